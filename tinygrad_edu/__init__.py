@@ -1,0 +1,119 @@
+"""tinygrad_edu: a scalar autograd engine that you can step through, see, property-test - and read in one sitting.
+
+>>> import tinygrad_edu as tg
+>>> x = tg.Value(2.0, label="x")
+>>> y = x * tg.tanh(x)
+>>> y.backward()
+>>> print(f"{y:.4f} {x.grad:.4f}")
+1.9281 1.1053
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .calculus import grad, gradients, hessian, jacobian, jvp, value_and_grad, vjp
+from .functions import (
+    acos,
+    asin,
+    atan,
+    cos,
+    cosh,
+    dot,
+    elu,
+    erf,
+    erfc,
+    exp,
+    expm1,
+    gelu,
+    leaky_relu,
+    log,
+    log1p,
+    log_softmax,
+    logsumexp,
+    max,
+    min,
+    relu,
+    sigmoid,
+    silu,
+    sin,
+    sinh,
+    softmax,
+    softplus,
+    sqrt,
+    sum,
+    tan,
+    tanh,
+    where,
+)
+from .graph import ancestors, edges, topological_order
+from .rules import RULES, Interval, Rule, rule
+from .value import Value
+
+if TYPE_CHECKING:
+    from . import datasets, nn, optim, viz
+    from .viz import draw, tree
+
+__all__ = [
+    "RULES",
+    "Interval",
+    "Rule",
+    "Value",
+    "acos",
+    "ancestors",
+    "asin",
+    "atan",
+    "cos",
+    "cosh",
+    "datasets",
+    "dot",
+    "draw",
+    "edges",
+    "elu",
+    "erf",
+    "erfc",
+    "exp",
+    "expm1",
+    "gelu",
+    "grad",
+    "gradients",
+    "hessian",
+    "jacobian",
+    "jvp",
+    "leaky_relu",
+    "log",
+    "log1p",
+    "log_softmax",
+    "logsumexp",
+    "max",
+    "min",
+    "nn",
+    "optim",
+    "relu",
+    "rule",
+    "sigmoid",
+    "silu",
+    "sin",
+    "sinh",
+    "softmax",
+    "softplus",
+    "sqrt",
+    "sum",
+    "tan",
+    "tanh",
+    "topological_order",
+    "tree",
+    "value_and_grad",
+    "viz",
+    "vjp",
+    "where",
+]
+
+_LATER = {"draw": "viz", "tree": "viz"}  # readers of the graph: loaded when first asked for
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(importlib.import_module(f".{_LATER[name]}", __name__), name)
+    if name in ("datasets", "nn", "optim", "viz"):
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module 'tinygrad_edu' has no attribute {name!r}")

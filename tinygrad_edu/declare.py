@@ -1,0 +1,153 @@
+"""What an operation declares, and how it is applied.
+
+A rule is applied to plain numbers, arrays or Values by calling it. Between Values it is recorded: any input with
+a method `_record(rule, inputs)` takes over, so this file knows nothing of Values.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from math import inf
+from typing import Any
+
+from .dispatch import is_array
+
+RULES: dict[str, "Rule"] = {}
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Where one input may lie: low to high, ends included unless `open`."""
+
+    low: float = -inf
+    high: float = inf
+    open: bool = False
+
+    def __contains__(self, x: Any) -> bool:
+        if x != x:  # nan in, nan out: no error
+            return True
+        inside = self.low < x < self.high if self.open else self.low <= x <= self.high
+        return bool(inside)
+
+    def __str__(self) -> str:
+        less = " < " if self.open else " <= "
+        low = f"{self.low:g}{less}" if self.low > -inf else ""
+        high = f"{less}{self.high:g}" if self.high < inf else ""
+        return f"{low}x{high}"
+
+
+@dataclass(eq=False)
+class Rule:
+    """One operation. Call it with numbers, arrays or Values: `tanh(0.5)`, `tanh(Value(0.5))`.
+
+    `n_inputs` is None for a reduction, which takes any number of inputs, or one sequence of them; on arrays it
+    reduces the last axis. `parameters` (alpha, a constant exponent) are not inputs: no gradient reaches them.
+    `kinks` are the points where a rule of one input has two slopes; `ties`: where equal inputs make a kink.
+    `domain` is one interval per input, () for all numbers; `check` raises where no interval can tell.
+    """
+
+    name: str
+    symbol: str
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+    n_inputs: int | None
+    domain: tuple[Interval, ...] = ()
+    kinks: tuple[float, ...] = ()
+    ties: bool = False
+    check: Callable[..., None] | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    _template: str = ""
+
+    def __post_init__(self) -> None:
+        self._template = self._template or self.symbol
+        self.symbol = self._template.format(**self.parameters)
+        if self.parameters:
+            self.forward = functools.partial(self.forward, **self.parameters)
+            self.backward = functools.partial(self.backward, **self.parameters)
+
+    def __call__(self, *inputs: Any, **parameters: Any) -> Any:
+        if parameters:
+            return self.bind(**parameters)(*inputs)
+        if (
+            self.n_inputs is None
+            and len(inputs) == 1
+            and hasattr(inputs[0], "__iter__")
+            and not is_array(inputs[0])
+        ):
+            inputs = tuple(inputs[0])
+        for x in inputs:
+            if hasattr(x, "_record"):
+                return x._record(self, inputs)
+        return self.evaluate(inputs, inputs)
+
+    def bind(self, **parameters: Any) -> "Rule":
+        """The same operation with other parameters: `leaky_relu.bind(alpha=0.2)`."""
+        unknown = parameters.keys() - self.parameters
+        if unknown:
+            raise TypeError(f"{self.name} has no parameter {sorted(unknown)}; it has {sorted(self.parameters)}.")
+        return _bound(self.name, tuple(sorted({**self.parameters, **parameters}.items())))
+
+    def evaluate(self, inputs: Any, operands: Any) -> Any:
+        """forward(*inputs), if the inputs are in the domain; an error shows the operands they came from.
+
+        Raises TypeError for a wrong number of inputs, ValueError or ZeroDivisionError outside the domain.
+        """
+        if len(inputs) != (self.n_inputs or max(1, len(inputs))):
+            raise TypeError(f"{self.name} takes {self.n_inputs or 'one or more'} input(s), got {len(inputs)}.")
+        try:
+            for x, interval in zip(inputs, self.domain, strict=False):
+                if not is_array(x) and x not in interval:
+                    raise ValueError(f"it is defined for {interval} only")
+            if self.check and not any(map(is_array, inputs)):
+                self.check(*inputs, **self.parameters)
+            return self.forward(*inputs)
+        except (ValueError, ArithmeticError) as error:
+            raise type(error)(f"{self.name}({', '.join(map(repr, operands))}): {error}") from None
+
+    def shares(self, upstream: Any, out: Any, *inputs: Any) -> Any:
+        """backward(upstream, out, *inputs), after a check that there is one share per input."""
+        shares = self.backward(upstream, out, *inputs)
+        if not isinstance(shares, tuple | list) or len(shares) != len(inputs):
+            raise TypeError(
+                f"backward of {self.name} must return {len(inputs)} share(s), one per input: {shares!r}."
+            )
+        return shares
+
+    def __reduce__(self) -> Any:
+        return _restored, (self.name, tuple(self.parameters.items()))
+
+
+def _restored(name: str, parameters: tuple[Any, ...]) -> Rule:
+    if name not in RULES:
+        raise LookupError(f"No rule is named {name!r}: import the module that declares it, then load again.")
+    return RULES[name].bind(**dict(parameters)) if parameters else RULES[name]
+
+
+@functools.lru_cache(maxsize=1024)
+def _bound(name: str, parameters: tuple[Any, ...]) -> Rule:
+    return replace(RULES[name], parameters=dict(parameters))
+
+
+def rule(
+    forward: Any = None, /, *, backward: Callable[..., Any], name: str = "", symbol: str = "", **declared: Any
+) -> Any:
+    """Declare an operation: `rule(forward, backward=...)`, or `@rule(backward=...)` above the forward function.
+
+    forward(*inputs) -> out and backward(upstream, out, *inputs) -> one share per input are written with operators
+    and `tinygrad_edu.elementary`, so that they run on floats, arrays and Values alike. Keyword-only arguments of
+    forward are parameters, and backward takes them too. The other fields of `Rule` may be given by name.
+
+    Returns the Rule: `mish(0.5)`, `mish(Value(0.5))`. Raises ValueError if the name belongs to one of ours.
+    """
+    if forward is None:
+        return functools.partial(rule, backward=backward, name=name, symbol=symbol, **declared)
+    name = name or forward.__name__.strip("_")
+    if name in RULES and RULES[name].forward.__module__ != forward.__module__:
+        raise ValueError(f"a rule named {name!r} exists already: give yours another name.")
+    arguments = inspect.signature(forward).parameters.values()
+    any_number = any(a.kind is a.VAR_POSITIONAL for a in arguments)
+    n_inputs = None if any_number else sum(a.kind is not a.KEYWORD_ONLY for a in arguments)
+    parameters = {a.name: a.default for a in arguments if a.kind is a.KEYWORD_ONLY}
+    RULES[name] = Rule(name, symbol or name, forward, backward, n_inputs, parameters=parameters, **declared)
+    return RULES[name]

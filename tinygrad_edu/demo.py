@@ -1,0 +1,100 @@
+"""The main job: what the engine does, in one run on real data."""
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from . import nn, optim
+from .datasets import Dataset, digits
+from .functions import tanh
+from .value import Value
+from .viz import draw, tree
+
+HIDDEN, BATCH, LEARNING_RATE = 16, 4, 0.1
+
+
+def run(epochs: int, seed: int, folder: Path) -> None:
+    """Print an expression with its gradients, check them, train on the digits, draw one neuron into the folder."""
+    print("An expression, with the gradient of the result for every node:\n")
+    _expression()
+    print("\nA network on real data:\n")
+    train(digits(seed=seed), epochs, seed)
+    print("\nA picture of one neuron, with the gradients of its output:\n")
+    _picture(folder)
+
+
+def _expression() -> None:
+    def f(a: Value, b: Value, c: Value) -> Value:
+        return tanh(a * b + c) + a / c  # type: ignore[no-any-return]
+
+    inputs = [Value(2.0, label="a"), Value(-3.0, label="b"), Value(7.0, label="c")]
+    y = f(*inputs)
+    y.label = "y"
+    y.backward()
+    print(tree(y))
+    print("\nThe same gradients by central differences, (f(x + h) - f(x - h)) / 2h:\n")
+    print(f"  {'':4}{'backward':>14}{'numeric':>14}{'relative error':>18}")
+    for i, x in enumerate(inputs):
+        numeric = _central_difference(f, [v.data for v in inputs], i)
+        error = abs(x.grad - numeric) / (abs(x.grad) + abs(numeric))
+        print(f"  {x.label:4}{x.grad:14.9f}{numeric:14.9f}{error:18.1e}")
+
+
+def _central_difference(f: Callable[..., Value], at: list[float], i: int) -> float:
+    h = 6e-6 * max(1.0, abs(at[i]))  # near the cube root of the rounding unit, where both errors balance
+    above, below = (f(*[Value(x + sign * h if j == i else x) for j, x in enumerate(at)]).data for sign in (1, -1))
+    return float(above - below) / (2 * h)
+
+
+def train(data: Dataset, epochs: int, seed: int) -> nn.MLP:
+    """Train a small network by mini-batch gradient descent, and print its accuracy on the held-out images."""
+    X, y = data.X_train.tolist(), data.y_train.tolist()
+    model = nn.MLP(len(X[0]), [HIDDEN, len(data.class_names)], rng=seed)
+    optimizer = optim.SGD(model.parameters(), lr=LEARNING_RATE)
+    print(f"  {data}\n  {model}: {len(optimizer.parameters):,} parameters, every one a Value")
+    shuffling, started = random.Random(seed), time.perf_counter()
+    for epoch in range(1, epochs + 1):
+        order = list(range(len(X)))
+        shuffling.shuffle(order)
+        total = 0.0
+        with tqdm(total=len(X), desc=f"  epoch {epoch}/{epochs}", unit="image") as bar:
+            for start in range(0, len(order), BATCH):
+                batch = order[start : start + BATCH]
+                optimizer.zero_grad()
+                for i in batch:
+                    loss = nn.cross_entropy(model(X[i]), y[i])
+                    loss.backward(1 / len(batch))  # the mean over the batch: each image has its share of it
+                    total += loss.data
+                optimizer.step()
+                bar.update(len(batch))
+                bar.set_postfix(loss=f"{total / bar.n:.3f}", refresh=False)
+    seconds = time.perf_counter() - started
+    print(
+        f"  test accuracy {accuracy(model, data.X_test.tolist(), data.y_test.tolist()):.1%} on {len(data.y_test)} "
+        f"images it never saw, after {seconds:.0f} s"
+    )
+    return model
+
+
+def accuracy(model: nn.MLP, X: list[list[float]], y: list[int]) -> float:
+    """The share of the examples whose largest output is that of their class."""
+    hits = 0
+    for x, label in zip(X, y, strict=True):
+        outputs = [out.data for out in model(x)]
+        hits += outputs.index(max(outputs)) == label
+    return hits / len(y)
+
+
+def _picture(folder: Path) -> None:
+    neuron = nn.Neuron(2, "tanh", rng=0)
+    out = neuron([Value(0.5, label="x0"), Value(-1.0, label="x1")])
+    out.label = "out"
+    out.backward()
+    picture = draw(out)
+    for format in ("svg", "png"):
+        path = folder / f"graph.{format}"
+        path.write_bytes(picture.pipe(format=format))
+        print(f"  wrote {path}")

@@ -1,0 +1,63 @@
+"""Which library computes an elementary function for which kind of number.
+
+NumPy and mpmath are used only for numbers of theirs, so neither is imported before the user has done so.
+"""
+
+import functools
+import math
+import numbers
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+def is_array(x: Any) -> bool:
+    """Is x a NumPy array?"""
+    return "numpy" in sys.modules and isinstance(x, sys.modules["numpy"].ndarray)
+
+
+def is_mpmath(x: Any) -> bool:
+    """Is x a real number of mpmath?"""
+    return "mpmath" in sys.modules and isinstance(x, sys.modules["mpmath"].mpf)
+
+
+def is_far(x: Any) -> bool:
+    """Must x take the long way: is it a Value, a symbol or an array?"""
+    return x.__class__ is not float and (hasattr(x, "_apply") or is_array(x))
+
+
+def plain(x: Any) -> Any:
+    """The number itself: the data of a Value, anything else unchanged."""
+    return x.data if hasattr(x, "_apply") else x
+
+
+def elsewhere(name: str, on_float: Callable[..., Any], *inputs: Any) -> Any:
+    """The function called `name`, of inputs that are not all floats; `on_float` is the one for floats."""
+    for x in inputs:
+        if hasattr(x, "_apply"):
+            return x._apply(name, *inputs)
+    if any(map(is_array, inputs)):
+        with sys.modules["numpy"].errstate(all="ignore"):
+            return _on_arrays()[name](*inputs)
+    if any(map(is_mpmath, inputs)):
+        result = getattr(sys.modules["mpmath"], name)(*inputs)
+        return result if is_mpmath(result) else result.real * math.nan
+    for x in inputs:
+        if not isinstance(x, numbers.Real):
+            raise TypeError(f"{name} takes real numbers, arrays or Values, got {x!r} ({type(x).__name__}).")
+    return on_float(*map(float, inputs))
+
+
+@functools.cache
+def _on_arrays() -> dict[str, Callable[..., Any]]:
+    import numpy as np
+
+    def each(function: Callable[[float], float]) -> Callable[..., Any]:
+        return lambda x: np.asarray(np.frompyfunc(function, 1, 1)(x), float)
+
+    def pow_nan(x: Any, y: Any) -> Any:  # NumPy's nan ** 0 is 1
+        return np.where(np.isnan(x) | np.isnan(y), math.nan, np.power(np.asarray(x, float), y))
+
+    special: dict[str, Callable[..., Any]] = {"pow": pow_nan, "div": np.divide, "max": np.maximum}
+    special |= {"erf": each(math.erf), "erfc": each(math.erfc), "step": lambda x: np.heaviside(x, 0.0)}
+    return {**vars(np), **special}  # all others have the same name there

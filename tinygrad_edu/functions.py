@@ -1,0 +1,44 @@
+"""The operations by name, for numbers, arrays and Values alike: `tanh(0.5)`, `tanh(Value(0.5))`."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from .rules import RULES
+
+exp, expm1, log, log1p, sqrt = RULES["exp"], RULES["expm1"], RULES["log"], RULES["log1p"], RULES["sqrt"]
+sin, cos, tan = RULES["sin"], RULES["cos"], RULES["tan"]
+asin, acos, atan = RULES["asin"], RULES["acos"], RULES["atan"]
+sinh, cosh, tanh = RULES["sinh"], RULES["cosh"], RULES["tanh"]
+erf, erfc = RULES["erf"], RULES["erfc"]
+sigmoid, softplus, relu, leaky_relu = RULES["sigmoid"], RULES["softplus"], RULES["relu"], RULES["leaky_relu"]
+elu, gelu, silu = RULES["elu"], RULES["gelu"], RULES["silu"]
+max, min, sum, logsumexp = RULES["max"], RULES["min"], RULES["sum"], RULES["logsumexp"]
+
+
+def dot(xs: Iterable[Any], ys: Iterable[Any]) -> Any:
+    """x1*y1 + x2*y2 + ... as one node. Raises ValueError if the lengths differ."""
+    xs, ys = tuple(xs), tuple(ys)
+    if len(xs) != len(ys):
+        raise ValueError(f"dot takes two sequences of one length, got {len(xs)} and {len(ys)} numbers.")
+    return RULES["dot"](*xs, *ys)
+
+
+def where(condition: Any, x: Any, y: Any) -> Any:
+    """x where the condition holds, else y; the gradient goes to the one that was taken.
+
+    The condition is a truth value, a number (true unless 0) or an array of either. Both x and y are computed,
+    so keep both inside their domains: where(x > 0, log(x), 0) fails for x = -1 already in log(x).
+    """
+    return RULES["where"](condition if hasattr(condition, "_record") else condition * 1.0, x, y)
+
+
+def log_softmax(xs: Iterable[Any]) -> list[Any]:
+    """log(softmax(xs)), without the rounding and the overflow of taking the two one after the other."""
+    xs = list(xs)
+    normaliser = logsumexp(*xs)
+    return [x - normaliser for x in xs]
+
+
+def softmax(xs: Iterable[Any]) -> list[Any]:
+    """e^x_i / (e^x_1 + ... + e^x_n): n positive numbers that add up to 1, for any finite xs."""
+    return [exp(x) for x in log_softmax(xs)]

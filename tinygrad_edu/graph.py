@@ -1,0 +1,42 @@
+"""Pure functions over anything whose nodes have `.parents`, the ordered tuple of what they were made from.
+
+Nothing recurses: a chain of a million nodes is as good as one of ten.
+"""
+
+from typing import Any
+
+
+def topological_order(root: Any) -> list[Any]:
+    """Every node that root depends on, each once, each after all of its parents; root is last.
+
+    Backpropagation walks this list from its end: a node's gradient is complete only when every node that uses
+    it has passed its share back. The order is that of a depth-first walk, the same on every run; it descends on
+    the right first, so that from the end it reads from left to right.
+
+    >>> from tinygrad_edu import Value
+    >>> a = Value(1.0)
+    >>> b = a + a
+    >>> [node.data for node in topological_order(b + b)]
+    [1.0, 2.0, 4.0]
+    """
+    order, seen, stack = [], set(), [root]
+    while stack:
+        node = stack.pop()
+        if node is None:  # a marker: the node below it has all its parents in the list
+            order.append(stack.pop())
+        elif node not in seen:
+            seen.add(node)
+            stack.append(node)
+            stack.append(None)
+            stack += node.parents
+    return order
+
+
+def edges(root: Any) -> list[tuple[Any, Any]]:
+    """All (parent, child) pairs below root, children in topological order; `x * x` gives its pair twice."""
+    return [(parent, child) for child in topological_order(root) for parent in child.parents]
+
+
+def ancestors(node: Any) -> list[Any]:
+    """Every node that this one was made from, itself excluded, in topological order."""
+    return topological_order(node)[:-1]

@@ -1,0 +1,59 @@
+"""Pickling a graph of any depth, without recursion and with sharing kept.
+
+Pickle follows references recursively, which ends at a few hundred nodes. So an interior Value is saved as "number
+i of this graph", and a graph as flat columns, one entry per node in topological order. Values that share nodes and
+are pickled together must point into the same graph object: `_homes` remembers, for as long as a pickler holds
+it, which graph a node was saved with. Leaves are saved one by one, so pickle's own memo keeps their identity.
+"""
+
+import operator
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+from .graph import topological_order
+from .value import Value
+
+
+class _Graph:
+    """The interior nodes that are saved together; the rest they need is saved on its own."""
+
+    def __init__(self, root: Value):
+        self.nodes = [node for node in topological_order(root) if node.rule and id(node) not in _homes]
+        self.index = {id(node): i for i, node in enumerate(self.nodes)}
+
+    def __reduce__(self) -> Any:
+        outside = {p: None for node in self.nodes for p in node.parents if id(p) not in self.index}
+        place = {node: i for i, node in enumerate([*outside, *self.nodes])}
+        parents = [tuple(place[p] for p in node.parents) for node in self.nodes]
+        columns = zip(*[(node.rule, node.data, node.grad, node.label) for node in self.nodes], strict=True)
+        return _load_graph, (list(outside), parents, *map(list, columns))
+
+
+_homes: weakref.WeakValueDictionary[int, _Graph] = weakref.WeakValueDictionary()
+
+
+def reduced(value: Value) -> Any:
+    """What `Value.__reduce__` returns."""
+    if value.rule is None:
+        return _load_leaf, (value.data, value.grad, value.label)
+    if id(value) not in _homes:
+        graph = _Graph(value)
+        _homes.update(dict.fromkeys(graph.index, graph))
+    graph = _homes[id(value)]
+    return operator.getitem, (graph, graph.index[id(value)])
+
+
+def _load_leaf(data: Any, grad: Any, label: str) -> Value:
+    leaf = Value(data, label)
+    leaf.grad = grad
+    return leaf
+
+
+def _load_graph(outside: list[Value], parents: Sequence[tuple[int, ...]], *columns: Sequence[Any]) -> list[Value]:
+    nodes = list(outside)
+    for places, rule, data, grad, label in zip(parents, *columns, strict=True):
+        node = Value._node(data, rule, tuple(nodes[i] for i in places))
+        node.grad, node.label = grad, label
+        nodes.append(node)
+    return nodes[len(outside) :]

@@ -1,0 +1,32 @@
+"""What may stand in a Value: one real number."""
+
+import numbers
+import reprlib
+from typing import Any
+
+_FIXES = {
+    "Value": "It is a Value already: use it as it is, or its .data for a fresh leaf.",
+    "bool": "For a truth value, write 1.0 or 0.0.",
+    "str": "Convert text with float(text).",
+    "complex": "Complex numbers have no order, and so no gradient to follow: use .real and .imag.",
+    "NoneType": "Is a `return` missing where it was made?",
+}
+
+
+def as_real(data: Any) -> Any:
+    """data as one real number: ints and NumPy scalars become floats; Fractions and mpmath reals stay exact.
+
+    Raises TypeError for anything else, with what to do instead.
+    """
+    if isinstance(data, numbers.Real) and not isinstance(data, bool):
+        exact = not isinstance(data, int | float) and not hasattr(data, "dtype")
+        return data if exact else float(data)
+    kind = type(data).__name__
+    other = "For a list, build one Value per element." if hasattr(data, "__len__") else "Convert it with float()."
+    raise TypeError(f"Value holds one real number, got {reprlib.repr(data)} ({kind}). {_FIXES.get(kind, other)}")
+
+
+def as_exponent(exponent: Any) -> Any:
+    """A constant exponent; a whole one as an int, so that it keeps a Fraction exact."""
+    exponent = exponent if exponent.__class__ is int else as_real(exponent)
+    return int(exponent) if exponent % 1 == 0 else exponent
