@@ -143,11 +143,13 @@ def rule(
     if forward is None:
         return functools.partial(rule, backward=backward, name=name, symbol=symbol, **declared)
     name = name or forward.__name__.strip("_")
-    if name in RULES and RULES[name].forward.__module__ != forward.__module__:
+    before = RULES[name].forward if name in RULES else forward
+    if getattr(before, "func", before).__module__ != forward.__module__:
         raise ValueError(f"a rule named {name!r} exists already: give yours another name.")
     arguments = inspect.signature(forward).parameters.values()
     any_number = any(a.kind is a.VAR_POSITIONAL for a in arguments)
     n_inputs = None if any_number else sum(a.kind is not a.KEYWORD_ONLY for a in arguments)
     parameters = {a.name: a.default for a in arguments if a.kind is a.KEYWORD_ONLY}
+    _bound.cache_clear()  # a notebook cell may declare its rule again
     RULES[name] = Rule(name, symbol or name, forward, backward, n_inputs, parameters=parameters, **declared)
     return RULES[name]

@@ -7,6 +7,8 @@ All are total, as IEEE arithmetic is: exp(1000) is inf, log(0) is -inf, log(-1) 
 is another question: domains are declared in `rules.py` and checked where a Value is made.
 
 A number of our own kind (a Value, a symbol) has a method `_apply(name, *inputs)` that records the operation.
+Choices (where, sign ...) have no slope of their own: between Values they decide by the data. Reductions (total,
+largest ...) take any number of inputs, or one array, whose last axis they reduce.
 """
 
 import functools
@@ -84,16 +86,14 @@ def bell(x, scale):
     """e^(-scale x^2). Rounding x*x would cost hundreds of units in the last place, so x is split at the nearest
     multiple m of 1/64, whose square is exact: x^2 = m^2 + (x - m)(x + m)."""
     m = (plain(x) + 1.5 * 2.0**46) - 1.5 * 2.0**46
-    return where(abs(plain(x)) < inf, exp(-scale * (m * m)) * exp(scale * (m - x) * (m + x)), exp(-abs(x)))
+    split = exp(-scale * (m * m)) * exp(scale * (m - x) * (m + x))
+    return where(abs(plain(x)) < 64, split, exp(-scale * x * x))
 
 
 def constants(x):
     """pi and the square root of 2, to the precision of x."""
     mpmath = sys.modules["mpmath"] if is_mpmath(plain(x)) else None
     return (+mpmath.pi, mpmath.sqrt(2)) if mpmath else (math.pi, math.sqrt(2.0))
-
-
-# Choices have no slope of their own: between Values they decide by the data.
 
 
 def where(condition, x, y):
@@ -134,9 +134,6 @@ def equal(x, y):
 def zero(x):
     """0 in the arithmetic of x."""
     return 0.0 if x.__class__ is float or is_far(x) else type(x)(0)
-
-
-# Reductions take any number of inputs, or one array, which they reduce along its last axis.
 
 
 def total(*inputs):

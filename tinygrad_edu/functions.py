@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from .dispatch import plain
 from .rules import RULES
 
 exp, expm1, log, log1p, sqrt = RULES["exp"], RULES["expm1"], RULES["log"], RULES["log1p"], RULES["sqrt"]
@@ -35,8 +36,10 @@ def where(condition: Any, x: Any, y: Any) -> Any:
 def log_softmax(xs: Iterable[Any]) -> list[Any]:
     """log(softmax(xs)), without the rounding and the overflow of taking the two one after the other."""
     xs = list(xs)
-    normaliser = logsumexp(*xs)
-    return [x - normaliser for x in xs]
+    top = max(*map(plain, xs))  # a shift that changes nothing but the rounding
+    shifted = [x - top for x in xs]
+    normaliser = logsumexp(*shifted)
+    return [x - normaliser for x in shifted]
 
 
 def softmax(xs: Iterable[Any]) -> list[Any]:

@@ -7,12 +7,11 @@ Names, here and everywhere:
   share        upstream * slope: this operation's part of dL/d(input)
   forward(*inputs) -> out      backward(upstream, out, *inputs) -> one share per input
 
-To add an operation, derive its slopes in a comment, write its backward, and declare both with `rule`,
-with the domain and the kinks. One row in `tests/reference.py` then proves it; a test names what is missing.
-From outside the package the same function is a decorator: `@rule(backward=...)`.
+To add an operation, derive its slopes in a comment, write its backward and declare it by `rule`, with domain and
+kinks; one row in `tests/reference.py` then proves it. From outside the package, decorate: `@rule(backward=...)`.
 
 At a kink a convention decides: relu' = 0, abs' = 0, leaky_relu' and elu' = alpha, and equal inputs of max and min
-share evenly. Second derivatives at a kink are 0, as on the flat or straight piece beside it.
+share evenly. The second derivative there is that of the piece at and below the kink: 0, but alpha for elu.
 """
 
 import operator
@@ -43,9 +42,7 @@ def _mul_backward(upstream, out, x, y): return upstream * y, upstream * x
 MUL = rule(operator.mul, symbol="*", backward=_mul_backward)
 
 # x * (1/y): 1/y for x, and x * (-1/y^2) = -out/y for y.
-def _div_backward(upstream, out, x, y):
-    share = div(upstream, y)
-    return share, -share * out
+def _div_backward(upstream, out, x, y): return div(upstream, y), -upstream * div(out, y)
 
 def _div_check(x, y):
     if y == 0:
@@ -66,9 +63,13 @@ def _pow_check(x, exponent):
     if x < 0 and exponent % 1:
         raise ValueError("a negative base needs a whole exponent")
 
-# x^y = e^(y log x): y x^(y-1) for x, out log(x) for y. At y = 0 the power is flat in x, and at x = 0 flat in y.
+# y x^(y-1), or y out/x where y - 1 would round away digits of y.
+def _pow_slope(out, x, y):
+    return where(equal(x, 0), y * pow(x, y - 1), where(y < 0.5, div(y * out, x), y * pow(x, y - 1)))
+
+# x^y = e^(y log x): out log(x) for y. At y = 0 the power is flat in x, and at x = 0 flat in y.
 def _pow_backward(upstream, out, x, y):
-    slope_x = where(equal(y, 0), 0 * x, y * pow(x, y - 1))
+    slope_x = where(equal(y, 0), 0 * x, _pow_slope(out, x, y))
     slope_y = where(equal(x, 0), 0 * y, out * log(x))
     return upstream * slope_x, upstream * slope_y
 POW = rule(pow, symbol="**", backward=_pow_backward, check=_pow_check)
@@ -76,7 +77,7 @@ POW = rule(pow, symbol="**", backward=_pow_backward, check=_pow_check)
 def _pow_n(x, *, exponent=2): return pow(x, exponent)
 
 def _pow_n_backward(upstream, out, x, *, exponent):
-    return (upstream * (exponent * pow(x, exponent - 1) if exponent else 0 * x),)
+    return (upstream * (_pow_slope(out, x, exponent) if exponent else 0 * x),)
 POW_N = rule(_pow_n, symbol="**{exponent}", backward=_pow_n_backward, check=_pow_check)
 
 # sqrt(x)^2 = x: differentiate both sides, 2 out slope = 1. (+ 0 makes the slope at -0.0 inf, not -inf.)
@@ -171,8 +172,8 @@ def _elu_backward(upstream, out, x, *, alpha): return (upstream * where(x <= 0, 
 rule(_elu, backward=_elu_backward, kinks=(0.0,))
 
 # x Phi(x), with Phi the normal distribution function, erfc(-x/sqrt 2) / 2. By the product rule, with the bell
-# curve phi = Phi': Phi + x phi.
-def _gelu(x): return x * erfc(-x / constants(x)[1]) / 2
+# curve phi = Phi': Phi + x phi. (In the lower tail, rounding x/sqrt 2 costs up to x^2 units in the last place.)
+def _gelu(x): return x * (erfc(-x / constants(x)[1]) / 2)
 
 def _gelu_backward(upstream, out, x):
     pi, root_2 = constants(x)
@@ -222,7 +223,8 @@ def _exponentials(inputs):
 
 def _logsumexp(*inputs):
     top, exponentials = _exponentials(inputs)
-    return top + log(total(*exponentials))
+    excess = total(*exponentials) - 1.0 if is_array(top) else total(*exponentials, -1.0)
+    return top + log1p(excess)  # the largest input gives e^0 = 1
 
 def _logsumexp_backward(upstream, out, *inputs):
     _, exponentials = _exponentials(inputs)

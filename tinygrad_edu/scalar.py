@@ -29,4 +29,4 @@ def as_real(data: Any) -> Any:
 def as_exponent(exponent: Any) -> Any:
     """A constant exponent; a whole one as an int, so that it keeps a Fraction exact."""
     exponent = exponent if exponent.__class__ is int else as_real(exponent)
-    return int(exponent) if exponent % 1 == 0 else exponent
+    return int(exponent) if exponent % 1 == 0 and abs(exponent) < 2**53 else as_real(exponent)

@@ -34,8 +34,7 @@ class Value:
     """A number in a computation: `data`, the gradient `grad` of a result with respect to it, and its origin.
 
     `parents` are the Values it was computed from, in order (`x * x` has x twice), by the operation `rule`; a leaf
-    has none. A node points to its parents only, so no cycle arises, and dropping a result frees its graph at
-    once. Operands stand in two slots instead of a tuple, which the collector would have to visit as well.
+    has none. Nodes point to their parents only: no cycle arises, and dropping a result frees its graph at once.
 
     >>> a, b = Value(2.0, label="a"), Value(-3.0, label="b")
     >>> y = a * b + 10
@@ -49,15 +48,13 @@ class Value:
     __slots__ = ("_left", "_right", "data", "grad", "label", "rule")
     __array_ufunc__ = None  # `array * value` and `numpy_scalar * value` are left to __rmul__
 
-    def __init__(
-        self, data: Any, label: str = "", _rule: Rule | None = None, _left: Any = None, _right: Any = None
-    ):
+    def __init__(self, data: Any, label: str = "", _rule: Any = None, _left: Any = None, _right: Any = None):
         self.data = data if data.__class__ is float else as_real(data)
         self.grad: Any = 0.0
         self.label = label
-        self.rule: Any = _rule  # None for a leaf
-        self._left = _left  # the first operand; the tuple of all, if there are more than two
-        self._right = _right
+        self.rule = _rule  # None for a leaf
+        self._left = _left  # the tuple of all operands, if there are more than two; a tuple for
+        self._right = _right  # every node would double the work of the cycle collector
 
     @property
     def parents(self) -> "tuple[Value, ...]":

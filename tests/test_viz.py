@@ -1,0 +1,433 @@
+"""Pictures: the DOT text, the tree, any label whatsoever, and every way to have or lack a renderer."""
+
+import io
+import math
+import os
+import pathlib
+import subprocess
+import sys
+import types
+import xml.etree.ElementTree as ET
+from fractions import Fraction
+
+import graphviz
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinygrad_edu import Value, topological_order
+from tinygrad_edu.viz import draw, draw_dot, render, trace, tree
+from tinygrad_edu.viz.text import four_digits, visible
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def neuron():
+    x, w, b = Value(2.0, label="x"), Value(-3.0, label="w"), Value(6.5, label="b")
+    y = (w * x + b).tanh()
+    y.label = "y"
+    y.backward()
+    return y
+
+
+def square():
+    x = Value(3.0, label="x")
+    y = x * x
+    y.backward()
+    return y
+
+
+def chain(length):
+    y = Value(0.0, label="x")
+    for _ in range(length):
+        y = -y
+    return y
+
+
+@pytest.fixture
+def no_dot(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+
+
+@pytest.fixture
+def no_renderer(monkeypatch, no_dot):
+    monkeypatch.setattr(render, "_graphviz_pure", lambda: None)
+
+
+# --- DOT ------------------------------------------------------------------------------------------------------
+
+SQUARE = """\
+digraph {
+	graph [bgcolor="#fbfaf6" nodesep=0.25 pad=0.2 rankdir=LR ranksep=0.3]
+	node [color="#52606d" fillcolor="#ffffff" fontcolor="#1f2933" fontname=Helvetica fontsize=12 height=0.1 \
+margin=0 shape=box style="rounded,filled"]
+	edge [arrowsize=0.6 color="#52606d"]
+	n1 [label=<<table border="0" cellspacing="0" cellpadding="6"><tr>\
+<td>data 9</td><vr/><td>grad 1</td>\
+</tr></table>>]
+	n1_op [label=<*> fillcolor="#d6e6f7" margin=0.04 shape=ellipse style=filled width=0.5]
+	n0 -> n1_op
+	n0 -> n1_op
+	n1_op -> n1
+	n0 [label=<<table border="0" cellspacing="0" cellpadding="6"><tr>\
+<td><font color="#a02c12">x</font></td><vr/><td>data 3</td><vr/><td>grad 6</td>\
+</tr></table>> color="#8a5a00" fillcolor="#ffe8b3" penwidth=1.8 style=filled]
+}
+"""
+
+
+def test_dot_text_of_a_square():
+    assert draw(square()).source == SQUARE
+
+
+def test_one_graph_has_one_dot_text():
+    y = neuron()
+    assert draw(y).source == draw(y).source == draw(neuron()).source == draw_dot(y).source
+
+
+def test_inputs_stand_in_the_order_of_the_expression():
+    source = draw(neuron()).source
+    assert [source.index(f">{label}<") for label in "ywxb"] == sorted(
+        source.index(f">{label}<") for label in "ywxb"
+    )
+
+
+def test_a_drawing_is_a_digraph_and_copies_as_one():
+    drawing = draw(square(), rankdir="TB")
+    assert isinstance(drawing, graphviz.Digraph)
+    twin = drawing.copy()
+    assert (twin.source, twin.text) == (drawing.source, drawing.text)
+    assert "rankdir=TB" in twin.source
+
+
+def test_trace_is_that_of_micrograd():
+    y = neuron()
+    nodes, edges = trace(y)
+    assert len(nodes) == 6
+    assert y in nodes
+    assert all(parent in child.parents for parent, child in edges)
+    assert len(edges) == 5
+
+
+@pytest.mark.parametrize("look", [draw, tree, trace])
+@pytest.mark.parametrize("root", [3.0, None, [Value(1.0)], "y"])
+def test_a_root_that_is_no_value_is_told_what_to_pass(look, root):
+    with pytest.raises(TypeError, match=r"^Pass one Value, the result of a computation, not .*\."):
+        look(root)
+
+
+def test_bad_options_are_told_what_there_is():
+    with pytest.raises(ValueError, match=r"rankdir is \"LR\" .* or \"TB\" .*, got 'left'\."):
+        draw(square(), rankdir="left")
+    with pytest.raises(ValueError, match="unknown format: 'doc'"):
+        draw(square(), format="doc")
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        (2.0, "2"),
+        (-0.0, "-0"),
+        (math.nan, "nan"),
+        (-math.inf, "-inf"),
+        (1e-17, "1e-17"),
+        (1e300, "1e+300"),
+        (0.123456, "0.1235"),
+        (Fraction(1, 3), "0.3333"),
+    ],
+)
+def test_numbers(number, shown):
+    assert four_digits(number) == shown
+    assert f">data {shown}<" in draw(Value(number)).source
+
+
+def test_a_fraction_beyond_the_floats_is_still_shown():
+    assert four_digits(Fraction(10) ** 400).startswith("Fraction(1000")
+
+
+# --- Any label ------------------------------------------------------------------------------------------------
+
+
+def svg_texts(drawing):
+    """{node id: its texts}, after a check that the SVG has no element but those of a plain drawing."""
+    root = ET.fromstring(drawing.pipe(format="svg"))
+    allowed = {SVG + tag for tag in ("svg", "g", "title", "polygon", "polyline", "path", "ellipse", "text")}
+    assert {element.tag for element in root.iter()} <= allowed
+    nodes = [g for g in root.iter(SVG + "g") if g.get("class") == "node"]
+    return {g.find(SVG + "title").text: [t.text or "" for t in g.iter(SVG + "text")] for g in nodes}
+
+
+def spaces(text):
+    """Graphviz writes a run of spaces with no-break spaces, so that XML keeps them."""
+    return text.replace("\xa0", " ")
+
+
+NASTY = [
+    "\"quoted\" and 'single'",
+    "<script>alert(1)</script>",
+    "&lt; &amp; &copy; &#65; &",
+    "{a|b} [c] <d>",
+    r"\N \G \l \n \\ ends in \\",
+    "two\nlines",
+    "\n",
+    "tab\tnul\x00bell\x07 \x85 \u2028",
+    "]",
+    "]]> --> <!-- /* */ // #",
+    "n0:port",
+    "<b>bold</b>",
+    "  spaces   kept  ",
+    "a smile \U0001f600 and a scientist \U0001f469\u200d\U0001f52c",
+    "λ₁ ∂L/∂w 日本語 עברית",
+    "\u202ereversed\ud800\ufffe\uffff",
+]
+labels = st.text(st.characters(), max_size=12) | st.text(r"<>&;\"'{}|NGlnrt#x0 " + "\n\\", max_size=12)
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.lists(labels, min_size=1, max_size=6))
+def test_any_label_is_drawn_as_it_is(texts):
+    leaves = [Value(1.0, label=text) for text in texts]
+    y = Value(0.0)
+    for leaf in leaves:
+        y = y + leaf
+    drawn = svg_texts(draw(y))
+    order = topological_order(y)
+    for leaf in leaves:
+        lines = [spaces(visible(line)) for line in leaf.label.split("\n")]
+        assert [spaces(text) for text in drawn[f"n{order.index(leaf)}"]] == [
+            *filter(None, lines),
+            "data 1",
+            "grad 0",
+        ]
+
+
+def test_nasty_labels_are_drawn_as_they_are(capfd):
+    test_any_label_is_drawn_as_it_is.hypothesis.inner_test(NASTY)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_operation_may_have_any_symbol():
+    y = square()
+    y.rule = types.SimpleNamespace(symbol=r"<&\N>")
+    assert svg_texts(draw(y))["n1_op"] == [r"<&\N>"]
+
+
+@given(labels)
+def test_visible_keeps_a_line_a_line(label):
+    shown = visible(label)
+    assert len(shown.splitlines()) <= 1
+    shown.encode()
+    assert visible(shown) == shown
+    if label.isprintable():
+        assert shown == label
+
+
+def test_visible_escapes_control_characters_and_keeps_the_rest():
+    cases = [
+        ("a\nb", r"a\nb"),
+        ("\t\x00\x1b[31m", r"\t\x00\x1b[31m"),
+        ("\u2028\u202e\ud800\uffff", r"\u2028\u202e\ud800\uffff"),
+        ("back\\slash", "back\\slash"),
+        ("\U0001f469\u200d\U0001f52c e\u0301 \xa0", "\U0001f469\u200d\U0001f52c e\u0301 \xa0"),
+    ]
+    for label, shown in cases:
+        assert visible(label) == shown
+
+
+# --- Tree -----------------------------------------------------------------------------------------------------
+
+
+def test_tree_of_a_neuron():
+    expected = """\
+y = 0.4621   grad 1   tanh
+└─ 0.5   grad 0.7864   +
+   ├─ -6   grad 0.7864   *
+   │  ├─ w = -3   grad 1.573
+   │  └─ x = 2   grad -2.359
+   └─ b = 6.5   grad 0.7864"""
+    text = tree(neuron(), ascii=False)
+    assert str(text) == repr(text) == f"{text}" == expected
+
+
+def test_a_shared_node_is_written_out_once():
+    a, b = Value(2.0, label="a"), Value(3.0)
+    c = a * b
+    assert tree(c * c + c, ascii=False).splitlines() == [
+        "42   grad 0   +",
+        "├─ 36   grad 0   *",
+        "│  ├─ #2 = 6   grad 0   *",
+        "│  │  ├─ a = 2   grad 0",
+        "│  │  └─ 3   grad 0",
+        "│  └─ ↑ #2",
+        "└─ ↑ #2",
+    ]
+
+
+def test_two_shared_nodes_of_one_label_are_told_apart():
+    a, b = Value(1.0, label="w"), Value(2.0, label="w")
+    y = a * a + b * b
+    first, second = (f"w#{topological_order(y).index(w)}" for w in (a, b))
+    assert [line.split("─ ")[1] for line in tree(y, ascii=False).splitlines()[1:]] == [
+        "1   grad 0   *",
+        f"{first} = 1   grad 0",
+        f"↑ {first}",
+        "4   grad 0   *",
+        f"{second} = 2   grad 0",
+        f"↑ {second}",
+    ]
+
+
+def test_tree_in_ascii():
+    x = Value(1.0, label="λ")
+    assert tree(x * x + 1, ascii=True).splitlines() == [
+        "2   grad 0   +",
+        "|- 1   grad 0   *",
+        r"|  |- \u03bb = 1   grad 0",
+        r"|  `- ^ \u03bb",
+        "`- 1   grad 0",
+    ]
+
+
+@pytest.mark.parametrize(("encoding", "branch"), [("utf-8", "├─ "), ("ascii", "|- "), ("cp1252", "|- ")])
+def test_tree_asks_the_terminal(monkeypatch, encoding, branch):
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    x = Value(1.0, label="λ ü")
+    print(tree(x + x))
+    terminal.flush()
+    assert branch in terminal.buffer.getvalue().decode(encoding)
+
+
+def test_tree_needs_no_terminal(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert "├─ " in tree(square())
+
+
+def test_a_deep_tree_continues_in_blocks():
+    lines = tree(chain(45), max_lines=1000, ascii=False).splitlines()
+    assert lines[20] == " " * 57 + "└─ ↓ #25"
+    assert lines[21] == "#25 = -0   grad 0   -"
+    assert max(map(len, lines)) < 100
+    assert lines[-1].endswith("└─ x = 0   grad 0")
+
+
+def test_a_long_tree_stops_and_says_so():
+    assert tree(chain(4), max_lines=5, ascii=False).splitlines()[-1].endswith("x = 0   grad 0")
+    lines = tree(chain(100_000), ascii=False).splitlines()
+    assert len(lines) == 201
+    assert lines[-1] == "… stopped after 200 lines: 99,810 of 100,001 nodes are not shown"
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99)), max_size=60), st.integers(1, 80))
+def test_tree_writes_every_node_out_once(pairs, max_lines):
+    nodes = [Value(0.0, label="leaf")]
+    for left, right in pairs:
+        nodes.append(nodes[left % len(nodes)] + nodes[right % len(nodes)])
+    total = len(trace(nodes[-1])[0])
+    lines = tree(nodes[-1], max_lines=10**6, ascii=False).splitlines()
+    assert sum("grad" in line for line in lines) == total
+    cut = tree(nodes[-1], max_lines=max_lines, ascii=False).splitlines()
+    assert cut[:max_lines] == lines[:max_lines]
+    if len(lines) > max_lines:
+        hidden = total - sum("grad" in line for line in cut)
+        assert cut[max_lines:] == [f"… stopped after {max_lines} lines: {hidden} of {total} nodes are not shown"]
+    else:
+        assert cut == lines
+
+
+# --- Rendering ------------------------------------------------------------------------------------------------
+
+
+def test_pipe_without_a_path(no_dot):
+    drawing = draw(neuron())
+    svg = drawing.pipe()
+    assert b"<svg" in svg
+    assert drawing.pipe(format="svg", encoding="utf-8") == svg.decode()
+    assert drawing.pipe(encoding="latin-1") == svg.decode("latin-1")
+    assert drawing.pipe("png").startswith(b"\x89PNG")
+
+
+def test_render_without_a_path(no_dot, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    drawing = draw(neuron())
+    assert drawing.render("graph", format="png") == "graph.png"
+    assert pathlib.Path("graph.png").read_bytes().startswith(b"\x89PNG")
+    assert pathlib.Path(drawing.save("y.gv")).read_text(encoding="utf-8") == drawing.source
+    written = drawing.render(outfile="pictures/z.svg", cleanup=True, view=False)
+    assert pathlib.Path(written).name == "z.svg"
+    assert os.listdir("pictures") == ["z.svg"]
+    assert str(graphviz.backend.dot_command.DOT_BINARY) == "dot"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in for dot is a shell script")
+def test_dot_is_preferred_where_there_is_one(tmp_path, monkeypatch):
+    dot = tmp_path / "dot"
+    dot.write_text('#!/bin/sh\necho "dot $@"\n')
+    dot.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert draw(square()).pipe(encoding="utf-8").strip() == "dot -Kdot -Tsvg"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
+def test_graphviz_pure_may_be_on_the_path_only(tmp_path, monkeypatch):
+    command = tmp_path / "graphviz-pure"
+    command.write_text('#!/bin/sh\necho "pure $@"\n')
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    def missing(_):
+        raise render.importlib.metadata.PackageNotFoundError
+
+    monkeypatch.setattr(render.importlib.metadata, "files", missing)
+    assert draw(square()).pipe(encoding="utf-8").strip() == "pure -Kdot -Tsvg"
+    command.unlink()
+    with pytest.raises(graphviz.ExecutableNotFound):
+        draw(square()).pipe()
+
+
+def test_a_notebook_gets_a_picture_and_its_text(no_dot):
+    y = neuron()
+    bundle = draw(y)._repr_mimebundle_()
+    assert bundle["text/plain"] == tree(y, ascii=False)
+    assert bundle["image/svg+xml"].startswith("<?xml")
+    assert draw(y)._repr_mimebundle_(include=["image/png"])["image/png"].startswith(b"\x89PNG")
+
+
+def test_without_a_renderer_a_notebook_gets_text_and_advice(no_renderer):
+    y = neuron()
+    bundle = draw(y)._repr_mimebundle_()
+    assert bundle == {"text/plain": f"{tree(y, ascii=False)}\n({render.MISSING})"}
+
+
+def test_without_a_renderer_pipe_and_render_say_what_to_install(no_renderer, tmp_path):
+    with pytest.raises(
+        graphviz.ExecutableNotFound, match=r"^No program to draw with: `pip install graphviz-pure`"
+    ):
+        draw(square()).pipe(format="png")
+    with pytest.raises(graphviz.ExecutableNotFound, match="install Graphviz"):
+        draw(square()).render("graph", directory=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in for dot is a shell script")
+def test_a_broken_dot_does_not_break_a_notebook(tmp_path, monkeypatch):
+    dot = tmp_path / "dot"
+    dot.write_text("#!/bin/sh\nexit 3\n")
+    dot.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(graphviz.CalledProcessError):
+        draw(square()).pipe(quiet=True)
+    assert "exit status 3" in draw(square())._repr_mimebundle_()["text/plain"]
+
+
+def test_tree_needs_no_graphviz_package():
+    program = """
+import sys
+sys.modules["graphviz"] = None
+from tinygrad_edu import Value
+from tinygrad_edu.viz import tree, trace
+print(tree(Value(1.0) + Value(2.0), ascii=True))
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout == "3   grad 0   +\n|- 1   grad 0\n`- 2   grad 0\n"
