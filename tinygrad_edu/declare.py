@@ -5,9 +5,7 @@ a method `_record(rule, inputs)` takes over, so this file knows nothing of Value
 """
 
 import functools
-import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
@@ -16,19 +14,16 @@ from .dispatch import is_array
 RULES: dict[str, "Rule"] = {}
 
 
-@dataclass(frozen=True)
 class Interval:
     """Where one input may lie: low to high, ends included unless `open`."""
 
-    low: float = -inf
-    high: float = inf
-    open: bool = False
+    def __init__(self, low: float = -inf, high: float = inf, open: bool = False):
+        self.low, self.high, self.open = low, high, open
 
     def __contains__(self, x: Any) -> bool:
         if x != x:  # nan in, nan out: no error
             return True
-        inside = self.low < x < self.high if self.open else self.low <= x <= self.high
-        return bool(inside)
+        return bool(self.low < x < self.high if self.open else self.low <= x <= self.high)
 
     def __str__(self) -> str:
         less = " < " if self.open else " <= "
@@ -36,35 +31,41 @@ class Interval:
         high = f"{less}{self.high:g}" if self.high < inf else ""
         return f"{low}x{high}"
 
+    def __repr__(self) -> str:
+        return f"Interval({self.low!r}, {self.high!r}, open={self.open})"
 
-@dataclass(eq=False)
+
 class Rule:
     """One operation. Call it with numbers, arrays or Values: `tanh(0.5)`, `tanh(Value(0.5))`.
 
+    forward(*inputs) -> out, backward(upstream, out, *inputs) -> one share per input; `symbol` is for pictures.
     `n_inputs` is None for a reduction, which takes any number of inputs, or one sequence of them; on arrays it
     reduces the last axis. `parameters` (alpha, a constant exponent) are not inputs: no gradient reaches them.
     `kinks` are the points where a rule of one input has two slopes; `ties`: where equal inputs make a kink.
     `domain` is one interval per input, () for all numbers; `check` raises where no interval can tell.
     """
 
-    name: str
-    symbol: str
-    forward: Callable[..., Any]
-    backward: Callable[..., Any]
-    n_inputs: int | None
-    domain: tuple[Interval, ...] = ()
-    kinks: tuple[float, ...] = ()
-    ties: bool = False
-    check: Callable[..., None] | None = None
-    parameters: dict[str, Any] = field(default_factory=dict)
-    _template: str = ""
-
-    def __post_init__(self) -> None:
-        self._template = self._template or self.symbol
-        self.symbol = self._template.format(**self.parameters)
-        if self.parameters:
-            self.forward = functools.partial(self.forward, **self.parameters)
-            self.backward = functools.partial(self.backward, **self.parameters)
+    def __init__(
+        self,
+        name: str,
+        symbol: str,
+        forward: Callable[..., Any],
+        backward: Callable[..., Any],
+        n_inputs: int | None,
+        domain: tuple[Interval, ...] = (),
+        kinks: tuple[float, ...] = (),
+        ties: bool = False,
+        check: Callable[..., None] | None = None,
+        parameters: dict[str, Any] | None = None,
+    ):
+        self._declared = (name, symbol, forward, backward, n_inputs, domain, kinks, ties, check)
+        self.parameters = parameters or {}
+        self.name, self.symbol = name, symbol.format(**self.parameters)
+        self.forward, self.backward = forward, backward
+        if parameters:
+            self.forward = functools.partial(forward, **parameters)
+            self.backward = functools.partial(backward, **parameters)
+        self.n_inputs, self.domain, self.kinks, self.ties, self.check = n_inputs, domain, kinks, ties, check
 
     def __call__(self, *inputs: Any, **parameters: Any) -> Any:
         if parameters:
@@ -114,6 +115,10 @@ class Rule:
             )
         return shares
 
+    def __repr__(self) -> str:
+        parameters = "".join(f", {name}={value!r}" for name, value in self.parameters.items())
+        return f"Rule({self.name!r}{parameters})"
+
     def __reduce__(self) -> Any:
         return _restored, (self.name, tuple(self.parameters.items()))
 
@@ -126,7 +131,7 @@ def _restored(name: str, parameters: tuple[Any, ...]) -> Rule:
 
 @functools.lru_cache(maxsize=1024)
 def _bound(name: str, parameters: tuple[Any, ...]) -> Rule:
-    return replace(RULES[name], parameters=dict(parameters))
+    return Rule(*RULES[name]._declared, parameters=dict(parameters))
 
 
 def rule(
@@ -143,13 +148,14 @@ def rule(
     if forward is None:
         return functools.partial(rule, backward=backward, name=name, symbol=symbol, **declared)
     name = name or forward.__name__.strip("_")
-    before = RULES[name].forward if name in RULES else forward
-    if getattr(before, "func", before).__module__ != forward.__module__:
+    if name in RULES and RULES[name]._declared[2].__module__ != forward.__module__:
         raise ValueError(f"a rule named {name!r} exists already: give yours another name.")
-    arguments = inspect.signature(forward).parameters.values()
-    any_number = any(a.kind is a.VAR_POSITIONAL for a in arguments)
-    n_inputs = None if any_number else sum(a.kind is not a.KEYWORD_ONLY for a in arguments)
-    parameters = {a.name: a.default for a in arguments if a.kind is a.KEYWORD_ONLY}
+    code = getattr(forward, "__code__", None)
+    if "n_inputs" not in declared:
+        if code is None:
+            raise TypeError(f"{name} is not a Python function, so its inputs cannot be counted: add n_inputs=...")
+        declared["n_inputs"] = None if code.co_flags & 4 else code.co_argcount  # 4: it is forward(*inputs)
+    parameters = getattr(forward, "__kwdefaults__", None)
     _bound.cache_clear()  # a notebook cell may declare its rule again
-    RULES[name] = Rule(name, symbol or name, forward, backward, n_inputs, parameters=parameters, **declared)
+    RULES[name] = Rule(name, symbol or name, forward, backward, parameters=parameters, **declared)
     return RULES[name]

@@ -42,10 +42,9 @@ def _function(name, pole=nan, odd=False):
 
 
 exp, expm1, log, log1p = _function("exp"), _function("expm1"), _function("log", 0.0), _function("log1p", -1.0)
-sin, cos, tan, sqrt = _function("sin"), _function("cos"), _function("tan"), _function("sqrt")
-asin, acos, atan = _function("asin"), _function("acos"), _function("atan")
+sin, cos, tan, sqrt = map(_function, ("sin", "cos", "tan", "sqrt"))
+asin, acos, atan, erf, erfc = map(_function, ("asin", "acos", "atan", "erf", "erfc"))
 sinh, cosh, tanh = _function("sinh", odd=True), _function("cosh"), _function("tanh")
-erf, erfc = _function("erf"), _function("erfc")
 
 
 def div(x, y):

@@ -32,32 +32,34 @@ __all__ = ["ADD", "DIV", "MUL", "NEG", "POW", "POW_N", "RULES", "SUB", "Interval
 
 # Nudge x by h: (x+h) + y grows by h, so both slopes are 1.
 def _add_backward(upstream, out, x, y): return upstream, upstream
-ADD = rule(operator.add, symbol="+", backward=_add_backward)
+ADD = rule(operator.add, n_inputs=2, symbol="+", backward=_add_backward)
 
 def _sub_backward(upstream, out, x, y): return upstream, -upstream
-SUB = rule(operator.sub, symbol="-", backward=_sub_backward)
+SUB = rule(operator.sub, n_inputs=2, symbol="-", backward=_sub_backward)
 
 # (x+h)*y - x*y = h*y, so the slope for x is y; by symmetry the slope for y is x.
 def _mul_backward(upstream, out, x, y): return upstream * y, upstream * x
-MUL = rule(operator.mul, symbol="*", backward=_mul_backward)
+MUL = rule(operator.mul, n_inputs=2, symbol="*", backward=_mul_backward)
 
 # x * (1/y): 1/y for x, and x * (-1/y^2) = -out/y for y.
 def _div_backward(upstream, out, x, y): return div(upstream, y), -upstream * div(out, y)
 
 def _div_check(x, y):
+    """y != 0"""
     if y == 0:
         raise ZeroDivisionError("division by zero")
 DIV = rule(div, symbol="/", backward=_div_backward, check=_div_check)
 
 def _neg_backward(upstream, out, x): return (-upstream,)
-NEG = rule(operator.neg, symbol="-", backward=_neg_backward)
+NEG = rule(operator.neg, n_inputs=1, symbol="-", backward=_neg_backward)
 
 def _abs_backward(upstream, out, x): return (upstream * sign(x),)
-rule(operator.abs, backward=_abs_backward, kinks=(0.0,))
+rule(operator.abs, n_inputs=1, backward=_abs_backward, kinks=(0.0,))
 
 # --- Powers --------------------------------------------------------------------------------------------
 
 def _pow_check(x, exponent):
+    """no negative power of 0, no broken power of a negative number"""
     if x == 0 and exponent < 0:
         raise ZeroDivisionError("0 has no negative power")
     if x < 0 and exponent % 1:

@@ -1,0 +1,74 @@
+"""README.md keeps its word: its code runs and prints what stands there, its table and picture are current."""
+
+import contextlib
+import doctest
+import importlib
+import io
+import pkgutil
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import tinygrad_edu
+from tinygrad_edu.viz.table import rules_table
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def texts(svg: Path) -> list[str]:
+    return sorted("".join(e.itertext()) for e in ElementTree.parse(svg).iter("{http://www.w3.org/2000/svg}text"))
+
+
+def test_python_blocks_print_what_stands_below_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {}
+    try:
+        for (language, code), (following, expected) in zip(BLOCKS, [*BLOCKS[1:], ("", "")], strict=True):
+            if language == "python":
+                printed = io.StringIO()
+                with contextlib.redirect_stdout(printed):
+                    exec(compile(code, "README.md", "exec"), namespace)
+                assert following == "text"
+                assert printed.getvalue() == expected
+    finally:
+        tinygrad_edu.RULES.pop("softsign", None)
+    assert texts(tmp_path / "neuron.svg") == texts(ROOT / "notebooks/pictures/neuron.svg")
+
+
+def test_every_block_is_of_a_kind_that_is_tested() -> None:
+    assert {language for language, _ in BLOCKS} == {"python", "text", "console"}
+    assert [language for language, _ in BLOCKS].count("python") == [language for language, _ in BLOCKS].count(
+        "text"
+    )
+
+
+def test_ci_runs_the_commands_as_they_stand_here() -> None:
+    commands = [line for language, code in BLOCKS if language == "console" for line in code.splitlines()]
+    ci = (ROOT / ".ci/run").read_text().splitlines()
+    assert len(commands) == 4  # two to set up, the main job, the tests
+    assert [line for line in ci if line in commands] == commands
+    assert ci[-1] == commands[-1]
+
+
+def test_the_table_is_that_of_the_rules() -> None:
+    table = re.search(r"<!-- rules -->\n(.*)\n<!-- /rules -->", README, re.DOTALL)
+    assert table is not None
+    assert table[1] == rules_table()
+
+
+@pytest.mark.parametrize(
+    "module",
+    [m.name for m in pkgutil.walk_packages(tinygrad_edu.__path__, "tinygrad_edu.") if "__main__" not in m.name],
+)
+def test_docstrings(module: str) -> None:
+    assert doctest.testmod(importlib.import_module(module)).failed == 0
+
+
+def test_the_core_stays_readable_in_one_sitting() -> None:
+    core = ["elementary.py", "rules.py", "value.py", "graph.py"]
+    lines = [(ROOT / "tinygrad_edu" / name).read_text(encoding="utf-8").count("\n") for name in core]
+    assert sum(lines) < 700

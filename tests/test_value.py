@@ -1,0 +1,312 @@
+"""Value as an object: what it accepts, compares, shows, copies, and what it refuses with a sentence."""
+
+import copy
+import math
+import pickle
+from fractions import Fraction
+
+import mpmath
+import numpy as np
+import pytest
+
+import tinygrad_edu as tg
+from tinygrad_edu import Value
+
+NUMBERS = [2, 2.0, np.float64(2), np.float32(2), np.int64(2), np.uint8(2)]
+OPERATORS = {
+    "+": lambda x, y: x + y,
+    "-": lambda x, y: x - y,
+    "*": lambda x, y: x * y,
+    "/": lambda x, y: x / y,
+    "**": lambda x, y: x**y,
+}
+NOT_NUMBERS = [
+    ("text", "Convert text with float(text)."),
+    (True, "For a truth value, write 1.0 or 0.0."),
+    (np.True_, "For a truth value, write 1.0 or 0.0."),
+    (1 + 2j, "use .real and .imag"),
+    ([1.0, 2.0], "For a list, build one Value per element."),
+    (np.array([1.0, 2.0]), "For a list, build one Value per element."),
+    (np.array(1.0), "build one Value per element"),
+    (None, "Is a `return` missing"),
+    ({}, "build one Value per element"),
+    (object(), "Convert it with float()."),
+]
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=lambda n: type(n).__name__)
+@pytest.mark.parametrize("symbol", OPERATORS)
+def test_numbers_on_either_side(symbol: str, number: object) -> None:
+    apply = OPERATORS[symbol]
+    x = Value(3.0)
+    for result, expected in [(apply(x, number), apply(3.0, 2.0)), (apply(number, x), apply(2.0, 3.0))]:
+        assert type(result) is Value
+        assert type(result.data) is float
+        assert result.data == expected
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=lambda n: type(n).__name__)
+def test_numbers_become_floats(number: object) -> None:
+    assert type(Value(number).data) is float
+
+
+@pytest.mark.parametrize(("wrong", "fix"), NOT_NUMBERS, ids=lambda p: type(p).__name__)
+def test_anything_else_is_refused_with_the_fix(wrong: object, fix: str) -> None:
+    x = Value(3.0)
+    attempts = [lambda: Value(wrong), lambda: x + wrong, lambda: wrong * x, lambda: x**wrong, lambda: x < wrong]
+    for attempt in attempts:
+        with pytest.raises(TypeError) as caught:
+            attempt()
+        assert fix in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert (x.data, x.grad) == (3.0, 0.0)
+
+
+def test_a_value_of_a_value_is_refused() -> None:
+    with pytest.raises(TypeError, match="It is a Value already"):
+        Value(Value(1.0))
+
+
+def test_a_long_operand_does_not_flood_the_message() -> None:
+    with pytest.raises(TypeError) as caught:
+        Value([0.0] * 10_000)
+    assert len(str(caught.value)) < 200
+
+
+def test_an_int_too_large_for_a_float_says_so() -> None:
+    with pytest.raises(OverflowError, match="too large"):
+        Value(10**400)
+
+
+def test_no_silent_detaching() -> None:
+    x = Value(1.0)
+    for detach in (math.exp, float, int, complex):
+        with pytest.raises(TypeError):
+            detach(x)
+
+
+def test_an_attribute_that_does_not_exist() -> None:
+    x = Value(1.0)
+    with pytest.raises(AttributeError, match="gard"):
+        x.gard = 1.0
+
+
+def test_equality_is_identity_and_order_is_by_data() -> None:
+    a, b = Value(1.0), Value(1.0)
+    assert a != b
+    assert len({a, b, a}) == 2
+    assert a < 2
+    assert a <= b
+    assert np.float64(2) > a
+    assert 0.5 < b < 2
+    assert a >= b
+    assert type(a < b) is bool
+    assert sorted([Value(3.0), Value(1.0)])[0].data == 1.0
+    assert not Value(0.0)
+    assert Value(-0.5)
+
+
+def test_formatting() -> None:
+    assert f"{Value(3.14159):.3f}" == "3.142"
+    assert f"{Value(Fraction(1, 3)):.3f}" == "0.333"
+    assert f"{Value(2.0)}" == repr(Value(2.0)) == "Value(data=2.0, grad=0.0)"
+    assert repr(Value(2, "x")) == "Value(data=2.0, grad=0.0, label='x')"
+
+
+def test_micrograds_names() -> None:
+    a, b = Value(2.0), Value(3.0)
+    assert (a * b)._prev == (a, b)
+    assert [(a * b)._op, (a - b)._op, (a**3)._op, a.tanh()._op, a._op] == ["*", "-", "**3", "tanh", ""]
+
+
+def test_operands_keep_their_order_and_number() -> None:
+    a, b, c = Value(1.0), Value(2.0), Value(3.0)
+    assert (a - b).parents == (a, b)
+    assert (2 / b).parents[1] is b
+    assert tg.max(a, b, c, a).parents == (a, b, c, a)
+    assert tg.sum([a]).parents == (a,)
+    assert tg.dot([a, b], [b, c]).parents == (a, b, b, c)
+
+
+def test_a_constant_exponent_is_not_an_input() -> None:
+    x = Value(2.0)
+    assert (x**3).parents == (x,)
+    assert len((x ** Value(3.0)).parents) == 2
+
+
+def test_fractions_stay_exact() -> None:
+    x = Value(Fraction(1, 3))
+    y = (x * 2 + 1) ** 3 / (x - 5) - abs(x) * 7
+    y.backward()
+    derivative = lambda t: (6 * (2 * t + 1) ** 2 * (t - 5) - (2 * t + 1) ** 3) / (t - 5) ** 2 - 7  # noqa: E731
+    assert y.data == Fraction(5, 3) ** 3 / Fraction(-14, 3) - Fraction(7, 3)
+    assert x.grad == derivative(Fraction(1, 3))
+    assert type(x.grad) is Fraction
+    x.grad = 0.0  # as zero_grad does
+    y.backward()
+    assert type(x.grad) is Fraction
+
+
+def test_mpmath_numbers_keep_their_digits() -> None:
+    with mpmath.workdps(50):
+        x = Value(mpmath.mpf(1) / 3)
+        y = tg.tanh(x) * tg.gelu(x) + tg.erf(x)
+        y.backward()
+        exact = mpmath.diff(lambda t: mpmath.tanh(t) * t * mpmath.ncdf(t) + mpmath.erf(t), mpmath.mpf(1) / 3)
+        assert abs(x.grad - exact) < mpmath.mpf(10) ** -45
+
+
+def test_a_changed_leaf_is_noticed_when_asked() -> None:
+    a, b = Value(2.0, label="a"), Value(3.0)
+    d = a * b
+    d.label = "d"
+    y = d + 1
+    y.backward(check=True)
+    assert a.grad == 3.0
+    a.data = 100.0
+    with pytest.raises(RuntimeError, match=r"label='d'.*a leaf was changed after the forward pass"):
+        y.backward(check=True)
+    assert a.grad == 3.0
+
+
+def test_check_accepts_nan() -> None:
+    y = Value(math.nan) * 2
+    y.backward(check=True)
+
+
+def test_a_failing_rule_leaves_the_gradients_alone() -> None:
+    def broken_backward(upstream, out, x):
+        raise RuntimeError("no slope today")
+
+    @tg.rule(name="broken_in_test", backward=broken_backward)
+    def broken(x):
+        return x + 1
+
+    try:
+        x = Value(2.0)
+        (x * 3).backward()
+        with pytest.raises(RuntimeError, match="no slope today") as caught:
+            (broken(x) * x).backward()
+        assert x.grad == 3.0
+        assert "broken_in_test" in caught.value.__notes__[0]
+    finally:
+        del tg.RULES["broken_in_test"]
+
+
+@pytest.mark.parametrize("shares", [(1.0, 2.0), 1.0, None, ()])
+def test_a_wrong_number_of_shares_is_named(shares: object) -> None:
+    @tg.rule(name="shares_in_test", backward=lambda upstream, out, x: shares)
+    def wrong(x):
+        return x + 1
+
+    try:
+        with pytest.raises(TypeError, match=r"backward of shares_in_test must return 1 share\(s\)"):
+            wrong(Value(1.0)).backward()
+    finally:
+        del tg.RULES["shares_in_test"]
+
+
+@pytest.mark.parametrize("result", [None, "1", 1j, [1.0]])
+def test_a_forward_without_a_number_is_named(result: object) -> None:
+    @tg.rule(name="forward_in_test", backward=lambda upstream, out, x: (upstream,))
+    def wrong(x):
+        return result
+
+    try:
+        with pytest.raises(TypeError, match=r"forward of Rule\('forward_in_test'\) must return one real number"):
+            wrong(Value(1.0))
+    finally:
+        del tg.RULES["forward_in_test"]
+
+
+def test_our_rules_cannot_be_replaced_by_accident() -> None:
+    with pytest.raises(ValueError, match="'tanh' exists already"):
+        tg.rule(math.tanh, backward=lambda upstream, out, x: (upstream,))
+
+
+def test_copies_are_independent_and_keep_sharing() -> None:
+    a = Value(2.0, label="a")
+    b = a * a
+    y = b + b.exp()
+    y.backward()
+    for twin_a, twin_y in [copy.deepcopy((a, y)), pickle.loads(pickle.dumps((a, y)))]:
+        assert (twin_a.label, twin_a.grad, twin_y.data) == ("a", a.grad, y.data)
+        twin_a.grad = 0.0
+        twin_y.backward()
+        assert twin_a.grad == a.grad
+        assert len(tg.topological_order(twin_y)) == len(tg.topological_order(y))
+        assert twin_y.parents[0] is twin_y.parents[1].parents[0]
+    shallow = copy.copy(y)
+    assert shallow is not y
+    assert shallow.parents == y.parents
+
+
+def test_pickle_keeps_sharing_whatever_comes_first() -> None:
+    a = Value(2.0)
+    b = a * 3
+    c = b + a.leaky_relu(alpha=0.2) ** 2.5
+    for order in ([a, b, c], [c, b, a], [b, c, a]):
+        twins = dict(zip(map(id, order), pickle.loads(pickle.dumps(order)), strict=True))
+        ta, tb, tc = twins[id(a)], twins[id(b)], twins[id(c)]
+        assert tc.parents[0] is tb
+        assert tb.parents[0] is ta
+        assert tc.parents[1].rule is c.parents[1].rule
+
+
+def test_a_pickle_of_an_unknown_rule_says_what_to_import() -> None:
+    @tg.rule(name="gone_in_test", backward=lambda upstream, out, x: (upstream,))
+    def gone(x):
+        return x + 1
+
+    data = pickle.dumps(gone(Value(1.0)))
+    del tg.RULES["gone_in_test"]
+    with pytest.raises(LookupError, match="'gone_in_test': import the module that declares it"):
+        pickle.loads(data)
+
+
+def test_in_place_operators_rebind() -> None:
+    x = Value(1.0)
+    y = x
+    y += 2
+    assert (x.data, y.data) == (1.0, 3.0)
+    x.data -= 0.5
+    assert x.data == 0.5
+
+
+def test_functions_take_plain_numbers_and_arrays_too() -> None:
+    assert tg.tanh(0.5) == math.tanh(0.5)
+    assert tg.exp(1) == math.e
+    assert tg.max(1, 5, 3) == 5
+    assert tg.sum([0.1] * 10) == 1.0
+    np.testing.assert_array_equal(tg.relu(np.array([-1.0, 2.0])), [0.0, 2.0])
+    assert tg.where(True, 1.0, 2.0) == 1.0
+    assert tg.leaky_relu(-1.0, alpha=0.5) == -0.5
+
+
+def test_where_sends_the_gradient_to_the_side_it_took() -> None:
+    a, b = Value(2.0), Value(3.0)
+    y = tg.where(a > b, a * 10, b * 20)
+    y.backward()
+    assert (y.data, a.grad, b.grad) == (60.0, 0.0, 20.0)
+    tg.where(np.bool_(True), a, b).backward()
+    tg.where(Value(1.0), a, 0).backward()
+    assert (a.grad, b.grad) == (2.0, 20.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: tg.tanh(x, x), "tanh takes 1 input"),
+        (lambda x: tg.max(), "max takes one or more input"),
+        (lambda x: tg.leaky_relu(x, beta=1), "leaky_relu has no parameter"),
+        (lambda x: tg.exp("1"), "exp takes real numbers"),
+    ],
+)
+def test_wrong_calls_of_a_rule(call, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        call(Value(1.0))
+
+
+def test_dot_needs_one_length() -> None:
+    with pytest.raises(ValueError, match="2 and 1 numbers"):
+        tg.dot([1.0, 2.0], [Value(3.0)])

@@ -1,0 +1,38 @@
+"""The table of all operations, made from their declarations."""
+
+from ..rules import RULES, Rule
+
+EXAMPLES = {1: (0.5,), 2: (0.5, 2.0), 3: (1.0, 0.5, 2.0)}  # by number of inputs; a reduction gets two
+
+
+def rules_table() -> str:
+    """All rules as a Markdown table: inputs, domain, kinks with the slopes chosen there, and an example.
+
+    Every entry is read off a rule or computed by it, so the table cannot differ from the code.
+    """
+    head = ["operation", "symbol", "inputs", "defined for", "kink: slope there", "example", "slopes there"]
+    rows = [head, ["---"] * len(head), *map(_row, RULES.values())]
+    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows)
+
+
+def _row(rule: Rule) -> list[str]:
+    parameters = "".join(f", {name}={value:g}" for name, value in rule.parameters.items())
+    example = EXAMPLES[rule.n_inputs or 2]
+    out = rule.forward(*example)
+    kinks = [f"{kink:g}: {_numbers(rule.shares(1.0, rule.forward(kink), kink))}" for kink in rule.kinks]
+    if rule.ties:
+        kinks.append(f"equal inputs: {_numbers(rule.shares(1.0, 0.5, 0.5, 0.5))}")
+    checked = rule.check.__doc__ if rule.check and rule.check.__doc__ else "all numbers"
+    return [
+        f"{rule.name}{parameters}",
+        f"`{rule.symbol}`",
+        str(rule.n_inputs or "any number"),
+        ", ".join(map(str, rule.domain)) or checked,
+        "; ".join(kinks),
+        f"{_numbers(example)} gives {out:.4g}",
+        _numbers(rule.shares(1.0, out, *example)),
+    ]
+
+
+def _numbers(numbers: tuple[float, ...]) -> str:
+    return ", ".join(f"{x:.4g}" for x in numbers)
