@@ -1,0 +1,254 @@
+"""How fast an eager step is, and how large a node is: tinygrad_edu beside micrograd 0.1.0.
+
+    python tests/benchmarks/eager.py [--rounds N] [--quick]
+
+Two workloads, each forward + zero_grad + backward:
+  moons   the step of micrograd's demo notebook without the update: MLP 2-16-16-1, 100 points, hinge + 1e-4 L2
+  chain   10,000 additions, y = y + x
+
+Why the comparison is fair:
+  - Both engines run the same lines of this file, with their own MLP, the same weights and the same points. Loss
+    and gradients must agree before anything is timed.
+  - Each engine has a process of its own, so that neither collects the other's garbage. Their blocks of steps
+    alternate, and the ratio is the median over the ratios of neighbouring blocks: noise that lasts hits both.
+  - A block counts whole: its mean holds the full collections that a median step can miss.
+  - The loss of the step before is alive during the forward pass, as in the notebook, and is freed on the clock.
+  - With the collector off, it runs between the steps, off the clock: the cycles of micrograd cost nothing there.
+"""
+
+import argparse
+import datetime
+import gc
+import importlib.metadata
+import importlib.util
+import itertools
+import json
+import math
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+import tracemalloc
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]  # the checkout that is measured
+MICROGRAD, OURS = "micrograd", "tinygrad_edu"
+WORKLOADS = {"moons": "two-moons step, MLP 2-16-16-1, 100 points", "chain": "chain of 10,000 additions"}
+
+
+HEADER = (
+    f"  {'':12} {'collector':>9} {'nodes':>8} {'median ms':>10} {'min ms':>8} {'nodes/s':>11} {'bytes/node':>11}"
+)
+
+
+# --- The work: the same lines for both engines ----------------------------------------------------------------
+
+
+class Moons:
+    """The loss of micrograd's demo notebook (github.com/karpathy/micrograd, demo.ipynb)."""
+
+    def __init__(self, Value, MLP, points, classes):
+        self.Value, self.points, self.classes = Value, points, classes
+        self.model = MLP(2, [16, 16, 1])
+        rng = random.Random(1337)
+        for parameter in self.model.parameters():
+            parameter.data = rng.uniform(-1, 1)
+        self.parameters, self.zero_grad = self.model.parameters, self.model.zero_grad
+
+    def forward(self):
+        inputs = [list(map(self.Value, point)) for point in self.points]
+        scores = list(map(self.model, inputs))
+        losses = [(1 + -y * score).relu() for y, score in zip(self.classes, scores, strict=True)]
+        data_loss = sum(losses) * (1.0 / len(losses))
+        return data_loss + 1e-4 * sum(p * p for p in self.parameters())
+
+
+class Chain:
+    def __init__(self, Value):
+        self.x = Value(0.5)
+
+    def parameters(self):
+        return [self.x]
+
+    def zero_grad(self):
+        self.x.grad = 0.0
+
+    def forward(self):
+        y = self.x
+        for _ in range(10_000):
+            y = y + self.x
+        return y
+
+
+def count_nodes(root):
+    seen, stack = set(), [root]
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            stack += node._prev
+    return len(seen)
+
+
+# --- One engine in a process of its own: answers a line of JSON for each line of JSON ---------------------------
+
+
+def work(engine):
+    data = json.loads(input())
+    if engine == MICROGRAD:
+        from micrograd.engine import Value
+        from micrograd.nn import MLP
+    else:
+        from tinygrad_edu import Value
+        from tinygrad_edu.nn import MLP
+    workloads = {"moons": Moons(Value, MLP, *data), "chain": Chain(Value)}
+    for line in sys.stdin:
+        command, name, *arguments = json.loads(line)
+        try:
+            answer = {"examine": examine, "block": block}[command](workloads[name], *arguments)
+        except RecursionError as error:
+            answer = {"error": f"RecursionError: {error}"}
+        print(json.dumps(answer), flush=True)
+
+
+def examine(workload):
+    """The results of one step, the size of its graph, and the memory that the forward pass took for it."""
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    total = workload.forward()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    gc.enable()
+    workload.zero_grad()
+    total.backward()
+    nodes, parameters = count_nodes(total), workload.parameters()
+    return {
+        "results": [total.data, *[p.grad for p in parameters]],
+        "nodes": nodes,
+        "bytes": peak / (nodes - len(parameters)),  # the parameters were there before
+    }
+
+
+def block(workload, collector, steps):
+    """The seconds of each of `steps` steps, after one to warm up."""
+    (gc.enable if collector else gc.disable)()
+    seconds = []
+    for _ in range(1 + steps):
+        if not collector:
+            gc.collect()
+        start = time.perf_counter()
+        total = workload.forward()
+        workload.zero_grad()
+        total.backward()
+        seconds.append(time.perf_counter() - start)
+    return seconds[1:]
+
+
+class Engine:
+    """The other end of `work`."""
+
+    def __init__(self, name, data):
+        command = [sys.executable, __file__, "--engine", name]
+        self.name = name
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._send(data)
+
+    def _send(self, message):
+        self.process.stdin.write(json.dumps(message) + "\n")
+        self.process.stdin.flush()
+
+    def ask(self, *message):
+        self._send(message)
+        line = self.process.stdout.readline()
+        return json.loads(line) if line else sys.exit(f"The process of {self.name} died during {message}.")
+
+
+# --- The report -------------------------------------------------------------------------------------------------
+
+
+def report(rounds, steps):
+    from tinygrad_edu.datasets import moons
+
+    ours = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    print(f"micrograd {importlib.metadata.version(MICROGRAD)}, tinygrad_edu {ours} (this checkout), ", end="")
+    print(f"{datetime.date.today()}, {platform.python_implementation()} {platform.python_version()}")
+    print(f"{platform.platform()}, {os.cpu_count()} cores, ", end="")
+    print(f"collector {'on' if gc.isenabled() else 'off'} by default, thresholds {gc.get_threshold()}")
+    print(f"{rounds} rounds of alternating blocks of {steps} steps")
+    engines = [Engine(name, moons(100)) for name in (MICROGRAD, OURS)]
+    for workload, title in WORKLOADS.items():
+        print(f"\n{title}")
+        graphs = [engine.ask("examine", workload) for engine in engines]
+        failures = [f"{e.name} failed: {g['error']}" for e, g in zip(engines, graphs, strict=True) if "error" in g]
+        if failures:
+            print(*failures, sep="\n")
+            continue
+        compare([graph["results"] for graph in graphs])
+        print(HEADER)
+        modes = [(collector, measure(engines, workload, collector, rounds, steps)) for collector in (True, False)]
+        for collector, blocks in modes:
+            for engine, graph, own_blocks in zip(engines, graphs, blocks, strict=True):
+                seconds = [*itertools.chain(*own_blocks)]
+                median, state = statistics.median(seconds), "on" if collector else "off"
+                print(
+                    f"  {engine.name:12} {state:>9} {graph['nodes']:8,} {median * 1e3:10.2f} "
+                    f"{min(seconds) * 1e3:8.2f} {graph['nodes'] / median:11,.0f} {graph['bytes']:11.0f}"
+                )
+        print("  micrograd / tinygrad_edu")
+        for collector, blocks in modes:
+            print(f"    time, collector {'on ' if collector else 'off'}  {ratio(blocks)}")
+        print(f"    bytes per node      {graphs[0]['bytes'] / graphs[1]['bytes']:.1f}x")
+
+
+def compare(results):
+    """Stop unless the engines agree on the loss and on every gradient."""
+    theirs, ours = results
+    if not all(math.isclose(a, b, rel_tol=1e-9) for a, b in zip(theirs, ours, strict=True)):
+        sys.exit("The engines disagree on the loss or a gradient: there is nothing to compare.")
+    difference = max(abs(a - b) / max(abs(a), abs(b)) for a, b in zip(theirs, ours, strict=True) if a != b or a)
+    print(f"  the engines agree: results {theirs[0]!r} and {ours[0]!r}, {len(ours) - 1} gradients, ", end="")
+    print(f"largest relative difference {difference:.1e}")
+
+
+def measure(engines, workload, collector, rounds, steps):
+    """For each engine one list of seconds per block, the blocks of the engines in turn."""
+    pairs = [[engine.ask("block", workload, collector, steps) for engine in engines] for _ in range(rounds)]
+    return list(zip(*pairs, strict=True))
+
+
+def ratio(blocks):
+    """time(micrograd) / time(tinygrad_edu) of neighbouring blocks: the median and the extremes."""
+    ratios = [sum(theirs) / sum(ours) for theirs, ours in zip(*blocks, strict=True)]
+    return f"{statistics.median(ratios):.1f}x ({min(ratios):.1f} to {max(ratios):.1f})"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="blocks per engine, workload and collector state (7)"
+    )
+    parser.add_argument("--quick", action="store_true", help="one round of one step: does it run at all?")
+    parser.add_argument("--engine", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    sys.path.insert(0, str(ROOT))
+    if options.engine:  # micrograd recurses as deep as the chain is long
+        sys.setrecursionlimit(100_000)
+        threading.stack_size(512 * 2**20)
+        thread = threading.Thread(target=work, args=[options.engine])
+        thread.start()
+        thread.join()
+    elif importlib.util.find_spec(MICROGRAD) is None:
+        print("The benchmark compares with micrograd: pip install micrograd==0.1.0", file=sys.stderr)
+        sys.exit(2)
+    else:
+        report(*((1, 1) if options.quick else (options.rounds, 3)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,308 @@
+"""Random programs: reverse mode = forward mode = exact arithmetic, and the laws of graphs hold on them."""
+
+import copy
+import pickle
+from collections import Counter
+from fractions import Fraction
+
+import mpmath as mp
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+from programs import ALL_SMOOTH, Program, absolute_adjoints, assert_near, decisions, path_sum, programs
+from programs import rational_programs as rationals
+
+import tinygrad_edu as tg
+from tinygrad_edu import RULES, Value, gradients, jvp, topological_order
+
+steady = settings(deadline=None)
+COPIES = [copy.deepcopy, lambda graph: pickle.loads(pickle.dumps(graph))]
+copied = pytest.mark.parametrize("copied", COPIES, ids=["deepcopy", "pickle"])
+
+
+class Dual:
+    """Forward mode on its own: a number and its derivative, which the rules' slopes move along."""
+
+    def __init__(self, data, slope=0.0):
+        self.data, self.slope = data, slope
+
+    def _record(self, rule, inputs):
+        duals = [x if isinstance(x, Dual) else Dual(float(x)) for x in inputs]
+        data = [x.data for x in duals]
+        out = rule.evaluate(data, data)
+        slopes = rule.backward(1.0, out, *data)
+        return Dual(out, sum(s * x.slope for s, x in zip(slopes, duals, strict=True)))
+
+    def __add__(self, other): return RULES["add"](self, other)  # fmt: skip
+
+    def __radd__(self, other): return RULES["add"](other, self)  # fmt: skip
+
+    def __sub__(self, other): return RULES["sub"](self, other)  # fmt: skip
+
+    def __rsub__(self, other): return RULES["sub"](other, self)  # fmt: skip
+
+    def __mul__(self, other): return RULES["mul"](self, other)  # fmt: skip
+
+    def __rmul__(self, other): return RULES["mul"](other, self)  # fmt: skip
+
+    def __truediv__(self, other): return RULES["div"](self, other)  # fmt: skip
+
+    def __rtruediv__(self, other): return RULES["div"](other, self)  # fmt: skip
+
+    def __rpow__(self, other): return RULES["pow"](other, self)  # fmt: skip
+
+    def __neg__(self): return RULES["neg"](self)  # fmt: skip
+
+    def __abs__(self): return RULES["abs"](self)  # fmt: skip
+
+    def __gt__(self, other): return self.data > other.data  # fmt: skip
+
+    def __pow__(self, other):
+        return RULES["pow"](self, other) if isinstance(other, Dual) else RULES["pow_n"](self, exponent=other)
+
+
+def below(root: Value, results: list[Value]) -> list[Value]:
+    """The results that root depends on."""
+    order = set(topological_order(root))
+    return [x for x in results if x in order]
+
+
+# --- The programs themselves ----------------------------------------------------------------------------------
+
+
+def test_every_rule_is_drawn_and_so_are_shared_and_repeated_operands() -> None:
+    drawn: Counter[str] = Counter()
+
+    @settings(deadline=None, max_examples=600, derandomize=True, database=None)
+    @given(programs())
+    def draw(program: Program) -> None:
+        uses: Counter[Value] = Counter()
+        for node in topological_order(program.graph()[-1]):
+            drawn[node.rule.name if node.rule else "leaf"] += 1
+            drawn["repeated operand"] += len(set(node.parents)) < len(node.parents)
+            uses.update(set(node.parents))
+        drawn["shared node"] += any(count > 1 and node.rule for node, count in uses.items())
+
+    draw()
+    ours = {
+        name for name, r in RULES.items() if "tinygrad_edu" in getattr(r.backward, "func", r.backward).__module__
+    }
+    rare = {name: drawn[name] for name in {*ours, "repeated operand", "shared node"} if drawn[name] < 5}
+    assert not rare
+
+
+@steady
+@given(programs())
+def test_every_draw_is_a_tame_program(program: Program) -> None:
+    assert all(abs(x) <= 4.000001 for x in program.run(program.inputs))
+
+
+@steady
+@given(programs() | rationals())
+def test_a_program_prints_as_the_python_that_it_runs(program: Program) -> None:
+    session: dict[str, Value] = {}
+    exec(repr(program), session)
+    results = program.graph()
+    results[-1].backward()
+    for i, x in enumerate(results):
+        assert (session[f"x{i}"].data, session[f"x{i}"].grad) == (x.data, x.grad)
+
+
+def test_a_printed_program() -> None:
+    program = Program((0.5,), (("a * b / 4", (0, 0, 0, 0)), ("log(1 + a * a)", (0, 0, 0, 0))))
+    assert repr(program).splitlines()[-4:] == [
+        "x0 = Value(0.5)",
+        "x1 = x0 * x0 / 4",
+        "x2 = log(1 + x1 * x1)",
+        "x2.backward()",
+    ]
+
+
+# --- Reverse mode against every other way ---------------------------------------------------------------------
+
+
+@steady
+@given(programs())
+def test_reverse_mode_is_forward_mode(program: Program) -> None:
+    results = program.graph()
+    root, scale = results[-1], absolute_adjoints(results[-1])
+    root.backward()
+    for i, x in enumerate(results[: len(program.inputs)]):
+        unit = tuple(float(i == j) for j in range(len(program.inputs)))
+        value, slope = jvp(program, program.inputs, unit)
+        dual = program(*map(Dual, program.inputs, unit))
+        assert value == dual.data == root.data
+        assert_near(x.grad, slope, scale.get(x, 0.0))
+        assert_near(x.grad, dual.slope, scale.get(x, 0.0))
+
+
+@steady
+@given(programs(), st.integers(0, 19))
+def test_an_interior_gradient_is_the_derivative_by_that_node(program: Program, step: int) -> None:
+    place = len(program.inputs) + step % len(program.steps)
+    results = program.graph()
+    results[-1].backward()
+    dual = program.run(map(Dual, program.inputs), replaced=place, by=lambda x: Dual(x.data, 1.0))[-1]
+    scale = absolute_adjoints(results[-1]).get(results[place], 0.0)
+    assert_near(results[place].grad, dual.slope, scale)
+    assert gradients(results[-1], results[place]) == results[place].grad
+
+
+@steady
+@given(rationals())
+def test_rational_programs_have_exact_gradients(program: Program) -> None:
+    results = program.graph()
+    root, leaves = results[-1], results[: len(program.inputs)]
+    assert [x.data for x in results] == program.run(program.inputs)
+    root.backward()
+    exact = [path_sum(root, x) for x in leaves]
+    assert [x.grad for x in leaves] == exact == gradients(root, leaves)
+    assert [x.data for x in gradients(root, leaves, create_graph=True)] == exact
+    assert all(isinstance(x.grad, Fraction) for x in below(root, leaves))
+
+    rounded = program.graph(float)
+    if decisions(rounded[-1]) == decisions(root):
+        rounded[-1].backward()
+        scale = absolute_adjoints(rounded[-1])
+        for x, slope in zip(rounded, exact, strict=False):
+            assert_near(x.grad, slope, scale.get(x, 0.0))
+
+
+@steady
+@given(programs())
+def test_gradients_agree_with_those_at_50_digits(program: Program) -> None:
+    with mp.workdps(50):
+        results, exact = program.graph(), program.graph(mp.mpf)
+        if decisions(results[-1]) != decisions(exact[-1]):
+            event("rounding has moved the program over a kink")
+            return
+        results[-1].backward()
+        exact[-1].backward()
+        scale = absolute_adjoints(results[-1])
+        assert abs(results[-1].data - exact[-1].data) < 1e-12
+        for x, y in zip(results, exact, strict=True):
+            assert_near(x.grad, y.grad, scale.get(x, 0.0))
+
+
+@steady
+@given(programs(ALL_SMOOTH, max_inputs=3, max_steps=12))
+def test_gradients_agree_with_differences_at_50_digits(program: Program) -> None:
+    results = program.graph()
+    results[-1].backward()
+    scale = absolute_adjoints(results[-1])
+    n = len(program.inputs)
+    with mp.workdps(50):
+        point = tuple(map(mp.mpf, program.inputs))
+        for i, x in enumerate(results[:n]):
+            exact = mp.diff(program, point, tuple(int(i == j) for j in range(n)))
+            assert_near(x.grad, exact, scale.get(x, 0.0))
+
+
+def test_a_slope_that_is_wrong_by_a_billionth_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RULES["sin"], "backward", lambda upstream, out, x: (upstream * tg.cos(x) * (1 + 1e-9),))
+    program = Program((0.5,), (("sin(a)", (0, 0, 0, 0)),))
+    with pytest.raises(AssertionError, match="allowed are"):
+        test_gradients_agree_with_differences_at_50_digits.hypothesis.inner_test(program)
+
+
+# --- The laws of graphs ---------------------------------------------------------------------------------------
+
+
+@steady
+@given(programs())
+def test_gradients_is_backward_as_a_function(program: Program) -> None:
+    results = program.graph()
+    root = results[-1]
+    plain = gradients(root, results)
+    as_graph = gradients(root, results, create_graph=True)
+    assert all(x.grad == 0.0 for x in results)
+    root.backward()
+    scale = absolute_adjoints(root)
+    for x, number, value in zip(results, plain, as_graph, strict=True):
+        assert number == x.grad
+        assert isinstance(number, float)
+        assert isinstance(value, Value)
+        assert_near(value.data, number, scale.get(x, 0.0))
+
+
+@steady
+@given(programs(), st.floats(-4, 4))
+def test_upstream_scales_every_gradient(program: Program, upstream: float) -> None:
+    results, scaled = program.graph(), program.graph()
+    results[-1].backward()
+    scaled[-1].backward(upstream)
+    scale = absolute_adjoints(results[-1])
+    for x, y in zip(results, scaled, strict=True):
+        assert_near(y.grad, upstream * x.grad, 4 * scale.get(x, 0.0))
+
+
+@steady
+@given(programs())
+def test_a_second_backward_doubles_the_leaves_and_rewrites_the_rest(program: Program) -> None:
+    results = program.graph()
+    results[-1].backward()
+    once = [x.grad for x in results]
+    results[-1].backward()
+    assert [x.grad for x in results] == [g if x.rule else 2 * g for x, g in zip(results, once, strict=True)]
+
+
+@steady
+@given(programs(), st.integers(0, 19))
+def test_two_results_that_share_nodes_give_the_sum(program: Program, other: int) -> None:
+    results = program.graph()
+    first, second = results[-1], results[len(program.inputs) + other % len(program.steps)]
+    leaves = results[: len(program.inputs)]
+    expected = [a + b for a, b in zip(gradients(first, leaves), gradients(second, leaves), strict=True)]
+    first.backward()
+    second.backward()
+    assert [x.grad for x in leaves] == expected
+
+
+@copied
+@steady
+@given(programs() | rationals())
+def test_copies_are_independent_graphs_of_the_same_shape(copied, program: Program) -> None:
+    results = program.graph()
+    results[-1].backward()
+    twins = copied(results)
+    order, twin_order = topological_order(results[-1]), topological_order(twins[-1])
+    place = {node: i for i, node in enumerate(order)}
+    twin_place = {node: i for i, node in enumerate(twin_order)}
+    assert not place.keys() & twin_place.keys()
+    for node, twin in zip(order, twin_order, strict=True):
+        assert (node.data, node.grad, node.rule, node.label) == (twin.data, twin.grad, twin.rule, twin.label)
+        assert [place[p] for p in node.parents] == [twin_place[p] for p in twin.parents]
+    assert [place.get(x) for x in results] == [twin_place.get(x) for x in twins]
+
+    before = [x.grad for x in results]
+    twins[-1].backward()
+    assert [x.grad for x in results] == before
+    assert [x.grad for x in twins] == [g if x.rule else 2 * g for x, g in zip(twins, before, strict=True)]
+
+
+@pytest.mark.parametrize("copied", COPIES, ids=["deepcopy", "pickle"])
+def test_a_copy_keeps_the_rule_itself(copied) -> None:
+    out = tg.leaky_relu(Value(1.0))
+    assert out.rule is RULES["leaky_relu"]
+    assert copied(out).rule is RULES["leaky_relu"]
+
+
+def test_a_constant_of_one_kind_does_not_reach_programs_of_another() -> None:
+    x = Value(2.0)
+    assert isinstance((x ** mp.mpf(0.375)).data, mp.mpf)
+    assert isinstance((x**0.375).data, float)
+    assert isinstance(tg.leaky_relu(-x, alpha=Fraction(3, 8)).data, float)
+    assert isinstance(tg.leaky_relu(Value(Fraction(-2)), alpha=0.375).data, float)
+
+
+@steady
+@given(programs())
+def test_parents_come_before_their_children(program: Program) -> None:
+    root = program.graph()[-1]
+    order = topological_order(root)
+    place = {node: i for i, node in enumerate(order)}
+    assert len(place) == len(order)
+    assert order[-1] is root
+    assert all(place[parent] < place[node] for node in order for parent in node.parents)
+    assert order == topological_order(root)
+    assert {p for node in order for p in node.parents} == set(order[:-1])
