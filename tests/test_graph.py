@@ -2,7 +2,6 @@
 
 import copy
 import gc
-import io
 import pickle
 import sys
 from collections.abc import Iterator
@@ -185,15 +184,6 @@ def test_a_long_chain_pickled_from_the_middle_stays_one_chain() -> None:
         order = set(topological_order(last))
         assert first in order
         assert order.issuperset(twins)
-
-
-def test_a_pickler_that_is_still_alive_does_not_deepen_the_next_pickle() -> None:
-    nodes = [Value(1.0)]
-    for _ in range(1000):
-        nodes.append(nodes[-1] + 1)
-    first = pickle.Pickler(io.BytesIO())
-    first.dump(nodes)
-    assert pickle.loads(pickle.dumps(nodes[-1])).data == 1001.0
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))

@@ -43,16 +43,20 @@ def gradients(root: Value, wrt: Value | Iterable[Value], create_graph: bool = Fa
         if not needed.isdisjoint(node.parents):
             needed.add(node)
     kind = type(root.data)
-    adjoints: dict[Value, Any] = {root: Value(kind(1)) if create_graph else kind(1)}
+
+    def number(x: Any) -> Any:
+        return Value(kind(x)) if create_graph else kind(x)
+
+    adjoints: dict[Value, Any] = {root: number(1)}
     for node in reversed(order):
         if node.rule and node in needed and node in adjoints:
             out, inputs = (node, node.parents) if create_graph else (node.data, [p.data for p in node.parents])
             shares = node.rule.shares(adjoints[node], out, *inputs)
             for parent, share in zip(node.parents, shares, strict=True):
                 if parent in needed:
+                    share = share if isinstance(share, Value) else number(share)
                     adjoints[parent] = adjoints[parent] + share if parent in adjoints else share
-    results = [adjoints.get(value, 0.0) for value in wrt]
-    return [r if isinstance(r, Value) else Value(r) for r in results] if create_graph else results
+    return [adjoints[value] if value in adjoints else number(0) for value in wrt]
 
 
 # --- Functions of numbers -----------------------------------------------------------------------------------
@@ -81,6 +85,11 @@ def _shaped(like: Any, supply: Iterator[Any]) -> Any:
 def _arguments(results: tuple[Any, ...]) -> Any:
     """One result per argument; of a single argument, its result alone."""
     return results[0] if len(results) == 1 else results
+
+
+def _beside(value: Value, number: Any) -> Any:
+    """A weight or tangent in the arithmetic of the value it belongs to: 1 and 1.0 beside a Fraction stay exact."""
+    return number if isinstance(number, Value) else type(value.data)(as_real(number))
 
 
 class _Call:
@@ -188,7 +197,8 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
         weights = _flat(upstream)
         if len(weights) != len(call.outputs):
             raise ValueError(f"upstream needs one number per output: {len(call.outputs)}, got {len(weights)}.")
-        root = reduce(operator.add, (out * weight for out, weight in zip(call.outputs, weights, strict=True)))
+        pairs = zip(call.outputs, weights, strict=True)
+        root = reduce(operator.add, (out * _beside(out, weight) for out, weight in pairs))
         return call.gradients(root, graph=any(isinstance(weight, Value) for weight in weights))
 
     return call.value(), pullback
@@ -208,15 +218,15 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     if len(along) != len(call.variables):
         raise ValueError(f"jvp needs one tangent per number: {len(call.variables)}, got {len(along)}.")
     graph = call.graph or any(isinstance(tangent, Value) for tangent in along)
-    moved = dict(zip(call.variables, (t if isinstance(t, Value) else as_real(t) for t in along), strict=True))
+    moved = {x: _beside(x, tangent) for x, tangent in zip(call.variables, along, strict=True)}
     slopes = []
     for out in call.outputs:
         for node in topological_order(out):
             if node not in moved and node.rule and any(parent in moved for parent in node.parents):
                 result, inputs = (node, node.parents) if graph else (node.data, [p.data for p in node.parents])
-                shares = zip(node.parents, node.rule.shares(1, result, *inputs), strict=True)
+                shares = zip(node.parents, node.rule.shares(type(node.data)(1), result, *inputs), strict=True)
                 moved[node] = reduce(operator.add, (s * moved[p] for p, s in shares if p in moved))
-        slopes.append(moved.get(out, 0.0))
+        slopes.append(moved[out] if out in moved else type(out.data)(0))
     return call.value(), _shaped(
         call.result, (Value(s) if graph and not isinstance(s, Value) else s for s in slopes)
     )

@@ -87,7 +87,11 @@ class Rule:
         unknown = parameters.keys() - self.parameters
         if unknown:
             raise TypeError(f"{self.name} has no parameter {sorted(unknown)}; it has {sorted(self.parameters)}.")
-        return _bound(self.name, tuple(sorted({**self.parameters, **parameters}.items())))
+        parameters = {**self.parameters, **parameters}
+        if parameters == self.parameters:
+            return self
+        kinds = tuple(map(type, parameters.values()))  # 0.5 and mpf(0.5) are equal keys, but not one rule
+        return _bound(self.name, tuple(parameters.items()), kinds)
 
     def evaluate(self, inputs: Any, operands: Any) -> Any:
         """forward(*inputs), if the inputs are in the domain; an error shows the operands they came from.
@@ -130,7 +134,7 @@ def _restored(name: str, parameters: tuple[Any, ...]) -> Rule:
 
 
 @functools.lru_cache(maxsize=1024)
-def _bound(name: str, parameters: tuple[Any, ...]) -> Rule:
+def _bound(name: str, parameters: tuple[Any, ...], kinds: tuple[type, ...]) -> Rule:
     return Rule(*RULES[name]._declared, parameters=dict(parameters))
 
 

@@ -4,6 +4,8 @@ Pickle follows references recursively, which ends at a few hundred nodes. So an 
 i of this graph", and a graph as flat columns, one entry per node in topological order. Values that share nodes and
 are pickled together must point into the same graph object: `_homes` remembers, for as long as a pickler holds
 it, which graph a node was saved with. Leaves are saved one by one, so pickle's own memo keeps their identity.
+One case does recurse: hundreds of results saved one upon the other by a Pickler that is still held, then again by
+a second one.
 """
 
 import operator
@@ -11,7 +13,6 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
-from .graph import topological_order
 from .value import Value
 
 
@@ -19,7 +20,16 @@ class _Graph:
     """The interior nodes that are saved together; the rest they need is saved on its own."""
 
     def __init__(self, root: Value):
-        self.nodes = [node for node in topological_order(root) if node.rule and id(node) not in _homes]
+        self.nodes: list[Value] = []
+        seen: set[Value] = set()
+        stack: list[Any] = [root]
+        while stack:  # topological_order, as far as no other graph has the nodes already
+            node = stack.pop()
+            if node is None:
+                self.nodes.append(stack.pop())
+            elif node.rule and node not in seen and id(node) not in _homes:
+                seen.add(node)
+                stack += (node, None, *node.parents)
         self.index = {id(node): i for i, node in enumerate(self.nodes)}
 
     def __reduce__(self) -> Any:

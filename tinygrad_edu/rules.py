@@ -69,9 +69,9 @@ def _pow_check(x, exponent):
 def _pow_slope(out, x, y):
     return where(equal(x, 0), y * pow(x, y - 1), where(y < 0.5, div(y * out, x), y * pow(x, y - 1)))
 
-# x^y = e^(y log x): out log(x) for y. At y = 0 the power is flat in x, and at x = 0 flat in y.
+# x^y = e^(y log x): out log(x) for y, and at x = 0 the convention 0; at 0^0 it is 0 for x as well.
 def _pow_backward(upstream, out, x, y):
-    slope_x = where(equal(y, 0), 0 * x, _pow_slope(out, x, y))
+    slope_x = where(equal(x, 0) * equal(y, 0), 0 * x, _pow_slope(out, x, y))
     slope_y = where(equal(x, 0), 0 * y, out * log(x))
     return upstream * slope_x, upstream * slope_y
 POW = rule(pow, symbol="**", backward=_pow_backward, check=_pow_check)

@@ -150,9 +150,8 @@ class Value:
         With check=True, raises RuntimeError if a leaf was changed since the forward pass. If a rule fails, the
         leaves keep the gradients they had.
         """
-        if check:
-            for node in topological_order(self):
-                node._check()
+        for node in topological_order(self) if check else ():
+            node._check()
         interior, leaves = _interior_and_leaves(self)
         kind = type(self.data)  # float, Fraction or mpf: the gradients are exact if the result is
         before, seed, zero = [leaf.grad for leaf in leaves], kind(as_real(upstream)), kind(0)
@@ -166,6 +165,8 @@ class Value:
                     left_share, right_share = node.rule.backward(node.grad, node.data, left.data, right.data)
                     left.grad += left_share
                     right.grad += right_share
+                elif left.__class__ is Value:  # shares() has seen to it that there is one
+                    left.grad += node.rule.shares(node.grad, node.data, left.data)[0]
                 else:
                     node._backward()
         except Exception as error:
@@ -237,10 +238,9 @@ class Value:
         return reduced(self)
 
 
-def _interior_and_leaves(root: Value) -> tuple[list[Value], list[Value]]:
+def _interior_and_leaves(root: Any) -> tuple[list[Value], list[Value]]:
     """topological_order(root) in two parts, and in half the time: the operand slots are read directly."""
-    interior, leaves, seen = [], [], set()
-    stack: list[Any] = [root]
+    interior, leaves, seen, stack = [], [], set(), [root]
     while stack:
         node = stack.pop()
         if node is None:

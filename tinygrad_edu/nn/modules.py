@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..rules import RULES
 from ..value import Value
 from .initialisation import Generator, as_generator, weight_limit
 
@@ -72,7 +71,7 @@ class Neuron(Module):
         total = self.b
         for weight, x in zip(self.w, inputs, strict=True):
             total = total + weight * x
-        result: Value = total if self.activation == "linear" else RULES[self.activation](total)
+        result: Value = total if self.activation == "linear" else getattr(total, self.activation)()
         return result
 
     def __repr__(self) -> str:
