@@ -360,21 +360,24 @@ def test_render_without_a_path(no_dot, tmp_path, monkeypatch):
     assert str(graphviz.backend.dot_command.DOT_BINARY) == "dot"
 
 
+def stand_in(folder, monkeypatch, name, script):
+    """A command of that name, alone on the PATH."""
+    command = folder / name
+    command.write_text(script)
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    return command
+
+
 @pytest.mark.skipif(os.name == "nt", reason="the stand-in for dot is a shell script")
 def test_dot_is_preferred_where_there_is_one(tmp_path, monkeypatch):
-    dot = tmp_path / "dot"
-    dot.write_text('#!/bin/sh\necho "dot $@"\n')
-    dot.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
+    stand_in(tmp_path, monkeypatch, "dot", '#!/bin/sh\necho "dot $@"\n')
     assert draw(square()).pipe(encoding="utf-8").strip() == "dot -Kdot -Tsvg"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
 def test_graphviz_pure_may_be_on_the_path_only(tmp_path, monkeypatch):
-    command = tmp_path / "graphviz-pure"
-    command.write_text('#!/bin/sh\necho "pure $@"\n')
-    command.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
+    command = stand_in(tmp_path, monkeypatch, "graphviz-pure", '#!/bin/sh\necho "pure $@"\n')
 
     def missing(_):
         raise render.importlib.metadata.PackageNotFoundError
@@ -412,10 +415,7 @@ def test_without_a_renderer_pipe_and_render_say_what_to_install(no_renderer, tmp
 
 @pytest.mark.skipif(os.name == "nt", reason="the stand-in for dot is a shell script")
 def test_a_broken_dot_does_not_break_a_notebook(tmp_path, monkeypatch):
-    dot = tmp_path / "dot"
-    dot.write_text("#!/bin/sh\nexit 3\n")
-    dot.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
+    stand_in(tmp_path, monkeypatch, "dot", "#!/bin/sh\nexit 3\n")
     with pytest.raises(graphviz.CalledProcessError):
         draw(square()).pipe(quiet=True)
     assert "exit status 3" in draw(square())._repr_mimebundle_()["text/plain"]

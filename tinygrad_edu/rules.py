@@ -67,7 +67,7 @@ def _pow_check(x, exponent):
 
 # y x^(y-1), or y out/x where y - 1 would round away digits of y.
 def _pow_slope(out, x, y):
-    return where(equal(x, 0), y * pow(x, y - 1), where(y < 0.5, div(y * out, x), y * pow(x, y - 1)))
+    return where((y < 0.5) * (1 - equal(x, 0)), div(y * out, x), y * pow(x, y - 1))
 
 # x^y = e^(y log x): out log(x) for y, and at x = 0 the convention 0; at 0^0 it is 0 for x as well.
 def _pow_backward(upstream, out, x, y):

@@ -35,10 +35,12 @@ def cross_entropy(logits: Sequence[Any], target: Any) -> Value:
     if hasattr(target, "__len__"):
         _same_length(logits, target)
         log_probabilities = functions.log_softmax(logits)
-        return -functions.sum([t * lp for t, lp in zip(target, log_probabilities, strict=True)])  # type: ignore[no-any-return]
+        likelihood: Value = functions.sum([t * lp for t, lp in zip(target, log_probabilities, strict=True)])
+        return -likelihood
     if not 0 <= target < len(logits) or target != int(target):
         raise ValueError(f"The class is an index from 0 to {len(logits) - 1}, got {target!r}.")
-    return functions.logsumexp(logits) - logits[int(target)]  # type: ignore[no-any-return]
+    loss: Value = functions.logsumexp(logits) - logits[int(target)]
+    return loss
 
 
 def _same_length(predictions: Sequence[Any], targets: Sequence[Any]) -> None:
