@@ -1,0 +1,289 @@
+"""The mathematics of every rule of ours, against which `check_rule` holds them: one row per rule.
+
+The functions are mathematics on mpmath numbers, not our forward formulas: mpmath's own erf, tanh, erfc ..., and
+slopes in closed form. Floats must come within 4 ulps of the exact result. Where terms cancel, the unit is that of
+the larger term (`size`, `slope_size`), and the row says which terms.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any
+
+import mpmath as mp
+from hypothesis import strategies as st
+
+from ..declare import Rule
+from .points import LARGEST, LENGTHS, SHORT, SMALLEST_NORMAL, TINY, Line, Point
+from .reference import LIMIT, Reference
+
+BOUND = 4.0
+ALL = Line()
+
+
+def reference_of(rule: Rule) -> Reference:
+    """The mathematics of one of our rules; of any other, its own forward at high precision."""
+    if rule.name in REFERENCES:
+        return REFERENCES[rule.name](**rule.parameters)
+    return Reference(rule.forward)
+
+
+# --- Rows ---------------------------------------------------------------------------------------------------
+
+
+def one(f: Any, slope: Any, line: Line = ALL, kinks: Point = (), **more: Any) -> Callable[..., Reference]:
+    """A row for a rule of one input."""
+    more.setdefault("size", lambda x: 0)
+    more.setdefault("slope_size", lambda x: (0,))
+    return lambda: Reference(
+        f,
+        lambda x: (slope(x),),
+        [(x,) for x in line.grid if x not in kinks],
+        line.strategy.filter(lambda x: x not in kinks).map(lambda x: (x,)),
+        BOUND,
+        **more,
+    )
+
+
+def several(f: Any, slopes: Any, grid: Sequence[Point], strategy: Any, **more: Any) -> Callable[..., Reference]:
+    """A row for a rule of two inputs or more, with its own points."""
+    more.setdefault("size", lambda *inputs: 0)
+    more.setdefault("slope_size", lambda *inputs: [0] * len(inputs))
+    return lambda: Reference(f, slopes, grid, strategy, BOUND, **more)
+
+
+PAIRS = list(itertools.product(SHORT, SHORT))
+ANY = ALL.strategy
+ANY_PAIR = st.tuples(ANY, ANY)
+
+# Reductions: sums of 7 must stay in range.
+LISTS: list[Point] = [
+    *((x,) for x in SHORT[:-1]),
+    *((x, y) for x, y in PAIRS if LARGEST not in (-x, -y)),
+    *((1.0, -2.0, 0.5), (1e16, 1.0, -1e16), (-700.3, 0.1, 2.0), (1e-300, 3e-20, -3e-20), (5.0, 5.5, 4.5)),
+    *(
+        (0.1, 0.2, 0.3, -0.4, 0.5, 0.6, 0.7),
+        (30.0, -40.0, 1e-9, 2.0, 29.5, -1e4, 3.3),
+        tuple(1e4 - k for k in range(7)),
+    ),
+]
+TERM = Line(-1e300, 1e300).strategy
+ANY_LIST = st.sampled_from(LENGTHS).flatmap(lambda n: st.tuples(*[TERM] * n))
+FACTOR = st.one_of(st.floats(-50, 50), st.floats(-1e150, -1e-150), st.floats(1e-150, 1e150), st.just(0.0))
+FACTORS = st.sampled_from([2, 4, 6, 14]).flatmap(lambda n: st.tuples(*[FACTOR] * n))
+
+# A base above 0 with any exponent, results in and out of range; below 0, whole exponents.
+BASES = [1e-300, 3e-20, 0.3, *(math.nextafter(1, e) for e in (0, 1, 2)), 1 + 1e-9, 2.0, 40.1, 7e150, LARGEST]
+EXPONENTS = [-1e9, -40.3, -2.0, -1.0, -0.6, -1e-9, 1e-20, 0.1, 0.5, 1.0, 1.02, 2.0, 3.7, 40.0, 1e9]
+POWERS = [
+    *itertools.product(BASES, EXPONENTS),
+    *itertools.product([-2.0, -0.7, -1e100], [-3.0, -1.0, 1.0, 2.0, 3.0, 40.0]),
+]
+IN_RANGE = st.tuples(st.floats(TINY, LARGEST), st.floats(-700, 700)).map(
+    lambda p: (p[0], p[1] / math.log(p[0]) if p[0] != 1 else p[1])
+)
+ANY_POWER = st.one_of(
+    st.tuples(st.floats(TINY, LARGEST), st.floats(-50, 50)),
+    IN_RANGE,
+    st.tuples(st.floats(-1e50, -1e-50), st.integers(-9, 9).map(float)),
+)
+ABOVE_MINUS_1 = Line(math.nextafter(-1, 0), special=(-1.0, 0.0))
+INSIDE_1 = Line(math.nextafter(-1, 0), math.nextafter(1, 0), special=(-1.0, 0.0, 1.0))
+HALF_PI = Line(special=(0.0, math.pi / 2, -math.pi / 2, math.pi, 1e22))
+ORIGIN = Line(special=(0.0,))
+
+
+# --- Mathematics --------------------------------------------------------------------------------------------
+
+
+def sign(x: Any) -> Any:
+    return (x > 0) - (x < 0)
+
+
+def asin_slope(x: Any) -> Any:
+    return 1 / mp.sqrt((1 - x) * (1 + x))
+
+
+def sech2(x: Any) -> Any:
+    return 1 / mp.cosh(x) ** 2
+
+
+def logistic(x: Any) -> Any:
+    return 1 / (1 + mp.exp(-x))
+
+
+def logistic_slope(x: Any) -> Any:
+    return sech2(x / 2) / 4
+
+
+def erfc(x: Any) -> Any:  # mpmath cannot do 1e300; from 28 on the floats are 0
+    return mp.erfc(x) if abs(x) < 1000 else mp.mpf(2 * (x < 0))
+
+
+def bell(x: Any) -> Any:
+    return mp.exp(-x * x) * 2 / mp.sqrt(mp.pi)
+
+
+def normal(x: Any) -> Any:
+    return erfc(-x / mp.sqrt(2)) / 2
+
+
+def share_among(pick: Any) -> Any:
+    """The slopes of max and min: equal inputs share evenly."""
+
+    def slopes(*inputs: Any) -> Any:
+        best = pick(inputs)
+        return tuple(Fraction(x == best, inputs.count(best)) for x in inputs)
+
+    return slopes
+
+
+def real(x: Any) -> Any:
+    return x.real
+
+
+def log_excess(*inputs: Any) -> Any:
+    """logsumexp less the largest input."""
+    exponentials = sorted((mp.exp(x - max(inputs, key=real)) for x in inputs), key=real)
+    return mp.log1p(mp.fsum(exponentials[:-1]))
+
+
+def softmax(*inputs: Any) -> Any:
+    parts = [mp.exp(x - max(inputs)) for x in inputs]
+    return tuple(p / sum(parts) for p in parts)
+
+
+def halves(inputs: Any) -> Any:
+    return inputs[: len(inputs) // 2], inputs[len(inputs) // 2 :]
+
+
+def exact_sum(*terms: Any) -> Any:
+    with mp.workprec(5000):  # from the largest product of floats to the smallest
+        return sum(terms)
+
+
+def dot(*inputs: Any) -> Any:
+    return exact_sum(*(x * y for x, y in zip(*halves(inputs), strict=True)))
+
+
+def power_slopes(x: Any, y: Any) -> Any:
+    if x < 0 and y % 1:
+        return mp.nan, mp.nan
+    out = mp.power(x, y)
+    if x < 0:
+        return y * out / x, mp.nan  # between whole exponents a negative base has no real power
+    return y * out / x, (out if out < LIMIT else mp.inf) * mp.log(x) if x != 1 else mp.mpf(0)
+
+
+def power(exponent: Any) -> Reference:
+    """x ** exponent, for one constant exponent."""
+    low = -LARGEST if exponent % 1 == 0 else TINY
+    holes = (0.0,) if exponent < 1 and exponent else ()
+    n = exponent if isinstance(exponent, int) else mp.mpf(exponent)
+    return one(
+        lambda x: x**n,
+        lambda x: n * x ** (n - 1) if n else 0,
+        Line(low, holes=holes, special=(1.0,)),
+        kinks=(0.0,) if exponent % 1 > 0 else (),
+    )()
+
+
+def leaky_relu(alpha: Any) -> Reference:
+    return one(lambda x: x if x > 0 else alpha * x, lambda x: 1 if x > 0 else alpha, kinks=(0.0,))()
+
+
+def elu(alpha: Any) -> Reference:
+    def f(x: Any) -> Any:
+        return x if x > 0 else alpha * mp.expm1(x)
+
+    return one(f, lambda x: 1 if x > 0 else alpha * mp.exp(x), kinks=(0.0,))()
+
+
+REFERENCES: dict[str, Callable[..., Reference]] = {
+    "add": several(lambda x, y: x + y, lambda x, y: (1, 1), PAIRS, ANY_PAIR),
+    "sub": several(lambda x, y: x - y, lambda x, y: (1, -1), PAIRS, ANY_PAIR),
+    "mul": several(lambda x, y: x * y, lambda x, y: (y, x), PAIRS, ANY_PAIR),
+    "div": several(
+        lambda x, y: x / y,
+        lambda x, y: (1 / y, -x / y**2),
+        [*((x, y) for x, y in PAIRS if y), (1e-310, 1e-309), (-1e-320, 3e-318)],
+        ANY_PAIR.filter(lambda p: p[1] != 0),
+    ),
+    "neg": one(lambda x: -x, lambda x: -1),
+    "abs": one(abs, sign, kinks=(0.0,)),
+    "pow": several(
+        mp.power,
+        power_slopes,
+        POWERS,
+        ANY_POWER,
+        # where x^y is subnormal, its slopes have its digits; where it is inf, the slope for y is
+        slope_size=lambda x, y: (SMALLEST_NORMAL * abs(y / x), SMALLEST_NORMAL * abs(mp.log(abs(x)))),
+    ),
+    "pow_n": power,
+    "sqrt": one(mp.sqrt, lambda x: 1 / (2 * mp.sqrt(x)), Line(TINY, special=(1.0,))),
+    "exp": one(mp.exp, mp.exp, ORIGIN),
+    "expm1": one(mp.expm1, mp.exp, ORIGIN),
+    "log": one(mp.log, lambda x: 1 / x, Line(TINY, special=(1.0,))),
+    "log1p": one(mp.log1p, lambda x: 1 / (1 + x), ABOVE_MINUS_1),
+    "sin": one(mp.sin, mp.cos, HALF_PI),
+    "cos": one(mp.cos, lambda x: -mp.sin(x), HALF_PI),
+    "tan": one(mp.tan, lambda x: 1 / mp.cos(x) ** 2, HALF_PI),
+    "asin": one(mp.asin, asin_slope, INSIDE_1),
+    "acos": one(mp.acos, lambda x: -asin_slope(x), INSIDE_1),
+    "atan": one(mp.atan, lambda x: 1 / (1 + x * x), ORIGIN),
+    "sinh": one(mp.sinh, mp.cosh, ORIGIN),
+    "cosh": one(mp.cosh, mp.sinh, ORIGIN),
+    "tanh": one(mp.tanh, sech2, Line(special=(0.0, 0.5, -0.5))),
+    "erf": one(mp.erf, bell, ORIGIN),
+    "erfc": one(erfc, lambda x: -bell(x), ORIGIN),
+    "sigmoid": one(logistic, logistic_slope, Line(special=(0.0, 1.0, -1.0))),
+    "softplus": one(lambda x: mp.log1p(mp.exp(x)), logistic, ORIGIN),
+    "relu": one(lambda x: max(x, 0), lambda x: int(x > 0), kinks=(0.0,)),
+    "leaky_relu": leaky_relu,
+    "elu": elu,
+    "gelu": one(
+        lambda x: x * normal(x),
+        lambda x: normal(x) + x * mp.npdf(x),
+        Line(special=(0.0, -0.7517915246935645)),
+        # in the lower tail, rounding x / sqrt 2 costs up to x^2 ulps, as the rule says: 1400 at -37.25;
+        # beyond -37.5 the distribution function is subnormal. The slope is 0 near -0.75.
+        size=lambda x: abs(x) * max(normal(x) * max(1, x * x / 2), SMALLEST_NORMAL),
+        slope_size=lambda x: (normal(x) + abs(x) * max(mp.npdf(x), SMALLEST_NORMAL),),
+    ),
+    "silu": one(
+        lambda x: x * logistic(x),
+        lambda x: logistic(x) + x * logistic_slope(x),
+        Line(special=(0.0, -1.2784645427610738)),
+        # beyond -708 the sigmoid is subnormal. The slope s + x s' is 0 near -1.28.
+        size=lambda x: abs(x) * SMALLEST_NORMAL,
+        slope_size=lambda x: (logistic(x) + abs(x) * max(logistic_slope(x), SMALLEST_NORMAL),),
+    ),
+    "where": several(
+        lambda c, x, y: x if c else y,
+        lambda c, x, y: (0, 1, 0) if c else (0, 0, 1),
+        [(c, x, y) for x, y in PAIRS for c in (0.0, 1.0)],
+        st.tuples(st.sampled_from([0.0, 1.0, -2.0]), ANY, ANY),
+        nan_passes=False,
+    ),
+    "max": several(lambda *x: max(x), share_among(max), LISTS, ANY_LIST),
+    "min": several(lambda *x: min(x), share_among(min), LISTS, ANY_LIST),
+    "sum": several(exact_sum, lambda *x: (1,) * len(x), LISTS, ANY_LIST),
+    "dot": several(
+        dot,
+        lambda *inputs: sum(reversed(halves(inputs)), ()),
+        [pair for a in LISTS if max(map(abs, a)) < 1e100 for pair in ((*a, *a), (*a, *reversed(a)))],
+        FACTORS,
+        size=lambda *inputs: dot(*map(abs, inputs)),
+        n_arrays=2,
+    ),
+    "logsumexp": several(
+        lambda *x: max(x, key=real) + log_excess(*x),
+        softmax,
+        LISTS,
+        ANY_LIST,
+        # the largest input and the logarithm cancel; x - max is rounded before its exponential is taken
+        size=lambda *x: max(abs(max(x)), log_excess(*x)),
+        slope_size=lambda *x: [p * (1 + max(x) - a) for p, a in zip(softmax(*x), x, strict=True)],
+    ),
+}

@@ -1,0 +1,141 @@
+"""What a rule ought to compute: a mathematical function on mpmath numbers, and how near floats must come to it.
+
+Errors are counted in ulps, units in the last place. The unit is that of the exact result, or of the `size` a
+reference states where terms cancel. Where it states none, the unit is what rounding the inputs alone can do to the
+result, |x f'(x)| beside |f(x)|: no formula on floats can be blamed for less.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from numbers import Rational
+from typing import Any
+
+import mpmath as mp
+from hypothesis import strategies as st
+
+from .points import LARGEST, SMALLEST_NORMAL, Point
+
+LIMIT = mp.mpf(2) ** 1024  # where the floats end: inf stands for anything from here on
+DIGITS = 60  # enough for 50 after a few operations
+
+
+def ulps(got: Any, exact: Any, size: Any = 0) -> float:
+    """|got - exact| in units in the last place of exact, or of `size` where that is larger.
+
+    Infinities count as 2^1024, so that overflow is right where the exact value is out of range. Subnormal results
+    have lost digits by definition: where the exact one is subnormal, any subnormal will do. nan is right for nan.
+
+    >>> ulps(1.0000000000000002, 1.0), ulps(0.1, mp.mpf(1) / 10) < 0.51
+    (1.0, True)
+    """
+    if mp.isnan(got) or mp.isnan(exact):
+        return 0.0 if mp.isnan(got) and mp.isnan(exact) else math.inf
+    with mp.workdps(DIGITS):
+        got, exact, size = (max(-LIMIT, min(LIMIT, high(x))) for x in (got, exact, size))
+        unit = max(abs(exact), abs(size))
+        if unit < SMALLEST_NORMAL and abs(got) <= SMALLEST_NORMAL:
+            return 0.0
+        return float(abs(got - exact) / math.ulp(min(float(unit), LARGEST)))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The mathematics of a rule: `f(*inputs)` of mpmath numbers, and `slopes(*inputs)`, a tuple, if known.
+
+    Without `slopes`, they are taken as differences of f at a few hundred digits. `size` and `slope_size` are the
+    sizes of the terms of which f and its slopes are made, where these cancel. `grid` and `strategy` say where to
+    look, if not all over the declared domain; `bound` is the error allowed, in ulps. `n_arrays` is the number of
+    arrays a reduction takes, and `nan_passes` is false for a choice, which drops the nan it does not take.
+    """
+
+    f: Callable[..., Any]
+    slopes: Callable[..., Sequence[Any]] | None = None
+    grid: Sequence[Point] | None = None
+    strategy: st.SearchStrategy[Any] | None = None
+    bound: float = 32.0
+    size: Callable[..., Any] | None = None
+    slope_size: Callable[..., Sequence[Any]] | None = None
+    n_arrays: int = 1
+    nan_passes: bool = True
+
+    def value(self, point: Point) -> Any:
+        with mp.workdps(DIGITS):
+            return _real(self.f(*map(high, point)))
+
+    def value_size(self, point: Point, slopes: Sequence[Any]) -> Any:
+        if self.size:
+            with mp.workdps(DIGITS):
+                return self.size(*map(high, point))
+        return _conditioned(point, slopes)
+
+    def exact_slopes(self, point: Point) -> list[Any]:
+        if not self.slopes:
+            return [derivative(self.f, point, i) for i in range(len(point))]
+        with mp.workdps(DIGITS):
+            return [_real(slope) for slope in self.slopes(*map(high, point))]
+
+    def slope_size_of(self, point: Point, i: int) -> Any:
+        if self.slope_size:
+            with mp.workdps(DIGITS):
+                return self.slope_size(*map(high, point))[i]
+        return _conditioned(point, [self.second(point, i, j) for j in range(len(point))])
+
+    def second(self, point: Point, i: int, j: int) -> Any:
+        """The derivative of slope i for input j."""
+        if self.slopes:
+            slopes = self.slopes
+            return derivative(lambda *inputs: slopes(*inputs)[i], point, j)
+        return derivative(lambda *inputs: _difference(self.f, inputs, i, i == j), point, j)
+
+    def beside(self, point: Point, i: int) -> tuple[Any, Any]:
+        """The slopes for input i on the two sides of a kink, the smaller one first."""
+        with mp.workprec(_precision(point)):
+            x, h = [high(a) for a in point], _step(point[i])
+            at = self.f(*x)
+            left, right = (_real(s * (self.f(*x[:i], x[i] + s * h, *x[i + 1 :]) - at) / h) for s in (-1, 1))
+            return min(left, right), max(left, right)
+
+
+def derivative(f: Callable[..., Any], point: Sequence[Any], i: int) -> Any:
+    """df/dx_i by a central difference, of which 50 digits are right. Raises ValueError if it is not real."""
+    with mp.workprec(_precision(point)):
+        return _real(_difference(f, [high(x) for x in point], i))
+
+
+def _difference(f: Callable[..., Any], x: Sequence[Any], i: int, again: bool = False) -> Any:
+    # A second difference in the same place takes another step, so that no point is met twice.
+    h = _step(x[i]) * (mp.mpf(3) / 4 if again else 1)
+    above, below = ([*x[:i], x[i] + s * h, *x[i + 1 :]] for s in (1, -1))
+    return (f(*above) - f(*below)) / (2 * h)
+
+
+def _step(x: Any) -> Any:
+    return min(abs(high(x)) or mp.mpf(1), mp.mpf(1)) * mp.mpf(2) ** -100
+
+
+def _precision(point: Sequence[Any]) -> int:
+    """Bits that two differences in a row can lose, steps of 2^-100 |x| included, and enough for 1 + e^-700."""
+    return 1600 + 2 * max([abs(mp.mag(x)) for x in point if x], default=0)
+
+
+def _conditioned(point: Point, slopes: Sequence[Any]) -> Any:
+    """What rounding the inputs does to a result of these slopes, as the size of a term."""
+    with mp.workdps(DIGITS):
+        moved = [abs(x * slope) for x, slope in zip(map(high, point), slopes, strict=True)]
+        # products on the way may be subnormal, and have lost their digits
+        return mp.fsum(m for m in moved if not mp.isnan(m)) + SMALLEST_NORMAL * (1 + sum(map(abs, point)))
+
+
+def high(number: Any) -> Any:
+    """A real number as an mpmath number of the present precision; a complex one as it is."""
+    if isinstance(number, mp.mpc):
+        return number
+    return mp.mpf(number.numerator) / number.denominator if isinstance(number, Rational) else mp.mpf(number)
+
+
+def _real(number: Any) -> Any:
+    """The number itself; ValueError if it is complex: then the point was no inner point of the domain."""
+    if isinstance(number, mp.mpc):
+        raise ValueError(f"not real: {number}")
+    return high(number)
