@@ -60,4 +60,5 @@ def _on_arrays() -> dict[str, Callable[..., Any]]:
 
     special: dict[str, Callable[..., Any]] = {"pow": pow_nan, "div": np.divide, "max": np.maximum}
     special |= {"erf": each(math.erf), "erfc": each(math.erfc), "step": lambda x: np.heaviside(x, 0.0)}
+    special |= {"equal": lambda x, y: np.equal(x, y) * 1.0}  # numbers: True + True would be True
     return {**vars(np), **special}  # all others have the same name there

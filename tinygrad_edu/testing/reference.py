@@ -91,7 +91,7 @@ class Reference:
     def beside(self, point: Point, i: int) -> tuple[Any, Any]:
         """The slopes for input i on the two sides of a kink, the smaller one first."""
         with mp.workprec(_precision(point)):
-            x, h = [high(a) for a in point], _step(point[i])
+            x, h = [high(a) for a in point], _step(point)
             at = self.f(*x)
             left, right = (_real(s * (self.f(*x[:i], x[i] + s * h, *x[i + 1 :]) - at) / h) for s in (-1, 1))
             return min(left, right), max(left, right)
@@ -105,13 +105,14 @@ def derivative(f: Callable[..., Any], point: Sequence[Any], i: int) -> Any:
 
 def _difference(f: Callable[..., Any], x: Sequence[Any], i: int, again: bool = False) -> Any:
     # A second difference in the same place takes another step, so that no point is met twice.
-    h = _step(x[i]) * (mp.mpf(3) / 4 if again else 1)
+    h = _step(x) * (mp.mpf(3) / 4 if again else 1)
     above, below = ([*x[:i], x[i] + s * h, *x[i + 1 :]] for s in (1, -1))
     return (f(*above) - f(*below)) / (2 * h)
 
 
-def _step(x: Any) -> Any:
-    return min(abs(high(x)) or mp.mpf(1), mp.mpf(1)) * mp.mpf(2) ** -100
+def _step(point: Sequence[Any]) -> Any:
+    """So small that no kink lies within, be it at 0 or where two inputs are equal."""
+    return min([mp.mpf(1), *(abs(high(x)) for x in point if x)]) * mp.mpf(2) ** -100
 
 
 def _precision(point: Sequence[Any]) -> int:

@@ -74,29 +74,31 @@ def check_rule(
 
     subject.shares(1.0, *tame[0])
     properties.takes_mpmath_numbers(subject, tame[0])
-    _run(rule, strategy, lambda point: _try(subject, point))
+    _run(rule, strategy, lambda point: _try_first(subject, point))
     for point in points:
-        subject.inputs += 1
-        properties.has_right_value(subject, point)
-        properties.has_right_slopes(subject, point)
+        _try_first(subject, point)
+    if subject.undecided > subject.inputs / 2:
+        raise ValueError(f"The reference of {rule.name} has no real value or slope at most of the inputs.")
+    _run(rule, strategy, lambda point: _try_further(subject, point))
     for point in [*tame, *_some([p for p in points if properties.is_moderate(subject, p)], 60)]:
-        _try(subject, point)
+        _try_further(subject, point)
     properties.is_the_same_on_arrays(subject, tame)
     subject.numbers += ["Values", "mpmath numbers", "arrays"]
     properties.is_exact_on_fractions(subject)
     properties.passes_nan_on(subject, tame)
     properties.bears_infinity(subject)
     properties.has_a_slope_between_those_beside(subject, tame)
-    if subject.undecided > subject.inputs / 2:
-        raise ValueError(f"The reference of {rule.name} has no real value or slope at most of the inputs.")
     return RuleReport(subject)
 
 
-def _try(subject: Subject, point: Point) -> None:
-    """All that can be said of one point."""
+def _try_first(subject: Subject, point: Point) -> None:
+    """What nothing else makes sense without."""
     subject.inputs += 1
     properties.has_right_value(subject, point)
     properties.has_right_slopes(subject, point)
+
+
+def _try_further(subject: Subject, point: Point) -> None:
     properties.has_right_second_derivatives(subject, point)
     if _is_tame(point):
         properties.is_proportional_to_upstream(subject, point)

@@ -330,7 +330,13 @@ def _depends(subject: Subject, points: Sequence[Point], i: int, j: int) -> bool:
     """Does the slope for input i depend on input j?"""
     if subject.rule.kinks or subject.rule.ties:
         return True
-    return any(abs(subject.reference.second(point, i, j)) > UNDERFLOW for point in points)
+    for point in points:
+        try:
+            if abs(subject.reference.second(point, i, j)) > UNDERFLOW:
+                return True
+        except (ValueError, ZeroDivisionError):
+            continue
+    return False
 
 
 def bears_infinity(subject: Subject) -> None:

@@ -1,0 +1,354 @@
+"""check_rule as its user meets it: what it says of right rules, of wrong ones, and of bad input."""
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import mpmath as mp
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinygrad_edu as tg
+from tinygrad_edu import RULES, Interval
+from tinygrad_edu import elementary as e
+from tinygrad_edu.testing import RuleMismatch, check_rule
+from tinygrad_edu.testing.points import grid_of, inside, line_of, strategy_of
+from tinygrad_edu.testing.reference import Reference, derivative, ulps
+
+
+@pytest.fixture(autouse=True)
+def no_rule_stays() -> Iterator[None]:
+    before = dict(RULES)
+    yield
+    RULES.clear()
+    RULES.update(before)
+
+
+def declared(forward: Any, backward: Any, **more: Any) -> Any:
+    return tg.rule(forward, backward=backward, name="mine", **more)
+
+
+def refused(forward: Any, backward: Any, *arguments: Any, **declared_as: Any) -> str:
+    with pytest.raises(RuleMismatch) as caught:
+        check_rule(declared(forward, backward, **declared_as), *arguments)
+    return str(caught.value)
+
+
+# --- Rules of the user --------------------------------------------------------------------------------------
+
+
+def mish(x: Any) -> Any:
+    return x * tg.tanh(tg.softplus(x))
+
+
+def mish_backward(upstream: Any, out: Any, x: Any) -> Any:
+    t = tg.tanh(tg.softplus(x))
+    return (upstream * (t + x * (1 - t * t) * tg.sigmoid(x)),)
+
+
+def test_a_right_rule_is_found_right() -> None:
+    rule = declared(mish, mish_backward)
+    report = check_rule(rule)
+    assert report.rule is rule
+    assert report.inputs > 500
+    assert report.numbers == ["floats", "Values", "mpmath numbers", "arrays"]
+    assert all(error <= 32 for error, _ in report.worst.values())
+    lines = repr(report).splitlines()
+    assert (
+        lines[0] == f"Rule('mine') is right at {report.inputs} inputs, on floats, Values, mpmath numbers, arrays."
+    )
+    assert [line.split()[0] for line in lines[1:]] == ["value", "slopes", "second"]
+
+
+def test_it_can_be_held_against_a_reference() -> None:
+    rule = declared(mish, mish_backward)
+    assert check_rule(rule, lambda x: x * mp.tanh(mp.log1p(mp.exp(x)))).inputs > 500
+    with pytest.raises(RuleMismatch, match="mine: the value is wrong"):
+        check_rule(rule, lambda x: x * mp.tanh(mp.exp(x)))
+
+
+def test_a_rule_with_a_domain_two_inputs_and_fractions() -> None:
+    def backward(upstream: Any, out: Any, x: Any, y: Any) -> Any:
+        return upstream * 2 * x / y, -upstream * out / y
+
+    rule = declared(lambda x, y: x * x / y, backward, domain=(Interval(), Interval(1, 1000)))
+    report = check_rule(rule, inputs=(st.floats(-100, 100), st.floats(1, 1000)))
+    assert "Fractions" in report.numbers
+
+
+def test_a_reduction_of_the_user() -> None:
+    def backward(upstream: Any, out: Any, *inputs: Any) -> Any:
+        return tuple(e.spread(2 * upstream, inputs) * x for x in inputs)
+
+    rule = declared(lambda *inputs: e.total(*(x * x for x in inputs)), backward)
+    assert check_rule(rule).inputs > 100
+
+
+def test_the_message_shows_the_simplest_input_expected_got_and_ulps() -> None:
+    assert refused(lambda x: x * x, lambda upstream, out, x: (upstream * x,)) == (
+        "mine: the slope for x is wrong\n"
+        "  input     x = 1.0\n"
+        "  expected  2.0\n"
+        "  got       1.0\n"
+        "  error     2.25e+15 units in the last place; allowed are 32"
+    )
+
+
+def test_the_mismatch_carries_what_is_needed_to_go_on() -> None:
+    rule = declared(lambda x: x * x, lambda upstream, out, x: (upstream * x,))
+    with pytest.raises(RuleMismatch) as caught:
+        check_rule(rule)
+    assert caught.value.rule is rule
+    assert rule.shares(1.0, 1.0, *caught.value.point) == (1.0,)
+    assert not getattr(caught.value, "__notes__", [])
+
+
+MISTAKES: list[tuple[str, Any, Any, dict[str, Any], str]] = [
+    (
+        "a slope of another input",
+        lambda x, y: x * y,
+        lambda upstream, out, x, y: (upstream * x, upstream * y),
+        {},
+        "the slope for x is wrong",
+    ),
+    (
+        "no upstream",
+        lambda x: e.exp(x),
+        lambda upstream, out, x: (e.exp(x),),
+        {},
+        "for upstream -4, the share of x is not -4 * its slope",
+    ),
+    (
+        "an overflow on the way",
+        lambda x: e.exp(x) / (1 + e.exp(x)),
+        RULES["sigmoid"].backward,
+        {},
+        "the value is wrong\n  input     x = 710.0\n  expected  1.0\n  got       nan",
+    ),
+    (
+        "math on floats",
+        lambda x: math.tanh(x),
+        lambda upstream, out, x: (upstream * (1 - out * out),),
+        {},
+        "forward turns an mpmath number into a float",
+    ),
+    (
+        "a float for pi",
+        lambda x: x * e.constants(x)[0],
+        lambda upstream, out, x: (upstream * math.pi,),
+        {},
+        "the slope for x loses digits on mpmath numbers",
+    ),
+    (
+        "a branch on one number",
+        lambda x: e.exp(x) if x > 0 else 1 + x,
+        lambda upstream, out, x: (upstream * (e.exp(x) if x > 0 else 1),),
+        {"kinks": (0.0,)},
+        "forward fails on a ndarray",
+    ),
+    (
+        "a branch on the kind of number",
+        lambda x: e.where(x == x, 2 * x if hasattr(x, "shape") else x, x),
+        lambda upstream, out, x: (upstream,),
+        {},
+        "the value on an array is not that on floats",
+    ),
+    (
+        "a float among Fractions",
+        lambda x: x / 2,
+        lambda upstream, out, x: (upstream * 0.5,),
+        {},
+        "the slope for x is not exact on Fractions",
+    ),
+    (
+        "a kink that is not declared",
+        lambda x: e.maximum(x - 1, 0 * x),
+        lambda upstream, out, x: (upstream * e.step(x - 1),),
+        {},
+        "The slopes on its two sides are 0.0 and 1.0: if this is a kink, declare kinks=(1.0,).",
+    ),
+    (
+        "a slope outside those beside the kink",
+        lambda x: abs(x),
+        lambda upstream, out, x: (upstream * (e.sign(x) + 7 * e.equal(x, 0)),),
+        {"kinks": (0.0,)},
+        "at a kink, the slope for x is not between those beside it",
+    ),
+    (
+        "ties that do not share",
+        lambda x, y: e.maximum(x, y),
+        lambda upstream, out, x, y: (upstream * e.equal(x, out), upstream * (e.equal(y, out) + e.equal(x, y))),
+        {"ties": True},
+        "at a kink, the slope for y is not between those beside it",
+    ),
+    (
+        "nan that is lost",
+        lambda x: e.where(x > 0, x, 0 * e.equal(x, x)),
+        lambda upstream, out, x: (upstream * e.step(x),),
+        {"kinks": (0.0,)},
+        "nan is lost",
+    ),
+    (
+        "a slope beside nan",
+        lambda x: e.where(x <= 0, 0 * x, x),
+        lambda upstream, out, x: (upstream * e.where(x > 0, 1, 0),),
+        {"kinks": (0.0,)},
+        "the slope for x is a number beside nan",
+    ),
+    (
+        "an error in backward",
+        lambda x: abs(x),
+        lambda upstream, out, x: (upstream * x / out,),
+        {"kinks": (0.0,)},
+        "backward fails on a float\n  input     x = 0.0\n  error     ZeroDivisionError",
+    ),
+    (
+        "a slope that is no graph",
+        lambda x: x * x,
+        lambda upstream, out, x: (upstream * 2 * getattr(x, "data", x),),
+        {},
+        "the second derivative for x and x is wrong",
+    ),
+    (
+        "an error at inf",
+        lambda x: x if hasattr(x, "shape") or x != x else x + 0 * int(x),
+        lambda upstream, out, x: (upstream,),
+        {},
+        "forward fails on a float\n  input     x = inf\n  error     OverflowError",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "forward", "backward", "more", "message"), MISTAKES, ids=[m[0] for m in MISTAKES]
+)
+def test_every_kind_of_mistake_has_its_message(
+    name: str, forward: Any, backward: Any, more: dict[str, Any], message: str
+) -> None:
+    assert message in refused(forward, backward, **more)
+
+
+# --- Bad input ----------------------------------------------------------------------------------------------
+
+
+def identity(x: Any) -> Any:
+    return x
+
+
+def one_share(upstream: Any, out: Any, x: Any) -> Any:
+    return (upstream,)
+
+
+BAD: list[tuple[type[Exception], str, Any]] = [
+    (TypeError, "takes a Rule or the name of one, got 'tan3': there are add, sub", lambda: check_rule("tan3")),
+    (TypeError, "a Rule is what @rule returns", lambda: check_rule(math.tanh)),  # type: ignore[arg-type]  # the mistake
+    (
+        TypeError,
+        "forward of mine must return one real number, got None",
+        lambda: check_rule(declared(lambda x: None, one_share)),
+    ),
+    (
+        TypeError,
+        r"backward of mine must return 1 share\(s\), one per input, got \(1.0, 1.0\)",
+        lambda: check_rule(declared(identity, lambda upstream, out, x: (upstream, upstream))),
+    ),
+    (
+        TypeError,
+        "backward of mine must return 1 share",
+        lambda: check_rule(declared(identity, lambda upstream, out, x: upstream)),
+    ),
+    (
+        TypeError,
+        "backward of mine must return numbers, got None",
+        lambda: check_rule(declared(identity, lambda upstream, out, x: (None,))),
+    ),
+    (
+        ValueError,
+        "domain of mine is empty: no x fulfils 3 <= x <= 1",
+        lambda: check_rule(declared(identity, one_share, domain=(Interval(3, 1),))),
+    ),
+    (
+        ValueError,
+        "No input that was drawn is in the domain of log",
+        lambda: check_rule("log", inputs=st.floats(-5, -1)),
+    ),
+    (TypeError, "reference is a function of mpmath numbers, got 3", lambda: check_rule("exp", 3)),  # type: ignore[arg-type]  # the mistake
+    (
+        TypeError,
+        "reference of mine must take and return mpmath numbers, but at",
+        lambda: check_rule(declared(identity, one_share), lambda x: None),
+    ),
+    (
+        TypeError,
+        "reference of mine must take and return mpmath numbers, but at",
+        lambda: check_rule(declared(identity, one_share), lambda x, y: x),
+    ),
+    (
+        ValueError,
+        "has no real value or slope at most of the inputs",
+        lambda: check_rule(declared(identity, one_share), lambda x: mp.sqrt(-1 - x * x)),
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "message", "call"), BAD, ids=[b[1][:40] for b in BAD])
+def test_bad_input_is_told_so(kind: type[Exception], message: str, call: Any) -> None:
+    with pytest.raises(kind, match=message):
+        call()
+
+
+# --- What it is made of -------------------------------------------------------------------------------------
+
+
+def test_ulps() -> None:
+    assert ulps(1.0, 1.0) == 0
+    assert ulps(1.0, 1.0 + 2.0**-52) == 1
+    with mp.workdps(50):
+        assert ulps(1.0, mp.mpf(1) + mp.mpf(2) ** -53) == 0.5
+    assert ulps(math.inf, mp.mpf(10) ** 400) == 0
+    assert ulps(-math.inf, mp.mpf(10) ** 400) > 1e15
+    assert ulps(math.nan, math.nan) == 0
+    assert ulps(math.nan, 1.0) == ulps(1.0, math.nan) == math.inf
+    assert ulps(5e-324, 1e-310) == 0  # subnormals have lost digits by definition
+    assert ulps(1e-300, 1e-310) > 1e9
+    assert ulps(0.0, 1e-20, size=1.0) < 1e-3
+
+
+@pytest.mark.parametrize("x", [5e-324, 1e-300, 1e-9, 1.0, 3.7, 700.0, 1e15, 1e300, -2.5])
+def test_differences_at_high_precision_are_slopes(x: float) -> None:
+    with mp.workdps(50):
+        assert mp.almosteq(derivative(mp.atan, (x,), 0), 1 / (1 + mp.mpf(x) ** 2), mp.mpf(10) ** -45)
+        exact = -2 * mp.mpf(x) / (1 + mp.mpf(x) ** 2) ** 2
+        assert mp.almosteq(Reference(mp.atan).second((x,), 0, 0), exact, mp.mpf(10) ** -45)
+        both = Reference(lambda x, y: mp.sin(x * y)).second((x, 0.5), 0, 1)
+        exact = mp.cos(mp.mpf(x) / 2) - mp.sin(mp.mpf(x) / 2) * mp.mpf(x) / 2
+        assert mp.almosteq(both, exact, mp.mpf(10) ** -40) or x >= 1e15
+
+
+def test_one_sided_slopes() -> None:
+    low, high = Reference(lambda x: 3 * abs(x - 2)).beside((2.0,), 0)
+    assert (float(low), float(high)) == (-3.0, 3.0)
+
+
+def test_a_domain_is_read_off_the_rule() -> None:
+    assert (line_of(RULES["log"], 0).low, line_of(RULES["log"], 0).high) == (5e-324, 1.7976931348623157e308)
+    assert (line_of(RULES["asin"], 0).low, line_of(RULES["asin"], 0).high) == (-1.0, 1.0)
+    assert not inside(RULES["log"])((0.0,))
+    assert not inside(RULES["div"])((1.0, 0.0))
+    assert inside(RULES["div"])((0.0, 1.0))
+    assert not inside(RULES["asin"])((Fraction(3, 2),))
+    assert all(0 < x <= 1.8e308 for (x,) in grid_of(RULES["log"]))
+    assert {len(point) for point in grid_of(RULES["max"])} == {1, 2, 3, 7}
+    assert all(y != 0 for _, y in grid_of(RULES["div"]))
+    assert len(grid_of(RULES["exp"])) > 500
+    drawn: list[int] = []
+
+    @settings(max_examples=50, database=None)
+    @given(strategy_of(RULES["sum"]))
+    def draw(point: tuple[float, ...]) -> None:
+        drawn.append(len(point))
+
+    draw()
+    assert set(drawn) == {1, 2, 3, 7}
