@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
-from programs import Program, programs
 
 from tinygrad_edu import Value, ancestors, edges, grad, gradients, hessian, jvp, topological_order, vjp
+from tinygrad_edu.testing import Program, programs
 
 MILLION = 1_000_000
 

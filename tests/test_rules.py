@@ -1,5 +1,6 @@
 """Each rule against mathematics over its whole domain, and on every kind of number."""
 
+import functools
 import itertools
 import operator
 from fractions import Fraction
@@ -140,6 +141,22 @@ def test_a_rule_of_the_user_works_at_once() -> None:
         assert cube_for_test(np.array([1.0, 2.0])).tolist() == [1.0, 8.0]
     finally:
         del RULES["cube_for_test"]
+
+
+def test_a_decorated_forward_keeps_its_inputs_and_parameters() -> None:
+    @functools.cache
+    def scaled_for_test(x, *, by=2.0):  # type: ignore[no-untyped-def]
+        return x * by
+
+    def backward(upstream, out, x, *, by):  # type: ignore[no-untyped-def]
+        return (upstream * by,)
+
+    try:
+        scaled = rule(scaled_for_test, backward=backward)
+        assert (scaled.n_inputs, scaled.parameters) == (1, {"by": 2.0})
+        assert (scaled(3.0), scaled(3.0, by=5.0)) == (6.0, 15.0)
+    finally:
+        RULES.pop("scaled_for_test", None)
 
 
 def test_a_rule_with_parameters_may_be_declared_again() -> None:

@@ -154,12 +154,13 @@ def rule(
     name = name or forward.__name__.strip("_")
     if name in RULES and RULES[name]._declared[2].__module__ != forward.__module__:
         raise ValueError(f"a rule named {name!r} exists already: give yours another name.")
-    code = getattr(forward, "__code__", None)
+    declared_as = getattr(forward, "__wrapped__", forward)  # under a decorator such as functools.cache
+    code = getattr(declared_as, "__code__", None)
     if "n_inputs" not in declared:
         if code is None:
             raise TypeError(f"{name} is not a Python function, so its inputs cannot be counted: add n_inputs=...")
         declared["n_inputs"] = None if code.co_flags & 4 else code.co_argcount  # 4: it is forward(*inputs)
-    parameters = getattr(forward, "__kwdefaults__", None)
+    parameters = getattr(declared_as, "__kwdefaults__", None)
     _bound.cache_clear()  # a notebook cell may declare its rule again
     RULES[name] = Rule(name, symbol or name, forward, backward, parameters=parameters, **declared)
     return RULES[name]

@@ -8,7 +8,7 @@ Names, here and everywhere:
   forward(*inputs) -> out      backward(upstream, out, *inputs) -> one share per input
 
 To add an operation, derive its slopes in a comment, write its backward and declare it by `rule`, with domain and
-kinks; one row in `testing/mathematics.py` then proves it. From outside the package, decorate: `@rule(backward=...)`.
+kinks; a row in `testing/mathematics.py` then proves it. From outside the package, decorate: `@rule(backward=...)`.
 
 At a kink a convention decides: relu' = 0, abs' = 0, leaky_relu' and elu' = alpha, and equal inputs of max and min
 share evenly. The second derivative there is that of the piece at and below the kink: 0, but alpha for elu.
