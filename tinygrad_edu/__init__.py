@@ -50,7 +50,7 @@ from .rules import RULES, Interval, Rule, rule
 from .value import Value
 
 if TYPE_CHECKING:
-    from . import datasets, nn, optim, viz
+    from . import datasets, nn, optim, testing, viz
     from .viz import draw, tree
 
 __all__ = [
@@ -100,6 +100,7 @@ __all__ = [
     "sum",
     "tan",
     "tanh",
+    "testing",
     "topological_order",
     "tree",
     "value_and_grad",
@@ -114,6 +115,6 @@ _LATER = {"draw": "viz", "tree": "viz"}  # readers of the graph: loaded when fir
 def __getattr__(name: str) -> Any:
     if name in _LATER:
         return getattr(importlib.import_module(f".{_LATER[name]}", __name__), name)
-    if name in ("datasets", "nn", "optim", "viz"):
+    if name in ("datasets", "nn", "optim", "testing", "viz"):
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module 'tinygrad_edu' has no attribute {name!r}")

@@ -211,7 +211,7 @@ REFERENCES: dict[str, Callable[..., Reference]] = {
         ANY_PAIR.filter(lambda p: p[1] != 0),
     ),
     "neg": one(lambda x: -x, lambda x: -1),
-    "abs": one(abs, sign, kinks=(0.0,)),
+    "abs": one(lambda x: -x if x < 0 else x, sign, kinks=(0.0,)),
     "pow": several(
         mp.power,
         power_slopes,

@@ -1,0 +1,194 @@
+"""The oracles themselves: against closed forms, against each other, and that each can be wrong."""
+
+import builtins
+import importlib
+import math
+import sys
+from fractions import Fraction
+from typing import Any
+
+import mpmath as mp
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinygrad_edu as tg
+from tinygrad_edu import RULES, Value
+from tinygrad_edu.testing import (
+    SMOOTH,
+    Program,
+    absolute_adjoint,
+    assert_near,
+    complex_step,
+    decisions,
+    dual,
+    mathematical,
+    path_sum,
+    programs,
+)
+
+steady = settings(deadline=None)
+
+
+def polynomial(x: Any, y: Any) -> Any:
+    return x * x * y - 3 * y / x + (x - y) ** 3
+
+
+def polynomial_gradient(x: Any, y: Any) -> list[Any]:
+    return [2 * x * y + 3 * y / (x * x) + 3 * (x - y) ** 2, x * x - 3 / x - 3 * (x - y) ** 2]
+
+
+def test_every_oracle_on_a_polynomial() -> None:
+    exact = polynomial_gradient(Fraction(1, 3), Fraction(-5, 7))
+    assert dual(polynomial, Fraction(1, 3), Fraction(-5, 7)) == exact
+    leaves = [Value(Fraction(1, 3)), Value(Fraction(-5, 7))]
+    assert [path_sum(polynomial(*leaves), leaf) for leaf in leaves] == exact
+    with mp.workdps(50):
+        high = [mp.mpf(slope.numerator) / slope.denominator for slope in exact]
+        for oracle in (mathematical, complex_step):
+            for got, expected in zip(oracle(polynomial, Fraction(1, 3), Fraction(-5, 7)), high, strict=True):
+                assert mp.almosteq(got, expected, mp.mpf(10) ** -30), oracle
+
+
+@pytest.mark.parametrize("name", ["tanh", "erf", "gelu", "softplus", "log", "asin", "sigmoid", "silu"])
+def test_mathematics_keeps_its_digits(name: str) -> None:
+    """By method and by function, to far more digits than a float has."""
+    reference: Any = getattr(mp, name, None)
+    for f in (lambda x: getattr(x, name)(), RULES[name]):
+        slopes = [oracle(f, 0.3)[0] for oracle in (mathematical, complex_step)]
+        with mp.workdps(40):
+            assert mp.almosteq(*slopes, mp.mpf(10) ** -30)
+            if reference:
+                assert mp.almosteq(slopes[0], mp.diff(reference, mp.mpf(0.3)), mp.mpf(10) ** -30)
+
+
+def test_mathematics_does_not_ask_our_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*inputs: Any) -> Any:
+        raise AssertionError("our own function was asked")
+
+    monkeypatch.setattr(RULES["sin"], "forward", broken)
+    monkeypatch.setattr(RULES["sin"], "backward", broken)
+    assert float(mathematical(tg.sin, 0.5)[0]) == pytest.approx(math.cos(0.5), rel=1e-15)
+    assert float(complex_step(tg.sin, 0.5)[0]) == pytest.approx(math.cos(0.5), rel=1e-15)
+    with pytest.raises(AssertionError, match="our own function"):
+        dual(tg.sin, 0.5)
+
+
+def test_forward_mode_reads_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert dual(lambda x: tg.sin(x) * x, 0.5) == [math.cos(0.5) * 0.5 + math.sin(0.5)]
+    monkeypatch.setattr(RULES["sin"], "backward", lambda upstream, out, x: (upstream * 7,))
+    assert dual(tg.sin, 0.5) == [7.0]
+
+
+def test_a_constant_has_no_slope() -> None:
+    assert dual(lambda x: 3.0, 1.0) == [0]
+    assert mathematical(lambda x: 3, 1.0) == [0]
+    assert complex_step(lambda x: 3, 1.0) == [0]
+    assert path_sum(Value(3.0), Value(1.0)) == 0
+
+
+@pytest.mark.parametrize("f", [tg.relu, abs, lambda x: tg.max(x, 1.0), lambda x: x if x > 0 else -x])
+def test_a_complex_step_refuses_kinks(f: Any) -> None:
+    with pytest.raises(TypeError):
+        complex_step(f, 0.5)
+
+
+def test_comparisons_look_at_the_numbers() -> None:
+    def f(x: Any, y: Any) -> Any:
+        return x * 2 if x < y and y >= 1 and not x > 1 and x <= y else x * y
+
+    assert dual(f, 0.5, 1.5) == [2.0, 0.0]
+    assert dual(f, 2.0, 3.0) == [3.0, 2.0]
+    assert list(map(float, mathematical(f, 0.5, 1.5))) == [2.0, 0.0]
+
+
+def test_no_attribute_but_the_rules() -> None:
+    with pytest.raises(AttributeError, match="Dual has no attribute 'sinn'"):
+        dual(lambda x: x.sinn(), 1.0)
+
+
+def test_the_absolute_adjoint_adds_sizes_where_slopes_cancel() -> None:
+    x = Value(3.0)
+    y = x * 5 - x * 4
+    sizes = absolute_adjoint(y)
+    assert (sizes[x], sizes[y]) == (9.0, 1.0)
+    y.backward()
+    assert x.grad == 1.0
+    assert set(sizes) == set(tg.topological_order(y))
+
+
+@pytest.mark.parametrize(
+    ("got", "exact", "size", "near"),
+    [
+        (1.0, 1.0 + 1e-12, 1.0, True),
+        (1.0, 1.0 + 3e-12, 1.0, False),
+        (1.0, 1.0 + 1e-9, 1000.0, True),
+        (0.0, 1e-12, 0.0, True),
+        (0.0, 2e-12, 0.0, False),
+        (math.inf, math.inf, math.inf, True),
+        (math.nan, 1.0, 1.0, False),
+        (1.0, math.nan, math.inf, False),
+    ],
+)
+def test_near_is_relative_to_the_absolute_adjoint(got: float, exact: float, size: float, near: bool) -> None:
+    if near:
+        assert_near(got, exact, size)
+    else:
+        with pytest.raises(AssertionError, match="allowed are"):
+            assert_near(got, exact, size)
+
+
+def test_decisions_tell_the_side_of_every_kink() -> None:
+    def took(x: float) -> list[Any]:
+        a = Value(x)
+        return decisions(tg.where(a > 1, tg.relu(a) + abs(a - 2), tg.max(a, 2.0, 2.0)) * a)
+
+    assert took(0.5) == took(0.7)
+    assert len({repr(took(x)) for x in (-1.0, 0.0, 0.5, 1.5, 2.0, 3.0)}) >= 4
+
+
+@steady
+@given(programs(max_nodes=25, kind=Fraction), st.data())
+def test_the_sum_over_all_paths_is_forward_mode(program: Program, data: st.DataObject) -> None:
+    results = program.graph()
+    if len(tg.topological_order(results[-1])) > 15:
+        return  # it would take too many paths
+    assert [path_sum(results[-1], x) for x in results[: len(program.inputs)]] == dual(program, *program.inputs)
+
+
+@steady
+@given(programs(SMOOTH, max_nodes=20))
+def test_two_oracles_that_share_nothing_agree_to_30_digits(program: Program) -> None:
+    with mp.workdps(50):
+        for a, b in zip(
+            mathematical(program, *program.inputs), complex_step(program, *program.inputs), strict=True
+        ):
+            assert abs(a - b) <= mp.mpf(10) ** -25 * max(1, abs(a))
+
+
+# --- Without the test extra ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("missing", ["hypothesis", "mpmath"])
+def test_without_the_test_extra_the_error_says_what_to_install(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = builtins.__import__
+
+    def without(name: str, *arguments: Any, **more: Any) -> Any:
+        if name.partition(".")[0] == missing:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=missing)
+        return found(name, *arguments, **more)
+
+    for module in [name for name in sys.modules if name.startswith("tinygrad_edu.testing")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(
+        ImportError, match=f'needs {missing}, which comes with: pip install "tinygrad-edu\\[test\\]"'
+    ):
+        importlib.import_module("tinygrad_edu.testing")
+
+
+def test_testing_is_part_of_the_public_surface_and_comes_when_asked_for() -> None:
+    assert "testing" in tg.__all__
+    assert tg.testing.check_rule is importlib.import_module("tinygrad_edu.testing").check_rule
