@@ -80,6 +80,14 @@ def test_forward_mode_reads_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     assert dual(tg.sin, 0.5) == [7.0]
 
 
+def test_a_complex_step_takes_equal_inputs_of_logsumexp_for_two() -> None:
+    def f(x: Any, y: Any) -> Any:
+        return tg.logsumexp(x, y) + tg.logsumexp(y, x, y)
+
+    for oracle in (mathematical, complex_step):
+        assert [float(slope) for slope in oracle(f, 0.0, 0.0)] == pytest.approx([1 / 2 + 1 / 3, 1 / 2 + 2 / 3])
+
+
 def test_a_constant_has_no_slope() -> None:
     assert dual(lambda x: 3.0, 1.0) == [0]
     assert mathematical(lambda x: 3, 1.0) == [0]

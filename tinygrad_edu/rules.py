@@ -12,6 +12,9 @@ kinks; a row in `testing/mathematics.py` then proves it. From outside the packag
 
 At a kink a convention decides: relu' = 0, abs' = 0, leaky_relu' and elu' = alpha, and equal inputs of max and min
 share evenly. The second derivative there is that of the piece at and below the kink: 0, but alpha for elu.
+
+Floats come within 4 units in the last place of the exact value and slopes, all over the domain, or of the largest
+term where terms cancel: in dot, logsumexp, the slopes of gelu and silu. In its lower tail gelu is within 2 x^2.
 """
 
 import operator
@@ -77,7 +80,6 @@ def _pow_backward(upstream, out, x, y):
 POW = rule(pow, symbol="**", backward=_pow_backward, check=_pow_check)
 
 def _pow_n(x, *, exponent=2): return pow(x, exponent)
-
 def _pow_n_backward(upstream, out, x, *, exponent):
     return (upstream * (_pow_slope(out, x, exponent) if exponent else 0 * x),)
 POW_N = rule(_pow_n, symbol="**{exponent}", backward=_pow_n_backward, check=_pow_check)
@@ -153,30 +155,25 @@ rule(sigmoid, backward=_sigmoid_backward)
 
 # log(1 + e^x) = max(x, 0) + log(1 + e^-|x|), which cannot overflow.
 def _softplus(x): return maximum(x, 0.0) + log1p(exp(-abs(x)))
-
 def _softplus_backward(upstream, out, x): return (upstream * sigmoid(x),)
 rule(_softplus, backward=_softplus_backward)
 
 # x <= 0 is asked, not x > 0, so that nan stays nan; step(nan) is nan as well.
 def _relu(x): return where(x <= 0, zero(x), x)
-
 def _relu_backward(upstream, out, x): return (upstream * step(x),)
 rule(_relu, backward=_relu_backward, kinks=(0.0,))
 
 def _leaky_relu(x, *, alpha=0.01): return where(x <= 0, alpha * x, x)
-
 def _leaky_relu_backward(upstream, out, x, *, alpha): return (upstream * where(x <= 0, alpha, step(x)),)
 rule(_leaky_relu, backward=_leaky_relu_backward, kinks=(0.0,))
 
 def _elu(x, *, alpha=1.0): return where(x <= 0, alpha * expm1(x), x)
-
 def _elu_backward(upstream, out, x, *, alpha): return (upstream * where(x <= 0, alpha * exp(x), step(x)),)
 rule(_elu, backward=_elu_backward, kinks=(0.0,))
 
 # x Phi(x), with Phi the normal distribution function, erfc(-x/sqrt 2) / 2. By the product rule, with the bell
 # curve phi = Phi': Phi + x phi. (In the lower tail, rounding x/sqrt 2 costs up to x^2 units in the last place.)
 def _gelu(x): return x * (erfc(-x / constants(x)[1]) / 2)
-
 def _gelu_backward(upstream, out, x):
     pi, root_2 = constants(x)
     return (upstream * (erfc(-x / root_2) / 2 + x * bell(x, 0.5) / sqrt(2 * pi)),)
@@ -184,7 +181,6 @@ rule(_gelu, backward=_gelu_backward)
 
 # x s, with s = sigmoid(x): s + x s'.
 def _silu(x): return x * sigmoid(x)
-
 def _silu_backward(upstream, out, x): return (upstream * (sigmoid(x) + x * (_sech_squared(x / 2) / 4)),)
 rule(_silu, backward=_silu_backward)
 

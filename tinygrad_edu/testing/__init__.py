@@ -1,11 +1,11 @@
 """Tools to prove derivatives right. They need hypothesis and mpmath: pip install "tinygrad-edu[test]".
 
-    gradcheck(f, *inputs)         is the gradient of f what its own differences say?
-    check_rule(rule)              is a rule right all over its domain, on every kind of number?
-    values, programs, networks    hypothesis strategies: Values, random expression graphs, small MLPs
-    dual, mathematical,
-    complex_step, path_sum        oracles: other ways to the same derivatives
-    absolute_adjoint(root)        what rounding can do to each gradient; assert_near compares relative to it
+gradcheck(f, *inputs)         is the gradient of f what its own differences say?
+check_rule(rule)              is a rule right all over its domain, on every kind of number?
+values, programs, networks    hypothesis strategies: Values, random expression graphs, small MLPs
+dual, mathematical,
+complex_step, path_sum        oracles: other ways to the same derivatives
+absolute_adjoint(root)        what rounding can do to each gradient; assert_near compares relative to it
 """
 
 try:
@@ -17,7 +17,7 @@ except ImportError as error:
         name=error.name,
     ) from error
 
-from .gradcheck import GradientMismatch, GradientReport, gradcheck
+from .gradient_check import GradientMismatch, GradientReport, gradcheck
 from .oracles import absolute_adjoint, assert_near, complex_step, decisions, dual, mathematical, path_sum
 from .programs import SMOOTH, Program
 from .reference import Reference, ulps

@@ -145,8 +145,8 @@ def real(x: Any) -> Any:
 
 def log_excess(*inputs: Any) -> Any:
     """logsumexp less the largest input."""
-    exponentials = sorted((mp.exp(x - max(inputs, key=real)) for x in inputs), key=real)
-    return mp.log1p(mp.fsum(exponentials[:-1]))
+    top = max(range(len(inputs)), key=lambda i: inputs[i].real)
+    return mp.log1p(mp.fsum(mp.exp(x - inputs[top]) for i, x in enumerate(inputs) if i != top))
 
 
 def softmax(*inputs: Any) -> Any:

@@ -112,7 +112,7 @@ def mathematical(f: Function, *inputs: Any, digits: int = 50) -> list[Any]:
     """f's gradient to 50 digits: differences of f, computed with mpmath's own functions instead of our rules.
 
     >>> mp.nstr(mathematical(lambda x: x.tanh(), 20.0)[0], 20)
-    '1.6993417021166355981e-17'
+    '1.6993417021166355837e-17'
     """
     with mp.workdps(digits):
         point = tuple(map(high, inputs))

@@ -1,0 +1,577 @@
+"""gradcheck: every verdict, every error, wrong rules named, kinks, and no false alarm."""
+
+import copy
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any
+
+import mpmath as mp
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import tinygrad_edu as tg
+from tinygrad_edu import RULES, Value, rule
+from tinygrad_edu.testing import SMOOTH, GradientMismatch, GradientReport, Program, gradcheck, programs
+from tinygrad_edu.testing.gradient_check import GradientRow
+
+steady = settings(deadline=None)
+
+
+@pytest.fixture
+def wrong_rule() -> Iterator[Callable[..., Any]]:
+    """Declares rules that are forgotten after the test."""
+    before = dict(RULES)
+    yield rule
+    RULES.clear()
+    RULES.update(before)
+
+
+def only(f: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
+    """The row of the one input."""
+    (row,) = gradcheck(f, *inputs, **options).rows
+    return row
+
+
+def mismatch(f: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
+    with pytest.raises(GradientMismatch) as caught:
+        gradcheck(f, *inputs, **options)
+    assert not caught.value.report.ok
+    return caught.value
+
+
+# --- Right gradients ------------------------------------------------------------------------------------------
+
+CLOSED_FORMS: list[tuple[Callable[[Any], Any], float, float]] = [  # f, x, f'(x)
+    (lambda x: 7, 2.0, 0.0),
+    (lambda x: x, 2.0, 1.0),
+    (lambda x: x * x, 3.0, 6.0),
+    (lambda x: x * x, 0.0, 0.0),
+    (lambda x: x**-2, 2.0, -0.25),
+    (lambda x: x**x, 2.0, 4 * (math.log(2) + 1)),
+    (lambda x: tg.exp(-x * x / 2), 1.0, -math.exp(-0.5)),
+    (lambda x: tg.sin(x) ** 2 + tg.cos(x) ** 2, 0.7, 0.0),
+    (lambda x: tg.exp(-1e5 * x), 1e-5, -1e5 * math.exp(-1)),
+    (lambda x: tg.sin(16 * math.pi * x), 0.0, 16 * math.pi),  # 0 at the first steps
+    (lambda x: x + 1e-4 * tg.exp(-((x - 0.3) ** 2) * 1e10), 0.3 + 5e-6, None),  # a bump between the first steps
+    (tg.log, 1e-3, 1e3),
+    (tg.log, 1e-100, 1e100),
+    (lambda x: 1 / x, -1e-12, -1e24),
+    (lambda x: 3 * x, 1.7e307, 3.0),
+    (lambda x: 3 * x, 5e-310, 3.0),
+    (tg.sin, 1e6, math.cos(1e6)),
+    (lambda x: (x + 1e6) - 1e6, 1.0, 1.0),
+    (lambda x: 1 / (1 + tg.exp(x)), 300.0, -math.exp(-300)),
+]
+
+
+@pytest.mark.parametrize(("f", "x", "slope"), CLOSED_FORMS)
+def test_closed_forms(f: Callable[[Any], Any], x: float, slope: float | None) -> None:
+    row = only(f, x)
+    slope = tg.grad(f)(x) if slope is None else slope
+    assert row.verdict == "ok"
+    assert row.value == x
+    assert row.analytic == pytest.approx(slope, rel=1e-12, abs=1e-15)
+    assert row.numeric == pytest.approx(slope, rel=1e-6, abs=1e-12)
+    assert abs(row.numeric - slope) <= 8 * row.estimate
+
+
+@pytest.mark.parametrize("x", [1e-3, 0.3, 1.0, 7.0, 90.0])
+def test_ordinary_points_are_known_to_ten_digits(x: float) -> None:
+    for f in (tg.exp, tg.sin, tg.log, tg.atan, lambda x: x**3):
+        row = only(f, x)
+        assert row.estimate < 1e-10 * abs(row.analytic)
+        assert row.relative_error < 1e-11
+
+
+def test_the_relative_error() -> None:
+    row = GradientRow("x", 1.0, 3.0, 1.0, 0.0, "WRONG", "")
+    assert row.relative_error == 0.5
+    assert row._replace(analytic=-1.0).relative_error == 1
+    assert row._replace(analytic=0.0, numeric=0.0).relative_error == 0
+
+
+@steady
+@given(programs(SMOOTH, max_nodes=24))
+def test_no_false_alarm_for_smooth_programs(program: Program) -> None:
+    check_no_false_alarm(program, program.inputs)
+
+
+@steady
+@given(programs(max_nodes=24))
+def test_no_false_alarm_for_programs_with_kinks(program: Program) -> None:
+    try:
+        gradcheck(program, *program.inputs)
+    except GradientMismatch as error:  # relu(x) - relu(-x) at 0: the conventions do not add up
+        found = error
+    else:
+        return
+    assert "no node is wrong by itself" in str(found)
+    assert all("beside" in row.note for row in found.report.rows if row.verdict == "WRONG")
+
+
+UNARY: dict[str, Callable[[Any], Any]] = {
+    **{
+        name: getattr(tg, name)
+        for name in [
+            "exp",
+            "expm1",
+            "sin",
+            "cos",
+            "tan",
+            "tanh",
+            "sigmoid",
+            "softplus",
+            "gelu",
+            "silu",
+            "erf",
+            "erfc",
+        ]
+    },
+    **{name: getattr(tg, name) for name in ["atan", "sinh", "cosh", "log", "log1p", "sqrt", "asin", "acos"]},
+    "square": lambda x: x**2,
+    "cube": lambda x: x**3,
+    "root": lambda x: x**0.5,
+    "power": lambda x: x**1.5,
+    "inverse": lambda x: 1 / x,
+    "exponential": lambda x: 2**x,
+}
+BINARY: dict[str, Callable[[Any, Any], Any]] = {
+    "add": lambda x, y: x + y,
+    "sub": lambda x, y: x - y,
+    "mul": lambda x, y: x * y,
+    "div": lambda x, y: x / y,
+    "logsumexp": tg.logsumexp,
+    "dot": lambda x, y: tg.dot([x, y], [y, x]),
+}
+numbers = st.floats(-4, 4, allow_subnormal=False) | st.floats(-1e3, 1e3, allow_subnormal=False)
+steps = st.lists(
+    st.tuples(st.sampled_from([*UNARY, *BINARY]), st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=5
+)
+
+
+@steady
+@given(
+    steps, numbers.filter(lambda x: abs(x) > 1e-20 or x == 0), numbers.filter(lambda x: abs(x) > 1e-20 or x == 0)
+)
+def test_no_false_alarm_for_compositions(steps: list[tuple[str, int, int]], x: float, y: float) -> None:
+    def f(x: Any, y: Any) -> Any:
+        results = [x, y]
+        for name, i, j in steps:
+            a, b = results[-1 - i % len(results)], results[-1 - j % len(results)]
+            results.append(UNARY[name](a) if name in UNARY else BINARY[name](a, b))
+        return results[-1]
+
+    check_no_false_alarm(f, (x, y))
+
+
+def check_no_false_alarm(f: Callable[..., Any], inputs: tuple[float, ...]) -> None:
+    try:
+        nodes = tg.topological_order(f(*map(Value, inputs)))
+    except (ValueError, ArithmeticError):
+        assume(False)
+    sizes = [abs(node.data) for node in nodes]
+    assume(all(x == 0 or 1e-100 < x < 1e100 for x in sizes))  # beyond it, slopes overflow and underflow
+    assume(
+        all(abs(slope) < 1e8 * max(1, sizes[-1]) for slope in tg.gradients(nodes[-1], nodes))
+    )  # too fast to see
+    assert gradcheck(f, *inputs).ok
+
+
+# --- Inputs, names, the report --------------------------------------------------------------------------------
+
+
+def test_inputs_may_be_nested_and_are_named_by_label_or_signature() -> None:
+    def f(x: Any, w: Any, *rest: Any) -> Any:
+        assert isinstance(w, list)
+        assert isinstance(w[1], tuple)
+        return x * w[0] + w[1][0] ** 2 * w[1][1] + rest[0]
+
+    bias = Value(3.0, label="bias")
+    report = gradcheck(f, 2.0, [5.0, (Value(4.0), bias)], 1)
+    assert [row.name for row in report.rows] == ["x", "w[0]", "w[1][0]", "bias", "rest[0]"]
+    assert [row.value for row in report.rows] == [2, 5, 4, 3, 1]
+    assert [row.analytic for row in report.rows] == [5, 2, 24, 16, 1]
+    assert [row.verdict for row in report.rows] == ["ok"] * 5
+
+
+def test_f_gets_fresh_values_with_labels_and_yours_stay_untouched() -> None:
+    x, outside = Value(2.0, label="me"), Value(3.0)
+    inner = outside * 2
+    inner.grad = outside.grad = x.grad = 7.0
+
+    def f(y: Any) -> Any:
+        assert y is not x
+        assert y.label == "me"
+        assert not y.parents
+        return y * inner
+
+    assert only(f, x).analytic == 6
+    assert (x.grad, inner.grad, outside.grad) == (7, 7, 7)
+
+
+def test_names_without_a_signature() -> None:
+    class Opaque:
+        __signature__ = "none"
+
+        def __call__(self, x: Any, y: Any) -> Any:
+            return x * y[0]
+
+    report = gradcheck(Opaque(), 2, [3])
+    assert [row.name for row in report.rows] == ["input 0", "input 1[0]"]
+    assert repr(report).startswith("gradcheck of Opaque, 2 inputs")
+
+
+def test_a_rule_is_checked_like_any_function() -> None:
+    report = gradcheck(RULES["div"], 1, 2)
+    assert [row.name for row in report.rows] == ["x", "y"]
+    assert repr(report).startswith("gradcheck of div, 2 inputs, recipe 'richardson'\n")
+
+
+def test_arrays_and_exact_numbers_are_taken_as_floats() -> None:
+    report = gradcheck(lambda w, x: w[1] * x, np.array([1.0, 2.0]), Fraction(1, 3))
+    assert [(row.name, row.analytic) for row in report.rows] == [("w[0]", 0), ("w[1]", 1 / 3), ("x", 2)]
+    assert all(type(row.analytic) is float and type(row.value) is float for row in report.rows)
+    assert only(lambda x: x * x, mp.mpf(3)).analytic == 6
+
+
+def test_the_report_is_an_aligned_table() -> None:
+    report = gradcheck(lambda x, long: x * long + abs(long - 2), 0.5, 2.0)
+    assert report.ok
+    first, head, *rows = repr(report).splitlines()
+    assert first == "gradcheck of <lambda>, 2 inputs, recipe 'richardson'"
+    assert head.split("  ") == ["input", "value", "analytic", "numeric", "estimate", "rel. error", "verdict"]
+    assert [row.split()[:4] for row in rows] == [["x", "0.5", "2", "2"], ["long", "2", "0.5", "0.5"]]
+    assert rows[1].endswith("kink     slopes -0.5 and 1.5 beside abs(0)")
+    for name in ("value", "analytic", "numeric", "estimate", "rel. error"):
+        end = head.index(name) + len(name)
+        assert all(row[end - 1] != " " and row[end] == " " for row in rows)
+    assert str(report) == repr(report)
+    assert "1 input," in repr(gradcheck(tg.exp, 0.0))
+
+
+def test_checking_a_derivative() -> None:
+    assert only(tg.grad(lambda x: x**3 * tg.sin(x)), 0.5).verdict == "ok"
+
+
+# --- Wrong rules ----------------------------------------------------------------------------------------------
+
+WRONG: list[tuple[str, Callable[..., Any], Callable[..., Any], str]] = [  # name, forward, backward, the message
+    ("sign", lambda x: x * x, lambda u, out, x: (-2 * x * u,), "operand 0 the slope -4.2, expected is 4.2"),
+    ("factor", lambda x: x * x, lambda u, out, x: (x * u,), "operand 0 the slope 2.1, expected is 4.2"),
+    (
+        "nine",
+        lambda x: tg.sin(x),
+        lambda u, out, x: (tg.cos(x) * u * (1 + 1e-9),),
+        "the slope -0.504846105105, expected is -0.5048461046",
+    ),
+    ("swap", lambda x, y: x - 3 * y, lambda u, out, x, y: (-3 * u, u), "operand 0 the slope -3, expected is 1"),
+    (
+        "second",
+        lambda x, y: x * y,
+        lambda u, out, x, y: (y * u, y * u),
+        "operand 1 the slope 0.25, expected is 2.1",
+    ),
+    (
+        "local",
+        lambda x: x * x,
+        lambda u, out, x: (2 * x,),
+        "for upstream -2, operand 0 gets the share 4.2, expected is",
+    ),
+    ("infinite", lambda x: x * x, lambda u, out, x: (u * math.inf,), "operand 0 the slope inf, expected is 4.2"),
+    ("none", lambda x: x * x, lambda u, out, x: (u * math.nan,), "operand 0 the slope nan, expected is 4.2"),
+    ("rest", lambda *xs: xs[0] + 2 * xs[1], lambda u, out, *xs: (u, u), "operand 1 the slope 1, expected is 2"),
+]
+
+
+@pytest.mark.parametrize(("name", "forward", "backward", "message"), WRONG, ids=[row[0] for row in WRONG])
+def test_the_first_wrong_node_is_named(
+    wrong_rule: Any, name: str, forward: Any, backward: Any, message: str
+) -> None:
+    broken = wrong_rule(forward, backward=backward, name=name)
+
+    def f(x: Any, y: Any) -> Any:
+        inside = broken(x) if broken.n_inputs == 1 else broken(x, y)
+        return tg.tanh(inside / 8 + y / 2) * tg.exp(x) + tg.relu(
+            broken(inside, y) if broken.n_inputs != 1 else inside
+        )
+
+    error = mismatch(f, 2.1, 0.25)
+    sentence, blank, *table = str(error).split("\n")
+    culprit = "y" if name in ("second", "rest") else "x"
+    operands = "(x=2.1)" if broken.n_inputs == 1 else "(x=2.1, y=0.25)"
+    assert sentence.startswith(f"The gradient for {culprit} is wrong, first at {name}{operands}: its rule ")
+    assert message in sentence
+    assert blank == ""
+    assert "\n".join(table) == repr(error.report)
+
+
+def test_an_error_of_a_billionth_is_visible_in_the_table(wrong_rule: Any) -> None:
+    off = wrong_rule(lambda x: 3 * x, backward=lambda u, out, x: (3 * u * (1 + 1e-9),), name="off")
+    row = mismatch(lambda x: tg.log(off(x)), 0.7).report.rows[0]
+    assert row.verdict == "WRONG"
+    analytic, numeric = row.cells()[2:4]
+    assert analytic.startswith("1.42857143")
+    assert numeric.startswith("1.42857142")
+    fine = wrong_rule(lambda x: 3 * x, backward=lambda u, out, x: (3 * u * (1 + 1e-15),), name="fine")
+    assert only(lambda x: tg.log(fine(x)), 0.7).verdict == "ok"
+
+
+def test_only_the_inputs_behind_the_wrong_rule_are_wrong(wrong_rule: Any) -> None:
+    off = wrong_rule(lambda x: 3 * x, backward=lambda u, out, x: (2 * u,), name="off")
+    error = mismatch(lambda a, b: a + off(b), 1.0, 2.0)
+    assert [row.verdict for row in error.report.rows] == ["ok", "WRONG"]
+    assert str(error).startswith(
+        "The gradient for b is wrong, first at off(b=2): its rule gives operand 0 the slope 2,"
+    )
+
+
+def test_a_wrong_number_of_shares_is_told(wrong_rule: Any) -> None:
+    short = wrong_rule(lambda x, y: x * y, backward=lambda u, out, x, y: (u,), name="short")
+    with pytest.raises(TypeError, match=r"backward of short must return 2 share\(s\)"):
+        gradcheck(lambda x: short(x, x), 1.0)
+
+
+def test_a_wrong_slope_of_a_constant_is_wrong(wrong_rule: Any) -> None:
+    still = wrong_rule(lambda x: 0 * x + 3.0, backward=lambda u, out, x: (u,), name="still")
+    assert mismatch(lambda x: still(x), 0.75).report.rows[0].numeric == 0
+
+
+def test_long_lists_of_operands_are_cut(wrong_rule: Any) -> None:
+    plus = wrong_rule(lambda *xs: sum(xs), backward=lambda u, out, *xs: (2 * u,) * len(xs), name="plus")
+    assert "first at plus(x=1, 1, 2, 3, 4, ..., 9): its rule" in str(
+        mismatch(lambda x: plus(x, *map(float, range(1, 10))), 1)
+    )
+
+
+# --- No rule is wrong by itself -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("f", [lambda x: x * x.data, lambda x: x + math.exp(x.data), lambda x: x * Value(x.data)])
+def test_a_cut_graph(f: Any) -> None:
+    message = str(mismatch(f, 3.0))
+    assert message.startswith(
+        "The gradient for x is wrong, but no node is wrong by itself: most likely the graph is cut"
+    )
+
+
+def test_a_plain_number_that_depends_on_the_input() -> None:
+    error = mismatch(lambda x: 2 * x.data, 3.0)
+    assert (error.report.rows[0].analytic, error.report.rows[0].numeric) == (0, 2)
+    assert "f returns a plain number, made outside the graph" in str(error)
+
+
+def test_conventions_that_do_not_add_up() -> None:
+    message = str(mismatch(lambda x: tg.relu(x) - tg.relu(-x), 0.0))  # it is x
+    assert "what the rules agree on for a kink" in message
+    assert "one slope on both sides beside relu(" in message
+
+
+def test_inf_times_zero() -> None:
+    error = mismatch(lambda x: tg.sqrt(x * x), 0.0)
+    assert math.isnan(error.report.rows[0].analytic)
+    assert "an infinite slope has met a slope of 0" in str(error)
+
+
+# --- Kinks ----------------------------------------------------------------------------------------------------
+
+KINKS: list[tuple[Callable[..., Any], float, float, str]] = [  # f, x, the engine's slope, note
+    (abs, 0.0, 0.0, "slopes -1 and 1 beside abs(x=0)"),
+    (tg.relu, 0.0, 0.0, "slopes 0 and 1 beside relu(x=0)"),
+    (tg.leaky_relu, 0.0, 0.01, "slopes 0.01 and 1 beside leaky_relu(x=0)"),
+    (lambda x: tg.elu(x, alpha=0.5), 0.0, 0.5, "slopes 0.5 and 1 beside elu(x=0)"),
+    (lambda x: 3 * tg.exp(tg.relu(x - 2)), 2.0, 0.0, "slopes 0 and 3 beside relu(0)"),
+    (lambda x: tg.max(x, 1.0), 1.0, 0.5, "slopes 0 and 1 beside max(x=1, 1)"),
+    (lambda x: tg.min(0.0, x, 2.0), 0.0, 0.5, "slopes 1 and 0 beside min(0, x=0, 2)"),
+    (lambda x: tg.where(x > 0, x, 2 * x), 0.0, 2.0, "slopes 2 and 1 beside where(0, x=0, 0)"),
+    (lambda x: x**2 if x > 1 else 3 * x - 2, 1.0, 3.0, "slopes 3 and 2 where f branches"),
+    (lambda x: x if x > 0 else 0.0, 0.0, 0.0, "slopes 0 and 1 where f branches"),
+    (lambda x: 2 * x if x > 0 else 3 * x, 0.0, 3.0, "slopes 3 and 2 where f branches"),  # the same rules
+    (lambda x: x + 1 if x > 0 else x, 0.0, 1.0, "slopes 1 and inf where f branches"),  # a jump
+    (lambda x: tg.relu(x - 1), 1 + 2**-40, 1.0, "slopes 0 and 1 beside relu(9.095e-13)"),  # nearer than the steps
+]
+
+
+@pytest.mark.parametrize(("f", "x", "slope", "note"), KINKS)
+def test_a_kink_passes_and_says_so(f: Any, x: float, slope: float, note: str) -> None:
+    report = gradcheck(f, x)
+    (row,) = report.rows
+    assert report.ok
+    assert (row.verdict, row.analytic, row.numeric) == ("kink", slope, pytest.approx(slope, abs=1e-12))
+    assert row.note == note
+
+
+@pytest.mark.parametrize(
+    ("f", "x"),
+    [
+        (lambda x: tg.relu(x) ** 2, 0.0),
+        (lambda x: abs(x * x), 0.0),
+        (lambda x: x * abs(x), 0.0),
+        (lambda x: tg.max(x, x), 2.0),
+        (lambda x: tg.min(x, 2 * x - 2) + tg.max(x, 2 * x - 2), 2.0),
+        (lambda x: tg.logsumexp(x, 1.0) + 0 * tg.max(x, 1.0), 1.0),
+    ],
+)
+def test_a_kink_with_equal_slopes_is_fine(f: Any, x: float) -> None:
+    assert only(f, x).verdict == "ok"
+
+
+@pytest.mark.parametrize("distance", [1e-1, 1e-3, 1e-5, 1e-7])
+@pytest.mark.parametrize("f", [tg.relu, abs, lambda x: tg.max(x, 0.0), lambda x: x if x > 0 else 2.0 * x])
+def test_steps_stay_on_their_side_of_a_kink_nearby(f: Any, distance: float) -> None:
+    for x in (distance, -distance):
+        row = only(lambda x: f(x - 1) + 0 * x, 1 + x)
+        assert row.verdict == "ok"
+        assert row.numeric == pytest.approx(row.analytic, rel=1e-5, abs=1e-6)
+
+
+def test_a_slope_outside_the_kink_is_wrong(wrong_rule: Any) -> None:
+    bend = wrong_rule(
+        lambda x: tg.relu.forward(x), backward=lambda u, out, x: (u * (x >= 0) * 2,), name="bend", kinks=(0.0,)
+    )
+    error = mismatch(lambda x: bend(x), 0.0)
+    assert error.report.rows[0].note == "slopes 0 and 1 beside bend(x=0)"
+    assert error.report.rows[0].numeric == pytest.approx(1)
+    assert str(error).startswith("The gradient for x is wrong, first at bend(x=0)")
+
+
+# --- The ends of the domain, and what cannot be told ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(("f", "x"), [(tg.sqrt, 0.0), (tg.asin, 1.0), (tg.asin, -1.0), (lambda x: x**0.99, 0.0)])
+def test_an_infinite_slope_at_the_end_of_the_domain(f: Any, x: float) -> None:
+    row = only(f, x)
+    assert (row.verdict, row.analytic, row.numeric) == ("ok", math.inf, math.inf)
+    assert row.note == "from one side, f ends here"
+
+
+def test_a_finite_slope_at_the_end_of_the_domain(wrong_rule: Any) -> None:
+    def ending(x: Any) -> Any:
+        if x > 1:
+            raise ValueError("beyond the end")
+        return x * x + x
+
+    row = only(ending, 1.0)
+    assert (row.verdict, row.analytic, row.note) == ("ok", 3.0, "from one side, f ends here")
+    assert row.numeric == pytest.approx(3, rel=1e-10)
+    flat = wrong_rule(lambda x: tg.sqrt(x), backward=lambda u, out, x: (0 * u,), name="flat")
+    assert mismatch(lambda x: flat(x), 0.0).report.rows[0].numeric == math.inf
+
+
+UNDECIDED: list[tuple[Callable[..., Any], float, str]] = [
+    (lambda x: 1e8 + 1e-10 * x, 1.0, ""),
+    (lambda x: tg.sin(1e12 * x), 1.0, "the differences do not settle on a slope"),
+    (tg.sin, 1e30, "f has no digits here: it jumps from one float to the next"),
+    (lambda x: tg.tan(1e18 + 1e17 * x), 0.0, "f has no digits here: it jumps from one float to the next"),
+    (lambda x: Value(-3.0) ** x, 2.0, "f is not defined beside this point"),
+    (lambda x: tg.tanh(1e9 * x), 0.0, ""),
+    (tg.tanh, 20.0, ""),
+]
+
+
+@pytest.mark.parametrize(("f", "x", "note"), UNDECIDED)
+def test_undecided(f: Any, x: float, note: str) -> None:
+    report = gradcheck(f, x)
+    assert report.ok
+    assert (report.rows[0].verdict, report.rows[0].note) == ("undecided", note)
+
+
+def test_one_side_of_a_kink() -> None:
+    def f(x: Any) -> Any:
+        if x < 0:
+            raise ValueError("beyond the end")
+        return tg.relu(x)
+
+    row = only(f, 0.0)
+    assert (row.verdict, row.note) == ("undecided", "one side of a kink beside relu(x=0)")
+
+
+# --- The textbooks' recipes -----------------------------------------------------------------------------------
+
+
+def test_absolute_passes_a_small_wrong_gradient_and_cries_wolf_for_a_small_x(wrong_rule: Any) -> None:
+    twice = wrong_rule(lambda x: 2 * x, backward=lambda u, out, x: (3 * u,), name="twice")
+    assert only(lambda x: twice(x) / 1000, 1.0, recipe="absolute").verdict == "ok"
+    mismatch(lambda x: twice(x) / 1000, 1.0)
+    mismatch(lambda x: twice(x) / 1000, 1.0, recipe="relative")
+    mismatch(lambda x: twice(x), 1.0, recipe="absolute")
+    assert "the recipe's fixed step may be to blame" in str(mismatch(tg.log, 1e-3, recipe="absolute"))
+    assert only(tg.log, 1e-3).verdict == "ok"
+
+
+def test_relative_cries_wolf_for_a_small_gradient_of_a_large_value() -> None:
+    mismatch(lambda x: 1e9 + x, 1.0, recipe="relative")
+    assert only(lambda x: 1e9 + x, 1.0).verdict == "ok"
+    assert only(tg.tanh, 0.5, recipe="relative").verdict == "ok"
+
+
+@pytest.mark.parametrize(("recipe", "step"), [("absolute", 1e-4), ("relative", 1e-7)])
+def test_recipes_use_their_step_and_say_so(recipe: str, step: float) -> None:
+    report = gradcheck(lambda x: x**3, 0.0, recipe="absolute")
+    assert report.rows[0].numeric == pytest.approx(1e-8)
+    report = gradcheck(tg.exp, 1.0, recipe=recipe)
+    assert repr(report).splitlines()[0] == f"gradcheck of exp, 1 input, recipe {recipe!r}"
+    up, down = math.exp(1 + step), math.exp(1 - step)
+    assert report.rows[0].numeric == (up - down) / (2 * step)
+    assert math.isnan(report.rows[0].estimate)
+    row = only(tg.log, step / 2, recipe=recipe)
+    assert (row.verdict, row.note) == ("undecided", f"f is not defined at a distance of {step:g}")
+
+
+# --- Errors ---------------------------------------------------------------------------------------------------
+
+ERRORS: list[tuple[tuple[Any, ...], type[Exception], str]] = [
+    ((3.0, 1.0), TypeError, "takes a function f first, got 3.0 (float)."),
+    ((tg.exp,), TypeError, "needs at least one input"),
+    (
+        (lambda x: None, 1.0),
+        TypeError,
+        "f must return one number. Value holds one real number, got None (NoneType).",
+    ),
+    ((lambda x: [x, x], 1.0), TypeError, "f must return one number, got a list: check its parts one by one."),
+    ((lambda x: (x,), 1.0), TypeError, "f must return one number, got a tuple"),
+    ((lambda x: "x", 1.0), TypeError, "f must return one number. Value holds one real number, got 'x' (str)."),
+    (
+        (lambda x, w: x, 1.0, [2.0, "3"]),
+        TypeError,
+        "Input w[1] of gradcheck is no number. Value holds one real number",
+    ),
+    ((lambda x: x, None), TypeError, "Input x of gradcheck is no number."),
+    ((lambda x: x, True), TypeError, "Input x of gradcheck is no number."),
+    ((lambda x: x, math.nan), ValueError, "Input x of gradcheck is nan"),
+    ((lambda x: x, Value(math.inf, label="me")), ValueError, "Input me of gradcheck is inf"),
+    ((lambda x: x * math.nan, 1.0), ValueError, "f is nan at the inputs"),
+    ((tg.exp, 1000.0), ValueError, "f is inf at the inputs"),
+    ((tg.log, -1.0), ValueError, "log(Value(data=-1.0, grad=0.0, label='x')): it is defined for 0 < x only"),
+    ((lambda x: x, 1.0, 2.0), TypeError, "takes 1 positional argument but 2 were given"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "kind", "message"), ERRORS)
+def test_errors(arguments: tuple[Any, ...], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind) as caught:
+        gradcheck(*arguments)
+    assert message in str(caught.value)
+
+
+def test_an_unknown_recipe_is_told_the_known_ones() -> None:
+    with pytest.raises(
+        ValueError, match="no recipe 'ridders': choose one of 'richardson', 'absolute', 'relative'"
+    ):
+        gradcheck(tg.exp, 1.0, recipe="ridders")
+
+
+def test_a_function_that_changes_from_call_to_call() -> None:
+    calls = itertools.count()
+    with pytest.raises(ValueError, match=r"f changes from call to call: .* it gave 2.0, then 4.0\."):
+        gradcheck(lambda x: x * (2.0 + 2.0 * next(calls)), 1.0)
+
+
+def test_the_mismatch_is_an_assertion_error_with_the_report() -> None:
+    error = mismatch(lambda x: x * x.data, 3.0)
+    assert isinstance(error, AssertionError)
+    assert isinstance(error.report, GradientReport)
+    assert repr(copy.copy(error.report)) == repr(error.report)
