@@ -539,7 +539,7 @@ def test_a_result_that_is_no_number(d, wrong: Any, message: str) -> None:
 
 @pytest.mark.parametrize("d", [grad, value_and_grad, hessian, jacobian])
 def test_an_argument_is_needed(d) -> None:
-    with pytest.raises(TypeError, match="A derivative needs at least one argument"):
+    with pytest.raises(TypeError, match=r"^A derivative needs at least one argument to be taken by\.$"):
         d(lambda: 1.0)()
 
 
@@ -548,6 +548,29 @@ def test_an_argument_is_needed(d) -> None:
 def test_an_argument_that_is_no_number(d, wrong: Any) -> None:
     with pytest.raises(TypeError, match="Value holds one real number, got "):
         d(cube)(wrong)
+
+
+def test_an_inner_derivative_that_does_not_depend_on_the_outer_variable_is_a_number() -> None:
+    kinds = []
+
+    def f(x: Any) -> Any:
+        kinds.append([type(grad(cube)(2.0)), type(grad(lambda y: x * y)(2.0))])
+        return x
+
+    grad(f)(1.0)
+    assert kinds == [[float, Value]]
+
+
+def test_smooth_where_two_formulas_meet() -> None:
+    """Of the two formulas for the slope of tanh, one goes through |x|: at 0 the other must be taken."""
+    third = grad(grad(grad(tg.tanh)))
+    assert third(0.0) == -2.0
+    assert grad(grad(third))(0.0) == 16.0
+    assert grad(grad(grad(tg.sigmoid)))(0.0) == -0.125
+
+
+def test_the_hessian_of_zero_to_the_zero_is_zero() -> None:
+    assert hessian(lambda x, y: x**y)(0.0, 0.0) == ((0.0, 0.0), (0.0, 0.0))
 
 
 def test_gradients_takes_values_only() -> None:
@@ -565,8 +588,11 @@ def test_tangents_have_the_shape_of_the_arguments() -> None:
         jvp(lambda x, y: x * y, (2.0, 3.0), (1.0,))
     with pytest.raises(ValueError, match="jvp needs one tangent per number: 1, got 3"):
         jvp(cube, (2.0,), ([1.0, 2.0], 3.0))
-    with pytest.raises(TypeError, match=r"jvp takes the tuples of all arguments and all tangents"):
-        jvp(cube, 2.0, 1.0)
+    for primals, tangents in [(2.0, 1.0), ((2.0,), 1.0), (2.0, (1.0,))]:
+        with pytest.raises(
+            TypeError, match=r"^jvp takes the tuples of .* all tangents: jvp\(f, \(2.0,\), \(1.0,\)\)\.$"
+        ):
+            jvp(cube, primals, tangents)
     with pytest.raises(TypeError, match=r"Value holds one real number, got '1' \(str\)"):
         jvp(cube, (2.0,), ("1",))
 

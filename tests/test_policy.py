@@ -126,6 +126,7 @@ TABLE: list[tuple[str, Expression, tuple[float, ...], float, tuple[float, ...]]]
     ("logsumexp", RULES["logsumexp"], (-1e4, -1e4), -1e4 + math.log(2.0), (0.5, 0.5)),
     ("logsumexp", RULES["logsumexp"], (-1e4, 1e4), 1e4, (0.0, 1.0)),
     ("logsumexp", RULES["logsumexp"], (1e300, -1e300), 1e300, (1.0, 0.0)),
+    ("logsumexp", RULES["logsumexp"], (inf, 0.0), inf, (nan, 0.0)),
     ("sin of inf", Value.sin, (inf,), nan, (nan,)),
     ("atan", Value.atan, (inf,), half_pi, (0.0,)),
 ]
@@ -270,6 +271,27 @@ def test_softmax_of_large_numbers(shift: float) -> None:
     assert [a.data for a in logs] == pytest.approx([math.log(p) for p in expected], rel=1e-11)
     (-logs[1]).backward()  # cross-entropy, whose slopes are softmax minus one-hot
     assert [x.grad for x in inputs] == pytest.approx([p - (i == 1) for i, p in enumerate(expected)], rel=1e-11)
+
+
+def test_logsumexp_of_nothing_but_minus_infinity() -> None:
+    assert RULES["logsumexp"](-inf, -inf) == -inf
+    assert RULES["logsumexp"](-inf, 3.0) == 3.0
+
+
+def test_the_sentences_of_division_and_powers() -> None:
+    for f, sentence in [
+        (lambda x: 1 / x, "division by zero"),
+        (lambda x: x**-1, "0 has no negative power"),
+        (lambda x: (x - 8) ** 0.5, "a negative base needs a whole exponent"),
+    ]:
+        with pytest.raises((ValueError, ZeroDivisionError)) as caught:
+            f(Value(0.0))
+        assert str(caught.value).endswith(f"): {sentence}")
+
+
+def test_dot_of_an_odd_number_of_inputs() -> None:
+    with pytest.raises(ValueError, match="dot"):
+        RULES["dot"](1.0, 2.0, 3.0)
 
 
 def test_cross_entropy_of_a_certain_mistake_is_finite() -> None:

@@ -35,7 +35,8 @@ def test_python_blocks_print_what_stands_below_them(tmp_path: Path, monkeypatch:
                 assert following == "text"
                 assert printed.getvalue() == expected
     finally:
-        tinygrad_edu.RULES.pop("softsign", None)
+        for name in ("softsign", "mish", "forgetful"):
+            tinygrad_edu.RULES.pop(name, None)
     assert texts(tmp_path / "neuron.svg") == texts(ROOT / "notebooks/pictures/neuron.svg")
 
 

@@ -169,6 +169,38 @@ def test_a_changed_leaf_is_noticed_when_asked() -> None:
     assert a.grad == 3.0
 
 
+def test_a_leaf_changed_to_nan_is_noticed() -> None:
+    for before, after in [(2.0, math.nan), (math.nan, 2.0)]:
+        x = Value(before)
+        y = x * 3
+        x.data = after
+        with pytest.raises(
+            RuntimeError, match=r"a leaf was changed after the forward pass\. Compute the result again"
+        ):
+            y.backward(check=True)
+
+
+def test_a_result_has_no_label() -> None:
+    x, y = Value(2.0, label="x"), Value(3.0, label="y")
+    for result in (
+        x + y,
+        x - y,
+        x * y,
+        x / y,
+        x**y,
+        x**2,
+        -x,
+        abs(x),
+        x.exp(),
+        x.log(),
+        1 - x,
+        tg.max(x, y),
+        x + 1,
+    ):
+        assert result.label == ""
+        assert [parent.label for parent in result.parents] in (["x"], ["x", "y"], ["", "x"], ["x", ""])
+
+
 def test_check_accepts_nan() -> None:
     y = Value(math.nan) * 2
     y.backward(check=True)
