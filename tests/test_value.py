@@ -169,6 +169,14 @@ def test_a_changed_leaf_is_noticed_when_asked() -> None:
     assert a.grad == 3.0
 
 
+def test_a_changed_leaf_is_not_asked_for_unless_told_to() -> None:
+    x = Value(2.0)
+    y = x * x
+    x.data = 5.0
+    y.backward()
+    assert x.grad == 10.0  # the slope at the number that is there now
+
+
 def test_a_leaf_changed_to_nan_is_noticed() -> None:
     for before, after in [(2.0, math.nan), (math.nan, 2.0)]:
         x = Value(before)
