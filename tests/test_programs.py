@@ -24,7 +24,7 @@ from tinygrad_edu.testing import (
     programs,
 )
 from tinygrad_edu.testing.oracles import Dual
-from tinygrad_edu.testing.programs import TEMPLATES
+from tinygrad_edu.testing.program import TEMPLATES
 
 steady = settings(deadline=None)
 rationals = programs(kind=Fraction, max_nodes=24, max_inputs=3)

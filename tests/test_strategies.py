@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import tinygrad_edu as tg
 from tinygrad_edu import RULES, Interval, Value, rule, topological_order
 from tinygrad_edu.nn import MLP
-from tinygrad_edu.testing.programs import SMOOTH, TEMPLATES, Program, expressions
+from tinygrad_edu.testing.program import SMOOTH, TEMPLATES, Program, expressions
 from tinygrad_edu.testing.strategies import networks, programs, values
 
 steady = settings(deadline=None)

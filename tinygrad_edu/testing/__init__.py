@@ -19,7 +19,7 @@ except ImportError as error:
 
 from .gradient_check import GradientMismatch, GradientReport, gradcheck
 from .oracles import absolute_adjoint, assert_near, complex_step, decisions, dual, mathematical, path_sum
-from .programs import SMOOTH, Program
+from .program import SMOOTH, Program
 from .reference import Reference, ulps
 from .rule_check import RuleMismatch, RuleReport, check_rule
 from .strategies import networks, programs, values

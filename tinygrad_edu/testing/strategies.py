@@ -26,7 +26,7 @@ from ..declare import Rule
 from ..nn import MLP
 from ..nn.modules import ACTIVATIONS
 from ..value import Value
-from .programs import Program, Step, expressions
+from .program import Program, Step, expressions
 
 Kind = Callable[[Any], Any]
 _SMALLEST = sys.float_info.min  # of the floats that have all their digits
