@@ -11,6 +11,8 @@ from cases import CASES
 import tinygrad_edu as tg
 from tinygrad_edu import Value
 from tinygrad_edu.rules import RULES, Rule
+from tinygrad_edu.testing import ulps
+from tinygrad_edu.testing.mathematics import reference_of
 
 inf, nan = math.inf, math.nan
 Expression = Callable[..., Value]
@@ -250,6 +252,16 @@ def test_second_derivative_at_a_kink_is_that_of_the_piece_below(rule: Rule) -> N
 def test_slope_of_tanh_keeps_its_digits(x: float) -> None:
     _, (slope,) = value_and_slopes(Value.tanh, (x,))
     assert slope == pytest.approx(float(1 / mp.cosh(mp.mpf(x)) ** 2), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid"])
+def test_slopes_keep_their_digits_where_two_formulas_meet(name: str) -> None:
+    """From 0 to 3 in small steps: 1 - tanh^2 is too inaccurate from 1.3 on."""
+    reference = reference_of(RULES[name])
+    for k in range(600):
+        x = 0.005 * k + 0.001
+        _, (slope,) = value_and_slopes(RULES[name], (x,))
+        assert ulps(slope, reference.exact_slopes((x,))[0]) <= 4, x
 
 
 @pytest.mark.parametrize("x", [-700.0, -40.0, -20.0, 20.0, 40.0, 700.0])
