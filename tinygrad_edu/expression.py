@@ -40,6 +40,7 @@ class Expression:
 
     def __init__(self, text: str):
         self.text, self._tree = text, _parsed(text)
+        self.__name__ = text  # what a report calls the function
         self.names = _names(self._tree)
         if not self.names:
             raise ExpressionError(f"{text!r} has no variable to take a derivative by, such as x.")
@@ -56,7 +57,7 @@ class Expression:
             raise ExpressionError(f"It cannot be computed: {error}") from None
 
     def graph(self, assignments: Iterable[str]) -> Value:
-        """The result on fresh Values, as `a=2`, `b=-3.5` say. Raises ExpressionError if they do not fit."""
+        """The result on Values labelled by name, for `a=2`, `b=3`. Raises ExpressionError if one is amiss."""
         given = dict(map(_assignment, assignments))
         missing = [name for name in self.names if name not in given]
         if missing:
@@ -67,6 +68,7 @@ class Expression:
         result = self(*(Value(given[name], label=name) for name in self.names))
         if not isinstance(result, Value) or result.rule is None:
             raise ExpressionError(f"{self.text!r} computes nothing: use an operation, as in x*x.")
+        result.label = "result" if "result" not in self.names else ""
         return result
 
 
