@@ -179,7 +179,10 @@ MISTAKES: list[tuple[str, Any, Any, dict[str, Any], str]] = [
     (
         "ties that do not share",
         lambda x, y: e.maximum(x, y),
-        lambda upstream, out, x, y: (upstream * e.equal(x, out), upstream * (e.equal(y, out) + e.equal(x, y))),
+        lambda upstream, out, x, y: (
+            upstream * (e.equal(x, out) + 0 * out),
+            upstream * (e.equal(y, out) + e.equal(x, y) + 0 * out),
+        ),
         {"ties": True},
         "at a kink, the slope for y is not between those beside it",
     ),
