@@ -14,11 +14,12 @@ import pytest
 from tinygrad_edu import cli
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, input: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "tinygrad_edu", *arguments],
+        input=input,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=300,
         env={**os.environ, "PYTHONIOENCODING": "utf-8", **environment},
     )
@@ -81,3 +82,104 @@ def test_without_a_program_to_draw_with_the_demo_says_what_to_install(tmp_path, 
     monkeypatch.setattr("tinygrad_edu.demo.train", lambda *arguments: None)
     assert cli.main(["demo", "--out", str(tmp_path)]) == 1
     assert "pip install graphviz-pure" in capsys.readouterr().err
+
+
+# --- Expressions --------------------------------------------------------------------------------------------
+
+EXPLAINED = """\
+a*b + c with a=2, b=-3, c=10
+
+result = 4   grad 1   +
+├─ -6   grad 1   *
+│  ├─ a = 2   grad -3
+│  └─ b = -3   grad 2
+└─ c = 10   grad 1
+
+One step per operation, from the result back to the inputs:
+
+  1. result = #3 + c: #3 receives upstream = 1; #3.grad 0 -> 1; c receives upstream = 1; c.grad 0 -> 1
+  2. #3 = a * b: a receives upstream * b = 1 * -3 = -3; a.grad 0 -> -3; b receives upstream * a = 1 * 2 = 2; \
+b.grad 0 -> 2
+
+The derivatives of the result:
+
+  d/da = -3   at a = 2
+  d/db = 2   at b = -3
+  d/dc = 1   at c = 10
+
+gradcheck of a*b + c, 3 inputs, recipe 'richardson'
+"""
+
+
+def test_explain() -> None:
+    result = run("explain", "a*b + c", "a=2", "b=-3", "c=10")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith(EXPLAINED)
+    assert result.stdout.count("  ok") == 3
+
+
+def test_an_expression_may_start_with_a_minus() -> None:
+    assert "d/dx = -6   at x = 3" in run("explain", "-x**2", "x=3").stdout
+
+
+def test_explain_without_the_test_extra(monkeypatch, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "tinygrad_edu.testing", None)
+    assert cli.main(["explain", "x*x", "x=3"]) == 0
+    assert "No gradient check: " in capsys.readouterr().out.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["explain", "a.real", "a=2"], "explain: a.real is not allowed: use names, numbers"),
+        (["explain", "__import__('os').system('true')", "a=2"], "is no function here"),
+        (["explain", "a*b", "a=2"], "Give a number for 'b'"),
+        (["step", "a*b", "a=2", "b"], "'b' gives no number to a name"),
+        (["draw", "a*a", "a=2", "-o", "graph.gif"], "must end in one of .svg, .png, .pdf, .html"),
+        (["draw", "a*a", "a=2", "-o", "no/such/folder/graph.svg"], "There is no folder 'no/such/folder'"),
+        (["draw", "a*a", "a=2"], "the following arguments are required: -o/--output"),
+        (["explain", "(" * 5000 + "a" + ")" * 5000, "a=2"], "the limit is 1,000"),
+        (["explain", "a * 9**9**9", "a=2"], "too large"),
+        (["explain", "log(a)", "a=-2"], "It cannot be computed: log("),
+    ],
+)
+def test_a_bad_expression_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert message in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_step_in_a_pipe() -> None:
+    result = run("step", "a*b + a", "a=2", "b=3", input="n\n\nb\ng 2\nr\np\ng 7\ng x\ndance\nq\nn\n")
+    assert (result.returncode, result.stderr) == (0, "")
+    headers = [line for line in result.stdout.splitlines() if line.startswith("step ")]
+    assert [header.split(" - ")[0] for header in headers] == [
+        *("step 0 of 2", "step 1 of 2", "step 2 of 2", "step 1 of 2", "step 2 of 2", "step 2 of 2", "step 2 of 2")
+    ]
+    assert "goto takes 0 to 2, the number of steps, got 7." in result.stdout
+    assert "There is no command 'dance': n next" in result.stdout
+
+
+@pytest.mark.parametrize(("name", "start"), [("g.svg", b"<?xml"), ("g.PNG", b"\x89PNG")])
+def test_draw_into_a_file(tmp_path: Path, name: str, start: bytes) -> None:
+    result = run("draw", "tanh(a*b)", "a=2", "b=-0.3", "-o", str(tmp_path / name))
+    assert (result.returncode, result.stdout) == (0, f"wrote {tmp_path / name}\n"), result.stderr
+    assert (tmp_path / name).read_bytes().startswith(start)
+
+
+def test_a_format_that_the_program_here_does_not_write_is_one_line(tmp_path: Path) -> None:
+    """graphviz-pure writes no pdf, a system dot does."""
+    result = run("draw", "a*a", "a=2", "-o", str(tmp_path / "g.pdf"))
+    written = (tmp_path / "g.pdf").exists()
+    assert result.returncode == (0 if written else 1)
+    assert len(result.stderr.splitlines()) == (0 if written else 1)
+    assert written or "install Graphviz" in result.stderr
+
+
+def test_a_reader_that_has_seen_enough() -> None:
+    command = f"{sys.executable} -m tinygrad_edu rules | head -1"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
+    assert result.stdout.startswith("| operation")
+    assert result.stderr == ""

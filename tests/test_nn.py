@@ -1,7 +1,11 @@
 """Networks, losses, gradient descent and the data they learn from."""
 
+import copy
 import math
+import pickle
 import random
+from collections.abc import Callable
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -164,6 +168,57 @@ def test_gradient_descent_is_its_formula() -> None:
         (x * x).backward()
         optimizer.step()
         assert x.data == expected
+
+
+def passes(optimizer: optim.SGD, *clearing: Callable[[], None], backwards: int = 1, steps: int = 3) -> None:
+    """Backward and step a few times, with one of the ways to clear gradients, or none, before each."""
+    for _ in range(steps):
+        for clear in clearing:
+            clear()
+        for _ in range(backwards):
+            sum(p * p for p in optimizer.parameters).backward()
+        optimizer.step()
+
+
+def test_a_forgotten_zero_grad_is_explained_once() -> None:
+    optimizer = optim.SGD([Value(3.0), Value(1.0)], lr=0.1)
+    with pytest.warns(UserWarning, match=r"still hold those of the step before.*call zero_grad\(\)") as caught:
+        passes(optimizer)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    x = Value(3.0)
+    passes(optim.SGD([x], lr=0.25), steps=1)
+    with pytest.warns(UserWarning, match="zero_grad"):
+        passes(optim.SGD([x], lr=0.25), steps=1)  # an optimiser of its own sees it as well
+    assert x.data == 1.5 - 0.25 * (2 * 1.5 + 2 * 3.0)  # and the arithmetic is what it always was
+
+
+def test_gradients_may_be_cleared_in_any_way_and_add_up_before_a_step() -> None:
+    neuron = nn.Neuron(2, rng=0)
+    optimizer = optim.SGD(neuron.parameters(), lr=0.1)
+
+    def by_hand() -> None:
+        for p in neuron.parameters():
+            p.grad = 0.0
+
+    for clear in (optimizer.zero_grad, neuron.zero_grad, by_hand):
+        passes(optimizer, clear, backwards=3)  # a warning would be an error
+    optimizer.step()
+    optimizer.step()  # nothing was added in between
+    assert optimizer.parameters[0].grad
+
+
+def test_a_gradient_keeps_its_value_and_its_uses_after_a_step() -> None:
+    x, y = Value(3.0), Value(Fraction(1, 3))
+    (x * x + 0).backward()
+    (y * y).backward()
+    optim.SGD([x], lr=0.1).step()
+    optim.SGD([y], lr=Fraction(1, 2)).step()
+    assert (x.grad, repr(x.grad), y.grad, y.data) == (6.0, "6.0", Fraction(2, 3), 0)
+    assert type(y.grad) is Fraction
+    assert type(x.grad * 0.5) is float  # clipped
+    assert copy.deepcopy(x).grad == pickle.loads(pickle.dumps(x)).grad == 6.0
+    assert type(Value(x.grad).data) is float
 
 
 def test_the_moons_are_learned() -> None:

@@ -56,33 +56,59 @@ def no_renderer(monkeypatch, no_dot):
 
 # --- DOT ------------------------------------------------------------------------------------------------------
 
-SQUARE = """\
+HEAD = """\
 digraph {
 	graph [bgcolor="#fbfaf6" nodesep=0.25 pad=0.2 rankdir=LR ranksep=0.3]
 	node [color="#52606d" fillcolor="#ffffff" fontcolor="#1f2933" fontname=Helvetica fontsize=12 height=0.1 \
 margin=0 shape=box style="rounded,filled"]
 	edge [arrowsize=0.6 color="#52606d"]
+"""
+SQUARE = (
+    HEAD
+    + """\
+	n1 [label=<<table border="0" cellspacing="0" cellpadding="4"><tr><td><b>*</b></td></tr><hr/>\
+<tr><td>data 9</td></tr><tr><td>grad 1</td></tr>\
+</table>> color="#a02c12" fillcolor="#f6dcd4" peripheries=2]
+	n0 -> n1 [id="n1.0"]
+	n0 -> n1 [id="n1.1"]
+	n0 [label=<<table border="0" cellspacing="0" cellpadding="4"><tr><td><font color="#a02c12">x</font></td></tr>\
+<hr/><tr><td>data 3</td></tr><tr><td>grad 6</td></tr>\
+</table>> color="#8a5a00" fillcolor="#ffe8b3" penwidth=1.8 style=filled]
+}
+"""
+)
+SQUARE_IN_TWO_SHAPES = (
+    HEAD
+    + """\
 	n1 [label=<<table border="0" cellspacing="0" cellpadding="6"><tr>\
 <td>data 9</td><vr/><td>grad 1</td>\
 </tr></table>>]
 	n1_op [label=<*> fillcolor="#d6e6f7" margin=0.04 shape=ellipse style=filled width=0.5]
-	n0 -> n1_op
-	n0 -> n1_op
+	n0 -> n1_op [id="n1.0"]
+	n0 -> n1_op [id="n1.1"]
 	n1_op -> n1
 	n0 [label=<<table border="0" cellspacing="0" cellpadding="6"><tr>\
 <td><font color="#a02c12">x</font></td><vr/><td>data 3</td><vr/><td>grad 6</td>\
 </tr></table>> color="#8a5a00" fillcolor="#ffe8b3" penwidth=1.8 style=filled]
 }
 """
+)
 
 
 def test_dot_text_of_a_square():
     assert draw(square()).source == SQUARE
 
 
+def test_dot_text_of_a_square_in_two_shapes():
+    assert draw_dot(square()).source == SQUARE_IN_TWO_SHAPES
+    assert draw(square(), style="micrograd").source == SQUARE_IN_TWO_SHAPES
+    assert "rankdir=TB" in draw_dot(square(), "png", "TB").source
+
+
 def test_one_graph_has_one_dot_text():
     y = neuron()
-    assert draw(y).source == draw(y).source == draw(neuron()).source == draw_dot(y).source
+    assert draw(y).source == draw(y).source == draw(neuron()).source
+    assert draw_dot(y).source == draw_dot(neuron()).source
 
 
 def test_inputs_stand_in_the_order_of_the_expression():
@@ -153,6 +179,7 @@ def svg_texts(drawing):
     root = ET.fromstring(drawing.pipe(format="svg"))
     allowed = {SVG + tag for tag in ("svg", "g", "title", "polygon", "polyline", "path", "ellipse", "text")}
     assert {element.tag for element in root.iter()} <= allowed
+    assert not any("href" in name or name.startswith("on") for element in root.iter() for name in element.attrib)
     nodes = [g for g in root.iter(SVG + "g") if g.get("class") == "node"]
     return {g.find(SVG + "title").text: [t.text or "" for t in g.iter(SVG + "text")] for g in nodes}
 
@@ -179,26 +206,34 @@ NASTY = [
     "a smile \U0001f600 and a scientist \U0001f469\u200d\U0001f52c",
     "λ₁ ∂L/∂w 日本語 עברית",
     "\u202ereversed\ud800\ufffe\uffff",
+    "javascript:alert(1)",
+    "%s {0} ${x} __ \x1b[31m",
+    '10 kB of <&"\\{}|>; ' * 500,
 ]
 labels = st.text(st.characters(), max_size=12) | st.text(r"<>&;\"'{}|NGlnrt#x0 " + "\n\\", max_size=12)
+
+
+def total(texts):
+    """A sum of ones with these labels, held by no variable of the test's."""
+    y = Value(0.0)
+    for text in texts:
+        y = y + Value(1.0, label=text)
+    return y
 
 
 @settings(max_examples=120, deadline=None)
 @given(st.lists(labels, min_size=1, max_size=6))
 def test_any_label_is_drawn_as_it_is(texts):
-    leaves = [Value(1.0, label=text) for text in texts]
-    y = Value(0.0)
-    for leaf in leaves:
-        y = y + leaf
-    drawn = svg_texts(draw(y))
+    y = total(texts)
+    drawn = svg_texts(draw(y, constants=True))
     order = topological_order(y)
-    for leaf in leaves:
+    assert len(drawn) == len(order)
+    labelled = [node for node in order if node.data == 1 and not node.rule]
+    assert [leaf.label for leaf in labelled] == texts[::-1]
+    for leaf in labelled:
         lines = [spaces(visible(line)) for line in leaf.label.split("\n")]
-        assert [spaces(text) for text in drawn[f"n{order.index(leaf)}"]] == [
-            *filter(None, lines),
-            "data 1",
-            "grad 0",
-        ]
+        shown = [spaces(text) for text in drawn[f"n{order.index(leaf)}"]]
+        assert shown == [*filter(None, lines), "data 1", "grad –"]
 
 
 def test_nasty_labels_are_drawn_as_they_are(capfd):
@@ -209,7 +244,8 @@ def test_nasty_labels_are_drawn_as_they_are(capfd):
 def test_an_operation_may_have_any_symbol():
     y = square()
     y.rule = types.SimpleNamespace(symbol=r"<&\N>")
-    assert svg_texts(draw(y))["n1_op"] == [r"<&\N>"]
+    assert svg_texts(draw(y))["n1"] == ["y", r"<&\N>", "data 9", "grad 1"]
+    assert svg_texts(draw_dot(y))["n1_op"] == [r"<&\N>"]
 
 
 @given(labels)
@@ -250,14 +286,14 @@ y = 0.4621   grad 1   tanh
 
 
 def test_a_shared_node_is_written_out_once():
-    a, b = Value(2.0, label="a"), Value(3.0)
-    c = a * b
-    assert tree(c * c + c, ascii=False).splitlines() == [
-        "42   grad 0   +",
-        "├─ 36   grad 0   *",
-        "│  ├─ #2 = 6   grad 0   *",
-        "│  │  ├─ a = 2   grad 0",
-        "│  │  └─ 3   grad 0",
+    c = [Value(2.0, label="a") * Value(3.0)].pop  # in no variable
+    root = (lambda c: c * c + c)(c())
+    assert tree(root, ascii=False).splitlines() == [
+        "root = 42   grad –   +",
+        "├─ 36   grad –   *",
+        "│  ├─ #2 = 6   grad –   *",
+        "│  │  ├─ a = 2   grad –",
+        "│  │  └─ 3   grad –",
         "│  └─ ↑ #2",
         "└─ ↑ #2",
     ]
@@ -268,11 +304,11 @@ def test_two_shared_nodes_of_one_label_are_told_apart():
     y = a * a + b * b
     first, second = (f"w#{topological_order(y).index(w)}" for w in (a, b))
     assert [line.split("─ ")[1] for line in tree(y, ascii=False).splitlines()[1:]] == [
-        "1   grad 0   *",
-        f"{first} = 1   grad 0",
+        "1   grad –   *",
+        f"{first} = 1   grad –",
         f"↑ {first}",
-        "4   grad 0   *",
-        f"{second} = 2   grad 0",
+        "4   grad –   *",
+        f"{second} = 2   grad –",
         f"↑ {second}",
     ]
 
@@ -280,11 +316,11 @@ def test_two_shared_nodes_of_one_label_are_told_apart():
 def test_tree_in_ascii():
     x = Value(1.0, label="λ")
     assert tree(x * x + 1, ascii=True).splitlines() == [
-        "2   grad 0   +",
-        "|- 1   grad 0   *",
-        r"|  |- \u03bb = 1   grad 0",
+        "2   grad -   +",
+        "|- 1   grad -   *",
+        r"|  |- \u03bb = 1   grad -",
         r"|  `- ^ \u03bb",
-        "`- 1   grad 0",
+        "`- 1   grad -",
     ]
 
 
@@ -306,13 +342,13 @@ def test_tree_needs_no_terminal(monkeypatch):
 def test_a_deep_tree_continues_in_blocks():
     lines = tree(chain(45), max_lines=1000, ascii=False).splitlines()
     assert lines[20] == " " * 57 + "└─ ↓ #25"
-    assert lines[21] == "#25 = -0   grad 0   -"
+    assert lines[21] == "#25 = -0   grad –   -"
     assert max(map(len, lines)) < 100
-    assert lines[-1].endswith("└─ x = 0   grad 0")
+    assert lines[-1].endswith("└─ x = 0   grad –")
 
 
 def test_a_long_tree_stops_and_says_so():
-    assert tree(chain(4), max_lines=5, ascii=False).splitlines()[-1].endswith("x = 0   grad 0")
+    assert tree(chain(4), max_lines=5, ascii=False).splitlines()[-1].endswith("x = 0   grad –")
     lines = tree(chain(100_000), ascii=False).splitlines()
     assert len(lines) == 201
     assert lines[-1] == "… stopped after 200 lines: 99,810 of 100,001 nodes are not shown"
@@ -430,4 +466,4 @@ from tinygrad_edu.viz import tree, trace
 print(tree(Value(1.0) + Value(2.0), ascii=True))
 """
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert run.stdout == "3   grad 0   +\n|- 1   grad 0\n`- 2   grad 0\n"
+    assert run.stdout == "3   grad -   +\n|- 1   grad -\n`- 2   grad -\n"

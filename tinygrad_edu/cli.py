@@ -1,9 +1,13 @@
-"""The command line: `tinygrad-edu demo` and `tinygrad-edu rules`."""
+"""The command line: demo, explain, draw, step and rules."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from .expression import ExpressionError
+
+EXAMPLE = 'Example: %(prog)s "tanh(a*b + c)" a=2 b=-3 c=10'
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,22 +22,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Derive an expression, check its gradients, train a network on the UCI digits, draw a neuron.",
     )
     commands.add_parser("rules", help="print the table of all operations (Markdown)")
+    for name, help in {
+        "explain": "every step from an expression to its derivatives, checked",
+        "draw": "the picture of an expression, into a file",
+        "step": "walk through backpropagation: n, b, g, p, r, q, from the keyboard or a pipe",
+    }.items():
+        command = commands.add_parser(
+            name, help=help, description=help[0].upper() + help[1:] + ".", epilog=EXAMPLE
+        )
+        command.add_argument("expression", help="names, numbers, + - * / ** and functions such as tanh, in quotes")
+        command.add_argument("values", nargs="*", metavar="name=number", help="one for every name")
+        if name == "draw":
+            command.add_argument(
+                "-o", "--output", type=Path, required=True, help="a file .svg, .png, .pdf or .html"
+            )
     for command in (parser, demo):
         command.add_argument("--epochs", type=_positive, default=4, help="passes over the digits (default: 4)")
         command.add_argument("--seed", type=int, default=0, help="of weights, shuffling and split (default: 0)")
         command.add_argument(
             "--out", type=_folder, default=Path(), help="folder for graph.svg and graph.png (default: here)"
         )
-    options = parser.parse_args(arguments)
-    if options.command == "rules":
-        from .viz.table import rules_table
-
-        print(rules_table())
-        return 0
+    given = sys.argv[1:] if arguments is None else arguments
+    options = parser.parse_args([f" {text}" if _starts_with_minus(text) else text for text in given])
     try:
-        from .demo import run  # NumPy and graphviz are loaded for a run, not for --help
-
-        run(options.epochs, options.seed, options.out)
+        _run(options)
+    except ExpressionError as error:
+        print(f"tinygrad-edu {options.command}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # as from `| head`: the reader has seen enough
+        sys.stderr.close()
+        return 0
     except KeyboardInterrupt:
         print("\nStopped by Ctrl-C.", file=sys.stderr)
         return 130
@@ -41,6 +59,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"tinygrad-edu: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _starts_with_minus(text: str) -> bool:
+    """Is this an expression such as -x**2, which argparse would take for an option?"""
+    return text.startswith("-") and not text.startswith("--") and text not in ("-h", "-o")
+
+
+def _run(options: argparse.Namespace) -> None:
+    """Modules are loaded for the command that needs them, so that --help comes at once."""
+    match options.command:
+        case "rules":
+            from .viz.table import rules_table
+
+            print(rules_table())
+        case "explain":
+            from .explain import explain
+
+            explain(options.expression, options.values)
+        case "draw":
+            from .explain import draw_to
+
+            draw_to(options.expression, options.values, options.output)
+        case "step":
+            from .explain import step_through
+
+            step_through(options.expression, options.values, sys.stdin)
+        case _:
+            from .demo import run
+
+            run(options.epochs, options.seed, options.out)
 
 
 def _positive(text: str) -> int:

@@ -4,7 +4,7 @@ Readers of the graph: nothing in the engine imports this package. `tree` and `tr
 alone; the graphviz package is imported by the first `draw`.
 """
 
-from .dot import draw, draw_dot, trace
+from .drawing import draw, draw_dot, trace
 from .text import Tree, tree
 
 __all__ = ["Tree", "draw", "draw_dot", "trace", "tree"]

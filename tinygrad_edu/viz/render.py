@@ -46,7 +46,7 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]
         """The picture and its text for a notebook; without a renderer, the text and what to install."""
         try:
             picture = super()._repr_mimebundle_(include, exclude, **options)
-        except (graphviz.ExecutableNotFound, graphviz.CalledProcessError, OSError) as error:
+        except Exception as error:  # whatever a renderer can do wrong; a cell must not end in a traceback
             return {"text/plain": f"{self.text}\n({error})"}
         return {"text/plain": self.text, **picture}
 

@@ -1,13 +1,16 @@
-"""The graph in words: how numbers, labels and whole trees look as text."""
+"""The graph in words: a tree for the terminal."""
 
-import reprlib
+import inspect
 import sys
-import unicodedata
 from collections import Counter, deque
-from typing import Any
+from collections.abc import Mapping
 
-from ..graph import topological_order
 from ..value import Value
+from .names import callers_names
+from .reading import backward_has_been, nodes_below
+from .words import DASH, four_digits, visible
+
+__all__ = ["Tree", "four_digits", "nodes_below", "tree", "tree_of", "visible"]
 
 DEPTH = 20  # levels of indentation; what lies deeper continues in a block of its own
 
@@ -22,42 +25,57 @@ class Tree(str):
 
 
 def tree(root: Value, max_lines: int = 200, ascii: bool | None = None) -> Tree:
-    """What root was computed from, one node per line: `label = data   grad g   operation`, its inputs below it.
+    """What root was computed from, one node per line: `name = data   grad g   operation`, its inputs below it.
 
-    A node that is used twice is written out once; `↑ x` points up to it, `↓ x` down to a block that continues
-    below. Where the label alone cannot name it, its place in `topological_order` is added: `#3`, `x#3`.
+    The name is the label, else the variable that holds the Value where tree is called. A node that is used twice
+    is written out once; `↑ x` points up to it, `↓ x` down to a block that continues below. Where the name alone
+    does not tell which node is meant, its place in `topological_order` is added: `#3`, `x#3`. Before any
+    backward pass (all gradients are 0, the root's too) a dash stands for them.
 
     Control characters in a label are shown as Python escapes, so that a line stays a line. With ascii=True the
     text is plain ASCII; None asks whether the terminal's encoding has the characters for branches and arrows.
-    After max_lines lines, one line says how many nodes are not shown.
+    After max_lines lines, one line says how many nodes are not shown. There is no colour: the text is a str that
+    may be compared, stored and sent down a pipe, NO_COLOR or not.
 
-    >>> x = Value(3.0, label="x")
+    >>> x = Value(3.0)
     >>> y = (x * x + 1.0).tanh()
     >>> tree(y, ascii=True)
-    1   grad 0   tanh
-    `- 10   grad 0   +
-       |- 9   grad 0   *
-       |  |- x = 3   grad 0
+    y = 1   grad -   tanh
+    `- 10   grad -   +
+       |- 9   grad -   *
+       |  |- x = 3   grad -
        |  `- ^ x
-       `- 1   grad 0
+       `- 1   grad -
     """
+    here = inspect.currentframe()
+    try:
+        return tree_of(root, callers_names(here and here.f_back), max_lines, ascii)
+    finally:
+        del here  # a frame that holds itself would live until the collector comes
+
+
+def tree_of(root: Value, variables: Mapping[Value, str], max_lines: int = 200, ascii: bool | None = None) -> Tree:
+    """`tree`, where unlabelled nodes are called as `variables` says."""
     order = nodes_below(root)
     numbers = {node: number for number, node in enumerate(order)}
     uses = Counter(parent for node in order for parent in node.parents)
-    owners = Counter(node.label for node in order)
+    called = {node: str(node.label) if node.label else variables.get(node, "") for node in order}
+    owners = Counter(called.values())
+    passed = backward_has_been(order)
 
     def name(node: Value) -> str:
-        unique = node.label and owners[node.label] == 1
-        return visible(node.label) if unique else f"{visible(node.label)}#{numbers[node]}"
+        shown = visible(called[node])
+        return shown if shown and owners[called[node]] == 1 else f"{shown}#{numbers[node]}"
 
     def described(node: Value, named: bool) -> str:
-        title = name(node) if named else visible(node.label)
+        title = name(node) if named else visible(called[node])
+        grad = four_digits(node.grad) if passed else dash
         operation = f"   {visible(node.rule.symbol)}" if node.rule else ""
-        return f"{title} = " * bool(title) + f"{four_digits(node.data)}   grad {four_digits(node.grad)}{operation}"
+        return f"{title} = " * bool(title) + f"{four_digits(node.data)}   grad {grad}{operation}"
 
     terminal = getattr(sys.stdout, "encoding", None) or "utf-8"
     encoding = {None: terminal, True: "ascii", False: "utf-8"}[ascii]
-    branch, last, bar, up, down, more = _signs(encoding)
+    branch, last, bar, up, down, more, dash = _signs(encoding)
     lines: list[str] = []
     arrows: dict[Value, str] = {}  # where to look for a node that has been met before
     blocks = deque([root])
@@ -87,50 +105,10 @@ def tree(root: Value, max_lines: int = 200, ascii: bool | None = None) -> Tree:
 
 
 def _signs(encoding: str) -> tuple[str, ...]:
-    """Branch, last branch, bar, up, down and ellipsis, as far as the encoding has them."""
-    signs = ("├─ ", "└─ ", "│  ", "↑", "↓", "…")
+    """Branch, last branch, bar, up, down, ellipsis and dash, as far as the encoding has them."""
+    signs = ("├─ ", "└─ ", "│  ", "↑", "↓", "…", DASH)
     try:
         "".join(signs).encode(encoding)
     except UnicodeEncodeError:
-        return "|- ", "`- ", "|  ", "^", "v", "..."
+        return "|- ", "`- ", "|  ", "^", "v", "...", "-"
     return signs
-
-
-def nodes_below(root: Value) -> list[Value]:
-    """`topological_order(root)`, after a check that root is one Value."""
-    if not isinstance(root, Value):
-        raise TypeError(
-            f"Pass one Value, the result of a computation, not {reprlib.repr(root)} ({type(root).__name__}). "
-            "For several results, show each of them, or their sum."
-        )
-    return topological_order(root)
-
-
-def four_digits(x: Any) -> str:
-    """x as `.4g`, so that -0, nan and inf stay visible; an exact number beyond the floats keeps its own repr."""
-    try:
-        return f"{float(x):.4g}"
-    except OverflowError:
-        return reprlib.repr(x)
-
-
-_REORDERING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
-
-
-def visible(label: str) -> str:
-    r"""label on one line: characters that no line can hold are written as Python escapes, all others are kept.
-
-    These are control characters, line and paragraph separators, surrogates, the two code points that XML
-    forbids, and the marks that would reorder the text around the label.
-
-    >>> print(visible("a\nb\x00 λ"))
-    a\nb\x00 λ
-    """
-    return "".join(map(_visible, str(label)))
-
-
-def _visible(char: str) -> str:
-    hidden = unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"} or char in "\ufffe\uffff"
-    if hidden or unicodedata.bidirectional(char) in _REORDERING:
-        return char.encode("unicode_escape").decode()
-    return char

@@ -1,0 +1,312 @@
+"""`blame`: every kind of fault, the node that made it, and the remedy."""
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinygrad_edu as tg
+from tinygrad_edu import Value, nn, topological_order
+from tinygrad_edu.debug.blame import SERIOUS, Blame, blame
+from tinygrad_edu.testing import Program, programs
+
+inf, nan = math.inf, math.nan
+
+
+def leaf(data: Any, label: str = "x") -> Value:
+    return Value(data, label=label)
+
+
+def chain(f: Callable[[Value], Value], n: int) -> Value:
+    y = leaf(1.0)
+    for _ in range(n):
+        y = f(y)
+    return y
+
+
+CASES: list[tuple[str, Callable[[], Value], str, str, str, str, str]] = [
+    # what, root, kind, phase, rule, in the sentence, in the remedy
+    ("exp", lambda: leaf(1000.0).exp() + 1, "inf", "forward", "exp", "overflow: exp(1000) is inf", "logsumexp"),
+    ("sinh", lambda: leaf(-1000.0).sinh(), "inf", "forward", "sinh", "sinh(-1000) is -inf", "softplus"),
+    ("power", lambda: leaf(1e200) ** 2, "inf", "forward", "pow_n", "(1e+200)**2 is inf", "Scale the inputs"),
+    ("product", lambda: leaf(1e200) * 1e200, "inf", "forward", "mul", "1e+200 * 1e+200 is inf", "logarithms"),
+    ("quotient", lambda: leaf(1.0) / 1e-310, "inf", "forward", "div", "1 / 1e-310 is inf", "denominator"),
+    ("dot", lambda: tg.dot([leaf(1e200), 1e200], [1e200, -1e200]), "nan", "forward", "dot", "is nan", "Scale"),
+    ("a nan leaf", lambda: leaf(nan) * 2, "nan", "forward", "", "the leaf x is nan itself", "data with gaps"),
+    ("an inf leaf", lambda: leaf(-inf) * 2, "inf", "forward", "", "the leaf x is -inf itself", "learning rate"),
+    (
+        "sqrt at 0",
+        lambda: leaf(0.0).sqrt() * 2,
+        "inf",
+        "backward",
+        "sqrt",
+        "upstream 2 * slope inf",
+        "sqrt(x + 1e",
+    ),
+    ("power at 0", lambda: leaf(0.0) ** 0.5, "inf", "backward", "pow_n", "slope inf", "(x + 1e-12)**0.5"),
+    ("asin at 1", lambda: leaf(1.0).asin(), "inf", "backward", "asin", "= inf for x", "keep the input away"),
+    (
+        "sqrt behind where",
+        lambda: tg.where(Value(0.0), leaf(0.0).sqrt(), 1.0),
+        *("nan", "backward", "sqrt", "upstream 0 * slope inf = nan for x"),
+        "double where), as in where(ok, sqrt(where(ok, x, 1)), 0)",
+    ),
+    (
+        "relu",
+        lambda: (leaf(-3.0)).relu() * 2,
+        "zero",
+        "backward",
+        "relu",
+        "dead relu: the slope of relu(-3)",
+        "He",
+    ),
+    ("tanh", lambda: leaf(400.0).tanh(), "zero", "backward", "tanh", "saturation", "Xavier"),
+    ("sigmoid", lambda: leaf(-800.0).sigmoid(), "zero", "backward", "sigmoid", "saturation", "BatchNorm"),
+    ("minimum", lambda: leaf(0.0) ** 2, "zero", "backward", "pow_n", "(0)**2 is 0", "At the minimum"),
+    ("two zeros", lambda: leaf(0.0) * leaf(0.0, "y"), "zero", "backward", "mul", "0 * 0", "small random numbers"),
+    ("tail", lambda: leaf(20.0).tanh(), "vanishing", "backward", "tanh", "slope 1.699e-17", "Xavier"),
+    (
+        "small",
+        lambda: leaf(1.0) * 1e-5 * 1e-5,
+        "vanishing",
+        "backward",
+        "mul",
+        "1e-05 * slope 1e-05 = 1e-10",
+        "larger",
+    ),
+    ("to 0", lambda: leaf(1.0) * 1e-200 * 1e-200, "vanishing", "backward", "mul", "slope 1e-200", "residual"),
+    ("deep", lambda: chain(Value.sigmoid, 100), "vanishing", "backward", "sigmoid", "= 8.", "relu"),
+    ("large", lambda: leaf(1e-5) * 1e5 * 1e5, "exploding", "backward", "mul", "= 1e+10", "Clip"),
+    (
+        "doubled",
+        lambda: chain(lambda y: y + y, 40),
+        "exploding",
+        "backward",
+        "add",
+        "add up to 1.074e+09",
+        "smaller",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("root", "kind", "phase", "rule", "made", "remedy"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+)
+def test_kinds(root: Callable[[], Value], kind: str, phase: str, rule: str, made: str, remedy: str) -> None:
+    found = blame(root())
+    assert found
+    assert (found.kind, found.first.phase) == (kind, phase)
+    assert (found.first.rule.name if found.first.rule else "") == rule
+    assert made in found.made
+    assert remedy in found.remedy
+    assert found.node is found.first.node
+    lines = repr(found).splitlines()
+    assert lines[0].startswith(f"{kind} at ")
+    assert 2 <= len(lines) <= 5
+    assert all("\n" not in sentence for sentence in (found.made, found.remedy))
+
+
+def test_the_whole_answer() -> None:
+    x = leaf(1000.0)
+    y = x.exp()
+    found = blame(y + 1)
+    assert found.node is y
+    assert found.first.operands == (("x", 1000.0),)
+    assert repr(found) == (
+        "inf at #2 = exp(x), forward: overflow: exp(1000) is inf\n"
+        "  operands: x = 1000\n"
+        "  remedy: Use logsumexp, log_softmax, softplus or sigmoid, which never form the large exponential."
+    )
+
+
+def test_all_is_well() -> None:
+    x = leaf(0.5)
+    found = blame(tg.tanh(x * x))
+    assert not found
+    assert (found.kind, found.first, found.node, found.made, found.remedy, found.others) == (
+        "",
+        None,
+        None,
+        "",
+        "",
+        (),
+    )
+    assert repr(found) == "nothing to blame: all values and the gradients of all leaves are in order (3 nodes)"
+    assert not blame(Value(2.0))
+
+
+@pytest.mark.parametrize(
+    ("combine", "rule", "sentence"),
+    [
+        (lambda a, b: a - b, "sub", "inf - inf has no value: find out what made"),
+        (lambda a, b: a / b, "div", "inf / inf has no value"),
+        (lambda a, b: a * (1 / b), "mul", "0 * inf has no value"),
+    ],
+)
+def test_a_nan_out_of_infinities_names_them(combine: Any, rule: str, sentence: str) -> None:
+    a, b = leaf(1000.0, "a").exp(), leaf(2000.0, "b").exp()
+    a.label, b.label = "A", "B"
+    found = blame(combine(a, b))
+    assert found.kind == "inf"  # it was made first
+    (by,) = [other for other in found.others if other.kind == "nan" and other.phase == "forward"]
+    assert by.rule.name == rule
+    assert sentence in by.remedy
+    assert "A" in by.remedy
+
+
+def test_the_sum_of_finite_shares_may_overflow() -> None:
+    x = leaf(0.0)
+    found = blame(x * 1e308 + x * 1e308)
+    assert (found.kind, found.node) == ("inf", x)
+    assert found.made == "the shares that x receives add up to inf"
+    assert found.first.operands == ()
+    assert "Clip" in found.remedy
+    found = blame(leaf(0.0) * 1e200 * 1e200)
+    assert (found.kind, found.made) == ("inf", "upstream 1e+200 * slope 1e+200 = inf for x")
+    assert "Clip" in found.remedy
+
+
+def test_a_backward_that_makes_a_nan() -> None:
+    from tinygrad_edu import RULES, rule
+
+    broken = rule(lambda x: x, backward=lambda upstream, out, x: (upstream * nan,), name="broken", n_inputs=1)
+    failing = rule(lambda x: x, backward=lambda upstream, out, x: (1 / 0,), name="failing", n_inputs=1)
+    try:
+        found = blame(broken(leaf(1.0)))
+        assert (found.kind, found.first.rule.name) == ("nan", "broken")
+        assert "check_rule" in found.remedy
+        with pytest.raises(ZeroDivisionError) as error:
+            blame(failing(leaf(1.0)))
+        assert error.value.__notes__ == ["blame had come to #1, made by Rule('failing')."]
+    finally:
+        del RULES["broken"], RULES["failing"]
+
+
+def test_the_first_node_is_blamed_and_the_others_are_counted() -> None:
+    hidden = [leaf(-1.0 - i, f"x{i}").relu() for i in range(13)]
+    found = blame(tg.sum(hidden))
+    assert found.node is hidden[0]
+    assert len(found.others) == 12
+    assert repr(found).endswith("\n  others: 12 zero (relu)")
+
+
+def test_the_serious_comes_first() -> None:
+    bad = leaf(-1.0, "d").relu() + leaf(20.0, "v").tanh() + leaf(1.0, "e") * 1e10
+    worse = bad + leaf(0.0, "s").sqrt()
+    worst = worse + leaf(1000.0, "o").exp() * 1e-9
+    lost = leaf(1.0, "lost")
+    found = blame(worst, parameters=[lost, *[x for x in topological_order(worst) if x.label]])
+    assert [finding.kind for finding in found.findings] == ["inf", "inf", "unreached", *SERIOUS[3:]]
+    assert [finding.phase for finding in found.findings[:2]] == ["forward", "backward"]
+    assert [finding.kind for finding in blame(worse).findings] == ["inf", *SERIOUS[3:]]
+    assert len(repr(found).splitlines()) <= 5
+
+
+def test_a_relu_that_costs_nobody_the_gradient_is_no_fault() -> None:
+    x = leaf(-1.0)
+    assert not blame(x.relu() + x)  # a residual connection
+    w = leaf(0.5, "w")
+    assert not blame((w * -1.0).relu() + (w * 2.0).relu())  # off for one example of two
+    assert blame((w * -1.0).relu() + (w * -2.0).relu()).kind == "zero"
+    assert not blame(w * 5 - w * 5)  # shares that cancel
+    assert not blame(w + Value(-1.0).relu())  # a constant below it
+    assert blame(w + leaf(-1.0, "c").relu()).kind == "zero"
+    assert not blame(w + leaf(-1.0, "c").relu(), parameters=[w])
+
+
+def test_what_was_small_on_the_way_only_is_no_fault() -> None:
+    assert not blame(leaf(1.0) * 1e-6 * 1e-6 * 1e12)
+    assert not blame(leaf(1.0) * 1e-6 * 1e12 * 1e-6)
+
+
+def test_thresholds_are_relative_to_upstream() -> None:
+    y = leaf(1.0) * 1e-5
+    for upstream in (1.0, -1e-30, 1e30):
+        assert not blame(y, upstream)
+        assert blame(y, upstream, vanishing=1e-4).kind == "vanishing"
+        assert blame(y * 1e9, upstream, exploding=1e3).kind == "exploding"
+        assert not blame(y * 1e9, upstream)
+
+
+def test_a_parameter_that_the_loss_does_not_reach() -> None:
+    model = nn.MLP(2, [2, 1], "tanh", rng=0)
+    hidden = model.layers[0]([1.0, 2.0])
+    found = blame(hidden[0] + hidden[1].data, parameters=model.parameters())
+    assert found.kind == "unreached"
+    assert found.node is model.layers[0].neurons[1].w[0]
+    assert found.made == "layer0.neuron1.w0 is not part of the loss, its gradient stays 0"
+    assert ".data" in found.remedy
+    assert repr(found).splitlines()[0] == f"unreached at layer0.neuron1.w0: {found.made}"
+    assert repr(found).splitlines()[-1] == "  others: 5 unreached"
+    assert not blame(model([1.0, 2.0]), parameters=model.parameters())
+    assert blame(Value(1.0), parameters=[Value(1.0)]).made.startswith("a parameter without a label is not")
+    assert not blame(Value(1.0), parameters=[])
+
+
+def test_dead_neurons_of_a_network() -> None:
+    model = nn.MLP(2, [4, 1], rng=0)
+    for neuron in model.layers[0].neurons:
+        neuron.b.data = -100.0
+    loss = nn.mse([model([1.0, 2.0]), model([-1.0, 0.5])], [0.5, 0.25])
+    found = blame(loss, parameters=model.parameters())
+    assert (found.kind, found.first.rule.name, len(found.others)) == ("zero", "relu", 7)
+
+
+@given(programs())
+def test_random_programs_are_in_order_or_have_a_maker(program: Program) -> None:
+    results = program.graph()
+    root = results[-1]
+    found = blame(root, parameters=[])
+    assert found.kind in ("", "nan", "inf")
+    if not found:
+        root.backward()
+        assert all(math.isfinite(node.grad) for node in topological_order(root))
+    assert repr(blame(root))
+
+
+@given(programs(rules=["add", "mul", "sub", "relu", "pow_n"], kind=Fraction), st.integers(1, 5))
+def test_fractions(program: Program, upstream: int) -> None:
+    root = program.graph()[-1]
+    assert isinstance(blame(root, Fraction(upstream)), Blame)
+    assert {finding.kind for finding in blame(root).findings}.isdisjoint({"nan", "inf", "unreached"})
+
+
+def test_100_000_nodes() -> None:
+    assert not blame(chain(lambda y: -y, 100_000))
+    found = blame(chain(lambda y: y * 1.01, 100_000))
+    assert (found.kind, found.first.phase) == ("inf", "forward")
+    assert found.others
+
+
+def test_many_operands_are_not_all_listed() -> None:
+    found = blame(tg.sum([leaf(-1.0, f"x{i}") for i in range(100)]).relu() + tg.sum([Value(1e308)] * 100))
+    assert "... 95 more" in repr(found)
+    assert found.made.startswith("overflow: 1e+308 + 1e+308")
+
+
+def test_gradients_are_neither_read_nor_written() -> None:
+    x = Value(2.0)
+    y = x * x
+    x.grad, y.grad = 7.0, 8.0
+    blame(y)
+    assert (x.grad, y.grad) == (7.0, 8.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda v: blame([v]), TypeError, "Pass one Value, the result of a computation"),
+        (lambda v: blame(v, "1"), TypeError, "one real number"),
+        (lambda v: blame(v, 0), ValueError, "a finite number other than 0, got 0"),
+        (lambda v: blame(v, nan), ValueError, "got nan"),
+        (lambda v: blame(v, exploding=0.5), ValueError, "exploding 1 or more, got 1e-09 and 0.5"),
+        (lambda v: blame(v, parameters=[1.0]), TypeError, r"such as model.parameters\(\), got 1.0 \(float\)"),
+    ],
+)
+def test_errors(call: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call(Value(1.0))

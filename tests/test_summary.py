@@ -1,0 +1,153 @@
+"""Large graphs: what shares a box, in which order, that nothing is lost, and the line that says so."""
+
+import random
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinygrad_edu as tg
+from tinygrad_edu import Value, nn
+from tinygrad_edu.viz import draw, tree
+from tinygrad_edu.viz.compose import picture_of
+
+
+def moons(points=20, layers=(16, 16, 1)):
+    X, y = tg.datasets.moons(points, seed=0)
+    model = nn.MLP(2, layers, rng=0)
+    loss = nn.hinge([model(x) for x in X], y) + 1e-4 * sum(p * p for p in model.parameters())
+    loss.label = "loss"
+    return loss
+
+
+def titles(picture):
+    return [" ".join(filter(None, [box.title, box.operation])) for box in picture.boxes]
+
+
+def mixture(nodes, seed=0):
+    rng = random.Random(seed)
+    values = [Value(1.0), Value(2.0)]
+    while len(values) < nodes:
+        one, other = values[-1], values[-rng.randrange(1, min(len(values), 50))]
+        values.append(rng.choice([one + other, one - other, one.tanh(), other.sin()]))
+    return values[-1]
+
+
+def test_a_graph_that_fits_is_drawn_whole_and_says_nothing():
+    y = mixture(60)
+    picture = picture_of(y, {}, max_nodes=80)
+    assert picture.note == ""
+    assert len(picture.boxes) <= 80
+    assert "showing" not in draw(y).source
+    assert picture == picture_of(y, {})
+
+
+def test_the_neurons_of_a_network_become_one_box_per_layer():
+    picture = picture_of(moons(), {}, max_nodes=80)
+    named = titles(picture)
+    assert named.count("Neuron ×16") == 2
+    assert "neuron0" in named
+    assert "relu ×20" in named
+    assert named[-1] == "loss +"
+    assert {box.scope for box in picture.boxes if box.title.startswith("Neuron")} == {("layer0",), ("layer1",)}
+
+
+def test_few_neurons_stay_apart():
+    picture = picture_of(moons(3, (2, 2, 1)), {}, max_nodes=40)
+    assert [box.title for box in picture.boxes if box.title.startswith("neuron")] == ["neuron1", "neuron0"] * 2 + [
+        "neuron0"
+    ]
+
+
+def test_deep_networks_collapse_to_layers_and_to_layers_of_a_kind():
+    def deep(layers):
+        model = nn.MLP(1, [1] * layers, "tanh", rng=0)
+        return model([Value(1.0, label="x")])
+
+    assert "Neuron ×1" not in draw(deep(30), max_nodes=50).source
+    assert [title for title in titles(picture_of(deep(30), {}, max_nodes=50)) if "neuron0" in title]
+    assert "Layer ×30" in titles(picture_of(deep(30), {}, max_nodes=10))
+
+
+def test_repeated_structure_without_labels():
+    x = y = Value(0.5)
+    for _ in range(1000):
+        y = y + x
+    assert titles(picture_of(y, {}, max_nodes=10)) == ["", "+ ×999", "+"]
+    chain = Value(0.5)
+    for _ in range(1000):
+        chain = chain.tanh()
+    assert titles(picture_of(chain, {}, max_nodes=10)) == ["", "tanh ×999", "tanh"]
+
+
+def test_leaves_of_one_name_are_one_box():
+    xs = [Value(float(i), label=f"x{i}") for i in range(100)]
+    assert titles(picture_of(tg.sum([x * x for x in xs]), {}, max_nodes=10)) == ["x ×100", "* ×100", "+"]
+
+
+def test_where_nothing_repeats_the_part_near_the_root_is_shown():
+    picture = picture_of(mixture(2000), {}, max_nodes=30)
+    total = len(tg.topological_order(mixture(2000)))
+    assert len(picture.boxes) == 30
+    (more,) = (box for box in picture.boxes if box.kind == "more")
+    assert more.title == f"… {more.size:,} more"
+    assert picture.note.startswith(
+        f"showing {total - sum(b.size for b in picture.boxes if b.id[0] == 'g')} of {total:,}"
+    )
+    assert not [arrow for arrow in picture.arrows if arrow.head == more.id]
+
+
+def test_the_line_counts_what_is_shown_and_what_is_not():
+    loss = moons(100)
+    note = picture_of(loss, {}, max_nodes=80).note
+    shown, total, rest, groups = re.fullmatch(
+        r"showing ([\d,]+) of ([\d,]+) nodes, the other ([\d,]+) as (\d+) groups", note
+    ).groups()
+    assert int(total.replace(",", "")) == len(tg.topological_order(loss))
+    assert int(shown) + int(rest.replace(",", "")) == int(total.replace(",", ""))
+    assert note in draw(loss).source
+    assert note.encode() in draw(loss).pipe()
+    assert int(groups) <= 80
+
+
+def test_a_group_shows_its_largest_gradient():
+    loss = moons()
+    assert {box.grad for box in picture_of(loss, {}, max_nodes=80).boxes} == {"–"}
+    loss.backward()
+    (group,) = (box for box in picture_of(loss, {}, max_nodes=80).boxes if box.operation == "relu ×20")
+    assert group.grad == "0.05"
+
+
+def test_paths_show_in_a_summary():
+    loss = moons()
+    picture = picture_of(loss, {}, max_nodes=80, marked=frozenset({(loss, 0)}))
+    assert [arrow.head for arrow in picture.arrows if arrow.marked] == [picture.boxes[-1].id]
+
+
+def test_both_styles_summarise():
+    assert "showing" in draw(moons(), style="micrograd", slopes=True).source
+    assert "Neuron ×16" in draw(moons(), style="micrograd").source
+
+
+@given(st.integers(3, 200), st.integers(2, 40), st.integers(0, 5), st.booleans())
+def test_every_node_is_in_one_box_and_every_edge_is_accounted_for(nodes, max_nodes, seed, constants):
+    root = mixture(nodes, seed) * 2
+    order = tg.topological_order(root)
+    picture = picture_of(root, {}, max_nodes=max_nodes, constants=constants)
+    assert sum(box.size for box in picture.boxes) == len(order)
+    assert len(picture.boxes) <= max_nodes
+    assert len({box.id for box in picture.boxes}) == len(picture.boxes)
+    ids = {box.id for box in picture.boxes}
+    assert all({arrow.tail, arrow.head} <= ids for arrow in picture.arrows)
+    assert picture.boxes[-1].kind == "result"
+    if not picture.note:
+        folded = len(order) - len(picture.boxes)
+        assert sum(arrow.count for arrow in picture.arrows) == sum(len(node.parents) for node in order) - folded
+
+
+@pytest.mark.parametrize("make", [lambda n: mixture(n), lambda n: moons(n // 700)])
+def test_a_large_graph_is_no_deeper_for_the_interpreter(make):
+    root = make(20_000)
+    assert "showing" in draw(root).source
+    assert "not shown" in tree(root)

@@ -1,0 +1,208 @@
+"""`why`: the paths of a gradient, against the enumeration of them all."""
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinygrad_edu as tg
+from tinygrad_edu import Value, gradients, topological_order
+from tinygrad_edu.debug.why import Why, why
+from tinygrad_edu.testing import Program, absolute_adjoint, assert_near, path_sum, programs
+
+
+def all_paths(node: Value, x: Value, product: Any) -> Iterator[tuple[tuple[tuple[Value, int], ...], Any]]:
+    """(edges from x up, product) of every path, by walking them one by one."""
+    if node is x:
+        yield (), product
+        return
+    if node.rule:
+        slopes = node.rule.shares(type(node.data)(1), node.data, *[p.data for p in node.parents])
+        for operand, (parent, slope) in enumerate(zip(node.parents, slopes, strict=True)):
+            for edges, whole in all_paths(parent, x, product * slope):
+                yield (*edges, (node, operand)), whole
+
+
+def size(product: Any) -> Any:
+    return abs(product) if product == product else math.inf
+
+
+def same(a: Any, b: Any) -> bool:
+    return bool(a == b or (a != a and b != b))
+
+
+def check(answer: Why, top: int) -> None:
+    root, x = answer.root, answer.x
+    every = dict(all_paths(root, x, type(root.data)(1)))
+    assert answer.count == len(every)
+    assert len(answer.paths) == min(top, len(every))
+    largest = sorted(map(size, every.values()), reverse=True)[:top]
+    assert [size(path.product) for path in answer.paths] == largest
+    assert len({path.edges for path in answer.paths}) == len(answer.paths)
+    assert answer.edges == {edge for path in answer.paths for edge in path.edges}
+    for path in answer.paths:
+        assert same(path.product, every[path.edges])
+        assert path.nodes[0] is x
+        assert path.nodes[-1] is root
+        for child, (parent, operand) in zip(
+            path.nodes[1:], zip(path.nodes, path.operands, strict=False), strict=True
+        ):
+            assert child.parents[operand] is parent
+        product = type(root.data)(1)
+        for slope in reversed(path.slopes):
+            product = product * slope
+        assert same(path.product, product)
+    assert same(answer.total, gradients(root, x))
+    assert repr(answer)
+
+
+@given(programs(max_nodes=14), st.data(), st.integers(0, 6))
+def test_the_largest_of_all_paths_on_random_programs(program: Program, data: st.DataObject, top: int) -> None:
+    results = program.graph()
+    x = data.draw(st.sampled_from(topological_order(results[-1])))
+    check(why(results[-1], x, top), top)
+
+
+@given(programs(max_nodes=14))
+def test_the_sum_over_all_paths_is_the_gradient(program: Program) -> None:
+    results = program.graph()
+    root, sizes = results[-1], absolute_adjoint(results[-1])
+    for x in topological_order(root):
+        answer = why(root, x, 10**9)
+        assert_near(answer.shown, answer.total, sizes[x])
+        assert answer.rest == 0
+
+
+@given(programs(max_nodes=14, kind=Fraction), st.integers(0, 3))
+def test_fractions_stay_exact(program: Program, top: int) -> None:
+    results = program.graph()
+    root = results[-1]
+    for x in topological_order(root):
+        answer = why(root, x, top)
+        assert answer.shown + answer.rest == answer.total == path_sum(root, x)
+        assert all(isinstance(number, Fraction) for number in (answer.shown, answer.rest, answer.total))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0.0, -2.0, 0.5, 1e200, math.inf, math.nan]), st.booleans()), max_size=7)
+)
+def test_zero_infinite_and_nan_slopes(factors: list[tuple[float, bool]]) -> None:
+    x = y = Value(1.0)
+    for factor, twice in factors:
+        y = y * Value(factor) + (y * -1.0 if twice else 0.0)
+    for top in (1, 3, 200):
+        check(why(y, x, top), top)
+
+
+def test_paths_through_a_slope_of_zero_count_and_come_last() -> None:
+    x = Value(-1.0, label="x")
+    answer = why(x.relu() + x * 2 + x * x, x)
+    assert [path.product for path in answer.paths] == [2.0, -1.0, -1.0, 0.0]
+    assert answer.count == 4
+
+
+def test_parallel_edges_are_paths_of_their_own() -> None:
+    x = Value(3.0)
+    y = x - x
+    answer = why(y, x)
+    assert [(path.edges, path.slopes) for path in answer.paths] == [(((y, 0),), (1.0,)), (((y, 1),), (-1.0,))]
+    assert answer.edges == {(y, 0), (y, 1)}
+
+
+def test_a_million_million_paths() -> None:
+    x = y = Value(1.0, label="x")
+    for _ in range(40):
+        y = y * 0.5 + y * 0.25
+    answer = why(y, x, top=42)
+    assert answer.count == 2**40
+    assert [path.product for path in answer.paths] == [0.5**40] + 40 * [0.5**41] + [0.5**42]
+    assert answer.total == pytest.approx(0.75**40, rel=1e-12)
+    assert "1,099,511,627,776 paths, 1,099,511,627,734 of them not shown, sum 1.006e-05" in repr(answer)
+
+
+def test_products_that_are_equal_up_to_rounding_are_no_trap() -> None:
+    x = y = Value(1.0)
+    for _ in range(60):
+        y = y * 0.1 + y * 0.3 * (1 / 3)
+    assert why(y, x).count == 2**60
+
+
+def test_a_chain_of_100_000_nodes() -> None:
+    x = y = Value(1.0, label="x")
+    for _ in range(100_000):
+        y = -y
+    answer = why(y, x)
+    assert answer.count == 1
+    assert answer.total == 1.0
+    assert len(answer.paths[0].nodes) == 100_001
+    assert "99,993 more ..." in repr(answer)
+
+
+def test_a_number_of_paths_too_long_to_write() -> None:
+    x = y = Value(0.0)
+    for _ in range(15_000):
+        y = y + y
+    answer = why(y, x, 2)
+    assert answer.count == 2**15_000
+    assert "about 2.82e+4,515 paths" in repr(answer)
+
+
+def test_the_root_itself_is_one_empty_path() -> None:
+    y = Value(2.0, label="y") * 1
+    y.label = "y"
+    (path,) = why(y, y).paths
+    assert (path.nodes, path.edges, path.slopes, path.product) == ((y,), (), (), 1.0)
+    assert repr(why(Value(2.0), topological_order(y)[0])).endswith("total 0")
+
+
+def test_no_path() -> None:
+    y, x = Value(2.0, label="y"), Value(3.0, label="x")
+    answer = why(y, x)
+    assert (answer.count, answer.total, answer.paths, answer.rest) == (0, 0.0, (), 0.0)
+    assert repr(answer) == "d(y)/d(x): no path leads from x up to y, which does not depend on it\ntotal 0"
+    assert why(y * 2, Value(1.0)).count == 0
+
+
+def test_the_table() -> None:
+    a, b = Value(2.0, label="a"), Value(-3.0, label="b\n")
+    d = a * b
+    loss = d * d - a
+    loss.label, d.label = "loss", "d"
+    assert repr(why(loss, a, 2)).splitlines() == [
+        "d(loss)/d(a): paths from a up, largest first",
+        "  product   share  path                  slopes",
+        "       18  51.43%  loss <- #3 <- d <- a  1 * -6 * -3",
+        "       18  51.43%  loss <- #3 <- d <- a  1 * -6 * -3",
+        "3 paths, 1 of them not shown, sum -1",
+        "total 35",
+    ]
+    assert "loss <- #3 <- d <- b\\n" in repr(why(loss, b))
+    assert repr(why(loss, a, 0)).splitlines()[1] == "3 paths, 3 of them not shown, sum 35"
+    assert "  -  " in repr(why(a - a, a))  # a share of 0 says nothing
+
+
+def test_gradients_are_neither_read_nor_written() -> None:
+    x = Value(2.0)
+    y = tg.tanh(x * x)
+    x.grad, y.grad = 7.0, 8.0
+    why(y, x)
+    assert (x.grad, y.grad) == (7.0, 8.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda v: why([v], v), TypeError, r"Pass one Value, the result of a computation, not \[Value"),
+        (lambda v: why(v, 2.0), TypeError, r"x is the Value whose gradient is explained, not 2.0 \(float\)"),
+        (lambda v: why(v, v, 1.5), TypeError, "how many paths to show, an int, got 1.5"),
+        (lambda v: why(v, v, True), TypeError, "got True"),
+        (lambda v: why(v, v, -1), ValueError, "0 or more, got -1"),
+    ],
+)
+def test_errors(call: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call(Value(1.0))

@@ -1,0 +1,394 @@
+"""Who spoilt the gradients: the first node that made a nan, an inf, a dead end, a vanishing or exploding share.
+
+A nan spreads: most nodes that have one received it. Blame goes to the node that *made* it, out of numbers that
+were still in order. `_forward` and `_backward` find those nodes, `remedies` below says what usually helps.
+"""
+
+import math
+import reprlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..scalar import as_real
+from ..value import Value
+from ..viz.text import four_digits, nodes_below, visible
+from .why import names_below
+
+SERIOUS = ("nan", "inf", "unreached", "zero", "vanishing", "exploding")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Finding:
+    """One node and what it made: `kind` is one of SERIOUS, `phase` "forward", "backward" or, for unreached, "".
+
+    `upstream` and `slope` are those of the share that was made for the operand number `operand`, in a backward
+    sweep; operand is None for what the node has from the sum of its shares, or made for all its operands.
+    """
+
+    kind: str
+    phase: str
+    node: Value
+    names: dict[Value, str]
+    upstream: Any = None
+    slope: Any = None
+    operand: int | None = None
+
+    @property
+    def rule(self) -> Any:
+        return self.node.rule
+
+    @property
+    def operands(self) -> tuple[tuple[str, Any], ...]:
+        """(name, data) of what the node was computed from."""
+        return tuple((self.names[parent], parent.data) for parent in self.node.parents)
+
+    @property
+    def name(self) -> str:
+        return self.names.get(self.node) or visible(self.node.label) or "a parameter without a label"
+
+    @property
+    def made(self) -> str:
+        """What happened, in one sentence."""
+        return _MADE[self.kind](self)
+
+    @property
+    def remedy(self) -> str:
+        """What usually helps, in one sentence."""
+        return _remedy(self)
+
+    @property
+    def title(self) -> str:
+        """The finding without its node, to count it by: "zero (relu)"."""
+        phase = f"{self.phase}, " * (self.kind in ("nan", "inf"))
+        return self.kind + f" ({phase}{self.rule.name if self.rule else 'leaf'})" * bool(self.phase)
+
+    def __repr__(self) -> str:
+        operands = ", ".join(_few([f"{name} = {four_digits(data)}" for name, data in self.operands]))
+        where = f" = {_formula(self.rule.symbol, [name for name, _ in self.operands])}" if self.rule else ""
+        lines = [f"{self.kind} at {self.name}{where}" + f", {self.phase}" * bool(self.phase) + f": {self.made}"]
+        return "\n".join([*lines, *[f"  operands: {operands}"] * bool(operands), f"  remedy: {self.remedy}"])
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Blame:
+    """The answer of `blame`: false if all is well, else everything that was found, the most serious first.
+
+    `kind`, `node`, `made` and `remedy` are those of `first`; "" and None where there is nothing to blame.
+    """
+
+    findings: tuple[Finding, ...]
+    size: int
+
+    def __bool__(self) -> bool:
+        return bool(self.findings)
+
+    @property
+    def first(self) -> Finding | None:
+        return self.findings[0] if self.findings else None
+
+    @property
+    def others(self) -> tuple[Finding, ...]:
+        return self.findings[1:]
+
+    @property
+    def kind(self) -> str:
+        return self.findings[0].kind if self.findings else ""
+
+    @property
+    def node(self) -> Value | None:
+        return self.findings[0].node if self.findings else None
+
+    @property
+    def made(self) -> str:
+        return self.findings[0].made if self.findings else ""
+
+    @property
+    def remedy(self) -> str:
+        return self.findings[0].remedy if self.findings else ""
+
+    def __repr__(self) -> str:
+        if not self:
+            return (
+                f"nothing to blame: all values and the gradients of all leaves are in order ({self.size:,} nodes)"
+            )
+        counts = Counter(finding.title for finding in self.others)
+        others = ", ".join(_few([f"{count:,} {title}" for title, count in counts.most_common()]))
+        return repr(self.findings[0]) + f"\n  others: {others}" * bool(others)
+
+
+def blame(
+    root: Value,
+    upstream: Any = 1.0,
+    *,
+    parameters: Iterable[Value] | None = None,
+    vanishing: float = 1e-9,
+    exploding: float = 1e9,
+) -> Blame:
+    """Find the node that spoilt the gradients of root, say what it did, and what usually helps.
+
+    In the order of seriousness, `kind` is
+      "nan", "inf"  the first node, forward and then backward, that made one out of finite numbers; a leaf that
+                    is nan or inf itself counts as its maker
+      "unreached"   one of `parameters` that root does not depend on
+      "zero"        a node whose slopes are all exactly 0, as those of a dead relu, while a gradient reaches it
+      "vanishing"   a share that falls below vanishing * |upstream|, or out of the floats to 0
+      "exploding"   a share, or a sum of shares, that rises above exploding * |upstream|
+    The last three are reported only if a leaf below the node receives nothing better from elsewhere: a relu that
+    is off for one example of several, or beside a residual connection, is no fault, nor are shares that cancel.
+    The leaves that count are `parameters` (`model.parameters()`) if given, else those with a label, else all.
+
+    The sweep is blame's own: no `.grad` is read or written, and no backward pass is needed before.
+
+    >>> x = Value(1000.0, label="x")
+    >>> blame(x.exp() + 1)
+    inf at #2 = exp(x), forward: overflow: exp(1000) is inf
+      operands: x = 1000
+      remedy: Use logsumexp, log_softmax, softplus or sigmoid, which never form the large exponential.
+    >>> blame((1 - x) ** 2)
+    nothing to blame: all values and the gradients of all leaves are in order (4 nodes)
+
+    Raises TypeError unless root and parameters are Values, ValueError unless upstream is finite and not 0 and
+    0 <= vanishing <= 1 <= exploding.
+    """
+    order = nodes_below(root)
+    seed = type(root.data)(as_real(upstream))
+    if not _finite(seed) or seed == 0:
+        raise ValueError(f"upstream is a finite number other than 0, got {upstream!r}.")
+    if not 0 <= vanishing <= 1 <= exploding:
+        raise ValueError(f"vanishing is 0 to 1 and exploding 1 or more, got {vanishing!r} and {exploding!r}.")
+    given = None if parameters is None else list(dict.fromkeys(parameters))
+    for parameter in given or ():
+        if not isinstance(parameter, Value):
+            kind = type(parameter).__name__
+            raise TypeError(
+                f"parameters are Values, such as model.parameters(), got {reprlib.repr(parameter)} ({kind})."
+            )
+    names = names_below(order)
+    leaves = [node for node in order if not node.rule]
+    counting = given if given is not None else [leaf for leaf in leaves if leaf.label] or leaves
+    sweep = _Sweep(order, names, seed, vanishing, exploding)
+    missing = [Finding("unreached", "", p, names) for p in given or () if p not in names]
+    found = [*_forward(order, names), *sweep.broken, *missing, *sweep.faults([p for p in counting if p in names])]
+    return Blame(tuple(found), len(order))
+
+
+# --- Forward --------------------------------------------------------------------------------------------------
+
+
+def _forward(order: list[Value], names: dict[Value, str]) -> Iterator[Finding]:
+    """Every node that made a nan out of other numbers, or an inf out of finite ones."""
+    for node in order:
+        x = node.data
+        if x != x and all(p.data == p.data for p in node.parents):
+            yield Finding("nan", "forward", node, names)
+        elif abs(x) == math.inf and all(_finite(p.data) for p in node.parents):
+            yield Finding("inf", "forward", node, names)
+
+
+# --- Backward -------------------------------------------------------------------------------------------------
+
+
+class _Sweep:
+    """One backward sweep that remembers which shares are the first to be out of order.
+
+    `largest` is the size of the largest share that each node receives; it tells what arrives from what remains
+    after shares have cancelled.
+    """
+
+    def __init__(self, order: list[Value], names: dict[Value, str], seed: Any, vanishing: float, exploding: float):
+        self.order, self.names = order, names
+        self.low, self.high = vanishing * abs(float(seed)), exploding * abs(float(seed))
+        self.broken: list[Finding] = []  # nan and inf
+        self.suspects: list[Finding] = []  # the rest, if a leaf suffers from it
+        kind = type(order[-1].data)
+        self.adjoints: dict[Value, Any] = dict.fromkeys(order, kind(0))
+        self.largest: dict[Value, Any] = dict.fromkeys(order, kind(0))
+        self.adjoints[order[-1]] = seed
+        self.largest[order[-1]] = abs(seed)
+        for node in reversed(order):
+            self._arrive(node)
+            if node.rule:
+                self._pass_on(node)
+
+    def _arrive(self, node: Value) -> None:
+        """The sum of the shares may be too large where none of them is."""
+        adjoint, largest = self.adjoints[node], self.largest[node]
+        if not _finite(adjoint) and _finite(largest):
+            self.broken.append(Finding("inf", "backward", node, self.names, adjoint))
+        elif abs(adjoint) > self.high >= largest:
+            self.suspects.append(Finding("exploding", "backward", node, self.names, adjoint))
+
+    def _pass_on(self, node: Value) -> None:
+        adjoint, inputs = self.adjoints[node], [p.data for p in node.parents]
+        shares = self._shares(node, adjoint, inputs)
+        sound = all(map(_finite, (adjoint, node.data, *inputs)))
+        if sound and adjoint != 0 and not any(shares) and not any(self._slopes(node)):
+            self.suspects.append(Finding("zero", "backward", node, self.names, adjoint, 0))
+            sound = False
+        for operand, (parent, share) in enumerate(zip(node.parents, shares, strict=True)):
+            kind = self._kind(adjoint, share) if sound else ""
+            if kind:
+                slope = self._slopes(node)[operand]
+                if share != 0 or slope != 0:
+                    found = Finding(kind, "backward", node, self.names, adjoint, slope, operand)
+                    (self.broken if kind in ("nan", "inf") else self.suspects).append(found)
+            self.adjoints[parent] += share
+            size = abs(share)
+            if not size <= self.largest[parent]:  # nan as well
+                self.largest[parent] = size
+
+    def _shares(self, node: Value, upstream: Any, inputs: list[Any]) -> Any:
+        try:
+            return node.rule.shares(upstream, node.data, *inputs)
+        except Exception as error:
+            error.add_note(f"blame had come to {self.names[node]}, made by {node.rule}.")
+            raise
+
+    def _slopes(self, node: Value) -> Any:
+        return self._shares(node, type(node.data)(1), [p.data for p in node.parents])
+
+    def _kind(self, adjoint: Any, share: Any) -> str:
+        """What is wrong with a share made from an adjoint that was still in order."""
+        if not _finite(share):
+            return "inf" if share == share else "nan"
+        if abs(adjoint) <= self.high < abs(share):
+            return "exploding"
+        return "vanishing" if abs(share) < self.low <= abs(adjoint) else ""
+
+    def faults(self, leaves: list[Value]) -> list[Finding]:
+        """The suspects with a leaf below them that suffers, by seriousness and then in the order of the sweep."""
+        starved = self._above({leaf for leaf in leaves if self.largest[leaf] < self.low})
+        stopped = self._above({leaf for leaf in leaves if self.largest[leaf] == 0})
+        flooded = self._above({leaf for leaf in leaves if not abs(self.adjoints[leaf]) <= self.high})
+        suffering = {"zero": stopped, "vanishing": starved, "exploding": flooded}
+
+        def guilty(suspect: Finding) -> bool:
+            parents = suspect.node.parents
+            touched = suspect.node if suspect.operand is None else parents[suspect.operand]
+            return touched in suffering[suspect.kind]
+
+        return sorted(filter(guilty, self.suspects), key=lambda suspect: SERIOUS.index(suspect.kind))
+
+    def _above(self, leaves: set[Value]) -> set[Value]:
+        """These leaves and all that depends on one of them."""
+        for node in self.order if leaves else ():
+            if not leaves.isdisjoint(node.parents):
+                leaves.add(node)
+        return leaves
+
+
+def _finite(x: Any) -> bool:
+    return bool(x == x and abs(x) != math.inf)
+
+
+# --- Text -----------------------------------------------------------------------------------------------------
+
+
+def _few(parts: list[str]) -> list[str]:
+    return parts if len(parts) <= 6 else [*parts[:5], f"... {len(parts) - 5:,} more"]
+
+
+def _formula(symbol: str, operands: list[str]) -> str:
+    """exp(x), a + b, (a)**2."""
+    if symbol.startswith("**"):
+        return f"({operands[0]}){symbol}" if len(operands) == 1 else f"({operands[0]}) ** ({operands[1]})"
+    if len(operands) > 1 and not symbol[:1].isalpha():
+        return f" {visible(symbol)} ".join(_few(operands))
+    return f"{visible(symbol)}({', '.join(_few(operands))})"
+
+
+def _numbers(found: Finding) -> str:
+    return _formula(found.rule.symbol, [four_digits(data) for _, data in found.operands])
+
+
+def _share(found: Finding) -> str:
+    if found.operand is None:
+        return f"the shares that {found.name} receives add up to {four_digits(found.upstream)}"
+    of = found.operands[found.operand][0]
+    share = four_digits(found.upstream * found.slope)
+    return f"upstream {four_digits(found.upstream)} * slope {four_digits(found.slope)} = {share} for {of}"
+
+
+def _broken(found: Finding) -> str:
+    if found.phase == "backward":
+        return _share(found)
+    if not found.rule:
+        return f"the leaf {found.name} is {found.node.data} itself"
+    cause = "overflow: " if found.kind == "inf" else ""
+    return f"{cause}{_numbers(found)} is {four_digits(found.node.data)}"
+
+
+def _stopped(found: Finding) -> str:
+    word = {"relu": "dead relu: ", **dict.fromkeys(SATURATING, "saturation: ")}.get(found.rule.name, "")
+    return f"{word}the slope of {_numbers(found)} is 0, and stops an upstream of {four_digits(found.upstream)}"
+
+
+_MADE: dict[str, Callable[[Finding], str]] = {
+    "nan": _broken,
+    "inf": _broken,
+    "unreached": lambda found: f"{found.name} is not part of the loss, its gradient stays 0",
+    "zero": _stopped,
+    "vanishing": _share,
+    "exploding": _share,
+}
+
+SATURATING = ("tanh", "sigmoid", "erf", "erfc", "softplus", "elu", "gelu", "silu", "atan")
+EXPONENTIAL = ("exp", "expm1", "sinh", "cosh")
+
+_EXP = "Use logsumexp, log_softmax, softplus or sigmoid, which never form the large exponential."
+_SATURATED = "Start from Xavier or He initialisation, scale the inputs (as BatchNorm does), or use relu."
+
+
+def _remedy(found: Finding) -> str:
+    if found.kind == "unreached":
+        return "Use it on the way to the loss, or leave it out; reading its .data on that way cuts it off."
+    if found.kind in ("nan", "inf"):
+        return _broken_forward(found) if found.phase == "forward" else _broken_backward(found)
+    name = found.rule.name if found.rule else ""
+    if found.kind == "exploding":
+        return "Clip the gradients, start from smaller weights, or add residual connections."
+    if name in SATURATING:
+        return _SATURATED
+    if found.kind == "vanishing":
+        return "Start from larger weights (He or Xavier), use relu, or add residual connections."
+    if name == "relu":
+        return "Use leaky_relu, a smaller learning rate, or He initialisation."
+    if name in ("mul", "dot"):
+        return "Start from small random numbers instead of zeros: all factors are 0 here."
+    return "At the minimum this is as it should be; anywhere else, start from another point."
+
+
+def _broken_forward(found: Finding) -> str:
+    name = found.rule.name if found.rule else ""
+    infinite = [operand for operand, data in found.operands if not _finite(data)]
+    if not found.rule:
+        return "Give it a finite number: a learning rate that is too large is the usual cause, or data with gaps."
+    if found.kind == "nan" and infinite:
+        what = "0 * inf" if name in ("mul", "dot") else "inf / inf" if name == "div" else "inf - inf"
+        return f"{what} has no value: find out what made {', '.join(_few(infinite))} infinite."
+    if name in EXPONENTIAL:
+        return _EXP
+    if name == "div":
+        return "Keep the denominator away from 0: add a small number to it."
+    return "Scale the inputs and weights down, or add logarithms instead of multiplying."
+
+
+def _broken_backward(found: Finding) -> str:
+    name, symbol = (found.rule.name, found.rule.symbol) if found.rule else ("", "")
+    others = ["y"] * (len(found.operands) - 1)
+    if found.kind == "nan" and found.upstream == 0:
+        inside = _formula(symbol, ["where(ok, x, 1)", *others])
+        return (
+            "0 * inf: a where() outside hides the value, not the slope; choose the input as well (double where), "
+            f"as in where(ok, {inside}, 0)."
+        )
+    if found.kind == "nan":
+        return f"The backward of {name} gives nan here: prove it with testing.check_rule."
+    if found.operand is None or _finite(found.slope):
+        return "Clip the gradients, start from smaller weights, or divide the loss by the number of examples."
+    if name in ("sqrt", "pow", "pow_n"):
+        inside = _formula(symbol, ["x + 1e-12", *others])
+        return f"The slope is infinite at 0: add a small number inside, as in {inside}."
+    return "The slope is infinite there: keep the input away from that point, by 1e-12 or so."

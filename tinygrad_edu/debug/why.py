@@ -1,0 +1,230 @@
+"""Where a gradient comes from: the paths it is the sum of.
+
+By the chain rule d(root)/d(x) is a sum over all paths that lead from x up to root; a path's part is the product of
+the slopes on it. There may be more paths than atoms, so none of this walks them one by one: a single sweep from
+root down carries, per node, the number of paths that arrive there and the few with the largest products.
+"""
+
+import heapq
+import math
+import reprlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from ..calculus import gradients
+from ..value import Value
+from ..viz.text import four_digits, nodes_below, visible
+
+Edge = tuple[Value, int]  # a node and the position of one of its operands: x * x has two edges
+Arrival = tuple[Any, Value | None, int, int]  # a product, the edge it came by, its rank among the child's arrivals
+
+ENDS = 4  # nodes written out at either end of a long path
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """One way from x up to root: `nodes` from x to root, and the slope of each of the edges between them.
+
+    `operands[i]` is the position of nodes[i] among the operands of nodes[i + 1], which tells parallel edges apart.
+    """
+
+    nodes: tuple[Value, ...]
+    operands: tuple[int, ...]
+    slopes: tuple[Any, ...]
+    product: Any
+
+    @property
+    def edges(self) -> tuple[Edge, ...]:
+        return tuple(zip(self.nodes[1:], self.operands, strict=True))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Why:
+    """The answer of `why`: the largest of all `count` paths from x to root; `total` is the gradient."""
+
+    root: Value
+    x: Value
+    paths: tuple[Path, ...]
+    count: int
+    total: Any
+
+    @property
+    def shown(self) -> Any:
+        """What the paths in `paths` add up to."""
+        return sum((path.product for path in self.paths), type(self.root.data)(0))
+
+    @property
+    def rest(self) -> Any:
+        """What the other paths add up to: total - shown, and exactly 0 if there are none."""
+        return self.total - self.shown if self.count > len(self.paths) else type(self.root.data)(0)
+
+    @property
+    def edges(self) -> frozenset[Edge]:
+        """The edges (node, position of the operand) of the paths in `paths`, for a drawing to highlight."""
+        return frozenset(edge for path in self.paths for edge in path.edges)
+
+    def __repr__(self) -> str:
+        return "\n".join(_table(self))
+
+
+def why(root: Value, x: Value, top: int = 10) -> Why:
+    """Explain x's gradient: the sum, over all paths from x up to root, of the products of the slopes on them.
+
+    Shows the `top` paths with the largest products by absolute value; nan counts as infinite, and paths through a
+    slope of 0 come last. Their number is exact however large, `total` is `gradients(root, x)` to the bit, and
+    Fractions stay exact. No `.grad` is read or written. Time and memory grow with top times the edges above x.
+    From root to itself there is one path, of product 1; if root does not depend on x, there is none.
+
+    >>> x = Value(3.0, label="x")
+    >>> d = x * 4.0
+    >>> d.label = "d"
+    >>> why(d * d + x, x)
+    d(#4)/d(x): paths from x up, largest first
+      product   share  path                slopes
+           48  49.48%  #4 <- #3 <- d <- x  1 * 12 * 4
+           48  49.48%  #4 <- #3 <- d <- x  1 * 12 * 4
+            1  1.031%  #4 <- x             1
+    3 paths, all shown
+    total 97
+
+    Raises TypeError unless root and x are Values and top is an int, ValueError if top is negative.
+    """
+    order = nodes_below(root)
+    if not isinstance(x, Value):
+        raise TypeError(f"x is the Value whose gradient is explained, not {reprlib.repr(x)} ({type(x).__name__}).")
+    if not isinstance(top, int) or isinstance(top, bool):
+        raise TypeError(f"top is how many paths to show, an int, got {top!r}.")
+    if top < 0:
+        raise ValueError(f"top is how many paths to show, 0 or more, got {top!r}.")
+    count, paths = _sweep(order, x, top)
+    return Why(root, x, paths, count, gradients(root, x))
+
+
+def _sweep(order: list[Value], x: Value, top: int) -> tuple[int, tuple[Path, ...]]:
+    """The number of paths from x to the last of order, and the `top` largest of them.
+
+    It is enough to keep `top` arrivals per node: the same slope multiplies all that go on by one edge, and
+    rounding, overflow and 0 * inf do not change which of two is the larger, if nan is taken for infinite.
+    """
+    root, above = order[-1], _above(order, x)
+    one = type(root.data)(1)
+    counts: dict[Value, int] = {root: 1}  # of paths that arrive; dropped when passed on, as they can be long
+    start: Arrival = (one, None, 0, 0)
+    arrivals = {root: [start][:top]}
+    users: dict[Value, list[Edge]] = {node: [] for node in above}
+    slopes: dict[Value, Any] = {}
+    for node in reversed(order):
+        if node not in above:
+            continue
+        if node is not root:
+            arrivals[node] = _largest(users.pop(node), arrivals, slopes, top)
+        if node is x:
+            return counts[x], tuple(_path(x, arrival, arrivals, slopes) for arrival in arrivals[x])
+        count = counts.pop(node)
+        slopes[node] = node.rule.shares(type(node.data)(1), node.data, *[p.data for p in node.parents])
+        for operand, parent in enumerate(node.parents):
+            if parent in above:
+                users[parent].append((node, operand))
+                counts[parent] = counts.get(parent, 0) + count
+    return 0, ()
+
+
+def _above(order: list[Value], x: Value) -> set[Value]:
+    """x and every node that depends on it."""
+    above = {x}
+    for node in order:
+        if not above.isdisjoint(node.parents):
+            above.add(node)
+    return above
+
+
+def _largest(
+    edges: list[Edge], arrivals: dict[Value, list[Arrival]], slopes: dict[Value, Any], top: int
+) -> list[Arrival]:
+    """The `top` largest of all that arrives by these edges; what comes by one edge is in order already."""
+    runs = (_arriving(edge, arrivals[edge[0]], slopes[edge[0]]) for edge in edges)
+    return list(islice(heapq.merge(*runs, key=_size, reverse=True), top))
+
+
+def _arriving(edge: Edge, arrivals: list[Arrival], slopes: Any) -> Iterator[Arrival]:
+    child, operand = edge
+    for rank, arrival in enumerate(arrivals):
+        yield arrival[0] * slopes[operand], child, operand, rank
+
+
+def _size(arrival: Arrival) -> Any:
+    product = arrival[0]
+    return abs(product) if product == product else math.inf
+
+
+def _path(x: Value, arrival: Arrival, arrivals: dict[Value, list[Arrival]], slopes: dict[Value, Any]) -> Path:
+    """The path that an arrival at x is the end of, followed back to root."""
+    nodes, operands, product = [x], [], arrival[0]
+    while (child := arrival[1]) is not None:
+        _, _, operand, rank = arrival
+        nodes.append(child)
+        operands.append(operand)
+        arrival = arrivals[child][rank]
+    factors = tuple(slopes[child][operand] for child, operand in zip(nodes[1:], operands, strict=True))
+    return Path(tuple(nodes), tuple(operands), factors, product)
+
+
+# --- Text -----------------------------------------------------------------------------------------------------
+
+
+def names_below(order: list[Value]) -> dict[Value, str]:
+    """What `tree` calls each node: its label, with its place in the order where that is not enough, as in `#3`."""
+    owners = Counter(node.label for node in order)
+    return {
+        node: visible(node.label) + f"#{place}" * (not node.label or owners[node.label] > 1)
+        for place, node in enumerate(order)
+    }
+
+
+def _table(answer: Why) -> list[str]:
+    names = names_below(nodes_below(answer.root))
+    x = names.get(answer.x) or visible(answer.x.label) or "x"
+    root = names[answer.root]
+    if not answer.count:
+        return [f"d({root})/d({x}): no path leads from {x} up to {root}, which does not depend on it", "total 0"]
+    rows = [("product", "share", "path", "slopes")] if answer.paths else []
+    for path in answer.paths:
+        way = _shortened([names[node] for node in reversed(path.nodes)], " <- ")
+        slopes = _shortened([four_digits(slope) for slope in reversed(path.slopes)], " * ")
+        rows.append((four_digits(path.product), _percent(path.product, answer.total), way, slopes))
+    width = [max(len(row[column]) for row in rows) for column in range(3)] if rows else []
+    lines = [f"d({root})/d({x}): paths from {x} up, largest first"]
+    for product, share, way, slopes in rows:
+        row = f"  {product:>{width[0]}}  {share:>{width[1]}}  {way:{width[2]}}  {slopes}"
+        lines.append(row.rstrip())
+    hidden = answer.count - len(answer.paths)
+    kept = f"{_counted(hidden)} of them not shown, sum {four_digits(answer.rest)}" if hidden else "all shown"
+    paths = "path" if answer.count == 1 else "paths"
+    return [*lines, f"{_counted(answer.count)} {paths}, {kept}", f"total {four_digits(answer.total)}"]
+
+
+def _shortened(parts: list[str], sign: str) -> str:
+    if len(parts) > 2 * ENDS + 1:
+        parts = [*parts[:ENDS], f"... {len(parts) - 2 * ENDS:,} more ...", *parts[-ENDS:]]
+    return sign.join(parts)
+
+
+def _percent(product: Any, total: Any) -> str:
+    """product as a part of total; a dash where that says nothing."""
+    meaningful = total != 0 and _finite(total) and _finite(product)
+    return f"{four_digits(100 * product / total)}%" if meaningful else "-"
+
+
+def _finite(x: Any) -> bool:
+    return bool(x == x and abs(x) != math.inf)
+
+
+def _counted(count: int) -> str:
+    """1,234 in full; beyond 40 digits the size, as Python refuses to write integers of more than 4,300 digits."""
+    if count < 10**40:
+        return f"{count:,}"
+    exponent = math.floor(math.log10(count))
+    return f"about {10 ** (math.log10(count) - exponent):.3g}e+{exponent:,}"

@@ -1,0 +1,180 @@
+"""From a Reading of the graph to the Picture of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..value import Value
+from .picture import Arrow, Box, Picture
+from .reading import Edge, Reading, read
+from .summary import Grouping, boxes_of, everything, summary
+from .words import DASH, four_digits, stem
+
+HOLE = "·"  # an operand that is drawn, beside one that is folded
+INFIX = {"+", "-", "*", "/", "**"}
+MANY_NODES = ("group", "more")  # kinds of boxes
+MANY = 6  # operands written out beside folded constants
+
+
+def picture_of(
+    root: Value,
+    variables: Mapping[Value, str],
+    *,
+    slopes: bool = False,
+    constants: bool = False,
+    marked: frozenset[Edge] = frozenset(),
+    max_nodes: int | None = None,
+) -> Picture:
+    """The Picture of everything below root, summarised if it would have more than max_nodes boxes.
+
+    Raises ValueError if an edge to mark is not in the graph.
+    """
+    reading = read(root, variables, constants, marked)
+    places = {node: place for place, node in enumerate(reading.order)} if marked else {}
+    marks: set[tuple[int, int]] = set()
+    for child, operand in marked:
+        if child not in places or not 0 <= operand < len(child.parents):
+            raise ValueError(
+                f"There is no operand {operand} of {child!r} in this graph; paths belong to another one?"
+            )
+        marks.add((places[child], operand))
+    whole = max_nodes is None or boxes_of(reading) <= max_nodes
+    grouping = everything(reading) if whole else summary(reading, max_nodes or 0)
+    members: dict[int, list[int]] = {}
+    for place, group in enumerate(grouping.of):
+        members.setdefault(group, []).append(place)
+    boxes: dict[int, Box] = {}
+    groups_so_far = 0
+    for group, places_in in members.items():
+        own = [place for place in places_in if reading.home[place] == place]
+        if len(own) == 1 and group != grouping.beyond:
+            boxes[group] = _single(reading, own[0], len(places_in))
+        else:
+            boxes[group] = _together(reading, grouping, group, places_in, own, f"g{groups_so_far}")
+            groups_so_far += 1
+    in_order = sorted(members, key=lambda group: max(p for p in members[group] if reading.home[p] == p))
+    note = "" if whole else _note(reading, boxes.values())
+    return Picture(
+        tuple(boxes[group] for group in in_order), _arrows(reading, grouping, boxes, marks, slopes), note
+    )
+
+
+# --- Boxes --------------------------------------------------------------------------------------------------
+
+
+def _single(reading: Reading, place: int, size: int) -> Box:
+    node = reading.order[place]
+    return Box(
+        id=f"n{place}",
+        kind=reading.kinds[place],
+        title=reading.names[place],
+        operation=operation_text(reading, place),
+        data=four_digits(node.data),
+        grad=four_digits(node.grad) if reading.passed else DASH,
+        scope=reading.scopes[place],
+        size=size,
+        magnitude=_magnitude(node) if reading.passed else None,
+    )
+
+
+def _together(reading: Reading, grouping: Grouping, group: int, places: list[int], own: list[int], id: str) -> Box:
+    scope = grouping.modules.get(group)
+    first = reading.order[own[0]]
+    operation = ""
+    if group == grouping.beyond:
+        title = f"… {len(places):,} more"
+    elif scope is not None:
+        title = _module_title(scope, {reading.scopes[place][: len(scope)] for place in own})
+    elif first.rule:
+        title, operation = stem(str(first.label)), f"{first.rule.symbol} ×{len(own):,}"
+    else:
+        title = f"{stem(reading.names[own[0]]) or reading.kinds[own[0]]} ×{len(own):,}"
+    largest = max((_magnitude(reading.order[place]) for place in own), key=_nan_last) if reading.passed else None
+    return Box(
+        id=id,
+        kind="more" if group == grouping.beyond else "group",
+        title=title,
+        operation=operation,
+        data="",
+        grad=DASH if largest is None else four_digits(largest),
+        scope=scope[:-1] if scope else (),
+        size=len(places),
+        magnitude=largest,
+    )
+
+
+def _module_title(scope: tuple[str, ...], members: set[tuple[str, ...]]) -> str:
+    """`neuron3` for one module, `Neuron ×16` for several of a kind."""
+    if len(members) == 1:
+        return next(iter(members))[-1]
+    name = scope[-1]
+    return f"{name[:1].upper()}{name[1:]} ×{len(members):,}"
+
+
+def _magnitude(node: Value) -> float:
+    try:
+        return abs(float(node.grad))
+    except OverflowError:
+        return float("inf")
+
+
+def _nan_last(x: float) -> tuple[bool, float]:
+    return x != x, x
+
+
+def operation_text(reading: Reading, place: int) -> str:
+    """The symbol of the rule, with the constants that are folded into it: `*`, `· * 2`, `max(·, 0)`."""
+    rule = reading.order[place].rule
+    if rule is None:
+        return ""
+    operands = reading.parents[place]
+    numbers = [four_digits(reading.order[p].data) if reading.home[p] == place else HOLE for p in operands]
+    if all(number == HOLE for number in numbers):
+        return str(rule.symbol)
+    if len(numbers) > MANY:
+        folded = sum(number != HOLE for number in numbers)
+        return f"{rule.symbol} ({folded:,} constants)"
+    if rule.symbol in INFIX:
+        return f" {rule.symbol} ".join(numbers)
+    return f"{rule.symbol}({', '.join(numbers)})"
+
+
+# --- Arrows -------------------------------------------------------------------------------------------------
+
+
+def _arrows(
+    reading: Reading, grouping: Grouping, boxes: Mapping[int, Box], marks: set[tuple[int, int]], slopes: bool
+) -> tuple[Arrow, ...]:
+    """In the order of the operations; between single nodes one for each operand, else one for all."""
+    of = grouping.of
+    arrows: dict[tuple[int, ...], Arrow] = {}
+    for place, operands in enumerate(reading.parents):
+        head = of[place]
+        if head == grouping.beyond:
+            continue  # what goes on out there is not shown
+        between = [(i, of[p]) for i, p in enumerate(operands) if reading.home[p] != place and of[p] != head]
+        written = (
+            _slopes(reading.order[place]) if slopes and between and boxes[head].kind not in MANY_NODES else ()
+        )
+        for i, tail in between:
+            marked = (place, i) in marks
+            one = boxes[tail].kind not in MANY_NODES and boxes[head].kind not in MANY_NODES
+            key = (tail, head, i) if one else (tail, head)
+            old = arrows.get(key)
+            if old:
+                arrows[key] = Arrow(old.tail, old.head, old.operand, "", old.marked or marked, old.count + 1)
+            else:
+                slope = four_digits(written[i]) if written and one else ""
+                arrows[key] = Arrow(boxes[tail].id, boxes[head].id, i, slope, marked)
+    return tuple(arrows.values())
+
+
+def _slopes(node: Value) -> tuple[Any, ...]:
+    """d(node)/d(operand) for each operand: its shares of an upstream gradient of 1."""
+    return tuple(node.rule.shares(1.0, node.data, *[parent.data for parent in node.parents]))
+
+
+def _note(reading: Reading, boxes: Any) -> str:
+    groups = [box for box in boxes if box.kind in MANY_NODES]
+    total, hidden = len(reading.order), sum(box.size for box in groups)
+    count = f"{len(groups):,} group" + "s" * (len(groups) != 1)
+    return f"showing {total - hidden:,} of {total:,} nodes, the other {hidden:,} as {count}"

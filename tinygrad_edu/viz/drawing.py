@@ -1,0 +1,120 @@
+"""`draw`: the question a user asks, checked, read, composed and handed to Graphviz."""
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..graph import edges
+from ..value import Value
+from .compose import picture_of
+from .names import callers_names
+from .reading import given_edges, nodes_below
+from .text import tree_of
+
+if TYPE_CHECKING:
+    from .render import Drawing
+
+STYLES = ("value", "micrograd")
+
+
+def draw(
+    root: Value,
+    *,
+    style: str = "value",
+    slopes: bool = False,
+    constants: bool = False,
+    heat: bool = False,
+    paths: Any = None,
+    rankdir: str = "LR",
+    format: str = "svg",
+    max_nodes: int | None = 80,
+) -> "Drawing":
+    """A picture of everything root was computed from, inputs first; a notebook shows it.
+
+    Each Value is a box: its name and the operation that made it above its data and its gradient, a dash before any
+    backward pass (all gradients are 0, the root's too). The name is the label, else the variable that holds the
+    Value where draw is called. A leaf is a yellow rectangle, a parameter a green octagon, an operation's result
+    rounded and white, root doubly framed; parameters of modules are framed together with what they are used for.
+    `x * x` has two arrows.
+
+    style      "value"; or "micrograd", where each operation is an ellipse of its own
+    slopes     write d(result)/d(operand) on each arrow
+    constants  show numbers as grey ellipses; else `x * 2` is a box with `· * 2` in it
+    heat       fill by |gradient| on a log scale, with a legend: vanishing and exploding gradients show
+    paths      edges to highlight, (node, number of the operand); or what has such `.edges`, as `why(root, x)` has
+    rankdir    "LR" (left to right) or "TB" (top to bottom)
+    format     what `render()` and `pipe()` write if they are not told: "svg", "png", "pdf" ...
+    max_nodes  a larger graph is summarised: equal modules and repeated operations become one box, and a line
+               says how much is shown; None draws all of it
+
+    One graph has one DOT text: `draw(y).source`. Boxes are n0, n1 ... in topological order. Labels are shown as
+    they are, a newline as a line break, control characters as Python escapes.
+
+    Raises TypeError if root is no Value, ValueError for an option there is not or an edge that is not below root,
+    ImportError without the graphviz package, which `tree` does not need.
+    """
+    here = inspect.currentframe()
+    try:
+        variables = callers_names(here and here.f_back)
+    finally:
+        del here
+    return _draw(root, variables, style, slopes, constants, heat, paths, rankdir, format, max_nodes)
+
+
+def draw_dot(root: Value, format: str = "svg", rankdir: str = "LR") -> "Drawing":
+    """The picture that micrograd's draw_dot gives: `draw(root, style="micrograd")` of the whole graph."""
+    here = inspect.currentframe()
+    try:
+        variables = callers_names(here and here.f_back)
+    finally:
+        del here
+    return _draw(root, variables, "micrograd", False, True, False, None, rankdir, format, None)
+
+
+def trace(root: Value) -> tuple[set[Value], set[tuple[Value, Value]]]:
+    """All nodes below root and all (parent, child) pairs, as in micrograd's notebook.
+
+    A set holds a pair once: `x * x` has two edges in the picture, and one here.
+    """
+    return set(nodes_below(root)), set(edges(root))
+
+
+def _draw(
+    root: Value,
+    variables: Mapping[Value, str],
+    style: str,
+    slopes: bool,
+    constants: bool,
+    heat: bool,
+    paths: Any,
+    rankdir: str,
+    format: str,
+    max_nodes: int | None,
+) -> "Drawing":
+    if rankdir not in ("LR", "TB"):
+        raise ValueError(f'rankdir is "LR" (left to right) or "TB" (top to bottom), got {rankdir!r}.')
+    if style not in STYLES:
+        raise ValueError(
+            f'style is "value" (one box per Value) or "micrograd" (boxes and ellipses), got {style!r}.'
+        )
+    if max_nodes is not None and (not isinstance(max_nodes, int) or max_nodes < 2):
+        raise ValueError(f"max_nodes is a whole number of 2 or more, or None for all nodes, got {max_nodes!r}.")
+    picture = picture_of(
+        root,
+        variables,
+        slopes=slopes,
+        constants=constants or style == "micrograd",
+        marked=given_edges(paths),
+        max_nodes=max_nodes,
+    )
+    try:
+        from .dot import drawing_of
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "graphviz":
+            raise
+        raise ImportError(
+            "draw needs the graphviz package: `pip install graphviz graphviz-pure`. "
+            "tree(...) shows the same graph without it."
+        ) from None
+    text = tree_of(root, variables, ascii=False)
+    return drawing_of(picture, text, style=style, heat=heat, rankdir=rankdir, format=format)

@@ -1,0 +1,67 @@
+"""What to call a Value that has no label: as the code that asked for the picture calls it."""
+
+import inspect
+import sys
+from collections.abc import Iterator, Mapping
+from types import FrameType
+from typing import Any
+
+from ..value import Value
+
+LONGEST = 10_000  # a list with more entries is data, not a handful of names
+HISTORY = ("In", "Out")  # IPython's
+
+
+def callers_names(frame: FrameType | None) -> dict[Value, str]:
+    """{Value: the name of a variable that holds it}, as seen from a frame: its local variables, then its globals.
+
+    Lists, tuples and dicts of Values are looked into, two levels deep: `w[0]`, `W[1][0]`, `p['w']`; but not one
+    that holds a Value beside its own operand, which is a walk over a graph, such as `topological_order(y)`. Of
+    several names the shortest is taken, of these the first; names that start with an underscore are private. No
+    code of the variables' own runs, no label is changed, and no reference to the frame remains.
+    """
+    names: dict[Value, str] = {}
+    if frame is None:
+        return names
+    for scope in (frame.f_locals, frame.f_globals):
+        found: dict[Value, str] = {}
+        for value, name in _named(scope):
+            if value not in found or len(name) < len(found[value]):
+                found[value] = name
+        names = found | names
+    _forget_snapshot(frame)
+    return names
+
+
+def _named(scope: Mapping[str, Any]) -> Iterator[tuple[Value, str]]:
+    for name, thing in list(scope.items()):
+        if isinstance(name, str) and name.isidentifier() and not name.startswith("_") and name not in HISTORY:
+            yield from _inside(thing, name, 2)
+
+
+def _inside(thing: Any, name: str, levels: int) -> Iterator[tuple[Value, str]]:
+    kind = type(thing)  # not isinstance, which asks the thing for its __class__
+    if issubclass(kind, Value):
+        yield thing, name
+    elif levels and kind in (list, tuple, dict) and len(thing) <= LONGEST:
+        entries = list(thing.items() if kind is dict else enumerate(thing))
+        for key, entry in () if _is_walk([entry for _, entry in entries]) else entries:
+            if type(key) in (int, str):
+                yield from _inside(entry, f"{name}[{key!r}]", levels - 1)
+
+
+def _is_walk(entries: list[Any]) -> bool:
+    values = {entry for entry in entries if issubclass(type(entry), Value)}
+    return any(parent in values for value in values for parent in value.parents)
+
+
+def _forget_snapshot(frame: FrameType) -> None:
+    """Before Python 3.13 a function's frame keeps the dict that f_locals made, and so every graph in it.
+
+    It is emptied, unless somebody else holds it too: the two counted are the frame and `snapshot`, the third is
+    the argument of the call that counts.
+    """
+    if sys.version_info < (3, 13) and frame.f_code.co_flags & inspect.CO_OPTIMIZED:
+        snapshot = frame.f_locals
+        if sys.getrefcount(snapshot) == 3:
+            snapshot.clear()

@@ -1,0 +1,60 @@
+"""What a picture shows, as plain data: no Values, no DOT, no markup. Text, DOT and HTML are made from it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["leaf", "parameter", "constant", "interior", "result", "group", "more"]
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One Value, or a group of them that is drawn as one.
+
+    id         n7 for the Value at place 7 of `topological_order`; g0, g1 ... for groups
+    kind       leaf, parameter, constant, interior, result; group; more: what lies beyond the picture
+    title      the Value's label or the variable that holds it, else ""; of a group, what it is: "Neuron ×16"
+    operation  the symbol of the rule that made it, with constants folded in: "· * 2"; "" for a leaf
+    data, grad the numbers as text; a dash for the gradient before any backward pass; of a group data is "" and
+               grad the largest magnitude
+    scope      the modules around it, outermost first: ("layer0", "neuron3")
+    size       how many nodes of the graph it stands for, folded constants included
+    magnitude  |gradient|, of a group the largest; None before any backward pass
+    """
+
+    id: str
+    kind: Kind
+    title: str
+    operation: str
+    data: str
+    grad: str
+    scope: tuple[str, ...] = ()
+    size: int = 1
+    magnitude: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrow:
+    """From an operand to what was computed from it; `x * x` has two.
+
+    tail, head the ids of the boxes
+    operand    which operand of the head it is; of a group's arrow, that of the first edge it stands for
+    slope      d(head)/d(tail) as text, if slopes were asked for
+    marked     it lies on one of the paths to highlight
+    count      how many edges of the graph it stands for
+    """
+
+    tail: str
+    head: str
+    operand: int
+    slope: str = ""
+    marked: bool = False
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Boxes in topological order and the arrows between them; note says what is not shown, "" if nothing."""
+
+    boxes: tuple[Box, ...]
+    arrows: tuple[Arrow, ...]
+    note: str = ""

@@ -1,0 +1,145 @@
+"""What a picture needs to know of a graph, found in one walk and kept by place in the topological order."""
+
+import re
+import reprlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from ..graph import topological_order
+from ..value import Value
+from .picture import Kind
+
+Scope = tuple[str, ...]
+Edge = tuple[Value, int]  # a node and the number of one of its operands
+
+_PLACE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")  # layer0.neuron3.w2
+_WEIGHT = re.compile(r"w\d+")  # of a neuron that stands alone; `b` beside it is its bias
+
+
+def nodes_below(root: Value) -> list[Value]:
+    """`topological_order(root)`, after a check that root is one Value."""
+    if not isinstance(root, Value):
+        raise TypeError(
+            f"Pass one Value, the result of a computation, not {reprlib.repr(root)} ({type(root).__name__}). "
+            "For several results, show each of them, or their sum."
+        )
+    return topological_order(root)
+
+
+def backward_has_been(order: list[Value]) -> bool:
+    """Whether any backward pass has reached this graph, as far as its gradients tell.
+
+    A Value starts with the gradient 0 and keeps no record of passes. `root.backward()` leaves 1 at the root, so
+    all zeros mean: none yet, or gradients that were cleared since, or `backward(0)`.
+    """
+    return any(node.grad != 0 for node in reversed(order))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A graph by number: node i is order[i], made from parents[i].
+
+    home[i] is the node in whose box i is shown: its own number, or for a constant that is folded away, that of
+    the operation that uses it.
+    """
+
+    order: list[Value]
+    parents: list[tuple[int, ...]]
+    names: list[str]
+    kinds: list[Kind]
+    scopes: list[Scope]
+    home: list[int]
+    passed: bool
+
+
+def read(
+    root: Value, variables: Mapping[Value, str], constants: bool = False, shown: frozenset[Edge] = frozenset()
+) -> Reading:
+    """The Reading of everything below root; a node's name is its label, else what `variables` calls it.
+
+    A constant is a leaf without a name that is used once, as the 2 of `x * 2` is. Unless `constants` is True it is
+    folded into the operation that uses it, if that has another operand and its edge is not to be `shown`.
+    """
+    order = nodes_below(root)
+    places = {node: place for place, node in enumerate(order)}
+    parents = [tuple([places[parent] for parent in node.parents]) for node in order]
+    names = [str(node.label) if node.label else variables.get(node, "") for node in order]
+    uses = Counter(chain.from_iterable(parents))
+    kinds = _kinds(order, names, uses)
+    home = list(range(len(order)))
+    if not constants:
+        kept = {(places[child], operand) for child, operand in shown if child in places}
+        for place, operands in enumerate(parents):
+            folded = [p for i, p in enumerate(operands) if kinds[p] == "constant" and (place, i) not in kept]
+            for operand in folded if len(folded) < len(operands) else ():
+                home[operand] = place
+    return Reading(order, parents, names, kinds, _scopes(parents, names, kinds), home, backward_has_been(order))
+
+
+def _kinds(order: list[Value], names: list[str], uses: Mapping[int, int]) -> list[Kind]:
+    alone = any(not node.rule and _WEIGHT.fullmatch(str(node.label)) for node in order)
+    kinds: list[Kind] = []
+    for place, node in enumerate(order):
+        if node.rule:
+            kinds.append("interior")
+        elif node.label and _is_place(names[place], alone):
+            kinds.append("parameter")
+        else:
+            kinds.append("leaf" if names[place] or uses[place] != 1 else "constant")
+    kinds[-1] = "result"
+    return kinds
+
+
+def _is_place(label: str, alone: bool) -> bool:
+    """Whether label is the place of a parameter in a module; alone: of a neuron outside of any layer."""
+    return bool(_PLACE.fullmatch(label) or (alone and (label == "b" or _WEIGHT.fullmatch(label))))
+
+
+def _scopes(parents: list[tuple[int, ...]], names: list[str], kinds: list[Kind]) -> list[Scope]:
+    """The modules that each node belongs to, outermost first.
+
+    A parameter belongs where its label says. An operation on parameters belongs to the innermost module that
+    holds all of them. Any other operation belongs to a module if all its operands do, to one and the same: so the
+    sum and the activation of a neuron stay with it, and a loss, which brings in targets, does not. A constant
+    goes with the one operation that uses it.
+    """
+    scopes: list[Scope] = []
+    for place, operands in enumerate(parents):
+        if kinds[place] == "parameter":
+            scopes.append(tuple(names[place].split(".")[:-1]))
+            continue
+        scope: Scope = ()
+        direct = [scopes[p] for p in operands if kinds[p] == "parameter"]
+        if direct:
+            scope = _common(direct)
+        elif operands and scopes[operands[0]] and all(scopes[p] == scopes[operands[0]] for p in operands):
+            scope = scopes[operands[0]]
+        scopes.append(scope)
+        for p in operands if scope else ():
+            if kinds[p] == "constant":
+                scopes[p] = scope
+    return scopes
+
+
+def _common(scopes: list[Scope]) -> Scope:
+    """The longest beginning that all of them share."""
+    low, high = min(scopes), max(scopes)
+    same = 0
+    while same < len(low) and low[same] == high[same]:
+        same += 1
+    return low[:same]
+
+
+def given_edges(paths: Any) -> frozenset[Edge]:
+    """The edges to highlight: an iterable of (node, operand number), or something with such `.edges`."""
+    edges = getattr(paths, "edges", paths)
+    try:
+        return frozenset((child, operand.__index__()) for child, operand in edges or ())
+    except (TypeError, ValueError, AttributeError):
+        raise TypeError(
+            "paths is an iterable of edges (node, number of the operand), such as {(y, 0)} or why(y, x), "
+            f"got {reprlib.repr(paths)}."
+        ) from None

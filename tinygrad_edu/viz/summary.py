@@ -1,0 +1,146 @@
+"""Which nodes of a large graph share a box: modules first, then repeated structure, then only what is near.
+
+A grouping gives every node a number; nodes of one number are drawn as one box. Each attempt is one walk over the
+graph that stops as soon as it needs too many boxes, so a summary takes time linear in the graph.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from .reading import Reading, Scope
+from .words import stem
+
+CROWDED = 2  # arrows per box allowed: sixteen neurons before sixteen others would be a hedge
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """of[i] is the group of node i, numbered in topological order.
+
+    modules   {group: its scope} of the groups that stand for a module, or for several of a kind
+    beyond    the group of everything that is too far from the root to be shown, or None
+    """
+
+    of: list[int]
+    modules: dict[int, Scope]
+    beyond: int | None = None
+
+
+def everything(reading: Reading) -> Grouping:
+    """A box for each node, but none for a folded constant."""
+    return Grouping(reading.home, {})
+
+
+def boxes_of(reading: Reading) -> int:
+    """The number of boxes in the whole picture."""
+    return sum(home == place for place, home in enumerate(reading.home))
+
+
+def summary(reading: Reading, max_nodes: int) -> Grouping:
+    """The most detailed grouping that has at most max_nodes boxes and is not crowded with arrows.
+
+    Innermost modules become one box each, then one box for all of a kind (`Neuron ×16`), then the modules around
+    them; with each of these, the other nodes stay single if they can, else those made by the same operation from
+    the same groups are drawn as one. If that is too much still, what is nearest to the root is shown.
+    """
+    for view in _views(reading):
+        for structure in (False, True):
+            grouping = _attempt(reading, view, structure, max_nodes)
+            if grouping and (view is None or len(_arrows(reading, grouping)) <= CROWDED * max_nodes):
+                return grouping
+    grouping = _attempt(reading, view, True, len(reading.order))
+    assert grouping
+    return _nearest(reading, grouping, max_nodes)
+
+
+View = Callable[[Scope], Scope] | None  # what stands for a scope; no view where there are no modules
+
+
+def _views(reading: Reading) -> Iterator[View]:
+    """From the innermost modules one by one to the outermost by kind."""
+    depths = sorted({len(scope) for scope in set(reading.scopes) if scope}, reverse=True)
+    if not depths:
+        yield None
+    for depth in range(depths[0] if depths else 0, 0, -1):
+        yield partial(_module, depth)
+        yield partial(_kind_of_module, depth)
+
+
+def _module(depth: int, scope: Scope) -> Scope:
+    return scope[:depth]
+
+
+def _kind_of_module(depth: int, scope: Scope) -> Scope:
+    return (*scope[: depth - 1], *map(stem, scope[depth - 1 : depth]))
+
+
+def _attempt(reading: Reading, view: View, structure: bool, max_boxes: int) -> Grouping | None:
+    """The grouping by this view, or None if it has more boxes; the root always has one of its own."""
+    numbers: dict[object, int] = {}
+    keys: list[object] = []
+    of: list[int] = []
+    views = {scope: view(scope) for scope in set(reading.scopes) if scope} if view else {}
+    root = len(reading.order) - 1
+    for place, operands in enumerate(reading.parents):
+        if reading.home[place] != place:
+            of.append(-1)  # until its operation has a group
+            continue
+        key: object = place
+        scope = reading.scopes[place]
+        if place != root:
+            if scope:
+                key = ("module", views[scope])
+            elif structure:
+                groups = frozenset([of[p] for p in operands if of[p] >= 0])
+                key = _pattern(reading, place, groups, keys)
+        number = numbers.setdefault(key, len(keys))
+        if number == len(keys):
+            if number == max_boxes:
+                return None
+            keys.append(key)
+        of.append(number)
+    of = [of[home] for home in reading.home]
+    modules = {numbers["module", name]: name for name in views.values() if ("module", name) in numbers}
+    return Grouping(of, modules)
+
+
+def _pattern(reading: Reading, place: int, groups: frozenset[int], keys: list[object]) -> object:
+    """What a node has in common with others: operation and operands, or for a leaf its name without numbers.
+
+    In a chain such as a + b + c + d each link but the first continues the group of its operand.
+    """
+    node = reading.order[place]
+    if node.rule is None:
+        return ("leaf", reading.kinds[place], stem(reading.names[place]))
+    symbol, label = node.rule.symbol, stem(str(node.label))
+    for group in sorted(groups) if len(groups) <= 2 else ():
+        match keys[group]:
+            case ("operation", before, name, frozenset() as others):
+                if (before, name) == (symbol, label) and groups - {group} <= others:
+                    return keys[group]
+    return ("operation", symbol, label, groups)
+
+
+def _arrows(reading: Reading, grouping: Grouping) -> set[tuple[int, int]]:
+    of = grouping.of
+    pairs = {(of[p], of[place]) for place, operands in enumerate(reading.parents) for p in operands}
+    return {(tail, head) for tail, head in pairs if tail != head}
+
+
+def _nearest(reading: Reading, grouping: Grouping, max_nodes: int) -> Grouping:
+    """The groups nearest to the root, by number of arrows, as they are; all others as one."""
+    of = grouping.of
+    operands: dict[int, list[int]] = {}
+    for tail, head in sorted(_arrows(reading, grouping)):
+        operands.setdefault(head, []).append(tail)
+    near = {of[-1]: None}
+    queue = [of[-1]]
+    for group in queue:
+        for tail in operands.get(group, []):
+            if tail not in near and len(near) < max_nodes - 1:
+                near[tail] = None
+                queue.append(tail)
+    beyond = len(of)
+    modules = {group: scope for group, scope in grouping.modules.items() if group in near}
+    return Grouping([group if group in near else beyond for group in of], modules, beyond)
