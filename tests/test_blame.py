@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn, topological_order
-from tinygrad_edu.debug.blame import SERIOUS, Blame, blame
+from tinygrad_edu.debug import Blame, blame
+from tinygrad_edu.debug.causes import SERIOUS
 from tinygrad_edu.testing import Program, programs
 
 inf, nan = math.inf, math.nan
@@ -117,7 +118,7 @@ def test_the_whole_answer() -> None:
     assert found.node is y
     assert found.first.operands == (("x", 1000.0),)
     assert repr(found) == (
-        "inf at #2 = exp(x), forward: overflow: exp(1000) is inf\n"
+        "inf at y = exp(x), forward: overflow: exp(1000) is inf\n"
         "  operands: x = 1000\n"
         "  remedy: Use logsumexp, log_softmax, softplus or sigmoid, which never form the large exponential."
     )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, gradients, topological_order
-from tinygrad_edu.debug.why import Why, why
+from tinygrad_edu.debug import Why, why
 from tinygrad_edu.testing import Program, absolute_adjoint, assert_near, path_sum, programs
 
 

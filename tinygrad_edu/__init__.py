@@ -50,7 +50,8 @@ from .rules import RULES, Interval, Rule, rule
 from .value import Value
 
 if TYPE_CHECKING:
-    from . import datasets, nn, optim, testing, viz
+    from . import datasets, debug, nn, optim, testing, viz
+    from .debug import blame, steps, why
     from .viz import draw, tree
 
 __all__ = [
@@ -62,9 +63,11 @@ __all__ = [
     "ancestors",
     "asin",
     "atan",
+    "blame",
     "cos",
     "cosh",
     "datasets",
+    "debug",
     "dot",
     "draw",
     "edges",
@@ -97,6 +100,7 @@ __all__ = [
     "softmax",
     "softplus",
     "sqrt",
+    "steps",
     "sum",
     "tan",
     "tanh",
@@ -107,14 +111,16 @@ __all__ = [
     "viz",
     "vjp",
     "where",
+    "why",
 ]
 
-_LATER = {"draw": "viz", "tree": "viz"}  # readers of the graph: loaded when first asked for
+# Readers of the graph: loaded when first asked for.
+_LATER = {"draw": "viz", "tree": "viz", "steps": "debug", "why": "debug", "blame": "debug"}
 
 
 def __getattr__(name: str) -> Any:
     if name in _LATER:
         return getattr(importlib.import_module(f".{_LATER[name]}", __name__), name)
-    if name in ("datasets", "nn", "optim", "testing", "viz"):
+    if name in ("datasets", "debug", "nn", "optim", "testing", "viz"):
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module 'tinygrad_edu' has no attribute {name!r}")

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from .debug.machine import Machine
-from .debug.steps import steps
+from .debug import Machine, steps
 from .expression import Expression, ExpressionError
 from .graph import topological_order
 from .value import Value

@@ -2,11 +2,16 @@
 
 steps(root)     every application of the chain rule in a backward pass: index it, iterate over it, print it
 Machine(root)   the same at the prompt: next(), back(), goto(...), run(), reset()
+why(root, x)    x's gradient as the sum over all paths between the two, the largest first
+blame(root)     the node that made a nan, an inf, a dead end, a vanishing or exploding gradient, and the remedy
 
-Readers of the graph: nothing in the engine imports this package, and no `.grad` is touched.
+Readers of the graph: nothing in the engine imports this package, and no `.grad` is touched. Nodes are called by
+their labels, else by the variables that hold them where the question is asked.
 """
 
+from .causes import Blame, Finding, blame
 from .machine import Machine
-from .steps import Share, Step, Steps, steps
+from .paths import Path, Why, why
+from .stepping import Share, Step, Steps, steps
 
-__all__ = ["Machine", "Share", "Step", "Steps", "steps"]
+__all__ = ["Blame", "Finding", "Machine", "Path", "Share", "Step", "Steps", "Why", "blame", "steps", "why"]

@@ -4,8 +4,9 @@ import operator
 from typing import Any
 
 from ..value import Value
-from ..viz.text import four_digits
-from .steps import Step, expression, steps
+from ..viz.names import variables_in_sight
+from ..viz.words import four_digits
+from .stepping import Step, Steps, expression
 
 LINES = 40  # nodes in one frame
 
@@ -32,7 +33,7 @@ class Machine:
     """
 
     def __init__(self, root: Value, upstream: Any = 1.0):
-        self.steps = steps(root, upstream)
+        self.steps = Steps(root, upstream, variables_in_sight())
         self._position = 0
         self._rows: tuple[Value, ...] = self.steps.order[::-1]
         self._complete = {root: 0}  # the position from which a node is done; a leaf is after its last use

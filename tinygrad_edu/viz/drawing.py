@@ -1,13 +1,12 @@
 """`draw`: the question a user asks, checked, read, composed and handed to Graphviz."""
 
-import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..graph import edges
 from ..value import Value
 from .compose import picture_of
-from .names import callers_names
+from .names import variables_in_sight
 from .reading import given_edges, nodes_below
 from .text import tree_of
 
@@ -53,22 +52,12 @@ def draw(
     Raises TypeError if root is no Value, ValueError for an option there is not or an edge that is not below root,
     ImportError without the graphviz package, which `tree` does not need.
     """
-    here = inspect.currentframe()
-    try:
-        variables = callers_names(here and here.f_back)
-    finally:
-        del here
-    return _draw(root, variables, style, slopes, constants, heat, paths, rankdir, format, max_nodes)
+    return _draw(root, variables_in_sight(), style, slopes, constants, heat, paths, rankdir, format, max_nodes)
 
 
 def draw_dot(root: Value, format: str = "svg", rankdir: str = "LR") -> "Drawing":
     """The picture that micrograd's draw_dot gives: `draw(root, style="micrograd")` of the whole graph."""
-    here = inspect.currentframe()
-    try:
-        variables = callers_names(here and here.f_back)
-    finally:
-        del here
-    return _draw(root, variables, "micrograd", False, True, False, None, rankdir, format, None)
+    return _draw(root, variables_in_sight(), "micrograd", False, True, False, None, rankdir, format, None)
 
 
 def trace(root: Value) -> tuple[set[Value], set[tuple[Value, Value]]]:

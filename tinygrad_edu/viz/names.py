@@ -2,14 +2,37 @@
 
 import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
 from ..value import Value
+from .words import visible
 
 LONGEST = 10_000  # a list with more entries is data, not a handful of names
 HISTORY = ("In", "Out")  # IPython's
+
+
+def variables_in_sight() -> dict[Value, str]:
+    """`callers_names`, as seen by whoever called the function that asks."""
+    here = inspect.currentframe()
+    try:
+        return callers_names(here and here.f_back and here.f_back.f_back)
+    finally:
+        del here  # a frame that holds itself would live until the collector comes
+
+
+def names_of(order: Iterable[Value], variables: Mapping[Value, str]) -> dict[Value, str]:
+    """What each node of a graph is called, told apart: its label, else its variable, with its place in the order
+    where that is not enough: `x`, `#3`, `x#3`."""
+    order = list(order)
+    called = {node: str(node.label) if node.label else variables.get(node, "") for node in order}
+    owners = Counter(called.values())
+    return {
+        node: visible(name) if name and owners[name] == 1 else f"{visible(name)}#{place}"
+        for place, (node, name) in enumerate(called.items())
+    }
 
 
 def callers_names(frame: FrameType | None) -> dict[Value, str]:

@@ -19,7 +19,7 @@ from .text import tree
 from .words import DASH, four_digits
 
 if TYPE_CHECKING:
-    from ..debug.steps import Step, Steps
+    from ..debug import Step, Steps
 
 LARGEST = 400  # nodes; more boxes than that cannot be read
 FRAMES = 40  # pictures in a notebook that runs no scripts

@@ -1,12 +1,11 @@
 """The graph in words: a tree for the terminal."""
 
-import inspect
 import sys
 from collections import Counter, deque
 from collections.abc import Mapping
 
 from ..value import Value
-from .names import callers_names
+from .names import names_of, variables_in_sight
 from .reading import backward_has_been, nodes_below
 from .words import DASH, four_digits, visible
 
@@ -47,28 +46,18 @@ def tree(root: Value, max_lines: int = 200, ascii: bool | None = None) -> Tree:
        |  `- ^ x
        `- 1   grad -
     """
-    here = inspect.currentframe()
-    try:
-        return tree_of(root, callers_names(here and here.f_back), max_lines, ascii)
-    finally:
-        del here  # a frame that holds itself would live until the collector comes
+    return tree_of(root, variables_in_sight(), max_lines, ascii)
 
 
 def tree_of(root: Value, variables: Mapping[Value, str], max_lines: int = 200, ascii: bool | None = None) -> Tree:
     """`tree`, where unlabelled nodes are called as `variables` says."""
     order = nodes_below(root)
-    numbers = {node: number for number, node in enumerate(order)}
+    names = names_of(order, variables)
     uses = Counter(parent for node in order for parent in node.parents)
-    called = {node: str(node.label) if node.label else variables.get(node, "") for node in order}
-    owners = Counter(called.values())
     passed = backward_has_been(order)
 
-    def name(node: Value) -> str:
-        shown = visible(called[node])
-        return shown if shown and owners[called[node]] == 1 else f"{shown}#{numbers[node]}"
-
     def described(node: Value, named: bool) -> str:
-        title = name(node) if named else visible(called[node])
+        title = names[node] if named else visible(node.label or variables.get(node, ""))
         grad = four_digits(node.grad) if passed else dash
         operation = f"   {visible(node.rule.symbol)}" if node.rule else ""
         return f"{title} = " * bool(title) + f"{four_digits(node.data)}   grad {grad}{operation}"
@@ -90,7 +79,7 @@ def tree_of(root: Value, variables: Mapping[Value, str], max_lines: int = 200, a
             arrows[node] = down
             blocks.append(node)
         if node in arrows:
-            lines.append(f"{lead}{arrows[node]} {name(node)}")
+            lines.append(f"{lead}{arrows[node]} {names[node]}")
             continue
         arrows[node] = up
         lines.append(lead + described(node, named=uses[node] > 1 or (starts_block and node is not root)))

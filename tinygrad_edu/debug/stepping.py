@@ -3,7 +3,6 @@
 import operator
 import os
 import reprlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import Any, NamedTuple, overload
 
 from ..scalar import as_real
 from ..value import Value
-from ..viz.text import four_digits, nodes_below, visible
+from ..viz.names import names_of, variables_in_sight
+from ..viz.reading import nodes_below
+from ..viz.words import four_digits, visible
 
 SPOKEN = 8  # operands that a sentence lists; a sum may have thousands
 
@@ -31,7 +32,7 @@ def steps(root: Value, upstream: Any = 1.0) -> "Steps":
     step 1 of 2: #3 = #2**2: #2 receives upstream * slope = 1 * 4 = 4; #2.grad 0 -> 4
     step 2 of 2: #2 = x - #0: x receives upstream = 4; x.grad 0 -> 4; #0 receives -upstream = -4; #0.grad 0 -> -4
     """
-    return Steps(root, upstream)
+    return Steps(root, upstream, variables_in_sight())
 
 
 class Share(NamedTuple):
@@ -45,23 +46,17 @@ class Share(NamedTuple):
 
 
 class Names:
-    """What each node is called: its label, else its place in topological order (`#3`, `x#3`), as in `tree`.
+    """What the sentences call each node, as `tree` does, found out when the first sentence is asked for."""
 
-    The labels are those at the time of the first question.
-    """
+    __slots__ = ("_names", "_order", "_variables")
 
-    __slots__ = ("_names", "_order")
-
-    def __init__(self, order: tuple[Value, ...]):
-        self._order = order
+    def __init__(self, order: tuple[Value, ...], variables: Mapping[Value, str]):
+        self._order, self._variables = order, variables
         self._names: dict[Value, str] = {}
 
     def __call__(self, node: Value) -> str:
         if not self._names:
-            owners = Counter(node.label for node in self._order)
-            for number, known in enumerate(self._order):
-                place = "" if known.label and owners[known.label] == 1 else f"#{number}"
-                self._names[known] = visible(known.label) + place
+            self._names = names_of(self._order, self._variables)
         return self._names[node]
 
 
@@ -154,11 +149,11 @@ class Steps(Sequence[Step]):
 
     __slots__ = ("_data", "_gradients", "_names", "_nodes", "_order", "_records", "_seed")
 
-    def __init__(self, root: Value, upstream: Any = 1.0):
+    def __init__(self, root: Value, upstream: Any = 1.0, variables: Mapping[Value, str] = MappingProxyType({})):
         self._order = tuple(nodes_below(root))
         self._nodes = tuple(node for node in reversed(self._order) if node.rule is not None)
         self._data = {node: node.data for node in self._order}
-        self._names = Names(self._order)
+        self._names = Names(self._order, {x: variables[x] for x in self._order if x in variables})
         kind = type(root.data)
         self._seed = kind(as_real(upstream))
         self._gradients = dict.fromkeys(self._order, kind(0)) | {root: self._seed}

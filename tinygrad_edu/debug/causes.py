@@ -13,8 +13,9 @@ from typing import Any
 
 from ..scalar import as_real
 from ..value import Value
-from ..viz.text import four_digits, nodes_below, visible
-from .why import names_below
+from ..viz.names import names_of, variables_in_sight
+from ..viz.reading import nodes_below
+from ..viz.words import four_digits, visible
 
 SERIOUS = ("nan", "inf", "unreached", "zero", "vanishing", "exploding")
 
@@ -165,7 +166,7 @@ def blame(
             raise TypeError(
                 f"parameters are Values, such as model.parameters(), got {reprlib.repr(parameter)} ({kind})."
             )
-    names = names_below(order)
+    names = names_of(order, variables_in_sight())
     leaves = [node for node in order if not node.rule]
     counting = given if given is not None else [leaf for leaf in leaves if leaf.label] or leaves
     sweep = _Sweep(order, names, seed, vanishing, exploding)

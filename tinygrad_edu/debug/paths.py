@@ -8,15 +8,16 @@ root down carries, per node, the number of paths that arrive there and the few w
 import heapq
 import math
 import reprlib
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 from ..calculus import gradients
 from ..value import Value
-from ..viz.text import four_digits, nodes_below, visible
+from ..viz.names import names_of, variables_in_sight
+from ..viz.reading import nodes_below
+from ..viz.words import four_digits, visible
 
 Edge = tuple[Value, int]  # a node and the position of one of its operands: x * x has two edges
 Arrival = tuple[Any, Value | None, int, int]  # a product, the edge it came by, its rank among the child's arrivals
@@ -50,6 +51,7 @@ class Why:
     paths: tuple[Path, ...]
     count: int
     total: Any
+    variables: dict[Value, str] = field(default_factory=dict)  # what the caller calls some of the nodes
 
     @property
     def shown(self) -> Any:
@@ -100,7 +102,9 @@ def why(root: Value, x: Value, top: int = 10) -> Why:
     if top < 0:
         raise ValueError(f"top is how many paths to show, 0 or more, got {top!r}.")
     count, paths = _sweep(order, x, top)
-    return Why(root, x, paths, count, gradients(root, x))
+    variables = variables_in_sight()
+    shown = {node: variables[node] for node in {*order, x} if node in variables}
+    return Why(root, x, paths, count, gradients(root, x), shown)
 
 
 def _sweep(order: list[Value], x: Value, top: int) -> tuple[int, tuple[Path, ...]]:
@@ -175,18 +179,9 @@ def _path(x: Value, arrival: Arrival, arrivals: dict[Value, list[Arrival]], slop
 # --- Text -----------------------------------------------------------------------------------------------------
 
 
-def names_below(order: list[Value]) -> dict[Value, str]:
-    """What `tree` calls each node: its label, with its place in the order where that is not enough, as in `#3`."""
-    owners = Counter(node.label for node in order)
-    return {
-        node: visible(node.label) + f"#{place}" * (not node.label or owners[node.label] > 1)
-        for place, node in enumerate(order)
-    }
-
-
 def _table(answer: Why) -> list[str]:
-    names = names_below(nodes_below(answer.root))
-    x = names.get(answer.x) or visible(answer.x.label) or "x"
+    names = names_of(nodes_below(answer.root), answer.variables)
+    x = names.get(answer.x) or visible(answer.x.label or answer.variables.get(answer.x, "x"))
     root = names[answer.root]
     if not answer.count:
         return [f"d({root})/d({x}): no path leads from {x} up to {root}, which does not depend on it", "total 0"]
