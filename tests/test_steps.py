@@ -84,7 +84,7 @@ SENTENCES = [
     (A - B, "a - b: a receives upstream = 1; a.grad 0 -> 1; b receives -upstream = -1; b.grad 0 -> -1"),
     (-A, "-a: a receives -upstream = -1; a.grad 0 -> -1"),
     (A / B, "a / b: a receives upstream * (1/b) = 1 * 0.25 = 0.25; a.grad 0 -> 0.25; "
-            "b receives upstream * (-#2/b) = 1 * -0.125 = -0.125; b.grad 0 -> -0.125"),
+            "b receives upstream * (-root/b) = 1 * -0.125 = -0.125; b.grad 0 -> -0.125"),
     (A**3, "a**3: a receives upstream * slope = 1 * 12 = 12; a.grad 0 -> 12"),
     (D**B, "d ** b: d receives upstream * slope = 1 * 0.5 = 0.5; d.grad 0 -> 0.5; "
            "b receives upstream * slope = 1 * -0.04332 = -0.04332; b.grad 0 -> -0.04332"),
