@@ -129,6 +129,9 @@ TABLE: list[tuple[str, Expression, tuple[float, ...], float, tuple[float, ...]]]
     ("logsumexp", RULES["logsumexp"], (-1e4, 1e4), 1e4, (0.0, 1.0)),
     ("logsumexp", RULES["logsumexp"], (1e300, -1e300), 1e300, (1.0, 0.0)),
     ("logsumexp", RULES["logsumexp"], (inf, 0.0), inf, (nan, 0.0)),
+    ("log of inf", Value.log, (inf,), inf, (0.0,)),
+    ("log1p of inf", Value.log1p, (inf,), inf, (0.0,)),
+    ("log of exp", lambda x: (x.exp() + 1).log(), (1000.0,), inf, (nan,)),
     ("sin of inf", Value.sin, (inf,), nan, (nan,)),
     ("atan", Value.atan, (inf,), half_pi, (0.0,)),
 ]

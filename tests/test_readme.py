@@ -6,6 +6,7 @@ import importlib
 import io
 import pkgutil
 import re
+import runpy
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -38,6 +39,14 @@ def test_python_blocks_print_what_stands_below_them(tmp_path: Path, monkeypatch:
         for name in ("softsign", "mish", "forgetful"):
             tinygrad_edu.RULES.pop(name, None)
     assert texts(tmp_path / "neuron.svg") == texts(ROOT / "notebooks/pictures/neuron.svg")
+    assert "All 5 steps" in (tmp_path / "steps.html").read_text(encoding="utf-8")
+
+
+def test_the_pictures_are_those_that_their_script_makes(tmp_path: Path) -> None:
+    runpy.run_path(str(ROOT / "notebooks/pictures/make.py"))["main"](tmp_path)
+    for name in ("neuron.svg", "step.svg"):
+        assert texts(tmp_path / name) == texts(ROOT / "notebooks/pictures" / name)
+        assert len(texts(tmp_path / name)) > 20
 
 
 def test_every_block_is_of_a_kind_that_is_tested() -> None:
@@ -50,9 +59,9 @@ def test_every_block_is_of_a_kind_that_is_tested() -> None:
 def test_ci_runs_the_commands_as_they_stand_here() -> None:
     commands = [line for language, code in BLOCKS if language == "console" for line in code.splitlines()]
     ci = (ROOT / ".ci/run").read_text().splitlines()
-    assert len(commands) == 4  # two to set up, the main job, the tests
-    assert [line for line in ci if line in commands] == commands
-    assert ci[-1] == commands[-1]
+    assert len(commands) == 7  # two to set up, the main job, the tests, and three for expressions
+    assert sorted(line for line in ci if line in commands) == sorted(commands)
+    assert ci[-1] == commands[3]
 
 
 def test_the_table_is_that_of_the_rules() -> None:

@@ -15,7 +15,7 @@ RULES: dict[str, "Rule"] = {}
 
 
 class Interval:
-    """Where one input may lie: low to high, ends included unless `open`."""
+    """Where one input may lie: low to high, ends included unless `open`; inf, which overflow gives, always."""
 
     def __init__(self, low: float = -inf, high: float = inf, open: bool = False):
         self.low, self.high, self.open = low, high, open
@@ -23,7 +23,8 @@ class Interval:
     def __contains__(self, x: Any) -> bool:
         if x != x:  # nan in, nan out: no error
             return True
-        return bool(self.low < x < self.high if self.open else self.low <= x <= self.high)
+        at_end = x in (self.low, self.high) and (not self.open or abs(x) == inf)
+        return bool(at_end or self.low < x < self.high)
 
     def __str__(self) -> str:
         less = " < " if self.open else " <= "

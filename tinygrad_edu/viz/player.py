@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LARGEST = 400  # nodes; more boxes than that cannot be read
 FRAMES = 40  # pictures in a notebook that runs no scripts
 SVG = "{http://www.w3.org/2000/svg}"
-DONE, NOW = {"fill": "#d3e8d3"}, {"fill": "#ffd866", "stroke": "#a02c12", "stroke-width": "2.5"}
+DONE, NOW = {"fill": "#cfe3f7"}, {"fill": "#ffd866", "stroke": "#a02c12", "stroke-width": "2.5"}
 
 
 def page(steps: "Steps") -> str:
@@ -52,6 +52,15 @@ def notebook(steps: "Steps") -> str | None:
     more = f"<p>{hidden:,} more steps are not shown as pictures.</p>" if hidden > 0 else ""
     frames = "\n".join(_frames(steps))
     return f"{player}\n<details><summary>Each step as a picture</summary>\n{frames}\n{more}</details>"
+
+
+def frame(steps: "Steps", taken: int) -> str:
+    """The picture after so many steps, 1 or more, as an SVG of its own. Raises ValueError as `page` does."""
+    ids = _ids(steps)
+    svg = _svg(steps, ids)
+    if svg is None:
+        raise ValueError("Nothing here can draw: `pip install graphviz-pure`.")
+    return ElementTree.tostring(_marked(svg, steps[taken - 1], steps, ids, _completed(steps)), "unicode")
 
 
 def _ids(steps: "Steps") -> dict[Any, str]:

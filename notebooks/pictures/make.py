@@ -1,0 +1,30 @@
+"""Makes the pictures of the README again: python notebooks/pictures/make.py
+
+neuron.svg   a neuron as `draw` shows it
+step.svg     the same neuron in the middle of its backward pass, one frame of `steps(out).to_html("steps.html")`
+"""
+
+from pathlib import Path
+
+import tinygrad_edu as tg
+from tinygrad_edu import Value, nn
+from tinygrad_edu.viz.player import frame
+
+HERE = Path(__file__).parent
+
+
+def neuron() -> Value:
+    out: Value = nn.Neuron(2, "tanh", rng=0)([Value(0.5, label="x0"), Value(-1.0, label="x1")])
+    out.label = "out"
+    out.backward()
+    return out
+
+
+def main(folder: Path = HERE) -> None:
+    out = neuron()
+    (folder / "neuron.svg").write_bytes(tg.draw(out).pipe(format="svg"))
+    (folder / "step.svg").write_text(frame(tg.steps(out), 4), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
