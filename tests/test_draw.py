@@ -477,3 +477,13 @@ def test_a_format_the_renderer_does_not_have_is_refused_with_those_it_has(monkey
     assert draw(y, format="png").pipe().startswith(b"\x89PNG")
     with pytest.raises(graphviz.CalledProcessError, match=r"\"pdf\" not recognized. Use one of: .* png svg"):
         draw(y, format="pdf").pipe()
+
+
+def test_a_picture_before_any_backward_pass_says_what_to_do():
+    x = Value(3.0, label="x")
+    y = x * x
+    assert picture_of(y, {}).note == "–  no gradient yet: call backward() on the result first"
+    assert "call backward()" in draw(y).source
+    y.backward()
+    assert picture_of(y, {}).note == ""
+    assert "call backward()" not in draw(y).source

@@ -117,6 +117,7 @@ def test_micrograds_names() -> None:
     a, b = Value(2.0), Value(3.0)
     assert (a * b)._prev == (a, b)
     assert [(a * b)._op, (a - b)._op, (a**3)._op, a.tanh()._op, a._op] == ["*", "-", "**3", "tanh", ""]
+    assert [(a**-0.5)._op, (a ** Fraction(1, 2))._op] == ["**-0.5", "**(1/2)"]
 
 
 def test_operands_keep_their_order_and_number() -> None:

@@ -61,7 +61,8 @@ class Rule:
     ):
         self._declared = (name, symbol, forward, backward, n_inputs, domain, kinks, ties, check)
         self.parameters = parameters or {}
-        self.name, self.symbol = name, symbol.format(**self.parameters)
+        shown = {key: f"({x})" if "/" in str(x) else x for key, x in self.parameters.items()}  # x**(1/2)
+        self.name, self.symbol = name, symbol.format(**shown)
         self.forward, self.backward = forward, backward
         if parameters:
             self.forward = functools.partial(forward, **parameters)

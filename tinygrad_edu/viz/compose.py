@@ -12,6 +12,7 @@ from .words import DASH, four_digits, stem
 HOLE = "·"  # an operand that is drawn, beside one that is folded
 INFIX = {"+", "-", "*", "/", "**"}
 MANY_NODES = ("group", "more")  # kinds of boxes
+NO_PASS = f"{DASH}  no gradient yet: call backward() on the result first"
 MANY = 6  # operands written out beside folded constants
 
 
@@ -52,9 +53,12 @@ def picture_of(
             boxes[group] = _together(reading, grouping, group, places_in, own, f"g{groups_so_far}")
             groups_so_far += 1
     in_order = sorted(members, key=lambda group: max(p for p in members[group] if reading.home[p] == p))
-    note = "" if whole else _note(reading, boxes.values())
+    notes = [] if whole else [_note(reading, boxes.values())]
+    notes += [] if reading.passed else [NO_PASS]
     return Picture(
-        tuple(boxes[group] for group in in_order), _arrows(reading, grouping, boxes, marks, slopes), note
+        tuple(boxes[group] for group in in_order),
+        _arrows(reading, grouping, boxes, marks, slopes),
+        "\n".join(notes),
     )
 
 

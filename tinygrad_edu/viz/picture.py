@@ -53,7 +53,7 @@ class Arrow:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Boxes in topological order and the arrows between them; note says what is not shown, "" if nothing."""
+    """Boxes in topological order and the arrows between them; note says what is not shown, and why, or ""."""
 
     boxes: tuple[Box, ...]
     arrows: tuple[Arrow, ...]

@@ -85,7 +85,7 @@ def _svg(steps: "Steps", ids: dict[Any, str]) -> ElementTree.Element | None:
     texts = {id: (steps.name(node), four_digits(final[node])) for node, id in ids.items()}
     boxes = tuple(replace(box, title=texts[box.id][0], grad=texts[box.id][1]) for box in picture.boxes)
     try:
-        svg = drawing_of(replace(picture, boxes=boxes), "").pipe(format="svg")
+        svg = drawing_of(replace(picture, boxes=boxes, note=""), "").pipe(format="svg")
     except (graphviz.ExecutableNotFound, graphviz.CalledProcessError, OSError):
         return None
     ElementTree.register_namespace("", "http://www.w3.org/2000/svg")
