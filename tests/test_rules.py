@@ -125,11 +125,11 @@ def test_division_is_division() -> None:
 
 
 def test_a_rule_of_the_user_works_at_once() -> None:
-    def cube_backward(upstream, out, x):  # type: ignore[no-untyped-def]
+    def cube_backward(upstream, out, x):
         return (upstream * 3 * x * x,)
 
     @rule(backward=cube_backward)
-    def cube_for_test(x):  # type: ignore[no-untyped-def]
+    def cube_for_test(x):
         return x * x * x
 
     try:
@@ -145,10 +145,10 @@ def test_a_rule_of_the_user_works_at_once() -> None:
 
 def test_a_decorated_forward_keeps_its_inputs_and_parameters() -> None:
     @functools.cache
-    def scaled_for_test(x, *, by=2.0):  # type: ignore[no-untyped-def]
+    def scaled_for_test(x, *, by=2.0):
         return x * by
 
-    def backward(upstream, out, x, *, by):  # type: ignore[no-untyped-def]
+    def backward(upstream, out, x, *, by):
         return (upstream * by,)
 
     try:
@@ -164,10 +164,10 @@ def test_a_rule_with_parameters_may_be_declared_again() -> None:
     try:
         for factor in (2.0, 3.0):
 
-            def scaled_for_test(x, *, by=1.0, factor=factor):  # type: ignore[no-untyped-def]
+            def scaled_for_test(x, *, by=1.0, factor=factor):
                 return x * by * factor
 
-            def backward(upstream, out, x, *, by, factor):  # type: ignore[no-untyped-def]
+            def backward(upstream, out, x, *, by, factor):
                 return (upstream * by * factor,)
 
             scaled = rule(scaled_for_test, backward=backward)

@@ -61,7 +61,7 @@ def draw_to(text: str, assignments: Sequence[str], path: Path) -> None:
 
 
 def _picture(y: Value, format: str) -> bytes:
-    import graphviz  # type: ignore[import-untyped]  # the package has no types
+    import graphviz
 
     from .viz import draw
 

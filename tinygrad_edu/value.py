@@ -23,7 +23,7 @@ def _method(name: str) -> Callable[..., "Value"]:
 
     def method(self: "Value", **parameters: Any) -> "Value":
         if parameters or rule.domain or self.data.__class__ is not float:
-            return rule(self, **parameters)  # type: ignore[no-any-return]
+            return rule(self, **parameters)  # type: ignore[no-any-return]  # a Value, of a Value
         return Value(rule.forward(self.data), "", rule, self)
 
     method.__name__, method.__doc__ = name, f"{name} of this Value, as a new Value."
@@ -230,7 +230,7 @@ class Value:
         for node in topological_order(self):
             if id(node) not in memo:
                 memo[id(node)] = node._copy(tuple(memo[id(parent)] for parent in node.parents))
-        return memo[id(self)]  # type: ignore[no-any-return]
+        return memo[id(self)]  # type: ignore[no-any-return]  # a dict of anything
 
     def __reduce__(self) -> Any:
         from .pickling import reduced

@@ -10,7 +10,7 @@ absolute_adjoint(root)        what rounding can do to each gradient; assert_near
 
 try:
     import hypothesis as _hypothesis  # noqa: F401 - asked for here, so that the error says what to install
-    import mpmath as _mpmath  # noqa: F401
+    import mpmath as _mpmath  # noqa: F401 - likewise
 except ImportError as error:
     raise ImportError(
         f'tinygrad_edu.testing needs {error.name}, which comes with: pip install "tinygrad-edu[test]"',

@@ -134,7 +134,7 @@ class Program:
         lines += [f"x{i} = Value({x!r})" for i, x in enumerate(self.inputs)]
         for n, (expression, indices) in enumerate(self.steps, start=len(self.inputs)):
             operand = {letter: f"x{n - 1 - i % n}" for letter, i in zip(_LETTERS, indices, strict=True)}
-            text = re.sub(r"\b[abcd]\b", lambda m, operand=operand: operand[m[0]], expression)  # type: ignore[misc]
+            text = re.sub(r"\b[abcd]\b", lambda m, operand=operand: operand[m[0]], expression)  # type: ignore[misc]  # a default in a lambda
             lines.append(f"x{n} = {text}")
         return "\n".join([*lines, f"x{len(self.inputs) + len(self.steps) - 1}.backward()", ""])
 

@@ -75,7 +75,7 @@ def _ids(steps: "Steps") -> dict[Any, str]:
 def _svg(steps: "Steps", ids: dict[Any, str]) -> ElementTree.Element | None:
     """The picture with the final gradients, named as in the sentences; None if nothing here can draw."""
     try:
-        import graphviz  # type: ignore[import-untyped]  # the package has no types
+        import graphviz
 
         from .dot import drawing_of
     except ImportError:

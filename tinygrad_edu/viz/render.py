@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import graphviz  # type: ignore[import-untyped]
-from graphviz.backend import dot_command  # type: ignore[import-untyped]
+import graphviz
+from graphviz.backend import dot_command
 
 MISSING = "No program to draw with: `pip install graphviz-pure`, or install Graphviz so that `dot` is on the PATH."
 
 
-class Drawing(graphviz.Digraph):  # type: ignore[misc]
+class Drawing(graphviz.Digraph):  # type: ignore[misc]  # of a package without types
     """A graphviz.Digraph that finds its renderer, and whose notebook view falls back to text.
 
     `text` is the same graph in words, for wherever no picture can be shown. `quiet` is True unless it is given:
