@@ -52,6 +52,7 @@ from .value import Value
 if TYPE_CHECKING:
     from . import datasets, debug, nn, optim, testing, viz
     from .debug import blame, steps, why
+    from .train import fit
     from .viz import draw, tree
 
 __all__ = [
@@ -76,6 +77,7 @@ __all__ = [
     "erfc",
     "exp",
     "expm1",
+    "fit",
     "gelu",
     "grad",
     "gradients",
@@ -114,8 +116,8 @@ __all__ = [
     "why",
 ]
 
-# Readers of the graph: loaded when first asked for.
-_LATER = {"draw": "viz", "tree": "viz", "steps": "debug", "why": "debug", "blame": "debug"}
+# Readers of the graph, and what trains: loaded when first asked for.
+_LATER = {"draw": "viz", "tree": "viz", "steps": "debug", "why": "debug", "blame": "debug", "fit": "train"}
 
 
 def __getattr__(name: str) -> Any:
