@@ -62,6 +62,25 @@ def test_a_right_rule_is_found_right() -> None:
     assert [line.split()[0] for line in lines[1:]] == ["value", "slopes", "second"]
 
 
+@pytest.mark.parametrize(
+    ("forward", "backward", "more"),
+    [
+        (lambda x: x * x * x, lambda upstream, out, x: (upstream * 3 * x * x,), {}),
+        (lambda x: (x * x) * (x * x), lambda upstream, out, x: (upstream * 4 * x * x * x,), {}),
+        (lambda x: x * abs(x), lambda upstream, out, x: (upstream * 2 * abs(x),), {"kinks": (0.0,)}),
+        (
+            lambda x, y: x * x * x * y,
+            lambda upstream, out, x, y: (upstream * 3 * x * x * y, upstream * x * x * x),
+            {},
+        ),
+    ],
+    ids=["cube", "fourth power", "x|x|", "cube times y"],
+)
+def test_slopes_that_vanish_are_no_mistake(forward: Any, backward: Any, more: dict[str, Any]) -> None:
+    n = forward.__code__.co_argcount
+    assert check_rule(declared(forward, backward, **more), inputs=(st.floats(-1e3, 1e3),) * n)
+
+
 def test_it_can_be_held_against_a_reference() -> None:
     rule = declared(mish, mish_backward)
     assert check_rule(rule, lambda x: x * mp.tanh(mp.log1p(mp.exp(x)))).inputs > 500

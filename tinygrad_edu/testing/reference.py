@@ -83,10 +83,13 @@ class Reference:
 
     def second(self, point: Point, i: int, j: int) -> Any:
         """The derivative of slope i for input j."""
-        if self.slopes:
-            slopes = self.slopes
+        slopes = self.slopes
+        if slopes:
             return derivative(lambda *inputs: slopes(*inputs)[i], point, j)
-        return derivative(lambda *inputs: _difference(self.f, inputs, i, i == j), point, j)
+        inner = mp.mpf(3) / 4 if i == j else 1  # another step, so that no point is met twice
+        return _limit(
+            lambda scale, x: _difference(lambda *y: _difference(self.f, y, i, scale * inner), x, j, scale), point
+        )
 
     def beside(self, point: Point, i: int) -> tuple[Any, Any]:
         """The slopes for input i on the two sides of a kink, the smaller one first."""
@@ -99,13 +102,21 @@ class Reference:
 
 def derivative(f: Callable[..., Any], point: Sequence[Any], i: int) -> Any:
     """df/dx_i by a central difference, of which 50 digits are right. Raises ValueError if it is not real."""
+    return _limit(lambda scale, x: _difference(f, x, i, scale), point)
+
+
+def _limit(difference: Callable[[Any, list[Any]], Any], point: Sequence[Any]) -> Any:
+    """A difference of a tiny step, or 0 where it is the error of that step alone: h^2 for x^3 at 0."""
     with mp.workprec(_precision(point)):
-        return _real(_difference(f, [high(x) for x in point], i))
+        x = [high(number) for number in point]
+        slope = _real(difference(1, x))
+        if abs(slope) < 1e-20 and abs(difference(mp.mpf(1) / 2, x)) < abs(slope) * 3 / 4:
+            return mp.mpf(0)
+        return slope
 
 
-def _difference(f: Callable[..., Any], x: Sequence[Any], i: int, again: bool = False) -> Any:
-    # A second difference in the same place takes another step, so that no point is met twice.
-    h = _step(x) * (mp.mpf(3) / 4 if again else 1)
+def _difference(f: Callable[..., Any], x: Sequence[Any], i: int, scale: Any) -> Any:
+    h = _step(x) * scale
     above, below = ([*x[:i], x[i] + s * h, *x[i + 1 :]] for s in (1, -1))
     return (f(*above) - f(*below)) / (2 * h)
 
