@@ -115,6 +115,10 @@ def test_the_message_shows_the_simplest_input_expected_got_and_ulps() -> None:
     )
 
 
+def test_inputs_that_are_infinite_are_passed_over() -> None:
+    assert check_rule("atan", inputs=[st.floats()]).inputs > 50
+
+
 def test_the_mismatch_carries_what_is_needed_to_go_on() -> None:
     rule = declared(lambda x: x * x, lambda upstream, out, x: (upstream * x,))
     with pytest.raises(RuleMismatch) as caught:
@@ -204,6 +208,27 @@ MISTAKES: list[tuple[str, Any, Any, dict[str, Any], str]] = [
         ),
         {"ties": True},
         "at a kink, the slope for y is not between those beside it",
+    ),
+    (
+        "a pole that is not declared",
+        lambda x: 1 / x,
+        lambda upstream, out, x: (-upstream * out * out,),
+        {},
+        "If it is not defined there, declare domain= or check=",
+    ),
+    (
+        "ties that are not declared",
+        lambda x, y: e.maximum(x, y),
+        lambda upstream, out, x, y: (upstream * e.equal(x, out), upstream * (1 - e.equal(x, out))),
+        {},
+        "Equal inputs have two slopes here: if this is a kink, declare ties=True.",
+    ),
+    (
+        "a reduction that reduces no axis",
+        lambda *inputs: sum(inputs) / len(inputs),
+        lambda upstream, out, *inputs: tuple(upstream / len(inputs) for _ in inputs),
+        {},
+        "on an array, forward must reduce the last axis",
     ),
     (
         "nan that is lost",
@@ -297,6 +322,10 @@ BAD: list[tuple[type[Exception], str, Any]] = [
         lambda: check_rule("log", inputs=st.floats(-5, -1)),
     ),
     (TypeError, "reference is a function of mpmath numbers, got 3", lambda: check_rule("exp", 3)),  # type: ignore[arg-type]  # the mistake
+    (ValueError, "bound is an error in ulps, above 0, got -1", lambda: check_rule("exp", bound=-1)),
+    (TypeError, r"inputs of exp must give 1 number\(s\)", lambda: check_rule("exp", inputs=[st.floats()] * 2)),
+    (TypeError, r"inputs of exp must give 1 number\(s\)", lambda: check_rule("exp", inputs=[])),
+    (TypeError, r"inputs of exp must give 1 number\(s\)", lambda: check_rule("exp", inputs=st.text())),
     (
         TypeError,
         "reference of mine must take and return mpmath numbers, but at",

@@ -60,12 +60,18 @@ def test_help_comes_at_once() -> None:
     assert "derive an expression" in run("--help").stdout
 
 
+def hear_ctrl_c() -> None:
+    """A test run in the background of a shell ignores Ctrl-C, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "tinygrad_edu", "demo", "--out", str(tmp_path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=None if os.name == "nt" else hear_ctrl_c,
     )
     while "epoch 1" not in (line := process.stderr.readline()) and line:
         time.sleep(0.01)

@@ -390,9 +390,35 @@ KINKS: list[tuple[Callable[..., Any], float, float, str]] = [  # f, x, the engin
     (lambda x: x**2 if x > 1 else 3 * x - 2, 1.0, 3.0, "slopes 3 and 2 where f branches"),
     (lambda x: x if x > 0 else 0.0, 0.0, 0.0, "slopes 0 and 1 where f branches"),
     (lambda x: 2 * x if x > 0 else 3 * x, 0.0, 3.0, "slopes 3 and 2 where f branches"),  # the same rules
-    (lambda x: x + 1 if x > 0 else x, 0.0, 1.0, "slopes 1 and inf where f branches"),  # a jump
     (lambda x: tg.relu(x - 1), 1 + 2**-40, 1.0, "slopes 0 and 1 beside relu(9.095e-13)"),  # nearer than the steps
 ]
+
+
+def test_a_jump_is_judged_by_the_other_side() -> None:
+    (row,) = gradcheck(lambda x: x if x <= 0 else tg.sqrt(x), 0.0).rows
+    assert (row.verdict, row.numeric) == ("ok", pytest.approx(1.0))
+    assert "one side is infinitely steep or a jump" in row.note
+    with pytest.raises(GradientMismatch):
+        gradcheck(lambda x: x * 2 if x > 1 else x.data * 3 + 0 * x, 1.0)
+
+
+def test_nothing_to_check() -> None:
+    with pytest.raises(ValueError, match="empty lists: there is no number to check"):
+        gradcheck(lambda w: 1.0, [])
+    with pytest.raises(ValueError, match="no recipe"):
+        gradcheck(tg.exp, 1.0, recipe=["absolute"])
+    (row,) = gradcheck(tg.log, 5e-324).rows  # no step is smaller than that
+    assert row.verdict in ("ok", "undecided")
+    assert [row.note for row in gradcheck(lambda x, y: x * x, 2.0, 3.0).rows] == ["", "f does not depend on it"]
+
+
+def test_f_may_run_backward_itself() -> None:
+    def f(x):
+        y = x * x
+        y.backward()
+        return y
+
+    assert gradcheck(f, 2.0).ok
 
 
 @pytest.mark.parametrize(("f", "x", "slope", "note"), KINKS)

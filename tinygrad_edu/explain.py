@@ -21,7 +21,7 @@ def explain(text: str, assignments: Sequence[str]) -> None:
     y = expression.graph(assignments)
     every = steps(y)
     y.backward()
-    print(f"{text} with {', '.join(assignments)}\n")
+    print(f"{expression.text} with {', '.join(assignments)}\n")
     print(tree(y), "\n\nOne step per operation, from the result back to the inputs:\n", sep="")
     for step in every:
         print(f"  {step.index + 1}. {step.sentence}")
@@ -38,10 +38,15 @@ def _variables(expression: Expression, y: Value) -> list[Value]:
 
 def _check(expression: Expression, y: Value) -> str:
     try:
-        from .testing import gradcheck
+        from .testing import GradientMismatch, gradcheck
     except ImportError as error:
         return f"No gradient check: {error}"
-    return repr(gradcheck(expression, *_variables(expression, y)))
+    try:
+        return repr(gradcheck(expression, *_variables(expression, y)))
+    except GradientMismatch as error:
+        return str(error)
+    except ValueError as error:  # nan, or an overflow
+        return f"No gradient check: {error}"
 
 
 def draw_to(text: str, assignments: Sequence[str], path: Path) -> None:
@@ -53,7 +58,10 @@ def draw_to(text: str, assignments: Sequence[str], path: Path) -> None:
         raise ExpressionError(f"There is no folder {str(path.parent)!r}; make it first.")
     y = Expression(text).graph(assignments)
     if format == "html":
-        steps(y).to_html(path)
+        try:
+            steps(y).to_html(path)
+        except ValueError as error:
+            raise ExpressionError(str(error)) from None
     else:
         y.backward()
         path.write_bytes(_picture(y, format))
@@ -61,7 +69,10 @@ def draw_to(text: str, assignments: Sequence[str], path: Path) -> None:
 
 
 def _picture(y: Value, format: str) -> bytes:
-    import graphviz
+    try:
+        import graphviz
+    except ImportError:
+        raise RuntimeError("draw needs the graphviz package: `pip install graphviz graphviz-pure`.") from None
 
     from .viz import draw
 
@@ -88,8 +99,10 @@ def step_through(text: str, assignments: Sequence[str], commands: Iterable[str],
                     machine.back()
                 case "r":
                     machine.run()
-                case "g":
+                case "g" if argument.isdecimal():
                     machine.goto(int(argument))
+                case "g":
+                    raise ValueError("g takes the number of a step: g 2")
                 case "q":
                     return
                 case "p":

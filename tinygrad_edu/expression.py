@@ -39,6 +39,7 @@ class Expression:
     """
 
     def __init__(self, text: str):
+        text = text.strip()
         self.text, self._tree = text, _parsed(text)
         self.__name__ = text  # what a report calls the function
         self.names = _names(self._tree)
@@ -58,7 +59,10 @@ class Expression:
 
     def graph(self, assignments: Iterable[str]) -> Value:
         """The result on Values labelled by name, for `a=2`, `b=3`. Raises ExpressionError if one is amiss."""
-        given = dict(map(_assignment, assignments))
+        pairs = list(map(_assignment, assignments))
+        given = dict(pairs)
+        if len(given) < len(pairs):
+            raise ExpressionError("A name is given two numbers.")
         missing = [name for name in self.names if name not in given]
         if missing:
             raise ExpressionError(f"Give a number for {missing[0]!r} after the expression: {missing[0]}=2.")
@@ -116,8 +120,14 @@ def _check_call(node: ast.Call) -> None:
     if not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS:
         raise ExpressionError(f"{_shown(node.func)} is no function here; there are {', '.join(FUNCTIONS)}.")
     for keyword in node.keywords:
-        if keyword.arg not in FUNCTIONS[node.func.id].parameters or not _is_number(keyword.value):
+        if keyword.arg not in FUNCTIONS[node.func.id].parameters:
             raise ExpressionError(f"{node.func.id} has no such parameter: {_shown(keyword)}.")
+        if not _is_number(_unsigned(keyword.value)):
+            raise ExpressionError(f"A parameter is a plain number, as in alpha=0.2, not {_shown(keyword)}.")
+
+
+def _unsigned(node: ast.expr) -> ast.expr:
+    return node.operand if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) else node
 
 
 def _is_number(node: ast.AST) -> bool:
@@ -142,5 +152,5 @@ def _computed(node: Any, numbers: dict[str, Any]) -> Any:
         case ast.UnaryOp():
             return -_computed(node.operand, numbers)
         case _:
-            parameters = {keyword.arg: float(keyword.value.value) for keyword in node.keywords}
+            parameters = {keyword.arg: _computed(keyword.value, {}) for keyword in node.keywords}
             return FUNCTIONS[node.func.id](*(_computed(x, numbers) for x in node.args), **parameters)

@@ -1,5 +1,6 @@
 """check_rule: hold one operation against the mathematics it stands for, over its whole domain."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -68,6 +69,8 @@ def check_rule(
     """
     rule = _as_rule(rule)
     reference = _as_reference(rule, reference)
+    if bound is not None and not (isinstance(bound, int | float) and bound > 0):
+        raise ValueError(f"bound is an error in ulps, above 0, got {bound!r}.")
     subject = Subject(rule, reference, reference.bound if bound is None else bound)
     points, strategy = _where(subject, inputs)
     tame = _some(list(filter(_is_tame, points)) or points, 40)
@@ -89,6 +92,15 @@ def check_rule(
     properties.bears_infinity(subject)
     properties.has_a_slope_between_those_beside(subject, tame)
     return RuleReport(subject)
+
+
+def _fits(rule: Rule, point: Point) -> bool:
+    """Raises TypeError unless the point is so many numbers as the rule has inputs."""
+    right = len(point) == (rule.n_inputs or max(1, len(point)))
+    if not right or not all(isinstance(x, int | float) for x in point):
+        wanted = f"{rule.n_inputs or 'one or more'} number(s)"
+        raise TypeError(f"inputs of {rule.name} must give {wanted}, one strategy each, got {point!r}.")
+    return True
 
 
 def _try_first(subject: Subject, point: Point) -> None:
@@ -135,7 +147,9 @@ def _where(subject: Subject, inputs: Any) -> tuple[list[Point], st.SearchStrateg
         points = grid_of(rule) if reference.grid is None else list(reference.grid)
         return points, strategy_of(rule) if reference.strategy is None else reference.strategy
     one_by_one = inputs if isinstance(inputs, st.SearchStrategy) else st.tuples(*inputs)
-    strategy = one_by_one.map(lambda p: p if isinstance(p, tuple) else (p,)).filter(inside(rule))
+    strategy = one_by_one.map(lambda p: p if isinstance(p, tuple) else (p,)).filter(
+        lambda point: _fits(rule, point) and all(map(math.isfinite, point)) and inside(rule)(point)
+    )
     points = []
     _run(rule, strategy, points.append, derandomize=True)
     return list(dict.fromkeys(points)), strategy

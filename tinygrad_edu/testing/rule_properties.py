@@ -24,6 +24,9 @@ FRACTIONS = [Fraction(-7, 3), Fraction(1, 10), Fraction(5, 2), Fraction(-1, 6), 
 ANY_NUMBER = (
     "Write it with operators and tinygrad_edu.elementary, which take every kind of number, and overflow to inf."
 )
+UNDEFINED = (
+    "If it is not defined there, declare domain= or check=; if it is, elementary.div and .log raise nothing."
+)
 NAN_HINT = (
     "Every comparison with nan is false: let `where` keep nan on its last side, or use elementary.step and sign."
 )
@@ -93,7 +96,8 @@ class Subject:
     def _raised(self, where: str, inputs: Sequence[Any], error: Exception) -> NoReturn:
         kind = type(inputs[0]).__name__
         facts = {"error": f"{type(error).__name__}: {error}"}
-        raise RuleMismatch(self.rule, f"{where} fails on a {kind}", inputs, facts, ANY_NUMBER) from error
+        hint = UNDEFINED if isinstance(error, ValueError | ZeroDivisionError) else ANY_NUMBER
+        raise RuleMismatch(self.rule, f"{where} fails on a {kind}", inputs, facts, hint) from error
 
     def at_kink(self, point: Point) -> bool:
         """Has the rule two slopes here, by its own declaration?"""
@@ -172,6 +176,8 @@ def _kink_hint(subject: Subject, point: Point) -> str:
         low, high = subject.reference.beside(point, 0)
     except (ValueError, ArithmeticError):
         return ""
+    if len(set(point)) < len(point) and high - low > 1e-6 * max(abs(low), abs(high)):
+        return "Equal inputs have two slopes here: if this is a kink, declare ties=True."
     if len(point) > 1 or high - low <= 1e-6 * max(abs(low), abs(high)):
         return ""
     sides = f"{mp.nstr(low, 4)} and {mp.nstr(high, 4)}"
@@ -278,6 +284,11 @@ def is_the_same_on_arrays(subject: Subject, points: Sequence[Point]) -> None:
     for point in points:
         inputs = [np.array([part, part]) for part in np.split(np.array(point), subject.reference.n_arrays)]
         out, shares = subject.out(*inputs), subject.shares(np.full(2, 2.0), *inputs)
+        if np.shape(out) != (2,) or any(np.shape(s) != np.shape(x) for s, x in zip(shares, inputs, strict=True)):
+            hint = "Write it with elementary.total, largest ... and elementary.spread, as `sum` in rules.py."
+            what = "on an array, forward must reduce the last axis, and backward give shares of the input's shape"
+            shapes = f"{np.shape(out)} and {[np.shape(share) for share in shares]}"
+            subject.fail(what, point, f"(2,) and {[np.shape(x) for x in inputs]}", shapes, hint=hint)
         _compare_row(subject, point, [out[1], *np.concatenate(list(shares), axis=1)[1]])
 
 

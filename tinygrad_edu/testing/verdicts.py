@@ -41,7 +41,10 @@ def _judge(analytic: float, limit: Limit, size: float) -> str:
 
 def by_richardson(at: Along, here: Sample, x: float, analytic: float, size: float) -> Found:
     """By central differences; at a kink or at the end of the domain by one-sided ones."""
-    smallest = steps_of(x)[-1][-1]
+    steps = [h for series in steps_of(x) for h in series]
+    if not steps:
+        return math.nan, math.nan, "undecided", "x is so small that no step is smaller"
+    smallest = steps[-1]
     beside = {sign: at(x + sign * smallest) for sign in (-1, 1)}
     kink = kink_between(here, [run for run in beside.values() if run])
 
@@ -87,6 +90,13 @@ def by_richardson(at: Along, here: Sample, x: float, analytic: float, size: floa
             return _found(limit, smooth)
         both = max(left, right, key=lambda side: side.error)
         return _found(both, _judge(analytic, both, size), f"one slope on both sides {kink}")
+    if any(math.isinf(side.slope) for side in known) and not all(math.isinf(side.slope) for side in known):
+        finite = next(side for side in known if math.isfinite(side.slope))
+        return _found(
+            finite,
+            _judge(analytic, finite, size),
+            f"one side is infinitely steep or a jump, {kink or 'where f branches'}",
+        )
     low, high = sorted(known)
     error = max((side.error for side in known if math.isfinite(side.slope)), default=0.0)
     nearest = min(max(analytic, low.slope), high.slope)

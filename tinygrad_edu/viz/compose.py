@@ -174,7 +174,7 @@ def _arrows(
 
 def _slopes(node: Value) -> tuple[Any, ...]:
     """d(node)/d(operand) for each operand: its shares of an upstream gradient of 1."""
-    return tuple(node.rule.shares(1.0, node.data, *[parent.data for parent in node.parents]))
+    return tuple(node.rule.shares(type(node.data)(1), node.data, *[parent.data for parent in node.parents]))
 
 
 def _note(reading: Reading, boxes: Any) -> str:

@@ -163,6 +163,6 @@ def _marked(
                     shape.attrib.update({"stroke": NOW["stroke"]} if id in now else {})
                 else:
                     shape.attrib.update(NOW if id in now else DONE if id in done else {})
-            elif shape.tag == f"{SVG}text" and (shape.text or "").startswith("grad"):
-                shape.text = f"grad {reached.get(str(id), DASH)}"
+        if group.get("class") == "node":  # the gradient is the last line of a box
+            group.findall(f"{SVG}text")[-1].text = f"grad {reached.get(str(id), DASH)}"
     return frame

@@ -52,6 +52,8 @@ def tree(root: Value, max_lines: int = 200, ascii: bool | None = None) -> Tree:
 def tree_of(root: Value, variables: Mapping[Value, str], max_lines: int = 200, ascii: bool | None = None) -> Tree:
     """`tree`, where unlabelled nodes are called as `variables` says."""
     order = nodes_below(root)
+    if not isinstance(max_lines, int) or max_lines < 1:
+        raise ValueError(f"max_lines is a whole number of 1 or more, got {max_lines!r}.")
     names = names_of(order, variables)
     uses = Counter(parent for node in order for parent in node.parents)
     passed = backward_has_been(order)

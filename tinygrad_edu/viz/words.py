@@ -1,5 +1,6 @@
 """How a number, a label and a count are written, the same in every picture."""
 
+import math
 import re
 import reprlib
 import unicodedata
@@ -11,9 +12,11 @@ DASH = "–"  # the gradient where no backward pass has been
 def four_digits(x: Any) -> str:
     """x as `.4g`, so that -0, nan and inf stay visible; an exact number beyond the floats keeps its own repr."""
     try:
-        return f"{float(x):.4g}"
+        number = float(x)
     except OverflowError:
         return reprlib.repr(x)
+    lost = number != x and (number == 0 or math.isinf(number))  # a number of mpmath, beyond the floats
+    return reprlib.repr(x) if lost else f"{number:.4g}"
 
 
 def stem(name: str) -> str:
