@@ -311,3 +311,21 @@ def test_gradients_are_neither_read_nor_written() -> None:
 def test_errors(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call(Value(1.0))
+
+
+def test_a_factor_of_zero_stops_the_gradient() -> None:
+    a, x, w = Value(0.5, label="a"), Value(2.0, label="x"), Value(0.0, label="w")
+    found = blame(tg.tanh(a * x + 1) * w, parameters=[a, w])
+    assert found.kind == "zero"
+    assert found.first.operand == 0
+    assert "is 0, and stops an upstream of 1" in found.made
+    assert "small random numbers" in found.remedy
+    assert blame(x * 0.0, parameters=[x]).kind == "zero"
+    assert not blame(tg.max(a, x), parameters=[a, x])  # a choice
+
+
+def test_one_parameter_and_what_is_none() -> None:
+    x = Value(3.0, label="x")
+    assert not blame(x * x, parameters=x)
+    with pytest.raises(TypeError, match=r"parameters are Values, such as model.parameters\(\), got \[Value"):
+        blame(x * x, parameters=[[x]])

@@ -133,7 +133,8 @@ def blame(
       "nan", "inf"  the first node, forward and then backward, that made one out of finite numbers; a leaf that
                     is nan or inf itself counts as its maker
       "unreached"   one of `parameters` that root does not depend on
-      "zero"        a node whose slopes are all exactly 0, as those of a dead relu, while a gradient reaches it
+      "zero"        a slope of exactly 0, as that of a dead relu or beside a factor of 0, while a gradient
+                    reaches the node
       "vanishing"   a share that falls below vanishing * |upstream|, or out of the floats to 0
       "exploding"   a share, or a sum of shares, that rises above exploding * |upstream|
     The last three are reported only if a leaf below the node receives nothing better from elsewhere: a relu that
@@ -159,13 +160,14 @@ def blame(
         raise ValueError(f"upstream is a finite number other than 0, got {upstream!r}.")
     if not 0 <= vanishing <= 1 <= exploding:
         raise ValueError(f"vanishing is 0 to 1 and exploding 1 or more, got {vanishing!r} and {exploding!r}.")
-    given = None if parameters is None else list(dict.fromkeys(parameters))
+    given = None if parameters is None else list(parameters if hasattr(parameters, "__iter__") else [parameters])
     for parameter in given or ():
         if not isinstance(parameter, Value):
             kind = type(parameter).__name__
             raise TypeError(
                 f"parameters are Values, such as model.parameters(), got {reprlib.repr(parameter)} ({kind})."
             )
+    given = given and list(dict.fromkeys(given))
     names = names_of(order, variables_in_sight())
     leaves = [node for node in order if not node.rule]
     counting = given if given is not None else [leaf for leaf in leaves if leaf.label] or leaves
@@ -228,6 +230,11 @@ class _Sweep:
         if sound and adjoint != 0 and not any(shares) and not any(self._slopes(node)):
             self.suspects.append(Finding("zero", "backward", node, self.names, adjoint, 0))
             sound = False
+        if sound and adjoint != 0 and node.rule.name in ("mul", "dot"):  # each operand's slope is its partner
+            for operand in range(len(inputs)):
+                partner = node.parents[operand - len(inputs) // 2]
+                if partner.data == 0 and not partner.rule:  # one that was computed has a cause further down
+                    self.suspects.append(Finding("zero", "backward", node, self.names, adjoint, 0, operand))
         for operand, (parent, share) in enumerate(zip(node.parents, shares, strict=True)):
             kind = self._kind(adjoint, share) if sound else ""
             if kind:
@@ -322,6 +329,11 @@ def _broken(found: Finding) -> str:
 
 
 def _stopped(found: Finding) -> str:
+    if found.operand is not None:
+        of = found.operands[found.operand][0]
+        return (
+            f"the slope of {_numbers(found)} for {of} is 0, and stops an upstream of {four_digits(found.upstream)}"
+        )
     word = {"relu": "dead relu: ", **dict.fromkeys(SATURATING, "saturation: ")}.get(found.rule.name, "")
     return f"{word}the slope of {_numbers(found)} is 0, and stops an upstream of {four_digits(found.upstream)}"
 
@@ -357,7 +369,7 @@ def _remedy(found: Finding) -> str:
     if name == "relu":
         return "Use leaky_relu, a smaller learning rate, or He initialisation."
     if name in ("mul", "dot"):
-        return "Start from small random numbers instead of zeros: all factors are 0 here."
+        return "Start from small random numbers instead of zeros: a factor of 0 lets nothing through."
     return "At the minimum this is as it should be; anywhere else, start from another point."
 
 
