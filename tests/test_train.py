@@ -106,6 +106,38 @@ def test_moons_are_learned_with_a_validation_that_is_never_trained_on() -> None:
     assert (history["validation loss"][-1], history["validation accuracy"][-1]) == (loss, accuracy)
 
 
+def test_a_model_that_needs_whole_batches() -> None:
+    X, y = datasets.moons(40, seed=0)
+    classes = [(t + 1) // 2 for t in y]
+    model = nn.Sequential(nn.Dense(2, 8, rng=0), nn.BatchNorm(8), nn.Activation("relu"), nn.Dense(8, 2, rng=1))
+    optimizer = optim.Adam(model.parameters(), lr=0.05)
+    history = fit(
+        model, nn.cross_entropy, (X, classes), optimizer, epochs=25, batch_size=10, batched=True, progress=False
+    )
+    assert history["accuracy"][-1] >= 0.9
+    assert evaluate(model, nn.cross_entropy, (X, classes), batched=True)[1] >= 0.85
+
+
+def test_batched_or_one_by_one_is_the_same_descent() -> None:
+    X, y = datasets.moons(12, seed=0)
+    classes = [(t + 1) // 2 for t in y]
+    ends = []
+    for batched in (False, True):
+        model = nn.Dense(2, 2, rng=3)
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        options = {"epochs": 3, "batch_size": 5, "batched": batched, "progress": False}
+        history = fit(model, nn.cross_entropy, (X, classes), optimizer, **options)
+        ends.append([*(p.data for p in model.parameters()), *history["loss"], *history["accuracy"]])
+    assert ends[0] == pytest.approx(ends[1], rel=1e-12)
+
+
+def test_the_schedules_of_optim_are_such_functions() -> None:
+    model = Line()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    history = fit(model, squared, DATA, optimizer, epochs=4, schedule=optim.cosine(4), progress=False)
+    assert history["lr"][0] == 0.1 > history["lr"][1] > history["lr"][3]
+
+
 def test_a_schedule_is_a_factor_for_the_rate() -> None:
     model = Line()
     optimizer = optim.SGD(model.parameters(), lr=0.1)

@@ -80,6 +80,7 @@ def fit(
     validation: Any = None,
     schedule: Callable[[int], float] | None = None,
     patience: int | None = None,
+    batched: bool = False,
     seed: int = 0,
     progress: bool = True,
 ) -> History:
@@ -88,7 +89,8 @@ def fit(
     data and validation are pairs (X, y) of one length, one row and one target per example; of a `Dataset`, its
     training part. Each step uses the mean gradient of batch_size examples: 1 is stochastic, None full-batch
     gradient descent. The examples are shuffled anew in each epoch, by the seed. The graph of an example is dropped
-    before the next one is made, so memory stays flat.
+    before the next one is made, so memory stays flat. With batched=True, model and loss take the rows of a whole
+    batch at once, as BatchNorm needs it, and loss returns their mean.
 
     schedule(epoch) is a factor for the learning rate of that epoch, the first of which is 0. With patience,
     training stops after so many epochs in which the validation loss (without validation, the loss) has not become
@@ -110,8 +112,10 @@ def fit(
         for epoch in range(epochs):
             optimizer.lr = base_rate * (schedule(epoch) if schedule else 1.0)
             started = time.perf_counter()
-            train_loss, accuracy = _epoch(model, loss, X, y, optimizer, size, shuffling, progress, epoch, epochs)
-            checked = (None, None) if held_out is None else evaluate(model, loss, held_out)
+            train_loss, accuracy = _epoch(
+                model, loss, X, y, optimizer, size, shuffling, progress, epoch, epochs, batched
+            )
+            checked = (None, None) if held_out is None else evaluate(model, loss, held_out, batched)
             seconds = time.perf_counter() - started
             row = (epoch + 1, train_loss, accuracy, *checked, optimizer.lr, seconds)
             history.epochs.append(dict(zip(COLUMNS, row, strict=True)))
@@ -151,6 +155,7 @@ def _epoch(
     progress: bool,
     epoch: int,
     epochs: int,
+    batched: bool,
 ) -> tuple[float, float | None]:
     """One pass over the data. Returns the mean loss and the accuracy, both as the model was at each example."""
     order = list(range(len(X)))
@@ -161,20 +166,25 @@ def _epoch(
     with tqdm(total=len(X), desc=f"epoch {epoch + 1}/{epochs}", unit="example", disable=not progress) as bar:
         for batch in _batches(order, size):
             optimizer.zero_grad()
-            for i in batch:
-                output = model(X[i])
-                value = loss(output, y[i])
+            for part in [batch] if batched else [[i] for i in batch]:
+                outputs, value = _computed(model, loss, [X[i] for i in part], [y[i] for i in part], batched)
                 if not math.isfinite(value.data):
                     raise _Diverged(_explained(value, optimizer))
-                value.backward(1 / len(batch))
-                total += float(value.data)
-                hit = is_right(output, y[i], signs)
-                hits, counted = hits + (hit or 0), counted + (hit is not None)
+                value.backward(len(part) / len(batch))
+                total += float(value.data) * len(part)
+                right = [is_right(output, y[i], signs) for output, i in zip(outputs, part, strict=True)]
+                hits, counted = hits + right.count(True), counted + len(right) - right.count(None)
             optimizer.step()
             bar.update(len(batch))
             shown = {"loss": f"{total / bar.n:.4f}"} if bar.n else {}
             bar.set_postfix(shown | ({"accuracy": f"{hits / counted:.1%}"} if counted else {}), refresh=False)
     return total / len(X), hits / counted if counted else None
+
+
+def _computed(model: Any, loss: Any, rows: list[Any], targets: list[Any], batched: bool) -> tuple[Any, Value]:
+    """The outputs of some rows and their mean loss; one row if not batched."""
+    outputs = model(rows) if batched else [model(rows[0])]
+    return outputs, loss(outputs, targets) if batched else loss(outputs[0], targets[0])
 
 
 def _batches(order: list[int], size: int) -> Iterator[list[int]]:
@@ -189,7 +199,9 @@ def _explained(value: Value, optimizer: Any) -> str:
     return f"the loss is {value.data}; the parameters are those before it\n{found}"
 
 
-def evaluate(model: Module, loss: Callable[[Any, Any], Value], data: Any) -> tuple[float, float | None]:
+def evaluate(
+    model: Module, loss: Callable[[Any, Any], Value], data: Any, batched: bool = False
+) -> tuple[float, float | None]:
     """The mean loss and the accuracy, None where there is none, of a model on data it is not trained on.
 
     Dropout and the like are switched off meanwhile. data is a pair (X, y); of a `Dataset`, its test part.
@@ -198,8 +210,8 @@ def evaluate(model: Module, loss: Callable[[Any, Any], Value], data: Any) -> tup
     model_mode(model, training=False)
     total, hits, signs = 0.0, [], _are_signs(y)
     for x, target in zip(X, y, strict=True):
-        output = model(x)
-        total += float(loss(output, target).data)
+        (output,), value = _computed(model, loss, [x], [target], batched)
+        total += float(value.data)
         hits.append(is_right(output, target, signs))
     known = [hit for hit in hits if hit is not None]
     return total / len(X), sum(known) / len(known) if known else None

@@ -1,6 +1,8 @@
-"""Real data, shipped with the package or made on the spot from a seed."""
+"""Real data, shipped with the package, found or downloaded, or made on the spot from a seed."""
 
-from .shipped import Dataset, digits
-from .synthetic import moons
+from .dataset import Dataset
+from .fetched import mnist
+from .shipped import digits, iris
+from .synthetic import moons, spirals
 
-__all__ = ["Dataset", "digits", "moons"]
+__all__ = ["Dataset", "digits", "iris", "mnist", "moons", "spirals"]

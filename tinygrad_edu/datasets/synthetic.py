@@ -4,15 +4,17 @@ import math
 import random
 
 
-def moons(n: int = 100, noise: float = 0.1, seed: int = 0) -> tuple[list[list[float]], list[int]]:
+def moons(
+    n: int = 100, noise: float = 0.1, seed: int = 0, *, rng: random.Random | int | None = None
+) -> tuple[list[list[float]], list[int]]:
     """Two interleaved half circles in the plane: n points [x, y] and their classes, -1 and 1 in turn.
 
     The upper moon is (cos t, sin t), the lower one (1 - cos t, 1/2 - sin t), t in equal steps from 0 to pi, each
-    coordinate with normal noise of the given standard deviation.
+    coordinate with normal noise of the given standard deviation. `rng`, a generator or a seed, goes before `seed`.
     """
     if n < 2 or noise < 0:
         raise ValueError(f"moons needs n of 2 or more and noise of 0 or more, got n={n!r}, noise={noise!r}.")
-    rng = random.Random(seed)
+    rng = _generator(seed if rng is None else rng)
     points, classes = [], []
     for i in range(n):
         t = math.pi * (i // 2) / max(1, (n - 1) // 2)
@@ -20,3 +22,39 @@ def moons(n: int = 100, noise: float = 0.1, seed: int = 0) -> tuple[list[list[fl
         points.append([x + rng.gauss(0, noise), y + rng.gauss(0, noise)])
         classes.append(-1 if i % 2 == 0 else 1)
     return points, classes
+
+
+def spirals(
+    n: int = 150,
+    classes: int = 3,
+    noise: float = 0.02,
+    seed: int = 0,
+    *,
+    rng: random.Random | int | None = None,
+) -> tuple[list[list[float]], list[int]]:
+    """Arms that wind around each other from the origin: n points [x, y] and their classes, 0, 1, 2 ... in turn.
+
+    Arm k is r (cos t, sin t), t = 4 r + 2 pi k / classes, r in equal steps from 0 to 1, each coordinate with
+    normal noise of the given standard deviation. No straight line parts them. `rng` is as in `moons`.
+    """
+    if classes < 2 or n < classes or noise < 0:
+        raise ValueError(
+            "spirals needs 2 classes or more, n of a point per class or more and noise of 0 or more, "
+            f"got n={n!r}, classes={classes!r}, noise={noise!r}."
+        )
+    rng = _generator(seed if rng is None else rng)
+    points, labels = [], []
+    for i in range(n):
+        r, k = (i // classes) / max(1, (n - 1) // classes), i % classes
+        t = 4 * r + 2 * math.pi * k / classes
+        points.append([r * math.cos(t) + rng.gauss(0, noise), r * math.sin(t) + rng.gauss(0, noise)])
+        labels.append(k)
+    return points, labels
+
+
+def _generator(rng: random.Random | int) -> random.Random:
+    if isinstance(rng, random.Random):
+        return rng
+    if not isinstance(rng, int):
+        raise TypeError(f"rng is a seed or a generator such as random.Random(0), got {rng!r}.")
+    return random.Random(rng)

@@ -123,7 +123,7 @@ def blame(
     root: Value,
     upstream: Any = 1.0,
     *,
-    parameters: Iterable[Value] | None = None,
+    parameters: Iterable[Value] | Value | None = None,
     vanishing: float = 1e-9,
     exploding: float = 1e9,
 ) -> Blame:
@@ -160,7 +160,8 @@ def blame(
         raise ValueError(f"upstream is a finite number other than 0, got {upstream!r}.")
     if not 0 <= vanishing <= 1 <= exploding:
         raise ValueError(f"vanishing is 0 to 1 and exploding 1 or more, got {vanishing!r} and {exploding!r}.")
-    given = None if parameters is None else list(parameters if hasattr(parameters, "__iter__") else [parameters])
+    one = [parameters] if isinstance(parameters, Value) else parameters
+    given = None if one is None else list(one)
     for parameter in given or ():
         if not isinstance(parameter, Value):
             kind = type(parameter).__name__

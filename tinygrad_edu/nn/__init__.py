@@ -1,7 +1,39 @@
 """Neurons, layers and networks of scalar nodes, and the losses to train them with."""
 
-from .initialisation import Generator
-from .losses import cross_entropy, hinge, mse
+from .activations import Activation
+from .containers import Dropout, Residual, Sequential
+from .dense import Dense, Embedding
+from .initialisation import Generator, constant, he_normal, he_uniform, xavier_normal, xavier_uniform, zeros
+from .losses import binary_cross_entropy_with_logits, cross_entropy, hinge, huber, mae, mse, nll
 from .modules import MLP, Layer, Module, Neuron
+from .normalisation import BatchNorm, LayerNorm, RMSNorm
 
-__all__ = ["MLP", "Generator", "Layer", "Module", "Neuron", "cross_entropy", "hinge", "mse"]
+__all__ = [
+    "MLP",
+    "Activation",
+    "BatchNorm",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Generator",
+    "Layer",
+    "LayerNorm",
+    "Module",
+    "Neuron",
+    "RMSNorm",
+    "Residual",
+    "Sequential",
+    "binary_cross_entropy_with_logits",
+    "constant",
+    "cross_entropy",
+    "he_normal",
+    "he_uniform",
+    "hinge",
+    "huber",
+    "mae",
+    "mse",
+    "nll",
+    "xavier_normal",
+    "xavier_uniform",
+    "zeros",
+]

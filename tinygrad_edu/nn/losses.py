@@ -1,48 +1,179 @@
-"""Losses: what a network is asked to make small, as one Value."""
+"""Losses: what a network is asked to make small, as one Value.
 
-from collections.abc import Sequence
+Every loss takes predictions, targets and a reduction: "mean" or "sum" of the losses, or "none", the losses
+themselves. How deep the predictions are nested says what they are: for mse, mae, huber, hinge and
+binary_cross_entropy_with_logits one number, a list of numbers or a list of rows of numbers, and the targets are
+nested likewise; for cross_entropy and nll one row, of one number per class, or a list of rows. The mean is over
+all numbers, or over all rows. Plain numbers in, a plain number out.
+
+Targets may be Values. Of plain targets, those out of range raise ValueError, as do an empty batch, lengths that
+differ and an unknown reduction.
+"""
+
+import numbers
+from collections.abc import Callable
 from typing import Any
 
 from .. import functions
-from ..value import Value
 
 
-def mse(predictions: Sequence[Any], targets: Sequence[Any]) -> Value:
-    """The mean squared error, (1/n) sum (prediction - target)^2, of n numbers each."""
-    _same_length(predictions, targets)
-    loss: Value = functions.sum([(p - t) ** 2 for p, t in zip(predictions, targets, strict=True)]) / len(targets)
-    return loss
+def mse(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
+    """The squared error (p - t)^2: its gradient for p is 2 (p - t), the further off the stronger."""
+    return _of_numbers(lambda p, t: (p - t) ** 2, predictions, targets, reduction)
 
 
-def hinge(scores: Sequence[Any], targets: Sequence[Any]) -> Value:
-    """The mean max-margin loss, (1/n) sum max(0, 1 - target * score), for targets of -1 and 1."""
-    _same_length(scores, targets)
-    for t in targets:
-        if t not in (-1, 1):
-            raise ValueError(f"hinge takes targets of -1 and 1, got {t!r}.")
-    loss: Value = functions.sum([functions.relu(1 - t * s) for s, t in zip(scores, targets, strict=True)]) / len(
-        targets
-    )
-    return loss
+def mae(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
+    """The absolute error |p - t|: its gradient for p is -1 or 1 (0 where p = t), so outliers pull no harder."""
+    return _of_numbers(lambda p, t: abs(p - t), predictions, targets, reduction)
 
 
-def cross_entropy(logits: Sequence[Any], target: Any) -> Value:
-    """-log softmax(logits)[target] for one example, stable for any finite logits.
+def huber(predictions: Any, targets: Any, delta: float = 1.0, reduction: str = "mean") -> Any:
+    """The squared error near the target, the absolute error far from it, joined smoothly.
 
-    target is the index of the class, or one probability per class (a one-hot list, for instance). The gradient
-    with respect to the logits is softmax(logits) - target.
+    With d = p - t: d^2/2 where |d| <= delta, else delta (|d| - delta/2). The gradient for p is d, clipped to
+    -delta ... delta. Source: Huber, Robust Estimation of a Location Parameter, 1964.
     """
-    if hasattr(target, "__len__"):
-        _same_length(logits, target)
-        log_probabilities = functions.log_softmax(logits)
-        likelihood: Value = functions.sum([t * lp for t, lp in zip(target, log_probabilities, strict=True)])
-        return -likelihood
-    if not 0 <= target < len(logits) or target != int(target):
-        raise ValueError(f"The class is an index from 0 to {len(logits) - 1}, got {target!r}.")
-    loss: Value = functions.logsumexp(logits) - logits[int(target)]
-    return loss
+    if not delta > 0:
+        raise ValueError(f"huber needs a positive delta, got {delta!r}.")
+
+    # Both cases at once, without a branch: with c = d clipped to -delta ... delta, the loss is c (d - c/2).
+    def loss(p: Any, t: Any) -> Any:
+        d = p - t
+        clipped = functions.max(functions.min(d, delta), -delta)
+        return clipped * (d - clipped / 2)
+
+    return _of_numbers(loss, predictions, targets, reduction)
 
 
-def _same_length(predictions: Sequence[Any], targets: Sequence[Any]) -> None:
-    if len(predictions) != len(targets) or len(targets) == 0:
-        raise ValueError(f"A loss needs one target per prediction: {len(predictions)} and {len(targets)} given.")
+def hinge(scores: Any, targets: Any, reduction: str = "mean") -> Any:
+    """The max-margin loss max(0, 1 - t s), for targets of -1 and 1: no loss once s is 1 or more on t's side."""
+
+    def loss(s: Any, t: Any) -> Any:
+        if _is_plain(t) and t not in (-1, 1):
+            raise ValueError(f"hinge takes targets of -1 and 1, got {t!r}.")
+        return functions.relu(1 - t * s)
+
+    return _of_numbers(loss, scores, targets, reduction)
+
+
+def binary_cross_entropy_with_logits(logits: Any, targets: Any, reduction: str = "mean") -> Any:
+    """-t log(p) - (1 - t) log(1 - p), where p = sigmoid(logit), for targets t from 0 to 1; stable for any logit.
+
+    The gradient for the logit is sigmoid(logit) - t.
+    """
+
+    # With z the logit: log(p) = z - softplus(z) and log(1 - p) = -softplus(z), so the loss is softplus(z) - t z.
+    def loss(z: Any, t: Any) -> Any:
+        if _is_plain(t) and not 0 <= t <= 1:
+            raise ValueError(f"binary_cross_entropy_with_logits takes targets from 0 to 1, got {t!r}.")
+        return functions.softplus(z) - t * z
+
+    return _of_numbers(loss, logits, targets, reduction)
+
+
+def cross_entropy(logits: Any, targets: Any, reduction: str = "mean") -> Any:
+    """-log softmax(logits)[target], the surprise at the right class; stable for any finite logits.
+
+    The target of a row is the index of the class, or one probability per class (a one-hot list, for instance),
+    for which it is -sum t_k log softmax(logits)_k. The gradient for the logits is softmax(logits) - t.
+    """
+
+    # log softmax(z)_k = z_k - logsumexp(z), so the loss is sum(t) logsumexp(z) - t.z: few nodes for many classes.
+    def loss(row: Any, target: Any) -> Any:
+        normaliser = functions.logsumexp(row)
+        if not _is_nested(target):
+            return normaliser - row[target]
+        weight = functions.sum(target)
+        if not _is_plain(weight) or weight != 1:
+            normaliser = weight * normaliser
+        return normaliser - functions.dot(target, row)
+
+    return _of_rows(loss, logits, targets, reduction)
+
+
+def nll(log_probabilities: Any, targets: Any, reduction: str = "mean") -> Any:
+    """The negative log-likelihood -log_probabilities[target]: cross_entropy of what log_softmax returns.
+
+    The target of a row is the index of the class, or one probability per class.
+    """
+
+    def loss(row: Any, target: Any) -> Any:
+        return -(functions.dot(target, row) if _is_nested(target) else row[target])
+
+    return _of_rows(loss, log_probabilities, targets, reduction)
+
+
+# --- One example or a batch --------------------------------------------------------------------------------
+
+
+def _is_nested(x: Any) -> bool:
+    return hasattr(x, "__len__")
+
+
+def _is_plain(x: Any) -> bool:
+    return not hasattr(x, "_apply")
+
+
+def _paired(predictions: Any, targets: Any) -> list[tuple[Any, Any]]:
+    n_targets = len(targets) if _is_nested(targets) else "no list of them"
+    if len(predictions) != n_targets or n_targets == 0:
+        raise ValueError(f"A loss needs one target per prediction: {len(predictions)} and {n_targets} given.")
+    return list(zip(predictions, targets, strict=True))
+
+
+def _of_numbers(loss: Callable[[Any, Any], Any], predictions: Any, targets: Any, reduction: str) -> Any:
+    """The loss of each number beside its target, reduced."""
+
+    def each(p: Any, t: Any) -> Any:
+        if _is_nested(p):
+            return [each(*pair) for pair in _paired(p, t)]
+        if _is_nested(t):
+            raise ValueError(f"A loss needs one target per prediction: one number and {len(t)} targets given.")
+        return loss(p, t)
+
+    return _reduced(each(predictions, targets), reduction)
+
+
+def _of_rows(loss: Callable[[Any, Any], Any], rows: Any, targets: Any, reduction: str) -> Any:
+    """The loss of each row beside its target, an index or one probability per class, reduced."""
+    if not _is_nested(rows):
+        raise TypeError(f"This loss takes one row of numbers, one per class, or a list of rows, got {rows!r}.")
+    if not len(rows):
+        raise ValueError("This loss takes one row of numbers, one per class, or a list of rows, got none.")
+
+    def each(row: Any, target: Any) -> Any:
+        row = list(row)
+        return loss(row, _checked(row, target))
+
+    if _is_nested(rows[0]):
+        return _reduced([each(row, target) for row, target in _paired(rows, targets)], reduction)
+    return _reduced(each(rows, targets), reduction)
+
+
+def _checked(row: list[Any], target: Any) -> Any:
+    """The target of a row of scores. Raises unless it is an index or one probability per class."""
+    if _is_nested(target):
+        for _, t in _paired(row, target):
+            if _is_plain(t) and not 0 <= t <= 1:
+                raise ValueError(f"The probability of a class is from 0 to 1, got {t!r}.")
+        return list(target)
+    if not isinstance(target, numbers.Real):
+        raise TypeError(f"The class is a plain index, or one probability per class, got {target!r}.")
+    index = float(target)
+    if not 0 <= index < len(row) or index % 1:
+        raise ValueError(f"The class is an index from 0 to {len(row) - 1}, got {target!r}.")
+    return int(index)
+
+
+def _reduced(losses: Any, reduction: str) -> Any:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f'The reduction is "mean", "sum" or "none", got {reduction!r}.')
+    if reduction == "none" or not _is_nested(losses):
+        return losses
+    every = _flat(losses)
+    total = functions.sum(every)
+    return total / len(every) if reduction == "mean" else total
+
+
+def _flat(losses: list[Any]) -> list[Any]:
+    return [x for item in losses for x in (_flat(item) if _is_nested(item) else [item])]

@@ -1,68 +1,40 @@
 """Neuron, Layer, MLP: each a list of the smaller one, down to the Values that are learned."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ..value import Value
-from .initialisation import Generator, as_generator, weight_limit
+from .activations import ACTIVATIONS, ROW_ACTIVATIONS, ActivationLike, activate, check_activation, name_of
+from .base import Module
+from .initialisation import Generator, Initialiser, as_generator, initialiser
 
-ACTIVATIONS = ("linear", "relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "tanh", "softplus")
-
-
-class Module:
-    """Whatever has parameters: those attributes that are Values, Modules or lists of them, in their order."""
-
-    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Value]]:
-        """(name, Value) of every parameter in a stable order; the name is its place: "layer0.neuron3.w2"."""
-        for name, attribute in vars(self).items():
-            yield from _named(prefix + name, attribute)
-
-    def parameters(self) -> list[Value]:
-        """Every parameter once, in a stable order."""
-        return list(dict.fromkeys(value for _, value in self.named_parameters()))
-
-    def zero_grad(self) -> None:
-        """Forget the gradients of the last backward passes: leaves accumulate."""
-        for parameter in self.parameters():
-            parameter.grad = 0.0
-
-    def _label_parameters(self) -> None:
-        for name, parameter in self.named_parameters():
-            parameter.label = name
-
-    def __call__(self, inputs: Any) -> Any:
-        raise TypeError(f"{type(self).__name__} must define __call__(self, inputs).")
-
-
-def _named(place: str, attribute: Any) -> Iterator[tuple[str, Value]]:
-    if isinstance(attribute, Value):
-        yield place, attribute
-    elif isinstance(attribute, Module):
-        yield from attribute.named_parameters(f"{place}.")
-    elif isinstance(attribute, list | tuple):
-        for i, item in enumerate(attribute):
-            yield from _named(f"{place.removesuffix('s')}{i}", item)
+__all__ = ["ACTIVATIONS", "MLP", "Layer", "Module", "Neuron"]
 
 
 class Neuron(Module):
     """activation(b + w0*x0 + w1*x1 + ...): one output from n_inputs numbers or Values.
 
-    The weights `w` start uniform, by He or Xavier as the activation asks (see `weight_limit`), the bias `b` at 0.
-    rng is a seed or a generator; one seed gives the same bits on every run, None other weights each time.
-    n_outputs, the number of neurons beside this one and itself, counts for Xavier only.
+    The weights `w` start as `init` draws them, by default uniform, by He or Xavier as the activation asks; the
+    bias `b` at 0. rng is a seed or a generator; one seed gives the same bits on every run, None other weights each
+    time. n_outputs, the number of neurons beside this one and itself, counts for Xavier only. The activation is a
+    name, an Activation or a function of one Value.
     """
 
     def __init__(
-        self, n_inputs: int, activation: str = "relu", rng: Generator | int | None = None, *, n_outputs: int = 1
+        self,
+        n_inputs: int,
+        activation: ActivationLike = "relu",
+        rng: Generator | int | None = None,
+        *,
+        n_outputs: int = 1,
+        init: Initialiser | None = None,
     ):
         if not isinstance(n_inputs, int) or n_inputs < 1:
             raise ValueError(f"A neuron has 1 or more inputs, got n_inputs={n_inputs!r}.")
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"There is no activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}.")
-        rng, limit = as_generator(rng), weight_limit(n_inputs, n_outputs, activation)
-        self.w = [Value(rng.uniform(-limit, limit)) for _ in range(n_inputs)]
+        self.activation = check_activation(activation, ACTIVATIONS)
+        rng, draw = as_generator(rng), initialiser(init, name_of(activation))
+        self.w = [Value(draw(n_inputs, n_outputs, rng)) for _ in range(n_inputs)]
         self.b = Value(0.0)
-        self.activation = activation
         self._label_parameters()
 
     def __call__(self, inputs: Sequence[Any]) -> Value:
@@ -71,6 +43,8 @@ class Neuron(Module):
         total = self.b
         for weight, x in zip(self.w, inputs, strict=True):
             total = total + weight * x
+        if callable(self.activation):
+            return self.activation(total)  # type: ignore[no-any-return]
         result: Value = total if self.activation == "linear" else getattr(total, self.activation)()
         return result
 
@@ -79,23 +53,34 @@ class Neuron(Module):
 
 
 class Layer(Module):
-    """n_outputs neurons that see the same inputs. Always returns a list, also of one."""
+    """n_outputs neurons that see the same inputs. Always returns a list, also of one.
+
+    Any activation of a Neuron will do, and softmax, which acts on all outputs together.
+    """
 
     def __init__(
-        self, n_inputs: int, n_outputs: int, activation: str = "relu", rng: Generator | int | None = None
+        self,
+        n_inputs: int,
+        n_outputs: int,
+        activation: ActivationLike = "relu",
+        rng: Generator | int | None = None,
+        *,
+        init: Initialiser | None = None,
     ):
         if not isinstance(n_outputs, int) or n_outputs < 1:
             raise ValueError(f"A layer has 1 or more outputs, got n_outputs={n_outputs!r}.")
-        rng = as_generator(rng)
-        self.neurons = [Neuron(n_inputs, activation, rng, n_outputs=n_outputs) for _ in range(n_outputs)]
+        self.activation, rng = check_activation(activation, ROW_ACTIVATIONS), as_generator(rng)
+        self._on_row = name_of(activation) == "softmax"
+        each = "linear" if self._on_row else activation
+        self.neurons = [Neuron(n_inputs, each, rng, n_outputs=n_outputs, init=init) for _ in range(n_outputs)]
         self._label_parameters()
 
     def __call__(self, inputs: Sequence[Any]) -> list[Value]:
-        return [neuron(inputs) for neuron in self.neurons]
+        outputs = [neuron(inputs) for neuron in self.neurons]
+        return activate(self.activation, outputs) if self._on_row else outputs
 
     def __repr__(self) -> str:
-        first = self.neurons[0]
-        return f"Layer({len(first.w)}, {len(self.neurons)}, activation={first.activation!r})"
+        return f"Layer({len(self.neurons[0].w)}, {len(self.neurons)}, activation={self.activation!r})"
 
 
 class MLP(Module):
@@ -106,13 +91,20 @@ class MLP(Module):
     """
 
     def __init__(
-        self, n_inputs: int, n_outputs: Sequence[int], activation: str = "relu", rng: Generator | int | None = None
+        self,
+        n_inputs: int,
+        n_outputs: Sequence[int],
+        activation: ActivationLike = "relu",
+        rng: Generator | int | None = None,
+        *,
+        init: Initialiser | None = None,
     ):
         if isinstance(n_outputs, int) or not n_outputs:
             raise ValueError(f"n_outputs lists the sizes of the layers, such as [16, 16, 1], got {n_outputs!r}.")
+        check_activation(activation, ROW_ACTIVATIONS)
         rng, sizes, last = as_generator(rng), [n_inputs, *n_outputs], len(n_outputs) - 1
         self.layers = [
-            Layer(sizes[i], sizes[i + 1], "linear" if i == last else activation, rng)
+            Layer(sizes[i], sizes[i + 1], "linear" if i == last else activation, rng, init=init)
             for i in range(len(n_outputs))
         ]
         self._label_parameters()

@@ -1,0 +1,434 @@
+"""Layers against closed forms in NumPy, and what all modules share: names, modes, initialisation, errors."""
+
+import copy
+import math
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_edu as tg
+from tinygrad_edu import Value, nn
+from tinygrad_edu.testing import gradcheck
+
+CLOSED_FORMS: dict[str, Callable[[Any], Any]] = {
+    "linear": lambda z: z,
+    "relu": lambda z: np.maximum(z, 0),
+    "leaky_relu": lambda z: np.where(z > 0, z, 0.01 * z),
+    "elu": lambda z: np.where(z > 0, z, np.exp(np.minimum(z, 0)) - 1),
+    "gelu": lambda z: z * (1 + np.vectorize(math.erf)(z / np.sqrt(2))) / 2,
+    "silu": lambda z: z / (1 + np.exp(-z)),
+    "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+    "tanh": np.tanh,
+    "softplus": lambda z: np.log(1 + np.exp(z)),
+    "softmax": lambda z: np.exp(z) / np.exp(z).sum(axis=-1, keepdims=True),
+}
+
+
+def batch(*shape: int, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def as_values(X: Any) -> list[list[Value]]:
+    return [[Value(x) for x in row] for row in X]
+
+
+def data(values: Any) -> Any:
+    return np.array([[v.data for v in row] for row in values])
+
+
+def grads(values: Any) -> Any:
+    return np.array([[v.grad for v in row] for row in values])
+
+
+def weighted(A: Any, dA: Any) -> Value:
+    """A loss whose gradient for A is dA."""
+    return tg.sum([a * d for row, slopes in zip(A, dA, strict=True) for a, d in zip(row, slopes, strict=True)])
+
+
+def close(found: Any, expected: Any) -> None:
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
+
+
+# --- Dense ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("activation", CLOSED_FORMS)
+def test_dense_is_the_activation_of_xw_plus_b(activation: str) -> None:
+    layer = nn.Dense(3, 4, activation, rng=0)
+    for i, bias in enumerate(layer.b):
+        bias.data = i / 10
+    X = batch(5, 3)
+    Z = X @ data(layer.W) + data([layer.b])
+    close(data(layer(X.tolist())), CLOSED_FORMS[activation](Z))
+    close(data(layer(X)), CLOSED_FORMS[activation](Z))
+    one = layer(X[2])
+    assert all(isinstance(a, Value) for a in one)
+    close(data([one]), CLOSED_FORMS[activation](Z[2:3]))
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu"])
+def test_gradients_of_dense(activation: str) -> None:
+    layer, X, dA = nn.Dense(3, 4, activation, rng=1), as_values(batch(6, 3)), batch(6, 4, seed=2)
+    weighted(layer(X), dA).backward()
+    Z = data(X) @ data(layer.W)
+    dZ = dA * (Z > 0) if activation == "relu" else dA
+    close(grads(layer.W), data(X).T @ dZ)
+    close([b.grad for b in layer.b], dZ.sum(axis=0))
+    close(grads(X), dZ @ data(layer.W).T)
+
+
+def test_softmax_with_cross_entropy_has_the_gradient_softmax_minus_y() -> None:
+    layer, X, Y = nn.Dense(3, 4, rng=1), batch(5, 3), np.eye(4)[[0, 3, 1, 1, 2]]
+    Z = layer(X)
+    weighted([tg.log_softmax(z) for z in Z], -Y / 5).backward()
+    dZ = (CLOSED_FORMS["softmax"](data(Z)) - Y) / 5
+    close(grads(Z), dZ)
+    close(grads(layer.W), X.T @ dZ)
+    close([b.grad for b in layer.b], dZ.sum(axis=0))
+
+
+def test_dense_agrees_with_layer() -> None:
+    dense, layer = nn.Dense(3, 2, "tanh", rng=0), nn.Layer(3, 2, "tanh")
+    for o, neuron in enumerate(layer.neurons):
+        for i, weight in enumerate(neuron.w):
+            weight.data = dense.W[i][o].data
+    close(data([dense([0.5, -1.0, 2.0])]), data([layer([0.5, -1.0, 2.0])]))
+
+
+# --- Activations ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CLOSED_FORMS)
+def test_an_activation_takes_a_row_or_a_batch(name: str) -> None:
+    Z, activation = batch(3, 4), nn.Activation(name)
+    close(data(activation(as_values(Z))), CLOSED_FORMS[name](Z))
+    close(activation(Z.tolist()), CLOSED_FORMS[name](Z))
+    close(activation(Z[0].tolist()), CLOSED_FORMS[name](Z[:1])[0])
+    if name != "softmax":
+        assert activation(0.5) == pytest.approx(float(CLOSED_FORMS[name](0.5)), rel=1e-14)
+
+
+LEAKY = [nn.Activation("leaky_relu", alpha=0.25), lambda z: z.leaky_relu(alpha=0.25)]
+
+
+@pytest.mark.parametrize("leaky", LEAKY, ids=["module", "function"])
+def test_an_activation_with_a_parameter(leaky: Any) -> None:
+    minus_one = nn.constant(-1.0)
+    for out in (
+        nn.Neuron(1, leaky, init=minus_one)([2.0]),
+        nn.Layer(1, 1, leaky, init=minus_one)([2.0])[0],
+        nn.Dense(1, 1, leaky, init=minus_one)([2.0])[0],
+        -nn.MLP(1, [1, 1], leaky, init=minus_one)([2.0]),
+    ):
+        assert out.data == -0.5
+
+
+@pytest.mark.parametrize("softmax", ["softmax", tg.softmax, nn.Activation("softmax")])
+def test_softmax_of_a_layer_acts_on_all_its_outputs(softmax: Any) -> None:
+    layer, dense = nn.Layer(2, 3, softmax, rng=0), nn.Dense(2, 3, softmax, rng=0)
+    for outputs in (layer([1.0, 2.0]), dense([1.0, 2.0])):
+        assert sum(p.data for p in outputs) == pytest.approx(1.0)
+    logits = [neuron([1.0, 2.0]).data for neuron in layer.neurons]
+    close(data([layer([1.0, 2.0])]), [tg.softmax(logits)])
+    assert len(nn.MLP(2, [3, 2], softmax, rng=0)([1.0, 2.0])) == 2
+
+
+def test_a_function_of_the_package_is_known_by_name() -> None:
+    assert nn.Dense(3, 2, tg.relu, rng=0).W[0][0].data == nn.Dense(3, 2, "relu", rng=0).W[0][0].data
+
+
+# --- Normalisation --------------------------------------------------------------------------------------
+
+
+def test_batch_norm_is_its_formula_in_training_and_in_evaluation() -> None:
+    norm, X = nn.BatchNorm(3), batch(6, 3) * 2 + 1
+    norm.gamma[1].data, norm.beta[2].data = 2.0, -0.5
+    gamma, beta = np.array([1.0, 2.0, 1.0]), np.array([0.0, 0.0, -0.5])
+    mean, var = np.zeros(3), np.ones(3)
+    for step in range(3):
+        X = X + step
+        Y = norm(X)
+        close(data(Y), gamma * (X - X.mean(0)) / np.sqrt(X.var(0) + 1e-5) + beta)
+        mean, var = 0.9 * mean + 0.1 * X.mean(0), 0.9 * var + 0.1 * X.var(0, ddof=1)
+        close(norm.running_mean, mean)
+        close(norm.running_var, var)
+    norm.eval()
+    expected = gamma * (X - mean) / np.sqrt(var + 1e-5) + beta
+    close(data(norm(as_values(X))), expected)
+    close(data([norm(X[4])]), expected[4:5])
+    close(norm.running_mean, mean)
+    assert all(type(x) is float for x in norm.running_mean + norm.running_var)
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_layer_norm_and_rms_norm_are_their_formulas(n: int) -> None:
+    X, gamma = batch(3, n), np.arange(1.0, n + 1)
+    layer, rms = nn.LayerNorm(n, eps=0.01), nn.RMSNorm(n)
+    for g, h, value in zip(layer.gamma, rms.gamma, gamma, strict=True):
+        g.data = h.data = value
+    layer.beta[0].data = 0.5
+    centred = X - X.mean(1, keepdims=True)
+    expected = gamma * centred / np.sqrt(X.var(1, keepdims=True) + 0.01) + np.eye(n)[0] / 2
+    close(data(layer(X)), expected)
+    close(data([layer(X[1])]), expected[1:2])
+    expected = gamma * X / np.sqrt((X**2).mean(1, keepdims=True) + 1e-5)
+    close(data(rms(X)), expected)
+    close(data([rms(as_values(X)[1])]), expected[1:2])
+
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm, nn.LayerNorm, nn.RMSNorm])
+@pytest.mark.parametrize("training", [True, False])
+def test_gradients_of_normalisation(kind: Any, training: bool) -> None:
+    X, dY = batch(4, 3), batch(4, 3, seed=1)
+
+    def loss(X: Any, gamma: Any, beta: Any) -> Value:
+        norm = kind(3).train(training)
+        norm.gamma = gamma
+        if kind is not nn.RMSNorm:
+            norm.beta = beta
+        return weighted(norm(X), dY)
+
+    assert {row.verdict for row in gradcheck(loss, X.tolist(), [1.0, 2.0, -0.5], [0.1, 0.2, 0.3]).rows} == {"ok"}
+
+
+def test_the_gradient_of_batch_norm_is_the_textbook_one() -> None:
+    norm, X, dY = nn.BatchNorm(3), as_values(batch(5, 3)), batch(5, 3, seed=1)
+    weighted(norm(X), dY).backward()
+    x = data(X)
+    std = np.sqrt(x.var(0) + 1e-5)
+    normed = (x - x.mean(0)) / std
+    close(grads(X), (dY - dY.mean(0) - normed * (dY * normed).mean(0)) / std)
+    close([g.grad for g in norm.gamma], (dY * normed).sum(0))
+    close([b.grad for b in norm.beta], dY.sum(0))
+
+
+# --- Dropout, Embedding, containers ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rng", [0, random.Random(0), np.random.default_rng(0)], ids=["seed", "random", "numpy"])
+def test_dropout(rng: Any) -> None:
+    dropout, x = nn.Dropout(0.25, rng=rng), Value(3.0)
+    out = [y.data for row in dropout([[x] * 100] * 40) for y in row]
+    assert set(out) == {0.0, 4.0}  # 3 / (1 - 1/4)
+    assert out.count(0.0) / 4000 == pytest.approx(0.25, abs=0.03)  # four standard deviations
+    tg.sum(dropout([x, x, x, x])).backward()
+    assert x.grad in [k / 0.75 for k in range(5)]
+    assert dropout.eval()([x, 1.0]) == [x, 1.0]
+    assert dropout.train()(1.0) in (0.0, 1 / 0.75)
+
+
+def test_dropout_draws_anew_and_the_same_from_one_seed() -> None:
+    row, first, second = [1.0] * 30, nn.Dropout(rng=5), nn.Dropout(rng=5)
+    assert first(row) == second(row)
+    assert first(row) != nn.Dropout(rng=5)(row)
+    assert nn.Dropout(0)(row) == row
+    assert nn.Dropout(1)(row) == [0.0] * 30
+
+
+def test_embedding_looks_up_rows_and_only_they_learn() -> None:
+    table = nn.Embedding(4, 3, rng=0)
+    assert table(2) == table.W[2]
+    assert table([0, np.int64(2)]) == [table.W[0], table.W[2]]
+    assert table(np.array([[1, 2], [3, 0]]))[1][0] == table.W[3]
+    weighted(table([2, 0, 2]), [[1, 2, 3], [4, 5, 6], [10, 20, 30]]).backward()
+    close(grads(table.W), [[4, 5, 6], [0, 0, 0], [11, 22, 33], [0, 0, 0]])
+    weights = [w.data for w in nn.Embedding(100, 40, rng=np.random.default_rng(0)).parameters()]
+    assert np.mean(weights) == pytest.approx(0.0, abs=0.07)
+    assert np.var(weights) == pytest.approx(1.0, rel=0.1)
+
+
+def test_sequential_and_residual() -> None:
+    inner = nn.Dense(3, 3, "tanh", rng=0)
+    model, X = nn.Sequential(nn.Residual(inner), nn.Dense(3, 2, rng=1)), batch(4, 3)
+    hidden = X + np.tanh(X @ data(inner.W))
+    close(data(model(X)), hidden @ data(model.layers[1].W))
+    close(data([model(X[0].tolist())]), (hidden @ data(model.layers[1].W))[:1])
+    assert nn.Sequential()(X) is X
+    total = nn.Residual(nn.Neuron(1, "linear", rng=0))
+    with pytest.raises(ValueError, match="must have one shape, got a list of 1 and one number"):
+        total([1.0])
+
+
+# --- What all modules share -----------------------------------------------------------------------------
+
+
+def everything() -> nn.Sequential:
+    shared = nn.Dense(2, 2, rng=0)
+    return nn.Sequential(shared, nn.BatchNorm(2), nn.Dropout(rng=1), nn.Residual(nn.LayerNorm(2)), shared)
+
+
+def test_names_and_labels_of_parameters() -> None:
+    model = everything()
+    expected = ["layer0.W0_0", "layer0.W0_1", "layer0.W1_0", "layer0.W1_1", "layer0.b0", "layer0.b1"]
+    expected += [f"layer1.{name}{i}" for name in ("gamma", "beta") for i in range(2)]
+    expected += [f"layer3.module.{name}{i}" for name in ("gamma", "beta") for i in range(2)]
+    assert [name for name, _ in model.named_parameters()] == expected  # the shared layer once, at its first place
+    assert [p.label for p in model.parameters()] == expected
+    assert [name for name, _ in model.named_parameters("net.")] == ["net." + name for name in expected]
+
+
+def test_places_in_matrices_and_dicts_are_unambiguous() -> None:
+    class Heads(nn.Module):
+        def __init__(self) -> None:
+            self.heads = {"left": nn.Neuron(1, rng=0), "right": Value(1.0)}
+            self.W = [[Value(0.0)] * 12 for _ in range(2)]
+            self.me = self
+
+    names = [name for name, _ in Heads().named_parameters()]
+    assert names == ["heads.left.w0", "heads.left.b", "heads.right", "W0_0", "W1_0"]
+
+
+def test_train_and_eval_reach_every_module() -> None:
+    model = everything()
+    modules = dict(model.named_modules())
+    assert list(modules) == ["", "layer0", "layer1", "layer2", "layer3", "layer3.module"]
+    assert all(module.training for module in modules.values())
+    assert model.eval() is model
+    assert not any(module.training for module in modules.values())
+    assert model([1.0, 2.0])[0].data == model([1.0, 2.0])[0].data
+    assert model.train() is model
+    assert all(module.training for module in modules.values())
+    assert nn.Dropout().training
+
+
+def test_buffers_are_the_running_statistics_and_can_be_restored() -> None:
+    model = everything()
+    model(batch(4, 2))
+    saved = {name: list(numbers) for name, numbers in model.buffers().items()}
+    assert list(saved) == ["layer1.running_mean", "layer1.running_var"]
+    model(batch(4, 2, seed=1))
+    assert model.buffers() != saved
+    twin = copy.deepcopy(model)
+    for name, numbers in twin.buffers().items():
+        numbers[:] = saved[name]
+    assert twin.layers[1].running_mean == saved["layer1.running_mean"] != model.layers[1].running_mean
+    assert nn.BatchNorm(1).buffers() == {"running_mean": [0.0], "running_var": [1.0]}
+
+
+def test_a_module_prints_as_the_call_that_makes_it() -> None:
+    for text in (
+        "Sequential(Residual(BatchNorm(3, momentum=0.5, eps=0.1)), LayerNorm(3, eps=1e-05), RMSNorm(3, eps=0.5))",
+        "Sequential(Dense(2, 3, activation=Activation('elu', alpha=0.2)), Dropout(p=0.1), Activation('relu'))",
+        "Embedding(4, 3)",
+        "Layer(2, 3, activation='softmax')",
+    ):
+        assert repr(eval(text, vars(nn))) == text
+    assert repr(nn.MLP(2, [1], rng=0)) == "MLP([Layer(2, 1, activation='linear')])"
+
+
+def test_the_layers_learn_together() -> None:
+    X, y = tg.datasets.moons(40, noise=0.1, seed=0)
+    model = nn.Sequential(nn.Dense(2, 8, rng=0), nn.BatchNorm(8), nn.Activation("relu"), nn.Dense(8, 1, rng=1))
+    losses = []
+    for _ in range(80):
+        loss = nn.hinge([row[0] for row in model(X)], y)
+        model.zero_grad()
+        loss.backward()
+        for parameter in model.parameters():
+            parameter.data -= 0.5 * parameter.grad
+        losses.append(loss.data)
+    assert losses[-1] < losses[0] / 10
+    right = [(row[0] > 0) == (side > 0) for row, side in zip(model.eval()(X), y, strict=True)]
+    assert sum(right) >= 36
+
+
+def test_a_picture_has_a_box_for_each_module() -> None:
+    model = nn.Sequential(nn.Dense(1, 1, "tanh", rng=0), nn.Residual(nn.Dense(1, 1, "tanh", rng=0)))
+    source = tg.draw(model([2.0])[0]).source
+    for box in ("label=<layer0>", "label=<layer1>", "label=<module>"):
+        assert box in source
+
+
+# --- Initialisation -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rng", [random.Random, np.random.default_rng], ids=["random", "numpy"])
+@pytest.mark.parametrize(
+    ("init", "variance", "limit"),
+    [
+        (nn.xavier_uniform, 2 / 100, math.sqrt(6 / 100)),
+        (nn.xavier_normal, 2 / 100, math.inf),
+        (nn.he_uniform, 2 / 60, math.sqrt(6 / 60)),
+        (nn.he_normal, 2 / 60, math.inf),
+    ],
+)
+def test_xavier_and_he(init: Any, variance: float, limit: float, rng: Any) -> None:
+    layer = nn.Dense(60, 40, "relu", rng=rng(0), init=init)
+    weights = [w.data for row in layer.W for w in row]
+    assert all(type(w) is float for w in weights)
+    assert np.mean(weights) == pytest.approx(0.0, abs=4 * math.sqrt(variance / 2400))
+    assert np.var(weights) == pytest.approx(variance, rel=0.12)
+    assert max(map(abs, weights)) <= limit
+    if math.isinf(limit):
+        assert max(map(abs, weights)) > math.sqrt(3 * variance) * 1.5  # a normal distribution has tails
+    assert weights == [w.data for row in nn.Dense(60, 40, "relu", rng=rng(0), init=init).W for w in row]
+    assert all(b.data == 0.0 for b in layer.b)
+
+
+def test_zeros_constant_and_ones_own() -> None:
+    for init, weight in ((nn.zeros, 0.0), (nn.constant(0.5), 0.5), (lambda n, m, rng: n / m, 2 / 3)):
+        for module in (nn.Dense(2, 3, init=init), nn.Layer(2, 3, init=init)):
+            assert {p.data for p in module.parameters()} == {weight, 0.0}
+    assert {p.data for p in nn.MLP(2, [2, 1], init=nn.constant(3)).parameters()} == {3.0, 0.0}
+    assert nn.Neuron(1, init=nn.constant(2)).w[0].data == 2.0
+
+
+@pytest.mark.parametrize("activation", [*CLOSED_FORMS, nn.Activation("relu"), lambda z: z])
+def test_the_default_is_he_or_xavier_by_the_activation(activation: Any) -> None:
+    rectified = ("relu", "leaky_relu", "elu", "gelu", "silu", "softplus")
+    he = activation in rectified or isinstance(activation, nn.Activation)
+    init = nn.he_uniform if he else nn.xavier_uniform
+    given, default = (nn.Dense(5, 3, activation, rng=0, init=init) for init in (init, None))
+    assert [p.data for p in given.parameters()] == [p.data for p in default.parameters()]
+
+
+# --- Errors ---------------------------------------------------------------------------------------------
+
+
+class Uniform:
+    def uniform(self, low: float, high: float) -> float:
+        return low
+
+
+@pytest.mark.parametrize(
+    ("kind", "make", "message"),
+    [
+        (ValueError, lambda: nn.Dense(0, 2), "Dense takes sizes of 1 or more, got n_inputs=0"),
+        (ValueError, lambda: nn.Dense(2, 2.0), "got n_outputs=2.0"),
+        (ValueError, lambda: nn.Dense(2, 2, "rely"), "no activation 'rely'; choose one of linear, .*, softmax"),
+        (ValueError, lambda: nn.Activation("rely"), "no activation 'rely'"),
+        (ValueError, lambda: nn.MLP(2, [1], "rely"), "no activation 'rely'"),
+        (ValueError, lambda: nn.Neuron(2, "softmax"), "no activation 'softmax'"),
+        (TypeError, lambda: nn.Activation("relu", alpha=1.0), "relu has no parameter"),
+        (TypeError, lambda: nn.Activation("linear", alpha=1.0), "linear has no parameter alpha"),
+        (ValueError, lambda: nn.Activation("softmax")(1.0), "softmax takes a row"),
+        (ValueError, lambda: nn.Dense(2, 1)([1.0]), r"Dense\(2, 1, .*takes 2 inputs, got 1"),
+        (ValueError, lambda: nn.Dense(2, 1)([]), "takes 2 inputs, got 0"),
+        (
+            ValueError,
+            lambda: nn.Dense(2, 1)([[1.0, 2.0], [1.0]]),
+            "2 inputs in each row of the batch, got 1 in row 1",
+        ),
+        (ValueError, lambda: nn.LayerNorm(2)([[1.0, 2.0], 1.0]), "in each row of the batch, got 1.0 in row 1"),
+        (TypeError, lambda: nn.Dense(1, 1)(2.0), "takes a row of 1 numbers or a batch of such rows, got 2.0"),
+        (TypeError, lambda: nn.Dense(2, 1, init="he"), "init is a function such as nn.he_normal"),
+        (TypeError, lambda: nn.Dense(2, 1, rng=Uniform(), init=nn.he_normal), "a method gauss or normal"),
+        (ValueError, lambda: nn.BatchNorm(0), "got n=0"),
+        (ValueError, lambda: nn.BatchNorm(2)([[1.0, 2.0]]), "needs 2 or more rows in training"),
+        (ValueError, lambda: nn.BatchNorm(2)([1.0, 2.0]), "needs 2 or more rows in training"),
+        (ValueError, lambda: nn.BatchNorm(3)([[1.0, 2.0]] * 2), "takes 3 inputs in each row"),
+        (ValueError, lambda: nn.Dropout(1.5), "a probability from 0 to 1, got 1.5"),
+        (IndexError, lambda: nn.Embedding(3, 2)(3), "has the indices 0 to 2, got 3"),
+        (IndexError, lambda: nn.Embedding(3, 2)([0, -1]), "has the indices 0 to 2, got -1"),
+        (TypeError, lambda: nn.Embedding(3, 2)(1.5), "takes an index or a list of them, got 1.5"),
+        (TypeError, lambda: nn.Sequential([nn.Dense(1, 1)]), "Sequential takes modules"),
+        (TypeError, lambda: nn.Residual(abs), "Residual takes a module"),
+    ],
+)
+def test_errors_are_one_sentence(kind: type[Exception], make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(kind, match=message) as caught:
+        make()
+    assert "\n" not in str(caught.value)

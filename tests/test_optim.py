@@ -1,0 +1,371 @@
+"""Optimisers against equations written anew with NumPy, schedules, clipping."""
+
+import copy
+import math
+import pickle
+import warnings
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_edu import Value, optim
+
+# --- References: a generator per optimiser, which is sent a gradient and yields the parameters --------------
+
+
+def sgd(w: np.ndarray, lr: float, mu: float = 0.0, nesterov: bool = False, decay: float = 0.0) -> Any:
+    """Sutskever et al. 2013, equations 1 and 2: the velocity carries the rate there. It is constant here, so the
+    two forms agree; Nesterov's gradient is theirs at the point ahead, by the change of variables of Bengio et al.
+    2013 (Advances in Optimizing Recurrent Networks, equations 6 and 7)."""
+    v = np.zeros_like(w)
+    while True:
+        g = (yield w) + decay * w
+        previous, v = v, mu * v - lr * g
+        w = w + ((1 + mu) * v - mu * previous if nesterov else v)
+
+
+def rmsprop(w: np.ndarray, lr: float, alpha: float, eps: float, decay: float = 0.0, mu: float = 0.0) -> Any:
+    """Lecture 6.5: MeanSquare(w, t) = 0.9 MeanSquare(w, t-1) + 0.1 (dE/dw)^2, as an explicit sum over the past."""
+    past: list[np.ndarray] = []
+    v = np.zeros_like(w)
+    while True:
+        g = (yield w) + decay * w
+        past.append(g**2)
+        weights = (1 - alpha) * alpha ** np.arange(len(past) - 1, -1, -1)
+        v = mu * v + lr * g / (np.sqrt(np.tensordot(weights, np.array(past), 1)) + eps)
+        w = w - v
+
+
+def adam(
+    w: np.ndarray, lr: float, betas: tuple[float, float], eps: float, l2: float = 0.0, decay: float = 0.0
+) -> Any:
+    """Kingma and Ba 2015, end of section 2: the other order, with the correction in the rate and in eps; and
+    Loshchilov and Hutter 2019, algorithm 2, line 12, with their eta_t lambda written lr * decay."""
+    beta1, beta2 = betas
+    m, v, t = np.zeros_like(w), np.zeros_like(w), 0
+    while True:
+        g = (yield w) + l2 * w
+        t += 1
+        m, v = m + (1 - beta1) * (g - m), v + (1 - beta2) * (g**2 - v)
+        root = math.sqrt(1 - beta2**t)
+        w = w - lr * root / (1 - beta1**t) * m / (np.sqrt(v) + eps * root) - lr * decay * w
+
+
+CASES: list[tuple[Callable[..., optim.Optimizer], dict[str, Any], Callable[..., Any], dict[str, Any]]] = [
+    (optim.SGD, {"lr": 0.1}, sgd, {"lr": 0.1}),
+    (optim.SGD, {"lr": 0.1, "weight_decay": 0.3}, sgd, {"lr": 0.1, "decay": 0.3}),
+    (optim.SGD, {"lr": 0.05, "momentum": 0.9}, sgd, {"lr": 0.05, "mu": 0.9}),
+    (
+        optim.SGD,
+        {"lr": 0.05, "momentum": 0.8, "nesterov": True, "weight_decay": 0.1},
+        sgd,
+        {"lr": 0.05, "mu": 0.8, "nesterov": True, "decay": 0.1},
+    ),
+    (optim.RMSProp, {}, rmsprop, {"lr": 0.01, "alpha": 0.99, "eps": 1e-8}),
+    (
+        optim.RMSProp,
+        {"lr": 0.02, "alpha": 0.9, "eps": 1e-3, "weight_decay": 0.1, "momentum": 0.5},
+        rmsprop,
+        {"lr": 0.02, "alpha": 0.9, "eps": 1e-3, "decay": 0.1, "mu": 0.5},
+    ),
+    (optim.Adam, {}, adam, {"lr": 0.001, "betas": (0.9, 0.999), "eps": 1e-8}),
+    (
+        optim.Adam,
+        {"lr": 0.1, "betas": (0.8, 0.95), "eps": 1e-2, "weight_decay": 0.2},
+        adam,
+        {"lr": 0.1, "betas": (0.8, 0.95), "eps": 1e-2, "l2": 0.2},
+    ),
+    (optim.AdamW, {}, adam, {"lr": 0.001, "betas": (0.9, 0.999), "eps": 1e-8, "decay": 0.01}),
+    (
+        optim.AdamW,
+        {"lr": 0.1, "betas": (0.5, 0.9), "eps": 1e-4, "weight_decay": 0.3},
+        adam,
+        {"lr": 0.1, "betas": (0.5, 0.9), "eps": 1e-4, "decay": 0.3},
+    ),
+]
+NAMED = [f"{case[0].__name__} {case[1]}" for case in CASES]
+START = np.array([1.5, -0.7, 30.0, 1e-3])
+
+
+def gradients() -> Iterator[np.ndarray]:
+    """A hundred gradients, of sizes far apart, some of them zero."""
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        yield rng.normal(size=4) * [1.0, 10.0, 1e-3, 1e3] * (rng.uniform(size=4) > 0.1)
+
+
+@pytest.mark.parametrize(("make", "given", "reference", "its"), CASES, ids=NAMED)
+def test_each_of_100_steps_is_the_papers(make: Any, given: Any, reference: Any, its: Any) -> None:
+    values = [Value(w) for w in START.tolist()]
+    optimizer = make(values, **given)
+    expected = reference(START, **its)
+    next(expected)
+    for gradient in gradients():
+        for value, g in zip(values, gradient.tolist(), strict=True):
+            value.grad = g
+        optimizer.step()
+        w = expected.send(gradient)
+        np.testing.assert_allclose([v.data for v in values], w, rtol=1e-12, atol=1e-12 * np.abs(w).max())
+    assert all(type(v.data) is float for v in values)
+    assert all(type(x) in (int, float) for state in optimizer.state.values() for x in state)
+
+
+@pytest.mark.parametrize(("make", "given"), [case[:2] for case in CASES], ids=NAMED)
+def test_the_same_update_runs_on_arrays(make: Any, given: Any) -> None:
+    values = [Value(w) for w in START.tolist()]
+    optimizer = make(values, **given)
+    w, state = START, (0,) * optimizer.n_states
+    for t, gradient in enumerate(gradients(), 1):
+        for value, g in zip(values, gradient.tolist(), strict=True):
+            value.grad = g
+        optimizer.step()
+        before = w.copy()
+        new, *state = optimizer.update(t, w, gradient, *state)
+        assert (w == before).all()  # pure
+        w = new
+    np.testing.assert_allclose([v.data for v in values], w, rtol=1e-14)
+
+
+def descend(optimizer: optim.Optimizer, *gradients: float) -> list[float]:
+    """The first parameter after each gradient."""
+    path = []
+    for g in gradients:
+        optimizer.zero_grad()
+        for p in optimizer.parameters:
+            p.grad = g
+        optimizer.step()
+        path.append(optimizer.parameters[0].data)
+    return path
+
+
+# --- What the equations are for -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gradient", [1e-3, 1.0, -1e6])
+def test_adams_first_step_is_one_of_lr_whatever_the_gradient(gradient: float) -> None:
+    assert descend(optim.Adam([Value(0.0)], lr=0.1), gradient)[0] == pytest.approx(
+        -math.copysign(0.1, gradient), 1e-4
+    )
+
+
+def test_nesterov_looks_one_step_ahead() -> None:
+    assert descend(optim.SGD([Value(0.0)], 1.0, momentum=0.5), 1, 1) == [-1, -2.5]  # v = 1, 1.5
+    assert descend(optim.SGD([Value(0.0)], 1.0, momentum=0.5, nesterov=True), 1, 1) == [-1.5, -3.25]
+
+
+def test_weight_decay_is_decoupled_in_adamw_only() -> None:
+    w = Value(2.0)
+    assert descend(optim.AdamW([w], lr=0.1, weight_decay=0.5), 0, 0) == pytest.approx([1.9, 1.805], rel=1e-15)
+    assert descend(optim.Adam([Value(2.0)], lr=0.1, weight_decay=0.5), 0)[0] == pytest.approx(1.9, rel=1e-7)
+    assert descend(optim.Adam([Value(200.0)], lr=0.1, weight_decay=0.5), 0)[0] == pytest.approx(199.9, rel=1e-7)
+    assert descend(optim.SGD([Value(2.0)], lr=0.1, weight_decay=0.5), 0)[0] == pytest.approx(1.9, rel=1e-15)
+
+
+EVERY = [
+    lambda p: optim.SGD(p, lr=0.1, momentum=0.9),
+    lambda p: optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
+    lambda p: optim.RMSProp(p, momentum=0.5, weight_decay=0.1),
+    lambda p: optim.Adam(p),
+    lambda p: optim.AdamW(p),
+]
+
+
+@pytest.mark.parametrize("make", EVERY)
+def test_state_belongs_to_the_parameter(make: Any) -> None:
+    a, b, alone = Value(1.0), Value(1.0), Value(1.0)
+    both, one = make([a]), make([alone])
+    descend(both, 1.0, 2.0)
+    both.parameters = [b, a]  # a layer is added in front
+    descend(both, -3.0)
+    descend(one, 1.0, 2.0, -3.0)
+    assert a.data == alone.data
+    fresh = Value(1.0)
+    descend(make([fresh]), -3.0)
+    assert b.data == fresh.data
+    assert (both.state[a][0], both.state[b][0]) == (3, 1)
+
+
+@pytest.mark.parametrize("make", EVERY)
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_copy_goes_on_where_the_original_was(make: Any, copied: Any) -> None:
+    optimizer = make([Value(1.0), Value(2.0)])
+    descend(optimizer, 1.0, 2.0)
+    twin = copied(optimizer)
+    assert descend(twin, -3.0) == descend(optimizer, -3.0)
+    assert twin.parameters[0] is not optimizer.parameters[0]
+
+
+def test_a_parameter_listed_twice_moves_once() -> None:
+    w = Value(1.0)
+    assert descend(optim.SGD([w, w], lr=0.5), 1.0) == [0.5]
+
+
+@pytest.mark.parametrize("make", EVERY)
+def test_a_forgotten_zero_grad_is_explained_once_and_changes_no_number(make: Any) -> None:
+    def trained(clip: bool = False) -> float:
+        w = Value(3.0)
+        optimizer = make([w])
+        for _ in range(4):
+            (w * w).backward()
+            if clip:
+                optim.clip_by_value([w], 1e3)
+                optim.clip_by_norm([w], 1e3)
+            optimizer.step()
+        return w.data
+
+    for clip in (False, True):
+        with pytest.warns(UserWarning, match=r"call zero_grad\(\)") as caught:
+            with_marks = trained(clip)
+        assert len(caught) == 1
+        assert caught[0].filename == __file__
+    w, gradient = Value(3.0), 0.0
+    optimizer = make([w])
+    for _ in range(4):
+        gradient += 2 * w.data
+        w.grad = gradient
+        optimizer.step()
+    assert w.data == with_marks
+    assert type(w.data) is float
+
+
+@pytest.mark.parametrize("make", EVERY)
+def test_marks_stay_on_the_gradients(make: Any) -> None:
+    w = Value(3.0)
+    first = make([w])
+    (w * w).backward()
+    first.step()
+    (w * w).backward()
+    with pytest.warns(UserWarning, match="zero_grad"):
+        first.step()
+    second = make([w])
+    second.step()  # by an optimiser that has not warned yet; nothing was added, and a warning would be an error
+    for optimizer in (first, second):
+        assert [type(x) for x in optimizer.state[w][1:]] == [float] * optimizer.n_states
+
+
+def test_clipping_is_neither_clearing_nor_forgetting() -> None:
+    w = Value(3.0)
+    optimizer = optim.SGD([w], lr=0.1)
+    (w * w).backward()
+    optimizer.step()
+    optim.clip_by_norm([w], 1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        optimizer.step()  # nothing was added
+    (w * w).backward()
+    with pytest.warns(UserWarning, match="zero_grad"):
+        optimizer.step()
+
+
+def test_sgd_keeps_fractions_exact() -> None:
+    w = Value(Fraction(1, 3))
+    w.grad = Fraction(1, 5)
+    optimizer = optim.SGD([w], lr=Fraction(1, 2), momentum=Fraction(1, 2), weight_decay=Fraction(3))
+    optimizer.step()
+    optimizer.step()
+    first = Fraction(1, 5) + 1
+    second = first / 2 + Fraction(1, 5) + 3 * (Fraction(1, 3) - first / 2)
+    assert w.data == Fraction(1, 3) - first / 2 - second / 2
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: optim.Adam([]), ValueError, "Adam got no parameters"),
+        (lambda: optim.Adam([1.0]), TypeError, "Adam moves Values, got 1.0"),
+        (lambda: optim.SGD([Value(1.0)], lr=math.nan), ValueError, "must be positive, got lr=nan"),
+        (lambda: optim.SGD([Value(1.0)], weight_decay=-1), ValueError, "weight_decay=-1"),
+        (lambda: optim.SGD([Value(1.0)], momentum=1.0), ValueError, "below 1, got momentum=1.0"),
+        (lambda: optim.SGD([Value(1.0)], nesterov=True), ValueError, "give a momentum"),
+        (lambda: optim.RMSProp([Value(1.0)], alpha=-0.1), ValueError, "got alpha=-0.1"),
+        (lambda: optim.RMSProp([Value(1.0)], eps=0), ValueError, "eps=0"),
+        (lambda: optim.Adam([Value(1.0)], betas=(0.9, 1)), ValueError, "got beta2=1"),
+        (lambda: optim.Adam([Value(1.0)], betas=(math.nan, 0.9)), ValueError, "got beta1=nan"),
+        (lambda: optim.Optimizer([Value(1.0)], lr=1).step(), NotImplementedError, "must define update"),
+        (lambda: optim.step(0), ValueError, "every=0"),
+        (lambda: optim.step(2, gamma=0), ValueError, "gamma=0"),
+        (lambda: optim.exponential(1.5), ValueError, "gamma=1.5"),
+        (lambda: optim.cosine(2.5), ValueError, "total=2.5"),
+        (lambda: optim.cosine(10, minimum=2), ValueError, "minimum=2"),
+        (lambda: optim.linear_warmup(-1), ValueError, "steps=-1"),
+        (lambda: optim.clip_by_norm([Value(1.0)], 0), ValueError, "max_norm=0"),
+        (lambda: optim.clip_by_value([Value(1.0)], -1), ValueError, "max_value=-1"),
+    ],
+)
+def test_bad_arguments_are_one_sentence(make: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        make()
+
+
+# --- Schedules ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (optim.constant(), {0: 1, 1000: 1}),
+        (optim.step(3), {0: 1, 2: 1, 3: 0.1, 5: 0.1, 6: 0.01}),
+        (optim.step(1, gamma=0.5), {0: 1, 1: 0.5, 4: 0.0625}),
+        (optim.exponential(0.9), {0: 1, 1: 0.9, 10: 0.9**10}),
+        (optim.cosine(8), {0: 1, 2: (2 + math.sqrt(2)) / 4, 4: 0.5, 8: 0, 9: 0, 100: 0}),
+        (optim.cosine(8, minimum=0.2), {0: 1, 4: 0.6, 8: 0.2, 20: 0.2}),
+        (optim.linear_warmup(4), {0: 0.25, 1: 0.5, 3: 1, 4: 1, 50: 1}),
+        (optim.linear_warmup(2, then=optim.exponential(0.5)), {0: 0.5, 1: 1, 2: 1, 3: 0.5, 4: 0.25}),
+    ],
+)
+def test_a_schedule_at_chosen_steps(schedule: optim.Schedule, expected: dict[int, float]) -> None:
+    assert {t: schedule(t) for t in expected} == pytest.approx(expected, rel=1e-14, abs=1e-15)
+
+
+def test_a_schedule_moves_the_rate() -> None:
+    optimizer, schedule = optim.SGD([Value(0.0)], lr=1.0), optim.step(1, gamma=0.5)
+    path = []
+    for t in range(3):
+        optimizer.lr = 1.0 * schedule(t)
+        path += descend(optimizer, 1.0)
+    assert path == [-1.0, -1.5, -1.75]
+
+
+# --- Clipping -----------------------------------------------------------------------------------------------
+
+
+def with_gradients(*gradients: float) -> list[Value]:
+    values = [Value(0.0) for _ in gradients]
+    for value, gradient in zip(values, gradients, strict=True):
+        value.grad = gradient
+    return values
+
+
+def test_clip_by_norm_keeps_the_direction() -> None:
+    values = with_gradients(3.0, -4.0, 0.0)
+    assert optim.clip_by_norm(values, 1.0) == 5.0
+    assert [v.grad for v in values] == pytest.approx([0.6, -0.8, 0.0], rel=1e-15)
+    before = [v.grad for v in values]
+    assert optim.clip_by_norm(values, 2.0) == pytest.approx(1.0, rel=1e-15)
+    assert [v.grad for v in values] == before
+    twice = with_gradients(3.0)
+    assert optim.clip_by_norm(twice * 2, 1.0) == 3.0
+    assert twice[0].grad == 1.0
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200])
+def test_the_norm_neither_overflows_nor_vanishes(size: float) -> None:
+    assert optim.clip_by_norm(with_gradients(3 * size, 4 * size), 1.0) == pytest.approx(5 * size, rel=1e-15)
+
+
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+def test_no_direction_no_clipping(bad: float) -> None:
+    values = with_gradients(1.0, bad)
+    with pytest.raises(ValueError, match="cannot be clipped"):
+        optim.clip_by_norm(values, 1.0)
+    assert values[0].grad == 1.0
+
+
+def test_clip_by_value() -> None:
+    values = with_gradients(3.0, -4.0, 0.5, math.inf, math.nan)
+    optim.clip_by_value(values, 1.0)
+    assert [v.grad for v in values[:4]] == [1.0, -1.0, 0.5, 1.0]
+    assert math.isnan(values[4].grad)

@@ -1,0 +1,86 @@
+"""What every data set here is, and how it shows itself."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SHADES = np.array(list(" ░▒▓█"))
+WIDTH = 96  # columns of text for a row of images
+GAP = "  "
+
+
+class Text(str):
+    """Text that a REPL or a notebook shows as it reads, without quotes and \\n."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Inputs X (n, features) and class indices y (n,), for training and, never trained on, for testing.
+
+    `shape` is that of one example: (8, 8) for an image of 64 pixels, (4,) for a row of 4 features. Pixels are from
+    0, the paper, to 1, the ink.
+    """
+
+    name: str
+    X_train: NDArray[np.float64]
+    y_train: NDArray[np.int64]
+    X_test: NDArray[np.float64]
+    y_test: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    shape: tuple[int, ...]
+    feature_names: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        sizes = f"{len(self.X_train)} to train, {len(self.X_test)} to test"
+        return (
+            f"Dataset({self.name!r}: {sizes}, {self.X_train.shape[1]} features, {len(self.class_names)} classes)"
+        )
+
+    def show(self, n: int = 10) -> Text:
+        """The first n training examples as text: images in shades of ink, or a table of features.
+
+        >>> from tinygrad_edu import datasets
+        >>> datasets.iris().show(2)
+        sepal length (cm)  sepal width (cm)  petal length (cm)  petal width (cm)  class
+                      6.9               3.1                4.9               1.5  versicolor
+                      4.9               2.5                4.5               1.7  virginica
+        """
+        if n < 1:
+            raise ValueError(f"show needs n of 1 or more, got {n!r}.")
+        labels = [self.class_names[i] for i in self.y_train[:n]]
+        if len(self.shape) == 2:
+            return Text(_grid(self.X_train[:n].reshape(-1, *self.shape), labels))
+        names = self.feature_names or tuple(f"x{i}" for i in range(self.X_train.shape[1]))
+        return Text(_table(self.X_train[:n].tolist(), labels, names))
+
+
+def _grid(images: NDArray[np.float64], labels: list[str]) -> str:
+    pictures = [_picture(image, label) for image, label in zip(images, labels, strict=True)]
+    per_row = max(1, (WIDTH + len(GAP)) // (len(pictures[0][0]) + len(GAP)))
+    rows = [pictures[i : i + per_row] for i in range(0, len(pictures), per_row)]
+    return "\n\n".join("\n".join(GAP.join(line).rstrip() for line in zip(*row, strict=True)) for row in rows)
+
+
+def _picture(image: NDArray[np.float64], label: str) -> list[str]:
+    # A character is about twice as tall as wide: two of them for each pixel, or, if large, one for two rows.
+    if image.shape[1] <= 16:
+        image = image.repeat(2, axis=1)
+    else:
+        image = np.add.reduceat(image, range(0, len(image), 2), axis=0) / 2
+    shades = SHADES[np.clip(image * len(SHADES), 0, len(SHADES) - 1).astype(int)]
+    return [label.ljust(image.shape[1]), *("".join(row) for row in shades)]
+
+
+def _table(rows: Any, labels: list[str], names: tuple[str, ...]) -> str:
+    widths = [max(len(name), 9) for name in names]
+    lines = [GAP.join([*(name.rjust(w) for name, w in zip(names, widths, strict=True)), "class"])]
+    for row, label in zip(rows, labels, strict=True):
+        lines.append(GAP.join([*(f"{x:{w}.4g}" for x, w in zip(row, widths, strict=True)), label]))
+    return "\n".join(lines)

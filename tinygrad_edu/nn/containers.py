@@ -1,0 +1,83 @@
+"""Sequential, Residual and Dropout: modules around other modules, or between them."""
+
+from typing import Any
+
+from .base import Module
+from .initialisation import Generator, as_generator
+
+
+class Sequential(Module):
+    """Modules one after the other: Sequential(f, g)(x) is g(f(x)).
+
+    Parameters are labelled by their place, like `layer0.W3_2`. Raises TypeError for anything but modules.
+    """
+
+    def __init__(self, *modules: Module):
+        for module in modules:
+            if not isinstance(module, Module):
+                raise TypeError(
+                    "Sequential takes modules, such as Sequential(nn.Dense(2, 3), nn.Activation('relu')), "
+                    f"got {module!r}."
+                )
+        self.layers = list(modules)
+        self._label_parameters()
+
+    def __call__(self, inputs: Any) -> Any:
+        for layer in self.layers:
+            inputs = layer(inputs)
+        return inputs
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(map(repr, self.layers))})"
+
+
+class Residual(Module):
+    """x + module(x): the module learns what to change, and the gradient has a way around it.
+
+    Takes a row or a batch; the module must return the same shape, else ValueError (He et al. 2016, eq. 1).
+    """
+
+    def __init__(self, module: Module):
+        if not isinstance(module, Module):
+            raise TypeError(f"Residual takes a module, such as Residual(nn.Dense(3, 3)), got {module!r}.")
+        self.module = module
+        self._label_parameters()
+
+    def __call__(self, inputs: Any) -> Any:
+        return self._plus(inputs, self.module(inputs))
+
+    def _plus(self, x: Any, change: Any) -> Any:
+        sizes = [len(part) if hasattr(part, "__len__") else None for part in (x, change)]
+        if sizes[0] != sizes[1]:
+            shown = " and ".join("one number" if n is None else f"a list of {n}" for n in sizes)
+            raise ValueError(f"{self!r} adds x and module(x), which must have one shape, got {shown}.")
+        return x + change if sizes[0] is None else [self._plus(a, b) for a, b in zip(x, change, strict=True)]
+
+    def __repr__(self) -> str:
+        return f"Residual({self.module!r})"
+
+
+class Dropout(Module):
+    """In training, sets each number to 0 with probability p and divides the others by 1 - p; else does nothing.
+
+    Takes a number, a row or a batch, and returns the same. The division keeps the mean what it is in evaluation
+    ("inverted" dropout; Srivastava et al. 2014, section 10). rng is a seed or a generator; each call draws anew.
+    Raises ValueError unless p is from 0 to 1.
+    """
+
+    def __init__(self, p: float = 0.5, rng: Generator | int | None = None):
+        if not 0 <= p <= 1:
+            raise ValueError(f"Dropout's p is a probability from 0 to 1, got {p!r}.")
+        self.p = p
+        self.rng = as_generator(rng)
+
+    def __call__(self, inputs: Any) -> Any:
+        if not self.training or self.p == 0:
+            return inputs
+        if hasattr(inputs, "__len__"):
+            return [self(item) for item in inputs]
+        dropped = float(self.rng.uniform(0.0, 1.0)) < self.p
+        return inputs * (0.0 if dropped else 1 / (1 - self.p))
+
+    def __repr__(self) -> str:
+        return f"Dropout(p={self.p!r})"

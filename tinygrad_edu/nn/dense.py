@@ -1,0 +1,86 @@
+"""Dense and Embedding: the layers that are one matrix of weights."""
+
+import operator
+from typing import Any
+
+from .. import functions
+from ..value import Value
+from .activations import ROW_ACTIVATIONS, ActivationLike, activate, check_activation, name_of
+from .base import Module
+from .initialisation import Generator, Initialiser, as_generator, initialiser, normal
+from .rows import check_size, rows_of
+
+
+class Dense(Module):
+    """A layer as the textbooks write it: Z = X W + b, A = activation(Z).
+
+    X (B, I) is a batch of B rows of I = n_inputs numbers or Values; W is (I, O) and b (O) for O = n_outputs; out
+    comes A (B, O), a list of B rows of Values. A single row in gives a single row out. Z[r][o] is one dot product
+    plus b[o]. The weights start as `init` draws them, row by row of W, by default He or Xavier as the activation
+    asks; the biases at 0. The activation is a name, an Activation, or a function of one Value.
+
+    With dZ = dA * activation'(Z), the gradients are dW = X^T dZ, db = the sum of the rows of dZ, dX = dZ W^T.
+
+    Raises ValueError if a row has not n_inputs numbers, or for an unknown activation.
+    """
+
+    def __init__(
+        self,
+        n_inputs: int,
+        n_outputs: int,
+        activation: ActivationLike = "linear",
+        rng: Generator | int | None = None,
+        *,
+        init: Initialiser | None = None,
+    ):
+        self.n_inputs = check_size("n_inputs", n_inputs, "Dense")
+        self.n_outputs = check_size("n_outputs", n_outputs, "Dense")
+        self.activation = check_activation(activation, ROW_ACTIVATIONS)
+        rng, draw = as_generator(rng), initialiser(init, name_of(activation))
+        self.W = [[Value(draw(n_inputs, n_outputs, rng)) for _ in range(n_outputs)] for _ in range(n_inputs)]
+        self.b = [Value(0.0) for _ in range(n_outputs)]
+        self._label_parameters()
+
+    def __call__(self, inputs: Any) -> Any:
+        rows, is_batch = rows_of(self, self.n_inputs, inputs)
+        columns = list(zip(*self.W, strict=True))
+        outputs = []
+        for row in rows:
+            x = [n if isinstance(n, Value) else Value(n) for n in row]  # one node, whatever the number of outputs
+            z = [functions.dot(x, column) + bias for column, bias in zip(columns, self.b, strict=True)]
+            outputs.append(activate(self.activation, z))
+        return outputs if is_batch else outputs[0]
+
+    def __repr__(self) -> str:
+        return f"Dense({self.n_inputs}, {self.n_outputs}, activation={self.activation!r})"
+
+
+class Embedding(Module):
+    """A table with one row of n_dimensions learned numbers for each index from 0 to n_embeddings - 1.
+
+    An index gives its row, a list of Values; a list of indices gives the list of their rows. The entries start
+    from the standard normal distribution, as PyTorch's. Only the rows that were looked up get a gradient.
+
+    Raises IndexError for an index outside the table, TypeError for one that is no whole number.
+    """
+
+    def __init__(self, n_embeddings: int, n_dimensions: int, rng: Generator | int | None = None):
+        self.n_embeddings = check_size("n_embeddings", n_embeddings, "Embedding")
+        self.n_dimensions = check_size("n_dimensions", n_dimensions, "Embedding")
+        rng = as_generator(rng)
+        self.W = [[Value(normal(1.0, rng)) for _ in range(n_dimensions)] for _ in range(n_embeddings)]
+        self._label_parameters()
+
+    def __call__(self, inputs: Any) -> Any:
+        if hasattr(inputs, "__len__"):
+            return [self(index) for index in inputs]
+        try:
+            index = operator.index(inputs)
+        except TypeError:
+            raise TypeError(f"{self!r} takes an index or a list of them, got {inputs!r}.") from None
+        if not 0 <= index < self.n_embeddings:
+            raise IndexError(f"{self!r} has the indices 0 to {self.n_embeddings - 1}, got {index}.")
+        return list(self.W[index])
+
+    def __repr__(self) -> str:
+        return f"Embedding({self.n_embeddings}, {self.n_dimensions})"

@@ -1,0 +1,123 @@
+"""Normalisation: bring numbers to mean 0 and variance 1, so that no layer's scale depends on those before it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import functions
+from ..dispatch import plain
+from ..value import Value
+from .base import Module
+from .rows import check_size, rows_of
+
+
+class BatchNorm(Module):
+    """Normalises each of the n columns of a batch: y = gamma * (x - mean) / sqrt(variance + eps) + beta.
+
+    X (B, n) in, a list of B rows of n Values out. In training, mean and variance are those of the batch, and part
+    of the graph; the variance is divided by B. Beside them run averages for evaluation, where a row is treated
+    alike whatever its company, and a single row may be given:
+
+        running = (1 - momentum) * running + momentum * (the batch's)
+
+    with the variance divided by B - 1. gamma starts at 1, beta at 0, `running_mean` at 0, `running_var` at 1.
+    Equations: Ioffe and Szegedy 2015, algorithm 1; momentum and variances are PyTorch's BatchNorm1d.
+
+    Raises ValueError for rows that are not of n numbers, and in training for fewer than 2 rows.
+    """
+
+    _buffers = ("running_mean", "running_var")
+
+    def __init__(self, n: int, momentum: float = 0.1, eps: float = 1e-5):
+        self.n, self.momentum, self.eps = check_size("n", n, "BatchNorm"), momentum, eps
+        self.gamma, self.beta = _gains(n), [Value(0.0) for _ in range(n)]
+        self.running_mean, self.running_var = [0.0] * n, [1.0] * n
+        self._label_parameters()
+
+    def __call__(self, inputs: Any) -> Any:
+        rows, is_batch = rows_of(self, self.n, inputs)
+        if self.training and len(rows) < 2:
+            raise ValueError(f"{self!r} needs 2 or more rows in training, for a variance; for one, call eval().")
+        if self.training:
+            statistics = [_mean_and_deviations(column) for column in zip(*rows, strict=True)]
+            means = [mean for mean, _ in statistics]
+            variances = [_mean_square(deviations) for _, deviations in statistics]
+            self._remember(means, variances, len(rows))
+        else:
+            means, variances = list(self.running_mean), list(self.running_var)
+        scales = [g / functions.sqrt(v + self.eps) for g, v in zip(self.gamma, variances, strict=True)]
+        outputs = [_scaled([x - m for x, m in zip(row, means, strict=True)], scales, self.beta) for row in rows]
+        return outputs if is_batch else outputs[0]
+
+    def _remember(self, means: list[Any], variances: list[Any], size: int) -> None:
+        keep, unbiased = 1 - self.momentum, size / (size - 1)
+        for i, (mean, variance) in enumerate(zip(means, variances, strict=True)):
+            self.running_mean[i] = keep * self.running_mean[i] + self.momentum * float(plain(mean))
+            self.running_var[i] = keep * self.running_var[i] + self.momentum * unbiased * float(plain(variance))
+
+    def __repr__(self) -> str:
+        return f"BatchNorm({self.n}, momentum={self.momentum!r}, eps={self.eps!r})"
+
+
+class LayerNorm(Module):
+    """Normalises each row of n numbers by itself: y = gamma * (x - mean) / sqrt(variance + eps) + beta.
+
+    Takes a row or a batch of rows, in training and evaluation alike. gamma starts at 1, beta at 0; the variance is
+    divided by n (Ba, Kiros and Hinton 2016, eq. 3 and 4).
+    """
+
+    def __init__(self, n: int, eps: float = 1e-5):
+        self.n, self.eps = check_size("n", n, "LayerNorm"), eps
+        self.gamma, self.beta = _gains(n), [Value(0.0) for _ in range(n)]
+        self._label_parameters()
+
+    def __call__(self, inputs: Any) -> Any:
+        rows, is_batch = rows_of(self, self.n, inputs)
+        outputs = []
+        for row in rows:
+            _, deviations = _mean_and_deviations(row)
+            inverse = 1 / functions.sqrt(_mean_square(deviations) + self.eps)
+            outputs.append(_scaled([d * inverse for d in deviations], self.gamma, self.beta))
+        return outputs if is_batch else outputs[0]
+
+    def __repr__(self) -> str:
+        return f"LayerNorm({self.n}, eps={self.eps!r})"
+
+
+class RMSNorm(Module):
+    """Divides each row of n numbers by their size: y = gamma * x / sqrt(mean of x^2 + eps).
+
+    Takes a row or a batch of rows. gamma starts at 1; no mean is taken off (Zhang and Sennrich 2019, eq. 4).
+    """
+
+    def __init__(self, n: int, eps: float = 1e-5):
+        self.n, self.eps = check_size("n", n, "RMSNorm"), eps
+        self.gamma = _gains(n)
+        self._label_parameters()
+
+    def __call__(self, inputs: Any) -> Any:
+        rows, is_batch = rows_of(self, self.n, inputs)
+        outputs = []
+        for row in rows:
+            inverse = 1 / functions.sqrt(_mean_square(row) + self.eps)
+            outputs.append([x * inverse * g for x, g in zip(row, self.gamma, strict=True)])
+        return outputs if is_batch else outputs[0]
+
+    def __repr__(self) -> str:
+        return f"RMSNorm({self.n}, eps={self.eps!r})"
+
+
+def _gains(n: int) -> list[Value]:
+    return [Value(1.0) for _ in range(n)]
+
+
+def _mean_and_deviations(xs: Sequence[Any]) -> tuple[Any, list[Any]]:
+    mean = functions.sum(xs) / len(xs)
+    return mean, [x - mean for x in xs]
+
+
+def _mean_square(xs: Sequence[Any]) -> Any:
+    return functions.sum([x * x for x in xs]) / len(xs)
+
+
+def _scaled(xs: Sequence[Any], scales: Sequence[Any], shifts: Sequence[Value]) -> list[Value]:
+    return [x * scale + shift for x, scale, shift in zip(xs, scales, shifts, strict=True)]

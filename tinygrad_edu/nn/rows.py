@@ -1,0 +1,34 @@
+"""Rows and batches: X is a list of rows, one per example; a single row may be given instead."""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def is_row(inputs: Any) -> bool:
+    """Is it a sequence of numbers, rather than a number or a batch of rows?"""
+    return hasattr(inputs, "__len__") and not (len(inputs) and hasattr(inputs[0], "__len__"))
+
+
+def rows_of(module: Any, n: int, inputs: Any) -> tuple[list[Sequence[Any]], bool]:
+    """The rows of the inputs, and whether they came as a batch: a single row counts as one of a batch.
+
+    Raises TypeError for a single number, ValueError unless there is a row and all have n numbers.
+    """
+    if not hasattr(inputs, "__len__"):
+        raise TypeError(f"{module!r} takes a row of {n} numbers or a batch of such rows, got {inputs!r}.")
+    if is_row(inputs):
+        if len(inputs) != n:
+            raise ValueError(f"{module!r} takes {n} inputs, got {len(inputs)}.")
+        return [inputs], False
+    for i, row in enumerate(inputs):
+        if not hasattr(row, "__len__") or len(row) != n:
+            found = len(row) if hasattr(row, "__len__") else repr(row)
+            raise ValueError(f"{module!r} takes {n} inputs in each row of the batch, got {found} in row {i}.")
+    return list(inputs), True
+
+
+def check_size(what: str, size: Any, module: str) -> int:
+    """size itself. Raises ValueError unless it is an int of 1 or more."""
+    if not isinstance(size, int) or size < 1:
+        raise ValueError(f"{module} takes sizes of 1 or more, got {what}={size!r}.")
+    return size

@@ -1,0 +1,218 @@
+"""SGD, RMSProp, Adam, AdamW: each one update equation, the arithmetic of all in `Optimizer`.
+
+Names as in PyTorch, and in the equations:
+  parameter, gradient   one number and dL/d(parameter), or one array each
+  lr                    the learning rate: how far a step goes
+  t                     the number of this step, from 1
+  state                 what an equation remembers of one parameter between steps: 0 before the first
+"""
+
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+from ..elementary import sqrt
+from ..value import Value
+from .marks import FORGOTTEN, UsedAgain, unmarked, used
+
+
+class Optimizer:
+    """What all optimisers share: they move parameters by the gradients that backward() has left there.
+
+    A subclass defines `update` and `n_states`. `lr` may be changed at any time, by a schedule for instance; the
+    parameters may be too, and each keeps its state: it is kept for the parameter, not for the place in the list.
+
+    Raises ValueError without parameters, or for a number out of range; TypeError unless parameters are Values.
+    """
+
+    n_states = 0
+
+    def __init__(self, parameters: Iterable[Value], lr: float, weight_decay: float = 0):
+        self.parameters = list(dict.fromkeys(parameters))  # one that is used in two places moves once
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.state: dict[Value, tuple[Any, ...]] = {}  # (t, ...) of every parameter that has been moved
+        self._warned = False
+        name = type(self).__name__
+        if not self.parameters:
+            raise ValueError(f"{name} got no parameters to optimise: pass model.parameters().")
+        for parameter in self.parameters:
+            if not isinstance(parameter, Value):
+                raise TypeError(f"{name} moves Values, got {parameter!r}: pass model.parameters().")
+        if not lr > 0:
+            raise ValueError(f"The learning rate must be positive, got lr={lr!r}.")
+        if not weight_decay >= 0:
+            raise ValueError(f"The weight decay must be 0 or more, got weight_decay={weight_decay!r}.")
+
+    def update(self, t: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
+        """(parameter, *state) after step t. Changes nothing, so it serves floats and NumPy arrays alike."""
+        raise NotImplementedError(f"{type(self).__name__} must define update(t, parameter, gradient, *state).")
+
+    def step(self) -> None:
+        """Move every parameter against its gradient.
+
+        Warns once (UserWarning) if zero_grad was forgotten since the last step, and the old gradients are still
+        in the sum. A float gradient becomes a float of a kind of its own when a step has used it, of equal value.
+        """
+        if not self._warned and any(p.grad.__class__ is UsedAgain for p in self.parameters):
+            self._warned = True
+            warnings.warn(FORGOTTEN, stacklevel=2)
+        for parameter in self.parameters:
+            t, *state = self.state.get(parameter) or (0,) * (1 + self.n_states)
+            parameter.data, *state = self.update(t + 1, parameter.data, unmarked(parameter.grad), *state)
+            self.state[parameter] = (t + 1, *state)
+            parameter.grad = used(parameter.grad)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of the last backward passes."""
+        for parameter in self.parameters:
+            parameter.grad = 0.0
+
+    def _decayed(self, parameter: Any, gradient: Any) -> Any:
+        """The gradient of the loss + weight_decay/2 * parameter^2: weights that are not needed shrink."""
+        return gradient + self.weight_decay * parameter if self.weight_decay else gradient
+
+
+class SGD(Optimizer):
+    """Gradient descent: parameter <- parameter - lr * gradient. (Stochastic, if the loss is that of a batch.)
+
+    With momentum the parameter is a ball that rolls on: velocity <- momentum * velocity + gradient, and
+    parameter <- parameter - lr * velocity. With nesterov it goes on from where the velocity will take it:
+    parameter <- parameter - lr * (gradient + momentum * velocity).
+
+    Source: Sutskever et al., On the importance of initialization and momentum in deep learning, 2013, with lr
+    outside of the velocity, as in PyTorch. weight_decay * parameter is added to the gradient first.
+    """
+
+    n_states = 1
+
+    def __init__(
+        self,
+        parameters: Iterable[Value],
+        lr: float = 0.01,
+        momentum: float = 0,
+        nesterov: bool = False,
+        weight_decay: float = 0,
+    ):
+        super().__init__(parameters, lr, weight_decay)
+        self.momentum, self.nesterov = _average(momentum=momentum), nesterov
+        if nesterov and not momentum:
+            raise ValueError("Nesterov's step looks ahead along the velocity: give a momentum, such as 0.9.")
+
+    def update(self, t: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
+        (velocity,) = state
+        gradient = self._decayed(parameter, gradient)
+        velocity = self.momentum * velocity + gradient if self.momentum else gradient
+        move = gradient + self.momentum * velocity if self.nesterov else velocity
+        return parameter - self.lr * move, velocity
+
+
+class RMSProp(Optimizer):
+    """Divides each gradient by its own usual size, so that all parameters move at a like pace.
+
+        square <- alpha * square + (1 - alpha) * gradient^2
+        velocity <- momentum * velocity + gradient / (sqrt(square) + eps)
+        parameter <- parameter - lr * velocity
+
+    Source: Tieleman and Hinton, Neural Networks for Machine Learning, lecture 6.5, 2012; momentum and eps as in
+    PyTorch. weight_decay * parameter is added to the gradient first.
+    """
+
+    n_states = 2
+
+    def __init__(
+        self,
+        parameters: Iterable[Value],
+        lr: float = 0.01,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        momentum: float = 0,
+    ):
+        super().__init__(parameters, lr, weight_decay)
+        self.alpha, self.eps, self.momentum = _average(alpha=alpha), _positive(eps), _average(momentum=momentum)
+
+    def update(self, t: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
+        square, velocity = state
+        gradient = self._decayed(parameter, gradient)
+        square = self.alpha * square + (1 - self.alpha) * (gradient * gradient)
+        move = gradient / (sqrt(square) + self.eps)
+        velocity = self.momentum * velocity + move if self.momentum else move
+        return parameter - self.lr * velocity, square, velocity
+
+
+class Adam(Optimizer):
+    """Momentum and RMSProp in one: the mean of the gradients, over the root of the mean of their squares.
+
+        mean <- beta1 * mean + (1 - beta1) * gradient
+        square <- beta2 * square + (1 - beta2) * gradient^2
+        parameter <- parameter - lr * mean' / (sqrt(square') + eps)
+
+    Both means start from 0, which is not a mean of anything: mean' = mean / (1 - beta1^t) and
+    square' = square / (1 - beta2^t) correct for it, so the first step is one of lr whatever the gradient's size.
+
+    Source: Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015, algorithm 1.
+    weight_decay * parameter is added to the gradient first.
+    """
+
+    n_states = 2
+
+    def __init__(
+        self,
+        parameters: Iterable[Value],
+        lr: float = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+    ):
+        super().__init__(parameters, lr, weight_decay)
+        beta1, beta2 = betas
+        self.betas, self.eps = (_average(beta1=beta1), _average(beta2=beta2)), _positive(eps)
+
+    def update(self, t: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
+        mean, square = state
+        beta1, beta2 = self.betas
+        gradient = self._decayed(parameter, gradient)
+        mean = beta1 * mean + (1 - beta1) * gradient
+        square = beta2 * square + (1 - beta2) * (gradient * gradient)
+        typical = sqrt(square / (1 - beta2**t)) + self.eps
+        return parameter - self.lr * (mean / (1 - beta1**t)) / typical, mean, square
+
+
+class AdamW(Adam):
+    """Adam, whose weight decay is no part of the gradient: parameter <- (1 - lr * weight_decay) * parameter first.
+
+    In Adam a parameter with large gradients decays less, since the decay is divided by their size as well.
+    Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019, algorithm 2, with the decay
+    times lr, as in PyTorch.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Value],
+        lr: float = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ):
+        super().__init__(parameters, lr, betas, eps, weight_decay)
+
+    def update(self, t: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
+        return super().update(t, (1 - self.lr * self.weight_decay) * parameter, gradient, *state)
+
+    def _decayed(self, parameter: Any, gradient: Any) -> Any:
+        return gradient
+
+
+def _average(**named: float) -> float:
+    """The one number given, if it can be the weight of the past in a running average."""
+    ((name, weight),) = named.items()
+    if not 0 <= weight < 1:
+        raise ValueError(f"The weight of the past is at least 0 and below 1, got {name}={weight!r}.")
+    return weight
+
+
+def _positive(eps: float) -> float:
+    if not eps > 0:
+        raise ValueError(f"eps keeps the division from one by zero, so it must be positive, got eps={eps!r}.")
+    return eps

@@ -1,0 +1,66 @@
+"""Schedules: the learning rate over time, as functions schedule(t) -> factor of the rate one began with.
+
+t counts from 0, epochs or steps, whichever one likes:
+
+>>> rate, schedule = 0.1, linear_warmup(2, then=step(every=2))
+>>> [round(rate * schedule(t), 4) for t in range(7)]
+[0.05, 0.1, 0.1, 0.1, 0.01, 0.01, 0.001]
+
+In a training loop: `optimizer.lr = rate * schedule(t)` before `optimizer.step()`.
+"""
+
+import math
+from collections.abc import Callable
+
+Schedule = Callable[[int], float]
+
+
+def constant() -> Schedule:
+    """The same rate for ever."""
+    return lambda t: 1.0
+
+
+def step(every: int, gamma: float = 0.1) -> Schedule:
+    """gamma^floor(t / every): the rate drops to a tenth (gamma) of itself at t = every, 2 every, ..."""
+    _count("every", every)
+    _share("gamma", gamma)
+    return lambda t: gamma ** (t // every)
+
+
+def exponential(gamma: float) -> Schedule:
+    """gamma^t: the rate shrinks by the same factor each time."""
+    _share("gamma", gamma)
+    return lambda t: gamma**t
+
+
+def cosine(total: int, minimum: float = 0.0) -> Schedule:
+    """Half a wave of the cosine from 1 at t = 0 down to the minimum at t = total, and no further.
+
+    minimum + (1 - minimum) (1 + cos(pi t / total)) / 2. Source: Loshchilov and Hutter, SGDR: Stochastic Gradient
+    Descent with Warm Restarts, 2017, equation 5, without the restarts.
+    """
+    _count("total", total)
+    if not 0 <= minimum <= 1:
+        raise ValueError(f"The schedule ends at a factor from 0 to 1, got minimum={minimum!r}.")
+    return lambda t: minimum + (1 - minimum) * (1 + math.cos(math.pi * min(t, total) / total)) / 2
+
+
+def linear_warmup(steps: int, then: Schedule | None = None) -> Schedule:
+    """1/steps, 2/steps, ..., 1, while the first gradients still mislead, and after these steps another schedule.
+
+    The other one counts from 0 when the warm-up is over; without one the rate stays. Source: Goyal et al.,
+    Accurate, Large Minibatch SGD, 2017, section 2.2.
+    """
+    _count("steps", steps)
+    after = then or constant()
+    return lambda t: (t + 1) / steps if t < steps else after(t - steps)
+
+
+def _count(name: str, n: int) -> None:
+    if not isinstance(n, int) or n < 1:
+        raise ValueError(f"A schedule is told how many times by an integer of 1 or more, got {name}={n!r}.")
+
+
+def _share(name: str, factor: float) -> None:
+    if not 0 < factor <= 1:
+        raise ValueError(f"The rate shrinks by a factor above 0 and at most 1, got {name}={factor!r}.")
