@@ -7,6 +7,7 @@ from .initialisation import Generator, constant, he_normal, he_uniform, xavier_n
 from .losses import binary_cross_entropy_with_logits, cross_entropy, hinge, huber, mae, mse, nll
 from .modules import MLP, Layer, Module, Neuron
 from .normalisation import BatchNorm, LayerNorm, RMSNorm
+from .saving import load
 
 __all__ = [
     "MLP",
@@ -30,6 +31,7 @@ __all__ = [
     "he_uniform",
     "hinge",
     "huber",
+    "load",
     "mae",
     "mse",
     "nll",

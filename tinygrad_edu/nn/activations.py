@@ -29,6 +29,9 @@ class Activation(Module):
         elif parameters:
             raise TypeError(f"{name} has no parameter {', '.join(parameters)}.")
 
+    def _arguments(self) -> tuple[list[Any], dict[str, Any]]:
+        return [self.name], dict(self.arguments)
+
     def __call__(self, inputs: Any) -> Any:
         if self.name == "linear":
             return inputs

@@ -1,5 +1,7 @@
 """Module: what all layers and networks have in common. They find their parameters by themselves."""
 
+import inspect
+import os
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -55,6 +57,29 @@ class Module:
         """Forget the gradients of the last backward passes: leaves accumulate."""
         for parameter in self.parameters():
             parameter.grad = 0.0
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write architecture, parameters and buffers as JSON: see `nn.saving`. `nn.load(path)` builds it anew."""
+        from .saving import save
+
+        save(self, path)
+
+    def load(self, path: str | os.PathLike[str]) -> Self:
+        """Take over the numbers saved from a model of the same architecture. Returns itself.
+
+        Raises ValueError, and changes nothing, if the file is broken or of another architecture.
+        """
+        from .saving import load_into
+
+        load_into(self, path)
+        return self
+
+    def _arguments(self) -> tuple[list[Any], dict[str, Any]]:
+        """What to call the class with for a module like this: positional arguments, and by name."""
+        names = list(inspect.signature(type(self)).parameters)
+        return [], {
+            name: getattr(self, name) for name in names if name not in ("rng", "init") and hasattr(self, name)
+        }
 
     def _label_parameters(self) -> None:
         for name, parameter in self.named_parameters():

@@ -22,6 +22,9 @@ class Sequential(Module):
         self.layers = list(modules)
         self._label_parameters()
 
+    def _arguments(self) -> tuple[list[Any], dict[str, Any]]:
+        return list(self.layers), {}
+
     def __call__(self, inputs: Any) -> Any:
         for layer in self.layers:
             inputs = layer(inputs)

@@ -31,6 +31,7 @@ class Neuron(Module):
     ):
         if not isinstance(n_inputs, int) or n_inputs < 1:
             raise ValueError(f"A neuron has 1 or more inputs, got n_inputs={n_inputs!r}.")
+        self.n_inputs, self.n_outputs = n_inputs, n_outputs
         self.activation = check_activation(activation, ACTIVATIONS)
         rng, draw = as_generator(rng), initialiser(init, name_of(activation))
         self.w = [Value(draw(n_inputs, n_outputs, rng)) for _ in range(n_inputs)]
@@ -70,6 +71,7 @@ class Layer(Module):
         if not isinstance(n_outputs, int) or n_outputs < 1:
             raise ValueError(f"A layer has 1 or more outputs, got n_outputs={n_outputs!r}.")
         self.activation, rng = check_activation(activation, ROW_ACTIVATIONS), as_generator(rng)
+        self.n_inputs, self.n_outputs = n_inputs, n_outputs
         self._on_row = name_of(activation) == "softmax"
         each = "linear" if self._on_row else activation
         self.neurons = [Neuron(n_inputs, each, rng, n_outputs=n_outputs, init=init) for _ in range(n_outputs)]
@@ -101,7 +103,8 @@ class MLP(Module):
     ):
         if isinstance(n_outputs, int) or not n_outputs:
             raise ValueError(f"n_outputs lists the sizes of the layers, such as [16, 16, 1], got {n_outputs!r}.")
-        check_activation(activation, ROW_ACTIVATIONS)
+        self.activation = check_activation(activation, ROW_ACTIVATIONS)
+        self.n_inputs, self.n_outputs = n_inputs, list(n_outputs)
         rng, sizes, last = as_generator(rng), [n_inputs, *n_outputs], len(n_outputs) - 1
         self.layers = [
             Layer(sizes[i], sizes[i + 1], "linear" if i == last else activation, rng, init=init)
