@@ -11,7 +11,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tinygrad_edu import cli
+from tinygrad_edu import cli, datasets, learning, nn
+from tinygrad_edu.train import is_right
 
 
 def run(*arguments: str, input: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
@@ -189,3 +190,70 @@ def test_a_reader_that_has_seen_enough() -> None:
     result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
     assert result.stdout.startswith("| operation")
     assert result.stderr == ""
+
+
+# --- Training -----------------------------------------------------------------------------------------------
+
+
+def test_train_iris_and_save_the_model(tmp_path: Path) -> None:
+    result = run("train", "iris", "--seed", "1", "--save", str(tmp_path / "iris.json"))
+    assert result.returncode == 0, result.stderr
+    accuracy = float(re.search(r"test accuracy ([\d.]+)% on 50 examples", result.stdout)[1])
+    assert accuracy >= 90
+    assert "epoch 30/30" in result.stderr
+    model = nn.load(tmp_path / "iris.json")
+    data = datasets.iris(seed=1, standardize=True)
+    hits = sum(
+        is_right(model(x), t, False) for x, t in zip(data.X_test.tolist(), data.y_test.tolist(), strict=True)
+    )
+    assert 100 * hits / 50 == accuracy
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["moons", "--hidden", "6,4", "--activation", "tanh", "--optimizer", "momentum", "--lr", "0.05"],
+        ["digits", "--limit", "40", "--batch-size", "1", "--optimizer", "adamw", "--schedule", "cosine"],
+        ["moons", "--optimizer", "rmsprop", "--schedule", "warmup", "--activation", "gelu"],
+        ["iris", "--optimizer", "sgd", "--schedule", "step", "--hidden", "3"],
+    ],
+    ids=lambda options: " ".join(options[:3]),
+)
+def test_train_with_other_choices(options: list[str]) -> None:
+    result = run("train", *options, "--epochs", "2")
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"test loss [\d.]+, test accuracy [\d.]+%", result.stdout)
+
+
+def test_the_command_line_offers_what_there_is() -> None:
+    help = run("train", "--help").stdout
+    for choices in (learning.TASKS, learning.OPTIMIZERS, learning.SCHEDULES, nn.activations.ACTIVATIONS):
+        found = [set(group.split(",")) for group in re.findall(r"\{([\w,\s]+)\}", help.replace("\n", ""))]
+        assert set(choices) in [{name.strip() for name in group} for group in found]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["cifar"], "invalid choice: 'cifar'"),
+        (["moons", "--hidden", "16,x"], "takes sizes of 1 or more such as 16,16, not '16,x'"),
+        (["moons", "--lr", "-1"], "takes a number above 0, not '-1'"),
+        (["moons", "--epochs", "0"], "takes a whole number of 1 or more, not '0'"),
+        (["moons", "--optimizer", "lbfgs"], "invalid choice: 'lbfgs'"),
+        (["moons", "--save", "no/such/folder/m.json"], "there is no folder 'no/such/folder'"),
+    ],
+)
+def test_bad_choices_are_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
+    result = run("train", *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+
+
+def test_mnist_without_data_or_network_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(b"no images")
+    result = run("train", "mnist", TINYGRAD_EDU_DATA=str(tmp_path))
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "train-images-idx3-ubyte" in result.stderr.splitlines()[-1]

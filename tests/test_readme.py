@@ -59,7 +59,7 @@ def test_every_block_is_of_a_kind_that_is_tested() -> None:
 def test_ci_runs_the_commands_as_they_stand_here() -> None:
     commands = [line for language, code in BLOCKS if language == "console" for line in code.splitlines()]
     ci = (ROOT / ".ci/run").read_text().splitlines()
-    assert len(commands) == 7  # two to set up, the main job, the tests, and three for expressions
+    assert len(commands) == 8  # two to set up, the main job, the tests, three for expressions, and training
     assert sorted(line for line in ci if line in commands) == sorted(commands)
     assert ci[-1] == commands[3]
 

@@ -1,9 +1,11 @@
-"""The command line: demo, explain, draw, step and rules."""
+"""The command line: demo, train, explain, draw, step and rules."""
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .expression import ExpressionError
 
@@ -36,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument(
                 "-o", "--output", type=Path, required=True, help="a file .svg, .png, .pdf or .html"
             )
+    _add_train(commands)
     for command in (parser, demo):
         command.add_argument("--epochs", type=_positive, default=4, help="passes over the digits (default: 4)")
         command.add_argument("--seed", type=int, default=0, help="of weights, shuffling and split (default: 0)")
@@ -43,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "--out", type=_folder, default=Path(), help="folder for graph.svg and graph.png (default: here)"
         )
     given = sys.argv[1:] if arguments is None else arguments
-    options = parser.parse_args([f" {text}" if _starts_with_minus(text) else text for text in given])
+    if given and given[0] in ("explain", "draw", "step"):
+        given = [f" {text}" if _starts_with_minus(text) else text for text in given]
+    options = parser.parse_args(given)
     try:
         _run(options)
     except ExpressionError as error:
@@ -55,10 +60,57 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nStopped by Ctrl-C.", file=sys.stderr)
         return 130
-    except (OSError, RuntimeError) as error:  # a folder that cannot be written, no program to draw with
+    except (OSError, RuntimeError, ImportError) as error:  # no right to write there, nothing to draw with
         print(f"tinygrad-edu: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _add_train(commands: Any) -> None:
+    """The names are those of `learning`, which is loaded for a run only; a test compares them."""
+    train = commands.add_parser(
+        "train",
+        help="train a network on moons, iris, digits or mnist",
+        description="Train a network of dense layers, and test it on examples it never saw. What is not given is "
+        "chosen to work well on the data set. More epochs learn longer, a larger batch size takes fewer and "
+        "smoother steps, and a learning rate that is too large lets the loss grow.",
+    )
+    train.add_argument("data", choices=["moons", "iris", "digits", "mnist"])
+    train.add_argument("--hidden", type=_sizes, metavar="16,16", help="the sizes of the hidden layers")
+    activations = ["relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "tanh", "softplus", "linear"]
+    train.add_argument("--activation", default="relu", choices=activations)
+    train.add_argument("--optimizer", default="adam", choices=["sgd", "momentum", "rmsprop", "adam", "adamw"])
+    train.add_argument("--lr", type=_rate, help="the learning rate: how far a step goes along the gradient")
+    schedules = ["constant", "step", "exponential", "cosine", "warmup"]
+    train.add_argument("--schedule", default="constant", choices=schedules, help="how it changes over the epochs")
+    train.add_argument("--epochs", type=_positive, help="passes over the data")
+    train.add_argument("--batch-size", type=_positive, help="examples per step: 1 is stochastic gradient descent")
+    train.add_argument("--seed", type=int, default=0, help="of weights, shuffling and split (default: 0)")
+    train.add_argument("--limit", type=_positive, help="train on so many examples only (mnist: 2000 unless given)")
+    train.add_argument("--save", type=_file, metavar="MODEL.json", help="write the trained model")
+    train.add_argument("--plot", type=_file, metavar="PLOT.png", help="write loss and accuracy (extra: plot)")
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    sizes = text.split(",")
+    if not all(size.strip().isdecimal() and int(size) > 0 for size in sizes):
+        raise argparse.ArgumentTypeError(f"takes sizes of 1 or more such as 16,16, not {text!r}")
+    return tuple(map(int, sizes))
+
+
+def _file(text: str) -> Path:
+    _folder(str(Path(text).parent))
+    return Path(text)
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < math.inf:
+        raise argparse.ArgumentTypeError(f"takes a number above 0, not {text!r}")
+    return rate
 
 
 def _starts_with_minus(text: str) -> bool:
@@ -85,6 +137,13 @@ def _run(options: argparse.Namespace) -> None:
             from .explain import step_through
 
             step_through(options.expression, options.values, sys.stdin)
+        case "train":
+            from .learning import train
+
+            chosen = {
+                name: value for name, value in vars(options).items() if name not in ("command", "data", "out")
+            }
+            train(options.data, **chosen)
         case _:
             from .demo import run
 
