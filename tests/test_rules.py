@@ -39,7 +39,7 @@ def test_the_rule_is_right(case: Rule) -> None:
     assert report.inputs >= 150
     assert report.worst["value"][0] <= 4
     assert report.worst["slopes"][0] <= 4
-    assert report.worst["second"][0] <= 1e-14  # much nearer than check_rule asks
+    assert report.worst["second"][0] <= 1e-13  # nearer than check_rule asks
     exact = case.name in RATIONAL and case.parameters.get("exponent", 0) % 1 == 0
     assert ("Fractions" in report.numbers) == exact
 
