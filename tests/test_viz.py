@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tinygrad_edu as tg
 from tinygrad_edu import Value, topological_order
 from tinygrad_edu.viz import draw, draw_dot, render, trace, tree
 from tinygrad_edu.viz.text import four_digits, visible
@@ -352,6 +353,35 @@ def test_a_long_tree_stops_and_says_so():
     lines = tree(chain(100_000), ascii=False).splitlines()
     assert len(lines) == 201
     assert lines[-1] == "… stopped after 200 lines: 99,810 of 100,001 nodes are not shown"
+
+
+def test_a_tree_of_limited_depth_and_width_counts_what_it_leaves_out():
+    a, b = Value(1.0, label="a"), Value(2.0, label="b")
+    y = tg.max(a * b, a + b, a, b) * 2.0
+    assert tree(y, depth=1, ascii=True).splitlines() == [
+        "y = 6   grad -   *",
+        "|- 3   grad -   max",
+        "|  `- ... 4 operands not shown",
+        "`- 2   grad -",
+        "... 4 of 7 nodes are not shown",
+    ]
+    assert tree(y, width=1, ascii=True).splitlines() == [
+        "y = 6   grad -   *",
+        "|- 3   grad -   max",
+        "|  |- 2   grad -   *",
+        "|  |  |- a = 1   grad -",
+        "|  |  `- ... 1 operand not shown",
+        "|  `- ... 3 operands not shown",
+        "`- ... 1 operand not shown",
+        "... 3 of 7 nodes are not shown",
+    ]
+    assert tree(y, depth=9, width=9) == tree(y)
+
+
+@pytest.mark.parametrize("limits", [{"max_lines": 0}, {"max_lines": None}, {"depth": 0}, {"width": "a"}])
+def test_limits_of_a_tree_are_whole_numbers(limits):
+    with pytest.raises(ValueError, match=f"{next(iter(limits))} is a whole number of 1 or more, got"):
+        tree(square(), **limits)
 
 
 @settings(deadline=None)

@@ -23,7 +23,14 @@ class Tree(str):
         return str(self)
 
 
-def tree(root: Value, max_lines: int = 200, ascii: bool | None = None) -> Tree:
+def tree(
+    root: Value,
+    max_lines: int = 200,
+    ascii: bool | None = None,
+    *,
+    depth: int | None = None,
+    width: int | None = None,
+) -> Tree:
     """What root was computed from, one node per line: `name = data   grad g   operation`, its inputs below it.
 
     The name is the label, else the variable that holds the Value where tree is called. A node that is used twice
@@ -33,7 +40,8 @@ def tree(root: Value, max_lines: int = 200, ascii: bool | None = None) -> Tree:
 
     Control characters in a label are shown as Python escapes, so that a line stays a line. With ascii=True the
     text is plain ASCII; None asks whether the terminal's encoding has the characters for branches and arrows.
-    After max_lines lines, one line says how many nodes are not shown. There is no colour: the text is a str that
+    After max_lines lines, more than depth levels down, or beyond the first width operands of a node, a line says
+    how much is not shown. There is no colour: the text is a str that
     may be compared, stored and sent down a pipe, NO_COLOR or not.
 
     >>> x = Value(3.0)
@@ -46,14 +54,22 @@ def tree(root: Value, max_lines: int = 200, ascii: bool | None = None) -> Tree:
        |  `- ^ x
        `- 1   grad -
     """
-    return tree_of(root, variables_in_sight(), max_lines, ascii)
+    return tree_of(root, variables_in_sight(), max_lines, ascii, depth, width)
 
 
-def tree_of(root: Value, variables: Mapping[Value, str], max_lines: int = 200, ascii: bool | None = None) -> Tree:
+def tree_of(
+    root: Value,
+    variables: Mapping[Value, str],
+    max_lines: int = 200,
+    ascii: bool | None = None,
+    depth: int | None = None,
+    width: int | None = None,
+) -> Tree:
     """`tree`, where unlabelled nodes are called as `variables` says."""
     order = nodes_below(root)
-    if not isinstance(max_lines, int) or max_lines < 1:
-        raise ValueError(f"max_lines is a whole number of 1 or more, got {max_lines!r}.")
+    for name, limit in (("max_lines", max_lines), ("depth", depth), ("width", width)):
+        if (limit is not None or name == "max_lines") and (not isinstance(limit, int) or limit < 1):
+            raise ValueError(f"{name} is a whole number of 1 or more, got {limit!r}.")
     names = names_of(order, variables)
     uses = Counter(parent for node in order for parent in node.parents)
     passed = backward_has_been(order)
@@ -70,13 +86,18 @@ def tree_of(root: Value, variables: Mapping[Value, str], max_lines: int = 200, a
     lines: list[str] = []
     arrows: dict[Value, str] = {}  # where to look for a node that has been met before
     blocks = deque([root])
-    stack: list[tuple[Value, str, str, int]] = []  # node, its branch, the indentation of its inputs, its level
+    # a node or a line of text, its branch, the indentation of its inputs, its level
+    stack: list[tuple[Value | str, str, str, int]] = []
     while (stack or blocks) and len(lines) < max_lines:
         starts_block = not stack
         if starts_block:
-            stack.append((blocks.popleft(), "", "", 0))
-            arrows.pop(stack[0][0], None)
+            first = blocks.popleft()
+            stack.append((first, "", "", 0))
+            arrows.pop(first, None)
         node, lead, indent, level = stack.pop()
+        if isinstance(node, str):
+            lines.append(lead + node)
+            continue
         if level == DEPTH and node.parents and node not in arrows:
             arrows[node] = down
             blocks.append(node)
@@ -85,13 +106,18 @@ def tree_of(root: Value, variables: Mapping[Value, str], max_lines: int = 200, a
             continue
         arrows[node] = up
         lines.append(lead + described(node, named=uses[node] > 1 or (starts_block and node is not root)))
-        below = [(parent, indent + branch, indent + bar, level + 1) for parent in node.parents]
+        shown = node.parents[: 0 if depth is not None and level >= depth else width]
+        hidden = len(node.parents) - len(shown)
+        cut: list[Value | str] = [f"{more} {hidden:,} operand{'s' * (hidden > 1)} not shown"] if hidden else []
+        parts = [*shown, *cut]
+        below = [(part, indent + branch, indent + bar, level + 1) for part in parts]
         if below:
-            below[-1] = (node.parents[-1], indent + last, indent + " " * len(last), level + 1)
+            below[-1] = (parts[-1], indent + last, indent + " " * len(last), level + 1)
         stack += reversed(below)
-    if stack or blocks:
-        hidden = len(order) - sum(arrow == up for arrow in arrows.values())
-        lines.append(f"{more} stopped after {max_lines:,} lines: {hidden:,} of {len(order):,} nodes are not shown")
+    missing = len(order) - sum(arrow == up for arrow in arrows.values())
+    if missing or stack or blocks:
+        why = f"stopped after {max_lines:,} lines: " if stack or blocks else ""
+        lines.append(f"{more} {why}{missing:,} of {len(order):,} nodes are not shown")
     return Tree("\n".join(lines).encode(encoding, "backslashreplace").decode(encoding))
 
 
