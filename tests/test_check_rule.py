@@ -225,8 +225,8 @@ MISTAKES: list[tuple[str, Any, Any, dict[str, Any], str]] = [
     ),
     (
         "a reduction that reduces no axis",
-        lambda *inputs: sum(inputs) / len(inputs),
-        lambda upstream, out, *inputs: tuple(upstream / len(inputs) for _ in inputs),
+        lambda *inputs: sum(inputs),
+        lambda upstream, out, *inputs: (upstream,) * len(inputs),
         {},
         "on an array, forward must reduce the last axis",
     ),

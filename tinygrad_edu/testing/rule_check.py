@@ -82,7 +82,8 @@ def check_rule(
         _try_first(subject, point)
     if subject.undecided > subject.inputs / 2:
         raise ValueError(f"The reference of {rule.name} has no real value or slope at most of the inputs.")
-    _run(rule, strategy, lambda point: _try_further(subject, point))
+    fewer = max(10, settings().max_examples // 4)  # which take longer
+    _run(rule, strategy, lambda point: _try_further(subject, point), max_examples=fewer)
     for point in [*tame, *_some([p for p in points if properties.is_moderate(subject, p)], 60)]:
         _try_further(subject, point)
     properties.is_the_same_on_arrays(subject, tame)
