@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import tinygrad_edu as tg
 from tinygrad_edu import Value, topological_order
 from tinygrad_edu.viz import draw, draw_dot, render, trace, tree
-from tinygrad_edu.viz.text import four_digits, visible
+from tinygrad_edu.viz.words import four_digits, visible
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -114,11 +114,12 @@ class Rule:
 
     def shares(self, upstream: Any, out: Any, *inputs: Any) -> Any:
         """backward(upstream, out, *inputs), after a check that there is one share per input."""
-        shares = self.backward(upstream, out, *inputs)
-        if not isinstance(shares, tuple | list) or len(shares) != len(inputs):
-            raise TypeError(
-                f"backward of {self.name} must return {len(inputs)} share(s), one per input: {shares!r}."
-            )
+        return self.counted(self.backward(upstream, out, *inputs), len(inputs))
+
+    def counted(self, shares: Any, n: int) -> Any:
+        """The shares of n inputs. Raises TypeError unless there are n."""
+        if not isinstance(shares, tuple | list) or len(shares) != n:
+            raise TypeError(f"backward of {self.name} must return {n} share(s), one per input, got {shares!r}.")
         return shares
 
     def __repr__(self) -> str:

@@ -1,15 +1,13 @@
 """The main job: what the engine does, in one run on real data."""
 
-import random
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tqdm import tqdm
-
 from . import nn, optim
 from .datasets import Dataset, digits
 from .functions import tanh
+from .train import evaluate, fit
 from .value import Value
 from .viz import draw, tree
 
@@ -51,41 +49,17 @@ def _central_difference(f: Callable[..., Value], at: list[float], i: int) -> flo
 
 def train(data: Dataset, epochs: int, seed: int) -> nn.MLP:
     """Train a small network by mini-batch gradient descent, and print its accuracy on the held-out images."""
-    X, y = data.X_train.tolist(), data.y_train.tolist()
-    model = nn.MLP(len(X[0]), [HIDDEN, len(data.class_names)], rng=seed)
+    model = nn.MLP(data.X_train.shape[1], [HIDDEN, len(data.class_names)], rng=seed)
     optimizer = optim.SGD(model.parameters(), lr=LEARNING_RATE)
     print(f"  {data}\n  {model}: {len(optimizer.parameters):,} parameters, every one a Value")
-    shuffling, started = random.Random(seed), time.perf_counter()
-    for epoch in range(1, epochs + 1):
-        order = list(range(len(X)))
-        shuffling.shuffle(order)
-        total = 0.0
-        with tqdm(total=len(X), desc=f"  epoch {epoch}/{epochs}", unit="image") as bar:
-            for start in range(0, len(order), BATCH):
-                batch = order[start : start + BATCH]
-                optimizer.zero_grad()
-                for i in batch:
-                    loss = nn.cross_entropy(model(X[i]), y[i])
-                    loss.backward(1 / len(batch))  # the mean over the batch: each image has its share of it
-                    total += loss.data
-                optimizer.step()
-                bar.update(len(batch))
-                bar.set_postfix(loss=f"{total / bar.n:.3f}", refresh=False)
+    started = time.perf_counter()
+    history = fit(model, nn.cross_entropy, data, optimizer, epochs, BATCH, seed=seed)
+    if history.stopped.startswith("interrupted"):
+        raise KeyboardInterrupt
     seconds = time.perf_counter() - started
-    print(
-        f"  test accuracy {accuracy(model, data.X_test.tolist(), data.y_test.tolist()):.1%} on {len(data.y_test)} "
-        f"images it never saw, after {seconds:.0f} s"
-    )
+    _, accuracy = evaluate(model, nn.cross_entropy, data)
+    print(f"  test accuracy {accuracy:.1%} on {len(data.y_test)} images it never saw, after {seconds:.0f} s")
     return model
-
-
-def accuracy(model: nn.MLP, X: list[list[float]], y: list[int]) -> float:
-    """The share of the examples whose largest output is that of their class."""
-    hits = 0
-    for x, label in zip(X, y, strict=True):
-        outputs = [out.data for out in model(x)]
-        hits += outputs.index(max(outputs)) == label
-    return hits / len(y)
 
 
 def _picture(folder: Path) -> None:

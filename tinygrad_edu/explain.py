@@ -69,15 +69,13 @@ def draw_to(text: str, assignments: Sequence[str], path: Path) -> None:
 
 
 def _picture(y: Value, format: str) -> bytes:
-    try:
-        import graphviz
-    except ImportError:
-        raise RuntimeError("draw needs the graphviz package: `pip install graphviz graphviz-pure`.") from None
-
     from .viz import draw
 
+    drawing = draw(y, slopes=True)  # which says what to install without the graphviz package
+    import graphviz
+
     try:
-        picture: bytes = draw(y, slopes=True).pipe(format=format)
+        picture: bytes = drawing.pipe(format=format)
     except graphviz.CalledProcessError as error:
         raise RuntimeError(
             f"No {format} can be written with {error.cmd[0]}: install Graphviz, or take svg."

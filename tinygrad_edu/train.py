@@ -136,7 +136,7 @@ def fit(
         warnings.warn(history.stopped, stacklevel=2)
     finally:
         optimizer.lr = base_rate
-        model_mode(model, training=False)
+        model.eval()
     return history
 
 
@@ -160,7 +160,7 @@ def _epoch(
     """One pass over the data. Returns the mean loss and the accuracy, both as the model was at each example."""
     order = list(range(len(X)))
     shuffling.shuffle(order)
-    model_mode(model, training=True)
+    model.train()
     signs = _are_signs(y)
     total, hits, counted = 0.0, 0, 0
     with tqdm(total=len(X), desc=f"epoch {epoch + 1}/{epochs}", unit="example", disable=not progress) as bar:
@@ -207,7 +207,7 @@ def evaluate(
     Dropout and the like are switched off meanwhile. data is a pair (X, y); of a `Dataset`, its test part.
     """
     X, y = _examples(data, "data", test=True)
-    model_mode(model, training=False)
+    model.eval()
     total, hits, signs = 0.0, [], _are_signs(y)
     for x, target in zip(X, y, strict=True):
         (output,), value = _computed(model, loss, [x], [target], batched)
@@ -233,13 +233,6 @@ def is_right(output: Any, target: Any, signs: bool) -> bool | None:
             return bool(scores.index(max(scores)) == list(number).index(max(number)))
         return bool(scores.index(max(scores)) == number)
     return bool((plain(output) > 0) == (number > 0)) if signs else None
-
-
-def model_mode(model: Any, training: bool) -> None:
-    """model.train() or model.eval(), for models that tell the two apart."""
-    switch = getattr(model, "train" if training else "eval", None)
-    if switch:
-        switch()
 
 
 def _examples(data: Any, what: str, test: bool = False) -> tuple[Any, Any]:

@@ -45,7 +45,7 @@ class Neuron(Module):
         for weight, x in zip(self.w, inputs, strict=True):
             total = total + weight * x
         if callable(self.activation):
-            return self.activation(total)  # type: ignore[no-any-return]
+            return self.activation(total)  # type: ignore[no-any-return]  # any function of a Value
         result: Value = total if self.activation == "linear" else getattr(total, self.activation)()
         return result
 

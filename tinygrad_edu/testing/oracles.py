@@ -25,6 +25,7 @@ from ..rules import RULES
 from ..value import Value
 from .mathematics import reference_of
 from .reference import high
+from .sampling import side_of
 
 Function = Callable[..., Any]
 
@@ -37,7 +38,7 @@ class Number:
 
     @staticmethod
     def combine(rule: Rule, inputs: tuple[Any, ...]) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError(f"{rule.name} of {inputs}: a kind of Number says how it is combined.")
 
     def _record(self, rule: Rule, inputs: tuple[Any, ...]) -> Any:
         return self.combine(rule, tuple(x if isinstance(x, Number) else type(self)(x) for x in inputs))
@@ -195,12 +196,4 @@ def assert_near(got: Any, exact: Any, size: float, tolerance: float = 1e-12) -> 
 
 def decisions(root: Value) -> list[Any]:
     """On which side of every kink the graph is, so that two runs of different precision can be compared."""
-    took: list[Any] = []
-    for node in topological_order(root):
-        if node.rule and node.rule.name == "where":
-            took.append(bool(node.parents[0].data))
-        elif node.rule and node.rule.kinks:
-            took += [(node.parents[0].data > kink) - (node.parents[0].data < kink) for kink in node.rule.kinks]
-        elif node.rule and node.rule.ties:
-            took.append([parent.data == node.data for parent in node.parents])
-    return took
+    return [side_of(node) for node in topological_order(root) if node.rule]

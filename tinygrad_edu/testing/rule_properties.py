@@ -79,14 +79,10 @@ class Subject:
         """The rule's backward. Raises TypeError unless it returns one number per input."""
         out = self.out(*inputs)
         try:
-            shares = self.rule.backward(upstream, out, *inputs)
+            shares: Sequence[Any] = self.rule.backward(upstream, out, *inputs)
         except Exception as error:
             self._raised("backward", inputs, error)
-        if not isinstance(shares, tuple | list) or len(shares) != len(inputs):
-            raise TypeError(
-                f"backward of {self.rule.name} must return {len(inputs)} share(s), one per input, got {shares!r}."
-            )
-        for share in shares:
+        for share in self.rule.counted(shares, len(inputs)):
             if not isinstance(share, Real | np.ndarray):
                 raise TypeError(
                     f"backward of {self.rule.name} must return numbers, got {share!r} among its shares."

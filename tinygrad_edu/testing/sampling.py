@@ -51,7 +51,7 @@ class Sampled:
         order = topological_order(out)
         noise, sizes = _rounding(order)
         places = {leaf: i for i, leaf in enumerate(leaves)}
-        path = [(node.rule.name, _side(node)) if node.rule else places.get(node) for node in order]
+        path = [(node.rule.name, side_of(node)) if node.rule else places.get(node) for node in order]
         return Sample(float(out.data), noise, path, leaves, out, sizes)
 
     def along(self, i: int) -> Along:
@@ -115,14 +115,13 @@ def _rounding(order: list[Value]) -> tuple[float, dict[Value, float]]:
     return float(EPS * total), sizes
 
 
-def _side(node: Value) -> Any:
-    """On which side of its kinks a node was computed."""
+def side_of(node: Value) -> Any:
+    """On which side of its kinks an interior node was computed."""
     numbers = [p.data for p in node.parents]
     if node.rule.name == "where":
         return bool(numbers[0])
     if node.rule.ties:
-        top, bottom = max(numbers), min(numbers)
-        return [(x == top, x == bottom) for x in numbers]
+        return [x == node.data for x in numbers]
     return [(x > kink) - (x < kink) for kink in node.rule.kinks for x in numbers]
 
 

@@ -9,8 +9,6 @@ from .names import names_of, variables_in_sight
 from .reading import backward_has_been, nodes_below
 from .words import DASH, four_digits, visible
 
-__all__ = ["Tree", "four_digits", "nodes_below", "tree", "tree_of", "visible"]
-
 DEPTH = 20  # levels of indentation; what lies deeper continues in a block of its own
 
 
