@@ -51,20 +51,24 @@ from .value import Value
 
 if TYPE_CHECKING:
     from . import datasets, debug, nn, optim, testing, viz
+    from .compiler import CompileError, TraceError, compile
     from .debug import blame, steps, why
     from .train import fit
     from .viz import draw, tree
 
 __all__ = [
     "RULES",
+    "CompileError",
     "Interval",
     "Rule",
+    "TraceError",
     "Value",
     "acos",
     "ancestors",
     "asin",
     "atan",
     "blame",
+    "compile",
     "cos",
     "cosh",
     "datasets",
@@ -118,6 +122,7 @@ __all__ = [
 
 # Readers of the graph, and what trains: loaded when first asked for.
 _LATER = {"draw": "viz", "tree": "viz", "steps": "debug", "why": "debug", "blame": "debug", "fit": "train"}
+_LATER |= {"compile": "compiler", "TraceError": "compiler", "CompileError": "compiler"}
 
 
 def __getattr__(name: str) -> Any:

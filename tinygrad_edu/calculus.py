@@ -59,6 +59,26 @@ def gradients(root: Value, wrt: Value | Iterable[Value], create_graph: bool = Fa
     return [adjoints[value] if value in adjoints else number(0) for value in wrt]
 
 
+def absolute_adjoint(root: Value) -> dict[Value, float]:
+    """For every node below root, one more backward sweep with abs(slope) and seed 1.
+
+    It bounds what rounding can do: however much the shares of a gradient cancel, its error is a few times 1e-16 of
+    this. Compare gradients relative to it.
+
+    >>> x = Value(3.0)
+    >>> absolute_adjoint(x * 5 - x * 4)[x]
+    9.0
+    """
+    adjoints = dict.fromkeys(topological_order(root), 0.0)
+    adjoints[root] = 1.0
+    for node in reversed(adjoints):
+        if node.rule:
+            slopes = node.rule.backward(1.0, node.data, *[p.data for p in node.parents])
+            for parent, slope in zip(node.parents, slopes, strict=True):
+                adjoints[parent] += adjoints[node] * abs(float(slope))
+    return adjoints
+
+
 # --- Functions of numbers -----------------------------------------------------------------------------------
 
 # The variables of the derivatives being taken at this moment. A result that depends on one of them must stay a

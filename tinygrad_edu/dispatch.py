@@ -27,8 +27,8 @@ def is_far(x: Any) -> bool:
 
 
 def plain(x: Any) -> Any:
-    """The number itself: the data of a Value, anything else unchanged."""
-    return x.data if hasattr(x, "_apply") else x
+    """The number itself, without its history: the data of a Value, anything else unchanged."""
+    return x._apply("plain", x) if hasattr(x, "_apply") else x
 
 
 def elsewhere(name: str, on_float: Callable[..., Any], *inputs: Any) -> Any:

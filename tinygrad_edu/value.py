@@ -7,7 +7,6 @@ from numbers import Real
 from typing import Any
 
 from . import elementary
-from .dispatch import plain
 from .graph import topological_order
 from .rules import ADD, DIV, MUL, NEG, POW, POW_N, RULES, SUB, Rule
 from .scalar import as_exponent, as_real
@@ -81,7 +80,11 @@ class Value:
     def _record(self, rule: Rule, inputs: Any) -> "Value":
         """The Value of rule(*inputs). Raises outside the domain."""
         parents = tuple(map(self._operand, inputs))
-        return self._node(rule.evaluate([p.data for p in parents], parents), rule, parents)
+        try:
+            numbers = [p.data for p in parents]
+        except TypeError:  # a placeholder of the compiler, which records without a number
+            return next(p for p in parents if type(p) is not Value)._record(rule, parents)
+        return self._node(rule.evaluate(numbers, parents), rule, parents)
 
     def _apply(self, name: str, *inputs: Any, **parameters: Any) -> Any:
         """What `elementary` asks for inside a backward: the operation recorded, an infinite slope let through.
@@ -89,7 +92,7 @@ class Value:
         A name without a rule is a choice (sign, step ...) of slope zero: its plain result will do.
         """
         if name not in RULES:
-            return getattr(elementary, name)(*map(plain, inputs))
+            return getattr(elementary, name)(*[self._operand(x).data for x in inputs])
         rule, parents = RULES[name], tuple(map(self._operand, inputs))
         rule = rule.bind(**parameters) if parameters else rule
         return self._node(rule.forward(*[p.data for p in parents]), rule, parents)

@@ -91,7 +91,7 @@ def main():
     print(f"  {'graph':12}{'nodes':>12}{'boxes':>8}{'tree':>10}{'DOT text':>10}{'to SVG':>10}")
     measure("expression", expression(400), rounds, max_nodes=None)
     measure("network", network(), rounds, max_nodes=None)
-    measure("moons", moons(150 // scale or 1), rounds)
+    measure("moons", moons(max(2, 150 // scale)), rounds)
     measure("sums", sums(100_000 // scale), rounds)
     measure("mixture", mixture(100_000 // scale), rounds)
     measure("sums", sums(1_000_000 // scale), 1)

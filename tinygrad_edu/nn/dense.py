@@ -74,6 +74,8 @@ class Embedding(Module):
     def __call__(self, inputs: Any) -> Any:
         if hasattr(inputs, "__len__"):
             return [self(index) for index in inputs]
+        if hasattr(inputs, "_pick"):  # an input that is not known yet: see compiler/trace.py
+            return inputs._pick(self.W)
         try:
             index = operator.index(inputs)
         except TypeError:

@@ -17,8 +17,9 @@ except ImportError as error:
         name=error.name,
     ) from error
 
+from ..calculus import absolute_adjoint
 from .gradient_check import GradientMismatch, GradientReport, gradcheck
-from .oracles import absolute_adjoint, assert_near, complex_step, decisions, dual, mathematical, path_sum
+from .oracles import assert_near, complex_step, decisions, dual, mathematical, path_sum
 from .program import SMOOTH, Program
 from .reference import Reference, ulps
 from .rule_check import RuleMismatch, RuleReport, check_rule

@@ -11,10 +11,9 @@ from typing import Any, NoReturn
 import mpmath as mp
 import numpy as np
 
-from ..calculus import gradients
+from ..calculus import absolute_adjoint, gradients
 from ..declare import Rule
 from ..value import Value
-from .oracles import absolute_adjoint
 from .points import Point, inside
 from .reference import DIGITS, Reference, high, ulps
 

@@ -1,0 +1,412 @@
+"""How fast compiled steps are: beside NumPy written by hand, PyTorch, micrograd 0.1.0 and the eager engine.
+
+    python tests/benchmarks/compiled.py [--only PART] [--rounds N] [--quick] [--markdown]
+    OMP_NUM_THREADS=1 python tests/benchmarks/compiled.py    # one thread for everybody; two if nothing is said
+
+The parts, each forward, loss and all gradients:
+  mnist    the classifier 784-128-10 in batches of 32, 128 and 512, of both precisions
+  compile  how long that takes to trace and to compile, with and without verification
+  moons    the step of micrograd's demo notebook: MLP 2-16-16-1, 100 points, hinge + 1e-4 L2
+  growth   how a step grows with width, depth and batch
+  west     10,000 operations without any regular structure, by "Fastest Autograd in the West"
+
+Why the comparison is fair:
+  - All have the same weights and examples, and must agree on the loss and on every gradient before anything is
+    timed: to 1e-9 of the largest in float64, to 1e-4 in float32.
+  - All have as many threads. Their blocks of steps alternate, every other round in turned order, and a ratio is
+    the median over the ratios of neighbouring blocks, with the extremes: noise that lasts hits all.
+  - Compiled steps and NumPy by hand share a process, and so the library of matrix products. PyTorch, micrograd,
+    and in `moons` the eager engine, have processes of their own: their threads and their garbage are theirs.
+  - The cyclic collector is on, as it is by default, unless a line says otherwise.
+"""
+
+import argparse
+import contextlib
+import datetime
+import functools
+import gc
+import importlib.metadata
+import importlib.util
+import itertools
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+
+THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = str(THREADS)  # NumPy and PyTorch read these when they are imported
+ROOT = Path(__file__).parents[2]  # the checkout that is measured
+sys.path.insert(0, str(ROOT))
+
+import eager  # noqa: E402 - after the threads and the path are set
+import numpy as np  # noqa: E402
+import rivals  # noqa: E402
+
+import tinygrad_edu as tg  # noqa: E402
+from tinygrad_edu import Value, datasets, nn  # noqa: E402
+
+TORCH = "torch"
+INSTALL = {TORCH: "torch==2.13.0", eager.MICROGRAD: "micrograd==0.1.0"}
+TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
+
+
+class Settings:
+    """Sizes and durations; `quick` asks only whether everything runs."""
+
+    def __init__(self, quick, rounds, markdown):
+        self.markdown = markdown
+        self.rounds = 1 if quick else rounds
+        self.seconds = 0.0 if quick else 0.25  # of a block of steps
+        self.slow_steps = 1 if quick else 2  # in a block of an engine that takes a second for each
+        self.sizes, self.batches = ((20, 6, 3), (4,)) if quick else ((784, 128, 10), (32, 128, 512))
+        self.points = 10 if quick else 100
+        self.batch = 2 if quick else 128
+        self.widths, self.depths = ((4, 8), (1, 2)) if quick else ((32, 64, 128, 256, 512), (1, 2, 4, 8))
+        self.growing_batches = (2, 4) if quick else (32, 64, 128, 256, 512, 1024)
+        self.operations, self.lanes = (100, 3) if quick else (10_000, 1000)
+
+
+# --- Measuring -------------------------------------------------------------------------------------------------
+# A contender is a pair: what it answers, loss and gradients, and a function that runs a block of its steps.
+
+
+def compiled(step, batch, seconds):
+    """The contender that `tg.compile` returned, its parameters kept in an array as they are in training."""
+    loss, gradients = step.value_and_grad(*batch)
+
+    def block():
+        with step.arrays():
+            return rivals.block(lambda: step.value_and_grad(*batch), seconds)
+
+    return (loss, np.array(gradients)), block
+
+
+def by_hand(rival, seconds):
+    loss, gradients = rival.step()
+    return (loss, rivals.flat(gradients)), lambda: rivals.block(rival.step, seconds)
+
+
+def compare(contenders, tolerance):
+    """Stop unless all agree with the first on the loss and on every gradient, relative to the largest of them."""
+    (first, ((loss, gradients), _)), *others = contenders.items()
+    largest = np.abs(gradients).max() or 1.0
+    for name, ((other_loss, other_gradients), _) in others:
+        off = np.abs(np.subtract(other_gradients, gradients)).max() / largest
+        off = np.maximum(off, abs(other_loss - loss) / abs(loss))
+        if not off <= tolerance:  # nan is no agreement either
+            sys.exit(f"{name} is {off:.1e} away from {first} in the loss or a gradient: there is nothing to time.")
+        print(f"  {name} agrees with {first} to {off:.0e}", file=sys.stderr)
+
+
+def interleaved(contenders, rounds):
+    """For each contender the mean seconds of a step, round by round."""
+    blocks = {name: [] for name in contenders}
+    for turn in range(rounds):
+        for name in contenders if turn % 2 == 0 else reversed(contenders):
+            _, block = contenders[name]
+            blocks[name].append(block())
+    return blocks
+
+
+def seconds_of(act):
+    start = time.perf_counter()
+    result = act()
+    return time.perf_counter() - start, result
+
+
+def installed(name):
+    return importlib.util.find_spec(name) is not None
+
+
+class Torch(eager.Engine):
+    """PyTorch, in a process of its own."""
+
+    def __init__(self):
+        super().__init__(TORCH, THREADS, __file__)
+
+    def contender(self, seconds, workload, *arguments):
+        """One of the `workloads` of `work`."""
+        place, (loss, *gradients) = self.ask(workload, *arguments)
+        return (loss, gradients), lambda: self.ask("block", place, seconds)
+
+
+def work():
+    """The other end of `Torch`."""
+    import torch
+
+    torch.set_num_threads(json.loads(input()))
+    workloads, made = {"classifier": rivals.TorchClassifier, "west": rivals.TorchWest}, []
+    for line in sys.stdin:
+        command, *arguments = json.loads(line)
+        if command == "block":
+            place, seconds = arguments
+            answer = rivals.block(made[place].step, seconds)
+        else:
+            made.append(workloads[command](*arguments))
+            answer = len(made) - 1, made[-1].answer()
+        print(json.dumps(answer), flush=True)
+
+
+# --- The report --------------------------------------------------------------------------------------------------
+
+
+def number(x):
+    """Three digits that count, and whole numbers from a hundred on."""
+    return f"{x:,.0f}" if x >= 100 else f"{x:#.3g}"
+
+
+def milliseconds(blocks):
+    return number(statistics.median(blocks) * 1e3)
+
+
+def ratio(over, under):
+    """time(over) / time(under) of neighbouring blocks: the median and the extremes."""
+    ratios = [a / b for a, b in zip(over, under, strict=True)]
+    return f"{number(statistics.median(ratios))} ({number(min(ratios))} to {number(max(ratios))})"
+
+
+def table(header, rows, settings):
+    """Rows of text below a header: the first column to the left, the others to the right."""
+    if settings.markdown:
+        lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+        print(*(f"| {' | '.join(line)} |" for line in lines), sep="\n")
+    else:
+        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        for line in (header, *rows):
+            cells = [line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]
+            print("  " + "   ".join(cells).rstrip())
+    sys.stdout.flush()
+
+
+def title(text, settings):
+    print(f"\n### {text}\n" if settings.markdown else f"\n{text}", flush=True)
+
+
+def machine(settings):
+    """Who takes part, and where."""
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    versions = [f"NumPy {np.__version__} ({blas['name']} {blas['version']})"]
+    versions += [f"{name} {importlib.metadata.version(name)}" for name in INSTALL if installed(name)]
+    print("tinygrad_edu (this checkout)", *versions, sep=", ")
+    print(f"{datetime.date.today()}, {platform.python_implementation()} {platform.python_version()}, ", end="")
+    print(f"{cpu()}, {os.cpu_count()} cores, {platform.platform()}")
+    print(f"{THREADS} thread(s) for everybody, ", end="")
+    print(f"collector {'on' if gc.isenabled() else 'off'} by default, thresholds {gc.get_threshold()}")
+    print(f"{settings.rounds} rounds of alternating blocks of {settings.seconds} s")
+    for name, package in INSTALL.items():
+        if not installed(name):
+            print(f"{name} is not installed, so it is left out: pip install {package}")
+
+
+def cpu():
+    """The processor's name, where the system tells it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+# --- The parts ---------------------------------------------------------------------------------------------------
+
+
+def classifier(sizes, batch, dtype):
+    """The loss of one example x with one-hot target y, the parameters, their numbers, and a batch X, Y."""
+    theta, X, classes = rivals.problem(sizes, batch, dtype)
+    model = nn.MLP(sizes[0], sizes[1:], rng=0)
+    parameters = model.parameters()
+    for parameter, x in zip(parameters, theta.tolist(), strict=True):
+        parameter.data = x
+
+    def loss(x, y):
+        return nn.cross_entropy(model(x), y)
+
+    return loss, parameters, theta, (X, rivals.one_hot(classes, sizes[-1], dtype))
+
+
+def first_call(loss, parameters, arrays, **options):
+    """What `tg.compile` returns, and how much longer that and a first call take than a second call."""
+
+    def first():
+        step = tg.compile(loss, parameters, **options)
+        step.value_and_grad(*arrays)
+        return step
+
+    seconds, step = seconds_of(first)
+    return step, seconds - seconds_of(lambda: step.value_and_grad(*arrays))[0]
+
+
+def mnist(settings):
+    sizes, seconds = settings.sizes, settings.seconds
+    pixels = "MNIST's digits" if sizes[0] == 784 and rivals.mnist(1) else "random pixels"
+    title(f"Classifier {'-'.join(map(str, sizes))}, {pixels}: median ms of a step, and ratios", settings)
+    others, rows = ("NumPy", "NumPy out=", "PyTorch"), []
+    torch = Torch() if installed(TORCH) else None
+    for dtype, batch in itertools.product(("float32", "float64"), settings.batches):
+        loss, parameters, theta, arrays = classifier(sizes, batch, dtype)
+        contenders = {
+            "NumPy": by_hand(rivals.Classifier(theta, *arrays, sizes), seconds),
+            "compiled": compiled(tg.compile(loss, parameters, dtype=dtype), arrays, seconds),
+            "NumPy out=": by_hand(rivals.BufferedClassifier(theta, *arrays, sizes), seconds),
+        }
+        if torch:
+            contenders["PyTorch"] = torch.contender(seconds, "classifier", sizes, batch, dtype)
+        compare(contenders, TOLERANCE[dtype])
+        blocks = interleaved(contenders, settings.rounds)
+        row = [milliseconds(blocks[name]) if name in blocks else "-" for name in ("compiled", *others)]
+        row += [ratio(blocks["compiled"], blocks[name]) if name in blocks else "-" for name in others]
+        rows.append([f"{dtype}, batch {batch}", *row])
+    table(["", "compiled", *others, *(f"to {name}" for name in others)], rows, settings)
+
+
+def compilation(settings):
+    sizes, batch = settings.sizes, settings.batches[-1]
+    title(f"Trace and compile, classifier {'-'.join(map(str, sizes))}, float64: seconds", settings)
+
+    def attempt(verify):
+        loss, parameters, _, arrays = classifier(sizes, batch, "float64")
+        return first_call(loss, parameters, arrays, verify=verify)[1]
+
+    blocks = interleaved(
+        {f"verify={verify}": (None, functools.partial(attempt, verify)) for verify in (True, False)},
+        settings.rounds,
+    )
+    rows = [[name, *(f"{f(own):.2f}" for f in (statistics.median, min, max))] for name, own in blocks.items()]
+    table(["", "median", "min", "max"], rows, settings)
+
+
+def moons(settings):
+    points, classes = datasets.moons(settings.points)
+    title(f"Two-moons step, MLP 2-16-16-1, {settings.points} points, float64", settings)
+    model = eager.Moons(Value, nn.MLP, points, classes).model
+    parameters = model.parameters()
+
+    def loss(x, t):
+        return nn.hinge(model(x), t) + 1e-4 * sum(p * p for p in parameters)
+
+    X, t = np.array(points), np.array(classes, float)
+    contenders = {
+        "compiled": compiled(tg.compile(loss, parameters), (X, t), settings.seconds),
+        "NumPy": by_hand(rivals.Moons(np.array([p.data for p in parameters]), X, t), settings.seconds),
+    }
+
+    def block(process, collector):
+        return statistics.mean(process.ask("block", "moons", collector, settings.slow_steps))
+
+    for engine, name in ((eager.OURS, "eager"), (eager.MICROGRAD, "micrograd")):
+        if installed(engine):
+            process = eager.Engine(engine, (points, classes))
+            total, *gradients = process.ask("examine", "moons")["results"]
+            for collector, state in ((True, "on"), (False, "off")):
+                run = functools.partial(block, process, collector)
+                contenders[f"{name}, collector {state}"] = (total, gradients), run
+    compare(contenders, TOLERANCE["float64"])
+    blocks = interleaved(contenders, settings.rounds)
+    rows = [
+        [name, milliseconds(own), number(min(own) * 1e3), ratio(own, blocks["compiled"])]
+        for name, own in blocks.items()
+    ]
+    table(["", "median ms", "min ms", "this / compiled"], rows, settings)
+
+
+def growth(settings):
+    title("How a step grows: float32, 64 inputs, 10 classes", settings)
+    batch = settings.batch
+    cases = [(f"width {width}, two hidden layers", (width, width), batch) for width in settings.widths]
+    cases += [(f"depth {depth}, hidden layers of 64", (64,) * depth, batch) for depth in settings.depths]
+    cases += [(f"batch {n}, two hidden layers of 64", (64, 64), n) for n in settings.growing_batches]
+    rows = []
+    for name, hidden, n in cases:
+        sizes = (64, *hidden, 10)
+        loss, parameters, _, arrays = classifier(sizes, n, "float32")
+        step, seconds = first_call(loss, parameters, arrays, dtype="float32")
+        own = interleaved({name: compiled(step, arrays, settings.seconds)}, settings.rounds)[name]
+        # Per weight and example a product and a sum forward, as many for dW and, except for the inputs, for dX.
+        products = sum(i * o * (3 if place else 2) for place, (i, o) in enumerate(itertools.pairwise(sizes)))
+        speed = 2 * n * products / statistics.median(own) / 1e9
+        row = [name, str(n), f"{len(parameters):,}", milliseconds(own), number(min(own) * 1e3)]
+        rows.append([*row, number(speed), f"{seconds:.2f}"])
+    header = ["", "batch", "parameters", "median ms", "min ms", "GFLOP/s", "trace + compile s"]
+    table(header, rows, settings)
+
+
+def west(settings):
+    operations, lanes = settings.operations, settings.lanes
+    title(f'"Fastest Autograd in the West", {operations:,} operations, float64', settings)
+    torch = Torch() if installed(TORCH) else None
+    # The article's leaves, 0 to 99, leave no gradient to compare (see rivals.west): smaller ones go before them.
+    west_contenders([i / 100 for i in range(100)], 100, lanes, torch, settings.seconds)
+    one, many, seconds = west_contenders([*map(float, range(100))], operations, lanes, torch, settings.seconds)
+    rows = []
+    for name, own in (blocks := interleaved(one | many, settings.rounds)).items():
+        n = lanes if name in many else 1
+        row = [name, f"{n:,}", f"{seconds[name]:.2f}" if name in seconds else "-", milliseconds(own)]
+        per_lane = [s / n for s in own]
+        micro = statistics.median(per_lane) / operations * 1e6
+        rows.append([*row, number(micro), ratio(blocks["eager"], per_lane)])
+    header = ["", "lanes", "trace + compile s", "median ms", "µs/operation/lane", "eager / this, per lane"]
+    table(header, rows, settings)
+
+
+def west_contenders(leaves, operations, lanes, torch, seconds):
+    """Contenders of one lane, contenders of many, and by name the seconds to trace and compile. All agree."""
+    values, noise = [Value(x) for x in leaves], rivals.west_noise(lanes, len(leaves))
+
+    def loss(lane=None):
+        nodes = values if lane is None else [v + x for v, x in zip(values, lane, strict=True)]
+        return rivals.west(nodes, operations, tg.softplus, tg.softmax)
+
+    used = set(tg.topological_order(loss()))  # no operation reaches back to the first leaves
+    parameters = [v for v in values if v in used]
+
+    def eager_step(lane=None):
+        for parameter in parameters:
+            parameter.grad = 0.0
+        out = loss(lane)
+        out.backward()
+        return out.data, [p.grad for p in parameters]
+
+    scalar, scalar_seconds = first_call(loss, parameters, (), backend="python")
+    laned, laned_seconds = first_call(loss, parameters, (noise,))
+    one = {
+        "eager": (eager_step(), lambda: rivals.block(eager_step, seconds)),
+        "compiled, backend=python": compiled(scalar, (), seconds),
+    }
+    many = {"compiled, lanes": compiled(laned, (noise,), seconds)}
+    if torch:
+        one["PyTorch"] = torch.contender(seconds, "west", leaves, operations, 1)
+        many["PyTorch, lanes"] = torch.contender(seconds, "west", leaves, operations, lanes)
+    few = noise[:3]
+    outs, gradients = zip(*map(eager_step, few.tolist()), strict=True)
+    mean = np.mean(outs), np.mean(gradients, axis=0)
+    for group in (one, many, {"eager": (mean, None), "compiled, 3 lanes": compiled(laned, (few,), seconds)}):
+        compare(group, TOLERANCE["float64"])
+    return one, many, {"compiled, backend=python": scalar_seconds, "compiled, lanes": laned_seconds}
+
+
+PARTS = {"mnist": mnist, "compile": compilation, "moons": moons, "growth": growth, "west": west}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=PARTS, help="one part of them")
+    parser.add_argument("--rounds", type=int, default=9, help="blocks per contender (9)")
+    parser.add_argument("--quick", action="store_true", help="tiny, one step each: does it run at all?")
+    parser.add_argument("--markdown", action="store_true", help="tables for a README")
+    parser.add_argument("--engine", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.engine:
+        work()
+        return
+    settings = Settings(options.quick, options.rounds, options.markdown)
+    machine(settings)
+    for name in [options.only] if options.only else PARTS:
+        PARTS[name](settings)
+
+
+if __name__ == "__main__":
+    main()

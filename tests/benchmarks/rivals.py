@@ -1,0 +1,251 @@
+"""What compiled steps are compared with: the same losses and gradients, written by hand in NumPy and in PyTorch.
+
+Legend, for a classifier of sizes (I, H, C) and a batch of B examples:
+  X (B, I)   the examples          Y (B, C)   their classes, one-hot
+  W1 (I, H)  b1 (H)                W2 (H, C)  b2 (C)
+  Z1, A1     (B, H) before and after relu
+  Z2, A2     (B, C) before and after softmax
+  dZ1        the gradient of the loss for Z1, and so on
+  theta      all parameters in the order of `nn.MLP.parameters()`: neuron by neuron, its weights, then its bias
+"""
+
+import itertools
+import os
+import time
+
+import numpy as np
+
+# --- The same problem for every contender ----------------------------------------------------------------------
+
+
+def problem(sizes, batch, dtype, seed=0):
+    """theta, X (batch, I) and the classes (batch,): MNIST's digits if they are on this computer, else random."""
+    rng = np.random.default_rng(seed)
+    n_parameters = sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(sizes))
+    theta = rng.normal(0, 0.05, n_parameters)
+    digits = mnist(batch) if (sizes[0], sizes[-1]) == (784, 10) else None
+    X, classes = digits or (rng.random((batch, sizes[0])), rng.integers(sizes[-1], size=batch))
+    return theta.astype(dtype), X.astype(dtype), classes
+
+
+def mnist(limit):
+    """The first digits, if $TINYGRAD_EDU_DATA names the folder they are in; nothing is downloaded for a timing."""
+    if not os.environ.get("TINYGRAD_EDU_DATA"):
+        return None
+    from tinygrad_edu import datasets
+
+    data = datasets.mnist(limit=limit)
+    return data.X_train, data.y_train
+
+
+def one_hot(classes, n_classes, dtype):
+    return np.eye(n_classes, dtype=dtype)[classes]
+
+
+def layers(theta, sizes):
+    """[W1, b1, W2, b2, ...] from theta."""
+    arrays, start = [], 0
+    for inputs, outputs in itertools.pairwise(sizes):
+        rows = theta[start : start + outputs * (inputs + 1)].reshape(outputs, inputs + 1)
+        arrays += [np.ascontiguousarray(rows[:, :-1].T), rows[:, -1].copy()]
+        start += rows.size
+    return arrays
+
+
+def flat(arrays):
+    """The way back: the gradients [dW1, db1, dW2, db2, ...] in the order of theta."""
+    return np.concatenate([np.column_stack([W.T, b]).ravel() for W, b in zip(*[iter(arrays)] * 2, strict=True)])
+
+
+def west(leaves, operations, softplus, softmax):
+    """The graph of "Fastest Autograd in the West": its last node, after so many operations in a cycle of four.
+
+    Read as in the article's code (arogozhnikov.github.io/2023/12/28/fastest-autograd.html): a softmax is one
+    operation and appends its four outputs, so that 10,000 operations append 17,500 nodes. From leaves 0 to 99 no
+    number exceeds 8,911: softmax brings them below 2 after the first hundred, and from about the 400th node on
+    they repeat every seven nodes. What the leaves were is forgotten there, and their gradients underflow to 0.
+    """
+    nodes = [*leaves]
+    for operation in range(operations):
+        match operation % 4:
+            case 0:
+                nodes.append(softplus(nodes[-10]))
+            case 1:
+                nodes.append(sum(nodes[-30:-10:5]))
+            case 2:
+                nodes.append(nodes[-20] * nodes[-10])
+            case 3:
+                nodes.extend(softmax(nodes[-4:]))
+    return nodes[-1]
+
+
+def west_noise(lanes, n_leaves):
+    """What lane after lane adds to the leaves (lanes, leaves), so that no two of them are the same."""
+    return np.random.default_rng(0).normal(0, 1e-3, (lanes, n_leaves))
+
+
+def block(step, seconds):
+    """The mean seconds of a step, over a block of about `seconds`, after a quarter of that to warm up.
+
+    The threads of other contenders spin for some milliseconds after their last product; they are asleep by then.
+    """
+
+    def run(limit):
+        start, n = time.perf_counter(), 0
+        while True:
+            step()
+            n, passed = n + 1, time.perf_counter() - start
+            if passed >= limit:
+                return passed / n
+
+    run(seconds / 4)
+    return run(seconds)
+
+
+# --- By hand, in NumPy -----------------------------------------------------------------------------------------
+
+
+class Classifier:
+    """A two-layer classifier as a textbook writes it: softmax with cross-entropy, the mean over the batch."""
+
+    def __init__(self, theta, X, Y, sizes):
+        self.W1, self.b1, self.W2, self.b2 = layers(theta, sizes)
+        self.X, self.Y = X, Y
+
+    def step(self):
+        X, Y, W2, B = self.X, self.Y, self.W2, len(self.X)
+        Z1 = X @ self.W1 + self.b1
+        A1 = np.maximum(Z1, 0)
+        Z2 = A1 @ W2 + self.b2
+        S = Z2 - Z2.max(axis=1, keepdims=True)  # no large exponential is formed
+        E = np.exp(S)
+        total = E.sum(axis=1, keepdims=True)
+        A2 = E / total
+        loss = -np.sum(Y * (S - np.log(total))) / B
+        dZ2 = (A2 - Y) / B
+        dW2 = A1.T @ dZ2
+        db2 = dZ2.sum(axis=0)
+        dZ1 = (dZ2 @ W2.T) * (Z1 > 0)
+        dW1 = X.T @ dZ1
+        db1 = dZ1.sum(axis=0)
+        return float(loss), (dW1, db1, dW2, db2)
+
+
+class BufferedClassifier(Classifier):
+    """The same, every result in an array that was there before: what one writes after a look at the profile."""
+
+    def __init__(self, theta, X, Y, sizes):
+        super().__init__(theta, X, Y, sizes)
+        (B, _), (_, H, C), dtype = X.shape, sizes, X.dtype
+        self.A1, self.dZ1, self.live = np.empty((B, H), dtype), np.empty((B, H), dtype), np.empty((B, H), bool)
+        self.Z2, self.E, self.row = np.empty((B, C), dtype), np.empty((B, C), dtype), np.empty((B, 1), dtype)
+        self.gradients = tuple(np.empty_like(p) for p in (self.W1, self.b1, self.W2, self.b2))
+
+    def step(self):
+        X, Y, W2, B = self.X, self.Y, self.W2, len(self.X)
+        A1, dZ1, Z2, E, row = self.A1, self.dZ1, self.Z2, self.E, self.row
+        dW1, db1, dW2, db2 = self.gradients
+        np.matmul(X, self.W1, out=A1)
+        A1 += self.b1
+        np.maximum(A1, 0, out=A1)
+        np.matmul(A1, W2, out=Z2)
+        Z2 += self.b2
+        Z2 -= Z2.max(axis=1, keepdims=True, out=row)
+        np.exp(Z2, out=E)
+        E.sum(axis=1, keepdims=True, out=row)
+        E /= row
+        Z2 -= np.log(row, out=row)
+        loss = -np.vdot(Y, Z2) / B
+        E -= Y
+        E /= B  # dZ2
+        np.matmul(A1.T, E, out=dW2)
+        E.sum(axis=0, out=db2)
+        np.matmul(E, W2.T, out=dZ1)
+        dZ1 *= np.greater(A1, 0, out=self.live)
+        np.matmul(X.T, dZ1, out=dW1)
+        dZ1.sum(axis=0, out=db1)
+        return float(loss), self.gradients
+
+
+class Moons:
+    """Hinge loss and weight decay of a network with two hidden layers; a score and a label t of -1 or 1 a row."""
+
+    SIZES = (2, 16, 16, 1)
+
+    def __init__(self, theta, X, t):
+        self.parameters = layers(theta, self.SIZES)
+        self.X, self.t = X, t.reshape(-1, 1)
+
+    def step(self):
+        W1, b1, W2, b2, W3, b3 = self.parameters
+        X, t, B = self.X, self.t, len(self.X)
+        A1 = np.maximum(X @ W1 + b1, 0)
+        A2 = np.maximum(A1 @ W2 + b2, 0)
+        margin = 1 - t * (A2 @ W3 + b3)
+        loss = np.maximum(margin, 0).sum() / B + 1e-4 * sum(np.vdot(p, p) for p in self.parameters)
+        dS = -t * (margin > 0) / B
+        dZ2 = (dS @ W3.T) * (A2 > 0)
+        dZ1 = (dZ2 @ W2.T) * (A1 > 0)
+        gradients = (X.T @ dZ1, dZ1.sum(axis=0), A1.T @ dZ2, dZ2.sum(axis=0), A2.T @ dS, dS.sum(axis=0))
+        return float(loss), [g + 2e-4 * p for g, p in zip(gradients, self.parameters, strict=True)]
+
+
+# --- PyTorch, which is imported here only -----------------------------------------------------------------------
+
+
+class TorchClassifier:
+    """The classifier as PyTorch's users write it, with class indices, which it takes faster than one-hot rows."""
+
+    def __init__(self, sizes, batch, dtype):
+        import torch
+
+        theta, X, classes = problem(sizes, batch, dtype)
+        self.X, self.classes = torch.from_numpy(X), torch.from_numpy(classes)
+        W1, b1, W2, b2 = map(torch.from_numpy, layers(theta, sizes))
+        one, two = torch.nn.Linear(*sizes[:2], dtype=self.X.dtype), torch.nn.Linear(*sizes[1:], dtype=self.X.dtype)
+        self.model = torch.nn.Sequential(one, torch.nn.ReLU(), two)
+        self.parameters = list(self.model.parameters())
+        with torch.no_grad():
+            for parameter, array in zip(self.parameters, (W1.T, b1, W2.T, b2), strict=True):
+                parameter.copy_(array)
+        self.cross_entropy = torch.nn.functional.cross_entropy
+
+    def step(self):
+        for parameter in self.parameters:
+            parameter.grad = None
+        loss = self.cross_entropy(self.model(self.X), self.classes)
+        loss.backward()
+        return loss.item()
+
+    def answer(self):
+        """The loss, and the gradients in the order of theta."""
+        loss = self.step()
+        return [loss, *flat([p.grad.numpy().T for p in self.parameters]).tolist()]
+
+
+class TorchWest:
+    """`west` by PyTorch as in the article, a tensor per node: of no axis, or, for more lanes than one, of one."""
+
+    def __init__(self, leaves, operations, lanes):
+        import torch
+
+        self.operations = operations
+        self.leaves = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in leaves]
+        self.noise = torch.from_numpy(west_noise(lanes, len(leaves)).T) if lanes > 1 else None
+        self.softplus = torch.nn.functional.softplus
+        self.softmax = lambda nodes: torch.softmax(torch.stack(nodes), dim=0)
+
+    def step(self):
+        for leaf in self.leaves:
+            leaf.grad = None
+        nodes = self.leaves
+        if self.noise is not None:
+            nodes = [leaf + noise for leaf, noise in zip(self.leaves, self.noise, strict=True)]
+        out = west(nodes, self.operations, self.softplus, self.softmax).mean()
+        out.backward()
+        return out.item()
+
+    def answer(self):
+        """The mean of the last node over the lanes, and the gradients of the leaves that it depends on."""
+        out = self.step()
+        return [out, *(leaf.grad.item() for leaf in self.leaves if leaf.grad is not None)]

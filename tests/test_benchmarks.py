@@ -1,0 +1,97 @@
+"""The benchmarks run, without the engines that they compare with too; how long things take is nobody's test."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinygrad_edu import nn
+from tinygrad_edu.value import Value
+
+BENCHMARKS = Path(__file__).parent / "benchmarks"
+
+
+def run(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(BENCHMARKS / script), *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", **environment},
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(
+            ["eager.py", "--quick"],
+            marks=pytest.mark.skipif(not importlib.util.find_spec("micrograd"), reason="compares with micrograd"),
+        ),
+        ["draw.py", "--quick"],
+        ["steps.py", "--nodes", "300", "--rounds", "1"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_it_runs(command: list[str]) -> None:
+    result = run(*command)
+    assert result.returncode == 0, result.stderr
+
+
+def test_compiled_agrees_with_all_and_prints_every_table() -> None:
+    result = run("compiled.py", "--quick", "--markdown", OMP_NUM_THREADS="1")
+    assert result.returncode == 0, result.stderr
+    assert "1 thread(s) for everybody" in result.stdout
+    for module, package in (("torch", "torch==2.13.0"), ("micrograd", "micrograd==0.1.0")):
+        assert (f"pip install {package}" in result.stdout) == (importlib.util.find_spec(module) is None)
+    assert len(re.findall(r"^  compiled agrees with NumPy", result.stderr, re.MULTILINE)) == 2
+    for name in (
+        "NumPy agrees with compiled",
+        "collector on agrees with compiled",
+        "backend=python agrees with eager",
+    ):
+        assert name in result.stderr
+    rows = re.findall(r"^\| (.*?) \|", result.stdout, re.MULTILINE)
+    for row in ("float32, batch 4", "verify=False", "eager, collector off", "compiled, backend=python"):
+        assert row in rows
+
+
+def test_one_part_can_be_asked_for() -> None:
+    result = run("compiled.py", "--quick", "--only", "compile")
+    assert result.returncode == 0, result.stderr
+    assert "Trace and compile" in result.stdout
+    assert "Classifier" not in result.stdout
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setattr(os, "environ", dict(os.environ))  # it sets the number of threads
+    return importlib.import_module("compiled")
+
+
+@pytest.mark.parametrize("wrong", [(2.0, [1.0, 0.0]), (1.0, [1.0, 1e-3]), (1.0, [1.0, float("nan")])])
+def test_disagreement_ends_it(compiled, wrong: tuple[float, list[float]]) -> None:
+    with pytest.raises(SystemExit, match=r"other is .* away"):
+        compiled.compare({"this": ((1.0, [1.0, 0.0]), None), "other": (wrong, None)}, 1e-4)
+
+
+def test_the_rivals_by_hand_have_the_eager_gradients(compiled) -> None:
+    rivals, sizes = compiled.rivals, (5, 4, 3)
+    theta, X, classes = rivals.problem(sizes, 6, "float64")
+    model = nn.MLP(5, [4, 3])
+    for parameter, number in zip(model.parameters(), theta.tolist(), strict=True):
+        parameter.data = number
+    loss = nn.cross_entropy([model([*map(Value, x)]) for x in X.tolist()], classes.tolist())
+    loss.backward()
+    for kind in (rivals.Classifier, rivals.BufferedClassifier):
+        value, gradients = kind(theta, X, rivals.one_hot(classes, 3, "float64"), sizes).step()
+        assert value == pytest.approx(loss.data, rel=1e-12)
+        np.testing.assert_allclose(
+            rivals.flat(gradients), [p.grad for p in model.parameters()], rtol=1e-9, atol=1e-15
+        )

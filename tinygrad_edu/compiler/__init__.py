@@ -1,0 +1,52 @@
+"""The compiler: from a graph of scalars to the matrix calculus it stands for. Read README.md in this folder."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..value import Value
+from .checks import CompileError
+from .trace import TraceError
+
+__all__ = ["CompileError", "TraceError", "compile"]
+
+
+def compile(
+    function: Callable[..., Any],
+    parameters: Iterable[Value],
+    dtype: Any = "float64",
+    *,
+    backend: str = "numpy",
+    verify: bool = True,
+) -> Any:
+    """A function of scalars, for one example, as a program of array operations, for a batch of them.
+
+    function(*example) is written with Values and returns one, the loss, or nested lists of them; an argument is a
+    Value or nested lists of Values. Where the example has shape S, the compiled function takes an array (B, *S):
+
+        step = compile(loss, model.parameters())
+        step(X, Y)                   the mean of the loss over the batch
+        step.value_and_grad(X, Y)    and its gradient, a vector in the order of the parameters
+        step.backward(X, Y)          the same, added to the `grad` of the Values
+        step.predict(X, Y)           what the function returns for each example
+        step.source, step.groups     the program, and what was found in the graph
+
+    The function is traced once per shape of example. Numbers that are no Values, and Values that are no
+    parameters, are constants to it. Before a program is used it is compared with the eager function
+    (verify=True). dtype is "float64" or "float32". backend="python" makes straight-line Python instead, for
+    functions that are evaluated at one point many times.
+
+    Raises TraceError where the function branches on a number or reads one.
+    """
+    if backend not in ("numpy", "python"):
+        raise ValueError(f'The backend is "numpy" or "python", got {backend!r}.')
+    if backend == "python":
+        from .pointwise import Pointwise
+
+        if dtype != "float64":
+            raise ValueError(
+                f'Python\'s floats are float64: leave dtype out with backend="python", got {dtype!r}.'
+            )
+        return Pointwise(function, parameters, verify=verify)
+    from .compiled import Compiled
+
+    return Compiled(function, parameters, dtype, verify=verify)

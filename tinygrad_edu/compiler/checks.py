@@ -1,0 +1,82 @@
+"""Checks that all compiled functions share: their parameters, and the eager function they must agree with."""
+
+import gc
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ..value import Value
+
+TOLERANCE = 1e-9  # relative to the absolute adjoint; a wrong lift is off by far more, rounding by far less
+
+
+class CompileError(RuntimeError):
+    """The compiled program does not agree with the function it was made from."""
+
+
+def checked_parameters(parameters: Iterable[Value]) -> list[Value]:
+    """The parameters as a list. Raises TypeError unless they are Values, ValueError for none or one twice."""
+    if not isinstance(parameters, Iterable):
+        raise TypeError(
+            f"compile(function, parameters) takes a list of Values, got {parameters!r}: pass model.parameters()."
+        )
+    checked = list(parameters)
+    for parameter in checked:
+        if not isinstance(parameter, Value):
+            raise TypeError(f"The parameters must be Values, got {parameter!r}: pass model.parameters().")
+        if parameter.rule is not None:
+            raise ValueError(f"{parameter!r} is computed from other Values: a parameter is a leaf.")
+    if not checked:
+        raise ValueError("There are no parameters to differentiate by: pass model.parameters().")
+    if len(set(checked)) < len(checked):
+        raise ValueError("A parameter is given twice: list(dict.fromkeys(parameters)) has each once.")
+    return checked
+
+
+def check_used(used: Iterable[Value], parameters: Sequence[Value]) -> None:
+    """Raise ValueError if a parameter is not used."""
+    used = set(used)
+    unused = [i for i, parameter in enumerate(parameters) if parameter not in used]
+    if unused:
+        names = ", ".join(parameters[i].label or f"number {i}" for i in unused[:3]) + ", ..." * (len(unused) > 3)
+        raise ValueError(
+            f"The function does not use {len(unused)} of the {len(parameters)} parameters ({names}), whose "
+            "gradient would always be zero: leave them out."
+        )
+
+
+def eager(
+    function: Callable[..., Any], parameters: Sequence[Value], frozen: Sequence[Value], example: Sequence[Any]
+) -> tuple[Value, list[Any]]:
+    """The loss of one example and its gradients. No `.grad` of the parameters and the frozen Values is changed."""
+    result = function(*example)
+    loss = result[0] if isinstance(result, tuple) else result
+    loss = loss if isinstance(loss, Value) else Value(loss)
+    leaves = [*parameters, *frozen]
+    kept = [leaf.grad for leaf in leaves]
+    try:
+        for parameter in parameters:
+            parameter.grad = 0.0
+        loss.backward()
+        return loss, [parameter.grad for parameter in parameters]
+    finally:
+        for leaf, grad in zip(leaves, kept, strict=True):
+            leaf.grad = grad
+
+
+def near(x: Any, y: Any, size: Any) -> bool:
+    """Are two numbers one but for rounding, where `size` is that of the terms they were added from?"""
+    x, y = float(x), float(y)
+    return bool(abs(x - y) <= TOLERANCE * size + 1e-300 or x == y or (x != x and y != y))
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """A trace is hundreds of thousands of objects, none of them garbage: the collector would walk in vain."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

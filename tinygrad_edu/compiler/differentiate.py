@@ -1,0 +1,415 @@
+"""Differentiate: the arrays of a program, forward as formulas, and backward by the rules' own shares.
+
+Not the scalar graph is differentiated, but the array operations: an elementwise rule by its `backward` on symbols,
+a matrix product by two matrix products, elements that are read in many places by a sum over them. An array that
+does not depend on the example gets the sum of its shares over the batch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..declare import Rule
+from ..rules import RULES
+from .lower import Array, Elementwise, Lowered, Paired, Product, Read, Reduction, Take, Terms, Total
+from .symbols import Book, Symbol
+from .views import View, view_of
+
+LOGSUMEXP = RULES["logsumexp"]
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One array, and the formula for it. `array` is the one that it is, or whose gradient it is."""
+
+    name: str
+    formula: Any
+    array: Array
+    is_gradient: bool = False
+
+
+@dataclass(frozen=True)
+class Share:
+    """scale * formula / B**power: a part of a gradient. The scale stays outside as long as it can."""
+
+    formula: Any
+    scale: float = 1.0
+    power: int = 0
+
+
+class Program:
+    """A lowered program as formulas.
+
+    definitions  the arrays in the order in which they can be computed, then the gradients
+    constants    the arrays of numbers that formulas name
+    """
+
+    def __init__(self, lowered: Lowered, n_inputs: int, gradient: bool):
+        self.lowered, self.book = lowered, Book()
+        self._views: dict[Any, tuple[View, Read]] = {}
+        self.size = self.book.leaf("B")
+        self.constants: dict[str, Any] = {}
+        self.symbols = {a: self.book.leaf(a.name, a.shape, a.batched) for a in lowered.arrays}
+        self.definitions = [
+            Definition(a.name, self._formula(a), a) for a in lowered.arrays if a.operation is not None
+        ]
+        self._shares: dict[Array, list[Share]] = {}
+        self.n_inputs = n_inputs
+        if gradient:
+            self._backward()
+
+    # --- Reading --------------------------------------------------------------------------------------------
+
+    def _read(self, read: Read, dims: tuple[int, ...], repeats: bool = True) -> Any:
+        """The elements that are read, as an array of shape dims, or 1 where they repeat; a number if it is one."""
+        index = read.index.reshape(dims)
+        if read.array.source == ("constant",):
+            return self._constant(read.array.places[index])
+        view = self._views.setdefault(
+            (id(read), dims, repeats), (view_of(index, read.array.shape, repeats), read)
+        )[0]
+        symbol = self.symbols[read.array]
+        if view.is_identity or (repeats and not symbol.shape):
+            return symbol
+        return self.book.special("view", (symbol, view), view.shape, read.array.batched)
+
+    def _constant(self, numbers: Any) -> Any:
+        if (numbers == numbers.flat[0]).all():
+            return float(numbers.flat[0])
+        name = next((n for n, known in self.constants.items() if np.array_equal(known, numbers)), None)
+        if name is None:
+            name = f"constant_{len(self.constants) + 1}"
+            self.constants[name] = numbers
+        return self.book.leaf(name, numbers.shape)
+
+    def _expand(self, x: Any, shape: tuple[int, ...]) -> Any:
+        """x, of at most this shape, with one more axis at the end."""
+        if not isinstance(x, Symbol) or (x.shape == () and not (shape or x.batched)):
+            return x
+        return self.book.special("expand", (x, len(shape) - len(x.shape)), (*x.shape, 1), x.batched)
+
+    def _dense(self, x: Any, shape: tuple[int, ...], batched: bool) -> Any:
+        """x as an array that is really of this shape."""
+        if isinstance(x, Symbol) and x.shape == shape and x.batched == batched:
+            return x
+        return self.book.special("dense", (x,), shape, batched)
+
+    # --- Forward --------------------------------------------------------------------------------------------
+
+    def _formula(self, array: Array) -> Any:
+        match array.operation:
+            case Elementwise():
+                return self._applied(array, [self._read(o, array.shape) for o in array.operation.operands])
+            case Reduction():
+                elements = self._elements(array, array.operation.operand)
+                return self.book.special(str(array.rule.name), (elements,), array.shape, array.batched)  # type: ignore[union-attr]
+            case Take():
+                return self._taken(array, array.operation)
+            case Total():
+                parts = [self._part(array, part) for part in array.operation.parts]
+                return self._sum(parts, array.shape, array.batched)
+
+    def _elements(self, array: Array, read: Read) -> Any:
+        return self._read(read, (*array.shape, read.index.shape[-1]), repeats=False)
+
+    def _applied(self, array: Array, operands: list[Any]) -> Any:
+        """The rule's own forward on symbols; where it cannot run on them, a call of it on arrays."""
+        rule: Any = array.rule
+        try:
+            formula = rule.forward(*operands)
+            if isinstance(formula, Symbol | int | float):
+                return formula
+        except Exception:  # such as math.exp(symbol) in a rule of the user's
+            pass
+        return self.book.special("call", (rule, "forward", *operands), array.shape, array.batched)
+
+    def _taken(self, array: Array, take: Take) -> Any:
+        if not take.grid:
+            options, index = (
+                self._elements(array, take.options),
+                self._read(take.index, array.shape, repeats=False),
+            )
+            return self.book.special("pick", (options, index), array.shape, array.batched)
+        table, index = self._table(take)
+        return self.book.special("rows", (table, index), array.shape, array.batched)
+
+    def _table(self, take: Take) -> tuple[Any, Any]:
+        """The table, one row per value of the index, and the indices."""
+        rows = take.table
+        table = self._read(rows, rows.index.shape, repeats=False)
+        n = len(take.index.index)
+        return table, self._read(take.index, (n,) if n > 1 else (), repeats=False)
+
+    def _part(self, array: Array, part: Any) -> Any:
+        match part:
+            case Terms():
+                n = part.operand.index.shape[1]
+                if n == 1:
+                    return self._read(part.operand, array.shape)
+                elements = self._dense_elements(array, part.operand)
+                return self.book.special("sum", (elements,), array.shape, elements.batched)
+            case Paired():
+                if part.a.index.shape[1] == 1:
+                    return self._read(part.a, array.shape) * self._read(part.b, array.shape)
+                a, b = self._dense_elements(array, part.a), self._dense_elements(array, part.b)
+                return self.book.special("vecdot", (a, b), array.shape, a.batched or b.batched)
+            case Product():
+                shape, (a, b) = product_shape(part), self._factors(part)
+                product = self.book.special("product", (a, b), shape, a.batched or b.batched)
+                if part.pick is None:
+                    return product
+                view = view_of(part.pick.reshape(array.shape), shape, repeats=False)
+                return self.book.special("view", (product, view), array.shape, product.batched)
+
+    def _dense_elements(self, array: Array, read: Read) -> Any:
+        elements, shape = self._elements(array, read), (*array.shape, read.index.shape[-1])
+        if isinstance(elements, Symbol) and elements.shape == shape:
+            return elements
+        return self._dense(elements, shape, False)  # a constant
+
+    def _factors(self, part: Product) -> tuple[Any, Any]:
+        factors = []
+        for read in (part.a, part.b):
+            x = self._read(read, read.index.shape, repeats=False)
+            factors.append(
+                x
+                if isinstance(x, Symbol) and x.shape == read.index.shape
+                else self._dense(x, read.index.shape, False)
+            )
+        return factors[0], factors[1]
+
+    def _sum(self, parts: Sequence[Any], shape: tuple[int, ...], batched: bool) -> Any:
+        """parts[0] + parts[1] + ...; those that need computing come first, and the sum goes on in their place."""
+        if len(parts) == 1 and _fits(parts[0], shape, batched):
+            return parts[0]
+        parts = sorted(parts, key=_place_in_sum)
+        return self.book.special("accumulate", parts, shape, batched)
+
+    # --- Backward -------------------------------------------------------------------------------------------
+
+    def _backward(self) -> None:
+        root, place = self.lowered.outputs[0]
+        seed: Any = 1.0
+        if root.size > 1:
+            seed = self.book.special("scatter", (1.0, view_of(np.array([place]), root.shape)), root.shape, False)
+        self._shares[root] = [Share(seed, 1.0, int(root.batched))]
+        for array in reversed(self.lowered.arrays):
+            if array.differentiable:
+                self._backward_through(array)
+
+    def _backward_through(self, array: Array) -> None:
+        shares = self._shares.pop(array, [])
+        if array.operation is None:
+            formula = self._scaled(self._collected(shares, array)) if shares else 0.0
+            self.definitions.append(Definition(f"d{array.name}", formula, array, True))
+            return
+        if not shares:
+            return
+        share = self._collected(shares, array)
+        if self._deserves_a_name(share.formula, array):
+            name = f"d{array.name}"
+            self.definitions.append(Definition(name, self._scaled(share), array, True))
+            share = Share(self.book.leaf(name, array.shape, array.batched))
+        match array.operation:
+            case Elementwise():
+                operands = [self._read(o, array.shape) for o in array.operation.operands]
+                out = self.symbols[array]
+                for place, operand in enumerate(array.operation.operands):
+                    if operand.array.differentiable:
+                        formula = self._share_of(array.rule, place, share.formula, out, operands, array)
+                        self._give(array, operand, array.shape, formula, share)
+            case Reduction():
+                self._through_reduction(array, array.operation.operand, share)
+            case Take():
+                self._through_take(array, array.operation, share)
+            case Total():
+                for part in array.operation.parts:
+                    self._through_part(array, part, share)
+
+    def _deserves_a_name(self, formula: Any, array: Array) -> bool:
+        """Is it more than a variable, and used more than once?"""
+        if not isinstance(formula, Symbol) or formula.op == "leaf":
+            return False
+        match array.operation:
+            case Elementwise():
+                return sum(operand.array.differentiable for operand in array.operation.operands) > 1
+            case Total():
+                return len(array.operation.parts) > 1 or not isinstance(array.operation.parts[0], Terms)
+        return True
+
+    def _collected(self, shares: list[Share], array: Array) -> Share:
+        """The sum of the shares as one."""
+        if len(shares) == 1:
+            return shares[0]
+        first = max(shares, key=lambda share: share.scale)
+        if all(abs(s.scale) == abs(first.scale) and s.power == first.power for s in shares):
+            parts = [s.formula if s.scale == first.scale else -1 * s.formula for s in shares]
+            return Share(self._sum(parts, array.shape, array.batched), first.scale, first.power)
+        if len({s.power for s in shares}) == 1:
+            parts = [s.formula * s.scale for s in shares]
+            return Share(self._sum(parts, array.shape, array.batched), 1.0, first.power)
+        return Share(self._sum([self._scaled(s) for s in shares], array.shape, array.batched))
+
+    def _scaled(self, share: Share) -> Any:
+        formula = share.formula * share.scale if share.scale != 1.0 else share.formula
+        for _ in range(abs(share.power)):
+            formula = formula / self.size if share.power > 0 else formula * self.size
+        return formula
+
+    def _share_of(self, rule: Any, place: int, upstream: Any, out: Any, operands: list[Any], array: Array) -> Any:
+        try:
+            formula = rule.shares(upstream, out, *operands)[place]
+            if isinstance(formula, Symbol | int | float):
+                return formula
+        except Exception:  # as in _applied
+            pass
+        upstream = self._dense(upstream, array.shape, array.batched)
+        return self.book.special("call", (rule, place, upstream, out, *operands), array.shape, array.batched)
+
+    def _give(
+        self, array: Array, read: Read, dims: tuple[int, ...], formula: Any, share: Share, summed: bool = False
+    ) -> None:
+        """A share of `array`'s gradient to what it reads: formula has shape dims, or 1 where it repeats.
+
+        summed says that the sum over the batch is taken already.
+        """
+        target = read.array
+        if not target.differentiable:
+            return
+        view = view_of(read.index.reshape(dims), target.shape)
+        scale, power = share.scale, share.power
+        over_batch = array.batched and not target.batched and not summed
+        if over_batch and not (isinstance(formula, Symbol) and formula.batched):
+            over_batch, power = False, power - 1  # B equal shares
+        shape = formula.shape if isinstance(formula, Symbol) else ()
+        missing, axes = len(dims) - len(shape), []
+        for axis, size in enumerate(dims):
+            if view.shape[axis] == 1 and size > 1:  # one element, read many times
+                if axis >= missing and shape[axis - missing] > 1:
+                    axes.append(axis - missing)
+                else:
+                    scale *= size  # as many equal shares
+        if over_batch or axes:
+            summed_shape = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+            arguments = (formula, over_batch, tuple(axes))
+            formula = self.book.special("reduce", arguments, summed_shape, formula.batched and not over_batch)
+        if not view.is_identity:
+            formula = self.book.special("scatter", (formula, view), target.shape, target.batched)
+        self._shares.setdefault(target, []).append(Share(formula, scale, power))
+
+    def _through_reduction(self, array: Array, operand: Read, share: Share) -> None:
+        elements, dims = self._elements(array, operand), (*array.shape, operand.index.shape[-1])
+        if array.rule is LOGSUMEXP:
+            slopes: Any = self.book.special("softmax", (elements,), dims, array.batched)
+            upstream = self._expand(share.formula, array.shape)
+        else:  # equal largest elements share evenly
+            slopes = self.book.make("equal", elements, self._expand(self.symbols[array], array.shape))
+            count = self.book.special("sum", (slopes,), array.shape, array.batched)
+            upstream = self._expand(self.book.make("div", share.formula, count), array.shape)
+        self._give(array, operand, dims, upstream * slopes, share)
+
+    def _through_take(self, array: Array, take: Take, share: Share) -> None:
+        if not take.grid:
+            index, n = self._read(take.index, array.shape, repeats=False), take.options.index.shape[1]
+            dims = (*array.shape, n)
+            chosen = self.book.special("one_hot", (index, n), dims, True)
+            self._give(array, take.options, dims, self._expand(share.formula, array.shape) * chosen, share)
+            return
+        table, index = self._table(take)
+        upstream = self._dense(share.formula, array.shape, array.batched)
+        rows = self.book.special("add_rows", (upstream, index), table.shape, False)
+        self._give(array, take.table, table.shape, rows, share, summed=True)
+
+    def _through_part(self, array: Array, part: Any, share: Share) -> None:
+        upstream = share.formula
+        match part:
+            case Terms():
+                n = part.operand.index.shape[1]
+                if n == 1:
+                    self._give(array, part.operand, array.shape, upstream, share)
+                else:
+                    self._give(array, part.operand, (*array.shape, n), self._expand(upstream, array.shape), share)
+            case Paired():
+                n = part.a.index.shape[1]
+                dims = array.shape if n == 1 else (*array.shape, n)
+                if n > 1:
+                    upstream = self._expand(upstream, array.shape)
+                for read, other in ((part.a, part.b), (part.b, part.a)):
+                    if read.array.differentiable:
+                        factor = self._read(other, dims) if n == 1 else self._dense_elements(array, other)
+                        self._give(array, read, dims, upstream * factor, share)
+            case Product():
+                self._through_product(array, part, share)
+
+    def _through_product(self, array: Array, part: Product, share: Share) -> None:
+        a, b = self._factors(part)
+        shape, upstream = product_shape(part), share.formula
+        dims_a, dims_b = part.a.index.shape, part.b.index.shape
+        if len(dims_a) == len(dims_b) == 1:  # of two vectors
+            for read, other, dims in ((part.a, b, dims_a), (part.b, a, dims_b)):
+                if not read.array.differentiable:
+                    continue
+                over_batch = array.batched and not read.array.batched
+                if over_batch and isinstance(upstream, Symbol) and other.batched:
+                    dense = self._dense(upstream, shape, True)
+                    formula = self.book.special("product_a", (dense, other, 1, 1), dims, False)
+                    self._give(array, read, dims, formula, share, summed=True)
+                else:
+                    self._give(array, read, dims, self._expand(upstream, ()) * other, share)
+            return
+        batched = a.batched or b.batched
+        if array.batched and not batched:  # a product of parameters, in a sum with what is batched
+            if isinstance(upstream, Symbol) and upstream.batched:
+                upstream = self.book.special("reduce", (upstream, True, ()), upstream.shape, False)
+            else:
+                share = Share(upstream, share.scale, share.power - 1)
+        if part.pick is not None:
+            view = view_of(part.pick.reshape(array.shape), shape, repeats=False)
+            upstream = self.book.special("scatter", (upstream, view), shape, batched)
+        dense = self._dense(upstream, shape, batched)
+        n_a = dims_a[-2] if len(dims_a) > 1 else 1
+        n_b = dims_b[-2] if len(dims_b) > 1 else 1
+        if part.a.array.differentiable:
+            formula = self.book.special("product_a", (dense, b, n_a, n_b), dims_a, a.batched)
+            self._give(array, part.a, dims_a, formula, share, summed=not a.batched)
+        if part.b.array.differentiable:
+            formula = self.book.special("product_b", (dense, a, n_a, n_b), dims_b, batched)
+            self._give(array, part.b, dims_b, formula, share, summed=not batched)
+
+
+def product_shape(part: Product) -> tuple[int, ...]:
+    """The shape of a matrix product: (rows of b, rows of a), without the axis of a single row, after the heads."""
+    heads = part.a.index.shape[:-2]
+    rows = (part.b.index.shape[-2:-1], part.a.index.shape[-2:-1])
+    return (*heads, *rows[0], *rows[1])
+
+
+def _fits(formula: Any, shape: tuple[int, ...], batched: bool) -> bool:
+    return isinstance(formula, Symbol) and formula.shape == shape and formula.batched == batched
+
+
+def _place_in_sum(formula: Any) -> int:
+    """Matrix products first, then what is computed, then variables; what is subtracted or added in part, last."""
+    if not isinstance(formula, Symbol):
+        return 5
+    if formula.op == "scatter":
+        return 4
+    if formula.op == "neg":
+        return 3
+    return 0 if formula.op.startswith("product") else 1 if formula.op != "leaf" else 2
+
+
+def rules_called(program: Program) -> list[Rule]:
+    """The rules that the source calls, since they cannot be written out."""
+    found: list[Rule] = []
+    for definition in program.definitions:
+        stack = [definition.formula]
+        while stack:
+            x = stack.pop()
+            if isinstance(x, Symbol):
+                stack += x.args
+                if x.op == "call" and x.args[0] not in found:
+                    found.append(x.args[0])
+    return found

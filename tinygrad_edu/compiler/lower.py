@@ -1,0 +1,426 @@
+"""Lower: say for every group which elements of which arrays it reads, and find the matrix products.
+
+Of a sum of products, term k of member n multiplies a[ia[n, k]] by b[ib[n, k]]. If the rows of ia are a few
+different ones, and those of ib, and every pair of them belongs to one member, then the members are a grid, and the
+sum is the matrix product of the rows of a and the rows of b. A dense layer is one, whichever way it was written;
+so are a batch written out in the graph, shared filters, and attention scores, one product per head.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..rules import RULES, Rule
+from .group import Group
+from .normalise import SUM, Graph
+from .trace import CHOICES, COMPARISONS, TAKE
+from .views import Indices
+
+_NO_SLOPES = (*CHOICES.values(), *COMPARISONS.values())
+REDUCTIONS = tuple(RULES[name] for name in ("max", "min", "logsumexp"))
+WORTH = 0.3  # of a grid of pairs, so much must be wanted for its product to be computed as a whole
+
+
+@dataclass(eq=False)
+class Array:
+    """A group as an array: of `shape` for one example, () for a single number.
+
+    batched         does every example have its own?
+    differentiable  is a parameter below it, with slopes on the way?
+    operation       how it is computed; None for a leaf
+    places          of parameters and inputs where the elements stand among all; of constants their numbers
+    """
+
+    number: int
+    rule: Rule | None
+    source: tuple[Any, ...]
+    size: int
+    batched: bool
+    differentiable: bool
+    shape: tuple[int, ...] = ()
+    operation: Any = None
+    places: Any = None
+    name: str = ""
+
+    def __repr__(self) -> str:
+        return f"<{self.name or self.number} {self.shape}>"
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """Elements of an array, by their positions."""
+
+    array: Array
+    index: Indices
+
+
+@dataclass(frozen=True, eq=False)
+class Elementwise:
+    """out[n] = rule(operand[index[n]], ...)."""
+
+    operands: list[Read]
+
+
+@dataclass(frozen=True, eq=False)
+class Reduction:
+    """out[n] = rule(operand[index[n, 0]], operand[index[n, 1]], ...)."""
+
+    operand: Read
+
+
+@dataclass(eq=False)
+class Take:
+    """out[n] = options[n, index[n]]; with `grid` out[i, j] = options[j, index[i]], rows looked up in a table."""
+
+    index: Read
+    options: Read
+    grid: bool
+
+    @functools.cached_property
+    def table(self) -> Read:
+        """The options of a grid, one row per value of the index."""
+        return Read(self.options.array, self.options.index.T)
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """Rows of a times rows of b: out[j, i] = a[i] . b[j], flattened; either may be a single row.
+
+    With `heads` rows are (heads, rows, terms), and each head is a product of its own. `pick` are the elements of
+    the product that are wanted, None for all in order.
+    """
+
+    a: Read
+    b: Read
+    pick: Indices | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Paired:
+    """out[n] = a[ia[n]] . b[ib[n]]: products that form no grid."""
+
+    a: Read
+    b: Read
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """out[n] = operand[index[n, 0]] + operand[index[n, 1]] + ..."""
+
+    operand: Read
+
+
+@dataclass(frozen=True, eq=False)
+class Total:
+    """The sum of its parts."""
+
+    parts: list[Product | Paired | Terms]
+
+
+@dataclass
+class Lowered:
+    """The arrays in order, and where every output stands: (array, position)."""
+
+    arrays: list[Array]
+    outputs: list[tuple[Array, int]]
+    n_traced: int = 0
+    n_products: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        totals = [array.operation for array in self.arrays if isinstance(array.operation, Total)]
+        self.n_products = sum(is_matrix_product(part) for total in totals for part in total.parts)
+
+
+def is_matrix_product(part: Any) -> bool:
+    """Is it more than the product of two vectors?"""
+    return isinstance(part, Product) and max(part.a.index.ndim, part.b.index.ndim) > 1
+
+
+def lower(
+    graph: Graph,
+    groups: Sequence[Group],
+    numbers: Sequence[int],
+    shapes: Sequence[tuple[int, ...]],
+    plain: bool = False,
+) -> Lowered:
+    """The arrays of a program. `shapes` are those of the inputs; plain=True looks for no matrix products."""
+    return _Lowering(graph, groups, numbers, shapes, plain).lowered
+
+
+class _Lowering:
+    def __init__(self, graph: Graph, groups: Any, numbers: Any, shapes: Any, plain: bool):
+        self.graph, self.numbers, self.shapes, self.plain = graph, numbers, shapes, plain
+        self.position = np.zeros(len(graph.rules), dtype=np.intp)
+        self.arrays: list[Array] = []
+        self._by_number: dict[int, Array] = {}
+        for group in groups:
+            array = self._leaf(group) if group.rule is None else self._array(group)
+            self.arrays.append(array)
+            self._by_number[group.number] = array
+        for array in self.arrays:
+            if array.shape == () and array.size > 1:
+                array.shape = _shape_of(array)
+        outputs = [(self._by_number[numbers[node]], int(self.position[node])) for node in graph.outputs]
+        self.lowered = Lowered(self.arrays, outputs, graph.n_traced)
+
+    def _leaf(self, group: Group) -> Array:
+        places = [self.graph.leaves[node][-1] for node in group.members]
+        kind = group.source[0]
+        if kind == "input":
+            shape = self.shapes[group.source[1]]
+            self.position[group.members] = places
+            return Array(group.number, None, group.source, int(np.prod(shape)), True, False, shape)
+        if kind == "parameter":
+            group.members = [node for _, node in sorted(zip(places, group.members, strict=True))]
+            places = sorted(places)
+        self.position[group.members] = np.arange(len(places))
+        is_learned = kind == "parameter"
+        return Array(group.number, None, group.source, len(places), False, is_learned, places=np.array(places))
+
+    def _array(self, group: Group) -> Array:
+        operands = self.graph.operands
+        rows = [operands[node] for node in group.members]
+        used = {self._by_number[self.numbers[n]] for row in rows[:1] for term in row for n in _nodes(term)}
+        array = Array(
+            group.number,
+            group.rule,
+            (),
+            len(group.members),
+            any(a.batched for a in used),
+            any(a.differentiable for a in used) and group.rule not in _NO_SLOPES,
+        )
+        if group.rule is SUM:
+            array.operation, array.shape, order = self._total(rows)
+        else:
+            array.operation, array.shape, order = self._operation(group.rule, rows)
+        if order is not None:
+            group.members = [group.members[i] for i in order]
+        self.position[group.members] = np.arange(len(group.members))
+        return array
+
+    def _read(self, nodes: Any) -> Read:
+        """Where nodes of one group stand in its array."""
+        nodes = np.asarray(nodes, dtype=np.intp)
+        return Read(self._by_number[self.numbers[nodes.flat[0]]], self.position[nodes])
+
+    # --- Operations -----------------------------------------------------------------------------------------
+
+    def _operation(self, rule: Any, rows: list[Any]) -> tuple[Any, tuple[int, ...], Any]:
+        groups = [self.numbers[node] for node in rows[0]]
+        if rule is TAKE and len(set(groups[1:])) == 1:
+            return self._take(rows)
+        if rule in REDUCTIONS and len(set(groups)) == 1:
+            return Reduction(self._read(rows)), (), None
+        operands = [self._read(column) for column in zip(*rows, strict=True)]
+        order = next((o for operand in operands if (o := _ascending(operand.index)) is not None), None)
+        if order is not None:
+            operands = [Read(operand.array, operand.index[order]) for operand in operands]
+        return Elementwise(operands), (), order
+
+    def _take(self, rows: list[Any]) -> tuple[Any, tuple[int, ...], Any]:
+        index, options = self._read([row[0] for row in rows]), self._read([row[1:] for row in rows])
+        if not options.array.batched and not self.plain:
+            tables, which_table = np.unique(options.index, axis=0, return_inverse=True)
+            indices, which_index = np.unique(index.index, return_inverse=True)
+            key = which_index.ravel() * len(tables) + which_table.ravel()
+            order = np.argsort(key)
+            if len(rows) == len(tables) * len(indices) and (key[order] == np.arange(len(rows))).all():
+                self._shape_parameter(options.array, tables)
+                shape = (len(indices), len(tables)) if len(indices) > 1 else (len(tables),)
+                operation = Take(Read(index.array, indices), Read(options.array, tables), grid=True)
+                return operation, shape if len(rows) > 1 else (), order
+        return Take(index, options, grid=False), (), None
+
+    def _total(self, rows: list[Any]) -> tuple[Total, tuple[int, ...], Any]:
+        """The parts of a sum: terms of one kind each. The largest product decides the order of the members."""
+        kinds: dict[tuple[int, ...], list[list[Any]]] = {}
+        for row in rows:
+            for terms in kinds.values():
+                terms.append([])
+            for term in row:
+                kind = tuple(self.numbers[n] for n in _nodes(term))
+                if len(kind) == 2 and kind[0] > kind[1]:
+                    kind, term = (kind[1], kind[0]), (term[1], term[0])
+                if kind not in kinds:
+                    kinds[kind] = [[]]
+                kinds[kind][-1].append(term)
+        parts: list[Any] = []
+        for kind, terms in kinds.items():
+            if len(kind) == 1:
+                parts.append(Terms(self._read(terms)))
+            else:
+                pairs = np.array(terms, dtype=np.intp)
+                parts.append(Paired(self._read(pairs[:, :, 0]), self._read(pairs[:, :, 1])))
+        order: Any = None
+        shape: tuple[int, ...] = ()
+        if not self.plain:
+            largest = max(parts, key=lambda part: part.a.index.size if isinstance(part, Paired) else 0)
+            if isinstance(largest, Paired):
+                product, shape, order = self._product(largest)
+                if product:
+                    parts[parts.index(largest)] = product
+        if order is None:
+            return Total(parts), shape, None
+        return Total([_reordered(part, order) for part in parts]), shape, order
+
+    def _product(self, pairs: Paired) -> tuple[Product | None, tuple[int, ...], Any]:
+        """A sum of products as a matrix product, with its shape and the members' order; None if it is none."""
+        n_terms = pairs.a.index.shape[1]
+        if n_terms == 1 and len(pairs.a.index) == 1:
+            return None, (), None
+        a, b = pairs.a, pairs.b
+        if a.array.batched and not b.array.batched:
+            a, b = b, a
+        for keys in ((b.index, a.index), (a.index, b.index)):
+            order = np.lexsort(keys)
+            found = self._grid(
+                Read(a.array, np.take_along_axis(a.index, order, 1)),
+                Read(b.array, np.take_along_axis(b.index, order, 1)),
+            )
+            if found[0] is not None:
+                return found
+        return None, (), None
+
+    def _grid(self, a: Read, b: Read) -> tuple[Product | None, tuple[int, ...], Any]:
+        rows_a, which_a = np.unique(a.index, axis=0, return_inverse=True)
+        rows_b, which_b = np.unique(b.index, axis=0, return_inverse=True)
+        which_a, which_b = which_a.ravel(), which_b.ravel()
+        n, n_a, n_b, n_terms = len(a.index), len(rows_a), len(rows_b), a.index.shape[1]
+        if n == n_a * n_b:
+            if a.array.batched == b.array.batched and (np.diff(which_a * n_b + which_b) == 1).all():
+                a, b, rows_a, rows_b, which_a, which_b = b, a, rows_b, rows_a, which_b, which_a
+                n_a, n_b = n_b, n_a
+            key = which_b * n_a + which_a
+            order = np.argsort(key)
+            if not (key[order] == np.arange(n)).all() or (n_terms == 1 and 1 in (n_a, n_b)):
+                return None, (), None
+            self._shape_parameter(a.array, rows_a)
+            self._shape_parameter(b.array, rows_b)
+            a, b = Read(a.array, _one(rows_a)), Read(b.array, _one(rows_b))
+            return Product(a, b), tuple(size for size in (n_b, n_a) if size > 1), order
+        if n_terms == 1:
+            return None, (), None
+        heads = _components(which_a, which_b, n_a, n_b)
+        if heads is not None:
+            in_a, in_b = heads  # rows of a, and of b, per head
+            if in_a.shape[1] == 1 and in_b.shape[1] == 1:
+                return None, (), None
+            inverse_a, inverse_b = np.argsort(in_a.ravel()), np.argsort(in_b.ravel())
+            place_a, place_b = inverse_a[which_a], inverse_b[which_b]
+            h, per_a, per_b = len(in_a), in_a.shape[1], in_b.shape[1]
+            key = (place_a // per_a * per_b + place_b % per_b) * per_a + place_a % per_a
+            order = np.argsort(key)
+            if (key[order] == np.arange(n)).all():
+                product = Product(Read(a.array, rows_a[in_a]), Read(b.array, rows_b[in_b]))
+                return product, (h, per_b, per_a), order
+        if n >= WORTH * n_a * n_b and len(np.unique(which_b * n_a + which_a)) == n and 1 not in (n_a, n_b):
+            return Product(Read(a.array, rows_a), Read(b.array, rows_b), which_b * n_a + which_a), (), None
+        return None, (), None
+
+    def _shape_parameter(self, array: Array, rows: Indices) -> None:
+        """Parameters that are the rows of a matrix, or its columns, are stored as that matrix."""
+        if array.source == ("parameter",) and array.shape == () and rows.size == array.size and len(rows) > 1:
+            everything = np.arange(array.size)
+            if (rows.ravel() == everything).all():
+                array.shape = rows.shape
+            elif (rows.T.ravel() == everything).all():
+                array.shape = rows.T.shape
+
+
+def _nodes(term: Any) -> tuple[int, ...]:
+    return term if term.__class__ is tuple else (term,)
+
+
+def _one(rows: Indices) -> Indices:
+    """A single row without its axis."""
+    return rows[0] if len(rows) == 1 else rows
+
+
+def _ascending(index: Indices) -> Indices | None:
+    """The order in which different positions ascend, None if some are equal or all ascend already."""
+    if (np.diff(index) > 0).all():
+        return None
+    order = np.argsort(index, kind="stable")
+    return order if (np.diff(index[order]) > 0).all() else None
+
+
+def _reordered(part: Any, order: Indices) -> Any:
+    if isinstance(part, Terms):
+        return Terms(Read(part.operand.array, part.operand.index[order]))
+    if isinstance(part, Paired):
+        return Paired(Read(part.a.array, part.a.index[order]), Read(part.b.array, part.b.index[order]))
+    return part  # a product is in its order already
+
+
+def _components(which_a: Indices, which_b: Indices, n_a: int, n_b: int) -> tuple[Indices, Indices] | None:
+    """Rows of a and rows of b that belong together, per head, if all heads are of one size; else None."""
+    label = np.arange(n_a + n_b)
+    while True:  # every pair takes the smaller label of the two, until none changes
+        smaller = np.minimum(label[which_a], label[n_a + which_b])
+        new = label.copy()
+        np.minimum.at(new, which_a, smaller)
+        np.minimum.at(new, n_a + which_b, smaller)
+        new = new[new]
+        if (new == label).all():
+            break
+        label = new
+    heads, sizes_a = np.unique(label[:n_a], return_counts=True)
+    other_heads, sizes_b = np.unique(label[n_a:], return_counts=True)
+    if len(heads) < 2 or not np.array_equal(heads, other_heads) or len({*sizes_a}) > 1 or len({*sizes_b}) > 1:
+        return None
+    in_a = np.argsort(label[:n_a], kind="stable").reshape(len(heads), -1)
+    in_b = np.argsort(label[n_a:], kind="stable").reshape(len(heads), -1)
+    return in_a, in_b
+
+
+# --- Shapes ---------------------------------------------------------------------------------------------------
+
+
+def _shape_of(array: Array) -> tuple[int, ...]:
+    """The shape of an array that no matrix product has given one: that of what it is computed from."""
+    n = array.size
+    reads = _reads(array.operation)
+    for read, per_member in reads:
+        wanted = read.index.ravel()
+        if wanted.size == read.array.size and (wanted == np.arange(wanted.size)).all():
+            if per_member == 1:
+                return read.array.shape if read.array.size > 1 else (n,)
+            if read.array.shape[-1:] == (per_member,):
+                return read.array.shape[:-1]
+    for read, per_member in reads:
+        if per_member == 1 and (columns := _period(read.index.ravel())):
+            return n // columns, columns
+    return (n,)
+
+
+def _reads(operation: Any) -> list[tuple[Read, int]]:
+    """What an operation reads element by element, with the number of elements for one of its own."""
+    match operation:
+        case Elementwise():
+            return [(operand, 1) for operand in operation.operands]
+        case Reduction():
+            return [(operation.operand, operation.operand.index.shape[1])]
+        case Total():
+            terms = [part.operand for part in operation.parts if isinstance(part, Terms)]
+            paired = [read for part in operation.parts if isinstance(part, Paired) for read in (part.a, part.b)]
+            return [(read, read.index.shape[1]) for read in terms + paired]
+    return []
+
+
+def _period(index: Indices) -> int:
+    """The number of columns, if all elements of a row are the same or all rows are; else 0."""
+    n = len(index)
+    changes = np.flatnonzero(np.diff(index))
+    if len(changes):
+        run = int(changes[0]) + 1
+        if run > 1 and n % run == 0 and (index.reshape(-1, run) == index[::run, None]).all():
+            return run
+        again = np.flatnonzero(index[1:] == index[0])
+        if len(again):
+            period = int(again[0]) + 1
+            if period > 1 and n % period == 0 and (index.reshape(-1, period) == index[:period]).all():
+                return period
+    return 0

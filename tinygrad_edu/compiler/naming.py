@@ -1,0 +1,90 @@
+"""Names: what the arrays of a program are called in its source, after the labels of the Values they stand for."""
+
+import keyword
+from collections.abc import Sequence
+
+from .lower import Array, Elementwise, Lowered, Paired, Product, Reduction, Total
+from .trace import Trace
+
+TAKEN = {"B", "np", "math", "parameters", "gradient", "dtype", "build", "run", "outputs", "inf", "nan", "RULES"}
+TAKEN |= {"strided", "log_sum_exp", "sigmoid", "erf", "erfc", "power", "scatter_add", "add_rows"}
+
+
+def name_arrays(lowered: Lowered, trace: Trace) -> None:
+    """Give every array a name: X for an input x, W1 and b1 for weights and biases, Z1 and A1 behind."""
+    _Names(lowered, trace)
+
+
+class _Names:
+    def __init__(self, lowered: Lowered, trace: Trace):
+        self.lowered, self.trace = lowered, trace
+        self.used = set(TAKEN)
+        self.factors, self.summands = _roles(lowered.arrays)
+        stems = {a: self._stem(a) for a in lowered.arrays if a.source == ("parameter",)}
+        counts = {stem: list(stems.values()).count(stem) for stem in stems.values()}
+        for array in lowered.arrays:
+            if array.source[:1] == ("input",):
+                name = trace.names[array.source[1]]
+                array.name = self._free(name.upper() if len(name) == 1 and array.size > 1 else name)
+        for array, stem in stems.items():
+            array.name = self._numbered(stem) if stem in ("W", "b") or counts[stem] > 1 else self._free(stem)
+        for array in lowered.arrays:
+            if not array.name and array.source != ("constant",):
+                array.name = self._of_result(array)
+
+    def _stem(self, array: Array) -> str:
+        """`W` for layer0.neuron3.w2, `gamma` for layer1.gamma4; by its role where there is no label."""
+        label = self.trace.parameters[int(array.places[0])].label
+        if array.size == 1 and label.isidentifier():
+            return label
+        stem = label.rpartition(".")[2].rstrip("0123456789_")
+        if not stem.isidentifier():
+            return "W" if array in self.factors else "b" if array in self.summands else "p"
+        return "W" if stem == "w" else stem
+
+    def _of_result(self, array: Array) -> str:
+        if (array, 0) in self.lowered.outputs and array.size == 1 and self.trace.shape == ():
+            return self._free("loss")
+        operation = array.operation
+        if isinstance(operation, Total):
+            for part in operation.parts:
+                weights = [a.name for a in (part.a.array, part.b.array)] if isinstance(part, Product) else []
+                for name in weights:
+                    if name.startswith("W") and f"Z{name[1:]}" not in self.used:
+                        return self._free(f"Z{name[1:]}")
+        if isinstance(operation, Elementwise) and len(operation.operands) == 1:
+            before = operation.operands[0].array
+            if (
+                before.name.startswith("Z")
+                and before.size == array.size
+                and f"A{before.name[1:]}" not in self.used
+            ):
+                return self._free(f"A{before.name[1:]}")
+        if isinstance(operation, Reduction) and operation.operand.array.name.startswith("Z"):
+            self.used.add(f"A{operation.operand.array.name[1:]}")  # its softmax
+        return self._numbered(f"{array.rule.name}_" if array.rule else "c")
+
+    def _numbered(self, stem: str) -> str:
+        n = 1
+        while f"{stem}{n}" in self.used:
+            n += 1
+        return self._free(f"{stem}{n}")
+
+    def _free(self, name: str) -> str:
+        while name in self.used or keyword.iskeyword(name):
+            name += "_"
+        self.used |= {name, f"d{name}"}
+        return name
+
+
+def _roles(arrays: Sequence[Array]) -> tuple[set[Array], set[Array]]:
+    """Arrays that are factors of products, and arrays that are added to something."""
+    factors, summands = set(), set()
+    for array in arrays:
+        if isinstance(array.operation, Total):
+            for part in array.operation.parts:
+                if isinstance(part, Product | Paired):
+                    factors |= {part.a.array, part.b.array}
+                else:
+                    summands.add(part.operand.array)
+    return factors, summands

@@ -1,0 +1,218 @@
+"""Normalise: the same graph in one form, however it was written.
+
+Chains of + become one sum, whose terms are nodes or products of two; dot is such a sum; constants are folded,
+equal nodes shared, and softmax and log are put together where one of them would overflow.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..graph import topological_order
+from ..rules import ADD, DIV, MUL, RULES, Rule
+from ..value import Value
+from .trace import OUTPUTS, Placeholder, Trace
+
+SUM, DOT, LOG, EXP, LOGSUMEXP, SUB = (RULES[name] for name in ("sum", "dot", "log", "exp", "logsumexp", "sub"))
+
+Term = int | tuple[int, int]  # a node, or the product of two
+
+
+@dataclass
+class Graph:
+    """Nodes by number, each after its operands.
+
+    rules[n]     the Rule that made node n, None for a leaf
+    operands[n]  the numbers of its operands, in order; of a SUM its terms
+    leaves       of a leaf ("parameter", place), ("input", argument, place) or ("constant", number)
+    outputs      the numbers of the results
+    frozen       leaves that are no parameters, with the number that was taken for constant
+    n_traced     how many nodes the function made
+    assumed      for every argument of which whole rows are summed, whether they add up to 1
+    """
+
+    rules: list[Rule | None] = field(default_factory=list)
+    operands: list[Sequence[Any]] = field(default_factory=list)
+    leaves: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+    outputs: list[int] = field(default_factory=list)
+    frozen: list[tuple[Value, Any]] = field(default_factory=list)
+    n_traced: int = 0
+    assumed: dict[int, bool] = field(default_factory=dict)
+
+
+def normalise(trace: Trace, is_one_hot: Callable[[int], bool] = lambda argument: False) -> Graph:
+    """The graph of a trace in its normal form. Takes time in proportion to its size, and nothing recurses.
+
+    is_one_hot(argument) is asked where all numbers of a row of an argument are added: if all its rows are known to
+    add up to 1, as those of one-hot targets do, the sum is the constant 1. The answers are kept in `assumed`.
+    """
+    return _Normaliser(trace, is_one_hot).graph
+
+
+class _Normaliser:
+    def __init__(self, trace: Trace, is_one_hot: Callable[[int], bool]):
+        self.graph, self._shapes, self._is_one_hot = Graph(), trace.shapes, is_one_hot
+        self._known: dict[Any, int] = {}
+        self._ids: dict[Value, int] = {}
+        self._sums: dict[Value, list[Term]] = {}  # sums and products that no node stands for yet: they may
+        self._products: dict[Value, tuple[int, int]] = {}  # become terms of the sum that uses them
+        self._leaves: dict[Value, tuple[Any, ...]] = {}
+        for argument, placeholders in enumerate(trace.inputs):
+            self._leaves |= {leaf: ("input", argument, place) for place, leaf in enumerate(placeholders)}
+        self._leaves |= {leaf: ("parameter", place) for place, leaf in enumerate(trace.parameters)}
+        self._build(trace.outputs)
+
+    def _build(self, outputs: list[Value]) -> None:
+        order = topological_order(Placeholder.of(OUTPUTS, tuple(outputs)))[:-1]
+        uses: dict[Value, int] = dict.fromkeys(outputs, 2)  # an output is a node of its own
+        for node in order:
+            for parent in node.parents:
+                uses[parent] = uses.get(parent, 0) + 1
+        for node in order:
+            rule = node.rule
+            if rule is None:
+                self._ids[node] = self._leaf(node)
+            elif rule is MUL:
+                left, right = node.parents
+                self._product(node, self._of(left), self._of(right))
+            elif rule is ADD or rule is SUM:
+                self._sums[node] = self._terms(node.parents, uses)
+            elif rule is DOT:
+                ids, n = [self._of(parent) for parent in node.parents], len(node.parents) // 2
+                self._sums[node] = list(zip(ids[:n], ids[n:], strict=True))
+            else:
+                self._ids[node] = self._operation(rule, tuple(self._of(parent) for parent in node.parents))
+        self.graph.outputs = [self._of(node) for node in outputs]
+        self.graph.n_traced = len(order)
+
+    # --- Nodes ----------------------------------------------------------------------------------------------
+
+    def _node(self, key: Any, rule: Rule | None, operands: Sequence[Any]) -> int:
+        """The node of this rule and these operands, made once."""
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = len(self.graph.rules)
+            self.graph.rules.append(rule)
+            self.graph.operands.append(operands)
+        return known
+
+    def _leaf(self, node: Value) -> int:
+        if node not in self._leaves:
+            self.graph.frozen.append((node, node.data))
+            return self._constant(node.data)
+        leaf = self._leaves[node]
+        number = self._node(leaf, None, ())
+        self.graph.leaves[number] = leaf
+        return number
+
+    def _constant(self, number: Any) -> int:
+        number = float(number)
+        node = self._node(("constant", repr(number)), None, ())  # 0.0 and -0.0 are two
+        self.graph.leaves[node] = ("constant", number)
+        return node
+
+    def _number(self, node: int) -> float | None:
+        """The number of a constant, None for all other nodes."""
+        leaf = self.graph.leaves.get(node)
+        return leaf[1] if leaf and leaf[0] == "constant" else None
+
+    def _of(self, node: Value) -> int:
+        """The number of a node; a sum or product that waited for its use becomes one now."""
+        if node not in self._ids:
+            if node in self._products:
+                pair = self._products.pop(node)
+                self._ids[node] = self._node((MUL, *sorted(pair)), MUL, pair)
+            else:
+                self._ids[node] = self._sum(self._sums.pop(node))
+        return self._ids[node]
+
+    # --- Arithmetic -----------------------------------------------------------------------------------------
+
+    def _product(self, node: Value, left: int, right: int) -> None:
+        numbers = self._number(left), self._number(right)
+        if numbers[0] is not None and numbers[1] is not None:
+            self._ids[node] = self._constant(numbers[0] * numbers[1])
+        elif 1.0 in numbers:
+            self._ids[node] = right if numbers[0] == 1.0 else left
+        else:
+            self._products[node] = (left, right)
+
+    def _terms(self, parents: Sequence[Value], uses: dict[Value, int]) -> list[Term]:
+        """The terms of a sum: a term that is a sum itself, and used only here, gives its own terms."""
+        terms: list[Term] = []
+        for parent in parents:
+            if parent in self._sums and uses[parent] == 1:
+                taken = self._sums.pop(parent)
+                if len(taken) > len(terms):  # the shorter list is appended, so a chain takes linear time
+                    terms, taken = taken, terms
+                terms += taken
+            elif parent in self._products and uses[parent] == 1:
+                terms.append(self._products.pop(parent))
+            else:
+                terms.append(self._of(parent))
+        return terms
+
+    def _sum(self, terms: list[Term]) -> int:
+        terms = [t for t in terms if t.__class__ is tuple or self.graph.leaves.get(t) != ("constant", 0.0)]  # type: ignore[arg-type]  # an int
+        if not terms:
+            return self._constant(0.0)
+        if len(terms) == 1:
+            return terms[0] if isinstance(terms[0], int) else self._node((MUL, *sorted(terms[0])), MUL, terms[0])
+        if all(isinstance(term, int) and self._number(term) is not None for term in terms):
+            return self._constant(SUM.forward(*[self._number(term) for term in terms]))  # type: ignore[arg-type]
+        argument = self._whole_row(terms)
+        if argument is not None:
+            if argument not in self.graph.assumed:
+                self.graph.assumed[argument] = self._is_one_hot(argument)
+            if self.graph.assumed[argument]:
+                return self._constant(1.0)
+        return self._node((SUM, *terms), SUM, tuple(terms))
+
+    def _whole_row(self, terms: list[Term]) -> int | None:
+        """The argument of which these are the numbers of one row, None if they are not."""
+        leaves = [self.graph.leaves.get(term) for term in terms if isinstance(term, int)]
+        if len(leaves) < len(terms) or not all(leaf and leaf[0] == "input" for leaf in leaves):
+            return None
+        arguments = {leaf[1] for leaf in leaves if leaf}
+        places = sorted(leaf[2] for leaf in leaves if leaf)
+        n = len(places)
+        is_row = len(arguments) == 1 and self._shapes[min(arguments)][-1:] == (n,)
+        return (
+            arguments.pop()
+            if is_row and places[0] % n == 0 and places == list(range(places[0], places[0] + n))
+            else None
+        )
+
+    def _operation(self, rule: Rule, operands: tuple[int, ...]) -> int:
+        numbers = [self._number(operand) for operand in operands]
+        if all(number is not None for number in numbers):
+            return self._constant(rule.forward(*numbers))
+        if rule is DIV and numbers[1] == 1.0:
+            return operands[0]
+        if rule is LOG:
+            return self._log(operands[0])
+        if rule is DIV and self._is(operands[0], EXP) and (inner := self._normaliser(operands[1])) is not None:
+            difference = self._operation(SUB, (self.graph.operands[operands[0]][0], inner))
+            return self._operation(EXP, (difference,))  # e^z / (e^z1 + ...), with nothing that overflows
+        return self._node((rule, *operands), rule, operands)
+
+    # --- log and exp, put together ----------------------------------------------------------------------------
+
+    def _is(self, node: int, rule: Rule) -> bool:
+        return self.graph.rules[node] is rule
+
+    def _normaliser(self, node: int) -> int | None:
+        """Of e^z1 + e^z2 + ... its logarithm, which does not overflow; None for all else."""
+        if not self._is(node, SUM):
+            return None
+        terms = self.graph.operands[node]
+        if not all(isinstance(term, int) and self._is(term, EXP) for term in terms):
+            return None
+        return self._operation(LOGSUMEXP, tuple(self.graph.operands[term][0] for term in terms))
+
+    def _log(self, x: int) -> int:
+        """log(e^u) is u, and log(e^z1 + ...) is logsumexp."""
+        if self._is(x, EXP):
+            return int(self.graph.operands[x][0])
+        inner = self._normaliser(x)
+        return self._node((LOG, x), LOG, (x,)) if inner is None else inner

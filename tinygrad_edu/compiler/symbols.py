@@ -1,0 +1,265 @@
+"""Symbols: expressions that stand for numbers or arrays, made by running a rule's forward and backward on them.
+
+A Book keeps every expression once: what is written twice is one Symbol, so `tanh(x)` in a backward is the very
+result that the forward has stored. It also does the arithmetic that needs no thought: 1 * x is x, x + 0 is x.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Any
+
+from .. import elementary
+
+INDICATORS = ("lt", "le", "gt", "ge", "equal", "step")  # 0 or 1
+PLAIN = (int, float, str, tuple)  # arguments that are known by their text, which shows the type
+COMMUTATIVE = ("add", "mul", "max", "equal")
+
+
+class Symbol:
+    """One expression: an operation `op` of `args`, which are Symbols, numbers or what the operation says.
+
+    shape is that of the array for one example, () for a number; batched says whether every example has its own.
+    """
+
+    __slots__ = ("args", "batched", "book", "op", "shape")
+
+    def __init__(self, book: "Book", op: str, args: tuple[Any, ...], shape: tuple[int, ...], batched: bool):
+        self.book, self.op, self.args, self.shape, self.batched = book, op, args, shape, batched
+
+    def _apply(self, name: str, *inputs: Any, **parameters: Any) -> Any:
+        """What `elementary` asks for."""
+        if name == "plain":
+            return inputs[0]
+        return self.book.make("pow" if name == "pow_n" else name, *inputs, *parameters.values())
+
+    # fmt: off
+    def __add__(self, other: Any) -> Any: return self.book.make("add", self, other)
+    def __radd__(self, other: Any) -> Any: return self.book.make("add", other, self)
+    def __sub__(self, other: Any) -> Any: return self.book.make("sub", self, other)
+    def __rsub__(self, other: Any) -> Any: return self.book.make("sub", other, self)
+    def __mul__(self, other: Any) -> Any: return self.book.make("mul", self, other)
+    def __rmul__(self, other: Any) -> Any: return self.book.make("mul", other, self)
+    def __truediv__(self, other: Any) -> Any: return self.book.make("div", self, other)
+    def __rtruediv__(self, other: Any) -> Any: return self.book.make("div", other, self)
+    def __pow__(self, other: Any) -> Any: return self.book.make("pow", self, other)
+    def __rpow__(self, other: Any) -> Any: return self.book.make("pow", other, self)
+    def __neg__(self) -> Any: return self.book.make("neg", self)
+    def __abs__(self) -> Any: return self.book.make("abs", self)
+    def __lt__(self, other: Any) -> Any: return self.book.make("lt", self, other)
+    def __le__(self, other: Any) -> Any: return self.book.make("le", self, other)
+    def __gt__(self, other: Any) -> Any: return self.book.make("gt", self, other)
+    def __ge__(self, other: Any) -> Any: return self.book.make("ge", self, other)
+    def __eq__(self, other: Any) -> Any: return self.book.make("equal", self, other)
+    # fmt: on
+
+    __hash__ = object.__hash__
+
+    def __bool__(self) -> bool:
+        raise TypeError("A rule asked for the truth of a symbol: select by elementary.where.")
+
+    def __repr__(self) -> str:
+        return f"{self.op}({', '.join(map(repr, self.args))})"
+
+
+class Book:
+    """All expressions of one program, each once. `simpler` has further simplifications, as those below."""
+
+    def __init__(self, simpler: Mapping[str, Callable[..., Any]] = MappingProxyType({})) -> None:
+        self._known: dict[tuple[Any, ...], Symbol] = {}
+        self._simpler = {**_SIMPLER, **simpler}
+
+    def __iter__(self) -> Iterator[Symbol]:
+        """Every expression, after its arguments: in the order in which they were made."""
+        return iter(self._known.values())
+
+    def leaf(self, name: str, shape: tuple[int, ...] = (), batched: bool = False) -> Symbol:
+        """A variable."""
+        return self._once("leaf", (name,), shape, batched)
+
+    def make(self, op: str, *args: Any) -> Any:
+        """op(*args), elementwise, in its simplest form: a Symbol, or a number if it is one."""
+        symbols = [x for x in args if isinstance(x, Symbol)]
+        if Fraction in map(type, args):
+            args = tuple(float(x) if x.__class__ is Fraction else x for x in args)
+        simple = self._simpler[op](self, *args) if op in self._simpler else None
+        if simple is not None:
+            return simple
+        if not symbols:
+            return _on_numbers(op, args)
+        return self._once(op, args, *self._extent(symbols))
+
+    def _extent(self, symbols: list[Symbol]) -> tuple[tuple[int, ...], bool]:
+        """Shape and batched of what is computed from these."""
+        return broadcast(x.shape for x in symbols), any(x.batched for x in symbols)
+
+    def known(self, op: str, *args: Any) -> Any:
+        """op(*args) if it was made before, else None."""
+        return self._known.get(self._key(op, args))
+
+    def _key(self, op: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        names = [repr(x) if x.__class__ is not Symbol and isinstance(x, PLAIN) else id(x) for x in args]
+        return (op, *(sorted(names, key=hash) if op in COMMUTATIVE else names))
+
+    def _once(self, op: str, args: tuple[Any, ...], shape: tuple[int, ...], batched: bool) -> Symbol:
+        key = self._key(op, args)
+        symbol = self._known.get(key)
+        if symbol is None:
+            symbol = self._known[key] = Symbol(self, op, args, shape, batched)
+        return symbol
+
+    def special(self, op: str, args: Iterable[Any], shape: tuple[int, ...], batched: bool) -> Symbol:
+        """An operation that is not elementwise: it has a shape of its own."""
+        args = tuple(args)
+        key = (*self._key(op, args), shape, batched)
+        if key not in self._known:
+            self._known[key] = Symbol(self, op, args, shape, batched)
+        return self._known[key]
+
+
+def broadcast(shapes: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+    """The shape that arrays of these shapes have together, aligned at the last axis."""
+    different = set(shapes)
+    if len(different) == 1:
+        return different.pop()
+    shape: list[int] = []
+    for other in different:
+        padded = [1] * (len(shape) - len(other)) + list(other)
+        shape = [1] * (len(padded) - len(shape)) + shape
+        shape = [b if a == 1 else a for a, b in zip(shape, padded, strict=True)]
+    return tuple(shape)
+
+
+def _on_numbers(op: str, args: tuple[Any, ...]) -> Any:
+    plain: dict[str, Callable[..., Any]] = {
+        "add": lambda x, y: x + y,
+        "sub": lambda x, y: x - y,
+        "mul": lambda x, y: x * y,
+        "neg": lambda x: -x,
+        "abs": abs,
+        "max": elementary.maximum,
+        "lt": lambda x, y: x < y,
+        "le": lambda x, y: x <= y,
+        "gt": lambda x, y: x > y,
+        "ge": lambda x, y: x >= y,
+    }
+    return (plain.get(op) or getattr(elementary, op))(*args)
+
+
+def _is(x: Any, number: float) -> bool:
+    return not isinstance(x, Symbol) and bool(x == number)
+
+
+def _has(x: Any, op: str) -> bool:
+    return isinstance(x, Symbol) and x.op == op
+
+
+# --- What is simpler -------------------------------------------------------------------------------------------
+# Each returns the simpler form, or None. A bool among the arguments is the answer to a question about numbers.
+
+
+def _add(book: Book, x: Any, y: Any) -> Any:
+    if _is(x, 0):
+        return y
+    if _is(y, 0):
+        return x
+    if _has(y, "neg"):
+        return x - y.args[0]
+    return y - x.args[0] if _has(x, "neg") else None
+
+
+def _sub(book: Book, x: Any, y: Any) -> Any:
+    if _is(y, 0):
+        return x
+    if _is(x, 0):
+        return -y
+    return x + y.args[0] if _has(y, "neg") else None
+
+
+def _mul(book: Book, x: Any, y: Any) -> Any:
+    for a, b in ((x, y), (y, x)):
+        if isinstance(a, Symbol):
+            if a.op == "neg":
+                return -(a.args[0] * b)
+        elif a is False:
+            return False
+        elif a == 1 and (isinstance(b, Symbol) or a is True):
+            return b
+        elif a == -1 and isinstance(b, Symbol):
+            return -b
+    return None
+
+
+def _div(book: Book, x: Any, y: Any) -> Any:
+    if _is(y, 1):
+        return x
+    return -(x.args[0] / y) if _has(x, "neg") else None
+
+
+def _neg(book: Book, x: Any) -> Any:
+    if _has(x, "neg"):
+        return x.args[0]
+    return x.args[1] - x.args[0] if _has(x, "sub") else None
+
+
+def simpler_pow(book: Book, x: Any, y: Any) -> Any:
+    if not isinstance(x, Symbol) or isinstance(y, Symbol):
+        return None
+    if y == 1:
+        return x
+    return 1 / x if y == -1 else None
+
+
+def _where(book: Book, condition: Any, x: Any, y: Any) -> Any:
+    if not isinstance(condition, Symbol):
+        return x if condition else y
+    if x is y:
+        return x
+    if condition.op == "le" and _is(condition.args[1], 0) and _is(x, 0) and condition.args[0] is y:
+        return book.make("max", y, 0.0)  # relu, nan included
+    return None
+
+
+_SIMPLER: dict[str, Callable[..., Any]] = {
+    "add": _add,
+    "sub": _sub,
+    "mul": _mul,
+    "div": _div,
+    "neg": _neg,
+    "pow": simpler_pow,
+    "where": _where,
+}
+
+
+# --- Text ------------------------------------------------------------------------------------------------------
+
+_PRECEDENCE = {"lt": 1, "le": 1, "gt": 1, "ge": 1, "equal": 1, "add": 2, "sub": 2, "mul": 3, "div": 3, "matmul": 3}
+_INFIX = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "equal": "==", "add": "+", "sub": "-", "mul": "*"}
+_INFIX |= {"div": "/", "matmul": "@"}
+
+
+def number_text(x: Any) -> str:
+    """A number as Python source, where inf and nan are names."""
+    if isinstance(x, float) and not math.isfinite(x):
+        return "nan" if x != x else "inf" if x > 0 else "-inf"
+    return repr(x)
+
+
+def infix(x: Any, text: Callable[[Any], str | None], level: int = 0) -> str:
+    """An expression as a formula. `text` gives the name of what has one, and None for the rest."""
+    if not isinstance(x, Symbol):
+        return number_text(x)
+    name = text(x)
+    if name is not None:
+        return name
+    if x.op in _INFIX:
+        own = _PRECEDENCE[x.op]
+        left, right = infix(x.args[0], text, own), infix(x.args[1], text, own + (x.op != "add"))
+        formula = f"{left} {_INFIX[x.op]} {right}"
+        return f"({formula})" if own < level else formula
+    if x.op == "neg":
+        return f"-{infix(x.args[0], text, 4)}"
+    if x.op == "step":
+        return f"({infix(x.args[0], text, 2)} > 0)"
+    return f"{x.op}({', '.join(infix(a, text) for a in x.args)})"

@@ -1,0 +1,295 @@
+"""Trace: run the function once on placeholders, and keep the graph of what it did.
+
+A Placeholder is a Value without a number. It records every operation, and refuses what would need the number: the
+compiled form must hold for every example and for all parameters, so nothing may depend on one of them. While the
+function runs, its parameters are placeholders too: they change their class, keep their identity, and get both
+their class and their numbers back at the end.
+"""
+
+import inspect
+import itertools
+import linecache
+import operator
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from .. import elementary
+from ..declare import Rule
+from ..rules import ADD, DIV, MUL, NEG, POW, POW_N, RULES, SUB
+from ..scalar import as_exponent
+from ..value import Value
+
+PACKAGE = str(Path(__file__).parents[1])
+
+
+class TraceError(TypeError):
+    """The function needs a number that is not there yet: it branches, or reads `.data`, while it is traced."""
+
+
+def _no_slope(upstream: Any, out: Any, *inputs: Any) -> tuple[int, ...]:
+    return (0,) * len(inputs)
+
+
+def _choice(name: str, function: Callable[..., Any], n_inputs: int, symbol: str = "") -> Rule:
+    """An operation whose result moves in steps, so that no gradient passes: recorded here only."""
+    return Rule(name, symbol or name, function, _no_slope, n_inputs)
+
+
+COMPARISONS = {
+    name: _choice(name, getattr(operator, name), 2, symbol)
+    for name, symbol in {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}.items()
+}
+CHOICES = {
+    name: _choice(name, getattr(elementary, name), n)
+    for name, n in {"plain": 1, "sign": 1, "step": 1, "equal": 2}.items()
+}
+
+
+def _take(index: Any, *options: Any) -> Any:
+    return options[int(index)]
+
+
+def _take_backward(upstream: Any, out: Any, index: Any, *options: Any) -> tuple[Any, ...]:
+    return 0, *(upstream if i == index else 0 for i in range(len(options)))
+
+
+TAKE = Rule("take", "[]", _take, _take_backward, None)  # options[index], by an index that is an input
+OUTPUTS = _choice("outputs", lambda *inputs: inputs, 0)  # all results of the function as one node
+
+
+def _recorded(rule: Rule, reflected: bool = False) -> Callable[["Placeholder", Any], "Placeholder"]:
+    def method(self: "Placeholder", other: Any) -> "Placeholder":
+        other = other if isinstance(other, Value) else Value(other)
+        return Placeholder(rule, other, self) if reflected else Placeholder(rule, self, other)
+
+    return method
+
+
+def _method(rule: Rule) -> Callable[..., Any]:
+    def method(self: "Placeholder", **parameters: Any) -> "Placeholder":
+        return Placeholder(rule.bind(**parameters) if parameters else rule, self)
+
+    return method
+
+
+class Placeholder(Value):
+    """A number that is not known yet: an input of the compiled function, a parameter, or what is made of them."""
+
+    __slots__ = ()
+
+    def __init__(self, rule: Rule | None = None, left: Any = None, right: Any = None, label: str = ""):
+        self.rule, self._left, self._right, self.label = rule, left, right, label
+
+    @staticmethod
+    def of(rule: Rule, parents: tuple[Value, ...]) -> "Placeholder":
+        left, right = (*parents, None, None)[:2] if 0 < len(parents) <= 2 else (parents, None)
+        return Placeholder(rule, left, right)
+
+    # --- What is recorded -----------------------------------------------------------------------------------
+
+    def _record(self, rule: Rule, inputs: Any) -> "Placeholder":
+        if len(inputs) != (rule.n_inputs or max(1, len(inputs))):
+            raise TypeError(f"{rule.name} takes {rule.n_inputs or 'one or more'} input(s), got {len(inputs)}.")
+        return Placeholder.of(rule, tuple(x if isinstance(x, Value) else Value(x) for x in inputs))
+
+    def _apply(self, name: str, *inputs: Any, **parameters: Any) -> Any:
+        rule = RULES[name] if name in RULES else CHOICES[name]
+        return self._record(rule.bind(**parameters) if parameters else rule, inputs)
+
+    def _pick(self, options: Sequence[Any]) -> Any:
+        """options[self] as one node; of rows, number by number."""
+        if hasattr(options[0], "__len__"):
+            return [self._pick(column) for column in zip(*options, strict=True)]
+        return self._record(TAKE, (self, *options))
+
+    def __pow__(self, other: Any) -> "Placeholder":
+        if isinstance(other, Value):
+            return Placeholder(POW, self, other)
+        return Placeholder(POW_N.bind(exponent=as_exponent(other)), self)
+
+    def __radd__(self, other: Any) -> "Placeholder":
+        return self if other.__class__ is int and other == 0 else self._record(ADD, (other, self))
+
+    # fmt: off
+    __add__, __sub__, __mul__, __truediv__ = _recorded(ADD), _recorded(SUB), _recorded(MUL), _recorded(DIV)
+    __rsub__, __rmul__ = _recorded(SUB, True), _recorded(MUL, True)
+    __rtruediv__, __rpow__ = _recorded(DIV, True), _recorded(POW, True)
+    __lt__, __le__ = _recorded(COMPARISONS["lt"]), _recorded(COMPARISONS["le"])  # type: ignore[assignment]
+    __gt__, __ge__ = _recorded(COMPARISONS["gt"]), _recorded(COMPARISONS["ge"])  # type: ignore[assignment]
+    __neg__, __abs__ = _method(NEG), _method(RULES["abs"])
+    # fmt: on
+
+    # --- What is refused ------------------------------------------------------------------------------------
+
+    @property
+    def data(self) -> NoReturn:  # type: ignore[override]
+        refuse("the number of a placeholder was asked for", "Keep to operations on the Values themselves.")
+
+    @property
+    def grad(self) -> NoReturn:
+        refuse(
+            "the gradient of a placeholder was asked for", "The compiled function gives gradients: value_and_grad."
+        )
+
+    def __bool__(self) -> NoReturn:
+        refuse(
+            "a branch asks for the truth of a placeholder",
+            "Select by tg.where(condition, a, b), max, min or relu.",
+        )
+
+    def __float__(self) -> NoReturn:
+        refuse(
+            "a placeholder was to become a float",
+            "Use the functions of tinygrad_edu, tg.exp(x) instead of math.exp(x): a float has no gradient.",
+        )
+
+    def __index__(self) -> NoReturn:
+        refuse("a placeholder was used as an index", "Use nn.Embedding, a one-hot input, or tg.where.")
+
+    def __round__(self, digits: int = 0) -> NoReturn:
+        refuse("a placeholder was to be rounded", "Rounding has no gradient; do it outside.")
+
+    __int__ = __trunc__ = __floor__ = __ceil__ = __index__
+
+    def backward(self, upstream: Any = 1.0, check: bool = False) -> NoReturn:
+        refuse("backward() was called", "Return the loss: the compiled function runs backward.")
+
+    def __repr__(self) -> str:
+        return f"<placeholder {self.label}>" if self.label else f"<placeholder of {self._op}>"
+
+    def __format__(self, spec: str) -> str:
+        return repr(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> NoReturn:
+        refuse("a placeholder was to be copied", "Copy the model before it is traced.")
+
+    __copy__ = __reduce__ = __deepcopy__  # type: ignore[assignment]
+
+
+for _name, _rule in RULES.items():
+    if _rule.n_inputs == 1 and callable(getattr(Value, _name, None)):
+        setattr(Placeholder, _name, _method(_rule))
+
+
+def is_placeholder(x: Any) -> bool:
+    return isinstance(x, Placeholder)
+
+
+def refuse(what: str, instead: str) -> NoReturn:
+    """Raise TraceError with the line of the user's code that needs the number."""
+    frame: Any = sys._getframe(1)
+    while frame and frame.f_code.co_filename.startswith(PACKAGE):
+        frame = frame.f_back
+    place = ""
+    if frame:
+        name, line = frame.f_code.co_filename, frame.f_lineno
+        text = linecache.getline(name, line).strip()
+        place = f" in line {line} of {name}" + (f": `{text}`" if text else "")
+    raise TraceError(
+        f"While the function was traced, {what}{place}. The compiled form must hold for every example. {instead}"
+    )
+
+
+# --- Tracing --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a function does to one example.
+
+    outputs     its results, flat, in order; Placeholders or Values
+    shape       how they were nested: () for one Value, (10,) for a list of ten
+    inputs      per argument the placeholders of one example, flat
+    names       per argument its name
+    shapes      per argument the shape of one example
+    parameters  the Values that are learned
+    """
+
+    outputs: list[Value]
+    shape: tuple[int, ...]
+    inputs: list[list[Placeholder]]
+    names: list[str]
+    shapes: list[tuple[int, ...]]
+    parameters: list[Value]
+
+
+def trace(
+    function: Callable[..., Any],
+    parameters: Sequence[Value],
+    shapes: Sequence[tuple[int, ...]],
+    with_outputs: bool = False,
+) -> Trace:
+    """The graph of function(*example), where the examples have these shapes. The parameters stay what they were.
+
+    With with_outputs=True the function returns (loss, outputs): the loss is put before the outputs.
+
+    Raises TraceError where the function asks for a number, TypeError where it returns no Values.
+    """
+    names = argument_names(function, len(shapes))
+    arguments = [_placeholders(name, shape) for name, shape in zip(names, shapes, strict=True)]
+    kinds = [type(parameter) for parameter in parameters]
+    try:
+        for parameter in parameters:
+            parameter.__class__ = Placeholder
+        result = function(*[nested for nested, _ in arguments])
+    except Exception as error:
+        shown = ", ".join(f"{name} {shape}" for name, shape in zip(names, shapes, strict=True))
+        error.add_note(
+            f"It was traced on one example of the shapes {shown}: the first axis of a batch is left out."
+        )
+        raise
+    finally:
+        for parameter, kind in zip(parameters, kinds, strict=True):
+            parameter.__class__ = kind
+    loss, result = (flat_values(result[0])[0], result[1]) if with_outputs else ([], result)
+    outputs, shape = flat_values(result)
+    return Trace([*loss, *outputs], shape, [flat for _, flat in arguments], names, list(shapes), list(parameters))
+
+
+def argument_names(function: Callable[..., Any], n: int) -> list[str]:
+    """The names of the first n arguments of a function; x0, x1 ... where it does not say."""
+    try:
+        signature = inspect.signature(function)
+        signature.bind(*[None] * n)
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        names = [p.name for p in signature.parameters.values() if p.kind in kinds][:n]
+    except TypeError:
+        raise TypeError(
+            f"The function takes {inspect.signature(function)}, and {n} arrays were given: one array per argument."
+        ) from None
+    except ValueError:  # a builtin without a signature
+        names = []
+    return [*names, *(f"x{i}" for i in range(len(names), n))]
+
+
+def _placeholders(name: str, shape: tuple[int, ...]) -> tuple[Any, list[Placeholder]]:
+    """Placeholders nested as `shape` says, and the same in one list."""
+    if not shape:
+        one = Placeholder(label=name)
+        return one, [one]
+    flat = [
+        Placeholder(label=f"{name}{list(place)}") for place in itertools.product(*(range(size) for size in shape))
+    ]
+    nested: list[Any] = list(flat)
+    for size in reversed(shape[1:]):
+        nested = [nested[i : i + size] for i in range(0, len(nested), size)]
+    return nested, flat
+
+
+def flat_values(result: Any) -> tuple[list[Value], tuple[int, ...]]:
+    """The Values of a result in one list, and how they were nested. Raises unless it is as regular as an array."""
+    if isinstance(result, Value):
+        return [result], ()
+    if isinstance(result, int | float) and not isinstance(result, bool):
+        return [Value(result)], ()
+    if not isinstance(result, Iterable) or isinstance(result, str | bytes | dict):
+        raise TypeError(
+            f"The function must return a Value or a list of them, got {result!r}: is a `return` missing?"
+        )
+    parts = [flat_values(item) for item in result]
+    if not parts or any(shape != parts[0][1] for _, shape in parts):
+        raise TypeError(f"The function must return one Value, or lists of one length, got {result!r:.100}.")
+    return [value for values, _ in parts for value in values], (len(parts), *parts[0][1])

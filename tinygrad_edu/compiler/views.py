@@ -1,0 +1,153 @@
+"""Views: how elements of an array are reached, given by their positions.
+
+An array of integers says which elements of another array are wanted. Where they follow a pattern, NumPy reaches
+them without a copy: a slice, a reshape, a transpose, an axis that repeats. Where they do not, they are gathered.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Elements of an array of shape `source`, as an array of shape `shape`, which has 1 where an axis repeats.
+
+    The array is reshaped, sliced, transposed, given new axes: each step None if it changes nothing. `gather` are
+    the positions in the flat array of what follows no pattern. `whole` views hold every element once.
+    """
+
+    source: tuple[int, ...]
+    shape: tuple[int, ...]
+    reshape: tuple[int, ...] | None = None
+    slices: tuple[slice | int, ...] | None = None
+    transpose: tuple[int, ...] | None = None
+    expand: tuple[bool, ...] | None = None  # True for each axis that is kept, False for one that is new
+    gather: Indices | None = None
+
+    @property
+    def is_identity(self) -> bool:
+        steps = (self.reshape, self.slices, self.transpose, self.expand, self.gather)
+        return all(step is None for step in steps)
+
+    @property
+    def whole(self) -> bool:
+        return self.gather is None and math.prod(self.shape) == math.prod(self.source)
+
+    def text(self, name: str, batched: bool, constant: Any, to_write: bool = False) -> str:
+        """NumPy source for the view of the array `name`; constant(array) gives the name of an array of integers.
+
+        A single element is a number to read, but to_write an array without axes.
+        """
+        lead = ":, " if batched else ""
+        if self.gather is not None:
+            name = _reshaped(name, self.source, (math.prod(self.source),), batched)
+            return f"{name}[{lead}{constant(self.gather)}]"
+        shape = self.source
+        if self.reshape is not None:
+            name, shape = _reshaped(name, shape, self.reshape, batched), self.reshape
+        if self.slices is not None:
+            is_element = not batched and all(isinstance(part, int) for part in self.slices)
+            name = f"{name}[{lead}{', '.join(map(_slice_text, self.slices))}{', ...' * (to_write and is_element)}]"
+        if self.transpose is not None:
+            if not batched and self.transpose == (1, 0):
+                name = name.removesuffix(".T") if name.endswith(".T") else f"{name}.T"
+            elif self.transpose == (1, 0):
+                name += ".transpose(0, 2, 1)"
+            else:
+                axes = [0, *(axis + 1 for axis in self.transpose)] if batched else self.transpose
+                name += f".transpose({', '.join(map(str, axes))})"
+        if self.expand is not None:
+            name += f"[{lead}{', '.join(':' if kept else 'None' for kept in self.expand)}]"
+        return name
+
+
+def _reshaped(name: str, source: tuple[int, ...], shape: tuple[int, ...], batched: bool) -> str:
+    if source == shape:
+        return name
+    return f"{name}.reshape({', '.join(map(str, ('B', *shape) if batched else shape))})"
+
+
+def _slice_text(part: slice | int) -> str:
+    if isinstance(part, int):
+        return str(part)
+    start, stop, step = part.start, part.stop, part.step
+    ends = f"{'' if start in (0, None) and (step or 1) > 0 else start}:{'' if stop is None else stop}"
+    return ends if step in (None, 1) else f"{ends}:{step}"
+
+
+def view_of(index: Indices, source: tuple[int, ...], repeats: bool = True) -> View:
+    """The view that reaches the elements at the positions `index` of a (flattened) array of shape `source`.
+
+    With repeats=False no axis of the result is left at 1 because its elements repeat.
+    """
+    n = math.prod(source)
+    kept = [
+        axis
+        for axis in range(index.ndim)
+        if index.shape[axis] > 1 and not (repeats and (index == index.take([0], axis)).all())
+    ]
+    core = index[tuple(slice(None) if axis in kept else 0 for axis in range(index.ndim))]
+    shape = tuple(size if axis in kept else 1 for axis, size in enumerate(index.shape))
+    expand = None if len(kept) == index.ndim else tuple(axis in kept for axis in range(index.ndim))
+    if core.size == n and (core.ravel() == np.arange(n)).all():
+        return View(source, shape, reshape=None if shape == source else shape)
+    if core.ndim == 0:
+        return View(source, shape, _flat(source), (int(core),), expand=expand)
+    affine = _affine(core, n)
+    if affine is None:
+        return View(source, shape, gather=core.reshape(shape))
+    reshape, slices, transpose = affine
+    return View(source, shape, reshape if reshape != source else None, slices, transpose, expand)
+
+
+def _flat(source: tuple[int, ...]) -> tuple[int, ...] | None:
+    return None if len(source) == 1 else (math.prod(source),)
+
+
+def _affine(core: Indices, n: int) -> Any:
+    """(reshape, slices, transpose) that give core = base + i*s + j*t + ..., or None if it is not of that form."""
+    base = int(core.flat[0])
+    strides = [int(core.take(1, axis).flat[0]) - base for axis in range(core.ndim)]
+    offsets = sum(
+        np.arange(size).reshape([-1 if a == axis else 1 for a in range(core.ndim)]) * stride
+        for axis, (size, stride) in enumerate(zip(core.shape, strides, strict=True))
+    )
+    if 0 in strides or not (core == base + offsets).all():
+        return None
+    if core.ndim == 1:
+        (stride,), size = strides, core.shape[0]
+        stop: int | None = base + stride * (size - 1) + (1 if stride > 0 else -1)
+        if stop is not None and (stop < 0 or (stop >= n and stride > 0)):
+            stop = None
+        return (n,), (slice(base, stop, stride),), None
+    order = sorted(range(core.ndim), key=lambda axis: -strides[axis])
+    sizes, steps = [core.shape[axis] for axis in order], [strides[axis] for axis in order]
+    if steps[-1] < 0 or n % steps[0] or any(a % b for a, b in itertools.pairwise(steps)):
+        return None
+    dims = [n // steps[0], *(a // b for a, b in itertools.pairwise(steps))]
+    starts, rest = [], base
+    for step in steps:
+        starts.append(rest // step)
+        rest %= step
+    if any(start + size > dim for start, size, dim in zip(starts, sizes, dims, strict=True)):
+        return None
+    slices: list[slice | int] = [
+        slice(start, None if start + size == dim else start + size)
+        for start, size, dim in zip(starts, sizes, dims, strict=True)
+    ]
+    if steps[-1] > 1:  # a last axis, of which one place is taken
+        dims, slices = [*dims, steps[-1]], [*slices, rest]
+    everything = all(part == slice(0, None) for part in slices)
+    transpose = tuple(order.index(axis) for axis in range(core.ndim))
+    return (
+        tuple(dims),
+        None if everything else tuple(slices),
+        None if transpose == tuple(range(core.ndim)) else transpose,
+    )
