@@ -28,6 +28,10 @@ def as_arrays(batch: Sequence[Any], names: Sequence[str]) -> tuple[list[NDArray[
 
 
 def _as_array(given: Any, name: str) -> NDArray[Any]:
+    if np.ma.is_masked(given):
+        raise ValueError(
+            f"{name} has masked numbers: give them a value with filled(...), or leave their rows out."
+        )
     try:
         array = np.asarray(given)
     except ValueError:

@@ -14,8 +14,10 @@ class CompileError(RuntimeError):
     """The compiled program does not agree with the function it was made from."""
 
 
-def checked_parameters(parameters: Iterable[Value]) -> list[Value]:
+def checked_parameters(function: Any, parameters: Iterable[Value]) -> list[Value]:
     """The parameters as a list. Raises TypeError unless they are Values, ValueError for none or one twice."""
+    if not callable(function):
+        raise TypeError(f"compile takes a function of one example, got {function!r}.")
     if not isinstance(parameters, Iterable):
         raise TypeError(
             f"compile(function, parameters) takes a list of Values, got {parameters!r}: pass model.parameters()."
@@ -80,3 +82,16 @@ def collector_paused() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+@contextmanager
+def numbers_in(parameters: Sequence[Value], numbers: Sequence[float]) -> Iterator[None]:
+    """Inside the block the parameters have these numbers, after it their own."""
+    kept = [parameter.data for parameter in parameters]
+    try:
+        for parameter, number in zip(parameters, numbers, strict=True):
+            parameter.data = number
+        yield
+    finally:
+        for parameter, number in zip(parameters, kept, strict=True):
+            parameter.data = number

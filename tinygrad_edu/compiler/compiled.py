@@ -14,7 +14,7 @@ from .checks import CompileError, checked_parameters
 from .pipeline import Made, Request, make
 from .report import Groups
 from .trace import argument_names
-from .verify import disagreement
+from .verify import ATTEMPTS, disagreement
 
 DTYPES = {"float32": np.float32, "float64": np.float64}
 
@@ -35,13 +35,14 @@ class Compiled:
         verify: bool = True,
         with_outputs: bool = False,
     ):
-        self.function, self.parameters = function, checked_parameters(parameters)
+        self.function, self.parameters = function, checked_parameters(function, parameters)
         self.dtype = _dtype(dtype)
         self.verify, self._with_outputs = verify, with_outputs
         self._theta = np.empty(len(self.parameters), self.dtype)
         self._gradient = np.empty(len(self.parameters), self.dtype)
         self._made: dict[Request, list[Made]] = {}  # several where they assume different things
         self._latest: Made | None = None
+        self._names: dict[int, list[str]] = {}  # of the arguments, by their number
         self._in_arrays = False
 
     # --- What it computes -------------------------------------------------------------------------------------
@@ -147,7 +148,9 @@ class Compiled:
 
     def _prepared(self, batch: Sequence[Any], gradient: bool) -> tuple[Made, list[NDArray[Any]], int]:
         """The program for a batch, made and verified if there is none yet, and the batch as arrays."""
-        arrays, size = as_arrays(batch, argument_names(self.function, len(batch)))
+        if len(batch) not in self._names:
+            self._names[len(batch)] = argument_names(self.function, len(batch))
+        arrays, size = as_arrays(batch, self._names[len(batch)])
         shapes = tuple(array.shape[1:] for array in arrays)
         request = Request(shapes, gradient, self._with_outputs)
 
@@ -160,9 +163,9 @@ class Compiled:
             self._made[request] = [made, *(m for m in self._made.get(request, ()) if m.assumed != made.assumed)]
         check_indices(made.lowered, arrays, made.names)
         if self.verify and not made.verified:
-            made = self._made[request][self._made[request].index(made)] = self._verified(
-                made, request, arrays, is_one_hot
-            )
+            verified = self._verified(made, request, arrays, is_one_hot)
+            self._made[request] = [verified if m is made else m for m in self._made[request]]
+            made = verified
         return made, arrays, size
 
     def _verified(self, made: Made, request: Request, arrays: Sequence[NDArray[Any]], is_one_hot: Any) -> Made:
@@ -181,7 +184,8 @@ class Compiled:
                 stacklevel=5,
             )
             made, wrong = plain, ""
-        made.verified = wrong is not None
+        made.attempts += 1
+        made.verified = wrong is not None or made.attempts == ATTEMPTS
         return made
 
 

@@ -18,6 +18,8 @@ from .normalise import normalise
 from .report import Groups
 from .trace import trace
 
+BATCH_SIZES = 8  # buffers are kept for so many
+
 
 @dataclass(frozen=True)
 class Request:
@@ -33,7 +35,7 @@ class Request:
     with_outputs: bool = False
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Made:
     """A program: its source, and what must still hold for it to be used.
 
@@ -50,6 +52,7 @@ class Made:
     assumed: dict[int, bool]
     gradient: bool
     verified: bool = False
+    attempts: int = 0
     _build: Any = None
     _runs: dict[Any, Any] = field(default_factory=dict)
 
@@ -58,10 +61,12 @@ class Made:
         key = (id(parameters), size)
         if key not in self._runs:
             vectors = (parameters, gradient) if self.gradient else (parameters,)
+            if len(self._runs) == BATCH_SIZES:
+                del self._runs[next(iter(self._runs))]
             self._runs[key] = (
                 self._build(*vectors, size, parameters.dtype),
                 vectors,
-            )  # their id is the key
+            )  # kept alive: the id is the key
         with np.errstate(all="ignore"):
             return self._runs[key][0](*[np.ascontiguousarray(array, parameters.dtype) for array in arrays])
 

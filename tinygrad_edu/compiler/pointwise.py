@@ -1,11 +1,12 @@
 """Pointwise: what `tg.compile(..., backend="python")` returns. It runs example after example, without NumPy."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ..graph import topological_order
 from ..value import Value
-from .checks import CompileError, check_used, checked_parameters, eager, near
+from .checks import CompileError, check_used, checked_parameters, eager, near, numbers_in
 from .straight import StraightProgram, compile_straight
 from .trace import OUTPUTS, TAKE, Placeholder, Trace, argument_names, flat_values, trace
 
@@ -25,9 +26,10 @@ class Pointwise:
     """
 
     def __init__(self, function: Callable[..., Any], parameters: Iterable[Value], *, verify: bool = True):
-        self.function, self.parameters, self.verify = function, checked_parameters(parameters), verify
+        self.function, self.parameters, self.verify = function, checked_parameters(function, parameters), verify
         self._made: dict[Any, _Made] = {}
         self._latest: _Made | None = None
+        self._theta: list[float] | None = None
 
     def __call__(self, *batch: Any) -> float:
         """The mean of the function over the batch."""
@@ -39,7 +41,7 @@ class Pointwise:
     def value_and_grad(self, *batch: Any) -> tuple[float, list[float]]:
         """The mean over the batch, and its derivatives by the parameters, in their order."""
         made, examples = self._prepared(batch, gradient=True)
-        numbers = [float(parameter.data) for parameter in self.parameters]
+        numbers = self._numbers()
         results = [self._gradients(made, numbers, example) for example in examples]
         if len(results) == 1:
             return results[0]
@@ -59,6 +61,22 @@ class Pointwise:
         made, examples = self._prepared(batch, gradient=False)
         return [_nested(self._outputs(made, example), made.trace.shape) for example in examples]
 
+    @contextmanager
+    def arrays(self) -> Iterator[list[float]]:
+        """The parameters as one list, in their order, which all calls inside the block read: change it in place.
+
+        At the end of the block, however it ends, its numbers go back into the Values.
+        """
+        if self._theta is not None:
+            raise RuntimeError("The parameters are in a list already: arrays() cannot be entered twice.")
+        self._theta = theta = self._numbers()
+        try:
+            yield theta
+        finally:
+            self._theta = None
+            for parameter, number in zip(self.parameters, theta, strict=True):
+                parameter.data = number
+
     @property
     def source(self) -> str:
         """The program that ran last, as source that runs on its own. Raises RuntimeError before the first call."""
@@ -72,19 +90,23 @@ class Pointwise:
 
     # --- Examples ---------------------------------------------------------------------------------------------
 
+    def _numbers(self) -> list[float]:
+        return self._theta or [float(parameter.data) for parameter in self.parameters]
+
     def _outputs(self, made: "_Made", example: Sequence[Any]) -> list[float]:
-        numbers = [float(parameter.data) for parameter in self.parameters]
         try:
-            return made.program.run(numbers, [_flat(x) for x in example])[0]
+            return made.program.run(self._numbers(), [_flat(x) for x in example])[0]
         except ELSEWHERE:
-            return [float(value.data) for value in flat_values(self.function(*made.values(example)))[0]]
+            with numbers_in(self.parameters, self._numbers()):
+                return [float(value.data) for value in flat_values(self.function(*made.values(example)))[0]]
 
     def _gradients(self, made: "_Made", numbers: list[float], example: Sequence[Any]) -> tuple[float, list[float]]:
         try:
             outputs, gradients = made.program.run(numbers, [_flat(x) for x in example])
             return outputs[0], gradients
         except ELSEWHERE:
-            loss, gradients = eager(self.function, self.parameters, made.frozen, made.values(example))
+            with numbers_in(self.parameters, numbers):
+                loss, gradients = eager(self.function, self.parameters, made.frozen, made.values(example))
             return float(loss.data), gradients
 
     def _prepared(self, batch: Sequence[Any], gradient: bool) -> tuple["_Made", list[list[Any]]]:

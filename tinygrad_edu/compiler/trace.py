@@ -233,7 +233,7 @@ def trace(
     kinds = [type(parameter) for parameter in parameters]
     try:
         for parameter in parameters:
-            parameter.__class__ = Placeholder
+            _make_placeholder(parameter)
         result = function(*[nested for nested, _ in arguments])
     except Exception as error:
         shown = ", ".join(f"{name} {shape}" for name, shape in zip(names, shapes, strict=True))
@@ -247,6 +247,16 @@ def trace(
     loss, result = (flat_values(result[0])[0], result[1]) if with_outputs else ([], result)
     outputs, shape = flat_values(result)
     return Trace([*loss, *outputs], shape, [flat for _, flat in arguments], names, list(shapes), list(parameters))
+
+
+def _make_placeholder(parameter: Value) -> None:
+    try:
+        parameter.__class__ = Placeholder
+    except TypeError:
+        raise TypeError(
+            f"{parameter!r} is of the class {type(parameter).__name__}, which has attributes of its own and "
+            "cannot become a placeholder: give the class `__slots__ = ()`, or make the parameter a Value."
+        ) from None
 
 
 def argument_names(function: Callable[..., Any], n: int) -> list[str]:
