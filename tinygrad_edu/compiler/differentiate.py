@@ -184,7 +184,7 @@ class Program:
         """parts[0] + parts[1] + ...; those that need computing come first, and the sum goes on in their place."""
         if len(parts) == 1 and _fits(parts[0], shape, batched):
             return parts[0]
-        parts = sorted(parts, key=_place_in_sum)
+        parts = sorted(parts, key=lambda part: (not _fits(part, shape, batched), _place_in_sum(part)))
         return self.book.special("accumulate", parts, shape, batched)
 
     # --- Backward -------------------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ class Program:
             return
         if not shares:
             return
-        share = self._collected(shares, array)
+        share = _plain(self._collected(shares, array))
         if self._deserves_a_name(share.formula, array):
             name = f"d{array.name}"
             self.definitions.append(Definition(name, self._scaled(share), array, True))
@@ -241,6 +241,12 @@ class Program:
 
     def _collected(self, shares: list[Share], array: Array) -> Share:
         """The sum of the shares as one."""
+        merged: dict[Any, Share] = {}
+        for share in map(_plain, shares):
+            key = (id(share.formula) if isinstance(share.formula, Symbol) else share.formula, share.power)
+            scale = share.scale + (merged[key].scale if key in merged else 0.0)
+            merged[key] = Share(share.formula, scale, share.power)
+        shares = list(merged.values())
         if len(shares) == 1:
             return shares[0]
         first = max(shares, key=lambda share: share.scale)
@@ -295,7 +301,9 @@ class Program:
             summed_shape = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
             arguments = (formula, over_batch, tuple(axes))
             formula = self.book.special("reduce", arguments, summed_shape, formula.batched and not over_batch)
-        if not view.is_identity:
+        if isinstance(formula, Symbol) and formula.op == "view" and view.undoes(formula.args[1]):
+            formula = formula.args[0]
+        elif not view.is_identity:
             formula = self.book.special("scatter", (formula, view), target.shape, target.batched)
         self._shares.setdefault(target, []).append(Share(formula, scale, power))
 
@@ -377,6 +385,22 @@ class Program:
         if part.b.array.differentiable:
             formula = self.book.special("product_b", (dense, a, n_a, n_b), dims_b, batched)
             self._give(array, part.b, dims_b, formula, share, summed=not batched)
+
+
+def _plain(share: Share) -> Share:
+    """The share with the signs and numeric factors of its formula in the scale."""
+    formula, scale = share.formula, share.scale
+    while True:
+        if not isinstance(formula, Symbol):
+            return Share(1.0, scale * formula, share.power)
+        if formula.op == "neg":
+            formula, scale = formula.args[0], -scale
+        elif formula.op == "mul" and not isinstance(formula.args[0], Symbol):
+            formula, scale = formula.args[1], scale * formula.args[0]
+        elif formula.op == "mul" and not isinstance(formula.args[1], Symbol):
+            formula, scale = formula.args[0], scale * formula.args[1]
+        else:
+            return Share(formula, scale, share.power)
 
 
 def product_shape(part: Product) -> tuple[int, ...]:

@@ -114,8 +114,6 @@ class Emitter:
         self._uses: dict[Symbol, int] = {}
         self._saved: dict[Symbol, str] = {}
         self._readers: dict[str, int] = {}  # how many statements still read a temporary
-        self.copied_in: list[Array] = []
-        self.copied_out: list[Array] = []
         for definition in program.definitions:
             self._define(definition)
         self.source = self._module()
@@ -125,12 +123,12 @@ class Emitter:
     def _module(self) -> str:
         inputs = [a for a in self.program.lowered.arrays if a.source[:1] == ("input",)]
         names = self._input_names(inputs)
-        setup, before = self._parameters()
+        setup, before, after = self._parameters()
         setup += [
             f"{name} = np.empty({_shape_text(shape, batched)}, dtype)"
             for name, (shape, batched) in self.buffers.items()
         ]
-        after, results = self._results()
+        results = self._results(after)
         body = [*before, *self.lines, *after, f"return {results}"]
         text = [f'"""{self.title}"""', ""]
         text += ["import math"] if self.helpers & {"erf", "erfc"} else []
@@ -161,30 +159,27 @@ class Emitter:
         by_argument = {array.source[1]: array.name for array in used}
         return [by_argument.get(i, f"_{i}") for i in range(self.program.n_inputs)]
 
-    def _parameters(self) -> tuple[list[str], list[str]]:
-        """Views of the parameters and of their gradients, and what must be copied at the start of a run."""
-        setup, before = [], []
+    def _parameters(self) -> tuple[list[str], list[str], list[str]]:
+        """Views of the parameters and their gradients; what must be copied before a run, and after it."""
+        setup, before, after = [], [], []
         for array in self.program.lowered.arrays:
             if array.source != ("parameter",):
                 continue
-            for vector, prefix in (
-                (("parameters", ""), ("gradient", "d")) if self.gradient else (("parameters", ""),)
-            ):
-                name = f"{prefix}{array.name}"
-                strides = _strides(array.places.reshape(array.shape))
-                if name in self.buffers:
-                    continue
-                if strides is None:
-                    self.buffers[name] = (array.shape, False)
-                    if not prefix:
-                        before.append(
-                            f"np.take({vector}, {self._constant(array.places.reshape(array.shape))}, out={name})"
-                        )
-                    else:
-                        self.copied_out.append(array)
-                else:
-                    setup.append(f"{name} = {self._vector_view(vector, array, strides)}")
-        return setup, before
+            name, places = array.name, array.places.reshape(array.shape)
+            strides = _strides(places)
+            if strides is not None:
+                setup.append(f"{name} = {self._vector_view('parameters', array, strides)}")
+            else:
+                self.buffers[name] = (array.shape, False)
+                before.append(f"np.take(parameters, {self._constant(places)}, out={name})")
+            if self.gradient and strides is not None and f"d{name}" not in self.buffers:
+                setup.append(f"d{name} = {self._vector_view('gradient', array, strides)}")
+            elif self.gradient and strides is not None:
+                setup.append(f"d{name}_out = {self._vector_view('gradient', array, strides)}")
+                after.append(f"d{name}_out[...] = d{name}")
+            elif self.gradient:
+                after.append(f"gradient[{self._constant(places)}] = d{name}")
+        return setup, before, after
 
     def _vector_view(self, vector: str, array: Array, strides: tuple[int, ...]) -> str:
         start, shape = int(array.places[0]), array.shape
@@ -195,19 +190,15 @@ class Emitter:
         self.helpers.add("strided")
         return f"strided({vector}, {start}, {_tuple_text(shape)}, {_tuple_text(strides)})"
 
-    def _results(self) -> tuple[list[str], str]:
-        after = []
-        for array in self.copied_out:
-            places = self._constant(array.places.reshape(array.shape))
-            after.append(f"gradient[{places}] = d{array.name}")
+    def _results(self, after: list[str]) -> str:
+        """What a run returns; statements that it takes are added to `after`."""
         outputs = self.program.lowered.outputs
-        if self.gradient:
-            root, place = outputs[0]
-            text = _element(root, place)
-            value = f"float({text}.sum() / B)" if root.batched else f"float({text})"
-            rest = outputs[1:]
-            return after, value if not rest else f"{value}, {self._stacked(rest, after)}"
-        return after, self._stacked(outputs, after)
+        if not self.gradient:
+            return self._stacked(outputs, after)
+        root, place = outputs[0]
+        text = _element(root, place)
+        value = f"float({text}.sum() / B)" if root.batched else f"float({text})"
+        return f"{value}, {self._stacked(outputs[1:], after)}" if outputs[1:] else value
 
     def _stacked(self, outputs: list[tuple[Array, int]], after: list[str]) -> str:
         """The outputs of every example in one array (B, number of outputs)."""
@@ -234,8 +225,6 @@ class Emitter:
         is_parameter = definition.is_gradient and array.source == ("parameter",)
         if not is_parameter or self._needs_own_buffer(formula, array):
             self.buffers[name] = (array.shape, array.batched)
-            if is_parameter:
-                self.copied_out.append(array)
         shape = ", ".join([*(["B"] if array.batched else []), *map(str, array.shape)])
         self._uses = {}
         self._count(formula)
@@ -273,6 +262,8 @@ class Emitter:
         )
 
     def _text(self, x: Any, level: int = 0) -> str:
+        if isinstance(x, float) and x.is_integer() and abs(x) < 1e15:
+            return str(int(x))
         return infix(x, lambda symbol: _formula_name(symbol, self), level)
 
     # --- Statements -----------------------------------------------------------------------------------------
@@ -503,7 +494,7 @@ class Emitter:
         formula, over_batch, axes = x.args
         text = self._operand(formula)
         if over_batch and not axes:
-            self._write(f"np.sum({text}, axis=0, out={to})")
+            self._write(f"{text}.sum(axis=0, out={to})")
         else:
             lead = 1 if formula.batched else 0
             summed = tuple(([0] if over_batch else []) + [axis + lead for axis in axes])
@@ -513,7 +504,7 @@ class Emitter:
     def _along_last_axis(self, function: str) -> Callable[[Symbol, str], None]:
         def into(x: Symbol, to: str) -> None:
             text = self._operand(x.args[0])
-            self._write(f"np.{function}({text}, axis=-1, out={to})")
+            self._write(f"{text}.{function}(axis=-1, out={to})")
             self._release(text)
 
         return into
@@ -718,10 +709,11 @@ def _formula_name(x: Symbol, emitter: Emitter) -> str | None:
         case "vecdot":
             return f"({text(x.args[0], 3)} * {text(x.args[1], 3)}).sum(axis=-1)"
         case "product":
-            return f"{text(x.args[1], 4)} @ {_transposed(text(x.args[0], 4))}"
+            a, b = text(x.args[0], 4), text(x.args[1], 4)
+            return f"{b} @ {_transposed(a) if len(x.args[0].shape) > 1 else a}"
         case "product_a":
-            left, right = _transposed(text(x.args[0], 4)), text(x.args[1], 4)
-            return f"{left} @ {right}"
+            upstream, right = text(x.args[0], 4), text(x.args[1], 4)
+            return f"{_transposed(upstream) if x.args[0].shape else upstream} @ {right}"
         case "product_b":
             return f"({text(x.args[0], 4)} @ {text(x.args[1], 4)})"
         case "one_hot":

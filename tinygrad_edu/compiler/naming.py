@@ -20,7 +20,8 @@ class _Names:
         self.lowered, self.trace = lowered, trace
         self.used = set(TAKEN)
         self.factors, self.summands = _roles(lowered.arrays)
-        stems = {a: self._stem(a) for a in lowered.arrays if a.source == ("parameter",)}
+        parameters = [array for array in lowered.arrays if array.source == ("parameter",)]
+        stems = {a: self._stem(a) for a in sorted(parameters, key=lambda array: int(array.places[0]))}
         counts = {stem: list(stems.values()).count(stem) for stem in stems.values()}
         for array in lowered.arrays:
             if array.source[:1] == ("input",):
@@ -48,8 +49,8 @@ class _Names:
         operation = array.operation
         if isinstance(operation, Total):
             for part in operation.parts:
-                weights = [a.name for a in (part.a.array, part.b.array)] if isinstance(part, Product) else []
-                for name in weights:
+                factors = {part.a.array, part.b.array} if isinstance(part, Product) else set()
+                for name in sorted(factor.name for factor in factors if len(factors) == 2):
                     if name.startswith("W") and f"Z{name[1:]}" not in self.used:
                         return self._free(f"Z{name[1:]}")
         if isinstance(operation, Elementwise) and len(operation.operands) == 1:

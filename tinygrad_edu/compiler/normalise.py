@@ -4,6 +4,7 @@ Chains of + become one sum, whose terms are nodes or products of two; dot is suc
 equal nodes shared, and softmax and log are put together where one of them would overflow.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from ..graph import topological_order
 from ..rules import ADD, DIV, MUL, RULES, Rule
 from ..value import Value
-from .trace import OUTPUTS, Placeholder, Trace
+from .trace import Trace
 
 SUM, DOT, LOG, EXP, LOGSUMEXP, SUB = (RULES[name] for name in ("sum", "dot", "log", "exp", "logsumexp", "sub"))
 
@@ -54,36 +55,37 @@ class _Normaliser:
         self.graph, self._shapes, self._is_one_hot = Graph(), trace.shapes, is_one_hot
         self._known: dict[Any, int] = {}
         self._ids: dict[Value, int] = {}
+        self._constants: dict[int, float] = {}
         self._sums: dict[Value, list[Term]] = {}  # sums and products that no node stands for yet: they may
         self._products: dict[Value, tuple[int, int]] = {}  # become terms of the sum that uses them
-        self._leaves: dict[Value, tuple[Any, ...]] = {}
         for argument, placeholders in enumerate(trace.inputs):
-            self._leaves |= {leaf: ("input", argument, place) for place, leaf in enumerate(placeholders)}
-        self._leaves |= {leaf: ("parameter", place) for place, leaf in enumerate(trace.parameters)}
-        self._build(trace.outputs)
+            for place, leaf in enumerate(placeholders):
+                self._ids[leaf] = self._leaf(("input", argument, place))
+        for place, parameter in enumerate(trace.parameters):
+            self._ids[parameter] = self._leaf(("parameter", place))
+        self._build(trace)
 
-    def _build(self, outputs: list[Value]) -> None:
-        order = topological_order(Placeholder.of(OUTPUTS, tuple(outputs)))[:-1]
-        uses: dict[Value, int] = dict.fromkeys(outputs, 2)  # an output is a node of its own
-        for node in order:
-            for parent in node.parents:
-                uses[parent] = uses.get(parent, 0) + 1
-        for node in order:
+    def _build(self, trace: Trace) -> None:
+        ids, products, uses = self._ids, self._products, _uses(trace)
+        for node in trace.nodes:
             rule = node.rule
-            if rule is None:
-                self._ids[node] = self._leaf(node)
-            elif rule is MUL:
-                left, right = node.parents
-                self._product(node, self._of(left), self._of(right))
+            if rule is MUL:
+                left, right = node._left, node._right
+                a = ids[left] if left in ids else self._of(left)
+                b = ids[right] if right in ids else self._of(right)
+                if a in self._constants or b in self._constants:
+                    self._product(node, a, b)
+                else:
+                    products[node] = (a, b)
             elif rule is ADD or rule is SUM:
                 self._sums[node] = self._terms(node.parents, uses)
             elif rule is DOT:
-                ids, n = [self._of(parent) for parent in node.parents], len(node.parents) // 2
-                self._sums[node] = list(zip(ids[:n], ids[n:], strict=True))
-            else:
-                self._ids[node] = self._operation(rule, tuple(self._of(parent) for parent in node.parents))
-        self.graph.outputs = [self._of(node) for node in outputs]
-        self.graph.n_traced = len(order)
+                operands, n = [self._of(parent) for parent in node.parents], len(node.parents) // 2
+                self._sums[node] = list(zip(operands[:n], operands[n:], strict=True))
+            elif rule is not None:
+                ids[node] = self._operation(rule, tuple([self._of(parent) for parent in node.parents]))
+        self.graph.outputs = [self._of(node) for node in trace.outputs]
+        self.graph.n_traced = len(trace.nodes) + len(trace.parameters) + len(self._constants)
 
     # --- Nodes ----------------------------------------------------------------------------------------------
 
@@ -96,11 +98,7 @@ class _Normaliser:
             self.graph.operands.append(operands)
         return known
 
-    def _leaf(self, node: Value) -> int:
-        if node not in self._leaves:
-            self.graph.frozen.append((node, node.data))
-            return self._constant(node.data)
-        leaf = self._leaves[node]
+    def _leaf(self, leaf: tuple[Any, ...]) -> int:
         number = self._node(leaf, None, ())
         self.graph.leaves[number] = leaf
         return number
@@ -109,12 +107,8 @@ class _Normaliser:
         number = float(number)
         node = self._node(("constant", repr(number)), None, ())  # 0.0 and -0.0 are two
         self.graph.leaves[node] = ("constant", number)
+        self._constants[node] = number
         return node
-
-    def _number(self, node: int) -> float | None:
-        """The number of a constant, None for all other nodes."""
-        leaf = self.graph.leaves.get(node)
-        return leaf[1] if leaf and leaf[0] == "constant" else None
 
     def _of(self, node: Value) -> int:
         """The number of a node; a sum or product that waited for its use becomes one now."""
@@ -122,14 +116,18 @@ class _Normaliser:
             if node in self._products:
                 pair = self._products.pop(node)
                 self._ids[node] = self._node((MUL, *sorted(pair)), MUL, pair)
-            else:
+            elif node in self._sums:
                 self._ids[node] = self._sum(self._sums.pop(node))
+            else:  # made of no placeholder: a number
+                frozen = [leaf for leaf in topological_order(node) if leaf.rule is None]
+                self.graph.frozen += [(leaf, leaf.data) for leaf in frozen]
+                self._ids[node] = self._constant(node.data)
         return self._ids[node]
 
     # --- Arithmetic -----------------------------------------------------------------------------------------
 
     def _product(self, node: Value, left: int, right: int) -> None:
-        numbers = self._number(left), self._number(right)
+        numbers = self._constants.get(left), self._constants.get(right)
         if numbers[0] is not None and numbers[1] is not None:
             self._ids[node] = self._constant(numbers[0] * numbers[1])
         elif 1.0 in numbers:
@@ -153,13 +151,13 @@ class _Normaliser:
         return terms
 
     def _sum(self, terms: list[Term]) -> int:
-        terms = [t for t in terms if t.__class__ is tuple or self.graph.leaves.get(t) != ("constant", 0.0)]  # type: ignore[arg-type]  # an int
+        terms = [t for t in terms if t.__class__ is tuple or self._constants.get(t) != 0.0]  # type: ignore[arg-type]  # an int
         if not terms:
             return self._constant(0.0)
         if len(terms) == 1:
             return terms[0] if isinstance(terms[0], int) else self._node((MUL, *sorted(terms[0])), MUL, terms[0])
-        if all(isinstance(term, int) and self._number(term) is not None for term in terms):
-            return self._constant(SUM.forward(*[self._number(term) for term in terms]))  # type: ignore[arg-type]
+        if all(isinstance(term, int) and self._constants.get(term) is not None for term in terms):
+            return self._constant(SUM.forward(*[self._constants.get(term) for term in terms]))  # type: ignore[arg-type]
         argument = self._whole_row(terms)
         if argument is not None:
             if argument not in self.graph.assumed:
@@ -184,7 +182,7 @@ class _Normaliser:
         )
 
     def _operation(self, rule: Rule, operands: tuple[int, ...]) -> int:
-        numbers = [self._number(operand) for operand in operands]
+        numbers = [self._constants.get(operand) for operand in operands]
         if all(number is not None for number in numbers):
             return self._constant(rule.forward(*numbers))
         if rule is DIV and numbers[1] == 1.0:
@@ -216,3 +214,14 @@ class _Normaliser:
             return int(self.graph.operands[x][0])
         inner = self._normaliser(x)
         return self._node((LOG, x), LOG, (x,)) if inner is None else inner
+
+
+def _uses(trace: Trace) -> Counter[Any]:
+    """How often every node is used; an output more than once, so that it stays a node of its own."""
+    uses = Counter(node._left for node in trace.nodes)
+    uses.update(node._right for node in trace.nodes)
+    for operands in [operands for operands in uses if operands.__class__ is tuple]:
+        uses.update(operands)
+    for output in trace.outputs:
+        uses[output] += 2
+    return uses

@@ -252,7 +252,7 @@ def infix(x: Any, text: Callable[[Any], str | None], level: int = 0) -> str:
         return number_text(x)
     name = text(x)
     if name is not None:
-        return name
+        return f"({name})" if level > 2 and " @ " in name and name[0] != "(" else name
     if x.op in _INFIX:
         own = _PRECEDENCE[x.op]
         left, right = infix(x.args[0], text, own), infix(x.args[1], text, own + (x.op != "add"))

@@ -60,6 +60,9 @@ TAKE = Rule("take", "[]", _take, _take_backward, None)  # options[index], by an 
 OUTPUTS = _choice("outputs", lambda *inputs: inputs, 0)  # all results of the function as one node
 
 
+_tape: list[Any] = []  # every placeholder of the trace that runs, each after its parents
+
+
 def _recorded(rule: Rule, reflected: bool = False) -> Callable[["Placeholder", Any], "Placeholder"]:
     def method(self: "Placeholder", other: Any) -> "Placeholder":
         other = other if isinstance(other, Value) else Value(other)
@@ -82,6 +85,7 @@ class Placeholder(Value):
 
     def __init__(self, rule: Rule | None = None, left: Any = None, right: Any = None, label: str = ""):
         self.rule, self._left, self._right, self.label = rule, left, right, label
+        _tape.append(self)
 
     @staticmethod
     def of(rule: Rule, parents: tuple[Value, ...]) -> "Placeholder":
@@ -200,6 +204,7 @@ def refuse(what: str, instead: str) -> NoReturn:
 class Trace:
     """What a function does to one example.
 
+    nodes       every placeholder that was made, each after its parents
     outputs     its results, flat, in order; Placeholders or Values
     shape       how they were nested: () for one Value, (10,) for a list of ten
     inputs      per argument the placeholders of one example, flat
@@ -208,6 +213,7 @@ class Trace:
     parameters  the Values that are learned
     """
 
+    nodes: list[Placeholder]
     outputs: list[Value]
     shape: tuple[int, ...]
     inputs: list[list[Placeholder]]
@@ -228,7 +234,8 @@ def trace(
 
     Raises TraceError where the function asks for a number, TypeError where it returns no Values.
     """
-    names = argument_names(function, len(shapes))
+    global _tape
+    names, outer, _tape = argument_names(function, len(shapes)), _tape, []
     arguments = [_placeholders(name, shape) for name, shape in zip(names, shapes, strict=True)]
     kinds = [type(parameter) for parameter in parameters]
     try:
@@ -242,11 +249,14 @@ def trace(
         )
         raise
     finally:
+        nodes, _tape = _tape, outer
         for parameter, kind in zip(parameters, kinds, strict=True):
             parameter.__class__ = kind
     loss, result = (flat_values(result[0])[0], result[1]) if with_outputs else ([], result)
     outputs, shape = flat_values(result)
-    return Trace([*loss, *outputs], shape, [flat for _, flat in arguments], names, list(shapes), list(parameters))
+    return Trace(
+        nodes, [*loss, *outputs], shape, [flat for _, flat in arguments], names, list(shapes), list(parameters)
+    )
 
 
 def _make_placeholder(parameter: Value) -> None:

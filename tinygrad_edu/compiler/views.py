@@ -36,6 +36,12 @@ class View:
         steps = (self.reshape, self.slices, self.transpose, self.expand, self.gather)
         return all(step is None for step in steps)
 
+    def undoes(self, other: "View") -> bool:
+        """Are elements that `other` has read written to their places again, all of them?"""
+        steps = (self.source, self.shape, self.reshape, self.slices, self.transpose, self.expand)
+        others = (other.source, other.shape, other.reshape, other.slices, other.transpose, other.expand)
+        return self.whole and other.whole and steps == others
+
     @property
     def whole(self) -> bool:
         return self.gather is None and math.prod(self.shape) == math.prod(self.source)
