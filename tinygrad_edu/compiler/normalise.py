@@ -85,7 +85,9 @@ class _Normaliser:
             elif rule is not None:
                 ids[node] = self._operation(rule, tuple([self._of(parent) for parent in node.parents]))
         self.graph.outputs = [self._of(node) for node in trace.outputs]
-        self.graph.n_traced = len(trace.nodes) + len(trace.parameters) + len(self._constants)
+        self.graph.n_traced = (
+            len(trace.nodes) + len(trace.parameters) + len({leaf for leaf, _ in self.graph.frozen})
+        )
 
     # --- Nodes ----------------------------------------------------------------------------------------------
 

@@ -1,35 +1,255 @@
-"""Groups: what was found in the graph, as a table."""
+"""Groups: what was found in the graph, as a table and as a drawing."""
 
-from .lower import Array, Lowered
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..rules import RULES
+from ..viz.compose import INFIX
+from ..viz.drawing import as_drawing
+from ..viz.picture import Arrow, Box, Kind, Picture
+from ..viz.words import four_digits, visible
+from .lower import (
+    Array,
+    Elementwise,
+    Lowered,
+    Paired,
+    Product,
+    Read,
+    Reduction,
+    Take,
+    Terms,
+    Total,
+    is_matrix_product,
+)
+from .trace import COMPARISONS
+
+if TYPE_CHECKING:
+    from ..viz.render import Drawing
+
+MOST = 60  # groups in a table or a drawing; a program without structure has thousands
+FEW = 4  # names in a row
+CONSTANT, POW_N = ("constant",), RULES["pow_n"].name
+BETWEEN = INFIX | {rule.symbol for rule in COMPARISONS.values()}  # symbols that stand between two operands
+NUMBERS = "numbers"  # constants that are not all equal
 
 
 class Groups:
-    """The arrays that a graph fell into. It prints as a table."""
+    """The arrays that a graph fell into. It prints as a table; a notebook shows it as `draw()` does.
+
+    A row of the table is one group: its name in the source, what it is, the groups it reads, its shape, where B is
+    the batch, and for how many numbers of one example, or operations on numbers, it stands.
+    """
 
     def __init__(self, lowered: Lowered):
         self.lowered = lowered
+        self._arrays = _with_leaves_where_they_are_read(lowered.arrays)
 
     def __len__(self) -> int:
-        return len(self.lowered.arrays)
+        return len(self._arrays)
 
     @property
     def title(self) -> str:
-        products = self.lowered.n_products
-        return (
-            f"{self.lowered.n_traced:,} nodes -> {len(self)} groups, "
-            f"{products} matrix product{'s' if products != 1 else ''}"
-        )
+        """How many nodes became how many groups: "305,961 nodes -> 12 groups, 2 matrix products"."""
+        nodes, products = self.lowered.n_traced, self.lowered.n_products
+        return f"{_count(nodes, 'node')} -> {_count(len(self), 'group')}, {_count(products, 'matrix product')}"
 
     def __repr__(self) -> str:
-        rows = [("array", "operation", "shape", "numbers"), *map(_row, self.lowered.arrays)]
+        rows = [("name", "operation", "reads", "shape", "stands for"), *map(_row, self._arrays)]
+        hidden = len(rows) - 1 - MOST
+        if hidden > 0:
+            rows[1 : hidden + 1] = [("…", f"{hidden:,} more", "", "", "")]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-        ]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         return "\n".join([self.title, *lines])
 
+    def draw(self, *, rankdir: str = "LR", format: str = "svg") -> "Drawing":
+        """The groups as boxes, inputs first, with an arrow from each to those that read it.
 
-def _row(array: Array) -> tuple[str, str, str, str]:
-    operation = array.rule.name if array.rule else array.source[0]
-    shape = ", ".join([*(["B"] if array.batched else []), *map(str, array.shape)])
-    return array.name or "numbers", operation, f"({shape})", f"{array.size:,}"
+        An input is a yellow rectangle, a parameter green, a matrix product stands out in depth, what the function
+        returns is doubly framed. Constants stand in the operations. Of very many groups the last are shown.
+
+        rankdir  "LR" (left to right) or "TB" (top to bottom)
+        format   what `render()` and `pipe()` write if they are not told: "svg", "png", "pdf" ...
+
+        Raises ValueError for another rankdir, ImportError without the graphviz package.
+        """
+        if rankdir not in ("LR", "TB"):
+            raise ValueError(f'rankdir is "LR" (left to right) or "TB" (top to bottom), got {rankdir!r}.')
+        instead = "print(groups) shows a table"
+        return as_drawing(self.picture, repr(self), instead, rankdir=rankdir, format=format)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        try:
+            return self.draw()._repr_mimebundle_(include, exclude)
+        except ImportError as error:  # a cell must not end in a traceback
+            return {"text/plain": f"{self!r}\n({error})"}
+
+    @property
+    def picture(self) -> Picture:
+        """The groups as plain data, from which the drawing is made."""
+        arrays = [array for array in self._arrays if array.source != CONSTANT]
+        hidden, shown = arrays[:-MOST], arrays[-MOST:]
+        ids = {array: f"g{array.number}" for array in shown} | dict.fromkeys(hidden, "more")
+        results = {array for array, _ in self.lowered.outputs}
+        boxes = [Box("more", "more", f"… {len(hidden):,} more", "", "", "", details=("groups",))] if hidden else []
+        boxes += [_box(array, ids[array], array in results) for array in shown]
+        arrows: dict[tuple[str, str], Arrow] = {}
+        for array in shown:
+            for place, read in enumerate(_reads(array.operation)):
+                if read.array in ids:
+                    ends = ids[read.array], ids[array]
+                    arrows.setdefault(ends, Arrow(*ends, place))
+        return Picture(tuple(boxes), tuple(arrows.values()), self.title)
+
+
+def _with_leaves_where_they_are_read(arrays: Sequence[Array]) -> list[Array]:
+    """Each leaf just before the first that reads it."""
+    order: dict[Array, None] = {}
+    for array in arrays:
+        if array.operation is not None:
+            read = (read.array for read in _reads(array.operation))
+            order |= dict.fromkeys([*(other for other in read if other.operation is None), array])
+    return list(order | dict.fromkeys(arrays))
+
+
+# --- Rows and boxes -------------------------------------------------------------------------------------------
+
+
+def _row(array: Array) -> tuple[str, str, str, str, str]:
+    names = dict.fromkeys(_name(read.array) for read in _reads(array.operation) if read.array.source != CONSTANT)
+    once = ", once per call" if _is_once(array) else ""
+    return _name(array), _operation(array) + once, _some(names, ", "), _shape(array), _stands_for(array)
+
+
+def _box(array: Array, id: str, is_result: bool) -> Box:
+    is_leaf = array.operation is None
+    details = [_shape(array)]
+    if is_leaf or isinstance(array.operation, Total):
+        details.append(_stands_for(array))  # of all others the shape says it
+    if _is_once(array):
+        details.append("once per call")
+    operation = "" if is_leaf else _operation(array)
+    return Box(id, _kind(array, is_result), _name(array), operation, "", "", details=tuple(details))
+
+
+def _kind(array: Array, is_result: bool) -> Kind:
+    if array.operation is None:
+        return "parameter" if array.source == ("parameter",) else "leaf"
+    if is_result:
+        return "result"
+    is_total = isinstance(array.operation, Total)
+    return "group" if is_total and any(map(is_matrix_product, array.operation.parts)) else "interior"
+
+
+def _is_once(array: Array) -> bool:
+    """Is it computed once per call, since it does not depend on the example?"""
+    return array.operation is not None and not array.batched
+
+
+def _name(array: Array) -> str:
+    """Its name in the source; constants have none there."""
+    return array.name or NUMBERS
+
+
+def _shape(array: Array) -> str:
+    sizes = [*(["B"] if array.batched else []), *map(str, array.shape)]
+    return f"({', '.join(sizes)})"
+
+
+def _some(texts: Iterable[str], between: str) -> str:
+    """The first few of them."""
+    texts = list(texts)
+    more = [f"{len(texts) - FEW:,} more"] if len(texts) > FEW + 1 else texts[FEW:]
+    return between.join(texts[:FEW] + more)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}{'s' if n != 1 else ''}"
+
+
+# --- Operations -----------------------------------------------------------------------------------------------
+
+
+def _reads(operation: Any) -> list[Read]:
+    """All that an operation reads, in order; nothing for a leaf."""
+    match operation:
+        case Elementwise():
+            return list(operation.operands)
+        case Reduction() | Terms():
+            return [operation.operand]
+        case Take():
+            return [operation.index, operation.options]
+        case Product() | Paired():
+            return [operation.b, operation.a]  # the source multiplies rows of b by rows of a
+        case Total():
+            return [read for part in _parts(operation) for read in _reads(part)]
+    return []
+
+
+def _operation(array: Array) -> str:
+    """What a person would call it: "matrix product + b1", "relu", "logsumexp_1 - sum_1", "parameter"."""
+    match array.operation:
+        case None:
+            return str(array.source[0])
+        case Total():
+            return _some(map(_part, _parts(array.operation)), " + ")
+        case Take():
+            return "rows by index" if array.operation.grid else "choice by index"
+        case Elementwise():
+            return _elementwise(array.rule, [_operand(read) for read in array.operation.operands])
+    return visible(array.rule.name)  # type: ignore[union-attr]  # which only a leaf has not
+
+
+def _elementwise(rule: Any, operands: list[str]) -> str:
+    if rule.name == POW_N:
+        return f"{operands[0]} ** {rule.parameters['exponent']:g}"
+    if rule.symbol in BETWEEN and len(operands) == 2:
+        return f" {rule.symbol} ".join(operands)
+    name = visible(rule.name)
+    return name if len(operands) == 1 else f"{name}({', '.join(operands)})"
+
+
+def _parts(total: Total) -> list[Any]:
+    """The parts of a sum, matrix products first, as the source adds them."""
+    return sorted(total.parts, key=lambda part: (not is_matrix_product(part), isinstance(part, Terms)))
+
+
+def _part(part: Any) -> str:
+    """One part of a sum."""
+    if isinstance(part, Terms):
+        is_sum = part.operand.index.shape[1] > 1
+        return f"sum of {_operand(part.operand)}" if is_sum else _operand(part.operand)
+    if not is_matrix_product(part):
+        if part.a.index.shape[-1] == 1:
+            return f"{_operand(part.b)} * {_operand(part.a)}"
+        is_square = part.a.array is part.b.array and np.array_equal(part.a.index, part.b.index)
+        return f"sum of {_operand(part.a)} ** 2" if is_square else "dot product"
+    if part.a.index.ndim > 2:
+        return f"matrix product ({len(part.a.index)} heads)"
+    return "matrix product" if part.pick is None else "part of a matrix product"
+
+
+def _operand(read: Read) -> str:
+    """The name of what is read; of a constant its number."""
+    if read.array.source != CONSTANT:
+        return _name(read.array)
+    numbers = set(read.array.places[read.index].ravel().tolist())
+    return four_digits(numbers.pop()) if len(numbers) == 1 else NUMBERS
+
+
+def _stands_for(array: Array) -> str:
+    """How many numbers, or operations on numbers: "128 numbers", "128 relu", "1,280 * and 1,280 +"."""
+    if array.operation is None:
+        return _count(array.size, "number")
+    if isinstance(array.operation, Take):
+        return f"{array.size:,} picked"
+    if not isinstance(array.operation, Total):
+        return f"{array.size:,} {visible(array.rule.symbol)}"  # type: ignore[union-attr]  # as above
+    products = terms = 0  # for one element
+    for part in array.operation.parts:
+        terms += (n := _reads(part)[0].index.shape[-1])
+        products += n * (not isinstance(part, Terms))
+    counts = [f"{n * array.size:,} {symbol}" for n, symbol in ((products, "*"), (terms - 1, "+")) if n]
+    return " and ".join(counts)

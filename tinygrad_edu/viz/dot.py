@@ -96,7 +96,9 @@ def _table(box: Box, split: bool, two_shapes: bool, accent: str) -> str:
     head = [f'<font color="{accent}">{_html(box.title)}</font>'] if box.title else []
     if box.operation and not split:
         head.append(f"<b>{_html(box.operation)}</b>")
-    if box.data:
+    if box.details:
+        numbers = [_html(line) for line in box.details]
+    elif box.data:
         numbers = [f"data {_html(box.data)}", f"grad {_html(box.grad)}"]
     else:
         numbers = [] if box.kind == "more" else [f"{box.size:,} nodes"]

@@ -7,6 +7,7 @@ from ..graph import edges
 from ..value import Value
 from .compose import picture_of
 from .names import variables_in_sight
+from .picture import Picture
 from .reading import given_edges, nodes_below
 from .text import tree_of
 
@@ -96,14 +97,23 @@ def _draw(
         marked=given_edges(paths),
         max_nodes=max_nodes,
     )
+    text = tree_of(root, variables, ascii=False)
+    return as_drawing(
+        picture, text, "tree(...) shows the same graph", style=style, heat=heat, rankdir=rankdir, format=format
+    )
+
+
+def as_drawing(picture: Picture, text: str, instead: str, **look: Any) -> "Drawing":
+    """The Drawing of a Picture; `look` are the options of `dot.drawing_of`.
+
+    Raises ImportError without the graphviz package, with the sentence that `instead` begins.
+    """
     try:
         from .dot import drawing_of
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "graphviz":
             raise
         raise ImportError(
-            "draw needs the graphviz package: `pip install graphviz graphviz-pure`. "
-            "tree(...) shows the same graph without it."
+            f"draw needs the graphviz package: `pip install graphviz graphviz-pure`. {instead} without it."
         ) from None
-    text = tree_of(root, variables, ascii=False)
-    return drawing_of(picture, text, style=style, heat=heat, rankdir=rankdir, format=format)
+    return drawing_of(picture, text, **look)

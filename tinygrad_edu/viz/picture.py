@@ -19,6 +19,7 @@ class Box:
     scope      the modules around it, outermost first: ("layer0", "neuron3")
     size       how many nodes of the graph it stands for, folded constants included
     magnitude  |gradient|, of a group the largest; None before any backward pass
+    details    lines that stand in place of data and gradient
     """
 
     id: str
@@ -30,6 +31,7 @@ class Box:
     scope: tuple[str, ...] = ()
     size: int = 1
     magnitude: float | None = None
+    details: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

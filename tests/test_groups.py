@@ -1,0 +1,307 @@
+"""What `step.groups` says of a compiled function: the table, the picture, and what there is without a renderer."""
+
+import html
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_edu as tg
+from tinygrad_edu import Value, nn
+from tinygrad_edu.compiler.report import MOST, Groups
+from tinygrad_edu.viz import render
+from tinygrad_edu.viz.picture import Box
+
+SVG = "{http://www.w3.org/2000/svg}"
+X = np.random.default_rng(0).normal(size=(2, 6))
+
+
+def groups(function: Callable[..., Any], parameters: list[Value], *batch: Any) -> Groups:
+    step = tg.compile(function, parameters)
+    step.predict(*batch)
+    found: Groups = step.groups
+    return found
+
+
+def weights(*shape: int) -> Any:
+    if not shape:
+        return Value(0.5)
+    return [weights(*shape[1:]) for _ in range(shape[0])]
+
+
+def flat(nested: Any) -> list[Value]:
+    return [nested] if isinstance(nested, Value) else [value for part in nested for value in flat(part)]
+
+
+def classifier() -> Groups:
+    model = nn.MLP(6, [5, 3], rng=0)
+    return groups(lambda x, y: nn.cross_entropy(model(x), y), model.parameters(), X, np.eye(3)[[0, 2]])
+
+
+def rows(found: Groups) -> dict[str, list[str]]:
+    """{name: the other cells of its row}; cells are two blanks apart, or where the head has its columns."""
+    _, head, *lines = str(found).splitlines()
+    starts = [head.index(column) for column in ("name", "operation", "reads", "shape", "stands for")]
+    cut = [[line[i:j].strip() for i, j in zip(starts, [*starts[1:], None], strict=True)] for line in lines]
+    return {name: cells for name, *cells in cut}
+
+
+def boxes(found: Groups) -> dict[str, Box]:
+    return {box.title: box for box in found.picture.boxes}
+
+
+def operations(function: Callable[..., Any], parameters: Any, *batch: Any) -> list[str]:
+    """What the groups that are computed are called, in order."""
+    found = rows(groups(function, flat(parameters), *batch))
+    return [cells[0] for cells in found.values() if cells[0] not in ("input", "parameter", "constant")]
+
+
+# --- The table --------------------------------------------------------------------------------------------------
+
+TABLE = """\
+162 nodes -> 12 groups, 2 matrix products
+name         operation            reads               shape   stands for
+X            input                                    (B, 6)  6 numbers
+W1           parameter                                (5, 6)  30 numbers
+b1           parameter                                (5)     5 numbers
+Z1           matrix product + b1  X, W1, b1           (B, 5)  30 * and 30 +
+A1           relu                 Z1                  (B, 5)  5 relu
+W2           parameter                                (3, 5)  15 numbers
+b2           parameter                                (3)     3 numbers
+Z2           matrix product + b2  A1, W2, b2          (B, 3)  15 * and 15 +
+logsumexp_1  logsumexp            Z2                  (B)     1 logsumexp
+Y            input                                    (B, 3)  3 numbers
+sum_1        dot product          Y, Z2               (B)     3 * and 2 +
+loss         logsumexp_1 - sum_1  logsumexp_1, sum_1  (B)     1 -"""
+
+
+def test_the_table_of_a_classifier() -> None:
+    found = classifier()
+    assert str(found) == TABLE
+    assert found.title == TABLE.splitlines()[0]
+    assert len(found) == 12
+
+
+def test_the_table_names_what_the_source_names() -> None:
+    model = nn.MLP(6, [5, 3], rng=0)
+    step = tg.compile(lambda x, y: nn.cross_entropy(model(x), y), model.parameters())
+    step.value_and_grad(X, [0, 2])
+    for name in rows(step.groups):
+        assert re.search(rf"\b{name}\b", step.source), name
+
+
+def test_the_nodes_of_the_trace_are_accounted_for() -> None:
+    numbers = [
+        int(n) for n in re.findall(r"(\d+) ", " ".join(cells[3] + " " for cells in rows(classifier()).values()))
+    ]
+    folded = 2  # the sum of a one-hot row, which is 1, and the product with it
+    dots = 3 + 2 - 1  # a dot is one node
+    assert sum(numbers) == 162 - folded + dots
+
+
+def test_one_of_each_is_written_in_the_singular() -> None:
+    w = Value(2.0, label="w")
+    assert str(groups(lambda: w, [w])) == (
+        "1 node -> 1 group, 0 matrix products\n"
+        "name  operation  reads  shape  stands for\n"
+        "w     parameter         ()     1 number"
+    )
+    layer = nn.Dense(3, 2, rng=0)
+    assert groups(layer, layer.parameters(), X[:, :3]).title.endswith(", 1 matrix product")
+
+
+V = [Value(0.5, label=f"v{i}") for i in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (lambda x: x[0] - V[0], ["X - v0"]),
+        (lambda x: x[0] * V[0], ["X * v0"]),
+        (lambda x: (x[0] * 2 - V[0]) ** 3, ["X * 2", "mul_1 - v0", "sub_1 ** 3"]),
+        (lambda x: tg.where(x[0] < 3, V[0], x[1]), ["X < 3", "where(lt_1, v0, X)"]),
+        (lambda x: tg.max(x[0], V[0]), ["max(X, v0)"]),
+        (lambda x: tg.max(x[0], x[1], x[2]) - V[0], ["max", "max_1 - v0"]),
+        (lambda x: x[0] + V[0], ["X + v0"]),
+        (lambda x: tg.sum([*x, V[0]]), ["sum of X + v0"]),
+        (lambda x: x[0] * V[0] + x[1] * V[1], ["dot product"]),
+        (lambda x: x[0] * V[0] + 5, ["v0 * X + 5"]),
+        (lambda x: V[0] * V[0] + V[1] * V[1] + x[0], ["sum of v ** 2 + X"]),
+        (lambda x: tg.logsumexp(x) - V[0], ["logsumexp", "logsumexp_1 - v0"]),
+        (lambda x: [tg.dot(x[i : i + 3], V) for i in range(4)], ["matrix product"]),
+        (lambda x: [a * b for a, b in zip(x, [1, 2, 3, 4, 5, 6], strict=True)] + [V[0]], ["X * numbers"]),
+    ],
+)
+def test_operations_as_a_person_says_them(function: Any, expected: list[str]) -> None:
+    below = set(tg.topological_order(tg.sum(flat(function([Value(0.1) for _ in range(6)])))))
+    assert operations(function, [v for v in V if v in below], X) == expected
+
+
+def test_heads_and_rows_by_index() -> None:
+    queries, keys = weights(2, 3, 4), weights(2, 3, 4)
+
+    def scores(x: Any) -> Any:
+        return [
+            [[tg.dot(q, [k * x[0] for k in row]) for q in head] for row in rows]
+            for head, rows in zip(queries, keys, strict=True)
+        ]
+
+    assert "matrix product (2 heads)" in operations(scores, [queries, keys], X)
+    table = nn.Embedding(7, 3, rng=0)
+    found = rows(groups(table, table.parameters(), [1, 5]))
+    assert list(found.values())[-1] == [
+        "rows by index",
+        "ids, W1",
+        "(B, 3)",
+        "3 picked",
+    ] or "rows by index" in str(found)
+
+
+def test_what_parameters_alone_decide_is_computed_once_per_call() -> None:
+    w = [Value(1.0, label="w0"), Value(2.0, label="w1")]
+    found = groups(lambda x: tg.dot(w, w) * 0.1 + tg.dot(w, x), w, X[:, :2])
+    assert [cells[0] for cells in rows(found).values() if "once per call" in cells[0]] == [
+        "sum of W1 ** 2, once per call"
+    ]
+    assert [box.title for box in found.picture.boxes if "once per call" in box.details] == ["sum_1"]
+
+
+def test_long_sums_and_long_tables_are_cut() -> None:
+    w = Value(0.5, label="w")
+
+    def chain(x: Any) -> Any:
+        steps = [x * w]
+        for i in range(2 * MOST):
+            steps.append(steps[-1].tanh() if i % 2 else steps[-1].sin())
+        return tg.sum(steps[-10:])
+
+    found = groups(chain, [w], [0.5])
+    lines = str(found).splitlines()
+    assert len(lines) == 2 + 1 + MOST
+    assert lines[2].split() == ["…", f"{len(found) - MOST}", "more"]
+    assert lines[-1].split("  ")[-1] == "9 +"
+    assert " + 6 more " in lines[-1]
+    assert len(lines[-1]) < 120
+    more, *others = found.picture.boxes
+    assert (more.kind, more.title, len(others)) == ("more", f"… {len(found) - MOST} more", MOST)
+    assert [arrow.tail for arrow in found.picture.arrows].count("more") == 1
+    assert "more" in found.draw().source
+
+
+# --- The picture ------------------------------------------------------------------------------------------------
+
+
+def test_kinds_of_boxes() -> None:
+    kinds = {title: box.kind for title, box in boxes(classifier()).items()}
+    assert kinds == dict.fromkeys(["X", "Y"], "leaf") | dict.fromkeys(["W1", "b1", "W2", "b2"], "parameter") | {
+        "Z1": "group",
+        "Z2": "group",
+        "A1": "interior",
+        "logsumexp_1": "interior",
+        "sum_1": "interior",
+        "loss": "result",
+    }
+
+
+def test_a_box_says_name_operation_shape_and_size() -> None:
+    found = boxes(classifier())
+    assert (found["Z1"].operation, found["Z1"].details) == ("matrix product + b1", ("(B, 5)", "30 * and 30 +"))
+    assert (found["A1"].operation, found["A1"].details) == ("relu", ("(B, 5)",))
+    assert (found["W1"].operation, found["W1"].details) == ("", ("(5, 6)", "30 numbers"))
+
+
+def test_arrows_go_from_what_is_read() -> None:
+    picture = classifier().picture
+    names = {box.id: box.title for box in picture.boxes}
+    arrows = {(names[arrow.tail], names[arrow.head]) for arrow in picture.arrows}
+    assert len(arrows) == len(picture.arrows)
+    assert arrows == {
+        *[("X", "Z1"), ("W1", "Z1"), ("b1", "Z1"), ("Z1", "A1"), ("A1", "Z2"), ("W2", "Z2"), ("b2", "Z2")],
+        *[("Z2", "logsumexp_1"), ("Z2", "sum_1"), ("Y", "sum_1"), ("logsumexp_1", "loss"), ("sum_1", "loss")],
+    }
+
+
+def test_constants_are_no_boxes() -> None:
+    w = Value(2.0, label="w")
+    found = groups(lambda x: (w * x - 3) / 4, [w], [1.0])
+    assert "numbers" in rows(found)
+    assert list(boxes(found)) == ["w", "x", "mul_1", "sub_1", "loss"]
+    assert [box.operation for box in found.picture.boxes] == ["", "", "w * x", "mul_1 - 3", "sub_1 / 4"]
+
+
+def test_the_svg_shows_what_the_table_says() -> None:
+    svg = ET.fromstring(classifier().draw().pipe(encoding="utf-8"))
+    texts = {"".join(element.itertext()).replace("\xa0", " ") for element in svg.iter(f"{SVG}text")}
+    assert {
+        "Z1",
+        "matrix product + b1",
+        "(B, 5)",
+        "30 * and 30 +",
+        "162 nodes -> 12 groups, 2 matrix products",
+    } <= texts
+    assert not any("grad" in text for text in texts)
+
+
+def test_one_program_has_one_drawing() -> None:
+    assert classifier().draw().source == classifier().draw().source
+    assert "rankdir=TB" in classifier().draw(rankdir="TB").source
+    assert classifier().draw(format="png").format == "png"
+    with pytest.raises(ValueError, match='rankdir is "LR"'):
+        classifier().draw(rankdir="up")
+
+
+@pytest.fixture
+def odd_rule() -> Iterator[Any]:
+    @tg.rule(backward=lambda upstream, out, x: (upstream,), name="odd", symbol='<b>&"\\N]\n')
+    def odd(x: Any) -> Any:
+        return x
+
+    yield odd
+    del tg.RULES["odd"]
+
+
+def test_symbols_are_escaped(odd_rule: Any) -> None:
+    w = Value(1.0, label="w")
+    found = groups(lambda x: odd_rule(w) * x, [w], [1.0])
+    assert len(str(found).splitlines()) == 2 + len(found)
+    svg = ET.fromstring(found.draw().pipe(encoding="utf-8"))
+    assert any("odd" in "".join(element.itertext()) for element in svg.iter(f"{SVG}text"))
+    assert not list(svg.iter(f"{SVG}b"))
+
+
+def test_a_notebook_shows_the_picture_and_keeps_the_table() -> None:
+    bundle = classifier()._repr_mimebundle_()
+    assert bundle["text/plain"] == TABLE
+    assert "matrix" in html.unescape(bundle["image/svg+xml"])
+
+
+def test_without_a_renderer_a_notebook_gets_the_table_and_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(render, "_graphviz_pure", lambda: None)
+    assert classifier()._repr_mimebundle_() == {"text/plain": f"{TABLE}\n({render.MISSING})"}
+
+
+def test_without_the_graphviz_package_there_is_the_table() -> None:
+    program = """
+import sys
+sys.modules["graphviz"] = None
+import tinygrad_edu as tg
+w = tg.Value(2.0, label="w")
+step = tg.compile(lambda x: w * x, [w])
+step([1.0])
+print(step.groups)
+print(step.groups._repr_mimebundle_()["text/plain"].splitlines()[-1])
+try:
+    step.groups.draw()
+except ImportError as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    advice = "draw needs the graphviz package: `pip install graphviz graphviz-pure`. print(groups) shows a table"
+    assert run.stdout.splitlines()[0] == "3 nodes -> 3 groups, 0 matrix products"
+    assert run.stdout.splitlines()[-2:] == [f"({advice} without it.)", f"{advice} without it."]
