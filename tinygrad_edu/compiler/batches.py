@@ -86,4 +86,4 @@ def check_indices(lowered: Lowered, arrays: Sequence[NDArray[Any]], names: Seque
 
 def rows_sum_to_one(array: NDArray[Any]) -> bool:
     """Do all rows add up to 1, to the last bit? One-hot rows do."""
-    return bool((array.sum(axis=-1) == 1).all())
+    return bool((np.add.reduce(array, axis=-1) == 1).all())

@@ -161,24 +161,32 @@ class Emitter:
 
     def _parameters(self) -> tuple[list[str], list[str], list[str]]:
         """Views of the parameters and their gradients; what must be copied before a run, and after it."""
-        setup, before, after = [], [], []
+        setup: list[str] = []
+        before: list[str] = []
+        after: list[str] = []
         for array in self.program.lowered.arrays:
             if array.source != ("parameter",):
                 continue
             name, places = array.name, array.places.reshape(array.shape)
             strides = _strides(places)
-            if strides is not None:
-                setup.append(f"{name} = {self._vector_view('parameters', array, strides)}")
-            else:
-                self.buffers[name] = (array.shape, False)
-                before.append(f"np.take(parameters, {self._constant(places)}, out={name})")
-            if self.gradient and strides is not None and f"d{name}" not in self.buffers:
-                setup.append(f"d{name} = {self._vector_view('gradient', array, strides)}")
-            elif self.gradient and strides is not None:
-                setup.append(f"d{name}_out = {self._vector_view('gradient', array, strides)}")
-                after.append(f"d{name}_out[...] = d{name}")
-            elif self.gradient:
-                after.append(f"gradient[{self._constant(places)}] = d{name}")
+            spread = strides is not None and len(strides) == 1 and strides != (1,)  # slow to add to every row
+            for vector, own, copies in (("parameters", name, before), ("gradient", f"d{name}", after)):
+                if vector == "gradient" and not self.gradient:
+                    continue
+                if strides is None:
+                    self.buffers[own] = (array.shape, False)
+                    there = f"{vector}[{self._constant(places)}]"
+                elif own in self.buffers or spread:
+                    self.buffers[own] = (array.shape, False)
+                    there = f"{own}_view"
+                    setup.append(f"{there} = {self._vector_view(vector, array, strides)}")
+                else:
+                    setup.append(f"{own} = {self._vector_view(vector, array, strides)}")
+                    continue
+                if copies is before:
+                    copies.append(f"{own}[...] = {there}")
+                else:
+                    copies.append(f"{there}{'' if strides is None else '[...]'} = {own}")
         return setup, before, after
 
     def _vector_view(self, vector: str, array: Array, strides: tuple[int, ...]) -> str:
@@ -240,7 +248,7 @@ class Emitter:
         """Is it written to through a reshape, which a view with gaps does not allow?"""
         strides = _strides(array.places.reshape(array.shape))
         dense = tuple(math.prod(array.shape[axis + 1 :]) for axis in range(len(array.shape)))
-        if strides is None or strides == dense:
+        if strides is None or strides == dense or len(strides) == 1:
             return strides is None
         terms = formula.args if isinstance(formula, Symbol) and formula.op == "accumulate" else (formula,)
         return any(

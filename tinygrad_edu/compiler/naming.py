@@ -74,7 +74,7 @@ class _Names:
     def _free(self, name: str) -> str:
         while name in self.used or keyword.iskeyword(name):
             name += "_"
-        self.used |= {name, f"d{name}"}
+        self.used |= {name, f"d{name}", f"{name}_view", f"d{name}_view"}
         return name
 
 

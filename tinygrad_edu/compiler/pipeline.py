@@ -67,7 +67,7 @@ class Made:
                 self._build(*vectors, size, parameters.dtype),
                 vectors,
             )  # kept alive: the id is the key
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):  # inf and nan are results, as in NumPy's own functions
             return self._runs[key][0](*[np.ascontiguousarray(array, parameters.dtype) for array in arrays])
 
     def forget(self, parameters: NDArray[Any]) -> None:
