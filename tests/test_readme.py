@@ -1,9 +1,10 @@
-"""README.md keeps its word: its code runs and prints what stands there, its table and picture are current."""
+"""The READMEs keep their word: their code runs and prints what stands there, table and pictures are current."""
 
 import contextlib
 import doctest
 import importlib
 import io
+import linecache
 import pkgutil
 import re
 import runpy
@@ -17,7 +18,28 @@ from tinygrad_edu.viz.table import rules_table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+COMPILER = (ROOT / "tinygrad_edu/compiler/README.md").read_text(encoding="utf-8")
+
+
+def blocks_of(page: str) -> list[tuple[str, str]]:
+    """(language, code) of all its blocks."""
+    return re.findall(r"^```(\w+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
+BLOCKS = blocks_of(README)
+
+
+def check(blocks: list[tuple[str, str]]) -> None:
+    """Every block of Python prints the block of text behind it."""
+    namespace: dict[str, object] = {}
+    for (language, code), (following, expected) in zip(blocks, [*blocks[1:], ("", "")], strict=True):
+        if language == "python":
+            printed = io.StringIO()
+            linecache.cache["README.md"] = len(code), None, code.splitlines(True), "README.md"  # errors show lines
+            with contextlib.redirect_stdout(printed):
+                exec(compile(code, "README.md", "exec"), namespace)
+            assert following == "text"
+            assert printed.getvalue() == expected
 
 
 def texts(svg: Path) -> list[str]:
@@ -26,20 +48,20 @@ def texts(svg: Path) -> list[str]:
 
 def test_python_blocks_print_what_stands_below_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    namespace: dict[str, object] = {}
     try:
-        for (language, code), (following, expected) in zip(BLOCKS, [*BLOCKS[1:], ("", "")], strict=True):
-            if language == "python":
-                printed = io.StringIO()
-                with contextlib.redirect_stdout(printed):
-                    exec(compile(code, "README.md", "exec"), namespace)
-                assert following == "text"
-                assert printed.getvalue() == expected
+        check(BLOCKS)
     finally:
         for name in ("softsign", "mish", "forgetful"):
             tinygrad_edu.RULES.pop(name, None)
     assert texts(tmp_path / "neuron.svg") == texts(ROOT / "notebooks/pictures/neuron.svg")
     assert "All 5 steps" in (tmp_path / "steps.html").read_text(encoding="utf-8")
+
+
+def test_the_compilers_page_prints_what_stands_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = blocks_of(COMPILER)
+    assert {language for language, _ in blocks} == {"python", "text"}
+    check(blocks)
 
 
 def test_the_pictures_are_those_that_their_script_makes(tmp_path: Path) -> None:
