@@ -66,7 +66,7 @@ def test_the_compilers_page_prints_what_stands_there(tmp_path: Path, monkeypatch
 
 def test_the_pictures_are_those_that_their_script_makes(tmp_path: Path) -> None:
     runpy.run_path(str(ROOT / "notebooks/pictures/make.py"))["main"](tmp_path)
-    for name in ("neuron.svg", "step.svg"):
+    for name in ("neuron.svg", "step.svg", "groups.svg"):
         assert texts(tmp_path / name) == texts(ROOT / "notebooks/pictures" / name)
         assert len(texts(tmp_path / name)) > 20
 

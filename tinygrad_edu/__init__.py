@@ -1,4 +1,4 @@
-"""tinygrad_edu: a scalar autograd engine that you can step through, see, property-test - and read in one sitting.
+"""tinygrad_edu: a scalar autograd engine to step through, see, property-test, compile - and read in one sitting.
 
 >>> import tinygrad_edu as tg
 >>> x = tg.Value(2.0, label="x")
@@ -6,6 +6,14 @@
 >>> y.backward()
 >>> print(f"{y:.4f} {x.grad:.4f}")
 1.9281 1.1053
+
+What is written with scalars for one example compiles to array operations for a batch:
+
+>>> w = tg.Value(3.0, label="w")
+>>> step = tg.compile(lambda x: (w * x - 1) ** 2, [w])
+>>> value, gradient = step.value_and_grad([1.0, 2.0])
+>>> print(value, gradient)
+14.5 [12.]
 """
 
 import importlib
