@@ -1,0 +1,282 @@
+# %% [markdown]
+# # The dense layer, by hand
+#
+# A textbook writes a layer as one line, $Z = XW + b$, and its gradients as three: $dW = X^\top dZ$, $db$ is the sum of
+# the rows of $dZ$, $dX = dZ\,W^\top$. An engine of scalars knows none of these lines. It has one small rule per
+# operation, and adds up.
+#
+# Here both do the same work, and we compare them number by number. Then the compiler reads the scalars, and writes the
+# textbook's lines.
+
+# %%
+import numpy as np
+
+import tinygrad_edu as tg
+from tinygrad_edu import Value, nn, testing
+
+np.set_printoptions(precision=4, suppress=True)
+
+# %% [markdown]
+# ## Ten examples of three numbers
+#
+# The network is 3 → 4 → 2: a dense layer with relu, then a dense layer with one score per class. $X$ is 10×3, an example
+# is a row. The class says whether the sum of the row is positive, and $Y$ has a 1 in the column of the class.
+
+# %%
+X = np.random.default_rng(0).normal(size=(10, 3))
+classes = (X.sum(axis=1) > 0).astype(int)
+Y = np.eye(2)[classes]
+hidden, output = nn.Dense(3, 4, "relu", rng=0), nn.Dense(4, 2, rng=1)
+model = nn.Sequential(hidden, output)
+print("X and Y, the first three rows:")
+print(np.hstack([X, Y])[:3])
+
+# %% [markdown]
+# ## Forward, in scalars and in matrices
+#
+# The engine makes a node of everything. We make Values of $X$ too, to see its gradient later.
+
+# %%
+x = [[Value(number) for number in row] for row in X]
+scores = model(x)
+loss = nn.cross_entropy(scores, Y)
+print(loss.data, "is the last of", len(tg.topological_order(loss)), "nodes")
+
+# %% [markdown]
+# Row $r$, column $o$ of $XW$ is $\sum_i x_{ri} w_{io}$, one dot product. The first layer has 10 · 4 of them; one line of
+# NumPy writes them all. The last step is softmax, which makes the scores of a row positive numbers that add up to 1, and
+# the loss is $-\log$ of the number at the right class, on average over the $B = 10$ rows.
+
+
+# %%
+def numbers(rows, of="data"):
+    """What a list of Values holds, or a list of lists, as an array."""
+    if isinstance(rows[0], list):
+        return np.array([numbers(row, of) for row in rows])
+    return np.array([getattr(value, of) for value in rows])
+
+
+W1, b1, W2, b2 = (numbers(part) for part in (hidden.W, hidden.b, output.W, output.b))
+B = len(X)
+
+Z1 = X @ W1 + b1
+A1 = np.maximum(Z1, 0)
+Z2 = A1 @ W2 + b2
+A2 = np.exp(Z2) / np.exp(Z2).sum(axis=1, keepdims=True)
+print(-(Y * np.log(A2)).sum() / B)
+print("scores agree to", abs(Z2 - numbers(scores)).max())
+
+# %% [markdown]
+# ## Backward: softmax and cross-entropy
+#
+# From the end. With $a = \mathrm{softmax}(z)$ and the right class $c$, the loss of a row is
+# $-\log a_c = \log\sum_k e^{z_k} - z_c$. The slope of the first term for $z_k$ is $e^{z_k} / \sum e^{z} = a_k$; the second
+# takes off 1 at $k = c$. That is $a - y$, and the mean over the rows divides by $B$:
+#
+# $$dZ_2 = (A_2 - Y) / B$$
+#
+# The engine has left $\partial\,\mathrm{loss}/\partial z$ in every score.
+
+# %%
+loss.backward()
+dZ2 = (A2 - Y) / B
+print("by hand         in scalars")
+print(np.hstack([dZ2, numbers(scores, "grad")])[:4])
+print("largest difference", abs(dZ2 - numbers(scores, "grad")).max())
+
+# %% [markdown]
+# Each row adds up to 0: what one class gains the other loses. And no number is larger than $1/B$, however wrong the
+# scores are.
+
+# %%
+print("sums of rows", abs(dZ2.sum(axis=1)).max(), "  largest", abs(dZ2).max())
+
+# %% [markdown]
+# ## Backward: the weights
+#
+# One weight first. $w_{io}$ stands in $z_{ro} = \sum_i x_{ri} w_{io} + b_o$ of **every** row $r$, with the slope $x_{ri}$.
+# The chain rule adds up over all places where it is used:
+#
+# $$\frac{\partial L}{\partial w_{io}} = \sum_r x_{ri}\, dz_{ro}$$
+#
+# For the second layer the input is $A_1$. The weight from hidden unit 0 to class 1:
+
+# %%
+print(sum(A1[r, 0] * dZ2[r, 1] for r in range(B)), "in ten products")
+print(output.W[0][1].grad, "by the engine")
+
+# %% [markdown]
+# The sum runs over rows, which both matrices have in front: it is row $i$ of $X^\top$ times column $o$ of $dZ$. So all
+# weights together are $dW = X^\top dZ$. The bias has slope 1 in every row, so $db$ is the sum of the rows.
+
+# %%
+dW2, db2 = A1.T @ dZ2, dZ2.sum(axis=0)
+print("dW2 by hand     in scalars")
+print(np.hstack([dW2, numbers(output.W, "grad")]))
+print("db2", db2, numbers(output.b, "grad"))
+
+# %% [markdown]
+# ## Backward: through the layer
+#
+# Input $x_{ri}$ feeds all outputs of **its** row: $\sum_o dz_{ro} w_{io}$. The sum runs over outputs, which $dZ$ and $W$ have
+# behind, so $W$ is transposed: $dX = dZ\,W^\top$. Relu passes on what was positive, and the first layer is the second
+# once more.
+
+# %%
+dA1 = dZ2 @ W2.T
+dZ1 = dA1 * (Z1 > 0)
+dW1, db1 = X.T @ dZ1, dZ1.sum(axis=0)
+dX = dZ1 @ W1.T
+
+# %% [markdown]
+# Every number, by both:
+
+# %%
+pairs = {
+    "dW1": (dW1, hidden.W),
+    "db1": (db1, hidden.b),
+    "dW2": (dW2, output.W),
+    "db2": (db2, output.b),
+    "dX": (dX, x),
+}
+for name, (by_hand, values) in pairs.items():
+    difference = abs(by_hand - numbers(values, "grad")).max()
+    print(f"{name:4} {by_hand.shape!s:8} {by_hand.size:3} numbers, largest difference {difference:.1e}")
+
+# %% [markdown]
+# A way to remember all this: shapes decide. $dW$ has the shape of $W$, and of $X$ (10×3) and $dZ$ (10×4) there is one
+# product that is 3×4.
+#
+# ## Proved: the network as one operation
+#
+# The two sides agree; that both are right is for `gradcheck` to say. We declare the whole network, loss included, as
+# **one** operation with 26 inputs. Its `backward` is the matrix calculus above, and nothing else of the engine is in it.
+
+
+# %%
+def forward_pass(theta):
+    W1, b1, W2, b2 = np.split(np.array(theta), [12, 16, 24])
+    W1, W2 = W1.reshape(3, 4), W2.reshape(4, 2)
+    Z1 = X @ W1 + b1
+    A1 = np.maximum(Z1, 0)
+    Z2 = A1 @ W2 + b2
+    return W2, Z1, A1, np.exp(Z2) / np.exp(Z2).sum(axis=1, keepdims=True)
+
+
+def by_hand(upstream, out, *theta):
+    W2, Z1, A1, A2 = forward_pass(theta)
+    dZ2 = (A2 - Y) / B
+    dZ1 = (dZ2 @ W2.T) * (Z1 > 0)
+    shares = [X.T @ dZ1, dZ1.sum(axis=0), A1.T @ dZ2, dZ2.sum(axis=0)]
+    return [upstream * share for part in shares for share in part.ravel().tolist()]
+
+
+@tg.rule(backward=by_hand)
+def network(*theta):
+    return float(-(Y * np.log(forward_pass(theta)[-1])).sum() / B)
+
+
+theta = [parameter.data for parameter in model.parameters()]
+report = testing.gradcheck(network, *theta)
+print("all right:", report.ok, " largest relative error:", f"{max(row.relative_error for row in report.rows):.0e}")
+
+# %% [markdown]
+# And a proof should fail where the thing is wrong. Forget that the bias is used in every row, so that `db2` takes the first
+# row alone, and the table shows which two of the 26 are off:
+
+
+# %%
+def forgetful(upstream, out, *theta):
+    shares = by_hand(upstream, out, *theta)
+    return [*shares[:24], *(upstream * dZ2[0]).tolist()]
+
+
+wrong = tg.rule(network.forward, backward=forgetful, name="forgetful_network", n_inputs=None)
+try:
+    testing.gradcheck(wrong, *theta)
+except AssertionError as error:
+    print("\n".join(line for line in str(error).splitlines() if "ok" not in line))
+
+# %% [markdown]
+# ## Found: the compiler writes the same lines
+#
+# `tg.compile` gets the loss of **one** example, in scalars. It does not know what a dense layer is; it looks at which
+# scalars are treated alike. This is what it finds, and every box is one array:
+
+
+# %%
+def loss_of_one(x, y):
+    return nn.cross_entropy(model(x), y)
+
+
+step = tg.compile(loss_of_one, model.parameters())
+value, gradient = step.value_and_grad(X, Y)
+step.groups
+
+# %% [markdown]
+# And this is the program it has written for it, forward and backward, for batches of any size `B`.
+
+# %%
+program = step.source.partition("def run")[2].partition("return float")[0].splitlines()[1:]
+print("\n".join(line.strip() for line in program if line.strip() and "#" not in line))
+
+# %% [markdown]
+# Line by line it is what we have written: `np.matmul(A1, W2)`, `A2 - Y` over `B`, `dZ2 @ W2.T`, `A1.T @ dZ2`, `X.T @ dZ1`,
+# sums over the rows for the biases. `np.sign(A1)` is our `Z1 > 0`, as relu leaves no negative numbers.
+
+# %%
+ours = np.concatenate([dW1.ravel(), db1, dW2.ravel(), db2])
+print("loss", value, "  largest difference to ours", abs(gradient - ours).max())
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. Softmax and cross-entropy as one operation.** Declare a rule `surprise(*z)`: the loss of one row of scores whose right
+# class is 0. Its `backward` has one line. Prove it with `gradcheck` at `z = (2, -1, 0.5)`.
+
+# %% tags=["answer"]
+from tinygrad_edu import elementary
+
+
+# log(e^z0 + e^z1 + ...) - z0. The slope for z_k is softmax(z)_k, and 1 less for the right class.
+def surprise_backward(upstream, out, *z):
+    a = [elementary.exp(z_k) / sum(elementary.exp(z_j) for z_j in z) for z_k in z]
+    return [upstream * (a_k - (k == 0)) for k, a_k in enumerate(a)]
+
+
+@tg.rule(backward=surprise_backward)
+def surprise(*z):
+    return elementary.log(sum(elementary.exp(z_k) for z_k in z)) - z[0]
+
+
+print(testing.gradcheck(surprise, 2.0, -1.0, 0.5))
+
+# %% [markdown]
+# **2. Weight decay.** The loss gets $\frac{\lambda}{2}\sum w^2$ over the weights of the second layer, with $\lambda = 0.1$. What
+# becomes of $dW_2$? Compare with the engine, and prove the engine's with `gradcheck`.
+
+# %% tags=["answer"]
+# The slope of lambda/2 w^2 is lambda w: dW2 = A1^T dZ2 + lambda W2, and nothing else changes.
+model.zero_grad()
+decay = 0.05 * tg.sum(w**2 for row in output.W for w in row)
+(nn.cross_entropy(model(X), Y) + decay).backward()
+print("largest difference", abs(A1.T @ dZ2 + 0.1 * W2 - numbers(output.W, "grad")).max())
+print(testing.gradcheck(lambda w: 0.05 * tg.sum(w_io**2 for row in w for w_io in row), W2.tolist()).ok)
+
+# %% [markdown]
+# **3. Another loss.** Replace cross-entropy by the squared error of the scores, $\frac{1}{2B}\sum (Z_2 - Y)^2$. Which one line of
+# the backward pass changes, and to what?
+
+
+# %% tags=["answer"]
+# Only the first: dZ2 = (Z2 - Y) / B, the same with scores in place of probabilities. All lines after it stay.
+def half_square(z):
+    return tg.sum((z_ro - y_ro) ** 2 for z_r, y_r in zip(z, Y, strict=True) for z_ro, y_ro in zip(z_r, y_r)) / (
+        2 * B
+    )
+
+
+model.zero_grad()
+half_square(model(X)).backward()
+print("largest difference", abs(A1.T @ ((Z2 - Y) / B) - numbers(output.W, "grad")).max())
+print(testing.gradcheck(half_square, Z2.tolist()).ok)

@@ -1,0 +1,140 @@
+"""Makes the notebooks from their sources, executed: python notebooks/make.py [names]
+
+A notebook is written as a plain file of cells, `01_derivatives_and_values.py` (jupytext's percent format), and
+read as `01_derivatives_and_values.ipynb`, which this script makes: each in a fresh kernel and an empty folder. Names
+may be shortened, as in `make.py 01 03`; without any, all are made. README.md here says what the sources may use.
+"""
+
+import base64
+import hashlib
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+HERE = Path(__file__).resolve().parent
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"},
+}
+INLINE = "module://matplotlib_inline.backend_inline"
+FORBIDDEN = r"/(home|tmp|work|root|usr)/|site-packages|[A-Z]:\\|0x[0-9a-f]{6,}|<script|<iframe|Warning:"
+FONTS = 'font-family="Liberation Sans, Arial, DejaVu Sans, Helvetica"'
+SECONDS = 300  # for one cell
+
+
+def sources(names: list[str]) -> list[Path]:
+    """The sources whose names begin with one of these; all for no name. Raises SystemExit for a name of none."""
+    every = sorted(HERE.glob("[0-9][0-9]_*.py"))
+    for name in names:
+        if not any(path.name.startswith(name) for path in every):
+            raise SystemExit(f"No notebook's name begins with {name}: there are {[path.stem for path in every]}.")
+    return [path for path in every if not names or path.name.startswith(tuple(names))]
+
+
+def notebook(source: Path) -> NotebookNode:
+    """The notebook of a source, without outputs. A cell's id comes from its text, so that diffs stay small."""
+    cells = jupytext.read(source, fmt="py:percent").cells
+    ids: set[str] = set()
+    for cell in cells:
+        digest = hashlib.sha256(cell.source.encode()).hexdigest()
+        cell.id = next(digest[i : i + 8] for i in range(56) if digest[i : i + 8] not in ids)
+        ids.add(cell.id)
+        if "answer" in cell.metadata.get("tags", []):
+            cell.metadata["jupyter"] = {"source_hidden": True}
+    return nbformat.v4.new_notebook(cells=cells, metadata=METADATA)
+
+
+def execute(book: NotebookNode) -> None:
+    """Runs it top to bottom in a fresh kernel and in an empty folder. Raises CellExecutionError."""
+    with tempfile.TemporaryDirectory() as folder:
+        NotebookClient(
+            book,
+            timeout=SECONDS,
+            kernel_name="python3",
+            record_timing=False,
+            coalesce_streams=True,
+            extra_arguments=["--log-level=ERROR"],
+            resources={"metadata": {"path": folder}},
+        ).execute(env={**os.environ, "PYTHONHASHSEED": "0", "MPLBACKEND": INLINE})
+    book.metadata = nbformat.from_dict(METADATA)  # the kernel wrote its version there
+
+
+def faults(book: NotebookNode) -> list[str]:
+    """What must not be among the outputs: errors, warnings, this machine's paths, and what needs a script."""
+    found = []
+    for cell in book.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            text = "\n".join([output.get("text", ""), data.get("text/plain", ""), data.get("text/html", "")])
+            fault = re.search(FORBIDDEN, text)
+            if output.output_type == "error":
+                found.append(f"{output.ename}: {output.evalue}")
+            elif output.get("name") == "stderr":
+                found.append(f"on stderr: {text.strip()}")
+            elif fault:
+                found.append(f"{fault[0]} in {text[:200]!r}")
+            elif text.startswith("\n<Figure ") and "image/png" not in data:
+                found.append("a picture that is not shown: is `# %matplotlib inline` in the first cell?")
+    return found
+
+
+def words(cell: NotebookNode) -> list[str]:
+    """What a code cell shows, without pictures; of a cell tagged "timing" without the numbers."""
+    shown = []
+    for output in cell.outputs:
+        data = output.get("data", {})
+        shown += [output.get("text", ""), data.get("text/plain", ""), data.get("text/html", "")]
+        shown += output.get("traceback", [])
+    if "timing" in cell.metadata.get("tags", []):
+        shown = [re.sub(r"\s+", " ", re.sub(r"\d[\d.,]*(e[-+]?\d+)?", "0", text)) for text in shown]
+    return [text for text in shown if text]
+
+
+def add_pictures(book: NotebookNode) -> None:
+    """Beside each SVG the same as PNG: some hosts, and JupyterLab in a notebook it does not trust, show no SVG."""
+    import resvg_py
+
+    for cell in book.cells:
+        for output in cell.get("outputs", []):
+            svg = output.get("data", {}).get("image/svg+xml")
+            if svg and "image/png" not in output["data"]:
+                with_fonts = re.sub('font-family="[^"]*"', FONTS, svg)
+                png = resvg_py.svg_to_bytes(svg_string=with_fonts, zoom=2, dpi=96)
+                output["data"]["image/png"] = base64.b64encode(bytes(png)).decode() + "\n"
+                width = round(float(re.search(r'width="([\d.]+)pt"', svg)[1]) * 4 / 3)
+                output["metadata"]["image/png"] = {"width": width}
+
+
+def keep_timings(book: NotebookNode, before: NotebookNode) -> None:
+    """Where a cell is the same as before and only its timings differ, the outputs stay: diffs show changes."""
+    known = {cell.id: cell for cell in before.cells if cell.cell_type == "code"}
+    for cell in book.cells:
+        old = known.get(cell.id)
+        if old and "timing" in cell.metadata.get("tags", []) and words(cell) == words(old):
+            cell.outputs = old.outputs
+
+
+def main(names: list[str]) -> None:
+    for source in sources(names):
+        target = source.with_suffix(".ipynb")
+        book = notebook(source)
+        execute(book)
+        add_pictures(book)
+        if found := faults(book):
+            raise SystemExit(f"{source.stem} shows what it must not:\n" + "\n".join(found))
+        if target.exists():
+            keep_timings(book, nbformat.read(target, 4))
+        nbformat.validate(book)
+        nbformat.write(book, target)
+        print(f"{target.name}: {len(book.cells)} cells, {target.stat().st_size // 1024} KiB", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,92 @@
+"""The notebooks are what their sources say, and show what they show: each is executed again and compared."""
+
+import os
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import pytest
+
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+make = SimpleNamespace(**runpy.run_path(str(NOTEBOOKS / "make.py")))
+SOURCES = make.sources([])
+QUICK = bool(os.environ.get("TINYGRAD_EDU_QUICK"))  # fewer steps in cells tagged "slow": their outputs differ
+
+each = pytest.mark.parametrize("source", SOURCES, ids=[source.stem for source in SOURCES])
+
+
+def test_every_notebook_has_a_source() -> None:
+    assert [path.stem for path in sorted(NOTEBOOKS.glob("*.ipynb"))] == [source.stem for source in SOURCES]
+
+
+@each
+def test_committed_cells_are_those_of_the_source(source: Path) -> None:
+    committed, made = nbformat.read(source.with_suffix(".ipynb"), 4), make.notebook(source)
+    assert committed.metadata == made.metadata
+    for old, new in zip(committed.cells, made.cells, strict=True):
+        assert (old.cell_type, old.id, old.metadata, old.source) == (
+            new.cell_type,
+            new.id,
+            new.metadata,
+            new.source,
+        ), "run notebooks/make.py"
+
+
+@each
+def test_committed_outputs_are_clean_and_seen_everywhere(source: Path) -> None:
+    committed = nbformat.read(source.with_suffix(".ipynb"), 4)
+    cells = [cell for cell in committed.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert not make.faults(committed)
+    for cell in cells:
+        for output in cell.outputs:
+            data = output.get("data", {})
+            assert "image/svg+xml" not in data or "image/png" in data
+
+
+@each
+@pytest.mark.notebooks
+@pytest.mark.filterwarnings("default")  # those of the machinery that runs them
+def test_execution_shows_what_was_committed(source: Path) -> None:
+    committed, made = nbformat.read(source.with_suffix(".ipynb"), 4), make.notebook(source)
+    make.execute(made)
+    assert not make.faults(made)
+    for old, new in zip(committed.cells, made.cells, strict=True):
+        if new.cell_type == "code" and not (QUICK and "slow" in new.metadata.get("tags", [])):
+            assert make.words(new) == make.words(old), new.source
+
+
+# --- The tools themselves: each fault is seen --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        nbformat.v4.new_output("error", ename="ValueError", evalue="no", traceback=[]),
+        nbformat.v4.new_output("stream", name="stderr", text="100%|####| 3/3"),
+        nbformat.v4.new_output("stream", name="stdout", text="/home/ada/notes.py"),
+        nbformat.v4.new_output("stream", name="stdout", text="<object at 0x7f2a10c2b0>"),
+        nbformat.v4.new_output("display_data", {"text/html": "<script>1</script>"}),
+        nbformat.v4.new_output("execute_result", {"text/plain": "<Figure size 500x400 with 1 Axes>"}),
+    ],
+    ids=["error", "stderr", "path", "address", "script", "figure"],
+)
+def test_faults(output: nbformat.NotebookNode) -> None:
+    cell = nbformat.v4.new_code_cell("1", outputs=[output])
+    assert make.faults(nbformat.v4.new_notebook(cells=[cell]))
+
+
+def test_words_of_a_timing_are_compared_without_its_numbers() -> None:
+    def cell(text: str, tags: list[str]) -> nbformat.NotebookNode:
+        output = nbformat.v4.new_output("stream", name="stdout", text=text)
+        return nbformat.v4.new_code_cell("1", outputs=[output], metadata={"tags": tags})
+
+    slow, fast = "12.5 ms,  1,000 nodes", "9.25 ms, 1,000 nodes"
+    assert make.words(cell(slow, ["timing"])) == make.words(cell(fast, ["timing"]))
+    assert make.words(cell(slow, [])) != make.words(cell(fast, []))
+
+
+def test_unknown_names_are_told() -> None:
+    with pytest.raises(SystemExit, match="No notebook's name begins with 99"):
+        make.sources(["99"])
