@@ -1,8 +1,8 @@
 """Makes the notebooks from their sources, executed: python notebooks/make.py [names]
 
 A notebook is written as a plain file of cells, `01_derivatives_and_values.py` (jupytext's percent format), and
-read as `01_derivatives_and_values.ipynb`, which this script makes: each in a fresh kernel and an empty folder. Names
-may be shortened, as in `make.py 01 03`; without any, all are made. README.md here says what the sources may use.
+read as `01_derivatives_and_values.ipynb`, which this script makes: each in a fresh kernel and an empty folder.
+Names may be shortened, as in `make.py 01 03`; without any, all are made. README.md here says what sources may use.
 """
 
 import base64
