@@ -1,9 +1,9 @@
 """Group: nodes that do the same to operands that are alike become one array operation.
 
-The signature of a node is its rule and the groups of its operands; for a sum, its numbers of terms by group.
-Equal signatures make one group. No node can depend on another of its own group, so groups have an order as nodes
-do. Parameters have no rule that tells them apart: at first all are alike, and then those are that are used alike,
-which is how W1, b1, W2 and b2 come to be arrays of their own.
+The signature of a node is its rule and the groups of its operands; for a sum, its numbers of terms by group, as
+in (sum, 1 of b1, 3 of W1 times X). Equal signatures make one group. No node can depend on another of its own
+group, so groups have an order as nodes do. Parameters have no rule that tells them apart: at first all are alike,
+and then those are that are used alike, which is how W1, b1, W2 and b2 come to be arrays of their own.
 """
 
 from collections import Counter
@@ -18,6 +18,7 @@ from .normalise import SUM, Graph
 class Group:
     """Nodes that are one array.
 
+    number     that of the group, by which nodes and signatures name it
     rule       None for a leaf
     source     of a leaf ("parameter",), ("input", argument) or ("constant",)
     members    the nodes, in the order of the array's elements
@@ -69,7 +70,11 @@ class _Grouping:
         return numbers
 
     def _roles(self, numbers: list[int]) -> dict[int, int]:
-        """For every parameter the number of the set of places where it is used."""
+        """For every parameter the number of the set of places where it is used.
+
+        A place is the group of the user and the slot, or in a sum the kind of the term. `numbers` are those of
+        signatures that tell no parameters apart.
+        """
         rules, operands = self.graph.rules, self.graph.operands
         parameters = {node for node, leaf in self.graph.leaves.items() if leaf[0] == "parameter"}
         places: dict[int, set[tuple[Any, ...]]] = {node: set() for node in parameters}

@@ -170,18 +170,13 @@ class _Normaliser:
 
     def _whole_row(self, terms: list[Term]) -> int | None:
         """The argument of which these are the numbers of one row, None if they are not."""
-        leaves = [self.graph.leaves.get(term) for term in terms if isinstance(term, int)]
-        if len(leaves) < len(terms) or not all(leaf and leaf[0] == "input" for leaf in leaves):
+        leaves = [self.graph.leaves.get(term, ()) for term in terms if isinstance(term, int)]
+        if len(leaves) < len(terms) or any(leaf[:1] != ("input",) for leaf in leaves):
             return None
-        arguments = {leaf[1] for leaf in leaves if leaf}
-        places = sorted(leaf[2] for leaf in leaves if leaf)
-        n = len(places)
-        is_row = len(arguments) == 1 and self._shapes[min(arguments)][-1:] == (n,)
-        return (
-            arguments.pop()
-            if is_row and places[0] % n == 0 and places == list(range(places[0], places[0] + n))
-            else None
-        )
+        arguments, places = {leaf[1] for leaf in leaves}, sorted(leaf[2] for leaf in leaves)
+        argument, first, n = min(arguments), places[0], len(places)
+        is_row = first % n == 0 and places == list(range(first, first + n))
+        return argument if len(arguments) == 1 and self._shapes[argument][-1:] == (n,) and is_row else None
 
     def _operation(self, rule: Rule, operands: tuple[int, ...]) -> int:
         numbers = [self._constants.get(operand) for operand in operands]
@@ -191,7 +186,7 @@ class _Normaliser:
             return operands[0]
         if rule is LOG:
             return self._log(operands[0])
-        if rule is DIV and self._is(operands[0], EXP) and (inner := self._normaliser(operands[1])) is not None:
+        if rule is DIV and self._is(operands[0], EXP) and (inner := self._log_of_exps(operands[1])) is not None:
             difference = self._operation(SUB, (self.graph.operands[operands[0]][0], inner))
             return self._operation(EXP, (difference,))  # e^z / (e^z1 + ...), with nothing that overflows
         return self._node((rule, *operands), rule, operands)
@@ -201,7 +196,7 @@ class _Normaliser:
     def _is(self, node: int, rule: Rule) -> bool:
         return self.graph.rules[node] is rule
 
-    def _normaliser(self, node: int) -> int | None:
+    def _log_of_exps(self, node: int) -> int | None:
         """Of e^z1 + e^z2 + ... its logarithm, which does not overflow; None for all else."""
         if not self._is(node, SUM):
             return None
@@ -214,7 +209,7 @@ class _Normaliser:
         """log(e^u) is u, and log(e^z1 + ...) is logsumexp."""
         if self._is(x, EXP):
             return int(self.graph.operands[x][0])
-        inner = self._normaliser(x)
+        inner = self._log_of_exps(x)
         return self._node((LOG, x), LOG, (x,)) if inner is None else inner
 
 
