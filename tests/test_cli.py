@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tinygrad_edu import cli, datasets, learning, nn
-from tinygrad_edu.train import is_right
+from tinygrad_edu.learners import is_right
 
 
 def run(*arguments: str, input: str = "", **environment: str) -> subprocess.CompletedProcess[str]:

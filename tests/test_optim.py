@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tinygrad_edu import Value, optim
+from tinygrad_edu.compiler.update import FORWARD, UpdateProgram
 
 # --- References: a generator per optimiser, which is sent a gradient and yields the parameters --------------
 
@@ -298,6 +299,141 @@ def test_sgd_keeps_fractions_exact() -> None:
 def test_bad_arguments_are_one_sentence(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()
+
+
+# --- Vectors ------------------------------------------------------------------------------------------------
+
+
+class Adagrad(optim.Optimizer):
+    """Someone else's: with a power, and with a state that is an old vector, one that is a number."""
+
+    n_states = 3
+
+    def update(self, t: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
+        total = state[0] + gradient**2
+        return parameter - self.lr * gradient / (total + 1e-8) ** 0.5, total, parameter, 7.0
+
+
+class Swapped(optim.Optimizer):
+    """The old parameter and the old state change places: no vector may be overwritten before it is read."""
+
+    n_states = 2
+
+    def update(self, t: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
+        return state[0] - self.lr * gradient, state[1], parameter * t
+
+
+class Signed(optim.Optimizer):
+    """Runs on arrays, not on Symbols."""
+
+    def update(self, t: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
+        return (parameter - self.lr * np.sign(gradient),)
+
+
+class Normed(optim.Optimizer):
+    """Moves no parameter by itself."""
+
+    def update(self, t: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
+        return (parameter - self.lr * gradient / np.linalg.norm(gradient),)
+
+
+MORE = [*EVERY, *(lambda p, make=make: make(p, lr=0.1) for make in (Adagrad, Swapped, Signed))]
+
+
+@pytest.mark.parametrize("make", MORE)
+def test_vectors_go_the_way_of_the_values(make: Any) -> None:
+    eager, mixed = ([Value(w) for w in START.tolist()] for _ in range(2))
+    optimizers = make(eager), make(mixed)
+    for t, gradient in enumerate(gradients()):
+        for optimizer in optimizers:
+            optimizer.lr = 0.01 * (t % 7 + 1)
+        for value, g in zip(eager, gradient.tolist(), strict=True):
+            value.grad = g
+        optimizers[0].step()
+        if t % 10 < 5:
+            for value, g in zip(mixed, gradient.tolist(), strict=True):
+                value.grad = g
+            optimizers[1].step()
+        else:
+            vector = np.array([v.data for v in mixed])
+            with optimizers[1].arrays(vector) as step:
+                step(gradient)
+            for value, w in zip(mixed, vector.tolist(), strict=True):
+                value.data = w
+        assert [v.data for v in mixed] == pytest.approx([v.data for v in eager], rel=1e-12, abs=1e-12)
+        for a, b in zip(eager, mixed, strict=True):
+            assert optimizers[1].state[b] == pytest.approx(optimizers[0].state[a], rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("make", EVERY)
+def test_parameters_that_came_later_are_at_steps_of_their_own(make: Any) -> None:
+    values = [Value(1.0), Value(1.0)]
+    optimizer, alone = make(values[:1]), make([Value(1.0)])
+    descend(optimizer, 1.0, 2.0)
+    optimizer.parameters = values
+    vector = np.array([v.data for v in values])
+    with optimizer.arrays(vector) as step:
+        step([3.0, 3.0])
+    assert [optimizer.state[v][0] for v in values] == [3, 1]
+    assert vector[0] == pytest.approx(descend(alone, 1.0, 2.0, 3.0)[-1], rel=1e-14)
+    assert vector[1] == pytest.approx(descend(make([Value(1.0)]), 3.0)[-1], rel=1e-14)
+
+
+def test_settings_may_change_between_steps_on_vectors() -> None:
+    w, vector = Value(1.0), np.array([1.0])
+    optimizer, other = optim.SGD([w], lr=0.1), optim.SGD([Value(1.0)], lr=0.1)
+    with other.arrays(vector) as step:
+        for momentum in (0.5, 0.5, 0.9):
+            optimizer.momentum = other.momentum = momentum
+            step([2.0])
+            descend(optimizer, 2.0)
+    assert vector[0] == w.data
+
+
+def test_the_emitted_update_is_the_equation_in_place() -> None:
+    source = UpdateProgram(optim.SGD([Value(1.0)], momentum=0.9)).source
+    assert (
+        source
+        == """\
+import numpy as np
+
+
+def build(parameter, state0):
+    t1 = np.empty_like(parameter)
+
+    def update(gradient, t, lr):
+        np.multiply(0.9, state0, out=t1)
+        np.add(t1, gradient, out=state0)
+        np.multiply(lr, state0, out=t1)
+        np.subtract(parameter, t1, out=parameter)
+
+    return update
+"""
+    )
+
+
+def test_an_emitted_update_that_is_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FORWARD, "add", "subtract")
+    w, vector = Value(1.0), np.array([1.0])
+    optimizer = optim.SGD([w], lr=0.1, momentum=0.9)
+    with optimizer.arrays(vector) as step:
+        step([2.0])
+        step([2.0])
+    assert vector[0] == pytest.approx(1 - 0.1 * 2 - 0.1 * 3.8, rel=1e-15)
+
+
+def test_bad_vectors_are_one_sentence() -> None:
+    values = [Value(1.0), Value(2.0)]
+    with pytest.raises(ValueError, match=r"one number per parameter of the optimiser, 2, got the shape \(3,\)"):
+        optim.SGD(values).arrays(np.zeros(3)).__enter__()
+    vector = np.zeros(2)
+    with optim.SGD(values).arrays(vector) as step, pytest.raises(ValueError, match="The gradient needs the shape"):
+        step([1.0])
+    normed = Normed(values, lr=0.1)
+    with normed.arrays(vector) as step, pytest.raises(TypeError, match="update of Normed does not run on vectors"):
+        step([1.0, 2.0])
+    assert vector.tolist() == [0.0, 0.0]
+    assert normed.state == {}
 
 
 # --- Schedules ----------------------------------------------------------------------------------------------

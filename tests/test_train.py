@@ -4,13 +4,18 @@ import gc
 import itertools
 import sys
 import warnings
+from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, datasets, nn, optim
-from tinygrad_edu.train import History, evaluate, fit, is_right
+from tinygrad_edu.learners import are_signs, count_right, is_right
+from tinygrad_edu.optim.marks import Used
+from tinygrad_edu.train import History, evaluate, fit
 
 
 class Line(nn.Module):
@@ -75,7 +80,8 @@ def test_every_example_is_used_once_per_epoch() -> None:
         return squared(prediction, target)
 
     model = Line()
-    fit(model, spied, DATA, optim.SGD(model.parameters(), lr=0.01), epochs=3, batch_size=3, progress=False)
+    options = {"epochs": 3, "batch_size": 3, "progress": False, "compiled": False}
+    fit(model, spied, DATA, optim.SGD(model.parameters(), lr=0.01), **options)
     assert (
         [sorted(epoch) for epoch in itertools.batched(seen, 4)] == [sorted(DATA[1])] * 3
         if sys.version_info
@@ -164,7 +170,8 @@ def test_ctrl_c_keeps_what_was_learned() -> None:
         return squared(prediction, target)
 
     model = Line()
-    history = fit(model, impatient, DATA, optim.SGD(model.parameters(), lr=0.1), epochs=9, progress=False)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    history = fit(model, impatient, DATA, optimizer, epochs=9, compiled=False, progress=False)
     assert len(history) == 2
     assert history.stopped.startswith("interrupted")
     assert model.a.data != 0.0
@@ -256,8 +263,320 @@ def test_memory_is_flat_without_the_collector() -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            fit(model, counted, (X, y), optimizer, epochs=100, batch_size=5, progress=False)  # 200 steps
+            options = {"epochs": 100, "batch_size": 5, "compiled": False, "progress": False}
+            fit(model, counted, (X, y), optimizer, **options)  # 200 steps
     finally:
         gc.enable()
     assert len(living) == 20
     assert max(living[1:]) - min(living[1:]) <= len(tg.topological_order(model(X[0])))
+
+
+# --- Compiled and eager: the same descent -----------------------------------------------------------------------
+
+OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
+    "SGD": lambda p: optim.SGD(p, lr=0.1),
+    "Nesterov": lambda p: optim.SGD(p, lr=0.02, momentum=0.9, nesterov=True, weight_decay=0.01),
+    "RMSProp": lambda p: optim.RMSProp(p, lr=0.01, momentum=0.5, weight_decay=0.01),
+    "Adam": lambda p: optim.Adam(p, lr=0.02, weight_decay=0.01),
+    "AdamW": lambda p: optim.AdamW(p, lr=0.02, weight_decay=0.1),
+}
+IRIS = datasets.iris(standardize=True)
+
+
+def classifier() -> nn.Module:
+    return nn.Sequential(nn.Dense(4, 5, "tanh", rng=0), nn.Dense(5, 3, rng=1))
+
+
+def numbers_of(optimizer: optim.Optimizer) -> list[float]:
+    """Parameters and state."""
+    return [x for p in optimizer.parameters for x in (p.data, *optimizer.state[p])]
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_compiled_is_the_same_descent(make: Any) -> None:
+    ends = []
+    for compiled in (True, False):
+        model = classifier()
+        optimizer = make(model.parameters())
+        history = fit(
+            model,
+            nn.cross_entropy,
+            IRIS,
+            optimizer,
+            epochs=4,
+            batch_size=16,
+            validation=(IRIS.X_test, IRIS.y_test),
+            schedule=optim.cosine(5),
+            compiled=compiled,
+            progress=False,
+        )
+        assert history.compiled is compiled
+        columns = ("loss", "accuracy", "validation loss", "validation accuracy", "lr")
+        gradients = [p.grad for p in optimizer.parameters]
+        ends.append([*numbers_of(optimizer), *gradients, *(x for c in columns for x in history[c])])
+        assert all(type(p.data) is float and type(p.grad) is Used for p in optimizer.parameters)
+        assert all([type(x) for x in s] == [int, *[float] * optimizer.n_states] for s in optimizer.state.values())
+    assert ends[0] == pytest.approx(ends[1], rel=1e-11, abs=1e-12)
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_eager_and_compiled_epochs_may_alternate(make: Any) -> None:
+    ends = []
+    for ways in ((False, False, False), (False, True, False), (True, False, True)):
+        model = classifier()
+        optimizer = make(model.parameters())
+        for epoch, compiled in enumerate(ways):
+            options = {"epochs": 1, "batch_size": 20, "seed": epoch, "progress": False}
+            fit(model, nn.cross_entropy, IRIS, optimizer, compiled=compiled, **options)
+        ends.append(numbers_of(optimizer))
+    assert ends[1] == pytest.approx(ends[0], rel=1e-12, abs=1e-12)
+    assert ends[2] == pytest.approx(ends[0], rel=1e-12, abs=1e-12)
+
+
+def hinge(score: Value, t: float) -> Value:
+    return (1 - t * score).relu()
+
+
+def one_hot(y: Any) -> list[list[float]]:
+    return np.eye(3)[np.asarray(y)].tolist()
+
+
+@pytest.mark.parametrize(
+    ("make", "loss", "data"),
+    [
+        (lambda: nn.MLP(2, [4, 1], rng=1), hinge, datasets.moons(30, seed=0)),
+        (lambda: nn.MLP(2, [4, 1], rng=1), nn.mse, (datasets.moons(30, seed=0)[0], list(range(30)))),
+        (classifier, nn.cross_entropy, (IRIS.X_test.tolist(), one_hot(IRIS.y_test))),
+        (
+            lambda: nn.Sequential(nn.Embedding(5, 3, rng=0), nn.Dense(3, 5, rng=1)),
+            nn.cross_entropy,
+            ([0, 1, 2, 3, 4, 0], [1, 2, 3, 4, 0, 1]),
+        ),
+        (Line, squared, DATA),
+    ],
+    ids=["signs", "numbers", "one-hot", "embedding", "line"],
+)
+def test_data_of_all_kinds(make: Any, loss: Any, data: Any) -> None:
+    ends = []
+    for compiled in (True, False):
+        model = make()
+        optimizer = optim.SGD(model.parameters(), lr=0.01)
+        options = {"epochs": 3, "batch_size": 4, "validation": data, "compiled": compiled, "progress": False}
+        history = fit(model, loss, data, optimizer, **options)
+        assert history.compiled is compiled, history.eager_because
+        rows = [row[key] for row in history.epochs for key in ("loss", "accuracy", "validation loss")]
+        ends.append([*(p.data for p in optimizer.parameters), *rows, history["validation accuracy"][-1]])
+        ends[-1] = [-1.0 if x is None else x for x in ends[-1]]  # no accuracy
+        assert evaluate(model, loss, data)[0] == pytest.approx(history["validation loss"][-1], rel=1e-11)
+    assert ends[0] == pytest.approx(ends[1], rel=1e-11, abs=1e-12)
+
+
+def test_many_examples_are_evaluated_by_a_program_of_the_same_result() -> None:
+    X, y = datasets.moons(300, seed=0)
+    model = nn.MLP(2, [4, 1], rng=1)
+    assert evaluate(model, hinge, (X, y)) == pytest.approx(
+        evaluate(model, hinge, (X, y), compiled=False), rel=1e-12
+    )
+    rows, classes = nn.Dense(2, 2, rng=1), [(t + 1) // 2 for t in y]
+    at_once = evaluate(rows, nn.cross_entropy, (X, classes), batched=True)
+    assert at_once == pytest.approx(evaluate(rows, nn.cross_entropy, (X, classes), compiled=False), rel=1e-12)
+    with pytest.raises(ValueError, match="log"):
+        evaluate(model, lambda score, t: score.log(), (X, y))
+
+
+def test_batches_written_out_in_the_graph_compile() -> None:
+    data = (IRIS.X_test[:20], IRIS.y_test[:20])
+    ends = []
+    for compiled in (True, False):
+        model = classifier()
+        optimizer = optim.Adam(model.parameters())
+        options = {"epochs": 2, "batch_size": 8, "batched": True, "validation": data, "progress": False}
+        history = fit(model, nn.cross_entropy, data, optimizer, compiled=compiled, **options)
+        assert history.compiled is compiled
+        ends.append([*numbers_of(optimizer), *history["accuracy"], *history["validation loss"]])
+    assert ends[0] == pytest.approx(ends[1], rel=1e-11, abs=1e-12)
+
+
+def test_float32_is_near_and_other_numbers_are_refused() -> None:
+    losses = []
+    for dtype in ("float32", "float64"):
+        model = classifier()
+        optimizer = optim.Adam(model.parameters())
+        losses.append(fit(model, nn.cross_entropy, IRIS, optimizer, 2, dtype=dtype, progress=False)["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert losses[0] != losses[1]
+    with pytest.raises(ValueError, match="got 'float16'"):
+        fit(model, nn.cross_entropy, IRIS, optimizer, dtype="float16")
+
+
+# --- What is trained eagerly, and why ---------------------------------------------------------------------------
+
+
+class Clipped(optim.SGD):
+    def step(self) -> None:
+        optim.clip_by_value(self.parameters, 1.0)
+        super().step()
+
+
+class Branching(optim.Optimizer):
+    def update(self, t: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
+        return (parameter - self.lr if gradient > 0 else parameter + self.lr,)
+
+
+class Reversed(Line):
+    """Has a parameter too many."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = Value(1.0, label="unused")
+
+
+def by_class(output: Value, t: float) -> Value:
+    return output * 2 if t in (1.0, 5.0) else output - t  # no placeholder shows that this branches
+
+
+def branching(output: Value, t: float) -> Value:
+    return (output - t) ** 2 if output > 0 else output
+
+
+def exact() -> nn.Module:
+    model = Line()
+    model.a.data = Fraction(1, 3)
+    return model
+
+
+class Listed(nn.Module):
+    """Takes rows of any length."""
+
+    def __init__(self) -> None:
+        self.a = Value(1.0)
+
+    def __call__(self, inputs: list[float]) -> Value:
+        return self.a * sum(inputs)
+
+
+@pytest.mark.parametrize(
+    ("make", "loss", "data", "optimizer", "reason"),
+    [
+        (Line, squared, DATA, lambda p: Clipped(p, lr=0.1), "Clipped has a step() of its own"),
+        (Line, squared, DATA, lambda p: Branching(p, lr=0.1), "The update of Branching does not run on vectors"),
+        (Reversed, squared, DATA, optim.SGD, "does not use 1 of the 3 parameters (unused)"),
+        (Line, by_class, DATA, optim.SGD, ""),
+        (Line, branching, DATA, optim.SGD, "a branch asks for the truth of a placeholder"),
+        (exact, squared, DATA, optim.SGD, "is no float"),
+        (Listed, squared, ([[1.0], [1.0, 2.0]], [1.0, 2.0]), optim.SGD, ""),
+        (
+            lambda: nn.Sequential(nn.Dense(4, 3, rng=0), nn.Dropout(0.5, rng=0)),
+            nn.cross_entropy,
+            (IRIS.X_test, IRIS.y_test),
+            optim.SGD,
+            "Dropout draws anew",
+        ),
+    ],
+    ids=["step", "update", "unused", "equal", "branch", "exact", "ragged", "dropout"],
+)
+def test_what_does_not_compile_is_trained_eagerly(
+    make: Any, loss: Any, data: Any, optimizer: Any, reason: str
+) -> None:
+    ends = []
+    for compiled in (True, False):
+        model = make()
+        optimiser = optimizer(model.parameters())
+        history = fit(model, loss, data, optimiser, 2, 2, compiled=compiled, progress=False)
+        assert not history.compiled
+        assert history.eager_because if compiled else history.eager_because == "compiled=False"
+        assert reason in history.eager_because or not compiled
+        assert ("trained eagerly: " in repr(history)) is compiled
+        ends.append([*(p.data for p in model.parameters()), *history["loss"]])
+    assert ends[0] == ends[1]
+
+
+def test_a_target_that_the_loss_refuses_is_refused_as_ever() -> None:
+    X, y = datasets.moons(20, seed=0)
+    model = nn.MLP(2, [4, 1], rng=1)
+    with pytest.raises(ValueError, match="hinge takes targets of -1 and 1, got 0"):
+        fit(model, nn.hinge, (X, [(t + 1) // 2 for t in y]), optim.SGD(model.parameters()), progress=False)
+
+
+def test_an_error_of_the_loss_is_that_of_the_engine() -> None:
+    model = Line()
+    with pytest.raises(ValueError, match="log"):
+        fit(model, lambda p, t: (p - 0.5).log(), DATA, optim.SGD(model.parameters()), progress=False)
+
+
+def test_a_batch_that_is_too_large_to_be_traced_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tinygrad_edu.learners.TRACED", 100)
+    model = classifier()
+    options = {"epochs": 1, "batch_size": 8, "batched": True, "progress": False}
+    history = fit(model, nn.cross_entropy, IRIS, optim.SGD(model.parameters()), **options)
+    assert history.eager_because == "the graph of 8 examples together is too large to be traced"
+
+
+def test_a_program_that_fails_on_the_way_is_left_for_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tinygrad_edu.learners import OnArrays
+
+    calls, step = itertools.count(), OnArrays.step
+
+    def failing(self: OnArrays, batch: Any) -> Any:
+        if next(calls) == 3:
+            raise RuntimeError("out of order")
+        return step(self, batch)
+
+    whole = fitted(epochs=4, batch_size=2)
+    monkeypatch.setattr(OnArrays, "step", failing)
+    model, history = fitted(epochs=4, batch_size=2)
+    assert (history.compiled, history.eager_because) == (False, "out of order")
+    assert history["loss"] == pytest.approx(whole[1]["loss"], rel=1e-12)
+    assert model.a.data == pytest.approx(whole[0].a.data, rel=1e-12)
+
+
+def test_ctrl_c_writes_back_what_was_learned_on_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tinygrad_edu.learners import OnArrays
+
+    calls, step = itertools.count(), OnArrays.step
+
+    def impatient(self: OnArrays, batch: Any) -> Any:
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        return step(self, batch)
+
+    monkeypatch.setattr(OnArrays, "step", impatient)
+    model, history = fitted(epochs=4, batch_size=1)
+    assert history.compiled
+    assert history.stopped.startswith("interrupted")
+    assert model.a.data != 0.0
+
+
+def test_one_example_of_a_batch_is_to_blame() -> None:
+    model = Line()
+    model.a.data = 300.0
+    with pytest.warns(UserWarning, match=r"overflow: exp\(900\) is inf"):
+        history = fit(model, lambda p, t: p.exp(), DATA, optim.SGD(model.parameters()), batch_size=None)
+    assert history.compiled
+    assert model.a.data == 300.0
+
+
+def test_an_overflow_of_float32_alone_is_said_to_be_one() -> None:
+    model = Line()
+    model.a.data = 40.0
+    with pytest.warns(UserWarning, match="the loss is inf in float32; the parameters are those before it"):
+        fit(model, lambda p, t: p.exp(), DATA, optim.SGD(model.parameters()), dtype="float32", progress=False)
+    assert model.a.data == 40.0
+
+
+@pytest.mark.parametrize(
+    ("outputs", "targets"),
+    [
+        ([[0.1, 0.7], [0.6, 0.3], [0.5, 0.5]], [1, 1, 0]),
+        ([[0.1, 0.7], [0.6, 0.3]], [[0.0, 1.0], [0.2, 0.8]]),
+        ([0.3, -0.2, 0.0], [1, 1, -1]),
+        ([0.3, -0.2], [0.5, 2.0]),
+        ([[[0.1], [0.7]], [[0.6], [0.3]]], [1, 1]),
+    ],
+)
+def test_a_batch_is_judged_as_its_examples_are(outputs: Any, targets: Any) -> None:
+    signs = are_signs(targets)
+    assert are_signs(np.array(targets)) is signs
+    right = [is_right(*pair, signs) for pair in zip(outputs, targets, strict=True)]
+    counted = len(right) - right.count(None)
+    assert count_right(np.array(outputs), np.array(targets), signs) == (right.count(True), counted)

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,11 +83,11 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--optimizer", default="adam", choices=["sgd", "momentum", "rmsprop", "adam", "adamw"])
     train.add_argument("--lr", type=_rate, help="the learning rate: how far a step goes along the gradient")
     schedules = ["constant", "step", "exponential", "cosine", "warmup"]
-    train.add_argument("--schedule", default="constant", choices=schedules, help="how it changes over the epochs")
+    train.add_argument("--schedule", choices=schedules, help="how it changes over the epochs")
     train.add_argument("--epochs", type=_positive, help="passes over the data")
     train.add_argument("--batch-size", type=_positive, help="examples per step: 1 is stochastic gradient descent")
     train.add_argument("--seed", type=int, default=0, help="of weights, shuffling and split (default: 0)")
-    train.add_argument("--limit", type=_positive, help="train on so many examples only (mnist: 2000 unless given)")
+    train.add_argument("--limit", type=_positive, help="train on so many examples only")
     train.add_argument("--save", type=_file, metavar="MODEL.json", help="write the trained model")
     train.add_argument("--plot", type=_file, metavar="PLOT.png", help="write loss and accuracy (extra: plot)")
 
@@ -138,6 +139,8 @@ def _run(options: argparse.Namespace) -> None:
 
             step_through(options.expression, options.values, sys.stdin)
         case "train":
+            # These matrices are small: a second thread of BLAS gains little, and waits where a core is busy.
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
             from .learning import train
 
             chosen = {

@@ -2,6 +2,7 @@
 
 import importlib
 import itertools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,8 @@ class Task:
     epochs: int
     batch_size: int
     lr: float
+    schedule: str = "constant"
+    dtype: str = "float64"
 
 
 def _moons(seed: int, limit: int | None) -> tuple[Any, Any, int]:
@@ -56,7 +59,15 @@ TASKS = {
         lambda seed, limit: _shipped(datasets.iris(seed=seed, standardize=True), limit), (8,), 30, 10, 0.02
     ),
     "digits": Task(lambda seed, limit: _shipped(datasets.digits(seed=seed), limit), (32,), 6, 16, 0.005),
-    "mnist": Task(lambda seed, limit: _shipped(datasets.mnist(limit=limit or 2000), None), (32,), 3, 32, 0.003),
+    "mnist": Task(
+        lambda seed, limit: _shipped(datasets.mnist(limit=limit), None),
+        (256,),
+        12,
+        128,
+        0.002,
+        "cosine",
+        "float32",
+    ),
 }
 
 
@@ -67,7 +78,7 @@ def train(
     activation: str,
     optimizer: str,
     lr: float | None,
-    schedule: str,
+    schedule: str | None,
     epochs: int | None,
     batch_size: int | None,
     seed: int,
@@ -75,7 +86,8 @@ def train(
     save: Path | None,
     plot: Path | None,
 ) -> None:
-    """Train, print the history and the accuracy on the test part, and write what was asked for."""
+    """Train, print what was found and the accuracy on the test part, and write what was asked for."""
+    started = time.perf_counter()
     if plot:  # better now than after the training
         importlib.import_module("matplotlib")
     task = TASKS[name]
@@ -97,12 +109,16 @@ def train(
         optimiser,
         epochs,
         batch_size or task.batch_size,
-        schedule=SCHEDULES[schedule](epochs),
+        schedule=SCHEDULES[schedule or task.schedule](epochs),
+        dtype=task.dtype,
         seed=seed,
     )
+    if history.compiled:
+        print(f"compiled: {history.found}")
     print(history)
     loss, accuracy = evaluate(model, nn.cross_entropy, test)
-    print(f"test loss {loss:.4f}, test accuracy {accuracy or 0:.1%} on {len(test[0]):,} examples it never saw")
+    print(f"test loss {loss:.4f}, test accuracy {accuracy or 0:.2%} on {len(test[0]):,} examples it never saw")
+    print(f"{time.perf_counter() - started:.1f} s in all")
     if save:
         model.save(save)
         print(f"wrote {save}")

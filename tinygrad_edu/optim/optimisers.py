@@ -8,7 +8,8 @@ Names as in PyTorch, and in the equations:
 """
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ..elementary import sqrt
@@ -62,6 +63,33 @@ class Optimizer:
             parameter.data, *state = self.update(t + 1, parameter.data, unmarked(parameter.grad), *state)
             self.state[parameter] = (t + 1, *state)
             parameter.grad = used(parameter.grad)
+
+    @contextmanager
+    def arrays(self, vector: Any) -> Iterator[Callable[[Any], None]]:
+        """step() for parameters that are one vector, as in the `arrays()` of a compiled function: step(gradient).
+
+        vector has the parameters in their order, and is moved in place. At the end of the block the state goes
+        back to the parameters, so steps on Values and on vectors may follow each other.
+
+        >>> import tinygrad_edu as tg
+        >>> w = tg.Value(3.0)
+        >>> loss, optimizer = tg.compile(lambda x: (w * x - 1) ** 2, [w]), Adam([w], lr=0.1)
+        >>> with loss.arrays() as theta, optimizer.arrays(theta) as step:
+        ...     for _ in range(200):
+        ...         value, gradient = loss.value_and_grad([1.0, 1.0])
+        ...         step(gradient)
+        >>> print(f"{w:.3f}")
+        1.000
+
+        Raises ValueError unless there is one number per parameter, TypeError if `update` cannot be run on vectors.
+        """
+        from .vectors import VectorSteps
+
+        steps = VectorSteps(self, vector)
+        try:
+            yield steps.step
+        finally:
+            steps.write_back()
 
     def zero_grad(self) -> None:
         """Forget the gradients of the last backward passes."""

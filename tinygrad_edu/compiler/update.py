@@ -1,0 +1,140 @@
+"""Update: the equation of an optimiser as NumPy source that moves whole vectors in place.
+
+`Optimizer.update` runs once on Symbols: the parameters, their gradient and the state are vectors, t and lr are
+numbers that change between steps. Every operation then becomes one line that writes into a buffer. A vector of the
+state that nobody reads any more is such a buffer, so most of the new state arises where the old one was.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .emit import UFUNCS
+from .symbols import Book, Symbol, infix
+
+VECTOR = (1,)  # the shape of a Symbol that has one number per parameter; its length does not matter
+FORWARD = {**UFUNCS, "pow": "power"}
+
+
+class UpdateProgram:
+    """The update equation of an optimiser as it is now.
+
+    source    def build(parameter, state0, ...): makes the buffers, and returns `update(gradient, t, lr)`, which
+              moves parameter and state in place. t is a number, or a vector where parameters differ in it
+
+    Raises an error of some kind if the equation does not run on Symbols, as where it branches on a number.
+    """
+
+    def __init__(self, optimizer: Any):
+        self.lines: list[str] = []
+        self.n_buffers = 0
+        self._book = Book()
+        symbolic = copy.copy(optimizer)
+        symbolic.lr = self._book.leaf("lr")
+        names = ["parameter", *(f"state{i}" for i in range(optimizer.n_states))]
+        vectors = [self._book.leaf(name, VECTOR) for name in names]
+        gradient = self._book.leaf("gradient", VECTOR)
+        results = symbolic.update(self._book.leaf("t"), vectors[0], gradient, *vectors[1:])
+        if len(results) != len(names):
+            raise ValueError(f"update returns (parameter, *state), which are {len(names)}, got {len(results)}.")
+        self._place = dict(zip([*vectors, gradient], [*names, "gradient"], strict=True))  # where each vector is
+        self._home = {
+            result: name for result, name in zip(results, names, strict=True) if _is_vector(result)
+        }  # where each result is to be
+        self._readers = _count(results)
+        self._free: list[str] = []  # buffers
+        self._free_homes = {name for name, leaf in zip(names, vectors, strict=True) if not self._readers.get(leaf)}
+        for symbol in list(self._book):
+            if self._readers.get(symbol) and symbol.op != "leaf" and _is_vector(symbol):
+                self._emit(symbol)
+        self._bring_home(names, results)
+        self.source = self._module(names)
+
+    def _module(self, names: list[str]) -> str:
+        body = [f"    t{i + 1} = np.empty_like(parameter)" for i in range(self.n_buffers)]
+        body += ["", "    def update(gradient, t, lr):"] + [f"        {line}" for line in self.lines]
+        return "\n".join(
+            ["import numpy as np", "", "", f"def build({', '.join(names)}):", *body, "", "    return update\n"]
+        )
+
+    def build(self, parameter: Any, *state: Any) -> Callable[[Any, Any, Any], None]:
+        """The function update(gradient, t, lr) on these vectors."""
+        namespace: dict[str, Any] = {
+            op: getattr(np, name) for op, name in UFUNCS.items()
+        }  # for formulas of numbers
+        exec(compile(self.source, "<update equation>", "exec"), namespace)
+        made: Callable[[Any, Any, Any], None] = namespace["build"](parameter, *state)
+        return made
+
+    # --- Lines ------------------------------------------------------------------------------------------------
+
+    def _emit(self, symbol: Symbol) -> None:
+        operands = [self._text(x) for x in symbol.args]
+        for x in symbol.args:
+            self._read(x)
+        home = self._home.get(symbol)
+        if home in self._free_homes:
+            self._free_homes.discard(home)
+            place = home
+        elif self._free:
+            place = self._free.pop()
+        else:
+            self.n_buffers += 1
+            place = f"t{self.n_buffers}"
+        self._place[symbol] = place
+        if symbol.op == "pow" and operands[1] == "2":
+            self.lines.append(f"np.square({operands[0]}, out={place})")
+        else:
+            self.lines.append(f"np.{FORWARD[symbol.op]}({', '.join(operands)}, out={place})")
+
+    def _text(self, x: Any) -> str:
+        """A vector by its name; what is one number, such as 1 - 0.9**t, as the formula it is."""
+        return self._place[x] if _is_vector(x) else infix(x, lambda symbol: _leaf_name(symbol))
+
+    def _read(self, x: Any) -> None:
+        """One reader less; after the last one the place is free."""
+        if not _is_vector(x):
+            return
+        self._readers[x] -= 1
+        if not self._readers[x]:
+            place = self._place[x]
+            if x.op != "leaf":
+                self._free.append(place) if place.startswith("t") else self._free_homes.add(place)
+            elif place != "gradient":
+                self._free_homes.add(place)
+
+    def _bring_home(self, names: list[str], results: tuple[Any, ...]) -> None:
+        """Copy the results that arose elsewhere. Those that are old vectors first, through a buffer each."""
+        copies = []
+        for name, result in zip(names, results, strict=True):
+            place = self._text(result)
+            if place in names and place != name:
+                self.n_buffers += 1
+                self.lines.append(f"np.copyto(t{self.n_buffers}, {place})")
+                place = f"t{self.n_buffers}"
+            if place != name:
+                copies.append(f"np.copyto({name}, {place})" if _is_vector(result) else f"{name}[...] = {place}")
+        self.lines += copies
+
+
+def _is_vector(x: Any) -> bool:
+    return isinstance(x, Symbol) and x.shape == VECTOR
+
+
+def _leaf_name(symbol: Symbol) -> str | None:
+    return str(symbol.args[0]) if symbol.op == "leaf" else None
+
+
+def _count(results: tuple[Any, ...]) -> dict[Symbol, int]:
+    """How often each vector is read. A result is read once more, at the end, so its place stays taken."""
+    readers: dict[Symbol, int] = {}
+    stack = list(results)
+    while stack:
+        x = stack.pop()
+        if _is_vector(x):
+            readers[x] = readers.get(x, 0) + 1
+            if readers[x] == 1:
+                stack += x.args
+    return readers

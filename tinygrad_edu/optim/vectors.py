@@ -1,0 +1,107 @@
+"""The update equations on vectors: all parameters in one step."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..compiler.update import UpdateProgram
+
+SAMPLE = 8  # so many parameters are moved by the scalar equation as well, to compare
+TOLERANCE = 1e-12  # relative to the largest of the numbers: it is the same arithmetic
+
+Update = Callable[[Any, Any, Any], None]  # update(gradient, t, lr), in place
+
+
+class VectorSteps:
+    """What `Optimizer.arrays` works with: the parameters' vector, and the state of all of them as vectors."""
+
+    def __init__(self, optimizer: Any, vector: NDArray[Any]):
+        self.optimizer, self.vector = optimizer, vector
+        parameters = optimizer.parameters
+        if vector.shape != (len(parameters),):
+            raise ValueError(
+                f"The vector needs one number per parameter of the optimiser, {len(parameters):,}, got the shape "
+                f"{vector.shape}."
+            )
+        fresh = (0,) * (1 + optimizer.n_states)
+        rows = [optimizer.state.get(parameter) or fresh for parameter in parameters]
+        self._steps: Any = np.array([row[0] for row in rows])
+        self._state = [np.array([float(row[1 + i]) for row in rows], vector.dtype) for i in range(len(fresh) - 1)]
+        if (self._steps == self._steps[0]).all():  # one number, unless a parameter came later
+            self._steps = int(self._steps[0])
+        self._settings: dict[str, Any] | None = None
+        self._update: Update = _nothing
+
+    def step(self, gradient: Any) -> None:
+        """Move the vector against the gradient."""
+        gradient = np.asarray(gradient)
+        if gradient.shape != self.vector.shape:
+            raise ValueError(
+                f"The gradient needs the shape of the vector, {self.vector.shape}, got {gradient.shape}."
+            )
+        settings = {
+            k: v for k, v in vars(self.optimizer).items() if k not in ("parameters", "state", "lr", "_warned")
+        }
+        with np.errstate(all="ignore"):
+            if settings != self._settings:
+                self._update, self._settings = self._chosen(gradient), settings
+            self._update(gradient, self._steps + 1, float(self.optimizer.lr))
+        self._steps = self._steps + 1
+
+    def write_back(self) -> None:
+        """The state of every parameter that was moved, as `Optimizer.step` leaves it."""
+        steps = np.broadcast_to(self._steps, self.vector.shape).tolist()
+        columns = [steps, *(state.tolist() for state in self._state)]
+        for parameter, row in zip(self.optimizer.parameters, zip(*columns, strict=True), strict=True):
+            if row[0]:
+                self.optimizer.state[parameter] = row
+
+    # --- Which update -------------------------------------------------------------------------------------------
+
+    def _chosen(self, gradient: NDArray[Any]) -> Update:
+        """The emitted program; the equation run on arrays if it cannot be emitted. Either is tried first."""
+        try:
+            program = UpdateProgram(self.optimizer)
+            if self._agrees(program.build, gradient):
+                return program.build(self.vector, *self._state)
+        except Exception:  # an equation of someone else's may ask a Symbol for anything
+            pass
+        reason = ""
+        try:
+            if self._agrees(self._plain, gradient):
+                return self._plain(self.vector, *self._state)
+        except Exception as error:
+            reason = f" ({error})"
+        raise TypeError(
+            f"The update of {type(self.optimizer).__name__} does not run on vectors{reason}: let it be "
+            "arithmetic, with functions of tinygrad_edu.elementary, that moves each parameter by itself."
+        )
+
+    def _plain(self, parameter: NDArray[Any], *state: NDArray[Any]) -> Update:
+        def update(gradient: Any, t: Any, lr: Any) -> None:
+            results = self.optimizer.update(t, parameter, gradient, *state)
+            for place, result in zip((parameter, *state), results, strict=True):
+                place[...] = result
+
+        return update
+
+    def _agrees(self, build: Callable[..., Update], gradient: NDArray[Any]) -> bool:
+        """Does a program move some of the parameters as the equation does with numbers?"""
+        some = np.unique(np.linspace(0, len(gradient) - 1, SAMPLE).astype(int))
+        steps = np.broadcast_to(self._steps, self.vector.shape)[some] + 1
+        vectors = [vector[some].astype(np.float64) for vector in (self.vector, *self._state)]
+        slopes = gradient[some].astype(np.float64)
+        rows = zip(*[column.tolist() for column in (steps, vectors[0], slopes, *vectors[1:])], strict=True)
+        expected = np.array([self.optimizer.update(*row) for row in rows], np.float64)
+        build(*vectors)(
+            slopes, self._steps + 1 if isinstance(self._steps, int) else steps, float(self.optimizer.lr)
+        )
+        found, size = np.array(vectors).T, np.abs(expected).max(axis=1, keepdims=True)
+        same = (np.abs(found - expected) <= TOLERANCE * size) | (found == expected)
+        return bool((same | (np.isnan(found) & np.isnan(expected))).all())
+
+
+def _nothing(gradient: Any, t: Any, lr: Any) -> None:
+    pass
