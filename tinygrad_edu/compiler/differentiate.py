@@ -51,6 +51,7 @@ class Program:
         self._views: dict[Any, tuple[View, Read]] = {}
         self.size = self.book.leaf("B")
         self.constants: dict[str, Any] = {}
+        self._constants: dict[Any, str] = {}
         self.symbols = {a: self.book.leaf(a.name, a.shape, a.batched) for a in lowered.arrays}
         self.definitions = [
             Definition(a.name, self._formula(a), a) for a in lowered.arrays if a.operation is not None
@@ -67,22 +68,24 @@ class Program:
         index = read.index.reshape(dims)
         if read.array.source == ("constant",):
             return self._constant(read.array.places[index])
-        view = self._views.setdefault(
-            (id(read), dims, repeats), (view_of(index, read.array.shape, repeats), read)
-        )[0]
-        symbol = self.symbols[read.array]
-        if view.is_identity or (repeats and not symbol.shape):
+        if repeats and not read.array.shape:
+            return self.symbols[read.array]
+        key = (id(read), dims, repeats)
+        if key not in self._views:
+            self._views[key] = view_of(index, read.array.shape, repeats), read  # kept alive: its id is the key
+        view, symbol = self._views[key][0], self.symbols[read.array]
+        if view.is_identity:
             return symbol
         return self.book.special("view", (symbol, view), view.shape, read.array.batched)
 
     def _constant(self, numbers: Any) -> Any:
         if (numbers == numbers.flat[0]).all():
             return float(numbers.flat[0])
-        name = next((n for n, known in self.constants.items() if np.array_equal(known, numbers)), None)
-        if name is None:
-            name = f"constant_{len(self.constants) + 1}"
-            self.constants[name] = numbers
-        return self.book.leaf(name, numbers.shape)
+        key = (numbers.shape, numbers.tobytes())
+        if key not in self._constants:
+            self._constants[key] = f"constant_{len(self.constants) + 1}"
+            self.constants[self._constants[key]] = numbers
+        return self.book.leaf(self._constants[key], numbers.shape)
 
     def _expand(self, x: Any, shape: tuple[int, ...]) -> Any:
         """x, of at most this shape, with one more axis at the end."""

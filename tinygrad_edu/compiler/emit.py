@@ -5,6 +5,7 @@ runs one batch. Every formula stands above the lines that compute it, with its s
 buffers and go on in place: a step allocates next to nothing.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -38,6 +39,8 @@ UFUNCS |= {
     for name in ["exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "tan", "sinh", "cosh", "tanh", "sign"]
 }
 WIDTH = 100  # of a formula; what is longer is named by its operation
+
+TOLD = 2000  # definitions; nobody reads more formulas
 
 HELPERS = {
     "strided": '''
@@ -109,6 +112,7 @@ class Emitter:
         self.n_temporaries = 0
         self.helpers: set[str] = set()
         self.constants: dict[str, Any] = dict(program.constants)
+        self._constants_by_content: dict[Any, str] = {}
         self.rules: dict[str, Any] = {}
         self.names: dict[Symbol, str] = {symbol: array.name for array, symbol in program.symbols.items()}
         self._uses: dict[Symbol, int] = {}
@@ -129,14 +133,15 @@ class Emitter:
             for name, (shape, batched) in self.buffers.items()
         ]
         results = self._results(after)
-        body = [*before, *self.lines, *after, f"return {results}"]
+        lines = self.lines if before else self.lines[1:]
+        body = [*before, *lines, *after, f"return {results}"]
         text = [f'"""{self.title}"""', ""]
         text += ["import math"] if self.helpers & {"erf", "erfc"} else []
         text += ["import numpy as np"]
         text += [f"from tinygrad_edu import RULES  # for {', '.join(self.rules)}"] if self.rules else []
         whole = "\n".join(body)
         text += [f"{name} = np.{name}" for name in ("inf", "nan") if name in whole.replace("np.isnan", "")]
-        text += [HELPERS[name].rstrip() for name in HELPERS if name in self.helpers]
+        text += ["\n" + HELPERS[name].rstrip() for name in HELPERS if name in self.helpers]
         text += ["", ""]
         arguments = (
             "parameters, gradient, B, dtype=np.float64" if self.gradient else "parameters, B, dtype=np.float64"
@@ -237,7 +242,8 @@ class Emitter:
         self._uses = {}
         self._count(formula)
         self.lines.append("")
-        line = f"# {name} = {self._formula_text(formula, array)}"
+        told = len(self.program.definitions) <= TOLD
+        line = f"# {name} = {self._formula_text(formula, array)}" if told else f"# {name}"
         self.lines.append(f"{line:<{WIDTH - 16}}  ({shape})")
         self._into(formula, name, array.shape, array.batched)
         if isinstance(formula, Symbol) and formula.shape == array.shape and formula.op != "leaf":
@@ -339,12 +345,11 @@ class Emitter:
         return text
 
     def _constant(self, array: Any) -> str:
-        for name, known in self.constants.items():
-            if known.dtype == array.dtype and np.array_equal(known, array):
-                return name
-        name = f"index_{len(self.constants) + 1}"
-        self.constants[name] = array
-        return name
+        key = (array.dtype.char, array.shape, array.tobytes())
+        if key not in self._constants_by_content:
+            name = self._constants_by_content[key] = f"index_{len(self.constants) + 1}"
+            self.constants[name] = array
+        return self._constants_by_content[key]
 
     def _write(self, line: str) -> None:
         self.lines.append(line)
@@ -539,9 +544,9 @@ class Emitter:
 
     def _softmax_name(self, elements: Symbol) -> str:
         base = self.names.get(elements, "")
-        name = f"A{base[1:]}" if base.startswith("Z") else f"softmax_{len(self.names)}"
-        if name in self.buffers:
-            name = f"softmax_{len(self.names)}"
+        name = f"A{base[1:]}"
+        if not base.startswith("Z") or name in self.buffers:
+            name = next(n for i in itertools.count(1) if (n := f"softmax_{i}") not in self.buffers)
         self.buffers[name] = (elements.shape, elements.batched)
         return name
 
@@ -718,6 +723,8 @@ def _formula_name(x: Symbol, emitter: Emitter) -> str | None:
             return f"({text(x.args[0], 3)} * {text(x.args[1], 3)}).sum(axis=-1)"
         case "product":
             a, b = text(x.args[0], 4), text(x.args[1], 4)
+            if len(x.args[0].shape) == len(x.args[1].shape) == 1 and x.args[0].batched:
+                return f"({a} * {b}).sum(axis=-1)"
             return f"{b} @ {_transposed(a) if len(x.args[0].shape) > 1 else a}"
         case "product_a":
             upstream, right = text(x.args[0], 4), text(x.args[1], 4)

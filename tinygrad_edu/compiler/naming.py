@@ -19,6 +19,7 @@ class _Names:
     def __init__(self, lowered: Lowered, trace: Trace):
         self.lowered, self.trace = lowered, trace
         self.used = set(TAKEN)
+        self._counts: dict[str, int] = {}
         self.factors, self.summands = _roles(lowered.arrays)
         parameters = [array for array in lowered.arrays if array.source == ("parameter",)]
         stems = {a: self._stem(a) for a in sorted(parameters, key=lambda array: int(array.places[0]))}
@@ -66,9 +67,10 @@ class _Names:
         return self._numbered(f"{array.rule.name}_" if array.rule else "c")
 
     def _numbered(self, stem: str) -> str:
-        n = 1
+        n = self._counts.get(stem, 1)
         while f"{stem}{n}" in self.used:
             n += 1
+        self._counts[stem] = n
         return self._free(f"{stem}{n}")
 
     def _free(self, name: str) -> str:

@@ -184,6 +184,11 @@ class _Normaliser:
             return self._constant(rule.forward(*numbers))
         if rule is DIV and numbers[1] == 1.0:
             return operands[0]
+        if rule is SUB and (pair := self._less_the_same(operands)):
+            return self._operation(SUB, pair)  # (x - c) - (y - c)
+        if rule is LOGSUMEXP and (shifted := self._less_the_same(operands)):
+            normaliser = self._operation(LOGSUMEXP, shifted)
+            return self._operation(SUB, (normaliser, self.graph.operands[operands[0]][1]))
         if rule is LOG:
             return self._log(operands[0])
         if rule is DIV and self._is(operands[0], EXP) and (inner := self._log_of_exps(operands[1])) is not None:
@@ -192,6 +197,13 @@ class _Normaliser:
         return self._node((rule, *operands), rule, operands)
 
     # --- log and exp, put together ----------------------------------------------------------------------------
+
+    def _less_the_same(self, nodes: tuple[int, ...]) -> tuple[int, ...]:
+        """x, y, ... of x - c, y - c, ...; () if they are not all of this form."""
+        if not all(self._is(node, SUB) for node in nodes):
+            return ()
+        pairs = [self.graph.operands[node] for node in nodes]
+        return tuple([pair[0] for pair in pairs]) if len({pair[1] for pair in pairs}) == 1 else ()
 
     def _is(self, node: int, rule: Rule) -> bool:
         return self.graph.rules[node] is rule

@@ -75,13 +75,9 @@ def _sigmoid(book: Book, x: Any) -> Any:
 
 
 def _pow(book: Book, x: Any, y: Any) -> Any:
-    """Products for small powers, and the square root."""
-    if isinstance(x, Symbol) and not isinstance(y, Symbol):
-        if y == 0.5:
-            return book.make("sqrt", x)
-        if y in (2, 3, 4):
-            square = x * x
-            return square if y == 2 else square * (x if y == 3 else square)
+    """A product for the square."""
+    if isinstance(x, Symbol) and not isinstance(y, Symbol) and y == 2:  # the only product with the power's bits
+        return x * x
     return simpler_pow(book, x, y)
 
 
