@@ -1,14 +1,260 @@
 # %% [markdown]
-# # Derivatives and Values
+# # Derivatives, and a number that remembers
+#
+# A network learns by asking each of its numbers one question: *if I nudge you a little, what happens to the result?*
+# The answer is a derivative. We begin with one number and one nudge, and end with the smallest step of
+# backpropagation, done by hand.
 
 # %%
 # %matplotlib inline
-import tinygrad_edu as tg
-from tinygrad_edu import Value, plots
+import math
+import sys
 
-x = Value(3.0)
-y = x * x
-tg.draw(y)
+import matplotlib.pyplot as plt
+import numpy as np
+
+import tinygrad_edu as tg
+from tinygrad_edu import Value
+
+# %% [markdown]
+# ## A slope
+#
+# Here is a function, and a place to stand.
+
 
 # %%
-plots.decision_boundary(lambda p: p[0], [(0, 0), (1, 1)], [1, -1])
+def f(x):
+    return x * x * x - 2 * x
+
+
+f(2.0)
+
+# %% [markdown]
+# Take a small step to the right, `h`. How much does `f` rise, per unit of the step?
+
+# %%
+h = 0.1
+print((f(2.0 + h) - f(2.0)) / h)
+
+# %% [markdown]
+# In the picture this is the slope of a line through two points of the curve. Bring the second point nearer, and the
+# lines turn towards one that only touches the curve: the tangent. Its slope is the **derivative** of `f` at 2.
+
+# %%
+xs = np.linspace(0.5, 3.2, 200)
+plt.figure(figsize=(6, 4), layout="constrained")
+plt.plot(xs, f(xs), color="black", label="f(x) = x³ - 2x")
+for h, colour in [(1.0, "#7fcdbb"), (0.5, "#1d91c0"), (0.2, "#225ea8")]:
+    slope = (f(2 + h) - f(2)) / h
+    plt.axline((2, f(2)), slope=slope, color=colour, label=f"h = {h}: slope {slope:.2f}")
+    plt.plot(2 + h, f(2 + h), "o", color=colour)
+plt.axline((2, f(2)), slope=10, color="#a02c12", linestyle="--", label="tangent: slope 10")
+plt.plot(2, f(2), "o", color="#a02c12")
+plt.xlim(0.5, 3.2)
+plt.ylim(-3, 25)
+plt.legend()
+plt.show()
+
+# %% [markdown]
+# ## The limit, by numbers
+#
+# Make `h` ten times smaller, again and again.
+
+# %%
+print("h          slope")
+for digits in range(1, 9):
+    h = 10.0**-digits
+    print(f"{h:<8.0e}   {(f(2 + h) - f(2)) / h:.9f}")
+
+# %% [markdown]
+# Each time one more zero appears after the 10: the error is about $6h$. It is easy to believe that with a tiny `h`
+# we would get it perfectly. So let us believe it, and go on.
+
+# %%
+for digits in range(9, 17):
+    h = 10.0**-digits
+    print(f"{h:<8.0e}   {(f(2 + h) - f(2)) / h:.9f}")
+
+# %% [markdown]
+# ## The turn, where rounding wins
+#
+# The zeros leave again, and with $h = 10^{-16}$ the slope is 0: to a computer, $2 + 10^{-16}$ is 2. A float keeps 16
+# digits. `f(2 + h)` and `f(2)` agree in most of them, so their difference consists of the few that are left, and
+# dividing by a tiny `h` makes their error large. Two errors, one falling with `h` and one rising:
+#
+# $$\underbrace{\tfrac12 |f''(x)|\, h}_{\text{the curve bends}} \qquad\qquad
+# \underbrace{\varepsilon\, |f(x)| / h}_{\text{numbers are rounded}} \qquad \varepsilon = 2.2\cdot 10^{-16}$$
+#
+# Looking to both sides, $\bigl(f(x+h) - f(x-h)\bigr) / 2h$, cancels the first bend: its error falls with $h^2$.
+
+# %%
+epsilon = sys.float_info.epsilon
+hs = 10.0 ** np.arange(-1, -16, -0.25)
+forward = [abs((f(2 + h) - f(2)) / h - 10) for h in hs]
+central = [abs((f(2 + h) - f(2 - h)) / (2 * h) - 10) for h in hs]
+plt.figure(figsize=(6, 4), layout="constrained")
+plt.loglog(hs, forward, "o-", color="#225ea8", markersize=3, label="one side")
+plt.loglog(hs, central, "s-", color="#a02c12", markersize=3, label="both sides")
+plt.loglog(hs, 6 * hs, ":", color="gray", label="6 h, the bend")
+plt.loglog(hs, epsilon * 4 / hs, "--", color="gray", label="4 ε / h, the rounding")
+plt.ylim(1e-13, 20)
+plt.xlabel("h")
+plt.ylabel("error of the slope")
+plt.legend()
+plt.show()
+
+# %% [markdown]
+# Read it from right to left, as `h` shrinks: down, a turn, and up again. The best that one side can do is 8 correct
+# digits, near $h = \sqrt\varepsilon$. And a network of a million weights would need a million such computations for
+# one step. Differences are fine for checking; for learning we need something exact, and cheap.
+
+# %% [markdown]
+# ## Rules instead of steps
+#
+# Nobody has to take the limit twice. Take multiplication: nudge $x$ by $h$, and $xy$ becomes $(x + h)y = xy + hy$. It
+# has risen by $hy$, so the slope is $y$: exactly, for every $h$. Each operation has such a rule.
+#
+# | operation | slope for x | slope for y | because |
+# |---|---|---|---|
+# | $x + y$ | $1$ | $1$ | a nudge arrives as it is |
+# | $x - y$ | $1$ | $-1$ | or turned around |
+# | $x \cdot y$ | $y$ | $x$ | $(x+h)y - xy = hy$ |
+# | $x / y$ | $1/y$ | $-x/y^2$ | more to divide by leaves less |
+# | $x^n$ | $n x^{n-1}$ | | of $n$ factors, one is nudged at a time |
+# | $e^x$ | $e^x$ | | it grows as fast as it is large |
+# | $\log x$ | $1/x$ | | the inverse of $e^x$ |
+# | $\tanh x$ | $1 - \tanh^2 x$ | | steepest at 0, flat far out |
+# | $\mathrm{relu}\, x$ | $1$ if $x > 0$, else $0$ | | passes on, or shuts |
+#
+# The engine has one `Rule` per operation. Its `shares` are the slopes, times a 1.0 that we shall come to. Let us hold
+# some of them against differences from both sides.
+
+# %%
+print("of 3 * 2:", tg.RULES["mul"].shares(1.0, 6.0, 3.0, 2.0))
+print("rule      slope at 0.5    by differences")
+for name in ("neg", "exp", "log", "sqrt", "sin", "tanh", "sigmoid", "relu"):
+    rule = tg.RULES[name]
+    (slope,) = rule.shares(1.0, rule.forward(0.5), 0.5)
+    numeric = (rule.forward(0.5 + 1e-5) - rule.forward(0.5 - 1e-5)) / 2e-5
+    print(f"{name:7}  {slope:13.9f}  {numeric:13.9f}")
+
+# %% [markdown]
+# ## A number that remembers
+#
+# A formula is made of operations, and each of them knows its slope. To use that we must know *which* operations made
+# a number. A float has forgotten; a `Value` remembers.
+
+# %%
+x = Value(2.0, label="x")
+cube = x**3
+double = 2 * x
+y = cube - double
+print(y)
+print("made by", y._op, "from", y.parents)
+
+# %% [markdown]
+# What it remembers is a graph, from the inputs on the left to the result on the right. The numbers on the arrows are
+# the slopes: what each operation's rule says, at the numbers that went in.
+
+# %%
+tg.draw(y, slopes=True)
+
+# %% [markdown]
+# The gradients are dashes: nobody has asked yet. (`2` is no Value, just a number, so it has no box.) One call asks,
+# and `x.grad` is the slope that we approached at the beginning. This time there is no `h`, and no error.
+
+# %%
+y.backward()
+x.grad
+
+# %% [markdown]
+# ## The chain rule at one node
+#
+# How does it find out? By the most local conversation one can think of. A node knows its own operation, and the
+# numbers that went in and came out; nothing else. Suppose somebody tells it how much the final result changes per
+# unit of itself. Call that **upstream**. Then the node tells each of its inputs
+#
+# $$\text{share} = \text{upstream} \times \text{slope}$$
+#
+# and each input **adds up** the shares it is told. That is the whole chain rule. Here it is by hand, from the end:
+
+# %%
+dy = 1.0  # the result changes by 1 per unit of itself
+dcube = dy * 1.0  # y = cube - double: the slopes are 1 and -1
+ddouble = dy * -1.0
+dx = dcube * 3 * x.data**2  # cube = x**3: the slope is 3x²
+dx += ddouble * 2  # double = 2x: the slope is 2; x was told something before, so we add
+dx
+
+# %% [markdown]
+# Every Value can do its part of this: `_backward()` tells the inputs their shares. A new graph, all gradients 0:
+
+# %%
+x = Value(2.0, label="x")
+cube, double = x**3, 2 * x
+y = cube - double
+y.grad = 1.0
+for tell in (y._backward, cube._backward, double._backward):
+    tell()
+    print(f"y {y.grad:g}   cube {cube.grad:g}   double {double.grad:g}   x {x.grad:g}")
+
+# %% [markdown]
+# Three lines: `y` tells `cube` and `double`; `cube` tells `x` 12; `double` tells it -2. Together 10.
+
+# %%
+tg.draw(y, slopes=True)
+
+# %% [markdown]
+# `y.backward()` is no more than this: the same calls for every node, in an order in which a node speaks only after
+# it has heard everything. Why that order matters, and what goes wrong without it, is the
+# [next notebook](02_backprop_step_by_step.ipynb).
+#
+# ## Exercises
+#
+# 1. By the table, what is the derivative of $x^2 e^x$? Write it as a Python function and compare with `tg.grad` at
+#    $x = 1$. Then let `testing.gradcheck`, which takes differences with great care, have the last word.
+# 2. Let $z = \tanh(ab + c)$ at $a = 2$, $b = -3$, $c = 6.5$. Find the gradients by `_backward()` alone, node by node.
+# 3. Which `h` is best for differences from both sides? Their error is about $h^2 + \varepsilon |f| / h$ for our $f$:
+#    find the lowest point by thinking, then by trying.
+#
+# ## Answers
+#
+# The code is folded in Jupyter: click on the dots, after you have tried.
+
+# %% tags=["answer"]
+# Answer 1: the product rule gives 2x eˣ + x² eˣ.
+from tinygrad_edu.testing import gradcheck
+
+
+def g(x):
+    return x**2 * tg.exp(x)
+
+
+def by_hand(x):
+    return 2 * x * math.exp(x) + x**2 * math.exp(x)
+
+
+print(f"{by_hand(1.0):.6f} {tg.grad(g)(1.0):.6f}")
+print(gradcheck(g, 1.0))
+
+# %% tags=["answer"]
+# Answer 2: from the result back, each node after everything that uses it.
+a, b, c = Value(2.0), Value(-3.0), Value(6.5)
+product = a * b
+total = product + c
+z = total.tanh()
+z.grad = 1.0
+for node in (z, total, product):
+    node._backward()
+print(f"{a.grad:.6f} {b.grad:.6f} {c.grad:.6f}")
+
+report = gradcheck(lambda a, b, c: tg.tanh(a * b + c), 2.0, -3.0, 6.5)
+print(report)
+assert [row.analytic for row in report.rows] == [a.grad, b.grad, c.grad]
+
+# %% tags=["answer"]
+# Answer 3: 2h - ε|f| / h² = 0, so h is the cube root of ε|f| / 2, about 0.000008.
+best = min(zip(central, hs, strict=True))[1]
+by_thought = (epsilon * abs(f(2)) / 2) ** (1 / 3)
+print(f"by thought {by_thought:.0e}, by trying {best:.0e}")
+print(gradcheck(f, 2.0))

@@ -26,6 +26,7 @@ METADATA = {
 INLINE = "module://matplotlib_inline.backend_inline"
 FORBIDDEN = r"/(home|tmp|work|root|usr)/|site-packages|[A-Z]:\\|0x[0-9a-f]{6,}|<script|<iframe|Warning:"
 FONTS = 'font-family="Liberation Sans, Arial, DejaVu Sans, Helvetica"'
+NUMBER, ROUNDING = r"\d[\d.,]*(e[-+]?\d+)?", r"\b\d(\.\d+)?e-[1-3]\d+\b"
 SECONDS = 300  # for one cell
 
 
@@ -86,15 +87,17 @@ def faults(book: NotebookNode) -> list[str]:
 
 
 def words(cell: NotebookNode) -> list[str]:
-    """What a code cell shows, without pictures; of a cell tagged "timing" without the numbers."""
+    """What a code cell shows, without pictures, what is rounding (1e-10 and less), and the width of columns.
+
+    Of a cell tagged "timing", without any numbers.
+    """
     shown = []
     for output in cell.outputs:
         data = output.get("data", {})
         shown += [output.get("text", ""), data.get("text/plain", ""), data.get("text/html", "")]
         shown += output.get("traceback", [])
-    if "timing" in cell.metadata.get("tags", []):
-        shown = [re.sub(r"\s+", " ", re.sub(r"\d[\d.,]*(e[-+]?\d+)?", "0", text)) for text in shown]
-    return [text for text in shown if text]
+    masked = NUMBER if "timing" in cell.metadata.get("tags", []) else ROUNDING
+    return [re.sub(" +", " ", re.sub(masked, "0", text)) for text in shown if text]
 
 
 def add_pictures(book: NotebookNode) -> None:

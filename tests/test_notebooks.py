@@ -85,6 +85,8 @@ def test_words_of_a_timing_are_compared_without_its_numbers() -> None:
     slow, fast = "12.5 ms,  1,000 nodes", "9.25 ms, 1,000 nodes"
     assert make.words(cell(slow, ["timing"])) == make.words(cell(fast, ["timing"]))
     assert make.words(cell(slow, [])) != make.words(cell(fast, []))
+    assert make.words(cell("x  error 3.1e-16", [])) == make.words(cell("x  error       0", []))
+    assert make.words(cell("x  error 3.1e-09", [])) != make.words(cell("x  error       0", []))
 
 
 def test_unknown_names_are_told() -> None:

@@ -1,0 +1,300 @@
+# %% [markdown]
+# # Backpropagation, step by step
+#
+# One small function, $f = (x + y)(x - y)$ at $x = 3$, $y = 2$. We know the answer beforehand: $f = x^2 - y^2$, so the
+# gradients are $2x = 6$ and $-2y = -4$. Now we watch how they come about: drawn, one step at a time, and as a sum over
+# paths. Then we break it, in all the ways in which people break it.
+
+# %%
+from IPython.display import SVG
+
+import tinygrad_edu as tg
+from tinygrad_edu import Value
+from tinygrad_edu.viz.player import frame
+
+# %% [markdown]
+# ## Forward
+#
+# Python computes from the inside out, and every operation leaves a node behind.
+
+# %%
+x, y = Value(3.0, label="x"), Value(2.0, label="y")
+s = x + y
+d = x - y
+f = s * d
+tg.draw(f, slopes=True)
+
+# %% [markdown]
+# Both inputs are used twice. Each arrow carries its local slope: for the product, `s` has the slope `d` = 1 and `d`
+# has the slope `s` = 5; the sum passes on 1 and 1, the difference 1 and -1.
+#
+# ## Backward, one step at a time
+#
+# The backward pass starts with $df/df = 1$ and goes through the operations from the result to the inputs. At each it
+# does the same: *share = upstream × slope*, and the inputs add up their shares. `tg.steps` is the list of these steps,
+# and each says what it does.
+
+# %%
+for step in tg.steps(f):
+    print(step)
+
+# %% [markdown]
+# Follow `x`: it hears 1 from `s`, then 5 from `d`, and has 6. And `y`: 1 from `s`, then -5 from `d`. The same as
+# pictures: the operation that has just spoken is yellow, finished nodes are blue, dashes wait.
+
+# %%
+SVG(frame(tg.steps(f), 1))
+
+# %%
+SVG(frame(tg.steps(f), 2))
+
+# %%
+SVG(frame(tg.steps(f), 3))
+
+# %% [markdown]
+# In a notebook of your own, `tg.steps(f)` at the end of a cell is a player with a slider, and
+# `tg.steps(f).to_html("steps.html")` the same as a file.
+#
+# ## The time machine
+#
+# `tg.debug.Machine` walks the same steps at the prompt, forward and back. `->` marks whose turn is next.
+
+# %%
+machine = tg.debug.Machine(f)
+machine.next()
+
+# %%
+machine.next()
+
+# %% [markdown]
+# One of the two sides is done, so `x` and `y` have heard only half of the story: their gradients are there, and not
+# right yet. Go back, and it is untold.
+
+# %%
+machine.back()
+
+# %%
+machine.run()
+
+# %% [markdown]
+# `f.backward()` is `machine.run()` that keeps the numbers.
+
+# %%
+f.backward()
+x.grad, y.grad
+
+# %% [markdown]
+# ## Why 6?
+#
+# There is another way to see the same number. From `x` two paths lead up to `f`: through the sum, and through the
+# difference. Multiply the slopes along each path, and add up the paths.
+
+# %%
+tg.why(f, x)
+
+# %%
+tg.draw(f, slopes=True, paths=tg.why(f, x).paths[0])
+
+# %% [markdown]
+# The picture shows the largest of them. For `y` the two paths pull in opposite directions:
+
+# %%
+tg.why(f, y)
+
+# %% [markdown]
+# *A gradient is the sum over all paths of the products of the slopes.* That is the definition which backpropagation
+# computes without walking the paths. It has to: here is a chain of twenty doublings, with a million paths in it, and
+# twenty steps.
+
+# %%
+z = Value(1.0, label="z")
+top = z
+for _ in range(20):
+    top = top + top
+print(f"{tg.why(top, z).count:,} paths, {len(tg.steps(top))} steps")
+
+# %% [markdown]
+# ## Why a topological order?
+#
+# Everybody asks. Let us try without. "Tell your inputs their shares, then let each of them do the same" is a backward
+# pass in three lines, and it is right for our `f`:
+
+
+# %%
+def naive(node):
+    node._backward()
+    for parent in node.parents:
+        naive(parent)
+
+
+x, y = Value(3.0), Value(2.0)
+f = (x + y) * (x - y)
+f.grad = 1.0
+naive(f)
+x.grad, y.grad
+
+# %% [markdown]
+# Now a smaller program. `b = a + a`, `c = b + b`. Surely $c = 4a$, and the gradient is 4.
+
+# %%
+a = Value(1.0, label="a")
+b = a + a
+c = b + b
+c.grad = 1.0
+naive(c)
+a.grad
+
+# %% [markdown]
+# Eight. `b` is an input of `c` twice, so `naive` comes to `b` twice, and each time `b` tells `a` everything it has. It
+# spoke **too often**. So let each node speak once?
+
+
+# %%
+def once(node, seen):
+    if node not in seen:
+        seen.add(node)
+        node._backward()
+        for parent in node.parents:
+            once(parent, seen)
+
+
+a = Value(1.0, label="a")
+b = a * 2
+c = b * 3
+e = b + c  # 2a + 6a: the gradient is 8
+e.grad = 1.0
+once(e, set())
+a.grad
+
+# %% [markdown]
+# Two, where it should be 8. Here `e` told `b` and `c`; then it was `b`'s turn, and it told `a` what it had heard,
+# although `c` had yet to tell it 3 more. It spoke **too early**. In the picture `b` has its 4 by now, and `a` was told
+# of 1:
+
+# %%
+tg.draw(e, slopes=True)
+
+# %% [markdown]
+# A node may speak when everything that uses it has spoken. An order with this property is called topological; the
+# engine's lists inputs before what is made of them, and the backward pass goes through it from the end.
+
+# %%
+a = Value(1.0, label="a")
+b = a * 2
+c = b * 3
+e = b + c
+order = tg.topological_order(e)
+e.grad = 1.0
+for node in reversed(order):
+    node._backward()
+print(a.grad)
+
+# %% [markdown]
+# That loop is backpropagation. `Value.backward` does it without recursion, so that a million operations in a row are
+# no problem, and with some care about what was there before, to which we come now.
+#
+# ## Adding up
+#
+# `x * x` uses `x` twice. If a share *replaced* what was there, the gradient would be 3, the last share, in place of
+# 6. Hence `+=`:
+
+# %%
+x = Value(3.0, label="x")
+square = x * x
+square.backward()
+x.grad
+
+# %% [markdown]
+# The same `+=` works across passes: a second result adds to what the first has left. That is useful, a loss over many
+# examples can be computed one example at a time, and it is a trap: a training loop that forgets to set the gradients
+# to 0 walks on with the sum of everything.
+
+# %%
+square.backward()
+print("twice:", x.grad)
+x.grad = 0.0
+square.backward()
+print("set to 0 before:", x.grad)
+
+# %% [markdown]
+# ## Two results, one trap
+#
+# Last, the bug that hides in most small engines. Two results share an interior node:
+
+# %%
+a = Value(1.0, label="a")
+c = a * 2
+e, f = c * 5, c * 7
+e.backward()
+f.backward()
+print(a.grad)  # de/da + df/da = 10 + 14
+
+# %% [markdown]
+# Here is what micrograd and its many descendants do, by hand: every node adds up, `c` included.
+
+# %%
+a = Value(1.0, label="a")
+c = a * 2
+e, f = c * 5, c * 7
+for result in (e, f):
+    result.grad = 1.0
+    for node in reversed(tg.topological_order(result)):
+        node._backward()
+    print(f"c.grad {c.grad:g}, a.grad {a.grad:g}")
+
+# %% [markdown]
+# Ten too many. In the second pass `c` still holds its 5 from the first, adds 7, and tells `a` of twelve: the first
+# story is told twice. The rule that is always right: **leaves add up over passes, interior nodes start afresh in
+# each**. `backward` keeps it.
+#
+# ## Exercises
+#
+# 1. Let $g = xy + x$, with $x = 3$, $y = 2$. How many paths lead from `x` to `g`, and what are their products? Think
+#    first, then ask `why`.
+# 2. How many paths lead from `x` to `x * x * x`, and how large is each at $x = 2$?
+# 3. Write `backward(root)` with `topological_order` and `_backward`, so that leaves add up and interior nodes start
+#    afresh. Try it on the trap, and on $\tanh(xy) + x / y$.
+#
+# ## Answers
+#
+# The code is folded in Jupyter: click on the dots, after you have tried.
+
+# %% tags=["answer"]
+# Answer 1: two. Through the product with slope y = 2, and directly with slope 1.
+from tinygrad_edu.testing import gradcheck
+
+x, y = Value(3.0, label="x"), Value(2.0, label="y")
+g = x * y + x
+print(tg.why(g, x))
+print(gradcheck(lambda x, y: x * y + x, 3.0, 2.0))
+
+# %% tags=["answer"]
+# Answer 2: three, one for each factor, and each is the product of the two others: 4 + 4 + 4 = 3x².
+x = Value(2.0, label="x")
+print(tg.why(x * x * x, x))
+print(gradcheck(lambda x: x * x * x, 2.0))
+
+
+# %% tags=["answer"]
+# Answer 3: interior nodes are those that were made by a rule.
+def backward(root):
+    order = tg.topological_order(root)
+    for node in order:
+        if node.rule:
+            node.grad = 0.0
+    root.grad = 1.0
+    for node in reversed(order):
+        node._backward()
+
+
+a = Value(1.0)
+c = a * 2
+backward(c * 5)
+backward(c * 7)
+print("the trap:", a.grad)
+
+x, y = Value(3.0), Value(2.0)
+backward(tg.tanh(x * y) + x / y)
+report = gradcheck(lambda x, y: tg.tanh(x * y) + x / y, 3.0, 2.0)
+print(report)
+assert [row.analytic for row in report.rows] == [x.grad, y.grad]

@@ -1,0 +1,265 @@
+# %% [markdown]
+# # From a neuron to a network
+#
+# A neuron is a short formula, a network is a formula made of neurons, and both learn in the same way: find out by
+# backpropagation in which direction each number should go, and take a small step. In this notebook we build one,
+# teach it to tell two moons apart, and then turn the two knobs that everybody turns: how many examples to look at
+# before a step, and how long the step is.
+
+# %%
+# %matplotlib inline
+import random
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import tinygrad_edu as tg
+from tinygrad_edu import Value, datasets, nn, optim, plots
+
+# %% [markdown]
+# ## A neuron
+#
+# It weighs its inputs, adds a bias, and squashes the sum between -1 and 1:
+#
+# $$\text{out} = \tanh(w_0 x_0 + w_1 x_1 + b)$$
+
+# %%
+neuron = nn.Neuron(2, "tanh", rng=0)
+out = neuron([Value(0.5, label="x0"), Value(-1.0, label="x1")])
+out.backward()
+tg.draw(out)
+
+# %% [markdown]
+# Green are the parameters, the numbers that may change. Here `out` is a number and not yet good or bad. A **loss**
+# says how far it is from what we want. Suppose we want 1: then $(\text{out} - 1)^2$ is a fair loss, and its gradient
+# tells each parameter where to go. Downhill is against the gradient.
+
+# %%
+for step in range(8):
+    loss = (neuron([0.5, -1.0]) - 1) ** 2
+    for p in neuron.parameters():
+        p.grad = 0.0
+    loss.backward()
+    for p in neuron.parameters():
+        p.data -= 0.3 * p.grad
+    print(f"step {step}: loss {loss:.4f}")
+
+# %% [markdown]
+# These six lines are how networks learn, also the large ones: compute the loss, set the gradients to 0, go backward,
+# take a step. What remains is a matter of size.
+#
+# ## What one neuron can say
+#
+# Two classes of points in the plane, -1 and 1, each the shape of a moon. `tg.fit` is the loop above, over many
+# examples; in between it compiles the neuron, so that it runs on arrays instead of single Values.
+
+# %%
+X, y = datasets.moons(100, seed=0)
+neuron = nn.Neuron(2, "tanh", rng=0)
+optimizer = optim.SGD(neuron.parameters(), lr=0.5)
+history = tg.fit(neuron, nn.mse, (X, y), optimizer, epochs=200, batch_size=None, progress=False)
+print(f"{history['accuracy'][-1]:.0%} right")
+plots.decision_boundary(neuron, X, y)
+
+# %% [markdown]
+# A straight line: where $w_0 x_0 + w_1 x_1 + b = 0$, `out` changes its sign, and tanh cannot change that. No line can
+# separate the moons.
+#
+# ## Layers
+#
+# So take more neurons. A **layer** is a row of neurons that look at the same inputs, each with weights of its own. A
+# **multilayer perceptron** feeds the outputs of one layer to the next: here 2 inputs, two hidden layers of 8, and
+# one output.
+
+# %%
+layer = nn.Layer(2, 8, "tanh", rng=0)
+print(len(layer([0.5, -1.0])), "outputs")
+
+model = nn.MLP(2, [8, 8, 1], "tanh", rng=0)
+print(len(model.parameters()), "parameters:", [p.label for p in model.parameters()][:4], "...")
+out = model([Value(0.5, label="x0"), Value(-1.0, label="x1")])
+print(len(tg.topological_order(out)), "nodes")
+
+# %% [markdown]
+# A picture of all of them would be of no use to anyone. `draw` puts equal neurons into one box:
+
+# %%
+tg.draw(out)
+
+# %% [markdown]
+# ## The moons
+#
+# The score should be above 0 for one class, below for the other. The **hinge** loss $\max(0, 1 - t \cdot
+# \text{score})$ wants it beyond 1, on the right side, and is content from there on.
+
+# %%
+optimizer = optim.SGD(model.parameters(), lr=1.0)
+early = tg.fit(model, nn.hinge, (X, y), optimizer, epochs=30, batch_size=None, progress=False)
+print(f"{early['accuracy'][-1]:.0%} right")
+plots.decision_boundary(model, X, y)
+
+# %% [markdown]
+# After 30 steps it has found more or less the line of the single neuron. Give it more time:
+
+# %%
+late = tg.fit(model, nn.hinge, (X, y), optimizer, epochs=170, batch_size=None, progress=False)
+print(f"{late['accuracy'][-1]:.0%} right")
+plots.decision_boundary(model, X, y)
+
+# %%
+late.plot()
+
+# %% [markdown]
+# The line has bent around both moons. Nobody told the network what a moon is: 105 numbers went downhill, 200 times.
+#
+# ## How many examples before a step?
+#
+# So far every step looked at all examples: **full-batch** gradient descent. One can also step after each single
+# example, **stochastic**, or after a few, **mini-batch**. To see the difference we take a model of two parameters,
+# whose loss is a landscape that can be drawn: a line through 40 noisy points.
+
+# %%
+rng = random.Random(0)
+points = [(u, 1.5 * u - 0.5 + rng.gauss(0, 0.7)) for u in (rng.uniform(-1.5, 1.5) for _ in range(40))]
+
+
+def descend(batch_size, lr, epochs=3):
+    """The places (w, b) that gradient descent visits."""
+    w, b = Value(-1.5), Value(1.5)
+    path, order = [(w.data, b.data)], random.Random(1)
+    for _ in range(epochs):
+        shuffled = order.sample(points, len(points))
+        for start in range(0, len(points), batch_size):
+            batch = shuffled[start : start + batch_size]
+            loss = tg.sum((w * u + b - v) ** 2 for u, v in batch) / len(batch)
+            w.grad = b.grad = 0.0
+            loss.backward()
+            w.data -= lr * w.grad
+            b.data -= lr * b.grad
+            path.append((w.data, b.data))
+    return path
+
+
+# %%
+ws, bs = np.meshgrid(np.linspace(-2, 3, 80), np.linspace(-2, 2, 80))
+landscape = sum((ws * u + bs - v) ** 2 for u, v in points) / len(points)
+kinds = [(40, 0.2, 20, "full batch, 20 epochs"), (8, 0.2, 4, "batches of 8, 4 epochs")]
+kinds += [(1, 0.1, 2, "one by one, 2 epochs")]
+figure, every = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained", sharey=True)
+for axes, (size, lr, epochs, title) in zip(every, kinds, strict=True):
+    path = descend(size, lr, epochs)
+    axes.contour(ws, bs, landscape, levels=15, cmap="viridis_r", linewidths=0.8)
+    axes.plot(*zip(*path, strict=True), ".-", color="#a02c12", linewidth=1, markersize=4)
+    axes.set_title(f"{title}\n{len(path) - 1} steps", fontsize=10)
+    axes.set_xlabel("w")
+every[0].set_ylabel("b")
+plt.show()
+
+# %% [markdown]
+# The full batch walks straight downhill, in few steps that cost 40 examples each. One by one, each step goes downhill
+# for *its* example, which is roughly the right direction and never quite: it is at the valley at once, and then
+# strays about in it. Small batches take the good of both. Now the moons, three times from the same parameters:
+
+# %%
+plt.figure(figsize=(6, 4), layout="constrained")
+for size, title, colour in [(None, "all 100", "#225ea8"), (10, "10", "#a02c12"), (1, "1", "#7fcdbb")]:
+    model = nn.MLP(2, [8, 8, 1], "tanh", rng=0)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    history = tg.fit(model, nn.hinge, (X, y), optimizer, epochs=100, batch_size=size, progress=False)
+    plt.plot(history["epoch"], history["loss"], color=colour, label=f"batches of {title}")
+plt.xlabel("epoch: every example seen once")
+plt.ylabel("loss")
+plt.legend()
+plt.show()
+
+# %% [markdown]
+# Measured by examples seen, small batches are far ahead: they make 10 or 100 steps while the full batch makes one.
+# And single examples rattle: one unlucky step undoes several good ones.
+#
+# ## How long a step?
+#
+# The step is the **learning rate** times the gradient. On the simplest valley, $x^2$, one sees all that can happen:
+
+# %%
+curve = np.linspace(-2.2, 2.2, 100)
+figure, every = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained", sharey=True)
+for axes, (lr, title) in zip(every, [(0.03, "too small"), (0.4, "right"), (1.05, "too large")], strict=True):
+    x, path = Value(-1.5), [-1.5]
+    for _ in range(8):
+        x.grad = 0.0
+        (x**2).backward()
+        x.data -= lr * x.grad
+        path.append(x.data)
+    axes.plot(curve, curve**2, color="gray", linewidth=1)
+    axes.plot(path, [p**2 for p in path], ".-", color="#a02c12")
+    axes.set_title(f"learning rate {lr}: {title}", fontsize=10)
+    axes.set_xlabel("x")
+    axes.set_ylim(-0.2, 5)
+plt.show()
+
+# %% [markdown]
+# Too small, and nothing happens for a long time. Too large, and each step lands higher on the other side than it
+# started. The same with the 105 parameters of the network, on the moons:
+
+# %%
+plt.figure(figsize=(6, 4), layout="constrained")
+for lr, title, colour in [(0.01, "too small", "#7fcdbb"), (1, "right", "#225ea8"), (10, "too large", "#a02c12")]:
+    model = nn.MLP(2, [8, 8, 1], "tanh", rng=0)
+    optimizer = optim.SGD(model.parameters(), lr=lr)
+    history = tg.fit(model, nn.hinge, (X, y), optimizer, epochs=200, batch_size=None, progress=False)
+    plt.semilogy(history["epoch"], history["loss"], color=colour, label=f"learning rate {lr}: {title}")
+plt.xlabel("epoch")
+plt.ylabel("loss")
+plt.legend()
+plt.show()
+
+# %% [markdown]
+# A rule of thumb: take the largest rate at which the loss still falls calmly. If it jumps, divide by three.
+#
+# ## Exercises
+#
+# 1. The loss of the first neuron was $(\text{out} - 1)^2$. Derive $dL/dw_0$ by hand, and compare with the engine and
+#    with `gradcheck` at $w = (0.3, -0.2)$, $b = 0.1$, $x = (0.5, -1)$.
+# 2. *Exclusive or*: the class is 1 if exactly one of two inputs is 1, else -1. Why can no single neuron learn it? Find
+#    a small network that does.
+# 3. For which learning rates does gradient descent on $x^2$ arrive at 0? At which in a single step?
+#
+# ## Answers
+#
+# The code is folded in Jupyter: click on the dots, after you have tried.
+
+# %% tags=["answer"]
+# Answer 1: the chain rule, from outside in: 2 (out - 1), times 1 - out² for tanh, times x0.
+from tinygrad_edu.testing import gradcheck
+
+
+def neuron_loss(w0, w1, b):
+    return (tg.tanh(w0 * 0.5 + w1 * -1.0 + b) - 1) ** 2
+
+
+out = tg.tanh(0.3 * 0.5 + -0.2 * -1.0 + 0.1)
+print(f"by hand {2 * (out - 1) * (1 - out**2) * 0.5:.6f}")
+print(gradcheck(neuron_loss, 0.3, -0.2, 0.1))
+
+# %% tags=["answer"]
+# Answer 2: a neuron divides the plane by a line, and (0, 1), (1, 0) lie across from each other in the square, so do
+# (0, 0), (1, 1): no line has one pair on one side and one on the other. Three hidden neurons are plenty.
+corners, classes = [[0, 0], [0, 1], [1, 0], [1, 1]], [-1, 1, 1, -1]
+model = nn.MLP(2, [3, 1], "tanh", rng=0)
+optimizer = optim.SGD(model.parameters(), lr=0.3)
+tg.fit(model, nn.hinge, (corners, classes), optimizer, epochs=300, batch_size=None, progress=False)
+for corner, wanted in zip(corners, classes, strict=True):
+    score = model(corner)
+    print(corner, f"score {score:+.2f}, wanted {wanted:+d}")
+    assert (score > 0) == (wanted > 0)
+
+print(gradcheck(lambda x0, x1: model([x0, x1]), 0.0, 1.0))
+
+# %% tags=["answer"]
+# Answer 3: a step makes x into x - lr · 2x = (1 - 2 lr) x. It shrinks if |1 - 2 lr| < 1: for 0 < lr < 1. At 1/2 it is 0.
+print(gradcheck(lambda x: x**2, -1.5))
+for lr in (0.5, 0.99, 1.0, 1.01):
+    x = -1.5
+    for _ in range(1000):
+        x -= lr * tg.grad(lambda x: x**2)(x)
+    print(f"lr {lr}: |x| = {abs(x):.3g}")
