@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .emit import UFUNCS
+from .statements import UFUNCS
 from .symbols import Book, Symbol, infix
 
 VECTOR = (1,)  # the shape of a Symbol that has one number per parameter; its length does not matter

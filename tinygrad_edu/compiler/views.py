@@ -6,6 +6,7 @@ them without a copy: a slice, a reshape, a transpose, an axis that repeats. Wher
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,11 +122,7 @@ def _affine(core: Indices, n: int) -> Any:
     """(reshape, slices, transpose) that give core = base + i*s + j*t + ..., or None if it is not of that form."""
     base = int(core.flat[0])
     strides = [int(core.take(1, axis).flat[0]) - base for axis in range(core.ndim)]
-    offsets = sum(
-        np.arange(size).reshape([-1 if a == axis else 1 for a in range(core.ndim)]) * stride
-        for axis, (size, stride) in enumerate(zip(core.shape, strides, strict=True))
-    )
-    if 0 in strides or not (core == base + offsets).all():
+    if 0 in strides or not (core == _grid(base, core.shape, strides)).all():
         return None
     if core.ndim == 1:
         (stride,), size = strides, core.shape[0]
@@ -157,3 +154,22 @@ def _affine(core: Indices, n: int) -> Any:
         None if everything else tuple(slices),
         None if transpose == tuple(range(core.ndim)) else transpose,
     )
+
+
+def strides_of(places: Indices) -> tuple[int, ...] | None:
+    """The strides with which an array of this shape lies in a vector, None if it does not lie in steps."""
+    base = int(places.flat[0])
+    strides = tuple(
+        int(places.take(1, axis).flat[0]) - base if size > 1 else 1 for axis, size in enumerate(places.shape)
+    )
+    in_steps = min(strides, default=1) > 0 and (places == _grid(base, places.shape, strides)).all()
+    return strides if in_steps else None
+
+
+def _grid(base: int, sizes: Sequence[int], strides: Sequence[int]) -> Indices:
+    """base + i * strides[0] + j * strides[1] + ..."""
+    grid = np.full((1,) * len(sizes), base, dtype=np.intp)
+    for axis, (size, stride) in enumerate(zip(sizes, strides, strict=True)):
+        steps = np.arange(size) * stride
+        grid = grid + steps.reshape([-1 if other == axis else 1 for other in range(len(sizes))])
+    return grid
