@@ -36,6 +36,8 @@ def test_the_demo(tmp_path: Path, path: str | None) -> None:
     assert max(errors) < 1e-8
     accuracy = float(re.search(r"test accuracy ([\d.]+)% on 359 images", result.stdout)[1])
     assert 75 < accuracy < 100
+    assert result.stdout.count(f"test accuracy {accuracy}% on 359 images") == 2  # on Values, and compiled
+    assert "groups, 2 matrix products, compiled in " in result.stdout
     assert "1438/1438" in result.stderr  # the progress bar
     assert ElementTree.fromstring((tmp_path / "graph.svg").read_bytes()).tag.endswith("svg")
     assert (tmp_path / "graph.png").read_bytes().startswith(b"\x89PNG")
@@ -200,6 +202,7 @@ def test_train_iris_and_save_the_model(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     accuracy = float(re.search(r"test accuracy ([\d.]+)% on 50 examples", result.stdout)[1])
     assert accuracy >= 90
+    assert "105 nodes -> 12 groups, 2 matrix products, compiled in " in result.stdout
     assert "epoch 30/30" in result.stderr
     model = nn.load(tmp_path / "iris.json")
     data = datasets.iris(seed=1, standardize=True)
@@ -248,6 +251,23 @@ def test_bad_choices_are_one_line_and_exit_code_2(arguments: list[str], message:
     assert result.returncode == 2
     assert message in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
+
+
+def test_mnist_is_trained_in_float32_on_as_many_as_are_asked_for(monkeypatch, capsys) -> None:
+    asked = []
+
+    def digits(limit: int | None) -> datasets.Dataset:
+        asked.append(limit)
+        return datasets.digits()
+
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    monkeypatch.setattr(datasets, "mnist", digits)
+    assert cli.main(["train", "mnist", "--limit", "1438", "--hidden", "32"]) == 0
+    assert asked == [1438]
+    printed = capsys.readouterr().out
+    assert "2 matrix products, compiled in " in printed
+    assert float(re.search(r"test accuracy ([\d.]+)%", printed)[1]) > 80
+    assert re.search(r"^[\d.]+ s in all$", printed, re.MULTILINE)
 
 
 def test_mnist_without_data_or_network_is_one_line(tmp_path: Path) -> None:

@@ -62,9 +62,9 @@ TASKS = {
     "mnist": Task(
         lambda seed, limit: _shipped(datasets.mnist(limit=limit), None),
         (256,),
-        12,
+        10,
         128,
-        0.002,
+        0.003,
         "cosine",
         "float32",
     ),
@@ -114,7 +114,7 @@ def train(
         seed=seed,
     )
     if history.compiled:
-        print(f"compiled: {history.found}")
+        print(history.found)
     print(history)
     loss, accuracy = evaluate(model, nn.cross_entropy, test)
     print(f"test loss {loss:.4f}, test accuracy {accuracy or 0:.2%} on {len(test[0]):,} examples it never saw")
