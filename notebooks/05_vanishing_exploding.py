@@ -225,7 +225,7 @@ print(f"first / tenth block: {first_to_tenth(residual):.2g}")
 #
 # Twenty-five steps of gradient descent with one learning rate for all four. Two classes of equal size
 # guessed blindly cost log 2 = 0.693 per point. The plain network learns to guess blindly, and that is all.
-# The other three go below. (The residual network begins at a larger loss than the others, above this
+# The other three learn. (The residual network begins at a larger loss than the others, above this
 # picture: what its sigmoids put out is positive and adds up over ten blocks.)
 
 # %%
@@ -267,8 +267,8 @@ for w in (0.5, 0.9, 1.1, 1.5, 2.0):
     print(f"w = {w}   loss {cliff(w):<10.4g} slope {tg.grad(cliff)(w):.4g}")
 
 # %% [markdown]
-# At w = 2 one step of gradient descent throws w to -79,000, the next to 10^92. Then the loss is no number
-# any more, and `tg.blame` says where it was lost.
+# At w = 2 one step of gradient descent throws w to -79,000, the next to 10^92. Then the loss overflows, and
+# `tg.blame` says at which node.
 
 # %%
 w = Value(2.0, label="w")
