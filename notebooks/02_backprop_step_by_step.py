@@ -45,7 +45,7 @@ for step in tg.steps(f):
 # %%
 SVG(frame(tg.steps(f), 1))
 
-# %%
+# %% tags=["cover"]
 SVG(frame(tg.steps(f), 2))
 
 # %%

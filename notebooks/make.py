@@ -115,6 +115,16 @@ def add_pictures(book: NotebookNode) -> None:
                 output["metadata"]["image/png"] = {"width": width}
 
 
+def cover(book: NotebookNode) -> bytes | None:
+    """The picture that stands for the notebook: the first of a cell tagged "cover", else the first of all."""
+    cells = sorted(book.cells, key=lambda cell: "cover" not in cell.metadata.get("tags", []))
+    for cell in cells:
+        for output in cell.get("outputs", []):
+            if png := output.get("data", {}).get("image/png"):
+                return base64.b64decode(png)
+    return None
+
+
 def keep_timings(book: NotebookNode, before: NotebookNode) -> None:
     """Where a cell is the same as before and only its timings differ, the outputs stay: diffs show changes."""
     known = {cell.id: cell for cell in before.cells if cell.cell_type == "code"}
@@ -136,6 +146,8 @@ def main(names: list[str]) -> None:
             keep_timings(book, nbformat.read(target, 4))
         nbformat.validate(book)
         nbformat.write(book, target)
+        if picture := cover(book):
+            (HERE / "pictures" / f"{source.stem[:2]}.png").write_bytes(picture)
         print(f"{target.name}: {len(book.cells)} cells, {target.stat().st_size // 1024} KiB", flush=True)
 
 

@@ -46,6 +46,12 @@ def test_committed_outputs_are_clean_and_seen_everywhere(source: Path) -> None:
 
 
 @each
+def test_the_picture_in_the_readme_is_the_notebooks(source: Path) -> None:
+    committed = nbformat.read(source.with_suffix(".ipynb"), 4)
+    assert (NOTEBOOKS / "pictures" / f"{source.stem[:2]}.png").read_bytes() == make.cover(committed)
+
+
+@each
 @pytest.mark.notebooks
 @pytest.mark.filterwarnings("default")  # those of the machinery that runs them
 def test_execution_shows_what_was_committed(source: Path) -> None:
