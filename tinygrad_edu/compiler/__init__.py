@@ -28,7 +28,8 @@ def compile(
         step.value_and_grad(X, Y)    and its gradient, a vector in the order of the parameters
         step.backward(X, Y)          the same, added to the `grad` of the Values
         step.predict(X, Y)           what the function returns for each example
-        step.source, step.groups     the program, and what was found in the graph
+        step.source, step.groups     the program, and what was found in the graph: print(...), .draw()
+        with step.arrays() as theta: the parameters as one vector, for training in place
 
     The function is traced once per shape of example. Numbers that are no Values, and Values that are no
     parameters, are constants to it. Before a program is used it is compared with the eager function

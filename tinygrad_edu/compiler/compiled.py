@@ -75,7 +75,7 @@ class Compiled:
     def step(self, *batch: Any) -> tuple[float, Any]:
         """(mean, outputs for every example) of a function that returns (loss, outputs), else (mean, None).
 
-        The gradient is left in `gradient`, which the next call overwrites.
+        For training loops such as `fit`: the gradient is left in `gradient`, which the next call overwrites.
         """
         made, arrays, size = self._prepared(batch, gradient=True)
         result = self._run(made, arrays, size)

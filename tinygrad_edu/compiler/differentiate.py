@@ -32,7 +32,10 @@ class Definition:
 
 @dataclass(frozen=True)
 class Share:
-    """scale * formula / B**power: a part of a gradient. The scale stays outside as long as it can."""
+    """scale * formula / B**power: a part of a gradient, whose numeric factors stay outside as long as they can.
+
+    The mean over the batch comes in as power 1 at the loss; where B equal shares are added, it is undone.
+    """
 
     formula: Any
     scale: float = 1.0
@@ -64,7 +67,10 @@ class Program:
     # --- Reading --------------------------------------------------------------------------------------------
 
     def _read(self, read: Read, dims: tuple[int, ...], repeats: bool = True) -> Any:
-        """The elements that are read, as an array of shape dims, or 1 where they repeat; a number if it is one."""
+        """The elements that are read, as an array of shape dims, or 1 where they repeat; a number if it is one.
+
+        With repeats=False every axis has its full length, as products and sums need it.
+        """
         index = read.index.reshape(dims)
         if read.array.source == ("constant",):
             return self._constant(read.array.places[index])
@@ -289,9 +295,11 @@ class Program:
             return
         view = view_of(read.index.reshape(dims), target.shape)
         scale, power = share.scale, share.power
+        # 1. What does not depend on the example gets the sum over the batch ...
         over_batch = array.batched and not target.batched and not summed
         if over_batch and not (isinstance(formula, Symbol) and formula.batched):
             over_batch, power = False, power - 1  # B equal shares
+        # 2. ... and what is read several times the sum over these reads ...
         shape = formula.shape if isinstance(formula, Symbol) else ()
         missing, axes = len(dims) - len(shape), []
         for axis, size in enumerate(dims):
@@ -304,6 +312,7 @@ class Program:
             summed_shape = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
             arguments = (formula, over_batch, tuple(axes))
             formula = self.book.special("reduce", arguments, summed_shape, formula.batched and not over_batch)
+        # 3. ... at the places that were read.
         if isinstance(formula, Symbol) and formula.op == "view" and view.undoes(formula.args[1]):
             formula = formula.args[0]
         elif not view.is_identity:

@@ -4,6 +4,9 @@ Of a sum of products, term k of member n multiplies a[ia[n, k]] by b[ib[n, k]]. 
 different ones, and those of ib, and every pair of them belongs to one member, then the members are a grid, and the
 sum is the matrix product of the rows of a and the rows of b. A dense layer is one, whichever way it was written;
 so are a batch written out in the graph, shared filters, and attention scores, one product per head.
+
+For instance z0 = W00 x0 + W01 x1 + W02 x2 reads W at 0 1 2 and x at 0 1 2, and z1 reads W at 3 4 5 and x at 0 1 2:
+two rows of W, one row of x, and every pair of them once. So Z = W @ x, and for a batch of rows x, Z = X @ W.T.
 """
 
 import functools
@@ -31,7 +34,7 @@ class Array:
     batched         does every example have its own?
     differentiable  is a parameter below it, with slopes on the way?
     operation       how it is computed; None for a leaf
-    places          of parameters and inputs where the elements stand among all; of constants their numbers
+    places          of parameters where the elements stand in the vector of all; of constants their numbers
     """
 
     number: int
@@ -87,7 +90,9 @@ class Take:
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """Rows of a times rows of b: out[j, i] = a[i] . b[j], flattened; either may be a single row.
+    """Rows of a times rows of b: out[j, i] = a[i] . b[j]; either may be a single row.
+
+    a is usually the weights and b what is batched: out = b @ a.T, as in Z = X @ W.T.
 
     With `heads` rows are (heads, rows, terms), and each head is a product of its own. `pick` are the elements of
     the product that are wanted, None for all in order.
@@ -285,6 +290,11 @@ class _Lowering:
         return None, (), None
 
     def _grid(self, a: Read, b: Read) -> tuple[Product | None, tuple[int, ...], Any]:
+        """The product of the different rows of a and of b, if it is one.
+
+        Either the members are the whole grid of pairs; or they fall into parts that have no row in common, each a
+        grid of one size, the heads; or so many pairs of the grid are wanted that it pays to pick from the whole.
+        """
         rows_a, which_a = np.unique(a.index, axis=0, return_inverse=True)
         rows_b, which_b = np.unique(b.index, axis=0, return_inverse=True)
         which_a, which_b = which_a.ravel(), which_b.ravel()

@@ -60,7 +60,9 @@ TAKE = Rule("take", "[]", _take, _take_backward, None)  # options[index], by an 
 OUTPUTS = _choice("outputs", lambda *inputs: inputs, 0)  # all results of the function as one node
 
 
-_tape: list[Any] = []  # every placeholder of the trace that runs, each after its parents
+_tape: list[
+    Any
+] = []  # every placeholder of the trace that runs, each after its parents; `trace` puts a new one here
 
 
 def _recorded(rule: Rule, reflected: bool = False) -> Callable[["Placeholder", Any], "Placeholder"]:
@@ -260,6 +262,7 @@ def trace(
 
 
 def _make_placeholder(parameter: Value) -> None:
+    """Change the class in place: model and optimiser hold this very object. The slots, and so the data, stay."""
     try:
         parameter.__class__ = Placeholder
     except TypeError:
