@@ -97,12 +97,12 @@ def test_a_share_that_leaves_nothing(make, test_share: float) -> None:
 def test_every_shipped_file_is_attributed() -> None:
     folder = importlib.resources.files("tinygrad_edu.datasets") / "data"
     names = {file.name for file in folder.iterdir()} - {"ATTRIBUTION.md"}
-    assert names == {"digits.csv.gz", "iris.csv"}
+    assert names == {"digits.csv.gz", "iris.csv", "names.txt"}
     rows = (folder / "ATTRIBUTION.md").read_text(encoding="utf-8").splitlines()
     for name in names:
         (row,) = [row for row in rows if row.startswith(f"| `{name}` |")]
-        assert "CC BY 4.0" in row
-        assert "https://doi.org/" in row
+        assert ("MIT" if name == "names.txt" else "CC BY 4.0") in row
+        assert ("https://github.com/" if name == "names.txt" else "https://doi.org/") in row
 
 
 def test_only_numpy_is_imported() -> None:
