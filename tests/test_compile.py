@@ -825,6 +825,14 @@ def branches_on_a_parameter(w: Any, x: Any) -> Any:
     return x * w if w > 0 else x  # here
 
 
+def equals(w: Any, x: Any) -> Any:
+    return w * x if x == 1 else -w * x  # here
+
+
+def is_one_of(w: Any, x: Any) -> Any:
+    return w * x if x in (0, 1) else -w * x  # here
+
+
 def loops(w: Any, x: Any) -> Any:
     while w * x > 1:  # here
         x = x / 2
@@ -895,7 +903,7 @@ def runs_backward(w: Any, x: Any) -> Any:
 @pytest.mark.parametrize(
     "function",
     [
-        branches, branches_on_a_parameter, loops, is_it_zero, asserts, combines, reads_data,
+        branches, branches_on_a_parameter, equals, is_one_of, loops, is_it_zero, asserts, combines, reads_data,
         reads_the_data_of_a_parameter, reads_grad, takes_a_float, takes_math, takes_pythons_max, sorts, indexes,
         counts, rounds, runs_backward,
     ],

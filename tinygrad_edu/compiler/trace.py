@@ -9,6 +9,7 @@ their class and their numbers back at the end.
 import inspect
 import itertools
 import linecache
+import numbers
 import operator
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -139,6 +140,16 @@ class Placeholder(Value):
         refuse(
             "the gradient of a placeholder was asked for", "The compiled function gives gradients: value_and_grad."
         )
+
+    def __eq__(self, other: object) -> bool:
+        """Is it this very node? Asking whether a number equals it would always be answered by no."""
+        if isinstance(other, numbers.Real) and not isinstance(other, Value):
+            refuse(
+                f"a placeholder was compared with {other!r} by ==", "Select by tg.where, or by a one-hot input."
+            )
+        return self is other
+
+    __hash__ = Value.__hash__
 
     def __bool__(self) -> NoReturn:
         refuse(
