@@ -52,6 +52,13 @@ def test_the_picture_in_the_readme_is_the_notebooks(source: Path) -> None:
 
 
 @each
+def test_the_readme_links_it(source: Path) -> None:
+    readme = (NOTEBOOKS.parent / "README.md").read_text(encoding="utf-8")
+    assert f'src="notebooks/pictures/{source.stem[:2]}.png"' in readme
+    assert f'href="notebooks/{source.stem}.ipynb"' in readme
+
+
+@each
 @pytest.mark.notebooks
 @pytest.mark.filterwarnings("default")  # those of the machinery that runs them
 def test_execution_shows_what_was_committed(source: Path) -> None:
