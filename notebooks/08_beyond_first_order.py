@@ -1,0 +1,331 @@
+# %% [markdown]
+# # Beyond first order
+#
+# A derivative computed by the engine can be a graph itself, and a graph can be derived. That gives second
+# derivatives, and with them a method that needs six steps where gradient descent needs thousands, a look at
+# the landscape around a trained network, and a choice of two directions in which to walk a graph.
+
+# %%
+# %matplotlib inline
+import math
+import random
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import tinygrad_edu as tg
+from tinygrad_edu import Value, datasets
+
+# %% [markdown]
+# ## A derivative is a graph
+#
+# `gradients(..., create_graph=True)` makes Values of the derivatives. For y = x^3 that is the graph of 3
+# x^2, here as it is found: upstream 1 times the slope. It can be derived again, and again.
+
+# %%
+x = Value(3.0, label="x")
+slope = tg.gradients(x**3, x, create_graph=True)
+second = tg.gradients(slope, x, create_graph=True)
+print(f"at 3: slope {slope.data}, second {second.data}, third {tg.gradients(second, x)}")
+tg.draw(slope)
+
+# %% [markdown]
+# For functions the same is called `grad`, and `grad(grad(f))` is the second derivative. All derivatives of
+# f at one point make a Taylor polynomial. Here are those of exp(sin(x)) around 0.5.
+
+
+# %%
+def f(x):
+    return tg.exp(tg.sin(x))
+
+
+derivatives = [f]
+for _ in range(6):
+    derivatives.append(tg.grad(derivatives[-1]))
+coefficients = [d(0.5) / math.factorial(k) for k, d in enumerate(derivatives)]
+print("f, f', f'' ... at 0.5:", *(f"{d(0.5):.4g}" for d in derivatives))
+
+xs = np.linspace(-1.5, 2.5, 81)
+figure, axes = plt.subplots(figsize=(5.5, 3.2), layout="constrained")
+axes.plot(xs, [f(x) for x in xs], color="black", label="exp(sin(x))")
+for degree in (1, 2, 4, 6):
+    polynomial = np.polyval(coefficients[degree::-1], xs - 0.5)
+    axes.plot(xs, polynomial, "--", linewidth=1, label=f"degree {degree}")
+axes.set_ylim(-1, 4)
+axes.set_xlabel("x")
+axes.legend(loc="lower center", ncols=2, fontsize="small")
+plt.show()
+
+# %% [markdown]
+# This has its price. Each derivative is made of every rule's slopes, so its graph is a few times as large
+# as the one before:
+
+# %%
+x = Value(0.5)
+y = f(x)
+sizes = [len(tg.topological_order(y))]
+for _ in range(6):
+    y = tg.gradients(y, x, create_graph=True)
+    sizes.append(len(tg.topological_order(y)))
+print("nodes:", sizes)
+
+# %% [markdown]
+# ## Newton's method
+#
+# Rosenbrock's valley (1960) is where gradient descent crawls: its walls are steep, and its floor, which
+# leads to the minimum at (1, 1), is nearly flat. The eigenvalues of the Hessian there say how much. A step
+# longer than 2 / 1002 overshoots across the valley by more than it came from; and a step that short goes,
+# along the floor, 0.4 * 0.0019 or 0.08% of the way that is left.
+
+
+# %%
+def valley(p):
+    x, y = p
+    return (1 - x) ** 2 + 100 * (y - x * x) ** 2
+
+
+curvatures = np.linalg.eigvalsh(tg.hessian(valley)([1.0, 1.0]))
+print(f"eigenvalues at the minimum: {curvatures[0]:.3f} and {curvatures[1]:.1f}")
+
+value_and_slope = tg.value_and_grad(valley)
+descent = [[-1.2, 1.0]]
+while True:
+    value, slope = value_and_slope(descent[-1])
+    if math.hypot(*slope) < 1e-3:
+        break
+    descent.append([p - 0.0019 * s for p, s in zip(descent[-1], slope, strict=True)])
+print(f"gradient descent: {len(descent) - 1:,} steps to {descent[-1][0]:.4f}, {descent[-1][1]:.4f}")
+
+# %% [markdown]
+# Newton's method takes the second derivatives too. Near p, f is about f(p) + g d + d H d / 2, with the
+# gradient g and the Hessian H; the lowest point of that bowl is at d = -H^-1 g, so go there.
+
+# %%
+newton = [[-1.2, 1.0]]
+for step in range(7):
+    value, slope = value_and_slope(newton[-1])
+    print(f"step {step}: ({newton[-1][0]:.9f}, {newton[-1][1]:.9f})   f = {value:.1e}")
+    move = np.linalg.solve(tg.hessian(valley)(newton[-1]), slope)
+    newton.append([float(p - m) for p, m in zip(newton[-1], move, strict=True)])
+
+# %%
+xs, ys = np.linspace(-1.6, 1.6, 161), np.linspace(-3.4, 2.0, 161)
+heights = [[valley([x, y]) for x in xs] for y in ys]
+figure, axes = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
+axes.contourf(xs, ys, np.log10(np.array(heights) + 1e-3), levels=16, cmap="Blues")
+axes.plot(*zip(*descent, strict=True), color="tab:red", label=f"gradient descent, {len(descent) - 1:,} steps")
+axes.plot(*zip(*newton, strict=True), "o-", color="black", markersize=4, label="Newton, 6 steps")
+axes.plot(1, 1, "*", color="gold", markersize=14, markeredgecolor="black")
+axes.legend(loc="lower left")
+plt.show()
+
+# %% [markdown]
+# Newton's third point lies far down the wall, and from there one step leads back to the floor: the method
+# does not descend, it solves g = 0. Once it is near, the number of right digits about doubles with every
+# step.
+
+# %% [markdown]
+# ## The Hessian of a small network
+#
+# Two inputs, three tanh units, one output: 13 parameters, in one list w, and the logistic loss of 20 points
+# of two moons. A little weight decay gives it a minimum at finite weights.
+
+# %%
+points, signs = datasets.moons(20, seed=0)
+
+
+def network(w, x):
+    hidden = [tg.tanh(tg.dot(w[3 * i : 3 * i + 2], x) + w[3 * i + 2]) for i in range(3)]
+    return tg.dot(hidden, w[9:12]) + w[12]
+
+
+def loss(w):
+    errors = [tg.softplus(-sign * network(w, x)) for x, sign in zip(points, signs, strict=True)]
+    return tg.sum(errors) / len(points) + 0.001 * tg.dot(w, w)
+
+
+rng = random.Random(1)
+start = [rng.gauss(0.0, 0.7) for _ in range(13)]
+hessian = np.array(tg.hessian(loss)(start))
+print("symmetric:", np.allclose(hessian, hessian.T, rtol=0, atol=1e-14))
+print("eigenvalues:", *(f"{e:.2f}" for e in np.linalg.eigvalsh(hessian)))
+
+# %% [markdown]
+# At random weights some eigenvalues are negative: in these directions the loss bends down. Newton's method
+# looks for a place where the gradient is 0, whatever it may be. Let it look from here:
+
+
+# %%
+def newton_step(w):
+    move = np.linalg.solve(tg.hessian(loss)(w), tg.grad(loss)(w))
+    return [float(p - m) for p, m in zip(w, move, strict=True)]
+
+
+def report(name, w):
+    length = math.hypot(*tg.grad(loss)(w))
+    print(f"{name}: loss {loss(w):.6f}, length of the gradient 10^{math.log10(length):.1f}")
+
+
+w = start
+report("start  ", w)
+for step in range(1, 8):
+    w = newton_step(w)
+    report(f"Newton {step}", w)
+print(f"largest weight: {max(map(abs, w)):.6f}")
+print("eigenvalues:", *(f"{e:.2f}" for e in np.linalg.eigvalsh(tg.hessian(loss)(w))))
+
+# %% [markdown]
+# It found one in seven steps: all weights 0, the network that says nothing and pays log 2 = 0.693 for every
+# point. Three eigenvalues are negative, so this is a saddle, from which the loss falls on both sides.
+# Gradient descent does not stop there. So it does the first part, and Newton the last, where all
+# eigenvalues are positive: the exponent of the gradient's length about doubles with each step.
+
+# %%
+w = start
+for _ in range(300):
+    w = [p - 1.0 * slope for p, slope in zip(w, tg.grad(loss)(w), strict=True)]
+report("gradient descent, 300 steps", w)
+for step in range(1, 5):
+    w = newton_step(w)
+    report(f"Newton {step}", w)
+
+# %% [markdown]
+# Where the gradient is 0 and all eigenvalues are positive, the network is at a minimum: nothing near is
+# better. Its landscape is typical of networks: a few steep directions, and many nearly flat ones.
+
+# %%
+minimum, hessian_there = w, np.array(tg.hessian(loss)(w))
+curvatures, directions = np.linalg.eigh(hessian_there)
+print("eigenvalues at the minimum:", *(f"{c:.3f}" for c in curvatures))
+
+figure, axes = plt.subplots(figsize=(5.5, 2.8), layout="constrained")
+for place, eigenvalues, color in (
+    ("random weights", np.linalg.eigvalsh(hessian), "tab:red"),
+    ("minimum", curvatures, "tab:blue"),
+):
+    axes.plot(range(1, 14), eigenvalues, "o-", color=color, markersize=4, linewidth=0.8, label=place)
+axes.axhline(0, color="gray", linewidth=0.8)
+axes.set_xlabel("eigenvalue, the smallest first")
+axes.legend()
+plt.show()
+
+# %% [markdown]
+# The steepest direction sets the speed limit of gradient descent, as in the valley: a step of length r
+# multiplies the distance from the minimum by 1 - r c along a direction of curvature c, which is less than 1
+# in size only for r < 2 / c. We go a little away in the steepest direction and try r just below the limit
+# and just above.
+
+# %%
+steepest = curvatures[-1]
+for part in (0.95, 1.05):
+    rate, w = part * 2 / steepest, [float(p) for p in minimum + 1e-4 * directions[:, -1]]
+    away = []
+    for _ in range(21):
+        away.append(math.dist(w, minimum))
+        w = [p - rate * s for p, s in zip(w, tg.grad(loss)(w), strict=True)]
+    print(f"r = {part} * 2 / {steepest:.3f}: distance", *(f"{d:.1e}" for d in away[::5]))
+
+# %% [markdown]
+# ## Along or against the arrows
+#
+# The chain rule is a product of slopes along paths, and a product may be multiplied from either end.
+# Reverse mode (`vjp`, and `backward`) starts at one output and walks against the arrows: one walk, and the
+# derivatives of that output by all inputs are there. Forward mode (`jvp`) starts at the inputs with a
+# direction and walks with the arrows: one walk, and the derivatives of all outputs in that direction are
+# there. Here is a function of 3 numbers with 2 outputs.
+
+
+# %%
+def pair(x, y, z):
+    return [x * y * z, x + tg.sin(z)]
+
+
+print("forward, along x:     ", tg.jvp(pair, (2.0, 3.0, 0.0), (1.0, 0.0, 0.0))[1])
+print("reverse, from the 1st:", tg.vjp(pair, 2.0, 3.0, 0.0)[1]([1.0, 0.0]))
+print("all of it:            ", tg.jacobian(pair)(2.0, 3.0, 0.0))
+
+# %% [markdown]
+# So a whole Jacobian takes as many forward walks as there are inputs, or as many reverse walks as there are
+# outputs. A layer of 16 tanh in the middle, n inputs, m outputs, and n * m = 64 in every row:
+
+
+# %%
+def maps(n, m):
+    rng = random.Random(0)
+    into = [[rng.uniform(-1, 1) for _ in range(n)] for _ in range(16)]
+    out_of = [[rng.uniform(-1, 1) for _ in range(16)] for _ in range(m)]
+
+    def f(x):
+        hidden = [tg.tanh(tg.dot(row, x)) for row in into]
+        return [tg.tanh(tg.dot(row, hidden)) for row in out_of]
+
+    return f
+
+
+def unit(i, n):
+    return [float(i == j) for j in range(n)]
+
+
+def by_forward_mode(f, x, m):
+    return np.array([tg.jvp(f, (x,), (unit(i, len(x)),))[1] for i in range(len(x))]).T
+
+
+def by_reverse_mode(f, x, m):
+    pullback = tg.vjp(f, x)[1]
+    return np.array([pullback(unit(j, m))[0] for j in range(m)])
+
+
+shapes = [(64, 1), (32, 2), (16, 4), (8, 8), (4, 16), (2, 32), (1, 64)]
+rng = random.Random(0)
+cases = [(maps(n, m), [rng.uniform(-1, 1) for _ in range(n)], m) for n, m in shapes]
+print("both give the same:", all(np.allclose(by_forward_mode(*c), by_reverse_mode(*c)) for c in cases))
+
+
+# %% tags=["timing"]
+def best_of_five(jacobian, case):
+    times = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        jacobian(*case)
+        times.append(time.perf_counter() - begin)
+    return 1000 * min(times)
+
+
+costs = [[best_of_five(jacobian, case) for jacobian in (by_forward_mode, by_reverse_mode)] for case in cases]
+print("inputs  outputs  forward mode  reverse mode")
+for (n, m), (forward, reverse) in zip(shapes, costs, strict=True):
+    print(f"{n:>6}  {m:>7}  {forward:>9.1f} ms  {reverse:>9.1f} ms")
+
+# %% tags=["timing"]
+figure, axes = plt.subplots(figsize=(5.5, 3), layout="constrained")
+for column, label in enumerate(("forward mode", "reverse mode")):
+    axes.semilogy([row[column] for row in costs], "o-", markersize=4, label=label)
+axes.set_xticks(range(len(shapes)), [f"{n} to {m}" for n, m in shapes])
+axes.set_xlabel("inputs to outputs")
+axes.set_ylabel("ms for the whole Jacobian")
+axes.legend()
+plt.show()
+
+# %% [markdown]
+# Few outputs: reverse mode. Few inputs: forward mode. (They meet a little to the right of the middle, as
+# forward mode computes f anew for each walk here, and reverse mode only once.) A loss has one output and
+# thousands of inputs, and that is why training is done with backpropagation.
+#
+# The same economy applies to the Hessian, which has as many rows as there are parameters and takes a walk
+# for each. Its product with one direction v takes a single one: gv, the slope of the loss along v, is one
+# number, and its gradient is Hv.
+
+
+# %%
+def slope_along(w):
+    return tg.dot(tg.grad(loss)(w), v)
+
+
+v = [rng.gauss(0.0, 1.0) for _ in range(13)]
+product = tg.grad(slope_along)(start)
+print("Hv as from the whole Hessian:", np.allclose(product, hessian @ v, rtol=1e-10))
+
+# %% tags=["timing"]
+for name, f in (("gradient", tg.grad(loss)), ("Hv      ", tg.grad(slope_along)), ("Hessian ", tg.hessian(loss))):
+    print(f"{name} {best_of_five(f, (start,)):.1f} ms")
