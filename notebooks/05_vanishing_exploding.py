@@ -95,7 +95,7 @@ print(f"loss {loss:.4f}")
 
 # %% [markdown]
 # The gradients of each layer's weights, in powers of ten. The last layers are at the top; the histograms
-# march to the left, a factor of about five per layer.
+# march to the left, a factor of about four per layer.
 
 # %%
 plots.gradient_histograms(model)
