@@ -52,11 +52,12 @@ def _special(x: Symbol, name: Name, constant: Callable[[Any], str]) -> str | Non
         case "accumulate":
             return f"({total_text(x, name, constant)})"
         case "scatter":
-            return (
-                f"scatter({text(x.args[0])})"
-                if x.args[1].gather is not None or not x.args[1].whole
-                else text(x.args[0], 4)
-            )
+            value, view = x.args
+            if view.whole and view.transpose == (1, 0) and view.reshape is None and view.expand is None:
+                if isinstance(value, Symbol) and value.op == "product_a" and value.args[0].shape:
+                    return f"{transposed(text(value.args[1], 4))} @ {text(value.args[0], 4)}"
+                return f"{text(value, 4)}.T"
+            return text(value, 4) if view.whole else f"scatter({text(value)})"
         case "reduce":
             return f"{text(x.args[0], 4)}.sum({_axes_text(x)})"
         case "sum":

@@ -83,7 +83,7 @@ class Statements:
         self._count(formula)
         self.lines.append("")
         told = len(self.program.definitions) <= TOLD
-        line = f"# {name} = {self._formula_text(formula, array)}" if told else f"# {name}"
+        line = f"# {name} = {self._formula_text(definition)}" if told else f"# {name}"
         self.lines.append(f"{line:<{WIDTH - 16}}  ({shape})")
         self._into(formula, name, array.shape, array.batched)
         if isinstance(formula, Symbol) and formula.shape == array.shape and formula.op != "leaf":
@@ -104,13 +104,14 @@ class Statements:
             for t in terms
         )
 
-    def _formula_text(self, formula: Any, array: Array) -> str:
-        text = total_text(formula, self._names.get, self.constant)
+    def _formula_text(self, definition: Definition) -> str:
+        text = total_text(definition.formula, self._names.get, self.constant)
         if len(text) <= WIDTH - 20:
             return text
-        return (
-            f"the shares of all that uses {array.name}" if array.rule is None else f"by the rule {array.rule.name}"
-        )
+        array = definition.array
+        if definition.is_gradient or array.rule is None:
+            return f"the shares of all that reads {array.name}"
+        return f"{array.rule.name} of {', '.join(_names_read(definition.formula))}"
 
     # --- Statements -----------------------------------------------------------------------------------------
 
@@ -476,6 +477,18 @@ class Statements:
             u2, v2 = _rows_text(u, upstream, n_b, n_a), _rows_text(v, a, n_a, terms)
             self._write(f"np.matmul({u2}, {v2}, out={_rows_text(to, x, n_b, terms)})")
         self._release(u, v)
+
+
+def _names_read(formula: Any) -> list[str]:
+    """The variables of a formula, each once."""
+    names: dict[str, None] = {}
+    stack = [formula]
+    while stack:
+        x = stack.pop()
+        if isinstance(x, Symbol):
+            names |= dict.fromkeys([str(x.args[0])] if x.op == "leaf" else [])
+            stack += reversed(x.args if x.op != "leaf" else ())
+    return list(names)
 
 
 def _product_text(a: Symbol, b: Symbol, x: Symbol, text_a: str, text_b: str, to: str) -> str:
