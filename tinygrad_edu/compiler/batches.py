@@ -28,6 +28,8 @@ def as_arrays(batch: Sequence[Any], names: Sequence[str]) -> tuple[list[NDArray[
 
 
 def _as_array(given: Any, name: str) -> NDArray[Any]:
+    if given.__class__ is np.ndarray and given.dtype.kind == "f" and given.ndim:
+        return given  # what comes at every step of a training
     if np.ma.is_masked(given):
         raise ValueError(
             f"{name} has masked numbers: give them a value with filled(...), or leave their rows out."
@@ -65,18 +67,18 @@ def _nested(numbers: Any, kind: Any) -> Any:
 
 def picking_arguments(lowered: Lowered) -> set[int]:
     """The places of the arguments that are indices."""
-    return {array.operation.index.array.source[1] for array in _takes(lowered)}
+    return {array.operation.index.array.source[1] for array in takes_of(lowered)}
 
 
-def _takes(lowered: Lowered) -> list[Array]:
+def takes_of(lowered: Lowered) -> list[Array]:
     """The arrays that pick by an input."""
     takes = [array for array in lowered.arrays if isinstance(array.operation, Take)]
     return [array for array in takes if array.operation.index.array.source[:1] == ("input",)]
 
 
-def check_indices(lowered: Lowered, arrays: Sequence[NDArray[Any]], names: Sequence[str]) -> None:
+def check_indices(takes: Sequence[Array], arrays: Sequence[NDArray[Any]], names: Sequence[str]) -> None:
     """Raise IndexError where an input that picks from options is no index of one."""
-    for array in _takes(lowered):
+    for array in takes:
         place, n = array.operation.index.array.source[1], array.operation.options.index.shape[-1]
         index = arrays[place].reshape(len(arrays[place]), -1)[:, np.unique(array.operation.index.index)]
         wrong = (index < 0) | (index >= n) | (index % 1 != 0)

@@ -161,7 +161,7 @@ class Compiled:
         if made is None:
             made = make(self.function, self.parameters, request, is_one_hot)
             self._made[request] = [made, *(m for m in self._made.get(request, ()) if m.assumed != made.assumed)]
-        check_indices(made.lowered, arrays, made.names)
+        check_indices(made.takes, arrays, made.names)
         if self.verify and not made.verified:
             verified = self._verified(made, request, arrays, is_one_hot)
             self._made[request] = [verified if m is made else m for m in self._made[request]]

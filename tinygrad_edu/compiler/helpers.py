@@ -11,7 +11,7 @@ def strided(vector, start, shape, strides):
 def log_sum_exp(Z, softmax, out):
     """log(e^z1 + e^z2 + ...) along the last axis, without overflow; leaves the softmax behind."""
     top = Z.max(axis=-1, keepdims=True)
-    top[np.isinf(top)] = 0
+    np.copyto(top, 0, where=np.isinf(top))
     np.subtract(Z, top, out=softmax)
     np.exp(softmax, out=softmax)
     total = softmax.sum(axis=-1, keepdims=True)

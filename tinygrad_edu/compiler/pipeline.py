@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..value import Value
+from .batches import takes_of
 from .checks import check_used, collector_paused
 from .differentiate import Program
 from .emit import Emitter
 from .group import groups_of
-from .lower import Lowered, lower
+from .lower import Array, Lowered, lower
 from .naming import name_arrays
 from .normalise import normalise
 from .report import Groups
@@ -42,6 +43,7 @@ class Made:
     output_shape    of the outputs for one example
     frozen          Values that were taken for constants, with their numbers
     assumed         arguments whose rows were taken to add up to 1, or not to
+    takes           the arrays that pick by an input, whose indices are checked
     """
 
     source: str
@@ -51,6 +53,7 @@ class Made:
     frozen: list[tuple[Value, Any]]
     assumed: dict[int, bool]
     gradient: bool
+    takes: list[Array]
     verified: bool = False
     attempts: int = 0
     _build: Any = None
@@ -109,5 +112,6 @@ def make(
         graph.frozen,
         graph.assumed,
         request.gradient,
+        takes_of(lowered),
         _build=namespace["build"],
     )
