@@ -57,7 +57,13 @@ def test_compiled_agrees_with_all_and_prints_every_table() -> None:
     ):
         assert name in result.stderr
     rows = re.findall(r"^\| (.*?) \|", result.stdout, re.MULTILINE)
-    for row in ("float32, batch 4", "verify=False", "eager, collector off", "compiled, backend=python"):
+    for row in (
+        "float32, batch 4, compiled",
+        "float64, batch 4, compiled, as fit",
+        "verify=False",
+        "eager, collector off",
+        "compiled, backend=python",
+    ):
         assert row in rows
 
 

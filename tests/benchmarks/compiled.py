@@ -228,6 +228,28 @@ def classifier(sizes, batch, dtype):
     return loss, parameters, theta, (X, rivals.one_hot(classes, sizes[-1], dtype))
 
 
+def as_fit(sizes, batch, dtype, seconds):
+    """The contender that trains as `fit` does: layers `nn.Dense`, and the gradient left in its vector."""
+    theta, X, classes = rivals.problem(sizes, batch, dtype)
+    arrays = rivals.layers(theta, sizes)
+    model = nn.Sequential(nn.Dense(*sizes[:2], "relu", rng=0), nn.Dense(*sizes[1:], rng=0))
+    parameters = model.parameters()
+    for parameter, x in zip(parameters, np.concatenate([a.ravel() for a in arrays]).tolist(), strict=True):
+        parameter.data = x
+    step = tg.compile(lambda x, y: nn.cross_entropy(model(x), y), parameters, dtype=dtype)
+    data = X, rivals.one_hot(classes, sizes[-1], dtype)
+    loss, _ = step.step(*data)
+    ends = np.cumsum([a.size for a in arrays])[:-1]
+    parts = np.split(step.gradient, ends)
+    gradients = rivals.flat([g.reshape(a.shape) for g, a in zip(parts, arrays, strict=True)])
+
+    def block():
+        with step.arrays():
+            return rivals.block(lambda: step.step(*data), seconds)
+
+    return (loss, gradients), block
+
+
 def first_call(loss, parameters, arrays, **options):
     """What `tg.compile` returns, and how much longer that and a first call take than a second call."""
 
@@ -245,22 +267,25 @@ def mnist(settings):
     pixels = "MNIST's digits" if sizes[0] == 784 and rivals.mnist(1) else "random pixels"
     title(f"Classifier {'-'.join(map(str, sizes))}, {pixels}: median ms of a step, and ratios", settings)
     others, rows = ("NumPy", "NumPy out=", "PyTorch"), []
+    trained = "compiled, as fit"
     torch = Torch() if installed(TORCH) else None
     for dtype, batch in itertools.product(("float32", "float64"), settings.batches):
         loss, parameters, theta, arrays = classifier(sizes, batch, dtype)
         contenders = {
             "NumPy": by_hand(rivals.Classifier(theta, *arrays, sizes), seconds),
             "compiled": compiled(tg.compile(loss, parameters, dtype=dtype), arrays, seconds),
+            trained: as_fit(sizes, batch, dtype, seconds),
             "NumPy out=": by_hand(rivals.BufferedClassifier(theta, *arrays, sizes), seconds),
         }
         if torch:
             contenders["PyTorch"] = torch.contender(seconds, "classifier", sizes, batch, dtype)
         compare(contenders, TOLERANCE[dtype])
         blocks = interleaved(contenders, settings.rounds)
-        row = [milliseconds(blocks[name]) if name in blocks else "-" for name in ("compiled", *others)]
-        row += [ratio(blocks["compiled"], blocks[name]) if name in blocks else "-" for name in others]
-        rows.append([f"{dtype}, batch {batch}", *row])
-    table(["", "compiled", *others, *(f"to {name}" for name in others)], rows, settings)
+        for ours in ("compiled", trained):
+            row = [milliseconds(blocks[name]) if name in blocks else "-" for name in (ours, *others)]
+            row += [ratio(blocks[ours], blocks[name]) if name in blocks else "-" for name in others]
+            rows.append([f"{dtype}, batch {batch}, {ours}", *row])
+    table(["", "ours", *others, *(f"to {name}" for name in others)], rows, settings)
 
 
 def compilation(settings):
