@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, grad, gradients, hessian, jvp, topological_order, vjp
-from tinygrad_edu.testing.oracles import absolute_adjoint, assert_near
+from tinygrad_edu.testing import absolute_adjoint, assert_near
 from tinygrad_edu.testing.program import SMOOTH, Program
 from tinygrad_edu.testing.strategies import programs
 
