@@ -31,6 +31,11 @@ def plain(x: Any) -> Any:
     return x._apply("plain", x) if hasattr(x, "_apply") else x
 
 
+def as_list(numbers: Any) -> list[Any]:
+    """Numbers in a list: of an array, as plain floats and ints."""
+    return numbers.tolist() if hasattr(numbers, "tolist") else list(numbers)
+
+
 def elsewhere(name: str, on_float: Callable[..., Any], *inputs: Any) -> Any:
     """The function called `name`, of inputs that are not all floats; `on_float` is the one for floats."""
     for x in inputs:

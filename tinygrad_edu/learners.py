@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from .dispatch import plain
+from .compiler.checks import put_numbers
+from .dispatch import as_list, plain
 from .optim import Optimizer
 from .optim.marks import used
 from .value import Value
@@ -51,9 +52,7 @@ class Learner:
             try:
                 self._way = arrays = OnArrays(*self._task, size, dtype)
                 self.found = arrays.found
-            except (
-                Exception
-            ) as error:  # whatever it is: the same function may run eagerly, or tell its error there
+            except Exception as error:  # of whatever kind: eagerly the function may run, or tell its error
                 self.eager_because = _sentence(error)
         if self._way is None:
             self._way = OnValues(*self._task)
@@ -128,8 +127,7 @@ class OnValues:
         return [parameter.data for parameter in self.optimizer.parameters]
 
     def put_back(self, numbers: Sequence[Any]) -> None:
-        for parameter, number in zip(self.optimizer.parameters, numbers, strict=True):
-            parameter.data = number
+        put_numbers(self.optimizer.parameters, numbers)
 
 
 def computed(model: Any, loss: Any, rows: list[Any], targets: list[Any], batched: bool) -> tuple[Any, Value]:
@@ -230,8 +228,7 @@ class OnArrays:
                 parameter.grad = used(gradient)
 
     def _write(self) -> None:
-        for parameter, number in zip(self.optimizer.parameters, self.theta.tolist(), strict=True):
-            parameter.data = number
+        put_numbers(self.optimizer.parameters, self.theta.tolist())
 
     def _diverged(self, value: float, batch: Sequence[int]) -> Diverged:
         """Why the loss is no number: the example's graph tells, made eagerly, or raises an error that does."""
@@ -327,11 +324,6 @@ def _values(outputs: Any) -> Any:
 
 
 # --- Data, and what counts as right ----------------------------------------------------------------------------
-
-
-def as_list(rows: Any) -> list[Any]:
-    """Rows or targets in a list: of an array, as plain floats and ints."""
-    return rows.tolist() if hasattr(rows, "tolist") else list(rows)
 
 
 def as_array(rows: Any, dtype: str) -> "NDArray[Any]":

@@ -1,13 +1,16 @@
 """Batches: what a call brings, as arrays of numbers. Bad input ends here, with a sentence."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..value import Value
-from .lower import Array, Lowered, Take
+from .checks import check_sizes
+from .lower import Lowered, Take
+from .views import Indices
 
 
 def as_arrays(batch: Sequence[Any], names: Sequence[str]) -> tuple[list[NDArray[Any]], int]:
@@ -17,13 +20,7 @@ def as_arrays(batch: Sequence[Any], names: Sequence[str]) -> tuple[list[NDArray[
     """
     arrays = [_as_array(given, name) for given, name in zip(batch, names, strict=True)]
     sizes = [len(array) for array in arrays]
-    if len(set(sizes)) > 1:
-        shown = ", ".join(f"{name} has {size}" for name, size in zip(names, sizes, strict=True))
-        raise ValueError(f"All arguments must be batches of one size, the length of the first axis: {shown}.")
-    if 0 in sizes:
-        raise ValueError(
-            f"The batch is empty: {names[0]} has the shape {arrays[0].shape}. Give one example or more."
-        )
+    check_sizes(names, sizes)
     return arrays, sizes[0] if sizes else 1
 
 
@@ -54,36 +51,46 @@ def _as_array(given: Any, name: str) -> NDArray[Any]:
     return array
 
 
-def examples(lowered: Lowered, arrays: Sequence[NDArray[Any]]) -> list[list[Any]]:
+@dataclass(frozen=True, eq=False)
+class Pick:
+    """An argument whose numbers at these positions are indices from 0 to n_options - 1."""
+
+    argument: int
+    positions: Indices
+    n_options: int
+
+
+def picks_of(lowered: Lowered) -> list[Pick]:
+    """What a program picks by an input."""
+    takes = [array.operation for array in lowered.arrays if isinstance(array.operation, Take)]
+    return [
+        Pick(take.index.array.source[1], np.unique(take.index.index), take.options.index.shape[-1])
+        for take in takes
+        if take.index.array.source[:1] == ("input",)
+    ]
+
+
+def check_indices(picks: Sequence[Pick], arrays: Sequence[NDArray[Any]], names: Sequence[str]) -> None:
+    """Raise IndexError where an input that picks from options is no index of one."""
+    for pick in picks:
+        array = arrays[pick.argument]
+        index = array.reshape(len(array), -1)[:, pick.positions]
+        wrong = (index < 0) | (index >= pick.n_options) | (index % 1 != 0)
+        if wrong.any():
+            raise IndexError(
+                f"{names[pick.argument]} has the indices 0 to {pick.n_options - 1}, got {index[wrong][0]!s}."
+            )
+
+
+def examples(picks: Sequence[Pick], arrays: Sequence[NDArray[Any]]) -> list[list[Any]]:
     """The examples of a batch as the eager function takes them: nested lists of Values, or of ints to pick by."""
-    picks = picking_arguments(lowered)
-    converted = [_nested(array.tolist(), int if place in picks else Value) for place, array in enumerate(arrays)]
+    picking = {pick.argument for pick in picks}
+    converted = [_nested(array.tolist(), int if i in picking else Value) for i, array in enumerate(arrays)]
     return [list(example) for example in zip(*converted, strict=True)] if converted else [[]]
 
 
 def _nested(numbers: Any, kind: Any) -> Any:
     return [_nested(x, kind) for x in numbers] if isinstance(numbers, list) else kind(numbers)
-
-
-def picking_arguments(lowered: Lowered) -> set[int]:
-    """The places of the arguments that are indices."""
-    return {array.operation.index.array.source[1] for array in takes_of(lowered)}
-
-
-def takes_of(lowered: Lowered) -> list[Array]:
-    """The arrays that pick by an input."""
-    takes = [array for array in lowered.arrays if isinstance(array.operation, Take)]
-    return [array for array in takes if array.operation.index.array.source[:1] == ("input",)]
-
-
-def check_indices(takes: Sequence[Array], arrays: Sequence[NDArray[Any]], names: Sequence[str]) -> None:
-    """Raise IndexError where an input that picks from options is no index of one."""
-    for array in takes:
-        place, n = array.operation.index.array.source[1], array.operation.options.index.shape[-1]
-        index = arrays[place].reshape(len(arrays[place]), -1)[:, np.unique(array.operation.index.index)]
-        wrong = (index < 0) | (index >= n) | (index % 1 != 0)
-        if wrong.any():
-            raise IndexError(f"{names[place]} has the indices 0 to {n - 1}, got {index[wrong][0]!s}.")
 
 
 def rows_sum_to_one(array: NDArray[Any]) -> bool:

@@ -47,6 +47,24 @@ def check_used(used: Iterable[Value], parameters: Sequence[Value]) -> None:
         )
 
 
+def check_one_number(shape: tuple[int, ...], what: str) -> None:
+    """Raise TypeError unless the function returns a single number, as its mean and its gradient need it."""
+    if shape:
+        raise TypeError(
+            f"The function returns numbers of shape {shape} for one example, and a {what} is that of a single "
+            "number: predict(...) gives them all."
+        )
+
+
+def check_sizes(names: Sequence[str], sizes: Sequence[int]) -> None:
+    """Raise ValueError unless all arguments have as many examples, and at least one."""
+    if len(set(sizes)) > 1:
+        shown = ", ".join(f"{name} has {size}" for name, size in zip(names, sizes, strict=True))
+        raise ValueError(f"All arguments must be batches of one size, the length of the first axis: {shown}.")
+    if 0 in sizes:
+        raise ValueError(f"The batch is empty: {names[0]} has no examples. Give one or more.")
+
+
 def eager(
     function: Callable[..., Any], parameters: Sequence[Value], frozen: Sequence[Value], example: Sequence[Any]
 ) -> tuple[Value, list[Any]]:
@@ -89,9 +107,13 @@ def numbers_in(parameters: Sequence[Value], numbers: Sequence[float]) -> Iterato
     """Inside the block the parameters have these numbers, after it their own."""
     kept = [parameter.data for parameter in parameters]
     try:
-        for parameter, number in zip(parameters, numbers, strict=True):
-            parameter.data = number
+        put_numbers(parameters, numbers)
         yield
     finally:
-        for parameter, number in zip(parameters, kept, strict=True):
-            parameter.data = number
+        put_numbers(parameters, kept)
+
+
+def put_numbers(parameters: Iterable[Value], numbers: Iterable[Any]) -> None:
+    """Give every parameter its number."""
+    for parameter, number in zip(parameters, numbers, strict=True):
+        parameter.data = number

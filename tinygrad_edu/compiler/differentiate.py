@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from ..declare import Rule
 from ..rules import RULES
 from .lower import Array, Elementwise, Lowered, Paired, Product, Read, Reduction, Take, Terms, Total
 from .symbols import Book, Symbol
@@ -60,7 +59,7 @@ class Program:
             Definition(a.name, self._formula(a), a) for a in lowered.arrays if a.operation is not None
         ]
         self._shares: dict[Array, list[Share]] = {}
-        self.n_inputs = n_inputs
+        self.n_inputs, self.gradient = n_inputs, gradient
         if gradient:
             self._backward()
 
@@ -97,7 +96,7 @@ class Program:
         """x, of at most this shape, with one more axis at the end."""
         if not isinstance(x, Symbol) or (x.shape == () and not (shape or x.batched)):
             return x
-        return self.book.special("expand", (x, len(shape) - len(x.shape)), (*x.shape, 1), x.batched)
+        return self.book.special("expand", (x,), (*x.shape, 1), x.batched)
 
     def _dense(self, x: Any, shape: tuple[int, ...], batched: bool) -> Any:
         """x as an array that is really of this shape."""
@@ -173,21 +172,11 @@ class Program:
                 return self.book.special("view", (product, view), array.shape, product.batched)
 
     def _dense_elements(self, array: Array, read: Read) -> Any:
-        elements, shape = self._elements(array, read), (*array.shape, read.index.shape[-1])
-        if isinstance(elements, Symbol) and elements.shape == shape:
-            return elements
-        return self._dense(elements, shape, False)  # a constant
+        return self._dense(self._elements(array, read), (*array.shape, read.index.shape[-1]), read.array.batched)
 
-    def _factors(self, part: Product) -> tuple[Any, Any]:
-        factors = []
-        for read in (part.a, part.b):
-            x = self._read(read, read.index.shape, repeats=False)
-            factors.append(
-                x
-                if isinstance(x, Symbol) and x.shape == read.index.shape
-                else self._dense(x, read.index.shape, False)
-            )
-        return factors[0], factors[1]
+    def _factors(self, part: Product) -> list[Any]:
+        reads = [(read, read.index.shape) for read in (part.a, part.b)]
+        return [self._dense(self._read(r, shape, repeats=False), shape, r.array.batched) for r, shape in reads]
 
     def _sum(self, parts: Sequence[Any], shape: tuple[int, ...], batched: bool) -> Any:
         """parts[0] + parts[1] + ...; those that need computing come first, and the sum goes on in their place."""
@@ -435,17 +424,3 @@ def _place_in_sum(formula: Any) -> int:
     if formula.op == "neg":
         return 3
     return 0 if formula.op.startswith("product") else 1 if formula.op != "leaf" else 2
-
-
-def rules_called(program: Program) -> list[Rule]:
-    """The rules that the source calls, since they cannot be written out."""
-    found: list[Rule] = []
-    for definition in program.definitions:
-        stack = [definition.formula]
-        while stack:
-            x = stack.pop()
-            if isinstance(x, Symbol):
-                stack += x.args
-                if x.op == "call" and x.args[0] not in found:
-                    found.append(x.args[0])
-    return found

@@ -5,7 +5,6 @@ runs one batch. Every formula stands above the lines that compute it, with its s
 buffers and go on in place: a step allocates next to nothing.
 """
 
-import math
 from typing import Any
 
 import numpy as np
@@ -14,14 +13,14 @@ from .differentiate import Program
 from .helpers import HELPERS
 from .lower import Array
 from .statements import Statements, shape_text, tuple_text
-from .views import strides_of
+from .views import dense_strides, strides_of
 
 
 class Emitter:
     """Writes the source of one program: `source`."""
 
-    def __init__(self, program: Program, gradient: bool, title: str):
-        self.program, self.gradient, self.title = program, gradient, title
+    def __init__(self, program: Program, title: str):
+        self.program, self.gradient, self.title = program, program.gradient, title
         self.statements = Statements(program)
         self.source = self._module()
 
@@ -105,8 +104,7 @@ class Emitter:
 
     def _vector_view(self, vector: str, array: Array, strides: tuple[int, ...]) -> str:
         start, shape = int(array.places[0]), array.shape
-        dense = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
-        if strides == dense:
+        if strides == dense_strides(shape):
             flat = f"{vector}[{start}:{start + array.size}]"
             return flat if len(shape) == 1 else f"{flat}.reshape({tuple_text(shape)})"
         self.statements.helpers.add("strided")

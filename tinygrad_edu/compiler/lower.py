@@ -94,8 +94,8 @@ class Product:
 
     a is usually the weights and b what is batched: out = b @ a.T, as in Z = X @ W.T.
 
-    With `heads` rows are (heads, rows, terms), and each head is a product of its own. `pick` are the elements of
-    the product that are wanted, None for all in order.
+    The indices of a and b are (rows, terms), or (terms,) for a single row; (heads, rows, terms) where each head is
+    a product of its own. `pick` are the elements of the product that are wanted, None for all in order.
     """
 
     a: Read

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..value import Value
-from .batches import takes_of
-from .checks import check_used, collector_paused
+from .batches import Pick, picks_of
+from .checks import check_one_number, check_used, collector_paused
 from .differentiate import Program
 from .emit import Emitter
 from .group import groups_of
-from .lower import Array, Lowered, lower
+from .lower import Lowered, lower
 from .naming import name_arrays
 from .normalise import normalise
 from .report import Groups
@@ -43,7 +43,7 @@ class Made:
     output_shape    of the outputs for one example
     frozen          Values that were taken for constants, with their numbers
     assumed         arguments whose rows were taken to add up to 1, or not to
-    takes           the arrays that pick by an input, whose indices are checked
+    picks           the arguments that are indices, which are checked
     """
 
     source: str
@@ -53,7 +53,7 @@ class Made:
     frozen: list[tuple[Value, Any]]
     assumed: dict[int, bool]
     gradient: bool
-    takes: list[Array]
+    picks: list[Pick]
     verified: bool = False
     attempts: int = 0
     _build: Any = None
@@ -66,10 +66,8 @@ class Made:
             vectors = (parameters, gradient) if self.gradient else (parameters,)
             if len(self._runs) == BATCH_SIZES:
                 del self._runs[next(iter(self._runs))]
-            self._runs[key] = (
-                self._build(*vectors, size, parameters.dtype),
-                vectors,
-            )  # kept alive: the id is the key
+            run = self._build(*vectors, size, parameters.dtype)
+            self._runs[key] = run, vectors  # which are kept alive: their id is the key
         with np.errstate(all="ignore"):  # inf and nan are results, as in NumPy's own functions
             return self._runs[key][0](*[np.ascontiguousarray(array, parameters.dtype) for array in arrays])
 
@@ -88,11 +86,8 @@ def make(
     """The program of a function; see `normalise` for is_one_hot. With plain=True nothing is a matrix product."""
     with collector_paused():
         traced = trace(function, parameters, request.shapes, request.with_outputs)
-        if request.gradient and traced.shape and not request.with_outputs:
-            raise TypeError(
-                f"The function returns numbers of shape {traced.shape} for one example, and a gradient is that of "
-                "a single number: predict(...) gives them all."
-            )
+        if request.gradient and not request.with_outputs:
+            check_one_number(traced.shape, "gradient")
         graph = normalise(traced, is_one_hot)
         groups, numbers = groups_of(graph)
         lowered = lower(graph, groups, numbers, request.shapes, plain)
@@ -101,7 +96,7 @@ def make(
             check_used((parameters[place] for array in learned for place in array.places), parameters)
         name_arrays(lowered, traced)
         program = Program(lowered, len(request.shapes), request.gradient)
-        source = Emitter(program, request.gradient, Groups(lowered).title).source
+        source = Emitter(program, Groups(lowered).title).source
     namespace: dict[str, Any] = {}
     exec(compile(source, f"<compiled {function!r}>", "exec"), namespace)
     return Made(
@@ -112,6 +107,6 @@ def make(
         graph.frozen,
         graph.assumed,
         request.gradient,
-        takes_of(lowered),
+        picks_of(lowered),
         _build=namespace["build"],
     )

@@ -1,41 +1,34 @@
 """Pointwise: what `tg.compile(..., backend="python")` returns. It runs example after example, without NumPy."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..graph import topological_order
 from ..value import Value
-from .checks import CompileError, check_used, checked_parameters, eager, near, numbers_in
+from .base import CompiledFunction
+from .checks import CompileError, check_one_number, check_sizes, check_used, eager, near, numbers_in
 from .straight import StraightProgram, compile_straight
-from .trace import OUTPUTS, TAKE, Placeholder, Trace, argument_names, flat_values, trace
+from .trace import OUTPUTS, TAKE, Placeholder, Trace, flat_values, trace
 
 Shape = tuple[int, ...]
-ELSEWHERE = (
-    OverflowError,
-    ValueError,
-    ZeroDivisionError,
-)  # where the engine has inf, or an error of its own
+ELSEWHERE = (OverflowError, ValueError, ZeroDivisionError)  # there the engine has inf, or an error of its own
 
 
-class Pointwise:
-    """A function of scalars as straight-line Python, for functions that are evaluated at one point many times.
+class Pointwise(CompiledFunction):
+    """A compiled function as straight-line Python, for functions that are evaluated at one point many times.
 
-    It is called as `Compiled` is, with lists or arrays whose first axis are the examples, which run one by one.
-    Gradients are lists. Where `math` raises, the example is evaluated eagerly: same results, same errors.
+    It is called as `Compiled` is, with lists or arrays; examples run one by one, and gradients are lists. Where
+    `math` raises, the example is evaluated eagerly: same results, same errors.
     """
 
     def __init__(self, function: Callable[..., Any], parameters: Iterable[Value], *, verify: bool = True):
-        self.function, self.parameters, self.verify = function, checked_parameters(function, parameters), verify
+        super().__init__(function, parameters, verify)
         self._made: dict[Any, _Made] = {}
-        self._latest: _Made | None = None
-        self._theta: list[float] | None = None
 
     def __call__(self, *batch: Any) -> float:
         """The mean of the function over the batch."""
         made, examples = self._prepared(batch, gradient=False)
-        if made.trace.shape:
-            raise TypeError("The function returns several numbers for one example: predict(...) gives them all.")
+        check_one_number(made.trace.shape, "mean")
         return sum(self._outputs(made, example)[0] for example in examples) / len(examples)
 
     def value_and_grad(self, *batch: Any) -> tuple[float, list[float]]:
@@ -49,49 +42,15 @@ class Pointwise:
         gradients = [sum(column) / n for column in zip(*(gradient for _, gradient in results), strict=True)]
         return sum(value for value, _ in results) / n, gradients
 
-    def backward(self, *batch: Any) -> float:
-        """Add the derivatives to every parameter's `grad`, as `loss.backward()` does. Returns the mean."""
-        value, gradients = self.value_and_grad(*batch)
-        for parameter, share in zip(self.parameters, gradients, strict=True):
-            parameter.grad = share + parameter.grad
-        return value
-
     def predict(self, *batch: Any) -> list[Any]:
         """What the function returns for every example, nested as the function nests it."""
         made, examples = self._prepared(batch, gradient=False)
         return [_nested(self._outputs(made, example), made.trace.shape) for example in examples]
 
-    @contextmanager
-    def arrays(self) -> Iterator[list[float]]:
-        """The parameters as one list, in their order, which all calls inside the block read: change it in place.
-
-        At the end of the block, however it ends, its numbers go back into the Values.
-        """
-        if self._theta is not None:
-            raise RuntimeError("The parameters are in a list already: arrays() cannot be entered twice.")
-        self._theta = theta = self._numbers()
-        try:
-            yield theta
-        finally:
-            self._theta = None
-            for parameter, number in zip(self.parameters, theta, strict=True):
-                parameter.data = number
-
-    @property
-    def source(self) -> str:
-        """The program that ran last, as source that runs on its own. Raises RuntimeError before the first call."""
-        if self._latest is None:
-            raise RuntimeError("Nothing is compiled yet: the shapes come with the first call, such as step(x, y).")
-        return self._latest.program.source
-
-    def __repr__(self) -> str:
-        name = getattr(self.function, "__name__", None) or repr(self.function)
-        return f"Pointwise({name}, {len(self.parameters):,} parameters)"
-
     # --- Examples ---------------------------------------------------------------------------------------------
 
-    def _numbers(self) -> list[float]:
-        return self._theta or [float(parameter.data) for parameter in self.parameters]
+    def _read_parameters(self) -> list[float]:
+        return [float(parameter.data) for parameter in self.parameters]
 
     def _outputs(self, made: "_Made", example: Sequence[Any]) -> list[float]:
         try:
@@ -111,11 +70,9 @@ class Pointwise:
 
     def _prepared(self, batch: Sequence[Any], gradient: bool) -> tuple["_Made", list[list[Any]]]:
         """The program for a batch, made and verified if there is none yet, and the batch as examples."""
-        names = argument_names(self.function, len(batch))
+        names = self._argument_names(len(batch))
         arguments = [_rows(given, name) for given, name in zip(batch, names, strict=True)]
-        if len({len(rows) for rows in arguments}) > 1:
-            sizes = ", ".join(f"{name} has {len(rows)}" for name, rows in zip(names, arguments, strict=True))
-            raise ValueError(f"All arguments must be batches of one size, the length of the first axis: {sizes}.")
+        check_sizes(names, [len(rows) for rows in arguments])
         shapes = tuple(_shape(rows, name)[1:] for rows, name in zip(arguments, names, strict=True))
         made = self._made.get((shapes, gradient))
         if made is None or made.has_changed():
@@ -128,7 +85,7 @@ class Pointwise:
 
     def _verify(self, made: "_Made", example: list[Any]) -> None:
         """Compare the program with the eager function. Raises CompileError if they differ."""
-        numbers = [float(parameter.data) for parameter in self.parameters]
+        numbers = self._read_parameters()
         try:
             outputs, gradients = made.program.run(numbers, [_flat(x) for x in example])
             loss, expected = eager(self.function, self.parameters, made.frozen, made.values(example))
@@ -148,11 +105,8 @@ class _Made:
 
     def __init__(self, function: Any, parameters: Sequence[Value], shapes: Sequence[Shape], gradient: bool):
         self.trace: Trace = trace(function, parameters, shapes)
-        if gradient and self.trace.shape:
-            raise TypeError(
-                f"The function returns numbers of shape {self.trace.shape} for one example, and a gradient is "
-                "that of a single number: predict(...) gives them all."
-            )
+        if gradient:
+            check_one_number(self.trace.shape, "gradient")
         order = topological_order(Placeholder.of(OUTPUTS, tuple(self.trace.outputs)))
         leaves = [node for node in order if node.rule is None]
         if gradient:
@@ -163,6 +117,7 @@ class _Made:
         picked = {node.parents[0] for node in order if node.rule is TAKE}
         self._picks = [any(x in picked for x in argument) for argument in self.trace.inputs]
         self.program: StraightProgram = compile_straight(self.trace, gradient)
+        self.source = self.program.source
         self.verified = False
 
     def has_changed(self) -> bool:
@@ -187,8 +142,6 @@ def _rows(given: Any, name: str) -> list[Any]:
                 f"{name} is a single number: a batch has its examples along the first axis, as in [{given!r}]."
             )
         )
-    if not rows:
-        raise ValueError(f"The batch is empty: {name} has no examples. Give one or more.")
     return list(rows)
 
 

@@ -17,7 +17,7 @@ from .formulas import total_text, transposed
 from .helpers import FUNCTIONS
 from .lower import Array
 from .symbols import Symbol, number_text
-from .views import View, strides_of
+from .views import View, dense_strides, strides_of
 
 UFUNCS = {
     "add": "add",
@@ -93,8 +93,7 @@ class Statements:
     def _needs_own_buffer(self, formula: Any, array: Array) -> bool:
         """Is it written to through a reshape, which a view with gaps does not allow?"""
         strides = strides_of(array.places.reshape(array.shape))
-        dense = tuple(math.prod(array.shape[axis + 1 :]) for axis in range(len(array.shape)))
-        if strides is None or strides == dense or len(strides) == 1:
+        if strides is None or strides == dense_strides(array.shape) or len(strides) == 1:
             return strides is None
         terms = formula.args if isinstance(formula, Symbol) and formula.op == "accumulate" else (formula,)
         return any(
@@ -157,18 +156,14 @@ class Statements:
             base, view = x.args
             return str(view.text(self._operand(base), base.batched, self.constant))
         if x.op == "expand":
-            return self._expanded(self._operand(x.args[0]), x.args[0], x.args[1])
+            text = self._operand(x.args[0])
+            return f"{text}[..., None]" if x.args[0].batched or x.args[0].shape else text
         if x not in self._saved:
             name = self._temporary(x.shape, x.batched)
             self._into(x, name, x.shape, x.batched)
             self._saved[x] = name
             self._readers[name] = self._uses.get(x, 1)
         return self._saved[x]
-
-    def _expanded(self, text: str, x: Symbol, missing: int) -> str:
-        if not x.batched and not x.shape:
-            return text
-        return f"{text}[..., None]"
 
     def _aligned(self, x: Any, shape: tuple[int, ...]) -> str:
         """A text that reads x beside batched arrays of this shape."""
@@ -270,11 +265,11 @@ class Statements:
 
     def _accumulate_into(self, x: Symbol, to: str) -> None:
         so_far = ""
-        for i, term in enumerate(x.args):
+        for term in x.args:
             if isinstance(term, Symbol) and term.op == "scatter" and term not in self._names:
                 if not so_far:
                     view = term.args[1]
-                    if view.whole and len(x.args) > i:
+                    if view.whole:
                         self._into(term, to, x.shape, x.batched)
                         so_far = to
                         continue

@@ -12,7 +12,6 @@ from typing import Any
 
 from .. import elementary
 
-INDICATORS = ("lt", "le", "gt", "ge", "equal", "step")  # 0 or 1
 PLAIN = (int, float, str, tuple)  # arguments that are known by their text, which shows the type
 COMMUTATIVE = ("add", "mul", "max", "equal")
 

@@ -61,9 +61,8 @@ TAKE = Rule("take", "[]", _take, _take_backward, None)  # options[index], by an 
 OUTPUTS = _choice("outputs", lambda *inputs: inputs, 0)  # all results of the function as one node
 
 
-_tape: list[
-    Any
-] = []  # every placeholder of the trace that runs, each after its parents; `trace` puts a new one here
+# Every placeholder of the trace that runs, each after its parents; `trace` puts a new list here.
+_tape: list[Any] = []
 
 
 def _recorded(rule: Rule, reflected: bool = False) -> Callable[["Placeholder", Any], "Placeholder"]:
@@ -189,10 +188,6 @@ class Placeholder(Value):
 for _name, _rule in RULES.items():
     if _rule.n_inputs == 1 and callable(getattr(Value, _name, None)):
         setattr(Placeholder, _name, _method(_rule))
-
-
-def is_placeholder(x: Any) -> bool:
-    return isinstance(x, Placeholder)
 
 
 def refuse(what: str, instead: str) -> NoReturn:

@@ -40,9 +40,8 @@ class UpdateProgram:
         if len(results) != len(names):
             raise ValueError(f"update returns (parameter, *state), which are {len(names)}, got {len(results)}.")
         self._place = dict(zip([*vectors, gradient], [*names, "gradient"], strict=True))  # where each vector is
-        self._home = {
-            result: name for result, name in zip(results, names, strict=True) if _is_vector(result)
-        }  # where each result is to be
+        # Where each result is to be:
+        self._home = {result: name for result, name in zip(results, names, strict=True) if _is_vector(result)}
         self._readers = _count(results)
         self._free: list[str] = []  # buffers
         self._free_homes = {name for name, leaf in zip(names, vectors, strict=True) if not self._readers.get(leaf)}
@@ -61,9 +60,7 @@ class UpdateProgram:
 
     def build(self, parameter: Any, *state: Any) -> Callable[[Any, Any, Any], None]:
         """The function update(gradient, t, lr) on these vectors."""
-        namespace: dict[str, Any] = {
-            op: getattr(np, name) for op, name in UFUNCS.items()
-        }  # for formulas of numbers
+        namespace = {op: getattr(np, name) for op, name in UFUNCS.items()}  # for formulas of numbers
         exec(compile(self.source, "<update equation>", "exec"), namespace)
         made: Callable[[Any, Any, Any], None] = namespace["build"](parameter, *state)
         return made
@@ -91,7 +88,7 @@ class UpdateProgram:
 
     def _text(self, x: Any) -> str:
         """A vector by its name; what is one number, such as 1 - 0.9**t, as the formula it is."""
-        return self._place[x] if _is_vector(x) else infix(x, lambda symbol: _leaf_name(symbol))
+        return self._place[x] if _is_vector(x) else infix(x, _leaf_name)
 
     def _read(self, x: Any) -> None:
         """One reader less; after the last one the place is free."""

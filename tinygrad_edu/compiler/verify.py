@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..calculus import absolute_adjoint
 from ..value import Value
-from .batches import examples, picking_arguments
+from .batches import examples
 from .checks import TOLERANCE, collector_paused, eager, near, numbers_in
 from .pipeline import Made
 from .trace import flat_values
@@ -37,7 +37,7 @@ def disagreement(
     """
     own = [array[:2] for array in arrays]
     rng, one_hot = np.random.default_rng(0), {argument for argument, yes in made.assumed.items() if yes}
-    keep = picking_arguments(made.lowered) | one_hot
+    keep = {pick.argument for pick in made.picks} | one_hot
     found = []
     with collector_paused():
         for moved in (True, True, False):
@@ -58,7 +58,7 @@ def _moved(array: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float64]
 def _at(made: Made, function: Any, parameters: Sequence[Value], arrays: Sequence[NDArray[Any]]) -> str | None:
     """What is wrong for these examples."""
     theta = np.array([parameter.data for parameter in parameters], np.float64)
-    gradient, plain = np.empty_like(theta), examples(made.lowered, arrays)
+    gradient, plain = np.empty_like(theta), examples(made.picks, arrays)
     try:
         if made.gradient:
             loss, expected = eager(function, parameters, [value for value, _ in made.frozen], plain[0])

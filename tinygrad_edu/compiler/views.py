@@ -156,6 +156,11 @@ def _affine(core: Indices, n: int) -> Any:
     )
 
 
+def dense_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    """The strides of an array of this shape that lies in a vector without gaps, row by row."""
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
 def strides_of(places: Indices) -> tuple[int, ...] | None:
     """The strides with which an array of this shape lies in a vector, None if it does not lie in steps."""
     base = int(places.flat[0])
