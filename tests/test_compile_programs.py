@@ -1246,10 +1246,10 @@ def test_the_source_runs_on_its_own(name: str) -> None:
     namespace: dict[str, Any] = {}
     exec(step.source, namespace)
     theta, gradient = np.array([p.data for p in parameters]), np.full(len(parameters), np.nan)
-    run = namespace["build"](theta, gradient, len(batch[0]) if batch else 1)
+    run = namespace["build"](theta, len(batch[0]) if batch else 1)
     for _ in range(2):
         with np.errstate(all="ignore"):
-            assert run(*[np.asarray(array, float) for array in batch]) == value
+            assert run(*[np.asarray(array, float) for array in batch], gradient) == value
         np.testing.assert_array_equal(gradient, gradients)
 
 

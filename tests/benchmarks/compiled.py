@@ -42,12 +42,12 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 ROOT = Path(__file__).parents[2]  # the checkout that is measured
 sys.path.insert(0, str(ROOT))
 
-import eager  # noqa: E402 - after the threads and the path are set
-import numpy as np  # noqa: E402
-import rivals  # noqa: E402
+import eager
+import numpy as np
+import rivals
 
-import tinygrad_edu as tg  # noqa: E402
-from tinygrad_edu import Value, datasets, nn  # noqa: E402
+import tinygrad_edu as tg
+from tinygrad_edu import Value, datasets, nn
 
 TORCH = "torch"
 INSTALL = {TORCH: "torch==2.13.0", eager.MICROGRAD: "micrograd==0.1.0"}
@@ -228,8 +228,8 @@ def classifier(sizes, batch, dtype):
     return loss, parameters, theta, (X, rivals.one_hot(classes, sizes[-1], dtype))
 
 
-def as_fit(sizes, batch, dtype, seconds):
-    """The contender that trains as `fit` does: layers `nn.Dense`, and the gradient left in its vector."""
+def dense(sizes, batch, dtype, seconds):
+    """The same classifier of layers `nn.Dense`, which keep W as the textbook does: (inputs, outputs)."""
     theta, X, classes = rivals.problem(sizes, batch, dtype)
     arrays = rivals.layers(theta, sizes)
     model = nn.Sequential(nn.Dense(*sizes[:2], "relu", rng=0), nn.Dense(*sizes[1:], rng=0))
@@ -237,17 +237,9 @@ def as_fit(sizes, batch, dtype, seconds):
     for parameter, x in zip(parameters, np.concatenate([a.ravel() for a in arrays]).tolist(), strict=True):
         parameter.data = x
     step = tg.compile(lambda x, y: nn.cross_entropy(model(x), y), parameters, dtype=dtype)
-    data = X, rivals.one_hot(classes, sizes[-1], dtype)
-    loss, _ = step.step(*data)
-    ends = np.cumsum([a.size for a in arrays])[:-1]
-    parts = np.split(step.gradient, ends)
-    gradients = rivals.flat([g.reshape(a.shape) for g, a in zip(parts, arrays, strict=True)])
-
-    def block():
-        with step.arrays():
-            return rivals.block(lambda: step.step(*data), seconds)
-
-    return (loss, gradients), block
+    (loss, gradient), block = compiled(step, (X, rivals.one_hot(classes, sizes[-1], dtype)), seconds)
+    parts = np.split(gradient, np.cumsum([a.size for a in arrays])[:-1])
+    return (loss, rivals.flat([g.reshape(a.shape) for g, a in zip(parts, arrays, strict=True)])), block
 
 
 def first_call(loss, parameters, arrays, **options):
@@ -267,21 +259,20 @@ def mnist(settings):
     pixels = "MNIST's digits" if sizes[0] == 784 and rivals.mnist(1) else "random pixels"
     title(f"Classifier {'-'.join(map(str, sizes))}, {pixels}: median ms of a step, and ratios", settings)
     others, rows = ("NumPy", "NumPy out=", "PyTorch"), []
-    trained = "compiled, as fit"
     torch = Torch() if installed(TORCH) else None
     for dtype, batch in itertools.product(("float32", "float64"), settings.batches):
         loss, parameters, theta, arrays = classifier(sizes, batch, dtype)
         contenders = {
             "NumPy": by_hand(rivals.Classifier(theta, *arrays, sizes), seconds),
-            "compiled": compiled(tg.compile(loss, parameters, dtype=dtype), arrays, seconds),
-            trained: as_fit(sizes, batch, dtype, seconds),
+            "nn.MLP": compiled(tg.compile(loss, parameters, dtype=dtype), arrays, seconds),
+            "nn.Dense": dense(sizes, batch, dtype, seconds),
             "NumPy out=": by_hand(rivals.BufferedClassifier(theta, *arrays, sizes), seconds),
         }
         if torch:
             contenders["PyTorch"] = torch.contender(seconds, "classifier", sizes, batch, dtype)
         compare(contenders, TOLERANCE[dtype])
         blocks = interleaved(contenders, settings.rounds)
-        for ours in ("compiled", trained):
+        for ours in ("nn.Dense", "nn.MLP"):
             row = [milliseconds(blocks[name]) if name in blocks else "-" for name in (ours, *others)]
             row += [ratio(blocks[ours], blocks[name]) if name in blocks else "-" for name in others]
             rows.append([f"{dtype}, batch {batch}, {ours}", *row])

@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]  # the checkout that is measured
 sys.path.insert(0, str(ROOT))
 
-from tinygrad_edu import Value, datasets, draw, nn, topological_order, tree  # noqa: E402 - after the path is set
+from tinygrad_edu import Value, datasets, draw, nn, topological_order, tree
 
 
 def expression(nodes):

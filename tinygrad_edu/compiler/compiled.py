@@ -1,5 +1,6 @@
 """Compiled: what `tg.compile` returns. It has programs made for what comes, and keeps the parameters."""
 
+import operator
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..value import Value
 from .base import CompiledFunction
-from .batches import as_arrays, check_indices, rows_sum_to_one
+from .batches import as_arrays, check_indices
 from .checks import CompileError, check_one_number
 from .pipeline import Made, Request, make
 from .report import Groups
@@ -34,8 +35,9 @@ class Compiled(CompiledFunction):
         self.dtype = _dtype(dtype)
         self._with_outputs = with_outputs
         self._vector = np.empty(len(self.parameters), self.dtype)  # the parameters, where programs read them
-        self._gradient = np.empty(len(self.parameters), self.dtype)
-        self._made: dict[Request, list[Made]] = {}  # several where they assume different things
+        self.gradient = np.empty_like(self._vector)  # that of the last `step`
+        self._made: dict[Any, list[Made]] = {}  # by shapes; several where they assume different things
+        self._like: Any = None  # what the last batch was, if it was arrays and the program needs no more checks
 
     # --- What it computes -------------------------------------------------------------------------------------
 
@@ -47,13 +49,13 @@ class Compiled(CompiledFunction):
 
     def value_and_grad(self, *batch: Any) -> tuple[float, NDArray[Any]]:
         """The mean over the batch, and its derivatives by the parameters: a new vector, in their order."""
-        value, _ = self.step(*batch)
-        return value, self._gradient.copy()
+        gradient = np.empty_like(self._vector)
+        return self._step(batch, gradient)[0], gradient
 
     def predict(self, *batch: Any) -> NDArray[Any]:
         """What the function returns for every example: an array (B, ...), nested as the function nests it."""
         made, arrays, size = self._prepared(batch, gradient=False)
-        outputs: NDArray[Any] = self._run(made, arrays, size)
+        outputs: NDArray[Any] = made.run(self._numbers(), None, arrays, size)
         return outputs.reshape(size, *made.output_shape)
 
     def step(self, *batch: Any) -> tuple[float, Any]:
@@ -61,16 +63,14 @@ class Compiled(CompiledFunction):
 
         For training loops such as `fit`: the gradient is left in `gradient`, which the next call overwrites.
         """
+        return self._step(batch, self.gradient)
+
+    def _step(self, batch: Sequence[Any], gradient: NDArray[Any]) -> tuple[float, Any]:
         made, arrays, size = self._prepared(batch, gradient=True)
-        result = self._run(made, arrays, size)
+        result = made.run(self._numbers(), gradient, arrays, size)
         if self._with_outputs:
             return result[0], result[1].reshape(size, *made.output_shape)
         return result, None
-
-    @property
-    def gradient(self) -> NDArray[Any]:
-        """The gradient of the last step: the vector itself, which the next step overwrites."""
-        return self._gradient
 
     @property
     def groups(self) -> Groups:
@@ -83,35 +83,37 @@ class Compiled(CompiledFunction):
         self._vector[:] = [parameter.data for parameter in self.parameters]
         return self._vector
 
-    def _run(self, made: Made, arrays: Sequence[NDArray[Any]], size: int) -> Any:
-        self._latest = made
-        return made.run(self._numbers(), self._gradient, arrays, size)
+    def _prepared(self, batch: Sequence[Any], gradient: bool) -> tuple[Made, Sequence[NDArray[Any]], int]:
+        """The program for a batch, made and verified if there is none yet, and the batch as arrays.
 
-    def _prepared(self, batch: Sequence[Any], gradient: bool) -> tuple[Made, list[NDArray[Any]], int]:
-        """The program for a batch, made and verified if there is none yet, and the batch as arrays."""
+        A step of a training is like the one before: then only the shapes are looked at, and what was assumed.
+        """
+        like = gradient, [(x.__class__, getattr(x, "shape", None), getattr(x, "dtype", None)) for x in batch]
+        if like == self._like and self._latest.holds(batch):
+            check_indices(self._latest.picks, batch, self._latest.names)
+            return self._latest, batch, len(batch[0])
         arrays, size = as_arrays(batch, self._argument_names(len(batch)))
         shapes = tuple(array.shape[1:] for array in arrays)
-        request = Request(shapes, gradient, self._with_outputs)
-
-        def is_one_hot(argument: int) -> bool:
-            return rows_sum_to_one(arrays[argument])
-
-        made = next((made for made in self._made.get(request, ()) if _holds(made, is_one_hot)), None)
-        if made is None:
-            made = make(self.function, self.parameters, request, is_one_hot)
-            self._made[request] = [made, *(m for m in self._made.get(request, ()) if m.assumed != made.assumed)]
+        candidates = self._made.setdefault((gradient, shapes), [])
+        place = next((place for place, made in enumerate(candidates) if made.holds(arrays)), None)
+        if place is None:
+            request = Request(shapes, gradient, self._with_outputs)
+            new, place = make(self.function, self.parameters, request, arrays), 0
+            candidates[:] = [new, *(other for other in candidates if other.assumed != new.assumed)]
+        made = candidates[place]
         check_indices(made.picks, arrays, made.names)
         if self.verify and not made.verified:
-            verified = self._verified(made, request, arrays, is_one_hot)
-            self._made[request] = [verified if m is made else m for m in self._made[request]]
-            made = verified
+            made = candidates[place] = self._verified(made, arrays)
+        self._latest = made
+        is_ready = batch and (made.verified or not self.verify) and all(map(operator.is_, arrays, batch))
+        self._like = like if is_ready else None
         return made, arrays, size
 
-    def _verified(self, made: Made, request: Request, arrays: Sequence[NDArray[Any]], is_one_hot: Any) -> Made:
+    def _verified(self, made: Made, arrays: Sequence[NDArray[Any]]) -> Made:
         """The program, after it has agreed with the eager function; one without matrix products if it does not."""
         wrong = disagreement(made, self.function, self.parameters, arrays)
         if wrong:
-            plain = make(self.function, self.parameters, request, is_one_hot, plain=True)
+            plain = make(self.function, self.parameters, made.request, arrays, plain=True)
             if disagreement(plain, self.function, self.parameters, arrays):
                 raise CompileError(
                     f"The compiled function disagrees with the eager one: {wrong}. If the function gives the "
@@ -126,13 +128,6 @@ class Compiled(CompiledFunction):
         made.attempts += 1
         made.verified = wrong is not None or made.attempts == ATTEMPTS
         return made
-
-
-def _holds(made: Made, is_one_hot: Callable[[int], bool]) -> bool:
-    """Is what the program takes for constant still so?"""
-    return all(value.data is number for value, number in made.frozen) and all(
-        is_one_hot(argument) == answer for argument, answer in made.assumed.items()
-    )
 
 
 def _dtype(dtype: Any) -> np.dtype[Any]:

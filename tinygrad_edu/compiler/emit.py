@@ -1,6 +1,6 @@
 """Emit: a program as NumPy source that a person would have written.
 
-`build(parameters, gradient, B)` makes the buffers for batches of B examples, once, and returns the function that
+`build(parameters, B)` makes the buffers for batches of B examples, once, and returns `run(X, Y, gradient)`, which
 runs one batch. Every formula stands above the lines that compute it, with its shape. The lines write into the
 buffers and go on in place: a step allocates next to nothing.
 """
@@ -22,6 +22,8 @@ class Emitter:
     def __init__(self, program: Program, title: str):
         self.program, self.gradient, self.title = program, program.gradient, title
         self.statements = Statements(program)
+        self._learned = [array for array in program.lowered.arrays if array.source == ("parameter",)]
+        self._n_parameters = max((int(array.places.max()) + 1 for array in self._learned), default=0)
         self.source = self._module()
 
     # --- The module -----------------------------------------------------------------------------------------
@@ -30,6 +32,7 @@ class Emitter:
         inputs = [a for a in self.program.lowered.arrays if a.source[:1] == ("input",)]
         names = self._input_names(inputs)
         setup, before, after = self._parameters()
+        names += ["gradient"] if self.gradient else []
         setup += [
             f"{name} = np.empty({shape_text(shape, batched)}, dtype)"
             for name, (shape, batched) in self.statements.buffers.items()
@@ -49,14 +52,9 @@ class Emitter:
         text += [f"{name} = np.{name}" for name in ("inf", "nan") if name in whole.replace("np.isnan", "")]
         text += ["\n" + HELPERS[name].rstrip() for name in HELPERS if name in self.statements.helpers]
         text += ["", ""]
-        arguments = (
-            "parameters, gradient, B, dtype=np.float64" if self.gradient else "parameters, B, dtype=np.float64"
-        )
-        text += [f"def build({arguments}):"]
-        text += [
-            '    """The function for batches of B examples; it reads parameters'
-            f'{", and writes gradient" * self.gradient}."""'
-        ]
+        text += ["def build(parameters, B, dtype=np.float64):"]
+        writes = " and writes the vector gradient" if self.gradient else ""
+        text += [f'    """The function for batches of B examples; it reads the vector parameters{writes}."""']
         text += [f"    {line}" for line in setup]
         text += ["", f"    def run({', '.join(names)}):"]
         text += [f"        {line}".rstrip() for line in body]
@@ -73,40 +71,50 @@ class Emitter:
         return [by_argument.get(i, f"_{i}") for i in range(self.program.n_inputs)]
 
     def _parameters(self) -> tuple[list[str], list[str], list[str]]:
-        """Views of the parameters and their gradients; what must be copied before a run, and after it."""
+        """Where parameters and their gradients lie in the vectors: lines for `build`, before a run, and after it.
+
+        They are views where products and sums can work in them as they are, else copies.
+        """
         setup: list[str] = []
         before: list[str] = []
         after: list[str] = []
-        for array in self.program.lowered.arrays:
-            if array.source != ("parameter",):
-                continue
-            name, places = array.name, array.places.reshape(array.shape)
-            strides = strides_of(places)
-            spread = strides is not None and len(strides) == 1 and strides != (1,)  # slow to add to every row
-            for vector, own, copies in (("parameters", name, before), ("gradient", f"d{name}", after)):
-                if vector == "gradient" and not self.gradient:
-                    continue
-                if strides is None:
+        for array in self._learned:
+            strides = strides_of(array.places.reshape(array.shape))
+            spread = strides is None or (len(strides) == 1 and strides != (1,))  # slow to add to every row
+            there = self._in_vector("parameters", array, strides)
+            if spread:
+                self.statements.buffers[array.name] = (array.shape, False)
+                before.append(f"{array.name}[...] = {there}")
+            else:
+                setup.append(f"{array.name} = {there}")
+            if self.gradient:
+                own, there = f"d{array.name}", self._in_vector("gradient", array, strides)
+                if spread or own in self.statements.buffers:
                     self.statements.buffers[own] = (array.shape, False)
-                    there = f"{vector}[{self.statements.constant(places)}]"
-                elif own in self.statements.buffers or spread:
-                    self.statements.buffers[own] = (array.shape, False)
-                    there = f"{own}_view"
-                    setup.append(f"{there} = {self._vector_view(vector, array, strides)}")
+                    after.append(f"{there}{'' if there.endswith(']') else '[...]'} = {own}")
                 else:
-                    setup.append(f"{own} = {self._vector_view(vector, array, strides)}")
-                    continue
-                if copies is before:
-                    copies.append(f"{own}[...] = {there}")
-                else:
-                    copies.append(f"{there}{'' if strides is None else '[...]'} = {own}")
+                    before.append(f"{own} = {there}")
         return setup, before, after
 
-    def _vector_view(self, vector: str, array: Array, strides: tuple[int, ...]) -> str:
+    def _in_vector(self, vector: str, array: Array, strides: tuple[int, ...] | None) -> str:
+        """The elements of a vector that belong to a parameter."""
         start, shape = int(array.places[0]), array.shape
+        if strides is None:
+            return f"{vector}[{self.statements.constant(array.places.reshape(shape))}]"
         if strides == dense_strides(shape):
             flat = f"{vector}[{start}:{start + array.size}]"
-            return flat if len(shape) == 1 else f"{flat}.reshape({tuple_text(shape)})"
+            return flat if len(shape) == 1 else f"{flat}.reshape({', '.join(map(str, shape)) or '()'})"
+        if len(shape) == 1:
+            return f"{vector}[{start}:{start + strides[0] * (array.size - 1) + 1}:{strides[0]}]"
+        if (
+            len(shape) == 2 and strides[1] == 1
+        ):  # some columns of a matrix, which may begin before and end after them
+            (rows, columns), width = shape, strides[0]
+            before = max(0, start + rows * width - self._n_parameters)
+            first, last = start - before, start - before + rows * width
+            if first >= 0:
+                some = f"{before or ''}:{'' if before + columns == width else before + columns}"
+                return f"{vector}[{first}:{last}].reshape({rows}, {width})[:, {some}]"
         self.statements.helpers.add("strided")
         return f"strided({vector}, {start}, {tuple_text(shape)}, {tuple_text(strides)})"
 

@@ -11,13 +11,11 @@ def strided(vector, start, shape, strides):
 def log_sum_exp(Z, softmax, out):
     """log(e^z1 + e^z2 + ...) along the last axis, without overflow; leaves the softmax behind."""
     top = Z.max(axis=-1, keepdims=True)
-    np.copyto(top, 0, where=np.isinf(top))
-    np.subtract(Z, top, out=softmax)
-    np.exp(softmax, out=softmax)
+    top[np.isinf(top)] = 0
+    np.exp(Z - top, out=softmax)
     total = softmax.sum(axis=-1, keepdims=True)
-    np.divide(softmax, total, out=softmax)
-    np.add(top, np.log(total), out=total)
-    out[...] = total[..., 0]
+    softmax /= total
+    np.add(top, np.log(total), out=out[..., None])
 ''',
     "sigmoid": '''
 def sigmoid(x):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..value import Value
-from .batches import Pick, picks_of
+from .batches import Pick, picks_of, rows_sum_to_one
 from .checks import check_one_number, check_used, collector_paused
 from .differentiate import Program
 from .emit import Emitter
@@ -40,36 +40,50 @@ class Request:
 class Made:
     """A program: its source, and what must still hold for it to be used.
 
+    request         what it was made for
     output_shape    of the outputs for one example
     frozen          Values that were taken for constants, with their numbers
     assumed         arguments whose rows were taken to add up to 1, or not to
     picks           the arguments that are indices, which are checked
     """
 
+    request: Request
     source: str
     lowered: Lowered
     names: list[str]
     output_shape: tuple[int, ...]
     frozen: list[tuple[Value, Any]]
     assumed: dict[int, bool]
-    gradient: bool
     picks: list[Pick]
     verified: bool = False
     attempts: int = 0
     _build: Any = None
     _runs: dict[Any, Any] = field(default_factory=dict)
 
-    def run(self, parameters: NDArray[Any], gradient: NDArray[Any], arrays: Sequence[Any], size: int) -> Any:
-        """The program on a batch of so many examples, with its buffers in the dtype of the parameters."""
+    def holds(self, arrays: Sequence[NDArray[Any]]) -> bool:
+        """Is what the program takes for constant still so, for this batch?"""
+        for value, number in self.frozen:
+            if value.data is not number:
+                return False
+        for argument, answer in self.assumed.items():  # noqa: SIM110 - a generator would cost as much as the check
+            if rows_sum_to_one(arrays[argument]) is not answer:
+                return False
+        return True
+
+    def run(self, parameters: NDArray[Any], gradient: Any, arrays: Sequence[Any], size: int) -> Any:
+        """The program on a batch of so many examples, with its buffers in the dtype of the parameters.
+
+        A program that has a gradient writes it into the vector `gradient`.
+        """
         key = (id(parameters), size)
         if key not in self._runs:
-            vectors = (parameters, gradient) if self.gradient else (parameters,)
             if len(self._runs) == BATCH_SIZES:
                 del self._runs[next(iter(self._runs))]
-            run = self._build(*vectors, size, parameters.dtype)
-            self._runs[key] = run, vectors  # which are kept alive: their id is the key
+            # The parameters are kept alive, since their id is the key.
+            self._runs[key] = self._build(parameters, size, parameters.dtype), parameters
+        inputs = [np.ascontiguousarray(array, parameters.dtype) for array in arrays]
         with np.errstate(all="ignore"):  # inf and nan are results, as in NumPy's own functions
-            return self._runs[key][0](*[np.ascontiguousarray(array, parameters.dtype) for array in arrays])
+            return self._runs[key][0](*inputs, *([gradient] if self.request.gradient else []))
 
     def forget(self, parameters: NDArray[Any]) -> None:
         """Drop the buffers that go with these parameters."""
@@ -80,15 +94,15 @@ def make(
     function: Callable[..., Any],
     parameters: Sequence[Value],
     request: Request,
-    is_one_hot: Callable[[int], bool],
+    arrays: Sequence[NDArray[Any]],
     plain: bool = False,
 ) -> Made:
-    """The program of a function; see `normalise` for is_one_hot. With plain=True nothing is a matrix product."""
+    """The program of a function for batches like these. With plain=True nothing is a matrix product."""
     with collector_paused():
         traced = trace(function, parameters, request.shapes, request.with_outputs)
         if request.gradient and not request.with_outputs:
             check_one_number(traced.shape, "gradient")
-        graph = normalise(traced, is_one_hot)
+        graph = normalise(traced, lambda argument: rows_sum_to_one(arrays[argument]))
         groups, numbers = groups_of(graph)
         lowered = lower(graph, groups, numbers, request.shapes, plain)
         if request.gradient:
@@ -100,13 +114,13 @@ def make(
     namespace: dict[str, Any] = {}
     exec(compile(source, f"<compiled {function!r}>", "exec"), namespace)
     return Made(
+        request,
         source,
         lowered,
         traced.names,
         traced.shape,
         graph.frozen,
         graph.assumed,
-        request.gradient,
         picks_of(lowered),
         _build=namespace["build"],
     )

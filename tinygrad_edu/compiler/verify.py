@@ -60,7 +60,7 @@ def _at(made: Made, function: Any, parameters: Sequence[Value], arrays: Sequence
     theta = np.array([parameter.data for parameter in parameters], np.float64)
     gradient, plain = np.empty_like(theta), examples(made.picks, arrays)
     try:
-        if made.gradient:
+        if made.request.gradient:
             loss, expected = eager(function, parameters, [value for value, _ in made.frozen], plain[0])
         else:
             results = [flat_values(function(*example))[0] for example in plain]
@@ -69,10 +69,14 @@ def _at(made: Made, function: Any, parameters: Sequence[Value], arrays: Sequence
 
     def run(first: int, last: int) -> Any:
         result = made.run(theta, gradient, [array[first:last] for array in arrays], last - first)
-        return (result[0] if isinstance(result, tuple) else result, gradient.copy()) if made.gradient else result
+        return (
+            (result[0] if isinstance(result, tuple) else result, gradient.copy())
+            if made.request.gradient
+            else result
+        )
 
     try:
-        if made.gradient:
+        if made.request.gradient:
             value, gradients = run(0, 1)
             if np.isfinite(value) and not np.isfinite(float(loss.data)):
                 return None  # the engine overflows on the way, where the stable form does not
