@@ -1292,6 +1292,26 @@ def test_no_target_is_taken_for_another(first: str) -> None:
             assert_near(float(got), exact, size)
 
 
+# --- Much without structure -----------------------------------------------------------------------------------
+
+
+def test_a_thousand_operations_of_which_no_two_are_alike() -> None:
+    """So many arrays that the source hands its buffers over in a list."""
+    p = leaves(normal(4), "p")
+
+    def tangle(x: Any) -> Value:
+        nodes = [*p, *x]
+        for i in range(400):
+            a, b, c = nodes[-1], nodes[-2 - i % 3], nodes[(7 * i) % len(nodes)]
+            nodes.append((tg.sin, tg.tanh, tg.sigmoid)[i % 3](a * c + b) if i % 2 else a - b * 0.5)
+        return nodes[-1] + tg.sum(p)
+
+    step = compare(tangle, p, normal(3, 3))
+    assert len(step.groups) > 300
+    assert "buffers[" in step.source
+    assert "buffers[" not in compare(lambda x: tg.dot(p, x), p, normal(3, 4)).source
+
+
 # --- Every rule in every place --------------------------------------------------------------------------------
 
 

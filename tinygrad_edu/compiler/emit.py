@@ -15,6 +15,9 @@ from .lower import Array
 from .statements import Statements, shape_text, tuple_text
 from .views import dense_strides, strides_of
 
+SHARED = 1000  # buffers
+PER_LINE = 20  # names
+
 
 class Emitter:
     """Writes the source of one program: `source`."""
@@ -33,10 +36,8 @@ class Emitter:
         names = self._input_names(inputs)
         setup, before, after = self._parameters()
         names += ["gradient"] if self.gradient else []
-        setup += [
-            f"{name} = np.empty({shape_text(shape, batched)}, dtype)"
-            for name, (shape, batched) in self.statements.buffers.items()
-        ]
+        make, take = self._buffers()
+        setup, before = [*setup, *make], [*take, *before]
         results = self._results(after)
         lines = self.statements.lines if before else self.statements.lines[1:]
         body = [*before, *lines, *after, f"return {results}"]
@@ -117,6 +118,20 @@ class Emitter:
                 return f"{vector}[{first}:{last}].reshape({rows}, {width})[:, {some}]"
         self.statements.helpers.add("strided")
         return f"strided({vector}, {start}, {tuple_text(shape)}, {tuple_text(strides)})"
+
+    def _buffers(self) -> tuple[list[str], list[str]]:
+        """Lines of `build` that make the buffers, and of `run` that name them, if they are too many to be shared.
+
+        Python's compiler takes time with the square of the variables that a function shares with an inner one.
+        """
+        buffers = self.statements.buffers
+        arrays = [f"np.empty({shape_text(shape, batched)}, dtype)" for shape, batched in buffers.values()]
+        if len(buffers) <= SHARED:
+            return [f"{name} = {array}" for name, array in zip(buffers, arrays, strict=True)], []
+        lines = range(0, len(buffers), PER_LINE)
+        names = [tuple_text(list(buffers)[i : i + PER_LINE], bare=True) for i in lines]
+        take = [f"{part} = buffers[{i}:{i + PER_LINE}]" for i, part in zip(lines, names, strict=True)]
+        return ["buffers = [", *(f"    {array}," for array in arrays), "]"], take
 
     def _results(self, after: list[str]) -> str:
         """What a run returns; statements that it takes are added to `after`."""

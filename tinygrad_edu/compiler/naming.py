@@ -6,7 +6,21 @@ from collections.abc import Sequence
 from .lower import Array, Elementwise, Lowered, Paired, Product, Reduction, Total
 from .trace import Trace
 
-TAKEN = {"B", "np", "math", "parameters", "gradient", "dtype", "build", "run", "outputs", "inf", "nan", "RULES"}
+TAKEN = {
+    "B",
+    "np",
+    "math",
+    "parameters",
+    "gradient",
+    "dtype",
+    "build",
+    "run",
+    "outputs",
+    "buffers",
+    "inf",
+    "nan",
+    "RULES",
+}
 TAKEN |= {"strided", "log_sum_exp", "sigmoid", "erf", "erfc", "power", "scatter_add", "add_rows"}
 
 
