@@ -49,7 +49,8 @@ def test_compiled_agrees_with_all_and_prints_every_table() -> None:
     assert "1 thread(s) for everybody" in result.stdout
     for module, package in (("torch", "torch==2.13.0"), ("micrograd", "micrograd==0.1.0")):
         assert (f"pip install {package}" in result.stdout) == (importlib.util.find_spec(module) is None)
-    assert len(re.findall(r"^  compiled agrees with NumPy", result.stderr, re.MULTILINE)) == 2
+    for model in ("Dense", "MLP"):  # in both precisions
+        assert len(re.findall(rf"^  nn.{model} agrees with NumPy", result.stderr, re.MULTILINE)) == 2
     for name in (
         "NumPy agrees with compiled",
         "collector on agrees with compiled",
@@ -58,8 +59,8 @@ def test_compiled_agrees_with_all_and_prints_every_table() -> None:
         assert name in result.stderr
     rows = re.findall(r"^\| (.*?) \|", result.stdout, re.MULTILINE)
     for row in (
-        "float32, batch 4, compiled",
-        "float64, batch 4, compiled, as fit",
+        "float32, batch 4, nn.Dense",
+        "float64, batch 4, nn.MLP",
         "verify=False",
         "eager, collector off",
         "compiled, backend=python",

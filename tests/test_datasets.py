@@ -462,6 +462,19 @@ def test_a_broken_download_leaves_nothing(mirror: Server, tmp_path: Path, fault:
         assert len(datasets.mnist().X_train) == 5
 
 
+def test_without_download_the_network_is_left_alone(mirror: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        FileNotFoundError, match="was not found .*: name the folder .*, or leave download=False out"
+    ):
+        datasets.mnist(download=False)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pooch", None)
+        with pytest.raises(FileNotFoundError, match=r"was not found .*: name the folder"):
+            datasets.mnist(download=False)
+    assert not mirror.asked
+    assert len(datasets.mnist().X_train) == len(datasets.mnist(download=False).X_train) == 5
+
+
 def test_the_next_mirror(mirror: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     with Server() as empty, monkeypatch.context() as patch:
         patch.setattr(fetched, "MIRRORS", (f"{empty.url}gone/", mirror.url))

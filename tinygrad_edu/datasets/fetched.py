@@ -26,20 +26,23 @@ VARIABLE = "TINYGRAD_EDU_DATA"
 REMEDY = f"name the folder that has MNIST's four files by mnist(root) or ${VARIABLE}"
 
 
-def mnist(root: str | os.PathLike[str] | None = None, *, limit: int | None = None) -> Dataset:
+def mnist(
+    root: str | os.PathLike[str] | None = None, *, limit: int | None = None, download: bool = True
+) -> Dataset:
     """MNIST: 60,000 handwritten digits to train on and 10,000 to test on, 28 x 28 pixels scaled to 0..1.
 
     Each of the four IDX files, gzipped or not, is taken from `root`, else from `$TINYGRAD_EDU_DATA`, else from the
     user's cache (in each, also from a folder `mnist`), else downloaded into that cache: 11 MB, once. The last two
-    need `pip install 'tinygrad-edu[data]'`. Every file is compared with its published checksum.
+    need `pip install 'tinygrad-edu[data]'`. With download=False no network is used. Every file is compared with its
+    published checksum.
 
     X is float64 and takes 440 MB; `limit=1000` gives the first 1,000 of each part, 13 MB. Raises FileNotFoundError
-    where a file is nowhere and cannot be downloaded, ValueError where one is truncated, corrupt or not MNIST's.
+    where a file is nowhere and cannot, or may not, be downloaded, ValueError where one is truncated, corrupt or not MNIST's.
     Source: LeCun, Cortes and Burges, The MNIST database of handwritten digits; CC BY-SA 3.0.
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit is a number of examples of 1 or more, or None for all, got {limit!r}.")
-    X_train, y_train, X_test, y_test = (_load(name, root)[:limit] for name in FILES)
+    X_train, y_train, X_test, y_test = (_load(name, root, download)[:limit] for name in FILES)
     return Dataset(
         "mnist",
         X_train.reshape(len(X_train), -1) / 255.0,
@@ -51,8 +54,8 @@ def mnist(root: str | os.PathLike[str] | None = None, *, limit: int | None = Non
     )
 
 
-def _load(name: str, root: str | os.PathLike[str] | None) -> NDArray[np.uint8]:
-    path = _path(name, [place for place in (root, os.environ.get(VARIABLE)) if place])
+def _load(name: str, root: str | os.PathLike[str] | None, download: bool) -> NDArray[np.uint8]:
+    path = _path(name, [place for place in (root, os.environ.get(VARIABLE)) if place], download)
     try:
         return _checked(path.read_bytes(), name, str(path))
     except ValueError as error:
@@ -70,19 +73,24 @@ def _checked(data: bytes, name: str, source: str) -> NDArray[np.uint8]:
     return array
 
 
-def _path(name: str, places: list[str | os.PathLike[str]]) -> Path:
+def _path(name: str, places: list[str | os.PathLike[str]], download: bool) -> Path:
     found = _find(name, places)
     if found is not None:
         return found
     try:
         import pooch
     except ModuleNotFoundError:
+        if not download:
+            raise FileNotFoundError(f"{_nowhere(name, places)}: {REMEDY}.") from None
         raise FileNotFoundError(
             f"{_nowhere(name, places)}, and to download it takes `pip install 'tinygrad-edu[data]'`: "
             f"install that, or {REMEDY}."
         ) from None
     cache = Path(pooch.os_cache("tinygrad_edu"))
-    return _find(name, [cache]) or _download(name, cache / "mnist", _nowhere(name, [*places, cache]))
+    found, nowhere = _find(name, [cache]), _nowhere(name, [*places, cache])
+    if found is None and not download:
+        raise FileNotFoundError(f"{nowhere}: {REMEDY}, or leave download=False out.")
+    return found or _download(name, cache / "mnist", nowhere)
 
 
 def _folders(places: Iterable[str | os.PathLike[str]]) -> list[Path]:
