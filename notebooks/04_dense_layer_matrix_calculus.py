@@ -231,7 +231,8 @@ program = step.source.partition("def run")[2].partition("return float")[0].split
 print("\n".join(line.strip() for line in program if line.strip() and not line.strip().startswith("#")))
 
 # %% [markdown]
-# They are our lines: `X @ W1 + b1`, `A2 - Y` over `B`, `dZ2 @ W2.T`, `A1.T @ dZ2`, `X.T @ dZ1`, and sums of
+# The first four lines say where each gradient has its place in the vector of all of them. The others are our
+# lines: `X @ W1 + b1`, `A2 - Y` over `B`, `dZ2 @ W2.T`, `A1.T @ dZ2`, `X.T @ dZ1`, and sums of
 # rows for the biases. `np.sign(A1)` is our `Z1 > 0`, since relu leaves nothing negative. So are the numbers:
 
 # %%

@@ -142,7 +142,7 @@ print(f"loss {out:.3f}, from a graph of {len(tg.topological_order(out)):,} nodes
 
 # %%
 picture = tg.draw(out, rankdir="TB", max_nodes=42)
-picture.attr(ranksep="0.15", size="8,22")  # a little closer, and smaller: inches
+picture.attr(ranksep="0.15", size="8,28")  # a little closer, and smaller: inches
 picture
 
 # %% [markdown]

@@ -464,7 +464,7 @@ def test_a_broken_download_leaves_nothing(mirror: Server, tmp_path: Path, fault:
 
 def test_without_download_the_network_is_left_alone(mirror: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
-        FileNotFoundError, match="was not found .*: name the folder .*, or leave download=False out"
+        FileNotFoundError, match=r"was not found .*: name the folder .*, or leave download=False out"
     ):
         datasets.mnist(download=False)
     with monkeypatch.context() as patch:

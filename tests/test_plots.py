@@ -1,9 +1,12 @@
 """Plots: their numbers, that they are drawn, and that ten sigmoid layers vanish where the remedies do not."""
 
+import math
 import statistics
 from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib import colormaps
 
 from tinygrad_edu import Value, datasets, nn, optim, plots
 from tinygrad_edu.train import fit
@@ -83,6 +86,26 @@ def test_the_decision_boundary_separates_the_moons(tmp_path: Any) -> None:
     assert drawn(figure, tmp_path).startswith(b"\x89PNG")
     lines = [line.get_label() for axes in history.plot().axes for line in axes.lines]
     assert lines == ["loss", "accuracy"]
+
+
+def test_the_boundary_runs_between_the_points_of_the_grid() -> None:
+    figure = plots.decision_boundary(lambda x: x[0] - 0.3 * x[1], [[0.0, 0.0], [1.0, 1.0]], [-1, 1], resolution=7)
+    below, above, _ = figure.axes[0].collections
+    for area, low, high in ((below, -0.5, 0.5), (above, 0.5, 1.5)):
+        edge = [(x, y) for x, y in area.get_paths()[0].vertices if -0.5 < x < 1.5 and -0.5 < y < 1.5]
+        assert edge
+        assert all(math.isclose(x, 0.3 * y, abs_tol=1e-9) for x, y in edge)
+        assert low <= float(np.median(area.get_paths()[0].vertices[:, 0])) <= high
+    assert {tuple(below.get_facecolor()[0]), tuple(above.get_facecolor()[0])} == {
+        (*colormaps["viridis"](place)[:3], 0.3) for place in (0.0, 1.0)
+    }
+
+
+def test_classes_that_win_nowhere_take_no_part() -> None:
+    figure = plots.decision_boundary(
+        lambda x: [x[0], -x[0], -9.0], [[-1.0, 0.0], [1.0, 1.0]], [0, 1], resolution=5
+    )
+    assert len(figure.axes[0].collections) == 3  # two areas and the points
 
 
 def test_errors() -> None:

@@ -54,6 +54,7 @@ def decision_boundary(model: Any, X: Sequence[Sequence[float]], y: Sequence[Any]
     columns.
     """
     import numpy as np
+    from matplotlib import colormaps
 
     points = np.asarray(X, float)
     if points.ndim != 2 or points.shape[1] != 2:
@@ -61,19 +62,19 @@ def decision_boundary(model: Any, X: Sequence[Sequence[float]], y: Sequence[Any]
     figure, axes = _figure("x", "y")
     low, high = points.min(axis=0) - 0.5, points.max(axis=0) + 0.5
     xs, ys = (np.linspace(a, b, resolution) for a, b in zip(low, high, strict=True))
-    classes = np.array([[_class_of(model([float(a), float(b)])) for a in xs] for b in ys])
-    axes.contourf(
-        xs, ys, classes, levels=np.arange(classes.min(), classes.max() + 2) - 0.5, alpha=0.3, cmap="viridis"
-    )
+    scores = np.array([[_scores(model([float(a), float(b)])) for a in xs] for b in ys])
+    colours = colormaps["viridis"](np.linspace(0, 1, scores.shape[-1]))
+    for place, colour in enumerate(colours):
+        margin = scores[..., place] - np.delete(scores, place, axis=-1).max(axis=-1)  # above 0 where it wins
+        if margin.max() > 0:
+            axes.contourf(xs, ys, margin, levels=[0, margin.max()], colors=[colour], alpha=0.3)
     axes.scatter(points[:, 0], points[:, 1], c=np.asarray(y), cmap="viridis", edgecolors="white")
     return figure
 
 
-def _class_of(output: Any) -> int:
-    if hasattr(output, "__len__"):
-        scores = [plain(x) for x in output]
-        return scores.index(max(scores))
-    return 1 if plain(output) > 0 else 0
+def _scores(output: Any) -> list[float]:
+    """A score for each class; a single output is that of the second one, against 0."""
+    return [plain(x) for x in output] if hasattr(output, "__len__") else [0.0, plain(output)]
 
 
 def _logarithms(numbers: Sequence[float]) -> list[float]:

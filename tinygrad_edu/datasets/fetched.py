@@ -33,11 +33,12 @@ def mnist(
 
     Each of the four IDX files, gzipped or not, is taken from `root`, else from `$TINYGRAD_EDU_DATA`, else from the
     user's cache (in each, also from a folder `mnist`), else downloaded into that cache: 11 MB, once. The last two
-    need `pip install 'tinygrad-edu[data]'`. With download=False no network is used. Every file is compared with its
-    published checksum.
+    need `pip install 'tinygrad-edu[data]'`. With download=False no network is used. Every file is compared with
+    its published checksum.
 
     X is float64 and takes 440 MB; `limit=1000` gives the first 1,000 of each part, 13 MB. Raises FileNotFoundError
-    where a file is nowhere and cannot, or may not, be downloaded, ValueError where one is truncated, corrupt or not MNIST's.
+    where a file is nowhere and cannot or may not be downloaded, ValueError where one is truncated, corrupt or not
+    MNIST's.
     Source: LeCun, Cortes and Burges, The MNIST database of handwritten digits; CC BY-SA 3.0.
     """
     if limit is not None and limit < 1:
