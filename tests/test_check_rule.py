@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_edu as tg
-from tinygrad_edu import RULES, Interval
+from tinygrad_edu import RULES, Interval, Value
 from tinygrad_edu import elementary as e
 from tinygrad_edu.testing import RuleMismatch, check_rule
+from tinygrad_edu.testing.origins import origin
 from tinygrad_edu.testing.points import grid_of, inside, line_of, strategy_of
 from tinygrad_edu.testing.reference import Reference, derivative, ulps
 
@@ -148,7 +149,8 @@ MISTAKES: list[tuple[str, Any, Any, dict[str, Any], str]] = [
         lambda x: e.exp(x) / (1 + e.exp(x)),
         RULES["sigmoid"].backward,
         {},
-        "the value is wrong\n  input     x = 710.0\n  expected  1.0\n  got       nan",
+        "the value is nan, where it should be 1.0\n  input     x = 710.0\n  expected  1.0\n  got       nan\n"
+        "  because   exp(710) is inf, and inf / inf is nan",
     ),
     (
         "math on floats",
@@ -208,6 +210,20 @@ MISTAKES: list[tuple[str, Any, Any, dict[str, Any], str]] = [
         ),
         {"ties": True},
         "at a kink, the slope for y is not between those beside it",
+    ),
+    (
+        "0 / 0 at a kink that is not declared",
+        lambda x: abs(x - 1),
+        lambda upstream, out, x: (upstream * e.div(x - 1, out),),
+        {},
+        "The slopes on its two sides are -1.0 and 1.0: if this is a kink, declare kinks=(1.0,).",
+    ),
+    (
+        "a jump that is not declared",
+        lambda x: e.step(x - 1) + x,
+        lambda upstream, out, x: (upstream + 0 * x,),
+        {},
+        "if this is a kink, declare kinks=(1.0,).",
     ),
     (
         "a pole that is not declared",
@@ -275,6 +291,120 @@ def test_every_kind_of_mistake_has_its_message(
     name: str, forward: Any, backward: Any, more: dict[str, Any], message: str
 ) -> None:
     assert message in refused(forward, backward, **more)
+
+
+# --- Where floats overflow ----------------------------------------------------------------------------------
+
+
+def gauss(x: Any) -> Any:
+    return e.exp(-x * x)
+
+
+def bump(x: Any) -> Any:
+    return 1 / (1 + x * x)
+
+
+def test_a_slope_that_overflows_to_nan_is_told_by_what() -> None:
+    assert refused(gauss, lambda upstream, out, x: (upstream * -2 * x * out,)) == (
+        "mine: the slope for x is nan, where it should be 0.0\n"
+        "  input     x = 8.98846567431158e+307\n"
+        "  expected  0.0\n"
+        "  got       nan\n"
+        "  because   -2 * 8.988e+307 is -inf, and -inf * 0 is nan\n"
+        "  nan may come from nan only: multiply in another order, so that nothing overflows, "
+        "or choose by elementary.where."
+    )
+
+
+OVERFLOWS: list[tuple[str, Any, Any, str]] = [
+    ("-2 x e^(-x^2)", gauss, lambda u, out, x: (u * -2 * x * e.exp(-x * x),), "-inf * 0 is nan"),
+    ("-(x + x) out", gauss, lambda u, out, x: (-(x + x) * out * u,), "-inf * 0 is nan"),
+    ("powers", lambda x: e.exp(-e.pow(x, 2)), lambda u, out, x: (u * -2 * x * out,), "-inf * 0 is nan"),
+    (
+        "x e^(-x^2)",
+        lambda x: x * gauss(x),
+        lambda u, out, x: (u * (1 - 2 * x * x) * gauss(x),),
+        "-inf * 0 is nan",
+    ),
+    (
+        "x^2 e^(-x^2)",
+        lambda x: x * x * gauss(x),
+        lambda u, out, x: (u * 2 * x * (1 - x * x) * gauss(x),),
+        " * 0 is nan",
+    ),
+    ("a bump", bump, lambda u, out, x: (u * -2 * x * out * out,), "-inf * 0 is nan"),
+    (
+        "a bump by its quotient",
+        bump,
+        lambda u, out, x: (-2 * u * x / ((1 + x * x) * (1 + x * x)),),
+        "is inf, and -inf / inf is nan",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "forward", "backward", "cause"), OVERFLOWS, ids=[o[0] for o in OVERFLOWS])
+def test_an_overflow_is_not_taken_for_a_kink(name: str, forward: Any, backward: Any, cause: str) -> None:
+    message = refused(forward, backward)
+    assert "the slope for x is nan, where it should be" in message
+    assert cause in message
+    assert "kink" not in message
+
+
+def test_an_overflow_that_leaves_a_finite_slope_is_told() -> None:
+    def backward(upstream: Any, out: Any, x: Any) -> Any:
+        return (upstream * e.exp(-x) / ((1 + e.exp(-x)) * (1 + e.exp(-x))),)
+
+    message = refused(lambda x: 1 / (1 + e.exp(-x)), backward)
+    assert "the slope for x is wrong\n  input     x = -355.0" in message
+    assert "because   1.495e+154 * 1.495e+154 is inf" in message
+
+
+@pytest.mark.parametrize(
+    ("forward", "backward"),
+    [
+        (gauss, lambda u, out, x: (u * -2 * e.where(abs(x) < 1e10, x, 0) * out,)),
+        (gauss, lambda u, out, x: (u * -2 * (x * out),)),
+        (gauss, lambda u, out, x: (u * -2 * (x * gauss(x)),)),
+        (lambda x: e.exp(-x * x / 2), lambda u, out, x: (-u * x * out,)),
+        (bump, lambda u, out, x: (u * -2 * (x * out) * out,)),
+    ],
+    ids=["where", "the small factor first", "computed again", "nothing to double", "bump"],
+)
+def test_a_slope_in_which_nothing_overflows_is_right(forward: Any, backward: Any) -> None:
+    assert check_rule(declared(forward, backward)).inputs > 500
+
+
+def test_reasons_are_sought_for_the_simplest_input_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    beside = Reference.beside
+    monkeypatch.setattr(Reference, "beside", lambda *args: asked.append(args) or beside(*args))
+    refused(gauss, lambda upstream, out, x: (upstream * -2 * x * gauss(x),))
+    assert len([point for _, point, _ in asked if abs(point[0]) > 1e300]) == 1
+
+
+def test_a_rule_that_fails_without_a_graph_has_no_reason() -> None:
+    def forward(x: Any) -> Any:
+        return x if isinstance(x, tg.Value | mp.mpf) else x * x / x if x else x
+
+    assert "because" not in refused(forward, lambda upstream, out, x: (upstream,))
+
+
+@pytest.mark.parametrize(
+    ("make", "line"),
+    [
+        (lambda: Value(1e308) * 2.0, "1e+308 * 2 is inf"),
+        (lambda: Value(2.0) * 3.0, ""),
+        (lambda: 0.0 * Value(math.inf, label="out"), "out is inf, and 0 * inf is nan"),
+        (lambda: Value(math.nan) + 1.0, ""),
+        (
+            lambda: Value(1e200) ** 2 - Value(1e300) * 1e10,
+            "1e+200**2 is inf, 1e+300 * 1e+10 is inf, and inf - inf is nan",
+        ),
+        (lambda: (-Value(1000.0).exp() * 2.0) * 0.0, "exp(1000) is inf, and -inf * 0 is nan"),
+    ],
+)
+def test_origin(make: Any, line: str) -> None:
+    assert origin(make()) == line
 
 
 # --- Bad input ----------------------------------------------------------------------------------------------
@@ -381,6 +511,23 @@ def test_differences_at_high_precision_are_slopes(x: float) -> None:
 def test_one_sided_slopes() -> None:
     low, high = Reference(lambda x: 3 * abs(x - 2)).beside((2.0,), 0)
     assert (float(low), float(high)) == (-3.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "steady"),
+    [
+        (abs, 0.0, True),
+        (lambda x: abs(x - 3), 3.0, True),
+        (lambda x: mp.mpf(x > 3), 3.0, True),
+        (lambda x: mp.sqrt(abs(x)), 0.0, True),
+        (lambda x: mp.exp(-x * x), 1.0, True),
+        (lambda x: mp.exp(-x * x), 1e200, False),
+        (lambda x: mp.sin(x * x), 1e100, False),
+    ],
+    ids=["abs", "abs elsewhere", "jump", "cusp", "smooth", "too steep", "too wild"],
+)
+def test_slopes_beside_a_kink_are_steady(f: Any, x: float, steady: bool) -> None:
+    assert Reference(f).is_steady((x,), 0) == steady
 
 
 def test_a_domain_is_read_off_the_rule() -> None:

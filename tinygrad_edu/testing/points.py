@@ -18,6 +18,7 @@ TINY, LARGEST, SMALLEST_NORMAL = 5e-324, 1.7976931348623157e308, 2.0**-1022
 
 MAGNITUDES = [
     *(TINY, 1e-310, SMALLEST_NORMAL, LARGEST),
+    *(2.0**512, 2.0**1023),  # where squares and doubles overflow
     *(1.7 * 10.0**e for e in range(-307, 308, 18)),
     *(math.pi * 10.0**e for e in range(-20, 21)),
     *(k / 2 for k in range(1, 81)),
@@ -119,8 +120,8 @@ def strategy_of(rule: Rule) -> st.SearchStrategy[Point]:
     def of_length(n: int) -> st.SearchStrategy[Any]:
         return st.tuples(*[line_of(rule, i).strategy for i in range(n)])
 
-    lengths = st.just(rule.n_inputs) if rule.n_inputs else st.sampled_from(LENGTHS)
-    return lengths.flatmap(of_length).filter(inside(rule))
+    lengths = [rule.n_inputs] if rule.n_inputs else LENGTHS
+    return st.one_of(*map(of_length, lengths)).filter(inside(rule))
 
 
 def _short(line: Line) -> list[float]:

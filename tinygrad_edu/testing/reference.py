@@ -93,11 +93,28 @@ class Reference:
 
     def beside(self, point: Point, i: int) -> tuple[Any, Any]:
         """The slopes for input i on the two sides of a kink, the smaller one first."""
+        left, right = self._sides(point, i, [1])
+        return min(*left, *right), max(*left, *right)
+
+    def is_steady(self, point: Point, i: int) -> bool:
+        """Do the slopes beside a point go on as they are when the step is halved?
+
+        They stay at a kink, double at a jump and grow by a constant factor at a cusp. Those of a smooth function
+        that bends within the step, as e^(-x^2) at 1e300, do neither: they are no slopes at all.
+        """
+        sides = self._sides(point, i, [1, mp.mpf(1) / 2, mp.mpf(1) / 4])
+        return all(abs(b * b - a * c) <= 1e-6 * b * b for a, b, c in sides)
+
+    def _sides(self, point: Point, i: int, scales: Sequence[Any]) -> list[list[Any]]:
+        """The slopes for input i over steps of these scales, to the left and to the right."""
         with mp.workprec(_precision(point)):
             x, h = [high(a) for a in point], _step(point)
             at = self.f(*x)
-            left, right = (_real(s * (self.f(*x[:i], x[i] + s * h, *x[i + 1 :]) - at) / h) for s in (-1, 1))
-            return min(left, right), max(left, right)
+
+            def slope(step: Any) -> Any:
+                return _real((self.f(*x[:i], x[i] + step, *x[i + 1 :]) - at) / step)
+
+            return [[slope(side * h * scale) for scale in scales] for side in (-1, 1)]
 
 
 def derivative(f: Callable[..., Any], point: Sequence[Any], i: int) -> Any:

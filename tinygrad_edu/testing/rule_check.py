@@ -60,7 +60,8 @@ def check_rule(
     confines the search. `bound` is the error allowed, in ulps: 4 for our rules, 32 for others, beyond what
     rounding the inputs does (see `Reference`). The hypothesis profile says how many random inputs are tried.
 
-    Returns a report that prints the worst errors met. Raises RuleMismatch with the simplest input found to fail,
+    Returns a report that prints the worst errors met. Raises RuleMismatch with the simplest input found to fail
+    and, where floats overflowed on the way to a wrong number, the operation in which they did,
     TypeError for a rule that returns no number or a wrong number of shares, ValueError for an empty domain.
 
     >>> from tinygrad_edu import tanh
@@ -77,13 +78,13 @@ def check_rule(
 
     subject.shares(1.0, *tame[0])
     properties.takes_mpmath_numbers(subject, tame[0])
-    _run(rule, strategy, lambda point: _try_first(subject, point))
-    for point in points:
+    _search(subject, strategy, _try_first)
+    for point in sorted(points, key=_extremity):  # the first to fail is the simplest of them
         _try_first(subject, point)
     if subject.undecided > subject.inputs / 2:
         raise ValueError(f"The reference of {rule.name} has no real value or slope at most of the inputs.")
     fewer = max(10, settings().max_examples // 4)  # which take longer
-    _run(rule, strategy, lambda point: _try_further(subject, point), max_examples=fewer)
+    _search(subject, strategy, _try_further, max_examples=fewer)
     for point in [*tame, *_some([p for p in points if properties.is_moderate(subject, p)], 60)]:
         _try_further(subject, point)
     properties.is_the_same_on_arrays(subject, tame)
@@ -124,6 +125,11 @@ def _is_tame(point: Point) -> bool:
     return all(1e-9 < abs(x) < 100 for x in point)
 
 
+def _extremity(point: Point) -> float:
+    """How far the numbers are from 1 in size, up or down."""
+    return math.fsum(abs(math.log(abs(x))) for x in point if x)
+
+
 def _as_rule(rule: Any) -> Rule:
     if isinstance(rule, str) and rule in RULES:
         return RULES[rule]
@@ -154,6 +160,29 @@ def _where(subject: Subject, inputs: Any) -> tuple[list[Point], st.SearchStrateg
     points = []
     _run(rule, strategy, points.append, derandomize=True)
     return list(dict.fromkeys(points)), strategy
+
+
+def _search(
+    subject: Subject, strategy: st.SearchStrategy[Point], examine: Callable[[Subject, Point], None], **more: Any
+) -> None:
+    """examine(subject, point) for random points; the simplest that fails is examined again, for the reasons."""
+    latest: list[Point] = []
+    failure = None
+
+    def hurriedly(point: Point) -> None:
+        latest[:] = [point]
+        examine(subject, point)
+
+    subject.hurried = True
+    try:
+        _run(subject.rule, strategy, hurriedly, **more)
+    except RuleMismatch as error:
+        failure = error
+    finally:
+        subject.hurried = False
+    if failure:
+        examine(subject, latest[0])
+        raise failure  # a rule that fails at times only
 
 
 def _run(rule: Rule, strategy: st.SearchStrategy[Point], examine: Callable[[Point], None], **more: Any) -> None:

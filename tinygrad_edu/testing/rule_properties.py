@@ -14,6 +14,7 @@ import numpy as np
 from ..calculus import absolute_adjoint, gradients
 from ..declare import Rule
 from ..value import Value
+from .origins import origin
 from .points import Point, inside
 from .reference import DIGITS, Reference, high, ulps
 
@@ -25,6 +26,10 @@ ANY_NUMBER = (
 )
 UNDEFINED = (
     "If it is not defined there, declare domain= or check=; if it is, elementary.div and .log raise nothing."
+)
+NOT_FROM_NAN = (
+    "nan may come from nan only: multiply in another order, so that nothing overflows, "
+    "or choose by elementary.where."
 )
 NAN_HINT = (
     "Every comparison with nan is false: let `where` keep nan on its last side, or use elementary.step and sign."
@@ -46,19 +51,30 @@ class RuleMismatch(AssertionError):
 
 
 class Subject:
-    """A rule beside its reference, and what was found: in `worst`, the largest error of each kind and where."""
+    """A rule beside its reference, and what was found: in `worst`, the largest error of each kind and where.
+
+    `hurried` while a search tries hundreds of points that fail: reasons and hints wait for the simplest of them.
+    """
 
     def __init__(self, rule: Rule, reference: Reference, bound: float):
         self.rule, self.reference, self.bound = rule, reference, bound
         self.inputs, self.undecided = 0, 0
         self.worst: dict[str, tuple[float, Point]] = {}
         self.numbers = ["floats"]
+        self.hurried = False
 
     def fail(
-        self, what: str, point: Sequence[Any], expected: Any, got: Any, error: str = "", hint: str = ""
+        self,
+        what: str,
+        point: Sequence[Any],
+        expected: Any,
+        got: Any,
+        error: str = "",
+        hint: str = "",
+        because: str = "",
     ) -> NoReturn:
-        facts = {"expected": _shown(expected), "got": _shown(got)} | ({"error": error} if error else {})
-        raise RuleMismatch(self.rule, what, point, facts, hint)
+        facts = {"expected": _shown(expected), "got": _shown(got), "error": error, "because": because}
+        raise RuleMismatch(self.rule, what, point, {name: text for name, text in facts.items() if text}, hint)
 
     def note(self, kind: str, error: float, point: Point) -> None:
         if kind not in self.worst or error > self.worst[kind][0]:
@@ -136,7 +152,9 @@ def has_right_value(subject: Subject, point: Point) -> None:
         slopes = subject.exact_slopes(point)
         return 0 if slopes is None else subject.reference.value_size(point, slopes)
 
-    _compare(subject, "value", "the value", point, got, exact, size)
+    _compare(
+        subject, "value", "the value", point, got, exact, size, lambda: origin(_forward_graph(subject, point))
+    )
 
 
 def has_right_slopes(subject: Subject, point: Point) -> None:
@@ -147,33 +165,76 @@ def has_right_slopes(subject: Subject, point: Point) -> None:
         return
     for i, name in enumerate(names(subject.rule, len(point))):
 
-        def size(i: int = i) -> Any:  # at a kink, the slope's own slope would be taken for infinite
-            return 0 if _kink_hint(subject, point) else subject.reference.slope_size_of(point, i)
+        def size(i: int = i) -> Any:
+            size = subject.reference.slope_size_of(point, i)
+            excused = ulps(got[i], exact[i], size) <= subject.bound
+            # at a kink, the slope's own slope would be taken for infinite
+            return 0 if excused and _kink_hint(subject, point) else size
 
-        _compare(subject, "slopes", f"the slope for {name}", point, got[i], exact[i], size)
+        def cause(i: int = i) -> str:
+            return origin(_backward_graph(subject, point)[i])
+
+        _compare(subject, "slopes", f"the slope for {name}", point, got[i], exact[i], size, cause)
 
 
 def _compare(
-    subject: Subject, kind: str, what: str, point: Point, got: Any, exact: Any, size: Callable[[], Any]
+    subject: Subject,
+    kind: str,
+    what: str,
+    point: Point,
+    got: Any,
+    exact: Any,
+    size: Callable[[], Any],
+    cause: Callable[[], str],
 ) -> None:
     error = ulps(got, exact)
-    if error > subject.bound:
+    if error > subject.bound and not mp.isnan(got):  # which no size excuses
         error = ulps(got, exact, size())
     if error > subject.bound:
-        text = f"{error:.3g} units in the last place; allowed are {subject.bound:g}"
-        subject.fail(f"{what} is wrong", point, exact, got, text, _kink_hint(subject, point))
+        _fail_by(subject, error, what, point, exact, got, cause)
     subject.note(kind, error, point)
+
+
+def _fail_by(
+    subject: Subject, error: float, what: str, point: Point, exact: Any, got: Any, cause: Callable[[], str]
+) -> NoReturn:
+    """Fails for an error in ulps; nan has none."""
+    spoilt = bool(mp.isnan(got)) and not mp.isnan(exact)
+    text = "" if spoilt else f"{error:.3g} units in the last place; allowed are {subject.bound:g}"
+    says = f"is nan, where it should be {_shown(exact)}" if spoilt else "is wrong"
+    because, hint = ("", "") if subject.hurried else (_if_possible(cause), _kink_hint(subject, point))
+    subject.fail(f"{what} {says}", point, exact, got, text, hint or NOT_FROM_NAN * spoilt, because)
+
+
+def _if_possible(cause: Callable[[], str]) -> str:
+    """The cause of a failure; "" for a rule that Values do not pass through, for then that is another failure."""
+    try:
+        return cause()
+    except Exception:
+        return ""
+
+
+def _forward_graph(subject: Subject, point: Point) -> Any:
+    return subject.rule.forward(*map(Value, point))
+
+
+def _backward_graph(subject: Subject, point: Point) -> Any:
+    """The slopes, each with the graph of how backward came to it."""
+    out = Value(subject.out(*point), label="out")
+    return subject.rule.shares(Value(1.0), out, *map(Value, point))
 
 
 def _kink_hint(subject: Subject, point: Point) -> str:
     """Is this a kink that nobody declared?"""
     try:
         low, high = subject.reference.beside(point, 0)
+        if high - low <= 1e-6 * max(abs(low), abs(high)) or not subject.reference.is_steady(point, 0):
+            return ""
     except (ValueError, ArithmeticError):
         return ""
-    if len(set(point)) < len(point) and high - low > 1e-6 * max(abs(low), abs(high)):
+    if len(set(point)) < len(point):
         return "Equal inputs have two slopes here: if this is a kink, declare ties=True."
-    if len(point) > 1 or high - low <= 1e-6 * max(abs(low), abs(high)):
+    if len(point) > 1:
         return ""
     sides = f"{mp.nstr(low, 4)} and {mp.nstr(high, 4)}"
     return f"The slopes on its two sides are {sides}: if this is a kink, declare kinks=({point[0]!r},)."
