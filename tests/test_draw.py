@@ -298,6 +298,8 @@ def test_names_come_from_the_callers_variables():
     assert tree(y, ascii=False).splitlines() == ["y = 6   grad –   *", "├─ a = 2   grad –", "└─ b = 3   grad –"]
     assert [node.label for node in (a, b, y)] == [""] * 3
     assert repr(tree(y)) == tg.viz.draw(y).text
+    assert repr(draw(y)).splitlines()[:-1] == draw(y).text.splitlines()
+    assert "render('graph', format='svg')" in repr(draw(y))
 
 
 def test_names_from_lists_and_dicts():

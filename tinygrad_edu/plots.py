@@ -1,5 +1,6 @@
 """Plots of a network, as matplotlib Figures (extra `plot`): a notebook shows them, `savefig` writes them."""
 
+import io
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -81,12 +82,27 @@ def _logarithms(numbers: Sequence[float]) -> list[float]:
     return [math.log10(abs(x)) for x in numbers if x and math.isfinite(x)]
 
 
-def _figure(x: str, y: str) -> tuple[Any, Any]:
+def empty_figure(width: float, height: float) -> Any:
+    """A matplotlib Figure of this size in inches, which a notebook shows without more ado.
+
+    Notebooks know how to show a Figure only after `%matplotlib inline`. Raises ImportError without matplotlib.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError('Plots need matplotlib: pip install "tinygrad-edu[plot]"') from error
-    figure = Figure(figsize=(5.0, 4.0), layout="constrained")
+
+    class Plot(Figure):
+        def _repr_png_(self) -> bytes:
+            file = io.BytesIO()
+            self.savefig(file, format="png")
+            return file.getvalue()
+
+    return Plot(figsize=(width, height), layout="constrained")
+
+
+def _figure(x: str, y: str) -> tuple[Any, Any]:
+    figure = empty_figure(5.0, 4.0)
     axes = figure.subplots()
     axes.set_xlabel(x)
     axes.set_ylabel(y)

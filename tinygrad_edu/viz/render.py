@@ -29,6 +29,9 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # of a package without t
         super().__init__(*args, **kwargs)
         self.text = text
 
+    def __repr__(self) -> str:
+        return f"{self.text}\n(A notebook shows the picture; .render('graph', format='svg') writes it.)"
+
     def _copy_kwargs(self, **kwargs: Any) -> dict[str, Any]:
         return {**super()._copy_kwargs(**kwargs), "text": self.text}
 
