@@ -62,7 +62,7 @@ plt.show()
 
 # %%
 print("h          slope")
-for digits in range(1, 9):
+for digits in range(1, 8):
     h = 10.0**-digits
     print(f"{h:<8.0e}   {(f(2 + h) - f(2)) / h:.9f}")
 
@@ -71,16 +71,17 @@ for digits in range(1, 9):
 # we would get it perfectly. So let us believe it, and go on.
 
 # %%
-for digits in range(9, 17):
+for digits in range(8, 17):
     h = 10.0**-digits
     print(f"{h:<8.0e}   {(f(2 + h) - f(2)) / h:.9f}")
 
 # %% [markdown]
 # ## The turn, where rounding wins
 #
-# The zeros leave again, and with $h = 10^{-16}$ the slope is 0: to a computer, $2 + 10^{-16}$ is 2. A float keeps 16
-# digits. `f(2 + h)` and `f(2)` agree in most of them, so their difference consists of the few that are left, and
-# dividing by a tiny `h` makes their error large. Two errors, one falling with `h` and one rising:
+# At $10^{-8}$ the slope has fallen below 10. Then the zeros leave again, and with $h = 10^{-16}$ the slope is 0: to a
+# computer, $2 + 10^{-16}$ is 2. A float keeps 16 digits. `f(2 + h)` and `f(2)` agree in most of them, so their
+# difference consists of the few that are left, and dividing by a tiny `h` makes their error large. Two errors, one
+# falling with `h` and one rising:
 #
 # $$\underbrace{\tfrac12 |f''(x)|\, h}_{\text{the curve bends}} \qquad\qquad
 # \underbrace{\varepsilon\, |f(x)| / h}_{\text{numbers are rounded}} \qquad \varepsilon = 2.2\cdot 10^{-16}$$
@@ -154,7 +155,8 @@ print("made by", y._op, "from", y.parents)
 
 # %% [markdown]
 # What it remembers is a graph, from the inputs on the left to the result on the right. The numbers on the arrows are
-# the slopes: what each operation's rule says, at the numbers that went in.
+# the slopes: what each operation's rule says, at the numbers that went in. A Value without a label is called, in
+# pictures, by the variable that holds it, like `cube` here.
 
 # %%
 tg.draw(y, slopes=True)
@@ -213,7 +215,10 @@ tg.draw(y, slopes=True)
 #
 # 1. By the table, what is the derivative of $x^2 e^x$? Write it as a Python function and compare with `tg.grad` at
 #    $x = 1$. Then let `testing.gradcheck`, which takes differences with great care, have the last word.
+#    `tg.grad(g)` is a function, so ask `tg.grad(g)(1.0)`. Write `g` with `tg.exp`: `math.exp` refuses a Value,
+#    as its float would have forgotten. `from tinygrad_edu.testing import gradcheck`, then `gradcheck(g, 1.0)`.
 # 2. Let $z = \tanh(ab + c)$ at $a = 2$, $b = -3$, $c = 6.5$. Find the gradients by `_backward()` alone, node by node.
+#    In Python $\tanh x$ is `tg.tanh(x)`, or `x.tanh()`.
 # 3. Which `h` is best for differences from both sides? Their error is about $h^2 + \varepsilon |f| / h$ for our $f$:
 #    find the lowest point by thinking, then by trying.
 #

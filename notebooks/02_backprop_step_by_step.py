@@ -169,7 +169,7 @@ a.grad
 # %% [markdown]
 # Two, where it should be 8. Here `e` told `b` and `c`; then it was `b`'s turn, and it told `a` what it had heard,
 # although `c` had yet to tell it 3 more. It spoke **too early**. In the picture `b` has its 4 by now, and `a` was told
-# of 1:
+# of only 1 of them, times the slope 2:
 
 # %%
 tg.draw(e, slopes=True)
@@ -253,7 +253,7 @@ for result in (e, f):
 #    first, then ask `why`.
 # 2. How many paths lead from `x` to `x * x * x`, and how large is each at $x = 2$?
 # 3. Write `backward(root)` with `topological_order` and `_backward`, so that leaves add up and interior nodes start
-#    afresh. Try it on the trap, and on $\tanh(xy) + x / y$.
+#    afresh. Try it on the trap, and on $\tanh(xy) + x / y$, in Python `tg.tanh(x * y) + x / y`.
 #
 # ## Answers
 #

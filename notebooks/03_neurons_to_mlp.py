@@ -224,15 +224,17 @@ plt.show()
 
 # %% [markdown]
 # At 0.01 it would arrive, some day. At 3 it leaps out of every valley it finds, and at 10 the first steps have
-# thrown it to a place where all neurons of the second layer are shut, for every point. Their slopes are 0, so they stay
-# shut; only the last bias is left to learn, and leaps to and fro. A rule of thumb: take the largest rate at which the loss still falls calmly. If it jumps, divide by three.
+# thrown it to a place where all neurons of the second layer are shut, for every point. Their slopes are 0, so they
+# stay shut; only the last bias is left to learn, and leaps to and fro. A rule of thumb: take the largest rate at
+# which the loss still falls calmly. If it jumps, divide by three.
 #
 # ## Exercises
 #
 # 1. The loss of the first neuron was $(\text{out} - 1)^2$. Derive $dL/dw_0$ by hand, and compare with the engine and
 #    with `gradcheck` at $w = (0.3, -0.2)$, $b = 0.1$, $x = (0.5, -1)$.
-# 2. *Exclusive or*: the class is 1 if exactly one of two inputs is 1, else -1. Why can no single neuron learn it? Find
-#    a small network that does.
+# 2. *Exclusive or*: the class is 1 if exactly one of two inputs is 1, else -1. Why can no single neuron learn it?
+#    Find a small network that does. If it gets stuck, try tanh (`"tanh"` after the list of layers), or more neurons,
+#    or another `rng`.
 # 3. For which learning rates does gradient descent on $x^2$ arrive at 0? At which in a single step?
 #
 # ## Answers
@@ -254,7 +256,8 @@ print(gradcheck(neuron_loss, 0.3, -0.2, 0.1))
 
 # %% tags=["answer"]
 # Answer 2: a neuron divides the plane by a line. Both classes are opposite corners of a square:
-# no line has one pair of them on each side. Three hidden neurons are plenty.
+# no line has one pair of them on each side. Three hidden tanh neurons are plenty; three relu neurons often
+# shut and get stuck.
 corners, classes = [[0, 0], [0, 1], [1, 0], [1, 1]], [-1, 1, 1, -1]
 model = nn.MLP(2, [3, 1], "tanh", rng=0)
 optimizer = optim.SGD(model.parameters(), lr=0.3)

@@ -243,13 +243,16 @@ print(f"loss {value:.12f}, gradients agree to 1e-15:", np.allclose(gradient, our
 # ## Exercises
 #
 # 1. **Softmax and cross-entropy as one operation.** Declare a rule `surprise(*z)`: the loss of one row of
-#    scores whose right class is 0. Prove it with `gradcheck` at `z = (2, -1, 0.5)`.
+#    scores whose right class is 0. Prove it with `gradcheck` at `z = (2, -1, 0.5)`. `elementary.exp` and
+#    `elementary.log` work on floats and Values alike.
 # 2. **Weight decay.** Add $\frac{\lambda}{2}\sum w^2$ to the loss, over the weights of the second layer, with
 #    $\lambda = 0.1$. What becomes of $dW_2$? Compare with the engine, and prove the new term.
 # 3. **Another loss.** In place of cross-entropy take $\frac{1}{2B}\sum (Z_2 - Y)^2$. Which line of the backward
 #    pass changes, and to what?
 #
 # ## Answers
+#
+# The code is folded in Jupyter: click on the dots, after you have tried.
 
 
 # %% tags=["answer"]

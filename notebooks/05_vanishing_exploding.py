@@ -94,8 +94,9 @@ loss.backward()
 print(f"loss {loss:.4f}")
 
 # %% [markdown]
-# The gradients of each layer's weights, in powers of ten. The last layers are at the top; the histograms
-# march to the left, a factor of about four per layer.
+# The gradients of each layer's weights, in powers of ten (layer0 and layer11 are the linear layers, layer1
+# to layer10 the blocks). The last layers are at the top; the histograms march to the left, a factor of
+# about four per layer.
 
 # %%
 plots.gradient_histograms(model)
@@ -323,12 +324,14 @@ print(f"every gradient was multiplied by {min(factors):.3g} to {max(factors):.3g
 # 2. Ten sigmoids in a row kill the gradient, ten of `sigmoid(w * (x - 0.5))` need not. Find the w for which
 #    the gradient at x = 0.5 is exactly 1. What happens with twice that w?
 # 3. Ten residual blocks `x + sigmoid(x)` give a gradient of at least 1 and at most 1.25^10 = 9.3. With `x +
-#    a * sigmoid(x)`, which a keeps it below e^(1/4) = 1.28, for any number n of blocks?
+#    a * sigmoid(x)`, which a > 0, depending on the number n of blocks, keeps it below e^(1/4) = 1.28?
 # 4. `clip_by_value` clips each gradient by itself. Of the gradient (30, 0.4), what do `clip_by_norm` and
 #    `clip_by_value` leave at a limit of 1? Which of the two changes the direction?
 
 # %% [markdown]
 # ## Answers
+#
+# The code is folded in Jupyter: click on the dots, after you have tried.
 
 
 # %% tags=["answer"]

@@ -70,7 +70,8 @@ except AssertionError as error:
     print(error)
 
 # %% [markdown]
-# And a slope that is 3 instead of 2 passes where gradients are small:
+# And a slope that is 3 instead of 2 passes where gradients are small. (`rel. error` is |a - n| / (|a| +
+# |n|), with a the analytic slope and n the numeric one: 3 against 2 is 1/5.)
 
 # %%
 double = tg.rule(lambda x: 2 * x, backward=lambda upstream, out, x: (3 * upstream,), name="double")
@@ -103,7 +104,7 @@ gradcheck(lambda x, w: w * tg.relu(x), 0.0, 3.0)
 # ## One point proves little
 #
 # Here is a rule of ours, softsign(x) = x / (1 + |x|). By the quotient rule its slope is 1 / (1 + |x|)^2,
-# and multiplied out 1 / (1 + 2|x| + x^2). In the hurry x |x| got written for x^2. At the point we happen to
+# and multiplied out 1 / (1 + 2|x| + x^2). In a hurry x |x| got written for x^2. At the point we happen to
 # try, all is well:
 
 
@@ -179,8 +180,8 @@ except AssertionError as error:
 # ## The second derivative
 #
 # A rule is written with operators that run on Values too, so that the slope can be derived again. Somebody
-# who takes numbers out of Values keeps the first derivative and loses the second, without any error. For positive x the second
-# derivative of softsign is -2 / (1 + x)^3, which is -0.25 at x = 1:
+# who takes numbers out of Values keeps the first derivative and loses the second, without any error. For
+# positive x the second derivative of softsign is -2 / (1 + x)^3, which is -0.25 at x = 1:
 
 
 # %%
@@ -254,8 +255,9 @@ for number in (Fraction(1, 10), 0.1):
 # ## A property of all programs
 #
 # So much for single rules. The sweep must put them together rightly, in every graph: shared nodes, repeated
-# operands, constants. `programs` draws such graphs at random for Hypothesis. The property: reverse mode and
-# forward mode (`dual`) give the same gradient, up to what rounding can do.
+# operands, constants. `programs` draws such graphs at random for Hypothesis, a library that runs a test on
+# many random inputs and shrinks what fails. The property: reverse mode and forward mode (`dual`) give the
+# same gradient, up to what rounding can do.
 
 
 # %%
@@ -276,8 +278,8 @@ print("holds for 200 programs")
 # %% [markdown]
 # A test that cannot fail proves nothing. So write the mistake that everybody makes once, a sweep that
 # overwrites the gradient of a node instead of adding to it, and let Hypothesis find a program for which it
-# fails. What it finds is shrunk to the simplest: one node used twice, and nothing else. A program prints as
-# Python that can be pasted into a session.
+# fails. What it finds is shrunk to the simplest: one node used twice, and the halving with which `programs`
+# keeps its numbers small. A program prints as Python that can be pasted into a session.
 
 
 # %%

@@ -109,6 +109,9 @@ for step in range(7):
     move = np.linalg.solve(tg.hessian(valley)(newton[-1]), slope)
     newton.append([float(p - m) for p, m in zip(newton[-1], move, strict=True)])
 
+# %% [markdown]
+# Both ways on a map of the valley, on which dark is high:
+
 # %% tags=["cover"]
 xs, ys = np.linspace(-1.6, 1.6, 161), np.linspace(-3.4, 2.0, 161)
 heights = [[valley([x, y]) for x in xs] for y in ys]
@@ -121,9 +124,9 @@ axes.legend(loc="lower left")
 plt.show()
 
 # %% [markdown]
-# Newton's third point lies far down the wall, and from there one step leads back to the floor: the method
-# does not descend, it solves g = 0. Once it is near, the number of right digits about doubles with every
-# step.
+# Newton's third point lies high up on the wall, where f is 1,400, and from there one step leads back to the
+# floor: the method does not descend, it solves g = 0. Once it is near, the number of right digits about
+# doubles with every step.
 
 # %% [markdown]
 # ## The Hessian of a small network
@@ -308,8 +311,10 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# Few outputs: reverse mode. Few inputs: forward mode. They meet about where there are as many of both. A
-# loss has one output and thousands of inputs, and that is why training is done with backpropagation.
+# Few outputs: reverse mode. Few inputs: forward mode. They meet where there are two or three times as many
+# outputs as inputs: here a forward walk costs more than a reverse one, since `jvp` computes f anew for each
+# of them, and `vjp` once for all. A loss has one output and thousands of inputs, and that is why training is
+# done with backpropagation.
 #
 # The same economy applies to the Hessian, which has as many rows as there are parameters and takes a walk
 # for each. Its product with one direction v takes a single one: gv, the slope of the loss along v, is one

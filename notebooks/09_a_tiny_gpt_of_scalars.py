@@ -2,9 +2,9 @@
 # # A tiny GPT of scalars
 #
 # A language model says which character comes next. The ones that talk are transformers, and what a transformer
-# does is addition, multiplication, division, a square root and an exponential. We write a small one with
-# scalars, train it for a few steps as they are, look at the graph, and then let the compiler find the matrices
-# in it.
+# does is addition, multiplication, division, a maximum, a square root and an exponential. We write a small one
+# with scalars, train it for a few steps as they are, look at the graph, and then let the compiler find the
+# matrices in it.
 
 # %%
 # %matplotlib inline
@@ -55,7 +55,7 @@ for row in example("emma"):
 # ## Attention
 #
 # All of the model but one part treats every place by itself. Attention is the part where places look at each
-# other. A place asks a query, every place before it offers a key and a value. The fit of query and key is a dot
+# other. A place asks a query, every place up to it offers a key and a value. The fit of query and key is a dot
 # product, softmax makes shares of the fits, and the place gets the values mixed by these shares. Four heads do
 # this side by side, each with a quarter of the numbers.
 #
@@ -138,7 +138,9 @@ print(f"loss {out:.3f}, from a graph of {len(tg.topological_order(out)):,} nodes
 
 # %% [markdown]
 # That is one name. Drawn, with everything that is done alike as one box, the transformer is recognised: a
-# straight line from the characters to the loss, to which attention and the small network add what they find.
+# straight line from the characters to the loss, to which attention and the small network add what they find. One
+# arrow runs back up, into the box `attention`, because that box holds the first three layers of attention and the
+# last.
 
 # %%
 picture = tg.draw(out, rankdir="TB", max_nodes=42)
@@ -292,7 +294,7 @@ plt.show()
 # %% [markdown]
 # The dotted line is a model that knows how often each letter comes, and nothing of those before it. The names
 # kept aside stop getting better while the others go on: 1,800 names are few for 4,283 parameters, and the model
-# begins to know them by heart. The whole file has sixteen times as many.
+# begins to know them by heart. The whole file has eighteen times as many.
 #
 # ## Names after training
 #
@@ -307,7 +309,7 @@ for temperature in (0.5, 0.8, 1.2):
 # ## What a place looks at
 #
 # The shares of attention, for one name, in the four heads: each row is a place, and the colour says how much it
-# takes from the places before it. We compute them as the model does.
+# takes from the places up to it. We compute them as the model does.
 
 
 # %% tags=["slow", "cover"]

@@ -88,17 +88,17 @@ def empty_figure(width: float, height: float) -> Any:
     Notebooks know how to show a Figure only after `%matplotlib inline`. Raises ImportError without matplotlib.
     """
     try:
-        from matplotlib.figure import Figure
+        from matplotlib.figure import Figure as Base
     except ImportError as error:
         raise ImportError('Plots need matplotlib: pip install "tinygrad-edu[plot]"') from error
 
-    class Plot(Figure):
+    class Figure(Base):
         def _repr_png_(self) -> bytes:
             file = io.BytesIO()
             self.savefig(file, format="png")
             return file.getvalue()
 
-    return Plot(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _figure(x: str, y: str) -> tuple[Any, Any]:
