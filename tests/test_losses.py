@@ -234,7 +234,27 @@ def test_a_row_of_100_classes_is_few_nodes(target: Any, nodes: int) -> None:
     ("make", "error", "message"),
     [
         (lambda: nn.mse([1.0], [1.0, 2.0]), ValueError, "one target per prediction: 1 and 2 given"),
-        (lambda: nn.mse([[1.0], [2.0]], [1.0, 2.0]), ValueError, "1 and no list of them given"),
+        (
+            lambda: nn.mse([[1.0], [2.0]], [1.0, 2.0]),
+            ValueError,
+            "mse takes one output per target, got a list of 1",
+        ),
+        (
+            lambda: nn.hinge([1.0, 2.0], 1),
+            ValueError,
+            "hinge takes one output per target, got a list of 2 for one",
+        ),
+        (
+            lambda: nn.hinge([[1.0, 2.0]], [1]),
+            ValueError,
+            "let the model return one number, or give as many targets",
+        ),
+        (lambda: nn.mae(1.0, "a"), TypeError, r"^A target is a number, got 'a' \(str\)\.$"),
+        (lambda: nn.hinge([1.0], ["spam"]), TypeError, r"^A target is a number, got 'spam' \(str\)\.$"),
+        (lambda: nn.mse([1.0], "a"), TypeError, r"^A target is a number, got 'a' \(str\)\.$"),
+        (lambda: nn.mse([1.0], np.array(["a"])), TypeError, r"^A target is a number, got np.str_\('a'\)"),
+        (lambda: nn.cross_entropy(ROWS, "cat"), TypeError, r"^A target is a number, got 'cat' \(str\)\.$"),
+        (lambda: nn.cross_entropy(ROWS[0], "cat"), TypeError, "one probability per class, got 'cat'"),
         (lambda: nn.mse([1.0, 2.0], [[1.0], [2.0]]), ValueError, "one number and 1 targets given"),
         (lambda: nn.mae([], []), ValueError, "0 and 0 given"),
         (lambda: nn.mae([[]], [[]]), ValueError, "0 and 0 given"),

@@ -4,6 +4,7 @@ import copy
 import math
 import pickle
 import random
+import re
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -118,6 +119,57 @@ def test_a_module_of_ones_own() -> None:
 def test_bad_input_is_one_sentence(make, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+BATCHES = [[[1, 2], [3, 4]], [[1, 2], [3, 4], [5, 6]], [(1, 2)], np.ones((2, 2)), np.ones((3, 2))]
+
+
+@pytest.mark.parametrize("batch", BATCHES, ids=str)
+def test_a_batch_is_refused_by_the_models_of_one_example(batch: object) -> None:
+    for model in (nn.Neuron(2, rng=0), nn.Layer(2, 3, rng=0), nn.MLP(2, [3, 1], rng=0)):
+        fix = r"takes one example; for a batch write \[model\(x\) for x in X\], or use nn.Dense\.$"
+        with pytest.raises(TypeError, match=f"^A neuron {fix}") as caught:
+            model(batch)
+        assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("number", [1, 2.5, Value(1.0), np.float64(1.0), None], ids=str)
+def test_a_number_for_a_list_is_refused_with_the_fix(number: object) -> None:
+    got = re.escape(f"got {number!r} ({type(number).__name__}): write model([1, 2]).")
+    for model in (nn.Neuron(2, rng=0), nn.Layer(2, 3, rng=0), nn.MLP(2, [3, 1], rng=0)):
+        with pytest.raises(TypeError, match=f"^A neuron takes a list of 2 numbers, {got}$"):
+            model(number)
+    with pytest.raises(TypeError, match=r"takes a list of 1 number, got 3 \(int\): write model\(\[1\]\).$"):
+        nn.Neuron(1, rng=0)(3)
+    with pytest.raises(TypeError, match=r"write model\(\[1, 2, 3, 4, 5, 6, ...\]\).$"):
+        nn.Neuron(784, rng=0)(3)
+
+
+def test_other_errors_of_a_model_are_left_as_they_are() -> None:
+    def failing(total: Value) -> Value:
+        raise ValueError("no activation today")
+
+    for model in (nn.Neuron(2, failing, rng=0), nn.Layer(2, 1, failing, rng=0), nn.MLP(2, [1, 1], failing, rng=0)):
+        with pytest.raises(ValueError, match="no activation today"):
+            model([1.0, 2.0])
+        with pytest.raises(TypeError, match=r"got 'a' \(str\). Convert text with float"):
+            model(["a", "b"])
+        with pytest.raises(ValueError, match="takes 2 inputs, got 3"):
+            model([1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize("wrong", [nn.MLP(2, [1], rng=0), nn.Neuron(2, rng=0).parameters, 0.1, Value(1.0)])
+def test_an_optimizer_of_no_list_is_refused_with_the_fix(wrong: object) -> None:
+    with pytest.raises(TypeError, match=r"^SGD takes a list of Values, got .*: pass model.parameters\(\)\.$"):
+        optim.SGD(wrong)
+    with pytest.raises(TypeError, match=r"^Adam takes a list of Values, got \[\[Value.*: pass model.parameters"):
+        optim.Adam([[Value(1.0)]])
+
+
+def test_an_optimizer_prints_what_it_moves() -> None:
+    assert repr(optim.SGD(nn.MLP(2, [4, 1], rng=0).parameters(), lr=0.1)) == "SGD(17 parameters, lr=0.1)"
+    assert repr(optim.AdamW([Value(1.0)])) == "AdamW(1 parameter, lr=0.001)"
+    assert repr(optim.Adam([Value(0.0) for _ in range(1234)])) == "Adam(1,234 parameters, lr=0.001)"
 
 
 def test_a_bad_generator() -> None:

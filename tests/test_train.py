@@ -230,9 +230,12 @@ def test_what_counts_as_right(output: Any, target: Any, right: bool | None) -> N
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 0}, "epochs, batch_size and patience are 1 or more"),
-        ({"batch_size": 0}, "are 1 or more, got 10, 0 and None"),
-        ({"patience": 0}, "are 1 or more"),
+        ({"epochs": 0}, "^epochs is a whole number of 1 or more, got 0.$"),
+        ({"epochs": 1.5}, "^epochs is a whole number of 1 or more, got 1.5.$"),
+        ({"epochs": None}, "^epochs is a whole number of 1 or more, got None.$"),
+        ({"batch_size": 0}, "^batch_size is a whole number of 1 or more, got 0.$"),
+        ({"batch_size": "all"}, "^batch_size is a whole number of 1 or more, got 'all'.$"),
+        ({"patience": 0}, "^patience is a whole number of 1 or more, got 0.$"),
         ({"validation": ([1.0], [])}, "validation needs one target per row: 1 rows and 0 targets given."),
     ],
 )
@@ -245,6 +248,62 @@ def test_data_of_two_lengths() -> None:
     model = Line()
     with pytest.raises(ValueError, match="data needs one target per row: 2 rows and 1 targets"):
         fit(model, squared, ([1.0, 2.0], [1.0]), optim.SGD(model.parameters(), lr=0.1))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"data": DATA[0]}, r"data is a pair \(X, y\) or a Dataset, got \[0.0, 1.0, 2.0, 3.0\]."),
+        ({"data": np.ones((3, 1))}, r"data is a pair \(X, y\) or a Dataset, got array\(\[\[1.\], .*"),
+        ({"data": datasets.moons}, r"data is a pair \(X, y\) or a Dataset, got <function moo.*"),
+        ({"data": (DATA[0], 1.0)}, r"data is a pair \(X, y\) or a Dataset, got \(\[0.0, .*\], 1.0\)."),
+        ({"validation": DATA[0]}, r"validation is a pair \(X, y\) or a Dataset, got \[0.0, .*"),
+        ({"data": squared, "loss": DATA}, r"loss is a function such as nn.hinge, got \(\[0.0, .*"),
+        ({"loss": "hinge"}, "loss is a function such as nn.hinge, got 'hinge'."),
+        (
+            {"optimizer": "sgd"},
+            r"optimizer is one such as optim.SGD\(model.parameters\(\), lr=0.1\), got 'sgd'.",
+        ),
+        ({"optimizer": optim.SGD}, r"optimizer is one such as .*, got <class .*>."),
+        ({"optimizer": 10}, r"optimizer is one such as .*, got 10."),
+    ],
+)
+def test_arguments_of_another_kind(wrong: dict[str, Any], message: str) -> None:
+    model = Line()
+    right = {"loss": squared, "data": DATA, "optimizer": optim.SGD(model.parameters(), lr=0.1)}
+    with pytest.raises(TypeError, match=f"^{message}$") as caught:
+        fit(model, **{**right, **wrong}, progress=False)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_an_optimizer_of_another_model_is_refused(compiled: bool) -> None:
+    model, other = Line(), Line()
+    with pytest.raises(ValueError, match=r"holds no parameter of this model: make it with model.parameters\(\)"):
+        fit(model, squared, DATA, optim.SGD(other.parameters()), 1, compiled=compiled, progress=False)
+    assert other.a.data == 0.0
+
+
+def test_some_parameters_or_those_that_no_module_lists_may_be_trained() -> None:
+    model, hidden = Line(), Line()
+    model.a.data = 2.0
+    fit(model, squared, DATA, optim.SGD([model.b], lr=0.1), 100, batch_size=None, progress=False)
+    assert (model.a.data, model.b.data) == pytest.approx((2.0, 1.0))
+
+    class Bare:  # no parameters() to compare with
+        def train(self) -> None: ...
+        def eval(self) -> None: ...
+        def __call__(self, x: float) -> Value:
+            return hidden(x)
+
+    class Empty(nn.Module):
+        def __call__(self, x: float) -> Value:
+            return hidden(x)
+
+    for wrapped in (Bare(), Empty()):
+        hidden.a.data = 0.0
+        fit(wrapped, squared, DATA, optim.SGD(hidden.parameters(), lr=0.1), 1, progress=False)
+        assert hidden.a.data != 0.0
 
 
 def test_memory_is_flat_without_the_collector() -> None:

@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+import re
 from fractions import Fraction
 
 import mpmath
@@ -247,6 +248,23 @@ def test_a_wrong_number_of_shares_is_named(shares: object) -> None:
         del tg.RULES["shares_in_test"]
 
 
+def test_the_shares_may_be_a_numpy_array() -> None:
+    @tg.rule(name="array_in_test", backward=lambda upstream, out, *x: upstream * np.array([x[1] * x[2], 0.5, 2.0]))
+    def three(x, y, z):
+        return x * y * z
+
+    try:
+        inputs = [Value(2.0), Value(3.0), Value(4.0)]
+        three(*inputs).backward()
+        assert [x.grad for x in inputs] == [12.0, 0.5, 2.0]
+        assert all(type(x.grad) is float for x in inputs)
+        for wrong in (np.ones(2), np.ones((3, 1)), np.ones(())):
+            with pytest.raises(TypeError, match=r"backward of array_in_test must return 3 share\(s\)"):
+                three.counted(wrong, 3)
+    finally:
+        del tg.RULES["array_in_test"]
+
+
 @pytest.mark.parametrize("result", [None, "1", 1j, [1.0]])
 def test_a_forward_without_a_number_is_named(result: object) -> None:
     @tg.rule(name="forward_in_test", backward=lambda upstream, out, x: (upstream,))
@@ -258,6 +276,18 @@ def test_a_forward_without_a_number_is_named(result: object) -> None:
             wrong(Value(1.0))
     finally:
         del tg.RULES["forward_in_test"]
+
+
+def test_an_error_shows_the_parameters_of_the_rule() -> None:
+    for exponent, kind in ((0.5, ValueError), (Fraction(1, 2), ValueError), (-1.5, ValueError)):
+        with pytest.raises(
+            kind, match=re.escape(f"pow_n(Value(data=-2.0, grad=0.0), exponent={exponent!r}): a neg")
+        ):
+            Value(-2.0) ** exponent
+    with pytest.raises(ZeroDivisionError, match=r"grad=0.0\), exponent=-1\): 0 has no negative power"):
+        Value(0.0) ** -1
+    with pytest.raises(ValueError, match=r"log\(Value\(data=-2.0, grad=0.0\)\): "):
+        Value(-2.0).log()
 
 
 def test_our_rules_cannot_be_replaced_by_accident() -> None:

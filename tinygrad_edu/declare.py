@@ -110,21 +110,27 @@ class Rule:
                 self.check(*inputs, **self.parameters)
             return self.forward(*inputs)
         except (ValueError, ArithmeticError) as error:
-            raise type(error)(f"{self.name}({', '.join(map(repr, operands))}): {error}") from None
+            raise type(error)(f"{self.name}({', '.join(map(repr, operands))}{self._bound_as}): {error}") from None
 
     def shares(self, upstream: Any, out: Any, *inputs: Any) -> Any:
         """backward(upstream, out, *inputs), after a check that there is one share per input."""
         return self.counted(self.backward(upstream, out, *inputs), len(inputs))
 
     def counted(self, shares: Any, n: int) -> Any:
-        """The shares of n inputs. Raises TypeError unless there are n."""
+        """The shares of n inputs, as a tuple or a list. Raises TypeError unless there are n."""
         if not isinstance(shares, tuple | list) or len(shares) != n:
+            if is_array(shares) and shares.shape == (n,):
+                return shares.tolist()
             raise TypeError(f"backward of {self.name} must return {n} share(s), one per input, got {shares!r}.")
         return shares
 
+    @property
+    def _bound_as(self) -> str:
+        """The parameters as they follow other arguments in a call."""
+        return "".join(f", {name}={value!r}" for name, value in self.parameters.items())
+
     def __repr__(self) -> str:
-        parameters = "".join(f", {name}={value!r}" for name, value in self.parameters.items())
-        return f"Rule({self.name!r}{parameters})"
+        return f"Rule({self.name!r}{self._bound_as})"
 
     def __reduce__(self) -> Any:
         return _restored, (self.name, tuple(self.parameters.items()))

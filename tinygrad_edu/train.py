@@ -2,10 +2,12 @@
 
 import math
 import random
+import reprlib
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -59,12 +61,10 @@ class History:
 
     def plot(self) -> Any:
         """Loss and accuracy over the epochs, as a matplotlib Figure. Raises ImportError without that."""
-        try:
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise ImportError('History.plot needs matplotlib: pip install "tinygrad-edu[plot]"') from error
+        from .plots import empty_figure
+
         kinds = [kind for kind in ("loss", "accuracy") if any(x is not None for x in self[kind])]
-        figure = Figure(figsize=(4.5 * max(1, len(kinds)), 3.2), layout="constrained")
+        figure = empty_figure(4.5 * max(1, len(kinds)), 3.2)
         for axes, kind in zip(figure.subplots(1, max(1, len(kinds)), squeeze=False)[0], kinds, strict=False):
             for column, style in ((kind, "-"), (f"validation {kind}", "--")):
                 if any(x is not None for x in self[column]):
@@ -116,14 +116,16 @@ def fit(
     right) and if all targets are -1 or 1 (the sign is right). Ctrl-C ends training and keeps what was learned; a
     loss of nan or inf ends it with a warning that names the node to blame.
 
-    Raises ValueError for data of two lengths, no data, or numbers out of range.
+    Raises TypeError for an argument of another kind, ValueError for data of two lengths, no data, numbers out of
+    range, or an optimizer that moves no parameter of the model.
     """
+    _check_arguments(model, loss, optimizer)
     X, y = _examples(data, "data")
     held_out = None if validation is None else _examples(validation, "validation")
-    if epochs < 1 or (batch_size is not None and batch_size < 1) or (patience is not None and patience < 1):
-        raise ValueError(
-            f"epochs, batch_size and patience are 1 or more, got {epochs!r}, {batch_size!r} and {patience!r}."
-        )
+    for name, count in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
+        given = name == "epochs" or count is not None
+        if given and not (isinstance(count, Integral) and count >= 1):
+            raise ValueError(f"{name} is a whole number of 1 or more, got {count!r}.")
     if dtype not in TOLERANCE:
         raise ValueError(f'The dtype is "float64" or "float32", got {dtype!r}.')
     size, shuffling, base_rate, history = batch_size or len(X), random.Random(seed), optimizer.lr, History()
@@ -211,10 +213,31 @@ def evaluate(
     return evaluated(model, loss, X, y, batched)
 
 
+def _check_arguments(model: Any, loss: Any, optimizer: Any) -> None:
+    if not callable(loss):
+        raise TypeError(f"loss is a function such as nn.hinge, got {_shown(loss)}.")
+    if not (hasattr(optimizer, "step") and hasattr(optimizer, "lr")):  # the class alone has no lr
+        raise TypeError(
+            f"optimizer is one such as optim.SGD(model.parameters(), lr=0.1), got {_shown(optimizer)}."
+        )
+    own = set(model.parameters()) if hasattr(model, "parameters") else set()
+    if own and own.isdisjoint(optimizer.parameters):
+        raise ValueError("The optimizer holds no parameter of this model: make it with model.parameters().")
+
+
+def _shown(x: Any) -> str:
+    """x in a few words, on one line: arrays have several."""
+    return " ".join(reprlib.repr(x).split())
+
+
 def _examples(data: Any, what: str, test: bool = False) -> tuple[Any, Any]:
     """(X, y) as sequences of rows and targets."""
     part = "test" if test else "train"
-    X, y = (getattr(data, f"X_{part}"), getattr(data, f"y_{part}")) if hasattr(data, "X_train") else data
+    try:
+        X, y = (getattr(data, f"X_{part}"), getattr(data, f"y_{part}")) if hasattr(data, "X_train") else data
+        iter(X), iter(y)
+    except (TypeError, ValueError):  # not two, or not of many
+        raise TypeError(f"{what} is a pair (X, y) or a Dataset, got {_shown(data)}.") from None
     X, y = (rows if hasattr(rows, "tolist") else list(rows) for rows in (X, y))
     if len(X) != len(y) or not len(X):
         raise ValueError(f"{what} needs one target per row: {len(X)} rows and {len(y)} targets given.")

@@ -19,12 +19,12 @@ from .. import functions
 
 def mse(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
     """The squared error (p - t)^2: its gradient for p is 2 (p - t), the further off the stronger."""
-    return _of_numbers(lambda p, t: (p - t) ** 2, predictions, targets, reduction)
+    return _of_numbers("mse", lambda p, t: (p - t) ** 2, predictions, targets, reduction)
 
 
 def mae(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
     """The absolute error |p - t|: its gradient for p is -1 or 1 (0 where p = t), so outliers pull no harder."""
-    return _of_numbers(lambda p, t: abs(p - t), predictions, targets, reduction)
+    return _of_numbers("mae", lambda p, t: abs(p - t), predictions, targets, reduction)
 
 
 def huber(predictions: Any, targets: Any, delta: float = 1.0, reduction: str = "mean") -> Any:
@@ -42,7 +42,7 @@ def huber(predictions: Any, targets: Any, delta: float = 1.0, reduction: str = "
         clipped = functions.max(functions.min(d, delta), -delta)
         return clipped * (d - clipped / 2)
 
-    return _of_numbers(loss, predictions, targets, reduction)
+    return _of_numbers("huber", loss, predictions, targets, reduction)
 
 
 def hinge(scores: Any, targets: Any, reduction: str = "mean") -> Any:
@@ -53,7 +53,7 @@ def hinge(scores: Any, targets: Any, reduction: str = "mean") -> Any:
             raise ValueError(f"hinge takes targets of -1 and 1, got {t!r}.")
         return functions.relu(1 - t * s)
 
-    return _of_numbers(loss, scores, targets, reduction)
+    return _of_numbers("hinge", loss, scores, targets, reduction)
 
 
 def binary_cross_entropy_with_logits(logits: Any, targets: Any, reduction: str = "mean") -> Any:
@@ -68,7 +68,7 @@ def binary_cross_entropy_with_logits(logits: Any, targets: Any, reduction: str =
             raise ValueError(f"binary_cross_entropy_with_logits takes targets from 0 to 1, got {t!r}.")
         return functions.softplus(z) - t * z
 
-    return _of_numbers(loss, logits, targets, reduction)
+    return _of_numbers("binary_cross_entropy_with_logits", loss, logits, targets, reduction)
 
 
 def cross_entropy(logits: Any, targets: Any, reduction: str = "mean") -> Any:
@@ -120,19 +120,31 @@ def _picked(row: list[Any], target: Any) -> Any:
 
 
 def _paired(predictions: Any, targets: Any) -> list[tuple[Any, Any]]:
+    _check_not_text(targets)
     n_targets = len(targets) if _is_nested(targets) else "no list of them"
     if len(predictions) != n_targets or n_targets == 0:
         raise ValueError(f"A loss needs one target per prediction: {len(predictions)} and {n_targets} given.")
     return list(zip(predictions, targets, strict=True))
 
 
-def _of_numbers(loss: Callable[[Any, Any], Any], predictions: Any, targets: Any, reduction: str) -> Any:
+def _check_not_text(target: Any) -> None:
+    if isinstance(target, str):  # which has a length, as a list has
+        raise TypeError(f"A target is a number, got {target!r} ({type(target).__name__}).")
+
+
+def _of_numbers(name: str, loss: Callable[[Any, Any], Any], predictions: Any, targets: Any, reduction: str) -> Any:
     """The loss of each number beside its target, reduced."""
 
     def each(p: Any, t: Any) -> Any:
         if _is_nested(p):
+            if not _is_nested(t):
+                raise ValueError(
+                    f"{name} takes one output per target, got a list of {len(p)} for one target: let the model "
+                    "return one number, or give as many targets in a list."
+                )
             return [each(*pair) for pair in _paired(p, t)]
         if _is_nested(t):
+            _check_not_text(t)
             raise ValueError(f"A loss needs one target per prediction: one number and {len(t)} targets given.")
         return loss(p, t)
 
@@ -157,7 +169,7 @@ def _of_rows(loss: Callable[[Any, Any], Any], rows: Any, targets: Any, reduction
 
 def _checked(row: list[Any], target: Any) -> Any:
     """The target of a row of scores. Raises unless it is an index or one probability per class."""
-    if _is_nested(target):
+    if _is_nested(target) and not isinstance(target, str):
         for _, t in _paired(row, target):
             if _is_plain(t) and not 0 <= t <= 1:
                 raise ValueError(f"The probability of a class is from 0 to 1, got {t!r}.")

@@ -7,6 +7,7 @@ from ..value import Value
 from .activations import ACTIVATIONS, ROW_ACTIVATIONS, ActivationLike, activate, check_activation, name_of
 from .base import Module
 from .initialisation import Generator, Initialiser, as_generator, initialiser
+from .rows import check_example
 
 __all__ = ["ACTIVATIONS", "MLP", "Layer", "Module", "Neuron"]
 
@@ -39,11 +40,15 @@ class Neuron(Module):
         self._label_parameters()
 
     def __call__(self, inputs: Sequence[Any]) -> Value:
-        if len(inputs) != len(self.w):
-            raise ValueError(f"{self!r} takes {len(self.w)} inputs, got {len(inputs)}.")
         total = self.b
-        for weight, x in zip(self.w, inputs, strict=True):
-            total = total + weight * x
+        try:
+            if len(inputs) != len(self.w):
+                raise ValueError(f"{self!r} takes {len(self.w)} inputs, got {len(inputs)}.")
+            for weight, x in zip(self.w, inputs, strict=True):
+                total = total + weight * x
+        except (TypeError, ValueError):
+            check_example(self.n_inputs, inputs)
+            raise
         if callable(self.activation):
             return self.activation(total)  # type: ignore[no-any-return]  # any function of a Value
         result: Value = total if self.activation == "linear" else getattr(total, self.activation)()

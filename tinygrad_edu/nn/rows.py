@@ -1,5 +1,6 @@
 """Rows and batches: X is a list of rows, one per example; a single row may be given instead."""
 
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +26,18 @@ def rows_of(module: Any, n: int, inputs: Any) -> tuple[list[Sequence[Any]], bool
             found = len(row) if hasattr(row, "__len__") else repr(row)
             raise ValueError(f"{module!r} takes {n} inputs in each row of the batch, got {found} in row {i}.")
     return list(inputs), True
+
+
+def check_example(n: int, inputs: Any) -> None:
+    """Says what is wrong, once a neuron of n inputs has failed: raises TypeError for a number or a batch."""
+    if not hasattr(inputs, "__len__"):
+        got, example = f"{reprlib.repr(inputs)} ({type(inputs).__name__})", reprlib.repr(list(range(1, n + 1)))
+        numbers = f"{n} number{'s' * (n > 1)}"
+        raise TypeError(f"A neuron takes a list of {numbers}, got {got}: write model({example}).") from None
+    if any(hasattr(x, "__len__") and not isinstance(x, str) for x in inputs):
+        raise TypeError(
+            "A neuron takes one example; for a batch write [model(x) for x in X], or use nn.Dense."
+        ) from None
 
 
 def check_size(what: str, size: Any, module: str) -> int:

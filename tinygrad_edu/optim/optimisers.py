@@ -7,6 +7,7 @@ Names as in PyTorch, and in the equations:
   state                 what an equation remembers of one parameter between steps: 0 before the first
 """
 
+import reprlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -29,12 +30,16 @@ class Optimizer:
     n_states = 0
 
     def __init__(self, parameters: Iterable[Value], lr: float, weight_decay: float = 0):
-        self.parameters = list(dict.fromkeys(parameters))  # one that is used in two places moves once
+        name = type(self).__name__
+        try:
+            self.parameters = list(dict.fromkeys(parameters))  # one that is used in two places moves once
+        except TypeError:
+            shown = reprlib.repr(parameters)
+            raise TypeError(f"{name} takes a list of Values, got {shown}: pass model.parameters().") from None
         self.lr = lr
         self.weight_decay = weight_decay
         self.state: dict[Value, tuple[Any, ...]] = {}  # (t, ...) of every parameter that has been moved
         self._warned = False
-        name = type(self).__name__
         if not self.parameters:
             raise ValueError(f"{name} got no parameters to optimise: pass model.parameters().")
         for parameter in self.parameters:
@@ -95,6 +100,10 @@ class Optimizer:
         """Forget the gradients of the last backward passes."""
         for parameter in self.parameters:
             parameter.grad = 0.0
+
+    def __repr__(self) -> str:
+        n = len(self.parameters)
+        return f"{type(self).__name__}({n:,} parameter{'s' * (n > 1)}, lr={self.lr!r})"
 
     def _decayed(self, parameter: Any, gradient: Any) -> Any:
         """The gradient of the loss + weight_decay/2 * parameter^2: weights that are not needed shrink."""
