@@ -8,6 +8,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn, optim
+from tinygrad_edu.compiler import trace
 
 X = np.random.default_rng(0).normal(size=(8, 6))
 CLASSES = np.array([0, 2, 1, 1, 0, 2, 2, 1])
@@ -432,6 +434,137 @@ def test_after_compiling_the_parameters_are_ordinary_values() -> None:
     assert any(p.grad for p in model.parameters())
 
 
+# --- Operands of different kinds ------------------------------------------------------------------------------
+
+
+def test_a_class_index_picks_among_scores_of_different_kinds() -> None:
+    """Of a fixed score, of two heads, of rows of which some are constants: and the index is checked."""
+    one, other = nn.MLP(6, [1], "tanh", rng=0), nn.MLP(6, [1], rng=1)
+
+    def loss(x: Any, y: Any) -> Value:
+        return nn.cross_entropy([0.0, one(x), other(x).tanh()], y)
+
+    parameters = one.parameters() + other.parameters()[2:]
+    for backend in ("numpy", "python"):
+        step = tg.compile(loss, parameters, backend=backend)
+        value, gradients = step.value_and_grad(X.tolist(), CLASSES.tolist())
+        np.testing.assert_allclose([value, *gradients], eager(loss, parameters), rtol=1e-13)
+    with pytest.raises(IndexError, match="y has the indices 0 to 2, got 3"):
+        tg.compile(loss, parameters).value_and_grad(X, CLASSES + 1)
+
+
+def test_an_embedding_of_which_some_rows_are_learned() -> None:
+    table = nn.Embedding(4, 2, rng=0)
+    parameters = table.parameters()[2:]
+    step = tg.compile(lambda i: tg.sum([a * a * a for a in table(i)]), parameters)
+    value, gradients = step.value_and_grad([0, 1, 3])
+    assert value == pytest.approx(sum(w.data**3 for i in (0, 1, 3) for w in table.W[i]) / 3)
+    np.testing.assert_allclose(gradients, [w.data**2 * (i != 2) for i in (1, 2, 3) for w in table.W[i]])
+
+
+@pytest.mark.parametrize("width", [2, 40])
+@pytest.mark.parametrize("z", [0.0, -10.0, -16.0, -30.0, -40.0, -700.0, 5.0, math.inf, -math.inf, math.nan])
+def test_the_loss_beside_a_score_of_zero_is_not_rounded_away(z: float, width: int) -> None:
+    w = Value(1.0)
+    for scores in (lambda x: [0.0, *[w * a for a in x]], lambda x: [w * a for a in x]):
+        x = [z] * (width - 1) if len(scores([])) else [0.0] + [z] * (width - 1)
+        out = tg.logsumexp(*scores(x))
+        step = tg.compile(lambda x, scores=scores: tg.logsumexp(*scores(x)), [w])
+        np.testing.assert_allclose(step.predict([x, x]), [out.data] * 2, rtol=1e-14)
+
+
+# --- Names ------------------------------------------------------------------------------------------------------
+
+HARD_NAMES = "t1 t2 index_1 constant_1 softmax_1 A1 Z1 W1 dW1 b1 db1 dt1 float buffers gradient B run np out"
+
+
+@pytest.mark.parametrize("name", HARD_NAMES.split())
+def test_names_of_arguments_and_labels_do_not_get_in_the_way_of_the_source(name: str) -> None:
+    model, t = nn.MLP(3, [4, 3], "tanh", rng=0), Value(0.3, label=name)
+    namespace: dict[str, Any] = {"nn": nn, "tg": tg, "model": model, "t": t}
+    scores = "[tg.silu(z * t) + 0.1 * z for z in model(x)]"
+    source = f"lambda x, {name}: nn.cross_entropy({scores}, [{name}[i] for i in (2, 0, 1)])"
+    loss, parameters = eval(source, namespace), [*model.parameters(), t]
+    rows, targets = X[:, :3].copy(), np.random.default_rng(1).dirichlet([1, 1, 1], 8)
+    kept, step = targets.copy(), tg.compile(loss, parameters)
+    for size in (1, 8):
+        value, gradients = step.value_and_grad(rows[:size], targets[:size])
+        values = [loss(*row) for row in zip(rows[:size].tolist(), targets[:size].tolist(), strict=True)]
+        expected = np.mean([[v.data, *tg.gradients(v, parameters)] for v in values], axis=0)
+        np.testing.assert_allclose([value, *gradients], expected, rtol=1e-11, atol=1e-13)
+    np.testing.assert_array_equal(targets, kept)
+
+
+# --- Rows that add up to 1 --------------------------------------------------------------------------------------
+
+
+def test_rows_add_up_to_one_only_if_they_do_so_as_numbers_of_64_bits() -> None:
+    w = Value(1.0)
+    step = tg.compile(lambda x, y: w * x * tg.sum(y), [w])
+    assert step([1.0], np.array([[1, 0]], np.uint8)) == 1.0
+    assert step([1.0], np.array([[255, 2]], np.uint8)) == 257.0
+    model, loss = classifier()
+    targets = np.random.default_rng(0).dirichlet([1, 1, 1], 500).astype(np.float32)
+    sums = targets.astype(float).sum(axis=1)
+    targets = targets[(targets @ np.ones(3, np.float32) == 1) & (sums != 1)][:8]
+    step = tg.compile(loss, model.parameters())
+    value, gradients = step.value_and_grad(X, targets)
+    exact, others = step.value_and_grad(X, targets.astype(float))
+    assert value == exact
+    np.testing.assert_array_equal(gradients, others)
+
+
+# --- Values from outside ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["numpy", "python"])
+def test_a_value_computed_outside_is_a_constant_that_is_watched(backend: str) -> None:
+    w, a = Value(2.0), Value(1.0)
+    c = a * 3
+    step = tg.compile(lambda x: w * x * c, [w], backend=backend)
+    assert step.value_and_grad([1.0])[0] == 6.0
+    assert (w.grad, a.grad, c.grad) == (0.0, 0.0, 0.0)
+    c.data = 10.0
+    assert step.value_and_grad([1.0])[0] == 20.0
+
+
+@pytest.mark.parametrize("backend", ["numpy", "python"])
+def test_a_value_computed_outside_from_a_parameter_is_refused(backend: str) -> None:
+    w = Value(2.0, label="w")
+    c = w * 3
+    with pytest.raises(ValueError, match=r"computed outside of it from the parameter w: compute it inside"):
+        tg.compile(lambda x: w * x + c, [w], backend=backend).value_and_grad([1.0])
+
+
+def test_a_generator_is_a_list_of_results() -> None:
+    w = Value(2.0)
+    np.testing.assert_array_equal(
+        tg.compile(lambda x: ((w * a).tanh() * 0 + w * a for a in x), [w]).predict(np.ones((2, 3))),
+        np.full((2, 3), 2),
+    )
+    assert type(w) is Value
+    n = len(trace._tape)
+    tg.compile(lambda x: map(w.__mul__, x), [w]).predict(np.ones((2, 3)))
+    assert len(trace._tape) == n
+
+
+# --- Threads ----------------------------------------------------------------------------------------------------
+
+
+def test_threads_wait_for_each_other() -> None:
+    model, loss = classifier(6, 32, 3)
+    step = tg.compile(loss, model.parameters())
+    batches = [(np.tile(X, (20, 1)) * s, np.tile(ONE_HOT, (20, 1))) for s in (1.0, -1.0)]
+    expected = [step.value_and_grad(*batch) for batch in batches]
+
+    def repeat(i: int) -> bool:
+        results = [step.value_and_grad(*batches[i]) for _ in range(150)]
+        return all(value == expected[i][0] and (g == expected[i][1]).all() for value, g in results)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(repeat, (0, 1))) == [True, True]
+
+
 # --- arrays(): the parameters as one array --------------------------------------------------------------------
 
 
@@ -525,6 +658,17 @@ def test_arrays_of_single_precision() -> None:
         theta[0] = 0.1
     assert type(model.a.data) is float
     assert model.a.data == float(np.float32(0.1))
+
+
+def test_the_vector_of_a_block_that_is_left_keeps_its_numbers() -> None:
+    a = Value(1.0)
+    step = tg.compile(lambda x: a * x, [a])
+    with step.arrays() as theta:
+        theta[0] = 5.0
+        assert step([1.0]) == 5.0
+    a.data = 7.0
+    assert step([1.0]) == 7.0
+    assert theta == [5.0]
 
 
 # --- Source and groups ----------------------------------------------------------------------------------------

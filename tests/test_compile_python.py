@@ -1,7 +1,12 @@
 """Straight-line Python computes what the eager engine computes, or raises an error that hands over to it."""
 
 import math
+import subprocess
+import sys
+from collections import deque
+from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -346,3 +351,203 @@ def test_long_chains_and_one_parameter_used_often() -> None:
 @given(st.lists(st.floats(-800, 800), min_size=2, max_size=2))
 def test_overflow_is_an_error_and_never_another_number(numbers) -> None:
     check(lambda w: tg.exp(w[0]) * w[1] + tg.cosh(w[1]) ** 2, numbers)
+
+
+# --- tg.compile(..., backend="python"): what it takes ---------------------------------------------------------
+
+
+def point(function=None, **options):
+    """A compiled function of one argument, and its two parameters."""
+    a, b = Value(2.0, "a"), Value(-1.0, "b")
+    return tg.compile(function or (lambda x: a * x + b * x * x), [a, b], backend="python", **options), [a, b]
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        range(3),
+        (0, 1, 2),
+        [False, True, 2],
+        [0, np.float32(1), np.int64(2)],
+        [np.bool_(False), np.longdouble(1), np.float16(2)],
+        [np.array(0), np.array(1.0), Fraction(2)],
+        np.arange(3),
+        np.arange(3, dtype=object),
+    ],
+)
+def test_real_numbers_of_any_kind(batch) -> None:
+    step, _ = point()
+    value, gradient = step.value_and_grad(batch)
+    assert (value, gradient) == step.value_and_grad([0.0, 1.0, 2.0])
+    assert [type(x) for x in [value, *gradient]] == [float] * 3
+    assert step.predict(batch) == [0.0, 1.0, 0.0]
+    assert step(batch) == pytest.approx(1 / 3, rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        [range(2), range(2, 4)],
+        [np.array([0, 1]), [2, np.float32(3)]],
+        ([np.array(0.0), 1], (2, 3)),
+        np.arange(4).reshape(2, 2),
+    ],
+)
+def test_rows_of_any_kind(batch) -> None:
+    step, _ = point(function=lambda x: tg.dot(x, [1.0, 10.0]))
+    assert step.predict(batch) == [10.0, 32.0]
+
+
+@pytest.mark.parametrize(
+    ("batch", "error", "match"),
+    [
+        ("ab", TypeError, r"x must hold real numbers, got 'ab' \(str\): convert it with float\(\)"),
+        (["1.5"], TypeError, r"got '1.5' \(str\)"),
+        ([b"1"], TypeError, "bytes"),
+        (None, TypeError, "NoneType"),
+        ([None], TypeError, "NoneType"),
+        ([1j], TypeError, "complex"),
+        (np.array([1j]), TypeError, "complex"),
+        ([np.clongdouble(1)], TypeError, "must hold real numbers"),
+        ([np.str_("a")], TypeError, "must hold real numbers"),
+        ([Value(1.0)], TypeError, r"got Value\(.*\(Value\): take its \.data"),
+        (Value(1.0), TypeError, "must hold real numbers, got Value"),
+        ({1.0: 2.0}, TypeError, "dict"),
+        (deque([1.0]), TypeError, "deque"),
+        (np.ma.array([1.0, 2.0], mask=[True, False]), TypeError, "NoneType"),
+        (1.5, ValueError, r"x is a single number: .* as in \[1.5\]"),
+        (np.float32(1.5), ValueError, "single number"),
+        (np.array(1.5), ValueError, "single number"),
+        (Fraction(1, 2), ValueError, "single number"),
+        ([1.0, [2.0]], ValueError, "x is ragged"),
+        ([[1.0], range(2)], ValueError, "x is ragged"),
+        ([[[1.0], [2.0, 3.0]]], ValueError, "x is ragged"),
+        ([[1.0], []], ValueError, "x is ragged"),
+        ([], ValueError, "batch is empty"),
+        (range(0), ValueError, "batch is empty"),
+        (np.zeros(0), ValueError, "batch is empty"),
+    ],
+)
+def test_what_are_no_real_numbers(batch, error, match: str) -> None:
+    step, _ = point()
+    for call in (step, step.value_and_grad, step.predict):
+        with pytest.raises(error, match=match):
+            call(batch)
+
+
+def test_rows_without_numbers() -> None:
+    a = Value(2.0)
+    assert tg.compile(lambda x: a * 3 + len(x), [a], backend="python").value_and_grad([[], []]) == (6.0, [3.0])
+
+
+def test_an_index_beside_a_number_in_one_argument() -> None:
+    table = nn.Embedding(4, 2, rng=0)
+    w = Value(2.0)
+
+    def loss(x):
+        return tg.sum(table(x[0])) * tg.exp(w * x[1])
+
+    step = tg.compile(loss, [*table.parameters(), w], backend="python")
+    assert step([[3, 0.75]]) == pytest.approx(loss([3, 0.75]).data, rel=1e-15)
+    assert step.value_and_grad([[3, 0.75]])[0] == step([[3, 0.75]])  # verified by the eager function
+    assert step([[3, 1e9]]) in (inf, -inf)  # which is the eager result
+
+
+@pytest.mark.parametrize("index", [0.5, nan, inf])
+def test_what_is_no_index_is_the_eager_error(index: float) -> None:
+    table = nn.Embedding(4, 2, rng=0)
+    step = tg.compile(lambda i: tg.sum(table(i)), table.parameters(), backend="python")
+    for call in (step, step.value_and_grad, step.predict):
+        with pytest.raises(TypeError, match=f"takes an index or a list of them, got {index}"):
+            call([index])
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float64", float, "float", "f8", "<f8", "double", "d", np.float64, np.dtype("float64"), np.double]
+)
+def test_dtypes_that_are_float64(dtype) -> None:
+    assert point(dtype=dtype)[0]([1.0]) == 1.0
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float32", np.float32, "f4", int, "int64", "real", Fraction, 8, np.ones(2), [1]]
+)
+def test_other_dtypes_are_refused(dtype) -> None:
+    with pytest.raises(ValueError, match="Python's floats are float64: leave dtype out"):
+        point(dtype=dtype)
+
+
+def test_nothing_of_it_imports_numpy() -> None:
+    program = """
+import sys
+from tinygrad_edu import Value, compile
+a = Value(2.0)
+step = compile(lambda x: a * x[0] * x[1], [a], float, backend="python")
+with step.arrays() as theta:
+    theta[0] = 3
+    print(*step.value_and_grad([range(1, 3), (3, 4.0)]))
+print("numpy" in sys.modules)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout == "21.0 [7.0]\nFalse\n"
+
+
+# --- The list of arrays() -------------------------------------------------------------------------------------
+
+
+def append(theta) -> None:
+    theta.append(3.0)
+
+
+def shorten(theta) -> None:
+    del theta[1:]
+
+
+def put(number):
+    def change(theta) -> None:
+        theta[1] = number
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        (append, ValueError, r"theta needs one number per parameter, 2, got 3: .* theta\[0\] = 0.5"),
+        (shorten, ValueError, "theta needs one number per parameter, 2, got 1"),
+        (put(None), TypeError, r"theta\[1\] must hold real numbers, got None \(NoneType\)"),
+        (put("1.5"), TypeError, "got '1.5'"),
+        (put(1j), TypeError, "complex"),
+        (put([1.0]), TypeError, "list"),
+        (put(Value(1.0)), TypeError, "take its .data"),
+    ],
+)
+def test_a_list_that_became_no_vector_is_refused_and_nothing_is_lost(change, error, match: str) -> None:
+    step, parameters = point()
+    opened = step.arrays()
+    theta = opened.__enter__()
+    theta[0] = 5.0
+    change(theta)
+    kept = list(theta)
+    for call in (step, step.value_and_grad, step.predict):
+        with pytest.raises(error, match=match):
+            call([1.0])
+    with pytest.raises(error, match=match):
+        opened.__exit__(None, None, None)
+    assert [p.data for p in parameters] == [2.0, -1.0]
+    assert theta == kept
+    with step.arrays() as theta:  # it can be entered again
+        theta[0] = 5.0
+    assert [p.data for p in parameters] == [5.0, -1.0]
+
+
+@pytest.mark.parametrize("number", [5, True, Fraction(5, 2), np.float32(2.5), np.int64(5), inf, nan])
+def test_a_list_takes_real_numbers_of_any_kind(number) -> None:
+    step, (a, _) = point()
+    with step.arrays() as theta:
+        theta[0] = number
+        value, gradient = step.value_and_grad([1.0])
+        assert [type(x) for x in [value, *gradient]] == [float] * 3
+        assert same(value, float(number) - 1.0)
+    assert type(a.data) is float
+    assert same(a.data, float(number))

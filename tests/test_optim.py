@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tinygrad_edu as tg
 from tinygrad_edu import Value, optim
 from tinygrad_edu.compiler.update import FORWARD, UpdateProgram
+from tinygrad_edu.optim.vectors import VectorSteps
 
 # --- References: a generator per optimiser, which is sent a gradient and yields the parameters --------------
 
@@ -337,7 +339,21 @@ class Normed(optim.Optimizer):
         return (parameter - self.lr * gradient / np.linalg.norm(gradient),)
 
 
-MORE = [*EVERY, *(lambda p, make=make: make(p, lr=0.1) for make in (Adagrad, Swapped, Signed))]
+class Decaying(optim.Optimizer):
+    """Its setting may change in place, inside of a tuple. Its first state is the old vector."""
+
+    n_states = 2
+
+    def __init__(self, parameters: Any, lr: float = 0.1):
+        super().__init__(parameters, lr)
+        self.hyper = ({"beta": 0.9},)
+
+    def update(self, t: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
+        velocity = self.hyper[0]["beta"] * state[1] + gradient
+        return parameter - self.lr * velocity, parameter, velocity
+
+
+MORE = [*EVERY, *(lambda p, make=make: make(p, lr=0.1) for make in (Adagrad, Swapped, Signed, Decaying))]
 
 
 @pytest.mark.parametrize("make", MORE)
@@ -390,6 +406,63 @@ def test_settings_may_change_between_steps_on_vectors() -> None:
     assert vector[0] == w.data
 
 
+def in_place(optimizer: Any, beta: float) -> None:
+    optimizer.hyper[0]["beta"] = beta
+
+
+def replaced(optimizer: Any, beta: float) -> None:
+    optimizer.hyper = ({"beta": beta},)
+
+
+def beside_another_array(optimizer: Any, beta: float) -> None:
+    optimizer.hyper = ({"beta": beta},)
+    optimizer.unused = np.array([beta, 1.0])
+
+
+@pytest.mark.parametrize("change", [in_place, replaced, beside_another_array])
+def test_settings_in_an_object_may_change_between_steps_on_vectors(change: Any) -> None:
+    w, vector = Value(1.0), np.array([1.0])
+    optimizer, other = Decaying([w]), Decaying([Value(1.0)])
+    with other.arrays(vector) as step:
+        for beta in (0.9, 0.9, 0.1, 0.1):
+            change(optimizer, beta)
+            change(other, beta)
+            step([2.0])
+            descend(optimizer, 2.0)
+    assert vector[0] == pytest.approx(w.data, rel=1e-14)
+
+
+@pytest.mark.parametrize("make", EVERY)
+def test_settings_that_are_numbers_are_written_into_a_program(make: Any) -> None:
+    steps = VectorSteps(make([Value(1.0)]), np.array([1.0]))
+    steps.step([2.0])
+    assert steps._update.__code__.co_filename == "<update equation>"
+
+
+@pytest.mark.parametrize("make", MORE)
+def test_a_list_is_moved_in_place_as_a_vector_is(make: Any) -> None:
+    values, others = ([Value(w) for w in START.tolist()] for _ in range(2))
+    vector, numbers = START.copy(), START.tolist()
+    with make(values).arrays(vector) as step, make(others).arrays(numbers) as list_step:
+        for gradient in gradients():
+            step(gradient)
+            list_step(gradient.tolist())
+            vector[1] = numbers[1] = float(gradient[1])  # set by someone else between steps
+    assert numbers == vector.tolist()
+    assert all(type(x) is float for x in numbers)
+
+
+def test_a_compiled_function_without_numpy_is_trained_in_its_list() -> None:
+    a, b = Value(3.0), Value(-1.0)
+    point = tg.compile(lambda: (a * b - 1) ** 2 + (a - 2) ** 2, [a, b], backend="python")
+    optimizer = optim.Adam([a, b], lr=0.1)
+    with point.arrays() as theta, optimizer.arrays(theta) as step:
+        for _ in range(500):
+            step(point.value_and_grad()[1])
+    assert [a.data, b.data] == pytest.approx([2.0, 0.5], rel=1e-3)
+    assert optimizer.state[a][0] == 500
+
+
 def test_the_emitted_update_is_the_equation_in_place() -> None:
     source = UpdateProgram(optim.SGD([Value(1.0)], momentum=0.9)).source
     assert (
@@ -426,6 +499,17 @@ def test_bad_vectors_are_one_sentence() -> None:
     values = [Value(1.0), Value(2.0)]
     with pytest.raises(ValueError, match=r"one number per parameter of the optimiser, 2, got the shape \(3,\)"):
         optim.SGD(values).arrays(np.zeros(3)).__enter__()
+    for no_vector, shown in ((np.zeros(2, int), "int64"), ((0.0, 0.0), "tuple"), (None, "NoneType")):
+        with pytest.raises(TypeError, match=f"an array of floats or a list, got {shown}: pass what"):
+            optim.SGD(values).arrays(no_vector).__enter__()
+    numbers: list[Any] = [1.0, 2.0]
+    with pytest.raises(ValueError, match="theta needs one number per parameter, 2, got 3: set its numbers"):
+        optim.SGD(values).arrays([*numbers, 3.0]).__enter__()
+    with optim.SGD(values).arrays(numbers) as step:
+        numbers[0] = None
+        with pytest.raises(TypeError, match=r"theta\[0\] must hold real numbers, got None"):
+            step([1.0, 1.0])
+    assert numbers == [None, 2.0]
     vector = np.zeros(2)
     with optim.SGD(values).arrays(vector) as step, pytest.raises(ValueError, match="The gradient needs the shape"):
         step([1.0])

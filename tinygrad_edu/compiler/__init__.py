@@ -43,7 +43,7 @@ def compile(
     if backend == "python":
         from .pointwise import Pointwise
 
-        if dtype != "float64":
+        if not _is_float64(dtype):
             raise ValueError(
                 f'Python\'s floats are float64: leave dtype out with backend="python", got {dtype!r}.'
             )
@@ -51,3 +51,15 @@ def compile(
     from .compiled import Compiled
 
     return Compiled(function, parameters, dtype, verify=verify)
+
+
+def _is_float64(dtype: Any) -> bool:
+    """Does it mean float64? Only an unusual spelling needs NumPy to tell."""
+    if dtype is float or (isinstance(dtype, str) and dtype == "float64"):
+        return True
+    import numpy as np
+
+    try:
+        return bool(np.dtype(dtype).name == "float64")
+    except (TypeError, ValueError):
+        return False

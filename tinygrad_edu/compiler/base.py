@@ -1,5 +1,6 @@
 """CompiledFunction: what the functions that `tg.compile` returns have in common, with NumPy and without it."""
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -53,16 +54,24 @@ class CompiledFunction:
         """
         if self._theta is not None:
             raise RuntimeError("The parameters are in an array already: arrays() cannot be entered twice.")
-        self._theta = theta = self._read_parameters()
+        self._theta = theta = copy.copy(self._read_parameters())  # whoever keeps it keeps its numbers
         try:
             yield theta
         finally:
             self._theta = None
-            put_numbers(self.parameters, as_list(theta))
+            self._forget(theta)
+            put_numbers(self.parameters, self._checked(theta))
 
     def _read_parameters(self) -> Any:
         """The numbers of the Values."""
         raise NotImplementedError
+
+    def _forget(self, theta: Any) -> None:
+        """Drop what was made for this vector."""
+
+    def _checked(self, theta: Any) -> list[Any]:
+        """The numbers of the vector, one per parameter."""
+        return as_list(theta)
 
     def _numbers(self) -> Any:
         """The numbers of the parameters, wherever they are now."""

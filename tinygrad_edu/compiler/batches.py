@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ..value import Value
 from .checks import check_sizes
-from .lower import Lowered, Take
+from .lower import Elementwise, Lowered, Read, Take
+from .trace import TAKE
 from .views import Indices
 
 
@@ -28,7 +29,7 @@ def as_arrays(batch: Sequence[Any], names: Sequence[str]) -> tuple[list[NDArray[
 def _as_array(given: Any, name: str) -> NDArray[Any]:
     if given.__class__ is np.ndarray and given.dtype.kind == "f" and given.ndim:
         return given  # what comes at every step of a training
-    if np.ma.is_masked(given):
+    if any(map(np.ma.is_masked, given if isinstance(given, list | tuple) else [given])):
         raise ValueError(
             f"{name} has masked numbers: give them a value with filled(...), or leave their rows out."
         )
@@ -63,11 +64,17 @@ class Pick:
 
 def picks_of(lowered: Lowered) -> list[Pick]:
     """What a program picks by an input."""
-    takes = [array.operation for array in lowered.arrays if isinstance(array.operation, Take)]
+    found: list[tuple[Read, int]] = []  # indices, and the number of options
+    for array in lowered.arrays:
+        match array.operation:
+            case Take(index, options):
+                found.append((index, options.index.shape[-1]))
+            case Elementwise([index, *several]) if array.rule is TAKE:
+                found.append((index, len(several)))
     return [
-        Pick(take.index.array.source[1], np.unique(take.index.index), take.options.index.shape[-1])
-        for take in takes
-        if take.index.array.source[:1] == ("input",)
+        Pick(index.array.source[1], np.unique(index.index), n)
+        for index, n in found
+        if index.array.source[:1] == ("input",)
     ]
 
 
@@ -76,7 +83,7 @@ def check_indices(picks: Sequence[Pick], arrays: Sequence[NDArray[Any]], names: 
     for pick in picks:
         array = arrays[pick.argument]
         index = array.reshape(len(array), -1)[:, pick.positions]
-        wrong = (index < 0) | (index >= pick.n_options) | (index % 1 != 0)
+        wrong = ~((index >= 0) & (index < pick.n_options) & (np.floor(index) == index))
         if wrong.any():
             raise IndexError(
                 f"{names[pick.argument]} has the indices 0 to {pick.n_options - 1}, got {index[wrong][0]!s}."
@@ -95,11 +102,11 @@ def _nested(numbers: Any, kind: Any) -> Any:
 
 
 def rows_sum_to_one(array: NDArray[Any]) -> bool:
-    """Do all rows add up to 1, to the last bit? One-hot rows do."""
-    sums = array @ _ones(array.shape[-1], array.dtype)
-    return bool(sums.tobytes() == _ones(sums.size, sums.dtype).tobytes())  # comparing arrays takes twice as long
+    """Do all rows add up to 1, to the last bit of float64? One-hot rows do."""
+    sums = array @ _ones(array.shape[-1])
+    return bool(sums.tobytes() == _ones(sums.size).tobytes())  # to compare them as arrays takes twice as long
 
 
 @functools.cache
-def _ones(n: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    return np.ones(n, dtype)
+def _ones(n: int) -> NDArray[np.float64]:
+    return np.ones(n)

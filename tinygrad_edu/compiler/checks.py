@@ -1,10 +1,11 @@
 """Checks that all compiled functions share: their parameters, and the eager function they must agree with."""
 
 import gc
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from ..graph import topological_order
 from ..value import Value
 
 TOLERANCE = 1e-9  # relative to the absolute adjoint; a wrong lift is off by far more, rounding by far less
@@ -47,6 +48,16 @@ def check_used(used: Iterable[Value], parameters: Sequence[Value]) -> None:
         )
 
 
+def check_captured(node: Value, parameters: Collection[Value]) -> None:
+    """Raise ValueError if a Value that the function finds, a constant to it, was computed from a parameter."""
+    for leaf in topological_order(node):
+        if leaf in parameters:
+            raise ValueError(
+                f"{node!r}, which the function uses, was computed outside of it from the parameter "
+                f"{leaf.label or repr(leaf)}: compute it inside, or the gradient would not pass through it."
+            )
+
+
 def check_one_number(shape: tuple[int, ...], what: str) -> None:
     """Raise TypeError unless the function returns a single number, as its mean and its gradient need it."""
     if shape:
@@ -68,20 +79,20 @@ def check_sizes(names: Sequence[str], sizes: Sequence[int]) -> None:
 def eager(
     function: Callable[..., Any], parameters: Sequence[Value], frozen: Sequence[Value], example: Sequence[Any]
 ) -> tuple[Value, list[Any]]:
-    """The loss of one example and its gradients. No `.grad` of the parameters and the frozen Values is changed."""
+    """The loss of one example and its gradients. It changes no `.grad`, of the parameters and below `frozen`."""
     result = function(*example)
     loss = result[0] if isinstance(result, tuple) else result
     loss = loss if isinstance(loss, Value) else Value(loss)
-    leaves = [*parameters, *frozen]
-    kept = [leaf.grad for leaf in leaves]
+    nodes = [*parameters, *(node for value in frozen for node in topological_order(value))]
+    kept = [node.grad for node in nodes]
     try:
         for parameter in parameters:
             parameter.grad = 0.0
         loss.backward()
         return loss, [parameter.grad for parameter in parameters]
     finally:
-        for leaf, grad in zip(leaves, kept, strict=True):
-            leaf.grad = grad
+        for node, grad in zip(nodes, kept, strict=True):
+            node.grad = grad
 
 
 def near(x: Any, y: Any, size: Any) -> bool:

@@ -1,6 +1,8 @@
 """Compiled: what `tg.compile` returns. It has programs made for what comes, and keeps the parameters."""
 
+import itertools
 import operator
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -36,6 +38,7 @@ class Compiled(CompiledFunction):
         self._with_outputs = with_outputs
         self._vector = np.empty(len(self.parameters), self.dtype)  # the parameters, where programs read them
         self.gradient = np.empty_like(self._vector)  # that of the last `step`
+        self._lock = threading.RLock()  # threads share the buffers; a function may call what it is compiled to
         self._made: dict[Any, list[Made]] = {}  # by shapes; several where they assume different things
         self._like: Any = None  # what the last batch was, if it was arrays and the program needs no more checks
 
@@ -54,8 +57,9 @@ class Compiled(CompiledFunction):
 
     def predict(self, *batch: Any) -> NDArray[Any]:
         """What the function returns for every example: an array (B, ...), nested as the function nests it."""
-        made, arrays, size = self._prepared(batch, gradient=False)
-        outputs: NDArray[Any] = made.run(self._numbers(), None, arrays, size)
+        with self._lock:
+            made, arrays, size = self._prepared(batch, gradient=False)
+            outputs: NDArray[Any] = made.run(self._numbers(), None, arrays, size)
         return outputs.reshape(size, *made.output_shape)
 
     def step(self, *batch: Any) -> tuple[float, Any]:
@@ -66,8 +70,9 @@ class Compiled(CompiledFunction):
         return self._step(batch, self.gradient)
 
     def _step(self, batch: Sequence[Any], gradient: NDArray[Any]) -> tuple[float, Any]:
-        made, arrays, size = self._prepared(batch, gradient=True)
-        result = made.run(self._numbers(), gradient, arrays, size)
+        with self._lock:
+            made, arrays, size = self._prepared(batch, gradient=True)
+            result = made.run(self._numbers(), gradient, arrays, size)
         if self._with_outputs:
             return result[0], result[1].reshape(size, *made.output_shape)
         return result, None
@@ -82,6 +87,10 @@ class Compiled(CompiledFunction):
     def _read_parameters(self) -> NDArray[Any]:
         self._vector[:] = [parameter.data for parameter in self.parameters]
         return self._vector
+
+    def _forget(self, theta: Any) -> None:
+        for made in itertools.chain.from_iterable(self._made.values()):
+            made.forget(theta)
 
     def _prepared(self, batch: Sequence[Any], gradient: bool) -> tuple[Made, Sequence[NDArray[Any]], int]:
         """The program for a batch, made and verified if there is none yet, and the batch as arrays.

@@ -14,6 +14,7 @@ import numpy as np
 from ..rules import RULES
 from .lower import Array, Elementwise, Lowered, Paired, Product, Read, Reduction, Take, Terms, Total
 from .symbols import Book, Symbol
+from .trace import TAKE
 from .views import View, view_of
 
 LOGSUMEXP = RULES["logsumexp"]
@@ -108,6 +109,13 @@ class Program:
 
     def _formula(self, array: Array) -> Any:
         match array.operation:
+            case Elementwise(operands) if array.rule is LOGSUMEXP:
+                return self.book.special(
+                    "logsumexp", (self._stacked(array, operands),), array.shape, array.batched
+                )
+            case Elementwise([index, *options]) if array.rule is TAKE:
+                arguments = self._stacked(array, options), self._read(index, array.shape, repeats=False)
+                return self.book.special("pick", arguments, array.shape, array.batched)
             case Elementwise():
                 return self._applied(array, [self._read(o, array.shape) for o in array.operation.operands])
             case Reduction():
@@ -118,6 +126,11 @@ class Program:
             case Total():
                 parts = [self._part(array, part) for part in array.operation.parts]
                 return self._sum(parts, array.shape, array.batched)
+
+    def _stacked(self, array: Array, operands: list[Read]) -> Symbol:
+        """Operands that are of different arrays as one, along a last axis."""
+        parts = [self._read(operand, array.shape) for operand in operands]
+        return self.book.special("stack", parts, (*array.shape, len(parts)), array.batched)
 
     def _elements(self, array: Array, read: Read) -> Any:
         return self._read(read, (*array.shape, read.index.shape[-1]), repeats=False)
@@ -211,6 +224,14 @@ class Program:
             self.definitions.append(Definition(name, self._scaled(share), array, True))
             share = Share(self.book.leaf(name, array.shape, array.batched))
         match array.operation:
+            case Elementwise(reads) if array.rule is LOGSUMEXP:
+                elements = self._stacked(array, reads)
+                slopes = self.book.special("softmax", (elements,), elements.shape, elements.batched)
+                self._through_stack(array, reads, slopes, share)
+            case Elementwise([index, *reads]) if array.rule is TAKE:
+                arguments = self._read(index, array.shape, repeats=False), len(reads)
+                slopes = self.book.special("one_hot", arguments, (*array.shape, len(reads)), array.batched)
+                self._through_stack(array, reads, slopes, share)
             case Elementwise():
                 operands = [self._read(o, array.shape) for o in array.operation.operands]
                 out = self.symbols[array]
@@ -307,6 +328,15 @@ class Program:
         elif not view.is_identity:
             formula = self.book.special("scatter", (formula, view), target.shape, target.batched)
         self._shares.setdefault(target, []).append(Share(formula, scale, power))
+
+    def _through_stack(self, array: Array, operands: list[Read], slopes: Symbol, share: Share) -> None:
+        """`slopes` has those of every operand, along its last axis."""
+        places = np.arange(array.size * len(operands)).reshape(slopes.shape)
+        for i, operand in enumerate(operands):
+            if operand.array.differentiable:
+                view = view_of(places[..., i], slopes.shape, repeats=False)
+                slope = self.book.special("view", (slopes, view), array.shape, slopes.batched)
+                self._give(array, operand, array.shape, share.formula * slope, share)
 
     def _through_reduction(self, array: Array, operand: Read, share: Share) -> None:
         elements, dims = self._elements(array, operand), (*array.shape, operand.index.shape[-1])

@@ -49,6 +49,8 @@ def _special(x: Symbol, name: Name, constant: Callable[[Any], str]) -> str | Non
             return f"{text(x.args[0], 4)}[..., None]"
         case "dense":
             return text(x.args[0], 4)
+        case "stack":
+            return ", ".join(text(part) for part in x.args)
         case "accumulate":
             return f"({total_text(x, name, constant)})"
         case "scatter":

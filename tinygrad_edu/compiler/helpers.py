@@ -10,12 +10,18 @@ def strided(vector, start, shape, strides):
     "log_sum_exp": '''
 def log_sum_exp(Z, softmax, out):
     """log(e^z1 + e^z2 + ...) along the last axis, without overflow; leaves the softmax behind."""
-    top = Z.max(axis=-1, keepdims=True)
+    E = Z.T.copy() if Z.shape[-1] < 32 else Z.T  # NumPy takes long to add up many short rows
+    top = E.max(axis=0, keepdims=True)
     top[np.isinf(top)] = 0
-    np.exp(Z - top, out=softmax)
-    total = softmax.sum(axis=-1, keepdims=True)
-    softmax /= total
-    np.add(top, np.log(total), out=out[..., None])
+    E = np.exp(E - top)
+    total = E.sum(axis=0, keepdims=True)
+    logs = np.log(total)
+    if np.abs(top).min() < 0.01:  # then logs may be all there is, and the 1 of the largest must not round it away
+        rest = E.copy()
+        np.put_along_axis(rest, E.argmax(axis=0)[None], 0, axis=0)
+        np.log1p(rest.sum(axis=0, keepdims=True), out=logs, where=(total >= 1) & (total < np.inf))
+    np.divide(E, total, out=softmax.T)
+    np.add(top, logs, out=out.T[None])
 ''',
     "sigmoid": '''
 def sigmoid(x):

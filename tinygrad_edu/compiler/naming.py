@@ -1,27 +1,16 @@
 """Names: what the arrays of a program are called in its source, after the labels of the Values they stand for."""
 
 import keyword
+import re
 from collections.abc import Sequence
 
+from .helpers import HELPERS
 from .lower import Array, Elementwise, Lowered, Paired, Product, Reduction, Total
 from .trace import Trace
 
-TAKEN = {
-    "B",
-    "np",
-    "math",
-    "parameters",
-    "gradient",
-    "dtype",
-    "build",
-    "run",
-    "outputs",
-    "buffers",
-    "inf",
-    "nan",
-    "RULES",
-}
-TAKEN |= {"strided", "log_sum_exp", "sigmoid", "erf", "erfc", "power", "scatter_add", "add_rows"}
+TAKEN = {"B", "np", "math", "parameters", "gradient", "dtype", "build", "run", "outputs", "buffers", "float"}
+TAKEN |= {"inf", "nan", "RULES", *HELPERS}
+OF_STATEMENTS = re.compile(r"(t|index_|constant_|softmax_)\d+")  # names of what statements make besides
 
 
 def name_arrays(lowered: Lowered, trace: Trace) -> None:
@@ -88,9 +77,10 @@ class _Names:
         return self._free(f"{stem}{n}")
 
     def _free(self, name: str) -> str:
-        while name in self.used or keyword.iskeyword(name):
+        """The name, or one like it that nothing else has, and whose gradient has a name of its own too."""
+        while self.used & {name, f"d{name}"} or keyword.iskeyword(name) or OF_STATEMENTS.fullmatch(name):
             name += "_"
-        self.used |= {name, f"d{name}", f"{name}_view", f"d{name}_view"}
+        self.used |= {name, f"d{name}"}
         return name
 
 

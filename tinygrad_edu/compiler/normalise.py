@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..graph import topological_order
 from ..rules import ADD, DIV, MUL, RULES, Rule
 from ..value import Value
+from .checks import check_captured
 from .trace import Trace
 
 SUM, DOT, LOG, EXP, LOGSUMEXP, SUB = (RULES[name] for name in ("sum", "dot", "log", "exp", "logsumexp", "sub"))
@@ -61,6 +61,7 @@ class _Normaliser:
         for argument, placeholders in enumerate(trace.inputs):
             for place, leaf in enumerate(placeholders):
                 self._ids[leaf] = self._leaf(("input", argument, place))
+        self._parameters = set(trace.parameters)
         for place, parameter in enumerate(trace.parameters):
             self._ids[parameter] = self._leaf(("parameter", place))
         self._build(trace)
@@ -85,9 +86,7 @@ class _Normaliser:
             elif rule is not None:
                 ids[node] = self._operation(rule, tuple([self._of(parent) for parent in node.parents]))
         self.graph.outputs = [self._of(node) for node in trace.outputs]
-        self.graph.n_traced = (
-            len(trace.nodes) + len(trace.parameters) + len({leaf for leaf, _ in self.graph.frozen})
-        )
+        self.graph.n_traced = len(trace.nodes) + len(trace.parameters) + len(self.graph.frozen)
 
     # --- Nodes ----------------------------------------------------------------------------------------------
 
@@ -121,8 +120,8 @@ class _Normaliser:
             elif node in self._sums:
                 self._ids[node] = self._sum(self._sums.pop(node))
             else:  # made of no placeholder: a number
-                frozen = [leaf for leaf in topological_order(node) if leaf.rule is None]
-                self.graph.frozen += [(leaf, leaf.data) for leaf in frozen]
+                check_captured(node, self._parameters)
+                self.graph.frozen.append((node, node.data))
                 self._ids[node] = self._constant(node.data)
         return self._ids[node]
 

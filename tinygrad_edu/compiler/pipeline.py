@@ -81,8 +81,8 @@ class Made:
                 del self._runs[next(iter(self._runs))]
             # The parameters are kept alive, since their id is the key.
             self._runs[key] = self._build(parameters, size, parameters.dtype), parameters
-        inputs = [np.ascontiguousarray(array, parameters.dtype) for array in arrays]
         with np.errstate(all="ignore"):  # inf and nan are results, as in NumPy's own functions
+            inputs = [np.ascontiguousarray(array, parameters.dtype) for array in arrays]
             return self._runs[key][0](*inputs, *([gradient] if self.request.gradient else []))
 
     def forget(self, parameters: NDArray[Any]) -> None:

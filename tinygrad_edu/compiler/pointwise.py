@@ -1,16 +1,28 @@
 """Pointwise: what `tg.compile(..., backend="python")` returns. It runs example after example, without NumPy."""
 
 from collections.abc import Callable, Iterable, Sequence
+from numbers import Real
 from typing import Any
 
 from ..graph import topological_order
 from ..value import Value
 from .base import CompiledFunction
-from .checks import CompileError, check_one_number, check_sizes, check_used, eager, near, numbers_in
+from .checks import (
+    CompileError,
+    check_captured,
+    check_one_number,
+    check_sizes,
+    check_used,
+    eager,
+    near,
+    numbers_in,
+)
 from .straight import StraightProgram, compile_straight
 from .trace import OUTPUTS, TAKE, Placeholder, Trace, flat_values, trace
 
 Shape = tuple[int, ...]
+Example = Sequence[list[float]]  # per argument its numbers, flat
+SEQUENCES = (list, tuple, range)
 ELSEWHERE = (OverflowError, ValueError, ZeroDivisionError)  # there the engine has inf, or an error of its own
 
 
@@ -29,7 +41,8 @@ class Pointwise(CompiledFunction):
         """The mean of the function over the batch."""
         made, examples = self._prepared(batch, gradient=False)
         check_one_number(made.trace.shape, "mean")
-        return sum(self._outputs(made, example)[0] for example in examples) / len(examples)
+        numbers = self._numbers()
+        return sum(self._outputs(made, numbers, example)[0] for example in examples) / len(examples)
 
     def value_and_grad(self, *batch: Any) -> tuple[float, list[float]]:
         """The mean over the batch, and its derivatives by the parameters, in their order."""
@@ -45,49 +58,58 @@ class Pointwise(CompiledFunction):
     def predict(self, *batch: Any) -> list[Any]:
         """What the function returns for every example, nested as the function nests it."""
         made, examples = self._prepared(batch, gradient=False)
-        return [_nested(self._outputs(made, example), made.trace.shape) for example in examples]
+        numbers = self._numbers()
+        return [_nested(self._outputs(made, numbers, example), made.trace.shape) for example in examples]
 
-    # --- Examples ---------------------------------------------------------------------------------------------
+    # --- Parameters -------------------------------------------------------------------------------------------
 
     def _read_parameters(self) -> list[float]:
         return [float(parameter.data) for parameter in self.parameters]
 
-    def _outputs(self, made: "_Made", example: Sequence[Any]) -> list[float]:
+    def _numbers(self) -> list[float]:
+        return self._read_parameters() if self._theta is None else self._checked(self._theta)
+
+    def _checked(self, theta: list[Any]) -> list[float]:
+        return real_numbers(theta, len(self.parameters))
+
+    # --- Examples ---------------------------------------------------------------------------------------------
+
+    def _outputs(self, made: "_Made", numbers: list[float], example: Example) -> list[float]:
         try:
-            return made.program.run(self._numbers(), [_flat(x) for x in example])[0]
+            return made.program.run(numbers, example)[0]
         except ELSEWHERE:
-            with numbers_in(self.parameters, self._numbers()):
+            with numbers_in(self.parameters, numbers):
                 return [float(value.data) for value in flat_values(self.function(*made.values(example)))[0]]
 
-    def _gradients(self, made: "_Made", numbers: list[float], example: Sequence[Any]) -> tuple[float, list[float]]:
+    def _gradients(self, made: "_Made", numbers: list[float], example: Example) -> tuple[float, list[float]]:
         try:
-            outputs, gradients = made.program.run(numbers, [_flat(x) for x in example])
+            outputs, gradients = made.program.run(numbers, example)
             return outputs[0], gradients
         except ELSEWHERE:
             with numbers_in(self.parameters, numbers):
                 loss, gradients = eager(self.function, self.parameters, made.frozen, made.values(example))
             return float(loss.data), gradients
 
-    def _prepared(self, batch: Sequence[Any], gradient: bool) -> tuple["_Made", list[list[Any]]]:
+    def _prepared(self, batch: Sequence[Any], gradient: bool) -> tuple["_Made", list[Example]]:
         """The program for a batch, made and verified if there is none yet, and the batch as examples."""
         names = self._argument_names(len(batch))
-        arguments = [_rows(given, name) for given, name in zip(batch, names, strict=True)]
+        read = [_rows(given, name) for given, name in zip(batch, names, strict=True)]
+        arguments, shapes = [rows for rows, _ in read], tuple(shape for _, shape in read)
         check_sizes(names, [len(rows) for rows in arguments])
-        shapes = tuple(_shape(rows, name)[1:] for rows, name in zip(arguments, names, strict=True))
         made = self._made.get((shapes, gradient))
         if made is None or made.has_changed():
             made = self._made[shapes, gradient] = _Made(self.function, self.parameters, shapes, gradient)
         self._latest = made
-        examples = [list(example) for example in zip(*arguments, strict=True)] if arguments else [[]]
+        examples: list[Example] = list(zip(*arguments, strict=True)) if arguments else [()]
         if self.verify and gradient and not made.verified:
             self._verify(made, examples[0])
         return made, examples
 
-    def _verify(self, made: "_Made", example: list[Any]) -> None:
+    def _verify(self, made: "_Made", example: Example) -> None:
         """Compare the program with the eager function. Raises CompileError if they differ."""
         numbers = self._read_parameters()
         try:
-            outputs, gradients = made.program.run(numbers, [_flat(x) for x in example])
+            outputs, gradients = made.program.run(numbers, example)
             loss, expected = eager(self.function, self.parameters, made.frozen, made.values(example))
         except ELSEWHERE:
             return  # evaluated eagerly anyway
@@ -108,70 +130,100 @@ class _Made:
         if gradient:
             check_one_number(self.trace.shape, "gradient")
         order = topological_order(Placeholder.of(OUTPUTS, tuple(self.trace.outputs)))
-        leaves = [node for node in order if node.rule is None]
+        read = dict.fromkeys(x for node in order if isinstance(node, Placeholder) for x in node.parents)
+        learned = set(parameters)
+        self.frozen = [x for x in read if not isinstance(x, Placeholder) and x not in learned]
+        for value in self.frozen:
+            check_captured(value, learned)
         if gradient:
-            check_used(set(leaves), parameters)
-        known = {*parameters, *(x for argument in self.trace.inputs for x in argument)}
-        self.frozen = [leaf for leaf in leaves if leaf not in known]
-        self._numbers = [leaf.data for leaf in self.frozen]
-        picked = {node.parents[0] for node in order if node.rule is TAKE}
-        self._picks = [any(x in picked for x in argument) for argument in self.trace.inputs]
+            check_used(read, parameters)
+        self._numbers = [value.data for value in self.frozen]
+        picked = {node.parents[0] for node in self.trace.nodes if node.rule is TAKE}
+        self._picks = [[x in picked for x in argument] for argument in self.trace.inputs]
         self.program: StraightProgram = compile_straight(self.trace, gradient)
         self.source = self.program.source
         self.verified = False
 
     def has_changed(self) -> bool:
         """Has a Value that was taken for a constant another number now?"""
-        return any(leaf.data is not number for leaf, number in zip(self.frozen, self._numbers, strict=True))
+        return any(value.data is not number for value, number in zip(self.frozen, self._numbers, strict=True))
 
-    def values(self, example: Sequence[Any]) -> list[Any]:
-        """An example as the eager function takes it."""
-        return [_each(int if picks else Value, x) for picks, x in zip(self._picks, example, strict=True)]
+    def values(self, example: Example) -> list[Any]:
+        """An example as the eager function takes it: nested lists of Values, with ints to pick by."""
+        return [
+            _nested([_index(x) if picks else Value(x) for x, picks in zip(*argument, strict=True)], shape)
+            for *argument, shape in zip(example, self._picks, self.trace.shapes, strict=True)
+        ]
+
+
+def _index(x: float) -> float:
+    return int(x) if x.is_integer() else x  # of 0.5, the function itself says that it is no index
+
+
+def real_numbers(theta: list[Any], n: int) -> list[float]:
+    """The numbers of the list from `arrays()`, which takes anything. Raises unless they are n real numbers."""
+    if len(theta) != n:
+        raise ValueError(
+            f"theta needs one number per parameter, {n:,}, got {len(theta):,}: set its numbers in place, as in "
+            "theta[0] = 0.5."
+        )
+    for place, number in enumerate(theta):
+        if number.__class__ is not float and not isinstance(number, Real):
+            raise _not_numbers(number, f"theta[{place}]")
+    return [float(number) for number in theta]
 
 
 # --- Nested lists -----------------------------------------------------------------------------------------------
 
 
-def _rows(given: Any, name: str) -> list[Any]:
-    rows = given.tolist() if hasattr(given, "tolist") else given
-    if not isinstance(rows, list | tuple):
-        raise (
-            _not_numbers(given, name)
-            if not isinstance(rows, int | float)
-            else ValueError(
-                f"{name} is a single number: a batch has its examples along the first axis, as in [{given!r}]."
-            )
+def _rows(given: Any, name: str) -> tuple[list[list[float]], Shape]:
+    """The numbers of each example, flat, and the shape of one. Raises unless they are real and of one shape."""
+    examples = given if isinstance(given, SEQUENCES) else _opened(given)
+    if not isinstance(examples, SEQUENCES):
+        if not isinstance(examples, Real):
+            raise _not_numbers(given, name)
+        raise ValueError(
+            f"{name} is a single number: a batch has its examples along the first axis, as in [{given!r}]."
         )
-    return list(rows)
+    rows: list[list[float]] = [[] for _ in examples]
+    return rows, _common([_read(x, numbers, name) for x, numbers in zip(examples, rows, strict=True)], name)
 
 
-def _shape(x: Any, name: str) -> Shape:
-    if not isinstance(x, list | tuple):
-        if isinstance(x, int | float):
-            return ()
+def _read(x: Any, numbers: list[float], name: str) -> Shape:
+    """Append the numbers in x to a list, and return the shape of x."""
+    if x.__class__ is float:  # what comes most often
+        numbers.append(x)
+        return ()
+    if isinstance(x, SEQUENCES):
+        return (len(x), *_common([_read(item, numbers, name) for item in x], name))
+    if isinstance(x, Real):
+        numbers.append(float(x))
+        return ()
+    opened = _opened(x)
+    if opened.__class__ is x.__class__:  # nothing to open; NumPy's long complex numbers open as themselves
         raise _not_numbers(x, name)
-    shapes = {_shape(item, name) for item in x}
-    if len(shapes) > 1:
+    return _read(opened, numbers, name)
+
+
+def _common(shapes: list[Shape], name: str) -> Shape:
+    """The shape that all rows have, () if there are none."""
+    if shapes and shapes.count(shapes[0]) < len(shapes):
         raise ValueError(f"{name} is ragged: its rows are of different lengths. All examples need one shape.")
-    return (len(x), *shapes.pop()) if shapes else (0,)
+    return shapes[0] if shapes else ()
+
+
+def _opened(x: Any) -> Any:
+    """An array as nested lists, and a number of NumPy as one of Python, without NumPy."""
+    return x.tolist() if hasattr(x, "tolist") else x
 
 
 def _not_numbers(x: Any, name: str) -> TypeError:
-    return TypeError(
-        f"{name} must hold real numbers, got {x!r:.60} ({type(x).__name__}): convert it with float()."
-    )
+    fix = "take its .data" if isinstance(x, Value) else "convert it with float()"
+    return TypeError(f"{name} must hold real numbers, got {x!r:.60} ({type(x).__name__}): {fix}.")
 
 
-def _flat(x: Any) -> list[float]:
-    return [number for item in x for number in _flat(item)] if isinstance(x, list | tuple) else [float(x)]
-
-
-def _each(kind: Any, x: Any) -> Any:
-    return [_each(kind, item) for item in x] if isinstance(x, list | tuple) else kind(float(x))
-
-
-def _nested(numbers: list[float], shape: Shape) -> Any:
+def _nested(numbers: Sequence[Any], shape: Shape) -> Any:
     if not shape:
         return numbers[0]
-    step = len(numbers) // shape[0]
+    step = len(numbers) // max(1, shape[0])
     return [_nested(numbers[i * step : (i + 1) * step], shape[1:]) for i in range(shape[0])]

@@ -370,11 +370,18 @@ class Statements:
         name = self._softmax_name(elements)
         self._write(f"log_sum_exp({text}, {name}, out={to})  # {name} = softmax({text})")
         self._names[self.program.book.special("softmax", (elements,), elements.shape, elements.batched)] = name
+        self._release(text)
+
+    def _stack_into(self, x: Symbol, to: str) -> None:
+        for place, part in enumerate(x.args):
+            text = self._aligned(part, x.shape[:-1])
+            self._write(f"{to}[..., {place}] = {text}")
+            self._release(text)
 
     def _softmax_name(self, elements: Symbol) -> str:
         base = self._names.get(elements, "")
         name = f"A{base[1:]}"
-        if not base.startswith("Z") or name in self.buffers:
+        if not base.startswith("Z") or name in self.buffers or name in self._names.values():
             name = next(n for i in itertools.count(1) if (n := f"softmax_{i}") not in self.buffers)
         self.buffers[name] = (elements.shape, elements.batched)
         return name

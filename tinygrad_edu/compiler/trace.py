@@ -131,14 +131,22 @@ class Placeholder(Value):
     # --- What is refused ------------------------------------------------------------------------------------
 
     @property
-    def data(self) -> NoReturn:  # type: ignore[override]
+    def data(self) -> NoReturn:
         refuse("the number of a placeholder was asked for", "Keep to operations on the Values themselves.")
+
+    @data.setter
+    def data(self, number: Any) -> NoReturn:
+        refuse("a placeholder was given a number", "Change parameters outside of the function.")
 
     @property
     def grad(self) -> NoReturn:
         refuse(
             "the gradient of a placeholder was asked for", "The compiled function gives gradients: value_and_grad."
         )
+
+    @grad.setter
+    def grad(self, number: Any) -> NoReturn:
+        refuse("the gradient of a placeholder was set", "Clear gradients outside of the function.")
 
     def __eq__(self, other: object) -> bool:
         """Is it this very node? Asking whether a number equals it would always be answered by no."""
@@ -250,6 +258,8 @@ def trace(
         for parameter in parameters:
             _make_placeholder(parameter)
         result = function(*[nested for nested, _ in arguments])
+        loss, result = (flat_values(result[0])[0], result[1]) if with_outputs else ([], result)
+        outputs, shape = flat_values(result)  # which may still compute: a generator
     except Exception as error:
         shown = ", ".join(f"{name} {shape}" for name, shape in zip(names, shapes, strict=True))
         error.add_note(
@@ -260,8 +270,6 @@ def trace(
         nodes, _tape = _tape, outer
         for parameter, kind in zip(parameters, kinds, strict=True):
             parameter.__class__ = kind
-    loss, result = (flat_values(result[0])[0], result[1]) if with_outputs else ([], result)
-    outputs, shape = flat_values(result)
     return Trace(
         nodes, [*loss, *outputs], shape, [flat for _, flat in arguments], names, list(shapes), list(parameters)
     )

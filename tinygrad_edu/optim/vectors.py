@@ -1,14 +1,17 @@
 """The update equations on vectors: all parameters in one step."""
 
 from collections.abc import Callable
+from numbers import Number
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..compiler.pointwise import real_numbers
 from ..compiler.update import UpdateProgram
 
 SAMPLE = 8  # so many parameters are moved by the scalar equation as well, to compare
+MOVING = ("parameters", "state", "lr", "_warned")  # attributes that no program has written into it
 TOLERANCE = 1e-12  # relative to the largest of the numbers: it is the same arithmetic
 
 Update = Callable[[Any, Any, Any], None]  # update(gradient, t, lr), in place
@@ -17,9 +20,18 @@ Update = Callable[[Any, Any, Any], None]  # update(gradient, t, lr), in place
 class VectorSteps:
     """What `Optimizer.arrays` works with: the parameters' vector, and the state of all of them as vectors."""
 
-    def __init__(self, optimizer: Any, vector: NDArray[Any]):
-        self.optimizer, self.vector = optimizer, vector
-        parameters = optimizer.parameters
+    def __init__(self, optimizer: Any, vector: Any):
+        self.optimizer, parameters = optimizer, optimizer.parameters
+        self._list = vector if isinstance(vector, list) else None  # of backend="python"; `vector` follows it
+        if self._list is not None:
+            vector = np.array(real_numbers(self._list, len(parameters)))
+        self.vector: NDArray[Any] = vector
+        if not isinstance(vector, np.ndarray) or vector.dtype.kind != "f":
+            kind = getattr(vector, "dtype", type(vector).__name__)
+            raise TypeError(
+                f"The vector is moved in place, so it is an array of floats or a list, got {kind}: pass what the "
+                "arrays() of a compiled function gives."
+            )
         if vector.shape != (len(parameters),):
             raise ValueError(
                 f"The vector needs one number per parameter of the optimiser, {len(parameters):,}, got the shape "
@@ -41,14 +53,16 @@ class VectorSteps:
             raise ValueError(
                 f"The gradient needs the shape of the vector, {self.vector.shape}, got {gradient.shape}."
             )
-        settings = {
-            k: v for k, v in vars(self.optimizer).items() if k not in ("parameters", "state", "lr", "_warned")
-        }
+        if self._list is not None:
+            self.vector[:] = real_numbers(self._list, len(self.vector))  # they may have been set meanwhile
+        settings = {k: v for k, v in vars(self.optimizer).items() if k not in MOVING}
         with np.errstate(all="ignore"):
-            if settings != self._settings:
-                self._update, self._settings = self._chosen(gradient), settings
+            if _differ(settings, self._settings):
+                self._update, self._settings = self._chosen(gradient, settings), settings
             self._update(gradient, self._steps + 1, float(self.optimizer.lr))
         self._steps = self._steps + 1
+        if self._list is not None:
+            self._list[:] = self.vector.tolist()
 
     def write_back(self) -> None:
         """The state of every parameter that was moved, as `Optimizer.step` leaves it."""
@@ -60,12 +74,17 @@ class VectorSteps:
 
     # --- Which update -------------------------------------------------------------------------------------------
 
-    def _chosen(self, gradient: NDArray[Any]) -> Update:
-        """The emitted program; the equation run on arrays if it cannot be emitted. Either is tried first."""
+    def _chosen(self, gradient: NDArray[Any], settings: dict[str, Any]) -> Update:
+        """The emitted program; the equation run on arrays if it cannot be emitted. Either is tried first.
+
+        A program has the settings written into it. One that can change in place, as a dict can, would change
+        unseen: then it is the equation, which reads its settings at every step.
+        """
         try:
-            program = UpdateProgram(self.optimizer)
-            if self._agrees(program.build, gradient):
-                return program.build(self.vector, *self._state)
+            if _is_constant(tuple(settings.values())):
+                program = UpdateProgram(self.optimizer)
+                if self._agrees(program.build, gradient):
+                    return program.build(self.vector, *self._state)
         except Exception:  # an equation of someone else's may ask a Symbol for anything
             pass
         reason = ""
@@ -80,9 +99,13 @@ class VectorSteps:
         )
 
     def _plain(self, parameter: NDArray[Any], *state: NDArray[Any]) -> Update:
+        places = (parameter, *state)
+
         def update(gradient: Any, t: Any, lr: Any) -> None:
             results = self.optimizer.update(t, parameter, gradient, *state)
-            for place, result in zip((parameter, *state), results, strict=True):
+            # A result that is an old vector would be overwritten before it is written where it belongs.
+            results = [x.copy() if any(x is place for place in places) else x for x in results]
+            for place, result in zip(places, results, strict=True):
                 place[...] = result
 
         return update
@@ -101,6 +124,20 @@ class VectorSteps:
         found, size = np.array(vectors).T, np.abs(expected).max(axis=1, keepdims=True)
         same = (np.abs(found - expected) <= TOLERANCE * size) | (found == expected)
         return bool((same | (np.isnan(found) & np.isnan(expected))).all())
+
+
+def _is_constant(x: Any) -> bool:
+    """Can x not change in place?"""
+    if isinstance(x, tuple):
+        return all(map(_is_constant, x))
+    return x is None or isinstance(x, Number | str)
+
+
+def _differ(settings: dict[str, Any], before: dict[str, Any] | None) -> bool:
+    try:
+        return settings != before
+    except ValueError:  # another array: NumPy compares number by number
+        return True
 
 
 def _nothing(gradient: Any, t: Any, lr: Any) -> None:
