@@ -453,6 +453,16 @@ def test_a_class_index_picks_among_scores_of_different_kinds() -> None:
         tg.compile(loss, parameters).value_and_grad(X, CLASSES + 1)
 
 
+@pytest.mark.parametrize("backend", ["numpy", "python"])
+def test_an_argument_may_hold_an_index_and_numbers(backend: str) -> None:
+    table, w = nn.Embedding(3, 2, rng=0), Value(0.5)
+    step = tg.compile(lambda x: tg.dot(table(x[0]), [w * x[1], x[2]]), [*table.parameters(), w], backend=backend)
+    value, gradients = step.value_and_grad([[2, 0.7, -0.3], [0, 1.4, 0.6]])
+    (a, b), (c, d) = ([v.data for v in table.W[i]] for i in (2, 0))
+    assert value == pytest.approx((a * 0.5 * 0.7 - b * 0.3 + c * 0.5 * 1.4 + d * 0.6) / 2)
+    assert gradients[-1] == pytest.approx((a * 0.7 + c * 1.4) / 2)
+
+
 def test_an_embedding_of_which_some_rows_are_learned() -> None:
     table = nn.Embedding(4, 2, rng=0)
     parameters = table.parameters()[2:]

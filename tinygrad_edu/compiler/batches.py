@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..value import Value
 from .checks import check_sizes
 from .lower import Elementwise, Lowered, Read, Take
-from .trace import TAKE
+from .trace import TAKE, nested
 from .views import Indices
 
 
@@ -91,14 +91,15 @@ def check_indices(picks: Sequence[Pick], arrays: Sequence[NDArray[Any]], names: 
 
 
 def examples(picks: Sequence[Pick], arrays: Sequence[NDArray[Any]]) -> list[list[Any]]:
-    """The examples of a batch as the eager function takes them: nested lists of Values, or of ints to pick by."""
-    picking = {pick.argument for pick in picks}
-    converted = [_nested(array.tolist(), int if i in picking else Value) for i, array in enumerate(arrays)]
+    """The examples of a batch as the eager function takes them: nested lists of Values, and of ints to pick by."""
+    indices = {(pick.argument, place) for pick in picks for place in pick.positions.tolist()}
+    converted = []
+    for argument, array in enumerate(arrays):
+        kinds = [int if (argument, place) in indices else Value for place in range(array[0].size)]
+        rows = array.reshape(len(array), -1).tolist()
+        flat = [[kind(x) for kind, x in zip(kinds, row, strict=True)] for row in rows]
+        converted.append([nested(row, array.shape[1:]) for row in flat])
     return [list(example) for example in zip(*converted, strict=True)] if converted else [[]]
-
-
-def _nested(numbers: Any, kind: Any) -> Any:
-    return [_nested(x, kind) for x in numbers] if isinstance(numbers, list) else kind(numbers)
 
 
 def rows_sum_to_one(array: NDArray[Any]) -> bool:

@@ -18,7 +18,7 @@ from .checks import (
     numbers_in,
 )
 from .straight import StraightProgram, compile_straight
-from .trace import OUTPUTS, TAKE, Placeholder, Trace, flat_values, trace
+from .trace import OUTPUTS, TAKE, Placeholder, Trace, flat_values, nested, trace
 
 Shape = tuple[int, ...]
 Example = Sequence[list[float]]  # per argument its numbers, flat
@@ -59,7 +59,7 @@ class Pointwise(CompiledFunction):
         """What the function returns for every example, nested as the function nests it."""
         made, examples = self._prepared(batch, gradient=False)
         numbers = self._numbers()
-        return [_nested(self._outputs(made, numbers, example), made.trace.shape) for example in examples]
+        return [nested(self._outputs(made, numbers, example), made.trace.shape) for example in examples]
 
     # --- Parameters -------------------------------------------------------------------------------------------
 
@@ -151,7 +151,7 @@ class _Made:
     def values(self, example: Example) -> list[Any]:
         """An example as the eager function takes it: nested lists of Values, with ints to pick by."""
         return [
-            _nested([_index(x) if picks else Value(x) for x, picks in zip(*argument, strict=True)], shape)
+            nested([_index(x) if picks else Value(x) for x, picks in zip(*argument, strict=True)], shape)
             for *argument, shape in zip(example, self._picks, self.trace.shapes, strict=True)
         ]
 
@@ -220,10 +220,3 @@ def _opened(x: Any) -> Any:
 def _not_numbers(x: Any, name: str) -> TypeError:
     fix = "take its .data" if isinstance(x, Value) else "convert it with float()"
     return TypeError(f"{name} must hold real numbers, got {x!r:.60} ({type(x).__name__}): {fix}.")
-
-
-def _nested(numbers: Sequence[Any], shape: Shape) -> Any:
-    if not shape:
-        return numbers[0]
-    step = len(numbers) // max(1, shape[0])
-    return [_nested(numbers[i * step : (i + 1) * step], shape[1:]) for i in range(shape[0])]

@@ -310,10 +310,15 @@ def _placeholders(name: str, shape: tuple[int, ...]) -> tuple[Any, list[Placehol
     flat = [
         Placeholder(label=f"{name}{list(place)}") for place in itertools.product(*(range(size) for size in shape))
     ]
-    nested: list[Any] = list(flat)
-    for size in reversed(shape[1:]):
-        nested = [nested[i : i + size] for i in range(0, len(nested), size)]
-    return nested, flat
+    return nested(flat, shape), flat
+
+
+def nested(flat: Sequence[Any], shape: tuple[int, ...]) -> Any:
+    """The items of a flat list, nested as `shape` says; for () the only one."""
+    if not shape:
+        return flat[0]
+    step = len(flat) // max(1, shape[0])
+    return [nested(flat[i * step : (i + 1) * step], shape[1:]) for i in range(shape[0])]
 
 
 def flat_values(result: Any) -> tuple[list[Value], tuple[int, ...]]:
