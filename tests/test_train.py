@@ -639,3 +639,18 @@ def test_a_batch_is_judged_as_its_examples_are(outputs: Any, targets: Any) -> No
     right = [is_right(*pair, signs) for pair in zip(outputs, targets, strict=True)]
     counted = len(right) - right.count(None)
     assert count_right(np.array(outputs), np.array(targets), signs) == (right.count(True), counted)
+
+
+@pytest.mark.parametrize("n", [10, 200])  # eagerly, and compiled
+def test_an_evaluation_leaves_the_mode_as_it_was(n: int) -> None:
+    model = nn.Sequential(nn.Dense(2, 4, "tanh", rng=0), nn.Dropout(0.9, rng=0), nn.Dense(4, 1, rng=1))
+    data = datasets.moons(n, seed=0)
+    assert model.training
+    first = evaluate(model, lambda s, t: nn.hinge(s[0], t), data)
+    assert model.training
+    assert evaluate(model, lambda s, t: nn.hinge(s[0], t), data) == first  # nothing is dropped meanwhile
+    with pytest.raises(TypeError, match=r"loss is a function such as nn.hinge, got 'hinge'"):
+        evaluate(model, "hinge", data)
+    model.eval()
+    evaluate(model, lambda s, t: nn.hinge(s[0], t), data)
+    assert not model.training

@@ -1,5 +1,6 @@
 """fit: gradient descent over batches and epochs, with progress, validation, and a history of what happened."""
 
+import contextlib
 import math
 import random
 import reprlib
@@ -203,19 +204,22 @@ def evaluate(
     Dropout and the like are switched off meanwhile. data is a pair (X, y); of a `Dataset`, its test part. Many
     examples are computed by a compiled program if model and loss compile, unless compiled=False.
     """
+    _check_loss(loss)
     X, y = _examples(data, "data", test=True)
+    was_training = model.training
     model.eval()
-    if compiled and len(X) >= EAGER_BELOW:
-        try:
-            return Forward(model, loss, model.parameters(), batched, "float64").evaluate(X, y)
-        except Exception:  # the same function may run eagerly, or tell its error there
-            pass
-    return evaluated(model, loss, X, y, batched)
+    try:
+        if compiled and len(X) >= EAGER_BELOW:
+            with contextlib.suppress(Exception):  # the same function may run eagerly, or tell its error there
+                return Forward(model, loss, model.parameters(), batched, "float64").evaluate(X, y)
+        return evaluated(model, loss, X, y, batched)
+    finally:
+        if was_training:
+            model.train()
 
 
 def _check_arguments(model: Any, loss: Any, optimizer: Any) -> None:
-    if not callable(loss):
-        raise TypeError(f"loss is a function such as nn.hinge, got {_shown(loss)}.")
+    _check_loss(loss)
     if not (hasattr(optimizer, "step") and hasattr(optimizer, "lr")):  # the class alone has no lr
         raise TypeError(
             f"optimizer is one such as optim.SGD(model.parameters(), lr=0.1), got {_shown(optimizer)}."
@@ -223,6 +227,11 @@ def _check_arguments(model: Any, loss: Any, optimizer: Any) -> None:
     own = set(model.parameters()) if hasattr(model, "parameters") else set()
     if own and own.isdisjoint(optimizer.parameters):
         raise ValueError("The optimizer holds no parameter of this model: make it with model.parameters().")
+
+
+def _check_loss(loss: Any) -> None:
+    if not callable(loss):
+        raise TypeError(f"loss is a function such as nn.hinge, got {_shown(loss)}.")
 
 
 def _shown(x: Any) -> str:

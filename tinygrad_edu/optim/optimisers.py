@@ -73,8 +73,8 @@ class Optimizer:
     def arrays(self, vector: Any) -> Iterator[Callable[[Any], None]]:
         """step() for parameters that are one vector, as in the `arrays()` of a compiled function: step(gradient).
 
-        vector has the parameters in their order, and is moved in place. At the end of the block the state goes
-        back to the parameters, so steps on Values and on vectors may follow each other.
+        vector, an array or a list, has the parameters in their order, and is moved in place. At the end of the
+        block the state goes back to the parameters, so steps on Values and on vectors may follow each other.
 
         >>> import tinygrad_edu as tg
         >>> w = tg.Value(3.0)
