@@ -8,6 +8,6 @@ import os
 from hypothesis import settings
 
 settings.register_profile("dev", deadline=None, max_examples=50)
-settings.register_profile("ci", settings.get_profile("ci"), max_examples=150)
+settings.register_profile("ci", settings.get_profile("ci"), max_examples=120)
 settings.register_profile("thorough", deadline=None, max_examples=5000)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
