@@ -1,6 +1,7 @@
 """CompiledFunction: what the functions that `tg.compile` returns have in common, with NumPy and without it."""
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +12,7 @@ from .checks import checked_parameters, put_numbers
 from .trace import argument_names
 
 
-class CompiledFunction:
+class CompiledFunction(ABC):
     """A function of scalars, written for one example, that was compiled to run on a batch.
 
     A batch is one array per argument of the function, with the examples along the first axis. Outside of
@@ -25,8 +26,9 @@ class CompiledFunction:
         self._latest: Any = None  # what ran last
         self._theta: Any = None  # the parameters' numbers inside of `arrays()`
 
+    @abstractmethod
     def value_and_grad(self, *batch: Any) -> tuple[float, Any]:
-        raise NotImplementedError
+        """The mean over the batch, and its derivatives by the parameters, in their order."""
 
     def backward(self, *batch: Any) -> float:
         """Add the derivatives to every parameter's `grad`, as `loss.backward()` does. Returns the mean."""
@@ -62,11 +64,11 @@ class CompiledFunction:
             self._forget(theta)
             put_numbers(self.parameters, self._checked(theta))
 
+    @abstractmethod
     def _read_parameters(self) -> Any:
         """The numbers of the Values."""
-        raise NotImplementedError
 
-    def _forget(self, theta: Any) -> None:
+    def _forget(self, theta: Any) -> None:  # noqa: B027 - not every backend makes something for it
         """Drop what was made for this vector."""
 
     def _checked(self, theta: Any) -> list[Any]:

@@ -108,6 +108,6 @@ def rows_sum_to_one(array: NDArray[Any]) -> bool:
     return bool(sums.tobytes() == _ones(sums.size).tobytes())  # to compare them as arrays takes twice as long
 
 
-@functools.cache
+@functools.lru_cache(maxsize=16)  # rows and batches of so many sizes
 def _ones(n: int) -> NDArray[np.float64]:
     return np.ones(n)

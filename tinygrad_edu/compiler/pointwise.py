@@ -15,7 +15,9 @@ from .checks import (
     check_used,
     eager,
     near,
+    not_numbers,
     numbers_in,
+    real_numbers,
 )
 from .straight import StraightProgram, compile_straight
 from .trace import OUTPUTS, TAKE, Placeholder, Trace, flat_values, nested, trace
@@ -160,19 +162,6 @@ def _index(x: float) -> float:
     return int(x) if x.is_integer() else x  # of 0.5, the function itself says that it is no index
 
 
-def real_numbers(theta: list[Any], n: int) -> list[float]:
-    """The numbers of the list from `arrays()`, which takes anything. Raises unless they are n real numbers."""
-    if len(theta) != n:
-        raise ValueError(
-            f"theta needs one number per parameter, {n:,}, got {len(theta):,}: set its numbers in place, as in "
-            "theta[0] = 0.5."
-        )
-    for place, number in enumerate(theta):
-        if number.__class__ is not float and not isinstance(number, Real):
-            raise _not_numbers(number, f"theta[{place}]")
-    return [float(number) for number in theta]
-
-
 # --- Nested lists -----------------------------------------------------------------------------------------------
 
 
@@ -181,7 +170,7 @@ def _rows(given: Any, name: str) -> tuple[list[list[float]], Shape]:
     examples = given if isinstance(given, SEQUENCES) else _opened(given)
     if not isinstance(examples, SEQUENCES):
         if not isinstance(examples, Real):
-            raise _not_numbers(given, name)
+            raise not_numbers(given, name)
         raise ValueError(
             f"{name} is a single number: a batch has its examples along the first axis, as in [{given!r}]."
         )
@@ -201,7 +190,7 @@ def _read(x: Any, numbers: list[float], name: str) -> Shape:
         return ()
     opened = _opened(x)
     if opened.__class__ is x.__class__:  # nothing to open; NumPy's long complex numbers open as themselves
-        raise _not_numbers(x, name)
+        raise not_numbers(x, name)
     return _read(opened, numbers, name)
 
 
@@ -215,8 +204,3 @@ def _common(shapes: list[Shape], name: str) -> Shape:
 def _opened(x: Any) -> Any:
     """An array as nested lists, and a number of NumPy as one of Python, without NumPy."""
     return x.tolist() if hasattr(x, "tolist") else x
-
-
-def _not_numbers(x: Any, name: str) -> TypeError:
-    fix = "take its .data" if isinstance(x, Value) else "convert it with float()"
-    return TypeError(f"{name} must hold real numbers, got {x!r:.60} ({type(x).__name__}): {fix}.")

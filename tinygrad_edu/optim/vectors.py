@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compiler.pointwise import real_numbers
+from ..compiler.checks import real_numbers
 from ..compiler.update import UpdateProgram
 
 SAMPLE = 8  # so many parameters are moved by the scalar equation as well, to compare
