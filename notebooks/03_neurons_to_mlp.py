@@ -14,7 +14,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import tinygrad_edu as tg
-from tinygrad_edu import Value, datasets, nn, optim, plots
+from tinygrad_edu import Value, datasets, nn, optim
+from tinygrad_edu.viz import plots
 
 # %% [markdown]
 # ## A neuron

@@ -15,8 +15,9 @@ import statistics
 import matplotlib.pyplot as plt
 
 import tinygrad_edu as tg
-from tinygrad_edu import Value, datasets, nn, optim, plots
+from tinygrad_edu import Value, datasets, nn, optim
 from tinygrad_edu.testing import gradcheck
+from tinygrad_edu.viz import plots
 
 # %% [markdown]
 # ## Ten sigmoids in a row

@@ -1,6 +1,6 @@
 """Every rule, and those with parameters at several of them."""
 
-from tinygrad_edu.rules import RULES
+from tinygrad_edu.engine.rules import RULES
 
 EXPONENTS = [0, 1, 3, -1, 0.5, -0.5, 2.5, 0.1, 1e-20]
 OURS = [

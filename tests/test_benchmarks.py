@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinygrad_edu import nn
-from tinygrad_edu.value import Value
+from tinygrad_edu import Value, nn
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 

@@ -19,8 +19,8 @@ What is written with scalars for one example compiles to array operations for a 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .calculus import grad, gradients, hessian, jacobian, jvp, value_and_grad, vjp
-from .functions import (
+from .engine.calculus import grad, gradients, hessian, jacobian, jvp, value_and_grad, vjp
+from .engine.functions import (
     acos,
     asin,
     atan,
@@ -53,15 +53,15 @@ from .functions import (
     tanh,
     where,
 )
-from .graph import ancestors, edges, topological_order
-from .rules import RULES, Interval, Rule, rule
-from .value import Value
+from .engine.graph import ancestors, edges, topological_order
+from .engine.rules import RULES, Interval, Rule, rule
+from .engine.value import Value
 
 if TYPE_CHECKING:
     from . import datasets, debug, nn, optim, testing, viz
     from .compiler import CompileError, TraceError, compile
     from .debug import blame, steps, why
-    from .train import fit
+    from .train.loop import fit
     from .viz import draw, tree
 
 __all__ = [

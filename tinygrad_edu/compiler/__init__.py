@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..value import Value
+from ..engine.value import Value
 from .checks import CompileError
 from .trace import TraceError
 
@@ -41,7 +41,7 @@ def compile(
     if backend not in ("numpy", "python"):
         raise ValueError(f'The backend is "numpy" or "python", got {backend!r}.')
     if backend == "python":
-        from .pointwise import Pointwise
+        from .backends.pointwise import Pointwise
 
         if not _is_float64(dtype):
             raise ValueError(

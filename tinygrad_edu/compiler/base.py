@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..dispatch import as_list
-from ..value import Value
+from ..engine.dispatch import as_list
+from ..engine.value import Value
 from .checks import checked_parameters, put_numbers
 from .trace import argument_names
 

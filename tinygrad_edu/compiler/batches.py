@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..value import Value
+from ..engine.value import Value
 from .checks import check_sizes
 from .lower import Elementwise, Lowered, Read, Take
 from .trace import TAKE, nested

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from numbers import Real
 from typing import Any
 
-from ..graph import topological_order
-from ..value import Value
+from ..engine.graph import topological_order
+from ..engine.value import Value
 
 TOLERANCE = 1e-9  # relative to the absolute adjoint; a wrong lift is off by far more, rounding by far less
 

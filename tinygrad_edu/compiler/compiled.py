@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..value import Value
+from ..engine.value import Value
 from .base import CompiledFunction
 from .batches import as_arrays, check_indices
 from .checks import CompileError, check_one_number

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..rules import RULES
+from ..engine.rules import RULES
 from .lower import Array, Elementwise, Lowered, Paired, Product, Read, Reduction, Take, Terms, Total
 from .symbols import Book, Symbol
 from .trace import TAKE

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from ..rules import Rule
+from ..engine.rules import Rule
 from .normalise import SUM, Graph
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..rules import RULES, Rule
+from ..engine.rules import RULES, Rule
 from .group import Group
 from .normalise import SUM, Graph
 from .trace import CHOICES, COMPARISONS, TAKE

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..rules import ADD, DIV, MUL, RULES, Rule
-from ..value import Value
+from ..engine.rules import ADD, DIV, MUL, RULES, Rule
+from ..engine.value import Value
 from .checks import check_captured
 from .trace import Trace
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..value import Value
+from ..engine.value import Value
 from .batches import Pick, picks_of, rows_sum_to_one
 from .checks import check_one_number, check_used, collector_paused
 from .differentiate import Program

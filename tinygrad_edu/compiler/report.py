@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..rules import RULES
+from ..engine.rules import RULES
 from ..viz.compose import INFIX
 from ..viz.drawing import as_drawing
 from ..viz.picture import Arrow, Box, Kind, Picture

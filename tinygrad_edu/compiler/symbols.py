@@ -10,7 +10,7 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
 
-from .. import elementary
+from ..engine import elementary
 
 PLAIN = (int, float, str, tuple)  # arguments that are known by their text, which shows the type
 COMMUTATIVE = ("add", "mul", "max", "equal")

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .. import elementary
-from ..declare import Rule
-from ..rules import ADD, DIV, MUL, NEG, POW, POW_N, RULES, SUB
-from ..scalar import as_exponent
-from ..value import Value
+from ..engine import elementary
+from ..engine.rule import Rule
+from ..engine.rules import ADD, DIV, MUL, NEG, POW, POW_N, RULES, SUB
+from ..engine.scalar import as_exponent
+from ..engine.value import Value
 
 PACKAGE = str(Path(__file__).parents[1])
 

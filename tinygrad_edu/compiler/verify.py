@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..calculus import absolute_adjoint
-from ..value import Value
+from ..engine.calculus import absolute_adjoint
+from ..engine.value import Value
 from .batches import examples
 from .checks import TOLERANCE, collector_paused, eager, near, numbers_in
 from .pipeline import Made

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..scalar import as_real
-from ..value import Value
+from ..engine.scalar import as_real
+from ..engine.value import Value
 from ..viz.names import names_of, variables_in_sight
 from ..viz.reading import nodes_below
 from ..viz.words import four_digits, visible

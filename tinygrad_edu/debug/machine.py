@@ -3,7 +3,7 @@
 import operator
 from typing import Any
 
-from ..value import Value
+from ..engine.value import Value
 from ..viz.names import variables_in_sight
 from ..viz.words import four_digits
 from .stepping import Step, Steps, expression

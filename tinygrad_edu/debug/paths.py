@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from ..calculus import gradients
-from ..value import Value
+from ..engine.calculus import gradients
+from ..engine.value import Value
 from ..viz.names import names_of, variables_in_sight
 from ..viz.reading import nodes_below
 from ..viz.words import four_digits, visible

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, overload
 
-from ..scalar import as_real
-from ..value import Value
+from ..engine.scalar import as_real
+from ..engine.value import Value
 from ..viz.names import names_of, variables_in_sight
 from ..viz.reading import nodes_below
 from ..viz.words import four_digits, visible
@@ -247,7 +247,7 @@ class Steps(Sequence[Step]):
 
         Written to path, if that is given. Raises ValueError if the graph has more than 400 nodes.
         """
-        from ..viz.player import page  # with its libraries, which the steps themselves do not need
+        from .player import page  # with its libraries, which the steps themselves do not need
 
         text = page(self)
         if path is not None:
@@ -256,7 +256,7 @@ class Steps(Sequence[Step]):
 
     def _repr_html_(self) -> str | None:
         """For a notebook: the page, and each step as a picture; of a larger graph, nothing."""
-        from ..viz.player import notebook
+        from .player import notebook
 
         return notebook(self)
 

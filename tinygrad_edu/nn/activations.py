@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .. import functions
-from ..rules import RULES
+from ..engine import functions
+from ..engine.rules import RULES
 from .base import Module
 from .rows import is_row
 

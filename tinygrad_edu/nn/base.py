@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from typing import Any, Self
 
-from ..value import Value
+from ..engine.value import Value
 
 
 class Module:

@@ -3,8 +3,8 @@
 import operator
 from typing import Any
 
-from .. import functions
-from ..value import Value
+from ..engine import functions
+from ..engine.value import Value
 from .activations import ROW_ACTIVATIONS, ActivationLike, activate, check_activation, name_of
 from .base import Module
 from .initialisation import Generator, Initialiser, as_generator, initialiser, normal

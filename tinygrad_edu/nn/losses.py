@@ -14,7 +14,7 @@ import numbers
 from collections.abc import Callable
 from typing import Any
 
-from .. import functions
+from ..engine import functions
 
 
 def mse(predictions: Any, targets: Any, reduction: str = "mean") -> Any:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ..value import Value
+from ..engine.value import Value
 from .activations import ACTIVATIONS, ROW_ACTIVATIONS, ActivationLike, activate, check_activation, name_of
 from .base import Module
 from .initialisation import Generator, Initialiser, as_generator, initialiser

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from .. import functions
-from ..dispatch import plain
-from ..value import Value
+from ..engine import functions
+from ..engine.dispatch import plain
+from ..engine.value import Value
 from .base import Module
 from .rows import check_size, rows_of
 

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ..declare import Rule
+from ..engine.rule import Rule
 from .base import Module
 
 FORMAT, VERSION = "tinygrad_edu model", 1

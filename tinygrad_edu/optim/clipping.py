@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 
-from ..value import Value
+from ..engine.value import Value
 from .marks import marked_like, unmarked
 
 

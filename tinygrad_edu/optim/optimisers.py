@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..elementary import sqrt
-from ..value import Value
+from ..engine.elementary import sqrt
+from ..engine.value import Value
 from .marks import FORGOTTEN, UsedAgain, unmarked, used
 
 

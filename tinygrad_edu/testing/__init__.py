@@ -17,7 +17,7 @@ except ImportError as error:
         name=error.name,
     ) from error
 
-from ..calculus import absolute_adjoint
+from ..engine.calculus import absolute_adjoint
 from .gradient_check import GradientMismatch, GradientReport, gradcheck
 from .oracles import assert_near, complex_step, decisions, dual, mathematical, path_sum
 from .program import SMOOTH, Program

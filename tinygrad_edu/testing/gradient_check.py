@@ -9,9 +9,9 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from ..calculus import gradients
-from ..graph import topological_order
-from ..value import Value
+from ..engine.calculus import gradients
+from ..engine.graph import topological_order
+from ..engine.value import Value
 from .sampling import Sampled, names_of, shown
 from .verdicts import by_fixed_step, by_richardson
 

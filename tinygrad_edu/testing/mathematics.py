@@ -14,7 +14,7 @@ from typing import Any
 import mpmath as mp
 from hypothesis import strategies as st
 
-from ..declare import Rule
+from ..engine.rule import Rule
 from .points import LARGEST, LENGTHS, SHORT, SMALLEST_NORMAL, TINY, Line, Point
 from .reference import LIMIT, Reference
 

@@ -19,10 +19,10 @@ from typing import Any
 
 import mpmath as mp
 
-from ..declare import Rule
-from ..graph import topological_order
-from ..rules import RULES
-from ..value import Value
+from ..engine.graph import topological_order
+from ..engine.rule import Rule
+from ..engine.rules import RULES
+from ..engine.value import Value
 from .mathematics import reference_of
 from .reference import high
 from .sampling import side_of

@@ -3,8 +3,8 @@
 import math
 
 from ..debug.stepping import expression
-from ..graph import topological_order
-from ..value import Value
+from ..engine.graph import topological_order
+from ..engine.value import Value
 from ..viz.words import four_digits
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from ..declare import Rule
+from ..engine.rule import Rule
 
 Point = tuple[Any, ...]
 TINY, LARGEST, SMALLEST_NORMAL = 5e-324, 1.7976931348623157e308, 2.0**-1022

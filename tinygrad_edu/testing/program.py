@@ -25,10 +25,10 @@ from typing import Any, NamedTuple
 
 import tinygrad_edu as tg
 
-from .. import functions
-from ..declare import RULES, Interval, Rule
-from ..graph import topological_order
-from ..value import Value
+from ..engine import functions
+from ..engine.graph import topological_order
+from ..engine.rule import RULES, Interval, Rule
+from ..engine.value import Value
 
 TEMPLATES: dict[str, tuple[str, ...]] = {
     # arithmetic

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 
-from ..declare import RULES, Rule
+from ..engine.rule import RULES, Rule
 from . import rule_properties as properties
 from .mathematics import reference_of
 from .points import Point, grid_of, inside, strategy_of

@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 import mpmath as mp
 import numpy as np
 
-from ..calculus import absolute_adjoint, gradients
-from ..declare import Rule
-from ..value import Value
+from ..engine.calculus import absolute_adjoint, gradients
+from ..engine.rule import Rule
+from ..engine.value import Value
 from .origins import origin
 from .points import Point, inside
 from .reference import DIGITS, Reference, high, ulps

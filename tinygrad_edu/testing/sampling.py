@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from ..calculus import _flat, _shaped
-from ..declare import Rule
-from ..graph import topological_order
-from ..scalar import as_real
-from ..value import Value
+from ..engine.calculus import _flat, _shaped
+from ..engine.graph import topological_order
+from ..engine.rule import Rule
+from ..engine.scalar import as_real
+from ..engine.value import Value
 
 EPS = sys.float_info.epsilon
 TINY = sys.float_info.min / EPS  # eps of it is the least number with all its digits

@@ -22,10 +22,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from ..declare import Rule
+from ..engine.rule import Rule
+from ..engine.value import Value
 from ..nn import MLP
 from ..nn.modules import ACTIVATIONS
-from ..value import Value
 from .program import Program, Step, expressions
 
 Kind = Callable[[Any], Any]

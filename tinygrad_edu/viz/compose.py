@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..value import Value
+from ..engine.value import Value
 from .picture import Arrow, Box, Picture
 from .reading import Edge, Reading, read
 from .summary import Grouping, boxes_of, everything, summary

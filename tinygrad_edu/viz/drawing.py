@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..graph import edges
-from ..value import Value
+from ..engine.graph import edges
+from ..engine.value import Value
 from .compose import picture_of
 from .names import variables_in_sight
 from .picture import Picture

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
-from ..value import Value
+from ..engine.value import Value
 from .words import visible
 
 LONGEST = 10_000  # a list with more entries is data, not a handful of names

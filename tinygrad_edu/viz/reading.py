@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from ..graph import topological_order
-from ..value import Value
+from ..engine.graph import topological_order
+from ..engine.value import Value
 from .picture import Kind
 
 Scope = tuple[str, ...]

@@ -1,6 +1,6 @@
 """The table of all operations, made from their declarations."""
 
-from ..rules import RULES, Rule
+from ..engine.rules import RULES, Rule
 
 EXAMPLES = {1: (0.5,), 2: (0.5, 2.0), 3: (1.0, 0.5, 2.0)}  # by number of inputs; a reduction gets two
 

@@ -4,7 +4,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Mapping
 
-from ..value import Value
+from ..engine.value import Value
 from .names import names_of, variables_in_sight
 from .reading import backward_has_been, nodes_below
 from .words import DASH, four_digits, visible

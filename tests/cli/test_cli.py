@@ -1,0 +1,280 @@
+"""The command line as its user meets it: in a process of its own."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tinygrad_edu import cli, datasets, nn
+from tinygrad_edu.cli import train as learning
+from tinygrad_edu.train.learners import is_right
+
+
+def run(*arguments: str, input: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tinygrad_edu", *arguments],
+        input=input,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", **environment},
+    )
+
+
+@pytest.mark.parametrize("path", [None, ""], ids=["", "without dot"])
+def test_the_demo(tmp_path: Path, path: str | None) -> None:
+    result = run("demo", "--epochs", "1", "--out", str(tmp_path), **({} if path is None else {"PATH": path}))
+    assert result.returncode == 0, result.stderr
+    assert "y = 1.047" in result.stdout
+    errors = [float(e) for e in re.findall(r"(\d\.\de-\d+)$", result.stdout, re.MULTILINE)]
+    assert len(errors) == 3
+    assert max(errors) < 1e-8
+    accuracy = float(re.search(r"test accuracy ([\d.]+)% on 359 images", result.stdout)[1])
+    assert 75 < accuracy < 100
+    assert result.stdout.count(f"test accuracy {accuracy}% on 359 images") == 2  # on Values, and compiled
+    assert "groups, 2 matrix products, compiled in " in result.stdout
+    assert "1438/1438" in result.stderr  # the progress bar
+    assert ElementTree.fromstring((tmp_path / "graph.svg").read_bytes()).tag.endswith("svg")
+    assert (tmp_path / "graph.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["demo", "--epochs", "0"], "takes a whole number of 1 or more, not '0'"),
+        (["demo", "--epochs", "two"], "takes a whole number of 1 or more, not 'two'"),
+        (["demo", "--out", "no/such/folder"], "there is no folder 'no/such/folder'"),
+        (["dance"], "invalid choice: 'dance'"),
+    ],
+)
+def test_bad_arguments_are_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert message in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+
+
+def test_help_comes_at_once() -> None:
+    assert "derive an expression" in run("--help").stdout
+
+
+def hear_ctrl_c() -> None:
+    """A test run in the background of a shell ignores Ctrl-C, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def test_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tinygrad_edu", "demo", "--out", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=None if os.name == "nt" else hear_ctrl_c,
+    )
+    while "epoch 1" not in (line := process.stderr.readline()) and line:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.rstrip().endswith("Stopped by Ctrl-C.")
+    assert "Traceback" not in errors
+
+
+def test_without_a_program_to_draw_with_the_demo_says_what_to_install(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("tinygrad_edu.viz.render._graphviz_pure", lambda: None)
+    monkeypatch.setattr("tinygrad_edu.cli.demo.train", lambda *arguments: None)
+    assert cli.main(["demo", "--out", str(tmp_path)]) == 1
+    assert "pip install graphviz-pure" in capsys.readouterr().err
+
+
+# --- Expressions --------------------------------------------------------------------------------------------
+
+EXPLAINED = """\
+a*b + c with a=2, b=-3, c=10
+
+result = 4   grad 1   +
+├─ -6   grad 1   *
+│  ├─ a = 2   grad -3
+│  └─ b = -3   grad 2
+└─ c = 10   grad 1
+
+One step per operation, from the result back to the inputs:
+
+  1. result = #3 + c: #3 receives upstream = 1; #3.grad 0 -> 1; c receives upstream = 1; c.grad 0 -> 1
+  2. #3 = a * b: a receives upstream * b = 1 * -3 = -3; a.grad 0 -> -3; b receives upstream * a = 1 * 2 = 2; \
+b.grad 0 -> 2
+
+The derivatives of the result:
+
+  d/da = -3   at a = 2
+  d/db = 2   at b = -3
+  d/dc = 1   at c = 10
+
+gradcheck of a*b + c, 3 inputs, recipe 'richardson'
+"""
+
+
+def test_explain() -> None:
+    result = run("explain", "a*b + c", "a=2", "b=-3", "c=10")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith(EXPLAINED)
+    assert result.stdout.count("  ok") == 3
+
+
+def test_an_expression_may_start_with_a_minus() -> None:
+    assert "d/dx = -6   at x = 3" in run("explain", "-x**2", "x=3").stdout
+
+
+def test_explain_without_the_test_extra(monkeypatch, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "tinygrad_edu.testing", None)
+    assert cli.main(["explain", "x*x", "x=3"]) == 0
+    assert "No gradient check: " in capsys.readouterr().out.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["explain", "a.real", "a=2"], "explain: a.real is not allowed: use names, numbers"),
+        (["explain", "__import__('os').system('true')", "a=2"], "is no function here"),
+        (["explain", "a*b", "a=2"], "Give a number for 'b'"),
+        (["step", "a*b", "a=2", "b"], "'b' gives no number to a name"),
+        (["draw", "a*a", "a=2", "-o", "graph.gif"], "must end in one of .svg, .png, .pdf, .html"),
+        (["draw", "a*a", "a=2", "-o", "no/such/folder/graph.svg"], "There is no folder 'no/such/folder'"),
+        (["draw", "a*a", "a=2"], "the following arguments are required: -o/--output"),
+        (["explain", "(" * 5000 + "a" + ")" * 5000, "a=2"], "the limit is 1,000"),
+        (["explain", "a * 9**9**9", "a=2"], "too large"),
+        (["explain", "log(a)", "a=-2"], "It cannot be computed: log("),
+    ],
+)
+def test_a_bad_expression_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert message in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_step_in_a_pipe() -> None:
+    result = run("step", "a*b + a", "a=2", "b=3", input="n\n\nb\ng 2\nr\np\ng 7\ng x\ndance\nq\nn\n")
+    assert (result.returncode, result.stderr) == (0, "")
+    headers = [line for line in result.stdout.splitlines() if line.startswith("step ")]
+    assert [header.split(" - ")[0] for header in headers] == [
+        *("step 0 of 2", "step 1 of 2", "step 2 of 2", "step 1 of 2", "step 2 of 2", "step 2 of 2", "step 2 of 2")
+    ]
+    assert "goto takes 0 to 2, the number of steps, got 7." in result.stdout
+    assert "There is no command 'dance': n next" in result.stdout
+
+
+@pytest.mark.parametrize(("name", "start"), [("g.svg", b"<?xml"), ("g.PNG", b"\x89PNG")])
+def test_draw_into_a_file(tmp_path: Path, name: str, start: bytes) -> None:
+    result = run("draw", "tanh(a*b)", "a=2", "b=-0.3", "-o", str(tmp_path / name))
+    assert (result.returncode, result.stdout) == (0, f"wrote {tmp_path / name}\n"), result.stderr
+    assert (tmp_path / name).read_bytes().startswith(start)
+
+
+def test_a_format_that_the_program_here_does_not_write_is_one_line(tmp_path: Path) -> None:
+    """graphviz-pure writes no pdf, a system dot does."""
+    result = run("draw", "a*a", "a=2", "-o", str(tmp_path / "g.pdf"))
+    written = (tmp_path / "g.pdf").exists()
+    assert result.returncode == (0 if written else 1)
+    assert len(result.stderr.splitlines()) == (0 if written else 1)
+    assert written or "install Graphviz" in result.stderr
+
+
+def test_a_reader_that_has_seen_enough() -> None:
+    command = f"{sys.executable} -m tinygrad_edu rules | head -1"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
+    assert result.stdout.startswith("| operation")
+    assert result.stderr == ""
+
+
+# --- Training -----------------------------------------------------------------------------------------------
+
+
+def test_train_iris_and_save_the_model(tmp_path: Path) -> None:
+    result = run("train", "iris", "--seed", "1", "--save", str(tmp_path / "iris.json"))
+    assert result.returncode == 0, result.stderr
+    accuracy = float(re.search(r"test accuracy ([\d.]+)% on 50 examples", result.stdout)[1])
+    assert accuracy >= 90
+    assert "105 nodes -> 12 groups, 2 matrix products, compiled in " in result.stdout
+    assert "epoch 30/30" in result.stderr
+    model = nn.load(tmp_path / "iris.json")
+    data = datasets.iris(seed=1, standardize=True)
+    hits = sum(
+        is_right(model(x), t, False) for x, t in zip(data.X_test.tolist(), data.y_test.tolist(), strict=True)
+    )
+    assert 100 * hits / 50 == accuracy
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["moons", "--hidden", "6,4", "--activation", "tanh", "--optimizer", "momentum", "--lr", "0.05"],
+        ["digits", "--limit", "40", "--batch-size", "1", "--optimizer", "adamw", "--schedule", "cosine"],
+        ["moons", "--optimizer", "rmsprop", "--schedule", "warmup", "--activation", "gelu"],
+        ["iris", "--optimizer", "sgd", "--schedule", "step", "--hidden", "3"],
+    ],
+    ids=lambda options: " ".join(options[:3]),
+)
+def test_train_with_other_choices(options: list[str]) -> None:
+    result = run("train", *options, "--epochs", "2")
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"test loss [\d.]+, test accuracy [\d.]+%", result.stdout)
+
+
+def test_the_command_line_offers_what_there_is() -> None:
+    help = run("train", "--help").stdout
+    for choices in (learning.TASKS, learning.OPTIMIZERS, learning.SCHEDULES, nn.activations.ACTIVATIONS):
+        found = [set(group.split(",")) for group in re.findall(r"\{([\w,\s]+)\}", help.replace("\n", ""))]
+        assert set(choices) in [{name.strip() for name in group} for group in found]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["cifar"], "invalid choice: 'cifar'"),
+        (["moons", "--hidden", "16,x"], "takes sizes of 1 or more such as 16,16, not '16,x'"),
+        (["moons", "--lr", "-1"], "takes a number above 0, not '-1'"),
+        (["moons", "--epochs", "0"], "takes a whole number of 1 or more, not '0'"),
+        (["moons", "--optimizer", "lbfgs"], "invalid choice: 'lbfgs'"),
+        (["moons", "--save", "no/such/folder/m.json"], "there is no folder 'no/such/folder'"),
+    ],
+)
+def test_bad_choices_are_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
+    result = run("train", *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+
+
+def test_mnist_is_trained_in_float32_on_as_many_as_are_asked_for(monkeypatch, capsys) -> None:
+    asked = []
+
+    def digits(limit: int | None) -> datasets.Dataset:
+        asked.append(limit)
+        return datasets.digits()
+
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    monkeypatch.setattr(datasets, "mnist", digits)
+    assert cli.main(["train", "mnist", "--limit", "1438", "--hidden", "32"]) == 0
+    assert asked == [1438]
+    printed = capsys.readouterr().out
+    assert "2 matrix products, compiled in " in printed
+    assert float(re.search(r"test accuracy ([\d.]+)%", printed)[1]) > 80
+    assert re.search(r"^[\d.]+ s in all$", printed, re.MULTILINE)
+
+
+def test_mnist_without_data_or_network_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(b"no images")
+    result = run("train", "mnist", TINYGRAD_EDU_DATA=str(tmp_path))
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "train-images-idx3-ubyte" in result.stderr.splitlines()[-1]

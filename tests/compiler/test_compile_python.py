@@ -1,0 +1,553 @@
+"""Straight-line Python computes what the eager engine computes, or raises an error that hands over to it."""
+
+import math
+import subprocess
+import sys
+from collections import deque
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import tinygrad_edu as tg
+from tinygrad_edu import RULES, Value, elementary, nn
+from tinygrad_edu.compiler.backends.straight import GUARDED, compile_straight
+from tinygrad_edu.compiler.trace import trace
+from tinygrad_edu.testing import Program, absolute_adjoint, assert_near, networks, programs
+
+steady = settings(deadline=None)
+ERRORS = (OverflowError, ValueError, ZeroDivisionError)
+inf, nan = math.inf, math.nan
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -3.0, 64.0, -710.0, 710.0, 1e-310, 1e200, -1e200, inf, -inf, nan]
+special = st.sampled_from(SPECIAL)
+
+
+def compiled(function, numbers, inputs=(), shapes=()):
+    """run() of function(parameters, *inputs), and a Value for every number."""
+    parameters = [Value(x, f"w{i}") for i, x in enumerate(numbers)]
+    return compile_straight(trace(lambda *xs: function(parameters, *xs), parameters, shapes)), parameters
+
+
+def same(a: float, b: float, size: float = 0.0) -> bool:
+    return (a != a and b != b) or a == b or abs(a - b) <= 1e-12 * (size + 1)
+
+
+def check(function, numbers, inputs=(), shapes=(), must_run=False) -> None:
+    """The program gives the eager result and gradient, or raises what lets the eager engine decide."""
+    program, parameters = compiled(function, [1.0] * len(numbers), inputs, shapes)
+    for parameter, number in zip(parameters, numbers, strict=True):
+        parameter.data = number
+    flat = [list(x) if shape else [x] for x, shape in zip(inputs, shapes, strict=True)]
+    try:
+        outputs, gradient = program.run(numbers, flat)
+    except ERRORS:
+        assert not must_run
+        return
+    result = function(parameters, *inputs)
+    results = result if isinstance(result, list) else [result]
+    results = [x if isinstance(x, Value) else Value(x) for x in results]
+    results[0].backward()
+    finite = all(math.isfinite(x.data) for x in tg.topological_order(results[0]))
+    size = absolute_adjoint(results[0]) if finite else {}
+    assert all(type(x) is float for x in [*outputs, *gradient])
+    for got, exact in zip(outputs, results, strict=True):
+        assert same(got, exact.data, abs(exact.data)), (got, exact, program.source)
+    for got, p in zip(gradient, parameters, strict=True):
+        assert same(got, p.grad, size.get(p, abs(p.grad))), (got, p, program.source)
+
+
+# --- Random programs ------------------------------------------------------------------------------------------
+
+
+@steady
+@given(programs())
+def test_programs_give_the_eager_result_and_gradient(program: Program) -> None:
+    check(lambda w: program(*w), program.inputs, must_run=True)
+
+
+@steady
+@given(programs())
+def test_every_result_can_be_an_output(program: Program) -> None:
+    check(lambda w: program.run(w), program.inputs)
+
+
+@steady
+@given(programs(max_nodes=20), st.data())
+def test_special_numbers_are_no_silent_difference(program: Program, data: st.DataObject) -> None:
+    check(lambda w: program(*w), [data.draw(special) for _ in program.inputs])
+
+
+@pytest.mark.parametrize("name", RULES)
+@steady
+@given(st.data())
+def test_every_rule_at_special_numbers(name: str, data: st.DataObject) -> None:
+    rule = RULES[name]
+    n = rule.n_inputs or 2 * data.draw(st.integers(1, 2))
+    if rule.parameters:
+        choices = [-3, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4, 5, inf, nan] if name == "pow_n" else [0.0, 0.25, -1.0]
+        rule = rule.bind(**{key: data.draw(st.sampled_from(choices)) for key in rule.parameters})
+    check(lambda w: rule(*w) * 1.5, [data.draw(special | st.floats(-3, 3)) for _ in range(n)])
+
+
+@pytest.mark.parametrize("name", RULES)
+@steady
+@given(st.data())
+def test_a_rule_in_the_branch_that_is_not_taken(name: str, data: st.DataObject) -> None:
+    """Eagerly, both branches are computed: an error in either is an error."""
+    rule = RULES[name]
+    n = rule.n_inputs or 2
+    check(lambda w: tg.where(w[0] > 0, 2 * rule(*w[1:]), w[0]), [data.draw(special) for _ in range(n + 1)])
+
+
+def test_an_error_in_what_turns_out_to_be_superfluous() -> None:
+    program, _ = compiled(lambda w: tg.where(1.0, w[0], tg.log(w[1])), [2.0, 3.0])
+    assert program.run([2.0, 3.0], []) == ([2.0], [1.0, 0.0])
+    with pytest.raises(ValueError, match="math domain error"):
+        program.run([2.0, -3.0], [])
+
+
+@steady
+@given(networks(), st.data())
+def test_networks(net, data: st.DataObject) -> None:
+    n = len(net.layers[0].neurons[0].w)
+    x = data.draw(st.lists(st.floats(-3, 3), min_size=n, max_size=n))
+    parameters = net.parameters()
+    program = compile_straight(trace(lambda x, y: nn.mse(net(x), y), parameters, [(n,), ()]))
+    (value,), gradient = program.run([p.data for p in parameters], [x, [0.5]])
+    loss = nn.mse(net(x), 0.5)
+    loss.backward()
+    size = absolute_adjoint(loss)
+    assert_near(value, loss.data, abs(loss.data))
+    for got, p in zip(gradient, parameters, strict=True):
+        assert_near(got, p.grad, size.get(p, 0.0))
+
+
+# --- Choices, rows, reductions --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("numbers", [(1.0, 2.0), (2.0, 1.0), (1.0, 1.0), (nan, 1.0), (1.0, nan), (inf, -inf)])
+def test_choices(numbers) -> None:
+    check(lambda w: tg.where(w[0] >= w[1], w[0] * 2, w[1] * 3), numbers)
+    check(lambda w: tg.where(w[0] < w[1], w[0] * w[1], w[1] / 3) + tg.where(w[0] <= 1.0, w[0], 0.0), numbers)
+    check(lambda w: tg.max(w[0], w[1]) + tg.min(w[0], w[1], 1.0) * 2, numbers)
+    check(lambda w: tg.where(tg.relu(w[0]), w[0], w[1]), numbers)
+    check(lambda w: abs(w[0]) + tg.relu(w[1]) + tg.leaky_relu(w[0]) + tg.elu(w[1]), numbers)
+
+
+@pytest.mark.parametrize("numbers", [[0.5] * 50, list(range(50)), [*range(49), nan], [1e300] * 50, [-inf] * 50])
+@pytest.mark.parametrize("name", ["sum", "dot", "max", "min", "logsumexp"])
+def test_reductions_of_many_inputs_are_short(name: str, numbers) -> None:
+    check(lambda w: RULES[name](*w), [float(x) for x in numbers])
+    program, _ = compiled(lambda w: tg.softmax(w), [1.0] * 200)
+    assert max(map(len, program.source.splitlines())) <= 115
+
+
+def test_a_sum_is_correctly_rounded() -> None:
+    program, _ = compiled(lambda w: tg.sum(w), [0.0] * 3)
+    assert program.run([1e16, 1.0, -1e16], [])[0] == [1.0]
+
+
+@pytest.mark.parametrize("index", [0, 2, 4])
+def test_an_embedding_gives_its_gradient_to_the_rows_that_were_taken(index: int) -> None:
+    table = nn.Embedding(5, 3, rng=0)
+
+    def loss(i, j):
+        return tg.sum([a * b * b for a, b in zip(table(i), table(j), strict=True)])
+
+    parameters = table.parameters()
+    program = compile_straight(trace(loss, parameters, [(), ()]))
+    (value,), gradient = program.run([p.data for p in parameters], [[float(index)], [2.0]])
+    out = loss(index, 2)
+    out.backward()
+    assert value == out.data
+    assert gradient == pytest.approx([p.grad for p in parameters], rel=1e-12)
+    for wrong in (-1.0, 5.0, 0.5, nan):
+        with pytest.raises(ValueError, match="is no index from 0 to 4"):
+            program.run([p.data for p in parameters], [[wrong], [2.0]])
+
+
+@pytest.mark.parametrize("target", [0, 1, 2])
+def test_cross_entropy_of_an_index(target: int) -> None:
+    program, _ = compiled(lambda w, t: nn.cross_entropy(w, t), [1.0, 2.0, 3.0], shapes=[()])
+    with pytest.raises(ValueError, match="is no index from 0 to 2"):
+        program.run([1.0, 2.0, 3.0], [[target + 3.0]])
+    check(lambda w, t: nn.cross_entropy(w, t), [0.5, -1.0, 2.0], [target], [()], must_run=True)
+    check(lambda w, t: nn.nll(tg.log_softmax(w), t), [0.5, -1.0, 2.0], [target], [()], must_run=True)
+
+
+# --- Rules of users -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def user_rules():
+    """Names of rules to declare; they are forgotten afterwards."""
+    before = dict(RULES)
+    yield
+    for name in RULES.keys() - before:
+        del RULES[name]
+
+
+@pytest.mark.parametrize("number", [0.5, -2.0, 0.0, inf, nan])
+def test_rules_of_users(user_rules, number: float) -> None:
+    @tg.rule(backward=lambda upstream, out, x: (upstream / ((1 + abs(x)) * (1 + abs(x))),))
+    def softsign(x):
+        return x / (1 + abs(x))
+
+    @tg.rule(backward=lambda upstream, out, x: (upstream * math.cos(x) if math.isfinite(x) else nan,))
+    def my_sine(x):
+        return math.sin(x) if math.isfinite(x) else nan
+
+    @tg.rule(backward=lambda upstream, out, x, *, a: (upstream * a * elementary.exp(a * x),))
+    def growth(x, *, a=1.0):
+        return 1.0 + (elementary.exp(a * x) - 1.0 if x > 0 else elementary.expm1(a * x))
+
+    @tg.rule(backward=lambda upstream, out, x: (upstream * 2,), domain=(tg.Interval(0),))
+    def twice(x):
+        return x * 2
+
+    for function in (softsign, my_sine, growth, growth.bind(a=0.5)):
+        check(
+            lambda w, f=function: f(w[0]) * f(w[0] * w[1]) + w[1], [number, 0.25], must_run=math.isfinite(number)
+        )
+    check(lambda w: twice(w[0]) * w[1], [number, 0.25], must_run=not number < 0)
+    program, _ = compiled(lambda w: twice(w[0]), [1.0])
+    with pytest.raises(ValueError, match="0 <= x"):
+        program.run([-1.0], [])
+
+
+def test_a_backward_with_the_wrong_number_of_shares_is_the_eager_error(user_rules) -> None:
+    @tg.rule(backward=lambda upstream, out, x, y: (upstream,))
+    def lossy(x, y):
+        return x + y
+
+    program, _ = compiled(lambda w: lossy(*w), [1.0, 2.0])
+    with pytest.raises(TypeError, match=r"backward of lossy must return 2 share"):
+        program.run([1.0, 2.0], [])
+
+
+def test_rules_that_fail_by_themselves_are_those_of_ours_with_a_domain() -> None:
+    assert set(GUARDED) == {name for name, r in RULES.items() if r.domain or r.check}
+
+
+# --- The source -----------------------------------------------------------------------------------------------
+
+
+def neuron(w, x):
+    return tg.tanh(w[0] * x[0] + w[1] * x[1] + w[2])
+
+
+NEURON = '''"""Straight-line Python, written by tinygrad_edu.
+
+run(parameters, inputs) returns the outputs, and the gradient of the first for the parameters.
+What overflows or is not defined raises OverflowError, ValueError or ZeroDivisionError.
+"""
+
+from math import exp, tanh
+
+
+def run(parameters, inputs):
+    [w0, w1, w2] = parameters
+    [x0, x1] = inputs[0]
+
+    # forward
+    v8 = w0 * x0 + w1 * x1 + w2
+    out = tanh(v8)
+
+    # backward: d17 is the derivative of the first output for v17
+    t1 = abs(v8)
+    t2 = exp(-2.0 * t1)
+    t3 = 1.0 + t2
+    d8 = 1.0 - out * out if t1 < 0.5 else 4.0 * t2 / (t3 * t3)
+
+    outputs = [out]
+    return outputs, [
+        d8 * x0,  # w0
+        d8 * x1,  # w1
+        d8,  # w2
+    ]
+'''
+
+
+def test_the_source_reads_like_python_and_runs_on_its_own() -> None:
+    def labelled(w, x):
+        out = neuron(w, x)
+        out.label = "out"
+        return out
+
+    w = [Value(x, f"w{i}") for i, x in enumerate([0.5, -1.0, 0.25])]
+    program = compile_straight(trace(lambda x: labelled(w, x), w, [(2,)]))
+    assert program.source == NEURON
+    fresh: dict = {"__builtins__": {"__import__": __import__, "abs": abs}}
+    exec(program.source, fresh)
+    assert fresh["run"]([0.5, -1.0, 0.25], [[1.0, 2.0]]) == program.run([0.5, -1.0, 0.25], [[1.0, 2.0]])
+
+
+@pytest.mark.parametrize(
+    "label", ["class", "exp", "run", "v9", "d0", "d_x", "a b", "ä", 'x"""', "x\n1/0", "", "w"]
+)
+def test_no_label_is_taken_for_code(label: str) -> None:
+    parameters = [Value(0.5, label), Value(0.25, label), Value(2.0, label)]
+    program = compile_straight(trace(lambda exp, v: neuron(parameters, exp) * v, parameters, [(2,), ()]))
+    out = neuron(parameters, [1.0, -1.0]) * 3.0
+    out.backward()
+    (value,), gradient = program.run([p.data for p in parameters], [[1.0, -1.0], [3.0]])
+    assert value == out.data
+    assert gradient == pytest.approx([p.grad for p in parameters], rel=1e-12)
+
+
+def test_expressions_that_are_equal_are_computed_once() -> None:
+    program, _ = compiled(lambda w: tg.softplus(w[0]) + tg.sigmoid(w[0]) * tg.exp(w[1]) + tg.exp(w[1]), [1.0, 2.0])
+    assert program.source.count("= exp(-") == 2  # e^-|x| of softplus and sigmoid, and e^-|x| of x/2 in its slope
+    assert program.source.count("exp(w1)") == 1
+
+
+def test_what_the_outputs_do_not_use_is_left_out() -> None:
+    def function(w, x):
+        (w[1] * x).exp()
+        return w[0] * x + tg.exp(x * 3) * Value(2.0).log()
+
+    program, _ = compiled(function, [1.0, 2.0], shapes=[()])
+    assert program.source.count("exp(") == 1
+    assert "d_w" not in program.source
+    assert program.run([1.0, 2.0], [[0.5]])[1] == [0.5, 0.0]
+
+
+def test_without_the_gradient() -> None:
+    parameters = [Value(0.5), Value(0.25), Value(2.0)]
+    program = compile_straight(trace(lambda x: neuron(parameters, x), parameters, [(2,)]), gradient=False)
+    assert program.run([0.5, 0.25, 2.0], [[1.0, 2.0]]) == ([math.tanh(3.0)], [])
+
+
+def test_outputs_that_are_constants_parameters_or_truths() -> None:
+    check(lambda w: [Value(3.0), w[0]], [1.0])
+    check(lambda w: [w[0], w[1], w[0]], [1.0, 2.0])
+    program, _ = compiled(lambda w: [w[0] > 0, w[0]], [1.0])
+    assert program.run([2.0], []) == ([1.0, 2.0], [0.0])
+
+
+def test_one_parameter_twice() -> None:
+    w = Value(3.0, "w")
+    program = compile_straight(trace(lambda: w * w, [w, w], []))
+    assert program.run([3.0, 3.0], []) == ([9.0], [6.0, 6.0])
+
+
+def chain(w):
+    y = w[0]
+    for i in range(2_000):
+        y = y * w[1] if i % 2 else y + w[0]
+    return y
+
+
+def test_long_chains_and_one_parameter_used_often() -> None:
+    check(chain, [0.5, 0.999], must_run=True)
+    program, _ = compiled(chain, [0.5, 0.999])
+    assert max(map(len, program.source.splitlines())) <= 115
+
+
+@steady
+@example([0.0, 0.0])
+@given(st.lists(st.floats(-800, 800), min_size=2, max_size=2))
+def test_overflow_is_an_error_and_never_another_number(numbers) -> None:
+    check(lambda w: tg.exp(w[0]) * w[1] + tg.cosh(w[1]) ** 2, numbers)
+
+
+# --- tg.compile(..., backend="python"): what it takes ---------------------------------------------------------
+
+
+def point(function=None, **options):
+    """A compiled function of one argument, and its two parameters."""
+    a, b = Value(2.0, "a"), Value(-1.0, "b")
+    return tg.compile(function or (lambda x: a * x + b * x * x), [a, b], backend="python", **options), [a, b]
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        range(3),
+        (0, 1, 2),
+        [False, True, 2],
+        [0, np.float32(1), np.int64(2)],
+        [np.bool_(False), np.longdouble(1), np.float16(2)],
+        [np.array(0), np.array(1.0), Fraction(2)],
+        np.arange(3),
+        np.arange(3, dtype=object),
+    ],
+)
+def test_real_numbers_of_any_kind(batch) -> None:
+    step, _ = point()
+    value, gradient = step.value_and_grad(batch)
+    assert (value, gradient) == step.value_and_grad([0.0, 1.0, 2.0])
+    assert [type(x) for x in [value, *gradient]] == [float] * 3
+    assert step.predict(batch) == [0.0, 1.0, 0.0]
+    assert step(batch) == pytest.approx(1 / 3, rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        [range(2), range(2, 4)],
+        [np.array([0, 1]), [2, np.float32(3)]],
+        ([np.array(0.0), 1], (2, 3)),
+        np.arange(4).reshape(2, 2),
+    ],
+)
+def test_rows_of_any_kind(batch) -> None:
+    step, _ = point(function=lambda x: tg.dot(x, [1.0, 10.0]))
+    assert step.predict(batch) == [10.0, 32.0]
+
+
+@pytest.mark.parametrize(
+    ("batch", "error", "match"),
+    [
+        ("ab", TypeError, r"x must hold real numbers, got 'ab' \(str\): convert it with float\(\)"),
+        (["1.5"], TypeError, r"got '1.5' \(str\)"),
+        ([b"1"], TypeError, "bytes"),
+        (None, TypeError, "NoneType"),
+        ([None], TypeError, "NoneType"),
+        ([1j], TypeError, "complex"),
+        (np.array([1j]), TypeError, "complex"),
+        ([np.clongdouble(1)], TypeError, "must hold real numbers"),
+        ([np.str_("a")], TypeError, "must hold real numbers"),
+        ([Value(1.0)], TypeError, r"got Value\(.*\(Value\): take its \.data"),
+        (Value(1.0), TypeError, "must hold real numbers, got Value"),
+        ({1.0: 2.0}, TypeError, "dict"),
+        (deque([1.0]), TypeError, "deque"),
+        (np.ma.array([1.0, 2.0], mask=[True, False]), TypeError, "NoneType"),
+        (1.5, ValueError, r"x is a single number: .* as in \[1.5\]"),
+        (np.float32(1.5), ValueError, "single number"),
+        (np.array(1.5), ValueError, "single number"),
+        (Fraction(1, 2), ValueError, "single number"),
+        ([1.0, [2.0]], ValueError, "x is ragged"),
+        ([[1.0], range(2)], ValueError, "x is ragged"),
+        ([[[1.0], [2.0, 3.0]]], ValueError, "x is ragged"),
+        ([[1.0], []], ValueError, "x is ragged"),
+        ([], ValueError, "batch is empty"),
+        (range(0), ValueError, "batch is empty"),
+        (np.zeros(0), ValueError, "batch is empty"),
+    ],
+)
+def test_what_are_no_real_numbers(batch, error, match: str) -> None:
+    step, _ = point()
+    for call in (step, step.value_and_grad, step.predict):
+        with pytest.raises(error, match=match):
+            call(batch)
+
+
+def test_rows_without_numbers() -> None:
+    a = Value(2.0)
+    assert tg.compile(lambda x: a * 3 + len(x), [a], backend="python").value_and_grad([[], []]) == (6.0, [3.0])
+
+
+def test_an_index_beside_a_number_in_one_argument() -> None:
+    table = nn.Embedding(4, 2, rng=0)
+    w = Value(2.0)
+
+    def loss(x):
+        return tg.sum(table(x[0])) * tg.exp(w * x[1])
+
+    step = tg.compile(loss, [*table.parameters(), w], backend="python")
+    assert step([[3, 0.75]]) == pytest.approx(loss([3, 0.75]).data, rel=1e-15)
+    assert step.value_and_grad([[3, 0.75]])[0] == step([[3, 0.75]])  # verified by the eager function
+    assert step([[3, 1e9]]) in (inf, -inf)  # which is the eager result
+
+
+@pytest.mark.parametrize("index", [0.5, nan, inf])
+def test_what_is_no_index_is_the_eager_error(index: float) -> None:
+    table = nn.Embedding(4, 2, rng=0)
+    step = tg.compile(lambda i: tg.sum(table(i)), table.parameters(), backend="python")
+    for call in (step, step.value_and_grad, step.predict):
+        with pytest.raises(TypeError, match=f"takes an index or a list of them, got {index}"):
+            call([index])
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float64", float, "float", "f8", "<f8", "double", "d", np.float64, np.dtype("float64"), np.double]
+)
+def test_dtypes_that_are_float64(dtype) -> None:
+    assert point(dtype=dtype)[0]([1.0]) == 1.0
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float32", np.float32, "f4", int, "int64", "real", Fraction, 8, np.ones(2), [1]]
+)
+def test_other_dtypes_are_refused(dtype) -> None:
+    with pytest.raises(ValueError, match="Python's floats are float64: leave dtype out"):
+        point(dtype=dtype)
+
+
+def test_nothing_of_it_imports_numpy() -> None:
+    program = """
+import sys
+from tinygrad_edu import Value, compile
+a = Value(2.0)
+step = compile(lambda x: a * x[0] * x[1], [a], float, backend="python")
+with step.arrays() as theta:
+    theta[0] = 3
+    print(*step.value_and_grad([range(1, 3), (3, 4.0)]))
+print("numpy" in sys.modules)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout == "21.0 [7.0]\nFalse\n"
+
+
+# --- The list of arrays() -------------------------------------------------------------------------------------
+
+
+def append(theta) -> None:
+    theta.append(3.0)
+
+
+def shorten(theta) -> None:
+    del theta[1:]
+
+
+def put(number):
+    def change(theta) -> None:
+        theta[1] = number
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        (append, ValueError, r"theta needs one number per parameter, 2, got 3: .* theta\[0\] = 0.5"),
+        (shorten, ValueError, "theta needs one number per parameter, 2, got 1"),
+        (put(None), TypeError, r"theta\[1\] must hold real numbers, got None \(NoneType\)"),
+        (put("1.5"), TypeError, "got '1.5'"),
+        (put(1j), TypeError, "complex"),
+        (put([1.0]), TypeError, "list"),
+        (put(Value(1.0)), TypeError, "take its .data"),
+    ],
+)
+def test_a_list_that_became_no_vector_is_refused_and_nothing_is_lost(change, error, match: str) -> None:
+    step, parameters = point()
+    opened = step.arrays()
+    theta = opened.__enter__()
+    theta[0] = 5.0
+    change(theta)
+    kept = list(theta)
+    for call in (step, step.value_and_grad, step.predict):
+        with pytest.raises(error, match=match):
+            call([1.0])
+    with pytest.raises(error, match=match):
+        opened.__exit__(None, None, None)
+    assert [p.data for p in parameters] == [2.0, -1.0]
+    assert theta == kept
+    with step.arrays() as theta:  # it can be entered again
+        theta[0] = 5.0
+    assert [p.data for p in parameters] == [5.0, -1.0]
+
+
+@pytest.mark.parametrize("number", [5, True, Fraction(5, 2), np.float32(2.5), np.int64(5), inf, nan])
+def test_a_list_takes_real_numbers_of_any_kind(number) -> None:
+    step, (a, _) = point()
+    with step.arrays() as theta:
+        theta[0] = number
+        value, gradient = step.value_and_grad([1.0])
+        assert [type(x) for x in [value, *gradient]] == [float] * 3
+        assert same(value, float(number) - 1.0)
+    assert type(a.data) is float
+    assert same(a.data, float(number))

@@ -1,0 +1,555 @@
+"""The time machine: the numbers and the sentence of every step, laziness, and agreement with backward."""
+
+import copy
+import gc
+import math
+import pickle
+import subprocess
+import sys
+import weakref
+from collections import Counter
+from dataclasses import FrozenInstanceError
+from fractions import Fraction
+
+import mpmath
+import pytest
+from hypothesis import given
+
+import tinygrad_edu as tg
+from tinygrad_edu import Value, topological_order
+from tinygrad_edu.debug import Machine, Share, Step, Steps, steps
+from tinygrad_edu.engine.rules import MUL, NEG, RULES
+from tinygrad_edu.testing import programs
+
+
+def labelled(**numbers):
+    return [Value(number, label=label) for label, number in numbers.items()]
+
+
+def named(value, label):
+    value.label = label
+    return value
+
+
+def neuron():
+    """y = tanh(a * b + c), its own nodes labelled as well."""
+    a, b, c = labelled(a=0.5, b=-3.0, c=1.5)
+    return named(named(named(a * b, "d") + c, "e").tanh(), "y")
+
+
+def chain(length, root=None):
+    root = Value(1.0, label="x") if root is None else root
+    for _ in range(length):
+        root = -root
+    return root
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """How often the backward of neg has been called."""
+    counter, backward = Counter(), NEG.backward
+
+    def counted(*args):
+        counter["neg"] += 1
+        return backward(*args)
+
+    monkeypatch.setattr(NEG, "backward", counted)
+    return counter
+
+
+# --- Sentences ------------------------------------------------------------------------------------------------
+
+
+def test_a_neuron_in_sentences():
+    assert list(map(str, steps(neuron()))) == [
+        "step 1 of 3: y = tanh(e): e receives upstream * slope = 1 * 1 = 1; e.grad 0 -> 1",
+        "step 2 of 3: e = d + c: d receives upstream = 1; d.grad 0 -> 1; c receives upstream = 1; c.grad 0 -> 1",
+        "step 3 of 3: d = a * b: a receives upstream * b = 1 * -3 = -3; a.grad 0 -> -3; "
+        "b receives upstream * a = 1 * 0.5 = 0.5; b.grad 0 -> 0.5",
+    ]
+
+
+def test_the_sentence_of_the_plan():
+    a, b = labelled(a=2.0, b=3.0)
+    assert steps(named(a * b, "d"), -0.5)[0].sentence == (
+        "d = a * b: a receives upstream * b = -0.5 * 3 = -1.5; a.grad 0 -> -1.5; "
+        "b receives upstream * a = -0.5 * 2 = -1; b.grad 0 -> -1"
+    )
+
+
+A, B, C, D = labelled(a=2.0, b=4.0, c=-1.0, d=0.5)
+SENTENCES = [
+    (A * A, "a * a: a receives upstream * a = 1 * 2 = 2; a.grad 0 -> 2; "
+            "a receives upstream * a = 1 * 2 = 2; a.grad 2 -> 4"),
+    (A - B, "a - b: a receives upstream = 1; a.grad 0 -> 1; b receives -upstream = -1; b.grad 0 -> -1"),
+    (-A, "-a: a receives -upstream = -1; a.grad 0 -> -1"),
+    (A / B, "a / b: a receives upstream * (1/b) = 1 * 0.25 = 0.25; a.grad 0 -> 0.25; "
+            "b receives upstream * (-root/b) = 1 * -0.125 = -0.125; b.grad 0 -> -0.125"),
+    (A**3, "a**3: a receives upstream * slope = 1 * 12 = 12; a.grad 0 -> 12"),
+    (D**B, "d ** b: d receives upstream * slope = 1 * 0.5 = 0.5; d.grad 0 -> 0.5; "
+           "b receives upstream * slope = 1 * -0.04332 = -0.04332; b.grad 0 -> -0.04332"),
+    (abs(C), "abs(c): c receives upstream * slope = 1 * -1 = -1; c.grad 0 -> -1"),
+    (tg.leaky_relu(C, alpha=0.2),
+     "leaky_relu(c, alpha=0.2): c receives upstream * slope = 1 * 0.2 = 0.2; c.grad 0 -> 0.2"),
+    (tg.where(A, B, C), "where(a, b, c): a receives upstream * slope = 1 * 0 = 0; a.grad 0 -> 0; "
+                        "b receives upstream * slope = 1 * 1 = 1; b.grad 0 -> 1; "
+                        "c receives upstream * slope = 1 * 0 = 0; c.grad 0 -> 0"),
+    (tg.max(A, C, A), "max(a, c, a): a receives upstream * slope = 1 * 0.5 = 0.5; a.grad 0 -> 0.5; "
+                      "c receives upstream * slope = 1 * 0 = 0; c.grad 0 -> 0; "
+                      "a receives upstream * slope = 1 * 0.5 = 0.5; a.grad 0.5 -> 1"),
+    (tg.sum(A, B, C), "sum(a, b, c): a receives upstream = 1; a.grad 0 -> 1; "
+                      "b receives upstream = 1; b.grad 0 -> 1; c receives upstream = 1; c.grad 0 -> 1"),
+    (tg.dot([A, B], [C, D]), "dot(a, b, c, d): a receives upstream * c = 1 * -1 = -1; a.grad 0 -> -1; "
+                             "b receives upstream * d = 1 * 0.5 = 0.5; b.grad 0 -> 0.5; "
+                             "c receives upstream * a = 1 * 2 = 2; c.grad 0 -> 2; "
+                             "d receives upstream * b = 1 * 4 = 4; d.grad 0 -> 4"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("root", "expected"), SENTENCES, ids=[text.split(":")[0] for _, text in SENTENCES])
+def test_one_operation_in_a_sentence(root, expected):
+    (step,) = steps(root)  # an unlabelled node is called like the variable that holds it
+    assert step.sentence == f"root = {expected}"
+
+
+def test_a_shared_node_receives_from_each_that_uses_it():
+    (x,) = labelled(x=3.0)
+    u = named(x * 2, "u")
+    every = steps(named(u * u, "v") + u)
+    assert [(step.node.label, share.before, share.after) for step in every for share in step.shares] == [
+        ("", 0, 1),
+        ("", 0, 1),
+        ("v", 1, 7),
+        ("v", 7, 13),
+        ("u", 0, 26),
+        ("u", 0, 39),
+    ]
+
+
+def test_names_are_those_of_the_tree():
+    x, y = Value(1.0, label="x"), Value(2.0, label="x")
+    assert steps(x - y)[0].sentence.startswith("#2 = x#1 - x#0: x#1 receives upstream = 1; x#1.grad 0 -> 1; x#0 ")
+    assert steps(-Value(1.0, label="a\nb"))[0].sentence.startswith("#1 = -a\\nb: a\\nb receives")
+
+
+def test_of_many_operands_a_sentence_names_eight():
+    (x,) = labelled(x=1.0)
+    (step,) = steps(tg.sum([x] * 1000))
+    assert step.sentence.startswith("#1 = sum(x, x, x, x, x, x, x, x, ... 992 more): x receives upstream = 1;")
+    assert step.sentence.endswith("; x receives upstream = 1; x.grad 7 -> 8; and 992 more")
+    assert len(step.shares) == 1000
+    assert step.shares[-1].after == 1000
+
+
+def test_no_formula_where_the_numbers_do_not_bear_it_out():
+    a, b, c = labelled(a=1.0, b=2.0, c=3.0)
+    (step,) = steps(tg.where(a, b, c), math.inf)
+    assert "; b receives upstream * slope = inf * 1 = inf; b.grad 0 -> inf; " in step.sentence
+    assert step.sentence.endswith("c receives 0 (upstream inf, slope 0); c.grad 0 -> 0")
+    assert steps(a * b, math.nan)[0].sentence.endswith("upstream * a = nan * 1 = nan; b.grad 0 -> nan")
+
+
+def test_the_numbers_of_sqrt_at_zero():
+    (x,) = labelled(x=0.0)
+    assert steps(x.sqrt())[0].sentence.endswith("x receives upstream * slope = 1 * inf = inf; x.grad 0 -> inf")
+
+
+# --- The numbers ----------------------------------------------------------------------------------------------
+
+
+def bits(x):
+    return (type(x), repr(x))  # -0.0 is not 0.0, and nan is itself
+
+
+def check_against_backward(root, upstream):
+    every = steps(root, upstream)
+    assert every.order == tuple(topological_order(root))
+    assert [step.node for step in every] == [node for node in reversed(every.order) if node.rule]
+    start, final = every.gradients(0), every.gradients(len(every))
+    assert list(start) == list(final) == list(every.order)
+    for node in every.order:
+        assert bits(start[node]) == bits(every.reached(0).get(node, type(root.data)(0)))
+        node.grad = type(root.data)(0)
+    root.backward(upstream)
+    for node in every.order:
+        assert bits(final[node]) == bits(node.grad)
+    for i, step in enumerate(every):
+        before = every.gradients(i)
+        assert bits(step.upstream) == bits(before[step.node]) == bits(step.node.grad)
+        for parent, share in zip(step.node.parents, step.shares, strict=True):
+            assert share.parent is parent
+            assert bits(share.before) == bits(before[parent])
+            assert bits(share.after) == bits(share.before + share.share)
+            before[parent] = share.after
+        assert list(map(bits, before.values())) == list(map(bits, every.gradients(i + 1).values()))
+
+
+@given(programs(kind=float))
+def test_the_last_frame_is_backward_to_the_bit(program):
+    check_against_backward(program.graph()[-1], -1.5)
+
+
+@given(programs(kind=Fraction))
+def test_the_last_frame_is_backward_exactly(program):
+    root = program.graph()[-1]
+    check_against_backward(root, 2)
+    for step in steps(root):
+        assert {type(x) for share in step.shares for x in share[1:]} == {Fraction}
+
+
+def test_fractions_stay_fractions_where_a_rule_says_0_or_1():
+    c, x, y = (Value(Fraction(i, 3), label=label) for i, label in enumerate("cxy", start=1))
+    (step,) = steps(tg.where(c, x, y), Fraction(1, 2))
+    half = Fraction(1, 2)
+    assert step.shares[1] == Share(x, Fraction(1), half, Fraction(0), half)
+    assert all(type(number) is Fraction for share in step.shares for number in share[1:])
+    assert "x receives upstream * slope = 0.5 * 1 = 0.5" in step.sentence
+
+
+def test_mpmath_numbers_stay_exact():
+    x = Value(mpmath.mpf(2))
+    (share,) = steps(-x)[0].shares
+    assert all(isinstance(number, mpmath.mpf) for number in share[1:])
+
+
+def test_gradients_are_left_alone_and_so_is_what_they_hold():
+    root = neuron()
+    for node in topological_order(root):
+        node.grad = 7.0
+    every = steps(root)
+    machine = Machine(root).run()
+    assert every.gradients(len(every)) == machine.gradients
+    assert {node.grad for node in topological_order(root)} == {7.0}
+    assert every[0].shares[0].before == 0
+
+
+def test_the_numbers_are_those_of_the_call():
+    a, b = labelled(a=2.0, b=3.0)
+    every = steps(-(a * b))
+    a.data = 100.0
+    assert [share.slope for share in every[1].shares] == [3.0, 2.0]
+    assert every.data[a] == 2.0
+
+
+# --- The sequence ---------------------------------------------------------------------------------------------
+
+
+def test_indices_and_slices():
+    every = steps(neuron())
+    assert [step.index for step in every] == [0, 1, 2]
+    assert every[-1] == every[2] == next(reversed(every))
+    assert every[-3] == every[0]
+    assert every[1:] == (every[1], every[2])
+    assert every[::-1] == tuple(reversed(every))
+    assert every[5:] == ()
+    assert every[1] in every
+    assert every.index(every[2]) == 2
+    for outside in (3, -4):
+        with pytest.raises(IndexError, match=f"no step {outside}: there are 3"):
+            every[outside]
+    with pytest.raises(TypeError):
+        every["y"]
+
+
+def test_a_leaf_has_no_steps():
+    (x,) = labelled(x=2.0)
+    every = steps(x, 3)
+    assert (len(every), list(every), every[:]) == (0, [], ())
+    assert every.gradients(0) == {x: 3.0}
+    assert every.root is x
+    assert repr(every) == "Steps(0 steps from x = 2)"
+    with pytest.raises(IndexError):
+        every[0]
+
+
+def test_nothing_can_be_changed():
+    every = steps(neuron())
+    for name in ("root", "order", "nodes", "data", "other"):
+        with pytest.raises(AttributeError):
+            setattr(every, name, None)
+    with pytest.raises(TypeError):
+        every.data[every.root] = 1.0
+    with pytest.raises(TypeError):
+        every[0] = every[1]
+    for name in ("index", "node", "upstream", "shares"):
+        with pytest.raises(FrozenInstanceError):
+            setattr(every[0], name, None)
+    with pytest.raises(AttributeError):
+        every[0].shares[0].share = 1.0
+    every.gradients(1).clear()
+    every.reached(1).clear()
+    assert every.gradients(1)[every.root] == 1.0
+
+
+def test_types_and_repr():
+    every = steps(neuron())
+    assert isinstance(every, Steps)
+    assert isinstance(every[0], Step)
+    assert isinstance(every[0].shares[0], Share)
+    assert repr(every) == "Steps(3 steps from y = 0)"
+    assert repr(every[0]) == str(every[0])
+    assert every.name(every.order[0]) in {"a", "b", "c"}
+
+
+def test_copies_and_pickles_are_steps_of_their_own_graph():
+    every = steps(neuron())
+    text = str(every[1])
+    for twin in (copy.deepcopy(every), pickle.loads(pickle.dumps(every))):
+        assert twin.root is not every.root
+        assert str(twin[1]) == text
+        assert list(map(str, twin)) == list(map(str, every))
+        assert list(twin.gradients(3).values()) == list(every.gradients(3).values())
+
+
+def test_a_graph_is_freed_with_its_steps():
+    class Watched(Value):
+        __slots__ = ("__weakref__",)
+
+    x = Watched(2.0)
+    machine = Machine(-x)
+    text, watch = repr(machine.run()), weakref.ref(x)
+    gc.disable()
+    try:
+        del x, machine
+        assert watch() is None, text
+    finally:
+        gc.enable()
+
+
+# --- Lazy -----------------------------------------------------------------------------------------------------
+
+
+def test_a_step_is_computed_when_it_is_asked_for(calls):
+    every = steps(chain(100_000))
+    len(every), every.root, every.order, every.nodes, repr(every), every.gradients(0)
+    assert calls["neg"] == 0
+    assert every[0].upstream == 1.0
+    once = calls["neg"]
+    assert 0 < once <= 2  # the share, and the slope
+    assert every[99].upstream == -1.0
+    assert calls["neg"] == 100 * once
+    every[:100], every.gradients(100), str(every[50])
+    assert calls["neg"] == 100 * once  # going back computes nothing
+    assert next(iter(every)) == every[0]
+    assert every[-1].shares[0].after == 1.0
+    assert calls["neg"] == 100_000 * once
+
+
+# --- Errors ---------------------------------------------------------------------------------------------------
+
+
+def test_roots_and_upstreams_that_are_none():
+    for function in (steps, Machine):
+        with pytest.raises(TypeError, match="Pass one Value"):
+            function([Value(1.0)])
+        with pytest.raises(TypeError, match="one real number"):
+            function(Value(1.0), "1")
+
+
+def test_gradients_after_no_such_step():
+    every = steps(neuron())
+    for outside in (-1, 4):
+        for question in (every.gradients, every.reached):
+            with pytest.raises(ValueError, match=f"from 0 to 3, got {outside}"):
+                question(outside)
+    with pytest.raises(TypeError):
+        every.gradients(1.0)
+
+
+def failing(upstream, out, x, y):
+    raise IndexError("no luck")
+
+
+@pytest.mark.parametrize(
+    ("backward", "error"),
+    [
+        (failing, IndexError),
+        (lambda upstream, out, x, y: (upstream,), TypeError),
+        (lambda upstream, out, x, y: (upstream, None), TypeError),
+    ],
+    ids=["raises", "too few shares", "no number"],
+)
+def test_the_error_of_a_rule_names_the_node_every_time(monkeypatch, backward, error):
+    (x,) = labelled(x=2.0)
+    broken = named(x * x, "p")
+    root = chain(2, broken)
+    monkeypatch.setattr(MUL, "backward", backward)
+    every = steps(root)
+    assert every[1].upstream == -1.0
+    for _ in range(2):
+        with pytest.raises(error) as caught:
+            list(every)
+        assert caught.value.__notes__ == [f"The chain rule had come to {broken!r}, made by {MUL}."]
+    assert every.gradients(2)[x] == 0.0  # nothing has been added by halves
+    machine = Machine(root).next()
+    with pytest.raises(error):
+        machine.run()
+    assert machine.position == 1
+    assert repr(machine).startswith("step 1 of 3\n")
+    monkeypatch.undo()
+    assert every.gradients(3)[x] == 4.0
+
+
+# --- The machine ----------------------------------------------------------------------------------------------
+
+FRAMES = [
+    """\
+step 0 of 3 - the start: back() stays here
+y.grad is 1, all others are 0
+
+->    y = tanh(e)  0     grad 1
+      e = d + c    0     grad -
+      d = a * b    -1.5  grad -
+      a            0.5   grad -
+      b            -3    grad -
+      c            1.5   grad -""",
+    """\
+step 1 of 3
+y = tanh(e): e receives upstream * slope = 1 * 1 = 1; e.grad 0 -> 1
+
+done  y = tanh(e)  0     grad 1
+->    e = d + c    0     grad 1
+      d = a * b    -1.5  grad -
+      a            0.5   grad -
+      b            -3    grad -
+      c            1.5   grad -""",
+    """\
+step 2 of 3
+e = d + c: d receives upstream = 1; d.grad 0 -> 1; c receives upstream = 1; c.grad 0 -> 1
+
+done  y = tanh(e)  0     grad 1
+done  e = d + c    0     grad 1
+->    d = a * b    -1.5  grad 1
+      a            0.5   grad -
+      b            -3    grad -
+done  c            1.5   grad 1""",
+    """\
+step 3 of 3 - the end: all gradients are complete, next() stays here
+d = a * b: a receives upstream * b = 1 * -3 = -3; a.grad 0 -> -3; b receives upstream * a = 1 * 0.5 = 0.5; \
+b.grad 0 -> 0.5
+
+done  y = tanh(e)  0     grad 1
+done  e = d + c    0     grad 1
+done  d = a * b    -1.5  grad 1
+done  a            0.5   grad -3
+done  b            -3    grad 0.5
+done  c            1.5   grad 1""",
+]
+
+
+def test_frames_forward_and_back():
+    machine = Machine(neuron())
+    assert repr(machine) == FRAMES[0]
+    for frame in (*FRAMES[1:], FRAMES[-1]):
+        assert repr(machine.next()) == frame
+    for frame in (*FRAMES[2::-1], FRAMES[0]):
+        assert repr(machine.back()) == frame
+
+
+def test_commands_return_the_machine_and_move_it():
+    root = neuron()
+    machine = Machine(root, upstream=2)
+    e, d = (next(node for node in topological_order(root) if node.label == label) for label in "ed")
+    moves = [
+        (lambda: machine.back(), 0),
+        (lambda: machine.next(), 1),
+        (lambda: machine.goto(d), 3),
+        (lambda: machine.goto(e), 2),
+        (lambda: machine.goto(root), 1),
+        (lambda: machine.run(), 3),
+        (lambda: machine.next(), 3),
+        (lambda: machine.goto(0), 0),
+        (lambda: machine.goto(2), 2),
+        (lambda: machine.reset(), 0),
+    ]
+    for move, position in moves:
+        assert move() is machine
+        assert machine.position == position
+        assert machine.step == (machine.steps[position - 1] if position else None)
+        assert machine.gradients == steps(root, 2).gradients(position)
+        assert repr(machine).startswith(f"step {position} of 3")
+
+
+def test_goto_where_there_is_nothing():
+    root = neuron()
+    machine = Machine(root).next()
+    c = next(node for node in topological_order(root) if node.label == "c")
+    foreign = Value(1.0, label="z")
+    for target, message in [
+        (foreign, "label='z'.* is not among the nodes"),
+        (c, r"c is a leaf and has no step of its own: its gradient is complete at goto\(2\)"),
+        (4, "goto takes 0 to 3, the number of steps, got 4"),
+        (-1, "goto takes 0 to 3"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            machine.goto(target)
+    with pytest.raises(TypeError):
+        machine.goto("e")
+    assert machine.position == 1
+
+
+def test_a_machine_with_no_steps():
+    machine = Machine(Value(2.0, label="x"))
+    for move in (machine.next, machine.back, machine.run, machine.reset):
+        assert repr(move()) == (
+            "step 0 of 0 - the end: all gradients are complete, next() stays here\n"
+            "x.grad is 1, all others are 0\n\n"
+            "done  x  2  grad 1"
+        )
+
+
+def test_a_node_of_value_zero_can_be_next():
+    assert "\n->    #100 = -#99  0   grad 1\n" in repr(Machine(chain(100, Value(0.0))))
+
+
+def test_a_gradient_of_zero_is_not_a_dash():
+    (x,) = labelled(x=-1.0)
+    lines = repr(Machine(x.relu() * 2).run()).splitlines()
+    assert lines[-2:] == ["done  x             -1  grad 0", "done  #0            2   grad 0"]
+
+
+def test_a_large_frame_shows_what_is_around_the_frontier():
+    machine = Machine(chain(1000))
+    above, below = "... {} nodes above are not shown, all done", "... {} nodes below are not shown"
+    start, end = "->    #1000 = -#999  1   grad 1", "done  x           1   grad 1"
+    frames = [(0, start, below.format(961), 41), (500, above.format(480), below.format(481), 42)]
+    for position, first, last, lines in [*frames, (1000, above.format(961), end, 41)]:
+        listing = repr(machine.goto(position)).split("\n\n")[1].splitlines()
+        assert (listing[0], listing[-1], len(listing)) == (first, last, lines)
+        assert sum(line.startswith("->") for line in listing) == (position < 1000)
+
+
+def test_a_long_label_does_not_widen_the_other_lines():
+    x = Value(1.0, label="x" * 10_000)
+    assert max(map(len, repr(Machine(chain(3) + x)).splitlines()[3:5])) < 10_200
+    assert min(map(len, repr(Machine(chain(3) + x)).splitlines()[4:])) < 100
+
+
+# --- The room -------------------------------------------------------------------------------------------------
+
+
+def test_every_rule_has_a_sentence():
+    for name, rule in RULES.items():
+        if name == "pow_n":
+            continue
+        inputs = [Value(0.5, label=f"x{i}") for i in range(rule.n_inputs or 4)]
+        (step,) = steps(rule(*inputs))
+        assert len(step.shares) == len(inputs)
+        assert "x0.grad 0 -> " in step.sentence
+
+
+def test_the_standard_library_is_enough():
+    code = "import sys, tinygrad_edu.debug; print({'numpy', 'graphviz', 'mpmath'} & set(sys.modules))"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "set()"
+
+
+def test_another_rule_by_the_same_declaration():
+    twice = tg.rule(lambda x: 2 * x, backward=lambda upstream, out, x: (2 * upstream,), name="twice")
+    try:
+        (x,) = labelled(x=1.0)
+        assert steps(twice(x))[0].sentence == (
+            "#1 = twice(x): x receives upstream * slope = 1 * 2 = 2; x.grad 0 -> 2"
+        )
+    finally:
+        del RULES["twice"]

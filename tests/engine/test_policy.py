@@ -1,0 +1,317 @@
+"""The singular points, row by row: what is returned where mathematics gives no answer, two, or infinity."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import mpmath as mp
+import pytest
+from cases import CASES
+
+import tinygrad_edu as tg
+from tinygrad_edu import Value
+from tinygrad_edu.engine.rules import RULES, Rule
+from tinygrad_edu.testing import ulps
+from tinygrad_edu.testing.mathematics import reference_of
+
+inf, nan = math.inf, math.nan
+Expression = Callable[..., Value]
+
+
+def bits(numbers: Any) -> list[str]:
+    """Numbers to the last bit, the sign of zero and nan included."""
+    return [float(x).hex() for x in numbers]
+
+
+def value_and_slopes(f: Expression, inputs: tuple[float, ...]) -> tuple[float, list[float]]:
+    leaves = [Value(x) for x in inputs]
+    y = f(*leaves)
+    y.backward()
+    return y.data, [leaf.grad for leaf in leaves]
+
+
+def power(exponent: float) -> Expression:
+    return lambda x: x**exponent
+
+
+# --- Exact rows: name, expression, inputs -> value, slopes --------------------------------------------------
+
+half_pi = math.pi / 2
+TABLE: list[tuple[str, Expression, tuple[float, ...], float, tuple[float, ...]]] = [
+    # overflow and underflow are silent
+    ("exp", Value.exp, (1000.0,), inf, (inf,)),
+    ("exp", Value.exp, (-1000.0,), 0.0, (0.0,)),
+    ("exp", Value.exp, (-inf,), 0.0, (0.0,)),
+    ("expm1", Value.expm1, (1000.0,), inf, (inf,)),
+    ("expm1", Value.expm1, (-1000.0,), -1.0, (0.0,)),
+    ("sinh", Value.sinh, (1000.0,), inf, (inf,)),
+    ("sinh", Value.sinh, (-1000.0,), -inf, (inf,)),
+    ("cosh", Value.cosh, (-1000.0,), inf, (-inf,)),
+    ("square", power(2), (1e200,), inf, (2e200,)),
+    ("square", power(2), (-1e200,), inf, (-2e200,)),
+    ("cube", power(3), (-1e200,), -inf, (inf,)),
+    ("to -1", power(-1), (1e-320,), inf, (-inf,)),
+    ("to -1", power(-1), (-1e-320,), -inf, (-inf,)),
+    ("pow", RULES["pow"], (1e200, 2.0), inf, (2e200, inf)),
+    ("pow", RULES["pow"], (-1e200, 3.0), -inf, (inf, nan)),
+    ("mul", lambda x, y: x * y, (1e200, -1e200), -inf, (-1e200, 1e200)),
+    ("div", lambda x, y: x / y, (1e200, 1e-200), inf, (1e200, -inf)),
+    # x ** 0
+    ("to 0", power(0), (0.0,), 1.0, (0.0,)),
+    ("to 0", power(0), (-0.0,), 1.0, (0.0,)),
+    ("to 0", power(0), (-3.0,), 1.0, (0.0,)),
+    ("to 0.0", power(0.0), (0.0,), 1.0, (0.0,)),
+    ("pow", RULES["pow"], (0.0, 0.0), 1.0, (0.0, 0.0)),
+    ("pow", RULES["pow"], (-0.0, 0.0), 1.0, (0.0, 0.0)),
+    ("pow", RULES["pow"], (2.0, 0.0), 1.0, (0.0, math.log(2.0))),
+    ("pow", RULES["pow"], (-2.0, 0.0), 1.0, (0.0, nan)),
+    # 0 ** y
+    ("to 1", power(1), (0.0,), 0.0, (1.0,)),
+    ("to 1", power(1), (-0.0,), -0.0, (1.0,)),
+    ("square", power(2), (0.0,), 0.0, (0.0,)),
+    ("cube", power(3), (-0.0,), -0.0, (0.0,)),
+    ("to 0.5", power(0.5), (0.0,), 0.0, (inf,)),
+    ("to 0.5", power(0.5), (-0.0,), 0.0, (inf,)),
+    ("to 0.1", power(0.1), (0.0,), 0.0, (inf,)),
+    ("to 1.5", power(1.5), (0.0,), 0.0, (0.0,)),
+    ("pow", RULES["pow"], (0.0, 2.0), 0.0, (0.0, 0.0)),
+    ("pow", RULES["pow"], (0.0, 1.5), 0.0, (0.0, 0.0)),
+    ("pow", RULES["pow"], (0.0, 1.0), 0.0, (1.0, 0.0)),
+    ("pow", RULES["pow"], (0.0, 0.5), 0.0, (inf, 0.0)),
+    ("pow", RULES["pow"], (0.0, 0.1), 0.0, (inf, 0.0)),
+    ("pow", RULES["pow"], (-2.0, 3.0), -8.0, (12.0, nan)),
+    # infinite slopes
+    ("sqrt", Value.sqrt, (0.0,), 0.0, (inf,)),
+    ("sqrt", Value.sqrt, (-0.0,), -0.0, (inf,)),
+    ("asin", Value.asin, (1.0,), half_pi, (inf,)),
+    ("asin", Value.asin, (-1.0,), -half_pi, (inf,)),
+    ("acos", Value.acos, (1.0,), 0.0, (-inf,)),
+    ("acos", Value.acos, (-1.0,), math.pi, (-inf,)),
+    # kinks
+    ("abs", abs, (0.0,), 0.0, (0.0,)),
+    ("abs", abs, (-0.0,), 0.0, (0.0,)),
+    ("relu", Value.relu, (0.0,), 0.0, (0.0,)),
+    ("relu", Value.relu, (-0.0,), 0.0, (0.0,)),
+    ("relu", Value.relu, (-inf,), 0.0, (0.0,)),
+    ("relu", Value.relu, (inf,), inf, (1.0,)),
+    ("leaky_relu", Value.leaky_relu, (0.0,), 0.0, (0.01,)),
+    ("leaky_relu 0.2", lambda x: x.leaky_relu(alpha=0.2), (-0.0,), -0.0, (0.2,)),
+    ("elu", Value.elu, (0.0,), 0.0, (1.0,)),
+    ("elu 0.3", lambda x: x.elu(alpha=0.3), (-0.0,), -0.0, (0.3,)),
+    # ties
+    ("max", RULES["max"], (2.0, 2.0), 2.0, (0.5, 0.5)),
+    ("max", RULES["max"], (2.0, 2.0, 1.0), 2.0, (0.5, 0.5, 0.0)),
+    ("max", RULES["max"], (2.0, 2.0, 2.0), 2.0, (1 / 3, 1 / 3, 1 / 3)),
+    ("max", RULES["max"], (0.0, -0.0), 0.0, (0.5, 0.5)),
+    ("max", RULES["max"], (inf, inf), inf, (0.5, 0.5)),
+    ("max", RULES["max"], (-inf, -inf, 0.0), 0.0, (0.0, 0.0, 1.0)),
+    ("min", RULES["min"], (2.0, 2.0), 2.0, (0.5, 0.5)),
+    ("min", RULES["min"], (2.0, 3.0, 2.0), 2.0, (0.5, 0.0, 0.5)),
+    ("min", RULES["min"], (-1.0, -1.0, -1.0), -1.0, (1 / 3, 1 / 3, 1 / 3)),
+    ("max(x, x)", lambda x: RULES["max"](x, x), (5.0,), 5.0, (1.0,)),
+    ("where", RULES["where"], (1.0, 2.0, nan), 2.0, (0.0, 1.0, 0.0)),
+    ("where", RULES["where"], (0.0, nan, 2.0), 2.0, (0.0, 0.0, 1.0)),
+    # large inputs
+    ("sigmoid", Value.sigmoid, (1e4,), 1.0, (0.0,)),
+    ("sigmoid", Value.sigmoid, (-1e4,), 0.0, (0.0,)),
+    ("softplus", Value.softplus, (1e4,), 1e4, (1.0,)),
+    ("softplus", Value.softplus, (-1e4,), 0.0, (0.0,)),
+    ("tanh", Value.tanh, (1e4,), 1.0, (0.0,)),
+    ("erf", Value.erf, (-1e300,), -1.0, (0.0,)),
+    ("erfc", Value.erfc, (84198.32244858168,), 0.0, (0.0,)),
+    ("erfc", Value.erfc, (1.7e308,), 0.0, (0.0,)),
+    ("gelu", Value.gelu, (476750793289.34064,), 476750793289.34064, (1.0,)),
+    ("gelu", Value.gelu, (1e300,), 1e300, (1.0,)),
+    ("gelu", Value.gelu, (-1e17,), -0.0, (0.0,)),
+    ("silu", Value.silu, (1e300,), 1e300, (1.0,)),
+    ("logsumexp", RULES["logsumexp"], (1e4, 1e4), 1e4 + math.log(2.0), (0.5, 0.5)),
+    ("logsumexp", RULES["logsumexp"], (-1e4, -1e4), -1e4 + math.log(2.0), (0.5, 0.5)),
+    ("logsumexp", RULES["logsumexp"], (-1e4, 1e4), 1e4, (0.0, 1.0)),
+    ("logsumexp", RULES["logsumexp"], (1e300, -1e300), 1e300, (1.0, 0.0)),
+    ("logsumexp", RULES["logsumexp"], (inf, 0.0), inf, (nan, 0.0)),
+    ("log of inf", Value.log, (inf,), inf, (0.0,)),
+    ("log1p of inf", Value.log1p, (inf,), inf, (0.0,)),
+    ("log of exp", lambda x: (x.exp() + 1).log(), (1000.0,), inf, (nan,)),
+    ("sin of inf", Value.sin, (inf,), nan, (nan,)),
+    ("atan", Value.atan, (inf,), half_pi, (0.0,)),
+]
+
+
+TABLE_IDS = [f"{name}{inputs}" for name, _, inputs, _, _ in TABLE]
+
+
+@pytest.mark.parametrize(("name", "f", "inputs", "value", "slopes"), TABLE, ids=TABLE_IDS)
+def test_table(name: str, f: Expression, inputs: Any, value: float, slopes: Any) -> None:
+    got, got_slopes = value_and_slopes(f, inputs)
+    assert bits([got]) == bits([value])
+    assert bits(got_slopes) == bits(slopes)
+
+
+@pytest.mark.parametrize(("name", "f", "inputs", "value", "slopes"), TABLE, ids=TABLE_IDS)
+def test_slopes_that_are_a_graph_have_the_same_values(
+    name: str, f: Expression, inputs: Any, value: float, slopes: Any
+) -> None:
+    """At singular points too: infinite slopes are let through, domains are checked for the user only."""
+    leaves = [Value(x) for x in inputs]
+    y = f(*leaves)
+    assert bits(s.data + 0.0 for s in tg.gradients(y, leaves, create_graph=True)) == bits(slopes)
+    assert bits(s + 0.0 for s in tg.gradients(y, leaves)) == bits(slopes)
+
+
+# --- Errors -------------------------------------------------------------------------------------------------
+
+ERRORS: list[tuple[type[Exception], str, Expression, float]] = [
+    (ValueError, "log", Value.log, 0.0),
+    (ValueError, "log", Value.log, -0.0),
+    (ValueError, "log", Value.log, -1.0),
+    (ValueError, "log1p", Value.log1p, -1.0),
+    (ValueError, "log1p", Value.log1p, -2.5),
+    (ValueError, "sqrt", Value.sqrt, -1e-300),
+    (ValueError, "asin", Value.asin, 1.5),
+    (ValueError, "asin", Value.asin, -1.0000000000000002),
+    (ValueError, "acos", Value.acos, -inf),
+    (ZeroDivisionError, "div", lambda x: 1 / x, 0.0),
+    (ZeroDivisionError, "div", lambda x: Value(0.0) / x, -0.0),
+    (ZeroDivisionError, "div", lambda x: x / 0, 3.0),
+    (ZeroDivisionError, "pow_n", power(-1), 0.0),
+    (ZeroDivisionError, "pow_n", power(-0.5), -0.0),
+    (ValueError, "pow_n", power(0.5), -8.0),
+    (ValueError, "pow_n", power(-1.5), -8.0),
+    (ZeroDivisionError, "pow", lambda x: x ** Value(-1.0), 0.0),
+    (ZeroDivisionError, "pow", lambda x: 0**x, -2.0),
+    (ValueError, "pow", lambda x: x ** Value(0.5), -8.0),
+    (ValueError, "pow", lambda x: (-8) ** x, 1 / 3),
+]
+
+
+@pytest.mark.parametrize(("kind", "operation", "f", "x"), ERRORS)
+def test_outside_the_domain(kind: type[Exception], operation: str, f: Expression, x: float) -> None:
+    """The error names the operation, the operand and its label."""
+    with pytest.raises(kind) as caught:
+        f(Value(x, label="income"))
+    message = str(caught.value)
+    assert message.startswith(f"{operation}(")
+    assert repr(x) in message
+    assert "label='income'" in message
+
+
+# --- nan ----------------------------------------------------------------------------------------------------
+
+# Their slope does not depend on the input itself: nan reaches the other factors, if any.
+LINEAR = {"add", "sub", "neg", "mul", "sum", "dot"}
+
+
+def partners(rule: Rule, n: int, bad: int) -> set[int]:
+    """The inputs whose gradient must be nan if input `bad` is."""
+    match rule.name:
+        case "mul":
+            return {1 - bad}
+        case "dot":
+            return {(bad + n // 2) % n}
+        case "div":
+            return {1} if bad == 0 else {0, 1}
+        case name:
+            return set() if name in LINEAR else set(range(n))
+
+
+@pytest.mark.parametrize("rule", [rule for rule in CASES if rule.name != "where"], ids=str)
+def test_nan_in_nan_out(rule: Rule) -> None:
+    for n in [rule.n_inputs] if rule.n_inputs else [2, 4, 6]:
+        for bad in range(n):
+            for others in (0.25, 0.0, 1.0):
+                inputs = [nan if i == bad else others for i in range(n)]
+                if rule.name == "div" and inputs[1] == 0:
+                    continue
+                out, slopes = value_and_slopes(rule, tuple(inputs))
+                assert math.isnan(out), inputs
+                for i in partners(rule, n, bad):
+                    assert math.isnan(slopes[i]), (inputs, slopes)
+
+
+# --- Kinks ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["max", "min"])
+@pytest.mark.parametrize("n", [2, 3, 7])
+def test_ties_share_evenly(name: str, n: int) -> None:
+    assert RULES[name].ties
+    _, slopes = value_and_slopes(RULES[name], (4.0,) * n)
+    assert slopes == [1 / n] * n
+
+
+@pytest.mark.parametrize("rule", [rule for rule in CASES if rule.kinks], ids=str)
+def test_second_derivative_at_a_kink_is_that_of_the_piece_below(rule: Rule) -> None:
+    """As the legend of rules.py says."""
+    x = Value(rule.kinks[0])
+    (slope,) = tg.gradients(rule(x), [x], create_graph=True)
+    below = rule.parameters["alpha"] if rule.name == "elu" else 0.0
+    assert tg.gradients(slope, [x]) == [below]
+
+
+# --- Tails --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("x", [20.0, -20.0, 40.0, 300.0, -350.0])
+def test_slope_of_tanh_keeps_its_digits(x: float) -> None:
+    _, (slope,) = value_and_slopes(Value.tanh, (x,))
+    assert slope == pytest.approx(float(1 / mp.cosh(mp.mpf(x)) ** 2), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid"])
+def test_slopes_keep_their_digits_where_two_formulas_meet(name: str) -> None:
+    """From 0 to 3 in small steps: 1 - tanh^2 is too inaccurate from 1.3 on."""
+    reference = reference_of(RULES[name])
+    for k in range(600):
+        x = 0.005 * k + 0.001
+        _, (slope,) = value_and_slopes(RULES[name], (x,))
+        assert ulps(slope, reference.exact_slopes((x,))[0]) <= 4, x
+
+
+@pytest.mark.parametrize("x", [-700.0, -40.0, -20.0, 20.0, 40.0, 700.0])
+def test_tails_of_sigmoid(x: float) -> None:
+    value, (slope,) = value_and_slopes(Value.sigmoid, (x,))
+    with mp.workdps(400):
+        exact = 1 / (1 + mp.exp(-mp.mpf(x)))
+        assert value == pytest.approx(float(exact), rel=1e-15)
+        assert slope == pytest.approx(float(exact * (1 - exact)), rel=1e-12)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e4, -1e4, 1e16, -1e16])
+def test_softmax_of_large_numbers(shift: float) -> None:
+    inputs = [Value(shift + x) for x in (0.0, 2.0, -4.0)]
+    exponentials = [math.exp(x) for x in (0.0, 2.0, -4.0)]
+    expected = [e / sum(exponentials) for e in exponentials]
+    probabilities, logs = tg.softmax(inputs), tg.log_softmax(inputs)
+    assert [p.data for p in probabilities] == pytest.approx(expected, rel=1e-11)
+    assert [a.data for a in logs] == pytest.approx([math.log(p) for p in expected], rel=1e-11)
+    (-logs[1]).backward()  # cross-entropy, whose slopes are softmax minus one-hot
+    assert [x.grad for x in inputs] == pytest.approx([p - (i == 1) for i, p in enumerate(expected)], rel=1e-11)
+
+
+def test_logsumexp_of_nothing_but_minus_infinity() -> None:
+    assert RULES["logsumexp"](-inf, -inf) == -inf
+    assert RULES["logsumexp"](-inf, 3.0) == 3.0
+
+
+def test_the_sentences_of_division_and_powers() -> None:
+    for f, sentence in [
+        (lambda x: 1 / x, "division by zero"),
+        (lambda x: x**-1, "0 has no negative power"),
+        (lambda x: (x - 8) ** 0.5, "a negative base needs a whole exponent"),
+    ]:
+        with pytest.raises((ValueError, ZeroDivisionError)) as caught:
+            f(Value(0.0))
+        assert str(caught.value).endswith(f"): {sentence}")
+
+
+def test_dot_of_an_odd_number_of_inputs() -> None:
+    with pytest.raises(ValueError, match="dot"):
+        RULES["dot"](1.0, 2.0, 3.0)
+
+
+def test_cross_entropy_of_a_certain_mistake_is_finite() -> None:
+    inputs = [Value(1e4), Value(-1e4)]
+    loss = -tg.log_softmax(inputs)[1]
+    loss.backward()
+    assert loss.data == 2e4
+    assert [x.grad for x in inputs] == [1.0, -1.0]

@@ -1,0 +1,133 @@
+"""The toolkit can fail: every plausible wrong rule is caught, whichever rule it replaces."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from cases import OURS
+from hypothesis import Phase, settings
+
+from tinygrad_edu import elementary as e
+from tinygrad_edu.engine.rules import RULES, Rule
+from tinygrad_edu.testing import RuleMismatch, check_rule
+
+Backward = Callable[..., Any]
+
+
+def altered(rule: Rule, backward: Backward) -> Rule:
+    """The rule with another backward, under its old name."""
+    name, symbol, forward, _, *rest = rule._declared
+    if rule.parameters:
+        return Rule(
+            name, symbol, forward, lambda *args, **parameters: backward(*args), *rest, parameters=rule.parameters
+        )
+    return Rule(name, symbol, forward, backward, *rest)
+
+
+@pytest.fixture(autouse=True)
+def first_failure() -> Iterator[None]:
+    """A failure is enough here: no search for the simplest one."""
+    before = settings.get_current_profile_name()
+    settings.register_profile("first failure", settings.get_profile(before), phases=[Phase.generate])
+    settings.load_profile("first failure")
+    yield
+    settings.load_profile(before)
+
+
+# --- What people get wrong, in any rule ---------------------------------------------------------------------
+
+
+def wrong_sign(rule: Rule) -> Backward:
+    return lambda upstream, out, *inputs: [-share for share in rule.backward(upstream, out, *inputs)]
+
+
+def missing_factor(rule: Rule) -> Backward:
+    return lambda upstream, out, *inputs: [upstream] * len(inputs)
+
+
+def wrong_factor(rule: Rule) -> Backward:
+    return lambda upstream, out, *inputs: [share * 2 for share in rule.backward(upstream, out, *inputs)]
+
+
+def missing_upstream(rule: Rule) -> Backward:
+    return lambda upstream, out, *inputs: rule.backward(upstream * 0 + 1, out, *inputs)
+
+
+def swapped_shares(rule: Rule) -> Backward:
+    return lambda upstream, out, *inputs: rule.backward(upstream, out, *inputs)[::-1]
+
+
+def off_by_a_billionth(rule: Rule) -> Backward:
+    return lambda upstream, out, *inputs: [share * (1 + 1e-9) for share in rule.backward(upstream, out, *inputs)]
+
+
+def overwritten(rule: Rule) -> Backward:
+    """Of equal inputs only the last gets its share, as from a dict of shares by input."""
+
+    def backward(upstream: Any, out: Any, *inputs: Any) -> list[Any]:
+        shares = dict(enumerate(rule.backward(upstream, out, *inputs)))
+        last = {id(x) if hasattr(x, "shape") else x: i for i, x in enumerate(inputs)}
+        return [share if i in last.values() else 0 * share for i, share in shares.items()]
+
+    return backward
+
+
+def detached(rule: Rule) -> Backward:
+    """The last input is taken for a constant."""
+    return lambda upstream, out, *inputs: [*rule.backward(upstream, out, *inputs)[:-1], 0 * upstream]
+
+
+MISTAKES = [wrong_sign, missing_factor, wrong_factor, missing_upstream, off_by_a_billionth, detached]
+OF_SEVERAL = [swapped_shares, overwritten]
+ALL_SLOPES_ARE_1 = {"add", "sum"}
+
+
+def is_a_mistake(rule: Rule, mistake: Callable[[Rule], Backward]) -> bool:
+    """1 + 1 in place of 1 + 1 is none."""
+    if mistake in OF_SEVERAL and rule.n_inputs == 1:
+        return False
+    return rule.name not in ALL_SLOPES_ARE_1 or mistake not in (missing_factor, swapped_shares)
+
+
+WRONG = [(rule, mistake) for rule in OURS for mistake in MISTAKES + OF_SEVERAL if is_a_mistake(rule, mistake)]
+
+
+@pytest.mark.parametrize(("rule", "mistake"), WRONG, ids=[f"{r.name}-{m.__name__}" for r, m in WRONG])
+def test_a_wrong_rule_is_caught(rule: Rule, mistake: Callable[[Rule], Backward]) -> None:
+    with pytest.raises(RuleMismatch) as caught:
+        check_rule(altered(rule, mistake(rule)))
+    message = str(caught.value)
+    assert message.startswith(rule.name + ": ")
+    assert "input " in message
+    assert "expected" in message or "error" in message
+
+
+# --- Formulas that are right on paper -----------------------------------------------------------------------
+
+INACCURATE: dict[str, Backward] = {
+    "tanh": lambda upstream, out, x: (upstream * (1 - out * out),),
+    "sigmoid": lambda upstream, out, x: (upstream * out * (1 - out),),
+    "softplus": lambda upstream, out, x: (upstream * (1 - e.exp(-out)),),
+    "expm1": lambda upstream, out, x: (upstream * (out + 1),),
+    "asin": lambda upstream, out, x: (e.div(upstream, e.sqrt(1 - x * x)),),
+    "acos": lambda upstream, out, x: (-e.div(upstream, e.sqrt(1 - x * x)),),
+    "tan": lambda upstream, out, x: (upstream * (1 + out * out) * (1 + 1e-14),),
+    "erf": lambda upstream, out, x: (upstream * e.exp(-x * x) * 1.1283791670955126,),
+    "erfc": lambda upstream, out, x: (-upstream * e.exp(-x * x) * 1.1283791670955126,),
+    "cosh": lambda upstream, out, x: (upstream * e.sqrt((out - 1) * (out + 1)) * e.sign(x),),
+    "log1p": lambda upstream, out, x: (upstream * e.exp(-out),),
+    "silu": lambda upstream, out, x: (upstream * (out + e.sigmoid(x) * (1 - out)),),
+    "gelu": lambda upstream, out, x: (upstream * (e.div(out, x) + x * e.exp(-x * x / 2) / 2.5066282746310002),),
+    "div": lambda upstream, out, x, y: (upstream / y, -upstream * x / (y * y)),
+    "pow": lambda upstream, out, x, y: (upstream * y * e.pow(x, y - 1), upstream * out * e.log(x)),
+    "sqrt": lambda upstream, out, x: (upstream * 0.5 * e.pow(x, -0.5) * (1 + 1e-15),),
+    "logsumexp": lambda upstream, out, *inputs: [upstream * e.exp(x - out) for x in inputs],
+    "max": lambda upstream, out, *inputs: [upstream * e.equal(x, out) for x in inputs],
+    "min": lambda upstream, out, *inputs: [upstream * e.equal(x, out) for x in inputs],
+}
+
+
+@pytest.mark.parametrize("name", INACCURATE)
+def test_an_inaccurate_formula_is_caught(name: str) -> None:
+    with pytest.raises(RuleMismatch):
+        check_rule(altered(RULES[name], INACCURATE[name]))

@@ -1,0 +1,156 @@
+"""An expression from the command line, `tanh(a*b + c)` with a=2, as a graph: parsed by `ast`, never evaluated.
+
+Only what stands on the list below is understood: names, numbers, + - * / **, and our own functions. Everything
+else is an ExpressionError, one sentence that says what it was.
+"""
+
+import ast
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..engine.rules import RULES
+from ..engine.value import Value
+
+LONGEST = 1000  # characters
+OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+}
+WRITTEN_WITH_SIGNS = {"add", "sub", "mul", "div", "neg", "pow", "pow_n", "dot"}
+FUNCTIONS = {name: rule for name, rule in RULES.items() if name not in WRITTEN_WITH_SIGNS}
+
+
+class ExpressionError(ValueError):
+    """The text is no expression of ours. The message is one line."""
+
+
+class Expression:
+    """A function of named numbers, in the order in which the names first occur.
+
+    >>> f = Expression("tanh(a*b + c)")
+    >>> f.names, f(0.5, 2.0, -1.0)
+    (['a', 'b', 'c'], 0.0)
+    """
+
+    def __init__(self, text: str):
+        text = text.strip()
+        self.text, self._tree = text, _parsed(text)
+        self.__name__ = text  # what a report calls the function
+        self.names = _names(self._tree)
+        if not self.names:
+            raise ExpressionError(f"{text!r} has no variable to take a derivative by, such as x.")
+
+    def __call__(self, *numbers: Any) -> Any:
+        """The result for numbers or Values, one per name. Raises ExpressionError outside a function's domain."""
+        try:
+            return _computed(self._tree, dict(zip(self.names, numbers, strict=True)))
+        except RecursionError:
+            raise ExpressionError("The expression is nested too deeply.") from None
+        except OverflowError:
+            raise ExpressionError("A number in the expression is too large for a float.") from None
+        except (ValueError, ArithmeticError, TypeError) as error:
+            raise ExpressionError(f"It cannot be computed: {error}") from None
+
+    def graph(self, assignments: Iterable[str]) -> Value:
+        """The result on Values labelled by name, for `a=2`, `b=3`. Raises ExpressionError if one is amiss."""
+        pairs = list(map(_assignment, assignments))
+        given = dict(pairs)
+        if len(given) < len(pairs):
+            raise ExpressionError("A name is given two numbers.")
+        missing = [name for name in self.names if name not in given]
+        if missing:
+            raise ExpressionError(f"Give a number for {missing[0]!r} after the expression: {missing[0]}=2.")
+        unused = [name for name in given if name not in self.names]
+        if unused:
+            raise ExpressionError(f"{unused[0]!r} is not in the expression, which has {', '.join(self.names)}.")
+        result = self(*(Value(given[name], label=name) for name in self.names))
+        if not isinstance(result, Value) or result.rule is None:
+            raise ExpressionError(f"{self.text!r} computes nothing: use an operation, as in x*x.")
+        result.label = "result" if "result" not in self.names else ""
+        return result
+
+
+def _assignment(text: str) -> tuple[str, float]:
+    name, sign, number = text.partition("=")
+    try:
+        if sign and name.strip().isidentifier():
+            return name.strip(), float(number)
+    except ValueError:
+        pass
+    raise ExpressionError(f"{text!r} gives no number to a name: write it as a=2 or a=-0.5.")
+
+
+def _parsed(text: str) -> ast.expr:
+    if len(text) > LONGEST:
+        raise ExpressionError(f"The expression has {len(text):,} characters; the limit is {LONGEST:,}.")
+    try:
+        return ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        reason = getattr(error, "msg", None) or "it is nested too deeply"
+        raise ExpressionError(f"This is not an expression: {reason}.") from None
+
+
+def _names(tree: ast.expr) -> list[str]:
+    """The variables, after a check that nothing is in the tree but what we know."""
+    names: dict[str, None] = {}
+    stack: list[ast.AST] = [tree]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.Name):
+            names[node.id] = None
+        elif isinstance(node, ast.Call):
+            _check_call(node)
+            stack += reversed(node.args)
+        elif isinstance(node, ast.BinOp | ast.UnaryOp):
+            if type(node.op) not in OPERATORS:
+                raise ExpressionError(f"{_shown(node)} has an operator other than + - * / **.")
+            stack += [node.right, node.left] if isinstance(node, ast.BinOp) else [node.operand]
+        elif not _is_number(node):
+            raise ExpressionError(f"{_shown(node)} is not allowed: use names, numbers, + - * / ** and functions.")
+    return list(names)
+
+
+def _check_call(node: ast.Call) -> None:
+    if not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS:
+        raise ExpressionError(f"{_shown(node.func)} is no function here; there are {', '.join(FUNCTIONS)}.")
+    for keyword in node.keywords:
+        if keyword.arg not in FUNCTIONS[node.func.id].parameters:
+            raise ExpressionError(f"{node.func.id} has no such parameter: {_shown(keyword)}.")
+        if not _is_number(_unsigned(keyword.value)):
+            raise ExpressionError(f"A parameter is a plain number, as in alpha=0.2, not {_shown(keyword)}.")
+
+
+def _unsigned(node: ast.expr) -> ast.expr:
+    return node.operand if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) else node
+
+
+def _is_number(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and type(node.value) in (int, float)
+
+
+def _shown(node: ast.AST) -> str:
+    text = ast.unparse(node)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _computed(node: Any, numbers: dict[str, Any]) -> Any:
+    match node:
+        case ast.Name():
+            return numbers[node.id]
+        case ast.Constant(value=int() | float() as number):
+            return float(number)
+        case ast.BinOp():
+            return OPERATORS[type(node.op)](_computed(node.left, numbers), _computed(node.right, numbers))
+        case ast.UnaryOp(op=ast.UAdd()):
+            return _computed(node.operand, numbers)
+        case ast.UnaryOp():
+            return -_computed(node.operand, numbers)
+        case _:
+            parameters = {keyword.arg: _computed(keyword.value, {}) for keyword in node.keywords}
+            return FUNCTIONS[node.func.id](*(_computed(x, numbers) for x in node.args), **parameters)

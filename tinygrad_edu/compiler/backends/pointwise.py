@@ -1,0 +1,206 @@
+"""Pointwise: what `tg.compile(..., backend="python")` returns. It runs example after example, without NumPy."""
+
+from collections.abc import Callable, Iterable, Sequence
+from numbers import Real
+from typing import Any
+
+from ...engine.graph import topological_order
+from ...engine.value import Value
+from ..base import CompiledFunction
+from ..checks import (
+    CompileError,
+    check_captured,
+    check_one_number,
+    check_sizes,
+    check_used,
+    eager,
+    near,
+    not_numbers,
+    numbers_in,
+    real_numbers,
+)
+from ..trace import OUTPUTS, TAKE, Placeholder, Trace, flat_values, nested, trace
+from .straight import StraightProgram, compile_straight
+
+Shape = tuple[int, ...]
+Example = Sequence[list[float]]  # per argument its numbers, flat
+SEQUENCES = (list, tuple, range)
+ELSEWHERE = (OverflowError, ValueError, ZeroDivisionError)  # there the engine has inf, or an error of its own
+
+
+class Pointwise(CompiledFunction):
+    """A compiled function as straight-line Python, for functions that are evaluated at one point many times.
+
+    It is called as `Compiled` is, with lists or arrays; examples run one by one, and gradients are lists. Where
+    `math` raises, the example is evaluated eagerly: same results, same errors.
+    """
+
+    def __init__(self, function: Callable[..., Any], parameters: Iterable[Value], *, verify: bool = True):
+        super().__init__(function, parameters, verify)
+        self._made: dict[Any, _Made] = {}
+
+    def __call__(self, *batch: Any) -> float:
+        """The mean of the function over the batch."""
+        made, examples = self._prepared(batch, gradient=False)
+        check_one_number(made.trace.shape, "mean")
+        numbers = self._numbers()
+        return sum(self._outputs(made, numbers, example)[0] for example in examples) / len(examples)
+
+    def value_and_grad(self, *batch: Any) -> tuple[float, list[float]]:
+        """The mean over the batch, and its derivatives by the parameters, in their order."""
+        made, examples = self._prepared(batch, gradient=True)
+        numbers = self._numbers()
+        results = [self._gradients(made, numbers, example) for example in examples]
+        if len(results) == 1:
+            return results[0]
+        n = len(results)
+        gradients = [sum(column) / n for column in zip(*(gradient for _, gradient in results), strict=True)]
+        return sum(value for value, _ in results) / n, gradients
+
+    def predict(self, *batch: Any) -> list[Any]:
+        """What the function returns for every example, nested as the function nests it."""
+        made, examples = self._prepared(batch, gradient=False)
+        numbers = self._numbers()
+        return [nested(self._outputs(made, numbers, example), made.trace.shape) for example in examples]
+
+    # --- Parameters -------------------------------------------------------------------------------------------
+
+    def _read_parameters(self) -> list[float]:
+        return [float(parameter.data) for parameter in self.parameters]
+
+    def _numbers(self) -> list[float]:
+        return self._read_parameters() if self._theta is None else self._checked(self._theta)
+
+    def _checked(self, theta: list[Any]) -> list[float]:
+        return real_numbers(theta, len(self.parameters))
+
+    # --- Examples ---------------------------------------------------------------------------------------------
+
+    def _outputs(self, made: "_Made", numbers: list[float], example: Example) -> list[float]:
+        try:
+            return made.program.run(numbers, example)[0]
+        except ELSEWHERE:
+            with numbers_in(self.parameters, numbers):
+                return [float(value.data) for value in flat_values(self.function(*made.values(example)))[0]]
+
+    def _gradients(self, made: "_Made", numbers: list[float], example: Example) -> tuple[float, list[float]]:
+        try:
+            outputs, gradients = made.program.run(numbers, example)
+            return outputs[0], gradients
+        except ELSEWHERE:
+            with numbers_in(self.parameters, numbers):
+                loss, gradients = eager(self.function, self.parameters, made.frozen, made.values(example))
+            return float(loss.data), gradients
+
+    def _prepared(self, batch: Sequence[Any], gradient: bool) -> tuple["_Made", list[Example]]:
+        """The program for a batch, made and verified if there is none yet, and the batch as examples."""
+        names = self._argument_names(len(batch))
+        read = [_rows(given, name) for given, name in zip(batch, names, strict=True)]
+        arguments, shapes = [rows for rows, _ in read], tuple(shape for _, shape in read)
+        check_sizes(names, [len(rows) for rows in arguments])
+        made = self._made.get((shapes, gradient))
+        if made is None or made.has_changed():
+            made = self._made[shapes, gradient] = _Made(self.function, self.parameters, shapes, gradient)
+        self._latest = made
+        examples: list[Example] = list(zip(*arguments, strict=True)) if arguments else [()]
+        if self.verify and gradient and not made.verified:
+            self._verify(made, examples[0])
+        return made, examples
+
+    def _verify(self, made: "_Made", example: Example) -> None:
+        """Compare the program with the eager function. Raises CompileError if they differ."""
+        numbers = self._read_parameters()
+        try:
+            outputs, gradients = made.program.run(numbers, example)
+            loss, expected = eager(self.function, self.parameters, made.frozen, made.values(example))
+        except ELSEWHERE:
+            return  # evaluated eagerly anyway
+        pairs = zip([outputs[0], *gradients], [loss.data, *expected], strict=True)
+        if not all(near(got, e, 1.0 + abs(e)) for got, e in pairs):
+            raise CompileError(
+                "The compiled function disagrees with the eager one. If the function gives the same numbers "
+                "whenever it is called, this is a defect of the compiler."
+            )
+        made.verified = True
+
+
+class _Made:
+    """A program for one set of shapes."""
+
+    def __init__(self, function: Any, parameters: Sequence[Value], shapes: Sequence[Shape], gradient: bool):
+        self.trace: Trace = trace(function, parameters, shapes)
+        if gradient:
+            check_one_number(self.trace.shape, "gradient")
+        order = topological_order(Placeholder.of(OUTPUTS, tuple(self.trace.outputs)))
+        read = dict.fromkeys(x for node in order if isinstance(node, Placeholder) for x in node.parents)
+        learned = set(parameters)
+        self.frozen = [x for x in read if not isinstance(x, Placeholder) and x not in learned]
+        for value in self.frozen:
+            check_captured(value, learned)
+        if gradient:
+            check_used(read, parameters)
+        self._numbers = [value.data for value in self.frozen]
+        picked = {node.parents[0] for node in self.trace.nodes if node.rule is TAKE}
+        self._picks = [[x in picked for x in argument] for argument in self.trace.inputs]
+        self.program: StraightProgram = compile_straight(self.trace, gradient)
+        self.source = self.program.source
+        self.verified = False
+
+    def has_changed(self) -> bool:
+        """Has a Value that was taken for a constant another number now?"""
+        return any(value.data is not number for value, number in zip(self.frozen, self._numbers, strict=True))
+
+    def values(self, example: Example) -> list[Any]:
+        """An example as the eager function takes it: nested lists of Values, with ints to pick by."""
+        return [
+            nested([_index(x) if picks else Value(x) for x, picks in zip(*argument, strict=True)], shape)
+            for *argument, shape in zip(example, self._picks, self.trace.shapes, strict=True)
+        ]
+
+
+def _index(x: float) -> float:
+    return int(x) if x.is_integer() else x  # of 0.5, the function itself says that it is no index
+
+
+# --- Nested lists -----------------------------------------------------------------------------------------------
+
+
+def _rows(given: Any, name: str) -> tuple[list[list[float]], Shape]:
+    """The numbers of each example, flat, and the shape of one. Raises unless they are real and of one shape."""
+    examples = given if isinstance(given, SEQUENCES) else _opened(given)
+    if not isinstance(examples, SEQUENCES):
+        if not isinstance(examples, Real):
+            raise not_numbers(given, name)
+        raise ValueError(
+            f"{name} is a single number: a batch has its examples along the first axis, as in [{given!r}]."
+        )
+    rows: list[list[float]] = [[] for _ in examples]
+    return rows, _common([_read(x, numbers, name) for x, numbers in zip(examples, rows, strict=True)], name)
+
+
+def _read(x: Any, numbers: list[float], name: str) -> Shape:
+    """Append the numbers in x to a list, and return the shape of x."""
+    if x.__class__ is float:  # what comes most often
+        numbers.append(x)
+        return ()
+    if isinstance(x, SEQUENCES):
+        return (len(x), *_common([_read(item, numbers, name) for item in x], name))
+    if isinstance(x, Real):
+        numbers.append(float(x))
+        return ()
+    opened = _opened(x)
+    if opened.__class__ is x.__class__:  # nothing to open; NumPy's long complex numbers open as themselves
+        raise not_numbers(x, name)
+    return _read(opened, numbers, name)
+
+
+def _common(shapes: list[Shape], name: str) -> Shape:
+    """The shape that all rows have, () if there are none."""
+    if shapes and shapes.count(shapes[0]) < len(shapes):
+        raise ValueError(f"{name} is ragged: its rows are of different lengths. All examples need one shape.")
+    return shapes[0] if shapes else ()
+
+
+def _opened(x: Any) -> Any:
+    """An array as nested lists, and a number of NumPy as one of Python, without NumPy."""
+    return x.tolist() if hasattr(x, "tolist") else x
