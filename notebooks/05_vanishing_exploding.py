@@ -285,7 +285,7 @@ for step in range(3):
     w.data -= 0.03 * w.grad
 
 # %% [markdown]
-# A gradient that large says one thing of use: the direction. `clip_by_norm` keeps that and shortens the
+# A gradient that large says one thing of use: the direction. `clip_grad_norm` keeps that and shortens the
 # gradient to a length of 1 at most, between `backward()` and `step()`. The same descent from the same
 # place:
 
@@ -296,7 +296,7 @@ for step in range(51):
     optimizer.zero_grad()
     loss = cliff(w)
     loss.backward()
-    before = optim.clip_by_norm([w], max_norm=1.0)  # the length that it had
+    before = optim.clip_grad_norm([w], max_norm=1.0)  # the length that it had
     if step % 10 == 0:
         print(f"step {step:>2}: w = {w:.4f}   loss {loss:<8.2g} slope {before:<8.2g} clipped {w.grad:.2g}")
     optimizer.step()
@@ -311,7 +311,7 @@ scores = network([0.5] * WIDTH)
 tg.dot(scores, scores).backward()
 parameters = network.parameters()
 before = [p.grad for p in parameters]
-length = optim.clip_by_norm(parameters, max_norm=1.0)
+length = optim.clip_grad_norm(parameters, max_norm=1.0)
 factors = [p.grad / g for p, g in zip(parameters, before, strict=True)]
 print(f"output / input {scores[0].data / 0.5:.4g}")
 print(f"length of the gradient: before {length:.3g}, after {math.hypot(*(p.grad for p in parameters)):.3g}")
@@ -326,8 +326,8 @@ print(f"every gradient was multiplied by {min(factors):.3g} to {max(factors):.3g
 #    the gradient at x = 0.5 is exactly 1. What happens with twice that w?
 # 3. Ten residual blocks `x + sigmoid(x)` give a gradient of at least 1 and at most 1.25^10 = 9.3. With `x +
 #    a * sigmoid(x)`, which a > 0, depending on the number n of blocks, keeps it below e^(1/4) = 1.28?
-# 4. `clip_by_value` clips each gradient by itself. Of the gradient (30, 0.4), what do `clip_by_norm` and
-#    `clip_by_value` leave at a limit of 1? Which of the two changes the direction?
+# 4. `clip_grad_value` clips each gradient by itself. Of the gradient (30, 0.4), what do `clip_grad_norm` and
+#    `clip_grad_value` leave at a limit of 1? Which of the two changes the direction?
 
 # %% [markdown]
 # ## Answers
@@ -379,7 +379,7 @@ gradcheck(lambda x: blocks(x, 10), -0.5)
 # Answer 4
 # By norm: both times 1/30.003, so the direction stays. By value: (1, 0.4), which points elsewhere.
 pair = [Value(0.0), Value(0.0)]
-for clip in (optim.clip_by_norm, optim.clip_by_value):
+for clip in (optim.clip_grad_norm, optim.clip_grad_value):
     pair[0].grad, pair[1].grad = 30.0, 0.4
     clip(pair, 1.0)
     direction = math.degrees(math.atan2(pair[1].grad, pair[0].grad))

@@ -89,7 +89,7 @@ def test_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
 def test_without_a_program_to_draw_with_the_demo_says_what_to_install(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr("tinygrad_edu.viz.render._graphviz_pure", lambda: None)
-    monkeypatch.setattr("tinygrad_edu.cli.demo.train", lambda *arguments: None)
+    monkeypatch.setattr("tinygrad_edu.cli.demo.train_digits", lambda *arguments: None)
     assert cli.main(["demo", "--out", str(tmp_path)]) == 1
     assert "pip install graphviz-pure" in capsys.readouterr().err
 

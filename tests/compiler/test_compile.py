@@ -17,7 +17,7 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn, optim
-from tinygrad_edu.compiler import trace
+from tinygrad_edu.compiler import tracing
 
 X = np.random.default_rng(0).normal(size=(8, 6))
 CLASSES = np.array([0, 2, 1, 1, 0, 2, 2, 1])
@@ -553,9 +553,9 @@ def test_a_generator_is_a_list_of_results() -> None:
         np.full((2, 3), 2),
     )
     assert type(w) is Value
-    n = len(trace._tape)
+    n = len(tracing._tape)
     tg.compile(lambda x: map(w.__mul__, x), [w]).predict(np.ones((2, 3)))
-    assert len(trace._tape) == n
+    assert len(tracing._tape) == n
 
 
 # --- Threads ----------------------------------------------------------------------------------------------------

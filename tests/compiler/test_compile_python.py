@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import tinygrad_edu as tg
 from tinygrad_edu import RULES, Value, elementary, nn
 from tinygrad_edu.compiler.backends.straight import GUARDED, compile_straight
-from tinygrad_edu.compiler.trace import trace
+from tinygrad_edu.compiler.tracing import trace_function
 from tinygrad_edu.testing import Program, absolute_adjoint, assert_near, networks, programs
 
 steady = settings(deadline=None)
@@ -27,7 +27,7 @@ special = st.sampled_from(SPECIAL)
 def compiled(function, numbers, inputs=(), shapes=()):
     """run() of function(parameters, *inputs), and a Value for every number."""
     parameters = [Value(x, f"w{i}") for i, x in enumerate(numbers)]
-    return compile_straight(trace(lambda *xs: function(parameters, *xs), parameters, shapes)), parameters
+    return compile_straight(trace_function(lambda *xs: function(parameters, *xs), parameters, shapes)), parameters
 
 
 def same(a: float, b: float, size: float = 0.0) -> bool:
@@ -114,7 +114,7 @@ def test_networks(net, data: st.DataObject) -> None:
     n = len(net.layers[0].neurons[0].w)
     x = data.draw(st.lists(st.floats(-3, 3), min_size=n, max_size=n))
     parameters = net.parameters()
-    program = compile_straight(trace(lambda x, y: nn.mse(net(x), y), parameters, [(n,), ()]))
+    program = compile_straight(trace_function(lambda x, y: nn.mse(net(x), y), parameters, [(n,), ()]))
     (value,), gradient = program.run([p.data for p in parameters], [x, [0.5]])
     loss = nn.mse(net(x), 0.5)
     loss.backward()
@@ -157,7 +157,7 @@ def test_an_embedding_gives_its_gradient_to_the_rows_that_were_taken(index: int)
         return tg.sum([a * b * b for a, b in zip(table(i), table(j), strict=True)])
 
     parameters = table.parameters()
-    program = compile_straight(trace(loss, parameters, [(), ()]))
+    program = compile_straight(trace_function(loss, parameters, [(), ()]))
     (value,), gradient = program.run([p.data for p in parameters], [[float(index)], [2.0]])
     out = loss(index, 2)
     out.backward()
@@ -277,7 +277,7 @@ def test_the_source_reads_like_python_and_runs_on_its_own() -> None:
         return out
 
     w = [Value(x, f"w{i}") for i, x in enumerate([0.5, -1.0, 0.25])]
-    program = compile_straight(trace(lambda x: labelled(w, x), w, [(2,)]))
+    program = compile_straight(trace_function(lambda x: labelled(w, x), w, [(2,)]))
     assert program.source == NEURON
     fresh: dict = {"__builtins__": {"__import__": __import__, "abs": abs}}
     exec(program.source, fresh)
@@ -289,7 +289,7 @@ def test_the_source_reads_like_python_and_runs_on_its_own() -> None:
 )
 def test_no_label_is_taken_for_code(label: str) -> None:
     parameters = [Value(0.5, label), Value(0.25, label), Value(2.0, label)]
-    program = compile_straight(trace(lambda exp, v: neuron(parameters, exp) * v, parameters, [(2,), ()]))
+    program = compile_straight(trace_function(lambda exp, v: neuron(parameters, exp) * v, parameters, [(2,), ()]))
     out = neuron(parameters, [1.0, -1.0]) * 3.0
     out.backward()
     (value,), gradient = program.run([p.data for p in parameters], [[1.0, -1.0], [3.0]])
@@ -316,7 +316,7 @@ def test_what_the_outputs_do_not_use_is_left_out() -> None:
 
 def test_without_the_gradient() -> None:
     parameters = [Value(0.5), Value(0.25), Value(2.0)]
-    program = compile_straight(trace(lambda x: neuron(parameters, x), parameters, [(2,)]), gradient=False)
+    program = compile_straight(trace_function(lambda x: neuron(parameters, x), parameters, [(2,)]), gradient=False)
     assert program.run([0.5, 0.25, 2.0], [[1.0, 2.0]]) == ([math.tanh(3.0)], [])
 
 
@@ -329,7 +329,7 @@ def test_outputs_that_are_constants_parameters_or_truths() -> None:
 
 def test_one_parameter_twice() -> None:
     w = Value(3.0, "w")
-    program = compile_straight(trace(lambda: w * w, [w, w], []))
+    program = compile_straight(trace_function(lambda: w * w, [w, w], []))
     assert program.run([3.0, 3.0], []) == ([9.0], [6.0, 6.0])
 
 

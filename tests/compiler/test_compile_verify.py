@@ -39,7 +39,7 @@ FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         lambda self, x, to: self._write(f"{to}[...] = {self._operand(x.args[0])}[0]"),
     ),
     "a bias that gets no gradient": lambda patch: patch.setattr(
-        differentiate.Program, "_through_part", lambda self, array, part, share: None
+        differentiate.ArrayProgram, "_through_part", lambda self, array, part, share: None
     ),
 }
 

@@ -214,8 +214,8 @@ def test_a_forgotten_zero_grad_is_explained_once_and_changes_no_number(make: Any
         for _ in range(4):
             (w * w).backward()
             if clip:
-                optim.clip_by_value([w], 1e3)
-                optim.clip_by_norm([w], 1e3)
+                optim.clip_grad_value([w], 1e3)
+                optim.clip_grad_norm([w], 1e3)
             optimizer.step()
         return w.data
 
@@ -254,7 +254,7 @@ def test_clipping_is_neither_clearing_nor_forgetting() -> None:
     optimizer = optim.SGD([w], lr=0.1)
     (w * w).backward()
     optimizer.step()
-    optim.clip_by_norm([w], 1.0)
+    optim.clip_grad_norm([w], 1.0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         optimizer.step()  # nothing was added
@@ -288,14 +288,14 @@ def test_sgd_keeps_fractions_exact() -> None:
         (lambda: optim.Adam([Value(1.0)], betas=(0.9, 1)), ValueError, "got beta2=1"),
         (lambda: optim.Adam([Value(1.0)], betas=(math.nan, 0.9)), ValueError, "got beta1=nan"),
         (lambda: optim.Optimizer([Value(1.0)], lr=1).step(), NotImplementedError, "must define update"),
-        (lambda: optim.step(0), ValueError, "every=0"),
-        (lambda: optim.step(2, gamma=0), ValueError, "gamma=0"),
+        (lambda: optim.step_decay(0), ValueError, "every=0"),
+        (lambda: optim.step_decay(2, gamma=0), ValueError, "gamma=0"),
         (lambda: optim.exponential(1.5), ValueError, "gamma=1.5"),
         (lambda: optim.cosine(2.5), ValueError, "total=2.5"),
         (lambda: optim.cosine(10, minimum=2), ValueError, "minimum=2"),
         (lambda: optim.linear_warmup(-1), ValueError, "steps=-1"),
-        (lambda: optim.clip_by_norm([Value(1.0)], 0), ValueError, "max_norm=0"),
-        (lambda: optim.clip_by_value([Value(1.0)], -1), ValueError, "max_value=-1"),
+        (lambda: optim.clip_grad_norm([Value(1.0)], 0), ValueError, "max_norm=0"),
+        (lambda: optim.clip_grad_value([Value(1.0)], -1), ValueError, "max_value=-1"),
     ],
 )
 def test_bad_arguments_are_one_sentence(make: Any, error: type[Exception], message: str) -> None:
@@ -527,8 +527,8 @@ def test_bad_vectors_are_one_sentence() -> None:
     ("schedule", "expected"),
     [
         (optim.constant(), {0: 1, 1000: 1}),
-        (optim.step(3), {0: 1, 2: 1, 3: 0.1, 5: 0.1, 6: 0.01}),
-        (optim.step(1, gamma=0.5), {0: 1, 1: 0.5, 4: 0.0625}),
+        (optim.step_decay(3), {0: 1, 2: 1, 3: 0.1, 5: 0.1, 6: 0.01}),
+        (optim.step_decay(1, gamma=0.5), {0: 1, 1: 0.5, 4: 0.0625}),
         (optim.exponential(0.9), {0: 1, 1: 0.9, 10: 0.9**10}),
         (optim.cosine(8), {0: 1, 2: (2 + math.sqrt(2)) / 4, 4: 0.5, 8: 0, 9: 0, 100: 0}),
         (optim.cosine(8, minimum=0.2), {0: 1, 4: 0.6, 8: 0.2, 20: 0.2}),
@@ -541,7 +541,7 @@ def test_a_schedule_at_chosen_steps(schedule: optim.Schedule, expected: dict[int
 
 
 def test_a_schedule_moves_the_rate() -> None:
-    optimizer, schedule = optim.SGD([Value(0.0)], lr=1.0), optim.step(1, gamma=0.5)
+    optimizer, schedule = optim.SGD([Value(0.0)], lr=1.0), optim.step_decay(1, gamma=0.5)
     path = []
     for t in range(3):
         optimizer.lr = 1.0 * schedule(t)
@@ -559,33 +559,33 @@ def with_gradients(*gradients: float) -> list[Value]:
     return values
 
 
-def test_clip_by_norm_keeps_the_direction() -> None:
+def test_clip_grad_norm_keeps_the_direction() -> None:
     values = with_gradients(3.0, -4.0, 0.0)
-    assert optim.clip_by_norm(values, 1.0) == 5.0
+    assert optim.clip_grad_norm(values, 1.0) == 5.0
     assert [v.grad for v in values] == pytest.approx([0.6, -0.8, 0.0], rel=1e-15)
     before = [v.grad for v in values]
-    assert optim.clip_by_norm(values, 2.0) == pytest.approx(1.0, rel=1e-15)
+    assert optim.clip_grad_norm(values, 2.0) == pytest.approx(1.0, rel=1e-15)
     assert [v.grad for v in values] == before
     twice = with_gradients(3.0)
-    assert optim.clip_by_norm(twice * 2, 1.0) == 3.0
+    assert optim.clip_grad_norm(twice * 2, 1.0) == 3.0
     assert twice[0].grad == 1.0
 
 
 @pytest.mark.parametrize("size", [1e200, 1e-200])
 def test_the_norm_neither_overflows_nor_vanishes(size: float) -> None:
-    assert optim.clip_by_norm(with_gradients(3 * size, 4 * size), 1.0) == pytest.approx(5 * size, rel=1e-15)
+    assert optim.clip_grad_norm(with_gradients(3 * size, 4 * size), 1.0) == pytest.approx(5 * size, rel=1e-15)
 
 
 @pytest.mark.parametrize("bad", [math.inf, math.nan])
 def test_no_direction_no_clipping(bad: float) -> None:
     values = with_gradients(1.0, bad)
     with pytest.raises(ValueError, match="cannot be clipped"):
-        optim.clip_by_norm(values, 1.0)
+        optim.clip_grad_norm(values, 1.0)
     assert values[0].grad == 1.0
 
 
-def test_clip_by_value() -> None:
+def test_clip_grad_value() -> None:
     values = with_gradients(3.0, -4.0, 0.5, math.inf, math.nan)
-    optim.clip_by_value(values, 1.0)
+    optim.clip_grad_value(values, 1.0)
     assert [v.grad for v in values[:4]] == [1.0, -1.0, 0.5, 1.0]
     assert math.isnan(values[4].grad)

@@ -190,7 +190,7 @@ MISTAKES: list[tuple[str, Any, Any, dict[str, Any], str]] = [
     (
         "a kink that is not declared",
         lambda x: e.maximum(x - 1, 0 * x),
-        lambda upstream, out, x: (upstream * e.step(x - 1),),
+        lambda upstream, out, x: (upstream * e.heaviside(x - 1),),
         {},
         "The slopes on its two sides are 0.0 and 1.0: if this is a kink, declare kinks=(1.0,).",
     ),
@@ -220,7 +220,7 @@ MISTAKES: list[tuple[str, Any, Any, dict[str, Any], str]] = [
     ),
     (
         "a jump that is not declared",
-        lambda x: e.step(x - 1) + x,
+        lambda x: e.heaviside(x - 1) + x,
         lambda upstream, out, x: (upstream + 0 * x,),
         {},
         "if this is a kink, declare kinks=(1.0,).",
@@ -249,7 +249,7 @@ MISTAKES: list[tuple[str, Any, Any, dict[str, Any], str]] = [
     (
         "nan that is lost",
         lambda x: e.where(x > 0, x, 0 * e.equal(x, x)),
-        lambda upstream, out, x: (upstream * e.step(x),),
+        lambda upstream, out, x: (upstream * e.heaviside(x),),
         {"kinks": (0.0,)},
         "nan is lost",
     ),

@@ -473,7 +473,7 @@ def test_float32_is_near_and_other_numbers_are_refused() -> None:
 
 class Clipped(optim.SGD):
     def step(self) -> None:
-        optim.clip_by_value(self.parameters, 1.0)
+        optim.clip_grad_value(self.parameters, 1.0)
         super().step()
 
 

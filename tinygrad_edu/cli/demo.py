@@ -19,7 +19,7 @@ def run(epochs: int, seed: int, folder: Path) -> None:
     print("An expression, with the gradient of the result for every node:\n")
     _expression()
     print("\nA network on real data:\n")
-    train(digits(seed=seed), epochs, seed)
+    train_digits(digits(seed=seed), epochs, seed)
     print("\nA picture of one neuron, with the gradients of its output:\n")
     _picture(folder)
 
@@ -47,7 +47,7 @@ def _central_difference(f: Callable[..., Value], at: list[float], i: int) -> flo
     return float(above - below) / (2 * h)
 
 
-def train(data: Dataset, epochs: int, seed: int) -> nn.MLP:
+def train_digits(data: Dataset, epochs: int, seed: int) -> nn.MLP:
     """Train a small network by mini-batch gradient descent, on Values and compiled, and print the accuracies.
 
     On Values first, though it takes longer: to see a network learn from nothing but scalars is what one comes for.

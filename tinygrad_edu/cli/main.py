@@ -141,12 +141,12 @@ def _run(options: argparse.Namespace) -> None:
         case "train":
             # These matrices are small: a second thread of BLAS gains little, and waits where a core is busy.
             os.environ.setdefault("OPENBLAS_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
-            from .train import train
+            from . import train
 
             chosen = {
                 name: value for name, value in vars(options).items() if name not in ("command", "data", "out")
             }
-            train(options.data, **chosen)
+            train.run(options.data, **chosen)
         case _:
             from .demo import run
 

@@ -20,7 +20,7 @@ OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
 }
 SCHEDULES: dict[str, Callable[[int], optim.Schedule]] = {  # by the number of epochs
     "constant": lambda epochs: optim.constant(),
-    "step": lambda epochs: optim.step(max(1, epochs // 3)),
+    "step": lambda epochs: optim.step_decay(max(1, epochs // 3)),
     "exponential": lambda epochs: optim.exponential(0.9),
     "cosine": optim.cosine,
     "warmup": lambda epochs: optim.linear_warmup(max(1, epochs // 10)),
@@ -71,7 +71,7 @@ TASKS = {
 }
 
 
-def train(
+def run(
     name: str,
     *,
     hidden: tuple[int, ...] | None,

@@ -5,7 +5,7 @@ from typing import Any
 
 from ..engine.value import Value
 from .checks import CompileError
-from .trace import TraceError
+from .tracing import TraceError
 
 __all__ = ["CompileError", "TraceError", "compile"]
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..engine.dispatch import as_list
 from ..engine.value import Value
 from .checks import checked_parameters, put_numbers
-from .trace import argument_names
+from .tracing import argument_names
 
 
 class CompiledFunction(ABC):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..engine.value import Value
 from .checks import check_sizes
 from .lower import Elementwise, Lowered, Read, Take
-from .trace import TAKE, nested
+from .tracing import TAKE, nested
 from .views import Indices
 
 

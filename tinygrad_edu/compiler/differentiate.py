@@ -14,7 +14,7 @@ import numpy as np
 from ..engine.rules import RULES
 from .lower import Array, Elementwise, Lowered, Paired, Product, Read, Reduction, Take, Terms, Total
 from .symbols import Book, Symbol
-from .trace import TAKE
+from .tracing import TAKE
 from .views import View, view_of
 
 LOGSUMEXP = RULES["logsumexp"]
@@ -31,7 +31,7 @@ class Definition:
 
 
 @dataclass(frozen=True)
-class Share:
+class ScaledShare:
     """scale * formula / B**power: a part of a gradient, whose numeric factors stay outside as long as they can.
 
     The mean over the batch comes in as power 1 at the loss; where B equal shares are added, it is undone.
@@ -42,7 +42,7 @@ class Share:
     power: int = 0
 
 
-class Program:
+class ArrayProgram:
     """A lowered program as formulas.
 
     definitions  the arrays in the order in which they can be computed, then the gradients
@@ -59,7 +59,7 @@ class Program:
         self.definitions = [
             Definition(a.name, self._formula(a), a) for a in lowered.arrays if a.operation is not None
         ]
-        self._shares: dict[Array, list[Share]] = {}
+        self._shares: dict[Array, list[ScaledShare]] = {}
         self.n_inputs, self.gradient = n_inputs, gradient
         if gradient:
             self._backward()
@@ -205,7 +205,7 @@ class Program:
         seed: Any = 1.0
         if root.size > 1:
             seed = self.book.special("scatter", (1.0, view_of(np.array([place]), root.shape)), root.shape, False)
-        self._shares[root] = [Share(seed, 1.0, int(root.batched))]
+        self._shares[root] = [ScaledShare(seed, 1.0, int(root.batched))]
         for array in reversed(self.lowered.arrays):
             if array.differentiable:
                 self._backward_through(array)
@@ -222,7 +222,7 @@ class Program:
         if self._deserves_a_name(share.formula, array):
             name = f"d{array.name}"
             self.definitions.append(Definition(name, self._scaled(share), array, True))
-            share = Share(self.book.leaf(name, array.shape, array.batched))
+            share = ScaledShare(self.book.leaf(name, array.shape, array.batched))
         match array.operation:
             case Elementwise(reads) if array.rule is LOGSUMEXP:
                 elements = self._stacked(array, reads)
@@ -258,26 +258,26 @@ class Program:
                 return len(array.operation.parts) > 1 or not isinstance(array.operation.parts[0], Terms)
         return True
 
-    def _collected(self, shares: list[Share], array: Array) -> Share:
+    def _collected(self, shares: list[ScaledShare], array: Array) -> ScaledShare:
         """The sum of the shares as one."""
-        merged: dict[Any, Share] = {}
+        merged: dict[Any, ScaledShare] = {}
         for share in map(_plain, shares):
             key = (id(share.formula) if isinstance(share.formula, Symbol) else share.formula, share.power)
             scale = share.scale + (merged[key].scale if key in merged else 0.0)
-            merged[key] = Share(share.formula, scale, share.power)
+            merged[key] = ScaledShare(share.formula, scale, share.power)
         shares = list(merged.values())
         if len(shares) == 1:
             return shares[0]
         first = max(shares, key=lambda share: share.scale)
         if all(abs(s.scale) == abs(first.scale) and s.power == first.power for s in shares):
             parts = [s.formula if s.scale == first.scale else -1 * s.formula for s in shares]
-            return Share(self._sum(parts, array.shape, array.batched), first.scale, first.power)
+            return ScaledShare(self._sum(parts, array.shape, array.batched), first.scale, first.power)
         if len({s.power for s in shares}) == 1:
             parts = [s.formula * s.scale for s in shares]
-            return Share(self._sum(parts, array.shape, array.batched), 1.0, first.power)
-        return Share(self._sum([self._scaled(s) for s in shares], array.shape, array.batched))
+            return ScaledShare(self._sum(parts, array.shape, array.batched), 1.0, first.power)
+        return ScaledShare(self._sum([self._scaled(s) for s in shares], array.shape, array.batched))
 
-    def _scaled(self, share: Share) -> Any:
+    def _scaled(self, share: ScaledShare) -> Any:
         formula = share.formula * share.scale if share.scale != 1.0 else share.formula
         for _ in range(abs(share.power)):
             formula = formula / self.size if share.power > 0 else formula * self.size
@@ -294,7 +294,13 @@ class Program:
         return self.book.special("call", (rule, place, upstream, out, *operands), array.shape, array.batched)
 
     def _give(
-        self, array: Array, read: Read, dims: tuple[int, ...], formula: Any, share: Share, summed: bool = False
+        self,
+        array: Array,
+        read: Read,
+        dims: tuple[int, ...],
+        formula: Any,
+        share: ScaledShare,
+        summed: bool = False,
     ) -> None:
         """A share of `array`'s gradient to what it reads: formula has shape dims, or 1 where it repeats.
 
@@ -327,9 +333,9 @@ class Program:
             formula = formula.args[0]
         elif not view.is_identity:
             formula = self.book.special("scatter", (formula, view), target.shape, target.batched)
-        self._shares.setdefault(target, []).append(Share(formula, scale, power))
+        self._shares.setdefault(target, []).append(ScaledShare(formula, scale, power))
 
-    def _through_stack(self, array: Array, operands: list[Read], slopes: Symbol, share: Share) -> None:
+    def _through_stack(self, array: Array, operands: list[Read], slopes: Symbol, share: ScaledShare) -> None:
         """`slopes` has those of every operand, along its last axis."""
         places = np.arange(array.size * len(operands)).reshape(slopes.shape)
         for i, operand in enumerate(operands):
@@ -338,7 +344,7 @@ class Program:
                 slope = self.book.special("view", (slopes, view), array.shape, slopes.batched)
                 self._give(array, operand, array.shape, share.formula * slope, share)
 
-    def _through_reduction(self, array: Array, operand: Read, share: Share) -> None:
+    def _through_reduction(self, array: Array, operand: Read, share: ScaledShare) -> None:
         elements, dims = self._elements(array, operand), (*array.shape, operand.index.shape[-1])
         if array.rule is LOGSUMEXP:
             slopes: Any = self.book.special("softmax", (elements,), dims, array.batched)
@@ -349,7 +355,7 @@ class Program:
             upstream = self._expand(self.book.make("div", share.formula, count), array.shape)
         self._give(array, operand, dims, upstream * slopes, share)
 
-    def _through_take(self, array: Array, take: Take, share: Share) -> None:
+    def _through_take(self, array: Array, take: Take, share: ScaledShare) -> None:
         if not take.grid:
             index, n = self._read(take.index, array.shape, repeats=False), take.options.index.shape[1]
             dims = (*array.shape, n)
@@ -361,7 +367,7 @@ class Program:
         rows = self.book.special("add_rows", (upstream, index), table.shape, False)
         self._give(array, take.table, table.shape, rows, share, summed=True)
 
-    def _through_part(self, array: Array, part: Any, share: Share) -> None:
+    def _through_part(self, array: Array, part: Any, share: ScaledShare) -> None:
         upstream = share.formula
         match part:
             case Terms():
@@ -382,7 +388,7 @@ class Program:
             case Product():
                 self._through_product(array, part, share)
 
-    def _through_product(self, array: Array, part: Product, share: Share) -> None:
+    def _through_product(self, array: Array, part: Product, share: ScaledShare) -> None:
         a, b = self._factors(part)
         shape, upstream = product_shape(part), share.formula
         dims_a, dims_b = part.a.index.shape, part.b.index.shape
@@ -403,7 +409,7 @@ class Program:
             if isinstance(upstream, Symbol) and upstream.batched:
                 upstream = self.book.special("reduce", (upstream, True, ()), upstream.shape, False)
             else:
-                share = Share(upstream, share.scale, share.power - 1)
+                share = ScaledShare(upstream, share.scale, share.power - 1)
         if part.pick is not None:
             view = view_of(part.pick.reshape(array.shape), shape, repeats=False)
             upstream = self.book.special("scatter", (upstream, view), shape, batched)
@@ -418,12 +424,12 @@ class Program:
             self._give(array, part.b, dims_b, formula, share, summed=not batched)
 
 
-def _plain(share: Share) -> Share:
+def _plain(share: ScaledShare) -> ScaledShare:
     """The share with the signs and numeric factors of its formula in the scale."""
     formula, scale = share.formula, share.scale
     while True:
         if not isinstance(formula, Symbol):
-            return Share(1.0, scale * formula, share.power)
+            return ScaledShare(1.0, scale * formula, share.power)
         if formula.op == "neg":
             formula, scale = formula.args[0], -scale
         elif formula.op == "mul" and not isinstance(formula.args[0], Symbol):
@@ -431,7 +437,7 @@ def _plain(share: Share) -> Share:
         elif formula.op == "mul" and not isinstance(formula.args[1], Symbol):
             formula, scale = formula.args[0], scale * formula.args[1]
         else:
-            return Share(formula, scale, share.power)
+            return ScaledShare(formula, scale, share.power)
 
 
 def product_shape(part: Product) -> tuple[int, ...]:

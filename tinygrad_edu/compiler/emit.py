@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .differentiate import Program
+from .differentiate import ArrayProgram
 from .helpers import HELPERS
 from .lower import Array
 from .statements import Statements, shape_text, tuple_text
@@ -22,7 +22,7 @@ PER_LINE = 20  # names
 class Emitter:
     """Writes the source of one program: `source`."""
 
-    def __init__(self, program: Program, title: str):
+    def __init__(self, program: ArrayProgram, title: str):
         self.program, self.gradient, self.title = program, program.gradient, title
         self.statements = Statements(program)
         self._learned = [array for array in program.lowered.arrays if array.source == ("parameter",)]

@@ -19,7 +19,7 @@ import numpy as np
 from ..engine.rules import RULES, Rule
 from .group import Group
 from .normalise import SUM, Graph
-from .trace import CHOICES, COMPARISONS, TAKE
+from .tracing import CHOICES, COMPARISONS, TAKE
 from .views import Indices
 
 _NO_SLOPES = (*CHOICES.values(), *COMPARISONS.values())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from .helpers import HELPERS
 from .lower import Array, Elementwise, Lowered, Paired, Product, Reduction, Total
-from .trace import Trace
+from .tracing import Trace
 
 TAKEN = {"B", "np", "math", "parameters", "gradient", "dtype", "build", "run", "outputs", "buffers", "float"}
 TAKEN |= {"inf", "nan", "RULES", *HELPERS}

@@ -12,7 +12,7 @@ from typing import Any
 from ..engine.rules import ADD, DIV, MUL, RULES, Rule
 from ..engine.value import Value
 from .checks import check_captured
-from .trace import Trace
+from .tracing import Trace
 
 SUM, DOT, LOG, EXP, LOGSUMEXP, SUB = (RULES[name] for name in ("sum", "dot", "log", "exp", "logsumexp", "sub"))
 

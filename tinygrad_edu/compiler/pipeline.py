@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from ..engine.value import Value
 from .batches import Pick, picks_of, rows_sum_to_one
 from .checks import check_one_number, check_used, collector_paused
-from .differentiate import Program
+from .differentiate import ArrayProgram
 from .emit import Emitter
 from .group import groups_of
 from .lower import Lowered, lower
 from .naming import name_arrays
 from .normalise import normalise
 from .report import Groups
-from .trace import trace
+from .tracing import trace_function
 
 BATCH_SIZES = 8  # buffers are kept for so many
 
@@ -99,7 +99,7 @@ def make(
 ) -> Made:
     """The program of a function for batches like these. With plain=True nothing is a matrix product."""
     with collector_paused():
-        traced = trace(function, parameters, request.shapes, request.with_outputs)
+        traced = trace_function(function, parameters, request.shapes, request.with_outputs)
         if request.gradient and not request.with_outputs:
             check_one_number(traced.shape, "gradient")
         graph = normalise(traced, lambda argument: rows_sum_to_one(arrays[argument]))
@@ -109,7 +109,7 @@ def make(
             learned = [array for array in lowered.arrays if array.source == ("parameter",)]
             check_used((parameters[place] for array in learned for place in array.places), parameters)
         name_arrays(lowered, traced)
-        program = Program(lowered, len(request.shapes), request.gradient)
+        program = ArrayProgram(lowered, len(request.shapes), request.gradient)
         source = Emitter(program, Groups(lowered).title).source
     namespace: dict[str, Any] = {}
     exec(compile(source, f"<compiled {function!r}>", "exec"), namespace)

@@ -23,7 +23,7 @@ from .lower import (
     Total,
     is_matrix_product,
 )
-from .trace import COMPARISONS
+from .tracing import COMPARISONS
 
 if TYPE_CHECKING:
     from ..viz.render import Drawing

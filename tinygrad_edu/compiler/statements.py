@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .differentiate import Definition, Program
+from .differentiate import ArrayProgram, Definition
 from .formulas import total_text, transposed
 from .helpers import FUNCTIONS
 from .lower import Array
@@ -54,7 +54,7 @@ class Statements:
     rules      name -> the rules that lines call, since they do not run on symbols
     """
 
-    def __init__(self, program: Program):
+    def __init__(self, program: ArrayProgram):
         self.program = program
         self.lines: list[str] = []
         self.buffers: dict[str, tuple[tuple[int, ...], bool]] = {}
@@ -206,7 +206,7 @@ class Statements:
         special = getattr(self, f"_{x.op}_into", None)
         if special:
             special(x, to)
-        elif x.op in UFUNCS or x.op in ("step", "where", "pow", "sigmoid", "erf", "erfc"):
+        elif x.op in UFUNCS or x.op in ("heaviside", "where", "pow", "sigmoid", "erf", "erfc"):
             self._elementwise(x, to)
         else:
             raise NotImplementedError(f"The compiler has no source for {x.op!r}.")
@@ -242,7 +242,7 @@ class Statements:
         )
 
     def _call(self, x: Symbol, texts: list[str], to: str) -> str:
-        if x.op == "step":
+        if x.op == "heaviside":
             relu = self.program.book.known("max", x.args[0], 0.0)
             if relu in self._names:  # the sign of max(x, 0) is 1 where x > 0, else 0, and nan stays nan
                 return f"np.sign({self._names[relu]}, out={to})"

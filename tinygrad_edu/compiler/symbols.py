@@ -259,6 +259,6 @@ def infix(x: Any, text: Callable[[Any], str | None], level: int = 0) -> str:
         return f"({formula})" if own < level else formula
     if x.op == "neg":
         return f"-{infix(x.args[0], text, 4)}"
-    if x.op == "step":
+    if x.op == "heaviside":
         return f"({infix(x.args[0], text, 2)} > 0)"
     return f"{x.op}({', '.join(infix(a, text) for a in x.args)})"

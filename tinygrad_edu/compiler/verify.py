@@ -21,7 +21,7 @@ from ..engine.value import Value
 from .batches import examples
 from .checks import TOLERANCE, collector_paused, eager, near, numbers_in
 from .pipeline import Made
-from .trace import flat_values
+from .tracing import flat_values
 
 ATTEMPTS = 3  # with the batches of so many calls, if the eager function raises for the first ones
 

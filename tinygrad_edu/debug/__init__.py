@@ -11,7 +11,7 @@ their labels, else by the variables that hold them where the question is asked.
 
 from .causes import Blame, Finding, blame
 from .machine import Machine
-from .paths import Path, Why, why
+from .paths import GradientPath, Why, why
 from .stepping import Share, Step, Steps, steps
 
-__all__ = ["Blame", "Finding", "Machine", "Path", "Share", "Step", "Steps", "Why", "blame", "steps", "why"]
+__all__ = ["Blame", "Finding", "GradientPath", "Machine", "Share", "Step", "Steps", "Why", "blame", "steps", "why"]

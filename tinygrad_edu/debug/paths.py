@@ -26,7 +26,7 @@ ENDS = 4  # nodes written out at either end of a long path
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class GradientPath:
     """One way from x up to root: `nodes` from x to root, and the slope of each of the edges between them.
 
     `operands[i]` is the position of nodes[i] among the operands of nodes[i + 1], which tells parallel edges apart.
@@ -48,7 +48,7 @@ class Why:
 
     root: Value
     x: Value
-    paths: tuple[Path, ...]
+    paths: tuple[GradientPath, ...]
     count: int
     total: Any
     variables: dict[Value, str] = field(default_factory=dict)  # what the caller calls some of the nodes
@@ -107,7 +107,7 @@ def why(root: Value, x: Value, top: int = 10) -> Why:
     return Why(root, x, paths, count, gradients(root, x), shown)
 
 
-def _sweep(order: list[Value], x: Value, top: int) -> tuple[int, tuple[Path, ...]]:
+def _sweep(order: list[Value], x: Value, top: int) -> tuple[int, tuple[GradientPath, ...]]:
     """The number of paths from x to the last of order, and the `top` largest of them.
 
     It is enough to keep `top` arrivals per node: the same slope multiplies all that go on by one edge, and
@@ -164,7 +164,9 @@ def _size(arrival: Arrival) -> Any:
     return abs(product) if product == product else math.inf
 
 
-def _path(x: Value, arrival: Arrival, arrivals: dict[Value, list[Arrival]], slopes: dict[Value, Any]) -> Path:
+def _path(
+    x: Value, arrival: Arrival, arrivals: dict[Value, list[Arrival]], slopes: dict[Value, Any]
+) -> GradientPath:
     """The path that an arrival at x is the end of, followed back to root."""
     nodes, operands, product = [x], [], arrival[0]
     while (child := arrival[1]) is not None:
@@ -173,7 +175,7 @@ def _path(x: Value, arrival: Arrival, arrivals: dict[Value, list[Arrival]], slop
         operands.append(operand)
         arrival = arrivals[child][rank]
     factors = tuple(slopes[child][operand] for child, operand in zip(nodes[1:], operands, strict=True))
-    return Path(tuple(nodes), tuple(operands), factors, product)
+    return GradientPath(tuple(nodes), tuple(operands), factors, product)
 
 
 # --- Text -----------------------------------------------------------------------------------------------------

@@ -64,6 +64,6 @@ def _on_arrays() -> dict[str, Callable[..., Any]]:
         return np.where(np.isnan(x) | np.isnan(y), math.nan, np.power(np.asarray(x, float), y))
 
     special: dict[str, Callable[..., Any]] = {"pow": pow_nan, "div": np.divide, "max": np.maximum}
-    special |= {"erf": each(math.erf), "erfc": each(math.erfc), "step": lambda x: np.heaviside(x, 0.0)}
+    special |= {"erf": each(math.erf), "erfc": each(math.erfc), "heaviside": lambda x: np.heaviside(x, 0.0)}
     special |= {"equal": lambda x, y: np.equal(x, y) * 1.0}  # numbers: True + True would be True
     return {**vars(np), **special}  # all others have the same name there

@@ -21,8 +21,8 @@ from .dispatch import elsewhere, is_array, is_far, is_mpmath, plain
 
 __all__ = [  # what a rule may use
     "acos", "asin", "atan", "bell", "constants", "cos", "cosh", "div", "equal", "erf", "erfc", "exp", "expm1",
-    "inf", "largest", "log", "log1p", "maximum", "nan", "pow", "sigmoid", "sign", "sin", "sinh", "smallest",
-    "spread", "sqrt", "step", "tan", "tanh", "total", "where", "zero",
+    "heaviside", "inf", "largest", "log", "log1p", "maximum", "nan", "pow", "sigmoid", "sign", "sin", "sinh",
+    "smallest", "spread", "sqrt", "tan", "tanh", "total", "where", "zero",
 ]  # fmt: skip
 
 inf, nan = math.inf, math.nan
@@ -122,10 +122,10 @@ def sign(x):
     return x if x != x else (x > 0) - (x < 0)
 
 
-def step(x):
+def heaviside(x):
     """1 where x > 0, else 0: the slope of relu."""
     if is_far(x):
-        return elsewhere("step", step, x)
+        return elsewhere("heaviside", heaviside, x)
     return x if x != x else int(x > 0)
 
 

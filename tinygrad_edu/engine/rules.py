@@ -25,8 +25,9 @@ from .rule import RULES, Interval, Rule, rule
 # A derivation, its backward and its declaration are one block each, which a formatter would tear apart.
 # fmt: off
 from .elementary import (  # isort: skip
-    acos, asin, atan, bell, constants, cos, cosh, div, equal, erf, erfc, exp, expm1, inf, largest, log, log1p,
-    maximum, pow, sigmoid, sign, sin, sinh, smallest, spread, sqrt, step, tan, tanh, total, where, zero,
+    acos, asin, atan, bell, constants, cos, cosh, div, equal, erf, erfc, exp, expm1, heaviside, inf,
+    largest, log, log1p, maximum, pow, sigmoid, sign, sin, sinh, smallest, spread, sqrt, tan, tanh, total,
+    where, zero,
 )
 
 __all__ = ["ADD", "DIV", "MUL", "NEG", "POW", "POW_N", "RULES", "SUB", "Interval", "Rule", "rule"]
@@ -158,17 +159,17 @@ def _softplus(x): return maximum(x, 0.0) + log1p(exp(-abs(x)))
 def _softplus_backward(upstream, out, x): return (upstream * sigmoid(x),)
 rule(_softplus, backward=_softplus_backward)
 
-# x <= 0 is asked, not x > 0, so that nan stays nan; step(nan) is nan as well.
+# x <= 0 is asked, not x > 0, so that nan stays nan; heaviside(nan) is nan as well.
 def _relu(x): return where(x <= 0, zero(x), x)
-def _relu_backward(upstream, out, x): return (upstream * step(x),)
+def _relu_backward(upstream, out, x): return (upstream * heaviside(x),)
 rule(_relu, backward=_relu_backward, kinks=(0.0,))
 
 def _leaky_relu(x, *, alpha=0.01): return where(x <= 0, alpha * x, x)
-def _leaky_relu_backward(upstream, out, x, *, alpha): return (upstream * where(x <= 0, alpha, step(x)),)
+def _leaky_relu_backward(upstream, out, x, *, alpha): return (upstream * where(x <= 0, alpha, heaviside(x)),)
 rule(_leaky_relu, backward=_leaky_relu_backward, kinks=(0.0,))
 
 def _elu(x, *, alpha=1.0): return where(x <= 0, alpha * expm1(x), x)
-def _elu_backward(upstream, out, x, *, alpha): return (upstream * where(x <= 0, alpha * exp(x), step(x)),)
+def _elu_backward(upstream, out, x, *, alpha): return (upstream * where(x <= 0, alpha * exp(x), heaviside(x)),)
 rule(_elu, backward=_elu_backward, kinks=(0.0,))
 
 # x Phi(x), with Phi the normal distribution function, erfc(-x/sqrt 2) / 2. By the product rule, with the bell

@@ -7,7 +7,7 @@ from ..engine.value import Value
 from .marks import marked_like, unmarked
 
 
-def clip_by_norm(parameters: Iterable[Value], max_norm: float) -> float:
+def clip_grad_norm(parameters: Iterable[Value], max_norm: float) -> float:
     """Shorten the gradients together, their direction kept, to a length of max_norm at most.
 
     Returns the length before, sqrt(g1^2 + g2^2 + ...). Raises ValueError if that is inf or nan: there is no
@@ -24,7 +24,7 @@ def clip_by_norm(parameters: Iterable[Value], max_norm: float) -> float:
     return norm
 
 
-def clip_by_value(parameters: Iterable[Value], max_value: float) -> None:
+def clip_grad_value(parameters: Iterable[Value], max_value: float) -> None:
     """Clip each gradient by itself to -max_value ... max_value; nan stays nan."""
     _check("max_value", max_value)
     for parameter in parameters:

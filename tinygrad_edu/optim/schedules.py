@@ -2,7 +2,7 @@
 
 t counts from 0, epochs or steps, whichever one likes:
 
->>> rate, schedule = 0.1, linear_warmup(2, then=step(every=2))
+>>> rate, schedule = 0.1, linear_warmup(2, then=step_decay(every=2))
 >>> [round(rate * schedule(t), 4) for t in range(7)]
 [0.05, 0.1, 0.1, 0.1, 0.01, 0.01, 0.001]
 
@@ -20,7 +20,7 @@ def constant() -> Schedule:
     return lambda t: 1.0
 
 
-def step(every: int, gamma: float = 0.1) -> Schedule:
+def step_decay(every: int, gamma: float = 0.1) -> Schedule:
     """gamma^floor(t / every): the rate drops to a tenth (gamma) of itself at t = every, 2 every, ..."""
     _count("every", every)
     _share("gamma", gamma)

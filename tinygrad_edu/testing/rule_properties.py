@@ -31,9 +31,7 @@ NOT_FROM_NAN = (
     "nan may come from nan only: multiply in another order, so that nothing overflows, "
     "or choose by elementary.where."
 )
-NAN_HINT = (
-    "Every comparison with nan is false: let `where` keep nan on its last side, or use elementary.step and sign."
-)
+NAN_HINT = "A comparison with nan is false: let `where` keep nan on its last side, or use heaviside and sign."
 
 
 class RuleMismatch(AssertionError):

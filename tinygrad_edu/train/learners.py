@@ -275,7 +275,7 @@ class Forward:
 
     def __init__(self, model: Any, loss: Any, parameters: Sequence[Value], batched: bool, dtype: str):
         from ..compiler.compiled import Compiled
-        from ..compiler.trace import flat_values
+        from ..compiler.tracing import flat_values
 
         self.model, self.loss, self.batched, self.dtype = model, loss, batched, dtype
         self.shape: tuple[int, ...] = ()  # of the outputs for one example

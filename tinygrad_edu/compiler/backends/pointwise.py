@@ -19,7 +19,7 @@ from ..checks import (
     numbers_in,
     real_numbers,
 )
-from ..trace import OUTPUTS, TAKE, Placeholder, Trace, flat_values, nested, trace
+from ..tracing import OUTPUTS, TAKE, Placeholder, Trace, flat_values, nested, trace_function
 from .straight import StraightProgram, compile_straight
 
 Shape = tuple[int, ...]
@@ -128,7 +128,7 @@ class _Made:
     """A program for one set of shapes."""
 
     def __init__(self, function: Any, parameters: Sequence[Value], shapes: Sequence[Shape], gradient: bool):
-        self.trace: Trace = trace(function, parameters, shapes)
+        self.trace: Trace = trace_function(function, parameters, shapes)
         if gradient:
             check_one_number(self.trace.shape, "gradient")
         order = topological_order(Placeholder.of(OUTPUTS, tuple(self.trace.outputs)))

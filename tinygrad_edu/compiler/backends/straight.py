@@ -24,7 +24,7 @@ from ...engine.rules import DIV, RULES
 from ...engine.value import Value
 from ..checks import collector_paused
 from ..symbols import Book, Symbol, number_text, simpler_pow
-from ..trace import CHOICES, COMPARISONS, OUTPUTS, TAKE, Placeholder, Trace
+from ..tracing import CHOICES, COMPARISONS, OUTPUTS, TAKE, Placeholder, Trace
 
 WIDTH = 100  # of one expression, in characters
 GUARDED = ("div", "pow", "pow_n", "sqrt", "log", "log1p", "asin", "acos")  # in Python, errors outside their domain
@@ -311,7 +311,7 @@ _FORMS: dict[str, tuple[str, int, tuple[int, ...]]] = {
     "min": ("{0} if {0} <= {1} or {0} != {0} else {1}", CHOICE, (ATOM, ATOM)),
     "relu": ("0.0 if {0} <= 0.0 else {0}", CHOICE, (ATOM,)),
     "sign": ("1.0 if {0} > 0.0 else -1.0 if {0} < 0.0 else 0.0 * {0}", CHOICE, (ATOM,)),
-    "step": ("1.0 if {0} > 0.0 else 0.0 if {0} <= 0.0 else {0}", CHOICE, (ATOM,)),
+    "heaviside": ("1.0 if {0} > 0.0 else 0.0 if {0} <= 0.0 else {0}", CHOICE, (ATOM,)),
 }
 
 _WRITTEN = {

@@ -45,7 +45,7 @@ COMPARISONS = {
 }
 CHOICES = {
     name: _choice(name, getattr(elementary, name), n)
-    for name, n in {"plain": 1, "sign": 1, "step": 1, "equal": 2}.items()
+    for name, n in {"plain": 1, "sign": 1, "heaviside": 1, "equal": 2}.items()
 }
 
 
@@ -238,7 +238,7 @@ class Trace:
     parameters: list[Value]
 
 
-def trace(
+def trace_function(
     function: Callable[..., Any],
     parameters: Sequence[Value],
     shapes: Sequence[tuple[int, ...]],
