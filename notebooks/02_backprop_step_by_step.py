@@ -41,7 +41,7 @@ for step in tg.steps(f):
 # %% [markdown]
 # Follow `x`: it hears 1 from `s`, then 5 from `d`, and has 6. And `y` hears 1 from `s`, then -5 from `d`, and has
 # -4. Here are the same steps as pictures. The operation that has just spoken is yellow, finished nodes are blue,
-# and a dash means that a node still waits.
+# and a dash in place of a gradient means that the node has heard nothing yet.
 
 # %%
 SVG(frame(tg.steps(f), 1))

@@ -18,7 +18,11 @@ from tinygrad_edu.viz.table import rules_table
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("tinygrad_edu", "tests", "notebooks")
-PAGES = [ROOT / "README.md", *sorted(page for folder in FOLDERS for page in (ROOT / folder).rglob("README.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *(ROOT / ".github").glob("*.md"),
+    *sorted(page for folder in FOLDERS for page in (ROOT / folder).rglob("README.md")),
+]
 TEXTS = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in PAGES}
 
 each = pytest.mark.parametrize("page", TEXTS)
