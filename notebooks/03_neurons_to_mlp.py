@@ -261,9 +261,8 @@ print(f"by hand {2 * (out - 1) * (1 - out**2) * 0.5:.6f}")
 print(gradcheck(neuron_loss, 0.3, -0.2, 0.1))
 
 # %% tags=["answer"]
-# Answer 2: a neuron divides the plane by a line. Both classes are opposite corners of a square:
-# no line has one pair of them on each side. Three hidden tanh neurons are plenty; three relu neurons often
-# shut and get stuck.
+# Answer 2: a neuron divides the plane by a line. Each class is a pair of opposite corners of a square, and no
+# line separates these pairs. Three hidden tanh neurons are enough. Three relu neurons often get stuck at 0.
 corners, classes = [[0, 0], [0, 1], [1, 0], [1, 1]], [-1, 1, 1, -1]
 model = nn.MLP(2, [3, 1], "tanh", rng=0)
 optimizer = optim.SGD(model.parameters(), lr=0.3)
@@ -276,8 +275,8 @@ for corner, wanted in zip(corners, classes, strict=True):
 print(gradcheck(lambda x0, x1: model([x0, x1]), 0.0, 1.0))
 
 # %% tags=["answer"]
-# Answer 3: a step makes x into x - lr · 2x = (1 - 2 lr) x. That shrinks if |1 - 2 lr| < 1,
-# for 0 < lr < 1, and is 0 at once for lr = 1/2.
+# Answer 3: a step turns x into x - lr · 2x = (1 - 2 lr) x. This shrinks if |1 - 2 lr| < 1, so for 0 < lr < 1.
+# For lr = 1/2 it is 0 at once.
 print(gradcheck(lambda x: x**2, -1.5))
 for lr in (0.5, 0.99, 1.0, 1.01):
     x = -1.5

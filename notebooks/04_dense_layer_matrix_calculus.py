@@ -52,7 +52,7 @@ print(f"{loss.data:.12f} is the last of {len(tg.topological_order(loss))} nodes"
 
 # %%
 def numbers(rows, of="data"):
-    """What a list of Values holds, or a list of lists, as an array."""
+    """The data (or the gradients) of a list of Values, or of a list of lists, as an array."""
     if isinstance(rows[0], list):
         return np.array([numbers(row, of) for row in rows])
     return np.array([getattr(value, of) for value in rows])
@@ -287,7 +287,7 @@ print("gradcheck agrees:", testing.gradcheck(decay, W2.tolist()).ok)
 
 # %% tags=["answer"]
 # Answer 3
-# Only the first, to dZ2 = (Z2 - Y) / B: scores in place of probabilities. All that follows stays.
+# Only the first line changes, to dZ2 = (Z2 - Y) / B: scores in place of probabilities.
 def half_squares(Z):
     return nn.mse(Z, Y, reduction="sum") / (2 * B)
 

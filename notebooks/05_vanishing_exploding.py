@@ -113,7 +113,7 @@ plots.activation_histograms(model, points)
 
 # %%
 def spreads(model: nn.Module) -> list[float]:
-    """For every layer, the standard deviation over the points, on average over the units."""
+    """For every layer, the standard deviation over the points, averaged over the units."""
     rows, found = points, []
     for layer in model.layers:
         rows = layer(rows)
@@ -295,7 +295,7 @@ for step in range(51):
     optimizer.zero_grad()
     loss = cliff(w)
     loss.backward()
-    before = optim.clip_grad_norm([w], max_norm=1.0)  # the length that it had
+    before = optim.clip_grad_norm([w], max_norm=1.0)  # the length before
     if step % 10 == 0:
         print(f"step {step:>2}: w = {w:.4f}   loss {loss:<8.2g} slope {before:<8.2g} clipped {w.grad:.2g}")
     optimizer.step()
@@ -376,7 +376,7 @@ gradcheck(lambda x: blocks(x, 10), -0.5)
 
 # %% tags=["answer"]
 # Answer 4
-# By norm: both times 1/30.003, so the direction stays. By value: (1, 0.4), which points elsewhere.
+# By norm: both are multiplied by 1/30.003, so the direction stays. By value: (1, 0.4), another direction.
 pair = [Value(0.0), Value(0.0)]
 for clip in (optim.clip_grad_norm, optim.clip_grad_value):
     pair[0].grad, pair[1].grad = 30.0, 0.4

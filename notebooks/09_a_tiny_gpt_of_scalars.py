@@ -41,7 +41,7 @@ ALPHABET, PLACES = ".abcdefghijklmnopqrstuvwxyz", 8
 
 
 def example(name):
-    """What is read, what is to be predicted, and how much each place counts."""
+    """The characters to read, the characters to predict, and the weight of each place."""
     characters = [ALPHABET.index(c) for c in f".{name}."]
     n, padding = len(name) + 1, [0] * (PLACES - len(name) - 1)
     return characters[:-1] + padding, characters[1:] + padding, [1 / n] * n + padding
@@ -205,7 +205,7 @@ print(f"{1000 * eager:.0f} ms per name: {len(train):,} names would take {eager *
 
 # %%
 def batch_of(names):
-    """What is read, what is to be predicted and the weights, as arrays of one row per name."""
+    """The same for several names, as arrays with one row per name."""
     return [np.array(part) for part in zip(*map(example, names), strict=True)]
 
 

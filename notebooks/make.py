@@ -31,7 +31,10 @@ SECONDS = 300  # for one cell
 
 
 def sources(names: list[str]) -> list[Path]:
-    """The sources whose names begin with one of these; all for no name. Raises SystemExit for a name of none."""
+    """The sources whose names begin with one of these, or all if `names` is empty.
+
+    Raises SystemExit if a name matches no source.
+    """
     every = sorted(HERE.glob("[0-9][0-9]_*.py"))
     for name in names:
         if not any(path.name.startswith(name) for path in every):
@@ -53,7 +56,7 @@ def notebook(source: Path) -> NotebookNode:
 
 
 def execute(book: NotebookNode) -> None:
-    """Runs it top to bottom in a fresh kernel and in an empty folder. Raises CellExecutionError."""
+    """Run the cells from top to bottom, in a fresh kernel and an empty folder. Raises CellExecutionError."""
     with tempfile.TemporaryDirectory() as folder:
         NotebookClient(
             book,
@@ -68,7 +71,7 @@ def execute(book: NotebookNode) -> None:
 
 
 def faults(book: NotebookNode) -> list[str]:
-    """What must not be among the outputs: errors, warnings, this machine's paths, and what needs a script."""
+    """Outputs that a notebook must not show: errors, warnings, paths of this machine, what needs a script."""
     found = []
     for cell in book.cells:
         for output in cell.get("outputs", []):
@@ -87,9 +90,9 @@ def faults(book: NotebookNode) -> list[str]:
 
 
 def words(cell: NotebookNode) -> list[str]:
-    """What a code cell shows, without pictures, what is rounding (1e-10 and less), and the width of columns.
+    """The text that a code cell shows. Rounding (numbers of 1e-10 and less) and the width of columns are left out.
 
-    Of a cell tagged "timing", without any numbers.
+    In a cell tagged "timing" all numbers are left out.
     """
     shown = []
     for output in cell.outputs:
@@ -101,7 +104,7 @@ def words(cell: NotebookNode) -> list[str]:
 
 
 def add_pictures(book: NotebookNode) -> None:
-    """Beside each SVG the same as PNG: some hosts, and JupyterLab in a notebook it does not trust, show no SVG."""
+    """Add a PNG to each SVG: some hosts show no SVG, nor does JupyterLab in a notebook that it does not trust."""
     import resvg_py
 
     for cell in book.cells:
@@ -126,7 +129,7 @@ def cover(book: NotebookNode) -> bytes | None:
 
 
 def keep_timings(book: NotebookNode, before: NotebookNode) -> None:
-    """Where a cell is the same as before and only its timings differ, the outputs stay: diffs show changes."""
+    """Keep the old outputs of cells in which only timings differ, so that a diff shows only real changes."""
     known = {cell.id: cell for cell in before.cells if cell.cell_type == "code"}
     for cell in book.cells:
         old = known.get(cell.id)
