@@ -3,8 +3,7 @@
 #
 # A rule is a claim: "this operation has that slope". A wrong rule raises no error. The network still trains, only
 # worse. Here we doubt rules. We use difference quotients (and see their limits), 50 digits, random programs, and
-# exact fractions. Only exact fractions are free of rounding; everything else is a test, and a good test is hard
-# to pass.
+# exact fractions. These are tests, not proofs in the mathematical sense. But few wrong rules pass them all.
 
 # %%
 # %matplotlib inline
