@@ -23,7 +23,12 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"},
 }
-INLINE = "module://matplotlib_inline.backend_inline"
+ENVIRONMENT = {
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "PYTHONHASHSEED": "0",
+    "OMP_NUM_THREADS": "1",  # the same sums everywhere; and two notebooks at a time do not fight for the cores
+    "OPENBLAS_NUM_THREADS": "1",
+}
 FORBIDDEN = r"/(home|tmp|work|root|usr)/|site-packages|[A-Z]:\\|0x[0-9a-f]{6,}|<script|<iframe|Warning:"
 FONTS = 'font-family="Liberation Sans, Arial, DejaVu Sans, Helvetica"'
 NUMBER, ROUNDING = r"\d[\d.,]*(e[-+]?\d+)?", r"\b\d(\.\d+)?e-[1-3]\d+\b"
@@ -66,7 +71,7 @@ def execute(book: NotebookNode) -> None:
             coalesce_streams=True,
             extra_arguments=["--log-level=ERROR"],
             resources={"metadata": {"path": folder}},
-        ).execute(env={**os.environ, "PYTHONHASHSEED": "0", "MPLBACKEND": INLINE})
+        ).execute(env={**os.environ, **ENVIRONMENT})
     book.metadata = nbformat.from_dict(METADATA)  # the kernel wrote its version there
 
 
