@@ -1,7 +1,7 @@
 """The engines that programs of micrograd's users bring along, and the comparison of their numbers with ours.
 
-`same_numbers(program, engine)` runs a program twice, on that engine and on tinygrad_edu.micrograd, and compares the
-numbers it returns (losses, gradients, weights) bit by bit.
+`same_numbers(program, engine)` runs a program twice, on that engine and on tinygrad_edu.micrograd, and compares
+the numbers it returns (losses, gradients, weights) bit by bit.
 """
 
 import math
@@ -16,7 +16,7 @@ import tinygrad_edu.micrograd
 
 
 class _InOrder(dict[Any, None]):
-    """A set that keeps its order. micrograd's sets are ordered by address: its last bits change from run to run."""
+    """A set that keeps its order. micrograd's sets do not, so its last bits change from run to run."""
 
     def __init__(self, items: Any = ()):
         super().__init__(dict.fromkeys(items))

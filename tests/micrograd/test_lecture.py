@@ -1,4 +1,4 @@
-"""Programs in the manner of the lecture that builds micrograd: its two halves, its exercises, operations by hand."""
+"""Programs in the manner of the lecture on micrograd: its two halves, its exercises, operations by hand."""
 
 import math
 import random

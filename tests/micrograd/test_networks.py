@@ -1,4 +1,4 @@
-"""Programs in the manner of micrograd's demo: its nn, minibatches, optimisers, regression, NumPy around the Values."""
+"""Programs in the manner of micrograd's demo: its nn, minibatches, optimisers, regression, NumPy."""
 
 import math
 import random
@@ -62,7 +62,7 @@ def xor(engine):
     """XOR with a momentum kept beside the parameters."""
     random.seed(7)
     model = engine.MLP(2, [6, 1])
-    velocity = {p: 0.0 for p in model.parameters()}
+    velocity = dict.fromkeys(model.parameters(), 0.0)
     numbers = []
     for _ in range(80):
         loss = 0
@@ -222,5 +222,5 @@ assert numbers[0] == numbers[1]
 
 
 def test_the_demo_starts_as_on_micrograd_as_it_is():
-    """Weights, scores and the first loss do not depend on the order of micrograd's sets, so a fresh process does."""
+    """Weights, scores and the first loss do not depend on the order of micrograd's sets."""
     subprocess.run([sys.executable, "-c", FRESH], check=True, timeout=60)

@@ -58,7 +58,7 @@ _OWN = {
 @functools.lru_cache(maxsize=1024)
 def _power_rule(exponent: Any) -> Rule:
     parameters = {"exponent": as_exponent(exponent)}
-    return Rule("pow_n", POW_N.symbol, _power, _power_backward, 1, check=POW_N.check, parameters=parameters)
+    return Rule("pow_n", "**{exponent}", _power, _power_backward, 1, check=POW_N.check, parameters=parameters)
 
 
 class _ByHand(Rule):
@@ -113,14 +113,15 @@ class _ByHand(Rule):
         return _ByHand, (self.op, self.node._local_grads if self.closure else self.local_grads)
 
 
-class Operands(tuple[Any, ...]):
-    """The operands of a node, in order and with repetition; equal to the set of them that micrograd has."""
+class Operands(tuple[Any, ...], Set[Any]):  # type: ignore[misc]  # < orders them as tuples, not as sets
+    """The operands of a node, in order and with repetition; also the set of them that micrograd's `_prev` is."""
 
     __slots__ = ()
     __hash__ = tuple.__hash__
+    _from_iterable = set  # what | & - ^ give
 
     def __eq__(self, other: object) -> bool:
-        return set(self) == other if isinstance(other, Set) else super().__eq__(other)
+        return set(self) == other if isinstance(other, set | frozenset) else super().__eq__(other)
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -147,19 +148,21 @@ def _number(data: Any) -> Any:
     if data.__class__ is int:
         return float(data)
     data = data.data if isinstance(data, main.Value) else data
-    data = data.item() if getattr(data, "ndim", None) == 0 else data  # NumPy's scalars
+    if hasattr(data, "item") and (data.ndim == 0 or data.size == 1):  # a scalar or an array of one number
+        data = data.item()
     return float(data) if isinstance(data, bool) else as_real(data)
 
 
 def _is_far(other: Any) -> bool:
-    return isinstance(other, main.Value) or is_array(other)
+    """Is it a Value, or an array that takes the operation element by element?"""
+    return isinstance(other, main.Value) or (is_array(other) and other.size != 1)
 
 
 def _beside(other: Any) -> Any:
-    """other as an operand; NotImplemented for an array, which then takes the operation element by element."""
-    if isinstance(other, main.Value):
-        return other
-    return NotImplemented if other.__class__ is not float and is_array(other) else Value(other)
+    """other as an operand; NotImplemented for an array, which then asks its elements."""
+    if other.__class__ is float or not _is_far(other):
+        return Value(other)
+    return other if isinstance(other, main.Value) else NotImplemented
 
 
 def _result(data: Any, rule: Rule, left: Any, right: Any = None) -> "Value":
@@ -411,9 +414,14 @@ class Value(main.Value):
         return f"Value(data={self.data}, grad={self.grad})"
 
     def _copy(self, parents: tuple[Any, ...]) -> "Value":
-        by_hand = isinstance(self.rule, _ByHand)
-        twin = self._node(self.data, _ByHand(self._op, self._local_grads) if by_hand else self.rule, parents)
-        twin.__class__, twin.grad, twin.label = type(self), self.grad, self.label
+        twin: Value = object.__new__(type(self))
+        if isinstance(self.rule, _ByHand):
+            Value.__init__(twin, self.data, parents, self._op, self.label, local_grads=self._local_grads)
+        else:
+            node = self._node(self.data, self.rule, parents)
+            Value.__init__(twin, self.data, label=self.label)
+            twin.rule, twin._left, twin._right = node.rule, node._left, node._right
+        twin.grad = self.grad
         vars(twin).update(vars(self))
         return twin
 
