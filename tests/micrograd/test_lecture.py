@@ -4,6 +4,8 @@ import math
 import random
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from micrograd_engines import LECTURE, MICROGRAD, OURS, same_numbers
 
 
@@ -311,6 +313,38 @@ def walk_of_the_graph(engine):
     ],
 )
 def test_as_on_micrograd(program):
+    same_numbers(program, MICROGRAD)
+
+
+STEPS = {
+    "sum": lambda x, y: sum([x, y, x]),
+    "a + b": lambda x, y: x + y,
+    "a - b": lambda x, y: x - y,
+    "a * b": lambda x, y: x * y,
+    "a / b": lambda x, y: x / (y * y + 1.5),
+    "powers": lambda x, y: (x * 0.25) ** 3 - (y**2 + 2) ** -0.5,
+    "relu": lambda x, y: x.relu() + -y,
+    "constants": lambda x, y: 1 - 0.3 * x + 2 / (3 + y * y) - 1.5,
+}
+choice = st.tuples(st.sampled_from(sorted(STEPS)), st.integers(0, 99), st.integers(0, 99))
+
+
+@given(st.lists(choice, min_size=1, max_size=25))
+def test_random_programs(choices):
+    """Whatever is built of micrograd's operations has micrograd's numbers, and its graph micrograd's nodes."""
+
+    def program(engine):
+        values = [engine.Value(x) for x in (2.0, -1.5, 0.4)]
+        for name, i, j in choices:
+            values.append(STEPS[name](values[i % len(values)], values[j % len(values)]))
+        values[-1].backward()
+        order = topological(values[-1])
+        return [*[v.data for v in values], *[node.grad for node in order], len(order)]
+
+    try:
+        assume(all(map(math.isfinite, program(MICROGRAD))))
+    except OverflowError:
+        assume(False)
     same_numbers(program, MICROGRAD)
 
 
