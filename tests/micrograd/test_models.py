@@ -65,7 +65,7 @@ def cross_entropy(logits, target):
 # --- Sequences ----------------------------------------------------------------------------------------------
 
 
-def sequence_model(engine, cell, gates, width=6, steps=4):
+def sequence_model(engine, cell, gates, width=6, steps=10):
     """A recurrent network that reads names letter by letter and predicts the next one."""
     random.seed(1)
     p = {"out": matrix(engine.Value, VOCABULARY, width)}
@@ -143,7 +143,7 @@ def text_model(engine):
     return [*numbers, *text]
 
 
-def microgpt(engine, width=8, heads=2, steps=5):
+def microgpt(engine, width=8, heads=2, steps=10):
     """A transformer of one layer: rmsnorm, attention over the past, an MLP, residual connections."""
     random.seed(42)
     size = width // heads

@@ -108,6 +108,14 @@ class _ByHand(Rule):
                 value.grad = grad
         return tuple(shares)
 
+    def step(self, node: "Value") -> None:
+        """The local step of the chain rule at its node."""
+        if self.closure is not None:
+            self.closure()
+        else:
+            for parent, local in zip(node.parents, self.local_grads, strict=False):
+                parent.grad += local * node.grad
+
     def __reduce__(self) -> Any:
         """A copy has the derivatives instead of the closure, which belongs to the original."""
         return _ByHand, (self.op, self.node._local_grads if self.closure else self.local_grads)
@@ -236,7 +244,8 @@ class Value(main.Value):
             Value.__init__(node, 0.0)
             return node
 
-        cls.__new__ = prepared  # type: ignore[method-assign, assignment]  # only for subclasses: it costs time
+        if "__init__" in vars(cls) and "__new__" not in vars(cls):  # only there, as it costs time
+            cls.__new__ = prepared  # type: ignore[method-assign, assignment]  # a function becomes the method
 
     # --- Recording ------------------------------------------------------------------------------------------
 
@@ -331,6 +340,8 @@ class Value(main.Value):
                 right.grad += right_share
             elif left.__class__ is not tuple:
                 left.grad += node.rule.shares(node.grad, node.data, left.data)[0]
+            elif node.rule.__class__ is _ByHand:
+                node.rule.step(node)
             else:
                 node._backward()
         for leaf in leaves:
@@ -362,8 +373,8 @@ class Value(main.Value):
     @property
     def _backward(self) -> Callable[[], None]:
         """The local step of the chain rule: the program's closure, or one made from the rule when asked for."""
-        if isinstance(self.rule, _ByHand) and self.rule.closure and self.rule.node is self:
-            return self.rule.closure
+        if isinstance(self.rule, _ByHand):
+            return self.rule.closure or functools.partial(self.rule.step, self)
         return _step(self, self.rule, self.parents) if self.rule else lambda: None
 
     @_backward.setter
@@ -441,7 +452,6 @@ def _loaded(kind: type[Value], data: Any, grad: Any, label: str, attributes: dic
 
 def _method(rule: Rule) -> Callable[..., Value]:
     """The rule as a method; `alpha` and the like may follow."""
-
     low, high = (rule.domain[0].low, rule.domain[0].high) if rule.domain else (-inf, inf)
 
     def method(self: Value, **parameters: Any) -> Value:
@@ -454,7 +464,7 @@ def _method(rule: Rule) -> Callable[..., Value]:
 
 
 for _name, _rule in (RULES | _OWN).items():
-    if callable(getattr(main.Value, _name, None)):
+    if _rule.n_inputs == 1 and callable(getattr(main.Value, _name, None)):
         setattr(Value, _name, _method(_rule))
 Value.__abs__ = _method(RULES["abs"])
 
