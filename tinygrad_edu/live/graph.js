@@ -1,7 +1,5 @@
 // The graph and its numbers: forward, backward, paths, and where something went wrong. No drawing.
 
-/* global RULES */
-
 /** A graph from the page's data: node i has the rule RULES[rule[i]], or is a leaf; operands come before results. */
 class Graph {
   constructor(data) {

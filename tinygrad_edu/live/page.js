@@ -1,7 +1,5 @@
 // The page: what is folded, the picture, the controls, the time line, the details of one node, and the quiz.
 
-/* global Graph, layered, four, bracketed */
-
 const SVG = "http://www.w3.org/2000/svg";
 const MANY = 60; // members of a group that are shown one by one
 const AT_ONCE = 120; // boxes that are open when the page opens
@@ -25,13 +23,13 @@ function make(tag, attributes = {}, ...children) {
 
 /** {name, parent, open, nodes, groups}: the modules as the names of parameters tell them, and repetitions. */
 function folded() {
-  const top = { name: "", parent: null, open: true, nodes: [], groups: [] };
+  const whole = { name: "", parent: null, open: true, nodes: [], groups: [] };
   const groups = DATA.scopes.map((path) => ({ name: path.at(-1), path, parent: null, open: false, nodes: [], groups: [] }));
   const byPath = new Map(groups.map((group) => [group.path.join("."), group]));
-  for (const group of groups) (group.parent = byPath.get(group.path.slice(0, -1).join(".")) ?? top).groups.push(group);
-  DATA.scope.forEach((scope, i) => (scope < 0 ? top : groups[scope]).nodes.push(i));
-  for (const group of [top, ...groups]) repetitions(group);
-  return top;
+  for (const group of groups) (group.parent = byPath.get(group.path.slice(0, -1).join(".")) ?? whole).groups.push(group);
+  DATA.scope.forEach((scope, i) => (scope < 0 ? whole : groups[scope]).nodes.push(i));
+  for (const group of [whole, ...groups]) repetitions(group);
+  return whole;
 }
 
 /** Puts what is many in a group into groups of its own: x ×784, Neuron ×128. */
@@ -71,18 +69,18 @@ function stem(name) { return name.replace(/\d+/g, ""); }
 function capital(name) { return name[0].toUpperCase() + name.slice(1); }
 
 
-const top = folded();
+const whole = folded();
 const home = new Array(graph.size); // the innermost group of each node
 (function settle(group) {
   for (const i of group.nodes) home[i] = group;
   for (const child of group.groups) settle(child);
   group.members = [...group.nodes, ...group.groups.flatMap((child) => child.members)];
-})(top);
+})(whole);
 
 /** Opens the groups of one depth after those of the other, while there are few boxes. */
 function openSome() {
-  let boxes = top.nodes.length + top.groups.length;
-  for (let level = top.groups.filter((group) => !group.repeated); level.length;) {
+  let boxes = whole.nodes.length + whole.groups.length;
+  for (let level = whole.groups.filter((group) => !group.repeated); level.length;) {
     boxes += level.reduce((sum, group) => sum + group.nodes.length + group.groups.length - 1, 0);
     if (boxes > AT_ONCE) return;
     for (const group of level) group.open = true;
@@ -165,12 +163,12 @@ const reading = (() => {
   (function first(group) {
     for (const child of group.groups) first(child);
     order.set(group, group.members.reduce((least, i) => Math.min(least, order.get(i)), Infinity));
-  })(top);
+  })(whole);
   return order;
 })();
 
 function draw() {
-  const layout = arrange(top);
+  const layout = arrange(whole);
   boxes = new Map();
   const frames = make("g"), lines = make("g"), nodes = make("g");
   const routes = new Map();
@@ -444,8 +442,8 @@ function details() {
   const rows = [];
   if (!graph.isLeaf(i) && !state.quiz) {
     const slopes = graph.slopes(i), shares = graph.shares(i, graph.gradient[i]);
-    rows.push(["operand", "data", "slope", complete ? "share" : ""]);
-    graph.operands(i).slice(0, 12).forEach((p, j) => rows.push([graph.names[p], four(graph.value[p]), four(slopes[j]), complete ? four(Number(shares[j])) : ""]));
+    rows.push(["operand", "data", "slope", "share"]);
+    graph.operands(i).slice(0, 12).forEach((p, j) => rows.push([graph.names[p], four(graph.value[p]), four(slopes[j]), complete ? four(Number(shares[j])) : "–"]));
   }
   $("slopes").replaceChildren(...rows.map((row, k) => make("tr", {}, ...row.map((text) => make(k ? "td" : "th", k ? {} : { scope: "col" }, text)))));
   $("why").textContent = graph.isLeaf(i) || state.quiz ? "" : graph.slopeReasons(i);
