@@ -502,8 +502,8 @@ function play() {
   }
   if (state.time === 2 * last) state.time = 0;
   state.playing = setInterval(() => {
-    if (state.time >= 2 * last) play();
-    else go(state.time + 1);
+    go(state.time + 1);
+    if (state.time === 2 * last) play();
   }, matchMedia("(prefers-reduced-motion: reduce)").matches ? 2000 : 900);
   timeline();
 }
