@@ -1708,3 +1708,36 @@ def test_outputs_that_are_nested(net: Layers, n: int, rows: list[list[float]]) -
         return [[h * p for h in net.outputs(x)] for p in net.pool[:n]]
 
     compare_outputs(outputs, net.pool, np.array(rows))
+
+
+# --- The length of generated code -------------------------------------------------------------------------------
+
+# Lines of code and buffers of the NumPy program; lines and characters of the Python program for one example.
+# Better code lowers these numbers. Nothing may raise them unnoticed.
+LENGTHS = {
+    "cross_entropy_one_hot": ((57, 14), (96, 4041)),
+    "cross_entropy_class_index": ((59, 15), (106, 4278)),
+    "regression_huber": ((78, 20), (92, 3241)),
+    "activation_gelu": ((131, 29), (104, 4432)),
+    "a_small_convolutional_network": ((70, 16), (487, 22241)),
+    "attention_of_two_heads": ((78, 21), (262, 10251)),
+    "attention_causal": ((181, 55), (162, 5980)),
+    "recurrence_with_gates": ((262, 52), (153, 5509)),
+    "ties_of_max_and_min": ((165, 24), (46, 1425)),
+    "mean_of_embeddings": ((54, 11), (71, 2020)),
+}
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_generated_code_gets_no_longer(name: str) -> None:
+    function, parameters, batch = CASES[name]()
+    step = tg.compile(function, parameters)
+    step.value_and_grad(*batch)
+    point = tg.compile(function, parameters, backend="python")
+    point.value_and_grad(*(array[:1] for array in batch))
+    codes = [
+        [line.strip() for line in program.source.splitlines() if line.strip() and line.strip()[0] not in '#"']
+        for program in (step, point)
+    ]
+    numpy_length = len(codes[0]), step.source.count("= np.empty(")
+    assert (numpy_length, (len(codes[1]), sum(map(len, codes[1])))) == LENGTHS[name]

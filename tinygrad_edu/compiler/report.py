@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..engine.rules import RULES
-from ..viz.compose import INFIX
 from ..viz.drawing import as_drawing
 from ..viz.picture import Arrow, Box, Kind, Picture
 from ..viz.words import four_digits, visible
+from .formulas import OPERATORS
 from .lower import (
     Array,
     Elementwise,
@@ -23,15 +23,13 @@ from .lower import (
     Total,
     is_matrix_product,
 )
-from .tracing import COMPARISONS
 
 if TYPE_CHECKING:
     from ..viz.render import Drawing
 
 MOST = 60  # groups in a table or a drawing; a program without structure has thousands
 FEW = 4  # names in a row
-CONSTANT, POW_N = ("constant",), RULES["pow_n"].name
-BETWEEN = INFIX | {rule.symbol for rule in COMPARISONS.values()}  # symbols that stand between two operands
+CONSTANT, POW, POW_N = ("constant",), RULES["pow"], RULES["pow_n"]
 NUMBERS = "numbers"  # constants that are not all equal
 
 
@@ -203,10 +201,12 @@ def _operation(array: Array) -> str:
 
 
 def _elementwise(rule: Any, operands: list[str]) -> str:
-    if rule.name == POW_N:
+    if rule.name == POW_N.name:
         return f"{operands[0]} ** {rule.parameters['exponent']:g}"
-    if rule.symbol in BETWEEN and len(operands) == 2:
-        return f" {rule.symbol} ".join(operands)
+    if rule is POW:
+        return " ** ".join(operands)
+    if len(operands) == 2 and rule.name in OPERATORS:
+        return OPERATORS[rule.name].text.format(*operands)
     name = visible(rule.name)
     return name if len(operands) == 1 else f"{name}({', '.join(operands)})"
 
