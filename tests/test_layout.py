@@ -12,10 +12,10 @@ PACKAGE = Path(__file__).parent.parent / "tinygrad_edu"
 READS = {
     "engine": "",
     "nn": "engine",
-    "optim": "engine compiler",
+    "optim": "engine",
     "datasets": "engine",
     "viz": "engine",
-    "compiler": "engine viz",
+    "compiler": "engine optim viz",
     "debug": "engine viz",
     "train": "engine nn optim datasets viz compiler debug",
     "testing": "engine nn viz compiler debug",
