@@ -19,6 +19,7 @@ from .numpy_statements import Statements
 
 SHARED = 1000  # buffers
 PER_LINE = 20  # names
+PRECISION = 1e-6  # relative error of a constant in float32; the smallest numbers of float32 have a larger one
 
 
 class Emitter:
@@ -54,7 +55,7 @@ class Emitter:
         text += ["", "", "def build(parameters, B, dtype=np.float64):"]
         writes = " and writes the vector gradient" if self.gradient else ""
         text += [f'    """The function for batches of B examples; it reads the vector parameters{writes}."""']
-        text += [f"    {line}" for line in [*setup, *make]]
+        text += [f"    {line}" for line in [*self._refusal(), *setup, *make]]
         text += ["", f"    def run({', '.join(self._arguments())}):"]
         text += [f"        {line}".rstrip() for line in body.split("\n")]
         text += ["", "    return run"]
@@ -62,6 +63,22 @@ class Emitter:
             text += ["", ""]
             text += [f"{name} = np.array({_array_text(array)})" for name, array in statements.constants.items()]
         return "\n".join(text) + "\n"
+
+    def _refusal(self) -> list[str]:
+        """Lines of `build` that refuse float32, if it cannot hold a constant: 1e-50 would be 0 there."""
+        arrays = [array.places for array in self.program.lowered.arrays if array.source == ("constant",)]
+        numbers = np.unique(np.concatenate([np.empty(0), *arrays]))
+        with np.errstate(all="ignore"):
+            single = numbers.astype(np.float32)
+            is_held = np.isclose(single, numbers, rtol=PRECISION, atol=0.0, equal_nan=True)
+        if is_held.all():
+            return []
+        number, becomes = numbers[~is_held][0], single[~is_held][0]
+        message = (
+            f"float32 cannot hold the constant {number}, which would be {becomes:.7g} there. "
+            'Compile with dtype="float64", or use constants of a size between 1e-37 and 3e38.'
+        )
+        return ["if dtype != np.float64:", f"    raise ValueError({message!r})"]
 
     def _arguments(self) -> list[str]:
         inputs = {a.source[1]: a.name for a in self.program.lowered.arrays if a.source[:1] == ("input",)}

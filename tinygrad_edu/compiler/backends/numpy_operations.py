@@ -149,7 +149,7 @@ class Dense(Operation):
     """An array that has its full shape."""
 
     def formula(self, x: Symbol, language: Textbook) -> Written:
-        return language.text(x.args[0], ATOM), ATOM
+        return language.written(x.args[0])
 
 
 class Stack(Operation):
@@ -269,7 +269,7 @@ class Scatter(Operation):
         if not view.whole:
             return f"scatter({language.text(value)})", ATOM
         if view.transpose != (1, 0) or view.reshape is not None or view.expand is not None:
-            return language.text(value, ATOM), ATOM
+            return language.written(value)
         if isinstance(value, Symbol) and value.op == "product_a" and value.args[0].shape:
             upstream, right = value.args[:2]
             return f"{transposed(language.text(right, ATOM))} @ {language.text(upstream, ATOM)}", SUM

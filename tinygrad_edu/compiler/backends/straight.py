@@ -227,11 +227,7 @@ class _Passes:
 
     def backward(self) -> list[Any]:
         """The gradient of the first output for every parameter."""
-        learned = set(self.trace.parameters)
-        inner = [node for node in self.order if isinstance(node, Placeholder) and node.rule]
-        for node in inner:
-            if node.rule not in _STEPS and not learned.isdisjoint(node.parents[node.rule is TAKE :]):
-                learned.add(node)
+        learned = self._learned()
         terms: dict[Value, list[Any]] = {node: [] for node in learned}
         if self.trace.outputs[0] in learned:
             terms[self.trace.outputs[0]].append(1.0)
@@ -256,6 +252,15 @@ class _Passes:
             self._sum(terms[p], f"d_{name}")
             for p, name in zip(self.trace.parameters, self.parameters, strict=True)
         ]
+
+    def _learned(self) -> set[Value]:
+        """The nodes that depend on a parameter, with slopes on the way."""
+        learned = set(self.trace.parameters)
+        for node in self.order:
+            has_slopes = isinstance(node, Placeholder) and node.rule and node.rule not in _STEPS
+            if has_slopes and not learned.isdisjoint(node.parents[node.rule is TAKE :]):
+                learned.add(node)
+        return learned
 
     def _sum(self, terms: list[Any], name: str) -> Any:
         """An adjoint: the shares in the order in which the eager engine adds them."""
