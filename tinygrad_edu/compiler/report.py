@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MOST = 60  # groups in a table or a drawing; a program without structure has thousands
 FEW = 4  # names in a row
+MANY, LITTLE = 20, 4.0  # so many groups with fewer nodes each are little structure
 CONSTANT, POW, POW_N = ("constant",), RULES["pow"], RULES["pow_n"]
 NUMBERS = "numbers"  # constants that are not all equal
 
@@ -37,7 +38,8 @@ class Groups:
     """The arrays that a graph fell into. It prints as a table; a notebook shows it as `draw()` does.
 
     A row of the table is one group: its name in the source, what it is, the groups it reads, its shape, where B is
-    the batch, and for how many numbers of one example, or operations on numbers, it stands.
+    the batch, and for how many numbers of one example, or operations on numbers, it stands. Above the table stands
+    a word of advice where the graph has little structure.
     """
 
     def __init__(self, lowered: Lowered):
@@ -60,7 +62,18 @@ class Groups:
             rows[1 : hidden + 1] = [("…", f"{hidden:,} more", "", "", "")]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-        return "\n".join([self.title, *lines])
+        return "\n".join([self.title, *self.advice, *lines])
+
+    @property
+    def advice(self) -> list[str]:
+        """What to use instead, where the arrays are so small that NumPy takes as long as the engine."""
+        nodes = self.lowered.n_traced / max(1, len(self))
+        if len(self) < MANY or nodes >= LITTLE:
+            return []
+        return [
+            f"There is little structure in this graph: a group has {nodes:.1f} nodes on average.",
+            'For one example at a time backend="python" is much faster. NumPy pays for batches of a hundred or more.',
+        ]
 
     def draw(self, *, rankdir: str = "LR", format: str = "svg") -> "Drawing":
         """The groups as boxes, inputs first, with an arrow from each to those that read it.
