@@ -1,4 +1,4 @@
-"""The page in headless Chromium: numbers against the engine, every control by mouse and by keyboard, both themes."""
+"""The page in headless Chromium: numbers against the engine, controls by mouse and by keyboard, both themes."""
 
 import shutil
 from collections.abc import Callable, Iterator

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..engine.value import Value
+from ..optim.optimisers import PROGRAMS
 from .checks import CompileError
 from .tracing import TraceError
 
@@ -51,6 +52,15 @@ def compile(
     from .compiled import Compiled
 
     return Compiled(function, parameters, dtype, verify=verify)
+
+
+def _update_in_place(optimizer: Any) -> Callable[..., Any]:
+    from .update import UpdateProgram
+
+    return UpdateProgram(optimizer).build
+
+
+PROGRAMS.append(_update_in_place)
 
 
 def _is_float64(dtype: Any) -> bool:

@@ -215,14 +215,29 @@ class ArrayProgram:
         if array.operation is None:
             formula = self._scaled(self._collected(shares, array)) if shares else 0.0
             self.definitions.append(Definition(f"d{array.name}", formula, array, True))
-            return
-        if not shares:
-            return
+        elif shares:
+            self._through_operation(array, self._gradient(array, shares))
+
+    def _gradient(self, array: Array, shares: list[ScaledShare]) -> ScaledShare:
+        """The sum of the shares; it is an array of its own if it is used more than once and is no variable."""
         share = _plain(self._collected(shares, array))
-        if self._deserves_a_name(share.formula, array):
-            name = f"d{array.name}"
-            self.definitions.append(Definition(name, self._scaled(share), array, True))
-            share = ScaledShare(self.book.leaf(name, array.shape, array.batched))
+        formula, operation = share.formula, array.operation
+        if not isinstance(formula, Symbol) or formula.op == "leaf":
+            return share
+        match operation:
+            case Elementwise():
+                is_used_again = sum(operand.array.differentiable for operand in operation.operands) > 1
+            case Total():
+                is_used_again = len(operation.parts) > 1 or not isinstance(operation.parts[0], Terms)
+            case _:
+                is_used_again = True
+        if not is_used_again:
+            return share
+        name = f"d{array.name}"
+        self.definitions.append(Definition(name, self._scaled(share), array, True))
+        return ScaledShare(self.book.leaf(name, array.shape, array.batched))
+
+    def _through_operation(self, array: Array, share: ScaledShare) -> None:
         match array.operation:
             case Elementwise(reads) if array.rule is LOGSUMEXP:
                 elements = self._stacked(array, reads)
@@ -246,17 +261,6 @@ class ArrayProgram:
             case Total():
                 for part in array.operation.parts:
                     self._through_part(array, part, share)
-
-    def _deserves_a_name(self, formula: Any, array: Array) -> bool:
-        """Is it more than a variable, and used more than once?"""
-        if not isinstance(formula, Symbol) or formula.op == "leaf":
-            return False
-        match array.operation:
-            case Elementwise():
-                return sum(operand.array.differentiable for operand in array.operation.operands) > 1
-            case Total():
-                return len(array.operation.parts) > 1 or not isinstance(array.operation.parts[0], Terms)
-        return True
 
     def _collected(self, shares: list[ScaledShare], array: Array) -> ScaledShare:
         """The sum of the shares as one."""
@@ -385,25 +389,29 @@ class ArrayProgram:
                     if read.array.differentiable:
                         factor = self._read(other, dims) if n == 1 else self._dense_elements(array, other)
                         self._give(array, read, dims, upstream * factor, share)
+            case Product(Read(index=a), Read(index=b)) if a.ndim == b.ndim == 1:
+                self._through_dot(array, part, share)
             case Product():
                 self._through_product(array, part, share)
 
+    def _through_dot(self, array: Array, part: Product, share: ScaledShare) -> None:
+        """The product of two vectors: the gradient of each is a multiple of the other."""
+        upstream, (a, b) = share.formula, self._factors(part)
+        for read, other in ((part.a, b), (part.b, a)):
+            dims = read.index.shape
+            if not read.array.differentiable:
+                continue
+            if array.batched and not read.array.batched and isinstance(upstream, Symbol) and other.batched:
+                dense = self._dense(upstream, (), True)
+                formula = self.book.special("product_a", (dense, other, 1, 1), dims, False)
+                self._give(array, read, dims, formula, share, summed=True)
+            else:
+                self._give(array, read, dims, self._expand(upstream, ()) * other, share)
+
     def _through_product(self, array: Array, part: Product, share: ScaledShare) -> None:
-        a, b = self._factors(part)
-        shape, upstream = product_shape(part), share.formula
+        """A matrix product: two matrix products."""
+        upstream, shape, (a, b) = share.formula, product_shape(part), self._factors(part)
         dims_a, dims_b = part.a.index.shape, part.b.index.shape
-        if len(dims_a) == len(dims_b) == 1:  # of two vectors
-            for read, other, dims in ((part.a, b, dims_a), (part.b, a, dims_b)):
-                if not read.array.differentiable:
-                    continue
-                over_batch = array.batched and not read.array.batched
-                if over_batch and isinstance(upstream, Symbol) and other.batched:
-                    dense = self._dense(upstream, shape, True)
-                    formula = self.book.special("product_a", (dense, other, 1, 1), dims, False)
-                    self._give(array, read, dims, formula, share, summed=True)
-                else:
-                    self._give(array, read, dims, self._expand(upstream, ()) * other, share)
-            return
         batched = a.batched or b.batched
         if array.batched and not batched:  # a product of parameters, in a sum with what is batched
             if isinstance(upstream, Symbol) and upstream.batched:

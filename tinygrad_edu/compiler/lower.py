@@ -236,29 +236,12 @@ class _Lowering:
                 self._shape_parameter(options.array, tables)
                 shape = (len(indices), len(tables)) if len(indices) > 1 else (len(tables),)
                 operation = Take(Read(index.array, indices), Read(options.array, tables), grid=True)
-                return operation, shape if len(rows) > 1 else (), order
+                return operation, shape, order
         return Take(index, options, grid=False), (), None
 
     def _total(self, rows: list[Any]) -> tuple[Total, tuple[int, ...], Any]:
         """The parts of a sum: terms of one kind each. The largest product decides the order of the members."""
-        kinds: dict[tuple[int, ...], list[list[Any]]] = {}
-        for row in rows:
-            for terms in kinds.values():
-                terms.append([])
-            for term in row:
-                kind = tuple(self.numbers[n] for n in _nodes(term))
-                if len(kind) == 2 and kind[0] > kind[1]:
-                    kind, term = (kind[1], kind[0]), (term[1], term[0])
-                if kind not in kinds:
-                    kinds[kind] = [[]]
-                kinds[kind][-1].append(term)
-        parts: list[Any] = []
-        for kind, terms in kinds.items():
-            if len(kind) == 1:
-                parts.append(Terms(self._read(terms)))
-            else:
-                pairs = np.array(terms, dtype=np.intp)
-                parts.append(Paired(self._read(pairs[:, :, 0]), self._read(pairs[:, :, 1])))
+        parts = [self._part(kind, terms) for kind, terms in self._by_kind(rows).items()]
         order: Any = None
         shape: tuple[int, ...] = ()
         if not self.plain:
@@ -270,6 +253,27 @@ class _Lowering:
         if order is None:
             return Total(parts), shape, None
         return Total([_reordered(part, order) for part in parts]), shape, order
+
+    def _by_kind(self, rows: list[Any]) -> dict[tuple[int, ...], list[list[Any]]]:
+        """For each kind of term, which is its group or the two groups of a product, the terms of each member."""
+        kinds: dict[tuple[int, ...], list[list[Any]]] = {}
+        for row in rows:
+            for terms in kinds.values():
+                terms.append([])
+            for term in row:
+                kind = tuple(self.numbers[n] for n in _nodes(term))
+                if len(kind) == 2 and kind[0] > kind[1]:
+                    kind, term = (kind[1], kind[0]), (term[1], term[0])
+                if kind not in kinds:
+                    kinds[kind] = [[]]
+                kinds[kind][-1].append(term)
+        return kinds
+
+    def _part(self, kind: tuple[int, ...], terms: list[list[Any]]) -> Any:
+        if len(kind) == 1:
+            return Terms(self._read(terms))
+        pairs = np.array(terms, dtype=np.intp)
+        return Paired(self._read(pairs[:, :, 0]), self._read(pairs[:, :, 1]))
 
     def _product(self, pairs: Paired) -> tuple[Product | None, tuple[int, ...], Any]:
         """A sum of products as a matrix product, with its shape and the members' order; None if it is none."""

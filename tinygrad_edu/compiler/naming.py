@@ -4,12 +4,12 @@ import keyword
 import re
 from collections.abc import Sequence
 
-from .helpers import HELPERS
+from .backends.numpy_helpers import NAMES
 from .lower import Array, Elementwise, Lowered, Paired, Product, Reduction, Total
 from .tracing import Trace
 
 TAKEN = {"B", "np", "math", "parameters", "gradient", "dtype", "build", "run", "outputs", "buffers", "float"}
-TAKEN |= {"inf", "nan", "RULES", *HELPERS}
+TAKEN |= {"inf", "nan", "RULES", *NAMES}
 OF_STATEMENTS = re.compile(r"(t|index_|constant_|softmax_)\d+")  # names of what statements make besides
 
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..engine.rules import RULES
-from ..viz.compose import INFIX
 from ..viz.drawing import as_drawing
 from ..viz.picture import Arrow, Box, Kind, Picture
 from ..viz.words import four_digits, visible
+from .formulas import OPERATORS
 from .lower import (
     Array,
     Elementwise,
@@ -23,15 +23,14 @@ from .lower import (
     Total,
     is_matrix_product,
 )
-from .tracing import COMPARISONS
 
 if TYPE_CHECKING:
     from ..viz.render import Drawing
 
 MOST = 60  # groups in a table or a drawing; a program without structure has thousands
 FEW = 4  # names in a row
-CONSTANT, POW_N = ("constant",), RULES["pow_n"].name
-BETWEEN = INFIX | {rule.symbol for rule in COMPARISONS.values()}  # symbols that stand between two operands
+MANY, LITTLE = 20, 4.0  # so many groups with fewer nodes each are little structure
+CONSTANT, POW, POW_N = ("constant",), RULES["pow"], RULES["pow_n"]
 NUMBERS = "numbers"  # constants that are not all equal
 
 
@@ -39,7 +38,8 @@ class Groups:
     """The arrays that a graph fell into. It prints as a table; a notebook shows it as `draw()` does.
 
     A row of the table is one group: its name in the source, what it is, the groups it reads, its shape, where B is
-    the batch, and for how many numbers of one example, or operations on numbers, it stands.
+    the batch, and for how many numbers of one example, or operations on numbers, it stands. Above the table stands
+    a word of advice where the graph has little structure.
     """
 
     def __init__(self, lowered: Lowered):
@@ -62,7 +62,18 @@ class Groups:
             rows[1 : hidden + 1] = [("…", f"{hidden:,} more", "", "", "")]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-        return "\n".join([self.title, *lines])
+        return "\n".join([self.title, *self.advice, *lines])
+
+    @property
+    def advice(self) -> list[str]:
+        """What to use instead, where the arrays are so small that NumPy takes as long as the engine."""
+        nodes = self.lowered.n_traced / max(1, len(self))
+        if len(self) < MANY or nodes >= LITTLE:
+            return []
+        return [
+            f"There is little structure in this graph: a group has {nodes:.1f} nodes on average.",
+            'For one example at a time backend="python" is much faster. NumPy pays for a hundred examples and more.',
+        ]
 
     def draw(self, *, rankdir: str = "LR", format: str = "svg") -> "Drawing":
         """The groups as boxes, inputs first, with an arrow from each to those that read it.
@@ -203,10 +214,12 @@ def _operation(array: Array) -> str:
 
 
 def _elementwise(rule: Any, operands: list[str]) -> str:
-    if rule.name == POW_N:
+    if rule.name == POW_N.name:
         return f"{operands[0]} ** {rule.parameters['exponent']:g}"
-    if rule.symbol in BETWEEN and len(operands) == 2:
-        return f" {rule.symbol} ".join(operands)
+    if rule is POW:
+        return " ** ".join(operands)
+    if len(operands) == 2 and rule.name in OPERATORS:
+        return OPERATORS[rule.name].text.format(*operands)
     name = visible(rule.name)
     return name if len(operands) == 1 else f"{name}({', '.join(operands)})"
 

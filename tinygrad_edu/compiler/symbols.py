@@ -4,7 +4,6 @@ A Book keeps every expression once: what is written twice is one Symbol, so `tan
 result that the forward has stored. It also does the arithmetic that needs no thought: 1 * x is x, x + 0 is x.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from types import MappingProxyType
@@ -215,36 +214,3 @@ _SIMPLER: dict[str, Callable[..., Any]] = {
     "pow": simpler_pow,
     "where": _where,
 }
-
-
-# --- Text ------------------------------------------------------------------------------------------------------
-
-_PRECEDENCE = {"lt": 1, "le": 1, "gt": 1, "ge": 1, "equal": 1, "add": 2, "sub": 2, "mul": 3, "div": 3, "matmul": 3}
-_INFIX = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "equal": "==", "add": "+", "sub": "-", "mul": "*"}
-_INFIX |= {"div": "/", "matmul": "@"}
-
-
-def number_text(x: Any) -> str:
-    """A number as Python source, where inf and nan are names."""
-    if isinstance(x, float) and not math.isfinite(x):
-        return "nan" if x != x else "inf" if x > 0 else "-inf"
-    return repr(x)
-
-
-def infix(x: Any, text: Callable[[Any], str | None], level: int = 0) -> str:
-    """An expression as a formula. `text` gives the name of what has one, and None for the rest."""
-    if not isinstance(x, Symbol):
-        return number_text(x)
-    name = text(x)
-    if name is not None:
-        return f"({name})" if level > 2 and " @ " in name and name[0] != "(" else name
-    if x.op in _INFIX:
-        own = _PRECEDENCE[x.op]
-        left, right = infix(x.args[0], text, own), infix(x.args[1], text, own + (x.op != "add"))
-        formula = f"{left} {_INFIX[x.op]} {right}"
-        return f"({formula})" if own < level else formula
-    if x.op == "neg":
-        return f"-{infix(x.args[0], text, 4)}"
-    if x.op == "heaviside":
-        return f"({infix(x.args[0], text, 2)} > 0)"
-    return f"{x.op}({', '.join(infix(a, text) for a in x.args)})"

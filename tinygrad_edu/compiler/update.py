@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from .statements import UFUNCS
-from .symbols import Book, Symbol, infix
+from .backends.numpy_operations import UFUNCS
+from .formulas import Language
+from .symbols import Book, Symbol
 
 VECTOR = (1,)  # the shape of a Symbol that has one number per parameter; its length does not matter
 FORWARD = {**UFUNCS, "pow": "power"}
@@ -88,7 +89,7 @@ class UpdateProgram:
 
     def _text(self, x: Any) -> str:
         """A vector by its name; what is one number, such as 1 - 0.9**t, as the formula it is."""
-        return self._place[x] if _is_vector(x) else infix(x, _leaf_name)
+        return self._place[x] if _is_vector(x) else Language({}).text(x)
 
     def _read(self, x: Any) -> None:
         """One reader less; after the last one the place is free."""
@@ -118,10 +119,6 @@ class UpdateProgram:
 
 def _is_vector(x: Any) -> bool:
     return isinstance(x, Symbol) and x.shape == VECTOR
-
-
-def _leaf_name(symbol: Symbol) -> str | None:
-    return str(symbol.args[0]) if symbol.op == "leaf" else None
 
 
 def _count(results: tuple[Any, ...]) -> dict[Symbol, int]:

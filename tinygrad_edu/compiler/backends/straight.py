@@ -9,6 +9,7 @@ OverflowError, ValueError or ZeroDivisionError: whoever runs it then asks the ea
 it returns without an error is what the eager engine returns.
 """
 
+import ast
 import builtins
 import functools
 import keyword
@@ -23,8 +24,10 @@ from ...engine.rule import Rule
 from ...engine.rules import DIV, RULES
 from ...engine.value import Value
 from ..checks import collector_paused
-from ..symbols import Book, Symbol, number_text, simpler_pow
+from ..formulas import ATOM, CHOICE, COMPARISON, OPERATORS, POWER, Form, Language, number_text, source_of
+from ..symbols import Book, Symbol, simpler_pow
 from ..tracing import CHOICES, COMPARISONS, OUTPUTS, TAKE, Placeholder, Trace
+from . import straight_helpers
 
 WIDTH = 100  # of one expression, in characters
 # In Python, errors outside their domain.
@@ -226,11 +229,7 @@ class _Passes:
 
     def backward(self) -> list[Any]:
         """The gradient of the first output for every parameter."""
-        learned = set(self.trace.parameters)
-        inner = [node for node in self.order if isinstance(node, Placeholder) and node.rule]
-        for node in inner:
-            if node.rule not in _STEPS and not learned.isdisjoint(node.parents[node.rule is TAKE :]):
-                learned.add(node)
+        learned = self._learned()
         terms: dict[Value, list[Any]] = {node: [] for node in learned}
         if self.trace.outputs[0] in learned:
             terms[self.trace.outputs[0]].append(1.0)
@@ -255,6 +254,15 @@ class _Passes:
             self._sum(terms[p], f"d_{name}")
             for p, name in zip(self.trace.parameters, self.parameters, strict=True)
         ]
+
+    def _learned(self) -> set[Value]:
+        """The nodes that depend on a parameter, with slopes on the way."""
+        learned = set(self.trace.parameters)
+        for node in self.order:
+            has_slopes = isinstance(node, Placeholder) and node.rule and node.rule not in _STEPS
+            if has_slopes and not learned.isdisjoint(node.parents[node.rule is TAKE :]):
+                learned.add(node)
+        return learned
 
     def _sum(self, terms: list[Any], name: str) -> Any:
         """An adjoint: the shares in the order in which the eager engine adds them."""
@@ -292,93 +300,10 @@ def _may_fail(rule: Rule, inputs: list[Any]) -> bool:
 
 # --- The text -------------------------------------------------------------------------------------------------
 
-# How tightly a formula holds together: a part that holds less tightly than its place asks for gets parentheses.
-CHOICE, COMPARISON, SUM, PRODUCT, SIGN, POWER, ATOM = range(7)
-
-# Per operation its text, how tightly that holds, and how tightly the inputs must; an ATOM may be written twice.
-_FORMS: dict[str, tuple[str, int, tuple[int, ...]]] = {
-    "add": ("{} + {}", SUM, (SUM, PRODUCT)),
-    "sub": ("{} - {}", SUM, (SUM, PRODUCT)),
-    "mul": ("{} * {}", PRODUCT, (PRODUCT, SIGN)),
-    "div": ("{} / {}", PRODUCT, (PRODUCT, SIGN)),
-    "mod": ("{} % {}", PRODUCT, (PRODUCT, SIGN)),
-    "neg": ("-{}", SIGN, (SIGN,)),
-    "lt": ("{} < {}", COMPARISON, (SUM, SUM)),
-    "le": ("{} <= {}", COMPARISON, (SUM, SUM)),
-    "gt": ("{} > {}", COMPARISON, (SUM, SUM)),
-    "ge": ("{} >= {}", COMPARISON, (SUM, SUM)),
-    "equal": ("{} == {}", COMPARISON, (SUM, SUM)),
-    "where": ("{1} if {0} else {2}", CHOICE, (COMPARISON, COMPARISON, CHOICE)),
-    # nan is neither less nor more, and stays
-    "max": ("{0} if {0} >= {1} or {0} != {0} else {1}", CHOICE, (ATOM, ATOM)),
-    "min": ("{0} if {0} <= {1} or {0} != {0} else {1}", CHOICE, (ATOM, ATOM)),
-    "relu": ("0.0 if {0} <= 0.0 else {0}", CHOICE, (ATOM,)),
-    "sign": ("1.0 if {0} > 0.0 else -1.0 if {0} < 0.0 else 0.0 * {0}", CHOICE, (ATOM,)),
-    "heaviside": ("1.0 if {0} > 0.0 else 0.0 if {0} <= 0.0 else {0}", CHOICE, (ATOM,)),
-}
-
-_WRITTEN = {
-    op: tuple(text.count(f"{{{i}}}") for i in range(3)) for op, (text, _, _) in _FORMS.items() if "{0}" in text
-}
-
-_FUNCTIONS = {"exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh"}
-_FUNCTIONS |= {"tanh", "erf", "erfc", "asinh", "acosh", "atanh", "exp2", "log2", "log10"}
-_MATH = _FUNCTIONS | {"fsum", "inf", "isinf", "nan", "pow"}
-
-# Per function that the source may define: what it needs of math, and the text.
-_HELPERS: dict[str, tuple[set[str], str]] = {
-    "power": (
-        {"nan", "pow"},
-        '''
-def power(x, y):
-    """x**y for real results; nan stays nan."""
-    if x == 0 and y < 0 or x < 0 and y % 1:
-        raise ValueError("no negative power of 0, no non-integer power of a negative number")
-    return pow(x, y) if x == x and y == y else nan
-''',
-    ),
-    "logsumexp": (
-        {"exp", "fsum", "isinf", "log1p"},
-        '''
-def logsumexp(xs):
-    """log(e^x1 + e^x2 + ...), and after it the slopes: the softmax."""
-    top = max(xs)
-    powers = [exp(x - (0.0 if isinf(top) else top)) for x in xs]
-    excess = fsum([*powers, -1.0])
-    total = 1.0 + excess
-    return [(0.0 if isinf(top) else top) + log1p(excess), *[power / total for power in powers]]
-''',
-    ),
-    "take": (
-        set(),
-        '''
-def take(rows, index):
-    """rows[index], where the index is a whole number from 0 on."""
-    if not 0 <= index < len(rows) or index % 1:
-        raise ValueError(f"{index} is no index from 0 to {len(rows) - 1}")
-    return rows[int(index)]
-''',
-    ),
-    "placed": (
-        set(),
-        '''
-def placed(n, *pairs):
-    """n adjoints: at every index the sum of its shares."""
-    adjoints = [0.0] * n
-    for index, share in pairs:
-        adjoints[int(index)] += share
-    return adjoints
-''',
-    ),
-    "evaluate": (
-        set(),
-        '''
-def evaluate(rule, *inputs):
-    """What the rule gives, checks of its domain included."""
-    return float(rule.evaluate(inputs, inputs))
-''',
-    ),
-}
+_MATH = set("exp exp2 expm1 log log2 log10 log1p sqrt sin cos tan asin acos atan sinh cosh tanh".split())
+_MATH |= {"asinh", "acosh", "atanh"}
+_MATH |= {"erf", "erfc", "fsum", "inf", "isinf", "nan", "pow"}
+_HELPERS = {function.__name__: function for function in straight_helpers.ALL}
 
 
 class _Piece(NamedTuple):
@@ -393,7 +318,21 @@ class _Piece(NamedTuple):
     fails: bool = False
 
 
-class _Writer:
+# Choices as expressions, in which nan is neither less nor more, and stays.
+FORMS = OPERATORS | {
+    "where": Form("{1} if {0} else {2}", CHOICE, (COMPARISON, COMPARISON, CHOICE)),
+    "max": Form("{0} if {0} >= {1} or {0} != {0} else {1}", CHOICE, (ATOM, ATOM)),
+    "min": Form("{0} if {0} <= {1} or {0} != {0} else {1}", CHOICE, (ATOM, ATOM)),
+    "relu": Form("0.0 if {0} <= 0.0 else {0}", CHOICE, (ATOM,)),
+    "sign": Form("1.0 if {0} > 0.0 else -1.0 if {0} < 0.0 else 0.0 * {0}", CHOICE, (ATOM,)),
+    "heaviside": Form("1.0 if {0} > 0.0 else 0.0 if {0} <= 0.0 else {0}", CHOICE, (ATOM,)),
+}
+_WRITTEN = {  # how often the text of an operation contains each operand
+    op: tuple(form.text.count(f"{{{i}}}") for i in range(3)) for op, form in FORMS.items() if "{0}" in form.text
+}
+
+
+class _Writer(Language):
     """One line per Symbol that is used more than once; the others go into the line that uses them, if it is short.
 
     Evaluated later, a formula gives the same number. Only into the branches of a choice none may move that can
@@ -401,11 +340,11 @@ class _Writer:
     """
 
     def __init__(self, passes: _Passes):
+        super().__init__({})
         self.passes = passes
         self.lines: list[str] = []
         self.pieces: dict[Symbol, _Piece] = {}
         self.uses: dict[Symbol, int] = {}
-        self.numbers: dict[Any, _Piece] = {}
         self.functions: set[str] = set()  # of math, and helpers
         self.n_temporary = 0
 
@@ -419,7 +358,7 @@ class _Writer:
             if symbol.op == "leaf":
                 self.pieces[symbol] = _Piece(self.passes.names[symbol])
             elif symbol in self.uses:
-                text, level = self._formula(symbol)
+                text, level = self.operation(symbol)
                 fails = bool(failing) and (symbol in failing or any(self._fails(x) for x in symbol.args))
                 self.pieces[symbol] = _Piece(text, level, True, fails)
                 if (
@@ -452,44 +391,38 @@ class _Writer:
     def _fails(self, x: Any) -> bool:
         return isinstance(x, Symbol) and self.pieces[x].fails
 
-    def _piece(self, x: Any) -> _Piece:
-        if x.__class__ is Symbol:
-            return self.pieces[x]
-        if x not in self.numbers:
-            text = number_text(float(x))
-            if text[-1] in "fn":  # inf and nan
-                self.functions.add(text.lstrip("-"))
-            self.numbers[x] = _Piece(text, SIGN if text[0] == "-" else ATOM)
-        return self.numbers[x]
+    def written(self, x: Any) -> tuple[str, int]:
+        return self.pieces[x][:2] if x.__class__ is Symbol else super().written(x)
 
-    def text(self, x: Any, level: int = CHOICE) -> str:
-        """A Symbol or number as it is written where `level` is asked for."""
-        text, own, _, _ = self.pieces[x] if x.__class__ is Symbol else self._piece(x)
-        return f"({text})" if own < level else text
+    def number(self, x: Any) -> str:
+        text = number_text(float(x))
+        if text[-1] in "fn":  # inf and nan
+            self.functions.add(text.lstrip("-"))
+        return text
 
-    def _formula(self, symbol: Symbol) -> tuple[str, int]:
-        op, args = symbol.op, symbol.args
+    def operation(self, x: Symbol) -> tuple[str, int]:
+        op, args = x.op, x.args
         if op == "where":
-            for x in args[1:]:
-                if self._fails(x) and self.pieces[x].inline:
-                    self._assign(x)
+            for branch in args[1:]:
+                if self._fails(branch) and self.pieces[branch].inline:
+                    self._assign(branch)
         elif op == "max" and not isinstance(args[1], Symbol) and args[1] == 0:
             op, args = "relu", args[:1]
         elif op == "pow":
             if _is_number(args[1]) and args[1] and args[1] % 1 == 0:
                 return f"{self.text(args[0], ATOM)}**{args[1]:.0f}", POWER
             op = "power"
-        if op not in _FORMS:
+        form = FORMS.get(op)
+        if form is None:
             return self._call(op, args), ATOM
-        form, level, levels = _FORMS[op]
-        text = form.format(*map(self.text, args, levels))
+        text = form.text.format(*map(self.text, args, form.operands))
         while len(text) > WIDTH:
-            inline = [x for x in args if self._piece(x).inline]
+            inline = [x for x in args if isinstance(x, Symbol) and self.pieces[x].inline]
             if not inline:
                 break
             self._assign(max(inline, key=lambda x: len(self.pieces[x].text)))
-            text = form.format(*map(self.text, args, levels))
-        return text, level
+            text = form.text.format(*map(self.text, args, form.operands))
+        return text, form.level
 
     def _call(self, op: str, args: tuple[Any, ...]) -> str:
         if op == "item":
@@ -526,9 +459,9 @@ class _Writer:
             results,
             *["return outputs, [", *gradient, "]"],
         ]
-        helpers = [text for name, (_, text) in _HELPERS.items() if name in self.functions]
-        needs = [needs for name, (needs, _) in _HELPERS.items() if name in self.functions]
-        of_math = (self.functions & _MATH).union(*needs)
+        helpers = [source_of(helper) for name, helper in _HELPERS.items() if name in self.functions]
+        read = {node.id for node in ast.walk(ast.parse("".join(helpers))) if isinstance(node, ast.Name)}
+        of_math = (self.functions | read) & _MATH
         return "\n".join(
             [
                 '"""Straight-line Python, written by tinygrad_edu.',
@@ -539,7 +472,7 @@ class _Writer:
                 "",
                 *([f"from math import {', '.join(sorted(of_math))}", ""] if of_math else []),
                 *_declared(passes.opaque),
-                *helpers,
+                *(f"\n{helper}" for helper in helpers),
                 "",
                 "def run(parameters, inputs):",
                 *(f"    {line}" if line else "" for part in body for line in part.split("\n")),
@@ -549,7 +482,7 @@ class _Writer:
 
     def _result(self, x: Any) -> str:
         """A number that is returned: a float, also where it is a truth value."""
-        compares = isinstance(x, Symbol) and _FORMS.get(x.op, ("", ATOM))[1] == COMPARISON
+        compares = isinstance(x, Symbol) and x.op in FORMS and FORMS[x.op].level == COMPARISON
         return f"float({self.text(x)})" if compares else self.text(x)
 
 
