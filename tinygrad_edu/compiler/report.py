@@ -72,7 +72,7 @@ class Groups:
             return []
         return [
             f"There is little structure in this graph: a group has {nodes:.1f} nodes on average.",
-            'For one example at a time backend="python" is much faster. NumPy pays for a hundred examples and more.',
+            'For one example at a time, backend="python" is faster. NumPy pays for a hundred examples or more.',
         ]
 
     def draw(self, *, rankdir: str = "LR", format: str = "svg") -> "Drawing":

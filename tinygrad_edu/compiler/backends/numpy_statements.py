@@ -27,7 +27,6 @@ class Statements:
 
     lines      the source, formulas as comments above the lines that compute them
     buffers    name -> (shape for one example, batched), of every array that is written
-    helpers    the names of the functions that lines call
     constants  name -> the arrays of numbers that lines name
     rules      name -> the rules that lines call, since they do not run on symbols
     names      the variables of the symbols that are computed
@@ -37,7 +36,6 @@ class Statements:
         self.program = program
         self.lines: list[str] = []
         self.buffers: dict[str, tuple[tuple[int, ...], bool]] = {}
-        self.helpers: set[str] = set()
         self.constants: dict[str, Any] = dict(program.constants)
         self.rules: dict[str, Any] = {}
         self.names: dict[Symbol, str] = {symbol: array.name for array, symbol in program.symbols.items()}
@@ -91,11 +89,6 @@ class Statements:
     def write(self, line: str) -> None:
         """Add a line."""
         self.lines.append(line)
-
-    def helper(self, name: str) -> str:
-        """The name of a helper, which the program will begin with."""
-        self.helpers.add(name)
-        return name
 
     def constant(self, array: Any) -> str:
         """The name of an array of numbers."""
