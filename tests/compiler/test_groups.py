@@ -204,7 +204,7 @@ def test_a_graph_without_structure_is_told_where_to_go() -> None:
     found = groups(loss, w, [0.5])
     _, first, second, head = str(found).splitlines()[:4]
     assert re.fullmatch(r"There is little structure in this graph: a group has \d\.\d nodes on average\.", first)
-    assert second.startswith('For one example at a time backend="python" is much faster.')
+    assert second.startswith('For one example at a time, backend="python" is faster.')
     assert head.startswith("name")
     assert classifier().advice == groups(lambda x: x * w[0], w[:1], [0.5]).advice == []
 

@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 from .optimisers import PROGRAMS
 
-SAMPLE = 8  # so many parameters are moved by the scalar equation as well, to compare
-MOVING = ("parameters", "state", "lr", "_warned")  # attributes that no program has written into it
+SAMPLE = 8  # parameters that the scalar equation moves too, to compare
+MOVING = ("parameters", "state", "lr", "_warned")  # attributes of an optimiser that are not settings
 TOLERANCE = 1e-12  # relative to the largest of the numbers: it is the same arithmetic
 
 Update = Callable[[Any, Any, Any], None]  # update(gradient, t, lr), in place
 
 
 class VectorSteps:
-    """What `Optimizer.arrays` works with: the parameters' vector, and the state of all of them as vectors.
+    """The vector of the parameters and the vectors of their state, which `Optimizer.arrays` moves.
 
     Raises TypeError unless the vector is an array of floats, ValueError unless it has one number per parameter.
     """
@@ -40,7 +40,7 @@ class VectorSteps:
         rows = [optimizer.state.get(parameter) or fresh for parameter in parameters]
         self._steps: Any = np.array([row[0] for row in rows])
         self._state = [np.array([float(row[1 + i]) for row in rows], vector.dtype) for i in range(len(fresh) - 1)]
-        if (self._steps == self._steps[0]).all():  # one number, unless a parameter came later
+        if (self._steps == self._steps[0]).all():  # they differ if a parameter came later
             self._steps = int(self._steps[0])
         self._settings: dict[str, Any] | None = None
         self._update: Update = _nothing
@@ -60,7 +60,7 @@ class VectorSteps:
         self._steps = self._steps + 1
 
     def write_back(self) -> None:
-        """The state of every parameter that was moved, as `Optimizer.step` leaves it."""
+        """Give the optimiser the state of every parameter that was moved, as `Optimizer.step` does."""
         steps = np.broadcast_to(self._steps, self.vector.shape).tolist()
         columns = [steps, *(state.tolist() for state in self._state)]
         for parameter, row in zip(self.optimizer.parameters, zip(*columns, strict=True), strict=True):
@@ -85,7 +85,7 @@ class VectorSteps:
                     update: Update = build(self.vector, *self._state)
                     return update
                 reason = ""
-            except Exception as error:  # an equation of someone else's may ask a number for anything
+            except Exception as error:  # a user's equation may do anything with its numbers
                 reason = f" ({error})"
         raise TypeError(
             f"The update of {type(self.optimizer).__name__} does not run on vectors{reason}: let it be "
@@ -105,7 +105,7 @@ class VectorSteps:
         return update
 
     def _agrees(self, build: Callable[..., Update], gradient: NDArray[Any]) -> bool:
-        """Does a program move some of the parameters as the equation does with numbers?"""
+        """Does a program move some of the parameters as the equation moves numbers?"""
         some = np.unique(np.linspace(0, len(gradient) - 1, SAMPLE).astype(int))
         steps = np.broadcast_to(self._steps, self.vector.shape)[some] + 1
         vectors = [vector[some].astype(np.float64) for vector in (self.vector, *self._state)]
@@ -121,9 +121,9 @@ class VectorSteps:
 
 
 class ListSteps(VectorSteps):
-    """The same for a list of numbers, as backend="python" has it: a vector is moved, and copied into the list.
+    """The same for a list of numbers, as from backend="python": a vector is moved, and copied into the list.
 
-    Raises TypeError unless the list holds real numbers, also at a step: they may have been set meanwhile.
+    Raises TypeError unless the list holds real numbers. Each step checks them again, since they may have been set.
     """
 
     def __init__(self, optimizer: Any, numbers: list[Any]):

@@ -1,10 +1,11 @@
-"""Emit: a program as NumPy source that a person would have written.
+"""NumPy: a program as source that a person would have written.
 
-`build(parameters, B)` makes the buffers for batches of B examples, once, and returns `run(X, Y, gradient)`, which
-runs one batch. Every formula stands above the lines that compute it, with its shape. The lines write into the
-buffers and go on in place: a step allocates next to nothing.
+`build(parameters, B)` makes the buffers for batches of B examples. It returns `run(X, Y, gradient)`, which
+computes one batch. Each formula stands as a comment above its lines, with the shape. The lines write into the
+buffers, so a step allocates almost nothing.
 """
 
+import re
 from typing import Any
 
 import numpy as np
@@ -38,26 +39,27 @@ class Emitter:
         statements = self.statements
         setup, before, after = self._parameters()
         make, take = self._buffers()
-        before = [*take, *before]
+        setup, before = [*self._refusal(), *setup, *make], [*take, *before]
         results = self._results(after)
-        lines = statements.lines if before else statements.lines[1:]
-        body = "\n".join([*before, *lines, *after, f"return {results}"])
-        helpers = "\n\n\n".join(
-            source_of(f).rstrip() for f in numpy_helpers.ALL if f.__name__ in statements.helpers
+        body = [*before, *(statements.lines if before else statements.lines[1:]), *after, f"return {results}"]
+        code = "\n".join(line for line in body if line[:1] != "#")
+        called = (
+            f for f in numpy_helpers.ALL if re.search(rf"(?<![\w.]){f.__name__}\(", "\n".join([*setup, code]))
         )
+        helpers = "\n\n\n".join(source_of(helper).rstrip() for helper in called)
         text = [f'"""{self.title}"""', ""]
         text += ["import math"] if "math." in helpers else []
         text += ["import numpy as np"]
         if statements.rules:
             text += [f"from tinygrad_edu import RULES  # for {', '.join(statements.rules)}"]
-        text += [f"{name} = np.{name}" for name in ("inf", "nan") if name in body.replace("np.isnan", "")]
+        text += [f"{name} = np.{name}" for name in ("inf", "nan") if name in code]
         text += ["", "", helpers] if helpers else []
         text += ["", "", "def build(parameters, B, dtype=np.float64):"]
         writes = " and writes the vector gradient" if self.gradient else ""
         text += [f'    """The function for batches of B examples; it reads the vector parameters{writes}."""']
-        text += [f"    {line}" for line in [*self._refusal(), *setup, *make]]
+        text += [f"    {line}" for line in setup]
         text += ["", f"    def run({', '.join(self._arguments())}):"]
-        text += [f"        {line}".rstrip() for line in body.split("\n")]
+        text += [f"        {line}".rstrip() for line in body]
         text += ["", "    return run"]
         if statements.constants:
             text += ["", ""]
@@ -86,9 +88,9 @@ class Emitter:
         return [*names, "gradient"] if self.gradient else names
 
     def _parameters(self) -> tuple[list[str], list[str], list[str]]:
-        """Where parameters and their gradients lie in the vectors: lines for `build`, before a run, and after it.
+        """How parameters and gradients are read from their vectors: lines for `build`, before a run, and after it.
 
-        They are views where products and sums can work in them as they are, else copies.
+        They are views where products and sums are fast on a view, else copies.
         """
         setup: list[str] = []
         before: list[str] = []
@@ -121,23 +123,20 @@ class Emitter:
             return flat if len(shape) == 1 else f"{flat}.reshape({', '.join(map(str, shape)) or '()'})"
         if len(shape) == 1:
             return f"{vector}[{start}:{start + strides[0] * (array.size - 1) + 1}:{strides[0]}]"
-        if (
-            len(shape) == 2 and strides[1] == 1
-        ):  # some columns of a matrix, which may begin before and end after them
+        if len(shape) == 2 and strides[1] == 1:  # some columns of a wider matrix
             (rows, columns), width = shape, strides[0]
             before = max(0, start + rows * width - self._n_parameters)
             first, last = start - before, start - before + rows * width
             if first >= 0:
                 some = f"{before or ''}:{'' if before + columns == width else before + columns}"
                 return f"{vector}[{first}:{last}].reshape({rows}, {width})[:, {some}]"
-        return (
-            f"{self.statements.helper('strided')}({vector}, {start}, {tuple_text(shape)}, {tuple_text(strides)})"
-        )
+        return f"strided({vector}, {start}, {tuple_text(shape)}, {tuple_text(strides)})"
 
     def _buffers(self) -> tuple[list[str], list[str]]:
-        """Lines of `build` that make the buffers, and of `run` that name them, if they are too many to be shared.
+        """Lines of `build` that make the buffers, and lines of `run` that name them if there are very many.
 
-        Python's compiler takes time with the square of the variables that a function shares with an inner one.
+        The time of Python's compiler grows with the square of the variables that a function shares with an inner
+        one.
         """
         buffers = self.statements.buffers
         arrays = [
@@ -152,7 +151,7 @@ class Emitter:
         return ["buffers = [", *(f"    {array}," for array in arrays), "]"], take
 
     def _results(self, after: list[str]) -> str:
-        """What a run returns; statements that it takes are added to `after`."""
+        """What a run returns. Its statements are added to `after`."""
         outputs = self.program.lowered.outputs
         if not self.gradient:
             return self._stacked(outputs, after)

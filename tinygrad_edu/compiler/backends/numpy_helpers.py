@@ -1,4 +1,4 @@
-"""Functions that a NumPy program may begin with, where NumPy has none: emitted as they stand here."""
+"""Functions that NumPy lacks. Their source is copied into programs that use them."""
 
 import math
 

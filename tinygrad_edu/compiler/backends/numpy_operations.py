@@ -3,13 +3,12 @@
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ..formulas import ATOM, PRODUCT, SUM, Language, number_text
+from ..formulas import ATOM, CHOICE, OPERATORS, PRODUCT, SUM, Form, Language, number_text
 from ..symbols import Symbol
-from ..views import View
 
 if TYPE_CHECKING:
     from .numpy_statements import Statements
@@ -19,6 +18,17 @@ Written = tuple[str, int]  # a formula, and how tightly it holds together
 
 class Textbook(Language):
     """Formulas as a person writes them, for comments. `constant` names an array of numbers."""
+
+    forms: ClassVar[Mapping[str, Form]] = OPERATORS | {
+        "heaviside": Form("({} > 0)", ATOM, (SUM,)),
+        "expand": Form("{}[..., None]", ATOM, (ATOM,)),
+        "sum": Form("{}.sum(axis=-1)", ATOM, (ATOM,)),
+        "vecdot": Form("({} * {}).sum(axis=-1)", ATOM, (PRODUCT, PRODUCT)),
+        "product_b": Form("({} @ {})", ATOM, (ATOM, ATOM)),
+        "one_hot": Form("one_hot({})", ATOM, (CHOICE,)),
+        "pick": Form("{}[{}]", ATOM, (ATOM, CHOICE)),
+        "rows": Form("{}[{}]", ATOM, (ATOM, CHOICE)),
+    }
 
     def __init__(self, names: Mapping[Symbol, str], constant: Callable[[Any], str]):
         super().__init__(names)
@@ -43,11 +53,25 @@ class Operation:
         raise NotImplementedError(f"The compiler has no NumPy source for {x.op!r}.")
 
 
+class Line(Operation):
+    """One line. Its text has {0}, {1} ... where the operands are read, and {to}."""
+
+    def __init__(self, text: str):
+        self.text = text
+
+    def into(self, x: Symbol, to: str, statements: "Statements") -> None:
+        with statements.reading(*x.args) as texts:
+            statements.write(self.text.format(*texts, to=to))
+
+
 # --- Elementwise ------------------------------------------------------------------------------------------------
 
 
 class Elementwise(Operation):
-    """A call that takes each operand beside the others. One operand may be computed in the place of the result."""
+    """A function of each element; `to` in its text is the result. One operand may be computed in that place."""
+
+    def __init__(self, text: str):
+        self.text = text
 
     def into(self, x: Symbol, to: str, statements: "Statements") -> None:
         texts: list[str] = []
@@ -64,50 +88,45 @@ class Elementwise(Operation):
 
     def statement(self, x: Symbol, texts: list[str], to: str, statements: "Statements") -> str:
         """The line that computes x of these operands."""
-        raise NotImplementedError
+        return self.text.format(", ".join(texts), to=to)
 
 
 class Ufunc(Elementwise):
     """A function of NumPy that writes with out=."""
 
     def __init__(self, name: str):
-        self.name = name
-
-    def statement(self, x: Symbol, texts: list[str], to: str, statements: "Statements") -> str:
-        return f"np.{self.name}({', '.join(texts)}, out={to})"
-
-
-class Called(Elementwise):
-    """A function that returns a new array: one of the helpers."""
-
-    def statement(self, x: Symbol, texts: list[str], to: str, statements: "Statements") -> str:
-        return f"{to}[...] = {statements.helper(x.op)}({', '.join(texts)})"
-
-
-class Where(Elementwise):
-    def statement(self, x: Symbol, texts: list[str], to: str, statements: "Statements") -> str:
-        return f"{to}[...] = np.where({', '.join(texts)})"
+        super().__init__(f"np.{name}({{}}, out={{to}})")
 
 
 class Heaviside(Elementwise):
-    def formula(self, x: Symbol, language: Textbook) -> Written:
-        return f"({language.text(x.args[0], SUM)} > 0)", ATOM
-
     def statement(self, x: Symbol, texts: list[str], to: str, statements: "Statements") -> str:
         relu = x.book.known("max", x.args[0], 0.0)
         if relu in statements.names:  # the sign of max(x, 0) is 1 where x > 0, else 0, and nan stays nan
             return f"np.sign({statements.names[relu]}, out={to})"
-        return f"np.heaviside({texts[0]}, 0.0, out={to})"
+        return super().statement(x, [*texts, "0.0"], to, statements)
 
 
 class Power(Elementwise):
     def statement(self, x: Symbol, texts: list[str], to: str, statements: "Statements") -> str:
         exponent = x.args[1]
         if isinstance(exponent, Symbol) or exponent == 0:
-            return f"{to}[...] = {statements.helper('power')}({', '.join(texts)})"
+            return super().statement(x, texts, to, statements)
         if exponent == 2:
             return f"np.square({texts[0]}, out={to})"
         return f"np.power({texts[0]}, {float(exponent)!r}, out={to})"
+
+
+class Max(Ufunc):
+    """The larger of two arrays, or the largest element along the last axis of one."""
+
+    def formula(self, x: Symbol, language: Textbook) -> Written:
+        return f"max{'imum' * (len(x.args) == 2)}({', '.join(map(language.text, x.args))})", ATOM
+
+    def into(self, x: Symbol, to: str, statements: "Statements") -> None:
+        if len(x.args) == 2:
+            super().into(x, to, statements)
+        else:
+            Line("{0}.max(axis=-1, out={to})").into(x, to, statements)
 
 
 class Call(Operation):
@@ -138,13 +157,6 @@ class Viewed(Operation):
         return view.text(language.text(base, ATOM), base.batched, language.constant), ATOM
 
 
-class Expand(Operation):
-    """One more axis at the end; read without a statement."""
-
-    def formula(self, x: Symbol, language: Textbook) -> Written:
-        return f"{language.text(x.args[0], ATOM)}[..., None]", ATOM
-
-
 class Dense(Operation):
     """An array that has its full shape."""
 
@@ -164,32 +176,6 @@ class Stack(Operation):
                 statements.write(f"{to}[..., {place}] = {text}")
 
 
-class AlongLastAxis(Operation):
-    """A reduction of the last axis by a method of arrays."""
-
-    def __init__(self, method: str):
-        self.method = method
-
-    def into(self, x: Symbol, to: str, statements: "Statements") -> None:
-        with statements.reading(x.args[0]) as (text,):
-            statements.write(f"{text}.{self.method}(axis=-1, out={to})")
-
-
-class Sum(AlongLastAxis):
-    def formula(self, x: Symbol, language: Textbook) -> Written:
-        return f"{language.text(x.args[0], ATOM)}.sum(axis=-1)", ATOM
-
-
-class Max(Operation):
-    """The larger of two arrays, or the largest element along the last axis of one."""
-
-    def formula(self, x: Symbol, language: Textbook) -> Written:
-        return f"max{'imum' * (len(x.args) == 2)}({', '.join(map(language.text, x.args))})", ATOM
-
-    def into(self, x: Symbol, to: str, statements: "Statements") -> None:
-        (Ufunc("maximum") if len(x.args) == 2 else AlongLastAxis("max")).into(x, to, statements)
-
-
 class LogSumExp(Operation):
     """log(e^z1 + e^z2 + ...) along the last axis. The softmax, its slope, is left in an array of its own."""
 
@@ -197,8 +183,7 @@ class LogSumExp(Operation):
         elements = x.args[0]
         with statements.reading(elements) as (text,):
             name = self._softmax_name(elements, statements)
-            function = statements.helper("log_sum_exp")
-            statements.write(f"{function}({text}, {name}, out={to})  # {name} = softmax({text})")
+            statements.write(f"log_sum_exp({text}, {name}, out={to})  # {name} = softmax({text})")
         softmax = x.book.special("softmax", (elements,), elements.shape, elements.batched)
         statements.names[softmax] = name
 
@@ -210,18 +195,6 @@ class LogSumExp(Operation):
             name = next(n for i in itertools.count(1) if (n := f"softmax_{i}") not in statements.buffers)
         statements.buffers[name] = (elements.shape, elements.batched)
         return name
-
-
-class VecDot(Operation):
-    """Products of rows with rows of the same place."""
-
-    def formula(self, x: Symbol, language: Textbook) -> Written:
-        a, b = x.args
-        return f"({language.text(a, PRODUCT)} * {language.text(b, PRODUCT)}).sum(axis=-1)", ATOM
-
-    def into(self, x: Symbol, to: str, statements: "Statements") -> None:
-        with statements.reading(*x.args) as (a, b):
-            statements.write(f"np.vecdot({a}, {b}, out={to})")
 
 
 class Accumulate(Operation):
@@ -298,8 +271,8 @@ class Scatter(Operation):
 
     @staticmethod
     def _add_gathered(x: Symbol, to: str, text: str, statements: "Statements") -> None:
-        view: View = x.args[1]
-        index = np.ravel(view.gather)  # type: ignore[arg-type]  # the caller asks only where there is one
+        view = x.args[1]
+        index = view.gather.ravel()
         lead = ("B",) if x.batched else ()
         flat = to if len(view.source) == 1 else f"{to}.reshape({bare((*lead, math.prod(view.source)))})"
         values = (
@@ -311,7 +284,7 @@ class Scatter(Operation):
         order = np.argsort(index, kind="stable")
         places, starts = np.unique(index[order], return_index=True)
         names = ", ".join(map(statements.constant, (places, order, starts)))
-        statements.write(f"{statements.helper('scatter_add')}({flat}, {names}, {values})")
+        statements.write(f"scatter_add({flat}, {names}, {values})")
 
 
 class Reduce(Operation):
@@ -337,15 +310,8 @@ class Reduce(Operation):
         return *((0,) if over_batch else ()), *(axis + lead for axis in axes)
 
 
-# --- Rows by an index -------------------------------------------------------------------------------------------
-
-
 class Pick(Operation):
     """options[n, index[n]]."""
-
-    def formula(self, x: Symbol, language: Textbook) -> Written:
-        options, index = x.args
-        return f"{language.text(options, ATOM)}[{language.text(index)}]", ATOM
 
     def into(self, x: Symbol, to: str, statements: "Statements") -> None:
         options, index = x.args
@@ -357,34 +323,6 @@ class Pick(Operation):
                 rows = f"np.arange({options.shape[0]}), " if options.shape[:-1] else ""
                 picked = f"{text}[{rows}{places}]"
             statements.write(f"{to}[...] = {picked}")
-
-
-class OneHot(Operation):
-    """1 at the index, and 0 in the other places of a row: (index, length of the row)."""
-
-    def formula(self, x: Symbol, language: Textbook) -> Written:
-        return f"one_hot({language.text(x.args[0])})", ATOM
-
-    def into(self, x: Symbol, to: str, statements: "Statements") -> None:
-        index, n = x.args
-        with statements.reading(index) as (text,):
-            statements.write(f"np.equal({text}[..., None], np.arange({n}), out={to})")
-
-
-class Rows(Pick):
-    """Rows of a table: table[index]."""
-
-    def into(self, x: Symbol, to: str, statements: "Statements") -> None:
-        with statements.reading(*x.args) as (table, index):
-            statements.write(f"np.take({table}, {index}.astype(np.intp), axis=0, out={to})")
-
-
-class AddRows(Operation):
-    """The gradient of a table: for each row the sum of what came from it."""
-
-    def into(self, x: Symbol, to: str, statements: "Statements") -> None:
-        with statements.reading(*x.args) as (rows, index):
-            statements.write(f"{statements.helper('add_rows')}({rows}, {index}.astype(np.intp), out={to})")
 
 
 # --- Matrix products --------------------------------------------------------------------------------------------
@@ -453,9 +391,6 @@ class ProductA(Operation):
 class ProductB(Operation):
     """The gradient of b: upstream @ a."""
 
-    def formula(self, x: Symbol, language: Textbook) -> Written:
-        return f"({language.text(x.args[0], ATOM)} @ {language.text(x.args[1], ATOM)})", ATOM
-
     def into(self, x: Symbol, to: str, statements: "Statements") -> None:
         upstream, a, n_a, n_b = x.args
         is_matrix = n_a > 1 and len(a.shape) == 2 and not a.batched and len(x.shape) <= 2
@@ -503,53 +438,34 @@ def tuple_text(sizes: Any) -> str:
     return f"({bare(sizes)}{',' if len(sizes) == 1 else ''})"
 
 
-_SAME = "exp exp2 expm1 log log2 log10 log1p sqrt sin cos tan sinh cosh tanh sign mod equal".split()
-UFUNCS = {
-    **{name: name for name in _SAME},
-    "add": "add",
-    "sub": "subtract",
-    "mul": "multiply",
-    "div": "divide",
-    "neg": "negative",
-    "abs": "absolute",
-    "max": "maximum",
-    "lt": "less",
-    "le": "less_equal",
-    "gt": "greater",
-    "ge": "greater_equal",
-    "asin": "arcsin",
-    "acos": "arccos",
-    "atan": "arctan",
-    "asinh": "arcsinh",
-    "acosh": "arccosh",
-    "atanh": "arctanh",
-}
+_SAME = "add exp exp2 expm1 log log2 log10 log1p sqrt sin cos tan sinh cosh tanh sign mod equal".split()
+_NAMES = {"sub": "subtract", "mul": "multiply", "div": "divide", "neg": "negative", "abs": "absolute"}
+_NAMES |= {"max": "maximum", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal"}
+_NAMES |= {name: f"arc{name[1:]}" for name in ("asin", "acos", "atan", "asinh", "acosh", "atanh")}
+UFUNCS = {**_NAMES, **{name: name for name in _SAME}}  # the name in NumPy of each function
 
 OPERATIONS: dict[str, Operation] = {
     **{op: Ufunc(name) for op, name in UFUNCS.items()},
-    "sigmoid": Called(),
-    "erf": Called(),
-    "erfc": Called(),
-    "where": Where(),
-    "heaviside": Heaviside(),
-    "pow": Power(),
+    **{op: Elementwise(f"{{to}}[...] = {op}({{}})") for op in ("sigmoid", "erf", "erfc")},
+    "where": Elementwise("{to}[...] = np.where({})"),
+    "heaviside": Heaviside("np.heaviside({}, out={to})"),
+    "pow": Power("{to}[...] = power({})"),
+    "max": Max("maximum"),
+    "min": Line("{0}.min(axis=-1, out={to})"),
+    "sum": Line("{0}.sum(axis=-1, out={to})"),
+    "vecdot": Line("np.vecdot({0}, {1}, out={to})"),
+    "one_hot": Line("np.equal({0}[..., None], np.arange({1}), out={to})"),
+    "rows": Line("np.take({0}, {1}.astype(np.intp), axis=0, out={to})"),
+    "add_rows": Line("add_rows({0}, {1}.astype(np.intp), out={to})"),
     "call": Call(),
     "view": Viewed(),
-    "expand": Expand(),
     "dense": Dense(),
     "stack": Stack(),
-    "sum": Sum("sum"),
-    "max": Max(),
-    "min": AlongLastAxis("min"),
     "logsumexp": LogSumExp(),
-    "vecdot": VecDot(),
     "accumulate": Accumulate(),
     "scatter": Scatter(),
     "reduce": Reduce(),
     "pick": Pick(),
-    "one_hot": OneHot(),
-    "rows": Rows(),
-    "add_rows": AddRows(),
     "product": Product(),
     "product_a": ProductA(),
     "product_b": ProductB(),

@@ -1,8 +1,8 @@
 """Statements: the lines that compute formulas into buffers.
 
-A formula is computed into the array that it defines, part by part, each operation by one call that writes with
-out=. A part that does not fit in there goes into a temporary. A temporary is free again when the last statement
-that reads it is written: `_uses` counts how often every part of a formula is read, `_readers` who still waits.
+A formula is computed into the array that it defines, operation by operation, with out=. A part of another shape
+goes into a temporary. A temporary is free again after the last statement that reads it: `_uses` counts how often
+each part of a formula is read, and `_readers` how many reads are left.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from ..views import dense_strides, strides_of
 from .numpy_operations import Textbook, operation_of
 
 WIDTH = 80  # of a formula; a longer one is named by its operation
-TOLD = 2000  # definitions; nobody reads more formulas
+TOLD = 2000  # definitions; longer programs have no formulas in their comments
 READ_THROUGH = ("view", "expand")  # operations that need no statement
 COPIED = ("leaf", *READ_THROUGH, "dense")
 
@@ -25,19 +25,17 @@ COPIED = ("leaf", *READ_THROUGH, "dense")
 class Statements:
     """The statements of a program.
 
-    lines      the source, formulas as comments above the lines that compute them
-    buffers    name -> (shape for one example, batched), of every array that is written
-    helpers    the names of the functions that lines call
-    constants  name -> the arrays of numbers that lines name
-    rules      name -> the rules that lines call, since they do not run on symbols
-    names      the variables of the symbols that are computed
+    lines      the source: each formula as a comment, and below it the lines that compute it
+    buffers    name -> (shape for one example, batched) of every array that is written
+    constants  name -> an array of numbers that the lines read
+    rules      name -> a rule that the lines call, since it does not run on symbols
+    names      symbol -> the variable that holds it
     """
 
     def __init__(self, program: ArrayProgram):
         self.program = program
         self.lines: list[str] = []
         self.buffers: dict[str, tuple[tuple[int, ...], bool]] = {}
-        self.helpers: set[str] = set()
         self.constants: dict[str, Any] = dict(program.constants)
         self.rules: dict[str, Any] = {}
         self.names: dict[Symbol, str] = {symbol: array.name for array, symbol in program.symbols.items()}
@@ -92,11 +90,6 @@ class Statements:
         """Add a line."""
         self.lines.append(line)
 
-    def helper(self, name: str) -> str:
-        """The name of a helper, which the program will begin with."""
-        self.helpers.add(name)
-        return name
-
     def constant(self, array: Any) -> str:
         """The name of an array of numbers."""
         key = (array.dtype.char, array.shape, array.tobytes())
@@ -117,12 +110,12 @@ class Statements:
 
     @contextmanager
     def reading(self, *operands: Any, beside: tuple[int, ...] | None = None) -> Iterator[list[str]]:
-        """The texts of what a statement reads, beside arrays of a shape; their temporaries are free after it."""
+        """The texts of what a statement reads, beside arrays of a shape. After it, their temporaries are free."""
         yield [self.operand(x) if beside is None else self.aligned(x, beside) for x in operands]
         self.release(*operands)
 
     def operand(self, x: Any) -> str:
-        """A text that reads x; what is no variable or view of one is computed into a temporary first."""
+        """A text that reads x. If x is not a variable or a view of one, it is computed into a temporary first."""
         if not isinstance(x, Symbol):
             return number_text(x)
         if x in self.names:
@@ -150,7 +143,7 @@ class Statements:
         return text
 
     def release(self, *operands: Any) -> None:
-        """The statement that reads these is written: temporaries that nothing else waits for are free."""
+        """A statement that reads these is written. Temporaries without another reader are free."""
         for x in operands:
             while isinstance(x, Symbol) and x not in self.names and x.op in READ_THROUGH:
                 x = x.args[0]
@@ -162,11 +155,11 @@ class Statements:
                     self._free[self.buffers[name]].append(name)
 
     def is_unnamed(self, x: Any, op: str) -> bool:
-        """Is x this operation, and in no variable yet?"""
+        """Is x this operation, and not in a variable yet?"""
         return isinstance(x, Symbol) and x.op == op and x not in self.names and x not in self._saved
 
     def fits_in_place(self, x: Any, whole: Symbol) -> bool:
-        """Can x be computed where `whole`, which alone reads it, is to be?"""
+        """Can x be computed in the place of `whole`? It is if nothing else reads it."""
         fits = self._is_computed(x) and x.shape == whole.shape and x.batched == whole.batched
         return fits and self._uses.get(x, 1) == 1
 
@@ -185,7 +178,7 @@ class Statements:
 
 
 def _needs_own_buffer(formula: Any, array: Array) -> bool:
-    """Is a gradient written to through a reshape, which a view with gaps does not allow?"""
+    """Is a gradient written through a reshape? A view with gaps does not allow that."""
     strides = strides_of(array.places.reshape(array.shape))
     if strides is None or strides == dense_strides(array.shape) or len(strides) == 1:
         return strides is None

@@ -1,12 +1,12 @@
-"""Straight-line Python: a function and its gradient at one point, as one long list of assignments.
+"""Straight-line Python: a function and its gradient at one point, as one list of assignments.
 
-Every rule's own forward and backward run once on Symbols. The Book keeps each expression once, so what the
-backward pass has in common with the forward pass is computed once; it remains to write the expressions down in the
-order in which they arose, with a variable for what is used more than once. No loop, no graph, no NumPy.
+Each rule's own forward and backward run once on Symbols. The Book keeps each expression once, so the backward pass
+computes nothing again that the forward pass has computed. Then the expressions are written down in the order in
+which they were made. Those that are used more than once get a variable. No loop, no graph, no NumPy.
 
-The source calls `math` itself. Where the eager engine answers inf, or with an error of its own, the source raises
-OverflowError, ValueError or ZeroDivisionError: whoever runs it then asks the eager engine about that point. What
-it returns without an error is what the eager engine returns.
+The source calls `math` itself. Where the eager engine returns inf or raises an error, the source raises
+OverflowError, ValueError or ZeroDivisionError. The caller then evaluates that point eagerly. A result without an
+error is the result of the eager engine.
 """
 
 import ast
@@ -41,10 +41,10 @@ Run = Callable[[Sequence[float], Sequence[Sequence[float]]], tuple[list[float], 
 class StraightProgram:
     """A function as straight-line Python.
 
-    source                    the text. It imports math only, and tinygrad_edu for rules that do not run on symbols
-    run(parameters, inputs)   the outputs, and the gradient of the first of them for the parameters, in order;
-                              inputs has one flat list of floats per argument. Raises OverflowError, ValueError or
-                              ZeroDivisionError where only the eager engine can tell the result
+    source                    the text. It imports math, and tinygrad_edu for rules that do not run on symbols
+    run(parameters, inputs)   the outputs, and the gradient of the first output for the parameters, in order.
+                              `inputs` has one flat list of floats per argument. Raises OverflowError, ValueError
+                              or ZeroDivisionError where the point must be evaluated eagerly
     """
 
     source: str
@@ -72,7 +72,7 @@ def compile_straight(trace: Trace, gradient: bool = True) -> StraightProgram:
 
 
 def _sigmoid(book: Book, x: Any) -> Any:
-    """As elementary.sigmoid: its exponential is that of softplus as well."""
+    """As elementary.sigmoid, written out: softplus shares its exponential."""
     if not isinstance(x, Symbol):
         return None
     small = book.make("exp", -abs(x))
@@ -80,8 +80,8 @@ def _sigmoid(book: Book, x: Any) -> Any:
 
 
 def _pow(book: Book, x: Any, y: Any) -> Any:
-    """A product for the square."""
-    if isinstance(x, Symbol) and not isinstance(y, Symbol) and y == 2:  # the only product with the power's bits
+    """A product for the square, the only power that a product gives to the bit."""
+    if isinstance(x, Symbol) and not isinstance(y, Symbol) and y == 2:
         return x * x
     return simpler_pow(book, x, y)
 
@@ -97,7 +97,7 @@ class _Book(Book):
 
 
 def _fsum(book: Book, *inputs: Any) -> Any:
-    """The sum, correctly rounded as by elementary.total; of two floats, + is."""
+    """The sum, correctly rounded as elementary.total is. For two floats, + is."""
     return functools.reduce(operator.add, inputs) if len(inputs) <= 2 else book.special("fsum", inputs, (), False)
 
 
@@ -107,7 +107,7 @@ def _dot(book: Book, *inputs: Any) -> Any:
 
 
 def _logsumexp(book: Book, *inputs: Any) -> Any:
-    """The first number of a list; after it follow the slopes."""
+    """The first number of a list. The others are the slopes."""
     return _item(book, book.special("logsumexp", inputs, (), False), 0)
 
 
@@ -119,14 +119,14 @@ def _smallest(book: Book, *inputs: Any) -> Any:
     return functools.reduce(lambda x, y: book.make("min", x, y), inputs)
 
 
-# Reductions in the words of Python. All other rules run as they are.
+# Reductions, written for Python. All other rules run as they are.
 _FORWARD: dict[Rule, Callable[..., Any]] = {
     RULES["sum"]: _fsum,
     RULES["dot"]: _dot,
     RULES["min"]: _smallest,
     RULES["logsumexp"]: _logsumexp,
 }
-_STEPS = {*COMPARISONS.values(), *CHOICES.values()}  # no gradient passes these
+_STEPS = {*COMPARISONS.values(), *CHOICES.values()}  # their slope is 0
 
 
 def _item(book: Book, of: Symbol, place: int) -> Symbol:
@@ -140,11 +140,11 @@ def _is_number(x: Any) -> bool:
 class _Passes:
     """The forward and the backward pass on Symbols.
 
-    values   of every node its Symbol or number
-    names    of every Symbol that a reader looks for its variable: parameters and inputs, v17 for node 17, d17 for
-             its adjoint; `partial` has those of sums on the way to an adjoint
-    failing  the Symbols that outside a domain are an error, needed or not
-    opaque   the rules that are called as they are, by the names they have in the source
+    values   node -> its Symbol or number
+    names    Symbol -> its variable: the names of parameters and inputs, v17 for node 17, d17 for its adjoint.
+             `partial` has the names of unfinished sums of an adjoint
+    failing  the Symbols that can raise an error, whether they are used or not
+    opaque   name in the source -> a rule that is called as it is
     """
 
     def __init__(self, trace: Trace):
@@ -155,7 +155,7 @@ class _Passes:
         self.partial: dict[Symbol, str] = {}
         self.failing: set[Symbol] = set()
         self.opaque: dict[str, Rule] = {}
-        self.tables: dict[tuple[Value, ...], Value] = {}  # rows that are picked from: the first node that does so
+        self.tables: dict[tuple[Value, ...], Value] = {}  # options -> the first node that picks one of them
         self.taken = {"parameters", "inputs", "run", "outputs", *_HELPERS, *_MATH, *dir(builtins)}
         self.parameters = [self._leaf(p, f"p{i}") for i, p in enumerate(trace.parameters)]
         self.inputs = [
@@ -169,7 +169,7 @@ class _Passes:
         return name
 
     def _name(self, label: str, otherwise: str) -> str:
-        """A label as the name of a variable, x[0, 1] as x0_1, if that is short and nobody has it yet."""
+        """A label as the name of a variable, x[0, 1] as x0_1, if it is short and free; else `otherwise`."""
         name = re.sub(r"\[(\d+)(?:, (\d+))*\]", lambda m: m[0][1:-1].replace(", ", "_"), label)
         fit = len(name) <= 12 and name.isascii() and name.isidentifier() and not keyword.iskeyword(name)
         ours = re.fullmatch(r"[vdtp]\d+|x\d+_\d+|d_\w+|rule\d+|__\w+", name)
@@ -179,7 +179,7 @@ class _Passes:
         return name
 
     def parameter_labels(self) -> list[str]:
-        """What the parameters are called, as text for comments: without any character that would end one."""
+        """The labels of the parameters, for comments: without any character that would end a comment."""
         labels = [
             ascii(p.label)[1:-1] or name for p, name in zip(self.trace.parameters, self.parameters, strict=True)
         ]
@@ -247,7 +247,7 @@ class _Passes:
                             terms[parent].append(share)
             if node.rule is TAKE and self.tables[rows := node.parents[1:]] is node and rows in picks:
                 placed = self.book.special("placed", (len(rows), *picks[rows]), (), False)
-                for place, row in enumerate(rows):  # all that pick from these rows have been here
+                for place, row in enumerate(rows):  # all nodes that pick from these rows are done
                     if row in learned:
                         terms[row].append(_item(self.book, placed, place))
         return [
@@ -265,7 +265,7 @@ class _Passes:
         return learned
 
     def _sum(self, terms: list[Any], name: str) -> Any:
-        """An adjoint: the shares in the order in which the eager engine adds them."""
+        """An adjoint: the sum of the shares, in the order of the eager engine."""
         total = terms[0] if terms else 0.0
         for term in terms[1:]:
             if isinstance(total, Symbol):
@@ -291,7 +291,7 @@ class _Passes:
 
 
 def _may_fail(rule: Rule, inputs: list[Any]) -> bool:
-    """Is there an input for which the eager engine refuses to compute it?"""
+    """Is there an input for which the eager engine raises an error?"""
     if rule is DIV and _is_number(inputs[1]):
         return bool(inputs[1] == 0)
     exponent = rule.parameters.get("exponent")
@@ -307,9 +307,9 @@ _HELPERS = {function.__name__: function for function in straight_helpers.ALL}
 
 
 class _Piece(NamedTuple):
-    """How a Symbol is written where it is used: its variable, or its formula if no other place uses it.
+    """How a Symbol is written where it is used: its variable, or its formula if it is used once.
 
-    inline: it is no variable yet. fails: a Symbol of `failing` is in the formula.
+    inline: it is not a variable yet. fails: the formula contains a Symbol of `failing`.
     """
 
     text: str
@@ -318,7 +318,7 @@ class _Piece(NamedTuple):
     fails: bool = False
 
 
-# Choices as expressions, in which nan is neither less nor more, and stays.
+# Choices are expressions. nan is neither less nor more, and stays nan.
 FORMS = OPERATORS | {
     "where": Form("{1} if {0} else {2}", CHOICE, (COMPARISON, COMPARISON, CHOICE)),
     "max": Form("{0} if {0} >= {1} or {0} != {0} else {1}", CHOICE, (ATOM, ATOM)),
@@ -333,10 +333,10 @@ _WRITTEN = {  # how often the text of an operation contains each operand
 
 
 class _Writer(Language):
-    """One line per Symbol that is used more than once; the others go into the line that uses them, if it is short.
+    """Writes one line for each Symbol that is used more than once. The others go into the line that uses them.
 
-    Evaluated later, a formula gives the same number. Only into the branches of a choice none may move that can
-    fail: eagerly, both are computed.
+    A formula that can raise an error does not move into a branch of a choice: the eager engine computes both
+    branches.
     """
 
     def __init__(self, passes: _Passes):
@@ -481,13 +481,13 @@ class _Writer(Language):
         )
 
     def _result(self, x: Any) -> str:
-        """A number that is returned: a float, also where it is a truth value."""
+        """A number that is returned. A truth value becomes a float."""
         compares = isinstance(x, Symbol) and x.op in FORMS and FORMS[x.op].level == COMPARISON
         return f"float({self.text(x)})" if compares else self.text(x)
 
 
 def _filled(opening: str, parts: Iterable[str], closing: str) -> str:
-    """opening + parts, separated by commas + closing; on lines of their own if that is too long."""
+    """opening + parts separated by commas + closing; if this is too long, the parts are on lines of their own."""
     parts = list(parts)
     if sum(map(len, parts)) + 2 * len(parts) + len(opening) + len(closing) <= WIDTH:
         return opening + ", ".join(parts) + closing
@@ -504,7 +504,7 @@ def _unpacked(names: list[str], of: str) -> list[str]:
 
 
 def _declared(rules: dict[str, Rule]) -> list[str]:
-    """The lines that look up the rules which are called as they are."""
+    """The lines that look up the rules."""
     lines = []
     for name, rule in rules.items():
         parameters = ", ".join(f"{key}={x!r}" for key, x in rule.parameters.items())

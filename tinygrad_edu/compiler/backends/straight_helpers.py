@@ -1,4 +1,4 @@
-"""Functions that straight-line Python may begin with: emitted as they stand here."""
+"""Functions that straight-line Python calls. Their source is copied into programs that use them."""
 
 from math import exp, fsum, isinf, log1p, nan, pow
 
@@ -35,7 +35,7 @@ def placed(n, *pairs):
 
 
 def evaluate(rule, *inputs):
-    """What the rule gives, checks of its domain included."""
+    """The result of a rule, after the checks of its domain."""
     return float(rule.evaluate(inputs, inputs))
 
 
