@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from .compiler import CompileError, TraceError
     from .compiler import compile as compile
     from .debug import blame, steps, why
+    from .live import live
     from .train import evaluate, fit
     from .viz import draw, tree
 
@@ -87,7 +88,7 @@ if TYPE_CHECKING:
 _LATER = {"draw": "viz", "tree": "viz", "steps": "debug", "why": "debug", "blame": "debug"}
 _LATER |= {"fit": "train", "evaluate": "train", "compile": "compiler"}
 _LATER |= {"TraceError": "compiler", "CompileError": "compiler"}
-_MODULES = ("datasets", "debug", "elementary", "nn", "optim", "testing", "viz")
+_MODULES = ("datasets", "debug", "elementary", "live", "nn", "optim", "testing", "viz")  # live can be called
 
 __all__ = [  # for `from tinygrad_edu import *`: not compile, max, min and sum, which Python has already
     "RULES",
@@ -129,6 +130,7 @@ __all__ = [  # for `from tinygrad_edu import *`: not compile, max, min and sum, 
     "jacobian",
     "jvp",
     "leaky_relu",
+    "live",
     "log",
     "log1p",
     "log2",
