@@ -8,7 +8,8 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
-from tinygrad_edu.compiler import differentiate, lower, statements
+from tinygrad_edu.compiler import differentiate, lower
+from tinygrad_edu.compiler.backends import numpy_operations
 
 X, Y = np.random.default_rng(0).normal(size=(4, 3)), np.eye(2)[[0, 1, 1, 0]]
 
@@ -32,11 +33,13 @@ def terms_reversed(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "a function for another": lambda patch: patch.setitem(statements.UFUNCS, "tanh", "sin"),
+    "a function for another": lambda patch: patch.setitem(
+        numpy_operations.OPERATIONS, "tanh", numpy_operations.Ufunc("sin")
+    ),
     "the sum over the batch forgotten": lambda patch: patch.setattr(
-        statements.Statements,
-        "_reduce_into",
-        lambda self, x, to: self._write(f"{to}[...] = {self._operand(x.args[0])}[0]"),
+        numpy_operations.Reduce,
+        "into",
+        lambda self, x, to, statements: statements.write(f"{to}[...] = {statements.operand(x.args[0])}[0]"),
     ),
     "a bias that gets no gradient": lambda patch: patch.setattr(
         differentiate.ArrayProgram, "_through_part", lambda self, array, part, share: None
@@ -55,7 +58,7 @@ def test_a_wrong_program_is_refused(fault: str, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_without_the_comparison_it_would_get_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(statements.UFUNCS, "tanh", "sin")
+    monkeypatch.setitem(numpy_operations.OPERATIONS, "tanh", numpy_operations.Ufunc("sin"))
     _, step = model_and_step(verify=False)
     assert abs(step.value_and_grad(X, Y)[1] - expected()).max() > 1e-3
 
@@ -64,7 +67,7 @@ WRONG_PRODUCTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "terms in the wrong order": lambda patch: patch.setattr(
         lower._Lowering, "_grid", terms_reversed(lower._Lowering._grid)
     ),
-    "a factor not transposed": lambda patch: patch.setattr(statements, "transposed", lambda text: text),
+    "a factor not transposed": lambda patch: patch.setattr(numpy_operations, "transposed", lambda text: text),
 }
 
 
@@ -80,7 +83,7 @@ def test_a_wrong_matrix_product_is_replaced_with_a_warning(fault: str, monkeypat
 
 
 def test_zeros_hide_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(statements.UFUNCS, "sin", "sinh")  # alike at 0
+    monkeypatch.setitem(numpy_operations.OPERATIONS, "sin", numpy_operations.Ufunc("sinh"))  # alike at 0
     w = Value(1.0, label="w")
     with pytest.raises(tg.CompileError):
         tg.compile(lambda x: tg.sin(w * x), [w]).value_and_grad([0.0])

@@ -463,6 +463,23 @@ def test_a_compiled_function_without_numpy_is_trained_in_its_list() -> None:
     assert optimizer.state[a][0] == 500
 
 
+@pytest.mark.parametrize("make", EVERY)
+def test_without_the_compiler_the_equation_runs_on_vectors(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, optimizers = (
+        [START.copy(), START.copy()],
+        [make([Value(w) for w in START.tolist()]) for _ in range(2)],
+    )
+    for vector, optimizer in zip(vectors, optimizers, strict=True):
+        with optimizer.arrays(vector) as step:
+            for gradient in gradients():
+                step(gradient)
+        monkeypatch.setattr("tinygrad_edu.optim.vectors.PROGRAMS", [])
+    np.testing.assert_allclose(vectors[0], vectors[1], rtol=1e-14)
+    steps = VectorSteps(optimizers[1], vectors[1])
+    steps.step(next(gradients()))
+    assert steps._update.__code__.co_filename.endswith("vectors.py")
+
+
 def test_the_emitted_update_is_the_equation_in_place() -> None:
     source = UpdateProgram(optim.SGD([Value(1.0)], momentum=0.9)).source
     assert (
@@ -503,11 +520,13 @@ def test_bad_vectors_are_one_sentence() -> None:
         with pytest.raises(TypeError, match=f"an array of floats or a list, got {shown}: pass what"):
             optim.SGD(values).arrays(no_vector).__enter__()
     numbers: list[Any] = [1.0, 2.0]
-    with pytest.raises(ValueError, match="theta needs one number per parameter, 2, got 3: set its numbers"):
+    with pytest.raises(ValueError, match=r"one number per parameter of the optimiser, 2, got the shape \(3,\)"):
         optim.SGD(values).arrays([*numbers, 3.0]).__enter__()
     with optim.SGD(values).arrays(numbers) as step:
         numbers[0] = None
-        with pytest.raises(TypeError, match=r"theta\[0\] must hold real numbers, got None"):
+        with pytest.raises(
+            TypeError, match=r"The list needs one real number per parameter: float\(\) argument must be"
+        ):
             step([1.0, 1.0])
     assert numbers == [None, 2.0]
     vector = np.zeros(2)

@@ -1,9 +1,10 @@
 """The compiler: from a graph of scalars to the matrix calculus it stands for. Read README.md in this folder."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..engine.value import Value
+from ..optim.optimisers import PROGRAMS
 from .checks import CompileError
 from .tracing import TraceError
 
@@ -17,6 +18,7 @@ def compile(
     *,
     backend: str = "numpy",
     verify: bool = True,
+    example: Sequence[Any] | None = None,
 ) -> Any:
     """A function of scalars, for one example, as a program of array operations, for a batch of them.
 
@@ -36,10 +38,21 @@ def compile(
     (verify=True). dtype is "float64" or "float32". backend="python" makes straight-line Python instead, for
     functions that are evaluated at one point many times.
 
+    backend="javascript" gives an object whose `source` is an ES module for a web page. `example` is one example,
+    a tuple of the function's arguments, and says their shapes; only this backend needs it.
+
     Raises TraceError where the function branches on a number or reads one.
     """
-    if backend not in ("numpy", "python"):
-        raise ValueError(f'The backend is "numpy" or "python", got {backend!r}.')
+    if backend not in ("numpy", "python", "javascript"):
+        raise ValueError(f'The backend is "numpy", "python" or "javascript", got {backend!r}.')
+    if backend == "javascript":
+        from .backends.javascript import JavaScriptModule
+
+        if example is None:
+            raise TypeError('backend="javascript" needs the arguments of one example, as in example=(0.5,).')
+        return JavaScriptModule(function, parameters, example)
+    if example is not None:
+        raise TypeError('Only backend="javascript" takes an example: the others see it when they are called.')
     if backend == "python":
         from .backends.pointwise import Pointwise
 
@@ -51,6 +64,15 @@ def compile(
     from .compiled import Compiled
 
     return Compiled(function, parameters, dtype, verify=verify)
+
+
+def _update_in_place(optimizer: Any) -> Callable[..., Any]:
+    from .update import UpdateProgram
+
+    return UpdateProgram(optimizer).build
+
+
+PROGRAMS.append(_update_in_place)
 
 
 def _is_float64(dtype: Any) -> bool:

@@ -16,6 +16,8 @@ from .tracing import Trace
 
 SUM, DOT, LOG, EXP, LOGSUMEXP, SUB = (RULES[name] for name in ("sum", "dot", "log", "exp", "logsumexp", "sub"))
 
+LEAST = 1e-75  # factors between this and 1e75 are multiplied with each other
+
 Term = int | tuple[int, int]  # a node, or the product of two
 
 
@@ -131,10 +133,31 @@ class _Normaliser:
         numbers = self._constants.get(left), self._constants.get(right)
         if numbers[0] is not None and numbers[1] is not None:
             self._ids[node] = self._constant(numbers[0] * numbers[1])
-        elif 1.0 in numbers:
-            self._ids[node] = right if numbers[0] == 1.0 else left
+            return
+        x, number = (left, numbers[1]) if numbers[0] is None else (right, numbers[0])
+        inner, _, factor = self._factors_together(x, MUL, number)
+        if factor == 1.0:
+            self._ids[node] = inner
         else:
-            self._products[node] = (left, right)
+            self._products[node] = (left, right) if inner == x else (inner, self._constant(factor))
+
+    def _factors_together(self, x: int, rule: Rule, number: Any) -> tuple[int, Rule, Any]:
+        """x * number or x / number, where x is y * k or y / k: y, one rule and one number.
+
+        So y * 1e30 * 1e20 * 1e-50 does not overflow in float32. Very large and very small factors stay as they
+        are: the engine itself may overflow there.
+        """
+        inner = self.graph.rules[x]
+        if inner is not MUL and inner is not DIV:
+            return x, rule, number
+        y, k = (self.graph.operands[x][0], self._constants.get(self.graph.operands[x][1]))
+        if inner is MUL and k is None:
+            y, k = (self.graph.operands[x][1], self._constants.get(self.graph.operands[x][0]))
+        if k is None or not all(LEAST < abs(factor) < 1 / LEAST for factor in (k, number)):
+            return x, rule, number
+        if inner is rule:
+            return y, rule, k * number
+        return y, MUL, k / number if rule is DIV else number / k
 
     def _terms(self, parents: Sequence[Value], uses: dict[Value, int]) -> list[Term]:
         """The terms of a sum: a term that is a sum itself, and used only here, gives its own terms."""
@@ -181,8 +204,12 @@ class _Normaliser:
         numbers = [self._constants.get(operand) for operand in operands]
         if all(number is not None for number in numbers):
             return self._constant(rule.forward(*numbers))
-        if rule is DIV and numbers[1] == 1.0:
-            return operands[0]
+        if rule is DIV and numbers[1] is not None:
+            x, rule, number = self._factors_together(operands[0], DIV, numbers[1])
+            if number == 1.0:
+                return x
+            operands = (x, self._constant(number))
+            return self._node((rule, *(sorted(operands) if rule is MUL else operands)), rule, operands)
         if rule is SUB and (pair := self._less_the_same(operands)):
             return self._operation(SUB, pair)  # (x - c) - (y - c)
         if rule is LOGSUMEXP and (shifted := self._less_the_same(operands)):

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engine.value import Value
+from .backends.numpy import Emitter
 from .batches import Pick, picks_of, rows_sum_to_one
 from .checks import check_one_number, check_used, collector_paused
 from .differentiate import ArrayProgram
-from .emit import Emitter
 from .group import groups_of
 from .lower import Lowered, lower
 from .naming import name_arrays

@@ -17,6 +17,10 @@ from ..engine.elementary import sqrt
 from ..engine.value import Value
 from .marks import FORGOTTEN, UsedAgain, unmarked, used
 
+# Makers of faster programs for `arrays`: make(optimizer) gives build(parameter, *state), which gives an update
+# (gradient, t, lr) that moves these vectors in place. The compiler adds its own when it is imported.
+PROGRAMS: list[Callable[[Any], Callable[..., Any]]] = []
+
 
 class Optimizer:
     """What all optimisers share: they move parameters by the gradients that backward() has left there.
@@ -88,9 +92,9 @@ class Optimizer:
 
         Raises ValueError unless there is one number per parameter, TypeError if `update` cannot be run on vectors.
         """
-        from .vectors import VectorSteps
+        from .vectors import ListSteps, VectorSteps
 
-        steps = VectorSteps(self, vector)
+        steps = (ListSteps if isinstance(vector, list) else VectorSteps)(self, vector)
         try:
             yield steps.step
         finally:
