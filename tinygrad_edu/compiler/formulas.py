@@ -34,6 +34,7 @@ OPERATORS = {
     "sub": Form("{} - {}", SUM, (SUM, PRODUCT)),
     "mul": Form("{} * {}", PRODUCT, (PRODUCT, SIGN)),
     "div": Form("{} / {}", PRODUCT, (PRODUCT, SIGN)),
+    "mod": Form("{} % {}", PRODUCT, (PRODUCT, SIGN)),
     "neg": Form("-{}", SIGN, (SIGN,)),
     "lt": Form("{} < {}", COMPARISON, (SUM, SUM)),
     "le": Form("{} <= {}", COMPARISON, (SUM, SUM)),

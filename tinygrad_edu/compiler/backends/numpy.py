@@ -77,7 +77,8 @@ class Emitter:
             f"float32 cannot hold the constant {number}, which would be {becomes:.7g} there. "
             'Compile with dtype="float64", or use constants of a size between 1e-37 and 3e38.'
         )
-        return ["if dtype != np.float64:", f"    raise ValueError({message!r})"]
+        refusal = ["from tinygrad_edu import CompileError", f"raise CompileError({message!r})"]
+        return ["if dtype != np.float64:", *(f"    {line}" for line in refusal)]
 
     def _arguments(self) -> list[str]:
         inputs = {a.source[1]: a.name for a in self.program.lowered.arrays if a.source[:1] == ("input",)}
