@@ -5,7 +5,6 @@ computes one batch. Each formula stands as a comment above its lines, with the s
 buffers, so a step allocates almost nothing.
 """
 
-import re
 from typing import Any
 
 import numpy as np
@@ -39,13 +38,11 @@ class Emitter:
         statements = self.statements
         setup, before, after = self._parameters()
         make, take = self._buffers()
-        setup, before = [*self._refusal(), *setup, *make], [*take, *before]
+        setup, before = [*setup, *make], [*take, *before]
         results = self._results(after)
         body = [*before, *(statements.lines if before else statements.lines[1:]), *after, f"return {results}"]
-        code = "\n".join(line for line in body if line[:1] != "#")
-        called = (
-            f for f in numpy_helpers.ALL if re.search(rf"(?<![\w.]){f.__name__}\(", "\n".join([*setup, code]))
-        )
+        code = "".join(f"\n{line}" for line in [*setup, *body] if line[:1] != "#")
+        called = [f for f in numpy_helpers.ALL if f"\n{f.__name__}(" in code or f"= {f.__name__}(" in code]
         helpers = "\n\n\n".join(source_of(helper).rstrip() for helper in called)
         text = [f'"""{self.title}"""', ""]
         text += ["import math"] if "math." in helpers else []
@@ -57,7 +54,7 @@ class Emitter:
         text += ["", "", "def build(parameters, B, dtype=np.float64):"]
         writes = " and writes the vector gradient" if self.gradient else ""
         text += [f'    """The function for batches of B examples; it reads the vector parameters{writes}."""']
-        text += [f"    {line}" for line in setup]
+        text += [f"    {line}" for line in [*self._refusal(), *setup]]
         text += ["", f"    def run({', '.join(self._arguments())}):"]
         text += [f"        {line}".rstrip() for line in body]
         text += ["", "    return run"]
@@ -80,7 +77,8 @@ class Emitter:
             f"float32 cannot hold the constant {number}, which would be {becomes:.7g} there. "
             'Compile with dtype="float64", or use constants of a size between 1e-37 and 3e38.'
         )
-        return ["if dtype != np.float64:", f"    raise ValueError({message!r})"]
+        refusal = ["from tinygrad_edu import CompileError", f"raise CompileError({message!r})"]
+        return ["if dtype != np.float64:", *(f"    {line}" for line in refusal)]
 
     def _arguments(self) -> list[str]:
         inputs = {a.source[1]: a.name for a in self.program.lowered.arrays if a.source[:1] == ("input",)}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ...engine import elementary
 from ..formulas import ATOM, CHOICE, OPERATORS, PRODUCT, SUM, Form, Language, number_text
 from ..symbols import Symbol
 
@@ -438,11 +439,17 @@ def tuple_text(sizes: Any) -> str:
     return f"({bare(sizes)}{',' if len(sizes) == 1 else ''})"
 
 
-_SAME = "add exp exp2 expm1 log log2 log10 log1p sqrt sin cos tan sinh cosh tanh sign mod equal".split()
-_NAMES = {"sub": "subtract", "mul": "multiply", "div": "divide", "neg": "negative", "abs": "absolute"}
-_NAMES |= {"max": "maximum", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal"}
-_NAMES |= {name: f"arc{name[1:]}" for name in ("asin", "acos", "atan", "asinh", "acosh", "atanh")}
-UFUNCS = {**_NAMES, **{name: name for name in _SAME}}  # the name in NumPy of each function
+_OWN = {"pow", "heaviside"}  # classes above
+UFUNCS = {f: f for f in elementary.__all__ if f not in _OWN and isinstance(getattr(np, f, None), np.ufunc)}
+UFUNCS |= {"add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "neg": "negative"}
+UFUNCS |= {
+    "abs": "absolute",
+    "max": "maximum",
+    "lt": "less",
+    "le": "less_equal",
+    "gt": "greater",
+    "ge": "greater_equal",
+}
 
 OPERATIONS: dict[str, Operation] = {
     **{op: Ufunc(name) for op, name in UFUNCS.items()},

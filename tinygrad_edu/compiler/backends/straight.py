@@ -13,12 +13,14 @@ import ast
 import builtins
 import functools
 import keyword
+import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ...engine import elementary
 from ...engine.graph import topological_order
 from ...engine.rule import Rule
 from ...engine.rules import DIV, RULES
@@ -300,9 +302,7 @@ def _may_fail(rule: Rule, inputs: list[Any]) -> bool:
 
 # --- The text -------------------------------------------------------------------------------------------------
 
-_MATH = set("exp exp2 expm1 log log2 log10 log1p sqrt sin cos tan asin acos atan sinh cosh tanh".split())
-_MATH |= {"asinh", "acosh", "atanh"}
-_MATH |= {"erf", "erfc", "fsum", "inf", "isinf", "nan", "pow"}
+_MATH = {name for name in elementary.__all__ if hasattr(math, name)} | {"fsum", "isinf"}
 _HELPERS = {function.__name__: function for function in straight_helpers.ALL}
 
 
