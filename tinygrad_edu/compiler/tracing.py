@@ -105,10 +105,10 @@ class Placeholder(Value):
         rule = RULES[name] if name in RULES else CHOICES[name]
         return self._record(rule.bind(**parameters) if parameters else rule, inputs)
 
-    def _pick(self, options: Sequence[Any]) -> Any:
-        """options[self] as one node; of rows, number by number."""
+    def _take(self, options: Sequence[Any]) -> Any:
+        """options[self] as one node; of rows, one node per column."""
         if hasattr(options[0], "__len__"):
-            return [self._pick(column) for column in zip(*options, strict=True)]
+            return [self._take(column) for column in zip(*options, strict=True)]
         return self._record(TAKE, (self, *options))
 
     def __pow__(self, other: Any) -> "Placeholder":

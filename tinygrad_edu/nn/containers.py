@@ -79,7 +79,7 @@ class Dropout(Module):
             return inputs
         if hasattr(inputs, "__len__"):
             return [self(item) for item in inputs]
-        if hasattr(inputs, "_pick"):
+        if hasattr(inputs, "_take"):
             raise TypeError("Dropout draws anew in every call, which no compiled function does: train it eagerly.")
         dropped = float(self.rng.uniform(0.0, 1.0)) < self.p
         return inputs * (0.0 if dropped else 1 / (1 - self.p))
