@@ -3,13 +3,15 @@
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..engine.dispatch import as_list
 from ..engine.value import Value
-from .checks import check_sizes
+from .checks import check_sizes, not_numbers
 from .lower import Elementwise, Lowered, Read, Take
 from .tracing import TAKE, nested
 from .views import Indices
@@ -40,10 +42,7 @@ def _as_array(given: Any, name: str) -> NDArray[Any]:
             f"{name} is ragged: its rows are of different lengths. All examples need one shape."
         ) from None
     if array.dtype.kind not in "biuf":
-        raise TypeError(
-            f"{name} must hold real numbers, got {array.dtype} ({type(given).__name__}): "
-            "convert it, for instance by np.asarray(x, dtype=float)."
-        )
+        raise not_numbers(_first_wrong(as_list(array) if array.ndim else given), name)
     if array.dtype.kind == "b":
         array = array.astype(np.float64)
     if array.ndim == 0:
@@ -51,6 +50,13 @@ def _as_array(given: Any, name: str) -> NDArray[Any]:
             f"{name} is a single number: a batch has its examples along the first axis, as in [{given!r}]."
         )
     return array
+
+
+def _first_wrong(x: Any) -> Any:
+    """The first thing in nested lists that is no real number."""
+    while isinstance(x, list) and x:
+        x = next((part for part in x if not isinstance(part, Real)), x[0])
+    return x
 
 
 @dataclass(frozen=True, eq=False)

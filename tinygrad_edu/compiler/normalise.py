@@ -11,7 +11,7 @@ from typing import Any
 
 from ..engine.rules import ADD, DIV, MUL, RULES, Rule
 from ..engine.value import Value
-from .checks import check_captured
+from .checks import captured
 from .tracing import Trace
 
 SUM, DOT, LOG, EXP, LOGSUMEXP, SUB = (RULES[name] for name in ("sum", "dot", "log", "exp", "logsumexp", "sub"))
@@ -120,8 +120,7 @@ class _Normaliser:
             elif node in self._sums:
                 self._ids[node] = self._sum(self._sums.pop(node))
             else:  # made of no placeholder: a number
-                check_captured(node, self._parameters)
-                self.graph.frozen.append((node, node.data))
+                self.graph.frozen += captured(node, self._parameters)
                 self._ids[node] = self._constant(node.data)
         return self._ids[node]
 

@@ -2,19 +2,24 @@
 
 A Placeholder is a Value without a number. It records every operation, and refuses what would need the number: the
 compiled form must hold for every example and for all parameters, so nothing may depend on one of them. While the
-function runs, its parameters are placeholders too: they change their class, keep their identity, and get both
-their class and their numbers back at the end.
+function runs, its parameters are placeholders too, in the thread that traces and in no other.
 """
 
+import functools
 import inspect
 import itertools
 import linecache
 import numbers
 import operator
+import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType, FunctionType, MappingProxyType
 from typing import Any, NoReturn
 
 from ..engine import elementary
@@ -22,8 +27,10 @@ from ..engine.rule import Rule
 from ..engine.rules import ADD, DIV, MUL, NEG, POW, POW_N, RULES, SUB
 from ..engine.scalar import as_exponent
 from ..engine.value import Value
+from ..engine.watch import watch
 
-PACKAGE = str(Path(__file__).parents[1])
+PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
+REFLECTED = ("__radd__", "__rsub__", "__rmul__", "__rtruediv__", "__rpow__")
 
 
 class TraceError(TypeError):
@@ -61,10 +68,6 @@ TAKE = Rule("take", "[]", _take, _take_backward, None)  # options[index], by an 
 OUTPUTS = _choice("outputs", lambda *inputs: inputs, 0)  # all results of the function as one node
 
 
-# Every placeholder of the trace that runs, each after its parents; `trace` puts a new list here.
-_tape: list[Any] = []
-
-
 def _recorded(rule: Rule, reflected: bool = False) -> Callable[["Placeholder", Any], "Placeholder"]:
     def method(self: "Placeholder", other: Any) -> "Placeholder":
         other = other if isinstance(other, Value) else Value(other)
@@ -87,7 +90,8 @@ class Placeholder(Value):
 
     def __init__(self, rule: Rule | None = None, left: Any = None, right: Any = None, label: str = ""):
         self.rule, self._left, self._right, self.label = rule, left, right, label
-        _tape.append(self)
+        if watch.tracer:
+            watch.tracer.nodes.append(self)
 
     @staticmethod
     def of(rule: Rule, parents: tuple[Value, ...]) -> "Placeholder":
@@ -199,18 +203,129 @@ for _name, _rule in RULES.items():
 
 
 def refuse(what: str, instead: str) -> NoReturn:
-    """Raise TraceError with the line of the user's code that needs the number."""
+    """Raise TraceError with the line of the user's code that needs the number. The trace remembers it."""
     frame: Any = sys._getframe(1)
-    while frame and frame.f_code.co_filename.startswith(PACKAGE):
+    while frame and _is_ours(frame):
         frame = frame.f_back
-    place = ""
-    if frame:
-        name, line = frame.f_code.co_filename, frame.f_lineno
-        text = linecache.getline(name, line).strip()
-        place = f" in line {line} of {name}" + (f": `{text}`" if text else "")
-    raise TraceError(
-        f"While the function was traced, {what}{place}. The compiled form must hold for every example. {instead}"
+    error = TraceError(
+        f"While the function was traced, {what}{_place(frame, frame.f_lineno) if frame else ''}. "
+        f"The compiled form must hold for every example. {instead}"
     )
+    if watch.tracer:
+        watch.tracer.refusals.append(error)
+    raise error
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return frame.f_code.co_filename.startswith(PACKAGE)
+
+
+def _place(frame: FrameType, line: int) -> str:
+    """Where a frame is: the line, the file and the code."""
+    name = frame.f_code.co_filename
+    text = linecache.getline(name, line, frame.f_globals).strip()
+    return f" in line {line} of {name}" + (f": `{text}`" if text else "")
+
+
+# --- Parameters while they are compiled -------------------------------------------------------------------------
+
+UNKNOWN = object()  # the number of a parameter while a function is traced
+
+
+class _Here(threading.local):
+    """The numbers that Values have in this thread alone."""
+
+    numbers: Mapping[Value, Any] = MappingProxyType({})
+
+
+_here, _lock = _Here(), threading.Lock()
+_standing: dict[Value, int] = {}  # how many blocks of `standing_in` each Value is in, of all threads
+
+
+@contextmanager
+def standing_in(numbers: dict[Value, Any]) -> Iterator[None]:
+    """Give Values other numbers inside the block, in this thread only. UNKNOWN makes them placeholders.
+
+    Another thread may train the same model at this moment, so nothing is written into a Value. Its class alone
+    changes, to a subclass whose methods ask which thread they run in. The identity of the Value stays.
+    """
+    outer, entered = _here.numbers, list[Any]()
+    try:
+        with _lock:
+            for value in numbers:
+                if value not in _standing:
+                    kind: Any = value.__class__
+                    value.__class__ = _stand_in(kind)
+                _standing[value] = _standing.get(value, 0) + 1
+                entered.append(value)
+        _here.numbers = {**outer, **numbers}
+        yield
+    finally:
+        _here.numbers = outer
+        with _lock:
+            for value in entered:
+                _standing[value] -= 1
+                if not _standing[value]:
+                    del _standing[value]
+                    value.__class__ = value.__class__.__base__
+
+
+def _is_placeholder(x: Any) -> bool:
+    return isinstance(x, Placeholder) or (isinstance(x, Value) and _here.numbers.get(x) is UNKNOWN)
+
+
+@functools.cache
+def _stand_in(kind: Any) -> Any:
+    """The subclass of `kind` whose Values act as Placeholders where their number is UNKNOWN."""
+
+    def method(name: str) -> Any:
+        recorded, own = getattr(Placeholder, name), getattr(kind, name, None)
+
+        def either(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if _is_placeholder(self) or any(map(_is_placeholder, args)):
+                return recorded(self, *args, **kwargs)
+            if own is None:
+                raise TypeError(f"{self!r} has no {name}: a float would have no gradient.")
+            if name in REFLECTED and isinstance(args[0], Value):
+                return NotImplemented  # Python asked the subclass first; the left operand knows what to do
+            return own(self, *args, **kwargs)
+
+        return either
+
+    def record(self: Any, rule: Rule, inputs: Any) -> Any:
+        if any(map(_is_placeholder, inputs)):
+            return Placeholder._record(self, rule, inputs)
+        parents = tuple(map(self._operand, inputs))
+        return self._node(rule.evaluate([p.data for p in parents], parents), rule, parents)
+
+    def reduce(self: Any) -> Any:
+        build, arguments = kind.__reduce__(self)
+        return build, tuple(kind if x is stand_in else x for x in arguments)
+
+    def number(self: Any) -> Any:
+        known = _here.numbers.get(self, UNKNOWN)
+        return known if known is not UNKNOWN else owner(self).data.__get__(self)
+
+    def owner(self: Any) -> Any:
+        return Placeholder if _is_placeholder(self) else kind
+
+    attributes: dict[str, Any] = {
+        "data": property(number, lambda self, number: owner(self).data.__set__(self, number)),
+        "grad": property(
+            lambda self: owner(self).grad.__get__(self), lambda self, slope: owner(self).grad.__set__(self, slope)
+        ),
+        **{name: method(name) for name, f in vars(Placeholder).items() if isinstance(f, FunctionType)},
+        "_record": record,
+        "__reduce__": reduce,
+        "__hash__": kind.__hash__,
+        "__slots__": (),
+        "__init__": kind.__init__,
+        "__module__": kind.__module__,
+        "__qualname__": kind.__qualname__,
+    }
+    del attributes["_take"]  # a parameter is no index
+    stand_in = type(kind)(kind.__name__, (kind,), attributes)
+    return stand_in
 
 
 # --- Tracing --------------------------------------------------------------------------------------------------
@@ -227,6 +342,7 @@ class Trace:
     names       per argument its name
     shapes      per argument the shape of one example
     parameters  the Values that are learned
+    state       (object, attribute, value) of what the function read of modules, such as `training`
     """
 
     nodes: list[Placeholder]
@@ -236,6 +352,20 @@ class Trace:
     names: list[str]
     shapes: list[tuple[int, ...]]
     parameters: list[Value]
+    state: list[tuple[Any, str, Any]]
+
+
+class _Tracer:
+    """What is gathered while a function is traced: see `engine.watch`."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Placeholder] = []
+        self.refusals: list[TraceError] = []
+        self.state: dict[tuple[int, str], tuple[Any, str, Any]] = {}
+        self.refuse = refuse
+
+    def reads(self, thing: Any, name: str, now: Any) -> None:
+        self.state.setdefault((id(thing), name), (thing, name, now))
 
 
 def trace_function(
@@ -248,42 +378,45 @@ def trace_function(
 
     With with_outputs=True the function returns (loss, outputs): the loss is put before the outputs.
 
-    Raises TraceError where the function asks for a number, TypeError where it returns no Values.
+    Raises TraceError where the function asks for a number, even if the function catches it, and TypeError where
+    it returns no Values.
     """
-    global _tape
-    names, outer, _tape = argument_names(function, len(shapes)), _tape, []
-    arguments = [_placeholders(name, shape) for name, shape in zip(names, shapes, strict=True)]
-    kinds = [type(parameter) for parameter in parameters]
+    names = argument_names(function, len(shapes))
+    tracer, outer = _Tracer(), watch.tracer
+    watch.tracer = tracer
     try:
-        for parameter in parameters:
-            _make_placeholder(parameter)
-        result = function(*[nested for nested, _ in arguments])
-        loss, result = (flat_values(result[0])[0], result[1]) if with_outputs else ([], result)
-        outputs, shape = flat_values(result)  # which may still compute: a generator
+        arguments = [_placeholders(name, shape) for name, shape in zip(names, shapes, strict=True)]
+        with standing_in(dict.fromkeys(parameters, UNKNOWN)):
+            result = function(*[nested for nested, _ in arguments])
+            loss, result = (flat_values(result[0])[0], result[1]) if with_outputs else ([], result)
+            outputs, shape = flat_values(result)  # which may still compute: a generator
+        if tracer.refusals:
+            raise tracer.refusals[0]  # the function has caught it
     except Exception as error:
+        cause = tracer.refusals[0] if tracer.refusals else _explained(error)
         shown = ", ".join(f"{name} {shape}" for name, shape in zip(names, shapes, strict=True))
-        error.add_note(
+        cause.add_note(
             f"It was traced on one example of the shapes {shown}: the first axis of a batch is left out."
         )
-        raise
+        if cause is error:
+            raise
+        raise cause from error
     finally:
-        nodes, _tape = _tape, outer
-        for parameter, kind in zip(parameters, kinds, strict=True):
-            parameter.__class__ = kind
-    return Trace(
-        nodes, [*loss, *outputs], shape, [flat for _, flat in arguments], names, list(shapes), list(parameters)
+        watch.tracer = outer
+    flat = [placeholders for _, placeholders in arguments]
+    state = list(tracer.state.values())
+    return Trace(tracer.nodes, [*loss, *outputs], shape, flat, names, list(shapes), list(parameters), state)
+
+
+def _explained(error: Exception) -> Exception:
+    """The error itself, or a sentence for the one that NumPy raises for np.exp(placeholder)."""
+    if not (isinstance(error, TypeError) and "__array_ufunc__" in str(error)):
+        return error
+    place = [_place(frame, line) for frame, line in traceback.walk_tb(error.__traceback__)][-1]
+    return TraceError(
+        f"While the function was traced, a function of NumPy was called with a placeholder{place}. NumPy computes "
+        "with numbers only. Use the functions of tinygrad_edu, tg.exp(x) instead of np.exp(x)."
     )
-
-
-def _make_placeholder(parameter: Value) -> None:
-    """Change the class in place: model and optimiser hold this very object. The slots, and so the data, stay."""
-    try:
-        parameter.__class__ = Placeholder
-    except TypeError:
-        raise TypeError(
-            f"{parameter!r} is of the class {type(parameter).__name__}, which has attributes of its own and "
-            "cannot become a placeholder: give the class `__slots__ = ()`, or make the parameter a Value."
-        ) from None
 
 
 def argument_names(function: Callable[..., Any], n: int) -> list[str]:

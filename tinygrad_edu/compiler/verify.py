@@ -10,7 +10,7 @@ Rounding may still decide between two right answers, on a kink or where everythi
 counts if there is another at a second such point.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from ..engine.calculus import absolute_adjoint
 from ..engine.value import Value
 from .batches import examples
-from .checks import TOLERANCE, collector_paused, eager, near, numbers_in
+from .checks import TOLERANCE, CompileError, collector_paused, eager, near
 from .pipeline import Made
-from .tracing import flat_values
+from .tracing import flat_values, standing_in
 
+SINGLE = 1e-2  # so far may float32 be off, of the largest number: only overflow and lost digits do that
 ATTEMPTS = 3  # with the batches of so many calls, if the eager function raises for the first ones
 
 Result = tuple[float, NDArray[Any]]  # value and gradients
@@ -35,33 +36,104 @@ def disagreement(
 
     `arrays` is a batch, of which the first two examples are used.
     """
-    own = [array[:2] for array in arrays]
-    rng, one_hot = np.random.default_rng(0), {argument for argument, yes in made.assumed.items() if yes}
-    keep = {pick.argument for pick in made.picks} | one_hot
     found = []
     with collector_paused():
-        for moved in (True, True, False):
-            inputs = [_moved(a, rng) if moved and i not in keep else a for i, a in enumerate(own)]
-            theta = np.array([parameter.data for parameter in parameters], np.float64)
-            with numbers_in(parameters, (_moved(theta, rng) if moved else theta).tolist()):
-                found.append(_at(made, function, parameters, inputs))
+        for theta, inputs in _points(made, parameters, [array[:2] for array in arrays]):
+            with standing_in(dict(zip(parameters, theta.tolist(), strict=True))):
+                found.append(_at(made, function, parameters, theta, inputs))
             agree, disagree = found.count(""), sum(map(bool, found))
             if agree > disagree:
                 return ""
     return next((wrong for wrong in found if wrong), None)
 
 
+def two_calls(
+    made: Made, function: Callable[..., Any], parameters: Sequence[Value], arrays: Sequence[NDArray[Any]]
+) -> list[Any]:
+    """What the function itself returns when it is called twice with the same numbers."""
+    example = examples(made.picks, [array[:1] for array in arrays])[0]
+    return [[float(value.data) for value in flat_values(_first(function(*example)))[0]] for _ in range(2)]
+
+
+def check_range(made: Made, parameters: Sequence[Value], arrays: Sequence[NDArray[Any]]) -> str:
+    """Compare a program in float32 with itself in float64. Returns "", or what is far off.
+
+    Raises CompileError if numbers leave the range of float32: if it gives inf or nan where float64 gives a number.
+    """
+    found = []
+    for theta, inputs in _points(made, parameters, arrays):
+        exact, rounded = (results_of(made, theta.astype(dtype), inputs) for dtype in (np.float64, np.float32))
+        wrong = [pair for numbers in zip(exact, rounded, strict=True) for pair in _far(*numbers)]
+        found.append(next((pair for pair in wrong if not np.isfinite(pair[1])), wrong[0] if wrong else None))
+    *moved, own = found
+    at = own if own and not np.isfinite(own[1]) else moved[0] if all(moved) else None
+    if at is None:
+        return ""
+    if np.isfinite(at[1]):
+        return f"{at[1]:.4g} instead of {at[0]:.4g}"
+    raise CompileError(range_sentence(at[1], at[0]))
+
+
+def _far(exact: NDArray[Any], rounded: NDArray[Any]) -> list[tuple[float, float]]:
+    """Those numbers, with their rounded ones, that rounding alone does not explain."""
+    size = 1e-3 + np.abs(exact[np.isfinite(exact)]).max(initial=0.0)
+    with np.errstate(all="ignore"):
+        far = np.isfinite(exact) & ~(np.abs(exact - rounded) <= SINGLE * size)
+    return list(zip(exact[far].tolist(), rounded[far].tolist(), strict=True))
+
+
+def range_sentence(found: float, exact: float) -> str:
+    """What to say where float32 gives inf or nan."""
+    return (
+        f"The program gives {found} in float32 and {exact:.4g} in float64: a number on the way, or a constant, "
+        'leaves the range of float32, about 1e-38 to 3e38. Compile with dtype="float64", or scale the numbers.'
+    )
+
+
+def results_of(made: Made, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Value and gradients, or the outputs, of a batch."""
+    gradient = np.empty_like(theta)
+    try:
+        result = made.run(theta, gradient, arrays, len(arrays[0]) if arrays else 1)
+    finally:
+        made.forget(theta)
+    return [np.array([_first(result)]), gradient] if made.request.gradient else [result.ravel()]
+
+
+def _first(result: Any) -> Any:
+    """The loss, of (loss, outputs)."""
+    return result[0] if isinstance(result, tuple) else result
+
+
+def _points(
+    made: Made, parameters: Sequence[Value], arrays: Sequence[NDArray[Any]]
+) -> Iterator[tuple[NDArray[Any], list[NDArray[Any]]]]:
+    """Parameters and inputs, moved at random two times, and then as they are. Indices and one-hot rows stay."""
+    rng, one_hot = np.random.default_rng(0), {argument for argument, yes in made.assumed.items() if yes}
+    keep = {pick.argument for pick in made.picks} | one_hot
+    theta = np.array([parameter.data for parameter in parameters], np.float64)
+    for _ in range(2):
+        inputs = [a if i in keep else _moved(a, rng) for i, a in enumerate(arrays)]
+        yield _moved(theta, rng), inputs
+    yield theta, list(arrays)
+
+
 def _moved(array: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float64]:
     return array * (1 + 0.1 * rng.standard_normal(array.shape)) + 0.1 * rng.standard_normal(array.shape)
 
 
-def _at(made: Made, function: Any, parameters: Sequence[Value], arrays: Sequence[NDArray[Any]]) -> str | None:
+def _at(
+    made: Made,
+    function: Any,
+    parameters: Sequence[Value],
+    theta: NDArray[Any],
+    arrays: Sequence[NDArray[Any]],
+) -> str | None:
     """What is wrong for these examples."""
-    theta = np.array([parameter.data for parameter in parameters], np.float64)
     gradient, plain = np.empty_like(theta), examples(made.picks, arrays)
     try:
         if made.request.gradient:
-            loss, expected = eager(function, parameters, [value for value, _ in made.frozen], plain[0])
+            loss, expected = eager(function, parameters, plain[0])
         else:
             results = [flat_values(function(*example))[0] for example in plain]
     except (ValueError, ArithmeticError):  # outside of a domain the engine raises, where arrays have nan
@@ -69,11 +141,7 @@ def _at(made: Made, function: Any, parameters: Sequence[Value], arrays: Sequence
 
     def run(first: int, last: int) -> Any:
         result = made.run(theta, gradient, [array[first:last] for array in arrays], last - first)
-        return (
-            (result[0] if isinstance(result, tuple) else result, gradient.copy())
-            if made.request.gradient
-            else result
-        )
+        return (_first(result), gradient.copy()) if made.request.gradient else result
 
     try:
         if made.request.gradient:

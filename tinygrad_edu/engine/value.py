@@ -81,11 +81,10 @@ class Value:
     def _record(self, rule: Rule, inputs: Any) -> "Value":
         """The Value of rule(*inputs). Raises outside the domain."""
         parents = tuple(map(self._operand, inputs))
-        try:
-            numbers = [p.data for p in parents]
-        except TypeError:  # a placeholder of the compiler, which records without a number
-            return next(p for p in parents if type(p) is not Value)._record(rule, parents)
-        return self._node(rule.evaluate(numbers, parents), rule, parents)
+        for p in parents:
+            if p.__class__ is not Value and type(p)._record is not Value._record:
+                return p._record(rule, parents)  # a subclass that records in its own way takes over
+        return self._node(rule.evaluate([p.data for p in parents], parents), rule, parents)
 
     def _apply(self, name: str, *inputs: Any, **parameters: Any) -> Any:
         """What `elementary` asks for inside a backward: the operation recorded, an infinite slope let through.
