@@ -6,10 +6,12 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from types import FunctionType
 from typing import Any
 
 from ..engine.dispatch import as_list
 from ..engine.value import Value
+from . import copies
 from .checks import checked_parameters, put_numbers, unused_sentence
 from .tracing import argument_names
 
@@ -24,8 +26,8 @@ class CompiledFunction(ABC):
     A batch is one array per argument of the function, with the examples along the first axis. Outside of
     `arrays()` every call reads the parameters from their Values. It keeps the programs of the last 32 shapes.
 
-    A copy, or what pickle restores, has no programs: they are made again. `copy.deepcopy` copies what the function
-    closes over with it. Pickle needs a function that it can save: of a module or a class, or a Module.
+    It can be copied and pickled. A deep copy has a function and parameters of its own, as far as the function
+    closes over them or names them. Programs are made again.
     """
 
     def __init__(self, function: Callable[..., Any], parameters: Iterable[Value], verify: bool):
@@ -159,13 +161,36 @@ class CompiledFunction(ABC):
     def _options(self) -> dict[str, Any]:
         """The arguments that it was made with, besides function and parameters."""
 
+    def __copy__(self) -> Any:
+        return type(self)(self.function, self.parameters, **self._options())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        self._check_outside()
+        memo[id(self)] = twin = object.__new__(type(self))  # the function may know what it is compiled to
+        function = copies.deep(self.function, self.parameters, memo)
+        parameters = (
+            self.parameters if function is self.function else [memo.get(id(p), p) for p in self.parameters]
+        )
+        twin.__init__(function, parameters, **self._options())  # type: ignore[misc]  # it has not run yet
+        return twin
+
     def __getstate__(self) -> dict[str, Any]:
-        if self._theta is not None:
-            raise RuntimeError(f"{self!r} is inside a block of arrays(): copy it after the block.")
-        return {"function": self.function, "parameters": self.parameters, **self._options()}
+        self._check_outside()
+        copies.check_picklable(self.function, self.parameters)
+        state = {"function": self.function, "held": {}, "parameters": self.parameters, "options": self._options()}
+        if isinstance(self.function, FunctionType):
+            state["held"] = copies.holders(self.function, self.parameters)
+            state["function"] = copies.by_name(self.function)
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]  # all that is kept are the arguments
+        function, held = state["function"], state["held"]
+        function = copies.rebound(function, held) if held else function
+        self.__init__(function, state["parameters"], **state["options"])  # type: ignore[misc]  # it has not run yet
+
+    def _check_outside(self) -> None:
+        if self._theta is not None:
+            raise RuntimeError(f"{self!r} is inside a block of arrays(): copy it after the block.")
 
     @property
     def source(self) -> str:

@@ -10,7 +10,7 @@ from ..engine.watch import watch
 
 
 class Module:
-    """Whatever has parameters: those attributes that are Values, Modules, lists or dicts of them, in their order."""
+    """Whatever has parameters: attributes that are Values, Modules, lists or dicts of them, in their order."""
 
     _buffers: tuple[str, ...] = ()  # the attributes that are lists of floats to be saved, though not learned
 
