@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from ..engine.value import Value
 from .base import CompiledFunction
 from .batches import as_arrays, check_indices
-from .checks import check_one_number, disagreement_error
+from .checks import CompileError, check_one_number, disagreement_error
 from .pipeline import Made, Request, make
 from .report import Groups
-from .verify import ATTEMPTS, check_range, disagreement, range_sentence, results_of, two_calls
+from .verify import ATTEMPTS, check_range, disagreement, range_sentence, results_of, rule_at_fault, two_calls
 
 DTYPES = {"float32": np.float32, "float64": np.float64}
 
@@ -141,6 +141,8 @@ class Compiled(CompiledFunction):
         if wrong:
             plain = make(self.function, self.parameters, made.request, arrays, plain=True)
             if disagreement(plain, self.function, self.parameters, arrays):
+                if fault := rule_at_fault(made):
+                    raise CompileError(fault)
                 raise disagreement_error(wrong, two_calls(made, self.function, self.parameters, arrays))
             self._warn(
                 wrong,

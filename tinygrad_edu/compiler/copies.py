@@ -12,7 +12,7 @@ from ..engine.value import Value
 
 
 def deep(function: Any, parameters: Sequence[Value], memo: dict[int, Any]) -> Any:
-    """A deep copy of a function: it copies what it closes over, and the globals that hold one of the parameters."""
+    """A deep copy of a function, with what it closes over and the globals that hold one of the parameters."""
     if not isinstance(function, FunctionType):
         return copy.deepcopy(function, memo)
     held, cells = holders(function, parameters), function.__closure__ or ()
@@ -53,7 +53,8 @@ def check_picklable(function: Any, parameters: Sequence[Value]) -> None:
     if by_name(function) is None:
         raise pickle.PicklingError(
             f"Pickle saves a function by its name, and cannot find {function.__qualname__}, which is a lambda or "
-            "stands inside another function. Compile a function of a module, a method, a Module or a functools.partial."
+            "stands inside another function. Compile a function of a module, a method, a Module or a "
+            "functools.partial."
         )
     reached = {value for held in holders(function, parameters).values() for value in _values(held)}
     if not reached.issuperset(parameters):

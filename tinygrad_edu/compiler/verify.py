@@ -17,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engine.calculus import absolute_adjoint
+from ..engine.rule import Rule
 from ..engine.value import Value
 from .batches import examples
 from .checks import TOLERANCE, CompileError, collector_paused, eager, near
 from .pipeline import Made
 from .tracing import flat_values, standing_in
 
+POINTS = [0.5, 0.25, 1.5, -0.5, 2.0]  # inputs to try a rule with
 SINGLE = 1e-2  # so far may float32 be off, of the largest number: only overflow and lost digits do that
 ATTEMPTS = 3  # with the batches of so many calls, if the eager function raises for the first ones
 
@@ -52,7 +54,43 @@ def two_calls(
 ) -> list[Any]:
     """What the function itself returns when it is called twice with the same numbers."""
     example = examples(made.picks, [array[:1] for array in arrays])[0]
-    return [[float(value.data) for value in flat_values(_first(function(*example)))[0]] for _ in range(2)]
+    with standing_in({parameter: parameter.data for parameter in parameters}):  # another thread may train
+        return [[float(value.data) for value in flat_values(_first(function(*example)))[0]] for _ in range(2)]
+
+
+def rule_at_fault(made: Made) -> str:
+    """A sentence about a rule of the user's that does not give on arrays what it gives on floats; "" if all do."""
+    for rule in {array.rule: None for array in made.lowered.arrays if array.rule}:
+        if not rule._declared[2].__module__.startswith("tinygrad_edu.") and (wrong := _wrong_on_arrays(rule)):
+            return f"The rule {rule.name} cannot be compiled: {wrong}."
+    return ""
+
+
+def _wrong_on_arrays(rule: Rule) -> str:
+    points = [[x for x in POINTS if x in interval][:2] for interval in rule.domain] or [POINTS] * (
+        rule.n_inputs or 2
+    )
+    rows = list(zip(*points, strict=False))[:2]
+
+    def computed(*inputs: Any) -> list[Any]:
+        out = rule.forward(*inputs)
+        return [out, *rule.shares(1.0, out, *inputs)]
+
+    try:
+        expected = [computed(*row) for row in rows]
+    except Exception:  # it is not defined there
+        return ""
+    try:
+        found = computed(*map(np.array, zip(*rows, strict=True)))
+        alike = np.allclose(np.transpose(np.broadcast_arrays(*found, np.ones(len(rows)))[:-1]), expected, 1e-9)
+    except Exception as error:
+        return (
+            f"on arrays it raises {type(error).__name__}: {error}. Write it with operators and the functions of "
+            "tinygrad_edu.elementary, sin instead of math.sin and where instead of a branch"
+        )
+    if any(isinstance(x, np.floating) and x.dtype != np.float64 for row in expected for x in row):
+        return "it computes in a precision of its own. Write its numbers as floats, 1.5 instead of np.float32(1.5)"
+    return "" if alike else "on arrays it gives other numbers. Compute each entry by itself"
 
 
 def check_range(made: Made, parameters: Sequence[Value], arrays: Sequence[NDArray[Any]]) -> str:

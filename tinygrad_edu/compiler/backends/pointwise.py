@@ -1,6 +1,7 @@
 """Pointwise: what `tg.compile(..., backend="python")` returns. It runs example after example, without NumPy."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from numbers import Real
 from typing import Any
 
@@ -76,13 +77,17 @@ class Pointwise(CompiledFunction):
     def _checked(self, theta: list[Any]) -> list[float]:
         return real_numbers(theta, len(self.parameters))
 
+    def _pinned(self, numbers: list[float]) -> AbstractContextManager[None]:
+        """Inside the block the parameters have these numbers, in this thread."""
+        return standing_in(dict(zip(self.parameters, numbers, strict=True)))
+
     # --- Examples ---------------------------------------------------------------------------------------------
 
     def _outputs(self, made: "_Made", numbers: list[float], example: Example) -> list[float]:
         try:
             return made.program.run(numbers, example)[0]
         except ELSEWHERE:
-            with standing_in(dict(zip(self.parameters, numbers, strict=True))):
+            with self._pinned(numbers):
                 return [float(value.data) for value in flat_values(self.function(*made.values(example)))[0]]
 
     def _gradients(self, made: "_Made", numbers: list[float], example: Example) -> tuple[float, list[float]]:
@@ -90,7 +95,7 @@ class Pointwise(CompiledFunction):
             outputs, gradients = made.program.run(numbers, example)
             return outputs[0], gradients
         except ELSEWHERE:
-            with standing_in(dict(zip(self.parameters, numbers, strict=True))):
+            with self._pinned(numbers):
                 loss, gradients = eager(self.function, self.parameters, made.values(example))
             return float(loss.data), gradients
 
@@ -113,16 +118,17 @@ class Pointwise(CompiledFunction):
     def _verify(self, made: "_Made", example: Example) -> None:
         """Compare the program with the eager function. Raises CompileError if they differ."""
         numbers = self._read_parameters()
-        try:
-            outputs, gradients = made.program.run(numbers, example)
-            loss, expected = eager(self.function, self.parameters, made.values(example))
-        except ELSEWHERE:
-            return  # evaluated eagerly anyway
-        pairs = zip([outputs[0], *gradients], [loss.data, *expected], strict=True)
-        wrong = [f"{got!r}, and eagerly {e!r}" for got, e in pairs if not near(got, e, 1.0 + abs(e))]
-        if wrong:
-            again, _ = eager(self.function, self.parameters, made.values(example))
-            raise disagreement_error(f"it gives {wrong[0]}", [loss.data, again.data])
+        with self._pinned(numbers):  # another thread may train
+            try:
+                outputs, gradients = made.program.run(numbers, example)
+                loss, expected = eager(self.function, self.parameters, made.values(example))
+            except ELSEWHERE:
+                return  # evaluated eagerly anyway
+            pairs = zip([outputs[0], *gradients], [loss.data, *expected], strict=True)
+            wrong = [f"{got!r}, and eagerly {e!r}" for got, e in pairs if not near(got, e, 1.0 + abs(e))]
+            if wrong:
+                again, _ = eager(self.function, self.parameters, made.values(example))
+                raise disagreement_error(f"it gives {wrong[0]}", [loss.data, again.data])
         made.verified = True
 
 
