@@ -678,6 +678,52 @@ def test_the_vector_of_a_block_that_is_left_keeps_its_numbers() -> None:
     assert theta == [5.0]
 
 
+@pytest.mark.parametrize("backends", [("numpy", "numpy"), ("numpy", "python"), ("python", "python")])
+def test_two_blocks_that_share_a_parameter_are_refused(backends: tuple[str, str]) -> None:
+    a, b, c = Value(1.0, label="a"), Value(2.0, label="b"), Value(3.0, label="c")
+    first = tg.compile(lambda x: a * x + b, [a, b], backend=backends[0])
+    second = tg.compile(lambda x: b * x + c, [b, c], backend=backends[1])
+    with first.arrays() as theta:
+        with pytest.raises(RuntimeError, match=r"The parameter b is in an array already, that of .*\(<lambda>, 2"):
+            second.arrays().__enter__()
+        with ThreadPoolExecutor(1) as pool, pytest.raises(RuntimeError, match="End the other block first"):
+            pool.submit(second.arrays().__enter__).result()
+        theta[1] = 7.0
+    assert (a.data, b.data, c.data) == (1.0, 7.0, 3.0)
+    with second.arrays() as theta, tg.compile(lambda x: a * x, [a]).arrays():
+        theta[0] = 8.0
+    assert b.data == 8.0
+
+
+@pytest.mark.parametrize("backend", ["numpy", "python"])
+def test_a_number_that_is_set_inside_arrays_is_not_lost_in_silence(backend: str) -> None:
+    a, b = Value(1.0, label="a"), Value(2.0, label="b")
+    step = tg.compile(lambda x: a * x + b, [a, b], backend=backend)
+
+    def trained(error: bool) -> None:
+        with step.arrays() as theta:
+            theta[0] = 5.0
+            b.data = 9.0
+            if error:
+                raise KeyError
+
+    said = r"b.data = 9.0 was set inside arrays\(\), 1 parameter\(s\) in all.*b has 2.0 again"
+    with pytest.raises(RuntimeError, match=said):
+        trained(False)
+    assert (a.data, b.data) == (5.0, 2.0)
+    with pytest.raises(KeyError) as caught:
+        trained(True)
+    assert re.search(said, caught.value.__notes__[0])
+    with step.arrays():
+        a.data = 5.0  # the number that it had
+        step.value_and_grad([1.0])
+    with step.arrays() as theta:
+        theta[0] = 6.0
+        step.write_back()
+        assert a.data == 6.0
+    assert step.value_and_grad([0.0])[0] == 2.0
+
+
 # --- Source and groups ----------------------------------------------------------------------------------------
 
 
@@ -1183,6 +1229,25 @@ def test_refused_with_a_sentence_and_nothing_changed(name: str, call: str) -> No
     message = str(caught.value.args[0])
     assert message.rstrip().endswith((".", "?")) or ":" in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ([Value(1.0)], r"got Value\(.*\) \(Value\): take its .data, as in \[v.data for v in row\]"),
+        ([[1.0, Value(1.0)]], r"\(Value\): take its .data"),
+        (Value(1.0), r"\(Value\): take its .data"),
+        ({"x": 1.0}, r"got {'x': 1.0} \(dict\): give its numbers as a list, list\(d.values\(\)\)"),
+        ([{"x": 1.0}], r"got {'x': 1.0} \(dict\)"),
+        (["1"], r"got '1' \(str\): convert it with float\(\)"),
+        (None, r"got None \(NoneType\)"),
+        (np.array([1j]), r"got 1j \(complex\): take .real or .imag"),
+    ],
+)
+@pytest.mark.parametrize("backend", ["numpy", "python"])
+def test_what_holds_no_numbers_is_refused_with_advice_that_works(given: Any, match: str, backend: str) -> None:
+    with pytest.raises(TypeError, match=f"x must hold real numbers, .*{match}"):
+        tg.compile(lambda x: A * tg.sum([x]), [A], backend=backend).predict(given)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from ..engine.dispatch import as_list
 from ..engine.value import Value
 from . import copies
 from .checks import checked_parameters, put_numbers, unused_sentence
-from .tracing import argument_names
+from .tracing import argument_names, users_frame
 
 PROGRAMS = 32  # a compiled function keeps those that were used last: one for each shape of an example
 _lock = threading.Lock()
@@ -106,16 +106,16 @@ class CompiledFunction(ABC):
         """Write the numbers of the vector into the Values. Returns what was lost by this, if anything."""
         pairs = zip(self.parameters, self._given, strict=True)
         changed = [p for p, given in pairs if p.data is not given and p.data != given]
-        shown = changed and f"{changed[0].label or 'parameter'}.data = {changed[0].data!r}"
+        lost = [parameter.data for parameter in changed]
         self._theta = None
         self._forget(theta)
         put_numbers(self.parameters, self._checked(theta))
         if not changed:
             return ""
+        name = changed[0].label or "the parameter"
         return (
-            f"{len(changed)} of the parameters were changed inside arrays(), for instance by {shown}. Inside the "
-            f"block their numbers are in the array, so the parameter has {changed[0].data!r} again: write into "
-            "the array instead."
+            f"{name}.data = {lost[0]!r} was set inside arrays(), {len(lost)} parameter(s) in all. The numbers of "
+            f"the block are in the array, so {name} has {changed[0].data!r} again: write into the array instead."
         )
 
     @abstractmethod
@@ -153,7 +153,8 @@ class CompiledFunction(ABC):
     def _warn(self, about: str, sentence: str) -> None:
         if about not in self._said:
             self._said.add(about)
-            warnings.warn(sentence, stacklevel=6)
+            level, _ = users_frame()
+            warnings.warn(sentence, stacklevel=level + 1)
 
     # --- Copies -----------------------------------------------------------------------------------------------
 

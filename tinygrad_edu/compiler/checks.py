@@ -12,6 +12,11 @@ from ..engine.value import Value
 
 TOLERANCE = 1e-9  # relative to the absolute adjoint; a wrong lift is off by far more, rounding by far less
 
+NO_FUNCTION = (
+    "The function gives {} for the same numbers. A compiled function must give the same numbers whenever it is "
+    "called: look for random numbers, and for state that a call changes."
+)
+
 
 class CompileError(RuntimeError):
     """The compiled program does not agree with the function it was made from."""
@@ -129,11 +134,7 @@ def eager(function: Callable[..., Any], parameters: Sequence[Value], example: Se
 def disagreement_error(wrong: str, results: Sequence[Any]) -> "CompileError":
     """The error for a wrong program. `results` are those of the function itself, called two times."""
     if repr(results[0]) != repr(results[1]):
-        return CompileError(
-            f"The function gives {results[0]!r} and then {results[1]!r} for the same numbers. A compiled function "
-            "must give the same numbers whenever it is called: look for random numbers, and for state that a call "
-            "changes."
-        )
+        return CompileError(NO_FUNCTION.format(f"{results[0]!r} and then {results[1]!r}"))
     return CompileError(
         f"The compiled function disagrees with the eager one: {wrong}. Two eager calls agree with each other, so "
         "this is a defect of the compiler: please report it."

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..engine.value import Value
 from .base import CompiledFunction
 from .batches import as_arrays, check_indices
-from .checks import CompileError, check_one_number, disagreement_error
+from .checks import NO_FUNCTION, CompileError, check_one_number, disagreement_error
 from .pipeline import Made, Request, make
 from .report import Groups
 from .verify import ATTEMPTS, check_range, disagreement, range_sentence, results_of, rule_at_fault, two_calls
@@ -139,6 +139,9 @@ class Compiled(CompiledFunction):
         """
         wrong = disagreement(made, self.function, self.parameters, arrays)
         if wrong:
+            again = make(self.function, self.parameters, made.request, arrays)
+            if again.source != made.source:
+                raise CompileError(NO_FUNCTION.format("one program and then another"))
             plain = make(self.function, self.parameters, made.request, arrays, plain=True)
             if disagreement(plain, self.function, self.parameters, arrays):
                 if fault := rule_at_fault(made):

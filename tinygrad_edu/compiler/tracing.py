@@ -204,20 +204,22 @@ for _name, _rule in RULES.items():
 
 def refuse(what: str, instead: str) -> NoReturn:
     """Raise TraceError with the line of the user's code that needs the number. The trace remembers it."""
-    frame: Any = sys._getframe(1)
-    while frame and _is_ours(frame):
-        frame = frame.f_back
+    *_, frame = users_frame()
     error = TraceError(
-        f"While the function was traced, {what}{_place(frame, frame.f_lineno) if frame else ''}. "
-        f"The compiled form must hold for every example. {instead}"
+        f"While the function was traced, {what}{_place(frame, frame.f_lineno)}. The compiled form must hold for "
+        f"every example. {instead}"
     )
     if watch.tracer:
         watch.tracer.refusals.append(error)
     raise error
 
 
-def _is_ours(frame: FrameType) -> bool:
-    return frame.f_code.co_filename.startswith(PACKAGE)
+def users_frame() -> tuple[int, FrameType]:
+    """How many calls up, for the caller, the code outside of this package stands; and its frame."""
+    level, frame = 0, sys._getframe(1)
+    while frame.f_back and frame.f_code.co_filename.startswith(PACKAGE):
+        level, frame = level + 1, frame.f_back
+    return level, frame
 
 
 def _place(frame: FrameType, line: int) -> str:
