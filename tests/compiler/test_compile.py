@@ -1309,8 +1309,11 @@ def test_compile_refuses_at_once(parameters: Any, options: Any, error: Any, matc
 @pytest.mark.parametrize("backend", ["numpy", "python"])
 def test_a_parameter_without_use_has_gradient_zero_and_it_is_said_once(backend: str) -> None:
     step = tg.compile(line, [A, UNUSED, B], backend=backend)
-    with pytest.warns(UserWarning, match=r"does not use 1 of the 3 parameters \(unused\): their gradient is 0.0"):
+    with pytest.warns(
+        UserWarning, match=r"does not use 1 of the 3 parameters \(unused\): their gradient is 0.0"
+    ) as said:
         _, gradient = step.value_and_grad([1.0], [1.0])
+    assert [warning.filename for warning in said] == [__file__]
     assert list(gradient) == [8.0, 0.0, 8.0]
     assert list(step.value_and_grad([1.0], [1.0])[1]) == [8.0, 0.0, 8.0]
     with step.arrays() as theta:

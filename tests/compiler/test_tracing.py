@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn, optim
 from tinygrad_edu.compiler.tracing import UNKNOWN, standing_in
+from tinygrad_edu.testing.strategies import programs
 
 X = np.random.default_rng(0).normal(size=(4, 3))
 CLASSES = np.array([0, 1, 1, 0])
@@ -416,6 +418,19 @@ def test_to_other_threads_a_parameter_is_what_it_was() -> None:
             assert other.result() == (None if number is UNKNOWN else (5.0, 15.0))
         assert here == alone
     assert (type(w), w.data, w.grad) == (Value, 2.0, 7.0)
+
+
+@given(programs())
+def test_a_value_that_stands_in_computes_with_its_other_number(program: Any) -> None:
+    """Random programs: value and gradients are those of a Value with that number, and nothing stays of it."""
+    plain, other = [Value(x) for x in program.inputs], [Value(-9.0) for _ in program.inputs]
+    expected = program(*plain)
+    expected.backward()
+    with standing_in(dict(zip(other, program.inputs, strict=True))):
+        result = program(*other)
+        result.backward()
+        assert repr([result.data, *(x.grad for x in other)]) == repr([expected.data, *(x.grad for x in plain)])
+    assert {(x.data, x.grad, type(x)) for x in other} == {(-9.0, 0.0, Value)}
 
 
 def test_values_of_a_class_of_ones_own_are_parameters() -> None:

@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from types import FrameType, FunctionType, MappingProxyType
 from typing import Any, NoReturn
@@ -231,13 +232,13 @@ def _place(frame: FrameType, line: int) -> str:
 
 # --- Parameters while they are compiled -------------------------------------------------------------------------
 
-UNKNOWN = object()  # the number of a parameter while a function is traced
+UNKNOWN = Placeholder()  # stands for every parameter while a function is traced
 
 
 class _Here(threading.local):
-    """The numbers that Values have in this thread alone."""
+    """The leaves that have the numbers and gradients of other Values in this thread: see `standing_in`."""
 
-    numbers: Mapping[Value, Any] = MappingProxyType({})
+    twins: Mapping[Value, Value] = MappingProxyType({})
 
 
 _here, _lock = _Here(), threading.Lock()
@@ -248,22 +249,24 @@ _standing: dict[Value, int] = {}  # how many blocks of `standing_in` each Value 
 def standing_in(numbers: dict[Value, Any]) -> Iterator[None]:
     """Give Values other numbers inside the block, in this thread only. UNKNOWN makes them placeholders.
 
-    Another thread may train the same model at this moment, so nothing is written into a Value. Its class alone
-    changes, to a subclass whose methods ask which thread they run in. The identity of the Value stays.
+    Another thread may train the same model at this moment, so nothing is written into a Value: a number or a
+    gradient that the block sets is gone after it. The class alone changes, to a subclass whose methods ask which
+    thread they run in. The identity of the Value stays.
     """
-    outer, entered = _here.numbers, list[Any]()
+    outer, entered = _here.twins, list[Any]()
+    twins = {value: number if number is UNKNOWN else Value(number) for value, number in numbers.items()}
     try:
         with _lock:
-            for value in numbers:
+            for value in twins:
                 if value not in _standing:
                     kind: Any = value.__class__
                     value.__class__ = _stand_in(kind)
                 _standing[value] = _standing.get(value, 0) + 1
                 entered.append(value)
-        _here.numbers = {**outer, **numbers}
+        _here.twins = {**outer, **twins}
         yield
     finally:
-        _here.numbers = outer
+        _here.twins = outer
         with _lock:
             for value in entered:
                 _standing[value] -= 1
@@ -273,18 +276,18 @@ def standing_in(numbers: dict[Value, Any]) -> Iterator[None]:
 
 
 def _is_placeholder(x: Any) -> bool:
-    return isinstance(x, Placeholder) or (isinstance(x, Value) and _here.numbers.get(x) is UNKNOWN)
+    return isinstance(x, Placeholder) or (isinstance(x, Value) and _here.twins.get(x) is UNKNOWN)
 
 
 @functools.cache
 def _stand_in(kind: Any) -> Any:
-    """The subclass of `kind` whose Values act as Placeholders where their number is UNKNOWN."""
+    """The subclass of `kind` whose Values have a twin in some threads."""
 
     def method(name: str) -> Any:
         recorded, own = getattr(Placeholder, name), getattr(kind, name, None)
 
         def either(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if _is_placeholder(self) or any(map(_is_placeholder, args)):
+            if _here.twins.get(self) is UNKNOWN or any(map(_is_placeholder, args)):
                 return recorded(self, *args, **kwargs)
             if own is None:
                 raise TypeError(f"{self!r} has no {name}: a float would have no gradient.")
@@ -293,6 +296,19 @@ def _stand_in(kind: Any) -> Any:
             return own(self, *args, **kwargs)
 
         return either
+
+    def slot(name: str) -> Any:
+        own, twins_own = getattr(kind, name), attrgetter(name)
+
+        def get(self: Any) -> Any:
+            twin = _here.twins.get(self)
+            return own.__get__(self) if twin is None else twins_own(twin)
+
+        def set(self: Any, number: Any) -> None:
+            twin = _here.twins.get(self)
+            own.__set__(self, number) if twin is None else setattr(twin, name, number)
+
+        return property(get, set)
 
     def record(self: Any, rule: Rule, inputs: Any) -> Any:
         if any(map(_is_placeholder, inputs)):
@@ -304,29 +320,11 @@ def _stand_in(kind: Any) -> Any:
         build, arguments = kind.__reduce__(self)
         return build, tuple(kind if x is stand_in else x for x in arguments)
 
-    def number(self: Any) -> Any:
-        known = _here.numbers.get(self, UNKNOWN)
-        return known if known is not UNKNOWN else owner(self).data.__get__(self)
-
-    def owner(self: Any) -> Any:
-        return Placeholder if _is_placeholder(self) else kind
-
-    attributes: dict[str, Any] = {
-        "data": property(number, lambda self, number: owner(self).data.__set__(self, number)),
-        "grad": property(
-            lambda self: owner(self).grad.__get__(self), lambda self, slope: owner(self).grad.__set__(self, slope)
-        ),
-        **{name: method(name) for name, f in vars(Placeholder).items() if isinstance(f, FunctionType)},
-        "_record": record,
-        "__reduce__": reduce,
-        "__hash__": kind.__hash__,
-        "__slots__": (),
-        "__init__": kind.__init__,
-        "__module__": kind.__module__,
-        "__qualname__": kind.__qualname__,
-    }
-    del attributes["_take"]  # a parameter is no index
-    stand_in = type(kind)(kind.__name__, (kind,), attributes)
+    attributes = {name: method(name) for name, f in vars(Placeholder).items() if isinstance(f, FunctionType)}
+    attributes |= {"_record": record, "__reduce__": reduce, "data": slot("data"), "grad": slot("grad")}
+    del attributes["__init__"], attributes["_take"]  # a parameter is no index
+    described = {name: getattr(kind, name) for name in ("__hash__", "__module__", "__qualname__")}
+    stand_in = type(kind)(kind.__name__, (kind,), {**attributes, **described, "__slots__": ()})
     return stand_in
 
 

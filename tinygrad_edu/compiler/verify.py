@@ -41,7 +41,7 @@ def disagreement(
     found = []
     with collector_paused():
         for theta, inputs in _points(made, parameters, [array[:2] for array in arrays]):
-            with standing_in(dict(zip(parameters, theta.tolist(), strict=True))):
+            with standing_in({**dict(made.frozen), **dict(zip(parameters, theta.tolist(), strict=True))}):
                 found.append(_at(made, function, parameters, theta, inputs))
             agree, disagree = found.count(""), sum(map(bool, found))
             if agree > disagree:

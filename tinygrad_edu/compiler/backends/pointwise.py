@@ -77,9 +77,9 @@ class Pointwise(CompiledFunction):
     def _checked(self, theta: list[Any]) -> list[float]:
         return real_numbers(theta, len(self.parameters))
 
-    def _pinned(self, numbers: list[float]) -> AbstractContextManager[None]:
-        """Inside the block the parameters have these numbers, in this thread."""
-        return standing_in(dict(zip(self.parameters, numbers, strict=True)))
+    def _pinned(self, made: "_Made", numbers: list[float]) -> AbstractContextManager[None]:
+        """Inside the block the parameters have these numbers, in this thread, and no gradient is changed."""
+        return standing_in({**dict(made.frozen), **dict(zip(self.parameters, numbers, strict=True))})
 
     # --- Examples ---------------------------------------------------------------------------------------------
 
@@ -87,7 +87,7 @@ class Pointwise(CompiledFunction):
         try:
             return made.program.run(numbers, example)[0]
         except ELSEWHERE:
-            with self._pinned(numbers):
+            with self._pinned(made, numbers):
                 return [float(value.data) for value in flat_values(self.function(*made.values(example)))[0]]
 
     def _gradients(self, made: "_Made", numbers: list[float], example: Example) -> tuple[float, list[float]]:
@@ -95,7 +95,7 @@ class Pointwise(CompiledFunction):
             outputs, gradients = made.program.run(numbers, example)
             return outputs[0], gradients
         except ELSEWHERE:
-            with self._pinned(numbers):
+            with self._pinned(made, numbers):
                 loss, gradients = eager(self.function, self.parameters, made.values(example))
             return float(loss.data), gradients
 
@@ -118,7 +118,7 @@ class Pointwise(CompiledFunction):
     def _verify(self, made: "_Made", example: Example) -> None:
         """Compare the program with the eager function. Raises CompileError if they differ."""
         numbers = self._read_parameters()
-        with self._pinned(numbers):  # another thread may train
+        with self._pinned(made, numbers):  # another thread may train
             try:
                 outputs, gradients = made.program.run(numbers, example)
                 loss, expected = eager(self.function, self.parameters, made.values(example))
@@ -144,7 +144,7 @@ class _Made:
         read = dict.fromkeys(x for node in order if isinstance(node, Placeholder) for x in node.parents)
         learned = set(parameters)
         constants = [x for x in read if not isinstance(x, Placeholder) and x not in learned]
-        self._frozen = [pair for value in constants for pair in captured(value, learned)]
+        self.frozen = [pair for value in constants for pair in captured(value, learned)]
         self.unused = unused(read, parameters) if gradient else []
         picked = {node.parents[0] for node in self.trace.nodes if node.rule is TAKE}
         self._picks = [[x in picked for x in argument] for argument in self.trace.inputs]
@@ -154,7 +154,7 @@ class _Made:
 
     def holds(self) -> bool:
         """Is what the program takes for constant still so?"""
-        return unchanged(self._frozen, self.trace.state)
+        return unchanged(self.frozen, self.trace.state)
 
     def values(self, example: Example) -> list[Any]:
         """An example as the eager function takes it: nested lists of Values, with ints to pick by."""
