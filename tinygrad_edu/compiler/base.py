@@ -42,10 +42,16 @@ class CompiledFunction(ABC):
 
     @abstractmethod
     def value_and_grad(self, *batch: Any) -> tuple[float, Any]:
-        """The mean over the batch, and its derivatives by the parameters, in their order."""
+        """The mean over the batch, and its derivatives by the parameters, in their order.
+
+        Raises what `tg.compile` lists.
+        """
 
     def backward(self, *batch: Any) -> float:
-        """Add the derivatives to every parameter's `grad`, as `loss.backward()` does. Returns the mean."""
+        """Add the derivatives to every parameter's `grad`, as `loss.backward()` does. Returns the mean.
+
+        Raises what `value_and_grad` raises, and then changes nothing.
+        """
         value, gradient = self.value_and_grad(*batch)
         for parameter, share in zip(self.parameters, as_list(gradient), strict=True):
             parameter.grad = share + parameter.grad
@@ -56,7 +62,8 @@ class CompiledFunction(ABC):
         """The parameters as one vector, in their order, which all calls inside the block read: train it in place.
 
         At the end of the block, however it ends, its numbers go back into the Values. It is an array, or a list
-        with backend="python".
+        with backend="python". Raises RuntimeError if another block that is open has one of the parameters, and at
+        the end if the number of a Value was set inside the block.
 
         >>> import tinygrad_edu as tg
         >>> w = Value(3.0)

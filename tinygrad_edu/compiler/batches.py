@@ -1,4 +1,4 @@
-"""Batches: what a call brings, as arrays of numbers. Bad input ends here, with a sentence."""
+"""Batches: the arguments of a call as arrays of numbers. Bad input raises here."""
 
 import functools
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from .views import Indices
 
 
 def as_arrays(batch: Sequence[Any], names: Sequence[str]) -> tuple[list[NDArray[Any]], int]:
-    """The arguments of a call as arrays, and the number of examples: that of all first axes.
+    """The arguments of a call as arrays, and the number of examples, which is the length of every first axis.
 
-    Raises TypeError for what are no numbers, ValueError for ragged, empty or uneven batches.
+    Raises TypeError if they hold something else than numbers, ValueError for ragged, empty or uneven batches.
     """
     arrays = [_as_array(given, name) for given, name in zip(batch, names, strict=True)]
     sizes = [len(array) for array in arrays]
@@ -53,7 +53,7 @@ def _as_array(given: Any, name: str) -> NDArray[Any]:
 
 
 def _first_wrong(x: Any) -> Any:
-    """The first thing in nested lists that is no real number."""
+    """The first item of nested lists that is not a real number."""
     while isinstance(x, list) and x:
         x = next((part for part in x if not isinstance(part, Real)), x[0])
     return x
@@ -69,7 +69,7 @@ class Pick:
 
 
 def picks_of(lowered: Lowered) -> list[Pick]:
-    """What a program picks by an input."""
+    """The inputs of a program that are indices."""
     found: list[tuple[Read, int]] = []  # indices, and the number of options
     for array in lowered.arrays:
         match array.operation:
@@ -85,7 +85,7 @@ def picks_of(lowered: Lowered) -> list[Pick]:
 
 
 def check_indices(picks: Sequence[Pick], arrays: Sequence[NDArray[Any]], names: Sequence[str]) -> None:
-    """Raise IndexError where an input that picks from options is no index of one."""
+    """Raise IndexError if an input that is used as an index is out of range."""
     for pick in picks:
         array = arrays[pick.argument]
         index = array.reshape(len(array), -1)[:, pick.positions]

@@ -81,11 +81,11 @@ def unchanged(frozen: Sequence[tuple[Value, Any]], state: Sequence[tuple[Any, st
 
 
 def check_one_number(shape: tuple[int, ...], what: str) -> None:
-    """Raise TypeError unless the function returns a single number, as its mean and its gradient need it."""
+    """Raise TypeError unless the function returns a single number: a mean and a gradient need one."""
     if shape:
         raise TypeError(
-            f"The function returns numbers of shape {shape} for one example, and a {what} is that of a single "
-            "number: predict(...) gives them all."
+            f"The function returns numbers of shape {shape} for one example, and a {what} needs a single number: "
+            "predict(...) gives them all."
         )
 
 
@@ -112,7 +112,7 @@ def real_numbers(theta: list[Any], n: int) -> list[float]:
 
 
 def not_numbers(x: Any, name: str) -> TypeError:
-    """The error for what is no real number, with what to do instead."""
+    """The error for something that is not a real number, with what to do instead."""
     fixes = {
         Value: "take its .data, as in [v.data for v in row]",
         dict: "give its numbers as a list, list(d.values()), or as one argument for each key",
@@ -143,15 +143,15 @@ def disagreement_error(wrong: str, results: Sequence[Any]) -> "CompileError":
     )
 
 
-def near(x: Any, y: Any, size: Any, tolerance: float = TOLERANCE) -> bool:
-    """Are two numbers one but for rounding, where `size` is that of the terms they were added from?"""
+def near(x: Any, y: Any, size: Any) -> bool:
+    """Are two numbers equal up to rounding? `size` is the size of the terms that they are sums of."""
     x, y = float(x), float(y)
-    return bool(abs(x - y) <= tolerance * size + 1e-300 or x == y or (x != x and y != y))
+    return bool(abs(x - y) <= TOLERANCE * size + 1e-300 or x == y or (x != x and y != y))
 
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """A trace is hundreds of thousands of objects, none of them garbage: the collector would walk in vain."""
+    """Pause garbage collection: a trace is hundreds of thousands of objects, and none of them is garbage."""
     enabled = gc.isenabled()
     gc.disable()
     try:

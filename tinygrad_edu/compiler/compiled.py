@@ -1,5 +1,6 @@
-"""Compiled: what `tg.compile` returns. It has programs made for what comes, and keeps the parameters."""
+"""Compiled: what `tg.compile` returns. It compiles one program for each shape of an example."""
 
+import math
 import operator
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -43,25 +44,33 @@ class Compiled(CompiledFunction):
     # --- What it computes -------------------------------------------------------------------------------------
 
     def __call__(self, *batch: Any) -> float:
-        """The mean of the function over the batch."""
+        """The mean of the function over the batch. Raises TypeError if it returns several numbers."""
         outputs = self.predict(*batch)
         check_one_number(outputs.shape[1:], "mean")
         return float(outputs.mean())
 
     def value_and_grad(self, *batch: Any) -> tuple[float, NDArray[Any]]:
-        """The mean over the batch, and its derivatives by the parameters: a new vector, in their order."""
+        """The mean over the batch, and its derivatives by the parameters: a new vector, in their order.
+
+        Raises TypeError if the function returns several numbers, and what `tg.compile` lists.
+        """
         gradient = np.empty_like(self._vector)
         with self._lock:
             value, _ = self._step(batch, gradient)
-            self._check_range(batch, value, gradient)
+            if self._is_single and not math.isfinite(value + np.dot(gradient, gradient)):
+                self._check_range(batch, value, gradient)
         return value, gradient
 
     def predict(self, *batch: Any) -> NDArray[Any]:
-        """What the function returns for every example: an array (B, ...), nested as the function nests it."""
+        """What the function returns for every example: an array (B, ...), nested as the function nests it.
+
+        Raises what `tg.compile` lists.
+        """
         with self._lock:
             made, arrays, size = self._prepared(batch, gradient=False)
             outputs: NDArray[Any] = made.run(self._numbers(), None, arrays, size)
-            self._check_range(batch, outputs)
+            if self._is_single and not np.isfinite(outputs).all():
+                self._check_range(batch, outputs)
         return outputs.reshape(size, *made.output_shape)
 
     def step(self, *batch: Any) -> tuple[float, Any]:
@@ -81,8 +90,8 @@ class Compiled(CompiledFunction):
 
     def _check_range(self, batch: Sequence[Any], *found: Any) -> None:
         """Warn, once, if the program that ran gives inf or nan in float32, and numbers in float64."""
-        if not self._is_single or "range" in self._said or all(np.isfinite(numbers).all() for numbers in found):
-            return
+        if "range" in self._said or all(np.isfinite(numbers).all() for numbers in found):
+            return  # a square may overflow alone
         arrays, _ = as_arrays(batch, self._argument_names(len(batch)))
         wide = results_of(self._latest, self._numbers().astype(np.float64), arrays)
         for numbers, exact in zip(found, wide, strict=True):

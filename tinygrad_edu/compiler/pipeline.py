@@ -40,7 +40,7 @@ class Request:
 class Made:
     """A program: its source, and what must still hold for it to be used.
 
-    request         what it was made for
+    request         the shapes, and what it computes
     output_shape    of the outputs for one example
     frozen          Values that were taken for constants, with their numbers
     state           what the function read of modules: (object, attribute, value)
@@ -102,7 +102,10 @@ def make(
     arrays: Sequence[NDArray[Any]],
     plain: bool = False,
 ) -> Made:
-    """The program of a function for batches like these. With plain=True nothing is a matrix product."""
+    """The program of a function for batches like these. With plain=True it has no matrix products.
+
+    Raises TraceError where the function needs a number, TypeError unless it returns what the request needs.
+    """
     with collector_paused():
         traced = trace_function(function, parameters, request.shapes, request.with_outputs)
         if request.gradient and not request.with_outputs:

@@ -43,7 +43,7 @@ def _no_slope(upstream: Any, out: Any, *inputs: Any) -> tuple[int, ...]:
 
 
 def _choice(name: str, function: Callable[..., Any], n_inputs: int, symbol: str = "") -> Rule:
-    """An operation whose result moves in steps, so that no gradient passes: recorded here only."""
+    """An operation without a gradient, since its result moves in steps. Only a trace records it."""
     return Rule(name, symbol or name, function, _no_slope, n_inputs)
 
 
@@ -154,7 +154,7 @@ class Placeholder(Value):
         refuse("the gradient of a placeholder was set", "Clear gradients outside of the function.")
 
     def __eq__(self, other: object) -> bool:
-        """Is it this very node? Asking whether a number equals it would always be answered by no."""
+        """Is it this node? A number never is, so asking for one is a mistake."""
         if isinstance(other, numbers.Real) and not isinstance(other, Value):
             refuse(
                 f"a placeholder was compared with {other!r} by ==", "Select by tg.where, or by a one-hot input."
@@ -176,7 +176,7 @@ class Placeholder(Value):
         )
 
     def __index__(self) -> NoReturn:
-        refuse("a placeholder was used as an index", "Use nn.Embedding, a one-hot input, or tg.where.")
+        refuse("a placeholder was used as an index", "Use tg.take(xs, index), nn.Embedding or a one-hot input.")
 
     def __round__(self, digits: int = 0) -> NoReturn:
         refuse("a placeholder was to be rounded", "Rounding has no gradient; do it outside.")

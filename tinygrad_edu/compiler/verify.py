@@ -1,13 +1,13 @@
 """Verify: the compiled program against the scalar graph, before its numbers are used.
 
-One example is computed eagerly, by the same engine that steps through a graph in a REPL. The compiled program
-must give its value and every gradient, relative to the absolute adjoint: what rounding can do to a gradient,
-however much its shares cancel. That rows of a batch do not mix is checked by the program itself: two examples
-together must give the mean of the two alone.
+The engine computes one example eagerly. The compiled program must give its value and every gradient. The
+tolerance is relative to the absolute adjoint: this is what rounding can do to a gradient, however much its shares
+cancel. Two examples together must give the mean of the two alone, or rows of the batch mix.
 
-The point is not the example itself, where zeros may hide a fault: parameters and inputs are moved at random.
-Rounding may still decide between two right answers, on a kink or where everything cancels; so a disagreement
-counts if there is another at a second such point.
+Parameters and inputs are moved at random first, since zeros hide faults. On a kink, or where everything cancels,
+rounding decides between two right answers. So a disagreement counts only if there is one at a second point too.
+
+A program in float32 is also compared with itself in float64, on the whole batch.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -34,9 +34,9 @@ Result = tuple[float, NDArray[Any]]  # value and gradients
 def disagreement(
     made: Made, function: Callable[..., Any], parameters: Sequence[Value], arrays: Sequence[NDArray[Any]]
 ) -> str | None:
-    """What is wrong with a program, "" if nothing is; None if the eager function is defined at no point tried.
+    """What is wrong with a program, or "". None if the eager function is defined at no point that was tried.
 
-    `arrays` is a batch, of which the first two examples are used.
+    `arrays` is a batch. Its first two examples are used.
     """
     found = []
     with collector_paused():
