@@ -5,8 +5,10 @@ import copy
 import functools
 import linecache
 import pickle
+import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -531,3 +533,38 @@ def test_eight_threads_train_in_arrays() -> None:
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(run, range(8)))
     assert results == [run(0)] * 8
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer that interrupts")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_at_any_moment_leaves_the_parameters_as_they_were() -> None:
+    model = mlp()
+    before = [(p.data, p.grad, type(p)) for p in model.parameters()]
+    rng, interrupts = np.random.default_rng(0), 0
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    def compile_it() -> Any:
+        step = tg.compile(loss_of(model), model.parameters())
+        with step.arrays():
+            return step.value_and_grad(X, CLASSES)[0]
+
+    expected, started = compile_it(), time.perf_counter()
+    compile_it()
+    usual, handler = time.perf_counter() - started, signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for _ in range(100):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.01, 1.0) * usual)
+                compile_it()
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except (KeyboardInterrupt, TypeError, SystemError):  # NumPy's C code may make another error of it
+                interrupts += 1
+            assert [(p.data, p.grad, type(p)) for p in model.parameters()] == before
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+    assert interrupts > 10
+    assert compile_it() == expected

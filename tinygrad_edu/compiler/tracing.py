@@ -242,7 +242,9 @@ class _Here(threading.local):
 
 
 _here, _lock = _Here(), threading.Lock()
-_standing: dict[Value, int] = {}  # how many blocks of `standing_in` each Value is in, of all threads
+_standing: dict[
+    Value, tuple[object, ...]
+] = {}  # the blocks of `standing_in` that each Value is in, of all threads
 
 
 @contextmanager
@@ -253,30 +255,49 @@ def standing_in(numbers: dict[Value, Any]) -> Iterator[None]:
     gradient that the block sets is gone after it. The class alone changes, to a subclass whose methods ask which
     thread they run in. The identity of the Value stays.
     """
-    outer, entered = _here.twins, list[Any]()
+    outer, block, interrupted = _here.twins, (object(),), None
     twins = {value: number if number is UNKNOWN else Value(number) for value, number in numbers.items()}
     try:
         with _lock:
             for value in twins:
-                if value not in _standing:
-                    kind: Any = value.__class__
+                others = _standing.get(value, ())
+                _standing[value] = others + block if others else block
+                kind: Any = value.__class__
+                if kind not in _stand_ins:
                     value.__class__ = _stand_in(kind)
-                _standing[value] = _standing.get(value, 0) + 1
-                entered.append(value)
         _here.twins = {**outer, **twins}
         yield
     finally:
         _here.twins = outer
-        with _lock:
-            for value in entered:
-                _standing[value] -= 1
-                if not _standing[value]:
-                    del _standing[value]
-                    value.__class__ = value.__class__.__base__
+        while True:  # until a pass has come to its end: Ctrl-C may come in the middle of one
+            try:
+                _end(block, twins)
+                break
+            except KeyboardInterrupt as error:
+                interrupted = error
+        if interrupted:
+            raise interrupted
+
+
+def _end(block: tuple[object, ...], values: Iterable[Value]) -> None:
+    """Give the Values of a block their class back, unless they are in another. A second call changes nothing."""
+    with _lock:
+        for value in values:
+            others = tuple(other for other in _standing.get(value, ()) if other is not block[0])
+            if others:
+                _standing[value] = others
+                continue
+            kind: Any = value.__class__
+            if kind in _stand_ins:
+                value.__class__ = kind.__base__
+            _standing.pop(value, None)
 
 
 def _is_placeholder(x: Any) -> bool:
     return isinstance(x, Placeholder) or (isinstance(x, Value) and _here.twins.get(x) is UNKNOWN)
+
+
+_stand_ins: set[Any] = set()
 
 
 @functools.cache
@@ -325,6 +346,7 @@ def _stand_in(kind: Any) -> Any:
     del attributes["__init__"], attributes["_take"]  # a parameter is no index
     described = {name: getattr(kind, name) for name in ("__hash__", "__module__", "__qualname__")}
     stand_in = type(kind)(kind.__name__, (kind,), {**attributes, **described, "__slots__": ()})
+    _stand_ins.add(stand_in)
     return stand_in
 
 
