@@ -186,6 +186,13 @@ def test_float32_is_not_refused_for_its_rounding(function: Any) -> None:
 # --- Rules of ones own ------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def no_rules_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("at_fault", "of_numpy"):
+        monkeypatch.setitem(tg.RULES, name, None)  # is taken out again after the test
+        del tg.RULES[name]
+
+
 def own_rule(name: str, forward: Callable[..., Any], backward: Callable[..., Any]) -> Any:
     return tg.rule(forward, backward=lambda upstream, out, x: (upstream * backward(x),), name=name, n_inputs=1)
 
