@@ -482,12 +482,26 @@ class Branching(optim.Optimizer):
         return (parameter - self.lr if gradient > 0 else parameter + self.lr,)
 
 
-class Reversed(Line):
+class Spare(Line):
     """Has a parameter too many."""
 
     def __init__(self) -> None:
         super().__init__()
         self.unused = Value(1.0, label="unused")
+
+
+def test_a_parameter_that_is_not_used_stays_and_it_is_said_once() -> None:
+    def ended(compiled: bool) -> list[float]:
+        model = Spare()
+        history = fit(model, squared, DATA, optim.SGD(model.parameters()), 3, 2, compiled=compiled, progress=False)
+        assert history.compiled is compiled
+        return [p.data for p in model.parameters()]
+
+    with pytest.warns(UserWarning, match=r"does not use 1 of the 3 parameters \(unused\): their gradient") as said:
+        compiled = ended(True)
+    assert [warning.filename for warning in said] == [__file__]
+    assert compiled[-1] == 1.0
+    np.testing.assert_allclose(compiled, ended(False), rtol=1e-12)
 
 
 def by_class(output: Value, t: float) -> Value:
@@ -519,7 +533,6 @@ class Listed(nn.Module):
     [
         (Line, squared, DATA, lambda p: Clipped(p, lr=0.1), "Clipped has a step() of its own"),
         (Line, squared, DATA, lambda p: Branching(p, lr=0.1), "The update of Branching does not run on vectors"),
-        (Reversed, squared, DATA, optim.SGD, "does not use 1 of the 3 parameters (unused)"),
         (Line, by_class, DATA, optim.SGD, ""),
         (Line, branching, DATA, optim.SGD, "a branch asks for the truth of a placeholder"),
         (exact, squared, DATA, optim.SGD, "is no float"),
@@ -532,7 +545,7 @@ class Listed(nn.Module):
             "Dropout draws anew",
         ),
     ],
-    ids=["step", "update", "unused", "equal", "branch", "exact", "ragged", "dropout"],
+    ids=["step", "update", "equal", "branch", "exact", "ragged", "dropout"],
 )
 def test_what_does_not_compile_is_trained_eagerly(
     make: Any, loss: Any, data: Any, optimizer: Any, reason: str

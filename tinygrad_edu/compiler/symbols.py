@@ -65,8 +65,7 @@ class Book:
     def make(self, op: str, *args: Any) -> Any:
         """op(*args), elementwise, in its simplest form: a Symbol or a number."""
         symbols = [x for x in args if isinstance(x, Symbol)]
-        if Fraction in map(type, args):
-            args = tuple(float(x) if x.__class__ is Fraction else x for x in args)
+        args = tuple([x if x.__class__ in (Symbol, float, int) else _simple(x) for x in args])
         simple = self._simpler[op](self, *args) if op in self._simpler else None
         if simple is not None:
             return simple
@@ -113,6 +112,13 @@ def broadcast(shapes: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
         shape = [1] * (len(padded) - len(shape)) + shape
         shape = [b if a == 1 else a for a, b in zip(shape, padded, strict=True)]
     return tuple(shape)
+
+
+def _simple(x: Any) -> Any:
+    """A Fraction, a number of NumPy or an array of one number, as a number of Python."""
+    if x.__class__ is Fraction:
+        return float(x)
+    return x.item() if getattr(x, "shape", None) == () else x
 
 
 def _on_numbers(op: str, args: tuple[Any, ...]) -> Any:

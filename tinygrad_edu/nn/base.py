@@ -6,16 +6,25 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 from ..engine.value import Value
+from ..engine.watch import watch
 
 
 class Module:
-    """Whatever has parameters: those attributes that are Values, Modules, lists or dicts of them, in their order.
+    """Whatever has parameters: attributes that are Values, Modules, lists or dicts of them, in their order."""
 
-    `training` says in which of two modes it is: Dropout and BatchNorm behave differently in evaluation.
-    """
-
-    training = True
     _buffers: tuple[str, ...] = ()  # the attributes that are lists of floats to be saved, though not learned
+
+    @property
+    def training(self) -> bool:
+        """Is it in training, not in evaluation? Dropout and BatchNorm behave differently in the two modes."""
+        mode: bool = vars(self).get("training", True)
+        if watch.tracer:
+            watch.tracer.reads(self, "training", mode)
+        return mode
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        vars(self)["training"] = mode
 
     def named_modules(self) -> Iterator[tuple[str, "Module"]]:
         """(name, Module) of this module, named "", and of all below it, each once and in a stable order."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..engine.watch import watch
 from .base import Module
 from .initialisation import Generator, as_generator
 
@@ -77,10 +78,12 @@ class Dropout(Module):
     def __call__(self, inputs: Any) -> Any:
         if not self.training or self.p == 0:
             return inputs
+        if watch.tracer:
+            watch.tracer.refuse(
+                "Dropout draws anew in every call", "Train it eagerly, or call model.eval() first."
+            )
         if hasattr(inputs, "__len__"):
             return [self(item) for item in inputs]
-        if hasattr(inputs, "_pick"):
-            raise TypeError("Dropout draws anew in every call, which no compiled function does: train it eagerly.")
         dropped = float(self.rng.uniform(0.0, 1.0)) < self.p
         return inputs * (0.0 if dropped else 1 / (1 - self.p))
 

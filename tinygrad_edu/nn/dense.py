@@ -1,6 +1,5 @@
 """Dense and Embedding: the layers that are one matrix of weights."""
 
-import operator
 from typing import Any
 
 from ..engine import functions
@@ -74,15 +73,12 @@ class Embedding(Module):
     def __call__(self, inputs: Any) -> Any:
         if hasattr(inputs, "__len__"):
             return [self(index) for index in inputs]
-        if hasattr(inputs, "_pick"):  # an input that is not known yet: see compiler/trace.py
-            return inputs._pick(self.W)
         try:
-            index = operator.index(inputs)
+            return list(functions.take(self.W, inputs))
+        except IndexError:
+            raise IndexError(f"{self!r} has the indices 0 to {self.n_embeddings - 1}, got {inputs}.") from None
         except TypeError:
             raise TypeError(f"{self!r} takes an index or a list of them, got {inputs!r}.") from None
-        if not 0 <= index < self.n_embeddings:
-            raise IndexError(f"{self!r} has the indices 0 to {self.n_embeddings - 1}, got {index}.")
-        return list(self.W[index])
 
     def __repr__(self) -> str:
         return f"Embedding({self.n_embeddings}, {self.n_dimensions})"

@@ -82,7 +82,7 @@ def cross_entropy(logits: Any, targets: Any, reduction: str = "mean") -> Any:
     def loss(row: Any, target: Any) -> Any:
         normaliser = functions.logsumexp(row)
         if not _is_nested(target):
-            return normaliser - _picked(row, target)
+            return normaliser - functions.take(row, target)
         weight = functions.sum(target)
         if not _is_plain(weight) or weight != 1:
             normaliser = weight * normaliser
@@ -98,7 +98,7 @@ def nll(log_probabilities: Any, targets: Any, reduction: str = "mean") -> Any:
     """
 
     def loss(row: Any, target: Any) -> Any:
-        return -(functions.dot(target, row) if _is_nested(target) else _picked(row, target))
+        return -(functions.dot(target, row) if _is_nested(target) else functions.take(row, target))
 
     return _of_rows(loss, log_probabilities, targets, reduction)
 
@@ -112,11 +112,6 @@ def _is_nested(x: Any) -> bool:
 
 def _is_plain(x: Any) -> bool:
     return not hasattr(x, "_apply")
-
-
-def _picked(row: list[Any], target: Any) -> Any:
-    """row[target]; where the target is an input that is not known yet, the compiler's way to say so."""
-    return target._pick(row) if hasattr(target, "_pick") else row[target]
 
 
 def _paired(predictions: Any, targets: Any) -> list[tuple[Any, Any]]:
@@ -174,7 +169,7 @@ def _checked(row: list[Any], target: Any) -> Any:
             if _is_plain(t) and not 0 <= t <= 1:
                 raise ValueError(f"The probability of a class is from 0 to 1, got {t!r}.")
         return list(target)
-    if hasattr(target, "_pick"):
+    if not _is_plain(target):
         return target
     if not isinstance(target, numbers.Real):
         raise TypeError(f"The class is a plain index, or one probability per class, got {target!r}.")

@@ -6,6 +6,7 @@ from typing import Any
 from ..engine import functions
 from ..engine.dispatch import plain
 from ..engine.value import Value
+from ..engine.watch import watch
 from .base import Module
 from .rows import check_size, rows_of
 
@@ -44,6 +45,9 @@ class BatchNorm(Module):
             self._remember(means, variances, len(rows))
         else:
             means, variances = list(self.running_mean), list(self.running_var)
+            if watch.tracer:
+                watch.tracer.reads(self, "running_mean", means)
+                watch.tracer.reads(self, "running_var", variances)
         scales = [g / functions.sqrt(v + self.eps) for g, v in zip(self.gamma, variances, strict=True)]
         outputs = [_scaled([x - m for x, m in zip(row, means, strict=True)], scales, self.beta) for row in rows]
         return outputs if is_batch else outputs[0]

@@ -188,7 +188,6 @@ class OnArrays:
         self.forward = Forward(model, loss, optimizer.parameters, batched, dtype)
         self._open, self._moved = ExitStack(), False
         self.theta = self._open.enter_context(self.program.arrays())
-        self._theta_forward = self._open.enter_context(self.forward.program.arrays())  # the first to be closed
         self._move = self._open.enter_context(optimizer.arrays(self.theta))
 
     def _run(self, batch: Sequence[int]) -> tuple[float, "NDArray[Any]"]:
@@ -209,8 +208,7 @@ class OnArrays:
         return value * len(batch), hits, counted
 
     def evaluate(self, X: Any, y: Any) -> tuple[float, float | None]:
-        self._theta_forward[:] = self.theta
-        self._write()  # for an example that has to be looked at eagerly
+        self.program.write_back()  # where `forward` reads them
         return self.forward.evaluate(X, y)
 
     def numbers(self) -> list[float]:
@@ -227,12 +225,9 @@ class OnArrays:
             for parameter, gradient in zip(self.optimizer.parameters, self.program.gradient.tolist(), strict=True):
                 parameter.grad = used(gradient)
 
-    def _write(self) -> None:
-        put_numbers(self.optimizer.parameters, self.theta.tolist())
-
     def _diverged(self, value: float, batch: Sequence[int]) -> Diverged:
         """Why the loss is no number: the example's graph tells, made eagerly, or raises an error that does."""
-        self._write()
+        self.program.write_back()
         for part in [batch] if self.batched else [[i] for i in batch]:
             if not math.isfinite(self._run(part)[0]):
                 _, eager = computed(self.model, self.loss, *self._plain(part), self.batched)

@@ -17,7 +17,7 @@ from ...engine.graph import topological_order
 from ...engine.rule import Rule
 from ...engine.rules import RULES
 from ...engine.value import Value
-from ..checks import check_captured, checked_parameters
+from ..checks import captured, checked_parameters
 from ..formulas import ATOM, CHOICE, OPERATORS, POWER, SUM, Form, Language
 from ..symbols import Book, Symbol, simpler_pow
 from ..tracing import CHOICES, OUTPUTS, TAKE, Placeholder, Trace, nested, trace_function
@@ -225,7 +225,7 @@ class _Module:
                     learned.add(node)
                     backward.append(self._backward(node, learned))
             elif node not in learned and not isinstance(node, Placeholder):
-                check_captured(node, self.parameters)
+                captured(node, self.parameters)
                 forward.append(f"{self._at(node)} = {number_text(node.data)};")
         size, n, outputs = len(self.place), len(self.parameters), self.trace.outputs
         filled, start = [], n

@@ -178,6 +178,8 @@ class Emitter:
 
 
 def _element(array: Array, place: int) -> str:
+    if array.source == ("constant",):
+        return _array_text(np.float64(array.places[place]))
     if array.size == 1:
         return array.name
     lead = ":, " if array.batched else ""
