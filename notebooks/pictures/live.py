@@ -1,4 +1,4 @@
-"""Makes live.gif, the page of `tg.live` in use; needs playwright and Chromium: python notebooks/pictures/live.py"""
+"""Makes live.gif, the page of `tg.live` in use, with playwright and Chromium: python notebooks/pictures/live.py"""
 
 import io
 import shutil

@@ -1786,7 +1786,7 @@ LENGTHS = {
     "cross_entropy_one_hot": ((57, 14), (96, 4041)),
     "cross_entropy_class_index": ((59, 15), (106, 4278)),
     "regression_huber": ((78, 20), (92, 3241)),
-    "activation_gelu": ((131, 29), (104, 4432)),
+    "activation_gelu": ((145, 31), (108, 4796)),
     "a_small_convolutional_network": ((70, 16), (487, 22241)),
     "attention_of_two_heads": ((78, 21), (262, 10251)),
     "attention_causal": ((181, 55), (162, 5980)),

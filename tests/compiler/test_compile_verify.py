@@ -130,40 +130,31 @@ def test_the_comparison_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- float32 ----------------------------------------------------------------------------------------------------
 
 
-def masked(row: Any) -> Any:
-    scores = [W * i + (1.0 - seen) * -1e300 * 1e-255 for i, seen in enumerate(row)]  # -1e45
-    return tg.dot(tg.softmax(scores), [1.0, 2.0, 3.0])
-
-
 W, ZERO = Value(0.5, label="w"), Value(0.0, label="zero")
 
 
 @pytest.mark.parametrize(
     ("function", "x"),
     [
-        (lambda x: W * x * 1e30 * 1e20 * 1e-50 * (1.0 + 0.0 * x), [1.0, 2.0]),
-        (lambda x: tg.log(tg.relu(ZERO * x) + 1e-50), [1.0, 2.0]),
-        (lambda x: tg.log(tg.relu(W * x) + 1e-50), [1.0, 2.0, 3.0, -1.0]),  # an example that verify leaves out
         (lambda x: tg.exp(W * x), [1.0, 200.0]),
-        (masked, [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]),
+        (lambda x: tg.log(W * x * 1e-30 * (W * x * 1e-30)), [1.0, 2.0]),
+        (lambda x: tg.log((W * x) ** 2), [1.0, 2.0, 3.0, 1e-30]),  # an example that verify leaves out
     ],
 )
 @pytest.mark.parametrize("call", ["value_and_grad", "predict"])
-def test_what_float32_cannot_hold_is_refused(function: Any, x: Any, call: str) -> None:
+def test_what_leaves_float32_is_refused(function: Any, x: Any, call: str) -> None:
     step = tg.compile(lambda x: function(x) + W * ZERO, [W, ZERO], "float32")
-    step._said.add("constants")  # a warning of its own, and tested below
     with pytest.raises(tg.CompileError, match=r"gives -?(nan|inf) in float32 and .* in float64.*float64"):
         getattr(step, call)(x)
-    assert np.isfinite(tg.compile(function, [W, ZERO]).predict(x)).all()
+    assert np.isfinite(tg.compile(function, [W]).predict(x)).all()
 
 
 def test_what_leaves_float32_later_is_said_once() -> None:
-    step = tg.compile(lambda x: tg.log(tg.relu(W * x) + 1e-50), [W], "float32")
-    with pytest.warns(UserWarning, match=r"float32 cannot hold the constant 1e-50: it becomes 0.0"):
-        step.value_and_grad([1.0, 2.0])
-    with pytest.warns(UserWarning, match="gives -inf in float32 and -57.* in float64"):
-        step.value_and_grad([1.0, -2.0])
-    step.value_and_grad([1.0, -2.0])
+    step = tg.compile(lambda x: tg.exp(W * x), [W], "float32")
+    step.value_and_grad([1.0, 2.0])
+    with pytest.warns(UserWarning, match=r"gives inf in float32 and 1.3.*e\+43 in float64"):
+        step.value_and_grad([1.0, 200.0])
+    step.value_and_grad([1.0, 200.0])
 
 
 def test_numbers_that_float32_rounds_away_are_told() -> None:

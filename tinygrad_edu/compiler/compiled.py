@@ -18,7 +18,6 @@ from .report import Groups
 from .verify import (
     ATTEMPTS,
     check_range,
-    constants_out_of_range,
     disagreement,
     range_sentence,
     results_of,
@@ -141,8 +140,6 @@ class Compiled(CompiledFunction):
         if made is None:
             made = make(self.function, self.parameters, request, arrays)
             self._keep(made)
-            if self._is_single and (lost := constants_out_of_range(made)):
-                self._warn("constants", f"float32 cannot hold the constant {lost[0]!r}: it becomes {lost[1]}.")
         check_indices(made.picks, arrays, made.names)
         if self.verify and not made.verified:
             unverified, made = made, self._verified(made, arrays)

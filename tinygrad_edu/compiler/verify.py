@@ -112,19 +112,6 @@ def check_range(made: Made, parameters: Sequence[Value], arrays: Sequence[NDArra
     raise CompileError(range_sentence(at[1], at[0]))
 
 
-def constants_out_of_range(made: Made) -> tuple[float, float] | None:
-    """The first constant of a program that is 0 or inf in float32, and what it becomes; None if there is none."""
-    for array in made.lowered.arrays:
-        if array.source == ("constant",):
-            with np.errstate(all="ignore"):
-                for number, single in zip(
-                    array.places.tolist(), array.places.astype(np.float32).tolist(), strict=True
-                ):
-                    if number and np.isfinite(number) and (single == 0 or not np.isfinite(single)):
-                        return number, single
-    return None
-
-
 def _far(exact: NDArray[Any], rounded: NDArray[Any]) -> list[tuple[float, float]]:
     """Those numbers, with their rounded ones, that rounding alone does not explain."""
     size = 1e-3 + np.abs(exact[np.isfinite(exact)]).max(initial=0.0)
@@ -136,7 +123,7 @@ def _far(exact: NDArray[Any], rounded: NDArray[Any]) -> list[tuple[float, float]
 def range_sentence(found: float, exact: float) -> str:
     """What to say where float32 gives inf or nan."""
     return (
-        f"The program gives {found} in float32 and {exact:.4g} in float64: a number on the way, or a constant, "
+        f"The program gives {found} in float32 and {exact:.4g} in float64: a number on the way "
         'leaves the range of float32, about 1e-38 to 3e38. Compile with dtype="float64", or scale the numbers.'
     )
 
