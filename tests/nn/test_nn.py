@@ -236,11 +236,6 @@ def test_a_forgotten_zero_grad_is_explained_once() -> None:
         passes(optimizer)
     assert len(caught) == 1
     assert caught[0].filename == __file__
-    x = Value(3.0)
-    passes(optim.SGD([x], lr=0.25), steps=1)
-    with pytest.warns(UserWarning, match="zero_grad"):
-        passes(optim.SGD([x], lr=0.25), steps=1)  # an optimiser of its own sees it as well
-    assert x.data == 1.5 - 0.25 * (2 * 1.5 + 2 * 3.0)  # and the arithmetic is what it always was
 
 
 def test_gradients_may_be_cleared_in_any_way_and_add_up_before_a_step() -> None:

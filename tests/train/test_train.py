@@ -13,9 +13,8 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, datasets, nn, optim
-from tinygrad_edu.optim.marks import Used
 from tinygrad_edu.train import History, evaluate, fit
-from tinygrad_edu.train.learners import are_signs, count_right, is_right
+from tinygrad_edu.train.accuracy import are_signs, count_right, is_right
 
 
 class Line(nn.Module):
@@ -262,10 +261,10 @@ def test_data_of_two_lengths() -> None:
         ({"loss": "hinge"}, "loss is a function such as nn.hinge, got 'hinge'."),
         (
             {"optimizer": "sgd"},
-            r"optimizer is one such as optim.SGD\(model.parameters\(\), lr=0.1\), got 'sgd'.",
+            r"optimizer is an object such as optim.SGD\(model.parameters\(\), lr=0.1\), got 'sgd'.",
         ),
-        ({"optimizer": optim.SGD}, r"optimizer is one such as .*, got <class .*>."),
-        ({"optimizer": 10}, r"optimizer is one such as .*, got 10."),
+        ({"optimizer": optim.SGD}, r"optimizer is an object such as .*, got <class .*>."),
+        ({"optimizer": 10}, r"optimizer is an object such as .*, got 10."),
     ],
 )
 def test_arguments_of_another_kind(wrong: dict[str, Any], message: str) -> None:
@@ -373,7 +372,7 @@ def test_compiled_is_the_same_descent(make: Any) -> None:
         columns = ("loss", "accuracy", "validation loss", "validation accuracy", "lr")
         gradients = [p.grad for p in optimizer.parameters]
         ends.append([*numbers_of(optimizer), *gradients, *(x for c in columns for x in history[c])])
-        assert all(type(p.data) is float and type(p.grad) is Used for p in optimizer.parameters)
+        assert all(type(p.data) is float and type(p.grad) is float for p in optimizer.parameters)
         assert all([type(x) for x in s] == [int, *[float] * optimizer.n_states] for s in optimizer.state.values())
     assert ends[0] == pytest.approx(ends[1], rel=1e-11, abs=1e-12)
 
@@ -517,12 +516,12 @@ class Listed(nn.Module):
 @pytest.mark.parametrize(
     ("make", "loss", "data", "optimizer", "reason"),
     [
-        (Line, squared, DATA, lambda p: Clipped(p, lr=0.1), "Clipped has a step() of its own"),
+        (Line, squared, DATA, lambda p: Clipped(p, lr=0.1), "Clipped has its own step()"),
         (Line, squared, DATA, lambda p: Branching(p, lr=0.1), "The update of Branching does not run on vectors"),
         (Reversed, squared, DATA, optim.SGD, "does not use 1 of the 3 parameters (unused)"),
         (Line, by_class, DATA, optim.SGD, ""),
         (Line, branching, DATA, optim.SGD, "a branch asks for the truth of a placeholder"),
-        (exact, squared, DATA, optim.SGD, "is no float"),
+        (exact, squared, DATA, optim.SGD, "is not a float"),
         (Listed, squared, ([[1.0], [1.0, 2.0]], [1.0, 2.0]), optim.SGD, ""),
         (
             lambda: nn.Sequential(nn.Dense(4, 3, rng=0), nn.Dropout(0.5, rng=0)),
@@ -564,7 +563,7 @@ def test_an_error_of_the_loss_is_that_of_the_engine() -> None:
 
 
 def test_a_batch_that_is_too_large_to_be_traced_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tinygrad_edu.train.learners.TRACED", 100)
+    monkeypatch.setattr("tinygrad_edu.train.compiled.TRACED", 100)
     model = classifier()
     options = {"epochs": 1, "batch_size": 8, "batched": True, "progress": False}
     history = fit(model, nn.cross_entropy, IRIS, optim.SGD(model.parameters()), **options)
@@ -572,7 +571,7 @@ def test_a_batch_that_is_too_large_to_be_traced_is_not(monkeypatch: pytest.Monke
 
 
 def test_a_program_that_fails_on_the_way_is_left_for_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tinygrad_edu.train.learners import OnArrays
+    from tinygrad_edu.train.compiled import OnArrays
 
     calls, step = itertools.count(), OnArrays.step
 
@@ -590,7 +589,7 @@ def test_a_program_that_fails_on_the_way_is_left_for_values(monkeypatch: pytest.
 
 
 def test_ctrl_c_writes_back_what_was_learned_on_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tinygrad_edu.train.learners import OnArrays
+    from tinygrad_edu.train.compiled import OnArrays
 
     calls, step = itertools.count(), OnArrays.step
 

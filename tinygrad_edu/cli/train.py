@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import datasets, nn, optim
-from ..train.loop import evaluate, fit
+from ..train import evaluate, fit
 
 OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
     "sgd": optim.SGD,

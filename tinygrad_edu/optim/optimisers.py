@@ -1,4 +1,4 @@
-"""SGD, RMSProp, Adam, AdamW: each one update equation, the arithmetic of all in `Optimizer`.
+"""SGD, RMSProp, Adam, AdamW: each is one update equation. `Optimizer` does everything else.
 
 Names as in PyTorch, and in the equations:
   parameter, gradient   one number and dL/d(parameter), or one array each
@@ -7,22 +7,31 @@ Names as in PyTorch, and in the equations:
   state                 what an equation remembers of one parameter between steps: 0 before the first
 """
 
+import copy
+import functools
 import reprlib
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from numbers import Real
 from typing import Any
 
 from ..engine.elementary import sqrt
-from ..engine.value import Value
-from .marks import FORGOTTEN, UsedAgain, unmarked, used
+from ..engine.value import Value, watchers
+
+FORGOTTEN = (
+    "The gradients of this step() still hold those of the step before, because backward() adds to what is there: "
+    "call zero_grad() once per step, before backward()."
+)
 
 
 class Optimizer:
     """What all optimisers share: they move parameters by the gradients that backward() has left there.
 
-    A subclass defines `update` and `n_states`. `lr` may be changed at any time, by a schedule for instance; the
-    parameters may be too, and each keeps its state: it is kept for the parameter, not for the place in the list.
+    A subclass defines `update` and `n_states`. `lr` may be changed at any time, for instance by a schedule.
+    `parameters` may be changed too: the state belongs to the parameter, not to its place in the list. `epochs`
+    counts the epochs that `fit` has finished.
 
     Raises ValueError without parameters, or for a number out of range; TypeError unless parameters are Values.
     """
@@ -39,7 +48,9 @@ class Optimizer:
         self.lr = lr
         self.weight_decay = weight_decay
         self.state: dict[Value, tuple[Any, ...]] = {}  # (t, ...) of every parameter that has been moved
-        self._warned = False
+        self.epochs = 0
+        self._used: dict[int, Any] = {}  # the gradients of the last step, by id, until they are set to zero
+        self._forgot = self._warned = False
         if not self.parameters:
             raise ValueError(f"{name} got no parameters to optimise: pass model.parameters().")
         for parameter in self.parameters:
@@ -51,23 +62,97 @@ class Optimizer:
             raise ValueError(f"The weight decay must be 0 or more, got weight_decay={weight_decay!r}.")
 
     def update(self, t: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
-        """(parameter, *state) after step t. Changes nothing, so it serves floats and NumPy arrays alike."""
+        """(parameter, *state) after step t. It changes nothing in place, so it serves floats and NumPy arrays."""
         raise NotImplementedError(f"{type(self).__name__} must define update(t, parameter, gradient, *state).")
 
     def step(self) -> None:
         """Move every parameter against its gradient.
 
-        Warns once (UserWarning) if zero_grad was forgotten since the last step, and the old gradients are still
-        in the sum. A float gradient becomes a float of a kind of its own when a step has used it, of equal value.
+        Warns once (UserWarning) if zero_grad was forgotten since the last step, so that the old gradients are
+        still in the sum.
         """
-        if not self._warned and any(p.grad.__class__ is UsedAgain for p in self.parameters):
+        if self._forgot and not self._warned:
             self._warned = True
             warnings.warn(FORGOTTEN, stacklevel=2)
+        moved = []
         for parameter in self.parameters:
             t, *state = self.state.get(parameter) or (0,) * (1 + self.n_states)
-            parameter.data, *state = self.update(t + 1, parameter.data, unmarked(parameter.grad), *state)
-            self.state[parameter] = (t + 1, *state)
-            parameter.grad = used(parameter.grad)
+            moved.append((parameter, t + 1, *self.update(t + 1, parameter.data, parameter.grad, *state)))
+        for parameter, t, data, *state in moved:  # all or, after an error, none
+            parameter.data, self.state[parameter] = data, (t, *state)
+        self.watch()
+
+    def zero_grad(self) -> None:
+        """Set the gradient of every parameter to 0. Call it once per step, before backward()."""
+        for parameter in self.parameters:
+            parameter.grad = 0.0
+        self._unwatch()
+
+    # --- A forgotten zero_grad ----------------------------------------------------------------------------------
+    # The number alone does not tell whether a gradient was set to zero. So each step leaves the gradients as new
+    # float objects of the same values, and backward() shows which objects it adds to.
+
+    def watch(self) -> None:
+        """From now on, a backward() that adds to the gradients as they are has forgotten zero_grad()."""
+        self._forgot = False
+        if not self._warned:
+            for parameter in self.parameters:
+                if parameter.grad.__class__ is float:
+                    parameter.grad *= 1.0
+            self._used = {id(p.grad): p.grad for p in self.parameters if p.grad}
+            watchers[id(self)] = functools.partial(_show, id(self), weakref.ref(self))
+
+    def _see(self, gradients: list[Any]) -> None:
+        if not self._used.keys().isdisjoint(map(id, gradients)):
+            self._unwatch()
+            self._forgot = True
+
+    def _unwatch(self) -> None:
+        self._used = {}
+        watchers.pop(id(self), None)
+
+    # --- State --------------------------------------------------------------------------------------------------
+
+    def settings(self) -> dict[str, Any]:
+        """What `update` reads beside lr, by name: weight_decay, betas ..., and what a subclass has added."""
+        ours = ("parameters", "state", "lr", "epochs")
+        return {name: x for name, x in vars(self).items() if name not in ours and not name.startswith("_")}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the parameters: class, lr, epochs, settings, and the state of each parameter in order.
+
+        The state of a parameter is [t, ...], or None before its first step. `Module.save` writes this to a file.
+        """
+        return {
+            "class": type(self).__name__,
+            "lr": self.lr,
+            "epochs": self.epochs,
+            "settings": copy.deepcopy(self.settings()),
+            "state": [list(self.state[p]) if p in self.state else None for p in self.parameters],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict()` of the same class with as many parameters, in the same order.
+
+        Raises ValueError, and changes nothing, if it is the state of something else.
+        """
+        own = self.state_dict()
+        rows = state.get("state")
+        if state.keys() != own.keys() or state["class"] != own["class"]:
+            raise ValueError(f"This is not the state of a {own['class']}, got {_shown(state.get('class'))}.")
+        if not isinstance(rows, list) or len(rows) != len(self.parameters):
+            count = len(rows) if isinstance(rows, list) else "none"
+            raise ValueError(f"The state is that of {count} parameters, but there are {len(self.parameters)}.")
+        for row in rows:
+            if row is not None and not (_alike(row, [0.0] * (1 + self.n_states)) and type(row[0]) is int):
+                raise ValueError(
+                    f"The state of a parameter is [t, ...] with {1 + self.n_states} numbers, got {_shown(row)}."
+                )
+        for name in ("lr", "epochs", "settings"):
+            if not _alike(state[name], own[name]):
+                raise ValueError(f"The state needs {name} such as {_shown(own[name])}, got {_shown(state[name])}.")
+        vars(self).update(_as(state["settings"], own["settings"]), lr=state["lr"], epochs=state["epochs"])
+        self.state = {p: tuple(row) for p, row in zip(self.parameters, rows, strict=True) if row is not None}
 
     @contextmanager
     def arrays(self, vector: Any) -> Iterator[Callable[[Any], None]]:
@@ -95,11 +180,6 @@ class Optimizer:
             yield steps.step
         finally:
             steps.write_back()
-
-    def zero_grad(self) -> None:
-        """Forget the gradients of the last backward passes."""
-        for parameter in self.parameters:
-            parameter.grad = 0.0
 
     def __repr__(self) -> str:
         n = len(self.parameters)
@@ -241,6 +321,15 @@ class AdamW(Adam):
         return gradient
 
 
+def _show(key: int, reference: "weakref.ref[Optimizer]", gradients: list[Any]) -> None:
+    """Show an optimiser, if it still exists, the gradients that a backward() adds to."""
+    optimizer = reference()
+    if optimizer:
+        optimizer._see(gradients)
+    else:
+        watchers.pop(key, None)
+
+
 def _average(**named: float) -> float:
     """The one number given, if it can be the weight of the past in a running average."""
     ((name, weight),) = named.items()
@@ -253,3 +342,25 @@ def _positive(eps: float) -> float:
     if not eps > 0:
         raise ValueError(f"eps keeps the division from one by zero, so it must be positive, got eps={eps!r}.")
     return eps
+
+
+def _alike(x: Any, pattern: Any) -> bool:
+    """Has x the form of the pattern: numbers, texts, lists and dicts in the same places?"""
+    if isinstance(pattern, dict):
+        return isinstance(x, dict) and x.keys() == pattern.keys() and all(_alike(x[k], pattern[k]) for k in x)
+    if isinstance(pattern, list | tuple):
+        return isinstance(x, list | tuple) and len(x) == len(pattern) and all(map(_alike, x, pattern))
+    if isinstance(pattern, bool) or not isinstance(pattern, Real):
+        return type(x) is type(pattern)
+    return isinstance(x, Real) and not isinstance(x, bool)
+
+
+def _as(x: Any, pattern: Any) -> Any:
+    """x with tuples where the pattern has them: a file has lists only."""
+    if isinstance(pattern, dict):
+        return {key: _as(x[key], pattern[key]) for key in pattern}
+    return type(pattern)(map(_as, x, pattern)) if isinstance(pattern, list | tuple) else x
+
+
+def _shown(x: Any) -> str:
+    return reprlib.repr(x)

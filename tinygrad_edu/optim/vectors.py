@@ -11,7 +11,6 @@ from ..compiler.checks import real_numbers
 from ..compiler.update import UpdateProgram
 
 SAMPLE = 8  # so many parameters are moved by the scalar equation as well, to compare
-MOVING = ("parameters", "state", "lr", "_warned")  # attributes that no program has written into it
 TOLERANCE = 1e-12  # relative to the largest of the numbers: it is the same arithmetic
 
 Update = Callable[[Any, Any, Any], None]  # update(gradient, t, lr), in place
@@ -55,7 +54,7 @@ class VectorSteps:
             )
         if self._list is not None:
             self.vector[:] = real_numbers(self._list, len(self.vector))  # they may have been set meanwhile
-        settings = {k: v for k, v in vars(self.optimizer).items() if k not in MOVING}
+        settings = self.optimizer.settings()
         with np.errstate(all="ignore"):
             if _differ(settings, self._settings):
                 self._update, self._settings = self._chosen(gradient, settings), settings
