@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -324,7 +325,7 @@ BROKEN = [
     ("text for a number", "The state of 'layer0.neuron0.w0' must be one real number, got '0.5'"),
     (
         "other architecture",
-        r"has another architecture: MLP\(activation='relu', n_inputs=3, n_outputs=\[2, 1\]\), not MLP\(.*n_inputs=2",
+        r"another architecture: MLP\(activation='relu', n_inputs=3, n_outputs=\[2, 1\]\), not MLP\(.*n_inputs=2",
     ),
 ]
 
@@ -439,6 +440,15 @@ def mutated(text: str, rng: random.Random) -> bytes:
     return json.dumps(document).encode()
 
 
+def refuses(load: Callable[[], Any], path: str) -> bool:
+    """Does it end in a ValueError that names the file? Any other error is one of the test."""
+    try:
+        load()
+    except ValueError as error:
+        return path in str(error) or pytest.fail(f"{error} does not name the file")
+    return False
+
+
 @pytest.mark.slow
 def test_1000_mutated_files_load_or_end_in_a_value_error(tmp_path: Path) -> None:
     rng, path, refused = random.Random(0), tmp_path / "m.json", 0
@@ -455,13 +465,10 @@ def test_1000_mutated_files_load_or_end_in_a_value_error(tmp_path: Path) -> None
         optimizer = optim.Adam(model.parameters())
         for load in (lambda: nn.load(path, optim.Adam), lambda m=model, o=optimizer: m.load(path, o)):
             started = time.perf_counter()
-            try:
-                load()
-            except ValueError as error:
-                refused += 1
-                assert str(path) in str(error)
-                assert model.state_dict() == before
+            refused += refuses(load, str(path))
             assert time.perf_counter() - started < 5
+        if refuses(load, str(path)):
+            assert model.state_dict() == before
         model.load_state_dict(before)
     assert 1000 < refused < 2000
 

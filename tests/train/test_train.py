@@ -1,8 +1,12 @@
 """fit: batches, order, progress, early stopping, interruption, and what it says when the loss is no number."""
 
+import contextlib
 import gc
 import itertools
+import random
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from fractions import Fraction
@@ -653,3 +657,157 @@ def test_an_evaluation_leaves_the_mode_as_it_was(n: int) -> None:
     model.eval()
     evaluate(model, lambda s, t: nn.hinge(s[0], t), data)
     assert not model.training
+
+
+# --- Ctrl-C, the collector, the mode ----------------------------------------------------------------------------
+
+
+class Counting(optim.Optimizer):
+    """Every step takes 1 from every parameter and counts itself."""
+
+    n_states = 1
+
+    def update(self, t: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
+        return parameter - 1.0, state[0] + 1.0
+
+
+def interrupted(compiled: bool, delay: float) -> int:
+    """Train until Ctrl-C comes after so many seconds. Returns the number of steps; all parameters agree on it."""
+    X, y = datasets.moons(12, seed=0)
+    model = nn.MLP(2, [8, 8, 1], "tanh", rng=0)
+    for parameter in model.parameters():
+        parameter.data = 0.0
+    optimizer, handler = Counting(model.parameters(), lr=0.1), signal.getsignal(signal.SIGINT)
+
+    def schedule(epoch: int) -> float:
+        if epoch == 0:
+            threading.Timer(delay, signal.raise_signal, [signal.SIGINT]).start()
+        return 1.0
+
+    options = {"batch_size": 4, "validation": (X[:2], y[:2]), "schedule": schedule, "progress": False}
+    history = fit(model, nn.hinge, (X, y), optimizer, 10**9, compiled=compiled, **options)
+    assert history.stopped == "interrupted; the parameters are those of the last step"
+    assert history.compiled is compiled
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert gc.isenabled()
+    steps = {(-p.data, *optimizer.state.get(p, (0, 0.0))) for p in model.parameters()}
+    assert len(steps) == 1
+    ((moved, t, counted),) = steps
+    assert moved == t == counted
+    return int(t)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_ctrl_c_comes_between_two_steps(compiled: bool) -> None:
+    assert interrupted(compiled, 0.05) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiled", [False, True])
+def test_ctrl_c_at_100_random_moments(compiled: bool) -> None:
+    rng = random.Random(0)
+    assert len({interrupted(compiled, rng.uniform(0, 0.05)) for _ in range(100)}) > 10
+
+
+def test_an_update_is_not_interrupted() -> None:
+    class Interrupting(Counting):
+        def step(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+            super().step()
+            signal.raise_signal(signal.SIGINT)
+
+    model = Line()
+    optimizer = Interrupting(model.parameters(), lr=0.1)
+    history = fit(model, squared, DATA, optimizer, compiled=False, progress=False)
+    assert history.stopped.startswith("interrupted")
+    assert [p.data for p in model.parameters()] == [-1.0, -1.0]
+
+
+def test_in_another_thread_nothing_waits_for_ctrl_c() -> None:
+    ends = []
+    threads = [
+        threading.Thread(target=lambda compiled=compiled: ends.append(fitted(epochs=2, compiled=compiled)))
+        for compiled in (False, True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [len(history) for _, history in ends] == [2, 2]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("error", [None, ZeroDivisionError, KeyboardInterrupt])
+def test_the_collector_rests_within_a_step_only(enabled: bool, error: type[BaseException] | None) -> None:
+    within = []
+
+    def spied(prediction: Value, target: float) -> Value:
+        within.append(gc.isenabled())
+        if error and len(within) == 3:
+            raise error
+        return squared(prediction, target)
+
+    model = Line()
+    (gc.enable if enabled else gc.disable)()
+    between = []
+    try:
+        with contextlib.suppress(ZeroDivisionError):
+            options = {"compiled": False, "progress": False}
+            options["schedule"] = lambda epoch: between.append(gc.isenabled()) or 1.0
+            fit(model, spied, DATA, optim.SGD(model.parameters(), lr=0.01), 2, **options)
+        assert gc.isenabled() is enabled
+    finally:
+        gc.enable()
+    assert not any(within)
+    assert set(between) == {enabled}
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_mode_that_changes_on_the_way_is_noticed(batched: bool) -> None:
+    """The schedule is called before each epoch: from the second one on, Dropout is at work, or no more."""
+    for late in (True, False):
+        ends = []
+        for compiled in (True, False):
+            model = nn.Sequential(nn.Dense(2, 8, "tanh", rng=0), nn.Dropout(0.5, rng=0), nn.Dense(8, 2, rng=1))
+            X, y = datasets.moons(10, seed=0)
+            data = (X, [(t + 1) // 2 for t in y])
+
+            def schedule(epoch: int, model: nn.Module = model, late: bool = late) -> float:
+                model.layers[1].training = (epoch > 0) is late
+                return 1.0
+
+            options = {"schedule": schedule, "batched": batched, "validation": data, "progress": False}
+            history = fit(
+                model,
+                nn.cross_entropy,
+                data,
+                optim.SGD(model.parameters(), lr=0.5),
+                3,
+                compiled=compiled,
+                **options,
+            )
+            ends.append([*history["loss"], *history["validation loss"]])
+        assert ends[0] == pytest.approx(ends[1], rel=1e-12)
+
+
+def test_a_layer_that_is_frozen_stays_so() -> None:
+    model = nn.Sequential(nn.Dense(2, 2, rng=0), nn.BatchNorm(2))
+    model.layers[1].eval()
+    evaluate(model, nn.cross_entropy, ([[0.0, 1.0]], [1]))
+    assert [module.training for _, module in model.named_modules()] == [True, True, False]
+
+
+def test_a_training_in_two_parts_is_the_whole() -> None:
+    ends = []
+    for parts in ([6], [2, 3, 1]):
+        model = Line()
+        optimizer = optim.Adam(model.parameters(), lr=0.1)
+        epochs = []
+        for n in parts:
+            options = {"batch_size": 3, "schedule": optim.cosine(6), "progress": False}
+            history = fit(model, squared, DATA, optimizer, n, start=optimizer.epochs, **options)
+            epochs += history.epochs
+        ends.append([[model.a.data, model.b.data], [(e["epoch"], e["loss"], e["lr"]) for e in epochs]])
+    assert ends[0] == ends[1]
+    with pytest.raises(ValueError, match=r"^start is a whole number of 0 or more, got -1.$"):
+        fitted(start=-1)

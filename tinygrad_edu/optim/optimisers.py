@@ -156,10 +156,10 @@ class Optimizer:
 
     @contextmanager
     def arrays(self, vector: Any) -> Iterator[Callable[[Any], None]]:
-        """step() for parameters that are one vector, as in the `arrays()` of a compiled function: step(gradient).
+        """A context manager that gives step(gradient) for parameters in one vector, as in a compiled `arrays()`.
 
-        vector, an array or a list, has the parameters in their order, and is moved in place. At the end of the
-        block the state goes back to the parameters, so steps on Values and on vectors may follow each other.
+        vector (P,), an array or a list, has the P parameters in order and is moved in place; gradient is (P,). At
+        the end of the block the state goes back to the parameters, so steps on Values and vectors may alternate.
 
         >>> import tinygrad_edu as tg
         >>> w = tg.Value(3.0)
@@ -193,12 +193,14 @@ class Optimizer:
 class SGD(Optimizer):
     """Gradient descent: parameter <- parameter - lr * gradient. (Stochastic, if the loss is that of a batch.)
 
-    With momentum the parameter is a ball that rolls on: velocity <- momentum * velocity + gradient, and
-    parameter <- parameter - lr * velocity. With nesterov it goes on from where the velocity will take it:
+    With momentum the parameter keeps moving like a rolling ball: velocity <- momentum * velocity + gradient, and
+    parameter <- parameter - lr * velocity. nesterov looks one step ahead along the velocity:
     parameter <- parameter - lr * (gradient + momentum * velocity).
 
+    weight_decay * parameter is added to the gradient first. Raises ValueError unless momentum is at least 0 and
+    below 1, and for nesterov without momentum.
     Source: Sutskever et al., On the importance of initialization and momentum in deep learning, 2013, with lr
-    outside of the velocity, as in PyTorch. weight_decay * parameter is added to the gradient first.
+    outside of the velocity, as in PyTorch.
     """
 
     n_states = 1
@@ -214,7 +216,9 @@ class SGD(Optimizer):
         super().__init__(parameters, lr, weight_decay)
         self.momentum, self.nesterov = _average(momentum=momentum), nesterov
         if nesterov and not momentum:
-            raise ValueError("Nesterov's step looks ahead along the velocity: give a momentum, such as 0.9.")
+            raise ValueError(
+                "nesterov looks ahead along the velocity, but there is none: give a momentum, such as 0.9."
+            )
 
     def update(self, t: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
         (velocity,) = state
@@ -225,14 +229,16 @@ class SGD(Optimizer):
 
 
 class RMSProp(Optimizer):
-    """Divides each gradient by its own usual size, so that all parameters move at a like pace.
+    """Divides each gradient by its usual size, so that all parameters move at a similar pace.
 
         square <- alpha * square + (1 - alpha) * gradient^2
         velocity <- momentum * velocity + gradient / (sqrt(square) + eps)
         parameter <- parameter - lr * velocity
 
+    weight_decay * parameter is added to the gradient first. Raises ValueError unless eps is positive and alpha and
+    momentum are at least 0 and below 1.
     Source: Tieleman and Hinton, Neural Networks for Machine Learning, lecture 6.5, 2012; momentum and eps as in
-    PyTorch. weight_decay * parameter is added to the gradient first.
+    PyTorch.
     """
 
     n_states = 2
@@ -259,17 +265,18 @@ class RMSProp(Optimizer):
 
 
 class Adam(Optimizer):
-    """Momentum and RMSProp in one: the mean of the gradients, over the root of the mean of their squares.
+    """Momentum and RMSProp in one: the mean of the gradients over the root of the mean of their squares.
 
         mean <- beta1 * mean + (1 - beta1) * gradient
         square <- beta2 * square + (1 - beta2) * gradient^2
         parameter <- parameter - lr * mean' / (sqrt(square') + eps)
 
-    Both means start from 0, which is not a mean of anything: mean' = mean / (1 - beta1^t) and
-    square' = square / (1 - beta2^t) correct for it, so the first step is one of lr whatever the gradient's size.
+    Both means start at 0, which is too small: mean' = mean / (1 - beta1^t) and square' = square / (1 - beta2^t)
+    correct for it. So the first step has the size lr for any gradient.
 
+    weight_decay * parameter is added to the gradient first. Raises ValueError unless eps is positive and both
+    betas are at least 0 and below 1.
     Source: Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015, algorithm 1.
-    weight_decay * parameter is added to the gradient first.
     """
 
     n_states = 2
@@ -297,11 +304,12 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam, whose weight decay is no part of the gradient: parameter <- (1 - lr * weight_decay) * parameter first.
+    """Adam with weight decay outside the gradient: parameter <- (1 - lr * weight_decay) * parameter first.
 
-    In Adam a parameter with large gradients decays less, since the decay is divided by their size as well.
-    Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019, algorithm 2, with the decay
-    times lr, as in PyTorch.
+    In Adam a parameter with large gradients decays less, because the decay is divided by their size too. Raises
+    ValueError as Adam does.
+    Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019, algorithm 2, with the decay times lr,
+    as in PyTorch.
     """
 
     def __init__(
@@ -331,7 +339,7 @@ def _show(key: int, reference: "weakref.ref[Optimizer]", gradients: list[Any]) -
 
 
 def _average(**named: float) -> float:
-    """The one number given, if it can be the weight of the past in a running average."""
+    """The number itself. Raises ValueError unless it can be the weight of the past in a running average."""
     ((name, weight),) = named.items()
     if not 0 <= weight < 1:
         raise ValueError(f"The weight of the past is at least 0 and below 1, got {name}={weight!r}.")
@@ -340,7 +348,7 @@ def _average(**named: float) -> float:
 
 def _positive(eps: float) -> float:
     if not eps > 0:
-        raise ValueError(f"eps keeps the division from one by zero, so it must be positive, got eps={eps!r}.")
+        raise ValueError(f"eps prevents a division by zero, so it must be positive, got eps={eps!r}.")
     return eps
 
 
