@@ -3,6 +3,7 @@
 A finite float is a JSON number. nan and the infinities, which JSON lacks, are the texts "nan", "inf" and "-inf".
 """
 
+import contextlib
 import json
 import math
 import os
@@ -26,7 +27,11 @@ def write(path: str | os.PathLike[str], parts: dict[str, Any]) -> None:
     document = {"format": FORMAT, "version": VERSION, **_each(parts, _encoded)}
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     target = Path(os.path.realpath(path))
-    _remove_stale(target)
+    if target.exists() and not target.is_file():  # a pipe or /dev/stdout cannot be replaced; a folder is an error
+        target.write_text(text, encoding="utf-8")
+        return
+    with contextlib.suppress(OSError):
+        _remove_stale(target)
     temporary = target.with_name(f"{_stem(target)}{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "w", encoding="utf-8") as file:
@@ -91,7 +96,7 @@ def _refuse_constant(name: str) -> None:
 
 def _stem(target: Path) -> str:
     """What the names of the temporary files for a target begin with, on this machine."""
-    return f".{target.name}.{socket.gethostname()}."
+    return f".{target.name[:50]}.{socket.gethostname()}."
 
 
 def _remove_stale(target: Path) -> None:

@@ -308,8 +308,8 @@ class AdamW(Adam):
 
     In Adam a parameter with large gradients decays less, because the decay is divided by their size too. Raises
     ValueError as Adam does.
-    Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019, algorithm 2, with the decay times lr,
-    as in PyTorch.
+    Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019, algorithm 2, with the decay times
+    lr, as in PyTorch.
     """
 
     def __init__(
