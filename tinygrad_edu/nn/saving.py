@@ -27,8 +27,14 @@ def load(path: Any, optimizer: Any = None) -> Any:
 
         model, optimizer = nn.load("model.json", optim.Adam)
 
-    Raises ValueError if the file is not a whole model file, or names a class that is not defined or not unique.
+    Raises ValueError if the file is not a whole model file, or names a class that is not defined or not unique;
+    TypeError for an optimizer that is not a class or function.
     """
+    if optimizer is not None and not callable(optimizer):
+        raise TypeError(
+            f"load takes an optimizer class such as optim.Adam, got {optimizer!r}. That holds the parameters of "
+            "another model: write model.load(path, optimizer)."
+        )
     parts = files.read(path)
     try:
         with limited_to(_count(parts["state"])):

@@ -11,7 +11,7 @@ from ..engine.value import Value
 from ..optim import Optimizer
 from .accuracy import are_signs, count_right
 from .eager import Diverged, Score, computed, explained
-from .interrupts import uninterrupted
+from .interrupts import Gate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +29,16 @@ class OnArrays:
     """
 
     def __init__(
-        self, model: Any, loss: Any, X: Any, y: Any, optimizer: Any, batched: bool, size: int, dtype: str
+        self,
+        model: Any,
+        loss: Any,
+        X: Any,
+        y: Any,
+        optimizer: Any,
+        gate: Gate,
+        batched: bool,
+        size: int,
+        dtype: str,
     ):
         from ..compiler.compiled import Compiled
 
@@ -37,7 +46,7 @@ class OnArrays:
         if batched and size * len(optimizer.parameters) > TRACED:
             raise ValueError(f"the graph of {size:,} examples together is too large to be traced")
         started = time.perf_counter()
-        self.model, self.loss, self.optimizer, self.batched = model, loss, optimizer, batched
+        self.model, self.loss, self.optimizer, self.gate, self.batched = model, loss, optimizer, gate, batched
         self.X, self.y = as_array(X, dtype), as_array(y, dtype)
         self.signs = are_signs(self.y)
 
@@ -73,7 +82,7 @@ class OnArrays:
         if not math.isfinite(value):
             raise self._diverged(value, batch)
         hits, counted = count_right(outputs, self.y[batch], self.signs)
-        with uninterrupted():
+        with self.gate:
             self._move(self.program.gradient)
             self._moved = True
         return value * len(batch), hits, counted

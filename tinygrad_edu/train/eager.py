@@ -9,7 +9,7 @@ from ..compiler.checks import collector_paused, put_numbers
 from ..engine.dispatch import as_list
 from ..engine.value import Value
 from .accuracy import are_signs, is_right
-from .interrupts import uninterrupted
+from .interrupts import Gate
 
 Score = tuple[float, int, int]  # the sum of the losses; how many are right; how many can be right or wrong
 
@@ -21,8 +21,8 @@ class Diverged(Exception):
 class OnValues:
     """Steps of `fit` on Values: a graph per example, or one per batch if `batched`."""
 
-    def __init__(self, model: Any, loss: Any, X: Any, y: Any, optimizer: Any, batched: bool):
-        self.model, self.loss, self.optimizer, self.batched = model, loss, optimizer, batched
+    def __init__(self, model: Any, loss: Any, X: Any, y: Any, optimizer: Any, gate: Gate, batched: bool):
+        self.model, self.loss, self.optimizer, self.gate, self.batched = model, loss, optimizer, gate, batched
         self.X, self.y = as_list(X), as_list(y)
         self.signs = are_signs(self.y)
 
@@ -41,7 +41,7 @@ class OnValues:
                 hits += [
                     is_right(output, target, self.signs) for output, target in zip(outputs, targets, strict=True)
                 ]
-            with uninterrupted():
+            with self.gate:
                 self.optimizer.step()
         return total, hits.count(True), len(hits) - hits.count(None)
 

@@ -2,30 +2,47 @@
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 
-class uninterrupted:  # noqa: N801  # reads like the context managers of contextlib
-    """Inside the block Ctrl-C waits; it raises KeyboardInterrupt when the block ends.
+class Gate:
+    """Holds Ctrl-C back: inside `with gate` it waits, and raises KeyboardInterrupt when the block ends.
 
-    In other threads than the main one Ctrl-C never arrives, so nothing is done there.
+    It works inside `gate.installed()`, in the main thread. Ctrl-C never arrives in other threads.
     """
 
-    def __enter__(self) -> None:
+    def __init__(self) -> None:
+        self._blocks = 0  # a block may stand inside of another
         self._arrived: tuple[int, FrameType | None] | None = None
         self._handler: Any = None
-        if threading.current_thread() is threading.main_thread():
-            handler = signal.getsignal(signal.SIGINT)
-            if callable(handler):
-                self._handler = handler
-                signal.signal(signal.SIGINT, self._wait)
 
-    def _wait(self, number: int, frame: FrameType | None) -> None:
-        self._arrived = number, frame
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Inside the block, this gate stands before the handler of Ctrl-C."""
+        self._handler = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread() or not callable(self._handler):
+            yield
+            return
+        try:
+            signal.signal(signal.SIGINT, self._receive)
+            yield
+        finally:
+            signal.signal(signal.SIGINT, self._handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self._blocks:
+            self._arrived = number, frame
+        else:
+            self._handler(number, frame)
+
+    def __enter__(self) -> None:
+        self._blocks += 1
 
     def __exit__(self, *error: object) -> None:
-        if self._handler:
-            signal.signal(signal.SIGINT, self._handler)
-            if self._arrived:
-                self._handler(*self._arrived)
+        self._blocks -= 1
+        if self._arrived and not self._blocks:
+            arrived, self._arrived = self._arrived, None
+            self._handler(*arrived)

@@ -5,7 +5,7 @@ from typing import Any
 
 from .compiled import OnArrays
 from .eager import Diverged, OnValues, Score, modules_of
-from .interrupts import uninterrupted
+from .interrupts import Gate
 
 
 class Learner:
@@ -21,12 +21,14 @@ class Learner:
         X: Any,
         y: Any,
         optimizer: Any,
+        gate: Gate,
         size: int,
         batched: bool,
         compiled: bool,
         dtype: str,
     ):
-        self._task, self._size, self._dtype = (model, loss, X, y, optimizer, batched), size, dtype
+        self._task = (model, loss, X, y, optimizer, gate, batched)
+        self._gate, self._size, self._dtype = gate, size, dtype
         self._modules = modules_of(model)
         self.eager_because, self.found = "" if compiled else "compiled=False", ""
         self._start(compiled)
@@ -64,7 +66,7 @@ class Learner:
 
     def close(self) -> None:
         """Write the parameters and the optimiser's state back to the Values."""
-        with uninterrupted():
+        with self._gate:
             if self._way:
                 self._way.close()
             self._way = None

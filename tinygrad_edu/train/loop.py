@@ -19,7 +19,7 @@ from ..nn.base import Module
 from .compiled import TOLERANCE, Forward
 from .eager import Diverged, evaluated, in_evaluation
 from .history import COLUMNS, History
-from .interrupts import uninterrupted
+from .interrupts import Gate
 from .learner import Learner
 
 EAGER_BELOW = 100  # examples: evaluating fewer takes less time than compiling
@@ -83,49 +83,49 @@ def fit(
         raise ValueError(f'The dtype is "float64" or "float32", got {dtype!r}.')
     size, orders, base_rate, history = batch_size or len(X), _orders(len(X), seed, start), optimizer.lr, History()
     best, best_epoch, best_numbers, learner = math.inf, start, [], None
-    collecting = gc.isenabled()
-    try:
-        model.train()
-        learner = Learner(model, loss, X, y, optimizer, size, batched, compiled, dtype)
-        best_numbers = learner.numbers()  # put back if no loss is below inf
-        for epoch in range(start, start + epochs):
-            optimizer.lr = base_rate * (schedule(epoch) if schedule else 1.0)
-            started = time.perf_counter()
-            title = f"epoch {epoch + 1}/{start + epochs}"
-            train_loss, accuracy = _epoch(learner, next(orders), size, title, progress)
-            checked: tuple[float | None, float | None] = (None, None)
-            if held_out:
-                with in_evaluation(model):
-                    checked = learner.evaluate(*held_out)
-            seconds = time.perf_counter() - started
-            row = (epoch + 1, train_loss, accuracy, *checked, optimizer.lr, seconds)
-            history.epochs.append(dict(zip(COLUMNS, row, strict=True)))
-            optimizer.epochs = epoch + 1
-            watched = train_loss if checked[0] is None else checked[0]
-            if watched < best:
-                best, best_epoch = watched, epoch
-                best_numbers = learner.numbers() if patience else []
-            elif patience is not None and epoch - best_epoch >= patience:
-                with uninterrupted():
-                    learner.put_back(best_numbers)
-                    history.stopped = (
-                        f"no improvement for {patience} epochs; the parameters are those of epoch {best_epoch + 1}"
-                    )
-                break
-    except KeyboardInterrupt:
-        history.stopped = history.stopped or "interrupted; the parameters are those of the last step"
-    except Diverged as error:
-        history.stopped = str(error)
-        warnings.warn(history.stopped, stacklevel=2)
-    finally:
-        with uninterrupted():
-            if learner:
-                learner.close()
-                history.found, history.eager_because = learner.found, learner.eager_because
-            optimizer.lr = base_rate
-            model.eval()
-            if collecting:  # an interrupt may have come just before the collector was to be switched on again
-                gc.enable()
+    collecting, gate = gc.isenabled(), Gate()
+    with gate.installed():
+        try:
+            model.train()
+            learner = Learner(model, loss, X, y, optimizer, gate, size, batched, compiled, dtype)
+            best_numbers = learner.numbers()  # put back if no loss is below inf
+            for epoch in range(start, start + epochs):
+                optimizer.lr = base_rate * (schedule(epoch) if schedule else 1.0)
+                started = time.perf_counter()
+                title = f"epoch {epoch + 1}/{start + epochs}"
+                train_loss, accuracy = _epoch(learner, next(orders), size, title, progress)
+                checked: tuple[float | None, float | None] = (None, None)
+                if held_out:
+                    with in_evaluation(model):
+                        checked = learner.evaluate(*held_out)
+                seconds = time.perf_counter() - started
+                row = (epoch + 1, train_loss, accuracy, *checked, optimizer.lr, seconds)
+                history.epochs.append(dict(zip(COLUMNS, row, strict=True)))
+                optimizer.epochs = epoch + 1
+                watched = train_loss if checked[0] is None else checked[0]
+                if watched < best:
+                    best, best_epoch = watched, epoch
+                    best_numbers = learner.numbers() if patience else []
+                elif patience is not None and epoch - best_epoch >= patience:
+                    with gate:
+                        learner.put_back(best_numbers)
+                        kept = f"the parameters are those of epoch {best_epoch + 1}"
+                        history.stopped = f"no improvement for {patience} epochs; {kept}"
+                    break
+        except KeyboardInterrupt:
+            history.stopped = history.stopped or "interrupted; the parameters are those of the last step"
+        except Diverged as error:
+            history.stopped = str(error)
+            warnings.warn(history.stopped, stacklevel=2)
+        finally:
+            with gate:
+                if learner:
+                    learner.close()
+                    history.found, history.eager_because = learner.found, learner.eager_because
+                optimizer.lr = base_rate
+                model.eval()
+                if collecting:  # an interrupt may have come just before the collector was to be switched on again
+                    gc.enable()
     return history
 
 
