@@ -12,9 +12,6 @@ from .pickling import reduced
 from .rules import ADD, DIV, MUL, NEG, POW, POW_N, RULES, SUB, Rule
 from .scalar import as_exponent, as_real
 
-# Called with the gradients that a backward() finds in the leaves: see optim. Empty unless an optimiser waits.
-watchers: dict[int, Callable[[list[Any]], Any]] = {}
-
 
 def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[["Value", Any], bool]:
     return lambda self, other: bool(compare(self.data, self._operand(other).data))
@@ -160,10 +157,10 @@ class Value:
         for node in topological_order(self) if check else ():
             node._check()
         interior, leaves = _interior_and_leaves(self)
+        for watcher in list(watchers.values()) if watchers else ():
+            watcher([leaf.grad for leaf in leaves])
         kind = type(self.data)  # float, Fraction or mpf: the gradients are exact if the result is
         before, seed, zero = [leaf.grad for leaf in leaves], kind(as_real(upstream)), kind(0)
-        for watcher in list(watchers.values()) if watchers else ():
-            watcher(before)
         for node in itertools.chain(interior, leaves):
             node.grad = zero
         self.grad = seed
@@ -261,3 +258,8 @@ def _interior_and_leaves(root: Any) -> tuple[list[Value], list[Value]]:
             else:
                 leaves.append(node)
     return interior, leaves
+
+
+# Called with the gradients that a backward() adds to. Empty unless an optimiser waits to see whether zero_grad() was
+# forgotten.
+watchers: dict[int, Callable[[list[Any]], None]] = {}
