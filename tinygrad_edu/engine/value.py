@@ -242,6 +242,10 @@ class Value:
         return reduced(self)
 
 
+# Called with the gradients that a backward() adds to: an optimiser waits here to notice a forgotten zero_grad().
+watchers: dict[int, Callable[[list[Any]], None]] = {}
+
+
 def _interior_and_leaves(root: Any) -> tuple[list[Value], list[Value]]:
     """topological_order(root) in two parts, and in half the time: the operand slots are read directly."""
     interior, leaves, seen, stack = [], [], set(), [root]
@@ -258,8 +262,3 @@ def _interior_and_leaves(root: Any) -> tuple[list[Value], list[Value]]:
             else:
                 leaves.append(node)
     return interior, leaves
-
-
-# Called with the gradients that a backward() adds to. Empty unless an optimiser waits to see whether zero_grad() was
-# forgotten.
-watchers: dict[int, Callable[[list[Any]], None]] = {}
