@@ -311,6 +311,20 @@ def test_gradients_may_be_set_to_zero_in_any_way(clear: Any, passes: int) -> Non
     optimizer.step()
 
 
+@pytest.mark.parametrize("clear", [by_hand, by_a_factor, None])
+def test_passes_between_two_steps_that_do_not_count(clear: Any) -> None:
+    w = Value(3.0)
+    optimizer = optim.SGD([w], lr=0.1)
+    for _ in range(4):
+        clear([w]) if clear else optimizer.zero_grad()
+        (w * w).backward()
+        optimizer.step()
+        (w * w * w).backward()  # to look at a gradient, say
+        (w * w * w).backward()
+    clear([w]) if clear else optimizer.zero_grad()
+    optimizer.step()
+
+
 def test_an_optimiser_that_waits_is_freed() -> None:
     from tinygrad_edu.engine.value import watchers
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..engine.dispatch import as_list
-from ..engine.value import Value
+from ..engine.value import Value, before_adding
 from .checks import checked_parameters, put_numbers
 from .tracing import argument_names
 
@@ -33,6 +33,7 @@ class CompiledFunction(ABC):
     def backward(self, *batch: Any) -> float:
         """Add the derivatives to every parameter's `grad`, as `loss.backward()` does. Returns the mean."""
         value, gradient = self.value_and_grad(*batch)
+        before_adding(self.parameters)
         for parameter, share in zip(self.parameters, as_list(gradient), strict=True):
             parameter.grad = share + parameter.grad
         return value

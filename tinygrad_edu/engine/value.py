@@ -157,8 +157,8 @@ class Value:
         for node in topological_order(self) if check else ():
             node._check()
         interior, leaves = _interior_and_leaves(self)
-        for watcher in list(watchers.values()) if watchers else ():
-            watcher([leaf.grad for leaf in leaves])
+        if watchers:
+            before_adding(leaves)
         kind = type(self.data)  # float, Fraction or mpf: the gradients are exact if the result is
         before, seed, zero = [leaf.grad for leaf in leaves], kind(as_real(upstream)), kind(0)
         for node in itertools.chain(interior, leaves):
@@ -242,8 +242,13 @@ class Value:
         return reduced(self)
 
 
-# Called with the gradients that a backward() adds to: an optimiser waits here to notice a forgotten zero_grad().
-watchers: dict[int, Callable[[list[Any]], None]] = {}
+watchers: dict[int, Callable[[list[Any]], None]] = {}  # optimisers that wait to notice a forgotten zero_grad()
+
+
+def before_adding(leaves: list[Value]) -> None:
+    """Every backward() calls this before it adds to the gradients of the leaves."""
+    for watcher in list(watchers.values()):
+        watcher([leaf.grad for leaf in leaves])
 
 
 def _interior_and_leaves(root: Any) -> tuple[list[Value], list[Value]]:

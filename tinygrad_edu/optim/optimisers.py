@@ -49,8 +49,10 @@ class Optimizer:
         self.weight_decay = weight_decay
         self.state: dict[Value, tuple[Any, ...]] = {}  # (t, ...) of every parameter that has been moved
         self.epochs = 0
-        self._used: dict[int, Any] = {}  # the gradients of the last step, by id, until they are set to zero
-        self._forgot = self._warned = False
+        self._used: dict[int, Value] = {}  # by the ids of the gradients that the last step used
+        self._kept: list[Any] = []  # those gradients: while they exist, no other object has their ids
+        self._stale: list[Value] = []  # the parameters whose used gradients a backward() has added to
+        self._warned = False
         if not self.parameters:
             raise ValueError(f"{name} got no parameters to optimise: pass model.parameters().")
         for parameter in self.parameters:
@@ -71,7 +73,7 @@ class Optimizer:
         Warns once (UserWarning) if zero_grad was forgotten since the last step, so that the old gradients are
         still in the sum.
         """
-        if self._forgot and not self._warned:
+        if self._forgot() and not self._warned:
             self._warned = True
             warnings.warn(FORGOTTEN, stacklevel=2)
         moved = []
@@ -94,21 +96,25 @@ class Optimizer:
 
     def watch(self) -> None:
         """From now on, a backward() that adds to the gradients as they are has forgotten zero_grad()."""
-        self._forgot = False
         if not self._warned:
             for parameter in self.parameters:
                 if parameter.grad.__class__ is float:
                     parameter.grad *= 1.0
-            self._used = {id(p.grad): p.grad for p in self.parameters if p.grad}
+            self._used = {id(p.grad): p for p in self.parameters if p.grad}
+            self._kept, self._stale = [p.grad for p in self._used.values()], []
             watchers[id(self)] = functools.partial(_show, id(self), weakref.ref(self))
 
     def _see(self, gradients: list[Any]) -> None:
-        if not self._used.keys().isdisjoint(map(id, gradients)):
-            self._unwatch()
-            self._forgot = True
+        """A backward() is about to add to these gradients."""
+        self._stale = [p for p in self._stale if p.grad]  # the others were set to zero in the meantime
+        self._stale += [self._used.pop(key) for key in map(id, gradients) if key in self._used]
+
+    def _forgot(self) -> bool:
+        """Do gradients of the last step still stand in those of this one?"""
+        return any(parameter.grad for parameter in self._stale)
 
     def _unwatch(self) -> None:
-        self._used = {}
+        self._used, self._kept, self._stale = {}, [], []
         watchers.pop(id(self), None)
 
     # --- State --------------------------------------------------------------------------------------------------
