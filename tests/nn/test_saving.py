@@ -226,7 +226,7 @@ def test_both_are_loaded_or_neither(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"It has no optimizer: write it with model.save\(path, optimizer\)"):
         model.load(path, optimizer)
     saved.save(path, optim.SGD(saved.parameters()))
-    with pytest.raises(ValueError, match="This is not the state of a Adam, got 'SGD'"):
+    with pytest.raises(ValueError, match="This is the state of 'SGD', not of 'Adam'"):
         model.load(path, optimizer)
     assert model.state_dict() == before
     assert model.load(path).state_dict() == saved.state_dict()  # the model alone

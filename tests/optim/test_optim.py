@@ -219,17 +219,20 @@ def test_a_state_dict_goes_on_where_the_original_was(make: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"class": "SGD"}, "This is not the state of a Adam, got 'SGD'"),
-        ({"class": 5}, "got 5"),
-        ({"more": 5}, "This is not the state of a Adam"),
-        ({"state": 5}, "The state is that of none parameters, but there are 2"),
+        ({"class": "SGD"}, "This is the state of 'SGD', not of 'Adam'"),
+        ({"class": 5}, "This is the state of 5, not of 'Adam'"),
+        ({"more": 5}, "state must be like {'class': 'Adam'.*}, got {.*}"),
+        ({"state": 5}, "The state is that of no parameters, but there are 2"),
         ({"state": [None]}, "The state is that of 1 parameters, but there are 2"),
-        ({"state": [None, [1, 0.0]]}, r"\[t, ...\] with 3 numbers, got \[1, 0.0\]"),
-        ({"state": [None, [1, 0.0, "x"]]}, "got .*'x'"),
-        ({"state": [None, [0.5, 0.0, 0.0]]}, "got .*0.5"),
-        ({"lr": "x"}, "The state needs lr such as 0.001, got 'x'"),
-        ({"settings": {}}, "The state needs settings such as {.*}, got {}"),
-        ({"settings": {"weight_decay": 0, "betas": [0.5], "eps": 1e-8}}, "The state needs settings"),
+        ({"state": [None, [1, 0.0]]}, r"state\['state'\]\[1\] must be like \[0, 0, 0\], got \[1, 0.0\]"),
+        ({"state": [None, [1, 0.0, "x"]]}, r"state\['state'\]\[1\]\[2\] must be like 0, got 'x'"),
+        ({"lr": "x"}, r"state\['lr'\] must be like 0.001, got 'x'"),
+        ({"lr": True}, r"state\['lr'\] must be like 0.001, got True"),
+        ({"settings": {}}, r"state\['settings'\] must be like {.*}, got {}"),
+        (
+            {"settings": {"weight_decay": 0, "betas": [0.5], "eps": 1e-8}},
+            r"\['betas'\] must be like \(0.9, 0.999\)",
+        ),
     ],
 )
 def test_a_state_of_something_else_changes_nothing(change: dict[str, Any], message: str) -> None:

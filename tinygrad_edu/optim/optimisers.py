@@ -142,23 +142,16 @@ class Optimizer:
 
         Raises ValueError, and changes nothing, if it is the state of something else.
         """
-        own = self.state_dict()
-        rows = state.get("state")
-        if state.keys() != own.keys() or state["class"] != own["class"]:
-            raise ValueError(f"This is not the state of a {own['class']}, got {_shown(state.get('class'))}.")
+        own, rows = self.state_dict(), state.get("state")
+        if state.get("class") != own["class"]:
+            raise ValueError(f"This is the state of {_shown(state.get('class'))}, not of {own['class']!r}.")
         if not isinstance(rows, list) or len(rows) != len(self.parameters):
-            count = len(rows) if isinstance(rows, list) else "none"
+            count = len(rows) if isinstance(rows, list) else "no"
             raise ValueError(f"The state is that of {count} parameters, but there are {len(self.parameters)}.")
-        for row in rows:
-            if row is not None and not (_alike(row, [0.0] * (1 + self.n_states)) and type(row[0]) is int):
-                raise ValueError(
-                    f"The state of a parameter is [t, ...] with {1 + self.n_states} numbers, got {_shown(row)}."
-                )
-        for name in ("lr", "epochs", "settings"):
-            if not _alike(state[name], own[name]):
-                raise ValueError(f"The state needs {name} such as {_shown(own[name])}, got {_shown(state[name])}.")
-        vars(self).update(_as(state["settings"], own["settings"]), lr=state["lr"], epochs=state["epochs"])
-        self.state = {p: tuple(row) for p, row in zip(self.parameters, rows, strict=True) if row is not None}
+        fresh = [0] * (1 + self.n_states)
+        new = _fitted(state, own | {"state": [row if row is None else fresh for row in rows]}, "state")
+        vars(self).update(new["settings"], lr=new["lr"], epochs=new["epochs"])
+        self.state = {p: tuple(row) for p, row in zip(self.parameters, new["state"], strict=True) if row}
 
     @contextmanager
     def arrays(self, vector: Any) -> Iterator[Callable[[Any], None]]:
@@ -358,22 +351,23 @@ def _positive(eps: float) -> float:
     return eps
 
 
-def _alike(x: Any, pattern: Any) -> bool:
-    """Has x the form of the pattern: numbers, texts, lists and dicts in the same places?"""
-    if isinstance(pattern, dict):
-        return isinstance(x, dict) and x.keys() == pattern.keys() and all(_alike(x[k], pattern[k]) for k in x)
-    if isinstance(pattern, list | tuple):
-        return isinstance(x, list | tuple) and len(x) == len(pattern) and all(map(_alike, x, pattern))
-    if isinstance(pattern, bool) or not isinstance(pattern, Real):
-        return type(x) is type(pattern)
+def _fitted(x: Any, pattern: Any, place: str) -> Any:
+    """x with lists and tuples as in the pattern. Raises ValueError unless it has the same structure."""
+    if isinstance(pattern, dict) and isinstance(x, dict) and x.keys() == pattern.keys():
+        return {key: _fitted(x[key], pattern[key], f"{place}[{key!r}]") for key in pattern}
+    if isinstance(pattern, list | tuple) and isinstance(x, list | tuple) and len(x) == len(pattern):
+        return type(pattern)(
+            _fitted(a, b, f"{place}[{i}]") for i, (a, b) in enumerate(zip(x, pattern, strict=True))
+        )
+    if _is_number(x) and _is_number(pattern):
+        return x
+    if type(x) is type(pattern) and not isinstance(x, dict | list | tuple):
+        return x
+    raise ValueError(f"{place} must be like {_shown(pattern)}, got {_shown(x)}.")
+
+
+def _is_number(x: Any) -> bool:
     return isinstance(x, Real) and not isinstance(x, bool)
-
-
-def _as(x: Any, pattern: Any) -> Any:
-    """x with tuples where the pattern has them: a file has lists only."""
-    if isinstance(pattern, dict):
-        return {key: _as(x[key], pattern[key]) for key in pattern}
-    return type(pattern)(map(_as, x, pattern)) if isinstance(pattern, list | tuple) else x
 
 
 def _shown(x: Any) -> str:
