@@ -87,6 +87,8 @@ class Layer(Module):
         self._label_parameters()
 
     def __call__(self, inputs: Sequence[Any]) -> list[Value]:
+        if inputs.__class__ is list:  # one node for each float, not one per neuron
+            inputs = [Value(x) if x.__class__ is float else x for x in inputs]
         outputs = [neuron(inputs) for neuron in self.neurons]
         return activate(self.activation, outputs) if self._on_row else outputs
 
