@@ -16,6 +16,7 @@ READS = {
     "datasets": "engine",
     "viz": "engine",
     "compiler": "engine viz",
+    "micrograd": "engine viz",
     "debug": "engine viz",
     "train": "engine nn optim datasets viz compiler debug",
     "testing": "engine nn viz compiler debug",

@@ -136,6 +136,6 @@ _LATER |= {"compile": "compiler", "TraceError": "compiler", "CompileError": "com
 def __getattr__(name: str) -> Any:
     if name in _LATER:
         return getattr(importlib.import_module(f".{_LATER[name]}", __name__), name)
-    if name in ("datasets", "debug", "nn", "optim", "testing", "viz"):
+    if name in ("datasets", "debug", "micrograd", "nn", "optim", "testing", "viz"):
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module 'tinygrad_edu' has no attribute {name!r}")
