@@ -13,7 +13,7 @@ import pytest
 
 from tinygrad_edu import cli, datasets, nn
 from tinygrad_edu.cli import train as learning
-from tinygrad_edu.train.learners import is_right
+from tinygrad_edu.train.accuracy import is_right
 
 
 def run(*arguments: str, input: str = "", **environment: str) -> subprocess.CompletedProcess[str]:

@@ -1,5 +1,6 @@
 """Losses: values and gradients against closed forms, one example or a batch, and far from zero."""
 
+import gc
 import math
 from typing import Any
 
@@ -282,3 +283,19 @@ def test_a_row_of_100_classes_is_few_nodes(target: Any, nodes: int) -> None:
 def test_bad_input_is_one_sentence(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_a_loss_leaves_nothing_for_the_cycle_collector(name: str, reduction: str) -> None:
+    loss, predictions, targets, _, _ = CASES[name]
+    values = as_values(predictions)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            loss(values, targets, reduction=reduction)
+            loss(predictions, targets, reduction=reduction)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -8,7 +8,7 @@ from .. import nn, optim
 from ..datasets import Dataset, digits
 from ..engine.functions import tanh
 from ..engine.value import Value
-from ..train.loop import evaluate, fit
+from ..train import evaluate, fit
 from ..viz import draw, tree
 
 HIDDEN, BATCH, LEARNING_RATE = 16, 4, 0.1

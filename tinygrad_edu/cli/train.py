@@ -1,4 +1,4 @@
-"""The command train: a network on one of the data sets, with every choice of the textbook as an option."""
+"""The command train: train a network on one of the data sets."""
 
 import importlib
 import itertools
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import datasets, nn, optim
-from ..train.loop import evaluate, fit
+from ..train import evaluate, fit
 
 OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
     "sgd": optim.SGD,
@@ -18,7 +18,7 @@ OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
     "adam": optim.Adam,
     "adamw": optim.AdamW,
 }
-SCHEDULES: dict[str, Callable[[int], optim.Schedule]] = {  # by the number of epochs
+SCHEDULES: dict[str, Callable[[int], optim.Schedule]] = {  # made from the number of epochs
     "constant": lambda epochs: optim.constant(),
     "step": lambda epochs: optim.step_decay(max(1, epochs // 3)),
     "exponential": lambda epochs: optim.exponential(0.9),
@@ -29,7 +29,7 @@ SCHEDULES: dict[str, Callable[[int], optim.Schedule]] = {  # by the number of ep
 
 @dataclass(frozen=True)
 class Task:
-    """A data set, and the choices that work well on it: what is used unless another is given."""
+    """A data set and its default choices, which work well on it."""
 
     load: Callable[[int, int | None], tuple[Any, Any, int]]  # seed, limit -> (X, y) to train, to test, classes
     hidden: tuple[int, ...]
@@ -86,9 +86,12 @@ def run(
     save: Path | None,
     plot: Path | None,
 ) -> None:
-    """Train, print what was found and the accuracy on the test part, and write what was asked for."""
+    """Train, print the history and the accuracy on the test part, and write the model and the plot.
+
+    Raises RuntimeError for a broken data file, ImportError for a plot without matplotlib.
+    """
     started = time.perf_counter()
-    if plot:  # better now than after the training
+    if plot:  # fails now, not after the training
         importlib.import_module("matplotlib")
     task = TASKS[name]
     try:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from .optimisers import PROGRAMS
 
 SAMPLE = 8  # parameters that the scalar equation moves too, to compare
-MOVING = ("parameters", "state", "lr", "_warned")  # attributes of an optimiser that are not settings
 TOLERANCE = 1e-12  # relative to the largest of the numbers: it is the same arithmetic
 
 Update = Callable[[Any, Any, Any], None]  # update(gradient, t, lr), in place
@@ -52,7 +51,7 @@ class VectorSteps:
             raise ValueError(
                 f"The gradient needs the shape of the vector, {self.vector.shape}, got {gradient.shape}."
             )
-        settings = {k: v for k, v in vars(self.optimizer).items() if k not in MOVING}
+        settings = self.optimizer.settings()
         with np.errstate(all="ignore"):
             if _differ(settings, self._settings):
                 self._update, self._settings = self._chosen(gradient, settings), settings
