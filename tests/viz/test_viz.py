@@ -4,6 +4,7 @@ import io
 import math
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import types
@@ -18,9 +19,11 @@ from hypothesis import strategies as st
 import tinygrad_edu as tg
 from tinygrad_edu import Value, topological_order
 from tinygrad_edu.viz import draw, draw_dot, render, trace, tree
-from tinygrad_edu.viz.words import four_digits, visible
+from tinygrad_edu.viz.dot import DRAWN
+from tinygrad_edu.viz.words import clipped, four_digits, visible
 
 SVG = "{http://www.w3.org/2000/svg}"
+PLAIN = ["svg", "g", "polygon", "polyline", "path", "ellipse", "text"]
 
 
 def neuron():
@@ -43,6 +46,15 @@ def chain(length):
     for _ in range(length):
         y = -y
     return y
+
+
+@pytest.fixture(params=["graphviz-pure", "dot"])
+def renderer(request, monkeypatch):
+    """The renderer that pip installs, and Graphviz's own where there is one."""
+    if request.param == "graphviz-pure":
+        monkeypatch.setenv("PATH", "")
+    elif not shutil.which("dot"):
+        pytest.skip("there is no dot on the PATH")
 
 
 @pytest.fixture
@@ -178,7 +190,7 @@ def test_a_fraction_beyond_the_floats_is_still_shown():
 def svg_texts(drawing):
     """{node id: its texts}, after a check that the SVG has no element but those of a plain drawing."""
     root = ET.fromstring(drawing.pipe(format="svg"))
-    allowed = {SVG + tag for tag in ("svg", "g", "title", "polygon", "polyline", "path", "ellipse", "text")}
+    allowed = {SVG + tag for tag in [*PLAIN, "title", "desc"]}
     assert {element.tag for element in root.iter()} <= allowed
     assert not any("href" in name or name.startswith("on") for element in root.iter() for name in element.attrib)
     nodes = [g for g in root.iter(SVG + "g") if g.get("class") == "node"]
@@ -232,14 +244,34 @@ def test_any_label_is_drawn_as_it_is(texts):
     labelled = [node for node in order if node.data == 1 and not node.rule]
     assert [leaf.label for leaf in labelled] == texts[::-1]
     for leaf in labelled:
-        lines = [spaces(visible(line)) for line in leaf.label.split("\n")]
+        lines = [spaces(visible(line)) for line in clipped(leaf.label, DRAWN).split("\n")]
         shown = [spaces(text) for text in drawn[f"n{order.index(leaf)}"]]
         assert shown == [*filter(None, lines), "data 1", "grad –"]
 
 
-def test_nasty_labels_are_drawn_as_they_are(capfd):
+def test_nasty_labels_are_drawn_as_they_are(renderer, capfd):
     test_any_label_is_drawn_as_it_is.hypothesis.inner_test(NASTY)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_long_label_is_clipped_in_the_picture_and_whole_in_its_title(renderer):
+    label = r'17,000 characters of <&"\{}|>; \N \G &amp; ' * 400
+    x = Value(1.0, label=label)
+    y = x * 2
+    svg = draw(y).pipe(format="svg", encoding="utf-8")
+    titles = [element.text for element in ET.fromstring(svg).iter(SVG + "title")]
+    assert [spaces(title) for title in titles if title and len(title) > 1000] == [label.strip()]
+    assert svg_texts(draw(y))["n1"] == [spaces(clipped(label, DRAWN)), "data 1", "grad –"]
+    for style in ("value", "micrograd"):
+        assert draw(y, style=style, heat=True, slopes=True).pipe(format="png").startswith(b"\x89PNG")
+
+
+def test_a_picture_says_what_it_shows(renderer):
+    svg = ET.fromstring(draw(neuron()).pipe(format="svg"))
+    assert svg.get("role") == "img"
+    assert [svg[0].tag, svg[1].tag] == [SVG + "title", SVG + "desc"]
+    assert svg[0].text == "y = 0.4621   grad 1   tanh"
+    assert svg[1].text == tree(neuron(), ascii=False)
 
 
 def test_an_operation_may_have_any_symbol():

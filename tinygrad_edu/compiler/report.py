@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..engine.rules import RULES
-from ..viz.compose import INFIX
 from ..viz.drawing import as_drawing
 from ..viz.picture import Arrow, Box, Kind, Picture
-from ..viz.words import four_digits, visible
+from ..viz.words import INFIX, columns, four_digits, visible
 from .lower import (
     Array,
     Elementwise,
@@ -60,9 +59,7 @@ class Groups:
         hidden = len(rows) - 1 - MOST
         if hidden > 0:
             rows[1 : hidden + 1] = [("…", f"{hidden:,} more", "", "", "")]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-        return "\n".join([self.title, *lines])
+        return "\n".join([self.title, *columns(rows)])
 
     def draw(self, *, rankdir: str = "LR", format: str = "svg") -> "Drawing":
         """The groups as boxes, inputs first, with an arrow from each to those that read it.

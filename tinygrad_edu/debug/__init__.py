@@ -12,6 +12,7 @@ their labels, else by the variables that hold them where the question is asked.
 from .causes import Blame, Finding, blame
 from .machine import Machine
 from .paths import GradientPath, Why, why
-from .stepping import Share, Step, Steps, steps
+from .showing import Steps, steps
+from .stepping import Share, Step
 
 __all__ = ["Blame", "Finding", "GradientPath", "Machine", "Share", "Step", "Steps", "Why", "blame", "steps", "why"]

@@ -6,7 +6,8 @@ from typing import Any
 from ..engine.value import Value
 from ..viz.names import variables_in_sight
 from ..viz.words import four_digits
-from .stepping import Step, Steps, expression
+from .showing import Steps
+from .stepping import Step, expression
 
 LINES = 40  # nodes in one frame
 
@@ -36,10 +37,7 @@ class Machine:
         self.steps = Steps(root, upstream, variables_in_sight())
         self._position = 0
         self._rows: tuple[Value, ...] = self.steps.order[::-1]
-        self._complete = {root: 0}  # the position from which a node is done; a leaf is after its last use
-        for position, node in enumerate(self.steps.nodes, start=1):
-            self._complete[node] = position
-            self._complete.update((parent, position) for parent in node.parents)
+        self._complete = self.steps.completed()
 
     @property
     def position(self) -> int:
