@@ -10,6 +10,7 @@ from ..engine.functions import tanh
 from ..engine.value import Value
 from ..train.loop import evaluate, fit
 from ..viz import draw, tree
+from ..viz.words import columns
 
 HIDDEN, BATCH, LEARNING_RATE = 16, 4, 0.1
 
@@ -34,11 +35,12 @@ def _expression() -> None:
     y.backward()
     print(tree(y))
     print("\nThe same gradients by central differences, (f(x + h) - f(x - h)) / 2h:\n")
-    print(f"  {'':4}{'backward':>14}{'numeric':>14}{'relative error':>18}")
+    rows = [["", "backward", "numeric", "relative error"]]
     for i, x in enumerate(inputs):
         numeric = _central_difference(f, [v.data for v in inputs], i)
         error = abs(x.grad - numeric) / (abs(x.grad) + abs(numeric))
-        print(f"  {x.label:4}{x.grad:14.9f}{numeric:14.9f}{error:18.1e}")
+        rows.append([x.label, f"{x.grad:.9f}", f"{numeric:.9f}", f"{error:.1e}"])
+    print(*columns(rows, "<>>>"), sep="\n")
 
 
 def _central_difference(f: Callable[..., Value], at: list[float], i: int) -> float:

@@ -15,7 +15,7 @@ from ..engine.scalar import as_real
 from ..engine.value import Value
 from ..viz.names import names_of, variables_in_sight
 from ..viz.reading import nodes_below
-from ..viz.words import four_digits, visible
+from ..viz.words import few, formula, four_digits, visible
 
 SERIOUS = ("nan", "inf", "unreached", "zero", "vanishing", "exploding")
 
@@ -66,8 +66,8 @@ class Finding:
         return self.kind + f" ({phase}{self.rule.name if self.rule else 'leaf'})" * bool(self.phase)
 
     def __repr__(self) -> str:
-        operands = ", ".join(_few([f"{name} = {four_digits(data)}" for name, data in self.operands]))
-        where = f" = {_formula(self.rule.symbol, [name for name, _ in self.operands])}" if self.rule else ""
+        operands = ", ".join(few([f"{name} = {four_digits(data)}" for name, data in self.operands], 5))
+        where = f" = {formula(self.rule, [name for name, _ in self.operands])}" if self.rule else ""
         lines = [f"{self.kind} at {self.name}{where}" + f", {self.phase}" * bool(self.phase) + f": {self.made}"]
         return "\n".join([*lines, *[f"  operands: {operands}"] * bool(operands), f"  remedy: {self.remedy}"])
 
@@ -115,7 +115,7 @@ class Blame:
                 f"nothing to blame: all values and the gradients of all leaves are in order ({self.size:,} nodes)"
             )
         counts = Counter(finding.title for finding in self.others)
-        others = ", ".join(_few([f"{count:,} {title}" for title, count in counts.most_common()]))
+        others = ", ".join(few([f"{count:,} {title}" for title, count in counts.most_common()], 5))
         return repr(self.findings[0]) + f"\n  others: {others}" * bool(others)
 
 
@@ -295,21 +295,8 @@ def _finite(x: Any) -> bool:
 # --- Text -----------------------------------------------------------------------------------------------------
 
 
-def _few(parts: list[str]) -> list[str]:
-    return parts if len(parts) <= 6 else [*parts[:5], f"... {len(parts) - 5:,} more"]
-
-
-def _formula(symbol: str, operands: list[str]) -> str:
-    """exp(x), a + b, (a)**2."""
-    if symbol.startswith("**"):
-        return f"({operands[0]}){symbol}" if len(operands) == 1 else f"({operands[0]}) ** ({operands[1]})"
-    if len(operands) > 1 and not symbol[:1].isalpha():
-        return f" {visible(symbol)} ".join(_few(operands))
-    return f"{visible(symbol)}({', '.join(_few(operands))})"
-
-
 def _numbers(found: Finding) -> str:
-    return _formula(found.rule.symbol, [four_digits(data) for _, data in found.operands])
+    return formula(found.rule, [four_digits(data) for _, data in found.operands])
 
 
 def _share(found: Finding) -> str:
@@ -381,7 +368,7 @@ def _broken_forward(found: Finding) -> str:
         return "Give it a finite number: a learning rate that is too large is the usual cause, or data with gaps."
     if found.kind == "nan" and infinite:
         what = "0 * inf" if name in ("mul", "dot") else "inf / inf" if name == "div" else "inf - inf"
-        return f"{what} has no value: find out what made {', '.join(_few(infinite))} infinite."
+        return f"{what} has no value: find out what made {', '.join(few(infinite, 5))} infinite."
     if name in EXPONENTIAL:
         return _EXP
     if name == "div":
@@ -390,10 +377,10 @@ def _broken_forward(found: Finding) -> str:
 
 
 def _broken_backward(found: Finding) -> str:
-    name, symbol = (found.rule.name, found.rule.symbol) if found.rule else ("", "")
+    name = found.rule.name if found.rule else ""
     others = ["y"] * (len(found.operands) - 1)
     if found.kind == "nan" and found.upstream == 0:
-        inside = _formula(symbol, ["where(ok, x, 1)", *others])
+        inside = formula(found.rule, ["where(ok, x, 1)", *others])
         return (
             "0 * inf: a where() outside hides the value, not the slope; choose the input as well (double where), "
             f"as in where(ok, {inside}, 0)."
@@ -403,6 +390,6 @@ def _broken_backward(found: Finding) -> str:
     if found.operand is None or _finite(found.slope):
         return "Clip the gradients, start from smaller weights, or divide the loss by the number of examples."
     if name in ("sqrt", "pow", "pow_n"):
-        inside = _formula(symbol, ["x + 1e-12", *others])
+        inside = formula(found.rule, ["x + 1e-12", *others])
         return f"The slope is infinite at 0: add a small number inside, as in {inside}."
     return "The slope is infinite there: keep the input away from that point, by 1e-12 or so."

@@ -17,7 +17,7 @@ from ..engine.calculus import gradients
 from ..engine.value import Value
 from ..viz.names import names_of, variables_in_sight
 from ..viz.reading import nodes_below
-from ..viz.words import four_digits, visible
+from ..viz.words import columns, four_digits, visible
 
 Edge = tuple[Value, int]  # a node and the position of one of its operands: x * x has two edges
 Arrival = tuple[Any, Value | None, int, int]  # a product, the edge it came by, its rank among the child's arrivals
@@ -192,11 +192,8 @@ def _table(answer: Why) -> list[str]:
         way = _shortened([names[node] for node in reversed(path.nodes)], " <- ")
         slopes = _shortened([four_digits(slope) for slope in reversed(path.slopes)], " * ")
         rows.append((four_digits(path.product), _percent(path.product, answer.total), way, slopes))
-    width = [max(len(row[column]) for row in rows) for column in range(3)] if rows else []
     lines = [f"d({root})/d({x}): paths from {x} up, largest first"]
-    for product, share, way, slopes in rows:
-        row = f"  {product:>{width[0]}}  {share:>{width[1]}}  {way:{width[2]}}  {slopes}"
-        lines.append(row.rstrip())
+    lines += [f"  {line}" for line in columns(rows, ">>")]
     hidden = answer.count - len(answer.paths)
     kept = f"{_counted(hidden)} of them not shown, sum {four_digits(answer.rest)}" if hidden else "all shown"
     paths = "path" if answer.count == 1 else "paths"

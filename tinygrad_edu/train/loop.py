@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from ..engine.value import Value
 from ..nn.modules import Module
+from ..viz.words import columns
 from .learners import TOLERANCE, Diverged, Forward, Learner, evaluated
 
 COLUMNS = ("epoch", "loss", "accuracy", "validation loss", "validation accuracy", "lr", "seconds")
@@ -53,10 +54,7 @@ class History:
     def __repr__(self) -> str:
         shown = [column for column in COLUMNS if any(epoch[column] is not None for epoch in self.epochs)]
         rows = [shown, *([_cell(epoch[column], column) for column in shown] for epoch in self.epochs)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = (
-            ["  ".join(map(str.rjust, row, widths)) for row in rows] if self.epochs else ["no epoch was finished"]
-        )
+        lines = columns(rows, ">" * len(shown)) if self.epochs else ["no epoch was finished"]
         lines += [f"trained eagerly: {self.eager_because}"] * (self.eager_because not in ("", NOT_ASKED))
         return "\n".join(lines + [f"stopped: {self.stopped}"] * bool(self.stopped))
 

@@ -7,7 +7,7 @@ from ..engine.value import Value
 from .picture import GROUPS, Arrow, Box, Picture
 from .reading import Edge, Reading, read
 from .summary import Grouping, boxes_of, everything, summary
-from .words import DASH, INFIX, four_digits, stem
+from .words import DASH, formula, four_digits, stem
 
 HOLE = "·"  # an operand that is drawn, beside one that is folded
 NO_PASS = f"{DASH}  no gradient yet: call backward() on the result first"
@@ -130,14 +130,10 @@ def operation_text(reading: Reading, place: int) -> str:
         return ""
     operands = reading.parents[place]
     numbers = [four_digits(reading.order[p].data) if reading.home[p] == place else HOLE for p in operands]
-    if all(number == HOLE for number in numbers):
+    folded = sum(number != HOLE for number in numbers)
+    if not folded:
         return str(rule.symbol)
-    if len(numbers) > MANY:
-        folded = sum(number != HOLE for number in numbers)
-        return f"{rule.symbol} ({folded:,} constants)"
-    if rule.symbol in INFIX:
-        return f" {rule.symbol} ".join(numbers)
-    return f"{rule.symbol}({', '.join(numbers)})"
+    return formula(rule, numbers) if len(numbers) <= MANY else f"{rule.symbol} ({folded:,} constants)"
 
 
 # --- Arrows -------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """What to call a Value that has no label: as the code that asked for the picture calls it."""
 
+import dis
 import inspect
 import sys
 from collections import Counter
@@ -12,6 +13,7 @@ from .words import visible
 
 LONGEST = 10_000  # a list with more entries is data, not a handful of names
 HISTORY = ("In", "Out")  # IPython's
+ASKS = {"locals", "vars", "eval", "exec"}
 
 
 def variables_in_sight() -> dict[Value, str]:
@@ -81,10 +83,10 @@ def _is_walk(entries: list[Any]) -> bool:
 def _forget_snapshot(frame: FrameType) -> None:
     """Before Python 3.13 a function's frame keeps the dict that f_locals made, and so every graph in it.
 
-    It is emptied, unless somebody else holds it too: the two counted are the frame and `snapshot`, the third is
-    the argument of the call that counts.
+    It is emptied, unless the function's own code asks for it: then it is the dict that `locals()` returned there.
+    Whoever looks at the frame from outside, such as a debugger, asks for f_locals again, which fills it again.
     """
-    if sys.version_info < (3, 13) and frame.f_code.co_flags & inspect.CO_OPTIMIZED:
-        snapshot = frame.f_locals
-        if sys.getrefcount(snapshot) == 3:
-            snapshot.clear()
+    code = frame.f_code
+    if sys.version_info < (3, 13) and code.co_flags & inspect.CO_OPTIMIZED and "f_locals" not in code.co_names:
+        if not any(x.opname == "LOAD_GLOBAL" and x.argval in ASKS for x in dis.get_instructions(code)):
+            frame.f_locals.clear()
