@@ -14,14 +14,15 @@ from .expression import Expression
 def explain(text: str, assignments: Sequence[str]) -> None:
     """Print the tree, every step of backpropagation, the gradients, and a gradient check.
 
-    Sentences are folded to the width of the terminal, in a pipe to that of COLUMNS if it is set. Raises
-    ExpressionError as `Expression` does.
+    In a terminal of less than 80 columns sentences are folded, and of the check there are the verdicts alone.
+    Raises ExpressionError as `Expression` does.
     """
     expression = Expression(text)
     y = expression.graph(assignments)
     every = steps(y)
     y.backward()
-    width = shutil.get_terminal_size((10_000, 0)).columns
+    columns = shutil.get_terminal_size((80, 0)).columns
+    width = columns if columns < 80 else 10_000
     print(f"{expression.text} with {', '.join(assignments)}\n")
     print(tree(y), _folded("One step per operation, from the result back to the inputs:\n", width), sep="\n\n")
     for step in every:
