@@ -18,7 +18,7 @@ from tinygrad_edu.viz.table import rules_table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMPILER = (ROOT / "tinygrad_edu/compiler/README.md").read_text(encoding="utf-8")
+FOLDERS = ["compiler", "viz"]  # whose README has code
 
 
 def blocks_of(page: str) -> list[tuple[str, str]]:
@@ -57,9 +57,12 @@ def test_python_blocks_print_what_stands_below_them(tmp_path: Path, monkeypatch:
     assert "All 5 steps" in (tmp_path / "steps.html").read_text(encoding="utf-8")
 
 
-def test_the_compilers_page_prints_what_stands_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_page_of_a_folder_prints_what_stands_there(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    blocks = blocks_of(COMPILER)
+    blocks = blocks_of((ROOT / "tinygrad_edu" / folder / "README.md").read_text(encoding="utf-8"))
     assert {language for language, _ in blocks} == {"python", "text"}
     check(blocks)
 
