@@ -33,9 +33,9 @@ def draw(
 
     Each Value is a box: its name and the operation that made it above its data and its gradient, a dash before any
     backward pass (all gradients are 0, the root's too). The name is the label, else the variable that holds the
-    Value where draw is called. A leaf is a yellow rectangle, a parameter a green note, an operation's result rounded
-    and white, and root has a double frame. A frame around a module holds its parameters and what they are used for.
-    `x * x` has two arrows.
+    Value where draw is called. A leaf is a yellow rectangle, a parameter a green note, an operation's result is
+    rounded and white, and root has a double frame. A module's frame holds its parameters and what they are used
+    for. `x * x` has two arrows.
 
     style      "value"; or "micrograd", where each operation is an ellipse of its own
     slopes     write d(result)/d(operand) on each arrow

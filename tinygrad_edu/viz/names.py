@@ -42,8 +42,8 @@ def callers_names(frame: FrameType | None) -> dict[Value, str]:
 
     Lists, tuples and dicts of Values are searched two levels deep: `w[0]`, `W[1][0]`, `p['w']`. One that holds a
     Value and its operand is left out, since it lists a graph, as `topological_order(y)` does. Of several names the
-    shortest is taken, of these the first. Names that start with an underscore are left out. This runs no code of the
-    variables, changes no label, and keeps no reference to the frame.
+    shortest is taken, of these the first. Names that start with an underscore are left out. This runs no code of
+    the variables, changes no label, and keeps no reference to the frame.
     """
     names: dict[Value, str] = {}
     if frame is None:
