@@ -553,7 +553,7 @@ def test_without_the_compiler_the_equation_runs_on_vectors(make: Any, monkeypatc
         with optimizer.arrays(vector) as step:
             for gradient in gradients():
                 step(gradient)
-        monkeypatch.setattr("tinygrad_edu.optim.vectors.PROGRAMS", [])
+        monkeypatch.setattr("tinygrad_edu.optim.Optimizer.programs", [])
     np.testing.assert_allclose(vectors[0], vectors[1], rtol=1e-14)
     steps = VectorSteps(optimizers[1], vectors[1])
     steps.step(next(gradients()))

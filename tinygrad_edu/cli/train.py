@@ -1,7 +1,7 @@
 """The command train: train a network on one of the data sets."""
 
-import importlib
 import itertools
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ from typing import Any
 
 from .. import datasets, nn, optim
 from ..train import evaluate, fit
+from ..viz.plots import empty_figure
+from ..viz.words import visible
 
 OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
     "sgd": optim.SGD,
@@ -88,11 +90,14 @@ def run(
 ) -> None:
     """Train, print the history and the accuracy on the test part, and write the model and the plot.
 
-    Raises RuntimeError for a broken data file, ImportError for a plot without matplotlib.
+    Raises ImportError for a plot without matplotlib, ValueError for a plot in a format that it does not write,
+    RuntimeError for a broken data file, OSError if a file cannot be written.
     """
     started = time.perf_counter()
-    if plot:  # fails now, not after the training
-        importlib.import_module("matplotlib")
+    if plot:  # before the training
+        formats = empty_figure(1, 1).canvas.get_supported_filetypes()
+        if plot.suffix[1:] not in formats:
+            raise ValueError(f"{plot.name!r} must end in one of {', '.join('.' + f for f in formats)}.")
     task = TASKS[name]
     try:
         data, test, n_classes = task.load(seed, limit)
@@ -115,6 +120,7 @@ def run(
         schedule=SCHEDULES[schedule or task.schedule](epochs),
         dtype=task.dtype,
         seed=seed,
+        progress=sys.stderr.isatty(),
     )
     if history.compiled:
         print(history.found)
@@ -124,7 +130,7 @@ def run(
     print(f"{time.perf_counter() - started:.1f} s in all")
     if save:
         model.save(save)
-        print(f"wrote {save}")
+        print(f"wrote {visible(str(save))}")
     if plot:
         history.plot().savefig(plot)
-        print(f"wrote {plot}")
+        print(f"wrote {visible(str(plot))}")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..engine.value import Value
-from ..optim.optimisers import PROGRAMS
+from ..optim import Optimizer
 from .checks import CompileError
 from .tracing import TraceError
 
@@ -77,7 +77,7 @@ def _update_in_place(optimizer: Any) -> Callable[..., Any]:
     return UpdateProgram(optimizer).build
 
 
-PROGRAMS.append(_update_in_place)
+Optimizer.programs.append(_update_in_place)
 
 
 def _is_float64(dtype: Any) -> bool:

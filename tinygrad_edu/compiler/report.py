@@ -8,7 +8,7 @@ import numpy as np
 from ..engine.rules import RULES
 from ..viz.drawing import as_drawing
 from ..viz.picture import Arrow, Box, Kind, Picture
-from ..viz.words import four_digits, visible
+from ..viz.words import columns, four_digits, visible
 from .formulas import OPERATORS
 from .lower import (
     Array,
@@ -60,9 +60,7 @@ class Groups:
         hidden = len(rows) - 1 - MOST
         if hidden > 0:
             rows[1 : hidden + 1] = [("…", f"{hidden:,} more", "", "", "")]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-        return "\n".join([self.title, *self.advice, *lines])
+        return "\n".join([self.title, *self.advice, *columns(rows)])
 
     @property
     def advice(self) -> list[str]:

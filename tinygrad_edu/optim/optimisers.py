@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 from ..engine.elementary import sqrt
 from ..engine.value import Value, watchers
@@ -24,10 +24,6 @@ FORGOTTEN = (
     "The gradients of this step() still hold those of the step before, because backward() adds to what is there: "
     "call zero_grad() once per step, before backward()."
 )
-
-# Makers of faster programs for `arrays`: make(optimizer) gives build(parameter, *state), which gives an update
-# (gradient, t, lr) that moves these vectors in place. The compiler adds its own when it is imported.
-PROGRAMS: list[Callable[[Any], Callable[..., Any]]] = []
 
 
 class Optimizer:
@@ -41,6 +37,9 @@ class Optimizer:
     """
 
     n_states = 0
+    # Makers of faster programs for `arrays`: make(optimizer) gives build(parameter, *state), which gives an update
+    # (gradient, t, lr) that moves these vectors in place. The compiler adds its own when it is imported.
+    programs: ClassVar[list[Callable[[Any], Callable[..., Any]]]] = []
 
     def __init__(self, parameters: Iterable[Value], lr: float, weight_decay: float = 0):
         name = type(self).__name__

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .optimisers import PROGRAMS
-
 SAMPLE = 8  # parameters that the scalar equation moves too, to compare
 TOLERANCE = 1e-12  # relative to the largest of the numbers: it is the same arithmetic
 
@@ -77,7 +75,7 @@ class VectorSteps:
         """
         is_constant = _is_constant(tuple(settings.values()))
         reason = ""
-        for make in (*(PROGRAMS if is_constant else ()), lambda optimizer: self._plain):
+        for make in (*(self.optimizer.programs if is_constant else ()), lambda optimizer: self._plain):
             try:
                 build = make(self.optimizer)
                 if self._agrees(build, gradient):

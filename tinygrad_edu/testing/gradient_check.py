@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ..engine.calculus import gradients
 from ..engine.graph import topological_order
 from ..engine.value import Value
+from ..viz.words import columns
 from .sampling import Sampled, names_of, shown
 from .verdicts import by_fixed_step, by_richardson
 
@@ -67,15 +68,8 @@ class GradientReport:
         return all(row.verdict != "WRONG" for row in self.rows)
 
     def __repr__(self) -> str:
-        head = ["input", "value", "analytic", "numeric", "estimate", "rel. error", "verdict"]
-        lines = [head, *(row.cells() for row in self.rows)]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        notes = ["", *(row.note for row in self.rows)]
-        table = [
-            "  ".join([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:-1], widths[1:-1])])
-            + f"  {cells[-1].ljust(widths[-1])}  {note}".rstrip()
-            for cells, note in zip(lines, notes, strict=True)
-        ]
+        head = ["input", "value", "analytic", "numeric", "estimate", "rel. error", "verdict", ""]
+        table = columns([head, *([*row.cells(), row.note] for row in self.rows)], "<>>>>>")
         inputs = f"{len(self.rows)} input" + "s" * (len(self.rows) > 1)
         return "\n".join([f"gradcheck of {self.function}, {inputs}, recipe {self.recipe!r}", *table])
 

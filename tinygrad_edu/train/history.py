@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..viz.words import columns
+
 COLUMNS = ("epoch", "loss", "accuracy", "validation loss", "validation accuracy", "lr", "seconds")
 NOT_ASKED = "compiled=False"
 
@@ -39,10 +41,7 @@ class History:
     def __repr__(self) -> str:
         shown = [column for column in COLUMNS if any(epoch[column] is not None for epoch in self.epochs)]
         rows = [shown, *([_cell(epoch[column], column) for column in shown] for epoch in self.epochs)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = (
-            ["  ".join(map(str.rjust, row, widths)) for row in rows] if self.epochs else ["no epoch was finished"]
-        )
+        lines = columns(rows, ">" * len(shown)) if self.epochs else ["no epoch was finished"]
         lines += [f"trained eagerly: {self.eager_because}"] * (self.eager_because not in ("", NOT_ASKED))
         return "\n".join(lines + [f"stopped: {self.stopped}"] * bool(self.stopped))
 

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,8 +11,7 @@ from ...engine import elementary
 from ..formulas import ATOM, CHOICE, OPERATORS, PRODUCT, SUM, Form, Language, number_text
 from ..symbols import Symbol
 
-if TYPE_CHECKING:
-    from .numpy_statements import Statements
+Statements = Any  # what numpy_statements gathers; it reads this file
 
 Written = tuple[str, int]  # a formula, and how tightly it holds together
 
@@ -49,7 +48,7 @@ class Operation:
         """The formula for the comment above the statements."""
         return Language.operation(language, x)
 
-    def into(self, x: Symbol, to: str, statements: "Statements") -> None:
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
         """Write the statements that leave x in the array `to`, which has its shape."""
         raise NotImplementedError(f"The compiler has no NumPy source for {x.op!r}.")
 
@@ -60,7 +59,7 @@ class Line(Operation):
     def __init__(self, text: str):
         self.text = text
 
-    def into(self, x: Symbol, to: str, statements: "Statements") -> None:
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
         with statements.reading(*x.args) as texts:
             statements.write(self.text.format(*texts, to=to))
 
@@ -74,7 +73,7 @@ class Elementwise(Operation):
     def __init__(self, text: str):
         self.text = text
 
-    def into(self, x: Symbol, to: str, statements: "Statements") -> None:
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
         texts: list[str] = []
         read: list[Any] = []
         for argument in x.args:
@@ -87,7 +86,7 @@ class Elementwise(Operation):
         statements.write(self.statement(x, texts, to, statements))
         statements.release(*read)
 
-    def statement(self, x: Symbol, texts: list[str], to: str, statements: "Statements") -> str:
+    def statement(self, x: Symbol, texts: list[str], to: str, statements: Statements) -> str:
         """The line that computes x of these operands."""
         return self.text.format(", ".join(texts), to=to)
 
@@ -100,7 +99,7 @@ class Ufunc(Elementwise):
 
 
 class Heaviside(Elementwise):
-    def statement(self, x: Symbol, texts: list[str], to: str, statements: "Statements") -> str:
+    def statement(self, x: Symbol, texts: list[str], to: str, statements: Statements) -> str:
         relu = x.book.known("max", x.args[0], 0.0)
         if relu in statements.names:  # the sign of max(x, 0) is 1 where x > 0, else 0, and nan stays nan
             return f"np.sign({statements.names[relu]}, out={to})"
@@ -108,7 +107,7 @@ class Heaviside(Elementwise):
 
 
 class Power(Elementwise):
-    def statement(self, x: Symbol, texts: list[str], to: str, statements: "Statements") -> str:
+    def statement(self, x: Symbol, texts: list[str], to: str, statements: Statements) -> str:
         exponent = x.args[1]
         if isinstance(exponent, Symbol) or exponent == 0:
             return super().statement(x, texts, to, statements)
@@ -123,7 +122,7 @@ class Max(Ufunc):
     def formula(self, x: Symbol, language: Textbook) -> Written:
         return f"max{'imum' * (len(x.args) == 2)}({', '.join(map(language.text, x.args))})", ATOM
 
-    def into(self, x: Symbol, to: str, statements: "Statements") -> None:
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
         if len(x.args) == 2:
             super().into(x, to, statements)
         else:
@@ -136,7 +135,7 @@ class Call(Operation):
     def formula(self, x: Symbol, language: Textbook) -> Written:
         return f"{x.args[0].name}({', '.join(map(language.text, x.args[2:]))})", ATOM
 
-    def into(self, x: Symbol, to: str, statements: "Statements") -> None:
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
         rule, what, *arguments = x.args
         name = f"RULES[{rule.name!r}]" + (f".bind(**{rule.parameters!r})" if rule.parameters else "")
         statements.rules[rule.name] = rule
@@ -171,7 +170,7 @@ class Stack(Operation):
     def formula(self, x: Symbol, language: Textbook) -> Written:
         return ", ".join(map(language.text, x.args)), ATOM
 
-    def into(self, x: Symbol, to: str, statements: "Statements") -> None:
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
         for place, part in enumerate(x.args):
             with statements.reading(part, beside=x.shape[:-1]) as (text,):
                 statements.write(f"{to}[..., {place}] = {text}")
@@ -180,7 +179,7 @@ class Stack(Operation):
 class LogSumExp(Operation):
     """log(e^z1 + e^z2 + ...) along the last axis. The softmax, its slope, is left in an array of its own."""
 
-    def into(self, x: Symbol, to: str, statements: "Statements") -> None:
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
         elements = x.args[0]
         with statements.reading(elements) as (text,):
             name = self._softmax_name(elements, statements)
@@ -188,7 +187,7 @@ class LogSumExp(Operation):
         softmax = x.book.special("softmax", (elements,), elements.shape, elements.batched)
         statements.names[softmax] = name
 
-    def _softmax_name(self, elements: Symbol, statements: "Statements") -> str:
+    def _softmax_name(self, elements: Symbol, statements: Statements) -> str:
         """A new array for it: A1 of Z1."""
         base, taken = statements.names.get(elements, ""), {*statements.buffers, *statements.names.values()}
         name = f"A{base[1:]}"
@@ -209,7 +208,7 @@ class Accumulate(Operation):
             text += f" - {language.text(term.args[0], PRODUCT)}" if minus else f" + {language.text(term, SUM)}"
         return text, SUM
 
-    def into(self, x: Symbol, to: str, statements: "Statements") -> None:
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
         so_far = self._first(x, to, statements)
         for term in x.args[1:]:
             is_first, minus = so_far != to, statements.is_unnamed(term, "neg")
@@ -224,13 +223,13 @@ class Accumulate(Operation):
                 statements.release(x.args[0])
             so_far = to
 
-    def _first(self, x: Symbol, to: str, statements: "Statements") -> str:
+    def _first(self, x: Symbol, to: str, statements: Statements) -> str:
         """The array that holds the first term: `to`, or the one where it is already."""
         first = x.args[0]
         fits = isinstance(first, Symbol) and (first.shape, first.batched) == (x.shape, x.batched)
         is_made_here = statements.is_unnamed(first, "scatter") or statements.fits_in_place(first, x)
         if fits and len(x.args) > 1 and not is_made_here:
-            return statements.operand(first)
+            return str(statements.operand(first))
         statements.into(first, to, x.shape, x.batched)
         return to
 
@@ -249,7 +248,7 @@ class Scatter(Operation):
             return f"{transposed(language.text(right, ATOM))} @ {language.text(upstream, ATOM)}", SUM
         return f"{language.text(value, ATOM)}.T", ATOM
 
-    def into(self, x: Symbol, to: str, statements: "Statements") -> None:
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
         value, view = x.args
         if view.whole:
             target = view.text(to, x.batched, statements.constant, to_write=True)
@@ -259,7 +258,7 @@ class Scatter(Operation):
             self.add(x, to, statements)
 
     @classmethod
-    def add(cls, x: Symbol, to: str, statements: "Statements") -> None:
+    def add(cls, x: Symbol, to: str, statements: Statements) -> None:
         """Write the statement that adds x to the array `to`."""
         value, view = x.args
         with statements.reading(value, beside=view.shape) as (text,):
@@ -271,7 +270,7 @@ class Scatter(Operation):
             statements.write(f"{target} += {text}" if is_item else f"np.add({target}, {text}, out={target})")
 
     @staticmethod
-    def _add_gathered(x: Symbol, to: str, text: str, statements: "Statements") -> None:
+    def _add_gathered(x: Symbol, to: str, text: str, statements: Statements) -> None:
         view = x.args[1]
         index = view.gather.ravel()
         lead = ("B",) if x.batched else ()
@@ -295,7 +294,7 @@ class Reduce(Operation):
         axes = self._axes(x)
         return f"{language.text(x.args[0], ATOM)}.sum(axis={axes[0] if len(axes) == 1 else axes})", ATOM
 
-    def into(self, x: Symbol, to: str, statements: "Statements") -> None:
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
         formula, over_batch, axes = x.args
         with statements.reading(formula) as (text,):
             if over_batch and not axes:
@@ -314,7 +313,7 @@ class Reduce(Operation):
 class Pick(Operation):
     """options[n, index[n]]."""
 
-    def into(self, x: Symbol, to: str, statements: "Statements") -> None:
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
         options, index = x.args
         with statements.reading(options, index) as (text, places):
             places += ".astype(np.intp)"
@@ -339,7 +338,7 @@ class Product(Operation):
             return f"({text_a} * {text_b}).sum(axis=-1)", ATOM
         return f"{text_b} @ {transposed(text_a) if len(a.shape) > 1 else text_a}", SUM
 
-    def into(self, x: Symbol, to: str, statements: "Statements") -> None:
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
         a, b = x.args
         with statements.reading(a, b) as (text_a, text_b):
             statements.write(self._statement(a, b, x, text_a, text_b, to))
@@ -371,7 +370,7 @@ class ProductA(Operation):
         upstream, right = language.text(x.args[0], ATOM), language.text(x.args[1], ATOM)
         return f"{transposed(upstream) if x.args[0].shape else upstream} @ {right}", SUM
 
-    def into(self, x: Symbol, to: str, statements: "Statements") -> None:
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
         upstream, b, n_a, n_b = x.args
         terms, is_summed = b.shape[-1], b.batched and not x.batched
         with statements.reading(upstream, b) as (u, v):
@@ -392,7 +391,7 @@ class ProductA(Operation):
 class ProductB(Operation):
     """The gradient of b: upstream @ a."""
 
-    def into(self, x: Symbol, to: str, statements: "Statements") -> None:
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
         upstream, a, n_a, n_b = x.args
         is_matrix = n_a > 1 and len(a.shape) == 2 and not a.batched and len(x.shape) <= 2
         with statements.reading(upstream, a) as (u, v):
