@@ -399,7 +399,8 @@ def textbook(
 
     def backward(self: Value, upstream: Any = 1.0, check: bool = False) -> None:
         for node in checked(self) if check else []:
-            node._check()
+            if node._is_stale():
+                raise RuntimeError("changed")
         nodes = order(self)
         for node in nodes:
             node.grad = Fraction(0 if clears(node) else node.grad)

@@ -166,9 +166,40 @@ def test_a_changed_leaf_is_noticed_when_asked() -> None:
     y.backward(check=True)
     assert a.grad == 3.0
     a.data = 100.0
-    with pytest.raises(RuntimeError, match=r"label='d'.*a leaf was changed after the forward pass"):
+    with pytest.raises(RuntimeError, match=r"^a was changed after the forward pass: .*label='d'"):
         y.backward(check=True)
     assert a.grad == 3.0
+
+
+def test_the_leaf_that_was_changed_is_named() -> None:
+    a, b, c = Value(2.0, label="a"), Value(3.0, label="b"), Value(4.0, label="c")
+    y = a * a * a
+    a.data = 5.0
+    with pytest.raises(RuntimeError, match=r"^a was changed after the forward pass: "):
+        y.backward(check=True)
+    y = a * b + b * c
+    a.data = 6.0
+    with pytest.raises(RuntimeError, match=r"^a was changed"):  # b is used by b * c too, which is as it was
+        y.backward(check=True)
+    y = a * b
+    a.data = 7.0
+    with pytest.raises(RuntimeError, match=r"^a or b was changed"):
+        y.backward(check=True)
+    product = a.exp() * b.exp()
+    product.data = 1.0
+    with pytest.raises(RuntimeError, match=r"^Value\(data=1\.0, grad=0\.0\) was changed"):
+        (product * 2).backward(check=True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(2.0, ("x",)), (0.46, ("x",), "tanh"), (2.0, "", "tanh"), (2.0, ("x", "y"), (1.0, 2.0)), (2.0, None)],
+)
+def test_a_node_is_not_made_by_the_constructor(arguments: tuple[object, ...]) -> None:
+    x = Value(1.0)
+    given = [tuple(x for _ in part) if isinstance(part, tuple) and "x" in part else part for part in arguments]
+    with pytest.raises(TypeError, match=r"declare a rule: tg\.rule\..*tinygrad_edu\.micrograd\.engine\.Value"):
+        Value(*given)
 
 
 def test_a_changed_leaf_is_not_asked_for_unless_told_to() -> None:
@@ -185,7 +216,8 @@ def test_a_leaf_changed_to_nan_is_noticed() -> None:
         y = x * 3
         x.data = after
         with pytest.raises(
-            RuntimeError, match=r"a leaf was changed after the forward pass\. Compute the result again"
+            RuntimeError,
+            match=r"^Value\(data=.* was changed after the forward pass: .*\. Compute the result again",
         ):
             y.backward(check=True)
 

@@ -174,8 +174,9 @@ class Rule:
         return "".join(f", {name}={value!r}" for name, value in self.parameters.items())
 
     def __repr__(self) -> str:
+        formula, slope = self.formula or "...", self.slope or "..."
         kinks = f"kink at {self._kinks}" if self._kinks else "no kink"
-        return f"<{self._call} = {self.formula or '...'}; slope {self.slope or '...'}; domain: {self.defined_for}; {kinks}>"
+        return f"<{self._call} = {formula}; slope {slope}; domain: {self.defined_for}; {kinks}>"
 
     def __str__(self) -> str:
         return f"Rule({self.name!r}{self._bound_as})"

@@ -1,8 +1,10 @@
 """Value: a number that remembers what it was made from."""
 
-import itertools
 import operator
+from collections import deque
 from collections.abc import Callable
+from functools import lru_cache
+from itertools import repeat
 from math import inf
 from numbers import Real
 from typing import Any
@@ -11,8 +13,8 @@ from . import elementary
 from .graph import topological_order
 from .operators import Operators
 from .pickling import reduced
-from .rules import ADD, MUL, NEG, RULES, SUB, Rule
-from .scalar import as_real
+from .rules import ADD, DIV, MUL, NEG, POW_N, RULES, SUB, Rule
+from .scalar import as_exponent, as_real
 
 
 def _method(name: str) -> Callable[..., "Value"]:
@@ -23,11 +25,32 @@ def _method(name: str) -> Callable[..., "Value"]:
     def method(self: "Value", **parameters: Any) -> "Value":
         data = self.data
         if data.__class__ is float and low < data < high and not parameters and not rule.check:
-            return Value(rule.forward(data), "", rule, self)
+            return _made(rule.forward(data), rule, self)
         return rule(self, **parameters)
 
     method.__name__, method.__doc__ = name, rule.__doc__
     return method
+
+
+def _made(data: Any, rule: Rule | None, left: Any, right: Any = None) -> "Value":
+    """A node: what __init__ does, for a result. Not a call of Value, whose arguments are the user's."""
+    node = _new(Value)
+    node.data = data if data.__class__ is float else as_real(data)
+    node.grad = 0.0
+    node.label = ""
+    node.rule = rule
+    node._left = left
+    node._right = right
+    return node
+
+
+_new = object.__new__
+_run = deque[Any](maxlen=0).extend  # runs an iterator to its end, in C: a KeyboardInterrupt waits until it is done
+
+
+@lru_cache(typed=True)
+def _power(exponent: Any) -> Rule:
+    return POW_N.bind(exponent=as_exponent(exponent))
 
 
 class Value(Operators):
@@ -48,13 +71,19 @@ class Value(Operators):
     __slots__ = ("_left", "_right", "data", "grad", "label", "rule")
     __array_ufunc__ = None  # `array * value` and `numpy_scalar * value` are left to __rmul__
 
-    def __init__(self, data: Any, label: str = "", _rule: Any = None, _left: Any = None, _right: Any = None):
+    def __init__(self, data: Any, label: str = "", *more: Any):
+        if more or not isinstance(label, str):
+            raise TypeError(
+                f"Value takes a number and a label, got {(data, label, *more)!r:.100}. For an operation of your "
+                "own, declare a rule: tg.rule. Value(data, children, ...), as in micrograd and microgpt, is "
+                "tinygrad_edu.micrograd.engine.Value."
+            )
         self.data = data if data.__class__ is float else as_real(data)
         self.grad: Any = 0.0
         self.label = label
-        self.rule = _rule  # None for a leaf
-        self._left = _left  # the tuple of all operands, if there are more than two; a tuple for
-        self._right = _right  # every node would double the work of the cycle collector
+        self.rule: Any = None  # None for a leaf
+        self._left: Any = None  # the tuple of all operands, if there are more than two; a tuple for
+        self._right: Any = None  # every node would double the work of the cycle collector
 
     @property
     def parents(self) -> "tuple[Value, ...]":
@@ -76,7 +105,7 @@ class Value(Operators):
     def _node(data: Any, rule: Rule | None, parents: "tuple[Value, ...]") -> "Value":
         if data.__class__ is not float and not isinstance(data, Real):
             raise TypeError(f"forward of {rule} must return one real number, got {data!r}.")
-        return Value(data, "", rule, *(parents if len(parents) <= 2 else (parents,)))
+        return _made(data, rule, *(parents if 0 < len(parents) <= 2 else (parents or None,)))
 
     def _record(self, rule: Rule, inputs: Any) -> "Value":
         """The Value of rule(*inputs). Raises outside the domain."""
@@ -103,27 +132,42 @@ class Value(Operators):
         rule = rule.bind(**parameters) if parameters else rule
         return self._node(rule.forward(*[p.data for p in parents]), rule, parents)
 
-    # --- Operators: + - * write their forward out, since a call would cost a fifth of the node ----------------
+    # --- Operators: + - * / ** write their forward out, since a call would cost as much as the node -----------
     # fmt: off
 
     def __add__(self, other: Any) -> "Value":
         other = other if other.__class__ is Value else self._operand(other)
-        return Value(self.data + other.data, "", ADD, self, other)
+        return _made(self.data + other.data, ADD, self, other)
 
     def __sub__(self, other: Any) -> "Value":
         other = other if other.__class__ is Value else self._operand(other)
-        return Value(self.data - other.data, "", SUB, self, other)
+        return _made(self.data - other.data, SUB, self, other)
 
     def __mul__(self, other: Any) -> "Value":
         other = other if other.__class__ is Value else self._operand(other)
-        return Value(self.data * other.data, "", MUL, self, other)
+        return _made(self.data * other.data, MUL, self, other)
+
+    def __truediv__(self, other: Any) -> "Value":
+        other = other if other.__class__ is Value else self._operand(other)
+        if self.data.__class__ is float is other.data.__class__ and other.data:
+            return _made(self.data / other.data, DIV, self, other)
+        return self._record(DIV, (self, other))
+
+    def __pow__(self, other: Any) -> "Value":
+        if other.__class__ is not int and other.__class__ is not float:
+            return super().__pow__(other)
+        rule, data = _power(other), self.data
+        if data.__class__ is float and (data > 0 or (other >= 0 and other % 1 == 0)):
+            return _made(rule.forward(data), rule, self)
+        return self._record(rule, (self,))
 
     def __radd__(self, other: Any) -> "Value":
         return self if other.__class__ is int and other == 0 else self._operand(other) + self
 
     def __rsub__(self, other: Any) -> "Value": return self._operand(other) - self
     def __rmul__(self, other: Any) -> "Value": return self._operand(other) * self
-    def __neg__(self) -> "Value": return Value(-self.data, "", NEG, self)
+    def __rtruediv__(self, other: Any) -> "Value": return self._operand(other) / self
+    def __neg__(self) -> "Value": return _made(-self.data, NEG, self)
     def __bool__(self) -> bool: return bool(self.data != 0)
 
     __abs__, sqrt, reciprocal = _method("abs"), _method("sqrt"), _method("reciprocal")
@@ -147,18 +191,23 @@ class Value(Operators):
         doubles the leaves exactly, and results that share nodes add up right. With a = 1, c = a*2, the results
         c*5 and c*7 give a.grad 10 + 14; if c kept its 5 for the second pass, it would be 10 + 24.
 
-        With check=True, raises RuntimeError if a leaf was changed since the forward pass. If a rule fails, the
-        leaves keep the gradients they had.
+        If a rule fails, or Ctrl-C interrupts, the leaves keep the gradients they had. With check=True, raises
+        RuntimeError if a leaf was changed since the forward pass, and names it. Raises TypeError for an upstream
+        that is not a number, or a rule that returns a wrong number of shares.
         """
-        for node in topological_order(self) if check else ():
-            node._check()
+        if check:
+            _raise_if_changed(self)
         interior, leaves = _interior_and_leaves(self)
         kind = type(self.data)  # float, Fraction or mpf: the gradients are exact if the result is
-        before, seed, zero = [leaf.grad for leaf in leaves], kind(as_real(upstream)), kind(0)
-        for node in itertools.chain(interior, leaves):
-            node.grad = zero
-        self.grad = seed
+        seed, zero = kind(upstream if upstream.__class__ is float else as_real(upstream)), kind(0)
+        before = [leaf.grad for leaf in leaves]
+        undo = map(setattr, leaves, repeat("grad"), before)
         try:
+            for node in interior:
+                node.grad = zero
+            for leaf in leaves:
+                leaf.grad = zero
+            self.grad = seed
             for node in reversed(interior):
                 left, right = node._left, node._right
                 if right is not None:  # the common case of _backward written out, without a loop
@@ -169,14 +218,14 @@ class Value(Operators):
                     left.grad += node.rule.shares(node.grad, node.data, left.data)[0]
                 else:
                     node._backward()
-        except Exception as error:
-            for leaf, grad in zip(leaves, before, strict=True):
-                leaf.grad = grad
-            error.add_note(f"The chain rule had come to {node!r}, made by {node.rule}.")
+            # 0.0 + Fraction would be a float
+            total = [leaf.grad + old if old else leaf.grad for leaf, old in zip(leaves, before, strict=True)]
+            _run(map(setattr, leaves, repeat("grad"), total))
+        except BaseException as error:  # KeyboardInterrupt too: no leaf keeps half a gradient
+            _run(undo)
+            if isinstance(error, Exception):
+                error.add_note(f"The chain rule had come to {node!r}, made by {node.rule}.")
             raise
-        for leaf, grad in zip(leaves, before, strict=True):
-            if grad:  # 0.0 + Fraction would be a float
-                leaf.grad += grad
 
     @property
     def _backward(self) -> Callable[[], None]:
@@ -194,13 +243,10 @@ class Value(Operators):
 
         return backward
 
-    def _check(self) -> None:
+    def _is_stale(self) -> bool:
+        """Do the inputs give another number than they did in the forward pass?"""
         now = self.rule.forward(*[p.data for p in self.parents]) if self.rule else self.data
-        if now != self.data and (now == now or self.data == self.data):
-            raise RuntimeError(
-                f"{self!r} was made by {self.rule} from other numbers, which give {now!r} now: a leaf was changed "
-                "after the forward pass. Compute the result again before backward()."
-            )
+        return bool(now != self.data and (now == now or self.data == self.data))
 
     _prev = parents  # micrograd's name
 
@@ -252,3 +298,19 @@ def _interior_and_leaves(root: Any) -> tuple[list[Value], list[Value]]:
             else:
                 leaves.append(node)
     return interior, leaves
+
+
+def _raise_if_changed(root: Value) -> None:
+    """RuntimeError if numbers below root are not those of the forward pass."""
+    order = topological_order(root)
+    stale = dict.fromkeys(node for node in order if node._is_stale())
+    if stale:
+        first = next(iter(stale))
+        unchanged = {p for node in order if node not in stale for p in node.parents}
+        leaves = [p for p in dict.fromkeys(first.parents) if p.rule is None]
+        changed = [leaf for leaf in leaves if leaf not in unchanged] or leaves or [first]
+        changed = [leaf for leaf in changed if leaf.label] or changed  # not the 2 of a * 2
+        raise RuntimeError(
+            f"{' or '.join(node.label or repr(node) for node in changed)} was changed after the forward pass: "
+            f"{first!r} was made by {first.rule} from other numbers. Compute the result again before backward()."
+        )
