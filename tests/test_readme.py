@@ -18,6 +18,7 @@ from tinygrad_edu.viz.table import rules_table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+ENGINE = (ROOT / "tinygrad_edu/engine/README.md").read_text(encoding="utf-8")
 COMPILER = (ROOT / "tinygrad_edu/compiler/README.md").read_text(encoding="utf-8")
 
 
@@ -86,8 +87,24 @@ def test_ci_runs_the_commands_as_they_stand_here() -> None:
     assert ci[-1] == commands[3]
 
 
+def test_the_engines_page_prints_what_stands_there() -> None:
+    blocks = blocks_of(ENGINE)
+    assert {language for language, _ in blocks} == {"python", "text"}
+    try:
+        check(blocks)
+    finally:
+        tinygrad_edu.RULES.pop("softsign", None)
+
+
+def test_the_engines_page_counts_its_lines() -> None:
+    files = re.findall(r"`(\w+\.py)`", ENGINE[: ENGINE.index("Read them in this order")])
+    assert len(files) == 7
+    lines = sum(len((ROOT / "tinygrad_edu/engine" / name).read_text("utf-8").splitlines()) for name in files)
+    assert abs(lines - int(re.search(r"in this order: ([\d,]+) lines", ENGINE)[1].replace(",", ""))) <= 20
+
+
 def test_the_table_is_that_of_the_rules() -> None:
-    table = re.search(r"<!-- rules -->\n(.*)\n<!-- /rules -->", README, re.DOTALL)
+    table = re.search(r"<!-- rules -->\n(.*)\n<!-- /rules -->", ENGINE, re.DOTALL)
     assert table is not None
     assert table[1] == rules_table()
 

@@ -31,6 +31,7 @@ from hypothesis.stateful import (
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, gradients, topological_order
+from tinygrad_edu.engine.changes import is_stale
 from tinygrad_edu.testing.oracles import path_sum
 
 # --- The model ------------------------------------------------------------------------------------------------
@@ -399,7 +400,7 @@ def textbook(
 
     def backward(self: Value, upstream: Any = 1.0, check: bool = False) -> None:
         for node in checked(self) if check else []:
-            if node._is_stale():
+            if is_stale(node):
                 raise RuntimeError("changed")
         nodes = order(self)
         for node in nodes:

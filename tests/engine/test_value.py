@@ -166,7 +166,7 @@ def test_a_changed_leaf_is_noticed_when_asked() -> None:
     y.backward(check=True)
     assert a.grad == 3.0
     a.data = 100.0
-    with pytest.raises(RuntimeError, match=r"^a was changed after the forward pass: .*label='d'"):
+    with pytest.raises(RuntimeError, match=r"^a was changed after the forward pass: "):
         y.backward(check=True)
     assert a.grad == 3.0
 
@@ -217,7 +217,7 @@ def test_a_leaf_changed_to_nan_is_noticed() -> None:
         x.data = after
         with pytest.raises(
             RuntimeError,
-            match=r"^Value\(data=.* was changed after the forward pass: .*\. Compute the result again",
+            match=r"^Value\(data=.* was changed after the forward pass: .*\. Compute it again",
         ):
             y.backward(check=True)
 

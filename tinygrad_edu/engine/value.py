@@ -10,6 +10,7 @@ from numbers import Real
 from typing import Any
 
 from . import elementary
+from .changes import raise_if_changed
 from .graph import topological_order
 from .operators import Operators
 from .pickling import reduced
@@ -196,7 +197,7 @@ class Value(Operators):
         that is not a number, or a rule that returns a wrong number of shares.
         """
         if check:
-            _raise_if_changed(self)
+            raise_if_changed(self)
         interior, leaves = _interior_and_leaves(self)
         kind = type(self.data)  # float, Fraction or mpf: the gradients are exact if the result is
         seed, zero = kind(upstream if upstream.__class__ is float else as_real(upstream)), kind(0)
@@ -242,11 +243,6 @@ class Value(Operators):
                 parent.grad += share
 
         return backward
-
-    def _is_stale(self) -> bool:
-        """Do the inputs give another number than they did in the forward pass?"""
-        now = self.rule.forward(*[p.data for p in self.parents]) if self.rule else self.data
-        return bool(now != self.data and (now == now or self.data == self.data))
 
     _prev = parents  # micrograd's name
 
@@ -298,19 +294,3 @@ def _interior_and_leaves(root: Any) -> tuple[list[Value], list[Value]]:
             else:
                 leaves.append(node)
     return interior, leaves
-
-
-def _raise_if_changed(root: Value) -> None:
-    """RuntimeError if numbers below root are not those of the forward pass."""
-    order = topological_order(root)
-    stale = dict.fromkeys(node for node in order if node._is_stale())
-    if stale:
-        first = next(iter(stale))
-        unchanged = {p for node in order if node not in stale for p in node.parents}
-        leaves = [p for p in dict.fromkeys(first.parents) if p.rule is None]
-        changed = [leaf for leaf in leaves if leaf not in unchanged] or leaves or [first]
-        changed = [leaf for leaf in changed if leaf.label] or changed  # not the 2 of a * 2
-        raise RuntimeError(
-            f"{' or '.join(node.label or repr(node) for node in changed)} was changed after the forward pass: "
-            f"{first!r} was made by {first.rule} from other numbers. Compute the result again before backward()."
-        )
