@@ -136,6 +136,33 @@ def test_a_constant_exponent_is_not_an_input() -> None:
     assert len((x ** Value(3.0)).parents) == 2
 
 
+def test_detach_is_a_number_without_gradient_and_a_node() -> None:
+    x = Value(3.0, label="x")
+    y = x.detach() * x
+    y.backward()
+    assert (y.data, x.grad, y.parents[0].rule.name) == (9.0, 3.0, "detach")
+    assert tg.gradients(tg.gradients(y, x, create_graph=True), x) == 0.0
+    for backend in ("numpy", "python"):
+        step = tg.compile(lambda t: x.detach() * x * t, [x], backend=backend)
+        value, gradient = step.value_and_grad([2.0])
+        assert (value, list(gradient)) == (18.0, [6.0])
+
+
+def test_new_operations_compile() -> None:
+    w = Value(0.4, label="w")
+
+    def f(t: Value) -> Value:
+        y = w.log2() + w.log10() + w.exp2() + w.asinh() + (1 + w).acosh() + w.atanh()
+        return y + w.sign() + w.reciprocal() + t % w + w.silu() + w.gelu() + w.atan() + w.asin() + +w
+
+    eager = f(Value(1.3))
+    wanted = tg.gradients(eager, w)
+    for backend in ("numpy", "python"):
+        value, gradient = tg.compile(f, [w], backend=backend).value_and_grad([1.3])
+        assert value == pytest.approx(eager.data, rel=1e-13)
+        assert list(gradient) == pytest.approx([wanted], rel=1e-13)
+
+
 def test_fractions_stay_exact() -> None:
     x = Value(Fraction(1, 3))
     y = (x * 2 + 1) ** 3 / (x - 5) - abs(x) * 7
