@@ -46,7 +46,7 @@ def test_a_graph_has_labelled_leaves_and_a_gradient() -> None:
 REFUSED = [
     ("x.data", "x.data is not allowed: use names, numbers"),
     ("x[0]", "x[0] is not allowed"),
-    ("__import__('os')", "__import__ is no function here; there are abs, sqrt"),
+    ("__import__('os')", "__import__ is no function here; there are reciprocal, mod, abs"),
     ("open(x)", "open is no function here"),
     ("x.exp()", "x.exp is no function here"),
     ("(lambda: 1)()", "is no function here"),
@@ -139,4 +139,5 @@ def test_every_function_can_be_called() -> None:
     for name, rule in FUNCTIONS.items():
         inputs = ", ".join(f"x{i}" for i in range(rule.n_inputs or 2))
         f = Expression(f"{name}({inputs})")
-        assert f(*([0.5] * len(f.names))) == rule(*([0.5] * len(f.names)))
+        numbers = [1.5 if name == "acosh" else 0.5] * len(f.names)
+        assert f(*numbers) == rule(*numbers)

@@ -41,8 +41,11 @@ def test_an_interrupt_inside_a_rule_leaves_the_gradients_alone() -> None:
 def interrupt_at_random(run: Callable[[], Any], longest: float, rng: random.Random) -> bool:
     """run(), with a KeyboardInterrupt after a random part of `longest` seconds. Was it interrupted?"""
 
+    armed = [True]
+
     def handler(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
+        if armed:
+            raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGALRM, handler)
     try:
@@ -52,6 +55,7 @@ def interrupt_at_random(run: Callable[[], Any], longest: float, rng: random.Rand
     except KeyboardInterrupt:
         return True
     finally:
+        armed.clear()
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 

@@ -137,7 +137,7 @@ class Rule:
         if parameters == self.parameters:
             return self
         kinds = tuple(map(type, parameters.values()))  # 0.5 and mpf(0.5) are equal keys, but not one rule
-        return _bound(self.name, tuple(parameters.items()), kinds)
+        return _bound(RULES[self.name], tuple(parameters.items()), kinds)
 
     def evaluate(self, inputs: Any, operands: Any) -> Any:
         """forward(*inputs). Raises TypeError for a wrong number of inputs.
@@ -192,8 +192,8 @@ def _restored(name: str, parameters: tuple[Any, ...]) -> Rule:
 
 
 @functools.lru_cache(maxsize=1024)
-def _bound(name: str, parameters: tuple[Any, ...], kinds: tuple[type, ...]) -> Rule:
-    return Rule(*RULES[name]._declared, parameters=dict(parameters))
+def _bound(rule: Rule, parameters: tuple[Any, ...], kinds: tuple[type, ...]) -> Rule:
+    return Rule(*rule._declared, parameters=dict(parameters))
 
 
 @overload
@@ -236,6 +236,5 @@ def rule(
         declared["n_inputs"] = None if code.co_flags & 4 else code.co_argcount  # 4: it is forward(*inputs)
     parameters = getattr(declared_as, "__kwdefaults__", None)
     declared.setdefault("formula", (forward.__doc__ or "").partition("\n")[0])
-    _bound.cache_clear()  # a notebook cell may declare its rule again
     RULES[name] = Rule(name, symbol or name, forward, backward, parameters=parameters, **declared)
     return RULES[name]
