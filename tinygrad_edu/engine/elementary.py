@@ -132,7 +132,7 @@ def sign(x):
     """-1, 0 or 1, the slope of abs: 0 at its kink."""
     if is_far(x):
         return elsewhere("sign", sign, x)
-    return x if x != x else (x > 0) - (x < 0)
+    return x if x != x else type(x)((x > 0) - (x < 0))
 
 
 def heaviside(x):
