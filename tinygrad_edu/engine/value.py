@@ -34,7 +34,7 @@ def _method(name: str) -> Callable[..., "Value"]:
 
 
 def _made(data: Any, rule: Rule | None, left: Any, right: Any = None) -> "Value":
-    """A node: what __init__ does, for a result. Not a call of Value, whose arguments are the user's."""
+    """A result as a node. It does what __init__ does; the arguments of Value itself are the user's."""
     node = _new(Value)
     node.data = data if data.__class__ is float else as_real(data)
     node.grad = 0.0
@@ -119,15 +119,15 @@ class Value(Operators):
         return self._node(rule.evaluate([p.data for p in parents], parents), rule, parents)
 
     def _operate(self, name: str, *inputs: Any, **parameters: Any) -> Any:
-        """What the operators ask for: the operation recorded; of a comparison the truth, by the data."""
+        """An operator: records an operation; a comparison compares the data and returns a bool."""
         if name not in RULES:
             return bool(getattr(operator, name)(*[self._operand(x).data for x in inputs]))
         return self._record(RULES[name].bind(**parameters) if parameters else RULES[name], inputs)
 
     def _apply(self, name: str, *inputs: Any, **parameters: Any) -> Any:
-        """What `elementary` asks for inside a backward: the operation recorded, an infinite slope let through.
+        """A function of `elementary` inside a backward: records the operation, and lets an infinite slope through.
 
-        A name without a rule is a choice (sign, step ...) of slope zero: its plain result will do.
+        A name without a rule is a choice (heaviside, equal) of slope zero: its plain result is enough.
         """
         if name not in RULES:
             return getattr(elementary, name)(*[self._operand(x).data for x in inputs])
@@ -237,8 +237,8 @@ class Value(Operators):
     def _backward(self) -> Callable[[], None]:
         """The local step of the chain rule: adds this node's shares to the gradients of its parents.
 
-        Made when asked for: stored in every node, a closure over the node would be a cycle, and the collector
-        would take several times as long over a training step as the arithmetic.
+        It is made when it is read. A closure stored in every node would be a reference cycle, and collecting the
+        cycles would take several times as long as the arithmetic of a training step.
         """
 
         def backward() -> None:
