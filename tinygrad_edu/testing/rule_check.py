@@ -34,7 +34,7 @@ class RuleReport:
         )
 
     def __repr__(self) -> str:
-        lines = [f"{self.rule!r} is right at {self.inputs} inputs, on {', '.join(self.numbers)}."]
+        lines = [f"{self.rule} is right at {self.inputs} inputs, on {', '.join(self.numbers)}."]
         for kind, (error, point) in self.worst.items():
             amount = f"{error:.2g} of its terms" if kind == "second" else f"{error:.2g} ulps"
             lines.append(f"  {kind:<8}{amount:>20} off at most, at {', '.join(map(repr, point))}")
