@@ -25,7 +25,10 @@ class Operators:
     def __rmul__(self, other: Any) -> Self: return self._operate("mul", other, self)
     def __truediv__(self, other: Any) -> Self: return self._operate("div", self, other)
     def __rtruediv__(self, other: Any) -> Self: return self._operate("div", other, self)
+    def __mod__(self, other: Any) -> Self: return self._operate("mod", self, other)
+    def __rmod__(self, other: Any) -> Self: return self._operate("mod", other, self)
     def __rpow__(self, other: Any) -> Self: return self._operate("pow", other, self)
+    def __pos__(self) -> Self: return self
     def __neg__(self) -> Self: return self._operate("neg", self)
     def __abs__(self) -> Self: return self._operate("abs", self)
     def __lt__(self, other: Any) -> Any: return self._operate("lt", self, other)

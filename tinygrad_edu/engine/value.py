@@ -3,6 +3,7 @@
 import itertools
 import operator
 from collections.abc import Callable
+from math import inf
 from numbers import Real
 from typing import Any
 
@@ -17,13 +18,15 @@ from .scalar import as_real
 def _method(name: str) -> Callable[..., "Value"]:
     """The rule called `name` as a method; `alpha` and the like may follow."""
     rule = RULES[name]
+    low, high = (rule.domain[0].low, rule.domain[0].high) if rule.domain else (-inf, inf)
 
     def method(self: "Value", **parameters: Any) -> "Value":
-        if parameters or rule.domain or self.data.__class__ is not float:
-            return rule(self, **parameters)  # type: ignore[no-any-return]  # a Value, of a Value
-        return Value(rule.forward(self.data), "", rule, self)
+        data = self.data
+        if data.__class__ is float and low < data < high and not parameters and not rule.check:
+            return Value(rule.forward(data), "", rule, self)
+        return rule(self, **parameters)
 
-    method.__name__, method.__doc__ = name, f"{name} of this Value, as a new Value."
+    method.__name__, method.__doc__ = name, rule.__doc__
     return method
 
 
@@ -123,13 +126,16 @@ class Value(Operators):
     def __neg__(self) -> "Value": return Value(-self.data, "", NEG, self)
     def __bool__(self) -> bool: return bool(self.data != 0)
 
-    __abs__, sqrt, exp, expm1 = _method("abs"), _method("sqrt"), _method("exp"), _method("expm1")
-    log, log1p, sin, cos = _method("log"), _method("log1p"), _method("sin"), _method("cos")
-    tan, asin, acos, atan = _method("tan"), _method("asin"), _method("acos"), _method("atan")
+    __abs__, sqrt, reciprocal = _method("abs"), _method("sqrt"), _method("reciprocal")
+    exp, exp2, expm1 = _method("exp"), _method("exp2"), _method("expm1")
+    log, log2, log10, log1p = _method("log"), _method("log2"), _method("log10"), _method("log1p")
+    sin, cos, tan = _method("sin"), _method("cos"), _method("tan")
+    asin, acos, atan = _method("asin"), _method("acos"), _method("atan")
     sinh, cosh, tanh = _method("sinh"), _method("cosh"), _method("tanh")
-    erf, erfc, sigmoid = _method("erf"), _method("erfc"), _method("sigmoid")
+    asinh, acosh, atanh = _method("asinh"), _method("acosh"), _method("atanh")
+    erf, erfc, sigmoid, sign = _method("erf"), _method("erfc"), _method("sigmoid"), _method("sign")
     softplus, relu, leaky_relu = _method("softplus"), _method("relu"), _method("leaky_relu")
-    elu, gelu, silu = _method("elu"), _method("gelu"), _method("silu")
+    elu, gelu, silu, detach = _method("elu"), _method("gelu"), _method("silu"), _method("detach")
     # fmt: on
 
     # --- Backpropagation ------------------------------------------------------------------------------------
