@@ -164,7 +164,7 @@ The derivatives of the result:
   d/db = 2   at b = -3
   d/dc = 1   at c = 10
 
-gradcheck of a*b + c, 3 inputs, recipe 'richardson'
+gradcheck of a*b + c, 3 inputs, recipe '50 digits'
 """
 
 
