@@ -260,7 +260,7 @@ def test_checking_a_derivative() -> None:
 # --- Wrong rules ----------------------------------------------------------------------------------------------
 
 WRONG: list[tuple[str, Callable[..., Any], Callable[..., Any], str]] = [  # name, forward, backward, the message
-    ("sign", lambda x: x * x, lambda u, out, x: (-2 * x * u,), "operand 0 the slope -4.2, expected is 4.2"),
+    ("minus", lambda x: x * x, lambda u, out, x: (-2 * x * u,), "operand 0 the slope -4.2, expected is 4.2"),
     ("factor", lambda x: x * x, lambda u, out, x: (x * u,), "operand 0 the slope 2.1, expected is 4.2"),
     (
         "nine",

@@ -380,6 +380,14 @@ def test_locals_that_somebody_holds_are_left_alone():
     draw(y)
     assert mine["y"] is y
 
+    def inside():
+        z = Value(3.0) * 2
+        frames = sys._getframe().f_locals
+        draw(z)
+        return frames["z"] is z
+
+    assert inside()
+
 
 # --- Options and failures ---------------------------------------------------------------------------------------
 

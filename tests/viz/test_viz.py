@@ -1,9 +1,11 @@
 """Pictures: the DOT text, the tree, any label whatsoever, and every way to have or lack a renderer."""
 
+import gc
 import io
 import math
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import types
@@ -18,9 +20,11 @@ from hypothesis import strategies as st
 import tinygrad_edu as tg
 from tinygrad_edu import Value, topological_order
 from tinygrad_edu.viz import draw, draw_dot, render, trace, tree
-from tinygrad_edu.viz.words import four_digits, visible
+from tinygrad_edu.viz.dot import DRAWN
+from tinygrad_edu.viz.words import clipped, four_digits, visible
 
 SVG = "{http://www.w3.org/2000/svg}"
+PLAIN = ["svg", "g", "polygon", "polyline", "path", "ellipse", "text"]
 
 
 def neuron():
@@ -43,6 +47,15 @@ def chain(length):
     for _ in range(length):
         y = -y
     return y
+
+
+@pytest.fixture(params=["graphviz-pure", "dot"])
+def renderer(request, monkeypatch):
+    """The renderer that pip installs, and Graphviz's own where there is one."""
+    if request.param == "graphviz-pure":
+        monkeypatch.setenv("PATH", "")
+    elif not shutil.which("dot"):
+        pytest.skip("there is no dot on the PATH")
 
 
 @pytest.fixture
@@ -178,7 +191,7 @@ def test_a_fraction_beyond_the_floats_is_still_shown():
 def svg_texts(drawing):
     """{node id: its texts}, after a check that the SVG has no element but those of a plain drawing."""
     root = ET.fromstring(drawing.pipe(format="svg"))
-    allowed = {SVG + tag for tag in ("svg", "g", "title", "polygon", "polyline", "path", "ellipse", "text")}
+    allowed = {SVG + tag for tag in [*PLAIN, "title", "desc"]}
     assert {element.tag for element in root.iter()} <= allowed
     assert not any("href" in name or name.startswith("on") for element in root.iter() for name in element.attrib)
     nodes = [g for g in root.iter(SVG + "g") if g.get("class") == "node"]
@@ -232,14 +245,34 @@ def test_any_label_is_drawn_as_it_is(texts):
     labelled = [node for node in order if node.data == 1 and not node.rule]
     assert [leaf.label for leaf in labelled] == texts[::-1]
     for leaf in labelled:
-        lines = [spaces(visible(line)) for line in leaf.label.split("\n")]
+        lines = [spaces(visible(line)) for line in clipped(leaf.label, DRAWN).split("\n")]
         shown = [spaces(text) for text in drawn[f"n{order.index(leaf)}"]]
         assert shown == [*filter(None, lines), "data 1", "grad –"]
 
 
-def test_nasty_labels_are_drawn_as_they_are(capfd):
+def test_nasty_labels_are_drawn_as_they_are(renderer, capfd):
     test_any_label_is_drawn_as_it_is.hypothesis.inner_test(NASTY)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_long_label_is_clipped_in_the_picture_and_whole_in_its_title(renderer):
+    label = r'17,000 characters of <&"\{}|>; \N \G &amp; ' * 400
+    x = Value(1.0, label=label)
+    y = x * 2
+    svg = draw(y).pipe(format="svg", encoding="utf-8")
+    titles = [element.text for element in ET.fromstring(svg).iter(SVG + "title")]
+    assert [spaces(title) for title in titles if title and len(title) > 1000] == [label.strip()]
+    assert svg_texts(draw(y))["n1"] == [spaces(clipped(label, DRAWN)), "data 1", "grad –"]
+    for style in ("value", "micrograd"):
+        assert draw(y, style=style, heat=True, slopes=True).pipe(format="png").startswith(b"\x89PNG")
+
+
+def test_a_picture_says_what_it_shows(renderer):
+    svg = ET.fromstring(draw(neuron()).pipe(format="svg"))
+    assert svg.get("role") == "img"
+    assert [svg[0].tag, svg[1].tag] == [SVG + "title", SVG + "desc"]
+    assert svg[0].text == "y = 0.4621   grad 1   tanh"
+    assert svg[1].text == tree(neuron(), ascii=False)
 
 
 def test_an_operation_may_have_any_symbol():
@@ -455,11 +488,14 @@ def test_graphviz_pure_may_be_on_the_path_only(tmp_path, monkeypatch):
         draw(square()).pipe()
 
 
-def test_a_notebook_gets_a_picture_and_its_text(no_dot):
+def test_a_notebook_gets_pictures_and_their_text(renderer):
     y = neuron()
     bundle = draw(y)._repr_mimebundle_()
+    assert list(bundle) == ["text/plain", "image/svg+xml", "image/png"]
     assert bundle["text/plain"] == tree(y, ascii=False)
     assert bundle["image/svg+xml"].startswith("<?xml")
+    assert bundle["image/png"].startswith(b"\x89PNG")  # for a notebook that is not trusted
+    assert "image/png" not in draw(y)._repr_mimebundle_(exclude=["image/png"])
     assert draw(y)._repr_mimebundle_(include=["image/png"])["image/png"].startswith(b"\x89PNG")
 
 
@@ -485,6 +521,38 @@ def test_a_broken_dot_does_not_break_a_notebook(tmp_path, monkeypatch):
     with pytest.raises(graphviz.CalledProcessError):
         draw(square()).pipe(quiet=True)
     assert "exit status 3" in draw(square())._repr_mimebundle_()["text/plain"]
+
+
+def large():
+    """A drawing of more DOT than a pipe holds."""
+    y = Value(1.0, label="x")
+    for i in range(300):
+        y = y * Value(float(i), label=f"{i}" * 40)
+    return draw(y, max_nodes=None)
+
+
+def descriptors():
+    gc.collect()
+    return os.listdir("/proc/self/fd")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts open files by /proc")
+def test_a_renderer_that_ends_before_it_has_read_leaves_no_process_and_no_pipe(tmp_path, monkeypatch):
+    stand_in(tmp_path, monkeypatch, "dot", "#!/bin/sh\necho 'no such format, use one of: png svg' >&2\nexit 1\n")
+    drawing, before = large(), len(descriptors())
+    assert len(drawing.source) > 100_000
+    for _ in range(20):
+        with pytest.raises(graphviz.CalledProcessError, match="no such format, use one of: png svg"):
+            drawing.pipe(format="pdf")
+    assert len(descriptors()) == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_format_that_graphviz_pure_does_not_write_is_named(no_dot):
+    for drawing in (draw(square()), large()):
+        with pytest.raises(graphviz.CalledProcessError, match="pdf"):
+            drawing.pipe(format="pdf")
 
 
 def test_tree_needs_no_graphviz_package():

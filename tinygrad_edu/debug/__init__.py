@@ -5,13 +5,15 @@ Machine(root)   the same at the prompt: next(), back(), goto(...), run(), reset(
 why(root, x)    x's gradient as the sum over all paths between the two, the largest first
 blame(root)     the node that made a nan, an inf, a dead end, a vanishing or exploding gradient, and the remedy
 
-Readers of the graph: nothing in the engine imports this package, and no `.grad` is touched. Nodes are called by
-their labels, else by the variables that hold them where the question is asked.
+`stepping`, `paths`, `causes` and `bookkeeping` are the analyses: they give data. `frames` makes a picture of a
+step, `showing` the page of all. Nothing in the engine imports this package, and no `.grad` is written. Nodes are
+called by their labels, else by the variables that hold them where the question is asked.
 """
 
 from .causes import Blame, Finding, blame
 from .machine import Machine
 from .paths import GradientPath, Why, why
-from .stepping import Share, Step, Steps, steps
+from .showing import Steps, steps
+from .stepping import Share, Step
 
 __all__ = ["Blame", "Finding", "GradientPath", "Machine", "Share", "Step", "Steps", "Why", "blame", "steps", "why"]

@@ -1,7 +1,7 @@
-"""Who spoilt the gradients: the first node that made a nan, an inf, a dead end, a vanishing or exploding share.
+"""What spoilt the gradients: the first node that made a nan, an inf, a dead end, a vanishing or exploding share.
 
 A nan spreads: most nodes that have one received it. Blame goes to the node that *made* it, out of numbers that
-were still in order. `_forward` and `_backward` find those nodes, `remedies` below says what usually helps.
+were still in order. `_forward` and `_Sweep` find those nodes, `_remedy` says what usually helps.
 """
 
 import math
@@ -11,21 +11,24 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ..engine.changes import changed
 from ..engine.scalar import as_real
 from ..engine.value import Value
 from ..viz.names import names_of, variables_in_sight
 from ..viz.reading import nodes_below
-from ..viz.words import four_digits, visible
+from ..viz.words import few, formula, four_digits, visible
+from .bookkeeping import accumulated, told
 
 SERIOUS = ("nan", "inf", "unreached", "zero", "vanishing", "exploding")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Finding:
-    """One node and what it made: `kind` is one of SERIOUS, `phase` "forward", "backward" or, for unreached, "".
+    """One node and what is wrong with it: `kind`, as `blame` lists them, and `phase`: "forward", "backward" or "".
 
     `upstream` and `slope` are those of the share that was made for the operand number `operand`, in a backward
-    sweep; operand is None for what the node has from the sum of its shares, or made for all its operands.
+    sweep. operand is None for a sum of shares, and for what the node made for all its operands. For "accumulated",
+    upstream is the gradient of one pass.
     """
 
     kind: str
@@ -66,8 +69,8 @@ class Finding:
         return self.kind + f" ({phase}{self.rule.name if self.rule else 'leaf'})" * bool(self.phase)
 
     def __repr__(self) -> str:
-        operands = ", ".join(_few([f"{name} = {four_digits(data)}" for name, data in self.operands]))
-        where = f" = {_formula(self.rule.symbol, [name for name, _ in self.operands])}" if self.rule else ""
+        operands = ", ".join(few([f"{name} = {four_digits(data)}" for name, data in self.operands], 5))
+        where = f" = {formula(self.rule, [name for name, _ in self.operands])}" if self.rule else ""
         lines = [f"{self.kind} at {self.name}{where}" + f", {self.phase}" * bool(self.phase) + f": {self.made}"]
         return "\n".join([*lines, *[f"  operands: {operands}"] * bool(operands), f"  remedy: {self.remedy}"])
 
@@ -115,7 +118,7 @@ class Blame:
                 f"nothing to blame: all values and the gradients of all leaves are in order ({self.size:,} nodes)"
             )
         counts = Counter(finding.title for finding in self.others)
-        others = ", ".join(_few([f"{count:,} {title}" for title, count in counts.most_common()]))
+        others = ", ".join(few([f"{count:,} {title}" for title, count in counts.most_common()], 5))
         return repr(self.findings[0]) + f"\n  others: {others}" * bool(others)
 
 
@@ -133,6 +136,8 @@ def blame(
       "nan", "inf"  the first node, forward and then backward, that made one out of finite numbers; a leaf that
                     is nan or inf itself counts as its maker
       "unreached"   one of `parameters` that root does not depend on
+      "changed"     a number that was changed after the forward pass, so that the slopes belong to other numbers
+      "accumulated" a leaf with the `.grad` of several equal passes: it was not set to zero between them
       "zero"        a slope of exactly 0, as that of a dead relu or beside a factor of 0, while a gradient
                     reaches the node
       "vanishing"   a share that falls below vanishing * |upstream|, or out of the floats to 0
@@ -141,7 +146,8 @@ def blame(
     is off for one example of several, or beside a residual connection, is no fault, nor are shares that cancel.
     The leaves that count are `parameters` (`model.parameters()`) if given, else those with a label, else all.
 
-    The sweep is blame's own: no `.grad` is read or written, and no backward pass is needed before.
+    The sweep is blame's own: no `.grad` is written, none is read but for "accumulated", and no backward pass is
+    needed before.
 
     >>> x = Value(1000.0, label="x")
     >>> blame(x.exp() + 1)
@@ -151,8 +157,8 @@ def blame(
     >>> blame((1 - x) ** 2)
     nothing to blame: all values and the gradients of all leaves are in order (4 nodes)
 
-    Raises TypeError unless root and parameters are Values, ValueError unless upstream is finite and not 0 and
-    0 <= vanishing <= 1 <= exploding.
+    Raises TypeError unless root and parameters are Values and upstream is a number, ValueError unless upstream is
+    finite and not 0, and 0 <= vanishing <= 1 <= exploding. If a rule fails, its error has a note with the node.
     """
     order = nodes_below(root)
     seed = type(root.data)(as_real(upstream))
@@ -174,7 +180,12 @@ def blame(
     counting = given if given is not None else [leaf for leaf in leaves if leaf.label] or leaves
     sweep = _Sweep(order, names, seed, vanishing, exploding)
     missing = [Finding("unreached", "", p, names) for p in given or () if p not in names]
-    found = [*_forward(order, names), *sweep.broken, *missing, *sweep.faults([p for p in counting if p in names])]
+    below = [p for p in counting if p in names]
+    stale = [Finding("changed", "", node, names) for node in changed(order[-1])]
+    ones = {leaf: gradient / seed for leaf, gradient in sweep.adjoints.items()}
+    sums = accumulated(root, ones, below) if not stale else {}
+    again = [Finding("accumulated", "", leaf, names, each) for leaf, each in sums.items()]
+    found = [*_forward(order, names), *sweep.broken, *missing, *stale, *again, *sweep.faults(below)]
     return Blame(tuple(found), len(order))
 
 
@@ -295,21 +306,8 @@ def _finite(x: Any) -> bool:
 # --- Text -----------------------------------------------------------------------------------------------------
 
 
-def _few(parts: list[str]) -> list[str]:
-    return parts if len(parts) <= 6 else [*parts[:5], f"... {len(parts) - 5:,} more"]
-
-
-def _formula(symbol: str, operands: list[str]) -> str:
-    """exp(x), a + b, (a)**2."""
-    if symbol.startswith("**"):
-        return f"({operands[0]}){symbol}" if len(operands) == 1 else f"({operands[0]}) ** ({operands[1]})"
-    if len(operands) > 1 and not symbol[:1].isalpha():
-        return f" {visible(symbol)} ".join(_few(operands))
-    return f"{visible(symbol)}({', '.join(_few(operands))})"
-
-
 def _numbers(found: Finding) -> str:
-    return _formula(found.rule.symbol, [four_digits(data) for _, data in found.operands])
+    return formula(found.rule, [four_digits(data) for _, data in found.operands])
 
 
 def _share(found: Finding) -> str:
@@ -343,6 +341,8 @@ _MADE: dict[str, Callable[[Finding], str]] = {
     "nan": _broken,
     "inf": _broken,
     "unreached": lambda found: f"{found.name} is not part of the loss, its gradient stays 0",
+    "changed": lambda found: f"{found.name} was changed after the forward pass",
+    "accumulated": lambda found: told(found.name, found.node, found.upstream),
     "zero": _stopped,
     "vanishing": _share,
     "exploding": _share,
@@ -358,6 +358,10 @@ _SATURATED = "Start from Xavier or He initialisation, scale the inputs (as Batch
 def _remedy(found: Finding) -> str:
     if found.kind == "unreached":
         return "Use it on the way to the loss, or leave it out; reading its .data on that way cuts it off."
+    if found.kind == "changed":
+        return "Compute the result again before backward()."
+    if found.kind == "accumulated":
+        return "Call optimizer.zero_grad(), or set each parameter's grad to 0.0, before every backward pass."
     if found.kind in ("nan", "inf"):
         return _broken_forward(found) if found.phase == "forward" else _broken_backward(found)
     name = found.rule.name if found.rule else ""
@@ -381,7 +385,7 @@ def _broken_forward(found: Finding) -> str:
         return "Give it a finite number: a learning rate that is too large is the usual cause, or data with gaps."
     if found.kind == "nan" and infinite:
         what = "0 * inf" if name in ("mul", "dot") else "inf / inf" if name == "div" else "inf - inf"
-        return f"{what} has no value: find out what made {', '.join(_few(infinite))} infinite."
+        return f"{what} has no value: find out what made {', '.join(few(infinite, 5))} infinite."
     if name in EXPONENTIAL:
         return _EXP
     if name == "div":
@@ -390,10 +394,10 @@ def _broken_forward(found: Finding) -> str:
 
 
 def _broken_backward(found: Finding) -> str:
-    name, symbol = (found.rule.name, found.rule.symbol) if found.rule else ("", "")
+    name = found.rule.name if found.rule else ""
     others = ["y"] * (len(found.operands) - 1)
     if found.kind == "nan" and found.upstream == 0:
-        inside = _formula(symbol, ["where(ok, x, 1)", *others])
+        inside = formula(found.rule, ["where(ok, x, 1)", *others])
         return (
             "0 * inf: a where() outside hides the value, not the slope; choose the input as well (double where), "
             f"as in where(ok, {inside}, 0)."
@@ -403,6 +407,6 @@ def _broken_backward(found: Finding) -> str:
     if found.operand is None or _finite(found.slope):
         return "Clip the gradients, start from smaller weights, or divide the loss by the number of examples."
     if name in ("sqrt", "pow", "pow_n"):
-        inside = _formula(symbol, ["x + 1e-12", *others])
+        inside = formula(found.rule, ["x + 1e-12", *others])
         return f"The slope is infinite at 0: add a small number inside, as in {inside}."
     return "The slope is infinite there: keep the input away from that point, by 1e-12 or so."

@@ -1,4 +1,4 @@
-"""Tools to test and to certify derivatives. They need hypothesis and mpmath: pip install "tinygrad-edu[test]".
+"""Tools to test and to certify derivatives. They need hypothesis and mpmath: pip install "tinygrad-edu[testing]".
 
 gradcheck(f, *inputs)         is the gradient of f the slope of its values?
 check_rule(rule)              is a rule right at hard and random points of its domain, on every kind of number?
@@ -16,7 +16,7 @@ try:
     import mpmath as _mpmath  # noqa: F401 - likewise
 except ImportError as error:
     raise ImportError(
-        f'tinygrad_edu.testing needs {error.name}, which comes with: pip install "tinygrad-edu[test]"',
+        f'tinygrad_edu.testing needs {error.name}, which comes with: pip install "tinygrad-edu[testing]"',
         name=error.name,
     ) from error
 

@@ -13,6 +13,7 @@ import mpmath as mp
 from ..engine.calculus import absolute_adjoint, gradients
 from ..engine.graph import topological_order
 from ..engine.value import Value
+from ..viz.words import columns
 from .sampling import Sample, Sampled, names_of, shown
 from .slopes import FloatsOnly, Verdict, at_many_digits, by_recipe, on_floats, precision_for
 
@@ -68,15 +69,8 @@ class GradientReport:
         return all(row.verdict != "WRONG" for row in self.rows)
 
     def __repr__(self) -> str:
-        head = ["input", "value", "analytic", "numeric", "estimate", "rel. error", "verdict"]
-        lines = [head, *(row.cells() for row in self.rows)]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        notes = ["", *(row.note for row in self.rows)]
-        table = [
-            "  ".join([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:-1], widths[1:-1])])
-            + f"  {cells[-1].ljust(widths[-1])}  {note}".rstrip()
-            for cells, note in zip(lines, notes, strict=True)
-        ]
+        head = ["input", "value", "analytic", "numeric", "estimate", "rel. error", "verdict", ""]
+        table = columns([head, *([*row.cells(), row.note] for row in self.rows)], "<>>>>>")
         inputs = f"{len(self.rows)} input" + "s" * (len(self.rows) > 1)
         return "\n".join([f"gradcheck of {self.function}, {inputs}, recipe {self.recipe!r}", *table])
 

@@ -38,7 +38,7 @@ class RuleReport:
         if self.failure:
             return str(self.failure)
         lines = [
-            f"{self.rule!r} is right at {self.inputs} inputs, on {', '.join(self.numbers)}.",
+            f"{self.rule} is right at {self.inputs} inputs, on {', '.join(self.numbers)}.",
             f"  mathematics  the slopes are those of the forward function, to 12 digits or more, at "
             f"{self._subject.proven} inputs",
         ]

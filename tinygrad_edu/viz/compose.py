@@ -4,14 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..engine.value import Value
-from .picture import Arrow, Box, Picture
+from .picture import GROUPS, Arrow, Box, Picture
 from .reading import Edge, Reading, read
 from .summary import Grouping, boxes_of, everything, summary
-from .words import DASH, four_digits, stem
+from .words import DASH, formula, four_digits, stem
 
 HOLE = "·"  # an operand that is drawn, beside one that is folded
-INFIX = {"+", "-", "*", "/", "**"}
-MANY_NODES = ("group", "more")  # kinds of boxes
 NO_PASS = f"{DASH}  no gradient yet: call backward() on the result first"
 MANY = 6  # operands written out beside folded constants
 
@@ -132,14 +130,10 @@ def operation_text(reading: Reading, place: int) -> str:
         return ""
     operands = reading.parents[place]
     numbers = [four_digits(reading.order[p].data) if reading.home[p] == place else HOLE for p in operands]
-    if all(number == HOLE for number in numbers):
+    folded = sum(number != HOLE for number in numbers)
+    if not folded:
         return str(rule.symbol)
-    if len(numbers) > MANY:
-        folded = sum(number != HOLE for number in numbers)
-        return f"{rule.symbol} ({folded:,} constants)"
-    if rule.symbol in INFIX:
-        return f" {rule.symbol} ".join(numbers)
-    return f"{rule.symbol}({', '.join(numbers)})"
+    return formula(rule, numbers) if len(numbers) <= MANY else f"{rule.symbol} ({folded:,} constants)"
 
 
 # --- Arrows -------------------------------------------------------------------------------------------------
@@ -154,14 +148,12 @@ def _arrows(
     for place, operands in enumerate(reading.parents):
         head = of[place]
         if head == grouping.beyond:
-            continue  # what goes on out there is not shown
+            continue  # arrows inside that box are not shown
         between = [(i, of[p]) for i, p in enumerate(operands) if reading.home[p] != place and of[p] != head]
-        written = (
-            _slopes(reading.order[place]) if slopes and between and boxes[head].kind not in MANY_NODES else ()
-        )
+        written = _slopes(reading.order[place]) if slopes and between and boxes[head].kind not in GROUPS else ()
         for i, tail in between:
             marked = (place, i) in marks
-            one = boxes[tail].kind not in MANY_NODES and boxes[head].kind not in MANY_NODES
+            one = boxes[tail].kind not in GROUPS and boxes[head].kind not in GROUPS
             key = (tail, head, i) if one else (tail, head)
             old = arrows.get(key)
             if old:
@@ -178,7 +170,7 @@ def _slopes(node: Value) -> tuple[Any, ...]:
 
 
 def _note(reading: Reading, boxes: Any) -> str:
-    groups = [box for box in boxes if box.kind in MANY_NODES]
+    groups = [box for box in boxes if box.kind in GROUPS]
     total, hidden = len(reading.order), sum(box.size for box in groups)
     count = f"{len(groups):,} group" + "s" * (len(groups) != 1)
     return f"showing {total - hidden:,} of {total:,} nodes, the other {hidden:,} as {count}"

@@ -1,13 +1,15 @@
 """A Picture as DOT: which shape, colour and markup each box and arrow gets."""
 
+import re
 from collections.abc import Mapping
 from html import escape
+from itertools import pairwise
 from typing import Any
 
 from .colours import ACCENT, CARD, INK, LINE, Heat, Shade
-from .picture import Arrow, Box, Kind, Picture
-from .render import Drawing
-from .words import visible
+from .picture import GROUPS, Arrow, Box, Kind, Picture
+from .render import Drawing, escaped
+from .words import clipped, stem, visible
 
 GRAPH = {"bgcolor": CARD, "pad": "0.2", "nodesep": "0.25", "ranksep": "0.3"}
 NODE = {"fontname": "Helvetica", "fontsize": "12", "fontcolor": INK, "margin": "0", "height": "0.1"}
@@ -32,6 +34,7 @@ OPERATION = {"shape": "ellipse", "style": "filled", "fillcolor": "#d6e6f7", "mar
 EDGE = {"color": LINE, "arrowsize": "0.6"}
 WORDS = {"fontname": "Helvetica", "fontsize": "10", "fontcolor": INK}
 MARKED = {"color": ACCENT, "penwidth": "2.6"}
+DRAWN = 200  # characters of a label; the whole label is the box's tooltip
 CLUSTER = {
     "style": "rounded",
     "color": "#9aa5b1",
@@ -57,35 +60,77 @@ def drawing_of(
     `n7.0`: operand 0 of box n7.
     """
     slopes = any(arrow.slope for arrow in picture.arrows)
+    rows = _rows(picture)
     graph = GRAPH | {"rankdir": rankdir} | ({"ranksep": "0.6"} if slopes else {})
+    edge = EDGE | (WORDS if slopes or any(arrow.count > 1 for arrow in picture.arrows) else {})
+    if rows:  # every box of a row may be joined with every box of the next: the arrows need room
+        graph |= {"ranksep": f"{0.5 + 0.1 * max(map(len, rows)):.2g}", "remincross": "false"}
+        edge |= {"tailport": "e", "headport": "w"} if rankdir == "LR" else {"tailport": "s", "headport": "n"}
     if picture.note:
         graph |= WORDS | {"label": f"<{_html(picture.note)}>", "labelloc": "b", "labeljust": "l"}
-    edge = EDGE | (WORDS if slopes or any(arrow.count > 1 for arrow in picture.arrows) else {})
     drawing = Drawing(text=text, format=format, graph_attr=graph, node_attr=NODE | INTERIOR, edge_attr=edge)
     two_shapes = style == "micrograd"
     scale = Heat(box.magnitude for box in picture.boxes) if heat else None
     arrows: dict[str, list[Arrow]] = {}
     for arrow in picture.arrows:
         arrows.setdefault(arrow.head, []).append(arrow)
-    scopes = {box.id: box.scope for box in picture.boxes}
+    by_id = {box.id: box for box in picture.boxes}
     clusters = _Clusters(drawing)
     for box in reversed(picture.boxes):  # from left to right: Graphviz puts on top what it reads first
         place = clusters.of(box.scope)
-        split = two_shapes and bool(box.operation) and box.kind not in ("group", "more")
+        split = two_shapes and bool(box.operation) and box.kind not in GROUPS
         shade = scale.shade(box.magnitude) if scale and box.magnitude is not None else None
         accent = shade.ink if shade else ACCENT
         place.node(box.id, _table(box, split, two_shapes, accent), **_look(box, two_shapes, shade))
         if split:
-            place.node(f"{box.id}_op", f"<{_html(box.operation)}>", **OPERATION)
+            place.node(f"{box.id}_op", f"<{_drawn(box.operation)}>", **OPERATION)
         for arrow in arrows.get(box.id, ()):
-            enters = bool(box.scope) and scopes[arrow.tail] != box.scope
+            tail = by_id[arrow.tail]
+            enters = bool(box.scope) and tail.scope != box.scope and not {box.kind, tail.kind} & GROUPS
             drawing.edge(arrow.tail, f"{box.id}_op" if split else box.id, **_arrow_look(arrow, enters))
         if split:
             drawing.edge(f"{box.id}_op", box.id)
+    for row in rows:
+        clusters.of(row[0].scope).subgraph(_chain(row, rankdir))
     clusters.close()
     if scale:
         drawing.node("legend", _legend(scale), shape="plain", style="", **WORDS)
     return drawing
+
+
+def _rows(picture: Picture) -> list[list[Box]]:
+    """Modules of one kind that stand side by side in a frame, in order of their numbers, and the inputs likewise.
+
+    Graphviz finds every order of them as good as any other, since each is joined with the same boxes.
+    """
+    operands: dict[str, list[str]] = {}
+    for arrow in picture.arrows:
+        operands.setdefault(arrow.head, []).append(arrow.tail)
+    depth: dict[str, int] = {}
+    rows: dict[tuple[object, ...], list[Box]] = {}
+    for box in picture.boxes:
+        depth[box.id] = max((depth.get(tail, 0) + 1 for tail in operands.get(box.id, ())), default=0)
+        if (box.kind == "group" and box.scope) or (box.kind == "leaf" and box.title):
+            rows.setdefault((box.kind, box.scope, stem(box.title), depth[box.id]), []).append(box)
+    if not any(len(row) > 1 and row[0].scope for row in rows.values()):
+        return []
+    return [sorted(row, key=_number) for row in rows.values() if len(row) > 1]
+
+
+def _number(box: Box) -> list[int]:
+    return [int(digits) for digits in re.findall(r"\d+", box.title)]
+
+
+def _chain(row: list[Box], rankdir: str) -> Drawing:
+    """Invisible arrows that keep a row in order.
+
+    From left to right, Graphviz lays them downwards, but upwards within a frame. Its second pass (`remincross`)
+    takes the frames away and would turn them around.
+    """
+    upwards = rankdir == "LR" and row[0].scope
+    chain = Drawing(graph_attr={"rank": "same"}, edge_attr={"style": "invis"})
+    chain.edges(pairwise(box.id for box in (reversed(row) if upwards else row)))
+    return chain
 
 
 # --- Boxes and arrows ----------------------------------------------------------------------------------------
@@ -93,16 +138,16 @@ def drawing_of(
 
 def _table(box: Box, split: bool, two_shapes: bool, accent: str) -> str:
     """The HTML-like label: name and operation above data and gradient, or in one row as micrograd has it."""
-    head = [f'<font color="{accent}">{_html(box.title)}</font>'] if box.title else []
+    head = [f'<font color="{accent}">{_drawn(box.title)}</font>'] if box.title else []
     if box.operation and not split:
-        head.append(f"<b>{_html(box.operation)}</b>")
+        head.append(f"<b>{_drawn(box.operation)}</b>")
     if box.details:
-        numbers = [_html(line) for line in box.details]
+        numbers = [_drawn(line) for line in box.details]
     elif box.data:
         numbers = [f"data {_html(box.data)}", f"grad {_html(box.grad)}"]
     else:
-        numbers = [] if box.kind == "more" else [f"{box.size:,} nodes"]
-        numbers.append(f"grad {_html(box.grad)}" if box.magnitude is None else f"|grad| up to {_html(box.grad)}")
+        head += [] if box.kind == "more" else [f"{box.size:,} nodes"]
+        numbers = [f"grad {_html(box.grad)}" if box.magnitude is None else f"|grad| up to {_html(box.grad)}"]
     if two_shapes and box.data:
         row = "<vr/>".join(f"<td>{cell}</td>" for cell in head + numbers)
         return f'<<table border="0" cellspacing="0" cellpadding="6"><tr>{row}</tr></table>>'
@@ -115,10 +160,12 @@ def _table(box: Box, split: bool, two_shapes: bool, accent: str) -> str:
 
 def _look(box: Box, two_shapes: bool, shade: Shade | None) -> dict[str, str]:
     look = dict(KINDS[box.kind])
-    if two_shapes and box.kind not in ("group", "more"):
+    if two_shapes and box.kind not in GROUPS:
         look = {} if box.operation else dict(LEAF)
     if shade:
         look |= {"fillcolor": shade.fill, "fontcolor": shade.ink}
+    if max(len(box.title), len(box.operation)) > DRAWN:
+        look["tooltip"] = escaped(visible(f"{box.title} {box.operation}".strip()))
     return look
 
 
@@ -126,9 +173,10 @@ def _arrow_look(arrow: Arrow, enters: bool) -> dict[str, str]:
     look = {"id": f"{arrow.head}.{arrow.operand}"}
     if enters:  # a module starts to the right of the one before: room for its parameters
         look["minlen"] = "2"
-    words = arrow.slope or (f"×{arrow.count:,}" if arrow.count > 1 else "")
-    if words:
-        look["label"] = f"<{_html(words)}>"
+    if arrow.slope:
+        look["label"] = f"<{_html(arrow.slope)}>"
+    elif arrow.count > 1:  # beside the arrow: a label proper would lie in a column of its own
+        look["xlabel"] = f"<×{arrow.count:,}>"
     return look | (MARKED if arrow.marked else {})
 
 
@@ -155,19 +203,25 @@ class _Clusters:
         """The graph that boxes of this scope belong into."""
         for depth in range(1, len(scope) + 1):
             if scope[:depth] not in self.opened:
-                attributes = CLUSTER | {"label": f"<{_html(scope[depth - 1])}>"}
+                attributes = CLUSTER | {"label": f"<{_drawn(scope[depth - 1])}>"}
                 name = f"cluster_{len(self.opened) - 1}"
                 self.opened[scope[:depth]] = Drawing(name=name, graph_attr=attributes)
         return self.opened[scope]
 
     def close(self) -> None:
-        """Puts each frame into the one around it, innermost first."""
+        """Put each frame into the one around it, innermost first."""
         for scope in reversed(self.opened):
             if scope:
                 self.opened[scope[:-1]].subgraph(self.opened[scope])
 
 
 # --- Markup --------------------------------------------------------------------------------------------------
+
+
+def _drawn(text: str) -> str:
+    """text as the content of a cell, clipped: Graphviz before version 3 reads no cell of 16,384 characters."""
+    return _html(clipped(text, DRAWN))
+
 
 _CELL = str.maketrans({"\\": r"\\", "]": "&#93;"})
 

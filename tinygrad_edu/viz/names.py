@@ -1,5 +1,6 @@
 """What to call a Value that has no label: as the code that asked for the picture calls it."""
 
+import dis
 import inspect
 import sys
 from collections import Counter
@@ -12,10 +13,11 @@ from .words import visible
 
 LONGEST = 10_000  # a list with more entries is data, not a handful of names
 HISTORY = ("In", "Out")  # IPython's
+ASKS = {"locals", "vars", "eval", "exec"}
 
 
 def variables_in_sight() -> dict[Value, str]:
-    """`callers_names`, as seen by whoever called the function that asks."""
+    """`callers_names` of the frame that called the function that calls this one."""
     here = inspect.currentframe()
     try:
         return callers_names(here and here.f_back and here.f_back.f_back)
@@ -38,10 +40,10 @@ def names_of(order: Iterable[Value], variables: Mapping[Value, str]) -> dict[Val
 def callers_names(frame: FrameType | None) -> dict[Value, str]:
     """{Value: the name of a variable that holds it}, as seen from a frame: its local variables, then its globals.
 
-    Lists, tuples and dicts of Values are looked into, two levels deep: `w[0]`, `W[1][0]`, `p['w']`; but not one
-    that holds a Value beside its own operand, which is a walk over a graph, such as `topological_order(y)`. Of
-    several names the shortest is taken, of these the first; names that start with an underscore are private. No
-    code of the variables' own runs, no label is changed, and no reference to the frame remains.
+    Lists, tuples and dicts of Values are searched two levels deep: `w[0]`, `W[1][0]`, `p['w']`. One that holds a
+    Value and its operand is left out, since it lists a graph, as `topological_order(y)` does. Of several names the
+    shortest is taken, of these the first. Names that start with an underscore are left out. This runs no code of
+    the variables, changes no label, and keeps no reference to the frame.
     """
     names: dict[Value, str] = {}
     if frame is None:
@@ -81,10 +83,10 @@ def _is_walk(entries: list[Any]) -> bool:
 def _forget_snapshot(frame: FrameType) -> None:
     """Before Python 3.13 a function's frame keeps the dict that f_locals made, and so every graph in it.
 
-    It is emptied, unless somebody else holds it too: the two counted are the frame and `snapshot`, the third is
-    the argument of the call that counts.
+    It is emptied, unless the function's own code asks for it: then it is the dict that `locals()` returned there.
+    Whoever looks at the frame from outside, such as a debugger, asks for f_locals again, which fills it again.
     """
-    if sys.version_info < (3, 13) and frame.f_code.co_flags & inspect.CO_OPTIMIZED:
-        snapshot = frame.f_locals
-        if sys.getrefcount(snapshot) == 3:
-            snapshot.clear()
+    code = frame.f_code
+    if sys.version_info < (3, 13) and code.co_flags & inspect.CO_OPTIMIZED and "f_locals" not in code.co_names:
+        if not any(x.opname == "LOAD_GLOBAL" and x.argval in ASKS for x in dis.get_instructions(code)):
+            frame.f_locals.clear()

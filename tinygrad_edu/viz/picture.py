@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["leaf", "parameter", "constant", "interior", "result", "group", "more"]
+GROUPS: frozenset[Kind] = frozenset({"group", "more"})  # boxes that stand for many nodes
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,23 +6,28 @@ same flags under its own name, and need not be on PATH (the environment may not 
 
 import importlib.metadata
 import pathlib
+import re
 import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html import escape
 from typing import Any
 
 import graphviz
 from graphviz.backend import dot_command
 
+from .words import clipped
+
 MISSING = "No program to draw with: `pip install graphviz-pure`, or install Graphviz so that `dot` is on the PATH."
+LARGE = 500_000  # characters of SVG; as pixels it would be many megabytes
 
 
 class Drawing(graphviz.Digraph):  # type: ignore[misc]  # of a package without types
     """A graphviz.Digraph that finds its renderer, and whose notebook view falls back to text.
 
     `text` is the same graph in words, for wherever no picture can be shown. `quiet` is True unless it is given:
-    graphviz-pure has a warning for every letter beyond ASCII, and an error carries its message anyway.
+    graphviz-pure warns about every letter beyond ASCII, and an error carries its message anyway.
     """
 
     def __init__(self, *args: Any, text: str = "", **kwargs: Any):
@@ -35,23 +40,81 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # of a package without t
     def _copy_kwargs(self, **kwargs: Any) -> dict[str, Any]:
         return {**super()._copy_kwargs(**kwargs), "text": self.text}
 
-    def pipe(self, *args: Any, **kwargs: Any) -> Any:
-        """The picture as bytes, or as text with encoding="utf-8": the arguments of graphviz.Digraph.pipe."""
+    def pipe(
+        self,
+        format: str | None = None,
+        renderer: str | None = None,
+        formatter: str | None = None,
+        neato_no_op: bool | int | None = None,
+        quiet: bool = True,
+        *,
+        engine: str | None = None,
+        encoding: str | None = None,
+    ) -> Any:
+        """The picture as bytes, or as text with encoding="utf-8": the arguments of graphviz.Digraph.pipe.
+
+        An SVG says what it shows in its <title> and <desc>. Raises ValueError for a format that Graphviz does not
+        have, graphviz.ExecutableNotFound without a renderer, and graphviz.CalledProcessError, with the renderer's
+        message, if it fails or does not write this format.
+        """
+        format = format or self.format
+        source = self.source.encode(
+            self.encoding
+        )  # whole: line by line, a renderer that ends early breaks the pipe
         with _renderer():
-            return super().pipe(*args, **{"quiet": True, **kwargs})
+            try:
+                picture = graphviz.pipe(
+                    engine or self.engine,
+                    format,
+                    source,
+                    renderer=renderer,
+                    formatter=formatter,
+                    neato_no_op=neato_no_op,
+                    quiet=quiet,
+                )
+            except graphviz.CalledProcessError as error:
+                error.stderr = error.stderr.decode(errors="replace").strip()
+                raise
+        if format == "svg":
+            picture = self._described(picture.decode()).encode()
+        return picture if encoding is None else picture.decode(encoding)
+
+    def _described(self, svg: str) -> str:
+        name, *_ = self.text.splitlines() or [""]
+        words = f"<title>{escape(clipped(name, 200))}</title>\n<desc>{escape(clipped(self.text, 2000))}</desc>"
+        svg = re.sub(r"<svg ([^>]*)>", lambda tag: f'<svg role="img" {tag[1]}>\n{words}', svg, count=1)
+        # Graphviz writes a tooltip as a link that leads nowhere; a title is what a browser shows and reads out.
+        return re.sub(r'<a xlink:title="([^"]*)">', r"<g><title>\1</title>", svg).replace("</a>", "</g>")
 
     def render(self, *args: Any, **kwargs: Any) -> Any:
-        """Writes the picture to a file and returns its path: the arguments of graphviz.Digraph.render."""
+        """Write the picture to a file and return its path: the arguments of graphviz.Digraph.render.
+
+        Raises what `pipe` raises, and OSError if the file cannot be written.
+        """
         with _renderer():
             return super().render(*args, **{"quiet": True, **kwargs})
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **options: Any) -> dict[str, Any]:
-        """The picture and its text for a notebook; without a renderer, the text and what to install."""
+        """For a notebook: the SVG, a PNG for where that is not trusted, and the text.
+
+        Without a renderer there is the text and what to install. A very large picture has no PNG.
+        """
         try:
             picture = super()._repr_mimebundle_(include, exclude, **options)
+            if include is None and len(picture.get("image/svg+xml", "")) < LARGE:
+                picture |= super()._repr_mimebundle_(["image/png"], exclude)
         except Exception as error:  # whatever a renderer can do wrong; a cell must not end in a traceback
             return {"text/plain": f"{self.text}\n({error})"}
         return {"text/plain": self.text, **picture}
+
+
+def escaped(text: str) -> str:
+    r"""text as a tooltip, of which Graphviz reads the entities once, and the escapes twice.
+
+    >>> print(escaped(r"a & b\N"))
+    a &amp; b\\\\N
+    """
+    return graphviz.nohtml(text.replace("&", "&amp;").replace("\\", r"\\" * 2))  # type: ignore[no-any-return]  # a str
 
 
 _lock = threading.RLock()
@@ -59,10 +122,10 @@ _lock = threading.RLock()
 
 @contextmanager
 def _renderer() -> Iterator[None]:
-    """Lets the graphviz package run graphviz-pure while there is no `dot`; raises ExecutableNotFound without both.
+    """Let the graphviz package run graphviz-pure while there is no `dot`; raises ExecutableNotFound without both.
 
-    The name of the command is a global of the package, changed here for the length of one call. Another thread
-    that uses the package meanwhile would have found no `dot` anyway.
+    The name of the command is a global of the package. It is changed here during one call. Another thread that
+    uses the package meanwhile would have found no `dot` anyway.
     """
     with _lock:
         dot = dot_command.DOT_BINARY
@@ -80,7 +143,7 @@ def _renderer() -> Iterator[None]:
 
 
 def _graphviz_pure() -> pathlib.Path | None:
-    """The command that pip installed: where the wheel's own record says, else on the PATH."""
+    """The command that pip installed: the path in the wheel's own record, else the one on the PATH."""
     try:
         files = importlib.metadata.files("graphviz-pure") or []
     except importlib.metadata.PackageNotFoundError:

@@ -2,7 +2,9 @@
 
 import sys
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import NamedTuple
 
 from ..engine.value import Value
 from .names import names_of, variables_in_sight
@@ -37,10 +39,11 @@ def tree(
     backward pass (all gradients are 0, the root's too) a dash stands for them.
 
     Control characters in a label are shown as Python escapes, so that a line stays a line. With ascii=True the
-    text is plain ASCII; None asks whether the terminal's encoding has the characters for branches and arrows.
+    text is plain ASCII; with None it is, unless the terminal's encoding has the signs for branches and arrows.
     After max_lines lines, more than depth levels down, or beyond the first width operands of a node, a line says
-    how much is not shown. There is no colour: the text is a str that
-    may be compared, stored and sent down a pipe, NO_COLOR or not.
+    how much is not shown. The text has no colour, whatever NO_COLOR says.
+
+    Raises TypeError if root is not one Value, ValueError unless the limits are whole numbers of 1 or more.
 
     >>> x = Value(3.0)
     >>> y = (x * x + 1.0).tanh()
@@ -63,67 +66,99 @@ def tree_of(
     depth: int | None = None,
     width: int | None = None,
 ) -> Tree:
-    """`tree`, where unlabelled nodes are called as `variables` says."""
+    """`tree`, where `variables` names the unlabelled nodes. Raises what `tree` raises."""
     order = nodes_below(root)
     for name, limit in (("max_lines", max_lines), ("depth", depth), ("width", width)):
         if (limit is not None or name == "max_lines") and (not isinstance(limit, int) or limit < 1):
             raise ValueError(f"{name} is a whole number of 1 or more, got {limit!r}.")
-    names = names_of(order, variables)
-    uses = Counter(parent for node in order for parent in node.parents)
-    passed = backward_has_been(order)
-
-    def described(node: Value, named: bool) -> str:
-        title = names[node] if named else visible(node.label or variables.get(node, ""))
-        grad = four_digits(node.grad) if passed else dash
-        operation = f"   {visible(node.rule.symbol)}" if node.rule else ""
-        return f"{title} = " * bool(title) + f"{four_digits(node.data)}   grad {grad}{operation}"
-
     terminal = getattr(sys.stdout, "encoding", None) or "utf-8"
     encoding = {None: terminal, True: "ascii", False: "utf-8"}[ascii]
-    branch, last, bar, up, down, more, dash = _signs(encoding)
-    lines: list[str] = []
-    arrows: dict[Value, str] = {}  # where to look for a node that has been met before
-    blocks = deque([root])
-    # a node or a line of text, its branch, the indentation of its inputs, its level
-    stack: list[tuple[Value | str, str, str, int]] = []
-    while (stack or blocks) and len(lines) < max_lines:
-        starts_block = not stack
-        if starts_block:
-            first = blocks.popleft()
-            stack.append((first, "", "", 0))
-            arrows.pop(first, None)
-        node, lead, indent, level = stack.pop()
-        if isinstance(node, str):
-            lines.append(lead + node)
-            continue
-        if level == DEPTH and node.parents and node not in arrows:
-            arrows[node] = down
-            blocks.append(node)
-        if node in arrows:
-            lines.append(f"{lead}{arrows[node]} {names[node]}")
-            continue
-        arrows[node] = up
-        lines.append(lead + described(node, named=uses[node] > 1 or (starts_block and node is not root)))
-        shown = node.parents[: 0 if depth is not None and level >= depth else width]
-        hidden = len(node.parents) - len(shown)
-        cut: list[Value | str] = [f"{more} {hidden:,} operand{'s' * (hidden > 1)} not shown"] if hidden else []
-        parts = [*shown, *cut]
-        below = [(part, indent + branch, indent + bar, level + 1) for part in parts]
-        if below:
-            below[-1] = (parts[-1], indent + last, indent + " " * len(last), level + 1)
-        stack += reversed(below)
-    missing = len(order) - sum(arrow == up for arrow in arrows.values())
-    if missing or stack or blocks:
-        why = f"stopped after {max_lines:,} lines: " if stack or blocks else ""
-        lines.append(f"{more} {why}{missing:,} of {len(order):,} nodes are not shown")
+    signs = _signs(encoding)
+    every = _Writer(order, variables, signs, depth, width).lines()
+    shown = list(islice(every, max_lines))
+    stopped = f"stopped after {max_lines:,} lines: " if next(every, None) else ""
+    missing = len(order) - sum(is_node for _, is_node in shown)
+    lines = [line for line, _ in shown]
+    if missing or stopped:
+        lines.append(f"{signs.more} {stopped}{missing:,} of {len(order):,} nodes are not shown")
     return Tree("\n".join(lines).encode(encoding, "backslashreplace").decode(encoding))
 
 
-def _signs(encoding: str) -> tuple[str, ...]:
-    """Branch, last branch, bar, up, down, ellipsis and dash, as far as the encoding has them."""
-    signs = ("├─ ", "└─ ", "│  ", "↑", "↓", "…", DASH)
+class _Signs(NamedTuple):
+    """The characters that are not ASCII, and what stands for them where they cannot be written."""
+
+    branch: str = "├─ "
+    last: str = "└─ "
+    bar: str = "│  "
+    up: str = "↑"
+    down: str = "↓"
+    more: str = "…"
+    dash: str = DASH
+
+
+def _signs(encoding: str) -> _Signs:
     try:
-        "".join(signs).encode(encoding)
+        "".join(_Signs()).encode(encoding)
     except UnicodeEncodeError:
-        return "|- ", "`- ", "|  ", "^", "v", "...", "-"
-    return signs
+        return _Signs("|- ", "`- ", "|  ", "^", "v", "...", "-")
+    return _Signs()
+
+
+class _Writer:
+    """The lines of a tree, in blocks: a node that lies too deep is written in a block of its own."""
+
+    def __init__(
+        self,
+        order: list[Value],
+        variables: Mapping[Value, str],
+        signs: _Signs,
+        depth: int | None,
+        width: int | None,
+    ):
+        self.variables, self.signs, self.depth, self.width = variables, signs, depth, width
+        self.root, self.names, self.passed = order[-1], names_of(order, variables), backward_has_been(order)
+        self.uses = Counter(parent for node in order for parent in node.parents)
+        self.arrows: dict[Value, str] = {}  # where to look for a node that was met before
+        self.blocks = deque([self.root])
+
+    def lines(self) -> Iterator[tuple[str, bool]]:
+        """Each line, and whether it writes a node out."""
+        while self.blocks:
+            yield from self._block(self.blocks.popleft())
+
+    def _block(self, first: Value) -> Iterator[tuple[str, bool]]:
+        self.arrows.pop(first, None)
+        # a node or a line of text, its branch, the indentation of its operands, its level
+        stack: list[tuple[Value | str, str, str, int]] = [(first, "", "", 0)]
+        while stack:
+            node, lead, indent, level = stack.pop()
+            if isinstance(node, str):
+                yield lead + node, False
+                continue
+            if level == DEPTH and node.parents and node not in self.arrows:
+                self.arrows[node] = self.signs.down
+                self.blocks.append(node)
+            if node in self.arrows:
+                yield f"{lead}{self.arrows[node]} {self.names[node]}", False
+                continue
+            self.arrows[node] = self.signs.up
+            needs_name = self.uses[node] > 1 or (node is first and node is not self.root)
+            yield lead + self._described(node, needs_name), True
+            parts = self._parts(node, level)
+            below = [(part, indent + self.signs.branch, indent + self.signs.bar, level + 1) for part in parts]
+            if below:
+                below[-1] = (parts[-1], indent + self.signs.last, indent + "   ", level + 1)
+            stack += reversed(below)
+
+    def _parts(self, node: Value, level: int) -> list[Value | str]:
+        """The operands that are shown below a node, and a line that counts the others."""
+        shown = node.parents[: 0 if self.depth is not None and level >= self.depth else self.width]
+        hidden = len(node.parents) - len(shown)
+        cut = f"{self.signs.more} {hidden:,} operand{'s' * (hidden > 1)} not shown"
+        return [*shown, *[cut] * bool(hidden)]
+
+    def _described(self, node: Value, needs_name: bool) -> str:
+        title = self.names[node] if needs_name else visible(node.label or self.variables.get(node, ""))
+        grad = four_digits(node.grad) if self.passed else self.signs.dash
+        operation = f"   {visible(node.rule.symbol)}" if node.rule else ""
+        return f"{title} = " * bool(title) + f"{four_digits(node.data)}   grad {grad}{operation}"

@@ -1,12 +1,14 @@
-"""How a number, a label and a count are written, the same in every picture."""
+"""How a number, a label, a formula and a table are written, the same in every picture and report."""
 
 import math
 import re
 import reprlib
 import unicodedata
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 DASH = "–"  # the gradient where no backward pass has been
+INFIX = {"+", "-", "*", "/", "**"}  # symbols that stand between operands
 
 
 def four_digits(x: Any) -> str:
@@ -19,8 +21,53 @@ def four_digits(x: Any) -> str:
     return reprlib.repr(x) if lost else f"{number:.4g}"
 
 
+def formula(rule: Any, operands: Sequence[str]) -> str:
+    """The application of a Rule to operands: `a + b`, `-a`, `(-3)**2`, `max(a, b)`, `elu(x, alpha=0.2)`.
+
+    Of more than nine operands the first eight are written, and the number of the others.
+
+    >>> from tinygrad_edu import RULES
+    >>> formula(RULES["mul"], ["a", "b"]), formula(RULES["pow_n"], ["-3"]), formula(RULES["elu"], ["x"])
+    ('a * b', '(-3)**2', 'elu(x, alpha=1.0)')
+    """
+    operands, symbol = few(operands, 8), visible(rule.symbol)
+    if rule.name == "pow_n":
+        base = operands[0]
+        plain = base[:1] != "-" and " " not in base
+        return f"{base}{symbol}" if plain else f"({base}){symbol}"
+    if symbol in INFIX:
+        return f" {symbol} ".join(operands) if len(operands) > 1 else f"{symbol}{operands[0]}"
+    parameters = [visible(f"{name}={reprlib.repr(value)}") for name, value in rule.parameters.items()]
+    return f"{visible(rule.name)}({', '.join([*operands, *parameters])})"
+
+
+def few(parts: Sequence[str], most: int) -> list[str]:
+    """The first `most` parts and how many more there are; all of them, if only one would be left out."""
+    if len(parts) <= most + 1:
+        return list(parts)
+    return [*parts[:most], f"... {len(parts) - most:,} more"]
+
+
+def columns(rows: Iterable[Sequence[str]], align: str = "") -> list[str]:
+    """The lines of a table: cells side by side, two spaces apart, each column as wide as its widest cell.
+
+    align has one character for each column, "<" for flush left (the default) or ">" for flush right.
+
+    >>> print(*columns([["x", "gradient"], ["w0", "6"]], "<>"), sep="\\n")
+    x   gradient
+    w0         6
+    """
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = align.ljust(len(widths), "<")
+    return [
+        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
 def stem(name: str) -> str:
-    """A name without its numbers, which repeated things share.
+    """A name without its numbers, so that repeated things have the same stem.
 
     >>> stem("neuron12"), stem("w[3][0]"), stem("x2_new")
     ('neuron', 'w[][]', 'x_new')
@@ -28,11 +75,21 @@ def stem(name: str) -> str:
     return re.sub(r"\d+", "", name)
 
 
+def clipped(text: str, most: int) -> str:
+    """text, or if it has more than `most` characters, its beginning, an ellipsis and its end.
+
+    >>> clipped("layer0.neuron12.weight3", 13)
+    'layer0.n…ght3'
+    """
+    tail = (most - 1) // 3
+    return text if len(text) <= most else f"{text[: most - 1 - tail]}…{text[len(text) - tail :]}"
+
+
 _REORDERING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
 def visible(label: str) -> str:
-    r"""label on one line: characters that no line can hold are written as Python escapes, all others are kept.
+    r"""label on one line: characters that break a line or a file are written as Python escapes.
 
     These are control characters, line and paragraph separators, surrogates, the two code points that XML
     forbids, and the marks that would reorder the text around the label.
