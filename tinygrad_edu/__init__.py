@@ -19,52 +19,77 @@ What is written with scalars for one example compiles to array operations for a 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .engine.calculus import grad, gradients, hessian, jacobian, jvp, value_and_grad, vjp
+from .engine.calculus import grad, gradients, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .engine.functions import (
     acos,
+    acosh,
     asin,
+    asinh,
     atan,
+    atanh,
     cos,
     cosh,
+    detach,
     dot,
     elu,
     erf,
     erfc,
     exp,
+    exp2,
     expm1,
     gelu,
     leaky_relu,
     log,
     log1p,
+    log2,
+    log10,
     log_softmax,
     logsumexp,
-    max,
-    min,
+    mod,
+    reciprocal,
     relu,
     sigmoid,
+    sign,
     silu,
     sin,
     sinh,
     softmax,
     softplus,
     sqrt,
-    sum,
     tan,
     tanh,
     where,
+)
+from .engine.functions import (
+    max as max,
+)
+from .engine.functions import (
+    min as min,
+)
+from .engine.functions import (
+    sum as sum,
 )
 from .engine.graph import ancestors, edges, topological_order
 from .engine.rules import RULES, Interval, Rule, rule
 from .engine.value import Value
 
 if TYPE_CHECKING:
-    from . import datasets, debug, nn, optim, testing, viz
-    from .compiler import CompileError, TraceError, compile
+    from . import datasets, debug, elementary, nn, optim, testing, viz
+    from .compiler import CompileError, TraceError
+    from .compiler import compile as compile
     from .debug import blame, steps, why
-    from .train.loop import fit
+    from .train import evaluate, fit
     from .viz import draw, tree
 
-__all__ = [
+    __version__: str
+
+# Loaded when first asked for, by the module that has it, so that the import stays fast.
+_LATER = {"draw": "viz", "tree": "viz", "steps": "debug", "why": "debug", "blame": "debug"}
+_LATER |= {"fit": "train", "evaluate": "train", "compile": "compiler"}
+_LATER |= {"TraceError": "compiler", "CompileError": "compiler"}
+_MODULES = ("datasets", "debug", "elementary", "nn", "optim", "testing", "viz")
+
+__all__ = [  # for `from tinygrad_edu import *`: not compile, max, min and sum, which Python has already
     "RULES",
     "CompileError",
     "Interval",
@@ -72,42 +97,52 @@ __all__ = [
     "TraceError",
     "Value",
     "acos",
+    "acosh",
     "ancestors",
     "asin",
+    "asinh",
     "atan",
+    "atanh",
     "blame",
-    "compile",
     "cos",
     "cosh",
     "datasets",
     "debug",
+    "detach",
     "dot",
     "draw",
     "edges",
+    "elementary",
     "elu",
     "erf",
     "erfc",
+    "evaluate",
     "exp",
+    "exp2",
     "expm1",
     "fit",
     "gelu",
     "grad",
     "gradients",
     "hessian",
+    "hvp",
     "jacobian",
     "jvp",
     "leaky_relu",
     "log",
     "log1p",
+    "log2",
+    "log10",
     "log_softmax",
     "logsumexp",
-    "max",
-    "min",
+    "mod",
     "nn",
     "optim",
+    "reciprocal",
     "relu",
     "rule",
     "sigmoid",
+    "sign",
     "silu",
     "sin",
     "sinh",
@@ -115,7 +150,6 @@ __all__ = [
     "softplus",
     "sqrt",
     "steps",
-    "sum",
     "tan",
     "tanh",
     "testing",
@@ -127,15 +161,34 @@ __all__ = [
     "where",
     "why",
 ]
+_PUBLIC = sorted([*__all__, "__version__", "compile", "max", "min", "sum"])
 
-# Readers of the graph, and what trains: loaded when first asked for.
-_LATER = {"draw": "viz", "tree": "viz", "steps": "debug", "why": "debug", "blame": "debug", "fit": "train"}
-_LATER |= {"compile": "compiler", "TraceError": "compiler", "CompileError": "compiler"}
+
+def __dir__() -> list[str]:
+    return _PUBLIC
 
 
 def __getattr__(name: str) -> Any:
     if name in _LATER:
         return getattr(importlib.import_module(f".{_LATER[name]}", __name__), name)
-    if name in ("datasets", "debug", "nn", "optim", "testing", "viz"):
+    if name in _MODULES:
         return importlib.import_module(f".{name}", __name__)
-    raise AttributeError(f"module 'tinygrad_edu' has no attribute {name!r}")
+    if name == "__version__":
+        return _version()
+    hint = ""
+    if not name.startswith("_"):
+        import difflib
+
+        near = difflib.get_close_matches(name, _PUBLIC, 2)
+        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    # obj=None: Python would add its own "Did you mean" to a module's
+    raise AttributeError(f"module 'tinygrad_edu' has no attribute {name!r}.{hint}", name=name, obj=None)
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("tinygrad-edu")
+    except metadata.PackageNotFoundError:
+        return "0+unknown"  # a copy of the source that was not installed

@@ -54,7 +54,7 @@ def test_closed_forms(f: Callable[[Any], Any], x: float, slope: float) -> None:
 
 def test_the_jacobian_of_polar_coordinates() -> None:
     r, angle = 2.0, 0.5
-    got = jacobian(lambda r, t: (r * tg.cos(t), r * tg.sin(t)))(r, angle)
+    got = jacobian(lambda r, t: (r * tg.cos(t), r * tg.sin(t)), (0, 1))(r, angle)
     c, s = math.cos(angle), math.sin(angle)
     assert got == ((c, -r * s), (s, r * c))
 
@@ -71,7 +71,7 @@ def test_the_hessian_of_a_quadratic_form_is_its_matrix() -> None:
 def test_the_hessian_of_a_power_at_exponent_zero() -> None:
     """d/dy of y x^(y-1) is x^(y-1) (1 + y log x): 1/x at y = 0, which is no kink."""
     log_2 = math.log(2)
-    assert hessian(lambda x, y: x**y)(2.0, 0.0) == ((0.0, 0.5), (0.5, log_2 * log_2))
+    assert hessian(lambda x, y: x**y, (0, 1))(2.0, 0.0) == ((0.0, 0.5), (0.5, log_2 * log_2))
     assert hessian(lambda x: x ** (x - 2))(2.0) == pytest.approx(1 + log_2**2, rel=1e-15)
 
 
@@ -109,9 +109,10 @@ SHAPES: list[tuple[tuple[Any, ...], Any]] = [
 
 @pytest.mark.parametrize(("args", "gradient"), SHAPES)
 def test_a_gradient_has_the_shape_of_the_arguments(args: tuple[Any, ...], gradient: Any) -> None:
-    assert grad(weighted_squares)(*args) == gradient
-    assert value_and_grad(weighted_squares)(*args)[1] == gradient
-    assert jacobian(weighted_squares)(*args) == gradient
+    every = tuple(range(len(args))) if len(args) > 1 else 0
+    assert grad(weighted_squares, every)(*args) == gradient
+    assert value_and_grad(weighted_squares, every)(*args)[1] == gradient
+    assert jacobian(weighted_squares, every)(*args) == gradient
     assert vjp(weighted_squares, *args)[1](1) == (gradient if len(args) > 1 else (gradient,))
     assert (
         jvp(weighted_squares, args, args)[1] == 2 * value_and_grad(weighted_squares)(*args)[0]
@@ -120,15 +121,15 @@ def test_a_gradient_has_the_shape_of_the_arguments(args: tuple[Any, ...], gradie
 
 def test_a_jacobian_has_the_shape_of_the_result_and_in_it_that_of_the_arguments() -> None:
     assert jacobian(lambda p: [p[0] * p[1], (p[0], 5)])([2.0, 3.0]) == [[3.0, 2.0], ([1.0, 0.0], [0.0, 0.0])]
-    assert jacobian(lambda x, y: [x * y, x])(2.0, 3.0) == [(3.0, 2.0), (1.0, 0.0)]
+    assert jacobian(lambda x, y: [x * y, x], (0, 1))(2.0, 3.0) == [(3.0, 2.0), (1.0, 0.0)]
     assert jacobian(lambda x: np.array([x, x * x]))(3.0) == [1.0, 6.0]
     assert jacobian(lambda x: [])(3.0) == []
 
 
 def test_a_hessian_has_the_shape_of_the_arguments_twice() -> None:
     assert hessian(cube)(2.0) == 12.0
-    assert hessian(lambda x, y: x * x * y)(2.0, 3.0) == ((6.0, 4.0), (4.0, 0.0))
-    assert hessian(lambda p, y: p[0] * p[1] * y)([2.0, 3.0], 5.0) == (
+    assert hessian(lambda x, y: x * x * y, (0, 1))(2.0, 3.0) == ((6.0, 4.0), (4.0, 0.0))
+    assert hessian(lambda p, y: p[0] * p[1] * y, (0, 1))([2.0, 3.0], 5.0) == (
         [([0.0, 5.0], 3.0), ([5.0, 0.0], 2.0)],
         ([3.0, 2.0], 0.0),
     )
@@ -231,6 +232,124 @@ def test_a_gradient_penalty() -> None:
     assert w.grad == 4 * 8 * 27.0**2
 
 
+# --- Arguments by position, what is returned beside, and the Hessian times a vector ------------------------------
+
+
+def line(x: Any, w: Any, *, shift: float = 0.0) -> Any:
+    """A line."""
+    return x * w[0] + w[1] + shift
+
+
+def test_argnums_says_which_argument_is_differentiated() -> None:
+    args = 2.0, [3.0, 4.0]
+    assert grad(line)(*args) == 3.0
+    assert grad(line, 1)(*args) == grad(line, argnums=-1)(*args) == [2.0, 1.0]
+    assert grad(line, (1, 0))(*args) == ([2.0, 1.0], 3.0)
+    assert grad(line, (0,))(*args) == (3.0,)
+    assert value_and_grad(line, 1)(*args, shift=5.0) == (15.0, [2.0, 1.0])
+    assert jacobian(lambda x, y: [x * y, y], 1)(2.0, 3.0) == [2.0, 1.0]
+    assert hessian(lambda x, y: x * y**2, 1)(2.0, 3.0) == 4.0
+
+
+def test_an_argument_that_is_not_differentiated_is_passed_on_as_it_is() -> None:
+    seen = []
+
+    def f(x: Any, how: Any, *, rate: Any) -> Any:
+        seen.append((how, rate))
+        return x * rate
+
+    assert grad(f)(2.0, "fast", rate=3) == 3.0
+    assert seen == [("fast", 3)]
+
+
+@pytest.mark.parametrize("d", [grad, value_and_grad, jacobian, hessian, tg.hvp])
+def test_a_derivative_keeps_name_and_docstring(d) -> None:
+    assert (d(line).__name__, d(line).__doc__, d(line).__wrapped__) == ("line", "A line.", line)
+    assert d(tg.tanh).__name__ == "tanh"
+    assert callable(d(lambda x: x))
+
+
+def test_aux_is_returned_beside_and_holds_numbers() -> None:
+    def f(x: Any) -> Any:
+        return x * x, {"half": [x / 2, "text"], "pair": (x, 1)}
+
+    aux = {"half": [1.5, "text"], "pair": (3.0, 1)}
+    assert grad(f, has_aux=True)(3.0) == (6.0, aux)
+    assert value_and_grad(f, has_aux=True)(3.0) == ((9.0, aux), 6.0)
+    assert jacobian(f, has_aux=True)(3.0) == (6.0, aux)
+    assert hessian(f, has_aux=True)(3.0) == (2.0, aux)
+    assert type(grad(f, has_aux=True)(Value(3.0))[1]["pair"][0]) is Value
+    with pytest.raises(TypeError, match=r"With has_aux=True, f must return \(result, aux\), got Value"):
+        grad(cube, has_aux=True)(3.0)
+
+
+@pytest.mark.parametrize(
+    ("argnums", "error", "message"),
+    [
+        (2, ValueError, r"argnums has 2, but 2 positional argument\(s\) were given\."),
+        ((0, -3), ValueError, "argnums has -3"),
+        (True, TypeError, "argnums is an int or a tuple of ints, got True"),
+        ("x", TypeError, "argnums is an int or a tuple of ints, got 'x'"),
+    ],
+)
+def test_bad_argnums(argnums: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        grad(lambda x, y: x * y, argnums)(1.0, 2.0)
+
+
+@given(programs(rules=SMOOTH, kind=float, max_nodes=10), st.lists(st.floats(-2, 2), min_size=8, max_size=8))
+def test_hvp_is_the_hessian_times_the_vector(program: Program, numbers: list[float]) -> None:
+    point = list(program.inputs)
+    v = numbers[: len(point)]
+
+    def f(p: list[Any]) -> Any:
+        return program(*p)
+
+    rows = hessian(f)(point)
+    for got, row in zip(tg.hvp(f)(point, v), rows, strict=True):
+        assert got == pytest.approx(sum(h * t for h, t in zip(row, v, strict=True)), rel=1e-9, abs=1e-9)
+
+
+def test_hvp_by_argnums_and_its_errors() -> None:
+    def f(x: Any, p: Any, *, k: float = 1.0) -> Any:
+        return x * p[0] ** 2 * p[1] * k
+
+    assert tg.hvp(f, 1)(2.0, [3.0, 5.0], [1.0, 0.0], k=10.0) == [200.0, 120.0]
+    assert tg.hvp(f, (0, 1))(2.0, [3.0, 5.0], (1.0, [0.0, 0.0])) == (0.0, [30.0, 9.0])
+    assert tg.hvp(cube)(2.0, 1) == 12.0
+    x = Value(2.0)
+    assert gradients(tg.hvp(cube)(x, 3.0), x) == 18.0  # d/dx of 6 x v
+    with pytest.raises(TypeError, match="behind them the vector v"):
+        tg.hvp(cube)(2.0)
+    with pytest.raises(ValueError, match="one tangent per number: 1, got 2"):
+        tg.hvp(cube)(2.0, [1.0, 2.0])
+
+
+def test_hvp_costs_a_few_gradients_not_a_hessian() -> None:
+    made = []
+
+    def f(p: list[Any]) -> Any:
+        made.append(1)
+        return tg.sum(x**3 for x in p)
+
+    n = 200
+    assert tg.hvp(f)([1.0] * n, [1.0] * n) == [6.0] * n
+    assert len(made) == 1
+
+
+def test_where_a_slope_is_infinite() -> None:
+    """What does not move contributes nothing; inf * 0 further inside is nan, in both modes."""
+    root_of_square = lambda x: tg.sqrt(x * x)  # noqa: E731 - a formula
+    assert jvp(lambda x, y: tg.sqrt(x) * 2 + y, (0.0, 1.0), (0.0, 1.0)) == (1.0, 1.0)
+    assert jvp(lambda x, y: tg.sqrt(x) + y, (0.0, 1.0), (1.0, 0.0)) == (1.0, math.inf)
+    assert jvp(tg.sqrt, (0.0,), (0.0,)) == (0.0, 0.0)
+    assert jvp(tg.sqrt, (Fraction(0),), (0,))[1] == 0.0
+    assert math.isnan(jvp(root_of_square, (0.0,), (1.0,))[1])
+    assert math.isnan(grad(root_of_square)(0.0))
+    _, slope = jvp(tg.sqrt, (0.0,), (Value(0.0),))  # a Value may move later: its slope is asked for
+    assert math.isnan(slope.data)
+
+
 # --- Nested derivatives ---------------------------------------------------------------------------------------
 
 
@@ -288,8 +407,8 @@ def test_an_inner_derivative_that_depends_on_two_outer_variables() -> None:
     def g(x: Any, y: Any) -> Any:
         return grad(lambda z: x * z**2 + y * z**3)(2.0)  # 4 x + 12 y
 
-    assert grad(g)(5.0, 7.0) == (4.0, 12.0)
-    assert hessian(lambda x, y: x * y * g(x, y))(1.0, 1.0) == ((8.0, 32.0), (32.0, 24.0))
+    assert grad(g, (0, 1))(5.0, 7.0) == (4.0, 12.0)
+    assert hessian(lambda x, y: x * y * g(x, y), (0, 1))(1.0, 1.0) == ((8.0, 32.0), (32.0, 24.0))
 
 
 def test_inner_values_too_keep_the_outer_variable() -> None:
@@ -391,7 +510,7 @@ def test_jvp_and_vjp_are_transposes(program: Program, numbers: list[float]) -> N
     tangents, upstream = tuple(numbers[: len(inputs)]), numbers[-2:]
     value, slopes = jvp(g, inputs, tangents)
     same, pullback = vjp(g, *inputs)
-    rows = jacobian(g)(*inputs)
+    rows = jacobian(g, tuple(range(len(inputs))))(*inputs)
     left = sum(u * s for u, s in zip(upstream, slopes, strict=True))
     right = sum(s * t for s, t in zip(pullback(upstream), tangents, strict=True))
     leaves = [Value(x) for x in inputs]
@@ -483,7 +602,7 @@ def test_a_whole_tangent_or_upstream_keeps_fractions_exact() -> None:
 
 def test_an_argument_that_is_not_used_does_not_spoil_exact_numbers() -> None:
     def g(x: Any) -> Any:
-        by_a, by_b = grad(lambda a, b: a**3)(x, x)
+        by_a, by_b = grad(lambda a, b: a**3, (0, 1))(x, x)
         return by_a + by_b
 
     assert same(g(Value(SEVENTH)).data, Fraction(3, 49))
@@ -494,8 +613,8 @@ def test_an_argument_that_is_not_used_does_not_spoil_exact_numbers() -> None:
 @given(programs(kind=Fraction, max_nodes=16, max_inputs=3))
 def test_forward_mode_is_reverse_mode_exactly(program: Program) -> None:
     n = len(program.inputs)
-    reverse = grad(lambda *xs: program(*xs))(*program.inputs)
-    for i, slope in enumerate(reverse if n > 1 else [reverse]):
+    reverse = grad(lambda *xs: program(*xs), tuple(range(n)))(*program.inputs)
+    for i, slope in enumerate(reverse):
         unit = tuple(Fraction(i == j) for j in range(n))
         assert jvp(program, program.inputs, unit)[1] == slope
 
@@ -539,7 +658,7 @@ def test_a_result_that_is_no_number(d, wrong: Any, message: str) -> None:
 
 @pytest.mark.parametrize("d", [grad, value_and_grad, hessian, jacobian])
 def test_an_argument_is_needed(d) -> None:
-    with pytest.raises(TypeError, match=r"^A derivative needs at least one argument to be taken by\.$"):
+    with pytest.raises(TypeError, match=r"^A derivative needs at least one positional argument\.$"):
         d(lambda: 1.0)()
 
 
@@ -570,7 +689,7 @@ def test_smooth_where_two_formulas_meet() -> None:
 
 
 def test_the_hessian_of_zero_to_the_zero_is_zero() -> None:
-    assert hessian(lambda x, y: x**y)(0.0, 0.0) == ((0.0, 0.0), (0.0, 0.0))
+    assert hessian(lambda x, y: x**y, (0, 1))(0.0, 0.0) == ((0.0, 0.0), (0.0, 0.0))
 
 
 def test_gradients_takes_values_only() -> None:

@@ -31,6 +31,7 @@ def test_every_rule_of_ours_has_its_mathematics() -> None:
 
 
 RATIONAL = {"add", "sub", "mul", "div", "neg", "abs", "pow_n", "relu", "max", "min", "sum", "dot", "where"}
+RATIONAL |= {"reciprocal", "mod", "sign", "detach"}
 
 
 @by_case

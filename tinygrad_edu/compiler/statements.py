@@ -35,10 +35,14 @@ UFUNCS = {
     "asin": "arcsin",
     "acos": "arccos",
     "atan": "arctan",
+    "asinh": "arcsinh",
+    "acosh": "arccosh",
+    "atanh": "arctanh",
 }
 UFUNCS |= {
     name: name
-    for name in ["exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "tan", "sinh", "cosh", "tanh", "sign"]
+    for group in ("exp exp2 expm1 log log2 log10 log1p", "sqrt sin cos tan sinh cosh tanh", "sign mod")
+    for name in group.split()
 }
 WIDTH = 100  # of a formula; what is longer is named by its operation
 TOLD = 2000  # definitions; nobody reads more formulas

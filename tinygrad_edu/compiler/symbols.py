@@ -11,12 +11,13 @@ from types import MappingProxyType
 from typing import Any
 
 from ..engine import elementary
+from ..engine.operators import Operators
 
 PLAIN = (int, float, str, tuple)  # arguments that are known by their text, which shows the type
 COMMUTATIVE = ("add", "mul", "max", "equal")
 
 
-class Symbol:
+class Symbol(Operators):
     """One expression: an operation `op` of `args`, which are Symbols, numbers or what the operation says.
 
     shape is that of the array for one example, () for a number; batched says whether every example has its own.
@@ -28,30 +29,15 @@ class Symbol:
         self.book, self.op, self.args, self.shape, self.batched = book, op, args, shape, batched
 
     def _apply(self, name: str, *inputs: Any, **parameters: Any) -> Any:
-        """What `elementary` asks for."""
+        """What `elementary` and the operators ask for."""
         if name == "plain":
             return inputs[0]
         return self.book.make("pow" if name == "pow_n" else name, *inputs, *parameters.values())
 
-    # fmt: off
-    def __add__(self, other: Any) -> Any: return self.book.make("add", self, other)
-    def __radd__(self, other: Any) -> Any: return self.book.make("add", other, self)
-    def __sub__(self, other: Any) -> Any: return self.book.make("sub", self, other)
-    def __rsub__(self, other: Any) -> Any: return self.book.make("sub", other, self)
-    def __mul__(self, other: Any) -> Any: return self.book.make("mul", self, other)
-    def __rmul__(self, other: Any) -> Any: return self.book.make("mul", other, self)
-    def __truediv__(self, other: Any) -> Any: return self.book.make("div", self, other)
-    def __rtruediv__(self, other: Any) -> Any: return self.book.make("div", other, self)
-    def __pow__(self, other: Any) -> Any: return self.book.make("pow", self, other)
-    def __rpow__(self, other: Any) -> Any: return self.book.make("pow", other, self)
-    def __neg__(self) -> Any: return self.book.make("neg", self)
-    def __abs__(self) -> Any: return self.book.make("abs", self)
-    def __lt__(self, other: Any) -> Any: return self.book.make("lt", self, other)
-    def __le__(self, other: Any) -> Any: return self.book.make("le", self, other)
-    def __gt__(self, other: Any) -> Any: return self.book.make("gt", self, other)
-    def __ge__(self, other: Any) -> Any: return self.book.make("ge", self, other)
-    def __eq__(self, other: Any) -> Any: return self.book.make("equal", self, other)
-    # fmt: on
+    _operate = _apply
+
+    def __eq__(self, other: Any) -> Any:
+        return self.book.make("equal", self, other)
 
     __hash__ = object.__hash__
 

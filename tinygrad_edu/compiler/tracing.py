@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..engine import elementary
+from ..engine.operators import Operators
 from ..engine.rule import Rule
-from ..engine.rules import ADD, DIV, MUL, NEG, POW, POW_N, RULES, SUB
-from ..engine.scalar import as_exponent
+from ..engine.rules import ADD, MUL, RULES
 from ..engine.value import Value
 
 PACKAGE = str(Path(__file__).parents[1])
@@ -43,7 +43,7 @@ COMPARISONS = {
     name: _choice(name, getattr(operator, name), 2, symbol)
     for name, symbol in {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}.items()
 }
-CHOICES = {
+CHOICES = COMPARISONS | {
     name: _choice(name, getattr(elementary, name), n)
     for name, n in {"plain": 1, "sign": 1, "heaviside": 1, "equal": 2}.items()
 }
@@ -63,21 +63,6 @@ OUTPUTS = _choice("outputs", lambda *inputs: inputs, 0)  # all results of the fu
 
 # Every placeholder of the trace that runs, each after its parents; `trace` puts a new list here.
 _tape: list[Any] = []
-
-
-def _recorded(rule: Rule, reflected: bool = False) -> Callable[["Placeholder", Any], "Placeholder"]:
-    def method(self: "Placeholder", other: Any) -> "Placeholder":
-        other = other if isinstance(other, Value) else Value(other)
-        return Placeholder(rule, other, self) if reflected else Placeholder(rule, self, other)
-
-    return method
-
-
-def _method(rule: Rule) -> Callable[..., Any]:
-    def method(self: "Placeholder", **parameters: Any) -> "Placeholder":
-        return Placeholder(rule.bind(**parameters) if parameters else rule, self)
-
-    return method
 
 
 class Placeholder(Value):
@@ -102,7 +87,7 @@ class Placeholder(Value):
         return Placeholder.of(rule, tuple(x if isinstance(x, Value) else Value(x) for x in inputs))
 
     def _apply(self, name: str, *inputs: Any, **parameters: Any) -> Any:
-        rule = RULES[name] if name in RULES else CHOICES[name]
+        rule = RULES.get(name) or CHOICES[name]
         return self._record(rule.bind(**parameters) if parameters else rule, inputs)
 
     def _pick(self, options: Sequence[Any]) -> Any:
@@ -111,22 +96,13 @@ class Placeholder(Value):
             return [self._pick(column) for column in zip(*options, strict=True)]
         return self._record(TAKE, (self, *options))
 
-    def __pow__(self, other: Any) -> "Placeholder":
-        if isinstance(other, Value):
-            return Placeholder(POW, self, other)
-        return Placeholder(POW_N.bind(exponent=as_exponent(other)), self)
+    _operate = _apply
 
-    def __radd__(self, other: Any) -> "Placeholder":
-        return self if other.__class__ is int and other == 0 else self._record(ADD, (other, self))
+    def __add__(self, other: Any) -> "Placeholder":  # + and * written out: most nodes of a trace
+        return Placeholder(ADD, self, other if isinstance(other, Value) else Value(other))
 
-    # fmt: off
-    __add__, __sub__, __mul__, __truediv__ = _recorded(ADD), _recorded(SUB), _recorded(MUL), _recorded(DIV)
-    __rsub__, __rmul__ = _recorded(SUB, True), _recorded(MUL, True)
-    __rtruediv__, __rpow__ = _recorded(DIV, True), _recorded(POW, True)
-    __lt__, __le__ = _recorded(COMPARISONS["lt"]), _recorded(COMPARISONS["le"])  # type: ignore[assignment]
-    __gt__, __ge__ = _recorded(COMPARISONS["gt"]), _recorded(COMPARISONS["ge"])  # type: ignore[assignment]
-    __neg__, __abs__ = _method(NEG), _method(RULES["abs"])
-    # fmt: on
+    def __mul__(self, other: Any) -> "Placeholder":
+        return Placeholder(MUL, self, other if isinstance(other, Value) else Value(other))
 
     # --- What is refused ------------------------------------------------------------------------------------
 
@@ -193,6 +169,14 @@ class Placeholder(Value):
     __copy__ = __reduce__ = __deepcopy__  # type: ignore[assignment]
 
 
+def _method(rule: Rule) -> Callable[..., Any]:
+    return lambda self, **parameters: self._apply(rule.name, self, **parameters)
+
+
+# Value writes some operators and all methods out, with its numbers; here each is recorded.
+for _name, _operator in vars(Operators).items():
+    if callable(_operator) and _name not in vars(Placeholder):
+        setattr(Placeholder, _name, _operator)
 for _name, _rule in RULES.items():
     if _rule.n_inputs == 1 and callable(getattr(Value, _name, None)):
         setattr(Placeholder, _name, _method(_rule))

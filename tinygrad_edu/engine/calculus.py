@@ -1,14 +1,19 @@
-"""Derivatives of whole programs, all read off the same rules.
+"""Derivatives of whole programs, all by the same rules.
 
-`gradients` is the sweep of `Value.backward` as a function: it returns its results and touches no `.grad`. With
-create_graph=True the sweep runs on Values, so the derivatives are graphs themselves and can be derived again.
+`gradients` is the backward pass as a function: it returns its results and touches no `.grad`. With
+create_graph=True it runs on Values, so the derivatives are graphs themselves and can be differentiated again.
 
-`grad`, `jacobian`, `hessian`, `vjp` and `jvp` take an ordinary function of numbers. Its arguments may be numbers,
-Values, or sequences of them (nested ones too), and the result has the shape of the arguments: for one argument its
-gradient, for several a tuple. Given Values they return Values that can be derived further; given numbers,
-numbers - except inside another derivative, where a result that depends on the outer variable stays a Value.
+`grad`, `value_and_grad`, `jacobian`, `hessian` and `hvp` turn a function of numbers into its derivative. Its
+arguments may be numbers, Values, or nested sequences of them, and a derivative has the shape of the arguments.
+`argnums` says which positional argument is differentiated: the first by default; a tuple gives a tuple. All other
+arguments, keyword arguments included, are passed on. With has_aux=True the function returns (result, aux), and aux
+is returned beside the derivative. `vjp` and `jvp` are the two modes by themselves.
+
+Given Values they return Values that can be differentiated further. Given numbers they return numbers, except
+inside another derivative, where a result that depends on the outer variable stays a Value.
 """
 
+import functools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
@@ -23,8 +28,9 @@ from .value import Value
 def gradients(root: Value, wrt: Value | Iterable[Value], create_graph: bool = False) -> Any:
     """The derivatives of root with respect to each Value of `wrt`, leaves or interior, as a list of numbers.
 
-    A Value that root does not depend on gets 0.0. For a single Value, a single number. With create_graph=True the
-    derivatives are Values. No `.grad` is read or written. Raises TypeError if something else than Values is given.
+    The derivative is 0.0 for a Value that root does not depend on. A single Value gives a single number. With
+    create_graph=True the derivatives are Values. No `.grad` is read or written. Raises TypeError unless root and
+    wrt are Values.
 
     >>> x = Value(3.0)
     >>> (slope,) = gradients(x**3, [x], create_graph=True)
@@ -81,8 +87,8 @@ def absolute_adjoint(root: Value) -> dict[Value, float]:
 
 # --- Functions of numbers -----------------------------------------------------------------------------------
 
-# The variables of the derivatives being taken at this moment. A result that depends on one of them must stay a
-# Value, even where an inner derivative was asked for at a plain number.
+# The variables of the derivatives that are being computed. A result that depends on one of them must stay a Value,
+# even if an inner derivative was asked for at a plain number.
 _variables: ContextVar[frozenset[Value]] = ContextVar("_variables", default=frozenset())
 
 
@@ -102,9 +108,13 @@ def _shaped(like: Any, supply: Iterator[Any]) -> Any:
     return next(supply)
 
 
-def _arguments(results: tuple[Any, ...]) -> Any:
-    """One result per argument; of a single argument, its result alone."""
-    return results[0] if len(results) == 1 else results
+def _mapped(change: Callable[[Value], Any], aux: Any) -> Any:
+    """aux with every Value in its lists, tuples and dicts changed."""
+    if isinstance(aux, Value):
+        return change(aux)
+    if isinstance(aux, dict):
+        return {key: _mapped(change, part) for key, part in aux.items()}
+    return type(aux)(_mapped(change, part) for part in aux) if type(aux) in (list, tuple) else aux
 
 
 def _beside(value: Value, number: Any) -> Any:
@@ -113,21 +123,28 @@ def _beside(value: Value, number: Any) -> Any:
 
 
 class _Call:
-    """f, called once on fresh Values: the variables, and what came out."""
+    """f, called once with fresh Values for the arguments at `argnums`: the variables, and what came out."""
 
-    def __init__(self, f: Callable[..., Any], args: tuple[Any, ...]):
-        if not args:
-            raise TypeError("A derivative needs at least one argument to be taken by.")
-        given, outer = _flat(args), _variables.get()
-        # Where a Value is given, f gets a copy: it may also close over the Value itself, which then is a constant.
-        self.args, self.variables = args, [x * 1 if isinstance(x, Value) else Value(x) for x in given]
+    def __init__(
+        self, f: Callable[..., Any], args: tuple[Any, ...], argnums: Any, has_aux: bool, named: dict[str, Any]
+    ):
+        places, self.single = _places(argnums, len(args)), not isinstance(argnums, list | tuple)
+        self.args = tuple(args[place] for place in places)
+        given, outer = _flat(self.args), _variables.get()
+        # Where a Value is given, f gets a copy: f may also read the Value itself, which then is a constant.
+        self.variables = [x * 1 if isinstance(x, Value) else Value(x) for x in given]
+        inside = dict(zip(places, _shaped(self.args, iter(self.variables)), strict=True))
         token = _variables.set(outer.union(self.variables))
         try:
-            self.result = f(*_shaped(args, iter(self.variables)))
+            result = f(*(inside.get(place, arg) for place, arg in enumerate(args)), **named)
         finally:
             _variables.reset(token)
+        if has_aux and not (isinstance(result, tuple) and len(result) == 2):
+            raise TypeError(f"With has_aux=True, f must return (result, aux), got {result!r:.100}.")
+        self.result, aux = result if has_aux else (result, None)
         self.outputs = [x if isinstance(x, Value) else Value(x) for x in _flat(self.result)]
         self.graph = any(isinstance(x, Value) for x in given) or self._depends_on(outer)
+        self.has_aux, self.aux = has_aux, _mapped(self.plain, aux)
 
     def _depends_on(self, outer: frozenset[Value]) -> bool:
         return bool(outer) and any(not outer.isdisjoint(topological_order(out)) for out in self.outputs)
@@ -145,63 +162,130 @@ class _Call:
     def value(self) -> Any:
         return _shaped(self.result, map(self.plain, self.outputs))
 
-    def gradients(self, output: Value, graph: bool = False) -> tuple[Any, ...]:
+    def gradients(self, output: Value, graph: bool = False) -> Any:
+        """One gradient per differentiated argument; for an argnums that is no tuple, that gradient itself."""
         slopes = gradients(output, self.variables, create_graph=graph or self.graph)
-        shaped: tuple[Any, ...] = _shaped(self.args, iter(slopes))
-        return shaped
+        shaped = _shaped(self.args, iter(slopes))
+        return shaped[0] if self.single else shaped
+
+    def beside_aux(self, result: Any) -> Any:
+        return (result, self.aux) if self.has_aux else result
 
 
-def grad(f: Callable[..., Any]) -> Callable[..., Any]:
+def _places(argnums: Any, n: int) -> list[int]:
+    """argnums as indices from 0 on. Raises unless each is the place of one of n positional arguments."""
+    if not n:
+        raise TypeError("A derivative needs at least one positional argument.")
+    argnums = argnums if isinstance(argnums, list | tuple) else [argnums]
+    for argnum in argnums:
+        if not isinstance(argnum, int) or isinstance(argnum, bool):
+            raise TypeError(f"argnums is an int or a tuple of ints, got {argnum!r}.")
+        if not -n <= argnum < n:
+            raise ValueError(f"argnums has {argnum}, but {n} positional argument(s) were given.")
+    return [argnum % n for argnum in argnums]
+
+
+def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bool = False) -> Callable[..., Any]:
     """The gradient of f as a function of the same arguments; f returns one number.
 
     >>> grad(lambda x: x**3)(2.0), grad(grad(lambda x: x**3))(2.0)
     (12.0, 12.0)
-    >>> grad(lambda x, w: x * w[0] + w[1])(2.0, [3.0, 4.0])
-    (3.0, [2.0, 1.0])
+    >>> def line(x, w): return x * w[0] + w[1]
+    >>> grad(line)(2.0, [3.0, 4.0]), grad(line, 1)(2.0, [3.0, 4.0]), grad(line, (0, 1))(2.0, [3.0, 4.0])
+    (3.0, [2.0, 1.0], (3.0, [2.0, 1.0]))
+
+    With has_aux=True it returns (gradient, aux). Raises TypeError if f does not return one number, ValueError if
+    argnums names an argument that was not given.
     """
 
-    def derivative(*args: Any) -> Any:
-        call = _Call(f, args)
-        return _arguments(call.gradients(call.output()))
+    @functools.wraps(f, updated=())
+    def derivative(*args: Any, **named: Any) -> Any:
+        call = _Call(f, args, argnums, has_aux, named)
+        return call.beside_aux(call.gradients(call.output()))
 
     return derivative
 
 
-def value_and_grad(f: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
+def value_and_grad(
+    f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bool = False
+) -> Callable[..., tuple[Any, Any]]:
     """f's value and its gradient, from one evaluation.
 
     >>> value_and_grad(lambda x: x**3)(2.0)
     (8.0, 12.0)
+
+    With has_aux=True it returns ((value, aux), gradient). Raises what `grad` raises.
     """
 
-    def value_and_derivative(*args: Any) -> tuple[Any, Any]:
-        call = _Call(f, args)
-        return call.value(), _arguments(call.gradients(call.output()))
+    @functools.wraps(f, updated=())
+    def value_and_derivative(*args: Any, **named: Any) -> tuple[Any, Any]:
+        call = _Call(f, args, argnums, has_aux, named)
+        return call.beside_aux(call.value()), call.gradients(call.output())
 
     return value_and_derivative
 
 
-def jacobian(f: Callable[..., Any]) -> Callable[..., Any]:
+def jacobian(
+    f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bool = False
+) -> Callable[..., Any]:
     """All first derivatives of f, which may return a sequence: one gradient per output, in the output's shape.
 
     >>> jacobian(lambda p: [p[0] * p[1], p[0] + p[1]])([2.0, 3.0])
     [[3.0, 2.0], [1.0, 1.0]]
+
+    With has_aux=True it returns (jacobian, aux). Raises ValueError if argnums names an argument that was not
+    given, TypeError if f returns something else than numbers.
     """
 
-    def derivative(*args: Any) -> Any:
-        call = _Call(f, args)
-        return _shaped(call.result, (_arguments(call.gradients(out)) for out in call.outputs))
+    @functools.wraps(f, updated=())
+    def derivative(*args: Any, **named: Any) -> Any:
+        call = _Call(f, args, argnums, has_aux, named)
+        return call.beside_aux(_shaped(call.result, (call.gradients(out) for out in call.outputs)))
 
     return derivative
 
 
-def hessian(f: Callable[..., Any]) -> Callable[..., Any]:
+def hessian(
+    f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bool = False
+) -> Callable[..., Any]:
     """All second derivatives of f, the jacobian of its gradient: n x n for n numbers.
 
     >>> hessian(lambda p: p[0] ** 2 * p[1])([2.0, 3.0])
     [[6.0, 4.0], [4.0, 0.0]]
+
+    With has_aux=True it returns (hessian, aux). Raises what `grad` raises.
     """
-    return jacobian(grad(f))
+    return jacobian(grad(f, argnums, has_aux=has_aux), argnums, has_aux=has_aux)
+
+
+def hvp(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """The Hessian of f times a vector, `hvp(f)(*args, v)`, at the cost of a few gradients: no Hessian is formed.
+
+    v has the shape of the differentiated argument, and so has the product. It is the derivative of the gradient
+    along v, forward mode over reverse mode. (Pearlmutter, Fast exact multiplication by the Hessian, 1994.)
+
+    >>> hvp(lambda p: p[0] ** 2 * p[1])([2.0, 3.0], [1.0, 10.0])
+    [46.0, 4.0]
+
+    Raises TypeError if v is missing or f does not return one number, ValueError if v has another shape.
+    """
+
+    @functools.wraps(f, updated=())
+    def product(*args: Any, **named: Any) -> Any:
+        if len(args) < 2:
+            raise TypeError("hvp(f) takes the arguments of f, and behind them the vector v.")
+        *point, v = args
+        places = _places(argnums, len(point))
+
+        def gradient(*moved: Any) -> Any:
+            inside = dict(zip(places, moved, strict=True))
+            return grad(f, argnums)(*(inside.get(place, arg) for place, arg in enumerate(point)), **named)
+
+        return jvp(gradient, [point[place] for place in places], v if isinstance(argnums, list | tuple) else (v,))[
+            1
+        ]
+
+    return product
 
 
 def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
@@ -210,8 +294,10 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
     >>> value, pullback = vjp(lambda x, y: [x * y, x + y], 2.0, 3.0)
     >>> value, pullback([1.0, 10.0])
     ([6.0, 5.0], (13.0, 12.0))
+
+    Raises TypeError without primals. The pullback raises ValueError if upstream has another length than the value.
     """
-    call = _Call(f, primals)
+    call = _Call(f, primals, tuple(range(len(primals))), False, {})
 
     def pullback(upstream: Any) -> tuple[Any, ...]:
         weights = _flat(upstream)
@@ -219,26 +305,37 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
             raise ValueError(f"upstream needs one number per output: {len(call.outputs)}, got {len(weights)}.")
         pairs = zip(call.outputs, weights, strict=True)
         root = reduce(operator.add, (out * _beside(out, weight) for out, weight in pairs))
-        return call.gradients(root, graph=any(isinstance(weight, Value) for weight in weights))
+        shares: tuple[Any, ...] = call.gradients(root, graph=any(isinstance(weight, Value) for weight in weights))
+        return shares
 
     return call.value(), pullback
 
 
 def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
-    """f(*primals) and its derivative along the tangents, in forward mode: one walk up, with the same rules.
+    """f(*primals) and its derivative along the tangents, in forward mode: one pass from the inputs to the results.
 
-    primals is the tuple of arguments, tangents has the same shape. Raises ValueError if it has not.
+    primals is the tuple of arguments; tangents has the same shape.
 
     >>> jvp(lambda x, y: x * y, (2.0, 3.0), (1.0, 10.0))
     (6.0, 23.0)
+
+    Where a slope is infinite: an input whose tangent is 0 does not move, so it contributes 0 whatever the slope. A
+    product inf * 0 further inside is nan, as it is in reverse mode: the derivative of (x*x)**0.5 at 0 cannot be
+    told from the two slopes.
+
+    >>> jvp(lambda x, y: x**0.5 + y, (0.0, 1.0), (0.0, 1.0)), jvp(lambda x: (x * x)**0.5, (0.0,), (1.0,))
+    ((1.0, 1.0), (0.0, nan))
+
+    Raises TypeError unless primals and tangents are tuples or lists, ValueError if their shapes differ.
     """
     if not isinstance(primals, list | tuple) or not isinstance(tangents, list | tuple):
         raise TypeError("jvp takes the tuples of all arguments and all tangents: jvp(f, (2.0,), (1.0,)).")
-    call, along = _Call(f, tuple(primals)), _flat(tuple(tangents))
+    call, along = _Call(f, tuple(primals), tuple(range(len(primals))), False, {}), _flat(tuple(tangents))
     if len(along) != len(call.variables):
         raise ValueError(f"jvp needs one tangent per number: {len(call.variables)}, got {len(along)}.")
     graph = call.graph or any(isinstance(tangent, Value) for tangent in along)
-    moved = {x: _beside(x, tangent) for x, tangent in zip(call.variables, along, strict=True)}
+    pairs = zip(call.variables, along, strict=True)
+    moved = {x: _beside(x, tangent) for x, tangent in pairs if isinstance(tangent, Value) or tangent != 0}
     slopes = []
     for out in call.outputs:
         for node in topological_order(out):

@@ -6,6 +6,7 @@ NumPy and mpmath are used only for numbers of theirs, so neither is imported bef
 import functools
 import math
 import numbers
+import operator
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -45,12 +46,19 @@ def elsewhere(name: str, on_float: Callable[..., Any], *inputs: Any) -> Any:
         with sys.modules["numpy"].errstate(all="ignore"):
             return _on_arrays()[name](*inputs)
     if any(map(is_mpmath, inputs)):
-        result = getattr(sys.modules["mpmath"], name)(*inputs)
+        result = _on_mpmath(name)(*inputs)
         return result if is_mpmath(result) else result.real * math.nan
     for x in inputs:
         if not isinstance(x, numbers.Real):
             raise TypeError(f"{name} takes real numbers, arrays or Values, got {x!r} ({type(x).__name__}).")
     return on_float(*map(float, inputs))
+
+
+def _on_mpmath(name: str) -> Callable[..., Any]:
+    mpmath = sys.modules["mpmath"]
+    others: dict[str, Callable[..., Any]]
+    others = {"exp2": lambda x: mpmath.mpf(2) ** x, "log2": lambda x: mpmath.log(x, 2), "mod": operator.mod}
+    return others.get(name) or getattr(mpmath, name)
 
 
 @functools.cache

@@ -20,9 +20,10 @@ import sys
 from .dispatch import elsewhere, is_array, is_far, is_mpmath, plain
 
 __all__ = [  # what a rule may use
-    "acos", "asin", "atan", "bell", "constants", "cos", "cosh", "div", "equal", "erf", "erfc", "exp", "expm1",
-    "heaviside", "inf", "largest", "log", "log1p", "maximum", "nan", "pow", "sigmoid", "sign", "sin", "sinh",
-    "smallest", "spread", "sqrt", "tan", "tanh", "total", "where", "zero",
+    "acos", "acosh", "asin", "asinh", "atan", "atanh", "bell", "constants", "cos", "cosh", "div", "equal", "erf",
+    "erfc", "exp", "exp2", "expm1", "heaviside", "inf", "largest", "log", "log1p", "log2", "log10", "maximum",
+    "mod", "nan", "pow", "sigmoid", "sign", "sin", "sinh", "smallest", "spread", "sqrt", "tan", "tanh", "total",
+    "where", "zero",
 ]  # fmt: skip
 
 inf, nan = math.inf, math.nan
@@ -47,10 +48,12 @@ def _function(name, pole=nan, odd=False):
     return function
 
 
-exp, expm1, log, log1p = _function("exp"), _function("expm1"), _function("log", 0.0), _function("log1p", -1.0)
+exp, exp2, expm1, log1p = _function("exp"), _function("exp2"), _function("expm1"), _function("log1p", -1.0)
+log, log2, log10 = _function("log", 0.0), _function("log2", 0.0), _function("log10", 0.0)
 sin, cos, tan, sqrt = map(_function, ("sin", "cos", "tan", "sqrt"))
 asin, acos, atan, erf, erfc = map(_function, ("asin", "acos", "atan", "erf", "erfc"))
 sinh, cosh, tanh = _function("sinh", odd=True), _function("cosh"), _function("tanh")
+asinh, acosh, atanh = map(_function, ("asinh", "acosh", "atanh"))
 
 
 def div(x, y):
@@ -64,10 +67,11 @@ def div(x, y):
 
 def pow(x, y):
     """x ** y, where 0 ** -1 is inf, (-8) ** 0.5 is nan and nan ** 0 is nan."""
-    if hasattr(x, "_apply") and not hasattr(y, "_apply"):  # a constant exponent is no input
-        return x._apply("pow_n", x, exponent=y)
-    if is_far(x) or is_far(y):
-        return elsewhere("pow", pow, x, y)
+    if x.__class__ is not float or y.__class__ is not int:
+        if hasattr(x, "_apply") and not hasattr(y, "_apply"):  # a constant exponent is no input
+            return x._apply("pow_n", x, exponent=y)
+        if is_far(x) or is_far(y):
+            return elsewhere("pow", pow, x, y)
     if x != x or y != y:
         return nan
     try:
@@ -77,6 +81,13 @@ def pow(x, y):
     except ZeroDivisionError:
         return math.copysign(inf, x) if y % 2 == 1 else inf
     return out if isinstance(out, numbers.Real) else nan
+
+
+def mod(x, y):
+    """x % y with the sign of y, as Python has it; nan where y is 0."""
+    if is_far(x) or is_far(y):
+        return elsewhere("mod", mod, x, y)
+    return x % y if y != 0 else nan
 
 
 def sigmoid(x):
@@ -96,9 +107,11 @@ def bell(x, scale):
 
 
 def constants(x):
-    """pi and the square root of 2, to the precision of x."""
-    mpmath = sys.modules["mpmath"] if is_mpmath(plain(x)) else None
-    return (+mpmath.pi, mpmath.sqrt(2)) if mpmath else (math.pi, math.sqrt(2.0))
+    """pi, the square root of 2, log 2 and log 10, to the precision of x."""
+    if x.__class__ is not float and is_mpmath(plain(x)):
+        mpmath = sys.modules["mpmath"]
+        return +mpmath.pi, mpmath.sqrt(2), mpmath.ln(2), mpmath.ln(10)
+    return math.pi, math.sqrt(2.0), math.log(2.0), math.log(10.0)
 
 
 def where(condition, x, y):

@@ -6,13 +6,16 @@ from typing import Any
 from .dispatch import plain
 from .rules import RULES
 
-exp, expm1, log, log1p, sqrt = RULES["exp"], RULES["expm1"], RULES["log"], RULES["log1p"], RULES["sqrt"]
+exp, exp2, expm1, sqrt = RULES["exp"], RULES["exp2"], RULES["expm1"], RULES["sqrt"]
+log, log2, log10, log1p = RULES["log"], RULES["log2"], RULES["log10"], RULES["log1p"]
 sin, cos, tan = RULES["sin"], RULES["cos"], RULES["tan"]
 asin, acos, atan = RULES["asin"], RULES["acos"], RULES["atan"]
 sinh, cosh, tanh = RULES["sinh"], RULES["cosh"], RULES["tanh"]
+asinh, acosh, atanh = RULES["asinh"], RULES["acosh"], RULES["atanh"]
 erf, erfc = RULES["erf"], RULES["erfc"]
 sigmoid, softplus, relu, leaky_relu = RULES["sigmoid"], RULES["softplus"], RULES["relu"], RULES["leaky_relu"]
 elu, gelu, silu = RULES["elu"], RULES["gelu"], RULES["silu"]
+mod, reciprocal, sign, detach = RULES["mod"], RULES["reciprocal"], RULES["sign"], RULES["detach"]
 max, min, sum, logsumexp = RULES["max"], RULES["min"], RULES["sum"], RULES["logsumexp"]
 
 
@@ -27,15 +30,21 @@ def dot(xs: Iterable[Any], ys: Iterable[Any]) -> Any:
 def where(condition: Any, x: Any, y: Any) -> Any:
     """x where the condition holds, else y; the gradient goes to the one that was taken.
 
-    The condition is a truth value, a number (true unless 0) or an array of either. Both x and y are computed,
-    so keep both inside their domains: where(x > 0, log(x), 0) fails for x = -1 already in log(x).
+    The condition is a truth value, a number (true unless 0) or an array of either. Both x and y are computed, so
+    keep both inside their domains: where(x > 0, log(x), 0) fails for x = -1 in log(x). Raises TypeError for what
+    is not a number.
     """
     return RULES["where"](condition if hasattr(condition, "_record") else condition * 1.0, x, y)
 
 
 def log_softmax(xs: Iterable[Any]) -> list[Any]:
-    """log(softmax(xs)), without the rounding and the overflow of taking the two one after the other."""
+    """log(softmax(xs)), without the rounding and the overflow of the two in a row.
+
+    Takes a sequence, returns a list. Raises TypeError for what is not a number, ValueError for an empty sequence.
+    """
     xs = list(xs)
+    if not xs:
+        raise ValueError("softmax and log_softmax need at least one number, got an empty sequence.")
     top = max(*map(plain, xs))  # a shift that changes nothing but the rounding
     shifted = [x - top for x in xs]
     normaliser = logsumexp(*shifted)
@@ -43,5 +52,8 @@ def log_softmax(xs: Iterable[Any]) -> list[Any]:
 
 
 def softmax(xs: Iterable[Any]) -> list[Any]:
-    """e^x_i / (e^x_1 + ... + e^x_n): n positive numbers that add up to 1, for any finite xs."""
+    """e^x_i / (e^x_1 + ... + e^x_n): n positive numbers that add up to 1, for any finite xs.
+
+    Takes a sequence, returns a list. Raises TypeError for what is not a number, ValueError for an empty sequence.
+    """
     return [exp(x) for x in log_softmax(xs)]

@@ -1,21 +1,26 @@
 """What an operation declares, and how it is applied.
 
-A rule is applied to plain numbers, arrays or Values by calling it. Between Values it is recorded: any input with
-a method `_record(rule, inputs)` takes over, so this file knows nothing of Values.
+A call applies a rule to plain numbers, arrays or Values. An input with a method `_record(rule, inputs)`, such as a
+Value, records the operation itself, so this file does not import Value.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import inf
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from .dispatch import is_array
+from .operators import Operators
 
 RULES: dict[str, "Rule"] = {}
+N = TypeVar("N", bound=Operators)  # a Value, or another number that records
 
 
 class Interval:
-    """Where one input may lie: low to high, ends included unless `open`; inf, which overflow gives, always."""
+    """The numbers that one input may be, from low to high; without the ends if it is `open`.
+
+    inf is accepted too, since overflow gives it, and nan stays nan.
+    """
 
     def __init__(self, low: float = -inf, high: float = inf, open: bool = False):
         self.low, self.high, self.open = low, high, open
@@ -39,11 +44,17 @@ class Interval:
 class Rule:
     """One operation. Call it with numbers, arrays or Values: `tanh(0.5)`, `tanh(Value(0.5))`.
 
-    forward(*inputs) -> out, backward(upstream, out, *inputs) -> one share per input; `symbol` is for pictures.
-    `n_inputs` is None for a reduction, which takes any number of inputs, or one sequence of them; on arrays it
-    reduces the last axis. `parameters` (alpha, a constant exponent) are not inputs: no gradient reaches them.
-    `kinks` are the points where a rule of one input has two slopes; `ties`: where equal inputs make a kink.
-    `domain` is one interval per input, () for all numbers; `check` raises where no interval can tell.
+    name, symbol  what errors and pictures call it
+    forward       forward(*inputs) -> out
+    backward      backward(upstream, out, *inputs) -> one share per input
+    n_inputs      None for a reduction: any number of inputs, or one sequence of them, or the last axis of an array
+    domain        one interval per input, () for all numbers
+    kinks         the points where a rule of one input has two slopes
+    ties          True if equal inputs make a kink
+    check         raises where no interval describes the domain; its docstring does
+    formula       forward and its slopes as text, for help, the prompt and the table of operations
+    slope
+    parameters    alpha, a constant exponent: they are no inputs, so no gradient reaches them
     """
 
     def __init__(
@@ -57,9 +68,11 @@ class Rule:
         kinks: tuple[float, ...] = (),
         ties: bool = False,
         check: Callable[..., None] | None = None,
+        formula: str = "",
+        slope: str = "",
         parameters: dict[str, Any] | None = None,
     ):
-        self._declared = (name, symbol, forward, backward, n_inputs, domain, kinks, ties, check)
+        self._declared = (name, symbol, forward, backward, n_inputs, domain, kinks, ties, check, formula, slope)
         self.parameters = parameters or {}
         shown = {key: f"({x})" if "/" in str(x) else x for key, x in self.parameters.items()}  # x**(1/2)
         self.name, self.symbol = name, symbol.format(**shown)
@@ -68,24 +81,55 @@ class Rule:
             self.forward = functools.partial(forward, **parameters)
             self.backward = functools.partial(backward, **parameters)
         self.n_inputs, self.domain, self.kinks, self.ties, self.check = n_inputs, domain, kinks, ties, check
+        self.formula, self.slope = formula, slope
+        self.__name__, self.__wrapped__ = name, self.forward  # for help(), which shows the signature of forward
+        self.__doc__ = (
+            f"{self._call} = {formula or '...'}\n\nSlope:   {slope or 'see backward'}\n"
+            f"Domain:  {self.defined_for}\nKinks:   {self._kinks or 'none'}\n\n"
+            "Takes numbers, arrays or Values. A Value among the inputs gives a Value.\n"
+            "Raises TypeError for anything else, ValueError or ZeroDivisionError outside the domain."
+        )
 
+    @overload
+    def __call__(self, *inputs: float, **parameters: Any) -> float: ...
+    @overload
+    def __call__(self, *inputs: N | float, **parameters: Any) -> N: ...
+    @overload
+    def __call__(self, inputs: Iterable[float], /) -> float: ...  # type: ignore[overload-overlap]  # if empty
+    @overload
+    def __call__(self, inputs: Iterable[N | float], /) -> N: ...
+    @overload
+    def __call__(self, *inputs: Any, **parameters: Any) -> Any: ...
     def __call__(self, *inputs: Any, **parameters: Any) -> Any:
         if parameters:
             return self.bind(**parameters)(*inputs)
-        if (
-            self.n_inputs is None
-            and len(inputs) == 1
-            and hasattr(inputs[0], "__iter__")
-            and not is_array(inputs[0])
-        ):
-            inputs = tuple(inputs[0])
+        if self.n_inputs is None and len(inputs) == 1 and hasattr(inputs[0], "__iter__"):
+            inputs = inputs if is_array(inputs[0]) else tuple(inputs[0])
         for x in inputs:
             if hasattr(x, "_record"):
                 return x._record(self, inputs)
         return self.evaluate(inputs, inputs)
 
+    @property
+    def defined_for(self) -> str:
+        """The domain as text."""
+        return ", ".join(map(str, self.domain)) or (self.check and self.check.__doc__) or "all numbers"
+
+    @property
+    def _kinks(self) -> str:
+        return ", ".join(f"x = {kink:g}" for kink in self.kinks) or ("equal inputs" if self.ties else "")
+
+    @property
+    def _call(self) -> str:
+        code = getattr(self._declared[2], "__code__", None)
+        names = code.co_varnames[: self.n_inputs] if code and self.n_inputs else ("x", "y")[: self.n_inputs or 0]
+        return f"{self.name}({', '.join(names) or 'x1, x2, ...'}{self._bound_as})"
+
     def bind(self, **parameters: Any) -> "Rule":
-        """The same operation with other parameters: `leaky_relu.bind(alpha=0.2)`."""
+        """The same operation with other parameters: `leaky_relu.bind(alpha=0.2)`.
+
+        Raises TypeError for an unknown parameter.
+        """
         unknown = parameters.keys() - self.parameters
         if unknown:
             raise TypeError(f"{self.name} has no parameter {sorted(unknown)}; it has {sorted(self.parameters)}.")
@@ -96,9 +140,9 @@ class Rule:
         return _bound(self.name, tuple(parameters.items()), kinds)
 
     def evaluate(self, inputs: Any, operands: Any) -> Any:
-        """forward(*inputs), if the inputs are in the domain; an error shows the operands they came from.
+        """forward(*inputs). Raises TypeError for a wrong number of inputs.
 
-        Raises TypeError for a wrong number of inputs, ValueError or ZeroDivisionError outside the domain.
+        Raises ValueError or ZeroDivisionError outside the domain; the message shows the operands.
         """
         if len(inputs) != (self.n_inputs or max(1, len(inputs))):
             raise TypeError(f"{self.name} takes {self.n_inputs or 'one or more'} input(s), got {len(inputs)}.")
@@ -130,6 +174,10 @@ class Rule:
         return "".join(f", {name}={value!r}" for name, value in self.parameters.items())
 
     def __repr__(self) -> str:
+        kinks = f"kink at {self._kinks}" if self._kinks else "no kink"
+        return f"<{self._call} = {self.formula or '...'}; slope {self.slope or '...'}; domain: {self.defined_for}; {kinks}>"
+
+    def __str__(self) -> str:
         return f"Rule({self.name!r}{self._bound_as})"
 
     def __reduce__(self) -> Any:
@@ -147,6 +195,20 @@ def _bound(name: str, parameters: tuple[Any, ...], kinds: tuple[type, ...]) -> R
     return Rule(*RULES[name]._declared, parameters=dict(parameters))
 
 
+@overload
+def rule(
+    forward: Callable[..., Any],
+    /,
+    *,
+    backward: Callable[..., Any],
+    name: str = "",
+    symbol: str = "",
+    **declared: Any,
+) -> Rule: ...
+@overload
+def rule(
+    *, backward: Callable[..., Any], name: str = "", symbol: str = "", **declared: Any
+) -> Callable[[Callable[..., Any]], Rule]: ...
 def rule(
     forward: Any = None, /, *, backward: Callable[..., Any], name: str = "", symbol: str = "", **declared: Any
 ) -> Any:
@@ -154,15 +216,17 @@ def rule(
 
     forward(*inputs) -> out and backward(upstream, out, *inputs) -> one share per input are written with operators
     and `tinygrad_edu.elementary`, so that they run on floats, arrays and Values alike. Keyword-only arguments of
-    forward are parameters, and backward takes them too. The other fields of `Rule` may be given by name.
+    forward are parameters, and backward takes them too. The other fields of `Rule` may be given by name; without a
+    formula, the first line of forward's docstring is shown.
 
-    Returns the Rule: `mish(0.5)`, `mish(Value(0.5))`. Raises ValueError if the name belongs to one of ours.
+    Returns the Rule: `mish(0.5)`, `mish(Value(0.5))`. Raises ValueError if the name belongs to a rule from another
+    module, TypeError if the inputs of forward cannot be counted or a field is unknown.
     """
     if forward is None:
         return functools.partial(rule, backward=backward, name=name, symbol=symbol, **declared)
     name = name or forward.__name__.strip("_")
     if name in RULES and RULES[name]._declared[2].__module__ != forward.__module__:
-        raise ValueError(f"a rule named {name!r} exists already: give yours another name.")
+        raise ValueError(f"A rule named {name!r} exists already: give yours another name.")
     declared_as = getattr(forward, "__wrapped__", forward)  # under a decorator such as functools.cache
     code = getattr(declared_as, "__code__", None)
     if "n_inputs" not in declared:
@@ -170,6 +234,7 @@ def rule(
             raise TypeError(f"{name} is not a Python function, so its inputs cannot be counted: add n_inputs=...")
         declared["n_inputs"] = None if code.co_flags & 4 else code.co_argcount  # 4: it is forward(*inputs)
     parameters = getattr(declared_as, "__kwdefaults__", None)
+    declared.setdefault("formula", (forward.__doc__ or "").partition("\n")[0])
     _bound.cache_clear()  # a notebook cell may declare its rule again
     RULES[name] = Rule(name, symbol or name, forward, backward, parameters=parameters, **declared)
     return RULES[name]

@@ -3,31 +3,33 @@
 Names, here and everywhere:
   out, x, y    the result and the inputs of one operation: numbers, arrays, or Values
   slope        d(out)/d(input), the local derivative
-  upstream     dL/d(out), the gradient that arrives from the side of the result L
+  upstream     dL/d(out), the gradient of the result L for the output
   share        upstream * slope: this operation's part of dL/d(input)
   forward(*inputs) -> out      backward(upstream, out, *inputs) -> one share per input
 
-To add an operation, derive its slopes in a comment, write its backward and declare it by `rule`, with domain and
-kinks; a row in `testing/mathematics.py` then proves it. From outside the package, decorate: `@rule(backward=...)`.
+To add an operation, derive its slopes in a comment, write its backward and declare it by `rule`, with domain,
+kinks, formula and slope; a row in `testing/mathematics.py` tests it. Outside the package: `@rule(backward=...)`.
 
-At a kink a convention decides: relu' = 0, abs' = 0, leaky_relu' and elu' = alpha, and equal inputs of max and min
-share evenly. The second derivative there is that of the piece at and below the kink: 0, but alpha for elu.
+A convention decides the slope at a kink: relu' = 0, abs' = 0, leaky_relu' and elu' = alpha; equal inputs of max
+and min get equal shares. The second derivative there is that of the piece at and below it: 0, but alpha for elu.
 
-Floats come within 4 units in the last place of the exact value and slopes, all over the domain, or of the largest
-term where terms cancel: in dot, logsumexp, the slopes of gelu and silu. In its lower tail gelu is within 2 x^2.
+Value and slopes of floats are within 4 units in the last place of the exact ones, all over the domain. Exceptions:
+  dot, logsumexp, slopes of gelu and silu   4 units of the largest term, where terms cancel
+  gelu below 0                              2 x^2 units; below -37.5, where Phi is subnormal, no digit is sure
+  slopes of logsumexp, softmax              (max - x) / 2 units more: x - max is rounded before its exponential
 """
 
 import operator
 
-from .dispatch import is_array
+from .dispatch import is_array, plain
 from .rule import RULES, Interval, Rule, rule
 
 # A derivation, its backward and its declaration are one block each, which a formatter would tear apart.
 # fmt: off
 from .elementary import (  # isort: skip
-    acos, asin, atan, bell, constants, cos, cosh, div, equal, erf, erfc, exp, expm1, heaviside, inf,
-    largest, log, log1p, maximum, pow, sigmoid, sign, sin, sinh, smallest, spread, sqrt, tan, tanh, total,
-    where, zero,
+    acos, acosh, asin, asinh, atan, atanh, bell, constants, cos, cosh, div, equal, erf, erfc, exp, exp2, expm1,
+    heaviside, inf, largest, log, log1p, log2, log10, maximum, mod, pow, sigmoid, sign, sin, sinh, smallest,
+    spread, sqrt, tan, tanh, total, where, zero,
 )
 
 __all__ = ["ADD", "DIV", "MUL", "NEG", "POW", "POW_N", "RULES", "SUB", "Interval", "Rule", "rule"]
@@ -36,38 +38,54 @@ __all__ = ["ADD", "DIV", "MUL", "NEG", "POW", "POW_N", "RULES", "SUB", "Interval
 
 # Nudge x by h: (x+h) + y grows by h, so both slopes are 1.
 def _add_backward(upstream, out, x, y): return upstream, upstream
-ADD = rule(operator.add, n_inputs=2, symbol="+", backward=_add_backward)
+ADD = rule(operator.add, n_inputs=2, symbol="+", backward=_add_backward, formula="x + y", slope="1, 1")
 
 def _sub_backward(upstream, out, x, y): return upstream, -upstream
-SUB = rule(operator.sub, n_inputs=2, symbol="-", backward=_sub_backward)
+SUB = rule(operator.sub, n_inputs=2, symbol="-", backward=_sub_backward, formula="x - y", slope="1, -1")
 
 # (x+h)*y - x*y = h*y, so the slope for x is y; by symmetry the slope for y is x.
 def _mul_backward(upstream, out, x, y): return upstream * y, upstream * x
-MUL = rule(operator.mul, n_inputs=2, symbol="*", backward=_mul_backward)
+MUL = rule(operator.mul, n_inputs=2, symbol="*", backward=_mul_backward, formula="x * y", slope="y, x")
 
 # x * (1/y): 1/y for x, and x * (-1/y^2) = -out/y for y.
 def _div_backward(upstream, out, x, y): return div(upstream, y), -upstream * div(out, y)
 
-def _div_check(x, y):
-    """y != 0"""
-    if y == 0:
+def _divisor_check(*inputs):
+    """no division by 0"""
+    if inputs[-1] == 0:
         raise ZeroDivisionError("division by zero")
-DIV = rule(div, symbol="/", backward=_div_backward, check=_div_check)
+DIV = rule(div, symbol="/", backward=_div_backward, check=_divisor_check, formula="x / y", slope="1 / y, -x / y^2")
+
+def _reciprocal(x): return div(1, x)
+def _reciprocal_backward(upstream, out, x): return (-upstream * out * out,)
+rule(_reciprocal, backward=_reciprocal_backward, check=_divisor_check, formula="1 / x", slope="-1 / x^2")
+
+# x - y floor(x / y), with the sign of y. The floor jumps at the multiples of y, and is constant between them.
+def _mod_backward(upstream, out, x, y): return upstream, upstream * div(plain(out) - plain(x), plain(y))
+rule(mod, symbol="%", backward=_mod_backward, check=_divisor_check,
+     formula="x - y floor(x / y)", slope="1, -floor(x / y)")
 
 def _neg_backward(upstream, out, x): return (-upstream,)
-NEG = rule(operator.neg, n_inputs=1, symbol="-", backward=_neg_backward)
+NEG = rule(operator.neg, n_inputs=1, symbol="-", backward=_neg_backward, formula="-x", slope="-1")
 
 def _abs_backward(upstream, out, x): return (upstream * sign(x),)
-rule(operator.abs, n_inputs=1, backward=_abs_backward, kinks=(0.0,))
+rule(operator.abs, n_inputs=1, backward=_abs_backward, kinks=(0.0,), formula="|x|", slope="sign(x)")
+
+def _sign_backward(upstream, out, x): return (0 * out,)  # and nan for nan
+rule(sign, backward=_sign_backward, kinks=(0.0,), formula="-1, 0 or 1", slope="0")
+
+def _detach(x): return x
+def _detach_backward(upstream, out, x): return (0,)
+rule(_detach, backward=_detach_backward, formula="x, as a constant", slope="0")
 
 # --- Powers --------------------------------------------------------------------------------------------
 
 def _pow_check(x, exponent):
-    """no negative power of 0, no broken power of a negative number"""
+    """no negative power of 0, no non-integer power of a negative number"""
     if x == 0 and exponent < 0:
         raise ZeroDivisionError("0 has no negative power")
     if x < 0 and exponent % 1:
-        raise ValueError("a negative base needs a whole exponent")
+        raise ValueError("a negative base needs an integer exponent")
 
 # y x^(y-1), or y out/x where y - 1 would round away digits of y.
 def _pow_slope(out, x, y):
@@ -78,60 +96,104 @@ def _pow_backward(upstream, out, x, y):
     slope_x = where(equal(x, 0) * equal(y, 0), 0 * x, _pow_slope(out, x, y))
     slope_y = where(equal(x, 0), 0 * y, out * log(x))
     return upstream * slope_x, upstream * slope_y
-POW = rule(pow, symbol="**", backward=_pow_backward, check=_pow_check)
+POW = rule(pow, symbol="**", backward=_pow_backward, check=_pow_check,
+           formula="x^y", slope="y x^(y-1), x^y log(x)")
 
 def _pow_n(x, *, exponent=2): return pow(x, exponent)
 def _pow_n_backward(upstream, out, x, *, exponent):
+    if exponent >= 0.5:  # as _pow_slope says, without its choices
+        return (upstream * (exponent * pow(x, exponent - 1)),)
     return (upstream * (_pow_slope(out, x, exponent) if exponent else 0 * x),)
-POW_N = rule(_pow_n, symbol="**{exponent}", backward=_pow_n_backward, check=_pow_check)
+POW_N = rule(_pow_n, symbol="**{exponent}", backward=_pow_n_backward, check=_pow_check,
+             formula="x^exponent", slope="exponent x^(exponent-1)")
 
 # sqrt(x)^2 = x: differentiate both sides, 2 out slope = 1. (+ 0 makes the slope at -0.0 inf, not -inf.)
 def _sqrt_backward(upstream, out, x): return (div(upstream, 2 * out + 0),)
-rule(sqrt, backward=_sqrt_backward, domain=(Interval(0),))
+rule(sqrt, backward=_sqrt_backward, domain=(Interval(0),), formula="x^(1/2)", slope="1 / (2 sqrt(x))")
 
 # --- Exponentials and logarithms -----------------------------------------------------------------------
 
 def _exp_backward(upstream, out, x): return (upstream * out,)
-rule(exp, backward=_exp_backward)
+rule(exp, backward=_exp_backward, formula="e^x", slope="e^x")
+
+# 2^x = e^(x log 2).
+def _exp2_backward(upstream, out, x): return (upstream * (out * constants(x)[2]),)
+rule(exp2, backward=_exp2_backward, formula="2^x", slope="2^x log(2)")
 
 def _expm1_backward(upstream, out, x): return (upstream * exp(x),)
-rule(expm1, backward=_expm1_backward)
+rule(expm1, backward=_expm1_backward, formula="e^x - 1", slope="e^x")
 
 # e^out = x: differentiate both sides, e^out slope = 1, so the slope is 1/x.
+POSITIVE = (Interval(0, open=True),)
 def _log_backward(upstream, out, x): return (div(upstream, x),)
-rule(log, backward=_log_backward, domain=(Interval(0, open=True),))
+rule(log, backward=_log_backward, domain=POSITIVE, formula="the natural logarithm of x", slope="1 / x")
+
+# log(x) / log(2), log(x) / log(10).
+def _log2_backward(upstream, out, x): return (div(upstream / constants(x)[2], x),)
+rule(log2, backward=_log2_backward, domain=POSITIVE, formula="log(x) / log(2)", slope="1 / (x log(2))")
+
+def _log10_backward(upstream, out, x): return (div(upstream / constants(x)[3], x),)
+rule(log10, backward=_log10_backward, domain=POSITIVE, formula="log(x) / log(10)", slope="1 / (x log(10))")
 
 def _log1p_backward(upstream, out, x): return (div(upstream, 1 + x),)
-rule(log1p, backward=_log1p_backward, domain=(Interval(-1, open=True),))
+rule(log1p, backward=_log1p_backward, domain=(Interval(-1, open=True),), formula="log(1 + x)", slope="1 / (1 + x)")
 
 # --- Trigonometric and hyperbolic functions ------------------------------------------------------------
 
 def _sin_backward(upstream, out, x): return (upstream * cos(x),)
-rule(sin, backward=_sin_backward)
+rule(sin, backward=_sin_backward, formula="the sine of x radians", slope="cos(x)")
 
 def _cos_backward(upstream, out, x): return (-upstream * sin(x),)
-rule(cos, backward=_cos_backward)
+rule(cos, backward=_cos_backward, formula="the cosine of x radians", slope="-sin(x)")
 
 # sin/cos by the quotient rule: (cos^2 + sin^2) / cos^2 = 1/cos^2.
 def _tan_backward(upstream, out, x): return (div(upstream, cos(x) * cos(x)),)
-rule(tan, backward=_tan_backward)
+rule(tan, backward=_tan_backward, formula="sin(x) / cos(x)", slope="1 / cos(x)^2")
 
-# sin(out) = x: cos(out) slope = 1, and cos(out) = sqrt(1 - x^2); (1-x)(1+x) keeps its digits near 1.
-def _asin_backward(upstream, out, x): return (div(upstream, sqrt((1 - x) * (1 + x))),)
-rule(asin, backward=_asin_backward, domain=(Interval(-1, 1),))
+# (1-x)(1+x) keeps its digits near 1, and 1 - x*x the digits of its own slope, -2x, near 0.
+def _one_minus_square(x): return where(abs(x) < 0.5, 1 - x * x, (1 - x) * (1 + x))
 
-def _acos_backward(upstream, out, x): return (-div(upstream, sqrt((1 - x) * (1 + x))),)
-rule(acos, backward=_acos_backward, domain=(Interval(-1, 1),))
+# sin(out) = x: cos(out) slope = 1, and cos(out) = sqrt(1 - x^2).
+def _asin_backward(upstream, out, x): return (div(upstream, sqrt(_one_minus_square(x))),)
+rule(asin, backward=_asin_backward, domain=(Interval(-1, 1),), formula="the y with sin(y) = x, -pi/2 <= y <= pi/2",
+     slope="1 / sqrt(1 - x^2)")
 
-# tan(out) = x: slope / cos^2(out) = 1, and 1/cos^2 = 1 + tan^2.
-def _atan_backward(upstream, out, x): return (div(upstream, 1 + x * x),)
-rule(atan, backward=_atan_backward)
+def _acos_backward(upstream, out, x): return (-div(upstream, sqrt(_one_minus_square(x))),)
+rule(acos, backward=_acos_backward, domain=(Interval(-1, 1),), formula="the y with cos(y) = x, 0 <= y <= pi",
+     slope="-1 / sqrt(1 - x^2)")
+
+# x^2 overflows early: beyond 1, slopes are written with r = 1/x.
+def _near_or_inverse(x):
+    near = abs(x) <= 1
+    return near, 1 / where(near, 1, x)
+
+# tan(out) = x: slope / cos^2(out) = 1, and 1/cos^2 = 1 + tan^2. With r: 1/(1 + 1/r^2) = r^2 / (1 + r^2).
+def _atan_backward(upstream, out, x):
+    near, r = _near_or_inverse(x)
+    return (upstream * where(near, 1 / (1 + x * x), r * r / (1 + r * r)),)
+rule(atan, backward=_atan_backward, formula="the y with tan(y) = x, -pi/2 < y < pi/2", slope="1 / (1 + x^2)")
 
 def _sinh_backward(upstream, out, x): return (upstream * cosh(x),)
-rule(sinh, backward=_sinh_backward)
+rule(sinh, backward=_sinh_backward, formula="(e^x - e^-x) / 2", slope="cosh(x)")
 
 def _cosh_backward(upstream, out, x): return (upstream * sinh(x),)
-rule(cosh, backward=_cosh_backward)
+rule(cosh, backward=_cosh_backward, formula="(e^x + e^-x) / 2", slope="sinh(x)")
+
+# sinh(out) = x: cosh(out) slope = 1, and cosh(out) = sqrt(1 + x^2).
+def _asinh_backward(upstream, out, x):
+    near, r = _near_or_inverse(x)
+    return (upstream * where(near, 1 / sqrt(1 + x * x), abs(r) / sqrt(1 + r * r)),)
+rule(asinh, backward=_asinh_backward, formula="log(x + sqrt(x^2 + 1))", slope="1 / sqrt(x^2 + 1)")
+
+# cosh(out) = x: sinh(out) slope = 1, and sinh(out) = sqrt(x^2 - 1). The product of the roots cannot overflow.
+def _acosh_backward(upstream, out, x): return (div(upstream, sqrt(x - 1) * sqrt(x + 1)),)
+rule(acosh, backward=_acosh_backward, domain=(Interval(1),), formula="log(x + sqrt(x^2 - 1))",
+     slope="1 / sqrt(x^2 - 1)")
+
+# tanh(out) = x: (1 - tanh^2) slope = 1.
+def _atanh_backward(upstream, out, x): return (div(upstream, _one_minus_square(x)),)
+rule(atanh, backward=_atanh_backward, domain=(Interval(-1, 1, open=True),), formula="log((1 + x) / (1 - x)) / 2",
+     slope="1 / (1 - x^2)")
 
 # 1 - tanh^2 has no digits left in the tails; there, 1/cosh^2 = 4t / (1+t)^2 with t = e^(-2|x|).
 def _sech_squared(x):
@@ -139,57 +201,74 @@ def _sech_squared(x):
     return where(abs(x) < 0.5, 1 - tanh(x) * tanh(x), 4 * t / ((1 + t) * (1 + t)))
 
 def _tanh_backward(upstream, out, x): return (upstream * _sech_squared(x),)
-rule(tanh, backward=_tanh_backward)
+rule(tanh, backward=_tanh_backward, formula="(e^x - e^-x) / (e^x + e^-x)", slope="1 / cosh(x)^2")
 
 # erf is defined by its slope, 2/sqrt(pi) e^(-x^2); erfc = 1 - erf keeps the digits of the tail.
 def _erf_backward(upstream, out, x): return (upstream * (bell(x, 1) * (2 / sqrt(constants(x)[0]))),)
-rule(erf, backward=_erf_backward)
+rule(erf, backward=_erf_backward, formula="the area under its slope from 0 to x", slope="2 / sqrt(pi) e^(-x^2)")
 
 def _erfc_backward(upstream, out, x): return (-upstream * (bell(x, 1) * (2 / sqrt(constants(x)[0]))),)
-rule(erfc, backward=_erfc_backward)
+rule(erfc, backward=_erfc_backward, formula="1 - erf(x)", slope="-2 / sqrt(pi) e^(-x^2)")
 
 # --- Activations ---------------------------------------------------------------------------------------
 
 # sigmoid(x) = (1 + tanh(x/2)) / 2, so its slope is tanh'(x/2) / 4, accurate in both tails.
 def _sigmoid_backward(upstream, out, x): return (upstream * (_sech_squared(x / 2) / 4),)
-rule(sigmoid, backward=_sigmoid_backward)
+rule(sigmoid, backward=_sigmoid_backward, formula="1 / (1 + e^-x)", slope="s (1 - s), s = sigmoid(x)")
 
 # log(1 + e^x) = max(x, 0) + log(1 + e^-|x|), which cannot overflow.
 def _softplus(x): return maximum(x, 0.0) + log1p(exp(-abs(x)))
 def _softplus_backward(upstream, out, x): return (upstream * sigmoid(x),)
-rule(_softplus, backward=_softplus_backward)
+rule(_softplus, backward=_softplus_backward, formula="log(1 + e^x)", slope="sigmoid(x)")
 
-# x <= 0 is asked, not x > 0, so that nan stays nan; heaviside(nan) is nan as well.
+# The test is x <= 0, not x > 0, so that nan stays nan; heaviside(nan) is nan as well.
 def _relu(x): return where(x <= 0, zero(x), x)
 def _relu_backward(upstream, out, x): return (upstream * heaviside(x),)
-rule(_relu, backward=_relu_backward, kinks=(0.0,))
+rule(_relu, backward=_relu_backward, kinks=(0.0,), formula="x for x > 0, else 0", slope="1 for x > 0, else 0")
 
 def _leaky_relu(x, *, alpha=0.01): return where(x <= 0, alpha * x, x)
 def _leaky_relu_backward(upstream, out, x, *, alpha): return (upstream * where(x <= 0, alpha, heaviside(x)),)
-rule(_leaky_relu, backward=_leaky_relu_backward, kinks=(0.0,))
+rule(_leaky_relu, backward=_leaky_relu_backward, kinks=(0.0,), formula="x for x > 0, else alpha x",
+     slope="1 for x > 0, else alpha")
 
 def _elu(x, *, alpha=1.0): return where(x <= 0, alpha * expm1(x), x)
 def _elu_backward(upstream, out, x, *, alpha): return (upstream * where(x <= 0, alpha * exp(x), heaviside(x)),)
-rule(_elu, backward=_elu_backward, kinks=(0.0,))
+rule(_elu, backward=_elu_backward, kinks=(0.0,), formula="x for x > 0, else alpha (e^x - 1)",
+     slope="1 for x > 0, else alpha e^x")
+
+# x s, but s where s is 0, so that -inf gives no nan.
+def _damped(x, s): return where(equal(s, 0), -s, x * s)
 
 # x Phi(x), with Phi the normal distribution function, erfc(-x/sqrt 2) / 2. By the product rule, with the bell
 # curve phi = Phi': Phi + x phi. (In the lower tail, rounding x/sqrt 2 costs up to x^2 units in the last place.)
-def _gelu(x): return x * (erfc(-x / constants(x)[1]) / 2)
+def _gelu(x): return _damped(x, erfc(-x / constants(x)[1]) / 2)
 def _gelu_backward(upstream, out, x):
-    pi, root_2 = constants(x)
-    return (upstream * (erfc(-x / root_2) / 2 + x * bell(x, 0.5) / sqrt(2 * pi)),)
-rule(_gelu, backward=_gelu_backward)
+    pi, root_2 = constants(x)[:2]
+    return (upstream * (erfc(-x / root_2) / 2 + _damped(x, bell(x, 0.5)) / sqrt(2 * pi)),)
+rule(_gelu, backward=_gelu_backward, formula="x Phi(x), Phi the normal distribution function",
+     slope="Phi(x) + x Phi'(x)")
 
-# x s, with s = sigmoid(x): s + x s'.
-def _silu(x): return x * sigmoid(x)
-def _silu_backward(upstream, out, x): return (upstream * (sigmoid(x) + x * (_sech_squared(x / 2) / 4)),)
-rule(_silu, backward=_silu_backward)
+# x s with s = sigmoid(x). With h = e^(-|x|/2) it is x / (1 + h^2) for x >= 0, else x h^2 / (1 + h^2), where x h h
+# keeps the digits that h^2 loses below -708. The slope is s + x s' with s' = h^2 / (1 + h^2)^2.
+def _silu_terms(x):
+    h = exp(where(x >= 0, -x, x) / 2)
+    return h * h, where(equal(h, 0), -h, x * h * h)
+
+def _silu(x):
+    square, product = _silu_terms(x)
+    return where(x >= 0, x, product) / (1 + square)
+
+def _silu_backward(upstream, out, x):
+    square, product = _silu_terms(x)
+    sigmoid_term = where(x >= 0, 1 + square, square * (1 + square))
+    return (upstream * ((sigmoid_term + product) / ((1 + square) * (1 + square))),)
+rule(_silu, backward=_silu_backward, formula="x sigmoid(x)", slope="s + x s (1 - s), s = sigmoid(x)")
 
 # --- Choices and reductions ----------------------------------------------------------------------------
 
 def _where_backward(upstream, out, condition, x, y):
     return where(condition, 0, 0), where(condition, upstream, 0), where(condition, 0, upstream)
-rule(where, backward=_where_backward)
+rule(where, backward=_where_backward, formula="x where the condition holds, else y", slope="0, 1, 0 or 0, 0, 1")
 
 # The result moves with the input that it equals; k equal inputs get 1/k each. (nan equals nothing: 0/0 is nan.)
 def _extreme_backward(upstream, out, *inputs):
@@ -197,13 +276,15 @@ def _extreme_backward(upstream, out, *inputs):
     chosen = [equal(x, out) for x in inputs]
     count = spread(total(chosen[0]), inputs) if is_array(chosen[0]) and len(inputs) == 1 else sum(chosen)
     return tuple(div(upstream * c, count) for c in chosen)
-rule(largest, name="max", backward=_extreme_backward, ties=True)
-rule(smallest, name="min", backward=_extreme_backward, ties=True)
+rule(largest, name="max", backward=_extreme_backward, ties=True, formula="the largest input",
+     slope="1 for the largest input, 1/k for each of k equal ones, else 0")
+rule(smallest, name="min", backward=_extreme_backward, ties=True, formula="the smallest input",
+     slope="1 for the smallest input, 1/k for each of k equal ones, else 0")
 
 def _sum_backward(upstream, out, *inputs): return (spread(upstream, inputs),) * len(inputs)
-rule(total, name="sum", symbol="+", backward=_sum_backward)
+rule(total, name="sum", symbol="+", backward=_sum_backward, formula="x1 + x2 + ...", slope="1, 1, ...")
 
-# x1 y1 + x2 y2 + ..., the inputs in the order x1, x2, ..., y1, y2, ...: each factor's slope is its partner.
+# The inputs come in the order x1, x2, ..., y1, y2, ...: each factor's slope is its partner.
 def _dot(*inputs):
     n = len(inputs) // 2
     return total(*[x * y for x, y in zip(inputs[:n], inputs[n:], strict=True)])
@@ -212,7 +293,8 @@ def _dot_backward(upstream, out, *inputs):
     n = len(inputs) // 2
     upstream = spread(upstream, inputs[:n])
     return tuple(upstream * partner for partner in inputs[n:] + inputs[:n])
-rule(_dot, backward=_dot_backward)
+rule(_dot, backward=_dot_backward, formula="x1 y1 + x2 y2 + ..., the x before the y",
+     slope="y1, y2, ..., x1, x2, ...")
 
 # log(e^x1 + e^x2 + ...) with the largest input taken out, so that nothing overflows. The slopes are the softmax.
 def _exponentials(inputs):
@@ -229,4 +311,5 @@ def _logsumexp_backward(upstream, out, *inputs):
     _, exponentials = _exponentials(inputs)
     share = spread(div(upstream, total(*exponentials)), inputs)
     return tuple(share * e for e in exponentials)
-rule(_logsumexp, backward=_logsumexp_backward)
+rule(_logsumexp, backward=_logsumexp_backward, formula="log(e^x1 + e^x2 + ...)",
+     slope="e^xi / (e^x1 + e^x2 + ...), the softmax")

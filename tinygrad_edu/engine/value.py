@@ -3,34 +3,34 @@
 import itertools
 import operator
 from collections.abc import Callable
+from math import inf
 from numbers import Real
 from typing import Any
 
 from . import elementary
 from .graph import topological_order
+from .operators import Operators
 from .pickling import reduced
-from .rules import ADD, DIV, MUL, NEG, POW, POW_N, RULES, SUB, Rule
-from .scalar import as_exponent, as_real
-
-
-def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[["Value", Any], bool]:
-    return lambda self, other: bool(compare(self.data, self._operand(other).data))
+from .rules import ADD, MUL, NEG, RULES, SUB, Rule
+from .scalar import as_real
 
 
 def _method(name: str) -> Callable[..., "Value"]:
     """The rule called `name` as a method; `alpha` and the like may follow."""
     rule = RULES[name]
+    low, high = (rule.domain[0].low, rule.domain[0].high) if rule.domain else (-inf, inf)
 
     def method(self: "Value", **parameters: Any) -> "Value":
-        if parameters or rule.domain or self.data.__class__ is not float:
-            return rule(self, **parameters)  # type: ignore[no-any-return]  # a Value, of a Value
-        return Value(rule.forward(self.data), "", rule, self)
+        data = self.data
+        if data.__class__ is float and low < data < high and not parameters and not rule.check:
+            return Value(rule.forward(data), "", rule, self)
+        return rule(self, **parameters)
 
-    method.__name__, method.__doc__ = name, f"{name} of this Value, as a new Value."
+    method.__name__, method.__doc__ = name, rule.__doc__
     return method
 
 
-class Value:
+class Value(Operators):
     """A number in a computation: `data`, the gradient `grad` of a result with respect to it, and its origin.
 
     `parents` are the Values it was computed from, in order (`x * x` has x twice), by the operation `rule`; a leaf
@@ -81,11 +81,16 @@ class Value:
     def _record(self, rule: Rule, inputs: Any) -> "Value":
         """The Value of rule(*inputs). Raises outside the domain."""
         parents = tuple(map(self._operand, inputs))
-        try:
-            numbers = [p.data for p in parents]
-        except TypeError:  # a placeholder of the compiler, which records without a number
-            return next(p for p in parents if type(p) is not Value)._record(rule, parents)
-        return self._node(rule.evaluate(numbers, parents), rule, parents)
+        for p in parents:
+            if p.__class__ is not Value and type(p)._record is not Value._record:
+                return p._record(rule, parents)  # a subclass that records in its own way takes over
+        return self._node(rule.evaluate([p.data for p in parents], parents), rule, parents)
+
+    def _operate(self, name: str, *inputs: Any, **parameters: Any) -> Any:
+        """What the operators ask for: the operation recorded; of a comparison the truth, by the data."""
+        if name not in RULES:
+            return bool(getattr(operator, name)(*[self._operand(x).data for x in inputs]))
+        return self._record(RULES[name].bind(**parameters) if parameters else RULES[name], inputs)
 
     def _apply(self, name: str, *inputs: Any, **parameters: Any) -> Any:
         """What `elementary` asks for inside a backward: the operation recorded, an infinite slope let through.
@@ -113,33 +118,24 @@ class Value:
         other = other if other.__class__ is Value else self._operand(other)
         return Value(self.data * other.data, "", MUL, self, other)
 
-    def __pow__(self, other: Any) -> "Value":  # a constant exponent is no input
-        if isinstance(other, Value):
-            return self._record(POW, (self, other))
-        return self._record(POW_N.bind(exponent=as_exponent(other)), (self,))
-
-    def __radd__(self, other: Any) -> "Value":  # sum() starts from the int 0
+    def __radd__(self, other: Any) -> "Value":
         return self if other.__class__ is int and other == 0 else self._operand(other) + self
 
-    def __neg__(self) -> "Value": return Value(-self.data, "", NEG, self)
-    def __truediv__(self, other: Any) -> "Value": return self._record(DIV, (self, other))
     def __rsub__(self, other: Any) -> "Value": return self._operand(other) - self
     def __rmul__(self, other: Any) -> "Value": return self._operand(other) * self
-    def __rtruediv__(self, other: Any) -> "Value": return self._record(DIV, (other, self))
-    def __rpow__(self, other: Any) -> "Value": return self._record(POW, (other, self))
+    def __neg__(self) -> "Value": return Value(-self.data, "", NEG, self)
     def __bool__(self) -> bool: return bool(self.data != 0)
 
-    # Comparisons look at the data. == and hash are those of the node itself.
-    __lt__, __le__ = _comparison(operator.lt), _comparison(operator.le)
-    __gt__, __ge__ = _comparison(operator.gt), _comparison(operator.ge)
-
-    __abs__, sqrt, exp, expm1 = _method("abs"), _method("sqrt"), _method("exp"), _method("expm1")
-    log, log1p, sin, cos = _method("log"), _method("log1p"), _method("sin"), _method("cos")
-    tan, asin, acos, atan = _method("tan"), _method("asin"), _method("acos"), _method("atan")
+    __abs__, sqrt, reciprocal = _method("abs"), _method("sqrt"), _method("reciprocal")
+    exp, exp2, expm1 = _method("exp"), _method("exp2"), _method("expm1")
+    log, log2, log10, log1p = _method("log"), _method("log2"), _method("log10"), _method("log1p")
+    sin, cos, tan = _method("sin"), _method("cos"), _method("tan")
+    asin, acos, atan = _method("asin"), _method("acos"), _method("atan")
     sinh, cosh, tanh = _method("sinh"), _method("cosh"), _method("tanh")
-    erf, erfc, sigmoid = _method("erf"), _method("erfc"), _method("sigmoid")
+    asinh, acosh, atanh = _method("asinh"), _method("acosh"), _method("atanh")
+    erf, erfc, sigmoid, sign = _method("erf"), _method("erfc"), _method("sigmoid"), _method("sign")
     softplus, relu, leaky_relu = _method("softplus"), _method("relu"), _method("leaky_relu")
-    elu, gelu, silu = _method("elu"), _method("gelu"), _method("silu")
+    elu, gelu, silu, detach = _method("elu"), _method("gelu"), _method("silu"), _method("detach")
     # fmt: on
 
     # --- Backpropagation ------------------------------------------------------------------------------------

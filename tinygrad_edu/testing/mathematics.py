@@ -92,6 +92,9 @@ ABOVE_MINUS_1 = Line(math.nextafter(-1, 0), special=(-1.0, 0.0))
 INSIDE_1 = Line(math.nextafter(-1, 0), math.nextafter(1, 0), special=(-1.0, 0.0, 1.0))
 HALF_PI = Line(special=(0.0, math.pi / 2, -math.pi / 2, math.pi, 1e22))
 ORIGIN = Line(special=(0.0,))
+FAR = Line(special=(0.0, 1.0, -1.0, 1.35e154, -3e158, 9e160))  # where x^2 overflows, and 1/x^2 is not yet 0
+STEPS = [*(k / 8 for k in (-83, -41, -9, -1, 3, 5, 27, 103, 701)), -3e-20, 1e5 + 0.3, -1e9 / 7]
+BETWEEN_JUMPS = [(x, y) for x in STEPS for y in STEPS if x % y]
 
 
 # --- Mathematics --------------------------------------------------------------------------------------------
@@ -221,19 +224,41 @@ REFERENCES: dict[str, Callable[..., Reference]] = {
         slope_size=lambda x, y: (SMALLEST_NORMAL * abs(y / x), SMALLEST_NORMAL * abs(mp.log(abs(x)))),
     ),
     "pow_n": power,
+    "reciprocal": one(lambda x: 1 / x, lambda x: -1 / x**2, Line(holes=(0.0,))),
+    "mod": several(
+        lambda x, y: x - y * mp.floor(x / y),
+        lambda x, y: (1, -mp.floor(x / y)),
+        BETWEEN_JUMPS,
+        st.sampled_from(BETWEEN_JUMPS),
+        # a remainder just below y is rounded to y, and then counts one step less
+        size=lambda x, y: abs(y),
+        slope_size=lambda x, y: (0, abs(x / y) + 1),
+    ),
+    "sign": one(sign, lambda x: 0, kinks=(0.0,)),
+    "detach": one(lambda x: x, lambda x: 0),
     "sqrt": one(mp.sqrt, lambda x: 1 / (2 * mp.sqrt(x)), Line(TINY, special=(1.0,))),
     "exp": one(mp.exp, mp.exp, ORIGIN),
+    "exp2": one(
+        lambda x: mp.mpf(2) ** x,
+        lambda x: (2**x if 2**x < LIMIT else mp.inf) * mp.log(2),  # where 2^x is inf, its slope is
+        ORIGIN,
+    ),
     "expm1": one(mp.expm1, mp.exp, ORIGIN),
     "log": one(mp.log, lambda x: 1 / x, Line(TINY, special=(1.0,))),
+    "log2": one(lambda x: mp.log(x, 2), lambda x: 1 / (x * mp.log(2)), Line(TINY, special=(1.0,))),
+    "log10": one(mp.log10, lambda x: 1 / (x * mp.log(10)), Line(TINY, special=(1.0,))),
     "log1p": one(mp.log1p, lambda x: 1 / (1 + x), ABOVE_MINUS_1),
     "sin": one(mp.sin, mp.cos, HALF_PI),
     "cos": one(mp.cos, lambda x: -mp.sin(x), HALF_PI),
     "tan": one(mp.tan, lambda x: 1 / mp.cos(x) ** 2, HALF_PI),
     "asin": one(mp.asin, asin_slope, INSIDE_1),
     "acos": one(mp.acos, lambda x: -asin_slope(x), INSIDE_1),
-    "atan": one(mp.atan, lambda x: 1 / (1 + x * x), ORIGIN),
+    "atan": one(mp.atan, lambda x: 1 / (1 + x * x), FAR),
     "sinh": one(mp.sinh, mp.cosh, ORIGIN),
     "cosh": one(mp.cosh, mp.sinh, ORIGIN),
+    "asinh": one(mp.asinh, lambda x: 1 / mp.sqrt(1 + x * x), FAR),
+    "acosh": one(mp.acosh, lambda x: 1 / mp.sqrt((x - 1) * (x + 1)), Line(math.nextafter(1, 2), special=(1.0,))),
+    "atanh": one(mp.atanh, lambda x: 1 / ((1 - x) * (1 + x)), INSIDE_1),
     "tanh": one(mp.tanh, sech2, Line(special=(0.0, 0.5, -0.5))),
     "erf": one(mp.erf, bell, ORIGIN),
     "erfc": one(erfc, lambda x: -bell(x), ORIGIN),
@@ -254,10 +279,8 @@ REFERENCES: dict[str, Callable[..., Reference]] = {
     "silu": one(
         lambda x: x * logistic(x),
         lambda x: logistic(x) + x * logistic_slope(x),
-        Line(special=(0.0, -1.2784645427610738)),
-        # beyond -708 the sigmoid is subnormal. The slope s + x s' is 0 near -1.28.
-        size=lambda x: abs(x) * SMALLEST_NORMAL,
-        slope_size=lambda x: (logistic(x) + abs(x) * max(logistic_slope(x), SMALLEST_NORMAL),),
+        Line(special=(0.0, -1.2784645427610738, -708.5, -720.0, -740.0)),
+        slope_size=lambda x: (logistic(x) + abs(x) * logistic_slope(x),),  # it is 0 near -1.28
     ),
     "where": several(
         lambda c, x, y: x if c else y,

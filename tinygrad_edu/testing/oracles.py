@@ -12,6 +12,7 @@ one slope per input; each computes it by itself, and none uses `backward`.
 
 import functools
 import math
+import operator
 from collections.abc import Callable
 from fractions import Fraction
 from numbers import Rational
@@ -20,6 +21,7 @@ from typing import Any
 import mpmath as mp
 
 from ..engine.graph import topological_order
+from ..engine.operators import Operators
 from ..engine.rule import Rule
 from ..engine.rules import RULES
 from ..engine.value import Value
@@ -30,7 +32,7 @@ from .sampling import side_of
 Function = Callable[..., Any]
 
 
-class Number:
+class Number(Operators):
     """A number whose operations are the rules: `combine(rule, inputs)` makes one. Comparisons look at `data`."""
 
     def __init__(self, data: Any):
@@ -48,26 +50,10 @@ class Number:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}.")
         return functools.partial(RULES[name], self)
 
-    # fmt: off
-    def __add__(self, other: Any) -> Any: return RULES["add"](self, other)
-    def __radd__(self, other: Any) -> Any: return RULES["add"](other, self)
-    def __sub__(self, other: Any) -> Any: return RULES["sub"](self, other)
-    def __rsub__(self, other: Any) -> Any: return RULES["sub"](other, self)
-    def __mul__(self, other: Any) -> Any: return RULES["mul"](self, other)
-    def __rmul__(self, other: Any) -> Any: return RULES["mul"](other, self)
-    def __truediv__(self, other: Any) -> Any: return RULES["div"](self, other)
-    def __rtruediv__(self, other: Any) -> Any: return RULES["div"](other, self)
-    def __rpow__(self, other: Any) -> Any: return RULES["pow"](other, self)
-    def __neg__(self) -> Any: return RULES["neg"](self)
-    def __abs__(self) -> Any: return RULES["abs"](self)
-    def __lt__(self, other: Any) -> bool: return bool(self.data < _data(other))
-    def __le__(self, other: Any) -> bool: return bool(self.data <= _data(other))
-    def __gt__(self, other: Any) -> bool: return bool(self.data > _data(other))
-    def __ge__(self, other: Any) -> bool: return bool(self.data >= _data(other))
-    # fmt: on
-
-    def __pow__(self, other: Any) -> Any:
-        return RULES["pow"](self, other) if isinstance(other, Number) else RULES["pow_n"](self, exponent=other)
+    def _operate(self, name: str, *inputs: Any, **parameters: Any) -> Any:
+        if name not in RULES:
+            return bool(getattr(operator, name)(*map(_data, inputs)))
+        return RULES[name](*inputs, **parameters)
 
 
 def _data(x: Any) -> Any:

@@ -37,15 +37,22 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "sub": ("(a - b) / 2", "1 - a / 2", "a / 2 - 1"),
     "mul": ("a * b / 4", "a * a / 4", "2 * a / 4"),
     "div": ("a / (1 + b * b)", "1 / (1 + a * a)"),
+    "mod": ("(a + 5) % 16 / 4", "(a / 4 + 25) % (16 + b / 2) / 4"),  # away from the jumps
     "abs": ("abs(a)",),
+    "sign": ("sign(a)",),
+    "reciprocal": ("reciprocal(1 + a * a)",),
+    "detach": ("a + 0 * detach(a)",),  # mathematics knows no detach
     # powers
     "pow": ("2 ** (a / 2)", "(0.5 + sigmoid(a)) ** (b / 2)"),
     "pow_n": ("a**2 / 4", "a**3 / 16", "(1 + a * a) ** -2", "(1 + a * a / 2) ** 0.5"),
     "sqrt": ("sqrt(1 + a * a / 2)",),
     # exponentials and logarithms
     "exp": ("exp(tanh(a))",),
+    "exp2": ("exp2(tanh(a))",),
     "expm1": ("expm1(tanh(a))",),
     "log": ("log(1 + a * a)",),
+    "log2": ("log2(1 + a * a) / 2",),
+    "log10": ("log10(1 + a * a)",),
     "log1p": ("log1p(a * a)",),
     # trigonometric and hyperbolic functions
     "sin": ("sin(a)",),
@@ -56,6 +63,9 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "atan": ("atan(a)",),
     "sinh": ("sinh(sin(a))",),
     "cosh": ("cosh(sin(a))",),
+    "asinh": ("asinh(a)",),
+    "acosh": ("acosh(2 + a * a) / 2",),
+    "atanh": ("atanh(tanh(a) * 0.5)",),
     "tanh": ("tanh(a)",),
     "erf": ("erf(a)",),
     "erfc": ("erfc(a)",),

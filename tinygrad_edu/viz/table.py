@@ -6,11 +6,11 @@ EXAMPLES = {1: (0.5,), 2: (0.5, 2.0), 3: (1.0, 0.5, 2.0)}  # by number of inputs
 
 
 def rules_table() -> str:
-    """All rules as a Markdown table: inputs, domain, kinks with the slopes chosen there, and an example.
+    """All rules as a Markdown table: formula, slopes, domain, kinks with the slopes chosen there, and an example.
 
-    Every entry is read off a rule or computed by it, so the table cannot differ from the code.
+    Every entry is declared by a rule or computed by it.
     """
-    head = ["operation", "symbol", "inputs", "defined for", "kink: slope there", "example", "slopes there"]
+    head = ["operation", "symbol", "formula", "slope", "defined for", "kink: slope", "example", "its slopes"]
     rows = [head, ["---"] * len(head), *map(_row, RULES.values())]
     return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows)
 
@@ -22,12 +22,12 @@ def _row(rule: Rule) -> list[str]:
     kinks = [f"{kink:g}: {_numbers(rule.shares(1.0, rule.forward(kink), kink))}" for kink in rule.kinks]
     if rule.ties:
         kinks.append(f"equal inputs: {_numbers(rule.shares(1.0, 0.5, 0.5, 0.5))}")
-    checked = rule.check.__doc__ if rule.check and rule.check.__doc__ else "all numbers"
     return [
         f"{rule.name}{parameters}",
         f"`{rule.symbol}`",
-        str(rule.n_inputs or "any number"),
-        ", ".join(map(str, rule.domain)) or checked,
+        rule.formula,
+        rule.slope,
+        rule.defined_for,
         "; ".join(kinks),
         f"{_numbers(example)} gives {out:.4g}",
         _numbers(rule.shares(1.0, out, *example)),

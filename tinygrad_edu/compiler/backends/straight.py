@@ -27,7 +27,9 @@ from ..symbols import Book, Symbol, number_text, simpler_pow
 from ..tracing import CHOICES, COMPARISONS, OUTPUTS, TAKE, Placeholder, Trace
 
 WIDTH = 100  # of one expression, in characters
-GUARDED = ("div", "pow", "pow_n", "sqrt", "log", "log1p", "asin", "acos")  # in Python, errors outside their domain
+# In Python, errors outside their domain.
+GUARDED = {"div", "reciprocal", "mod", "pow", "pow_n", "sqrt", "log", "log2", "log10", "log1p"}
+GUARDED |= {"asin", "acos", "acosh", "atanh"}
 
 Run = Callable[[Sequence[float], Sequence[Sequence[float]]], tuple[list[float], list[float]]]
 
@@ -299,6 +301,7 @@ _FORMS: dict[str, tuple[str, int, tuple[int, ...]]] = {
     "sub": ("{} - {}", SUM, (SUM, PRODUCT)),
     "mul": ("{} * {}", PRODUCT, (PRODUCT, SIGN)),
     "div": ("{} / {}", PRODUCT, (PRODUCT, SIGN)),
+    "mod": ("{} % {}", PRODUCT, (PRODUCT, SIGN)),
     "neg": ("-{}", SIGN, (SIGN,)),
     "lt": ("{} < {}", COMPARISON, (SUM, SUM)),
     "le": ("{} <= {}", COMPARISON, (SUM, SUM)),
@@ -319,7 +322,7 @@ _WRITTEN = {
 }
 
 _FUNCTIONS = {"exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh"}
-_FUNCTIONS |= {"tanh", "erf", "erfc"}
+_FUNCTIONS |= {"tanh", "erf", "erfc", "asinh", "acosh", "atanh", "exp2", "log2", "log10"}
 _MATH = _FUNCTIONS | {"fsum", "inf", "isinf", "nan", "pow"}
 
 # Per function that the source may define: what it needs of math, and the text.
@@ -330,7 +333,7 @@ _HELPERS: dict[str, tuple[set[str], str]] = {
 def power(x, y):
     """x**y for real results; nan stays nan."""
     if x == 0 and y < 0 or x < 0 and y % 1:
-        raise ValueError("no negative power of 0, no broken power of a negative number")
+        raise ValueError("no negative power of 0, no non-integer power of a negative number")
     return pow(x, y) if x == x and y == y else nan
 ''',
     ),
