@@ -59,7 +59,7 @@ def test_the_readme_links_it(source: Path) -> None:
 
 
 @each
-@pytest.mark.notebooks
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # those of the machinery that runs them
 def test_execution_shows_what_was_committed(source: Path) -> None:
     committed, made = nbformat.read(source.with_suffix(".ipynb"), 4), make.notebook(source)

@@ -9,6 +9,8 @@ import pytest
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
 
+pytestmark = pytest.mark.tiny
+
 
 def test_a_product_and_a_sum() -> None:
     a, b, c = Value(2.0, label="a"), Value(-3.0, label="b"), Value(10.0, label="c")

@@ -1,0 +1,98 @@
+"""`tg.live`: a page on which a graph computes itself anew when a number changes, and is stepped through."""
+
+import base64
+import os
+import sys
+from collections.abc import Callable, Mapping
+from html import escape
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ..engine.value import Value
+from ..viz.compose import picture_of
+from ..viz.drawing import as_drawing
+from ..viz.names import variables_in_sight
+from ..viz.reading import nodes_below
+from ..viz.words import four_digits
+from .page import page
+
+__all__ = ["Live", "live"]
+
+HEIGHT = 640  # pixels of the frame in a notebook
+BOXES, DPI = 40, "72"  # of the picture beside the page: a notebook's output stays below 500 KB
+
+
+def live(root: Value | Callable[..., Value], /, **numbers: Any) -> "Live":
+    """A page on which every leaf can be changed and every step seen. A notebook shows it; `to_html` writes it.
+
+    `live(y)` shows the graph of y; `live(f, a=2.0, b=-3.0)` calls f with Values of these names and numbers. The
+    page is one file without network, server or kernel. Values, gradients, slopes and sentences follow a change.
+
+    Raises TypeError if there is not one Value to show, or if a rule of the graph cannot be written in JavaScript:
+    the message names it and the remedy.
+
+    >>> live(lambda a, b: a * b, a=2.0, b=-3.0)
+    Live(3 nodes, result -6)
+    """
+    if not isinstance(root, Value) and callable(root):
+        root = root(**{name: x if isinstance(x, Value) else Value(x, name) for name, x in numbers.items()})
+    elif numbers:
+        raise TypeError(f"live takes numbers beside a function, got {', '.join(numbers)} beside {root!r:.60}.")
+    return Live(root, variables_in_sight())
+
+
+class Live:
+    """The live page of a graph, with the numbers that it had when this was made."""
+
+    def __init__(self, root: Value, variables: Mapping[Value, str], **options: Any):
+        nodes = nodes_below(root)
+        self._summary = f"Live({len(nodes):,} nodes, result {four_digits(root.data)})"
+        self._title = f"The graph of {root.label or 'a result'} with {len(nodes):,} nodes"
+        self._page = page(root, variables, **options)
+        self._png = _png(root, variables)
+
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The page as one HTML document. Writes it to path, if one is given. Returns its text. Raises OSError."""
+        if path is not None:
+            Path(path).write_text(self._page, encoding="utf-8")
+        return self._page
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """The page in a frame, and the picture alone for hosts that take frames and scripts out.
+
+        Such hosts take `display:none` out as well, so the picture within the HTML shows where the frame does not.
+        """
+        frame = (
+            f'<iframe srcdoc="{escape(self._page)}" style="width:100%;height:{HEIGHT}px;border:0" '
+            f'title="{escape(self._title)}"></iframe>'
+        )
+        if self._png is None:
+            return {"text/plain": repr(self), "text/html": frame}
+        picture = base64.b64encode(self._png).decode()
+        hidden = f'<img style="display:none" alt="{escape(self._title)}" src="data:image/png;base64,{picture}">'
+        return {"text/plain": repr(self), "text/html": frame + hidden, "image/png": picture}
+
+    def __repr__(self) -> str:
+        return self._summary
+
+
+def _png(root: Value, variables: Mapping[Value, str]) -> bytes | None:
+    """The picture of the graph, summarised if it is large; None where nothing can draw it."""
+    try:
+        picture = picture_of(root, variables, max_nodes=BOXES)
+        drawing = as_drawing(picture, "", "")
+        drawing.graph_attr["dpi"] = DPI
+        drawn: bytes = drawing.pipe(format="png")
+    except Exception:  # no graphviz package, no renderer, or one that fails: the page needs none
+        return None
+    return drawn
+
+
+class _Package(ModuleType):
+    """This package, which can be called: `tg.live` is the package once it is imported, and the function before."""
+
+    __call__ = staticmethod(live)
+
+
+sys.modules[__name__].__class__ = _Package

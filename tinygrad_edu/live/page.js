@@ -1,0 +1,718 @@
+// The page: what is folded, the picture, the controls, the time line, the details of one node, and the quiz.
+
+const SVG = "http://www.w3.org/2000/svg";
+const MANY = 60; // members of a group that are shown one by one
+const AT_ONCE = 120; // boxes that are open when the page opens
+const LINE = 17, CHARACTER = 7.3; // of the text in a box
+const $ = (id) => document.getElementById(id);
+const DATA = JSON.parse($("data").textContent);
+const graph = new Graph(DATA);
+const state = { time: 0, selected: graph.root, playing: null, quiz: null, mode: DATA.mode, film: null };
+const last = graph.interior.length; // steps of one pass
+const place = new Map(graph.interior.map((i, k) => [i, k])); // of each interior node in the forward pass
+
+function make(tag, attributes = {}, ...children) {
+  const svg = ["g", "rect", "text", "path", "tspan", "title", "desc"].includes(tag);
+  const element = svg ? document.createElementNS(SVG, tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+// --- Folding: groups within groups. A group that is closed is one box ---------------------------------------
+
+/** {name, parent, open, nodes, groups}: the modules as the names of parameters tell them, and repetitions. */
+function folded() {
+  const whole = { name: "", parent: null, open: true, nodes: [], groups: [] };
+  const groups = DATA.scopes.map((path) => ({ name: path.at(-1), path, parent: null, open: false, nodes: [], groups: [] }));
+  const byPath = new Map(groups.map((group) => [group.path.join("."), group]));
+  for (const group of groups) (group.parent = byPath.get(group.path.slice(0, -1).join(".")) ?? whole).groups.push(group);
+  DATA.scope.forEach((scope, i) => (scope < 0 ? whole : groups[scope]).nodes.push(i));
+  for (const group of [whole, ...groups]) repetitions(group);
+  return whole;
+}
+
+/** Puts what is many in a group into groups of its own: x ×784, Neuron ×128. */
+function repetitions(group) {
+  const together = (members, key, title, add) => {
+    if (members.length <= MANY) return members;
+    const kinds = Map.groupBy ? Map.groupBy(members, key) : groupedBy(members, key);
+    const single = [];
+    for (const [name, some] of kinds) {
+      if (some.length < 8) single.push(...some);
+      else chunks(group, title(name, some), some, add);
+    }
+    return single;
+  };
+  group.nodes = together(group.nodes, (i) => `${graph.isLeaf(i) ? "" : graph.ruleOf(i).symbol} ${stem(DATA.names[i] ?? "")}`.trim() || "number",
+    (name, some) => `${name} ×${some.length.toLocaleString("en")}`, (part, some) => { part.nodes = some; });
+  group.groups = [...new Set([...together(group.groups, (child) => stem(child.name), (name, some) => `${capital(name)} ×${some.length}`,
+    (part, some) => { part.groups = some; for (const child of some) child.parent = part; }), ...group.groups.filter((child) => child.repeated)])];
+}
+
+/** A closed group of these; what is beyond 200 is a group within it. */
+function chunks(parent, name, some, add) {
+  const part = { name, parent, open: false, nodes: [], groups: [], repeated: true };
+  parent.groups.push(part);
+  add(part, some.slice(0, 200));
+  if (some.length > 200) chunks(part, `… ${(some.length - 200).toLocaleString("en")} more`, some.slice(200), add);
+}
+
+function groupedBy(members, key) {
+  const kinds = new Map();
+  for (const member of members) kinds.set(key(member), [...(kinds.get(key(member)) ?? []), member]);
+  return kinds;
+}
+
+function stem(name) { return name.replace(/\d+/g, ""); }
+
+function capital(name) { return name[0].toUpperCase() + name.slice(1); }
+
+
+const whole = folded();
+const home = new Array(graph.size); // the innermost group of each node
+(function settle(group) {
+  for (const i of group.nodes) home[i] = group;
+  for (const child of group.groups) settle(child);
+  group.members = [...group.nodes, ...group.groups.flatMap((child) => child.members)];
+})(whole);
+
+/** Opens the groups of one depth after those of the other, while there are few boxes. */
+function openSome() {
+  let boxes = whole.nodes.length + whole.groups.length;
+  for (let level = whole.groups.filter((group) => !group.repeated); level.length;) {
+    boxes += level.reduce((sum, group) => sum + group.nodes.length + group.groups.length - 1, 0);
+    if (boxes > AT_ONCE) return;
+    for (const group of level) group.open = true;
+    level = level.flatMap((group) => group.groups.filter((child) => !child.repeated));
+  }
+}
+
+/** The box in which node i is seen: its own number, or the outermost closed group around it. */
+function seen(i) {
+  let shown = i;
+  for (let group = home[i]; group; group = group.parent) if (!group.open) shown = group;
+  return shown;
+}
+
+// --- The picture --------------------------------------------------------------------------------------------
+
+let boxes = new Map(); // what is shown: node or group -> {w, h, x, y, element, ...}
+let arrows = [];
+
+/** Lays out a group that is open; returns its size, and leaves the places in its items. */
+function arrange(group) {
+  const items = [...group.nodes, ...group.groups].map((what) => itemOf(what));
+  const index = new Map(items.map((item, i) => [item.what, i]));
+  const inside = (i) => { // the item of this group in which node i lies, if any
+    if (home[i] === group) return index.get(i);
+    for (let up = home[i]; up; up = up.parent) if (up.parent === group) return index.get(up);
+    return undefined;
+  };
+  items.forEach((item) => { item.first = item.what.members ? item.what.members.reduce((a, b) => Math.max(a, b), 0) : item.what; });
+  const sorted = items.map((item, i) => i).sort((a, b) => items[a].first - items[b].first);
+  const rank = new Map(sorted.map((i, k) => [i, k]));
+  const links = new Set();
+  for (const to of group.members) {
+    if (graph.isLeaf(to)) continue;
+    const b = inside(to);
+    for (const p of graph.operands(to)) {
+      const a = inside(p);
+      if (a !== undefined && a !== b) links.add(`${rank.get(a)} ${rank.get(b)}`);
+    }
+  }
+  const ordered = sorted.map((i) => items[i]);
+  ordered.forEach((item) => { item.order = reading.get(item.what) ?? 0; });
+  const { width, height, routes } = layered(ordered, [...links].map((link) => link.split(" ").map(Number)));
+  return { items: ordered, width, height, routes, group };
+}
+
+function itemOf(what) {
+  if (what.members === undefined || !what.open) return { what, ...sizeOf(what) };
+  const inner = arrange(what);
+  return { what, inner, w: Math.max(inner.width + 24, what.name.length * CHARACTER + 50), h: inner.height + 44 };
+}
+
+function sizeOf(what) {
+  const head = what.members ? `+ ${what.name}` : headOf(what);
+  const widest = Math.max(head.length, what.members ? 16 : 15);
+  return { w: Math.max(104, widest * CHARACTER + 16), h: 3 * LINE + 10 };
+}
+
+function headOf(i) {
+  const operation = graph.isLeaf(i) ? "" : graph.ruleOf(i).symbol;
+  const name = graph.named(i) ? graph.names[i].slice(home[i].path ? prefix(i).length : 0) : "";
+  return name && operation ? `${name} = ${operation}` : operation || name || "number";
+}
+
+/** layer0.neuron3. of a parameter that stands in this group, whose frame says it. */
+function prefix(i) {
+  const full = `${(home[i].path ?? []).join(".")}.`;
+  return graph.names[i].startsWith(full) ? full : "";
+}
+
+/** The order of reading: from the result, operand by operand. Boxes of one column stand in it. */
+const reading = (() => {
+  const order = new Map(), stack = [graph.root];
+  while (stack.length) {
+    const i = stack.pop();
+    if (order.has(i)) continue;
+    order.set(i, order.size);
+    stack.push(...graph.operands(i).reverse());
+  }
+  (function first(group) {
+    for (const child of group.groups) first(child);
+    order.set(group, group.members.reduce((least, i) => Math.min(least, order.get(i)), Infinity));
+  })(whole);
+  return order;
+})();
+
+function draw() {
+  const layout = arrange(whole);
+  boxes = new Map();
+  const frames = make("g"), lines = make("g"), nodes = make("g");
+  const routes = new Map();
+  (function put(part, dx, dy) {
+    for (const item of part.items) {
+      item.cx = item.x + dx;
+      item.cy = item.y + dy;
+      boxes.set(item.what, item);
+      const left = item.cx - item.w / 2, above = item.cy - item.h / 2;
+      if (item.inner) {
+        frames.append(frameOf(item, left, above));
+        put(item.inner, left + 12, above + 34);
+      } else nodes.append(boxOf(item, left, above));
+    }
+    part.items.forEach((a, i) => part.items.forEach((b, j) => {
+      const route = part.routes.get(`${i} ${j}`);
+      if (route) routes.set(a.what, (routes.get(a.what) ?? new Map()).set(b.what, route.map(({ x, y }) => [x + dx, y + dy])));
+    }));
+  })(layout, 0, 0);
+  arrows = [];
+  const drawn = new Map();
+  for (const i of graph.interior) {
+    const head = seen(i);
+    graph.operands(i).forEach((p, j) => {
+      const tail = seen(p);
+      if (tail === head) return;
+      const one = tail === p && head === i;
+      const to = drawn.get(tail) ?? drawn.set(tail, new Map()).get(tail);
+      const known = to.get(head);
+      if (known) {
+        known.edges.push([i, j]);
+        return;
+      }
+      const arrow = { tail, head, one, edges: [[i, j]], element: null };
+      to.set(head, arrow);
+      arrows.push(arrow);
+    });
+  }
+  for (const arrow of arrows) lines.append(lineOf(arrow, routes.get(arrow.tail)?.get(arrow.head) ?? []));
+  $("picture").replaceChildren(frames, lines, nodes);
+  size = { width: layout.width, height: layout.height };
+  refresh();
+}
+
+function frameOf(item, left, above) {
+  const group = item.what;
+  const button = make("text", { x: left + 10, y: above + 20, class: "title" }, `− ${group.name}`);
+  const handle = make("g", { class: "handle", tabindex: 0, role: "button", "aria-expanded": "true", "aria-label": `close ${group.name}` },
+    make("rect", { x: left, y: above, width: item.w, height: 28, class: "grip" }), button);
+  handle.addEventListener("click", () => fold(group, false));
+  item.element = handle;
+  return make("g", { class: "frame" }, make("rect", { x: left, y: above, width: item.w, height: item.h, rx: 8 }), handle);
+}
+
+function boxOf(item, left, above) {
+  const { what, w, h } = item, group = what.members !== undefined;
+  const kind = group ? "group" : kindOf(what);
+  const rounded = { constant: h / 2, interior: 8, result: 8, group: 3 }[kind] ?? 0;
+  const element = make("g", { class: `node ${kind}`, tabindex: 0, role: "button", transform: `translate(${left} ${above})` },
+    make("rect", { width: w, height: h, rx: rounded }));
+  if (kind === "result") element.append(make("rect", { x: 3, y: 3, width: w - 6, height: h - 6, rx: 6, class: "inner" }));
+  if (kind === "parameter") element.append(make("path", { d: `M${w - 12} 0 V12 H${w}`, class: "inner" }));
+  item.texts = [0, 1, 2].map((k) => {
+    const line = make("text", { x: w / 2, y: (k + 1) * LINE, class: k ? "number" : "title" });
+    element.append(line);
+    return line;
+  });
+  item.mark = make("text", { x: 4, y: -3, class: "mark" });
+  item.description = make("desc");
+  element.append(item.mark, item.description);
+  item.element = element;
+  element.addEventListener("click", () => { if (!item.dragged) group ? fold(what, true) : select(what); });
+  element.addEventListener("pointerenter", () => relate(what));
+  element.addEventListener("pointerleave", () => relate(null));
+  element.addEventListener("focus", () => { if (!group) select(what, false); });
+  if (!group && graph.isLeaf(what)) scrub(item, what);
+  return element;
+}
+
+function kindOf(i) {
+  if (i === graph.root) return "result";
+  if (!graph.isLeaf(i)) return "interior";
+  return { p: "parameter", c: "constant" }[DATA.kinds[i]] ?? "leaf";
+}
+
+function lineOf(arrow, route) {
+  const a = boxes.get(arrow.tail), b = boxes.get(arrow.head);
+  let [x, y] = [a.cx + a.w / 2, a.cy];
+  const end = [b.cx - b.w / 2, b.cy];
+  let d = `M${x} ${y}`;
+  const points = arrow.one || route.length ? [...route, end] : [end];
+  for (const [px, py] of points) {
+    const half = Math.max(12, Math.abs(px - x) / 2);
+    d += ` C${x + half} ${y} ${px - half} ${py} ${px} ${py}`;
+    [x, y] = [px, py];
+  }
+  arrow.element = make("path", { d, class: "edge", "marker-end": "url(#tip)" });
+  const [lx, ly] = route.length ? route[0] : [(a.cx + a.w / 2 + end[0]) / 2, (a.cy + end[1]) / 2];
+  arrow.label = make("text", { class: "slope", x: lx, y: ly - 3 });
+  return make("g", {}, arrow.element, arrow.label);
+}
+
+function fold(group, open) {
+  group.open = open;
+  draw();
+  boxes.get(group)?.element.focus();
+  if (open) fit();
+}
+
+// --- What the picture says now ------------------------------------------------------------------------------
+
+function hiddenGradient(i) { return state.quiz && !state.quiz.known.has(i); }
+
+/** Of each interior node its place in the backward pass; of a leaf, a place that never comes. */
+function turn(i) { return place.has(i) ? last - 1 - place.get(i) : Infinity; }
+
+/** "" where the time line has passed a node, else what its box says: now, waiting, partial. */
+function phase(i) {
+  const t = state.time, taken = t - last;
+  if (t <= last) return !place.has(i) || place.get(i) < t - 1 ? "" : place.get(i) === t - 1 ? "now" : "waiting";
+  if (t === 2 * last) return "";
+  if (turn(i) === taken - 1) return "now";
+  const complete = graph.users[i].filter((user) => turn(user) < taken).length;
+  return complete === graph.users[i].length ? "" : complete ? "partial" : "waiting";
+}
+
+/** The texts and colours of all boxes and edges that are shown. */
+function refresh() {
+  const t = state.time, step = Math.max(0, t - last);
+  graph.backward(step);
+  const live = t === 2 * last;
+  for (const [what, item] of boxes) {
+    if (item.inner) continue;
+    if (what.members) refreshGroup(what, item);
+    else refreshNode(what, item, step);
+  }
+  for (const arrow of arrows) {
+    const [i, j] = arrow.edges[0];
+    const reached = live || (t >= last && turn(i) < step);
+    arrow.label.textContent = arrow.one && reached && !state.quiz ? four(graph.slopes(i)[j]) + (arrow.edges.length > 1 ? ` (×${arrow.edges.length})` : "") : "";
+    if (!arrow.one && arrow.edges.length > 1) arrow.label.textContent = `×${arrow.edges.length.toLocaleString("en")}`;
+    const current = !live && arrow.edges.some(([node]) => phase(node) === "now");
+    arrow.element.classList.toggle("now", current);
+  }
+  details();
+  timeline();
+}
+
+function refreshNode(i, item, step) {
+  const now = phase(i), known = state.time >= last || graph.isLeaf(i) || place.get(i) < state.time;
+  const reached = step > 0 && (i === graph.root || graph.users[i].some((user) => turn(user) < step));
+  const gradient = hiddenGradient(i) ? "?" : reached || (i === graph.root && state.time >= last) ? four(graph.gradient[i]) : "–";
+  const value = known ? four(graph.value[i]) : "–";
+  item.texts[0].textContent = headOf(i);
+  item.texts[1].textContent = `data ${value}`;
+  item.texts[2].textContent = `grad ${gradient}`;
+  const wrong = (known && !Number.isFinite(graph.value[i])) || (reached && !Number.isFinite(graph.gradient[i]));
+  item.mark.textContent = wrong ? "⚠" : { now: "▶ now", waiting: "", partial: "… so far" }[now] ?? "";
+  for (const name of ["now", "waiting", "partial"]) item.element.classList.toggle(name, now === name);
+  item.element.classList.toggle("wrong", wrong);
+  item.element.classList.toggle("selected", i === state.selected);
+  item.element.classList.toggle("asked", state.quiz?.node === i);
+  const made = graph.isLeaf(i) ? "" : ` = ${graph.expression(i)}`;
+  const spoken = { now: ", current step", waiting: ", waiting", partial: ", gradient not complete" }[now] ?? "";
+  item.element.setAttribute("aria-label", `${graph.names[i]}${made}, data ${value}, gradient ${gradient}${spoken}${wrong ? ", not finite" : ""}`);
+  item.description.textContent = graph.isLeaf(i) || !known || state.quiz ? "" : state.time > last ? graph.backwardSentence(i) : graph.forwardSentence(i);
+}
+
+function refreshGroup(group, item) {
+  const largest = group.members.reduce((most, i) => Math.max(most, Math.abs(graph.gradient[i]) || 0), 0);
+  const now = state.time < 2 * last && group.members.some((i) => phase(i) === "now");
+  item.texts[0].textContent = `+ ${group.name}`;
+  item.texts[1].textContent = `${group.members.length.toLocaleString("en")} nodes`;
+  item.texts[2].textContent = state.quiz || state.time <= last ? "" : `|grad| ≤ ${four(largest)}`;
+  item.mark.textContent = now ? "▶ now, inside" : "";
+  item.element.classList.toggle("now", now);
+  item.element.setAttribute("aria-expanded", "false");
+  item.element.setAttribute("aria-label", `open ${group.name}: ${group.members.length} nodes, largest gradient ${four(largest)}`);
+}
+
+/** Shows what a node depends on and what depends on it; null: all again. */
+function relate(what) {
+  const related = new Set();
+  if (what !== null && what.members === undefined) {
+    for (const i of [what, ...graph.reach(what, "users"), ...graph.reach(what, "operands")]) related.add(seen(i));
+  }
+  for (const [other, item] of boxes) item.element.classList.toggle("dim", related.size > 0 && !item.inner && !related.has(other));
+  for (const arrow of arrows) arrow.element.classList.toggle("dim", related.size > 0 && !(related.has(arrow.tail) && related.has(arrow.head)));
+}
+
+// --- Change a leaf ------------------------------------------------------------------------------------------
+
+let queued = false;
+
+/** Shows new numbers with the next frame of the screen, however often they change before. */
+function soon() {
+  if (queued) return;
+  queued = true;
+  requestAnimationFrame(() => {
+    queued = false;
+    refresh();
+  });
+}
+
+function change(leaf, x) {
+  if (!Number.isFinite(x)) return;
+  graph.set(leaf, x);
+  soon();
+}
+
+/** Dragging a leaf to the side changes its number: a pixel is a hundredth of its size, or of 1. */
+function scrub(item, leaf) {
+  item.element.classList.add("leaf-box");
+  item.element.addEventListener("pointerdown", (event) => {
+    const from = event.clientX, x = graph.value[leaf], unit = Math.max(Math.abs(x), 1) / 100;
+    item.dragged = false;
+    event.stopPropagation();
+    item.element.setPointerCapture(event.pointerId);
+    const move = (moved) => {
+      if (Math.abs(moved.clientX - from) > 3) item.dragged = true;
+      if (item.dragged) change(leaf, Number((x + (moved.clientX - from) * unit).toPrecision(4)));
+    };
+    item.element.addEventListener("pointermove", move);
+    item.element.addEventListener("pointerup", () => {
+      item.element.removeEventListener("pointermove", move);
+      if (item.dragged) select(leaf);
+      setTimeout(() => { item.dragged = false; });
+    }, { once: true });
+  });
+}
+
+// --- One node -----------------------------------------------------------------------------------------------
+
+function select(i, show = true) {
+  state.selected = i;
+  if (show && seen(i) !== i) {
+    for (let group = home[i]; group; group = group.parent) group.open = true;
+    draw();
+  }
+  buildDetails();
+  refresh();
+}
+
+/** The panel's parts that stay while the node is the same: its name, number and slider. */
+function buildDetails() {
+  const i = state.selected, leaf = graph.isLeaf(i);
+  $("name").textContent = leaf ? graph.names[i] : `${graph.names[i]} = ${graph.expression(i)}`;
+  $("edit").hidden = !leaf;
+  if (leaf) {
+    const x = graph.value[i], reach = Math.max(2, 2 * Math.abs(graph.initial.get(i)));
+    $("number").value = x;
+    [$("slider").min, $("slider").max] = [Math.min(x, graph.initial.get(i) - reach), Math.max(x, graph.initial.get(i) + reach)];
+    $("slider").step = Number((reach / 200).toPrecision(1));
+    $("slider").value = x;
+    for (const control of [$("number"), $("slider")]) control.setAttribute("aria-label", `${control === $("slider") ? "slider for" : "number of"} ${graph.names[i]}`);
+  }
+  const rule = leaf ? null : graph.ruleOf(i);
+  $("rule").textContent = rule ? rule.about.join("\n") : "";
+  $("rule").hidden = !rule;
+  $("line").textContent = DATA.lines[i] ?? "";
+  $("line").hidden = !DATA.lines[i];
+}
+
+/** The panel's numbers. */
+function details() {
+  const i = state.selected;
+  if (document.activeElement !== $("number")) $("number").value = graph.value[i];
+  $("slider").value = graph.value[i];
+  const complete = state.time === 2 * last && !state.quiz;
+  $("numbers").textContent = `data ${four(graph.value[i])}${complete ? `, gradient ${four(graph.gradient[i])}` : ""}`;
+  const rows = [];
+  if (!graph.isLeaf(i) && !state.quiz) {
+    const slopes = graph.slopes(i), shares = graph.shares(i, graph.gradient[i]);
+    rows.push(["operand", "data", "slope", "share"]);
+    graph.operands(i).slice(0, 12).forEach((p, j) => rows.push([graph.names[p], four(graph.value[p]), four(slopes[j]), complete ? four(Number(shares[j])) : "–"]));
+  }
+  $("slopes").replaceChildren(...rows.map((row, k) => make("tr", {}, ...row.map((text) => make(k ? "td" : "th", k ? {} : { scope: "col" }, text)))));
+  $("why").textContent = graph.isLeaf(i) || state.quiz ? "" : graph.slopeReasons(i);
+  const paths = complete && graph.size <= 20000 ? graph.paths(i) : [];
+  $("paths").replaceChildren(...paths.map(({ product, nodes }) => make("li", {}, `${four(product)}: ${shortened(nodes.map((node) => graph.names[node])).join(" ← ")}`)));
+  $("paths-part").hidden = !paths.length || i === graph.root;
+  const found = graph.blame();
+  $("blame").hidden = !found;
+  if (found) $("blame").textContent = blameSentence(found);
+}
+
+function shortened(names) { return names.length > 9 ? [...names.slice(0, 4), "…", ...names.slice(-4)] : names; }
+
+function blameSentence({ node, pass }) {
+  const rule = graph.ruleOf(node), made = graph.expression(node, (p) => bracketed(four(graph.value[p])));
+  if (pass === "domain") return `⚠ ${graph.names[node]} = ${graph.expression(node)}: ${made} is not defined: ${rule.defined}. Python raises an error here.`;
+  if (pass === "forward") return `⚠ ${four(graph.value[node])} at ${graph.names[node]} = ${graph.expression(node)}: ${made} is ${four(graph.value[node])}.`;
+  return `⚠ A gradient is not finite: first at ${graph.names[node]} = ${graph.expression(node)}, whose upstream is ${four(graph.gradient[node])} and whose slopes are ${graph.slopes(node).map(four).join(", ")}.`;
+}
+
+// --- Time ---------------------------------------------------------------------------------------------------
+
+/** Goes to a place on the time line: so many forward steps, then so many backward steps. */
+function go(time) {
+  state.time = Math.min(2 * last, Math.max(0, time));
+  refresh();
+}
+
+function current() {
+  const t = state.time;
+  if (t === 0) return null;
+  return t <= last ? graph.interior[t - 1] : graph.interior[2 * last - t];
+}
+
+function timeline() {
+  const t = state.time, i = current();
+  $("time").value = t;
+  $("time").setAttribute("aria-valuetext", t <= last ? `forward step ${t} of ${last}` : `backward step ${t - last} of ${last}`);
+  let words = "The inputs are known; nothing is computed.";
+  if (i !== null && t <= last) words = `forward ${t} of ${last}: ${graph.forwardSentence(i)}`;
+  if (t > last) words = `backward ${t - last} of ${last}: ${state.quiz ? "the gradients are for you to find" : graph.backwardSentence(i)}`;
+  if (t === 2 * last && state.mode === "live" && !state.playing) words = `Drag a leaf to change it. ${graph.names[graph.root]} = ${four(graph.value[graph.root])}`;
+  $("sentence").textContent = words;
+  $("where").textContent = `${t} of ${2 * last}`;
+  $("play").textContent = state.playing ? "❚❚" : "▶";
+  $("play").setAttribute("aria-label", state.playing ? "pause" : "play");
+  for (const [id, end] of [["first", 0], ["back", 0], ["next", 2 * last], ["end", 2 * last]]) $(id).disabled = t === end;
+}
+
+function play() {
+  if (state.playing) {
+    clearInterval(state.playing);
+    state.playing = null;
+    timeline();
+    return;
+  }
+  if (state.time === 2 * last) state.time = 0;
+  state.playing = setInterval(() => {
+    go(state.time + 1);
+    if (state.time === 2 * last) play();
+  }, matchMedia("(prefers-reduced-motion: reduce)").matches ? 2000 : 900);
+  timeline();
+}
+
+// --- Pan and zoom -------------------------------------------------------------------------------------------
+
+let size = { width: 1, height: 1 };
+const view = { x: 0, y: 0, scale: 1 };
+
+function look() {
+  $("picture").setAttribute("transform", `translate(${view.x} ${view.y}) scale(${view.scale})`);
+}
+
+function fit() {
+  const { width, height } = $("canvas").getBoundingClientRect();
+  const room = 24;
+  view.scale = Math.max(0.05, Math.min(1.5, (width - 2 * room) / size.width, (height - 2 * room) / size.height));
+  [view.x, view.y] = [(width - size.width * view.scale) / 2, (height - size.height * view.scale) / 2];
+  look();
+}
+
+function zoom(factor, x = $("canvas").clientWidth / 2, y = $("canvas").clientHeight / 2) {
+  const scale = Math.min(8, Math.max(0.02, view.scale * factor));
+  view.x = x - ((x - view.x) * scale) / view.scale;
+  view.y = y - ((y - view.y) * scale) / view.scale;
+  view.scale = scale;
+  look();
+}
+
+/** Brings a box into the middle. */
+function bring(i) {
+  const item = boxes.get(i), { width, height } = $("canvas").getBoundingClientRect();
+  if (!item) return;
+  view.scale = Math.max(view.scale, 0.8);
+  [view.x, view.y] = [width / 2 - item.cx * view.scale, height / 2 - item.cy * view.scale];
+  look();
+  item.element.focus({ preventScroll: true });
+}
+
+// --- Quiz ---------------------------------------------------------------------------------------------------
+
+function quiz() {
+  if (state.quiz) {
+    state.quiz = null;
+  } else {
+    state.quiz = { known: new Set([graph.root]), score: 0, tries: 0, hints: 0, asked: 0, node: null };
+    state.time = 2 * last;
+    ask();
+  }
+  $("quiz-part").hidden = !state.quiz;
+  $("quiz").setAttribute("aria-pressed", String(Boolean(state.quiz)));
+  refresh();
+  if (state.quiz) $("answer").focus();
+}
+
+function ask() {
+  const q = state.quiz;
+  q.tries = q.hints = 0;
+  q.node = null;
+  for (let k = graph.size - 1; k >= 0 && q.node === null; k--) if (!q.known.has(k) && graph.users[k].every((user) => q.known.has(user))) q.node = k;
+  $("answer").value = "";
+  if (q.node === null) {
+    $("question").textContent = `All gradients found. Score: ${q.score} of ${q.asked}.`;
+    $("quiz-form").hidden = true;
+    return;
+  }
+  q.asked += 1;
+  $("quiz-form").hidden = false;
+  const users = graph.users[q.node].slice(0, 4).map((user) => `${graph.names[user]} = ${graph.expression(user)}, whose gradient is ${four(graph.gradient[user])}`);
+  $("question").textContent = `What is the gradient of ${graph.names[q.node]} (data ${four(graph.value[q.node])})? It is used by ${users.join("; and by ")}.`;
+}
+
+function near(x, y) { return Math.abs(x - y) <= 0.01 * Math.abs(y) + 1e-9; }
+
+/** The mistakes that an answer may show, each with the number that it leads to. */
+function mistakes(i) {
+  const uses = graph.users[i].flatMap((user) => graph.operands(user).flatMap((p, j) => (p === i ? [{ user, j }] : [])));
+  const share = ({ user, j }) => Number(graph.shares(user, graph.gradient[user])[j]);
+  const slope = ({ user, j }) => graph.slopes(user)[j];
+  const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
+  const found = [
+    [-graph.gradient[i], "The size is right, the sign is not."],
+    [sum(uses.map(slope)), "That is the slope alone: multiply it by the upstream gradient."],
+    [sum(uses.map(({ user }) => graph.gradient[user])), "That is the upstream gradient alone: multiply it by the slope."],
+  ];
+  if (uses.length > 1) for (const use of uses) found.push([share(use), `That is the share by way of ${graph.names[use.user]} alone: ${graph.names[i]} is used ${uses.length} times, and the shares add up.`]);
+  for (const { user, j } of uses) graph.slopes(user).forEach((other, k) => { if (k !== j) found.push([other * graph.gradient[user], `That is the share of another operand of ${graph.names[user]}.`]); });
+  found.push([graph.value[i], "That is the data of the node, not its gradient."]);
+  return found;
+}
+
+function answer(event) {
+  event.preventDefault();
+  const q = state.quiz, x = Number($("answer").value), truth = graph.gradient[q.node];
+  if ($("answer").value.trim() === "" || Number.isNaN(x)) return;
+  if (near(x, truth)) {
+    q.score += q.tries === 0 && q.hints === 0 ? 1 : 0;
+    q.known.add(q.node);
+    const done = `Right: ${graph.names[q.node]}.grad = ${four(truth)}.`;
+    ask();
+    $("verdict").textContent = `${done} Score: ${q.score}.`;
+  } else {
+    q.tries += 1;
+    $("verdict").textContent = `Not yet. ${mistakes(q.node).find(([number]) => near(x, number))?.[1] ?? "Multiply the upstream gradient of each use by its slope, and add the shares."}`;
+  }
+  refresh();
+}
+
+function hint() {
+  const q = state.quiz;
+  if (q.node === null) return;
+  q.hints += 1;
+  const uses = graph.users[q.node];
+  const words = uses.map((user) => {
+    const reasons = graph.slopeReasons(user);
+    return `${graph.names[user]} = ${graph.expression(user)}${q.hints > 1 || !reasons ? `: slopes ${graph.slopes(user).map(four).join(", ")}` : `: ${reasons}`}`;
+  });
+  $("verdict").textContent = `Hint: ${words.join("; ")}.`;
+}
+
+// --- Controls -----------------------------------------------------------------------------------------------
+
+function search() {
+  const wanted = $("search").value.trim().toLowerCase();
+  if (!wanted) return;
+  const hits = graph.names.flatMap((name, i) => (name.toLowerCase().includes(wanted) ? [i] : []));
+  const exact = hits.find((i) => graph.names[i].toLowerCase() === wanted) ?? hits[0];
+  $("found").textContent = hits.length ? `${hits.length.toLocaleString("en")} found` : "not found";
+  if (exact === undefined) return;
+  select(exact);
+  bring(exact);
+}
+
+async function copyPython() {
+  const text = graph.python();
+  try {
+    await navigator.clipboard.writeText(text);
+    $("found").textContent = "copied";
+  } catch { // no right to the clipboard, as in a frame: show it
+    $("found").textContent = "select and copy:";
+  }
+  $("python").hidden = false;
+  $("python").value = text;
+}
+
+function reset() {
+  graph.reset();
+  buildDetails();
+  refresh();
+}
+
+const KEYS = {
+  ArrowRight: () => go(state.time + 1),
+  ArrowLeft: () => go(state.time - 1),
+  Home: () => go(0),
+  End: () => go(2 * last),
+  " ": play,
+  "+": () => zoom(1.25),
+  "-": () => zoom(0.8),
+  0: fit,
+  "/": () => $("search").focus(),
+  r: reset,
+};
+
+function connect() {
+  for (const [id, run] of Object.entries({
+    first: () => go(0), back: () => go(state.time - 1), play, next: () => go(state.time + 1), end: () => go(2 * last),
+    in: () => zoom(1.25), out: () => zoom(0.8), fit, reset, copy: copyPython, quiz, hint,
+  })) $(id).addEventListener("click", run);
+  $("time").max = 2 * last;
+  $("time").addEventListener("input", () => go(Number($("time").value)));
+  $("number").addEventListener("input", () => { if ($("number").value !== "") change(state.selected, Number($("number").value)); });
+  $("slider").addEventListener("input", () => change(state.selected, Number($("slider").value)));
+  $("search").addEventListener("keydown", (event) => { if (event.key === "Enter") search(); });
+  $("search").addEventListener("change", search);
+  $("quiz-form").addEventListener("submit", answer);
+  document.addEventListener("keydown", (event) => {
+    const here = event.target;
+    if (here.matches("input, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (["Enter", " "].includes(event.key) && here.getAttribute("role") === "button") {
+      event.preventDefault();
+      here.dispatchEvent(new MouseEvent("click", { bubbles: true }));
+    } else if (KEYS[event.key] && !(event.key === " " && here.matches("button, summary"))) {
+      event.preventDefault();
+      KEYS[event.key]();
+    }
+  });
+  const canvas = $("canvas");
+  canvas.addEventListener("wheel", (event) => {
+    event.preventDefault();
+    const { left, top: above } = canvas.getBoundingClientRect();
+    zoom(event.deltaY < 0 ? 1.15 : 1 / 1.15, event.clientX - left, event.clientY - above);
+  }, { passive: false });
+  canvas.addEventListener("pointerdown", (event) => {
+    const from = { x: event.clientX - view.x, y: event.clientY - view.y };
+    const move = (moved) => {
+      [view.x, view.y] = [moved.clientX - from.x, moved.clientY - from.y];
+      look();
+    };
+    canvas.addEventListener("pointermove", move);
+    window.addEventListener("pointerup", () => canvas.removeEventListener("pointermove", move), { once: true });
+  });
+  window.addEventListener("resize", fit);
+}
+
+openSome();
+connect();
+state.time = state.mode === "steps" ? last : 2 * last;
+buildDetails();
+draw();
+fit();
+globalThis.live = { graph, change, go, select }; // for the console

@@ -1,0 +1,149 @@
+"""The live page of a graph: one HTML file that computes, differentiates and steps by itself."""
+
+import base64
+import hashlib
+import inspect
+import json
+import math
+import string
+from collections.abc import Mapping
+from html import escape
+from importlib import resources
+from types import MappingProxyType
+from typing import Any
+
+from ..compiler.backends.javascript import helpers, rule_text
+from ..engine.rule import Rule
+from ..engine.value import Value
+from ..viz.reading import read
+from ..viz.text import tree_of
+
+MAX_NOTE = 40  # lines of the tree for a browser without scripts
+SCRIPTS = ("graph.js", "layout.js", "page.js")
+
+
+def page(
+    root: Value,
+    variables: Mapping[Value, str],
+    *,
+    mode: str = "live",
+    upstream: float = 1.0,
+    lines: Mapping[Value, str] = MappingProxyType({}),
+) -> str:
+    """The whole HTML document for the graph of root; `variables` names the Values that have no label.
+
+    mode is "live", with all numbers shown, or "steps", where the backward pass begins. upstream is the gradient of
+    root. lines are the source lines that made the nodes, as far as they are known. Raises TypeError, naming the
+    rule, if one of the rules cannot be written in JavaScript.
+    """
+    reading = read(root, variables, constants=True)
+    rules: dict[tuple[Rule, int], int] = {}
+    for node in reading.order:
+        if node.rule:
+            rules.setdefault((node.rule, len(node.parents)), len(rules))
+    scopes = {scope: i for i, scope in enumerate(_all_scopes(reading.scopes))}
+    data = {
+        "mode": mode,
+        "upstream": _number(upstream),
+        "rule": [rules[node.rule, len(node.parents)] if node.rule else -1 for node in reading.order],
+        "operands": [place for operands in reading.parents for place in operands],
+        "leaves": [_number(node.data) for node in reading.order if node.rule is None],
+        "names": {place: name for place, name in enumerate(_apart(reading.names)) if name},
+        "kinds": {place: kind[0] for place, kind in enumerate(reading.kinds) if kind in ("parameter", "constant")},
+        "scope": [scopes.get(scope, -1) for scope in reading.scopes],
+        "scopes": list(scopes),
+        "lines": {place: lines[node] for place, node in enumerate(reading.order) if node in lines},
+    }
+    texts = [(rule, n, rule_text(rule, n)) for rule, n in rules]
+    calls = frozenset().union(*(text.calls for _, _, text in texts))
+    script = "\n".join(
+        [
+            '"use strict";',
+            helpers(calls),
+            "const RULES = [",
+            *(f"{_rule_source(*one)}," for one in texts),
+            "];",
+            *map(_file, SCRIPTS),
+        ]
+    )
+    style = _file("page.css")
+    return string.Template(_file("page.html")).substitute(
+        title=escape(reading.names[-1] or "result"),
+        count=f"{len(reading.order):,}",
+        text=f"<pre>{escape(tree_of(root, variables, ascii=False, max_lines=MAX_NOTE))}</pre>",
+        data=_json(data),
+        style=style,
+        script=script,
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+    )
+
+
+def _rule_source(rule: Rule, n: int, text: Any) -> str:
+    """One entry of RULES: what the page needs to know of a rule for n operands."""
+    infix = rule.name in ("add", "sub", "mul", "div", "pow") or (rule.name == "sum" and n == 2)
+    slopes = str(getattr(rule, "slope", "")).split(", ")
+    about = {
+        "name": rule.name,
+        "symbol": str(rule.symbol),
+        "n": n,
+        "infix": infix,
+        "call": rule.name,
+        "python": f"tg.{rule.name}",
+        "parameters": []
+        if rule.name == "pow_n"
+        else [f"{name}={value!r}" for name, value in rule.parameters.items()],
+        "slopes": slopes if len(slopes) == n else [],
+        "domain": [[_number(i.low), _number(i.high), i.open] for i in rule.domain],
+        "defined": ", ".join(map(str, rule.domain)) or (rule.check and rule.check.__doc__) or "",
+        "about": _about(rule),
+    }
+    return f"{{...{_json(about)}, forward: {text.forward}, backward: {text.backward}}}"
+
+
+def _about(rule: Rule) -> list[str]:
+    """What a rule is, and its derivation: the comment above its backward."""
+    formula = f"{rule.name}: {getattr(rule, 'formula', '')}" if getattr(rule, "formula", "") else rule.name
+    try:
+        comment = inspect.getcomments(inspect.unwrap(rule._declared[3])) or ""
+    except (OSError, TypeError):  # declared where no source is kept
+        comment = ""
+    return [
+        formula,
+        *(line.removeprefix("#").strip() for line in comment.splitlines() if not line.startswith("# ---")),
+    ]
+
+
+def _all_scopes(scopes: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Every scope and those around it, the outer before the inner, each once."""
+    found: dict[tuple[str, ...], None] = {}
+    for scope in dict.fromkeys(scopes):
+        found |= dict.fromkeys(scope[:depth] for depth in range(1, len(scope) + 1))
+    return list(found)
+
+
+def _apart(names: list[str]) -> list[str]:
+    """The names, with the place behind those that several nodes have."""
+    owners: dict[str, int] = {}
+    for name in names:
+        owners[name] = owners.get(name, 0) + 1
+    return [f"{name}#{place}" if name and owners[name] > 1 else name for place, name in enumerate(names)]
+
+
+def _number(x: Any) -> float | str:
+    """A number for JSON, which has no inf and nan: JavaScript's Number reads their names."""
+    x = float(x)
+    return x if math.isfinite(x) else "NaN" if x != x else "Infinity" if x > 0 else "-Infinity"
+
+
+def _json(data: Any) -> str:
+    """data as JavaScript, of which no text can end the script element."""
+    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _file(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text("utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
