@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn, topological_order
-from tinygrad_edu.debug import Blame, blame
+from tinygrad_edu.debug import Blame, Machine, blame, why
 from tinygrad_edu.debug.causes import SERIOUS
 from tinygrad_edu.testing import Program, programs
 
@@ -329,3 +329,83 @@ def test_one_parameter_and_what_is_none() -> None:
     assert not blame(x * x, parameters=x)
     with pytest.raises(TypeError, match=r"parameters are Values, such as model.parameters\(\), got \[Value"):
         blame(x * x, parameters=[[x]])
+
+
+# --- Mistakes around the pass -----------------------------------------------------------------------------------
+
+
+def three_passes() -> tuple[Value, Value]:
+    w = Value(1.0, label="w")
+    for x in (1.0, 1.0, 1.0):
+        loss = (w * Value(x, label="x") + 1) ** 2
+        loss.backward()
+    return loss, w
+
+
+FORGOTTEN = "w.grad is 12 = 3 passes of 4: gradients were not set to zero"
+
+
+def test_gradients_that_were_not_set_to_zero() -> None:
+    loss, w = three_passes()
+    for found in (blame(loss, parameters=[w]), blame(loss)):
+        assert (found.kind, found.node, found.made, found.others) == ("accumulated", w, FORGOTTEN, ())
+        assert "zero_grad()" in found.remedy
+        assert repr(found).splitlines()[0] == f"accumulated at w: {FORGOTTEN}"
+    assert blame(loss, -2.0, parameters=w).made == FORGOTTEN
+    assert repr(why(loss, w)).splitlines()[-1] == FORGOTTEN
+    machine = Machine(loss)
+    assert FORGOTTEN not in repr(machine)
+    assert repr(machine.run()).splitlines()[-1] == FORGOTTEN
+
+
+def test_gradients_that_are_no_sum_of_equal_passes_are_in_order() -> None:
+    a, b = Value(2.0, label="a"), Value(3.0, label="b")
+    (a * b).backward(2.0)
+    y = a * b
+    assert not blame(y)  # no pass from y
+    y.backward(3.0)
+    assert not blame(y)  # 2 * 3 + 3 * 3
+    for leaf in (a, b):
+        leaf.grad = 0.0
+    y.backward(3.0)
+    assert not blame(y)
+    y.backward(3.0)
+    assert blame(y, parameters=[a, b]).made == "a.grad is 18 = 2 passes of 9: gradients were not set to zero"
+    b.grad = 5.5
+    assert not blame(y)  # several passes, but different ones
+    assert not blame(Value(2.0))
+
+
+def test_a_number_that_was_changed_after_the_forward_pass() -> None:
+    a = Value(2.0)
+    y = a * a * a
+    a.data = 5
+    y.backward()
+    sentence = "a was changed after the forward pass"
+    found = blame(y)
+    assert (found.kind, found.node, found.made) == ("changed", a, sentence)
+    assert "Compute the result again" in found.remedy
+    assert repr(why(y, a)).splitlines()[-1] == sentence
+    assert repr(Machine(y)).splitlines()[-1] == sentence
+    assert repr(Machine(y).run()).splitlines()[-1] == sentence
+    assert sentence not in repr(Machine(y).next())
+
+
+def test_which_number_was_changed() -> None:
+    a, b, c = Value(2.0, label="a"), Value(3.0, label="b"), Value(-1.0, label="c")
+    d = a * b
+    y = d + c.relu() * a
+    assert not blame(y, parameters=[a, b])
+    b.data = 7.0
+    assert [f.node for f in blame(y, parameters=[]).findings if f.kind == "changed"] == [b]
+    b.data = 3.0
+    d.data = 1.0
+    assert [f.node for f in blame(y, parameters=[]).findings if f.kind == "changed"] == [d]
+    x = Value(4.0, label="x")
+    root = x.sqrt().log()
+    x.data = -4.0  # where sqrt is not defined
+    assert blame(root).made == "x was changed after the forward pass"
+
+
+def test_nan_stays_nan() -> None:
+    assert blame(leaf(nan) * 2).others == ()

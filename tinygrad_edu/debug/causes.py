@@ -1,7 +1,7 @@
-"""Who spoilt the gradients: the first node that made a nan, an inf, a dead end, a vanishing or exploding share.
+"""What spoilt the gradients: the first node that made a nan, an inf, a dead end, a vanishing or exploding share.
 
 A nan spreads: most nodes that have one received it. Blame goes to the node that *made* it, out of numbers that
-were still in order. `_forward` and `_backward` find those nodes, `remedies` below says what usually helps.
+were still in order. `_forward` and `_Sweep` find those nodes, `_remedy` says what usually helps.
 """
 
 import math
@@ -16,16 +16,18 @@ from ..engine.value import Value
 from ..viz.names import names_of, variables_in_sight
 from ..viz.reading import nodes_below
 from ..viz.words import few, formula, four_digits, visible
+from .bookkeeping import accumulated, changed, told
 
 SERIOUS = ("nan", "inf", "unreached", "zero", "vanishing", "exploding")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Finding:
-    """One node and what it made: `kind` is one of SERIOUS, `phase` "forward", "backward" or, for unreached, "".
+    """One node and what is wrong with it: `kind`, as `blame` lists them, and `phase`: "forward", "backward" or "".
 
     `upstream` and `slope` are those of the share that was made for the operand number `operand`, in a backward
-    sweep; operand is None for what the node has from the sum of its shares, or made for all its operands.
+    sweep. operand is None for a sum of shares, and for what the node made for all its operands. For "accumulated",
+    upstream is the gradient of one pass.
     """
 
     kind: str
@@ -133,6 +135,8 @@ def blame(
       "nan", "inf"  the first node, forward and then backward, that made one out of finite numbers; a leaf that
                     is nan or inf itself counts as its maker
       "unreached"   one of `parameters` that root does not depend on
+      "changed"     a number that was changed after the forward pass, so that the slopes belong to other numbers
+      "accumulated" a leaf with the `.grad` of several equal passes: it was not set to zero between them
       "zero"        a slope of exactly 0, as that of a dead relu or beside a factor of 0, while a gradient
                     reaches the node
       "vanishing"   a share that falls below vanishing * |upstream|, or out of the floats to 0
@@ -141,7 +145,8 @@ def blame(
     is off for one example of several, or beside a residual connection, is no fault, nor are shares that cancel.
     The leaves that count are `parameters` (`model.parameters()`) if given, else those with a label, else all.
 
-    The sweep is blame's own: no `.grad` is read or written, and no backward pass is needed before.
+    The sweep is blame's own: no `.grad` is written, none is read but for "accumulated", and no backward pass is
+    needed before.
 
     >>> x = Value(1000.0, label="x")
     >>> blame(x.exp() + 1)
@@ -151,8 +156,8 @@ def blame(
     >>> blame((1 - x) ** 2)
     nothing to blame: all values and the gradients of all leaves are in order (4 nodes)
 
-    Raises TypeError unless root and parameters are Values, ValueError unless upstream is finite and not 0 and
-    0 <= vanishing <= 1 <= exploding.
+    Raises TypeError unless root and parameters are Values and upstream is a number, ValueError unless upstream is
+    finite and not 0, and 0 <= vanishing <= 1 <= exploding. If a rule fails, its error has a note with the node.
     """
     order = nodes_below(root)
     seed = type(root.data)(as_real(upstream))
@@ -174,7 +179,12 @@ def blame(
     counting = given if given is not None else [leaf for leaf in leaves if leaf.label] or leaves
     sweep = _Sweep(order, names, seed, vanishing, exploding)
     missing = [Finding("unreached", "", p, names) for p in given or () if p not in names]
-    found = [*_forward(order, names), *sweep.broken, *missing, *sweep.faults([p for p in counting if p in names])]
+    below = [p for p in counting if p in names]
+    stale = [Finding("changed", "", node, names) for node in changed(order)]
+    ones = {leaf: gradient / seed for leaf, gradient in sweep.adjoints.items()}
+    sums = accumulated(root, ones, below) if not stale else {}
+    again = [Finding("accumulated", "", leaf, names, each) for leaf, each in sums.items()]
+    found = [*_forward(order, names), *sweep.broken, *missing, *stale, *again, *sweep.faults(below)]
     return Blame(tuple(found), len(order))
 
 
@@ -330,6 +340,8 @@ _MADE: dict[str, Callable[[Finding], str]] = {
     "nan": _broken,
     "inf": _broken,
     "unreached": lambda found: f"{found.name} is not part of the loss, its gradient stays 0",
+    "changed": lambda found: f"{found.name} was changed after the forward pass",
+    "accumulated": lambda found: told(found.name, found.node, found.upstream),
     "zero": _stopped,
     "vanishing": _share,
     "exploding": _share,
@@ -345,6 +357,10 @@ _SATURATED = "Start from Xavier or He initialisation, scale the inputs (as Batch
 def _remedy(found: Finding) -> str:
     if found.kind == "unreached":
         return "Use it on the way to the loss, or leave it out; reading its .data on that way cuts it off."
+    if found.kind == "changed":
+        return "Compute the result again before backward()."
+    if found.kind == "accumulated":
+        return "Call optimizer.zero_grad(), or set each parameter's grad to 0.0, before every backward pass."
     if found.kind in ("nan", "inf"):
         return _broken_forward(found) if found.phase == "forward" else _broken_backward(found)
     name = found.rule.name if found.rule else ""

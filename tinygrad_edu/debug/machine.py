@@ -6,6 +6,7 @@ from typing import Any
 from ..engine.value import Value
 from ..viz.names import variables_in_sight
 from ..viz.words import four_digits
+from .bookkeeping import mistakes
 from .showing import Steps
 from .stepping import Step, expression
 
@@ -19,8 +20,11 @@ class Machine:
     the result to the inputs, with their numbers and the gradients so far (`-` where nothing has arrived yet).
     `->` marks the node whose turn is next; `done` are those whose gradient is complete and has been passed on.
 
-    No `.grad` is touched. Raises TypeError if root is not one Value, and the error of a rule, with a note that
-    names the node; the machine then stays where it was.
+    No `.grad` is written. The first and the last frame say if a number was changed after the forward pass, and the
+    last if gradients were not set to zero between passes.
+
+    Raises TypeError if root is not one Value or upstream not one number. If a rule fails, the command raises its
+    error, with a note that names the node, and the machine stays where it was.
 
     >>> a, b = Value(2.0, label="a"), Value(-3.0, label="b")
     >>> Machine((a * b).tanh()).next()
@@ -108,7 +112,19 @@ class Machine:
             header += " - the start: back() stays here"
         root = self.steps.root
         begin = f"{self.steps.name(root)}.grad is {four_digits(self.steps.reached(0)[root])}, all others are 0"
-        return "\n".join([header, step.sentence if step else begin, "", *self._listing()])
+        return "\n".join([header, step.sentence if step else begin, "", *self._listing(), *self._mistakes()])
+
+    def _mistakes(self) -> list[str]:
+        """At either end, what was done wrong around the backward pass."""
+        names = {node: self.steps.name(node) for node in self.steps.order}
+        order, root = list(self.steps.order), self.steps.root
+        if self._position == len(self.steps):
+            seed = self.steps.reached(0)[root]
+            ones = {node: gradient / seed for node, gradient in self.gradients.items()} if seed else {}
+            found = mistakes(order, ones, names)
+        else:
+            found = mistakes(order, {}, names) if not self._position else []
+        return ["", *found] if found else []
 
     def _listing(self) -> list[str]:
         """The nodes around the frontier, one per line, and how many there are above and below them."""

@@ -18,6 +18,7 @@ from ..engine.value import Value
 from ..viz.names import names_of, variables_in_sight
 from ..viz.reading import nodes_below
 from ..viz.words import columns, four_digits, visible
+from .bookkeeping import mistakes
 
 Edge = tuple[Value, int]  # a node and the position of one of its operands: x * x has two edges
 Arrival = tuple[Any, Value | None, int, int]  # a product, the edge it came by, its rank among the child's arrivals
@@ -52,6 +53,7 @@ class Why:
     count: int
     total: Any
     variables: dict[Value, str] = field(default_factory=dict)  # what the caller calls some of the nodes
+    notes: tuple[str, ...] = ()  # what was done wrong around the backward pass
 
     @property
     def shown(self) -> Any:
@@ -77,8 +79,9 @@ def why(root: Value, x: Value, top: int = 10) -> Why:
 
     Shows the `top` paths with the largest products by absolute value; nan counts as infinite, and paths through a
     slope of 0 come last. Their number is exact however large, `total` is `gradients(root, x)` to the bit, and
-    Fractions stay exact. No `.grad` is read or written. Time and memory grow with top times the edges above x.
-    From root to itself there is one path, of product 1; if root does not depend on x, there is none.
+    Fractions stay exact. No `.grad` is written. Time and memory grow with top times the edges above x.
+    From root to itself there is one path, of product 1; if root does not depend on x, there is none. A line at the
+    end says if `x.grad` has the sum of several passes, or if a number was changed after the forward pass.
 
     >>> x = Value(3.0, label="x")
     >>> d = x * 4.0
@@ -104,7 +107,8 @@ def why(root: Value, x: Value, top: int = 10) -> Why:
     count, paths = _sweep(order, x, top)
     variables = variables_in_sight()
     shown = {node: variables[node] for node in {*order, x} if node in variables}
-    return Why(root, x, paths, count, gradients(root, x), shown)
+    total = gradients(root, x)
+    return Why(root, x, paths, count, total, shown, tuple(mistakes(order, {x: total}, names_of(order, shown))))
 
 
 def _sweep(order: list[Value], x: Value, top: int) -> tuple[int, tuple[GradientPath, ...]]:
@@ -197,7 +201,8 @@ def _table(answer: Why) -> list[str]:
     hidden = answer.count - len(answer.paths)
     kept = f"{_counted(hidden)} of them not shown, sum {four_digits(answer.rest)}" if hidden else "all shown"
     paths = "path" if answer.count == 1 else "paths"
-    return [*lines, f"{_counted(answer.count)} {paths}, {kept}", f"total {four_digits(answer.total)}"]
+    total = f"total {four_digits(answer.total)}"
+    return [*lines, f"{_counted(answer.count)} {paths}, {kept}", total, *answer.notes]
 
 
 def _shortened(parts: list[str], sign: str) -> str:
