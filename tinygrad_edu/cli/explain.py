@@ -1,18 +1,15 @@
-"""The commands explain, draw and step: an expression, its derivatives, and how they come about."""
+"""The commands explain and draw: an expression, its derivatives, and how they come about."""
 
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
 
-from ..debug import Machine, steps
+from ..debug import steps
 from ..engine.graph import topological_order
 from ..engine.value import Value
 from ..viz import tree
 from .expression import Expression, ExpressionError
 
 FORMATS = ("svg", "png", "pdf", "html")
-HELP = "n next   b back   g NUMBER go to a step   p print   r run to the end   q quit"
 
 
 def explain(text: str, assignments: Sequence[str]) -> None:
@@ -81,34 +78,3 @@ def _picture(y: Value, format: str) -> bytes:
             f"No {format} can be written with {error.cmd[0]}: install Graphviz, or take svg."
         ) from None
     return picture
-
-
-def step_through(text: str, assignments: Sequence[str], commands: Iterable[str], out: TextIO = sys.stdout) -> None:
-    """Drive a `Machine` by lines of text, one command each; an empty line is n."""
-    machine = Machine(Expression(text).graph(assignments))
-    print(machine, f"\n{HELP}", sep="\n", file=out)
-    for line in commands:
-        command, _, argument = line.strip().partition(" ")
-        try:
-            match command:
-                case "" | "n":
-                    machine.next()
-                case "b":
-                    machine.back()
-                case "r":
-                    machine.run()
-                case "g" if argument.isdecimal():
-                    machine.goto(int(argument))
-                case "g":
-                    raise ValueError("g takes the number of a step: g 2")
-                case "q":
-                    return
-                case "p":
-                    pass
-                case _:
-                    raise ValueError(f"There is no command {command!r}: {HELP}")
-        except ValueError as error:
-            print(error, file=out)
-        else:
-            print(machine, file=out)
-        print(file=out)

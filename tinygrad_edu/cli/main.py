@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, help in {
         "explain": "every step from an expression to its derivatives, checked",
         "draw": "the picture of an expression, into a file",
-        "step": "walk through backpropagation: n, b, g, p, r, q, from the keyboard or a pipe",
+        "step": "step through both passes, from the keyboard or a pipe: n, b, s, c, p, why, h, q",
     }.items():
         command = commands.add_parser(
             name, help=help, description=help[0].upper() + help[1:] + ".", epilog=EXAMPLE
@@ -135,9 +135,9 @@ def _run(options: argparse.Namespace) -> None:
 
             draw_to(options.expression, options.values, options.output)
         case "step":
-            from .explain import step_through
+            from .step import step_through
 
-            step_through(options.expression, options.values, sys.stdin)
+            step_through(options.expression, options.values)
         case "train":
             # These matrices are small: a second thread of BLAS gains little, and waits where a core is busy.
             os.environ.setdefault("OPENBLAS_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
