@@ -3,6 +3,7 @@
 steps(root)     every application of the chain rule in a backward pass: index it, iterate over it, print it
 run(root)       the stepping prompt: both passes, with the letters of pdb; `tracing()` records source lines for it
 Machine(root)   the same as an object: next(), back(), goto(...), run(), reset()
+record(model)   a film of a training: what went wrong in which step, and any step to look at
 why(root, x)    x's gradient as the sum over all paths between the two, the largest first
 blame(root)     the node that made a nan, an inf, a dead end, a vanishing or exploding gradient, and the remedy
 
@@ -11,6 +12,7 @@ their labels, else by the variables that hold them where the question is asked.
 """
 
 from .causes import Blame, Finding, blame
+from .film import Film, record
 from .machine import Machine
 from .paths import GradientPath, Why, why
 from .prompt import run
@@ -18,5 +20,17 @@ from .showing import Steps, steps
 from .sources import tracing
 from .stepping import Share, Step
 
-__all__ = ["Blame", "Finding", "GradientPath", "Machine", "Share", "Step", "Steps", "Why", "blame", "run", "steps"]
-__all__ += ["tracing", "why"]
+__all__ = [
+    "Blame",
+    "Film",
+    "Finding",
+    "GradientPath",
+    "Machine",
+    "Share",
+    "Step",
+    "Steps",
+    "Why",
+    "blame",
+    "record",
+]
+__all__ += ["run", "steps", "tracing", "why"]

@@ -7,9 +7,10 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 from ..engine.value import Value
@@ -111,7 +112,8 @@ class Prompt(cmd.Cmd):
         self._echo = not sys.stdin.isatty() and inspect.isbuiltin(builtins.input)
         while True:
             try:
-                self.cmdloop()
+                with _line_editor():
+                    self.cmdloop()
                 return
             except KeyboardInterrupt:
                 self._print("\nCtrl-C: q leaves the prompt.")
@@ -390,6 +392,23 @@ class Prompt(cmd.Cmd):
 
     def _print(self, text: str) -> None:
         print(text, file=self.stdout)
+
+
+@contextmanager
+def _line_editor() -> Iterator[None]:
+    """Python 3.13's REPL has a line editor of its own, and `cmd` asks the module `readline` to complete names."""
+    module = sys.modules.get("_pyrepl.readline")
+    known = sys.modules.get("readline")
+    if module and getattr(builtins.input, "__module__", "") == module.__name__:
+        editor: Any = SimpleNamespace(**{"backend": "readline", **vars(module)})
+        sys.modules["readline"] = editor
+    try:
+        yield
+    finally:
+        if sys.modules.get("readline") is not known:
+            sys.modules.pop("readline")
+            if known:
+                sys.modules["readline"] = known
 
 
 def _within(module: str, scope: tuple[str, ...]) -> bool:
