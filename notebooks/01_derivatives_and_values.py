@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Derivatives, and a number that remembers
 #
-# A network learns by asking each of its numbers one question: *if I nudge you a little, what happens to the result?*
-# The answer is a derivative. We begin with one number and one nudge, and end with the smallest step of
+# A network learns by asking each of its numbers one question: *if I nudge you a little, what happens to the
+# result?* The answer is a derivative. We begin with one number and one nudge. We end with the smallest step of
 # backpropagation, done by hand.
 
 # %%
@@ -19,7 +19,7 @@ from tinygrad_edu import Value
 # %% [markdown]
 # ## A slope
 #
-# Here is a function, and a place to stand.
+# Here is a function. We look at it near one point, $x = 2$.
 
 
 # %%
@@ -37,8 +37,9 @@ h = 0.1
 print((f(2.0 + h) - f(2.0)) / h)
 
 # %% [markdown]
-# In the picture this is the slope of a line through two points of the curve. Bring the second point nearer, and the
-# lines turn towards one that only touches the curve: the tangent. Its slope is the **derivative** of `f` at 2.
+# In the picture this is the slope of a line through two points of the curve. Move the second point nearer, and
+# the line turns towards the tangent, which only touches the curve. The slope of the tangent is the **derivative**
+# of `f` at 2.
 
 # %%
 xs = np.linspace(0.5, 3.2, 200)
@@ -67,8 +68,8 @@ for digits in range(1, 8):
     print(f"{h:<8.0e}   {(f(2 + h) - f(2)) / h:.9f}")
 
 # %% [markdown]
-# Each time one more zero appears after the 10: the error is about $6h$. It is easy to believe that with a tiny `h`
-# we would get it perfectly. So let us believe it, and go on.
+# Each time one more zero appears after the 10: the error is about $6h$. It is easy to believe that a tiny `h`
+# would make the slope perfect. Let us believe it, and go on.
 
 # %%
 for digits in range(8, 17):
@@ -78,15 +79,16 @@ for digits in range(8, 17):
 # %% [markdown]
 # ## The turn, where rounding wins
 #
-# At $10^{-8}$ the slope has fallen below 10. Then the zeros leave again, and with $h = 10^{-16}$ the slope is 0: to a
-# computer, $2 + 10^{-16}$ is 2. A float keeps 16 digits. `f(2 + h)` and `f(2)` agree in most of them, so their
-# difference consists of the few that are left, and dividing by a tiny `h` makes their error large. Two errors, one
-# falling with `h` and one rising:
+# At $10^{-8}$ the slope is a little below 10. Then the zeros disappear again, and at $h = 10^{-16}$ the slope is
+# 0: to a computer, $2 + 10^{-16}$ is 2. A float keeps 16 digits. `f(2 + h)` and `f(2)` agree in most of them, so
+# their difference has only the last few digits left. Dividing by a tiny `h` makes the error of those digits
+# large. There are two errors. One falls with `h`, one rises:
 #
 # $$\underbrace{\tfrac12 |f''(x)|\, h}_{\text{the curve bends}} \qquad\qquad
 # \underbrace{\varepsilon\, |f(x)| / h}_{\text{numbers are rounded}} \qquad \varepsilon = 2.2\cdot 10^{-16}$$
 #
-# Looking to both sides, $\bigl(f(x+h) - f(x-h)\bigr) / 2h$, cancels the first bend: its error falls with $h^2$.
+# A difference over both sides, $\bigl(f(x+h) - f(x-h)\bigr) / 2h$, cancels the first bend: its error falls with
+# $h^2$.
 
 # %%
 epsilon = sys.float_info.epsilon
@@ -105,30 +107,31 @@ plt.legend()
 plt.show()
 
 # %% [markdown]
-# Read it from right to left, as `h` shrinks: down, a turn, and up again. The best that one side can do is 8 correct
-# digits, near $h = \sqrt\varepsilon$. And a network of a million weights would need a million such computations for
-# one step. Differences are fine for checking; for learning we need something exact, and cheap.
+# Read the picture from right to left, as `h` shrinks: the error falls, turns, and rises again. One side can give
+# 8 correct digits at best, near $h = \sqrt\varepsilon$. And a network with a million weights would need a million
+# such computations for one step. Differences are good for checking. For learning we need something exact and
+# cheap.
 
 # %% [markdown]
 # ## Rules instead of steps
 #
-# Nobody has to take the limit twice. Take multiplication: nudge $x$ by $h$, and $xy$ becomes $(x + h)y = xy + hy$. It
-# has risen by $hy$, so the slope is $y$: exactly, for every $h$. Each operation has such a rule.
+# Nobody has to take the same limit twice. Take multiplication: nudge $x$ by $h$, and $xy$ becomes
+# $(x + h)y = xy + hy$. It rises by $hy$, so the slope is $y$, exactly, for every $h$. Each operation has such a rule.
 #
 # | operation | slope for x | slope for y | because |
 # |---|---|---|---|
-# | $x + y$ | $1$ | $1$ | a nudge arrives as it is |
-# | $x - y$ | $1$ | $-1$ | or turned around |
+# | $x + y$ | $1$ | $1$ | a nudge arrives unchanged |
+# | $x - y$ | $1$ | $-1$ | a nudge of $y$ arrives with its sign turned |
 # | $x \cdot y$ | $y$ | $x$ | $(x+h)y - xy = hy$ |
-# | $x / y$ | $1/y$ | $-x/y^2$ | more to divide by leaves less |
-# | $x^n$ | $n x^{n-1}$ | | of $n$ factors, one is nudged at a time |
+# | $x / y$ | $1/y$ | $-x/y^2$ | a larger divisor leaves less |
+# | $x^n$ | $n x^{n-1}$ | | there are $n$ factors, and one is nudged at a time |
 # | $e^x$ | $e^x$ | | it grows as fast as it is large |
-# | $\log x$ | $1/x$ | | the inverse of $e^x$ |
-# | $\tanh x$ | $1 - \tanh^2 x$ | | steepest at 0, flat far out |
-# | $\mathrm{relu}\, x$ | $1$ if $x > 0$, else $0$ | | passes on, or shuts |
+# | $\log x$ | $1/x$ | | it is the inverse of $e^x$ |
+# | $\tanh x$ | $1 - \tanh^2 x$ | | it is steepest at 0 and flat far out |
+# | $\mathrm{relu}\, x$ | $1$ if $x > 0$, else $0$ | | it passes a nudge on, or stops it |
 #
-# The engine has one `Rule` per operation. Its `shares` are the slopes, times a 1.0 that we shall come to. Let us hold
-# some of them against differences from both sides.
+# The engine has one `Rule` for each operation. Its `shares` are the slopes times a factor, here 1.0, which we
+# explain below. Let us compare some of them with differences over both sides.
 
 # %%
 print("of 3 * 2:", tg.RULES["mul"].shares(1.0, 6.0, 3.0, 2.0))
@@ -142,8 +145,8 @@ for name in ("neg", "exp", "log", "sqrt", "sin", "tanh", "sigmoid", "relu"):
 # %% [markdown]
 # ## A number that remembers
 #
-# A formula is made of operations, and each of them knows its slope. To use that we must know *which* operations made
-# a number. A float has forgotten; a `Value` remembers.
+# A formula consists of operations, and each operation knows its slope. To use the slopes we must know *which*
+# operations made a number. A float has forgotten that; a `Value` remembers.
 
 # %%
 x = Value(2.0, label="x")
@@ -154,16 +157,17 @@ print(y)
 print("made by", y._op, "from", y.parents)
 
 # %% [markdown]
-# What it remembers is a graph, from the inputs on the left to the result on the right. The numbers on the arrows are
-# the slopes: what each operation's rule says, at the numbers that went in. A Value without a label is called, in
-# pictures, by the variable that holds it, like `cube` here.
+# It remembers a graph, from the inputs on the left to the result on the right. The numbers on the arrows are the
+# slopes: what the rule of each operation says for its inputs. In pictures, a Value without a label gets the name
+# of the variable that holds it, like `cube` here.
 
 # %%
 tg.draw(y, slopes=True)
 
 # %% [markdown]
-# The gradients are dashes: nobody has asked yet. (`2` is no Value, just a number, so it has no box.) One call asks,
-# and `x.grad` is the slope that we approached at the beginning. This time there is no `h`, and no error.
+# The gradients are dashes, because nobody has asked for them yet. (`2` is a plain number and not a Value, so it
+# has no box.) One call asks. Then `x.grad` is the slope that we approached at the beginning. This time there is
+# no `h`, and no error.
 
 # %%
 y.backward()
@@ -172,13 +176,14 @@ x.grad
 # %% [markdown]
 # ## The chain rule at one node
 #
-# How does it find out? By the most local conversation one can think of. A node knows its own operation, and the
-# numbers that went in and came out; nothing else. Suppose somebody tells it how much the final result changes per
-# unit of itself. Call that **upstream**. Then the node tells each of its inputs
+# How does the engine find it? Each node needs very little: its own operation, and the numbers that went in and
+# came out. Suppose somebody tells a node how much the final result changes per unit of that node. We call this
+# number **upstream**. Then the node tells each of its inputs
 #
 # $$\text{share} = \text{upstream} \times \text{slope}$$
 #
-# and each input **adds up** the shares it is told. That is the whole chain rule. Here it is by hand, from the end:
+# and each input **adds up** the shares that it hears. That is the whole chain rule. Here it is by hand, from the
+# end:
 
 # %%
 dy = 1.0  # the result changes by 1 per unit of itself
@@ -189,7 +194,8 @@ dx += ddouble * 2  # double = 2x: the slope is 2; x was told something before, s
 dx
 
 # %% [markdown]
-# Every Value can do its part of this: `_backward()` tells the inputs their shares. A new graph, all gradients 0:
+# Every Value can do its part of this: `_backward()` tells the inputs their shares. We build the graph again, so
+# that all gradients are 0:
 
 # %%
 x = Value(2.0, label="x")
@@ -207,24 +213,25 @@ for tell in (y._backward, cube._backward, double._backward):
 tg.draw(y, slopes=True)
 
 # %% [markdown]
-# `y.backward()` is no more than this: the same calls for every node, in an order in which a node speaks only after
-# it has heard everything. Why that order matters, and what goes wrong without it, is the
-# [next notebook](02_backprop_step_by_step.ipynb).
+# `y.backward()` makes the same calls for every node. It chooses an order in which a node speaks only after it has
+# heard everything. The [next notebook](02_backprop_step_by_step.ipynb) shows why the order matters, and what goes
+# wrong without it.
 #
 # ## Exercises
 #
-# 1. By the table, what is the derivative of $x^2 e^x$? Write it as a Python function and compare with `tg.grad` at
-#    $x = 1$. Then let `testing.gradcheck`, which takes differences with great care, have the last word.
+# 1. What does the table give for the derivative of $x^2 e^x$? Write it as a Python function and compare it with
+#    `tg.grad` at $x = 1$. Then check it with `testing.gradcheck`, which takes differences with great care.
 #    `tg.grad(g)` is a function, so ask `tg.grad(g)(1.0)`. Write `g` with `tg.exp`: `math.exp` refuses a Value,
-#    as its float would have forgotten. `from tinygrad_edu.testing import gradcheck`, then `gradcheck(g, 1.0)`.
-# 2. Let $z = \tanh(ab + c)$ at $a = 2$, $b = -3$, $c = 6.5$. Find the gradients by `_backward()` alone, node by node.
-#    In Python $\tanh x$ is `tg.tanh(x)`, or `x.tanh()`.
-# 3. Which `h` is best for differences from both sides? Their error is about $h^2 + \varepsilon |f| / h$ for our $f$:
-#    find the lowest point by thinking, then by trying.
+#    because its result, a float, would not remember. Use `from tinygrad_edu.testing import gradcheck`, then
+#    `gradcheck(g, 1.0)`.
+# 2. Let $z = \tanh(ab + c)$ at $a = 2$, $b = -3$, $c = 6.5$. Find the gradients with `_backward()` alone, node by
+#    node. In Python $\tanh x$ is `tg.tanh(x)` or `x.tanh()`.
+# 3. Which `h` is best for differences over both sides? Their error is about $h^2 + \varepsilon |f| / h$ for our
+#    $f$. Find the lowest point by thinking, then by trying.
 #
 # ## Answers
 #
-# The code is folded in Jupyter: click on the dots, after you have tried.
+# Try first. Jupyter folds the code of the answers: click on the dots to see it.
 
 # %% tags=["answer"]
 # Answer 1: the product rule gives 2x eˣ + x² eˣ.

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Backpropagation, step by step
 #
-# One small function, $f = (x + y)(x - y)$ at $x = 3$, $y = 2$. We know the answer beforehand: $f = x^2 - y^2$, so the
-# gradients are $2x = 6$ and $-2y = -4$. Now we watch how they come about: drawn, one step at a time, and as a sum over
-# paths. Then we break it, in all the ways in which people break it.
+# One small function, $f = (x + y)(x - y)$ at $x = 3$, $y = 2$. We know the answer: $f = x^2 - y^2$, so the
+# gradients are $2x = 6$ and $-2y = -4$. We watch how backpropagation finds them: drawn, one step at a time, and
+# as a sum over paths. Then we break it in every way in which people break it.
 
 # %%
 from IPython.display import SVG
@@ -25,22 +25,23 @@ f = s * d
 tg.draw(f, slopes=True)
 
 # %% [markdown]
-# Both inputs are used twice. Each arrow carries its local slope: for the product, `s` has the slope `d` = 1 and `d`
-# has the slope `s` = 5; the sum passes on 1 and 1, the difference 1 and -1.
+# Both inputs are used twice. Each arrow carries its local slope. For the product, `s` has the slope `d` = 1 and
+# `d` has the slope `s` = 5. The sum passes on 1 and 1, the difference 1 and -1.
 #
 # ## Backward, one step at a time
 #
-# The backward pass starts with $df/df = 1$ and goes through the operations from the result to the inputs. At each it
-# does the same: *share = upstream × slope*, and the inputs add up their shares. `tg.steps` is the list of these steps,
-# and each says what it does.
+# The backward pass starts with $df/df = 1$ and goes through the operations from the result to the inputs. Each
+# operation does the same: it computes *share = upstream × slope*, and its inputs add up their shares. `tg.steps`
+# lists these steps, and each step says what it does.
 
 # %%
 for step in tg.steps(f):
     print(step)
 
 # %% [markdown]
-# Follow `x`: it hears 1 from `s`, then 5 from `d`, and has 6. And `y`: 1 from `s`, then -5 from `d`. The same as
-# pictures: the operation that has just spoken is yellow, finished nodes are blue, dashes wait.
+# Follow `x`: it hears 1 from `s`, then 5 from `d`, and has 6. And `y` hears 1 from `s`, then -5 from `d`, and has
+# -4. Here are the same steps as pictures. The operation that has just spoken is yellow, finished nodes are blue,
+# and a dash in place of a gradient means that the node has heard nothing yet.
 
 # %%
 SVG(frame(tg.steps(f), 1))
@@ -52,12 +53,13 @@ SVG(frame(tg.steps(f), 2))
 SVG(frame(tg.steps(f), 3))
 
 # %% [markdown]
-# In a notebook of your own, `tg.steps(f)` at the end of a cell is a player with a slider, and
-# `tg.steps(f).to_html("steps.html")` the same as a file.
+# In a notebook of your own, end a cell with `tg.steps(f)`: it shows the steps with a slider.
+# `tg.steps(f).to_html("steps.html")` writes the same to a file.
 #
 # ## The time machine
 #
-# `tg.debug.Machine` walks the same steps at the prompt, forward and back. `->` marks whose turn is next.
+# `tg.debug.Machine` walks through the same steps at the prompt, forward and back. `->` marks the node whose turn
+# is next.
 
 # %%
 machine = tg.debug.Machine(f)
@@ -67,8 +69,8 @@ machine.next()
 machine.next()
 
 # %% [markdown]
-# One of the two sides is done, so `x` and `y` have heard only half of the story: their gradients are there, and not
-# right yet. Go back, and it is untold.
+# One of the two sides is done, so `x` and `y` have heard only half of the story. Their gradients are not right
+# yet. Go back, and even this half is taken back.
 
 # %%
 machine.back()
@@ -77,7 +79,7 @@ machine.back()
 machine.run()
 
 # %% [markdown]
-# `f.backward()` is `machine.run()` that keeps the numbers.
+# `f.backward()` does what `machine.run()` does, and keeps the numbers.
 
 # %%
 f.backward()
@@ -86,8 +88,8 @@ x.grad, y.grad
 # %% [markdown]
 # ## Why 6?
 #
-# There is another way to see the same number. From `x` two paths lead up to `f`: through the sum, and through the
-# difference. Multiply the slopes along each path, and add up the paths.
+# There is another way to see the same number. Two paths lead from `x` up to `f`: one through the sum, one through
+# the difference. Multiply the slopes along each path, and add up the products.
 
 # %%
 tg.why(f, x)
@@ -96,15 +98,15 @@ tg.why(f, x)
 tg.draw(f, slopes=True, paths=tg.why(f, x).paths[0])
 
 # %% [markdown]
-# The picture shows the largest of them. For `y` the two paths pull in opposite directions:
+# The picture marks the largest path. For `y` the two paths pull in opposite directions:
 
 # %%
 tg.why(f, y)
 
 # %% [markdown]
-# *A gradient is the sum over all paths of the products of the slopes.* That is the definition which backpropagation
-# computes without walking the paths. It has to: here is a chain of twenty doublings, with a million paths in it, and
-# twenty steps.
+# *A gradient is the sum over all paths of the product of their slopes.* Backpropagation computes this sum without
+# walking along each path. It must: here is a chain of twenty doublings, with a million paths and only twenty
+# steps.
 
 # %%
 z = Value(1.0, label="z")
@@ -116,8 +118,8 @@ print(f"{tg.why(top, z).count:,} paths, {len(tg.steps(top))} steps")
 # %% [markdown]
 # ## Why a topological order?
 #
-# Everybody asks. Let us try without. "Tell your inputs their shares, then let each of them do the same" is a backward
-# pass in three lines, and it is right for our `f`:
+# Everybody asks this. Let us try without it. "Tell your inputs their shares, then let each of them do the same"
+# is a backward pass in three lines, and it is right for our `f`:
 
 
 # %%
@@ -134,7 +136,7 @@ naive(f)
 x.grad, y.grad
 
 # %% [markdown]
-# Now a smaller program. `b = a + a`, `c = b + b`. Surely $c = 4a$, and the gradient is 4.
+# Now a smaller program: `b = a + a`, `c = b + b`. Surely $c = 4a$, and the gradient is 4.
 
 # %%
 a = Value(1.0, label="a")
@@ -145,8 +147,8 @@ naive(c)
 a.grad
 
 # %% [markdown]
-# Eight. `b` is an input of `c` twice, so `naive` comes to `b` twice, and each time `b` tells `a` everything it has. It
-# spoke **too often**. So let each node speak once?
+# Eight. `b` is an input of `c` twice, so `naive` visits `b` twice. Each time `b` tells `a` everything it has
+# heard so far. It spoke **too often**. So let each node speak once?
 
 
 # %%
@@ -167,16 +169,16 @@ once(e, set())
 a.grad
 
 # %% [markdown]
-# Two, where it should be 8. Here `e` told `b` and `c`; then it was `b`'s turn, and it told `a` what it had heard,
-# although `c` had yet to tell it 3 more. It spoke **too early**. In the picture `b` has its 4 by now, and `a` was told
-# of only 1 of them, times the slope 2:
+# Two, but it should be 8. Here `e` told `b` and `c`. Then it was the turn of `b`, and `b` told `a` what it had
+# heard. But `c` still had to tell `b` 3 more. So `b` spoke **too early**. In the picture `b` has its 4 by now,
+# but `a` heard only 1 of them, times the slope 2:
 
 # %%
 tg.draw(e, slopes=True)
 
 # %% [markdown]
-# A node may speak when everything that uses it has spoken. An order with this property is called topological; the
-# engine's lists inputs before what is made of them, and the backward pass goes through it from the end.
+# A node may speak when every node that uses it has spoken. An order with this property is called topological. The
+# engine lists inputs before the nodes made from them, and the backward pass goes through this list from its end.
 
 # %%
 a = Value(1.0, label="a")
@@ -190,13 +192,13 @@ for node in reversed(order):
 print(a.grad)
 
 # %% [markdown]
-# That loop is backpropagation. `Value.backward` does it without recursion, so that a million operations in a row are
-# no problem, and with some care about what was there before, to which we come now.
+# That loop is backpropagation. `Value.backward` does it without recursion, so a million operations in a row are
+# no problem. It also takes care of earlier gradients, as we see next.
 #
 # ## Adding up
 #
-# `x * x` uses `x` twice. If a share *replaced* what was there, the gradient would be 3, the last share, in place of
-# 6. Hence `+=`:
+# `x * x` uses `x` twice. If a share *replaced* the one before, the gradient would be 3, the last share, and
+# not 6. So we need `+=`:
 
 # %%
 x = Value(3.0, label="x")
@@ -205,9 +207,9 @@ square.backward()
 x.grad
 
 # %% [markdown]
-# The same `+=` works across passes: a second result adds to what the first has left. That is useful, a loss over many
-# examples can be computed one example at a time, and it is a trap: a training loop that forgets to set the gradients
-# to 0 walks on with the sum of everything.
+# The same `+=` works across passes: a second result adds to what the first has left. This is useful, because the
+# loss of many examples can be computed one example at a time. It is also a trap: a training loop that forgets to
+# set the gradients to 0 follows the sum of all earlier gradients.
 
 # %%
 square.backward()
@@ -219,7 +221,7 @@ print("set to 0 before:", x.grad)
 # %% [markdown]
 # ## Two results, one trap
 #
-# Last, the bug that hides in most small engines. Two results share an interior node:
+# Last, a bug that hides in most small engines. Two results share an interior node:
 
 # %%
 a = Value(1.0, label="a")
@@ -230,7 +232,7 @@ f.backward()
 print(a.grad)  # de/da + df/da = 10 + 14
 
 # %% [markdown]
-# Here is what micrograd and its many descendants do, by hand: every node adds up, `c` included.
+# micrograd and its many descendants do something else. Here it is by hand: every node adds up, `c` too.
 
 # %%
 a = Value(1.0, label="a")
@@ -243,21 +245,21 @@ for result in (e, f):
     print(f"c.grad {c.grad:g}, a.grad {a.grad:g}")
 
 # %% [markdown]
-# Ten too many. In the second pass `c` still holds its 5 from the first, adds 7, and tells `a` of twelve: the first
-# story is told twice. The rule that is always right: **leaves add up over passes, interior nodes start afresh in
-# each**. `backward` keeps it.
+# Ten too many. In the second pass `c` still holds its 5 from the first. It adds 7 and tells `a` about twelve: the
+# first story is told twice. This rule is always right: **leaves add up over passes, interior nodes start from 0
+# in each pass**. `backward` follows it.
 #
 # ## Exercises
 #
-# 1. Let $g = xy + x$, with $x = 3$, $y = 2$. How many paths lead from `x` to `g`, and what are their products? Think
-#    first, then ask `why`.
+# 1. Let $g = xy + x$, with $x = 3$, $y = 2$. How many paths lead from `x` to `g`, and what are their products?
+#    Think first, then ask `why`.
 # 2. How many paths lead from `x` to `x * x * x`, and how large is each at $x = 2$?
-# 3. Write `backward(root)` with `topological_order` and `_backward`, so that leaves add up and interior nodes start
-#    afresh. Try it on the trap, and on $\tanh(xy) + x / y$, in Python `tg.tanh(x * y) + x / y`.
+# 3. Write `backward(root)` with `topological_order` and `_backward`, so that leaves add up and interior nodes
+#    start from 0. Try it on the trap, and on $\tanh(xy) + x / y$, in Python `tg.tanh(x * y) + x / y`.
 #
 # ## Answers
 #
-# The code is folded in Jupyter: click on the dots, after you have tried.
+# Try first. Jupyter folds the code of the answers: click on the dots to see it.
 
 # %% tags=["answer"]
 # Answer 1: two. Through the product with slope y = 2, and directly with slope 1.

@@ -1,10 +1,10 @@
 # %% [markdown]
 # # From a neuron to a network
 #
-# A neuron is a short formula, a network is a formula made of neurons, and both learn in the same way: find out by
-# backpropagation in which direction each number should go, and take a small step. In this notebook we build one,
-# teach it to tell two moons apart, and then turn the two knobs that everybody turns: how many examples to look at
-# before a step, and how long the step is.
+# A neuron is a short formula. A network is a formula made of neurons. Both learn in the same way: backpropagation
+# finds the direction in which each number should go, and each number takes a small step. In this notebook we
+# build a network and teach it to separate two moons. Then we turn the two knobs that everybody turns: how many
+# examples to look at before a step, and how long the step is.
 
 # %%
 # %matplotlib inline
@@ -20,7 +20,7 @@ from tinygrad_edu.viz import plots
 # %% [markdown]
 # ## A neuron
 #
-# It weighs its inputs, adds a bias, and squashes the sum between -1 and 1:
+# A neuron weighs its inputs, adds a bias, and squashes the sum into the range from -1 to 1:
 #
 # $$\text{out} = \tanh(w_0 x_0 + w_1 x_1 + b)$$
 
@@ -31,9 +31,9 @@ out.backward()
 tg.draw(out)
 
 # %% [markdown]
-# Green are the parameters, the numbers that may change. Here `out` is a number and not yet good or bad. A **loss**
-# says how far it is from what we want. Suppose we want 1: then $(\text{out} - 1)^2$ is a fair loss, and its gradient
-# tells each parameter where to go. Downhill is against the gradient.
+# The parameters, the numbers that may change, are green. So far `out` is a number, neither good nor bad. A
+# **loss** says how far it is from the number that we want. Suppose we want 1. Then $(\text{out} - 1)^2$ is a fair
+# loss, and its gradient tells each parameter where to go. Downhill is against the gradient.
 
 # %%
 for step in range(8):
@@ -46,13 +46,13 @@ for step in range(8):
     print(f"step {step}: loss {loss:.4f}")
 
 # %% [markdown]
-# These six lines are how networks learn, also the large ones: compute the loss, set the gradients to 0, go backward,
-# take a step. What remains is a matter of size.
+# These six lines are how all networks learn, large ones too: compute the loss, set the gradients to 0, go
+# backward, take a step. The rest is a matter of size.
 #
 # ## What one neuron can say
 #
-# Two classes of points in the plane, -1 and 1, each the shape of a moon. `tg.fit` is the loop above, over many
-# examples; in between it compiles the neuron, so that it runs on arrays instead of single Values.
+# Here are two classes of points in the plane, -1 and 1. Each has the shape of a moon. `tg.fit` is the loop above,
+# over many examples. It compiles the neuron first, so that it runs on arrays and not on single Values.
 
 # %%
 X, y = datasets.moons(100, seed=0)
@@ -63,14 +63,14 @@ print(f"{history['accuracy'][-1]:.0%} right")
 plots.decision_boundary(neuron, X, y)
 
 # %% [markdown]
-# A straight line: where $w_0 x_0 + w_1 x_1 + b = 0$, `out` changes its sign, and tanh cannot change that. No line can
-# separate the moons.
+# The boundary is a straight line. `out` changes its sign where $w_0 x_0 + w_1 x_1 + b = 0$, and tanh does not
+# change that. No line can separate the moons.
 #
 # ## Layers
 #
-# So take more neurons. A **layer** is a row of neurons that look at the same inputs, each with weights of its own. A
-# **multilayer perceptron** feeds the outputs of one layer to the next: here 2 inputs, two hidden layers of 8, and
-# one output. Unless they are told otherwise, the hidden neurons bend with relu, which is cheap and as good.
+# So take more neurons. A **layer** is a row of neurons that look at the same inputs, each with its own weights. A
+# **multilayer perceptron** feeds the outputs of one layer to the next. Ours has 2 inputs, two hidden layers of 8,
+# and one output. By default the hidden neurons use relu in place of tanh: it is cheap, and works as well.
 
 # %%
 layer = nn.Layer(2, 8, rng=0)
@@ -82,7 +82,7 @@ out = model([Value(0.5, label="x0"), Value(-1.0, label="x1")])
 print(len(tg.topological_order(out)), "nodes")
 
 # %% [markdown]
-# A picture of all of them would be of no use to anyone. Told to stay small, `draw` puts equal neurons into one box:
+# A picture of all these nodes would help nobody. With `max_nodes`, `draw` puts equal neurons into one box:
 
 # %%
 tg.draw(out, max_nodes=12)
@@ -90,8 +90,9 @@ tg.draw(out, max_nodes=12)
 # %% [markdown]
 # ## The moons
 #
-# The score should be above 0 for one class, below for the other. With $t$ the class, 1 or -1, the **hinge** loss
-# $\max(0, 1 - t \cdot \text{score})$ wants it beyond 1, on the right side, and is content from there on.
+# The score should be above 0 for one class and below 0 for the other. Let $t$ be the class, 1 or -1. The
+# **hinge** loss $\max(0, 1 - t \cdot \text{score})$ is 0 when the score is on the right side and at least 1 away
+# from 0.
 
 # %%
 optimizer = optim.SGD(model.parameters(), lr=0.3)
@@ -100,7 +101,7 @@ print(f"{early['accuracy'][-1]:.0%} right")
 plots.decision_boundary(model, X, y)
 
 # %% [markdown]
-# After 30 steps it has found more or less the line of the single neuron, with a first bend. Give it more time:
+# After 30 steps the network has more or less the line of the single neuron, with a first bend. Give it more time:
 
 # %% tags=["cover"]
 late = tg.fit(model, nn.hinge, (X, y), optimizer, epochs=220, batch_size=None, progress=False)
@@ -111,13 +112,14 @@ plots.decision_boundary(model, X, y)
 late.plot()
 
 # %% [markdown]
-# The line has bent around both moons. Nobody told the network what a moon is: 105 numbers went downhill, 250 times.
+# The line has bent around both moons. Nobody told the network what a moon is: 105 numbers went downhill, 250
+# times.
 #
 # ## How many examples before a step?
 #
-# So far every step looked at all examples: **full-batch** gradient descent. One can also step after each single
-# example, **stochastic**, or after a few, **mini-batch**. To see the difference we take a model of two parameters,
-# whose loss is a landscape that can be drawn: a line through 40 noisy points.
+# So far every step looked at all examples: **full-batch** gradient descent. We can also step after each single
+# example, **stochastic**, or after a few, **mini-batch**. To see the difference we take a model with two
+# parameters, because we can draw its loss as a landscape: a line through 40 noisy points.
 
 # %%
 rng = random.Random(0)
@@ -161,9 +163,10 @@ every[0].set_ylabel("b")
 plt.show()
 
 # %% [markdown]
-# The full batch walks straight downhill, in few steps that cost 40 examples each. One by one, each step goes downhill
-# for *its* example, which is roughly the right direction and never quite: it is at the valley at once, and then
-# strays about in it. Small batches take the good of both. Now the moons, three times from the same parameters:
+# The full batch walks straight downhill in few steps, but each step costs 40 examples. One by one, each step goes
+# downhill for *its own* example. That is roughly the right direction, never exactly: it reaches the valley at
+# once and then strays about in it. Small batches combine the good of both. Now the moons, three times from the
+# same parameters:
 
 
 # %%
@@ -183,13 +186,15 @@ plt.legend()
 plt.show()
 
 # %% [markdown]
-# Measured by examples seen, small batches are far ahead: they make 10 or 100 steps while the full batch makes one. And
-# single examples rattle: one unlucky step undoes several good ones. In practice a batch is as large as it can be
-# without taking longer: on arrays, a step on 100 of these examples takes hardly more time than a step on one.
+# For the same number of examples seen, small batches are far ahead: they make 10 or 100 steps where the full
+# batch makes one. Single examples rattle: one unlucky step undoes several good ones. In practice, take the
+# largest batch that does not make a step slower. On arrays, a step on 100 of these examples takes hardly more
+# time than a step on one.
 #
 # ## How long a step?
 #
-# The step is the **learning rate** times the gradient. On the simplest valley, $x^2$, one sees all that can happen:
+# The step is the **learning rate** times the gradient. The simplest valley, $x^2$, shows everything that can
+# happen:
 
 # %%
 curve = np.linspace(-2.9, 2.9, 100)
@@ -210,8 +215,8 @@ for axes, (lr, title) in zip(every, rates, strict=True):
 plt.show()
 
 # %% [markdown]
-# Too small, and nothing happens for a long time. Too large, and each step lands higher on the other side than it
-# started. The same with the 105 parameters of the network, on the moons:
+# If the rate is too small, nothing happens for a long time. If it is too large, each step lands higher on the
+# other side than it started. The same happens with the 105 parameters of the network, on the moons:
 
 # %%
 plt.figure(figsize=(6, 4), layout="constrained")
@@ -224,23 +229,23 @@ plt.legend()
 plt.show()
 
 # %% [markdown]
-# At 0.01 it would arrive, some day. At 3 it leaps out of every valley it finds, and at 10 the first steps have
-# thrown it to a place where all neurons of the second layer are shut, for every point. Their slopes are 0, so they
-# stay shut; only the last bias is left to learn, and leaps to and fro. A rule of thumb: take the largest rate at
-# which the loss still falls calmly. If it jumps, divide by three.
+# At 0.01 it would arrive, some day. At 3 it leaps out of every valley it finds. At 10 the first steps throw it to
+# a place where all neurons of the second layer output 0 for every point. Their slopes are 0 too, so they stay
+# at 0. Only the last bias can still learn, and it leaps to and fro. A rule of thumb: take the largest rate at which
+# the loss still falls calmly. If it jumps, divide by three.
 #
 # ## Exercises
 #
-# 1. The loss of the first neuron was $(\text{out} - 1)^2$. Derive $dL/dw_0$ by hand, and compare with the engine and
-#    with `gradcheck` at $w = (0.3, -0.2)$, $b = 0.1$, $x = (0.5, -1)$.
+# 1. The loss of the first neuron was $(\text{out} - 1)^2$. Derive $dL/dw_0$ by hand, and compare with the engine
+#    and with `gradcheck` at $w = (0.3, -0.2)$, $b = 0.1$, $x = (0.5, -1)$.
 # 2. *Exclusive or*: the class is 1 if exactly one of two inputs is 1, else -1. Why can no single neuron learn it?
-#    Find a small network that does. If it gets stuck, try tanh (`"tanh"` after the list of layers), or more neurons,
-#    or another `rng`.
-# 3. For which learning rates does gradient descent on $x^2$ arrive at 0? At which in a single step?
+#    Find a small network that does. If it gets stuck, try tanh (`"tanh"` after the list of layers), or more
+#    neurons, or another `rng`.
+# 3. For which learning rates does gradient descent on $x^2$ arrive at 0? For which in a single step?
 #
 # ## Answers
 #
-# The code is folded in Jupyter: click on the dots, after you have tried.
+# Try first. Jupyter folds the code of the answers: click on the dots to see it.
 
 # %% tags=["answer"]
 # Answer 1: the chain rule, from outside in: 2 (out - 1), times 1 - out² for tanh, times x0.
@@ -256,9 +261,8 @@ print(f"by hand {2 * (out - 1) * (1 - out**2) * 0.5:.6f}")
 print(gradcheck(neuron_loss, 0.3, -0.2, 0.1))
 
 # %% tags=["answer"]
-# Answer 2: a neuron divides the plane by a line. Both classes are opposite corners of a square:
-# no line has one pair of them on each side. Three hidden tanh neurons are plenty; three relu neurons often
-# shut and get stuck.
+# Answer 2: a neuron divides the plane by a line. Each class is a pair of opposite corners of a square, and no
+# line separates these pairs. Three hidden tanh neurons are enough. Three relu neurons often get stuck at 0.
 corners, classes = [[0, 0], [0, 1], [1, 0], [1, 1]], [-1, 1, 1, -1]
 model = nn.MLP(2, [3, 1], "tanh", rng=0)
 optimizer = optim.SGD(model.parameters(), lr=0.3)
@@ -271,8 +275,8 @@ for corner, wanted in zip(corners, classes, strict=True):
 print(gradcheck(lambda x0, x1: model([x0, x1]), 0.0, 1.0))
 
 # %% tags=["answer"]
-# Answer 3: a step makes x into x - lr · 2x = (1 - 2 lr) x. That shrinks if |1 - 2 lr| < 1,
-# for 0 < lr < 1, and is 0 at once for lr = 1/2.
+# Answer 3: a step turns x into x - lr · 2x = (1 - 2 lr) x. This shrinks if |1 - 2 lr| < 1, so for 0 < lr < 1.
+# For lr = 1/2 it is 0 at once.
 print(gradcheck(lambda x: x**2, -1.5))
 for lr in (0.5, 0.99, 1.0, 1.01):
     x = -1.5

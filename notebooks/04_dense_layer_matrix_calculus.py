@@ -2,11 +2,11 @@
 # # The dense layer, by hand
 #
 # A textbook writes a layer as one line, $Z = XW + b$, and its gradients as three: $dW = X^\top dZ$, $db$ is the
-# sum of the rows of $dZ$, $dX = dZ\,W^\top$. An engine of scalars knows none of these lines. It has one small
-# rule per operation, and adds up.
+# sum of the rows of $dZ$, and $dX = dZ\,W^\top$. An engine of scalars knows none of these lines. It has one small
+# rule per operation, and it adds up.
 #
-# Here both do the same work, and we compare them number by number. Then the compiler reads the scalars, and
-# writes the textbook's lines.
+# Here both do the same work, and we compare them number by number. Then the compiler reads the scalars and writes
+# the textbook's lines.
 
 # %%
 import numpy as np
@@ -19,9 +19,9 @@ np.set_printoptions(formatter={"float": "{:7.4f}".format})
 # %% [markdown]
 # ## Ten examples of three numbers
 #
-# The network is 3 → 4 → 2: a dense layer with relu, then a dense layer with one score per class. $X$ is 10×3,
-# an example is a row. The class says whether the sum of the row is positive, and $Y$ has a 1 in the column of
-# the class.
+# The network is 3 → 4 → 2: a dense layer with relu, then a dense layer with one score per class. $X$ is 10×3, and
+# each row is an example. The class says whether the sum of the row is positive. $Y$ has a 1 in the column of the
+# class.
 
 # %%
 X = np.random.default_rng(0).normal(size=(10, 3))
@@ -36,7 +36,7 @@ print(len(model.parameters()), "parameters")
 # %% [markdown]
 # ## Forward, in scalars and in matrices
 #
-# The engine makes a node of everything. We make Values of $X$ too, to see its gradient later.
+# The engine makes a node for every operation. We make Values of $X$ too, because we want its gradient later.
 
 # %%
 x = [[Value(number) for number in row] for row in X]
@@ -45,14 +45,14 @@ loss = nn.cross_entropy(scores, Y)
 print(f"{loss.data:.12f} is the last of {len(tg.topological_order(loss))} nodes")
 
 # %% [markdown]
-# Row $r$, column $o$ of $XW$ is $\sum_i x_{ri} w_{io}$, one dot product. The first layer has 10 · 4 of them;
-# one line of NumPy writes them all. The last step is softmax, which makes the scores of a row positive numbers
-# whose sum is 1, and the loss is $-\log$ of the number at the right class, on average over the $B = 10$ rows.
+# Row $r$, column $o$ of $XW$ is one dot product, $\sum_i x_{ri} w_{io}$. The first layer has 10 · 4 of them. One
+# line of NumPy writes them all. The last step is softmax: it turns the scores of a row into positive numbers
+# whose sum is 1. The loss is $-\log$ of the number at the right class, averaged over the $B = 10$ rows.
 
 
 # %%
 def numbers(rows, of="data"):
-    """What a list of Values holds, or a list of lists, as an array."""
+    """The data (or the gradients) of a list of Values, or of a list of lists, as an array."""
     if isinstance(rows[0], list):
         return np.array([numbers(row, of) for row in rows])
     return np.array([getattr(value, of) for value in rows])
@@ -71,9 +71,9 @@ print("scores agree to 1e-15:", np.allclose(Z2, numbers(scores), rtol=0, atol=1e
 # %% [markdown]
 # ## Backward: softmax and cross-entropy
 #
-# From the end. With $a = \mathrm{softmax}(z)$ and the right class $c$, the loss of a row is $-\log a_c =
-# \log\sum_k e^{z_k} - z_c$. The slope of the first term for $z_k$ is $e^{z_k} / \sum_j e^{z_j} = a_k$; the
-# second takes off 1 at $k = c$. That is $a - y$, and the mean over the rows divides by $B$:
+# We start at the end. Let $a = \mathrm{softmax}(z)$ and let $c$ be the right class. The loss of a row is $-\log a_c =
+# \log\sum_k e^{z_k} - z_c$. The slope of the first term for $z_k$ is $e^{z_k} / \sum_j e^{z_j} = a_k$. The second term
+# subtracts 1 at $k = c$. Together that is $a - y$, and the mean over the rows divides by $B$:
 #
 # $$dZ_2 = (A_2 - Y) / B$$
 #
@@ -87,8 +87,8 @@ for by_hand, in_scalars in zip(dZ2[:4], numbers(scores, "grad")[:4], strict=True
     print(by_hand, " ", in_scalars)
 
 # %% [markdown]
-# Each row adds up to 0: what one class gains the other loses. And however wrong a score is, its gradient is not
-# larger than $1/B = 0.1$.
+# Each row adds up to 0: what one class gains, the other loses. And however wrong a score is, its gradient is at
+# most $1/B = 0.1$.
 
 # %%
 print(f"the sums of the rows are at most {abs(dZ2.sum(axis=1)).max():.4f}")
@@ -97,21 +97,20 @@ print(f"the gradients are at most {abs(dZ2).max():.4f}")
 # %% [markdown]
 # ## Backward: the weights
 #
-# One weight first. $w_{io}$ stands in $z_{ro} = \sum_i x_{ri} w_{io} + b_o$ of **every** row $r$, with the
-# slope $x_{ri}$. The chain rule adds up over all places where it is used:
+# First, one weight. $w_{io}$ appears in $z_{ro} = \sum_i x_{ri} w_{io} + b_o$ for **every** row $r$, with the
+# slope $x_{ri}$. The chain rule adds up over all its uses:
 #
 # $$\frac{\partial L}{\partial w_{io}} = \sum_r x_{ri}\, dz_{ro}$$
 #
-# For the second layer the input is $A_1$. The weight from hidden unit 0 to class 1:
+# For the second layer the input is $A_1$. Here is the weight from hidden unit 0 to class 1:
 
 # %%
 print(f"{sum(A1[r, 0] * dZ2[r, 1] for r in range(B)):.12f} in ten products")
 print(f"{output.W[0][1].grad:.12f} by the engine")
 
 # %% [markdown]
-# The sum runs over rows, which both matrices have in front: it is row $i$ of $X^\top$ times column $o$ of $dZ$.
-# So all weights together are $dW = X^\top dZ$. The bias has slope 1 in every row, so $db$ is the sum of the
-# rows.
+# The sum runs over the rows of both matrices: it is row $i$ of $X^\top$ times column $o$ of $dZ$. So all weights
+# together are $dW = X^\top dZ$. The bias has slope 1 in every row, so $db$ is the sum of the rows.
 
 # %%
 dW2, db2 = A1.T @ dZ2, dZ2.sum(axis=0)
@@ -124,8 +123,8 @@ print(db2, " ", numbers(output.b, "grad"))
 # %% [markdown]
 # ## Backward: through the layer
 #
-# Input $x_{ri}$ feeds all outputs of **its** row: $\sum_o dz_{ro} w_{io}$. The sum runs over outputs, which
-# $dZ$ and $W$ both have behind, so $W$ is transposed: $dX = dZ\,W^\top$. Relu lets through what was positive.
+# Input $x_{ri}$ feeds all outputs of **its** row: $\sum_o dz_{ro} w_{io}$. The sum runs over the columns of both
+# $dZ$ and $W$, so $W$ is transposed: $dX = dZ\,W^\top$. Relu passes the gradient where its input was positive.
 # Then comes the first layer, by the same three lines.
 
 # %%
@@ -135,7 +134,7 @@ dW1, db1 = X.T @ dZ1, dZ1.sum(axis=0)
 dX = dZ1 @ W1.T
 
 # %% [markdown]
-# Every number, by both:
+# Every number, from both:
 
 # %%
 pairs = {
@@ -150,14 +149,14 @@ for name, (by_hand, values) in pairs.items():
     print(f"{name:4} {by_hand.shape!s:8} {same.sum():2} of {same.size:2} numbers agree to 1e-15")
 
 # %% [markdown]
-# Whoever forgets the formulas can ask the shapes. $dW$ has that of $W$, 3×4, and of $X$ (10×3) and $dZ$ (10×4)
-# one product alone is 3×4.
+# If you forget the formulas, ask the shapes. $dW$ has the shape of $W$, 3×4. Only one product of $X$ (10×3) and
+# $dZ$ (10×4) is 3×4.
 #
-# ## Proved: the network as one operation
+# ## Checked: the network as one operation
 #
-# The two sides agree. That both are right is for `gradcheck` to say, which nudges every input and looks at the
-# loss. We declare the whole network, loss included, as **one** operation with 26 inputs. Its `backward` is the
-# matrix calculus above.
+# The two sides agree. Are both right? `gradcheck` can tell: it nudges every input and looks at the loss. We
+# declare the whole network, loss included, as **one** operation with 26 inputs. Its `backward` is the matrix
+# calculus above.
 
 
 # %%
@@ -185,11 +184,11 @@ def network(*theta):
 
 theta = [parameter.data for parameter in model.parameters()]
 report = testing.gradcheck(network, *theta)
-print(sum(row.verdict == "ok" for row in report.rows), "of", len(report.rows), "gradients are proved")
+print(sum(row.verdict == "ok" for row in report.rows), "of", len(report.rows), "gradients agree with differences")
 print("relative errors below 1e-9:", all(row.relative_error < 1e-9 for row in report.rows))
 
 # %% [markdown]
-# A proof must fail where a thing is wrong. Forget that the bias is used in every row, and take the first row of
+# A check must fail where something is wrong. Forget that the bias is used in every row, and take the first row of
 # $dZ_2$ for $db_2$. The last two of the 26 inputs are $b_2$:
 
 
@@ -210,8 +209,8 @@ except testing.GradientMismatch as error:
 # %% [markdown]
 # ## Found: the compiler writes the same lines
 #
-# `tg.compile` gets the loss of **one** example, in scalars. It knows nothing of layers; it looks which scalars
-# are treated alike, and makes an array of them. What it finds:
+# `tg.compile` gets the loss of **one** example, in scalars. It knows nothing about layers. It finds scalars that
+# are treated alike, and makes an array of them. It finds these:
 
 
 # %%
@@ -224,16 +223,16 @@ value, gradient = step.value_and_grad(X, Y)
 step.groups.draw(rankdir="TB")
 
 # %% [markdown]
-# And this is the program it writes, forward and backward, for batches of any size `B`.
+# This is the program that it writes, forward and backward, for batches of any size `B`:
 
 # %%
 program = step.source.partition("def run")[2].partition("return float")[0].splitlines()[1:]
 print("\n".join(line.strip() for line in program if line.strip() and not line.strip().startswith("#")))
 
 # %% [markdown]
-# The first four lines say where each gradient has its place in the vector of all of them. The others are our
-# lines: `X @ W1 + b1`, `A2 - Y` over `B`, `dZ2 @ W2.T`, `A1.T @ dZ2`, `X.T @ dZ1`, and sums of
-# rows for the biases. `np.sign(A1)` is our `Z1 > 0`, since relu leaves nothing negative. So are the numbers:
+# The first four lines give each gradient its place in the vector of all gradients. The others are our lines: `X @
+# W1 + b1`, `A2 - Y` over `B`, `dZ2 @ W2.T`, `A1.T @ dZ2`, `X.T @ dZ1`, and sums of rows for the biases.
+# `np.sign(A1)` is our `Z1 > 0`, because relu leaves nothing negative. The numbers agree too:
 
 # %%
 ours = np.concatenate([dW1.ravel(), db1, dW2.ravel(), db2])
@@ -242,17 +241,17 @@ print(f"loss {value:.12f}, gradients agree to 1e-15:", np.allclose(gradient, our
 # %% [markdown]
 # ## Exercises
 #
-# 1. **Softmax and cross-entropy as one operation.** Declare a rule `surprise(*z)`: the loss of one row of
-#    scores whose right class is 0. Prove it with `gradcheck` at `z = (2, -1, 0.5)`. `elementary.exp` and
-#    `elementary.log` work on floats and Values alike.
+# 1. **Softmax and cross-entropy as one operation.** Declare a rule `surprise(*z)`: the loss of one row of scores
+#    whose right class is 0. Check it with `gradcheck` at `z = (2, -1, 0.5)`. `elementary.exp` and
+#    `elementary.log` work on floats and on Values.
 # 2. **Weight decay.** Add $\frac{\lambda}{2}\sum w^2$ to the loss, over the weights of the second layer, with
-#    $\lambda = 0.1$. What becomes of $dW_2$? Compare with the engine, and prove the new term.
+#    $\lambda = 0.1$. What becomes of $dW_2$? Compare with the engine, and check the new term.
 # 3. **Another loss.** In place of cross-entropy take $\frac{1}{2B}\sum (Z_2 - Y)^2$. Which line of the backward
 #    pass changes, and to what?
 #
 # ## Answers
 #
-# The code is folded in Jupyter: click on the dots, after you have tried.
+# Try first. Jupyter folds the code of the answers: click on the dots to see it.
 
 
 # %% tags=["answer"]
@@ -283,12 +282,12 @@ def decay(W):
 model.zero_grad()
 (nn.cross_entropy(model(X), Y) + decay(output.W)).backward()
 print("agree:", np.allclose(A1.T @ dZ2 + 0.1 * W2, numbers(output.W, "grad"), rtol=0, atol=1e-15))
-print("proved:", testing.gradcheck(decay, W2.tolist()).ok)
+print("gradcheck agrees:", testing.gradcheck(decay, W2.tolist()).ok)
 
 
 # %% tags=["answer"]
 # Answer 3
-# Only the first, to dZ2 = (Z2 - Y) / B: scores in place of probabilities. All that follows stays.
+# Only the first line changes, to dZ2 = (Z2 - Y) / B: scores in place of probabilities.
 def half_squares(Z):
     return nn.mse(Z, Y, reduction="sum") / (2 * B)
 
@@ -296,4 +295,4 @@ def half_squares(Z):
 model.zero_grad()
 half_squares(model(X)).backward()
 print("agree:", np.allclose(A1.T @ ((Z2 - Y) / B), numbers(output.W, "grad"), rtol=0, atol=1e-15))
-print("proved:", testing.gradcheck(half_squares, Z2.tolist()).ok)
+print("gradcheck agrees:", testing.gradcheck(half_squares, Z2.tolist()).ok)

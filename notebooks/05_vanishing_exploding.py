@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Vanishing and exploding gradients
 #
-# Backpropagation multiplies slopes. Ten factors of 0.22 make 0.0000003, ten factors of 7.2 make 374
-# million: a deep network can learn only if the product stays near 1. We watch it vanish, mend that in three
-# ways, watch it explode, and tame that too. Each time we measure.
+# Backpropagation multiplies slopes. Ten factors of 0.22 make 0.0000003, ten factors of 7.2 make 374 million. A
+# deep network can learn only if the product stays near 1. We watch it vanish and repair that in three ways. Then
+# we watch it explode, and tame that too. Each time we measure.
 
 # %%
 # %matplotlib inline
@@ -22,7 +22,7 @@ from tinygrad_edu.viz import plots
 # %% [markdown]
 # ## Ten sigmoids in a row
 #
-# The slope of the sigmoid is s(1 - s), where s is its output. It is largest at x = 0, and even there only
+# The slope of the sigmoid is s(1 - s), where s is its output. It is largest at x = 0, and even there it is only
 # 1/4.
 
 # %%
@@ -36,8 +36,8 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# Put ten of them one after the other. There is one path from the result back to x, so the gradient is the
-# product of the ten slopes on it.
+# Put ten of them one after the other. There is one path from the result back to x, so the gradient is the product
+# of the ten slopes on this path.
 
 # %%
 x = Value(0.0, label="x")
@@ -53,9 +53,9 @@ print(f"product  {math.prod(slopes):.2e}")
 print(f"x.grad   {x.grad:.2e}   at most {0.25**10:.2e}")
 
 # %% [markdown]
-# No sigmoid is saturated here: every slope is near the best it can be, and still the gradient is gone. With
-# `heat=True` each node is filled with the colour of its gradient, on a logarithmic scale. It is 1 at the
-# result, which has a double frame, and fades on the way back to x.
+# No sigmoid is saturated here. Every slope is close to the largest possible one, and still the gradient is gone.
+# With `heat=True` the colour of each node shows its gradient on a logarithmic scale. The result has a double
+# frame and the gradient 1. The colour fades on the way back to x.
 
 # %%
 tg.draw(y, heat=True, rankdir="TB")
@@ -63,8 +63,8 @@ tg.draw(y, heat=True, rankdir="TB")
 # %% [markdown]
 # ## Ten sigmoid layers
 #
-# The same in a network: two inputs, a linear layer, ten blocks of width 8, a linear layer with two scores.
-# `block` is the one place that will change. The data are 24 points of two moons.
+# Now a network: two inputs, a linear layer, ten blocks of width 8, and a linear layer with two scores. Later only
+# `block` will change. The data are 24 points of two moons.
 
 # %%
 WIDTH, DEPTH = 8, 10
@@ -95,18 +95,17 @@ loss.backward()
 print(f"loss {loss:.4f}")
 
 # %% [markdown]
-# The gradients of each layer's weights, in powers of ten (layer0 and layer11 are the linear layers, layer1
-# to layer10 the blocks). The last layers are at the top; the histograms march to the left, a factor of
-# about four per layer.
+# The histograms show the gradients of each layer's weights, in powers of ten. (layer0 and layer11 are the linear
+# layers, layer1 to layer10 the blocks.) The last layers are at the top. From there down, the histograms march to
+# the left, by a factor of about four per layer.
 
 # %%
 plots.gradient_histograms(model)
 
 # %% [markdown]
-# The signal on its way up meets the same slopes as the gradient on its way down. Look at what comes out of
-# the layers: after a few of them, each unit says the same for all 24 points. Its spread (the standard
-# deviation over the points) shrinks as the gradients do. The last layers do not know which point they are
-# looking at.
+# The signal on its way up meets the same slopes as the gradient on its way down. Look at the outputs of the
+# layers: after a few layers, each unit says the same for all 24 points. Its spread (the standard deviation over
+# the points) shrinks as the gradients do. The last layers do not know which point they are looking at.
 
 # %%
 plots.activation_histograms(model, points)
@@ -114,7 +113,7 @@ plots.activation_histograms(model, points)
 
 # %%
 def spreads(model: nn.Module) -> list[float]:
-    """For every layer, the standard deviation over the points, on average over the units."""
+    """For every layer, the standard deviation over the points, averaged over the units."""
     rows, found = points, []
     for layer in model.layers:
         rows = layer(rows)
@@ -126,9 +125,9 @@ def spreads(model: nn.Module) -> list[float]:
 print("spread by layer:", *(f"{spread:.0e}" for spread in spreads(model)[:-1]))
 
 # %% [markdown]
-# One number per network will do from here on: how large the gradients of the first block are beside those
-# of the tenth. With `Dense`'s weights for sigmoids (Xavier) a matrix keeps the length of a vector about
-# what it was, so the nine blocks between leave little more than the product of nine slopes.
+# From here on, one number describes a network: the size of the gradients of the first block, divided by that of
+# the tenth. `Dense` draws its weights for sigmoids so that a matrix roughly keeps the length of a vector
+# (Xavier). So the nine steps between these blocks leave little more than the product of nine slopes.
 
 
 # %%
@@ -147,13 +146,13 @@ ratio = first_to_tenth(model)
 print(f"first / tenth block: {ratio:.1e}, or {ratio ** (1 / 9):.2f} for each of the nine steps")
 
 # %% [markdown]
-# ## Mended, one: relu and He's weights
+# ## Repair one: relu and He's weights
 #
-# The slope of relu is 1 or 0. Where it is 1 nothing is lost, but about half of the units are at 0, so only
-# half of the mean square passes. Weights of variance 2/n, twice the usual 1/n, make up for that (He et al.
-# 2015). In general, with variance g/n the mean square changes by a factor of g/2 per layer, on average over
-# the weights: so in ten layers of width 32 it falls to a thousandth with g = 1, grows a thousandfold with g
-# = 4, and keeps its size with g = 2. Below that is dashed, and each thin line is one network.
+# The slope of relu is 1 or 0. Where it is 1, nothing is lost. But about half of the units are at 0, so only half
+# of the mean square passes. Weights of variance 2/n, twice the usual 1/n, compensate for that (He et al. 2015).
+# In general, with variance g/n the mean square changes by a factor of g/2 per layer, on average over the weights.
+# So ten layers of width 32 divide it by a thousand for g = 1, multiply it by a thousand for g = 4, and keep it
+# for g = 2. The dashed lines show this prediction, and each thin line is one network.
 
 # %%
 rng = random.Random(1)
@@ -179,7 +178,7 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# `nn.Dense(..., "relu")` draws its weights so by itself. Ten blocks of it: the histograms no longer march.
+# `nn.Dense(..., "relu")` uses these weights by default. With ten such blocks, the histograms no longer march.
 
 # %%
 relu = deep("relu")
@@ -187,13 +186,13 @@ print(f"first / tenth block: {first_to_tenth(relu):.2g}")
 plots.gradient_histograms(relu)
 
 # %% [markdown]
-# ## Mended, two: batch normalisation
+# ## Repair two: batch normalisation
 #
-# `BatchNorm` subtracts from each unit its mean over the batch and divides it by its spread. A signal whose
-# spread has become five times smaller is multiplied by five, and so is the gradient that comes back. Before
-# each sigmoid the spread is 1 again; the sigmoid, of slope 1/4 at best, leaves 0.22 of it, in the first
-# block as in the tenth. The gradients of the first block are now the larger ones, but by a factor of ten,
-# not of a million.
+# `BatchNorm` subtracts from each unit its mean over the batch and divides by its spread. If the spread of a
+# signal has become five times smaller, `BatchNorm` multiplies the signal by five, and the gradient that comes
+# back too. So before each sigmoid the spread is 1 again. The sigmoid, with slopes of 1/4 at most, leaves 0.22 of
+# it, in the first block and in the tenth. Now the gradients of the first block are the larger ones, but by a
+# factor of ten, not of a million.
 
 # %%
 normalised = deep("batch norm")
@@ -201,12 +200,11 @@ print("spread by layer:", *(f"{spread:.2f}" for spread in spreads(normalised)[:-
 print(f"first / tenth block: {first_to_tenth(normalised):.2g}")
 
 # %% [markdown]
-# ## Mended, three: a way around
+# ## Repair three: a way around
 #
-# A residual block gives x + sigmoid(x). Its slope is 1 + s(1 - s): never below 1. `tg.why` lists the paths
-# of a gradient with their products. Three such blocks have 2^3 = 8 paths, one for each choice of going
-# through a sigmoid or around it. The largest product is that of the path around all of them, and it is
-# exactly 1.
+# A residual block computes x + sigmoid(x). Its slope is 1 + s(1 - s), which is never below 1. `tg.why` lists the
+# paths of a gradient with their products. Three such blocks have 2^3 = 8 paths, because each sigmoid is passed
+# through or passed by. The path around all of them has the largest product, exactly 1.
 
 # %%
 r0 = Value(0.0, label="r0")
@@ -216,7 +214,7 @@ r3 = r2 + r2.sigmoid()
 print(tg.why(r3, r0))
 
 # %% [markdown]
-# In the network, the same ten sigmoid layers with a way around each:
+# Here is the network with the same ten sigmoid layers and a way around each:
 
 # %%
 residual = deep("residual")
@@ -225,10 +223,10 @@ print(f"first / tenth block: {first_to_tenth(residual):.2g}")
 # %% [markdown]
 # ## What it is worth
 #
-# Twenty-five steps of gradient descent with one learning rate for all four. Two classes of equal size
-# guessed blindly cost log 2 = 0.693 per point. The plain network learns to guess blindly, and that is all.
-# The other three learn. (The residual network begins at a larger loss than the others, above this
-# picture: what its sigmoids put out is positive and adds up over ten blocks.)
+# We take twenty-five steps of gradient descent, with the same learning rate for all four networks. Guessing
+# blindly between two classes of equal size costs log 2 = 0.693 per point. The plain network learns to guess
+# blindly, and nothing else. The other three learn. (The residual network starts at a loss that lies above this
+# picture: the outputs of its sigmoids are positive and add up over ten blocks.)
 
 # %%
 figure, axes = plt.subplots(figsize=(5.5, 3), layout="constrained")
@@ -253,8 +251,9 @@ plt.show()
 # %% [markdown]
 # ## Exploding gradients
 #
-# The other side of 1. A recurrent network multiplies by one weight w again and again; ten times gives w^10
-# x. Let x = 0.5 be given and 0.5 be wanted. The best w is 1. The loss is flat below it and a cliff above.
+# Now factors above 1. A recurrent network multiplies by one weight w again and again. Ten times gives w^10 x. Let
+# the input x be 0.5 and let the wanted output be 0.5 too. Then the best w is 1. The loss is flat below it, and a
+# cliff above.
 
 
 # %%
@@ -269,8 +268,8 @@ for w in (0.5, 0.9, 1.1, 1.5, 2.0):
     print(f"w = {w}   loss {cliff(w):<10.4g} slope {tg.grad(cliff)(w):.4g}")
 
 # %% [markdown]
-# At w = 2 one step of gradient descent throws w to -79,000, the next to 10^92. Then the loss overflows, and
-# `tg.blame` says at which node.
+# At w = 2, one step of gradient descent throws w to -79,000, and the next step throws it to 10^92. Then the loss
+# overflows, and `tg.blame` says at which node.
 
 # %%
 w = Value(2.0, label="w")
@@ -285,9 +284,9 @@ for step in range(3):
     w.data -= 0.03 * w.grad
 
 # %% [markdown]
-# A gradient that large says one thing of use: the direction. `clip_grad_norm` keeps that and shortens the
-# gradient to a length of 1 at most, between `backward()` and `step()`. The same descent from the same
-# place:
+# A gradient that large still says one useful thing: the direction. `clip_grad_norm` keeps the direction and
+# shortens the gradient to a length of 1 at most. Call it between `backward()` and `step()`. Here is the same
+# descent from the same place:
 
 # %%
 w = Value(2.0, label="w")
@@ -296,14 +295,14 @@ for step in range(51):
     optimizer.zero_grad()
     loss = cliff(w)
     loss.backward()
-    before = optim.clip_grad_norm([w], max_norm=1.0)  # the length that it had
+    before = optim.clip_grad_norm([w], max_norm=1.0)  # the length before
     if step % 10 == 0:
         print(f"step {step:>2}: w = {w:.4f}   loss {loss:<8.2g} slope {before:<8.2g} clipped {w.grad:.2g}")
     optimizer.step()
 
 # %% [markdown]
-# In a network the length is that of all gradients together, so all are shortened by one factor. Ten linear
-# layers with every weight 0.9: each output is 7.2 times an input, and 7.2^10 is 374 million.
+# In a network the length is that of all gradients together, so one factor shortens them all. Take ten linear
+# layers in which every weight is 0.9. Each layer multiplies by 7.2, and 7.2^10 is 374 million.
 
 # %%
 network = nn.Sequential(*(nn.Dense(WIDTH, WIDTH, rng=0, init=nn.constant(0.9)) for _ in range(DEPTH)))
@@ -320,19 +319,19 @@ print(f"every gradient was multiplied by {min(factors):.3g} to {max(factors):.3g
 # %% [markdown]
 # ## Exercises
 #
-# 1. The slope of tanh is 1 at x = 0. What is the gradient of ten tanh in a row at x = 0, and what at x = 1?
-#    Say first, then compute.
-# 2. Ten sigmoids in a row kill the gradient, ten of `sigmoid(w * (x - 0.5))` need not. Find the w for which
-#    the gradient at x = 0.5 is exactly 1. What happens with twice that w?
-# 3. Ten residual blocks `x + sigmoid(x)` give a gradient of at least 1 and at most 1.25^10 = 9.3. With `x +
-#    a * sigmoid(x)`, which a > 0, depending on the number n of blocks, keeps it below e^(1/4) = 1.28?
-# 4. `clip_grad_value` clips each gradient by itself. Of the gradient (30, 0.4), what do `clip_grad_norm` and
-#    `clip_grad_value` leave at a limit of 1? Which of the two changes the direction?
+# 1. The slope of tanh is 1 at x = 0. What is the gradient of ten tanh in a row at x = 0, and what at x = 1? Say
+#    first, then compute.
+# 2. Ten sigmoids in a row kill the gradient. Ten of `sigmoid(w * (x - 0.5))` need not. Find the w for which the
+#    gradient at x = 0.5 is exactly 1. What happens with twice that w?
+# 3. Ten residual blocks `x + sigmoid(x)` give a gradient of at least 1 and at most 1.25^10 = 9.3. Take n blocks
+#    of `x + a * sigmoid(x)`. Which a > 0, depending on n, keeps the gradient below e^(1/4) = 1.28?
+# 4. `clip_grad_value` clips each gradient by itself. What do `clip_grad_norm` and `clip_grad_value` make of the
+#    gradient (30, 0.4) with a limit of 1? Which of the two changes the direction?
 
 # %% [markdown]
 # ## Answers
 #
-# The code is folded in Jupyter: click on the dots, after you have tried.
+# Try first. Jupyter folds the code of the answers: click on the dots to see it.
 
 
 # %% tags=["answer"]
@@ -377,7 +376,7 @@ gradcheck(lambda x: blocks(x, 10), -0.5)
 
 # %% tags=["answer"]
 # Answer 4
-# By norm: both times 1/30.003, so the direction stays. By value: (1, 0.4), which points elsewhere.
+# By norm: both are multiplied by 1/30.003, so the direction stays. By value: (1, 0.4), another direction.
 pair = [Value(0.0), Value(0.0)]
 for clip in (optim.clip_grad_norm, optim.clip_grad_value):
     pair[0].grad, pair[1].grad = 30.0, 0.4

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Prove a rule
 #
-# A rule is a claim: "the slope of this operation is that". A wrong rule raises no error. It trains, only
-# worse. Here we doubt rules: with difference quotients, which have limits of their own, with 50 digits,
-# with random programs, and with exact fractions.
+# A rule is a claim: "this operation has that slope". A wrong rule raises no error. The network still trains, only
+# worse. Here we doubt rules. We use difference quotients (and see their limits), 50 digits, random programs, and
+# exact fractions. These are tests, not proofs in the mathematical sense. But few wrong rules pass them all.
 
 # %%
 # %matplotlib inline
@@ -22,8 +22,8 @@ settings.load_profile("lesson")  # the same random inputs in every run
 # %% [markdown]
 # ## Differences, and their limits
 #
-# The slope of f at x is what (f(x + h) - f(x)) / h tends to as h goes to 0. So take a small h. How small?
-# We know the slope of sin at 1, cos(1), and can look at the error.
+# The slope of f at x is the limit of (f(x + h) - f(x)) / h as h goes to 0. So take a small h. How small? We know
+# the slope of sin at 1: it is cos(1). So we can compute the error.
 
 
 # %%
@@ -53,14 +53,13 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# Two errors meet. To the right the step is too large: the forward quotient is off by about h, the central
-# one by about h^2, which is why it is worth its second evaluation. To the left it is too small: f(x + h)
-# and f(x - h) agree in nearly all digits, and the rounding of the last one, 1e-16, is divided by h. Half of
-# the digits is the best that the forward quotient can do, two thirds the best of the central one, and only
-# for the right h, which depends on f and x.
+# Two errors meet. On the right the step is too large: the forward quotient is off by about h, the central one by
+# about h^2, which pays for its second evaluation. On the left the step is too small: f(x + h) and f(x - h) agree
+# in nearly all digits, and the rounding of the last digit, 1e-16, is divided by h. At best, the forward quotient
+# gives half of the digits and the central one two thirds, and only for the right h, which depends on f and x.
 #
-# Textbooks fix h and a tolerance. `gradcheck` knows one such recipe as "absolute": h = 1e-4, and an error
-# below 0.01 passes. It errs on both sides. Near the pole of 1/x the step is too large, so that it calls a
+# Textbooks fix h and a tolerance. `gradcheck` offers one such recipe as "absolute": h = 1e-4, and an error below
+# 0.01 passes. This recipe fails in both directions. Near the pole of 1/x its step is too large, so it calls a
 # right gradient wrong:
 
 # %%
@@ -70,17 +69,17 @@ except AssertionError as error:
     print(error)
 
 # %% [markdown]
-# And a slope that is 3 instead of 2 passes where gradients are small. (`rel. error` is |a - n| / (|a| +
-# |n|), with a the analytic slope and n the numeric one: 3 against 2 is 1/5.)
+# And it accepts a slope of 3 where 2 is right, if gradients are small. (`rel. error` is |a - n| / (|a| + |n|),
+# where a is the analytic slope and n the numeric one. For 3 and 2 it is 1/5.)
 
 # %%
 double = tg.rule(lambda x: 2 * x, backward=lambda upstream, out, x: (3 * upstream,), name="double")
 gradcheck(lambda x: double(x) / 1000, 1.0, recipe="absolute")
 
 # %% [markdown]
-# By itself `gradcheck` chooses its steps, extrapolates them to h = 0, and estimates how wrong the result
-# may still be. It compares with that estimate, not with a fixed tolerance, and both verdicts turn round. Of
-# the second it names the node to blame.
+# By default `gradcheck` chooses its steps, extrapolates to h = 0, and estimates the error of the result. It
+# compares with this estimate, not with a fixed tolerance. Now both verdicts are right, and for the second it
+# names the node to blame.
 
 # %%
 print(gradcheck(lambda x: 1 / x, 0.001))
@@ -92,19 +91,18 @@ except AssertionError as error:
 # %% [markdown]
 # ## Kinks
 #
-# relu has no slope at 0: it is 0 on the left, 1 on the right. The central quotient gives 1/2 for every h,
-# the engine 0, by convention, and neither is wrong. `gradcheck` compares with the slopes on both sides and
-# says so.
+# relu has no slope at 0: it is 0 on the left and 1 on the right. The central quotient gives 1/2 for every h. The
+# engine gives 0, by convention. Neither is wrong. `gradcheck` compares with the slopes on both sides and says so.
 
 # %%
 print("central:", [central(tg.relu, 0.0, h) for h in (1e-2, 1e-5)], " engine:", tg.grad(tg.relu)(0.0))
 gradcheck(lambda x, w: w * tg.relu(x), 0.0, 3.0)
 
 # %% [markdown]
-# ## One point proves little
+# ## One point shows little
 #
-# Here is a rule of ours, softsign(x) = x / (1 + |x|). By the quotient rule its slope is 1 / (1 + |x|)^2,
-# and multiplied out 1 / (1 + 2|x| + x^2). In a hurry x |x| got written for x^2. At the point we happen to
+# Here is a rule of our own, softsign(x) = x / (1 + |x|). By the quotient rule its slope is 1 / (1 + |x|)^2, or
+# multiplied out 1 / (1 + 2|x| + x^2). In a hurry, somebody wrote x |x| for x^2. At the point that we happen to
 # try, all is well:
 
 
@@ -121,8 +119,8 @@ def hasty(x):
 gradcheck(hasty, 2.0)
 
 # %% [markdown]
-# `check_rule` tries the whole domain: hard points first, then random ones, against differences of the
-# forward function computed with 50 digits. Of all inputs that fail it shows the simplest it can find.
+# `check_rule` tries the whole domain: hard points first, then random ones. It compares with differences of the
+# forward function, computed with 50 digits. Of all inputs that fail, it shows the simplest it can find.
 
 # %%
 try:
@@ -131,9 +129,9 @@ except AssertionError as error:
     print(error)
 
 # %% [markdown]
-# Now rightly. The errors are counted in ulps, units in the last place: the distance from one float to the
-# next. A few of them are what rounding costs; 32 are allowed. (`print(report)` shows the worst errors met,
-# and where.)
+# Now the right rule. `check_rule` counts errors in ulps, units in the last place: one ulp is the distance from
+# one float to the next. Rounding costs a few ulps; 32 are allowed. (`print(report)` shows the worst errors and
+# where they are.)
 
 
 # %%
@@ -153,9 +151,9 @@ print("value and slopes within 4 ulps:", report.worst["value"][0] < 4 and report
 # %% [markdown]
 # ## Right on paper, wrong in floats
 #
-# The slope can be had from the output: 1 - |out| is 1 / (1 + |x|), so (1 - |out|)^2 is the slope. That
-# saves a division, and on paper it is the same. In floats out is near 1 for large x, and 1 - |out| is what
-# its last digits leave: the larger x, the fewer.
+# The slope can be computed from the output: 1 - |out| is 1 / (1 + |x|), so the slope is (1 - |out|)^2. That saves
+# a division, and on paper it is the same. In floats, out is near 1 for large x, and 1 - |out| keeps only its last
+# digits: the larger x is, the fewer remain.
 
 
 # %%
@@ -179,9 +177,9 @@ except AssertionError as error:
 # %% [markdown]
 # ## The second derivative
 #
-# A rule is written with operators that run on Values too, so that the slope can be derived again. Somebody
-# who takes numbers out of Values keeps the first derivative and loses the second, without any error. For
-# positive x the second derivative of softsign is -2 / (1 + x)^3, which is -0.25 at x = 1:
+# The operators in a rule run on Values too, so the slope can be differentiated again. If a rule takes the numbers
+# out of its Values, the first derivative stays right and the second is lost, without any error. For positive x
+# the second derivative of softsign is -2 / (1 + x)^3, which is -0.25 at x = 1:
 
 
 # %%
@@ -205,8 +203,8 @@ except AssertionError as error:
 # %% [markdown]
 # ## Exact fractions
 #
-# A Value holds a float, or a `Fraction`. Sums, products and quotients of fractions are exact, and so are
-# their derivatives: no tolerance is needed at all.
+# A Value holds a float or a `Fraction`. Sums, products and quotients of fractions are exact, and so are their
+# derivatives. They need no tolerance at all.
 
 # %%
 x = Value(Fraction(1, 3), label="x")
@@ -216,9 +214,9 @@ print(f"y = {y.data}, its slope {x.grad}")
 
 
 # %% [markdown]
-# That shows what floats may do. Rump's polynomial (1988) at a = 77617, b = 33096 is -0.827. In floats, with
-# 16 digits in every operation, not even the sign could be trusted: the terms are as large as 10^36 and
-# cancel. The program is the same in both cases, and so is the graph; only the numbers in it differ.
+# Fractions show how wrong floats can be. Rump's polynomial (1988) at a = 77617, b = 33096 is -0.827. Floats keep
+# 16 digits, and here not even the sign of their result can be trusted: the terms are as large as 10^36 and
+# cancel. Program and graph are the same in both cases. Only the numbers differ.
 
 
 # %%
@@ -234,10 +232,10 @@ print(f"exact  {float(exact.data):.6f}, which is {exact.data}")
 print(f"floats {floats:.6g}")
 
 # %% [markdown]
-# Gradients have the same trouble where their shares cancel. There is a measure of it: the absolute adjoint,
-# one more sweep with the absolute values of all slopes. What rounding can do to a gradient is a few times
-# 1e-16 of that. Below, the slope is 2x = 0.2; an absolute adjoint of 4e12 says beforehand that only three
-# digits of it are to be relied on.
+# Gradients have the same trouble where their shares cancel. The absolute adjoint measures it: one more sweep,
+# with the absolute values of all slopes. Rounding can change a gradient by a few times 1e-16 of its absolute
+# adjoint. Below, the slope is 2x = 0.2, and its absolute adjoint is 4e12. So we know beforehand that only three
+# digits are reliable.
 
 
 # %%
@@ -254,10 +252,10 @@ for number in (Fraction(1, 10), 0.1):
 # %% [markdown]
 # ## A property of all programs
 #
-# So much for single rules. The sweep must put them together rightly, in every graph: shared nodes, repeated
-# operands, constants. `programs` draws such graphs at random for Hypothesis, a library that runs a test on
-# many random inputs and shrinks what fails. The property: reverse mode and forward mode (`dual`) give the
-# same gradient, up to what rounding can do.
+# So much for single rules. The sweep must combine them rightly in every graph: with shared nodes, repeated
+# operands, constants. `programs` draws such graphs at random for Hypothesis, a library that runs a test on many
+# random inputs and shrinks the inputs that fail. The property: reverse mode and forward mode (`dual`) give the
+# same gradient, up to rounding.
 
 
 # %%
@@ -276,10 +274,10 @@ reverse_is_forward()
 print("holds for 200 programs")
 
 # %% [markdown]
-# A test that cannot fail proves nothing. So write the mistake that everybody makes once, a sweep that
-# overwrites the gradient of a node instead of adding to it, and let Hypothesis find a program for which it
-# fails. What it finds is shrunk to the simplest: one node used twice, and the halving with which `programs`
-# keeps its numbers small. A program prints as Python that can be pasted into a session.
+# A test that cannot fail shows nothing. So we write the mistake that everybody makes once: a sweep that
+# overwrites the gradient of a node where it should add. Hypothesis finds a program for which this sweep fails,
+# and shrinks it to the simplest: one node used twice, and the halving with which `programs` keeps numbers small.
+# A program prints as Python that you can paste into a session.
 
 
 # %%

@@ -2,8 +2,8 @@
 # # MNIST from scalars
 #
 # The loss of one image of a handwritten digit, written with scalars, is a graph of some 300,000 nodes. Nobody
-# would train on that, one number after the other. But most of these nodes do the same as thousands of others.
-# The compiler looks for what is alike, finds a dozen arrays, and writes the program that a person would have
+# would train on that, one number after the other. But most of these nodes do the same as thousands of others. The
+# compiler groups the nodes that are alike, finds a dozen arrays, and writes the program that a person would have
 # written.
 
 # %%
@@ -24,10 +24,10 @@ QUICK = bool(os.environ.get("TINYGRAD_EDU_QUICK"))
 # %% [markdown]
 # ## Digits
 #
-# `datasets.mnist()` looks for MNIST where the variable `TINYGRAD_EDU_DATA` points, then in the user's cache, and
-# downloads it otherwise, once, with the extra `data`. A notebook that runs should not load anything behind your
-# back, so this one only looks. Where MNIST is not found, the smaller digits that come with the package take its
-# place, and all that follows holds for them, with other numbers.
+# `datasets.mnist()` looks for MNIST in the folder that the variable `TINYGRAD_EDU_DATA` names, then in the user's
+# cache. If it finds nothing, it downloads MNIST once (this needs the extra `data`). A notebook should not
+# download anything without asking, so this one only looks. Without MNIST it uses the smaller digits that come
+# with the package. Everything below holds for them too, with other numbers.
 
 # %% tags=["timing"]
 try:
@@ -59,8 +59,8 @@ show(data.X_train[:10], data.y_train[:10], columns=10)
 # %% [markdown]
 # ## The loss of one image
 #
-# A network of one hidden layer, 128 neurons wide, and ten outputs, one for each digit. Its loss for one image
-# is one line. Every weight is a Value, and every product and every sum is a node.
+# The network has one hidden layer of 128 neurons and ten outputs, one for each digit. Its loss for one image is
+# one line. Every weight is a Value, and every product and every sum is a node.
 
 # %% tags=["timing"]
 model = nn.MLP(n_pixels, [128, 10], rng=0)
@@ -81,9 +81,9 @@ print(f"{eager:.2f} s for its gradient, {eager * len(data.X_train) / 3600:.1f} h
 # %% [markdown]
 # ## What is alike
 #
-# The compiler runs the loss once, on inputs without a number, and sorts the nodes: the same operation, on
-# operands that are alike, is one group. Each group is an array with a batch of `B` images in front. 128 neurons
-# times 784 pixels become one matrix product.
+# The compiler runs the loss once, on inputs without numbers, and sorts the nodes: the same operation on operands
+# that are alike makes one group. Each group is an array, with a batch of `B` images as its first axis. 128
+# neurons times 784 pixels become one matrix product.
 
 # %% tags=["timing"]
 step = tg.compile(loss, model.parameters(), "float32")
@@ -94,8 +94,8 @@ print(step.groups)
 print(f"found, written and verified in {time.perf_counter() - started:.1f} s")
 
 # %% [markdown]
-# We give the digit as a row of ten numbers here, with a 1 at the right place. The same as a picture, in which
-# the matrix products stand out:
+# Here we give the digit as a row of ten numbers, with a 1 at the right place. The same groups as a picture, in
+# which the matrix products stand out:
 
 # %% tags=["timing"]
 step.groups.draw(rankdir="TB")
@@ -103,8 +103,8 @@ step.groups.draw(rankdir="TB")
 # %% [markdown]
 # ## The program
 #
-# `step.source` is NumPy, with an equation above every few lines. These are the equations, with the shape of
-# what they give: the network forward, and its gradients.
+# `step.source` is NumPy, with an equation above every few lines. These are the equations, with the shape of each
+# result: the network forward, then its gradients.
 
 # %% tags=["timing"]
 for line in step.source.splitlines():
@@ -112,14 +112,14 @@ for line in step.source.splitlines():
         print(" ".join(line.split()).removeprefix("# "))
 
 # %% [markdown]
-# Whoever has derived them by hand will know them: the error of the outputs, sent back through the weights, and
-# for each matrix of weights the product of what came in and what was wrong. The compiler has derived them from
-# `loss`.
+# If you have derived them by hand, you know them. The error of the outputs goes back through the weights. The
+# gradient of each weight matrix is the product of the layer's input and its error. The compiler derived all this
+# from `loss`.
 #
 # ## Training
 #
-# Adam, with a learning rate that falls to 0 along a cosine. `step.arrays()` has all parameters as one vector,
-# and `optimizer.arrays(...)` moves it. At the end the numbers return into the Values.
+# We train with Adam. Its learning rate falls to 0 along a cosine. `step.arrays()` has all parameters as one
+# vector, and `optimizer.arrays(...)` moves it. At the end the numbers return into the Values.
 
 # %% tags=["slow", "timing"]
 optimizer = optim.Adam(model.parameters(), lr=0.002)
@@ -129,7 +129,7 @@ batches = len(X) // size
 
 
 def accuracy():
-    """The share of images read right that were never trained on."""
+    """The share of test images that are read right."""
     return (predict(data.X_test).argmax(axis=1) == data.y_test).mean()
 
 
@@ -148,7 +148,7 @@ for epoch in range(epochs):
         print(f"epoch {epoch + 1:2}, {seconds:2.0f} s: loss {total / batches:.4f}, accuracy {accuracy():.2%}")
 
 # %% [markdown]
-# Is it still the same function? The last image that was tested, with scalars again, and the trained weights:
+# Is it still the same function? Take the last test image, with scalars again and with the trained weights:
 
 # %% tags=["timing"]
 image, digit = data.X_test[-1], int(data.y_test[-1])
@@ -160,7 +160,7 @@ print("the ten scores agree to 1e-4:", np.allclose(eager_scores, compiled_scores
 # %% [markdown]
 # ## What it got wrong
 #
-# The first 20 of the digits that it did not read right, with what it took them for. Some are hard for us too.
+# The first 20 test digits that it misread, each with its guess. Some are hard for us too.
 
 # %% tags=["slow", "timing", "cover"]
 guesses = predict(data.X_test).argmax(axis=1)
@@ -171,8 +171,8 @@ show(data.X_test[wrong[:20]], [f"{data.y_test[i]} → {guesses[i]}" for i in wro
 # %% [markdown]
 # ## What a neuron looks for
 #
-# The weights of the first 20 hidden neurons, back in their Values, as images: ink on red makes the neuron
-# louder, ink on blue quieter.
+# The weights of the first 20 hidden neurons, back in their Values, drawn as images: ink on red raises the output
+# of the neuron, ink on blue lowers it.
 
 # %% tags=["timing"]
 _, axes = plt.subplots(2, 10, figsize=(9, 2), layout="constrained")

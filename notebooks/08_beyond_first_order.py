@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Beyond first order
 #
-# A derivative computed by the engine can be a graph itself, and a graph can be derived. That gives second
-# derivatives, and with them a method that needs six steps where gradient descent needs thousands, a look at
-# the landscape around a trained network, and a choice of two directions in which to walk a graph.
+# The engine can compute a derivative as a graph, and this graph can be differentiated again. So we get second
+# derivatives. They give us a method that needs six steps where gradient descent needs thousands, and a look at
+# the landscape around a trained network. Last, we choose between two directions in which to walk through a graph.
 
 # %%
 # %matplotlib inline
@@ -20,8 +20,8 @@ from tinygrad_edu import Value, datasets
 # %% [markdown]
 # ## A derivative is a graph
 #
-# `gradients(..., create_graph=True)` makes Values of the derivatives. For y = x^3 that is the graph of 3
-# x^2, here as it is found: upstream 1 times the slope. It can be derived again, and again.
+# `gradients(..., create_graph=True)` makes Values of the derivatives. For y = x^3 this is the graph of 3 x^2, in
+# the form in which the engine finds it: upstream 1 times the slope. It can be differentiated again, and again.
 
 # %%
 x = Value(3.0, label="x")
@@ -31,8 +31,8 @@ print(f"at 3: slope {slope.data}, second {second.data}, third {tg.gradients(seco
 tg.draw(slope)
 
 # %% [markdown]
-# For functions the same is called `grad`, and `grad(grad(f))` is the second derivative. All derivatives of
-# f at one point make a Taylor polynomial. Here are those of exp(sin(x)) around 0.5.
+# `grad` does the same for functions, and `grad(grad(f))` is the second derivative. All derivatives of f at one
+# point make a Taylor polynomial. Here are the polynomials of exp(sin(x)) around 0.5.
 
 
 # %%
@@ -58,8 +58,8 @@ axes.legend(loc="lower center", ncols=2, fontsize="small")
 plt.show()
 
 # %% [markdown]
-# This has its price. Each derivative is made of every rule's slopes, so its graph is a few times as large
-# as the one before:
+# This has a price. Each derivative uses the slopes of every rule, so its graph is a few times as large as the one
+# before:
 
 # %%
 x = Value(0.5)
@@ -73,10 +73,10 @@ print("nodes:", sizes)
 # %% [markdown]
 # ## Newton's method
 #
-# Rosenbrock's valley (1960) is where gradient descent crawls: its walls are steep, and its floor, which
-# leads to the minimum at (1, 1), is nearly flat. The eigenvalues of the Hessian there say how much. A step
-# longer than 2 / 1002 overshoots across the valley by more than it came from; and a step that short goes,
-# along the floor, 0.4 * 0.0019 or 0.08% of the way that is left.
+# Rosenbrock's valley (1960) is where gradient descent crawls. Its walls are steep. Its floor leads to the minimum
+# at (1, 1) and is nearly flat. The eigenvalues of the Hessian at the minimum say how steep and how flat. A step
+# longer than 2 / 1002 overshoots across the valley and lands higher than it started. A step as short as that goes
+# only a small part of the way along the floor: 0.4 * 0.0019, or 0.08%.
 
 
 # %%
@@ -98,8 +98,8 @@ while True:
 print(f"gradient descent: {len(descent) - 1:,} steps to {descent[-1][0]:.4f}, {descent[-1][1]:.4f}")
 
 # %% [markdown]
-# Newton's method takes the second derivatives too. Near p, f is about f(p) + g d + d H d / 2, with the
-# gradient g and the Hessian H; the lowest point of that bowl is at d = -H^-1 g, so go there.
+# Newton's method uses the second derivatives too. Near p, f is about f(p) + g d + d H d / 2, where g is the
+# gradient and H the Hessian. The lowest point of this bowl is at d = -H^-1 g, so go there.
 
 # %%
 newton = [[-1.2, 1.0]]
@@ -110,7 +110,7 @@ for step in range(7):
     newton.append([float(p - m) for p, m in zip(newton[-1], move, strict=True)])
 
 # %% [markdown]
-# Both ways on a map of the valley, on which dark is high:
+# Both ways on a map of the valley. Dark is high:
 
 # %% tags=["cover"]
 xs, ys = np.linspace(-1.6, 1.6, 161), np.linspace(-3.4, 2.0, 161)
@@ -124,15 +124,15 @@ axes.legend(loc="lower left")
 plt.show()
 
 # %% [markdown]
-# Newton's third point lies high up on the wall, where f is 1,400, and from there one step leads back to the
-# floor: the method does not descend, it solves g = 0. Once it is near, the number of right digits about
-# doubles with every step.
+# Newton's third point lies high up on the wall, where f is 1,400. From there one step leads back to the floor.
+# The method does not go downhill, it solves g = 0. Near the solution, each step about doubles the number of right
+# digits.
 
 # %% [markdown]
 # ## The Hessian of a small network
 #
-# Two inputs, three tanh units, one output: 13 parameters, in one list w, and the logistic loss of 20 points
-# of two moons. A little weight decay gives it a minimum at finite weights.
+# The network has two inputs, three tanh units and one output: 13 parameters, in one list w. The loss is the
+# logistic loss of 20 points of two moons. A little weight decay gives it a minimum at finite weights.
 
 # %%
 points, signs = datasets.moons(20, seed=0)
@@ -155,8 +155,8 @@ print("symmetric:", np.allclose(hessian, hessian.T, rtol=0, atol=1e-14))
 print("eigenvalues:", *(f"{e:.2f}" for e in np.linalg.eigvalsh(hessian)))
 
 # %% [markdown]
-# At random weights some eigenvalues are negative: in these directions the loss bends down. Newton's method
-# looks for a place where the gradient is 0, whatever it may be. Let it look from here:
+# At random weights some eigenvalues are negative: in these directions the loss bends down. Newton's method looks
+# for any place where the gradient is 0. Let it start here:
 
 
 # %%
@@ -179,10 +179,10 @@ print(f"largest weight: {max(map(abs, w)):.6f}")
 print("eigenvalues:", *(f"{e:.2f}" for e in np.linalg.eigvalsh(tg.hessian(loss)(w))))
 
 # %% [markdown]
-# It found one in seven steps: all weights 0, the network that says nothing and pays log 2 = 0.693 for every
-# point. Three eigenvalues are negative, so this is a saddle, from which the loss falls on both sides.
-# Gradient descent does not stop there. So it does the first part, and Newton the last, where all
-# eigenvalues are positive: the exponent of the gradient's length about doubles with each step.
+# It found one in seven steps: all weights are 0, and the network says nothing and pays log 2 = 0.693 for every
+# point. Three eigenvalues are negative, so this is a saddle: the loss falls on both sides of it. Gradient descent
+# does not stop there. So gradient descent does the first part. Newton does the last part, where all eigenvalues
+# are positive: each step about doubles the exponent of the gradient's length.
 
 # %%
 w = start
@@ -194,8 +194,8 @@ for step in range(1, 5):
     report(f"Newton {step}", w)
 
 # %% [markdown]
-# Where the gradient is 0 and all eigenvalues are positive, the network is at a minimum: nothing near is
-# better. Its landscape is typical of networks: a few steep directions, and many nearly flat ones.
+# Where the gradient is 0 and all eigenvalues are positive, the network is at a minimum: nothing near it is
+# better. Its landscape is typical of networks: a few steep directions, and many that are nearly flat.
 
 # %%
 minimum, hessian_there = w, np.array(tg.hessian(loss)(w))
@@ -214,9 +214,9 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# The steepest direction sets the speed limit of gradient descent, as in the valley: a step of length r
-# multiplies the distance from the minimum by 1 - r c along a direction of curvature c, which is less than 1
-# in size only for r < 2 / c. We go a little away in the steepest direction and try r just below the limit
+# As in the valley, the steepest direction limits the speed of gradient descent. Along a direction of curvature c,
+# a step of length r multiplies the distance from the minimum by 1 - r c. The size of this factor is below 1 only
+# for r < 2 / c. We go a little away from the minimum in the steepest direction, and try r just below the limit
 # and just above.
 
 # %%
@@ -232,11 +232,10 @@ for part in (0.95, 1.05):
 # %% [markdown]
 # ## Along or against the arrows
 #
-# The chain rule is a product of slopes along paths, and a product may be multiplied from either end.
-# Reverse mode (`vjp`, and `backward`) starts at one output and walks against the arrows: one walk, and the
-# derivatives of that output by all inputs are there. Forward mode (`jvp`) starts at the inputs with a
-# direction and walks with the arrows: one walk, and the derivatives of all outputs in that direction are
-# there. Here is a function of 3 numbers with 2 outputs.
+# The chain rule is a product of slopes along paths, and we can multiply a product from either end. Reverse mode
+# (`vjp` and `backward`) starts at one output and walks against the arrows. One walk gives the derivatives of that
+# output by all inputs. Forward mode (`jvp`) starts at the inputs with a direction and walks with the arrows. One
+# walk gives the derivatives of all outputs in that direction. Here is a function of 3 numbers with 2 outputs.
 
 
 # %%
@@ -249,8 +248,8 @@ print("reverse, from the 1st:", tg.vjp(pair, 2.0, 3.0, 0.0)[1]([1.0, 0.0]))
 print("all of it:            ", tg.jacobian(pair)(2.0, 3.0, 0.0))
 
 # %% [markdown]
-# So a whole Jacobian takes as many forward walks as there are inputs, or as many reverse walks as there are
-# outputs. A layer of 16 tanh in the middle, n inputs, m outputs, and n * m = 64 in every row:
+# So a whole Jacobian takes one forward walk per input, or one reverse walk per output. We take a layer of 16 tanh
+# in the middle, n inputs and m outputs, with n * m = 64 in every row:
 
 
 # %%
@@ -311,14 +310,14 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# Few outputs: reverse mode. Few inputs: forward mode. They meet where there are two or three times as many
-# outputs as inputs: here a forward walk costs more than a reverse one, since `jvp` computes f anew for each
-# of them, and `vjp` once for all. A loss has one output and thousands of inputs, and that is why training is
-# done with backpropagation.
+# Few outputs: reverse mode. Few inputs: forward mode. They cost the same where there are two or three times as
+# many outputs as inputs. A forward walk costs more here, because `jvp` computes f again for each walk and `vjp`
+# computes it once for all. A loss has one output and thousands of inputs. That is why we train with
+# backpropagation.
 #
-# The same economy applies to the Hessian, which has as many rows as there are parameters and takes a walk
-# for each. Its product with one direction v takes a single one: gv, the slope of the loss along v, is one
-# number, and its gradient is Hv.
+# The same saving is possible for the Hessian. It has one row per parameter, and each row takes a walk. But its
+# product with one direction v takes a single walk: gv, the slope of the loss along v, is one number, and its
+# gradient is Hv.
 
 
 # %%

@@ -1,10 +1,9 @@
 # %% [markdown]
 # # A tiny GPT of scalars
 #
-# A language model says which character comes next. The ones that talk are transformers, and what a transformer
-# does is addition, multiplication, division, a maximum, a square root and an exponential. We write a small one
-# with scalars, train it for a few steps as they are, look at the graph, and then let the compiler find the
-# matrices in it.
+# A language model says which character comes next. The ones that talk are transformers. A transformer needs only
+# addition, multiplication, division, a maximum, a square root and an exponential. We write a small one with
+# scalars, train it for a few steps as it is, and look at the graph. Then the compiler finds the matrices in it.
 
 # %%
 # %matplotlib inline
@@ -24,8 +23,8 @@ QUICK = bool(os.environ.get("TINYGRAD_EDU_QUICK"))
 # %% [markdown]
 # ## Names
 #
-# 2,000 first names come with the package, of at most seven letters. They are a sample of the 32,033 names of
-# [makemore](https://github.com/karpathy/makemore) (MIT licence), where the whole file is. We keep 200 aside.
+# The package comes with 2,000 first names of at most seven letters. They are a sample of the 32,033 names of
+# [makemore](https://github.com/karpathy/makemore) (MIT licence). We keep 200 of them aside.
 
 # %%
 names = resources.files("tinygrad_edu.datasets").joinpath("data", "names.txt").read_text().split()
@@ -34,15 +33,15 @@ train, held_out = names[200:], names[:200]
 print(len(train), "names to learn from:", ", ".join(train[:8]), "...")
 
 # %% [markdown]
-# The alphabet is 27 characters: `.`, which is where a name begins and where it ends, and 26 letters. The model
-# reads up to 8 of them and predicts, at each place, the one that follows. A name as the model sees it:
+# The alphabet has 27 characters: 26 letters, and `.`, which begins and ends a name. The model reads up to 8
+# characters and predicts, at each place, the one that follows. This is how the model sees a name:
 
 # %%
 ALPHABET, PLACES = ".abcdefghijklmnopqrstuvwxyz", 8
 
 
 def example(name):
-    """What is read, what is to be predicted, and how much each place counts."""
+    """The characters to read, the characters to predict, and the weight of each place."""
     characters = [ALPHABET.index(c) for c in f".{name}."]
     n, padding = len(name) + 1, [0] * (PLACES - len(name) - 1)
     return characters[:-1] + padding, characters[1:] + padding, [1 / n] * n + padding
@@ -54,13 +53,13 @@ for row in example("emma"):
 # %% [markdown]
 # ## Attention
 #
-# All of the model but one part treats every place by itself. Attention is the part where places look at each
-# other. A place asks a query, every place up to it offers a key and a value. The fit of query and key is a dot
-# product, softmax makes shares of the fits, and the place gets the values mixed by these shares. Four heads do
-# this side by side, each with a quarter of the numbers.
+# In all parts of the model but one, every place works by itself. Attention is the part where places look at each
+# other. A place asks a query. It and every place before it offer a key and a value. The dot product of query and
+# key says how well they fit. Softmax turns the fits into shares, and the place gets the values, mixed by these
+# shares. Four heads do this side by side, each with a quarter of the numbers.
 #
-# A place sees itself and those before it, `range(t + 1)`. That is why all eight predictions of a name are
-# honest: none has seen what it is to predict. (The `mask` comes later.)
+# A place sees itself and the places before it, `range(t + 1)`. That is why all eight predictions of a name are
+# honest: none has seen the character that it predicts. (The `mask` comes later.)
 
 
 # %%
@@ -89,10 +88,9 @@ class Attention(nn.Module):
 # %% [markdown]
 # ## The model
 #
-# A character becomes 16 numbers, by its row in a table, and its place adds 16 of its own. Attention adds to
-# them what it has found elsewhere; a small network of 16 → 64 → 16 adds what follows from that. What comes out
-# is compared with each of the 27 characters. Before each part the numbers of a place are brought to one size,
-# which is all that `RMSNorm` does.
+# A table has one row of 16 numbers for each character. The place adds 16 numbers of its own. Attention adds what
+# it has found elsewhere, and a small network of 16 → 64 → 16 adds its conclusions. The result is compared with
+# each of the 27 characters. Before each part, `RMSNorm` scales the numbers of a place to one size.
 
 
 # %%
@@ -122,8 +120,8 @@ print(f"{len(model.parameters()):,} parameters")
 # %% [markdown]
 # ## One step
 #
-# The loss of a name is its surprise per character: $-\log p$ of the character that did come, on average. A
-# model that has learned nothing and says 1/27 for each is at $\log 27 = 3.30$.
+# The loss of a name is its surprise per character: the average of $-\log p$ over the characters that did come. A
+# model that has learned nothing gives each character 1/27, and its loss is $\log 27 = 3.30$.
 
 
 # %%
@@ -137,10 +135,10 @@ out.backward()
 print(f"loss {out:.3f}, from a graph of {len(tg.topological_order(out)):,} nodes; log 27 = {np.log(27):.3f}")
 
 # %% [markdown]
-# That is one name. Drawn, with everything that is done alike as one box, the transformer is recognised: a
+# That is one name. Draw it with one box for everything that is done alike, and you recognise the transformer: a
 # straight line from the characters to the loss, to which attention and the small network add what they find. One
-# arrow runs back up, into the box `attention`, because that box holds the first three layers of attention and the
-# last.
+# arrow runs back up, into the box `attention`, because this box holds the first three layers of attention and
+# also the last.
 
 # %%
 picture = tg.draw(out, rankdir="TB", max_nodes=42)
@@ -150,8 +148,9 @@ picture
 # %% [markdown]
 # ## Names before training
 #
-# To make a name, begin with `.`, draw the next character by the probabilities of the last place, and go on with
-# it until `.` comes. Scores are divided by a temperature first: below 1, what is likely becomes more so.
+# To make a name, begin with `.`. Draw the next character by the probabilities at the last place, and repeat until
+# `.` comes. The scores are first divided by a temperature. A temperature below 1 makes likely characters even
+# more likely.
 
 
 # %%
@@ -177,7 +176,7 @@ print(invented(8))
 # %% [markdown]
 # ## Trained on scalars
 #
-# Ten steps of Adam, with the mean over four names each.
+# We take ten steps of Adam, each with the mean loss of four names.
 
 # %% tags=["slow"]
 optimizer = optim.Adam(model.parameters(), lr=0.01)
@@ -197,16 +196,16 @@ eager = (time.perf_counter() - started) / (4 * (number + 1))
 print(f"{1000 * eager:.0f} ms per name: {len(train):,} names would take {eager * len(train):.0f} s")
 
 # %% [markdown]
-# It learns. Only one name after the other, one number after the other.
+# It learns, but one name after the other and one number after the other.
 #
 # ## Compiled: what is alike?
 #
-# The compiler makes one array of what is done alike. Does it find that in the loss as it stands?
+# The compiler makes one array of everything that is done alike. Does it find such arrays in this loss?
 
 
 # %%
 def batch_of(names):
-    """What is read, what is to be predicted and the weights, as arrays of one row per name."""
+    """The same for several names, as arrays with one row per name."""
     return [np.array(part) for part in zip(*map(example, names), strict=True)]
 
 
@@ -215,10 +214,10 @@ value, gradient = step.value_and_grad(*batch_of(train[:32]))
 print(step.groups.title)
 
 # %% [markdown]
-# It works, and there are more groups than we might have hoped for. Place 3 mixes four values and place 4 mixes
-# five: a sum of four terms is not alike a sum of five, so from attention on every place has arrays of its own.
-# Who writes transformers knows the remedy. Every place looks at all eight, and a **mask**, an input, adds
-# $-10^4$ to the fits that lie in the future: their shares are $e^{-10000} = 0$.
+# It works, but there are more groups than we hoped for. Place 3 mixes four values and place 4 mixes five. A sum
+# of four terms is not like a sum of five, so from attention on, every place has its own arrays. People who write
+# transformers know the remedy. Every place looks at all eight, and a **mask**, an input, adds $-10^4$ to the fits
+# that lie in the future: their shares are $e^{-10000} = 0$.
 
 # %%
 MASK = np.where(np.tri(PLACES) == 1, 0.0, -1e4)
@@ -234,22 +233,22 @@ print(step.groups.title)
 print("the same loss and gradient:", np.allclose(value, masked_value), np.allclose(gradient, masked_gradient))
 
 # %% [markdown]
-# Now all places are one axis. The matrix products among the groups:
+# Now all places are one axis. These are the matrix products among the groups:
 
 # %%
 table = str(step.groups).splitlines()
 print("\n".join([table[1], *(line for line in table if "matrix product " in line and "->" not in line)]))
 
 # %% [markdown]
-# (B, 8, 48) is query, key and value of all places in one product: 48 is 3 · 16. The two products with heads
-# follow: the fits of all places to all places, (8, 8) in 4 heads, and the values mixed by their shares. Where
-# another array is added to a product, it is one of the two additions on the straight line of the picture.
-# Nobody has said what a head is.
+# (B, 8, 48) is query, key and value of all places in one product, since 48 is 3 · 16. The next two products have
+# heads: the fits of all places to all places, (8, 8) in 4 heads, and the values mixed by their shares. Where
+# another array is added to a product, it is one of the two additions on the straight line of the picture. Nobody
+# told the compiler what a head is.
 #
 # ## Trained on arrays
 #
-# The same model goes on from where the scalars have left it, with the same optimiser and what it remembers. 32
-# names a step, and after every 50 steps a look at the names kept aside.
+# The same model continues where the scalars stopped, with the same optimiser and its memory. Each step takes 32
+# names. After every 50 steps we look at the names kept aside.
 
 # %% tags=["slow"]
 everything, aside, steps = masked(train), masked(held_out), 100 if QUICK else 1000
@@ -267,7 +266,7 @@ for number, known, unknown in curve[:: len(curve) // 2]:
     print(f"{number:4} {known:15.3f} {unknown:12.3f}")
 
 # %% [markdown]
-# And the time? Loss and gradient of 32 names at once, on average over 20 runs:
+# And the time? We measure loss and gradient of 32 names at once, averaged over 20 runs:
 
 # %% tags=["timing"]
 batch = masked(train[:32])
@@ -292,14 +291,14 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# The dotted line is a model that knows how often each letter comes, and nothing of those before it. The names
-# kept aside stop getting better while the others go on: 1,800 names are few for 4,283 parameters, and the model
-# begins to know them by heart. The whole file has eighteen times as many.
+# The dotted line is a model that knows how often each letter comes, and nothing about the letters before it. The
+# names kept aside stop getting better while the others go on: 1,800 names are few for 4,283 parameters, and the
+# model begins to know them by heart. The whole file has eighteen times as many.
 #
 # ## Names after training
 #
-# The numbers are back in the Values, and the same function invents names from them. A low temperature plays
-# safe, a high one dares.
+# The numbers are back in the Values, and the same function invents names from them. A low temperature plays safe,
+# a high one takes risks.
 
 # %% tags=["slow"]
 for temperature in (0.5, 0.8, 1.2):
@@ -308,8 +307,8 @@ for temperature in (0.5, 0.8, 1.2):
 # %% [markdown]
 # ## What a place looks at
 #
-# The shares of attention, for one name, in the four heads: each row is a place, and the colour says how much it
-# takes from the places up to it. We compute them as the model does.
+# These are the shares of attention for one name, in the four heads. Each row is a place. The colour says how much
+# this place takes from the places up to it. We compute the shares as the model does.
 
 
 # %% tags=["slow", "cover"]

@@ -23,7 +23,12 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"},
 }
-INLINE = "module://matplotlib_inline.backend_inline"
+ENVIRONMENT = {
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "PYTHONHASHSEED": "0",
+    "OMP_NUM_THREADS": "1",  # the same sums everywhere; and two notebooks at a time do not fight for the cores
+    "OPENBLAS_NUM_THREADS": "1",
+}
 FORBIDDEN = r"/(home|tmp|work|root|usr)/|site-packages|[A-Z]:\\|0x[0-9a-f]{6,}|<script|<iframe|Warning:"
 FONTS = 'font-family="Liberation Sans, Arial, DejaVu Sans, Helvetica"'
 NUMBER, ROUNDING = r"\d[\d.,]*(e[-+]?\d+)?", r"\b\d(\.\d+)?e-[1-3]\d+\b"
@@ -31,7 +36,10 @@ SECONDS = 300  # for one cell
 
 
 def sources(names: list[str]) -> list[Path]:
-    """The sources whose names begin with one of these; all for no name. Raises SystemExit for a name of none."""
+    """The sources whose names begin with one of these, or all if `names` is empty.
+
+    Raises SystemExit if a name matches no source.
+    """
     every = sorted(HERE.glob("[0-9][0-9]_*.py"))
     for name in names:
         if not any(path.name.startswith(name) for path in every):
@@ -53,7 +61,7 @@ def notebook(source: Path) -> NotebookNode:
 
 
 def execute(book: NotebookNode) -> None:
-    """Runs it top to bottom in a fresh kernel and in an empty folder. Raises CellExecutionError."""
+    """Run the cells from top to bottom, in a fresh kernel and an empty folder. Raises CellExecutionError."""
     with tempfile.TemporaryDirectory() as folder:
         NotebookClient(
             book,
@@ -63,12 +71,12 @@ def execute(book: NotebookNode) -> None:
             coalesce_streams=True,
             extra_arguments=["--log-level=ERROR"],
             resources={"metadata": {"path": folder}},
-        ).execute(env={**os.environ, "PYTHONHASHSEED": "0", "MPLBACKEND": INLINE})
+        ).execute(env={**os.environ, **ENVIRONMENT})
     book.metadata = nbformat.from_dict(METADATA)  # the kernel wrote its version there
 
 
 def faults(book: NotebookNode) -> list[str]:
-    """What must not be among the outputs: errors, warnings, this machine's paths, and what needs a script."""
+    """Outputs that a notebook must not show: errors, warnings, paths of this machine, what needs a script."""
     found = []
     for cell in book.cells:
         for output in cell.get("outputs", []):
@@ -87,9 +95,9 @@ def faults(book: NotebookNode) -> list[str]:
 
 
 def words(cell: NotebookNode) -> list[str]:
-    """What a code cell shows, without pictures, what is rounding (1e-10 and less), and the width of columns.
+    """The text that a code cell shows. Rounding (numbers of 1e-10 and less) and the width of columns are left out.
 
-    Of a cell tagged "timing", without any numbers.
+    In a cell tagged "timing" all numbers are left out.
     """
     shown = []
     for output in cell.outputs:
@@ -101,7 +109,7 @@ def words(cell: NotebookNode) -> list[str]:
 
 
 def add_pictures(book: NotebookNode) -> None:
-    """Beside each SVG the same as PNG: some hosts, and JupyterLab in a notebook it does not trust, show no SVG."""
+    """Add a PNG to each SVG: some hosts show no SVG, nor does JupyterLab in a notebook that it does not trust."""
     import resvg_py
 
     for cell in book.cells:
@@ -126,7 +134,7 @@ def cover(book: NotebookNode) -> bytes | None:
 
 
 def keep_timings(book: NotebookNode, before: NotebookNode) -> None:
-    """Where a cell is the same as before and only its timings differ, the outputs stay: diffs show changes."""
+    """Keep the old outputs of cells in which only timings differ, so that a diff shows only real changes."""
     known = {cell.id: cell for cell in before.cells if cell.cell_type == "code"}
     for cell in book.cells:
         old = known.get(cell.id)

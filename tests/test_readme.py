@@ -1,4 +1,4 @@
-"""The READMEs keep their word: their code runs and prints what stands there, table and pictures are current."""
+"""The READMEs are right: code prints what stands below it, links lead somewhere, pictures are current."""
 
 import contextlib
 import doctest
@@ -17,51 +17,85 @@ import tinygrad_edu
 from tinygrad_edu.viz.table import rules_table
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMPILER = (ROOT / "tinygrad_edu/compiler/README.md").read_text(encoding="utf-8")
+FOLDERS = ("tinygrad_edu", "tests", "notebooks")
+PAGES = [
+    ROOT / "README.md",
+    *(ROOT / ".github").glob("*.md"),
+    *sorted(page for folder in FOLDERS for page in (ROOT / folder).rglob("README.md")),
+]
+TEXTS = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in PAGES}
+
+each = pytest.mark.parametrize("page", TEXTS)
 
 
 def blocks_of(page: str) -> list[tuple[str, str]]:
-    """(language, code) of all its blocks."""
-    return re.findall(r"^```(\w+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-
-
-BLOCKS = blocks_of(README)
-
-
-def check(blocks: list[tuple[str, str]]) -> None:
-    """Every block of Python prints the block of text behind it."""
-    namespace: dict[str, object] = {}
-    for (language, code), (following, expected) in zip(blocks, [*blocks[1:], ("", "")], strict=True):
-        if language == "python":
-            printed = io.StringIO()
-            linecache.cache["README.md"] = len(code), None, code.splitlines(True), "README.md"  # errors show lines
-            with contextlib.redirect_stdout(printed):
-                exec(compile(code, "README.md", "exec"), namespace)
-            assert following == "text"
-            assert printed.getvalue() == expected
+    """(language, code) of each fenced block of the page."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", TEXTS[page], re.MULTILINE | re.DOTALL)
 
 
 def texts(svg: Path) -> list[str]:
     return sorted("".join(e.itertext()) for e in ElementTree.parse(svg).iter("{http://www.w3.org/2000/svg}text"))
 
 
-def test_python_blocks_print_what_stands_below_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@each
+def test_every_block_is_of_a_kind_that_is_tested(page: str) -> None:
+    """python is run, text is compared with what the python block above it prints, console is for a shell."""
+    blocks = blocks_of(page)
+    assert TEXTS[page].count("```") == 2 * len(blocks)
+    assert {language for language, _ in blocks} <= {"python", "text", "console"}
+    for (before, _), (language, _) in zip([("", ""), *blocks], blocks, strict=False):
+        assert language != "text" or before == "python"
+
+
+@pytest.mark.parametrize("page", [page for page in TEXTS if "```python" in TEXTS[page]])
+def test_python_blocks_print_what_stands_below_them(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The blocks of a page are one program. A block with no text below it prints nothing."""
     monkeypatch.chdir(tmp_path)
+    rules = dict(tinygrad_edu.RULES)
+    blocks, namespace = blocks_of(page), {"__name__": "__main__"}
     try:
-        check(BLOCKS)
+        for (language, code), (following, expected) in zip(blocks, [*blocks[1:], ("", "")], strict=True):
+            if language == "python":
+                printed = io.StringIO()
+                linecache.cache["README.md"] = (
+                    len(code),
+                    None,
+                    code.splitlines(True),
+                    "README.md",
+                )  # errors show lines
+                with contextlib.redirect_stdout(printed):
+                    exec(compile(code, "README.md", "exec"), namespace)
+                assert printed.getvalue() == (expected if following == "text" else "")
     finally:
-        for name in ("softsign", "mish", "forgetful"):
-            tinygrad_edu.RULES.pop(name, None)
-    assert texts(tmp_path / "neuron.svg") == texts(ROOT / "notebooks/pictures/neuron.svg")
-    assert "All 5 steps" in (tmp_path / "steps.html").read_text(encoding="utf-8")
+        for name in tinygrad_edu.RULES.keys() - rules.keys():
+            del tinygrad_edu.RULES[name]
 
 
-def test_the_compilers_page_prints_what_stands_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    blocks = blocks_of(COMPILER)
-    assert {language for language, _ in blocks} == {"python", "text"}
-    check(blocks)
+@each
+def test_links_and_pictures_lead_somewhere(page: str) -> None:
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)|(?:href|src)=\"([^\"#]+)", TEXTS[page])
+    for target in (markdown or html for markdown, html in targets):
+        assert target.startswith("https://") or (ROOT / page).parent.joinpath(target).exists(), target
+
+
+def test_the_readme_is_short() -> None:
+    assert len(TEXTS["README.md"].splitlines()) <= 150
+
+
+def test_ci_runs_the_commands_of_the_readme() -> None:
+    commands = [
+        line for language, code in blocks_of("README.md") if language == "console" for line in code.splitlines()
+    ]
+    ci = (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
+    assert len(commands) == 4  # two to set up, the main job, the tests
+    assert [line for line in ci if line in commands] == commands
+
+
+def test_the_table_of_operations_is_that_of_the_rules() -> None:
+    tables = re.findall(r"<!-- rules -->\n(.*)\n<!-- /rules -->", "\n".join(TEXTS.values()), re.DOTALL)
+    assert tables == [rules_table()]
 
 
 def test_the_pictures_are_those_that_their_script_makes(tmp_path: Path) -> None:
@@ -69,27 +103,6 @@ def test_the_pictures_are_those_that_their_script_makes(tmp_path: Path) -> None:
     for name in ("neuron.svg", "step.svg", "groups.svg"):
         assert texts(tmp_path / name) == texts(ROOT / "notebooks/pictures" / name)
         assert len(texts(tmp_path / name)) > 20
-
-
-def test_every_block_is_of_a_kind_that_is_tested() -> None:
-    assert {language for language, _ in BLOCKS} == {"python", "text", "console"}
-    assert [language for language, _ in BLOCKS].count("python") == [language for language, _ in BLOCKS].count(
-        "text"
-    )
-
-
-def test_ci_runs_the_commands_as_they_stand_here() -> None:
-    commands = [line for language, code in BLOCKS if language == "console" for line in code.splitlines()]
-    ci = (ROOT / ".ci/run").read_text().splitlines()
-    assert len(commands) == 8  # two to set up, the main job, the tests, three for expressions, and training
-    assert sorted(line for line in ci if line in commands) == sorted(commands)
-    assert ci[-1] == commands[3]
-
-
-def test_the_table_is_that_of_the_rules() -> None:
-    table = re.search(r"<!-- rules -->\n(.*)\n<!-- /rules -->", README, re.DOTALL)
-    assert table is not None
-    assert table[1] == rules_table()
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ from .engine.functions import (
     softmax,
     softplus,
     sqrt,
+    take,
     tan,
     tanh,
     where,
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from .compiler import CompileError, TraceError
     from .compiler import compile as compile
     from .debug import blame, steps, why
+    from .live import live
     from .train import evaluate, fit
     from .viz import draw, tree
 
@@ -87,7 +89,7 @@ if TYPE_CHECKING:
 _LATER = {"draw": "viz", "tree": "viz", "steps": "debug", "why": "debug", "blame": "debug"}
 _LATER |= {"fit": "train", "evaluate": "train", "compile": "compiler"}
 _LATER |= {"TraceError": "compiler", "CompileError": "compiler"}
-_MODULES = ("datasets", "debug", "elementary", "nn", "optim", "testing", "viz")
+_MODULES = ("datasets", "debug", "elementary", "live", "micrograd", "nn", "optim", "testing", "viz")
 
 __all__ = [  # for `from tinygrad_edu import *`: not compile, max, min and sum, which Python has already
     "RULES",
@@ -129,6 +131,7 @@ __all__ = [  # for `from tinygrad_edu import *`: not compile, max, min and sum, 
     "jacobian",
     "jvp",
     "leaky_relu",
+    "live",
     "log",
     "log1p",
     "log2",
@@ -150,6 +153,7 @@ __all__ = [  # for `from tinygrad_edu import *`: not compile, max, min and sum, 
     "softplus",
     "sqrt",
     "steps",
+    "take",
     "tan",
     "tanh",
     "testing",
@@ -170,11 +174,18 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     if name in _LATER:
-        return getattr(importlib.import_module(f".{_LATER[name]}", __name__), name)
-    if name in _MODULES:
-        return importlib.import_module(f".{name}", __name__)
-    if name == "__version__":
-        return _version()
+        found = getattr(importlib.import_module(f".{_LATER[name]}", __name__), name)
+    elif name in _MODULES:
+        found = importlib.import_module(f".{name}", __name__)
+    elif name == "__version__":
+        found = _version()
+    else:
+        raise _unknown(name)
+    globals()[name] = found  # not asked for again
+    return found
+
+
+def _unknown(name: str) -> AttributeError:
     hint = ""
     if not name.startswith("_"):
         import difflib
@@ -182,7 +193,7 @@ def __getattr__(name: str) -> Any:
         near = difflib.get_close_matches(name, _PUBLIC, 2)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     # obj=None: Python would add its own "Did you mean" to a module's
-    raise AttributeError(f"module 'tinygrad_edu' has no attribute {name!r}.{hint}", name=name, obj=None)
+    return AttributeError(f"module 'tinygrad_edu' has no attribute {name!r}.{hint}", name=name, obj=None)
 
 
 def _version() -> str:

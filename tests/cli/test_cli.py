@@ -1,5 +1,6 @@
 """The command line as its user meets it: in a process of its own."""
 
+import importlib.metadata
 import os
 import re
 import signal
@@ -13,7 +14,8 @@ import pytest
 
 from tinygrad_edu import cli, datasets, nn
 from tinygrad_edu.cli import train as learning
-from tinygrad_edu.train.learners import is_right
+from tinygrad_edu.engine.rules import RULES
+from tinygrad_edu.train.accuracy import is_right
 
 
 def run(*arguments: str, input: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
@@ -39,7 +41,7 @@ def test_the_demo(tmp_path: Path, path: str | None) -> None:
     assert 75 < accuracy < 100
     assert result.stdout.count(f"test accuracy {accuracy}% on 359 images") == 2  # on Values, and compiled
     assert "groups, 2 matrix products, compiled in " in result.stdout
-    assert "1438/1438" in result.stderr  # the progress bar
+    assert result.stderr == ""  # progress bars stay out of pipes
     assert ElementTree.fromstring((tmp_path / "graph.svg").read_bytes()).tag.endswith("svg")
     assert (tmp_path / "graph.png").read_bytes().startswith(b"\x89PNG")
 
@@ -62,6 +64,50 @@ def test_bad_arguments_are_one_line_and_exit_code_2(arguments: list[str], messag
 
 def test_help_comes_at_once() -> None:
     assert "derive an expression" in run("--help").stdout
+    program = """
+import sys
+from tinygrad_edu.cli import main
+try:
+    main(["--help"])
+finally:
+    print({"numpy", "graphviz", "tinygrad_edu.viz.text", "tinygrad_edu.debug", "tinygrad_edu.nn"} & {*sys.modules})
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "set()"
+
+
+def test_alone_it_prints_its_help(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([]) == 0
+    assert capsys.readouterr().out.startswith("usage: tinygrad-edu")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_version() -> None:
+    result = run("--version")
+    assert (result.returncode, result.stdout) == (
+        0,
+        f"tinygrad-edu {importlib.metadata.version('tinygrad-edu')}\n",
+    )
+
+
+def test_rules_prints_the_table_or_one_rule(capsys) -> None:
+    assert cli.main(["rules"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(RULES) + 2
+    assert cli.main(["rules", "tanh"]) == 0
+    assert "0.5 gives 0.4621" in capsys.readouterr().out
+    assert cli.main(["rules", "tahn"]) == 2
+    assert "There is no operation 'tahn': did you mean tan" in capsys.readouterr().err
+
+
+HELPS = [[], ["--help"], *([name, "--help"] for name in ("demo", "train", "explain", "draw", "step", "rules"))]
+
+
+@pytest.mark.parametrize("arguments", [*HELPS, ["explain", "tanh(a*b + c)", "a=2", "b=-3", "c=10"]], ids=" ".join)
+def test_40_columns_are_enough(arguments: list[str]) -> None:
+    result = run(*arguments, COLUMNS="40")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert max(map(len, result.stdout.splitlines())) <= 40
 
 
 def hear_ctrl_c() -> None:
@@ -71,14 +117,15 @@ def hear_ctrl_c() -> None:
 
 def test_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "tinygrad_edu", "demo", "--out", str(tmp_path)],
+        [sys.executable, "-u", "-m", "tinygrad_edu", "demo", "--out", str(tmp_path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=None if os.name == "nt" else hear_ctrl_c,
     )
-    while "epoch 1" not in (line := process.stderr.readline()) and line:
-        time.sleep(0.01)
+    while "every one a Value" not in (line := process.stdout.readline()) and line:
+        pass
+    time.sleep(0.5)  # it is training
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -132,6 +179,29 @@ def test_an_expression_may_start_with_a_minus() -> None:
     assert "d/dx = -6   at x = 3" in run("explain", "-x**2", "x=3").stdout
 
 
+@pytest.mark.parametrize(
+    ("text", "given", "derivative"),
+    [("--x", "x=2", "d/dx = 1 "), ("-o*0.5", "o=2", "d/do = -0.5 "), ("\u00b5*3", "\u03bc=2", "d/d\u03bc = 3 ")],
+)
+def test_odd_names_and_signs(capsys, text: str, given: str, derivative: str) -> None:
+    assert cli.main(["explain", text, given]) == 0
+    assert derivative in capsys.readouterr().out
+    if text[0] != "-":
+        assert cli.main(["explain", given[0] + "*3", text[0] + "=2"]) == 0
+
+
+def test_a_terminal_without_greek_letters() -> None:
+    result = run("explain", "λ*λ", "λ=2", PYTHONIOENCODING="ascii")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "d/d\\u03bb = 4" in result.stdout
+
+
+def test_draw_to_the_standard_output() -> None:
+    result = run("draw", "-a*a", "a=2", "-o", "-")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert ElementTree.fromstring(result.stdout).tag.endswith("svg")
+
+
 def test_explain_without_the_test_extra(monkeypatch, capsys) -> None:
     monkeypatch.setitem(sys.modules, "tinygrad_edu.testing", None)
     assert cli.main(["explain", "x*x", "x=3"]) == 0
@@ -146,11 +216,20 @@ def test_explain_without_the_test_extra(monkeypatch, capsys) -> None:
         (["explain", "a*b", "a=2"], "Give a number for 'b'"),
         (["step", "a*b", "a=2", "b"], "'b' gives no number to a name"),
         (["draw", "a*a", "a=2", "-o", "graph.gif"], "must end in one of .svg, .png, .pdf, .html"),
-        (["draw", "a*a", "a=2", "-o", "no/such/folder/graph.svg"], "There is no folder 'no/such/folder'"),
+        (["draw", "a*a", "a=2", "-o", "no/such/folder/graph.svg"], "there is no folder 'no/such/folder'"),
         (["draw", "a*a", "a=2"], "the following arguments are required: -o/--output"),
         (["explain", "(" * 5000 + "a" + ")" * 5000, "a=2"], "the limit is 1,000"),
         (["explain", "a * 9**9**9", "a=2"], "too large"),
-        (["explain", "log(a)", "a=-2"], "It cannot be computed: log("),
+        (["explain", "log(a)", "a=0"], "It cannot be computed: log(a = 0): it is defined for"),
+        (["explain", "b * sqrt(a - 3)", "a=2", "b=1"], "It cannot be computed: sqrt(-1): it is defined for"),
+        (["explain", "x / (x - x)", "x=2"], "It cannot be computed: div(x = 2, 0): "),
+        (["explain", "(-8)**0.5 * x", "x=2"], "It cannot be computed: pow(-8, 0.5): a negative base"),
+        (["explain", "~" * 999 + "x", "x=2"], "has an operator other than + - * / **."),
+        (["explain", "0o7inf", "x=2"], "This is not an expression: invalid octal literal."),
+        (["step", "--x.y", "x=2"], "x.y is not allowed"),
+        (["explain", "\udcff * x", "x=2"], "The expression has bytes that are not text."),
+        (["explain", "x", "\udcff=2"], "'\\udcff=2' gives no number to a name"),
+        (["draw", "a*a", "a=2", "-o", "."], "'.' is a folder; add the name of a file"),
     ],
 )
 def test_a_bad_expression_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
@@ -165,11 +244,12 @@ def test_step_in_a_pipe() -> None:
     result = run("step", "a*b + a", "a=2", "b=3", input="n\n\nb\ng 2\nr\np\ng 7\ng x\ndance\nq\nn\n")
     assert (result.returncode, result.stderr) == (0, "")
     headers = [line for line in result.stdout.splitlines() if line.startswith("step ")]
+    assert "(tg) g 7\n*** goto takes" in result.stdout
     assert [header.split(" - ")[0] for header in headers] == [
         *("step 0 of 2", "step 1 of 2", "step 2 of 2", "step 1 of 2", "step 2 of 2", "step 2 of 2", "step 2 of 2")
     ]
     assert "goto takes 0 to 2, the number of steps, got 7." in result.stdout
-    assert "There is no command 'dance': n next" in result.stdout
+    assert "*** There is no command 'dance': h shows them." in result.stdout
 
 
 @pytest.mark.parametrize(("name", "start"), [("g.svg", b"<?xml"), ("g.PNG", b"\x89PNG")])
@@ -204,7 +284,7 @@ def test_train_iris_and_save_the_model(tmp_path: Path) -> None:
     accuracy = float(re.search(r"test accuracy ([\d.]+)% on 50 examples", result.stdout)[1])
     assert accuracy >= 90
     assert "105 nodes -> 12 groups, 2 matrix products, compiled in " in result.stdout
-    assert "epoch 30/30" in result.stderr
+    assert result.stderr == ""
     model = nn.load(tmp_path / "iris.json")
     data = datasets.iris(seed=1, standardize=True)
     hits = sum(
@@ -245,6 +325,16 @@ def test_the_command_line_offers_what_there_is() -> None:
         (["moons", "--epochs", "0"], "takes a whole number of 1 or more, not '0'"),
         (["moons", "--optimizer", "lbfgs"], "invalid choice: 'lbfgs'"),
         (["moons", "--save", "no/such/folder/m.json"], "there is no folder 'no/such/folder'"),
+        (["moons", "--plot", "no/such/folder/m.png"], "there is no folder 'no/such/folder'"),
+        (["moons", "--save", "."], "'.' is a folder; add the name of a file"),
+        (["moons", "--plot", "loss.nope"], "'loss.nope' must end in one of .eps"),
+        (
+            ["moons", "--hidden", "9" * 30],
+            f"takes sizes of 1 or more such as 16,16, at most 10,000, not '{'9' * 30}'",
+        ),
+        (["moons", "--hidden", "9" * 5000], "takes sizes of 1 or more such as 16,16, at most 10,000, not '999"),
+        (["moons", "--epochs", "9" * 30], "takes a whole number of 1 or more, at most 1,000,000, not '999"),
+        (["moons", "--seed", "-1"], "takes a whole number of 0 or more, not '-1'"),
     ],
 )
 def test_bad_choices_are_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
@@ -252,6 +342,27 @@ def test_bad_choices_are_one_line_and_exit_code_2(arguments: list[str], message:
     assert result.returncode == 2
     assert message in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
+
+
+def test_a_folder_without_rights_is_told_before_the_training(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    (tmp_path / "old.json").write_text("{}")
+    for name, message in (
+        ("new.json", f"the folder '{tmp_path}' cannot be written to"),
+        ("old.json", "the file "),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            cli.main(["train", "moons", "--save", str(tmp_path / name)])
+        assert caught.value.code == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_plot_without_matplotlib_is_a_sentence_before_the_training(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert cli.main(["train", "moons", "--plot", str(tmp_path / "loss.png")]) == 1
+    printed = capsys.readouterr()
+    assert printed.err == 'tinygrad-edu: Plots need matplotlib: pip install "tinygrad-edu[plot]"\n'
+    assert printed.out == ""
 
 
 def test_mnist_is_trained_in_float32_on_as_many_as_are_asked_for(monkeypatch, capsys) -> None:

@@ -629,6 +629,16 @@ def mean_of_embeddings() -> Case:
 
 
 @case
+def an_embedding_of_one_number() -> Case:
+    letters, w = shaken(nn.Embedding(3, 1, rng=0)), leaves(np.array([0.7]))
+    return (
+        lambda i: tg.tanh(w[0] * letters(i)[0]) + letters(i)[0] ** 2,
+        [*letters.parameters(), *w],
+        [np.arange(4) % 3],
+    )
+
+
+@case
 def nested_embeddings() -> Case:
     table = nn.Embedding(3, 2, rng=0)
 
@@ -738,6 +748,19 @@ def constants_of_every_kind() -> Case:
         )
 
     return loss, [w], [normal(3)]
+
+
+@case
+def constant_factors_in_a_row() -> Case:
+    w = leaves(normal(3), "w")
+
+    def loss(x: Any) -> Value:
+        a, b, c = (p * xi for p, xi in zip(w, x, strict=True))
+        return (
+            a * 1e30 * 1e20 * 1e-50 + 1e-50 * (1e20 * (1e30 * b)) + c * 1e30 / 1e-20 / 1e50 + (a + b) / 3 / 7 * 21
+        )
+
+    return loss, w, [normal(4, 3, seed=1)]
 
 
 @case
@@ -1708,3 +1731,81 @@ def test_outputs_that_are_nested(net: Layers, n: int, rows: list[list[float]]) -
         return [[h * p for h in net.outputs(x)] for p in net.pool[:n]]
 
     compare_outputs(outputs, net.pool, np.array(rows))
+
+
+# --- Constants in float32 ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("constant", [1e-50, -1e300, 1e-40, 4e38])
+def test_a_constant_that_float32_cannot_hold_is_refused(constant: float) -> None:
+    w = Value(0.0, label="w")
+    with pytest.raises(
+        tg.CompileError, match=r"float32 cannot hold the constant .*, which would be .*dtype=\"float64\""
+    ):
+        tg.compile(lambda x: tg.exp(w * x + constant), [w], dtype="float32").value_and_grad([1.0])
+
+
+def test_a_logarithm_just_above_zero_is_right_or_refused() -> None:
+    w = Value(0.0, label="w")
+    value, gradient = tg.compile(lambda x: tg.log(tg.relu(w * x) + 1e-50), [w]).value_and_grad([1.0])
+    assert (value, *gradient) == (math.log(1e-50), 0.0)
+    with pytest.raises(tg.CompileError, match="float32 cannot hold the constant 1e-50, which would be 0 there"):
+        tg.compile(lambda x: tg.log(tg.relu(w * x) + 1e-50), [w], dtype="float32").predict([1.0])
+
+
+def test_a_softmax_of_masked_numbers_is_right_or_refused_in_float32() -> None:
+    w = leaves(normal(3))
+
+    def attended(mask: float) -> Any:
+        def loss(x: Any) -> Value:
+            return tg.dot(tg.softmax([p * xi + mask for p, xi in zip(w, x, strict=True)]), x)
+
+        return tg.compile(loss, w, dtype="float32")
+
+    value, gradient = attended(-1e30).value_and_grad(np.eye(3)[:1])
+    assert np.isfinite([value, *gradient]).all()
+    with pytest.raises(
+        tg.CompileError, match=r"float32 cannot hold the constant -1e\+300, which would be -inf there"
+    ):
+        attended(-1e300).value_and_grad(np.eye(3)[:1])
+
+
+@pytest.mark.parametrize("constant", [math.inf, math.nan, 0.0, 1e-37, 3e38, 0.1, 123456789.0])
+def test_other_constants_are_no_problem_in_float32(constant: float) -> None:
+    w = Value(1.0, label="w")
+    step = tg.compile(lambda x: tg.where(x > 0, w * x, constant), [w], dtype="float32")
+    assert step.value_and_grad([1.0])[0] == 1.0
+    assert "raise" not in step.source
+
+
+# --- The length of generated code -------------------------------------------------------------------------------
+
+# Lines of code and buffers of the NumPy program; lines and characters of the Python program for one example.
+# Better code lowers these numbers. Nothing may raise them unnoticed.
+LENGTHS = {
+    "cross_entropy_one_hot": ((57, 14), (96, 4041)),
+    "cross_entropy_class_index": ((59, 15), (106, 4278)),
+    "regression_huber": ((78, 20), (92, 3241)),
+    "activation_gelu": ((145, 31), (108, 4796)),
+    "a_small_convolutional_network": ((70, 16), (487, 22241)),
+    "attention_of_two_heads": ((78, 21), (262, 10251)),
+    "attention_causal": ((181, 55), (162, 5980)),
+    "recurrence_with_gates": ((262, 52), (153, 5509)),
+    "ties_of_max_and_min": ((165, 24), (46, 1425)),
+    "mean_of_embeddings": ((54, 11), (71, 2020)),
+}
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_generated_code_gets_no_longer(name: str) -> None:
+    function, parameters, batch = CASES[name]()
+    step = tg.compile(function, parameters)
+    step.value_and_grad(*batch)
+    point = tg.compile(function, parameters, backend="python")
+    point.value_and_grad(*(array[:1] for array in batch))
+    codes = [
+        [line.strip() for line in program.source.splitlines() if line.strip() and line.strip()[0] not in '#"']
+        for program in (step, point)
+    ]
+    numpy_length = len(codes[0]), step.source.count("= np.empty(")
+    assert (numpy_length, (len(codes[1]), sum(map(len, codes[1])))) == LENGTHS[name]

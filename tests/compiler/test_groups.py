@@ -45,7 +45,7 @@ def classifier() -> Groups:
 
 def rows(found: Groups) -> dict[str, list[str]]:
     """{name: the other cells of its row}; cells are two blanks apart, or where the head has its columns."""
-    _, head, *lines = str(found).splitlines()
+    _, head, *lines = (line for line in str(found).splitlines() if line not in found.advice)
     starts = [head.index(column) for column in ("name", "operation", "reads", "shape", "stands for")]
     cut = [[line[i:j].strip() for i, j in zip(starts, [*starts[1:], None], strict=True)] for line in lines]
     return {name: cells for name, *cells in cut}
@@ -182,8 +182,8 @@ def test_long_sums_and_long_tables_are_cut() -> None:
 
     found = groups(chain, [w], [0.5])
     lines = str(found).splitlines()
-    assert len(lines) == 2 + 1 + MOST
-    assert lines[2].split() == ["…", f"{len(found) - MOST}", "more"]
+    assert len(lines) == 4 + 1 + MOST
+    assert lines[4].split() == ["…", f"{len(found) - MOST}", "more"]
     assert lines[-1].split("  ")[-1] == "9 +"
     assert " + 6 more " in lines[-1]
     assert len(lines[-1]) < 120
@@ -191,6 +191,22 @@ def test_long_sums_and_long_tables_are_cut() -> None:
     assert (more.kind, more.title, len(others)) == ("more", f"… {len(found) - MOST} more", MOST)
     assert [arrow.tail for arrow in found.picture.arrows].count("more") == 1
     assert "more" in found.draw().source
+
+
+def test_a_graph_without_structure_is_told_where_to_go() -> None:
+    w = weights(40)
+
+    def loss(x: Any) -> Value:
+        for i, p in enumerate(w):
+            x = tg.sin(x * p) if i % 3 else x * x - p
+        return x
+
+    found = groups(loss, w, [0.5])
+    _, first, second, head = str(found).splitlines()[:4]
+    assert re.fullmatch(r"There is little structure in this graph: a group has \d\.\d nodes on average\.", first)
+    assert second.startswith('For one example at a time, backend="python" is faster.')
+    assert head.startswith("name")
+    assert classifier().advice == groups(lambda x: x * w[0], w[:1], [0.5]).advice == []
 
 
 # --- The picture ------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ CASES: list[tuple[str, Callable[[], Value], str, str, str, str, str]] = [
     # what, root, kind, phase, rule, in the sentence, in the remedy
     ("exp", lambda: leaf(1000.0).exp() + 1, "inf", "forward", "exp", "overflow: exp(1000) is inf", "logsumexp"),
     ("sinh", lambda: leaf(-1000.0).sinh(), "inf", "forward", "sinh", "sinh(-1000) is -inf", "softplus"),
-    ("power", lambda: leaf(1e200) ** 2, "inf", "forward", "pow_n", "(1e+200)**2 is inf", "Scale the inputs"),
+    ("power", lambda: leaf(1e200) ** 2, "inf", "forward", "pow_n", "1e+200**2 is inf", "Scale the inputs"),
     ("product", lambda: leaf(1e200) * 1e200, "inf", "forward", "mul", "1e+200 * 1e+200 is inf", "logarithms"),
     ("quotient", lambda: leaf(1.0) / 1e-310, "inf", "forward", "div", "1 / 1e-310 is inf", "denominator"),
     ("dot", lambda: tg.dot([leaf(1e200), 1e200], [1e200, -1e200]), "nan", "forward", "dot", "is nan", "Scale"),
@@ -67,7 +67,7 @@ CASES: list[tuple[str, Callable[[], Value], str, str, str, str, str]] = [
     ),
     ("tanh", lambda: leaf(400.0).tanh(), "zero", "backward", "tanh", "saturation", "Xavier"),
     ("sigmoid", lambda: leaf(-800.0).sigmoid(), "zero", "backward", "sigmoid", "saturation", "BatchNorm"),
-    ("minimum", lambda: leaf(0.0) ** 2, "zero", "backward", "pow_n", "(0)**2 is 0", "At the minimum"),
+    ("minimum", lambda: leaf(0.0) ** 2, "zero", "backward", "pow_n", "0**2 is 0", "At the minimum"),
     ("two zeros", lambda: leaf(0.0) * leaf(0.0, "y"), "zero", "backward", "mul", "0 * 0", "small random numbers"),
     ("tail", lambda: leaf(20.0).tanh(), "vanishing", "backward", "tanh", "slope 1.699e-17", "Xavier"),
     (

@@ -381,3 +381,15 @@ def test_wrong_calls_of_a_rule(call, message: str) -> None:
 def test_dot_needs_one_length() -> None:
     with pytest.raises(ValueError, match="2 and 1 numbers"):
         tg.dot([1.0, 2.0], [Value(3.0)])
+
+
+def test_take_picks_an_entry() -> None:
+    xs = [Value(1.0), Value(2.0), Value(3.0)]
+    assert tg.take(xs, 2) is xs[2]
+    assert tg.take([[1.0], [2.0]], np.int64(0)) == [1.0]
+    for index in (-1, 3):
+        with pytest.raises(IndexError, match=f"take has the indices 0 to 2, got {index}."):
+            tg.take(xs, index)
+    for wrong in (1.0, "1", None, Value(1.0)):
+        with pytest.raises(TypeError, match="take needs a plain whole number as the index, got"):
+            tg.take(xs, wrong)

@@ -1,4 +1,4 @@
-"""The page in headless Chromium: numbers against the engine, every control by mouse and by keyboard, both themes."""
+"""The page in headless Chromium: numbers against the engine, controls by mouse and by keyboard, both themes."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
-from tinygrad_edu.live import live
+from tinygrad_edu.live import Live, live
 from tinygrad_edu.testing import Program, absolute_adjoint, programs
 
 api = pytest.importorskip("playwright.sync_api", reason="needs playwright and Chromium")
@@ -232,7 +232,37 @@ def test_a_hundred_thousand_nodes(opened: Open) -> None:
     assert shown.evaluate("live.graph.value[live.graph.root]") != before
 
 
+def test_a_long_chain_without_modules_is_folded(opened: Open) -> None:
+    x = Value(1.0, label="x")
+    y = x
+    for _ in range(100_000):
+        y = y + x
+    page = opened(y)
+    assert page.locator("g.node").count() < 10
+    page.locator("g.node.group").first.click()
+    page.locator("g.node.group").first.click()
+    assert 100 < page.locator("g.node").count() < 1000
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_overflows_on_a_phone(opened: Open, scheme: str) -> None:
     page = opened(lecture(), viewport={"width": 390, "height": 800}, color_scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("mode", ["live", "steps"])
+def test_no_barrier_is_found(browser: Any, tmp_path: Path, scheme: str, mode: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
+    out = nn.MLP(2, [3, 1], rng=0)([Value(0.5, label="x0"), Value(-1.0, label="x1")])
+    path = tmp_path / "page.html"
+    path.write_text(Live(out, {}, mode=mode).to_html(), encoding="utf-8")
+    page = browser.new_page(viewport={"width": 1200, "height": 800}, color_scheme=scheme, bypass_csp=True)
+    page.goto(path.as_uri())
+    page.click("#quiz")
+    found = axe.Axe().run(page).response["violations"]
+    page.click("#quiz")
+    page.click("#first")
+    found += axe.Axe().run(page).response["violations"]
+    page.close()
+    assert [(violation["id"], violation["nodes"][0]["html"]) for violation in found] == []

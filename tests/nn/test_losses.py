@@ -1,5 +1,6 @@
 """Losses: values and gradients against closed forms, one example or a batch, and far from zero."""
 
+import gc
 import math
 from typing import Any
 
@@ -270,7 +271,7 @@ def test_a_row_of_100_classes_is_few_nodes(target: Any, nodes: int) -> None:
         (lambda: nn.cross_entropy(ROWS[0], math.nan), ValueError, "index from 0 to 2, got nan"),
         (lambda: nn.cross_entropy(ROWS[0], [2, 0, -1]), ValueError, "from 0 to 1, got 2"),
         (lambda: nn.cross_entropy(ROWS[0], [0.5, 0.5]), ValueError, "3 and 2 given"),
-        (lambda: nn.cross_entropy(ROWS[0], Value(1.0)), TypeError, "a plain index, or one probability per class"),
+        (lambda: nn.cross_entropy(ROWS[0], Value(1.0)), TypeError, "a plain whole number as the index"),
         (lambda: nn.cross_entropy([], 0), ValueError, "got none"),
         (lambda: nn.cross_entropy([], []), ValueError, "got none"),
         (lambda: nn.nll(Value(1.0), 0), TypeError, "one row of numbers, one per class, or a list of rows"),
@@ -282,3 +283,19 @@ def test_a_row_of_100_classes_is_few_nodes(target: Any, nodes: int) -> None:
 def test_bad_input_is_one_sentence(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_a_loss_leaves_nothing_for_the_cycle_collector(name: str, reduction: str) -> None:
+    loss, predictions, targets, _, _ = CASES[name]
+    values = as_values(predictions)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            loss(values, targets, reduction=reduction)
+            loss(predictions, targets, reduction=reduction)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -236,11 +237,6 @@ def test_a_forgotten_zero_grad_is_explained_once() -> None:
         passes(optimizer)
     assert len(caught) == 1
     assert caught[0].filename == __file__
-    x = Value(3.0)
-    passes(optim.SGD([x], lr=0.25), steps=1)
-    with pytest.warns(UserWarning, match="zero_grad"):
-        passes(optim.SGD([x], lr=0.25), steps=1)  # an optimiser of its own sees it as well
-    assert x.data == 1.5 - 0.25 * (2 * 1.5 + 2 * 3.0)  # and the arithmetic is what it always was
 
 
 def test_gradients_may_be_cleared_in_any_way_and_add_up_before_a_step() -> None:
@@ -269,6 +265,36 @@ def test_a_gradient_keeps_its_value_and_its_uses_after_a_step() -> None:
     assert type(x.grad * 0.5) is float  # clipped
     assert copy.deepcopy(x).grad == pickle.loads(pickle.dumps(x)).grad == 6.0
     assert type(Value(x.grad).data) is float
+
+
+MADE_AT_RANDOM: list[Callable[[], Any]] = [
+    lambda: nn.Neuron(3).state_dict(),
+    lambda: nn.Layer(3, 2, "softmax").state_dict(),
+    lambda: nn.MLP(2, [4, 3, 1]).state_dict(),
+    lambda: nn.Dense(2, 3, init=nn.he_normal).state_dict(),
+    lambda: nn.Embedding(3, 2).state_dict(),
+    lambda: nn.Dropout(0.5)([1.0] * 50),
+    lambda: pickle.loads(pickle.dumps(copy.deepcopy(nn.Dropout(0.5))))([1.0] * 50),
+]
+
+
+@pytest.mark.parametrize("make", MADE_AT_RANDOM)
+def test_without_a_generator_the_global_one_is_used(make: Callable[[], Any]) -> None:
+    random.seed(1337)
+    first, second = make(), make()
+    assert first != second
+    random.seed(1337)
+    assert (make(), make()) == (first, second)
+
+
+def test_the_global_generator_gives_the_weights_of_a_seed_and_is_left_alone_otherwise() -> None:
+    random.seed(1337)
+    assert nn.MLP(2, [4, 1]).state_dict() == nn.MLP(2, [4, 1], rng=1337).state_dict()
+    before = random.getstate()
+    for rng in (0, random.Random(0), np.random.default_rng(0)):
+        nn.MLP(2, [4, 1], rng=rng)
+        nn.Dropout(0.5, rng=rng)([1.0, 2.0])
+    assert random.getstate() == before
 
 
 def test_the_moons_are_learned() -> None:

@@ -3,7 +3,7 @@
 import copy
 import math
 import pickle
-import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
@@ -201,66 +201,146 @@ def test_a_copy_goes_on_where_the_original_was(make: Any, copied: Any) -> None:
     assert twin.parameters[0] is not optimizer.parameters[0]
 
 
+@pytest.mark.parametrize("make", EVERY)
+def test_a_state_dict_goes_on_where_the_original_was(make: Any) -> None:
+    optimizer, fresh = make([Value(1.0), Value(2.0)]), make([Value(1.0), Value(2.0)])
+    descend(optimizer, 1.0, 2.0)
+    optimizer.lr, optimizer.weight_decay, optimizer.epochs = 0.123, 0.456, 7
+    state = optimizer.state_dict()
+    for p, q in zip(optimizer.parameters, fresh.parameters, strict=True):
+        q.data = p.data
+    fresh.load_state_dict(state)
+    assert fresh.state_dict() == state
+    assert descend(fresh, -3.0) == descend(optimizer, -3.0)
+    assert state["epochs"] == 7
+    assert state != optimizer.state_dict()  # a copy
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"class": "SGD"}, "This is the state of 'SGD', not of 'Adam'"),
+        ({"class": 5}, "This is the state of 5, not of 'Adam'"),
+        ({"more": 5}, "state must be like {'class': 'Adam'.*}, got {.*}"),
+        ({"state": 5}, "The state is that of no parameters, but there are 2"),
+        ({"state": [None]}, "The state is that of 1 parameters, but there are 2"),
+        ({"state": [None, [1, 0.0]]}, r"state\['state'\]\[1\] must be like \[0, 0, 0\], got \[1, 0.0\]"),
+        ({"state": [None, [1, 0.0, "x"]]}, r"state\['state'\]\[1\]\[2\] must be like 0, got 'x'"),
+        ({"lr": "x"}, r"state\['lr'\] must be like 0.001, got 'x'"),
+        ({"lr": True}, r"state\['lr'\] must be like 0.001, got True"),
+        ({"settings": {}}, r"state\['settings'\] must be like {.*}, got {}"),
+        (
+            {"settings": {"weight_decay": 0, "betas": [0.5], "eps": 1e-8}},
+            r"\['betas'\] must be like \(0.9, 0.999\)",
+        ),
+    ],
+)
+def test_a_state_of_something_else_changes_nothing(change: dict[str, Any], message: str) -> None:
+    optimizer = optim.Adam([Value(1.0), Value(2.0)])
+    descend(optimizer, 1.0)
+    before = optimizer.state_dict()
+    with pytest.raises(ValueError, match=message):
+        optimizer.load_state_dict(before | change)
+    assert optimizer.state_dict() == before
+
+
 def test_a_parameter_listed_twice_moves_once() -> None:
     w = Value(1.0)
     assert descend(optim.SGD([w, w], lr=0.5), 1.0) == [0.5]
 
 
 @pytest.mark.parametrize("make", EVERY)
-def test_a_forgotten_zero_grad_is_explained_once_and_changes_no_number(make: Any) -> None:
-    def trained(clip: bool = False) -> float:
-        w = Value(3.0)
-        optimizer = make([w])
+@pytest.mark.parametrize("clip", [False, True])
+def test_a_forgotten_zero_grad_is_explained_once_and_changes_no_number(make: Any, clip: bool) -> None:
+    w = Value(3.0)
+    optimizer = make([w])
+    with pytest.warns(UserWarning, match=r"call zero_grad\(\)") as caught:  # noqa: PT031  # at any of the steps
         for _ in range(4):
             (w * w).backward()
             if clip:
                 optim.clip_grad_value([w], 1e3)
                 optim.clip_grad_norm([w], 1e3)
             optimizer.step()
-        return w.data
-
-    for clip in (False, True):
-        with pytest.warns(UserWarning, match=r"call zero_grad\(\)") as caught:
-            with_marks = trained(clip)
-        assert len(caught) == 1
-        assert caught[0].filename == __file__
-    w, gradient = Value(3.0), 0.0
-    optimizer = make([w])
+            assert type(w.grad) is float
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    twin, gradient = Value(3.0), 0.0
+    optimizer = make([twin])
     for _ in range(4):
-        gradient += 2 * w.data
-        w.grad = gradient
-        optimizer.step()
-    assert w.data == with_marks
+        gradient += 2 * twin.data
+        twin.grad = gradient
+        optimizer.step()  # set by hand: no warning
+    assert w.data == twin.data
     assert type(w.data) is float
 
 
-@pytest.mark.parametrize("make", EVERY)
-def test_marks_stay_on_the_gradients(make: Any) -> None:
+def test_a_zero_grad_that_was_forgotten_later_is_noticed() -> None:
     w = Value(3.0)
-    first = make([w])
-    (w * w).backward()
-    first.step()
-    (w * w).backward()
-    with pytest.warns(UserWarning, match="zero_grad"):
-        first.step()
-    second = make([w])
-    second.step()  # by an optimiser that has not warned yet; nothing was added, and a warning would be an error
-    for optimizer in (first, second):
-        assert [type(x) for x in optimizer.state[w][1:]] == [float] * optimizer.n_states
+    optimizer = optim.SGD([w], lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (w * w).backward()
+        optimizer.step()
+    for _ in range(5):  # the gradients of one step, from several passes
+        (w * w).backward()
+    with pytest.warns(UserWarning, match=r"call zero_grad\(\)"):
+        optimizer.step()
 
 
-def test_clipping_is_neither_clearing_nor_forgetting() -> None:
+def by_hand(parameters: list[Value]) -> None:
+    for parameter in parameters:
+        parameter.grad = 0
+
+
+def by_a_factor(parameters: list[Value]) -> None:
+    for parameter in parameters:
+        parameter.grad *= 0
+
+
+@pytest.mark.parametrize("clear", [by_hand, by_a_factor, lambda parameters: optim.SGD(parameters).zero_grad()])
+@pytest.mark.parametrize("passes", [1, 3])
+def test_gradients_may_be_set_to_zero_in_any_way(clear: Any, passes: int) -> None:
+    w, unused = Value(3.0), Value(1.0)
+    optimizer = optim.SGD([w, unused], lr=0.1)
+    for _ in range(4):
+        for _ in range(passes):
+            (w * w + 2).backward()
+            optim.clip_grad_value([w], 1.0)
+        optimizer.step()
+        clear([w])
+    unused.grad = 1.0
+    optimizer.step()
+    (w * 2).backward()  # does not reach `unused`, which keeps its gradient
+    optimizer.step()
+
+
+@pytest.mark.parametrize("clear", [by_hand, by_a_factor, None])
+def test_passes_between_two_steps_that_do_not_count(clear: Any) -> None:
+    w = Value(3.0)
+    optimizer = optim.SGD([w], lr=0.1)
+    for _ in range(4):
+        clear([w]) if clear else optimizer.zero_grad()
+        (w * w).backward()
+        optimizer.step()
+        (w * w * w).backward()  # to look at a gradient, say
+        (w * w * w).backward()
+    clear([w]) if clear else optimizer.zero_grad()
+    optimizer.step()
+
+
+def test_an_optimiser_that_waits_is_freed() -> None:
+    from tinygrad_edu.engine.value import watchers
+
     w = Value(3.0)
     optimizer = optim.SGD([w], lr=0.1)
     (w * w).backward()
     optimizer.step()
-    optim.clip_grad_norm([w], 1.0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        optimizer.step()  # nothing was added
+    assert id(optimizer) in watchers
+    key, alive = id(optimizer), weakref.ref(optimizer)
+    del optimizer
+    assert alive() is None
     (w * w).backward()
-    with pytest.warns(UserWarning, match="zero_grad"):
-        optimizer.step()
+    assert key not in watchers
 
 
 def test_sgd_keeps_fractions_exact() -> None:
@@ -463,6 +543,23 @@ def test_a_compiled_function_without_numpy_is_trained_in_its_list() -> None:
     assert optimizer.state[a][0] == 500
 
 
+@pytest.mark.parametrize("make", EVERY)
+def test_without_the_compiler_the_equation_runs_on_vectors(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, optimizers = (
+        [START.copy(), START.copy()],
+        [make([Value(w) for w in START.tolist()]) for _ in range(2)],
+    )
+    for vector, optimizer in zip(vectors, optimizers, strict=True):
+        with optimizer.arrays(vector) as step:
+            for gradient in gradients():
+                step(gradient)
+        monkeypatch.setattr("tinygrad_edu.optim.Optimizer.programs", [])
+    np.testing.assert_allclose(vectors[0], vectors[1], rtol=1e-14)
+    steps = VectorSteps(optimizers[1], vectors[1])
+    steps.step(next(gradients()))
+    assert steps._update.__code__.co_filename.endswith("vectors.py")
+
+
 def test_the_emitted_update_is_the_equation_in_place() -> None:
     source = UpdateProgram(optim.SGD([Value(1.0)], momentum=0.9)).source
     assert (
@@ -503,11 +600,13 @@ def test_bad_vectors_are_one_sentence() -> None:
         with pytest.raises(TypeError, match=f"an array of floats or a list, got {shown}: pass what"):
             optim.SGD(values).arrays(no_vector).__enter__()
     numbers: list[Any] = [1.0, 2.0]
-    with pytest.raises(ValueError, match="theta needs one number per parameter, 2, got 3: set its numbers"):
+    with pytest.raises(ValueError, match=r"one number per parameter of the optimiser, 2, got the shape \(3,\)"):
         optim.SGD(values).arrays([*numbers, 3.0]).__enter__()
     with optim.SGD(values).arrays(numbers) as step:
         numbers[0] = None
-        with pytest.raises(TypeError, match=r"theta\[0\] must hold real numbers, got None"):
+        with pytest.raises(
+            TypeError, match=r"The list needs one real number per parameter: float\(\) argument must be"
+        ):
             step([1.0, 1.0])
     assert numbers == [None, 2.0]
     vector = np.zeros(2)

@@ -1,8 +1,12 @@
 """fit: batches, order, progress, early stopping, interruption, and what it says when the loss is no number."""
 
+import contextlib
 import gc
 import itertools
+import random
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from fractions import Fraction
@@ -13,9 +17,8 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, datasets, nn, optim
-from tinygrad_edu.optim.marks import Used
 from tinygrad_edu.train import History, evaluate, fit
-from tinygrad_edu.train.learners import are_signs, count_right, is_right
+from tinygrad_edu.train.accuracy import are_signs, count_right, is_right
 
 
 class Line(nn.Module):
@@ -262,10 +265,10 @@ def test_data_of_two_lengths() -> None:
         ({"loss": "hinge"}, "loss is a function such as nn.hinge, got 'hinge'."),
         (
             {"optimizer": "sgd"},
-            r"optimizer is one such as optim.SGD\(model.parameters\(\), lr=0.1\), got 'sgd'.",
+            r"optimizer is an object such as optim.SGD\(model.parameters\(\), lr=0.1\), got 'sgd'.",
         ),
-        ({"optimizer": optim.SGD}, r"optimizer is one such as .*, got <class .*>."),
-        ({"optimizer": 10}, r"optimizer is one such as .*, got 10."),
+        ({"optimizer": optim.SGD}, r"optimizer is an object such as .*, got <class .*>."),
+        ({"optimizer": 10}, r"optimizer is an object such as .*, got 10."),
     ],
 )
 def test_arguments_of_another_kind(wrong: dict[str, Any], message: str) -> None:
@@ -373,7 +376,7 @@ def test_compiled_is_the_same_descent(make: Any) -> None:
         columns = ("loss", "accuracy", "validation loss", "validation accuracy", "lr")
         gradients = [p.grad for p in optimizer.parameters]
         ends.append([*numbers_of(optimizer), *gradients, *(x for c in columns for x in history[c])])
-        assert all(type(p.data) is float and type(p.grad) is Used for p in optimizer.parameters)
+        assert all(type(p.data) is float and type(p.grad) is float for p in optimizer.parameters)
         assert all([type(x) for x in s] == [int, *[float] * optimizer.n_states] for s in optimizer.state.values())
     assert ends[0] == pytest.approx(ends[1], rel=1e-11, abs=1e-12)
 
@@ -482,12 +485,26 @@ class Branching(optim.Optimizer):
         return (parameter - self.lr if gradient > 0 else parameter + self.lr,)
 
 
-class Reversed(Line):
+class Spare(Line):
     """Has a parameter too many."""
 
     def __init__(self) -> None:
         super().__init__()
         self.unused = Value(1.0, label="unused")
+
+
+def test_a_parameter_that_is_not_used_stays_and_it_is_said_once() -> None:
+    def ended(compiled: bool) -> list[float]:
+        model = Spare()
+        history = fit(model, squared, DATA, optim.SGD(model.parameters()), 3, 2, compiled=compiled, progress=False)
+        assert history.compiled is compiled
+        return [p.data for p in model.parameters()]
+
+    with pytest.warns(UserWarning, match=r"does not use 1 of the 3 parameters \(unused\): their gradient") as said:
+        compiled = ended(True)
+    assert [warning.filename for warning in said] == [__file__]
+    assert compiled[-1] == 1.0
+    np.testing.assert_allclose(compiled, ended(False), rtol=1e-12)
 
 
 def by_class(output: Value, t: float) -> Value:
@@ -517,12 +534,11 @@ class Listed(nn.Module):
 @pytest.mark.parametrize(
     ("make", "loss", "data", "optimizer", "reason"),
     [
-        (Line, squared, DATA, lambda p: Clipped(p, lr=0.1), "Clipped has a step() of its own"),
+        (Line, squared, DATA, lambda p: Clipped(p, lr=0.1), "Clipped has its own step()"),
         (Line, squared, DATA, lambda p: Branching(p, lr=0.1), "The update of Branching does not run on vectors"),
-        (Reversed, squared, DATA, optim.SGD, "does not use 1 of the 3 parameters (unused)"),
         (Line, by_class, DATA, optim.SGD, ""),
         (Line, branching, DATA, optim.SGD, "a branch asks for the truth of a placeholder"),
-        (exact, squared, DATA, optim.SGD, "is no float"),
+        (exact, squared, DATA, optim.SGD, "is not a float"),
         (Listed, squared, ([[1.0], [1.0, 2.0]], [1.0, 2.0]), optim.SGD, ""),
         (
             lambda: nn.Sequential(nn.Dense(4, 3, rng=0), nn.Dropout(0.5, rng=0)),
@@ -532,7 +548,7 @@ class Listed(nn.Module):
             "Dropout draws anew",
         ),
     ],
-    ids=["step", "update", "unused", "equal", "branch", "exact", "ragged", "dropout"],
+    ids=["step", "update", "equal", "branch", "exact", "ragged", "dropout"],
 )
 def test_what_does_not_compile_is_trained_eagerly(
     make: Any, loss: Any, data: Any, optimizer: Any, reason: str
@@ -564,7 +580,7 @@ def test_an_error_of_the_loss_is_that_of_the_engine() -> None:
 
 
 def test_a_batch_that_is_too_large_to_be_traced_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tinygrad_edu.train.learners.TRACED", 100)
+    monkeypatch.setattr("tinygrad_edu.train.compiled.TRACED", 100)
     model = classifier()
     options = {"epochs": 1, "batch_size": 8, "batched": True, "progress": False}
     history = fit(model, nn.cross_entropy, IRIS, optim.SGD(model.parameters()), **options)
@@ -572,7 +588,7 @@ def test_a_batch_that_is_too_large_to_be_traced_is_not(monkeypatch: pytest.Monke
 
 
 def test_a_program_that_fails_on_the_way_is_left_for_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tinygrad_edu.train.learners import OnArrays
+    from tinygrad_edu.train.compiled import OnArrays
 
     calls, step = itertools.count(), OnArrays.step
 
@@ -590,7 +606,7 @@ def test_a_program_that_fails_on_the_way_is_left_for_values(monkeypatch: pytest.
 
 
 def test_ctrl_c_writes_back_what_was_learned_on_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tinygrad_edu.train.learners import OnArrays
+    from tinygrad_edu.train.compiled import OnArrays
 
     calls, step = itertools.count(), OnArrays.step
 
@@ -654,3 +670,157 @@ def test_an_evaluation_leaves_the_mode_as_it_was(n: int) -> None:
     model.eval()
     evaluate(model, lambda s, t: nn.hinge(s[0], t), data)
     assert not model.training
+
+
+# --- Ctrl-C, the collector, the mode ----------------------------------------------------------------------------
+
+
+class Counting(optim.Optimizer):
+    """Every step takes 1 from every parameter and counts itself."""
+
+    n_states = 1
+
+    def update(self, t: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
+        return parameter - 1.0, state[0] + 1.0
+
+
+def interrupted(compiled: bool, delay: float) -> int:
+    """Train until Ctrl-C comes after so many seconds. Returns the number of steps; all parameters agree on it."""
+    X, y = datasets.moons(12, seed=0)
+    model = nn.MLP(2, [8, 8, 1], "tanh", rng=0)
+    for parameter in model.parameters():
+        parameter.data = 0.0
+    optimizer, handler = Counting(model.parameters(), lr=0.1), signal.getsignal(signal.SIGINT)
+
+    def schedule(epoch: int) -> float:
+        if epoch == 0:
+            threading.Timer(delay, signal.raise_signal, [signal.SIGINT]).start()
+        return 1.0
+
+    options = {"batch_size": 4, "validation": (X[:2], y[:2]), "schedule": schedule, "progress": False}
+    history = fit(model, nn.hinge, (X, y), optimizer, 10**9, compiled=compiled, **options)
+    assert history.stopped == "interrupted; the parameters are those of the last step"
+    assert history.compiled is compiled
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert gc.isenabled()
+    steps = {(-p.data, *optimizer.state.get(p, (0, 0.0))) for p in model.parameters()}
+    assert len(steps) == 1
+    ((moved, t, counted),) = steps
+    assert moved == t == counted
+    return int(t)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_ctrl_c_comes_between_two_steps(compiled: bool) -> None:
+    assert interrupted(compiled, 0.05) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiled", [False, True])
+def test_ctrl_c_at_100_random_moments(compiled: bool) -> None:
+    rng = random.Random(0)
+    assert len({interrupted(compiled, rng.uniform(0, 0.05)) for _ in range(100)}) > 10
+
+
+def test_an_update_is_not_interrupted() -> None:
+    class Interrupting(Counting):
+        def step(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+            super().step()
+            signal.raise_signal(signal.SIGINT)
+
+    model = Line()
+    optimizer = Interrupting(model.parameters(), lr=0.1)
+    history = fit(model, squared, DATA, optimizer, compiled=False, progress=False)
+    assert history.stopped.startswith("interrupted")
+    assert [p.data for p in model.parameters()] == [-1.0, -1.0]
+
+
+def test_in_another_thread_nothing_waits_for_ctrl_c() -> None:
+    ends = []
+    threads = [
+        threading.Thread(target=lambda compiled=compiled: ends.append(fitted(epochs=2, compiled=compiled)))
+        for compiled in (False, True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [len(history) for _, history in ends] == [2, 2]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("error", [None, ZeroDivisionError, KeyboardInterrupt])
+def test_the_collector_rests_within_a_step_only(enabled: bool, error: type[BaseException] | None) -> None:
+    within = []
+
+    def spied(prediction: Value, target: float) -> Value:
+        within.append(gc.isenabled())
+        if error and len(within) == 3:
+            raise error
+        return squared(prediction, target)
+
+    model = Line()
+    (gc.enable if enabled else gc.disable)()
+    between = []
+    try:
+        with contextlib.suppress(ZeroDivisionError):
+            options = {"compiled": False, "progress": False}
+            options["schedule"] = lambda epoch: between.append(gc.isenabled()) or 1.0
+            fit(model, spied, DATA, optim.SGD(model.parameters(), lr=0.01), 2, **options)
+        assert gc.isenabled() is enabled
+    finally:
+        gc.enable()
+    assert not any(within)
+    assert set(between) == {enabled}
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_mode_that_changes_on_the_way_is_noticed(batched: bool) -> None:
+    """The schedule is called before each epoch: from the second one on, Dropout is at work, or no more."""
+    for late in (True, False):
+        ends = []
+        for compiled in (True, False):
+            model = nn.Sequential(nn.Dense(2, 8, "tanh", rng=0), nn.Dropout(0.5, rng=0), nn.Dense(8, 2, rng=1))
+            X, y = datasets.moons(10, seed=0)
+            data = (X, [(t + 1) // 2 for t in y])
+
+            def schedule(epoch: int, model: nn.Module = model, late: bool = late) -> float:
+                model.layers[1].training = (epoch > 0) is late
+                return 1.0
+
+            options = {"schedule": schedule, "batched": batched, "validation": data, "progress": False}
+            history = fit(
+                model,
+                nn.cross_entropy,
+                data,
+                optim.SGD(model.parameters(), lr=0.5),
+                3,
+                compiled=compiled,
+                **options,
+            )
+            ends.append([*history["loss"], *history["validation loss"]])
+        assert ends[0] == pytest.approx(ends[1], rel=1e-12)
+
+
+def test_a_layer_that_is_frozen_stays_so() -> None:
+    model = nn.Sequential(nn.Dense(2, 2, rng=0), nn.BatchNorm(2))
+    model.layers[1].eval()
+    evaluate(model, nn.cross_entropy, ([[0.0, 1.0]], [1]))
+    assert [module.training for _, module in model.named_modules()] == [True, True, False]
+
+
+def test_a_training_in_two_parts_is_the_whole() -> None:
+    ends = []
+    for parts in ([6], [2, 3, 1]):
+        model = Line()
+        optimizer = optim.Adam(model.parameters(), lr=0.1)
+        epochs = []
+        for n in parts:
+            options = {"batch_size": 3, "schedule": optim.cosine(6), "progress": False}
+            history = fit(model, squared, DATA, optimizer, n, start=optimizer.epochs, **options)
+            epochs += history.epochs
+        ends.append([[model.a.data, model.b.data], [(e["epoch"], e["loss"], e["lr"]) for e in epochs]])
+    assert ends[0] == ends[1]
+    with pytest.raises(ValueError, match=r"^start is a whole number of 0 or more, got -1.$"):
+        fitted(start=-1)

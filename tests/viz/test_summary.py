@@ -2,6 +2,8 @@
 
 import random
 import re
+import shutil
+import xml.etree.ElementTree as ET
 
 import pytest
 from hypothesis import given
@@ -152,3 +154,51 @@ def test_a_large_graph_is_no_deeper_for_the_interpreter(make):
     root = make(20_000)
     assert "showing" in draw(root).source
     assert "not shown" in tree(root)
+
+
+# --- The layout -------------------------------------------------------------------------------------------------
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def laid_out(drawing):
+    """The size of the picture, {title of a box: (x, y)} by frame, and the points of all arrows."""
+    svg = ET.fromstring(drawing.pipe(format="svg"))
+    size = [float(svg.get(side).removesuffix("pt")) for side in ("width", "height")]
+    boxes, points = [], []
+    for g in svg.iter(SVG + "g"):
+        if g.get("class") == "node":
+            text = g.find(SVG + "text")
+            boxes.append((text.text, float(text.get("x")), float(text.get("y"))))
+        if g.get("class") == "edge" and (path := g.find(SVG + "path")) is not None:
+            points += [float(y) for y in re.findall(r",(-?[\d.]+)", path.get("d"))]
+    return size, boxes, points
+
+
+@pytest.mark.parametrize("path", ["", None], ids=["graphviz-pure", "dot"])
+@pytest.mark.parametrize("inputs", [[1.0, 2.0], [Value(1.0, label="x0"), Value(2.0, label="x1")]])
+@pytest.mark.parametrize("done", [False, True])
+def test_neurons_stand_in_order_in_a_picture_that_is_wider_than_high(monkeypatch, path, inputs, done):
+    if path is None and not shutil.which("dot"):
+        pytest.skip("there is no dot on the PATH")
+    if path is not None:
+        monkeypatch.setenv("PATH", path)
+    out = nn.MLP(2, [8, 8, 1], rng=0)(inputs)
+    if done:
+        out.backward()
+    (width, height), boxes, points = laid_out(draw(out))
+    assert width > height
+    neurons = [(y, name) for name, _, y in boxes if name.startswith("neuron")]
+    by_number = sorted(neurons, key=lambda box: box[1])
+    assert [name for _, name in sorted(neurons) if name != "neuron0"] == [name for _, name in by_number[3:]]
+    heights = [y for _, _, y in boxes]
+    assert min(heights) - 40 < min(points) <= max(points) < max(heights) + 40  # no arrow goes around the boxes
+    _, boxes, _ = laid_out(draw(out, rankdir="TB"))
+    layers = {y: sorted((x, name) for name, x, at in boxes if at == y) for _, _, y in boxes}
+    assert sum([name for _, name in row] == [f"neuron{i}" for i in range(8)] for row in layers.values()) == 2
+
+
+def test_inputs_stand_in_order_too():
+    _, boxes, _ = laid_out(draw(nn.MLP(12, [3, 3, 1], rng=0)([Value(1.0, label=f"x{i}") for i in range(12)])))
+    inputs = sorted((y, name) for name, _, y in boxes if re.fullmatch(r"x\d+", name))
+    assert [name for _, name in inputs] == [f"x{i}" for i in range(12)]

@@ -1,5 +1,6 @@
 """Pictures: the DOT text, the tree, any label whatsoever, and every way to have or lack a renderer."""
 
+import gc
 import io
 import math
 import os
@@ -487,11 +488,14 @@ def test_graphviz_pure_may_be_on_the_path_only(tmp_path, monkeypatch):
         draw(square()).pipe()
 
 
-def test_a_notebook_gets_a_picture_and_its_text(no_dot):
+def test_a_notebook_gets_pictures_and_their_text(renderer):
     y = neuron()
     bundle = draw(y)._repr_mimebundle_()
+    assert list(bundle) == ["text/plain", "image/svg+xml", "image/png"]
     assert bundle["text/plain"] == tree(y, ascii=False)
     assert bundle["image/svg+xml"].startswith("<?xml")
+    assert bundle["image/png"].startswith(b"\x89PNG")  # for a notebook that is not trusted
+    assert "image/png" not in draw(y)._repr_mimebundle_(exclude=["image/png"])
     assert draw(y)._repr_mimebundle_(include=["image/png"])["image/png"].startswith(b"\x89PNG")
 
 
@@ -517,6 +521,38 @@ def test_a_broken_dot_does_not_break_a_notebook(tmp_path, monkeypatch):
     with pytest.raises(graphviz.CalledProcessError):
         draw(square()).pipe(quiet=True)
     assert "exit status 3" in draw(square())._repr_mimebundle_()["text/plain"]
+
+
+def large():
+    """A drawing of more DOT than a pipe holds."""
+    y = Value(1.0, label="x")
+    for i in range(300):
+        y = y * Value(float(i), label=f"{i}" * 40)
+    return draw(y, max_nodes=None)
+
+
+def descriptors():
+    gc.collect()
+    return os.listdir("/proc/self/fd")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts open files by /proc")
+def test_a_renderer_that_ends_before_it_has_read_leaves_no_process_and_no_pipe(tmp_path, monkeypatch):
+    stand_in(tmp_path, monkeypatch, "dot", "#!/bin/sh\necho 'no such format, use one of: png svg' >&2\nexit 1\n")
+    drawing, before = large(), len(descriptors())
+    assert len(drawing.source) > 100_000
+    for _ in range(20):
+        with pytest.raises(graphviz.CalledProcessError, match="no such format, use one of: png svg"):
+            drawing.pipe(format="pdf")
+    assert len(descriptors()) == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_format_that_graphviz_pure_does_not_write_is_named(no_dot):
+    for drawing in (draw(square()), large()):
+        with pytest.raises(graphviz.CalledProcessError, match="pdf"):
+            drawing.pipe(format="pdf")
 
 
 def test_tree_needs_no_graphviz_package():

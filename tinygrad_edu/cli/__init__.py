@@ -1,4 +1,4 @@
-"""The command line, `tinygrad-edu`: one module per command, loaded when the command runs."""
+"""The command line, `tinygrad-edu`. The module of a command is loaded when the command runs."""
 
 from .main import main
 

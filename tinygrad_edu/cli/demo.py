@@ -1,5 +1,6 @@
 """The main job: what the engine does, in one run on real data."""
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,15 +9,18 @@ from .. import nn, optim
 from ..datasets import Dataset, digits
 from ..engine.functions import tanh
 from ..engine.value import Value
-from ..train.loop import evaluate, fit
+from ..train import evaluate, fit
 from ..viz import draw, tree
-from ..viz.words import columns
+from ..viz.words import columns, visible
 
 HIDDEN, BATCH, LEARNING_RATE = 16, 4, 0.1
 
 
 def run(epochs: int, seed: int, folder: Path) -> None:
-    """Print an expression with its gradients, check them, train on the digits, draw one neuron into the folder."""
+    """Print an expression with its gradients, check them, train on the digits, draw one neuron into the folder.
+
+    Raises ImportError or RuntimeError if nothing here can draw, OSError if a picture cannot be written.
+    """
     print("An expression, with the gradient of the result for every node:\n")
     _expression()
     print("\nA network on real data:\n")
@@ -52,7 +56,7 @@ def _central_difference(f: Callable[..., Value], at: list[float], i: int) -> flo
 def train_digits(data: Dataset, epochs: int, seed: int) -> nn.MLP:
     """Train a small network by mini-batch gradient descent, on Values and compiled, and print the accuracies.
 
-    On Values first, though it takes longer: to see a network learn from nothing but scalars is what one comes for.
+    On Values first, though it takes longer: a network that learns from scalars alone is the point of this package.
     """
     model = _trained(data, epochs, seed, compiled=False)
     print("\n  The same network, compiled into array operations:\n")
@@ -66,7 +70,10 @@ def _trained(data: Dataset, epochs: int, seed: int, compiled: bool) -> nn.MLP:
     if not compiled:
         print(f"  {data}\n  {model}: {len(optimizer.parameters):,} parameters, every one a Value")
     started = time.perf_counter()
-    history = fit(model, nn.cross_entropy, data, optimizer, epochs, BATCH, compiled=compiled, seed=seed)
+    watched = sys.stderr.isatty()
+    history = fit(
+        model, nn.cross_entropy, data, optimizer, epochs, BATCH, compiled=compiled, seed=seed, progress=watched
+    )
     if history.stopped.startswith("interrupted"):
         raise KeyboardInterrupt
     seconds = time.perf_counter() - started
@@ -86,4 +93,4 @@ def _picture(folder: Path) -> None:
     for format in ("svg", "png"):
         path = folder / f"graph.{format}"
         path.write_bytes(picture.pipe(format=format))
-        print(f"  wrote {path}")
+        print(f"  wrote {visible(str(path))}")

@@ -1,31 +1,43 @@
-"""The commands explain and draw: an expression, its derivatives, and how they come about."""
+"""The command explain: an expression, its derivatives, and how they come about."""
 
+import shutil
+import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 
 from ..debug import steps
 from ..engine.graph import topological_order
 from ..engine.value import Value
 from ..viz import tree
-from .expression import Expression, ExpressionError
-
-FORMATS = ("svg", "png", "pdf", "html")
+from .expression import Expression
 
 
 def explain(text: str, assignments: Sequence[str]) -> None:
-    """Print the tree, every step of backpropagation, the gradients, and a gradient check."""
+    """Print the tree, every step of backpropagation, the gradients, and a gradient check.
+
+    In a terminal of less than 80 columns sentences are folded, and of the check there are the verdicts alone.
+    Raises ExpressionError as `Expression` does.
+    """
     expression = Expression(text)
     y = expression.graph(assignments)
     every = steps(y)
     y.backward()
+    columns = shutil.get_terminal_size((80, 0)).columns
+    width = columns if columns < 80 else 10_000
     print(f"{expression.text} with {', '.join(assignments)}\n")
-    print(tree(y), "\n\nOne step per operation, from the result back to the inputs:\n", sep="")
+    print(tree(y), _folded("One step per operation, from the result back to the inputs:\n", width), sep="\n\n")
     for step in every:
-        print(f"  {step.index + 1}. {step.sentence}")
+        print(_folded(f"  {step.index + 1}. {step.sentence}", width))
     print("\nThe derivatives of the result:\n")
     for leaf in _variables(expression, y):
         print(f"  d/d{leaf.label} = {leaf.grad:.6g}   at {leaf.label} = {leaf.data:.6g}")
-    print(f"\n{_check(expression, y)}")
+    print(f"\n{_check(expression, y, width)}")
+
+
+def _folded(text: str, width: int) -> str:
+    return "\n".join(
+        textwrap.fill(line, max(width, 20), subsequent_indent="     ", break_on_hyphens=False)
+        for line in text.split("\n")
+    )
 
 
 def _variables(expression: Expression, y: Value) -> list[Value]:
@@ -33,48 +45,18 @@ def _variables(expression: Expression, y: Value) -> list[Value]:
     return [found[name] for name in expression.names]
 
 
-def _check(expression: Expression, y: Value) -> str:
+def _check(expression: Expression, y: Value, width: int) -> str:
     try:
         from ..testing import GradientMismatch, gradcheck
     except ImportError as error:
         return f"No gradient check: {error}"
     try:
-        return repr(gradcheck(expression, *_variables(expression, y)))
+        report = gradcheck(expression, *_variables(expression, y))
     except GradientMismatch as error:
         return str(error)
     except ValueError as error:  # nan, or an overflow
-        return f"No gradient check: {error}"
-
-
-def draw_to(text: str, assignments: Sequence[str], path: Path) -> None:
-    """Write the picture of an expression with its gradients: svg, png or pdf; html can be stepped through."""
-    format = path.suffix[1:].lower()
-    if format not in FORMATS:
-        raise ExpressionError(f"{path.name!r} must end in one of {', '.join('.' + f for f in FORMATS)}.")
-    if not path.parent.is_dir():
-        raise ExpressionError(f"There is no folder {str(path.parent)!r}; make it first.")
-    y = Expression(text).graph(assignments)
-    if format == "html":
-        try:
-            steps(y).to_html(path)
-        except ValueError as error:
-            raise ExpressionError(str(error)) from None
-    else:
-        y.backward()
-        path.write_bytes(_picture(y, format))
-    print(f"wrote {path}")
-
-
-def _picture(y: Value, format: str) -> bytes:
-    from ..viz import draw
-
-    drawing = draw(y, slopes=True)  # which says what to install without the graphviz package
-    import graphviz
-
-    try:
-        picture: bytes = drawing.pipe(format=format)
-    except graphviz.CalledProcessError as error:
-        raise RuntimeError(
-            f"No {format} can be written with {error.cmd[0]}: install Graphviz, or take svg."
-        ) from None
-    return picture
+        return _folded(f"No gradient check: {error}", width)
+    lines = repr(report).splitlines()
+    if max(map(len, lines)) > width:  # the verdicts alone
+        lines = ["gradcheck:", *(_folded(f"  {row.name} {row.verdict} {row.note}", width) for row in report.rows)]
+    return "\n".join(lines)

@@ -1,16 +1,19 @@
 """An expression from the command line, `tanh(a*b + c)` with a=2, as a graph: parsed by `ast`, never evaluated.
 
-Only what stands on the list below is understood: names, numbers, + - * / **, and our own functions. Everything
-else is an ExpressionError, one sentence that says what it was.
+It may have names, numbers, + - * / **, and our own functions. Everything else is an ExpressionError: one line that
+says what is wrong.
 """
 
 import ast
 import operator
+import unicodedata
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..engine.rules import RULES
 from ..engine.value import Value
+from ..viz.words import clipped, four_digits, visible
 
 LONGEST = 1000  # characters
 OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
@@ -27,11 +30,16 @@ FUNCTIONS = {name: rule for name, rule in RULES.items() if name not in WRITTEN_W
 
 
 class ExpressionError(ValueError):
-    """The text is no expression of ours. The message is one line."""
+    """The text is not an expression that this command line understands. The message is one line."""
+
+    def __init__(self, message: str):
+        super().__init__(clipped(visible(message), 399))
 
 
 class Expression:
     """A function of named numbers, in the order in which the names first occur.
+
+    Raises ExpressionError if the text is not an expression, or has no name in it.
 
     >>> f = Expression("tanh(a*b + c)")
     >>> f.names, f(0.5, 2.0, -1.0)
@@ -42,7 +50,7 @@ class Expression:
         text = text.strip()
         self.text, self._tree = text, _parsed(text)
         self.__name__ = text  # what a report calls the function
-        self.names = _names(self._tree)
+        self.names = _names(text, self._tree)
         if not self.names:
             raise ExpressionError(f"{text!r} has no variable to take a derivative by, such as x.")
 
@@ -54,11 +62,15 @@ class Expression:
             raise ExpressionError("The expression is nested too deeply.") from None
         except OverflowError:
             raise ExpressionError("A number in the expression is too large for a float.") from None
-        except (ValueError, ArithmeticError, TypeError) as error:
+        except TypeError as error:
             raise ExpressionError(f"It cannot be computed: {error}") from None
 
     def graph(self, assignments: Iterable[str]) -> Value:
-        """The result on Values labelled by name, for `a=2`, `b=3`. Raises ExpressionError if one is amiss."""
+        """The result on Values labelled by name, for `a=2`, `b=3`.
+
+        Raises ExpressionError if a name has no number or two, if it is not in the expression, or if the result
+        cannot be computed.
+        """
         pairs = list(map(_assignment, assignments))
         given = dict(pairs)
         if len(given) < len(pairs):
@@ -80,7 +92,7 @@ def _assignment(text: str) -> tuple[str, float]:
     name, sign, number = text.partition("=")
     try:
         if sign and name.strip().isidentifier():
-            return name.strip(), float(number)
+            return unicodedata.normalize("NFKC", name.strip()), float(number)  # as Python reads a name
     except ValueError:
         pass
     raise ExpressionError(f"{text!r} gives no number to a name: write it as a=2 or a=-0.5.")
@@ -90,14 +102,23 @@ def _parsed(text: str) -> ast.expr:
     if len(text) > LONGEST:
         raise ExpressionError(f"The expression has {len(text):,} characters; the limit is {LONGEST:,}.")
     try:
-        return ast.parse(text.strip(), mode="eval").body
+        text.encode()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of Python's own, such as for 0o7inf: then it is an error
+            return ast.parse(text, mode="eval").body
+    except UnicodeEncodeError:
+        raise ExpressionError("The expression has bytes that are not text.") from None
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         reason = getattr(error, "msg", None) or "it is nested too deeply"
         raise ExpressionError(f"This is not an expression: {reason}.") from None
 
 
-def _names(tree: ast.expr) -> list[str]:
-    """The variables, after a check that nothing is in the tree but what we know."""
+def _names(text: str, tree: ast.expr) -> list[str]:
+    """The variables, after a check that the tree has nothing that is not allowed."""
+
+    def shown(node: ast.AST) -> str:
+        return clipped(ast.get_source_segment(text, node) or "", 40)
+
     names: dict[str, None] = {}
     stack: list[ast.AST] = [tree]
     while stack:
@@ -105,25 +126,25 @@ def _names(tree: ast.expr) -> list[str]:
         if isinstance(node, ast.Name):
             names[node.id] = None
         elif isinstance(node, ast.Call):
-            _check_call(node)
+            _check_call(node, shown)
             stack += reversed(node.args)
         elif isinstance(node, ast.BinOp | ast.UnaryOp):
             if type(node.op) not in OPERATORS:
-                raise ExpressionError(f"{_shown(node)} has an operator other than + - * / **.")
+                raise ExpressionError(f"{shown(node)} has an operator other than + - * / **.")
             stack += [node.right, node.left] if isinstance(node, ast.BinOp) else [node.operand]
         elif not _is_number(node):
-            raise ExpressionError(f"{_shown(node)} is not allowed: use names, numbers, + - * / ** and functions.")
+            raise ExpressionError(f"{shown(node)} is not allowed: use names, numbers, + - * / ** and functions.")
     return list(names)
 
 
-def _check_call(node: ast.Call) -> None:
+def _check_call(node: ast.Call, shown: Callable[[ast.AST], str]) -> None:
     if not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS:
-        raise ExpressionError(f"{_shown(node.func)} is no function here; there are {', '.join(FUNCTIONS)}.")
+        raise ExpressionError(f"{shown(node.func)} is no function here; there are {', '.join(FUNCTIONS)}.")
     for keyword in node.keywords:
         if keyword.arg not in FUNCTIONS[node.func.id].parameters:
-            raise ExpressionError(f"{node.func.id} has no such parameter: {_shown(keyword)}.")
+            raise ExpressionError(f"{node.func.id} has no such parameter: {shown(keyword)}.")
         if not _is_number(_unsigned(keyword.value)):
-            raise ExpressionError(f"A parameter is a plain number, as in alpha=0.2, not {_shown(keyword)}.")
+            raise ExpressionError(f"A parameter is a plain number, as in alpha=0.2, not {shown(keyword)}.")
 
 
 def _unsigned(node: ast.expr) -> ast.expr:
@@ -134,11 +155,6 @@ def _is_number(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and type(node.value) in (int, float)
 
 
-def _shown(node: ast.AST) -> str:
-    text = ast.unparse(node)
-    return text if len(text) <= 40 else text[:37] + "..."
-
-
 def _computed(node: Any, numbers: dict[str, Any]) -> Any:
     match node:
         case ast.Name():
@@ -146,11 +162,33 @@ def _computed(node: Any, numbers: dict[str, Any]) -> Any:
         case ast.Constant(value=int() | float() as number):
             return float(number)
         case ast.BinOp():
-            return OPERATORS[type(node.op)](_computed(node.left, numbers), _computed(node.right, numbers))
-        case ast.UnaryOp(op=ast.UAdd()):
-            return _computed(node.operand, numbers)
+            left, right = _computed(node.left, numbers), _computed(node.right, numbers)
+            return _applied(OPERATORS[type(node.op)], [left, right])
         case ast.UnaryOp():
-            return -_computed(node.operand, numbers)
+            return OPERATORS[type(node.op)](_computed(node.operand, numbers))
         case _:
             parameters = {keyword.arg: _computed(keyword.value, {}) for keyword in node.keywords}
-            return FUNCTIONS[node.func.id](*(_computed(x, numbers) for x in node.args), **parameters)
+            operands = [_computed(x, numbers) for x in node.args]
+            return _applied(FUNCTIONS[node.func.id], operands, **parameters)
+
+
+def _applied(function: Any, operands: list[Any], **parameters: Any) -> Any:
+    """The result of one operation. Raises ExpressionError, with the numbers, where it is not defined."""
+    try:
+        result = function(*operands, **parameters)
+    except OverflowError:
+        raise
+    except (ValueError, ArithmeticError) as error:
+        reason = str(error).partition("): ")[2] or str(error)  # without the operands as the engine writes them
+    else:
+        if not isinstance(result, complex):
+            return result
+        reason = "a negative base with a non-integer exponent has no real result"
+    name = getattr(function, "name", "") or {operator.truediv: "div"}.get(function, function.__name__)
+    raise ExpressionError(f"It cannot be computed: {name}({', '.join(map(_operand, operands))}): {reason}")
+
+
+def _operand(x: Any) -> str:
+    if isinstance(x, Value):
+        return f"{x.label} = {four_digits(x.data)}" if x.label else four_digits(x.data)
+    return four_digits(x)

@@ -1,4 +1,4 @@
-"""The command line: demo, train, explain, draw, step and rules."""
+"""The command line: what each command takes, checked before its module is loaded and its work begins."""
 
 import argparse
 import math
@@ -8,130 +8,61 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .expression import ExpressionError
-
 EXAMPLE = 'Example: %(prog)s "tanh(a*b + c)" a=2 b=-3 c=10'
+EXPRESSIONS = {
+    "explain": "every step from an expression to its derivatives, checked",
+    "draw": "the picture of an expression, into a file",
+    "step": "step through both passes, from the keyboard or a pipe: n, b, s, c, p, why, h, q",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0 done, 1 no picture could be made, 2 bad input, 130 Ctrl-C."""
-    parser = argparse.ArgumentParser(
-        prog="tinygrad-edu", description="A scalar autograd engine that you can step through and see."
-    )
-    commands = parser.add_subparsers(dest="command", metavar="command")
-    demo = commands.add_parser(
-        "demo",
-        help="derive an expression, check it, train on real digits, draw a neuron (the default)",
-        description="Derive an expression, check its gradients, train a network on the UCI digits, draw a neuron.",
-    )
-    commands.add_parser("rules", help="print the table of all operations (Markdown)")
-    for name, help in {
-        "explain": "every step from an expression to its derivatives, checked",
-        "draw": "the picture of an expression, into a file",
-        "step": "step through both passes, from the keyboard or a pipe: n, b, s, c, p, why, h, q",
-    }.items():
-        command = commands.add_parser(
-            name, help=help, description=help[0].upper() + help[1:] + ".", epilog=EXAMPLE
-        )
-        command.add_argument("expression", help="names, numbers, + - * / ** and functions such as tanh, in quotes")
-        command.add_argument("values", nargs="*", metavar="name=number", help="one for every name")
-        if name == "draw":
-            command.add_argument(
-                "-o", "--output", type=Path, required=True, help="a file .svg, .png, .pdf or .html"
-            )
-    _add_train(commands)
-    for command in (parser, demo):
-        command.add_argument("--epochs", type=_positive, default=4, help="passes over the digits (default: 4)")
-        command.add_argument("--seed", type=int, default=0, help="of weights, shuffling and split (default: 0)")
-        command.add_argument(
-            "--out", type=_folder, default=Path(), help="folder for graph.svg and graph.png (default: here)"
-        )
-    given = sys.argv[1:] if arguments is None else arguments
-    if given and given[0] in ("explain", "draw", "step"):
-        given = [f" {text}" if _starts_with_minus(text) else text for text in given]
+    """Run one command. Returns the exit status: 0 done, 1 a file, library or program is missing, 2 bad input,
+    130 Ctrl-C. Raises SystemExit after --help and --version (0), and for arguments that are not understood (2)."""
+    parser = _parser()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0] in EXPRESSIONS:  # a space keeps argparse from taking -x**2 for an option
+        given = [f" {text}" if _is_expression_with_minus(text) else text for text in given]
     options = parser.parse_args(given)
+    if not options.command:
+        parser.print_help()
+        return 0
+    if hasattr(sys.stdout, "reconfigure"):  # a terminal without λ gets \u03bb instead of an error
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         _run(options)
-    except ExpressionError as error:
-        print(f"tinygrad-edu {options.command}: {error}", file=sys.stderr)
-        return 2
+        sys.stdout.flush()
     except BrokenPipeError:  # as from `| head`: the reader has seen enough
         sys.stderr.close()
         return 0
     except KeyboardInterrupt:
         print("\nStopped by Ctrl-C.", file=sys.stderr)
         return 130
-    except (OSError, RuntimeError, ImportError) as error:  # no right to write there, nothing to draw with
+    except ValueError as error:  # ExpressionError among them
+        print(f"tinygrad-edu {options.command}: {error}", file=sys.stderr)
+        return 2
+    except (OSError, RuntimeError, ImportError) as error:  # a disk that is full, nothing to draw with
         print(f"tinygrad-edu: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _add_train(commands: Any) -> None:
-    """The names are those of `learning`, which is loaded for a run only; a test compares them."""
-    train = commands.add_parser(
-        "train",
-        help="train a network on moons, iris, digits or mnist",
-        description="Train a network of dense layers, and test it on examples it never saw. What is not given is "
-        "chosen to work well on the data set. More epochs learn longer, a larger batch size takes fewer and "
-        "smoother steps, and a learning rate that is too large lets the loss grow.",
-    )
-    train.add_argument("data", choices=["moons", "iris", "digits", "mnist"])
-    train.add_argument("--hidden", type=_sizes, metavar="16,16", help="the sizes of the hidden layers")
-    activations = ["relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "tanh", "softplus", "linear"]
-    train.add_argument("--activation", default="relu", choices=activations)
-    train.add_argument("--optimizer", default="adam", choices=["sgd", "momentum", "rmsprop", "adam", "adamw"])
-    train.add_argument("--lr", type=_rate, help="the learning rate: how far a step goes along the gradient")
-    schedules = ["constant", "step", "exponential", "cosine", "warmup"]
-    train.add_argument("--schedule", choices=schedules, help="how it changes over the epochs")
-    train.add_argument("--epochs", type=_positive, help="passes over the data")
-    train.add_argument("--batch-size", type=_positive, help="examples per step: 1 is stochastic gradient descent")
-    train.add_argument("--seed", type=int, default=0, help="of weights, shuffling and split (default: 0)")
-    train.add_argument("--limit", type=_positive, help="train on so many examples only")
-    train.add_argument("--save", type=_file, metavar="MODEL.json", help="write the trained model")
-    train.add_argument("--plot", type=_file, metavar="PLOT.png", help="write loss and accuracy (extra: plot)")
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    sizes = text.split(",")
-    if not all(size.strip().isdecimal() and int(size) > 0 for size in sizes):
-        raise argparse.ArgumentTypeError(f"takes sizes of 1 or more such as 16,16, not {text!r}")
-    return tuple(map(int, sizes))
-
-
-def _file(text: str) -> Path:
-    _folder(str(Path(text).parent))
-    return Path(text)
-
-
-def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if not 0 < rate < math.inf:
-        raise argparse.ArgumentTypeError(f"takes a number above 0, not {text!r}")
-    return rate
-
-
-def _starts_with_minus(text: str) -> bool:
-    """Is this an expression such as -x**2, which argparse would take for an option?"""
-    return text.startswith("-") and not text.startswith("--") and text not in ("-h", "-o")
-
-
 def _run(options: argparse.Namespace) -> None:
-    """Modules are loaded for the command that needs them, so that --help comes at once."""
+    """Run the command. Its module is loaded here, so that --help comes at once."""
     match options.command:
         case "rules":
-            from ..viz.table import rules_table
+            from ..viz.table import one_rule, rules_table
 
-            print(rules_table())
+            try:
+                print(one_rule(options.operation) if options.operation else rules_table())
+            except KeyError as error:
+                raise ValueError(error.args[0]) from None
         case "explain":
             from .explain import explain
 
             explain(options.expression, options.values)
         case "draw":
-            from .explain import draw_to
+            from .draw import draw_to
 
             draw_to(options.expression, options.values, options.output)
         case "step":
@@ -143,9 +74,7 @@ def _run(options: argparse.Namespace) -> None:
             os.environ.setdefault("OPENBLAS_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
             from . import train
 
-            chosen = {
-                name: value for name, value in vars(options).items() if name not in ("command", "data", "out")
-            }
+            chosen = {name: x for name, x in vars(options).items() if name not in ("command", "data")}
             train.run(options.data, **chosen)
         case _:
             from .demo import run
@@ -153,14 +82,160 @@ def _run(options: argparse.Namespace) -> None:
             run(options.epochs, options.seed, options.out)
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"takes a whole number of 1 or more, not {text!r}")
+# --- What the commands take -----------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tinygrad-edu", description="A scalar autograd engine that you can step through and see."
+    )
+    about = "print the version and exit"
+    parser.add_argument("--version", action=_Version, nargs=0, dest=argparse.SUPPRESS, help=about)
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    demo = commands.add_parser(
+        "demo",
+        usage="%(prog)s [options]",
+        help="derive an expression, check it, train on real digits, draw a neuron",
+        description="Derive an expression, check its gradients, train a network on the UCI digits, draw a neuron.",
+    )
+    demo.add_argument("--epochs", type=_count, default=4, help="passes over the digits (default: 4)")
+    demo.add_argument("--seed", type=_seed, default=0, help="of weights, shuffling and split (default: 0)")
+    demo.add_argument(
+        "--out", type=_folder, default=Path(), help="folder for graph.svg and graph.png (default: here)"
+    )
+    rules = commands.add_parser("rules", help="print the table of all operations (Markdown), or one of them")
+    rules.add_argument("operation", nargs="?", help="its name, such as tanh")
+    for name, help in EXPRESSIONS.items():
+        command = commands.add_parser(
+            name,
+            usage="%(prog)s [options]\n       expression name=number ...",
+            help=help,
+            description=help[0].upper() + help[1:] + ".",
+            epilog=EXAMPLE,
+            allow_abbrev=False,
+        )
+        command.add_argument("expression", help="names, numbers, + - * / ** and functions such as tanh, in quotes")
+        command.add_argument("values", nargs="*", metavar="name=number", help="one for every name")
+        if name == "draw":
+            command.add_argument(
+                "-o",
+                "--output",
+                type=_output,
+                required=True,
+                metavar="FILE",
+                help="a file .svg, .png, .pdf or .html; - writes an SVG to the standard output",
+            )
+    _add_train(commands)
+    return parser
+
+
+class _Version(argparse.Action):
+    """Print the version, which is looked up only here, since that takes a while."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *rest: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"tinygrad-edu {version('tinygrad-edu')}")
+        parser.exit()
+
+
+def _add_train(commands: Any) -> None:
+    """The names are those of `cli.train`, which is loaded only for a run; a test compares them."""
+    train = commands.add_parser(
+        "train",
+        usage="%(prog)s [options] data",
+        help="train a network on moons, iris, digits or mnist",
+        description="Train a network of dense layers, and test it on examples it never saw. What is not given is "
+        "chosen to work well on the data set. More epochs learn longer, a larger batch size takes fewer and "
+        "smoother steps, and a learning rate that is too large lets the loss grow.",
+    )
+    _add_choice(train, "data", ["moons", "iris", "digits", "mnist"], "")
+    train.add_argument("--hidden", type=_sizes, metavar="16,16", help="the sizes of the hidden layers")
+    activations = ["relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "tanh", "softplus", "linear"]
+    _add_choice(train, "--activation", activations, "of the hidden layers: ", default="relu")
+    optimizers = ["sgd", "momentum", "rmsprop", "adam", "adamw"]
+    _add_choice(train, "--optimizer", optimizers, "", default="adam")
+    train.add_argument("--lr", type=_rate, help="the learning rate: how far a step goes along the gradient")
+    schedules = ["constant", "step", "exponential", "cosine", "warmup"]
+    _add_choice(train, "--schedule", schedules, "how it changes over the epochs: ")
+    train.add_argument("--epochs", type=_count, help="passes over the data")
+    train.add_argument("--batch-size", type=_count, help="examples per step: 1 is stochastic gradient descent")
+    train.add_argument("--seed", type=_seed, default=0, help="of weights, shuffling and split (default: 0)")
+    train.add_argument("--limit", type=_count, help="train on so many examples only")
+    train.add_argument("--save", type=_file, metavar="MODEL.json", help="write the trained model")
+    train.add_argument("--plot", type=_file, metavar="PLOT.png", help="write loss and accuracy (extra: plot)")
+
+
+def _add_choice(parser: Any, name: str, choices: list[str], help: str, **default: str) -> None:
+    """An argument whose choices stand in its help, where they can be folded to the width of the terminal."""
+    metavar = name.lstrip("-") if name[0] != "-" else "NAME"
+    parser.add_argument(name, choices=choices, metavar=metavar, help=f"{help}{{{', '.join(choices)}}}", **default)
+
+
+def _is_expression_with_minus(text: str) -> bool:
+    """Is this an expression such as -x**2 or --x, and not an option of explain, draw or step?"""
+    is_output = text.startswith(("--output=", "-o")) and text.endswith((".svg", ".png", ".pdf", ".html", "-o-"))
+    return text.startswith("-") and not is_output and text not in ("-", "--", "-h", "--help", "-o", "--output")
+
+
+def _whole(text: str, least: int, what: str, most: int = 1_000_000) -> int:
+    if not text.strip().isdecimal() or int(text[:20]) < least:
+        raise argparse.ArgumentTypeError(f"takes {what}, not {_shown(text)}")
+    if len(text) > 20 or int(text) > most:
+        raise argparse.ArgumentTypeError(f"takes {what}, at most {most:,}, not {_shown(text)}")
     return int(text)
+
+
+def _count(text: str) -> int:
+    return _whole(text, 1, "a whole number of 1 or more")
+
+
+def _seed(text: str) -> int:
+    return _whole(text, 0, "a whole number of 0 or more", 2**32 - 1)
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(_whole(size, 1, "sizes of 1 or more such as 16,16", 10_000) for size in text.split(","))
+    except argparse.ArgumentTypeError as error:
+        reason = str(error).rpartition(", not ")[0]
+        raise argparse.ArgumentTypeError(f"{reason}, not {_shown(text)}") from None
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < math.inf:
+        raise argparse.ArgumentTypeError(f"takes a number above 0, not {_shown(text)}")
+    return rate
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:37]}...")
 
 
 def _folder(text: str) -> Path:
     folder = Path(text)
     if not folder.is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder {text!r}; make it first")
+    if not os.access(folder, os.W_OK):
+        raise argparse.ArgumentTypeError(f"the folder {text!r} cannot be written to")
     return folder
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is a folder; add the name of a file")
+    if path.exists():
+        if not os.access(path, os.W_OK):
+            raise argparse.ArgumentTypeError(f"the file {text!r} cannot be written to")
+    else:
+        _folder(str(path.parent))
+    return path
+
+
+def _output(text: str) -> Path:
+    return Path(text) if text == "-" else _file(text)

@@ -8,5 +8,8 @@ from .expression import Expression
 
 
 def step_through(text: str, assignments: Sequence[str]) -> None:
-    """Step through the passes of an expression, with commands from the keyboard or a pipe: see `tg.debug.run`."""
+    """Step through the passes of an expression, with commands from the keyboard or a pipe: see `tg.debug.run`.
+
+    Raises ExpressionError as `Expression` does.
+    """
     Prompt(Machine(Expression(text).graph(assignments), variables={})).session()

@@ -1,7 +1,7 @@
-"""The command train: a network on one of the data sets, with every choice of the textbook as an option."""
+"""The command train: train a network on one of the data sets."""
 
-import importlib
 import itertools
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import datasets, nn, optim
-from ..train.loop import evaluate, fit
+from ..train import evaluate, fit
+from ..viz.plots import empty_figure
+from ..viz.words import visible
 
 OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
     "sgd": optim.SGD,
@@ -18,7 +20,7 @@ OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
     "adam": optim.Adam,
     "adamw": optim.AdamW,
 }
-SCHEDULES: dict[str, Callable[[int], optim.Schedule]] = {  # by the number of epochs
+SCHEDULES: dict[str, Callable[[int], optim.Schedule]] = {  # made from the number of epochs
     "constant": lambda epochs: optim.constant(),
     "step": lambda epochs: optim.step_decay(max(1, epochs // 3)),
     "exponential": lambda epochs: optim.exponential(0.9),
@@ -29,7 +31,7 @@ SCHEDULES: dict[str, Callable[[int], optim.Schedule]] = {  # by the number of ep
 
 @dataclass(frozen=True)
 class Task:
-    """A data set, and the choices that work well on it: what is used unless another is given."""
+    """A data set and its default choices, which work well on it."""
 
     load: Callable[[int, int | None], tuple[Any, Any, int]]  # seed, limit -> (X, y) to train, to test, classes
     hidden: tuple[int, ...]
@@ -86,10 +88,16 @@ def run(
     save: Path | None,
     plot: Path | None,
 ) -> None:
-    """Train, print what was found and the accuracy on the test part, and write what was asked for."""
+    """Train, print the history and the accuracy on the test part, and write the model and the plot.
+
+    Raises ImportError for a plot without matplotlib, ValueError for a plot in a format that it does not write,
+    RuntimeError for a broken data file, OSError if a file cannot be written.
+    """
     started = time.perf_counter()
-    if plot:  # better now than after the training
-        importlib.import_module("matplotlib")
+    if plot:  # before the training
+        formats = empty_figure(1, 1).canvas.get_supported_filetypes()
+        if plot.suffix[1:] not in formats:
+            raise ValueError(f"{plot.name!r} must end in one of {', '.join('.' + f for f in formats)}.")
     task = TASKS[name]
     try:
         data, test, n_classes = task.load(seed, limit)
@@ -112,6 +120,7 @@ def run(
         schedule=SCHEDULES[schedule or task.schedule](epochs),
         dtype=task.dtype,
         seed=seed,
+        progress=sys.stderr.isatty(),
     )
     if history.compiled:
         print(history.found)
@@ -121,7 +130,7 @@ def run(
     print(f"{time.perf_counter() - started:.1f} s in all")
     if save:
         model.save(save)
-        print(f"wrote {save}")
+        print(f"wrote {visible(str(save))}")
     if plot:
         history.plot().savefig(plot)
-        print(f"wrote {plot}")
+        print(f"wrote {visible(str(plot))}")

@@ -1,9 +1,10 @@
 """The compiler: from a graph of scalars to the matrix calculus it stands for. Read README.md in this folder."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..engine.value import Value
+from ..optim import Optimizer
 from .checks import CompileError
 from .tracing import TraceError
 
@@ -17,6 +18,7 @@ def compile(
     *,
     backend: str = "numpy",
     verify: bool = True,
+    example: Sequence[Any] | None = None,
 ) -> Any:
     """A function of scalars, for one example, as a program of array operations, for a batch of them.
 
@@ -31,15 +33,31 @@ def compile(
         step.source, step.groups     the program, and what was found in the graph: print(...), .draw()
         with step.arrays() as theta: the parameters as one vector, for training in place
 
-    The function is traced once per shape of example. Numbers that are no Values, and Values that are no
-    parameters, are constants to it. Before a program is used it is compared with the eager function
-    (verify=True). dtype is "float64" or "float32". backend="python" makes straight-line Python instead, for
-    functions that are evaluated at one point many times.
+    The function is traced once for each shape of an example. Plain numbers in it are constants. So are Values that
+    are no parameters, and the mode and statistics of modules (`training`, BatchNorm's averages): if one of them
+    changes, the next call traces again. A parameter that the function does not use has gradient 0.0, with a
+    warning. Before a program is used it is compared with the eager function (verify=True). dtype is "float64" or
+    "float32". backend="python" makes straight-line Python, for functions of one point that are called many times.
 
-    Raises TraceError where the function branches on a number or reads one.
+    backend="javascript" gives an object whose `source` is an ES module for a web page. `example` is one example,
+    a tuple of the function's arguments, and says their shapes; only this backend needs it.
+
+    A compiled function may be copied and pickled. Threads may compile, and train eagerly, at the same time.
+
+    Raises TypeError or ValueError for arguments that make no sense. Calls raise TraceError where the function
+    needs a number that it does not have, as in `if x > 0`; CompileError where program and function disagree, or
+    float32 cannot hold the numbers; TypeError, ValueError or IndexError for a batch that does not fit.
     """
-    if backend not in ("numpy", "python"):
-        raise ValueError(f'The backend is "numpy" or "python", got {backend!r}.')
+    if backend not in ("numpy", "python", "javascript"):
+        raise ValueError(f'The backend is "numpy", "python" or "javascript", got {backend!r}.')
+    if backend == "javascript":
+        from .backends.javascript import JavaScriptModule
+
+        if example is None:
+            raise TypeError('backend="javascript" needs the arguments of one example, as in example=(0.5,).')
+        return JavaScriptModule(function, parameters, example)
+    if example is not None:
+        raise TypeError('Only backend="javascript" takes an example: the others see it when they are called.')
     if backend == "python":
         from .backends.pointwise import Pointwise
 
@@ -51,6 +69,15 @@ def compile(
     from .compiled import Compiled
 
     return Compiled(function, parameters, dtype, verify=verify)
+
+
+def _update_in_place(optimizer: Any) -> Callable[..., Any]:
+    from .update import UpdateProgram
+
+    return UpdateProgram(optimizer).build
+
+
+Optimizer.programs.append(_update_in_place)
 
 
 def _is_float64(dtype: Any) -> bool:

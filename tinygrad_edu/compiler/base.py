@@ -1,38 +1,59 @@
 """CompiledFunction: what the functions that `tg.compile` returns have in common, with NumPy and without it."""
 
 import copy
+import threading
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from types import FunctionType
 from typing import Any
 
 from ..engine.dispatch import as_list
-from ..engine.value import Value
-from .checks import checked_parameters, put_numbers
-from .tracing import argument_names
+from ..engine.value import Value, before_adding
+from . import copies
+from .checks import checked_parameters, put_numbers, unused_sentence
+from .tracing import argument_names, users_frame
+
+PROGRAMS = 32  # a compiled function keeps those that were used last: one for each shape of an example
+_lock = threading.Lock()
+_lent: "dict[Value, CompiledFunction]" = {}  # parameters that are in the vector of an open block of `arrays()`
 
 
 class CompiledFunction(ABC):
     """A function of scalars, written for one example, that was compiled to run on a batch.
 
     A batch is one array per argument of the function, with the examples along the first axis. Outside of
-    `arrays()` every call reads the parameters from their Values.
+    `arrays()` every call reads the parameters from their Values. It keeps the programs of the last 32 shapes.
+
+    It can be copied and pickled. A deep copy has a function and parameters of its own, as far as the function
+    closes over them or names them. Programs are made again.
     """
 
     def __init__(self, function: Callable[..., Any], parameters: Iterable[Value], verify: bool):
         self.function, self.parameters = function, checked_parameters(function, parameters)
         self.verify = verify
         self._names: dict[int, list[str]] = {}  # of the arguments, by their number
+        self._programs: list[Any] = []  # the one that was used last is the first
         self._latest: Any = None  # what ran last
+        self._said: set[str] = set()  # warnings are given once
         self._theta: Any = None  # the parameters' numbers inside of `arrays()`
+        self._given: list[Any] = []  # and those that the Values have meanwhile
 
     @abstractmethod
     def value_and_grad(self, *batch: Any) -> tuple[float, Any]:
-        """The mean over the batch, and its derivatives by the parameters, in their order."""
+        """The mean over the batch, and its derivatives by the parameters, in their order.
+
+        Raises what `tg.compile` lists.
+        """
 
     def backward(self, *batch: Any) -> float:
-        """Add the derivatives to every parameter's `grad`, as `loss.backward()` does. Returns the mean."""
+        """Add the derivatives to every parameter's `grad`, as `loss.backward()` does. Returns the mean.
+
+        Raises what `value_and_grad` raises, and then changes nothing.
+        """
         value, gradient = self.value_and_grad(*batch)
+        before_adding(self.parameters)
         for parameter, share in zip(self.parameters, as_list(gradient), strict=True):
             parameter.grad = share + parameter.grad
         return value
@@ -42,7 +63,8 @@ class CompiledFunction(ABC):
         """The parameters as one vector, in their order, which all calls inside the block read: train it in place.
 
         At the end of the block, however it ends, its numbers go back into the Values. It is an array, or a list
-        with backend="python".
+        with backend="python". Raises RuntimeError if another block that is open has one of the parameters, and at
+        the end if the number of a Value was set inside the block.
 
         >>> import tinygrad_edu as tg
         >>> w = Value(3.0)
@@ -54,15 +76,55 @@ class CompiledFunction(ABC):
         >>> print(f"{w:.3f}")
         1.000
         """
-        if self._theta is not None:
-            raise RuntimeError("The parameters are in an array already: arrays() cannot be entered twice.")
-        self._theta = theta = copy.copy(self._read_parameters())  # whoever keeps it keeps its numbers
+        self._lend()
         try:
-            yield theta
+            self._given = [parameter.data for parameter in self.parameters]
+            self._theta = theta = copy.copy(self._read_parameters())  # whoever keeps it keeps its numbers
+            try:
+                yield theta
+            except BaseException as error:
+                if lost := self._take_back(theta):
+                    error.add_note(lost)
+                raise
+            if lost := self._take_back(theta):
+                raise RuntimeError(lost)
         finally:
             self._theta = None
-            self._forget(theta)
-            put_numbers(self.parameters, self._checked(theta))
+            with _lock:
+                for parameter in self.parameters:
+                    del _lent[parameter]
+
+    def write_back(self) -> None:
+        """Give the Values the numbers of the vector, inside a block of `arrays()`."""
+        self._given = self._checked(self._theta)
+        put_numbers(self.parameters, self._given)
+
+    def _lend(self) -> None:
+        with _lock:
+            for parameter in self.parameters:
+                if parameter in _lent:
+                    raise RuntimeError(
+                        f"The parameter {parameter.label or repr(parameter)} is in an array already, that of "
+                        f"{_lent[parameter]!r}: arrays() cannot be entered twice for one parameter, since one of "
+                        "the two results would be lost. End the other block first."
+                    )
+            _lent.update(dict.fromkeys(self.parameters, self))
+
+    def _take_back(self, theta: Any) -> str:
+        """Write the numbers of the vector into the Values. Returns what was lost by this, if anything."""
+        pairs = zip(self.parameters, self._given, strict=True)
+        changed = [p for p, given in pairs if p.data is not given and p.data != given]
+        lost = [parameter.data for parameter in changed]
+        self._theta = None
+        self._forget(theta)
+        put_numbers(self.parameters, self._checked(theta))
+        if not changed:
+            return ""
+        name = changed[0].label or "the parameter"
+        return (
+            f"{name}.data = {lost[0]!r} was set inside arrays(), {len(lost)} parameter(s) in all. The numbers of "
+            f"the block are in the array, so {name} has {changed[0].data!r} again: write into the array instead."
+        )
 
     @abstractmethod
     def _read_parameters(self) -> Any:
@@ -78,6 +140,66 @@ class CompiledFunction(ABC):
     def _numbers(self) -> Any:
         """The numbers of the parameters, wherever they are now."""
         return self._read_parameters() if self._theta is None else self._theta
+
+    # --- Programs ---------------------------------------------------------------------------------------------
+
+    def _found(self, fits: Callable[[Any], bool]) -> Any:
+        """The program that fits, as the one that was used last; None if there is none."""
+        for place, made in enumerate(self._programs):
+            if fits(made):
+                if place:
+                    self._programs = [made, *(other for other in self._programs if other is not made)]
+                return made
+        return None
+
+    def _keep(self, made: Any) -> None:
+        """Put a new program first, and drop those that were used longest ago."""
+        self._programs = [made, *self._programs[: PROGRAMS - 1]]
+        if made.unused:
+            self._warn("unused", unused_sentence(made.unused, self.parameters))
+
+    def _warn(self, about: str, sentence: str) -> None:
+        if about not in self._said:
+            self._said.add(about)
+            level, _ = users_frame()
+            warnings.warn(sentence, stacklevel=level + 1)
+
+    # --- Copies -----------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _options(self) -> dict[str, Any]:
+        """The arguments that it was made with, besides function and parameters."""
+
+    def __copy__(self) -> Any:
+        return type(self)(self.function, self.parameters, **self._options())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        self._check_outside()
+        memo[id(self)] = twin = object.__new__(type(self))  # the function may know what it is compiled to
+        function = copies.deep(self.function, self.parameters, memo)
+        parameters = (
+            self.parameters if function is self.function else [memo.get(id(p), p) for p in self.parameters]
+        )
+        twin.__init__(function, parameters, **self._options())  # type: ignore[misc]  # it has not run yet
+        return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._check_outside()
+        copies.check_picklable(self.function, self.parameters)
+        state = {"function": self.function, "held": {}, "parameters": self.parameters, "options": self._options()}
+        if isinstance(self.function, FunctionType):
+            state["held"] = copies.holders(self.function, self.parameters)
+            state["function"] = copies.by_name(self.function)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        function, held = state["function"], state["held"]
+        function = copies.rebound(function, held) if held else function
+        self.__init__(function, state["parameters"], **state["options"])  # type: ignore[misc]  # it has not run yet
+
+    def _check_outside(self) -> None:
+        if self._theta is not None:
+            raise RuntimeError(f"{self!r} is inside a block of arrays(): copy it after the block.")
 
     @property
     def source(self) -> str:

@@ -1,24 +1,26 @@
-"""Batches: what a call brings, as arrays of numbers. Bad input ends here, with a sentence."""
+"""Batches: the arguments of a call as arrays of numbers. Bad input raises here."""
 
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..engine.dispatch import as_list
 from ..engine.value import Value
-from .checks import check_sizes
+from .checks import check_sizes, not_numbers
 from .lower import Elementwise, Lowered, Read, Take
 from .tracing import TAKE, nested
 from .views import Indices
 
 
 def as_arrays(batch: Sequence[Any], names: Sequence[str]) -> tuple[list[NDArray[Any]], int]:
-    """The arguments of a call as arrays, and the number of examples: that of all first axes.
+    """The arguments of a call as arrays, and the number of examples, which is the length of every first axis.
 
-    Raises TypeError for what are no numbers, ValueError for ragged, empty or uneven batches.
+    Raises TypeError if they hold something else than numbers, ValueError for ragged, empty or uneven batches.
     """
     arrays = [_as_array(given, name) for given, name in zip(batch, names, strict=True)]
     sizes = [len(array) for array in arrays]
@@ -40,10 +42,7 @@ def _as_array(given: Any, name: str) -> NDArray[Any]:
             f"{name} is ragged: its rows are of different lengths. All examples need one shape."
         ) from None
     if array.dtype.kind not in "biuf":
-        raise TypeError(
-            f"{name} must hold real numbers, got {array.dtype} ({type(given).__name__}): "
-            "convert it, for instance by np.asarray(x, dtype=float)."
-        )
+        raise not_numbers(_first_wrong(as_list(array) if array.ndim else given), name)
     if array.dtype.kind == "b":
         array = array.astype(np.float64)
     if array.ndim == 0:
@@ -51,6 +50,13 @@ def _as_array(given: Any, name: str) -> NDArray[Any]:
             f"{name} is a single number: a batch has its examples along the first axis, as in [{given!r}]."
         )
     return array
+
+
+def _first_wrong(x: Any) -> Any:
+    """The first item of nested lists that is not a real number."""
+    while isinstance(x, list) and x:
+        x = next((part for part in x if not isinstance(part, Real)), x[0])
+    return x
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +69,7 @@ class Pick:
 
 
 def picks_of(lowered: Lowered) -> list[Pick]:
-    """What a program picks by an input."""
+    """The inputs of a program that are indices."""
     found: list[tuple[Read, int]] = []  # indices, and the number of options
     for array in lowered.arrays:
         match array.operation:
@@ -79,7 +85,7 @@ def picks_of(lowered: Lowered) -> list[Pick]:
 
 
 def check_indices(picks: Sequence[Pick], arrays: Sequence[NDArray[Any]], names: Sequence[str]) -> None:
-    """Raise IndexError where an input that picks from options is no index of one."""
+    """Raise IndexError if an input that is used as an index is out of range."""
     for pick in picks:
         array = arrays[pick.argument]
         index = array.reshape(len(array), -1)[:, pick.positions]

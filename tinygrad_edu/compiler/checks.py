@@ -11,6 +11,11 @@ from ..engine.value import Value
 
 TOLERANCE = 1e-9  # relative to the absolute adjoint; a wrong lift is off by far more, rounding by far less
 
+NO_FUNCTION = (
+    "The function gives {} for the same numbers. A compiled function must give the same numbers whenever it is "
+    "called: look for random numbers, and for state that a call changes."
+)
+
 
 class CompileError(RuntimeError):
     """The compiled program does not agree with the function it was made from."""
@@ -37,34 +42,50 @@ def checked_parameters(function: Any, parameters: Iterable[Value]) -> list[Value
     return checked
 
 
-def check_used(used: Iterable[Value], parameters: Sequence[Value]) -> None:
-    """Raise ValueError if a parameter is not used."""
+def unused(used: Iterable[Value], parameters: Sequence[Value]) -> list[int]:
+    """The places of the parameters that are not used: their gradient is 0.0."""
     used = set(used)
-    unused = [i for i, parameter in enumerate(parameters) if parameter not in used]
-    if unused:
-        names = ", ".join(parameters[i].label or f"number {i}" for i in unused[:3]) + ", ..." * (len(unused) > 3)
-        raise ValueError(
-            f"The function does not use {len(unused)} of the {len(parameters)} parameters ({names}), whose "
-            "gradient would always be zero: leave them out."
-        )
+    return [i for i, parameter in enumerate(parameters) if parameter not in used]
 
 
-def check_captured(node: Value, parameters: Collection[Value]) -> None:
-    """Raise ValueError if a Value that the function finds, a constant to it, was computed from a parameter."""
-    for leaf in topological_order(node):
+def unused_sentence(places: Sequence[int], parameters: Sequence[Value]) -> str:
+    """What to say of parameters that the function does not use."""
+    names = ", ".join(parameters[i].label or f"number {i}" for i in places[:3]) + ", ..." * (len(places) > 3)
+    return (
+        f"The function does not use {len(places):,} of the {len(parameters):,} parameters ({names}): "
+        "their gradient is 0.0."
+    )
+
+
+def captured(node: Value, parameters: Collection[Value]) -> list[tuple[Value, Any]]:
+    """All Values below one that is a constant to the function, with their numbers: if one changes, so does it.
+
+    Raises ValueError if it was computed from a parameter.
+    """
+    below = topological_order(node)
+    for leaf in below:
         if leaf in parameters:
             raise ValueError(
                 f"{node!r}, which the function uses, was computed outside of it from the parameter "
                 f"{leaf.label or repr(leaf)}: compute it inside, or the gradient would not pass through it."
             )
+    return [(value, value.data) for value in below]
+
+
+def unchanged(frozen: Sequence[tuple[Value, Any]], state: Sequence[tuple[Any, str, Any]]) -> bool:
+    """Do the captured Values have their numbers, and the modules the modes and statistics, of the trace?"""
+    for value, number in frozen:
+        if value.data is not number:
+            return False
+    return all(getattr(thing, name) == value for thing, name, value in state)
 
 
 def check_one_number(shape: tuple[int, ...], what: str) -> None:
-    """Raise TypeError unless the function returns a single number, as its mean and its gradient need it."""
+    """Raise TypeError unless the function returns a single number: a mean and a gradient need one."""
     if shape:
         raise TypeError(
-            f"The function returns numbers of shape {shape} for one example, and a {what} is that of a single "
-            "number: predict(...) gives them all."
+            f"The function returns numbers of shape {shape} for one example, and a {what} needs a single number: "
+            "predict(...) gives them all."
         )
 
 
@@ -91,39 +112,46 @@ def real_numbers(theta: list[Any], n: int) -> list[float]:
 
 
 def not_numbers(x: Any, name: str) -> TypeError:
-    """The error for what is no real number."""
-    fix = "take its .data" if isinstance(x, Value) else "convert it with float()"
+    """The error for something that is not a real number, with what to do instead."""
+    fixes = {
+        Value: "take its .data, as in [v.data for v in row]",
+        dict: "give its numbers as a list, list(d.values()), or as one argument for each key",
+        complex: "take .real or .imag",
+    }
+    fix = next((fixes[kind] for kind in fixes if isinstance(x, kind)), "convert it with float()")
     return TypeError(f"{name} must hold real numbers, got {x!r:.60} ({type(x).__name__}): {fix}.")
 
 
-def eager(
-    function: Callable[..., Any], parameters: Sequence[Value], frozen: Sequence[Value], example: Sequence[Any]
-) -> tuple[Value, list[Any]]:
-    """The loss of one example and its gradients. It changes no `.grad`, of the parameters and below `frozen`."""
+def eager(function: Callable[..., Any], parameters: Sequence[Value], example: Sequence[Any]) -> tuple[Value, Any]:
+    """The loss of one example and its gradients, by the engine. Inside of `standing_in` it changes no Value."""
     result = function(*example)
     loss = result[0] if isinstance(result, tuple) else result
     loss = loss if isinstance(loss, Value) else Value(loss)
-    nodes = [*parameters, *(node for value in frozen for node in topological_order(value))]
-    kept = [node.grad for node in nodes]
-    try:
-        for parameter in parameters:
-            parameter.grad = 0.0
-        loss.backward()
-        return loss, [parameter.grad for parameter in parameters]
-    finally:
-        for node, grad in zip(nodes, kept, strict=True):
-            node.grad = grad
+    for parameter in parameters:
+        parameter.grad = 0.0
+    loss.backward()
+    return loss, [parameter.grad for parameter in parameters]
+
+
+def disagreement_error(wrong: str, results: Sequence[Any]) -> "CompileError":
+    """The error for a wrong program. `results` are those of the function itself, called two times."""
+    if repr(results[0]) != repr(results[1]):
+        return CompileError(NO_FUNCTION.format(f"{results[0]!r} and then {results[1]!r}"))
+    return CompileError(
+        f"The compiled function disagrees with the eager one: {wrong}. Two eager calls agree with each other, so "
+        "this is a defect of the compiler: please report it."
+    )
 
 
 def near(x: Any, y: Any, size: Any) -> bool:
-    """Are two numbers one but for rounding, where `size` is that of the terms they were added from?"""
+    """Are two numbers equal up to rounding? `size` is the size of the terms that they are sums of."""
     x, y = float(x), float(y)
     return bool(abs(x - y) <= TOLERANCE * size + 1e-300 or x == y or (x != x and y != y))
 
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """A trace is hundreds of thousands of objects, none of them garbage: the collector would walk in vain."""
+    """Pause garbage collection: a trace is hundreds of thousands of objects, and none of them is garbage."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -131,17 +159,6 @@ def collector_paused() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-@contextmanager
-def numbers_in(parameters: Sequence[Value], numbers: Sequence[float]) -> Iterator[None]:
-    """Inside the block the parameters have these numbers, after it their own."""
-    kept = [parameter.data for parameter in parameters]
-    try:
-        put_numbers(parameters, numbers)
-        yield
-    finally:
-        put_numbers(parameters, kept)
 
 
 def put_numbers(parameters: Iterable[Value], numbers: Iterable[Any]) -> None:

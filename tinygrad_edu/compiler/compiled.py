@@ -1,9 +1,8 @@
-"""Compiled: what `tg.compile` returns. It has programs made for what comes, and keeps the parameters."""
+"""Compiled: what `tg.compile` returns. It compiles one program for each shape of an example."""
 
-import itertools
+import math
 import operator
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -13,10 +12,18 @@ from numpy.typing import NDArray
 from ..engine.value import Value
 from .base import CompiledFunction
 from .batches import as_arrays, check_indices
-from .checks import CompileError, check_one_number
+from .checks import NO_FUNCTION, CompileError, check_one_number, disagreement_error
 from .pipeline import Made, Request, make
 from .report import Groups
-from .verify import ATTEMPTS, disagreement
+from .verify import (
+    ATTEMPTS,
+    check_range,
+    disagreement,
+    range_sentence,
+    results_of,
+    rule_at_fault,
+    two_calls,
+)
 
 DTYPES = {"float32": np.float32, "float64": np.float64}
 
@@ -35,31 +42,43 @@ class Compiled(CompiledFunction):
     ):
         super().__init__(function, parameters, verify)
         self.dtype = _dtype(dtype)
+        self._is_single = self.dtype == np.float32
         self._with_outputs = with_outputs
         self._vector = np.empty(len(self.parameters), self.dtype)  # the parameters, where programs read them
         self.gradient = np.empty_like(self._vector)  # that of the last `step`
         self._lock = threading.RLock()  # threads share the buffers; a function may call what it is compiled to
-        self._made: dict[Any, list[Made]] = {}  # by shapes; several where they assume different things
         self._like: Any = None  # what the last batch was, if it was arrays and the program needs no more checks
 
     # --- What it computes -------------------------------------------------------------------------------------
 
     def __call__(self, *batch: Any) -> float:
-        """The mean of the function over the batch."""
+        """The mean of the function over the batch. Raises TypeError if it returns several numbers."""
         outputs = self.predict(*batch)
         check_one_number(outputs.shape[1:], "mean")
         return float(outputs.mean())
 
     def value_and_grad(self, *batch: Any) -> tuple[float, NDArray[Any]]:
-        """The mean over the batch, and its derivatives by the parameters: a new vector, in their order."""
+        """The mean over the batch, and its derivatives by the parameters: a new vector, in their order.
+
+        Raises TypeError if the function returns several numbers, and what `tg.compile` lists.
+        """
         gradient = np.empty_like(self._vector)
-        return self._step(batch, gradient)[0], gradient
+        with self._lock:
+            value, _ = self._step(batch, gradient)
+            if self._is_single and not math.isfinite(value + np.dot(gradient, gradient)):
+                self._check_range(batch, value, gradient)
+        return value, gradient
 
     def predict(self, *batch: Any) -> NDArray[Any]:
-        """What the function returns for every example: an array (B, ...), nested as the function nests it."""
+        """What the function returns for every example: an array (B, ...), nested as the function nests it.
+
+        Raises what `tg.compile` lists.
+        """
         with self._lock:
             made, arrays, size = self._prepared(batch, gradient=False)
             outputs: NDArray[Any] = made.run(self._numbers(), None, arrays, size)
+            if self._is_single and not np.isfinite(outputs).all():
+                self._check_range(batch, outputs)
         return outputs.reshape(size, *made.output_shape)
 
     def step(self, *batch: Any) -> tuple[float, Any]:
@@ -77,6 +96,17 @@ class Compiled(CompiledFunction):
             return result[0], result[1].reshape(size, *made.output_shape)
         return result, None
 
+    def _check_range(self, batch: Sequence[Any], *found: Any) -> None:
+        """Warn, once, if the program that ran gives inf or nan in float32, and numbers in float64."""
+        if "range" in self._said or all(np.isfinite(numbers).all() for numbers in found):
+            return  # a square may overflow alone
+        arrays, _ = as_arrays(batch, self._argument_names(len(batch)))
+        wide = results_of(self._latest, self._numbers().astype(np.float64), arrays)
+        for numbers, exact in zip(found, wide, strict=True):
+            lost = np.isfinite(exact) & ~np.isfinite(np.ravel(numbers))
+            if lost.any():
+                self._warn("range", range_sentence(np.ravel(numbers)[lost][0], exact[lost][0]))
+
     @property
     def groups(self) -> Groups:
         """What was found in the graph, as a table and a drawing. Raises RuntimeError before the first call."""
@@ -89,8 +119,11 @@ class Compiled(CompiledFunction):
         return self._vector
 
     def _forget(self, theta: Any) -> None:
-        for made in itertools.chain.from_iterable(self._made.values()):
+        for made in self._programs:
             made.forget(theta)
+
+    def _options(self) -> dict[str, Any]:
+        return {"dtype": self.dtype, "verify": self.verify, "with_outputs": self._with_outputs}
 
     def _prepared(self, batch: Sequence[Any], gradient: bool) -> tuple[Made, Sequence[NDArray[Any]], int]:
         """The program for a batch, made and verified if there is none yet, and the batch as arrays.
@@ -102,38 +135,43 @@ class Compiled(CompiledFunction):
             check_indices(self._latest.picks, batch, self._latest.names)
             return self._latest, batch, len(batch[0])
         arrays, size = as_arrays(batch, self._argument_names(len(batch)))
-        shapes = tuple(array.shape[1:] for array in arrays)
-        candidates = self._made.setdefault((gradient, shapes), [])
-        place = next((place for place, made in enumerate(candidates) if made.holds(arrays)), None)
-        if place is None:
-            request = Request(shapes, gradient, self._with_outputs)
-            new, place = make(self.function, self.parameters, request, arrays), 0
-            candidates[:] = [new, *(other for other in candidates if other.assumed != new.assumed)]
-        made = candidates[place]
+        request = Request(tuple(array.shape[1:] for array in arrays), gradient, self._with_outputs)
+        made = self._found(lambda made: made.request == request and made.holds(arrays))
+        if made is None:
+            made = make(self.function, self.parameters, request, arrays)
+            self._keep(made)
         check_indices(made.picks, arrays, made.names)
         if self.verify and not made.verified:
-            made = candidates[place] = self._verified(made, arrays)
+            unverified, made = made, self._verified(made, arrays)
+            self._programs = [made if known is unverified else known for known in self._programs]
         self._latest = made
         is_ready = batch and (made.verified or not self.verify) and all(map(operator.is_, arrays, batch))
         self._like = like if is_ready else None
         return made, arrays, size
 
     def _verified(self, made: Made, arrays: Sequence[NDArray[Any]]) -> Made:
-        """The program, after it has agreed with the eager function; one without matrix products if it does not."""
+        """The program, after it has agreed with the eager function; one without matrix products if it does not.
+
+        Raises CompileError if that one disagrees too, or if float32 cannot hold the numbers.
+        """
         wrong = disagreement(made, self.function, self.parameters, arrays)
         if wrong:
+            again = make(self.function, self.parameters, made.request, arrays)
+            if again.source != made.source:
+                raise CompileError(NO_FUNCTION.format("one program and then another"))
             plain = make(self.function, self.parameters, made.request, arrays, plain=True)
             if disagreement(plain, self.function, self.parameters, arrays):
-                raise CompileError(
-                    f"The compiled function disagrees with the eager one: {wrong}. If the function gives the "
-                    "same numbers whenever it is called, this is a defect of the compiler."
-                )
-            warnings.warn(
+                if fault := rule_at_fault(made):
+                    raise CompileError(fault)
+                raise disagreement_error(wrong, two_calls(made, self.function, self.parameters, arrays))
+            self._warn(
+                wrong,
                 f"A matrix product was found where there is none ({wrong}); the program is compiled without them. "
                 "Its numbers are right, but please report this.",
-                stacklevel=5,
             )
             made, wrong = plain, ""
+        if self._is_single and (off := check_range(made, self.parameters, arrays)):
+            self._warn("off", f'The program gives {off} in float32, by rounding: compile with dtype="float64".')
         made.attempts += 1
         made.verified = wrong is not None or made.attempts == ATTEMPTS
         return made

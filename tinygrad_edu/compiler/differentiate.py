@@ -1,8 +1,9 @@
-"""Differentiate: the arrays of a program, forward as formulas, and backward by the rules' own shares.
+"""Differentiate: a formula for each array of a program, and for each gradient.
 
-Not the scalar graph is differentiated, but the array operations: an elementwise rule by its `backward` on symbols,
-a matrix product by two matrix products, elements that are read in many places by a sum over them. An array that
-does not depend on the example gets the sum of its shares over the batch.
+The array operations are differentiated, not the scalar graph. The gradient of an elementwise rule is its
+`backward` on symbols. The gradients of a matrix product are two matrix products. An element that is read in many
+places gets the sum of their shares. An array that does not depend on the example gets the sum of its shares over
+the batch.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ LOGSUMEXP = RULES["logsumexp"]
 
 @dataclass(frozen=True)
 class Definition:
-    """One array, and the formula for it. `array` is the one that it is, or whose gradient it is."""
+    """One array and its formula. It is `array`, or the gradient of `array`."""
 
     name: str
     formula: Any
@@ -32,9 +33,9 @@ class Definition:
 
 @dataclass(frozen=True)
 class ScaledShare:
-    """scale * formula / B**power: a part of a gradient, whose numeric factors stay outside as long as they can.
+    """scale * formula / B**power: a part of a gradient. Its numeric factors are multiplied in at the end.
 
-    The mean over the batch comes in as power 1 at the loss; where B equal shares are added, it is undone.
+    The loss begins with power 1, for the mean over the batch. A sum of B equal shares cancels it.
     """
 
     formula: Any
@@ -45,8 +46,8 @@ class ScaledShare:
 class ArrayProgram:
     """A lowered program as formulas.
 
-    definitions  the arrays in the order in which they can be computed, then the gradients
-    constants    the arrays of numbers that formulas name
+    definitions  the arrays in an order in which they can be computed, then the gradients
+    constants    name -> the arrays of numbers that formulas name
     """
 
     def __init__(self, lowered: Lowered, n_inputs: int, gradient: bool):
@@ -67,7 +68,7 @@ class ArrayProgram:
     # --- Reading --------------------------------------------------------------------------------------------
 
     def _read(self, read: Read, dims: tuple[int, ...], repeats: bool = True) -> Any:
-        """The elements that are read, as an array of shape dims, or 1 where they repeat; a number if it is one.
+        """The elements that are read: an array of shape dims, with 1 where they repeat, or a single number.
 
         With repeats=False every axis has its full length, as products and sums need it.
         """
@@ -100,7 +101,7 @@ class ArrayProgram:
         return self.book.special("expand", (x,), (*x.shape, 1), x.batched)
 
     def _dense(self, x: Any, shape: tuple[int, ...], batched: bool) -> Any:
-        """x as an array that is really of this shape."""
+        """x as an array of exactly this shape."""
         if isinstance(x, Symbol) and x.shape == shape and x.batched == batched:
             return x
         return self.book.special("dense", (x,), shape, batched)
@@ -128,7 +129,7 @@ class ArrayProgram:
                 return self._sum(parts, array.shape, array.batched)
 
     def _stacked(self, array: Array, operands: list[Read]) -> Symbol:
-        """Operands that are of different arrays as one, along a last axis."""
+        """Operands from different arrays as one array, along a last axis."""
         parts = [self._read(operand, array.shape) for operand in operands]
         return self.book.special("stack", parts, (*array.shape, len(parts)), array.batched)
 
@@ -136,7 +137,7 @@ class ArrayProgram:
         return self._read(read, (*array.shape, read.index.shape[-1]), repeats=False)
 
     def _applied(self, array: Array, operands: list[Any]) -> Any:
-        """The rule's own forward on symbols; where it cannot run on them, a call of it on arrays."""
+        """The rule's own forward on symbols. A rule that cannot run on symbols is called on arrays."""
         rule: Any = array.rule
         try:
             formula = rule.forward(*operands)
@@ -192,7 +193,7 @@ class ArrayProgram:
         return [self._dense(self._read(r, shape, repeats=False), shape, r.array.batched) for r, shape in reads]
 
     def _sum(self, parts: Sequence[Any], shape: tuple[int, ...], batched: bool) -> Any:
-        """parts[0] + parts[1] + ...; those that need computing come first, and the sum goes on in their place."""
+        """parts[0] + parts[1] + ... A part that must be computed comes first; the others are added to it."""
         if len(parts) == 1 and _fits(parts[0], shape, batched):
             return parts[0]
         parts = sorted(parts, key=lambda part: (not _fits(part, shape, batched), _place_in_sum(part)))
@@ -215,14 +216,29 @@ class ArrayProgram:
         if array.operation is None:
             formula = self._scaled(self._collected(shares, array)) if shares else 0.0
             self.definitions.append(Definition(f"d{array.name}", formula, array, True))
-            return
-        if not shares:
-            return
+        elif shares:
+            self._through_operation(array, self._gradient(array, shares))
+
+    def _gradient(self, array: Array, shares: list[ScaledShare]) -> ScaledShare:
+        """The sum of the shares; it is an array of its own if it is used more than once and is no variable."""
         share = _plain(self._collected(shares, array))
-        if self._deserves_a_name(share.formula, array):
-            name = f"d{array.name}"
-            self.definitions.append(Definition(name, self._scaled(share), array, True))
-            share = ScaledShare(self.book.leaf(name, array.shape, array.batched))
+        formula, operation = share.formula, array.operation
+        if not isinstance(formula, Symbol) or formula.op == "leaf":
+            return share
+        match operation:
+            case Elementwise():
+                is_used_again = sum(operand.array.differentiable for operand in operation.operands) > 1
+            case Total():
+                is_used_again = len(operation.parts) > 1 or not isinstance(operation.parts[0], Terms)
+            case _:
+                is_used_again = True
+        if not is_used_again:
+            return share
+        name = f"d{array.name}"
+        self.definitions.append(Definition(name, self._scaled(share), array, True))
+        return ScaledShare(self.book.leaf(name, array.shape, array.batched))
+
+    def _through_operation(self, array: Array, share: ScaledShare) -> None:
         match array.operation:
             case Elementwise(reads) if array.rule is LOGSUMEXP:
                 elements = self._stacked(array, reads)
@@ -246,17 +262,6 @@ class ArrayProgram:
             case Total():
                 for part in array.operation.parts:
                     self._through_part(array, part, share)
-
-    def _deserves_a_name(self, formula: Any, array: Array) -> bool:
-        """Is it more than a variable, and used more than once?"""
-        if not isinstance(formula, Symbol) or formula.op == "leaf":
-            return False
-        match array.operation:
-            case Elementwise():
-                return sum(operand.array.differentiable for operand in array.operation.operands) > 1
-            case Total():
-                return len(array.operation.parts) > 1 or not isinstance(array.operation.parts[0], Terms)
-        return True
 
     def _collected(self, shares: list[ScaledShare], array: Array) -> ScaledShare:
         """The sum of the shares as one."""
@@ -302,20 +307,20 @@ class ArrayProgram:
         share: ScaledShare,
         summed: bool = False,
     ) -> None:
-        """A share of `array`'s gradient to what it reads: formula has shape dims, or 1 where it repeats.
+        """Give what `array` reads its share: `formula` has the shape dims, with 1 where it repeats.
 
-        summed says that the sum over the batch is taken already.
+        summed=True: the sum over the batch is taken already.
         """
         target = read.array
         if not target.differentiable:
             return
         view = view_of(read.index.reshape(dims), target.shape)
         scale, power = share.scale, share.power
-        # 1. What does not depend on the example gets the sum over the batch ...
+        # 1. What does not depend on the example gets the sum over the batch.
         over_batch = array.batched and not target.batched and not summed
         if over_batch and not (isinstance(formula, Symbol) and formula.batched):
             over_batch, power = False, power - 1  # B equal shares
-        # 2. ... and what is read several times the sum over these reads ...
+        # 2. What is read several times gets the sum over these reads.
         shape = formula.shape if isinstance(formula, Symbol) else ()
         missing, axes = len(dims) - len(shape), []
         for axis, size in enumerate(dims):
@@ -328,7 +333,7 @@ class ArrayProgram:
             summed_shape = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
             arguments = (formula, over_batch, tuple(axes))
             formula = self.book.special("reduce", arguments, summed_shape, formula.batched and not over_batch)
-        # 3. ... at the places that were read.
+        # 3. The share goes to the places that were read.
         if isinstance(formula, Symbol) and formula.op == "view" and view.undoes(formula.args[1]):
             formula = formula.args[0]
         elif not view.is_identity:
@@ -336,7 +341,7 @@ class ArrayProgram:
         self._shares.setdefault(target, []).append(ScaledShare(formula, scale, power))
 
     def _through_stack(self, array: Array, operands: list[Read], slopes: Symbol, share: ScaledShare) -> None:
-        """`slopes` has those of every operand, along its last axis."""
+        """Give every operand its share. `slopes` has the slope of each, along its last axis."""
         places = np.arange(array.size * len(operands)).reshape(slopes.shape)
         for i, operand in enumerate(operands):
             if operand.array.differentiable:
@@ -385,25 +390,29 @@ class ArrayProgram:
                     if read.array.differentiable:
                         factor = self._read(other, dims) if n == 1 else self._dense_elements(array, other)
                         self._give(array, read, dims, upstream * factor, share)
+            case Product(Read(index=a), Read(index=b)) if a.ndim == b.ndim == 1:
+                self._through_dot(array, part, share)
             case Product():
                 self._through_product(array, part, share)
 
+    def _through_dot(self, array: Array, part: Product, share: ScaledShare) -> None:
+        """The product of two vectors: the gradient of each is a multiple of the other."""
+        upstream, (a, b) = share.formula, self._factors(part)
+        for read, other in ((part.a, b), (part.b, a)):
+            dims = read.index.shape
+            if not read.array.differentiable:
+                continue
+            if array.batched and not read.array.batched and isinstance(upstream, Symbol) and other.batched:
+                dense = self._dense(upstream, (), True)
+                formula = self.book.special("product_a", (dense, other, 1, 1), dims, False)
+                self._give(array, read, dims, formula, share, summed=True)
+            else:
+                self._give(array, read, dims, self._expand(upstream, ()) * other, share)
+
     def _through_product(self, array: Array, part: Product, share: ScaledShare) -> None:
-        a, b = self._factors(part)
-        shape, upstream = product_shape(part), share.formula
+        """A matrix product: two matrix products."""
+        upstream, shape, (a, b) = share.formula, product_shape(part), self._factors(part)
         dims_a, dims_b = part.a.index.shape, part.b.index.shape
-        if len(dims_a) == len(dims_b) == 1:  # of two vectors
-            for read, other, dims in ((part.a, b, dims_a), (part.b, a, dims_b)):
-                if not read.array.differentiable:
-                    continue
-                over_batch = array.batched and not read.array.batched
-                if over_batch and isinstance(upstream, Symbol) and other.batched:
-                    dense = self._dense(upstream, shape, True)
-                    formula = self.book.special("product_a", (dense, other, 1, 1), dims, False)
-                    self._give(array, read, dims, formula, share, summed=True)
-                else:
-                    self._give(array, read, dims, self._expand(upstream, ()) * other, share)
-            return
         batched = a.batched or b.batched
         if array.batched and not batched:  # a product of parameters, in a sum with what is batched
             if isinstance(upstream, Symbol) and upstream.batched:
@@ -425,7 +434,7 @@ class ArrayProgram:
 
 
 def _plain(share: ScaledShare) -> ScaledShare:
-    """The share with the signs and numeric factors of its formula in the scale."""
+    """The share with the sign and the numeric factors of its formula moved into the scale."""
     formula, scale = share.formula, share.scale
     while True:
         if not isinstance(formula, Symbol):
@@ -441,7 +450,7 @@ def _plain(share: ScaledShare) -> ScaledShare:
 
 
 def product_shape(part: Product) -> tuple[int, ...]:
-    """The shape of a matrix product: (rows of b, rows of a), without the axis of a single row, after the heads."""
+    """The shape of a matrix product: (heads, rows of b, rows of a). A single row has no axis."""
     heads = part.a.index.shape[:-2]
     rows = (part.b.index.shape[-2:-1], part.a.index.shape[-2:-1])
     return (*heads, *rows[0], *rows[1])
@@ -452,7 +461,7 @@ def _fits(formula: Any, shape: tuple[int, ...], batched: bool) -> bool:
 
 
 def _place_in_sum(formula: Any) -> int:
-    """Matrix products first, then what is computed, then variables; what is subtracted or added in part, last."""
+    """Matrix products first, then what is computed, variables, subtracted terms, partial terms, and numbers."""
     if not isinstance(formula, Symbol):
         return 5
     if formula.op == "scatter":

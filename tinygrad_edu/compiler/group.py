@@ -1,9 +1,11 @@
-"""Group: nodes that do the same to operands that are alike become one array operation.
+"""Group: nodes with the same rule and the same kind of operands become one array operation.
 
-The signature of a node is its rule and the groups of its operands; for a sum, its numbers of terms by group, as
-in (sum, 1 of b1, 3 of W1 times X). Equal signatures make one group. No node can depend on another of its own
-group, so groups have an order as nodes do. Parameters have no rule that tells them apart: at first all are alike,
-and then those are that are used alike, which is how W1, b1, W2 and b2 come to be arrays of their own.
+The signature of a node is its rule and the groups of its operands. The signature of a sum counts its terms by
+group, as in (sum, 1 of b1, 3 of W1 times X). Nodes of equal signature are one group. No node can depend on another
+node of its own group, so the groups have an order, as nodes do.
+
+Parameters have no rule. At first they are all one group. Then parameters that are used in the same places are one
+group, and W1, b1, W2 and b2 become separate arrays.
 """
 
 from collections import Counter
@@ -18,9 +20,9 @@ from .normalise import SUM, Graph
 class Group:
     """Nodes that are one array.
 
-    number     that of the group, by which nodes and signatures name it
+    number     names the group in signatures
     rule       None for a leaf
-    source     of a leaf ("parameter",), ("input", argument) or ("constant",)
+    source     of a leaf: ("parameter",), ("input", argument) or ("constant",)
     members    the nodes, in the order of the array's elements
     """
 
@@ -31,7 +33,7 @@ class Group:
 
 
 def groups_of(graph: Graph) -> tuple[list[Group], list[int]]:
-    """The groups, each after those it reads, and for every node the number of its group, -1 if it is not used."""
+    """The groups, each after those it reads, and the number of the group of every node (-1 if it is not used)."""
     return _Grouping(graph).result()
 
 
@@ -53,7 +55,7 @@ class _Grouping:
         return groups, numbers
 
     def _signatures(self, roles: dict[int, int]) -> list[int]:
-        """The number of the group of every node; -1 for what is not used. `roles` tells parameters apart."""
+        """The number of the group of every node, -1 if it is not used. `roles` are the groups of parameters."""
         rules, operands, leaves = self.graph.rules, self.graph.operands, self.graph.leaves
         numbers, known = [-1] * len(rules), dict[tuple[Any, ...], int]()
         for node in self.live:
@@ -70,10 +72,10 @@ class _Grouping:
         return numbers
 
     def _roles(self, numbers: list[int]) -> dict[int, int]:
-        """For every parameter the number of the set of places where it is used.
+        """Group parameters by the set of places where they are used.
 
-        A place is the group of the user and the slot, or in a sum the kind of the term. `numbers` are those of
-        signatures that tell no parameters apart.
+        A place is the group of the node that uses the parameter, with the number of the operand, or with the kind
+        of the term in a sum. `numbers` are the groups when all parameters are one group.
         """
         rules, operands = self.graph.rules, self.graph.operands
         parameters = {node for node, leaf in self.graph.leaves.items() if leaf[0] == "parameter"}
@@ -96,7 +98,7 @@ class _Grouping:
 
 
 def _kinds(terms: Any, numbers: list[int]) -> list[tuple[int, ...]]:
-    """The kind of every term of a sum: the group of a node, or the two groups of a product in order."""
+    """The kind of every term of a sum: the group of a node, or the two groups of a product, sorted."""
     kinds: list[tuple[int, ...]] = []
     for term in terms:
         if term.__class__ is tuple:

@@ -1,12 +1,13 @@
-"""Lower: say for every group which elements of which arrays it reads, and find the matrix products.
+"""Lower: say which elements of which arrays each group reads, and find the matrix products.
 
-Of a sum of products, term k of member n multiplies a[ia[n, k]] by b[ib[n, k]]. If the rows of ia are a few
-different ones, and those of ib, and every pair of them belongs to one member, then the members are a grid, and the
-sum is the matrix product of the rows of a and the rows of b. A dense layer is one, whichever way it was written;
-so are a batch written out in the graph, shared filters, and attention scores, one product per head.
+In a sum of products, term k of member n multiplies a[ia[n, k]] by b[ib[n, k]]. Look at the different rows of ia
+and of ib. If every pair of them belongs to one member, the members are a grid, and the sum is the matrix product
+of the rows of a and the rows of b. A dense layer is such a grid, however it was written. So are a batch written
+out in the graph, shared filters, and attention scores, one product per head.
 
-For instance z0 = W00 x0 + W01 x1 + W02 x2 reads W at 0 1 2 and x at 0 1 2, and z1 reads W at 3 4 5 and x at 0 1 2:
-two rows of W, one row of x, and every pair of them once. So Z = W @ x, and for a batch of rows x, Z = X @ W.T.
+For instance, z0 = W00 x0 + W01 x1 + W02 x2 reads W at 0 1 2 and x at 0 1 2, and z1 reads W at 3 4 5 and x at 0 1
+2. These are two rows of W and one row of x, and every pair of them occurs once. So Z = W @ x, and Z = X @ W.T for
+a batch of rows x.
 """
 
 import functools
@@ -24,17 +25,17 @@ from .views import Indices
 
 _NO_SLOPES = (*CHOICES.values(), *COMPARISONS.values())
 REDUCTIONS = tuple(RULES[name] for name in ("max", "min", "logsumexp"))
-WORTH = 0.3  # of a grid of pairs, so much must be wanted for its product to be computed as a whole
+WORTH = 0.3  # the share of a grid that must be used for the whole product to pay
 
 
 @dataclass(eq=False)
 class Array:
     """A group as an array: of `shape` for one example, () for a single number.
 
-    batched         does every example have its own?
-    differentiable  is a parameter below it, with slopes on the way?
+    batched         does every example have one of its own?
+    differentiable  does it depend on a parameter, with slopes on the way?
     operation       how it is computed; None for a leaf
-    places          of parameters where the elements stand in the vector of all; of constants their numbers
+    places          of parameters: their places in the vector of all parameters; of constants: their numbers
     """
 
     number: int
@@ -76,7 +77,7 @@ class Reduction:
 
 @dataclass(eq=False)
 class Take:
-    """out[n] = options[n, index[n]]; with `grid` out[i, j] = options[j, index[i]], rows looked up in a table."""
+    """out[n] = options[n, index[n]]. With `grid`, out[i, j] = options[j, index[i]]: rows of a table."""
 
     index: Read
     options: Read
@@ -90,12 +91,12 @@ class Take:
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """Rows of a times rows of b: out[j, i] = a[i] . b[j]; either may be a single row.
+    """Rows of a times rows of b: out[j, i] = a[i] . b[j]. Either may be a single row.
 
-    a is usually the weights and b what is batched: out = b @ a.T, as in Z = X @ W.T.
+    Usually a is the weights and b is batched: out = b @ a.T, as in Z = X @ W.T.
 
-    The indices of a and b are (rows, terms), or (terms,) for a single row; (heads, rows, terms) where each head is
-    a product of its own. `pick` are the elements of the product that are wanted, None for all in order.
+    The indices of a and b have the shape (rows, terms), (terms,) for a single row, or (heads, rows, terms) where
+    each head is a separate product. `pick` are the elements of the product that are used, None for all in order.
     """
 
     a: Read
@@ -105,7 +106,7 @@ class Product:
 
 @dataclass(frozen=True, eq=False)
 class Paired:
-    """out[n] = a[ia[n]] . b[ib[n]]: products that form no grid."""
+    """out[n] = a[ia[n]] . b[ib[n]]: products that are not a grid."""
 
     a: Read
     b: Read
@@ -151,7 +152,7 @@ def lower(
     shapes: Sequence[tuple[int, ...]],
     plain: bool = False,
 ) -> Lowered:
-    """The arrays of a program. `shapes` are those of the inputs; plain=True looks for no matrix products."""
+    """The arrays of a program. `shapes` are those of the inputs. plain=True does not look for matrix products."""
     return _Lowering(graph, groups, numbers, shapes, plain).lowered
 
 
@@ -236,29 +237,12 @@ class _Lowering:
                 self._shape_parameter(options.array, tables)
                 shape = (len(indices), len(tables)) if len(indices) > 1 else (len(tables),)
                 operation = Take(Read(index.array, indices), Read(options.array, tables), grid=True)
-                return operation, shape if len(rows) > 1 else (), order
+                return operation, shape, order
         return Take(index, options, grid=False), (), None
 
     def _total(self, rows: list[Any]) -> tuple[Total, tuple[int, ...], Any]:
-        """The parts of a sum: terms of one kind each. The largest product decides the order of the members."""
-        kinds: dict[tuple[int, ...], list[list[Any]]] = {}
-        for row in rows:
-            for terms in kinds.values():
-                terms.append([])
-            for term in row:
-                kind = tuple(self.numbers[n] for n in _nodes(term))
-                if len(kind) == 2 and kind[0] > kind[1]:
-                    kind, term = (kind[1], kind[0]), (term[1], term[0])
-                if kind not in kinds:
-                    kinds[kind] = [[]]
-                kinds[kind][-1].append(term)
-        parts: list[Any] = []
-        for kind, terms in kinds.items():
-            if len(kind) == 1:
-                parts.append(Terms(self._read(terms)))
-            else:
-                pairs = np.array(terms, dtype=np.intp)
-                parts.append(Paired(self._read(pairs[:, :, 0]), self._read(pairs[:, :, 1])))
+        """The parts of a sum, one for each kind of term. The largest product decides the order of the members."""
+        parts = [self._part(kind, terms) for kind, terms in self._by_kind(rows).items()]
         order: Any = None
         shape: tuple[int, ...] = ()
         if not self.plain:
@@ -271,8 +255,29 @@ class _Lowering:
             return Total(parts), shape, None
         return Total([_reordered(part, order) for part in parts]), shape, order
 
+    def _by_kind(self, rows: list[Any]) -> dict[tuple[int, ...], list[list[Any]]]:
+        """The terms of each member, by kind: the group of a term, or the two groups of a product."""
+        kinds: dict[tuple[int, ...], list[list[Any]]] = {}
+        for row in rows:
+            for terms in kinds.values():
+                terms.append([])
+            for term in row:
+                kind = tuple(self.numbers[n] for n in _nodes(term))
+                if len(kind) == 2 and kind[0] > kind[1]:
+                    kind, term = (kind[1], kind[0]), (term[1], term[0])
+                if kind not in kinds:
+                    kinds[kind] = [[]]
+                kinds[kind][-1].append(term)
+        return kinds
+
+    def _part(self, kind: tuple[int, ...], terms: list[list[Any]]) -> Any:
+        if len(kind) == 1:
+            return Terms(self._read(terms))
+        pairs = np.array(terms, dtype=np.intp)
+        return Paired(self._read(pairs[:, :, 0]), self._read(pairs[:, :, 1]))
+
     def _product(self, pairs: Paired) -> tuple[Product | None, tuple[int, ...], Any]:
-        """A sum of products as a matrix product, with its shape and the members' order; None if it is none."""
+        """A sum of products as a matrix product, its shape and the order of the members; None if it is not one."""
         n_terms = pairs.a.index.shape[1]
         if n_terms == 1 and len(pairs.a.index) == 1:
             return None, (), None
@@ -290,10 +295,10 @@ class _Lowering:
         return None, (), None
 
     def _grid(self, a: Read, b: Read) -> tuple[Product | None, tuple[int, ...], Any]:
-        """The product of the different rows of a and of b, if it is one.
+        """The product of the different rows of a and of b, if the members are one of three things.
 
-        Either the members are the whole grid of pairs; or they fall into parts that have no row in common, each a
-        grid of one size, the heads; or so many pairs of the grid are wanted that it pays to pick from the whole.
+        1. The whole grid of pairs. 2. Grids of equal size that have no row in common: the heads. 3. So many pairs
+        of the grid that it pays to compute the whole product and to pick from it.
         """
         rows_a, which_a = np.unique(a.index, axis=0, return_inverse=True)
         rows_b, which_b = np.unique(b.index, axis=0, return_inverse=True)
@@ -331,7 +336,7 @@ class _Lowering:
         return None, (), None
 
     def _shape_parameter(self, array: Array, rows: Indices) -> None:
-        """Parameters that are the rows of a matrix, or its columns, are stored as that matrix."""
+        """Store parameters that are the rows or the columns of a matrix as that matrix."""
         if array.source == ("parameter",) and array.shape == () and rows.size == array.size and len(rows) > 1:
             everything = np.arange(array.size)
             if (rows.ravel() == everything).all():
@@ -350,7 +355,7 @@ def _one(rows: Indices) -> Indices:
 
 
 def _ascending(index: Indices) -> Indices | None:
-    """The order in which different positions ascend, None if some are equal or all ascend already."""
+    """The order that sorts the positions; None if two are equal, or if they are sorted already."""
     if (np.diff(index) > 0).all():
         return None
     order = np.argsort(index, kind="stable")
@@ -366,7 +371,7 @@ def _reordered(part: Any, order: Indices) -> Any:
 
 
 def _components(which_a: Indices, which_b: Indices, n_a: int, n_b: int) -> tuple[Indices, Indices] | None:
-    """Rows of a and rows of b that belong together, per head, if all heads are of one size; else None."""
+    """The rows of a and the rows of b of each head, if all heads have one size; else None."""
     label = np.arange(n_a + n_b)
     while True:  # every pair takes the smaller label of the two, until none changes
         smaller = np.minimum(label[which_a], label[n_a + which_b])
@@ -390,7 +395,7 @@ def _components(which_a: Indices, which_b: Indices, n_a: int, n_b: int) -> tuple
 
 
 def _shape_of(array: Array) -> tuple[int, ...]:
-    """The shape of an array that no matrix product has given one: that of what it is computed from."""
+    """The shape of an array that is no matrix product: the shape of an array that it is computed from."""
     n = array.size
     reads = _reads(array.operation)
     for read, per_member in reads:
@@ -407,7 +412,7 @@ def _shape_of(array: Array) -> tuple[int, ...]:
 
 
 def _reads(operation: Any) -> list[tuple[Read, int]]:
-    """What an operation reads element by element, with the number of elements for one of its own."""
+    """What an operation reads, with the number of elements that it reads for each of its own."""
     match operation:
         case Elementwise():
             return [(operand, 1) for operand in operation.operands]
@@ -421,7 +426,7 @@ def _reads(operation: Any) -> list[tuple[Read, int]]:
 
 
 def _period(index: Indices) -> int:
-    """The number of columns, if all elements of a row are the same or all rows are; else 0."""
+    """The number of columns, if each row has one element many times, or if all rows are equal; else 0."""
     n = len(index)
     changes = np.flatnonzero(np.diff(index))
     if len(changes):

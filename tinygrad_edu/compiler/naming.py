@@ -1,20 +1,20 @@
-"""Names: what the arrays of a program are called in its source, after the labels of the Values they stand for."""
+"""Names: what the arrays of a program are called in its source. They come from the labels of the Values."""
 
 import keyword
 import re
 from collections.abc import Sequence
 
-from .helpers import HELPERS
+from .backends.numpy_helpers import NAMES
 from .lower import Array, Elementwise, Lowered, Paired, Product, Reduction, Total
 from .tracing import Trace
 
 TAKEN = {"B", "np", "math", "parameters", "gradient", "dtype", "build", "run", "outputs", "buffers", "float"}
-TAKEN |= {"inf", "nan", "RULES", *HELPERS}
-OF_STATEMENTS = re.compile(r"(t|index_|constant_|softmax_)\d+")  # names of what statements make besides
+TAKEN |= {"inf", "nan", "RULES", *NAMES}
+OF_STATEMENTS = re.compile(r"(t|index_|constant_|softmax_)\d+")  # names that statements give
 
 
 def name_arrays(lowered: Lowered, trace: Trace) -> None:
-    """Give every array a name: X for an input x, W1 and b1 for weights and biases, Z1 and A1 behind."""
+    """Name every array: X for an input x, W1 and b1 for weights and biases, Z1 and A1 = relu(Z1) for results."""
     _Names(lowered, trace)
 
 
@@ -38,7 +38,7 @@ class _Names:
                 array.name = self._of_result(array)
 
     def _stem(self, array: Array) -> str:
-        """`W` for layer0.neuron3.w2, `gamma` for layer1.gamma4; by its role where there is no label."""
+        """`W` for layer0.neuron3.w2, `gamma` for layer1.gamma4; without a label, a name for its role."""
         label = self.trace.parameters[int(array.places[0])].label
         if array.size == 1 and label.isidentifier():
             return label
@@ -77,7 +77,7 @@ class _Names:
         return self._free(f"{stem}{n}")
 
     def _free(self, name: str) -> str:
-        """The name, or one like it that nothing else has, and whose gradient has a name of its own too."""
+        """The name, with underscores added until nothing else has it or the name of its gradient."""
         while self.used & {name, f"d{name}"} or keyword.iskeyword(name) or OF_STATEMENTS.fullmatch(name):
             name += "_"
         self.used |= {name, f"d{name}"}
@@ -85,7 +85,7 @@ class _Names:
 
 
 def _roles(arrays: Sequence[Array]) -> tuple[set[Array], set[Array]]:
-    """Arrays that are factors of products, and arrays that are added to something."""
+    """The arrays that are factors of products, and the arrays that are terms of sums."""
     factors, summands = set(), set()
     for array in arrays:
         if isinstance(array.operation, Total):

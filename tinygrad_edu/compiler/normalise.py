@@ -1,7 +1,7 @@
 """Normalise: the same graph in one form, however it was written.
 
-Chains of + become one sum, whose terms are nodes or products of two; dot is such a sum; constants are folded,
-equal nodes shared, and softmax and log are put together where one of them would overflow.
+Chains of + become one sum, whose terms are nodes or products of two nodes. dot is such a sum. Constants are
+folded, and equal nodes are shared. The log of a softmax becomes one operation, which does not overflow.
 """
 
 from collections import Counter
@@ -11,10 +11,12 @@ from typing import Any
 
 from ..engine.rules import ADD, DIV, MUL, RULES, Rule
 from ..engine.value import Value
-from .checks import check_captured
+from .checks import captured
 from .tracing import Trace
 
 SUM, DOT, LOG, EXP, LOGSUMEXP, SUB = (RULES[name] for name in ("sum", "dot", "log", "exp", "logsumexp", "sub"))
+
+LEAST = 1e-75  # factors between this and 1e75 are multiplied with each other
 
 Term = int | tuple[int, int]  # a node, or the product of two
 
@@ -44,8 +46,10 @@ class Graph:
 def normalise(trace: Trace, is_one_hot: Callable[[int], bool] = lambda argument: False) -> Graph:
     """The graph of a trace in its normal form. Takes time in proportion to its size, and nothing recurses.
 
-    is_one_hot(argument) is asked where all numbers of a row of an argument are added: if all its rows are known to
-    add up to 1, as those of one-hot targets do, the sum is the constant 1. The answers are kept in `assumed`.
+    Where the function adds all numbers of a row of an argument, is_one_hot(argument) says if all its rows add up
+    to 1, as those of one-hot targets do. Then the sum is the constant 1. The answers are kept in `assumed`.
+
+    Raises ValueError if the function uses a Value that was computed outside of it from a parameter.
     """
     return _Normaliser(trace, is_one_hot).graph
 
@@ -119,9 +123,8 @@ class _Normaliser:
                 self._ids[node] = self._node((MUL, *sorted(pair)), MUL, pair)
             elif node in self._sums:
                 self._ids[node] = self._sum(self._sums.pop(node))
-            else:  # made of no placeholder: a number
-                check_captured(node, self._parameters)
-                self.graph.frozen.append((node, node.data))
+            else:  # a Value that no placeholder is part of: a number
+                self.graph.frozen += captured(node, self._parameters)
                 self._ids[node] = self._constant(node.data)
         return self._ids[node]
 
@@ -131,13 +134,34 @@ class _Normaliser:
         numbers = self._constants.get(left), self._constants.get(right)
         if numbers[0] is not None and numbers[1] is not None:
             self._ids[node] = self._constant(numbers[0] * numbers[1])
-        elif 1.0 in numbers:
-            self._ids[node] = right if numbers[0] == 1.0 else left
+            return
+        x, number = (left, numbers[1]) if numbers[0] is None else (right, numbers[0])
+        inner, _, factor = self._factors_together(x, MUL, number)
+        if factor == 1.0:
+            self._ids[node] = inner
         else:
-            self._products[node] = (left, right)
+            self._products[node] = (left, right) if inner == x else (inner, self._constant(factor))
+
+    def _factors_together(self, x: int, rule: Rule, number: Any) -> tuple[int, Rule, Any]:
+        """x * number or x / number, where x is y * k or y / k: y, one rule and one number.
+
+        So y * 1e30 * 1e20 * 1e-50 does not overflow in float32. Very large and very small factors stay as they
+        are: the engine itself may overflow there.
+        """
+        inner = self.graph.rules[x]
+        if inner is not MUL and inner is not DIV:
+            return x, rule, number
+        y, k = (self.graph.operands[x][0], self._constants.get(self.graph.operands[x][1]))
+        if inner is MUL and k is None:
+            y, k = (self.graph.operands[x][1], self._constants.get(self.graph.operands[x][0]))
+        if k is None or not all(LEAST < abs(factor) < 1 / LEAST for factor in (k, number)):
+            return x, rule, number
+        if inner is rule:
+            return y, rule, k * number
+        return y, MUL, k / number if rule is DIV else number / k
 
     def _terms(self, parents: Sequence[Value], uses: dict[Value, int]) -> list[Term]:
-        """The terms of a sum: a term that is a sum itself, and used only here, gives its own terms."""
+        """The terms of a sum. A term that is a sum itself, and is used only here, is replaced by its own terms."""
         terms: list[Term] = []
         for parent in parents:
             if parent in self._sums and uses[parent] == 1:
@@ -168,7 +192,7 @@ class _Normaliser:
         return self._node((SUM, *terms), SUM, tuple(terms))
 
     def _whole_row(self, terms: list[Term]) -> int | None:
-        """The argument of which these are the numbers of one row, None if they are not."""
+        """The argument whose row these terms are; None if they are not one row."""
         leaves = [self.graph.leaves.get(term, ()) for term in terms if isinstance(term, int)]
         if len(leaves) < len(terms) or any(leaf[:1] != ("input",) for leaf in leaves):
             return None
@@ -181,8 +205,12 @@ class _Normaliser:
         numbers = [self._constants.get(operand) for operand in operands]
         if all(number is not None for number in numbers):
             return self._constant(rule.forward(*numbers))
-        if rule is DIV and numbers[1] == 1.0:
-            return operands[0]
+        if rule is DIV and numbers[1] is not None:
+            x, rule, number = self._factors_together(operands[0], DIV, numbers[1])
+            if number == 1.0:
+                return x
+            operands = (x, self._constant(number))
+            return self._node((rule, *(sorted(operands) if rule is MUL else operands)), rule, operands)
         if rule is SUB and (pair := self._less_the_same(operands)):
             return self._operation(SUB, pair)  # (x - c) - (y - c)
         if rule is LOGSUMEXP and (shifted := self._less_the_same(operands)):
@@ -208,7 +236,7 @@ class _Normaliser:
         return self.graph.rules[node] is rule
 
     def _log_of_exps(self, node: int) -> int | None:
-        """Of e^z1 + e^z2 + ... its logarithm, which does not overflow; None for all else."""
+        """The logarithm of e^z1 + e^z2 + ..., which does not overflow; None for another node."""
         if not self._is(node, SUM):
             return None
         terms = self.graph.operands[node]

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engine.value import Value
+from .backends.numpy import Emitter
 from .batches import Pick, picks_of, rows_sum_to_one
-from .checks import check_one_number, check_used, collector_paused
+from .checks import check_one_number, collector_paused, unchanged, unused
 from .differentiate import ArrayProgram
-from .emit import Emitter
 from .group import groups_of
 from .lower import Lowered, lower
 from .naming import name_arrays
@@ -19,7 +19,7 @@ from .normalise import normalise
 from .report import Groups
 from .tracing import trace_function
 
-BATCH_SIZES = 8  # buffers are kept for so many
+BATCH_SIZES = 8  # a program keeps the buffers of those that were used last
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,13 @@ class Request:
 class Made:
     """A program: its source, and what must still hold for it to be used.
 
-    request         what it was made for
+    request         the shapes, and what it computes
     output_shape    of the outputs for one example
     frozen          Values that were taken for constants, with their numbers
+    state           what the function read of modules: (object, attribute, value)
     assumed         arguments whose rows were taken to add up to 1, or not to
     picks           the arguments that are indices, which are checked
+    unused          the places of the parameters that the function does not use
     """
 
     request: Request
@@ -53,8 +55,10 @@ class Made:
     names: list[str]
     output_shape: tuple[int, ...]
     frozen: list[tuple[Value, Any]]
+    state: list[tuple[Any, str, Any]]
     assumed: dict[int, bool]
     picks: list[Pick]
+    unused: list[int]
     verified: bool = False
     attempts: int = 0
     _build: Any = None
@@ -62,9 +66,8 @@ class Made:
 
     def holds(self, arrays: Sequence[NDArray[Any]]) -> bool:
         """Is what the program takes for constant still so, for this batch?"""
-        for value, number in self.frozen:
-            if value.data is not number:
-                return False
+        if not unchanged(self.frozen, self.state):
+            return False
         for argument, answer in self.assumed.items():  # noqa: SIM110 - a generator would cost as much as the check
             if rows_sum_to_one(arrays[argument]) is not answer:
                 return False
@@ -76,14 +79,16 @@ class Made:
         A program that has a gradient writes it into the vector `gradient`.
         """
         key = (id(parameters), size)
-        if key not in self._runs:
-            if len(self._runs) == BATCH_SIZES:
-                del self._runs[next(iter(self._runs))]
-            # The parameters are kept alive, since their id is the key.
-            self._runs[key] = self._build(parameters, size, parameters.dtype), parameters
+        # The parameters are kept alive, since their id is the key.
+        made = self._runs.pop(key, None) or (self._build(parameters, size, parameters.dtype), parameters)
+        self._runs[key] = made  # the last one, since it was used last
+        if len(self._runs) > BATCH_SIZES:
+            del self._runs[next(iter(self._runs))]
+        if self.unused and gradient is not None:
+            gradient[self.unused] = 0.0
         with np.errstate(all="ignore"):  # inf and nan are results, as in NumPy's own functions
             inputs = [np.ascontiguousarray(array, parameters.dtype) for array in arrays]
-            return self._runs[key][0](*inputs, *([gradient] if self.request.gradient else []))
+            return made[0](*inputs, *([gradient] if self.request.gradient else []))
 
     def forget(self, parameters: NDArray[Any]) -> None:
         """Drop the buffers that go with these parameters."""
@@ -97,7 +102,10 @@ def make(
     arrays: Sequence[NDArray[Any]],
     plain: bool = False,
 ) -> Made:
-    """The program of a function for batches like these. With plain=True nothing is a matrix product."""
+    """The program of a function for batches like these. With plain=True it has no matrix products.
+
+    Raises TraceError where the function needs a number, TypeError unless it returns what the request needs.
+    """
     with collector_paused():
         traced = trace_function(function, parameters, request.shapes, request.with_outputs)
         if request.gradient and not request.with_outputs:
@@ -105,9 +113,8 @@ def make(
         graph = normalise(traced, lambda argument: rows_sum_to_one(arrays[argument]))
         groups, numbers = groups_of(graph)
         lowered = lower(graph, groups, numbers, request.shapes, plain)
-        if request.gradient:
-            learned = [array for array in lowered.arrays if array.source == ("parameter",)]
-            check_used((parameters[place] for array in learned for place in array.places), parameters)
+        learned = [array for array in lowered.arrays if array.source == ("parameter",)]
+        left_out = unused((parameters[place] for array in learned for place in array.places), parameters)
         name_arrays(lowered, traced)
         program = ArrayProgram(lowered, len(request.shapes), request.gradient)
         source = Emitter(program, Groups(lowered).title).source
@@ -120,7 +127,9 @@ def make(
         traced.names,
         traced.shape,
         graph.frozen,
+        traced.state,
         graph.assumed,
         picks_of(lowered),
+        left_out if request.gradient else [],
         _build=namespace["build"],
     )

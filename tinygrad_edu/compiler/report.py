@@ -1,4 +1,4 @@
-"""Groups: what was found in the graph, as a table and as a drawing."""
+"""Groups: the arrays that the compiler found in the graph, as a table and as a drawing."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,8 @@ import numpy as np
 from ..engine.rules import RULES
 from ..viz.drawing import as_drawing
 from ..viz.picture import Arrow, Box, Kind, Picture
-from ..viz.words import INFIX, columns, four_digits, visible
+from ..viz.words import columns, four_digits, visible
+from .formulas import OPERATORS
 from .lower import (
     Array,
     Elementwise,
@@ -22,23 +23,23 @@ from .lower import (
     Total,
     is_matrix_product,
 )
-from .tracing import COMPARISONS
 
 if TYPE_CHECKING:
     from ..viz.render import Drawing
 
 MOST = 60  # groups in a table or a drawing; a program without structure has thousands
 FEW = 4  # names in a row
-CONSTANT, POW_N = ("constant",), RULES["pow_n"].name
-BETWEEN = INFIX | {rule.symbol for rule in COMPARISONS.values()}  # symbols that stand between two operands
+MANY, LITTLE = 20, 4.0  # so many groups with fewer nodes each are little structure
+CONSTANT, POW, POW_N = ("constant",), RULES["pow"], RULES["pow_n"]
 NUMBERS = "numbers"  # constants that are not all equal
 
 
 class Groups:
-    """The arrays that a graph fell into. It prints as a table; a notebook shows it as `draw()` does.
+    """The arrays of a compiled function. It prints as a table. A notebook shows the drawing.
 
-    A row of the table is one group: its name in the source, what it is, the groups it reads, its shape, where B is
-    the batch, and for how many numbers of one example, or operations on numbers, it stands.
+    A row of the table is one group: its name in the source, its operation, the groups it reads, its shape (B is
+    the batch), and how many numbers of one example, or operations on numbers, it stands for. If the graph has
+    little structure, `advice` stands above the table.
     """
 
     def __init__(self, lowered: Lowered):
@@ -50,7 +51,7 @@ class Groups:
 
     @property
     def title(self) -> str:
-        """How many nodes became how many groups: "305,961 nodes -> 12 groups, 2 matrix products"."""
+        """The numbers of nodes and groups: "305,961 nodes -> 12 groups, 2 matrix products"."""
         nodes, products = self.lowered.n_traced, self.lowered.n_products
         return f"{_count(nodes, 'node')} -> {_count(len(self), 'group')}, {_count(products, 'matrix product')}"
 
@@ -59,16 +60,27 @@ class Groups:
         hidden = len(rows) - 1 - MOST
         if hidden > 0:
             rows[1 : hidden + 1] = [("…", f"{hidden:,} more", "", "", "")]
-        return "\n".join([self.title, *columns(rows)])
+        return "\n".join([self.title, *self.advice, *columns(rows)])
+
+    @property
+    def advice(self) -> list[str]:
+        """What to use instead if the arrays are so small that NumPy takes as long as the engine; else nothing."""
+        nodes = self.lowered.n_traced / max(1, len(self))
+        if len(self) < MANY or nodes >= LITTLE:
+            return []
+        return [
+            f"There is little structure in this graph: a group has {nodes:.1f} nodes on average.",
+            'For one example at a time, backend="python" is faster. NumPy pays for a hundred examples or more.',
+        ]
 
     def draw(self, *, rankdir: str = "LR", format: str = "svg") -> "Drawing":
-        """The groups as boxes, inputs first, with an arrow from each to those that read it.
+        """The groups as boxes, inputs first. Arrows lead from each group to the groups that read it.
 
-        An input is a yellow rectangle, a parameter green, a matrix product stands out in depth, what the function
-        returns is doubly framed. Constants stand in the operations. Of very many groups the last are shown.
+        An input is a yellow rectangle, a parameter is green, a matrix product has depth, and a result has a double
+        frame. Constants stand in the operations. If there are very many groups, the last ones are shown.
 
         rankdir  "LR" (left to right) or "TB" (top to bottom)
-        format   what `render()` and `pipe()` write if they are not told: "svg", "png", "pdf" ...
+        format   the default of `render()` and `pipe()`: "svg", "png", "pdf" ...
 
         Raises ValueError for another rankdir, ImportError without the graphviz package.
         """
@@ -85,7 +97,7 @@ class Groups:
 
     @property
     def picture(self) -> Picture:
-        """The groups as plain data, from which the drawing is made."""
+        """The drawing as plain data."""
         arrays = [array for array in self._arrays if array.source != CONSTANT]
         hidden, shown = arrays[:-MOST], arrays[-MOST:]
         ids = {array: f"g{array.number}" for array in shown} | dict.fromkeys(hidden, "more")
@@ -102,7 +114,7 @@ class Groups:
 
 
 def _with_leaves_where_they_are_read(arrays: Sequence[Array]) -> list[Array]:
-    """Each leaf just before the first that reads it."""
+    """The arrays, each leaf just before the first array that reads it."""
     order: dict[Array, None] = {}
     for array in arrays:
         if array.operation is not None:
@@ -124,7 +136,7 @@ def _box(array: Array, id: str, is_result: bool) -> Box:
     is_leaf = array.operation is None
     details = [_shape(array)]
     if is_leaf or isinstance(array.operation, Total):
-        details.append(_stands_for(array))  # of all others the shape says it
+        details.append(_stands_for(array))  # the shape of all others says it
     if _is_once(array):
         details.append("once per call")
     operation = "" if is_leaf else _operation(array)
@@ -141,12 +153,12 @@ def _kind(array: Array, is_result: bool) -> Kind:
 
 
 def _is_once(array: Array) -> bool:
-    """Is it computed once per call, since it does not depend on the example?"""
+    """Is it computed once per call? It does not depend on the example."""
     return array.operation is not None and not array.batched
 
 
 def _name(array: Array) -> str:
-    """Its name in the source; constants have none there."""
+    """Its name in the source. Constants have none."""
     return array.name or NUMBERS
 
 
@@ -156,7 +168,7 @@ def _shape(array: Array) -> str:
 
 
 def _some(texts: Iterable[str], between: str) -> str:
-    """The first few of them."""
+    """The first few texts, and how many more there are."""
     texts = list(texts)
     more = [f"{len(texts) - FEW:,} more"] if len(texts) > FEW + 1 else texts[FEW:]
     return between.join(texts[:FEW] + more)
@@ -186,7 +198,7 @@ def _reads(operation: Any) -> list[Read]:
 
 
 def _operation(array: Array) -> str:
-    """What a person would call it: "matrix product + b1", "relu", "logsumexp_1 - sum_1", "parameter"."""
+    """What a person calls it: "matrix product + b1", "relu", "logsumexp_1 - sum_1", "parameter"."""
     match array.operation:
         case None:
             return str(array.source[0])
@@ -196,20 +208,22 @@ def _operation(array: Array) -> str:
             return "rows by index" if array.operation.grid else "choice by index"
         case Elementwise():
             return _elementwise(array.rule, [_operand(read) for read in array.operation.operands])
-    return visible(array.rule.name)  # type: ignore[union-attr]  # which only a leaf has not
+    return visible(array.rule.name)  # type: ignore[union-attr]  # leaves have none
 
 
 def _elementwise(rule: Any, operands: list[str]) -> str:
-    if rule.name == POW_N:
+    if rule.name == POW_N.name:
         return f"{operands[0]} ** {rule.parameters['exponent']:g}"
-    if rule.symbol in BETWEEN and len(operands) == 2:
-        return f" {rule.symbol} ".join(operands)
+    if rule is POW:
+        return " ** ".join(operands)
+    if len(operands) == 2 and rule.name in OPERATORS:
+        return OPERATORS[rule.name].text.format(*operands)
     name = visible(rule.name)
     return name if len(operands) == 1 else f"{name}({', '.join(operands)})"
 
 
 def _parts(total: Total) -> list[Any]:
-    """The parts of a sum, matrix products first, as the source adds them."""
+    """The parts of a sum in the order of the source: matrix products first."""
     return sorted(total.parts, key=lambda part: (not is_matrix_product(part), isinstance(part, Terms)))
 
 
@@ -229,7 +243,7 @@ def _part(part: Any) -> str:
 
 
 def _operand(read: Read) -> str:
-    """The name of what is read; of a constant its number."""
+    """The name of an array that is read, or the number of a constant."""
     if read.array.source != CONSTANT:
         return _name(read.array)
     numbers = set(read.array.places[read.index].ravel().tolist())

@@ -1,10 +1,9 @@
-"""Symbols: expressions that stand for numbers or arrays, made by running a rule's forward and backward on them.
+"""Symbols: expressions that stand for numbers or arrays. Rules run on them, forward and backward.
 
-A Book keeps every expression once: what is written twice is one Symbol, so `tanh(x)` in a backward is the very
-result that the forward has stored. It also does the arithmetic that needs no thought: 1 * x is x, x + 0 is x.
+A Book keeps every expression once, so `tanh(x)` in a backward pass is the result that the forward pass has stored.
+It also simplifies: 1 * x is x, x + 0 is x.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from types import MappingProxyType
@@ -13,14 +12,14 @@ from typing import Any
 from ..engine import elementary
 from ..engine.operators import Operators
 
-PLAIN = (int, float, str, tuple)  # arguments that are known by their text, which shows the type
+PLAIN = (int, float, str, tuple)  # arguments that are compared by their repr, which tells 1 from 1.0
 COMMUTATIVE = ("add", "mul", "max", "equal")
 
 
 class Symbol(Operators):
-    """One expression: an operation `op` of `args`, which are Symbols, numbers or what the operation says.
+    """One expression: an operation `op` of `args`, which are Symbols, numbers, or whatever the operation needs.
 
-    shape is that of the array for one example, () for a number; batched says whether every example has its own.
+    shape is the shape for one example, () for a number. batched: does every example have a value of its own?
     """
 
     __slots__ = ("args", "batched", "book", "op", "shape")
@@ -29,7 +28,7 @@ class Symbol(Operators):
         self.book, self.op, self.args, self.shape, self.batched = book, op, args, shape, batched
 
     def _apply(self, name: str, *inputs: Any, **parameters: Any) -> Any:
-        """What `elementary` and the operators ask for."""
+        """The functions of `elementary` and the operators call this."""
         if name == "plain":
             return inputs[0]
         return self.book.make("pow" if name == "pow_n" else name, *inputs, *parameters.values())
@@ -49,14 +48,14 @@ class Symbol(Operators):
 
 
 class Book:
-    """All expressions of one program, each once. `simpler` has further simplifications, as those below."""
+    """All expressions of one program, each once. `simpler` adds to the simplifications below."""
 
     def __init__(self, simpler: Mapping[str, Callable[..., Any]] = MappingProxyType({})) -> None:
         self._known: dict[tuple[Any, ...], Symbol] = {}
         self._simpler = {**_SIMPLER, **simpler}
 
     def __iter__(self) -> Iterator[Symbol]:
-        """Every expression, after its arguments: in the order in which they were made."""
+        """The expressions, in the order in which they were made: each after its arguments."""
         return iter(self._known.values())
 
     def leaf(self, name: str, shape: tuple[int, ...] = (), batched: bool = False) -> Symbol:
@@ -64,10 +63,9 @@ class Book:
         return self._once("leaf", (name,), shape, batched)
 
     def make(self, op: str, *args: Any) -> Any:
-        """op(*args), elementwise, in its simplest form: a Symbol, or a number if it is one."""
+        """op(*args), elementwise, in its simplest form: a Symbol or a number."""
         symbols = [x for x in args if isinstance(x, Symbol)]
-        if Fraction in map(type, args):
-            args = tuple(float(x) if x.__class__ is Fraction else x for x in args)
+        args = tuple([x if x.__class__ in (Symbol, float, int) else _simple(x) for x in args])
         simple = self._simpler[op](self, *args) if op in self._simpler else None
         if simple is not None:
             return simple
@@ -76,11 +74,11 @@ class Book:
         return self._once(op, args, *self._extent(symbols))
 
     def _extent(self, symbols: list[Symbol]) -> tuple[tuple[int, ...], bool]:
-        """Shape and batched of what is computed from these."""
+        """Shape and batched of an elementwise result of these."""
         return broadcast(x.shape for x in symbols), any(x.batched for x in symbols)
 
     def known(self, op: str, *args: Any) -> Any:
-        """op(*args) if it was made before, else None."""
+        """op(*args) if it has been made, else None."""
         return self._known.get(self._key(op, args))
 
     def _key(self, op: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -95,7 +93,7 @@ class Book:
         return symbol
 
     def special(self, op: str, args: Iterable[Any], shape: tuple[int, ...], batched: bool) -> Symbol:
-        """An operation that is not elementwise: it has a shape of its own."""
+        """An operation that is not elementwise, with the shape of its result."""
         args = tuple(args)
         key = (*self._key(op, args), shape, batched)
         if key not in self._known:
@@ -104,7 +102,7 @@ class Book:
 
 
 def broadcast(shapes: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
-    """The shape that arrays of these shapes have together, aligned at the last axis."""
+    """The shape to which arrays of these shapes broadcast."""
     different = set(shapes)
     if len(different) == 1:
         return different.pop()
@@ -114,6 +112,13 @@ def broadcast(shapes: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
         shape = [1] * (len(padded) - len(shape)) + shape
         shape = [b if a == 1 else a for a, b in zip(shape, padded, strict=True)]
     return tuple(shape)
+
+
+def _simple(x: Any) -> Any:
+    """A Fraction, a number of NumPy or an array of one number, as a number of Python."""
+    if x.__class__ is Fraction:
+        return float(x)
+    return x.item() if getattr(x, "shape", None) == () else x
 
 
 def _on_numbers(op: str, args: tuple[Any, ...]) -> Any:
@@ -140,8 +145,8 @@ def _has(x: Any, op: str) -> bool:
     return isinstance(x, Symbol) and x.op == op
 
 
-# --- What is simpler -------------------------------------------------------------------------------------------
-# Each returns the simpler form, or None. A bool among the arguments is the answer to a question about numbers.
+# --- Simplifications -------------------------------------------------------------------------------------------
+# Each returns the simpler form, or None. A bool among the arguments is a comparison of two numbers.
 
 
 def _add(book: Book, x: Any, y: Any) -> Any:
@@ -215,36 +220,3 @@ _SIMPLER: dict[str, Callable[..., Any]] = {
     "pow": simpler_pow,
     "where": _where,
 }
-
-
-# --- Text ------------------------------------------------------------------------------------------------------
-
-_PRECEDENCE = {"lt": 1, "le": 1, "gt": 1, "ge": 1, "equal": 1, "add": 2, "sub": 2, "mul": 3, "div": 3, "matmul": 3}
-_INFIX = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "equal": "==", "add": "+", "sub": "-", "mul": "*"}
-_INFIX |= {"div": "/", "matmul": "@"}
-
-
-def number_text(x: Any) -> str:
-    """A number as Python source, where inf and nan are names."""
-    if isinstance(x, float) and not math.isfinite(x):
-        return "nan" if x != x else "inf" if x > 0 else "-inf"
-    return repr(x)
-
-
-def infix(x: Any, text: Callable[[Any], str | None], level: int = 0) -> str:
-    """An expression as a formula. `text` gives the name of what has one, and None for the rest."""
-    if not isinstance(x, Symbol):
-        return number_text(x)
-    name = text(x)
-    if name is not None:
-        return f"({name})" if level > 2 and " @ " in name and name[0] != "(" else name
-    if x.op in _INFIX:
-        own = _PRECEDENCE[x.op]
-        left, right = infix(x.args[0], text, own), infix(x.args[1], text, own + (x.op != "add"))
-        formula = f"{left} {_INFIX[x.op]} {right}"
-        return f"({formula})" if own < level else formula
-    if x.op == "neg":
-        return f"-{infix(x.args[0], text, 4)}"
-    if x.op == "heaviside":
-        return f"({infix(x.args[0], text, 2)} > 0)"
-    return f"{x.op}({', '.join(infix(a, text) for a in x.args)})"

@@ -2,19 +2,25 @@
 
 A Placeholder is a Value without a number. It records every operation, and refuses what would need the number: the
 compiled form must hold for every example and for all parameters, so nothing may depend on one of them. While the
-function runs, its parameters are placeholders too: they change their class, keep their identity, and get both
-their class and their numbers back at the end.
+function runs, its parameters are placeholders too, in the thread that traces and in no other.
 """
 
+import functools
 import inspect
 import itertools
 import linecache
 import numbers
 import operator
+import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
+from types import FrameType, FunctionType, MappingProxyType
 from typing import Any, NoReturn
 
 from ..engine import elementary
@@ -22,8 +28,10 @@ from ..engine.operators import Operators
 from ..engine.rule import Rule
 from ..engine.rules import ADD, MUL, RULES
 from ..engine.value import Value
+from ..engine.watch import watch
 
-PACKAGE = str(Path(__file__).parents[1])
+PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
+REFLECTED = ("__radd__", "__rsub__", "__rmul__", "__rtruediv__", "__rpow__")
 
 
 class TraceError(TypeError):
@@ -35,7 +43,7 @@ def _no_slope(upstream: Any, out: Any, *inputs: Any) -> tuple[int, ...]:
 
 
 def _choice(name: str, function: Callable[..., Any], n_inputs: int, symbol: str = "") -> Rule:
-    """An operation whose result moves in steps, so that no gradient passes: recorded here only."""
+    """An operation without a gradient, since its result moves in steps. Only a trace records it."""
     return Rule(name, symbol or name, function, _no_slope, n_inputs)
 
 
@@ -61,10 +69,6 @@ TAKE = Rule("take", "[]", _take, _take_backward, None)  # options[index], by an 
 OUTPUTS = _choice("outputs", lambda *inputs: inputs, 0)  # all results of the function as one node
 
 
-# Every placeholder of the trace that runs, each after its parents; `trace` puts a new list here.
-_tape: list[Any] = []
-
-
 class Placeholder(Value):
     """A number that is not known yet: an input of the compiled function, a parameter, or what is made of them."""
 
@@ -72,7 +76,8 @@ class Placeholder(Value):
 
     def __init__(self, rule: Rule | None = None, left: Any = None, right: Any = None, label: str = ""):
         self.rule, self._left, self._right, self.label = rule, left, right, label
-        _tape.append(self)
+        if watch.tracer:
+            watch.tracer.nodes.append(self)
 
     @staticmethod
     def of(rule: Rule, parents: tuple[Value, ...]) -> "Placeholder":
@@ -90,10 +95,10 @@ class Placeholder(Value):
         rule = RULES.get(name) or CHOICES[name]
         return self._record(rule.bind(**parameters) if parameters else rule, inputs)
 
-    def _pick(self, options: Sequence[Any]) -> Any:
-        """options[self] as one node; of rows, number by number."""
+    def _take(self, options: Sequence[Any]) -> Any:
+        """options[self] as one node; of rows, one node per column."""
         if hasattr(options[0], "__len__"):
-            return [self._pick(column) for column in zip(*options, strict=True)]
+            return [self._take(column) for column in zip(*options, strict=True)]
         return self._record(TAKE, (self, *options))
 
     _operate = _apply
@@ -125,7 +130,7 @@ class Placeholder(Value):
         refuse("the gradient of a placeholder was set", "Clear gradients outside of the function.")
 
     def __eq__(self, other: object) -> bool:
-        """Is it this very node? Asking whether a number equals it would always be answered by no."""
+        """Is it this node? A number never is, so asking for one is a mistake."""
         if isinstance(other, numbers.Real) and not isinstance(other, Value):
             refuse(
                 f"a placeholder was compared with {other!r} by ==", "Select by tg.where, or by a one-hot input."
@@ -147,7 +152,7 @@ class Placeholder(Value):
         )
 
     def __index__(self) -> NoReturn:
-        refuse("a placeholder was used as an index", "Use nn.Embedding, a one-hot input, or tg.where.")
+        refuse("a placeholder was used as an index", "Use tg.take(xs, index), nn.Embedding or a one-hot input.")
 
     def __round__(self, digits: int = 0) -> NoReturn:
         refuse("a placeholder was to be rounded", "Rounding has no gradient; do it outside.")
@@ -183,18 +188,150 @@ for _name, _rule in RULES.items():
 
 
 def refuse(what: str, instead: str) -> NoReturn:
-    """Raise TraceError with the line of the user's code that needs the number."""
-    frame: Any = sys._getframe(1)
-    while frame and frame.f_code.co_filename.startswith(PACKAGE):
-        frame = frame.f_back
-    place = ""
-    if frame:
-        name, line = frame.f_code.co_filename, frame.f_lineno
-        text = linecache.getline(name, line).strip()
-        place = f" in line {line} of {name}" + (f": `{text}`" if text else "")
-    raise TraceError(
-        f"While the function was traced, {what}{place}. The compiled form must hold for every example. {instead}"
+    """Raise TraceError with the line of the user's code that needs the number. The trace remembers it."""
+    *_, frame = users_frame()
+    error = TraceError(
+        f"While the function was traced, {what}{_place(frame, frame.f_lineno)}. The compiled form must hold for "
+        f"every example. {instead}"
     )
+    if watch.tracer:
+        watch.tracer.refusals.append(error)
+    raise error
+
+
+def users_frame() -> tuple[int, FrameType]:
+    """How many calls up, for the caller, the code outside of this package stands; and its frame."""
+    level, frame = 0, sys._getframe(1)
+    while frame.f_back and frame.f_code.co_filename.startswith(PACKAGE):
+        level, frame = level + 1, frame.f_back
+    return level, frame
+
+
+def _place(frame: FrameType, line: int) -> str:
+    """Where a frame is: the line, the file and the code."""
+    name = frame.f_code.co_filename
+    text = linecache.getline(name, line, frame.f_globals).strip()
+    return f" in line {line} of {name}" + (f": `{text}`" if text else "")
+
+
+# --- Parameters while they are compiled -------------------------------------------------------------------------
+
+UNKNOWN = Placeholder()  # stands for every parameter while a function is traced
+
+
+class _Here(threading.local):
+    """The leaves that have the numbers and gradients of other Values in this thread: see `standing_in`."""
+
+    twins: Mapping[Value, Value] = MappingProxyType({})
+
+
+_here, _lock = _Here(), threading.Lock()
+_standing: dict[
+    Value, tuple[object, ...]
+] = {}  # the blocks of `standing_in` that each Value is in, of all threads
+
+
+@contextmanager
+def standing_in(numbers: dict[Value, Any]) -> Iterator[None]:
+    """Give Values other numbers inside the block, in this thread only. UNKNOWN makes them placeholders.
+
+    Another thread may train the same model at this moment, so nothing is written into a Value: a number or a
+    gradient that the block sets is gone after it. The class alone changes, to a subclass whose methods ask which
+    thread they run in. The identity of the Value stays.
+    """
+    outer, block, interrupted = _here.twins, (object(),), None
+    twins = {value: number if number is UNKNOWN else Value(number) for value, number in numbers.items()}
+    try:
+        with _lock:
+            for value in twins:
+                others = _standing.get(value, ())
+                _standing[value] = others + block if others else block
+                kind: Any = value.__class__
+                if kind not in _stand_ins:
+                    value.__class__ = _stand_in(kind)
+        _here.twins = {**outer, **twins}
+        yield
+    finally:
+        _here.twins = outer
+        while True:  # until a pass has come to its end: Ctrl-C may come in the middle of one
+            try:
+                _end(block, twins)
+                break
+            except KeyboardInterrupt as error:
+                interrupted = error
+        if interrupted:
+            raise interrupted
+
+
+def _end(block: tuple[object, ...], values: Iterable[Value]) -> None:
+    """Give the Values of a block their class back, unless they are in another. A second call changes nothing."""
+    with _lock:
+        for value in values:
+            others = tuple(other for other in _standing.get(value, ()) if other is not block[0])
+            if others:
+                _standing[value] = others
+                continue
+            kind: Any = value.__class__
+            if kind in _stand_ins:
+                value.__class__ = kind.__base__
+            _standing.pop(value, None)
+
+
+def _is_placeholder(x: Any) -> bool:
+    return isinstance(x, Placeholder) or (isinstance(x, Value) and _here.twins.get(x) is UNKNOWN)
+
+
+_stand_ins: set[Any] = set()
+
+
+@functools.cache
+def _stand_in(kind: Any) -> Any:
+    """The subclass of `kind` whose Values have a twin in some threads."""
+
+    def method(name: str) -> Any:
+        recorded, own = getattr(Placeholder, name), getattr(kind, name, None)
+
+        def either(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if _here.twins.get(self) is UNKNOWN or any(map(_is_placeholder, args)):
+                return recorded(self, *args, **kwargs)
+            if own is None:
+                raise TypeError(f"{self!r} has no {name}: a float would have no gradient.")
+            if name in REFLECTED and isinstance(args[0], Value):
+                return NotImplemented  # Python asked the subclass first; the left operand knows what to do
+            return own(self, *args, **kwargs)
+
+        return either
+
+    def slot(name: str) -> Any:
+        own, twins_own = getattr(kind, name), attrgetter(name)
+
+        def get(self: Any) -> Any:
+            twin = _here.twins.get(self)
+            return own.__get__(self) if twin is None else twins_own(twin)
+
+        def set(self: Any, number: Any) -> None:
+            twin = _here.twins.get(self)
+            own.__set__(self, number) if twin is None else setattr(twin, name, number)
+
+        return property(get, set)
+
+    def record(self: Any, rule: Rule, inputs: Any) -> Any:
+        if any(map(_is_placeholder, inputs)):
+            return Placeholder._record(self, rule, inputs)
+        parents = tuple(map(self._operand, inputs))
+        return self._node(rule.evaluate([p.data for p in parents], parents), rule, parents)
+
+    def reduce(self: Any) -> Any:
+        build, arguments = kind.__reduce__(self)
+        return build, tuple(kind if x is stand_in else x for x in arguments)
+
+    attributes = {name: method(name) for name, f in vars(Placeholder).items() if isinstance(f, FunctionType)}
+    attributes |= {"_record": record, "__reduce__": reduce, "data": slot("data"), "grad": slot("grad")}
+    del attributes["__init__"], attributes["_take"]  # a parameter is no index
+    described = {name: getattr(kind, name) for name in ("__hash__", "__module__", "__qualname__")}
+    stand_in = type(kind)(kind.__name__, (kind,), {**attributes, **described, "__slots__": ()})
+    _stand_ins.add(stand_in)
+    return stand_in
 
 
 # --- Tracing --------------------------------------------------------------------------------------------------
@@ -211,6 +348,7 @@ class Trace:
     names       per argument its name
     shapes      per argument the shape of one example
     parameters  the Values that are learned
+    state       (object, attribute, value) of what the function read of modules, such as `training`
     """
 
     nodes: list[Placeholder]
@@ -220,6 +358,20 @@ class Trace:
     names: list[str]
     shapes: list[tuple[int, ...]]
     parameters: list[Value]
+    state: list[tuple[Any, str, Any]]
+
+
+class _Tracer:
+    """What is gathered while a function is traced: see `engine.watch`."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Placeholder] = []
+        self.refusals: list[TraceError] = []
+        self.state: dict[tuple[int, str], tuple[Any, str, Any]] = {}
+        self.refuse = refuse
+
+    def reads(self, thing: Any, name: str, now: Any) -> None:
+        self.state.setdefault((id(thing), name), (thing, name, now))
 
 
 def trace_function(
@@ -232,42 +384,45 @@ def trace_function(
 
     With with_outputs=True the function returns (loss, outputs): the loss is put before the outputs.
 
-    Raises TraceError where the function asks for a number, TypeError where it returns no Values.
+    Raises TraceError where the function asks for a number, even if the function catches it, and TypeError where
+    it returns no Values.
     """
-    global _tape
-    names, outer, _tape = argument_names(function, len(shapes)), _tape, []
-    arguments = [_placeholders(name, shape) for name, shape in zip(names, shapes, strict=True)]
-    kinds = [type(parameter) for parameter in parameters]
+    names = argument_names(function, len(shapes))
+    tracer, outer = _Tracer(), watch.tracer
+    watch.tracer = tracer
     try:
-        for parameter in parameters:
-            _make_placeholder(parameter)
-        result = function(*[nested for nested, _ in arguments])
-        loss, result = (flat_values(result[0])[0], result[1]) if with_outputs else ([], result)
-        outputs, shape = flat_values(result)  # which may still compute: a generator
+        arguments = [_placeholders(name, shape) for name, shape in zip(names, shapes, strict=True)]
+        with standing_in(dict.fromkeys(parameters, UNKNOWN)):
+            result = function(*[nested for nested, _ in arguments])
+            loss, result = (flat_values(result[0])[0], result[1]) if with_outputs else ([], result)
+            outputs, shape = flat_values(result)  # which may still compute: a generator
+        if tracer.refusals:
+            raise tracer.refusals[0]  # the function has caught it
     except Exception as error:
+        cause = tracer.refusals[0] if tracer.refusals else _explained(error)
         shown = ", ".join(f"{name} {shape}" for name, shape in zip(names, shapes, strict=True))
-        error.add_note(
+        cause.add_note(
             f"It was traced on one example of the shapes {shown}: the first axis of a batch is left out."
         )
-        raise
+        if cause is error:
+            raise
+        raise cause from error
     finally:
-        nodes, _tape = _tape, outer
-        for parameter, kind in zip(parameters, kinds, strict=True):
-            parameter.__class__ = kind
-    return Trace(
-        nodes, [*loss, *outputs], shape, [flat for _, flat in arguments], names, list(shapes), list(parameters)
+        watch.tracer = outer
+    flat = [placeholders for _, placeholders in arguments]
+    state = list(tracer.state.values())
+    return Trace(tracer.nodes, [*loss, *outputs], shape, flat, names, list(shapes), list(parameters), state)
+
+
+def _explained(error: Exception) -> Exception:
+    """The error itself, or a sentence for the one that NumPy raises for np.exp(placeholder)."""
+    if not (isinstance(error, TypeError) and "__array_ufunc__" in str(error)):
+        return error
+    place = [_place(frame, line) for frame, line in traceback.walk_tb(error.__traceback__)][-1]
+    return TraceError(
+        f"While the function was traced, a function of NumPy was called with a placeholder{place}. NumPy computes "
+        "with numbers only. Use the functions of tinygrad_edu, tg.exp(x) instead of np.exp(x)."
     )
-
-
-def _make_placeholder(parameter: Value) -> None:
-    """Change the class in place: model and optimiser hold this very object. The slots, and so the data, stay."""
-    try:
-        parameter.__class__ = Placeholder
-    except TypeError:
-        raise TypeError(
-            f"{parameter!r} is of the class {type(parameter).__name__}, which has attributes of its own and "
-            "cannot become a placeholder: give the class `__slots__ = ()`, or make the parameter a Value."
-        ) from None
 
 
 def argument_names(function: Callable[..., Any], n: int) -> list[str]:

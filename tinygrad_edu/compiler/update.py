@@ -1,8 +1,8 @@
 """Update: the equation of an optimiser as NumPy source that moves whole vectors in place.
 
-`Optimizer.update` runs once on Symbols: the parameters, their gradient and the state are vectors, t and lr are
-numbers that change between steps. Every operation then becomes one line that writes into a buffer. A vector of the
-state that nobody reads any more is such a buffer, so most of the new state arises where the old one was.
+`Optimizer.update` runs once on Symbols. The parameters, their gradient and the state are vectors; t and lr are
+numbers that change between steps. Each operation becomes one line that writes into a buffer. A vector of the state
+is a buffer as soon as nothing reads it any more, so most of the new state is computed in the place of the old one.
 """
 
 import copy
@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from .statements import UFUNCS
-from .symbols import Book, Symbol, infix
+from .backends.numpy_operations import UFUNCS
+from .formulas import Language
+from .symbols import Book, Symbol
 
-VECTOR = (1,)  # the shape of a Symbol that has one number per parameter; its length does not matter
+VECTOR = (1,)  # the shape of a Symbol with one number per parameter; the length does not matter
 FORWARD = {**UFUNCS, "pow": "power"}
 
 
@@ -22,9 +23,9 @@ class UpdateProgram:
     """The update equation of an optimiser as it is now.
 
     source    def build(parameter, state0, ...): makes the buffers, and returns `update(gradient, t, lr)`, which
-              moves parameter and state in place. t is a number, or a vector where parameters differ in it
+              moves parameter and state in place. t is a number, or a vector if it differs between parameters
 
-    Raises an error of some kind if the equation does not run on Symbols, as where it branches on a number.
+    Raises any error that the equation raises on Symbols, such as the TypeError of a branch on a number.
     """
 
     def __init__(self, optimizer: Any):
@@ -87,11 +88,11 @@ class UpdateProgram:
             self.lines.append(f"np.{FORWARD[symbol.op]}({', '.join(operands)}, out={place})")
 
     def _text(self, x: Any) -> str:
-        """A vector by its name; what is one number, such as 1 - 0.9**t, as the formula it is."""
-        return self._place[x] if _is_vector(x) else infix(x, _leaf_name)
+        """The name of a vector; the formula of a single number, such as 1 - 0.9**t."""
+        return self._place[x] if _is_vector(x) else Language({}).text(x)
 
     def _read(self, x: Any) -> None:
-        """One reader less; after the last one the place is free."""
+        """One reader less. After the last one the place is free."""
         if not _is_vector(x):
             return
         self._readers[x] -= 1
@@ -103,7 +104,7 @@ class UpdateProgram:
                 self._free_homes.add(place)
 
     def _bring_home(self, names: list[str], results: tuple[Any, ...]) -> None:
-        """Copy the results that arose elsewhere. Those that are old vectors first, through a buffer each."""
+        """Copy results that were computed elsewhere. Old vectors among them go through a buffer first."""
         copies = []
         for name, result in zip(names, results, strict=True):
             place = self._text(result)
@@ -120,12 +121,8 @@ def _is_vector(x: Any) -> bool:
     return isinstance(x, Symbol) and x.shape == VECTOR
 
 
-def _leaf_name(symbol: Symbol) -> str | None:
-    return str(symbol.args[0]) if symbol.op == "leaf" else None
-
-
 def _count(results: tuple[Any, ...]) -> dict[Symbol, int]:
-    """How often each vector is read. A result is read once more, at the end, so its place stays taken."""
+    """How often each vector is read. A result is read once more at the end, so its place is not free before."""
     readers: dict[Symbol, int] = {}
     stack = list(results)
     while stack:

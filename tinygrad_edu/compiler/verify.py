@@ -1,28 +1,31 @@
 """Verify: the compiled program against the scalar graph, before its numbers are used.
 
-One example is computed eagerly, by the same engine that steps through a graph in a REPL. The compiled program
-must give its value and every gradient, relative to the absolute adjoint: what rounding can do to a gradient,
-however much its shares cancel. That rows of a batch do not mix is checked by the program itself: two examples
-together must give the mean of the two alone.
+The engine computes one example eagerly. The compiled program must give its value and every gradient. The
+tolerance is relative to the absolute adjoint: this is what rounding can do to a gradient, however much its shares
+cancel. Two examples together must give the mean of the two alone, or rows of the batch mix.
 
-The point is not the example itself, where zeros may hide a fault: parameters and inputs are moved at random.
-Rounding may still decide between two right answers, on a kink or where everything cancels; so a disagreement
-counts if there is another at a second such point.
+Parameters and inputs are moved at random first, since zeros hide faults. On a kink, or where everything cancels,
+rounding decides between two right answers. So a disagreement counts only if there is one at a second point too.
+
+A program in float32 is also compared with itself in float64, on the whole batch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..engine.calculus import absolute_adjoint
+from ..engine.rule import Rule
 from ..engine.value import Value
 from .batches import examples
-from .checks import TOLERANCE, collector_paused, eager, near, numbers_in
+from .checks import TOLERANCE, CompileError, collector_paused, eager, near
 from .pipeline import Made
-from .tracing import flat_values
+from .tracing import flat_values, standing_in
 
+POINTS = [0.5, 0.25, 1.5, -0.5, 2.0]  # inputs to try a rule with
+SINGLE = 1e-2  # so far may float32 be off, of the largest number: only overflow and lost digits do that
 ATTEMPTS = 3  # with the batches of so many calls, if the eager function raises for the first ones
 
 Result = tuple[float, NDArray[Any]]  # value and gradients
@@ -31,37 +34,144 @@ Result = tuple[float, NDArray[Any]]  # value and gradients
 def disagreement(
     made: Made, function: Callable[..., Any], parameters: Sequence[Value], arrays: Sequence[NDArray[Any]]
 ) -> str | None:
-    """What is wrong with a program, "" if nothing is; None if the eager function is defined at no point tried.
+    """What is wrong with a program, or "". None if the eager function is defined at no point that was tried.
 
-    `arrays` is a batch, of which the first two examples are used.
+    `arrays` is a batch. Its first two examples are used.
     """
-    own = [array[:2] for array in arrays]
-    rng, one_hot = np.random.default_rng(0), {argument for argument, yes in made.assumed.items() if yes}
-    keep = {pick.argument for pick in made.picks} | one_hot
     found = []
     with collector_paused():
-        for moved in (True, True, False):
-            inputs = [_moved(a, rng) if moved and i not in keep else a for i, a in enumerate(own)]
-            theta = np.array([parameter.data for parameter in parameters], np.float64)
-            with numbers_in(parameters, (_moved(theta, rng) if moved else theta).tolist()):
-                found.append(_at(made, function, parameters, inputs))
+        for theta, inputs in _points(made, parameters, [array[:2] for array in arrays]):
+            with standing_in({**dict(made.frozen), **dict(zip(parameters, theta.tolist(), strict=True))}):
+                found.append(_at(made, function, parameters, theta, inputs))
             agree, disagree = found.count(""), sum(map(bool, found))
             if agree > disagree:
                 return ""
     return next((wrong for wrong in found if wrong), None)
 
 
+def two_calls(
+    made: Made, function: Callable[..., Any], parameters: Sequence[Value], arrays: Sequence[NDArray[Any]]
+) -> list[Any]:
+    """What the function itself returns when it is called twice with the same numbers."""
+    example = examples(made.picks, [array[:1] for array in arrays])[0]
+    with standing_in({parameter: parameter.data for parameter in parameters}):  # another thread may train
+        return [[float(value.data) for value in flat_values(_first(function(*example)))[0]] for _ in range(2)]
+
+
+def rule_at_fault(made: Made) -> str:
+    """A sentence about a rule of the user's that does not give on arrays what it gives on floats; "" if all do."""
+    for rule in {array.rule: None for array in made.lowered.arrays if array.rule}:
+        if not rule._declared[2].__module__.startswith("tinygrad_edu.") and (wrong := _wrong_on_arrays(rule)):
+            return f"The rule {rule.name} cannot be compiled: {wrong}."
+    return ""
+
+
+def _wrong_on_arrays(rule: Rule) -> str:
+    points = [[x for x in POINTS if x in interval][:2] for interval in rule.domain] or [POINTS] * (
+        rule.n_inputs or 2
+    )
+    rows = list(zip(*points, strict=False))[:2]
+
+    def computed(*inputs: Any) -> list[Any]:
+        out = rule.forward(*inputs)
+        return [out, *rule.shares(1.0, out, *inputs)]
+
+    try:
+        expected = [computed(*row) for row in rows]
+    except Exception:  # it is not defined there
+        return ""
+    try:
+        found = computed(*map(np.array, zip(*rows, strict=True)))
+        alike = np.allclose(np.transpose(np.broadcast_arrays(*found, np.ones(len(rows)))[:-1]), expected, 1e-9)
+    except Exception as error:
+        return (
+            f"on arrays it raises {type(error).__name__}: {error}. Write it with operators and the functions of "
+            "tinygrad_edu.elementary, sin instead of math.sin and where instead of a branch"
+        )
+    if any(isinstance(x, np.floating) and x.dtype != np.float64 for row in expected for x in row):
+        return "it computes in a precision of its own. Write its numbers as floats, 1.5 instead of np.float32(1.5)"
+    return "" if alike else "on arrays it gives other numbers. Compute each entry by itself"
+
+
+def check_range(made: Made, parameters: Sequence[Value], arrays: Sequence[NDArray[Any]]) -> str:
+    """Compare a program in float32 with itself in float64. Returns "", or what is far off.
+
+    Raises CompileError if numbers leave the range of float32: if it gives inf or nan where float64 gives a number.
+    """
+    found = []
+    for theta, inputs in _points(made, parameters, arrays):
+        exact, rounded = (results_of(made, theta.astype(dtype), inputs) for dtype in (np.float64, np.float32))
+        wrong = [pair for numbers in zip(exact, rounded, strict=True) for pair in _far(*numbers)]
+        found.append(next((pair for pair in wrong if not np.isfinite(pair[1])), wrong[0] if wrong else None))
+    *moved, own = found
+    at = own if own and not np.isfinite(own[1]) else moved[0] if all(moved) else None
+    if at is None:
+        return ""
+    if np.isfinite(at[1]):
+        return f"{at[1]:.4g} instead of {at[0]:.4g}"
+    raise CompileError(range_sentence(at[1], at[0]))
+
+
+def _far(exact: NDArray[Any], rounded: NDArray[Any]) -> list[tuple[float, float]]:
+    """Those numbers, with their rounded ones, that rounding alone does not explain."""
+    size = 1e-3 + np.abs(exact[np.isfinite(exact)]).max(initial=0.0)
+    with np.errstate(all="ignore"):
+        far = np.isfinite(exact) & ~(np.abs(exact - rounded) <= SINGLE * size)
+    return list(zip(exact[far].tolist(), rounded[far].tolist(), strict=True))
+
+
+def range_sentence(found: float, exact: float) -> str:
+    """What to say where float32 gives inf or nan."""
+    return (
+        f"The program gives {found} in float32 and {exact:.4g} in float64: a number on the way "
+        'leaves the range of float32, about 1e-38 to 3e38. Compile with dtype="float64", or scale the numbers.'
+    )
+
+
+def results_of(made: Made, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Value and gradients, or the outputs, of a batch."""
+    gradient = np.empty_like(theta)
+    try:
+        result = made.run(theta, gradient, arrays, len(arrays[0]) if arrays else 1)
+    finally:
+        made.forget(theta)
+    return [np.array([_first(result)]), gradient] if made.request.gradient else [result.ravel()]
+
+
+def _first(result: Any) -> Any:
+    """The loss, of (loss, outputs)."""
+    return result[0] if isinstance(result, tuple) else result
+
+
+def _points(
+    made: Made, parameters: Sequence[Value], arrays: Sequence[NDArray[Any]]
+) -> Iterator[tuple[NDArray[Any], list[NDArray[Any]]]]:
+    """Parameters and inputs, moved at random two times, and then as they are. Indices and one-hot rows stay."""
+    rng, one_hot = np.random.default_rng(0), {argument for argument, yes in made.assumed.items() if yes}
+    keep = {pick.argument for pick in made.picks} | one_hot
+    theta = np.array([parameter.data for parameter in parameters], np.float64)
+    for _ in range(2):
+        inputs = [a if i in keep else _moved(a, rng) for i, a in enumerate(arrays)]
+        yield _moved(theta, rng), inputs
+    yield theta, list(arrays)
+
+
 def _moved(array: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float64]:
     return array * (1 + 0.1 * rng.standard_normal(array.shape)) + 0.1 * rng.standard_normal(array.shape)
 
 
-def _at(made: Made, function: Any, parameters: Sequence[Value], arrays: Sequence[NDArray[Any]]) -> str | None:
+def _at(
+    made: Made,
+    function: Any,
+    parameters: Sequence[Value],
+    theta: NDArray[Any],
+    arrays: Sequence[NDArray[Any]],
+) -> str | None:
     """What is wrong for these examples."""
-    theta = np.array([parameter.data for parameter in parameters], np.float64)
     gradient, plain = np.empty_like(theta), examples(made.picks, arrays)
     try:
         if made.request.gradient:
-            loss, expected = eager(function, parameters, [value for value, _ in made.frozen], plain[0])
+            loss, expected = eager(function, parameters, plain[0])
         else:
             results = [flat_values(function(*example))[0] for example in plain]
     except (ValueError, ArithmeticError):  # outside of a domain the engine raises, where arrays have nan
@@ -69,11 +179,7 @@ def _at(made: Made, function: Any, parameters: Sequence[Value], arrays: Sequence
 
     def run(first: int, last: int) -> Any:
         result = made.run(theta, gradient, [array[first:last] for array in arrays], last - first)
-        return (
-            (result[0] if isinstance(result, tuple) else result, gradient.copy())
-            if made.request.gradient
-            else result
-        )
+        return (_first(result), gradient.copy()) if made.request.gradient else result
 
     try:
         if made.request.gradient:

@@ -1,7 +1,7 @@
-"""Views: how elements of an array are reached, given by their positions.
+"""Views: how to reach elements of an array, given their positions.
 
-An array of integers says which elements of another array are wanted. Where they follow a pattern, NumPy reaches
-them without a copy: a slice, a reshape, a transpose, an axis that repeats. Where they do not, they are gathered.
+An array of integers says which elements of another array are read. Positions that follow a pattern need no copy:
+NumPy has slices, reshapes, transposes, and axes that repeat. Elements at other positions are gathered.
 """
 
 import itertools
@@ -18,10 +18,11 @@ Indices = NDArray[np.intp]
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """Elements of an array of shape `source`, as an array of shape `shape`, which has 1 where an axis repeats.
+    """Elements of an array of shape `source`, as an array of shape `shape`, which is 1 where an axis repeats.
 
-    The array is reshaped, sliced, transposed, given new axes: each step None if it changes nothing. `gather` are
-    the positions in the flat array of what follows no pattern. `whole` views hold every element once.
+    The array is reshaped, sliced, transposed, and given new axes. A step that changes nothing is None. `gather`
+    are the positions in the flat array, where they follow no pattern. A view is `whole` if it has every element
+    once.
     """
 
     source: tuple[int, ...]
@@ -38,7 +39,7 @@ class View:
         return all(step is None for step in steps)
 
     def undoes(self, other: "View") -> bool:
-        """Are elements that `other` has read written to their places again, all of them?"""
+        """Does writing to this view put all elements back that `other` has read?"""
         steps = (self.source, self.shape, self.reshape, self.slices, self.transpose, self.expand)
         others = (other.source, other.shape, other.reshape, other.slices, other.transpose, other.expand)
         return self.whole and other.whole and steps == others
@@ -50,7 +51,7 @@ class View:
     def text(self, name: str, batched: bool, constant: Any, to_write: bool = False) -> str:
         """NumPy source for the view of the array `name`; constant(array) gives the name of an array of integers.
 
-        A single element is a number to read, but to_write an array without axes.
+        A single element is read as a number. With to_write it is an array without axes.
         """
         lead = ":, " if batched else ""
         if self.gather is not None:
@@ -92,7 +93,7 @@ def _slice_text(part: slice | int) -> str:
 def view_of(index: Indices, source: tuple[int, ...], repeats: bool = True) -> View:
     """The view that reaches the elements at the positions `index` of a (flattened) array of shape `source`.
 
-    With repeats=False no axis of the result is left at 1 because its elements repeat.
+    With repeats=False every axis has its full length, also where its elements repeat.
     """
     n = math.prod(source)
     kept = [
@@ -145,7 +146,7 @@ def _affine(core: Indices, n: int) -> Any:
         slice(start, None if start + size == dim else start + size)
         for start, size, dim in zip(starts, sizes, dims, strict=True)
     ]
-    if steps[-1] > 1:  # a last axis, of which one place is taken
+    if steps[-1] > 1:  # one place of a last axis
         dims, slices = [*dims, steps[-1]], [*slices, rest]
     everything = all(part == slice(0, None) for part in slices)
     transpose = tuple(order.index(axis) for axis in range(core.ndim))
@@ -157,12 +158,12 @@ def _affine(core: Indices, n: int) -> Any:
 
 
 def dense_strides(shape: Sequence[int]) -> tuple[int, ...]:
-    """The strides of an array of this shape that lies in a vector without gaps, row by row."""
+    """The strides of an array of this shape that is stored row by row, without gaps."""
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 def strides_of(places: Indices) -> tuple[int, ...] | None:
-    """The strides with which an array of this shape lies in a vector, None if it does not lie in steps."""
+    """The strides of an array with these places in a vector, None if they are not regular."""
     base = int(places.flat[0])
     strides = tuple(
         int(places.take(1, axis).flat[0]) - base if size > 1 else 1 for axis, size in enumerate(places.shape)

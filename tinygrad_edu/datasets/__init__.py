@@ -1,4 +1,4 @@
-"""Real data, shipped with the package, found or downloaded, or made on the spot from a seed."""
+"""Data sets: shipped with the package, downloaded once, or made from a seed."""
 
 from .dataset import Dataset
 from .fetched import mnist

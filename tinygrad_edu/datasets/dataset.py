@@ -1,4 +1,4 @@
-"""What every data set here is, and how it shows itself."""
+"""Dataset: examples to train on and to test on, with a view as text."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +22,10 @@ class Text(str):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Inputs X (n, features) and class indices y (n,), for training and, never trained on, for testing.
+    """Inputs X (n, features) and class indices y (n,): one part for training, one for testing.
 
-    `shape` is that of one example: (8, 8) for an image of 64 pixels, (4,) for a row of 4 features. Pixels are from
-    0, the paper, to 1, the ink.
+    `shape` is the shape of one example: (8, 8) for an image of 64 pixels, (4,) for a row of 4 features. Pixels are
+    from 0, the paper, to 1, the ink.
     """
 
     name: str
@@ -45,6 +45,8 @@ class Dataset:
 
     def show(self, n: int = 10) -> Text:
         """The first n training examples as text: images in shades of ink, or a table of features.
+
+        Raises ValueError for n below 1.
 
         >>> from tinygrad_edu import datasets
         >>> datasets.iris().show(2)
@@ -69,7 +71,7 @@ def _grid(images: NDArray[np.float64], labels: list[str]) -> str:
 
 
 def _picture(image: NDArray[np.float64], label: str) -> list[str]:
-    # A character is about twice as tall as wide: two of them for each pixel, or, if large, one for two rows.
+    # A character is twice as tall as wide: two per pixel of a small image, one for two rows of a large one.
     if image.shape[1] <= 16:
         image = image.repeat(2, axis=1)
     else:

@@ -1,7 +1,9 @@
-"""The data set that is too large to ship: found on this computer, or downloaded once."""
+"""MNIST, which is too large to ship: found on this computer, or downloaded once."""
 
+import gzip
 import hashlib
 import os
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,21 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import idx
 from .dataset import Dataset
 
-FILES = {  # and the MD5 of their unpacked bytes
-    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+FILES = {  # the size and the MD5 of the unpacked bytes
+    "train-images-idx3-ubyte": (47_040_016, "6bbc9ace898e44ae57da46a324031adb"),
+    "train-labels-idx1-ubyte": (60_008, "a25bea736e30d166cdddb491f175f624"),
+    "t10k-images-idx3-ubyte": (7_840_016, "2646ac647ad5339dbf082846283269ea"),
+    "t10k-labels-idx1-ubyte": (10_008, "27ae3e4e09519cfbb04c329615203637"),
 }
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
 VARIABLE = "TINYGRAD_EDU_DATA"
-REMEDY = f"name the folder that has MNIST's four files by mnist(root) or ${VARIABLE}"
+REMEDY = f"name the folder with MNIST's four files by mnist(root) or ${VARIABLE}"
 
 
 def mnist(
@@ -31,14 +32,16 @@ def mnist(
 ) -> Dataset:
     """MNIST: 60,000 handwritten digits to train on and 10,000 to test on, 28 x 28 pixels scaled to 0..1.
 
-    Each of the four IDX files, gzipped or not, is taken from `root`, else from `$TINYGRAD_EDU_DATA`, else from the
-    user's cache (in each, also from a folder `mnist`), else downloaded into that cache: 11 MB, once. The last two
-    need `pip install 'tinygrad-edu[data]'`. With download=False no network is used. Every file is compared with
-    its published checksum.
+    Each of the four IDX files, gzipped or not, is read from `root`, else from `$TINYGRAD_EDU_DATA`, else from the
+    user's cache. In each of them a folder `mnist` is searched too. A file that is nowhere is downloaded into the
+    cache: 11 MB in all, once. Cache and download need `pip install 'tinygrad-edu[data]'`. With download=False no
+    network is used. Every file is compared with its published checksum.
 
-    X is float64 and takes 440 MB; `limit=1000` gives the first 1,000 of each part, 13 MB. Raises FileNotFoundError
-    where a file is nowhere and cannot or may not be downloaded, ValueError where one is truncated, corrupt or not
-    MNIST's.
+    X is (60000, 784) and (10000, 784), float64, 440 MB; y are class indices. `limit=1000` gives the first 1,000 of
+    each part, 13 MB.
+
+    Raises FileNotFoundError if a file is nowhere and cannot or may not be downloaded, ValueError if one is
+    truncated, corrupt or not MNIST's.
     Source: LeCun, Cortes and Burges, The MNIST database of handwritten digits; CC BY-SA 3.0.
     """
     if limit is not None and limit < 1:
@@ -58,20 +61,33 @@ def mnist(
 def _load(name: str, root: str | os.PathLike[str] | None, download: bool) -> NDArray[np.uint8]:
     path = _path(name, [place for place in (root, os.environ.get(VARIABLE)) if place], download)
     try:
-        return _checked(path.read_bytes(), name, str(path))
+        return _numbers(path, name, str(path))
     except ValueError as error:
         raise ValueError(f"{error} Delete it and call mnist() again, or {REMEDY}.") from None
 
 
-def _checked(data: bytes, name: str, source: str) -> NDArray[np.uint8]:
-    data = idx.unpack(data, source)
-    array = idx.decode(data, source)
-    found, expected = hashlib.md5(data, usedforsecurity=False).hexdigest(), FILES[name]
-    if found != expected:
+def _numbers(path: Path, name: str, source: str) -> NDArray[np.uint8]:
+    """The array in a file: images (n, 28, 28) or labels (n,). `source` names the file in the ValueError."""
+    size, checksum = FILES[name]
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    try:
+        with gzip.open(path) if packed else path.open("rb") as file:
+            data = file.read(size + 1)  # a gzip file of 2 MB can hold gigabytes
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{source} is a truncated or corrupt gzip file ({error}).") from None
+    if len(data) != size:
+        found = f"{len(data):,}" if len(data) < size else "more"
         raise ValueError(
-            f"{source} is not MNIST's {name}: the MD5 of its unpacked bytes is {found}, not {expected}."
+            f"{source} is not MNIST's {name}: that has {size:,} bytes unpacked, the file has {found}."
         )
-    return array
+    found = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    if found != checksum:
+        raise ValueError(f"{source} is not MNIST's {name}: the MD5 of its bytes is {found}, not {checksum}.")
+    # The right bytes need no parsing. A header of 16 bytes precedes the images, one of 8 the labels.
+    if "images" in name:
+        return np.frombuffer(data, np.uint8, offset=16).reshape(-1, 28, 28)
+    return np.frombuffer(data, np.uint8, offset=8)
 
 
 def _path(name: str, places: list[str | os.PathLike[str]], download: bool) -> Path:
@@ -109,14 +125,13 @@ def _nowhere(name: str, places: Iterable[str | os.PathLike[str]]) -> str:
 
 
 def _download(name: str, folder: Path, nowhere: str) -> Path:
-    """Fetch a file from the first mirror that gives the right one; nothing else ever stands under its name."""
+    """Fetch a file from the first mirror that has the right one. A wrong one never gets its name."""
     import pooch
 
-    def download(
-        url: str, path: str, fetcher: Any
-    ) -> None:  # into pooch's temporary file, renamed once this returns
+    # Into pooch's temporary file, which gets its name when this returns.
+    def download(url: str, path: str, fetcher: Any) -> None:
         pooch.HTTPDownloader(progressbar=True)(url, path, fetcher)
-        _checked(Path(path).read_bytes(), name, "what came")
+        _numbers(Path(path), name, "the download")
 
     reasons = []
     for mirror in MIRRORS:
@@ -131,7 +146,7 @@ def _download(name: str, folder: Path, nowhere: str) -> Path:
 
 
 def _root_cause(error: BaseException) -> BaseException:
-    """What went wrong at first, "Connection refused", not the three errors that requests wraps it in."""
+    """The first error, "Connection refused", not the three errors that requests wraps around it."""
     while inner := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         error = inner
     return error

@@ -14,7 +14,8 @@ from .dataset import Dataset
 def digits(test_share: float = 0.2, seed: int = 0) -> Dataset:
     """The UCI handwritten digits: 1,797 images of 8 x 8 pixels, scaled to 0..1, in 10 classes.
 
-    A share of them, drawn by the seed, is held out for testing. Source: Alpaydin and Kaynak (1998), UCI Machine
+    The seed draws the share that is held out for testing. Raises ValueError if the share leaves one part empty.
+    Source: Alpaydin and Kaynak (1998), UCI Machine
     Learning Repository, CC BY 4.0; see ATTRIBUTION.md beside the data.
     """
     table = np.loadtxt(gzip.decompress(_packed("digits.csv.gz")).decode().splitlines(), delimiter=",")
@@ -26,10 +27,11 @@ def digits(test_share: float = 0.2, seed: int = 0) -> Dataset:
 def iris(test_share: float = 1 / 3, seed: int = 0, *, standardize: bool = False) -> Dataset:
     """Fisher's irises: 150 flowers, 50 of each of 3 species, by the length and width of sepal and petal in cm.
 
-    A share of them, drawn by the seed and balanced to within one flower per species, is held out for testing.
-    `standardize=True` gives every feature mean 0 and standard deviation 1 over the training part (the testing part
-    is moved and scaled by the same numbers), which gradient descent likes better than centimetres. Source: Fisher
-    (1936), UCI Machine Learning Repository, CC BY 4.0; see ATTRIBUTION.md beside the data.
+    The seed draws the share that is held out for testing; species differ by one flower at most. standardize=True
+    gives every feature mean 0 and standard deviation 1 over the training part, and shifts and scales the testing
+    part by the same numbers: gradient descent then converges faster. Raises ValueError if the share leaves one
+    part empty. Source: Fisher (1936), UCI Machine Learning Repository, CC BY 4.0; see ATTRIBUTION.md beside the
+    data.
     """
     table = np.loadtxt(_packed("iris.csv").decode().splitlines(), delimiter=",", skiprows=1)
     X, y = table[:, :-1], table[:, -1].astype(np.int64)
@@ -54,20 +56,18 @@ def _shuffled(n: int, seed: int) -> list[int]:
 
 
 def _balanced(y: NDArray[np.int64], seed: int) -> list[int]:
-    """A random order whose every beginning holds the classes in their shares: first one of each, then the next."""
+    """A random order in rounds: each round has one example of every class."""
     seen = [0] * (int(y.max()) + 1)
     rank = {}
     for i in _shuffled(len(y), seed):
         rank[i] = seen[y[i]]
         seen[y[i]] += 1
-    return sorted(rank, key=rank.__getitem__)  # stable: within a rank, still at random
+    return sorted(rank, key=rank.__getitem__)  # the sort is stable: at random within a rank
 
 
 def _split(order: list[int], test_share: float) -> tuple[Any, Any]:
     """The indices to test on, then those to train on."""
     if not (0 < test_share < 1 and 0 < round(test_share * len(order)) < len(order)):
-        raise ValueError(
-            f"test_share is a share between 0 and 1 that leaves examples on both sides, got {test_share!r}."
-        )
+        raise ValueError(f"test_share is between 0 and 1 and leaves examples on both sides, got {test_share!r}.")
     test, train = np.split(np.array(order), [round(test_share * len(order))])
     return test, train

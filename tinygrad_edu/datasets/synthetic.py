@@ -1,4 +1,4 @@
-"""Data made from a seed."""
+"""Synthetic data, reproducible from a seed."""
 
 import math
 import random
@@ -9,8 +9,10 @@ def moons(
 ) -> tuple[list[list[float]], list[int]]:
     """Two interleaved half circles in the plane: n points [x, y] and their classes, -1 and 1 in turn.
 
-    The upper moon is (cos t, sin t), the lower one (1 - cos t, 1/2 - sin t), t in equal steps from 0 to pi, each
-    coordinate with normal noise of the given standard deviation. `rng`, a generator or a seed, goes before `seed`.
+    The upper moon is (cos t, sin t), the lower one (1 - cos t, 1/2 - sin t), with t in equal steps from 0 to pi.
+    Each coordinate has normal noise of the given standard deviation. `rng` replaces `seed`: a seed or a generator.
+
+    Raises ValueError for n below 2 or negative noise, TypeError for an rng of another kind.
     """
     if n < 2 or noise < 0:
         raise ValueError(f"moons needs n of 2 or more and noise of 0 or more, got n={n!r}, noise={noise!r}.")
@@ -34,8 +36,10 @@ def spirals(
 ) -> tuple[list[list[float]], list[int]]:
     """Arms that wind around each other from the origin: n points [x, y] and their classes, 0, 1, 2 ... in turn.
 
-    Arm k is r (cos t, sin t), t = 4 r + 2 pi k / classes, r in equal steps from 0 to 1, each coordinate with
-    normal noise of the given standard deviation. No straight line parts them. `rng` is as in `moons`.
+    Arm k is r (cos t, sin t) with t = 4 r + 2 pi k / classes and r in equal steps from 0 to 1. Each coordinate has
+    normal noise of the given standard deviation. No straight line separates the arms. `rng` is as in `moons`.
+
+    Raises ValueError for fewer than 2 classes, fewer points than classes or negative noise.
     """
     if classes < 2 or n < classes or noise < 0:
         raise ValueError(

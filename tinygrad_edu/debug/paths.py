@@ -1,8 +1,8 @@
 """Where a gradient comes from: the paths it is the sum of.
 
-By the chain rule d(root)/d(x) is a sum over all paths that lead from x up to root; a path's part is the product of
-the slopes on it. There may be more paths than atoms, so none of this walks them one by one: a single sweep from
-root down carries, per node, the number of paths that arrive there and the few with the largest products.
+By the chain rule d(root)/d(x) is a sum over all paths from x up to root; a path's part is the product of the
+slopes on it. There may be more paths than atoms. So one sweep from root down keeps, for each node, the number of
+paths that arrive there and the few with the largest products.
 """
 
 import heapq

@@ -1,6 +1,7 @@
 """The operations by name, for numbers, arrays and Values alike: `tanh(0.5)`, `tanh(Value(0.5))`."""
 
-from collections.abc import Iterable
+import operator
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .dispatch import plain
@@ -35,6 +36,27 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     is not a number.
     """
     return RULES["where"](condition if hasattr(condition, "_record") else condition * 1.0, x, y)
+
+
+def take(xs: Sequence[Any], index: Any) -> Any:
+    """xs[index], for an index from 0 to len(xs) - 1; the entries are numbers, Values or rows of them.
+
+    In a compiled function the index may be an input: each example then picks its own entry.
+
+    >>> take([0.1, 0.7, 0.2], 1)
+    0.7
+
+    Raises TypeError unless the index is a whole number, IndexError if it is out of range.
+    """
+    if hasattr(index, "_take"):  # an input of a compiled function, which is not known yet
+        return index._take(xs)
+    try:
+        place = operator.index(index)
+    except TypeError:
+        raise TypeError(f"take needs a plain whole number as the index, got {index!r}.") from None
+    if not 0 <= place < len(xs):
+        raise IndexError(f"take has the indices 0 to {len(xs) - 1}, got {index!r}.")
+    return xs[place]
 
 
 def log_softmax(xs: Iterable[Any]) -> list[Any]:

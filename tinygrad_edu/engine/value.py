@@ -153,6 +153,8 @@ class Value(Operators):
         for node in topological_order(self) if check else ():
             node._check()
         interior, leaves = _interior_and_leaves(self)
+        if watchers:
+            before_adding(leaves)
         kind = type(self.data)  # float, Fraction or mpf: the gradients are exact if the result is
         before, seed, zero = [leaf.grad for leaf in leaves], kind(as_real(upstream)), kind(0)
         for node in itertools.chain(interior, leaves):
@@ -234,6 +236,15 @@ class Value(Operators):
 
     def __reduce__(self) -> Any:
         return reduced(self)
+
+
+watchers: dict[int, Callable[[list[Any]], None]] = {}  # optimisers that wait to notice a forgotten zero_grad()
+
+
+def before_adding(leaves: list[Value]) -> None:
+    """Every backward() calls this before it adds to the gradients of the leaves."""
+    for watcher in list(watchers.values()):
+        watcher([leaf.grad for leaf in leaves])
 
 
 def _interior_and_leaves(root: Any) -> tuple[list[Value], list[Value]]:

@@ -110,9 +110,9 @@ class Graph {
       const slopes = this.slopes(i);
       this.operands(i).forEach((p, j) => {
         if (!below.has(p)) return;
-        const more = here.map(({ product, nodes }) => ({ product: slopes[j] ? product * slopes[j] : 0, nodes: [...nodes, p] }));
+        const more = here.map(({ product, nodes }) => ({ product: slopes[j] === 0 ? 0 : product * slopes[j], nodes: [...nodes, p] }));
         const all = [...(arrivals.get(p) ?? []), ...more];
-        arrivals.set(p, all.sort((a, b) => Math.abs(b.product) - Math.abs(a.product)).slice(0, top));
+        arrivals.set(p, all.sort((a, b) => magnitude(b.product) - magnitude(a.product)).slice(0, top));
       });
     }
     return arrivals.get(to) ?? [];
@@ -140,7 +140,8 @@ class Graph {
     if (rule.name === "neg") return `-${operands[0]}`;
     if (rule.name === "pow_n") return `${operands[0]}${rule.symbol}`;
     const more = rule.n > 8 ? [`... ${rule.n - 8} more`] : [];
-    return `${rule.call}(${[...operands, ...more, ...rule.parameters].join(", ")})`;
+    const bare = operands.map((text) => text.replace(/^\((-[^()]*)\)$/, "$1")); // a comma keeps a sign apart
+    return `${rule.call}(${[...bare, ...more, ...rule.parameters].join(", ")})`;
   }
 
   /** What the forward step of node i does: c = a * b = 2 * -3 = -6. */
@@ -208,6 +209,8 @@ class Graph {
 
 const PYTHON_WORDS = new Set(("False None True and as assert async await break class continue def del elif else except finally for from global if "
   + "import in is lambda nonlocal not or pass raise return try while with yield").split(" "));
+
+function magnitude(x) { return x !== x ? Number.MAX_VALUE : Math.min(Math.abs(x), Number.MAX_VALUE); }
 
 /** x with four digits, as Python's .4g writes it. */
 function four(x) {

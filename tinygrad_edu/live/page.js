@@ -50,12 +50,20 @@ function repetitions(group) {
     (part, some) => { part.groups = some; for (const child of some) child.parent = part; }), ...group.groups.filter((child) => child.repeated)])];
 }
 
-/** A closed group of these; what is beyond 200 is a group within it. */
-function chunks(parent, name, some, add) {
+/** A closed group of these. More than 200 lie in groups within it: 1 to 200, 201 to 400. */
+function chunks(parent, name, some, add, from = 1) {
   const part = { name, parent, open: false, nodes: [], groups: [], repeated: true };
   parent.groups.push(part);
-  add(part, some.slice(0, 200));
-  if (some.length > 200) chunks(part, `… ${(some.length - 200).toLocaleString("en")} more`, some.slice(200), add);
+  if (some.length <= 200) {
+    add(part, some);
+    return;
+  }
+  let size = 200;
+  while (some.length > 200 * size) size *= 200;
+  for (let at = 0; at < some.length; at += size) {
+    const few = some.slice(at, at + size);
+    chunks(part, `${from + at} to ${from + at + few.length - 1}`, few, add, from + at);
+  }
 }
 
 function groupedBy(members, key) {
@@ -469,6 +477,8 @@ function blameSentence({ node, pass }) {
 /** Goes to a place on the time line: so many forward steps, then so many backward steps. */
 function go(time) {
   state.time = Math.min(2 * last, Math.max(0, time));
+  if (current() !== null && !state.quiz) state.selected = current(); // the panel says what its rule is
+  buildDetails();
   refresh();
 }
 

@@ -1,4 +1,4 @@
-"""Neurons, layers and networks of scalar nodes, and the losses to train them with."""
+"""Neurons, layers and networks made of Values, and the losses to train them."""
 
 from .activations import Activation
 from .containers import Dropout, Residual, Sequential

@@ -1,4 +1,4 @@
-"""Activations: the bend after each linear step, without which all layers together would be one linear map."""
+"""Activations: the nonlinear step after each layer. Without it, all layers together are one linear map."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ ActivationLike = str | Callable[[Any], Any]  # a name, an Activation, or a funct
 class Activation(Module):
     """An activation as a module, for Sequential or with a parameter: Activation("leaky_relu", alpha=0.2).
 
-    Takes a number, a row or a batch, and returns the same. It acts on each number, softmax on each row.
+    Takes a number, a row or a batch, and returns the same shape. It acts on each number, softmax on each row.
     Raises ValueError for an unknown name, TypeError for a parameter that the activation does not have.
     """
 
@@ -56,7 +56,7 @@ def check_activation(activation: Any, names: tuple[str, ...]) -> Any:
 
 
 def name_of(activation: ActivationLike) -> str:
-    """The name of an activation: "relu" for tg.relu, "softmax" for tg.softmax; "" for what has none."""
+    """The name of an activation: "relu" for tg.relu, "softmax" for tg.softmax; "" if it has none."""
     if isinstance(activation, str):
         return activation
     return str(getattr(activation, "name", getattr(activation, "__name__", "")))

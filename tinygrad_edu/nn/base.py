@@ -1,30 +1,43 @@
-"""Module: what all layers and networks have in common. They find their parameters by themselves."""
+"""Module: what all layers and networks have in common. A module finds its parameters by itself."""
 
 import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
+from ..engine.scalar import as_real
 from ..engine.value import Value
+from ..engine.watch import watch
+from . import files
+from .architecture import call_text, described
 
 
 class Module:
-    """Whatever has parameters: those attributes that are Values, Modules, lists or dicts of them, in their order.
+    """Anything with parameters: its attributes that are Values, Modules, or lists or dicts of them, in order."""
 
-    `training` says in which of two modes it is: Dropout and BatchNorm behave differently in evaluation.
-    """
+    _buffers: tuple[str, ...] = ()  # names of attributes that are lists of floats: saved, but not learned
 
-    training = True
-    _buffers: tuple[str, ...] = ()  # the attributes that are lists of floats to be saved, though not learned
+    @property
+    def training(self) -> bool:
+        """Is it in training, not in evaluation? Dropout and BatchNorm behave differently in the two modes."""
+        mode: bool = vars(self).get("training", True)
+        if watch.tracer:
+            watch.tracer.reads(self, "training", mode)
+        return mode
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        vars(self)["training"] = mode
 
     def named_modules(self) -> Iterator[tuple[str, "Module"]]:
-        """(name, Module) of this module, named "", and of all below it, each once and in a stable order."""
+        """(name, Module) of this module, named "", and of all modules inside it, each once, in a stable order."""
         return (part for part in _parts("", self, set()) if isinstance(part[1], Module))
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Value]]:
-        """(name, Value) of every parameter, each once and in a stable order.
+        """(name, Value) of every parameter, each once, in a stable order.
 
-        The name is the first place where it is found: "layer0.neuron3.w2", and of a matrix "layer0.W3_2".
+        The name is the first place where the parameter is found: "layer0.neuron3.w2", or "layer0.W3_2" in a
+        matrix.
         """
         return ((prefix + name, part) for name, part in _parts("", self, set()) if isinstance(part, Value))
 
@@ -33,9 +46,9 @@ class Module:
         return [parameter for _, parameter in self.named_parameters()]
 
     def buffers(self) -> dict[str, list[float]]:
-        """What is remembered but not learned, such as BatchNorm's running statistics: name -> list of floats.
+        """Numbers that are remembered but not learned, such as BatchNorm's running averages: name -> list.
 
-        The lists are the modules' own: `module.buffers()[name][:] = numbers` restores them.
+        The lists are the modules' own: `module.buffers()[name][:] = numbers` changes them.
         """
         return {
             f"{place}.{name}".removeprefix("."): getattr(module, name)
@@ -44,38 +57,82 @@ class Module:
         }
 
     def train(self, mode: bool = True) -> Self:
-        """Switch this module and all below it to training, or with mode=False to evaluation. Returns itself."""
+        """Switch this module and all inside it to training, or to evaluation with mode=False. Returns itself."""
         for _, module in self.named_modules():
             module.training = mode
         return self
 
     def eval(self) -> Self:
-        """Switch this module and all below it to evaluation. Returns itself."""
+        """Switch this module and all inside it to evaluation. Returns itself."""
         return self.train(False)
 
     def zero_grad(self) -> None:
-        """Forget the gradients of the last backward passes: leaves accumulate."""
+        """Set the gradient of every parameter to 0. Call it before each backward(): leaves accumulate."""
         for parameter in self.parameters():
             parameter.grad = 0.0
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write architecture, parameters and buffers as JSON: see `nn.saving`. `nn.load(path)` builds it anew."""
-        from .saving import save
+    # --- State and files --------------------------------------------------------------------------------------
 
-        save(self, path)
+    def state_dict(self) -> dict[str, Any]:
+        """All numbers by name: of a parameter its number, of a buffer a copy of its list."""
+        numbers = {name: parameter.data for name, parameter in self.named_parameters()}
+        return numbers | {name: list(buffer) for name, buffer in self.buffers().items()}
 
-    def load(self, path: str | os.PathLike[str]) -> Self:
-        """Take over the numbers saved from a model of the same architecture. Returns itself.
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over the numbers of a `state_dict()`.
 
-        Raises ValueError, and changes nothing, if the file is broken or of another architecture.
+        Raises ValueError for missing or unexpected names and for lists of another length, TypeError for what is
+        no real number. After an error nothing has changed.
         """
-        from .saving import load_into
+        parameters, buffers = dict(self.named_parameters()), self.buffers()
+        own = {**parameters, **buffers}
+        faults = {"missing": own.keys() - state.keys(), "unexpected": state.keys() - own.keys()}
+        if any(faults.values()):
+            shown = "; ".join(f"{what}: {_listed(names)}" for what, names in faults.items() if names)
+            raise ValueError(f"The state does not fit the model ({shown}): load it into the same architecture.")
+        numbers = {name: _number(name, state[name]) for name in parameters}
+        lists = {name: _numbers(name, state[name], len(buffer)) for name, buffer in buffers.items()}
+        for name, number in numbers.items():
+            parameters[name].data = number
+        for name, items in lists.items():
+            buffers[name][:] = items
 
-        load_into(self, path)
+    def save(self, path: str | os.PathLike[str], optimizer: Any = None) -> None:
+        """Write the architecture and all numbers to a JSON file; with an optimizer, its state and settings too.
+
+        `nn.load(path)` builds the model anew. `model.load(path, optimizer)` resumes a training: the parameters,
+        the buffers, and the optimizer's lr, settings, moments, step counts and number of epochs come back to the
+        last bit. The file is replaced in one piece: after a crash it is the old one or the new one.
+
+        Raises TypeError, and writes nothing, if a part of the model is not text, a number or a module (an
+        activation that is your own function, for instance), or if a number is not a float.
+        """
+        parts = {"model": described(self), "state": self.state_dict()}
+        for name, numbers in parts["state"].items():
+            for number in numbers if isinstance(numbers, list) else [numbers]:
+                if type(number) is not float:
+                    raise TypeError(f"{name} is {number!r}: a file holds floats only, convert it with float().")
+        if optimizer is not None:
+            parts["optimizer"] = optimizer.state_dict()
+        files.write(path, parts)
+
+    def load(self, path: str | os.PathLike[str], optimizer: Any = None) -> Self:
+        """Take over the numbers from a file of the same architecture; those of an optimizer too. Returns itself.
+
+        Make model and optimizer as in the training that saved them, then load: see `save`.
+
+        Raises ValueError, and changes nothing, if the file is broken, has another architecture, or has no state
+        for this optimizer.
+        """
+        parts, own = files.read(path), described(self)
+        texts = call_text(parts["model"]), call_text(own)
+        if texts[0] != texts[1]:
+            raise ValueError(f"{path} has another architecture: {texts[0]:.300}, not {texts[1]:.300}.")
+        fill(self, parts, path, optimizer)
         return self
 
     def _arguments(self) -> tuple[list[Any], dict[str, Any]]:
-        """What to call the class with for a module like this: positional arguments, and by name."""
+        """The arguments, by position and by name, with which the class builds a module like this one."""
         names = list(inspect.signature(type(self)).parameters)
         return [], {
             name: getattr(self, name) for name in names if name not in ("rng", "init") and hasattr(self, name)
@@ -92,7 +149,7 @@ class Module:
 def _parts(place: str, part: Any, seen: set[int], in_list: bool = False) -> Iterator[tuple[str, Any]]:
     """(place, part) of every Module and Value in part, itself included, except those already seen.
 
-    The indices of a list in a list are joined as in W3_2, for W32 could be W[32] or W[3][2].
+    Indices of a list in a list are joined as in W3_2, because W32 could be W[32] or W[3][2].
     """
     inside: list[tuple[str, Any]] = []
     if isinstance(part, Value | Module):
@@ -109,3 +166,38 @@ def _parts(place: str, part: Any, seen: set[int], in_list: bool = False) -> Iter
         inside = [(f"{place}.{key}", item) for key, item in part.items()]
     for name, item in inside:
         yield from _parts(name, item, seen, isinstance(part, list | tuple))
+
+
+# --- State --------------------------------------------------------------------------------------------------
+
+
+def fill(model: Module, parts: dict[str, Any], path: Any, optimizer: Any = None) -> None:
+    """Put the numbers of a file into a model and its optimizer: both, or neither and a ValueError."""
+    before = model.state_dict()
+    try:
+        model.load_state_dict(parts["state"])
+        if optimizer is not None and "optimizer" not in parts:
+            raise ValueError("It has no optimizer: write it with model.save(path, optimizer).")
+        if optimizer is not None:
+            optimizer.load_state_dict(parts["optimizer"])
+    except (TypeError, ValueError) as error:
+        model.load_state_dict(before)
+        raise ValueError(f"{path} cannot be loaded. {error}") from None
+
+
+def _number(name: str, number: Any) -> Any:
+    try:
+        return as_real(number)
+    except (TypeError, OverflowError):
+        raise TypeError(f"The state of {name!r} must be one real number, got {number!r:.60}.") from None
+
+
+def _numbers(name: str, numbers: Any, n: int) -> list[float]:
+    if not isinstance(numbers, list | tuple) or len(numbers) != n:
+        raise ValueError(f"The state of {name!r} must be a list of {n} numbers, got {numbers!r:.60}.")
+    return [float(_number(name, number)) for number in numbers]
+
+
+def _listed(names: Any) -> str:
+    first = sorted(map(repr, names))[:5]
+    return ", ".join(first) + f" and {len(names) - 5} more" * (len(names) > 5)

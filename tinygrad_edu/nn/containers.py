@@ -1,7 +1,8 @@
-"""Sequential, Residual and Dropout: modules around other modules, or between them."""
+"""Sequential, Residual and Dropout: how modules are put together."""
 
 from typing import Any
 
+from ..engine.watch import watch
 from .base import Module
 from .initialisation import Generator, as_generator
 
@@ -9,7 +10,7 @@ from .initialisation import Generator, as_generator
 class Sequential(Module):
     """Modules one after the other: Sequential(f, g)(x) is g(f(x)).
 
-    Parameters are labelled by their place, like `layer0.W3_2`. Raises TypeError for anything but modules.
+    Parameters are labelled by their place, such as `layer0.W3_2`. Raises TypeError for anything but modules.
     """
 
     def __init__(self, *modules: Module):
@@ -35,9 +36,10 @@ class Sequential(Module):
 
 
 class Residual(Module):
-    """x + module(x): the module learns what to change, and the gradient has a way around it.
+    """x + module(x): the module learns the change, and the gradient also flows past it (He et al. 2016, eq. 1).
 
-    Takes a row or a batch; the module must return the same shape, else ValueError (He et al. 2016, eq. 1).
+    Takes a number, a row or a batch, and returns the same shape. Raises ValueError if the module returns another
+    shape, TypeError unless it is a module.
     """
 
     def __init__(self, module: Module):
@@ -61,27 +63,31 @@ class Residual(Module):
 
 
 class Dropout(Module):
-    """In training, sets each number to 0 with probability p and divides the others by 1 - p; else does nothing.
+    """In training, sets each number to 0 with probability p and divides the others by 1 - p.
 
-    Takes a number, a row or a batch, and returns the same. The division keeps the mean what it is in evaluation
-    ("inverted" dropout; Srivastava et al. 2014, section 10). rng is a seed or a generator; each call draws anew.
-    Raises ValueError unless p is from 0 to 1.
+    In evaluation it changes nothing. Takes a number, a row or a batch, and returns the same shape. The division
+    keeps the mean as in evaluation ("inverted" dropout; Srivastava et al. 2014, section 10). rng is a seed or a
+    generator; None is the global `random`. Every call draws anew.
+
+    Raises ValueError unless p is from 0 to 1, TypeError if it is compiled in training.
     """
 
     def __init__(self, p: float = 0.5, rng: Generator | int | None = None):
         if not 0 <= p <= 1:
             raise ValueError(f"Dropout's p is a probability from 0 to 1, got {p!r}.")
         self.p = p
-        self.rng = as_generator(rng)
+        self.rng = None if rng is None else as_generator(rng)
 
     def __call__(self, inputs: Any) -> Any:
         if not self.training or self.p == 0:
             return inputs
+        if watch.tracer:
+            watch.tracer.refuse(
+                "Dropout draws anew in every call", "Train it eagerly, or call model.eval() first."
+            )
         if hasattr(inputs, "__len__"):
             return [self(item) for item in inputs]
-        if hasattr(inputs, "_pick"):
-            raise TypeError("Dropout draws anew in every call, which no compiled function does: train it eagerly.")
-        dropped = float(self.rng.uniform(0.0, 1.0)) < self.p
+        dropped = float(as_generator(self.rng).uniform(0.0, 1.0)) < self.p
         return inputs * (0.0 if dropped else 1 / (1 - self.p))
 
     def __repr__(self) -> str:

@@ -1,27 +1,27 @@
-"""Dense and Embedding: the layers that are one matrix of weights."""
+"""Dense and Embedding: layers with one matrix of weights."""
 
-import operator
 from typing import Any
 
 from ..engine import functions
 from ..engine.value import Value
 from .activations import ROW_ACTIVATIONS, ActivationLike, activate, check_activation, name_of
 from .base import Module
-from .initialisation import Generator, Initialiser, as_generator, initialiser, normal
+from .initialisation import Generator, Initialiser, as_generator, initialiser, leaves, normal
 from .rows import check_size, rows_of
 
 
 class Dense(Module):
     """A layer as the textbooks write it: Z = X W + b, A = activation(Z).
 
-    X (B, I) is a batch of B rows of I = n_inputs numbers or Values; W is (I, O) and b (O) for O = n_outputs; out
-    comes A (B, O), a list of B rows of Values. A single row in gives a single row out. Z[r][o] is one dot product
-    plus b[o]. The weights start as `init` draws them, row by row of W, by default He or Xavier as the activation
-    asks; the biases at 0. The activation is a name, an Activation, or a function of one Value.
+    X (B, I) is a batch of B rows of I = n_inputs numbers or Values. W is (I, O) and b is (O) for O = n_outputs.
+    The result A (B, O) is a list of B rows of Values; for a single row it is a single row. Z[r][o] is one dot
+    product plus b[o]. `init` draws the weights, row by row of W; the default depends on the activation: He for
+    relu and its variants, else Xavier. The biases start at 0. The activation is a name, an Activation, or a
+    function of one Value. rng is a seed or a generator; None is the global `random`.
 
     With dZ = dA * activation'(Z), the gradients are dW = X^T dZ, db = the sum of the rows of dZ, dX = dZ W^T.
 
-    Raises ValueError if a row has not n_inputs numbers, or for an unknown activation.
+    Raises ValueError for sizes below 1, for an unknown activation, and for a row without n_inputs numbers.
     """
 
     def __init__(
@@ -37,8 +37,8 @@ class Dense(Module):
         self.n_outputs = check_size("n_outputs", n_outputs, "Dense")
         self.activation = check_activation(activation, ROW_ACTIVATIONS)
         rng, draw = as_generator(rng), initialiser(init, name_of(activation))
-        self.W = [[Value(draw(n_inputs, n_outputs, rng)) for _ in range(n_outputs)] for _ in range(n_inputs)]
-        self.b = [Value(0.0) for _ in range(n_outputs)]
+        self.W = [leaves(n_outputs, lambda: draw(n_inputs, n_outputs, rng)) for _ in range(n_inputs)]
+        self.b = leaves(n_outputs, float)
         self._label_parameters()
 
     def __call__(self, inputs: Any) -> Any:
@@ -46,7 +46,7 @@ class Dense(Module):
         columns = list(zip(*self.W, strict=True))
         outputs = []
         for row in rows:
-            x = [n if isinstance(n, Value) else Value(n) for n in row]  # one node, whatever the number of outputs
+            x = [n if isinstance(n, Value) else Value(n) for n in row]  # one node for all outputs
             z = [functions.dot(x, column) + bias for column, bias in zip(columns, self.b, strict=True)]
             outputs.append(activate(self.activation, z))
         return outputs if is_batch else outputs[0]
@@ -58,31 +58,30 @@ class Dense(Module):
 class Embedding(Module):
     """A table with one row of n_dimensions learned numbers for each index from 0 to n_embeddings - 1.
 
-    An index gives its row, a list of Values; a list of indices gives the list of their rows. The entries start
-    from the standard normal distribution, as PyTorch's. Only the rows that were looked up get a gradient.
+    An index gives its row, a list of Values. A list of indices gives a list of rows. The entries start from the
+    standard normal distribution, as in PyTorch. Only rows that were looked up get a gradient. rng is a seed or a
+    generator; None is the global `random`.
 
-    Raises IndexError for an index outside the table, TypeError for one that is no whole number.
+    Raises ValueError for sizes below 1, IndexError for an index outside the table, TypeError for an index that
+    is not a whole number.
     """
 
     def __init__(self, n_embeddings: int, n_dimensions: int, rng: Generator | int | None = None):
         self.n_embeddings = check_size("n_embeddings", n_embeddings, "Embedding")
         self.n_dimensions = check_size("n_dimensions", n_dimensions, "Embedding")
         rng = as_generator(rng)
-        self.W = [[Value(normal(1.0, rng)) for _ in range(n_dimensions)] for _ in range(n_embeddings)]
+        self.W = [leaves(n_dimensions, lambda: normal(1.0, rng)) for _ in range(n_embeddings)]
         self._label_parameters()
 
     def __call__(self, inputs: Any) -> Any:
         if hasattr(inputs, "__len__"):
             return [self(index) for index in inputs]
-        if hasattr(inputs, "_pick"):  # an input that is not known yet: see compiler/trace.py
-            return inputs._pick(self.W)
         try:
-            index = operator.index(inputs)
+            return list(functions.take(self.W, inputs))
+        except IndexError:
+            raise IndexError(f"{self!r} has the indices 0 to {self.n_embeddings - 1}, got {inputs}.") from None
         except TypeError:
             raise TypeError(f"{self!r} takes an index or a list of them, got {inputs!r}.") from None
-        if not 0 <= index < self.n_embeddings:
-            raise IndexError(f"{self!r} has the indices 0 to {self.n_embeddings - 1}, got {index}.")
-        return list(self.W[index])
 
     def __repr__(self) -> str:
         return f"Embedding({self.n_embeddings}, {self.n_dimensions})"

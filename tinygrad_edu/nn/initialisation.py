@@ -1,17 +1,21 @@
-"""How large the first weights are: so that signals neither die out nor blow up on their way through the layers.
+"""How large the first weights are: large enough that signals do not vanish, small enough that they do not explode.
 
-An `Initialiser` draws one weight: `init(n_inputs, n_outputs, rng) -> float`, for a layer of so many inputs and
-outputs. A function of your own will do as well: `Dense(2, 3, init=lambda n, m, rng: rng.uniform(-1, 1) / n)`.
+An `Initialiser` draws one weight: `init(n_inputs, n_outputs, rng) -> float`, for a layer with so many inputs and
+outputs. Your own function works too: `Dense(2, 3, init=lambda n, m, rng: rng.uniform(-1, 1) / n)`.
 """
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol
+
+from ..engine.value import Value
 
 
 class Generator(Protocol):
-    """A source of random numbers: `random.Random(seed)` and `numpy.random.default_rng(seed)` both are one."""
+    """A source of random numbers: `random.Random(seed)` and `numpy.random.default_rng(seed)`, for instance."""
 
     def uniform(self, low: float, high: float, /) -> Any: ...
 
@@ -22,19 +26,59 @@ RECTIFIERS = ("relu", "leaky_relu", "elu", "gelu", "silu", "softplus")
 
 
 def as_generator(rng: Generator | int | None) -> Generator:
-    """rng itself; for an int, a generator with that seed; for None, a fresh one of no fixed seed.
+    """rng itself; for an int, a generator with that seed; for None, the global generator of `random`.
 
-    The global generator of `random` is neither read nor moved.
+    So `random.seed(1337)` makes every model that is made afterwards reproducible. Raises TypeError for anything
+    else.
     """
-    if rng is None or isinstance(rng, int):
+    if rng is None:
+        return _loading.get() or random
+    if isinstance(rng, int):
         return random.Random(rng)
     if not hasattr(rng, "uniform"):
         raise TypeError(f"rng is a seed or a generator such as random.Random(0), got {rng!r}.")
     return rng
 
 
+def leaves(n: int, draw: Callable[[], float]) -> list[Value]:
+    """n new parameters, whose numbers are drawn in order."""
+    if budget := _loading.get():
+        budget.spend(n)
+    return [Value(draw()) for _ in range(n)]
+
+
+class Budget:
+    """How many parameters a model file has numbers for. It also stands in for the random first weights."""
+
+    def __init__(self, numbers: int):
+        self.numbers = self.left = numbers
+
+    def spend(self, n: int) -> None:
+        self.left -= n
+        if self.left < 0:
+            raise ValueError(f"the model has more parameters than the {self.numbers:,} numbers of the file")
+
+    def uniform(self, low: float, high: float, /) -> float:
+        return 0.0  # replaced as soon as the model is built
+
+    gauss = uniform
+
+
+_loading: ContextVar[Budget | None] = ContextVar("loading", default=None)
+
+
+@contextmanager
+def limited_to(numbers: int) -> Iterator[None]:
+    """Inside the block, the modules of `nn` make no more parameters than this, and draw no random number."""
+    token = _loading.set(Budget(numbers))
+    try:
+        yield
+    finally:
+        _loading.reset(token)
+
+
 def normal(deviation: float, rng: Any) -> float:
-    """A number from the normal distribution around 0, by `random`'s method gauss or NumPy's method normal."""
+    """A number from the normal distribution with mean 0, by `random`'s method gauss or NumPy's method normal."""
     if hasattr(rng, "gauss"):
         return float(rng.gauss(0.0, deviation))
     if hasattr(rng, "normal"):
@@ -60,7 +104,7 @@ def xavier_normal(n_inputs: int, n_outputs: int, rng: Generator) -> float:
 
 
 def he_uniform(n_inputs: int, n_outputs: int, rng: Generator) -> float:
-    """Uniform, variance 2 / n_inputs: twice as large, because relu and its kin pass only half of it on.
+    """Uniform, variance 2 / n_inputs: twice Xavier's for equal sizes, because relu passes only half of it on.
 
     In [-L, L] with L = sqrt(6 / n_inputs) (He et al. 2015, eq. 10).
     """
@@ -74,7 +118,7 @@ def he_normal(n_inputs: int, n_outputs: int, rng: Generator) -> float:
 
 
 def zeros(n_inputs: int, n_outputs: int, rng: Generator) -> float:
-    """0 for every weight. All neurons of a layer then get the same gradient and stay copies of each other."""
+    """0 for every weight. Then all neurons of a layer get the same gradient and stay copies of each other."""
     return 0.0
 
 
@@ -84,7 +128,7 @@ def constant(value: float) -> Initialiser:
 
 
 def initialiser(init: Initialiser | None, activation: str) -> Initialiser:
-    """init itself; for None the default by the activation: He for relu and its kin, Xavier for the others."""
+    """init itself; for None the default: He uniform for relu and its variants, Xavier uniform for all others."""
     if init is None:
         return he_uniform if activation in RECTIFIERS else xavier_uniform
     if not callable(init):

@@ -1,13 +1,13 @@
-"""Losses: what a network is asked to make small, as one Value.
+"""Losses: the numbers that training makes small. Each is one Value.
 
-Every loss takes predictions, targets and a reduction: "mean" or "sum" of the losses, or "none", the losses
-themselves. How deep the predictions are nested says what they are: for mse, mae, huber, hinge and
-binary_cross_entropy_with_logits one number, a list of numbers or a list of rows of numbers, and the targets are
-nested likewise; for cross_entropy and nll one row, of one number per class, or a list of rows. The mean is over
-all numbers, or over all rows. Plain numbers in, a plain number out.
+Every loss takes predictions, targets and a reduction: "mean" or "sum" of the losses, or "none" for the losses
+themselves. mse, mae, huber, hinge and binary_cross_entropy_with_logits take one number, a list of numbers or a
+list of rows of numbers, and targets of the same shape; their mean is over all numbers. cross_entropy and nll take
+one row, with one number per class, or a list of rows; their mean is over all rows. Plain numbers give a plain
+number.
 
-Targets may be Values. Of plain targets, those out of range raise ValueError, as do an empty batch, lengths that
-differ and an unknown reduction.
+Targets may be Values. All losses raise ValueError for plain targets out of range, an empty batch, lengths that
+differ and an unknown reduction, TypeError for targets that are not numbers.
 """
 
 import numbers
@@ -18,20 +18,21 @@ from ..engine import functions
 
 
 def mse(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
-    """The squared error (p - t)^2: its gradient for p is 2 (p - t), the further off the stronger."""
+    """The squared error (p - t)^2: its gradient for p is 2 (p - t), the larger the error, the stronger."""
     return _of_numbers("mse", lambda p, t: (p - t) ** 2, predictions, targets, reduction)
 
 
 def mae(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
-    """The absolute error |p - t|: its gradient for p is -1 or 1 (0 where p = t), so outliers pull no harder."""
+    """The absolute error |p - t|: its gradient for p is -1 or 1 (0 where p = t), so outliers weigh no more."""
     return _of_numbers("mae", lambda p, t: abs(p - t), predictions, targets, reduction)
 
 
 def huber(predictions: Any, targets: Any, delta: float = 1.0, reduction: str = "mean") -> Any:
-    """The squared error near the target, the absolute error far from it, joined smoothly.
+    """The squared error near the target, the absolute error far from it.
 
     With d = p - t: d^2/2 where |d| <= delta, else delta (|d| - delta/2). The gradient for p is d, clipped to
-    -delta ... delta. Source: Huber, Robust Estimation of a Location Parameter, 1964.
+    -delta ... delta. Raises ValueError unless delta is positive.
+    Source: Huber, Robust Estimation of a Location Parameter, 1964.
     """
     if not delta > 0:
         raise ValueError(f"huber needs a positive delta, got {delta!r}.")
@@ -46,7 +47,7 @@ def huber(predictions: Any, targets: Any, delta: float = 1.0, reduction: str = "
 
 
 def hinge(scores: Any, targets: Any, reduction: str = "mean") -> Any:
-    """The max-margin loss max(0, 1 - t s), for targets of -1 and 1: no loss once s is 1 or more on t's side."""
+    """The max-margin loss max(0, 1 - t s), for targets of -1 and 1: 0 as soon as t s is 1 or more."""
 
     def loss(s: Any, t: Any) -> Any:
         if _is_plain(t) and t not in (-1, 1):
@@ -74,15 +75,15 @@ def binary_cross_entropy_with_logits(logits: Any, targets: Any, reduction: str =
 def cross_entropy(logits: Any, targets: Any, reduction: str = "mean") -> Any:
     """-log softmax(logits)[target], the surprise at the right class; stable for any finite logits.
 
-    The target of a row is the index of the class, or one probability per class (a one-hot list, for instance),
-    for which it is -sum t_k log softmax(logits)_k. The gradient for the logits is softmax(logits) - t.
+    The target of a row is the index of the class, or a list with one probability per class, such as a one-hot
+    list; then the loss is -sum t_k log softmax(logits)_k. The gradient for the logits is softmax(logits) - t.
     """
 
     # log softmax(z)_k = z_k - logsumexp(z), so the loss is sum(t) logsumexp(z) - t.z: few nodes for many classes.
     def loss(row: Any, target: Any) -> Any:
         normaliser = functions.logsumexp(row)
         if not _is_nested(target):
-            return normaliser - _picked(row, target)
+            return normaliser - functions.take(row, target)
         weight = functions.sum(target)
         if not _is_plain(weight) or weight != 1:
             normaliser = weight * normaliser
@@ -98,7 +99,7 @@ def nll(log_probabilities: Any, targets: Any, reduction: str = "mean") -> Any:
     """
 
     def loss(row: Any, target: Any) -> Any:
-        return -(functions.dot(target, row) if _is_nested(target) else _picked(row, target))
+        return -(functions.dot(target, row) if _is_nested(target) else functions.take(row, target))
 
     return _of_rows(loss, log_probabilities, targets, reduction)
 
@@ -114,11 +115,6 @@ def _is_plain(x: Any) -> bool:
     return not hasattr(x, "_apply")
 
 
-def _picked(row: list[Any], target: Any) -> Any:
-    """row[target]; where the target is an input that is not known yet, the compiler's way to say so."""
-    return target._pick(row) if hasattr(target, "_pick") else row[target]
-
-
 def _paired(predictions: Any, targets: Any) -> list[tuple[Any, Any]]:
     _check_not_text(targets)
     n_targets = len(targets) if _is_nested(targets) else "no list of them"
@@ -128,31 +124,32 @@ def _paired(predictions: Any, targets: Any) -> list[tuple[Any, Any]]:
 
 
 def _check_not_text(target: Any) -> None:
-    if isinstance(target, str):  # which has a length, as a list has
+    if isinstance(target, str):  # a text has a length, as a list has
         raise TypeError(f"A target is a number, got {target!r} ({type(target).__name__}).")
 
 
 def _of_numbers(name: str, loss: Callable[[Any, Any], Any], predictions: Any, targets: Any, reduction: str) -> Any:
-    """The loss of each number beside its target, reduced."""
+    """The loss of each number and its target, reduced."""
+    return _reduced(_each(name, loss, predictions, targets), reduction)
 
-    def each(p: Any, t: Any) -> Any:
-        if _is_nested(p):
-            if not _is_nested(t):
-                raise ValueError(
-                    f"{name} takes one output per target, got a list of {len(p)} for one target: let the model "
-                    "return one number, or give as many targets in a list."
-                )
-            return [each(*pair) for pair in _paired(p, t)]
-        if _is_nested(t):
-            _check_not_text(t)
-            raise ValueError(f"A loss needs one target per prediction: one number and {len(t)} targets given.")
-        return loss(p, t)
 
-    return _reduced(each(predictions, targets), reduction)
+def _each(name: str, loss: Callable[[Any, Any], Any], p: Any, t: Any) -> Any:
+    """The losses, nested as the predictions are. No closure: one that calls itself is a cycle."""
+    if _is_nested(p):
+        if not _is_nested(t):
+            raise ValueError(
+                f"{name} takes one output per target, got a list of {len(p)} for one target: let the model "
+                "return one number, or give as many targets in a list."
+            )
+        return [_each(name, loss, *pair) for pair in _paired(p, t)]
+    if _is_nested(t):
+        _check_not_text(t)
+        raise ValueError(f"A loss needs one target per prediction: one number and {len(t)} targets given.")
+    return loss(p, t)
 
 
 def _of_rows(loss: Callable[[Any, Any], Any], rows: Any, targets: Any, reduction: str) -> Any:
-    """The loss of each row beside its target, an index or one probability per class, reduced."""
+    """The loss of each row and its target, an index or one probability per class, reduced."""
     if not _is_nested(rows):
         raise TypeError(f"This loss takes one row of numbers, one per class, or a list of rows, got {rows!r}.")
     if not len(rows):
@@ -174,7 +171,7 @@ def _checked(row: list[Any], target: Any) -> Any:
             if _is_plain(t) and not 0 <= t <= 1:
                 raise ValueError(f"The probability of a class is from 0 to 1, got {t!r}.")
         return list(target)
-    if hasattr(target, "_pick"):
+    if not _is_plain(target):
         return target
     if not isinstance(target, numbers.Real):
         raise TypeError(f"The class is a plain index, or one probability per class, got {target!r}.")

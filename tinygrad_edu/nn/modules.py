@@ -1,4 +1,4 @@
-"""Neuron, Layer, MLP: each a list of the smaller one, down to the Values that are learned."""
+"""Neuron, Layer, MLP: an MLP is a list of layers, a layer a list of neurons, a neuron a list of Values."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from ..engine.value import Value
 from .activations import ACTIVATIONS, ROW_ACTIVATIONS, ActivationLike, activate, check_activation, name_of
 from .base import Module
-from .initialisation import Generator, Initialiser, as_generator, initialiser
+from .initialisation import Generator, Initialiser, as_generator, initialiser, leaves
 from .rows import check_example
 
 __all__ = ["ACTIVATIONS", "MLP", "Layer", "Module", "Neuron"]
@@ -15,10 +15,13 @@ __all__ = ["ACTIVATIONS", "MLP", "Layer", "Module", "Neuron"]
 class Neuron(Module):
     """activation(b + w0*x0 + w1*x1 + ...): one output from n_inputs numbers or Values.
 
-    The weights `w` start as `init` draws them, by default uniform, by He or Xavier as the activation asks; the
-    bias `b` at 0. rng is a seed or a generator; one seed gives the same bits on every run, None other weights each
-    time. n_outputs, the number of neurons beside this one and itself, counts for Xavier only. The activation is a
+    `init` draws the weights `w`. The default is uniform: He for relu and its variants, else Xavier. The bias `b`
+    starts at 0. rng is a seed or a generator; None is the global `random`, so that random.seed(1337) makes the
+    weights reproducible. n_outputs is the number of neurons in the layer; only Xavier uses it. The activation is a
     name, an Activation or a function of one Value.
+
+    Raises ValueError for sizes below 1, an unknown activation, and another number of inputs; TypeError for inputs
+    that are not a list of numbers.
     """
 
     def __init__(
@@ -35,8 +38,8 @@ class Neuron(Module):
         self.n_inputs, self.n_outputs = n_inputs, n_outputs
         self.activation = check_activation(activation, ACTIVATIONS)
         rng, draw = as_generator(rng), initialiser(init, name_of(activation))
-        self.w = [Value(draw(n_inputs, n_outputs, rng)) for _ in range(n_inputs)]
-        self.b = Value(0.0)
+        self.w = leaves(n_inputs, lambda: draw(n_inputs, n_outputs, rng))
+        (self.b,) = leaves(1, float)
         self._label_parameters()
 
     def __call__(self, inputs: Sequence[Any]) -> Value:
@@ -59,9 +62,10 @@ class Neuron(Module):
 
 
 class Layer(Module):
-    """n_outputs neurons that see the same inputs. Always returns a list, also of one.
+    """n_outputs neurons with the same inputs. Returns a list of n_outputs Values, even for one.
 
-    Any activation of a Neuron will do, and softmax, which acts on all outputs together.
+    The activation is any of a Neuron's, or softmax, which acts on all outputs together. The neurons draw their
+    weights one after the other. Raises ValueError as Neuron does.
     """
 
     def __init__(
@@ -83,6 +87,8 @@ class Layer(Module):
         self._label_parameters()
 
     def __call__(self, inputs: Sequence[Any]) -> list[Value]:
+        if inputs.__class__ is list:  # one node for each float, not one per neuron
+            inputs = [Value(x) if x.__class__ is float else x for x in inputs]
         outputs = [neuron(inputs) for neuron in self.neurons]
         return activate(self.activation, outputs) if self._on_row else outputs
 
@@ -93,8 +99,11 @@ class Layer(Module):
 class MLP(Module):
     """A multilayer perceptron: MLP(2, [16, 16, 1]) has 2 inputs, two hidden layers of 16 and one output.
 
-    Hidden layers have the activation, the last layer is linear. Parameters are labelled by their place, like
-    `layer0.neuron3.w2`. Returns the list of outputs, of one output the Value itself.
+    Hidden layers have the activation, the last layer is linear. Parameters are labelled by their place, such as
+    `layer0.neuron3.w2`. Takes one example, a list of n_inputs numbers or Values. Returns the list of outputs; if
+    there is one output, the Value itself. The layers draw their weights one after the other.
+
+    Raises ValueError as Neuron does, and if n_outputs is not a list of sizes.
     """
 
     def __init__(

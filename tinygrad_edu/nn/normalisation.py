@@ -1,4 +1,4 @@
-"""Normalisation: bring numbers to mean 0 and variance 1, so that no layer's scale depends on those before it."""
+"""Normalisation: bring numbers to mean 0 and variance 1, so that layers keep one scale."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,30 +6,32 @@ from typing import Any
 from ..engine import functions
 from ..engine.dispatch import plain
 from ..engine.value import Value
+from ..engine.watch import watch
 from .base import Module
+from .initialisation import leaves
 from .rows import check_size, rows_of
 
 
 class BatchNorm(Module):
     """Normalises each of the n columns of a batch: y = gamma * (x - mean) / sqrt(variance + eps) + beta.
 
-    X (B, n) in, a list of B rows of n Values out. In training, mean and variance are those of the batch, and part
-    of the graph; the variance is divided by B. Beside them run averages for evaluation, where a row is treated
-    alike whatever its company, and a single row may be given:
+    X is (B, n). The result is a list of B rows of n Values. In training, the mean and the variance (divided by B)
+    are those of the batch and part of the graph. Evaluation uses running averages instead, so that the result for
+    a row does not depend on the other rows, and a single row is allowed:
 
         running = (1 - momentum) * running + momentum * (the batch's)
 
-    with the variance divided by B - 1. gamma starts at 1, beta at 0, `running_mean` at 0, `running_var` at 1.
-    Equations: Ioffe and Szegedy 2015, algorithm 1; momentum and variances are PyTorch's BatchNorm1d.
+    Here the variance is divided by B - 1. gamma starts at 1, beta at 0, `running_mean` at 0, `running_var` at 1.
+    Source: Ioffe and Szegedy 2015, algorithm 1; momentum and variances as in PyTorch's BatchNorm1d.
 
-    Raises ValueError for rows that are not of n numbers, and in training for fewer than 2 rows.
+    Raises ValueError for rows without n numbers, and in training for fewer than 2 rows.
     """
 
     _buffers = ("running_mean", "running_var")
 
     def __init__(self, n: int, momentum: float = 0.1, eps: float = 1e-5):
         self.n, self.momentum, self.eps = check_size("n", n, "BatchNorm"), momentum, eps
-        self.gamma, self.beta = _gains(n), [Value(0.0) for _ in range(n)]
+        self.gamma, self.beta = leaves(n, _one), leaves(n, float)
         self.running_mean, self.running_var = [0.0] * n, [1.0] * n
         self._label_parameters()
 
@@ -44,6 +46,9 @@ class BatchNorm(Module):
             self._remember(means, variances, len(rows))
         else:
             means, variances = list(self.running_mean), list(self.running_var)
+            if watch.tracer:
+                watch.tracer.reads(self, "running_mean", means)
+                watch.tracer.reads(self, "running_var", variances)
         scales = [g / functions.sqrt(v + self.eps) for g, v in zip(self.gamma, variances, strict=True)]
         outputs = [_scaled([x - m for x, m in zip(row, means, strict=True)], scales, self.beta) for row in rows]
         return outputs if is_batch else outputs[0]
@@ -61,13 +66,15 @@ class BatchNorm(Module):
 class LayerNorm(Module):
     """Normalises each row of n numbers by itself: y = gamma * (x - mean) / sqrt(variance + eps) + beta.
 
-    Takes a row or a batch of rows, in training and evaluation alike. gamma starts at 1, beta at 0; the variance is
-    divided by n (Ba, Kiros and Hinton 2016, eq. 3 and 4).
+    Takes a row or a batch of rows and returns the same shape, in training and in evaluation. gamma starts at 1,
+    beta at 0. The variance is divided by n (Ba, Kiros and Hinton 2016, eq. 3 and 4).
+
+    Raises ValueError for rows without n numbers.
     """
 
     def __init__(self, n: int, eps: float = 1e-5):
         self.n, self.eps = check_size("n", n, "LayerNorm"), eps
-        self.gamma, self.beta = _gains(n), [Value(0.0) for _ in range(n)]
+        self.gamma, self.beta = leaves(n, _one), leaves(n, float)
         self._label_parameters()
 
     def __call__(self, inputs: Any) -> Any:
@@ -84,14 +91,17 @@ class LayerNorm(Module):
 
 
 class RMSNorm(Module):
-    """Divides each row of n numbers by their size: y = gamma * x / sqrt(mean of x^2 + eps).
+    """Divides each row of n numbers by their root mean square: y = gamma * x / sqrt(mean of x^2 + eps).
 
-    Takes a row or a batch of rows. gamma starts at 1; no mean is taken off (Zhang and Sennrich 2019, eq. 4).
+    Takes a row or a batch of rows and returns the same shape. gamma starts at 1. The mean is not subtracted
+    (Zhang and Sennrich 2019, eq. 4).
+
+    Raises ValueError for rows without n numbers.
     """
 
     def __init__(self, n: int, eps: float = 1e-5):
         self.n, self.eps = check_size("n", n, "RMSNorm"), eps
-        self.gamma = _gains(n)
+        self.gamma = leaves(n, _one)
         self._label_parameters()
 
     def __call__(self, inputs: Any) -> Any:
@@ -106,8 +116,8 @@ class RMSNorm(Module):
         return f"RMSNorm({self.n}, eps={self.eps!r})"
 
 
-def _gains(n: int) -> list[Value]:
-    return [Value(1.0) for _ in range(n)]
+def _one() -> float:
+    return 1.0
 
 
 def _mean_and_deviations(xs: Sequence[Any]) -> tuple[Any, list[Any]]:

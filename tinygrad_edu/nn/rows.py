@@ -11,9 +11,9 @@ def is_row(inputs: Any) -> bool:
 
 
 def rows_of(module: Any, n: int, inputs: Any) -> tuple[list[Sequence[Any]], bool]:
-    """The rows of the inputs, and whether they came as a batch: a single row counts as one of a batch.
+    """(rows, whether they came as a batch). A single row is a list of one row.
 
-    Raises TypeError for a single number, ValueError unless there is a row and all have n numbers.
+    Raises TypeError for a single number, ValueError unless every row has n numbers.
     """
     if not hasattr(inputs, "__len__"):
         raise TypeError(f"{module!r} takes a row of {n} numbers or a batch of such rows, got {inputs!r}.")
@@ -29,7 +29,7 @@ def rows_of(module: Any, n: int, inputs: Any) -> tuple[list[Sequence[Any]], bool
 
 
 def check_example(n: int, inputs: Any) -> None:
-    """Says what is wrong, once a neuron of n inputs has failed: raises TypeError for a number or a batch."""
+    """Explain why a neuron with n inputs failed: raises TypeError if it got a number or a batch."""
     if not hasattr(inputs, "__len__"):
         got, example = f"{reprlib.repr(inputs)} ({type(inputs).__name__})", reprlib.repr(list(range(1, n + 1)))
         numbers = f"{n} number{'s' * (n > 1)}"

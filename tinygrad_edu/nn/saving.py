@@ -1,153 +1,95 @@
-"""Models as JSON files: the calls that build the modules, and every number to the last bit. No code is run."""
+"""Build a saved model anew. `Module.save` writes the file."""
 
 import inspect
-import json
 import os
-import tempfile
-from pathlib import Path
-from typing import Any
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
 
-from ..engine.rule import Rule
-from .base import Module
+from ..engine.value import Value
+from . import files
+from .architecture import call_text, class_name
+from .base import Module, fill
+from .initialisation import limited_to
 
-FORMAT, VERSION = "tinygrad_edu model", 1
+T = TypeVar("T")
 
 
-def save(model: Module, path: str | os.PathLike[str]) -> None:
-    """Write a model: its architecture, parameters and buffers. A file of that name is replaced all at once.
+@overload
+def load(path: str | os.PathLike[str]) -> Module: ...
+@overload
+def load(path: str | os.PathLike[str], optimizer: Callable[[list[Value]], T]) -> tuple[Module, T]: ...
+def load(path: Any, optimizer: Any = None) -> Any:
+    """The model in a file that `Module.save` wrote, built anew. No code is run but the constructors of modules.
 
-    Raises TypeError, and writes nothing, if a part of the model is no text, number or module, such as an
-    activation that is a function of your own, or if a parameter is no float.
+    Its classes are those of `nn` and your own Module classes, which must be defined before. With an optimizer
+    class, such as optim.Adam, returns (model, optimizer) as they were saved, ready for the next step:
+
+        model, optimizer = nn.load("model.json", optim.Adam)
+
+    Raises ValueError if the file is not a whole model file, or names a class that is not defined or not unique;
+    TypeError for an optimizer that is not a class or function.
     """
-    text = json.dumps({"format": FORMAT, "version": VERSION, **_described(model)}, indent=1, ensure_ascii=False)
-    target = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def load(path: str | os.PathLike[str]) -> Module:
-    """The model that `save` wrote, built anew: its modules are those of `nn` and your own that are imported.
-
-    Raises ValueError if the file is no complete model of this format, or of a module that is not known.
-    """
-    saved = _read(path)
-    model = _built(saved["model"], path)
-    _fill(model, saved, path)
-    return model
-
-
-def load_into(model: Module, path: str | os.PathLike[str]) -> Module:
-    """Give a model the numbers that were saved from one of the same architecture; returns it.
-
-    Raises ValueError, and changes nothing, if the file is broken or of another architecture.
-    """
-    saved, own = _read(path), _described(model)["model"]
-    if saved["model"] != own:
-        raise ValueError(
-            f"{path} is of another architecture: {_call_text(saved['model'])}, not {_call_text(own)}."
+    if optimizer is not None and not callable(optimizer):
+        raise TypeError(
+            f"load takes an optimizer class such as optim.Adam, got {optimizer!r}. That holds the parameters of "
+            "another model: write model.load(path, optimizer)."
         )
-    _fill(model, saved, path)
-    return model
-
-
-# --- Modules as data ----------------------------------------------------------------------------------------
-
-
-def _described(model: Module) -> dict[str, Any]:
-    parameters = {}
-    for name, parameter in model.named_parameters():
-        if type(parameter.data) is not float:
-            raise TypeError(f"{name} is {parameter.data!r}: only floats are saved, exact numbers are not.")
-        parameters[name] = parameter.data
-    return {"model": _call(model), "parameters": parameters, "buffers": model.buffers()}
-
-
-def _call(module: Module) -> dict[str, Any]:
-    """The constructor call that builds a module like this one: attributes have the names of the arguments."""
-    positional, named = module._arguments()
-    return {
-        "module": type(module).__name__,
-        "arguments": [_plain(argument, module) for argument in positional],
-        "options": {name: _plain(value, module) for name, value in named.items()},
-    }
-
-
-def _plain(value: Any, owner: Module) -> Any:
-    if isinstance(value, Module):
-        return _call(value)
-    if isinstance(value, Rule) and not value.parameters:
-        return value.name  # tg.relu is "relu"
-    if isinstance(value, list | tuple):
-        return [_plain(item, owner) for item in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(f"{owner!r} cannot be saved: {value!r} is no text, number or module.")
-
-
-def _call_text(call: dict[str, Any]) -> str:
-    arguments = [_call_text(a) if isinstance(a, dict) else repr(a) for a in call["arguments"]]
-    options = [f"{k}={_call_text(v) if isinstance(v, dict) else repr(v)}" for k, v in call["options"].items()]
-    return f"{call['module']}({', '.join(arguments + options)})"
-
-
-def _built(call: Any, path: Any) -> Module:
-    known = {kind.__name__: kind for kind in _kinds(Module)}
+    parts = files.read(path)
     try:
-        kind = known[call["module"]]
-        arguments = [_built(a, path) if isinstance(a, dict) else a for a in call["arguments"]]
-        options = {k: _built(v, path) if isinstance(v, dict) else v for k, v in call["options"].items()}
-        seed = {"rng": 0} if "rng" in inspect.signature(kind).parameters else {}
-        return kind(*arguments, **options, **seed)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} has a module that cannot be built here: {call!r:.80} ({error}).") from None
+        with limited_to(_count(parts["state"])):
+            model = _built(parts["model"])
+    except Exception as error:  # a constructor may raise anything for wrong arguments
+        text = f"{call_text(parts['model']):.200}"
+        raise ValueError(f"{path} cannot be loaded. {text} cannot be built: {error}") from None
+    if optimizer is None:
+        fill(model, parts, path)
+        return model
+    made = optimizer(model.parameters())
+    fill(model, parts, path, made)
+    return model, made
 
 
-def _kinds(kind: type[Module]) -> list[type[Module]]:
-    return [kind, *(below for one in kind.__subclasses__() for below in _kinds(one))]
+def _count(x: Any) -> int:
+    return sum(map(_count, x.values() if isinstance(x, dict) else x)) if isinstance(x, dict | list) else 1
 
 
-# --- Files --------------------------------------------------------------------------------------------------
+def _built(x: Any) -> Any:
+    """An argument of a constructor call from a file, with the modules in it built."""
+    if isinstance(x, list):
+        return [_built(item) for item in x]
+    if not isinstance(x, dict):
+        return x
+    match x:
+        case {"class": str(name), "arguments": list(positional), "options": dict(named)}:
+            kind = _class(name)
+        case _:
+            raise ValueError(f"{x!r:.80} is not a module with a class, arguments and options")
+    options = {key: _built(value) for key, value in named.items()}
+    rng = inspect.signature(kind).parameters.get("rng")
+    if rng and rng.default is rng.empty:
+        options["rng"] = 0
+    return kind(*map(_built, positional), **options)
 
 
-def _read(path: Any) -> dict[str, Any]:
-    try:
-        saved = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:  # JSON that ends too early, or no text at all
-        raise ValueError(f"{path} is no model file, or not all of one: {error}.") from None
-    if not isinstance(saved, dict) or saved.get("format") != FORMAT:
-        raise ValueError(f"{path} is no model file: it does not say that its format is {FORMAT!r}.")
-    if saved.get("version") != VERSION:
-        raise ValueError(
-            f"{path} has version {saved.get('version')!r} of the format; this program reads {VERSION}."
-        )
-    if not all(isinstance(saved.get(part), dict) for part in ("model", "parameters", "buffers")):
-        raise ValueError(f"{path} is not all of a model file: it has no model, parameters or buffers.")
-    return saved
+def _class(name: str) -> type[Module]:
+    found = [kind for kind in _kinds(Module) if class_name(kind) == name]
+    if not found:
+        raise ValueError(f"the Module class {name!r} is not defined: import or define it")
+    if len(found) > 1:  # in a notebook, say, where a cell was run again: the class that has the name now
+        found = [kind for kind in found if _bound(kind) is kind]
+    if not found:
+        raise ValueError(f"the Module class {name!r} is defined more than once: rename one")
+    return found[0]
 
 
-def _fill(model: Module, saved: dict[str, Any], path: Any) -> None:
-    """All numbers at once, after a look at each."""
-    parameters, buffers = dict(model.named_parameters()), model.buffers()
-    for what, here, there in (
-        ("parameters", parameters, saved["parameters"]),
-        ("buffers", buffers, saved["buffers"]),
-    ):
-        if here.keys() != there.keys():
-            name = sorted(here.keys() ^ there.keys())[0]
-            raise ValueError(f"{path} has other {what} than the model: {name!r} is in one of them only.")
-    for name, number in saved["parameters"].items():
-        if type(number) is not float:
-            raise ValueError(f"{path} has no number for {name!r}, but {number!r}.")
-    for name, numbers in saved["buffers"].items():
-        if len(numbers) != len(buffers[name]) or any(type(number) is not float for number in numbers):
-            raise ValueError(f"{path} has not {len(buffers[name])} numbers for {name!r}, but {numbers!r:.60}.")
-    for name, number in saved["parameters"].items():
-        parameters[name].data = number
-    for name, numbers in saved["buffers"].items():
-        buffers[name][:] = numbers
+def _kinds(kind: type[Module]) -> set[type[Module]]:
+    return {kind}.union(*(_kinds(below) for below in kind.__subclasses__()))
+
+
+def _bound(kind: type) -> Any:
+    """What the module of a class has under the name of the class."""
+    found: Any = sys.modules.get(kind.__module__)
+    for part in kind.__qualname__.split("."):
+        found = getattr(found, "__dict__", {}).get(part)
+    return found

@@ -1,4 +1,4 @@
-"""Optimisers: how the gradients move the parameters, and how the learning rate changes on the way."""
+"""Optimisers, which move parameters by their gradients, and schedules for the learning rate."""
 
 from .clipping import clip_grad_norm, clip_grad_value
 from .optimisers import SGD, Adam, AdamW, Optimizer, RMSProp

@@ -1,4 +1,4 @@
-"""SGD, RMSProp, Adam, AdamW: each one update equation, the arithmetic of all in `Optimizer`.
+"""SGD, RMSProp, Adam, AdamW: each is one update equation. `Optimizer` does everything else.
 
 Names as in PyTorch, and in the equations:
   parameter, gradient   one number and dL/d(parameter), or one array each
@@ -7,27 +7,39 @@ Names as in PyTorch, and in the equations:
   state                 what an equation remembers of one parameter between steps: 0 before the first
 """
 
+import copy
+import functools
 import reprlib
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from numbers import Real
+from typing import Any, ClassVar
 
 from ..engine.elementary import sqrt
-from ..engine.value import Value
-from .marks import FORGOTTEN, UsedAgain, unmarked, used
+from ..engine.value import Value, watchers
+
+FORGOTTEN = (
+    "The gradients of this step() still hold those of the step before, because backward() adds to what is there: "
+    "call zero_grad() once per step, before backward()."
+)
 
 
 class Optimizer:
     """What all optimisers share: they move parameters by the gradients that backward() has left there.
 
-    A subclass defines `update` and `n_states`. `lr` may be changed at any time, by a schedule for instance; the
-    parameters may be too, and each keeps its state: it is kept for the parameter, not for the place in the list.
+    A subclass defines `update` and `n_states`. `lr` may be changed at any time, for instance by a schedule.
+    `parameters` may be changed too: the state belongs to the parameter, not to its place in the list. `epochs`
+    counts the epochs that `fit` has finished.
 
     Raises ValueError without parameters, or for a number out of range; TypeError unless parameters are Values.
     """
 
     n_states = 0
+    # Makers of faster programs for `arrays`: make(optimizer) gives build(parameter, *state), which gives an update
+    # (gradient, t, lr) that moves these vectors in place. The compiler adds its own when it is imported.
+    programs: ClassVar[list[Callable[[Any], Callable[..., Any]]]] = []
 
     def __init__(self, parameters: Iterable[Value], lr: float, weight_decay: float = 0):
         name = type(self).__name__
@@ -39,6 +51,10 @@ class Optimizer:
         self.lr = lr
         self.weight_decay = weight_decay
         self.state: dict[Value, tuple[Any, ...]] = {}  # (t, ...) of every parameter that has been moved
+        self.epochs = 0
+        self._used: dict[int, Value] = {}  # by the ids of the gradients that the last step used
+        self._kept: list[Any] = []  # those gradients: while they exist, no other object has their ids
+        self._stale: list[Value] = []  # the parameters whose used gradients a backward() has added to
         self._warned = False
         if not self.parameters:
             raise ValueError(f"{name} got no parameters to optimise: pass model.parameters().")
@@ -51,30 +67,101 @@ class Optimizer:
             raise ValueError(f"The weight decay must be 0 or more, got weight_decay={weight_decay!r}.")
 
     def update(self, t: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
-        """(parameter, *state) after step t. Changes nothing, so it serves floats and NumPy arrays alike."""
+        """(parameter, *state) after step t. It changes nothing in place, so it serves floats and NumPy arrays."""
         raise NotImplementedError(f"{type(self).__name__} must define update(t, parameter, gradient, *state).")
 
     def step(self) -> None:
         """Move every parameter against its gradient.
 
-        Warns once (UserWarning) if zero_grad was forgotten since the last step, and the old gradients are still
-        in the sum. A float gradient becomes a float of a kind of its own when a step has used it, of equal value.
+        Warns once (UserWarning) if zero_grad was forgotten since the last step, so that the old gradients are
+        still in the sum.
         """
-        if not self._warned and any(p.grad.__class__ is UsedAgain for p in self.parameters):
+        if self._forgot() and not self._warned:
             self._warned = True
             warnings.warn(FORGOTTEN, stacklevel=2)
+        moved = []
         for parameter in self.parameters:
             t, *state = self.state.get(parameter) or (0,) * (1 + self.n_states)
-            parameter.data, *state = self.update(t + 1, parameter.data, unmarked(parameter.grad), *state)
-            self.state[parameter] = (t + 1, *state)
-            parameter.grad = used(parameter.grad)
+            moved.append((parameter, t + 1, *self.update(t + 1, parameter.data, parameter.grad, *state)))
+        for parameter, t, data, *state in moved:  # all or, after an error, none
+            parameter.data, self.state[parameter] = data, (t, *state)
+        self.watch()
+
+    def zero_grad(self) -> None:
+        """Set the gradient of every parameter to 0. Call it once per step, before backward()."""
+        for parameter in self.parameters:
+            parameter.grad = 0.0
+        self._unwatch()
+
+    # --- A forgotten zero_grad ----------------------------------------------------------------------------------
+    # The number alone does not tell whether a gradient was set to zero. So each step leaves the gradients as new
+    # float objects of the same values, and backward() shows which objects it adds to.
+
+    def watch(self) -> None:
+        """From now on, a backward() that adds to the gradients as they are has forgotten zero_grad()."""
+        if not self._warned:
+            for parameter in self.parameters:
+                if parameter.grad.__class__ is float:
+                    parameter.grad *= 1.0
+            self._used = {id(p.grad): p for p in self.parameters if p.grad}
+            self._kept, self._stale = [p.grad for p in self._used.values()], []
+            watchers[id(self)] = functools.partial(_show, id(self), weakref.ref(self))
+
+    def _see(self, gradients: list[Any]) -> None:
+        """A backward() is about to add to these gradients."""
+        self._stale = [p for p in self._stale if p.grad]  # the others were set to zero in the meantime
+        self._stale += [self._used.pop(key) for key in map(id, gradients) if key in self._used]
+
+    def _forgot(self) -> bool:
+        """Do gradients of the last step still stand in those of this one?"""
+        return any(parameter.grad for parameter in self._stale)
+
+    def _unwatch(self) -> None:
+        self._used, self._kept, self._stale = {}, [], []
+        watchers.pop(id(self), None)
+
+    # --- State --------------------------------------------------------------------------------------------------
+
+    def settings(self) -> dict[str, Any]:
+        """What `update` reads beside lr, by name: weight_decay, betas ..., and what a subclass has added."""
+        ours = ("parameters", "state", "lr", "epochs")
+        return {name: x for name, x in vars(self).items() if name not in ours and not name.startswith("_")}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the parameters: class, lr, epochs, settings, and the state of each parameter in order.
+
+        The state of a parameter is [t, ...], or None before its first step. `Module.save` writes this to a file.
+        """
+        return {
+            "class": type(self).__name__,
+            "lr": self.lr,
+            "epochs": self.epochs,
+            "settings": copy.deepcopy(self.settings()),
+            "state": [list(self.state[p]) if p in self.state else None for p in self.parameters],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict()` of the same class with as many parameters, in the same order.
+
+        Raises ValueError, and changes nothing, if it is the state of something else.
+        """
+        own, rows = self.state_dict(), state.get("state")
+        if state.get("class") != own["class"]:
+            raise ValueError(f"This is the state of {_shown(state.get('class'))}, not of {own['class']!r}.")
+        if not isinstance(rows, list) or len(rows) != len(self.parameters):
+            count = len(rows) if isinstance(rows, list) else "no"
+            raise ValueError(f"The state is that of {count} parameters, but there are {len(self.parameters)}.")
+        fresh = [0] * (1 + self.n_states)
+        new = _fitted(state, own | {"state": [row if row is None else fresh for row in rows]}, "state")
+        vars(self).update(new["settings"], lr=new["lr"], epochs=new["epochs"])
+        self.state = {p: tuple(row) for p, row in zip(self.parameters, new["state"], strict=True) if row}
 
     @contextmanager
     def arrays(self, vector: Any) -> Iterator[Callable[[Any], None]]:
-        """step() for parameters that are one vector, as in the `arrays()` of a compiled function: step(gradient).
+        """A context manager that gives step(gradient) for parameters in one vector, as in a compiled `arrays()`.
 
-        vector, an array or a list, has the parameters in their order, and is moved in place. At the end of the
-        block the state goes back to the parameters, so steps on Values and on vectors may follow each other.
+        vector (P,), an array or a list, has the P parameters in order and is moved in place; gradient is (P,). At
+        the end of the block the state goes back to the parameters, so steps on Values and vectors may alternate.
 
         >>> import tinygrad_edu as tg
         >>> w = tg.Value(3.0)
@@ -88,18 +175,13 @@ class Optimizer:
 
         Raises ValueError unless there is one number per parameter, TypeError if `update` cannot be run on vectors.
         """
-        from .vectors import VectorSteps
+        from .vectors import ListSteps, VectorSteps
 
-        steps = VectorSteps(self, vector)
+        steps = (ListSteps if isinstance(vector, list) else VectorSteps)(self, vector)
         try:
             yield steps.step
         finally:
             steps.write_back()
-
-    def zero_grad(self) -> None:
-        """Forget the gradients of the last backward passes."""
-        for parameter in self.parameters:
-            parameter.grad = 0.0
 
     def __repr__(self) -> str:
         n = len(self.parameters)
@@ -113,12 +195,14 @@ class Optimizer:
 class SGD(Optimizer):
     """Gradient descent: parameter <- parameter - lr * gradient. (Stochastic, if the loss is that of a batch.)
 
-    With momentum the parameter is a ball that rolls on: velocity <- momentum * velocity + gradient, and
-    parameter <- parameter - lr * velocity. With nesterov it goes on from where the velocity will take it:
+    With momentum the parameter keeps moving like a rolling ball: velocity <- momentum * velocity + gradient, and
+    parameter <- parameter - lr * velocity. nesterov looks one step ahead along the velocity:
     parameter <- parameter - lr * (gradient + momentum * velocity).
 
+    weight_decay * parameter is added to the gradient first. Raises ValueError unless momentum is at least 0 and
+    below 1, and for nesterov without momentum.
     Source: Sutskever et al., On the importance of initialization and momentum in deep learning, 2013, with lr
-    outside of the velocity, as in PyTorch. weight_decay * parameter is added to the gradient first.
+    outside of the velocity, as in PyTorch.
     """
 
     n_states = 1
@@ -134,7 +218,9 @@ class SGD(Optimizer):
         super().__init__(parameters, lr, weight_decay)
         self.momentum, self.nesterov = _average(momentum=momentum), nesterov
         if nesterov and not momentum:
-            raise ValueError("Nesterov's step looks ahead along the velocity: give a momentum, such as 0.9.")
+            raise ValueError(
+                "nesterov looks ahead along the velocity, but there is none: give a momentum, such as 0.9."
+            )
 
     def update(self, t: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
         (velocity,) = state
@@ -145,14 +231,16 @@ class SGD(Optimizer):
 
 
 class RMSProp(Optimizer):
-    """Divides each gradient by its own usual size, so that all parameters move at a like pace.
+    """Divides each gradient by its usual size, so that all parameters move at a similar pace.
 
         square <- alpha * square + (1 - alpha) * gradient^2
         velocity <- momentum * velocity + gradient / (sqrt(square) + eps)
         parameter <- parameter - lr * velocity
 
+    weight_decay * parameter is added to the gradient first. Raises ValueError unless eps is positive and alpha and
+    momentum are at least 0 and below 1.
     Source: Tieleman and Hinton, Neural Networks for Machine Learning, lecture 6.5, 2012; momentum and eps as in
-    PyTorch. weight_decay * parameter is added to the gradient first.
+    PyTorch.
     """
 
     n_states = 2
@@ -179,17 +267,18 @@ class RMSProp(Optimizer):
 
 
 class Adam(Optimizer):
-    """Momentum and RMSProp in one: the mean of the gradients, over the root of the mean of their squares.
+    """Momentum and RMSProp in one: the mean of the gradients over the root of the mean of their squares.
 
         mean <- beta1 * mean + (1 - beta1) * gradient
         square <- beta2 * square + (1 - beta2) * gradient^2
         parameter <- parameter - lr * mean' / (sqrt(square') + eps)
 
-    Both means start from 0, which is not a mean of anything: mean' = mean / (1 - beta1^t) and
-    square' = square / (1 - beta2^t) correct for it, so the first step is one of lr whatever the gradient's size.
+    Both means start at 0, which is too small: mean' = mean / (1 - beta1^t) and square' = square / (1 - beta2^t)
+    correct for it. So the first step has the size lr for any gradient.
 
+    weight_decay * parameter is added to the gradient first. Raises ValueError unless eps is positive and both
+    betas are at least 0 and below 1.
     Source: Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015, algorithm 1.
-    weight_decay * parameter is added to the gradient first.
     """
 
     n_states = 2
@@ -217,11 +306,12 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam, whose weight decay is no part of the gradient: parameter <- (1 - lr * weight_decay) * parameter first.
+    """Adam with weight decay outside the gradient: parameter <- (1 - lr * weight_decay) * parameter first.
 
-    In Adam a parameter with large gradients decays less, since the decay is divided by their size as well.
-    Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019, algorithm 2, with the decay
-    times lr, as in PyTorch.
+    In Adam a parameter with large gradients decays less, because the decay is divided by their size too. Raises
+    ValueError as Adam does.
+    Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019, algorithm 2, with the decay times
+    lr, as in PyTorch.
     """
 
     def __init__(
@@ -241,8 +331,17 @@ class AdamW(Adam):
         return gradient
 
 
+def _show(key: int, reference: "weakref.ref[Optimizer]", gradients: list[Any]) -> None:
+    """Show an optimiser, if it still exists, the gradients that a backward() adds to."""
+    optimizer = reference()
+    if optimizer:
+        optimizer._see(gradients)
+    else:
+        watchers.pop(key, None)
+
+
 def _average(**named: float) -> float:
-    """The one number given, if it can be the weight of the past in a running average."""
+    """The number itself. Raises ValueError unless it can be the weight of the past in a running average."""
     ((name, weight),) = named.items()
     if not 0 <= weight < 1:
         raise ValueError(f"The weight of the past is at least 0 and below 1, got {name}={weight!r}.")
@@ -251,5 +350,28 @@ def _average(**named: float) -> float:
 
 def _positive(eps: float) -> float:
     if not eps > 0:
-        raise ValueError(f"eps keeps the division from one by zero, so it must be positive, got eps={eps!r}.")
+        raise ValueError(f"eps prevents a division by zero, so it must be positive, got eps={eps!r}.")
     return eps
+
+
+def _fitted(x: Any, pattern: Any, place: str) -> Any:
+    """x with lists and tuples as in the pattern. Raises ValueError unless it has the same structure."""
+    if isinstance(pattern, dict) and isinstance(x, dict) and x.keys() == pattern.keys():
+        return {key: _fitted(x[key], pattern[key], f"{place}[{key!r}]") for key in pattern}
+    if isinstance(pattern, list | tuple) and isinstance(x, list | tuple) and len(x) == len(pattern):
+        return type(pattern)(
+            _fitted(a, b, f"{place}[{i}]") for i, (a, b) in enumerate(zip(x, pattern, strict=True))
+        )
+    if _is_number(x) and _is_number(pattern):
+        return x
+    if type(x) is type(pattern) and not isinstance(x, dict | list | tuple):
+        return x
+    raise ValueError(f"{place} must be like {_shown(pattern)}, got {_shown(x)}.")
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, Real) and not isinstance(x, bool)
+
+
+def _shown(x: Any) -> str:
+    return reprlib.repr(x)

@@ -1,6 +1,6 @@
-"""Schedules: the learning rate over time, as functions schedule(t) -> factor of the rate one began with.
+"""Schedules: the learning rate over time, as functions schedule(t) -> factor of the first rate.
 
-t counts from 0, epochs or steps, whichever one likes:
+t counts epochs or steps from 0:
 
 >>> rate, schedule = 0.1, linear_warmup(2, then=step_decay(every=2))
 >>> [round(rate * schedule(t), 4) for t in range(7)]
@@ -16,28 +16,32 @@ Schedule = Callable[[int], float]
 
 
 def constant() -> Schedule:
-    """The same rate for ever."""
+    """The same rate at all times: the factor is 1."""
     return lambda t: 1.0
 
 
 def step_decay(every: int, gamma: float = 0.1) -> Schedule:
-    """gamma^floor(t / every): the rate drops to a tenth (gamma) of itself at t = every, 2 every, ..."""
+    """gamma^floor(t / every): the rate is multiplied by gamma at t = every, 2 every, ...
+
+    Raises ValueError unless every is an integer of 1 or more and gamma is above 0 and at most 1.
+    """
     _count("every", every)
     _share("gamma", gamma)
     return lambda t: gamma ** (t // every)
 
 
 def exponential(gamma: float) -> Schedule:
-    """gamma^t: the rate shrinks by the same factor each time."""
+    """gamma^t: the rate is multiplied by gamma each time. Raises ValueError unless 0 < gamma <= 1."""
     _share("gamma", gamma)
     return lambda t: gamma**t
 
 
 def cosine(total: int, minimum: float = 0.0) -> Schedule:
-    """Half a wave of the cosine from 1 at t = 0 down to the minimum at t = total, and no further.
+    """Half a wave of the cosine, from 1 at t = 0 down to the minimum at t = total. It stays there.
 
-    minimum + (1 - minimum) (1 + cos(pi t / total)) / 2. Source: Loshchilov and Hutter, SGDR: Stochastic Gradient
-    Descent with Warm Restarts, 2017, equation 5, without the restarts.
+    minimum + (1 - minimum) (1 + cos(pi t / total)) / 2. Raises ValueError unless total is an integer of 1 or more
+    and the minimum is from 0 to 1. Source: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm
+    Restarts, 2017, equation 5, without the restarts.
     """
     _count("total", total)
     if not 0 <= minimum <= 1:
@@ -46,10 +50,10 @@ def cosine(total: int, minimum: float = 0.0) -> Schedule:
 
 
 def linear_warmup(steps: int, then: Schedule | None = None) -> Schedule:
-    """1/steps, 2/steps, ..., 1, while the first gradients still mislead, and after these steps another schedule.
+    """1/steps, 2/steps, ..., 1 for the first steps, then another schedule: early gradients mislead.
 
-    The other one counts from 0 when the warm-up is over; without one the rate stays. Source: Goyal et al.,
-    Accurate, Large Minibatch SGD, 2017, section 2.2.
+    The other schedule counts from 0 after the warm-up. Without one the rate stays. Raises ValueError unless steps
+    is an integer of 1 or more. Source: Goyal et al., Accurate, Large Minibatch SGD, 2017, section 2.2.
     """
     _count("steps", steps)
     after = then or constant()
@@ -58,9 +62,9 @@ def linear_warmup(steps: int, then: Schedule | None = None) -> Schedule:
 
 def _count(name: str, n: int) -> None:
     if not isinstance(n, int) or n < 1:
-        raise ValueError(f"A schedule is told how many times by an integer of 1 or more, got {name}={n!r}.")
+        raise ValueError(f"A schedule counts in integers of 1 or more, got {name}={n!r}.")
 
 
 def _share(name: str, factor: float) -> None:
     if not 0 < factor <= 1:
-        raise ValueError(f"The rate shrinks by a factor above 0 and at most 1, got {name}={factor!r}.")
+        raise ValueError(f"The factor of the rate is above 0 and at most 1, got {name}={factor!r}.")

@@ -7,24 +7,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compiler.checks import real_numbers
-from ..compiler.update import UpdateProgram
-
-SAMPLE = 8  # so many parameters are moved by the scalar equation as well, to compare
-MOVING = ("parameters", "state", "lr", "_warned")  # attributes that no program has written into it
+SAMPLE = 8  # parameters that the scalar equation moves too, to compare
 TOLERANCE = 1e-12  # relative to the largest of the numbers: it is the same arithmetic
 
 Update = Callable[[Any, Any, Any], None]  # update(gradient, t, lr), in place
 
 
 class VectorSteps:
-    """What `Optimizer.arrays` works with: the parameters' vector, and the state of all of them as vectors."""
+    """The vector of the parameters and the vectors of their state, which `Optimizer.arrays` moves.
+
+    Raises TypeError unless the vector is an array of floats, ValueError unless it has one number per parameter.
+    """
 
     def __init__(self, optimizer: Any, vector: Any):
         self.optimizer, parameters = optimizer, optimizer.parameters
-        self._list = vector if isinstance(vector, list) else None  # of backend="python"; `vector` follows it
-        if self._list is not None:
-            vector = np.array(real_numbers(self._list, len(parameters)))
         self.vector: NDArray[Any] = vector
         if not isinstance(vector, np.ndarray) or vector.dtype.kind != "f":
             kind = getattr(vector, "dtype", type(vector).__name__)
@@ -41,31 +37,27 @@ class VectorSteps:
         rows = [optimizer.state.get(parameter) or fresh for parameter in parameters]
         self._steps: Any = np.array([row[0] for row in rows])
         self._state = [np.array([float(row[1 + i]) for row in rows], vector.dtype) for i in range(len(fresh) - 1)]
-        if (self._steps == self._steps[0]).all():  # one number, unless a parameter came later
+        if (self._steps == self._steps[0]).all():  # they differ if a parameter came later
             self._steps = int(self._steps[0])
         self._settings: dict[str, Any] | None = None
         self._update: Update = _nothing
 
     def step(self, gradient: Any) -> None:
-        """Move the vector against the gradient."""
+        """Move the vector against the gradient. Raises ValueError for a gradient of another shape."""
         gradient = np.asarray(gradient)
         if gradient.shape != self.vector.shape:
             raise ValueError(
                 f"The gradient needs the shape of the vector, {self.vector.shape}, got {gradient.shape}."
             )
-        if self._list is not None:
-            self.vector[:] = real_numbers(self._list, len(self.vector))  # they may have been set meanwhile
-        settings = {k: v for k, v in vars(self.optimizer).items() if k not in MOVING}
+        settings = self.optimizer.settings()
         with np.errstate(all="ignore"):
             if _differ(settings, self._settings):
                 self._update, self._settings = self._chosen(gradient, settings), settings
             self._update(gradient, self._steps + 1, float(self.optimizer.lr))
         self._steps = self._steps + 1
-        if self._list is not None:
-            self._list[:] = self.vector.tolist()
 
     def write_back(self) -> None:
-        """The state of every parameter that was moved, as `Optimizer.step` leaves it."""
+        """Give the optimiser the state of every parameter that was moved, as `Optimizer.step` does."""
         steps = np.broadcast_to(self._steps, self.vector.shape).tolist()
         columns = [steps, *(state.tolist() for state in self._state)]
         for parameter, row in zip(self.optimizer.parameters, zip(*columns, strict=True), strict=True):
@@ -75,24 +67,23 @@ class VectorSteps:
     # --- Which update -------------------------------------------------------------------------------------------
 
     def _chosen(self, gradient: NDArray[Any], settings: dict[str, Any]) -> Update:
-        """The emitted program; the equation run on arrays if it cannot be emitted. Either is tried first.
+        """The update by the first program that agrees with the equation on numbers.
 
-        A program has the settings written into it. One that can change in place, as a dict can, would change
-        unseen: then it is the equation, which reads its settings at every step.
+        A program has the settings written into it. A setting that can change in place, such as a dict, could
+        change unseen. Then the equation itself runs on arrays, and reads its settings at every step. It runs too
+        where no program can be made of it.
         """
-        try:
-            if _is_constant(tuple(settings.values())):
-                program = UpdateProgram(self.optimizer)
-                if self._agrees(program.build, gradient):
-                    return program.build(self.vector, *self._state)
-        except Exception:  # an equation of someone else's may ask a Symbol for anything
-            pass
+        is_constant = _is_constant(tuple(settings.values()))
         reason = ""
-        try:
-            if self._agrees(self._plain, gradient):
-                return self._plain(self.vector, *self._state)
-        except Exception as error:
-            reason = f" ({error})"
+        for make in (*(self.optimizer.programs if is_constant else ()), lambda optimizer: self._plain):
+            try:
+                build = make(self.optimizer)
+                if self._agrees(build, gradient):
+                    update: Update = build(self.vector, *self._state)
+                    return update
+                reason = ""
+            except Exception as error:  # a user's equation may do anything with its numbers
+                reason = f" ({error})"
         raise TypeError(
             f"The update of {type(self.optimizer).__name__} does not run on vectors{reason}: let it be "
             "arithmetic, with functions of tinygrad_edu.elementary, that moves each parameter by itself."
@@ -103,7 +94,7 @@ class VectorSteps:
 
         def update(gradient: Any, t: Any, lr: Any) -> None:
             results = self.optimizer.update(t, parameter, gradient, *state)
-            # A result that is an old vector would be overwritten before it is written where it belongs.
+            # A result that is an old vector would be overwritten before it is copied to its place.
             results = [x.copy() if any(x is place for place in places) else x for x in results]
             for place, result in zip(places, results, strict=True):
                 place[...] = result
@@ -111,7 +102,7 @@ class VectorSteps:
         return update
 
     def _agrees(self, build: Callable[..., Update], gradient: NDArray[Any]) -> bool:
-        """Does a program move some of the parameters as the equation does with numbers?"""
+        """Does a program move some of the parameters as the equation moves numbers?"""
         some = np.unique(np.linspace(0, len(gradient) - 1, SAMPLE).astype(int))
         steps = np.broadcast_to(self._steps, self.vector.shape)[some] + 1
         vectors = [vector[some].astype(np.float64) for vector in (self.vector, *self._state)]
@@ -126,8 +117,30 @@ class VectorSteps:
         return bool((same | (np.isnan(found) & np.isnan(expected))).all())
 
 
+class ListSteps(VectorSteps):
+    """The same for a list of numbers, as from backend="python": a vector is moved, and copied into the list.
+
+    Raises TypeError unless the list holds real numbers. Each step checks them again, since they may have been set.
+    """
+
+    def __init__(self, optimizer: Any, numbers: list[Any]):
+        self.numbers = numbers
+        super().__init__(optimizer, self._read())
+
+    def step(self, gradient: Any) -> None:
+        self.vector[:] = self._read()
+        super().step(gradient)
+        self.numbers[:] = self.vector.tolist()
+
+    def _read(self) -> NDArray[np.float64]:
+        try:
+            return np.array([float(x) for x in self.numbers])
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"The list needs one real number per parameter: {error}.") from None
+
+
 def _is_constant(x: Any) -> bool:
-    """Can x not change in place?"""
+    """Is x a number, a string, None or a tuple of these, which cannot change in place?"""
     if isinstance(x, tuple):
         return all(map(_is_constant, x))
     return x is None or isinstance(x, Number | str)

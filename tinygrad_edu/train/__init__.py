@@ -1,5 +1,6 @@
 """Training: `fit` and `evaluate`, on Values or on compiled arrays."""
 
-from .loop import History, evaluate, fit
+from .history import History
+from .loop import evaluate, fit
 
 __all__ = ["History", "evaluate", "fit"]

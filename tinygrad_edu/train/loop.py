@@ -1,83 +1,28 @@
-"""fit: gradient descent over batches and epochs, with progress, validation, and a history of what happened."""
+"""fit: gradient descent over batches and epochs, with progress, validation and a history."""
 
 import contextlib
+import gc
+import itertools
 import math
 import random
 import reprlib
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from numbers import Integral
 from typing import Any
 
 from tqdm.auto import tqdm
 
 from ..engine.value import Value
-from ..nn.modules import Module
-from ..viz.words import columns
-from .learners import TOLERANCE, Diverged, Forward, Learner, evaluated
+from ..nn.base import Module
+from .compiled import TOLERANCE, Forward
+from .eager import Diverged, evaluated, in_evaluation
+from .history import COLUMNS, History
+from .interrupts import Gate
+from .learner import Learner
 
-COLUMNS = ("epoch", "loss", "accuracy", "validation loss", "validation accuracy", "lr", "seconds")
-NOT_ASKED = "compiled=False"
-EAGER_BELOW = 100  # examples: an evaluation of fewer takes less time than to compile it
-
-
-@dataclass
-class History:
-    """What `fit` did: one dict per epoch in `epochs`, and in `stopped` why it ended early, "" if it did not.
-
-    The keys are epoch, loss, accuracy, validation loss, validation accuracy, lr and seconds; what was not measured
-    is None. `history["loss"]` is a column. It prints as a table; `plot()` draws it (extra `plot`).
-
-    If the training was compiled, `found` says what was found in the graph, else `eager_because` why it was not.
-    """
-
-    epochs: list[dict[str, Any]] = field(default_factory=list)
-    stopped: str = ""
-    found: str = ""
-    eager_because: str = ""
-
-    @property
-    def compiled(self) -> bool:
-        """Did it run on compiled arrays, from the first step to the last?"""
-        return bool(self.found)
-
-    def __getitem__(self, column: str) -> list[Any]:
-        if column not in COLUMNS:
-            raise KeyError(f"History has the columns {', '.join(COLUMNS)}, not {column!r}.")
-        return [epoch[column] for epoch in self.epochs]
-
-    def __len__(self) -> int:
-        return len(self.epochs)
-
-    def __repr__(self) -> str:
-        shown = [column for column in COLUMNS if any(epoch[column] is not None for epoch in self.epochs)]
-        rows = [shown, *([_cell(epoch[column], column) for column in shown] for epoch in self.epochs)]
-        lines = columns(rows, ">" * len(shown)) if self.epochs else ["no epoch was finished"]
-        lines += [f"trained eagerly: {self.eager_because}"] * (self.eager_because not in ("", NOT_ASKED))
-        return "\n".join(lines + [f"stopped: {self.stopped}"] * bool(self.stopped))
-
-    def plot(self) -> Any:
-        """Loss and accuracy over the epochs, as a matplotlib Figure. Raises ImportError without that."""
-        from ..viz.plots import empty_figure
-
-        kinds = [kind for kind in ("loss", "accuracy") if any(x is not None for x in self[kind])]
-        figure = empty_figure(4.5 * max(1, len(kinds)), 3.2)
-        for axes, kind in zip(figure.subplots(1, max(1, len(kinds)), squeeze=False)[0], kinds, strict=False):
-            for column, style in ((kind, "-"), (f"validation {kind}", "--")):
-                if any(x is not None for x in self[column]):
-                    axes.plot(self["epoch"], self[column], style, label=column)
-            axes.set_xlabel("epoch")
-            axes.set_ylabel(kind)
-            axes.legend()
-        return figure
-
-
-def _cell(x: Any, column: str) -> str:
-    if x is None:
-        return ""
-    return f"{x:.1%}" if "accuracy" in column else f"{x:.4g}"
+EAGER_BELOW = 100  # examples: evaluating fewer takes less time than compiling
 
 
 def fit(
@@ -95,88 +40,110 @@ def fit(
     compiled: bool = True,
     dtype: str = "float64",
     seed: int = 0,
+    start: int = 0,
     progress: bool = True,
 ) -> History:
-    """Train a model by gradient descent: `loss(model(x), y)` is made small on average over the data.
+    """Train a model by gradient descent, so that the mean of `loss(model(x), y)` over the data becomes small.
 
-    data and validation are pairs (X, y) of one length, one row and one target per example; of a `Dataset`, its
-    training part. Each step uses the mean gradient of batch_size examples: 1 is stochastic, None full-batch
-    gradient descent. The examples are shuffled anew in each epoch, by the seed. With batched=True, model and loss
-    take the rows of a whole batch at once, as BatchNorm needs it, and loss returns their mean.
+    data and validation are pairs (X, y) of equal length: one row and one target per example. A `Dataset` stands
+    for its training part. Each step uses the mean gradient of batch_size examples: 1 is stochastic, None is
+    full-batch gradient descent. The seed shuffles the examples anew in each epoch. With batched=True, model and
+    loss take the rows of a whole batch at once, as BatchNorm needs it, and loss returns their mean.
 
     Model, loss and optimiser are compiled (see `tg.compile`) and run on arrays, in float64 or float32. What does
-    not compile, such as Dropout or a loss that branches on numbers, is trained eagerly, on floats, with the same
-    results up to rounding: the graph of an example is dropped before the next one is made, so memory stays flat.
-    With compiled=False all is: choose it where model or loss do more than to compute, as to print or to count.
+    not compile, such as Dropout or a loss that branches on numbers, is trained on Values, with the same results up
+    to rounding. Its memory stays flat: the graph of an example is dropped before the next one is made. Choose
+    compiled=False where model or loss have side effects, such as printing or counting.
 
-    schedule(epoch) is a factor for the learning rate of that epoch, the first of which is 0. With patience,
-    training stops after so many epochs in which the validation loss (without validation, the loss) has not become
-    smaller, and the best parameters are put back. Accuracy is counted for class indices (the largest output is
-    right) and if all targets are -1 or 1 (the sign is right). Ctrl-C ends training and keeps what was learned; a
-    loss of nan or inf ends it with a warning that names the node to blame.
+    schedule(epoch) is a factor for the learning rate of that epoch, which counts from 0. With patience, training
+    stops after so many epochs without a smaller validation loss (without validation, training loss), and puts the
+    best parameters back. Accuracy is counted for class indices (the largest output is right) and if all targets
+    are -1 or 1 (the sign is right). Ctrl-C ends training between two steps and keeps what was learned. A loss of
+    nan or inf ends it with a warning that names the node to blame. The model is in evaluation afterwards.
 
-    Raises TypeError for an argument of another kind, ValueError for data of two lengths, no data, numbers out of
-    range, or an optimizer that moves no parameter of the model.
+    To resume a training, give the number of epochs that are done as start: schedule and shuffles go on from there.
+    `model.save(path, optimizer)` saves it; after `model.load(path, optimizer)` it is optimizer.epochs.
+
+    Raises TypeError for an argument of the wrong kind; ValueError for data of unequal lengths, empty data, numbers
+    out of range, or an optimizer that holds no parameter of the model.
     """
     _check_arguments(model, loss, optimizer)
     X, y = _examples(data, "data")
     held_out = None if validation is None else _examples(validation, "validation")
-    for name, count in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
-        given = name == "epochs" or count is not None
-        if given and not (isinstance(count, Integral) and count >= 1):
-            raise ValueError(f"{name} is a whole number of 1 or more, got {count!r}.")
+    for name, count, least in (
+        ("epochs", epochs, 1),
+        ("start", start, 0),
+        ("batch_size", batch_size, 1),
+        ("patience", patience, 1),
+    ):
+        optional = name in ("batch_size", "patience")
+        if not (optional and count is None) and not (isinstance(count, Integral) and count >= least):
+            raise ValueError(f"{name} is a whole number of {least} or more, got {count!r}.")
     if dtype not in TOLERANCE:
         raise ValueError(f'The dtype is "float64" or "float32", got {dtype!r}.')
-    size, shuffling, base_rate, history = batch_size or len(X), random.Random(seed), optimizer.lr, History()
-    best, best_epoch, best_numbers, learner = math.inf, 0, [], None
-    try:
-        model.train()
-        learner = Learner(model, loss, X, y, optimizer, size, batched, compiled, dtype)
-        best_numbers = learner.numbers()  # put back if no loss is smaller than inf
-        for epoch in range(epochs):
-            optimizer.lr = base_rate * (schedule(epoch) if schedule else 1.0)
-            started = time.perf_counter()
-            title = f"epoch {epoch + 1}/{epochs}"
-            train_loss, accuracy = _epoch(learner, len(X), size, shuffling, title, progress)
-            checked: tuple[float | None, float | None] = (None, None)
-            if held_out:
+    size, orders, base_rate, history = batch_size or len(X), _orders(len(X), seed, start), optimizer.lr, History()
+    best, best_epoch, best_numbers, learner = math.inf, start, [], None
+    collecting, gate = gc.isenabled(), Gate()
+    with gate.installed():
+        try:
+            model.train()
+            learner = Learner(model, loss, X, y, optimizer, gate, size, batched, compiled, dtype)
+            best_numbers = learner.numbers()  # put back if no loss is below inf
+            for epoch in range(start, start + epochs):
+                optimizer.lr = base_rate * (schedule(epoch) if schedule else 1.0)
+                started = time.perf_counter()
+                title = f"epoch {epoch + 1}/{start + epochs}"
+                train_loss, accuracy = _epoch(learner, next(orders), size, title, progress)
+                checked: tuple[float | None, float | None] = (None, None)
+                if held_out:
+                    with in_evaluation(model):
+                        checked = learner.evaluate(*held_out)
+                seconds = time.perf_counter() - started
+                row = (epoch + 1, train_loss, accuracy, *checked, optimizer.lr, seconds)
+                history.epochs.append(dict(zip(COLUMNS, row, strict=True)))
+                optimizer.epochs = epoch + 1
+                watched = train_loss if checked[0] is None else checked[0]
+                if watched < best:
+                    best, best_epoch = watched, epoch
+                    best_numbers = learner.numbers() if patience else []
+                elif patience is not None and epoch - best_epoch >= patience:
+                    with gate:
+                        learner.put_back(best_numbers)
+                        kept = f"the parameters are those of epoch {best_epoch + 1}"
+                        history.stopped = f"no improvement for {patience} epochs; {kept}"
+                    break
+        except KeyboardInterrupt:
+            history.stopped = history.stopped or "interrupted; the parameters are those of the last step"
+        except Diverged as error:
+            history.stopped = str(error)
+            warnings.warn(history.stopped, stacklevel=2)
+        finally:
+            with gate:
+                if learner:
+                    learner.close()
+                    history.found, history.eager_because = learner.found, learner.eager_because
+                optimizer.lr = base_rate
                 model.eval()
-                checked = learner.evaluate(*held_out)
-                model.train()
-            seconds = time.perf_counter() - started
-            row = (epoch + 1, train_loss, accuracy, *checked, optimizer.lr, seconds)
-            history.epochs.append(dict(zip(COLUMNS, row, strict=True)))
-            watched = train_loss if checked[0] is None else checked[0]
-            if watched < best:
-                best, best_epoch = watched, epoch
-                best_numbers = learner.numbers() if patience else []
-            elif patience is not None and epoch - best_epoch >= patience:
-                history.stopped = (
-                    f"no improvement for {patience} epochs; the parameters are those of epoch {best_epoch + 1}"
-                )
-                learner.put_back(best_numbers)
-                break
-    except KeyboardInterrupt:
-        history.stopped = "interrupted; the parameters are those of the last step"
-    except Diverged as error:
-        history.stopped = str(error)
-        warnings.warn(history.stopped, stacklevel=2)
-    finally:
-        if learner:
-            learner.close()
-            history.found, history.eager_because = learner.found, learner.eager_because
-        optimizer.lr = base_rate
-        model.eval()
+                if collecting:  # an interrupt may have come just before the collector was to be switched on again
+                    gc.enable()
     return history
 
 
+def _orders(n: int, seed: int, start: int) -> Iterator[list[int]]:
+    """The order of the n examples in each epoch, from epoch `start` on."""
+    shuffling = random.Random(seed)
+    for epoch in itertools.count():
+        order = list(range(n))
+        shuffling.shuffle(order)
+        if epoch >= start:
+            yield order
+
+
 def _epoch(
-    learner: Learner, n: int, size: int, shuffling: random.Random, title: str, progress: bool
+    learner: Learner, order: list[int], size: int, title: str, progress: bool
 ) -> tuple[float, float | None]:
-    """One pass over the n examples. Returns the mean loss and the accuracy, both as the model was at each."""
-    order = list(range(n))
-    shuffling.shuffle(order)
-    total, hits, counted = 0.0, 0, 0
+    """One pass over the examples in this order. Returns mean loss and accuracy, each measured before its step."""
+    n, total, hits, counted = len(order), 0.0, 0, 0
     with tqdm(total=n, desc=title, unit="example", disable=not progress) as bar:
         for start in range(0, n, size):
             batch = order[start : start + size]
@@ -197,30 +164,27 @@ def evaluate(
     *,
     compiled: bool = True,
 ) -> tuple[float, float | None]:
-    """The mean loss and the accuracy, None where there is none, of a model on data it is not trained on.
+    """(mean loss, accuracy) of a model on data that it is not trained on; None for accuracy without classes.
 
-    Dropout and the like are switched off meanwhile. data is a pair (X, y); of a `Dataset`, its test part. Many
-    examples are computed by a compiled program if model and loss compile, unless compiled=False.
+    data is a pair (X, y); a `Dataset` stands for its test part. The model is in evaluation meanwhile, so Dropout
+    is off. Many examples are computed by a compiled program if model and loss compile, unless compiled=False.
+
+    Raises TypeError for an argument of the wrong kind, ValueError for empty data or unequal lengths.
     """
     _check_loss(loss)
     X, y = _examples(data, "data", test=True)
-    was_training = model.training
-    model.eval()
-    try:
+    with in_evaluation(model):
         if compiled and len(X) >= EAGER_BELOW:
-            with contextlib.suppress(Exception):  # the same function may run eagerly, or tell its error there
+            with contextlib.suppress(Exception):  # on Values the same function may run, or raise the error again
                 return Forward(model, loss, model.parameters(), batched, "float64").evaluate(X, y)
         return evaluated(model, loss, X, y, batched)
-    finally:
-        if was_training:
-            model.train()
 
 
 def _check_arguments(model: Any, loss: Any, optimizer: Any) -> None:
     _check_loss(loss)
-    if not (hasattr(optimizer, "step") and hasattr(optimizer, "lr")):  # the class alone has no lr
+    if not (hasattr(optimizer, "step") and hasattr(optimizer, "lr")):  # a class has no lr
         raise TypeError(
-            f"optimizer is one such as optim.SGD(model.parameters(), lr=0.1), got {_shown(optimizer)}."
+            f"optimizer is an object such as optim.SGD(model.parameters(), lr=0.1), got {_shown(optimizer)}."
         )
     own = set(model.parameters()) if hasattr(model, "parameters") else set()
     if own and own.isdisjoint(optimizer.parameters):
@@ -233,7 +197,7 @@ def _check_loss(loss: Any) -> None:
 
 
 def _shown(x: Any) -> str:
-    """x in a few words, on one line: arrays have several."""
+    """x in short, on one line."""
     return " ".join(reprlib.repr(x).split())
 
 
@@ -243,7 +207,7 @@ def _examples(data: Any, what: str, test: bool = False) -> tuple[Any, Any]:
     try:
         X, y = (getattr(data, f"X_{part}"), getattr(data, f"y_{part}")) if hasattr(data, "X_train") else data
         iter(X), iter(y)
-    except (TypeError, ValueError):  # not two, or not of many
+    except (TypeError, ValueError):  # not two things, or no sequences
         raise TypeError(f"{what} is a pair (X, y) or a Dataset, got {_shown(data)}.") from None
     X, y = (rows if hasattr(rows, "tolist") else list(rows) for rows in (X, y))
     if len(X) != len(y) or not len(X):

@@ -148,7 +148,7 @@ def _arrows(
     for place, operands in enumerate(reading.parents):
         head = of[place]
         if head == grouping.beyond:
-            continue  # what goes on out there is not shown
+            continue  # arrows inside that box are not shown
         between = [(i, of[p]) for i, p in enumerate(operands) if reading.home[p] != place and of[p] != head]
         written = _slopes(reading.order[place]) if slopes and between and boxes[head].kind not in GROUPS else ()
         for i, tail in between:

@@ -33,9 +33,9 @@ def draw(
 
     Each Value is a box: its name and the operation that made it above its data and its gradient, a dash before any
     backward pass (all gradients are 0, the root's too). The name is the label, else the variable that holds the
-    Value where draw is called. A leaf is a yellow rectangle, a parameter a green octagon, an operation's result
-    rounded and white, root doubly framed; parameters of modules are framed together with what they are used for.
-    `x * x` has two arrows.
+    Value where draw is called. A leaf is a yellow rectangle, a parameter a green note, an operation's result is
+    rounded and white, and root has a double frame. A module's frame holds its parameters and what they are used
+    for. `x * x` has two arrows.
 
     style      "value"; or "micrograd", where each operation is an ellipse of its own
     slopes     write d(result)/d(operand) on each arrow
@@ -50,21 +50,25 @@ def draw(
     One graph has one DOT text: `draw(y).source`. Boxes are n0, n1 ... in topological order. Labels are shown as
     they are, a newline as a line break, control characters as Python escapes.
 
-    Raises TypeError if root is no Value, ValueError for an option there is not or an edge that is not below root,
-    ImportError without the graphviz package, which `tree` does not need.
+    Raises TypeError if root is not one Value or paths are not edges, ValueError for an unknown option or an edge
+    that is not below root, ImportError without the graphviz package. `tree` does not need it.
     """
     return _draw(root, variables_in_sight(), style, slopes, constants, heat, paths, rankdir, format, max_nodes)
 
 
 def draw_dot(root: Value, format: str = "svg", rankdir: str = "LR") -> "Drawing":
-    """The picture that micrograd's draw_dot gives: `draw(root, style="micrograd")` of the whole graph."""
+    """The picture that micrograd's draw_dot gives: `draw(root, style="micrograd")` of the whole graph.
+
+    Raises what `draw` raises.
+    """
     return _draw(root, variables_in_sight(), "micrograd", False, True, False, None, rankdir, format, None)
 
 
 def trace(root: Value) -> tuple[set[Value], set[tuple[Value, Value]]]:
     """All nodes below root and all (parent, child) pairs, as in micrograd's notebook.
 
-    A set holds a pair once: `x * x` has two edges in the picture, and one here.
+    A set holds a pair once: `x * x` has two edges in the picture, and one here. Raises TypeError if root is not
+    one Value.
     """
     return set(nodes_below(root)), set(edges(root))
 
@@ -106,7 +110,7 @@ def _draw(
 def as_drawing(picture: Picture, text: str, instead: str, **look: Any) -> "Drawing":
     """The Drawing of a Picture; `look` are the options of `dot.drawing_of`.
 
-    Raises ImportError without the graphviz package, with the sentence that `instead` begins.
+    Raises ImportError without the graphviz package. `instead` is the beginning of its last sentence.
     """
     try:
         from .dot import drawing_of

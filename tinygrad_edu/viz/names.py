@@ -17,7 +17,7 @@ ASKS = {"locals", "vars", "eval", "exec"}
 
 
 def variables_in_sight() -> dict[Value, str]:
-    """`callers_names`, as seen by whoever called the function that asks."""
+    """`callers_names` of the frame that called the function that calls this one."""
     here = inspect.currentframe()
     try:
         return callers_names(here and here.f_back and here.f_back.f_back)
@@ -40,10 +40,10 @@ def names_of(order: Iterable[Value], variables: Mapping[Value, str]) -> dict[Val
 def callers_names(frame: FrameType | None) -> dict[Value, str]:
     """{Value: the name of a variable that holds it}, as seen from a frame: its local variables, then its globals.
 
-    Lists, tuples and dicts of Values are looked into, two levels deep: `w[0]`, `W[1][0]`, `p['w']`; but not one
-    that holds a Value beside its own operand, which is a walk over a graph, such as `topological_order(y)`. Of
-    several names the shortest is taken, of these the first; names that start with an underscore are private. No
-    code of the variables' own runs, no label is changed, and no reference to the frame remains.
+    Lists, tuples and dicts of Values are searched two levels deep: `w[0]`, `W[1][0]`, `p['w']`. One that holds a
+    Value and its operand is left out, since it lists a graph, as `topological_order(y)` does. Of several names the
+    shortest is taken, of these the first. Names that start with an underscore are left out. This runs no code of
+    the variables, changes no label, and keeps no reference to the frame.
     """
     names: dict[Value, str] = {}
     if frame is None:

@@ -22,7 +22,10 @@ def layer_gradients(model: Any) -> dict[str, list[float]]:
 
 
 def layer_outputs(model: Any, rows: Sequence[Any]) -> list[list[float]]:
-    """What comes out of each layer of a model with `layers` (Sequential, MLP), for all rows together."""
+    """The outputs of each layer of a model, for all rows together.
+
+    Raises TypeError if the model has no `layers`, as a Sequential or an MLP has.
+    """
     if not hasattr(model, "layers"):
         raise TypeError(f"{model!r} has no layers in a row, as a Sequential or an MLP has.")
     outputs: list[list[float]] = [[] for _ in model.layers]
@@ -34,14 +37,20 @@ def layer_outputs(model: Any, rows: Sequence[Any]) -> list[list[float]]:
 
 
 def gradient_histograms(model: Any) -> Any:
-    """The sizes of the gradients per layer, on a log scale: vanishing and exploding gradients drift sideways."""
+    """A Figure of log10 |gradient| per layer: vanishing and exploding gradients drift sideways.
+
+    Raises ValueError if all gradients are 0, ImportError without matplotlib.
+    """
     figure, axes = _figure("log10 |gradient|", "layers, the first at the bottom")
     _ridges(axes, {name: _logarithms(gradients) for name, gradients in layer_gradients(model).items()})
     return figure
 
 
 def activation_histograms(model: Any, rows: Sequence[Any]) -> Any:
-    """What comes out of each layer: saturated units pile up at the ends, dead ones at 0."""
+    """A Figure of the outputs of each layer for some rows: saturated units pile up at the ends, dead ones at 0.
+
+    Raises TypeError if the model has no `layers`, ImportError without matplotlib.
+    """
     figure, axes = _figure("output", "layers, the first at the bottom")
     _ridges(axes, {f"layer{i}": numbers for i, numbers in enumerate(layer_outputs(model, rows))})
     return figure
@@ -50,8 +59,8 @@ def activation_histograms(model: Any, rows: Sequence[Any]) -> Any:
 def decision_boundary(model: Any, X: Sequence[Sequence[float]], y: Sequence[Any], resolution: int = 60) -> Any:
     """The plane coloured by the class that the model gives each point, with the examples X (n, 2) of classes y.
 
-    The class is the place of the largest output, or the sign of a single one. Raises ValueError unless X has two
-    columns.
+    The class is the place of the largest output, or the sign of a single one. There are resolution**2 points.
+    Raises ValueError unless X has two columns, ImportError without matplotlib.
     """
     import numpy as np
     from matplotlib import colormaps
@@ -82,9 +91,9 @@ def _logarithms(numbers: Sequence[float]) -> list[float]:
 
 
 def empty_figure(width: float, height: float) -> Any:
-    """A matplotlib Figure of this size in inches, which a notebook shows without more ado.
+    """A matplotlib Figure of this size in inches, which shows itself in any notebook.
 
-    Notebooks know how to show a Figure only after `%matplotlib inline`. Raises ImportError without matplotlib.
+    A plain Figure needs `%matplotlib inline`. Raises ImportError without matplotlib.
     """
     try:
         from matplotlib.figure import Figure as Base

@@ -20,7 +20,7 @@ _WEIGHT = re.compile(r"w\d+")  # of a neuron that stands alone; `b` beside it is
 
 
 def nodes_below(root: Value) -> list[Value]:
-    """`topological_order(root)`, after a check that root is one Value."""
+    """`topological_order(root)`. Raises TypeError unless root is one Value."""
     if not isinstance(root, Value):
         raise TypeError(
             f"Pass one Value, the result of a computation, not {reprlib.repr(root)} ({type(root).__name__}). "
@@ -134,7 +134,10 @@ def _common(scopes: list[Scope]) -> Scope:
 
 
 def given_edges(paths: Any) -> frozenset[Edge]:
-    """The edges to highlight: an iterable of (node, operand number), or something with such `.edges`."""
+    """The edges to highlight: those of an iterable of (node, operand number), or of something with such `.edges`.
+
+    Raises TypeError for anything else.
+    """
     edges = getattr(paths, "edges", paths)
     try:
         return frozenset((child, operand.__index__()) for child, operand in edges or ())

@@ -11,7 +11,7 @@ from functools import partial
 from .reading import Reading, Scope
 from .words import stem
 
-CROWDED = 2  # arrows per box allowed: sixteen neurons before sixteen others would be a hedge
+CROWDED = 2  # arrows per box allowed: the 256 between two layers of 16 neurons could not be told apart
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,12 @@
 """The table of all operations, made from their declarations."""
 
+import difflib
+
 from ..engine.rules import RULES, Rule
+from .words import columns
 
 EXAMPLES = {1: (0.5,), 2: (0.5, 2.0), 3: (1.0, 0.5, 2.0)}  # by number of inputs; a reduction gets two
+HEAD = ["operation", "symbol", "formula", "slope", "defined for", "kink: slope", "example", "its slopes"]
 
 
 def rules_table() -> str:
@@ -10,9 +14,26 @@ def rules_table() -> str:
 
     Every entry is declared by a rule or computed by it.
     """
-    head = ["operation", "symbol", "formula", "slope", "defined for", "kink: slope", "example", "its slopes"]
-    rows = [head, ["---"] * len(head), *map(_row, RULES.values())]
+    rows = [HEAD, ["---"] * len(HEAD), *map(_row, RULES.values())]
     return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows)
+
+
+def one_rule(name: str) -> str:
+    """One rule, an entry of the table per line. Raises KeyError, with the nearest names, if there is no such rule.
+
+    >>> print(one_rule("tanh"))
+    operation    tanh
+    symbol       `tanh`
+    formula      (e^x - e^-x) / (e^x + e^-x)
+    slope        1 / cosh(x)^2
+    defined for  all numbers
+    example      0.5 gives 0.4621
+    its slopes   0.7864
+    """
+    if name not in RULES:
+        near = difflib.get_close_matches(name, RULES, n=3) or list(RULES)
+        raise KeyError(f"There is no operation {name!r}: did you mean {', '.join(near)}?")
+    return "\n".join(columns([row for row in zip(HEAD, _row(RULES[name]), strict=True) if row[1]]))
 
 
 def _row(rule: Rule) -> list[str]:

@@ -33,7 +33,7 @@ def formula(rule: Any, operands: Sequence[str]) -> str:
     operands, symbol = few(operands, 8), visible(rule.symbol)
     if rule.name == "pow_n":
         base = operands[0]
-        plain = base[:1] not in "-0123456789" and " " not in base
+        plain = base[:1] != "-" and " " not in base
         return f"{base}{symbol}" if plain else f"({base}){symbol}"
     if symbol in INFIX:
         return f" {symbol} ".join(operands) if len(operands) > 1 else f"{symbol}{operands[0]}"

@@ -1,1 +1,1 @@
-"""What the compiler writes: plain Python for one point. (NumPy, for a batch, is written by `emit`.)"""
+"""What the compiler writes: NumPy for a batch, plain Python for one point."""

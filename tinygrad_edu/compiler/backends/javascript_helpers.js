@@ -93,3 +93,14 @@ function erf(x) {
   while (terms.length) sum += terms.pop();
   return (2 / Math.sqrt(Math.PI)) * sum;
 }
+
+function numbers(x, n, name) {
+  const all = [x].flat(Infinity).flatMap((part) => (ArrayBuffer.isView(part) ? Array.from(part) : [part]));
+  if (all.length !== n) throw new TypeError(`${name} needs ${n} numbers, got ${all.length}`);
+  return all;
+}
+
+function take(rows, index) {
+  if (!(index in rows)) throw new RangeError(`${index} is no index from 0 to ${rows.length - 1}`);
+  return rows[index];
+}

@@ -1,6 +1,7 @@
 """Pointwise: what `tg.compile(..., backend="python")` returns. It runs example after example, without NumPy."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from numbers import Real
 from typing import Any
 
@@ -8,18 +9,18 @@ from ...engine.graph import topological_order
 from ...engine.value import Value
 from ..base import CompiledFunction
 from ..checks import (
-    CompileError,
-    check_captured,
+    captured,
     check_one_number,
     check_sizes,
-    check_used,
+    disagreement_error,
     eager,
     near,
     not_numbers,
-    numbers_in,
     real_numbers,
+    unchanged,
+    unused,
 )
-from ..tracing import OUTPUTS, TAKE, Placeholder, Trace, flat_values, nested, trace_function
+from ..tracing import OUTPUTS, TAKE, Placeholder, Trace, flat_values, nested, standing_in, trace_function
 from .straight import StraightProgram, compile_straight
 
 Shape = tuple[int, ...]
@@ -37,7 +38,9 @@ class Pointwise(CompiledFunction):
 
     def __init__(self, function: Callable[..., Any], parameters: Iterable[Value], *, verify: bool = True):
         super().__init__(function, parameters, verify)
-        self._made: dict[Any, _Made] = {}
+
+    def _options(self) -> dict[str, Any]:
+        return {"verify": self.verify}
 
     def __call__(self, *batch: Any) -> float:
         """The mean of the function over the batch."""
@@ -74,13 +77,17 @@ class Pointwise(CompiledFunction):
     def _checked(self, theta: list[Any]) -> list[float]:
         return real_numbers(theta, len(self.parameters))
 
+    def _pinned(self, made: "_Made", numbers: list[float]) -> AbstractContextManager[None]:
+        """Inside the block the parameters have these numbers, in this thread, and no gradient is changed."""
+        return standing_in({**dict(made.frozen), **dict(zip(self.parameters, numbers, strict=True))})
+
     # --- Examples ---------------------------------------------------------------------------------------------
 
     def _outputs(self, made: "_Made", numbers: list[float], example: Example) -> list[float]:
         try:
             return made.program.run(numbers, example)[0]
         except ELSEWHERE:
-            with numbers_in(self.parameters, numbers):
+            with self._pinned(made, numbers):
                 return [float(value.data) for value in flat_values(self.function(*made.values(example)))[0]]
 
     def _gradients(self, made: "_Made", numbers: list[float], example: Example) -> tuple[float, list[float]]:
@@ -88,8 +95,8 @@ class Pointwise(CompiledFunction):
             outputs, gradients = made.program.run(numbers, example)
             return outputs[0], gradients
         except ELSEWHERE:
-            with numbers_in(self.parameters, numbers):
-                loss, gradients = eager(self.function, self.parameters, made.frozen, made.values(example))
+            with self._pinned(made, numbers):
+                loss, gradients = eager(self.function, self.parameters, made.values(example))
             return float(loss.data), gradients
 
     def _prepared(self, batch: Sequence[Any], gradient: bool) -> tuple["_Made", list[Example]]:
@@ -98,9 +105,10 @@ class Pointwise(CompiledFunction):
         read = [_rows(given, name) for given, name in zip(batch, names, strict=True)]
         arguments, shapes = [rows for rows, _ in read], tuple(shape for _, shape in read)
         check_sizes(names, [len(rows) for rows in arguments])
-        made = self._made.get((shapes, gradient))
-        if made is None or made.has_changed():
-            made = self._made[shapes, gradient] = _Made(self.function, self.parameters, shapes, gradient)
+        made: _Made = self._found(lambda made: made.request == (shapes, gradient) and made.holds())
+        if made is None:
+            made = _Made(self.function, self.parameters, shapes, gradient)
+            self._keep(made)
         self._latest = made
         examples: list[Example] = list(zip(*arguments, strict=True)) if arguments else [()]
         if self.verify and gradient and not made.verified:
@@ -110,17 +118,17 @@ class Pointwise(CompiledFunction):
     def _verify(self, made: "_Made", example: Example) -> None:
         """Compare the program with the eager function. Raises CompileError if they differ."""
         numbers = self._read_parameters()
-        try:
-            outputs, gradients = made.program.run(numbers, example)
-            loss, expected = eager(self.function, self.parameters, made.frozen, made.values(example))
-        except ELSEWHERE:
-            return  # evaluated eagerly anyway
-        pairs = zip([outputs[0], *gradients], [loss.data, *expected], strict=True)
-        if not all(near(got, e, 1.0 + abs(e)) for got, e in pairs):
-            raise CompileError(
-                "The compiled function disagrees with the eager one. If the function gives the same numbers "
-                "whenever it is called, this is a defect of the compiler."
-            )
+        with self._pinned(made, numbers):  # another thread may train
+            try:
+                outputs, gradients = made.program.run(numbers, example)
+                loss, expected = eager(self.function, self.parameters, made.values(example))
+            except ELSEWHERE:
+                return  # evaluated eagerly anyway
+            pairs = zip([outputs[0], *gradients], [loss.data, *expected], strict=True)
+            wrong = [f"{got!r}, and eagerly {e!r}" for got, e in pairs if not near(got, e, 1.0 + abs(e))]
+            if wrong:
+                again, _ = eager(self.function, self.parameters, made.values(example))
+                raise disagreement_error(f"it gives {wrong[0]}", [loss.data, again.data])
         made.verified = True
 
 
@@ -128,27 +136,25 @@ class _Made:
     """A program for one set of shapes."""
 
     def __init__(self, function: Any, parameters: Sequence[Value], shapes: Sequence[Shape], gradient: bool):
+        self.request = shapes, gradient
         self.trace: Trace = trace_function(function, parameters, shapes)
         if gradient:
             check_one_number(self.trace.shape, "gradient")
         order = topological_order(Placeholder.of(OUTPUTS, tuple(self.trace.outputs)))
         read = dict.fromkeys(x for node in order if isinstance(node, Placeholder) for x in node.parents)
         learned = set(parameters)
-        self.frozen = [x for x in read if not isinstance(x, Placeholder) and x not in learned]
-        for value in self.frozen:
-            check_captured(value, learned)
-        if gradient:
-            check_used(read, parameters)
-        self._numbers = [value.data for value in self.frozen]
+        constants = [x for x in read if not isinstance(x, Placeholder) and x not in learned]
+        self.frozen = [pair for value in constants for pair in captured(value, learned)]
+        self.unused = unused(read, parameters) if gradient else []
         picked = {node.parents[0] for node in self.trace.nodes if node.rule is TAKE}
         self._picks = [[x in picked for x in argument] for argument in self.trace.inputs]
         self.program: StraightProgram = compile_straight(self.trace, gradient)
         self.source = self.program.source
         self.verified = False
 
-    def has_changed(self) -> bool:
-        """Has a Value that was taken for a constant another number now?"""
-        return any(value.data is not number for value, number in zip(self.frozen, self._numbers, strict=True))
+    def holds(self) -> bool:
+        """Is what the program takes for constant still so?"""
+        return unchanged(self.frozen, self.trace.state)
 
     def values(self, example: Example) -> list[Any]:
         """An example as the eager function takes it: nested lists of Values, with ints to pick by."""

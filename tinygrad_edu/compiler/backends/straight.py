@@ -1,30 +1,35 @@
-"""Straight-line Python: a function and its gradient at one point, as one long list of assignments.
+"""Straight-line Python: a function and its gradient at one point, as one list of assignments.
 
-Every rule's own forward and backward run once on Symbols. The Book keeps each expression once, so what the
-backward pass has in common with the forward pass is computed once; it remains to write the expressions down in the
-order in which they arose, with a variable for what is used more than once. No loop, no graph, no NumPy.
+Each rule's own forward and backward run once on Symbols. The Book keeps each expression once, so the backward pass
+computes nothing again that the forward pass has computed. Then the expressions are written down in the order in
+which they were made. Those that are used more than once get a variable. No loop, no graph, no NumPy.
 
-The source calls `math` itself. Where the eager engine answers inf, or with an error of its own, the source raises
-OverflowError, ValueError or ZeroDivisionError: whoever runs it then asks the eager engine about that point. What
-it returns without an error is what the eager engine returns.
+The source calls `math` itself. Where the eager engine returns inf or raises an error, the source raises
+OverflowError, ValueError or ZeroDivisionError. The caller then evaluates that point eagerly. A result without an
+error is the result of the eager engine.
 """
 
+import ast
 import builtins
 import functools
 import keyword
+import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ...engine import elementary
 from ...engine.graph import topological_order
 from ...engine.rule import Rule
 from ...engine.rules import DIV, RULES
 from ...engine.value import Value
 from ..checks import collector_paused
-from ..symbols import Book, Symbol, number_text, simpler_pow
+from ..formulas import ATOM, CHOICE, COMPARISON, OPERATORS, POWER, Form, Language, number_text, source_of
+from ..symbols import Book, Symbol, simpler_pow
 from ..tracing import CHOICES, COMPARISONS, OUTPUTS, TAKE, Placeholder, Trace
+from . import straight_helpers
 
 WIDTH = 100  # of one expression, in characters
 # In Python, errors outside their domain.
@@ -38,10 +43,10 @@ Run = Callable[[Sequence[float], Sequence[Sequence[float]]], tuple[list[float], 
 class StraightProgram:
     """A function as straight-line Python.
 
-    source                    the text. It imports math only, and tinygrad_edu for rules that do not run on symbols
-    run(parameters, inputs)   the outputs, and the gradient of the first of them for the parameters, in order;
-                              inputs has one flat list of floats per argument. Raises OverflowError, ValueError or
-                              ZeroDivisionError where only the eager engine can tell the result
+    source                    the text. It imports math, and tinygrad_edu for rules that do not run on symbols
+    run(parameters, inputs)   the outputs, and the gradient of the first output for the parameters, in order.
+                              `inputs` has one flat list of floats per argument. Raises OverflowError, ValueError
+                              or ZeroDivisionError where the point must be evaluated eagerly
     """
 
     source: str
@@ -69,7 +74,7 @@ def compile_straight(trace: Trace, gradient: bool = True) -> StraightProgram:
 
 
 def _sigmoid(book: Book, x: Any) -> Any:
-    """As elementary.sigmoid: its exponential is that of softplus as well."""
+    """As elementary.sigmoid, written out: softplus shares its exponential."""
     if not isinstance(x, Symbol):
         return None
     small = book.make("exp", -abs(x))
@@ -77,8 +82,8 @@ def _sigmoid(book: Book, x: Any) -> Any:
 
 
 def _pow(book: Book, x: Any, y: Any) -> Any:
-    """A product for the square."""
-    if isinstance(x, Symbol) and not isinstance(y, Symbol) and y == 2:  # the only product with the power's bits
+    """A product for the square, the only power that a product gives to the bit."""
+    if isinstance(x, Symbol) and not isinstance(y, Symbol) and y == 2:
         return x * x
     return simpler_pow(book, x, y)
 
@@ -94,7 +99,7 @@ class _Book(Book):
 
 
 def _fsum(book: Book, *inputs: Any) -> Any:
-    """The sum, correctly rounded as by elementary.total; of two floats, + is."""
+    """The sum, correctly rounded as elementary.total is. For two floats, + is."""
     return functools.reduce(operator.add, inputs) if len(inputs) <= 2 else book.special("fsum", inputs, (), False)
 
 
@@ -104,7 +109,7 @@ def _dot(book: Book, *inputs: Any) -> Any:
 
 
 def _logsumexp(book: Book, *inputs: Any) -> Any:
-    """The first number of a list; after it follow the slopes."""
+    """The first number of a list. The others are the slopes."""
     return _item(book, book.special("logsumexp", inputs, (), False), 0)
 
 
@@ -116,14 +121,14 @@ def _smallest(book: Book, *inputs: Any) -> Any:
     return functools.reduce(lambda x, y: book.make("min", x, y), inputs)
 
 
-# Reductions in the words of Python. All other rules run as they are.
+# Reductions, written for Python. All other rules run as they are.
 _FORWARD: dict[Rule, Callable[..., Any]] = {
     RULES["sum"]: _fsum,
     RULES["dot"]: _dot,
     RULES["min"]: _smallest,
     RULES["logsumexp"]: _logsumexp,
 }
-_STEPS = {*COMPARISONS.values(), *CHOICES.values()}  # no gradient passes these
+_STEPS = {*COMPARISONS.values(), *CHOICES.values()}  # their slope is 0
 
 
 def _item(book: Book, of: Symbol, place: int) -> Symbol:
@@ -137,11 +142,11 @@ def _is_number(x: Any) -> bool:
 class _Passes:
     """The forward and the backward pass on Symbols.
 
-    values   of every node its Symbol or number
-    names    of every Symbol that a reader looks for its variable: parameters and inputs, v17 for node 17, d17 for
-             its adjoint; `partial` has those of sums on the way to an adjoint
-    failing  the Symbols that outside a domain are an error, needed or not
-    opaque   the rules that are called as they are, by the names they have in the source
+    values   node -> its Symbol or number
+    names    Symbol -> its variable: the names of parameters and inputs, v17 for node 17, d17 for its adjoint.
+             `partial` has the names of unfinished sums of an adjoint
+    failing  the Symbols that can raise an error, whether they are used or not
+    opaque   name in the source -> a rule that is called as it is
     """
 
     def __init__(self, trace: Trace):
@@ -152,7 +157,7 @@ class _Passes:
         self.partial: dict[Symbol, str] = {}
         self.failing: set[Symbol] = set()
         self.opaque: dict[str, Rule] = {}
-        self.tables: dict[tuple[Value, ...], Value] = {}  # rows that are picked from: the first node that does so
+        self.tables: dict[tuple[Value, ...], Value] = {}  # options -> the first node that picks one of them
         self.taken = {"parameters", "inputs", "run", "outputs", *_HELPERS, *_MATH, *dir(builtins)}
         self.parameters = [self._leaf(p, f"p{i}") for i, p in enumerate(trace.parameters)]
         self.inputs = [
@@ -166,7 +171,7 @@ class _Passes:
         return name
 
     def _name(self, label: str, otherwise: str) -> str:
-        """A label as the name of a variable, x[0, 1] as x0_1, if that is short and nobody has it yet."""
+        """A label as the name of a variable, x[0, 1] as x0_1, if it is short and free; else `otherwise`."""
         name = re.sub(r"\[(\d+)(?:, (\d+))*\]", lambda m: m[0][1:-1].replace(", ", "_"), label)
         fit = len(name) <= 12 and name.isascii() and name.isidentifier() and not keyword.iskeyword(name)
         ours = re.fullmatch(r"[vdtp]\d+|x\d+_\d+|d_\w+|rule\d+|__\w+", name)
@@ -176,7 +181,7 @@ class _Passes:
         return name
 
     def parameter_labels(self) -> list[str]:
-        """What the parameters are called, as text for comments: without any character that would end one."""
+        """The labels of the parameters, for comments: without any character that would end a comment."""
         labels = [
             ascii(p.label)[1:-1] or name for p, name in zip(self.trace.parameters, self.parameters, strict=True)
         ]
@@ -226,11 +231,7 @@ class _Passes:
 
     def backward(self) -> list[Any]:
         """The gradient of the first output for every parameter."""
-        learned = set(self.trace.parameters)
-        inner = [node for node in self.order if isinstance(node, Placeholder) and node.rule]
-        for node in inner:
-            if node.rule not in _STEPS and not learned.isdisjoint(node.parents[node.rule is TAKE :]):
-                learned.add(node)
+        learned = self._learned()
         terms: dict[Value, list[Any]] = {node: [] for node in learned}
         if self.trace.outputs[0] in learned:
             terms[self.trace.outputs[0]].append(1.0)
@@ -248,7 +249,7 @@ class _Passes:
                             terms[parent].append(share)
             if node.rule is TAKE and self.tables[rows := node.parents[1:]] is node and rows in picks:
                 placed = self.book.special("placed", (len(rows), *picks[rows]), (), False)
-                for place, row in enumerate(rows):  # all that pick from these rows have been here
+                for place, row in enumerate(rows):  # all nodes that pick from these rows are done
                     if row in learned:
                         terms[row].append(_item(self.book, placed, place))
         return [
@@ -256,8 +257,17 @@ class _Passes:
             for p, name in zip(self.trace.parameters, self.parameters, strict=True)
         ]
 
+    def _learned(self) -> set[Value]:
+        """The nodes that depend on a parameter, with slopes on the way."""
+        learned = set(self.trace.parameters)
+        for node in self.order:
+            has_slopes = isinstance(node, Placeholder) and node.rule and node.rule not in _STEPS
+            if has_slopes and not learned.isdisjoint(node.parents[node.rule is TAKE :]):
+                learned.add(node)
+        return learned
+
     def _sum(self, terms: list[Any], name: str) -> Any:
-        """An adjoint: the shares in the order in which the eager engine adds them."""
+        """An adjoint: the sum of the shares, in the order of the eager engine."""
         total = terms[0] if terms else 0.0
         for term in terms[1:]:
             if isinstance(total, Symbol):
@@ -283,7 +293,7 @@ class _Passes:
 
 
 def _may_fail(rule: Rule, inputs: list[Any]) -> bool:
-    """Is there an input for which the eager engine refuses to compute it?"""
+    """Is there an input for which the eager engine raises an error?"""
     if rule is DIV and _is_number(inputs[1]):
         return bool(inputs[1] == 0)
     exponent = rule.parameters.get("exponent")
@@ -292,99 +302,14 @@ def _may_fail(rule: Rule, inputs: list[Any]) -> bool:
 
 # --- The text -------------------------------------------------------------------------------------------------
 
-# How tightly a formula holds together: a part that holds less tightly than its place asks for gets parentheses.
-CHOICE, COMPARISON, SUM, PRODUCT, SIGN, POWER, ATOM = range(7)
-
-# Per operation its text, how tightly that holds, and how tightly the inputs must; an ATOM may be written twice.
-_FORMS: dict[str, tuple[str, int, tuple[int, ...]]] = {
-    "add": ("{} + {}", SUM, (SUM, PRODUCT)),
-    "sub": ("{} - {}", SUM, (SUM, PRODUCT)),
-    "mul": ("{} * {}", PRODUCT, (PRODUCT, SIGN)),
-    "div": ("{} / {}", PRODUCT, (PRODUCT, SIGN)),
-    "mod": ("{} % {}", PRODUCT, (PRODUCT, SIGN)),
-    "neg": ("-{}", SIGN, (SIGN,)),
-    "lt": ("{} < {}", COMPARISON, (SUM, SUM)),
-    "le": ("{} <= {}", COMPARISON, (SUM, SUM)),
-    "gt": ("{} > {}", COMPARISON, (SUM, SUM)),
-    "ge": ("{} >= {}", COMPARISON, (SUM, SUM)),
-    "equal": ("{} == {}", COMPARISON, (SUM, SUM)),
-    "where": ("{1} if {0} else {2}", CHOICE, (COMPARISON, COMPARISON, CHOICE)),
-    # nan is neither less nor more, and stays
-    "max": ("{0} if {0} >= {1} or {0} != {0} else {1}", CHOICE, (ATOM, ATOM)),
-    "min": ("{0} if {0} <= {1} or {0} != {0} else {1}", CHOICE, (ATOM, ATOM)),
-    "relu": ("0.0 if {0} <= 0.0 else {0}", CHOICE, (ATOM,)),
-    "sign": ("1.0 if {0} > 0.0 else -1.0 if {0} < 0.0 else 0.0 * {0}", CHOICE, (ATOM,)),
-    "heaviside": ("1.0 if {0} > 0.0 else 0.0 if {0} <= 0.0 else {0}", CHOICE, (ATOM,)),
-}
-
-_WRITTEN = {
-    op: tuple(text.count(f"{{{i}}}") for i in range(3)) for op, (text, _, _) in _FORMS.items() if "{0}" in text
-}
-
-_FUNCTIONS = {"exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh"}
-_FUNCTIONS |= {"tanh", "erf", "erfc", "asinh", "acosh", "atanh", "exp2", "log2", "log10"}
-_MATH = _FUNCTIONS | {"fsum", "inf", "isinf", "nan", "pow"}
-
-# Per function that the source may define: what it needs of math, and the text.
-_HELPERS: dict[str, tuple[set[str], str]] = {
-    "power": (
-        {"nan", "pow"},
-        '''
-def power(x, y):
-    """x**y for real results; nan stays nan."""
-    if x == 0 and y < 0 or x < 0 and y % 1:
-        raise ValueError("no negative power of 0, no non-integer power of a negative number")
-    return pow(x, y) if x == x and y == y else nan
-''',
-    ),
-    "logsumexp": (
-        {"exp", "fsum", "isinf", "log1p"},
-        '''
-def logsumexp(xs):
-    """log(e^x1 + e^x2 + ...), and after it the slopes: the softmax."""
-    top = max(xs)
-    powers = [exp(x - (0.0 if isinf(top) else top)) for x in xs]
-    excess = fsum([*powers, -1.0])
-    total = 1.0 + excess
-    return [(0.0 if isinf(top) else top) + log1p(excess), *[power / total for power in powers]]
-''',
-    ),
-    "take": (
-        set(),
-        '''
-def take(rows, index):
-    """rows[index], where the index is a whole number from 0 on."""
-    if not 0 <= index < len(rows) or index % 1:
-        raise ValueError(f"{index} is no index from 0 to {len(rows) - 1}")
-    return rows[int(index)]
-''',
-    ),
-    "placed": (
-        set(),
-        '''
-def placed(n, *pairs):
-    """n adjoints: at every index the sum of its shares."""
-    adjoints = [0.0] * n
-    for index, share in pairs:
-        adjoints[int(index)] += share
-    return adjoints
-''',
-    ),
-    "evaluate": (
-        set(),
-        '''
-def evaluate(rule, *inputs):
-    """What the rule gives, checks of its domain included."""
-    return float(rule.evaluate(inputs, inputs))
-''',
-    ),
-}
+_MATH = {name for name in elementary.__all__ if hasattr(math, name)} | {"fsum", "isinf"}
+_HELPERS = {function.__name__: function for function in straight_helpers.ALL}
 
 
 class _Piece(NamedTuple):
-    """How a Symbol is written where it is used: its variable, or its formula if no other place uses it.
+    """How a Symbol is written where it is used: its variable, or its formula if it is used once.
 
-    inline: it is no variable yet. fails: a Symbol of `failing` is in the formula.
+    inline: it is not a variable yet. fails: the formula contains a Symbol of `failing`.
     """
 
     text: str
@@ -393,19 +318,33 @@ class _Piece(NamedTuple):
     fails: bool = False
 
 
-class _Writer:
-    """One line per Symbol that is used more than once; the others go into the line that uses them, if it is short.
+# Choices are expressions. nan is neither less nor more, and stays nan.
+FORMS = OPERATORS | {
+    "where": Form("{1} if {0} else {2}", CHOICE, (COMPARISON, COMPARISON, CHOICE)),
+    "max": Form("{0} if {0} >= {1} or {0} != {0} else {1}", CHOICE, (ATOM, ATOM)),
+    "min": Form("{0} if {0} <= {1} or {0} != {0} else {1}", CHOICE, (ATOM, ATOM)),
+    "relu": Form("0.0 if {0} <= 0.0 else {0}", CHOICE, (ATOM,)),
+    "sign": Form("1.0 if {0} > 0.0 else -1.0 if {0} < 0.0 else 0.0 * {0}", CHOICE, (ATOM,)),
+    "heaviside": Form("1.0 if {0} > 0.0 else 0.0 if {0} <= 0.0 else {0}", CHOICE, (ATOM,)),
+}
+_WRITTEN = {  # how often the text of an operation contains each operand
+    op: tuple(form.text.count(f"{{{i}}}") for i in range(3)) for op, form in FORMS.items() if "{0}" in form.text
+}
 
-    Evaluated later, a formula gives the same number. Only into the branches of a choice none may move that can
-    fail: eagerly, both are computed.
+
+class _Writer(Language):
+    """Writes one line for each Symbol that is used more than once. The others go into the line that uses them.
+
+    A formula that can raise an error does not move into a branch of a choice: the eager engine computes both
+    branches.
     """
 
     def __init__(self, passes: _Passes):
+        super().__init__({})
         self.passes = passes
         self.lines: list[str] = []
         self.pieces: dict[Symbol, _Piece] = {}
         self.uses: dict[Symbol, int] = {}
-        self.numbers: dict[Any, _Piece] = {}
         self.functions: set[str] = set()  # of math, and helpers
         self.n_temporary = 0
 
@@ -419,7 +358,7 @@ class _Writer:
             if symbol.op == "leaf":
                 self.pieces[symbol] = _Piece(self.passes.names[symbol])
             elif symbol in self.uses:
-                text, level = self._formula(symbol)
+                text, level = self.operation(symbol)
                 fails = bool(failing) and (symbol in failing or any(self._fails(x) for x in symbol.args))
                 self.pieces[symbol] = _Piece(text, level, True, fails)
                 if (
@@ -452,44 +391,38 @@ class _Writer:
     def _fails(self, x: Any) -> bool:
         return isinstance(x, Symbol) and self.pieces[x].fails
 
-    def _piece(self, x: Any) -> _Piece:
-        if x.__class__ is Symbol:
-            return self.pieces[x]
-        if x not in self.numbers:
-            text = number_text(float(x))
-            if text[-1] in "fn":  # inf and nan
-                self.functions.add(text.lstrip("-"))
-            self.numbers[x] = _Piece(text, SIGN if text[0] == "-" else ATOM)
-        return self.numbers[x]
+    def written(self, x: Any) -> tuple[str, int]:
+        return self.pieces[x][:2] if x.__class__ is Symbol else super().written(x)
 
-    def text(self, x: Any, level: int = CHOICE) -> str:
-        """A Symbol or number as it is written where `level` is asked for."""
-        text, own, _, _ = self.pieces[x] if x.__class__ is Symbol else self._piece(x)
-        return f"({text})" if own < level else text
+    def number(self, x: Any) -> str:
+        text = number_text(float(x))
+        if text[-1] in "fn":  # inf and nan
+            self.functions.add(text.lstrip("-"))
+        return text
 
-    def _formula(self, symbol: Symbol) -> tuple[str, int]:
-        op, args = symbol.op, symbol.args
+    def operation(self, x: Symbol) -> tuple[str, int]:
+        op, args = x.op, x.args
         if op == "where":
-            for x in args[1:]:
-                if self._fails(x) and self.pieces[x].inline:
-                    self._assign(x)
+            for branch in args[1:]:
+                if self._fails(branch) and self.pieces[branch].inline:
+                    self._assign(branch)
         elif op == "max" and not isinstance(args[1], Symbol) and args[1] == 0:
             op, args = "relu", args[:1]
         elif op == "pow":
             if _is_number(args[1]) and args[1] and args[1] % 1 == 0:
                 return f"{self.text(args[0], ATOM)}**{args[1]:.0f}", POWER
             op = "power"
-        if op not in _FORMS:
+        form = FORMS.get(op)
+        if form is None:
             return self._call(op, args), ATOM
-        form, level, levels = _FORMS[op]
-        text = form.format(*map(self.text, args, levels))
+        text = form.text.format(*map(self.text, args, form.operands))
         while len(text) > WIDTH:
-            inline = [x for x in args if self._piece(x).inline]
+            inline = [x for x in args if isinstance(x, Symbol) and self.pieces[x].inline]
             if not inline:
                 break
             self._assign(max(inline, key=lambda x: len(self.pieces[x].text)))
-            text = form.format(*map(self.text, args, levels))
-        return text, level
+            text = form.text.format(*map(self.text, args, form.operands))
+        return text, form.level
 
     def _call(self, op: str, args: tuple[Any, ...]) -> str:
         if op == "item":
@@ -526,9 +459,9 @@ class _Writer:
             results,
             *["return outputs, [", *gradient, "]"],
         ]
-        helpers = [text for name, (_, text) in _HELPERS.items() if name in self.functions]
-        needs = [needs for name, (needs, _) in _HELPERS.items() if name in self.functions]
-        of_math = (self.functions & _MATH).union(*needs)
+        helpers = [source_of(helper) for name, helper in _HELPERS.items() if name in self.functions]
+        read = {node.id for node in ast.walk(ast.parse("".join(helpers))) if isinstance(node, ast.Name)}
+        of_math = (self.functions | read) & _MATH
         return "\n".join(
             [
                 '"""Straight-line Python, written by tinygrad_edu.',
@@ -539,7 +472,7 @@ class _Writer:
                 "",
                 *([f"from math import {', '.join(sorted(of_math))}", ""] if of_math else []),
                 *_declared(passes.opaque),
-                *helpers,
+                *(f"\n{helper}" for helper in helpers),
                 "",
                 "def run(parameters, inputs):",
                 *(f"    {line}" if line else "" for part in body for line in part.split("\n")),
@@ -548,13 +481,13 @@ class _Writer:
         )
 
     def _result(self, x: Any) -> str:
-        """A number that is returned: a float, also where it is a truth value."""
-        compares = isinstance(x, Symbol) and _FORMS.get(x.op, ("", ATOM))[1] == COMPARISON
+        """A number that is returned. A truth value becomes a float."""
+        compares = isinstance(x, Symbol) and x.op in FORMS and FORMS[x.op].level == COMPARISON
         return f"float({self.text(x)})" if compares else self.text(x)
 
 
 def _filled(opening: str, parts: Iterable[str], closing: str) -> str:
-    """opening + parts, separated by commas + closing; on lines of their own if that is too long."""
+    """opening + parts separated by commas + closing; if this is too long, the parts are on lines of their own."""
     parts = list(parts)
     if sum(map(len, parts)) + 2 * len(parts) + len(opening) + len(closing) <= WIDTH:
         return opening + ", ".join(parts) + closing
@@ -571,7 +504,7 @@ def _unpacked(names: list[str], of: str) -> list[str]:
 
 
 def _declared(rules: dict[str, Rule]) -> list[str]:
-    """The lines that look up the rules which are called as they are."""
+    """The lines that look up the rules."""
     lines = []
     for name, rule in rules.items():
         parameters = ", ".join(f"{key}={x!r}" for key, x in rule.parameters.items())

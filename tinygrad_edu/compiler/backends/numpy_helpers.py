@@ -1,13 +1,16 @@
-"""Helpers: the functions that an emitted source may begin with, where NumPy has no such function."""
+"""Functions that NumPy lacks. Their source is copied into programs that use them."""
 
-HELPERS = {
-    "strided": '''
+import math
+
+import numpy as np
+
+
 def strided(vector, start, shape, strides):
     """The elements start + i * strides[0] + j * strides[1] + ... of a vector, without a copy."""
     steps = [stride * vector.itemsize for stride in strides]
     return np.lib.stride_tricks.as_strided(vector[start:], shape, steps)
-''',
-    "log_sum_exp": '''
+
+
 def log_sum_exp(Z, softmax, out):
     """log(e^z1 + e^z2 + ...) along the last axis, without overflow; leaves the softmax behind."""
     E = Z.T.copy() if Z.shape[-1] < 32 else Z.T  # NumPy takes long to add up many short rows
@@ -22,34 +25,34 @@ def log_sum_exp(Z, softmax, out):
         np.log1p(rest.sum(axis=0, keepdims=True), out=logs, where=(total >= 1) & (total < np.inf))
     np.divide(E, total, out=softmax.T)
     np.add(top, logs, out=out.T[None])
-''',
-    "sigmoid": '''
+
+
 def sigmoid(x):
     """1 / (1 + e^-x), by the branch that cannot overflow."""
     small = np.exp(-np.abs(x))
     return np.where(x >= 0, 1 / (1 + small), small / (1 + small))
-''',
-    "erf": '''
+
+
 def erf(x):
     """The error function of every element; NumPy has none."""
     return np.asarray(np.frompyfunc(math.erf, 1, 1)(x), x.dtype)
-''',
-    "erfc": '''
+
+
 def erfc(x):
     """1 - erf of every element; NumPy has none."""
     return np.asarray(np.frompyfunc(math.erfc, 1, 1)(x), x.dtype)
-''',
-    "power": '''
+
+
 def power(x, y):
     """x ** y, where nan stays nan."""
     return np.where(np.isnan(x) | np.isnan(y), np.nan, np.power(x, y))
-''',
-    "scatter_add": '''
+
+
 def scatter_add(out, places, order, starts, values):
     """Add values to elements of the last axis of out, several to one: in `order`, runs of them belong together."""
     out[..., places] += np.add.reduceat(values[..., order], starts, axis=-1)
-''',
-    "add_rows": '''
+
+
 def add_rows(rows, index, out):
     """out[k] = the sum of the rows whose index is k."""
     rows, index = rows.reshape(-1, rows.shape[-1]), index.reshape(-1)
@@ -58,6 +61,7 @@ def add_rows(rows, index, out):
     else:
         out[...] = 0
         np.add.at(out, index, rows)
-''',
-}
-FUNCTIONS = ("sigmoid", "erf", "erfc")  # helpers of one argument that return a new array
+
+
+ALL = (strided, log_sum_exp, sigmoid, erf, erfc, power, scatter_add, add_rows)
+NAMES = tuple(function.__name__ for function in ALL)

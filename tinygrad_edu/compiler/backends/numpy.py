@@ -1,22 +1,25 @@
-"""Emit: a program as NumPy source that a person would have written.
+"""NumPy: a program as source that a person would have written.
 
-`build(parameters, B)` makes the buffers for batches of B examples, once, and returns `run(X, Y, gradient)`, which
-runs one batch. Every formula stands above the lines that compute it, with its shape. The lines write into the
-buffers and go on in place: a step allocates next to nothing.
+`build(parameters, B)` makes the buffers for batches of B examples. It returns `run(X, Y, gradient)`, which
+computes one batch. Each formula stands as a comment above its lines, with the shape. The lines write into the
+buffers, so a step allocates almost nothing.
 """
 
 from typing import Any
 
 import numpy as np
 
-from .differentiate import ArrayProgram
-from .helpers import HELPERS
-from .lower import Array
-from .statements import Statements, shape_text, tuple_text
-from .views import dense_strides, strides_of
+from ..differentiate import ArrayProgram
+from ..formulas import source_of
+from ..lower import Array
+from ..views import dense_strides, strides_of
+from . import numpy_helpers
+from .numpy_operations import bare, tuple_text
+from .numpy_statements import Statements
 
 SHARED = 1000  # buffers
 PER_LINE = 20  # names
+PRECISION = 1e-6  # relative error of a constant in float32; the smallest numbers of float32 have a larger one
 
 
 class Emitter:
@@ -32,49 +35,60 @@ class Emitter:
     # --- The module -----------------------------------------------------------------------------------------
 
     def _module(self) -> str:
-        inputs = [a for a in self.program.lowered.arrays if a.source[:1] == ("input",)]
-        names = self._input_names(inputs)
+        statements = self.statements
         setup, before, after = self._parameters()
-        names += ["gradient"] if self.gradient else []
         make, take = self._buffers()
         setup, before = [*setup, *make], [*take, *before]
         results = self._results(after)
-        lines = self.statements.lines if before else self.statements.lines[1:]
-        body = [*before, *lines, *after, f"return {results}"]
+        body = [*before, *(statements.lines if before else statements.lines[1:]), *after, f"return {results}"]
+        code = "".join(f"\n{line}" for line in [*setup, *body] if line[:1] != "#")
+        called = [f for f in numpy_helpers.ALL if f"\n{f.__name__}(" in code or f"= {f.__name__}(" in code]
+        helpers = "\n\n\n".join(source_of(helper).rstrip() for helper in called)
         text = [f'"""{self.title}"""', ""]
-        text += ["import math"] if self.statements.helpers & {"erf", "erfc"} else []
+        text += ["import math"] if "math." in helpers else []
         text += ["import numpy as np"]
-        text += (
-            [f"from tinygrad_edu import RULES  # for {', '.join(self.statements.rules)}"]
-            if self.statements.rules
-            else []
-        )
-        whole = "\n".join(body)
-        text += [f"{name} = np.{name}" for name in ("inf", "nan") if name in whole.replace("np.isnan", "")]
-        text += ["\n" + HELPERS[name].rstrip() for name in HELPERS if name in self.statements.helpers]
-        text += ["", ""]
-        text += ["def build(parameters, B, dtype=np.float64):"]
+        if statements.rules:
+            text += [f"from tinygrad_edu import RULES  # for {', '.join(statements.rules)}"]
+        text += [f"{name} = np.{name}" for name in ("inf", "nan") if name in code]
+        text += ["", "", helpers] if helpers else []
+        text += ["", "", "def build(parameters, B, dtype=np.float64):"]
         writes = " and writes the vector gradient" if self.gradient else ""
         text += [f'    """The function for batches of B examples; it reads the vector parameters{writes}."""']
-        text += [f"    {line}" for line in setup]
-        text += ["", f"    def run({', '.join(names)}):"]
+        text += [f"    {line}" for line in [*self._refusal(), *setup]]
+        text += ["", f"    def run({', '.join(self._arguments())}):"]
         text += [f"        {line}".rstrip() for line in body]
         text += ["", "    return run"]
-        if self.statements.constants:
+        if statements.constants:
             text += ["", ""]
-            text += [
-                f"{name} = np.array({_array_text(array)})" for name, array in self.statements.constants.items()
-            ]
+            text += [f"{name} = np.array({_array_text(array)})" for name, array in statements.constants.items()]
         return "\n".join(text) + "\n"
 
-    def _input_names(self, used: list[Array]) -> list[str]:
-        by_argument = {array.source[1]: array.name for array in used}
-        return [by_argument.get(i, f"_{i}") for i in range(self.program.n_inputs)]
+    def _refusal(self) -> list[str]:
+        """Lines of `build` that refuse float32, if it cannot hold a constant: 1e-50 would be 0 there."""
+        arrays = [array.places for array in self.program.lowered.arrays if array.source == ("constant",)]
+        numbers = np.unique(np.concatenate([np.empty(0), *arrays]))
+        with np.errstate(all="ignore"):
+            single = numbers.astype(np.float32)
+            is_held = np.isclose(single, numbers, rtol=PRECISION, atol=0.0, equal_nan=True)
+        if is_held.all():
+            return []
+        number, becomes = numbers[~is_held][0], single[~is_held][0]
+        message = (
+            f"float32 cannot hold the constant {number}, which would be {becomes:.7g} there. "
+            'Compile with dtype="float64", or use constants of a size between 1e-37 and 3e38.'
+        )
+        refusal = ["from tinygrad_edu import CompileError", f"raise CompileError({message!r})"]
+        return ["if dtype != np.float64:", *(f"    {line}" for line in refusal)]
+
+    def _arguments(self) -> list[str]:
+        inputs = {a.source[1]: a.name for a in self.program.lowered.arrays if a.source[:1] == ("input",)}
+        names = [inputs.get(i, f"_{i}") for i in range(self.program.n_inputs)]
+        return [*names, "gradient"] if self.gradient else names
 
     def _parameters(self) -> tuple[list[str], list[str], list[str]]:
-        """Where parameters and their gradients lie in the vectors: lines for `build`, before a run, and after it.
+        """How parameters and gradients are read from their vectors: lines for `build`, before a run, and after it.
 
-        They are views where products and sums can work in them as they are, else copies.
+        They are views where products and sums are fast on a view, else copies.
         """
         setup: list[str] = []
         before: list[str] = []
@@ -107,34 +121,35 @@ class Emitter:
             return flat if len(shape) == 1 else f"{flat}.reshape({', '.join(map(str, shape)) or '()'})"
         if len(shape) == 1:
             return f"{vector}[{start}:{start + strides[0] * (array.size - 1) + 1}:{strides[0]}]"
-        if (
-            len(shape) == 2 and strides[1] == 1
-        ):  # some columns of a matrix, which may begin before and end after them
+        if len(shape) == 2 and strides[1] == 1:  # some columns of a wider matrix
             (rows, columns), width = shape, strides[0]
             before = max(0, start + rows * width - self._n_parameters)
             first, last = start - before, start - before + rows * width
             if first >= 0:
                 some = f"{before or ''}:{'' if before + columns == width else before + columns}"
                 return f"{vector}[{first}:{last}].reshape({rows}, {width})[:, {some}]"
-        self.statements.helpers.add("strided")
         return f"strided({vector}, {start}, {tuple_text(shape)}, {tuple_text(strides)})"
 
     def _buffers(self) -> tuple[list[str], list[str]]:
-        """Lines of `build` that make the buffers, and of `run` that name them, if they are too many to be shared.
+        """Lines of `build` that make the buffers, and lines of `run` that name them if there are very many.
 
-        Python's compiler takes time with the square of the variables that a function shares with an inner one.
+        The time of Python's compiler grows with the square of the variables that a function shares with an inner
+        one.
         """
         buffers = self.statements.buffers
-        arrays = [f"np.empty({shape_text(shape, batched)}, dtype)" for shape, batched in buffers.values()]
+        arrays = [
+            f"np.empty({tuple_text(('B', *shape) if batched else shape)}, dtype)"
+            for shape, batched in buffers.values()
+        ]
         if len(buffers) <= SHARED:
             return [f"{name} = {array}" for name, array in zip(buffers, arrays, strict=True)], []
         lines = range(0, len(buffers), PER_LINE)
-        names = [tuple_text(list(buffers)[i : i + PER_LINE], bare=True) for i in lines]
-        take = [f"{part} = buffers[{i}:{i + PER_LINE}]" for i, part in zip(lines, names, strict=True)]
+        names = [bare(list(buffers)[i : i + PER_LINE]) for i in lines]
+        take = [f"{part}, = buffers[{i}:{i + PER_LINE}]" for i, part in zip(lines, names, strict=True)]
         return ["buffers = [", *(f"    {array}," for array in arrays), "]"], take
 
     def _results(self, after: list[str]) -> str:
-        """What a run returns; statements that it takes are added to `after`."""
+        """What a run returns. Its statements are added to `after`."""
         outputs = self.program.lowered.outputs
         if not self.gradient:
             return self._stacked(outputs, after)
@@ -163,6 +178,8 @@ class Emitter:
 
 
 def _element(array: Array, place: int) -> str:
+    if array.source == ("constant",):
+        return _array_text(np.float64(array.places[place]))
     if array.size == 1:
         return array.name
     lead = ":, " if array.batched else ""

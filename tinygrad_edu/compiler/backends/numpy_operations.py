@@ -1,0 +1,483 @@
+"""Operations of an array program in NumPy: the formula of each, for the reader, and its statements."""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ...engine import elementary
+from ..formulas import ATOM, CHOICE, OPERATORS, PRODUCT, SUM, Form, Language, number_text
+from ..symbols import Symbol
+
+Statements = Any  # what numpy_statements gathers; it reads this file
+
+Written = tuple[str, int]  # a formula, and how tightly it holds together
+
+
+class Textbook(Language):
+    """Formulas as a person writes them, for comments. `constant` names an array of numbers."""
+
+    forms: ClassVar[Mapping[str, Form]] = OPERATORS | {
+        "heaviside": Form("({} > 0)", ATOM, (SUM,)),
+        "expand": Form("{}[..., None]", ATOM, (ATOM,)),
+        "sum": Form("{}.sum(axis=-1)", ATOM, (ATOM,)),
+        "vecdot": Form("({} * {}).sum(axis=-1)", ATOM, (PRODUCT, PRODUCT)),
+        "product_b": Form("({} @ {})", ATOM, (ATOM, ATOM)),
+        "one_hot": Form("one_hot({})", ATOM, (CHOICE,)),
+        "pick": Form("{}[{}]", ATOM, (ATOM, CHOICE)),
+        "rows": Form("{}[{}]", ATOM, (ATOM, CHOICE)),
+    }
+
+    def __init__(self, names: Mapping[Symbol, str], constant: Callable[[Any], str]):
+        super().__init__(names)
+        self.constant = constant
+
+    def number(self, x: Any) -> str:
+        return str(int(x)) if isinstance(x, float) and x.is_integer() and abs(x) < 1e15 else number_text(x)
+
+    def operation(self, x: Symbol) -> Written:
+        return operation_of(x).formula(x, self)
+
+
+class Operation:
+    """One operation of symbols, written in NumPy."""
+
+    def formula(self, x: Symbol, language: Textbook) -> Written:
+        """The formula for the comment above the statements."""
+        return Language.operation(language, x)
+
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
+        """Write the statements that leave x in the array `to`, which has its shape."""
+        raise NotImplementedError(f"The compiler has no NumPy source for {x.op!r}.")
+
+
+class Line(Operation):
+    """One line. Its text has {0}, {1} ... where the operands are read, and {to}."""
+
+    def __init__(self, text: str):
+        self.text = text
+
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
+        with statements.reading(*x.args) as texts:
+            statements.write(self.text.format(*texts, to=to))
+
+
+# --- Elementwise ------------------------------------------------------------------------------------------------
+
+
+class Elementwise(Operation):
+    """A function of each element; `to` in its text is the result. One operand may be computed in that place."""
+
+    def __init__(self, text: str):
+        self.text = text
+
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
+        texts: list[str] = []
+        read: list[Any] = []
+        for argument in x.args:
+            if statements.fits_in_place(argument, x) and not any(to in text for text in texts):
+                statements.into(argument, to, x.shape, x.batched)
+                texts.append(to)
+            else:
+                texts.append(statements.aligned(argument, x.shape))
+                read.append(argument)
+        statements.write(self.statement(x, texts, to, statements))
+        statements.release(*read)
+
+    def statement(self, x: Symbol, texts: list[str], to: str, statements: Statements) -> str:
+        """The line that computes x of these operands."""
+        return self.text.format(", ".join(texts), to=to)
+
+
+class Ufunc(Elementwise):
+    """A function of NumPy that writes with out=."""
+
+    def __init__(self, name: str):
+        super().__init__(f"np.{name}({{}}, out={{to}})")
+
+
+class Heaviside(Elementwise):
+    def statement(self, x: Symbol, texts: list[str], to: str, statements: Statements) -> str:
+        relu = x.book.known("max", x.args[0], 0.0)
+        if relu in statements.names:  # the sign of max(x, 0) is 1 where x > 0, else 0, and nan stays nan
+            return f"np.sign({statements.names[relu]}, out={to})"
+        return super().statement(x, [*texts, "0.0"], to, statements)
+
+
+class Power(Elementwise):
+    def statement(self, x: Symbol, texts: list[str], to: str, statements: Statements) -> str:
+        exponent = x.args[1]
+        if isinstance(exponent, Symbol) or exponent == 0:
+            return super().statement(x, texts, to, statements)
+        if exponent == 2:
+            return f"np.square({texts[0]}, out={to})"
+        return f"np.power({texts[0]}, {float(exponent)!r}, out={to})"
+
+
+class Max(Ufunc):
+    """The larger of two arrays, or the largest element along the last axis of one."""
+
+    def formula(self, x: Symbol, language: Textbook) -> Written:
+        return f"max{'imum' * (len(x.args) == 2)}({', '.join(map(language.text, x.args))})", ATOM
+
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
+        if len(x.args) == 2:
+            super().into(x, to, statements)
+        else:
+            Line("{0}.max(axis=-1, out={to})").into(x, to, statements)
+
+
+class Call(Operation):
+    """A rule that does not run on symbols, called on arrays: (rule, "forward" or a share's number, *inputs)."""
+
+    def formula(self, x: Symbol, language: Textbook) -> Written:
+        return f"{x.args[0].name}({', '.join(map(language.text, x.args[2:]))})", ATOM
+
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
+        rule, what, *arguments = x.args
+        name = f"RULES[{rule.name!r}]" + (f".bind(**{rule.parameters!r})" if rule.parameters else "")
+        statements.rules[rule.name] = rule
+        shape = tuple_text(("B", *x.shape) if x.batched else x.shape)
+        with statements.reading(*arguments, beside=x.shape) as texts:
+            inputs = ", ".join(f"np.broadcast_to({text}, {shape})" for text in texts)
+            call = f"forward({inputs})" if what == "forward" else f"backward({inputs})[{what}]"
+            statements.write(f"{to}[...] = {name}.{call}")
+
+
+# --- Elements, and sums over them -------------------------------------------------------------------------------
+
+
+class Viewed(Operation):
+    """Elements of an array: a slice, a reshape, a transpose; read without a statement."""
+
+    def formula(self, x: Symbol, language: Textbook) -> Written:
+        base, view = x.args
+        return view.text(language.text(base, ATOM), base.batched, language.constant), ATOM
+
+
+class Dense(Operation):
+    """An array that has its full shape."""
+
+    def formula(self, x: Symbol, language: Textbook) -> Written:
+        return language.written(x.args[0])
+
+
+class Stack(Operation):
+    """Arrays of one shape side by side, along a last axis."""
+
+    def formula(self, x: Symbol, language: Textbook) -> Written:
+        return ", ".join(map(language.text, x.args)), ATOM
+
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
+        for place, part in enumerate(x.args):
+            with statements.reading(part, beside=x.shape[:-1]) as (text,):
+                statements.write(f"{to}[..., {place}] = {text}")
+
+
+class LogSumExp(Operation):
+    """log(e^z1 + e^z2 + ...) along the last axis. The softmax, its slope, is left in an array of its own."""
+
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
+        elements = x.args[0]
+        with statements.reading(elements) as (text,):
+            name = self._softmax_name(elements, statements)
+            statements.write(f"log_sum_exp({text}, {name}, out={to})  # {name} = softmax({text})")
+        softmax = x.book.special("softmax", (elements,), elements.shape, elements.batched)
+        statements.names[softmax] = name
+
+    def _softmax_name(self, elements: Symbol, statements: Statements) -> str:
+        """A new array for it: A1 of Z1."""
+        base, taken = statements.names.get(elements, ""), {*statements.buffers, *statements.names.values()}
+        name = f"A{base[1:]}"
+        if not base.startswith("Z") or name in taken:
+            name = next(n for i in itertools.count(1) if (n := f"softmax_{i}") not in statements.buffers)
+        statements.buffers[name] = (elements.shape, elements.batched)
+        return name
+
+
+class Accumulate(Operation):
+    """a + b + ...: the first term is computed in place, the others are added one by one."""
+
+    def formula(self, x: Symbol, language: Textbook) -> Written:
+        first, *rest = x.args
+        text = language.text(first, SUM)
+        for term in rest:
+            minus = isinstance(term, Symbol) and term.op == "neg"
+            text += f" - {language.text(term.args[0], PRODUCT)}" if minus else f" + {language.text(term, SUM)}"
+        return text, SUM
+
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
+        so_far = self._first(x, to, statements)
+        for term in x.args[1:]:
+            is_first, minus = so_far != to, statements.is_unnamed(term, "neg")
+            if statements.is_unnamed(term, "scatter"):
+                if is_first:
+                    statements.write(f"{to}[...] = {so_far}")
+                Scatter.add(term, to, statements)
+            else:
+                with statements.reading(term.args[0] if minus else term, beside=x.shape) as (text,):
+                    statements.write(f"np.{'subtract' if minus else 'add'}({so_far}, {text}, out={to})")
+            if is_first:
+                statements.release(x.args[0])
+            so_far = to
+
+    def _first(self, x: Symbol, to: str, statements: Statements) -> str:
+        """The array that holds the first term: `to`, or the one where it is already."""
+        first = x.args[0]
+        fits = isinstance(first, Symbol) and (first.shape, first.batched) == (x.shape, x.batched)
+        is_made_here = statements.is_unnamed(first, "scatter") or statements.fits_in_place(first, x)
+        if fits and len(x.args) > 1 and not is_made_here:
+            return str(statements.operand(first))
+        statements.into(first, to, x.shape, x.batched)
+        return to
+
+
+class Scatter(Operation):
+    """A value at the places of a view, and 0 everywhere else."""
+
+    def formula(self, x: Symbol, language: Textbook) -> Written:
+        value, view = x.args
+        if not view.whole:
+            return f"scatter({language.text(value)})", ATOM
+        if view.transpose != (1, 0) or view.reshape is not None or view.expand is not None:
+            return language.written(value)
+        if isinstance(value, Symbol) and value.op == "product_a" and value.args[0].shape:
+            upstream, right = value.args[:2]
+            return f"{transposed(language.text(right, ATOM))} @ {language.text(upstream, ATOM)}", SUM
+        return f"{language.text(value, ATOM)}.T", ATOM
+
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
+        value, view = x.args
+        if view.whole:
+            target = view.text(to, x.batched, statements.constant, to_write=True)
+            statements.into(value, target, view.shape, x.batched)
+        else:
+            statements.write(f"{to}[...] = 0")
+            self.add(x, to, statements)
+
+    @classmethod
+    def add(cls, x: Symbol, to: str, statements: Statements) -> None:
+        """Write the statement that adds x to the array `to`."""
+        value, view = x.args
+        with statements.reading(value, beside=view.shape) as (text,):
+            if view.gather is not None:
+                cls._add_gathered(x, to, text, statements)
+                return
+            target = view.text(to, x.batched, statements.constant, to_write=True)
+            is_item = target.endswith("]")
+            statements.write(f"{target} += {text}" if is_item else f"np.add({target}, {text}, out={target})")
+
+    @staticmethod
+    def _add_gathered(x: Symbol, to: str, text: str, statements: Statements) -> None:
+        view = x.args[1]
+        index = view.gather.ravel()
+        lead = ("B",) if x.batched else ()
+        flat = to if len(view.source) == 1 else f"{to}.reshape({bare((*lead, math.prod(view.source)))})"
+        values = (
+            f"np.broadcast_to({text}, {tuple_text((*lead, *view.shape))}).reshape({bare((*lead, index.size))})"
+        )
+        if len(np.unique(index)) == index.size:
+            statements.write(f"{flat}[..., {statements.constant(index)}] += {values}")
+            return
+        order = np.argsort(index, kind="stable")
+        places, starts = np.unique(index[order], return_index=True)
+        names = ", ".join(map(statements.constant, (places, order, starts)))
+        statements.write(f"scatter_add({flat}, {names}, {values})")
+
+
+class Reduce(Operation):
+    """A sum over the batch, over axes that repeat, or both: (formula, over_batch, axes)."""
+
+    def formula(self, x: Symbol, language: Textbook) -> Written:
+        axes = self._axes(x)
+        return f"{language.text(x.args[0], ATOM)}.sum(axis={axes[0] if len(axes) == 1 else axes})", ATOM
+
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
+        formula, over_batch, axes = x.args
+        with statements.reading(formula) as (text,):
+            if over_batch and not axes:
+                statements.write(f"{text}.sum(axis=0, out={to})")
+            else:
+                row = "[0]" if over_batch else ""
+                statements.write(f"{to}[...] = {text}.sum(axis={self._axes(x)}, keepdims=True){row}")
+
+    @staticmethod
+    def _axes(x: Symbol) -> tuple[int, ...]:
+        formula, over_batch, axes = x.args
+        lead = int(formula.batched)
+        return *((0,) if over_batch else ()), *(axis + lead for axis in axes)
+
+
+class Pick(Operation):
+    """options[n, index[n]]."""
+
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
+        options, index = x.args
+        with statements.reading(options, index) as (text, places):
+            places += ".astype(np.intp)"
+            if options.batched:
+                picked = f"np.take_along_axis({text}, {places}[..., None], -1)[..., 0]"
+            else:
+                rows = f"np.arange({options.shape[0]}), " if options.shape[:-1] else ""
+                picked = f"{text}[{rows}{places}]"
+            statements.write(f"{to}[...] = {picked}")
+
+
+# --- Matrix products --------------------------------------------------------------------------------------------
+
+
+class Product(Operation):
+    """Rows of a times rows of b: b @ a.T."""
+
+    def formula(self, x: Symbol, language: Textbook) -> Written:
+        a, b = x.args
+        text_a, text_b = language.text(a, ATOM), language.text(b, ATOM)
+        if len(a.shape) == len(b.shape) == 1 and a.batched:
+            return f"({text_a} * {text_b}).sum(axis=-1)", ATOM
+        return f"{text_b} @ {transposed(text_a) if len(a.shape) > 1 else text_a}", SUM
+
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
+        a, b = x.args
+        with statements.reading(a, b) as (text_a, text_b):
+            statements.write(self._statement(a, b, x, text_a, text_b, to))
+
+    @staticmethod
+    def _statement(a: Symbol, b: Symbol, x: Symbol, text_a: str, text_b: str, to: str) -> str:
+        axes_a, axes_b = len(a.shape), len(b.shape)
+        if axes_a == axes_b == 1:
+            if b.batched and not a.batched:
+                return f"np.matmul({text_b}, {text_a}, out={to})"
+            return f"np.vecdot({text_a}, {text_b}, out={to})"
+        if axes_a <= 2 and not a.batched and (b.batched or axes_b == 1):
+            factor = text_a if axes_a == 1 else transposed(text_a)
+            if axes_a == axes_b == 2:  # one product for the whole batch
+                terms, n_a = b.shape[-1], a.shape[0]
+                return f"np.matmul({text_b}.reshape(-1, {terms}), {factor}, out={to}.reshape(-1, {n_a}))"
+            return f"np.matmul({text_b}, {factor}, out={to})"
+        if axes_a > 2:
+            return f"np.matmul({text_b}, {text_a}.swapaxes(-1, -2), out={to})"
+        n_a, n_b = (factor.shape[-2] if len(factor.shape) > 1 else 1 for factor in (a, b))
+        rows_a, rows_b = _rows(text_a, a, n_a, a.shape[-1]), _rows(text_b, b, n_b, a.shape[-1])
+        return f"np.matmul({rows_b}, {rows_a}.swapaxes(-1, -2), out={_rows(to, x, n_b, n_a)})"
+
+
+class ProductA(Operation):
+    """The gradient of a: upstream.T @ b, summed over the batch where a is not batched."""
+
+    def formula(self, x: Symbol, language: Textbook) -> Written:
+        upstream, right = language.text(x.args[0], ATOM), language.text(x.args[1], ATOM)
+        return f"{transposed(upstream) if x.args[0].shape else upstream} @ {right}", SUM
+
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
+        upstream, b, n_a, n_b = x.args
+        terms, is_summed = b.shape[-1], b.batched and not x.batched
+        with statements.reading(upstream, b) as (u, v):
+            if len(b.shape) > 2 or len(x.shape) > 2:
+                product = f"np.matmul({u}.swapaxes(-1, -2), {v})"
+                statements.write(f"{to}[...] = {product}{'.sum(axis=0)' if is_summed else ''}")
+            elif is_summed:
+                flat = f"{u}.reshape({bare((-1, n_a) if n_a > 1 else (-1,))})"
+                left = u if upstream.shape == ((n_a,) if n_a > 1 else ()) else flat
+                right = v if len(b.shape) == 1 else f"{v}.reshape(-1, {terms})"
+                statements.write(_transposed_product(left if n_a == 1 else f"{left}.T", right, to))
+            else:
+                rows_u, rows_v = _rows(u, upstream, n_b, n_a), _rows(v, b, n_b, terms)
+                out = _rows(to, x, n_a, terms)
+                statements.write(f"np.matmul({rows_u}.swapaxes(-1, -2), {rows_v}, out={out})")
+
+
+class ProductB(Operation):
+    """The gradient of b: upstream @ a."""
+
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
+        upstream, a, n_a, n_b = x.args
+        is_matrix = n_a > 1 and len(a.shape) == 2 and not a.batched and len(x.shape) <= 2
+        with statements.reading(upstream, a) as (u, v):
+            if len(a.shape) > 2 or (is_matrix and (upstream.batched or n_b > 1)):
+                statements.write(f"np.matmul({u}, {v}, out={to})")
+            else:
+                terms = a.shape[-1]
+                rows_u, rows_v = _rows(u, upstream, n_b, n_a), _rows(v, a, n_a, terms)
+                statements.write(f"np.matmul({rows_u}, {rows_v}, out={_rows(to, x, n_b, terms)})")
+
+
+def _rows(text: str, x: Symbol, rows: int, columns: int) -> str:
+    """x as (rows, columns) for every example, where an axis of 1 was left out."""
+    if x.shape == (rows, columns):
+        return text
+    lead = ":, " if x.batched else ""
+    if x.shape == ():
+        return f"{text}[{lead}None, None]"
+    return f"{text}[{lead}None, :]" if rows == 1 else f"{text}[{lead}:, None]"
+
+
+def _transposed_product(left: str, right: str, to: str) -> str:
+    """left @ right into `to`; into a transposed array by the transposed factors."""
+    if to.endswith(".T"):
+        return f"np.matmul({transposed(right)}, {transposed(left)}, out={transposed(to)})"
+    return f"np.matmul({left}, {right}, out={to})"
+
+
+# --- Text -------------------------------------------------------------------------------------------------------
+
+
+def transposed(text: str) -> str:
+    """The text of a transposed matrix."""
+    return text.removesuffix(".T") if text.endswith(".T") else f"{text}.T"
+
+
+def bare(sizes: Any) -> str:
+    """Sizes as source, separated by commas."""
+    return ", ".join(map(str, sizes))
+
+
+def tuple_text(sizes: Any) -> str:
+    """A tuple as source."""
+    return f"({bare(sizes)}{',' if len(sizes) == 1 else ''})"
+
+
+_OWN = {"pow", "heaviside"}  # classes above
+UFUNCS = {f: f for f in elementary.__all__ if f not in _OWN and isinstance(getattr(np, f, None), np.ufunc)}
+UFUNCS |= {"add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "neg": "negative"}
+UFUNCS |= {
+    "abs": "absolute",
+    "max": "maximum",
+    "lt": "less",
+    "le": "less_equal",
+    "gt": "greater",
+    "ge": "greater_equal",
+}
+
+OPERATIONS: dict[str, Operation] = {
+    **{op: Ufunc(name) for op, name in UFUNCS.items()},
+    **{op: Elementwise(f"{{to}}[...] = {op}({{}})") for op in ("sigmoid", "erf", "erfc")},
+    "where": Elementwise("{to}[...] = np.where({})"),
+    "heaviside": Heaviside("np.heaviside({}, out={to})"),
+    "pow": Power("{to}[...] = power({})"),
+    "max": Max("maximum"),
+    "min": Line("{0}.min(axis=-1, out={to})"),
+    "sum": Line("{0}.sum(axis=-1, out={to})"),
+    "vecdot": Line("np.vecdot({0}, {1}, out={to})"),
+    "one_hot": Line("np.equal({0}[..., None], np.arange({1}), out={to})"),
+    "rows": Line("np.take({0}, {1}.astype(np.intp), axis=0, out={to})"),
+    "add_rows": Line("add_rows({0}, {1}.astype(np.intp), out={to})"),
+    "call": Call(),
+    "view": Viewed(),
+    "dense": Dense(),
+    "stack": Stack(),
+    "logsumexp": LogSumExp(),
+    "accumulate": Accumulate(),
+    "scatter": Scatter(),
+    "reduce": Reduce(),
+    "pick": Pick(),
+    "product": Product(),
+    "product_a": ProductA(),
+    "product_b": ProductB(),
+}
+
+
+def operation_of(x: Symbol) -> Operation:
+    """How the operation of a symbol is written."""
+    return OPERATIONS.get(x.op) or Operation()

@@ -1,0 +1,199 @@
+"""Statements: the lines that compute formulas into buffers.
+
+A formula is computed into the array that it defines, operation by operation, with out=. A part of another shape
+goes into a temporary. A temporary is free again after the last statement that reads it: `_uses` counts how often
+each part of a formula is read, and `_readers` how many reads are left.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..differentiate import ArrayProgram, Definition
+from ..formulas import number_text
+from ..lower import Array
+from ..symbols import Symbol
+from ..views import dense_strides, strides_of
+from .numpy_operations import Textbook, operation_of
+
+WIDTH = 80  # of a formula; a longer one is named by its operation
+TOLD = 2000  # definitions; longer programs have no formulas in their comments
+READ_THROUGH = ("view", "expand")  # operations that need no statement
+COPIED = ("leaf", *READ_THROUGH, "dense")
+
+
+class Statements:
+    """The statements of a program.
+
+    lines      the source: each formula as a comment, and below it the lines that compute it
+    buffers    name -> (shape for one example, batched) of every array that is written
+    constants  name -> an array of numbers that the lines read
+    rules      name -> a rule that the lines call, since it does not run on symbols
+    names      symbol -> the variable that holds it
+    """
+
+    def __init__(self, program: ArrayProgram):
+        self.program = program
+        self.lines: list[str] = []
+        self.buffers: dict[str, tuple[tuple[int, ...], bool]] = {}
+        self.constants: dict[str, Any] = dict(program.constants)
+        self.rules: dict[str, Any] = {}
+        self.names: dict[Symbol, str] = {symbol: array.name for array, symbol in program.symbols.items()}
+        self._textbook = Textbook(self.names, self.constant)
+        self._constants_by_content: dict[Any, str] = {}
+        self._free: dict[tuple[Any, ...], list[str]] = {}  # temporaries, by shape
+        self._n_temporaries = 0
+        self._uses: dict[Symbol, int] = {}
+        self._saved: dict[Symbol, str] = {}
+        self._readers: dict[str, int] = {}
+        for definition in program.definitions:
+            self._define(definition)
+
+    # --- Definitions ----------------------------------------------------------------------------------------
+
+    def _define(self, definition: Definition) -> None:
+        name, formula, array = definition.name, definition.formula, definition.array
+        is_parameter = definition.is_gradient and array.source == ("parameter",)
+        if not is_parameter or _needs_own_buffer(formula, array):
+            self.buffers[name] = (array.shape, array.batched)
+        shape = ", ".join([*(["B"] if array.batched else []), *map(str, array.shape)])
+        self._uses = {}
+        self._count(formula)
+        told = f" = {self._formula_text(definition)}" if len(self.program.definitions) <= TOLD else ""
+        self.lines += ["", f"{f'# {name}{told}':<{WIDTH + 4}}  ({shape})"]
+        self.into(formula, name, array.shape, array.batched)
+        if isinstance(formula, Symbol) and formula.shape == array.shape and formula.op != "leaf":
+            self.names.setdefault(formula, name)
+        self._saved.clear()
+
+    def _formula_text(self, definition: Definition) -> str:
+        text, array = self._textbook.text(definition.formula), definition.array
+        if len(text) <= WIDTH:
+            return text
+        if definition.is_gradient or array.rule is None:
+            return f"the shares of all that reads {array.name}"
+        return f"{array.rule.name} of {', '.join(_names_read(definition.formula))}"
+
+    def _count(self, x: Any) -> None:
+        """How often every part of a formula is used in it."""
+        stack = [x]
+        while stack:
+            x = stack.pop()
+            if isinstance(x, Symbol) and x not in self.names and x.op != "leaf":
+                self._uses[x] = self._uses.get(x, 0) + 1
+                if self._uses[x] == 1 or x.op in READ_THROUGH:
+                    stack += x.args
+
+    # --- What operations write ------------------------------------------------------------------------------
+
+    def write(self, line: str) -> None:
+        """Add a line."""
+        self.lines.append(line)
+
+    def constant(self, array: Any) -> str:
+        """The name of an array of numbers."""
+        key = (array.dtype.char, array.shape, array.tobytes())
+        if key not in self._constants_by_content:
+            name = self._constants_by_content[key] = f"index_{len(self.constants) + 1}"
+            self.constants[name] = array
+        return self._constants_by_content[key]
+
+    def into(self, x: Any, to: str, shape: tuple[int, ...], batched: bool) -> None:
+        """Statements that leave x in the array `to`, which has this shape."""
+        if self.is_unnamed(x, "dense"):
+            x = x.args[0]  # `to` has the full shape
+        if self._is_computed(x) and x.shape == shape and x.batched == batched:
+            operation_of(x).into(x, to, self)
+        else:
+            with self.reading(x, beside=shape) as (text,):
+                self.write(f"{to}[...] = {text}")
+
+    @contextmanager
+    def reading(self, *operands: Any, beside: tuple[int, ...] | None = None) -> Iterator[list[str]]:
+        """The texts of what a statement reads, beside arrays of a shape. After it, their temporaries are free."""
+        yield [self.operand(x) if beside is None else self.aligned(x, beside) for x in operands]
+        self.release(*operands)
+
+    def operand(self, x: Any) -> str:
+        """A text that reads x. If x is not a variable or a view of one, it is computed into a temporary first."""
+        if not isinstance(x, Symbol):
+            return number_text(x)
+        if x in self.names:
+            return self.names[x]
+        if x.op == "leaf":
+            return str(x.args[0])
+        if x.op == "view":
+            base, view = x.args
+            return str(view.text(self.operand(base), base.batched, self.constant))
+        if x.op == "expand":
+            text = self.operand(x.args[0])
+            return f"{text}[..., None]" if x.args[0].batched or x.args[0].shape else text
+        if x not in self._saved:
+            name = self._temporary(x.shape, x.batched)
+            self.into(x, name, x.shape, x.batched)
+            self._saved[x] = name
+            self._readers[name] = self._uses.get(x, 1)
+        return self._saved[x]
+
+    def aligned(self, x: Any, shape: tuple[int, ...]) -> str:
+        """A text that reads x beside batched arrays of this shape."""
+        text = self.operand(x)
+        if isinstance(x, Symbol) and x.batched and len(x.shape) < len(shape):
+            text += f"[:, {', '.join(['None'] * (len(shape) - len(x.shape)) + [':'] * len(x.shape))}]"
+        return text
+
+    def release(self, *operands: Any) -> None:
+        """A statement that reads these is written. Temporaries without another reader are free."""
+        for x in operands:
+            while isinstance(x, Symbol) and x not in self.names and x.op in READ_THROUGH:
+                x = x.args[0]
+            name = self._saved.get(x, "") if isinstance(x, Symbol) else ""
+            if name in self._readers:
+                self._readers[name] -= 1
+                if not self._readers[name]:
+                    del self._readers[name]
+                    self._free[self.buffers[name]].append(name)
+
+    def is_unnamed(self, x: Any, op: str) -> bool:
+        """Is x this operation, and not in a variable yet?"""
+        return isinstance(x, Symbol) and x.op == op and x not in self.names and x not in self._saved
+
+    def fits_in_place(self, x: Any, whole: Symbol) -> bool:
+        """Can x be computed in the place of `whole`? It is if nothing else reads it."""
+        fits = self._is_computed(x) and x.shape == whole.shape and x.batched == whole.batched
+        return fits and self._uses.get(x, 1) == 1
+
+    def _is_computed(self, x: Any) -> bool:
+        """Does x need statements?"""
+        return isinstance(x, Symbol) and x not in self.names and x not in self._saved and x.op not in COPIED
+
+    def _temporary(self, shape: tuple[int, ...], batched: bool) -> str:
+        kept = self._free.setdefault((shape, batched), [])
+        if kept:
+            return kept.pop()
+        self._n_temporaries += 1
+        name = f"t{self._n_temporaries}"
+        self.buffers[name] = (shape, batched)
+        return name
+
+
+def _needs_own_buffer(formula: Any, array: Array) -> bool:
+    """Is a gradient written through a reshape? A view with gaps does not allow that."""
+    strides = strides_of(array.places.reshape(array.shape))
+    if strides is None or strides == dense_strides(array.shape) or len(strides) == 1:
+        return strides is None
+    terms = formula.args if isinstance(formula, Symbol) and formula.op == "accumulate" else (formula,)
+    views = [t.args[1] for t in terms if isinstance(t, Symbol) and t.op == "scatter"]
+    return any(view.reshape is not None or view.gather is not None for view in views)
+
+
+def _names_read(formula: Any) -> list[str]:
+    """The variables of a formula, each once."""
+    names: dict[str, None] = {}
+    stack = [formula]
+    while stack:
+        x = stack.pop()
+        if isinstance(x, Symbol):
+            names |= dict.fromkeys([str(x.args[0])] if x.op == "leaf" else [])
+            stack += reversed(x.args if x.op != "leaf" else ())
+    return list(names)

@@ -1,0 +1,17 @@
+"""What a trace must know beside the operations: `nn` tells it which modes and statistics a function reads."""
+
+import threading
+from typing import Any
+
+
+class _Watch(threading.local):
+    """`tracer` traces a function in this thread; it is None in a thread that traces nothing.
+
+    tracer.reads(thing, name, now)    The function reads an attribute: if it changes, the trace is out of date.
+    tracer.refuse(what, instead)      The function does what no compiled function can do: raises TraceError.
+    """
+
+    tracer: Any = None
+
+
+watch = _Watch()

@@ -1,0 +1,121 @@
+"""Model files: JSON with every float to its last bit. Reading one runs no code.
+
+A finite float is a JSON number. nan and the infinities, which JSON lacks, are the texts "nan", "inf" and "-inf".
+"""
+
+import contextlib
+import json
+import math
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+FORMAT, VERSION = "tinygrad_edu model", 2
+SPECIAL = ("nan", "inf", "-inf")
+DEPTH = 100  # of lists and dicts; well below Python's recursion limit of 1,000
+
+
+def write(path: str | os.PathLike[str], parts: dict[str, Any]) -> None:
+    """Write the parts of a model file. The old file stays until the new one is complete and on the disk.
+
+    A symbolic link is followed. An existing file keeps its mode; a new one gets the mode that the umask gives.
+    Raises OSError if the file cannot be written, TypeError or ValueError for what JSON cannot hold.
+    """
+    document = {"format": FORMAT, "version": VERSION, **_each(parts, _encoded)}
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():  # a pipe or /dev/stdout cannot be replaced; a folder is an error
+        target.write_text(text, encoding="utf-8")
+        return
+    with contextlib.suppress(OSError):
+        _remove_stale(target)
+    temporary = target.with_name(f"{_stem(target)}{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            temporary.chmod(target.stat().st_mode & 0o7777)
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The parts of a model file, each a dict: model, state, and optimizer if it was saved.
+
+    Raises ValueError unless this is a whole model file of this version, OSError if it cannot be read.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        document = _each(json.loads(text, parse_constant=_refuse_constant), _decoded)
+    except (ValueError, RecursionError, MemoryError) as error:  # a JSON error and a wrong byte are ValueErrors
+        raise ValueError(f"{path} is not a whole model file: {error or type(error).__name__}.") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ValueError(f"{path} is not a model file: it does not say that its format is {FORMAT!r}.")
+    if document.get("version") != VERSION:
+        raise ValueError(
+            f"{path} has version {document.get('version')!r:.20} of the format. This program reads version "
+            f"{VERSION}: save the model again."
+        )
+    for part in ("model", "state", "optimizer"):
+        if not isinstance(document.get(part, {} if part == "optimizer" else None), dict):
+            raise ValueError(f"{path} is not a whole model file: it has no {part}.")
+    return document
+
+
+def _each(x: Any, leaf: Callable[[Any], Any], depth: int = 0) -> Any:
+    """x with `leaf` applied to every number and text in its lists and dicts."""
+    if depth > DEPTH:
+        raise ValueError(f"a model file holds lists and modules nested {DEPTH} deep at most")
+    if isinstance(x, dict):
+        return {key: _each(item, leaf, depth + 1) for key, item in x.items()}
+    if isinstance(x, list | tuple):
+        return [_each(item, leaf, depth + 1) for item in x]
+    return leaf(x)
+
+
+def _encoded(x: Any) -> Any:
+    if isinstance(x, str) and x in SPECIAL:
+        raise ValueError(f"the text {x!r} means a number in a model file")
+    return repr(float(x)) if isinstance(x, float) and not math.isfinite(x) else x
+
+
+def _decoded(x: Any) -> Any:
+    return float(x) if isinstance(x, str) and x in SPECIAL else x
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _stem(target: Path) -> str:
+    """What the names of the temporary files for a target begin with, on this machine."""
+    return f".{target.name[:50]}.{socket.gethostname()}."
+
+
+def _remove_stale(target: Path) -> None:
+    """Delete the temporary files of processes that were killed while they wrote."""
+    stem = _stem(target)
+    for name in os.listdir(target.parent):
+        writer = name.removeprefix(stem).split(".")[0]
+        if name.startswith(stem) and name.endswith(".tmp") and writer.isdecimal() and not _runs(int(writer)):
+            target.with_name(name).unlink(missing_ok=True)
+
+
+def _runs(pid: int) -> bool:
+    """Is there a process with this id? Always true on Windows, where asking would end it."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -1,0 +1,208 @@
+"""A step on arrays: a compiled program for the batch."""
+
+import math
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from ..engine.value import Value
+from ..optim import Optimizer
+from .accuracy import are_signs, count_right
+from .eager import Diverged, Score, computed, explained
+from .interrupts import Gate
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CHUNK = 256  # examples at once in an evaluation
+TARGETS = 100  # so many different targets are tried eagerly before a compiled loss is trusted
+TRACED = 300_000  # examples times parameters up to which a whole batch is traced as one graph
+TOLERANCE = {"float64": 1e-6, "float32": 1e-3}  # far above rounding, far below a wrong branch of the loss
+
+
+class OnArrays:
+    """Steps of `fit` on arrays. The parameters are one vector until `close` writes them back to the Values.
+
+    Raises an error of any kind if model, loss, data or optimiser cannot be compiled.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        loss: Any,
+        X: Any,
+        y: Any,
+        optimizer: Any,
+        gate: Gate,
+        batched: bool,
+        size: int,
+        dtype: str,
+    ):
+        from ..compiler.compiled import Compiled
+
+        _check(optimizer)
+        if batched and size * len(optimizer.parameters) > TRACED:
+            raise ValueError(f"the graph of {size:,} examples together is too large to be traced")
+        started = time.perf_counter()
+        self.model, self.loss, self.optimizer, self.gate, self.batched = model, loss, optimizer, gate, batched
+        self.X, self.y = as_array(X, dtype), as_array(y, dtype)
+        self.signs = are_signs(self.y)
+
+        def function(x: Any, y: Any) -> Any:
+            outputs = model(x)
+            return loss(outputs, y), outputs
+
+        self.program = Compiled(function, optimizer.parameters, dtype, with_outputs=True)
+        self._run(
+            range(min(size if batched else 2, len(self.X)))
+        )  # compiles, and compares with the eager function
+        self._check_plain_numbers(range(min(size, len(self.X))))
+        self.found = f"{self.program.groups.title}, compiled in {time.perf_counter() - started:.2g} s"
+        self.forward = Forward(model, loss, optimizer.parameters, batched, dtype)
+        self._moved = False
+        with ExitStack() as stack:
+            self.theta = stack.enter_context(self.program.arrays())
+            self._move = stack.enter_context(optimizer.arrays(self.theta))
+            self._open = stack.pop_all()
+
+    def _run(self, batch: Sequence[int]) -> tuple[float, "NDArray[Any]"]:
+        """The mean loss of these examples and their outputs (B, ...). The gradient stays in the program."""
+        X, y = self.X[batch], self.y[batch]
+        if not self.batched:
+            return self.program.step(X, y)
+        value, outputs = self.program.step(X[None], y[None])  # the whole batch is the only example
+        return value, outputs[0]
+
+    def step(self, batch: Sequence[int]) -> Score:
+        """Move the parameters by the mean gradient of these examples. Raises Diverged for a loss of nan or inf."""
+        value, outputs = self._run(batch)
+        if not math.isfinite(value):
+            raise self._diverged(value, batch)
+        hits, counted = count_right(outputs, self.y[batch], self.signs)
+        with self.gate:
+            self._move(self.program.gradient)
+            self._moved = True
+        return value * len(batch), hits, counted
+
+    def evaluate(self, X: Any, y: Any) -> tuple[float, float | None]:
+        """The mean loss and the accuracy on other data."""
+        self.program.write_back()  # `forward` reads the Values
+        return self.forward.evaluate(X, y)
+
+    def numbers(self) -> list[float]:
+        """A copy of all parameters, for `put_back`."""
+        numbers: list[float] = self.theta.tolist()
+        return numbers
+
+    def put_back(self, numbers: Sequence[Any]) -> None:
+        """Give the parameters these numbers."""
+        self.theta[:] = numbers
+
+    def close(self) -> None:
+        """Write back the parameters, the optimiser's state, and the gradients of the last step."""
+        self._open.close()
+        if self._moved:
+            for parameter, gradient in zip(self.optimizer.parameters, self.program.gradient.tolist(), strict=True):
+                parameter.grad = gradient
+            self.optimizer.watch()
+
+    def _diverged(self, value: float, batch: Sequence[int]) -> Diverged:
+        """What made the loss nan or inf: the graph of the example tells, or raises an error that does."""
+        self.program.write_back()
+        for part in [batch] if self.batched else [[i] for i in batch]:
+            if not math.isfinite(self._run(part)[0]):
+                _, eager = computed(self.model, self.loss, *self._plain(part), self.batched)
+                if not math.isfinite(eager.data):
+                    return Diverged(explained(eager, self.optimizer))
+        return Diverged(f"the loss is {value} in {self.program.dtype}; the parameters are those before it")
+
+    def _plain(self, part: Sequence[int]) -> tuple[list[Any], list[Any]]:
+        """Rows and targets as `computed` takes them."""
+        return self.X[part].tolist(), self.y[part].tolist()
+
+    def _check_plain_numbers(self, batch: Sequence[int]) -> None:
+        """Raise unless the compiled loss is the eager loss of plain numbers; or raise what the eager loss raises.
+
+        A loss may check its targets, or branch on them as in `if y == 1`, without asking a placeholder.
+        """
+        import numpy as np
+
+        _, first = np.unique(self.y, axis=0, return_index=True)
+        for part in [batch] if self.batched else [[i] for i in first[:TARGETS].tolist()]:
+            value, outputs = self._run(part)
+            rows, targets = self._plain(part)
+            if self.batched or part == [first[0]]:
+                _, eager = computed(self.model, self.loss, rows, targets, self.batched)
+            else:  # the model need not run for each target
+                eager = self.loss(_values(outputs[0].tolist()), targets[0])
+            size = 1.0 + abs(value) + float(np.abs(outputs).max(initial=0.0))
+            if (
+                math.isfinite(size)
+                and not abs(value - float(eager.data)) <= TOLERANCE[self.program.dtype.name] * size
+            ):
+                raise ValueError(
+                    f"for the target {targets[0]} the loss is {value:.4g} compiled and {eager.data:.4g} eagerly: "
+                    "it seems to branch on a number"
+                )
+
+
+class Forward:
+    """A compiled evaluation: model and loss on data that is not learned from."""
+
+    def __init__(self, model: Any, loss: Any, parameters: Sequence[Value], batched: bool, dtype: str):
+        from ..compiler.compiled import Compiled
+        from ..compiler.tracing import flat_values
+
+        self.model, self.loss, self.batched, self.dtype = model, loss, batched, dtype
+        self.shape: tuple[int, ...] = ()  # of the outputs for one example
+
+        def function(x: Any, y: Any) -> list[Value]:
+            outputs = model(x)
+            flat, self.shape = flat_values(outputs)
+            return [loss(outputs, y), *flat]
+
+        self.program = Compiled(function, parameters, dtype)
+
+    def evaluate(self, X: Any, y: Any) -> tuple[float, float | None]:
+        """The mean loss and the accuracy; None if the targets are not classes."""
+        import numpy as np
+
+        X, y = as_array(X, self.dtype), as_array(y, self.dtype)
+        total, hits, counted, signs = 0.0, 0, 0, are_signs(y)
+        for start in range(0, len(X), CHUNK):
+            x, targets = X[start : start + CHUNK], y[start : start + CHUNK]
+            rows = [x[:, None], targets[:, None]] if self.batched else [x, targets]
+            losses, outputs = np.split(self.program.predict(*rows), [1], axis=1)
+            for i in np.flatnonzero(~np.isfinite(losses))[:1].tolist():  # raises outside a domain
+                computed(self.model, self.loss, [x[i].tolist()], [targets[i].tolist()], self.batched)
+            total += float(losses.sum(dtype=np.float64))
+            shape = self.shape[1:] if self.batched else self.shape
+            right, possible = count_right(outputs.reshape(len(x), *shape), targets, signs)
+            hits, counted = hits + right, counted + possible
+        return total / len(X), hits / counted if counted else None
+
+
+def _check(optimizer: Any) -> None:
+    """Raise TypeError unless the optimiser moves a vector as it moves Values."""
+    name = type(optimizer).__name__
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"{name} is not a tinygrad_edu.optim.Optimizer")
+    for method in ("step", "zero_grad"):
+        if getattr(getattr(optimizer, method), "__func__", None) is not getattr(Optimizer, method):
+            raise TypeError(f"{name} has its own {method}()")
+    for parameter in optimizer.parameters:
+        if not isinstance(parameter.data, float):
+            raise TypeError(f"{parameter!r} is not a float")
+
+
+def _values(outputs: Any) -> Any:
+    return [_values(x) for x in outputs] if isinstance(outputs, list) else Value(outputs)
+
+
+def as_array(rows: Any, dtype: str) -> "NDArray[Any]":
+    """Rows or targets as an array: floats of this dtype, indices as they are."""
+    import numpy as np
+
+    array = np.asarray(rows)
+    return array.astype(dtype, copy=False) if array.dtype.kind == "f" else array

@@ -1,0 +1,106 @@
+"""A step on Values: one graph per example, which is dropped before the next one is made."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ..compiler.checks import collector_paused, put_numbers
+from ..engine.dispatch import as_list
+from ..engine.value import Value
+from .accuracy import are_signs, is_right
+from .interrupts import Gate
+
+Score = tuple[float, int, int]  # the sum of the losses; how many are right; how many can be right or wrong
+
+
+class Diverged(Exception):
+    """The loss is nan or inf."""
+
+
+class OnValues:
+    """Steps of `fit` on Values: a graph per example, or one per batch if `batched`."""
+
+    def __init__(self, model: Any, loss: Any, X: Any, y: Any, optimizer: Any, gate: Gate, batched: bool):
+        self.model, self.loss, self.optimizer, self.gate, self.batched = model, loss, optimizer, gate, batched
+        self.X, self.y = as_list(X), as_list(y)
+        self.signs = are_signs(self.y)
+
+    def step(self, batch: Sequence[int]) -> Score:
+        """Move the parameters by the mean gradient of these examples. Raises Diverged for a loss of nan or inf."""
+        with collector_paused():  # Values form no cycles: the collector would search in vain
+            self.optimizer.zero_grad()
+            total, hits = 0.0, []
+            for part in [batch] if self.batched else [[i] for i in batch]:
+                targets = [self.y[i] for i in part]
+                outputs, value = computed(self.model, self.loss, [self.X[i] for i in part], targets, self.batched)
+                if not math.isfinite(value.data):
+                    raise Diverged(explained(value, self.optimizer))
+                value.backward(len(part) / len(batch))
+                total += float(value.data) * len(part)
+                hits += [
+                    is_right(output, target, self.signs) for output, target in zip(outputs, targets, strict=True)
+                ]
+            with self.gate:
+                self.optimizer.step()
+        return total, hits.count(True), len(hits) - hits.count(None)
+
+    def evaluate(self, X: Any, y: Any) -> tuple[float, float | None]:
+        """The mean loss and the accuracy on other data."""
+        return evaluated(self.model, self.loss, X, y, self.batched)
+
+    def numbers(self) -> list[Any]:
+        """A copy of all parameters, for `put_back`."""
+        return [parameter.data for parameter in self.optimizer.parameters]
+
+    def put_back(self, numbers: Sequence[Any]) -> None:
+        """Give the parameters these numbers."""
+        put_numbers(self.optimizer.parameters, numbers)
+
+    def close(self) -> None:
+        """Nothing: the Values are always up to date."""
+
+
+def computed(model: Any, loss: Any, rows: list[Any], targets: list[Any], batched: bool) -> tuple[Any, Value]:
+    """The outputs for some rows, and their mean loss. There is one row unless `batched`."""
+    outputs = model(rows) if batched else [model(rows[0])]
+    return outputs, loss(outputs, targets) if batched else loss(outputs[0], targets[0])
+
+
+def evaluated(model: Any, loss: Any, X: Any, y: Any, batched: bool) -> tuple[float, float | None]:
+    """The mean loss and the accuracy; None if the targets are not classes."""
+    X, y = as_list(X), as_list(y)
+    total, hits, signs = 0.0, [], are_signs(y)
+    for x, target in zip(X, y, strict=True):
+        (output,), value = computed(model, loss, [x], [target], batched)
+        total += float(value.data)
+        hits.append(is_right(output, target, signs))
+    known = [hit for hit in hits if hit is not None]
+    return total / len(X), sum(known) / len(known) if known else None
+
+
+@contextmanager
+def in_evaluation(model: Any) -> Iterator[None]:
+    """Inside the block the model is in evaluation; then each of its modules is in its old mode again."""
+    modes = [(module, module.training) for module in modules_of(model)]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        if not modes:  # not an nn.Module
+            model.train()
+
+
+def modules_of(model: Any) -> list[Any]:
+    """The model and all modules inside it; none if it is not an nn.Module."""
+    return [module for _, module in model.named_modules()] if hasattr(model, "named_modules") else []
+
+
+def explained(value: Value, optimizer: Any) -> str:
+    """What made the loss nan or inf."""
+    from ..debug import blame
+
+    found = blame(value, parameters=optimizer.parameters)
+    return f"the loss is {value.data}; the parameters are those before it\n{found}"

@@ -1,0 +1,91 @@
+"""The choice between arrays and Values: compiled where model, loss and data allow it, else eager."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .compiled import OnArrays
+from .eager import Diverged, OnValues, Score, modules_of
+from .interrupts import Gate
+
+
+class Learner:
+    """Takes the steps of `fit`, on arrays if it can, else on Values; then `eager_because` says what prevented it.
+
+    The parameters' Values are up to date after `close()`.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        loss: Any,
+        X: Any,
+        y: Any,
+        optimizer: Any,
+        gate: Gate,
+        size: int,
+        batched: bool,
+        compiled: bool,
+        dtype: str,
+    ):
+        self._task = (model, loss, X, y, optimizer, gate, batched)
+        self._gate, self._size, self._dtype = gate, size, dtype
+        self._modules = modules_of(model)
+        self.eager_because, self.found = "" if compiled else "compiled=False", ""
+        self._start(compiled)
+
+    def _start(self, compiled: bool) -> None:
+        self._modes = self._modes_now()
+        self._way: OnValues | OnArrays | None = None
+        if compiled:
+            try:
+                self._way = arrays = OnArrays(*self._task, self._size, self._dtype)
+                self.found = arrays.found
+            except Exception as error:  # of any kind: on Values the function may run, or raise it again
+                self.eager_because = _first_line(error)
+        self._way = self._way or OnValues(*self._task)
+
+    def step(self, batch: Sequence[int]) -> Score:
+        """Move the parameters by the mean gradient of these examples. Raises Diverged for a loss of nan or inf."""
+        if isinstance(self._way, OnArrays) and self._modes_now() != self._modes:
+            self.close()  # the program was made for other modes
+            self.found = ""
+            self._start(compiled=True)
+        return self._tried(lambda way: way.step(batch))  # type: ignore[no-any-return]  # any way
+
+    def evaluate(self, X: Any, y: Any) -> tuple[float, float | None]:
+        """The mean loss and the accuracy on other data, with the model in evaluation."""
+        return self._tried(lambda way: way.evaluate(X, y))  # type: ignore[no-any-return]  # any way
+
+    def numbers(self) -> list[Any]:
+        """A copy of all parameters, for `put_back`."""
+        return self._tried(lambda way: way.numbers())  # type: ignore[no-any-return]  # any way
+
+    def put_back(self, numbers: Sequence[Any]) -> None:
+        """Give the parameters these numbers."""
+        self._tried(lambda way: way.put_back(numbers))
+
+    def close(self) -> None:
+        """Write the parameters and the optimiser's state back to the Values."""
+        with self._gate:
+            if self._way:
+                self._way.close()
+            self._way = None
+
+    def _modes_now(self) -> list[bool]:
+        return [module.training for module in self._modules]
+
+    def _tried(self, do: Callable[[Any], Any]) -> Any:
+        """Do it on arrays; if that fails, go on with Values."""
+        try:
+            return do(self._way)
+        except Exception as error:
+            if isinstance(error, Diverged) or not isinstance(self._way, OnArrays):
+                raise
+            self.eager_because, self.found = _first_line(error), ""
+            self.close()
+        self._way = OnValues(*self._task)
+        return do(self._way)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n")[0] or type(error).__name__
