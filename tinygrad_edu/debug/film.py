@@ -5,6 +5,7 @@ import functools
 import math
 import os
 import re
+import threading
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ NUMBERS = 5_000_000  # kept at most, of 8 bytes: parameters, gradients and leave
 EXPLODING = 1000.0  # times the largest gradient of the first half of the steps so far
 HUGE = 1e9
 SHOWN = 200  # frames on the live page
+NOTHING = "Nothing is recorded: no backward pass has reached the model's parameters."
 DEAD = 20  # examples in a row for which a unit has no gradient
 
 
@@ -128,7 +130,10 @@ class Film:
     def __init__(self, model: Any, every: int = 1):
         if not isinstance(every, int) or isinstance(every, bool) or every < 1:
             raise ValueError(f"every is a whole number of 1 or more, got {every!r}.")
-        named = dict(model.named_parameters())
+        if hasattr(model, "named_parameters"):
+            named = dict(model.named_parameters())
+        else:  # a class of the user's own
+            named = {p.label or f"parameter{i}": p for i, p in enumerate(model.parameters())}
         self.names, self.parameters = tuple(named), tuple(named.values())
         if not named:
             raise ValueError("The model has no parameters, so no backward pass reaches them.")
@@ -147,6 +152,11 @@ class Film:
     def __exit__(self, *error: Any) -> None:
         self._listening.__exit__(*error)
 
+    @property
+    def running(self) -> bool:
+        """Is a `with` block recording now?"""
+        return self in _BACKWARD.listeners
+
     def _before(self) -> Numbers:
         return array("d", [float(parameter.grad) for parameter in self.parameters])
 
@@ -161,7 +171,7 @@ class Film:
         gradients = self._before()
         loss, norm = float(root.data), math.hypot(*gradients)
         self._watch.see(step, loss, norm, parameters, before, gradients, len(terms))
-        if step % self.every:
+        if step % self.every and not self._happened(step):
             return
         graph = _Graph(order, self.names, self.parameters)
         graph = self._graphs.setdefault(graph.signature, graph)
@@ -170,9 +180,15 @@ class Film:
         self.frames.append(Frame(step, loss, hardest, norm, self.names, parameters, gradients, leaves, graph))
         while len(self.frames) > 1 and (len(self.frames) > FRAMES or self._numbers() > NUMBERS):
             self.every *= 2
-            self.frames = [frame for frame in self.frames if frame.step % self.every == 0]
+            kept_on = [
+                frame for frame in self.frames if frame.step % self.every == 0 or self._happened(frame.step)
+            ]
+            self.frames = kept_on
             kept = {frame._graph.signature for frame in self.frames}
             self._graphs = {key: graph for key, graph in self._graphs.items() if key in kept}
+
+    def _happened(self, step: int) -> bool:
+        return any(event.step == step for event in self._watch.found)
 
     def _numbers(self) -> int:
         last = self.frames[-1]
@@ -209,8 +225,8 @@ class Film:
     def why(self, parameter: Value | str, step: int | None = None, top: int = 10) -> Why:
         """The paths that a parameter's gradient sums at a step, by default where it was largest.
 
-        The parameter is given by itself or by its name. Raises ValueError if the model has no such parameter, or
-        if the step did not use it.
+        The parameter is given by itself or by its name. Raises ValueError if the model has no such parameter, if
+        the step did not use it, or if there is no frame.
         """
         known = {**dict(zip(self.names, self.names, strict=True)), **dict(self.variables)}
         if parameter not in known:
@@ -218,6 +234,8 @@ class Film:
                 f"{parameter!r} is no parameter of the model: there are {', '.join(self.names[:5])}, ..."
             )
         name = known[parameter]
+        if not self.frames:
+            raise ValueError(NOTHING)
         if step is None:
             step = max(self.frames, key=lambda frame: _size(frame.gradients[name])).step
         root, frame = self.graph(step), self[step]
@@ -226,15 +244,15 @@ class Film:
             raise ValueError(f"step {frame.step:,} did not use {name}.")
         return why(root, topological_order(root)[found[0]], top, variables={})
 
-    def blame(self) -> FilmBlame:
+    def blame(self, dead: int = DEAD) -> FilmBlame:
         """The steps in which a gradient exploded or became nan, a unit died, or gradients were not set to zero.
 
         "exploded": the gradients are 1,000 times as long as ever in the first half of the steps before, or beyond
-        1e9. "died": from this step to the end, no gradient reached a unit, for 20 examples or more, and four
-        times as many as ever before. "not zeroed":
+        1e9. "died": from this step to the end, no gradient reached a unit, for `dead` examples or more, and
+        four times as many as ever before. "not zeroed":
         the parameters were moved, and yet their gradients still held what the step before had left.
         """
-        return FilmBlame(self._watch.events(), self.count, "tg.debug.run(film.graph({step}))")
+        return FilmBlame(self._watch.events(dead), self.count, "tg.debug.run(film.graph({step}))")
 
     def plot(self) -> Any:
         """Loss and length of the gradient over the steps, as a matplotlib Figure (extra `plot`)."""
@@ -245,7 +263,7 @@ class Film:
         for axes, name in zip(figure.subplots(2, sharex=True), ("loss", "norm"), strict=True):
             axes.plot(steps, [getattr(frame, name) for frame in self.frames])
             axes.set_ylabel({"loss": "loss", "norm": "length of the gradient"}[name])
-            for event in self._watch.events():
+            for event in self.blame().events:
                 axes.axvline(event.step, color="crimson", linewidth=1, linestyle=":")
         axes.set_xlabel("step")
         axes.set_yscale("symlog", linthresh=1e-6)
@@ -262,7 +280,7 @@ class Film:
         from ..live import Live
 
         if not self.frames:
-            raise ValueError("Nothing is recorded: no backward pass has reached the model's parameters.")
+            raise ValueError(NOTHING)
         graph = self.frames[-1]._graph
         same = [frame for frame in self.frames if frame._graph is graph]
         kept = [*same[:: 1 + len(same) // SHOWN][:-1], same[-1]]
@@ -303,14 +321,23 @@ def is_recorded(model: Any) -> bool:
 def _recorded(original: Callable[..., None], swap: Swap) -> Callable[..., None]:
     @functools.wraps(original)
     def backward(self: Value, *arguments: Any, **named: Any) -> None:
-        films = [(film, film._before()) for film in swap.listeners]
-        original(self, *arguments, **named)
+        films = [] if _HERE.inside else [(film, film._before()) for film in swap.listeners]
+        outer, _HERE.inside = _HERE.inside, True  # a subclass may call this method of its base
+        try:
+            original(self, *arguments, **named)
+        finally:
+            _HERE.inside = outer
         for film, before in films:
             film._after(self, before)
 
     return backward
 
 
+class _Here(threading.local):
+    inside = False  # a backward pass
+
+
+_HERE = _Here()
 _BACKWARD = Swap("backward", _recorded)
 
 
@@ -413,7 +440,7 @@ class _Watch:
                 since, heard = self.silent.get(unit, (step, 0))
                 self.silent[unit] = since, heard + max(1, examples)
 
-    def events(self, dead: int = DEAD) -> tuple[Event, ...]:
+    def events(self, dead: int) -> tuple[Event, ...]:
         died = [
             Event(since, "died", f"{unit} died: since then no gradient reached it, for {examples:,} examples")
             for unit, (since, examples) in self.silent.items()

@@ -15,20 +15,22 @@ _LINES: dict[int, tuple[str, int]] = {}  # by id, of the nodes that are alive
 
 
 class Swap:
-    """A method of `Value` that is replaced while somebody listens, and is the original again afterwards."""
+    """A method of `Value` and its subclasses, replaced while somebody listens, and put back afterwards."""
 
     def __init__(self, name: str, replaced: Callable[[Callable[..., Any], "Swap"], Callable[..., Any]]):
         self.name, self.replaced, self.lock = name, replaced, threading.Lock()
         self.listeners: tuple[Any, ...] = ()
-        self.original: Any = None
+        self.originals: dict[type[Value], Any] = {}
 
     @contextmanager
     def listening(self, listener: Any) -> Iterator[None]:
         """Inside the block the method is replaced, for all threads; blocks may overlap in any order."""
         with self.lock:
             if not self.listeners:
-                self.original = getattr(Value, self.name)
-                setattr(Value, self.name, self.replaced(self.original, self))
+                classes: list[type[Value]] = [Value, *Value.__subclasses__()]
+                self.originals = {kind: vars(kind)[self.name] for kind in classes if self.name in vars(kind)}
+                for kind, original in self.originals.items():
+                    setattr(kind, self.name, self.replaced(original, self))
             self.listeners += (listener,)
         try:
             yield
@@ -37,7 +39,8 @@ class Swap:
                 i = self.listeners.index(listener)
                 self.listeners = self.listeners[:i] + self.listeners[i + 1 :]
                 if not self.listeners:
-                    setattr(Value, self.name, self.original)
+                    for kind, original in self.originals.items():
+                        setattr(kind, self.name, original)
 
 
 class _Traced(Value):

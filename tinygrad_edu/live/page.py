@@ -35,8 +35,9 @@ def page(
 
     mode is "live", with all numbers shown, or "steps", where the backward pass begins. upstream is the gradient of
     root. lines are the source lines that made the nodes, as far as they are known. film has, for each step of a
-    training, the numbers of all leaves in topological order: a second slider goes over them. Raises TypeError, naming the
-    rule, if one of the rules cannot be written in JavaScript.
+    training, the numbers of all leaves in topological order: a second slider goes over them.
+
+    Raises TypeError, naming the rule, if one of the rules cannot be written in JavaScript.
     """
     reading = read(root, variables, constants=True)
     rules: dict[tuple[Rule, int], int] = {}
