@@ -66,11 +66,13 @@ def mistakes(order: list[Value], gradients: Mapping[Value, Any], names: Mapping[
 
 
 def _forward(node: Value, numbers: list[Any]) -> Any:
-    """What the rule makes of these numbers; None where it is not defined."""
+    """What the rule makes of these numbers; None where it is not defined. One written by hand stays as it is."""
     try:
         return None if None in numbers else node.rule.evaluate(numbers, numbers)
     except (ValueError, ArithmeticError):
         return None
+    except TypeError:
+        return node.data
 
 
 def _same(number: Any, node: Value) -> bool:

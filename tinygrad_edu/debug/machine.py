@@ -46,10 +46,10 @@ class Machine:
     #3 = tanh(#2): #2 receives upstream * slope = 1 * 2.458e-05 = 2.458e-05; #2.grad 0 -> 2.458e-05
     d#3/d#2 = 1 / cosh(#2)^2 = 1 / cosh(-6)^2 = 2.458e-05
     <BLANKLINE>
-    done  #3 = tanh(#2)  -1  grad 1
+    done  #3 = tanh(#2)  -1  grad         1
     ->    #2 = a * b     -6  grad 2.458e-05 *
-          a               2  grad -
-          b              -3  grad -
+          a               2  grad         -
+          b              -3  grad         -
     """
 
     def __init__(self, root: Value, upstream: Any = 1.0, *, variables: Mapping[Value, str] | None = None):
@@ -224,9 +224,10 @@ class Machine:
 
     def _judge(self) -> None:
         """At either end, find what was done wrong around the backward pass. What `set` changed is no mistake."""
-        position, order, seed = self._position, list(self.steps.order), self._seed
+        position = self._position
         if position not in (0, len(self.steps)) or position in self._judged:
             return
+        order, seed = list(self.steps.order), self._seed
         names = {node: name for name, node in self._named.items()}
         complete = position and seed and self.root.grad
         ones = {node: gradient / seed for node, gradient in self.gradients.items()} if complete else {}
@@ -306,8 +307,12 @@ class Machine:
         return [f"{self.steps.name(self.root)}.grad is {four_digits(self._seed)}, all others are 0"]
 
     def _told(self) -> list[str]:
-        found = self._judged.get(self._position, [])
+        found = self.mistakes_at(self._position)
         return ["", *found] if found else []
+
+    def mistakes_at(self, position: int) -> list[str]:
+        """What a frame says was done wrong around the backward pass; only those at either end do, once shown."""
+        return self._judged.get(position, [])
 
     def listing(self, near: int = 40, paint: Callable[[str], str] = str) -> list[str]:
         """The nodes around the step, one per line: its operands, those of the next, and their neighbours."""

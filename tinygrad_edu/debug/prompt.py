@@ -46,7 +46,7 @@ def run(root: Value | Callable[..., Value], /, *commands: str, **numbers: Any) -
 
     Raises TypeError if there is not one Value to step through, or numbers without a function.
 
-    >>> run(lambda a: a.tanh(), "n", "p a.grad * 2", a=2.0)
+    >>> run(lambda a: a.tanh(), "n", "p a.grad > 0", a=2.0)
     step 0 of 1 - the start: back() stays here
     #1.grad is 1, all others are 0
     <BLANKLINE>
@@ -59,8 +59,8 @@ def run(root: Value | Callable[..., Value], /, *commands: str, **numbers: Any) -
     <BLANKLINE>
     done  #1 = tanh(a)  0.964  grad       1
     done  a                 2  grad 0.07065 *
-    (tg) p a.grad * 2
-    0.14130164970632894
+    (tg) p a.grad > 0
+    True
     """
     caller = inspect.currentframe()
     caller = caller and caller.f_back
@@ -295,9 +295,10 @@ class Prompt(cmd.Cmd):
     def do_blame(self, argument: str) -> None:
         """blame: what spoilt the gradients, and what usually helps."""
         machine = self.machine
-        wrong = machine._judged.get(0, []) + machine._judged.get(len(machine.steps), [])
+        wrong = [*machine.mistakes_at(0), *machine.mistakes_at(len(machine.steps))]
         found = blame(machine.root, variables=machine.steps.variables)
-        self._print("\n".join([*([] if wrong and not found else [repr(found)]), *wrong]))
+        told = [repr(found)] if found or not wrong else []
+        self._print("\n".join([*told, *[line for line in dict.fromkeys(wrong) if line not in repr(found)]]))
 
     def do_set(self, argument: str) -> None:
         """set X NUMBER: give a leaf another number, and compute again what depends on it: set a 3."""
