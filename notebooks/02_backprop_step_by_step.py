@@ -10,7 +10,7 @@ from IPython.display import SVG
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value
-from tinygrad_edu.debug.player import frame
+from tinygrad_edu.debug.frames import frame
 
 # %% [markdown]
 # ## Forward

@@ -32,6 +32,7 @@ def run(script: str, *arguments: str, **environment: str) -> subprocess.Complete
             ["eager.py", "--quick"],
             marks=pytest.mark.skipif(not importlib.util.find_spec("micrograd"), reason="compares with micrograd"),
         ),
+        ["small.py", "--quick"],
         ["draw.py", "--quick"],
         ["steps.py", "--nodes", "300", "--rounds", "1"],
     ],

@@ -21,7 +21,7 @@ READS = {
     "debug": "engine viz live",
     "train": "engine nn optim datasets viz compiler debug",
     "testing": "engine nn viz compiler debug",
-    "cli": "engine nn optim datasets viz compiler debug train testing",
+    "cli": "engine nn optim datasets viz compiler live debug train testing",
 }
 
 

@@ -105,6 +105,14 @@ def test_the_pictures_are_those_that_their_script_makes(tmp_path: Path) -> None:
         assert len(texts(tmp_path / name)) > 20
 
 
+def test_the_engines_page_counts_its_lines() -> None:
+    page = TEXTS["tinygrad_edu/engine/README.md"]
+    files = re.findall(r"`(\w+\.py)`", page[: page.index("Read them in this order")])
+    assert len(files) == 7
+    lines = sum(len((ROOT / "tinygrad_edu/engine" / name).read_text("utf-8").splitlines()) for name in files)
+    assert abs(lines - int(re.search(r"in this order: ([\d,]+) lines", page)[1].replace(",", ""))) <= 20
+
+
 @pytest.mark.parametrize(
     "module",
     [m.name for m in pkgutil.walk_packages(tinygrad_edu.__path__, "tinygrad_edu.") if "__main__" not in m.name],

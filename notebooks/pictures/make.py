@@ -12,7 +12,7 @@ import numpy as np
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
-from tinygrad_edu.debug.player import frame
+from tinygrad_edu.debug.frames import frame
 
 HERE = Path(__file__).parent
 

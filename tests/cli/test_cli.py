@@ -164,7 +164,7 @@ The derivatives of the result:
   d/db = 2   at b = -3
   d/dc = 1   at c = 10
 
-gradcheck of a*b + c, 3 inputs, recipe 'richardson'
+gradcheck of a*b + c, 3 inputs, recipe '50 digits'
 """
 
 
@@ -389,3 +389,14 @@ def test_mnist_without_data_or_network_is_one_line(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert "train-images-idx3-ubyte" in result.stderr.splitlines()[-1]
+
+
+def test_live_writes_a_page(tmp_path: Path) -> None:
+    result = run("live", "tanh(a*b + c)", "a=2", "b=-3", "c=6.5", "-o", str(tmp_path / "page.html"))
+    assert (result.returncode, result.stderr) == (0, "")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert '"mode":"live"' in page
+    assert run("live", "a*a", "a=2", "-o", "-").stdout.startswith("<!doctype html>")
+    wrong = run("live", "a*a", "a=2", "-o", str(tmp_path / "page.svg"))
+    assert (wrong.returncode, "must end in .html" in wrong.stderr) == (2, True)

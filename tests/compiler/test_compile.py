@@ -1345,4 +1345,4 @@ def test_no_warnings_escape() -> None:
 
 def test_trace_error_is_a_type_error_of_this_package() -> None:
     assert issubclass(tg.TraceError, TypeError)
-    assert {"compile", "TraceError"} <= set(tg.__all__)
+    assert {"compile", "TraceError"} <= set(dir(tg))

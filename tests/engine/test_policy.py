@@ -123,7 +123,28 @@ TABLE: list[tuple[str, Expression, tuple[float, ...], float, tuple[float, ...]]]
     ("gelu", Value.gelu, (476750793289.34064,), 476750793289.34064, (1.0,)),
     ("gelu", Value.gelu, (1e300,), 1e300, (1.0,)),
     ("gelu", Value.gelu, (-1e17,), -0.0, (0.0,)),
+    ("gelu", Value.gelu, (inf,), inf, (1.0,)),
+    ("gelu", Value.gelu, (-inf,), -0.0, (0.0,)),
     ("silu", Value.silu, (1e300,), 1e300, (1.0,)),
+    ("silu", Value.silu, (inf,), inf, (1.0,)),
+    ("silu", Value.silu, (-inf,), -0.0, (0.0,)),
+    ("exp2", Value.exp2, (2000.0,), inf, (inf,)),
+    ("exp2", Value.exp2, (-2000.0,), 0.0, (0.0,)),
+    ("acosh", Value.acosh, (1.0,), 0.0, (inf,)),
+    ("acosh", Value.acosh, (1e200,), math.acosh(1e200), (1e-200,)),
+    ("asinh", Value.asinh, (-inf,), -inf, (0.0,)),
+    ("reciprocal", Value.reciprocal, (-inf,), -0.0, (0.0,)),
+    ("reciprocal", Value.reciprocal, (1e-320,), inf, (-inf,)),
+    ("sign", Value.sign, (-2.0,), -1.0, (0.0,)),
+    ("sign", Value.sign, (0.0,), 0.0, (0.0,)),
+    ("detach", Value.detach, (2.0,), 2.0, (0.0,)),
+    ("detach", Value.detach, (nan,), nan, (0.0,)),
+    ("mod", lambda x, y: x % y, (7.5, 2.0), 1.5, (1.0, -3.0)),
+    ("mod", lambda x, y: x % y, (-1.0, 3.0), 2.0, (1.0, 1.0)),
+    ("mod", lambda x, y: x % y, (1.0, -3.0), -2.0, (1.0, 1.0)),
+    ("mod, at a jump", lambda x, y: x % y, (6.0, 2.0), 0.0, (1.0, -3.0)),
+    ("mod of inf", lambda x, y: x % y, (inf, 2.0), nan, (1.0, nan)),
+    ("plus", lambda x: +x, (-0.0,), -0.0, (1.0,)),
     ("logsumexp", RULES["logsumexp"], (1e4, 1e4), 1e4 + math.log(2.0), (0.5, 0.5)),
     ("logsumexp", RULES["logsumexp"], (-1e4, -1e4), -1e4 + math.log(2.0), (0.5, 0.5)),
     ("logsumexp", RULES["logsumexp"], (-1e4, 1e4), 1e4, (0.0, 1.0)),
@@ -164,6 +185,13 @@ ERRORS: list[tuple[type[Exception], str, Expression, float]] = [
     (ValueError, "log", Value.log, 0.0),
     (ValueError, "log", Value.log, -0.0),
     (ValueError, "log", Value.log, -1.0),
+    (ValueError, "log2", Value.log2, 0.0),
+    (ValueError, "log10", Value.log10, -1e-300),
+    (ValueError, "acosh", Value.acosh, 0.999),
+    (ValueError, "atanh", Value.atanh, 1.0),
+    (ZeroDivisionError, "reciprocal", Value.reciprocal, -0.0),
+    (ZeroDivisionError, "mod", lambda x: x % 0, 3.0),
+    (ZeroDivisionError, "mod", lambda x: 3 % x, 0.0),
     (ValueError, "log1p", Value.log1p, -1.0),
     (ValueError, "log1p", Value.log1p, -2.5),
     (ValueError, "sqrt", Value.sqrt, -1e-300),
@@ -276,6 +304,49 @@ def test_tails_of_sigmoid(x: float) -> None:
         exact = 1 / (1 + mp.exp(-mp.mpf(x)))
         assert value == pytest.approx(float(exact), rel=1e-15)
         assert slope == pytest.approx(float(exact * (1 - exact)), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "x"),
+    [
+        *(("atan", x) for x in (1.34e154, -3e157, 9e160, 1.0, math.nextafter(1, 2))),
+        *(("asinh", x) for x in (1.34e154, -3e157, 1e300)),
+        *(("silu", x) for x in (-708.5, -715.0, -740.0, -1e4)),
+        *(("exp2", x) for x in (-1074.0, 1023.9, 1e-20)),
+        *(("log10", x) for x in (5e-324, 3e-309)),
+    ],
+)
+def test_value_and_slope_keep_their_digits_at_the_ends_of_the_range(name: str, x: float) -> None:
+    reference = reference_of(RULES[name])
+    value, (slope,) = value_and_slopes(RULES[name], (x,))
+    assert ulps(value, reference.value((x,))) <= 4
+    assert ulps(slope, reference.exact_slopes((x,))[0]) <= 4
+
+
+@pytest.mark.parametrize(
+    ("f", "second", "x"),
+    [
+        *((Value.asin, lambda x: x / (1 - x * x) ** 1.5, x) for x in (1e-17, -1e-300, 1e-10, 0.49)),
+        *((Value.acos, lambda x: -x / (1 - x * x) ** 1.5, x) for x in (1e-17, 1e-10)),
+        *((Value.atanh, lambda x: 2 * x / (1 - x * x) ** 2, x) for x in (1e-17, 1e-10)),
+        *((Value.atan, lambda x: -2 * x / (1 + x * x) ** 2, x) for x in (1e77, -3e100, 1e-17, 1.0)),
+        *((Value.asinh, lambda x: -x / mp.sqrt(1 + x * x) ** 3, x) for x in (1e77, -3e100, 1e-17)),
+        (Value.silu, lambda x: 0.5, 0.0),
+    ],
+)
+def test_second_derivatives_keep_their_digits(f: Expression, second: Any, x: float) -> None:
+    leaf = Value(x)
+    got = tg.gradients(tg.gradients(f(leaf), leaf, create_graph=True), leaf)
+    with mp.workdps(700):
+        assert got == pytest.approx(float(second(mp.mpf(x))), rel=1e-14, abs=0.0)
+
+
+def test_softmax_slopes_far_below_the_maximum_are_as_exact_as_stated() -> None:
+    """(max - x) / 2 units in the last place more: x - max is rounded before its exponential."""
+    for x in (-700.3, -300.7, -30.1):
+        _, (low, _) = value_and_slopes(RULES["logsumexp"], (x, 1.7))
+        exact = mp.exp(mp.mpf(x) - mp.mpf(1.7)) / (1 + mp.exp(mp.mpf(x) - mp.mpf(1.7)))
+        assert ulps(low, exact) <= 4 + (1.7 - x) / 2
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e4, -1e4, 1e16, -1e16])

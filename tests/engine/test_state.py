@@ -31,6 +31,7 @@ from hypothesis.stateful import (
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, gradients, topological_order
+from tinygrad_edu.engine.changes import is_stale
 from tinygrad_edu.testing.oracles import path_sum
 
 # --- The model ------------------------------------------------------------------------------------------------
@@ -294,10 +295,11 @@ class Graphs(RuleBasedStateMachine):
     # Rules that read and write gradients and leaves
 
     def refused(self, root: int) -> None:
-        """The check names a node whose operands give another number now; the invariant sees that no grad moved."""
+        """The check names an operand of a node whose number is another now; no grad has moved."""
         now = self.model.recomputed(root)
-        names = [repr(self.values[i]) for i, x in now.items() if self.model.data[i] != x]
-        with pytest.raises(RuntimeError, match="a leaf was changed after the forward pass") as caught:
+        stale = [self.values[i] for i, x in now.items() if self.model.data[i] != x]
+        names = [repr(suspect) for node in stale for suspect in (node, *node.parents)]
+        with pytest.raises(RuntimeError, match="was changed after the forward pass") as caught:
             self.values[root].backward(check=True)
         assert any(str(caught.value).startswith(name) for name in names)
 
@@ -399,7 +401,8 @@ def textbook(
 
     def backward(self: Value, upstream: Any = 1.0, check: bool = False) -> None:
         for node in checked(self) if check else []:
-            node._check()
+            if is_stale(node):
+                raise RuntimeError(f"{node!r} was changed after the forward pass")
         nodes = order(self)
         for node in nodes:
             node.grad = Fraction(0 if clears(node) else node.grad)

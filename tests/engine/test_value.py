@@ -136,6 +136,33 @@ def test_a_constant_exponent_is_not_an_input() -> None:
     assert len((x ** Value(3.0)).parents) == 2
 
 
+def test_detach_is_a_number_without_gradient_and_a_node() -> None:
+    x = Value(3.0, label="x")
+    y = x.detach() * x
+    y.backward()
+    assert (y.data, x.grad, y.parents[0].rule.name) == (9.0, 3.0, "detach")
+    assert tg.gradients(tg.gradients(y, x, create_graph=True), x) == 0.0
+    for backend in ("numpy", "python"):
+        step = tg.compile(lambda t: x.detach() * x * t, [x], backend=backend)
+        value, gradient = step.value_and_grad([2.0])
+        assert (value, list(gradient)) == (18.0, [6.0])
+
+
+def test_new_operations_compile() -> None:
+    w = Value(0.4, label="w")
+
+    def f(t: Value) -> Value:
+        y = w.log2() + w.log10() + w.exp2() + w.asinh() + (1 + w).acosh() + w.atanh()
+        return y + w.sign() + w.reciprocal() + t % w + w.silu() + w.gelu() + w.atan() + w.asin() + +w
+
+    eager = f(Value(1.3))
+    wanted = tg.gradients(eager, w)
+    for backend in ("numpy", "python"):
+        value, gradient = tg.compile(f, [w], backend=backend).value_and_grad([1.3])
+        assert value == pytest.approx(eager.data, rel=1e-13)
+        assert list(gradient) == pytest.approx([wanted], rel=1e-13)
+
+
 def test_fractions_stay_exact() -> None:
     x = Value(Fraction(1, 3))
     y = (x * 2 + 1) ** 3 / (x - 5) - abs(x) * 7
@@ -166,9 +193,40 @@ def test_a_changed_leaf_is_noticed_when_asked() -> None:
     y.backward(check=True)
     assert a.grad == 3.0
     a.data = 100.0
-    with pytest.raises(RuntimeError, match=r"label='d'.*a leaf was changed after the forward pass"):
+    with pytest.raises(RuntimeError, match=r"^a was changed after the forward pass: "):
         y.backward(check=True)
     assert a.grad == 3.0
+
+
+def test_the_leaf_that_was_changed_is_named() -> None:
+    a, b, c = Value(2.0, label="a"), Value(3.0, label="b"), Value(4.0, label="c")
+    y = a * a * a
+    a.data = 5.0
+    with pytest.raises(RuntimeError, match=r"^a was changed after the forward pass: "):
+        y.backward(check=True)
+    y = a * b + b * c
+    a.data = 6.0
+    with pytest.raises(RuntimeError, match=r"^a was changed"):  # b is used by b * c too, which is as it was
+        y.backward(check=True)
+    y = a * b
+    a.data = 7.0
+    with pytest.raises(RuntimeError, match=r"^a or b was changed"):
+        y.backward(check=True)
+    product = a.exp() * b.exp()
+    product.data = 1.0
+    with pytest.raises(RuntimeError, match=r"^Value\(data=1\.0, grad=0\.0\) was changed"):
+        (product * 2).backward(check=True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(2.0, ("x",)), (0.46, ("x",), "tanh"), (2.0, "", "tanh"), (2.0, ("x", "y"), (1.0, 2.0)), (2.0, None)],
+)
+def test_a_node_is_not_made_by_the_constructor(arguments: tuple[object, ...]) -> None:
+    x = Value(1.0)
+    given = [tuple(x for _ in part) if isinstance(part, tuple) and "x" in part else part for part in arguments]
+    with pytest.raises(TypeError, match=r"declare a rule: tg\.rule\..*tinygrad_edu\.micrograd\.engine\.Value"):
+        Value(*given)
 
 
 def test_a_changed_leaf_is_not_asked_for_unless_told_to() -> None:
@@ -185,7 +243,8 @@ def test_a_leaf_changed_to_nan_is_noticed() -> None:
         y = x * 3
         x.data = after
         with pytest.raises(
-            RuntimeError, match=r"a leaf was changed after the forward pass\. Compute the result again"
+            RuntimeError,
+            match=r"^Value\(data=.* was changed after the forward pass: .*\. Compute it again",
         ):
             y.backward(check=True)
 

@@ -11,6 +11,7 @@ import pytest
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
 from tinygrad_edu.live import Live, live
+from tinygrad_edu.viz.words import visible
 
 
 def neuron() -> Value:
@@ -89,9 +90,23 @@ def test_a_strict_policy_allows_the_two_parts_of_the_page_alone() -> None:
 )
 def test_hostile_labels_stay_text(label: str) -> None:
     page = live(Value(2.0, label=label) * 3).to_html()
-    assert label in data_of(page)["names"].values()
+    assert visible(label) in data_of(page)["names"].values()
     assert page.count("<script") == 2
     assert "<img" not in page
+
+
+def test_an_operation_by_hand_keeps_its_number_and_its_slopes() -> None:
+    from tinygrad_edu.micrograd.engine import Value as ByHand
+
+    a = ByHand(2.0, label="a")
+    out = ByHand(4.0, (a,), "square")
+
+    def _backward() -> None:
+        a.grad += 2 * a.data * out.grad
+
+    out._backward = _backward
+    page = live(out * 3.0).to_html()
+    assert "forward: () => 4, backward: (upstream) => [upstream * 4]" in page
 
 
 def test_inf_and_nan_are_data() -> None:

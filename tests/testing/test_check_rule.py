@@ -60,7 +60,13 @@ def test_a_right_rule_is_found_right() -> None:
     assert (
         lines[0] == f"Rule('mine') is right at {report.inputs} inputs, on floats, Values, mpmath numbers, arrays."
     )
-    assert [line.split()[0] for line in lines[1:]] == ["value", "slopes", "second"]
+    assert [line.split()[:2] for line in lines[1:]] == [
+        ["mathematics", "the"],
+        ["rounding", "value"],
+        ["slopes", lines[3].split()[1]],
+        ["second", lines[4].split()[1]],
+    ]
+    assert (report.mathematics, report.rounding) == ("right", "right")
 
 
 @pytest.mark.parametrize(
@@ -109,10 +115,12 @@ def test_a_reduction_of_the_user() -> None:
 def test_the_message_shows_the_simplest_input_expected_got_and_ulps() -> None:
     assert refused(lambda x: x * x, lambda upstream, out, x: (upstream * x,)) == (
         "mine: the slope for x is wrong\n"
+        "  kind      wrong formula\n"
         "  input     x = 1.0\n"
         "  expected  2.0\n"
         "  got       1.0\n"
-        "  error     2.25e+15 units in the last place; allowed are 32"
+        "  error     2.25e+15 units in the last place; allowed are 32\n"
+        "  likely    a factor 2 is missing"
     )
 
 
@@ -149,8 +157,8 @@ MISTAKES: list[tuple[str, Any, Any, dict[str, Any], str]] = [
         lambda x: e.exp(x) / (1 + e.exp(x)),
         RULES["sigmoid"].backward,
         {},
-        "the value is nan, where it should be 1.0\n  input     x = 710.0\n  expected  1.0\n  got       nan\n"
-        "  because   exp(710) is inf, and inf / inf is nan",
+        "the value is nan, where it should be 1.0\n  kind      wrong at kinks, nan or inf\n  input     x = 710.4\n"
+        "  expected  1.0\n  got       nan\n  because   exp(710.4) is inf, and inf / inf is nan",
     ),
     (
         "math on floats",
@@ -169,7 +177,7 @@ MISTAKES: list[tuple[str, Any, Any, dict[str, Any], str]] = [
     (
         "a branch on one number",
         lambda x: e.exp(x) if x > 0 else 1 + x,
-        lambda upstream, out, x: (upstream * (e.exp(x) if x > 0 else 1),),
+        lambda upstream, out, x: (upstream * (e.exp(x) if x > 0 else 1 + 0 * x),),
         {"kinks": (0.0,)},
         "forward fails on a ndarray",
     ),
@@ -265,7 +273,8 @@ MISTAKES: list[tuple[str, Any, Any, dict[str, Any], str]] = [
         lambda x: abs(x),
         lambda upstream, out, x: (upstream * x / out,),
         {"kinks": (0.0,)},
-        "backward fails on a float\n  input     x = 0.0\n  error     ZeroDivisionError",
+        "backward fails on a float\n  kind      wrong at kinks, nan or inf\n  input     x = 0.0\n"
+        "  error     ZeroDivisionError",
     ),
     (
         "a slope that is no graph",
@@ -279,7 +288,7 @@ MISTAKES: list[tuple[str, Any, Any, dict[str, Any], str]] = [
         lambda x: x if hasattr(x, "shape") or x != x else x + 0 * int(x),
         lambda upstream, out, x: (upstream,),
         {},
-        "forward fails on a float\n  input     x = inf\n  error     OverflowError",
+        "forward fails on a float\n  kind      other numbers\n  input     x = inf\n  error     OverflowError",
     ),
 ]
 
@@ -291,6 +300,147 @@ def test_every_kind_of_mistake_has_its_message(
     name: str, forward: Any, backward: Any, more: dict[str, Any], message: str
 ) -> None:
     assert message in refused(forward, backward, **more)
+
+
+# --- Two verdicts, kinds and likely mistakes ------------------------------------------------------------------
+
+
+def tanh_backward(upstream: Any, out: Any, x: Any) -> Any:
+    return RULES["tanh"].backward(upstream, out, x)
+
+
+def in_a_window(u: Any, out: Any, x: Any) -> Any:
+    return (tanh_backward(u, out, x)[0] * e.where((x > 2.4) * (x < 2.6), 1.01, 1),)
+
+
+def product(x: Any, y: Any) -> Any:
+    return x * y
+
+
+def tanh(x: Any) -> Any:
+    return e.tanh(x)
+
+
+LIKELY: list[tuple[Any, Any, str, str]] = [  # forward, backward, kind, the likely mistake
+    (tanh, lambda u, out, x: tanh_backward(1, out, x), "upstream not used linearly", "upstream is missing"),
+    (
+        tanh,
+        lambda u, out, x: tanh_backward(u * u, out, x),
+        "upstream not used linearly",
+        "upstream is a factor twice",
+    ),
+    (
+        tanh,
+        lambda u, out, x: (u + tanh_backward(1, out, x)[0],),
+        "upstream not used linearly",
+        "upstream is added",
+    ),
+    (product, lambda u, out, x, y: (u * x, u * y), "wrong formula", "it is the slope of the other operand, y"),
+    (product, lambda u, out, x, y: (u * y, 0 * u), "wrong formula", "the operand is taken for a constant"),
+    (product, lambda u, out, x, y: (u, u * x), "wrong formula", "the local slope is missing"),
+    (
+        lambda x, y: x - y,
+        lambda u, out, x, y: (u, u),
+        "wrong formula",
+        "it is the slope of the other operand, x",
+    ),
+    (tanh, lambda u, out, x: (2 * tanh_backward(u, out, x)[0],), "wrong formula", "a factor 2 is too many"),
+    (lambda x: x * x * x, lambda u, out, x: (u * x * x,), "wrong formula", "a factor 3 is missing"),
+    (tanh, lambda u, out, x: (-tanh_backward(u, out, x)[0],), "wrong formula", "the sign is wrong"),
+    (tanh, lambda u, out, x: (u * (1 - x * x),), "wrong formula", "x is used where out is meant"),
+    (lambda x: x * x, lambda u, out, x: (2 * u * out,), "wrong formula", "a factor x is too many"),
+    (lambda x: e.exp(x), lambda u, out, x: (u,), "wrong formula", "the local slope is missing"),
+    (
+        lambda x: e.exp(x),
+        lambda u, out, x: (u * e.exp(-x),),
+        "wrong formula",
+        "it is 1 / slope",
+    ),
+    (tanh, in_a_window, "wrong formula", "the slope is right at the points around"),
+    (tanh, lambda u, out, x: (u * (1 - out * out),), "rounding", "sech(x)**2 by exponentials"),
+    (
+        lambda x: e.expm1(x),
+        lambda u, out, x: (u * (out + 1),),
+        "rounding",
+        "compute it from the input, not from out",
+    ),
+    (lambda x: e.sigmoid(x), lambda u, out, x: (u * out * (1 - out),), "rounding", "use sigmoid(-x)"),
+    (
+        lambda x: e.log1p(x * x),
+        lambda u, out, x: (u * (e.exp(x) - 1) * 2 * x / ((1 + x * x) * e.expm1(x)) if x != 0 else u * x,),
+        "rounding",
+        "use expm1(x) for exp(x) - 1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("forward", "backward", "kind", "likely"), LIKELY, ids=[row[3] for row in LIKELY])
+def test_kinds_are_told_apart_and_likely_mistakes_named(
+    forward: Any, backward: Any, kind: str, likely: str
+) -> None:
+    rule = declared(forward, backward)
+    points = [st.floats(-30, 30)] * rule.n_inputs if likely.startswith("use expm1") else None
+    with pytest.raises(RuleMismatch) as caught:
+        check_rule(rule, inputs=points)
+    assert caught.value.kind == kind
+    assert likely in str(caught.value)
+    report = caught.value.report
+    verdicts = ("right", "wrong") if kind == "rounding" else ("wrong", "not examined")
+    assert (report.mathematics, report.rounding) == verdicts
+    assert repr(report) == str(caught.value)
+
+
+def test_lost_digits_are_told_from_where_on() -> None:
+    message = refused(tanh, lambda u, out, x: (u * (1 - out * out),))
+    assert "  where     x = -342.5 to -4.5, 4.5 to 342.5" in message
+
+
+def test_an_unused_upstream_hides_no_other_kind() -> None:
+    """A rule with every mistake is told by the first kind in the list."""
+    both = refused(tanh, lambda u, out, x: (1 - x * x,))
+    assert "kind      upstream not used linearly" in both
+
+
+def test_the_report_plots_errors() -> None:
+    figure = check_rule("tanh").plot()
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "the value",
+        "the slope for x",
+        "allowed: 4",
+    ]
+    x, error = axes.lines[1].get_data()
+    assert len(x) > 300
+    assert 2**-4 <= min(error) <= max(error) <= 4
+    with pytest.raises(RuleMismatch) as caught:
+        check_rule(declared(tanh, lambda u, out, x: (u * (1 - out * out),)))
+    (axes,) = caught.value.report.plot().axes
+    assert max(axes.lines[1].get_data()[1]) > 1e14
+
+
+def test_the_report_becomes_a_test_to_paste() -> None:
+    source = check_rule("leaky_relu").to_pytest()
+    assert 'leaky_relu = RULES["leaky_relu"].bind(alpha=0.01)' in source
+    scope: dict[str, Any] = {"__name__": "pasted"}
+    exec(compile(source, "pasted", "exec"), scope)
+    scope["test_leaky_relu_is_right"]()
+    (cases,) = scope["test_leaky_relu_at_hard_points"].pytestmark
+    assert len(cases.args[1]) >= 1
+    for case in cases.args[1]:
+        scope["test_leaky_relu_at_hard_points"](*case)
+
+
+def test_the_pasted_test_of_a_wrong_rule_fails() -> None:
+    with pytest.raises(RuleMismatch) as caught:
+        check_rule(declared(lambda x: x * x, lambda u, out, x: (u * x,)))
+    scope: dict[str, Any] = {"__name__": "pasted"}
+    exec(compile(caught.value.report.to_pytest(), "pasted", "exec"), scope)
+    (cases,) = scope["test_mine_at_hard_points"].pytestmark
+    assert ((1.0,), 1.0, [2.0]) in cases.args[1]
+    with pytest.raises(AssertionError):
+        scope["test_mine_at_hard_points"]((1.0,), 1.0, [2.0])
+    with pytest.raises(RuleMismatch):
+        scope["test_mine_is_right"]()
 
 
 # --- Where floats overflow ----------------------------------------------------------------------------------
@@ -307,6 +457,7 @@ def bump(x: Any) -> Any:
 def test_a_slope_that_overflows_to_nan_is_told_by_what() -> None:
     assert refused(gauss, lambda upstream, out, x: (upstream * -2 * x * out,)) == (
         "mine: the slope for x is nan, where it should be 0.0\n"
+        "  kind      wrong at kinks, nan or inf\n"
         "  input     x = 8.98846567431158e+307\n"
         "  expected  0.0\n"
         "  got       nan\n"
@@ -347,7 +498,7 @@ def test_an_overflow_is_not_taken_for_a_kink(name: str, forward: Any, backward: 
     message = refused(forward, backward)
     assert "the slope for x is nan, where it should be" in message
     assert cause in message
-    assert "kink" not in message
+    assert "declare kinks" not in message
 
 
 def test_an_overflow_that_leaves_a_finite_slope_is_told() -> None:
@@ -355,8 +506,8 @@ def test_an_overflow_that_leaves_a_finite_slope_is_told() -> None:
         return (upstream * e.exp(-x) / ((1 + e.exp(-x)) * (1 + e.exp(-x))),)
 
     message = refused(lambda x: 1 / (1 + e.exp(-x)), backward)
-    assert "the slope for x is wrong\n  input     x = -355.0" in message
-    assert "because   1.495e+154 * 1.495e+154 is inf" in message
+    assert "the slope for x is nan, where it should be 3.00054438886332e-309" in message
+    assert "because   exp(710.4) is inf, " in message
 
 
 @pytest.mark.parametrize(

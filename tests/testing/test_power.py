@@ -80,12 +80,15 @@ def detached(rule: Rule) -> Backward:
 MISTAKES = [wrong_sign, missing_factor, wrong_factor, missing_upstream, off_by_a_billionth, detached]
 OF_SEVERAL = [swapped_shares, overwritten]
 ALL_SLOPES_ARE_1 = {"add", "sum"}
+ALL_SLOPES_ARE_0 = {"sign", "detach"}
 
 
 def is_a_mistake(rule: Rule, mistake: Callable[[Rule], Backward]) -> bool:
-    """1 + 1 in place of 1 + 1 is none."""
-    if mistake in OF_SEVERAL and rule.n_inputs == 1:
+    """1 + 1 in place of 1 + 1 is none, nor is twice 0; x % x is a jump."""
+    if (mistake in OF_SEVERAL and rule.n_inputs == 1) or (rule.name == "mod" and mistake is overwritten):
         return False
+    if rule.name in ALL_SLOPES_ARE_0:
+        return mistake is missing_factor
     return rule.name not in ALL_SLOPES_ARE_1 or mistake not in (missing_factor, swapped_shares)
 
 

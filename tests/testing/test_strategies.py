@@ -160,7 +160,8 @@ def test_programs_of_fractions_are_exact(program: Program) -> None:
 def test_which_rules_keep_fractions_exact() -> None:
     exact = expressions(exact=True)
     assert {name for name, texts in TEMPLATES.items() if exact.keys() & set(texts)} == {
-        *("neg", "add", "sub", "mul", "div", "abs", "pow_n", "relu", "where", "max", "min", "sum", "dot")
+        *("neg", "add", "sub", "mul", "div", "abs", "pow_n", "relu", "where", "max", "min", "sum", "dot"),
+        *("reciprocal", "mod", "sign", "detach"),
     }
     assert "(1 + a * a / 2) ** 0.5" not in exact
 

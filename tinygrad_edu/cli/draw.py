@@ -24,19 +24,16 @@ def draw_to(text: str, assignments: Sequence[str], path: Path) -> None:
     if format not in FORMATS:
         raise ExpressionError(f"{path.name!r} must end in one of {', '.join('.' + f for f in FORMATS)}.")
     y = Expression(text).graph(assignments)
-    picture = _page(y) if format == "html" else _picture(y, format)
+    put(steps(y).to_html().encode() if format == "html" else _picture(y, format), path)
+
+
+def put(content: bytes, path: Path) -> None:
+    """Write to the path, or for `-` to the standard output. Raises OSError if that fails."""
     if path == STDOUT:
-        sys.stdout.buffer.write(picture)
+        sys.stdout.buffer.write(content)
     else:
-        path.write_bytes(picture)
+        path.write_bytes(content)
         print(f"wrote {visible(str(path))}")
-
-
-def _page(y: Value) -> bytes:
-    try:
-        return steps(y).to_html().encode()
-    except ValueError as error:
-        raise ExpressionError(str(error)) from None
 
 
 def _picture(y: Value, format: str) -> bytes:

@@ -12,7 +12,12 @@ EXAMPLE = 'Example: %(prog)s "tanh(a*b + c)" a=2 b=-3 c=10'
 EXPRESSIONS = {
     "explain": "every step from an expression to its derivatives, checked",
     "draw": "the picture of an expression, into a file",
+    "live": "the page of an expression that can be changed and stepped through, into a file",
     "step": "step through both passes, from the keyboard or a pipe: n, b, s, c, p, why, h, q",
+}
+OUTPUTS = {
+    "draw": "a file .svg, .png, .pdf or .html; - writes an SVG to the standard output",
+    "live": "a file .html; - writes to the standard output",
 }
 
 
@@ -65,6 +70,10 @@ def _run(options: argparse.Namespace) -> None:
             from .draw import draw_to
 
             draw_to(options.expression, options.values, options.output)
+        case "live":
+            from .live import live_to
+
+            live_to(options.expression, options.values, options.output)
         case "step":
             from .step import step_through
 
@@ -116,14 +125,14 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_argument("expression", help="names, numbers, + - * / ** and functions such as tanh, in quotes")
         command.add_argument("values", nargs="*", metavar="name=number", help="one for every name")
-        if name == "draw":
+        if name in OUTPUTS:
             command.add_argument(
                 "-o",
                 "--output",
                 type=_output,
                 required=True,
                 metavar="FILE",
-                help="a file .svg, .png, .pdf or .html; - writes an SVG to the standard output",
+                help=OUTPUTS[name],
             )
     _add_train(commands)
     return parser

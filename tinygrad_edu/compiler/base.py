@@ -10,7 +10,7 @@ from types import FunctionType
 from typing import Any
 
 from ..engine.dispatch import as_list
-from ..engine.value import Value, before_adding
+from ..engine.value import Value, tell_watchers
 from . import copies
 from .checks import checked_parameters, put_numbers, unused_sentence
 from .tracing import argument_names, users_frame
@@ -53,7 +53,7 @@ class CompiledFunction(ABC):
         Raises what `value_and_grad` raises, and then changes nothing.
         """
         value, gradient = self.value_and_grad(*batch)
-        before_adding(self.parameters)
+        tell_watchers([parameter.grad for parameter in self.parameters])
         for parameter, share in zip(self.parameters, as_list(gradient), strict=True):
             parameter.grad = share + parameter.grad
         return value

@@ -4,6 +4,7 @@ passes, and numbers that were changed after the forward pass."""
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..engine.changes import changed
 from ..engine.value import Value
 from ..viz.words import four_digits
 
@@ -38,42 +39,12 @@ def told(name: str, leaf: Value, gradient: Any) -> str:
     return f"{name}.grad is {sum} = {passes(leaf, gradient)} passes of {each}: gradients were not set to zero"
 
 
-def changed(order: list[Value]) -> list[Value]:
-    """The nodes whose number was changed since the forward pass, as far as the numbers of the graph tell."""
-    interior = [node for node in order if node.rule]
-    stale = [node for node in interior if not _same(_forward(node, [p.data for p in node.parents]), node)]
-    if not stale:
-        return []
-    fresh: dict[Value, Any] = {}
-    for node in order:
-        fresh[node] = _forward(node, [fresh[p] for p in node.parents]) if node.rule else node.data
-    if _same(fresh[order[-1]], order[-1]):  # the leaves are as they were
-        return [node for node in order if not _same(fresh[node], node)]
-    sound = {leaf for node in set(interior) - set(stale) for leaf in node.parents}
-    used = dict.fromkeys(leaf for node in stale for leaf in node.parents if not leaf.rule)
-    return [leaf for leaf in used if leaf not in sound] or list(used) or stale[:1]
-
-
 def mistakes(order: list[Value], gradients: Mapping[Value, Any], names: Mapping[Value, str]) -> list[str]:
     """A sentence for each number that was changed; if there is none, for each leaf whose passes have added up.
 
     `gradients` are those of the leaves in question, in a pass with upstream 1.
     """
-    if stale := changed(order):
+    if stale := changed(order[-1]):
         return [f"{names[node]} was changed after the forward pass" for node in stale]
     leaves = [leaf for leaf in gradients if leaf in names and not leaf.rule]
     return [told(names[leaf], leaf, each) for leaf, each in accumulated(order[-1], gradients, leaves).items()]
-
-
-def _forward(node: Value, numbers: list[Any]) -> Any:
-    """What the rule makes of these numbers; None where it is not defined. One written by hand stays as it is."""
-    try:
-        return None if None in numbers else node.rule.evaluate(numbers, numbers)
-    except (ValueError, ArithmeticError):
-        return None
-    except TypeError:
-        return node.data
-
-
-def _same(number: Any, node: Value) -> bool:
-    return bool(number == node.data or (number != number and node.data != node.data))

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..engine.changes import changed
 from ..engine.scalar import as_real
 from ..engine.value import Value
 from ..viz.names import names_of, variables_in_sight
 from ..viz.reading import nodes_below
 from ..viz.words import few, formula, four_digits, visible
-from .bookkeeping import accumulated, changed, told
+from .bookkeeping import accumulated, told
 
 SERIOUS = ("nan", "inf", "unreached", "zero", "vanishing", "exploding")
 
@@ -182,7 +183,7 @@ def blame(
     sweep = _Sweep(order, names, seed, vanishing, exploding)
     missing = [Finding("unreached", "", p, names) for p in given or () if p not in names]
     below = [p for p in counting if p in names]
-    stale = [Finding("changed", "", node, names) for node in changed(order)]
+    stale = [Finding("changed", "", node, names) for node in changed(order[-1])]
     ones = {leaf: gradient / seed for leaf, gradient in sweep.adjoints.items()}
     sums = accumulated(root, ones, below) if not stale else {}
     again = [Finding("accumulated", "", leaf, names, each) for leaf, each in sums.items()]

@@ -1,34 +1,33 @@
 """`steps`: a backward pass as data that shows itself, in a notebook or as a page."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 from ..engine.value import Value
+from ..live import Live
 from ..viz.names import variables_in_sight
-from .player import notebook, page
 from .stepping import BackwardPass
 
 
 class Steps(BackwardPass):
-    """The steps of a backward pass, which a notebook shows as a page with a slider."""
+    """The steps of a backward pass. A notebook shows them as the live page, where the pass begins."""
 
     __slots__ = ()
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
-        """The pass as one HTML page with a slider, arrow keys and play. It needs no network. Returns its text.
+        """The live page of the graph, at the beginning of this pass. Returns its text, as `Live.to_html` does.
 
-        If path is given, the page is written there too. Raises ValueError if the graph has more than 400 nodes,
-        OSError if the file cannot be written.
+        If path is given, the page is written there too. Raises OSError if the file cannot be written, TypeError if
+        a rule of the graph cannot be written in JavaScript.
         """
-        text = page(self)
-        if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
-        return text
+        return self._live().to_html(path)
 
-    def _repr_html_(self) -> str | None:
-        """For a notebook: the page, and below it the steps without a script. Nothing for more than 400 nodes."""
-        return notebook(self)
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return {**self._live()._repr_mimebundle_(), "text/plain": repr(self)}
+
+    def _live(self) -> Live:
+        upstream = self.reached(0)[self.root]
+        return Live(self.root, self.variables, mode="steps", upstream=upstream, numbers=self.data)
 
 
 def steps(root: Value, upstream: Any = 1.0) -> Steps:

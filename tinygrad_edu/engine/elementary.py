@@ -1,14 +1,14 @@
 """Elementary functions on whatever number they are given.
 
 The rules of `rules.py` are written with Python operators and these functions, never with `math`, so that one
-definition runs on floats, NumPy arrays, mpmath numbers, Fractions, Values and symbols. Floats come first.
+definition runs on floats, NumPy arrays, mpmath numbers, Fractions, Values and symbols. Floats are tested first.
 
-All are total, as IEEE arithmetic is: exp(1000) is inf, log(0) is -inf, log(-1) is nan. What a user may ask for
-is another question: domains are declared in `rules.py` and checked where a Value is made.
+None raises an error for a number, as in IEEE arithmetic: exp(1000) is inf, log(0) is -inf, log(-1) is nan. Domains
+are declared in `rules.py`, and checked when a Value is made.
 
-A number of our own kind (a Value, a symbol) has a method `_apply(name, *inputs)` that records the operation.
-Choices (where, sign ...) have no slope of their own: between Values they decide by the data. Reductions (total,
-largest ...) take any number of inputs, or one array, whose last axis they reduce.
+A Value or a symbol has a method `_apply(name, *inputs)` that records the operation. Choices (heaviside, equal)
+have no slope: between Values they are decided by the data. Reductions (total, largest ...) take any number of
+inputs, or one array, whose last axis they reduce.
 """
 
 import functools
@@ -132,7 +132,7 @@ def sign(x):
     """-1, 0 or 1, the slope of abs: 0 at its kink."""
     if is_far(x):
         return elsewhere("sign", sign, x)
-    return x if x != x else (x > 0) - (x < 0)
+    return x if x != x else type(x)((x > 0) - (x < 0))
 
 
 def heaviside(x):

@@ -1,6 +1,6 @@
-"""Pure functions over anything whose nodes have `.parents`, the ordered tuple of what they were made from.
+"""Functions of a graph: of any nodes with `.parents`, the ordered tuple of what they were made from.
 
-Nothing recurses: a chain of a million nodes is as good as one of ten.
+None of them recurses, so a chain of a million nodes is fine.
 """
 
 from typing import Any
@@ -9,9 +9,9 @@ from typing import Any
 def topological_order(root: Any) -> list[Any]:
     """Every node that root depends on, each once, each after all of its parents; root is last.
 
-    Backpropagation walks this list from its end: a node's gradient is complete only when every node that uses
-    it has passed its share back. The order is that of a depth-first walk, the same on every run; it descends on
-    the right first, so that from the end it reads from left to right.
+    Backpropagation goes through this list from its end: a node's gradient is complete only when every node that
+    uses it has passed its share back. The order is depth first and the same on every run. The right operand comes
+    first, so that from the end the list reads from left to right. Raises AttributeError for what is not a node.
 
     >>> from tinygrad_edu import Value
     >>> a = Value(1.0)

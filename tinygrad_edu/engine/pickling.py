@@ -1,54 +1,77 @@
-"""Pickling a graph of any depth, without recursion and with sharing kept.
+"""Pickling a graph of any depth: without recursion, with shared nodes shared.
 
-Pickle follows references recursively, which ends at a few hundred nodes. So an interior Value is saved as "number
-i of this graph", and a graph as flat columns, one entry per node in topological order. Values that share nodes and
-are pickled together must point into the same graph object: `_homes` remembers, for as long as a pickler holds
-it, which graph a node was saved with. Leaves are saved one by one, so pickle's own memo keeps their identity.
-One case does recurse: hundreds of results saved one upon the other by a Pickler that is still held, then again by
-a second one.
+Pickle follows references recursively, which ends at a few hundred nodes. So a graph is saved as flat columns, one
+entry per interior node in topological order, and an interior Value as "number i of this graph". Leaves are saved
+one by one: pickle's own memo keeps their identity.
+
+Results that share nodes must refer to the same graph object. `_homes` remembers which graph a node was saved with,
+for as long as a pickler holds that graph; each thread has its own. A graph that refers to others saves them first,
+in a list, so that graphs that refer to one another do not recurse either.
 """
 
 import operator
+import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 
-class _Graph:
-    """The interior nodes that are saved together; the rest they need is saved on its own."""
+class _Homes(threading.local):
+    """Per thread: the graph of every node that is being saved, by the id of the node."""
 
-    def __init__(self, root: Any):
+    def __init__(self) -> None:
+        self.graph_of: dict[int, weakref.ref[_Graph]] = {}
+
+
+class _Graph:
+    """Interior nodes that are saved together, and the graphs they refer to, each after those that it needs."""
+
+    def __init__(self, root: Any, graph_of: dict[int, "weakref.ref[_Graph]"]):
         self.nodes: list[Any] = []
+        needs: dict[_Graph, None] = {}
         seen: set[Any] = set()
         stack: list[Any] = [root]
-        while stack:  # topological_order, as far as no other graph has the nodes already
+        while stack:  # topological_order, without the nodes of other graphs
             node = stack.pop()
             if node is None:
                 self.nodes.append(stack.pop())
-            elif node.rule and node not in seen and id(node) not in _homes:
-                seen.add(node)
-                stack += (node, None, *node.parents)
+            elif node.rule is not None and node not in seen:
+                home = graph_of.get(id(node))
+                graph = home() if home else None
+                if graph is None:
+                    seen.add(node)
+                    stack += (node, None, *node.parents)
+                elif graph not in needs:
+                    needs.update(dict.fromkeys([*graph.needs, graph]))
+        self.needs: list[_Graph] = list(needs)
         self.index = {id(node): i for i, node in enumerate(self.nodes)}
+        graph_of.update(dict.fromkeys(self.index, weakref.ref(self)))
+        weakref.finalize(self, _forget, graph_of, self.index)
 
     def __reduce__(self) -> Any:
         outside = {p: None for node in self.nodes for p in node.parents if id(p) not in self.index}
         place = {node: i for i, node in enumerate([*outside, *self.nodes])}
-        parents = [tuple(place[p] for p in node.parents) for node in self.nodes]
-        columns = zip(*[(node.rule, node.data, node.grad, node.label) for node in self.nodes], strict=True)
-        return _load_graph, (type(self.nodes[0]), list(outside), parents, *map(list, columns))
+        parents = [node.parents for node in self.nodes]
+        places = [place[parent] for each in parents for parent in each]
+        columns = (list(map(operator.attrgetter(name), self.nodes)) for name in ("rule", "data", "grad", "label"))
+        kind = type(self.nodes[0])
+        return _load_graph, (self.needs, kind, list(outside), list(map(len, parents)), places, *columns)
 
 
-_homes: weakref.WeakValueDictionary[int, _Graph] = weakref.WeakValueDictionary()
+_homes = _Homes()
 
 
-def reduced(value: Any) -> Any:
+def _forget(graph_of: dict[int, Any], index: dict[int, int]) -> None:
+    for node in index:
+        graph_of.pop(node, None)
+
+
+def reduced(value: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """What `Value.__reduce__` returns."""
     if value.rule is None:
         return _load_leaf, (type(value), value.data, value.grad, value.label)
-    if id(value) not in _homes:
-        graph = _Graph(value)
-        _homes.update(dict.fromkeys(graph.index, graph))
-    graph = _homes[id(value)]
+    home = _homes.graph_of.get(id(value))
+    graph = (home() if home else None) or _Graph(value, _homes.graph_of)
     return operator.getitem, (graph, graph.index[id(value)])
 
 
@@ -59,11 +82,12 @@ def _load_leaf(kind: Any, data: Any, grad: Any, label: str) -> Any:
 
 
 def _load_graph(
-    kind: Any, outside: list[Any], parents: Sequence[tuple[int, ...]], *columns: Sequence[Any]
+    needs: Any, kind: Any, outside: list[Any], counts: list[int], places: list[int], *columns: Sequence[Any]
 ) -> list[Any]:
-    nodes = list(outside)
-    for places, rule, data, grad, label in zip(parents, *columns, strict=True):
-        node = kind._node(data, rule, tuple(nodes[i] for i in places))
+    nodes, start = list(outside), 0
+    for count, rule, data, grad, label in zip(counts, *columns, strict=True):
+        node = kind._node(data, rule, tuple([nodes[i] for i in places[start : start + count]]))
         node.grad, node.label = grad, label
         nodes.append(node)
+        start += count
     return nodes[len(outside) :]

@@ -57,6 +57,8 @@ class Rule:
     parameters    alpha, a constant exponent: they are no inputs, so no gradient reaches them
     """
 
+    by_hand = False  # True for an operation that a program wrote for one value of its operands: see micrograd
+
     def __init__(
         self,
         name: str,
@@ -137,7 +139,7 @@ class Rule:
         if parameters == self.parameters:
             return self
         kinds = tuple(map(type, parameters.values()))  # 0.5 and mpf(0.5) are equal keys, but not one rule
-        return _bound(self.name, tuple(parameters.items()), kinds)
+        return _bound(RULES[self.name], tuple(parameters.items()), kinds)
 
     def evaluate(self, inputs: Any, operands: Any) -> Any:
         """forward(*inputs). Raises TypeError for a wrong number of inputs.
@@ -174,8 +176,9 @@ class Rule:
         return "".join(f", {name}={value!r}" for name, value in self.parameters.items())
 
     def __repr__(self) -> str:
+        formula, slope = self.formula or "...", self.slope or "..."
         kinks = f"kink at {self._kinks}" if self._kinks else "no kink"
-        return f"<{self._call} = {self.formula or '...'}; slope {self.slope or '...'}; domain: {self.defined_for}; {kinks}>"
+        return f"<{self._call} = {formula}; slope {slope}; domain: {self.defined_for}; {kinks}>"
 
     def __str__(self) -> str:
         return f"Rule({self.name!r}{self._bound_as})"
@@ -191,8 +194,8 @@ def _restored(name: str, parameters: tuple[Any, ...]) -> Rule:
 
 
 @functools.lru_cache(maxsize=1024)
-def _bound(name: str, parameters: tuple[Any, ...], kinds: tuple[type, ...]) -> Rule:
-    return Rule(*RULES[name]._declared, parameters=dict(parameters))
+def _bound(rule: Rule, parameters: tuple[Any, ...], kinds: tuple[type, ...]) -> Rule:
+    return Rule(*rule._declared, parameters=dict(parameters))
 
 
 @overload
@@ -235,6 +238,5 @@ def rule(
         declared["n_inputs"] = None if code.co_flags & 4 else code.co_argcount  # 4: it is forward(*inputs)
     parameters = getattr(declared_as, "__kwdefaults__", None)
     declared.setdefault("formula", (forward.__doc__ or "").partition("\n")[0])
-    _bound.cache_clear()  # a notebook cell may declare its rule again
     RULES[name] = Rule(name, symbol or name, forward, backward, parameters=parameters, **declared)
     return RULES[name]

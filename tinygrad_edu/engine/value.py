@@ -1,18 +1,21 @@
 """Value: a number that remembers what it was made from."""
 
-import itertools
 import operator
+from collections import deque
 from collections.abc import Callable
+from functools import lru_cache
+from itertools import repeat
 from math import inf
 from numbers import Real
 from typing import Any
 
 from . import elementary
+from .changes import raise_if_changed
 from .graph import topological_order
 from .operators import Operators
 from .pickling import reduced
-from .rules import ADD, MUL, NEG, RULES, SUB, Rule
-from .scalar import as_real
+from .rules import ADD, DIV, MUL, NEG, POW_N, RULES, SUB, Rule
+from .scalar import as_exponent, as_real
 
 
 def _method(name: str) -> Callable[..., "Value"]:
@@ -23,11 +26,32 @@ def _method(name: str) -> Callable[..., "Value"]:
     def method(self: "Value", **parameters: Any) -> "Value":
         data = self.data
         if data.__class__ is float and low < data < high and not parameters and not rule.check:
-            return Value(rule.forward(data), "", rule, self)
+            return _made(rule.forward(data), rule, self)
         return rule(self, **parameters)
 
     method.__name__, method.__doc__ = name, rule.__doc__
     return method
+
+
+def _made(data: Any, rule: Rule | None, left: Any, right: Any = None) -> "Value":
+    """A result as a node. It does what __init__ does; the arguments of Value itself are the user's."""
+    node = _new(Value)
+    node.data = data if data.__class__ is float else as_real(data)
+    node.grad = 0.0
+    node.label = ""
+    node.rule = rule
+    node._left = left
+    node._right = right
+    return node
+
+
+_new = object.__new__
+_run = deque[Any](maxlen=0).extend  # runs an iterator to its end, in C: a KeyboardInterrupt waits until it is done
+
+
+@lru_cache(typed=True)
+def _power(exponent: Any) -> Rule:
+    return POW_N.bind(exponent=as_exponent(exponent))
 
 
 class Value(Operators):
@@ -48,13 +72,19 @@ class Value(Operators):
     __slots__ = ("_left", "_right", "data", "grad", "label", "rule")
     __array_ufunc__ = None  # `array * value` and `numpy_scalar * value` are left to __rmul__
 
-    def __init__(self, data: Any, label: str = "", _rule: Any = None, _left: Any = None, _right: Any = None):
+    def __init__(self, data: Any, label: str = "", *more: Any):
+        if more or not isinstance(label, str):
+            raise TypeError(
+                f"Value takes a number and a label, got {(data, label, *more)!r:.100}. For an operation of your "
+                "own, declare a rule: tg.rule. Value(data, children, ...), as in micrograd and microgpt, is "
+                "tinygrad_edu.micrograd.engine.Value."
+            )
         self.data = data if data.__class__ is float else as_real(data)
         self.grad: Any = 0.0
         self.label = label
-        self.rule = _rule  # None for a leaf
-        self._left = _left  # the tuple of all operands, if there are more than two; a tuple for
-        self._right = _right  # every node would double the work of the cycle collector
+        self.rule: Any = None  # None for a leaf
+        self._left: Any = None  # the tuple of all operands, if there are more than two; a tuple for
+        self._right: Any = None  # every node would double the work of the cycle collector
 
     @property
     def parents(self) -> "tuple[Value, ...]":
@@ -68,6 +98,8 @@ class Value(Operators):
 
     def _operand(self, other: Any) -> "Value":
         """other as a Value beside self; an int beside a Fraction stays exact."""
+        if other.__class__ is float:
+            return _made(other, None, None)
         if isinstance(other, Value):
             return other
         return Value(type(self.data)(other) if other.__class__ is int else other)
@@ -76,7 +108,7 @@ class Value(Operators):
     def _node(data: Any, rule: Rule | None, parents: "tuple[Value, ...]") -> "Value":
         if data.__class__ is not float and not isinstance(data, Real):
             raise TypeError(f"forward of {rule} must return one real number, got {data!r}.")
-        return Value(data, "", rule, *(parents if len(parents) <= 2 else (parents,)))
+        return _made(data, rule, *(parents if 0 < len(parents) <= 2 else (parents or None,)))
 
     def _record(self, rule: Rule, inputs: Any) -> "Value":
         """The Value of rule(*inputs). Raises outside the domain."""
@@ -87,15 +119,15 @@ class Value(Operators):
         return self._node(rule.evaluate([p.data for p in parents], parents), rule, parents)
 
     def _operate(self, name: str, *inputs: Any, **parameters: Any) -> Any:
-        """What the operators ask for: the operation recorded; of a comparison the truth, by the data."""
+        """An operator: records an operation; a comparison compares the data and returns a bool."""
         if name not in RULES:
             return bool(getattr(operator, name)(*[self._operand(x).data for x in inputs]))
         return self._record(RULES[name].bind(**parameters) if parameters else RULES[name], inputs)
 
     def _apply(self, name: str, *inputs: Any, **parameters: Any) -> Any:
-        """What `elementary` asks for inside a backward: the operation recorded, an infinite slope let through.
+        """A function of `elementary` inside a backward: records the operation, and lets an infinite slope through.
 
-        A name without a rule is a choice (sign, step ...) of slope zero: its plain result will do.
+        A name without a rule is a choice (heaviside, equal) of slope zero: its plain result is enough.
         """
         if name not in RULES:
             return getattr(elementary, name)(*[self._operand(x).data for x in inputs])
@@ -103,27 +135,45 @@ class Value(Operators):
         rule = rule.bind(**parameters) if parameters else rule
         return self._node(rule.forward(*[p.data for p in parents]), rule, parents)
 
-    # --- Operators: + - * write their forward out, since a call would cost a fifth of the node ----------------
+    # --- Operators: + - * / ** write their forward out, since a call would cost as much as the node -----------
     # fmt: off
 
     def __add__(self, other: Any) -> "Value":
         other = other if other.__class__ is Value else self._operand(other)
-        return Value(self.data + other.data, "", ADD, self, other)
+        return _made(self.data + other.data, ADD, self, other)
 
     def __sub__(self, other: Any) -> "Value":
         other = other if other.__class__ is Value else self._operand(other)
-        return Value(self.data - other.data, "", SUB, self, other)
+        return _made(self.data - other.data, SUB, self, other)
 
     def __mul__(self, other: Any) -> "Value":
         other = other if other.__class__ is Value else self._operand(other)
-        return Value(self.data * other.data, "", MUL, self, other)
+        return _made(self.data * other.data, MUL, self, other)
+
+    def __truediv__(self, other: Any) -> "Value":
+        other = other if other.__class__ is Value else self._operand(other)
+        if self.data.__class__ is float is other.data.__class__ and other.data:
+            return _made(self.data / other.data, DIV, self, other)
+        return self._record(DIV, (self, other))
+
+    def __pow__(self, other: Any) -> "Value":
+        if other.__class__ is not int and other.__class__ is not float:
+            return super().__pow__(other)
+        rule, data = _power(other), self.data
+        if data.__class__ is float and (data > 0 or (data <= 0 and other >= 0 and other % 1 == 0)):
+            try:
+                return _made(data**other, rule, self)
+            except OverflowError:
+                pass
+        return self._record(rule, (self,))
 
     def __radd__(self, other: Any) -> "Value":
         return self if other.__class__ is int and other == 0 else self._operand(other) + self
 
     def __rsub__(self, other: Any) -> "Value": return self._operand(other) - self
     def __rmul__(self, other: Any) -> "Value": return self._operand(other) * self
-    def __neg__(self) -> "Value": return Value(-self.data, "", NEG, self)
+    def __rtruediv__(self, other: Any) -> "Value": return self._operand(other) / self
+    def __neg__(self) -> "Value": return _made(-self.data, NEG, self)
     def __bool__(self) -> bool: return bool(self.data != 0)
 
     __abs__, sqrt, reciprocal = _method("abs"), _method("sqrt"), _method("reciprocal")
@@ -147,45 +197,50 @@ class Value(Operators):
         doubles the leaves exactly, and results that share nodes add up right. With a = 1, c = a*2, the results
         c*5 and c*7 give a.grad 10 + 14; if c kept its 5 for the second pass, it would be 10 + 24.
 
-        With check=True, raises RuntimeError if a leaf was changed since the forward pass. If a rule fails, the
-        leaves keep the gradients they had.
+        If a rule fails, or Ctrl-C interrupts, the leaves keep the gradients they had. With check=True, raises
+        RuntimeError if a leaf was changed since the forward pass, and names it. Raises TypeError for an upstream
+        that is not a number, or a rule that returns a wrong number of shares.
         """
-        for node in topological_order(self) if check else ():
-            node._check()
-        interior, leaves = _interior_and_leaves(self)
+        if check:
+            raise_if_changed(self)
+        kind = self.data.__class__  # float, Fraction or mpf: the gradients are exact if the result is
+        seed = upstream if upstream.__class__ is kind else kind(as_real(upstream))
+        zero = 0.0 if kind is float else kind(0)
+        interior, leaves, before = _cleared(self, zero)
         if watchers:
-            before_adding(leaves)
-        kind = type(self.data)  # float, Fraction or mpf: the gradients are exact if the result is
-        before, seed, zero = [leaf.grad for leaf in leaves], kind(as_real(upstream)), kind(0)
-        for node in itertools.chain(interior, leaves):
-            node.grad = zero
-        self.grad = seed
+            tell_watchers(before)
+        undo = map(setattr, leaves, repeat("grad"), before)
         try:
+            for leaf in leaves:
+                leaf.grad = zero
+            self.grad = seed
             for node in reversed(interior):
                 left, right = node._left, node._right
                 if right is not None:  # the common case of _backward written out, without a loop
                     left_share, right_share = node.rule.backward(node.grad, node.data, left.data, right.data)
                     left.grad += left_share
                     right.grad += right_share
-                elif left.__class__ is Value:  # shares() has seen to it that there is one
-                    left.grad += node.rule.shares(node.grad, node.data, left.data)[0]
+                elif left.__class__ is Value:
+                    shares = node.rule.backward(node.grad, node.data, left.data)
+                    one = shares.__class__ is tuple and len(shares) == 1
+                    left.grad += shares[0] if one else node.rule.counted(shares, 1)[0]
                 else:
                     node._backward()
-        except Exception as error:
-            for leaf, grad in zip(leaves, before, strict=True):
-                leaf.grad = grad
-            error.add_note(f"The chain rule had come to {node!r}, made by {node.rule}.")
+            if any(before):  # 0.0 + Fraction would be a float
+                total = [leaf.grad + old if old else leaf.grad for leaf, old in zip(leaves, before, strict=True)]
+                _run(map(setattr, leaves, repeat("grad"), total))
+        except BaseException as error:  # KeyboardInterrupt too: no leaf keeps half a gradient
+            _run(undo)
+            if isinstance(error, Exception):
+                error.add_note(f"The chain rule had come to {node!r}, made by {node.rule}.")
             raise
-        for leaf, grad in zip(leaves, before, strict=True):
-            if grad:  # 0.0 + Fraction would be a float
-                leaf.grad += grad
 
     @property
     def _backward(self) -> Callable[[], None]:
         """The local step of the chain rule: adds this node's shares to the gradients of its parents.
 
-        Made when asked for: stored in every node, a closure over the node would be a cycle, and the collector
-        would take several times as long over a training step as the arithmetic.
+        It is made when it is read. A closure stored in every node would be a reference cycle, and collecting the
+        cycles would take several times as long as the arithmetic of a training step.
         """
 
         def backward() -> None:
@@ -195,14 +250,6 @@ class Value(Operators):
                 parent.grad += share
 
         return backward
-
-    def _check(self) -> None:
-        now = self.rule.forward(*[p.data for p in self.parents]) if self.rule else self.data
-        if now != self.data and (now == now or self.data == self.data):
-            raise RuntimeError(
-                f"{self!r} was made by {self.rule} from other numbers, which give {now!r} now: a leaf was changed "
-                "after the forward pass. Compute the result again before backward()."
-            )
 
     _prev = parents  # micrograd's name
 
@@ -241,15 +288,15 @@ class Value(Operators):
 watchers: dict[int, Callable[[list[Any]], None]] = {}  # optimisers that wait to notice a forgotten zero_grad()
 
 
-def before_adding(leaves: list[Value]) -> None:
-    """Every backward() calls this before it adds to the gradients of the leaves."""
+def tell_watchers(gradients: list[Any]) -> None:
+    """Every backward() calls this with the gradients of the leaves, before it adds to them."""
     for watcher in list(watchers.values()):
-        watcher([leaf.grad for leaf in leaves])
+        watcher(gradients)
 
 
-def _interior_and_leaves(root: Any) -> tuple[list[Value], list[Value]]:
-    """topological_order(root) in two parts, and in half the time: the operand slots are read directly."""
-    interior, leaves, seen, stack = [], [], set(), [root]
+def _cleared(root: Any, zero: Any) -> tuple[list[Value], list[Value], list[Any]]:
+    """topological_order(root) in half the time: the interior nodes, cleared; the leaves, and their gradients."""
+    interior, leaves, before, seen, stack = [], [], [], set(), [root]
     while stack:
         node = stack.pop()
         if node is None:
@@ -257,9 +304,12 @@ def _interior_and_leaves(root: Any) -> tuple[list[Value], list[Value]]:
         elif node not in seen:
             seen.add(node)
             if node._right is not None:
+                node.grad = zero
                 stack += (node, None, node._left, node._right)
-            elif node.rule is not None:
-                stack += (node, None, *node.parents)
-            else:
+            elif (left := node._left) is None:
                 leaves.append(node)
-    return interior, leaves
+                before.append(node.grad)
+            else:
+                node.grad = zero
+                stack += (node, None, *left) if left.__class__ is tuple else (node, None, left)
+    return interior, leaves, before

@@ -142,7 +142,7 @@ function itemOf(what) {
 }
 
 function sizeOf(what) {
-  const head = what.members ? `+ ${what.name}` : headOf(what);
+  const head = what.members ? short(`+ ${what.name}`) : headOf(what);
   const widest = Math.max(head.length, what.members ? 16 : 15);
   return { w: Math.max(104, widest * CHARACTER + 16), h: 3 * LINE + 10 };
 }
@@ -150,8 +150,10 @@ function sizeOf(what) {
 function headOf(i) {
   const operation = graph.isLeaf(i) ? "" : graph.ruleOf(i).symbol;
   const name = graph.named(i) ? graph.names[i].slice(home[i].path ? prefix(i).length : 0) : "";
-  return name && operation ? `${name} = ${operation}` : operation || name || "number";
+  return short(name && operation ? `${name} = ${operation}` : operation || name || "number");
 }
+
+function short(text) { return text.length > 40 ? `${text.slice(0, 39)}…` : text; }
 
 /** layer0.neuron3. of a parameter that stands in this group, whose frame says it. */
 function prefix(i) {

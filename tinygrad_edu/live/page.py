@@ -12,12 +12,14 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any
 
-from ..compiler.backends.javascript import helpers, rule_text
+from ..compiler.backends.javascript import RuleText, helpers, number_text, rule_text
 from ..engine.rule import Rule
 from ..engine.value import Value
 from ..viz.reading import read
 from ..viz.text import tree_of
+from ..viz.words import clipped, visible
 
+LONGEST = 200  # characters of a name
 MAX_NOTE = 40  # lines of the tree for a browser without scripts
 SCRIPTS = ("graph.js", "layout.js", "page.js")
 
@@ -28,14 +30,16 @@ def page(
     *,
     mode: str = "live",
     upstream: float = 1.0,
+    numbers: Mapping[Value, Any] = MappingProxyType({}),
     lines: Mapping[Value, str] = MappingProxyType({}),
     film: Sequence[tuple[int, Sequence[float]]] = (),
 ) -> str:
     """The whole HTML document for the graph of root; `variables` names the Values that have no label.
 
     mode is "live", with all numbers shown, or "steps", where the backward pass begins. upstream is the gradient of
-    root. lines are the source lines that made the nodes, as far as they are known. film has, for each step of a
-    training, the numbers of all leaves in topological order: a second slider goes over them.
+    root. numbers are those of the leaves, if not their present ones. lines are the source lines that made the
+    nodes, as far as they are known. film has, for each step of a training, the numbers of all leaves in
+    topological order: a second slider goes over them.
 
     Raises TypeError, naming the rule, if one of the rules cannot be written in JavaScript.
     """
@@ -50,15 +54,15 @@ def page(
         "upstream": _number(upstream),
         "rule": [rules[node.rule, len(node.parents)] if node.rule else -1 for node in reading.order],
         "operands": [place for operands in reading.parents for place in operands],
-        "leaves": [_number(node.data) for node in reading.order if node.rule is None],
-        "names": {place: name for place, name in enumerate(_apart(reading.names)) if name},
+        "leaves": [_number(numbers.get(node, node.data)) for node in reading.order if node.rule is None],
+        "names": {place: _shown(name) for place, name in enumerate(_apart(reading.names)) if name},
         "kinds": {place: kind[0] for place, kind in enumerate(reading.kinds) if kind in ("parameter", "constant")},
         "scope": [scopes.get(scope, -1) for scope in reading.scopes],
         "scopes": list(scopes),
         "film": [(step, [_number(x) for x in leaves]) for step, leaves in film],
         "lines": {place: lines[node] for place, node in enumerate(reading.order) if node in lines},
     }
-    texts = [(rule, n, rule_text(rule, n)) for rule, n in rules]
+    texts = [(rule, n, _by_hand(rule, reading.order) if rule.by_hand else rule_text(rule, n)) for rule, n in rules]
     calls = frozenset().union(*(text.calls for _, _, text in texts))
     script = "\n".join(
         [
@@ -72,7 +76,7 @@ def page(
     )
     style = _file("page.css")
     return string.Template(_file("page.html")).substitute(
-        title=escape(reading.names[-1] or "result"),
+        title=escape(_shown(reading.names[-1]) or "result"),
         count=f"{len(reading.order):,}",
         text=f"<pre>{escape(tree_of(root, variables, ascii=False, max_lines=MAX_NOTE))}</pre>",
         data=_json(data),
@@ -86,7 +90,7 @@ def page(
 def _rule_source(rule: Rule, n: int, text: Any) -> str:
     """One entry of RULES: what the page needs to know of a rule for n operands."""
     infix = rule.name in ("add", "sub", "mul", "div", "pow") or (rule.name == "sum" and n == 2)
-    slopes = str(getattr(rule, "slope", "")).split(", ")
+    slopes = rule.slope.split(", ")
     about = {
         "name": rule.name,
         "symbol": str(rule.symbol),
@@ -105,9 +109,19 @@ def _rule_source(rule: Rule, n: int, text: Any) -> str:
     return f"{{...{_json(about)}, forward: {text.forward}, backward: {text.backward}}}"
 
 
+def _by_hand(rule: Rule, order: list[Value]) -> RuleText:
+    """An operation that was written for one value of its operands: its number stays, its slopes stay."""
+    (node,) = (node for node in order if node.rule is rule)
+    slopes = rule.backward(1.0, node.data, *(parent.data for parent in node.parents))
+    shares = ", ".join(f"upstream * {number_text(slope)}" for slope in slopes)
+    return RuleText(f"() => {number_text(node.data)}", f"(upstream) => [{shares}]", frozenset())
+
+
 def _about(rule: Rule) -> list[str]:
     """What a rule is, and its derivation: the comment above its backward."""
-    formula = f"{rule.name}: {getattr(rule, 'formula', '')}" if getattr(rule, "formula", "") else rule.name
+    if rule.by_hand:
+        return [f"{rule.name}: written by hand. Its number and its slopes stay as they are."]
+    formula = f"{rule.name}: {rule.formula}" if rule.formula else rule.name
     try:
         comment = inspect.getcomments(inspect.unwrap(rule._declared[3])) or ""
     except (OSError, TypeError):  # declared where no source is kept
@@ -132,6 +146,10 @@ def _apart(names: list[str]) -> list[str]:
     for name in names:
         owners[name] = owners.get(name, 0) + 1
     return [f"{name}#{place}" if name and owners[name] > 1 else name for place, name in enumerate(names)]
+
+
+def _shown(name: str) -> str:
+    return clipped(visible(name), LONGEST)
 
 
 def _number(x: Any) -> float | str:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..engine import value as main
+from ..engine.changes import raise_if_changed
 from ..engine.dispatch import is_array
 from ..engine.elementary import exp, inf, pow, tanh
 from ..engine.graph import topological_order
@@ -68,7 +69,8 @@ class _ByHand(Rule):
     gradients of its operands. With neither, no gradient passes, as in micrograd.
     """
 
-    n_inputs, domain, kinks, ties, check = None, (), (), False, None
+    by_hand = True
+    n_inputs, domain, kinks, ties, check, formula, slope = None, (), (), False, None, "", ""
 
     def __init__(self, symbol: str, local_grads: Iterable[Any] = ()):
         self.name = self.symbol = symbol or "by hand"
@@ -323,8 +325,8 @@ class Value(main.Value):
         Interior nodes start from 0, so results that share nodes add up right. The shares are added in the order of
         micrograd's recursion, so that sums round alike. check=True is that of the main Value.
         """
-        for node in topological_order(self) if check else ():
-            node._check()
+        if check:
+            raise_if_changed(self)
         interior, leaves = _interior_and_leaves(self)
         zero = type(self.data)(0)
         for node in interior:
@@ -347,10 +349,6 @@ class Value(main.Value):
         for leaf in leaves:
             if leaf.rule is not None:  # a closure without operands
                 leaf._backward()
-
-    def _check(self) -> None:
-        if not isinstance(self.rule, _ByHand):  # what was written by hand cannot be computed again
-            super()._check()
 
     def zero_grad(self) -> None:
         """Set the gradients of this node and of everything it was made from to 0."""

@@ -1,23 +1,24 @@
-"""gradcheck: is the gradient of a function what its own differences say?
+"""gradcheck: is the gradient of a function the slope of its values?
 
-The engine's gradient is compared with central differences, extrapolated to step 0 by Richardson's scheme and with
-an estimate of their error: what the scheme leaves open, and what rounding can do at most. Rounding is read off the
-graph: every node may be off by a few eps of its own size, and its absolute adjoint says what that does to f.
+The function runs on numbers of several hundred bits, so that a difference of a tiny step has 50 right digits, and
+so has the engine's gradient. A function that takes floats only is checked by differences of a fixed step.
 """
 
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from ..engine.calculus import gradients
+import mpmath as mp
+
+from ..engine.calculus import absolute_adjoint, gradients
 from ..engine.graph import topological_order
 from ..engine.value import Value
 from ..viz.words import columns
-from .sampling import Sampled, names_of, shown
-from .verdicts import by_fixed_step, by_richardson
+from .sampling import Sample, Sampled, names_of, shown
+from .slopes import FloatsOnly, Verdict, at_many_digits, by_recipe, on_floats, precision_for
 
+DIGITS = "50 digits"
 _RECIPES: dict[str, tuple[float, Callable[[float, float], bool]]] = {  # the step, and what passes
-    "richardson": (0.0, lambda a, n: False),
     "absolute": (1e-4, lambda a, n: abs(a - n) < 1e-2),
     "relative": (1e-7, lambda a, n: relative_error(a, n) < 1e-5),
 }
@@ -30,8 +31,8 @@ def relative_error(a: float, n: float) -> float:
 class GradientRow(NamedTuple):
     """One input: its gradient by the engine and by differences, and the verdict: ok, WRONG, kink or undecided.
 
-    `estimate` is the error that the differences may have, nan where there is none. At a kink, `numeric` is the
-    number nearest to `analytic` between the two one-sided slopes, which the note gives.
+    `estimate` is the error that is allowed for, nan where the recipe has none. At a kink, `numeric` is the number
+    nearest to `analytic` between the two one-sided slopes, which the note gives.
     """
 
     name: str
@@ -82,25 +83,25 @@ class GradientMismatch(AssertionError):
         self.report = report
 
 
-def gradcheck(f: Callable[..., Any], *inputs: Any, recipe: str = "richardson") -> GradientReport:
+def gradcheck(f: Callable[..., Any], *inputs: Any, recipe: str = DIGITS) -> GradientReport:
     """Compare the engine's gradient of f, input by input, with differences of f.
 
     f is called as by `grad`: the inputs are numbers, Values or nested lists of them, for which f gets fresh Values
     (of floats: Fractions and mpmath numbers are rounded). f returns one number. No `.grad` of yours is written.
 
-    The verdicts: "ok"; "WRONG"; "kink", the gradient lies between the slopes on the two sides; "undecided", the
-    differences are too inexact to tell. Changes of f within 2**-30 of |x|, or of 1 at x = 0, are not seen:
-    the gradient of sin(1e12 * x) at 0 is beyond it.
+    The verdicts: "ok"; "WRONG"; "kink", the gradient lies between the slopes on the two sides; "undecided", f has
+    no slope to compare with. A note says where the gradient is right but floats lose its digits. If f takes floats
+    only (`math.exp(x.data)`), the differences have a fixed step, about 1e-5, and an estimate of their error.
 
     Raises GradientMismatch if a gradient is wrong; ValueError or TypeError if there is nothing to check.
 
     >>> from tinygrad_edu import RULES, log, relu, rule
     >>> gradcheck(lambda x, w: x * w[0] + relu(w[1]), 0.5, [2.0, 0.0])
-    gradcheck of <lambda>, 3 inputs, recipe 'richardson'
+    gradcheck of <lambda>, 3 inputs, recipe '50 digits'
     input  value  analytic  numeric  estimate  rel. error  verdict
-    x        0.5         2        2     8e-15           0  ok
-    w[0]       2       0.5      0.5     4e-15           0  ok
-    w[1]       0         0        0     3e-14           0  kink     slopes 0 and 1 beside relu(w[1]=0)
+    x        0.5         2        2     2e-12           0  ok
+    w[0]       2       0.5      0.5     5e-13           0  ok
+    w[1]       0         0        0    2e-266           0  kink     slopes 0 and 1 beside relu(w[1]=0)
 
     The textbooks' recipes have a fixed step. "absolute" takes h = 1e-4 and passes |a - n| < 1e-2; so it passes a
     small gradient that is wrong, and cries wolf where x is not large beside the step:
@@ -127,8 +128,10 @@ def gradcheck(f: Callable[..., Any], *inputs: Any, recipe: str = "richardson") -
     >>> gradcheck(lambda x: 1e9 + x, 1.0).ok
     True
     """
-    if not isinstance(recipe, str) or recipe not in _RECIPES:
-        raise ValueError(f"gradcheck has no recipe {recipe!r}: choose one of {', '.join(map(repr, _RECIPES))}.")
+    if not isinstance(recipe, str) or recipe not in (DIGITS, *_RECIPES):
+        raise ValueError(
+            f"gradcheck has no recipe {recipe!r}: choose one of {', '.join(map(repr, (DIGITS, *_RECIPES)))}."
+        )
     if not callable(f):
         raise TypeError(f"gradcheck(f, *inputs) takes a function f first, got {f!r} ({type(f).__name__}).")
     if not inputs:
@@ -136,14 +139,12 @@ def gradcheck(f: Callable[..., Any], *inputs: Any, recipe: str = "richardson") -
     call = Sampled(f, inputs, names_of(f, inputs))
     if not call.numbers:
         raise ValueError("gradcheck got empty lists: there is no number to check the gradient for.")
-    here, again = call.sample(call.numbers), call.sample(call.numbers)
-    if not math.isfinite(here.value):
+    here, again = (call.sample(list(call.numbers)).out.data for _ in range(2))
+    if not math.isfinite(here):
+        raise ValueError(f"f is {here} at the inputs, so it has no gradient there: check it where it is finite.")
+    if here != again:
         raise ValueError(
-            f"f is {here.value} at the inputs, so it has no gradient there: check it where it is finite."
-        )
-    if here.value != again.value:
-        raise ValueError(
-            f"f changes from call to call: at the same inputs it gave {here.value!r}, then {again.value!r}. "
+            f"f changes from call to call: at the same inputs it gave {float(here)!r}, then {float(again)!r}. "
             "Let it draw its random numbers from a generator that is seeded anew in each call."
         )
     name = getattr(f, "__name__", "") or getattr(f, "name", type(f).__name__)
@@ -154,20 +155,63 @@ def gradcheck(f: Callable[..., Any], *inputs: Any, recipe: str = "richardson") -
 
 
 def _rows(call: Sampled, recipe: str) -> Iterator[GradientRow]:
-    """Every input's row, made when asked for."""
-    here = call.sample(call.numbers)
-    analytics = gradients(here.out, here.leaves)
+    """One row for each input, made when asked for."""
+    here = call.sample(list(call.numbers))
+    analytics = [float(slope) for slope in gradients(here.out, here.leaves)]
+    sizes = absolute_adjoint(here.out)
+    exact = _Exact(call)
     for i, (name, x, leaf, analytic) in enumerate(
         zip(call.names, call.numbers, here.leaves, analytics, strict=True)
     ):
-        numeric, estimate, verdict, note = (
-            by_richardson(call.along(i), here, x, float(analytic), here.sizes.get(leaf, 0.0))
-            if recipe == "richardson"
-            else by_fixed_step(call.along(i), x, float(analytic), *_RECIPES[recipe])
-        )
-        unused = leaf is not here.out and leaf not in here.sizes and verdict == "ok"
-        note = note or "f does not depend on it" * unused
-        yield GradientRow(name, x, float(analytic), numeric, estimate, verdict, note)
+        if recipe != DIGITS:
+            found = by_recipe(call.along(i, call.numbers), x, analytic, *_RECIPES[recipe])
+        else:
+            found = exact.verdict(i, sizes.get(leaf, 0.0)) or on_floats(
+                call.along(i, call.numbers), x, here, analytic
+            )
+            found = _with_lost_digits(found, analytic, sizes.get(leaf, 0.0))
+        if found.verdict == "ok" and leaf is not here.out and leaf not in sizes:
+            found = found._replace(note=found.note or "f does not depend on it")
+        yield GradientRow(name, x, analytic, *found)
+
+
+class _Exact:
+    """f at hundreds of bits, with the engine's gradient there, if f runs on mpmath numbers at all."""
+
+    def __init__(self, call: Sampled):
+        self.call, self.precision = call, precision_for(call.numbers)
+        self.here: Sample | None = None
+        with mp.workprec(self.precision):
+            self.numbers = list(map(mp.mpf, call.numbers))
+            try:
+                self.here = call.sample(list(self.numbers))
+                self.gradients = gradients(self.here.out, self.here.leaves)
+            except Exception:  # whatever a function for floats raises on other numbers
+                self.here = None
+
+    def verdict(self, i: int, size: float) -> Verdict | None:
+        """The verdict on input i; None if f takes floats only."""
+        if self.here is None:
+            return None
+        with mp.workprec(self.precision):
+            at = self.call.along(i, self.numbers)
+            try:
+                return at_many_digits(at, self.numbers[i], self.here, mp.mpf(self.gradients[i]), size)
+            except (FloatsOnly, TypeError):
+                return None
+
+
+def _with_lost_digits(found: Verdict, analytic: float, size: float) -> Verdict:
+    """The verdict on a gradient that is right, with a note if the float is not."""
+    if found.verdict != "ok" or found.note or analytic == found.numeric:
+        return found
+    if not math.isfinite(analytic):
+        return found._replace(verdict="WRONG", note="floats overflow on the way")
+    error = abs(analytic - found.numeric) / max(abs(found.numeric), size)
+    if not 1e-6 <= error < math.inf:
+        return found
+    digits = max(0, math.floor(-math.log10(error)))
+    return found._replace(note=f"the formula is right, but floats keep {digits} of 16 digits")
 
 
 def _first_wrong_node(out: Value) -> str:
@@ -177,7 +221,7 @@ def _first_wrong_node(out: Value) -> str:
         if node.rule is None or not all(map(math.isfinite, [node.data, *numbers])):
             continue
         alone = Sampled(node.rule, numbers, [f"operand {i}" for i in range(len(numbers))])
-        for i, row in enumerate(_rows(alone, "richardson")):
+        for i, row in enumerate(_rows(alone, DIGITS)):
             if row.verdict == "WRONG":
                 _, _, analytic, numeric, *_ = row.cells()
                 return f"{shown(node)}: its rule gives operand {i} the slope {analytic}, expected is {numeric}"
@@ -191,11 +235,11 @@ def _first_wrong_node(out: Value) -> str:
 
 def _explanation(call: Sampled, report: GradientReport) -> str:
     row = next(row for row in report.rows if row.verdict == "WRONG")
-    here = call.sample(call.numbers)
+    here = call.sample(list(call.numbers))
     if wrong := _first_wrong_node(here.out):
         return f"The gradient for {row.name} is wrong, first at {wrong}."
-    if report.recipe != "richardson":
-        why = "the recipe's fixed step may be to blame: recipe='richardson' estimates its error"
+    if report.recipe != DIGITS:
+        why = f"the recipe's fixed step may be to blame: recipe={DIGITS!r} has none"
     elif not math.isfinite(row.analytic):
         why = "an infinite slope has met a slope of 0"
     elif here.out.rule is None:

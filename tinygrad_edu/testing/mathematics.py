@@ -226,8 +226,8 @@ REFERENCES: dict[str, Callable[..., Reference]] = {
     "pow_n": power,
     "reciprocal": one(lambda x: 1 / x, lambda x: -1 / x**2, Line(holes=(0.0,))),
     "mod": several(
-        lambda x, y: x - y * mp.floor(x / y),
-        lambda x, y: (1, -mp.floor(x / y)),
+        lambda x, y: x - y * mp.floor((x / y).real),
+        lambda x, y: (1, -math.floor(x / y)),  # exact for fractions too
         BETWEEN_JUMPS,
         st.sampled_from(BETWEEN_JUMPS),
         # a remainder just below y is rounded to y, and then counts one step less

@@ -193,7 +193,10 @@ def expressions(rules: Iterable[Rule | str] | None = None, *, exact: bool = Fals
     `check` and no template, or if an expression has other names, fails or is not exact.
     """
     if isinstance(rules, str | Rule):
-        raise TypeError(f"rules is a list of rules, names or expressions: write [{rules!r}].")
+        raise TypeError(
+            f"rules is a list of rules, names or expressions: write ["
+            f"{rules if isinstance(rules, Rule) else repr(rules)}]."
+        )
     chosen: dict[str, int] = {}
     for rule in TEMPLATES if rules is None else rules:
         of_rule = _of_one(rule, exact)
@@ -228,7 +231,7 @@ def _name(rule: Rule | str) -> str:
         raise TypeError(f"rules holds rules, their names or expressions, got {rule!r} ({type(rule).__name__}).")
     if RULES.get(rule.name) is not rule:
         raise ValueError(
-            f"{rule!r} is not RULES[{rule.name!r}]: declare it by `rule`, or pass an expression that calls it, "
+            f"{rule} is not RULES[{rule.name!r}]: declare it by `rule`, or pass an expression that calls it, "
             "with its parameters, such as 'leaky_relu(a, alpha=0.2)'."
         )
     return rule.name

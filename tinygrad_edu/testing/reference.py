@@ -60,7 +60,7 @@ class Reference:
     nan_passes: bool = True
 
     def value(self, point: Point) -> Any:
-        with mp.workdps(DIGITS):
+        with mp.workprec(200 if self.slopes else _precision(point)):  # a forward such as exp(x) - 1 loses digits
             return _real(self.f(*map(high, point)))
 
     def value_size(self, point: Point, slopes: Sequence[Any]) -> Any:

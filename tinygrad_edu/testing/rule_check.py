@@ -1,7 +1,7 @@
 """check_rule: hold one operation against the mathematics it stands for, over its whole domain."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -13,32 +13,10 @@ from . import rule_properties as properties
 from .mathematics import reference_of
 from .points import Point, grid_of, inside, strategy_of
 from .reference import Reference
-from .rule_properties import RuleMismatch, Subject
+from .rule_report import RuleReport
+from .subject import RuleMismatch, Subject
 
 __all__ = ["RuleMismatch", "RuleReport", "check_rule"]
-
-
-class RuleReport:
-    """What check_rule found: `inputs`, how many were tried, on which `numbers`, and the largest errors in `worst`.
-
-    Each of `worst` is a pair, the error and the point where it was: "value" and "slopes" in ulps, units in the
-    last place, "second", that of the second derivatives, relative to the size of their terms.
-    """
-
-    def __init__(self, subject: Subject):
-        self.rule, self.inputs, self.numbers, self.worst = (
-            subject.rule,
-            subject.inputs,
-            subject.numbers,
-            subject.worst,
-        )
-
-    def __repr__(self) -> str:
-        lines = [f"{self.rule!r} is right at {self.inputs} inputs, on {', '.join(self.numbers)}."]
-        for kind, (error, point) in self.worst.items():
-            amount = f"{error:.2g} of its terms" if kind == "second" else f"{error:.2g} ulps"
-            lines.append(f"  {kind:<8}{amount:>20} off at most, at {', '.join(map(repr, point))}")
-        return "\n".join(lines)
 
 
 def check_rule(
@@ -48,21 +26,24 @@ def check_rule(
     inputs: st.SearchStrategy[Any] | Sequence[st.SearchStrategy[float]] | None = None,
     bound: float | None = None,
 ) -> RuleReport:
-    """Prove one rule by trying it all over its declared domain, at hard points and at random ones.
+    """Test one rule all over its declared domain, at hard points and at random ones.
 
-    Held against mathematics at 50 digits: values, slopes and second derivatives. Besides: one share per input,
-    proportional to upstream; the same on floats, Values, arrays, mpmath numbers and, where forward is rational,
-    exact Fractions; nan in, nan out, and no error at inf; at a kink a slope between those on its two sides.
+    There are two verdicts. Mathematics: the rule on 60 digits, and on a thousand where that is not enough, against
+    the derivative of its forward function. Rounding: the digits that floats lose, where, and a better form. These
+    are looked for in this order, and the first that fails is told: the number of shares; shares that are not
+    proportional to upstream; a wrong formula; wrong numbers at kinks, and nan or inf that should not be; rounding;
+    second derivatives; the same on Values, arrays, mpmath numbers and, where forward is rational, Fractions.
 
     `reference` is the mathematical function of mpmath numbers. Without it, ours are held against mpmath's own
-    functions, and a rule of yours against its forward at high precision: that proves its slopes and shows where
+    functions, and a rule of yours against its forward at high precision: that tests its slopes and shows where
     floats lose digits, not that the forward is what you meant. `inputs`, a hypothesis strategy for each input,
     confines the search. `bound` is the error allowed, in ulps: 4 for our rules, 32 for others, beyond what
     rounding the inputs does (see `Reference`). The hypothesis profile says how many random inputs are tried.
 
-    Returns a report that prints the worst errors met. Raises RuleMismatch with the simplest input found to fail
-    and, where floats overflowed on the way to a wrong number, the operation in which they did,
-    TypeError for a rule that returns no number or a wrong number of shares, ValueError for an empty domain.
+    Returns a report that prints both verdicts and the worst errors met, with `plot()` and `to_pytest()`. Raises
+    RuleMismatch, which has the same as `.report`, with the simplest input found to fail, the `kind` of failure and
+    the mistake that it looks like. Raises TypeError for a rule that returns no number or a wrong number of shares,
+    ValueError for an empty domain.
 
     >>> from tinygrad_edu import tanh
     >>> check_rule(tanh).worst["slopes"][0] < 4
@@ -74,26 +55,52 @@ def check_rule(
         raise ValueError(f"bound is an error in ulps, above 0, got {bound!r}.")
     subject = Subject(rule, reference, reference.bound if bound is None else bound)
     points, strategy = _where(subject, inputs)
-    tame = _some(list(filter(_is_tame, points)) or points, 40)
+    subject.points = sorted(points, key=_extremity)  # the first to fail is the simplest of them
+    try:
+        _examine(subject, strategy)
+    except RuleMismatch as error:
+        error.report = RuleReport(subject, error)
+        raise
+    return RuleReport(subject)
 
+
+def _examine(subject: Subject, strategy: st.SearchStrategy[Point]) -> None:
+    """Every property, in the order in which failures are told."""
+    points, fewer = subject.points, max(10, settings().max_examples // 4)
+    tame = _some(list(filter(_is_tame, points)) or points, 40)
     subject.shares(1.0, *tame[0])
     properties.takes_mpmath_numbers(subject, tame[0])
-    _search(subject, strategy, _try_first)
-    for point in sorted(points, key=_extremity):  # the first to fail is the simplest of them
-        _try_first(subject, point)
+    for point in tame:
+        properties.is_proportional_to_upstream(subject, point)
+    _everywhere(subject, points, strategy, properties.has_right_formula)
     if subject.undecided > subject.inputs / 2:
-        raise ValueError(f"The reference of {rule.name} has no real value or slope at most of the inputs.")
-    fewer = max(10, settings().max_examples // 4)  # which take longer
-    _search(subject, strategy, _try_further, max_examples=fewer)
-    for point in [*tame, *_some([p for p in points if properties.is_moderate(subject, p)], 60)]:
-        _try_further(subject, point)
+        raise ValueError(f"The reference of {subject.rule.name} has no real value or slope at most of the inputs.")
+    properties.has_a_slope_between_those_beside(subject, tame)
+    _everywhere(subject, points, strategy, properties.is_finite_where_it_should_be)
+    properties.passes_nan_on(subject, tame)
+    properties.bears_infinity(subject)
+    _everywhere(subject, points, strategy, properties.has_right_digits)
+    moderate = [*tame, *_some([p for p in points if properties.is_moderate(subject, p)], 60)]
+    _everywhere(subject, moderate, strategy, properties.has_right_second_derivatives, max_examples=fewer)
+    for point in tame:
+        properties.keeps_digits(subject, point)
+        properties.is_the_same_on_values(subject, point)
     properties.is_the_same_on_arrays(subject, tame)
     subject.numbers += ["Values", "mpmath numbers", "arrays"]
     properties.is_exact_on_fractions(subject)
-    properties.passes_nan_on(subject, tame)
-    properties.bears_infinity(subject)
-    properties.has_a_slope_between_those_beside(subject, tame)
-    return RuleReport(subject)
+
+
+def _everywhere(
+    subject: Subject,
+    points: Iterable[Point],
+    strategy: st.SearchStrategy[Point],
+    examine: Callable[[Subject, Point], None],
+    **more: Any,
+) -> None:
+    """examine(subject, point) for hard points, then for random ones: the same failure is told every time."""
+    for point in points:
+        examine(subject, point)
+    _search(subject, strategy, examine, **more)
 
 
 def _fits(rule: Rule, point: Point) -> bool:
@@ -103,21 +110,6 @@ def _fits(rule: Rule, point: Point) -> bool:
         wanted = f"{rule.n_inputs or 'one or more'} number(s)"
         raise TypeError(f"inputs of {rule.name} must give {wanted}, one strategy each, got {point!r}.")
     return True
-
-
-def _try_first(subject: Subject, point: Point) -> None:
-    """What nothing else makes sense without."""
-    subject.inputs += 1
-    properties.has_right_value(subject, point)
-    properties.has_right_slopes(subject, point)
-
-
-def _try_further(subject: Subject, point: Point) -> None:
-    properties.has_right_second_derivatives(subject, point)
-    if _is_tame(point):
-        properties.is_proportional_to_upstream(subject, point)
-        properties.is_the_same_on_values(subject, point)
-        properties.keeps_digits(subject, point)
 
 
 def _is_tame(point: Point) -> bool:

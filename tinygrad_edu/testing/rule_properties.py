@@ -1,32 +1,42 @@
 """What must hold for a rule, one function each: it tries a Subject, a rule beside its reference, and fails it."""
 
-import inspect
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import permutations
-from numbers import Rational, Real
+from numbers import Rational
 from typing import Any, NoReturn
 
 import mpmath as mp
 import numpy as np
 
 from ..engine.calculus import absolute_adjoint, gradients
-from ..engine.rule import Rule
 from ..engine.value import Value
+from .likely import formula_mistake, lost_where, rounding_mistake, upstream_mistake
 from .origins import origin
 from .points import Point, inside
-from .reference import DIGITS, Reference, high, ulps
+from .reference import DIGITS, high, ulps
+from .subject import (
+    ANY_NUMBER,
+    FORMULA,
+    NUMBERS,
+    ROUNDING,
+    SECOND,
+    SINGULAR,
+    UPSTREAM,
+    Subject,
+    error_of,
+    graphs,
+    kink_hint,
+    names,
+    near,
+    results,
+    shown_number,
+)
 
 UNDERFLOW = 1e-300  # products below it may be 0
 SECOND_BOUND = 1e-12  # of the absolute adjoint: what rounding may do to a derivative of a derivative
 FRACTIONS = [Fraction(-7, 3), Fraction(1, 10), Fraction(5, 2), Fraction(-1, 6), Fraction(22, 7), Fraction(1, 2)]
-ANY_NUMBER = (
-    "Write it with operators and tinygrad_edu.elementary, which take every kind of number, and overflow to inf."
-)
-UNDEFINED = (
-    "If it is not defined there, declare domain= or check=; if it is, elementary.div and .log raise nothing."
-)
 NOT_FROM_NAN = (
     "nan may come from nan only: multiply in another order, so that nothing overflows, "
     "or choose by elementary.where."
@@ -34,174 +44,106 @@ NOT_FROM_NAN = (
 NAN_HINT = "A comparison with nan is false: let `where` keep nan on its last side, or use heaviside and sign."
 
 
-class RuleMismatch(AssertionError):
-    """A rule is not what it says. The message shows the simplest input found, expected, got and the error.
-
-    `rule` and `point`, the inputs, are there to go on with: `rule.forward(*point)`.
-    """
-
-    def __init__(self, rule: Rule, what: str, point: Sequence[Any], facts: dict[str, str], hint: str = ""):
-        self.rule, self.point = rule, tuple(point)
-        inputs = zip(names(rule, len(self.point)), self.point, strict=True)
-        facts = {"input": ", ".join(f"{name} = {_shown(x)}" for name, x in inputs), **facts}
-        lines = [f"{rule.name}: {what}", *(f"  {name:<10}{text}" for name, text in facts.items())]
-        super().__init__("\n".join([*lines, f"  {hint}"] if hint else lines))
+# --- The formula --------------------------------------------------------------------------------------------
 
 
-class Subject:
-    """A rule beside its reference, and what was found: in `worst`, the largest error of each kind and where.
-
-    `hurried` while a search tries hundreds of points that fail: reasons and hints wait for the simplest of them.
-    """
-
-    def __init__(self, rule: Rule, reference: Reference, bound: float):
-        self.rule, self.reference, self.bound = rule, reference, bound
-        self.inputs, self.undecided = 0, 0
-        self.worst: dict[str, tuple[float, Point]] = {}
-        self.numbers = ["floats"]
-        self.hurried = False
-
-    def fail(
-        self,
-        what: str,
-        point: Sequence[Any],
-        expected: Any,
-        got: Any,
-        error: str = "",
-        hint: str = "",
-        because: str = "",
-    ) -> NoReturn:
-        facts = {"expected": _shown(expected), "got": _shown(got), "error": error, "because": because}
-        raise RuleMismatch(self.rule, what, point, {name: text for name, text in facts.items() if text}, hint)
-
-    def note(self, kind: str, error: float, point: Point) -> None:
-        if kind not in self.worst or error > self.worst[kind][0]:
-            self.worst[kind] = error, point
-
-    def out(self, *inputs: Any) -> Any:
-        """The rule's forward on any kind of number. Raises TypeError if it returns none."""
-        try:
-            out = self.rule.forward(*inputs)
-        except Exception as error:
-            self._raised("forward", inputs, error)
-        if not isinstance(out, Real | np.ndarray):
-            raise TypeError(f"forward of {self.rule.name} must return one real number, got {out!r} for {inputs}.")
-        return out
-
-    def shares(self, upstream: Any, *inputs: Any) -> Sequence[Any]:
-        """The rule's backward. Raises TypeError unless it returns one number per input."""
-        out = self.out(*inputs)
-        try:
-            shares: Sequence[Any] = self.rule.backward(upstream, out, *inputs)
-        except Exception as error:
-            self._raised("backward", inputs, error)
-        for share in self.rule.counted(shares, len(inputs)):
-            if not isinstance(share, Real | np.ndarray):
-                raise TypeError(
-                    f"backward of {self.rule.name} must return numbers, got {share!r} among its shares."
-                )
-        return shares
-
-    def _raised(self, where: str, inputs: Sequence[Any], error: Exception) -> NoReturn:
-        kind = type(inputs[0]).__name__
-        facts = {"error": f"{type(error).__name__}: {error}"}
-        hint = UNDEFINED if isinstance(error, ValueError | ZeroDivisionError) else ANY_NUMBER
-        raise RuleMismatch(self.rule, f"{where} fails on a {kind}", inputs, facts, hint) from error
-
-    def at_kink(self, point: Point) -> bool:
-        """Has the rule two slopes here, by its own declaration?"""
-        return any(x in self.rule.kinks for x in point) or (self.rule.ties and len(set(point)) < len(point))
-
-    def exact_slopes(self, point: Point) -> Sequence[Any] | None:
-        """None where there is none: at kinks that the reference leaves open, at the ends of a closed domain."""
-        if self.reference.slopes is None and self.at_kink(point):
-            return None
-        try:
-            return self.reference.exact_slopes(point)
-        except (ValueError, ZeroDivisionError):
-            return None
+def is_proportional_to_upstream(subject: Subject, point: Point) -> None:
+    """A share is upstream * slope."""
+    slopes, shares = subject.shares(1.0, *point), subject.shares(-4.0, *point)
+    for name, share, slope in zip(names(subject.rule, len(point)), shares, slopes, strict=True):
+        if not near(share, -4 * slope, 1e-14):
+            what = f"for upstream -4, the share of {name} is not -4 * its slope"
+            subject.fail(UPSTREAM, what, point, -4 * slope, share, hint=upstream_mistake(slope, share))
 
 
-def names(rule: Rule, n: int) -> list[str]:
-    """What the inputs are called: as in forward, or x0, x1 ... for a reduction."""
-    if rule.n_inputs is None:
-        return [f"x{i}" for i in range(n)]
-    return list(inspect.signature(getattr(rule.forward, "func", rule.forward)).parameters)[:n]
+def has_right_formula(subject: Subject, point: Point) -> None:
+    """On many digits, value and slopes are those of the reference. What may be a kink is looked at later."""
+    subject.inputs += 1
+    subject.shares(1.0, *point)
+    exact = subject.exact(point)
+    if exact is None or (exact[1] is None and not subject.at_kink(point)):
+        subject.undecided += 1
+    if any(abs(x) > 1e6 for x in point):  # an exponential of it would take forever; floats will tell
+        return
+    subject.proven += exact is not None
+    for what, expected, got, error in subject.mathematics(point)[:1]:
+        if kink_hint(subject, point):
+            subject.kinks.append(point)
+            return
+        if isinstance(got, float | int):
+            subject.fail(NUMBERS, f"{what} turns an mpmath number into a float", point, expected, got, ANY_NUMBER)
+        _fail_by(subject, FORMULA, error, what, point, expected, got)
 
 
 # --- On floats ----------------------------------------------------------------------------------------------
 
 
-def has_right_value(subject: Subject, point: Point) -> None:
-    """The value is within the bound of the reference."""
-    got = subject.out(*point)
-    try:
-        exact = subject.reference.value(point)
-    except (ValueError, ZeroDivisionError):
-        subject.undecided += 1
+def is_finite_where_it_should_be(subject: Subject, point: Point) -> None:
+    """nan and inf come from nan and inf, or where the exact number is out of range."""
+    got = [subject.out(*point), *subject.shares(1.0, *point)]
+    if all(map(math.isfinite, got)) and point not in subject.kinks:
         return
-    except (TypeError, AttributeError) as error:
-        raise TypeError(
-            f"The reference of {subject.rule.name} must take and return mpmath numbers, but at {point} it raised "
-            f"{type(error).__name__}: {error}"
-        ) from None
-
-    def size() -> Any:
-        slopes = subject.exact_slopes(point)
-        return 0 if slopes is None else subject.reference.value_size(point, slopes)
-
-    _compare(
-        subject, "value", "the value", point, got, exact, size, lambda: origin(_forward_graph(subject, point))
-    )
+    exact = subject.exact(point)
+    expected = [exact[0], *(exact[1] or [])] if exact else []
+    for i, (what, a, b) in enumerate(zip(results(subject, point), got, expected, strict=False)):
+        if (not math.isfinite(a) or point in subject.kinks) and ulps(a, b) > subject.bound:
+            _fail_by(subject, SINGULAR, ulps(a, b), what, point, b, a, i)
 
 
-def has_right_slopes(subject: Subject, point: Point) -> None:
-    """Every slope is within the bound of the reference, where that has one."""
-    got, exact = subject.shares(1.0, *point), subject.exact_slopes(point)
+def has_right_digits(subject: Subject, point: Point) -> None:
+    """Value and slopes on floats are within the bound of the reference."""
+    exact = subject.exact(point)
     if exact is None:
-        subject.undecided += not subject.at_kink(point)
         return
-    for i, name in enumerate(names(subject.rule, len(point))):
-
-        def size(i: int = i) -> Any:
-            size = subject.reference.slope_size_of(point, i)
-            excused = ulps(got[i], exact[i], size) <= subject.bound
-            # at a kink, the slope's own slope would be taken for infinite
-            return 0 if excused and _kink_hint(subject, point) else size
-
-        def cause(i: int = i) -> str:
-            return origin(_backward_graph(subject, point)[i])
-
-        _compare(subject, "slopes", f"the slope for {name}", point, got[i], exact[i], size, cause)
+    value, slopes = exact
+    got = [subject.out(*point), *subject.shares(1.0, *point)]
+    for i, (a, b) in enumerate(zip(got, [value, *(slopes or [])], strict=False)):
+        error = error_of(subject, point, i, a, b)
+        if error > subject.bound:
+            what = results(subject, point)[i]
+            if found := [row for row in _formula_again(subject, point) if row[0] == what]:
+                _fail_by(subject, FORMULA, error, what, point, b, found[0][2], i)
+            _fail_by(subject, ROUNDING, error, what, point, b, a, i)
+        subject.note("slopes" if i else "value", error, point)
 
 
-def _compare(
-    subject: Subject,
-    kind: str,
-    what: str,
-    point: Point,
-    got: Any,
-    exact: Any,
-    size: Callable[[], Any],
-    cause: Callable[[], str],
-) -> None:
-    error = ulps(got, exact)
-    if error > subject.bound and not mp.isnan(got):  # which no size excuses
-        error = ulps(got, exact, size())
-    if error > subject.bound:
-        _fail_by(subject, error, what, point, exact, got, cause)
-    subject.note(kind, error, point)
+def _formula_again(subject: Subject, point: Point) -> list[tuple[str, Any, Any, float]]:
+    """The formula at a point that was too extreme for the first look, if mpmath can do it at all."""
+    if all(abs(x) <= 1e6 for x in point) or kink_hint(subject, point):
+        return []
+    try:
+        return subject.mathematics(point)
+    except Exception:
+        return []
 
 
 def _fail_by(
-    subject: Subject, error: float, what: str, point: Point, exact: Any, got: Any, cause: Callable[[], str]
+    subject: Subject,
+    kind: str,
+    error: float,
+    what: str,
+    point: Point,
+    exact: Any,
+    got: Any,
+    i: int | None = None,
 ) -> NoReturn:
     """Fails for an error in ulps; nan has none."""
     spoilt = bool(mp.isnan(got)) and not mp.isnan(exact)
     text = "" if spoilt else f"{error:.3g} units in the last place; allowed are {subject.bound:g}"
-    says = f"is nan, where it should be {_shown(exact)}" if spoilt else "is wrong"
-    because, hint = ("", "") if subject.hurried else (_if_possible(cause), _kink_hint(subject, point))
-    subject.fail(f"{what} {says}", point, exact, got, text, hint or NOT_FROM_NAN * spoilt, because)
+    says = f"is nan, where it should be {shown_number(exact)}" if spoilt else "is wrong"
+    facts, hint = {}, ""
+    if not subject.hurried:
+        place = results(subject, point).index(what)
+        if kind == FORMULA:
+            facts["likely"] = formula_mistake(subject, point, place)
+        else:
+            hint = kink_hint(subject, point) or NOT_FROM_NAN * spoilt
+            facts["because"] = _if_possible(lambda: origin(graphs(subject, point)[place]))
+        if kind == ROUNDING:
+            says = "loses its digits, though the formula is right" if not facts["because"] and not hint else says
+            facts["where"] = lost_where(subject, place)
+            hint = hint or _if_possible(lambda: rounding_mistake(graphs(subject, point)[place]))
+    subject.fail(kind, f"{what} {says}", point, exact, got, hint, error=text, **facts)
 
 
 def _if_possible(cause: Callable[[], str]) -> str:
@@ -210,32 +152,6 @@ def _if_possible(cause: Callable[[], str]) -> str:
         return cause()
     except Exception:
         return ""
-
-
-def _forward_graph(subject: Subject, point: Point) -> Any:
-    return subject.rule.forward(*map(Value, point))
-
-
-def _backward_graph(subject: Subject, point: Point) -> Any:
-    """The slopes, each with the graph of how backward came to it."""
-    out = Value(subject.out(*point), label="out")
-    return subject.rule.shares(Value(1.0), out, *map(Value, point))
-
-
-def _kink_hint(subject: Subject, point: Point) -> str:
-    """Is this a kink that nobody declared?"""
-    try:
-        low, high = subject.reference.beside(point, 0)
-        if high - low <= 1e-6 * max(abs(low), abs(high)) or not subject.reference.is_steady(point, 0):
-            return ""
-    except (ValueError, ArithmeticError):
-        return ""
-    if len(set(point)) < len(point):
-        return "Equal inputs have two slopes here: if this is a kink, declare ties=True."
-    if len(point) > 1:
-        return ""
-    sides = f"{mp.nstr(low, 4)} and {mp.nstr(high, 4)}"
-    return f"The slopes on its two sides are {sides}: if this is a kink, declare kinks=({point[0]!r},)."
 
 
 def is_moderate(subject: Subject, point: Point) -> bool:
@@ -273,16 +189,8 @@ def has_right_second_derivatives(subject: Subject, point: Point) -> None:
             if not relative <= SECOND_BOUND:
                 what = f"the second derivative for {called[i]} and {called[j]} is wrong"
                 text = f"{mp.nstr(relative, 3)} of the size of its terms; allowed are {SECOND_BOUND:g}"
-                subject.fail(what, point, exact, got, text)
+                subject.fail(SECOND, what, point, exact, got, error=text)
             subject.note("second", float(relative), point)
-
-
-def is_proportional_to_upstream(subject: Subject, point: Point) -> None:
-    """A share is upstream * slope."""
-    slopes, shares = subject.shares(1.0, *point), subject.shares(-4.0, *point)
-    for name, share, slope in zip(names(subject.rule, len(point)), shares, slopes, strict=True):
-        if not _near(share, -4 * slope, 1e-15):
-            subject.fail(f"for upstream -4, the share of {name} is not -4 * its slope", point, -4 * slope, share)
 
 
 # --- On other numbers ---------------------------------------------------------------------------------------
@@ -293,7 +201,9 @@ def takes_mpmath_numbers(subject: Subject, point: Point) -> None:
     inputs = list(map(high, point))
     for where, got in [("forward", [subject.out(*inputs)]), ("backward", subject.shares(mp.mpf(1), *inputs))]:
         if any(isinstance(x, float) for x in got):
-            subject.fail(f"{where} turns an mpmath number into a float", inputs, "mpf", got[0], hint=ANY_NUMBER)
+            subject.fail(
+                NUMBERS, f"{where} turns an mpmath number into a float", inputs, "mpf", got[0], hint=ANY_NUMBER
+            )
 
 
 def keeps_digits(subject: Subject, point: Point) -> None:
@@ -306,12 +216,12 @@ def keeps_digits(subject: Subject, point: Point) -> None:
         exact = [subject.reference.value(inputs), *(subject.exact_slopes(inputs) or [])]
     except (ValueError, ZeroDivisionError):
         return
-    for what, a, b in zip(_results(subject, point), got, exact, strict=False):
+    for what, a, b in zip(results(subject, point), got, exact, strict=False):
         with mp.workdps(DIGITS):
-            near = _near(high(a), b, 1e-25)
-        if not near:
+            kept = near(high(a), b, 1e-25)
+        if not kept:
             hint = "Constants such as math.pi and 0.1 are floats: see elementary.constants, and write x / 10."
-            subject.fail(f"{what} loses digits on mpmath numbers", inputs, b, a, hint=hint)
+            subject.fail(NUMBERS, f"{what} loses digits on mpmath numbers", inputs, b, a, hint=hint)
 
 
 def is_the_same_on_values(subject: Subject, point: Point) -> None:
@@ -320,9 +230,9 @@ def is_the_same_on_values(subject: Subject, point: Point) -> None:
     y = subject.rule(*inputs)
     y.backward()
     expected = [subject.out(*point), *subject.shares(1.0, *point)]
-    for what, a, b in zip(_results(subject, point), [y.data, *(x.grad for x in inputs)], expected, strict=True):
+    for what, a, b in zip(results(subject, point), [y.data, *(x.grad for x in inputs)], expected, strict=True):
         if a != b and not (math.isnan(a) and math.isnan(b)):
-            subject.fail(f"{what} on Values is not that on floats", point, b, a)
+            subject.fail(NUMBERS, f"{what} on Values is not that on floats", point, b, a)
 
 
 def is_the_same_on_arrays(subject: Subject, points: Sequence[Point]) -> None:
@@ -342,15 +252,15 @@ def is_the_same_on_arrays(subject: Subject, points: Sequence[Point]) -> None:
             hint = "Write it with elementary.total, largest ... and elementary.spread, as `sum` in rules.py."
             what = "on an array, forward must reduce the last axis, and backward give shares of the input's shape"
             shapes = f"{np.shape(out)} and {[np.shape(share) for share in shares]}"
-            subject.fail(what, point, f"(2,) and {[np.shape(x) for x in inputs]}", shapes, hint=hint)
+            subject.fail(NUMBERS, what, point, f"(2,) and {[np.shape(x) for x in inputs]}", shapes, hint=hint)
         _compare_row(subject, point, [out[1], *np.concatenate(list(shares), axis=1)[1]])
 
 
 def _compare_row(subject: Subject, point: Point, got: Sequence[Any]) -> None:
     expected = [subject.out(*point), *subject.shares(2.0, *point)]
-    for what, a, b in zip(_results(subject, point), got, expected, strict=True):
-        if not _near(a, b, 1e-10):
-            subject.fail(f"{what} on an array is not that on floats", point, b, float(a))
+    for what, a, b in zip(results(subject, point), got, expected, strict=True):
+        if not near(a, b, 1e-10):
+            subject.fail(NUMBERS, f"{what} on an array is not that on floats", point, b, float(a))
 
 
 def is_exact_on_fractions(subject: Subject) -> None:
@@ -361,12 +271,12 @@ def is_exact_on_fractions(subject: Subject) -> None:
             if not isinstance(out, Rational):
                 return
             shares, exact = subject.shares(Fraction(1), *inputs), subject.exact_slopes(inputs)
-            for what, a, b in zip(_results(subject, inputs)[1:], shares, exact or [], strict=False):
+            for what, a, b in zip(results(subject, inputs)[1:], shares, exact or [], strict=False):
                 with mp.workdps(DIGITS):
-                    right = isinstance(a, Rational) and _near(high(a), b, 1e-40)
+                    right = isinstance(a, Rational) and near(high(a), b, 1e-40)
                 if not right:
                     hint = "Write whole numbers without a point, 2 and not 2.0: a float is not exact."
-                    subject.fail(f"{what} is not exact on Fractions", inputs, b, a, hint=hint)
+                    subject.fail(NUMBERS, f"{what} is not exact on Fractions", inputs, b, a, hint=hint)
             if "Fractions" not in subject.numbers:
                 subject.numbers.append("Fractions")
 
@@ -384,11 +294,11 @@ def passes_nan_on(subject: Subject, points: Sequence[Point]) -> None:
             inputs = tuple(math.nan if i == bad else x for i, x in enumerate(examples[0]))
             out, shares = subject.out(*inputs), subject.shares(1.0, *inputs)
             if not math.isnan(out):
-                subject.fail("nan is lost", inputs, math.nan, out, hint=NAN_HINT)
+                subject.fail(SINGULAR, "nan is lost", inputs, math.nan, out, hint=NAN_HINT)
             for i, share in enumerate(shares):
                 if not math.isnan(share) and _depends(subject, examples, i, bad):
                     what = f"the slope for {names(subject.rule, n)[i]} is a number beside nan"
-                    subject.fail(what, inputs, math.nan, share, hint=NAN_HINT)
+                    subject.fail(SINGULAR, what, inputs, math.nan, share, hint=NAN_HINT)
 
 
 def _depends(subject: Subject, points: Sequence[Point], i: int, j: int) -> bool:
@@ -424,25 +334,4 @@ def has_a_slope_between_those_beside(subject: Subject, points: Sequence[Point]) 
                 what = (
                     f"at a kink, the slope for {names(subject.rule, len(point))[i]} is not between those beside it"
                 )
-                subject.fail(what, point, f"{mp.nstr(low, 17)} to {mp.nstr(high, 17)}", slope)
-
-
-# --- Small helpers ------------------------------------------------------------------------------------------
-
-
-def _results(subject: Subject, point: Sequence[Any]) -> list[str]:
-    return ["the value", *(f"the slope for {name}" for name in names(subject.rule, len(point)))]
-
-
-def _shown(x: Any) -> str:
-    """A number to as many digits as it takes: mpmath numbers as floats where that is enough."""
-    if isinstance(x, mp.mpf):
-        return repr(float(x)) if float(x) == x or mp.mp.prec <= 53 else mp.nstr(x, 40)
-    return x if isinstance(x, str) else repr(x)
-
-
-def _near(a: Any, b: Any, tolerance: Any) -> bool:
-    """Relative to the larger of the two; but where terms cancel, 1e-15 is as good as 0."""
-    if a == b or (mp.isnan(a) and mp.isnan(b)):
-        return True
-    return bool(abs(a - b) <= tolerance * max(1e-5, abs(a), abs(b)))
+                subject.fail(SINGULAR, what, point, f"{mp.nstr(low, 17)} to {mp.nstr(high, 17)}", slope)

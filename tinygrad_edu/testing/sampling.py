@@ -1,8 +1,7 @@
-"""A function of named numbers, run on fresh Values: its value, what rounding may do to it, and the way it took."""
+"""A function of named numbers, run on fresh Values: its result, its graph, and the path it took."""
 
 import inspect
 import math
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -12,32 +11,27 @@ from ..engine.rule import Rule
 from ..engine.scalar import as_real
 from ..engine.value import Value
 
-EPS = sys.float_info.epsilon
-TINY = sys.float_info.min / EPS  # eps of it is the least number with all its digits
-
 
 class Sample(NamedTuple):
-    """One run of f: its value, what rounding may do to it, the way it took, and its graph."""
+    """One run of f: its leaves, its result, and the path: the rules in order, each with its side of a kink."""
 
-    value: float
-    noise: float
-    path: list[Any]
     leaves: list[Value]
     out: Value
-    sizes: dict[Value, float]
+    path: list[Any]
 
 
-Along = Callable[[float], Sample | None]  # f of one input; None where it is not defined or not finite
+Along = Callable[[Any], Sample | None]  # f of one input; None where f is not defined or not finite
 
 
 class Sampled:
-    """f of a row of named numbers, called on fresh Values."""
+    """f of a row of named numbers, called on fresh Values of float(x), mpf(x) ..."""
 
     def __init__(self, f: Callable[..., Any], inputs: Any, names: list[str]):
         self.f, self.inputs, self.names = f, inputs, names
         self.numbers = [_number(x, name) for x, name in zip(_flat(inputs), names, strict=True)]
 
-    def sample(self, numbers: list[float]) -> Sample:
+    def sample(self, numbers: list[Any]) -> Sample:
+        """f of these numbers. Raises TypeError unless f returns one number."""
         leaves = [Value(x, label=name) for x, name in zip(numbers, self.names, strict=True)]
         result = self.f(*_shaped(self.inputs, iter(leaves)))
         if isinstance(result, list | tuple):
@@ -48,21 +42,21 @@ class Sampled:
             out = result if isinstance(result, Value) else Value(result)
         except TypeError as error:
             raise TypeError(f"f must return one number. {error}") from None
-        order = topological_order(out)
-        noise, sizes = _rounding(order)
         places = {leaf: i for i, leaf in enumerate(leaves)}
-        path = [(node.rule.name, side_of(node)) if node.rule else places.get(node) for node in order]
-        return Sample(float(out.data), noise, path, leaves, out, sizes)
+        path = [
+            (node.rule.name, side_of(node)) if node.rule else places.get(node) for node in topological_order(out)
+        ]
+        return Sample(leaves, out, path)
 
-    def along(self, i: int) -> Along:
-        """f as a function of input i alone."""
+    def along(self, i: int, numbers: list[Any]) -> Along:
+        """f as a function of input i alone, the others being those of `numbers`."""
 
-        def at(x: float) -> Sample | None:
+        def at(x: Any) -> Sample | None:
             try:
-                there = self.sample([*self.numbers[:i], x, *self.numbers[i + 1 :]])
+                there = self.sample([*numbers[:i], x, *numbers[i + 1 :]])
             except (ValueError, ArithmeticError):
                 return None
-            return there if math.isfinite(x) and math.isfinite(there.value) else None
+            return there if math.isfinite(x) and math.isfinite(there.out.data) else None
 
         return at
 
@@ -80,7 +74,7 @@ def _number(x: Any, name: str) -> float:
 
 
 def names_of(f: Callable[..., Any], inputs: tuple[Any, ...]) -> list[str]:
-    """What the inputs are called: by their labels, or else by the signature of f: x, w[0], w[1][2]."""
+    """The names of the inputs: their labels, or else what the signature of f says: x, w[0], w[1][2]."""
     try:
         arguments = inspect.signature(f.forward if isinstance(f, Rule) else f).bind(*inputs).arguments
     except (TypeError, ValueError):  # no signature; or the wrong number of inputs, which f itself will say
@@ -96,27 +90,8 @@ def names_of(f: Callable[..., Any], inputs: tuple[Any, ...]) -> list[str]:
     return [name for argument, x in arguments.items() for name in walk(argument, x)]
 
 
-def _rounding(order: list[Value]) -> tuple[float, dict[Value, float]]:
-    """What rounding may do to the last node, and every node's absolute adjoint.
-
-    A node is off by eps of its own size, and by eps of what each input brings to it: terms of a dot may cancel.
-    A product of two tiny numbers underflows.
-    """
-    sizes, total = {order[-1]: 1.0}, abs(order[-1].data)
-    for node in reversed(order):
-        if node.rule and (size := sizes.get(node)):
-            shares = node.rule.shares(1.0, node.data, *[p.data for p in node.parents])
-            terms = [size * abs(node.data), size * TINY]
-            for parent, slope in zip(node.parents, shares, strict=True):
-                if math.isfinite(part := size * abs(slope)):
-                    sizes[parent] = sizes.get(parent, 0.0) + part
-                    terms.append(part * abs(parent.data))
-            total += sum(filter(math.isfinite, terms))
-    return float(EPS * total), sizes
-
-
 def side_of(node: Value) -> Any:
-    """On which side of its kinks an interior node was computed."""
+    """The side of its kinks on which an interior node was computed."""
     numbers = [p.data for p in node.parents]
     if node.rule.name == "where":
         return bool(numbers[0])
@@ -126,7 +101,7 @@ def side_of(node: Value) -> Any:
 
 
 def kink_between(here: Sample, beside: list[Sample]) -> str:
-    """Where the runs beside x first part from the one at x; "" if they do not."""
+    """Where the paths of the runs beside x leave the path at x; "" if they do not."""
     paths = [run.path for run in beside]
     for node, way, *others in zip(topological_order(here.out), here.path, *paths, strict=False):
         if any(other != way for other in others):
@@ -137,7 +112,8 @@ def kink_between(here: Sample, beside: list[Sample]) -> str:
 
 def shown(node: Value) -> str:
     """A node as the call that made it, with its operands: mul(x=2, 0.5)."""
-    operands = [f"{p.label}={p:.4g}" if p.label else f"{p:.4g}" for p in node.parents]
+    numbers = [(p.label, float(p.data)) for p in node.parents]
+    operands = [f"{label}={x:.4g}" if label else f"{x:.4g}" for label, x in numbers]
     return (
         f"{node.rule.name}({', '.join(operands if len(operands) < 7 else [*operands[:5], '...', operands[-1]])})"
     )

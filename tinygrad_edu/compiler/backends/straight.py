@@ -513,5 +513,5 @@ def _declared(rules: dict[str, Rule]) -> list[str]:
         elif rule.name in RULES and all(map(_is_number, rule.parameters.values())):
             lines.append(f"{name} = RULES[{rule.name!r}].bind({parameters})")
         else:
-            lines.append(f"# {name} is {rule!r}, which has to be given")
+            lines.append(f"# {name} is {rule}, which has to be given")
     return ["from tinygrad_edu import RULES", "", *lines, ""] if lines else []

@@ -1,0 +1,81 @@
+"""The still picture of a step, and the page of all steps."""
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+import tinygrad_edu as tg
+from tinygrad_edu import Value, nn
+from tinygrad_edu.debug import steps
+from tinygrad_edu.debug.frames import LARGEST, frame
+from tinygrad_edu.viz import render
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def example() -> Value:
+    a, b = Value(2.0, label="a"), Value(-3.0, label="b")
+    d = a * b
+    d.label = "d"
+    y = (d * a + 3).tanh()
+    y.label = "y"
+    return y
+
+
+def test_what_is_done_current_and_waiting_can_be_told_apart() -> None:
+    every = steps(example())
+    drawn = [ElementTree.fromstring(frame(every, i + 1)) for i in range(len(every))]
+    waiting = [sum(t.text == "grad –" for t in svg.iter(f"{SVG}text")) for svg in drawn]
+    assert waiting == [4, 3, 1, 0]
+    current = [sum(shape.get("fill") == "#ffd866" for shape in svg.iter()) for svg in drawn]
+    assert min(current) >= 1
+    done = [sum(shape.get("fill") == "#cfe3f7" for shape in svg.iter()) for svg in drawn]
+    assert done == sorted(done)
+
+
+def test_draw_and_the_frames_show_operands_in_one_order() -> None:
+    a, b, c, d = (Value(float(i), label=label) for i, label in enumerate("abcd", start=1))
+    roots = [(a * 2 + b) * (c - d * a), tg.tanh(d - 3 * c) + b / a, tg.max(d, c, 1.0) * b - a]
+    for root in (*roots, nn.MLP(2, [3, 1], rng=0)([a, b]), nn.Neuron(4, rng=0)([d, c, b, a])):
+        below = {node: f"n{place}" for place, node in enumerate(tg.topological_order(root))}
+        orders = []
+        for svg in (tg.draw(root).pipe(format="svg"), frame(steps(root), 1)):
+            nodes = [g for g in ElementTree.fromstring(svg).iter(f"{SVG}g") if g.get("class") == "node"]
+            height = {g.findtext(f"{SVG}title"): float(g.find(f"{SVG}text").get("y")) for g in nodes}
+            operands = [[below[p] for p in node.parents if below[p] in height] for node in below]
+            orders.append([sorted(boxes, key=height.__getitem__) for boxes in operands])
+        assert orders[0] == orders[1]
+        assert max(map(len, orders[0])) > 1
+
+
+def test_a_graph_that_is_too_large_says_what_to_do() -> None:
+    y = x = Value(1.0)
+    for _ in range(LARGEST):
+        y = y + x
+    with pytest.raises(ValueError, match="shows up to 400 nodes, and this graph has 401: take the steps of"):
+        frame(steps(y), 1)
+
+
+def test_without_a_renderer_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(render, "_graphviz_pure", lambda: None)
+    with pytest.raises(ValueError, match="pip install graphviz-pure"):
+        frame(steps(example()), 1)
+
+
+def test_the_steps_are_the_live_page_where_the_backward_pass_begins(tmp_path) -> None:
+    y = example()
+    every = steps(y, 2.0)
+    text = every.to_html(tmp_path / "steps.html")
+    assert (tmp_path / "steps.html").read_text(encoding="utf-8") == text
+    assert re.search(r'"mode":"steps","upstream":2.0', text)
+    assert every._repr_mimebundle_()["text/plain"] == repr(every)
+    assert "<iframe" in every._repr_mimebundle_()["text/html"]
+
+
+def test_the_page_has_the_numbers_of_the_time_when_the_steps_were_made() -> None:
+    x = Value(3.0, label="x")
+    every = steps(x * x)
+    x.data = 5.0
+    assert '"leaves":[3.0]' in every.to_html()

@@ -1,0 +1,79 @@
+"""Ctrl-C inside backward() leaves every leaf with the gradient it had, or with the new one: never with a part."""
+
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import tinygrad_edu as tg
+from tinygrad_edu import Value
+
+
+def graph(n: int) -> tuple[list[Value], Value]:
+    """A result of about n nodes over ten leaves, each of which is used all over the graph."""
+    leaves = [Value(0.1 * i + 0.05, label=f"x{i}") for i in range(10)]
+    y = leaves[0]
+    for i in range(n // 2):
+        y = (y + leaves[i % 10]) * 0.5
+    return leaves, y
+
+
+def test_an_interrupt_inside_a_rule_leaves_the_gradients_alone() -> None:
+    def interrupted(upstream: Any, out: Any, x: Any) -> Any:
+        raise KeyboardInterrupt
+
+    try:
+        stop = tg.rule(lambda x: x * 1, name="stop_in_test", backward=interrupted)
+        x = Value(2.0)
+        (x * 3).backward()
+        y = stop(x) + x * x
+        with pytest.raises(KeyboardInterrupt):
+            y.backward()
+        assert x.grad == 3.0
+    finally:
+        tg.RULES.pop("stop_in_test", None)
+
+
+def interrupt_at_random(run: Callable[[], Any], longest: float, rng: random.Random) -> bool:
+    """run(), with a KeyboardInterrupt after a random part of `longest` seconds. Was it interrupted?"""
+
+    armed = [True]
+
+    def handler(number: int, frame: Any) -> None:
+        if armed:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, max(1e-6, rng.random() * longest))
+        run()
+        return False
+    except KeyboardInterrupt:
+        return True
+    finally:
+        armed.clear()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timers")
+def test_200_interrupts_at_random_moments() -> None:
+    assert threading.current_thread() is threading.main_thread()
+    rng = random.Random(0)
+    leaves, y = graph(4000)
+    started = time.perf_counter()
+    y.backward()
+    longest = 1.2 * (time.perf_counter() - started)
+    once = [leaf.grad for leaf in leaves]
+    interrupted = 0
+    for _ in range(200):
+        for leaf, gradient in zip(leaves, once, strict=True):
+            leaf.grad = gradient
+        interrupted += interrupt_at_random(y.backward, longest, rng)
+        assert [leaf.grad for leaf in leaves] in (once, [2 * gradient for gradient in once])
+    assert interrupted > 50

@@ -1,0 +1,212 @@
+"""What a wrong rule looks like: the mistake that explains its numbers, in one sentence, or ""."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from typing import Any
+
+import mpmath as mp
+
+from ..debug.stepping import expression
+from ..engine.graph import topological_order
+from ..engine.value import Value
+from ..viz.words import four_digits
+from .points import Point
+from .reference import DIGITS, high
+from .subject import Subject, error_of, names
+
+CANCELS = 2.0**-5  # of the larger term: a sum that leaves no more has lost five bits
+
+
+def upstream_mistake(slope: float, share: float) -> str:
+    """Why the share for upstream -4 is not -4 times the slope, which is the share for upstream 1."""
+    suspects = {
+        "upstream is missing: the share is upstream times the slope.": slope,
+        "upstream is a factor twice.": 16 * slope,
+        "upstream is added: the share is upstream times the slope.": slope - 5,
+        "upstream is a divisor: the share is upstream times the slope.": slope / -4,
+        "the sign of upstream is lost.": 4 * slope,
+    }
+    return next((text for text, expected in suspects.items() if math.isclose(share, expected, rel_tol=1e-9)), "")
+
+
+# --- Wrong formulas -----------------------------------------------------------------------------------------
+
+
+def formula_mistake(subject: Subject, point: Point, place: int) -> str:
+    """The mistake that explains a wrong slope here and at other points; place 1 is the first slope."""
+    if place == 0:
+        return ""
+    i, rows = place - 1, list(itertools.islice(_rows(subject, point), 6))
+    called = names(subject.rule, len(point))
+    for text, expected in _suspects(called, i, len(point)):
+        if len(rows) >= 3 and all(_explains(expected, row, i) for row in rows):
+            return text
+    ratios = [row.got[i] / row.slopes[i] for row in rows if row.slopes[i]]
+    if len(ratios) >= 3 and all(_close(ratio, ratios[0]) for ratio in ratios) and ratios[0]:
+        return _factor(ratios[0])
+    if len(rows) >= 3 and all(_close(row.got[i], row.slopes[i]) for row in rows[1:]):
+        return "the slope is right at the points around: one branch, or one window, is wrong"
+    return ""
+
+
+def _explains(expected: Callable[["_Row"], Any], row: "_Row", i: int) -> bool:
+    try:
+        return _close(row.got[i], expected(row))
+    except ZeroDivisionError:
+        return False
+
+
+class _Row:
+    """The exact numbers at one point, beside the slopes that the rule gives there."""
+
+    def __init__(self, subject: Subject, point: Point):
+        exact = subject.exact(point)
+        if exact is None or exact[1] is None:
+            raise ValueError("no slopes here")
+        self.subject, self.point = subject, point
+        self.x = list(map(high, point))
+        self.slopes: Sequence[Any] = list(exact[1])
+        self.out, *self.got = subject.at_precision(200, point)
+
+    def backward(self, out: Any, x: Any) -> Any:
+        """The rule's slope when it is told another result and another input."""
+        with mp.workdps(DIGITS):
+            return self.subject.rule.backward(mp.mpf(1), out, x)[0]
+
+
+def _rows(subject: Subject, point: Point) -> Iterator[_Row]:
+    """The failing point first, then others of ordinary size."""
+    tame = (p for p in subject.points if len(p) == len(point) and all(0.05 < abs(x) < 20 for x in p))
+    for p in [point, *tame]:
+        try:
+            yield _Row(subject, p)
+        except Exception:  # another failure, at another point
+            continue
+
+
+def _suspects(called: list[str], i: int, n: int) -> Iterator[tuple[str, Callable[[_Row], Any]]]:
+    def slope(j: int, factor: int = 1) -> Callable[[_Row], Any]:
+        return lambda row: factor * row.slopes[j]
+
+    def times(j: int, power: int) -> Callable[[_Row], Any]:
+        return lambda row: row.slopes[i] * row.x[j] ** power
+
+    for j in range(n):
+        if j != i:
+            yield f"it is the slope of the other operand, {called[j]}", slope(j)
+            yield f"it is the slope of the other operand, {called[j]}, with the wrong sign", slope(j, -1)
+    yield "the sign is wrong", lambda row: -row.slopes[i]
+    yield "the local slope is missing: the share is upstream itself", lambda row: mp.mpf(1)
+    yield "the operand is taken for a constant: its share is 0", lambda row: mp.mpf(0)
+    yield "it is 1 / slope", lambda row: 1 / row.slopes[i]
+    for j in range(n):
+        yield f"a factor {called[j]} is missing", times(j, -1)
+        yield f"a factor {called[j]} is too many", times(j, 1)
+    yield "a factor out is missing", lambda row: row.slopes[i] / row.out
+    yield "a factor out is too many", lambda row: row.slopes[i] * row.out
+    if n == 1:
+
+        def when(row: _Row, right: Any) -> Any:
+            return row.got[0] if _close(right, row.slopes[0]) else mp.nan
+
+        x = called[0]
+        yield f"{x} is used where out is meant", lambda row: when(row, row.backward(row.out, row.out))
+        yield f"out is used where {x} is meant", lambda row: when(row, row.backward(row.x[0], row.x[0]))
+
+
+def _factor(ratio: Any) -> str:
+    simple = Fraction(float(ratio)).limit_denominator(100)
+    if not _close(mp.mpf(simple.numerator) / simple.denominator, ratio, 1e-12):
+        return f"it is {float(ratio):.10g} times the slope"
+    if simple.numerator == 1:
+        return f"a factor {simple.denominator} is missing"
+    return f"a factor {simple} is too many"
+
+
+def _close(a: Any, b: Any, tolerance: float = 1e-11) -> bool:
+    return bool(a == b or abs(a - b) <= tolerance * max(abs(a), abs(b)))
+
+
+# --- Lost digits --------------------------------------------------------------------------------------------
+
+
+def lost_where(subject: Subject, place: int) -> str:
+    """The ranges of a single input in which the digits are lost, of the points that were tried."""
+    tried = sorted(p for p in subject.points if len(p) == 1)
+    lost = [_error(subject, p, place) > subject.bound for p in tried]
+    ranges = [
+        list(group) for bad, group in itertools.groupby(zip(tried, lost, strict=True), lambda t: t[1]) if bad
+    ]
+    ends = [(group[0][0][0], group[-1][0][0]) for group in ranges]
+    texts = [f"{low:.4g} to {high:.4g}" if low < high else f"{low:.4g}" for low, high in ends]
+    return f"x = {', '.join(texts[:4])}{' and elsewhere' * (len(texts) > 4)}" if texts else ""
+
+
+def _error(subject: Subject, point: Point, place: int) -> float:
+    """The error in ulps at one of the points; 0 where it cannot be told."""
+    try:
+        exact = subject.exact(point)
+        if exact is None or (place and exact[1] is None):
+            return 0.0
+        got = [subject.out(*point), *subject.shares(1.0, *point)][place]
+        return error_of(subject, point, place, got, [exact[0], *(exact[1] or [])][place])
+    except (ValueError, ArithmeticError, AssertionError):
+        return 0.0
+
+
+def rounding_mistake(result: Value) -> str:
+    """The operation that lost the digits of a result, and the better form for it."""
+    for node in topological_order(result):
+        if node.rule and (hint := _better_form(node)):
+            return hint
+    return ""
+
+
+def _better_form(node: Value) -> str:
+    parents, name = node.parents, node.rule.name
+    if name == "log" and _is(parents[0], "add") and min(abs(p.data) for p in parents[0].parents) < CANCELS:
+        return f"{_text(node)} loses the digits of the small term: use log1p."
+    if name not in ("sub", "add") or abs(node.data) > CANCELS * max(abs(p.data) for p in parents):
+        return ""
+    left, right = parents
+    if _is(left, "exp") and abs(right.data) == 1:
+        return f"{_text(node)} cancels: use expm1(x) for exp(x) - 1."
+    for rule, better in _INSTEAD_OF_1_MINUS.items():
+        if left.data == 1 and _is(right, rule):
+            return f"{_text(node)} cancels: use {better}."
+    if left.data == 1 and (_is(right, "pow_n") or (_is(right, "mul") and right.parents[0] is right.parents[1])):
+        return (
+            f"{_text(node)} cancels: use (1 - t) * (1 + t) for 1 - t*t, and if t is tanh(x), "
+            "sech(x)**2 by exponentials: 4*e / (1 + e)**2 with e = exp(-2*abs(x))."
+        )
+    if "out" in (left.label, right.label):
+        special = "for out = sigmoid(x), use sigmoid(-x); else " * (left.data == 1)
+        return f"{_text(node)} cancels: {special}compute it from the input, not from out."
+    if _is(left, "sqrt") or _is(right, "sqrt"):
+        return f"{_text(node)} cancels: use (a - b*b) / (sqrt(a) + b) for sqrt(a) - b."
+    return f"{_text(node)} cancels: find a form in which these terms are not subtracted."
+
+
+_INSTEAD_OF_1_MINUS = {
+    "exp": "-expm1(x) for 1 - exp(x)",
+    "cos": "2 * sin(x / 2)**2 for 1 - cos(x)",
+    "sigmoid": "sigmoid(-x) for 1 - sigmoid(x)",
+    "erf": "erfc(x) for 1 - erf(x)",
+}
+
+
+def _is(node: Value, name: str) -> bool:
+    return node.rule is not None and node.rule.name == name
+
+
+def _text(node: Value) -> str:
+    """The operation with the names of its operands, or their numbers."""
+
+    def named(parent: Value) -> str:
+        if parent.rule and all(p.label or not p.rule for p in parent.parents):
+            return expression(parent, lambda p: p.label or four_digits(p.data))
+        return parent.label or four_digits(parent.data)
+
+    return expression(node, named)

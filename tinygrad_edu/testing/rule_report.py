@@ -1,0 +1,133 @@
+"""What check_rule found, to print, to plot, and to paste as a test."""
+
+import math
+from typing import Any
+
+import mpmath as mp
+
+from ..engine.rule import RULES
+from ..viz.plots import empty_figure
+from .subject import ROUNDING, RuleMismatch, Subject, error_of, names, results
+
+
+class RuleReport:
+    """What check_rule found: `inputs`, how many were tried, on which `numbers`, and the largest errors in `worst`.
+
+    Each of `worst` is a pair, the error and the point where it was: "value" and "slopes" in ulps, units in the
+    last place, "second", that of the second derivatives, relative to the size of their terms. `mathematics` and
+    `rounding` are the two verdicts, each "right", "wrong" or "not examined".
+    """
+
+    def __init__(self, subject: Subject, failure: RuleMismatch | None = None):
+        self.rule, self.inputs, self.numbers = subject.rule, subject.inputs, subject.numbers
+        self.worst, self.failure, self._subject = subject.worst, failure, subject
+
+    @property
+    def mathematics(self) -> str:
+        """Is the formula right, as far as it was tried?"""
+        return "right" if self.failure is None or self.failure.kind == ROUNDING else "wrong"
+
+    @property
+    def rounding(self) -> str:
+        """Do floats keep its digits, as far as it was tried?"""
+        if self.failure is None:
+            return "right"
+        return "wrong" if self.failure.kind == ROUNDING else "not examined"
+
+    def __repr__(self) -> str:
+        if self.failure:
+            return str(self.failure)
+        lines = [
+            f"{self.rule} is right at {self.inputs} inputs, on {', '.join(self.numbers)}.",
+            f"  mathematics  the slopes are those of the forward function, to 12 digits or more, at "
+            f"{self._subject.proven} inputs",
+        ]
+        for kind, (error, point) in self.worst.items():
+            amount = f"{error:.2g} of its terms" if kind == "second" else f"{error:.2g} ulps"
+            verdict = {"value": "rounding", "second": "second"}.get(kind, "")
+            what = "" if kind == "second" else kind
+            lines.append(f"  {verdict:<11}  {what:<7}{amount:>18} off at most, at {', '.join(map(repr, point))}")
+        return "\n".join(lines)
+
+    def plot(self) -> Any:
+        """The error in ulps of the value and of each slope over the first input, as a matplotlib Figure.
+
+        Points that failed, those beyond 1e100 and those where the exact number is not known are left out. Raises
+        ImportError without matplotlib.
+        """
+        figure = empty_figure(8, 3.5)
+        axes, subject = figure.add_subplot(), self._subject
+        errors: dict[str, list[tuple[float, float]]] = {}
+        for point in sorted(p for p in subject.points if abs(p[0]) < 1e100):
+            for what, error in _errors(subject, point):
+                errors.setdefault(what, []).append((point[0], min(max(error, 2.0**-4), 2.0**53)))
+        for what, pairs in errors.items():
+            axes.plot(*zip(*pairs, strict=True), ".", label=what, markersize=4)
+        axes.axhline(subject.bound, color="grey", linewidth=1, label=f"allowed: {subject.bound:g}")
+        axes.set_xscale("symlog", linthresh=1e-3)
+        axes.set_yscale("log", base=2)
+        axes.set_xlabel(names(self.rule, 1)[0] if self.rule.n_inputs else "x0")
+        axes.set_ylabel("ulps, of 2^53")
+        axes.set_title(f"{self.rule.name}: errors at {len(subject.points)} points")
+        axes.legend()
+        return figure
+
+    def to_pytest(self) -> str:
+        """A test to paste: the numbers where the errors were largest, and check_rule over the whole domain.
+
+        For a rule that failed, the test fails until the rule is mended.
+        """
+        rule, points = self.rule, [point for _, point in self.worst.values()]
+        if self.failure and all(isinstance(x, int | float) for x in self.failure.point):
+            points.append(self.failure.point)
+        cases = [row for point in dict.fromkeys(points) if (row := _case(self._subject, point))]
+        module = rule.forward.__module__ if hasattr(rule.forward, "__module__") else ""
+        wanted = (
+            f"import {module}  # declares the rule\n"
+            if not module.startswith(("__main__", "_", "operator"))
+            else ""
+        )
+        bound = "".join(f", {name}={x!r}" for name, x in rule.parameters.items())
+        of = f'RULES["{rule.name}"]' + (f".bind({bound[2:]})" if bound else "")
+        registered = "" if rule.name in RULES else "# declare the rule before this line\n"
+        name = rule.name if rule.name.isidentifier() else "rule"
+        return (
+            f"import math\n\nimport pytest\n\n{wanted}from tinygrad_edu import RULES\n"
+            f"from tinygrad_edu.testing import check_rule\n\n{registered}{name} = {of}\n\n\n"
+            f'@pytest.mark.parametrize(("inputs", "value", "slopes"), [\n'
+            + "".join(f"    ({inputs}, {value}, {slopes}),\n" for inputs, value, slopes in cases)
+            + f"])\ndef test_{name}_at_hard_points(inputs, value, slopes):\n"
+            f"    out = {name}.forward(*inputs)\n"
+            f"    assert out == pytest.approx(value, rel={self._tolerance:.1g}, abs=1e-300)\n"
+            f"    assert list({name}.shares(1.0, out, *inputs)) == "
+            f"pytest.approx(slopes, rel={self._tolerance:.1g}, abs=1e-300)\n\n\n"
+            f"def test_{name}_is_right():\n    check_rule({name}, bound={self._subject.bound!r})\n"
+        )
+
+    @property
+    def _tolerance(self) -> float:
+        """The bound in ulps as a relative error, with room for terms that cancel."""
+        return max(1e-12, 4 * self._subject.bound * 2.0**-52)
+
+
+def _errors(subject: Subject, point: Any) -> list[tuple[str, float]]:
+    """(what, error in ulps) for the value and each slope at a point."""
+    try:
+        exact = subject.exact(point)
+        got = [subject.out(*point), *subject.shares(1.0, *point)]
+    except (AssertionError, ValueError, ArithmeticError):
+        return []
+    expected = [exact[0], *(exact[1] or [])] if exact else []
+    rows = zip(results(subject, point), got, expected, strict=False)
+    return [(what, error_of(subject, point, i, a, b)) for i, (what, a, b) in enumerate(rows) if not mp.isnan(a)]
+
+
+def _case(subject: Subject, point: Any) -> tuple[str, str, str] | None:
+    """Inputs, value and slopes as Python source; None where the exact numbers are not known or not finite."""
+    exact = subject.exact(point)
+    if exact is None or exact[1] is None:
+        return None
+    numbers = [float(x) for x in (exact[0], *exact[1])]
+    if not all(map(math.isfinite, numbers)):
+        return None
+    return repr(tuple(map(float, point))), repr(numbers[0]), repr(numbers[1:])
