@@ -11,6 +11,7 @@ import pytest
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn, topological_order
 from tinygrad_edu.debug import Machine, steps, tracing
+from tinygrad_edu.engine import value as engine_value
 
 
 def labelled(**numbers):
@@ -327,18 +328,21 @@ def test_no_mistake_where_there_is_none():
 
 
 def test_source_lines_are_recorded_inside_the_block_only():
-    init = Value.__init__
+    originals = Value.__init__, engine_value._made
     (a,) = labelled(a=2.0)
     with tracing():
         y = (a * 3).tanh()  # here
         with tracing():
             pass
         z = y + 1
-    assert Value.__init__ is init
+    assert (Value.__init__, engine_value._made) == originals
     assert Machine(y).where("#2").endswith("y = (a * 3).tanh()  # here")
     assert "test_machine.py:" in Machine(y).where()
     assert Machine(z).where().endswith("z = y + 1")
     assert Machine(-z).where() == Machine(z).where("a") == ""
+    with tracing():
+        leaf = Value(1.0)  # a leaf
+    assert Machine(leaf).where().endswith("leaf = Value(1.0)  # a leaf")
     y.backward()
     assert a.grad == pytest.approx(3 / math.cosh(6) ** 2)
 

@@ -338,7 +338,9 @@ class _Here(threading.local):
 
 
 _HERE = _Here()
-_BACKWARD = Swap("backward", _recorded)
+_BACKWARD = Swap(
+    "backward", lambda: [kind for kind in (Value, *Value.__subclasses__()) if "backward" in vars(kind)], _recorded
+)
 
 
 class _Graph:

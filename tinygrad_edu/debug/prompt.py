@@ -19,7 +19,7 @@ from ..viz.words import four_digits
 from .causes import blame
 from .expressions import Expression
 from .machine import Machine
-from .sources import source_line, tracing
+from .sources import source_lines, tracing
 
 HELP = """\
 n(ext)       the next step; over a module           s(tep)      the next step; into a module
@@ -137,6 +137,8 @@ class Prompt(cmd.Cmd):
         """Obey one command; True ends the session. An error is told in a line, and changes nothing."""
         try:
             return bool(super().onecmd(line))
+        except BrokenPipeError:  # as from `| head`
+            raise
         except Exception as error:
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
             self._print("\n    ".join([f"*** {kind}{error}", *getattr(error, "__notes__", ())]))
@@ -320,9 +322,8 @@ class Prompt(cmd.Cmd):
         """live FILE.html: write the page on which numbers can be changed; without a name, a temporary file."""
         from ..live import Live
 
-        machine, path = self.machine, _path(argument, "live.html")
-        lines = {node: line for node in machine.steps.order if (line := source_line(node))}
-        Live(machine.root, machine.steps.variables, lines=lines).to_html(path)
+        steps, path = self.machine.steps, _path(argument, "live.html")
+        Live(steps.root, steps.variables, lines=source_lines(steps.order)).to_html(path)
         self._print(f"wrote {path}")
 
     # --- The prompt itself ----------------------------------------------------------------------------------

@@ -25,8 +25,7 @@ def reason(node: Value, i: int, slope: Any, name: Name, data: Mapping[Value, Any
     The formula is that of the rule. Returns "" where the rule has none, or where it is 1, -1 or another operand.
     """
     rule, operands = node.rule, node.parents
-    declared = getattr(rule, "slope", "")  # an operation written by hand has none
-    formulas = [declared] if rule.n_inputs in (1, None) else declared.split(", ")
+    formulas = [rule.slope] if rule.n_inputs in (1, None) else rule.slope.split(", ")
     text = formulas[i if len(formulas) == len(operands) else 0].replace(f"{rule.name}(x)", "out")
     if text in ("", "0", "1", "-1", "x", "y") or rule.name in ("sum", "dot", "where"):
         return ""

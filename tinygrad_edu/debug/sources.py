@@ -4,10 +4,11 @@ import linecache
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ..engine import value
 from ..engine.value import Value
 
 PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
@@ -15,22 +16,21 @@ _LINES: dict[int, tuple[str, int]] = {}  # by id, of the nodes that are alive
 
 
 class Swap:
-    """A method of `Value` and its subclasses, replaced while somebody listens, and put back afterwards."""
+    """A function or method that is replaced in its owners while somebody listens, and put back afterwards."""
 
-    def __init__(self, name: str, replaced: Callable[[Callable[..., Any], "Swap"], Callable[..., Any]]):
-        self.name, self.replaced, self.lock = name, replaced, threading.Lock()
+    def __init__(self, name: str, owners: Callable[[], list[Any]], replaced: Callable[[Any, "Swap"], Any]):
+        self.name, self.owners, self.replaced, self.lock = name, owners, replaced, threading.Lock()
         self.listeners: tuple[Any, ...] = ()
-        self.originals: dict[type[Value], Any] = {}
+        self.originals: list[tuple[Any, Any]] = []
 
     @contextmanager
     def listening(self, listener: Any) -> Iterator[None]:
-        """Inside the block the method is replaced, for all threads; blocks may overlap in any order."""
+        """Inside the block the function is replaced, for all threads; blocks may overlap in any order."""
         with self.lock:
             if not self.listeners:
-                classes: list[type[Value]] = [Value, *Value.__subclasses__()]
-                self.originals = {kind: vars(kind)[self.name] for kind in classes if self.name in vars(kind)}
-                for kind, original in self.originals.items():
-                    setattr(kind, self.name, self.replaced(original, self))
+                self.originals = [(owner, vars(owner)[self.name]) for owner in self.owners()]
+                for owner, original in self.originals:
+                    setattr(owner, self.name, self.replaced(original, self))
             self.listeners += (listener,)
         try:
             yield
@@ -38,9 +38,8 @@ class Swap:
             with self.lock:
                 i = self.listeners.index(listener)
                 self.listeners = self.listeners[:i] + self.listeners[i + 1 :]
-                if not self.listeners:
-                    for kind, original in self.originals.items():
-                        setattr(kind, self.name, original)
+                for owner, original in self.originals if not self.listeners else ():
+                    setattr(owner, self.name, original)
 
 
 class _Traced(Value):
@@ -52,20 +51,34 @@ class _Traced(Value):
         _LINES.pop(id(self), None)
 
 
-def _recording(original: Callable[..., None], swap: Swap) -> Callable[..., None]:
+def _note(node: Value, swap: Swap) -> None:
+    if node.__class__ is Value and threading.get_ident() in swap.listeners:
+        frame = sys._getframe(2)
+        while frame.f_code.co_filename.startswith(PACKAGE) and frame.f_back:
+            frame = frame.f_back
+        node.__class__ = _Traced
+        _LINES[id(node)] = frame.f_code.co_filename, frame.f_lineno
+
+
+def _with_line(original: Callable[..., Value], swap: Swap) -> Callable[..., Value]:
+    def made(*arguments: Any) -> Value:
+        node = original(*arguments)
+        _note(node, swap)
+        return node
+
+    return made
+
+
+def _init_with_line(original: Callable[..., None], swap: Swap) -> Callable[..., None]:
     def init(self: Value, *arguments: Any, **named: Any) -> None:
         original(self, *arguments, **named)
-        if self.__class__ is Value and threading.get_ident() in swap.listeners:
-            frame = sys._getframe(1)
-            while frame.f_code.co_filename.startswith(PACKAGE) and frame.f_back:
-                frame = frame.f_back
-            self.__class__ = _Traced
-            _LINES[id(self)] = frame.f_code.co_filename, frame.f_lineno
+        _note(self, swap)
 
     return init
 
 
-_TRACING = Swap("__init__", _recording)
+_OPERATIONS = Swap("_made", lambda: [value], _with_line)
+_LEAVES = Swap("__init__", lambda: [Value], _init_with_line)
 
 
 @contextmanager
@@ -80,7 +93,8 @@ def tracing() -> Iterator[None]:
     >>> source_line(y)
     '<doctest tinygrad_edu.debug.sources.tracing[0]>:2: y = Value(2.0) * 3'
     """
-    with _TRACING.listening(threading.get_ident()):
+    thread = threading.get_ident()
+    with _OPERATIONS.listening(thread), _LEAVES.listening(thread):
         yield
 
 
@@ -92,3 +106,8 @@ def source_line(node: Value) -> str:
     near = os.path.relpath(file) if os.path.isabs(file) and file.startswith(os.getcwd() + os.sep) else file
     source = linecache.getline(file, line).strip()
     return f"{near}:{line}" + f": {source}" * bool(source)
+
+
+def source_lines(nodes: Iterable[Value]) -> dict[Value, str]:
+    """The source lines of those nodes that were made inside a `tracing` block."""
+    return {node: line for node in nodes if (line := source_line(node))}
