@@ -79,7 +79,14 @@ machine.back()
 machine.run()
 
 # %% [markdown]
-# `f.backward()` does what `machine.run()` does, and keeps the numbers.
+# `f.backward()` does what `machine.run()` does, and keeps the numbers. The machine walks the forward pass as well, and a
+# string names a node: `until("s")` goes on to where `s` is computed.
+
+# %%
+machine.forward().until("s")
+
+# %% [markdown]
+# `tg.debug.run(f)` is the same as a prompt, with the letters of pdb, Python's own debugger. We come to it below.
 
 # %%
 f.backward()
