@@ -238,9 +238,21 @@ def test_letters_and_names():
     assert machine.goto("#3").current.label == "d"
     assert machine.node("y") is machine.root
     assert machine.reset().until("c").position == 2
+    assert machine.goto("a").position == 3  # a leaf, by its name: where its gradient is complete
+    machine.goto(2)
     with pytest.raises(ValueError, match="the step of e is over: goto goes back to it"):
         machine.until("e")
     assert machine.why("a").total == -3.0
+
+
+def test_a_node_by_the_end_of_its_name():
+    y = nn.MLP(1, [2, 1], "tanh", rng=0)([0.5])
+    machine = Machine(y)
+    assert machine.goto("layer1.neuron0.w1").position == machine.goto("layer1.neuron0.w1").position
+    assert machine.node("neuron1.w0").label == "layer0.neuron1.w0"
+    with pytest.raises(ValueError, match=r"no node is called 'neuron0\.w0' here"):  # there are two
+        machine.node("neuron0.w0")
+    assert machine.find("w7") is None
 
 
 def test_n_goes_over_a_module_and_s_into_it():

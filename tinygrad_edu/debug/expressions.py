@@ -48,9 +48,7 @@ class _Named(ast.NodeTransformer):
     def visit(self, tree: Any) -> Any:
         if isinstance(tree, ast.Name | ast.Attribute | ast.Subscript):
             name = re.sub(r"^_place_", "#", ast.unparse(tree))
-            try:
-                self.machine.node(name)
-            except ValueError:
+            if self.machine.find(name, exact="." not in name) is None:
                 return self.generic_visit(tree)
             word = f"_node_{len(self.names)}"
             self.names[word] = name

@@ -158,7 +158,7 @@ class Film:
         return self in _BACKWARD.listeners
 
     def _before(self) -> Numbers:
-        return array("d", [float(parameter.grad) for parameter in self.parameters])
+        return array("d", [float(parameter.grad or 0.0) for parameter in self.parameters])
 
     def _after(self, root: Value, before: Numbers) -> None:
         """Record a backward pass that has just ended, if it reached the parameters."""

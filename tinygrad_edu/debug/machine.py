@@ -32,7 +32,7 @@ class Machine:
     complete and has been passed on, `*` a number that the last command changed.
 
     The letters are those of the stepping prompt (`tg.debug.run`): `n` over a module, `s` into it, `b` back, ...
-    A string names a node: its label, the variable that holds it, or its place such as "#3".
+    A string names a node: its label or the end of it, the variable that holds it, or its place such as "#3".
 
     No `.grad` is written. The first frame and the last say if the gradients that the graph holds are wrong: not
     set to zero, overwritten, passed on too early, or computed from numbers that were changed since.
@@ -100,14 +100,23 @@ class Machine:
         return self.steps.gradients(max(self._position, 0))
 
     def node(self, name: str) -> Value:
-        """The node of this name. Raises ValueError if there is none."""
+        """The node of this name, or of the only name that ends in it: "neuron0.w1". Raises ValueError."""
+        found = self.find(name)
+        if found is None:
+            near = difflib.get_close_matches(name, self._named, 2) if len(self._named) < 10_000 else []
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            raise ValueError(f"no node is called {name!r} here.{hint}")
+        return found
+
+    def find(self, name: str, exact: bool = False) -> Value | None:
+        """As `node`, but None if there is none; exact: not by the end of a name."""
         if name in self._named:
             return self._named[name]
-        if name[:1] == "#" and name[1:].isdecimal() and int(name[1:]) < len(self.steps.order):
-            return self.steps.order[int(name[1:])]
-        near = difflib.get_close_matches(name, self._named, 2) if len(self._named) < 10_000 else []
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise ValueError(f"no node is called {name!r} here.{hint}")
+        if name[:1] == "#":
+            place = int(name[1:]) if name[1:].isdecimal() else -1
+            return self.steps.order[place] if 0 <= place < len(self.steps.order) else None
+        longer = [] if exact else [known for known in self._named if known.endswith(f".{name}")]
+        return self._named[longer[0]] if len(longer) == 1 else None
 
     def gradient(self, node: Value) -> Any:
         """A node's gradient so far; None if no share has reached it."""
@@ -159,10 +168,12 @@ class Machine:
     def goto(self, target: Value | str | int) -> "Machine":
         """Go to just after the step of a node, in the pass that the machine is in, or to a number of steps.
 
-        Raises ValueError if the node is not in the graph or a leaf, or if there are not so many steps.
+        The name of a leaf, which has no step, goes to where its gradient is complete. Raises ValueError if the
+        node is not in the graph, if a leaf is given itself, or if there are not so many steps.
         """
         if isinstance(target, str):
             target = self.node(target)
+            target = target if target.rule else self._complete(target)
         if not isinstance(target, Value):
             if not self._first <= operator.index(target) <= len(self.steps):
                 raise ValueError(f"goto takes 0 to {len(self.steps)}, the number of steps, got {target}.")

@@ -70,7 +70,8 @@ def run(root: Value | Callable[..., Value], /, *commands: str, **numbers: Any) -
                 root = root(**{name: x if isinstance(x, Value) else Value(x, name) for name, x in numbers.items()})
         elif numbers:
             raise TypeError(f"run takes numbers beside a function, got {', '.join(numbers)} beside {root!r:.60}.")
-        machine, scope = Machine(root, variables=callers_names(caller)), _scope(caller)
+        scope = _scope(caller)
+        machine = Machine(root, variables=callers_names(caller))  # which forgets the locals that _scope has read
     finally:
         del caller  # a frame that holds itself would live until the collector comes
     Prompt(machine, scope).session(commands or None)
@@ -108,8 +109,8 @@ class Prompt(cmd.Cmd):
                 break
 
     def _typed(self) -> None:
-        # In a pipe nobody sees what was typed. A kernel has no terminal either, but an input() of its own.
-        self._echo = not sys.stdin.isatty() and inspect.isbuiltin(builtins.input)
+        # A pipe does not show what was typed. A kernel has no terminal either, but an input() of its own, which does.
+        self._echo = sys.stdin is not None and not sys.stdin.isatty() and inspect.isbuiltin(builtins.input)
         while True:
             try:
                 with _line_editor():
@@ -332,8 +333,15 @@ class Prompt(cmd.Cmd):
         """q(uit): leave the prompt."""
         return True
 
+    def do_EOF(self, argument: str) -> bool:  # noqa: N802  # the name that cmd gives the end of the input
+        """Ctrl-D: leave the prompt."""
+        if not self._echo:
+            self._print("")
+        return True
+
     do_n, do_s, do_b, do_c, do_r, do_g = do_next, do_step, do_back, do_continue, do_run, do_goto
-    do_w, do_l, do_q, do_exit, do_EOF = do_where, do_list, do_quit, do_quit, do_quit  # noqa: N815  # cmd says EOF at the end
+    do_w, do_l, do_q, do_exit = do_where, do_list, do_quit, do_quit
+    do_display, do_undisplay, do_pp, do_cl, do_unt = do_watch, do_unwatch, do_p, do_clear, do_until  # as in pdb
 
     def do_help(self, argument: str) -> None:
         """h(elp) COMMAND: what a command does; alone: all of them."""
