@@ -165,6 +165,13 @@ print("made by", y._op, "from", y.parents)
 tg.draw(y, slopes=True)
 
 # %% [markdown]
+# The same graph as a page: change its numbers, step through both passes, try the quiz. It also stands alone as
+# [pages/01.html](pages/01.html).
+
+# %% tags=["page"]
+tg.live(y)
+
+# %% [markdown]
 # The gradients are dashes, because nobody has asked for them yet. (`2` is a plain number and not a Value, so it
 # has no box.) One call asks. Then `x.grad` is the slope that we approached at the beginning. This time there is
 # no `h`, and no error.

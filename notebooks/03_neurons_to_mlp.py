@@ -31,6 +31,13 @@ out.backward()
 tg.draw(out)
 
 # %% [markdown]
+# The same graph as a page: change its numbers, step through both passes, try the quiz. It also stands alone as
+# [pages/03.html](pages/03.html).
+
+# %% tags=["page", "live"]
+tg.live(out)
+
+# %% [markdown]
 # The parameters, the numbers that may change, are green. So far `out` is a number, neither good nor bad. A
 # **loss** says how far it is from the number that we want. Suppose we want 1. Then $(\text{out} - 1)^2$ is a fair
 # loss, and its gradient tells each parameter where to go. Downhill is against the gradient.

@@ -61,6 +61,13 @@ print(f"x.grad   {x.grad:.2e}   at most {0.25**10:.2e}")
 tg.draw(y, heat=True, rankdir="TB")
 
 # %% [markdown]
+# The same graph as a page: change its numbers, step through both passes, try the quiz. It also stands alone as
+# [pages/05.html](pages/05.html).
+
+# %% tags=["page"]
+tg.live(y)
+
+# %% [markdown]
 # ## Ten sigmoid layers
 #
 # Now a network: two inputs, a linear layer, ten blocks of width 8, and a linear layer with two scores. Later only
@@ -358,7 +365,7 @@ def steep(x, w):
     return x
 
 
-print([tg.grad(steep)(0.5, w)[0] for w in (1.0, 4.0, 8.0)])
+print([tg.grad(steep)(0.5, w) for w in (1.0, 4.0, 8.0)])
 gradcheck(steep, 0.5, 4.0)
 
 

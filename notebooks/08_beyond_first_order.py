@@ -31,6 +31,13 @@ print(f"at 3: slope {slope.data}, second {second.data}, third {tg.gradients(seco
 tg.draw(slope)
 
 # %% [markdown]
+# The same graph as a page: change its numbers, step through both passes, try the quiz. It also stands alone as
+# [pages/08.html](pages/08.html).
+
+# %% tags=["page"]
+tg.live(slope)
+
+# %% [markdown]
 # `grad` does the same for functions, and `grad(grad(f))` is the second derivative. All derivatives of f at one
 # point make a Taylor polynomial. Here are the polynomials of exp(sin(x)) around 0.5.
 
@@ -245,7 +252,7 @@ def pair(x, y, z):
 
 print("forward, along x:     ", tg.jvp(pair, (2.0, 3.0, 0.0), (1.0, 0.0, 0.0))[1])
 print("reverse, from the 1st:", tg.vjp(pair, 2.0, 3.0, 0.0)[1]([1.0, 0.0]))
-print("all of it:            ", tg.jacobian(pair)(2.0, 3.0, 0.0))
+print("all of it:            ", tg.jacobian(pair, (0, 1, 2))(2.0, 3.0, 0.0))
 
 # %% [markdown]
 # So a whole Jacobian takes one forward walk per input, or one reverse walk per output. We take a layer of 16 tanh

@@ -7,6 +7,7 @@ Names may be shortened, as in `make.py 01 03`; without any, all are made. README
 
 import base64
 import hashlib
+import html
 import os
 import re
 import sys
@@ -32,6 +33,7 @@ ENVIRONMENT = {
 FORBIDDEN = r"/(home|tmp|work|root|usr)/|site-packages|[A-Z]:\\|0x[0-9a-f]{6,}|<script|<iframe|Warning:"
 FONTS = 'font-family="Liberation Sans, Arial, DejaVu Sans, Helvetica"'
 NUMBER, ROUNDING = r"\d[\d.,]*(e[-+]?\d+)?", r"\b\d(\.\d+)?e-[1-3]\d+\b"
+LIVE = '<iframe srcdoc="&lt;!doctype html&gt;'
 SECONDS = 300  # for one cell
 
 
@@ -81,7 +83,10 @@ def faults(book: NotebookNode) -> list[str]:
     for cell in book.cells:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
-            text = "\n".join([output.get("text", ""), data.get("text/plain", ""), data.get("text/html", "")])
+            markup = data.get("text/html", "")
+            if markup.startswith(LIVE):  # a page of ours, whose picture stands beside it
+                markup = ""
+            text = "\n".join([output.get("text", ""), data.get("text/plain", ""), markup])
             fault = re.search(FORBIDDEN, text)
             if output.output_type == "error":
                 found.append(f"{output.ename}: {output.evalue}")
@@ -102,7 +107,8 @@ def words(cell: NotebookNode) -> list[str]:
     shown = []
     for output in cell.outputs:
         data = output.get("data", {})
-        shown += [output.get("text", ""), data.get("text/plain", ""), data.get("text/html", "")]
+        markup = data.get("text/html", "")
+        shown += [output.get("text", ""), data.get("text/plain", ""), "" if markup.startswith(LIVE) else markup]
         shown += output.get("traceback", [])
     masked = NUMBER if "timing" in cell.metadata.get("tags", []) else ROUNDING
     return [re.sub(" +", " ", re.sub(masked, "0", text)) for text in shown if text]
@@ -115,12 +121,24 @@ def add_pictures(book: NotebookNode) -> None:
     for cell in book.cells:
         for output in cell.get("outputs", []):
             svg = output.get("data", {}).get("image/svg+xml")
-            if svg and "image/png" not in output["data"]:
+            if svg:
                 with_fonts = re.sub('font-family="[^"]*"', FONTS, svg)
                 png = resvg_py.svg_to_bytes(svg_string=with_fonts, zoom=2, dpi=96)
                 output["data"]["image/png"] = base64.b64encode(bytes(png)).decode() + "\n"
                 width = round(float(re.search(r'width="([\d.]+)pt"', svg)[1]) * 4 / 3)
                 output["metadata"]["image/png"] = {"width": width}
+
+
+def take_pages(book: NotebookNode, target: Path) -> None:
+    """Write the live page of a cell tagged "page" to target. It stays in the notebook if "live" is a tag too."""
+    for cell in book.cells:
+        tags = cell.metadata.get("tags", [])
+        for output in cell.get("outputs", []) if "page" in tags else ():
+            (page,) = re.findall(r'^<iframe srcdoc="([^"]*)"', output["data"]["text/html"])
+            target.parent.mkdir(exist_ok=True)
+            target.write_text(html.unescape(page), encoding="utf-8")
+            if "live" not in tags:
+                del output["data"]["text/html"]
 
 
 def cover(book: NotebookNode) -> bytes | None:
@@ -147,6 +165,7 @@ def main(names: list[str]) -> None:
         target = source.with_suffix(".ipynb")
         book = notebook(source)
         execute(book)
+        take_pages(book, HERE / "pages" / f"{source.stem[:2]}.html")
         add_pictures(book)
         if found := faults(book):
             raise SystemExit(f"{source.stem} shows what it must not:\n" + "\n".join(found))

@@ -108,9 +108,12 @@ def bell(x, scale):
 
 def constants(x):
     """pi, the square root of 2, log 2 and log 10, to the precision of x."""
-    if x.__class__ is not float and is_mpmath(plain(x)):
-        mpmath = sys.modules["mpmath"]
-        return +mpmath.pi, mpmath.sqrt(2), mpmath.ln(2), mpmath.ln(10)
+    if x.__class__ is not float:
+        if hasattr(x, "constants"):  # a number with an arithmetic of its own
+            return x.constants()
+        if is_mpmath(plain(x)):
+            mpmath = sys.modules["mpmath"]
+            return +mpmath.pi, mpmath.sqrt(2), mpmath.ln(2), mpmath.ln(10)
     return math.pi, math.sqrt(2.0), math.log(2.0), math.log(10.0)
 
 

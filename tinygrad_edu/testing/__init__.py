@@ -1,21 +1,26 @@
-"""Tools to prove derivatives right. They need hypothesis and mpmath: pip install "tinygrad-edu[test]".
+"""Tools to test and to certify derivatives. They need hypothesis and mpmath: pip install "tinygrad-edu[testing]".
 
-gradcheck(f, *inputs)         is the gradient of f what its own differences say?
-check_rule(rule)              is a rule right all over its domain, on every kind of number?
+gradcheck(f, *inputs)         is the gradient of f the slope of its values?
+check_rule(rule)              is a rule right at hard and random points of its domain, on every kind of number?
+prove_rule(rule)              is it right at every real number, and how many ulps off are floats? (extra `prove`)
 values, programs, networks    hypothesis strategies: Values, random expression graphs, small MLPs
 dual, mathematical,
 complex_step, path_sum        oracles: other ways to the same derivatives
 absolute_adjoint(root)        what rounding can do to each gradient; assert_near compares relative to it
 """
 
+import importlib
+
 try:
     import hypothesis as _hypothesis  # noqa: F401 - asked for here, so that the error says what to install
     import mpmath as _mpmath  # noqa: F401 - likewise
 except ImportError as error:
     raise ImportError(
-        f'tinygrad_edu.testing needs {error.name}, which comes with: pip install "tinygrad-edu[test]"',
+        f'tinygrad_edu.testing needs {error.name}, which comes with: pip install "tinygrad-edu[testing]"',
         name=error.name,
     ) from error
+
+from typing import TYPE_CHECKING, Any
 
 from ..engine.calculus import absolute_adjoint
 from .gradient_check import GradientMismatch, GradientReport, gradcheck
@@ -25,12 +30,19 @@ from .reference import Reference, ulps
 from .rule_check import RuleMismatch, RuleReport, check_rule
 from .strategies import networks, programs, values
 
+if TYPE_CHECKING:
+    from .proof.certificate import Certificate
+    from .proof.formula import Refuted
+    from .proof.prove import prove_rule
+
 __all__ = [
     "SMOOTH",
+    "Certificate",
     "GradientMismatch",
     "GradientReport",
     "Program",
     "Reference",
+    "Refuted",
     "RuleMismatch",
     "RuleReport",
     "absolute_adjoint",
@@ -44,6 +56,20 @@ __all__ = [
     "networks",
     "path_sum",
     "programs",
+    "prove_rule",
     "ulps",
     "values",
 ]
+
+_PROOF = {"prove_rule": "prove", "Certificate": "certificate", "Refuted": "formula"}  # loaded when asked for
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PROOF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(importlib.import_module(f".proof.{_PROOF[name]}", __name__), name)
+    except ImportError as error:
+        raise ImportError(
+            f'{name} needs {error.name}, which comes with: pip install "tinygrad-edu[prove]"', name=error.name
+        ) from error

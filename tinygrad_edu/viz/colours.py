@@ -12,6 +12,23 @@ SCALE = ("#ffffcc", "#c7e9b4", "#7fcdbb", "#41b6c4", "#1d91c0", "#225ea8", "#0c2
 LIGHT_TEXT_FROM = 5  # on these steps and above text is white
 BROKEN = "#f4b6c2"  # nan and inf
 
+# What becomes of each colour of a picture where the reader's setting is dark.
+_DARK = {CARD: "#14181d", WHITE: "#232a33", INK: "#eef1f4", ACCENT: "#ffb199", LINE: "#9aa7b4"}
+_DARK |= {"#ffe8b3": "#4d3d0f", "#8a5a00": "#d9a441", "#d9ead3": "#1f4225", "#38761d": "#7fc46b"}  # leaves
+_DARK |= {"#e4e7eb": "#363d46", "#f6dcd4": "#55281d", "#d6e6f7": "#1e3a56"}  # constants, results, operations
+_DARK |= {"#e8e4f3": "#393056", "#5b4b8a": "#b3a5e0", "#f2f1ea": "#1a2027", "#9aa5b1": "#5c6873"}  # groups
+_DARK |= {"#cfe3f7": "#1e3a56", "#ffd866": "#7a5c00"}  # steps that are done, and the current one
+
+
+def dark_style(svg: str) -> str:
+    """A style element that darkens a picture where the reader's setting is dark; none for a scale of colours."""
+    if any(f'"{colour}"' in svg for colour in SCALE):
+        return ""
+    rules = "".join(
+        f'[fill="{light}"]{{fill:{dark}}}[stroke="{light}"]{{stroke:{dark}}}' for light, dark in _DARK.items()
+    )
+    return f"<style>@media (prefers-color-scheme: dark){{{rules}}}</style>"
+
 
 @dataclass(frozen=True, slots=True)
 class Shade:

@@ -17,6 +17,7 @@ from typing import Any
 import graphviz
 from graphviz.backend import dot_command
 
+from .colours import dark_style
 from .words import clipped
 
 MISSING = "No program to draw with: `pip install graphviz-pure`, or install Graphviz so that `dot` is on the PATH."
@@ -82,6 +83,7 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # of a package without t
     def _described(self, svg: str) -> str:
         name, *_ = self.text.splitlines() or [""]
         words = f"<title>{escape(clipped(name, 200))}</title>\n<desc>{escape(clipped(self.text, 2000))}</desc>"
+        words += dark_style(svg)
         svg = re.sub(r"<svg ([^>]*)>", lambda tag: f'<svg role="img" {tag[1]}>\n{words}', svg, count=1)
         # Graphviz writes a tooltip as a link that leads nowhere; a title is what a browser shows and reads out.
         return re.sub(r'<a xlink:title="([^"]*)">', r"<g><title>\1</title>", svg).replace("</a>", "</g>")

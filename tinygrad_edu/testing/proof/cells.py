@@ -1,0 +1,81 @@
+"""Where the inputs of a rule may lie while its formula is one formula: a cell; and how cells are split."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from math import inf
+from typing import Any
+
+End = Any  # a Fraction, -inf or inf
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Open intervals, one for each input, or a single point where both ends are equal.
+
+    `above` holds pairs (i, j): input i is larger than input j. `same` maps an input to the one that it equals.
+    """
+
+    ends: tuple[tuple[End, End], ...]
+    above: frozenset[tuple[int, int]] = frozenset()
+    same: tuple[tuple[int, int], ...] = ()
+    notes: set[str] = field(default_factory=set, compare=False)  # what a proof on this cell rests on
+    choices: list[Any] | None = field(
+        default=None, compare=False
+    )  # outcomes of all comparisons, if they are given
+
+    def is_point(self, i: int) -> bool:
+        return bool(self.ends[i][0] == self.ends[i][1])
+
+    def split(self, i: int, at: Fraction) -> Iterator["Cell"]:
+        """The cell below, at and above a number in interval i."""
+        low, high = self.ends[i]
+        for part in ((low, at), (at, at), (at, high)):
+            yield replace(self, ends=(*self.ends[:i], part, *self.ends[i + 1 :]))
+
+    def ordered(self, i: int, j: int) -> Iterator["Cell"]:
+        """The parts in which input i is larger than j, smaller, and the same."""
+        for pair in ((i, j), (j, i)):
+            yield replace(self, above=_closed(self.above | {pair}))
+        yield replace(self, same=(*self.same, (max(i, j), min(i, j))))
+
+    def __str__(self) -> str:
+        names = "x" if len(self.ends) == 1 else "xyzw" if len(self.ends) < 4 else ""
+        called = [names[i] if names else f"x{i}" for i in range(len(self.ends))]
+        texts = [t for name, ends in zip(called, self.ends, strict=True) if (t := _between(name, *ends))]
+        direct = {
+            p for p in self.above if not any((p[0], k) in self.above and (k, p[1]) in self.above for k in range(9))
+        }
+        texts += [f"{called[i]} > {called[j]}" for i, j in sorted(direct)]
+        texts += [f"{called[i]} = {called[j]}" for i, j in self.same]
+        return ", ".join(texts) or f"every real {', '.join(called)}"
+
+
+def _between(name: str, low: End, high: End) -> str:
+    if low == high:
+        return f"{name} = {_number(low)}"
+    if low > -inf and high < inf:
+        return f"{_number(low)} < {name} < {_number(high)}"
+    return f"{name} > {_number(low)}" if low > -inf else f"{name} < {_number(high)}" if high < inf else ""
+
+
+def _number(x: End) -> str:
+    return f"{float(x):.10g}"
+
+
+def _closed(pairs: frozenset[tuple[int, int]]) -> frozenset[tuple[int, int]]:
+    """The pairs, and those that follow: a > b > c."""
+    while more := {(a, d) for a, b in pairs for c, d in pairs if b == c} - pairs:
+        pairs |= more
+    return pairs
+
+
+class Split(Exception):  # it asks for a split; it is no error
+    """The formula takes different branches in this cell: go on with these parts."""
+
+    def __init__(self, cells: Iterator[Cell]):
+        self.cells = list(cells)
+
+
+class Undecided(Exception):  # as above
+    """No proof was found; the message says what stands in the way."""

@@ -1,0 +1,207 @@
+"""prove_rule: a rule's slope is the derivative of its forward, and floats come so near, over a whole domain."""
+
+import math
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from typing import Any
+
+from tqdm import tqdm
+
+from ...engine.rule import RULES, Interval, Rule
+from ..points import inside
+from ..subject import shown_number
+from .boxes import GOAL, LARGEST, Box, Truth, _run, cover
+from .cells import Cell
+from .certificate import Certificate, _best
+from .formula import Formulas, Piece, Refuted, pieces_of
+from .ranges import precise
+
+BUDGET = 1000  # boxes: they are halved until all are within the goal, or there are so many
+LENGTHS = (1, 2, 3, 4)  # of a reduction
+FORMULA_RESTS_ON = (
+    "formula: exact arithmetic on polynomials in x, e^..., log, roots, erf ... (python-flint factors them)"
+)
+ROUNDING_RESTS_ON = [
+    "rounding: IEEE 754 doubles, to nearest; the C library's functions within these bounds (GNU C library manual):"
+]
+
+
+def prove_rule(rule: Rule | str, *, domain: Any = None, ulps: float | None = None) -> Certificate:
+    """Certify that a rule's slope is the derivative of its forward function, and how near floats come to both.
+
+    Formula: the domain is cut into pieces on which the rule takes one branch. On each, slope and derivative are
+    compared as formulas over the real numbers: if all terms cancel, they are equal at every point, infinite ends
+    included; else their difference is bounded over boxes. At branch points both sides are compared. Rules of
+    several inputs are compared over boxes, reductions for 1 to 4 inputs.
+
+    Rounding, for a rule of one input: a bound in ulps, units in the last place, over every float of the domain. It
+    follows from half an ulp for each operation and the bounds that the C library states for its functions; the
+    certificate prints them. Subnormal results are counted in units of the least float. Where a number is so near
+    0, or so steep, that rounding the input alone does more, it is counted in ulps of |x f'(x)|, and marked by *.
+
+    `domain` is an `Interval` or a pair (low, high), or one for each input; else all the rule declares. With
+    `ulps`, every float must be within this bound. What is neither proven nor refuted is listed as undecided: see
+    `.ok` and `.undecided`. Raises AssertionError for a rule that is refuted, with a float that shows it: the rule
+    was run there. Raises ImportError without python-flint, TypeError for what is no rule.
+
+    >>> from tinygrad_edu.testing import prove_rule
+    >>> prove_rule("relu")  # doctest: +ELLIPSIS
+    relu: certified, value within 0 ulps and slope within 0
+      where  formula                                           value, ulps  slope, ulps
+      x < 0  slope = derivative, exactly                       0            0
+      x = 0  kink: slope 0 by convention, 0 and 1 beside it    0            0
+      x > 0  slope = derivative, exactly                       0            0
+      rests on
+        ...
+    """
+    rule = _as_rule(rule)
+    if ulps is not None and not ulps > 0:
+        raise ValueError(f"ulps is a bound above 0, got {ulps!r}.")
+    precise()
+    start = list(_start(rule, domain))
+    pieces, formulas = pieces_of(rule, start)
+    left_out = {
+        f"formula: {piece.where} is left out, where `check` refuses most numbers"
+        for piece in pieces
+        if _is_outside(rule, piece)
+    }
+    pieces = [piece for piece in pieces if not _is_outside(rule, piece)]
+    boxes: list[Box] = []
+    rests_on: set[str] = set()
+    if rule.n_inputs == 1:
+        with tqdm(total=BUDGET, desc=rule.name, unit="box", leave=False, disable=None) as bar:
+            boxes = cover(
+                rule,
+                float_pieces(rule, pieces),
+                truth_of(rule, formulas),
+                ulps or GOAL,
+                BUDGET,
+                rests_on,
+                bar.update,
+            )
+        if ulps is not None:
+            _refute_rounding(rule, boxes, ulps)
+    poles = left_out | {text for f in formulas for text in f.inputs[0].cell.notes}
+    stated = [*ROUNDING_RESTS_ON, *(f"  {text}" for text in sorted(rests_on))] if boxes else []
+    return Certificate(rule, pieces, boxes, [FORMULA_RESTS_ON, *sorted(poles), *stated], ulps, start)
+
+
+def _as_rule(rule: Any) -> Rule:
+    if isinstance(rule, str) and rule in RULES:
+        return RULES[rule]
+    if not isinstance(rule, Rule):
+        fix = f"there are {', '.join(RULES)}" if isinstance(rule, str) else "a Rule is what @rule returns"
+        raise TypeError(f"prove_rule takes a Rule or the name of one, got {shown_number(rule)}: {fix}.")
+    return rule
+
+
+def _start(rule: Rule, domain: Any) -> Iterable[Cell]:
+    """The whole domain, as one cell for each number of inputs."""
+    given = domain if isinstance(domain, list) or (isinstance(domain, tuple) and not _is_pair(domain)) else None
+    for n in [rule.n_inputs] if rule.n_inputs else [k for k in LENGTHS if rule.name != "dot" or k % 2 == 0]:
+        ends = []
+        for i in range(n):
+            declared = rule.domain[i] if i < len(rule.domain) else Interval()
+            wanted = given[i] if given else domain
+            low, high = _pair(wanted) if wanted is not None else (-math.inf, math.inf)
+            low, high = max(low, declared.low), min(high, declared.high)
+            if not low < high:
+                raise ValueError(f"The domain of {rule.name} is empty: from {low!r} to {high!r}.")
+            ends.append((_end(low), _end(high)))
+        cell = Cell(tuple(ends))
+        yield cell
+        for i, (low, high) in enumerate(ends):  # closed ends
+            for end in (low, high):
+                if abs(end) < math.inf and n == 1 and inside(rule)((float(end),)):
+                    yield Cell((*ends[:i], (end, end), *ends[i + 1 :]))
+
+
+def _is_pair(domain: Any) -> bool:
+    return len(domain) == 2 and all(isinstance(x, int | float) for x in domain)
+
+
+def _pair(domain: Any) -> tuple[float, float]:
+    if isinstance(domain, Interval):
+        return domain.low, domain.high
+    if isinstance(domain, tuple | list) and _is_pair(domain):
+        return float(domain[0]), float(domain[1])
+    raise TypeError(f"domain is an Interval or a pair of numbers, one for each input, got {domain!r}.")
+
+
+def _end(x: float) -> Any:
+    return x if math.isinf(x) else Fraction(x)
+
+
+def _is_outside(rule: Rule, piece: Piece) -> bool:
+    """Is an undecided piece no part of the domain, by the rule's own check?"""
+    if piece.status not in ("undecided", "end"):
+        return False
+    middles = [_some_number(float(low), float(high)) for low, high in piece.ends]
+    return not inside(rule)(tuple(middles))
+
+
+def _some_number(low: float, high: float) -> float:
+    """A number of an interval that is not whole, if it can be had: so that pow refuses a negative base."""
+    if low == high:
+        return low
+    if math.isinf(low) and math.isinf(high):
+        return 0.3
+    return high - 1.3 if math.isinf(low) else low + 1.3 if math.isinf(high) else low + (high - low) * 0.37
+
+
+def float_pieces(rule: Rule, pieces: Sequence[Piece]) -> list[tuple[float, float]]:
+    """The floats of the domain of a rule of one input, cut at its branch points, which are pieces of their own."""
+    out = []
+    points = {float(p.ends[0][0]) for p in pieces if p.ends[0][0] == p.ends[0][1] == Fraction(float(p.ends[0][0]))}
+    for piece in pieces:
+        low, high = (float(end) for end in piece.ends[0])
+        if low == high:
+            if low in points and piece.status != "end" and inside(rule)((low,)):
+                out.append((low, low))
+            continue
+        first = low if _is_inside(low, piece.ends[0][0]) else math.nextafter(low, math.inf)
+        last = high if _is_inside(-high, -piece.ends[0][1]) else math.nextafter(high, -math.inf)
+        first, last = max(first, -LARGEST), min(last, LARGEST)
+        if first <= last:
+            out.append((first, last))
+    return sorted(out)
+
+
+def _is_inside(rounded: float, end: Any) -> bool:
+    """Is the float that an end was rounded to inside of it?"""
+    return not math.isinf(rounded) and Fraction(rounded) > end
+
+
+def truth_of(rule: Rule, formulas: Sequence[Formulas]) -> Truth | None:
+    """The exact numbers of a rule of one input; None where no formula is known."""
+    return Truth(rule, formulas) if formulas and rule.n_inputs == 1 else None
+
+
+def _refute_rounding(rule: Rule, boxes: Sequence[Box], ulps: float) -> None:
+    """Raises Refuted with a float whose error is larger than the bound asked for."""
+    for box in sorted(boxes, key=lambda box: -max(_best(box))):
+        if max(_best(box)) <= ulps:
+            return
+        for x in (box.low, box.low + (box.high - box.low) / 2, box.high):
+            found = _run(rule, x, x, set())
+            if ulps < max(found.value_of_input, found.slope_of_input) < math.inf:
+                _raise_rounding(rule, x, found, ulps)
+
+
+def _raise_rounding(rule: Rule, x: float, found: Box, ulps: float) -> None:
+    from ..mathematics import reference_of
+
+    out, reference = rule.forward(x), reference_of(rule)
+    if found.slope_of_input > ulps:
+        got, exact = rule.backward(1.0, out, x)[0], reference.exact_slopes((x,))[0]
+        raise Refuted(
+            rule, (x,), "the slope", exact, got, f" It is {found.slope:.3g} ulps off, {ulps:g} were asked for."
+        )
+    raise Refuted(
+        rule,
+        (x,),
+        "the value",
+        reference.value((x,)),
+        out,
+        f" It is {found.value:.3g} ulps off, {ulps:g} were asked for.",
+    )

@@ -1,0 +1,503 @@
+"""Rounded: a range of exact numbers, and how far the float that a program computes may be from each of them.
+
+Half an ulp is added by every operation, and by every library function its stated bound. For the exact x and
+the computed y, |y - x| <= ulps * ulp(x) + relative * |x| + absolute. The relative part is kept as such in
+products and quotients, so that one wide box can do for a whole tail; the absolute part is what underflow and
+cancellation leave.
+An infinite float stands for any number from 2^1024 on.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from flint import arb
+
+from ...engine.operators import Operators
+from ...engine.rule import Rule
+from .cells import Undecided
+from .functions import FUNCTIONS
+from .ranges import INF, Range, exactly, hull
+
+U = arb(2) ** -53  # half an ulp, relative to the number
+ETA = arb(2) ** -1074  # the least float
+NORMAL = arb(2) ** -1022  # the least float with all its digits
+MAX = arb(2) ** 1024
+TINY = arb(2) ** -1100
+UNDERFLOW = "where its exact value is below 2^-1100, a library function returns 0"
+ZERO = arb(0)
+COS_IS_NOT_0 = arb(2) ** -62
+KAHAN = "no double except 0 is nearer to a multiple of pi/2 than 2^-62 (Kahan; Muller et al., Handbook, 10.6)"
+SNAP = 1.5 * 2.0**46  # adding and subtracting it rounds to the nearest multiple of 1/64
+
+
+class Paths:
+    """Comparisons that rounding leaves open are taken both ways: runs the program once for each way."""
+
+    def __init__(self) -> None:
+        self.taken: list[bool] = []
+        self.at = 0
+        self.choices: list[Any] = []  # the outcomes of all comparisons on this path
+        self.may_differ = False  # may the floats take another branch than the exact numbers?
+        self.rests_on: set[str] = set()
+
+    def choose(self, rounding: bool = True) -> bool:
+        self.may_differ |= rounding
+        if self.at == len(self.taken):
+            self.taken.append(True)
+        self.at += 1
+        return self.taken[self.at - 1]
+
+    def next(self) -> bool:
+        """Turns to the next path; False if all were taken."""
+        self.at, self.choices, self.may_differ = 0, [], False
+        while self.taken and not self.taken[-1]:
+            self.taken.pop()
+        if self.taken:
+            self.taken[-1] = False
+        return bool(self.taken)
+
+
+class Rounded(Operators):
+    """The numbers of a box as floats compute them."""
+
+    __hash__ = None  # type: ignore[assignment]  # two of them are never the same
+
+    def __init__(
+        self,
+        paths: Paths,
+        of: Range,
+        ulps: float = 0,
+        relative: Any = ZERO,
+        absolute: Any = ZERO,
+        huge: bool = False,
+        is_0: bool = False,
+    ):
+        self.paths, self.of, self.ulps, self.huge, self.is_0 = paths, of, ulps, huge, is_0
+        self.relative, self.absolute = relative, absolute
+        if not (relative.is_finite() and relative < arb(1) / 4):
+            raise Undecided("the rounding error has no bound here")
+
+    @property
+    def is_exact(self) -> bool:
+        return bool(self.ulps == 0 and self.relative == 0 and self.absolute == 0)
+
+    def errors(self) -> tuple[Any, Any]:
+        """The relative and the absolute error, without ulps."""
+        subnormal = arb(self.ulps) * ETA if self.of.mig < NORMAL else ZERO
+        return self.relative + 2 * U * self.ulps, self.absolute + subnormal
+
+    def computed(self) -> Range:
+        """All floats that may be computed, as a range."""
+        if self.is_0:
+            return Range(ZERO, ZERO)
+        relative, absolute = self.errors()
+        ends = [
+            end if abs(end) == INF else end + side * (abs(end) * relative + absolute)
+            for end, side in zip(self.of, (-1, 1), strict=True)
+        ]
+        return hull(ends)
+
+    def lift(self, x: Any) -> "Rounded":
+        if isinstance(x, Rounded):
+            return x
+        if isinstance(x, float) and not math.isfinite(x):
+            raise Undecided(f"{x} is not a real number")
+        return Rounded(self.paths, exactly(arb(float(x))))
+
+    def constants(self) -> tuple["Rounded", ...]:
+        """The floats for pi, the square root of 2, log 2 and log 10, with their errors."""
+        exact = (arb.pi(), arb(2).sqrt(), arb.const_log2(), arb.const_log10())
+        return tuple(Rounded(self.paths, exactly(x), 0.5) for x in exact)
+
+    def _after(
+        self, of: Range, relative: Any, absolute: Any, underflows: bool = True, huge: bool = False
+    ) -> "Rounded":
+        """The result of one operation that rounds, whose operands had these errors together."""
+        huge = huge or bool(of.mag == INF or of.mag * (1 + relative) + absolute >= MAX * (1 - U / 2))
+        if relative == 0 and absolute == 0 and (underflows or of.mig >= NORMAL):
+            return Rounded(self.paths, of, 0.5, ZERO, ZERO, huge)
+        lost = ETA / 2 if underflows and of.mig < NORMAL else ZERO
+        return Rounded(self.paths, of, 0, (1 + relative) * (1 + U) - 1, absolute * (1 + U) + lost, huge)
+
+    # --- What rules ask for ---------------------------------------------------------------------------------
+
+    def _record(self, rule: Rule, inputs: tuple[Any, ...]) -> Any:
+        return rule.forward(*inputs)
+
+    def _operate(self, name: str, *inputs: Any, **parameters: Any) -> Any:
+        return self._apply(name, *inputs, **parameters)
+
+    def _apply(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
+        """What operators and `elementary` ask for. A number without a bound may stand in a branch not taken."""
+        try:
+            return self._result(name, *inputs, exponent=exponent)
+        except Undecided as reason:
+            if name in _ORDER or name in _CHOICES:
+                raise
+            return Unbounded(self.paths, str(reason))
+
+    def _result(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
+        if name == "plain":
+            return Plain(inputs[0])
+        if unbounded := [x for x in inputs if isinstance(x, Unbounded)]:
+            raise Undecided(unbounded[0].reason)
+        if name == "where":
+            return (
+                inputs[1] if self._chosen(self._compare("ne", self.lift(inputs[0]), self.lift(0))) else inputs[2]
+            )
+        a, *others = map(self.lift, inputs)
+        b = others[0] if others else a
+        zero = self.lift(0)
+        if name in _ORDER:
+            return self._chosen(self._compare(name, a, b))
+        if name == "equal":
+            return self._chosen(int(self._compare("eq", a, b)))
+        if name == "max":
+            return a if self._chosen(self._compare("ge", a, b)) else b
+        if name == "heaviside":
+            return self._chosen(int(self._compare("gt", a, zero)))
+        if name == "sign":
+            return self._chosen(int(self._compare("gt", a, zero)) - int(self._compare("lt", a, zero)))
+        if name == "neg":
+            return Rounded(self.paths, -a.of, a.ulps, a.relative, a.absolute, a.huge, a.is_0)
+        if name == "abs":
+            return Rounded(self.paths, abs(a.of), a.ulps, a.relative, a.absolute, a.huge)
+        if name == "add":
+            return self._add(a, b)
+        if name == "sub":
+            return self._add(a, -b)
+        if name == "mul":
+            return self._multiply(a, b)
+        if name == "div":
+            return self._divide(a, b)
+        if name == "pow_n":
+            return self._power(a, exponent)
+        if name == "pow":
+            return self._exponential(a, b)
+        if name == "sigmoid":
+            small = self.function("exp", -abs(a))
+            return 1 / (1 + small) if self._chosen(self._compare("ge", a, zero)) else small / (1 + small)
+        return self.function(name, a)
+
+    def _chosen(self, outcome: Any) -> Any:
+        self.paths.choices.append(outcome)
+        return outcome
+
+    def _compare(self, name: str, a: "Rounded", b: "Rounded") -> bool:
+        """A comparison of the floats. Where rounding leaves it open, both answers are taken."""
+        x, y = a.computed(), b.computed()
+        self.paths.may_differ |= a.is_0 or b.is_0
+        known: bool | None
+        below, above, equal = bool(x.hi < y.lo), bool(x.lo > y.hi), bool(x.lo == x.hi == y.lo == y.hi)
+        if name in ("eq", "ne"):
+            known = equal or (False if below or above else None)
+            if known is None:
+                known = self._open(a, b)
+            return known == (name == "eq")
+        if below or above or equal:
+            return _ORDER[name](below, above, equal)
+        if x.hi <= y.lo and name in ("le", "gt"):
+            return name == "le"
+        if x.lo >= y.hi and name in ("ge", "lt"):
+            return name == "ge"
+        return self._open(a, b)
+
+    def _open(self, a: "Rounded", b: "Rounded") -> bool:
+        if a.is_exact and b.is_exact:
+            raise Undecided("a branch inside the box")
+        return self.paths.choose()
+
+    def _add(self, a: "Rounded", b: "Rounded") -> "Rounded":
+        if a.of.mag == 0:
+            return b
+        if b.of.mag == 0:
+            return a
+        of = a.of + b.of
+        (ra, aa), (rb, ab) = a.errors(), b.errors()
+        huge = a.huge or b.huge
+        if huge and (
+            (a.huge and b.huge and a.of.sign != b.of.sign)
+            or (min(a.of.mag, b.of.mag) > arb(2) ** 970 and a.of.sign != b.of.sign)
+        ):
+            raise Undecided("an infinite term in a sum")
+        if a.of.lo >= 0 <= b.of.lo or a.of.hi <= 0 >= b.of.hi:  # no cancellation: a weighted mean of the errors
+            relative = ra if ra == rb else _weighted(ra, abs(a.of), rb, abs(b.of))
+            absolute = aa + ab
+        else:
+            relative, absolute = ZERO, aa + ab + _product(ra, a.of.mag) + _product(rb, b.of.mag)
+            if of.mig > 0 and absolute < of.mig / 16:
+                relative, absolute = (absolute / of.mig).upper(), ZERO
+        return self._after(of, relative, absolute, underflows=False, huge=huge)
+
+    def _multiply(self, a: "Rounded", b: "Rounded") -> "Rounded":
+        of = a.of * b.of
+        if a.is_0 or b.is_0:
+            if a.huge or b.huge or not of.mag < INF:
+                raise Undecided("0 times what may be infinite")
+            return Rounded(self.paths, of, 0, ZERO, of.mag, is_0=True)
+        for x, y in ((a, b), (b, a)):
+            if x.of.mag == 0 and x.is_exact:
+                return x
+            if x.is_exact and x.of.lo == x.of.hi and abs(x.of.lo) == 1:
+                return Rounded(self.paths, of, y.ulps, y.relative, y.absolute, y.huge)
+            if x.is_exact and x.of.lo == x.of.hi and _is_power_of_2(x.of.lo):
+                relative, absolute = y.errors()
+                keeps = of.mig >= NORMAL
+                lost = ZERO if keeps else ETA / 2
+                if y.huge and abs(x.of.lo) < 1 and not of.mig >= MAX:
+                    raise Undecided("an infinite factor")
+                huge = y.huge or bool(of.mag * (1 + relative) >= MAX * (1 - U))
+                if keeps and y.of.mig >= NORMAL:
+                    return Rounded(self.paths, of, y.ulps, y.relative, y.absolute * abs(x.of.lo), huge)
+                return Rounded(self.paths, of, 0, relative, absolute * abs(x.of.lo) + lost, huge)
+        (ra, aa), (rb, ab) = a.errors(), b.errors()
+        huge = False
+        for x, y in ((a, b), (b, a)):
+            if x.huge:
+                least = y.of.mig * (1 - y.errors()[0]) - y.errors()[1]
+                if not (least >= 1 or of.mig >= MAX or y.huge):
+                    raise Undecided("an infinite factor")
+                huge = True
+        absolute = _product(aa, b.of.mag * (1 + rb)) + _product(ab, a.of.mag * (1 + ra)) + aa * ab
+        return self._after(of, (1 + ra) * (1 + rb) - 1, absolute, huge=huge)
+
+    def _divide(self, a: "Rounded", b: "Rounded") -> "Rounded":
+        if b.is_exact and b.of.lo == b.of.hi and _is_power_of_2(b.of.lo):
+            return self._multiply(a, Rounded(self.paths, exactly(1 / b.of.lo)))
+        (ra, aa), (rb, ab) = a.errors(), b.errors()
+        least = b.of.mig
+        if least == 0:
+            if ab != 0 or b.of.lo < 0 < b.of.hi:
+                raise Undecided("a division by what may be 0")
+            at = ZERO  # the divisor is near 0, and not 0: its error is relative
+        else:
+            at = (ab / least).upper()
+        rb = rb + at
+        if not rb < arb(1) / 4 or a.huge:
+            raise Undecided("a division by what may be 0, or of what may be infinite")
+        of = a.of / b.of
+        absolute = ZERO if aa == 0 else (aa / (least * (1 - rb))).upper() if least > 0 else INF
+        if b.huge:  # a / inf is 0
+            absolute = absolute + a.of.mag / MAX * (1 + 2 * U)
+            if not (a.of.mag < INF):
+                raise Undecided("infinity over infinity")
+        if not absolute.is_finite():
+            raise Undecided("a division by what may be 0")
+        return self._after(of, (1 + ra) / (1 - rb) - 1, absolute)
+
+    def _power(self, a: "Rounded", n: Any) -> "Rounded":
+        """x**n by the C library's pow: within one ulp."""
+        if n in (0, 1):
+            return self.lift(1) if n == 0 else a
+        if n == -1 and a.is_exact:
+            return 1 / a
+        from fractions import Fraction
+
+        from .exact import power_range
+
+        of = power_range(a.of, Fraction(n))
+        relative, absolute = a.errors()
+        self.paths.rests_on.add("pow: 1 ulp")
+        if absolute != 0 or (a.huge and not n > 1):
+            raise Undecided("a power of a number with an absolute error")
+        relative = (
+            (1 + relative) ** math.ceil(abs(n)) / (1 - relative) ** math.ceil(abs(n)) - 1
+            if relative != 0
+            else ZERO
+        )
+        huge = a.huge or bool(of.mag == INF or of.mag * (1 + relative) >= MAX * (1 - U))
+        if relative == 0:
+            return Rounded(self.paths, of, 1, ZERO, ZERO, huge)
+        lost = ETA if of.mig < NORMAL else ZERO
+        return Rounded(self.paths, of, 0, (1 + relative) * (1 + 2 * U) - 1, lost, huge)
+
+    def _exponential(self, a: "Rounded", b: "Rounded") -> "Rounded":
+        """x**y for a positive x by pow: the logarithm of the result has the error y dx/x + log(x) dy."""
+        if not a.of.lo > 0 or a.huge or b.huge:
+            raise Undecided("a power of a number that is not positive")
+        log = FUNCTIONS["log"].range(a.of)
+        of = FUNCTIONS["exp"].range(b.of * log)
+        (ra, aa), (rb, ab) = a.errors(), b.errors()
+        moved = _product(ra + aa / a.of.lo, b.of.mag) * 2 + _product(rb, (b.of * log).mag) + _product(ab, log.mag)
+        self.paths.rests_on.add("pow: 1 ulp")
+        huge = bool(of.mag == INF or of.mag >= MAX * (1 - 4 * U))
+        lost = ETA if of.mig < NORMAL else ZERO
+        return (
+            Rounded(self.paths, of, 0, moved * 2 + 2 * U, lost, huge)
+            if moved != 0
+            else Rounded(self.paths, of, 1, huge=huge)
+        )
+
+    def function(self, name: str, a: "Rounded") -> "Rounded":
+        """A library function: its stated bound, and what the error of its argument does."""
+        if name not in FUNCTIONS:
+            raise Undecided(f"nothing is known of {name}: add a row to testing/proof/functions.py")
+        row = FUNCTIONS[name]
+        of = row.range(a.of)
+        self.paths.rests_on.add(f"{name}: {row.ulps:g} ulp{'s' * (row.ulps > 1)}")
+        if name in ("sin", "cos") and of.mig == 0 and a.is_exact and not (name == "sin" and 0 in a.of):
+            self.paths.rests_on.add(KAHAN)
+            size = Range(COS_IS_NOT_0, of.mag)
+            of = size if self.paths.choose(rounding=False) else -size
+        if of.mag < TINY:
+            self.paths.rests_on.add(UNDERFLOW)
+            return Rounded(self.paths, of, 0, ZERO, of.mag, is_0=True)
+        relative, absolute = ZERO, ZERO
+        if not a.is_exact:
+            relative, absolute = self._moved(name, a, of)
+        if a.huge and not row.saturates:
+            raise Undecided(f"{name} of what may be infinite")
+        if a.huge and of.mag < INF:
+            beyond = row.range(
+                Range(a.of.lo if a.of.sign == -1 else MAX / 2, a.of.hi if a.of.sign == 1 else -MAX / 2)
+            )
+            absolute = absolute + (beyond.hi - beyond.lo)
+        huge = bool(of.mag == INF or of.mag * (1 + relative) + absolute >= MAX * (1 - 8 * U))
+        if relative == 0 and absolute == 0:
+            return Rounded(self.paths, of, row.ulps, ZERO, ZERO, huge)
+        lost = arb(row.ulps) * ETA if of.mig < NORMAL else ZERO
+        own = 2 * U * row.ulps
+        return Rounded(self.paths, of, 0, (1 + relative) * (1 + own) - 1, absolute * (1 + own) + lost, huge)
+
+    def _moved(self, name: str, a: "Rounded", of: Range) -> tuple[Any, Any]:
+        """The relative and absolute error of f(y) for y near x: f' at most, times |y - x|."""
+        relative, absolute = a.errors()
+        near = a.computed() if not a.huge else a.of
+        near = Range(max(near.lo, _DOMAIN[name][0]), min(near.hi, _DOMAIN[name][1])) if name in _DOMAIN else near
+        if name == "sqrt" and absolute == 0:  # sqrt(x (1 + r)) = sqrt(x) sqrt(1 + r)
+            return (relative / 2) * (1 + relative), ZERO
+        if FUNCTIONS[name].concave and near.lo >= 0:  # f(x (1 + r)) <= (1 + r) f(x)
+            return relative, _product(absolute, _slope_range(name, near).mag)
+        if name == "exp" and near.mag < INF:  # e^(x + d) = e^x e^d
+            moved = _product(relative, a.of.mag) + absolute
+            if moved < arb(1) / 16:
+                return moved * (1 + 2 * moved), ZERO
+            return ZERO, FUNCTIONS["exp"].range(near).hi
+        moved = _product(_slope_range(name, near).mag, _product(relative, a.of.mag) + absolute)
+        if not moved.is_finite():
+            raise Undecided(f"the error of {name} has no bound here")
+        return ((moved / of.mig).upper(), ZERO) if moved < of.mig / 16 else (ZERO, moved)
+
+
+_DOMAIN = {"sqrt": (arb(0), INF), "log": (arb(0), INF), "log1p": (arb(-1), INF), "asin": (arb(-1), arb(1))}
+_ORDER: dict[str, Callable[[bool, bool, bool], bool]] = {
+    "lt": lambda below, above, equal: below,
+    "le": lambda below, above, equal: below or equal,
+    "gt": lambda below, above, equal: above,
+    "ge": lambda below, above, equal: above or equal,
+}
+
+
+_CHOICES = ("equal", "max", "heaviside", "sign", "where")
+
+
+class Unbounded(Rounded):
+    """A number of which nothing is known, for the reason given."""
+
+    def __init__(self, paths: Paths, reason: str):
+        super().__init__(paths, Range(-INF, INF), 1)
+        self.reason = reason
+
+
+class Plain:
+    """A number without its history, as `plain` gives it: it can be compared, and rounded to a multiple of 1/64."""
+
+    def __init__(self, of: Rounded, snapped: bool = False):
+        self.of, self.snapped = of, snapped
+
+    def __add__(self, other: Any) -> Any:
+        return Plain(self.of, True) if other == SNAP and self.of.is_exact else self.of + other
+
+    def __sub__(self, other: Any) -> Any:
+        return Multiple(self.of) if self.snapped and other == SNAP else self.of - other
+
+    def __abs__(self) -> Rounded:
+        return abs(self.of)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.of, name)
+
+
+class Multiple(Rounded):
+    """The multiple m of 1/64 that is nearest to a float x, |x| < 2^45.
+
+    For |m| <= 64 its square is exact: 2^12 m^2 is a whole number below 2^25. So is m - x: it is a multiple of the
+    last place of x, and not larger than x or 1/128.
+    """
+
+    def __init__(self, x: Rounded):
+        half = arb(1) / 128
+        super().__init__(x.paths, Range(x.of.lo - half, x.of.hi + half))
+        self.x = x
+
+    def _apply(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
+        a, b = inputs[0], inputs[-1]
+        if name == "mul" and a is self and b is self and self.of.mag <= 65:
+            return Rounded(self.paths, Range(self.of.mig**2, self.of.mag**2))
+        if name == "sub" and a is self and b is self.x and self.of.mag <= 65:
+            size = min(self.x.of.mag, arb(1) / 128)
+            return Rounded(self.paths, Range(-size, size))
+        return super()._apply(name, *inputs, exponent=exponent)
+
+
+def _is_power_of_2(x: Any) -> bool:
+    return bool(x != 0 and math.frexp(abs(float(x)))[0] == 0.5)
+
+
+def _product(a: Any, b: Any) -> Any:
+    return ZERO if a == 0 or b == 0 else a * b
+
+
+def _weighted(ra: Any, a: Range, rb: Any, b: Range) -> Any:
+    """The largest mean of two relative errors, weighted by the sizes of two terms of one sign."""
+    if ra < rb:
+        ra, a, rb, b = rb, b, ra, a
+    if a.hi == INF:
+        return ra
+    total = a.hi + b.lo
+    share = a.hi / total if total > 0 else arb(1)  # the larger error's weight, at most
+    return (ra * share + rb * (1 - share)).upper()
+
+
+def _slope_range(name: str, x: Range) -> Range:
+    """The range of a function's slope, by running its row on ranges."""
+    found = FUNCTIONS[name].slope(_Span(x))
+    return found.of if isinstance(found, _Span) else exactly(found)
+
+
+class _Span(Operators):
+    """A range with the operators of a number."""
+
+    def __init__(self, of: Range):
+        self.of = of
+
+    def constants(self) -> tuple["_Span", ...]:
+        return tuple(_Span(exactly(x)) for x in (arb.pi(), arb(2).sqrt(), arb.const_log2(), arb.const_log10()))
+
+    def _operate(self, name: str, *inputs: Any, **parameters: Any) -> "_Span":
+        return self._apply(name, *inputs, **parameters)
+
+    def _apply(self, name: str, *inputs: Any, exponent: Any = None) -> "_Span":
+        from fractions import Fraction
+
+        from .exact import power_range
+
+        a, *others = [x.of if isinstance(x, _Span) else exactly(x) for x in inputs]
+        if name == "mul" and inputs[0] is inputs[-1]:
+            return _Span(power_range(a, Fraction(2)))
+        if name == "pow_n":
+            return _Span(power_range(a, Fraction(exponent)))
+        if name == "neg":
+            return _Span(-a)
+        if name in _BINARY:
+            return _Span(_BINARY[name](a, others[0]))
+        return _Span(FUNCTIONS[name].range(a))
+
+
+_BINARY = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "div": lambda a, b: a / b,
+}
