@@ -109,7 +109,7 @@ class Prompt(cmd.Cmd):
                 break
 
     def _typed(self) -> None:
-        # A pipe does not show what was typed. A kernel has no terminal either, but an input() of its own, which does.
+        # A pipe does not show what was typed; a kernel, which has no terminal either, does by its own input().
         self._echo = sys.stdin is not None and not sys.stdin.isatty() and inspect.isbuiltin(builtins.input)
         while True:
             try:
