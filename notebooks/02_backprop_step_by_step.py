@@ -79,7 +79,14 @@ machine.back()
 machine.run()
 
 # %% [markdown]
-# `f.backward()` does what `machine.run()` does, and keeps the numbers.
+# `f.backward()` does what `machine.run()` does, and keeps the numbers. The machine walks the forward pass as well, and a
+# string names a node: `until("s")` goes on to where `s` is computed.
+
+# %%
+machine.forward().until("s")
+
+# %% [markdown]
+# `tg.debug.run(f)` is the same as a prompt, with the letters of pdb, Python's own debugger. We come to it below.
 
 # %%
 f.backward()
@@ -249,6 +256,83 @@ for result in (e, f):
 # first story is told twice. This rule is always right: **leaves add up over passes, interior nodes start from 0
 # in each pass**. `backward` follows it.
 #
+# ## Five bugs, and a debugger that finds them
+#
+# `tg.debug.run(loss)` is a prompt like pdb: `n` next, `b` back, `c` continue, `p` print, `break`, `watch`, and for graphs
+# `why`, `blame` and `set`. Here the commands stand in the call, so that you see what was typed. In a terminal, leave them
+# out and type.
+#
+# **Gradients that were not set to zero.** Everybody forgets it once.
+
+# %%
+w = Value(2.0, label="w")
+for _ in range(3):
+    loss = (w * 2 - 1) ** 2
+    loss.backward()
+tg.debug.run(loss, "why w")
+
+# %% [markdown]
+# **A number that was changed after the forward pass.** The slopes then belong to other numbers than the result.
+
+# %%
+a = Value(2.0, label="a")
+y = a * a * a
+a.data = 5.0
+y.backward()
+tg.debug.run(y, "blame")
+
+# %% [markdown]
+# **A wrong order**: the pass `once` from above. **An overwritten gradient**: `=` where `+=` belongs.
+
+# %%
+a = Value(1.0, label="a")
+b = a * 2
+c = b * 3
+e = b + c
+e.grad = 1.0
+once(e, set())
+tg.debug.run(e, "blame")
+
+# %%
+x = Value(3.0, label="x")
+y = x * x
+y.grad = 1.0
+for operand, slope in zip(y.parents, (x.data, x.data), strict=True):
+    operand.grad = y.grad * slope  # should be +=
+tg.debug.run(y, "blame")
+
+# %% [markdown]
+# **A gradient that explodes.** One graph does not tell: we need the training. `record` keeps each backward pass that
+# reaches the model's parameters, and `blame` names the step.
+
+# %%
+from tinygrad_edu import nn
+
+model = nn.MLP(1, [2, 1], "linear", rng=0)
+with tg.debug.record(model) as film:
+    for _ in range(10):
+        model.zero_grad()
+        loss = (model([3.0]) - 1.0) ** 2
+        loss.backward()
+        for p in model.parameters():
+            p.data -= 0.5 * p.grad  # a learning rate that is too large
+film.blame()
+
+# %% [markdown]
+# The film has the graph of that step. In it we stop where the gradient becomes large, and ask why.
+
+# %%
+step = film.blame().step
+tg.debug.run(film.graph(step), "break layer0.neuron0.w0.grad > 1e3", "c", "why layer0.neuron0.w0")
+
+# %% [markdown]
+# And step by step the loss shows the learning rate at work:
+
+# %%
+for shot in film:
+    print(f"step {shot.step}: loss {shot.loss:.3g}, gradient {shot.norm:.3g} long")
+
+# %% [markdown]
 # ## Exercises
 #
 # 1. Let $g = xy + x$, with $x = 3$, $y = 2$. How many paths lead from `x` to `g`, and what are their products?

@@ -244,11 +244,12 @@ def test_step_in_a_pipe() -> None:
     result = run("step", "a*b + a", "a=2", "b=3", input="n\n\nb\ng 2\nr\np\ng 7\ng x\ndance\nq\nn\n")
     assert (result.returncode, result.stderr) == (0, "")
     headers = [line for line in result.stdout.splitlines() if line.startswith("step ")]
+    assert "(tg) g 7\n*** goto takes" in result.stdout
     assert [header.split(" - ")[0] for header in headers] == [
         *("step 0 of 2", "step 1 of 2", "step 2 of 2", "step 1 of 2", "step 2 of 2", "step 2 of 2", "step 2 of 2")
     ]
     assert "goto takes 0 to 2, the number of steps, got 7." in result.stdout
-    assert "There is no command 'dance': n next" in result.stdout
+    assert "*** There is no command 'dance': h shows them." in result.stdout
 
 
 @pytest.mark.parametrize(("name", "start"), [("g.svg", b"<?xml"), ("g.PNG", b"\x89PNG")])

@@ -390,141 +390,6 @@ def test_the_error_of_a_rule_names_the_node_every_time(monkeypatch, backward, er
     assert every.gradients(3)[x] == 4.0
 
 
-# --- The machine ----------------------------------------------------------------------------------------------
-
-FRAMES = [
-    """\
-step 0 of 3 - the start: back() stays here
-y.grad is 1, all others are 0
-
-->    y = tanh(e)  0     grad 1
-      e = d + c    0     grad -
-      d = a * b    -1.5  grad -
-      a            0.5   grad -
-      b            -3    grad -
-      c            1.5   grad -""",
-    """\
-step 1 of 3
-y = tanh(e): e receives upstream * slope = 1 * 1 = 1; e.grad 0 -> 1
-
-done  y = tanh(e)  0     grad 1
-->    e = d + c    0     grad 1
-      d = a * b    -1.5  grad -
-      a            0.5   grad -
-      b            -3    grad -
-      c            1.5   grad -""",
-    """\
-step 2 of 3
-e = d + c: d receives upstream = 1; d.grad 0 -> 1; c receives upstream = 1; c.grad 0 -> 1
-
-done  y = tanh(e)  0     grad 1
-done  e = d + c    0     grad 1
-->    d = a * b    -1.5  grad 1
-      a            0.5   grad -
-      b            -3    grad -
-done  c            1.5   grad 1""",
-    """\
-step 3 of 3 - the end: all gradients are complete, next() stays here
-d = a * b: a receives upstream * b = 1 * -3 = -3; a.grad 0 -> -3; b receives upstream * a = 1 * 0.5 = 0.5; \
-b.grad 0 -> 0.5
-
-done  y = tanh(e)  0     grad 1
-done  e = d + c    0     grad 1
-done  d = a * b    -1.5  grad 1
-done  a            0.5   grad -3
-done  b            -3    grad 0.5
-done  c            1.5   grad 1""",
-]
-
-
-def test_frames_forward_and_back():
-    machine = Machine(neuron())
-    assert repr(machine) == FRAMES[0]
-    for frame in (*FRAMES[1:], FRAMES[-1]):
-        assert repr(machine.next()) == frame
-    for frame in (*FRAMES[2::-1], FRAMES[0]):
-        assert repr(machine.back()) == frame
-
-
-def test_commands_return_the_machine_and_move_it():
-    root = neuron()
-    machine = Machine(root, upstream=2)
-    e, d = (next(node for node in topological_order(root) if node.label == label) for label in "ed")
-    moves = [
-        (lambda: machine.back(), 0),
-        (lambda: machine.next(), 1),
-        (lambda: machine.goto(d), 3),
-        (lambda: machine.goto(e), 2),
-        (lambda: machine.goto(root), 1),
-        (lambda: machine.run(), 3),
-        (lambda: machine.next(), 3),
-        (lambda: machine.goto(0), 0),
-        (lambda: machine.goto(2), 2),
-        (lambda: machine.reset(), 0),
-    ]
-    for move, position in moves:
-        assert move() is machine
-        assert machine.position == position
-        assert machine.step == (machine.steps[position - 1] if position else None)
-        assert machine.gradients == steps(root, 2).gradients(position)
-        assert repr(machine).startswith(f"step {position} of 3")
-
-
-def test_goto_where_there_is_nothing():
-    root = neuron()
-    machine = Machine(root).next()
-    c = next(node for node in topological_order(root) if node.label == "c")
-    foreign = Value(1.0, label="z")
-    for target, message in [
-        (foreign, "label='z'.* is not among the nodes"),
-        (c, r"c is a leaf and has no step of its own: its gradient is complete at goto\(2\)"),
-        (4, "goto takes 0 to 3, the number of steps, got 4"),
-        (-1, "goto takes 0 to 3"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            machine.goto(target)
-    with pytest.raises(TypeError):
-        machine.goto("e")
-    assert machine.position == 1
-
-
-def test_a_machine_with_no_steps():
-    machine = Machine(Value(2.0, label="x"))
-    for move in (machine.next, machine.back, machine.run, machine.reset):
-        assert repr(move()) == (
-            "step 0 of 0 - the end: all gradients are complete, next() stays here\n"
-            "x.grad is 1, all others are 0\n\n"
-            "done  x  2  grad 1"
-        )
-
-
-def test_a_node_of_value_zero_can_be_next():
-    assert "\n->    #100 = -#99  0   grad 1\n" in repr(Machine(chain(100, Value(0.0))))
-
-
-def test_a_gradient_of_zero_is_not_a_dash():
-    (x,) = labelled(x=-1.0)
-    lines = repr(Machine(x.relu() * 2).run()).splitlines()
-    assert lines[-2:] == ["done  x             -1  grad 0", "done  #0            2   grad 0"]
-
-
-def test_a_large_frame_shows_what_is_around_the_frontier():
-    machine = Machine(chain(1000))
-    above, below = "... {} nodes above are not shown, all done", "... {} nodes below are not shown"
-    start, end = "->    #1000 = -#999  1   grad 1", "done  x           1   grad 1"
-    frames = [(0, start, below.format(961), 41), (500, above.format(480), below.format(481), 42)]
-    for position, first, last, lines in [*frames, (1000, above.format(961), end, 41)]:
-        listing = repr(machine.goto(position)).split("\n\n")[1].splitlines()
-        assert (listing[0], listing[-1], len(listing)) == (first, last, lines)
-        assert sum(line.startswith("->") for line in listing) == (position < 1000)
-
-
-def test_a_long_label_does_not_widen_the_other_lines():
-    x = Value(1.0, label="x" * 10_000)
-    assert max(map(len, repr(Machine(chain(3) + x)).splitlines()[3:5])) < 10_200
-    assert min(map(len, repr(Machine(chain(3) + x)).splitlines()[4:])) < 100
-
-
 # --- The room -------------------------------------------------------------------------------------------------
 
 
@@ -536,6 +401,39 @@ def test_every_rule_has_a_sentence():
         (step,) = steps(rule(*inputs))
         assert len(step.shares) == len(inputs)
         assert "x0.grad 0 -> " in step.sentence
+
+
+REASONS = [
+    (A.tanh, "droot/da = 1 / cosh(a)^2 = 1 / cosh(2)^2 = 0.07065"),
+    (A.sqrt, "droot/da = 1 / (2 * root) = 1 / (2 * 1.414) = 0.3536"),
+    (C.sigmoid, "droot/dc = root * (1 - root) = 0.2689 * (1 - 0.2689) = 0.1966"),
+    (C.silu,
+     "droot/dc = s + c * s * (1 - s) = 0.2689 + (-1) * 0.2689 * (1 - 0.2689) = 0.07233 with s = sigmoid(c)"),
+    (C.relu, "droot/dc = 0: 1 for c > 0, else 0; c is (-1)"),
+    (lambda: A / B, "droot/da = 1 / b = 1 / 4 = 0.25; droot/db = -a / b^2 = -2 / 4^2 = -0.125"),
+    (lambda: C**3, "droot/dc = 3 * c^(3-1) = 3 * (-1)^(3-1) = 3"),
+    (lambda: A * B, ""),
+    (lambda: tg.sum(A, B), ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "expected"), REASONS)
+def test_the_slope_is_explained_by_its_formula_with_the_numbers_put_in(make, expected):
+    root = make()
+    (step,) = steps(root)
+    assert step.reason == expected
+
+
+def test_print_shows_every_step_and_its_reason():
+    (x,) = labelled(x=2.0)
+    y = named((x * x).log(), "y")
+    assert str(steps(y)) == (
+        "step 1 of 2: y = log(#1): #1 receives upstream * slope = 1 * 0.25 = 0.25; #1.grad 0 -> 0.25\n"
+        "    dy/d#1 = 1 / #1 = 1 / 4 = 0.25\n"
+        "step 2 of 2: #1 = x * x: x receives upstream * x = 0.25 * 2 = 0.5; x.grad 0 -> 0.5; "
+        "x receives upstream * x = 0.25 * 2 = 0.5; x.grad 0.5 -> 1"
+    )
+    assert str(steps(chain(1000))).endswith("\n... 800 more steps")
 
 
 def test_the_standard_library_is_enough():

@@ -266,3 +266,24 @@ def test_no_barrier_is_found(browser: Any, tmp_path: Path, scheme: str, mode: st
     found += axe.Axe().run(page).response["violations"]
     page.close()
     assert [(violation["id"], violation["nodes"][0]["html"]) for violation in found] == []
+
+
+def test_the_second_slider_goes_over_the_steps_of_a_training(opened: Open) -> None:
+    model = nn.Neuron(2, "tanh", rng=0)
+    with tg.debug.record(model) as film:
+        for step in range(4):
+            model.zero_grad()
+            ((model([1.0, step - 1.0]) - 1.0) ** 2).backward()
+            for parameter in model.parameters():
+                parameter.data -= 0.5 * parameter.grad
+    page = opened(film.to_html())
+    assert page.locator("#film").is_visible()
+    for step in (3, 1, 0):
+        page.locator("#film").fill(str(step))
+        frame(page)
+        assert page.locator("#film-step").text_content() == f"step {step}"
+        assert page.evaluate("live.graph.value[live.graph.root]") == pytest.approx(film[step].loss, rel=1e-4)
+        w0 = next(i for i, name in enumerate(page.evaluate("live.graph.names")) if name == "w0")
+        assert page.evaluate(f"live.graph.gradient[{w0}]") == pytest.approx(film[step].gradients["w0"], rel=1e-4)
+    page.keyboard.press("Escape")
+    assert not opened(lecture()).locator("#film").is_visible()

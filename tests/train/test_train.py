@@ -824,3 +824,68 @@ def test_a_training_in_two_parts_is_the_whole() -> None:
     assert ends[0] == ends[1]
     with pytest.raises(ValueError, match=r"^start is a whole number of 0 or more, got -1.$"):
         fitted(start=-1)
+
+
+# --- Films ----------------------------------------------------------------------------------------------------
+
+POINTS = [[2.0, 3.0, -1.0], [3.0, -1.0, 0.5], [0.5, 1.0, 1.0], [1.0, 1.0, -1.0]], [1.0, -1.0, -1.0, 1.0]
+
+
+def trained(activation="tanh", lr=0.05, **options):
+    model = nn.MLP(3, [4, 4, 1], activation, rng=0)
+    sgd = optim.SGD(model.parameters(), lr=lr)
+    return model, lambda **more: fit(
+        model, nn.mse, POINTS, sgd, **{"epochs": 5, "batch_size": 2, "progress": False, **options, **more}
+    )
+
+
+def test_fit_records_a_film_and_learns_the_same():
+    model, run = trained()
+    film = tg.debug.record(model)
+    history = run(film=film)
+    assert history.film is film
+    assert (film.count, history.eager_because, history.stopped) == (10, "a film records the steps", "")
+    assert not film.running
+    plain, run_plain = trained()
+    assert run_plain().film is None
+    for recorded, parameter in zip(model.parameters(), plain.parameters(), strict=True):
+        assert recorded.data == pytest.approx(parameter.data, rel=1e-12)
+    last = film[9]
+    assert last.loss == pytest.approx(film.graph(9).data)
+
+
+def test_a_film_around_fit_records_its_steps():
+    model, run = trained()
+    with tg.debug.record(model) as film:
+        history = run(film=film)
+        assert run().eager_because == "a film records the steps"
+    assert history.film is film
+    assert film.count == 20
+
+
+def test_the_check_of_the_gradients_stops_before_the_step():
+    model, run = trained("linear", lr=5.0)
+    with pytest.warns(
+        UserWarning, match=r"the gradient exploded.*\n.*tg\.debug\.run\(history\.film\.graph\(\d\)\)"
+    ):
+        history = run(check="gradients")
+    assert history.stopped.startswith("step ")
+    step = history.film.blame().step
+    assert history.film.count == step + 1
+    assert history.film[step].parameters == {name: p.data for name, p in model.named_parameters()}
+    model, run = trained("linear", lr=5.0)
+    with pytest.warns(UserWarning, match=r"run\(film\.graph"):
+        run(film=tg.debug.record(model), check="gradients")
+
+
+def test_a_healthy_training_passes_the_check():
+    _, run = trained()
+    assert run(check="gradients", epochs=20).stopped == ""
+
+
+def test_films_that_do_not_fit():
+    _, run = trained()
+    with pytest.raises(ValueError, match="The film records another model"):
+        run(film=tg.debug.record(nn.Neuron(3, rng=0)))
+    with pytest.raises(ValueError, match='check is "gradients" or None'):
+        run(check="nan")

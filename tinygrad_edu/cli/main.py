@@ -13,7 +13,7 @@ EXPRESSIONS = {
     "explain": "every step from an expression to its derivatives, checked",
     "draw": "the picture of an expression, into a file",
     "live": "the page of an expression that can be changed and stepped through, into a file",
-    "step": "walk through backpropagation: n, b, g, p, r, q, from the keyboard or a pipe",
+    "step": "step through both passes, from the keyboard or a pipe: n, b, s, c, p, why, h, q",
 }
 OUTPUTS = {
     "draw": "a file .svg, .png, .pdf or .html; - writes an SVG to the standard output",
@@ -77,7 +77,7 @@ def _run(options: argparse.Namespace) -> None:
         case "step":
             from .step import step_through
 
-            step_through(options.expression, options.values, sys.stdin)
+            step_through(options.expression, options.values)
         case "train":
             # These matrices are small: a second thread of BLAS gains little, and waits where a core is busy.
             os.environ.setdefault("OPENBLAS_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))

@@ -1,19 +1,41 @@
 """Backpropagation under a magnifying glass.
 
 steps(root)     every application of the chain rule in a backward pass: index it, iterate over it, print it
-Machine(root)   the same at the prompt: next(), back(), goto(...), run(), reset()
+run(root)       the stepping prompt: both passes, with the letters of pdb; `tracing()` records source lines for it
+Machine(root)   the same as an object: next(), back(), goto(...), run(), reset()
+record(model)   a film of a training: what went wrong in which step, and any step to look at
 why(root, x)    x's gradient as the sum over all paths between the two, the largest first
 blame(root)     the node that made a nan, an inf, a dead end, a vanishing or exploding gradient, and the remedy
 
-`stepping`, `paths`, `causes` and `bookkeeping` are the analyses: they give data. `frames` makes a picture of a
-step, `showing` the page of all. Nothing in the engine imports this package, and no `.grad` is written. Nodes are
-called by their labels, else by the variables that hold them where the question is asked.
+`stepping`, `paths`, `causes`, `bookkeeping` and `received` are the analyses: they give data. `frames` makes a
+picture of a step, `showing` the page of all, `machine` and `prompt` the text. Nothing in the engine imports this
+package, and no `.grad` is written. Nodes are called by their labels, else by the variables that hold them where
+the question is asked.
 """
 
 from .causes import Blame, Finding, blame
+from .film import Film, record
 from .machine import Machine
 from .paths import GradientPath, Why, why
+from .prompt import run
 from .showing import Steps, steps
+from .sources import tracing
 from .stepping import Share, Step
 
-__all__ = ["Blame", "Finding", "GradientPath", "Machine", "Share", "Step", "Steps", "Why", "blame", "steps", "why"]
+__all__ = [
+    "Blame",
+    "Film",
+    "Finding",
+    "GradientPath",
+    "Machine",
+    "Share",
+    "Step",
+    "Steps",
+    "Why",
+    "blame",
+    "record",
+    "run",
+    "steps",
+    "tracing",
+    "why",
+]

@@ -7,7 +7,7 @@ were still in order. `_forward` and `_Sweep` find those nodes, `_remedy` says wh
 import math
 import reprlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,6 +129,7 @@ def blame(
     parameters: Iterable[Value] | Value | None = None,
     vanishing: float = 1e-9,
     exploding: float = 1e9,
+    variables: Mapping[Value, str] | None = None,
 ) -> Blame:
     """Find the node that spoilt the gradients of root, say what it did, and what usually helps.
 
@@ -145,6 +146,7 @@ def blame(
     The last three are reported only if a leaf below the node receives nothing better from elsewhere: a relu that
     is off for one example of several, or beside a residual connection, is no fault, nor are shares that cancel.
     The leaves that count are `parameters` (`model.parameters()`) if given, else those with a label, else all.
+    `variables` name the nodes without a label; by default they are those of the caller.
 
     The sweep is blame's own: no `.grad` is written, none is read but for "accumulated", and no backward pass is
     needed before.
@@ -175,7 +177,7 @@ def blame(
                 f"parameters are Values, such as model.parameters(), got {reprlib.repr(parameter)} ({kind})."
             )
     given = given and list(dict.fromkeys(given))
-    names = names_of(order, variables_in_sight())
+    names = names_of(order, variables_in_sight() if variables is None else variables)
     leaves = [node for node in order if not node.rule]
     counting = given if given is not None else [leaf for leaf in leaves if leaf.label] or leaves
     sweep = _Sweep(order, names, seed, vanishing, exploding)

@@ -1,27 +1,41 @@
-"""The time machine: a backward pass that is walked forward and back at the prompt."""
+"""The time machine: the forward and the backward pass of a graph, walked in both directions at the prompt."""
 
+import difflib
 import operator
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..engine.scalar import as_real
 from ..engine.value import Value
 from ..viz.names import variables_in_sight
-from ..viz.words import four_digits
+from ..viz.reading import read
+from ..viz.words import clipped, four_digits
 from .bookkeeping import mistakes
+from .paths import Why, why
+from .received import misplaced
 from .showing import Steps
+from .sources import source_line
 from .stepping import Step, expression
 
-LINES = 40  # nodes in one frame
+NEAR = 12  # nodes in a frame; `listing` shows more
+WIDE = 48  # characters of an operation in a frame
 
 
 class Machine:
-    """A backward pass that you drive: next(), back(), goto(a node or a number), run(), reset().
+    """Both passes of a graph, which you drive: next(), back(), goto(a node, its name or a number), run(), reset().
 
-    Each command returns the machine, whose text is the current frame: the step just taken, then the nodes from
-    the result to the inputs, with their numbers and the gradients so far (`-` where nothing has arrived yet).
-    `->` marks the node whose turn is next; `done` are those whose gradient is complete and has been passed on.
+    It begins at the start of the backward pass; `forward()` goes to the start of the forward pass. Each command
+    returns the machine, whose text is the current frame: the step just taken, the formula of its slopes with the
+    numbers put in, and the nodes near it, from the result to the inputs, with their numbers and the gradients so
+    far (`-` where nothing has arrived yet). `->` marks the node whose turn is next, `done` those whose gradient is
+    complete and has been passed on, `*` a number that the last command changed.
 
-    No `.grad` is written. The first and the last frame say if a number was changed after the forward pass, and the
-    last if gradients were not set to zero between passes.
+    The letters are those of the stepping prompt (`tg.debug.run`): `n` over a module, `s` into it, `b` back, ...
+    A string names a node: its label or the end of it, the variable that holds it, or its place such as "#3".
+
+    No `.grad` is written. The first frame and the last say if the gradients that the graph holds are wrong: not
+    set to zero, overwritten, passed on too early, or computed from numbers that were changed since.
 
     Raises TypeError if root is not one Value or upstream not one number. If a rule fails, the command raises its
     error, with a note that names the node, and the machine stays where it was.
@@ -30,33 +44,87 @@ class Machine:
     >>> Machine((a * b).tanh()).next()
     step 1 of 2
     #3 = tanh(#2): #2 receives upstream * slope = 1 * 2.458e-05 = 2.458e-05; #2.grad 0 -> 2.458e-05
+    d#3/d#2 = 1 / cosh(#2)^2 = 1 / cosh(-6)^2 = 2.458e-05
     <BLANKLINE>
-    done  #3 = tanh(#2)  -1  grad 1
-    ->    #2 = a * b     -6  grad 2.458e-05
-          a              2   grad -
-          b              -3  grad -
+    done  #3 = tanh(#2)  -1  grad         1
+    ->    #2 = a * b     -6  grad 2.458e-05 *
+          a               2  grad         -
+          b              -3  grad         -
     """
 
-    def __init__(self, root: Value, upstream: Any = 1.0):
-        self.steps = Steps(root, upstream, variables_in_sight())
+    def __init__(self, root: Value, upstream: Any = 1.0, *, variables: Mapping[Value, str] | None = None):
+        self._variables = dict(variables_in_sight() if variables is None else variables)
+        self._upstream, self._first, self._scopes = upstream, 0, dict[Value, tuple[str, ...]]()
+        self._take(root)
+        self._previous = self.steps, 0
+        self._judge()
+        self._leaves = {node: node.data for node in self.steps.order if node.rule is None}
+
+    def _take(self, root: Value) -> None:
+        """Start with the numbers that the graph has now."""
+        self.steps = Steps(root, self._upstream, self._variables)
         self._position = 0
-        self._rows: tuple[Value, ...] = self.steps.order[::-1]
-        self._complete = self.steps.completed()
+        self._place = {node: place for place, node in enumerate(reversed(self.steps.order))}
+        self._turn = {node: turn for turn, node in enumerate(self.steps.nodes, start=1)}
+        self._uses = self.steps.uses()
+        self._named = {self.steps.name(node): node for node in self.steps.order}
+        self._judged: dict[int, list[str]] = {}
+
+    @property
+    def root(self) -> Value:
+        return self.steps.order[-1]
 
     @property
     def position(self) -> int:
-        """How many steps have been taken."""
+        """How many steps of the backward pass have been taken; in the forward pass -k if k operations are left."""
         return self._position
 
     @property
     def step(self) -> Step | None:
-        """The step just taken; None at the start."""
-        return self.steps[self._position - 1] if self._position else None
+        """The step of the backward pass just taken; None before the first."""
+        return self.steps[self._position - 1] if self._position > 0 else None
+
+    @property
+    def current(self) -> Value | None:
+        """The node of the step just taken, in either pass; None at the start of a pass."""
+        return self._node_of(self._position)
+
+    @property
+    def coming(self) -> Value | None:
+        """The node whose turn is next; None at the end."""
+        return self._node_of(self._position + 1) if self._position < len(self.steps) else None
 
     @property
     def gradients(self) -> dict[Value, Any]:
         """Each node's gradient so far."""
-        return self.steps.gradients(self._position)
+        return self.steps.gradients(max(self._position, 0))
+
+    def node(self, name: str) -> Value:
+        """The node of this name, or of the only name that ends in it: "neuron0.w1". Raises ValueError."""
+        found = self.find(name)
+        if found is None:
+            near = difflib.get_close_matches(name, self._named, 2) if len(self._named) < 10_000 else []
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            raise ValueError(f"no node is called {name!r} here.{hint}")
+        return found
+
+    def find(self, name: str, exact: bool = False) -> Value | None:
+        """As `node`, but None if there is none; exact: not by the end of a name."""
+        if name in self._named:
+            return self._named[name]
+        if name[:1] == "#":
+            place = int(name[1:]) if name[1:].isdecimal() else -1
+            return self.steps.order[place] if 0 <= place < len(self.steps.order) else None
+        longer = [] if exact else [known for known in self._named if known.endswith(f".{name}")]
+        return self._named[longer[0]] if len(longer) == 1 else None
+
+    def gradient(self, node: Value) -> Any:
+        """A node's gradient so far; None if no share has reached it."""
+        return self._gradient(self.steps, node, self._position)
+
+    def is_computed(self, node: Value, position: int | None = None) -> bool:
+        """Has the forward pass come to this node, now or at another position?"""
+        return node not in self._turn or self._turn[node] > -(self._position if position is None else position)
 
     # --- Commands -------------------------------------------------------------------------------------------
 
@@ -66,85 +134,235 @@ class Machine:
 
     def back(self) -> "Machine":
         """Undo the step just taken; at the start, stay there."""
-        return self._at(max(self._position - 1, 0))
+        return self._at(max(self._position - 1, self._first))
+
+    def over(self) -> "Machine":
+        """Take the next step; if it enters a module, all of that module's."""
+        here, coming = self.scope(self.current), self.scope(self.coming)
+        depth = len(here) + 1
+        if coming[: depth - 1] != here or len(coming) < depth:
+            return self.next()
+        position = self._position
+        while position < len(self.steps) and self.scope(self._node_of(position + 1))[:depth] == coming[:depth]:
+            position += 1
+        return self._at(position)
 
     def run(self) -> "Machine":
         """Take all steps that are left."""
         return self._at(len(self.steps))
 
-    def reset(self) -> "Machine":
-        """Go back to the start."""
+    def forward(self) -> "Machine":
+        """Go to the start of the forward pass: nothing is computed but the leaves."""
+        self._first = -len(self.steps)
+        return self._at(self._first)
+
+    def backward(self) -> "Machine":
+        """Go to the start of the backward pass, which then is the start for `back` and `reset`."""
+        self._first = 0
         return self._at(0)
 
-    def goto(self, target: Value | int) -> "Machine":
-        """Go to just after the step of a node, or to where so many steps have been taken.
+    def reset(self) -> "Machine":
+        """Go back to the start."""
+        return self._at(self._first)
 
-        Raises ValueError if the node is not in the graph or a leaf, or if there are not so many steps.
+    def goto(self, target: Value | str | int) -> "Machine":
+        """Go to just after the step of a node, in the pass that the machine is in, or to a number of steps.
+
+        The name of a leaf, which has no step, goes to where its gradient is complete. Raises ValueError if the
+        node is not in the graph, if a leaf is given itself, or if there are not so many steps.
         """
+        if isinstance(target, str):
+            target = self.node(target)
+            target = target if target.rule else self._complete(target)
         if not isinstance(target, Value):
-            if not 0 <= operator.index(target) <= len(self.steps):
+            if not self._first <= operator.index(target) <= len(self.steps):
                 raise ValueError(f"goto takes 0 to {len(self.steps)}, the number of steps, got {target}.")
             return self._at(operator.index(target))
-        if target not in self._complete:
+        if target not in self._place:
             raise ValueError(f"{target!r} is not among the nodes that the result was computed from.")
-        position = self._complete[target]
         if target.rule is None:
             raise ValueError(
                 f"{self.steps.name(target)} is a leaf and has no step of its own: its gradient is complete at "
-                f"goto({position})."
+                f"goto({self._complete(target)})."
             )
-        return self._at(position)
+        return self._at(1 - self._turn[target] if self._position < 0 else self._turn[target])
+
+    def until(self, target: Value | str) -> "Machine":
+        """Go on to just after the step of a node; of a leaf, to where its gradient is complete."""
+        node = self.node(target) if isinstance(target, str) else target
+        if node in self._place and node.rule is None:
+            return self._at(max(self._complete(node), self._position))
+        if node in self._turn and 1 - self._turn[node] <= self._position < 0:  # its forward step is over
+            return self._at(self._turn[node])
+        if self._position >= self._turn.get(node, self._position + 1):
+            raise ValueError(f"the step of {self.steps.name(node)} is over: goto goes back to it.")
+        return self.goto(node)
+
+    def set(self, target: Value | str, number: Any) -> "Machine":
+        """Give a leaf another number, and compute again what depends on it. Its graph is changed by this.
+
+        Raises ValueError if the node is no leaf of the graph, or if an operation is not defined for its numbers;
+        then nothing has changed.
+        """
+        leaf = self.node(target) if isinstance(target, str) else target
+        if leaf not in self._place or leaf.rule is not None:
+            raise ValueError(f"{self.steps.name(leaf)} was computed: set one of the leaves it was computed from.")
+        return self._compute({leaf: type(leaf.data)(as_real(number))})
+
+    def restart(self) -> "Machine":
+        """Go back to the start, and undo every `set`."""
+        changed = {leaf: number for leaf, number in self._leaves.items() if leaf.data is not number}
+        return (self._compute(changed) if changed else self).reset()
+
+    def why(self, target: Value | str, top: int = 10) -> Why:
+        """The paths whose products add up to a node's gradient. Raises ValueError if there is no such node."""
+        node = self.node(target) if isinstance(target, str) else target
+        return why(self.root, node, top, variables=self._variables)
+
+    def where(self, target: Value | str | None = None) -> str:
+        """The source line that made a node, by default that of the step just taken; "" if it was not recorded."""
+        node = self.node(target) if isinstance(target, str) else target or self.current or self.root
+        return source_line(node)
+
+    n, s, b, r, g = over, next, back, run, goto  # noqa: A003  # the methods above
 
     def _at(self, position: int) -> "Machine":
-        if position:
+        if position > 0:
             self.steps[position - 1]  # computed here, so that a rule's error comes from the command, not the text
-        self._position = position
+        self._previous, self._position = (self.steps, self._position), position
+        self._judge()
         return self
+
+    def _judge(self) -> None:
+        """At either end, find what was done wrong around the backward pass. What `set` changed is no mistake."""
+        position = self._position
+        if position not in (0, len(self.steps)) or position in self._judged:
+            return
+        order, seed = list(self.steps.order), self._seed
+        names = {node: name for name, node in self._named.items()}
+        complete = position and seed and self.root.grad
+        ones = {node: gradient / seed for node, gradient in self.gradients.items()} if complete else {}
+        self._judged[position] = mistakes(order, ones, names) or misplaced(order, names)
+
+    def _compute(self, numbers: Mapping[Value, Any]) -> "Machine":
+        """Put numbers into leaves and compute again all that depends on them."""
+        order, shown, position = self.steps.order, self.steps, self._position
+        fresh, touched = {node: node.data for node in order} | dict(numbers), set(numbers)
+        for node in order:
+            if not touched.isdisjoint(node.parents):
+                touched.add(node)
+                fresh[node] = node.rule.evaluate([fresh[p] for p in node.parents], node.parents)
+        for node in touched:
+            node.data = fresh[node]
+        self._take(self.root)
+        self._judged = {0: [], len(self.steps): []}
+        self._at(position)
+        self._previous = shown, position
+        return self
+
+    # --- Where things stand ---------------------------------------------------------------------------------
+
+    def scope(self, node: Value | None) -> tuple[str, ...]:
+        """The modules that a node belongs to, outermost first, as the labels of parameters tell."""
+        if not self._scopes:
+            reading = read(self.root, self._variables)
+            self._scopes = dict(zip(reading.order, reading.scopes, strict=True))
+        return self._scopes[node] if node is not None else ()
+
+    def _node_of(self, position: int) -> Value | None:
+        """The node of the step that leads to a position."""
+        if position > 0:
+            return self.steps.nodes[position - 1]
+        return self.steps.nodes[-position] if -len(self.steps) < position and self._first < position else None
+
+    def _complete(self, node: Value) -> int:
+        if node in self._turn:
+            return self._turn[node]
+        return self._uses[node][-1] if self._uses[node] else 0
+
+    def _gradient(self, steps: Steps, node: Value, position: int) -> Any:
+        earlier = bisect_right(self._uses[node], position)
+        if earlier:
+            return steps.passed(self._uses[node][earlier - 1], node)
+        return self._seed if node is steps.root and position >= 0 else None
+
+    @property
+    def _seed(self) -> Any:
+        return type(self.root.data)(as_real(self._upstream))
 
     # --- The frame ------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        step, end = self.step, len(self.steps)
-        header = f"step {self._position:,} of {end:,}"
-        if self._position == end:
-            header += " - the end: all gradients are complete, next() stays here"
-        elif step is None:
-            header += " - the start: back() stays here"
-        root = self.steps.root
-        begin = f"{self.steps.name(root)}.grad is {four_digits(self.steps.reached(0)[root])}, all others are 0"
-        return "\n".join([header, step.sentence if step else begin, "", *self._listing(), *self._mistakes()])
+        return self.frame()
 
-    def _mistakes(self) -> list[str]:
-        """At either end, what was done wrong around the backward pass."""
-        names = {node: self.steps.name(node) for node in self.steps.order}
-        order, root = list(self.steps.order), self.steps.root
-        if self._position == len(self.steps):
-            seed = self.steps.reached(0)[root]
-            ones = {node: gradient / seed for node, gradient in self.gradients.items()} if seed else {}
-            found = mistakes(order, ones, names)
-        else:
-            found = mistakes(order, {}, names) if not self._position else []
+    def frame(self, near: int = NEAR, paint: Callable[[str], str] = str) -> str:
+        """The current frame, with at most `near` nodes around the step; `paint` colours what has changed."""
+        end, position = len(self.steps), self._position
+        header = f"step {max(position, 0):,} of {end:,}"
+        if position < 0 or self._first < 0 == position:
+            header = f"forward, operation {end + position:,} of {end:,}"
+        if position == end:
+            header += " - the end: all gradients are complete, next() stays here"
+        elif position == self._first:
+            header += " - the start: back() stays here"
+        return "\n".join([header, *self._said(), "", *self.listing(near, paint), *self._told()])
+
+    def _said(self) -> list[str]:
+        step, node = self.step, self.current
+        if step:
+            return [step.sentence, *[step.reason] * bool(step.reason)]
+        if node is not None:
+            return [self.steps.computed(node)]
+        if self._position < 0:
+            return ["the leaves have their numbers, nothing is computed"]
+        return [f"{self.steps.name(self.root)}.grad is {four_digits(self._seed)}, all others are 0"]
+
+    def _told(self) -> list[str]:
+        found = self.mistakes_at(self._position)
         return ["", *found] if found else []
 
-    def _listing(self) -> list[str]:
-        """The nodes around the frontier, one per line, and how many there are above and below them."""
-        nodes = self.steps.nodes
-        turn = nodes[self._position] if self._position < len(nodes) else None
-        frontier = self._rows.index(turn) if turn is not None else len(self._rows)
-        first = max(0, min(frontier - LINES // 2, len(self._rows) - LINES))
-        shown = self._rows[first : first + LINES]
-        below = len(self._rows) - first - len(shown)
-        above = [f"... {first:,} nodes above are not shown, all done"] if first else []
-        return above + self._table(shown, turn) + [f"... {below:,} nodes below are not shown"] * bool(below)
+    def mistakes_at(self, position: int) -> list[str]:
+        """What a frame says was done wrong around the backward pass; only those at either end do, once shown."""
+        return self._judged.get(position, [])
 
-    def _table(self, shown: tuple[Value, ...], turn: Value | None) -> list[str]:
-        name, reached = self.steps.name, self.steps.reached(self._position)
-        written = [f"{name(n)} = {expression(n, name)}" if n.rule else name(n) for n in shown]
-        numbers = [four_digits(self.steps.data[node]) for node in shown]
-        widths = [min(max(map(len, column)), LINES) for column in (written, numbers)]
-        lines = []
-        for node, text, number in zip(shown, written, numbers, strict=True):
-            mark = "->" if node is turn else "done" if self._complete[node] <= self._position else ""
-            gradient = four_digits(reached[node]) if node in reached else "-"
-            lines.append(f"{mark:4}  {text:{widths[0]}}  {number:{widths[1]}}  grad {gradient}")
+    def listing(self, near: int = 40, paint: Callable[[str], str] = str) -> list[str]:
+        """The nodes around the step, one per line: its operands, those of the next, and their neighbours."""
+        rows, count = self.steps.order[::-1], len(self.steps.order)
+        wanted = dict[Value, None]()
+        for node in (self.coming, self.current):
+            wanted |= dict.fromkeys([] if node is None else [node, *node.parents[: near // 3]])
+        middle = self._place[next(iter(wanted), self.root)]
+        first = max(0, min(middle - near // 2, count - near))
+        nearby = sorted(rows[first : first + near], key=lambda node: abs(self._place[node] - middle))
+        shown = sorted([*wanted, *[n for n in nearby if n not in wanted]][:near], key=self._place.__getitem__)
+        table, before, lines = self._table(shown, paint), -1, list[str]()
+        for node, line in zip([*shown, None], [*table, ""], strict=True):
+            place = count if node is None else self._place[node]
+            if gap := place - before - 1:
+                lines.append(f"      ... {gap:,} node{'s' * (gap > 1)} not shown")
+            before = place
+            lines += [line] * bool(line)
         return lines
+
+    def _table(self, shown: list[Value], paint: Callable[[str], str]) -> list[str]:
+        name, data, turn = self.steps.name, self.steps.data, self.coming
+        old, before = self._previous
+        written = [f"{name(n)} = {expression(n, name)}" if n.rule else name(n) for n in shown]
+        written = [clipped(text, WIDE) for text in written]
+        numbers = [four_digits(data[n]) if self.is_computed(n) else "-" for n in shown]
+        gradients = ["-" if (x := self.gradient(n)) is None else four_digits(x) for n in shown]
+        widths = [max(map(len, column)) for column in (written, numbers, gradients)]
+        lines = []
+        for node, text, number, gradient in zip(shown, written, numbers, gradients, strict=True):
+            mark = "->" if node is turn else "done" if self._complete(node) <= self._position else ""
+            fresh = not (self.is_computed(node, before) and _same(old.data[node], data[node])) and number != "-"
+            changed = gradient != "-" and not _same(self._gradient(old, node, before), self.gradient(node))
+            number, gradient = f"{number:>{widths[1]}}", f"{gradient:>{widths[2]}}"
+            number = paint(f"{number}*") if fresh else f"{number} "
+            gradient = paint(f"{gradient} *") if changed else gradient
+            lines.append(f"{mark:4}  {text:{widths[0]}}  {number} grad {gradient}")
+        return lines
+
+
+def _same(x: Any, y: Any) -> bool:
+    return x is y or bool(x == y) or bool(x != x and y != y)

@@ -8,7 +8,7 @@ paths that arrive there and the few with the largest products.
 import heapq
 import math
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -74,7 +74,7 @@ class Why:
         return "\n".join(_table(self))
 
 
-def why(root: Value, x: Value, top: int = 10) -> Why:
+def why(root: Value, x: Value, top: int = 10, *, variables: Mapping[Value, str] | None = None) -> Why:
     """Explain x's gradient: the sum, over all paths from x up to root, of the products of the slopes on them.
 
     Shows the `top` paths with the largest products by absolute value; nan counts as infinite, and paths through a
@@ -82,6 +82,7 @@ def why(root: Value, x: Value, top: int = 10) -> Why:
     Fractions stay exact. No `.grad` is written. Time and memory grow with top times the edges above x.
     From root to itself there is one path, of product 1; if root does not depend on x, there is none. A line at the
     end says if `x.grad` has the sum of several passes, or if a number was changed after the forward pass.
+    `variables` name the nodes without a label; by default they are those of the caller.
 
     >>> x = Value(3.0, label="x")
     >>> d = x * 4.0
@@ -105,7 +106,7 @@ def why(root: Value, x: Value, top: int = 10) -> Why:
     if top < 0:
         raise ValueError(f"top is how many paths to show, 0 or more, got {top!r}.")
     count, paths = _sweep(order, x, top)
-    variables = variables_in_sight()
+    variables = variables_in_sight() if variables is None else variables
     shown = {node: variables[node] for node in {*order, x} if node in variables}
     total = gradients(root, x)
     return Why(root, x, paths, count, total, shown, tuple(mistakes(order, {x: total}, names_of(order, shown))))

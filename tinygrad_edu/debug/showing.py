@@ -6,6 +6,7 @@ from typing import Any
 from ..engine.value import Value
 from ..live import Live
 from ..viz.names import variables_in_sight
+from .sources import source_lines
 from .stepping import BackwardPass
 
 
@@ -27,7 +28,8 @@ class Steps(BackwardPass):
 
     def _live(self) -> Live:
         upstream = self.reached(0)[self.root]
-        return Live(self.root, self.variables, mode="steps", upstream=upstream, numbers=self.data)
+        lines = source_lines(self.order)
+        return Live(self.root, self.variables, mode="steps", upstream=upstream, numbers=self.data, lines=lines)
 
 
 def steps(root: Value, upstream: Any = 1.0) -> Steps:

@@ -11,8 +11,10 @@ from ..engine.value import Value
 from ..viz.names import names_of
 from ..viz.reading import nodes_below
 from ..viz.words import formula, four_digits
+from .reasons import computed, reason
 
 SPOKEN = 8  # operands that a sentence lists; a sum may have thousands
+PRINTED = 200  # steps that `print` shows
 
 
 class Share(NamedTuple):
@@ -59,6 +61,7 @@ class Step:
     shares: tuple[Share, ...]
     total: int
     _names: Names = field(compare=False)
+    _data: Mapping[Value, Any] = field(compare=False)
 
     @property
     def sentence(self) -> str:
@@ -67,6 +70,13 @@ class Step:
         hidden = len(self.shares) - len(parts)
         rest = [f"and {hidden:,} more"] if hidden else []
         return f"{self._names(self.node)} = {expression(self.node, self._names)}: " + "; ".join(parts + rest)
+
+    @property
+    def reason(self) -> str:
+        """Why the slopes are what they are: "dy/dx = 1 - y^2 = 1 - 0.9^2 = 0.19"; "" where that needs no words."""
+        shares = enumerate(self.shares[:SPOKEN])
+        reasons = [reason(self.node, i, share.slope, self._names, self._data) for i, share in shares]
+        return "; ".join(dict.fromkeys(filter(None, reasons)))
 
     def _received(self, i: int) -> str:
         parent, slope, share, before, after = self.shares[i]
@@ -134,9 +144,20 @@ class BackwardPass(Sequence[Step]):
         # tuples of floats; with 100,000 Steps and Shares it would take as long as the arithmetic.
         self._records: list[tuple[Any, ...]] = []
 
-    root = property(lambda self: self._order[-1], doc="The result that backpropagation starts from.")
-    order = property(lambda self: self._order, doc="Every node, each after its operands.")
-    nodes = property(lambda self: self._nodes, doc="The node of each step; this computes no step.")
+    @property
+    def root(self) -> Value:
+        """The result that backpropagation starts from."""
+        return self._order[-1]
+
+    @property
+    def order(self) -> tuple[Value, ...]:
+        """Every node, each after its operands."""
+        return self._order
+
+    @property
+    def nodes(self) -> tuple[Value, ...]:
+        """The node of each step; this computes no step."""
+        return self._nodes
 
     @property
     def data(self) -> Mapping[Value, Any]:
@@ -174,7 +195,7 @@ class BackwardPass(Sequence[Step]):
         self._compute(index + 1)
         node, record = self._nodes[index], self._records[index]
         shares = map(Share, node.parents, record[1::4], record[2::4], record[3::4], record[4::4])
-        return Step(index, node, record[0], tuple(shares), len(self), self._names)
+        return Step(index, node, record[0], tuple(shares), len(self), self._names, self._data)
 
     def _compute(self, count: int) -> None:
         """Make sure that the first `count` steps are computed. If a rule fails, those before it remain."""
@@ -198,6 +219,10 @@ class BackwardPass(Sequence[Step]):
         self._gradients.update(gradients)  # only after all has gone well
         self._records.append(tuple(record))
 
+    def computed(self, node: Value) -> str:
+        """How an interior node got its number: `d = a * b = 2 * (-3) = -6`."""
+        return computed(node, self._names, self._data)
+
     def completed(self) -> dict[Value, int]:
         """For each node, how many steps are taken when its gradient is complete and passed on.
 
@@ -208,6 +233,21 @@ class BackwardPass(Sequence[Step]):
             done[node] = position
             done.update((parent, position) for parent in node.parents if parent.rule is None)
         return done
+
+    def uses(self) -> dict[Value, list[int]]:
+        """For each node, how many steps are taken after each step that passes it a share, in order."""
+        found: dict[Value, list[int]] = {node: [] for node in self._order}
+        for position, node in enumerate(self._nodes, start=1):
+            for parent in dict.fromkeys(node.parents):
+                found[parent].append(position)
+        return found
+
+    def passed(self, position: int, parent: Value) -> Any:
+        """The gradient of an operand of the step number `position`, counted from 1, when this step is taken."""
+        self._compute(position)
+        operands, record = self._nodes[position - 1].parents, self._records[position - 1]
+        last = max(i for i, operand in enumerate(operands) if operand is parent)
+        return record[4 * last + 4]
 
     def reached(self, i: int) -> dict[Value, Any]:
         """The gradients after i steps of the nodes that a share has reached, and of the root.
@@ -234,6 +274,10 @@ class BackwardPass(Sequence[Step]):
         [0.0, 6.0]
         """
         return dict.fromkeys(self._order, type(self._seed)(0)) | self.reached(i)
+
+    def __str__(self) -> str:
+        lines = [f"{step}" + f"\n    {step.reason}" * bool(step.reason) for step in self[:PRINTED]]
+        return "\n".join([*lines, *[f"... {len(self) - PRINTED:,} more steps"] * (len(self) > PRINTED)])
 
     def __repr__(self) -> str:
         kind, count = type(self).__name__, f"{len(self):,} step{'s' * (len(self) != 1)}"

@@ -667,6 +667,23 @@ function reset() {
   refresh();
 }
 
+/** Shows the numbers that all leaves had at a step of the training; reset comes back to them. */
+function scrubFilm(k) {
+  const [step, numbers] = DATA.film[k];
+  [...graph.initial.keys()].forEach((leaf, at) => graph.initial.set(leaf, Number(numbers[at])));
+  $("film-step").textContent = `step ${step.toLocaleString("en")}`;
+  $("film").setAttribute("aria-valuetext", `step ${step}`);
+  reset();
+}
+
+function openFilm() {
+  if (!DATA.film.length) return;
+  $("film-part").hidden = false;
+  $("film").max = $("film").value = DATA.film.length - 1;
+  $("film").addEventListener("input", () => scrubFilm(Number($("film").value)));
+  scrubFilm(DATA.film.length - 1);
+}
+
 const KEYS = {
   ArrowRight: () => go(state.time + 1),
   ArrowLeft: () => go(state.time - 1),
@@ -726,5 +743,6 @@ connect();
 state.time = state.mode === "steps" ? last : 2 * last;
 buildDetails();
 draw();
+openFilm();
 fit();
 globalThis.live = { graph, change, go, select }; // for the console

@@ -6,7 +6,7 @@ import inspect
 import json
 import math
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
 from types import MappingProxyType
@@ -32,13 +32,16 @@ def page(
     upstream: float = 1.0,
     numbers: Mapping[Value, Any] = MappingProxyType({}),
     lines: Mapping[Value, str] = MappingProxyType({}),
+    film: Sequence[tuple[int, Sequence[float]]] = (),
 ) -> str:
     """The whole HTML document for the graph of root; `variables` names the Values that have no label.
 
     mode is "live", with all numbers shown, or "steps", where the backward pass begins. upstream is the gradient of
     root. numbers are those of the leaves, if not their present ones. lines are the source lines that made the
-    nodes, as far as they are known. Raises TypeError, naming the rule, if one of the rules cannot be written in
-    JavaScript.
+    nodes, as far as they are known. film has, for each step of a training, the numbers of all leaves in
+    topological order: a second slider goes over them.
+
+    Raises TypeError, naming the rule, if one of the rules cannot be written in JavaScript.
     """
     reading = read(root, variables, constants=True)
     rules: dict[tuple[Rule, int], int] = {}
@@ -56,6 +59,7 @@ def page(
         "kinds": {place: kind[0] for place, kind in enumerate(reading.kinds) if kind in ("parameter", "constant")},
         "scope": [scopes.get(scope, -1) for scope in reading.scopes],
         "scopes": list(scopes),
+        "film": [(step, [_number(x) for x in leaves]) for step, leaves in film],
         "lines": {place: lines[node] for place, node in enumerate(reading.order) if node in lines},
     }
     texts = [(rule, n, _by_hand(rule, reading.order) if rule.by_hand else rule_text(rule, n)) for rule, n in rules]

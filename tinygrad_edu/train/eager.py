@@ -1,7 +1,7 @@
 """A step on Values: one graph per example, which is dropped before the next one is made."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,13 +15,28 @@ Score = tuple[float, int, int]  # the sum of the losses; how many are right; how
 
 
 class Diverged(Exception):
-    """The loss is nan or inf."""
+    """The loss is nan or inf, or the check of the gradients has found something."""
 
 
 class OnValues:
-    """Steps of `fit` on Values: a graph per example, or one per batch if `batched`."""
+    """Steps of `fit` on Values: a graph per example, or one per batch if `batched` or if a film records the steps.
 
-    def __init__(self, model: Any, loss: Any, X: Any, y: Any, optimizer: Any, gate: Gate, batched: bool):
+    `trouble` says what happened in the step just recorded, before the parameters are moved; None asks for nothing.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        loss: Any,
+        X: Any,
+        y: Any,
+        optimizer: Any,
+        gate: Gate,
+        batched: bool,
+        recorded: bool = False,
+        trouble: Callable[[], str] | None = None,
+    ):
+        self.recorded, self.trouble = recorded, trouble
         self.model, self.loss, self.optimizer, self.gate, self.batched = model, loss, optimizer, gate, batched
         self.X, self.y = as_list(X), as_list(y)
         self.signs = are_signs(self.y)
@@ -31,7 +46,7 @@ class OnValues:
         with collector_paused():  # Values form no cycles: the collector would search in vain
             self.optimizer.zero_grad()
             total, hits = 0.0, []
-            for part in [batch] if self.batched else [[i] for i in batch]:
+            for part in [batch] if self.batched or self.recorded else [[i] for i in batch]:
                 targets = [self.y[i] for i in part]
                 outputs, value = computed(self.model, self.loss, [self.X[i] for i in part], targets, self.batched)
                 if not math.isfinite(value.data):
@@ -41,6 +56,8 @@ class OnValues:
                 hits += [
                     is_right(output, target, self.signs) for output, target in zip(outputs, targets, strict=True)
                 ]
+            if self.trouble and (told := self.trouble()):
+                raise Diverged(told)
             with self.gate:
                 self.optimizer.step()
         return total, hits.count(True), len(hits) - hits.count(None)
@@ -62,9 +79,12 @@ class OnValues:
 
 
 def computed(model: Any, loss: Any, rows: list[Any], targets: list[Any], batched: bool) -> tuple[Any, Value]:
-    """The outputs for some rows, and their mean loss. There is one row unless `batched`."""
-    outputs = model(rows) if batched else [model(rows[0])]
-    return outputs, loss(outputs, targets) if batched else loss(outputs[0], targets[0])
+    """The outputs for some rows, and their mean loss."""
+    outputs = model(rows) if batched else [model(row) for row in rows]
+    if batched:
+        return outputs, loss(outputs, targets)
+    losses = [loss(output, target) for output, target in zip(outputs, targets, strict=True)]
+    return outputs, losses[0] if len(losses) == 1 else sum(losses) / len(losses)
 
 
 def evaluated(model: Any, loss: Any, X: Any, y: Any, batched: bool) -> tuple[float, float | None]:

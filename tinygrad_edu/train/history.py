@@ -18,12 +18,14 @@ class History:
     stopped        why training ended early, "" if it did not
     found          what the compiler found in the graph, "" if training was not compiled
     eager_because  why training was not compiled, "" if it was
+    film           the steps, if `fit` was asked for a film or a check; else None
     """
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
     stopped: str = ""
     found: str = ""
     eager_because: str = ""
+    film: Any = field(default=None, repr=False, compare=False)
 
     @property
     def compiled(self) -> bool:

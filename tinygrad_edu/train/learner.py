@@ -26,12 +26,16 @@ class Learner:
         batched: bool,
         compiled: bool,
         dtype: str,
+        recorded: bool = False,
+        trouble: Callable[[], str] | None = None,
     ):
         self._task = (model, loss, X, y, optimizer, gate, batched)
         self._gate, self._size, self._dtype = gate, size, dtype
         self._modules = modules_of(model)
-        self.eager_because, self.found = "" if compiled else "compiled=False", ""
-        self._start(compiled)
+        self._recorded = recorded, trouble
+        because = "a film records the steps" if recorded else "compiled=False"
+        self.eager_because, self.found = "" if compiled and not recorded else because, ""
+        self._start(compiled and not recorded)
 
     def _start(self, compiled: bool) -> None:
         self._modes = self._modes_now()
@@ -42,7 +46,7 @@ class Learner:
                 self.found = arrays.found
             except Exception as error:  # of any kind: on Values the function may run, or raise it again
                 self.eager_because = _first_line(error)
-        self._way = self._way or OnValues(*self._task)
+        self._way = self._way or OnValues(*self._task, *self._recorded)
 
     def step(self, batch: Sequence[int]) -> Score:
         """Move the parameters by the mean gradient of these examples. Raises Diverged for a loss of nan or inf."""

@@ -1,6 +1,7 @@
 """fit: gradient descent over batches and epochs, with progress, validation and a history."""
 
 import contextlib
+import functools
 import gc
 import itertools
 import math
@@ -14,6 +15,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from ..debug.film import DEAD, Film, is_recorded, record
 from ..engine.value import Value
 from ..nn.base import Module
 from .compiled import TOLERANCE, Forward
@@ -42,6 +44,8 @@ def fit(
     seed: int = 0,
     start: int = 0,
     progress: bool = True,
+    film: Any = None,
+    check: str | None = None,
 ) -> History:
     """Train a model by gradient descent, so that the mean of `loss(model(x), y)` over the data becomes small.
 
@@ -61,6 +65,11 @@ def fit(
     are -1 or 1 (the sign is right). Ctrl-C ends training between two steps and keeps what was learned. A loss of
     nan or inf ends it with a warning that names the node to blame. The model is in evaluation afterwards.
 
+    film, made by `tg.debug.record(model)`, records each step on Values, with one graph per batch. With
+    check="gradients" training ends, with a warning, before the first step that `film.blame()` names: a gradient
+    explodes or is nan, or a unit has had no gradient for a whole epoch. The warning has the command that looks at
+    this step, and `history.film` is the film.
+
     To resume a training, give the number of epochs that are done as start: schedule and shuffles go on from there.
     `model.save(path, optimizer)` saves it; after `model.load(path, optimizer)` it is optimizer.epochs.
 
@@ -79,15 +88,25 @@ def fit(
         optional = name in ("batch_size", "patience")
         if not (optional and count is None) and not (isinstance(count, Integral) and count >= least):
             raise ValueError(f"{name} is a whole number of {least} or more, got {count!r}.")
+    if check not in (None, "gradients"):
+        raise ValueError(f'check is "gradients" or None, got {check!r}.')
+    if film is not None and set(model.parameters()).isdisjoint(film.parameters):
+        raise ValueError("The film records another model: make it with tg.debug.record(model).")
     if dtype not in TOLERANCE:
         raise ValueError(f'The dtype is "float64" or "float32", got {dtype!r}.')
     size, orders, base_rate, history = batch_size or len(X), _orders(len(X), seed, start), optimizer.lr, History()
     best, best_epoch, best_numbers, learner = math.inf, start, [], None
+    history.film = record(model) if check and film is None else film
+    trouble = functools.partial(_trouble, history.film, max(DEAD, len(X)), film is not None) if check else None
     collecting, gate = gc.isenabled(), Gate()
-    with gate.installed():
+    recorded = history.film is not None or is_recorded(model)
+    recording = contextlib.nullcontext() if history.film is None or history.film.running else history.film
+    with gate.installed(), recording:
         try:
             model.train()
-            learner = Learner(model, loss, X, y, optimizer, gate, size, batched, compiled, dtype)
+            learner = Learner(
+                model, loss, X, y, optimizer, gate, size, batched, compiled, dtype, recorded, trouble
+            )
             best_numbers = learner.numbers()  # put back if no loss is below inf
             for epoch in range(start, start + epochs):
                 optimizer.lr = base_rate * (schedule(epoch) if schedule else 1.0)
@@ -127,6 +146,15 @@ def fit(
                 if collecting:  # an interrupt may have come just before the collector was to be switched on again
                     gc.enable()
     return history
+
+
+def _trouble(film: Film, dead: int, given: bool) -> str:
+    """What the film blames, with the command to look at it; "" if all is well."""
+    found = film.blame(dead)
+    if not found:
+        return ""
+    name = "film" if given else "history.film"
+    return f"{found.events[0]}\n  look at it: tg.debug.run({name}.graph({found.step}))"
 
 
 def _orders(n: int, seed: int, start: int) -> Iterator[list[int]]:

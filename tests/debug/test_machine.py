@@ -1,0 +1,399 @@
+"""The machine at the prompt: both passes, its frames, nodes by name, other numbers, and source lines."""
+
+import contextlib
+import gc
+import math
+import threading
+import time
+
+import pytest
+
+import tinygrad_edu as tg
+from tinygrad_edu import Value, nn, topological_order
+from tinygrad_edu.debug import Machine, steps, tracing
+from tinygrad_edu.engine import value as engine_value
+
+
+def labelled(**numbers):
+    return [Value(number, label=label) for label, number in numbers.items()]
+
+
+def named(value, label):
+    value.label = label
+    return value
+
+
+def neuron():
+    """y = tanh(a * b + c), its own nodes labelled as well."""
+    a, b, c = labelled(a=0.5, b=-3.0, c=1.5)
+    return named(named(named(a * b, "d") + c, "e").tanh(), "y")
+
+
+def chain(length, root=None):
+    root = Value(1.0, label="x") if root is None else root
+    for _ in range(length):
+        root = -root
+    return root
+
+
+FRAMES = [
+    """\
+step 0 of 3 - the start: back() stays here
+y.grad is 1, all others are 0
+
+->    y = tanh(e)     0  grad 1
+      e = d + c       0  grad -
+      d = a * b    -1.5  grad -
+      a             0.5  grad -
+      b              -3  grad -
+      c             1.5  grad -""",
+    """\
+step 1 of 3
+y = tanh(e): e receives upstream * slope = 1 * 1 = 1; e.grad 0 -> 1
+dy/de = 1 / cosh(e)^2 = 1 / cosh(0)^2 = 1
+
+done  y = tanh(e)     0  grad 1
+->    e = d + c       0  grad 1 *
+      d = a * b    -1.5  grad -
+      a             0.5  grad -
+      b              -3  grad -
+      c             1.5  grad -""",
+    """\
+step 2 of 3
+e = d + c: d receives upstream = 1; d.grad 0 -> 1; c receives upstream = 1; c.grad 0 -> 1
+
+done  y = tanh(e)     0  grad 1
+done  e = d + c       0  grad 1
+->    d = a * b    -1.5  grad 1 *
+      a             0.5  grad -
+      b              -3  grad -
+done  c             1.5  grad 1 *""",
+    """\
+step 3 of 3 - the end: all gradients are complete, next() stays here
+d = a * b: a receives upstream * b = 1 * -3 = -3; a.grad 0 -> -3; b receives upstream * a = 1 * 0.5 = 0.5; \
+b.grad 0 -> 0.5
+
+done  y = tanh(e)     0  grad   1
+done  e = d + c       0  grad   1
+done  d = a * b    -1.5  grad   1
+done  a             0.5  grad  -3 *
+done  b              -3  grad 0.5 *
+done  c             1.5  grad   1""",
+]
+
+
+def test_frames_forward_and_back():
+    machine = Machine(neuron())
+    assert repr(machine) == FRAMES[0]
+    for frame in FRAMES[1:]:
+        assert repr(machine.next()) == frame
+    assert repr(machine.next()) == FRAMES[-1].replace(" *\n", "\n")  # nothing has changed
+    for frame in (*FRAMES[2::-1], FRAMES[0]):
+        assert repr(machine.back()).replace(" *", "") == frame.replace(" *", "")
+
+
+def test_commands_return_the_machine_and_move_it():
+    root = neuron()
+    machine = Machine(root, upstream=2)
+    e, d = (next(node for node in topological_order(root) if node.label == label) for label in "ed")
+    moves = [
+        (lambda: machine.back(), 0),
+        (lambda: machine.next(), 1),
+        (lambda: machine.goto(d), 3),
+        (lambda: machine.goto(e), 2),
+        (lambda: machine.goto(root), 1),
+        (lambda: machine.run(), 3),
+        (lambda: machine.next(), 3),
+        (lambda: machine.goto(0), 0),
+        (lambda: machine.goto(2), 2),
+        (lambda: machine.reset(), 0),
+    ]
+    for move, position in moves:
+        assert move() is machine
+        assert machine.position == position
+        assert machine.step == (machine.steps[position - 1] if position else None)
+        assert machine.gradients == steps(root, 2).gradients(position)
+        assert repr(machine).startswith(f"step {position} of 3")
+
+
+def test_goto_where_there_is_nothing():
+    root = neuron()
+    machine = Machine(root).next()
+    c = next(node for node in topological_order(root) if node.label == "c")
+    foreign = Value(1.0, label="z")
+    for target, message in [
+        (foreign, "label='z'.* is not among the nodes"),
+        (c, r"c is a leaf and has no step of its own: its gradient is complete at goto\(2\)"),
+        (4, "goto takes 0 to 3, the number of steps, got 4"),
+        (-1, "goto takes 0 to 3"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            machine.goto(target)
+    with pytest.raises(TypeError):
+        machine.goto(1.5)
+    with pytest.raises(ValueError, match=r"no node is called 'ee' here\. Did you mean e\?"):
+        machine.goto("ee")
+    assert machine.position == 1
+
+
+def test_a_machine_with_no_steps():
+    machine = Machine(Value(2.0, label="x"))
+    for move in (machine.next, machine.back, machine.run, machine.reset):
+        assert repr(move()) == (
+            "step 0 of 0 - the end: all gradients are complete, next() stays here\n"
+            "x.grad is 1, all others are 0\n\n"
+            "done  x  2  grad 1"
+        )
+
+
+def test_a_node_of_value_zero_can_be_next():
+    assert "\n->    #100 = -#99   0  grad 1\n" in repr(Machine(chain(100, Value(0.0))))
+
+
+def test_a_gradient_of_zero_is_not_a_dash():
+    (x,) = labelled(x=-1.0)
+    lines = repr(Machine(x.relu() * 2).run()).splitlines()
+    assert lines[-2:] == ["done  x             -1  grad 0 *", "done  #0             2  grad 0 *"]
+
+
+def test_a_frame_of_a_large_graph_shows_the_neighbourhood_at_once():
+    machine = Machine(chain(100_000))
+    assert machine.goto(50_000).position == 50_000
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        text = repr(machine.next())
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.1
+    listing = text.split("\n\n")[1].splitlines()
+    assert listing[0] == "      ... 49,999 nodes not shown"
+    assert "->    #49995 = -#49994  -1  grad -1 *" in listing
+    assert len(listing) == 14
+    assert len(machine.listing()) == 42
+
+
+def test_operands_far_away_are_in_the_frame():
+    x, far = labelled(x=1.0, far=2.0)
+    frame = repr(Machine(named(far * 1, "far1") + chain(100, x)).next())
+    assert "      far1 = far * #1   2  grad 1 *" in frame or "far1 = far" in frame
+    assert "... " in frame
+
+
+def test_a_long_label_does_not_widen_the_other_lines():
+    x = Value(1.0, label="x" * 10_000)
+    assert max(map(len, repr(Machine(chain(3) + x)).splitlines()[3:5])) < 10_200
+    assert min(map(len, repr(Machine(chain(3) + x)).splitlines()[4:])) < 100
+
+
+# --- Both passes ----------------------------------------------------------------------------------------------
+
+
+def test_the_forward_pass_and_then_the_backward_pass():
+    machine = Machine(neuron()).forward()
+    assert (
+        repr(machine)
+        == """\
+forward, operation 0 of 3 - the start: back() stays here
+the leaves have their numbers, nothing is computed
+
+      y = tanh(e)    -  grad -
+      e = d + c      -  grad -
+->    d = a * b      -  grad -
+      a            0.5  grad -
+      b             -3  grad -
+      c            1.5  grad -"""
+    )
+    assert (
+        repr(machine.n())
+        == """\
+forward, operation 1 of 3
+d = a * b = 0.5 * (-3) = -1.5
+
+      y = tanh(e)     -  grad -
+->    e = d + c       -  grad -
+      d = a * b    -1.5* grad -
+      a             0.5  grad -
+      b              -3  grad -
+      c             1.5  grad -"""
+    )
+    said = [repr(machine.n()).splitlines()[:2] for _ in range(3)]
+    assert said == [
+        ["forward, operation 2 of 3", "e = d + c = (-1.5) + 1.5 = 0"],
+        ["forward, operation 3 of 3", "y = tanh(e) = tanh(0) = 0"],
+        ["step 1 of 3", FRAMES[1].splitlines()[1]],
+    ]
+    assert [machine.b().position for _ in range(5)] == [0, -1, -2, -3, -3]
+    assert machine.backward().position == machine.b().position == 0
+    assert [machine.forward().until("e").position, machine.until("e").position, machine.position] == [-1, 2, 2]
+
+
+def test_letters_and_names():
+    machine = Machine(neuron())
+    assert [machine.s().position, machine.g("d").position, machine.b().position, machine.r().position] == [
+        1,
+        3,
+        2,
+        3,
+    ]
+    assert machine.goto("#3").current.label == "d"
+    assert machine.node("y") is machine.root
+    assert machine.reset().until("c").position == 2
+    assert machine.goto("a").position == 3  # a leaf, by its name: where its gradient is complete
+    machine.goto(2)
+    with pytest.raises(ValueError, match="the step of e is over: goto goes back to it"):
+        machine.until("e")
+    assert machine.why("a").total == -3.0
+
+
+def test_a_node_by_the_end_of_its_name():
+    y = nn.MLP(1, [2, 1], "tanh", rng=0)([0.5])
+    machine = Machine(y)
+    assert machine.goto("layer1.neuron0.w1").position == machine.goto("layer1.neuron0.w1").position
+    assert machine.node("neuron1.w0").label == "layer0.neuron1.w0"
+    with pytest.raises(ValueError, match=r"no node is called 'neuron0\.w0' here"):  # there are two
+        machine.node("neuron0.w0")
+    assert machine.find("w7") is None
+
+
+def test_n_goes_over_a_module_and_s_into_it():
+    x = Value(0.5, label="x")
+    loss = (nn.MLP(1, [2, 1], "tanh", rng=0)([x]) - 1.0) ** 2
+    machine = Machine(loss)
+    assert [machine.n().position, machine.n().position] == [1, 2]
+    assert machine.scope(machine.coming) == ("layer1", "neuron0")
+    inside = Machine(loss).goto(2).s()
+    assert (inside.position, inside.scope(inside.current)) == (3, ("layer1", "neuron0"))
+    machine.n()
+    assert machine.position > 3
+    assert machine.scope(machine.coming)[:1] != ("layer1",)
+    turns = {machine.scope(node)[:1] for node in machine.steps.nodes[2 : machine.position]}
+    assert turns == {("layer1",)}
+
+
+def test_other_numbers_and_the_first_again():
+    y = neuron()
+    machine = Machine(y).goto("e")
+    before = [node.data for node in topological_order(y)]
+    assert repr(machine.set("c", 3)).splitlines()[-1] == "done  c                 3* grad 0.1807 *"
+    assert (y.data, machine.position) == (math.tanh(1.5), 2)
+    assert machine.step.upstream == pytest.approx(1 / math.cosh(1.5) ** 2)
+    with pytest.raises(ValueError, match="e was computed: set one of the leaves"):
+        machine.set("e", 1)
+    assert "was changed" not in repr(machine.run())
+    machine.restart()
+    assert [node.data for node in topological_order(y)] == before
+    assert machine.position == 0
+
+
+def test_a_number_outside_the_domain_changes_nothing():
+    (x,) = labelled(x=1.0)
+    machine = Machine((x * 1).log())
+    with pytest.raises(ValueError, match="log"):
+        machine.set("x", -1)
+    assert (x.data, machine.root.data) == (1.0, 0.0)
+
+
+# --- Mistakes -------------------------------------------------------------------------------------------------
+
+
+def test_an_overwritten_gradient():
+    (x,) = labelled(x=3.0)
+    y = x * x
+    y.grad, x.grad = 1.0, 3.0
+    told = (
+        "x.grad is 3, one of the shares 3 + 3 = 6: it was overwritten. Add the shares up, with += in place of =."
+    )
+    assert repr(Machine(y)).splitlines()[-1] == told
+    y.backward()
+    assert "x.grad is" not in repr(Machine(y))
+
+
+def test_a_wrong_order():
+    (a,) = labelled(a=1.0)
+    b = named(a * 2, "b")
+    c = named(b * 3, "c")
+    e = b + c
+    e.grad = 1.0
+    for node in (e, b, c):
+        node._backward()
+    assert repr(Machine(e)).splitlines()[-1] == (
+        "a.grad is 2 and should be 8: b passed its gradient on when that was 1, before it was complete (4). "
+        "Go through topological_order from its end."
+    )
+
+
+def test_no_mistake_where_there_is_none():
+    (a,) = labelled(a=1.0)
+    c = a * 2
+    e, f = c * c, c * 7 + c
+    e.backward()
+    f.backward()
+    for root in (e, f):  # a has gradients of both, c that of f
+        assert ".grad is 2" not in repr(Machine(root)).split("\n\n", 2)[-1].partition("done")[0]
+        assert "overwritten" not in repr(Machine(root))
+        assert "complete (" not in repr(Machine(root).run())
+    a.grad = 0.0  # as zero_grad does
+    assert "should be" not in repr(Machine(f))
+
+
+# --- Source lines ---------------------------------------------------------------------------------------------
+
+
+def test_source_lines_are_recorded_inside_the_block_only():
+    originals = Value.__init__, engine_value._made
+    (a,) = labelled(a=2.0)
+    with tracing():
+        y = (a * 3).tanh()  # here
+        with tracing():
+            pass
+        z = y + 1
+    assert (Value.__init__, engine_value._made) == originals
+    assert Machine(y).where("#2").endswith("y = (a * 3).tanh()  # here")
+    assert "test_machine.py:" in Machine(y).where()
+    assert Machine(z).where().endswith("z = y + 1")
+    assert Machine(-z).where() == Machine(z).where("a") == ""
+    with tracing():
+        leaf = Value(1.0)  # a leaf
+    assert Machine(leaf).where().endswith("leaf = Value(1.0)  # a leaf")
+    y.backward()
+    assert a.grad == pytest.approx(3 / math.cosh(6) ** 2)
+
+
+def test_source_lines_leave_nothing_behind_and_are_of_one_thread():
+    from tinygrad_edu.debug import sources
+
+    before, other = dict(sources._LINES), []
+    with contextlib.suppress(KeyError), tracing():
+        thread = threading.Thread(target=lambda: other.append(chain(3)))
+        thread.start()
+        thread.join()
+        mine = chain(1000)
+        raise KeyError
+    assert Machine(other[0]).where() == ""
+    assert len(sources._LINES) == len(before) + 1001
+    del mine
+    assert before == sources._LINES
+
+
+def test_a_traced_graph_compiles_copies_and_is_pickled():
+    import copy
+    import pickle
+
+    with tracing():
+        w = Value(3.0, label="w")
+        y = w * w + w.tanh()
+    for twin in (copy.deepcopy(y), pickle.loads(pickle.dumps(y))):
+        assert twin.data == y.data
+    assert tg.compile(lambda x: w * x, [w]).value_and_grad([1.0, 3.0]) == (6.0, [2.0])
+
+
+def test_a_machine_is_freed_with_its_graph():
+    gc.collect()
+    gc.disable()
+    try:
+        machine = Machine(neuron()).run()
+        repr(machine.set("a", 2.0).forward().n())
+        del machine
+        assert not [x for x in gc.get_objects() if type(x) is Machine]
+    finally:
+        gc.enable()

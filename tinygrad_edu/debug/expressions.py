@@ -1,0 +1,56 @@
+"""Python over the nodes of a machine: what `p`, `watch` and `break` evaluate in the stepping prompt."""
+
+import ast
+import copy
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ..engine.value import Value
+from .machine import Machine
+
+
+class Expression:
+    """A Python expression in which nodes are called by their names: `w.grad > 1e3`, `layer0.neuron3.w2`, `#3`.
+
+    A node stands for a Value with the number and the gradient that it has where the machine is; a gradient that
+    has not begun is 0. Other names are those of `scope`. Raises SyntaxError for what is no expression.
+    """
+
+    def __init__(self, text: str, machine: Machine, scope: Mapping[str, Any]):
+        self.text, self.machine, self._scope = text, machine, dict(scope)
+        tree = ast.parse(re.sub(r"#(\d+)", r"_place_\1", text).strip(), mode="eval")
+        self.nodes: dict[str, str] = {}  # the word that stands in the code -> the name of the node
+        tree = ast.fix_missing_locations(_Named(machine, self.nodes).visit(tree))
+        self._code = compile(tree, "<expression>", "eval")
+
+    def value(self) -> Any:
+        """What it is where the machine is. Raises what the expression raises, LookupError before a node's turn."""
+        nodes = {word: self._now(name) for word, name in self.nodes.items()}
+        return eval(self._code, self._scope | nodes)
+
+    def _now(self, name: str) -> Value:
+        node = self.machine.node(name)
+        if not self.machine.is_computed(node):
+            raise LookupError(f"{name} has no number yet: the forward pass has not come to it.")
+        now = copy.copy(node)
+        now.data = self.machine.steps.data[node]
+        now.grad = self.machine.gradient(node) or type(now.data)(0)
+        return now
+
+
+class _Named(ast.NodeTransformer):
+    """Puts a plain name in place of each chain of dots and brackets that is the name of a node."""
+
+    def __init__(self, machine: Machine, names: dict[str, str]):
+        self.machine, self.names = machine, names
+
+    def visit(self, tree: Any) -> Any:
+        if isinstance(tree, ast.Name | ast.Attribute | ast.Subscript):
+            name = re.sub(r"^_place_", "#", ast.unparse(tree))
+            if self.machine.find(name, exact="." not in name) is None:
+                return self.generic_visit(tree)
+            word = f"_node_{len(self.names)}"
+            self.names[word] = name
+            return ast.Name(word, ast.Load())
+        return self.generic_visit(tree)

@@ -1,0 +1,444 @@
+"""`run`: the stepping prompt, pdb for a graph."""
+
+import builtins
+import cmd
+import inspect
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType, SimpleNamespace
+from typing import Any
+
+from ..engine.value import Value
+from ..viz.names import callers_names
+from ..viz.words import four_digits
+from .causes import blame
+from .expressions import Expression
+from .machine import Machine
+from .sources import source_lines, tracing
+
+HELP = """\
+n(ext)       the next step; over a module           s(tep)      the next step; into a module
+b(ack)       undo a step                            g(oto) X    just after the step of node X, or X steps
+c(ontinue)   to the next breakpoint                 until X     on to the step of node X
+r(un)        to the end                             restart     to the start, with the first numbers
+forward      the start of the forward pass          backward    the start of the backward pass
+p EXPR       Python over the nodes: p w.grad * 2    watch EXPR  show it with every frame; unwatch EXPR
+break ...    stop: w.grad > 1e3, nan, a node or module; alone: list them    clear [NUMBER]    remove them
+w(here) [X]  the source line that made a node       l(ist)      more of the nodes around the step
+why X        the paths that X's gradient sums       blame       what spoilt the gradients
+set X 3      another number for a leaf              draw [FILE], live [FILE]    a picture, a page
+q(uit)       leave                                  Enter       the last command again"""
+
+GREEN, PLAIN = "\x1b[32m", "\x1b[0m"
+
+
+def run(root: Value | Callable[..., Value], /, *commands: str, **numbers: Any) -> None:
+    """Step through the passes of a graph at a prompt, with pdb's letters. `h` at the prompt lists the commands.
+
+    `run(loss)` starts where the backward pass of loss starts. `run(f, a=2.0, b=-3.0)` calls f with Values of these
+    names and numbers, and records which source line made which node. Commands may be given instead of a keyboard:
+    `run(loss, "n", "why w")` prints the session and ends. `set` changes the graph itself; no `.grad` is written.
+
+    Raises TypeError if there is not one Value to step through, or numbers without a function.
+
+    >>> run(lambda a: a.tanh(), "n", "p a.grad > 0", a=2.0)
+    step 0 of 1 - the start: back() stays here
+    #1.grad is 1, all others are 0
+    <BLANKLINE>
+    ->    #1 = tanh(a)  0.964  grad 1
+          a                 2  grad -
+    (tg) n
+    step 1 of 1 - the end: all gradients are complete, next() stays here
+    #1 = tanh(a): a receives upstream * slope = 1 * 0.07065 = 0.07065; a.grad 0 -> 0.07065
+    d#1/da = 1 / cosh(a)^2 = 1 / cosh(2)^2 = 0.07065
+    <BLANKLINE>
+    done  #1 = tanh(a)  0.964  grad       1
+    done  a                 2  grad 0.07065 *
+    (tg) p a.grad > 0
+    True
+    """
+    caller = inspect.currentframe()
+    caller = caller and caller.f_back
+    try:
+        if not isinstance(root, Value) and callable(root):
+            with tracing():
+                root = root(**{name: x if isinstance(x, Value) else Value(x, name) for name, x in numbers.items()})
+        elif numbers:
+            raise TypeError(f"run takes numbers beside a function, got {', '.join(numbers)} beside {root!r:.60}.")
+        scope = _scope(caller)
+        machine = Machine(root, variables=callers_names(caller))  # which forgets the locals that _scope has read
+    finally:
+        del caller  # a frame that holds itself would live until the collector comes
+    Prompt(machine, scope).session(commands or None)
+
+
+def _scope(frame: FrameType | None) -> dict[str, Any]:
+    """What an expression may name besides the nodes: the caller's variables, `tg` and `math`."""
+    import tinygrad_edu
+
+    return {"tg": tinygrad_edu, "math": math} | ({**frame.f_globals, **frame.f_locals} if frame else {})
+
+
+class Prompt(cmd.Cmd):
+    """The commands over a `Machine`. `session` reads them from a list, from the keyboard, or from a pipe."""
+
+    prompt = "(tg) "
+
+    def __init__(self, machine: Machine, scope: Mapping[str, Any] | None = None):
+        super().__init__()
+        self.machine, self.scope = machine, _scope(None) if scope is None else scope
+        self.breakpoints: list[tuple[str, Callable[[], bool]]] = []
+        self.watches: dict[str, tuple[Expression, str]] = {}  # with what each showed last
+        self._echo = False
+        self._colours = self.stdout.isatty() and not os.getenv("NO_COLOR") and os.getenv("TERM") != "dumb"
+
+    def session(self, commands: Iterable[str] | None = None) -> None:
+        """Show the first frame, then obey the commands, by default those of the keyboard or the pipe."""
+        self._show()
+        if commands is None:
+            self._typed()
+            return
+        for line in commands:
+            self._print(f"{self.prompt}{line}")
+            if self.onecmd(line):
+                break
+
+    def _typed(self) -> None:
+        # A pipe does not show what was typed; a kernel, which has no terminal either, does by its own input().
+        self._echo = sys.stdin is not None and not sys.stdin.isatty() and inspect.isbuiltin(builtins.input)
+        while True:
+            try:
+                with _line_editor():
+                    self.cmdloop()
+                return
+            except KeyboardInterrupt:
+                self._print("\nCtrl-C: q leaves the prompt.")
+            except NotImplementedError:  # a notebook that is run without anybody at the keyboard
+                self._print('There is no keyboard here. Give the commands: tg.debug.run(loss, "n", "why w").')
+                return
+
+    def precmd(self, line: str) -> str:
+        if self._echo:
+            self._print("" if line == "EOF" else line)
+        return line
+
+    def parseline(self, line: str) -> Any:
+        """(command, argument, line); `w.grad` is Python, not the command w."""
+        command, argument, line = super().parseline(line)
+        if command and argument and not line[len(command)].isspace():
+            return None, None, line
+        return command, argument, line
+
+    def onecmd(self, line: str) -> bool:
+        """Obey one command; True ends the session. An error is told in a line, and changes nothing."""
+        try:
+            return bool(super().onecmd(line))
+        except BrokenPipeError:  # as from `| head`
+            raise
+        except Exception as error:
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            self._print("\n    ".join([f"*** {kind}{error}", *getattr(error, "__notes__", ())]))
+            return False
+
+    # --- Moving ---------------------------------------------------------------------------------------------
+
+    def do_next(self, argument: str) -> None:
+        """n(ext): take the next step. If it enters a module, take all of that module's steps."""
+        before = self.machine.position
+        self.machine.over()
+        self._show(before)
+
+    def do_step(self, argument: str) -> None:
+        """s(tep): take the next step, into a module if it enters one."""
+        self.machine.next()
+        self._show()
+
+    def do_back(self, argument: str) -> None:
+        """b(ack): undo the step just taken. `b EXPRESSION` sets a breakpoint, as `break` does."""
+        if argument:
+            return self.do_break(argument)
+        self.machine.back()
+        return self._show()
+
+    def do_continue(self, argument: str) -> None:
+        """c(ontinue): go on to the next breakpoint, or to the end."""
+        machine, start = self.machine, self.machine.position
+        while machine.position < len(machine.steps):
+            machine.next()
+            if hit := [text for text, holds in self.breakpoints if _true(holds)]:
+                self._show(start, f"stopped at the breakpoint {hit[0]}")
+                return
+        self._show(start)
+
+    def do_run(self, argument: str) -> None:
+        """r(un): take all steps that are left, past every breakpoint."""
+        self.machine.run()
+        self._show()
+
+    def do_until(self, argument: str) -> None:
+        """until X: go on to just after the step of node X; for a leaf, to where its gradient is complete."""
+        self.machine.until(_given(argument, "until d"))
+        self._show()
+
+    def do_goto(self, argument: str) -> None:
+        """g(oto) X: go to just after the step of node X, forwards or backwards, or to a number of steps."""
+        target = _given(argument, "goto 2, or goto d")
+        self.machine.goto(int(target) if target.lstrip("-").isdecimal() else target)
+        self._show()
+
+    def do_forward(self, argument: str) -> None:
+        """forward: go to the start of the forward pass, where nothing is computed but the leaves."""
+        self.machine.forward()
+        self._show()
+
+    def do_backward(self, argument: str) -> None:
+        """backward: go to the start of the backward pass."""
+        self.machine.backward()
+        self._show()
+
+    def do_restart(self, argument: str) -> None:
+        """restart: go to the start, and undo every `set`."""
+        self.machine.restart()
+        self._show()
+
+    # --- Stopping -------------------------------------------------------------------------------------------
+
+    def do_break(self, argument: str) -> None:
+        """break EXPRESSION: stop `continue` where it becomes true: break w.grad > 1e3.
+
+        break nan: where a number or a gradient is nan or infinite. break X: at the step of the node X, or in the
+        module X: break neuron3. break alone lists the breakpoints, `clear` removes them.
+        """
+        if argument:
+            self.breakpoints.append((argument, self._condition(argument)))
+        for number, (text, _) in enumerate(self.breakpoints, start=1):
+            self._print(f"breakpoint {number}: {text}")
+        if not self.breakpoints:
+            self._print("no breakpoints: break w.grad > 1e3 sets one.")
+
+    def do_clear(self, argument: str) -> None:
+        """clear NUMBER: remove a breakpoint; clear alone removes all."""
+        if argument and not (argument.isdecimal() and 0 < int(argument) <= len(self.breakpoints)):
+            raise ValueError(f"there is no breakpoint {argument!r}: break lists them.")
+        chosen = slice(int(argument) - 1, int(argument)) if argument else slice(None)
+        for text, _ in self.breakpoints[chosen]:
+            self._print(f"removed the breakpoint {text}")
+        del self.breakpoints[chosen]
+
+    def _condition(self, text: str) -> Callable[[], bool]:
+        machine = self.machine
+        if text in ("nan", "inf"):
+            return lambda: any(not math.isfinite(x) for x in self._fresh())
+        if any(_within(text, machine.scope(node)) for node in machine.steps.order):
+            return lambda: _within(text, machine.scope(machine.current))
+        try:
+            node = machine.node(text)
+        except ValueError:
+            expression = Expression(text, machine, self.scope)
+            if not expression.nodes:
+                raise ValueError(f"{text!r} names no node or module here, so it would never change.") from None
+            was = {"true": bool(_true(expression.value))}
+
+            def becomes() -> bool:
+                before, was["true"] = was["true"], bool(_true(expression.value))
+                return was["true"] and not before
+
+            return becomes
+        if node.rule is None:  # a leaf has no step: stop where its gradient changes
+            return lambda: machine.current is not None and node in machine.current.parents and machine.position > 0
+        return lambda: machine.current is node
+
+    def _fresh(self) -> list[Any]:
+        """The numbers that the step just taken has made."""
+        machine, step = self.machine, self.machine.step
+        if step:
+            return [number for share in step.shares for number in (share.share, share.after)]
+        return [] if machine.current is None else [machine.steps.data[machine.current]]
+
+    def do_watch(self, argument: str) -> None:
+        """watch EXPRESSION: show it with every frame, marked where it has changed: watch w.grad. Alone: list."""
+        if argument:
+            self.watches[argument] = Expression(argument, self.machine, self.scope), ""
+        self._watched()
+
+    def do_unwatch(self, argument: str) -> None:
+        """unwatch EXPRESSION: do not show it any more; alone: none of them."""
+        if argument and argument not in self.watches:
+            raise ValueError(f"{argument!r} is not watched.")
+        for text in [argument] if argument else list(self.watches):
+            del self.watches[text]
+
+    # --- Looking --------------------------------------------------------------------------------------------
+
+    def do_p(self, argument: str) -> None:
+        """p EXPRESSION: print any Python over the nodes as they are now: p w.grad * 2. Alone: the frame."""
+        if not argument:
+            self._show()
+            return
+        self._print(repr(Expression(argument, self.machine, self.scope).value()))
+
+    def do_list(self, argument: str) -> None:
+        """l(ist): more of the nodes around the step."""
+        self._print("\n".join(self.machine.listing()))
+
+    def do_where(self, argument: str) -> None:
+        """w(here) X: the source line that made node X, by default the node of this step."""
+        found = self.machine.where(argument or None)
+        self._print(found or "not recorded: make the graph inside `with tg.debug.tracing():`, or run a function.")
+
+    def do_why(self, argument: str) -> None:
+        """why X: the paths from X to the result, and the products of the slopes that its gradient sums."""
+        self._print(repr(self.machine.why(_given(argument, "why w"))))
+
+    def do_blame(self, argument: str) -> None:
+        """blame: what spoilt the gradients, and what usually helps."""
+        machine = self.machine
+        wrong = [*machine.mistakes_at(0), *machine.mistakes_at(len(machine.steps))]
+        found = blame(machine.root, variables=machine.steps.variables)
+        told = [repr(found)] if found or not wrong else []
+        self._print("\n".join([*told, *[line for line in dict.fromkeys(wrong) if line not in repr(found)]]))
+
+    def do_set(self, argument: str) -> None:
+        """set X NUMBER: give a leaf another number, and compute again what depends on it: set a 3."""
+        name, _, number = argument.replace("=", " ").strip().partition(" ")
+        if not number:
+            raise ValueError("set takes a leaf and a number: set a 3.")
+        self.machine.set(name, float(Expression(number.strip(), self.machine, self.scope).value()))
+        self._show()
+
+    def do_draw(self, argument: str) -> None:
+        """draw FILE.svg: write the picture of the graph with its slopes; without a name, into a temporary file."""
+        from ..viz.drawing import draw
+
+        path = _path(argument, "graph.svg")
+        path.write_bytes(draw(self.machine.root, slopes=True).pipe(format=path.suffix[1:] or "svg"))
+        self._print(f"wrote {path}")
+
+    def do_live(self, argument: str) -> None:
+        """live FILE.html: write the page on which numbers can be changed; without a name, a temporary file."""
+        from ..live import Live
+
+        steps, path = self.machine.steps, _path(argument, "live.html")
+        Live(steps.root, steps.variables, lines=source_lines(steps.order)).to_html(path)
+        self._print(f"wrote {path}")
+
+    # --- The prompt itself ----------------------------------------------------------------------------------
+
+    def do_quit(self, argument: str) -> bool:
+        """q(uit): leave the prompt."""
+        return True
+
+    def do_EOF(self, argument: str) -> bool:  # noqa: N802  # the name that cmd gives the end of the input
+        """Ctrl-D: leave the prompt."""
+        if not self._echo:
+            self._print("")
+        return True
+
+    do_n, do_s, do_b, do_c, do_r, do_g = do_next, do_step, do_back, do_continue, do_run, do_goto
+    do_w, do_l, do_q, do_exit = do_where, do_list, do_quit, do_quit
+    do_display, do_undisplay, do_pp, do_cl, do_unt = do_watch, do_unwatch, do_p, do_clear, do_until  # as in pdb
+
+    def do_help(self, argument: str) -> None:
+        """h(elp) COMMAND: what a command does; alone: all of them."""
+        if not argument:
+            self._print(HELP)
+            return
+        command = getattr(self, f"do_{argument}", None)
+        if command is None:
+            raise ValueError(f"there is no command {argument!r}: h shows them.")
+        self._print(inspect.getdoc(command) or "")
+
+    do_h = do_help
+
+    def default(self, line: str) -> None:
+        """What is no command may be Python over the nodes, as in pdb."""
+        try:
+            value = Expression(line.removeprefix("!"), self.machine, self.scope).value()
+        except (SyntaxError, NameError):
+            raise ValueError(f"There is no command {line.split()[0]!r}: h shows them.") from None
+        self._print(repr(value))
+
+    def emptyline(self) -> bool:
+        """Enter repeats the last command; at first it is n."""
+        return self.onecmd(self.lastcmd or "n")
+
+    def completenames(self, text: str, *ignored: Any) -> list[str]:
+        return [name for name in super().completenames(text, *ignored) if name != "EOF"]
+
+    def completedefault(self, text: str, line: str, begin: int, end: int) -> list[str]:
+        """The names of nodes; a label such as layer0.w is completed as a whole, though readline stops at dots."""
+        start = line[:end].split()[-1] if line[:end].strip() and not line[:end].endswith(" ") else ""
+        skip = len(start) - len(text)
+        return [name[skip:] for name in self.machine._named if name.startswith(start)]
+
+    def _show(self, start: int | None = None, note: str = "") -> None:
+        passed = self.machine.position - (self.machine.position if start is None else start)
+        if passed > 1:
+            scope = ".".join(self.machine.scope(self.machine.current))
+            self._print(note or f"{passed:,} steps" + f", to {scope}" * bool(scope))
+        elif note:
+            self._print(note)
+        self._print(self.machine.frame(paint=self._paint))
+        self._watched()
+
+    def _watched(self) -> None:
+        for text, (expression, last) in self.watches.items():
+            try:
+                value = expression.value()
+                now = four_digits(value) if isinstance(value, int | float) else repr(value)
+            except Exception as error:
+                now = f"({error})"
+            self.watches[text] = expression, now
+            shown = self._paint(f"{now} *") if last and last != now else now
+            self._print(f"watch {text} = {shown}")
+
+    def _paint(self, text: str) -> str:
+        return f"{GREEN}{text}{PLAIN}" if self._colours else text
+
+    def _print(self, text: str) -> None:
+        print(text, file=self.stdout)
+
+
+@contextmanager
+def _line_editor() -> Iterator[None]:
+    """Python 3.13's REPL has a line editor of its own, and `cmd` asks the module `readline` to complete names."""
+    module = sys.modules.get("_pyrepl.readline")
+    known = sys.modules.get("readline")
+    if module and getattr(builtins.input, "__module__", "") == module.__name__:
+        editor: Any = SimpleNamespace(**{"backend": "readline", **vars(module)})
+        sys.modules["readline"] = editor
+    try:
+        yield
+    finally:
+        if sys.modules.get("readline") is not known:
+            sys.modules.pop("readline")
+            if known:
+                sys.modules["readline"] = known
+
+
+def _within(module: str, scope: tuple[str, ...]) -> bool:
+    """Is this module, by its own name or by its whole path, one of a node's modules?"""
+    return module in scope or module in (".".join(scope[: i + 1]) for i in range(len(scope)))
+
+
+def _true(question: Callable[[], Any]) -> bool:
+    """Is it true? A question that cannot be answered yet is not."""
+    try:
+        return bool(question())
+    except Exception:
+        return False
+
+
+def _given(argument: str, example: str) -> str:
+    if not argument:
+        raise ValueError(f"Name a node: {example}.")
+    return argument
+
+
+def _path(argument: str, name: str) -> Path:
+    return Path(argument) if argument else Path(tempfile.mkdtemp(prefix="tinygrad-edu-")) / name

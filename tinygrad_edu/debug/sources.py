@@ -1,0 +1,113 @@
+"""Where in the user's code a node was made, recorded inside a block `with tracing():` and nowhere else."""
+
+import linecache
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..engine import value
+from ..engine.value import Value
+
+PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_LINES: dict[int, tuple[str, int]] = {}  # by id, of the nodes that are alive
+
+
+class Swap:
+    """A function or method that is replaced in its owners while somebody listens, and put back afterwards."""
+
+    def __init__(self, name: str, owners: Callable[[], list[Any]], replaced: Callable[[Any, "Swap"], Any]):
+        self.name, self.owners, self.replaced, self.lock = name, owners, replaced, threading.Lock()
+        self.listeners: tuple[Any, ...] = ()
+        self.originals: list[tuple[Any, Any]] = []
+
+    @contextmanager
+    def listening(self, listener: Any) -> Iterator[None]:
+        """Inside the block the function is replaced, for all threads; blocks may overlap in any order."""
+        with self.lock:
+            if not self.listeners:
+                self.originals = [(owner, vars(owner)[self.name]) for owner in self.owners()]
+                for owner, original in self.originals:
+                    setattr(owner, self.name, self.replaced(original, self))
+            self.listeners += (listener,)
+        try:
+            yield
+        finally:
+            with self.lock:
+                i = self.listeners.index(listener)
+                self.listeners = self.listeners[:i] + self.listeners[i + 1 :]
+                for owner, original in self.originals if not self.listeners else ():
+                    setattr(owner, self.name, original)
+
+
+class _Traced(Value):
+    """A Value whose source line is known until it dies: a node has no room for the line itself."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        _LINES.pop(id(self), None)
+
+
+def _note(node: Value, swap: Swap) -> None:
+    if node.__class__ is Value and threading.get_ident() in swap.listeners:
+        frame = sys._getframe(2)
+        while frame.f_code.co_filename.startswith(PACKAGE) and frame.f_back:
+            frame = frame.f_back
+        node.__class__ = _Traced
+        _LINES[id(node)] = frame.f_code.co_filename, frame.f_lineno
+
+
+def _with_line(original: Callable[..., Value], swap: Swap) -> Callable[..., Value]:
+    def made(*arguments: Any) -> Value:
+        node = original(*arguments)
+        _note(node, swap)
+        return node
+
+    return made
+
+
+def _init_with_line(original: Callable[..., None], swap: Swap) -> Callable[..., None]:
+    def init(self: Value, *arguments: Any, **named: Any) -> None:
+        original(self, *arguments, **named)
+        _note(self, swap)
+
+    return init
+
+
+_OPERATIONS = Swap("_made", lambda: [value], _with_line)
+_LEAVES = Swap("__init__", lambda: [Value], _init_with_line)
+
+
+@contextmanager
+def tracing() -> Iterator[None]:
+    """Record the source line of every node that this thread makes inside the block.
+
+    `where` in the stepping prompt and the live page show it. Outside of such a block nothing is recorded, and
+    making a node costs nothing more. A line is forgotten together with its node.
+
+    >>> with tracing():
+    ...     y = Value(2.0) * 3
+    >>> source_line(y)
+    '<doctest tinygrad_edu.debug.sources.tracing[0]>:2: y = Value(2.0) * 3'
+    """
+    thread = threading.get_ident()
+    with _OPERATIONS.listening(thread), _LEAVES.listening(thread):
+        yield
+
+
+def source_line(node: Value) -> str:
+    """`file:line: source` of the line that made a node inside a `tracing` block; "" if it was made elsewhere."""
+    if node.__class__ is not _Traced:
+        return ""
+    file, line = _LINES[id(node)]
+    near = os.path.relpath(file) if os.path.isabs(file) and file.startswith(os.getcwd() + os.sep) else file
+    source = linecache.getline(file, line).strip()
+    return f"{near}:{line}" + f": {source}" * bool(source)
+
+
+def source_lines(nodes: Iterable[Value]) -> dict[Value, str]:
+    """The source lines of those nodes that were made inside a `tracing` block."""
+    return {node: line for node in nodes if (line := source_line(node))}
