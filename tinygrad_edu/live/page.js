@@ -7,7 +7,7 @@ const LINE = 17, CHARACTER = 7.3; // of the text in a box
 const $ = (id) => document.getElementById(id);
 const DATA = JSON.parse($("data").textContent);
 const graph = new Graph(DATA);
-const state = { time: 0, selected: graph.root, playing: null, quiz: null, mode: DATA.mode, film: null };
+const state = { time: 0, selected: graph.root, playing: null, quiz: null, mode: DATA.mode };
 const last = graph.interior.length; // steps of one pass
 const place = new Map(graph.interior.map((i, k) => [i, k])); // of each interior node in the forward pass
 
