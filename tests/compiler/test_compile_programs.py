@@ -1809,3 +1809,16 @@ def test_generated_code_gets_no_longer(name: str) -> None:
     ]
     numpy_length = len(codes[0]), step.source.count("= np.empty(")
     assert (numpy_length, (len(codes[1]), sum(map(len, codes[1])))) == LENGTHS[name]
+
+
+@pytest.mark.parametrize("shift", [-math.inf, math.inf])
+def test_an_infinite_shift_does_not_cancel(shift):
+    w = Value(0.5)
+
+    def masked(a, b):
+        return tg.softmax([w * a - shift, w * b - shift])[0]
+
+    value, gradient = tg.compile(masked, [w]).value_and_grad([1.0], [2.0])
+    assert math.isnan(masked(1.0, 2.0).data)
+    assert math.isnan(value)
+    assert np.isnan(gradient).all()

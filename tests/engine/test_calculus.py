@@ -289,6 +289,7 @@ def test_aux_is_returned_beside_and_holds_numbers() -> None:
     [
         (2, ValueError, r"argnums has 2, but 2 positional argument\(s\) were given\."),
         ((0, -3), ValueError, "argnums has -3"),
+        ((1, -1), ValueError, r"argnums names one argument twice, got \(1, -1\): name each once\."),
         (True, TypeError, "argnums is an int or a tuple of ints, got True"),
         ("x", TypeError, "argnums is an int or a tuple of ints, got 'x'"),
     ],

@@ -4,6 +4,7 @@ Chains of + become one sum, whose terms are nodes or products of two nodes. dot 
 folded, and equal nodes are shared. The log of a softmax becomes one operation, which does not overflow.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -226,10 +227,12 @@ class _Normaliser:
     # --- log and exp, put together ----------------------------------------------------------------------------
 
     def _less_the_same(self, nodes: tuple[int, ...]) -> tuple[int, ...]:
-        """x, y, ... of x - c, y - c, ...; () if they are not all of this form."""
+        """x, y, ... of x - c, y - c, ...; () if they are not all of this form, or c is inf: inf - inf is not 0."""
         if not all(self._is(node, SUB) for node in nodes):
             return ()
         pairs = [self.graph.operands[node] for node in nodes]
+        if not math.isfinite(self._constants.get(pairs[0][1], 0.0)):
+            return ()
         return tuple([pair[0] for pair in pairs]) if len({pair[1] for pair in pairs}) == 1 else ()
 
     def _is(self, node: int, rule: Rule) -> bool:

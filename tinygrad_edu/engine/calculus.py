@@ -182,7 +182,10 @@ def _places(argnums: Any, n: int) -> list[int]:
             raise TypeError(f"argnums is an int or a tuple of ints, got {argnum!r}.")
         if not -n <= argnum < n:
             raise ValueError(f"argnums has {argnum}, but {n} positional argument(s) were given.")
-    return [argnum % n for argnum in argnums]
+    places = [argnum % n for argnum in argnums]
+    if len(set(places)) < len(places):
+        raise ValueError(f"argnums names one argument twice, got {argnums!r}: name each once.")
+    return places
 
 
 def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bool = False) -> Callable[..., Any]:

@@ -34,7 +34,8 @@ OPERATION = {"shape": "ellipse", "style": "filled", "fillcolor": "#d6e6f7", "mar
 EDGE = {"color": LINE, "arrowsize": "0.6"}
 WORDS = {"fontname": "Helvetica", "fontsize": "10", "fontcolor": INK}
 MARKED = {"color": ACCENT, "penwidth": "2.6"}
-DRAWN = 200  # characters of a label; the whole label is the box's tooltip
+DRAWN = 200  # characters of a label in its box
+TOLD = 3_000  # and in the box's tooltip: Graphviz before version 3 reads no word of 16,384 bytes, and & takes five
 CLUSTER = {
     "style": "rounded",
     "color": "#9aa5b1",
@@ -165,7 +166,7 @@ def _look(box: Box, two_shapes: bool, shade: Shade | None) -> dict[str, str]:
     if shade:
         look |= {"fillcolor": shade.fill, "fontcolor": shade.ink}
     if max(len(box.title), len(box.operation)) > DRAWN:
-        look["tooltip"] = escaped(visible(f"{box.title} {box.operation}".strip()))
+        look["tooltip"] = escaped(clipped(visible(f"{box.title} {box.operation}".strip()), TOLD))
     return look
 
 

@@ -111,7 +111,7 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # of a package without t
 
 
 def escaped(text: str) -> str:
-    r"""text as a tooltip, of which Graphviz reads the entities once, and the escapes twice.
+    r"""text as a tooltip. Graphviz reads its entities once and its escapes twice.
 
     >>> print(escaped(r"a & b\N"))
     a &amp; b\\\\N
