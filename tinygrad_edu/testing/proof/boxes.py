@@ -5,17 +5,19 @@ import math
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 from flint import arb
 
 from ...engine.rule import Rule
 from ..mathematics import reference_of
+from ..points import inside
 from ..reference import LIMIT
 from ..reference import ulps as ulps_of
 from .cells import Split, Undecided
 from .exact import Exact, variable_range
-from .formula import Formulas
+from .formula import Formulas, Piece
 from .ranges import ALL, INF, Range
 from .rounded import MAX, NORMAL, Paths, Rounded, Unbounded
 
@@ -89,7 +91,7 @@ class Box:
 def bound(rule: Rule, low: float, high: float, exact: Truth | None, rests_on: set[str]) -> Box:
     """The bounds for one box. Where none is found they are inf, with the reason."""
     if low == high or _between(low, high) < FEW:
-        return _run(rule, low, high, rests_on)
+        return run(rule, low, high, rests_on)
     inside, paths = Range(arb(low), arb(high)), Paths()
     found: list[tuple[float, ...]] = []
     try:
@@ -161,7 +163,7 @@ def _ulp(size: Any) -> Any:
     return arb(2) ** (exponent - 53)
 
 
-def _run(rule: Rule, low: float, high: float, rests_on: set[str]) -> Box:
+def run(rule: Rule, low: float, high: float, rests_on: set[str]) -> Box:
     """A few floats, each compared with the exact numbers of 60 digits."""
     rests_on.add("at single points the rule was run, with this machine's library, and compared with 60 digits")
     reference, worst, x = reference_of(rule), [0.0] * 4, low
@@ -264,3 +266,31 @@ def _rank(x: float) -> int:
     """The place of a float in the row of all floats."""
     (bits,) = struct.unpack("<q", struct.pack("<d", abs(x)))
     return int(bits if x > 0 else -bits)
+
+
+def float_pieces(rule: Rule, pieces: Sequence[Piece]) -> list[tuple[float, float]]:
+    """The floats of the domain of a rule of one input, cut at its branch points, which are pieces of their own."""
+    out = []
+    points = {float(p.ends[0][0]) for p in pieces if p.ends[0][0] == p.ends[0][1] == Fraction(float(p.ends[0][0]))}
+    for piece in pieces:
+        low, high = (float(end) for end in piece.ends[0])
+        if low == high:
+            if low in points and piece.status != "end" and inside(rule)((low,)):
+                out.append((low, low))
+            continue
+        first = low if _is_inside(low, piece.ends[0][0]) else math.nextafter(low, math.inf)
+        last = high if _is_inside(-high, -piece.ends[0][1]) else math.nextafter(high, -math.inf)
+        first, last = max(first, -LARGEST), min(last, LARGEST)
+        if first <= last:
+            out.append((first, last))
+    return sorted(out)
+
+
+def _is_inside(rounded: float, end: Any) -> bool:
+    """Is the float that an end was rounded to inside of it?"""
+    return not math.isinf(rounded) and Fraction(rounded) > end
+
+
+def truth_of(rule: Rule, formulas: Sequence[Formulas]) -> Truth | None:
+    """The exact numbers of a rule of one input; None where no formula is known."""
+    return Truth(rule, formulas) if formulas and rule.n_inputs == 1 else None

@@ -10,7 +10,8 @@ from typing import Any
 
 from ...engine.rule import RULES, Rule
 from ...viz.plots import empty_figure
-from .boxes import Box, bound
+from .boxes import Box, bound, float_pieces, truth_of
+from .cells import Cell
 from .formula import Formulas, Piece, pieces_of
 
 LIMIT = 16.0  # ulps: beyond it, a bound relative to rounding the input tells more
@@ -147,8 +148,6 @@ class Certificate:
     @staticmethod
     def load(path: str | Path) -> "Certificate":
         """A certificate as `save` wrote it. Raises ValueError for another file, or for an undeclared rule."""
-        from .cells import Cell
-
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
             if data["format"] != FORMAT:
@@ -180,8 +179,6 @@ class Certificate:
             self._check_rounding(pieces, formulas)
 
     def _check_rounding(self, pieces: Sequence[Piece], formulas: Sequence[Formulas]) -> None:
-        from .prove import float_pieces, truth_of
-
         exact, boxes = truth_of(self.rule, formulas), iter(sorted(self.rounding))
         for low, high in float_pieces(self.rule, pieces):
             at = low

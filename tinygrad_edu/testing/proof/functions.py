@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from flint import arb
 
-from ... import elementary as e
+from ...engine import elementary as e
 from .ranges import Range, clipped, even, monotone, wave
 
 PI_2 = arb.pi() / 2

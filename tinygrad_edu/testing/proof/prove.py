@@ -10,10 +10,10 @@ from tqdm import tqdm
 from ...engine.rule import RULES, Interval, Rule
 from ..points import inside
 from ..subject import shown_number
-from .boxes import GOAL, LARGEST, Box, Truth, _run, cover
+from .boxes import GOAL, Box, cover, float_pieces, run, truth_of
 from .cells import Cell
 from .certificate import Certificate, _best
-from .formula import Formulas, Piece, Refuted, pieces_of
+from .formula import Piece, Refuted, pieces_of
 from .ranges import precise
 
 BUDGET = 1000  # boxes: they are halved until all are within the goal, or there are so many
@@ -47,10 +47,10 @@ def prove_rule(rule: Rule | str, *, domain: Any = None, ulps: float | None = Non
     >>> from tinygrad_edu.testing import prove_rule
     >>> prove_rule("relu")  # doctest: +ELLIPSIS
     relu: certified, value within 0 ulps and slope within 0
-      where  formula                                           value, ulps  slope, ulps
-      x < 0  slope = derivative, exactly                       0            0
-      x = 0  kink: slope 0 by convention, 0 and 1 beside it    0            0
-      x > 0  slope = derivative, exactly                       0            0
+      where  formula                                         value, ulps  slope, ulps
+      x < 0  slope = derivative, exactly                     0            0
+      x = 0  kink: slope 0 by convention, 0 and 1 beside it  0            0
+      x > 0  slope = derivative, exactly                     0            0
       rests on
         ...
     """
@@ -83,6 +83,10 @@ def prove_rule(rule: Rule | str, *, domain: Any = None, ulps: float | None = Non
             _refute_rounding(rule, boxes, ulps)
     poles = left_out | {text for f in formulas for text in f.inputs[0].cell.notes}
     stated = [*ROUNDING_RESTS_ON, *(f"  {text}" for text in sorted(rests_on))] if boxes else []
+    if boxes and (library := getattr(rule, "library", "")):
+        stated.append(
+            f"  assumed, and not stated: {library} computes as written, and its functions are within these bounds"
+        )
     return Certificate(rule, pieces, boxes, [FORMULA_RESTS_ON, *sorted(poles), *stated], ulps, start)
 
 
@@ -149,41 +153,13 @@ def _some_number(low: float, high: float) -> float:
     return high - 1.3 if math.isinf(low) else low + 1.3 if math.isinf(high) else low + (high - low) * 0.37
 
 
-def float_pieces(rule: Rule, pieces: Sequence[Piece]) -> list[tuple[float, float]]:
-    """The floats of the domain of a rule of one input, cut at its branch points, which are pieces of their own."""
-    out = []
-    points = {float(p.ends[0][0]) for p in pieces if p.ends[0][0] == p.ends[0][1] == Fraction(float(p.ends[0][0]))}
-    for piece in pieces:
-        low, high = (float(end) for end in piece.ends[0])
-        if low == high:
-            if low in points and piece.status != "end" and inside(rule)((low,)):
-                out.append((low, low))
-            continue
-        first = low if _is_inside(low, piece.ends[0][0]) else math.nextafter(low, math.inf)
-        last = high if _is_inside(-high, -piece.ends[0][1]) else math.nextafter(high, -math.inf)
-        first, last = max(first, -LARGEST), min(last, LARGEST)
-        if first <= last:
-            out.append((first, last))
-    return sorted(out)
-
-
-def _is_inside(rounded: float, end: Any) -> bool:
-    """Is the float that an end was rounded to inside of it?"""
-    return not math.isinf(rounded) and Fraction(rounded) > end
-
-
-def truth_of(rule: Rule, formulas: Sequence[Formulas]) -> Truth | None:
-    """The exact numbers of a rule of one input; None where no formula is known."""
-    return Truth(rule, formulas) if formulas and rule.n_inputs == 1 else None
-
-
 def _refute_rounding(rule: Rule, boxes: Sequence[Box], ulps: float) -> None:
     """Raises Refuted with a float whose error is larger than the bound asked for."""
     for box in sorted(boxes, key=lambda box: -max(_best(box))):
         if max(_best(box)) <= ulps:
             return
         for x in (box.low, box.low + (box.high - box.low) / 2, box.high):
-            found = _run(rule, x, x, set())
+            found = run(rule, x, x, set())
             if ulps < max(found.value_of_input, found.slope_of_input) < math.inf:
                 _raise_rounding(rule, x, found, ulps)
 
