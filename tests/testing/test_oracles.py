@@ -192,7 +192,7 @@ def test_without_the_test_extra_the_error_says_what_to_install(
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(
-        ImportError, match=f'needs {missing}, which comes with: pip install "tinygrad-edu\\[test\\]"'
+        ImportError, match=f'needs {missing}, which comes with: pip install "tinygrad-edu\\[testing\\]"'
     ):
         importlib.import_module("tinygrad_edu.testing")
 

@@ -15,7 +15,7 @@ from ..engine.value import Value
 
 
 def from_jax(f: Callable[..., Any], n_inputs: int = 1) -> Rule:
-    """A JAX function of numbers as a rule, with the derivative that JAX gives it: `check_rule(from_jax(jnp.tanh))`.
+    """A JAX function of numbers as a rule, with the derivative of JAX: `check_rule(from_jax(jnp.tanh))`.
 
     On floats, forward is f and backward its vjp, compiled by JAX in float64. On any other kind of number both run
     the jaxprs, so that `custom_jvp` and `custom_vjp` are what they are in JAX. The rule is not registered.
