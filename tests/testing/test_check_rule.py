@@ -104,6 +104,7 @@ def test_a_rule_with_a_domain_two_inputs_and_fractions() -> None:
     assert "Fractions" in report.numbers
 
 
+@pytest.mark.slow
 def test_a_reduction_of_the_user() -> None:
     def backward(upstream: Any, out: Any, *inputs: Any) -> Any:
         return tuple(e.spread(2 * upstream, inputs) * x for x in inputs)
@@ -493,7 +494,10 @@ OVERFLOWS: list[tuple[str, Any, Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "forward", "backward", "cause"), OVERFLOWS, ids=[o[0] for o in OVERFLOWS])
+@pytest.mark.parametrize(
+    ("name", "forward", "backward", "cause"),
+    [pytest.param(*o, id=o[0], marks=[] if "bump" in o[0] else [pytest.mark.slow]) for o in OVERFLOWS],
+)
 def test_an_overflow_is_not_taken_for_a_kink(name: str, forward: Any, backward: Any, cause: str) -> None:
     message = refused(forward, backward)
     assert "the slope for x is nan, where it should be" in message
@@ -510,6 +514,7 @@ def test_an_overflow_that_leaves_a_finite_slope_is_told() -> None:
     assert "because   exp(710.4) is inf, " in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("forward", "backward"),
     [
@@ -525,6 +530,7 @@ def test_a_slope_in_which_nothing_overflows_is_right(forward: Any, backward: Any
     assert check_rule(declared(forward, backward)).inputs > 500
 
 
+@pytest.mark.slow
 def test_reasons_are_sought_for_the_simplest_input_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     beside = Reference.beside

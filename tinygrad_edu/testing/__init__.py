@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from ..engine.calculus import absolute_adjoint
 from .gradient_check import GradientMismatch, GradientReport, gradcheck
 from .oracles import assert_near, complex_step, decisions, dual, mathematical, path_sum
+from .others import from_jax, from_torch
 from .program import SMOOTH, Program
 from .reference import Reference, ulps
 from .rule_check import RuleMismatch, RuleReport, check_rule
@@ -51,6 +52,8 @@ __all__ = [
     "complex_step",
     "decisions",
     "dual",
+    "from_jax",
+    "from_torch",
     "gradcheck",
     "mathematical",
     "networks",

@@ -44,7 +44,7 @@ def one_sided(at: Along, x: Any, here: Sample, sign: int) -> tuple[Any, Sample |
     Raises FloatsOnly if f has the digits of floats only: then its slope changes from steps of 2^-49 to steps of
     2^-60, and not at all from there on. The slope of a smooth f changes with every step.
     """
-    unit = min(mp.mpf(1), abs(x)) if x else mp.mpf(1)
+    unit = _unit(x)
 
     def slope(k: int) -> Any:
         h = sign * unit * mp.mpf(2) ** -k
@@ -66,11 +66,17 @@ def one_sided(at: Along, x: Any, here: Sample, sign: int) -> tuple[Any, Sample |
     return nearest, beside
 
 
+def _unit(x: Any) -> Any:
+    """What steps are relative to."""
+    return min(mp.mpf(1), abs(x)) if x else mp.mpf(1)
+
+
 def at_many_digits(at: Along, x: Any, here: Sample, analytic: Any, size: float) -> Verdict:
     """Judges a gradient of 50 digits whose terms add up to `size` without their signs. Raises FloatsOnly."""
     (left, before), (right, behind) = (one_sided(at, x, here, sign) for sign in (-1, 1))
     kink = kink_between(here, [run for run in (before, behind) if run])
-    lost = max(abs(node.data) for node in topological_order(here.out)) * mp.mpf(2) ** (STEP + 20 - mp.mp.prec)
+    largest = max(abs(node.data) for node in topological_order(here.out))
+    lost = largest * mp.mpf(2) ** (STEP + 20 - mp.mp.prec) / _unit(x)
     allowed = max(TOLERANCE * (size if math.isfinite(size) else 0), lost)
 
     def near(a: Any, b: Any) -> bool:

@@ -91,7 +91,7 @@ class Box:
 def bound(rule: Rule, low: float, high: float, exact: Truth | None, rests_on: set[str]) -> Box:
     """The bounds for one box. Where none is found they are inf, with the reason."""
     if low == high or _between(low, high) < FEW:
-        return _run(rule, low, high, rests_on)
+        return run(rule, low, high, rests_on)
     inside, paths = Range(arb(low), arb(high)), Paths()
     found: list[tuple[float, ...]] = []
     try:
@@ -163,7 +163,7 @@ def _ulp(size: Any) -> Any:
     return arb(2) ** (exponent - 53)
 
 
-def _run(rule: Rule, low: float, high: float, rests_on: set[str]) -> Box:
+def run(rule: Rule, low: float, high: float, rests_on: set[str]) -> Box:
     """A few floats, each compared with the exact numbers of 60 digits."""
     rests_on.add("at single points the rule was run, with this machine's library, and compared with 60 digits")
     reference, worst, x = reference_of(rule), [0.0] * 4, low

@@ -11,6 +11,7 @@ from typing import Any
 from ...engine.rule import RULES, Rule
 from ...viz.plots import empty_figure
 from .boxes import Box, bound, float_pieces, truth_of
+from .cells import Cell
 from .formula import Formulas, Piece, pieces_of
 
 LIMIT = 16.0  # ulps: beyond it, a bound relative to rounding the input tells more
@@ -147,8 +148,6 @@ class Certificate:
     @staticmethod
     def load(path: str | Path) -> "Certificate":
         """A certificate as `save` wrote it. Raises ValueError for another file, or for an undeclared rule."""
-        from .cells import Cell
-
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
             if data["format"] != FORMAT:

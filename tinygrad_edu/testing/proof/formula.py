@@ -227,6 +227,8 @@ def _middle(low: float, high: float) -> float:
     def level(x: float) -> float:
         return math.copysign(math.log1p(min(abs(x), 1e300)), x)
 
+    if math.isinf(low) and math.isinf(high):
+        return 0.83  # not 0, where wrong slopes are often right
     if high - low < 2 or (math.isinf(low) == math.isinf(high) and abs(high - low) < 100):
         return low + (high - low) / 2
     y = (level(low) + level(high)) / 2

@@ -1,0 +1,99 @@
+"""from_jax and from_torch: the derivatives of other libraries as rules. Skipped without these libraries."""
+
+import math
+from typing import Any
+
+import pytest
+
+from tinygrad_edu import elementary as e
+from tinygrad_edu.testing import RuleMismatch, check_rule, from_jax, from_torch
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def jax() -> Any:
+    return pytest.importorskip("jax")
+
+
+@pytest.fixture
+def torch() -> Any:
+    return pytest.importorskip("torch")
+
+
+def test_a_function_of_jax_is_a_rule(jax: Any) -> None:
+    rule = from_jax(jax.numpy.tanh)
+    assert (rule.name, rule.n_inputs) == ("jax_tanh", 1)
+    assert rule.forward(0.5) == pytest.approx(math.tanh(0.5), rel=1e-15)
+    assert rule.shares(2.0, rule.forward(0.5), 0.5)[0] == pytest.approx(2 / math.cosh(0.5) ** 2, rel=1e-14)
+
+
+def test_what_jax_loses_is_told(jax: Any) -> None:
+    with pytest.raises(RuleMismatch) as caught:
+        check_rule(from_jax(jax.numpy.expm1))
+    assert caught.value.kind == "rounding"
+    assert "expm1(x) + 1 cancels" in str(caught.value)
+
+
+def test_a_formula_of_jax_is_certified(jax: Any) -> None:
+    pytest.importorskip("flint")
+    from tinygrad_edu.testing import prove_rule
+
+    certificate = prove_rule(from_jax(jax.numpy.tanh), domain=(-0.5, 0.5))
+    assert {piece.status for piece in certificate.formula} == {"identity"}
+    assert any("assumed, and not stated: XLA" in text for text in certificate.rests_on)
+
+
+def test_a_wrong_custom_derivative_is_refuted(jax: Any) -> None:
+    pytest.importorskip("flint")
+    from tinygrad_edu.testing import prove_rule
+
+    @jax.custom_jvp
+    def cube(x: Any) -> Any:
+        return x * x * x
+
+    cube.defjvp(lambda primals, tangents: (cube(primals[0]), 2 * primals[0] ** 2 * tangents[0]))
+    with pytest.raises(AssertionError, match="is refuted"):
+        prove_rule(from_jax(cube), domain=(-3, 3))
+    with pytest.raises(RuleMismatch, match="wrong formula"):
+        check_rule(from_jax(cube))
+
+
+def test_two_inputs_of_jax(jax: Any) -> None:
+    rule = from_jax(lambda x, y: x * x / (1 + y * y), n_inputs=2)
+    assert rule.shares(1.0, rule.forward(3.0, 1.0), 3.0, 1.0) == pytest.approx((3.0, -4.5))
+    pytest.importorskip("flint")
+    from tinygrad_edu.testing import prove_rule
+
+    assert prove_rule(rule).ok
+
+
+def test_an_unknown_primitive_is_named(jax: Any) -> None:
+    rule = from_jax(jax.scipy.special.gammaln)
+    with pytest.raises(NotImplementedError, match="'lgamma' is not known"):
+        rule.forward(__import__("mpmath").mpf(2))
+
+
+def test_a_function_of_torch_is_tested_against_a_formula(torch: Any) -> None:
+    rule = from_torch(torch.sigmoid, e.sigmoid)
+    assert rule.name == "torch_sigmoid"
+    with pytest.raises(RuleMismatch) as caught:
+        check_rule(rule)
+    assert caught.value.kind == "rounding"
+
+
+def test_an_autograd_function_with_a_mistake(torch: Any) -> None:
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return x * x
+
+        @staticmethod
+        def backward(ctx: Any, upstream: Any) -> Any:
+            return upstream * ctx.saved_tensors[0]
+
+    with pytest.raises(RuleMismatch, match="the slope for x"):
+        check_rule(from_torch(Square, lambda x: x * x))
+    with pytest.raises(TypeError, match="takes floats only: give from_torch a formula"):
+        from_torch(Square).forward(__import__("mpmath").mpf(2))
