@@ -25,6 +25,13 @@ f = s * d
 tg.draw(f, slopes=True)
 
 # %% [markdown]
+# The same graph as a page: change its numbers, step through both passes, try the quiz. It also stands alone as
+# [pages/02.html](pages/02.html).
+
+# %% tags=["page", "live"]
+tg.live(f)
+
+# %% [markdown]
 # Both inputs are used twice. Each arrow carries its local slope. For the product, `s` has the slope `d` = 1 and
 # `d` has the slope `s` = 5. The sum passes on 1 and 1, the difference 1 and -1.
 #
