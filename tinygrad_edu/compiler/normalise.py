@@ -32,7 +32,7 @@ class Graph:
     outputs      the numbers of the results
     frozen       leaves that are no parameters, with the number that was taken for constant
     n_traced     how many nodes the function made
-    assumed      for every argument of which whole rows are summed, whether they add up to 1
+    assumed      for every argument whose rows are summed as a whole, whether each adds up to 1
     """
 
     rules: list[Rule | None] = field(default_factory=list)

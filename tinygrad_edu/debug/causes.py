@@ -41,6 +41,7 @@ class Finding:
 
     @property
     def rule(self) -> Any:
+        """The operation that made the node; None for a leaf."""
         return self.node.rule
 
     @property
@@ -50,6 +51,7 @@ class Finding:
 
     @property
     def name(self) -> str:
+        """What the node is called: a variable of the caller's, its label or a number such as #2."""
         return self.names.get(self.node) or visible(self.node.label) or "a parameter without a label"
 
     @property
@@ -90,26 +92,32 @@ class Blame:
 
     @property
     def first(self) -> Finding | None:
+        """The most serious finding."""
         return self.findings[0] if self.findings else None
 
     @property
     def others(self) -> tuple[Finding, ...]:
+        """All findings but the first."""
         return self.findings[1:]
 
     @property
     def kind(self) -> str:
+        """The kind of the first finding, as `blame` lists them."""
         return self.findings[0].kind if self.findings else ""
 
     @property
     def node(self) -> Value | None:
+        """The node of the first finding."""
         return self.findings[0].node if self.findings else None
 
     @property
     def made(self) -> str:
+        """What happened at the first finding, in one sentence."""
         return self.findings[0].made if self.findings else ""
 
     @property
     def remedy(self) -> str:
+        """What usually helps with the first finding, in one sentence."""
         return self.findings[0].remedy if self.findings else ""
 
     def __repr__(self) -> str:

@@ -40,6 +40,7 @@ class GradientPath:
 
     @property
     def edges(self) -> tuple[Edge, ...]:
+        """Its edges, as (node, position of the operand)."""
         return tuple(zip(self.nodes[1:], self.operands, strict=True))
 
 

@@ -88,6 +88,7 @@ class Value(Operators):
 
     @property
     def parents(self) -> "tuple[Value, ...]":
+        """The Values it was computed from, in order; () for a leaf."""
         if self._right is not None:
             return self._left, self._right
         if self._left is None:

@@ -159,7 +159,7 @@ def _number(x: Any) -> float | str:
 
 
 def _json(data: Any) -> str:
-    """data as JavaScript, of which no text can end the script element."""
+    """data as JavaScript. No text in it can end the script element."""
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
 
 

@@ -17,7 +17,8 @@ from ..engine.value import Value
 class Generator(Protocol):
     """A source of random numbers: `random.Random(seed)` and `numpy.random.default_rng(seed)`, for instance."""
 
-    def uniform(self, low: float, high: float, /) -> Any: ...
+    def uniform(self, low: float, high: float, /) -> Any:
+        """A number between low and high."""
 
 
 Initialiser = Callable[[int, int, Generator], float]

@@ -47,7 +47,10 @@ def huber(predictions: Any, targets: Any, delta: float = 1.0, reduction: str = "
 
 
 def hinge(scores: Any, targets: Any, reduction: str = "mean") -> Any:
-    """The max-margin loss max(0, 1 - t s), for targets of -1 and 1: 0 as soon as t s is 1 or more."""
+    """The max-margin loss max(0, 1 - t s), for targets of -1 and 1: 0 as soon as t s is 1 or more.
+
+    Raises ValueError for another target.
+    """
 
     def loss(s: Any, t: Any) -> Any:
         if _is_plain(t) and t not in (-1, 1):
@@ -60,7 +63,7 @@ def hinge(scores: Any, targets: Any, reduction: str = "mean") -> Any:
 def binary_cross_entropy_with_logits(logits: Any, targets: Any, reduction: str = "mean") -> Any:
     """-t log(p) - (1 - t) log(1 - p), where p = sigmoid(logit), for targets t from 0 to 1; stable for any logit.
 
-    The gradient for the logit is sigmoid(logit) - t.
+    The gradient for the logit is sigmoid(logit) - t. Raises ValueError for a target outside of 0 to 1.
     """
 
     # With z the logit: log(p) = z - softplus(z) and log(1 - p) = -softplus(z), so the loss is softplus(z) - t z.

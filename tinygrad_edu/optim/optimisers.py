@@ -67,7 +67,10 @@ class Optimizer:
             raise ValueError(f"The weight decay must be 0 or more, got weight_decay={weight_decay!r}.")
 
     def update(self, t: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
-        """(parameter, *state) after step t. It changes nothing in place, so it serves floats and NumPy arrays."""
+        """(parameter, *state) after step t. It changes nothing in place, so it serves floats and NumPy arrays.
+
+        Raises NotImplementedError if the subclass does not define it.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define update(t, parameter, gradient, *state).")
 
     def step(self) -> None:
