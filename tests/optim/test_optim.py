@@ -1,8 +1,10 @@
 """Optimisers against equations written anew with NumPy, schedules, clipping."""
 
 import copy
+import itertools
 import math
 import pickle
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -688,3 +690,32 @@ def test_clip_grad_value() -> None:
     optim.clip_grad_value(values, 1.0)
     assert [v.grad for v in values[:4]] == [1.0, -1.0, 0.5, 1.0]
     assert math.isnan(values[4].grad)
+
+
+def test_an_interrupt_at_any_line_leaves_all_parameters_moved_or_none() -> None:
+    for moment in itertools.count():
+        w = [Value(float(i)) for i in range(3)]
+        optimizer, lines = optim.Adam(w, lr=0.1), itertools.count()
+        for parameter in w:
+            parameter.grad = 1.0
+
+        def interrupt(frame: Any, event: str, arg: Any, moment: int = moment, lines: Any = lines) -> Any:
+            if frame.f_code is not optim.Optimizer.step.__code__:
+                return None
+            if event == "line" and next(lines) == moment:
+                raise KeyboardInterrupt
+            return interrupt
+
+        before = sys.gettrace()
+        sys.settrace(interrupt)
+        try:
+            optimizer.step()
+            break
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        steps = [optimizer.state.get(parameter, (0,))[0] for parameter in w]
+        moved = [int(parameter.data != i) for i, parameter in enumerate(w)]
+        assert steps == moved == [moved[0]] * 3, moment
+    assert moment > 10

@@ -14,7 +14,7 @@ from .expression import Expression
 def explain(text: str, assignments: Sequence[str]) -> None:
     """Print the tree, every step of backpropagation, the gradients, and a gradient check.
 
-    In a terminal of less than 80 columns sentences are folded, and of the check there are the verdicts alone.
+    A terminal of less than 80 columns gets folded sentences, and the verdicts of the check without its table.
     Raises ExpressionError as `Expression` does.
     """
     expression = Expression(text)

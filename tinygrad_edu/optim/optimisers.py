@@ -12,8 +12,10 @@ import functools
 import reprlib
 import warnings
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain, repeat
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -82,12 +84,17 @@ class Optimizer:
         if self._forgot() and not self._warned:
             self._warned = True
             warnings.warn(FORGOTTEN, stacklevel=2)
-        moved = []
+        numbers, states = [], []
         for parameter in self.parameters:
             t, *state = self.state.get(parameter) or (0,) * (1 + self.n_states)
-            moved.append((parameter, t + 1, *self.update(t + 1, parameter.data, parameter.grad, *state)))
-        for parameter, t, data, *state in moved:  # all or, after an error, none
-            parameter.data, self.state[parameter] = data, (t, *state)
+            data, *state = self.update(t + 1, parameter.data, parameter.grad, *state)
+            numbers.append(data)
+            states.append((t + 1, *state))
+        moved = map(setattr, self.parameters, repeat("data"), numbers)
+        counted = map(self.state.__setitem__, self.parameters, states)
+        deque(
+            chain(moved, counted), maxlen=0
+        )  # all or none: an error came before, and in C no Ctrl-C comes between
         self.watch()
 
     def zero_grad(self) -> None:
