@@ -199,6 +199,18 @@ def test_the_gradient_of_a_condition_is_a_number_like_any_other() -> None:
     assert repr(slopes) == "[0.0, 1.0]"
 
 
+def test_the_absolute_adjoint_ignores_no_share() -> None:
+    @tg.rule(name="two_shares_in_test", backward=lambda upstream, out, x: (upstream, upstream))
+    def wrong(x):
+        return x + 1
+
+    try:
+        with pytest.raises(ValueError, match="is longer than"):
+            absolute_adjoint(wrong(Value(1.0)))
+    finally:
+        del tg.RULES["two_shares_in_test"]
+
+
 def test_no_grad_is_read_or_written() -> None:
     x = Value(2.0)
     y = x * x
