@@ -184,6 +184,14 @@ def test_fractions_stay_exact() -> None:
     assert type(x.grad) is Fraction
 
 
+@pytest.mark.parametrize("exponent", [2, 2.0])
+def test_a_fraction_to_a_whole_power_is_a_fraction(exponent: float) -> None:
+    x = Value(Fraction(-2, 3))
+    y = x**exponent
+    y.backward()
+    assert repr((y.data, x.grad)) == repr((Fraction(4, 9), Fraction(-4, 3)))
+
+
 def test_mpmath_numbers_keep_their_digits() -> None:
     with mpmath.workdps(50):
         x = Value(mpmath.mpf(1) / 3)
