@@ -199,6 +199,28 @@ def test_the_gradient_of_a_condition_is_a_number_like_any_other() -> None:
     assert repr(slopes) == "[0.0, 1.0]"
 
 
+def test_the_absolute_adjoint_adds_sizes_where_slopes_cancel() -> None:
+    x = Value(3.0)
+    y = x * 5 - x * 4
+    sizes = absolute_adjoint(y)
+    assert (sizes[x], sizes[y]) == (9.0, 1.0)
+    y.backward()
+    assert x.grad == 1.0
+    assert set(sizes) == set(tg.topological_order(y))
+
+
+def test_the_absolute_adjoint_ignores_no_share() -> None:
+    @tg.rule(name="two_shares_in_test", backward=lambda upstream, out, x: (upstream, upstream))
+    def wrong(x):
+        return x + 1
+
+    try:
+        with pytest.raises(ValueError, match="is longer than"):
+            absolute_adjoint(wrong(Value(1.0)))
+    finally:
+        del tg.RULES["two_shares_in_test"]
+
+
 def test_no_grad_is_read_or_written() -> None:
     x = Value(2.0)
     y = x * x
@@ -247,6 +269,7 @@ def test_argnums_says_which_argument_is_differentiated() -> None:
     assert grad(line, 1)(*args) == grad(line, argnums=-1)(*args) == [2.0, 1.0]
     assert grad(line, (1, 0))(*args) == ([2.0, 1.0], 3.0)
     assert grad(line, (0,))(*args) == (3.0,)
+    assert grad(line, (-2, -1))(*args) == (3.0, [2.0, 1.0])
     assert value_and_grad(line, 1)(*args, shift=5.0) == (15.0, [2.0, 1.0])
     assert jacobian(lambda x, y: [x * y, y], 1)(2.0, 3.0) == [2.0, 1.0]
     assert hessian(lambda x, y: x * y**2, 1)(2.0, 3.0) == 4.0

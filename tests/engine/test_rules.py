@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 import operator
 from fractions import Fraction
 
@@ -10,7 +11,7 @@ import pytest
 from cases import CASES, OURS
 
 from tinygrad_edu import Value, rule
-from tinygrad_edu.engine.rules import RULES, Rule
+from tinygrad_edu.engine.rules import RULES, Interval, Rule
 from tinygrad_edu.testing import check_rule
 from tinygrad_edu.testing.mathematics import REFERENCES, reference_of
 
@@ -176,3 +177,56 @@ def test_a_rule_with_parameters_may_be_declared_again() -> None:
             assert scaled(1.0, by=10.0) == 10.0 * factor
     finally:
         RULES.pop("scaled_for_test", None)
+
+
+def test_an_array_may_reach_outside_the_domain() -> None:
+    np.testing.assert_array_equal(RULES["log2"](np.array([-1.0, 0.0, 8.0])), [math.nan, -math.inf, 3.0])
+
+
+# --- What a rule says about itself --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("interval", "text"),
+    [
+        (Interval(), "x"),
+        (Interval(0), "0 <= x"),
+        (Interval(0, open=True), "0 < x"),
+        (Interval(high=2.5), "x <= 2.5"),
+        (Interval(-1, 1), "-1 <= x <= 1"),
+        (Interval(-1, 1, open=True), "-1 < x < 1"),
+    ],
+)
+def test_an_interval_as_text(interval: Interval, text: str) -> None:
+    assert str(interval) == text
+
+
+TAKES = (
+    "Takes numbers, arrays or Values. A Value among the inputs gives a Value.\n"
+    "Raises TypeError for anything else, ValueError or ZeroDivisionError outside the domain."
+)
+
+
+def test_a_rule_shows_what_was_declared() -> None:
+    relu, log1p = RULES["relu"], Rule("log1p", "", math.log1p, lambda *_: (), 1, (Interval(-1, open=True),))
+    assert repr(relu) == (
+        "<relu(x) = x for x > 0, else 0; slope 1 for x > 0, else 0; domain: all numbers; kink at x = 0>"
+    )
+    again = Rule(*relu._declared)
+    assert again.__doc__ == (
+        "relu(x) = x for x > 0, else 0\n\nSlope:   1 for x > 0, else 0\nDomain:  all numbers\nKinks:   x = 0\n\n"
+        + TAKES
+    )
+    assert repr(log1p) == "<log1p(x) = ...; slope ...; domain: -1 < x; no kink>"
+    assert log1p.__doc__ == f"log1p(x) = ...\n\nSlope:   see backward\nDomain:  -1 < x\nKinks:   none\n\n{TAKES}"
+    assert (log1p.formula, log1p.ties) == ("", False)
+
+
+@pytest.mark.parametrize(("exponent", "symbol"), [(3, "**3"), (0.5, "**0.5"), (Fraction(1, 2), "**(1/2)")])
+def test_a_fraction_as_exponent_stands_in_parentheses(exponent: object, symbol: str) -> None:
+    assert Rule(*RULES["pow_n"]._declared, parameters={"exponent": exponent}).symbol == symbol
+
+
+def test_an_error_shows_every_operand() -> None:
+    with pytest.raises(ZeroDivisionError, match=r"^mod\(3\.0, 0\.0\): division by zero$"):
+        RULES["mod"](3.0, 0.0)

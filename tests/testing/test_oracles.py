@@ -17,7 +17,6 @@ from tinygrad_edu import RULES, Value
 from tinygrad_edu.testing import (
     SMOOTH,
     Program,
-    absolute_adjoint,
     assert_near,
     complex_step,
     decisions,
@@ -113,16 +112,6 @@ def test_comparisons_look_at_the_numbers() -> None:
 def test_no_attribute_but_the_rules() -> None:
     with pytest.raises(AttributeError, match="Dual has no attribute 'sinn'"):
         dual(lambda x: x.sinn(), 1.0)
-
-
-def test_the_absolute_adjoint_adds_sizes_where_slopes_cancel() -> None:
-    x = Value(3.0)
-    y = x * 5 - x * 4
-    sizes = absolute_adjoint(y)
-    assert (sizes[x], sizes[y]) == (9.0, 1.0)
-    y.backward()
-    assert x.grad == 1.0
-    assert set(sizes) == set(tg.topological_order(y))
 
 
 @pytest.mark.parametrize(
