@@ -388,3 +388,8 @@ def test_cross_entropy_of_a_certain_mistake_is_finite() -> None:
     loss.backward()
     assert loss.data == 2e4
     assert [x.grad for x in inputs] == [1.0, -1.0]
+
+
+def test_a_power_of_nan_or_by_nan_is_nan() -> None:
+    for base, exponent in ((math.nan, 0), (1.0, math.nan), (math.nan, math.nan)):
+        assert math.isnan((Value(base) ** exponent).data)

@@ -191,7 +191,7 @@ def test_a_fraction_beyond_the_floats_is_still_shown():
 def svg_texts(drawing):
     """{node id: its texts}, after a check that the SVG has no element but those of a plain drawing."""
     root = ET.fromstring(drawing.pipe(format="svg"))
-    allowed = {SVG + tag for tag in [*PLAIN, "title", "desc"]}
+    allowed = {SVG + tag for tag in [*PLAIN, "title", "desc", "style"]}
     assert {element.tag for element in root.iter()} <= allowed
     assert not any("href" in name or name.startswith("on") for element in root.iter() for name in element.attrib)
     nodes = [g for g in root.iter(SVG + "g") if g.get("class") == "node"]

@@ -161,11 +161,14 @@ class Value(Operators):
         if other.__class__ is not int and other.__class__ is not float:
             return super().__pow__(other)
         rule, data = _power(other), self.data
-        if data.__class__ is float and (data > 0 or (data <= 0 and other >= 0 and other % 1 == 0)):
+        if data.__class__ is float and data == data and other == other:  # Python's nan ** 0 is 1
             try:
-                return _made(data**other, rule, self)
-            except OverflowError:
+                out = data**other
+            except ArithmeticError:  # an overflow, which is inf, or a negative power of 0
                 pass
+            else:
+                if out.__class__ is float:  # not a complex number
+                    return _made(out, rule, self)
         return self._record(rule, (self,))
 
     def __radd__(self, other: Any) -> "Value":
