@@ -50,7 +50,7 @@ y.grad is 1, all others are 0
     """\
 step 1 of 3
 y = tanh(e): e receives upstream * slope = 1 * 1 = 1; e.grad 0 -> 1
-dy/de = 1 / cosh(e)^2 = 1 / cosh(0)^2 = 1
+dy/de = 1 - y^2 = 1 - 0^2 = 1
 
 done  y = tanh(e)     0  grad 1
 ->    e = d + c       0  grad 1 *

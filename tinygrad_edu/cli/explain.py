@@ -1,7 +1,5 @@
 """The command explain: an expression, its derivatives, and how they come about."""
 
-import shutil
-import textwrap
 from collections.abc import Sequence
 
 from ..debug import steps
@@ -9,6 +7,7 @@ from ..engine.graph import topological_order
 from ..engine.value import Value
 from ..viz import tree
 from .expression import Expression
+from .folding import folded, terminal_width
 
 
 def explain(text: str, assignments: Sequence[str]) -> None:
@@ -21,23 +20,14 @@ def explain(text: str, assignments: Sequence[str]) -> None:
     y = expression.graph(assignments)
     every = steps(y)
     y.backward()
-    columns = shutil.get_terminal_size((80, 0)).columns
-    width = columns if columns < 80 else 10_000
     print(f"{expression.text} with {', '.join(assignments)}\n")
-    print(tree(y), _folded("One step per operation, from the result back to the inputs:\n", width), sep="\n\n")
+    print(tree(y), folded("One step per operation, from the result back to the inputs:\n"), sep="\n\n")
     for step in every:
-        print(_folded(f"  {step.index + 1}. {step.sentence}", width))
+        print(folded(f"  {step.index + 1}. {step.sentence}"))
     print("\nThe derivatives of the result:\n")
     for leaf in _variables(expression, y):
         print(f"  d/d{leaf.label} = {leaf.grad:.6g}   at {leaf.label} = {leaf.data:.6g}")
-    print(f"\n{_check(expression, y, width)}")
-
-
-def _folded(text: str, width: int) -> str:
-    return "\n".join(
-        textwrap.fill(line, max(width, 20), subsequent_indent="     ", break_on_hyphens=False)
-        for line in text.split("\n")
-    )
+    print(f"\n{_check(expression, y)}")
 
 
 def _variables(expression: Expression, y: Value) -> list[Value]:
@@ -45,7 +35,7 @@ def _variables(expression: Expression, y: Value) -> list[Value]:
     return [found[name] for name in expression.names]
 
 
-def _check(expression: Expression, y: Value, width: int) -> str:
+def _check(expression: Expression, y: Value) -> str:
     try:
         from ..testing import GradientMismatch, gradcheck
     except ImportError as error:
@@ -55,8 +45,8 @@ def _check(expression: Expression, y: Value, width: int) -> str:
     except GradientMismatch as error:
         return str(error)
     except ValueError as error:  # nan, or an overflow
-        return _folded(f"No gradient check: {error}", width)
+        return folded(f"No gradient check: {error}")
     lines = repr(report).splitlines()
-    if max(map(len, lines)) > width:  # the verdicts alone
-        lines = ["gradcheck:", *(_folded(f"  {row.name} {row.verdict} {row.note}", width) for row in report.rows)]
+    if max(map(len, lines)) > terminal_width():  # the verdicts alone
+        lines = ["gradcheck:", *(folded(f"  {row.name} {row.verdict} {row.note}") for row in report.rows)]
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from .. import datasets, nn, optim
 from ..train import evaluate, fit
 from ..viz.plots import empty_figure
 from ..viz.words import visible
+from .folding import folded
 
 OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
     "sgd": optim.SGD,
@@ -108,8 +109,8 @@ def run(
     layers = [nn.Dense(*pair, activation, rng=seed + i) for i, pair in enumerate(pairs[:-1])]
     model = nn.Sequential(*layers, nn.Dense(*pairs[-1], rng=seed + len(layers)))
     optimiser = OPTIMIZERS[optimizer](model.parameters(), task.lr if lr is None else lr)
-    print(f"{name}: {len(data[0]):,} examples to train, {len(test[0]):,} to test")
-    print(f"{model}: {len(optimiser.parameters):,} parameters, every one a Value")
+    print(folded(f"{name}: {len(data[0]):,} examples to train, {len(test[0]):,} to test"))
+    print(folded(f"{model}: {len(optimiser.parameters):,} parameters, every one a Value"))
     history = fit(
         model,
         nn.cross_entropy,
@@ -123,14 +124,18 @@ def run(
         progress=sys.stderr.isatty(),
     )
     if history.compiled:
-        print(history.found)
-    print(history)
+        print(folded(history.found))
+    print(folded(str(history)))
     loss, accuracy = evaluate(model, nn.cross_entropy, test)
-    print(f"test loss {loss:.4f}, test accuracy {accuracy or 0:.2%} on {len(test[0]):,} examples it never saw")
-    print(f"{time.perf_counter() - started:.1f} s in all")
+    print(
+        folded(
+            f"test loss {loss:.4f}, test accuracy {accuracy or 0:.2%} on {len(test[0]):,} examples it never saw"
+        )
+    )
+    print(folded(f"{time.perf_counter() - started:.1f} s in all"))
     if save:
         model.save(save)
-        print(f"wrote {visible(str(save))}")
+        print(folded(f"wrote {visible(str(save))}"))
     if plot:
         history.plot().savefig(plot)
-        print(f"wrote {visible(str(plot))}")
+        print(folded(f"wrote {visible(str(plot))}"))

@@ -55,7 +55,7 @@ def run(root: Value | Callable[..., Value], /, *commands: str, **numbers: Any) -
     (tg) n
     step 1 of 1 - the end: all gradients are complete, next() stays here
     #1 = tanh(a): a receives upstream * slope = 1 * 0.07065 = 0.07065; a.grad 0 -> 0.07065
-    d#1/da = 1 / cosh(a)^2 = 1 / cosh(2)^2 = 0.07065
+    d#1/da = 1 - #1^2 = 1 - 0.964^2 = 0.07065
     <BLANKLINE>
     done  #1 = tanh(a)  0.964  grad       1
     done  a                 2  grad 0.07065 *

@@ -201,7 +201,7 @@ def _sech_squared(x):
     return where(abs(x) < 0.5, 1 - tanh(x) * tanh(x), 4 * t / ((1 + t) * (1 + t)))
 
 def _tanh_backward(upstream, out, x): return (upstream * _sech_squared(x),)
-rule(tanh, backward=_tanh_backward, formula="(e^x - e^-x) / (e^x + e^-x)", slope="1 / cosh(x)^2")
+rule(tanh, backward=_tanh_backward, formula="(e^x - e^-x) / (e^x + e^-x)", slope="1 - tanh(x)^2")
 
 # erf is defined by its slope, 2/sqrt(pi) e^(-x^2); erfc = 1 - erf keeps the digits of the tail.
 def _erf_backward(upstream, out, x): return (upstream * (bell(x, 1) * (2 / sqrt(constants(x)[0]))),)

@@ -25,7 +25,7 @@ def one_rule(name: str) -> str:
     operation    tanh
     symbol       `tanh`
     formula      (e^x - e^-x) / (e^x + e^-x)
-    slope        1 / cosh(x)^2
+    slope        1 - tanh(x)^2
     defined for  all numbers
     example      0.5 gives 0.4621
     its slopes   0.7864
