@@ -651,14 +651,14 @@ function search() {
 
 async function copyPython() {
   const text = graph.python();
+  $("python").hidden = false;
+  $("python").value = text;
   try {
     await navigator.clipboard.writeText(text);
     $("found").textContent = "copied";
-  } catch { // no right to the clipboard, as in a frame: show it
+  } catch { // no right to the clipboard, as in a frame: it stands in the panel
     $("found").textContent = "select and copy:";
   }
-  $("python").hidden = false;
-  $("python").value = text;
 }
 
 function reset() {
