@@ -143,3 +143,11 @@ def test_without_a_renderer_the_page_is_still_there(monkeypatch: pytest.MonkeyPa
     bundle = Live(neuron(), {})._repr_mimebundle_()
     assert set(bundle) == {"text/plain", "text/html"}
     assert "<img" not in bundle["text/html"]
+
+
+def test_the_page_alone_runs_no_renderer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*arguments: object, **options: object) -> None:
+        raise AssertionError("a picture was drawn")
+
+    monkeypatch.setattr("tinygrad_edu.viz.render.Drawing.pipe", never)
+    assert live(neuron()).to_html().startswith("<!doctype html>")

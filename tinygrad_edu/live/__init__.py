@@ -50,7 +50,7 @@ class Live:
         self._summary = f"Live({len(nodes):,} nodes, result {four_digits(root.data)})"
         self._title = f"The graph of {root.label or 'a result'} with {len(nodes):,} nodes"
         self._page = page(root, variables, **options)
-        self._png = _png(root, variables)
+        self._drawing = _drawing(root, variables)  # text: it becomes a picture when a notebook shows it
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
         """The page as one HTML document. Writes it to path, if one is given. Returns its text. Raises OSError."""
@@ -67,9 +67,10 @@ class Live:
             f'<iframe srcdoc="{escape(self._page)}" style="width:100%;height:{HEIGHT}px;border:0" '
             f'title="{escape(self._title)}"></iframe>'
         )
-        if self._png is None:
+        try:
+            picture = base64.b64encode(self._drawing.pipe(format="png")).decode()
+        except Exception:  # no graphviz package, no renderer, or one that fails: the page needs none
             return {"text/plain": repr(self), "text/html": frame}
-        picture = base64.b64encode(self._png).decode()
         hidden = f'<img style="display:none" alt="{escape(self._title)}" src="data:image/png;base64,{picture}">'
         return {"text/plain": repr(self), "text/html": frame + hidden, "image/png": picture}
 
@@ -77,16 +78,14 @@ class Live:
         return self._summary
 
 
-def _png(root: Value, variables: Mapping[Value, str]) -> bytes | None:
-    """The picture of the graph, summarised if it is large; None where nothing can draw it."""
+def _drawing(root: Value, variables: Mapping[Value, str]) -> Any:
+    """The picture of the graph as DOT, summarised if it is large; None without the graphviz package."""
     try:
-        picture = picture_of(root, variables, max_nodes=BOXES)
-        drawing = as_drawing(picture, "", "")
-        drawing.graph_attr["dpi"] = DPI
-        drawn: bytes = drawing.pipe(format="png")
-    except Exception:  # no graphviz package, no renderer, or one that fails: the page needs none
+        drawing = as_drawing(picture_of(root, variables, max_nodes=BOXES), "", "")
+    except ImportError:
         return None
-    return drawn
+    drawing.graph_attr["dpi"] = DPI
+    return drawing
 
 
 class _Package(ModuleType):
