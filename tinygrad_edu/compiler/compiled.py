@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..engine.value import Value
 from .base import CompiledFunction
 from .batches import as_arrays, check_indices
-from .checks import NO_FUNCTION, CompileError, check_one_number, disagreement_error
+from .checks import NO_FUNCTION, CompileError, check_one_number, collector_paused, disagreement_error
 from .examples import Examples
 from .pipeline import WHOLE, Broken, Made, Request, make
 from .report import Groups
@@ -132,14 +132,14 @@ class Compiled(CompiledFunction):
         while True:
             made, arrays, size = self._prepared(batch, gradient is not None)
             try:
-                result = made.run(self._numbers(), gradient, arrays, size, checked)
+                if made.verified or made.guards or not self.verify:
+                    result = made.run(self._numbers(), gradient, arrays, size, checked)
             except Broken as broken:
                 checked = self._learned(made, arrays, broken)
                 continue
-            again = made if made.verified or not self.verify else self._verified(made, arrays)
-            if again is made:
+            if made.verified or not self.verify:
                 return made, result
-            self._replace(made, again)
+            self._replace(made, self._verified(made, arrays))
 
     def _prepared(self, batch: Sequence[Any], gradient: bool) -> tuple[Made, Sequence[NDArray[Any]], int]:
         """The program for a batch, made if there is none yet, and the batch as arrays.
@@ -154,7 +154,8 @@ class Compiled(CompiledFunction):
         request = Request(tuple(array.shape[1:] for array in arrays), gradient, self._with_outputs)
         made = self._found(lambda made: made.request == request and made.holds(arrays))
         if made is None:
-            made = make(self._trace(request, arrays), self.parameters, request, arrays)
+            with collector_paused():
+                made = make(self._trace(request, arrays), self.parameters, request, arrays)
             self._keep(made)
         check_indices(made.picks, arrays, made.names)
         self._latest = made
@@ -166,11 +167,10 @@ class Compiled(CompiledFunction):
         """The trace of the function: by examples of the batch, where it asks for a number."""
         try:
             return trace_function(self.function, self.parameters, request.shapes, request.with_outputs)
-        except Exception as error:
+        except Exception:
             examples = self._examples(request, arrays)
             if examples is None:
                 raise
-            del error
         if examples.runs[0].path:
             for row in range(1, min(FIRST, len(arrays[0]) if arrays else 1)):
                 examples.add(_example(arrays, row), self._floats())
@@ -204,9 +204,10 @@ class Compiled(CompiledFunction):
         False if none is new: then rounding has turned a comparison.
         """
         examples, known = made.guards.examples, len(made.guards.paths)
-        for rows in (broken.different, broken.rows):
-            for row in rows[:FEW] if rows is broken.different else rows:
-                examples.add(_example(arrays, row), self._floats())
+        for rows in (broken.different[:FEW], broken.rows):
+            with collector_paused():
+                for row in rows:
+                    examples.add(_example(arrays, row), self._floats())
             if len(examples.runs) > known:
                 break
         else:
@@ -220,7 +221,7 @@ class Compiled(CompiledFunction):
         return True
 
     def _replace(self, made: Made, by: Made) -> None:
-        self._programs = [by if known is made else known for known in self._programs]
+        self._programs, self._like = [by if known is made else known for known in self._programs], None
 
     def _verified(self, made: Made, arrays: Sequence[NDArray[Any]]) -> Made:
         """The program, after it has agreed with the eager function; one without matrix products if it does not.

@@ -11,6 +11,7 @@ Two and more runs with other indices show which operands were chosen: they are i
 each run. They become one operation, `take`.
 """
 
+import bisect
 import contextlib
 import dataclasses
 import itertools
@@ -78,6 +79,9 @@ class ExampleTracer(Tracer):
     def data(self, node: Value) -> Tracked:
         return Tracked(Placeholder.of(CHOICES["plain"], (node,)))
 
+    def same(self, node: Value, other: Any) -> bool:
+        return node is other if isinstance(other, Value) else super().same(node, other)
+
     def truth(self, node: Value) -> bool:
         outcome = bool(self.number(node))
         self.path.append(Step(node, outcome, _here()))
@@ -101,6 +105,9 @@ class ExampleTracer(Tracer):
             alike = all([path for _, path in row] == [path for _, path in rows[0]] for row in rows)
             if alike and len(leaves) == sum(map(len, rows)):
                 self.choices.append(Choice(node, value, frozen, _here()))
+                for name, bound in {"ge": 0, "lt": len(items)}.items() if node.rule else ():  # Python counts from
+                    inside = Placeholder.of(CHOICES[name], (node, Value(bound)))  # the end, too
+                    self.path.append(Step(inside, True, _here()))
                 return value
         return self.pinned(node)
 
@@ -122,9 +129,10 @@ class ExampleTracer(Tracer):
 
     def number(self, node: Value) -> Any:
         """The number of a node for this example."""
-        for made in itertools.islice(self.nodes, self._done, None):
-            put_number(made, _computed(made.rule, [self._number(parent) for parent in made.parents]))
-        self._done = len(self.nodes)
+        if node.rule is not None:
+            for made in itertools.islice(self.nodes, self._done, None):
+                put_number(made, _computed(made.rule, [self._number(parent) for parent in made.parents]))
+            self._done = len(self.nodes)
         return self._number(node)
 
     def _number(self, node: Any) -> Any:
@@ -271,10 +279,13 @@ class Examples:
         shapes = dict(zip(self.names, self.shapes, strict=True))
         with following_max():
             outputs, shape = tracer.run(self.function, self.parameters, arguments, shapes, self.with_outputs)
-        for node in tracer.nodes:
-            if any(isinstance(x.data, Tracked) for x in node.parents if not isinstance(x, Placeholder)):
-                node.replace(list(map(tracer.known, node.parents)))
+        leaves = {x for node in tracer.nodes for x in node.parents if x.__class__ is not Placeholder} - self.learned
+        read = {x: tracer.known(x) for x in leaves if isinstance(x.data, Tracked)}
+        for node in tracer.nodes if read else ():
+            if not read.keys().isdisjoint(node.parents):
+                node.replace([read.get(x, x) for x in node.parents])
         outputs = [tracer.known(output) for output in outputs]
+        del leaves, read  # what is left of Tracked numbers now, the function has kept
         settle(tracer)
         return Run(example, tracer.nodes, outputs, shape, tracer.path, tracer.choices, [*tracer.state.values()])
 
@@ -336,6 +347,9 @@ def _aligned(runs: list[Run], learned: Collection[Value]) -> Run:
     first = runs[0]
     if any(len({run.choices[i].value for run in runs}) < 2 for i in range(len(first.choices))):
         raise Unclear
+    operands = [[x for node in run.nodes for x in node.parents] + run.outputs for run in runs]
+    if len(set(map(len, operands))) > 1:
+        raise Unclear
     places = [{id(node): n for n, node in enumerate(run.nodes)} for run in runs]
     chosen: list[dict[int, set[tuple[int, ...]]]] = [{} for _ in runs]
     for run, known in zip(runs, chosen, strict=True):
@@ -343,16 +357,14 @@ def _aligned(runs: list[Run], learned: Collection[Value]) -> Run:
             for leaf, path in _leaves(choice.items[choice.value]):
                 known.setdefault(id(leaf), set()).add((number, *path))
     made: dict[tuple[int, ...], Placeholder] = {}
+    before: dict[int, list[Placeholder]] = {}  # the new nodes, by the node that reads them first
 
     def one(nodes: Sequence[Value]) -> Any:
         """The node that stands for these, one of each run."""
         node = nodes[0]
-        if all(other is node for other in nodes):
+        if len({at.get(id(x), -id(x)) for at, x in zip(places, nodes, strict=True)}) == 1:
             return node
-        place = {at.get(id(other)) for at, other in zip(places, nodes, strict=True)}
-        if len(place) == 1 and place != {None}:
-            return node
-        ways = set.intersection(*(known.get(id(other), set()) for known, other in zip(chosen, nodes, strict=True)))
+        ways = set.intersection(*(known.get(id(x), set()) for known, x in zip(chosen, nodes, strict=True)))
         if not ways and not any(isinstance(x, Placeholder) or x in learned for x in nodes):
             if len({repr(x.data) for x in nodes}) == 1:
                 return node  # a constant
@@ -363,17 +375,23 @@ def _aligned(runs: list[Run], learned: Collection[Value]) -> Run:
         if way not in made:
             rows = ([_item(x, way[1:]) for x in run.choices[way[0]].items] for run in runs)
             made[way] = Placeholder.of(TAKE, (by[way], *map(one, zip(*rows, strict=True))))
-            tape.append((made[way], made[way].parents))
+            before.setdefault(reader, []).append(made[way])
         return made[way]
 
-    tape: list[tuple[Placeholder, Sequence[Value]]] = []
-    for nodes in zip(*(run.nodes for run in runs), strict=True):
-        operands = [one(operand) for operand in zip(*(node.parents for node in nodes), strict=True)]
-        tape.append((nodes[0], operands))
-    outputs = [one(results) for results in zip(*(run.outputs for run in runs), strict=True)]
-    for node, operands in tape:
-        node.replace(operands)
-    return dataclasses.replace(first, nodes=[node for node, _ in tape], outputs=outputs)
+    keys = [[at.get(id(x), -id(x)) for x in flat] for at, flat in zip(places, operands, strict=True)]
+    ends = list(itertools.accumulate(len(node.parents) for node in first.nodes))
+    new = {}
+    for place, row in enumerate(zip(*keys, strict=True)):
+        if row.count(row[0]) < len(row):
+            reader = bisect.bisect_right(ends, place)
+            new[place] = one([flat[place] for flat in operands])
+    for reader in {bisect.bisect_right(ends, place) for place in new} - {len(ends)}:
+        node = first.nodes[reader]
+        start = ends[reader] - len(node.parents)
+        node.replace([new.get(start + slot, x) for slot, x in enumerate(node.parents)])
+    tape = [x for n, node in enumerate(first.nodes) for x in (*before.get(n, ()), node)] + before.get(len(ends), [])
+    n = len(operands[0]) - len(first.outputs)
+    return dataclasses.replace(first, nodes=tape, outputs=[new.get(n + i, x) for i, x in enumerate(first.outputs)])
 
 
 def _leaves(item: Any) -> Iterator[tuple[Any, tuple[int, ...]]]:

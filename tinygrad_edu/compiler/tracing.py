@@ -139,10 +139,9 @@ class Placeholder(Value):
 
     def __eq__(self, other: object) -> bool:
         """Is it this node? A number never is, so asking for one is a mistake."""
-        if isinstance(other, numbers.Real) and not isinstance(other, Value):
-            refuse(
-                f"a placeholder was compared with {other!r} by ==", "Select by tg.where, or by a one-hot input."
-            )
+        two_inputs = isinstance(other, Placeholder) and other.rule is self.rule is None
+        if self is not other and (two_inputs or (isinstance(other, numbers.Real) and not isinstance(other, Value))):
+            return (watch.tracer or NOBODY).same(self, other)
         return self is other
 
     __hash__ = Value.__hash__
@@ -386,6 +385,12 @@ class Tracer:
     def data(self, node: Value) -> Any:
         """The number of a node."""
         refuse("the number of a placeholder was asked for", "Keep to operations on the Values themselves.")
+
+    def same(self, node: Value, other: Any) -> bool:
+        """Is a node equal to a number, or to another input?"""
+        refuse(
+            f"a placeholder was compared with {other!r} by ==", "Select by tg.where, or by a one-hot input."
+        )
 
     def truth(self, node: Value) -> bool:
         """Is the number of a node not 0?"""

@@ -112,10 +112,14 @@ class Tracked(Operators):
         return True
 
     def __repr__(self) -> str:
-        return repr(self.number)
+        return repr(self._shown())
 
     def __format__(self, spec: str) -> str:
-        return format(self.number, spec)
+        return format(self._shown(), spec)
+
+    def _shown(self) -> Any:
+        """The number as text: that of a whole number may become a key, such as f"layer{i}"."""
+        return self._pinned("text") if self.whole else self.number
 
 
 numbers.Real.register(Tracked)

@@ -182,8 +182,10 @@ def _at(
             loss, expected = eager(function, parameters, plain[0])
         else:
             results = [flat_values(function(*example))[0] for example in plain]
-    except (ValueError, ArithmeticError):  # outside of a domain the engine raises, where arrays have nan
-        return None
+    except Exception as error:  # outside of a domain the engine raises, where arrays have nan
+        if isinstance(error, ValueError | ArithmeticError) or made.guards:  # or on another path
+            return None
+        raise
 
     def run(first: int, last: int) -> Any:
         result = made.run(theta, gradient, [array[first:last] for array in arrays], last - first)
