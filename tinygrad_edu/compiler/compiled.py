@@ -156,7 +156,7 @@ class Compiled(CompiledFunction):
         if made is None:
             with collector_paused():
                 made = make(self._trace(request, arrays), self.parameters, request, arrays)
-            self._keep(made)
+            self._keep(made, warns=not made.guards)  # a short text does not use the positions of a long one
         check_indices(made.picks, arrays, made.names)
         self._latest = made
         is_ready = batch and (made.verified or not self.verify) and all(map(operator.is_, arrays, batch))

@@ -25,7 +25,7 @@ from typing import Any
 
 from ..engine.graph import topological_order
 from ..engine.value import Value
-from .subscripts import list_read
+from .subscripts import Returned, calls_followed, list_read
 from .tracing import (
     CHOICES,
     SELECT,
@@ -74,6 +74,8 @@ class ExampleTracer(Tracer):
         self.path: list[Step] = []
         self.choices: list[Choice] = []
         self.tracked: list[Tracked] = []
+        self.returned: Returned = {}
+        self.by_a_call = False  # was what a call returned read at an index?
         self._done = 0  # so many nodes have their numbers
 
     def data(self, node: Value) -> Tracked:
@@ -97,7 +99,10 @@ class ExampleTracer(Tracer):
     def picked(self, node: Value, frame: FrameType) -> int:
         """The whole number of a node as an index, which the running instruction of a frame asks for."""
         value = int(self.number(node))
-        items = list_read(frame, lambda key: key.number if isinstance(key, Tracked) else key)
+        items, by_a_call = list_read(
+            frame, self.returned, lambda key: key.number if isinstance(key, Tracked) else key
+        )
+        self.by_a_call |= by_a_call
         if items.__class__.__name__ in ("list", "tuple", "ndarray") and 0 <= value < len(items) > 1:
             frozen = tuple(map(self._frozen, items))
             rows = [list(_leaves(item)) for item in frozen]
@@ -211,6 +216,7 @@ class Examples:
         self.inputs = [placeholders(*argument)[1] for argument in zip(names, shapes, strict=True)]
         self.runs: list[Run] = []
         self.learned = set(parameters)
+        self.follows_calls = False
 
     def add(self, example: list[list[Any]], numbers: Sequence[float]) -> bool:
         """Run the function on an example, with these numbers of the parameters. Is its path a new one?
@@ -277,8 +283,11 @@ class Examples:
             return [nested([_as(kind, leaf) for leaf in flat], shape) for kind, flat, shape in made]
 
         shapes = dict(zip(self.names, self.shapes, strict=True))
-        with following_max():
+        with following_max(), calls_followed() if self.follows_calls else contextlib.nullcontext({}) as tracer.returned:
             outputs, shape = tracer.run(self.function, self.parameters, arguments, shapes, self.with_outputs)
+        if tracer.by_a_call and not self.follows_calls:
+            self.follows_calls = True  # from now on: it takes time
+            return self._run(example, numbers)
         leaves = {x for node in tracer.nodes for x in node.parents if x.__class__ is not Placeholder} - self.learned
         read = {x: tracer.known(x) for x in leaves if isinstance(x.data, Tracked)}
         for node in tracer.nodes if read else ():

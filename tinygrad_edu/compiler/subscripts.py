@@ -1,7 +1,15 @@
-"""Subscripts: which list does `table[i]` read, when only i knows that it is asked? The bytecode of the line says."""
+"""Subscripts: which list does `table[i]` read, when only i knows that it is asked?
+
+The bytecode of the line says: names, attributes and subscripts are looked up again. What a call has returned, as in
+`softmax(z)[i]`, is kept by a profiler while the function runs.
+"""
 
 import dis
 import functools
+import inspect
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import CodeType, FrameType
 from typing import Any
 
@@ -12,20 +20,54 @@ class _Unreadable(Exception):
     """The list comes from a call, or from something else that must not be computed again."""
 
 
-def list_read(frame: FrameType, number: Any) -> Any:
-    """The list that the running instruction of a frame subscripts; None if it is none, or comes from a call.
+Returned = dict[tuple[FrameType, int], Any]  # by the frame and the instruction that called
+
+
+@contextmanager
+def calls_followed() -> Iterator[Returned]:
+    """The lists that Python functions return inside the block, in this thread, until somebody asks for them."""
+    returned: Returned = {}
+    in_c: set[tuple[FrameType, int]] = set()  # what a function written in C calls, it need not return
+
+    def follow(frame: FrameType, event: str, value: Any) -> None:
+        if event == "c_call":
+            in_c.add((frame, frame.f_lasti))
+            returned.pop((frame, frame.f_lasti), None)
+        elif event in ("c_return", "c_exception"):
+            in_c.discard((frame, frame.f_lasti))
+        elif event == "return" and value.__class__ in (list, tuple) and frame.f_back:
+            caller = frame.f_back, frame.f_back.f_lasti
+            if caller not in in_c and not frame.f_code.co_flags & inspect.CO_GENERATOR:
+                returned[caller] = value
+
+    outer = sys.getprofile()
+    sys.setprofile(follow)
+    try:
+        yield returned
+    finally:
+        sys.setprofile(outer)
+
+
+def list_read(frame: FrameType, returned: Returned, number: Any) -> tuple[Any, bool]:
+    """The list that the running instruction of a frame subscripts, None if it cannot be said; and: by a call?
 
     number(key) is the plain form of a key on the way, as in `grid[i][j]`.
     """
     steps, place = _instructions(frame.f_code)
     at = place.get(frame.f_lasti, -1)
-    if at < 0 or not _is_subscript(steps[at]):
-        return None
     try:
+        if at >= 0 and steps[at][:2] == ("CALL", 1) and steps[_start(steps, at)][1] == "int":
+            at += 1  # table[int(i)]
+        if at < 0 or not _is_subscript(steps[at]):
+            return None, False
         last = _start(steps, at - 1) - 1
-        return _evaluated(steps[_start(steps, last) : last + 1], frame, number)
+        if steps[last][0].startswith("CALL"):
+            start = next(offset for offset, n in place.items() if n == last)
+            end = next(offset for offset, n in place.items() if n == last + 1)
+            return next(filter(None, (returned.pop((frame, at), None) for at in range(start, end))), None), True
+        return _evaluated(steps[_start(steps, last) : last + 1], frame, number), False
     except _Unreadable:
-        return None
+        return None, False
 
 
 @functools.lru_cache(maxsize=256)

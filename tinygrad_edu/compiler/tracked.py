@@ -52,6 +52,7 @@ class Tracked(Operators):
         return Tracked(node, rule.name in CHOICES or (rule.name in SAME_KIND and all(map(is_whole, inputs))))
 
     def _operate(self, name: str, *inputs: Any, **parameters: Any) -> Any:
+        inputs = tuple(map(_plain, inputs))
         if not all(isinstance(x, Value | numbers.Real) for x in inputs):
             return NotImplemented
         rule = RULES.get(name) or CHOICES[name]
@@ -87,6 +88,9 @@ class Tracked(Operators):
         return int(watch.tracer.picked(self.node, sys._getframe(1)) if self._is_asked("an index") else self.number)
 
     def __int__(self) -> int:
+        return int(watch.tracer.picked(self.node, sys._getframe(1)) if self._is_asked("an int") else self.number)
+
+    def __trunc__(self) -> int:
         return int(self._pinned("an int"))
 
     def __float__(self) -> float:
@@ -98,7 +102,7 @@ class Tracked(Operators):
     def __round__(self, digits: int | None = None) -> Any:
         return round(self._pinned("rounded"), digits)
 
-    __trunc__ = __floor__ = __ceil__ = __int__
+    __floor__ = __ceil__ = __trunc__
 
     def _pinned(self, what: str) -> Any:
         return watch.tracer.pinned(self.node) if self._is_asked(what) else self.number
@@ -132,6 +136,12 @@ def _refuse(what: str) -> NoReturn:
     )
 
 
+def _plain(x: Any) -> Any:
+    """A number of NumPy as one of Python, and a bool as an int."""
+    x = x.item() if hasattr(x, "dtype") and hasattr(x, "item") and not x.shape else x
+    return int(x) if x.__class__ is bool else x
+
+
 def is_whole(x: Any) -> bool:
     """Is it an int or a bool, or does it stand for one?"""
     return x.whole if isinstance(x, Tracked) else isinstance(x, numbers.Integral)
@@ -162,7 +172,7 @@ def settle(tracer: Any) -> None:
 
 # --- Python's max and min -------------------------------------------------------------------------------------
 
-_lock, _plain, _open = threading.Lock(), {"max": max, "min": min}, [0]
+_lock, _builtin, _open = threading.Lock(), {"max": max, "min": min}, [0]
 
 
 @contextmanager
@@ -173,7 +183,7 @@ def following_max() -> Iterator[None]:
     """
     with _lock:
         _open[0] += 1
-        for name in _plain:
+        for name in _builtin:
             setattr(builtins, name, _FOLLOWED[name])
     try:
         yield
@@ -181,23 +191,23 @@ def following_max() -> Iterator[None]:
         with _lock:
             _open[0] -= 1
             if not _open[0]:
-                for name, function in _plain.items():
+                for name, function in _builtin.items():
                     setattr(builtins, name, function)
 
 
 def _followed(name: str, beats: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     def function(*args: Any, **options: Any) -> Any:
         if watch.tracer is None or not hasattr(watch.tracer, "picked"):
-            return _plain[name](*args, **options)
+            return _builtin[name](*args, **options)
         items = list(args[0]) if len(args) == 1 else list(args)
         keys = list(map(options["key"], items)) if options.get("key") else items
         if not any(isinstance(x, Tracked | Placeholder) for x in keys):
-            return _plain[name](items, **options)
+            return _builtin[name](items, **options)
         if all(isinstance(x, Tracked | numbers.Real) for x in keys) and keys is items:
             return next(x for x in keys if isinstance(x, Tracked))._record(RULES[name], items)
         best, key = items[0], keys[0]
         if not all(isinstance(x, Value | numbers.Real) for x in items):
-            return items[_plain[name](range(len(items)), key=keys.__getitem__)]
+            return items[_builtin[name](range(len(items)), key=keys.__getitem__)]
         for item, its_key in zip(items[1:], keys[1:], strict=True):
             wins = beats(its_key, key)
             best, key = (RULES["where"](wins, *pair) if hasattr(wins, "_record") else pair[not wins]
@@ -205,7 +215,7 @@ def _followed(name: str, beats: Callable[[Any, Any], Any]) -> Callable[..., Any]
         return best
 
     function.__name__ = function.__qualname__ = name
-    function.__module__, function.__doc__ = "builtins", _plain[name].__doc__
+    function.__module__, function.__doc__ = "builtins", _builtin[name].__doc__
     return function
 
 
