@@ -100,6 +100,15 @@ class ArrayProgram:
             return x
         return self.book.special("expand", (x,), (*x.shape, 1), x.batched)
 
+    def _scattered(self, x: Any, view: View, batched: bool) -> Any:
+        """x at the places of a view, and 0 everywhere else."""
+        if view.digits is None:
+            return self.book.special("scatter", (x, view), view.source, batched)
+        x = self._dense(x, view.shape, batched)
+        if view.whole:
+            return self.book.special("view", (x, view.inverse()), view.source, batched)
+        return self.book.special("scatter", (x, view), view.source, batched)
+
     def _dense(self, x: Any, shape: tuple[int, ...], batched: bool) -> Any:
         """x as an array of exactly this shape."""
         if isinstance(x, Symbol) and x.shape == shape and x.batched == batched:
@@ -337,7 +346,7 @@ class ArrayProgram:
         if isinstance(formula, Symbol) and formula.op == "view" and view.undoes(formula.args[1]):
             formula = formula.args[0]
         elif not view.is_identity:
-            formula = self.book.special("scatter", (formula, view), target.shape, target.batched)
+            formula = self._scattered(formula, view, target.batched)
         self._shares.setdefault(target, []).append(ScaledShare(formula, scale, power))
 
     def _through_stack(self, array: Array, operands: list[Read], slopes: Symbol, share: ScaledShare) -> None:
@@ -421,7 +430,7 @@ class ArrayProgram:
                 share = ScaledShare(upstream, share.scale, share.power - 1)
         if part.pick is not None:
             view = view_of(part.pick.reshape(array.shape), shape, repeats=False)
-            upstream = self.book.special("scatter", (upstream, view), shape, batched)
+            upstream = self._scattered(upstream, view, batched)
         dense = self._dense(upstream, shape, batched)
         n_a = dims_a[-2] if len(dims_a) > 1 else 1
         n_b = dims_b[-2] if len(dims_b) > 1 else 1

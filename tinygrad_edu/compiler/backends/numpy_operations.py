@@ -10,6 +10,7 @@ import numpy as np
 from ...engine import elementary
 from ..formulas import ATOM, CHOICE, OPERATORS, PRODUCT, SUM, Form, Language, number_text
 from ..symbols import Symbol
+from ..views import reshaped
 
 Statements = Any  # what numpy_statements gathers; it reads this file
 
@@ -266,6 +267,7 @@ class Scatter(Operation):
                 cls._add_gathered(x, to, text, statements)
                 return
             target = view.text(to, x.batched, statements.constant, to_write=True)
+            text = reshaped(text, view.shape, view.digits or view.shape, x.batched)
             is_item = target.endswith("]")
             statements.write(f"{target} += {text}" if is_item else f"np.add({target}, {text}, out={target})")
 
