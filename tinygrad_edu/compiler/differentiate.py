@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.rules import RULES
-from .lower import Array, Elementwise, Lowered, Paired, Product, Read, Reduction, Take, Terms, Total
+from .lower import Array, Elementwise, Lowered, Paired, Product, Read, Reduction, Take, Terms, Total, product_shape
 from .symbols import Book, Symbol
 from .tracing import TAKE
 from .views import View, view_of
@@ -456,13 +456,6 @@ def _plain(share: ScaledShare) -> ScaledShare:
             formula, scale = formula.args[0], scale * formula.args[1]
         else:
             return ScaledShare(formula, scale, share.power)
-
-
-def product_shape(part: Product) -> tuple[int, ...]:
-    """The shape of a matrix product: (heads, rows of b, rows of a). A single row has no axis."""
-    heads = part.a.index.shape[:-2]
-    rows = (part.b.index.shape[-2:-1], part.a.index.shape[-2:-1])
-    return (*heads, *rows[0], *rows[1])
 
 
 def _fits(formula: Any, shape: tuple[int, ...], batched: bool) -> bool:

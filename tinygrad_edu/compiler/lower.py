@@ -11,6 +11,7 @@ a batch of rows x.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -145,6 +146,16 @@ def is_matrix_product(part: Any) -> bool:
     return isinstance(part, Product) and max(part.a.index.ndim, part.b.index.ndim) > 1
 
 
+def product_shape(part: Product) -> tuple[int, ...]:
+    """The shape of a matrix product: (heads, rows of b, rows of a). A single row has no axis."""
+    return (*part.a.index.shape[:-2], *part.b.index.shape[-2:-1], *part.a.index.shape[-2:-1])
+
+
+def product_size(part: Product) -> int:
+    """The number of elements of a matrix product."""
+    return math.prod(product_shape(part))
+
+
 def lower(
     graph: Graph,
     groups: Sequence[Group],
@@ -243,16 +254,17 @@ class _Lowering:
     def _total(self, rows: list[Any]) -> tuple[Total, tuple[int, ...], Any]:
         """The parts of a sum, one for each kind of term. The largest product decides the order of the members."""
         parts = [self._part(kind, terms) for kind, terms in self._by_kind(rows).items()]
+        largest_first = sorted(
+            (part for part in parts if isinstance(part, Paired)), key=lambda part: -part.a.index.size
+        )
         order: Any = None
         shape: tuple[int, ...] = ()
-        if not self.plain:
-            largest = max(parts, key=lambda part: part.a.index.size if isinstance(part, Paired) else 0)
-            if isinstance(largest, Paired):
-                product, shape, order = self._product(largest)
-                if product:
-                    parts[parts.index(largest)] = product
-        if order is None:
-            return Total(parts), shape, None
+        for pairs in [] if self.plain else largest_first:
+            product = self._product(pairs)
+            if product is not None:
+                parts[parts.index(pairs)] = product
+                if order is None and product_size(product) == len(rows):
+                    order, shape = np.argsort(product.pick), product_shape(product)
         return Total([_reordered(part, order) for part in parts]), shape, order
 
     def _by_kind(self, rows: list[Any]) -> dict[tuple[int, ...], list[list[Any]]]:
@@ -276,11 +288,11 @@ class _Lowering:
         pairs = np.array(terms, dtype=np.intp)
         return Paired(self._read(pairs[:, :, 0]), self._read(pairs[:, :, 1]))
 
-    def _product(self, pairs: Paired) -> tuple[Product | None, tuple[int, ...], Any]:
-        """A sum of products as a matrix product, its shape and the order of the members; None if it is not one."""
+    def _product(self, pairs: Paired) -> Product | None:
+        """A sum of products as a matrix product, where every member picks an element; None if it is not one."""
         n_terms = pairs.a.index.shape[1]
         if n_terms == 1 and len(pairs.a.index) == 1:
-            return None, (), None
+            return None
         a, b = pairs.a, pairs.b
         if a.array.batched and not b.array.batched:
             a, b = b, a
@@ -290,11 +302,11 @@ class _Lowering:
                 Read(a.array, np.take_along_axis(a.index, order, 1)),
                 Read(b.array, np.take_along_axis(b.index, order, 1)),
             )
-            if found[0] is not None:
+            if found is not None:
                 return found
-        return None, (), None
+        return None
 
-    def _grid(self, a: Read, b: Read) -> tuple[Product | None, tuple[int, ...], Any]:
+    def _grid(self, a: Read, b: Read) -> Product | None:
         """The product of the different rows of a and of b, if the members are one of three things.
 
         1. The whole grid of pairs. 2. Grids of equal size that have no row in common: the heads. 3. So many pairs
@@ -309,31 +321,27 @@ class _Lowering:
                 a, b, rows_a, rows_b, which_a, which_b = b, a, rows_b, rows_a, which_b, which_a
                 n_a, n_b = n_b, n_a
             key = which_b * n_a + which_a
-            order = np.argsort(key)
-            if not (key[order] == np.arange(n)).all() or (n_terms == 1 and 1 in (n_a, n_b)):
-                return None, (), None
+            if not _is_permutation(key) or (n_terms == 1 and 1 in (n_a, n_b)):
+                return None
             self._shape_parameter(a.array, rows_a)
             self._shape_parameter(b.array, rows_b)
-            a, b = Read(a.array, _one(rows_a)), Read(b.array, _one(rows_b))
-            return Product(a, b), tuple(size for size in (n_b, n_a) if size > 1), order
+            return Product(Read(a.array, _one(rows_a)), Read(b.array, _one(rows_b)), key)
         if n_terms == 1:
-            return None, (), None
+            return None
         heads = _components(which_a, which_b, n_a, n_b)
         if heads is not None:
             in_a, in_b = heads  # rows of a, and of b, per head
             if in_a.shape[1] == 1 and in_b.shape[1] == 1:
-                return None, (), None
+                return None
             inverse_a, inverse_b = np.argsort(in_a.ravel()), np.argsort(in_b.ravel())
             place_a, place_b = inverse_a[which_a], inverse_b[which_b]
             h, per_a, per_b = len(in_a), in_a.shape[1], in_b.shape[1]
             key = (place_a // per_a * per_b + place_b % per_b) * per_a + place_a % per_a
-            order = np.argsort(key)
-            if (key[order] == np.arange(n)).all():
-                product = Product(Read(a.array, rows_a[in_a]), Read(b.array, rows_b[in_b]))
-                return product, (h, per_b, per_a), order
+            if _is_permutation(key):
+                return Product(Read(a.array, rows_a[in_a]), Read(b.array, rows_b[in_b]), key)
         if n >= WORTH * n_a * n_b and len(np.unique(which_b * n_a + which_a)) == n and 1 not in (n_a, n_b):
-            return Product(Read(a.array, rows_a), Read(b.array, rows_b), which_b * n_a + which_a), (), None
-        return None, (), None
+            return Product(Read(a.array, rows_a), Read(b.array, rows_b), which_b * n_a + which_a)
+        return None
 
     def _shape_parameter(self, array: Array, rows: Indices) -> None:
         """Store parameters that are the rows or the columns of a matrix as that matrix."""
@@ -362,12 +370,20 @@ def _ascending(index: Indices) -> Indices | None:
     return order if (np.diff(index[order]) > 0).all() else None
 
 
-def _reordered(part: Any, order: Indices) -> Any:
+def _is_permutation(key: Indices) -> bool:
+    return bool((np.sort(key) == np.arange(len(key))).all())
+
+
+def _reordered(part: Any, order: Indices | None) -> Any:
+    if isinstance(part, Product):
+        pick = part.pick if order is None else part.pick[order]
+        is_whole = product_size(part) == len(pick) and (np.diff(pick) == 1).all()
+        return Product(part.a, part.b, None if is_whole else pick)
+    if order is None:
+        return part
     if isinstance(part, Terms):
         return Terms(Read(part.operand.array, part.operand.index[order]))
-    if isinstance(part, Paired):
-        return Paired(Read(part.a.array, part.a.index[order]), Read(part.b.array, part.b.index[order]))
-    return part  # a product is in its order already
+    return Paired(Read(part.a.array, part.a.index[order]), Read(part.b.array, part.b.index[order]))
 
 
 def _components(which_a: Indices, which_b: Indices, n_a: int, n_b: int) -> tuple[Indices, Indices] | None:
