@@ -6,19 +6,22 @@ places gets the sum of their shares. An array that does not depend on the exampl
 the batch.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..engine import elementary
 from ..engine.rules import RULES
 from .lower import Array, Elementwise, Lowered, Paired, Product, Read, Reduction, Take, Terms, Total, product_shape
 from .symbols import Book, Symbol
 from .tracing import TAKE
 from .views import View, view_of
 
-LOGSUMEXP = RULES["logsumexp"]
+LOGSUMEXP, MAX = RULES["logsumexp"], RULES["max"]
+SHORT = 8  # numbers
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,9 @@ class ArrayProgram:
             case Elementwise():
                 return self._applied(array, [self._read(o, array.shape) for o in array.operation.operands])
             case Reduction():
+                if columns := _columns(array):
+                    elements = [self._read(column, array.shape) for column in columns]
+                    return functools.reduce(elementary.maximum, elements)
                 elements = self._elements(array, array.operation.operand)
                 return self.book.special(str(array.rule.name), (elements,), array.shape, array.batched)  # type: ignore[union-attr]
             case Take():
@@ -359,6 +365,13 @@ class ArrayProgram:
                 self._give(array, operand, array.shape, share.formula * slope, share)
 
     def _through_reduction(self, array: Array, operand: Read, share: ScaledShare) -> None:
+        if columns := _columns(array):
+            out = self.symbols[array]
+            chosen = [self.book.make("equal", self._read(column, array.shape), out) for column in columns]
+            upstream = self.book.make("div", share.formula, sum(chosen))
+            for column, is_chosen in zip(columns, chosen, strict=True):
+                self._give(array, column, array.shape, upstream * is_chosen, share)
+            return
         elements, dims = self._elements(array, operand), (*array.shape, operand.index.shape[-1])
         if array.rule is LOGSUMEXP:
             slopes: Any = self.book.special("softmax", (elements,), dims, array.batched)
@@ -440,6 +453,18 @@ class ArrayProgram:
         if part.b.array.differentiable:
             formula = self.book.special("product_b", (dense, a, n_a, n_b), dims_b, batched)
             self._give(array, part.b, dims_b, formula, share, summed=not batched)
+
+
+def _columns(array: Array) -> list[Read]:
+    """The first elements of all rows of a maximum, the second ones ...; none for what is no pooling.
+
+    NumPy takes long to reduce many short rows.
+    """
+    operand = array.operation.operand
+    n, width = operand.index.shape
+    if array.rule is not MAX or n == 1 or width > SHORT:
+        return []
+    return [Read(operand.array, column) for column in operand.index.T]
 
 
 def _plain(share: ScaledShare) -> ScaledShare:

@@ -22,7 +22,7 @@ from ..engine.rules import RULES, Rule
 from .group import Group
 from .normalise import SUM, Graph
 from .tracing import CHOICES, COMPARISONS, TAKE
-from .views import Indices
+from .views import Indices, digits_of
 
 _NO_SLOPES = (*CHOICES.values(), *COMPARISONS.values())
 REDUCTIONS = tuple(RULES[name] for name in ("max", "min", "logsumexp"))
@@ -230,7 +230,10 @@ class _Lowering:
         if rule is TAKE and len(set(groups[1:])) == 1:
             return self._take(rows)
         if rule in REDUCTIONS and len(set(groups)) == 1:
-            return Reduction(self._read(rows)), (), None
+            elements = self._read(rows)
+            order = _ascending(elements.index[:, 0])
+            rows_in_order = elements.index if order is None else elements.index[order]
+            return Reduction(Read(elements.array, rows_in_order)), (), order
         operands = [self._read(column) for column in zip(*rows, strict=True)]
         order = next((o for operand in operands if (o := _ascending(operand.index)) is not None), None)
         if order is not None:
@@ -422,7 +425,10 @@ def _shape_of(array: Array) -> tuple[int, ...]:
             if read.array.shape[-1:] == (per_member,):
                 return read.array.shape[:-1]
     for read, per_member in reads:
-        if per_member == 1 and (columns := _period(read.index.ravel())):
+        first = read.index.reshape(n, per_member)[:, 0]
+        if len(digits := digits_of(first) or ()) > 1:
+            return tuple(size for size, _ in digits)
+        if per_member == 1 and (columns := _period(first)):
             return n // columns, columns
     return (n,)
 
