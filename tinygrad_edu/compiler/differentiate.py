@@ -15,7 +15,7 @@ import numpy as np
 
 from ..engine import elementary
 from ..engine.rules import RULES
-from .lower import Array, Elementwise, Lowered, Paired, Product, Read, Reduction, Take, Terms, Total, product_shape
+from .lower import Array, Elementwise, Lowered, Paired, Product, Read, Reduction, Softmax, Take, Terms, Total, product_shape
 from .symbols import Book, Symbol
 from .tracing import TAKE
 from .views import View, view_of
@@ -137,6 +137,10 @@ class ArrayProgram:
                     return functools.reduce(elementary.maximum, elements)
                 elements = self._elements(array, array.operation.operand)
                 return self.book.special(str(array.rule.name), (elements,), array.shape, array.batched)  # type: ignore[union-attr]
+            case Softmax(operand):
+                return self.book.special(
+                    "softmax", (self._read(operand, array.shape, False),), array.shape, array.batched
+                )
             case Take():
                 return self._taken(array, array.operation)
             case Total():
@@ -272,6 +276,11 @@ class ArrayProgram:
                         self._give(array, operand, array.shape, formula, share)
             case Reduction():
                 self._through_reduction(array, array.operation.operand, share)
+            case Softmax(operand):
+                upstream, out = self._dense(share.formula, array.shape, array.batched), self.symbols[array]
+                moment = self.book.special("vecdot", (upstream, out), array.shape[:-1], array.batched)
+                formula = out * (upstream - self._expand(moment, array.shape[:-1]))
+                self._give(array, operand, array.shape, formula, share)
             case Take():
                 self._through_take(array, array.operation, share)
             case Total():

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..engine.rules import RULES, Rule
 from .group import Group
-from .normalise import SUM, Graph
+from .normalise import EXP, LOGSUMEXP, SUB, SUM, Graph
 from .tracing import CHOICES, COMPARISONS, TAKE
 from .views import Indices, digits_of
 
@@ -72,6 +72,13 @@ class Elementwise:
 @dataclass(frozen=True, eq=False)
 class Reduction:
     """out[n] = rule(operand[index[n, 0]], operand[index[n, 1]], ...)."""
+
+    operand: Read
+
+
+@dataclass(frozen=True, eq=False)
+class Softmax:
+    """out[n, i] = e^z[n, i] / (e^z[n, 0] + e^z[n, 1] + ...) where z[n] = operand[index[n]]."""
 
     operand: Read
 
@@ -146,6 +153,27 @@ def is_matrix_product(part: Any) -> bool:
     return isinstance(part, Product) and max(part.a.index.ndim, part.b.index.ndim) > 1
 
 
+def reads_of(operation: Any) -> list[Read]:
+    """All that an operation reads, in order; nothing for a leaf."""
+    match operation:
+        case Elementwise():
+            return list(operation.operands)
+        case Reduction() | Terms() | Softmax():
+            return [operation.operand]
+        case Take():
+            return [operation.index, operation.options]
+        case Product() | Paired():
+            return [operation.b, operation.a]  # the source multiplies rows of b by rows of a
+        case Total():
+            return [read for part in in_order(operation.parts) for read in reads_of(part)]
+    return []
+
+
+def in_order(parts: list[Any]) -> list[Any]:
+    """The parts of a sum in the order of the source: matrix products first."""
+    return sorted(parts, key=lambda part: (not is_matrix_product(part), isinstance(part, Terms)))
+
+
 def product_shape(part: Product) -> tuple[int, ...]:
     """The shape of a matrix product: (heads, rows of b, rows of a). A single row has no axis."""
     return (*part.a.index.shape[:-2], *part.b.index.shape[-2:-1], *part.a.index.shape[-2:-1])
@@ -180,8 +208,19 @@ class _Lowering:
         for array in self.arrays:
             if array.shape == () and array.size > 1:
                 array.shape = _shape_of(array)
+            elif isinstance(array.operation, Softmax):
+                array.shape = _shape_of_rows(array.operation.operand)
+        self._drop_unused(groups)
         outputs = [(self._by_number[numbers[node]], int(self.position[node])) for node in graph.outputs]
         self.lowered = Lowered(self.arrays, outputs, graph.n_traced)
+
+    def _drop_unused(self, groups: Sequence[Group]) -> None:
+        """Drop results that nothing reads, as the logarithms below a softmax."""
+        used = {self._by_number[self.numbers[node]] for node in self.graph.outputs}
+        for array in reversed(self.arrays):
+            if array in used:
+                used.update(read.array for read in reads_of(array.operation))
+        self.arrays = [array for array in self.arrays if array in used or array.operation is None]
 
     def _leaf(self, group: Group) -> Array:
         places = [self.graph.leaves[node][-1] for node in group.members]
@@ -235,6 +274,9 @@ class _Lowering:
             rows_in_order = elements.index if order is None else elements.index[order]
             return Reduction(Read(elements.array, rows_in_order)), (), order
         operands = [self._read(column) for column in zip(*rows, strict=True)]
+        if rule is EXP and (found := _softmax(operands[0])) is not None:
+            softmax, order = found
+            return softmax, softmax.operand.index.shape, order
         order = next((o for operand in operands if (o := _ascending(operand.index)) is not None), None)
         if order is not None:
             operands = [Read(operand.array, operand.index[order]) for operand in operands]
@@ -410,6 +452,26 @@ def _components(which_a: Indices, which_b: Indices, n_a: int, n_b: int) -> tuple
     return in_a, in_b
 
 
+def _softmax(exponents: Read) -> tuple[Softmax, Indices] | None:
+    """exp(z - logsumexp(row)) for all z of all rows as one operation, with the order of its members, else None."""
+    differences = exponents.array.operation
+    if exponents.array.rule is not SUB or not isinstance(differences, Elementwise):
+        return None
+    z, logs = differences.operands
+    if logs.array.rule is not LOGSUMEXP or not isinstance(logs.array.operation, Reduction):
+        return None
+    places, row = z.index[exponents.index], logs.index[exponents.index]
+    rows, n_each = np.unique(row, return_counts=True)
+    index = logs.array.operation.operand.index[rows]
+    if logs.array.operation.operand.array is not z.array or (n_each != index.shape[1]).any():
+        return None
+    order, columns = np.lexsort((places, row)).reshape(index.shape), np.argsort(index, axis=1)
+    if (places[order] != np.take_along_axis(index, columns, 1)).any():
+        return None
+    inverse = np.argsort(columns, axis=1)
+    return Softmax(Read(z.array, index)), np.take_along_axis(order, inverse, 1).ravel()
+
+
 # --- Shapes ---------------------------------------------------------------------------------------------------
 
 
@@ -431,6 +493,16 @@ def _shape_of(array: Array) -> tuple[int, ...]:
         if per_member == 1 and (columns := _period(first)):
             return n // columns, columns
     return (n,)
+
+
+def _shape_of_rows(read: Read) -> tuple[int, ...]:
+    """The shape of all rows together: that of the array that they are, else (..., columns)."""
+    n_rows, columns = read.index.shape
+    whole = np.array_equal(read.index.ravel(), np.arange(read.array.size))
+    if whole and read.array.shape[-1:] == (columns,):
+        return read.array.shape
+    digits = digits_of(read.index[:, 0]) or [(n_rows, 1)]
+    return *(size for size, _ in digits), columns
 
 
 def _reads(operation: Any) -> list[tuple[Read, int]]:

@@ -198,6 +198,12 @@ class LogSumExp(Operation):
         return name
 
 
+class Softmax(Operation):
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
+        with statements.reading(x.args[0]) as (text,):
+            statements.write(f"log_sum_exp({text}, {to})  # {to} = softmax({text})")
+
+
 class Accumulate(Operation):
     """a + b + ...: the first term is computed in place, the others are added one by one."""
 
@@ -486,6 +492,7 @@ OPERATIONS: dict[str, Operation] = {
     "dense": Dense(),
     "stack": Stack(),
     "logsumexp": LogSumExp(),
+    "softmax": Softmax(),
     "accumulate": Accumulate(),
     "scatter": Scatter(),
     "reduce": Reduce(),
