@@ -105,6 +105,8 @@ class ArrayProgram:
 
     def _scattered(self, x: Any, view: View, batched: bool) -> Any:
         """x at the places of a view, and 0 everywhere else."""
+        if view.whole and not isinstance(x, Symbol):
+            return x
         if view.digits is None:
             return self.book.special("scatter", (x, view), view.source, batched)
         x = self._dense(x, view.shape, batched)

@@ -270,17 +270,14 @@ class _Lowering:
             return self._take(rows)
         if rule in REDUCTIONS and len(set(groups)) == 1:
             elements = self._read(rows)
-            order = _ascending(elements.index[:, 0])
-            rows_in_order = elements.index if order is None else elements.index[order]
-            return Reduction(Read(elements.array, rows_in_order)), (), order
+            order = _order_of([elements])
+            return Reduction(_in_order(elements, order)), (), order
         operands = [self._read(column) for column in zip(*rows, strict=True)]
         if rule is EXP and (found := _softmax(operands[0])) is not None:
             softmax, order = found
             return softmax, softmax.operand.index.shape, order
-        order = next((o for operand in operands if (o := _ascending(operand.index)) is not None), None)
-        if order is not None:
-            operands = [Read(operand.array, operand.index[order]) for operand in operands]
-        return Elementwise(operands), (), order
+        order = _order_of(operands)
+        return Elementwise([_in_order(operand, order) for operand in operands]), (), order
 
     def _take(self, rows: list[Any]) -> tuple[Any, tuple[int, ...], Any]:
         index, options = self._read([row[0] for row in rows]), self._read([row[1:] for row in rows])
@@ -310,6 +307,8 @@ class _Lowering:
                 parts[parts.index(pairs)] = product
                 if order is None and product_size(product) == len(rows):
                     order, shape = np.argsort(product.pick), product_shape(product)
+        if order is None and not any(isinstance(part, Product) for part in parts):
+            order = _order_of([read for part in parts for read in reads_of(part)])
         return Total([_reordered(part, order) for part in parts]), shape, order
 
     def _by_kind(self, rows: list[Any]) -> dict[tuple[int, ...], list[list[Any]]]:
@@ -407,12 +406,21 @@ def _one(rows: Indices) -> Indices:
     return rows[0] if len(rows) == 1 else rows
 
 
-def _ascending(index: Indices) -> Indices | None:
-    """The order that sorts the positions; None if two are equal, or if they are sorted already."""
-    if (np.diff(index) > 0).all():
-        return None
-    order = np.argsort(index, kind="stable")
-    return order if (np.diff(index[order]) > 0).all() else None
+def _order_of(reads: list[Read]) -> Indices | None:
+    """The order in which the first elements that are read of some array ascend; None if they do so already.
+
+    If the same elements are read several times of every array, there is no such order.
+    """
+    for read in reads:
+        first = read.index.reshape(len(read.index), -1)[:, 0]
+        order = np.argsort(first, kind="stable")
+        if read.array.source != ("constant",) and (np.diff(first[order]) > 0).all():
+            return order if (np.diff(order) < 0).any() else None
+    return None
+
+
+def _in_order(read: Read, order: Indices | None) -> Read:
+    return read if order is None else Read(read.array, read.index[order])
 
 
 def _is_permutation(key: Indices) -> bool:
@@ -424,11 +432,9 @@ def _reordered(part: Any, order: Indices | None) -> Any:
         pick = part.pick if order is None else part.pick[order]
         is_whole = product_size(part) == len(pick) and (np.diff(pick) == 1).all()
         return Product(part.a, part.b, None if is_whole else pick)
-    if order is None:
-        return part
     if isinstance(part, Terms):
-        return Terms(Read(part.operand.array, part.operand.index[order]))
-    return Paired(Read(part.a.array, part.a.index[order]), Read(part.b.array, part.b.index[order]))
+        return Terms(_in_order(part.operand, order))
+    return Paired(_in_order(part.a, order), _in_order(part.b, order))
 
 
 def _components(which_a: Indices, which_b: Indices, n_a: int, n_b: int) -> tuple[Indices, Indices] | None:

@@ -419,7 +419,9 @@ class ProductB(Operation):
         upstream, a, n_a, n_b = x.args
         is_matrix = n_a > 1 and len(a.shape) == 2 and not a.batched and len(x.shape) <= 2
         with statements.reading(upstream, a) as (u, v):
-            if len(a.shape) > 2 or (is_matrix and (upstream.batched or n_b > 1)):
+            if is_matrix and len(x.shape) == 2 and to.isidentifier():  # one product for the whole batch
+                statements.write(f"np.matmul({u}.reshape(-1, {n_a}), {v}, out={to}.reshape(-1, {x.shape[-1]}))")
+            elif len(a.shape) > 2 or (is_matrix and (upstream.batched or n_b > 1)):
                 statements.write(f"np.matmul({u}, {v}, out={to})")
             else:
                 terms = a.shape[-1]
