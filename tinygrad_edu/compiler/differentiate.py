@@ -309,6 +309,8 @@ class ArrayProgram:
         return ScaledShare(self._sum([self._scaled(s) for s in shares], array.shape, array.batched))
 
     def _scaled(self, share: ScaledShare) -> Any:
+        if share.power == 1 and abs(share.scale) != 1.0:
+            return share.formula * (share.scale / self.size)
         formula = share.formula * share.scale if share.scale != 1.0 else share.formula
         for _ in range(abs(share.power)):
             formula = formula / self.size if share.power > 0 else formula * self.size

@@ -359,11 +359,10 @@ class _Lowering:
         rows_a, which_a = np.unique(a.index, axis=0, return_inverse=True)
         rows_b, which_b = np.unique(b.index, axis=0, return_inverse=True)
         which_a, which_b = which_a.ravel(), which_b.ravel()
+        if a.array.batched == b.array.batched and (which_a[:2] == which_a[0]).all():  # rows of b alternate
+            a, b, rows_a, rows_b, which_a, which_b = b, a, rows_b, rows_a, which_b, which_a
         n, n_a, n_b, n_terms = len(a.index), len(rows_a), len(rows_b), a.index.shape[1]
         if n == n_a * n_b:
-            if a.array.batched == b.array.batched and (np.diff(which_a * n_b + which_b) == 1).all():
-                a, b, rows_a, rows_b, which_a, which_b = b, a, rows_b, rows_a, which_b, which_a
-                n_a, n_b = n_b, n_a
             key = which_b * n_a + which_a
             if not _is_permutation(key) or (n_terms == 1 and 1 in (n_a, n_b)):
                 return None
