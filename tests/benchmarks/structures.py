@@ -40,7 +40,10 @@ class Convnet:
         places, features = range(len(image) - 2), []
         for kernel, bias in zip(filters, b, strict=True):
             plane = [
-                [tg.relu(tg.dot(flat(kernel), flat([r[j : j + 3] for r in image[i : i + 3]])) + bias) for j in places]
+                [
+                    tg.relu(tg.dot(flat(kernel), flat([r[j : j + 3] for r in image[i : i + 3]])) + bias)
+                    for j in places
+                ]
                 for i in places
             ]
             for i in places[::2]:

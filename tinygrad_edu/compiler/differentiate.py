@@ -15,7 +15,20 @@ import numpy as np
 
 from ..engine import elementary
 from ..engine.rules import RULES
-from .lower import Array, Elementwise, Lowered, Paired, Product, Read, Reduction, Softmax, Take, Terms, Total, product_shape
+from .lower import (
+    Array,
+    Elementwise,
+    Lowered,
+    Paired,
+    Product,
+    Read,
+    Reduction,
+    Softmax,
+    Take,
+    Terms,
+    Total,
+    product_shape,
+)
 from .symbols import Book, Symbol
 from .tracing import TAKE
 from .views import View, view_of
