@@ -586,9 +586,12 @@ def test_an_interrupt_at_any_moment_leaves_the_parameters_as_they_were() -> None
         with step.arrays():
             return step.value_and_grad(X, CLASSES)[0]
 
-    expected, started = compile_it(), time.perf_counter()
-    compile_it()
-    usual, handler = time.perf_counter() - started, signal.signal(signal.SIGALRM, interrupt)
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        expected = compile_it()
+        seconds.append(time.perf_counter() - started)
+    usual, handler = min(seconds), signal.signal(signal.SIGALRM, interrupt)
     try:
         for _ in range(100):
             try:
