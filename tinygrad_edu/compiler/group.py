@@ -5,12 +5,11 @@ group, as in (sum, 1 of b1, 3 of W1 times X). Nodes of equal signature are one g
 node of its own group, so the groups have an order, as nodes do.
 
 Parameters have no rule. At first they are all one group. Then parameters that are used in the same places are one
-group, and W1, b1, W2 and b2 become separate arrays. Those that have one label up to its numbers stay together if some
-are used in fewer places: where only one unit of the last state is read, the other rows of its matrix are not used.
+group, and W1, b1, W2 and b2 become separate arrays. Those whose labels differ by numbers stay together if some are
+used in fewer places: where only one unit of the last state is read, the other rows of its matrix are not used.
 """
 
 import re
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -103,19 +102,19 @@ class _Grouping:
                     if operand in places:
                         places[operand].add((own, 0 if is_take else slot))
         members: dict[tuple[str, frozenset[tuple[Any, ...]]], list[int]] = {}
-        for node, used in places.items():
+        for node, found in places.items():
             family = self.families[self.graph.leaves[node][1]] if self.families else ""
-            members.setdefault((family, frozenset(used)), []).append(node)
+            members.setdefault((family, frozenset(found)), []).append(node)
         roles: dict[int, int] = {}
         known: dict[frozenset[tuple[Any, ...]], int] = {}
         wider: dict[Any, list[tuple[int, frozenset[tuple[Any, ...]]]]] = {}  # by family and place
-        for (family, own), nodes in sorted(members.items(), key=lambda item: -len(item[0][1])):
-            candidates = min((wider.get((family, place), []) for place in own), key=len, default=[])
-            larger = [(abs(first - nodes[0]), other) for first, other in candidates if own < other]
-            role = min(larger, key=itemgetter(0))[1] if larger else own
+        for (family, used), nodes in sorted(members.items(), key=lambda item: -len(item[0][1])):
+            candidates = min((wider.get((family, place), []) for place in used), key=len, default=[])
+            larger = [(abs(first - nodes[0]), other) for first, other in candidates if used < other]
+            role = min(larger, key=itemgetter(0))[1] if larger else used
             if not larger:
-                for place in own:
-                    wider.setdefault((family, place), []).append((nodes[0], own))
+                for place in used:
+                    wider.setdefault((family, place), []).append((nodes[0], used))
             roles |= dict.fromkeys(nodes, known.setdefault(role, len(known)))
         return roles
 
