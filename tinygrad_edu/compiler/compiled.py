@@ -81,7 +81,8 @@ class Compiled(CompiledFunction):
             made, outputs = self._ran(batch, None)
             if self._is_single and not np.isfinite(outputs).all():
                 self._check_range(batch, outputs)
-        return outputs.reshape(len(outputs), *made.output_shape)
+        shaped: NDArray[Any] = outputs.reshape(len(outputs), *made.output_shape)
+        return shaped
 
     def step(self, *batch: Any) -> tuple[float, Any]:
         """(mean, outputs for every example) of a function that returns (loss, outputs), else (mean, None).
@@ -182,7 +183,11 @@ class Compiled(CompiledFunction):
         for other, ints in ((Value, whole), (Value, [None] * len(whole)), (float, whole)):
             kinds = [kind or other for kind in ints]
             examples = Examples(
-                self.function, self.parameters, self._argument_names(len(arrays)), request.shapes, kinds,
+                self.function,
+                self.parameters,
+                self._argument_names(len(arrays)),
+                request.shapes,
+                kinds,
                 request.with_outputs,
             )
             try:
@@ -203,6 +208,7 @@ class Compiled(CompiledFunction):
 
         False if none is new: then rounding has turned a comparison.
         """
+        assert made.guards  # whoever has none breaks none
         examples, known = made.guards.examples, len(made.guards.paths)
         for rows in (broken.different[:FEW], broken.rows):
             with collector_paused():

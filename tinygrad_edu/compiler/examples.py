@@ -1,14 +1,14 @@
 """Trace by examples: run a function that asks for numbers on examples, and keep what holds for all of them.
 
 Every number that the function reads is Tracked. So one run records, beside the operations, its **path**: each
-outcome of a comparison, and each whole number that became a plain one. Another example that has the same path
-computes the same graph. The program evaluates the path for each example of every batch. An example with a path that
-is not known runs once more by itself. Its graph must have the same normal form: then the path is known too, and else
-the function is refused. So nothing is assumed about a path that no run has taken.
+outcome of a comparison, and each whole number that became a plain one. Another example with the same path
+computes the same graph. The program evaluates the path for each example of every batch. An example with a path
+that is not known runs by itself. If its graph has the same normal form, the path is known too. Else the function
+is refused. So nothing is assumed about a path that no run has taken.
 
-`table[i]` is the one use of a whole number that is no part of the path, if the list is known and holds Values alone.
-Two and more runs with other indices show which operands were chosen: they are items of the list, at the index of
-each run. They become one operation, `take`.
+`table[i]` is the one use of a whole number that is no part of the path, if the list is known and holds Values
+only. Two or more runs with other indices show which operands were chosen: they are items of the list, at the
+index of each run. They become one operation, `take`.
 """
 
 import bisect
@@ -47,7 +47,7 @@ RUNS, TRIES = 8, 40  # to find out which operands an index chooses
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A step of a path: `node` was true or not. For a number that became a plain one, `node` says "it is `pinned`"."""
+    """A step of a path: `node` was true or not. Where a number became a plain one, it says "equals `pinned`"."""
 
     node: Value
     outcome: bool
@@ -114,7 +114,7 @@ class ExampleTracer(Tracer):
                     inside = Placeholder.of(CHOICES[name], (node, Value(bound)))  # the end, too
                     self.path.append(Step(inside, True, _here()))
                 return value
-        return self.pinned(node)
+        return int(self.pinned(node))
 
     def _frozen(self, item: Any) -> Any:
         """An item with its Values, or numbers that are tracked, in nested tuples; None for anything else."""
@@ -283,18 +283,18 @@ class Examples:
             return [nested([_as(kind, leaf) for leaf in flat], shape) for kind, flat, shape in made]
 
         shapes = dict(zip(self.names, self.shapes, strict=True))
-        with following_max(), calls_followed() if self.follows_calls else contextlib.nullcontext({}) as tracer.returned:
+        with following_max(), calls_followed(self.follows_calls) as tracer.returned:
             outputs, shape = tracer.run(self.function, self.parameters, arguments, shapes, self.with_outputs)
         if tracer.by_a_call and not self.follows_calls:
             self.follows_calls = True  # from now on: it takes time
             return self._run(example, numbers)
-        leaves = {x for node in tracer.nodes for x in node.parents if x.__class__ is not Placeholder} - self.learned
-        read = {x: tracer.known(x) for x in leaves if isinstance(x.data, Tracked)}
+        operands = {x for node in tracer.nodes for x in node.parents if x.__class__ is not Placeholder}
+        read = {x: tracer.known(x) for x in operands - self.learned if isinstance(x.data, Tracked)}
         for node in tracer.nodes if read else ():
             if not read.keys().isdisjoint(node.parents):
                 node.replace([read.get(x, x) for x in node.parents])
         outputs = [tracer.known(output) for output in outputs]
-        del leaves, read  # what is left of Tracked numbers now, the function has kept
+        del operands, read  # what is left of Tracked numbers now, the function has kept
         settle(tracer)
         return Run(example, tracer.nodes, outputs, shape, tracer.path, tracer.choices, [*tracer.state.values()])
 
@@ -374,9 +374,9 @@ def _aligned(runs: list[Run], learned: Collection[Value]) -> Run:
         if len({at.get(id(x), -id(x)) for at, x in zip(places, nodes, strict=True)}) == 1:
             return node
         ways = set.intersection(*(known.get(id(x), set()) for known, x in zip(chosen, nodes, strict=True)))
-        if not ways and not any(isinstance(x, Placeholder) or x in learned for x in nodes):
-            if len({repr(x.data) for x in nodes}) == 1:
-                return node  # a constant
+        plain = not ways and not any(isinstance(x, Placeholder) or x in learned for x in nodes)
+        if plain and len({repr(x.data) for x in nodes}) == 1:
+            return node  # a constant
         by = {way: one([run.choices[way[0]].node for run in runs]) for way in ways}
         if len(set(by.values())) != 1:
             raise Unclear
@@ -398,7 +398,9 @@ def _aligned(runs: list[Run], learned: Collection[Value]) -> Run:
         node = first.nodes[reader]
         start = ends[reader] - len(node.parents)
         node.replace([new.get(start + slot, x) for slot, x in enumerate(node.parents)])
-    tape = [x for n, node in enumerate(first.nodes) for x in (*before.get(n, ()), node)] + before.get(len(ends), [])
+    tape = [x for n, node in enumerate(first.nodes) for x in (*before.get(n, ()), node)] + before.get(
+        len(ends), []
+    )
     n = len(operands[0]) - len(first.outputs)
     return dataclasses.replace(first, nodes=tape, outputs=[new.get(n + i, x) for i, x in enumerate(first.outputs)])
 

@@ -61,7 +61,9 @@ class Guards:
 
     def fits(self, arrays: Sequence[NDArray[Any]]) -> bool:
         """Are the whole numbers where the function takes them?"""
-        return all(kind is not int or a.dtype.kind in WHOLE for kind, a in zip(self.examples.kinds, arrays, strict=True))
+        return all(
+            kind is not int or a.dtype.kind in WHOLE for kind, a in zip(self.examples.kinds, arrays, strict=True)
+        )
 
     def split(self, result: Any, checked: bool) -> Any:
         """The result of a run without the guards. Raises Broken for examples whose path is not known."""
@@ -171,7 +173,7 @@ def make(
         whole = dataclasses.replace(traced, outputs=[*traced.outputs, *more])
         graph = normalise(whole, lambda argument: rows_sum_to_one(arrays[argument]))
         guards = _guards(found, graph, n) if found else None
-        groups, numbers = groups_of(graph)
+        groups, numbers = groups_of(graph, [parameter.label for parameter in parameters])
         lowered = lower(graph, groups, numbers, request.shapes, plain)
         learned = [array for array in lowered.arrays if array.source == ("parameter",)]
         left_out = unused((parameters[place] for array in learned for place in array.places), parameters)

@@ -1,7 +1,7 @@
 """Subscripts: which list does `table[i]` read, when only i knows that it is asked?
 
-The bytecode of the line says: names, attributes and subscripts are looked up again. What a call has returned, as in
-`softmax(z)[i]`, is kept by a profiler while the function runs.
+The bytecode of the line says: names, attributes and subscripts are looked up again. What a call has returned, as
+in `softmax(z)[i]`, is kept by a profiler while the function runs.
 """
 
 import dis
@@ -24,9 +24,12 @@ Returned = dict[tuple[FrameType, int], Any]  # by the frame and the instruction 
 
 
 @contextmanager
-def calls_followed() -> Iterator[Returned]:
+def calls_followed(wanted: bool) -> Iterator[Returned]:
     """The lists that Python functions return inside the block, in this thread, until somebody asks for them."""
     returned: Returned = {}
+    if not wanted:
+        yield returned
+        return
     in_c: set[tuple[FrameType, int]] = set()  # what a function written in C calls, it need not return
 
     def follow(frame: FrameType, event: str, value: Any) -> None:
@@ -56,6 +59,7 @@ def list_read(frame: FrameType, returned: Returned, number: Any) -> tuple[Any, b
     steps, place = _instructions(frame.f_code)
     at = place.get(frame.f_lasti, -1)
     try:
+        at += at >= 0 and steps[at][0] == "PRECALL"
         if at >= 0 and steps[at][:2] == ("CALL", 1) and steps[_start(steps, at)][1] == "int":
             at += 1  # table[int(i)]
         if at < 0 or not _is_subscript(steps[at]):
@@ -76,7 +80,7 @@ def _instructions(code: CodeType) -> tuple[list[tuple[str, Any, int]], dict[int,
     steps: list[tuple[str, Any, int]] = []
     place = {}
     for step in dis.get_instructions(code):
-        if step.opname in ("CACHE", "PRECALL", "EXTENDED_ARG", "NOP", "RESUME"):
+        if step.opname in ("CACHE", "EXTENDED_ARG", "NOP", "RESUME"):
             continue
         place[step.offset] = len(steps)
         if step.opname.count("LOAD_FAST") == 2:  # two loads in one

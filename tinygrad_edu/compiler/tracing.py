@@ -140,7 +140,9 @@ class Placeholder(Value):
     def __eq__(self, other: object) -> bool:
         """Is it this node? A number never is, so asking for one is a mistake."""
         two_inputs = isinstance(other, Placeholder) and other.rule is self.rule is None
-        if self is not other and (two_inputs or (isinstance(other, numbers.Real) and not isinstance(other, Value))):
+        if self is not other and (
+            two_inputs or (isinstance(other, numbers.Real) and not isinstance(other, Value))
+        ):
             return (watch.tracer or NOBODY).same(self, other)
         return self is other
 
@@ -388,9 +390,7 @@ class Tracer:
 
     def same(self, node: Value, other: Any) -> bool:
         """Is a node equal to a number, or to another input?"""
-        refuse(
-            f"a placeholder was compared with {other!r} by ==", "Select by tg.where, or by a one-hot input."
-        )
+        refuse(f"a placeholder was compared with {other!r} by ==", "Select by tg.where, or by a one-hot input.")
 
     def truth(self, node: Value) -> bool:
         """Is the number of a node not 0?"""

@@ -1,8 +1,8 @@
 """Tracked: a plain number that a traced function reads, as it is for one example, and where it comes from.
 
-`x.data`, an integer input and whatever is computed from them are Tracked while a function is traced by examples. So
-the trace knows every comparison, and every use as an index. A Tracked is a real number, but no float: math.exp and
-int would take the number of a float without asking.
+`x.data`, an integer input and whatever is computed from them are Tracked while a function is traced by examples.
+So the trace knows every comparison, and every use as an index. A Tracked is a real number, but no float: math.exp
+and int would take the number of a float without asking.
 """
 
 import builtins
@@ -108,7 +108,7 @@ class Tracked(Operators):
         return watch.tracer.pinned(self.node) if self._is_asked(what) else self.number
 
     def _is_asked(self, what: str) -> bool:
-        """Does a traced function ask? Raises TraceError if it is no whole number: no two examples have the same."""
+        """Does a traced function ask? Raises TraceError unless it is whole: others are never equal."""
         if watch.tracer is None:
             return False
         if not self.whole:
@@ -150,8 +150,8 @@ def is_whole(x: Any) -> bool:
 _slot = Value.__dict__["data"]  # where every Value keeps its number; a placeholder has one if it was asked for
 
 
-def kept_number(node: Placeholder) -> Any:
-    """The number that a placeholder was given."""
+def kept_number(node: Value) -> Any:
+    """The number that a Value, or a placeholder, was given."""
     return _slot.__get__(node)
 
 
@@ -210,8 +210,10 @@ def _followed(name: str, beats: Callable[[Any, Any], Any]) -> Callable[..., Any]
             return items[_builtin[name](range(len(items)), key=keys.__getitem__)]
         for item, its_key in zip(items[1:], keys[1:], strict=True):
             wins = beats(its_key, key)
-            best, key = (RULES["where"](wins, *pair) if hasattr(wins, "_record") else pair[not wins]
-                         for pair in ((item, best), (its_key, key)))
+            best, key = (
+                RULES["where"](wins, *pair) if hasattr(wins, "_record") else pair[not wins]
+                for pair in ((item, best), (its_key, key))
+            )
         return best
 
     function.__name__ = function.__qualname__ = name
