@@ -1,6 +1,7 @@
-"""`diagnose`: somebody's engine, graded. It says what is right, what was misunderstood, and the program that shows it."""
+"""`diagnose`: what somebody's engine does right, and what its author misunderstood."""
 
 import json
+import math
 import os
 import textwrap
 from dataclasses import asdict, dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..live import live
-from .examination import Examination, Limit, Mistake, solved
+from .examination import Examination, Finding, solved
 from .learner import Learner
 
 
@@ -19,8 +20,8 @@ class Diagnosis:
 
     engine: str
     right: tuple[str, ...]
-    mistakes: tuple[Mistake, ...]
-    limits: tuple[Limit, ...]
+    mistakes: tuple[Finding, ...]
+    limits: tuple[Finding, ...]
     programs: int
     unlimited: str = ""
 
@@ -54,8 +55,10 @@ class Diagnosis:
 
     def to_json(self) -> str:
         """The diagnosis as JSON: engine, ok, right, mistakes, limits, programs, unlimited."""
-        mistakes = [{k: v for k, v in asdict(m).items() if k != "graph"} | {"text": str(m)} for m in self.mistakes]
-        found = asdict(self) | {"ok": self.ok, "mistakes": mistakes}
+        found = asdict(self) | {"ok": self.ok}
+        for each, finding in zip((*found["mistakes"], *found["limits"]), self.mistakes + self.limits, strict=True):
+            each["graph"], each["text"] = finding.graph and repr(finding.graph), str(finding)
+            each["got"] = each["got"] if finding.got is None or math.isfinite(finding.got) else str(finding.got)
         return json.dumps(found, indent=2)
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
@@ -67,7 +70,7 @@ class Diagnosis:
         for mistake in self.mistakes:
             if mistake.graph:
                 title, page = escape(str(mistake)), escape(live(solved(mistake.graph)[-1]).to_html())
-                parts.append(f'<h2>{title}</h2>\n<pre>{escape(mistake.program)}</pre>')
+                parts.append(f"<h2>{title}</h2>\n<pre>{escape(mistake.program)}</pre>")
                 parts.append(f'<iframe srcdoc="{page}" title="{title}"></iframe>')
         text = PAGE.format(title=escape(self.engine), body="\n".join(parts))
         if path is not None:
@@ -115,6 +118,10 @@ def diagnose(engine: Any, *, seconds: float = 20, megabytes: int = 512, seed: in
     >>> diagnose(micrograd.engine.Value).mistakes
     ()
     """
+    if isinstance(engine, str | os.PathLike):
+        engine = Path(engine)
+        if not engine.is_file():
+            raise ValueError(f"There is no file {str(engine)!r}.")
     learner = Learner(engine, seconds, megabytes)
     try:
         exam = Examination(learner, seed)

@@ -1,59 +1,94 @@
-"""What a learner misunderstood: one operation alone, then in a chain, twice on a leaf, and in graphs that share nodes.
+"""What a learner misunderstood: operations alone, in a chain, twice on a leaf, and in graphs that share nodes.
 
-Each stage uses what the stages before have measured, so a wrong slope does not hide a wrong order. A mistake is only
-ever reported with a program whose numbers differ from ours.
+Each stage uses what the stages before have measured, so a wrong slope does not hide a wrong order. Every mistake
+comes with a program whose numbers differ from ours.
 """
 
 import itertools
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import hypothesis
+import hypothesis.strategies as st
+
 from ..debug.stepping import BackwardPass
+from ..engine.calculus import absolute_adjoint
 from ..engine.graph import topological_order
 from ..engine.value import Value
 from ..viz.words import four_digits
-from .learner import Answer, Learner
-from .likely import upstream_mistake
+from .learner import Answer, GivenUp, Learner
+from .likely import suspects, upstream_mistake
 from .program import Program
-
-# --- The operations -------------------------------------------------------------------------------------------
 
 Point = tuple[float, ...]
 
-ANY: list[Point] = [(2.0, 3.0), (-1.5, 0.5), (0.75, -2.5)]
-POSITIVE: list[Point] = [(2.0, 3.0), (0.5, 1.5), (1.25, -0.5)]
-NAMED = {"a + b": "add", "a - b": "sub", "a * b": "mul", "a / b": "div", "-a": "neg"}
-ARITHMETIC = (*NAMED, "a + 3", "a - 3", "a * 3", "a / 4", "3 + a", "3 - a", "3 * a", "3 / a", "a ** 2", "a ** 3")
-POWERS = ("a ** -1", "a ** 0.5", "a ** b", "2 ** a", "abs(a)")
-FUNCTIONS = "exp log tanh relu sigmoid sin cos tan sqrt sinh cosh atan softplus silu log1p expm1 erf".split()
-OTHER_NAMES = {"log": ("ln",), "relu": ("ReLU", "Relu"), "sigmoid": ("logistic",), "atan": ("arctan",)}
+# --- The operations, as we write them -------------------------------------------------------------------------
+
+BINARY = {"a + b": "add", "a - b": "sub", "a * b": "mul", "a / b": "div"}
 REFLECTED = ("3 + a", "3 - a", "3 * a", "3 / a")
+EXPECTED = (*BINARY, "-a", "a + 3", "a - 3", "a * 3", "a / 4", *REFLECTED, "a ** 2", "a ** 3")
+OTHERS = ("a ** -1", "a ** 0.5", "a ** b", "2 ** a", "abs(a)")
+FUNCTIONS = "exp log tanh relu sigmoid sin cos tan sqrt sinh cosh atan softplus silu".split()
+ALIASES = {"log": "ln", "relu": "ReLU", "sigmoid": "logistic", "atan": "arctan"}
+POSITIVE = ("a ** b", "a ** 0.5", "log(a)", "sqrt(a)")
+CARRIERS = ("a * b", "-a", "3 * a", "a * 3", "3 - a", "a / 4", "a ** 2", "tanh(a)", "exp(a)", "sin(a)")
 
 
-def _operations() -> Iterator[tuple[str, list[str], list[Point]]]:
-    """Each operation as we write it, the ways in which an engine may write it, and where to try it."""
-    for text in (*ARITHMETIC, *POWERS):
-        name, operands = NAMED.get(text), "a, b" if "b" in text.replace("abs", "") else "a"
-        others = [f"{name}({operands})", f"a.{name}({operands[3:]})"] if name else []
-        others += [f"{f}(a, {text[5:]})" for f in ("pow", "power", "a.pow")] if text[:4] == "a **" else []
-        points = POSITIVE if text in ("a ** b", "a ** 0.5") else ANY
-        yield text, [text, *others], [p if operands == "a, b" else p[:1] for p in points]
-    for name in FUNCTIONS:
-        spellings = [s for n in (name, *OTHER_NAMES.get(name, ())) for s in (f"a.{n}()", f"{n}(a)")]
-        points = POSITIVE if name in ("log", "sqrt") else [(0.5,), (-0.75,), (1.25,)]
-        yield f"{name}(a)", spellings, [p[:1] for p in points]
+def spellings(text: str) -> list[str]:
+    """The ways in which an engine may write an operation: "a + b", "add(a, b)", "a.add(b)"."""
+    name = text.partition("(")[0]
+    if name in FUNCTIONS:
+        return [s for n in (name, ALIASES.get(name, name)) for s in (f"a.{n}()", f"{n}(a)")]
+    if text.startswith("a **"):
+        return [text, *(f"{f}(a, {text[5:]})" for f in ("pow", "power")), f"a.pow({text[5:]})"]
+    name = BINARY.get(text, "")
+    return [text, f"{name}(a, b)", f"a.{name}(b)"] if name else [text, *["neg(a)", "a.neg()"] * (text == "-a")]
 
 
-def program_of(inputs: Iterable[float], *steps: tuple[str, Sequence[int]]) -> Program:
+def points(text: str) -> list[Point]:
+    """Where an operation is tried."""
+    pairs = [(2.0, 3.0), (0.5, 1.5), (1.25, -0.5)] if text in POSITIVE else [(2.0, 3.0), (-1.5, 0.5), (0.75, -2.5)]
+    return pairs if text.endswith(" b") else [pair[:1] for pair in pairs]  # type: ignore[return-value]
+
+
+def program_of(inputs: Iterable[float], *steps: tuple[str, Iterable[int]]) -> Program:
     """A program whose steps name their operands by place: the inputs first, then the results."""
     inputs = tuple(inputs)
-    relative = []
-    for n, (text, places) in enumerate(steps, start=len(inputs)):
-        i = [n - 1 - place for place in places]
-        relative.append((text, (*i, 0, 0, 0, 0)[:4]))
-    return Program(inputs, tuple(relative))  # type: ignore[arg-type]  # four indices each
+    ends = enumerate(steps, start=len(inputs) - 1)
+    return Program(inputs, tuple((text, (*(n - i for i in places), 0, 0, 0)[:4]) for n, (text, places) in ends))  # type: ignore[misc]  # four indices
+
+
+def alone(text: str, point: Point) -> Program:
+    """The program of one operation between leaves."""
+    return program_of(point, (text, range(len(point))))
+
+
+def solved(program: Program) -> list[Value]:
+    """Our results with their gradients, labelled a, b, c ..."""
+    results = program.graph()
+    for node, name in zip(results, names_of(program), strict=True):
+        node.label = name
+    for node in topological_order(results[-1]):
+        node.label = node.label or four_digits(node.data)  # the numbers in the expressions
+    results[-1].backward()
+    return results
+
+
+def slopes_of(program: Program) -> Point:
+    """Our gradients of the inputs."""
+    return tuple(float(x.grad) for x in solved(program)[: len(program.inputs)])
+
+
+def names_of(program: Program) -> list[str]:
+    """What the results are called: a, b, c ..."""
+    return [chr(97 + i) if i < 26 else f"x{i}" for i in range(len(program.inputs) + len(program.steps))]
+
+
+def near(x: float, y: float, size: float = 1.0) -> bool:
+    """Are they equal but for rounding in single precision, or for differences of small steps?"""
+    return abs(x - y) <= 1e-4 * max(size, abs(y)) or x == y or (x != x and y != y)
 
 
 # --- What is found --------------------------------------------------------------------------------------------
@@ -77,18 +112,24 @@ MISTAKES = {
     "reflected": "reflected operator swapped",
     "slope": "wrong slope",
     "value": "wrong result",
-    "raises": "an exception",
+    "raises": "backward fails",
     "unknown": "wrong gradient",
     "borrowed": "computes with tinygrad_edu",
     "unusable": "cannot be run",
 }
+ORDERS = {
+    "order": "a node passes its gradient on before all its users have added to it",
+    "depth": "a node near the root passes its gradient on before a longer path has reached it",
+    "paths": "each visit, as in recursive calls of _backward, passes on once more what has arrived so far",
+}
+MOST = 10  # operations that a sentence lists
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """One thing that is wrong: its name, a sentence, the operations, and the smallest program that shows it.
+class Finding:
+    """A mistake, or a limit: its name, a sentence, the operations, and for a mistake the smallest program.
 
-    `program` is four lines of Python, `graph` the same for our engine. `step` says the step of the chain rule at
+    `program` is four lines of Python, `graph` the same for our engine. `step` is the step of the chain rule at
     which the two part.
     """
 
@@ -102,107 +143,72 @@ class Mistake:
     graph: Program | None = None
 
     def __str__(self) -> str:
-        where = f", in {', '.join(self.operations)}" if self.operations else ""
-        return f"{MISTAKES[self.name]}{where}" + f": {self.sentence}" * bool(self.sentence)
+        title = (
+            MISTAKES[self.name] + f", in {listed(self.operations)}" * bool(self.operations) if self.graph else ""
+        )
+        title = title or (MISTAKES[self.name] if self.name in ("borrowed", "unusable") else "")
+        return ": ".join(filter(None, [title, self.sentence]))
 
 
-@dataclass(frozen=True)
-class Limit:
-    """What an engine does not do, or not in every case, though its gradients of one pass are right."""
-
-    name: str  # "missing", "depth", "interior", "paths", "relu"
-    sentence: str
-
-    def __str__(self) -> str:
-        return self.sentence
-
-
-class Measured(NamedTuple):
-    """One operation at one point: what is right, and what the engine gives."""
-
-    point: Point
-    out: float
-    slopes: Point
-    got_out: float
-    got: Point
-
-
-def near(x: float, y: float) -> bool:
-    """Are they equal but for rounding in single precision, or for differences of small steps?"""
-    return abs(x - y) <= 1e-4 * max(1.0, abs(y)) or x == y or (x != x and y != y)
-
-
-def solved(program: Program) -> list[Value]:
-    """Our results, labelled a, b, c ..., with their gradients."""
-    results = program.graph()
-    for node, name in zip(results, names_of(program), strict=True):
-        node.label = name
-    for node in topological_order(results[-1]):
-        node.label = node.label or four_digits(node.data)  # the numbers in the expressions
-    results[-1].backward()
-    return results
-
-
-def names_of(program: Program) -> list[str]:
-    """What the results are called: a, b, c ..."""
-    count = len(program.inputs) + len(program.steps)
-    return [chr(97 + i) if count <= 26 else f"x{i}" for i in range(count)]
+def listed(operations: Sequence[str]) -> str:
+    """The operations, briefly: "a+b, tanh(a) and 12 more"."""
+    shown = [text.replace(" ", "") for text in operations]
+    return ", ".join(shown[:MOST]) + f" and {len(shown) - MOST} more" * (len(shown) > MOST)
 
 
 # --- Wrong slopes ---------------------------------------------------------------------------------------------
 
 
-def _slopes_at(text: str, point: Point) -> Point:
-    results = solved(program_of(point, (text, range(len(point)))))
-    return tuple(float(x.grad) for x in results[: len(point)])
+class Measured(NamedTuple):
+    """One operation at one point: the operands, our result and slopes, and the engine's slopes."""
+
+    x: Point
+    out: float
+    slopes: Point
+    got: Point
 
 
-def _suspects(text: str, k: int) -> Iterator[tuple[str, str, Callable[[Measured], float]]]:
-    """Names of mistakes, with a sentence and the slope for operand k that each gives."""
-    base, _, exponent = text.partition(" ** ")
-    x = "ab"[k]
-    if exponent and base == "a" and k == 0:
+FROM_INPUT = {
+    "tanh(a)": lambda x: 1 - x * x,
+    "sigmoid(a)": lambda x: x * (1 - x),
+    "sqrt(a)": lambda x: 1 / (2 * x),
+}
 
-        def power(m: Measured, less: int) -> Any:
-            n = m.point[1] if exponent == "b" else float(exponent)
-            return m.point[0] ** (n - less)
 
-        def factor(m: Measured) -> float:
-            return m.point[1] if exponent == "b" else float(exponent)
+def _suspects(text: str, k: int) -> Iterator[tuple[str, str, Any]]:
+    """Names of mistakes, with a sentence and the slope for operand k that each gives for a row."""
+    exponent = text.partition("a ** ")[2]
+    if exponent and k == 0:
 
-        yield "exponent", f"the slope is {exponent} * a**({exponent} - 1)", lambda m: power(m, 1)
-        yield "slope", "the exponent is not lowered by one", lambda m: factor(m) * power(m, 0)
-    yield "sign", f"the share for {x} has the other sign", lambda m: -m.slopes[k]
-    if text == "tanh(a)":
-        yield "tanh", "the slope is 1 - out**2", lambda m: 1 - m.point[0] ** 2
-        yield "slope", "the square is missing: the slope is 1 - out**2", lambda m: 1 - m.out
-    if text == "sigmoid(a)":
+        def power(m: Measured) -> tuple[float, float]:
+            return m.x[0], m.x[1] if exponent == "b" else float(exponent)
+
         yield (
-            "slope",
-            "computed from the input: the slope is out * (1 - out)",
-            lambda m: m.point[0] * (1 - m.point[0]),
+            "exponent",
+            f"the slope is n * a**(n - 1) for n = {exponent}",
+            lambda m: power(m)[0] ** (power(m)[1] - 1),
         )
-        yield "slope", "the slope is out * (1 - out)", lambda m: 1 - m.out
-    if text == "sqrt(a)":
-        yield "slope", "computed from the input: the slope is 1 / (2 * out)", lambda m: 1 / (2 * m.point[0])
-    if text in ("a * b", "a / b", "a - b", "a ** b"):
-        yield "swapped", f"{x} receives the share of {'ba'[k]}", lambda m: m.slopes[1 - k]
-        yield "swapped", f"the slopes are those of {text[::-1]}", lambda m: _slopes_at(text, m.point[::-1])[1 - k]
-        yield "swapped", "each stands for the other in the slopes", lambda m: _slopes_at(text, m.point[::-1])[k]
-    if k == 0 and "b" not in text.replace("abs", ""):
+        yield "slope", "the exponent is not lowered by one", lambda m: power(m)[1] * power(m)[0] ** power(m)[1]
+    if text == "relu(a)":
+        yield "relu", "the slope is 0 where a < 0", lambda m: 1.0
+        yield "relu", "the slope is 1 where a > 0, not the result itself", lambda m: m.out
+        yield "relu", "the slope is 1 where a > 0", lambda m: 0.0
+    if text in FROM_INPUT:
+        name, words = "tanh" if text == "tanh(a)" else "slope", "the slope is that of the result, as in 1 - out**2"
+        yield name, words, lambda m: FROM_INPUT[text](m.x[0])
+    yield "sign", "the share for " + "ab"[k] + " has the other sign", lambda m: -m.slopes[k]
+    if text.endswith(" b"):
+        yield "swapped", "each stands for the other in the slopes", lambda m: slopes_of(alone(text, m.x[::-1]))[k]
+        words = f"the slopes are those of {text[::-1]}"
+        yield "swapped", words, lambda m: slopes_of(alone(text, m.x[::-1]))[1 - k]
+    else:
         words = "computed from the output instead of the input"
-        yield "slope", words, lambda m: _slopes_at(text, (m.out,))[0]
-    yield "slope", f"{x} receives nothing", lambda m: 0.0
-    yield "slope", f"{x} receives upstream itself: the local slope is missing", lambda m: 1.0
+        yield "slope", words, lambda m: slopes_of(alone(text, (m.out,)))[0]
     yield "slope", "upstream is added, not multiplied", lambda m: m.slopes[k] + 1
-    yield "slope", "it is 1 / slope", lambda m: 1 / m.slopes[k]
-    yield "slope", "it is the operand itself", lambda m: m.point[k]
+    yield "slope", "it is the operand itself", lambda m: m.x[k]
     yield "slope", "it is the result itself", lambda m: m.out
-    for i in range(len("ab") if "a" in text and "b" in text.replace("abs", "") else 1):
-        yield "slope", f"a factor {'ab'[i]} is missing", lambda m, i=i: m.slopes[k] / m.point[i]  # type: ignore[misc]
-        yield "slope", f"a factor {'ab'[i]} is too many", lambda m, i=i: m.slopes[k] * m.point[i]  # type: ignore[misc]
-    yield "slope", "a factor out is missing", lambda m: m.slopes[k] / m.out
-    yield "slope", "a factor out is too many", lambda m: m.slopes[k] * m.out
+    for words, slope in suspects(["a", "b"], k, 1 + text.endswith(" b")):
+        yield "swapped" if "other operand" in words else "slope", words, slope
 
 
 def _named(text: str, rows: list[Measured], k: int) -> tuple[str, str]:
@@ -210,93 +216,108 @@ def _named(text: str, rows: list[Measured], k: int) -> tuple[str, str]:
     for name, sentence, slope in _suspects(text, k):
         try:
             if all(near(m.got[k], slope(m)) for m in rows):
-                return ("relu" if text == "relu(a)" else name), sentence
+                return name, sentence
         except (ArithmeticError, TypeError, ValueError):  # not defined at one of the points
             continue
     ratios = {four_digits(m.got[k] / m.slopes[k]) for m in rows if m.slopes[k]}
-    if text == "relu(a)":
-        return "relu", "the slope is 1 where a > 0 and 0 elsewhere"
     return "slope", f"it is {ratios.pop()} times the slope" if len(ratios) == 1 else ""
 
 
 # --- Wrong orders ---------------------------------------------------------------------------------------------
 
-
-def _orders(parents: dict[int, list[int]], root: int) -> Iterator[tuple[str, list[int]]]:
-    """Orders in which learners visit the operations: the name of the mistake, the places. Leaves are left out."""
-    queue = [root]
-    for node in queue:  # a queue grows while it is read
-        queue += parents[node]
-
-    def recursive(node: int) -> list[int]:
-        return [node, *(i for p in parents[node] for i in recursive(p))]
-
-    yield "paths", recursive(root)
-    yield "depth", list(dict.fromkeys(queue))
-    yield "order", list(dict.fromkeys(recursive(root)))
-    yield "paths", queue
+Graph = dict[int, list[int]]  # the operations by place, each with its operands that are operations
 
 
-def _parents(program: Program) -> Iterator[dict[int, list[int]]]:
-    """The interior operands of each operation, by place, in every order in which a set may hold them."""
-    first = len(program.inputs)
-    operands = {i: [p for p in _operands(program, i) if p >= first] for i in range(first, _root(program) + 1)}
-    for orders in itertools.product(*(set(itertools.permutations(x)) for x in operands.values())):
-        yield {place: list(order) for place, order in zip(operands, orders, strict=True)}
-
-
-ORDERS = {
-    "order": "a node passes its gradient on before all its users have added to it",
-    "depth": "a node near the root passes its gradient on before a longer path has reached it",
-    "paths": "each visit, as in recursive calls of _backward, passes on once more what has arrived so far",
-}
-
-
-def _swept(program: Program, order: Sequence[int], assigning: bool) -> list[float]:
-    """The gradients of a pass in this order of places, with += or =."""
-    results = solved(program)
-    grads = [0.0] * len(results)
-    grads[-1] = 1.0
-    for place in order:
-        node, upstream = results[place], grads[place]
-        shares = node.rule.shares(upstream, node.data, *(p.data for p in node.parents))
-        for i, share in zip(_operands(program, place), shares, strict=True):
-            grads[i] = share if assigning else grads[i] + share
-    return grads
+def _graphs(program: Program) -> Iterator[Graph]:
+    """The graph of a program, its operands in every order in which a set may hold them."""
+    leaves = len(program.inputs)
+    operands = {place: _operands(program, place) for place in range(leaves, leaves + len(program.steps))}
+    orders = [set(itertools.permutations(p for p in places if p >= leaves)) for places in operands.values()]
+    for chosen in itertools.product(*orders):
+        yield {place: list(order) for place, order in zip(operands, chosen, strict=True)}
 
 
 def _operands(program: Program, place: int) -> list[int]:
-    return [place - 1 - i % place for i in program.steps[place - len(program.inputs)][1][:2]]
+    return [place - 1 - i for i in program.steps[place - len(program.inputs)][1][:2]]
+
+
+def _wrong_orders(graph: Graph) -> list[tuple[str, list[int]]]:
+    """Orders in which learners visit the operations, each with the name of the mistake."""
+    root = max(graph)
+
+    def recursive(node: int) -> list[int]:
+        return [node, *(i for p in graph[node] for i in recursive(p))]
+
+    queue = [root]
+    for node in queue:  # it grows while it is read
+        queue += graph[node]
+    walk = recursive(root)
+    once = [("depth", list(dict.fromkeys(queue))), ("order", list(dict.fromkeys(walk)))]
+    return [("paths", walk), *once, ("paths", queue)]
+
+
+def _right_orders(graph: Graph) -> Iterator[tuple[int, ...]]:
+    """Every order in which each node comes after all that use it."""
+    for order in itertools.permutations(graph):
+        if all(order.index(node) < order.index(p) for node in order for p in graph[node]):
+            yield order
+
+
+def _swept(program: Program, order: Iterable[int], overwriting: set[str]) -> list[float]:
+    """The gradients of the inputs after a pass in this order, with = in place of += in some operations."""
+    results = solved(program)
+    grads = [0.0] * (len(results) - 1) + [1.0]
+    for place in order:
+        node = results[place]
+        shares = node.rule.shares(grads[place], node.data, *(p.data for p in node.parents))
+        assigns = program.steps[place - len(program.inputs)][0] in overwriting
+        for i, share in zip(_operands(program, place), shares, strict=True):
+            grads[i] = share if assigns else grads[i] + share
+    return grads[: len(program.inputs)]
 
 
 # --- The examination ------------------------------------------------------------------------------------------
 
 
 class Examination:
-    """Runs an engine through all stages: `right`, `mistakes` and `limits` are what was found."""
+    """Runs an engine through all stages: `right`, `found` and `limits` are what came out."""
 
-    def __init__(self, learner: Learner, seed: int = 0):
-        self.learner = learner
+    def __init__(self, learner: Learner, seed: int):
+        self.learner, self.seed = learner, seed
+        self.found: dict[str, Finding] = {}
+        self.limits: list[Finding] = []
         self.right: list[str] = []
-        self.found: dict[str, Mistake] = {}
-        self.limits: list[Limit] = []
-        self.spelled: dict[str, str] = {}
-        self.measured: dict[str, list[Measured]] = {}
-        self.wrong: set[str] = set()  # the operations that have a mistake of their own
-        self.forgetful: set[tuple[str, int]] = set()  # (operation, operand) that forget upstream
-        self.seeded, self.borrowed = False, ""
-        self._random = random.Random(seed)
+        self.spelled: dict[str, str] = {}  # our text of an operation -> the engine's
+        self.measured: dict[str, list[Measured]] = {}  # the operations whose results are right
+        self.forgetful: set[tuple[str, int]] = set()  # the operands whose shares forget upstream
+        self.seeded, self.borrowed = False, ""  # is the root's gradient set by hand?
 
     def run(self) -> None:
-        """Every stage, the simple ones first. A process that hangs again and again ends the examination."""
-        missing = [text for text in map(self._alone, _operations()) if text]
-        if not self.spelled:
-            if "unusable" not in self.found:
-                self._report("unusable", missing[0] if missing else "there is no operation")
-            return
-        wanted = [text.partition(":")[0] for text in missing if text.partition(":")[0] in ARITHMETIC]
-        if wanted:
-            self.limits.append(Limit("missing", f"missing operators: {', '.join(wanted)}"))
+        """All stages, the simple ones first. An engine that hangs or ends its process repeatedly is given up."""
+        try:
+            self._stages()
+        except GivenUp as end:
+            self.found = {}
+            self._report("unusable", f"its process {end}, again and again")
+        if self.borrowed:
+            self._report("borrowed", f"it calls {self.borrowed}; an engine to be graded computes by itself")
+        fine = self._fine()
+        operations = ", ".join(t.replace(" ", "") for t in fine if t not in REFLECTED)
+        right = [f"operations {operations}"] * bool(fine)
+        if reflected := [t for t in fine if t in REFLECTED]:
+            right.append(f"reflected operators {listed(reflected)}")
+        if self.measured and not self.found.keys() & {"overwrites", "repeated", "direction"}:
+            right.append("gradients accumulate")
+        if self._mergers() and not self.found.keys() & {*ORDERS, "direction", "equality"}:
+            right.append("topological order")
+        self.right = right + self.right
+
+    def _stages(self) -> None:
+        missing = [text for text in (*EXPECTED, *OTHERS, *(f"{f}(a)" for f in FUNCTIONS)) if not self._alone(text)]
+        if not self.spelled and not self.found:
+            self._report("unusable", "no operation gives a node")
+        if wanted := [text for text in missing if text in EXPECTED and self.spelled]:
+            self.limits.append(Finding("missing", f"missing operators: {', '.join(wanted)}"))
         if self.measured:
             if self._chains():
                 self._accumulates()
@@ -304,9 +325,6 @@ class Examination:
                 self._shares()
             self._random_programs()
         self._limits()
-        if self.borrowed:
-            self._report("borrowed", f"it calls {self.borrowed}; an engine to be graded computes by itself")
-        self._tell_right()
 
     # Asking and reporting
 
@@ -317,414 +335,343 @@ class Examination:
         return answer
 
     def _report(
-        self, name: str, sentence: str, operations: Sequence[str] = (), shown: Program | None = None, place: int = 0
+        self,
+        name: str,
+        sentence: str,
+        operations: Sequence[str] = (),
+        shown: Program | None = None,
+        place: int = 0,
     ) -> None:
-        """Add a mistake. One that is known gets more operations and keeps its first program, the smallest."""
-        self.wrong.update(operations)
+        """Add a mistake. One that is known gets more operations, and keeps its first program."""
         if name in self.found:
-            known = self.found[name]
-            self.found[name] = replace(known, operations=tuple(dict.fromkeys((*known.operations, *operations))))
-            return
-        mistake = Mistake(name, sentence, tuple(operations))
-        if shown is not None:
-            mistake = self._shown(mistake, shown, place)
-        self.found[name] = mistake
-
-    def _shown(self, mistake: Mistake, program: Program, place: int) -> Mistake:
-        """The mistake with its program as Python, the two numbers, and the step at which they part."""
-        answer, ours, names, spelling = self._ask(program), solved(program), names_of(program), self.learner.spelling
-        steps = tuple((self.spelled[text], indices) for text, indices in program.steps)
-        lines = Program(program.inputs, steps).assignments(names)
-        leaves = [spelling.make.format(repr(x)) for x in program.inputs]
-        graph_step = of_value = ""
-        if answer.error:
-            expected, got, said = float(ours[place].grad), None, answer.error
+            all = (*self.found[name].operations, *operations)
+            self.found[name] = replace(self.found[name], operations=tuple(dict.fromkeys(all)))
         else:
-            wrong_value = next((i for i, x in enumerate(ours) if not near(answer.data[i], float(x.data))), None)
-            place = place if wrong_value is None else wrong_value
-            expected = float(ours[place].grad if wrong_value is None else ours[place].data)
-            got = answer.grads[place] if wrong_value is None else answer.data[place]
-            said = four_digits(got)
-            of_value = "" if wrong_value is None else "data"
-            graph_step = "" if of_value else _parting(ours, answer.grads, place, names)
-        read = (spelling.data if of_value else spelling.gradient).format(names[place])
-        text = "\n".join(
-            [
-                f"{', '.join(names[: len(leaves)])} = {', '.join(leaves)}",
-                "; ".join(lines),
-                f"{spelling.gradient.format(names[-1])} = 1.0; " * self.seeded + spelling.backward.format(names[-1]),
-                f"print({read})  # expected {four_digits(expected)}, got {said}",
-            ]
+            found = Finding(name, sentence, tuple(operations))
+            self.found[name] = self._shown(found, shown, place) if shown else found
+
+    def _shown(self, found: Finding, program: Program, place: int) -> Finding:
+        """The mistake with its program as Python, both numbers, and the step at which they part."""
+        answer, ours, names, spelling = (
+            self._ask(program),
+            solved(program),
+            names_of(program),
+            self.learner.spelling,
         )
-        return replace(mistake, program=text, expected=expected, got=got, step=graph_step, graph=program)
+        expected, got, read, step = float(ours[place].grad), None, spelling.gradient, ""
+        if not answer.error:
+            got = answer.grads[place]
+            step = _parting(ours, answer.grads, place)
+            for i, x in enumerate(ours):
+                if not near(answer.data[i], float(x.data)):
+                    place, expected, got, read, step = i, float(x.data), answer.data[i], spelling.data, ""
+                    break
+        leaves = [spelling.make.format(repr(x)) for x in program.inputs]
+        steps = Program(program.inputs, tuple((self.spelled[text], i) for text, i in program.steps))
+        seed = f"{spelling.gradient.format(names[-1])} = 1.0; " * self.seeded
+        lines = [
+            f"{', '.join(names[: len(leaves)])} = {', '.join(leaves)}",
+            "; ".join(steps.assignments(names)),
+            seed + spelling.backward.format(names[-1]),
+            f"print({read.format(names[place])})  # expected {four_digits(expected)}, "
+            f"got {answer.error if got is None else four_digits(got)}",
+        ]
+        return replace(found, program="\n".join(lines), expected=expected, got=got, step=step, graph=program)
 
-    # Stages
+    def _faults(self, text: str) -> set[str]:
+        """The names of the mistakes in which an operation takes part."""
+        return {found.name for found in self.found.values() if text in found.operations}
 
-    def _alone(self, operation: tuple[str, list[str], list[Point]]) -> str:
-        """Measure one operation between leaves. Returns what is to be said if the engine does not have it."""
-        text, spellings, points = operation
-        places = range(len(points[0]))
-        first = program_of(points[0], (text, places))
-        why = ""
-        for spelled in spellings:
+    def _fine(self) -> list[str]:
+        """The operations without a mistake of their own."""
+        return [text for text in self.measured if not self._faults(text)]
+
+    def _mergers(self) -> list[str]:
+        """The operations of two operands that seem right, or whose only mistake is to assign."""
+        fine = [t for t in ("a * b", "a + b", "a - b", "a / b") if t in self.measured]
+        return sorted((t for t in fine if self._faults(t) <= {"overwrites"}), key=lambda t: len(self._faults(t)))
+
+    # One operation between leaves
+
+    def _alone(self, text: str) -> bool:
+        """Measure an operation. Returns False if the engine does not have it."""
+        programs = [alone(text, point) for point in points(text)]
+        for spelled in spellings(text):
             self.spelled[text] = spelled
-            answer = self._ask(first)
-            if answer.stage != "forward":
+            answers = [self._ask(program) for program in programs]
+            if all(answer.stage != "forward" for answer in answers):
                 break
-            why = why or answer.error
         else:
             del self.spelled[text]
-            return f"{text}: {why}"
-        rows = []
-        for point in points:
-            program = program_of(point, (text, places))
-            answer = self._ask(program)
+            return False
+        for program, answer in zip(programs, answers, strict=True):
             if answer.error:
-                if answer.stage != "forward":
-                    self._report("raises", f"backward raises {answer.error}", [text], program)
+                self._report("raises", answer.error, [text], program)
                 del self.spelled[text]
-                return "" if answer.stage != "forward" else f"{text}: {answer.error} at {point}"
-            if self._cannot_start(program, answer):
-                return ""
+                return True
+        if self._starts(programs[0], answers[0]):
             if self.seeded:
-                answer = self._ask(program)
-            ours = solved(program)
-            exact = tuple(float(x.grad) for x in ours[:-1])
-            rows.append(Measured(point, float(ours[-1].data), exact, answer.data[-1], answer.grads[:-1]))
-        self.measured[text] = rows
-        self._judge(text, rows)
-        return ""
+                answers = [self._ask(program) for program in programs]
+            self._judge(text, programs, answers)
+        return True
 
-    def _cannot_start(self, program: Program, answer: Answer) -> bool:
-        """Is the pass wrong from its start: no gradient at the root, or others at the leaves?
+    def _starts(self, program: Program, answer: Answer) -> bool:
+        """Are the gradients right before the first step: 1 at the root, 0 at the leaves?
 
-        A root without a gradient gets one by hand from now on. Returns False if that helps.
+        A root without a gradient gets one by hand from now on. Returns True if that helps.
         """
-        if self.measured or self.seeded or near(answer.grads[0], float(solved(program)[0].grad)):
-            return "root" in self.found and not self.seeded or "start" in self.found
-        if not any(answer.grads):
+        if not self.seeded and not any(answer.grads):
             self._report("root", "so every share is 0; set it to 1 before the walk", (), program)
             self.seeded = True
             self.seeded = any(self._ask(program).grads[:-1])
-            return not self.seeded
-        begins = self._ask(program, roots=()).grads
-        if any(begins):
-            self._report("start", f"a new node has the gradient {four_digits(begins[0])}", (), program)
-            return True
-        return False
+            return self.seeded
+        if not self.measured and not near(answer.grads[0], slopes_of(program)[0]):
+            first = self._ask(program, roots=()).grads[0]
+            if first:
+                self._report("start", f"a new node has the gradient {four_digits(first)}", (), program)
+        return "start" not in self.found
 
-    def _judge(self, text: str, rows: list[Measured]) -> None:
+    def _judge(self, text: str, programs: list[Program], answers: list[Answer]) -> None:
         """Is the operation right at all points? If not, say in what."""
-        bad = next((m for m in rows if not near(m.got_out, m.out)), None)
-        if bad is not None:
+        ours = [solved(program) for program in programs]
+        outs = [float(results[-1].data) for results in ours]
+        got = [answer.data[-1] for answer in answers]
+        shown = next((p for p, x, y in zip(programs, got, outs, strict=True) if not near(x, y)), None)
+        if shown:
             name, sentence = "value", ""
-            backwards = text[::-1]
             if text in (*REFLECTED, "a - b", "a / b"):
-                swapped = [float(solved(program_of(m.point, (backwards, range(len(m.point)))))[-1].data) for m in rows]
-                if all(near(m.got_out, x) for m, x in zip(rows, swapped, strict=True)):
-                    name = "reflected" if text in REFLECTED else "swapped"
-                    sentence = f"{text} computes {backwards}"
-            self._report(name, sentence, [text], program_of(bad.point, (text, range(len(bad.point)))))
+                reverse = [float(solved(alone(text[::-1], p.inputs))[-1].data) for p in programs]
+                if all(map(near, got, reverse)):
+                    name, sentence = (
+                        "reflected" if text in REFLECTED else "swapped",
+                        f"{text} computes {text[::-1]}",
+                    )
+            self._report(name, sentence, [text], shown)
             return
-        family = next((t for t in ("a + b", "a - b", "a * b", "a / b", "a ** 2") if t.split()[1:2] == text.split()[1:2]), "")
-        known = next((m.name for m in self.found.values() if family in m.operations), "")
-        for k in range(len(rows[0].point)):
-            for m in rows:
-                if not near(m.got[k], m.slopes[k]):
-                    shown = program_of(m.point, (text, range(len(m.point))))
-                    name, sentence = (known, "") if known else _named(text, rows, k)
-                    self._report(name, sentence, [text], shown, k)
-                    break
+        rows = [
+            Measured(program.inputs, out, slopes_of(program), answer.grads[:-1])
+            for program, out, answer in zip(programs, outs, answers, strict=True)
+        ]
+        self.measured[text] = rows
+        operator = f" {text} ".split(" ")[2:3]
+        family = next((t for t in (*BINARY, "a ** 2") if t.split()[1:2] == operator), "")
+        known = next(iter(self._faults(family)), "")  # what is wrong in a / b is wrong in a / 4
+        for k in range(len(rows[0].x)):
+            bad = next((i for i, m in enumerate(rows) if not near(m.got[k], m.slopes[k])), None)
+            if bad is not None:
+                name, sentence = (known, "") if known else _named(text, rows, k)
+                self._report(name, sentence, [text], programs[bad], k)
 
-    def _carried(self, text: str, m: Measured) -> Iterator[tuple[str, Point, float]]:
-        """Right operations to put after `text`: the operation, the inputs to add, the upstream it passes."""
-        for carrier in ("a * b", "-a", "3 * a", "a * 3", "3 - a", "a / 4", "a ** 2", "tanh(a)", "exp(a)", "sin(a)"):
-            if carrier in self.spelled and carrier not in self.wrong:
-                added = (-4.0,) if carrier == "a * b" else ()
-                slope = _slopes_at(carrier, (m.out, *added))[0]
-                if abs(slope - 1) > 0.05 and 1e-3 < abs(slope) < 1e3:
-                    yield carrier, added, slope
+    # Two operations
 
     def _chains(self) -> bool:
         """Is each share multiplied by upstream? Returns False if nothing passes beyond one operation."""
-        tried = []  # operation, program, operand, what it should be, what it is without upstream, what it is
+        tried = []  # operation, operand, program, what is right, what is right without upstream, what is there
         for text, (m, *_) in self.measured.items():
-            if not near(m.got_out, m.out):
-                continue
-            for carrier, added, upstream in itertools.islice(self._carried(text, m), 1):
-                n = len(m.point)
-                chain = program_of((*m.point, *added), (text, range(n)), (carrier, (n + len(added), n)))
+            for carrier in (c for c in CARRIERS if c in self.measured and not self._faults(c)):
+                n, last = len(m.x), [-4.0] * (carrier == "a * b")
+                chain = program_of((*m.x, *last), (text, range(n)), (carrier, (n + len(last), n)))
+                upstream = slopes_of(alone(carrier, (m.out, *last)))[0]
+                if abs(upstream - 1) < 0.05 or not 1e-3 < abs(upstream) < 1e3:
+                    continue
                 answer = self._ask(chain)
                 if answer.error:
-                    self._report("raises", f"backward raises {answer.error}", [text], chain)
-                    continue
-                for k, own in enumerate(m.got):
-                    if not near(own, 0):
-                        tried.append((text, chain, k, own * upstream, own, answer.grads[k]))
-        if tried and all(near(got, 0) for *_, got in tried):
-            self._report("direction", "go from the root through reversed(topological order)", (), *tried[0][1:3])
-            return False
-        for text, chain, k, right, own, got in tried:
-            if near(got, own):
+                    self._report("raises", answer.error, [text], chain)
+                else:
+                    shares = zip(m.got, answer.grads, strict=False)
+                    tried += [
+                        (text, k, chain, x * upstream, x, y) for k, (x, y) in enumerate(shares) if not near(x, 0)
+                    ]
+                break
+        nothing = [case for case in tried if near(case[-1], 0)]
+        ends = 2 * len(nothing) > len(tried)
+        if ends:
+            _, k, chain, *_ = nothing[0]
+            self._report("direction", "go from the root through reversed(topological order)", (), chain, k)
+        for text, k, chain, right, without, got in tried:
+            if near(got, without):
                 self.forgetful.add((text, k))
                 self._report("upstream", "a share is upstream times the slope", [text], chain, k)
-            elif not near(got, right) and text not in self.wrong:
-                words = upstream_mistake(own, got) if near(right, -4 * own) else ""
+            elif not ends and not near(got, right) and not self._faults(text):
+                words = upstream_mistake(without, got) if near(right, -4 * without) else ""
                 self._report("upstream" if words else "unknown", words, [text], chain, k)
-        return True
-
-    def _merger(self, extra: Iterable[str] = ()) -> str:
-        """An operation of two operands that is right as far as it has been tried, or one of `extra`; "" if none."""
-        fine = [t for t in ("a * b", "a + b", "a - b", "a / b") if t in self.spelled]
-        return next((t for t in fine if t not in self.wrong), next((t for t in fine if t in extra), ""))
+        return not ends
 
     def _accumulates(self) -> None:
-        """Does a second share for a leaf add up with the first? The root passes one, the operation the other."""
-        merger = self._merger() or next((t for t in ("a + b", "a * b") if t in self.spelled), "")
-        found = []
-        for text, (m, *_) in self.measured.items() if merger else ():
-            n = len(m.point)
-            for k in range(n):
-                program = program_of(m.point, (text, range(n)), (merger, (n, k)))
-                direct = self._answerable(merger, (m.got_out, m.point[k]))
-                answer = self._ask(program)
-                if answer.error or direct is None or near(m.got[k], 0) or not near(m.got_out, m.out):
-                    continue
+        """Does a second share for a leaf add up with the first? The root passes it one first."""
+        late = []
+        for text, (m, *_) in self.measured.items():
+            for k, merger in itertools.product(range(len(m.x)), self._mergers()[:1]):
+                program = program_of(m.x, (text, range(len(m.x))), (merger, (len(m.x), k)))
+                answer, direct = self._ask(program), slopes_of(alone(merger, (m.out, m.x[k])))
                 own = m.got[k] * (1.0 if (text, k) in self.forgetful else direct[0])
-                got = answer.grads[k]
-                if not near(got, own + direct[1]) and not near(direct[1], 0):
-                    if near(got, own):
-                        found.append((text, program, k))
-                    elif text not in self.wrong:
-                        self._report("unknown", "", [text], program, k)
-        for text, program, k in found:
-            self._report("overwrites", "a gradient is one share, not the sum of all: use += in place of =", [text])
-            if not self.found["overwrites"].program:
-                self.found["overwrites"] = self._shown(self.found["overwrites"], *self._twice(text, program, k))
-
-    def _twice(self, text: str, program: Program, k: int) -> tuple[Program, int]:
-        """a + a, if it shows what a longer program does."""
-        if len(program.inputs) == 2:
-            short = program_of(program.inputs[:1], (text, (0, 0)))
-            answer = self._ask(short)
-            if not answer.error and not near(answer.grads[0], solved(short)[0].grad):
-                return short, 0
-        return program, k
-
-    def _answerable(self, text: str, point: Point) -> Point | None:
-        """The slopes that the engine has for this operation here."""
-        answer = self._ask(program_of(point, (text, range(len(point)))))
-        return None if answer.error else answer.grads[: len(point)]
+                if (
+                    answer.error
+                    or near(answer.grads[k], own + direct[1])
+                    or near(m.got[k], 0)
+                    or near(direct[1], 0)
+                ):
+                    continue
+                if near(answer.grads[k], own):
+                    late.append((text, program, k))
+                elif not self._faults(text):
+                    self._report("unknown", "", [text], program, k)
+        for text, program, k in late:
+            twice = program_of(program.inputs[:1], (text, (0, 0)))
+            if len(program.inputs) == 2 and self._differs(twice) == 0:
+                program, k = twice, 0
+            self._report(
+                "overwrites", "a gradient is one share, not the sum: use += in place of =", [text], program, k
+            )
 
     def _repeats(self) -> None:
         """Does x * x give x two shares?"""
-        overwriting = self.found["overwrites"].operations if "overwrites" in self.found else ()
-        for text in ("a + b", "a * b", "a - b", "a / b", "a ** b"):
-            if text not in self.spelled or text in overwriting:
-                continue
-            slopes, answer = self._answerable(text, (3.0, 3.0)), self._ask(program_of((3.0,), (text, (0, 0))))
-            if answer.error or slopes is None or near(answer.grads[0], sum(slopes)):
-                continue
-            once = any(near(answer.grads[0], s) for s in slopes)
-            sentence = "keep the operands in a tuple, not a set, and add both shares" if once else ""
-            self._report("repeated" if once else "unknown", sentence, [text], program_of((3.0,), (text, (0, 0))))
+        for text in (*BINARY, "a ** b"):
+            if text in self.measured and "overwrites" not in self._faults(text):
+                twice = program_of((3.0,), (text, (0, 0)))
+                answer, apart = self._ask(twice), self._ask(alone(text, (3.0, 3.0))).grads[:2]
+                if not answer.error and apart and not near(answer.grads[0], sum(apart)):
+                    once = any(near(answer.grads[0], share) for share in apart)
+                    words = "keep the operands in a tuple, not a set, and add both shares" if once else ""
+                    self._report("repeated" if once else "unknown", words, [text], twice)
+
+    # Graphs that share nodes
 
     def _shares(self) -> None:
         """Is a gradient complete before it is passed on? Graphs in which an interior node is used twice."""
-        overwriting = set(self.found["overwrites"].operations) if "overwrites" in self.found else set()
-        f = self._merger(overwriting)
-        if not f:
+        if not self._mergers():
             return
+        f, h = (self._mergers() * 2)[:2]  # two operations, so that the two shares of a node differ
         long = [(f, (3, 2)), (f, (4, 2))]
-        tails: list[list[tuple[str, tuple[int, int]]]] = [
-            [(f, (3, 2)), (f, (4, 3))],
-            [(f, (3, 2)), (f, (3, 4))],
-            [*long, (f, (5, 3))],
-            [*long, (f, (3, 5))],
-            [(f, (3, 2)), (f, (3, 0)), (f, (4, 5))],
-            [(f, (3, 2)), (f, (4, 3)), (f, (5, 2)), (f, (6, 5))],
+        tails = [
+            [(f, (3, 2)), (h, (4, 3))],
+            [(f, (3, 2)), (h, (3, 4))],
+            [*long, (h, (5, 3))],
+            [*long, (h, (3, 5))],
+            [(f, (3, 2)), (f, (3, 0)), (h, (4, 5))],
+            [(f, (3, 2)), (h, (4, 3)), (f, (5, 2)), (h, (6, 5))],
         ]
         programs = [program_of((2.0, -1.5, 1.25), (f, (0, 1)), *tail) for tail in tails]
-        answers = [self._ask(program) for program in programs]
-        if any(answer.error for answer in answers):
-            failed = next(i for i, answer in enumerate(answers) if answer.error)
-            self._report("raises", answers[failed].error, (), programs[failed])
-            return
-        assigning, wrong = f in overwriting, []
-        for program, answer in zip(programs, answers, strict=True):
-            ours = solved(program)
-            allowed = [[float(x.grad) for x in ours[:3]]]
-            if assigning:
-                allowed = [_swept(program, order, True)[:3] for order in _valid_orders(program)]
-            if not any(all(map(near, answer.grads[:3], right)) for right in allowed):
-                wrong.append(program)
-        if wrong:
-            name = self._strategy(programs, answers, assigning)
-            place = self._differs(wrong[0])
-            self._report(name, ORDERS[name], (), wrong[0], place)
-            self.wrong.add("order")
-        elif f in ("a * b", "a + b") and not assigning:
-            inputs = (2.0, 6.0, 3.0, 4.0) if f == "a * b" else (1.0, 4.0, 2.0, 3.0)
-            equal = program_of(inputs, (f, (0, 1)), (f, (2, 3)), (f, (4, 5)))
-            place = self._differs(equal)
-            if place >= 0:
-                self._report("equality", "compare nodes by identity: == and hash must not look at data", (), equal, place)
+        overwriting = set(self.found["overwrites"].operations) if "overwrites" in self.found else set()
+        explained, shown = [], None
+        for program in programs:
+            answer, graphs = self._ask(program), list(_graphs(program))
+            if answer.error:
+                self._report("raises", answer.error, (), program)
+                return
+            right: list[Sequence[float]] = [slopes_of(program)]
+            if overwriting & {f, h}:  # then the last share counts, and several orders are right
+                right = [_swept(program, order, overwriting) for order in _right_orders(graphs[0])]
+            if not shown and not any(all(map(near, answer.grads, grads)) for grads in right):
+                shown = program
+            explained.append(
+                {
+                    (i, name)
+                    for graph in graphs
+                    for i, (name, order) in enumerate(_wrong_orders(graph))
+                    if all(map(near, answer.grads, _swept(program, order, overwriting)))
+                }
+            )
+        if shown:
+            _, name = min(set.intersection(*explained), default=(0, "order"))
+            self._report(name, ORDERS[name], (), shown, max(self._differs(shown), 0))
+        elif f == "a * b":
+            equal = program_of((2.0, 6.0, 3.0, 4.0), (f, (0, 1)), (f, (2, 3)), (h, (4, 5)))
+            if (place := self._differs(equal)) >= 0:
+                self._report(
+                    "equality", "compare nodes by identity: == and hash must not look at data", (), equal, place
+                )
 
     def _differs(self, program: Program) -> int:
-        """The place of the first input whose gradient differs; -1 if none does."""
+        """The place of the first input whose gradient is not ours, 0 for an error; -1 if all is right."""
         answer, ours = self._ask(program), solved(program)
-        grads = answer.grads or (float("nan"),) * len(ours)
-        wrong = [i for i in range(len(program.inputs)) if not near(grads[i], float(ours[i].grad))]
-        return wrong[0] if wrong else -1
-
-    def _strategy(self, programs: list[Program], answers: list[Answer], assigning: bool) -> str:
-        """The name of the order that explains all answers."""
-        explained: list[set[tuple[int, str]]] = []
-        for program, answer in zip(programs, answers, strict=True):
-            explained.append(set())
-            for parents in _parents(program):
-                for which, (name, order) in enumerate(_orders(parents, _root(program))):
-                    if all(map(near, answer.grads[:3], _swept(program, order, assigning))):
-                        explained[-1].add((which, name))
-        return min(set.intersection(*explained), default=(0, "order"))[1]
+        if answer.error or not all(near(x, float(y.data)) for x, y in zip(answer.data, ours, strict=True)):
+            return 0
+        sizes = absolute_adjoint(ours[-1])
+        inputs = enumerate(ours[: len(program.inputs)])
+        return next(
+            (i for i, x in inputs if not near(answer.grads[i], float(x.grad), max(1, sizes.get(x, 0)))), -1
+        )
 
     def _random_programs(self) -> None:
         """Random programs of the operations that seem right, for mistakes nobody has thought of."""
-        texts = [t for t in self.spelled if t not in self.wrong]
-        if "order" in self.wrong or "direction" in self.found or "equality" in self.found or not texts:
+        texts = self._fine()
+        if not texts or self.found.keys() & {*ORDERS, "direction", "equality"}:
             return
-        for _ in range(60):
-            program = _drawn(self._random, texts)
-            wrong = self._fails(program)
-            if wrong is not None:
-                self._report("unknown", "", (), *_shrunk(program, wrong, self._fails))
-                return
+        inputs = st.lists(st.sampled_from([x / 4 for x in range(-12, 13) if x]), min_size=1, max_size=3)
+        steps = st.lists(
+            st.tuples(st.sampled_from(texts), st.tuples(*[st.integers(0, 7)] * 4)), min_size=1, max_size=8
+        )
+        drawn = st.builds(_ordinary, inputs, steps).filter(lambda program: program.steps)
+        settings = hypothesis.settings(
+            max_examples=100, database=None, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
+        )
+        try:
+            generator = random.Random(self.seed)
+            program = hypothesis.find(drawn, lambda p: self._differs(p) >= 0, settings=settings, random=generator)
+        except hypothesis.errors.NoSuchExample:
+            return
+        self._report("unknown", "", (), program, self._differs(program))
 
-    def _fails(self, program: Program) -> int | None:
-        """The place of an input whose gradient differs from ours, 0 for an error; None if all is right."""
-        answer, ours = self._ask(program), solved(program)
-        if answer.error:
-            return 0
-        if not all(near(x, float(y.data)) for x, y in zip(answer.data, ours, strict=True)):
-            return 0
-        place = next((i for i in range(len(program.inputs)) if not near(answer.grads[i], float(ours[i].grad))), -1)
-        return None if place < 0 else place
+    # What is right in one pass, and not in all cases
 
     def _limits(self) -> None:
-        """Depth, gradients kept between passes, exponential time, relu at 0."""
-        if "relu(a)" in self.spelled and "relu(a)" not in self.wrong:
-            at_zero = self._ask(program_of((0.0,), ("relu(a)", (0,))))
-            if not at_zero.error and at_zero.grads[0] != 0:
-                slope = four_digits(at_zero.grads[0])
-                self.limits.append(Limit("relu", f"the slope of relu at 0 is {slope}; most engines say 0"))
-        f = next((t for t in ("a * b", "a + b", "a - b", "a / b") if t in self.spelled), "")
-        if not f:
-            return
-        calls = []
-        for n in (5, 9):
-            doubling = program_of((1.0,), *((f, (i, i)) for i in range(n)))
-            calls.append(self._ask(doubling).calls)
-        if calls[1] > 6 * calls[0] > 0:
-            words = "a node is visited once per path: 40 shared nodes would take longer than the universe is old"
-            self.limits.append(Limit("paths", words))
-        chain = program_of((1.0, 1.0), *((f, (1 + i, 0) if i else (1, 0)) for i in range(1000)))
-        answer = self._ask(chain, watched=False)
+        """The slope of relu at 0, exponential time, depth, gradients that are kept between passes."""
+        if "relu(a)" in self._fine():
+            slope = self._ask(alone("relu(a)", (0.0,))).grads[:1]
+            if slope and slope[0]:
+                words = f"the slope of relu at 0 is {four_digits(slope[0])}; most engines say 0"
+                self.limits.append(Finding("relu", words))
+        for f in [*self._mergers(), *(t for t in BINARY if t in self.spelled)][:1]:
+            few, many = (self._ask(program_of((1.0,), *((f, (i, i)) for i in range(n)))).calls for n in (5, 9))
+            if many > 6 * few > 0:
+                words = "a node is visited once per path: 40 shared nodes would take years"
+                self.limits.append(Finding("paths", words))
+            chain = program_of((1.0, 1.0), *((f, (i + 1, 0)) for i in range(1000)))
+            if error := self._ask(chain, watched=False).error:
+                self.limits.append(Finding("depth", f"a chain of 1,000 operations: {error}"))
+            else:
+                self.right.append("a chain of 1,000 operations")
+            if not self._faults(f) and not self.found.keys() & {*ORDERS, "direction"}:
+                self._two_roots(f)
+
+    def _two_roots(self, f: str) -> None:
+        """backward() from two results that share nodes, without setting gradients to zero in between."""
+        inputs, shared = (1.0, 2.0, 5.0, 7.0), (f, (0, 1))
+        answer = self._ask(program_of(inputs, shared, (f, (4, 2)), (f, (4, 3))), roots=(5, 6))
+        first, second = (slopes_of(program_of(inputs, shared, (f, (4, i))))[0] for i in (2, 3))
         if answer.error:
-            self.limits.append(Limit("depth", f"a chain of 1,000 operations: {answer.error}"))
-        else:
-            self.right.append("a chain of 1,000 operations")
-        if f in self.wrong or self.wrong & {"order"} or "direction" in self.found:
-            return
-        two = program_of((1.0, 2.0, 5.0, 7.0), (f, (0, 1)), (f, (4, 2)), (f, (4, 3)))
-        answer = self._ask(two, roots=(5, 6))
-        ends = (program_of(two.inputs, (f, (0, 1)), (f, (4, last))) for last in (2, 3))
-        first, second = (float(solved(program)[0].grad) for program in ends)
-        if answer.error:
-            self.limits.append(Limit("interior", f"backward() from two roots: {answer.error}"))
+            self.limits.append(Finding("interior", f"backward() from two roots: {answer.error}"))
         elif near(answer.grads[0], first + second):
             self.right.append("two roots that share nodes")
         elif near(answer.grads[0], second):
             words = "each backward() starts from zero: the gradients of two roots do not add up"
-            self.limits.append(Limit("interior", words))
+            self.limits.append(Finding("interior", words))
         else:
-            words = (
-                "interior nodes keep their gradients between passes: for two roots that share nodes, "
-                f"{four_digits(answer.grads[0])} in place of {four_digits(first + second)}, as in the original micrograd"
+            kept = near(answer.grads[0], first + first + second)
+            words = "interior nodes keep their gradients between passes, as in micrograd: " * kept + (
+                f"two roots that share nodes give {four_digits(answer.grads[0])} for {four_digits(first + second)}"
             )
-            self.limits.append(Limit("interior", words))
-
-    def _tell_right(self) -> None:
-        """What the engine does right."""
-        fine = [t for t in self.spelled if t not in self.wrong]
-        facts = ["operations " + ", ".join(t for t in fine if t not in REFLECTED)] if fine else []
-        if reflected := [t for t in fine if t in REFLECTED]:
-            facts.append("reflected operators " + ", ".join(reflected))
-        if "overwrites" not in self.found and "repeated" not in self.found and "direction" not in self.found:
-            facts.append("gradients accumulate")
-        if not {"order", "direction", "equality"} & {*self.wrong, *self.found} and self._merger():
-            facts.append("topological order")
-        self.right = facts + self.right
+            self.limits.append(Finding("interior", words))
 
 
-def _root(program: Program) -> int:
-    return len(program.inputs) + len(program.steps) - 1
+def _parting(ours: list[Value], grads: Sequence[float], place: int) -> str:
+    """The last step that gives the first wrong node a share, and what the engine has there."""
+    at, steps = {node: i for i, node in enumerate(ours)}, BackwardPass(ours[-1])
+    wrong = (n for n in steps.nodes[1:] if n in at and not near(grads[at[n]], float(n.grad)))
+    node = next(wrong, ours[place])
+    told = [step for step in steps if any(share.parent is node for share in step.shares)]
+    return f"{told[-1]!r}; the engine has {node.label}.grad {four_digits(grads[at[node]])}" if told else ""
 
 
-def _valid_orders(program: Program) -> Iterator[tuple[int, ...]]:
-    """Every order in which each node comes after all that use it."""
-    parents = next(_parents(program))
-    for order in itertools.permutations(parents):
-        if all(order.index(node) < order.index(p) for node in order for p in parents[node]):
-            yield order
-
-
-def _parting(ours: list[Value], grads: Sequence[float], place: int, names: list[str]) -> str:
-    """The sentence of the last step that gives the node at `place` a share, and what the engine has there.
-
-    A node above it that is wrong already comes first.
-    """
-    at = {node: i for i, node in enumerate(ours)}
-    steps = BackwardPass(ours[-1])
-    for node in steps.nodes:
-        if (i := at.get(node)) is not None and not near(grads[i], float(node.grad)) and node is not ours[-1]:
-            place = i
-            break
-    told = [step for step in steps if any(share.parent is ours[place] for share in step.shares)]
-    said = f"; the engine has {names[place]} grad {four_digits(grads[place])}"
-    return f"{told[-1]!r}{said}" if told else ""
-
-
-def _drawn(rng: random.Random, texts: Sequence[str]) -> Program:
-    """A random program whose numbers are of ordinary size and not next to a kink."""
-    inputs = [rng.choice([-1, 1]) * rng.randint(2, 12) / 4 for _ in range(rng.randint(1, 3))]
-    program = program_of(inputs)
-    for _ in range(rng.randint(1, 8)):
-        for _ in range(20):
-            n = len(program.inputs) + len(program.steps)
-            step = (rng.choice(texts), tuple(rng.randrange(n) for _ in range(4)))
-            longer = Program(program.inputs, (*program.steps, step))  # type: ignore[arg-type]  # four indices
-            if _is_ordinary(longer):
+def _ordinary(inputs: Sequence[float], steps: Sequence[Any]) -> Program:
+    """The program of those steps whose numbers are of ordinary size and not next to a kink."""
+    program = Program(tuple(inputs), ())
+    for step in steps:
+        longer = Program(program.inputs, (*program.steps, step))
+        try:
+            if all(1e-2 < abs(x.data) < 20 and abs(x.grad) < 1e3 for x in solved(longer)):
                 program = longer
-                break
-    return program if program.steps else _drawn(rng, texts)
-
-
-def _is_ordinary(program: Program) -> bool:
-    try:
-        results = solved(program)
-    except (ValueError, ArithmeticError, TypeError):
-        return False
-    return all(1e-2 < abs(x.data) < 20 and abs(x.grad) < 1e3 for x in results)
-
-
-def _shrunk(program: Program, place: int, fails: Callable[[Program], int | None]) -> tuple[Program, int]:
-    """The program without the steps and the inputs that are not needed to fail, and the place that shows it."""
-    shorter = True
-    while shorter:
-        shorter = False
-        for i in range(len(program.steps)):
-            less = Program(program.inputs, (*program.steps[:i], *program.steps[i + 1 :]))
-            if less.steps and _is_ordinary(less) and (found := fails(less)) is not None:
-                program, place, shorter = less, found, True
-                break
-    return program, place
+        except (ValueError, ArithmeticError, TypeError):
+            continue
+    return program

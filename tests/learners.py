@@ -1,9 +1,9 @@
-"""Engines as learners write them, in several manners, and the mistakes that are made in each, as replacements of text."""
+"""Engines as learners write them, in several manners, and mistakes in each, as replacements of text."""
 
 import textwrap
 from typing import Any
 
-LECTURE = '''
+LECTURE = """
 class Value:
     def __init__(self, data, _children=(), _op="", label=""):
         self.data = data
@@ -148,7 +148,7 @@ class Value:
         self.grad = 1.0
         for node in reversed(topo):
             node._backward()
-'''
+"""
 
 PAIRS = '''
 class Scalar:
@@ -360,6 +360,14 @@ ENGINES = {"lecture": LECTURE, "pairs": PAIRS, "tape": TAPE, "paths": PATHS, "fl
 
 # The engine, what is replaced by what (several, if the mistake takes several), the mistake's name.
 Replacements = list[tuple[str, str]]
+EQUALITY = """\
+    def __eq__(self, other):
+        return self.data == other.data
+
+    def __hash__(self):
+        return hash(self.data)
+
+"""
 WALK = LECTURE[LECTURE.index("        topo = []") :]
 MUTANTS: list[tuple[str, str, Replacements, str]] = [
     ("assigns everywhere", "lecture", [("grad += ", "grad = "), ("grad -= ", "grad = -")], "overwrites"),
@@ -444,8 +452,21 @@ MUTANTS: list[tuple[str, str, Replacements, str]] = [
     ),
     ("no visited", "lecture", [("if v not in visited:", "if True:")], "paths"),
     ("not reversed", "lecture", [("in reversed(topo)", "in topo")], "direction"),
-    ("no walk", "lecture", [("            node._backward()", "            pass"), ("self.grad = 1.0\n", "self.grad = 1.0; self._backward()\n")], "direction"),
-    ("forgets upstream in *", "lecture", [("other.data * out.grad", "other.data"), ("self.data * out.grad", "self.data")], "upstream"),
+    (
+        "no walk",
+        "lecture",
+        [
+            ("            node._backward()", "            pass"),
+            ("self.grad = 1.0\n", "self.grad = 1.0; self._backward()\n"),
+        ],
+        "direction",
+    ),
+    (
+        "forgets upstream in *",
+        "lecture",
+        [("other.data * out.grad", "other.data"), ("self.data * out.grad", "self.data")],
+        "upstream",
+    ),
     ("forgets upstream in tanh", "lecture", [("(1 - t**2) * out.grad", "(1 - t**2)")], "upstream"),
     ("forgets upstream in +", "lecture", [("1.0 * out.grad", "1.0")], "upstream"),
     ("forgets upstream everywhere", "pairs", [("slope * node._grad", "slope")], "upstream"),
@@ -462,9 +483,19 @@ MUTANTS: list[tuple[str, str, Replacements, str]] = [
         "swapped",
     ),
     ("b / a", "tape", [("a.val / b.val, (a, b)", "b.val / a.val, (a, b)")], "swapped"),
-    ("shares swapped in /", "pairs", [("[(self, 1 / other.value), (other, ", "[(other, 1 / other.value), (self, ")], "swapped"),
+    (
+        "shares swapped in /",
+        "pairs",
+        [("[(self, 1 / other.value), (other, ", "[(other, 1 / other.value), (self, ")],
+        "swapped",
+    ),
     ("no exponent", "lecture", [("other * self.data ** (other - 1)", "self.data ** (other - 1)")], "exponent"),
-    ("no exponent's factor", "pairs", [("n.value * self.value ** (n", "self.value ** (n"), ("(self, n * self", "(self, self")], "exponent"),
+    (
+        "no exponent's factor",
+        "pairs",
+        [("n.value * self.value ** (n", "self.value ** (n"), ("(self, n * self", "(self, self")],
+        "exponent",
+    ),
     ("tanh' of the input", "lecture", [("1 - t**2", "1 - x**2")], "tanh"),
     ("tanh' of the input, paths", "pairs", [("1 - t * t", "1 - self.value**2")], "tanh"),
     ("relu' of the output", "lecture", [("out.data > 0", "out.data >= 0")], "relu"),
@@ -481,7 +512,7 @@ MUTANTS: list[tuple[str, str, Replacements, str]] = [
     ("root not set, tape", "tape", [("        self.gradient = 1.0\n", "")], "root"),
     ("reflected minus swapped", "lecture", [("return Value(other) - self", "return self - other")], "reflected"),
     ("reflected / swapped", "pairs", [("return Scalar.lift(other) / self", "return self / other")], "reflected"),
-    ("equal numbers", "lecture", [("    def __repr__", "    def __eq__(self, o):\n        return self.data == o.data\n\n    def __hash__(self):\n        return hash(self.data)\n\n    def __repr__")], "equality"),
+    ("equal numbers", "lecture", [("    def __repr__", EQUALITY + "    def __repr__")], "equality"),
     ("exp' of the input", "lecture", [("out.data * out.grad", "self.data * out.grad")], "slope"),
     ("log' of the output", "lecture", [("1 / self.data * out.grad", "1 / out.data * out.grad")], "slope"),
     ("sin' with a sign", "pairs", [("math.cos(self.value))", "-math.cos(self.value))")], "sign"),
@@ -491,7 +522,7 @@ MUTANTS: list[tuple[str, str, Replacements, str]] = [
     ("exp raises", "lecture", [("out.data * out.grad", "ou.data * out.grad")], "raises"),
     ("gradients begin at 1", "lecture", [("self.grad = 0.0", "self.grad = 1.0")], "start"),
     ("half a gradient for b", "pairs", [("(other, self.value)", "(other, self.value / 2)")], "slope"),
-]  # fmt: skip
+]
 
 # Engines that are right in one pass: what is replaced, the names of the limits.
 LIMITED: list[tuple[str, str, Replacements, set[str]]] = [
@@ -503,10 +534,15 @@ LIMITED: list[tuple[str, str, Replacements, set[str]]] = [
     ("every path", "paths", [], {"paths", "missing", "depth"}),
     ("single precision", "float32", [], {"missing"}),
     ("relu' of 0 is 1", "lecture", [("out.data > 0", "self.data >= 0")], {"interior", "depth", "relu"}),
-    ("-= in place of += -", "lecture", [("self.grad += out.grad\n", "self.grad -= -out.grad\n")], {"interior", "depth"}),
+    (
+        "-= in place of += -",
+        "lecture",
+        [("self.grad += out.grad\n", "self.grad -= -out.grad\n")],
+        {"interior", "depth"},
+    ),
     ("0 in place of 0.0", "lecture", [("self.grad = 0.0", "self.grad = 0")], {"interior", "depth"}),
     ("operands in a list", "lecture", [("set(_children)", "list(_children)")], {"interior", "depth"}),
-]  # fmt: skip
+]
 
 
 def engine(name: str, replacements: Replacements = []) -> Any:  # noqa: B006 - never changed
