@@ -149,7 +149,7 @@ def test_the_engines_that_people_know(made: Any, limits: list[str]) -> None:
 
 def test_a_missing_operator_is_a_limit() -> None:
     report = diagnose(engine("lecture", [("__radd__", "_radd"), ("__rsub__", "_rsub")]))
-    assert str(report.limits[0]) == "missing operators: 3 + a, 3 - a"
+    assert str(report.limits[0]) == "missing operators: 3+a, 3-a"
     assert "reflected operators 3*a, 3/a" in report.right
 
 

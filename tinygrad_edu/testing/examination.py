@@ -317,7 +317,9 @@ class Examination:
         if not self.spelled and not self.found:
             self._report("unusable", "no operation gives a node")
         if wanted := [text for text in missing if text in EXPECTED and self.spelled]:
-            self.limits.append(Finding("missing", f"missing operators: {', '.join(wanted)}"))
+            self.limits.append(
+                Finding("missing", "missing operators: " + ", ".join(text.replace(" ", "") for text in wanted))
+            )
         if self.measured:
             if self._chains():
                 self._accumulates()
