@@ -61,10 +61,10 @@ print(f"x.grad   {x.grad:.2e}   at most {0.25**10:.2e}")
 tg.draw(y, heat=True, rankdir="TB")
 
 # %% [markdown]
-# The same graph as a page: change its numbers, step through both passes, try the quiz. It also stands alone as
-# [pages/05.html](pages/05.html).
+# The same graph as a page: drag a number and everything follows, step through both passes, try the quiz. Run the cell
+# to see it (where no script may run there is a picture), or write it to a file: `tg.live(y).to_html("page.html")`.
 
-# %% tags=["page"]
+# %%
 tg.live(y)
 
 # %% [markdown]

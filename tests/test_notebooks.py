@@ -2,12 +2,17 @@
 
 import os
 import runpy
+from html import unescape
+from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
 import pytest
 
+from tinygrad_edu.live.page import SCRIPTS
+
+live = resources.files("tinygrad_edu.live")
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 make = SimpleNamespace(**runpy.run_path(str(NOTEBOOKS / "make.py")))
 SOURCES = make.sources([])
@@ -43,6 +48,19 @@ def test_committed_outputs_are_clean_and_seen_everywhere(source: Path) -> None:
         for output in cell.outputs:
             data = output.get("data", {})
             assert "image/svg+xml" not in data or "image/png" in data
+
+
+@each
+def test_a_live_page_has_todays_scripts_and_a_picture_stands_beside_it(source: Path) -> None:
+    parts = [live.joinpath(name).read_text(encoding="utf-8") for name in (*SCRIPTS, "page.css")]
+    for cell in nbformat.read(source.with_suffix(".ipynb"), 4).cells:
+        if "tg.live(" not in cell.source or cell.cell_type != "code":
+            continue
+        (data,) = (output.data for output in cell.outputs)
+        assert "image/png" in data
+        assert ("text/html" in data) == ("live" in cell.metadata.get("tags", []))
+        page = unescape(data.get("text/html", ""))
+        assert not page or all(part in page for part in parts), "run notebooks/make.py"
 
 
 @each
