@@ -258,7 +258,7 @@ plt.show()
 # %% [markdown]
 # ## Exploding gradients
 #
-# Now factors above 1. A recurrent network multiplies by one weight w again and again. Ten times gives w^10 x. Let
+# Now the factors are above 1. A recurrent network multiplies by one weight w again and again. Ten times gives w^10 x. Let
 # the input x be 0.5 and let the wanted output be 0.5 too. Then the best w is 1. The loss is flat below it, and a
 # cliff above.
 
@@ -291,7 +291,7 @@ for step in range(3):
     w.data -= 0.03 * w.grad
 
 # %% [markdown]
-# A gradient that large still says one useful thing: the direction. `clip_grad_norm` keeps the direction and
+# Even such a large gradient tells one useful thing: the direction. `clip_grad_norm` keeps the direction and
 # shortens the gradient to a length of 1 at most. Call it between `backward()` and `step()`. Here is the same
 # descent from the same place:
 

@@ -82,6 +82,7 @@ def test_the_readme_links_it(source: Path) -> None:
 def test_execution_shows_what_was_committed(source: Path) -> None:
     committed, made = nbformat.read(source.with_suffix(".ipynb"), 4), make.notebook(source)
     make.execute(made)
+    make.take_pages(made)
     assert not make.faults(made)
     for old, new in zip(committed.cells, made.cells, strict=True):
         if new.cell_type == "code" and not (QUICK and "slow" in new.metadata.get("tags", [])):
