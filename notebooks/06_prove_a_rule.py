@@ -298,9 +298,9 @@ plt.show()
 #
 # PyTorch and JAX compute the slopes of tanh and sigmoid from the output: 1 - t² and s (1 - s). You find the formulas
 # in [PyTorch's kernels](https://github.com/pytorch/pytorch/blob/main/aten/src/ATen/native/cpu/BinaryOpsKernel.cpp)
-# (`tanh_backward`, `sigmoid_backward`), and in JAX by `jax.make_jaxpr(jax.grad(jnp.tanh))(1.0)`. For large x the
-# output rounds to 1. Then 1 - t is 0, and the whole slope with it, though its right value is a number like any
-# other. [PyTorch's issue 195527](https://github.com/pytorch/pytorch/issues/195527) (September 2026) reports it.
+# (`tanh_backward`, `sigmoid_backward`), and in JAX (here 0.10.2) by `jax.make_jaxpr(jax.grad(jnp.tanh))(1.0)`. For
+# large x the output rounds to 1. Then 1 - t is 0, and so is the slope. The right slope is small, but a float can hold
+# it. [PyTorch's issue 195527](https://github.com/pytorch/pytorch/issues/195527) (September 2026) reports it.
 #
 # The third formula is PyTorch's softplus, log(1 + e^x). Its
 # [documentation](https://docs.pytorch.org/docs/stable/generated/torch.nn.Softplus.html) says that it becomes the
