@@ -2,13 +2,21 @@
 
 Chains of + become one sum, whose terms are nodes or products of two nodes. dot is such a sum. Constants are
 folded, and equal nodes are shared. The log of a softmax becomes one operation, which does not overflow.
+
+A network has hundreds of thousands of * and +, but a few hundred sums. So the trace is written as arrays of
+integers first, where all sums find their terms together. Only the nodes that remain are looked at one by one.
 """
 
 import math
-from collections import Counter
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain, count, islice
+from operator import attrgetter
 from typing import Any
+
+import numpy as np
 
 from ..engine.rules import ADD, DIV, MUL, RULES, Rule
 from ..engine.value import Value
@@ -18,17 +26,20 @@ from .tracing import Trace
 SUM, DOT, LOG, EXP, LOGSUMEXP, SUB = (RULES[name] for name in ("sum", "dot", "log", "exp", "logsumexp", "sub"))
 
 LEAST = 1e-75  # factors between this and 1e75 are multiplied with each other
+LONG = 32  # a sum of so many terms is looked at as arrays; lists are faster for a shorter one
 
 Term = int | tuple[int, int]  # a node, or the product of two
 
 
 @dataclass
 class Graph:
-    """Nodes by number, each after its operands.
+    """Nodes by number, each after its operands. The inputs come first, then the parameters.
 
-    rules[n]     the Rule that made node n, None for a leaf
-    operands[n]  the numbers of its operands, in order; of a SUM its terms
-    leaves       of a leaf ("parameter", place), ("input", argument, place) or ("constant", number)
+    rules        rules[n] is the Rule that made node n, None for a leaf
+    starts       node n has the operands starts[n] to starts[n + 1]; those of a SUM are its terms
+    left, right  operand k is the node left[k]; a term may be the product left[k] * right[k], else right[k] is -1
+    sources      (source, first node, how many) of the inputs ("input", argument) and of the ("parameter",) nodes
+    constants    the numbers of the leaves that are constant, by node
     outputs      the numbers of the results
     frozen       leaves that are no parameters, with the number that was taken for constant
     n_traced     how many nodes the function made
@@ -36,12 +47,32 @@ class Graph:
     """
 
     rules: list[Rule | None] = field(default_factory=list)
-    operands: list[Sequence[Any]] = field(default_factory=list)
-    leaves: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+    starts: Any = field(default_factory=lambda: array("i", [0]))
+    left: Any = field(default_factory=lambda: array("i"))
+    right: Any = field(default_factory=lambda: array("i"))
+    sources: list[tuple[tuple[Any, ...], int, int]] = field(default_factory=list)
+    constants: dict[int, float] = field(default_factory=dict)
     outputs: list[int] = field(default_factory=list)
     frozen: list[tuple[Value, Any]] = field(default_factory=list)
     n_traced: int = 0
     assumed: dict[int, bool] = field(default_factory=dict)
+
+    def terms(self, node: int) -> list[Term]:
+        """The operands of a node, in order: of a SUM nodes and pairs of nodes, of another rule nodes alone."""
+        start, stop = self.starts[node], self.starts[node + 1]
+        pairs = zip(self.left[start:stop].tolist(), self.right[start:stop].tolist(), strict=True)
+        return [a if b < 0 else (a, b) for a, b in pairs]
+
+    @cached_property
+    def operands(self) -> list[Any]:
+        return [self.terms(node) for node in range(len(self.rules))]
+
+    @cached_property
+    def leaves(self) -> dict[int, tuple[Any, ...]]:
+        found: dict[int, tuple[Any, ...]] = {n: ("constant", x) for n, x in self.constants.items()}
+        for source, first, size in self.sources:
+            found.update((first + i, (*source, i)) for i in range(size))
+        return found
 
 
 def normalise(trace: Trace, is_one_hot: Callable[[int], bool] = lambda argument: False) -> Graph:
@@ -55,93 +86,164 @@ def normalise(trace: Trace, is_one_hot: Callable[[int], bool] = lambda argument:
     return _Normaliser(trace, is_one_hot).graph
 
 
+class _Places(dict[Any, int]):
+    """The place of each Value, in order. A Value that has none gets the next one."""
+
+    def __missing__(self, value: Any) -> int:
+        self[value] = place = len(self)
+        return place
+
+
+class _Recorded:
+    """A trace as integers. Inputs have the first places, then come parameters, operations, None and constants.
+
+    n_places     how many there are
+    constants    the Values that are constant, by place
+    outputs      the places of the results
+    heads        the places of the operations that remain: all but sums and products that one sum uses, once
+    rules        the rules of the heads
+    spans        where the operands of each head are; those of a sum are its terms, with those of sums in it
+    left, right  the operands: the place `left`, or the product of two places, or None as `right`
+    is_mul       is it a product that was written as one? A dot has the others
+    """
+
+    def __init__(self, trace: Trace):
+        nodes = [node for node in trace.nodes if node.rule is not None]
+        rules = [node.rule for node in nodes]
+        places = _Places(zip(chain(*trace.inputs, trace.parameters), count()))
+        first, end = len(places), len(places) + len(nodes)
+        places.update(zip(nodes, count(first)))
+        nothing = places[None]
+
+        # The operands of all operations, one after the other; a dot has pairs of them.
+        left, right = (
+            np.fromiter(map(places.__getitem__, map(attrgetter(name), nodes)), np.int32, len(nodes))
+            for name in ("_left", "_right")
+        )
+        kinds = np.fromiter(map(id, rules), np.int64, len(rules))
+        of_two, sizes = right != nothing, 1 + (right != nothing)
+        several = np.flatnonzero((left > nothing) | (kinds == id(DOT))).tolist()
+        for i in several:
+            sizes[i] = len(nodes[i].parents) // (2 if rules[i] is DOT else 1)
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        operands, partners = np.full((2, starts[-1]), nothing, np.int32)
+        operands[starts[:-1]] = left
+        operands[starts[1:][of_two] - 1] = right[of_two]
+        for i in several:
+            row = [places[operand] for operand in nodes[i].parents]
+            operands[starts[i] : starts[i + 1]] = row[: sizes[i]]
+            partners[starts[i] : starts[i + 1]] = row[sizes[i] :] or nothing
+        self.outputs = [places[output] for output in trace.outputs]
+        self.n_places = n_places = len(places)
+        beyond = islice(places.items(), end + 1, None)
+        self.constants = {place: value for value, place in beyond if value.__class__ is not tuple}
+
+        # A sum takes a sum or product that only it uses.
+        uses = np.bincount(operands, minlength=n_places) + np.bincount(partners, minlength=n_places)
+        uses[self.outputs] += 2  # an output stays a node of its own
+        kinds = np.concatenate([np.zeros(first, np.int64), kinds, np.zeros(n_places - end, np.int64)])
+        is_mul, adds = kinds == id(MUL), (kinds == id(ADD)) | (kinds == id(SUM))
+        user = np.repeat(np.arange(first, end), sizes)
+        is_sum = (adds | (kinds == id(DOT)))[operands]
+        taken = adds[user] & (uses[operands] == 1) & (is_sum | is_mul[operands])
+        is_taken = np.zeros(n_places, bool)
+        is_taken[operands[taken]] = True
+
+        # The terms of a sum are also those of the sums that it takes, and of those that they take.
+        root = np.arange(n_places)
+        root[operands[taken & is_sum]] = user[taken & is_sum]
+        while (root != root[root]).any():
+            root = root[root]
+        terms = np.flatnonzero(~(taken & is_sum) & ~(is_taken & is_mul)[user])
+        owners = root[user[terms]]
+        order = np.argsort(owners, kind="stable")
+        terms, owners = terms[order], owners[order]
+        self.left, self.right, self.is_mul = operands[terms], partners[terms], taken[terms]
+        factors = starts[self.left[self.is_mul] - first]
+        self.left[self.is_mul], self.right[self.is_mul] = operands[factors], operands[factors + 1]
+        heads = first + np.flatnonzero(~is_taken[first:end] & (uses[first:end] > 0))
+        self.heads, self.rules = heads.tolist(), [rules[head - first] for head in heads.tolist()]
+        ends = (np.searchsorted(owners, heads, side).tolist() for side in ("left", "right"))
+        self.spans = list(map(slice, *ends))
+
+
 class _Normaliser:
     def __init__(self, trace: Trace, is_one_hot: Callable[[int], bool]):
         self.graph, self._shapes, self._is_one_hot = Graph(), trace.shapes, is_one_hot
         self._known: dict[Any, int] = {}
-        self._ids: dict[Value, int] = {}
-        self._constants: dict[int, float] = {}
-        self._sums: dict[Value, list[Term]] = {}  # sums and products that no node stands for yet: they may
-        self._products: dict[Value, tuple[int, int]] = {}  # become terms of the sum that uses them
-        for argument, placeholders in enumerate(trace.inputs):
-            for place, leaf in enumerate(placeholders):
-                self._ids[leaf] = self._leaf(("input", argument, place))
-        self._parameters = set(trace.parameters)
-        for place, parameter in enumerate(trace.parameters):
-            self._ids[parameter] = self._leaf(("parameter", place))
-        self._build(trace)
+        self._recorded = recorded = _Recorded(trace)
+        self._nodes = array("i", [-1]) * recorded.n_places  # by place
+        self._is_constant = np.zeros(recorded.n_places, bool)  # is the node of a place constant?
+        self._constants = self.graph.constants
+        self._build(trace, recorded)
 
-    def _build(self, trace: Trace) -> None:
-        ids, products, uses = self._ids, self._products, _uses(trace)
-        for node in trace.nodes:
-            rule = node.rule
-            if rule is MUL:
-                left, right = node._left, node._right
-                a = ids[left] if left in ids else self._of(left)
-                b = ids[right] if right in ids else self._of(right)
-                if a in self._constants or b in self._constants:
-                    self._product(node, a, b)
-                else:
-                    products[node] = (a, b)
-            elif rule is ADD or rule is SUM:
-                self._sums[node] = self._terms(node.parents, uses)
-            elif rule is DOT:
-                operands, n = [self._of(parent) for parent in node.parents], len(node.parents) // 2
-                self._sums[node] = list(zip(operands[:n], operands[n:], strict=True))
-            elif rule is not None:
-                ids[node] = self._operation(rule, tuple([self._of(parent) for parent in node.parents]))
-        self.graph.outputs = [self._of(node) for node in trace.outputs]
-        self.graph.n_traced = len(trace.nodes) + len(trace.parameters) + len(self.graph.frozen)
+    def _build(self, trace: Trace, recorded: _Recorded) -> None:
+        graph, nodes, parameters = self.graph, self._nodes, set(trace.parameters)
+        for source, row in [
+            *((("input", argument), row) for argument, row in enumerate(trace.inputs)),
+            (("parameter",), trace.parameters),
+        ]:
+            graph.sources.append((source, len(graph.rules), len(row)))
+            graph.rules += [None] * len(row)
+        graph.starts = array("i", [0]) * (len(graph.rules) + 1)
+        nodes[: len(graph.rules)] = array("i", range(len(graph.rules)))
+        for place, value in recorded.constants.items():
+            graph.frozen += captured(value, parameters)
+            nodes[place], self._is_constant[place] = self._constant(value.data), True
+        for place, rule, span in zip(recorded.heads, recorded.rules, recorded.spans, strict=True):
+            if rule is ADD or rule is SUM or rule is DOT:
+                node = self._sum(span)
+            else:
+                operands = [nodes[operand] for operand in recorded.left[span].tolist()]
+                node = self._term(self._product(*operands)) if rule is MUL else self._operation(rule, operands)
+            nodes[place] = node
+            if node in self._constants:
+                self._is_constant[place] = True
+        graph.outputs = [nodes[place] for place in recorded.outputs]
+        graph.n_traced = len(trace.nodes) + len(trace.parameters) + len(graph.frozen)
+        graph.starts, graph.left, graph.right = map(np.array, (graph.starts, graph.left, graph.right))
 
     # --- Nodes ----------------------------------------------------------------------------------------------
 
-    def _node(self, key: Any, rule: Rule | None, operands: Sequence[Any]) -> int:
+    def _node(self, key: Any, rule: Rule | None, left: Any = (), right: Any = None) -> int:
         """The node of this rule and these operands, made once."""
+        graph = self.graph
         known = self._known.get(key)
         if known is None:
-            known = self._known[key] = len(self.graph.rules)
-            self.graph.rules.append(rule)
-            self.graph.operands.append(operands)
+            known = self._known[key] = len(graph.rules)
+            graph.rules.append(rule)
+            graph.left.extend(left)
+            graph.right.extend(right or [-1] * len(left))
+            graph.starts.append(len(graph.left))
         return known
-
-    def _leaf(self, leaf: tuple[Any, ...]) -> int:
-        number = self._node(leaf, None, ())
-        self.graph.leaves[number] = leaf
-        return number
 
     def _constant(self, number: Any) -> int:
         number = float(number)
-        node = self._node(("constant", repr(number)), None, ())  # 0.0 and -0.0 are two
-        self.graph.leaves[node] = ("constant", number)
+        node = self._node(("constant", repr(number)), None)  # 0.0 and -0.0 are two
         self._constants[node] = number
         return node
 
-    def _of(self, node: Value) -> int:
-        """The number of a node; a sum or product that waited for its use becomes one now."""
-        if node not in self._ids:
-            if node in self._products:
-                pair = self._products.pop(node)
-                self._ids[node] = self._node((MUL, *sorted(pair)), MUL, pair)
-            elif node in self._sums:
-                self._ids[node] = self._sum(self._sums.pop(node))
-            else:  # a Value that no placeholder is part of: a number
-                self.graph.frozen += captured(node, self._parameters)
-                self._ids[node] = self._constant(node.data)
-        return self._ids[node]
+    def _term(self, term: Term) -> int:
+        """A term as a node of its own."""
+        return term if isinstance(term, int) else self._node((MUL, *sorted(term)), MUL, term)
+
+    def _operands(self, node: int) -> Sequence[int]:
+        graph = self.graph
+        return graph.left[graph.starts[node] : graph.starts[node + 1]]  # type: ignore[no-any-return]  # an array of ints
 
     # --- Arithmetic -----------------------------------------------------------------------------------------
 
-    def _product(self, node: Value, left: int, right: int) -> None:
+    def _product(self, left: int, right: int) -> Term:
         numbers = self._constants.get(left), self._constants.get(right)
+        if numbers[0] is None and numbers[1] is None:
+            return left, right
         if numbers[0] is not None and numbers[1] is not None:
-            self._ids[node] = self._constant(numbers[0] * numbers[1])
-            return
+            return self._constant(numbers[0] * numbers[1])
         x, number = (left, numbers[1]) if numbers[0] is None else (right, numbers[0])
         inner, _, factor = self._factors_together(x, MUL, number)
         if factor == 1.0:
-            self._ids[node] = inner
-        else:
-            self._products[node] = (left, right) if inner == x else (inner, self._constant(factor))
+            return inner
+        return (left, right) if inner == x else (inner, self._constant(factor))
 
     def _factors_together(self, x: int, rule: Rule, number: Any) -> tuple[int, Rule, Any]:
         """x * number or x / number, where x is y * k or y / k: y, one rule and one number.
@@ -152,57 +254,60 @@ class _Normaliser:
         inner = self.graph.rules[x]
         if inner is not MUL and inner is not DIV:
             return x, rule, number
-        y, k = (self.graph.operands[x][0], self._constants.get(self.graph.operands[x][1]))
+        y, other = self._operands(x)
+        k = self._constants.get(other)
         if inner is MUL and k is None:
-            y, k = (self.graph.operands[x][1], self._constants.get(self.graph.operands[x][0]))
+            y, k = other, self._constants.get(y)
         if k is None or not all(LEAST < abs(factor) < 1 / LEAST for factor in (k, number)):
             return x, rule, number
         if inner is rule:
             return y, rule, k * number
         return y, MUL, k / number if rule is DIV else number / k
 
-    def _terms(self, parents: Sequence[Value], uses: dict[Value, int]) -> list[Term]:
-        """The terms of a sum. A term that is a sum itself, and is used only here, is replaced by its own terms."""
+    def _sum(self, span: slice) -> int:
+        """The sum of the terms of a head."""
+        recorded, nodes, constants = self._recorded, self._nodes, self._constants
+        left, right = recorded.left[span], recorded.right[span]
+        if len(left) >= LONG and not (self._is_constant[left] | self._is_constant[right]).any():
+            of_places = np.frombuffer(nodes, np.int32)
+            a, b = (array("i", of_places[column].tobytes()) for column in (left, right))
+            if max(b) < 0 and self._is_one(a):
+                return self._constant(1.0)
+            return self._node((SUM, a.tobytes(), b.tobytes()), SUM, a, b)
         terms: list[Term] = []
-        for parent in parents:
-            if parent in self._sums and uses[parent] == 1:
-                taken = self._sums.pop(parent)
-                if len(taken) > len(terms):  # the shorter list is appended, so a chain takes linear time
-                    terms, taken = taken, terms
-                terms += taken
-            elif parent in self._products and uses[parent] == 1:
-                terms.append(self._products.pop(parent))
-            else:
-                terms.append(self._of(parent))
-        return terms
-
-    def _sum(self, terms: list[Term]) -> int:
-        terms = [t for t in terms if t.__class__ is tuple or self._constants.get(t) != 0.0]  # type: ignore[arg-type]  # an int
+        for x, y, is_mul in zip(left.tolist(), right.tolist(), recorded.is_mul[span].tolist(), strict=True):
+            pair = nodes[x], nodes[y]
+            terms.append(pair[0] if pair[1] < 0 else self._product(*pair) if is_mul else pair)
+        terms = [term for term in terms if term.__class__ is tuple or constants.get(term) != 0.0]  # type: ignore[call-overload]  # an int
         if not terms:
             return self._constant(0.0)
         if len(terms) == 1:
-            return terms[0] if isinstance(terms[0], int) else self._node((MUL, *sorted(terms[0])), MUL, terms[0])
-        if all(isinstance(term, int) and self._constants.get(term) is not None for term in terms):
-            return self._constant(SUM.forward(*[self._constants.get(term) for term in terms]))  # type: ignore[arg-type]
-        argument = self._whole_row(terms)
-        if argument is not None:
-            if argument not in self.graph.assumed:
-                self.graph.assumed[argument] = self._is_one_hot(argument)
-            if self.graph.assumed[argument]:
+            return self._term(terms[0])
+        plain = [term for term in terms if isinstance(term, int)]
+        if len(plain) == len(terms):
+            numbers = [constants.get(term) for term in plain]
+            if None not in numbers:
+                return self._constant(SUM.forward(*numbers))
+            if self._is_one(plain):
                 return self._constant(1.0)
-        return self._node((SUM, *terms), SUM, tuple(terms))
+        pairs = [term if isinstance(term, tuple) else (term, -1) for term in terms]
+        return self._node((SUM, *terms), SUM, *map(list, zip(*pairs, strict=True)))
 
-    def _whole_row(self, terms: list[Term]) -> int | None:
-        """The argument whose row these terms are; None if they are not one row."""
-        leaves = [self.graph.leaves.get(term, ()) for term in terms if isinstance(term, int)]
-        if len(leaves) < len(terms) or any(leaf[:1] != ("input",) for leaf in leaves):
-            return None
-        arguments, places = {leaf[1] for leaf in leaves}, sorted(leaf[2] for leaf in leaves)
-        argument, first, n = min(arguments), places[0], len(places)
-        is_row = first % n == 0 and places == list(range(first, first + n))
-        return argument if len(arguments) == 1 and self._shapes[argument][-1:] == (n,) and is_row else None
+    def _is_one(self, nodes: Sequence[int]) -> bool:
+        """Are these nodes a row of an argument whose rows add up to 1?"""
+        low, n = min(nodes), len(nodes)
+        for (kind, *argument), first, size in self.graph.sources:
+            if kind == "input" and first <= low < first + size:
+                is_row = (low - first) % n == 0 and self._shapes[argument[0]][-1:] == (n,)
+                if not is_row or max(nodes) != low + n - 1 or len(set(nodes)) < n:
+                    return False
+                assumed = self.graph.assumed
+                if argument[0] not in assumed:
+                    assumed[argument[0]] = self._is_one_hot(argument[0])
+                return assumed[argument[0]]
+        return False
 
-    def _operation(self, rule: Rule, operands: tuple[int, ...]) -> int:
+    def _operation(self, rule: Rule, operands: Sequence[int]) -> int:
         numbers = [self._constants.get(operand) for operand in operands]
         if all(number is not None for number in numbers):
             return self._constant(rule.forward(*numbers))
@@ -216,21 +321,21 @@ class _Normaliser:
             return self._operation(SUB, pair)  # (x - c) - (y - c)
         if rule is LOGSUMEXP and (shifted := self._less_the_same(operands)):
             normaliser = self._operation(LOGSUMEXP, shifted)
-            return self._operation(SUB, (normaliser, self.graph.operands[operands[0]][1]))
+            return self._operation(SUB, (normaliser, self._operands(operands[0])[1]))
         if rule is LOG:
             return self._log(operands[0])
         if rule is DIV and self._is(operands[0], EXP) and (inner := self._log_of_exps(operands[1])) is not None:
-            difference = self._operation(SUB, (self.graph.operands[operands[0]][0], inner))
+            difference = self._operation(SUB, (self._operands(operands[0])[0], inner))
             return self._operation(EXP, (difference,))  # e^z / (e^z1 + ...), with nothing that overflows
         return self._node((rule, *operands), rule, operands)
 
     # --- log and exp, put together ----------------------------------------------------------------------------
 
-    def _less_the_same(self, nodes: tuple[int, ...]) -> tuple[int, ...]:
+    def _less_the_same(self, nodes: Sequence[int]) -> tuple[int, ...]:
         """x, y, ... of x - c, y - c, ...; () if they are not all of this form, or c is inf: inf - inf is not 0."""
         if not all(self._is(node, SUB) for node in nodes):
             return ()
-        pairs = [self.graph.operands[node] for node in nodes]
+        pairs = [self._operands(node) for node in nodes]
         if not math.isfinite(self._constants.get(pairs[0][1], 0.0)):
             return ()
         return tuple([pair[0] for pair in pairs]) if len({pair[1] for pair in pairs}) == 1 else ()
@@ -242,25 +347,14 @@ class _Normaliser:
         """The logarithm of e^z1 + e^z2 + ..., which does not overflow; None for another node."""
         if not self._is(node, SUM):
             return None
-        terms = self.graph.operands[node]
+        terms = self.graph.terms(node)
         if not all(isinstance(term, int) and self._is(term, EXP) for term in terms):
             return None
-        return self._operation(LOGSUMEXP, tuple(self.graph.operands[term][0] for term in terms))
+        return self._operation(LOGSUMEXP, [self._operands(term)[0] for term in terms])
 
     def _log(self, x: int) -> int:
         """log(e^u) is u, and log(e^z1 + ...) is logsumexp."""
         if self._is(x, EXP):
-            return int(self.graph.operands[x][0])
+            return self._operands(x)[0]
         inner = self._log_of_exps(x)
         return self._node((LOG, x), LOG, (x,)) if inner is None else inner
-
-
-def _uses(trace: Trace) -> Counter[Any]:
-    """How often every node is used; an output more than once, so that it stays a node of its own."""
-    uses = Counter(node._left for node in trace.nodes)
-    uses.update(node._right for node in trace.nodes)
-    for operands in [operands for operands in uses if operands.__class__ is tuple]:
-        uses.update(operands)
-    for output in trace.outputs:
-        uses[output] += 2
-    return uses
