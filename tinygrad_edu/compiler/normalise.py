@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain, count, islice
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -86,12 +86,23 @@ def normalise(trace: Trace, is_one_hot: Callable[[int], bool] = lambda argument:
     return _Normaliser(trace, is_one_hot).graph
 
 
-class _Places(dict[Any, int]):
-    """The place of each Value, in order. A Value that has none gets the next one."""
+class _Places:
+    """The places of objects in a list. An object that is new gets the next one."""
 
-    def __missing__(self, value: Any) -> int:
-        self[value] = place = len(self)
-        return place
+    def __init__(self, objects: list[Any]):
+        ids = np.fromiter(map(id, objects), np.int64, len(objects))
+        self._order = np.argsort(ids, kind="stable")
+        self._ids = ids[self._order]
+        self.new: dict[Any, int] = {}
+
+    def of(self, objects: list[Any]) -> Any:
+        """Their places, as an array. A search in sorted ids takes less time and memory than a dict of all."""
+        ids = np.fromiter(map(id, objects), np.int64, len(objects))
+        nearest = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
+        places = self._order[nearest]
+        for i in np.flatnonzero(self._ids[nearest] != ids).tolist():
+            places[i] = self.new.setdefault(objects[i], len(self._ids) + len(self.new))
+        return places
 
 
 class _Recorded:
@@ -110,16 +121,12 @@ class _Recorded:
     def __init__(self, trace: Trace):
         nodes = [node for node in trace.nodes if node.rule is not None]
         rules = [node.rule for node in nodes]
-        places = _Places(zip(chain(*trace.inputs, trace.parameters), count()))
-        first, end = len(places), len(places) + len(nodes)
-        places.update(zip(nodes, count(first)))
-        nothing = places[None]
+        leaves = [*chain(*trace.inputs), *trace.parameters]
+        first, nothing = len(leaves), len(leaves) + len(nodes)
+        places = _Places([*leaves, *nodes, None])
 
         # The operands of all operations, one after the other; a dot has pairs of them.
-        left, right = (
-            np.fromiter(map(places.__getitem__, map(attrgetter(name), nodes)), np.int32, len(nodes))
-            for name in ("_left", "_right")
-        )
+        left, right = (places.of(list(map(attrgetter(name), nodes))) for name in ("_left", "_right"))
         kinds = np.fromiter(map(id, rules), np.int64, len(rules))
         of_two, sizes = right != nothing, 1 + (right != nothing)
         several = np.flatnonzero((left > nothing) | (kinds == id(DOT))).tolist()
@@ -130,20 +137,19 @@ class _Recorded:
         operands[starts[:-1]] = left
         operands[starts[1:][of_two] - 1] = right[of_two]
         for i in several:
-            row = [places[operand] for operand in nodes[i].parents]
-            operands[starts[i] : starts[i + 1]] = row[: sizes[i]]
-            partners[starts[i] : starts[i + 1]] = row[sizes[i] :] or nothing
-        self.outputs = [places[output] for output in trace.outputs]
-        self.n_places = n_places = len(places)
-        beyond = islice(places.items(), end + 1, None)
-        self.constants = {place: value for value, place in beyond if value.__class__ is not tuple}
+            row, size = places.of(list(nodes[i].parents)), sizes[i]
+            operands[starts[i] : starts[i + 1]] = row[:size]
+            partners[starts[i] : starts[i + 1]] = row[size:] if rules[i] is DOT else nothing
+        self.outputs = places.of(trace.outputs).tolist()
+        self.constants = {place: new for new, place in places.new.items() if new.__class__ is not tuple}
+        self.n_places = n_places = nothing + 1 + len(places.new)
 
         # A sum takes a sum or product that only it uses.
         uses = np.bincount(operands, minlength=n_places) + np.bincount(partners, minlength=n_places)
         uses[self.outputs] += 2  # an output stays a node of its own
-        kinds = np.concatenate([np.zeros(first, np.int64), kinds, np.zeros(n_places - end, np.int64)])
+        kinds = np.concatenate([np.zeros(first, np.int64), kinds, np.zeros(n_places - nothing, np.int64)])
         is_mul, adds = kinds == id(MUL), (kinds == id(ADD)) | (kinds == id(SUM))
-        user = np.repeat(np.arange(first, end), sizes)
+        user = np.repeat(np.arange(first, nothing), sizes)
         is_sum = (adds | (kinds == id(DOT)))[operands]
         taken = adds[user] & (uses[operands] == 1) & (is_sum | is_mul[operands])
         is_taken = np.zeros(n_places, bool)
@@ -161,7 +167,7 @@ class _Recorded:
         self.left, self.right, self.is_mul = operands[terms], partners[terms], taken[terms]
         factors = starts[self.left[self.is_mul] - first]
         self.left[self.is_mul], self.right[self.is_mul] = operands[factors], operands[factors + 1]
-        heads = first + np.flatnonzero(~is_taken[first:end] & (uses[first:end] > 0))
+        heads = first + np.flatnonzero(~is_taken[first:nothing] & (uses[first:nothing] > 0))
         self.heads, self.rules = heads.tolist(), [rules[head - first] for head in heads.tolist()]
         ends = (np.searchsorted(owners, heads, side).tolist() for side in ("left", "right"))
         self.spans = list(map(slice, *ends))

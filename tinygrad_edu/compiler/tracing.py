@@ -76,8 +76,8 @@ class Placeholder(Value):
 
     def __init__(self, rule: Rule | None = None, left: Any = None, right: Any = None, label: str = ""):
         self.rule, self._left, self._right, self.label = rule, left, right, label
-        if watch.tracer:
-            watch.tracer.nodes.append(self)
+        if tracer := watch.tracer:
+            tracer.nodes.append(self)
 
     @staticmethod
     def of(rule: Rule, parents: tuple[Value, ...]) -> "Placeholder":
@@ -226,9 +226,7 @@ class _Here(threading.local):
 
 
 _here, _lock = _Here(), threading.Lock()
-_standing: dict[
-    Value, tuple[object, ...]
-] = {}  # the blocks of `standing_in` that each Value is in, of all threads
+_blocks: list[Mapping[Value, Value]] = []  # the twins of every open block of `standing_in`, of all threads
 
 
 @contextmanager
@@ -239,13 +237,12 @@ def standing_in(numbers: dict[Value, Any]) -> Iterator[None]:
     gradient that the block sets is gone after it. The class alone changes, to a subclass whose methods ask which
     thread they run in. The identity of the Value stays.
     """
-    outer, block, interrupted = _here.twins, (object(),), None
+    outer, interrupted = _here.twins, None
     twins = {value: number if number is UNKNOWN else Value(number) for value, number in numbers.items()}
     try:
         with _lock:
+            _blocks.append(twins)
             for value in twins:
-                others = _standing.get(value, ())
-                _standing[value] = others + block if others else block
                 kind: Any = value.__class__
                 if kind not in _stand_ins:
                     value.__class__ = _stand_in(kind)
@@ -255,7 +252,7 @@ def standing_in(numbers: dict[Value, Any]) -> Iterator[None]:
         _here.twins = outer
         while True:  # until a pass has come to its end: Ctrl-C may come in the middle of one
             try:
-                _end(block, twins)
+                _end(twins)
                 break
             except KeyboardInterrupt as error:
                 interrupted = error
@@ -263,18 +260,15 @@ def standing_in(numbers: dict[Value, Any]) -> Iterator[None]:
             raise interrupted
 
 
-def _end(block: tuple[object, ...], values: Iterable[Value]) -> None:
+def _end(twins: Mapping[Value, Value]) -> None:
     """Give the Values of a block their class back, unless they are in another. A second call changes nothing."""
     with _lock:
-        for value in values:
-            others = tuple(other for other in _standing.get(value, ()) if other is not block[0])
-            if others:
-                _standing[value] = others
-                continue
+        _blocks[:] = [block for block in _blocks if block is not twins]
+        staying = {value for block in _blocks for value in block}
+        for value in twins:
             kind: Any = value.__class__
-            if kind in _stand_ins:
+            if kind in _stand_ins and value not in staying:
                 value.__class__ = kind.__base__
-            _standing.pop(value, None)
 
 
 def _is_placeholder(x: Any) -> bool:
