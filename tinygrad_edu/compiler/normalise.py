@@ -9,7 +9,7 @@ integers first, where all sums find their terms together. Only the nodes that re
 
 import math
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -86,18 +86,27 @@ def normalise(trace: Trace, is_one_hot: Callable[[int], bool] = lambda argument:
     return _Normaliser(trace, is_one_hot).graph
 
 
-class _Places:
-    """The places of objects in a list. An object that is new gets the next one."""
+def _objects(objects: Iterable[Any]) -> Any:
+    return np.fromiter(objects, object)
 
-    def __init__(self, objects: list[Any]):
-        ids = np.fromiter(map(id, objects), np.int64, len(objects))
+
+def _ids(objects: Any) -> Any:
+    """The id of each object of an array: its address, which the array holds."""
+    return np.frombuffer(objects, np.intp)
+
+
+class _Places:
+    """The places of objects in an array. An object that is new gets the next one."""
+
+    def __init__(self, objects: Any):
+        ids = _ids(objects)
         self._order = np.argsort(ids, kind="stable")
         self._ids = ids[self._order]
         self.new: dict[Any, int] = {}
 
-    def of(self, objects: list[Any]) -> Any:
-        """Their places, as an array. A search in sorted ids takes less time and memory than a dict of all."""
-        ids = np.fromiter(map(id, objects), np.int64, len(objects))
+    def of(self, objects: Any) -> Any:
+        """Their places. A search in sorted ids takes less time and memory than a dict of all objects."""
+        ids = _ids(objects)
         nearest = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
         places = self._order[nearest]
         for i in np.flatnonzero(self._ids[nearest] != ids).tolist():
@@ -123,11 +132,11 @@ class _Recorded:
         rules = [node.rule for node in nodes]
         leaves = [*chain(*trace.inputs), *trace.parameters]
         first, nothing = len(leaves), len(leaves) + len(nodes)
-        places = _Places([*leaves, *nodes, None])
+        places = _Places(_objects([*leaves, *nodes, None]))
 
         # The operands of all operations, one after the other; a dot has pairs of them.
-        left, right = (places.of(list(map(attrgetter(name), nodes))) for name in ("_left", "_right"))
-        kinds = np.fromiter(map(id, rules), np.int64, len(rules))
+        left, right = (places.of(_objects(map(attrgetter(name), nodes))) for name in ("_left", "_right"))
+        kinds = _ids(_objects(rules))
         of_two, sizes = right != nothing, 1 + (right != nothing)
         several = np.flatnonzero((left > nothing) | (kinds == id(DOT))).tolist()
         for i in several:
@@ -137,17 +146,17 @@ class _Recorded:
         operands[starts[:-1]] = left
         operands[starts[1:][of_two] - 1] = right[of_two]
         for i in several:
-            row, size = places.of(list(nodes[i].parents)), sizes[i]
+            row, size = places.of(_objects(nodes[i].parents)), sizes[i]
             operands[starts[i] : starts[i + 1]] = row[:size]
             partners[starts[i] : starts[i + 1]] = row[size:] if rules[i] is DOT else nothing
-        self.outputs = places.of(trace.outputs).tolist()
+        self.outputs = places.of(_objects(trace.outputs)).tolist()
         self.constants = {place: new for new, place in places.new.items() if new.__class__ is not tuple}
         self.n_places = n_places = nothing + 1 + len(places.new)
 
         # A sum takes a sum or product that only it uses.
         uses = np.bincount(operands, minlength=n_places) + np.bincount(partners, minlength=n_places)
         uses[self.outputs] += 2  # an output stays a node of its own
-        kinds = np.concatenate([np.zeros(first, np.int64), kinds, np.zeros(n_places - nothing, np.int64)])
+        kinds = np.concatenate([np.zeros(first, np.intp), kinds, np.zeros(n_places - nothing, np.intp)])
         is_mul, adds = kinds == id(MUL), (kinds == id(ADD)) | (kinds == id(SUM))
         user = np.repeat(np.arange(first, nothing), sizes)
         is_sum = (adds | (kinds == id(DOT)))[operands]

@@ -230,15 +230,15 @@ _blocks: list[Mapping[Value, Value]] = []  # the twins of every open block of `s
 
 
 @contextmanager
-def standing_in(numbers: dict[Value, Any]) -> Iterator[None]:
+def standing_in(numbers: dict[Value, Any]) -> Iterator[Mapping[Value, Value]]:
     """Give Values other numbers inside the block, in this thread only. UNKNOWN makes them placeholders.
 
-    Another thread may train the same model at this moment, so nothing is written into a Value: a number or a
-    gradient that the block sets is gone after it. The class alone changes, to a subclass whose methods ask which
-    thread they run in. The identity of the Value stays.
+    Another thread may train the same model at this moment, so nothing is written into a Value: each has a twin
+    that computes for it, and a number or a gradient that the block sets is gone after it. The class of the Value
+    alone changes, to a subclass whose methods ask which thread they run in. Gives the twins, by their Values.
     """
     outer, interrupted = _here.twins, None
-    twins = {value: number if number is UNKNOWN else Value(number) for value, number in numbers.items()}
+    twins = {v: UNKNOWN if number is UNKNOWN else Value(number, v.label) for v, number in numbers.items()}
     try:
         with _lock:
             _blocks.append(twins)
@@ -247,7 +247,7 @@ def standing_in(numbers: dict[Value, Any]) -> Iterator[None]:
                 if kind not in _stand_ins:
                     value.__class__ = _stand_in(kind)
         _here.twins = {**outer, **twins}
-        yield
+        yield twins
     finally:
         _here.twins = outer
         while True:  # until a pass has come to its end: Ctrl-C may come in the middle of one
@@ -286,13 +286,14 @@ def _stand_in(kind: Any) -> Any:
         recorded, own = getattr(Placeholder, name), getattr(kind, name, None)
 
         def either(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if _here.twins.get(self) is UNKNOWN or any(map(_is_placeholder, args)):
+            twin = _here.twins.get(self, self)
+            if twin is UNKNOWN or (watch.tracer and any(map(_is_placeholder, args))):
                 return recorded(self, *args, **kwargs)
             if own is None:
                 raise TypeError(f"{self!r} has no {name}: a float would have no gradient.")
             if name in REFLECTED and isinstance(args[0], Value):
                 return NotImplemented  # Python asked the subclass first; the left operand knows what to do
-            return own(self, *args, **kwargs)
+            return own(twin, *args, **kwargs)
 
         return either
 
@@ -312,7 +313,7 @@ def _stand_in(kind: Any) -> Any:
     def record(self: Any, rule: Rule, inputs: Any) -> Any:
         if any(map(_is_placeholder, inputs)):
             return Placeholder._record(self, rule, inputs)
-        parents = tuple(map(self._operand, inputs))
+        parents = tuple([_here.twins.get(x, x) for x in map(self._operand, inputs)])
         return self._node(rule.evaluate([p.data for p in parents], parents), rule, parents)
 
     def reduce(self: Any) -> Any:
