@@ -35,21 +35,21 @@ Term = int | tuple[int, int]  # a node, or the product of two
 class Graph:
     """Nodes by number, each after its operands. The inputs come first, then the parameters.
 
-    rules        rules[n] is the Rule that made node n, None for a leaf
-    starts       node n has the operands starts[n] to starts[n + 1]; those of a SUM are its terms
-    left, right  operand k is the node left[k]; a term may be the product left[k] * right[k], else right[k] is -1
-    sources      (source, first node, how many) of the inputs ("input", argument) and of the ("parameter",) nodes
-    constants    the numbers of the leaves that are constant, by node
-    outputs      the numbers of the results
-    frozen       leaves that are no parameters, with the number that was taken for constant
-    n_traced     how many nodes the function made
-    assumed      for every argument whose rows are summed as a whole, whether each adds up to 1
+    rules      rules[n] is the Rule that made node n, None for a leaf
+    left       left[n] are the operands of node n, in order: the terms of a SUM
+    right      right[n] are the second factors of the terms that are products, and -1 for the others; None if all
+               operands are nodes
+    sources    (source, first node, how many) of the inputs ("input", argument) and of the ("parameter",) nodes
+    constants  the numbers of the leaves that are constant, by node
+    outputs    the numbers of the results
+    frozen     leaves that are no parameters, with the number that was taken for constant
+    n_traced   how many nodes the function made
+    assumed    for every argument whose rows are summed as a whole, whether each adds up to 1
     """
 
     rules: list[Rule | None] = field(default_factory=list)
-    starts: Any = field(default_factory=lambda: array("i", [0]))
-    left: Any = field(default_factory=lambda: array("i"))
-    right: Any = field(default_factory=lambda: array("i"))
+    left: list[Sequence[int]] = field(default_factory=list)
+    right: list[Sequence[int] | None] = field(default_factory=list)
     sources: list[tuple[tuple[Any, ...], int, int]] = field(default_factory=list)
     constants: dict[int, float] = field(default_factory=dict)
     outputs: list[int] = field(default_factory=list)
@@ -59,9 +59,8 @@ class Graph:
 
     def terms(self, node: int) -> list[Term]:
         """The operands of a node, in order: of a SUM nodes and pairs of nodes, of another rule nodes alone."""
-        start, stop = self.starts[node], self.starts[node + 1]
-        pairs = zip(self.left[start:stop].tolist(), self.right[start:stop].tolist(), strict=True)
-        return [a if b < 0 else (a, b) for a, b in pairs]
+        left, right = self.left[node], self.right[node]
+        return list(left) if right is None else [a if b < 0 else (a, b) for a, b in zip(left, right, strict=True)]
 
     @cached_property
     def operands(self) -> list[Any]:
@@ -120,9 +119,8 @@ class _Recorded:
     n_places     how many there are
     constants    the Values that are constant, by place
     outputs      the places of the results
-    heads        the places of the operations that remain: all but sums and products that one sum uses, once
-    rules        the rules of the heads
-    spans        where the operands of each head are; those of a sum are its terms, with those of sums in it
+    heads        (place, rule, start, stop) of the operations that remain: all but sums and products that one sum
+                 uses, once. Their operands are from start to stop; a sum has the terms of the sums in it too
     left, right  the operands: the place `left`, or the product of two places, or None as `right`
     is_mul       is it a product that was written as one? A dot has the others
     """
@@ -145,10 +143,11 @@ class _Recorded:
         operands, partners = np.full((2, starts[-1]), nothing, np.int32)
         operands[starts[:-1]] = left
         operands[starts[1:][of_two] - 1] = right[of_two]
+        rows, taken_up = places.of(_objects(parent for i in several for parent in nodes[i].parents)), 0
         for i in several:
-            row, size = places.of(_objects(nodes[i].parents)), sizes[i]
-            operands[starts[i] : starts[i + 1]] = row[:size]
-            partners[starts[i] : starts[i + 1]] = row[size:] if rules[i] is DOT else nothing
+            for part in (operands, partners) if rules[i] is DOT else (operands,):
+                part[starts[i] : starts[i + 1]] = rows[taken_up : taken_up + sizes[i]]
+                taken_up += sizes[i]
         self.outputs = places.of(_objects(trace.outputs)).tolist()
         self.constants = {place: new for new, place in places.new.items() if new.__class__ is not tuple}
         self.n_places = n_places = nothing + 1 + len(places.new)
@@ -177,9 +176,10 @@ class _Recorded:
         factors = starts[self.left[self.is_mul] - first]
         self.left[self.is_mul], self.right[self.is_mul] = operands[factors], operands[factors + 1]
         heads = first + np.flatnonzero(~is_taken[first:nothing] & (uses[first:nothing] > 0))
-        self.heads, self.rules = heads.tolist(), [rules[head - first] for head in heads.tolist()]
         ends = (np.searchsorted(owners, heads, side).tolist() for side in ("left", "right"))
-        self.spans = list(map(slice, *ends))
+        self.heads = [
+            (head, rules[head - first], *span) for head, *span in zip(heads.tolist(), *ends, strict=True)
+        ]
 
 
 class _Normaliser:
@@ -194,42 +194,44 @@ class _Normaliser:
 
     def _build(self, trace: Trace, recorded: _Recorded) -> None:
         graph, nodes, parameters = self.graph, self._nodes, set(trace.parameters)
-        for source, row in [
-            *((("input", argument), row) for argument, row in enumerate(trace.inputs)),
-            (("parameter",), trace.parameters),
-        ]:
-            graph.sources.append((source, len(graph.rules), len(row)))
-            graph.rules += [None] * len(row)
-        graph.starts = array("i", [0]) * (len(graph.rules) + 1)
-        nodes[: len(graph.rules)] = array("i", range(len(graph.rules)))
+        rows: list[Sequence[Value]] = [*trace.inputs, trace.parameters]
+        n_leaves = 0
+        for argument, row in enumerate(rows):
+            source = ("input", argument) if argument < len(trace.inputs) else ("parameter",)
+            graph.sources.append((source, n_leaves, len(row)))
+            n_leaves += len(row)
+        graph.rules = [None] * n_leaves
+        graph.left, graph.right = [()] * n_leaves, [None] * n_leaves
+        nodes[:n_leaves] = array("i", range(n_leaves))
         for place, value in recorded.constants.items():
             graph.frozen += captured(value, parameters)
             nodes[place], self._is_constant[place] = self._constant(value.data), True
-        for place, rule, span in zip(recorded.heads, recorded.rules, recorded.spans, strict=True):
+        left = array("i", recorded.left.tobytes())
+        for place, rule, start, stop in recorded.heads:
             if rule is ADD or rule is SUM or rule is DOT:
-                node = self._sum(span)
+                node = self._sum(start, stop)
             else:
-                operands = [nodes[operand] for operand in recorded.left[span].tolist()]
+                operands = [nodes[operand] for operand in left[start:stop]]
                 node = self._term(self._product(*operands)) if rule is MUL else self._operation(rule, operands)
             nodes[place] = node
             if node in self._constants:
                 self._is_constant[place] = True
         graph.outputs = [nodes[place] for place in recorded.outputs]
         graph.n_traced = len(trace.nodes) + len(trace.parameters) + len(graph.frozen)
-        graph.starts, graph.left, graph.right = map(np.array, (graph.starts, graph.left, graph.right))
 
     # --- Nodes ----------------------------------------------------------------------------------------------
 
-    def _node(self, key: Any, rule: Rule | None, left: Any = (), right: Any = None) -> int:
+    def _node(
+        self, key: Any, rule: Rule | None, left: Sequence[int] = (), right: Sequence[int] | None = None
+    ) -> int:
         """The node of this rule and these operands, made once."""
-        graph = self.graph
         known = self._known.get(key)
         if known is None:
+            graph = self.graph
             known = self._known[key] = len(graph.rules)
             graph.rules.append(rule)
-            graph.left.extend(left)
-            graph.right.extend(right or [-1] * len(left))
-            graph.starts.append(len(graph.left))
+            graph.left.append(left)
+            graph.right.append(right)
         return known
 
     def _constant(self, number: Any) -> int:
@@ -241,10 +243,6 @@ class _Normaliser:
     def _term(self, term: Term) -> int:
         """A term as a node of its own."""
         return term if isinstance(term, int) else self._node((MUL, *sorted(term)), MUL, term)
-
-    def _operands(self, node: int) -> Sequence[int]:
-        graph = self.graph
-        return graph.left[graph.starts[node] : graph.starts[node + 1]]  # type: ignore[no-any-return]  # an array of ints
 
     # --- Arithmetic -----------------------------------------------------------------------------------------
 
@@ -269,7 +267,7 @@ class _Normaliser:
         inner = self.graph.rules[x]
         if inner is not MUL and inner is not DIV:
             return x, rule, number
-        y, other = self._operands(x)
+        y, other = self.graph.left[x]
         k = self._constants.get(other)
         if inner is MUL and k is None:
             y, k = other, self._constants.get(y)
@@ -279,21 +277,21 @@ class _Normaliser:
             return y, rule, k * number
         return y, MUL, k / number if rule is DIV else number / k
 
-    def _sum(self, span: slice) -> int:
-        """The sum of the terms of a head."""
-        recorded, nodes, constants = self._recorded, self._nodes, self._constants
+    def _sum(self, start: int, stop: int) -> int:
+        """The sum of these terms."""
+        recorded, nodes, constants, span = self._recorded, self._nodes, self._constants, slice(start, stop)
         left, right = recorded.left[span], recorded.right[span]
         if len(left) >= LONG and not (self._is_constant[left] | self._is_constant[right]).any():
             of_places = np.frombuffer(nodes, np.int32)
             a, b = (array("i", of_places[column].tobytes()) for column in (left, right))
             if max(b) < 0 and self._is_one(a):
                 return self._constant(1.0)
-            return self._node((SUM, a.tobytes(), b.tobytes()), SUM, a, b)
+            return self._node((SUM, a.tobytes(), b.tobytes()), SUM, a, b if max(b) >= 0 else None)
         terms: list[Term] = []
         for x, y, is_mul in zip(left.tolist(), right.tolist(), recorded.is_mul[span].tolist(), strict=True):
             pair = nodes[x], nodes[y]
             terms.append(pair[0] if pair[1] < 0 else self._product(*pair) if is_mul else pair)
-        terms = [term for term in terms if term.__class__ is tuple or constants.get(term) != 0.0]  # type: ignore[call-overload]  # an int
+        terms = [term for term in terms if not isinstance(term, int) or constants.get(term) != 0.0]
         if not terms:
             return self._constant(0.0)
         if len(terms) == 1:
@@ -303,10 +301,9 @@ class _Normaliser:
             numbers = [constants.get(term) for term in plain]
             if None not in numbers:
                 return self._constant(SUM.forward(*numbers))
-            if self._is_one(plain):
-                return self._constant(1.0)
-        pairs = [term if isinstance(term, tuple) else (term, -1) for term in terms]
-        return self._node((SUM, *terms), SUM, *map(list, zip(*pairs, strict=True)))
+            return self._constant(1.0) if self._is_one(plain) else self._node((SUM, *plain), SUM, plain)
+        left, right = zip(*(term if isinstance(term, tuple) else (term, -1) for term in terms), strict=True)
+        return self._node((SUM, *terms), SUM, left, right)
 
     def _is_one(self, nodes: Sequence[int]) -> bool:
         """Are these nodes a row of an argument whose rows add up to 1?"""
@@ -323,24 +320,25 @@ class _Normaliser:
         return False
 
     def _operation(self, rule: Rule, operands: Sequence[int]) -> int:
-        numbers = [self._constants.get(operand) for operand in operands]
-        if all(number is not None for number in numbers):
-            return self._constant(rule.forward(*numbers))
-        if rule is DIV and numbers[1] is not None:
-            x, rule, number = self._factors_together(operands[0], DIV, numbers[1])
-            if number == 1.0:
-                return x
-            operands = (x, self._constant(number))
-            return self._node((rule, *(sorted(operands) if rule is MUL else operands)), rule, operands)
+        if not self._constants.keys().isdisjoint(operands):
+            numbers = [self._constants.get(operand) for operand in operands]
+            if None not in numbers:
+                return self._constant(rule.forward(*numbers))
+            if rule is DIV and numbers[1] is not None:
+                x, rule, number = self._factors_together(operands[0], DIV, numbers[1])
+                if number == 1.0:
+                    return x
+                operands = (x, self._constant(number))
+                return self._node((rule, *(sorted(operands) if rule is MUL else operands)), rule, operands)
         if rule is SUB and (pair := self._less_the_same(operands)):
             return self._operation(SUB, pair)  # (x - c) - (y - c)
         if rule is LOGSUMEXP and (shifted := self._less_the_same(operands)):
             normaliser = self._operation(LOGSUMEXP, shifted)
-            return self._operation(SUB, (normaliser, self._operands(operands[0])[1]))
+            return self._operation(SUB, (normaliser, self.graph.left[operands[0]][1]))
         if rule is LOG:
             return self._log(operands[0])
         if rule is DIV and self._is(operands[0], EXP) and (inner := self._log_of_exps(operands[1])) is not None:
-            difference = self._operation(SUB, (self._operands(operands[0])[0], inner))
+            difference = self._operation(SUB, (self.graph.left[operands[0]][0], inner))
             return self._operation(EXP, (difference,))  # e^z / (e^z1 + ...), with nothing that overflows
         return self._node((rule, *operands), rule, operands)
 
@@ -348,9 +346,10 @@ class _Normaliser:
 
     def _less_the_same(self, nodes: Sequence[int]) -> tuple[int, ...]:
         """x, y, ... of x - c, y - c, ...; () if they are not all of this form, or c is inf: inf - inf is not 0."""
-        if not all(self._is(node, SUB) for node in nodes):
+        rules, left = self.graph.rules, self.graph.left
+        pairs = [left[node] for node in nodes if rules[node] is SUB]
+        if len(pairs) < len(nodes):
             return ()
-        pairs = [self._operands(node) for node in nodes]
         if not math.isfinite(self._constants.get(pairs[0][1], 0.0)):
             return ()
         return tuple([pair[0] for pair in pairs]) if len({pair[1] for pair in pairs}) == 1 else ()
@@ -362,14 +361,14 @@ class _Normaliser:
         """The logarithm of e^z1 + e^z2 + ..., which does not overflow; None for another node."""
         if not self._is(node, SUM):
             return None
-        terms = self.graph.terms(node)
-        if not all(isinstance(term, int) and self._is(term, EXP) for term in terms):
+        terms = self.graph.left[node]
+        if self.graph.right[node] is not None or not all(self._is(term, EXP) for term in terms):
             return None
-        return self._operation(LOGSUMEXP, [self._operands(term)[0] for term in terms])
+        return self._operation(LOGSUMEXP, [self.graph.left[term][0] for term in terms])
 
     def _log(self, x: int) -> int:
         """log(e^u) is u, and log(e^z1 + ...) is logsumexp."""
         if self._is(x, EXP):
-            return self._operands(x)[0]
+            return self.graph.left[x][0]
         inner = self._log_of_exps(x)
         return self._node((LOG, x), LOG, (x,)) if inner is None else inner
