@@ -11,7 +11,6 @@ import math
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -36,9 +35,9 @@ class Graph:
     """Nodes by number, each after its operands. The inputs come first, then the parameters.
 
     rules      rules[n] is the Rule that made node n, None for a leaf
-    left       left[n] are the operands of node n, in order: the terms of a SUM
-    right      right[n] are the second factors of the terms that are products, and -1 for the others; None if all
-               operands are nodes
+    starts     node n has the operands starts[n] to starts[n + 1]; those of a SUM are its terms
+    left       operand k is the node left[k],
+    right      or the product left[k] * right[k]; else right[k] is -1
     sources    (source, first node, how many) of the inputs ("input", argument) and of the ("parameter",) nodes
     constants  the numbers of the leaves that are constant, by node
     outputs    the numbers of the results
@@ -48,8 +47,9 @@ class Graph:
     """
 
     rules: list[Rule | None] = field(default_factory=list)
-    left: list[Sequence[int]] = field(default_factory=list)
-    right: list[Sequence[int] | None] = field(default_factory=list)
+    starts: Any = None
+    left: Any = None
+    right: Any = None
     sources: list[tuple[tuple[Any, ...], int, int]] = field(default_factory=list)
     constants: dict[int, float] = field(default_factory=dict)
     outputs: list[int] = field(default_factory=list)
@@ -59,19 +59,16 @@ class Graph:
 
     def terms(self, node: int) -> list[Term]:
         """The operands of a node, in order: of a SUM nodes and pairs of nodes, of another rule nodes alone."""
-        left, right = self.left[node], self.right[node]
-        return list(left) if right is None else [a if b < 0 else (a, b) for a, b in zip(left, right, strict=True)]
+        start, stop = self.starts[node], self.starts[node + 1]
+        pairs = zip(self.left[start:stop].tolist(), self.right[start:stop].tolist(), strict=True)
+        return [a if b < 0 else (a, b) for a, b in pairs]
 
-    @cached_property
-    def operands(self) -> list[Any]:
-        return [self.terms(node) for node in range(len(self.rules))]
-
-    @cached_property
-    def leaves(self) -> dict[int, tuple[Any, ...]]:
-        found: dict[int, tuple[Any, ...]] = {n: ("constant", x) for n, x in self.constants.items()}
+    def source(self, node: int) -> tuple[Any, ...]:
+        """What a leaf is: ("input", argument), ("parameter",) or ("constant",); () for another node."""
         for source, first, size in self.sources:
-            found.update((first + i, (*source, i)) for i in range(size))
-        return found
+            if first <= node < first + size:
+                return source
+        return ("constant",) if node in self.constants else ()
 
 
 def normalise(trace: Trace, is_one_hot: Callable[[int], bool] = lambda argument: False) -> Graph:
@@ -185,6 +182,8 @@ class _Recorded:
 class _Normaliser:
     def __init__(self, trace: Trace, is_one_hot: Callable[[int], bool]):
         self.graph, self._shapes, self._is_one_hot = Graph(), trace.shapes, is_one_hot
+        self._left: list[Sequence[int]] = []  # the operands of every node, as in Graph
+        self._right: list[Sequence[int]] = []
         self._known: dict[Any, int] = {}
         self._recorded = recorded = _Recorded(trace)
         self._nodes = array("i", [-1]) * recorded.n_places  # by place
@@ -201,7 +200,7 @@ class _Normaliser:
             graph.sources.append((source, n_leaves, len(row)))
             n_leaves += len(row)
         graph.rules = [None] * n_leaves
-        graph.left, graph.right = [()] * n_leaves, [None] * n_leaves
+        self._left, self._right = [()] * n_leaves, [()] * n_leaves
         nodes[:n_leaves] = array("i", range(n_leaves))
         for place, value in recorded.constants.items():
             graph.frozen += captured(value, parameters)
@@ -218,20 +217,22 @@ class _Normaliser:
                 self._is_constant[place] = True
         graph.outputs = [nodes[place] for place in recorded.outputs]
         graph.n_traced = len(trace.nodes) + len(trace.parameters) + len(graph.frozen)
+        graph.starts = np.cumsum([0, *map(len, self._left)])
+        graph.left, graph.right = (
+            np.fromiter(chain.from_iterable(rows), np.int32, graph.starts[-1])
+            for rows in (self._left, self._right)
+        )
 
     # --- Nodes ----------------------------------------------------------------------------------------------
 
-    def _node(
-        self, key: Any, rule: Rule | None, left: Sequence[int] = (), right: Sequence[int] | None = None
-    ) -> int:
+    def _node(self, key: Any, rule: Rule | None, left: Sequence[int] = (), right: Sequence[int] = ()) -> int:
         """The node of this rule and these operands, made once."""
         known = self._known.get(key)
         if known is None:
-            graph = self.graph
-            known = self._known[key] = len(graph.rules)
-            graph.rules.append(rule)
-            graph.left.append(left)
-            graph.right.append(right)
+            known = self._known[key] = len(self.graph.rules)
+            self.graph.rules.append(rule)
+            self._left.append(left)
+            self._right.append(right or [-1] * len(left))
         return known
 
     def _constant(self, number: Any) -> int:
@@ -267,7 +268,7 @@ class _Normaliser:
         inner = self.graph.rules[x]
         if inner is not MUL and inner is not DIV:
             return x, rule, number
-        y, other = self.graph.left[x]
+        y, other = self._left[x]
         k = self._constants.get(other)
         if inner is MUL and k is None:
             y, k = other, self._constants.get(y)
@@ -286,7 +287,7 @@ class _Normaliser:
             a, b = (array("i", of_places[column].tobytes()) for column in (left, right))
             if max(b) < 0 and self._is_one(a):
                 return self._constant(1.0)
-            return self._node((SUM, a.tobytes(), b.tobytes()), SUM, a, b if max(b) >= 0 else None)
+            return self._node((SUM, a.tobytes(), b.tobytes()), SUM, a, b)
         terms: list[Term] = []
         for x, y, is_mul in zip(left.tolist(), right.tolist(), recorded.is_mul[span].tolist(), strict=True):
             pair = nodes[x], nodes[y]
@@ -334,11 +335,11 @@ class _Normaliser:
             return self._operation(SUB, pair)  # (x - c) - (y - c)
         if rule is LOGSUMEXP and (shifted := self._less_the_same(operands)):
             normaliser = self._operation(LOGSUMEXP, shifted)
-            return self._operation(SUB, (normaliser, self.graph.left[operands[0]][1]))
+            return self._operation(SUB, (normaliser, self._left[operands[0]][1]))
         if rule is LOG:
             return self._log(operands[0])
         if rule is DIV and self._is(operands[0], EXP) and (inner := self._log_of_exps(operands[1])) is not None:
-            difference = self._operation(SUB, (self.graph.left[operands[0]][0], inner))
+            difference = self._operation(SUB, (self._left[operands[0]][0], inner))
             return self._operation(EXP, (difference,))  # e^z / (e^z1 + ...), with nothing that overflows
         return self._node((rule, *operands), rule, operands)
 
@@ -346,7 +347,7 @@ class _Normaliser:
 
     def _less_the_same(self, nodes: Sequence[int]) -> tuple[int, ...]:
         """x, y, ... of x - c, y - c, ...; () if they are not all of this form, or c is inf: inf - inf is not 0."""
-        rules, left = self.graph.rules, self.graph.left
+        rules, left = self.graph.rules, self._left
         pairs = [left[node] for node in nodes if rules[node] is SUB]
         if len(pairs) < len(nodes):
             return ()
@@ -361,14 +362,14 @@ class _Normaliser:
         """The logarithm of e^z1 + e^z2 + ..., which does not overflow; None for another node."""
         if not self._is(node, SUM):
             return None
-        terms = self.graph.left[node]
-        if self.graph.right[node] is not None or not all(self._is(term, EXP) for term in terms):
+        terms = self._left[node]
+        if max(self._right[node]) >= 0 or not all(self._is(term, EXP) for term in terms):
             return None
-        return self._operation(LOGSUMEXP, [self.graph.left[term][0] for term in terms])
+        return self._operation(LOGSUMEXP, [self._left[term][0] for term in terms])
 
     def _log(self, x: int) -> int:
         """log(e^u) is u, and log(e^z1 + ...) is logsumexp."""
         if self._is(x, EXP):
-            return self.graph.left[x][0]
+            return self._left[x][0]
         inner = self._log_of_exps(x)
         return self._node((LOG, x), LOG, (x,)) if inner is None else inner
