@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from ..engine.rules import Rule
-from .normalise import LONG, SUM, Graph
+from .flatten import SUM
+from .normalise import LONG, Graph
 from .views import Indices
 
 
@@ -43,7 +44,8 @@ class Group:
 def groups_of(graph: Graph, labels: Sequence[str] = ()) -> tuple[list[Group], Indices]:
     """The groups, each after those it reads, and the number of the group of every node (-1 if it is not used).
 
-    `labels` are those of the parameters, in their order.
+    The numbers end with one more -1: so numbers[graph.right[k]] is -1 where operand k is no product. `labels` are
+    those of the parameters, in their order.
     """
     return _Grouping(graph, labels).result()
 

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from ..engine.rules import RULES, Rule
+from .flatten import SUM
 from .group import Group
-from .normalise import EXP, LOGSUMEXP, SUB, SUM, Graph
+from .normalise import EXP, LOGSUMEXP, SUB, Graph
 from .tracing import CHOICES, COMPARISONS, TAKE
 from .views import Indices, digits_of
 

@@ -2,17 +2,13 @@
 
 Chains of + become one sum, whose terms are nodes or products of two nodes. dot is such a sum. Constants are
 folded, and equal nodes are shared. The log of a softmax becomes one operation, which does not overflow.
-
-A network has hundreds of thousands of * and +, but a few hundred sums. So the trace is written as arrays of
-integers first, where all sums find their terms together. Only the nodes that remain are looked at one by one.
 """
 
 import math
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -20,9 +16,10 @@ import numpy as np
 from ..engine.rules import ADD, DIV, MUL, RULES, Rule
 from ..engine.value import Value
 from .checks import captured
+from .flatten import DOT, SUM, Flat
 from .tracing import Trace
 
-SUM, DOT, LOG, EXP, LOGSUMEXP, SUB = (RULES[name] for name in ("sum", "dot", "log", "exp", "logsumexp", "sub"))
+LOG, EXP, LOGSUMEXP, SUB = (RULES[name] for name in ("log", "exp", "logsumexp", "sub"))
 
 LEAST = 1e-75  # factors between this and 1e75 are multiplied with each other
 LONG = 32  # a sum of so many terms is looked at as arrays; lists are faster for a shorter one
@@ -82,117 +79,19 @@ def normalise(trace: Trace, is_one_hot: Callable[[int], bool] = lambda argument:
     return _Normaliser(trace, is_one_hot).graph
 
 
-def _objects(objects: Iterable[Any]) -> Any:
-    return np.fromiter(objects, object)
-
-
-def _ids(objects: Any) -> Any:
-    """The id of each object of an array: its address, which the array holds."""
-    return np.frombuffer(objects, np.intp)
-
-
-class _Places:
-    """The places of objects in an array. An object that is new gets the next one."""
-
-    def __init__(self, objects: Any):
-        ids = _ids(objects)
-        self._order = np.argsort(ids, kind="stable")
-        self._ids = ids[self._order]
-        self.new: dict[Any, int] = {}
-
-    def of(self, objects: Any) -> Any:
-        """Their places. A search in sorted ids takes less time and memory than a dict of all objects."""
-        ids = _ids(objects)
-        nearest = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
-        places = self._order[nearest]
-        for i in np.flatnonzero(self._ids[nearest] != ids).tolist():
-            places[i] = self.new.setdefault(objects[i], len(self._ids) + len(self.new))
-        return places
-
-
-class _Recorded:
-    """A trace as integers. Inputs have the first places, then come parameters, operations, None and constants.
-
-    n_places     how many there are
-    constants    the Values that are constant, by place
-    outputs      the places of the results
-    heads        (place, rule, start, stop) of the operations that remain: all but sums and products that one sum
-                 uses, once. Their operands are from start to stop; a sum has the terms of the sums in it too
-    left, right  the operands: the place `left`, or the product of two places, or None as `right`
-    is_mul       is it a product that was written as one? A dot has the others
-    """
-
-    def __init__(self, trace: Trace):
-        nodes = [node for node in trace.nodes if node.rule is not None]
-        rules = [node.rule for node in nodes]
-        leaves = [*chain(*trace.inputs), *trace.parameters]
-        first, nothing = len(leaves), len(leaves) + len(nodes)
-        places = _Places(_objects([*leaves, *nodes, None]))
-
-        # The operands of all operations, one after the other; a dot has pairs of them.
-        left, right = (places.of(_objects(map(attrgetter(name), nodes))) for name in ("_left", "_right"))
-        kinds = _ids(_objects(rules))
-        of_two, sizes = right != nothing, 1 + (right != nothing)
-        several = np.flatnonzero((left > nothing) | (kinds == id(DOT))).tolist()
-        for i in several:
-            sizes[i] = len(nodes[i].parents) // (2 if rules[i] is DOT else 1)
-        starts = np.concatenate([[0], np.cumsum(sizes)])
-        operands, partners = np.full((2, starts[-1]), nothing, np.int32)
-        operands[starts[:-1]] = left
-        operands[starts[1:][of_two] - 1] = right[of_two]
-        rows, taken_up = places.of(_objects(parent for i in several for parent in nodes[i].parents)), 0
-        for i in several:
-            for part in (operands, partners) if rules[i] is DOT else (operands,):
-                part[starts[i] : starts[i + 1]] = rows[taken_up : taken_up + sizes[i]]
-                taken_up += sizes[i]
-        self.outputs = places.of(_objects(trace.outputs)).tolist()
-        self.constants = {place: new for new, place in places.new.items() if new.__class__ is not tuple}
-        self.n_places = n_places = nothing + 1 + len(places.new)
-
-        # A sum takes a sum or product that only it uses.
-        uses = np.bincount(operands, minlength=n_places) + np.bincount(partners, minlength=n_places)
-        uses[self.outputs] += 2  # an output stays a node of its own
-        kinds = np.concatenate([np.zeros(first, np.intp), kinds, np.zeros(n_places - nothing, np.intp)])
-        is_mul, adds = kinds == id(MUL), (kinds == id(ADD)) | (kinds == id(SUM))
-        user = np.repeat(np.arange(first, nothing), sizes)
-        is_sum = (adds | (kinds == id(DOT)))[operands]
-        taken = adds[user] & (uses[operands] == 1) & (is_sum | is_mul[operands])
-        is_taken = np.zeros(n_places, bool)
-        is_taken[operands[taken]] = True
-
-        # The terms of a sum are also those of the sums that it takes, and of those that they take.
-        root = np.arange(n_places)
-        root[operands[taken & is_sum]] = user[taken & is_sum]
-        while (root != root[root]).any():
-            root = root[root]
-        terms = np.flatnonzero(~(taken & is_sum) & ~(is_taken & is_mul)[user])
-        owners = root[user[terms]]
-        order = np.argsort(owners, kind="stable")
-        terms, owners = terms[order], owners[order]
-        self.left, self.right, self.is_mul = operands[terms], partners[terms], taken[terms]
-        factors = starts[self.left[self.is_mul] - first]
-        self.left[self.is_mul], self.right[self.is_mul] = operands[factors], operands[factors + 1]
-        heads = first + np.flatnonzero(~is_taken[first:nothing] & (uses[first:nothing] > 0))
-        ends = (np.searchsorted(owners, heads, side).tolist() for side in ("left", "right"))
-        self.heads = [
-            (head, rules[head - first], *span) for head, *span in zip(heads.tolist(), *ends, strict=True)
-        ]
-
-
 class _Normaliser:
     def __init__(self, trace: Trace, is_one_hot: Callable[[int], bool]):
         self.graph, self._shapes, self._is_one_hot = Graph(), trace.shapes, is_one_hot
         self._left: list[Sequence[int]] = []  # the operands of every node, as in Graph
         self._right: list[Sequence[int]] = []
         self._known: dict[Any, int] = {}
-        self._recorded = recorded = _Recorded(trace)
-        self._nodes = array("i", [-1]) * recorded.n_places  # by place
-        self._is_constant = np.zeros(recorded.n_places, bool)  # is the node of a place constant?
         self._constants = self.graph.constants
-        self._build(trace, recorded)
+        self._flat = Flat(trace)
+        self._nodes = array("i", [-1]) * self._flat.n_places  # by place
+        self._build(trace)
 
-    def _build(self, trace: Trace, recorded: _Recorded) -> None:
-        graph, nodes, parameters = self.graph, self._nodes, set(trace.parameters)
+    def _build(self, trace: Trace) -> None:
+        graph, nodes, flat, parameters = self.graph, self._nodes, self._flat, set(trace.parameters)
         rows: list[Sequence[Value]] = [*trace.inputs, trace.parameters]
         n_leaves = 0
         for argument, row in enumerate(rows):
@@ -202,20 +101,18 @@ class _Normaliser:
         graph.rules = [None] * n_leaves
         self._left, self._right = [()] * n_leaves, [()] * n_leaves
         nodes[:n_leaves] = array("i", range(n_leaves))
-        for place, value in recorded.constants.items():
+        for place, value in flat.constants.items():
             graph.frozen += captured(value, parameters)
-            nodes[place], self._is_constant[place] = self._constant(value.data), True
-        left = array("i", recorded.left.tobytes())
-        for place, rule, start, stop in recorded.heads:
+            nodes[place] = self._constant(value.data)
+        left = array("i", flat.left.tobytes())
+        for place, rule, start, stop in flat.heads:
             if rule is ADD or rule is SUM or rule is DOT:
-                node = self._sum(start, stop)
+                nodes[place] = self._sum(slice(start, stop))
             else:
                 operands = [nodes[operand] for operand in left[start:stop]]
-                node = self._term(self._product(*operands)) if rule is MUL else self._operation(rule, operands)
-            nodes[place] = node
-            if node in self._constants:
-                self._is_constant[place] = True
-        graph.outputs = [nodes[place] for place in recorded.outputs]
+                is_mul = rule is MUL
+                nodes[place] = self._term(self._product(*operands)) if is_mul else self._operation(rule, operands)
+        graph.outputs = [nodes[place] for place in flat.outputs]
         graph.n_traced = len(trace.nodes) + len(trace.parameters) + len(graph.frozen)
         graph.starts = np.cumsum([0, *map(len, self._left)])
         graph.left, graph.right = (
@@ -278,18 +175,19 @@ class _Normaliser:
             return y, rule, k * number
         return y, MUL, k / number if rule is DIV else number / k
 
-    def _sum(self, start: int, stop: int) -> int:
+    def _sum(self, span: slice) -> int:
         """The sum of these terms."""
-        recorded, nodes, constants, span = self._recorded, self._nodes, self._constants, slice(start, stop)
-        left, right = recorded.left[span], recorded.right[span]
-        if len(left) >= LONG and not (self._is_constant[left] | self._is_constant[right]).any():
+        flat, nodes, constants = self._flat, self._nodes, self._constants
+        left, right = flat.left[span], flat.right[span]
+        if len(left) >= LONG:
             of_places = np.frombuffer(nodes, np.int32)
-            a, b = (array("i", of_places[column].tobytes()) for column in (left, right))
-            if max(b) < 0 and self._is_one(a):
-                return self._constant(1.0)
-            return self._node((SUM, a.tobytes(), b.tobytes()), SUM, a, b)
+            a, b = (array("i", of_places[places].tobytes()) for places in (left, right))
+            if constants.keys().isdisjoint(a) and constants.keys().isdisjoint(b):
+                if max(b) < 0 and self._is_one(a):
+                    return self._constant(1.0)
+                return self._node((SUM, a.tobytes(), b.tobytes()), SUM, a, b)
         terms: list[Term] = []
-        for x, y, is_mul in zip(left.tolist(), right.tolist(), recorded.is_mul[span].tolist(), strict=True):
+        for x, y, is_mul in zip(left.tolist(), right.tolist(), flat.is_mul[span].tolist(), strict=True):
             pair = nodes[x], nodes[y]
             terms.append(pair[0] if pair[1] < 0 else self._product(*pair) if is_mul else pair)
         terms = [term for term in terms if not isinstance(term, int) or constants.get(term) != 0.0]
