@@ -194,12 +194,8 @@ def make(
         traced.state,
         graph.assumed,
         picks_of(lowered),
-<<<<<<< HEAD
         np.flatnonzero(~is_used).tolist() if request.gradient else [],
-=======
-        left_out if request.gradient else [],
         guards,
->>>>>>> main
         _build=namespace["build"],
     )
 
