@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 
 from .backends.numpy_helpers import NAMES
+from .loops import Loop, Result, every_array
 from .lower import Array, Elementwise, Lowered, Paired, Product, Reduction, Total
 from .tracing import Trace
 
@@ -23,6 +24,8 @@ class _Names:
         self.lowered, self.trace = lowered, trace
         self.used = set(TAKEN)
         self._counts: dict[str, int] = {}
+        for array in every_array(lowered):
+            array.name = ""
         self.factors, self.summands = _roles(lowered.arrays)
         parameters = [array for array in lowered.arrays if array.source == ("parameter",)]
         stems = {a: self._stem(a) for a in sorted(parameters, key=lambda array: int(array.places[0]))}
@@ -33,7 +36,7 @@ class _Names:
                 array.name = self._free(name.upper() if len(name) == 1 and array.size > 1 else name)
         for array, stem in stems.items():
             array.name = self._numbered(stem) if stem in ("W", "b") or counts[stem] > 1 else self._free(stem)
-        for array in lowered.arrays:
+        for array in every_array(lowered):
             if not array.name and array.source != ("constant",):
                 array.name = self._of_result(array)
 
@@ -51,6 +54,13 @@ class _Names:
         if (array, 0) in self.lowered.outputs and array.size == 1 and self.trace.shape == ():
             return self._free("loss")
         operation = array.operation
+        if isinstance(operation, Loop):
+            for leaf, (outside, _) in operation.windows.items():
+                leaf.name = self._free(f"{outside.name or 'c'}s")
+            return self._numbered("loop_")
+        if isinstance(operation, Result):
+            end = "all" if operation.t is None else "last" if operation.t == operation.loop.length - 1 else operation.t
+            return self._free(f"{operation.loop.stage[operation.place].name}_{end}")
         if isinstance(operation, Total):
             for part in operation.parts:
                 factors = {part.a.array, part.b.array} if isinstance(part, Product) else set()

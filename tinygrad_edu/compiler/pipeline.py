@@ -11,8 +11,8 @@ from ..engine.value import Value
 from .backends.numpy import Emitter
 from .batches import Pick, picks_of, rows_sum_to_one
 from .checks import check_one_number, collector_paused, unchanged, unused
-from .differentiate import ArrayProgram
 from .group import groups_of
+from .loops import LoopProgram, roll
 from .lower import Lowered, lower
 from .naming import name_arrays
 from .normalise import normalise
@@ -113,10 +113,11 @@ def make(
         graph = normalise(traced, lambda argument: rows_sum_to_one(arrays[argument]))
         groups, numbers = groups_of(graph)
         lowered = lower(graph, groups, numbers, request.shapes, plain)
+        lowered = lowered if plain else roll(lowered)
         learned = [array for array in lowered.arrays if array.source == ("parameter",)]
         left_out = unused((parameters[place] for array in learned for place in array.places), parameters)
         name_arrays(lowered, traced)
-        program = ArrayProgram(lowered, len(request.shapes), request.gradient)
+        program = LoopProgram(lowered, len(request.shapes), request.gradient)
         source = Emitter(program, Groups(lowered).title).source
     namespace: dict[str, Any] = {}
     exec(compile(source, f"<compiled {function!r}>", "exec"), namespace)

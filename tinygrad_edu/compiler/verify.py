@@ -21,6 +21,7 @@ from ..engine.rule import Rule
 from ..engine.value import Value
 from .batches import examples
 from .checks import TOLERANCE, CompileError, collector_paused, eager, near
+from .loops import every_array
 from .pipeline import Made
 from .tracing import flat_values, standing_in
 
@@ -60,7 +61,7 @@ def two_calls(
 
 def rule_at_fault(made: Made) -> str:
     """A sentence about a rule of the user's that does not give on arrays what it gives on floats; "" if all do."""
-    for rule in {array.rule: None for array in made.lowered.arrays if array.rule}:
+    for rule in {array.rule: None for array in every_array(made.lowered) if array.rule}:
         if not rule._declared[2].__module__.startswith("tinygrad_edu.") and (wrong := _wrong_on_arrays(rule)):
             return f"The rule {rule.name} cannot be compiled: {wrong}."
     return ""

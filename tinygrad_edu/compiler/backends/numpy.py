@@ -41,7 +41,7 @@ class Emitter:
         setup, before = [*setup, *make], [*take, *before]
         results = self._results(after)
         body = [*before, *(statements.lines if before else statements.lines[1:]), *after, f"return {results}"]
-        code = "".join(f"\n{line}" for line in [*setup, *body] if line[:1] != "#")
+        code = "".join(f"\n{line}" for line in map(str.lstrip, [*setup, *body]) if line[:1] != "#")
         called = [f for f in numpy_helpers.ALL if f"\n{f.__name__}(" in code or f"= {f.__name__}(" in code]
         helpers = "\n\n\n".join(source_of(helper).rstrip() for helper in called)
         text = [f'"""{self.title}"""', ""]

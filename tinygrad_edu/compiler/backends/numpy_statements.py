@@ -5,12 +5,14 @@ goes into a temporary. A temporary is free again after the last statement that r
 each part of a formula is read, and `_readers` how many reads are left.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from ..differentiate import ArrayProgram, Definition
 from ..formulas import number_text
+from ..loops import Repeated
 from ..lower import Array
 from ..symbols import Symbol
 from ..views import dense_strides, strides_of
@@ -38,7 +40,7 @@ class Statements:
         self.buffers: dict[str, tuple[tuple[int, ...], bool]] = {}
         self.constants: dict[str, Any] = dict(program.constants)
         self.rules: dict[str, Any] = {}
-        self.names: dict[Symbol, str] = {symbol: array.name for array, symbol in program.symbols.items()}
+        self.names: dict[Symbol, str] = {symbol: str(symbol.args[0]) for symbol in program.symbols.values()}
         self._textbook = Textbook(self.names, self.constant)
         self._constants_by_content: dict[Any, str] = {}
         self._free: dict[tuple[Any, ...], list[str]] = {}  # temporaries, by shape
@@ -46,15 +48,20 @@ class Statements:
         self._uses: dict[Symbol, int] = {}
         self._saved: dict[Symbol, str] = {}
         self._readers: dict[str, int] = {}
+        self.loops: list[tuple[Repeated, int, int]] = []  # with the lines of the body
         for definition in program.definitions:
-            self._define(definition)
+            if isinstance(definition, Repeated):
+                self._repeat(definition)
+            else:
+                self._define(definition)
+        self._forget_stages()
 
     # --- Definitions ----------------------------------------------------------------------------------------
 
     def _define(self, definition: Definition) -> None:
         name, formula, array = definition.name, definition.formula, definition.array
         is_parameter = definition.is_gradient and array.source == ("parameter",)
-        if not is_parameter or _needs_own_buffer(formula, array):
+        if name.isidentifier() and (not is_parameter or _needs_own_buffer(formula, array)):
             self.buffers[name] = (array.shape, array.batched)
         shape = ", ".join([*(["B"] if array.batched else []), *map(str, array.shape)])
         self._uses = {}
@@ -65,6 +72,32 @@ class Statements:
         if isinstance(formula, Symbol) and formula.shape == array.shape and formula.op != "leaf":
             self.names.setdefault(formula, name)
         self._saved.clear()
+
+    def _repeat(self, loop: Repeated) -> None:
+        """The statements of a loop, after those that fill rows for its first stage."""
+        for definition in loop.before:
+            self._define(definition)
+        for name, (n, shape, batched) in loop.stacks.items():
+            self.buffers[name] = (n, *(("B",) if batched else ()), *shape), False
+        stages = f"range({loop.length})"
+        before, self.lines = self.lines, []
+        for definition in loop.definitions:
+            self._define(definition)
+        head = f"for t in {f'reversed({stages})' if loop.is_backward else stages}:"
+        body = [f"    {line}" for line in self.lines if line]
+        self.loops.append((loop, len(before) + 2, len(before) + 2 + len(body)))
+        self.lines = [*before, "", head, *body]
+
+    def _forget_stages(self) -> None:
+        """A stack that is read in its own loop alone becomes an array for one stage."""
+        for loop, first, last in self.loops:
+            others = [line for line in [*self.lines[: first], *self.lines[last :]] if not line.lstrip().startswith("#")]
+            used = set(re.findall(r"\w+", "\n".join(others)))
+            for name, (n, shape, batched) in loop.stacks.items():
+                if name not in used and n == loop.length:
+                    self.buffers[name] = shape, batched
+                    for i in range(first, last):
+                        self.lines[i] = re.sub(rf"\b{name}\[t(, \.\.\.)?\]", name, self.lines[i])
 
     def _formula_text(self, definition: Definition) -> str:
         text, array = self._textbook.text(definition.formula), definition.array
