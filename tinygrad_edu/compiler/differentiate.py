@@ -6,19 +6,22 @@ places gets the sum of their shares. An array that does not depend on the exampl
 the batch.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..engine import elementary
 from ..engine.rules import RULES
-from .lower import Array, Elementwise, Lowered, Paired, Product, Read, Reduction, Take, Terms, Total
+from .lower import Array, Elementwise, Lowered, Paired, Product, Read, Reduction, Softmax, Take, Terms, Total, product_shape
 from .symbols import Book, Symbol
 from .tracing import TAKE
 from .views import View, view_of
 
-LOGSUMEXP = RULES["logsumexp"]
+LOGSUMEXP, MAX = RULES["logsumexp"], RULES["max"]
+SHORT = 8  # numbers
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,17 @@ class ArrayProgram:
             return x
         return self.book.special("expand", (x,), (*x.shape, 1), x.batched)
 
+    def _scattered(self, x: Any, view: View, batched: bool) -> Any:
+        """x at the places of a view, and 0 everywhere else."""
+        if view.whole and not isinstance(x, Symbol):
+            return x
+        if view.digits is None:
+            return self.book.special("scatter", (x, view), view.source, batched)
+        x = self._dense(x, view.shape, batched)
+        if view.whole:
+            return self.book.special("view", (x, view.inverse()), view.source, batched)
+        return self.book.special("scatter", (x, view), view.source, batched)
+
     def _dense(self, x: Any, shape: tuple[int, ...], batched: bool) -> Any:
         """x as an array of exactly this shape."""
         if isinstance(x, Symbol) and x.shape == shape and x.batched == batched:
@@ -124,8 +138,15 @@ class ArrayProgram:
             case Elementwise():
                 return self._applied(array, [self._read(o, array.shape) for o in array.operation.operands])
             case Reduction():
+                if columns := _columns(array):
+                    elements = [self._read(column, array.shape) for column in columns]
+                    return functools.reduce(elementary.maximum, elements)
                 elements = self._elements(array, array.operation.operand)
                 return self.book.special(str(array.rule.name), (elements,), array.shape, array.batched)  # type: ignore[union-attr]
+            case Softmax(operand):
+                return self.book.special(
+                    "softmax", (self._read(operand, array.shape, False),), array.shape, array.batched
+                )
             case Take():
                 return self._taken(array, array.operation)
             case Total():
@@ -261,6 +282,11 @@ class ArrayProgram:
                         self._give(array, operand, array.shape, formula, share)
             case Reduction():
                 self._through_reduction(array, array.operation.operand, share)
+            case Softmax(operand):
+                upstream, out = self._dense(share.formula, array.shape, array.batched), self.symbols[array]
+                moment = self.book.special("vecdot", (upstream, out), array.shape[:-1], array.batched)
+                formula = out * (upstream - self._expand(moment, array.shape[:-1]))
+                self._give(array, operand, array.shape, formula, share)
             case Take():
                 self._through_take(array, array.operation, share)
             case Total():
@@ -287,6 +313,8 @@ class ArrayProgram:
         return ScaledShare(self._sum([self._scaled(s) for s in shares], array.shape, array.batched))
 
     def _scaled(self, share: ScaledShare) -> Any:
+        if share.power == 1 and abs(share.scale) != 1.0:
+            return share.formula * (share.scale / self.size)
         formula = share.formula * share.scale if share.scale != 1.0 else share.formula
         for _ in range(abs(share.power)):
             formula = formula / self.size if share.power > 0 else formula * self.size
@@ -341,7 +369,7 @@ class ArrayProgram:
         if isinstance(formula, Symbol) and formula.op == "view" and view.undoes(formula.args[1]):
             formula = formula.args[0]
         elif not view.is_identity:
-            formula = self.book.special("scatter", (formula, view), target.shape, target.batched)
+            formula = self._scattered(formula, view, target.batched)
         self._shares.setdefault(target, []).append(ScaledShare(formula, scale, power))
 
     def _through_stack(self, array: Array, operands: list[Read], slopes: Symbol, share: ScaledShare) -> None:
@@ -354,6 +382,13 @@ class ArrayProgram:
                 self._give(array, operand, array.shape, share.formula * slope, share)
 
     def _through_reduction(self, array: Array, operand: Read, share: ScaledShare) -> None:
+        if columns := _columns(array):
+            out = self.symbols[array]
+            chosen = [self.book.make("equal", self._read(column, array.shape), out) for column in columns]
+            upstream = self.book.make("div", share.formula, sum(chosen))
+            for column, is_chosen in zip(columns, chosen, strict=True):
+                self._give(array, column, array.shape, upstream * is_chosen, share)
+            return
         elements, dims = self._elements(array, operand), (*array.shape, operand.index.shape[-1])
         if array.rule is LOGSUMEXP:
             slopes: Any = self.book.special("softmax", (elements,), dims, array.batched)
@@ -425,7 +460,7 @@ class ArrayProgram:
                 share = ScaledShare(upstream, share.scale, share.power - 1)
         if part.pick is not None:
             view = view_of(part.pick.reshape(array.shape), shape, repeats=False)
-            upstream = self.book.special("scatter", (upstream, view), shape, batched)
+            upstream = self._scattered(upstream, view, batched)
         dense = self._dense(upstream, shape, batched)
         n_a = dims_a[-2] if len(dims_a) > 1 else 1
         n_b = dims_b[-2] if len(dims_b) > 1 else 1
@@ -435,6 +470,18 @@ class ArrayProgram:
         if part.b.array.differentiable:
             formula = self.book.special("product_b", (dense, a, n_a, n_b), dims_b, batched)
             self._give(array, part.b, dims_b, formula, share, summed=not batched)
+
+
+def _columns(array: Array) -> list[Read]:
+    """The first elements of all rows of a maximum, the second ones ...; none for what is no pooling.
+
+    NumPy takes long to reduce many short rows.
+    """
+    operand = array.operation.operand
+    n, width = operand.index.shape
+    if array.rule is not MAX or n == 1 or width > SHORT:
+        return []
+    return [Read(operand.array, column) for column in operand.index.T]
 
 
 def _plain(share: ScaledShare) -> ScaledShare:
@@ -451,13 +498,6 @@ def _plain(share: ScaledShare) -> ScaledShare:
             formula, scale = formula.args[0], scale * formula.args[1]
         else:
             return ScaledShare(formula, scale, share.power)
-
-
-def product_shape(part: Product) -> tuple[int, ...]:
-    """The shape of a matrix product: (heads, rows of b, rows of a). A single row has no axis."""
-    heads = part.a.index.shape[:-2]
-    rows = (part.b.index.shape[-2:-1], part.a.index.shape[-2:-1])
-    return (*heads, *rows[0], *rows[1])
 
 
 def _fits(formula: Any, shape: tuple[int, ...], batched: bool) -> bool:

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from .differentiate import LOGSUMEXP, ArrayProgram, Definition, ScaledShare, product_shape
+from .differentiate import LOGSUMEXP, ArrayProgram, Definition, ScaledShare
 from .lower import (
     REDUCTIONS,
     Array,
@@ -37,10 +37,13 @@ from .lower import (
     Product,
     Read,
     Reduction,
+    Softmax,
     Take,
     Terms,
     Total,
     is_matrix_product,
+    product_size,
+    reads_of,
 )
 from .symbols import Symbol
 from .tracing import TAKE
@@ -111,8 +114,8 @@ def every_array(lowered: Lowered) -> Iterator[Array]:
 # --- What operations read -------------------------------------------------------------------------------------
 
 
-def reads_of(operation: Any) -> list[Read]:
-    """All that an operation reads, in order."""
+def _slots(operation: Any) -> list[Read]:
+    """All that an operation reads, in the order of its fields."""
     found: list[Read] = []
     _with_reads(operation, lambda read: found.append(read) or read)
     return found
@@ -125,7 +128,7 @@ def _with_reads(x: Any, new: Callable[[Read], Any]) -> Any:
             return new(x)
         case list():
             return [_with_reads(part, new) for part in x]
-        case Elementwise() | Reduction() | Take() | Total() | Product() | Paired() | Terms():
+        case Elementwise() | Reduction() | Softmax() | Take() | Total() | Product() | Paired() | Terms():
             return type(x)(*[_with_reads(getattr(x, name), new) for name in x.__dataclass_fields__])
     return x
 
@@ -137,7 +140,7 @@ def _structure(x: Any) -> Any:
             return x.index.shape
         case list():
             return tuple(map(_structure, x))
-        case Elementwise() | Reduction() | Take() | Total() | Product() | Paired() | Terms():
+        case Elementwise() | Reduction() | Softmax() | Take() | Total() | Product() | Paired() | Terms():
             return type(x), *[_structure(getattr(x, name)) for name in x.__dataclass_fields__]
         case np.ndarray():
             return x.shape, x.tobytes()
@@ -169,7 +172,7 @@ class _Finder:
         leaves = [array for array in lowered.arrays if array.operation is None]
         numbers = {array: -(i + 1) * OUTSIDE for i, array in enumerate(leaves)}
         numbers |= {array: i for i, array in enumerate(self.computed)}
-        self.reads = [reads_of(array.operation) for array in self.computed]
+        self.reads = [_slots(array.operation) for array in self.computed]
         most = min(READS, max(map(len, self.reads), default=0))
         self.where, self.content = np.zeros((2, len(self.computed), most), dtype=np.int64)
         kinds: dict[Any, int] = {}
@@ -389,9 +392,9 @@ def _joined(array: Array, operation: Any) -> Any:
         case Total():
             parts: dict[Any, Any] = {}
             for part in operation.parts:
-                reads = reads_of(part)
+                reads = _slots(part)
                 key = (type(part), *(read.array for read in reads)) if not isinstance(part, Product) else part
-                known = reads_of(parts[key]) if key in parts else []
+                known = _slots(parts[key]) if key in parts else []
                 joined = [np.concatenate([k.index, r.index], axis=1) for k, r in zip(known, reads, strict=bool(known))]
                 parts[key] = type(part)(*map(Read, key[1:], joined)) if known else part
             return Total(list(parts.values()))
@@ -446,7 +449,7 @@ def _lifted_part(loop: Loop, part: Any) -> Any:
         raise _Refused
     pick = part.pick
     if pick is not None:
-        pick = (pick + math.prod(product_shape(part)) * np.arange(loop.length)[:, None]).ravel()
+        pick = (pick + product_size(part) * np.arange(loop.length)[:, None]).ravel()
     return Product(a, _at_all_stages(loop, b), pick)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from .backends.numpy_helpers import NAMES
 from .loops import Loop, Result, every_array
-from .lower import Array, Elementwise, Lowered, Paired, Product, Reduction, Total
+from .lower import Array, Elementwise, Lowered, Paired, Product, Reduction, Softmax, Total
 from .tracing import Trace
 
 TAKEN = {"B", "np", "math", "parameters", "gradient", "dtype", "build", "run", "outputs", "buffers", "float"}
@@ -77,6 +77,8 @@ class _Names:
                 return self._free(f"A{before.name[1:]}")
         if isinstance(operation, Reduction) and operation.operand.array.name.startswith("Z"):
             self.used.add(f"A{operation.operand.array.name[1:]}")  # its softmax
+        if isinstance(operation, Softmax):
+            return self._numbered("P")
         return self._numbered(f"{array.rule.name}_" if array.rule else "c")
 
     def _numbered(self, stem: str) -> str:

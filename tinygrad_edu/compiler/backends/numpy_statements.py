@@ -139,7 +139,7 @@ class Statements:
             operation_of(x).into(x, to, self)
         else:
             with self.reading(x, beside=shape) as (text,):
-                self.write(f"{to}[...] = {text}")
+                self.write(f"{to if to.endswith(']') else f'{to}[...]'} = {text}")
 
     @contextmanager
     def reading(self, *operands: Any, beside: tuple[int, ...] | None = None) -> Iterator[list[str]]:
@@ -155,6 +155,8 @@ class Statements:
             return self.names[x]
         if x.op == "leaf":
             return str(x.args[0])
+        if x.op == "div" and x.args[1] is self.program.size and not isinstance(x.args[0], Symbol):
+            return f"{number_text(x.args[0])} / B"
         if x.op == "view":
             base, view = x.args
             return str(view.text(self.operand(base), base.batched, self.constant))
