@@ -64,6 +64,7 @@ class Loop:
     earlier  leaf -> (place, distance): the array stage[place] of `distance` stages before
     windows  leaf -> (array, index): elements of an array outside, index[t] at stage t. index is (length, *shape)
     initial  for each place, the arrays outside that stand for the stages before the first one, the last one last
+    ahead    arrays that are computed before the loop, for all stages at once
     """
 
     length: int
@@ -71,6 +72,7 @@ class Loop:
     earlier: dict[Array, tuple[int, int]] = field(default_factory=dict)
     windows: dict[Array, tuple[Array, Indices]] = field(default_factory=dict)
     initial: list[list[Array]] = field(default_factory=list)
+    ahead: list[Array] = field(default_factory=list)
     wholes: dict[Array, Array] = field(default_factory=dict)
 
     def whole(self, array: Array) -> Array:
@@ -297,9 +299,12 @@ class _Finder:
             array.operation = _with_reads(array.operation, moved)
         try:
             for array in loop.stage:
+                _move_ahead(loop, array)
                 _lifted(loop, array)
         except _Refused:
             return None
+        read = {read.array for array in loop.stage for read in reads_of(array.operation)}
+        loop.windows = {leaf: window for leaf, window in loop.windows.items() if leaf in read}
         return loop
 
     def _replaced(self, loop: Loop, start: int) -> Lowered:
@@ -316,6 +321,8 @@ class _Finder:
             size = math.prod(shape)
             return Array(next(numbers), None, (source,), size, batched, differentiable, shape, operation)
 
+        for array in loop.ahead:
+            array.number = next(numbers)
         used: dict[int, dict[int, None]] = {}  # place -> the stages that are read after the loop
         for array in [*(r.array for a in rest for r in reads_of(a.operation)), *(a for a, _ in self.lowered.outputs)]:
             if array in inside:
@@ -348,6 +355,7 @@ class _Finder:
             [
                 *arrays[:first],
                 *(array for array in arrays[first:last] if array not in inside),
+                *loop.ahead,
                 made("loop", loop, loop.stage, ()),
                 *results,
                 *after,
@@ -364,6 +372,25 @@ def _true(flags: Any) -> list[tuple[int, int]]:
     """(first, last + 1) of the runs of True."""
     steps = np.diff(flags.astype(np.int8), prepend=0, append=0)
     return list(zip(np.flatnonzero(steps == 1).tolist(), np.flatnonzero(steps == -1).tolist(), strict=True))
+
+
+def _move_ahead(loop: Loop, array: Array) -> None:
+    """Take the products out of a sum that read nothing of the loop: x[t] @ W.T is one product for all stages."""
+    if not isinstance(array.operation, Total):
+        return
+    parts = array.operation.parts
+    free = [part for part in parts if len(loop.reads_outside(part)) == len(reads_of(part))]
+    if len(free) == len(parts) or not any(isinstance(part, Product) for part in free):
+        return
+    operation, shape = _lifted_total(loop, array, free, ahead=True)
+    read = [r.array for part in free for r in loop.reads_outside(part)]
+    flags = [any(getattr(a, name) for a in read) for name in ("batched", "differentiable")]
+    whole = Array(array.number, array.rule, ("ahead",), math.prod(shape), *flags, shape, operation)
+    leaf = dataclasses.replace(whole, rule=None, source=("window",), size=array.size, shape=array.shape, operation=None, differentiable=False)
+    loop.ahead.append(whole)
+    loop.windows[leaf] = whole, np.arange(whole.size).reshape(loop.length, *array.shape)
+    rest = [part for part in parts if part not in free]
+    array.operation = Total([*rest, Terms(Read(leaf, np.arange(array.size)[:, None]))])
 
 
 def _window(loop: Loop, leaves: dict[Any, Array], read: Read, index: Indices, array: Array) -> Read:
@@ -421,10 +448,7 @@ def _lifted(loop: Loop, array: Array) -> Any:
             rows = options if grid else _at_all_stages(loop, options)
             operation = Take(_at_all_stages(loop, index, 0), rows, grid)
         case Total(parts):
-            chosen = [part for part in parts if _learns(loop, part)]
-            operation = Total([_lifted_part(loop, part) for part in chosen])
-            if any(isinstance(part, Product) and part.b.index.ndim == 2 for part in chosen):
-                shape = (loop.length * array.shape[0], *array.shape[1:])  # the rows of all stages
+            operation, shape = _lifted_total(loop, array, [part for part in parts if _learns(loop, part)])
         case _:
             raise _Refused
     return dataclasses.replace(array, shape=shape, size=math.prod(shape), operation=operation)
@@ -438,9 +462,20 @@ def _learns(loop: Loop, operation: Any) -> bool:
     return any(read.array.differentiable for read in loop.reads_outside(operation))
 
 
-def _lifted_part(loop: Loop, part: Any) -> Any:
+def _lifted_total(loop: Loop, array: Array, parts: list[Any], ahead: bool = False) -> tuple[Total, tuple[int, ...]]:
+    """Parts of a sum for all stages at once, and their shape. With ahead=True they are computed before the loop."""
+    lifted = [_lifted_part(loop, part, ahead) for part in parts]
+    rows = {len(part.b.index) // loop.length for part in lifted if isinstance(part, Product)}
+    if rows <= {1}:
+        return Total(lifted), (loop.length, *array.shape)
+    if len(rows) > 1:
+        raise _Refused
+    return Total(lifted), (loop.length * array.shape[0], *array.shape[1:])  # the rows of all stages
+
+
+def _lifted_part(loop: Loop, part: Any, ahead: bool) -> Any:
     if not isinstance(part, Product):
-        return _with_reads(part, lambda read: _at_all_stages(loop, read))
+        return _with_reads(part, lambda read: _at_all_stages(loop, read, 1, ahead))
     a, b = part.a, part.b
     varies = {*loop.stage, *loop.earlier, *loop.windows}
     if a.array in varies and b.array not in varies and 1 in (a.index.ndim, b.index.ndim):
@@ -450,13 +485,13 @@ def _lifted_part(loop: Loop, part: Any) -> Any:
     pick = part.pick
     if pick is not None:
         pick = (pick + product_size(part) * np.arange(loop.length)[:, None]).ravel()
-    return Product(a, _at_all_stages(loop, b), pick)
+    return Product(a, _at_all_stages(loop, b, 1, ahead), pick)
 
 
-def _at_all_stages(loop: Loop, read: Read, columns: int = 1) -> Read:
+def _at_all_stages(loop: Loop, read: Read, columns: int = 1, ahead: bool = False) -> Read:
     """A read of the stage at all stages: the index has the stages along its first axis, and 0 or 1 more axes."""
     original = loop.original(read)
-    if original is not read and original.array.differentiable:
+    if original is not read and (ahead or original.array.differentiable):
         array, index = original.array, original.index
     else:
         array = loop.whole(read.array)
@@ -540,7 +575,11 @@ class LoopProgram(ArrayProgram):
                     formula = self._all_rows(own.name, before, loop.length, own)
                 else:
                     formula = self._row(own.name, before + t, own, at="")
-                self.definitions.append(Definition(array.name, formula, array))
+                is_output = any(array is output for output, _ in self.lowered.outputs)
+                if is_output or (t is None and own.batched):
+                    self.definitions.append(Definition(array.name, formula, array))
+                else:
+                    self.symbols[array] = formula
             case _:
                 super()._define(array)
 

@@ -36,7 +36,8 @@ class _Names:
                 array.name = self._free(name.upper() if len(name) == 1 and array.size > 1 else name)
         for array, stem in stems.items():
             array.name = self._numbered(stem) if stem in ("W", "b") or counts[stem] > 1 else self._free(stem)
-        for array in every_array(lowered):
+        outside = {*lowered.arrays}  # a state is named before the stages that are peeled off
+        for array in sorted(every_array(lowered), key=lambda array: array in outside):
             if not array.name and array.source != ("constant",):
                 array.name = self._of_result(array)
 
@@ -61,6 +62,9 @@ class _Names:
         if isinstance(operation, Result):
             end = "all" if operation.t is None else "last" if operation.t == operation.loop.length - 1 else operation.t
             return self._free(f"{operation.loop.stage[operation.place].name}_{end}")
+        if array.source == ("ahead",):
+            (product, *_) = [part for part in operation.parts if isinstance(part, Product)]
+            return self._free(f"{product.b.array.name}{product.a.array.name}")
         if isinstance(operation, Total):
             for part in operation.parts:
                 factors = {part.a.array, part.b.array} if isinstance(part, Product) else set()

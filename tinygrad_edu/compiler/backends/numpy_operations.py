@@ -14,6 +14,7 @@ from ..views import reshaped
 
 Statements = Any  # what numpy_statements gathers; it reads this file
 
+SWAPPED = ".swapaxes(0, 1)"
 Written = tuple[str, int]  # a formula, and how tightly it holds together
 
 
@@ -391,7 +392,7 @@ class ProductA(Operation):
     """The gradient of a: upstream.T @ b, summed over the batch where a is not batched."""
 
     def formula(self, x: Symbol, language: Textbook) -> Written:
-        upstream, right = language.text(x.args[0], ATOM), language.text(x.args[1], ATOM)
+        upstream, right = _stages_first(language.text(x.args[0], ATOM), language.text(x.args[1], ATOM))
         return f"{transposed(upstream) if x.args[0].shape else upstream} @ {right}", SUM
 
     def into(self, x: Symbol, to: str, statements: Statements) -> None:
@@ -402,6 +403,7 @@ class ProductA(Operation):
                 product = f"np.matmul({u}.swapaxes(-1, -2), {v})"
                 statements.write(f"{to}[...] = {product}{'.sum(axis=0)' if is_summed else ''}")
             elif is_summed:
+                u, v = _stages_first(u, v)
                 flat = f"{u}.reshape({bare((-1, n_a) if n_a > 1 else (-1,))})"
                 left = u if upstream.shape == ((n_a,) if n_a > 1 else ()) else flat
                 right = v if len(b.shape) == 1 else f"{v}.reshape(-1, {terms})"
@@ -437,6 +439,12 @@ def _rows(text: str, x: Symbol, rows: int, columns: int) -> str:
     if x.shape == ():
         return f"{text}[{lead}None, None]"
     return f"{text}[{lead}None, :]" if rows == 1 else f"{text}[{lead}:, None]"
+
+
+def _stages_first(*factors: str) -> tuple[str, ...]:
+    """Factors that have the stages of a loop behind the batch, as they are stored, if all do: the sum is the same."""
+    is_swapped = all(text.endswith(SWAPPED) for text in factors)
+    return tuple(text.removesuffix(SWAPPED) for text in factors) if is_swapped else factors
 
 
 def _transposed_product(left: str, right: str, to: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ...engine.rules import RULES
 from ..differentiate import ArrayProgram, Definition
 from ..formulas import number_text
 from ..loops import Repeated
@@ -21,6 +22,7 @@ from .numpy_operations import Textbook, operation_of
 WIDTH = 80  # of a formula; a longer one is named by its operation
 TOLD = 2000  # definitions; longer programs have no formulas in their comments
 READ_THROUGH = ("view", "expand")  # operations that need no statement
+SLOPES = ("tanh", "sigmoid")  # the slope has a helper: from the result, not from the operand
 COPIED = ("leaf", *READ_THROUGH, "dense")
 
 
@@ -32,6 +34,7 @@ class Statements:
     constants  name -> an array of numbers that the lines read
     rules      name -> a rule that the lines call, since it does not run on symbols
     names      symbol -> the variable that holds it
+    slopes     symbol -> the function, of SLOPES, of which it is the slope
     """
 
     def __init__(self, program: ArrayProgram):
@@ -41,6 +44,7 @@ class Statements:
         self.constants: dict[str, Any] = dict(program.constants)
         self.rules: dict[str, Any] = {}
         self.names: dict[Symbol, str] = {symbol: str(symbol.args[0]) for symbol in program.symbols.values()}
+        self.slopes: dict[Symbol, Symbol] = {}
         self._textbook = Textbook(self.names, self.constant)
         self._constants_by_content: dict[Any, str] = {}
         self._free: dict[tuple[Any, ...], list[str]] = {}  # temporaries, by shape
@@ -71,12 +75,17 @@ class Statements:
         self.into(formula, name, array.shape, array.batched)
         if isinstance(formula, Symbol) and formula.shape == array.shape and formula.op != "leaf":
             self.names.setdefault(formula, name)
+            if formula.op in SLOPES:
+                (slope,) = RULES[formula.op].shares(1.0, formula, *formula.args)
+                self.slopes[slope] = formula
         self._saved.clear()
 
     def _repeat(self, loop: Repeated) -> None:
         """The statements of a loop, after those that fill rows for its first stage."""
+        start = len(self.lines)
         for definition in loop.before:
             self._define(definition)
+        self.lines[start:] = ["", *(line for line in self.lines[start:] if line)]
         for name, (n, shape, batched) in loop.stacks.items():
             self.buffers[name] = (n, *(("B",) if batched else ()), *shape), False
         stages = f"range({loop.length})"
@@ -114,7 +123,9 @@ class Statements:
             x = stack.pop()
             if isinstance(x, Symbol) and x not in self.names and x.op != "leaf":
                 self._uses[x] = self._uses.get(x, 0) + 1
-                if self._uses[x] == 1 or x.op in READ_THROUGH:
+                if x in self.slopes:
+                    stack += self.slopes[x].args
+                elif self._uses[x] == 1 or x.op in READ_THROUGH:
                     stack += x.args
 
     # --- What operations write ------------------------------------------------------------------------------
@@ -135,7 +146,11 @@ class Statements:
         """Statements that leave x in the array `to`, which has this shape."""
         if self.is_unnamed(x, "dense"):
             x = x.args[0]  # `to` has the full shape
-        if self._is_computed(x) and x.shape == shape and x.batched == batched:
+        if x in self.slopes:
+            function = self.slopes[x]
+            with self.reading(function, *function.args) as texts:
+                self.write(f"{function.op}_slope({', '.join(texts)}, out={to})")
+        elif self._is_computed(x) and x.shape == shape and x.batched == batched:
             operation_of(x).into(x, to, self)
         else:
             with self.reading(x, beside=shape) as (text,):
