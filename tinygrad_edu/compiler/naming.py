@@ -11,7 +11,7 @@ from .tracing import Trace
 
 TAKEN = {"B", "np", "math", "parameters", "gradient", "dtype", "build", "run", "outputs", "buffers", "float"}
 TAKEN |= {"inf", "nan", "RULES", *NAMES}
-OF_STATEMENTS = re.compile(r"(t|index_|constant_|softmax_)\d+")  # names that statements give
+OF_STATEMENTS = re.compile(r"(t|index_|constant_|softmax_|slope_)\d+")  # names that statements give
 
 
 def name_arrays(lowered: Lowered, trace: Trace) -> None:
@@ -26,7 +26,7 @@ class _Names:
         self._counts: dict[str, int] = {}
         for array in every_array(lowered):
             array.name = ""
-        self.factors, self.summands = _roles(lowered.arrays)
+        self.factors, self.summands = _roles(list(every_array(lowered)))
         parameters = [array for array in lowered.arrays if array.source == ("parameter",)]
         stems = {a: self._stem(a) for a in sorted(parameters, key=lambda array: int(array.places[0]))}
         counts = {stem: list(stems.values()).count(stem) for stem in stems.values()}
@@ -40,6 +40,9 @@ class _Names:
         for array in sorted(every_array(lowered), key=lambda array: array in outside):
             if not array.name and array.source != ("constant",):
                 array.name = self._of_result(array)
+            if isinstance(array.operation, Loop):
+                for leaf, (place, distance) in array.operation.earlier.items():
+                    leaf.name = f"{array.operation.stage[place].name}[t - {distance}]"
 
     def _stem(self, array: Array) -> str:
         """`W` for layer0.neuron3.w2, `gamma` for layer1.gamma4; without a label, a name for its role."""
@@ -57,7 +60,7 @@ class _Names:
         operation = array.operation
         if isinstance(operation, Loop):
             for leaf, (outside, _) in operation.windows.items():
-                leaf.name = self._free(f"{outside.name or 'c'}s")
+                leaf.name = self._free(f"{outside.name or 'constant'}s")
             return self._numbered("loop_")
         if isinstance(operation, Result):
             end = "all" if operation.t is None else "last" if operation.t == operation.loop.length - 1 else operation.t

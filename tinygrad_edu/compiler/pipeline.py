@@ -1,7 +1,7 @@
 """The stages of the compiler, one after the other: trace, normalise, group, lower, differentiate, emit."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,7 @@ class Made:
     assumed         arguments whose rows were taken to add up to 1, or not to
     picks           the arguments that are indices, which are checked
     unused          the places of the parameters that the function does not use
+    shorter         makes the program whose loops have one stage less, to compare them; None if there are no loops
     """
 
     request: Request
@@ -59,6 +60,7 @@ class Made:
     assumed: dict[int, bool]
     picks: list[Pick]
     unused: list[int]
+    shorter: Callable[[], "Made"] | None = None
     verified: bool = False
     attempts: int = 0
     _build: Any = None
@@ -113,24 +115,36 @@ def make(
         graph = normalise(traced, lambda argument: rows_sum_to_one(arrays[argument]))
         groups, numbers = groups_of(graph)
         lowered = lower(graph, groups, numbers, request.shapes, plain)
-        lowered = lowered if plain else roll(lowered)
         learned = [array for array in lowered.arrays if array.source == ("parameter",)]
         left_out = unused((parameters[place] for array in learned for place in array.places), parameters)
-        name_arrays(lowered, traced)
-        program = LoopProgram(lowered, len(request.shapes), request.gradient)
-        source = Emitter(program, Groups(lowered).title).source
-    namespace: dict[str, Any] = {}
-    exec(compile(source, f"<compiled {function!r}>", "exec"), namespace)
-    return Made(
+        rolled = lowered if plain else roll(lowered)
+
+        def program(lowered: Lowered) -> tuple[str, Any]:
+            name_arrays(lowered, traced)
+            written = LoopProgram(lowered, len(request.shapes), request.gradient)
+            source = Emitter(written, Groups(lowered).title).source
+            namespace: dict[str, Any] = {}
+            exec(compile(source, f"<compiled {function!r}>", "exec"), namespace)
+            return source, namespace["build"]
+
+        def shorter() -> Made:
+            other = replace(made, _build=program(roll(lowered, skip=1))[1], _runs={})
+            name_arrays(rolled, traced)
+            return other
+
+        source, build = program(rolled)
+    made = Made(
         request,
         source,
-        lowered,
+        rolled,
         traced.names,
         traced.shape,
         graph.frozen,
         traced.state,
         graph.assumed,
-        picks_of(lowered),
+        picks_of(rolled),
         left_out if request.gradient else [],
-        _build=namespace["build"],
+        shorter=shorter if rolled is not lowered else None,
+        _build=build,
     )
+    return made

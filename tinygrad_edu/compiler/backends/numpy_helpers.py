@@ -34,7 +34,7 @@ def log_sum_exp(Z, softmax, out=None):
 def sigmoid(x):
     """1 / (1 + e^-x), by the branch that cannot overflow."""
     small = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + small), small / (1 + small))
+    return np.where(x >= 0, 1, small) / (1 + small)
 
 
 def tanh_slope(A, Z, out):

@@ -88,6 +88,8 @@ class Statements:
         self.lines[start:] = ["", *(line for line in self.lines[start:] if line)]
         for name, (n, shape, batched) in loop.stacks.items():
             self.buffers[name] = (n, *(("B",) if batched else ()), *shape), False
+        if loop.is_backward:
+            self._slopes_ahead(loop)
         stages = f"range({loop.length})"
         before, self.lines = self.lines, []
         for definition in loop.definitions:
@@ -96,6 +98,27 @@ class Statements:
         body = [f"    {line}" for line in self.lines if line]
         self.loops.append((loop, len(before) + 2, len(before) + 2 + len(body)))
         self.lines = [*before, "", head, *body]
+
+    def _slopes_ahead(self, loop: Repeated) -> None:
+        """Compute slopes for all stages at once, before a reversed loop: they depend on the forward pass alone."""
+        for definition in loop.definitions:
+            stack = [definition.formula]
+            while stack:
+                x = stack.pop()
+                if not isinstance(x, Symbol) or x in self.names:
+                    continue
+                if x not in self.slopes:
+                    stack += x.args
+                    continue
+                function = self.slopes[x]
+                rows = [self.program.rows.get(self.names.get(y, "")) for y in (function, *function.args)]
+                if None in rows:
+                    continue
+                name = f"slope_{sum(name.startswith('slope_') for name in self.buffers) + 1}"
+                texts = [f"{stack}[{first}:{first + loop.length}]" if first else stack for stack, first in rows]
+                self.buffers[name] = (loop.length, *(("B",) if x.batched else ()), *x.shape), False
+                self.write(f"{function.op}_slope({', '.join(texts)}, out={name})")
+                self.names[x] = f"{name}[t{'' if x.batched or x.shape else ', ...'}]"
 
     def _forget_stages(self) -> None:
         """A stack that is read in its own loop alone becomes an array for one stage."""
