@@ -63,7 +63,7 @@ class Loop:
              the same at every stage, and the leaves below
     earlier  leaf -> (place, distance): the array stage[place] of `distance` stages before
     windows  leaf -> (array, index): elements of an array outside, index[t] at stage t. index is (length, *shape)
-    initial  for each place, the arrays outside that stand for the stages before the first one, the last one last
+    initial  for each place, what stands for the array in the stages before the first one; the last of them is last
     ahead    arrays that are computed before the loop, for all stages at once
     """
 
@@ -71,7 +71,7 @@ class Loop:
     stage: list[Array]
     earlier: dict[Array, tuple[int, int]] = field(default_factory=dict)
     windows: dict[Array, tuple[Array, Indices]] = field(default_factory=dict)
-    initial: list[list[Array]] = field(default_factory=list)
+    initial: list[list[Read]] = field(default_factory=list)
     ahead: list[Array] = field(default_factory=list)
     wholes: dict[Array, Array] = field(default_factory=dict)
 
@@ -82,6 +82,14 @@ class Loop:
             leaf = dataclasses.replace(array, rule=None, source=("stack",), size=size, shape=shape)
             leaf.operation, leaf.differentiable, self.wholes[array] = None, False, leaf
         return self.wholes.get(array, array)
+
+    def move(self, moved: Callable[[Read], Read]) -> None:
+        """Change what is read outside of the loop."""
+        for array in self.stage:
+            array.operation = _with_reads(array.operation, moved)
+        windows = {leaf: moved(Read(*window)) for leaf, window in self.windows.items()}
+        self.windows = {leaf: (read.array, read.index) for leaf, read in windows.items()}
+        self.initial = [list(map(moved, reads)) for reads in self.initial]
 
     def reads_outside(self, operation: Any) -> list[Read]:
         """What an operation of the stage reads outside of the loop: at every stage, or at all stages together."""
@@ -121,6 +129,15 @@ def _slots(operation: Any) -> list[Read]:
     found: list[Read] = []
     _with_reads(operation, lambda read: found.append(read) or read)
     return found
+
+
+def _all_reads(operation: Any) -> list[Read]:
+    """All that an operation reads, or a loop."""
+    if not isinstance(operation, Loop):
+        return reads_of(operation)
+    stage = [read for array in operation.stage for read in reads_of(array.operation)]
+    windows = [Read(*window) for window in operation.windows.values()]
+    return [*stage, *windows, *itertools.chain(*operation.initial)]
 
 
 def _with_reads(x: Any, new: Callable[[Read], Any]) -> Any:
@@ -191,9 +208,17 @@ class _Finder:
         """The program with its longest loop, None if it has none."""
         for start, end, period in sorted(self._runs(), key=lambda run: (run[0] - run[1], run[2])):
             fitted = self._fitted(start, end, period)
-            if fitted and (loop := self._loop(*fitted, period)):
-                first, length = fitted[0] + skip * period, fitted[1] - skip
-                return self._replaced(loop if not skip else self._loop(first, length, period), first)  # type: ignore[arg-type]  # a part of a loop
+            if fitted is None:
+                continue
+            start, length = fitted
+            given = self._given(start, period)
+            if given is not None:
+                start, length = start - period, length + 1
+            if skip:
+                start, length, given = start + skip * period, length - skip, None
+            loop = self._loop(start, length, period, given)
+            if loop is not None:
+                return self._replaced(loop, start)
         return None
 
     def _runs(self) -> list[tuple[int, int, int]]:
@@ -263,25 +288,57 @@ class _Finder:
                 carried[place] = max(carried.get(place, 0), distance)
         return carried
 
+    def _given(self, start: int, period: int) -> dict[int, Read] | None:
+        """place -> what the stage before `start` reads where later ones read the stage before them, as h0 = [0, 0].
+
+        None if that stage does something else. Then it stays in front of the loop.
+        """
+        first = start - period
+        if first < 0 or (self.kinds[first:start] != self.kinds[start : start + period]).any():
+            return None
+        where, back = self._reads_of_a_stage(start, period)
+        given: dict[int, tuple[Array, Indices]] = {}
+        for i, slot in np.argwhere((where != self.where[first:start]) | back).tolist():
+            own, read = self.reads[start + i][slot], self.reads[first + i][slot]
+            target = int(where[i, slot]) - start
+            if not back[i, slot] or target < -period:
+                return None
+            if target >= 0:
+                is_alike = self.where[first + i, slot] == target + first
+                if not is_alike or self.content[first + i, slot] != self.content[start + i, slot]:
+                    return None
+                continue
+            if self.where[first + i, slot] >= first:
+                return None
+            array, index = given.setdefault(target % period, (read.array, np.full(own.array.size, -1)))
+            is_known = index[own.index] >= 0
+            if array is not read.array or (is_known & (index[own.index] != read.index)).any():
+                return None
+            index[own.index] = read.index
+        return {place: Read(array, np.maximum(index, 0)) for place, (array, index) in given.items()}
+
     # --- Rolling ------------------------------------------------------------------------------------------------
 
-    def _loop(self, start: int, length: int, period: int) -> Loop | None:
+    def _loop(self, start: int, length: int, period: int, given: dict[int, Read] | None) -> Loop | None:
         """The loop of these stages, None if its gradient cannot be taken after it."""
-        _, back = self._reads_of_a_stage(start, period)
-        carried = self._carried(start, period)
-        loop = Loop(length, [dataclasses.replace(array) for array in self.computed[start : start + period]])
-        loop.initial = [
-            [self.computed[start + place - k * period] for k in range(carried.get(place, 0), 0, -1)]
-            for place in range(period)
-        ]
+        typical = start + period * (given is not None)  # a stage that reads the one before
+        where, back = self._reads_of_a_stage(typical, period)
+        carried = self._carried(typical, period)
+        loop = Loop(length, [dataclasses.replace(array) for array in self.computed[typical : typical + period]])
+        for place, array in enumerate(loop.stage):
+            stages = range(carried.get(place, 0), 0, -1)
+            before = [self.computed[start + place - k * period] for k in stages] if given is None else []
+            loop.initial.append([Read(other, np.arange(other.size)) for other in before])
+            if given is not None and stages:
+                loop.initial[-1] = [given[place]]
         leaves: dict[Any, Array] = {}
         for place, array in enumerate(loop.stage):
-            slots = iter(range(len(self.reads[start + place])))
+            slots = iter(range(READS))
 
             def moved(read: Read, place: int = place, array: Array = array, slots: Any = slots) -> Read:
                 slot = next(slots)
                 if back[place, slot]:
-                    target = int(self.where[start + place, slot]) - start
+                    target = int(where[place, slot]) - typical
                     if target >= 0:
                         return Read(loop.stage[target], read.index)
                     key = target % period, -(target // period)
@@ -324,7 +381,8 @@ class _Finder:
         for array in loop.ahead:
             array.number = next(numbers)
         used: dict[int, dict[int, None]] = {}  # place -> the stages that are read after the loop
-        for array in [*(r.array for a in rest for r in reads_of(a.operation)), *(a for a, _ in self.lowered.outputs)]:
+        read = (read.array for array in rest for read in _all_reads(array.operation))
+        for array in [*read, *(array for array, _ in self.lowered.outputs)]:
             if array in inside:
                 t, place = inside[array]
                 used.setdefault(place, {})[t] = None
@@ -347,7 +405,9 @@ class _Finder:
         after = []
         for array in rest:
             after.append(array)
-            if array.operation is not None and not isinstance(array.operation, Loop | Result):
+            if isinstance(array.operation, Loop):
+                array.operation.move(moved)
+            elif array.operation is not None and not isinstance(array.operation, Result):
                 after[-1] = dataclasses.replace(array, operation=_joined(array, _with_reads(array.operation, moved)))
                 new[array] = after[-1], 0
         outputs = [(new.get(array, (array, 0)), place) for array, place in self.lowered.outputs]
@@ -594,8 +654,8 @@ class LoopProgram(ArrayProgram):
             n = len(initial)
             stacks[array.name] = self._stacks[array.name] = n + loop.length, array.shape, array.batched
             self.symbols[array] = self._row(array.name, n, array)
-            for i, other in enumerate(initial):
-                elements = self._read(Read(other, np.arange(other.size)), other.shape)
+            for i, read in enumerate(initial):
+                elements = self._read(read, array.shape)
                 before.append(self._fill(self._row(array.name, i, array, at=""), elements, False))
         for leaf, (place, distance) in loop.earlier.items():
             self.symbols[leaf] = self._row(loop.stage[place].name, len(loop.initial[place]) - distance, leaf)
@@ -658,8 +718,7 @@ class LoopProgram(ArrayProgram):
         for place, name in given.items():
             own, initial = loop.stage[place], loop.initial[place]
             for i in range(complete[place], len(initial)):
-                places = Read(initial[i], np.arange(own.size))
-                self._give(own, places, own.shape, self._row(name, i, own, at=""), ScaledShare(None))
+                self._give(own, initial[i], own.shape, self._row(name, i, own, at=""), ScaledShare(None))
 
     def _pass_back(self, loop: Loop, given: dict[int, str]) -> tuple[list[Definition], dict[int, int]]:
         """Give stages before their shares. Returns what is filled in first, and the first row that is complete.
