@@ -88,6 +88,8 @@ class Statements:
         self.lines[start:] = ["", *(line for line in self.lines[start:] if line)]
         for name, (n, shape, batched) in loop.stacks.items():
             self.buffers[name] = (n, *(("B",) if batched else ()), *shape), False
+        if not loop.definitions:
+            return
         if loop.is_backward:
             self._slopes_ahead(loop)
         stages = f"range({loop.length})"
