@@ -1,7 +1,7 @@
 """Programs with a structure that the compiler must find, as scalars and as a person writes them in NumPy.
 
-Each class has `loss`, for one example of scalars, with its `parameters`; a `batch`; and `step`, which gives the loss
-and the gradients by hand. Gradients are in the order of the parameters.
+Each class has `loss`, for one example of scalars, with its `parameters`; a `batch`; and `step`, which gives the
+loss and the gradients by hand. Gradients are in the order of the parameters.
 
 Legend, for a batch of B examples:
   dA       the gradient of the loss for A
@@ -40,7 +40,10 @@ class Convnet:
         places, features = range(len(image) - 2), []
         for kernel, bias in zip(filters, b, strict=True):
             plane = [
-                [tg.relu(tg.dot(flat(kernel), flat([r[j : j + 3] for r in image[i : i + 3]])) + bias) for j in places]
+                [
+                    tg.relu(tg.dot(flat(kernel), flat([r[j : j + 3] for r in image[i : i + 3]])) + bias)
+                    for j in places
+                ]
                 for i in places
             ]
             for i in places[::2]:
@@ -115,15 +118,15 @@ class Attention:
         E = q @ k.swapaxes(2, 3) / S**0.5 + self.mask
         E = np.exp(E - E.max(axis=3, keepdims=True))
         P = E / E.sum(axis=3, keepdims=True)
-        O = joined(P @ v)
-        D = O @ M.T - Y.reshape(-1, H * S)
+        R = joined(P @ v)
+        D = R @ M.T - Y.reshape(-1, H * S)
         loss = np.vdot(D, D) / D.size
         dR = D * (2 / D.size)
         dO = heads(dR @ M)
         dP = dO @ v.swapaxes(2, 3)
         dE = P * (dP - (P * dP).sum(axis=3, keepdims=True)) / S**0.5
         dq, dk, dv = joined(dE @ k), joined(dE.swapaxes(2, 3) @ q), joined(P.swapaxes(2, 3) @ dO)
-        return float(loss), [dq.T @ rows, dk.T @ rows, dv.T @ rows, dR.T @ O]
+        return float(loss), [dq.T @ rows, dk.T @ rows, dv.T @ rows, dR.T @ R]
 
 
 class GRU:

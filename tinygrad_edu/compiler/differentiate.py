@@ -15,7 +15,20 @@ import numpy as np
 
 from ..engine import elementary
 from ..engine.rules import RULES
-from .lower import Array, Elementwise, Lowered, Paired, Product, Read, Reduction, Softmax, Take, Terms, Total, product_shape
+from .lower import (
+    Array,
+    Elementwise,
+    Lowered,
+    Paired,
+    Product,
+    Read,
+    Reduction,
+    Softmax,
+    Take,
+    Terms,
+    Total,
+    product_shape,
+)
 from .symbols import Book, Symbol
 from .tracing import TAKE
 from .views import View, view_of
@@ -110,9 +123,9 @@ class ArrayProgram:
             return x
         if view.digits is None:
             return self.book.special("scatter", (x, view), view.source, batched)
-        x = self._dense(x, view.shape, batched)
+        x = self._dense(x, view.shape, isinstance(x, Symbol) and x.batched)
         if view.whole:
-            return self.book.special("view", (x, view.inverse()), view.source, batched)
+            return self.book.special("view", (x, view.inverse()), view.source, x.batched)
         return self.book.special("scatter", (x, view), view.source, batched)
 
     def _dense(self, x: Any, shape: tuple[int, ...], batched: bool) -> Any:
@@ -296,7 +309,7 @@ class ArrayProgram:
     def _collected(self, shares: list[ScaledShare], array: Array) -> ScaledShare:
         """The sum of the shares as one."""
         merged: dict[Any, ScaledShare] = {}
-        for share in map(_plain, shares):
+        for share in self._reduced_once([_plain(share) for share in shares]):
             key = (id(share.formula) if isinstance(share.formula, Symbol) else share.formula, share.power)
             scale = share.scale + (merged[key].scale if key in merged else 0.0)
             merged[key] = ScaledShare(share.formula, scale, share.power)
@@ -312,10 +325,34 @@ class ArrayProgram:
             return ScaledShare(self._sum(parts, array.shape, array.batched), 1.0, first.power)
         return ScaledShare(self._sum([self._scaled(s) for s in shares], array.shape, array.batched))
 
+    def _reduced_once(self, shares: list[ScaledShare]) -> list[ScaledShare]:
+        """The shares, where those that are sums over the same axes are added before they are summed."""
+        alike: dict[Any, list[ScaledShare]] = {}
+        for share in shares:
+            key: Any = id(share)
+            if isinstance(share.formula, Symbol) and share.formula.op == "reduce":
+                summed, *axes = share.formula.args
+                key = (*axes, summed.shape, summed.batched, share.scale, share.power)
+            alike.setdefault(key, []).append(share)
+        return [self._reduced(parts) if len(parts) > 1 else parts[0] for parts in alike.values()]
+
+    def _reduced(self, shares: list[ScaledShare]) -> ScaledShare:
+        formula, scale, power = shares[0].formula, shares[0].scale, shares[0].power
+        summed, *axes = formula.args
+        terms = self._sum([share.formula.args[0] for share in shares], summed.shape, summed.batched)
+        return ScaledShare(
+            self.book.special("reduce", (terms, *axes), formula.shape, formula.batched), scale, power
+        )
+
     def _scaled(self, share: ScaledShare) -> Any:
+        formula = share.formula
+        if isinstance(formula, Symbol) and formula.op == "scatter":  # what is 0 needs no factor
+            value, view = formula.args
+            scaled = self._scaled(ScaledShare(value, share.scale, share.power))
+            return self.book.special("scatter", (scaled, view), formula.shape, formula.batched)
         if share.power == 1 and abs(share.scale) != 1.0:
-            return share.formula * (share.scale / self.size)
-        formula = share.formula * share.scale if share.scale != 1.0 else share.formula
+            return formula * (share.scale / self.size)
+        formula = formula * share.scale if share.scale != 1.0 else formula
         for _ in range(abs(share.power)):
             formula = formula / self.size if share.power > 0 else formula * self.size
         return formula
@@ -363,6 +400,9 @@ class ArrayProgram:
                     scale *= size  # as many equal shares
         if over_batch or axes:
             summed_shape = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+            without = tuple(size for axis, size in enumerate(shape) if axis not in axes)
+            if view.whole and view.is_in_order and without == target.shape:
+                summed_shape, view = without, view_of(np.arange(target.size).reshape(without), without)
             arguments = (formula, over_batch, tuple(axes))
             formula = self.book.special("reduce", arguments, summed_shape, formula.batched and not over_batch)
         # 3. The share goes to the places that were read.

@@ -109,7 +109,7 @@ class Product:
 
     a: Read
     b: Read
-    pick: Indices | None = None
+    pick: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,7 +303,7 @@ class _Lowering:
         shape: tuple[int, ...] = ()
         for pairs in [] if self.plain else largest_first:
             product = self._product(pairs)
-            if product is not None:
+            if product:
                 parts[parts.index(pairs)] = product
                 if order is None and product_size(product) == len(rows):
                     order, shape = np.argsort(product.pick), product_shape(product)
@@ -378,7 +378,7 @@ class _Lowering:
                 return None
             inverse_a, inverse_b = np.argsort(in_a.ravel()), np.argsort(in_b.ravel())
             place_a, place_b = inverse_a[which_a], inverse_b[which_b]
-            h, per_a, per_b = len(in_a), in_a.shape[1], in_b.shape[1]
+            per_a, per_b = in_a.shape[1], in_b.shape[1]
             key = (place_a // per_a * per_b + place_b % per_b) * per_a + place_a % per_a
             if _is_permutation(key):
                 return Product(Read(a.array, rows_a[in_a]), Read(b.array, rows_b[in_b]), key)
@@ -428,7 +428,7 @@ def _is_permutation(key: Indices) -> bool:
 
 def _reordered(part: Any, order: Indices | None) -> Any:
     if isinstance(part, Product):
-        pick = part.pick if order is None else part.pick[order]
+        pick: Any = part.pick if order is None else part.pick[order]
         is_whole = product_size(part) == len(pick) and (np.diff(pick) == 1).all()
         return Product(part.a, part.b, None if is_whole else pick)
     if isinstance(part, Terms):

@@ -24,9 +24,9 @@ Indices = NDArray[np.intp]
 class View:
     """Elements of an array of shape `source`, as an array of shape `shape`, which is 1 where an axis repeats.
 
-    The array is reshaped, sliced, transposed, reshaped again so that digits become axes, and given new axes. A step
-    that changes nothing is None. `gather` are the positions in the flat array, where they follow no pattern. A view
-    is `whole` if it has every element once.
+    The array is reshaped, sliced, transposed, reshaped again so that digits become axes, and given new axes. A
+    step that changes nothing is None. `gather` are the positions in the flat array, where they follow no pattern.
+    A view is `whole` if it has every element once.
     """
 
     source: tuple[int, ...]
@@ -41,6 +41,11 @@ class View:
     @property
     def is_identity(self) -> bool:
         return self.gather is None and all(step is None for step in self._steps)
+
+    @property
+    def is_in_order(self) -> bool:
+        """Do its elements stand in the order of the array?"""
+        return self.gather is None and self.transpose is None and self.slices is None
 
     @property
     def _steps(self) -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ def strided(vector, start, shape, strides):
 
 
 def log_sum_exp(Z, softmax, out=None):
-    """log(e^z1 + e^z2 + ...) along the last axis, without overflow, if it is asked for; leaves the softmax behind."""
+    """log(e^z1 + e^z2 + ...) along the last axis, without overflow; leaves the softmax behind. out is optional."""
     Z, softmax = (rows.reshape(-1, rows.shape[-1]).T for rows in (Z, softmax))
     E = np.array(Z, order="C") if len(Z) < 32 else Z  # NumPy takes long to add up many short rows
     top = E.max(axis=0)

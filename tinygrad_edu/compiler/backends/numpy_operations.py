@@ -263,7 +263,7 @@ class Scatter(Operation):
 
     @classmethod
     def put(cls, terms: Sequence[Symbol], to: str, statements: Statements) -> None:
-        """Write the sum of such terms into the array `to`. The first value for a place is set, others are added."""
+        """Write the sum of such terms into the array `to`: the first value at a place is set, others are added."""
         is_set, is_reached = np.zeros((2, math.prod(terms[0].shape)), bool)
         is_first = []
         for _, view in (term.args for term in terms):
@@ -290,7 +290,8 @@ class Scatter(Operation):
                 cls._add_gathered(x, to, text, statements)
                 return
             target = view.text(to, x.batched, statements.constant, to_write=True)
-            text = reshaped(text, view.shape, view.digits or view.shape, x.batched)
+            if view.digits is not None:
+                text = reshaped(text, view.shape, view.digits, value.batched)
             is_item = target.endswith("]")
             statements.write(f"{target} += {text}" if is_item else f"np.add({target}, {text}, out={target})")
 
@@ -313,7 +314,10 @@ class Scatter(Operation):
 
 
 class Reduce(Operation):
-    """A sum over the batch, over axes that repeat, or both: (formula, over_batch, axes)."""
+    """A sum over the batch, over axes that repeat, or both: (formula, over_batch, axes).
+
+    The axes are left out, or of size 1 if x has as many axes as the formula.
+    """
 
     def formula(self, x: Symbol, language: Textbook) -> Written:
         axes = self._axes(x)
@@ -322,8 +326,9 @@ class Reduce(Operation):
     def into(self, x: Symbol, to: str, statements: Statements) -> None:
         formula, over_batch, axes = x.args
         with statements.reading(formula) as (text,):
-            if over_batch and not axes:
-                statements.write(f"{text}.sum(axis=0, out={to})")
+            if len(x.shape) < len(formula.shape) or not axes:
+                axis = self._axes(x)
+                statements.write(f"{text}.sum(axis={axis[0] if len(axis) == 1 else axis}, out={to})")
             else:
                 row = "[0]" if over_batch else ""
                 statements.write(f"{to}[...] = {text}.sum(axis={self._axes(x)}, keepdims=True){row}")
