@@ -191,12 +191,11 @@ class LogSumExp(Operation):
 
     def _softmax_name(self, elements: Symbol, statements: Statements) -> str:
         """A new array for it: A1 of Z1."""
-        base, taken = statements.names.get(elements, ""), {*statements.buffers, *statements.names.values()}
-        name = f"A{base[1:]}"
+        base, *_ = statements.names.get(elements, "").split("[")
+        name, taken = f"A{base[1:]}", {*statements.buffers, *statements.names.values()}
         if not base.startswith("Z") or name in taken:
             name = next(n for i in itertools.count(1) if (n := f"softmax_{i}") not in statements.buffers)
-        statements.buffers[name] = (elements.shape, elements.batched)
-        return name
+        return str(statements.kept(name, elements.shape, elements.batched))
 
 
 class Softmax(Operation):

@@ -52,6 +52,7 @@ class Statements:
         self._uses: dict[Symbol, int] = {}
         self._saved: dict[Symbol, str] = {}
         self._readers: dict[str, int] = {}
+        self._stages = 0  # of the loop that is being written
         self.loops: list[tuple[Repeated, int, int]] = []  # with the lines of the body
         for definition in program.definitions:
             if isinstance(definition, Repeated):
@@ -86,20 +87,33 @@ class Statements:
         for definition in loop.before:
             self._define(definition)
         self.lines[start:] = ["", *(line for line in self.lines[start:] if line)]
-        for name, (n, shape, batched) in loop.stacks.items():
-            self.buffers[name] = (n, *(("B",) if batched else ()), *shape), False
+        for name, stack in loop.stacks.items():
+            self._stack(name, *stack)
         if not loop.definitions:
             return
         if loop.is_backward:
             self._slopes_ahead(loop)
         stages = f"range({loop.length})"
-        before, self.lines = self.lines, []
+        before, self.lines, self._stages = self.lines, [], loop.length
         for definition in loop.definitions:
             self._define(definition)
+        self._stages = 0
         head = f"for t in {f'reversed({stages})' if loop.is_backward else stages}:"
         body = [f"    {line}" for line in self.lines if line]
         self.loops.append((loop, len(before) + 2, len(before) + 2 + len(body)))
         self.lines = [*before, "", head, *body]
+
+    def _stack(self, name: str, n: int, shape: tuple[int, ...], batched: bool) -> str:
+        """Make an array of n rows, with the batch behind them. Returns the text of row t."""
+        self.buffers[name] = (n, *(("B",) if batched else ()), *shape), False
+        return f"{name}[t]" if shape or batched else f"{name}[t, ...]"
+
+    def kept(self, name: str, shape: tuple[int, ...], batched: bool) -> str:
+        """Make an array that later formulas read; in a loop, one for each stage. Returns its text."""
+        if self._stages:
+            return self._stack(name, self._stages, shape, batched)
+        self.buffers[name] = shape, batched
+        return name
 
     def _slopes_ahead(self, loop: Repeated) -> None:
         """Compute slopes for all stages at once, before a reversed loop: they depend on the forward pass alone."""
@@ -118,9 +132,8 @@ class Statements:
                     continue
                 name = f"slope_{sum(name.startswith('slope_') for name in self.buffers) + 1}"
                 texts = [f"{stack}[{first}:{first + loop.length}]" if first else stack for stack, first in rows]
-                self.buffers[name] = (loop.length, *(("B",) if x.batched else ()), *x.shape), False
+                self.names[x] = self._stack(name, loop.length, x.shape, x.batched)
                 self.write(f"{function.op}_slope({', '.join(texts)}, out={name})")
-                self.names[x] = f"{name}[t{'' if x.batched or x.shape else ', ...'}]"
 
     def _forget_stages(self) -> None:
         """A stack that is read in its own loop alone becomes an array for one stage."""
