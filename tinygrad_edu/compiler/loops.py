@@ -42,6 +42,7 @@ from .lower import (
     Terms,
     Total,
     is_matrix_product,
+    product_shape,
     product_size,
     reads_of,
 )
@@ -260,14 +261,21 @@ class _Finder:
         for first in range(period):
             stages_back = -(((places - first) % period - distances) // period)
             is_carried = back & (stages_back > 0)
-            key = len(np.unique(((places - distances) % period)[is_carried])), -int((~back[first] & (where[first] != 0)).sum())
+            key = (
+                len(np.unique(((places - distances) % period)[is_carried])),
+                -int((~back[first] & (where[first] != 0)).sum()),
+            )
             if best is None or key < best[0]:
                 best = key, first, int(stages_back[is_carried].max(initial=0))
         start, most = start + best[1], best[2]
         length = (end - start) // period
         carried = self._carried(start, period)
         while length >= max(FEWEST, 2 * most):
-            before = [(start + place - k * period, start + place) for place, last in carried.items() for k in range(1, last + 1)]
+            before = [
+                (start + place - k * period, start + place)
+                for place, last in carried.items()
+                for k in range(1, last + 1)
+            ]
             if all(i >= 0 and self.computed[i].shape == self.computed[j].shape for i, j in before):
                 return start, length
             start, length = start + period, length - 1
@@ -408,7 +416,9 @@ class _Finder:
             if isinstance(array.operation, Loop):
                 array.operation.move(moved)
             elif array.operation is not None and not isinstance(array.operation, Result):
-                after[-1] = dataclasses.replace(array, operation=_joined(array, _with_reads(array.operation, moved)))
+                after[-1] = dataclasses.replace(
+                    array, operation=_joined(array, _with_reads(array.operation, moved))
+                )
                 new[array] = after[-1], 0
         outputs = [(new.get(array, (array, 0)), place) for array, place in self.lowered.outputs]
         rolled = Lowered(
@@ -442,11 +452,20 @@ def _move_ahead(loop: Loop, array: Array) -> None:
     free = [part for part in parts if len(loop.reads_outside(part)) == len(reads_of(part))]
     if len(free) == len(parts) or not any(isinstance(part, Product) for part in free):
         return
-    operation, shape = _lifted_total(loop, array, free, ahead=True)
+    shape = (loop.length, *array.shape)
+    operation = Total([_lifted_part(loop, part, shape, ahead=True) for part in free])
     read = [r.array for part in free for r in loop.reads_outside(part)]
     flags = [any(getattr(a, name) for a in read) for name in ("batched", "differentiable")]
     whole = Array(array.number, array.rule, ("ahead",), math.prod(shape), *flags, shape, operation)
-    leaf = dataclasses.replace(whole, rule=None, source=("window",), size=array.size, shape=array.shape, operation=None, differentiable=False)
+    leaf = dataclasses.replace(
+        whole,
+        rule=None,
+        source=("window",),
+        size=array.size,
+        shape=array.shape,
+        operation=None,
+        differentiable=False,
+    )
     loop.ahead.append(whole)
     loop.windows[leaf] = whole, np.arange(whole.size).reshape(loop.length, *array.shape)
     rest = [part for part in parts if part not in free]
@@ -464,7 +483,14 @@ def _window(loop: Loop, leaves: dict[Any, Array], read: Read, index: Indices, ar
     key = (read.array, different.tobytes(), shape)
     if key not in leaves:
         leaves[key] = dataclasses.replace(
-            read.array, source=("window",), size=different.shape[1], shape=shape, differentiable=False, places=None, operation=None, rule=None
+            read.array,
+            source=("window",),
+            size=different.shape[1],
+            shape=shape,
+            differentiable=False,
+            places=None,
+            operation=None,
+            rule=None,
         )
         loop.windows[leaves[key]] = read.array, different.reshape(loop.length, *shape)
     return Read(leaves[key], which.reshape(read.index.shape))
@@ -482,7 +508,9 @@ def _joined(array: Array, operation: Any) -> Any:
                 reads = _slots(part)
                 key = (type(part), *(read.array for read in reads)) if not isinstance(part, Product) else part
                 known = _slots(parts[key]) if key in parts else []
-                joined = [np.concatenate([k.index, r.index], axis=1) for k, r in zip(known, reads, strict=bool(known))]
+                joined = [
+                    np.concatenate([k.index, r.index], axis=1) for k, r in zip(known, reads, strict=bool(known))
+                ]
                 parts[key] = type(part)(*map(Read, key[1:], joined)) if known else part
             return Total(list(parts.values()))
     return operation
@@ -508,7 +536,7 @@ def _lifted(loop: Loop, array: Array) -> Any:
             rows = options if grid else _at_all_stages(loop, options)
             operation = Take(_at_all_stages(loop, index, 0), rows, grid)
         case Total(parts):
-            operation, shape = _lifted_total(loop, array, [part for part in parts if _learns(loop, part)])
+            operation = Total([_lifted_part(loop, part, shape) for part in parts if _learns(loop, part)])
         case _:
             raise _Refused
     return dataclasses.replace(array, shape=shape, size=math.prod(shape), operation=operation)
@@ -522,34 +550,28 @@ def _learns(loop: Loop, operation: Any) -> bool:
     return any(read.array.differentiable for read in loop.reads_outside(operation))
 
 
-def _lifted_total(loop: Loop, array: Array, parts: list[Any], ahead: bool = False) -> tuple[Total, tuple[int, ...]]:
-    """Parts of a sum for all stages at once, and their shape. With ahead=True they are computed before the loop."""
-    lifted = [_lifted_part(loop, part, ahead) for part in parts]
-    rows = {len(part.b.index) // loop.length for part in lifted if isinstance(part, Product)}
-    if rows <= {1}:
-        return Total(lifted), (loop.length, *array.shape)
-    if len(rows) > 1:
-        raise _Refused
-    return Total(lifted), (loop.length * array.shape[0], *array.shape[1:])  # the rows of all stages
-
-
-def _lifted_part(loop: Loop, part: Any, ahead: bool) -> Any:
+def _lifted_part(loop: Loop, part: Any, shape: tuple[int, ...], ahead: bool = False) -> Any:
+    """A part of a sum of this shape. With ahead=True it is computed before the loop."""
     if not isinstance(part, Product):
         return _with_reads(part, lambda read: _at_all_stages(loop, read, 1, ahead))
     a, b = part.a, part.b
     varies = {*loop.stage, *loop.earlier, *loop.windows}
     if a.array in varies and b.array not in varies and 1 in (a.index.ndim, b.index.ndim):
         a, b = b, a  # a row times rows is rows times a row
-    if a.array in varies or a.index.ndim > 2 or b.index.ndim > 2:
+    if a.array in varies:
         raise _Refused
-    pick = part.pick
-    if pick is not None:
-        pick = (pick + product_size(part) * np.arange(loop.length)[:, None]).ravel()
-    return Product(a, _at_all_stages(loop, b, 1, ahead), pick)
+    n_a = a.index.shape[-2] if a.index.ndim > 1 else 1
+    rows = product_size(part) // n_a // math.prod(a.index.shape[:-2])  # of b, of each head
+    places = np.arange(product_size(part)) if part.pick is None else part.pick
+    head, place = np.divmod(places, rows * n_a)
+    stages = np.arange(loop.length)[:, None]
+    pick = ((head * loop.length + stages) * rows * n_a + place).ravel()
+    lifted = Product(a, _at_all_stages(loop, b, 2, ahead), pick)
+    return Product(a, lifted.b) if product_shape(lifted) == shape and (np.diff(pick) == 1).all() else lifted
 
 
 def _at_all_stages(loop: Loop, read: Read, columns: int = 1, ahead: bool = False) -> Read:
-    """A read of the stage at all stages: the index has the stages along its first axis, and 0 or 1 more axes."""
+    """A read of the stage at all stages. The index has the stages before its rows; 2 columns mean a factor's rows."""
     original = loop.original(read)
     if original is not read and (ahead or original.array.differentiable):
         array, index = original.array, original.index
@@ -557,6 +579,8 @@ def _at_all_stages(loop: Loop, read: Read, columns: int = 1, ahead: bool = False
         array = loop.whole(read.array)
         step = array.size // loop.length if array is not read.array else 0
         index = read.index + step * np.arange(loop.length).reshape(-1, *[1] * read.index.ndim)
+    if columns == 2 and read.index.ndim > 2:  # heads before stages
+        return Read(array, index.swapaxes(0, 1).reshape(len(read.index), -1, read.index.shape[-1]))
     return Read(array, index.reshape(-1, read.index.shape[-1]) if columns else index.ravel())
 
 
@@ -607,15 +631,13 @@ class LoopProgram(ArrayProgram):
             self.rows[text] = stack, offset
         return self.book.leaf(text, array.shape, array.batched)
 
-    def _all_rows(self, stack: str, first: int, length: int, array: Array, shape: Any = None) -> Symbol:
-        """The rows of a stack from `first` on, with the batch in front of them, in another shape if one is given."""
+    def _all_rows(self, stack: str, first: int, length: int, array: Array) -> Symbol:
+        """The rows of a stack from `first` on, with the batch in front of them."""
         last, n = first + length, self._stacks[stack][0]
         text = stack if length == n else f"{stack}[{first or ''}:{'' if last == n else last}]"
         if array.batched:
             text += ".swapaxes(0, 1)"
-        if shape not in (None, (length, *array.shape)):
-            text += f".reshape({', '.join(map(str, ('B', *shape) if array.batched else shape))})"
-        return self.book.leaf(text, shape or (length, *array.shape), array.batched)
+        return self.book.leaf(text, (length, *array.shape), array.batched)
 
     def _fill(self, target: Symbol, formula: Any, is_gradient: bool) -> Definition:
         """The definition of rows that are filled before a loop."""
@@ -687,7 +709,9 @@ class LoopProgram(ArrayProgram):
         read = {r.array for array in loop.stage if array.differentiable for r in reads_of(array.operation)}
         given: dict[int, str] = {}  # place -> the name of that stack
         stacks: dict[str, tuple[int, tuple[int, ...], bool]] = {}
-        for place in sorted({place for place, _ in self._seeds[loop]} | {place for place, _ in loop.earlier.values()}):
+        for place in sorted(
+            {place for place, _ in self._seeds[loop]} | {place for place, _ in loop.earlier.values()}
+        ):
             own, n = loop.stage[place], len(loop.initial[place])
             if own.differentiable:
                 given[place] = name = f"d{own.name}{'_later' if own in read else ''}"
@@ -711,8 +735,8 @@ class LoopProgram(ArrayProgram):
         for array, (stack, first) in self._upstream.items():
             whole = lifted[array]
             n = len(loop.initial[loop.stage.index(array)])
-            self.symbols[whole] = self._all_rows(array.name, n, loop.length, array, whole.shape)
-            upstream = self._all_rows(stack, first, loop.length, array, whole.shape)
+            self.symbols[whole] = self._all_rows(array.name, n, loop.length, array)
+            upstream = self._all_rows(stack, first, loop.length, array)
             self._through_operation(whole, ScaledShare(upstream))
         self._upstream = {}
         for place, name in given.items():
@@ -735,7 +759,9 @@ class LoopProgram(ArrayProgram):
             own, n = loop.stage[place], len(loop.initial[place])
             seeds = {t: seed for (of, t), seed in self._seeds[loop].items() if of == place}
             distance = min(shares[place], default=0)
-            is_written = len(shares[place]) == 1 and all(t is not None and t >= loop.length - distance for t in seeds)
+            is_written = len(shares[place]) == 1 and all(
+                t is not None and t >= loop.length - distance for t in seeds
+            )
             complete[place] = n - distance if is_written else 0
             if is_written:
                 for t in range(loop.length - distance, loop.length):

@@ -63,7 +63,13 @@ class _Names:
                 leaf.name = self._free(f"{outside.name or 'constant'}s")
             return self._numbered("loop_")
         if isinstance(operation, Result):
-            end = "all" if operation.t is None else "last" if operation.t == operation.loop.length - 1 else operation.t
+            end = (
+                "all"
+                if operation.t is None
+                else "last"
+                if operation.t == operation.loop.length - 1
+                else operation.t
+            )
             return self._free(f"{operation.loop.stage[operation.place].name}_{end}")
         if array.source == ("ahead",):
             (product, *_) = [part for part in operation.parts if isinstance(part, Product)]

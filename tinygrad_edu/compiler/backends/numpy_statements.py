@@ -131,14 +131,16 @@ class Statements:
                 if None in rows:
                     continue
                 name = f"slope_{sum(name.startswith('slope_') for name in self.buffers) + 1}"
-                texts = [f"{stack}[{first}:{first + loop.length}]" if first else stack for stack, first in rows]
+                texts = [f"{stack}[{first}:{first + loop.length}]" for stack, first in rows]
                 self.names[x] = self._stack(name, loop.length, x.shape, x.batched)
                 self.write(f"{function.op}_slope({', '.join(texts)}, out={name})")
 
     def _forget_stages(self) -> None:
         """A stack that is read in its own loop alone becomes an array for one stage."""
         for loop, first, last in self.loops:
-            others = [line for line in [*self.lines[: first], *self.lines[last :]] if not line.lstrip().startswith("#")]
+            others = [
+                line for line in [*self.lines[:first], *self.lines[last:]] if not line.lstrip().startswith("#")
+            ]
             used = set(re.findall(r"\w+", "\n".join(others)))
             for name, (n, shape, batched) in loop.stacks.items():
                 if name not in used and n == loop.length:
@@ -188,7 +190,7 @@ class Statements:
             function = self.slopes[x]
             with self.reading(function, *function.args) as texts:
                 self.write(f"{function.op}_slope({', '.join(texts)}, out={to})")
-        elif self._is_computed(x) and x.shape == shape and x.batched == batched:
+        elif self._is_computed(x) and x.shape == shape and x.batched == batched and not _loses(x, to):
             operation_of(x).into(x, to, self)
         else:
             with self.reading(x, beside=shape) as (text,):
@@ -263,6 +265,12 @@ class Statements:
         name = f"t{self._n_temporaries}"
         self.buffers[name] = (shape, batched)
         return name
+
+
+def _loses(x: Symbol, to: str) -> bool:
+    """Would parts of `to` be written through a reshape that copies, since `to` has gaps?"""
+    first = x.args[0] if x.op == "accumulate" else x
+    return ":" in to and isinstance(first, Symbol) and first.op == "scatter"
 
 
 def _needs_own_buffer(formula: Any, array: Array) -> bool:
