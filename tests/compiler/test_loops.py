@@ -45,7 +45,7 @@ def plus(*vectors: Any) -> list[Any]:
 
 
 def checked(function: Callable[..., Any], parameters: Sequence[Value], *batch: Any) -> Any:
-    """What was compiled, after its value and gradients agreed with the eager ones to 1e-12 of what rounding can do."""
+    """What was compiled, if its value and gradients are the eager ones, to 1e-12 of what rounding can do."""
     step = tg.compile(function, parameters)
     value, gradients = step.value_and_grad(*batch)
     rows, sizes = [], []
@@ -189,7 +189,7 @@ LOOPS: dict[str, tuple[Any, Any, Any, tuple[int, int]]] = {
     "differential equation": (euler, b, (X[:, 0],), (1, 1)),
     "differential equation at one point": (lambda: euler(leaf), (b, leaf := leaves(2)), (), (1, 1)),
     "delayed": (delayed, (w, b[:2]), (X,), (1, 1)),
-    "both ways": (both_ways, (W, U, b, leaves_of_gates[0]), (normal(2, 16, 2),), (2, 1)),
+    "both ways": (both_ways, (W, U, b, leaves_of_gates[0]), (normal(2, 16, 2),), (1, 1)),
     "two layers": (stacked, (W, U, b, V, v), (X,), (2, 2)),
     "hidden period": (hidden_period, w, (X,), (1, 1)),
     "translator": (translator, (W, U, b, v), (X,), (2, 2)),

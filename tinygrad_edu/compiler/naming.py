@@ -41,8 +41,8 @@ class _Names:
             if not array.name and array.source != ("constant",):
                 array.name = self._of_result(array)
             if isinstance(array.operation, Loop):
-                for leaf, (place, distance) in array.operation.earlier.items():
-                    leaf.name = f"{array.operation.stage[place].name}[t - {distance}]"
+                for leaf, (own, distance) in array.operation.earlier.items():
+                    leaf.name = f"{own.name}[t - {distance}]"
 
     def _stem(self, array: Array) -> str:
         """`W` for layer0.neuron3.w2, `gamma` for layer1.gamma4; without a label, a name for its role."""
@@ -59,18 +59,13 @@ class _Names:
             return self._free("loss")
         operation = array.operation
         if isinstance(operation, Loop):
-            for leaf, (outside, _) in operation.windows.items():
-                leaf.name = self._free(f"{outside.name or 'constant'}s")
+            for leaf, window in operation.windows.items():
+                leaf.name = self._free(f"{window.array.name or 'constant'}s")
             return self._numbered("loop_")
         if isinstance(operation, Result):
-            end = (
-                "all"
-                if operation.t is None
-                else "last"
-                if operation.t == operation.loop.length - 1
-                else operation.t
-            )
-            return self._free(f"{operation.loop.stage[operation.place].name}_{end}")
+            t = operation.t
+            end = "all" if t is None else "last" if t == operation.loop.length - 1 else t
+            return self._free(f"{operation.array.name}_{end}")
         if array.source == ("ahead",):
             (product, *_) = [part for part in operation.parts if isinstance(part, Product)]
             return self._free(f"{product.b.array.name}{product.a.array.name}")

@@ -12,7 +12,8 @@ from .backends.numpy import Emitter
 from .batches import Pick, picks_of, rows_sum_to_one
 from .checks import check_one_number, collector_paused, unchanged, unused
 from .group import groups_of
-from .loops import LoopProgram, roll
+from .loop_program import LoopProgram
+from .loops import roll
 from .lower import Lowered, lower
 from .naming import name_arrays
 from .normalise import normalise

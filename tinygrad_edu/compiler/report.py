@@ -10,7 +10,7 @@ from ..viz.drawing import as_drawing
 from ..viz.picture import Arrow, Box, Kind, Picture
 from ..viz.words import columns, four_digits, visible
 from .formulas import OPERATORS
-from .loops import Loop, Result, every_array
+from .loops import Loop, Result, all_reads, every_array
 from .lower import (
     Array,
     Elementwise,
@@ -60,7 +60,7 @@ class Groups:
         return f"{_count(nodes, 'node')} -> {_count(len(self), 'group')}, {_count(products, 'matrix product')}"
 
     def __repr__(self) -> str:
-        rows = [("name", "operation", "reads", "shape", "stands for")]
+        rows: list[tuple[str, ...]] = [("name", "operation", "reads", "shape", "stands for")]
         for array in self._arrays:
             loop = self._loops.get(array)
             if loop and array is loop.stage[0]:
@@ -118,7 +118,7 @@ class Groups:
         for array in shown:
             windows = self._loops[array].windows if array in self._loops else {}
             for place, other in enumerate(_read_by(array)):
-                other, _ = windows.get(other, (other, None))
+                other = windows[other].array if other in windows else other
                 if other in ids:
                     ends = ids[other], ids[array]
                     arrows.setdefault(ends, Arrow(*ends, place))
@@ -145,8 +145,8 @@ def _head(loop: Loop) -> str:
 def _read_by(array: Array) -> list[Array]:
     """The arrays that an array reads."""
     if isinstance(array.operation, Result):
-        return [array.operation.loop.stage[array.operation.place]]
-    return [read.array for read in reads_of(array.operation)]
+        return [array.operation.array]
+    return [read.array for read in all_reads(array)]
 
 
 def _row(array: Array, times: int) -> tuple[str, str, str, str, str]:

@@ -2,8 +2,8 @@
 
 The engine computes one example eagerly. The compiled program must give its value and every gradient. The
 tolerance is relative to the absolute adjoint: this is what rounding can do to a gradient, however much its shares
-cancel. Two examples together must give the mean of the two alone, or rows of the batch mix. A program with loops is
-compared with one whose loops are a stage shorter.
+cancel. Two examples together must give the mean of the two alone, or rows of the batch mix. A program with loops
+is compared with one whose loops are a stage shorter.
 
 Parameters and inputs are moved at random first, since zeros hide faults. On a kink, or where everything cancels,
 rounding decides between two right answers. So a disagreement counts only if there is one at a second point too.

@@ -38,7 +38,7 @@ def sigmoid(x):
 
 
 def tanh_slope(A, Z, out):
-    """1 - A ** 2, the slope of A = tanh(Z). In the tails, where no digits are left, 4e / (1 + e) ** 2, e = exp(-2|Z|)."""
+    """1 - A ** 2, the slope of A = tanh(Z). In the tails, to keep digits, 4e / (1 + e) ** 2, e = exp(-2|Z|)."""
     np.subtract(1, np.multiply(A, A, out=out), out=out)
     if not out.min() > 1e-3:
         tails = ~(out > 1e-3)
@@ -47,7 +47,7 @@ def tanh_slope(A, Z, out):
 
 
 def sigmoid_slope(A, Z, out):
-    """A (1 - A), the slope of A = sigmoid(Z). Near A = 1, where no digits are left, e / (1 + e) ** 2, e = exp(-Z)."""
+    """A (1 - A), the slope of A = sigmoid(Z). Near 1, to keep digits, e / (1 + e) ** 2, e = exp(-Z)."""
     np.multiply(A, np.subtract(1, A, out=out), out=out)
     if not A.max() < 0.999:
         tails = ~(A < 0.999)

@@ -195,7 +195,7 @@ class LogSumExp(Operation):
         name, taken = f"A{base[1:]}", {*statements.buffers, *statements.names.values()}
         if not base.startswith("Z") or name in taken:
             name = next(n for i in itertools.count(1) if (n := f"softmax_{i}") not in statements.buffers)
-        return str(statements.kept(name, elements.shape, elements.batched))
+        return str(statements.kept(name, elements))
 
 
 class Softmax(Operation):
@@ -446,7 +446,7 @@ def _rows(text: str, x: Symbol, rows: int, columns: int) -> str:
 
 
 def _stages_first(*factors: str) -> tuple[str, ...]:
-    """Factors that have the stages of a loop behind the batch, as they are stored, if all do: the sum is the same."""
+    """Factors as they are stored, with the stages of a loop before the batch, if all are: the sum is the same."""
     is_swapped = all(text.endswith(SWAPPED) for text in factors)
     return tuple(text.removesuffix(SWAPPED) for text in factors) if is_swapped else factors
 

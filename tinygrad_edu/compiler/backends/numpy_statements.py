@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from ...engine.rules import RULES
-from ..differentiate import ArrayProgram, Definition
+from ..differentiate import Definition
 from ..formulas import number_text
-from ..loops import Repeated
+from ..loop_program import LoopProgram, Repeated
 from ..lower import Array
 from ..symbols import Symbol
 from ..views import dense_strides, strides_of
@@ -37,7 +37,7 @@ class Statements:
     slopes     symbol -> the function, of SLOPES, of which it is the slope
     """
 
-    def __init__(self, program: ArrayProgram):
+    def __init__(self, program: LoopProgram):
         self.program = program
         self.lines: list[str] = []
         self.buffers: dict[str, tuple[tuple[int, ...], bool]] = {}
@@ -87,8 +87,8 @@ class Statements:
         for definition in loop.before:
             self._define(definition)
         self.lines[start:] = ["", *(line for line in self.lines[start:] if line)]
-        for name, stack in loop.stacks.items():
-            self._stack(name, *stack)
+        for stack in loop.stacks:
+            self._stack(stack.name, stack.size, stack.array)
         if not loop.definitions:
             return
         if loop.is_backward:
@@ -103,16 +103,16 @@ class Statements:
         self.loops.append((loop, len(before) + 2, len(before) + 2 + len(body)))
         self.lines = [*before, "", head, *body]
 
-    def _stack(self, name: str, n: int, shape: tuple[int, ...], batched: bool) -> str:
+    def _stack(self, name: str, n: int, row: Array | Symbol) -> str:
         """Make an array of n rows, with the batch behind them. Returns the text of row t."""
-        self.buffers[name] = (n, *(("B",) if batched else ()), *shape), False
-        return f"{name}[t]" if shape or batched else f"{name}[t, ...]"
+        self.buffers[name] = (n, *(("B",) if row.batched else ()), *row.shape), False
+        return f"{name}[t]" if row.shape or row.batched else f"{name}[t, ...]"
 
-    def kept(self, name: str, shape: tuple[int, ...], batched: bool) -> str:
-        """Make an array that later formulas read; in a loop, one for each stage. Returns its text."""
+    def kept(self, name: str, x: Symbol) -> str:
+        """Make an array for x, which later formulas read; in a loop, one for each stage. Returns its text."""
         if self._stages:
-            return self._stack(name, self._stages, shape, batched)
-        self.buffers[name] = shape, batched
+            return self._stack(name, self._stages, x)
+        self.buffers[name] = x.shape, x.batched
         return name
 
     def _slopes_ahead(self, loop: Repeated) -> None:
@@ -127,12 +127,12 @@ class Statements:
                     stack += x.args
                     continue
                 function = self.slopes[x]
-                rows = [self.program.rows.get(self.names.get(y, "")) for y in (function, *function.args)]
-                if None in rows:
+                names = [self.names.get(y, "") for y in (function, *function.args)]
+                if any(name not in self.program.rows for name in names):
                     continue
                 name = f"slope_{sum(name.startswith('slope_') for name in self.buffers) + 1}"
-                texts = [f"{stack}[{first}:{first + loop.length}]" for stack, first in rows]
-                self.names[x] = self._stack(name, loop.length, x.shape, x.batched)
+                texts = [stack.rows(first) for stack, first in map(self.program.rows.__getitem__, names)]
+                self.names[x] = self._stack(name, loop.length, x)
                 self.write(f"{function.op}_slope({', '.join(texts)}, out={name})")
 
     def _forget_stages(self) -> None:
@@ -142,9 +142,10 @@ class Statements:
                 line for line in [*self.lines[:first], *self.lines[last:]] if not line.lstrip().startswith("#")
             ]
             used = set(re.findall(r"\w+", "\n".join(others)))
-            for name, (n, shape, batched) in loop.stacks.items():
-                if name not in used and n == loop.length:
-                    self.buffers[name] = shape, batched
+            for stack in loop.stacks:
+                name, array = stack.name, stack.array
+                if name not in used and not stack.before:
+                    self.buffers[name] = array.shape, array.batched
                     for i in range(first, last):
                         self.lines[i] = re.sub(rf"\b{name}\[t(, \.\.\.)?\]", name, self.lines[i])
 
