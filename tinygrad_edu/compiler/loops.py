@@ -1,7 +1,7 @@
 """Loops: stages that repeat become `for t in range(T)`.
 
 A recurrence is traced stage by stage: h1 = f(h0, x0), h2 = f(h1, x1) ... Each stage gives the same arrays again,
-in the same order. `roll` looks for them. Two arrays do the same if they have one rule and one shape, and if all
+in the same order. `Roller` looks for them. Two arrays do the same if they have one rule and one shape, and if all
 that they read is
 
     1. an array equally far back, of the same stage or of an earlier one, with the same index, or
@@ -12,6 +12,7 @@ reads is computed after it, for all stages at once. `loop_program.py` differenti
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -138,15 +139,8 @@ def _signature(x: Any, reads: list[Read]) -> Any:
 # --- Finding --------------------------------------------------------------------------------------------------
 
 
-def roll(lowered: Lowered, skip: int = 0) -> Lowered:
-    """The program with its repeating stages as loops, each after `skip` more stages than it needs before it."""
-    while (rolled := _Finder(lowered).rolled(skip)) is not None:
-        lowered = rolled
-    return lowered
-
-
-class _Finder:
-    """Looks for the longest run of stages.
+class Roller:
+    """Makes loops of the longest runs of stages: `roll`.
 
     computed  the arrays that are no leaves, in order
     kinds     array number i does what array number j does if kinds[i] == kinds[j]
@@ -176,9 +170,16 @@ class _Finder:
                 self.where[i, slot] = numbers[read.array]
                 self.content[i, slot] = contents.setdefault(read.index.tobytes(), len(contents))
 
-    def rolled(self, skip: int) -> Lowered | None:
+    def roll(self, skip: int = 0) -> Lowered:
+        """The program with its repeating stages as loops, each after `skip` more stages than it needs before it."""
+        roller = self
+        while (rolled := roller._rolled(skip)) is not None:
+            roller = Roller(rolled)
+        return roller.lowered
+
+    def _rolled(self, skip: int) -> Lowered | None:
         """The program with its longest loop, None if it has none."""
-        for start, end, period in sorted(self._runs(), key=lambda run: (run[0] - run[1], run[2])):
+        for start, end, period in sorted(self._runs, key=lambda run: (run[0] - run[1], run[2])):
             if (fitted := self._fitted(start, end, period)) is None:
                 continue
             start, length = fitted
@@ -192,12 +193,13 @@ class _Finder:
                 continue
         return None
 
+    @functools.cached_property
     def _runs(self) -> list[tuple[int, int, int]]:
         """(start, end, period) of runs of stages that do the same, and read what a loop can read."""
         found, best = [], 0
         for period in range(1, min(LONGEST, len(self.kinds) // FEWEST) + 1):
             alike = self.kinds[period:] == self.kinds[:-period]
-            longest = max((end - start + period for start, end in _true(alike)), default=0)
+            longest = np.diff(np.flatnonzero(~alike), prepend=-1, append=len(alike)).max() - 1 + period
             if longest < FEWEST * period or longest <= best:
                 continue
             steps = self.where[period:] - self.where[:-period]

@@ -13,7 +13,7 @@ from .batches import Pick, picks_of, rows_sum_to_one
 from .checks import check_one_number, collector_paused, unchanged, unused
 from .group import groups_of
 from .loop_program import LoopProgram
-from .loops import roll
+from .loops import Roller
 from .lower import Lowered, lower
 from .naming import name_arrays
 from .normalise import normalise
@@ -118,7 +118,8 @@ def make(
         lowered = lower(graph, groups, numbers, request.shapes, plain)
         learned = [array for array in lowered.arrays if array.source == ("parameter",)]
         left_out = unused((parameters[place] for array in learned for place in array.places), parameters)
-        rolled = lowered if plain else roll(lowered)
+        roller = Roller(lowered)
+        rolled = lowered if plain else roller.roll()
 
         def program(lowered: Lowered) -> tuple[str, Any]:
             name_arrays(lowered, traced)
@@ -129,7 +130,7 @@ def make(
             return source, namespace["build"]
 
         def shorter() -> Made:
-            other = replace(made, _build=program(roll(lowered, skip=1))[1], _runs={})
+            other = replace(made, _build=program(roller.roll(skip=1))[1], _runs={})
             name_arrays(rolled, traced)
             return other
 
