@@ -22,6 +22,7 @@ from .numpy_operations import Textbook, operation_of
 WIDTH = 80  # of a formula; a longer one is named by its operation
 TOLD = 2000  # definitions; longer programs have no formulas in their comments
 READ_THROUGH = ("view", "expand")  # operations that need no statement
+FORWARD, BACKWARD = "range({0})", "reversed(range({0}))"  # the stages of a loop
 SLOPES = ("tanh", "sigmoid")  # the slope has a helper: from the result, not from the operand
 COPIED = ("leaf", *READ_THROUGH, "dense")
 
@@ -93,12 +94,11 @@ class Statements:
             return
         if loop.is_backward:
             self._slopes_ahead(loop)
-        stages = f"range({loop.length})"
         before, self.lines, self._stages = self.lines, [], loop.length
         for definition in loop.definitions:
             self._define(definition)
         self._stages = 0
-        head = f"for t in {f'reversed({stages})' if loop.is_backward else stages}:"
+        head = f"for t in {(BACKWARD if loop.is_backward else FORWARD).format(loop.length)}:"
         body = [f"    {line}" for line in self.lines if line]
         self.loops.append((loop, len(before) + 2, len(before) + 2 + len(body)))
         self.lines = [*before, "", head, *body]
