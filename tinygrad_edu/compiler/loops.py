@@ -171,7 +171,7 @@ class Roller:
                 self.content[i, slot] = contents.setdefault(read.index.tobytes(), len(contents))
 
     def roll(self, skip: int = 0) -> Lowered:
-        """The program with its repeating stages as loops, each after `skip` more stages than it needs before it."""
+        """The program with its repeating stages as loops, each after `skip` more stages than it needs."""
         roller = self
         while (rolled := roller._rolled(skip)) is not None:
             roller = Roller(rolled)
