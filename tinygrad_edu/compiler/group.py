@@ -1,8 +1,10 @@
 """Group: nodes with the same rule and the same kind of operands become one array operation.
 
 The signature of a node is its rule and the groups of its operands. The signature of a sum counts its terms by
-group, as in (sum, 1 of b1, 3 of W1 times X). Nodes of equal signature are one group. No node can depend on another
-node of its own group, so the groups have an order, as nodes do.
+group, as in (sum, 1 of b1, 3 of W1 times X). A product is a sum of one product. Nodes of equal signature are one
+group. No node can depend on another node of its own group, so the groups have an order, as nodes do.
+
+Sums and reductions of different lengths may be one group too: `ragged.py` says which.
 
 Parameters have no rule. At first they are all one group. Then parameters that are used in the same places are one
 group, and W1, b1, W2 and b2 become separate arrays. Those whose labels differ by numbers stay together if some are
@@ -16,8 +18,11 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from ..engine.rules import Rule
+from ..engine.rules import MUL, RULES, Rule
 from .normalise import SUM, Graph
+from .ragged import classes_of
+
+REDUCTIONS = tuple(RULES[name] for name in ("max", "min", "logsumexp"))
 
 
 @dataclass(eq=False)
@@ -36,34 +41,59 @@ class Group:
     members: list[int]
 
 
-def groups_of(graph: Graph, labels: Sequence[str] = ()) -> tuple[list[Group], list[int]]:
+def groups_of(graph: Graph, labels: Sequence[str] = (), ragged: bool = True) -> tuple[list[Group], list[int]]:
     """The groups, each after those it reads, and the number of the group of every node (-1 if it is not used).
 
-    `labels` are those of the parameters, in their order.
+    `labels` are those of the parameters, in their order. With ragged=False all rows of a group have one length.
     """
-    return _Grouping(graph, labels).result()
+    return _Grouping(graph, labels, ragged).result()
 
 
 class _Grouping:
-    def __init__(self, graph: Graph, labels: Sequence[str]):
-        self.graph = graph
+    def __init__(self, graph: Graph, labels: Sequence[str], ragged: bool):
+        self.graph, self.ragged = graph, ragged
+        self._counts: dict[int, Counter[Any]] = {}  # how many operands of each kind a sum or reduction has
         self.families = [re.sub(r"(?<=neuron)\d+|\d+(?=[^.]*$)", "", label) for label in labels]
         self.live = _live(graph)
 
     def result(self) -> tuple[list[Group], list[int]]:
-        numbers = self._signatures(self._roles(self._signatures({})))
+        numbers = self._numbers(self._roles(self._numbers({})))
         members: dict[int, list[int]] = {}
         for node in self.live:
             members.setdefault(numbers[node], []).append(node)
         rules, leaves = self.graph.rules, self.graph.leaves
-        groups = [
-            Group(number, rules[nodes[0]], leaves[nodes[0]][:-1] if rules[nodes[0]] is None else (), nodes)
-            for number, nodes in members.items()
-        ]
+        groups = []
+        for number, nodes in members.items():
+            rule = SUM if any(rules[node] is SUM for node in nodes) else rules[nodes[0]]
+            groups.append(Group(number, rule, leaves[nodes[0]][:-1] if rule is None else (), nodes))
         return groups, numbers
 
-    def _signatures(self, roles: dict[int, int]) -> list[int]:
+    def _numbers(self, roles: dict[int, int]) -> list[int]:
         """The number of the group of every node, -1 if it is not used. `roles` are the groups of parameters."""
+        numbers = self._signatures(roles, {})
+        classes = self._classes(numbers)
+        return self._signatures(roles, classes) if classes else numbers
+
+    def _classes(self, numbers: list[int]) -> dict[int, Any]:
+        """The class of every sum and reduction in a group of several lengths."""
+        members: dict[int, list[int]] = {}
+        for node in self._counts:
+            members.setdefault(numbers[node], []).append(node)
+        classes: dict[int, Any] = {}
+        for nodes in members.values():
+            counts = [self._counts[node] for node in nodes]
+            lengths = {kind: [count[kind] for count in counts] for kind in counts[0]}
+            uneven = [kind for kind, own in lengths.items() if len(set(own)) > 1]
+            if len(uneven) == 1 and self.ragged:
+                class_of = classes_of(lengths[uneven[0]])
+                classes |= {node: class_of[n] for node, n in zip(nodes, lengths[uneven[0]], strict=True)}
+            elif uneven:
+                classes |= {
+                    node: tuple(count[kind] for kind in uneven) for node, count in zip(nodes, counts, strict=True)
+                }
+        return classes
+
+    def _signatures(self, roles: dict[int, int], classes: dict[int, Any]) -> list[int]:
         rules, operands, leaves = self.graph.rules, self.graph.operands, self.graph.leaves
         numbers, known = [-1] * len(rules), dict[tuple[Any, ...], int]()
         for node in self.live:
@@ -72,10 +102,16 @@ class _Grouping:
             if rule is None:
                 leaf = leaves[node]
                 signature = ("parameter", roles.get(node)) if leaf[0] == "parameter" else leaf[:-1]
-            elif rule is SUM:
-                signature = (rule, *sorted(Counter(_kinds(operands[node], numbers)).items()))
+            elif rule is SUM or rule is MUL:
+                kinds = self._counts[node] = Counter(
+                    _kinds(operands[node] if rule is SUM else [operands[node]], numbers)
+                )
+                signature = (SUM, frozenset(kinds), classes.get(node))
             else:
                 signature = (rule, *[numbers[operand] for operand in operands[node]])
+                if rule in REDUCTIONS and len(set(signature)) == 2:
+                    self._counts[node] = Counter(signature[1:])
+                    signature = (*signature[:2], classes.get(node))
             numbers[node] = known.setdefault(signature, len(known))
         return numbers
 

@@ -177,7 +177,6 @@ class _Normaliser:
         return terms
 
     def _sum(self, terms: list[Term]) -> int:
-        terms = [t for t in terms if t.__class__ is tuple or self._constants.get(t) != 0.0]  # type: ignore[arg-type]  # an int
         if not terms:
             return self._constant(0.0)
         if len(terms) == 1:

@@ -1,7 +1,7 @@
 """The stages of the compiler, one after the other: trace, normalise, group, lower, differentiate, emit."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,9 @@ from .differentiate import ArrayProgram
 from .group import groups_of
 from .lower import Lowered, lower
 from .naming import name_arrays
-from .normalise import normalise
+from .normalise import Graph, normalise
 from .report import Groups
-from .tracing import trace_function
+from .tracing import Trace, trace_function
 
 BATCH_SIZES = 8  # a program keeps the buffers of those that were used last
 
@@ -47,6 +47,7 @@ class Made:
     assumed         arguments whose rows were taken to add up to 1, or not to
     picks           the arguments that are indices, which are checked
     unused          the places of the parameters that the function does not use
+    exact           makes a program without elements that the scalars do not have; None if there are none of them
     """
 
     request: Request
@@ -59,10 +60,12 @@ class Made:
     assumed: dict[int, bool]
     picks: list[Pick]
     unused: list[int]
+    exact: Callable[[], "Made"] | None = None
     verified: bool = False
     attempts: int = 0
     _build: Any = None
     _runs: dict[Any, Any] = field(default_factory=dict)
+    _exact: "Made | None" = None
 
     def holds(self, arrays: Sequence[NDArray[Any]]) -> bool:
         """Is what the program takes for constant still so, for this batch?"""
@@ -88,11 +91,23 @@ class Made:
             gradient[self.unused] = 0.0
         with np.errstate(all="ignore"):  # inf and nan are results, as in NumPy's own functions
             inputs = [np.ascontiguousarray(array, parameters.dtype) for array in arrays]
-            return made[0](*inputs, *([gradient] if self.request.gradient else []))
+            result = made[0](*inputs, *([gradient] if self.request.gradient else []))
+        if self.exact is None or _is_finite(result, gradient if self.request.gradient else 0.0):
+            return result
+        if self._exact is None:
+            self._exact = self.exact()
+        return self._exact.run(parameters, gradient, arrays, size)
 
     def forget(self, parameters: NDArray[Any]) -> None:
         """Drop the buffers that go with these parameters."""
         self._runs = {key: run for key, run in self._runs.items() if key[0] != id(parameters)}
+        if self._exact is not None:
+            self._exact.forget(parameters)
+
+
+def _is_finite(result: Any, gradient: Any) -> bool:
+    parts = result if isinstance(result, tuple) else (result,)
+    return all(np.isfinite(part).all() for part in (*parts, gradient))
 
 
 def make(
@@ -111,16 +126,15 @@ def make(
         if request.gradient and not request.with_outputs:
             check_one_number(traced.shape, "gradient")
         graph = normalise(traced, lambda argument: rows_sum_to_one(arrays[argument]))
-        groups, numbers = groups_of(graph, [parameter.label for parameter in parameters])
-        lowered = lower(graph, groups, numbers, request.shapes, plain)
+        lowered, source, build = _program(graph, traced, parameters, request, plain)
         learned = [array for array in lowered.arrays if array.source == ("parameter",)]
         left_out = unused((parameters[place] for array in learned for place in array.places), parameters)
-        name_arrays(lowered, traced)
-        program = ArrayProgram(lowered, len(request.shapes), request.gradient)
-        source = Emitter(program, Groups(lowered).title).source
-    namespace: dict[str, Any] = {}
-    exec(compile(source, f"<compiled {function!r}>", "exec"), namespace)
-    return Made(
+
+    def exact() -> Made:
+        lowered, source, build = _program(graph, traced, parameters, request, plain=True)
+        return replace(made, lowered=lowered, source=source, exact=None, _build=build, _runs={})
+
+    made = Made(
         request,
         source,
         lowered,
@@ -131,5 +145,21 @@ def make(
         graph.assumed,
         picks_of(lowered),
         left_out if request.gradient else [],
-        _build=namespace["build"],
+        exact if lowered.is_padded else None,
+        _build=build,
     )
+    return made
+
+
+def _program(
+    graph: Graph, traced: Trace, parameters: Sequence[Value], request: Request, plain: bool
+) -> tuple[Lowered, str, Any]:
+    """The arrays, the source, and the function that the source defines."""
+    groups, numbers = groups_of(graph, [parameter.label for parameter in parameters], ragged=not plain)
+    lowered = lower(graph, groups, numbers, request.shapes, plain)
+    name_arrays(lowered, traced)
+    program = ArrayProgram(lowered, len(request.shapes), request.gradient)
+    source = Emitter(program, Groups(lowered).title).source
+    namespace: dict[str, Any] = {}
+    exec(compile(source, "<compiled function>", "exec"), namespace)
+    return lowered, source, namespace["build"]

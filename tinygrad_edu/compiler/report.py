@@ -228,7 +228,7 @@ def _operand(read: Read) -> str:
     if read.array.source != CONSTANT:
         return _name(read.array)
     numbers = set(read.array.places[read.index].ravel().tolist())
-    return four_digits(numbers.pop()) if len(numbers) == 1 else NUMBERS
+    return four_digits(numbers.pop()) if len(numbers) == 1 else _name(read.array)
 
 
 def _stands_for(array: Array) -> str:
