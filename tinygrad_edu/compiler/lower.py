@@ -440,7 +440,8 @@ class _Lowering:
         rows_a, which_a = np.unique(a.index, axis=0, return_inverse=True)
         rows_b, which_b = np.unique(b.index, axis=0, return_inverse=True)
         which_a, which_b = which_a.ravel(), which_b.ravel()
-        if a.array.batched == b.array.batched and (which_a[:2] == which_a[0]).all():  # rows of b alternate
+        changes_a, changes_b = (np.count_nonzero(np.diff(which)) for which in (which_a, which_b))
+        if a.array.batched == b.array.batched and changes_b >= changes_a:  # the columns are what changes faster
             a, b, rows_a, rows_b, which_a, which_b = b, a, rows_b, rows_a, which_b, which_a
         n, n_a, n_b, n_terms = len(a.index), len(rows_a), len(rows_b), a.index.shape[1]
         if n == n_a * n_b:
