@@ -1,8 +1,8 @@
 """Ragged rows: sums and reductions of different lengths as one array, where short rows are filled up.
 
 Causal attention adds 1, 2, 3 ... products, `for s in range(t + 1)`. As one array these are rows of equal length.
-A place that a short row does not have reads some element all the same, one that continues the pattern of its row,
-and a mask of constants makes it neutral: it is multiplied by 0 in a sum, and -inf is added to it below a logsumexp.
+A place that a short row does not have reads some element all the same, one that continues the pattern of the row,
+and a mask of constants makes it neutral: it is multiplied by 0 in a sum, and -inf is added below a logsumexp.
 
 So the array has elements that no example asks for. Where one of them is inf or nan, 0 times it is not 0. Then a
 result is nan, and the batch is computed again by a program without filled rows.
@@ -15,7 +15,7 @@ import numpy as np
 
 from .views import Indices
 
-WASTE = 2  # the rows of a class have at most so many places for each of their terms
+WASTE = 2  # the rows of a class have at most so many places for each of their terms, and no such gap
 MANY = 8  # so many lengths are rows of one kind, also if their steps differ
 
 
@@ -23,7 +23,7 @@ def classes_of(lengths: Sequence[int]) -> dict[int, Hashable]:
     """The class of each length: rows of one class are filled up to the longest of them.
 
     Lengths with equal steps, such as 1, 2, 3 ..., are rows of one kind, and so are very many lengths. If there are
-    few others, or if most rows have one length, as in a convolution that leaves out what is beyond the border, each
+    few others, or if most rows have one length, as in a convolution that leaves out what is beyond a border, each
     length is a class of its own.
     """
     sizes, counts = np.unique(lengths, return_counts=True)
@@ -31,12 +31,12 @@ def classes_of(lengths: Sequence[int]) -> dict[int, Hashable]:
     if not are_alike or 2 * counts.max() > len(lengths):
         return {size: size for size in sizes.tolist()}
     classes: dict[int, Hashable] = {}
-    top, n_rows, n_terms = 0, 0, 0
+    top, last, n_rows, n_terms = 0, 0, 0, 0
     for size, count in zip(sizes[::-1].tolist(), counts[::-1].tolist(), strict=True):
-        if (n_rows + count) * top > WASTE * (n_terms + count * size):
+        if WASTE * size < last or (n_rows + count) * top > WASTE * (n_terms + count * size):
             n_rows = n_terms = 0
         top = top if n_rows else size
-        n_rows, n_terms = n_rows + count, n_terms + count * size
+        last, n_rows, n_terms = size, n_rows + count, n_terms + count * size
         classes[size] = (top, "filled")
     return classes
 
