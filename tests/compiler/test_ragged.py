@@ -11,7 +11,7 @@ import pytest
 import tinygrad_edu as tg
 from tinygrad_edu import Value
 from tinygrad_edu.compiler import lower, ragged
-from tinygrad_edu.compiler.ragged import classes_of, filled, table
+from tinygrad_edu.compiler.ragged import classes_of, filled
 from tinygrad_edu.testing import absolute_adjoint, assert_near
 
 
@@ -193,7 +193,7 @@ def test_a_first_row_of_one_product_belongs_to_the_others() -> None:
     ],
 )
 def test_lengths_that_are_filled_up_to_one(lengths: list[int], classes: list[int]) -> None:
-    found = classes_of(lengths)
+    found = classes_of(lengths, [1] * len(lengths))
     members = {c: {n for n in lengths if found[n] == found[c]} for c in set(classes)}
     assert members == {c: {n for n, own in zip(lengths, classes, strict=True) if own == c} for c in set(classes)}
 
@@ -202,7 +202,7 @@ def test_no_class_wastes_more_than_its_terms() -> None:
     rng = random.Random(0)
     for _ in range(200):
         lengths = [int(2 ** rng.uniform(0, 9)) for _ in range(rng.randint(8, 60))]
-        found = classes_of(lengths)
+        found = classes_of(lengths, [1] * len(lengths))
         for name in set(found.values()):
             own = [n for n in lengths if found[n] == name]
             assert max(own) * len(own) <= ragged.WASTE * sum(own)
@@ -297,8 +297,3 @@ def test_a_fault_in_filled_rows_is_seen(fault: str, monkeypatch: pytest.MonkeyPa
     with pytest.warns(UserWarning, match="report"):  # the program without filled rows is right
         step.value_and_grad(X)
     assert not step._latest.lowered.is_padded
-
-
-def test_tables_have_one_row_for_each_list() -> None:
-    assert table([[1], [2, 3]]).tolist() == [[1, -1], [2, 3]]
-    assert table([[(1, 2)], [(3, 4), (5, 6)]]).tolist() == [[[1, 2], [-1, -1]], [[3, 4], [5, 6]]]

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from ..engine.rules import DIV, MUL, RULES, Rule
+from .flatten import SUM
 from .group import REDUCTIONS, Group
-from .normalise import EXP, LOGSUMEXP, SUB, SUM, Graph
-from .ragged import filled, table
+from .normalise import EXP, LOGSUMEXP, SUB, Graph
+from .ragged import filled
 from .tracing import CHOICES, COMPARISONS, TAKE
 from .views import Indices, digits_of
 
@@ -196,7 +197,7 @@ def product_size(part: Product) -> int:
 def lower(
     graph: Graph,
     groups: Sequence[Group],
-    numbers: Sequence[int],
+    numbers: Indices,
     shapes: Sequence[tuple[int, ...]],
     plain: bool = False,
 ) -> Lowered:
@@ -233,45 +234,56 @@ class _Lowering:
         self.arrays = [array for array in self.arrays if array in used or array.operation is None]
 
     def _leaf(self, group: Group) -> Array:
-        places = [self.graph.leaves[node][-1] for node in group.members]
-        kind = group.source[0]
+        kind, nodes = group.source[0], group.members
+        if kind == "constant":
+            places: Any = np.array([self.graph.constants[node] for node in nodes.tolist()])
+        else:
+            places = nodes - next(first for source, first, _ in self.graph.sources if source == group.source)
         if kind == "input":
             shape = self.shapes[group.source[1]]
-            self.position[group.members] = places
+            self.position[nodes] = places
             return Array(group.number, None, group.source, int(np.prod(shape)), True, False, shape)
-        if kind == "parameter":
-            group.members = [node for _, node in sorted(zip(places, group.members, strict=True))]
-            places = sorted(places)
-        self.position[group.members] = np.arange(len(places))
-        is_learned = kind == "parameter"
-        return Array(group.number, None, group.source, len(places), False, is_learned, places=np.array(places))
+        self.position[nodes] = np.arange(len(nodes))
+        return Array(group.number, None, group.source, len(nodes), False, kind == "parameter", places=places)
 
     def _array(self, group: Group) -> Array:
-        operands = self.graph.operands
-        rows = [operands[node] for node in group.members]
-        if group.rule is SUM:  # a product is a sum of one product
-            rules = self.graph.rules
-            rows = [row if rules[node] is SUM else (row,) for node, row in zip(group.members, rows, strict=True)]
-        used = {self._by_number[self.numbers[n]] for row in rows[:1] for term in row for n in _nodes(term)}
+        graph, nodes = self.graph, group.members
+        first = slice(graph.starts[nodes[0]], graph.starts[nodes[0] + 1])
+        read = {
+            self._by_number[n] for n in self.numbers[[*graph.left[first], *graph.right[first]]].tolist() if n >= 0
+        }
         array = Array(
             group.number,
             group.rule,
             (),
-            len(group.members),
-            any(a.batched for a in used),
-            any(a.differentiable for a in used) and group.rule not in _NO_SLOPES,
+            len(nodes),
+            any(a.batched for a in read),
+            any(a.differentiable for a in read) and group.rule not in _NO_SLOPES,
         )
-        places = self._total(array, rows) if group.rule is SUM else self._operation(array, rows)
+        left, right = self._operands(group)
+        places = self._total(array, left, right) if group.rule is SUM else self._operation(array, left)
         array.size = math.prod(array.shape) if array.shape else array.size
-        array.has_holes = array.size > len(group.members)
-        self.position[group.members] = np.arange(len(group.members)) if places is None else places
+        array.has_holes = array.size > len(nodes)
+        self.position[nodes] = np.arange(len(nodes)) if places is None else places
         return array
+
+    def _operands(self, group: Group) -> tuple[Any, Any]:
+        """The operands of all members, a row for each with -1 where it has ended; the other factors of products."""
+        graph, nodes = self.graph, group.members
+        starts, n_each = graph.starts[nodes], graph.starts[nodes + 1] - graph.starts[nodes]
+        is_mul = np.array([group.rule is SUM and graph.rules[node] is MUL for node in nodes.tolist()])
+        n_each = np.where(is_mul, 1, n_each)  # a product is a sum of one product
+        each = starts[:, None] + np.arange(n_each.max())
+        is_there = np.arange(n_each.max()) < n_each[:, None]
+        each = np.where(is_there, each, 0)
+        left, right = (np.where(is_there, factor[each], -1) for factor in (graph.left, graph.right))
+        right[is_mul, 0] = graph.left[starts[is_mul] + 1]
+        return left, right
 
     def _read(self, nodes: Any) -> Read:
         """Where nodes of one group stand in its array; -1 where there is no node."""
-        nodes = np.asarray(nodes, dtype=np.intp)
         places = np.where(nodes >= 0, self.position[nodes], -1)
-        return Read(self._by_number[self.numbers[nodes.flat[0]]], places)
+        return Read(self._by_number[int(self.numbers[nodes.flat[0]])], places)
 
     # --- Ragged rows ----------------------------------------------------------------------------------------
 
@@ -319,18 +331,18 @@ class _Lowering:
     # Each sets the operation of an array, and its shape if it is known. It returns the places of the members in
     # the array, None if they stand in their order.
 
-    def _operation(self, array: Array, rows: list[Any]) -> Any:
-        groups = [self.numbers[node] for node in rows[0]]
+    def _operation(self, array: Array, rows: Any) -> Any:
+        groups = self.numbers[rows[0][rows[0] >= 0]].tolist()
         if array.rule is TAKE and len(set(groups[1:])) == 1:
             return self._take(array, rows)
         if array.rule in REDUCTIONS and len(set(groups)) == 1:
-            elements = self._filled(self._read(table(rows)), np.inf if array.rule is MIN else -np.inf)
+            elements = self._filled(self._read(rows), np.inf if array.rule is MIN else -np.inf)
             order = _order_of([elements])
             array.operation = Reduction(_in_order(elements, order))
             return _inverse(order)
         if array.rule is MUL:  # its operands may stand in either order
-            rows = [row if self.numbers[row[0]] == groups[0] else row[::-1] for row in rows]
-        operands = [self._read(column) for column in zip(*rows, strict=True)]
+            rows = np.where(self.numbers[rows[:, :1]] == groups[0], rows, rows[:, ::-1])
+        operands = [self._read(column) for column in rows.T]
         if array.rule is EXP and (softmax := _softmax(operands[0])) is not None:
             array.operation, array.zeros, places = softmax
             array.shape = array.operation.operand.index.shape
@@ -350,8 +362,8 @@ class _Lowering:
             return divisor.array.source == ("constant",) and divisor.array.places[divisor.index].all()
         return rule in (MUL, SUB, NEG)
 
-    def _take(self, array: Array, rows: list[Any]) -> Any:
-        index, options = self._read([row[0] for row in rows]), self._read([row[1:] for row in rows])
+    def _take(self, array: Array, rows: Any) -> Any:
+        index, options = self._read(rows[:, 0]), self._read(rows[:, 1:])
         if not options.array.batched and not self.plain:
             tables, which_table = np.unique(options.index, axis=0, return_inverse=True)
             indices, which_index = np.unique(index.index, return_inverse=True)
@@ -364,9 +376,9 @@ class _Lowering:
         array.operation = Take(index, options, grid=False)
         return None
 
-    def _total(self, array: Array, rows: list[Any]) -> Any:
+    def _total(self, array: Array, left: Any, right: Any) -> Any:
         """The parts of a sum, one for each kind of term. The largest product decides the order of the members."""
-        parts = [self._part(kind, terms) for kind, terms in self._by_kind(rows).items()]
+        parts = self._parts(left, right)
         parts = [part for part in parts if not _is_zero(part)] or parts[:1]
         terms = [part.operand for part in parts if isinstance(part, Terms) and part.operand.index.shape[1] == 1]
         if len(terms) == len(parts) and (found := _on_the_same_places(terms)):
@@ -381,37 +393,37 @@ class _Lowering:
             product = self._product(pairs)
             if product:
                 parts[parts.index(pairs)] = product
-                if places is None and (product_size(product) == len(rows) or len(parts) == 1):
+                if places is None and (product_size(product) == len(left) or len(parts) == 1):
                     places, array.shape = product.pick, product_shape(product)
         if places is None and not any(isinstance(part, Product) for part in parts):
             places = _inverse(_order_of([read for part in parts for read in reads_of(part)]))
         array.operation = Total([_placed(part, places) for part in parts])
         return places
 
-    def _by_kind(self, rows: list[Any]) -> dict[tuple[int, ...], list[list[Any]]]:
-        """The terms of each member, by kind: the group of a term, or the two groups of a product."""
-        kinds: dict[tuple[int, ...], list[list[Any]]] = {}
-        for row in rows:
-            for terms in kinds.values():
-                terms.append([])
-            for term in row:
-                kind = tuple(self.numbers[n] for n in _nodes(term))
-                if len(kind) == 2 and kind[0] > kind[1]:
-                    kind, term = (kind[1], kind[0]), (term[1], term[0])
-                if kind not in kinds:
-                    kinds[kind] = [[]]
-                kinds[kind][-1].append(term)
-        return kinds
+    def _parts(self, left: Any, right: Any) -> list[Any]:
+        """The terms of all members, in parts of one kind: the group of a term, or the two groups of a product."""
+        a, b = self.numbers[left], self.numbers[right]
+        left, right = np.where((b >= 0) & (a > b), (right, left), (left, right))
+        kinds = (np.minimum(a, b) + np.int64(1)) * len(self.numbers) + np.maximum(a, b)
+        parts = []
+        for kind in dict.fromkeys(kinds[0][left[0] >= 0].tolist()):
+            is_kind = kinds == kind
+            n_each = is_kind.sum(axis=1)
+            columns = np.argsort(~is_kind, axis=1, kind="stable")[:, : n_each.max()]
+            is_there = np.arange(n_each.max()) < n_each[:, None]
+            of_a, of_b = (
+                np.where(is_there, np.take_along_axis(factor, columns, 1), -1) for factor in (left, right)
+            )
+            parts.append(self._part(self._read(of_a), self._read(of_b) if of_b[0, 0] >= 0 else None))
+        return parts
 
-    def _part(self, kind: tuple[int, ...], terms: list[list[Any]]) -> Any:
-        nodes = table(terms)
-        if len(kind) == 2:
-            return self._filled_pairs(self._read(nodes[:, :, 0]), self._read(nodes[:, :, 1]))
-        read = self._read(nodes)
-        if (read.index >= 0).all():
-            return Terms(read)
-        (index,), is_there = filled([read])
-        return Paired(Read(read.array, index), self._mask(is_there, (0.0, 1.0)))
+    def _part(self, a: Read, b: Read | None) -> Any:
+        if b is not None:
+            return self._filled_pairs(a, b)
+        if (a.index >= 0).all():
+            return Terms(a)
+        (index,), is_there = filled([a])
+        return Paired(Read(a.array, index), self._mask(is_there, (0.0, 1.0)))
 
     def _product(self, pairs: Paired) -> Product | None:
         """A sum of products as a matrix product, where every member picks an element; None if it is not one."""
@@ -476,10 +488,6 @@ class _Lowering:
                 array.shape = rows.shape
             elif (rows.T.ravel() == everything).all():
                 array.shape = rows.T.shape
-
-
-def _nodes(term: Any) -> tuple[int, ...]:
-    return term if term.__class__ is tuple else (term,)
 
 
 def _one(rows: Indices) -> Indices:

@@ -19,37 +19,29 @@ WASTE = 2  # the rows of a class have at most so many places for each of their t
 MANY = 8  # so many lengths are rows of one kind, also if their steps differ
 
 
-def classes_of(lengths: Sequence[int]) -> dict[int, Hashable]:
+def classes_of(lengths: Sequence[int], n_rows: Sequence[int]) -> dict[int, Hashable]:
     """The class of each length: rows of one class are filled up to the longest of them.
+
+    There are n_rows[i] rows of lengths[i].
 
     Lengths with equal steps, such as 1, 2, 3 ..., are rows of one kind, and so are very many lengths. If there are
     few others, or if most rows have one length, as in a convolution that leaves out what is beyond a border, each
     length is a class of its own.
     """
-    sizes, counts = np.unique(lengths, return_counts=True)
+    sizes, which = np.unique(lengths, return_inverse=True)
+    counts = np.bincount(which, n_rows)
     are_alike = len(sizes) >= MANY or (len(sizes) > 2 and len(set(np.diff(sizes))) == 1)
-    if not are_alike or 2 * counts.max() > len(lengths):
+    if not are_alike or 2 * counts.max() > counts.sum():
         return {size: size for size in sizes.tolist()}
     classes: dict[int, Hashable] = {}
-    top, last, n_rows, n_terms = 0, 0, 0, 0
+    top, last, rows, terms = 0, 0, 0, 0
     for size, count in zip(sizes[::-1].tolist(), counts[::-1].tolist(), strict=True):
-        if WASTE * size < last or (n_rows + count) * top > WASTE * (n_terms + count * size):
-            n_rows = n_terms = 0
-        top = top if n_rows else size
-        last, n_rows, n_terms = size, n_rows + count, n_terms + count * size
+        if WASTE * size < last or (rows + count) * top > WASTE * (terms + count * size):
+            rows = terms = 0
+        top = top if rows else size
+        last, rows, terms = size, rows + count, terms + count * size
         classes[size] = (top, "filled")
     return classes
-
-
-def table(rows: Sequence[Sequence[Any]]) -> Indices:
-    """Rows of nodes, or of pairs of nodes, as one array, with -1 where a row has ended."""
-    lengths = np.array([len(row) for row in rows])
-    if (lengths == lengths[0]).all():
-        return np.array(rows, dtype=np.intp)
-    elements = np.array([element for row in rows for element in row], dtype=np.intp)
-    array = np.full((len(rows), lengths.max(), *elements.shape[1:]), -1, dtype=np.intp)
-    array[np.arange(lengths.max()) < lengths[:, None]] = elements
-    return array
 
 
 def filled(reads: Sequence[Any]) -> tuple[list[Indices], Any]:
