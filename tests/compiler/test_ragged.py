@@ -145,6 +145,23 @@ def test_range_gives_the_program_of_a_mask() -> None:
     assert "div_1 + mask" in str(causal.groups)
 
 
+@pytest.mark.parametrize("low", [-math.inf, -1e9])
+def test_a_mask_may_have_zeros(low: float) -> None:
+    W = values(normal(4, 3))
+
+    def loss(x: Any) -> Value:
+        keys = [[tg.dot(w, place) for w in W] for place in x]
+        out = []
+        for t in range(4):
+            scores = [tg.dot(keys[t], keys[s]) + (low if s > t else 0.0) for s in range(4)]
+            out.append(tg.dot(tg.softmax(scores), [place[0] for place in x]))
+        return tg.sum([a * a for a in out])
+
+    step = compare(loss, W, normal(3, 4, 3, seed=9))
+    assert groups_of_rule(step, "exp") == [16]
+    assert not step._latest.lowered.is_padded
+
+
 def groups_of_rule(step: Any, name: str) -> list[int]:
     """The sizes of the arrays that are computed by a rule."""
     arrays = step._latest.lowered.arrays

@@ -139,6 +139,9 @@ class _Grouping:
                 operands = [numbers[operand] for operand in left[start:stop]]
                 if rule in REDUCTIONS and len(set(operands)) == 1:
                     counts = ((operands[0], len(operands)),)
+            if rule is SUM and (None,) in known:  # a constant that a sum does not have is 0
+                of_constants = self._kind(known[None,], -1)
+                counts = tuple(count for count in counts if count[0] != of_constants) or counts
             if counts:
                 of_rule = SUM if rule is MUL else rule
                 signature = of_rule, classes.get(node), *[kind for kind, _ in counts]

@@ -28,6 +28,7 @@ from .views import Indices, digits_of
 
 _NO_SLOPES = (*CHOICES.values(), *COMPARISONS.values())
 MIN, NEG = RULES["min"], RULES["neg"]
+CONSTANT = ("constant",)
 WORTH = 0.3  # the share of a grid that must be used for the whole product to pay
 
 
@@ -268,7 +269,7 @@ class _Lowering:
         return array
 
     def _operands(self, group: Group) -> tuple[Any, Any]:
-        """The operands of all members, a row for each with -1 where it has ended; the other factors of products."""
+        """The operands of all members, a row for each, -1 where it has ended; and the factors beside them."""
         graph, nodes = self.graph, group.members
         starts, n_each = graph.starts[nodes], graph.starts[nodes + 1] - graph.starts[nodes]
         is_mul = np.array([group.rule is SUM and graph.rules[node] is MUL for node in nodes.tolist()])
@@ -283,7 +284,7 @@ class _Lowering:
     def _read(self, nodes: Any) -> Read:
         """Where nodes of one group stand in its array; -1 where there is no node."""
         places = np.where(nodes >= 0, self.position[nodes], -1)
-        return Read(self._by_number[int(self.numbers[nodes.flat[0]])], places)
+        return Read(self._by_number[int(self.numbers[nodes.max()])], places)
 
     # --- Ragged rows ----------------------------------------------------------------------------------------
 
@@ -320,11 +321,16 @@ class _Lowering:
 
     def _mask(self, is_there: Any, numbers: tuple[float, float]) -> Read:
         """One of two constants for each place."""
-        constants = Array(-len(self.arrays), None, ("constant",), 2, False, False, (2,), name="mask")
-        constants.places = np.array(numbers)
-        self.arrays.append(constants)
         self.is_padded = True
-        return Read(constants, is_there.astype(np.intp))
+        return self._constants(np.where(is_there, numbers[1], numbers[0]))
+
+    def _constants(self, numbers: Any) -> Read:
+        """These numbers, as an array of the different ones."""
+        places, which = np.unique(numbers, return_inverse=True)
+        array = Array(-len(self.arrays), None, CONSTANT, len(places), False, False, (len(places),), name="mask")
+        array.places = places
+        self.arrays.append(array)
+        return Read(array, which.reshape(numbers.shape))
 
     # --- Operations -----------------------------------------------------------------------------------------
 
@@ -359,7 +365,7 @@ class _Lowering:
         """Is the result finite if all operands are, whatever they are?"""
         if rule is DIV:
             divisor = operands[1]
-            return divisor.array.source == ("constant",) and divisor.array.places[divisor.index].all()
+            return divisor.array.source == CONSTANT and divisor.array.places[divisor.index].all()
         return rule in (MUL, SUB, NEG)
 
     def _take(self, array: Array, rows: Any) -> Any:
@@ -406,7 +412,7 @@ class _Lowering:
         left, right = np.where((b >= 0) & (a > b), (right, left), (left, right))
         kinds = (np.minimum(a, b) + np.int64(1)) * len(self.numbers) + np.maximum(a, b)
         parts = []
-        for kind in dict.fromkeys(kinds[0][left[0] >= 0].tolist()):
+        for kind in dict.fromkeys(kinds[left >= 0].tolist()):
             is_kind = kinds == kind
             n_each = is_kind.sum(axis=1)
             columns = np.argsort(~is_kind, axis=1, kind="stable")[:, : n_each.max()]
@@ -414,7 +420,7 @@ class _Lowering:
             of_a, of_b = (
                 np.where(is_there, np.take_along_axis(factor, columns, 1), -1) for factor in (left, right)
             )
-            parts.append(self._part(self._read(of_a), self._read(of_b) if of_b[0, 0] >= 0 else None))
+            parts.append(self._part(self._read(of_a), self._read(of_b) if of_b.max() >= 0 else None))
         return parts
 
     def _part(self, a: Read, b: Read | None) -> Any:
@@ -422,6 +428,8 @@ class _Lowering:
             return self._filled_pairs(a, b)
         if (a.index >= 0).all():
             return Terms(a)
+        if a.array.source == CONSTANT:
+            return Terms(self._constants(np.where(a.index >= 0, a.array.places[a.index], 0.0)))
         (index,), is_there = filled([a])
         return Paired(Read(a.array, index), self._mask(is_there, (0.0, 1.0)))
 
@@ -503,7 +511,7 @@ def _order_of(reads: list[Read]) -> Indices | None:
     for read in reads:
         first = read.index.reshape(len(read.index), -1)[:, 0]
         order = np.argsort(first, kind="stable")
-        if read.array.source != ("constant",) and (np.diff(first[order]) > 0).all():
+        if read.array.source != CONSTANT and (np.diff(first[order]) > 0).all():
             return order if (np.diff(order) < 0).any() else None
     return None
 
@@ -519,7 +527,7 @@ def _is_permutation(key: Indices) -> bool:
 def _is_zero(part: Any) -> bool:
     """Is it a sum of constants that are all 0?"""
     read = part.operand if isinstance(part, Terms) else None
-    return read is not None and read.array.source == ("constant",) and not read.array.places[read.index].any()
+    return read is not None and read.array.source == CONSTANT and not read.array.places[read.index].any()
 
 
 def _inverse(order: Indices | None) -> Indices | None:
@@ -597,7 +605,7 @@ def _softmax(exponents: Read) -> tuple[Softmax, Any, Indices] | None:
     if elements.array is not z.array:
         match elements.array.operation:
             case Total([Terms(read), Terms(mask)]) if read.array is z.array and mask.array.name == "mask":
-                source, is_there = read.index[index, 0], mask.index[index, 0] == 1
+                source, is_there = read.index[index, 0], mask.array.places[mask.index[index, 0]] == 0.0
             case _:
                 return None
     # Each element of each row as one number: find those that the members read.

@@ -11,6 +11,7 @@ from ..viz.picture import Arrow, Box, Kind, Picture
 from ..viz.words import columns, four_digits, visible
 from .formulas import OPERATORS
 from .lower import (
+    CONSTANT,
     Array,
     Elementwise,
     Lowered,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 MOST = 60  # groups in a table or a drawing; a program without structure has thousands
 FEW = 4  # names in a row
 MANY, LITTLE = 20, 4.0  # so many groups with fewer nodes each are little structure
-CONSTANT, POW, POW_N = ("constant",), RULES["pow"], RULES["pow_n"]
+POW, POW_N = RULES["pow"], RULES["pow_n"]
 NUMBERS = "numbers"  # constants that are not all equal
 
 
