@@ -403,7 +403,7 @@ class _Lowering:
                     places, array.shape = product.pick, product_shape(product)
         if places is None and not any(isinstance(part, Product) for part in parts):
             places = _inverse(_order_of([read for part in parts for read in reads_of(part)]))
-        array.operation = Total([_placed(part, places) for part in parts])
+        array.operation = Total([_placed(part, places, array.shape) for part in parts])
         return places
 
     def _parts(self, left: Any, right: Any) -> list[Any]:
@@ -534,12 +534,12 @@ def _inverse(order: Indices | None) -> Indices | None:
     return None if order is None else np.argsort(order)
 
 
-def _placed(part: Any, places: Any) -> Any:
-    """A part of a sum whose members stand at these places."""
+def _placed(part: Any, places: Any, shape: tuple[int, ...]) -> Any:
+    """A part of a sum whose members stand at these places of an array of this shape."""
     order = slice(None) if places is None else np.argsort(places)
     if isinstance(part, Product):
         pick = part.pick[order]
-        is_whole = places is part.pick or (product_size(part) == len(pick) and (np.diff(pick) == 1).all())
+        is_whole = places is part.pick or (product_shape(part) == shape and (np.diff(pick) == 1).all())
         return Product(part.a, part.b, None if is_whole else pick)
     if isinstance(part, Terms):
         return Terms(_in_order(part.operand, order))

@@ -11,9 +11,10 @@ from ..engine.value import Value
 from .backends.numpy import Emitter
 from .batches import Pick, picks_of, rows_sum_to_one
 from .checks import check_one_number, collector_paused, unchanged
-from .differentiate import ArrayProgram
 from .examples import ByExample, Examples
 from .group import groups_of
+from .loop_program import LoopProgram
+from .loops import Roller
 from .lower import Lowered, lower
 from .naming import name_arrays
 from .normalise import Graph, normalise
@@ -94,6 +95,7 @@ class Made:
     picks           the arguments that are indices, which are checked
     unused          the places of the parameters that the function does not use
     guards          what it checks for each example, if it was traced by examples
+    shorter         makes the program whose loops have one stage less, to compare them; None if there are no loops
     exact           makes a program without elements that the scalars do not have; None if there are none of them
     """
 
@@ -108,6 +110,7 @@ class Made:
     picks: list[Pick]
     unused: list[int]
     guards: "Guards | None" = None
+    shorter: Callable[[], "Made"] | None = None
     exact: Callable[[], "Made"] | None = None
     verified: bool = False
     attempts: int = 0
@@ -185,46 +188,51 @@ def make(
         whole = replace(traced, outputs=[*traced.outputs, *more])
         graph = normalise(whole, lambda argument: rows_sum_to_one(arrays[argument]))
         guards = _guards(found, graph, n) if found else None
-        lowered, source, build = _program(graph, traced, parameters, request, plain)
+        labels = [parameter.label for parameter in parameters]
+        lowered = lower(graph, *groups_of(graph, labels, ragged=not plain), request.shapes, plain)
         is_used = np.zeros(len(parameters), bool)
         for array in lowered.arrays:
             if array.source == ("parameter",):
                 is_used[array.places] = True
+        roller = Roller(lowered)
+        rolled = lowered if plain else roller.roll()
 
-    def exact() -> Made:
-        lowered, source, build = _program(graph, traced, parameters, request, plain=True)
-        return replace(made, lowered=lowered, source=source, exact=None, _build=build, _runs={})
+        def program(lowered: Lowered) -> tuple[str, Any]:
+            name_arrays(lowered, traced)
+            written = LoopProgram(lowered, len(request.shapes), request.gradient)
+            source = Emitter(written, Groups(lowered).title).source
+            namespace: dict[str, Any] = {}
+            exec(compile(source, "<compiled function>", "exec"), namespace)
+            return source, namespace["build"]
 
+        def shorter() -> Made:
+            other = replace(made, _build=program(roller.roll(skip=1))[1], _runs={})
+            name_arrays(rolled, traced)
+            return other
+
+        def exact() -> Made:
+            other = lower(graph, *groups_of(graph, labels, ragged=False), request.shapes, plain=True)
+            source, build = program(other)
+            return replace(made, lowered=other, source=source, shorter=None, exact=None, _build=build, _runs={})
+
+        source, build = program(rolled)
     made = Made(
         request,
         source,
-        lowered,
+        rolled,
         traced.names,
         traced.shape,
         graph.frozen,
         traced.state,
         graph.assumed,
-        picks_of(lowered),
+        picks_of(rolled),
         np.flatnonzero(~is_used).tolist() if request.gradient else [],
         guards,
-        exact if lowered.is_padded else None,
+        shorter=shorter if rolled is not lowered else None,
+        exact=exact if lowered.is_padded else None,
         _build=build,
     )
     return made
-
-
-def _program(
-    graph: Graph, traced: Trace, parameters: Sequence[Value], request: Request, plain: bool
-) -> tuple[Lowered, str, Any]:
-    """The arrays, the source, and the function that the source defines."""
-    groups, numbers = groups_of(graph, [parameter.label for parameter in parameters], ragged=not plain)
-    lowered = lower(graph, groups, numbers, request.shapes, plain)
-    name_arrays(lowered, traced)
-    program = ArrayProgram(lowered, len(request.shapes), request.gradient)
-    source = Emitter(program, Groups(lowered).title).source
-    namespace: dict[str, Any] = {}
-    exec(compile(source, "<compiled function>", "exec"), namespace)
-    return lowered, source, namespace["build"]
 
 
 def _guards(found: ByExample, graph: Graph, n: int) -> Guards | None:
