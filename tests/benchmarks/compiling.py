@@ -36,7 +36,8 @@ STAGES = {
     "normalise": (pipeline, "normalise"),
     "group": (pipeline, "groups_of"),
     "lower": (pipeline, "lower"),
-    "differentiate": (pipeline, "ArrayProgram"),
+    "loops": (pipeline.Roller, "roll"),
+    "differentiate": (pipeline, "LoopProgram"),
     "emit": (pipeline, "Emitter"),
     "verify": (compiled, "disagreement"),
 }

@@ -210,7 +210,7 @@ class _Lowering:
     def __init__(self, graph: Graph, groups: Any, numbers: Any, shapes: Any, plain: bool):
         self.graph, self.numbers, self.shapes, self.plain = graph, numbers, shapes, plain
         self.is_padded = False
-        self.position = np.zeros(len(graph.rules), dtype=np.intp)
+        self.position = np.full(len(graph.rules) + 1, -1)  # in its array; the last one is that of no node, -1
         self.arrays: list[Array] = []
         self._by_number: dict[int, Array] = {}
         for group in groups:
@@ -272,19 +272,22 @@ class _Lowering:
         """The operands of all members, a row for each, -1 where it has ended; and the factors beside them."""
         graph, nodes = self.graph, group.members
         starts, n_each = graph.starts[nodes], graph.starts[nodes + 1] - graph.starts[nodes]
-        is_mul = np.array([group.rule is SUM and graph.rules[node] is MUL for node in nodes.tolist()])
-        n_each = np.where(is_mul, 1, n_each)  # a product is a sum of one product
+        is_mul: Any = []  # a product among sums is a sum of one product
+        if group.rule is SUM:
+            is_mul = np.flatnonzero([graph.rules[node] is MUL for node in nodes.tolist()])
+            n_each[is_mul] = 1
         each = starts[:, None] + np.arange(n_each.max())
-        is_there = np.arange(n_each.max()) < n_each[:, None]
-        each = np.where(is_there, each, 0)
-        left, right = (np.where(is_there, factor[each], -1) for factor in (graph.left, graph.right))
-        right[is_mul, 0] = graph.left[starts[is_mul] + 1]
+        has_ended = each >= (starts + n_each)[:, None]
+        each[has_ended] = 0
+        left, right = graph.left[each], graph.right[each]
+        left[has_ended] = right[has_ended] = -1
+        if len(is_mul):
+            right[is_mul, 0] = graph.left[starts[is_mul] + 1]
         return left, right
 
     def _read(self, nodes: Any) -> Read:
         """Where nodes of one group stand in its array; -1 where there is no node."""
-        places = np.where(nodes >= 0, self.position[nodes], -1)
-        return Read(self._by_number[int(self.numbers[nodes.max()])], places)
+        return Read(self._by_number[int(self.numbers[nodes.max()])], self.position[nodes])
 
     # --- Ragged rows ----------------------------------------------------------------------------------------
 
@@ -508,7 +511,7 @@ def _order_of(reads: list[Read]) -> Indices | None:
 
     If the same elements are read several times of every array, there is no such order.
     """
-    for read in reads:
+    for read in reads if len(reads[0].index) > 1 else []:
         first = read.index.reshape(len(read.index), -1)[:, 0]
         order = np.argsort(first, kind="stable")
         if read.array.source != CONSTANT and (np.diff(first[order]) > 0).all():
