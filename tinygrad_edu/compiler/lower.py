@@ -414,16 +414,17 @@ class _Lowering:
         a, b = self.numbers[left], self.numbers[right]
         left, right = np.where((b >= 0) & (a > b), (right, left), (left, right))
         kinds = (np.minimum(a, b) + np.int64(1)) * len(self.numbers) + np.maximum(a, b)
-        parts = []
-        for kind in dict.fromkeys(kinds[left >= 0].tolist()):
-            is_kind = kinds == kind
-            n_each = is_kind.sum(axis=1)
-            columns = np.argsort(~is_kind, axis=1, kind="stable")[:, : n_each.max()]
-            is_there = np.arange(n_each.max()) < n_each[:, None]
-            of_a, of_b = (
-                np.where(is_there, np.take_along_axis(factor, columns, 1), -1) for factor in (left, right)
-            )
-            parts.append(self._part(self._read(of_a), self._read(of_b) if of_b.max() >= 0 else None))
+        _, firsts, sizes = np.unique(kinds, return_index=True, return_counts=True)
+        parts, of_kinds = [], np.split(np.argsort(kinds, axis=None, kind="stable"), np.cumsum(sizes)[:-1])
+        for i in np.argsort(firsts).tolist():
+            terms = of_kinds[i]  # of one kind, row after row
+            row = terms // left.shape[1]
+            n_each = np.bincount(row, minlength=len(left))
+            column = np.arange(len(terms)) - (np.cumsum(n_each) - n_each)[row]
+            of_a, of_b = np.full((2, len(left), n_each.max()), -1)
+            of_a[row, column], of_b[row, column] = left.flat[terms], right.flat[terms]
+            if of_a.max() >= 0:  # else they are the places where rows have ended
+                parts.append(self._part(self._read(of_a), self._read(of_b) if of_b.max() >= 0 else None))
         return parts
 
     def _part(self, a: Read, b: Read | None) -> Any:
