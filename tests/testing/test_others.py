@@ -44,6 +44,23 @@ def test_a_formula_of_jax_is_certified(jax: Any) -> None:
     assert any("assumed, and not stated: XLA" in text for text in certificate.rests_on)
 
 
+def test_where_jax_keeps_no_digit_is_undecided_and_shown(jax: Any) -> None:
+    pytest.importorskip("flint")
+    from tinygrad_edu.testing import prove_rule
+
+    certificate = prove_rule(from_jax(jax.numpy.expm1), domain=(-50, -30))
+    assert certificate.formula_ok
+    assert not certificate.ok
+    (text,) = certificate.undecided
+    assert text.startswith("-49.99999999999999 to -36.")
+    assert "no digit of the slope is right at -" in text
+    assert "  undecided" in repr(certificate).splitlines()
+    softplus = prove_rule(from_jax(jax.nn.softplus), domain=(-30, 30))  # it compares with inf
+    assert softplus.ok
+    erf = prove_rule(from_jax(jax.scipy.special.erf), domain=(-1, 1))  # its constant is a float
+    assert {piece.status for piece in erf.formula} == {"bounded"}
+
+
 def test_a_wrong_custom_derivative_is_refuted(jax: Any) -> None:
     pytest.importorskip("flint")
     from tinygrad_edu.testing import prove_rule

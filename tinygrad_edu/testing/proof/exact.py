@@ -138,6 +138,8 @@ class Exact(Operators):
             return self._given(name, inputs)
         if name == "where":
             return inputs[1] if self.sign(self.lift(inputs[0])) else inputs[2]
+        if name in _COMPARISONS and (side := beside_infinity(*inputs)):
+            return _COMPARISONS[name](side)
         a, *others = map(self.lift, inputs)
         b = others[0] if others else a
         if name in _COMPARISONS:
@@ -501,6 +503,13 @@ _COMPARISONS: dict[str, Any] = {
     "ge": lambda sign: sign >= 0,
     "equal": lambda sign: int(sign == 0),
 }
+
+
+def beside_infinity(a: Any, b: Any) -> int:
+    """The sign of a - b, if one of them is the float inf or -inf; else 0."""
+    low = (isinstance(a, float) and a == -math.inf) or (isinstance(b, float) and b == math.inf)
+    high = (isinstance(a, float) and a == math.inf) or (isinstance(b, float) and b == -math.inf)
+    return high - low
 
 
 def variables(cell: Cell) -> list[Exact]:

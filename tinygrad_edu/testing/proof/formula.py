@@ -14,7 +14,7 @@ from ..reference import Reference, high
 from ..subject import Subject
 from .cells import Cell, Split, Undecided
 from .exact import Exact, variables
-from .ranges import Range, exactly
+from .ranges import INF, Range, exactly
 
 TOLERANCE = 1e-12  # a formula may have constants that are floats
 CELLS = 600
@@ -100,6 +100,9 @@ def _on_open(rule: Rule, formulas: Formulas) -> Piece:
 def _bounded(rule: Rule, formulas: Formulas, i: int, difference: Exact) -> tuple[float, str]:
     """A bound on |difference| / |derivative| over the cell, by boxes; refutes at their midpoints."""
     derivative = formulas.derivative(i)
+    whole = (difference / derivative).range_of(difference / derivative).mag if derivative.above else INF
+    if whole <= TOLERANCE:  # a float constant in place of the exact one
+        return float(whole.upper()), ""
     boxes = [[(float(low), float(high)) for low, high in formulas.cell.ends]]
     worst, examined, note = 0.0, 0, ""
     while boxes:
@@ -117,8 +120,8 @@ def _bounded(rule: Rule, formulas: Formulas, i: int, difference: Exact) -> tuple
             worst, note = max(worst, 0.0 if small else float((wrong / size).upper())), note or SMALL * small
             continue
         side = max(range(len(box)), key=lambda k: _spread(*box[k]))
-        if examined > 4000 or _spread(*box[side]) < 1e-12:
-            return math.inf, f"not decided near {', '.join(f'{x:.6g}' for x in middle)}"
+        if examined > 1000 or _spread(*box[side]) < 1e-12:
+            return math.inf, f"not decided from {' and '.join(f'{low:.6g} to {high:.6g}' for low, high in box)}"
         low, high = box[side]
         for part in ((low, middle[side]), (middle[side], high)):
             boxes.append([*box[:side], part, *box[side + 1 :]])
@@ -184,6 +187,8 @@ def _on_edge(rule: Rule, edge: Formulas, neighbours: list[Formulas]) -> Piece:
         if all(cell.is_point(j) for j in range(len(cell.ends))):
             refute_edge(rule, cell, i, own, ranges)
         return Piece(str(cell), cell.ends, "undecided", math.inf, "the slope is not that of the neighbours")
+    if status == "identity" and bound:
+        status = "bounded"
     return Piece(str(cell), cell.ends, status, bound, "; ".join(dict.fromkeys(notes)))
 
 
@@ -204,7 +209,7 @@ def refute_edge(rule: Rule, cell: Cell, i: int, own: Range, beside: list[Range])
 
 def _near(difference: Exact, limit: Exact) -> bool:
     found, size = difference.range_of(difference), limit.range_of(limit)
-    return bool(found.mag <= 1e-30 * size.mig or found.mag <= NOTHING)
+    return bool(found.mag <= TOLERANCE * size.mig or found.mag <= NOTHING)
 
 
 def _touches(open_cell: Cell, edge: Cell) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from flint import arb, ctx, fmpq
 
-BITS = 160
+BITS = 200  # 60 digits
 INF = arb("inf")
 FAR = arb(10) ** 6  # e^FAR stands for anything larger, as its exponent would be too long to compute
 

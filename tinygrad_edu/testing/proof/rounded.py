@@ -16,6 +16,7 @@ from flint import arb
 from ...engine.operators import Operators
 from ...engine.rule import Rule
 from .cells import Undecided
+from .exact import beside_infinity
 from .functions import FUNCTIONS
 from .ranges import INF, Range, exactly, hull
 
@@ -146,6 +147,11 @@ class Rounded(Operators):
             return (
                 inputs[1] if self._chosen(self._compare("ne", self.lift(inputs[0]), self.lift(0))) else inputs[2]
             )
+        if name in ("equal", *_ORDER) and (side := beside_infinity(*inputs)):
+            if any(isinstance(x, Rounded) and x.huge for x in inputs):
+                raise Undecided("what may be infinite is compared with infinity")
+            below, above = side < 0, side > 0
+            return self._chosen(0 if name == "equal" else _ORDER[name](below, above, False))
         a, *others = map(self.lift, inputs)
         b = others[0] if others else a
         zero = self.lift(0)
@@ -190,6 +196,7 @@ class Rounded(Operators):
         self.paths.may_differ |= a.is_0 or b.is_0
         known: bool | None
         below, above, equal = bool(x.hi < y.lo), bool(x.lo > y.hi), bool(x.lo == x.hi == y.lo == y.hi)
+        equal = equal or (a is b and not a.huge)
         if name in ("eq", "ne"):
             known = equal or (False if below or above else None)
             if known is None:
