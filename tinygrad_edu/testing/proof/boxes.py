@@ -51,7 +51,8 @@ class Truth:
         if (place := self._place(box)) is None:
             return ALL
         formula = self.exact[place][order]
-        return ALL if len(formula.above) + len(formula.below) > LONG else formula.range([box])
+        found: Range = ALL if len(formula.above) + len(formula.below) > LONG else formula.on([box])
+        return found
 
     def apart(self, box: Range, choices: Sequence[Any], order: int) -> Range:
         """How far the branch that floats chose is from the value (order 0) or the slope (1), in exact numbers."""
@@ -66,7 +67,8 @@ class Truth:
                 raise Undecided("a branch that rounding decides") from None
             value, slope, _ = self.exact[place]
             self._differences[key] = branch.forward - value, branch.slopes[0] - slope
-        return self._differences[key][order].range([box])
+        found: Range = self._differences[key][order].on([box])
+        return found
 
     def at(self, x: float) -> tuple[Any, Any]:
         """Value and slope to 60 digits: by the formulas, or where their terms cancel by mpmath."""

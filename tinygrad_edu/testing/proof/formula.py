@@ -14,7 +14,7 @@ from ..reference import Reference, high
 from ..subject import Subject
 from .cells import Cell, Split, Undecided
 from .exact import Exact, variables
-from .ranges import INF, Range, exactly
+from .ranges import Range, exactly
 
 TOLERANCE = 1e-12  # a formula may have constants that are floats
 CELLS = 600
@@ -100,21 +100,24 @@ def _on_open(rule: Rule, formulas: Formulas) -> Piece:
 def _bounded(rule: Rule, formulas: Formulas, i: int, difference: Exact) -> tuple[float, str]:
     """A bound on |difference| / |derivative| over the cell, by boxes; refutes at their midpoints."""
     derivative = formulas.derivative(i)
-    whole = (difference / derivative).range_of(difference / derivative).mag if derivative.above else INF
-    if whole <= TOLERANCE:  # a float constant in place of the exact one
-        return float(whole.upper()), ""
+    try:
+        ratio = difference / derivative
+        if (whole := ratio.range_of(ratio).mag) <= TOLERANCE:  # a float constant in place of the exact one
+            return float(whole.upper()), ""
+    except (Undecided, Split):
+        pass  # the derivative changes its sign
     boxes = [[(float(low), float(high)) for low, high in formulas.cell.ends]]
     worst, examined, note = 0.0, 0, ""
     while boxes:
         box = boxes.pop(0)
         middle = tuple(_middle(*side) for side in box)
         examined += 1
-        at = [exactly(_ball(x)) for x in middle]
-        visible = difference.range(at).mig > TOLERANCE * derivative.range(at).mag or examined < 10
+        at = [exactly(x) for x in middle]
+        visible = difference.on(at).mig > TOLERANCE * derivative.on(at).mag or examined < 10
         if visible and all(low < x < high for x, (low, high) in zip(middle, box, strict=True)):
             refute(rule, middle)
-        ranges = [Range(_ball(low), _ball(high)) for low, high in box]
-        wrong, size = difference.range(ranges).mag, derivative.range(ranges).mig
+        ranges = [Range(arb(low), arb(high)) for low, high in box]
+        wrong, size = difference.on(ranges).mag, derivative.on(ranges).mig
         if wrong <= TOLERANCE * size or wrong <= NOTHING:
             small = wrong <= NOTHING
             worst, note = max(worst, 0.0 if small else float((wrong / size).upper())), note or SMALL * small
@@ -164,7 +167,7 @@ def _on_edge(rule: Rule, edge: Formulas, neighbours: list[Formulas]) -> Piece:
         for other in neighbours if tied else ():
             if _touches(other.cell, cell):
                 try:
-                    limits.append(_limit(other.derivative(i), cell, edge.inputs))
+                    limits.append(other.derivative(i).on(edge.inputs))
                 except (Undecided, Split, ZeroDivisionError):
                     continue
         if not limits:
@@ -219,15 +222,6 @@ def _touches(open_cell: Cell, edge: Cell) -> bool:
     return all(low <= a and b <= high for (low, high), (a, b) in zip(open_cell.ends, edge.ends, strict=True))
 
 
-def _limit(derivative: Exact, cell: Cell, inputs: list[Exact]) -> Exact:
-    """The derivative beside an edge, at the edge."""
-    out = derivative
-    for i, x in enumerate(inputs):
-        if cell.is_point(i) or i in dict(cell.same):
-            out = out.substituted(i, x)
-    return Exact(cell, out.above, out.below)
-
-
 def _middle(low: float, high: float) -> float:
     def level(x: float) -> float:
         return math.copysign(math.log1p(min(abs(x), 1e300)), x)
@@ -242,9 +236,3 @@ def _middle(low: float, high: float) -> float:
 
 def _spread(low: float, high: float) -> float:
     return (high - low) / max(1.0, abs(_middle(low, high)))
-
-
-def _ball(x: float) -> Any:
-    from flint import arb
-
-    return arb(x)

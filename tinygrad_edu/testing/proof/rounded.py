@@ -299,11 +299,7 @@ class Rounded(Operators):
             return self.lift(1) if n == 0 else a
         if n == -1 and a.is_exact:
             return 1 / a
-        from fractions import Fraction
-
-        from .exact import power_range
-
-        of = power_range(a.of, Fraction(n))
+        of = a.of**n
         relative, absolute = a.errors()
         self.paths.rests_on.add("pow: 1 ulp")
         if absolute != 0 or (a.huge and not n > 1):
@@ -375,13 +371,13 @@ class Rounded(Operators):
         if name == "sqrt" and absolute == 0:  # sqrt(x (1 + r)) = sqrt(x) sqrt(1 + r)
             return (relative / 2) * (1 + relative), ZERO
         if FUNCTIONS[name].concave and near.lo >= 0:  # f(x (1 + r)) <= (1 + r) f(x)
-            return relative, _product(absolute, _slope_range(name, near).mag)
+            return relative, _product(absolute, FUNCTIONS[name].slope(near).mag)
         if name == "exp" and near.mag < INF:  # e^(x + d) = e^x e^d
             moved = _product(relative, a.of.mag) + absolute
             if moved < arb(1) / 16:
                 return moved * (1 + 2 * moved), ZERO
             return ZERO, FUNCTIONS["exp"].range(near).hi
-        moved = _product(_slope_range(name, near).mag, _product(relative, a.of.mag) + absolute)
+        moved = _product(FUNCTIONS[name].slope(near).mag, _product(relative, a.of.mag) + absolute)
         if not moved.is_finite():
             raise Undecided(f"the error of {name} has no bound here")
         return ((moved / of.mig).upper(), ZERO) if moved < of.mig / 16 else (ZERO, moved)
@@ -465,46 +461,3 @@ def _weighted(ra: Any, a: Range, rb: Any, b: Range) -> Any:
     total = a.hi + b.lo
     share = a.hi / total if total > 0 else arb(1)  # the larger error's weight, at most
     return (ra * share + rb * (1 - share)).upper()
-
-
-def _slope_range(name: str, x: Range) -> Range:
-    """The range of a function's slope, by running its row on ranges."""
-    found = FUNCTIONS[name].slope(_Span(x))
-    return found.of if isinstance(found, _Span) else exactly(found)
-
-
-class _Span(Operators):
-    """A range with the operators of a number."""
-
-    def __init__(self, of: Range):
-        self.of = of
-
-    def constants(self) -> tuple["_Span", ...]:
-        return tuple(_Span(exactly(x)) for x in (arb.pi(), arb(2).sqrt(), arb.const_log2(), arb.const_log10()))
-
-    def _operate(self, name: str, *inputs: Any, **parameters: Any) -> "_Span":
-        return self._apply(name, *inputs, **parameters)
-
-    def _apply(self, name: str, *inputs: Any, exponent: Any = None) -> "_Span":
-        from fractions import Fraction
-
-        from .exact import power_range
-
-        a, *others = [x.of if isinstance(x, _Span) else exactly(x) for x in inputs]
-        if name == "mul" and inputs[0] is inputs[-1]:
-            return _Span(power_range(a, Fraction(2)))
-        if name == "pow_n":
-            return _Span(power_range(a, Fraction(exponent)))
-        if name == "neg":
-            return _Span(-a)
-        if name in _BINARY:
-            return _Span(_BINARY[name](a, others[0]))
-        return _Span(FUNCTIONS[name].range(a))
-
-
-_BINARY = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "div": lambda a, b: a / b,
-}
