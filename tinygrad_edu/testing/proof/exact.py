@@ -179,9 +179,9 @@ class Exact(Operators):
         """What floats chose, who may be on another side of a branch than the exact numbers."""
         chosen = self.cell.choices.pop(0)  # type: ignore[union-attr]  # it is not None
         if name == "where":
-            return inputs[1] if chosen else inputs[2]
+            return inputs[2] if chosen else inputs[1]
         if name == "max":
-            return self.lift(inputs[0] if chosen else inputs[1])
+            return self.lift(inputs[1] if chosen else inputs[0])
         return self.function(name, self.lift(inputs[0])) if name == "sigmoid" else chosen
 
     def function(self, name: str, x: Exact) -> Exact:

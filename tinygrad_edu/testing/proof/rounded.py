@@ -16,7 +16,7 @@ from flint import arb
 from ...engine.operators import Operators
 from ...engine.rule import Rule
 from .cells import Undecided
-from .exact import beside_infinity
+from .exact import CHOICES, beside_infinity
 from .functions import FUNCTIONS
 from .ranges import INF, Range, exactly, hull
 
@@ -104,7 +104,7 @@ class Rounded(Operators):
             return x
         if isinstance(x, float) and not math.isfinite(x):
             raise Undecided(f"{x} is not a real number")
-        return Rounded(self.paths, exactly(arb(float(x))))
+        return Rounded(self.paths, exactly(float(x)))
 
     def constants(self) -> tuple["Rounded", ...]:
         """The floats for pi, the square root of 2, log 2 and log 10, with their errors."""
@@ -134,7 +134,7 @@ class Rounded(Operators):
         try:
             return self._result(name, *inputs, exponent=exponent)
         except Undecided as reason:
-            if name in _ORDER or name in _CHOICES:
+            if name in CHOICES and name != "sigmoid":
                 raise
             return Unbounded(self.paths, str(reason))
 
@@ -143,28 +143,23 @@ class Rounded(Operators):
             return Plain(inputs[0])
         if unbounded := [x for x in inputs if isinstance(x, Unbounded)]:
             raise Undecided(unbounded[0].reason)
-        if name == "where":
-            return (
-                inputs[1] if self._chosen(self._compare("ne", self.lift(inputs[0]), self.lift(0))) else inputs[2]
-            )
-        if name in ("equal", *_ORDER) and (side := beside_infinity(*inputs)):
+        if name in _COMPARISONS and (side := beside_infinity(*inputs)):
             if any(isinstance(x, Rounded) and x.huge for x in inputs):
                 raise Undecided("what may be infinite is compared with infinity")
-            below, above = side < 0, side > 0
-            return self._chosen(0 if name == "equal" else _ORDER[name](below, above, False))
+            return self._chosen(name != "equal" and (side < 0) == (name in ("lt", "le")))
+        if name == "where":
+            return inputs[2] if self._chosen(self._equal(self.lift(inputs[0]), self.lift(0))) else inputs[1]
         a, *others = map(self.lift, inputs)
         b = others[0] if others else a
         zero = self.lift(0)
-        if name in _ORDER:
-            return self._chosen(self._compare(name, a, b))
-        if name == "equal":
-            return self._chosen(int(self._compare("eq", a, b)))
+        if name in _COMPARISONS:
+            return self._chosen(_COMPARISONS[name](self, a, b))
         if name == "max":
-            return a if self._chosen(self._compare("ge", a, b)) else b
+            return b if self._chosen(self._less(a, b)) else a
         if name == "heaviside":
-            return self._chosen(int(self._compare("gt", a, zero)))
+            return self._chosen(int(self._less(zero, a)))
         if name == "sign":
-            return self._chosen(int(self._compare("gt", a, zero)) - int(self._compare("lt", a, zero)))
+            return self._chosen(int(self._less(zero, a)) - int(self._less(a, zero)))
         if name == "neg":
             return Rounded(self.paths, -a.of, a.ulps, a.relative, a.absolute, a.huge, a.is_0)
         if name == "abs":
@@ -183,32 +178,28 @@ class Rounded(Operators):
             return self._exponential(a, b)
         if name == "sigmoid":
             small = self.function("exp", -abs(a))
-            return 1 / (1 + small) if self._chosen(self._compare("ge", a, zero)) else small / (1 + small)
+            return 1 / (1 + small) if not self._chosen(self._less(a, zero)) else small / (1 + small)
         return self.function(name, a)
 
     def _chosen(self, outcome: Any) -> Any:
         self.paths.choices.append(outcome)
         return outcome
 
-    def _compare(self, name: str, a: "Rounded", b: "Rounded") -> bool:
-        """A comparison of the floats. Where rounding leaves it open, both answers are taken."""
+    def _less(self, a: "Rounded", b: "Rounded") -> bool:
+        """a < b of the floats. Where rounding leaves it open, both answers are taken."""
         x, y = a.computed(), b.computed()
         self.paths.may_differ |= a.is_0 or b.is_0
-        known: bool | None
-        below, above, equal = bool(x.hi < y.lo), bool(x.lo > y.hi), bool(x.lo == x.hi == y.lo == y.hi)
-        equal = equal or (a is b and not a.huge)
-        if name in ("eq", "ne"):
-            known = equal or (False if below or above else None)
-            if known is None:
-                known = self._open(a, b)
-            return known == (name == "eq")
-        if below or above or equal:
-            return _ORDER[name](below, above, equal)
-        if x.hi <= y.lo and name in ("le", "gt"):
-            return name == "le"
-        if x.lo >= y.hi and name in ("ge", "lt"):
-            return name == "ge"
-        return self._open(a, b)
+        if x.hi < y.lo:
+            return True
+        return False if x.lo >= y.hi or a is b else self._open(a, b)
+
+    def _equal(self, a: "Rounded", b: "Rounded") -> bool:
+        """a == b, likewise."""
+        x, y = a.computed(), b.computed()
+        self.paths.may_differ |= a.is_0 or b.is_0
+        if x.lo == x.hi == y.lo == y.hi or (a is b and not a.huge):
+            return True
+        return False if x.hi < y.lo or x.lo > y.hi else self._open(a, b)
 
     def _open(self, a: "Rounded", b: "Rounded") -> bool:
         if a.is_exact and b.is_exact:
@@ -384,15 +375,13 @@ class Rounded(Operators):
 
 
 _DOMAIN = {"sqrt": (arb(0), INF), "log": (arb(0), INF), "log1p": (arb(-1), INF), "asin": (arb(-1), arb(1))}
-_ORDER: dict[str, Callable[[bool, bool, bool], bool]] = {
-    "lt": lambda below, above, equal: below,
-    "le": lambda below, above, equal: below or equal,
-    "gt": lambda below, above, equal: above,
-    "ge": lambda below, above, equal: above or equal,
+_COMPARISONS: dict[str, Callable[[Rounded, Rounded, Rounded], bool]] = {
+    "lt": lambda self, a, b: self._less(a, b),
+    "gt": lambda self, a, b: self._less(b, a),
+    "le": lambda self, a, b: not self._less(b, a),
+    "ge": lambda self, a, b: not self._less(a, b),
+    "equal": lambda self, a, b: self._equal(a, b),
 }
-
-
-_CHOICES = ("equal", "max", "heaviside", "sign", "where")
 
 
 class Unbounded(Rounded):
