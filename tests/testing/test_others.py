@@ -44,6 +44,20 @@ def test_a_formula_of_jax_is_certified(jax: Any) -> None:
     assert any("assumed, and not stated: XLA" in text for text in certificate.rests_on)
 
 
+def test_a_bound_that_jax_breaks_is_none(jax: Any) -> None:
+    pytest.importorskip("flint")
+    from tinygrad_edu.testing import prove_rule
+
+    certificate = prove_rule(from_jax(lambda x: 1 * jax.numpy.tanh(x)), domain=(-1, 1))
+    assert certificate.ok
+    rule = from_jax(lambda x: jax.numpy.tanh(x))  # as if its library were as bad as that of no processor is
+    run = rule.forward
+    object.__setattr__(rule, "forward", lambda x: run(x) * (1 + 1e-14) if isinstance(x, float) else run(x))
+    certificate = prove_rule(rule, domain=(-1, 1))
+    assert not certificate.ok
+    assert "XLA's functions are worse than assumed: at " in certificate.undecided[0]
+
+
 def test_where_jax_keeps_no_digit_is_undecided_and_shown(jax: Any) -> None:
     pytest.importorskip("flint")
     from tinygrad_edu.testing import prove_rule

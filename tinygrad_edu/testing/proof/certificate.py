@@ -10,6 +10,7 @@ from typing import Any
 
 from ...engine.rule import RULES, Rule
 from ...viz.plots import empty_figure
+from ...viz.words import columns
 from .boxes import Box, Truth, bound, float_pieces
 from .cells import Cell
 from .formula import Formulas, Piece, pieces_of
@@ -86,8 +87,7 @@ class Certificate:
             text += f" by {piece.bound:.2g} of it" * (piece.status == "bounded")
             text += f": {piece.note}" * bool(piece.note)
             rows.append([piece.where, text, *(self._ulps_in(piece) if self.rounding else [])])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        table = ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        table = [f"  {line}" for line in columns(rows)]
         open_ = ["  undecided", *(f"    {text}" for text in self.undecided)] if self.undecided else []
         return "\n".join([head, *table, *open_, "  rests on", *(f"    {text}" for text in self.rests_on)])
 

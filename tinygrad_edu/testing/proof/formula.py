@@ -172,8 +172,9 @@ def _on_edge(rule: Rule, edge: Formulas, neighbours: list[Formulas]) -> Piece:
                     continue
         if not limits:
             return Piece(str(cell), cell.ends, "end", math.inf, "the slope is a convention")
-        if all((slope - limit).is_zero() or _near(slope - limit, limit) for limit in limits):
-            bound = max([bound, *(0.0 if (slope - limit).is_zero() else TOLERANCE for limit in limits)])
+        apart = max(_apart(slope - limit, limit) for limit in limits)
+        if apart <= TOLERANCE:
+            bound = max(bound, apart)
             continue
         ranges = [limit.range_of(limit) for limit in limits]
         own = slope.range_of(slope)
@@ -210,9 +211,12 @@ def refute_edge(rule: Rule, cell: Cell, i: int, own: Range, beside: list[Range])
         )
 
 
-def _near(difference: Exact, limit: Exact) -> bool:
-    found, size = difference.range_of(difference), limit.range_of(limit)
-    return bool(found.mag <= TOLERANCE * size.mig or found.mag <= NOTHING)
+def _apart(difference: Exact, limit: Exact) -> float:
+    """A bound on |difference| / |limit|; 0 if all terms of the difference cancel."""
+    found, size = difference.range_of(difference).mag, limit.range_of(limit).mig
+    if difference.is_zero() or found <= NOTHING:
+        return 0.0
+    return float((found / size).upper()) if size > 0 else math.inf
 
 
 def _touches(open_cell: Cell, edge: Cell) -> bool:

@@ -7,9 +7,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ...engine.rule import RULES, Interval, Rule
-from ..points import inside
-from ..subject import shown_number
+from ...engine.rule import Interval, Rule
+from ..points import grid_of, inside
+from ..subject import as_rule
 from .boxes import GOAL, Box, Truth, cover, run
 from .cells import Cell
 from .certificate import Certificate, _best
@@ -54,7 +54,7 @@ def prove_rule(rule: Rule | str, *, domain: Any = None, ulps: float | None = Non
       rests on
         ...
     """
-    rule = _as_rule(rule)
+    rule = as_rule(rule, "prove_rule")
     if ulps is not None and not ulps > 0:
         raise ValueError(f"ulps is a bound above 0, got {ulps!r}.")
     precise()
@@ -66,30 +66,24 @@ def prove_rule(rule: Rule | str, *, domain: Any = None, ulps: float | None = Non
         if _is_outside(rule, piece)
     }
     pieces = [piece for piece in pieces if not _is_outside(rule, piece)]
-    boxes: list[Box] = []
+    boxes, library = list[Box](), getattr(rule, "library", "")
     rests_on: set[str] = set()
     if rule.n_inputs == 1:
         with tqdm(total=BUDGET, desc=rule.name, unit="box", leave=False, disable=None) as bar:
             truth = Truth(rule, pieces, formulas)
             boxes = cover(truth, ulps or GOAL, BUDGET, rests_on, bar.update)
+        if library:
+            boxes = [_tested(truth, box, library) for box in boxes]
         if ulps is not None:
             _refute_rounding(truth, boxes, ulps)
     poles = left_out | {text for f in formulas for text in f.inputs[0].cell.notes}
     stated = [*ROUNDING_RESTS_ON, *(f"  {text}" for text in sorted(rests_on))] if boxes else []
-    if boxes and (library := getattr(rule, "library", "")):
+    if boxes and library:
         stated.append(
-            f"  assumed, and not stated: {library} computes as written, and its functions are within these bounds"
+            f"  assumed, and not stated: {library} computes as written, and its functions are within these bounds,"
+            " which was tested at hard points"
         )
     return Certificate(rule, pieces, boxes, [FORMULA_RESTS_ON, *sorted(poles), *stated], ulps, start)
-
-
-def _as_rule(rule: Any) -> Rule:
-    if isinstance(rule, str) and rule in RULES:
-        return RULES[rule]
-    if not isinstance(rule, Rule):
-        fix = f"there are {', '.join(RULES)}" if isinstance(rule, str) else "a Rule is what @rule returns"
-        raise TypeError(f"prove_rule takes a Rule or the name of one, got {shown_number(rule)}: {fix}.")
-    return rule
 
 
 def _start(rule: Rule, domain: Any) -> Iterable[Cell]:
@@ -144,6 +138,21 @@ def _some_number(low: float, high: float) -> float:
     if math.isinf(low) and math.isinf(high):
         return 0.3
     return high - 1.3 if math.isinf(low) else low + 1.3 if math.isinf(high) else low + (high - low) * 0.37
+
+
+def _tested(truth: Truth, box: Box, library: str) -> Box:
+    """The box, without its bounds if the library that computes the rule breaks them at a hard point inside."""
+    for (x,) in grid_of(truth.rule):
+        if not box.low <= x <= box.high:
+            continue
+        found = run(truth, x, x, set()).bounds
+        for i, what in enumerate(("value", "slope")):
+            if found[i] > box.bounds[i] and found[i + 2] > box.bounds[i + 2]:
+                reason = (
+                    f"{library}'s functions are worse than assumed: at {x!r} the {what} is {found[i]:.3g} ulps off"
+                )
+                return Box(box.low, box.high, reason=reason)
+    return box
 
 
 def _refute_rounding(truth: Truth, boxes: Sequence[Box], ulps: float) -> None:
