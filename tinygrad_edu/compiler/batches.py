@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..engine.dispatch import as_list
 from ..engine.value import Value
 from .checks import check_sizes, not_numbers
+from .loops import Loop, every_array
 from .lower import Elementwise, Lowered, Read, Take
 from .tracing import TAKE, nested
 from .views import Indices
@@ -71,12 +72,15 @@ class Pick:
 def picks_of(lowered: Lowered) -> list[Pick]:
     """The inputs of a program that are indices."""
     found: list[tuple[Read, int]] = []  # indices, and the number of options
-    for array in lowered.arrays:
+    loop = None
+    for array in every_array(lowered):
         match array.operation:
+            case Loop():
+                loop = array.operation
             case Take(index, options):
-                found.append((index, options.index.shape[-1]))
+                found.append((loop.original(index) if loop else index, options.index.shape[-1]))
             case Elementwise([index, *several]) if array.rule is TAKE:
-                found.append((index, len(several)))
+                found.append((loop.original(index) if loop else index, len(several)))
     return [
         Pick(index.array.source[1], np.unique(index.index), n)
         for index, n in found
@@ -96,14 +100,18 @@ def check_indices(picks: Sequence[Pick], arrays: Sequence[NDArray[Any]], names: 
             )
 
 
-def examples(picks: Sequence[Pick], arrays: Sequence[NDArray[Any]]) -> list[list[Any]]:
-    """The examples of a batch as the eager function takes them: nested lists of Values, and of ints to pick by."""
+def examples(picks: Sequence[Pick], arrays: Sequence[NDArray[Any]], kinds: Sequence[Any] = ()) -> list[list[Any]]:
+    """The examples of a batch as the eager function takes them: nested lists of Values, and of ints to pick by.
+
+    `kinds` says for each argument what it holds instead: int, float or Value.
+    """
     indices = {(pick.argument, place) for pick in picks for place in pick.positions.tolist()}
     converted = []
     for argument, array in enumerate(arrays):
-        kinds = [int if (argument, place) in indices else Value for place in range(array[0].size)]
+        own = [int if (argument, place) in indices else Value for place in range(array[0].size)]
+        own = [kinds[argument]] * array[0].size if kinds else own
         rows = array.reshape(len(array), -1).tolist()
-        flat = [[kind(x) for kind, x in zip(kinds, row, strict=True)] for row in rows]
+        flat = [[kind(x) for kind, x in zip(own, row, strict=True)] for row in rows]
         converted.append([nested(row, array.shape[1:]) for row in flat])
     return [list(example) for example in zip(*converted, strict=True)] if converted else [[]]
 

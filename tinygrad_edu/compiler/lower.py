@@ -11,6 +11,7 @@ a batch of rows x.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,10 +19,11 @@ from typing import Any
 import numpy as np
 
 from ..engine.rules import RULES, Rule
+from .flatten import SUM
 from .group import Group
-from .normalise import SUM, Graph
+from .normalise import EXP, LOGSUMEXP, SUB, Graph
 from .tracing import CHOICES, COMPARISONS, TAKE
-from .views import Indices
+from .views import Indices, digits_of
 
 _NO_SLOPES = (*CHOICES.values(), *COMPARISONS.values())
 REDUCTIONS = tuple(RULES[name] for name in ("max", "min", "logsumexp"))
@@ -75,6 +77,13 @@ class Reduction:
     operand: Read
 
 
+@dataclass(frozen=True, eq=False)
+class Softmax:
+    """out[n, i] = e^z[n, i] / (e^z[n, 0] + e^z[n, 1] + ...) where z[n] = operand[index[n]]."""
+
+    operand: Read
+
+
 @dataclass(eq=False)
 class Take:
     """out[n] = options[n, index[n]]. With `grid`, out[i, j] = options[j, index[i]]: rows of a table."""
@@ -101,7 +110,7 @@ class Product:
 
     a: Read
     b: Read
-    pick: Indices | None = None
+    pick: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,10 +154,41 @@ def is_matrix_product(part: Any) -> bool:
     return isinstance(part, Product) and max(part.a.index.ndim, part.b.index.ndim) > 1
 
 
+def reads_of(operation: Any) -> list[Read]:
+    """All that an operation reads, in order; nothing for a leaf."""
+    match operation:
+        case Elementwise():
+            return list(operation.operands)
+        case Reduction() | Terms() | Softmax():
+            return [operation.operand]
+        case Take():
+            return [operation.index, operation.options]
+        case Product() | Paired():
+            return [operation.b, operation.a]  # the source multiplies rows of b by rows of a
+        case Total():
+            return [read for part in in_order(operation.parts) for read in reads_of(part)]
+    return []
+
+
+def in_order(parts: list[Any]) -> list[Any]:
+    """The parts of a sum in the order of the source: matrix products first."""
+    return sorted(parts, key=lambda part: (not is_matrix_product(part), isinstance(part, Terms)))
+
+
+def product_shape(part: Product) -> tuple[int, ...]:
+    """The shape of a matrix product: (heads, rows of b, rows of a). A single row has no axis."""
+    return (*part.a.index.shape[:-2], *part.b.index.shape[-2:-1], *part.a.index.shape[-2:-1])
+
+
+def product_size(part: Product) -> int:
+    """The number of elements of a matrix product."""
+    return math.prod(product_shape(part))
+
+
 def lower(
     graph: Graph,
     groups: Sequence[Group],
-    numbers: Sequence[int],
+    numbers: Indices,
     shapes: Sequence[tuple[int, ...]],
     plain: bool = False,
 ) -> Lowered:
@@ -169,65 +209,80 @@ class _Lowering:
         for array in self.arrays:
             if array.shape == () and array.size > 1:
                 array.shape = _shape_of(array)
+            elif isinstance(array.operation, Softmax):
+                array.shape = _shape_of_rows(array.operation.operand)
+        self._drop_unused(groups)
         outputs = [(self._by_number[numbers[node]], int(self.position[node])) for node in graph.outputs]
         self.lowered = Lowered(self.arrays, outputs, graph.n_traced)
 
+    def _drop_unused(self, groups: Sequence[Group]) -> None:
+        """Drop results that nothing reads, as the logarithms below a softmax."""
+        used = {self._by_number[self.numbers[node]] for node in self.graph.outputs}
+        for array in reversed(self.arrays):
+            if array in used:
+                used.update(read.array for read in reads_of(array.operation))
+        self.arrays = [array for array in self.arrays if array in used or array.operation is None]
+
     def _leaf(self, group: Group) -> Array:
-        places = [self.graph.leaves[node][-1] for node in group.members]
-        kind = group.source[0]
+        kind, nodes = group.source[0], group.members
+        if kind == "constant":
+            places: Any = np.array([self.graph.constants[node] for node in nodes.tolist()])
+        else:
+            places = nodes - next(first for source, first, _ in self.graph.sources if source == group.source)
         if kind == "input":
             shape = self.shapes[group.source[1]]
-            self.position[group.members] = places
+            self.position[nodes] = places
             return Array(group.number, None, group.source, int(np.prod(shape)), True, False, shape)
-        if kind == "parameter":
-            group.members = [node for _, node in sorted(zip(places, group.members, strict=True))]
-            places = sorted(places)
-        self.position[group.members] = np.arange(len(places))
-        is_learned = kind == "parameter"
-        return Array(group.number, None, group.source, len(places), False, is_learned, places=np.array(places))
+        self.position[nodes] = np.arange(len(nodes))
+        return Array(group.number, None, group.source, len(nodes), False, kind == "parameter", places=places)
 
     def _array(self, group: Group) -> Array:
-        operands = self.graph.operands
-        rows = [operands[node] for node in group.members]
-        used = {self._by_number[self.numbers[n]] for row in rows[:1] for term in row for n in _nodes(term)}
+        graph, nodes = self.graph, group.members
+        first = slice(graph.starts[nodes[0]], graph.starts[nodes[0] + 1])
+        read = {
+            self._by_number[n] for n in self.numbers[[*graph.left[first], *graph.right[first]]].tolist() if n >= 0
+        }
         array = Array(
             group.number,
             group.rule,
             (),
-            len(group.members),
-            any(a.batched for a in used),
-            any(a.differentiable for a in used) and group.rule not in _NO_SLOPES,
+            len(nodes),
+            any(a.batched for a in read),
+            any(a.differentiable for a in read) and group.rule not in _NO_SLOPES,
         )
+        each = graph.starts[nodes][:, None] + np.arange(first.stop - first.start)
         if group.rule is SUM:
-            array.operation, array.shape, order = self._total(rows)
+            array.operation, array.shape, order = self._total(graph.left[each], graph.right[each])
         else:
-            array.operation, array.shape, order = self._operation(group.rule, rows)
+            array.operation, array.shape, order = self._operation(group.rule, graph.left[each])
         if order is not None:
-            group.members = [group.members[i] for i in order]
-        self.position[group.members] = np.arange(len(group.members))
+            group.members = nodes[order]
+        self.position[group.members] = np.arange(len(nodes))
         return array
 
     def _read(self, nodes: Any) -> Read:
         """Where nodes of one group stand in its array."""
-        nodes = np.asarray(nodes, dtype=np.intp)
-        return Read(self._by_number[self.numbers[nodes.flat[0]]], self.position[nodes])
+        return Read(self._by_number[int(self.numbers[nodes.flat[0]])], self.position[nodes])
 
     # --- Operations -----------------------------------------------------------------------------------------
 
-    def _operation(self, rule: Any, rows: list[Any]) -> tuple[Any, tuple[int, ...], Any]:
-        groups = [self.numbers[node] for node in rows[0]]
+    def _operation(self, rule: Any, rows: Any) -> tuple[Any, tuple[int, ...], Any]:
+        groups = self.numbers[rows[0]].tolist()
         if rule is TAKE and len(set(groups[1:])) == 1:
             return self._take(rows)
         if rule in REDUCTIONS and len(set(groups)) == 1:
-            return Reduction(self._read(rows)), (), None
-        operands = [self._read(column) for column in zip(*rows, strict=True)]
-        order = next((o for operand in operands if (o := _ascending(operand.index)) is not None), None)
-        if order is not None:
-            operands = [Read(operand.array, operand.index[order]) for operand in operands]
-        return Elementwise(operands), (), order
+            elements = self._read(rows)
+            order = _order_of([elements])
+            return Reduction(_in_order(elements, order)), (), order
+        operands = [self._read(column) for column in rows.T]
+        if rule is EXP and (found := _softmax(operands[0])) is not None:
+            softmax, order = found
+            return softmax, softmax.operand.index.shape, order
+        order = _order_of(operands)
+        return Elementwise([_in_order(operand, order) for operand in operands]), (), order
 
-    def _take(self, rows: list[Any]) -> tuple[Any, tuple[int, ...], Any]:
-        index, options = self._read([row[0] for row in rows]), self._read([row[1:] for row in rows])
+    def _take(self, rows: Any) -> tuple[Any, tuple[int, ...], Any]:
+        index, options = self._read(rows[:, 0]), self._read(rows[:, 1:])
         if not options.array.batched and not self.plain:
             tables, which_table = np.unique(options.index, axis=0, return_inverse=True)
             indices, which_index = np.unique(index.index, return_inverse=True)
@@ -240,47 +295,44 @@ class _Lowering:
                 return operation, shape, order
         return Take(index, options, grid=False), (), None
 
-    def _total(self, rows: list[Any]) -> tuple[Total, tuple[int, ...], Any]:
+    def _total(self, left: Any, right: Any) -> tuple[Total, tuple[int, ...], Any]:
         """The parts of a sum, one for each kind of term. The largest product decides the order of the members."""
-        parts = [self._part(kind, terms) for kind, terms in self._by_kind(rows).items()]
+        parts = self._parts(left, right)
+        largest_first = sorted(
+            (part for part in parts if isinstance(part, Paired)), key=lambda part: -part.a.index.size
+        )
         order: Any = None
         shape: tuple[int, ...] = ()
-        if not self.plain:
-            largest = max(parts, key=lambda part: part.a.index.size if isinstance(part, Paired) else 0)
-            if isinstance(largest, Paired):
-                product, shape, order = self._product(largest)
-                if product:
-                    parts[parts.index(largest)] = product
-        if order is None:
-            return Total(parts), shape, None
-        return Total([_reordered(part, order) for part in parts]), shape, order
+        for pairs in [] if self.plain else largest_first:
+            product = self._product(pairs)
+            if product:
+                parts[parts.index(pairs)] = product
+                if order is None and product_size(product) == len(left):
+                    order, shape = np.argsort(product.pick), product_shape(product)
+        if order is None and not any(isinstance(part, Product) for part in parts):
+            order = _order_of([read for part in parts for read in reads_of(part)])
+        return Total([_reordered(part, order, shape) for part in parts]), shape, order
 
-    def _by_kind(self, rows: list[Any]) -> dict[tuple[int, ...], list[list[Any]]]:
-        """The terms of each member, by kind: the group of a term, or the two groups of a product."""
-        kinds: dict[tuple[int, ...], list[list[Any]]] = {}
-        for row in rows:
-            for terms in kinds.values():
-                terms.append([])
-            for term in row:
-                kind = tuple(self.numbers[n] for n in _nodes(term))
-                if len(kind) == 2 and kind[0] > kind[1]:
-                    kind, term = (kind[1], kind[0]), (term[1], term[0])
-                if kind not in kinds:
-                    kinds[kind] = [[]]
-                kinds[kind][-1].append(term)
-        return kinds
+    def _parts(self, left: Any, right: Any) -> list[Any]:
+        """The terms of all members, in parts of one kind: the group of a term, or the two groups of a product."""
+        a, b = self.numbers[left], self.numbers[right]
+        left, right = np.where((b >= 0) & (a > b), (right, left), (left, right))
+        kinds = (np.minimum(a, b) + np.int64(1)) * len(self.numbers) + np.maximum(a, b)
+        by_kind = np.argsort(kinds, axis=1, kind="stable")
+        _, firsts, sizes = np.unique(kinds[0], return_index=True, return_counts=True)
+        parts, stops = [], np.cumsum(sizes).tolist()
+        for i in np.argsort(firsts).tolist():
+            columns = by_kind[:, stops[i] - sizes[i] : stops[i]]
+            of_a, of_b = (np.take_along_axis(factor, columns, 1) for factor in (left, right))
+            is_product = of_b[0, 0] >= 0
+            parts.append(Paired(self._read(of_a), self._read(of_b)) if is_product else Terms(self._read(of_a)))
+        return parts
 
-    def _part(self, kind: tuple[int, ...], terms: list[list[Any]]) -> Any:
-        if len(kind) == 1:
-            return Terms(self._read(terms))
-        pairs = np.array(terms, dtype=np.intp)
-        return Paired(self._read(pairs[:, :, 0]), self._read(pairs[:, :, 1]))
-
-    def _product(self, pairs: Paired) -> tuple[Product | None, tuple[int, ...], Any]:
-        """A sum of products as a matrix product, its shape and the order of the members; None if it is not one."""
+    def _product(self, pairs: Paired) -> Product | None:
+        """A sum of products as a matrix product, where every member picks an element; None if it is not one."""
         n_terms = pairs.a.index.shape[1]
         if n_terms == 1 and len(pairs.a.index) == 1:
-            return None, (), None
+            return None
         a, b = pairs.a, pairs.b
         if a.array.batched and not b.array.batched:
             a, b = b, a
@@ -290,11 +342,11 @@ class _Lowering:
                 Read(a.array, np.take_along_axis(a.index, order, 1)),
                 Read(b.array, np.take_along_axis(b.index, order, 1)),
             )
-            if found[0] is not None:
+            if found is not None:
                 return found
-        return None, (), None
+        return None
 
-    def _grid(self, a: Read, b: Read) -> tuple[Product | None, tuple[int, ...], Any]:
+    def _grid(self, a: Read, b: Read) -> Product | None:
         """The product of the different rows of a and of b, if the members are one of three things.
 
         1. The whole grid of pairs. 2. Grids of equal size that have no row in common: the heads. 3. So many pairs
@@ -303,37 +355,32 @@ class _Lowering:
         rows_a, which_a = np.unique(a.index, axis=0, return_inverse=True)
         rows_b, which_b = np.unique(b.index, axis=0, return_inverse=True)
         which_a, which_b = which_a.ravel(), which_b.ravel()
+        if a.array.batched == b.array.batched and (which_a[:2] == which_a[0]).all():  # rows of b alternate
+            a, b, rows_a, rows_b, which_a, which_b = b, a, rows_b, rows_a, which_b, which_a
         n, n_a, n_b, n_terms = len(a.index), len(rows_a), len(rows_b), a.index.shape[1]
         if n == n_a * n_b:
-            if a.array.batched == b.array.batched and (np.diff(which_a * n_b + which_b) == 1).all():
-                a, b, rows_a, rows_b, which_a, which_b = b, a, rows_b, rows_a, which_b, which_a
-                n_a, n_b = n_b, n_a
             key = which_b * n_a + which_a
-            order = np.argsort(key)
-            if not (key[order] == np.arange(n)).all() or (n_terms == 1 and 1 in (n_a, n_b)):
-                return None, (), None
+            if not _is_permutation(key) or (n_terms == 1 and 1 in (n_a, n_b)):
+                return None
             self._shape_parameter(a.array, rows_a)
             self._shape_parameter(b.array, rows_b)
-            a, b = Read(a.array, _one(rows_a)), Read(b.array, _one(rows_b))
-            return Product(a, b), tuple(size for size in (n_b, n_a) if size > 1), order
+            return Product(Read(a.array, _one(rows_a)), Read(b.array, _one(rows_b)), key)
         if n_terms == 1:
-            return None, (), None
+            return None
         heads = _components(which_a, which_b, n_a, n_b)
         if heads is not None:
             in_a, in_b = heads  # rows of a, and of b, per head
             if in_a.shape[1] == 1 and in_b.shape[1] == 1:
-                return None, (), None
+                return None
             inverse_a, inverse_b = np.argsort(in_a.ravel()), np.argsort(in_b.ravel())
             place_a, place_b = inverse_a[which_a], inverse_b[which_b]
-            h, per_a, per_b = len(in_a), in_a.shape[1], in_b.shape[1]
+            per_a, per_b = in_a.shape[1], in_b.shape[1]
             key = (place_a // per_a * per_b + place_b % per_b) * per_a + place_a % per_a
-            order = np.argsort(key)
-            if (key[order] == np.arange(n)).all():
-                product = Product(Read(a.array, rows_a[in_a]), Read(b.array, rows_b[in_b]))
-                return product, (h, per_b, per_a), order
+            if _is_permutation(key):
+                return Product(Read(a.array, rows_a[in_a]), Read(b.array, rows_b[in_b]), key)
         if n >= WORTH * n_a * n_b and len(np.unique(which_b * n_a + which_a)) == n and 1 not in (n_a, n_b):
-            return Product(Read(a.array, rows_a), Read(b.array, rows_b), which_b * n_a + which_a), (), None
-        return None, (), None
+            return Product(Read(a.array, rows_a), Read(b.array, rows_b), which_b * n_a + which_a)
+        return None
 
     def _shape_parameter(self, array: Array, rows: Indices) -> None:
         """Store parameters that are the rows or the columns of a matrix as that matrix."""
@@ -345,29 +392,40 @@ class _Lowering:
                 array.shape = rows.T.shape
 
 
-def _nodes(term: Any) -> tuple[int, ...]:
-    return term if term.__class__ is tuple else (term,)
-
-
 def _one(rows: Indices) -> Indices:
     """A single row without its axis."""
     return rows[0] if len(rows) == 1 else rows
 
 
-def _ascending(index: Indices) -> Indices | None:
-    """The order that sorts the positions; None if two are equal, or if they are sorted already."""
-    if (np.diff(index) > 0).all():
-        return None
-    order = np.argsort(index, kind="stable")
-    return order if (np.diff(index[order]) > 0).all() else None
+def _order_of(reads: list[Read]) -> Indices | None:
+    """The order in which the first elements that are read of some array ascend; None if they do so already.
+
+    If the same elements are read several times of every array, there is no such order.
+    """
+    for read in reads:
+        first = read.index.reshape(len(read.index), -1)[:, 0]
+        order = np.argsort(first, kind="stable")
+        if read.array.source != ("constant",) and (np.diff(first[order]) > 0).all():
+            return order if (np.diff(order) < 0).any() else None
+    return None
 
 
-def _reordered(part: Any, order: Indices) -> Any:
+def _in_order(read: Read, order: Indices | None) -> Read:
+    return read if order is None else Read(read.array, read.index[order])
+
+
+def _is_permutation(key: Indices) -> bool:
+    return bool((np.sort(key) == np.arange(len(key))).all())
+
+
+def _reordered(part: Any, order: Indices | None, shape: tuple[int, ...]) -> Any:
+    if isinstance(part, Product):
+        pick: Any = part.pick if order is None else part.pick[order]
+        is_whole = product_shape(part) == shape and (np.diff(pick) == 1).all()
+        return Product(part.a, part.b, None if is_whole else pick)
     if isinstance(part, Terms):
-        return Terms(Read(part.operand.array, part.operand.index[order]))
-    if isinstance(part, Paired):
-        return Paired(Read(part.a.array, part.a.index[order]), Read(part.b.array, part.b.index[order]))
-    return part  # a product is in its order already
+        return Terms(_in_order(part.operand, order))
+    return Paired(_in_order(part.a, order), _in_order(part.b, order))
 
 
 def _components(which_a: Indices, which_b: Indices, n_a: int, n_b: int) -> tuple[Indices, Indices] | None:
@@ -391,6 +449,26 @@ def _components(which_a: Indices, which_b: Indices, n_a: int, n_b: int) -> tuple
     return in_a, in_b
 
 
+def _softmax(exponents: Read) -> tuple[Softmax, Indices] | None:
+    """exp(z - logsumexp(row)) for all z of all rows as one operation, with the order of its members, else None."""
+    differences = exponents.array.operation
+    if exponents.array.rule is not SUB or not isinstance(differences, Elementwise):
+        return None
+    z, logs = differences.operands
+    if logs.array.rule is not LOGSUMEXP or not isinstance(logs.array.operation, Reduction):
+        return None
+    places, row = z.index[exponents.index], logs.index[exponents.index]
+    rows, n_each = np.unique(row, return_counts=True)
+    index = logs.array.operation.operand.index[rows]
+    if logs.array.operation.operand.array is not z.array or (n_each != index.shape[1]).any():
+        return None
+    order, columns = np.lexsort((places, row)).reshape(index.shape), np.argsort(index, axis=1)
+    if (places[order] != np.take_along_axis(index, columns, 1)).any():
+        return None
+    inverse = np.argsort(columns, axis=1)
+    return Softmax(Read(z.array, index)), np.take_along_axis(order, inverse, 1).ravel()
+
+
 # --- Shapes ---------------------------------------------------------------------------------------------------
 
 
@@ -406,9 +484,22 @@ def _shape_of(array: Array) -> tuple[int, ...]:
             if read.array.shape[-1:] == (per_member,):
                 return read.array.shape[:-1]
     for read, per_member in reads:
-        if per_member == 1 and (columns := _period(read.index.ravel())):
+        first = read.index.reshape(n, per_member)[:, 0]
+        if len(digits := digits_of(first) or ()) > 1:
+            return tuple(size for size, _ in digits)
+        if per_member == 1 and (columns := _period(first)):
             return n // columns, columns
     return (n,)
+
+
+def _shape_of_rows(read: Read) -> tuple[int, ...]:
+    """The shape of all rows together: that of the array that they are, else (..., columns)."""
+    n_rows, columns = read.index.shape
+    whole = np.array_equal(read.index.ravel(), np.arange(read.array.size))
+    if whole and read.array.shape[-1:] == (columns,):
+        return read.array.shape
+    digits = digits_of(read.index[:, 0]) or [(n_rows, 1)]
+    return *(size for size, _ in digits), columns
 
 
 def _reads(operation: Any) -> list[tuple[Read, int]]:

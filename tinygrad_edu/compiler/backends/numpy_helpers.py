@@ -11,26 +11,48 @@ def strided(vector, start, shape, strides):
     return np.lib.stride_tricks.as_strided(vector[start:], shape, steps)
 
 
-def log_sum_exp(Z, softmax, out):
-    """log(e^z1 + e^z2 + ...) along the last axis, without overflow; leaves the softmax behind."""
-    E = Z.T.copy() if Z.shape[-1] < 32 else Z.T  # NumPy takes long to add up many short rows
-    top = E.max(axis=0, keepdims=True)
+def log_sum_exp(Z, softmax, out=None):
+    """log(e^z1 + e^z2 + ...) along the last axis, without overflow; leaves the softmax behind. out is optional."""
+    Z, softmax = (rows.reshape(-1, rows.shape[-1]).T for rows in (Z, softmax))
+    E = np.array(Z, order="C") if len(Z) < 32 else Z  # NumPy takes long to add up many short rows
+    top = E.max(axis=0)
     top[np.isinf(top)] = 0
-    E = np.exp(E - top)
-    total = E.sum(axis=0, keepdims=True)
+    E = np.subtract(E, top, out=softmax if E is Z else E)
+    np.exp(E, out=E)
+    total = E.sum(axis=0)
+    np.divide(E, total, out=softmax)
+    if out is None:
+        return
     logs = np.log(total)
     if np.abs(top).min() < 0.01:  # then logs may be all there is, and the 1 of the largest must not round it away
-        rest = E.copy()
-        np.put_along_axis(rest, E.argmax(axis=0)[None], 0, axis=0)
-        np.log1p(rest.sum(axis=0, keepdims=True), out=logs, where=(total >= 1) & (total < np.inf))
-    np.divide(E, total, out=softmax.T)
-    np.add(top, logs, out=out.T[None])
+        rest = softmax * total
+        rest[rest.argmax(axis=0), np.arange(len(total))] = 0
+        np.log1p(rest.sum(axis=0), out=logs, where=(total >= 1) & (total < np.inf))
+    np.add(top, logs, out=out.reshape(-1))
 
 
 def sigmoid(x):
     """1 / (1 + e^-x), by the branch that cannot overflow."""
     small = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + small), small / (1 + small))
+    return np.where(x >= 0, 1, small) / (1 + small)
+
+
+def tanh_slope(A, Z, out):
+    """1 - A ** 2, the slope of A = tanh(Z). In the tails, to keep digits, 4e / (1 + e) ** 2, e = exp(-2|Z|)."""
+    np.subtract(1, np.multiply(A, A, out=out), out=out)
+    if not out.min() > 1e-3:
+        tails = ~(out > 1e-3)
+        e = np.exp(-2 * np.abs(Z[tails]))
+        out[tails] = 4 * e / (1 + e) ** 2
+
+
+def sigmoid_slope(A, Z, out):
+    """A (1 - A), the slope of A = sigmoid(Z). Near 1, to keep digits, e / (1 + e) ** 2, e = exp(-Z)."""
+    np.multiply(A, np.subtract(1, A, out=out), out=out)
+    if not A.max() < 0.999:
+        tails = ~(A < 0.999)
+        e = np.exp(-Z[tails])
+        out[tails] = e / (1 + e) ** 2
 
 
 def erf(x):
@@ -63,5 +85,5 @@ def add_rows(rows, index, out):
         np.add.at(out, index, rows)
 
 
-ALL = (strided, log_sum_exp, sigmoid, erf, erfc, power, scatter_add, add_rows)
+ALL = (strided, log_sum_exp, sigmoid, tanh_slope, sigmoid_slope, erf, erfc, power, scatter_add, add_rows)
 NAMES = tuple(function.__name__ for function in ALL)
