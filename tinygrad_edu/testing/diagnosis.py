@@ -101,7 +101,7 @@ def _folded(head: str, text: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, initial_indent=f"{head:6}", subsequent_indent=" " * 6)
 
 
-def diagnose(engine: Any, *, seconds: float = 20, megabytes: int = 512, seed: int = 0) -> Diagnosis:
+def diagnose(engine: Any, *, seconds: float = 10, megabytes: int = 512, seed: int = 0) -> Diagnosis:
     """What somebody's engine does right, and what its author misunderstood, each with the smallest program.
 
     engine is a class in micrograd's manner, a module or a dict with a class and functions, or the path of a file.

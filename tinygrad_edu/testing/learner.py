@@ -25,7 +25,7 @@ MAKE = ("({}, requires_grad=True)", "({})", "({}, ())", "({}, '')", "({}, (), ''
 DATA = ("data", "value", "val", "v", "x")
 GRADIENT = ("grad", "_grad", "gradient", "derivative", "deriv", "adjoint", "g", "dx")
 BACKWARD = ("backward", "backprop", "back_prop", "backpropagate", "back_propagate", "backward_pass", "back")
-WAIT = 120.0  # seconds for an answer, for engines that sleep: the limit proper is on the processor's time
+WAIT = 60.0  # seconds for an answer, for engines that sleep: the limit proper is on the processor's time
 DEATHS = 2  # processes that may end before an answer; then the engine is given up
 PACKAGE, OWN = str(Path(__file__).parent.parent), (__file__, _program.__file__)
 
