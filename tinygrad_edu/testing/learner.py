@@ -208,7 +208,7 @@ class Learner:
     """
 
     def __init__(self, engine: Any, seconds: float, megabytes: int):
-        self.limits, self.engine, self.deaths, self.asked = (seconds, megabytes), engine, 0, 0
+        self.limits, self.engine, self.deaths = (seconds, megabytes), engine, 0
         self.unlimited = "" if Path("/proc/self/statm").exists() else "memory"
         self._process: Any = None
         self._here: Engine | None = None
@@ -249,7 +249,6 @@ class Learner:
         self, program: Program, roots: tuple[int, ...] = (-1,), seeded: bool = False, watched: bool = True
     ) -> Answer:
         """The engine's answer to a program in its spelling, after backward() from each root. Raises GivenUp."""
-        self.asked += 1
         if self._here:
             return self._here.answer(program, roots, seeded, watched)
         if self._process is None:
