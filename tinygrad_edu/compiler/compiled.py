@@ -136,34 +136,42 @@ class Compiled(CompiledFunction):
             return self._latest, batch, len(batch[0])
         arrays, size = as_arrays(batch, self._argument_names(len(batch)))
         request = Request(tuple(array.shape[1:] for array in arrays), gradient, self._with_outputs)
+        made = self._program(request, arrays)
+        is_ready = batch and (made.verified or not self.verify) and all(map(operator.is_, arrays, batch))
+        self._like = like if is_ready else None
+        return made, arrays, size
+
+    def _program(self, request: Request, arrays: Sequence[NDArray[Any]]) -> Made:
+        """The program for a batch, made and verified if there is none yet."""
         made = self._found(lambda made: made.request == request and made.holds(arrays))
         if made is None:
-            made = make(self.function, self.parameters, request, arrays)
+            made = self._make(request, arrays)
             self._keep(made)
         check_indices(made.picks, arrays, made.names)
         if self.verify and not made.verified:
             unverified, made = made, self._verified(made, arrays)
             self._programs = [made if known is unverified else known for known in self._programs]
         self._latest = made
-        is_ready = batch and (made.verified or not self.verify) and all(map(operator.is_, arrays, batch))
-        self._like = like if is_ready else None
-        return made, arrays, size
+        return made
+
+    def _make(self, request: Request, arrays: Sequence[NDArray[Any]], plain: bool = False) -> Made:
+        return make(self.scalar_function, self.parameters, request, arrays, plain)
 
     def _verified(self, made: Made, arrays: Sequence[NDArray[Any]]) -> Made:
         """The program, after it has agreed with the eager function; one without matrix products if it does not.
 
         Raises CompileError if that one disagrees too, or if float32 cannot hold the numbers.
         """
-        wrong = disagreement(made, self.function, self.parameters, arrays)
+        wrong = disagreement(made, self.scalar_function, self.parameters, arrays)
         if wrong:
-            again = make(self.function, self.parameters, made.request, arrays)
+            again = self._make(made.request, arrays)
             if again.source != made.source:
                 raise CompileError(NO_FUNCTION.format("one program and then another"))
-            plain = make(self.function, self.parameters, made.request, arrays, plain=True)
-            if disagreement(plain, self.function, self.parameters, arrays):
+            plain = self._make(made.request, arrays, plain=True)
+            if disagreement(plain, self.scalar_function, self.parameters, arrays):
                 if fault := rule_at_fault(made):
                     raise CompileError(fault)
-                raise disagreement_error(wrong, two_calls(made, self.function, self.parameters, arrays))
+                raise disagreement_error(wrong, two_calls(made, self.scalar_function, self.parameters, arrays))
             self._warn(
                 wrong,
                 f"A matrix product was found where there is none ({wrong}); the program is compiled without them. "

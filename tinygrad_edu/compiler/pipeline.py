@@ -47,6 +47,7 @@ class Made:
     assumed         arguments whose rows were taken to add up to 1, or not to
     picks           the arguments that are indices, which are checked
     unused          the places of the parameters that the function does not use
+    namespace       what the source defines, `build` among it
     """
 
     request: Request
@@ -59,9 +60,9 @@ class Made:
     assumed: dict[int, bool]
     picks: list[Pick]
     unused: list[int]
+    namespace: dict[str, Any]
     verified: bool = False
     attempts: int = 0
-    _build: Any = None
     _runs: dict[Any, Any] = field(default_factory=dict)
 
     def holds(self, arrays: Sequence[NDArray[Any]]) -> bool:
@@ -80,7 +81,7 @@ class Made:
         """
         key = (id(parameters), size)
         # The parameters are kept alive, since their id is the key.
-        made = self._runs.pop(key, None) or (self._build(parameters, size, parameters.dtype), parameters)
+        made = self._runs.pop(key, None) or (self.namespace["build"](parameters, size, parameters.dtype), parameters)
         self._runs[key] = made  # the last one, since it was used last
         if len(self._runs) > BATCH_SIZES:
             del self._runs[next(iter(self._runs))]
@@ -95,14 +96,30 @@ class Made:
         self._runs = {key: run for key, run in self._runs.items() if key[0] != id(parameters)}
 
 
+def numpy_program(lowered: Lowered, request: Request, title: str) -> tuple[str, dict[str, Any]]:
+    """A program in NumPy: its source and what it defines."""
+    source = Emitter(ArrayProgram(lowered, len(request.shapes), request.gradient), title).source
+    return source, defined(source)
+
+
+def defined(source: str) -> dict[str, Any]:
+    """What the source of a program defines."""
+    namespace: dict[str, Any] = {}
+    exec(compile(source, "<compiled>", "exec"), namespace)
+    return namespace
+
+
 def make(
     function: Callable[..., Any],
     parameters: Sequence[Value],
     request: Request,
-    arrays: Sequence[NDArray[Any]],
+    arrays: Sequence[NDArray[Any]] | None,
     plain: bool = False,
+    write: Callable[[Lowered, Request, str], tuple[str, dict[str, Any]]] = numpy_program,
 ) -> Made:
     """The program of a function for batches like these. With plain=True it has no matrix products.
+
+    arrays=None makes a program that assumes nothing of its batches.
 
     Raises TraceError where the function needs a number, TypeError unless it returns what the request needs.
     """
@@ -110,16 +127,13 @@ def make(
         traced = trace_function(function, parameters, request.shapes, request.with_outputs)
         if request.gradient and not request.with_outputs:
             check_one_number(traced.shape, "gradient")
-        graph = normalise(traced, lambda argument: rows_sum_to_one(arrays[argument]))
+        graph = normalise(traced, lambda argument: arrays is not None and rows_sum_to_one(arrays[argument]))
         groups, numbers = groups_of(graph)
         lowered = lower(graph, groups, numbers, request.shapes, plain)
         learned = [array for array in lowered.arrays if array.source == ("parameter",)]
         left_out = unused((parameters[place] for array in learned for place in array.places), parameters)
         name_arrays(lowered, traced)
-        program = ArrayProgram(lowered, len(request.shapes), request.gradient)
-        source = Emitter(program, Groups(lowered).title).source
-    namespace: dict[str, Any] = {}
-    exec(compile(source, f"<compiled {function!r}>", "exec"), namespace)
+        source, namespace = write(lowered, request, Groups(lowered).title)
     return Made(
         request,
         source,
@@ -128,8 +142,8 @@ def make(
         traced.shape,
         graph.frozen,
         traced.state,
-        graph.assumed,
+        {} if arrays is None else graph.assumed,
         picks_of(lowered),
         left_out if request.gradient else [],
-        _build=namespace["build"],
+        namespace,
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..differentiate import ArrayProgram
 from ..formulas import source_of
-from ..lower import Array
+from ..lower import Array, Lowered
 from ..views import dense_strides, strides_of
 from . import numpy_helpers
 from .numpy_operations import bare, tuple_text
@@ -65,18 +65,9 @@ class Emitter:
 
     def _refusal(self) -> list[str]:
         """Lines of `build` that refuse float32, if it cannot hold a constant: 1e-50 would be 0 there."""
-        arrays = [array.places for array in self.program.lowered.arrays if array.source == ("constant",)]
-        numbers = np.unique(np.concatenate([np.empty(0), *arrays]))
-        with np.errstate(all="ignore"):
-            single = numbers.astype(np.float32)
-            is_held = np.isclose(single, numbers, rtol=PRECISION, atol=0.0, equal_nan=True)
-        if is_held.all():
+        message = lost_in_float32(self.program.lowered)
+        if not message:
             return []
-        number, becomes = numbers[~is_held][0], single[~is_held][0]
-        message = (
-            f"float32 cannot hold the constant {number}, which would be {becomes:.7g} there. "
-            'Compile with dtype="float64", or use constants of a size between 1e-37 and 3e38.'
-        )
         refusal = ["from tinygrad_edu import CompileError", f"raise CompileError({message!r})"]
         return ["if dtype != np.float64:", *(f"    {line}" for line in refusal)]
 
@@ -175,6 +166,22 @@ class Emitter:
             flat = f"{array.name}.reshape({'B, ' if array.batched else ''}{array.size})"
             after.append(f"outputs[:, {own}] = {flat}[{':, ' if array.batched else ''}{index.tolist()}]")
         return "outputs"
+
+
+def lost_in_float32(lowered: Lowered) -> str:
+    """A sentence about a constant that float32 cannot hold; "" if it holds all."""
+    arrays = [array.places for array in lowered.arrays if array.source == ("constant",)]
+    numbers = np.unique(np.concatenate([np.empty(0), *arrays]))
+    with np.errstate(all="ignore"):
+        single = numbers.astype(np.float32)
+        is_held = np.isclose(single, numbers, rtol=PRECISION, atol=0.0, equal_nan=True)
+    if is_held.all():
+        return ""
+    number, becomes = numbers[~is_held][0], single[~is_held][0]
+    return (
+        f"float32 cannot hold the constant {number}, which would be {becomes:.7g} there. "
+        'Compile with dtype="float64", or use constants of a size between 1e-37 and 3e38.'
+    )
 
 
 def _element(array: Array, place: int) -> str:
