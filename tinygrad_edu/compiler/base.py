@@ -186,7 +186,12 @@ class CompiledFunction(ABC):
     def __getstate__(self) -> dict[str, Any]:
         self._check_outside()
         copies.check_picklable(self.scalar_function, self.parameters)
-        state = {"function": self.scalar_function, "held": {}, "parameters": self.parameters, "options": self._options()}
+        state = {
+            "function": self.scalar_function,
+            "held": {},
+            "parameters": self.parameters,
+            "options": self._options(),
+        }
         if isinstance(self.scalar_function, FunctionType):
             state["held"] = copies.holders(self.scalar_function, self.parameters)
             state["function"] = copies.by_name(self.scalar_function)

@@ -135,7 +135,10 @@ class Training:
         weights = np.where(rows < size, 1 / size, 0).astype(dtype)
         if len(rows) > size:
             arrays = [array[rows % size] for array in arrays]
-        split = [self._put(np.asarray(x, dtype), self._split if arrays else self._everywhere) for x in (weights, *arrays)]
+        split = [
+            self._put(np.asarray(x, dtype), self._split if arrays else self._everywhere)
+            for x in (weights, *arrays)
+        ]
         numbers = [np.asarray(x, dtype) for x in (self._steps.steps + 1, self.optimizer.lr)]
         return self._programs[made], [*numbers, *split], size
 

@@ -81,7 +81,10 @@ class Made:
         """
         key = (id(parameters), size)
         # The parameters are kept alive, since their id is the key.
-        made = self._runs.pop(key, None) or (self.namespace["build"](parameters, size, parameters.dtype), parameters)
+        made = self._runs.pop(key, None) or (
+            self.namespace["build"](parameters, size, parameters.dtype),
+            parameters,
+        )
         self._runs[key] = made  # the last one, since it was used last
         if len(self._runs) > BATCH_SIZES:
             del self._runs[next(iter(self._runs))]

@@ -109,9 +109,7 @@ class VectorSteps:
         slopes = gradient[some].astype(np.float64)
         rows = zip(*[column.tolist() for column in (steps, vectors[0], slopes, *vectors[1:])], strict=True)
         expected = np.array([self.optimizer.update(*row) for row in rows], np.float64)
-        build(*vectors)(
-            slopes, self.steps + 1 if isinstance(self.steps, int) else steps, float(self.optimizer.lr)
-        )
+        build(*vectors)(slopes, self.steps + 1 if isinstance(self.steps, int) else steps, float(self.optimizer.lr))
         found, size = np.array(vectors).T, np.abs(expected).max(axis=1, keepdims=True)
         same = (np.abs(found - expected) <= TOLERANCE * size) | (found == expected)
         return bool((same | (np.isnan(found) & np.isnan(expected))).all())

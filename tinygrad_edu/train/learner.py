@@ -3,13 +3,15 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .compiled import OnArrays
+from .compiled import OnArrays, OnDevices
 from .eager import Diverged, OnValues, Score, modules_of
 from .interrupts import Gate
 
 
 class Learner:
     """Takes the steps of `fit`, on arrays if it can, else on Values; then `eager_because` says what prevented it.
+
+    With backend="jax" nothing runs on Values: what prevents it is raised.
 
     The parameters' Values are up to date after `close()`.
     """
@@ -26,11 +28,13 @@ class Learner:
         batched: bool,
         compiled: bool,
         dtype: str,
+        backend: str = "numpy",
+        mesh: Any = None,
         recorded: bool = False,
         trouble: Callable[[], str] | None = None,
     ):
         self._task = (model, loss, X, y, optimizer, gate, batched)
-        self._gate, self._size, self._dtype = gate, size, dtype
+        self._gate, self._size, self._dtype, self._backend, self._mesh = gate, size, dtype, backend, mesh
         self._modules = modules_of(model)
         self._recorded = recorded, trouble
         because = "a film records the steps" if recorded else "compiled=False"
@@ -40,7 +44,10 @@ class Learner:
     def _start(self, compiled: bool) -> None:
         self._modes = self._modes_now()
         self._way: OnValues | OnArrays | None = None
-        if compiled:
+        if self._backend == "jax":
+            self._way = OnDevices(self._mesh, *self._task, self._size, self._dtype)
+            self.found = self._way.found
+        elif compiled:
             try:
                 self._way = arrays = OnArrays(*self._task, self._size, self._dtype)
                 self.found = arrays.found
@@ -83,7 +90,7 @@ class Learner:
         try:
             return do(self._way)
         except Exception as error:
-            if isinstance(error, Diverged) or not isinstance(self._way, OnArrays):
+            if isinstance(error, Diverged) or not isinstance(self._way, OnArrays) or self._backend == "jax":
                 raise
             self.eager_because, self.found = _first_line(error), ""
             self.close()

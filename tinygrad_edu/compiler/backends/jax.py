@@ -161,7 +161,11 @@ def _accumulate(text: JaxText, x: Symbol) -> Written:
     total = text.beside(first, x.shape, SUM)
     for term in rest:
         minus = isinstance(term, Symbol) and term.op == "neg" and term not in text.names
-        total += f" - {text.beside(term.args[0], x.shape, PRODUCT)}" if minus else f" + {text.beside(term, x.shape, SUM)}"
+        total += (
+            f" - {text.beside(term.args[0], x.shape, PRODUCT)}"
+            if minus
+            else f" + {text.beside(term, x.shape, SUM)}"
+        )
     if isinstance(first, Symbol) and (first.shape, first.batched) == (x.shape, x.batched):
         return total, SUM
     return f"jnp.broadcast_to({total}, {tuple_text(('B', *x.shape) if x.batched else x.shape)})", ATOM
@@ -175,9 +179,7 @@ def _pick(text: JaxText, x: Symbol) -> Written:
     """options[n, index[n]]."""
     options, index = x.args
     batched = options.batched or index.batched
-    left, right = (
-        text.text(part, ATOM) + ("[None]" if batched and not part.batched else "") for part in x.args
-    )
+    left, right = (text.text(part, ATOM) + ("[None]" if batched and not part.batched else "") for part in x.args)
     return f"jnp.take_along_axis({left}, {right}[..., None].astype(int), axis=-1)[..., 0]", ATOM
 
 
@@ -266,7 +268,10 @@ def rule_source(rule: Rule, n: int, name: str) -> str:
     for part in (results[:1], results[1:]):
         statements, texts = text.body(part)
         # A number has the shape and the dtype of an input.
-        texts = [t if isinstance(x, Symbol) else f"jnp.full_like({names[0]}, {t})" for x, t in zip(part, texts, strict=True)]
+        texts = [
+            t if isinstance(x, Symbol) else f"jnp.full_like({names[0]}, {t})"
+            for x, t in zip(part, texts, strict=True)
+        ]
         bodies.append(("".join(f"    {line}\n" for line in statements), texts))
     (forward, (result,)), (backward, shares) = bodies
     return RULE.format(
@@ -326,7 +331,10 @@ class _Module:
         inputs = {array.source[1]: array.name for array in self._leaves("input")}
         arguments = [inputs.get(i, f"_{i}") for i in range(program.n_inputs)]
         lines = [self._parameter(array) for array in self._leaves("parameter")]
-        lines += [self._defined(d.name, self.text.full(d.formula, d.array.shape, d.array.batched), d.array) for d in program.definitions]
+        lines += [
+            self._defined(d.name, self.text.full(d.formula, d.array.shape, d.array.batched), d.array)
+            for d in program.definitions
+        ]
         outputs = program.lowered.outputs
         rest = gradient and len(outputs) > 1
         lines.append(f"return {self._root(*outputs[0])}" if gradient else f"return {self._stacked(outputs)}")
@@ -342,9 +350,13 @@ class _Module:
         blocks = [*(source for _, source in self.text.rules.values()), head + body.rstrip()]
         code = "\n\n\n".join(blocks)
         if gradient:
-            code += (MEAN_AND_OUTPUTS if rest else MEAN).format(arguments=bare(["parameters", *arguments])).rstrip()
+            code += (
+                (MEAN_AND_OUTPUTS if rest else MEAN).format(arguments=bare(["parameters", *arguments])).rstrip()
+            )
         if self.constants:
-            code += "\n\n\n" + "\n".join(f"{n} = np.array({array.tolist()})" for n, array in self.constants.items())
+            code += "\n\n\n" + "\n".join(
+                f"{n} = np.array({array.tolist()})" for n, array in self.constants.items()
+            )
         imports = "import jax\nimport jax.numpy as jnp\n" + "import numpy as np\n" * bool(self.constants)
         special = [name for name in ("inf", "nan") if re.search(rf"(?<!\.)\b{name}\b", code)]
         imports += f"from numpy import {bare(special)}\n" if special else ""
