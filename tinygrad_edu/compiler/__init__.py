@@ -73,9 +73,11 @@ def compile(
             )
         return Pointwise(function, parameters, verify=verify)
     if backend == "jax":
-        from .compiled_jax import CompiledJax as Compiled
-    else:
-        from .compiled import Compiled
+        from .compiled_jax import CompiledJax
+
+        return CompiledJax(function, parameters, dtype, verify=verify)
+    from .compiled import Compiled
+
     return Compiled(function, parameters, dtype, verify=verify)
 
 

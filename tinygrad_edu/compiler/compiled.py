@@ -143,7 +143,7 @@ class Compiled(CompiledFunction):
 
     def _program(self, request: Request, arrays: Sequence[NDArray[Any]]) -> Made:
         """The program for a batch, made and verified if there is none yet."""
-        made = self._found(lambda made: made.request == request and made.holds(arrays))
+        made: Made | None = self._found(lambda made: made.request == request and made.holds(arrays))
         if made is None:
             made = self._make(request, arrays)
             self._keep(made)
@@ -155,23 +155,23 @@ class Compiled(CompiledFunction):
         return made
 
     def _make(self, request: Request, arrays: Sequence[NDArray[Any]], plain: bool = False) -> Made:
-        return make(self.scalar_function, self.parameters, request, arrays, plain)
+        return make(self.original, self.parameters, request, arrays, plain)
 
     def _verified(self, made: Made, arrays: Sequence[NDArray[Any]]) -> Made:
         """The program, after it has agreed with the eager function; one without matrix products if it does not.
 
         Raises CompileError if that one disagrees too, or if float32 cannot hold the numbers.
         """
-        wrong = disagreement(made, self.scalar_function, self.parameters, arrays)
+        wrong = disagreement(made, self.original, self.parameters, arrays)
         if wrong:
             again = self._make(made.request, arrays)
             if again.source != made.source:
                 raise CompileError(NO_FUNCTION.format("one program and then another"))
             plain = self._make(made.request, arrays, plain=True)
-            if disagreement(plain, self.scalar_function, self.parameters, arrays):
+            if disagreement(plain, self.original, self.parameters, arrays):
                 if fault := rule_at_fault(made):
                     raise CompileError(fault)
-                raise disagreement_error(wrong, two_calls(made, self.scalar_function, self.parameters, arrays))
+                raise disagreement_error(wrong, two_calls(made, self.original, self.parameters, arrays))
             self._warn(
                 wrong,
                 f"A matrix product was found where there is none ({wrong}); the program is compiled without them. "

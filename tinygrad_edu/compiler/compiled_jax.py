@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engine.value import Value
-from .backends.jax import jax_source
+from .backends.jax import JaxEmitter, JaxProgram
 from .backends.numpy import lost_in_float32
 from .checks import CompileError
 from .compiled import Compiled
-from .devices import Training
+from .devices import Training, mean_and_gradient
 from .lower import Lowered
 from .pipeline import Made, Request, defined, make
 
@@ -53,8 +53,8 @@ class CompiledJax(Compiled):
         super().__init__(function, parameters, dtype, **options)
         if not self._is_single and not self.jax.config.jax_enable_x64:
             raise ValueError(
-                'JAX computes in float32 until it is told otherwise: call jax.config.update("jax_enable_x64", True) '
-                'first, or compile with dtype="float32".'
+                "JAX computes in float32 until it is told otherwise. Call jax.config.update("
+                '"jax_enable_x64", True) first, or compile with dtype="float32".'
             )
 
     def function(self, parameters: Any, *batch: Any) -> Any:
@@ -87,13 +87,14 @@ class CompiledJax(Compiled):
         return super()._numbers()
 
     def _make(self, request: Request, arrays: Sequence[NDArray[Any]] | None, plain: bool = False) -> Made:
-        return make(self.scalar_function, self.parameters, request, None, plain, self._write)
+        return make(self.original, self.parameters, request, None, plain, self._write)
 
     def _write(self, lowered: Lowered, request: Request, title: str) -> tuple[str, dict[str, Any]]:
         """A program in JAX: its source and what it defines, with a `build` as `Made` needs it."""
-        source = jax_source(lowered, len(request.shapes), request.gradient, title)
+        source = JaxEmitter(JaxProgram(lowered, len(request.shapes)), title, request.gradient).source
         namespace, lost = defined(source), lost_in_float32(lowered)
-        program = self.jax.jit(namespace["function" if request.gradient else "examples"])
+        examples = namespace["examples"]
+        program = self.jax.jit(mean_and_gradient(self.jax, examples) if request.gradient else examples)
 
         def build(parameters: NDArray[Any], size: int, dtype: Any) -> Callable[..., Any]:
             if lost and dtype != np.float64:
@@ -103,9 +104,9 @@ class CompiledJax(Compiled):
                 with self.jax.enable_x64(dtype == np.float64):  # a program for float32 is verified in float64
                     if not request.gradient:
                         return np.array(program(parameters, *inputs))
-                    *inputs, gradient = inputs
-                    result, gradient[...] = program(parameters, *inputs)
-                    return (float(result[0]), np.array(result[1])) if request.with_outputs else float(result)
+                    *batch, gradient = inputs
+                    (value, outputs), gradient[...] = program(parameters, np.full(size, 1 / size, dtype), *batch)
+                return (float(value), np.array(outputs)) if request.with_outputs else float(value)
 
             return run
 

@@ -4,7 +4,6 @@ The batch is split along the first axis of the mesh. The parameters and the stat
 device. JAX's compiler adds up the gradients of the devices (an all-reduce) where the program needs their sum.
 """
 
-import copy
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..optim.vectors import VectorSteps, differ
+from ..optim.vectors import VectorSteps
 from .backends.jax import update_source
 from .pipeline import Made, defined
+from .update import UpdateProgram
 
 
 def checked_mesh(jax: Any, mesh: Any) -> Any:
@@ -35,10 +35,24 @@ def checked_mesh(jax: Any, mesh: Any) -> Any:
             raise ValueError(f"The mesh has {device}, which is not among the devices of JAX: {jax.devices()}.")
     if jax.process_index() not in {device.process_index for device in mesh.devices.flat}:
         raise ValueError(
-            f"The mesh has no device of process {jax.process_index()}: make it of jax.devices(), which lists those "
-            "of all processes."
+            f"The mesh has no device of process {jax.process_index()}: make it of all that jax.devices() lists."
         )
     return jax.sharding.Mesh(mesh.devices, mesh.axis_names)  # with the axis type Auto
+
+
+def mean_and_gradient(jax: Any, examples: Callable[..., Any]) -> Callable[..., Any]:
+    """A function (parameters, weights, *batch) -> ((mean, outputs), gradient) of what a program gives per example.
+
+    Each example has a weight, 1/B in the mean of B. The outputs are () if the program gives losses alone.
+    """
+
+    def mean(parameters: Any, weights: Any, *batch: Any) -> Any:
+        result = examples(parameters, *batch)
+        losses, outputs = result if isinstance(result, tuple) else (result, ())
+        return weights @ losses, outputs
+
+    function: Callable[..., Any] = jax.value_and_grad(mean, has_aux=True)
+    return function
 
 
 class Training:
@@ -65,11 +79,12 @@ class Training:
         self._everywhere = self._jax.NamedSharding(self.mesh, spec())
         self._split = self._jax.NamedSharding(self.mesh, spec(self.mesh.axis_names[0]))
         self._programs: dict[Made, Any] = {}
-        self._settings: Any = None
         with ExitStack() as stack:
             theta = stack.enter_context(compiled.arrays())
             self._steps = VectorSteps(optimizer, theta)
-            self._parameters, *self._state = [self._put(x, self._everywhere) for x in (theta, *self._steps.state)]
+            self._parameters, *self._state = [
+                self._on_devices(x, self._everywhere) for x in (theta, *self._steps.state)
+            ]
             compiled.training = self
             self._open = stack.pop_all()
 
@@ -78,23 +93,17 @@ class Training:
         return self.step(*batch)[0]
 
     def step(self, *batch: Any) -> tuple[float, Any]:
-        """One step: (mean, outputs for every example) of a function that returns (loss, outputs), else (mean, ())."""
+        """One step: (mean, outputs for every example) of a function that returns (loss, outputs)."""
         program, arguments, size = self._prepared(batch)
         value, outputs, self._parameters, self._state = program(self._parameters, self._state, *arguments)
-        value = float(value)
         if math.isfinite(value):
             self._steps.steps = self._steps.steps + 1
-        return value, np.asarray(outputs)[:size]
+        return float(value), np.asarray(outputs)[:size]
 
     def lower(self, *batch: Any) -> Any:
-        """The program for this batch, as jax.jit(...).lower gives it: .compile().as_text() shows the all-reduce."""
+        """The program for this batch, as jax.jit(...).lower gives it. Its compile().as_text() has the all-reduce."""
         program, arguments, _ = self._prepared(batch)
         return program.lower(self._parameters, self._state, *arguments)
-
-    @property
-    def source(self) -> str:
-        """The loss and the update that ran last, as source. Raises RuntimeError before the first call."""
-        return f"{self.compiled.source}\n\n{update_source(self.optimizer)}"
 
     def read(self) -> None:
         """Copy the parameters from the devices into the vector that the compiled function reads."""
@@ -102,90 +111,56 @@ class Training:
 
     def put(self, numbers: Any) -> None:
         """Give the parameters these numbers."""
-        self._parameters = self._put(np.asarray(numbers, self._steps.vector.dtype), self._everywhere)
-
-    def close(self) -> None:
-        """Write the parameters and the optimiser's state back."""
-        if self.compiled.training is self:
-            self.read()
-            self._steps.state = list(map(np.asarray, self._state))
-            self._steps.write_back()
-            self.compiled.training = None
-            self._open.close()
+        self._parameters = self._on_devices(np.asarray(numbers, self._steps.vector.dtype), self._everywhere)
 
     def __enter__(self) -> "Training":
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self.close()
-
-    # --- Programs ---------------------------------------------------------------------------------------------
+        """Write the parameters and the optimiser's state back."""
+        with self._open:
+            self.read()
+            self._steps.state = list(map(np.asarray, self._state))
+            self._steps.write_back()
+            self.compiled.training = None
 
     def _prepared(self, batch: Any) -> tuple[Any, list[Any], int]:
         """The program for a batch, its arguments after the state, and the number of examples."""
         made, arrays, size = self.compiled._prepared(batch, gradient=True)
-        settings = self.optimizer.settings()
-        if differ(settings, self._settings):
-            self._programs, self._settings = {}, copy.deepcopy(settings)
         if made not in self._programs:
             self._programs[made] = self._made(made)
         # The batch is filled up with its own examples, of weight 0, until every device has as many.
-        n_parts = self.mesh.devices.shape[0] if arrays else 1
+        n_parts, sharding = (self.mesh.devices.shape[0], self._split) if arrays else (1, self._everywhere)
         rows, dtype = np.arange(-(-size // n_parts) * n_parts), self._steps.vector.dtype
-        weights = np.where(rows < size, 1 / size, 0).astype(dtype)
-        if len(rows) > size:
-            arrays = [array[rows % size] for array in arrays]
-        split = [
-            self._put(np.asarray(x, dtype), self._split if arrays else self._everywhere)
-            for x in (weights, *arrays)
-        ]
+        filled = [array if len(rows) == size else array[rows % size] for array in arrays]
+        split = [np.where(rows < size, 1 / size, 0), *filled]
         numbers = [np.asarray(x, dtype) for x in (self._steps.steps + 1, self.optimizer.lr)]
-        return self._programs[made], [*numbers, *split], size
+        return (
+            self._programs[made],
+            [*numbers, *(self._on_devices(np.asarray(x, dtype), sharding) for x in split)],
+            size,
+        )
 
-    def _put(self, x: NDArray[Any], sharding: Any) -> Any:
+    def _on_devices(self, x: NDArray[Any], sharding: Any) -> Any:
         """An array on the devices: each process gives what its own devices need."""
         return self._jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
     def _made(self, made: Made) -> Any:
-        namespace = defined(f"import jax\nimport jax.numpy as jnp\n{update_source(self.optimizer)}")
-        self._check(namespace["update"])
-        split = self._split if made.request.shapes else self._everywhere
-        return self._jax.jit(
-            self._train(made.namespace["examples"], namespace["update"]),
-            in_shardings=(*[self._everywhere] * 4, split, *[split] * len(made.request.shapes)),
-            out_shardings=self._everywhere,
-            donate_argnums=(0, 1),
+        """One step as a program: (value, outputs, parameters, state)."""
+        # The equation on symbols, in NumPy, must move some parameters as it moves numbers.
+        if not self._steps.agrees(UpdateProgram(self.optimizer).build, np.ones(len(self._steps.vector))):
+            raise TypeError(f"The update of {type(self.optimizer).__name__} does not run on vectors.")
+        jnp, update = (
+            self._jax.numpy,
+            defined(f"import jax.numpy as jnp\n{update_source(self.optimizer)}")["update"],
         )
-
-    def _train(self, examples: Callable[..., Any], update: Callable[..., Any]) -> Callable[..., Any]:
-        """The step: (value, outputs, parameters, state)."""
-        jax = self._jax
+        gradient_of = mean_and_gradient(self._jax, made.namespace["examples"])
 
         def train(parameters: Any, state: Any, t: Any, lr: Any, weights: Any, *batch: Any) -> Any:
-            def mean(parameters: Any) -> Any:
-                result = examples(parameters, *batch)
-                losses, outputs = result if isinstance(result, tuple) else (result, ())
-                return weights @ losses, outputs
-
-            (value, outputs), gradient = jax.value_and_grad(mean, has_aux=True)(parameters)
+            (value, outputs), gradient = gradient_of(parameters, weights, *batch)
             old = (parameters, *state)
             new = update(t, lr, gradient, *old)
-            moves = jax.numpy.isfinite(value)
-            parameters, *state = [jax.numpy.where(moves, x, y) for x, y in zip(new, old, strict=True)]
+            parameters, *state = [jnp.where(jnp.isfinite(value), x, y) for x, y in zip(new, old, strict=True)]
             return value, outputs, parameters, state
 
-        return train
-
-    def _check(self, update: Callable[..., Any]) -> None:
-        """Raise TypeError unless the update moves some parameters as the optimiser's equation moves numbers."""
-
-        def build(*vectors: NDArray[Any]) -> Callable[..., None]:
-            def move(gradient: Any, t: Any, lr: Any) -> None:
-                for vector, result in zip(vectors, update(t, lr, gradient, *vectors), strict=True):
-                    vector[...] = result
-
-            return move
-
-        with self._jax.enable_x64(True):
-            if not self._steps.agrees(build, np.random.default_rng(0).standard_normal(len(self._steps.vector))):
-                raise TypeError(f"The update of {type(self.optimizer).__name__} does not run on vectors of JAX.")
+        return self._jax.jit(train, out_shardings=self._everywhere, donate_argnums=(0, 1))

@@ -51,7 +51,7 @@ class VectorSteps:
             )
         settings = self.optimizer.settings()
         with np.errstate(all="ignore"):
-            if differ(settings, self._settings):
+            if _differ(settings, self._settings):
                 self._update, self._settings = self._chosen(gradient, settings), settings
             self._update(gradient, self.steps + 1, float(self.optimizer.lr))
         self.steps = self.steps + 1
@@ -144,7 +144,7 @@ def _is_constant(x: Any) -> bool:
     return x is None or isinstance(x, Number | str)
 
 
-def differ(settings: dict[str, Any], before: dict[str, Any] | None) -> bool:
+def _differ(settings: dict[str, Any], before: dict[str, Any] | None) -> bool:
     try:
         return settings != before
     except ValueError:  # another array: NumPy compares number by number

@@ -61,9 +61,9 @@ def fit(
     to rounding. Its memory stays flat: the graph of an example is dropped before the next one is made. Choose
     compiled=False where model or loss have side effects, such as printing or counting.
 
-    With backend="jax" the steps run on JAX's first device, or on the devices of mesh, a jax.sharding.Mesh: each batch
-    is split along its first axis (see `step.train`). What does not compile then raises its error, and the
-    parameters' `grad` is left alone. Among several processes, each calls fit with the same arguments.
+    With backend="jax" the steps run on JAX's first device, or on the devices of mesh, a jax.sharding.Mesh. Each
+    batch is split along the mesh's first axis. What does not compile raises its error then, and the parameters'
+    `grad` is left alone. Among several processes, each calls fit with the same arguments.
 
     schedule(epoch) is a factor for the learning rate of that epoch, which counts from 0. With patience, training
     stops after so many epochs without a smaller validation loss (without validation, training loss), and puts the
@@ -107,6 +107,7 @@ def fit(
         raise ValueError('A film, a check and compiled=False run on Values: leave out backend="jax".')
     if backend == "numpy" and mesh is not None:
         raise ValueError('Only backend="jax" runs on a mesh.')
+    way = backend if compiled and not recorded else ""
     size, orders, base_rate, history = batch_size or len(X), _orders(len(X), seed, start), optimizer.lr, History()
     best, best_epoch, best_numbers, learner = math.inf, start, [], None
     history.film = record(model) if check and film is None else film
@@ -117,20 +118,7 @@ def fit(
         try:
             model.train()
             learner = Learner(
-                model,
-                loss,
-                X,
-                y,
-                optimizer,
-                gate,
-                size,
-                batched,
-                compiled,
-                dtype,
-                backend,
-                mesh,
-                recorded,
-                trouble,
+                model, loss, X, y, optimizer, gate, size, batched, way, mesh, dtype, recorded, trouble
             )
             best_numbers = learner.numbers()  # put back if no loss is below inf
             for epoch in range(start, start + epochs):

@@ -1,26 +1,29 @@
-"""JAX: a program as source that a person would have written, pure functions of arrays.
+"""JAX: a program as source that a person would have written, a pure function of arrays.
 
 `examples(parameters, X, Y)` is what the function returns for each example of a batch. Only this forward pass is
-written. Its gradient is `jax.value_and_grad` of the mean, so a caller may differentiate by the inputs too, or
-differentiate again. A rule from outside the package keeps its own backward as a `jax.custom_vjp`.
+written. The gradient is JAX's own, so a caller may differentiate by the inputs too, and more than once. A rule of
+the user's keeps its backward, as a `jax.custom_vjp`.
 """
 
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 
 from ...engine.rule import Rule
 from ..differentiate import ArrayProgram
 from ..formulas import ATOM, CHOICE, OPERATORS, POWER, PRODUCT, SUM, Form
-from ..lower import Array, Lowered
+from ..lower import Array, Lowered, Read
 from ..symbols import Book, Symbol
 from ..update import equation
 from ..views import strides_of, view_of
+from .numpy import array_text
 from .numpy_operations import Textbook, Written, bare, transposed, tuple_text
 
-# Rules that JAX has under a name, with our value and our slope; kinks included.
+# Rules that JAX has under a name, with our value and our slope, kinks included.
 ACTIVATIONS = {
     "detach": "jax.lax.stop_gradient({})",
     "elu": "jax.nn.elu({}, {})",
@@ -29,62 +32,67 @@ ACTIVATIONS = {
     "silu": "jax.nn.silu({})",
     "softplus": "jax.nn.softplus({})",
 }
-ELSEWHERE = {  # elementary functions that are not in jax.numpy
-    "sigmoid": "jax.nn.sigmoid",
-    "erf": "jax.scipy.special.erf",
-    "erfc": "jax.scipy.special.erfc",
+CALLS = ACTIVATIONS | {  # what is not a function of jax.numpy by its own name
+    "erf": "jax.scipy.special.erf({})",
+    "erfc": "jax.scipy.special.erfc({})",
+    "heaviside": "jnp.heaviside({}, 0.0)",
+    "logsumexp": "jax.nn.logsumexp({}, axis=-1)",
+    "min": "jnp.min({}, axis=-1)",
+    "sigmoid": "jax.nn.sigmoid({})",
+    "sum": "jnp.sum({}, axis=-1)",
 }
-OURS = "tinygrad_edu."
 
 
 class JaxProgram(ArrayProgram):
-    """The forward pass of a lowered program, where activations are calls of JAX and own rules are calls of theirs."""
+    """The forward pass. Activations are calls of JAX. Rules of the user's are calls of functions of their own."""
 
     def __init__(self, lowered: Lowered, n_inputs: int):
         super().__init__(lowered, n_inputs, gradient=False)
 
+    def read(self, array: Array, places: Any) -> Any:
+        """Elements of an array."""
+        return self._read(Read(array, places), places.shape, repeats=False)
+
     def _applied(self, array: Array, operands: list[Any]) -> Any:
         rule: Any = array.rule
-        if not rule._declared[3].__module__.startswith(OURS):
+        if not rule._declared[3].__module__.startswith("tinygrad_edu."):  # where its backward is written
             return self.book.special("call", (rule, *operands), array.shape, array.batched)
-        if rule.name in ("max", "min"):  # several at once, since equal ones share evenly
-            return self._extreme(rule.name, array, operands)
+        if rule.name in ("max", "min") and len(operands) > 2:  # all at once, since equal ones share evenly
+            stack = self.book.special("stack", operands, (*array.shape, len(operands)), array.batched)
+            return self.book.special(rule.name, (stack,), array.shape, array.batched)
+        if rule.name in ("max", "min"):
+            return self.book.make(f"{rule.name}imum", *operands)
         if rule.name in ACTIVATIONS:
             return self.book.make(rule.name, *operands, *rule.parameters.values())
         return super()._applied(array, operands)
 
-    def _extreme(self, name: str, array: Array, operands: list[Any]) -> Symbol:
-        if len(operands) == 2:
-            made: Symbol = self.book.make(f"{name}imum", *operands)
-            return made
-        stack = self.book.special("stack", operands, (*array.shape, len(operands)), array.batched)
-        return self.book.special(name, (stack,), array.shape, array.batched)
-
 
 class JaxText(Textbook):
-    """Writes formulas in JAX. `rules` are the functions that were written for rules, by the rule and its inputs."""
+    """Writes formulas in JAX. `rules` has the function of each rule: its name and its source."""
 
-    forms: ClassVar[Mapping[str, Form]] = {
-        **OPERATORS,
-        **{name: Form(text, ATOM, (CHOICE,) * text.count("{}")) for name, text in ACTIVATIONS.items()},
+    forms = OPERATORS | {
+        "pow": Form("{} ** {}", POWER, (ATOM, ATOM)),
         "abs": Form("{0} * jnp.sign({0})", PRODUCT, (ATOM,)),  # the slope of jnp.abs at 0 is 1
         "equal": Form("({} == {}) * 1.0", PRODUCT, (SUM, SUM)),
-        "heaviside": Form("jnp.heaviside({}, 0.0)", ATOM, (CHOICE,)),
-        "one_hot": Form("jax.nn.one_hot({}, {})", ATOM, (CHOICE, CHOICE)),
     }
 
-    def __init__(self, names: Mapping[Symbol, str], constant: Callable[[Any], str], taken: Iterable[str] = ()):
+    def __init__(
+        self, names: Mapping[Symbol, str], constant: Callable[[Any], str] = str, taken: Iterable[str] = ()
+    ):
         super().__init__(names, constant)
-        self.rules: dict[Any, tuple[str, str]] = {}  # (rule, number of inputs) -> its name and its source
+        self.rules: dict[tuple[Rule, int], tuple[str, str]] = {}
         self._taken = set(taken)
+
+    def number(self, x: Any) -> str:
+        return re.sub("(inf|nan)", r"jnp.\1", super().number(x))
 
     def operation(self, x: Symbol) -> Written:
         if x.op in OPERATIONS:
             return OPERATIONS[x.op](self, x)
         form = self.forms.get(x.op)
-        if form is None:
-            name = ELSEWHERE.get(x.op, f"jnp.{x.op}")
-            form = Form(f"{name}({', '.join(['{}'] * len(x.args))})", ATOM, (CHOICE,) * len(x.args))
+        if not form:
+            call = CALLS.get(x.op) or f"jnp.{x.op}({', '.join(['{}'] * len(x.args))})"
+            form = Form(call, ATOM, (CHOICE,) * len(x.args))
         parts = [self.beside(part, x.shape, level) for part, level in zip(x.args, form.operands, strict=True)]
         return form.text.format(*parts), form.level
 
@@ -92,7 +100,7 @@ class JaxText(Textbook):
         """x where it stands beside batched arrays of this shape: the axis of examples comes first."""
         if isinstance(x, Symbol) and x.batched and len(x.shape) < len(shape):
             axes = ["None"] * (len(shape) - len(x.shape)) + [":"] * len(x.shape)
-            return f"{self.text(x, ATOM)}[:, {', '.join(axes)}]"
+            return f"{self.text(x, ATOM)}[:, {bare(axes)}]"
         return self.text(x, level)
 
     def full(self, x: Any, shape: tuple[int, ...], batched: bool, level: int = CHOICE) -> str:
@@ -100,9 +108,9 @@ class JaxText(Textbook):
         if isinstance(x, Symbol) and (x.shape, x.batched) == (shape, batched):
             return self.text(x, level)
         sizes = tuple_text(("B", *shape) if batched else shape)
-        if not isinstance(x, Symbol):
-            return f"jnp.full({sizes}, {self.text(x)}, dtype)"
-        return f"jnp.broadcast_to({self.beside(x, shape)}, {sizes})"
+        if isinstance(x, Symbol):
+            return f"jnp.broadcast_to({self.beside(x, shape)}, {sizes})"
+        return f"jnp.full({sizes}, {self.text(x)}, dtype)"
 
     def call(self, rule: Rule, n: int) -> str:
         """The name of the function of a rule with so many inputs."""
@@ -115,27 +123,13 @@ class JaxText(Textbook):
         return self.rules[rule, n][0]
 
 
-# --- Operations ---------------------------------------------------------------------------------------------------
-# Each writes one operation of symbols: its text, and how tightly this holds together.
+# --- Operations that are more than a form -----------------------------------------------------------------------
 
 
-def _power(text: JaxText, x: Symbol) -> Written:
-    base, exponent = x.args
-    power = f"{text.beside(base, x.shape, ATOM)} ** {text.beside(exponent, x.shape, ATOM)}"
-    if isinstance(base, Symbol) and (isinstance(exponent, Symbol) or exponent == 0):  # nan ** 0 is nan here
-        return f"jnp.where(jnp.isnan({text.beside(base, x.shape)}), jnp.nan, {power})", ATOM
-    return power, POWER
-
-
-def _largest(text: JaxText, x: Symbol) -> Written:
-    if len(x.args) == 2:  # the form of relu in `symbols.py`
-        return f"jax.nn.relu({text.text(x.args[0])})", ATOM
-    return _over_last_axis(text, x)
-
-
-def _over_last_axis(text: JaxText, x: Symbol) -> Written:
-    name = {"logsumexp": "jax.nn.logsumexp"}.get(x.op, f"jnp.{x.op}")
-    return f"{name}({text.text(x.args[0])}, axis=-1)", ATOM
+def _max(text: JaxText, x: Symbol) -> Written:  # of two, it is the form of relu in `symbols.py`
+    return f"jax.nn.relu({text.text(x.args[0])})" if x.args[
+        1:
+    ] else f"jnp.max({text.text(x.args[0])}, axis=-1)", ATOM
 
 
 def _view(text: JaxText, x: Symbol) -> Written:
@@ -152,8 +146,7 @@ def _dense(text: JaxText, x: Symbol) -> Written:
 
 
 def _stack(text: JaxText, x: Symbol) -> Written:
-    parts = [text.full(part, x.shape[:-1], x.batched) for part in x.args]
-    return f"jnp.stack([{', '.join(parts)}], axis=-1)", ATOM
+    return f"jnp.stack([{bare(text.full(part, x.shape[:-1], x.batched) for part in x.args)}], axis=-1)", ATOM
 
 
 def _accumulate(text: JaxText, x: Symbol) -> Written:
@@ -162,30 +155,22 @@ def _accumulate(text: JaxText, x: Symbol) -> Written:
     for term in rest:
         minus = isinstance(term, Symbol) and term.op == "neg" and term not in text.names
         total += (
-            f" - {text.beside(term.args[0], x.shape, PRODUCT)}"
+            " - " + text.beside(term.args[0], x.shape, PRODUCT)
             if minus
-            else f" + {text.beside(term, x.shape, SUM)}"
+            else " + " + text.beside(term, x.shape, SUM)
         )
     if isinstance(first, Symbol) and (first.shape, first.batched) == (x.shape, x.batched):
         return total, SUM
     return f"jnp.broadcast_to({total}, {tuple_text(('B', *x.shape) if x.batched else x.shape)})", ATOM
 
 
-def _vecdot(text: JaxText, x: Symbol) -> Written:
-    return f"jnp.vecdot({', '.join(map(text.text, x.args))})", ATOM
-
-
 def _pick(text: JaxText, x: Symbol) -> Written:
-    """options[n, index[n]]."""
-    options, index = x.args
-    batched = options.batched or index.batched
-    left, right = (text.text(part, ATOM) + ("[None]" if batched and not part.batched else "") for part in x.args)
-    return f"jnp.take_along_axis({left}, {right}[..., None].astype(int), axis=-1)[..., 0]", ATOM
+    options, index = (text.text(part, ATOM) + "[None]" * (x.batched and not part.batched) for part in x.args)
+    return f"jnp.take_along_axis({options}, {index}[..., None].astype(int), axis=-1)[..., 0]", ATOM
 
 
 def _rows(text: JaxText, x: Symbol) -> Written:
-    table, index = x.args
-    return f"{text.text(table, ATOM)}[{text.text(index, ATOM)}.astype(int)]", ATOM
+    return "{}[{}.astype(int)]".format(*(text.text(part, ATOM) for part in x.args)), ATOM
 
 
 def _product(text: JaxText, x: Symbol) -> Written:
@@ -194,48 +179,38 @@ def _product(text: JaxText, x: Symbol) -> Written:
     text_a, text_b = text.text(a, ATOM), text.text(b, ATOM)
     if len(a.shape) == len(b.shape) == 1 and a.batched:
         return f"jnp.vecdot({text_a}, {text_b})", ATOM
-    a_is_row, b_is_row = (len(factor.shape) == 1 and factor.batched for factor in (a, b))
-    if a_is_row or (b_is_row and a.batched):  # one row for each example is no matrix
-        axes_a, axes_b = ("b" * f.batched + axes[-len(f.shape) :] for f, axes in ((a, "hik"), (b, "hjk")))
-        out = "".join(axis for axis in "bhji" if axis in axes_a + axes_b)
-        return f'jnp.einsum("{axes_a},{axes_b}->{out}", {text_a}, {text_b})', ATOM
-    if len(a.shape) == 1:
-        return f"{text_b} @ {text_a}", SUM
-    return f"{text_b} @ {f'{text_a}.mT' if len(a.shape) + a.batched > 2 else transposed(text_a)}", SUM
+    if a.batched and 1 in (len(a.shape), len(b.shape) * b.batched):  # one row for each example is no matrix
+        axes = ["b" * f.batched + names[-len(f.shape) :] for f, names in ((a, "hik"), (b, "hjk"))]
+        out = "".join(axis for axis in "bhji" if axis in "".join(axes))
+        return f'jnp.einsum("{axes[0]},{axes[1]}->{out}", {text_a}, {text_b})', ATOM
+    turned = f"{text_a}.mT" if len(a.shape) + a.batched > 2 else transposed(text_a)
+    return f"{text_b} @ {text_a if len(a.shape) == 1 else turned}", SUM
 
 
 def _call(text: JaxText, x: Symbol) -> Written:
-    """A rule with a backward of its own, on arrays of one shape."""
     rule, *operands = x.args
-    parts = [text.full(part, x.shape, x.batched) for part in operands]
-    return f"{text.call(rule, len(parts))}({', '.join(parts)})", ATOM
+    return f"{text.call(rule, len(operands))}({bare(text.full(y, x.shape, x.batched) for y in operands)})", ATOM
 
 
 OPERATIONS: dict[str, Callable[[JaxText, Symbol], Written]] = {
-    "pow": _power,
-    "max": _largest,
-    "min": _over_last_axis,
-    "sum": _over_last_axis,
-    "logsumexp": _over_last_axis,
-    "view": _view,
-    "expand": _expand,
-    "dense": _dense,
-    "stack": _stack,
     "accumulate": _accumulate,
-    "vecdot": _vecdot,
-    "pick": _pick,
-    "rows": _rows,
-    "product": _product,
     "call": _call,
+    "dense": _dense,
+    "expand": _expand,
+    "max": _max,
+    "pick": _pick,
+    "product": _product,
+    "rows": _rows,
+    "stack": _stack,
+    "view": _view,
 }
 
 
-# --- Rules with a backward of their own ---------------------------------------------------------------------------
+# --- Rules and equations as functions ---------------------------------------------------------------------------
 
 RULE = """@jax.custom_vjp
 def {name}({inputs}):
-{forward}    return {result}
-
+{forward}
 
 def {name}_forward({inputs}):
     out = {name}({inputs})
@@ -244,54 +219,56 @@ def {name}_forward({inputs}):
 
 def {name}_backward(residuals, upstream):
     out, {inputs} = residuals
-{backward}    return {shares}
+{backward}
 
-
-{name}.defvjp({name}_forward, {name}_backward)"""
+{name}.defvjp({name}_forward, {name}_backward)
+"""
 
 
 def rule_source(rule: Rule, n: int, name: str) -> str:
-    """A rule of n inputs as a `jax.custom_vjp`. Raises TypeError, naming the rule, if it does not run on symbols."""
-    names = [f"x{i}" for i in range(n)] if n > 1 else ["x"]
-    book, text = Book(), JaxText({}, str)
+    """A rule of n inputs as a `jax.custom_vjp`. Raises TypeError, naming it, if it does not run on symbols."""
+    names, book = [f"x{i}" for i in range(n)] if n > 1 else ["x"], Book()
     inputs = [book.leaf(x) for x in names]
     try:
-        results = [rule.forward(*inputs), *rule.shares(book.leaf("upstream"), book.leaf("out"), *inputs)]
-        if not all(isinstance(x, Symbol | int | float) for x in results):
-            raise TypeError("it gives no formula")
+        out = rule.forward(*inputs)
+        shares = rule.shares(book.leaf("upstream"), book.leaf("out"), *inputs)
+        # A number gets the shape and the dtype of an input.
+        like = [x if isinstance(x, Symbol) else book.make("zeros_like", inputs[0]) + x for x in (out, *shares)]
     except Exception as error:  # a rule of the user's may do anything with its numbers
         raise TypeError(
-            f"The rule {rule.name} does not run on symbols, so JAX cannot run it: {error}. Write it with operators "
+            f"The rule {rule.name} does not run on symbols, so JAX cannot run it ({error}). Write it with operators "
             "and the functions of tinygrad_edu.elementary, sin instead of math.sin and where instead of a branch."
         ) from None
-    bodies = []
-    for part in (results[:1], results[1:]):
-        statements, texts = text.body(part)
-        # A number has the shape and the dtype of an input.
-        texts = [
-            t if isinstance(x, Symbol) else f"jnp.full_like({names[0]}, {t})"
-            for x, t in zip(part, texts, strict=True)
-        ]
-        bodies.append(("".join(f"    {line}\n" for line in statements), texts))
-    (forward, (result,)), (backward, shares) = bodies
-    return RULE.format(
-        name=name, inputs=bare(names), forward=forward, result=result, backward=backward, shares=tuple_text(shares)
-    )
+    forward, backward = _returned(like[0]), _returned(*like[1:], many=True)
+    return RULE.format(name=name, inputs=bare(names), forward=forward, backward=backward)
 
 
 def update_source(optimizer: Any) -> str:
     """The equation of an optimiser as a function. Raises any error that it raises on symbols."""
     _, vectors, results = equation(optimizer)
-    statements, texts = JaxText({}, str).body(list(results))
-    lines = [*statements, f"return {tuple_text(texts)}"]
-    arguments = bare(["t", "lr", "gradient", *(vector.args[0] for vector in vectors)])
-    return f"\ndef update({arguments}):\n" + "".join(f"    {line}\n" for line in lines)
+    names = ["t", "lr", "gradient", *(vector.args[0] for vector in vectors)]
+    return f"def update({bare(names)}):\n{_returned(*results, many=True)}"
 
 
-# --- The module ---------------------------------------------------------------------------------------------------
+def _returned(*results: Any, many: bool = False) -> str:
+    """The lines of a function that returns these formulas."""
+    statements, texts = JaxText({}).body(list(results))
+    lines = [*statements, f"return {tuple_text(texts) if many else texts[0]}"]
+    return "".join(f"    {line}\n" for line in lines)
 
+
+# --- The module -------------------------------------------------------------------------------------------------
+
+MODULE = '''"""{title}"""
+
+import jax
+import jax.numpy as jnp
+{imports}
+
+{rules}def examples({arguments}):
+    """What the function returns for each example of a batch."""
+{lines}{rest}{constants}'''
 MEAN = """
-
 
 def mean({arguments}):
     return examples({arguments}).mean()
@@ -299,117 +276,76 @@ def mean({arguments}):
 
 function = jax.value_and_grad(mean)
 """
-MEAN_AND_OUTPUTS = """
 
 
-def mean({arguments}):
-    losses, outputs = examples({arguments})
-    return losses.mean(), outputs
+class JaxEmitter:
+    """Writes the source of one program: `source`. Raises TypeError for a rule that does not run on symbols."""
 
-
-function = jax.value_and_grad(mean, has_aux=True)
-"""
-
-
-def jax_source(lowered: Lowered, n_inputs: int, gradient: bool, title: str) -> str:
-    """The source of a program: `examples`, and with a gradient `function`, which returns the mean and its gradient.
-
-    Raises TypeError for a rule that does not run on symbols.
-    """
-    return _Module(JaxProgram(lowered, n_inputs), gradient, title).source
-
-
-class _Module:
-    def __init__(self, program: JaxProgram, gradient: bool, title: str):
+    def __init__(self, program: JaxProgram, title: str, gradient: bool):
         self.program, self.arrays = program, program.lowered.arrays
-        self.constants: dict[str, Any] = dict(program.constants)
-        self._known: dict[Any, str] = {}
         self._n_parameters = max((int(a.places.max()) + 1 for a in self._leaves("parameter")), default=0)
+        outputs, self._positions = program.lowered.outputs, dict[Any, str]()
+        (root, place), others = outputs[0], outputs[1:]
+        results: list[Any] = (
+            [[(program.read(root, np.array(place)), ())]] if gradient else [self._columns(outputs)]
+        )
+        results += [self._columns(others)] if gradient and others else []
         names = {symbol: array.name for array, symbol in program.symbols.items()}
         numbers = {program.book.leaf(n, c.shape): f"{n}.astype(dtype)" for n, c in program.constants.items()}
         self.text = JaxText(names | numbers, self._constant, names.values())
+        self.source = self._module(title, results, MEAN * (gradient and not others))
+
+    def _module(self, title: str, results: list[Any], rest: str) -> str:
         inputs = {array.source[1]: array.name for array in self._leaves("input")}
-        arguments = [inputs.get(i, f"_{i}") for i in range(program.n_inputs)]
-        lines = [self._parameter(array) for array in self._leaves("parameter")]
-        lines += [
-            self._defined(d.name, self.text.full(d.formula, d.array.shape, d.array.batched), d.array)
-            for d in program.definitions
-        ]
-        outputs = program.lowered.outputs
-        rest = gradient and len(outputs) > 1
-        lines.append(f"return {self._root(*outputs[0])}" if gradient else f"return {self._stacked(outputs)}")
-        lines[-1] += f", {self._stacked(outputs[1:])}" if rest else ""
-        lines = [*(f"{name} = jnp.asarray({name}, dtype)" for name in inputs.values()), *lines]
-        if re.search(r"\bB\b", "\n".join(line.partition("  # ")[0] for line in lines)):
-            lines.insert(len(inputs), f"B = len({arguments[0]})" if arguments else "B = 1")
-        if any("dtype" in line for line in lines):
-            lines.insert(0, "dtype = parameters.dtype")
-        body = "".join(f"    {line}\n" for line in lines)
-        head = f"def examples({bare(['parameters', *arguments])}):\n"
-        head += '    """What the function returns for each example of a batch."""\n'
-        blocks = [*(source for _, source in self.text.rules.values()), head + body.rstrip()]
-        code = "\n\n\n".join(blocks)
-        if gradient:
-            code += (
-                (MEAN_AND_OUTPUTS if rest else MEAN).format(arguments=bare(["parameters", *arguments])).rstrip()
-            )
-        if self.constants:
-            code += "\n\n\n" + "\n".join(
-                f"{n} = np.array({array.tolist()})" for n, array in self.constants.items()
-            )
-        imports = "import jax\nimport jax.numpy as jnp\n" + "import numpy as np\n" * bool(self.constants)
-        special = [name for name in ("inf", "nan") if re.search(rf"(?<!\.)\b{name}\b", code)]
-        imports += f"from numpy import {bare(special)}\n" if special else ""
-        self.source = f'"""{title}"""\n\n{imports}\n\n{code}\n'
+        names = [inputs.get(i, f"_{i}") for i in range(self.program.n_inputs)]
+        lines = [_line(array, self._parameter(array)) for array in self._leaves("parameter")]
+        for made in self.program.definitions:
+            lines.append(_line(made.array, self.text.full(made.formula, made.array.shape, made.array.batched)))
+        texts = [[self.text.full(x, shape, True) for x, shape in parts] for parts in results]
+        texts = [parts if len(parts) == 1 else [f"jnp.concatenate([{bare(parts)}], axis=1)"] for parts in texts]
+        lines.append(f"return {bare(text for (text,) in texts)}")
+        cast = [f"{name} = jnp.asarray({name}, dtype)" for name in inputs.values()]
+        if re.search(r"\bB\b", re.sub("  # .*", "", "\n".join(lines))):
+            cast.append(f"B = len({names[0]})" if names else "B = 1")
+        arguments, constants = bare(["parameters", *names]), self.program.constants
+        return MODULE.format(
+            title=title,
+            imports="import numpy as np\n" * bool(constants),
+            rules="".join(f"{source}\n\n" for _, source in self.text.rules.values()),
+            arguments=arguments,
+            lines="".join(f"    {line}\n" for line in ["dtype = parameters.dtype", *cast, *lines]),
+            rest=rest.format(arguments=arguments),
+            constants="\n\n" * bool(constants)
+            + "".join(f"{n} = np.array({array_text(array)})\n" for n, array in constants.items()),
+        )
 
     def _leaves(self, kind: str) -> list[Array]:
         return [array for array in self.arrays if array.source[:1] == (kind,)]
 
-    def _constant(self, array: Any) -> str:
-        """The name of an array of numbers."""
-        key = (array.dtype.char, array.shape, array.tobytes())
-        if key not in self._known:
-            name = self._known[key] = f"index_{len(self.constants) + 1}"
-            self.constants[name] = array
-        return self._known[key]
+    def _columns(self, outputs: list[tuple[Array, int]]) -> list[tuple[Any, tuple[int, ...]]]:
+        """The outputs as arrays with one row for each example, and the shapes of the rows."""
+        runs = [(a, np.array([place for _, place in run])) for a, run in groupby(outputs, operator.itemgetter(0))]
+        return [(self.program.read(array, places), places.shape) for array, places in runs]
 
-    def _defined(self, name: str, text: str, array: Array) -> str:
-        shape = bare([*(["B"] if array.batched else []), *array.shape])
-        return f"{name} = {text}  # ({shape})"
+    def _constant(self, array: Any) -> str:
+        """The name of an array of positions."""
+        key, constants = (array.shape, array.tobytes()), self.program.constants
+        if key not in self._positions:
+            self._positions[key] = f"index_{len(constants) + 1}"
+            constants[self._positions[key]] = array
+        return self._positions[key]
 
     def _parameter(self, array: Array) -> str:
-        """A parameter as a slice of the vector: the shortest part of it that is rows of one length."""
+        """A slice of the vector of all parameters: the part of it that is rows of one length."""
         places, first, n = array.places.reshape(array.shape), 0, self._n_parameters
         strides = strides_of(places)
         if strides and (len(strides) > 1 or strides == (1,)) and strides[0] * len(places) <= n:
             n = strides[0] * len(places)
             first = max(0, min(int(places.flat[0]), self._n_parameters - n))
         name = "parameters" if n == self._n_parameters else f"parameters[{first}:{first + n}]"
-        view = view_of(places - first, (n,), repeats=False)
-        return self._defined(array.name, view.text(name, False, self._constant), array)
+        return view_of(places - first, (n,), repeats=False).text(name, False, self._constant)
 
-    def _root(self, array: Array, place: int) -> str:
-        """One number for each example."""
-        if array.batched and array.shape == ():
-            return array.name
-        return f"{self._rows(array)}[:, {place}]"
 
-    def _rows(self, array: Array) -> str:
-        """All numbers of an array, in one row for each example."""
-        if array.source == ("constant",):
-            return f"jnp.broadcast_to({self._constant(array.places)}.astype(dtype), (B, {array.size}))"
-        if not array.batched:
-            return f"jnp.broadcast_to({array.name}.reshape({array.size}), (B, {array.size}))"
-        return array.name if len(array.shape) == 1 else f"{array.name}.reshape(B, {array.size})"
-
-    def _stacked(self, outputs: list[tuple[Array, int]]) -> str:
-        """The outputs of every example in one array (B, number of outputs)."""
-        starts: dict[Array, int] = {}
-        for array, _ in outputs:
-            starts.setdefault(array, sum(other.size for other in starts))
-        columns = np.array([starts[array] + place for array, place in outputs], np.intp)
-        parts = list(map(self._rows, starts))
-        text = parts[0] if len(parts) == 1 else f"jnp.concatenate([{bare(parts)}], axis=1)"
-        if len(columns) == sum(array.size for array in starts) and (columns == np.arange(len(columns))).all():
-            return text
-        return f"{text}[:, {self._constant(columns)}]"
+def _line(array: Array, text: str) -> str:
+    """A line of the source, with the shape of the array."""
+    return f"{array.name} = {text}  # ({bare(('B', *array.shape) if array.batched else array.shape)})"

@@ -60,7 +60,7 @@ class Emitter:
         text += ["", "    return run"]
         if statements.constants:
             text += ["", ""]
-            text += [f"{name} = np.array({_array_text(array)})" for name, array in statements.constants.items()]
+            text += [f"{name} = np.array({array_text(array)})" for name, array in statements.constants.items()]
         return "\n".join(text) + "\n"
 
     def _refusal(self) -> list[str]:
@@ -186,12 +186,13 @@ def lost_in_float32(lowered: Lowered) -> str:
 
 def _element(array: Array, place: int) -> str:
     if array.source == ("constant",):
-        return _array_text(np.float64(array.places[place]))
+        return array_text(np.float64(array.places[place]))
     if array.size == 1:
         return array.name
     lead = ":, " if array.batched else ""
     return f"{array.name}.reshape({'B, ' if array.batched else ''}{array.size})[{lead}{place}]"
 
 
-def _array_text(array: Any) -> str:
+def array_text(array: Any) -> str:
+    """Numbers as source."""
     return repr(array.tolist()).replace("nan", "np.nan").replace("inf", "np.inf")
