@@ -111,7 +111,10 @@ def main():
     parser.add_argument("--float64", action="store_true")
     chosen = parser.parse_args()
     jax.config.update("jax_enable_x64", chosen.float64)
-    settings, dtype = measure.Settings(chosen.quick, chosen.rounds, True), "float64" if chosen.float64 else "float32"
+    settings, dtype = (
+        measure.Settings(chosen.quick, chosen.rounds, True),
+        "float64" if chosen.float64 else "float32",
+    )
     rows = []
     for name, (full, small, by_hand, bar) in WORK.items():
         work = small() if chosen.quick else full()

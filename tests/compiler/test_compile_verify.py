@@ -9,7 +9,7 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, elementary, nn
-from tinygrad_edu.compiler import differentiate, lower
+from tinygrad_edu.compiler import differentiate, lower, views
 from tinygrad_edu.compiler.backends import numpy_operations
 
 X, Y = np.random.default_rng(0).normal(size=(4, 3)), np.eye(2)[[0, 1, 1, 0]]
@@ -81,6 +81,62 @@ def test_a_wrong_matrix_product_is_replaced_with_a_warning(fault: str, monkeypat
     np.testing.assert_allclose(gradient, expected(), rtol=1e-12, atol=1e-14)
     assert step.groups.title.endswith("0 matrix products")
     step.value_and_grad(X, Y)  # and no second warning
+
+
+def attend(x: Any) -> Value:
+    """Shares of four places, pooled, and weighted column by column."""
+    for _ in range(2):
+        x = [[tg.sinh(a * s) for a in row] for row, s in zip(x, SCALES, strict=True)]
+    columns = list(zip(*[tg.softmax([tg.dot(a, b) for b in x]) for a in x], strict=True))
+    pooled = [tg.max(*columns[i][:2], *columns[i + 1][:2]) for i in (0, 2)]
+    return tg.sum([(k + 2) * tg.exp(a) for k, a in enumerate(a for column in columns for a in column)]) + tg.sum(
+        pooled
+    )
+
+
+SCALES = [Value(1.0 + i / 4, label=f"s{i}") for i in range(4)]
+
+
+def changed(original: Callable[..., Any], change: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with another result, where it has one."""
+
+    def other(*arguments: Any) -> Any:
+        found = original(*arguments)
+        return change(found) if found else found
+
+    return other
+
+
+STAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "the rows of a softmax in another order": lambda patch: patch.setattr(
+        lower, "_softmax", changed(lower._softmax, lambda found: (found[0], found[1][::-1]))
+    ),
+    "a softmax whose gradient forgets its mean": lambda patch: patch.setitem(
+        numpy_operations.OPERATIONS, "vecdot", numpy_operations.Line("{to}[...] = 0 * ({0} * {1}).sum(axis=-1)")
+    ),
+    "digits in another order": lambda patch: patch.setattr(
+        views, "digits_of", changed(views.digits_of, lambda digits: digits[::-1])
+    ),
+    "an inverse that is the view itself": lambda patch: patch.setattr(views.View, "inverse", lambda self: self),
+    "a share of pooling for the wrong element": lambda patch: patch.setattr(
+        differentiate, "_columns", changed(differentiate._columns, lambda columns: columns[:1] * 4)
+    ),
+    "a share that is set where it must be added": lambda patch: patch.setattr(
+        numpy_operations.Scatter, "add", lambda *arguments: None
+    ),
+    "a sum over the batch of some shares only": lambda patch: patch.setattr(
+        differentiate.ArrayProgram, "_reduced", lambda self, shares: shares[0]
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", STAGES)
+def test_a_fault_in_each_stage_of_attention_is_seen(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.random.default_rng(0).normal(size=(3, 4, 3))
+    tg.compile(attend, SCALES).value_and_grad(rows)
+    STAGES[fault](monkeypatch)
+    with pytest.raises(tg.CompileError, match="disagrees"):
+        tg.compile(attend, SCALES).value_and_grad(rows)
 
 
 def test_zeros_hide_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from hypothesis import given
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn, optim
+from tinygrad_edu.compiler import base
 from tinygrad_edu.compiler.tracing import UNKNOWN, standing_in
 from tinygrad_edu.testing.strategies import programs
 
@@ -535,6 +536,40 @@ def test_eight_threads_train_in_arrays() -> None:
     assert results == [run(0)] * 8
 
 
+def test_an_interrupt_in_any_line_of_arrays_leaves_no_block_open() -> None:
+    w = Value(0.0, "w")
+    step = tg.compile(lambda x: w * x, [w])
+
+    def enter(at: int) -> int:
+        """The lines that a block takes. An interrupt comes in the line of number `at`."""
+        lines = 0
+
+        def interrupt(frame: Any, event: str, argument: Any) -> Any:
+            nonlocal lines
+            text = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+            if event == "line" and frame.f_code.co_filename == base.__file__ and "with _lock" not in text:
+                lines += 1  # CPython handles no signal while it takes or gives back a lock
+                if lines == at:
+                    raise KeyboardInterrupt
+            return interrupt
+
+        before = sys.gettrace()
+        sys.settrace(interrupt)
+        try:
+            with step.arrays():
+                pass
+        finally:
+            sys.settrace(before)
+        return lines
+
+    lines = enter(at=-1)
+    assert lines > 20
+    for at in range(1, lines + 1):
+        with pytest.raises(KeyboardInterrupt):
+            enter(at)
+        assert enter(at=-1) == lines
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer that interrupts")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -551,9 +586,12 @@ def test_an_interrupt_at_any_moment_leaves_the_parameters_as_they_were() -> None
         with step.arrays():
             return step.value_and_grad(X, CLASSES)[0]
 
-    expected, started = compile_it(), time.perf_counter()
-    compile_it()
-    usual, handler = time.perf_counter() - started, signal.signal(signal.SIGALRM, interrupt)
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        expected = compile_it()
+        seconds.append(time.perf_counter() - started)
+    usual, handler = min(seconds), signal.signal(signal.SIGALRM, interrupt)
     try:
         for _ in range(100):
             try:

@@ -19,6 +19,7 @@ import tinygrad_edu as tg
 from tinygrad_edu import Value, datasets, nn, optim
 from tinygrad_edu.train import History, evaluate, fit
 from tinygrad_edu.train.accuracy import are_signs, count_right, is_right
+from tinygrad_edu.train.interrupts import Gate
 
 
 class Line(nn.Module):
@@ -720,6 +721,25 @@ def test_ctrl_c_comes_between_two_steps(compiled: bool) -> None:
 def test_ctrl_c_at_100_random_moments(compiled: bool) -> None:
     rng = random.Random(0)
     assert len({interrupted(compiled, rng.uniform(0, 0.05)) for _ in range(100)}) > 10
+
+
+def test_ctrl_c_inside_of_a_del_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python drops an exception that comes there; a progress bar has a __del__, in every epoch."""
+    gate = Gate()
+
+    class Dying:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    dropped: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: dropped.append(lost.exc_type))
+    with gate.installed():
+        Dying()
+        assert dropped == [KeyboardInterrupt]
+        with pytest.raises(KeyboardInterrupt), gate:
+            pass
+        with gate:  # once
+            pass
 
 
 def test_an_update_is_not_interrupted() -> None:

@@ -3,6 +3,7 @@
 import copy
 import threading
 import warnings
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,17 @@ from .tracing import argument_names, users_frame
 
 PROGRAMS = 32  # a compiled function keeps those that were used last: one for each shape of an example
 _lock = threading.Lock()
-_lent: "dict[Value, CompiledFunction]" = {}  # parameters that are in the vector of an open block of `arrays()`
+
+
+class _Block:
+    """An open block of `arrays()`: its function and the parameters whose numbers are in its vector."""
+
+    def __init__(self, function: "CompiledFunction"):
+        self.function, self.parameters = function, set(function.parameters)
+
+
+# Weak, so that a block which an interrupt ended at any moment, even here, does not stay open.
+_open: "weakref.WeakSet[_Block]" = weakref.WeakSet()
 
 
 class CompiledFunction(ABC):
@@ -76,7 +87,7 @@ class CompiledFunction(ABC):
         >>> print(f"{w:.3f}")
         1.000
         """
-        self._lend()
+        block = self._opened()
         try:
             self._given = [parameter.data for parameter in self.parameters]
             self._theta = theta = copy.copy(self._read_parameters())  # whoever keeps it keeps its numbers
@@ -91,24 +102,25 @@ class CompiledFunction(ABC):
         finally:
             self._theta = None
             with _lock:
-                for parameter in self.parameters:
-                    del _lent[parameter]
+                _open.discard(block)
 
     def write_back(self) -> None:
         """Give the Values the numbers of the vector, inside a block of `arrays()`."""
         self._given = self._checked(self._numbers())
         put_numbers(self.parameters, self._given)
 
-    def _lend(self) -> None:
+    def _opened(self) -> _Block:
+        block = _Block(self)
         with _lock:
-            for parameter in self.parameters:
-                if parameter in _lent:
+            for other in list(_open):
+                if shared := [p for p in self.parameters if p in other.parameters]:
                     raise RuntimeError(
-                        f"The parameter {parameter.label or repr(parameter)} is in an array already, that of "
-                        f"{_lent[parameter]!r}: arrays() cannot be entered twice for one parameter, since one of "
+                        f"The parameter {shared[0].label or repr(shared[0])} is in an array already, that of "
+                        f"{other.function!r}: arrays() cannot be entered twice for one parameter, since one of "
                         "the two results would be lost. End the other block first."
                     )
-            _lent.update(dict.fromkeys(self.parameters, self))
+            _open.add(block)
+        return block
 
     def _take_back(self, theta: Any) -> str:
         """Write the numbers of the vector into the Values. Returns what was lost by this, if anything."""

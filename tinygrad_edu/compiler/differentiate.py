@@ -6,19 +6,35 @@ places gets the sum of their shares. An array that does not depend on the exampl
 the batch.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..engine import elementary
 from ..engine.rules import RULES
-from .lower import Array, Elementwise, Lowered, Paired, Product, Read, Reduction, Take, Terms, Total
+from .lower import (
+    Array,
+    Elementwise,
+    Lowered,
+    Paired,
+    Product,
+    Read,
+    Reduction,
+    Softmax,
+    Take,
+    Terms,
+    Total,
+    product_shape,
+)
 from .symbols import Book, Symbol
 from .tracing import TAKE
 from .views import View, view_of
 
-LOGSUMEXP = RULES["logsumexp"]
+LOGSUMEXP, MAX = RULES["logsumexp"], RULES["max"]
+SHORT = 8  # numbers
 
 
 @dataclass(frozen=True)
@@ -100,6 +116,17 @@ class ArrayProgram:
             return x
         return self.book.special("expand", (x,), (*x.shape, 1), x.batched)
 
+    def _scattered(self, x: Any, view: View, batched: bool) -> Any:
+        """x at the places of a view, and 0 everywhere else."""
+        if view.whole and not isinstance(x, Symbol):
+            return x
+        if view.digits is None:
+            return self.book.special("scatter", (x, view), view.source, batched)
+        x = self._dense(x, view.shape, isinstance(x, Symbol) and x.batched)
+        if view.whole:
+            return self.book.special("view", (x, view.inverse()), view.source, x.batched)
+        return self.book.special("scatter", (x, view), view.source, batched)
+
     def _dense(self, x: Any, shape: tuple[int, ...], batched: bool) -> Any:
         """x as an array of exactly this shape."""
         if isinstance(x, Symbol) and x.shape == shape and x.batched == batched:
@@ -120,8 +147,15 @@ class ArrayProgram:
             case Elementwise():
                 return self._applied(array, [self._read(o, array.shape) for o in array.operation.operands])
             case Reduction():
+                if columns := _columns(array):
+                    elements = [self._read(column, array.shape) for column in columns]
+                    return functools.reduce(elementary.maximum, elements)
                 elements = self._elements(array, array.operation.operand)
                 return self.book.special(str(array.rule.name), (elements,), array.shape, array.batched)  # type: ignore[union-attr]
+            case Softmax(operand):
+                return self.book.special(
+                    "softmax", (self._read(operand, array.shape, False),), array.shape, array.batched
+                )
             case Take():
                 return self._taken(array, array.operation)
             case Total():
@@ -257,6 +291,11 @@ class ArrayProgram:
                         self._give(array, operand, array.shape, formula, share)
             case Reduction():
                 self._through_reduction(array, array.operation.operand, share)
+            case Softmax(operand):
+                upstream, out = self._dense(share.formula, array.shape, array.batched), self.symbols[array]
+                moment = self.book.special("vecdot", (upstream, out), array.shape[:-1], array.batched)
+                formula = out * (upstream - self._expand(moment, array.shape[:-1]))
+                self._give(array, operand, array.shape, formula, share)
             case Take():
                 self._through_take(array, array.operation, share)
             case Total():
@@ -266,7 +305,7 @@ class ArrayProgram:
     def _collected(self, shares: list[ScaledShare], array: Array) -> ScaledShare:
         """The sum of the shares as one."""
         merged: dict[Any, ScaledShare] = {}
-        for share in map(_plain, shares):
+        for share in self._reduced_once([_plain(share) for share in shares]):
             key = (id(share.formula) if isinstance(share.formula, Symbol) else share.formula, share.power)
             scale = share.scale + (merged[key].scale if key in merged else 0.0)
             merged[key] = ScaledShare(share.formula, scale, share.power)
@@ -282,8 +321,34 @@ class ArrayProgram:
             return ScaledShare(self._sum(parts, array.shape, array.batched), 1.0, first.power)
         return ScaledShare(self._sum([self._scaled(s) for s in shares], array.shape, array.batched))
 
+    def _reduced_once(self, shares: list[ScaledShare]) -> list[ScaledShare]:
+        """The shares, where those that are sums over the same axes are added before they are summed."""
+        alike: dict[Any, list[ScaledShare]] = {}
+        for share in shares:
+            key: Any = id(share)
+            if isinstance(share.formula, Symbol) and share.formula.op == "reduce":
+                summed, *axes = share.formula.args
+                key = (*axes, summed.shape, summed.batched, share.scale, share.power)
+            alike.setdefault(key, []).append(share)
+        return [self._reduced(parts) if len(parts) > 1 else parts[0] for parts in alike.values()]
+
+    def _reduced(self, shares: list[ScaledShare]) -> ScaledShare:
+        formula, scale, power = shares[0].formula, shares[0].scale, shares[0].power
+        summed, *axes = formula.args
+        terms = self._sum([share.formula.args[0] for share in shares], summed.shape, summed.batched)
+        return ScaledShare(
+            self.book.special("reduce", (terms, *axes), formula.shape, formula.batched), scale, power
+        )
+
     def _scaled(self, share: ScaledShare) -> Any:
-        formula = share.formula * share.scale if share.scale != 1.0 else share.formula
+        formula = share.formula
+        if isinstance(formula, Symbol) and formula.op == "scatter":  # what is 0 needs no factor
+            value, view = formula.args
+            scaled = self._scaled(ScaledShare(value, share.scale, share.power))
+            return self.book.special("scatter", (scaled, view), formula.shape, formula.batched)
+        if share.power == 1 and abs(share.scale) != 1.0:
+            return formula * (share.scale / self.size)
+        formula = formula * share.scale if share.scale != 1.0 else formula
         for _ in range(abs(share.power)):
             formula = formula / self.size if share.power > 0 else formula * self.size
         return formula
@@ -331,13 +396,16 @@ class ArrayProgram:
                     scale *= size  # as many equal shares
         if over_batch or axes:
             summed_shape = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+            without = tuple(size for axis, size in enumerate(shape) if axis not in axes)
+            if view.whole and view.is_in_order and without == target.shape:
+                summed_shape, view = without, view_of(np.arange(target.size).reshape(without), without)
             arguments = (formula, over_batch, tuple(axes))
             formula = self.book.special("reduce", arguments, summed_shape, formula.batched and not over_batch)
         # 3. The share goes to the places that were read.
         if isinstance(formula, Symbol) and formula.op == "view" and view.undoes(formula.args[1]):
             formula = formula.args[0]
         elif not view.is_identity:
-            formula = self.book.special("scatter", (formula, view), target.shape, target.batched)
+            formula = self._scattered(formula, view, target.batched)
         self._shares.setdefault(target, []).append(ScaledShare(formula, scale, power))
 
     def _through_stack(self, array: Array, operands: list[Read], slopes: Symbol, share: ScaledShare) -> None:
@@ -350,6 +418,13 @@ class ArrayProgram:
                 self._give(array, operand, array.shape, share.formula * slope, share)
 
     def _through_reduction(self, array: Array, operand: Read, share: ScaledShare) -> None:
+        if columns := _columns(array):
+            out = self.symbols[array]
+            chosen = [self.book.make("equal", self._read(column, array.shape), out) for column in columns]
+            upstream = self.book.make("div", share.formula, sum(chosen))
+            for column, is_chosen in zip(columns, chosen, strict=True):
+                self._give(array, column, array.shape, upstream * is_chosen, share)
+            return
         elements, dims = self._elements(array, operand), (*array.shape, operand.index.shape[-1])
         if array.rule is LOGSUMEXP:
             slopes: Any = self.book.special("softmax", (elements,), dims, array.batched)
@@ -421,7 +496,7 @@ class ArrayProgram:
                 share = ScaledShare(upstream, share.scale, share.power - 1)
         if part.pick is not None:
             view = view_of(part.pick.reshape(array.shape), shape, repeats=False)
-            upstream = self.book.special("scatter", (upstream, view), shape, batched)
+            upstream = self._scattered(upstream, view, batched)
         dense = self._dense(upstream, shape, batched)
         n_a = dims_a[-2] if len(dims_a) > 1 else 1
         n_b = dims_b[-2] if len(dims_b) > 1 else 1
@@ -431,6 +506,18 @@ class ArrayProgram:
         if part.b.array.differentiable:
             formula = self.book.special("product_b", (dense, a, n_a, n_b), dims_b, batched)
             self._give(array, part.b, dims_b, formula, share, summed=not batched)
+
+
+def _columns(array: Array) -> list[Read]:
+    """The first elements of all rows of a maximum, the second ones ...; none for what is no pooling.
+
+    NumPy takes long to reduce many short rows.
+    """
+    operand = array.operation.operand
+    n, width = operand.index.shape
+    if array.rule is not MAX or n == 1 or width > SHORT:
+        return []
+    return [Read(operand.array, column) for column in operand.index.T]
 
 
 def _plain(share: ScaledShare) -> ScaledShare:
@@ -447,13 +534,6 @@ def _plain(share: ScaledShare) -> ScaledShare:
             formula, scale = formula.args[0], scale * formula.args[1]
         else:
             return ScaledShare(formula, scale, share.power)
-
-
-def product_shape(part: Product) -> tuple[int, ...]:
-    """The shape of a matrix product: (heads, rows of b, rows of a). A single row has no axis."""
-    heads = part.a.index.shape[:-2]
-    rows = (part.b.index.shape[-2:-1], part.a.index.shape[-2:-1])
-    return (*heads, *rows[0], *rows[1])
 
 
 def _fits(formula: Any, shape: tuple[int, ...], batched: bool) -> bool:

@@ -5,11 +5,15 @@ group, as in (sum, 1 of b1, 3 of W1 times X). Nodes of equal signature are one g
 node of its own group, so the groups have an order, as nodes do.
 
 Parameters have no rule. At first they are all one group. Then parameters that are used in the same places are one
-group, and W1, b1, W2 and b2 become separate arrays.
+group, and W1, b1, W2 and b2 become separate arrays. Those whose labels differ by numbers stay together if some are
+used in fewer places: where only one unit of the last state is read, the other rows of its matrix are not used.
 """
 
+import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from ..engine.rules import Rule
@@ -32,14 +36,18 @@ class Group:
     members: list[int]
 
 
-def groups_of(graph: Graph) -> tuple[list[Group], list[int]]:
-    """The groups, each after those it reads, and the number of the group of every node (-1 if it is not used)."""
-    return _Grouping(graph).result()
+def groups_of(graph: Graph, labels: Sequence[str] = ()) -> tuple[list[Group], list[int]]:
+    """The groups, each after those it reads, and the number of the group of every node (-1 if it is not used).
+
+    `labels` are those of the parameters, in their order.
+    """
+    return _Grouping(graph, labels).result()
 
 
 class _Grouping:
-    def __init__(self, graph: Graph):
+    def __init__(self, graph: Graph, labels: Sequence[str]):
         self.graph = graph
+        self.families = [re.sub(r"(?<=neuron)\d+|\d+(?=[^.]*$)", "", label) for label in labels]
         self.live = _live(graph)
 
     def result(self) -> tuple[list[Group], list[int]]:
@@ -72,7 +80,7 @@ class _Grouping:
         return numbers
 
     def _roles(self, numbers: list[int]) -> dict[int, int]:
-        """Group parameters by the set of places where they are used.
+        """Group parameters by the set of places where they are used, or by a larger set of parameters nearby.
 
         A place is the group of the node that uses the parameter, with the number of the operand, or with the kind
         of the term in a sum. `numbers` are the groups when all parameters are one group.
@@ -93,8 +101,22 @@ class _Grouping:
                 for slot, operand in enumerate(operands[node]):
                     if operand in places:
                         places[operand].add((own, 0 if is_take else slot))
+        members: dict[tuple[str, frozenset[tuple[Any, ...]]], list[int]] = {}
+        for node, found in places.items():
+            family = self.families[self.graph.leaves[node][1]] if self.families else ""
+            members.setdefault((family, frozenset(found)), []).append(node)
+        roles: dict[int, int] = {}
         known: dict[frozenset[tuple[Any, ...]], int] = {}
-        return {node: known.setdefault(frozenset(used), len(known)) for node, used in places.items()}
+        wider: dict[Any, list[tuple[int, frozenset[tuple[Any, ...]]]]] = {}  # by family and place
+        for (family, used), nodes in sorted(members.items(), key=lambda item: -len(item[0][1])):
+            candidates = min((wider.get((family, place), []) for place in used), key=len, default=[])
+            larger = [(abs(first - nodes[0]), other) for first, other in candidates if used < other]
+            role = min(larger, key=itemgetter(0))[1] if larger else used
+            if not larger:
+                for place in used:
+                    wider.setdefault((family, place), []).append((nodes[0], used))
+            roles |= dict.fromkeys(nodes, known.setdefault(role, len(known)))
+        return roles
 
 
 def _kinds(terms: Any, numbers: list[int]) -> list[tuple[int, ...]]:

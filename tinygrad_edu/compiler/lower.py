@@ -11,6 +11,7 @@ a batch of rows x.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,9 +20,9 @@ import numpy as np
 
 from ..engine.rules import RULES, Rule
 from .group import Group
-from .normalise import SUM, Graph
+from .normalise import EXP, LOGSUMEXP, SUB, SUM, Graph
 from .tracing import CHOICES, COMPARISONS, TAKE
-from .views import Indices
+from .views import Indices, digits_of
 
 _NO_SLOPES = (*CHOICES.values(), *COMPARISONS.values())
 REDUCTIONS = tuple(RULES[name] for name in ("max", "min", "logsumexp"))
@@ -75,6 +76,13 @@ class Reduction:
     operand: Read
 
 
+@dataclass(frozen=True, eq=False)
+class Softmax:
+    """out[n, i] = e^z[n, i] / (e^z[n, 0] + e^z[n, 1] + ...) where z[n] = operand[index[n]]."""
+
+    operand: Read
+
+
 @dataclass(eq=False)
 class Take:
     """out[n] = options[n, index[n]]. With `grid`, out[i, j] = options[j, index[i]]: rows of a table."""
@@ -101,7 +109,7 @@ class Product:
 
     a: Read
     b: Read
-    pick: Indices | None = None
+    pick: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +153,37 @@ def is_matrix_product(part: Any) -> bool:
     return isinstance(part, Product) and max(part.a.index.ndim, part.b.index.ndim) > 1
 
 
+def reads_of(operation: Any) -> list[Read]:
+    """All that an operation reads, in order; nothing for a leaf."""
+    match operation:
+        case Elementwise():
+            return list(operation.operands)
+        case Reduction() | Terms() | Softmax():
+            return [operation.operand]
+        case Take():
+            return [operation.index, operation.options]
+        case Product() | Paired():
+            return [operation.b, operation.a]  # the source multiplies rows of b by rows of a
+        case Total():
+            return [read for part in in_order(operation.parts) for read in reads_of(part)]
+    return []
+
+
+def in_order(parts: list[Any]) -> list[Any]:
+    """The parts of a sum in the order of the source: matrix products first."""
+    return sorted(parts, key=lambda part: (not is_matrix_product(part), isinstance(part, Terms)))
+
+
+def product_shape(part: Product) -> tuple[int, ...]:
+    """The shape of a matrix product: (heads, rows of b, rows of a). A single row has no axis."""
+    return (*part.a.index.shape[:-2], *part.b.index.shape[-2:-1], *part.a.index.shape[-2:-1])
+
+
+def product_size(part: Product) -> int:
+    """The number of elements of a matrix product."""
+    return math.prod(product_shape(part))
+
+
 def lower(
     graph: Graph,
     groups: Sequence[Group],
@@ -169,8 +208,19 @@ class _Lowering:
         for array in self.arrays:
             if array.shape == () and array.size > 1:
                 array.shape = _shape_of(array)
+            elif isinstance(array.operation, Softmax):
+                array.shape = _shape_of_rows(array.operation.operand)
+        self._drop_unused(groups)
         outputs = [(self._by_number[numbers[node]], int(self.position[node])) for node in graph.outputs]
         self.lowered = Lowered(self.arrays, outputs, graph.n_traced)
+
+    def _drop_unused(self, groups: Sequence[Group]) -> None:
+        """Drop results that nothing reads, as the logarithms below a softmax."""
+        used = {self._by_number[self.numbers[node]] for node in self.graph.outputs}
+        for array in reversed(self.arrays):
+            if array in used:
+                used.update(read.array for read in reads_of(array.operation))
+        self.arrays = [array for array in self.arrays if array in used or array.operation is None]
 
     def _leaf(self, group: Group) -> Array:
         places = [self.graph.leaves[node][-1] for node in group.members]
@@ -219,12 +269,15 @@ class _Lowering:
         if rule is TAKE and len(set(groups[1:])) == 1:
             return self._take(rows)
         if rule in REDUCTIONS and len(set(groups)) == 1:
-            return Reduction(self._read(rows)), (), None
+            elements = self._read(rows)
+            order = _order_of([elements])
+            return Reduction(_in_order(elements, order)), (), order
         operands = [self._read(column) for column in zip(*rows, strict=True)]
-        order = next((o for operand in operands if (o := _ascending(operand.index)) is not None), None)
-        if order is not None:
-            operands = [Read(operand.array, operand.index[order]) for operand in operands]
-        return Elementwise(operands), (), order
+        if rule is EXP and (found := _softmax(operands[0])) is not None:
+            softmax, order = found
+            return softmax, softmax.operand.index.shape, order
+        order = _order_of(operands)
+        return Elementwise([_in_order(operand, order) for operand in operands]), (), order
 
     def _take(self, rows: list[Any]) -> tuple[Any, tuple[int, ...], Any]:
         index, options = self._read([row[0] for row in rows]), self._read([row[1:] for row in rows])
@@ -243,16 +296,19 @@ class _Lowering:
     def _total(self, rows: list[Any]) -> tuple[Total, tuple[int, ...], Any]:
         """The parts of a sum, one for each kind of term. The largest product decides the order of the members."""
         parts = [self._part(kind, terms) for kind, terms in self._by_kind(rows).items()]
+        largest_first = sorted(
+            (part for part in parts if isinstance(part, Paired)), key=lambda part: -part.a.index.size
+        )
         order: Any = None
         shape: tuple[int, ...] = ()
-        if not self.plain:
-            largest = max(parts, key=lambda part: part.a.index.size if isinstance(part, Paired) else 0)
-            if isinstance(largest, Paired):
-                product, shape, order = self._product(largest)
-                if product:
-                    parts[parts.index(largest)] = product
-        if order is None:
-            return Total(parts), shape, None
+        for pairs in [] if self.plain else largest_first:
+            product = self._product(pairs)
+            if product:
+                parts[parts.index(pairs)] = product
+                if order is None and product_size(product) == len(rows):
+                    order, shape = np.argsort(product.pick), product_shape(product)
+        if order is None and not any(isinstance(part, Product) for part in parts):
+            order = _order_of([read for part in parts for read in reads_of(part)])
         return Total([_reordered(part, order) for part in parts]), shape, order
 
     def _by_kind(self, rows: list[Any]) -> dict[tuple[int, ...], list[list[Any]]]:
@@ -276,11 +332,11 @@ class _Lowering:
         pairs = np.array(terms, dtype=np.intp)
         return Paired(self._read(pairs[:, :, 0]), self._read(pairs[:, :, 1]))
 
-    def _product(self, pairs: Paired) -> tuple[Product | None, tuple[int, ...], Any]:
-        """A sum of products as a matrix product, its shape and the order of the members; None if it is not one."""
+    def _product(self, pairs: Paired) -> Product | None:
+        """A sum of products as a matrix product, where every member picks an element; None if it is not one."""
         n_terms = pairs.a.index.shape[1]
         if n_terms == 1 and len(pairs.a.index) == 1:
-            return None, (), None
+            return None
         a, b = pairs.a, pairs.b
         if a.array.batched and not b.array.batched:
             a, b = b, a
@@ -290,11 +346,11 @@ class _Lowering:
                 Read(a.array, np.take_along_axis(a.index, order, 1)),
                 Read(b.array, np.take_along_axis(b.index, order, 1)),
             )
-            if found[0] is not None:
+            if found is not None:
                 return found
-        return None, (), None
+        return None
 
-    def _grid(self, a: Read, b: Read) -> tuple[Product | None, tuple[int, ...], Any]:
+    def _grid(self, a: Read, b: Read) -> Product | None:
         """The product of the different rows of a and of b, if the members are one of three things.
 
         1. The whole grid of pairs. 2. Grids of equal size that have no row in common: the heads. 3. So many pairs
@@ -303,37 +359,32 @@ class _Lowering:
         rows_a, which_a = np.unique(a.index, axis=0, return_inverse=True)
         rows_b, which_b = np.unique(b.index, axis=0, return_inverse=True)
         which_a, which_b = which_a.ravel(), which_b.ravel()
+        if a.array.batched == b.array.batched and (which_a[:2] == which_a[0]).all():  # rows of b alternate
+            a, b, rows_a, rows_b, which_a, which_b = b, a, rows_b, rows_a, which_b, which_a
         n, n_a, n_b, n_terms = len(a.index), len(rows_a), len(rows_b), a.index.shape[1]
         if n == n_a * n_b:
-            if a.array.batched == b.array.batched and (np.diff(which_a * n_b + which_b) == 1).all():
-                a, b, rows_a, rows_b, which_a, which_b = b, a, rows_b, rows_a, which_b, which_a
-                n_a, n_b = n_b, n_a
             key = which_b * n_a + which_a
-            order = np.argsort(key)
-            if not (key[order] == np.arange(n)).all() or (n_terms == 1 and 1 in (n_a, n_b)):
-                return None, (), None
+            if not _is_permutation(key) or (n_terms == 1 and 1 in (n_a, n_b)):
+                return None
             self._shape_parameter(a.array, rows_a)
             self._shape_parameter(b.array, rows_b)
-            a, b = Read(a.array, _one(rows_a)), Read(b.array, _one(rows_b))
-            return Product(a, b), tuple(size for size in (n_b, n_a) if size > 1), order
+            return Product(Read(a.array, _one(rows_a)), Read(b.array, _one(rows_b)), key)
         if n_terms == 1:
-            return None, (), None
+            return None
         heads = _components(which_a, which_b, n_a, n_b)
         if heads is not None:
             in_a, in_b = heads  # rows of a, and of b, per head
             if in_a.shape[1] == 1 and in_b.shape[1] == 1:
-                return None, (), None
+                return None
             inverse_a, inverse_b = np.argsort(in_a.ravel()), np.argsort(in_b.ravel())
             place_a, place_b = inverse_a[which_a], inverse_b[which_b]
-            h, per_a, per_b = len(in_a), in_a.shape[1], in_b.shape[1]
+            per_a, per_b = in_a.shape[1], in_b.shape[1]
             key = (place_a // per_a * per_b + place_b % per_b) * per_a + place_a % per_a
-            order = np.argsort(key)
-            if (key[order] == np.arange(n)).all():
-                product = Product(Read(a.array, rows_a[in_a]), Read(b.array, rows_b[in_b]))
-                return product, (h, per_b, per_a), order
+            if _is_permutation(key):
+                return Product(Read(a.array, rows_a[in_a]), Read(b.array, rows_b[in_b]), key)
         if n >= WORTH * n_a * n_b and len(np.unique(which_b * n_a + which_a)) == n and 1 not in (n_a, n_b):
-            return Product(Read(a.array, rows_a), Read(b.array, rows_b), which_b * n_a + which_a), (), None
-        return None, (), None
+            return Product(Read(a.array, rows_a), Read(b.array, rows_b), which_b * n_a + which_a)
+        return None
 
     def _shape_parameter(self, array: Array, rows: Indices) -> None:
         """Store parameters that are the rows or the columns of a matrix as that matrix."""
@@ -354,20 +405,35 @@ def _one(rows: Indices) -> Indices:
     return rows[0] if len(rows) == 1 else rows
 
 
-def _ascending(index: Indices) -> Indices | None:
-    """The order that sorts the positions; None if two are equal, or if they are sorted already."""
-    if (np.diff(index) > 0).all():
-        return None
-    order = np.argsort(index, kind="stable")
-    return order if (np.diff(index[order]) > 0).all() else None
+def _order_of(reads: list[Read]) -> Indices | None:
+    """The order in which the first elements that are read of some array ascend; None if they do so already.
+
+    If the same elements are read several times of every array, there is no such order.
+    """
+    for read in reads:
+        first = read.index.reshape(len(read.index), -1)[:, 0]
+        order = np.argsort(first, kind="stable")
+        if read.array.source != ("constant",) and (np.diff(first[order]) > 0).all():
+            return order if (np.diff(order) < 0).any() else None
+    return None
 
 
-def _reordered(part: Any, order: Indices) -> Any:
+def _in_order(read: Read, order: Indices | None) -> Read:
+    return read if order is None else Read(read.array, read.index[order])
+
+
+def _is_permutation(key: Indices) -> bool:
+    return bool((np.sort(key) == np.arange(len(key))).all())
+
+
+def _reordered(part: Any, order: Indices | None) -> Any:
+    if isinstance(part, Product):
+        pick: Any = part.pick if order is None else part.pick[order]
+        is_whole = product_size(part) == len(pick) and (np.diff(pick) == 1).all()
+        return Product(part.a, part.b, None if is_whole else pick)
     if isinstance(part, Terms):
-        return Terms(Read(part.operand.array, part.operand.index[order]))
-    if isinstance(part, Paired):
-        return Paired(Read(part.a.array, part.a.index[order]), Read(part.b.array, part.b.index[order]))
-    return part  # a product is in its order already
+        return Terms(_in_order(part.operand, order))
+    return Paired(_in_order(part.a, order), _in_order(part.b, order))
 
 
 def _components(which_a: Indices, which_b: Indices, n_a: int, n_b: int) -> tuple[Indices, Indices] | None:
@@ -391,6 +457,26 @@ def _components(which_a: Indices, which_b: Indices, n_a: int, n_b: int) -> tuple
     return in_a, in_b
 
 
+def _softmax(exponents: Read) -> tuple[Softmax, Indices] | None:
+    """exp(z - logsumexp(row)) for all z of all rows as one operation, with the order of its members, else None."""
+    differences = exponents.array.operation
+    if exponents.array.rule is not SUB or not isinstance(differences, Elementwise):
+        return None
+    z, logs = differences.operands
+    if logs.array.rule is not LOGSUMEXP or not isinstance(logs.array.operation, Reduction):
+        return None
+    places, row = z.index[exponents.index], logs.index[exponents.index]
+    rows, n_each = np.unique(row, return_counts=True)
+    index = logs.array.operation.operand.index[rows]
+    if logs.array.operation.operand.array is not z.array or (n_each != index.shape[1]).any():
+        return None
+    order, columns = np.lexsort((places, row)).reshape(index.shape), np.argsort(index, axis=1)
+    if (places[order] != np.take_along_axis(index, columns, 1)).any():
+        return None
+    inverse = np.argsort(columns, axis=1)
+    return Softmax(Read(z.array, index)), np.take_along_axis(order, inverse, 1).ravel()
+
+
 # --- Shapes ---------------------------------------------------------------------------------------------------
 
 
@@ -406,9 +492,22 @@ def _shape_of(array: Array) -> tuple[int, ...]:
             if read.array.shape[-1:] == (per_member,):
                 return read.array.shape[:-1]
     for read, per_member in reads:
-        if per_member == 1 and (columns := _period(read.index.ravel())):
+        first = read.index.reshape(n, per_member)[:, 0]
+        if len(digits := digits_of(first) or ()) > 1:
+            return tuple(size for size, _ in digits)
+        if per_member == 1 and (columns := _period(first)):
             return n // columns, columns
     return (n,)
+
+
+def _shape_of_rows(read: Read) -> tuple[int, ...]:
+    """The shape of all rows together: that of the array that they are, else (..., columns)."""
+    n_rows, columns = read.index.shape
+    whole = np.array_equal(read.index.ravel(), np.arange(read.array.size))
+    if whole and read.array.shape[-1:] == (columns,):
+        return read.array.shape
+    digits = digits_of(read.index[:, 0]) or [(n_rows, 1)]
+    return *(size for size, _ in digits), columns
 
 
 def _reads(operation: Any) -> list[tuple[Read, int]]:

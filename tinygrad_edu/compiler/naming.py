@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 
 from .backends.numpy_helpers import NAMES
-from .lower import Array, Elementwise, Lowered, Paired, Product, Reduction, Total
+from .lower import Array, Elementwise, Lowered, Paired, Product, Reduction, Softmax, Total
 from .tracing import Trace
 
 TAKEN = {"B", "np", "math", "parameters", "gradient", "dtype", "build", "run", "outputs", "buffers", "float"}
@@ -67,6 +67,8 @@ class _Names:
                 return self._free(f"A{before.name[1:]}")
         if isinstance(operation, Reduction) and operation.operand.array.name.startswith("Z"):
             self.used.add(f"A{operation.operand.array.name[1:]}")  # its softmax
+        if isinstance(operation, Softmax):
+            return self._numbered("P")
         return self._numbered(f"{array.rule.name}_" if array.rule else "c")
 
     def _numbered(self, stem: str) -> str:

@@ -131,7 +131,7 @@ def make(
         if request.gradient and not request.with_outputs:
             check_one_number(traced.shape, "gradient")
         graph = normalise(traced, lambda argument: arrays is not None and rows_sum_to_one(arrays[argument]))
-        groups, numbers = groups_of(graph)
+        groups, numbers = groups_of(graph, [parameter.label for parameter in parameters])
         lowered = lower(graph, groups, numbers, request.shapes, plain)
         learned = [array for array in lowered.arrays if array.source == ("parameter",)]
         left_out = unused((parameters[place] for array in learned for place in array.places), parameters)

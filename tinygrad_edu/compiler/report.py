@@ -14,14 +14,14 @@ from .lower import (
     Array,
     Elementwise,
     Lowered,
-    Paired,
-    Product,
     Read,
-    Reduction,
+    Softmax,
     Take,
     Terms,
     Total,
+    in_order,
     is_matrix_product,
+    reads_of,
 )
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Groups:
         boxes += [_box(array, ids[array], array in results) for array in shown]
         arrows: dict[tuple[str, str], Arrow] = {}
         for array in shown:
-            for place, read in enumerate(_reads(array.operation)):
+            for place, read in enumerate(reads_of(array.operation)):
                 if read.array in ids:
                     ends = ids[read.array], ids[array]
                     arrows.setdefault(ends, Arrow(*ends, place))
@@ -118,7 +118,7 @@ def _with_leaves_where_they_are_read(arrays: Sequence[Array]) -> list[Array]:
     order: dict[Array, None] = {}
     for array in arrays:
         if array.operation is not None:
-            read = (read.array for read in _reads(array.operation))
+            read = (read.array for read in reads_of(array.operation))
             order |= dict.fromkeys([*(other for other in read if other.operation is None), array])
     return list(order | dict.fromkeys(arrays))
 
@@ -127,7 +127,7 @@ def _with_leaves_where_they_are_read(arrays: Sequence[Array]) -> list[Array]:
 
 
 def _row(array: Array) -> tuple[str, str, str, str, str]:
-    names = dict.fromkeys(_name(read.array) for read in _reads(array.operation) if read.array.source != CONSTANT)
+    names = dict.fromkeys(_name(read.array) for read in reads_of(array.operation) if read.array.source != CONSTANT)
     once = ", once per call" if _is_once(array) else ""
     return _name(array), _operation(array) + once, _some(names, ", "), _shape(array), _stands_for(array)
 
@@ -181,33 +181,19 @@ def _count(n: int, what: str) -> str:
 # --- Operations -----------------------------------------------------------------------------------------------
 
 
-def _reads(operation: Any) -> list[Read]:
-    """All that an operation reads, in order; nothing for a leaf."""
-    match operation:
-        case Elementwise():
-            return list(operation.operands)
-        case Reduction() | Terms():
-            return [operation.operand]
-        case Take():
-            return [operation.index, operation.options]
-        case Product() | Paired():
-            return [operation.b, operation.a]  # the source multiplies rows of b by rows of a
-        case Total():
-            return [read for part in _parts(operation) for read in _reads(part)]
-    return []
-
-
 def _operation(array: Array) -> str:
     """What a person calls it: "matrix product + b1", "relu", "logsumexp_1 - sum_1", "parameter"."""
     match array.operation:
         case None:
             return str(array.source[0])
         case Total():
-            return _some(map(_part, _parts(array.operation)), " + ")
+            return _some(map(_part, in_order(array.operation.parts)), " + ")
         case Take():
             return "rows by index" if array.operation.grid else "choice by index"
         case Elementwise():
             return _elementwise(array.rule, [_operand(read) for read in array.operation.operands])
+        case Softmax():
+            return "softmax"
     return visible(array.rule.name)  # type: ignore[union-attr]  # leaves have none
 
 
@@ -220,11 +206,6 @@ def _elementwise(rule: Any, operands: list[str]) -> str:
         return OPERATORS[rule.name].text.format(*operands)
     name = visible(rule.name)
     return name if len(operands) == 1 else f"{name}({', '.join(operands)})"
-
-
-def _parts(total: Total) -> list[Any]:
-    """The parts of a sum in the order of the source: matrix products first."""
-    return sorted(total.parts, key=lambda part: (not is_matrix_product(part), isinstance(part, Terms)))
 
 
 def _part(part: Any) -> str:
@@ -260,7 +241,7 @@ def _stands_for(array: Array) -> str:
         return f"{array.size:,} {visible(array.rule.symbol)}"  # type: ignore[union-attr]  # as above
     products = terms = 0  # for one element
     for part in array.operation.parts:
-        terms += (n := _reads(part)[0].index.shape[-1])
+        terms += (n := reads_of(part)[0].index.shape[-1])
         products += n * (not isinstance(part, Terms))
     counts = [f"{n * array.size:,} {symbol}" for n, symbol in ((products, "*"), (terms - 1, "+")) if n]
     return " and ".join(counts)

@@ -2,11 +2,15 @@
 
 An array of integers says which elements of another array are read. Positions that follow a pattern need no copy:
 NumPy has slices, reshapes, transposes, and axes that repeat. Elements at other positions are gathered.
+
+A pattern is a number system. Each axis of the index is split into digits, which count with a step of their own:
+the positions 0 3 1 4 2 5 are 3 * (i % 2) + i // 2, two digits with the steps 1 and 3. Sorted by their steps, the
+digits are the axes of the array, after a reshape.
 """
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +24,9 @@ Indices = NDArray[np.intp]
 class View:
     """Elements of an array of shape `source`, as an array of shape `shape`, which is 1 where an axis repeats.
 
-    The array is reshaped, sliced, transposed, and given new axes. A step that changes nothing is None. `gather`
-    are the positions in the flat array, where they follow no pattern. A view is `whole` if it has every element
-    once.
+    The array is reshaped, sliced, transposed, reshaped again so that digits become axes, and given new axes. A
+    step that changes nothing is None. `gather` are the positions in the flat array, where they follow no pattern.
+    A view is `whole` if it has every element once.
     """
 
     source: tuple[int, ...]
@@ -30,36 +34,58 @@ class View:
     reshape: tuple[int, ...] | None = None
     slices: tuple[slice | int, ...] | None = None
     transpose: tuple[int, ...] | None = None
+    digits: tuple[int, ...] | None = None  # the shape before the second reshape, if there is one
     expand: tuple[bool, ...] | None = None  # True for each axis that is kept, False for one that is new
     gather: Indices | None = None
 
     @property
     def is_identity(self) -> bool:
-        steps = (self.reshape, self.slices, self.transpose, self.expand, self.gather)
-        return all(step is None for step in steps)
+        return self.gather is None and all(step is None for step in self._steps)
+
+    @property
+    def is_in_order(self) -> bool:
+        """Do its elements stand in the order of the array?"""
+        return self.gather is None and self.transpose is None and self.slices is None
+
+    @property
+    def _steps(self) -> tuple[Any, ...]:
+        return self.reshape, self.slices, self.transpose, self.digits, self.expand
 
     def undoes(self, other: "View") -> bool:
         """Does writing to this view put all elements back that `other` has read?"""
-        steps = (self.source, self.shape, self.reshape, self.slices, self.transpose, self.expand)
-        others = (other.source, other.shape, other.reshape, other.slices, other.transpose, other.expand)
-        return self.whole and other.whole and steps == others
+        alike = (self.source, self.shape, self._steps) == (other.source, other.shape, other._steps)
+        return self.whole and other.whole and alike
 
     @property
     def whole(self) -> bool:
         return self.gather is None and math.prod(self.shape) == math.prod(self.source)
 
+    def positions(self) -> Indices:
+        """The positions of the elements in the flat array, in the shape of the view."""
+        places = np.arange(math.prod(self.source))
+        if self.gather is not None:
+            return self.gather
+        places = places.reshape(self.source if self.reshape is None else self.reshape)[self.slices or ()]
+        return places.transpose(self.transpose or range(places.ndim)).reshape(self.shape)
+
+    def inverse(self) -> "View":
+        """The view of an array of this shape that puts the elements of a whole view back."""
+        places = np.argsort(self.positions().ravel()).reshape(self.source)
+        return view_of(places, self.shape, repeats=False)
+
     def text(self, name: str, batched: bool, constant: Any, to_write: bool = False) -> str:
         """NumPy source for the view of the array `name`; constant(array) gives the name of an array of integers.
 
-        A single element is read as a number. With to_write it is an array without axes.
+        A single element is read as a number. With to_write it is an array without axes, and digits stay axes: a
+        value of the shape `digits` is written.
         """
         lead = ":, " if batched else ""
         if self.gather is not None:
-            name = _reshaped(name, self.source, (math.prod(self.source),), batched)
+            name = reshaped(name, self.source, (math.prod(self.source),), batched)
             return f"{name}[{lead}{constant(self.gather)}]"
         shape = self.source
         if self.reshape is not None:
-            name, shape = _reshaped(name, shape, self.reshape, batched), self.reshape
+            name, shape = reshaped(name, shape, self.reshape, batched), self.reshape
         if self.slices is not None:
             is_element = not batched and all(isinstance(part, int) for part in self.slices)
             name = f"{name}[{lead}{', '.join(map(_slice_text, self.slices))}{', ...' * (to_write and is_element)}]"
@@ -71,15 +97,18 @@ class View:
             else:
                 axes = [0, *(axis + 1 for axis in self.transpose)] if batched else self.transpose
                 name += f".transpose({', '.join(map(str, axes))})"
+        if self.digits is not None:
+            return name if to_write else reshaped(name, self.digits, self.shape, batched)
         if self.expand is not None:
             name += f"[{lead}{', '.join(':' if kept else 'None' for kept in self.expand)}]"
         return name
 
 
-def _reshaped(name: str, source: tuple[int, ...], shape: tuple[int, ...], batched: bool) -> str:
+def reshaped(name: str, source: tuple[int, ...], shape: tuple[int, ...], batched: bool) -> str:
+    """The text of an array of shape `source` in another shape."""
     if source == shape:
         return name
-    return f"{name}.reshape({', '.join(map(str, ('B', *shape) if batched else shape))})"
+    return f"{name}.reshape({', '.join(map(str, ('B', *shape) if batched else shape)) or '()'})"
 
 
 def _slice_text(part: slice | int) -> str:
@@ -108,53 +137,87 @@ def view_of(index: Indices, source: tuple[int, ...], repeats: bool = True) -> Vi
         return View(source, shape, reshape=None if shape == source else shape)
     if core.ndim == 0:
         return View(source, shape, _flat(source), (int(core),), expand=expand)
-    affine = _affine(core, n)
-    if affine is None:
+    digits = digits_of(core)
+    if digits is None:
         return View(source, shape, gather=core.reshape(shape))
-    reshape, slices, transpose = affine
-    return View(source, shape, reshape if reshape != source else None, slices, transpose, expand)
+    base, sizes, steps = int(core.flat[0]), [size for size, _ in digits], [step for _, step in digits]
+    for dims in _number_systems(source, n, steps):
+        slices = _slices(base, sizes, steps, dims)
+        if slices is not None:
+            break
+    else:
+        return View(source, shape, gather=core.reshape(shape))
+    order = sorted(range(len(steps)), key=lambda digit: -abs(steps[digit]))
+    transpose = tuple(order.index(digit) for digit in range(len(steps)))
+    is_joined = len(steps) > core.ndim
+    return View(
+        source,
+        shape,
+        None if dims == source else dims,
+        None if all(part == slice(0, None) for part in slices) else slices,
+        None if transpose == tuple(range(len(steps))) else transpose,
+        tuple(sizes) if is_joined else None,
+        None if is_joined else expand,
+    )
 
 
 def _flat(source: tuple[int, ...]) -> tuple[int, ...] | None:
     return None if len(source) == 1 else (math.prod(source),)
 
 
-def _affine(core: Indices, n: int) -> Any:
-    """(reshape, slices, transpose) that give core = base + i*s + j*t + ..., or None if it is not of that form."""
-    base = int(core.flat[0])
-    strides = [int(core.take(1, axis).flat[0]) - base for axis in range(core.ndim)]
-    if 0 in strides or not (core == _grid(base, core.shape, strides)).all():
-        return None
-    if core.ndim == 1:
-        (stride,), size = strides, core.shape[0]
-        stop: int | None = base + stride * (size - 1) + (1 if stride > 0 else -1)
-        if stop is not None and (stop < 0 or (stop >= n and stride > 0)):
-            stop = None
-        return (n,), (slice(base, stop, stride),), None
-    order = sorted(range(core.ndim), key=lambda axis: -strides[axis])
-    sizes, steps = [core.shape[axis] for axis in order], [strides[axis] for axis in order]
-    if steps[-1] < 0 or n % steps[0] or any(a % b for a, b in itertools.pairwise(steps)):
-        return None
-    dims = [n // steps[0], *(a // b for a, b in itertools.pairwise(steps))]
-    starts, rest = [], base
-    for step in steps:
-        starts.append(rest // step)
-        rest %= step
-    if any(start + size > dim for start, size, dim in zip(starts, sizes, dims, strict=True)):
-        return None
-    slices: list[slice | int] = [
-        slice(start, None if start + size == dim else start + size)
-        for start, size, dim in zip(starts, sizes, dims, strict=True)
-    ]
-    if steps[-1] > 1:  # one place of a last axis
-        dims, slices = [*dims, steps[-1]], [*slices, rest]
-    everything = all(part == slice(0, None) for part in slices)
-    transpose = tuple(order.index(axis) for axis in range(core.ndim))
-    return (
-        tuple(dims),
-        None if everything else tuple(slices),
-        None if transpose == tuple(range(core.ndim)) else transpose,
-    )
+def digits_of(index: Indices) -> list[tuple[int, int]] | None:
+    """The digits (size, step) of every axis, one axis after the other; None if there is no such pattern."""
+    digits: list[tuple[int, int]] = []
+    total: Any = index.flat[0]
+    for axis in range(index.ndim):
+        offsets = index[tuple(slice(None) if other == axis else 0 for other in range(index.ndim))] - index.flat[0]
+        total = np.add.outer(total, offsets)
+        own: list[tuple[int, int]] = []
+        while (size := len(offsets)) > 1:
+            step = int(offsets[1])
+            breaks = np.flatnonzero(np.diff(offsets) != step)
+            run = int(breaks[0]) + 1 if len(breaks) else size
+            if step == 0 or size % run or (offsets.reshape(-1, run) - offsets[::run, None] != offsets[:run]).any():
+                return None
+            own.insert(0, (run, step))
+            offsets = offsets[::run]
+        digits += own
+    return digits if np.array_equal(total, index) else None
+
+
+def _number_systems(source: tuple[int, ...], n: int, steps: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Shapes of an array of n elements in which digits with these steps may be axes, the plainest first."""
+    yield source
+    sizes = sorted((abs(step) for step in steps), reverse=True)
+    dims = [n // sizes[0], *(a // b for a, b in itertools.pairwise(sizes)), sizes[-1]]
+    dims = dims[:-1] if sizes[-1] == 1 else dims
+    if math.prod(dims) == n:
+        yield tuple(dims)
+    yield (n,)
+
+
+def _slices(
+    base: int, sizes: Sequence[int], steps: Sequence[int], dims: tuple[int, ...]
+) -> tuple[slice | int, ...] | None:
+    """What to take along each axis of an array of shape `dims`; None unless each digit has an axis of its own."""
+    slices: list[slice | int] = []
+    digits = dict(enumerate(zip(sizes, steps, strict=True)))
+    for size, stride in zip(dims, dense_strides(dims), strict=True):
+        first = base // stride % size
+        own = [digit for digit, (_, step) in digits.items() if stride <= abs(step) < stride * size]
+        if not own:
+            slices.append(first)
+            continue
+        count, step = digits.pop(own[0])
+        last = first + step // stride * (count - 1)
+        if len(own) > 1 or step % stride or not 0 <= last < size:
+            return None
+        by = step // stride
+        end: int | None = last + (1 if by > 0 else -1)
+        if (by > 0 and end == size) or end == -1:
+            end = None
+        slices.append(slice(first, end, None if by == 1 else by))
+    return None if digits else tuple(slices)
 
 
 def dense_strides(shape: Sequence[int]) -> tuple[int, ...]:

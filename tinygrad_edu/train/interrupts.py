@@ -11,7 +11,9 @@ from typing import Any
 class Gate:
     """Holds Ctrl-C back: inside `with gate` it waits, and raises KeyboardInterrupt when the block ends.
 
-    It works inside `gate.installed()`, in the main thread. Ctrl-C never arrives in other threads.
+    It works inside `gate.installed()`, in the main thread. Ctrl-C never arrives in other threads. Outside of the
+    blocks it raises at once. Python drops an exception that comes inside of a `__del__` or of the callback of a
+    weak reference, so the end of the next block raises again.
     """
 
     def __init__(self) -> None:
@@ -33,10 +35,13 @@ class Gate:
             signal.signal(signal.SIGINT, self._handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self._blocks:
-            self._arrived = number, frame
-        else:
+        self._arrived = number, frame
+        if not self._blocks:
             self._handler(number, frame)
+
+    def clear(self) -> None:
+        """Forget a Ctrl-C that has been dealt with."""
+        self._arrived = None
 
     def __enter__(self) -> None:
         self._blocks += 1

@@ -145,6 +145,7 @@ def fit(
                         history.stopped = f"no improvement for {patience} epochs; {kept}"
                     break
         except KeyboardInterrupt:
+            gate.clear()
             history.stopped = history.stopped or "interrupted; the parameters are those of the last step"
         except Diverged as error:
             history.stopped = str(error)

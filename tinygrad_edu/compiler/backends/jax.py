@@ -39,6 +39,7 @@ CALLS = ACTIVATIONS | {  # what is not a function of jax.numpy by its own name
     "logsumexp": "jax.nn.logsumexp({}, axis=-1)",
     "min": "jnp.min({}, axis=-1)",
     "sigmoid": "jax.nn.sigmoid({})",
+    "softmax": "jax.nn.softmax({}, axis=-1)",
     "sum": "jnp.sum({}, axis=-1)",
 }
 
@@ -57,11 +58,8 @@ class JaxProgram(ArrayProgram):
         rule: Any = array.rule
         if not rule._declared[3].__module__.startswith("tinygrad_edu."):  # where its backward is written
             return self.book.special("call", (rule, *operands), array.shape, array.batched)
-        if rule.name in ("max", "min") and len(operands) > 2:  # all at once, since equal ones share evenly
-            stack = self.book.special("stack", operands, (*array.shape, len(operands)), array.batched)
-            return self.book.special(rule.name, (stack,), array.shape, array.batched)
         if rule.name in ("max", "min"):
-            return self.book.make(f"{rule.name}imum", *operands)
+            return self.book.make("most", rule.name, *operands)
         if rule.name in ACTIVATIONS:
             return self.book.make(rule.name, *operands, *rule.parameters.values())
         return super()._applied(array, operands)
@@ -126,10 +124,32 @@ class JaxText(Textbook):
 # --- Operations that are more than a form -----------------------------------------------------------------------
 
 
-def _max(text: JaxText, x: Symbol) -> Written:  # of two, it is the form of relu in `symbols.py`
-    return f"jax.nn.relu({text.text(x.args[0])})" if x.args[
-        1:
-    ] else f"jnp.max({text.text(x.args[0])}, axis=-1)", ATOM
+def _stack(text: JaxText, x: Symbol) -> Written:
+    return _side_by_side(text, x.args, x.shape[:-1], x.batched), ATOM
+
+
+def _side_by_side(text: JaxText, parts: Iterable[Any], shape: tuple[int, ...], batched: bool) -> str:
+    return f"jnp.stack([{bare(text.full(part, shape, batched) for part in parts)}], axis=-1)"
+
+
+def _most(text: JaxText, x: Symbol) -> Written:
+    """The max or min of several arrays at once, since equal ones share evenly."""
+    name, *parts = x.args
+    if len(parts) == 2:
+        return f"jnp.{name}imum({bare(text.beside(part, x.shape) for part in parts)})", ATOM
+    return f"jnp.{name}({_side_by_side(text, parts, x.shape, x.batched)}, axis=-1)", ATOM
+
+
+def _max(text: JaxText, x: Symbol) -> Written:
+    """The max along the last axis, of two arrays, or of more as max(max(a, b), c)."""
+    parts = list(x.args)
+    if len(parts) == 1:
+        return f"jnp.max({text.text(parts[0])}, axis=-1)", ATOM
+    if not isinstance(parts[1], Symbol):  # the form of relu in `symbols.py`
+        return f"jax.nn.relu({text.text(parts[0])})", ATOM
+    while isinstance(parts[0], Symbol) and parts[0].op == "max" and parts[0] not in text.names:
+        parts[:1] = parts[0].args
+    return f"jnp.max({_side_by_side(text, parts, x.shape, x.batched)}, axis=-1)", ATOM
 
 
 def _view(text: JaxText, x: Symbol) -> Written:
@@ -143,10 +163,6 @@ def _expand(text: JaxText, x: Symbol) -> Written:
 
 def _dense(text: JaxText, x: Symbol) -> Written:
     return text.full(x.args[0], x.shape, x.batched, ATOM), ATOM
-
-
-def _stack(text: JaxText, x: Symbol) -> Written:
-    return f"jnp.stack([{bare(text.full(part, x.shape[:-1], x.batched) for part in x.args)}], axis=-1)", ATOM
 
 
 def _accumulate(text: JaxText, x: Symbol) -> Written:
@@ -198,6 +214,7 @@ OPERATIONS: dict[str, Callable[[JaxText, Symbol], Written]] = {
     "dense": _dense,
     "expand": _expand,
     "max": _max,
+    "most": _most,
     "pick": _pick,
     "product": _product,
     "rows": _rows,

@@ -11,20 +11,24 @@ def strided(vector, start, shape, strides):
     return np.lib.stride_tricks.as_strided(vector[start:], shape, steps)
 
 
-def log_sum_exp(Z, softmax, out):
-    """log(e^z1 + e^z2 + ...) along the last axis, without overflow; leaves the softmax behind."""
-    E = Z.T.copy() if Z.shape[-1] < 32 else Z.T  # NumPy takes long to add up many short rows
-    top = E.max(axis=0, keepdims=True)
+def log_sum_exp(Z, softmax, out=None):
+    """log(e^z1 + e^z2 + ...) along the last axis, without overflow; leaves the softmax behind. out is optional."""
+    Z, softmax = (rows.reshape(-1, rows.shape[-1]).T for rows in (Z, softmax))
+    E = np.array(Z, order="C") if len(Z) < 32 else Z  # NumPy takes long to add up many short rows
+    top = E.max(axis=0)
     top[np.isinf(top)] = 0
-    E = np.exp(E - top)
-    total = E.sum(axis=0, keepdims=True)
+    E = np.subtract(E, top, out=softmax if E is Z else E)
+    np.exp(E, out=E)
+    total = E.sum(axis=0)
+    np.divide(E, total, out=softmax)
+    if out is None:
+        return
     logs = np.log(total)
     if np.abs(top).min() < 0.01:  # then logs may be all there is, and the 1 of the largest must not round it away
-        rest = E.copy()
-        np.put_along_axis(rest, E.argmax(axis=0)[None], 0, axis=0)
-        np.log1p(rest.sum(axis=0, keepdims=True), out=logs, where=(total >= 1) & (total < np.inf))
-    np.divide(E, total, out=softmax.T)
-    np.add(top, logs, out=out.T[None])
+        rest = softmax * total
+        rest[rest.argmax(axis=0), np.arange(len(total))] = 0
+        np.log1p(rest.sum(axis=0), out=logs, where=(total >= 1) & (total < np.inf))
+    np.add(top, logs, out=out.reshape(-1))
 
 
 def sigmoid(x):

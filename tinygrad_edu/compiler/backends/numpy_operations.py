@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from ...engine import elementary
 from ..formulas import ATOM, CHOICE, OPERATORS, PRODUCT, SUM, Form, Language, number_text
 from ..symbols import Symbol
+from ..views import reshaped
 
 Statements = Any  # what numpy_statements gathers; it reads this file
 
@@ -197,6 +198,12 @@ class LogSumExp(Operation):
         return name
 
 
+class Softmax(Operation):
+    def into(self, x: Symbol, to: str, statements: Statements) -> None:
+        with statements.reading(x.args[0]) as (text,):
+            statements.write(f"log_sum_exp({text}, {to})  # {to} = softmax({text})")
+
+
 class Accumulate(Operation):
     """a + b + ...: the first term is computed in place, the others are added one by one."""
 
@@ -209,8 +216,11 @@ class Accumulate(Operation):
         return text, SUM
 
     def into(self, x: Symbol, to: str, statements: Statements) -> None:
-        so_far = self._first(x, to, statements)
-        for term in x.args[1:]:
+        scattered = list(itertools.takewhile(lambda term: statements.is_unnamed(term, "scatter"), x.args))
+        if scattered:
+            Scatter.put(scattered, to, statements)
+        so_far = to if scattered else self._first(x, to, statements)
+        for term in x.args[len(scattered) or 1 :]:
             is_first, minus = so_far != to, statements.is_unnamed(term, "neg")
             if statements.is_unnamed(term, "scatter"):
                 if is_first:
@@ -227,8 +237,7 @@ class Accumulate(Operation):
         """The array that holds the first term: `to`, or the one where it is already."""
         first = x.args[0]
         fits = isinstance(first, Symbol) and (first.shape, first.batched) == (x.shape, x.batched)
-        is_made_here = statements.is_unnamed(first, "scatter") or statements.fits_in_place(first, x)
-        if fits and len(x.args) > 1 and not is_made_here:
+        if fits and len(x.args) > 1 and not statements.fits_in_place(first, x):
             return str(statements.operand(first))
         statements.into(first, to, x.shape, x.batched)
         return to
@@ -249,13 +258,27 @@ class Scatter(Operation):
         return f"{language.text(value, ATOM)}.T", ATOM
 
     def into(self, x: Symbol, to: str, statements: Statements) -> None:
-        value, view = x.args
-        if view.whole:
-            target = view.text(to, x.batched, statements.constant, to_write=True)
-            statements.into(value, target, view.shape, x.batched)
-        else:
+        self.put([x], to, statements)
+
+    @classmethod
+    def put(cls, terms: Sequence[Symbol], to: str, statements: Statements) -> None:
+        """Write the sum of such terms into the array `to`: the first value at a place is set, others are added."""
+        is_set, is_reached = np.zeros((2, math.prod(terms[0].shape)), bool)
+        is_first = []
+        for _, view in (term.args for term in terms):
+            places = view.positions()
+            is_first.append(view.gather is None and view.digits is None and not is_reached[places].any())
+            is_reached[places] = True
+            is_set[places] |= is_first[-1]
+        if not is_set.all():
             statements.write(f"{to}[...] = 0")
-            self.add(x, to, statements)
+        for term, sets in zip(terms, is_first, strict=True):
+            value, view = term.args
+            if sets:
+                target = view.text(to, term.batched, statements.constant, to_write=True)
+                statements.into(value, target, view.shape, term.batched)
+            else:
+                cls.add(term, to, statements)
 
     @classmethod
     def add(cls, x: Symbol, to: str, statements: Statements) -> None:
@@ -266,6 +289,8 @@ class Scatter(Operation):
                 cls._add_gathered(x, to, text, statements)
                 return
             target = view.text(to, x.batched, statements.constant, to_write=True)
+            if view.digits is not None:
+                text = reshaped(text, view.shape, view.digits, value.batched)
             is_item = target.endswith("]")
             statements.write(f"{target} += {text}" if is_item else f"np.add({target}, {text}, out={target})")
 
@@ -288,7 +313,10 @@ class Scatter(Operation):
 
 
 class Reduce(Operation):
-    """A sum over the batch, over axes that repeat, or both: (formula, over_batch, axes)."""
+    """A sum over the batch, over axes that repeat, or both: (formula, over_batch, axes).
+
+    The axes are left out, or of size 1 if x has as many axes as the formula.
+    """
 
     def formula(self, x: Symbol, language: Textbook) -> Written:
         axes = self._axes(x)
@@ -297,8 +325,9 @@ class Reduce(Operation):
     def into(self, x: Symbol, to: str, statements: Statements) -> None:
         formula, over_batch, axes = x.args
         with statements.reading(formula) as (text,):
-            if over_batch and not axes:
-                statements.write(f"{text}.sum(axis=0, out={to})")
+            if len(x.shape) < len(formula.shape) or not axes:
+                axis = self._axes(x)
+                statements.write(f"{text}.sum(axis={axis[0] if len(axis) == 1 else axis}, out={to})")
             else:
                 row = "[0]" if over_batch else ""
                 statements.write(f"{to}[...] = {text}.sum(axis={self._axes(x)}, keepdims=True){row}")
@@ -395,7 +424,9 @@ class ProductB(Operation):
         upstream, a, n_a, n_b = x.args
         is_matrix = n_a > 1 and len(a.shape) == 2 and not a.batched and len(x.shape) <= 2
         with statements.reading(upstream, a) as (u, v):
-            if len(a.shape) > 2 or (is_matrix and (upstream.batched or n_b > 1)):
+            if is_matrix and len(x.shape) == 2 and to.isidentifier():  # one product for the whole batch
+                statements.write(f"np.matmul({u}.reshape(-1, {n_a}), {v}, out={to}.reshape(-1, {x.shape[-1]}))")
+            elif len(a.shape) > 2 or (is_matrix and (upstream.batched or n_b > 1)):
                 statements.write(f"np.matmul({u}, {v}, out={to})")
             else:
                 terms = a.shape[-1]
@@ -468,6 +499,7 @@ OPERATIONS: dict[str, Operation] = {
     "dense": Dense(),
     "stack": Stack(),
     "logsumexp": LogSumExp(),
+    "softmax": Softmax(),
     "accumulate": Accumulate(),
     "scatter": Scatter(),
     "reduce": Reduce(),

@@ -122,6 +122,8 @@ class Statements:
             return self.names[x]
         if x.op == "leaf":
             return str(x.args[0])
+        if x.op == "div" and x.args[1] is self.program.size and not isinstance(x.args[0], Symbol):
+            return f"{number_text(x.args[0])} / B"
         if x.op == "view":
             base, view = x.args
             return str(view.text(self.operand(base), base.batched, self.constant))

@@ -1,0 +1,129 @@
+"""What the compiler must find in programs as people write them: products, views, one softmax, whole matrices."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_edu as tg
+from tinygrad_edu import Value
+
+
+def normal(*shape: int) -> Any:
+    return np.random.default_rng(0).normal(size=shape)
+
+
+def values(*shape: int) -> Any:
+    """Nested lists of Values with different numbers."""
+
+    def nested(array: Any) -> Any:
+        return Value(float(array)) if array.ndim == 0 else [nested(part) for part in array]
+
+    return nested(normal(*shape))
+
+
+def flat(nested: Any) -> list[Value]:
+    return [nested] if isinstance(nested, Value) else [value for part in nested for value in flat(part)]
+
+
+def compiled(function: Callable[..., Any], parameters: Any, *batch: Any) -> Any:
+    step = tg.compile(function, flat(parameters))
+    step.value_and_grad(*batch)
+    return step
+
+
+def statements(step: Any) -> list[str]:
+    """The lines of `run`, without comments."""
+    lines = step.source.partition("    def run")[2].splitlines()
+    return [line.strip() for line in lines if line.startswith("        ") and line.strip()[:1] != "#"]
+
+
+def recurrence(steps: int, unit: int | None = None) -> Any:
+    W, U, b = values(4, 4), values(4, 4), values(4)
+
+    def loss(x: Any) -> Value:
+        h = x[0]
+        for now in x[1:]:
+            h = [tg.tanh(tg.dot(w, h) + tg.dot(u, now) + c) for w, u, c in zip(W, U, b, strict=True)]
+        return h[unit] ** 2 if unit is not None else tg.sum([a * a for a in h])
+
+    return compiled(loss, [W, U, b], normal(5, steps + 1, 4))
+
+
+def test_every_product_of_a_sum_is_a_matrix_product() -> None:
+    step = recurrence(4)
+    assert step.groups.title.endswith(" 8 matrix products")
+    assert "vecdot" not in "".join(statements(step)[:20])
+
+
+@pytest.mark.parametrize("unit", [0, 2])
+def test_a_unit_that_is_read_does_not_split_its_matrix(unit: int) -> None:
+    shapes = re.findall(r"parameter .*?\((.*?)\)", str(recurrence(4, unit).groups))
+    assert shapes == ["4, 4", "4, 4", "4"]
+
+
+def test_transposes_and_interleaved_rows_are_views() -> None:
+    W, V = values(3, 4), values(24)
+
+    def loss(x: Any) -> Value:
+        rows = [[tg.tanh(tg.dot(w, place)) for w in W] for place in x]
+        columns = [row[j] for j in range(3) for row in rows]  # transposed
+        mixed = [columns[(i % 3) * 8 + i // 3] for i in range(24)][::-1]  # interleaved, in reverse
+        return tg.dot(V, [tg.exp(m) for m in mixed]) + tg.dot(V, columns)
+
+    step = compiled(loss, [W, V], normal(2, 8, 4))
+    assert "index_" not in step.source
+
+
+def test_max_pooling_reads_slices_and_sets_its_gradient_once() -> None:
+    K = values(2, 3, 3)
+
+    def loss(image: Any) -> Value:
+        out = []
+        for kernel in K:
+            plane = [
+                [tg.dot(flat(kernel), flat([r[j : j + 3] for r in image[i : i + 3]])) for j in range(4)]
+                for i in range(4)
+            ]
+            for i in (0, 2):
+                out += [tg.max(*plane[i][j : j + 2], *plane[i + 1][j : j + 2]) for j in (0, 2)]
+        return tg.sum([o * o for o in out])
+
+    step = compiled(loss, K, normal(2, 6, 6))
+    lines = statements(step)
+    assert sum(line.startswith("np.maximum(") for line in lines) == 3
+    assert not any("[...] = 0" in line or "scatter_add" in line for line in lines)
+
+
+def test_a_softmax_is_computed_once_and_its_gradient_reads_it() -> None:
+    W = values(5, 3)
+
+    def loss(x: Any, y: Any) -> Value:
+        shares = tg.softmax([tg.dot(w, x) for w in W])
+        return tg.sum([(p - t) ** 2 for p, t in zip(shares, y, strict=True)])
+
+    step = compiled(loss, W, normal(4, 3), normal(4, 5))
+    text = "\n".join(statements(step))
+    assert text.count("log_sum_exp(") == 1
+    assert "np.exp(" not in text
+    assert "softmax" in str(step.groups)
+
+
+def test_no_array_of_ones_is_filled_for_a_sum() -> None:
+    w = values(3)
+    step = compiled(lambda x: tg.sum([(a * b) ** 2 for a, b in zip(w, x, strict=True)]), w, normal(4, 3))
+    assert "[...] = 1" not in step.source
+
+
+def test_a_scalar_parameter_is_summed_over_the_batch_once() -> None:
+    a = Value(0.3, label="a")
+
+    def loss(x: Any) -> Value:
+        for _ in range(10):
+            x = tg.tanh(a * x)
+        return x
+
+    lines = statements(compiled(loss, [a], normal(4)))
+    assert sum(".sum(axis=0" in line for line in lines) == 1
