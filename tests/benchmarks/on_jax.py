@@ -2,10 +2,10 @@
 
     python tests/benchmarks/on_jax.py [--rounds N] [--quick] [--float64]
 
-The classifier 784-128-10 (batch 128), the convnet, masked attention and the GRU of structures.py. Each step is the
-loss and all gradients. By hand, the parameters are separate arrays, as a person keeps them, and the gradient is
-`jax.value_and_grad`. All must agree before anything is timed: to 1e-9 of the largest gradient in float64, to 1e-4 in
-float32. Blocks of steps alternate; a ratio is the median over neighbouring blocks, with the extremes.
+The classifier 784-128-10 (batch 128), the convnet, masked attention and the GRU of structures.py. Each step is
+the loss and all gradients. By hand, the parameters are separate arrays, as a person keeps them, and the gradient
+is `jax.value_and_grad`. All must agree before anything is timed: to 1e-9 of the largest gradient in float64, to
+1e-4 in float32. Blocks of steps alternate; a ratio is the median over neighbouring blocks, with the extremes.
 """
 
 import argparse

@@ -188,11 +188,11 @@ def test_a_program_that_is_made_under_jit_is_verified(monkeypatch: pytest.Monkey
 
 def test_indices_have_random_places_when_a_program_is_made_under_jit() -> None:
     table, w = nn.Embedding(5, 2, rng=0), Value(0.5)
-    step = tg.compile(lambda i: table(i)[1] * w, [*table.parameters(), w], backend="jax")
+    step = tg.compile(lambda i: tg.sum(table(i)) * w, [*table.parameters(), w], backend="jax")
     theta = np.array([p.data for p in step.parameters])
     value, gradient = jax.jit(step.function)(theta, np.array([4, 1, 4]))
-    assert abs(value - 0.5 * np.mean([table.W[i][1].data for i in (4, 1, 4)])) < 1e-14
-    assert np.count_nonzero(gradient) == 3
+    assert abs(value - 0.5 * np.mean([table.W[i][0].data + table.W[i][1].data for i in (4, 1, 4)])) < 1e-14
+    assert np.count_nonzero(gradient) == 5
     with pytest.raises(IndexError, match="has the indices 0 to 4, got 5"):
         step.value_and_grad(np.array([0, 5]))
 
@@ -225,7 +225,7 @@ def test_a_rule_keeps_its_own_backward() -> None:
 @pytest.mark.usefixtures("_rules")
 def test_a_rule_that_does_not_run_on_symbols_is_named() -> None:
     loud = tg.rule(lambda x: math.sin(x), backward=lambda upstream, out, x: (upstream,), name="loud")
-    with pytest.raises(TypeError, match=r"The rule loud does not run on symbols.*sin instead of math\.sin"):
+    with pytest.raises(TypeError, match=r"The rule loud does not run on symbols, .*sin instead of math\.sin"):
         tg.compile(lambda x: loud(x), [Value(1.0)], backend="jax").predict([1.0])
 
 
@@ -288,7 +288,7 @@ def test_fit_is_that_of_numpy() -> None:
             progress=False,
         )
         assert history.compiled
-        rows = [[row["loss"], row["accuracy"], row["val_loss"]] for row in history.epochs]
+        rows = [[row["loss"], row["accuracy"], row["validation loss"]] for row in history.epochs]
         found.append([*np.ravel(rows), *(p.data for p in model.parameters())])
     assert np.allclose(*found, 1e-10)
 
@@ -300,7 +300,7 @@ def test_fit_of_whole_batches_and_a_loss_of_nan() -> None:
         return tg.sum([(z[0] - t) ** 2 for z, t in zip(rows, targets, strict=True)]) / len(rows)
 
     X, y, sgd = programs.normal(6, 2), programs.normal(6), optim.SGD(model.parameters(), 0.1)
-    with pytest.raises(tg.TraceError, match="BatchNorm"):
+    with pytest.raises(tg.TraceError, match="While the function was traced"):
         tg.fit(model, loss, (X, y), sgd, epochs=1, batched=True, backend="jax", progress=False)
     model = nn.Dense(2, 1, rng=0)
     sgd = optim.SGD(model.parameters(), 0.1)

@@ -101,8 +101,8 @@ def run(
 ) -> None:
     """Train, print the history and the accuracy on the test part, and write the model and the plot.
 
-    Raises ImportError for a plot without matplotlib or for "jax" without JAX, ValueError for a plot in a format that
-    it does not write, RuntimeError for a broken data file, OSError if a file cannot be written.
+    Raises ImportError for a plot without matplotlib or "jax" without JAX, ValueError for a plot in a format that
+    is not written, RuntimeError for a broken data file, OSError if a file cannot be written.
     """
     started = time.perf_counter()
     if plot:  # before the training

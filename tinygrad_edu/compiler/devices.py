@@ -101,7 +101,7 @@ class Training:
         return float(value), np.asarray(outputs)[:size]
 
     def lower(self, *batch: Any) -> Any:
-        """The program for this batch, as jax.jit(...).lower gives it. Its compile().as_text() has the all-reduce."""
+        """The program for this batch, as jax.jit(...).lower gives it: compile().as_text() shows it."""
         program, arguments, _ = self._prepared(batch)
         return program.lower(self._parameters, self._state, *arguments)
 

@@ -42,6 +42,7 @@ CALLS = ACTIVATIONS | {  # what is not a function of jax.numpy by its own name
     "softmax": "jax.nn.softmax({}, axis=-1)",
     "sum": "jnp.sum({}, axis=-1)",
 }
+CHOICES = ("where", "lt", "le", "gt", "ge")
 
 
 class JaxProgram(ArrayProgram):
@@ -249,14 +250,18 @@ def rule_source(rule: Rule, n: int, name: str) -> str:
     try:
         out = rule.forward(*inputs)
         shares = rule.shares(book.leaf("upstream"), book.leaf("out"), *inputs)
-        # A number gets the shape and the dtype of an input.
-        like = [x if isinstance(x, Symbol) else book.make("zeros_like", inputs[0]) + x for x in (out, *shares)]
+        zero = book.make(
+            "zeros_like", inputs[0]
+        )  # what may be a number, or of integers, gets the dtype of an input
+        out = out if isinstance(out, Symbol) and out.op not in CHOICES else zero + out
+        shares = [share if isinstance(share, Symbol) else zero + share for share in shares]
     except Exception as error:  # a rule of the user's may do anything with its numbers
         raise TypeError(
-            f"The rule {rule.name} does not run on symbols, so JAX cannot run it ({error}). Write it with operators "
-            "and the functions of tinygrad_edu.elementary, sin instead of math.sin and where instead of a branch."
+            f"The rule {rule.name} does not run on symbols, so JAX cannot run it ({error}). Write it with "
+            "operators and functions of tinygrad_edu.elementary: sin instead of math.sin, where instead of a "
+            "branch."
         ) from None
-    forward, backward = _returned(like[0]), _returned(*like[1:], many=True)
+    forward, backward = _returned(out), _returned(*shares, many=True)
     return RULE.format(name=name, inputs=bare(names), forward=forward, backward=backward)
 
 
@@ -333,7 +338,7 @@ class JaxEmitter:
             lines="".join(f"    {line}\n" for line in ["dtype = parameters.dtype", *cast, *lines]),
             rest=rest.format(arguments=arguments),
             constants="\n\n" * bool(constants)
-            + "".join(f"{n} = np.array({array_text(array)})\n" for n, array in constants.items()),
+            + "".join(f"{name} = {_array(numbers)}\n" for name, numbers in constants.items()),
         )
 
     def _leaves(self, kind: str) -> list[Array]:
@@ -361,6 +366,11 @@ class JaxEmitter:
             first = max(0, min(int(places.flat[0]), self._n_parameters - n))
         name = "parameters" if n == self._n_parameters else f"parameters[{first}:{first + n}]"
         return view_of(places - first, (n,), repeats=False).text(name, False, self._constant)
+
+
+def _array(numbers: Any) -> str:
+    """An array of numbers, or of positions: those of 64 bits fail in JAX where jax_enable_x64 has changed."""
+    return f"np.array({array_text(numbers)}{', np.int32' * (numbers.dtype.kind == 'i')})"
 
 
 def _line(array: Array, text: str) -> str:
