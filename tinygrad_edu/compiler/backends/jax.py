@@ -250,9 +250,7 @@ def rule_source(rule: Rule, n: int, name: str) -> str:
     try:
         out = rule.forward(*inputs)
         shares = rule.shares(book.leaf("upstream"), book.leaf("out"), *inputs)
-        zero = book.make(
-            "zeros_like", inputs[0]
-        )  # what may be a number, or of integers, gets the dtype of an input
+        zero = book.make("zeros_like", inputs[0])  # gives a number, or a choice of two, the dtype of an input
         out = out if isinstance(out, Symbol) and out.op not in CHOICES else zero + out
         shares = [share if isinstance(share, Symbol) else zero + share for share in shares]
     except Exception as error:  # a rule of the user's may do anything with its numbers
@@ -308,10 +306,8 @@ class JaxEmitter:
         self._n_parameters = max((int(a.places.max()) + 1 for a in self._leaves("parameter")), default=0)
         outputs, self._positions = program.lowered.outputs, dict[Any, str]()
         (root, place), others = outputs[0], outputs[1:]
-        results: list[Any] = (
-            [[(program.read(root, np.array(place)), ())]] if gradient else [self._columns(outputs)]
-        )
-        results += [self._columns(others)] if gradient and others else []
+        results: list[Any] = [[(program.read(root, np.array(place)), ())]] if gradient else []
+        results += [self._columns(others if gradient else outputs)] if others or not gradient else []
         names = {symbol: array.name for array, symbol in program.symbols.items()}
         numbers = {program.book.leaf(n, c.shape): f"{n}.astype(dtype)" for n, c in program.constants.items()}
         self.text = JaxText(names | numbers, self._constant, names.values())
