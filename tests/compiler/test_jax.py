@@ -197,6 +197,23 @@ def test_indices_have_random_places_when_a_program_is_made_under_jit() -> None:
         step.value_and_grad(np.array([0, 5]))
 
 
+def test_a_branch_is_looked_at_for_each_example_but_not_in_the_pure_function() -> None:
+    w = Value(0.5, label="w")
+
+    def function(x: Any) -> Any:
+        return w * x * x if x.data > -10 else w * x
+
+    step = tg.compile(function, [w], backend="jax")
+    assert step.value_and_grad([1.0, -2.0, 3.0])[1] == pytest.approx(14 / 3)
+    with step.train(optim.SGD([w], lr=0.1)) as train:
+        train([1.0, -2.0])
+        with pytest.raises(tg.TraceError, match="give different graphs"):
+            train([1.0, -20.0])
+    assert w.data == pytest.approx(0.5 - 0.25)
+    with pytest.raises(tg.TraceError, match=r"step\.function cannot look at them"):
+        jax.jit(step.function)(np.ones(1), np.ones(3))
+
+
 # --- Rules of the user's ---------------------------------------------------------------------------------------
 
 

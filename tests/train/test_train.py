@@ -513,7 +513,7 @@ def by_class(output: Value, t: float) -> Value:
 
 
 def branching(output: Value, t: float) -> Value:
-    return (output - t) ** 2 if output > 0 else output
+    return (output - t) ** 2 if output > t - 2 else output
 
 
 def exact() -> nn.Module:
@@ -538,7 +538,7 @@ class Listed(nn.Module):
         (Line, squared, DATA, lambda p: Clipped(p, lr=0.1), "Clipped has its own step()"),
         (Line, squared, DATA, lambda p: Branching(p, lr=0.1), "The update of Branching does not run on vectors"),
         (Line, by_class, DATA, optim.SGD, ""),
-        (Line, branching, DATA, optim.SGD, "a branch asks for the truth of a placeholder"),
+        (Line, branching, DATA, optim.SGD, "a number decides what is computed"),
         (exact, squared, DATA, optim.SGD, "is not a float"),
         (Listed, squared, ([[1.0], [1.0, 2.0]], [1.0, 2.0]), optim.SGD, ""),
         (

@@ -164,10 +164,10 @@ class CompiledFunction(ABC):
                 return made
         return None
 
-    def _keep(self, made: Any) -> None:
+    def _keep(self, made: Any, warns: bool = True) -> None:
         """Put a new program first, and drop those that were used longest ago."""
         self._programs = [made, *self._programs[: PROGRAMS - 1]]
-        if made.unused:
+        if made.unused and warns:
             self._warn("unused", unused_sentence(made.unused, self.parameters))
 
     def _warn(self, about: str, sentence: str) -> None:

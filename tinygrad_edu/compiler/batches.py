@@ -96,14 +96,18 @@ def check_indices(picks: Sequence[Pick], arrays: Sequence[NDArray[Any]], names: 
             )
 
 
-def examples(picks: Sequence[Pick], arrays: Sequence[NDArray[Any]]) -> list[list[Any]]:
-    """The examples of a batch as the eager function takes them: nested lists of Values, and of ints to pick by."""
+def examples(picks: Sequence[Pick], arrays: Sequence[NDArray[Any]], kinds: Sequence[Any] = ()) -> list[list[Any]]:
+    """The examples of a batch as the eager function takes them: nested lists of Values, and of ints to pick by.
+
+    `kinds` says for each argument what it holds instead: int, float or Value.
+    """
     indices = {(pick.argument, place) for pick in picks for place in pick.positions.tolist()}
     converted = []
     for argument, array in enumerate(arrays):
-        kinds = [int if (argument, place) in indices else Value for place in range(array[0].size)]
+        own = [int if (argument, place) in indices else Value for place in range(array[0].size)]
+        own = [kinds[argument]] * array[0].size if kinds else own
         rows = array.reshape(len(array), -1).tolist()
-        flat = [[kind(x) for kind, x in zip(kinds, row, strict=True)] for row in rows]
+        flat = [[kind(x) for kind, x in zip(own, row, strict=True)] for row in rows]
         converted.append([nested(row, array.shape[1:]) for row in flat])
     return [list(example) for example in zip(*converted, strict=True)] if converted else [[]]
 

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from ..engine.value import Value
 from .base import CompiledFunction
 from .batches import as_arrays, check_indices
-from .checks import NO_FUNCTION, CompileError, check_one_number, disagreement_error
-from .pipeline import Made, Request, make
+from .checks import NO_FUNCTION, CompileError, check_one_number, collector_paused, disagreement_error
+from .examples import Examples
+from .pipeline import WHOLE, Broken, Made, Request, make
 from .report import Groups
+from .tracing import Trace, TraceError, trace_function
 from .verify import (
     ATTEMPTS,
     check_range,
@@ -25,6 +27,7 @@ from .verify import (
     two_calls,
 )
 
+FIRST, FEW = 3, 8  # examples that are traced at first; that are traced at once where paths are new
 DTYPES = {"float32": np.float32, "float64": np.float64}
 
 
@@ -75,11 +78,11 @@ class Compiled(CompiledFunction):
         Raises what `tg.compile` lists.
         """
         with self._lock:
-            made, arrays, size = self._prepared(batch, gradient=False)
-            outputs: NDArray[Any] = made.run(self._numbers(), None, arrays, size)
+            made, outputs = self._ran(batch, None)
             if self._is_single and not np.isfinite(outputs).all():
                 self._check_range(batch, outputs)
-        return outputs.reshape(size, *made.output_shape)
+        shaped: NDArray[Any] = outputs.reshape(len(outputs), *made.output_shape)
+        return shaped
 
     def step(self, *batch: Any) -> tuple[float, Any]:
         """(mean, outputs for every example) of a function that returns (loss, outputs), else (mean, None).
@@ -90,10 +93,9 @@ class Compiled(CompiledFunction):
 
     def _step(self, batch: Sequence[Any], gradient: NDArray[Any]) -> tuple[float, Any]:
         with self._lock:
-            made, arrays, size = self._prepared(batch, gradient=True)
-            result = made.run(self._numbers(), gradient, arrays, size)
+            made, result = self._ran(batch, gradient)
         if self._with_outputs:
-            return result[0], result[1].reshape(size, *made.output_shape)
+            return result[0], result[1].reshape(len(result[1]), *made.output_shape)
         return result, None
 
     def _check_range(self, batch: Sequence[Any], *found: Any) -> None:
@@ -125,8 +127,23 @@ class Compiled(CompiledFunction):
     def _options(self) -> dict[str, Any]:
         return {"dtype": self.dtype, "verify": self.verify, "with_outputs": self._with_outputs}
 
+    def _ran(self, batch: Sequence[Any], gradient: Any) -> tuple[Made, Any]:
+        """The program for a batch, verified, and what it gives. Examples of a new path run by themselves first."""
+        checked = True
+        while True:
+            made, arrays, size = self._prepared(batch, gradient is not None)
+            try:
+                if made.verified or made.guards or not self.verify:
+                    result = made.run(self._numbers(), gradient, arrays, size, checked)
+            except Broken as broken:
+                checked = self._learned(made, arrays, broken)
+                continue
+            if made.verified or not self.verify:
+                return made, result
+            self._replace(made, self._verified(made, arrays))
+
     def _prepared(self, batch: Sequence[Any], gradient: bool) -> tuple[Made, Sequence[NDArray[Any]], int]:
-        """The program for a batch, made and verified if there is none yet, and the batch as arrays.
+        """The program for a batch, made if there is none yet, and the batch as arrays.
 
         A step of a training is like the one before: then only the shapes are looked at, and what was assumed.
         """
@@ -136,38 +153,98 @@ class Compiled(CompiledFunction):
             return self._latest, batch, len(batch[0])
         arrays, size = as_arrays(batch, self._argument_names(len(batch)))
         request = Request(tuple(array.shape[1:] for array in arrays), gradient, self._with_outputs)
-        made = self._program(request, arrays)
+        made = self._found(lambda made: made.request == request and made.holds(arrays))
+        if made is None:
+            with collector_paused():
+                made = self._make(self._trace(request, arrays), request, arrays)
+            self._keep(made, warns=not made.guards)  # a short text does not use the positions of a long one
+        check_indices(made.picks, arrays, made.names)
+        self._latest = made
         is_ready = batch and (made.verified or not self.verify) and all(map(operator.is_, arrays, batch))
         self._like = like if is_ready else None
         return made, arrays, size
 
-    def _program(self, request: Request, arrays: Sequence[NDArray[Any]]) -> Made:
-        """The program for a batch, made and verified if there is none yet."""
-        made: Made | None = self._found(lambda made: made.request == request and made.holds(arrays))
-        if made is None:
-            made = self._make(request, arrays)
-            self._keep(made)
-        check_indices(made.picks, arrays, made.names)
-        if self.verify and not made.verified:
-            unverified, made = made, self._verified(made, arrays)
-            self._programs = [made if known is unverified else known for known in self._programs]
-        self._latest = made
-        return made
+    def _make(self, traced: Trace, request: Request, arrays: Sequence[NDArray[Any]], plain: bool = False) -> Made:
+        return make(traced, self.parameters, request, arrays, plain)
 
-    def _make(self, request: Request, arrays: Sequence[NDArray[Any]], plain: bool = False) -> Made:
-        return make(self.original, self.parameters, request, arrays, plain)
+    def _trace(self, request: Request, arrays: Sequence[NDArray[Any]]) -> Trace:
+        """The trace of the function: by examples of the batch, where it asks for a number."""
+        try:
+            return trace_function(self.original, self.parameters, request.shapes, request.with_outputs)
+        except Exception:
+            examples = self._examples(request, arrays)
+            if examples is None:
+                raise
+        if examples.runs[0].path:
+            for row in range(1, min(FIRST, len(arrays[0]) if arrays else 1)):
+                examples.add(_example(arrays, row), self._floats())
+        return examples.trace()
+
+    def _examples(self, request: Request, arrays: Sequence[NDArray[Any]]) -> Examples | None:
+        """A run on the first example; None if the function takes neither Values nor plain numbers."""
+        whole = [int if array.dtype.kind in WHOLE else None for array in arrays]
+        for other, ints in ((Value, whole), (Value, [None] * len(whole)), (float, whole)):
+            kinds = [kind or other for kind in ints]
+            examples = Examples(
+                self.original,
+                self.parameters,
+                self._argument_names(len(arrays)),
+                request.shapes,
+                kinds,
+                request.with_outputs,
+            )
+            try:
+                examples.add(_example(arrays, 0), self._floats())
+                return examples
+            except TraceError:
+                raise
+            except Exception:  # with numbers of another kind it may run
+                continue
+        return None
+
+    def _floats(self) -> list[float]:
+        numbers: list[float] = self._numbers().astype(float).tolist()
+        return numbers
+
+    def _learned(self, made: Made, arrays: Sequence[NDArray[Any]], broken: Broken) -> bool:
+        """Run the function on examples whose path seems to be new, and make the program again for these paths too.
+
+        False if none is new: then rounding has turned a comparison.
+        """
+        assert made.guards  # whoever has none breaks none
+        examples, known = made.guards.examples, len(made.guards.paths)
+        for rows in (broken.different[:FEW], broken.rows):
+            with collector_paused():
+                for row in rows:
+                    examples.add(_example(arrays, row), self._floats())
+            if len(examples.runs) > known:
+                break
+        else:
+            return False
+        try:
+            again = self._make(examples.trace(), made.request, arrays)
+        except TraceError:
+            del examples.runs[known:]
+            raise
+        self._replace(made, again)
+        return True
+
+    def _replace(self, made: Made, by: Made) -> None:
+        self._programs, self._like = [by if known is made else known for known in self._programs], None
 
     def _verified(self, made: Made, arrays: Sequence[NDArray[Any]]) -> Made:
         """The program, after it has agreed with the eager function; one without matrix products if it does not.
 
         Raises CompileError if that one disagrees too, or if float32 cannot hold the numbers.
         """
+        arrays = [array[::-1] for array in arrays] if made.guards else arrays  # the first ones were traced
         wrong = disagreement(made, self.original, self.parameters, arrays)
         if wrong:
-            again = self._make(made.request, arrays)
+            traced = made.guards.examples.trace() if made.guards else self._trace(made.request, arrays)
+            again = self._make(traced, made.request, arrays)
             if again.source != made.source:
                 raise CompileError(NO_FUNCTION.format("one program and then another"))
-            plain = self._make(made.request, arrays, plain=True)
+            plain = self._make(traced, made.request, arrays, plain=True)
             if disagreement(plain, self.original, self.parameters, arrays):
                 if fault := rule_at_fault(made):
                     raise CompileError(fault)
@@ -183,6 +260,11 @@ class Compiled(CompiledFunction):
         made.attempts += 1
         made.verified = wrong is not None or made.attempts == ATTEMPTS
         return made
+
+
+def _example(arrays: Sequence[NDArray[Any]], row: int) -> list[list[Any]]:
+    """The numbers of one example, flat per argument."""
+    return [array[row].ravel().tolist() for array in arrays]
 
 
 def _dtype(dtype: Any) -> np.dtype[Any]:

@@ -1,7 +1,7 @@
 """CompiledJax: what `tg.compile(..., backend="jax")` returns."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from ..engine.value import Value
 from .backends.jax import JaxEmitter, JaxProgram
 from .backends.numpy import lost_in_float32
-from .checks import CompileError
+from .checks import CompileError, unchanged
 from .compiled import Compiled
 from .devices import Training, mean_and_gradient
 from .lower import Lowered
 from .pipeline import Made, Request, defined, make
+from .tracing import Trace, TraceError, trace_function
 
 OLDEST = (0, 7)  # the version of JAX
 
@@ -62,15 +63,22 @@ class CompiledJax(Compiled):
 
         parameters is the vector of all parameters, in their order. A batch has shapes, but perhaps no numbers yet,
         as under jit. So indices are not checked here, and a new program is verified at numbers of its own.
-        Raises what `tg.compile` lists.
+
+        Raises what `tg.compile` lists, and TraceError for a function that branches on numbers.
         """
         with self._lock, self.jax.ensure_compile_time_eval():
             request = Request(tuple(tuple(np.shape(x)[1:]) for x in batch), True, self._with_outputs)
-            made = self._found(lambda made: made.request == request and made.holds(()))
+            made = self._found(lambda made: made.request == request and unchanged(made.frozen, made.state))
             if made is None:
-                made = self._make(request, None)
+                made = self._make(trace_function(self.original, self.parameters, request.shapes), request)
                 self._keep(made)
-            made = self._program(request, _some_batch(made))
+            if made.guards and made.guards.n:
+                raise TraceError(
+                    "The function branches on numbers, and step.function cannot look at them: select by tg.where, "
+                    "or call step.value_and_grad."
+                )
+            if self.verify and not made.verified:
+                made, _ = self._ran(_some_batch(made), self.gradient)
         return made.namespace["function"](parameters, *batch)
 
     def train(self, optimizer: Any, mesh: Any = None) -> Training:
@@ -86,8 +94,8 @@ class CompiledJax(Compiled):
             self.training.read()
         return super()._numbers()
 
-    def _make(self, request: Request, arrays: Sequence[NDArray[Any]] | None, plain: bool = False) -> Made:
-        return make(self.original, self.parameters, request, None, plain, self._write)
+    def _make(self, traced: Trace, request: Request, arrays: Any = None, plain: bool = False) -> Made:
+        return make(traced, self.parameters, request, None, plain, self._write)
 
     def _write(self, lowered: Lowered, request: Request, title: str) -> tuple[str, dict[str, Any]]:
         """A program in JAX: its source and what it defines, with a `build` as `Made` needs it."""
@@ -106,7 +114,7 @@ class CompiledJax(Compiled):
                         return np.array(program(parameters, *inputs))
                     *batch, gradient = inputs
                     (value, outputs), gradient[...] = program(parameters, np.full(size, 1 / size, dtype), *batch)
-                return (float(value), np.array(outputs)) if request.with_outputs else float(value)
+                return (float(value), np.array(outputs)) if lowered.outputs[1:] else float(value)
 
             return run
 

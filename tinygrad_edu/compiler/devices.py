@@ -94,16 +94,19 @@ class Training:
 
     def step(self, *batch: Any) -> tuple[float, Any]:
         """One step: (mean, outputs for every example) of a function that returns (loss, outputs)."""
-        program, arguments, size = self._prepared(batch)
-        value, outputs, self._parameters, self._state = program(self._parameters, self._state, *arguments)
+        made, arguments, size = self._prepared(batch)
+        value, outputs, self._parameters, self._state = self._programs[made](
+            self._parameters, self._state, *arguments
+        )
         if math.isfinite(value):
             self._steps.steps = self._steps.steps + 1
-        return float(value), np.asarray(outputs)[:size]
+        n = math.prod(made.output_shape) if made.request.with_outputs else 0  # behind them are guards
+        return float(value), np.asarray(outputs)[:size, :n].reshape(size, *made.output_shape) if n else None
 
     def lower(self, *batch: Any) -> Any:
         """The program for this batch, as jax.jit(...).lower gives it: compile().as_text() shows it."""
-        program, arguments, _ = self._prepared(batch)
-        return program.lower(self._parameters, self._state, *arguments)
+        made, arguments, _ = self._prepared(batch)
+        return self._programs[made].lower(self._parameters, self._state, *arguments)
 
     def read(self) -> None:
         """Copy the parameters from the devices into the vector that the compiled function reads."""
@@ -124,9 +127,12 @@ class Training:
             self._steps.write_back()
             self.compiled.training = None
 
-    def _prepared(self, batch: Any) -> tuple[Any, list[Any], int]:
+    def _prepared(self, batch: Any) -> tuple[Made, list[Any], int]:
         """The program for a batch, its arguments after the state, and the number of examples."""
         made, arrays, size = self.compiled._prepared(batch, gradient=True)
+        if made.guards or (self.compiled.verify and not made.verified):  # guards are looked at before every step
+            self.compiled._ran(batch, self.compiled.gradient)
+            made, arrays, size = self.compiled._prepared(batch, gradient=True)
         if made not in self._programs:
             self._programs[made] = self._made(made)
         # The batch is filled up with its own examples, of weight 0, until every device has as many.
@@ -135,11 +141,7 @@ class Training:
         filled = [array if len(rows) == size else array[rows % size] for array in arrays]
         split = [np.where(rows < size, 1 / size, 0), *filled]
         numbers = [np.asarray(x, dtype) for x in (self._steps.steps + 1, self.optimizer.lr)]
-        return (
-            self._programs[made],
-            [*numbers, *(self._on_devices(np.asarray(x, dtype), sharding) for x in split)],
-            size,
-        )
+        return made, [*numbers, *(self._on_devices(np.asarray(x, dtype), sharding) for x in split)], size
 
     def _on_devices(self, x: NDArray[Any], sharding: Any) -> Any:
         """An array on the devices: each process gives what its own devices need."""

@@ -1,5 +1,6 @@
 """The stages of the compiler, one after the other: trace, normalise, group, lower, differentiate, emit."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,15 +11,17 @@ from numpy.typing import NDArray
 from ..engine.value import Value
 from .backends.numpy import Emitter
 from .batches import Pick, picks_of, rows_sum_to_one
-from .checks import check_one_number, collector_paused, unchanged, unused
+from .checks import check_one_number, collector_paused, unchanged
 from .differentiate import ArrayProgram
+from .examples import ByExample, Examples
 from .group import groups_of
 from .lower import Lowered, lower
 from .naming import name_arrays
-from .normalise import normalise
+from .normalise import Graph, normalise
 from .report import Groups
-from .tracing import trace_function
+from .tracing import Trace
 
+WHOLE = "iu"  # the kinds of dtypes whose numbers are whole
 BATCH_SIZES = 8  # a program keeps the buffers of those that were used last
 
 
@@ -36,6 +39,50 @@ class Request:
     with_outputs: bool = False
 
 
+class Broken(Exception):
+    """Examples whose path is not known: the `rows`, and those among them with `different` outcomes."""
+
+    def __init__(self, rows: list[int], different: list[int]):
+        self.rows, self.different = rows, different
+
+
+@dataclass(eq=False)
+class Guards:
+    """The last columns of the outputs of a program are guards. Their outcomes are the path of an example.
+
+    examples  the runs that the program was made from
+    paths     per known path, the guards on it, and whether each is true
+    n         of so many outputs
+    """
+
+    examples: Examples
+    paths: list[tuple[list[int], list[bool]]]
+    n: int
+
+    def fits(self, arrays: Sequence[NDArray[Any]]) -> bool:
+        """Are the whole numbers where the function takes them?"""
+        return all(
+            kind is not int or a.dtype.kind in WHOLE for kind, a in zip(self.examples.kinds, arrays, strict=True)
+        )
+
+    def split(self, result: Any, checked: bool) -> Any:
+        """The result of a run without the guards. Raises Broken for examples whose path is not known."""
+        if not self.n:
+            return result
+        value, outputs = result if isinstance(result, tuple) else (None, result)
+        outputs, asked = np.split(outputs, [outputs.shape[1] - self.n], axis=1)
+        known = np.zeros(len(asked), bool)
+        for guards, wanted in self.paths:
+            known |= ((asked[:, guards] != 0) == wanted).all(axis=1)
+        if checked and not known.all():
+            rows = np.flatnonzero(~known)
+            _, first = np.unique(asked[rows], axis=0, return_index=True)
+            raise Broken(rows.tolist(), rows[first].tolist())
+        if value is None:
+            return outputs
+        return (value, outputs) if outputs.shape[1] else value
+
+
 @dataclass(eq=False, repr=False)
 class Made:
     """A program: its source, and what must still hold for it to be used.
@@ -48,6 +95,7 @@ class Made:
     picks           the arguments that are indices, which are checked
     unused          the places of the parameters that the function does not use
     namespace       what the source defines, `build` among it
+    guards          what it checks for each example, if it was traced by examples
     """
 
     request: Request
@@ -61,23 +109,32 @@ class Made:
     picks: list[Pick]
     unused: list[int]
     namespace: dict[str, Any]
+    guards: "Guards | None" = None
     verified: bool = False
     attempts: int = 0
     _runs: dict[Any, Any] = field(default_factory=dict)
 
+    @property
+    def kinds(self) -> Sequence[Any]:
+        """Per argument what the function takes: int, float or Value; () for whatever goes."""
+        return self.guards.examples.kinds if self.guards else ()
+
     def holds(self, arrays: Sequence[NDArray[Any]]) -> bool:
         """Is what the program takes for constant still so, for this batch?"""
-        if not unchanged(self.frozen, self.state):
+        if not unchanged(self.frozen, self.state) or (self.guards and not self.guards.fits(arrays)):
             return False
         for argument, answer in self.assumed.items():  # noqa: SIM110 - a generator would cost as much as the check
             if rows_sum_to_one(arrays[argument]) is not answer:
                 return False
         return True
 
-    def run(self, parameters: NDArray[Any], gradient: Any, arrays: Sequence[Any], size: int) -> Any:
+    def run(
+        self, parameters: NDArray[Any], gradient: Any, arrays: Sequence[Any], size: int, checked: bool = True
+    ) -> Any:
         """The program on a batch of so many examples, with its buffers in the dtype of the parameters.
 
-        A program that has a gradient writes it into the vector `gradient`.
+        A program that has a gradient writes it into the vector `gradient`. If it is checked, it raises Broken for
+        examples whose path is not known.
         """
         key = (id(parameters), size)
         # The parameters are kept alive, since their id is the key.
@@ -92,7 +149,8 @@ class Made:
             gradient[self.unused] = 0.0
         with np.errstate(all="ignore"):  # inf and nan are results, as in NumPy's own functions
             inputs = [np.ascontiguousarray(array, parameters.dtype) for array in arrays]
-            return made[0](*inputs, *([gradient] if self.request.gradient else []))
+            result = made[0](*inputs, *([gradient] if self.request.gradient else []))
+        return self.guards.split(result, checked) if self.guards else result
 
     def forget(self, parameters: NDArray[Any]) -> None:
         """Drop the buffers that go with these parameters."""
@@ -113,28 +171,34 @@ def defined(source: str) -> dict[str, Any]:
 
 
 def make(
-    function: Callable[..., Any],
+    traced: Trace,
     parameters: Sequence[Value],
     request: Request,
     arrays: Sequence[NDArray[Any]] | None,
     plain: bool = False,
     write: Callable[[Lowered, Request, str], tuple[str, dict[str, Any]]] = numpy_program,
 ) -> Made:
-    """The program of a function for batches like these. With plain=True it has no matrix products.
+    """The program of a trace for batches like these. With plain=True it has no matrix products.
 
     arrays=None makes a program that assumes nothing of its batches.
 
-    Raises TraceError where the function needs a number, TypeError unless it returns what the request needs.
+    Raises TypeError unless the function returns what the request needs, TraceError if runs on two examples gave
+    different graphs.
     """
     with collector_paused():
-        traced = trace_function(function, parameters, request.shapes, request.with_outputs)
         if request.gradient and not request.with_outputs:
             check_one_number(traced.shape, "gradient")
-        graph = normalise(traced, lambda argument: arrays is not None and rows_sum_to_one(arrays[argument]))
+        found, n = traced.by_example, len(traced.outputs)
+        more = [node for outputs in found.outputs for node in outputs] + found.guards if found else []
+        whole = dataclasses.replace(traced, outputs=[*traced.outputs, *more])
+        graph = normalise(whole, lambda argument: arrays is not None and rows_sum_to_one(arrays[argument]))
+        guards = _guards(found, graph, n) if found else None
         groups, numbers = groups_of(graph, [parameter.label for parameter in parameters])
         lowered = lower(graph, groups, numbers, request.shapes, plain)
-        learned = [array for array in lowered.arrays if array.source == ("parameter",)]
-        left_out = unused((parameters[place] for array in learned for place in array.places), parameters)
+        is_used = np.zeros(len(parameters), bool)
+        for array in lowered.arrays:
+            if array.source == ("parameter",):
+                is_used[array.places] = True
         name_arrays(lowered, traced)
         source, namespace = write(lowered, request, Groups(lowered).title)
     return Made(
@@ -147,6 +211,20 @@ def make(
         traced.state,
         {} if arrays is None else graph.assumed,
         picks_of(lowered),
-        left_out if request.gradient else [],
+        np.flatnonzero(~is_used).tolist() if request.gradient else [],
         namespace,
+        guards,
     )
+
+
+def _guards(found: ByExample, graph: Graph, n: int) -> Guards | None:
+    """Leave the outputs of one path in the graph, and each guard once. Raises TraceError if paths differ."""
+    outputs, others = graph.outputs[:n], graph.outputs[n : n * len(found.paths)]
+    for place in range(0, len(others), n):
+        if others[place : place + n] != outputs:
+            raise found.examples.differ(1 + place // n)
+    nodes = graph.outputs[n * len(found.paths) :]
+    column = {node: i for i, node in enumerate(dict.fromkeys(nodes))}
+    graph.outputs = [*outputs, *column]
+    paths = [([column[nodes[guard]] for guard in path], list(path.values())) for path in found.paths]
+    return Guards(found.examples, paths, len(column))

@@ -31,6 +31,7 @@ from ..engine.value import Value
 from ..engine.watch import watch
 
 PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
+SELECT = "Select by tg.where(condition, a, b), max, min or relu."
 REFLECTED = ("__radd__", "__rsub__", "__rmul__", "__rtruediv__", "__rpow__")
 
 
@@ -76,13 +77,19 @@ class Placeholder(Value):
 
     def __init__(self, rule: Rule | None = None, left: Any = None, right: Any = None, label: str = ""):
         self.rule, self._left, self._right, self.label = rule, left, right, label
-        if watch.tracer:
-            watch.tracer.nodes.append(self)
+        if tracer := watch.tracer:
+            tracer.nodes.append(self)
 
     @staticmethod
     def of(rule: Rule, parents: tuple[Value, ...]) -> "Placeholder":
         left, right = (*parents, None, None)[:2] if 0 < len(parents) <= 2 else (parents, None)
         return Placeholder(rule, left, right)
+
+    def replace(self, operands: Sequence[Value]) -> None:
+        """Put others in the place of the operands."""
+        if self.rule is not None:
+            left, right = (*operands, None, None)[:2] if len(operands) <= 2 else (tuple(operands), None)
+            self._left, self._right = left, right
 
     # --- What is recorded -----------------------------------------------------------------------------------
 
@@ -112,8 +119,9 @@ class Placeholder(Value):
     # --- What is refused ------------------------------------------------------------------------------------
 
     @property
-    def data(self) -> NoReturn:
-        refuse("the number of a placeholder was asked for", "Keep to operations on the Values themselves.")
+    def data(self) -> Any:
+        """Its number, which is asked of the trace."""
+        return (watch.tracer or NOBODY).data(self)
 
     @data.setter
     def data(self, number: Any) -> NoReturn:
@@ -131,19 +139,17 @@ class Placeholder(Value):
 
     def __eq__(self, other: object) -> bool:
         """Is it this node? A number never is, so asking for one is a mistake."""
-        if isinstance(other, numbers.Real) and not isinstance(other, Value):
-            refuse(
-                f"a placeholder was compared with {other!r} by ==", "Select by tg.where, or by a one-hot input."
-            )
+        two_inputs = isinstance(other, Placeholder) and other.rule is self.rule is None
+        if self is not other and (
+            two_inputs or (isinstance(other, numbers.Real) and not isinstance(other, Value))
+        ):
+            return (watch.tracer or NOBODY).same(self, other)
         return self is other
 
     __hash__ = Value.__hash__
 
-    def __bool__(self) -> NoReturn:
-        refuse(
-            "a branch asks for the truth of a placeholder",
-            "Select by tg.where(condition, a, b), max, min or relu.",
-        )
+    def __bool__(self) -> bool:
+        return bool((watch.tracer or NOBODY).truth(self))
 
     def __float__(self) -> NoReturn:
         refuse(
@@ -191,7 +197,7 @@ def refuse(what: str, instead: str) -> NoReturn:
     """Raise TraceError with the line of the user's code that needs the number. The trace remembers it."""
     *_, frame = users_frame()
     error = TraceError(
-        f"While the function was traced, {what}{_place(frame, frame.f_lineno)}. The compiled form must hold for "
+        f"While the function was traced, {what}{place_of(frame)}. The compiled form must hold for "
         f"every example. {instead}"
     )
     if watch.tracer:
@@ -207,9 +213,9 @@ def users_frame() -> tuple[int, FrameType]:
     return level, frame
 
 
-def _place(frame: FrameType, line: int) -> str:
+def place_of(frame: FrameType, line: int | None = None) -> str:
     """Where a frame is: the line, the file and the code."""
-    name = frame.f_code.co_filename
+    name, line = frame.f_code.co_filename, frame.f_lineno if line is None else line
     text = linecache.getline(name, line, frame.f_globals).strip()
     return f" in line {line} of {name}" + (f": `{text}`" if text else "")
 
@@ -226,36 +232,33 @@ class _Here(threading.local):
 
 
 _here, _lock = _Here(), threading.Lock()
-_standing: dict[
-    Value, tuple[object, ...]
-] = {}  # the blocks of `standing_in` that each Value is in, of all threads
+_blocks: list[Mapping[Value, Value]] = []  # the twins of every open block of `standing_in`, of all threads
 
 
 @contextmanager
-def standing_in(numbers: dict[Value, Any]) -> Iterator[None]:
+def standing_in(numbers: dict[Value, Any]) -> Iterator[Mapping[Value, Value]]:
     """Give Values other numbers inside the block, in this thread only. UNKNOWN makes them placeholders.
 
-    Another thread may train the same model at this moment, so nothing is written into a Value: a number or a
-    gradient that the block sets is gone after it. The class alone changes, to a subclass whose methods ask which
-    thread they run in. The identity of the Value stays.
+    Another thread may train the same model at this moment, so nothing is written into a Value: each has a twin
+    that computes for it, and a number or a gradient that the block sets is gone after it. The class of the Value
+    alone changes, to a subclass whose methods ask which thread they run in. Gives the twins, by their Values.
     """
-    outer, block, interrupted = _here.twins, (object(),), None
-    twins = {value: number if number is UNKNOWN else Value(number) for value, number in numbers.items()}
+    outer, interrupted = _here.twins, None
+    twins = {v: UNKNOWN if number is UNKNOWN else Value(number, v.label) for v, number in numbers.items()}
     try:
         with _lock:
+            _blocks.append(twins)
             for value in twins:
-                others = _standing.get(value, ())
-                _standing[value] = others + block if others else block
                 kind: Any = value.__class__
                 if kind not in _stand_ins:
                     value.__class__ = _stand_in(kind)
         _here.twins = {**outer, **twins}
-        yield
+        yield twins
     finally:
         _here.twins = outer
         while True:  # until a pass has come to its end: Ctrl-C may come in the middle of one
             try:
-                _end(block, twins)
+                _end(twins)
                 break
             except KeyboardInterrupt as error:
                 interrupted = error
@@ -263,18 +266,15 @@ def standing_in(numbers: dict[Value, Any]) -> Iterator[None]:
             raise interrupted
 
 
-def _end(block: tuple[object, ...], values: Iterable[Value]) -> None:
+def _end(twins: Mapping[Value, Value]) -> None:
     """Give the Values of a block their class back, unless they are in another. A second call changes nothing."""
     with _lock:
-        for value in values:
-            others = tuple(other for other in _standing.get(value, ()) if other is not block[0])
-            if others:
-                _standing[value] = others
-                continue
+        _blocks[:] = [block for block in _blocks if block is not twins]
+        staying = {value for block in _blocks for value in block}
+        for value in twins:
             kind: Any = value.__class__
-            if kind in _stand_ins:
+            if kind in _stand_ins and value not in staying:
                 value.__class__ = kind.__base__
-            _standing.pop(value, None)
 
 
 def _is_placeholder(x: Any) -> bool:
@@ -292,13 +292,14 @@ def _stand_in(kind: Any) -> Any:
         recorded, own = getattr(Placeholder, name), getattr(kind, name, None)
 
         def either(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if _here.twins.get(self) is UNKNOWN or any(map(_is_placeholder, args)):
+            twin = _here.twins.get(self, self)
+            if twin is UNKNOWN or (watch.tracer and any(map(_is_placeholder, args))):
                 return recorded(self, *args, **kwargs)
             if own is None:
                 raise TypeError(f"{self!r} has no {name}: a float would have no gradient.")
             if name in REFLECTED and isinstance(args[0], Value):
                 return NotImplemented  # Python asked the subclass first; the left operand knows what to do
-            return own(self, *args, **kwargs)
+            return own(twin, *args, **kwargs)
 
         return either
 
@@ -307,6 +308,8 @@ def _stand_in(kind: Any) -> Any:
 
         def get(self: Any) -> Any:
             twin = _here.twins.get(self)
+            if twin is UNKNOWN:
+                return getattr(Placeholder, name).fget(self)
             return own.__get__(self) if twin is None else twins_own(twin)
 
         def set(self: Any, number: Any) -> None:
@@ -318,7 +321,7 @@ def _stand_in(kind: Any) -> Any:
     def record(self: Any, rule: Rule, inputs: Any) -> Any:
         if any(map(_is_placeholder, inputs)):
             return Placeholder._record(self, rule, inputs)
-        parents = tuple(map(self._operand, inputs))
+        parents = tuple([_here.twins.get(x, x) for x in map(self._operand, inputs)])
         return self._node(rule.evaluate([p.data for p in parents], parents), rule, parents)
 
     def reduce(self: Any) -> Any:
@@ -349,6 +352,7 @@ class Trace:
     shapes      per argument the shape of one example
     parameters  the Values that are learned
     state       (object, attribute, value) of what the function read of modules, such as `training`
+    by_example  what a trace by examples found, else None: see `examples`
     """
 
     nodes: list[Placeholder]
@@ -359,19 +363,66 @@ class Trace:
     shapes: list[tuple[int, ...]]
     parameters: list[Value]
     state: list[tuple[Any, str, Any]]
+    by_example: Any = None
 
 
-class _Tracer:
-    """What is gathered while a function is traced: see `engine.watch`."""
+class Tracer:
+    """What is gathered while a function is traced: see `engine.watch`. It has no numbers."""
 
     def __init__(self) -> None:
         self.nodes: list[Placeholder] = []
         self.refusals: list[TraceError] = []
         self.state: dict[tuple[int, str], tuple[Any, str, Any]] = {}
+        self.tracked: list[Any] = []
         self.refuse = refuse
 
     def reads(self, thing: Any, name: str, now: Any) -> None:
         self.state.setdefault((id(thing), name), (thing, name, now))
+
+    def data(self, node: Value) -> Any:
+        """The number of a node."""
+        refuse("the number of a placeholder was asked for", "Keep to operations on the Values themselves.")
+
+    def same(self, node: Value, other: Any) -> bool:
+        """Is a node equal to a number, or to another input?"""
+        refuse(f"a placeholder was compared with {other!r} by ==", "Select by tg.where, or by a one-hot input.")
+
+    def truth(self, node: Value) -> bool:
+        """Is the number of a node not 0?"""
+        refuse("a branch asks for the truth of a placeholder", SELECT)
+
+    def run(
+        self,
+        function: Callable[..., Any],
+        parameters: Sequence[Value],
+        arguments: Callable[[], Sequence[Any]],
+        shapes: dict[str, tuple[int, ...]],
+        with_outputs: bool,
+    ) -> tuple[list[Value], tuple[int, ...]]:
+        """The results of function(*arguments()), flat, and how they were nested. `shapes` is for an error."""
+        outer, watch.tracer = watch.tracer, self
+        try:
+            with standing_in(dict.fromkeys(parameters, UNKNOWN)):
+                result = function(*arguments())
+                loss, result = (flat_values(result[0])[0], result[1]) if with_outputs else ([], result)
+                outputs, shape = flat_values(result)  # which may still compute: a generator
+            if self.refusals:
+                raise self.refusals[0]  # the function has caught it
+        except Exception as error:
+            cause = self.refusals[0] if self.refusals else _explained(error)
+            shown = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            cause.add_note(
+                f"It was traced on one example of the shapes {shown}: the first axis of a batch is left out."
+            )
+            if cause is error:
+                raise
+            raise cause from error
+        finally:
+            watch.tracer = outer
+        return [*loss, *outputs], shape
+
+
+NOBODY = Tracer()  # answers for a placeholder that outlives its trace
 
 
 def trace_function(
@@ -387,38 +438,26 @@ def trace_function(
     Raises TraceError where the function asks for a number, even if the function catches it, and TypeError where
     it returns no Values.
     """
-    names = argument_names(function, len(shapes))
-    tracer, outer = _Tracer(), watch.tracer
-    watch.tracer = tracer
-    try:
-        arguments = [_placeholders(name, shape) for name, shape in zip(names, shapes, strict=True)]
-        with standing_in(dict.fromkeys(parameters, UNKNOWN)):
-            result = function(*[nested for nested, _ in arguments])
-            loss, result = (flat_values(result[0])[0], result[1]) if with_outputs else ([], result)
-            outputs, shape = flat_values(result)  # which may still compute: a generator
-        if tracer.refusals:
-            raise tracer.refusals[0]  # the function has caught it
-    except Exception as error:
-        cause = tracer.refusals[0] if tracer.refusals else _explained(error)
-        shown = ", ".join(f"{name} {shape}" for name, shape in zip(names, shapes, strict=True))
-        cause.add_note(
-            f"It was traced on one example of the shapes {shown}: the first axis of a batch is left out."
-        )
-        if cause is error:
-            raise
-        raise cause from error
-    finally:
-        watch.tracer = outer
-    flat = [placeholders for _, placeholders in arguments]
+    tracer, names = Tracer(), argument_names(function, len(shapes))
+    inputs: list[list[Placeholder]] = []
+
+    def arguments() -> list[Any]:
+        made = [placeholders(name, shape) for name, shape in zip(names, shapes, strict=True)]
+        inputs.extend(flat for _, flat in made)
+        return [nested for nested, _ in made]
+
+    outputs, shape = tracer.run(
+        function, parameters, arguments, dict(zip(names, shapes, strict=True)), with_outputs
+    )
     state = list(tracer.state.values())
-    return Trace(tracer.nodes, [*loss, *outputs], shape, flat, names, list(shapes), list(parameters), state)
+    return Trace(tracer.nodes, outputs, shape, inputs, names, list(shapes), list(parameters), state)
 
 
 def _explained(error: Exception) -> Exception:
     """The error itself, or a sentence for the one that NumPy raises for np.exp(placeholder)."""
     if not (isinstance(error, TypeError) and "__array_ufunc__" in str(error)):
         return error
-    place = [_place(frame, line) for frame, line in traceback.walk_tb(error.__traceback__)][-1]
+    place = [place_of(frame, line) for frame, line in traceback.walk_tb(error.__traceback__)][-1]
     return TraceError(
         f"While the function was traced, a function of NumPy was called with a placeholder{place}. NumPy computes "
         "with numbers only. Use the functions of tinygrad_edu, tg.exp(x) instead of np.exp(x)."
@@ -441,7 +480,7 @@ def argument_names(function: Callable[..., Any], n: int) -> list[str]:
     return [*names, *(f"x{i}" for i in range(len(names), n))]
 
 
-def _placeholders(name: str, shape: tuple[int, ...]) -> tuple[Any, list[Placeholder]]:
+def placeholders(name: str, shape: tuple[int, ...]) -> tuple[Any, list[Placeholder]]:
     """Placeholders nested as `shape` says, and the same in one list."""
     if not shape:
         one = Placeholder(label=name)
@@ -464,8 +503,8 @@ def flat_values(result: Any) -> tuple[list[Value], tuple[int, ...]]:
     """The Values of a result in one list, and how they were nested. Raises unless it is as regular as an array."""
     if isinstance(result, Value):
         return [result], ()
-    if isinstance(result, int | float) and not isinstance(result, bool):
-        return [Value(result)], ()
+    if isinstance(result, numbers.Real):  # also a bool, and a number that is tracked
+        return [Value(float(result) if isinstance(result, int | bool) else result)], ()
     if not isinstance(result, Iterable) or isinstance(result, str | bytes | dict):
         raise TypeError(
             f"The function must return a Value or a list of them, got {result!r}: is a `return` missing?"

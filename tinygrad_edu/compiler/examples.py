@@ -1,0 +1,421 @@
+"""Trace by examples: run a function that asks for numbers on examples, and keep what holds for all of them.
+
+Every number that the function reads is Tracked. So one run records, beside the operations, its **path**: each
+outcome of a comparison, and each whole number that became a plain one. Another example with the same path
+computes the same graph. The program evaluates the path for each example of every batch. An example with a path
+that is not known runs by itself. If its graph has the same normal form, the path is known too. Else the function
+is refused. So nothing is assumed about a path that no run has taken.
+
+`table[i]` is the one use of a whole number that is no part of the path, if the list is known and holds Values
+only. Two or more runs with other indices show which operands were chosen: they are items of the list, at the
+index of each run. They become one operation, `take`.
+"""
+
+import bisect
+import contextlib
+import dataclasses
+import itertools
+import math
+import random
+import reprlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from ..engine.graph import topological_order
+from ..engine.value import Value
+from .subscripts import Returned, calls_followed, list_read
+from .tracing import (
+    CHOICES,
+    SELECT,
+    TAKE,
+    Placeholder,
+    Trace,
+    TraceError,
+    Tracer,
+    nested,
+    place_of,
+    placeholders,
+    users_frame,
+)
+from .tracked import Tracked, following_max, kept_number, put_number, settle
+
+PATHS = 64  # a program knows so many
+RUNS, TRIES = 8, 40  # to find out which operands an index chooses
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A step of a path: `node` was true or not. Where a number became a plain one, it says "equals `pinned`"."""
+
+    node: Value
+    outcome: bool
+    place: str
+    pinned: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """items[value], by a whole number that `node` computes. The items are Values, or nested tuples of them."""
+
+    node: Value
+    value: int
+    items: tuple[Any, ...]
+    place: str
+
+
+class ExampleTracer(Tracer):
+    """A trace of one example: it has numbers, and remembers which were asked for."""
+
+    def __init__(self, parameters: dict[Value, float]):
+        super().__init__()
+        self.parameters = parameters
+        self.path: list[Step] = []
+        self.choices: list[Choice] = []
+        self.tracked: list[Tracked] = []
+        self.returned: Returned = {}
+        self.by_a_call = False  # was what a call returned read at an index?
+        self._done = 0  # so many nodes have their numbers
+
+    def data(self, node: Value) -> Tracked:
+        return Tracked(Placeholder.of(CHOICES["plain"], (node,)))
+
+    def same(self, node: Value, other: Any) -> bool:
+        return node is other if isinstance(other, Value) else super().same(node, other)
+
+    def truth(self, node: Value) -> bool:
+        outcome = bool(self.number(node))
+        self.path.append(Step(node, outcome, _here()))
+        return outcome
+
+    def pinned(self, node: Value) -> Any:
+        """The whole number of a node as a plain one, which may go anywhere."""
+        number = int(self.number(node))
+        same = Placeholder.of(CHOICES["equal"], (node, Value(number)))
+        self.path.append(Step(same, True, _here(), number))
+        return number
+
+    def picked(self, node: Value, frame: FrameType) -> int:
+        """The whole number of a node as an index, which the running instruction of a frame asks for."""
+        value = int(self.number(node))
+        items, by_a_call = list_read(
+            frame, self.returned, lambda key: key.number if isinstance(key, Tracked) else key
+        )
+        self.by_a_call |= by_a_call
+        if items.__class__.__name__ in ("list", "tuple", "ndarray") and 0 <= value < len(items) > 1:
+            frozen = tuple(map(self._frozen, items))
+            rows = [list(_leaves(item)) for item in frozen]
+            leaves = {id(leaf) for row in rows for leaf, _ in row if leaf is not None}
+            alike = all([path for _, path in row] == [path for _, path in rows[0]] for row in rows)
+            if alike and len(leaves) == sum(map(len, rows)):
+                self.choices.append(Choice(node, value, frozen, _here()))
+                for name, bound in {"ge": 0, "lt": len(items)}.items() if node.rule else ():  # Python counts from
+                    inside = Placeholder.of(CHOICES[name], (node, Value(bound)))  # the end, too
+                    self.path.append(Step(inside, True, _here()))
+                return value
+        return int(self.pinned(node))
+
+    def _frozen(self, item: Any) -> Any:
+        """An item with its Values, or numbers that are tracked, in nested tuples; None for anything else."""
+        if isinstance(item, Value | Tracked):
+            return self.known(item)
+        return tuple(map(self._frozen, item)) if isinstance(item, list | tuple) else None
+
+    def known(self, x: Any) -> Any:
+        """The node that a number stands for: of Value(x), where x is an input, the input."""
+        while True:
+            if isinstance(x, Tracked):
+                x = x.node
+            elif isinstance(x, Placeholder) or x in self.parameters or not isinstance(x.data, Tracked):
+                return x
+            else:
+                x = x.data
+
+    def number(self, node: Value) -> Any:
+        """The number of a node for this example."""
+        if node.rule is not None:
+            for made in itertools.islice(self.nodes, self._done, None):
+                put_number(made, _computed(made.rule, [self._number(parent) for parent in made.parents]))
+            self._done = len(self.nodes)
+        return self._number(node)
+
+    def _number(self, node: Any) -> Any:
+        if node.__class__ is Placeholder:
+            return kept_number(node)
+        if node in self.parameters:
+            return self.parameters[node]
+        known = self.known(node)
+        return known.data if known is node else self._number(known)
+
+
+def _computed(rule: Any, inputs: list[Any]) -> float:
+    try:
+        return float(rule.forward(*inputs))
+    except (ArithmeticError, ValueError):
+        return math.nan
+
+
+def _here() -> str:
+    """Where the user's code stands."""
+    return place_of(users_frame()[1])
+
+
+@dataclass(eq=False)
+class Run:
+    """What the function did with one example: `example` has its numbers, per argument."""
+
+    example: list[list[Any]]
+    nodes: list[Placeholder]
+    outputs: list[Any]
+    shape: tuple[int, ...]
+    path: list[Step]
+    choices: list[Choice]
+    state: list[tuple[Any, str, Any]]
+
+    @property
+    def way(self) -> list[tuple[bool, Any]]:
+        """The path as plain data: a function that is asked the same, and answered the same, does the same."""
+        return [(step.outcome, step.pinned) for step in self.path]
+
+
+class Unclear(Exception):
+    """The runs do not show what an index chooses."""
+
+
+@dataclass(eq=False)
+class ByExample:
+    """What a trace by examples adds to a trace.
+
+    outputs   those of each other path: they must be equal to the outputs of the trace
+    guards    nodes whose outcomes are a path
+    paths     per path, the outcomes that an example must have: (number of the guard, is it true?)
+    examples  the runs
+    """
+
+    outputs: list[list[Value]]
+    guards: list[Value]
+    paths: list[dict[int, bool]]
+    examples: "Examples"
+
+
+class Examples:
+    """The runs of a function on examples of one shape: one for each path that is known."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        parameters: Sequence[Value],
+        names: Sequence[str],
+        shapes: Sequence[tuple[int, ...]],
+        kinds: Sequence[Any],
+        with_outputs: bool,
+    ):
+        self.function, self.parameters, self.kinds = function, parameters, list(kinds)
+        self.names, self.shapes, self.with_outputs = list(names), list(shapes), with_outputs
+        self.inputs = [placeholders(*argument)[1] for argument in zip(names, shapes, strict=True)]
+        self.runs: list[Run] = []
+        self.learned = set(parameters)
+        self.follows_calls = False
+
+    def add(self, example: list[list[Any]], numbers: Sequence[float]) -> bool:
+        """Run the function on an example, with these numbers of the parameters. Is its path a new one?
+
+        Raises TraceError if there are too many paths, or where the function does what no trace can follow.
+        """
+        run = self._settled(self._run(example, numbers), numbers)
+        if any(run.way == known.way for known in self.runs):
+            return False
+        if len(self.runs) == PATHS:
+            raise TraceError(
+                f"The outcomes of the comparisons{run.path[0].place}, and after it, are different for "
+                f"nearly every example. {SELECT} Python's max and min of the numbers are followed too."
+            )
+        self.runs.append(run)
+        return True
+
+    def trace(self) -> Trace:
+        """All runs as one trace."""
+        first, *others = self.runs
+        steps = [step for run in self.runs for step in run.path]
+        number = {step.node: i for i, step in enumerate({step.node: step for step in steps}.values())}
+        paths = [{number[step.node]: step.outcome for step in run.path} for run in self.runs]
+        found = ByExample([run.outputs for run in others], list(number), paths, self)
+        nodes = [*itertools.chain(*self.inputs), *(node for run in self.runs for node in run.nodes)]
+        state = list({id(read[0]): read for run in self.runs for read in run.state}.values())
+        return Trace(
+            nodes,
+            first.outputs,
+            first.shape,
+            self.inputs,
+            self.names,
+            self.shapes,
+            list(self.parameters),
+            state,
+            found,
+        )
+
+    def differ(self, other: int) -> TraceError:
+        """The error for a path whose graph is another one than that of the first."""
+        first, second = self.runs[0], self.runs[other]
+        pairs = itertools.zip_longest(first.path, second.path)
+        step = next((a or b for a, b in pairs if not (a and b) or a.pinned != b.pinned or a.outcome != b.outcome))
+        what = "a number decides what is computed" if step.pinned is None else "a number was used as a plain int"
+        instead = SELECT if step.pinned is None else "Choose by tg.take(xs, index) or a one-hot input."
+        return TraceError(
+            f"While the function was traced by examples, {what}{step.place}. The example "
+            f"{self._shown(first)} and the example {self._shown(second)} give different graphs. {instead}"
+        )
+
+    def _shown(self, run: Run) -> str:
+        pairs = zip(self.names, run.example, strict=True)
+        return ", ".join(f"{name} = {reprlib.repr(x if len(x) > 1 else x[0])}" for name, x in pairs) or "()"
+
+    # --- One run ----------------------------------------------------------------------------------------------
+
+    def _run(self, example: list[list[Any]], numbers: Sequence[float]) -> Run:
+        tracer = ExampleTracer(dict(zip(self.parameters, numbers, strict=True)))
+        for leaf, number in zip(itertools.chain(*self.inputs), itertools.chain(*example), strict=True):
+            put_number(leaf, number)
+
+        def arguments() -> list[Any]:
+            made = zip(self.kinds, self.inputs, self.shapes, strict=True)
+            return [nested([_as(kind, leaf) for leaf in flat], shape) for kind, flat, shape in made]
+
+        shapes = dict(zip(self.names, self.shapes, strict=True))
+        with following_max(), calls_followed(self.follows_calls) as tracer.returned:
+            outputs, shape = tracer.run(self.function, self.parameters, arguments, shapes, self.with_outputs)
+        if tracer.by_a_call and not self.follows_calls:
+            self.follows_calls = True  # from now on: it takes time
+            return self._run(example, numbers)
+        operands = {x for node in tracer.nodes for x in node.parents if x.__class__ is not Placeholder}
+        read = {x: tracer.known(x) for x in operands - self.learned if isinstance(x.data, Tracked)}
+        for node in tracer.nodes if read else ():
+            if not read.keys().isdisjoint(node.parents):
+                node.replace([read.get(x, x) for x in node.parents])
+        outputs = [tracer.known(output) for output in outputs]
+        del operands, read  # what is left of Tracked numbers now, the function has kept
+        settle(tracer)
+        return Run(example, tracer.nodes, outputs, shape, tracer.path, tracer.choices, [*tracer.state.values()])
+
+    # --- Which operands an index chooses ------------------------------------------------------------------------
+
+    def _settled(self, run: Run, numbers: Sequence[float]) -> Run:
+        """The run with an operation `take` for each operand that an index chose.
+
+        The function runs again with other whole numbers, on the same path. What cannot be explained in this way
+        becomes a part of the path.
+        """
+        if not run.choices:
+            return run
+        moved, rng, runs = self._movable(run), random.Random(0), [run]
+        for _ in range(TRIES if moved else 0):
+            example = [list(argument) for argument in run.example]
+            for (argument, place), n in moved.items():
+                example[argument][place] = rng.randrange(n)
+            try:
+                other = self._run(example, numbers)
+            except Exception:  # such as an index out of range: numbers of another path
+                continue
+            if other.way == run.way and [n.rule for n in other.nodes] == [n.rule for n in run.nodes]:
+                runs.append(other)
+                with contextlib.suppress(Unclear):
+                    return _aligned(runs, self.learned)
+            if len(runs) == RUNS:
+                break
+        for choice in run.choices:
+            same = Placeholder(CHOICES["equal"], choice.node, Value(choice.value))
+            run.nodes.append(same)
+            run.path.append(Step(same, True, choice.place, choice.value))
+        return run
+
+    def _movable(self, run: Run) -> dict[tuple[int, int], int]:
+        """The inputs that choose, with the number of values that each may have: not those that the path names."""
+        pinned = {x for step in run.path if step.pinned is not None for x in topological_order(step.node)}
+        place = {x: (i, j) for i, argument in enumerate(self.inputs) for j, x in enumerate(argument)}
+        found: dict[tuple[int, int], int] = {}
+        for choice in run.choices:
+            for x in topological_order(choice.node):
+                if x in place and x not in pinned:
+                    found[place[x]] = min(len(choice.items), found.get(place[x], len(choice.items)))
+        return found
+
+
+def _as(kind: Any, leaf: Placeholder) -> Any:
+    """An input as the function takes it: a Value, or a plain number."""
+    return leaf if kind is Value else Tracked(leaf, whole=kind is int)
+
+
+def _aligned(runs: list[Run], learned: Collection[Value]) -> Run:
+    """The first run, after each operand that an index chose has become an operation of its own.
+
+    The runs have the same path, so the n-th node of one stands for the n-th node of the others, and so do their
+    operands. Operands that are no such pair are items of one list, at the index of each run. Raises Unclear where
+    they are not, or where two lists explain them.
+    """
+    first = runs[0]
+    if any(len({run.choices[i].value for run in runs}) < 2 for i in range(len(first.choices))):
+        raise Unclear
+    operands = [[x for node in run.nodes for x in node.parents] + run.outputs for run in runs]
+    if len(set(map(len, operands))) > 1:
+        raise Unclear
+    places = [{id(node): n for n, node in enumerate(run.nodes)} for run in runs]
+    chosen: list[dict[int, set[tuple[int, ...]]]] = [{} for _ in runs]
+    for run, known in zip(runs, chosen, strict=True):
+        for number, choice in enumerate(run.choices):
+            for leaf, path in _leaves(choice.items[choice.value]):
+                known.setdefault(id(leaf), set()).add((number, *path))
+    made: dict[tuple[int, ...], Placeholder] = {}
+    before: dict[int, list[Placeholder]] = {}  # the new nodes, by the node that reads them first
+
+    def one(nodes: Sequence[Value]) -> Any:
+        """The node that stands for these, one of each run."""
+        node = nodes[0]
+        if len({at.get(id(x), -id(x)) for at, x in zip(places, nodes, strict=True)}) == 1:
+            return node
+        ways = set.intersection(*(known.get(id(x), set()) for known, x in zip(chosen, nodes, strict=True)))
+        plain = not ways and not any(isinstance(x, Placeholder) or x in learned for x in nodes)
+        if plain and len({repr(x.data) for x in nodes}) == 1:
+            return node  # a constant
+        by = {way: one([run.choices[way[0]].node for run in runs]) for way in ways}
+        if len(set(by.values())) != 1:
+            raise Unclear
+        way = min(ways)
+        if way not in made:
+            rows = ([_item(x, way[1:]) for x in run.choices[way[0]].items] for run in runs)
+            made[way] = Placeholder.of(TAKE, (by[way], *map(one, zip(*rows, strict=True))))
+            before.setdefault(reader, []).append(made[way])
+        return made[way]
+
+    keys = [[at.get(id(x), -id(x)) for x in flat] for at, flat in zip(places, operands, strict=True)]
+    ends = list(itertools.accumulate(len(node.parents) for node in first.nodes))
+    new = {}
+    for place, row in enumerate(zip(*keys, strict=True)):
+        if row.count(row[0]) < len(row):
+            reader = bisect.bisect_right(ends, place)
+            new[place] = one([flat[place] for flat in operands])
+    for reader in {bisect.bisect_right(ends, place) for place in new} - {len(ends)}:
+        node = first.nodes[reader]
+        start = ends[reader] - len(node.parents)
+        node.replace([new.get(start + slot, x) for slot, x in enumerate(node.parents)])
+    tape = [x for n, node in enumerate(first.nodes) for x in (*before.get(n, ()), node)] + before.get(
+        len(ends), []
+    )
+    n = len(operands[0]) - len(first.outputs)
+    return dataclasses.replace(first, nodes=tape, outputs=[new.get(n + i, x) for i, x in enumerate(first.outputs)])
+
+
+def _leaves(item: Any) -> Iterator[tuple[Any, tuple[int, ...]]]:
+    """The Values of nested tuples, each with the way to it."""
+    if not isinstance(item, tuple):
+        yield item, ()
+        return
+    for i, part in enumerate(item):
+        for leaf, path in _leaves(part):
+            yield leaf, (i, *path)
+
+
+def _item(items: Any, path: Sequence[int]) -> Any:
+    for i in path:
+        items = items[i]
+    return items
