@@ -12,9 +12,10 @@ from ..engine.value import Value
 from .backends.numpy import Emitter
 from .batches import Pick, picks_of, rows_sum_to_one
 from .checks import check_one_number, collector_paused, unchanged
-from .differentiate import ArrayProgram
 from .examples import ByExample, Examples
 from .group import groups_of
+from .loop_program import LoopProgram
+from .loops import Roller
 from .lower import Lowered, lower
 from .naming import name_arrays
 from .normalise import Graph, normalise
@@ -96,6 +97,7 @@ class Made:
     unused          the places of the parameters that the function does not use
     namespace       what the source defines, `build` among it
     guards          what it checks for each example, if it was traced by examples
+    shorter         makes the program whose loops have one stage less, to compare them; None if there are no loops
     """
 
     request: Request
@@ -110,6 +112,7 @@ class Made:
     unused: list[int]
     namespace: dict[str, Any]
     guards: "Guards | None" = None
+    shorter: Callable[[], "Made"] | None = None
     verified: bool = False
     attempts: int = 0
     _runs: dict[Any, Any] = field(default_factory=dict)
@@ -159,7 +162,7 @@ class Made:
 
 def numpy_program(lowered: Lowered, request: Request, title: str) -> tuple[str, dict[str, Any]]:
     """A program in NumPy: its source and what it defines."""
-    source = Emitter(ArrayProgram(lowered, len(request.shapes), request.gradient), title).source
+    source = Emitter(LoopProgram(lowered, len(request.shapes), request.gradient), title).source
     return source, defined(source)
 
 
@@ -199,22 +202,35 @@ def make(
         for array in lowered.arrays:
             if array.source == ("parameter",):
                 is_used[array.places] = True
-        name_arrays(lowered, traced)
-        source, namespace = write(lowered, request, Groups(lowered).title)
-    return Made(
+        roller = Roller(lowered)
+        rolled = lowered if plain else roller.roll()
+
+        def program(lowered: Lowered) -> tuple[str, dict[str, Any]]:
+            name_arrays(lowered, traced)
+            return write(lowered, request, Groups(lowered).title)
+
+        def shorter() -> Made:
+            other = dataclasses.replace(made, namespace=program(roller.roll(skip=1))[1], _runs={})
+            name_arrays(rolled, traced)
+            return other
+
+        source, namespace = program(rolled)
+    made = Made(
         request,
         source,
-        lowered,
+        rolled,
         traced.names,
         traced.shape,
         graph.frozen,
         traced.state,
         {} if arrays is None else graph.assumed,
-        picks_of(lowered),
+        picks_of(rolled),
         np.flatnonzero(~is_used).tolist() if request.gradient else [],
         namespace,
         guards,
+        shorter=shorter if rolled is not lowered else None,
     )
+    return made
 
 
 def _guards(found: ByExample, graph: Graph, n: int) -> Guards | None:

@@ -8,14 +8,16 @@ the user's keeps its backward, as a `jax.custom_vjp`.
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from ...engine.rule import Rule
-from ..differentiate import ArrayProgram
+from ..differentiate import ArrayProgram, Definition
 from ..formulas import ATOM, CHOICE, OPERATORS, POWER, PRODUCT, SUM, Form
+from ..loops import Loop, Result
 from ..lower import Array, Lowered, Read
 from ..symbols import Book, Symbol
 from ..update import equation
@@ -45,6 +47,34 @@ CALLS = ACTIVATIONS | {  # what is not a function of jax.numpy by its own name
 CHOICES = ("where", "lt", "le", "gt", "ge")
 
 
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A loop as `jax.lax.scan`.
+
+    windows   what each stage reads of its own, for all stages
+    initial   what stands for earlier stages before the first one
+    stage     the definitions of one stage
+    stacked   the arrays of which more is read than the last stage
+    """
+
+    name: str
+    loop: Loop
+    windows: list[Any]
+    initial: list[Any]
+    stage: list[Definition]
+    stacked: list[Array]
+
+
+def _is_end(loop: Loop, array: Array, t: int | None) -> bool:
+    """Is it the last state?"""
+    return array in loop.initial and t == loop.length - 1
+
+
+def _before(array: Array, distance: int) -> str:
+    """The name of an array as it was so many stages before."""
+    return f"{array.name}_before{f'_{distance}' * (distance > 1)}"
+
+
 class JaxProgram(ArrayProgram):
     """The forward pass. Activations are calls of JAX. Rules of the user's are calls of functions of their own."""
 
@@ -54,6 +84,31 @@ class JaxProgram(ArrayProgram):
     def read(self, array: Array, places: Any) -> Any:
         """Elements of an array."""
         return self._read(Read(array, places), places.shape, repeats=False)
+
+    def _define(self, array: Array) -> None:
+        match array.operation:
+            case Loop() as loop:
+                self._define_loop(array, loop)
+            case Result(loop, own, t):
+                stages = f"{own.name}_stages{'.swapaxes(0, 1)' * own.batched if t is None else f'[{t}]'}"
+                text = f"{own.name}_end" if _is_end(loop, own, t) else stages
+                self.symbols[array] = self.book.leaf(text, array.shape, array.batched)
+            case _:
+                super()._define(array)
+
+    def _define_loop(self, array: Array, loop: Loop) -> None:
+        for inner in (*loop.windows, *loop.stage):
+            self.symbols[inner] = self.book.leaf(inner.name, inner.shape, inner.batched)
+        for leaf, (own, distance) in loop.earlier.items():
+            self.symbols[leaf] = self.book.leaf(_before(own, distance), leaf.shape, leaf.batched)
+        windows = [self.read(window.array, window.index) for window in loop.windows.values()]
+        initial = [
+            self.read(read.array, read.index.reshape(a.shape)) for a in loop.initial for read in loop.initial[a]
+        ]
+        stage = [Definition(own.name, self._formula(own), own) for own in loop.stage]
+        results = [a.operation for a in self.lowered.arrays if isinstance(a.operation, Result)]
+        read = [r.array for r in results if r.loop is loop and not _is_end(loop, r.array, r.t)]
+        self.definitions.append(Scan(array.name, loop, windows, initial, stage, list(dict.fromkeys(read))))
 
     def _applied(self, array: Array, operands: list[Any]) -> Any:
         rule: Any = array.rule
@@ -308,7 +363,7 @@ class JaxEmitter:
         (root, place), others = outputs[0], outputs[1:]
         results: list[Any] = [[(program.read(root, np.array(place)), ())]] if gradient else []
         results += [self._columns(others if gradient else outputs)] if others or not gradient else []
-        names = {symbol: array.name for array, symbol in program.symbols.items()}
+        names = {symbol: str(symbol.args[0]) for symbol in program.symbols.values()}
         numbers = {program.book.leaf(n, c.shape): f"{n}.astype(dtype)" for n, c in program.constants.items()}
         self.text = JaxText(names | numbers, self._constant, names.values())
         self.source = self._module(title, results, MEAN * (gradient and not others))
@@ -318,7 +373,7 @@ class JaxEmitter:
         names = [inputs.get(i, f"_{i}") for i in range(self.program.n_inputs)]
         lines = [_line(array, self._parameter(array)) for array in self._leaves("parameter")]
         for made in self.program.definitions:
-            lines.append(_line(made.array, self.text.full(made.formula, made.array.shape, made.array.batched)))
+            lines += self._scan(made) if isinstance(made, Scan) else [self._defined(made)]
         texts = [[self.text.full(x, shape, True) for x, shape in parts] for parts in results]
         texts = [parts if len(parts) == 1 else [f"jnp.concatenate([{bare(parts)}], axis=1)"] for parts in texts]
         lines.append(f"return {bare(text for (text,) in texts)}")
@@ -331,11 +386,37 @@ class JaxEmitter:
             imports="import numpy as np\n" * bool(constants),
             rules="".join(f"{source}\n\n" for _, source in self.text.rules.values()),
             arguments=arguments,
-            lines="".join(f"    {line}\n" for line in ["dtype = parameters.dtype", *cast, *lines]),
+            lines="".join(f"    {line}".rstrip() + "\n" for line in ["dtype = parameters.dtype", *cast, *lines]),
             rest=rest.format(arguments=arguments),
             constants="\n\n" * bool(constants)
             + "".join(f"{name} = {_array(numbers)}\n" for name, numbers in constants.items()),
         )
+
+    def _defined(self, made: Definition) -> str:
+        return _line(made.array, self.text.full(made.formula, made.array.shape, made.array.batched))
+
+    def _scan(self, scan: Scan) -> list[str]:
+        loop, full = scan.loop, self.text.full
+        counts = {array: len(before) for array, before in loop.initial.items()}
+        state = [_before(array, distance) for array, n in counts.items() for distance in range(n, 0, -1)]
+        after = [
+            name
+            for array, n in counts.items()
+            for name in [_before(array, d) for d in range(n - 1, 0, -1)] + [array.name]
+        ]
+        end = [name for array, n in counts.items() for name in ["_"] * (n - 1) + [f"{array.name}_end"]]
+        like = [array for array, n in counts.items() for _ in range(n)]
+        initial = [full(x, array.shape, array.batched) for x, array in zip(scan.initial, like, strict=True)]
+        windows = [
+            full(x, window.index.shape, leaf.batched, ATOM) + ".swapaxes(0, 1)" * leaf.batched
+            for x, (leaf, window) in zip(scan.windows, loop.windows.items(), strict=True)
+        ]
+        stacked = tuple_text([array.name for array in scan.stacked])
+        body = [f"{tuple_text(state)} = state", f"{tuple_text([leaf.name for leaf in loop.windows])} = now"]
+        body += [*map(self._defined, scan.stage), f"return {tuple_text(after)}, {stacked}"]
+        left = f"{tuple_text(end)}, {tuple_text([f'{array.name}_stages' for array in scan.stacked])}"
+        call = f"jax.lax.scan({scan.name}, {tuple_text(initial)}, {tuple_text(windows)}, {loop.length})"
+        return ["", f"def {scan.name}(state, now):", *(f"    {line}" for line in body), "", f"{left} = {call}"]
 
     def _leaves(self, kind: str) -> list[Array]:
         return [array for array in self.arrays if array.source[:1] == (kind,)]
