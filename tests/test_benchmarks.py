@@ -32,6 +32,13 @@ def run(script: str, *arguments: str, **environment: str) -> subprocess.Complete
             ["eager.py", "--quick"],
             marks=pytest.mark.skipif(not importlib.util.find_spec("micrograd"), reason="compares with micrograd"),
         ),
+        pytest.param(
+            ["on_jax.py", "--quick"],
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="compares with JAX"),
+            ],
+        ),
         ["small.py", "--quick"],
         ["compiling.py", "--quick"],
         ["draw.py", "--quick"],
