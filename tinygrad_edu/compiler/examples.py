@@ -172,6 +172,7 @@ class Run:
     path: list[Step]
     choices: list[Choice]
     state: list[tuple[Any, str, Any]]
+    loss: int | None
 
     @property
     def way(self) -> list[tuple[bool, Any]]:
@@ -253,6 +254,7 @@ class Examples:
             list(self.parameters),
             state,
             found,
+            first.loss,
         )
 
     def differ(self, other: int) -> TraceError:
@@ -296,7 +298,8 @@ class Examples:
         outputs = [tracer.known(output) for output in outputs]
         del operands, read  # what is left of Tracked numbers now, the function has kept
         settle(tracer)
-        return Run(example, tracer.nodes, outputs, shape, tracer.path, tracer.choices, [*tracer.state.values()])
+        state = list(tracer.state.values())
+        return Run(example, tracer.nodes, outputs, shape, tracer.path, tracer.choices, state, tracer.loss)
 
     # --- Which operands an index chooses ------------------------------------------------------------------------
 
