@@ -2,8 +2,8 @@
 # # Derivatives, and a number that remembers
 #
 # A network learns by asking each of its numbers one question: *if I nudge you a little, what happens to the
-# result?* The answer is a derivative. We begin with one number and one nudge. We end with the smallest step of
-# backpropagation, done by hand.
+# result?* The answer is a derivative. First we see why it is worth asking. Then we take one number and one nudge, and
+# end with the smallest steps of backpropagation, done by hand.
 
 # %%
 # %matplotlib inline
@@ -17,6 +17,55 @@ import tinygrad_edu as tg
 from tinygrad_edu import Value
 
 # %% [markdown]
+# ## Why not by luck?
+#
+# A network has many numbers, its weights, and a **loss** that says how wrong it is. Learning means to find weights
+# with a small loss. Could we simply try? Change all weights a little, at random, and keep the change if the loss
+# falls. Let us try that where the answer is known: the weights should become the numbers in `target`.
+
+
+# %%
+def search(n, tries=2000):
+    """The losses of n weights that are changed at random, by a step of length 0.5 and less and less."""
+    rng = np.random.default_rng(0)
+    target, w = rng.uniform(-1, 1, n), np.zeros(n)
+    losses = [np.mean((w - target) ** 2)]
+    for _ in range(tries):
+        change = rng.normal(size=n)
+        change *= rng.uniform(0, 0.5) / np.linalg.norm(change)
+        losses.append(min(losses[-1], np.mean((w + change - target) ** 2)))
+        if losses[-1] < losses[-2]:
+            w += change
+    return losses
+
+
+def descend(n, steps=60):
+    """The losses of n weights that follow their slopes. That of (w - target)² is 2 (w - target)."""
+    target, w, losses = np.random.default_rng(0).uniform(-1, 1, n), np.zeros(n), []
+    for _ in range(steps):
+        losses.append(np.mean((w - target) ** 2))
+        w -= 0.1 * 2 * (w - target)
+    return losses
+
+
+plt.figure(figsize=(6, 3.2), layout="constrained")
+for n, colour in ((1, "#7fcdbb"), (10, "#41b6c4"), (100, "#1d91c0"), (1000, "#225ea8"), (10000, "#081d58")):
+    losses = search(n)
+    plt.loglog(np.arange(1, 2002), losses, color=colour, label=f"{n:,} weight{'s' * (n > 1)}")
+    print(f"{n:6,} weights: {losses[-1] / losses[0]:.0%} of the loss is left after 2,000 tries")
+plt.loglog(np.arange(1, 61), descend(10000), "--", color="#a02c12", label="10,000, by slopes")
+plt.ylim(1e-6, 1)
+plt.xlabel("tries, or steps")
+plt.ylabel("loss")
+plt.legend(loc="lower left", fontsize="small")
+plt.show()
+
+# %% [markdown]
+# With one weight, half of all changes go the right way. With many, a random change is right for half of the weights
+# and wrong for the other half, so it gains almost nothing. Real networks have millions of weights, or more. We need
+# to know, for *each* weight, in which direction the loss falls, and how fast. That is the slope of the loss. The
+# dashed line uses slopes: every step brings each weight a fifth nearer. It makes no difference how many there are.
+#
 # ## A slope
 #
 # Here is a function. We look at it near one point, $x = 2$.
@@ -41,7 +90,7 @@ print((f(2.0 + h) - f(2.0)) / h)
 # the line turns towards the tangent, which only touches the curve. The slope of the tangent is the **derivative**
 # of `f` at 2.
 
-# %%
+# %% tags=["cover"]
 xs = np.linspace(0.5, 3.2, 200)
 plt.figure(figsize=(6, 4), layout="constrained")
 plt.plot(xs, f(xs), color="black", label="f(x) = x³ - 2x")
@@ -143,6 +192,60 @@ for name in ("neg", "exp", "log", "sqrt", "sin", "tanh", "sigmoid", "relu"):
     print(f"{name:7}  {slope:13.9f}  {numeric:13.9f}")
 
 # %% [markdown]
+# ## Three ways to a derivative
+#
+# We can take **differences**, and have rounding. We can apply the rules to the *formula*, as at school: that is
+# **symbolic** differentiation. It is exact, but look at the product rule, $(ab)' = a'b + ab'$. It writes $a$ and $b$
+# once more, and so the formulas grow. Here is a symbolic differentiator, for $+$, $-$ and products. We apply it to a
+# function that is applied again and again: $x \to 4x(1 - x)$.
+
+
+# %%
+def symbolic(formula):
+    """The derivative of a formula. A formula is "x", a number, or (formula, sign, formula)."""
+    if not isinstance(formula, tuple):
+        return int(formula == "x")
+    a, sign, b = formula
+    if sign == "*":
+        return (symbolic(a), "*", b), "+", (a, "*", symbolic(b))
+    return symbolic(a), sign, symbolic(b)
+
+
+def text(formula):
+    return f"({' '.join(map(text, formula))})" if isinstance(formula, tuple) else str(formula)
+
+
+print(text(symbolic(((4, "*", "x"), "*", (1, "-", "x")))))
+
+# %% [markdown]
+# The third way is **automatic** differentiation, the one of this engine: the rules again, but applied to the *numbers*
+# of each operation. A number that is used twice is computed once. So the work grows with the number of operations,
+# and nothing is rounded but the last digit.
+
+
+# %%
+def again(x, times):
+    for _ in range(times):
+        x = 4 * x * (1 - x)
+    return x
+
+
+formula = "x"
+print("times  symbolic               differences    automatic")
+for times in range(1, 10):
+    formula = ((4, "*", formula), "*", (1, "-", formula))
+    derivative = text(symbolic(formula))
+    numeric = (again(0.2 + 1e-6, times) - again(0.2 - 1e-6, times)) / 2e-6
+    nodes = len(tg.topological_order(again(Value(0.2), times)))
+    slope = tg.grad(again)(0.2, times)
+    assert abs(eval(derivative, {"x": 0.2}) - slope) < 1e-9
+    if times % 2:
+        print(f"{times:5}  {len(derivative):7,} characters  {numeric:15.8f}  {slope:15.8f}, {nodes} nodes")
+
+# %% [markdown]
+# The formula doubles with every application. The nodes grow by five. Differences need two evaluations for *each*
+# input, and get fewer and fewer digits right. The other two agree to the last digits.
+#
 # ## A number that remembers
 #
 # A formula consists of operations, and each operation knows its slope. To use the slopes we must know *which*
@@ -165,10 +268,10 @@ print("made by", y._op, "from", y.parents)
 tg.draw(y, slopes=True)
 
 # %% [markdown]
-# The same graph as a page: change its numbers, step through both passes, try the quiz. It also stands alone as
-# [pages/01.html](pages/01.html).
+# The same graph as a page: drag a number and everything follows, step through both passes, try the quiz. Run the cell
+# to see it (where no script may run there is a picture), or write it to a file: `tg.live(y).to_html("page.html")`.
 
-# %% tags=["page"]
+# %% tags=["live"]
 tg.live(y)
 
 # %% [markdown]
@@ -224,10 +327,67 @@ tg.draw(y, slopes=True)
 # heard everything. The [next notebook](02_backprop_step_by_step.ipynb) shows why the order matters, and what goes
 # wrong without it.
 #
+# ## The two paths of training
+#
+# Training walks over the graph twice. On the **forward path** numbers flow from the inputs to the loss. On the
+# **backward path** gradients flow from the loss to the weights. Only then the weights are updated, by their
+# gradients. Here are two weights in a row:
+
+
+# %%
+def forward(w1, w2):
+    hidden = tg.tanh(w1 * 2.0)
+    hidden.label = "hidden"
+    return (w2 * hidden - 1) ** 2
+
+
+w1, w2 = Value(0.5, label="w1"), Value(-1.5, label="w2")
+loss = forward(w1, w2)
+loss.backward()
+tg.draw(loss, slopes=True)
+
+# %% [markdown]
+# The gradient of `w1` comes through `w2`: the slope on the arrow from `hidden` is -1.5, the number of `w2`. It is the
+# weight with which the forward path computed. In a backward pass by hand it is tempting to update each weight as soon
+# as its gradient is known. Then the rest of the gradient flows through a *new* `w2`, which was on no forward path:
+
+# %%
+for update_early in (False, True):
+    a, b, lr = 0.5, -1.5, 0.1  # w1, w2
+    h = math.tanh(a * 2)
+    dout = 2 * (b * h - 1)
+    db = dout * h
+    if update_early:
+        b -= lr * db
+    dh = dout * b  # through w2: the original, or the new one?
+    da = dh * (1 - h**2) * 2
+    print(f"update early: {update_early!s:5}  gradient of w1 {da:.4f}, the engine says {w1.grad:.4f}")
+
+# %% [markdown]
+# So: gradients flow by the original weights, and updates use the gradients. First the forward path, then the whole
+# backward path, then all updates. If a number has changed since the forward path, `backward(check=True)` refuses:
+
+# %%
+w2.data -= 0.1 * w2.grad
+try:
+    loss.backward(check=True)
+except RuntimeError as error:
+    print(error)
+
+# %%
+for step in range(5):
+    loss = forward(w1, w2)
+    w1.grad = w2.grad = 0.0
+    loss.backward()
+    for w in (w1, w2):
+        w.data -= 0.05 * w.grad
+    print(f"step {step}: loss {loss:.4f}")
+
+# %% [markdown]
 # ## Exercises
 #
 # 1. What does the table give for the derivative of $x^2 e^x$? Write it as a Python function and compare it with
-#    `tg.grad` at $x = 1$. Then check it with `testing.gradcheck`, which takes differences with great care.
+#    `tg.grad` at $x = 1$. Then check it with `testing.gradcheck`, which takes differences of numbers with many digits.
 #    `tg.grad(g)` is a function, so ask `tg.grad(g)(1.0)`. Write `g` with `tg.exp`: `math.exp` refuses a Value,
 #    because its result, a float, would not remember. Use `from tinygrad_edu.testing import gradcheck`, then
 #    `gradcheck(g, 1.0)`.

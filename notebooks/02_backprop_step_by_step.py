@@ -6,6 +6,10 @@
 # as a sum over paths. Then we break it in every way in which people break it.
 
 # %%
+import subprocess
+import sys
+from pathlib import Path
+
 from IPython.display import SVG
 
 import tinygrad_edu as tg
@@ -25,10 +29,10 @@ f = s * d
 tg.draw(f, slopes=True)
 
 # %% [markdown]
-# The same graph as a page: change its numbers, step through both passes, try the quiz. It also stands alone as
-# [pages/02.html](pages/02.html).
+# The same graph as a page: drag a number and everything follows, step through both passes, try the quiz. Run the cell
+# to see it (where no script may run there is a picture), or write it to a file: `tg.live(f).to_html("page.html")`.
 
-# %% tags=["page", "live"]
+# %% tags=["live"]
 tg.live(f)
 
 # %% [markdown]
@@ -93,7 +97,43 @@ machine.run()
 machine.forward().until("s")
 
 # %% [markdown]
-# `tg.debug.run(f)` is the same as a prompt, with the letters of pdb, Python's own debugger. We come to it below.
+# ## The prompt
+#
+# `tg.debug.run(f)` is the same machine as a prompt, with the letters of pdb, Python's own debugger. Put it into a
+# program, at the place where you have a question. Here is such a program, and what somebody types. Both go through a
+# pipe, so that you see the whole session. (A `with tg.debug.tracing():` records the lines that make nodes, for `w`.)
+
+# %%
+Path("lesson.py").write_text("""
+import tinygrad_edu as tg
+from tinygrad_edu import Value
+
+x, y = Value(3.0, label="x"), Value(2.0, label="y")
+with tg.debug.tracing():
+    s = x + y
+    d = x - y
+    f = s * d
+tg.debug.run(f)
+""")
+typed = """n
+w d
+b
+break x.grad > 5
+c
+why x
+p x.grad == 2 * x.data
+set x 4
+forward
+until s
+q
+"""
+print(subprocess.run([sys.executable, "lesson.py"], input=typed, text=True, capture_output=True).stdout)
+
+# %% [markdown]
+# Line by line: `n` takes the next step, and the prompt says which share goes where. `w d` shows the line that made
+# `d`. `b` goes back. `break` stops where a condition becomes true, and `c` continues to it. `why x` lists the paths.
+# `p` prints any Python over the nodes. `set x 4` asks what if: all numbers follow, a star marks those that changed.
+# `forward` and `until s` walk through the forward pass. `h` lists all commands.
 
 # %%
 f.backward()
@@ -265,9 +305,8 @@ for result in (e, f):
 #
 # ## Five bugs, and a debugger that finds them
 #
-# `tg.debug.run(loss)` is a prompt like pdb: `n` next, `b` back, `c` continue, `p` print, `break`, `watch`, and for graphs
-# `why`, `blame` and `set`. Here the commands stand in the call, so that you see what was typed. In a terminal, leave them
-# out and type.
+# One more command of the prompt is `blame`: it looks for what has spoilt the gradients. Commands can stand in the call
+# too, `tg.debug.run(loss, "why w")`. Then they are obeyed, and the prompt ends.
 #
 # **Gradients that were not set to zero.** Everybody forgets it once.
 

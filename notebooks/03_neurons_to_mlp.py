@@ -31,10 +31,10 @@ out.backward()
 tg.draw(out)
 
 # %% [markdown]
-# The same graph as a page: change its numbers, step through both passes, try the quiz. It also stands alone as
-# [pages/03.html](pages/03.html).
+# The same graph as a page: drag a number and everything follows, step through both passes, try the quiz. Run the cell
+# to see it (where no script may run there is a picture), or write it to a file: `tg.live(out).to_html("page.html")`.
 
-# %% tags=["page", "live"]
+# %% tags=["live"]
 tg.live(out)
 
 # %% [markdown]

@@ -61,10 +61,10 @@ print(f"x.grad   {x.grad:.2e}   at most {0.25**10:.2e}")
 tg.draw(y, heat=True, rankdir="TB")
 
 # %% [markdown]
-# The same graph as a page: change its numbers, step through both passes, try the quiz. It also stands alone as
-# [pages/05.html](pages/05.html).
+# The same graph as a page: drag a number and everything follows, step through both passes, try the quiz. Run the cell
+# to see it (where no script may run there is a picture), or write it to a file: `tg.live(y).to_html("page.html")`.
 
-# %% tags=["page"]
+# %%
 tg.live(y)
 
 # %% [markdown]
@@ -258,7 +258,7 @@ plt.show()
 # %% [markdown]
 # ## Exploding gradients
 #
-# Now factors above 1. A recurrent network multiplies by one weight w again and again. Ten times gives w^10 x. Let
+# Now the factors are above 1. A recurrent network multiplies by one weight w again and again. Ten times gives w^10 x. Let
 # the input x be 0.5 and let the wanted output be 0.5 too. Then the best w is 1. The loss is flat below it, and a
 # cliff above.
 
@@ -291,7 +291,7 @@ for step in range(3):
     w.data -= 0.03 * w.grad
 
 # %% [markdown]
-# A gradient that large still says one useful thing: the direction. `clip_grad_norm` keeps the direction and
+# Even such a large gradient tells one useful thing: the direction. `clip_grad_norm` keeps the direction and
 # shortens the gradient to a length of 1 at most. Call it between `backward()` and `step()`. Here is the same
 # descent from the same place:
 

@@ -31,10 +31,10 @@ print(f"at 3: slope {slope.data}, second {second.data}, third {tg.gradients(seco
 tg.draw(slope)
 
 # %% [markdown]
-# The same graph as a page: change its numbers, step through both passes, try the quiz. It also stands alone as
-# [pages/08.html](pages/08.html).
+# The same graph as a page: drag a number and everything follows, step through both passes, try the quiz. Run the cell
+# to see it (where no script may run there is a picture), or write it to a file: `tg.live(slope).to_html("page.html")`.
 
-# %% tags=["page"]
+# %%
 tg.live(slope)
 
 # %% [markdown]

@@ -53,8 +53,8 @@ for row in example("emma"):
 # %% [markdown]
 # ## Attention
 #
-# In all parts of the model but one, every place works by itself. Attention is the part where places look at each
-# other. A place asks a query. It and every place before it offer a key and a value. The dot product of query and
+# Attention is the part of the model where places look at each other. In all other parts every place works by itself.
+# A place asks a query. It and every place before it offer a key and a value. The dot product of query and
 # key says how well they fit. Softmax turns the fits into shares, and the place gets the values, mixed by these
 # shares. Four heads do this side by side, each with a quarter of the numbers.
 #

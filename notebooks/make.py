@@ -7,7 +7,6 @@ Names may be shortened, as in `make.py 01 03`; without any, all are made. README
 
 import base64
 import hashlib
-import html
 import os
 import re
 import sys
@@ -102,13 +101,13 @@ def faults(book: NotebookNode) -> list[str]:
 def words(cell: NotebookNode) -> list[str]:
     """The text that a code cell shows. Rounding (numbers of 1e-10 and less) and the width of columns are left out.
 
-    In a cell tagged "timing" all numbers are left out.
+    In a cell tagged "timing" all numbers are left out. A live page is compared without the picture beside it.
     """
     shown = []
     for output in cell.outputs:
         data = output.get("data", {})
-        markup = data.get("text/html", "")
-        shown += [output.get("text", ""), data.get("text/plain", ""), "" if markup.startswith(LIVE) else markup]
+        shown += [output.get("text", ""), data.get("text/plain", "")]
+        shown += [data.get("text/html", "").partition('<img style="display:none"')[0]]
         shown += output.get("traceback", [])
     masked = NUMBER if "timing" in cell.metadata.get("tags", []) else ROUNDING
     return [re.sub(" +", " ", re.sub(masked, "0", text)) for text in shown if text]
@@ -129,15 +128,11 @@ def add_pictures(book: NotebookNode) -> None:
                 output["metadata"]["image/png"] = {"width": width}
 
 
-def take_pages(book: NotebookNode, target: Path) -> None:
-    """Write the live page of a cell tagged "page" to target. It stays in the notebook if "live" is a tag too."""
+def take_pages(book: NotebookNode) -> None:
+    """Take the live pages out of all cells but those tagged "live": 60 KB each. Their pictures stay."""
     for cell in book.cells:
-        tags = cell.metadata.get("tags", [])
-        for output in cell.get("outputs", []) if "page" in tags else ():
-            (page,) = re.findall(r'^<iframe srcdoc="([^"]*)"', output["data"]["text/html"])
-            target.parent.mkdir(exist_ok=True)
-            target.write_text(html.unescape(page), encoding="utf-8")
-            if "live" not in tags:
+        for output in cell.get("outputs", []) if "live" not in cell.metadata.get("tags", []) else ():
+            if output.get("data", {}).get("text/html", "").startswith(LIVE):
                 del output["data"]["text/html"]
 
 
@@ -165,7 +160,7 @@ def main(names: list[str]) -> None:
         target = source.with_suffix(".ipynb")
         book = notebook(source)
         execute(book)
-        take_pages(book, HERE / "pages" / f"{source.stem[:2]}.html")
+        take_pages(book)
         add_pictures(book)
         if found := faults(book):
             raise SystemExit(f"{source.stem} shows what it must not:\n" + "\n".join(found))

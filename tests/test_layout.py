@@ -20,7 +20,7 @@ READS = {
     "live": "engine viz compiler",
     "debug": "engine viz live",
     "train": "engine nn optim datasets viz compiler debug",
-    "testing": "engine nn viz compiler debug",
+    "testing": "engine nn viz compiler debug live",
     "cli": "engine nn optim datasets viz compiler live debug train testing",
 }
 

@@ -2,12 +2,17 @@
 
 import os
 import runpy
+from html import unescape
+from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
 import pytest
 
+from tinygrad_edu.live.page import SCRIPTS
+
+live = resources.files("tinygrad_edu.live")
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 make = SimpleNamespace(**runpy.run_path(str(NOTEBOOKS / "make.py")))
 SOURCES = make.sources([])
@@ -46,6 +51,19 @@ def test_committed_outputs_are_clean_and_seen_everywhere(source: Path) -> None:
 
 
 @each
+def test_a_live_page_has_todays_scripts_and_a_picture_stands_beside_it(source: Path) -> None:
+    parts = [live.joinpath(name).read_text(encoding="utf-8") for name in (*SCRIPTS, "page.css")]
+    for cell in nbformat.read(source.with_suffix(".ipynb"), 4).cells:
+        if "tg.live(" not in cell.source or cell.cell_type != "code":
+            continue
+        (data,) = (output.data for output in cell.outputs)
+        assert "image/png" in data
+        assert ("text/html" in data) == ("live" in cell.metadata.get("tags", []))
+        page = unescape(data.get("text/html", ""))
+        assert not page or all(part in page for part in parts), "run notebooks/make.py"
+
+
+@each
 def test_the_picture_in_the_readme_is_the_notebooks(source: Path) -> None:
     committed = nbformat.read(source.with_suffix(".ipynb"), 4)
     assert (NOTEBOOKS / "pictures" / f"{source.stem[:2]}.png").read_bytes() == make.cover(committed)
@@ -64,6 +82,7 @@ def test_the_readme_links_it(source: Path) -> None:
 def test_execution_shows_what_was_committed(source: Path) -> None:
     committed, made = nbformat.read(source.with_suffix(".ipynb"), 4), make.notebook(source)
     make.execute(made)
+    make.take_pages(made)
     assert not make.faults(made)
     for old, new in zip(committed.cells, made.cells, strict=True):
         if new.cell_type == "code" and not (QUICK and "slow" in new.metadata.get("tags", [])):

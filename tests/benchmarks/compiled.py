@@ -5,7 +5,6 @@
 
 The parts, each forward, loss and all gradients:
   mnist    the classifier 784-128-10 in batches of 32, 128 and 512, of both precisions
-  compile  how long that takes to trace and to compile, with and without verification
   moons    the step of micrograd's demo notebook: MLP 2-16-16-1, 100 points, hinge + 1e-4 L2
   growth   how a step grows with width, depth and batch
   west     10,000 operations without any regular structure, by "Fastest Autograd in the West"
@@ -279,22 +278,6 @@ def mnist(settings):
     table(["", "ours", *others, *(f"to {name}" for name in others)], rows, settings)
 
 
-def compilation(settings):
-    sizes, batch = settings.sizes, settings.batches[-1]
-    title(f"Trace and compile, classifier {'-'.join(map(str, sizes))}, float64: seconds", settings)
-
-    def attempt(verify):
-        loss, parameters, _, arrays = classifier(sizes, batch, "float64")
-        return first_call(loss, parameters, arrays, verify=verify)[1]
-
-    blocks = interleaved(
-        {f"verify={verify}": (None, functools.partial(attempt, verify)) for verify in (True, False)},
-        settings.rounds,
-    )
-    rows = [[name, *(f"{f(own):.2f}" for f in (statistics.median, min, max))] for name, own in blocks.items()]
-    table(["", "median", "min", "max"], rows, settings)
-
-
 def moons(settings):
     points, classes = datasets.moons(settings.points)
     title(f"Two-moons step, MLP 2-16-16-1, {settings.points} points, float64", settings)
@@ -404,7 +387,7 @@ def west_contenders(leaves, operations, lanes, torch, seconds):
     return one, many, {"compiled, backend=python": scalar_seconds, "compiled, lanes": laned_seconds}
 
 
-PARTS = {"mnist": mnist, "compile": compilation, "moons": moons, "growth": growth, "west": west}
+PARTS = {"mnist": mnist, "moons": moons, "growth": growth, "west": west}
 
 
 def main():

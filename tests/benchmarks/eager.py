@@ -2,13 +2,15 @@
 
     python tests/benchmarks/eager.py [--rounds N] [--quick]
 
-Two workloads, each forward + zero_grad + backward:
+Three workloads. The first two are forward + zero_grad + backward:
   moons   the step of micrograd's demo notebook without the update: MLP 2-16-16-1, 100 points, hinge + 1e-4 L2
   chain   10,000 additions, y = y + x
+  fit     a step of full-batch training, MLP 2-8-8-1, 100 points, hinge, gradient descent: our `fit` on Values
+          beside the loop that micrograd's users write, three steps each time
 
 Why the comparison is fair:
   - Both engines run the same lines of this file, with their own MLP, the same weights and the same points. Loss
-    and gradients must agree before anything is timed.
+    and gradients, and what `fit` has learned, must agree before anything is timed.
   - Each engine has a process of its own, so that neither collects the other's garbage. Their blocks of steps
     alternate, and the ratio is the median over the ratios of neighbouring blocks: noise that lasts hits both.
   - A block counts whole: its mean holds the full collections that a median step can miss.
@@ -38,8 +40,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]  # the checkout that is measured
 MICROGRAD, OURS = "micrograd", "tinygrad_edu"
-WORKLOADS = {"moons": "two-moons step, MLP 2-16-16-1, 100 points", "chain": "chain of 10,000 additions"}
-
+WORKLOADS = {
+    "moons": "two-moons step, MLP 2-16-16-1, 100 points",
+    "chain": "chain of 10,000 additions",
+    "fit": "a step of fit on Values, MLP 2-8-8-1, 100 points",
+}
 
 HEADER = (
     f"  {'':12} {'collector':>9} {'nodes':>8} {'median ms':>10} {'min ms':>8} {'nodes/s':>11} {'bytes/node':>11}"
@@ -49,26 +54,78 @@ HEADER = (
 # --- The work: the same lines for both engines ----------------------------------------------------------------
 
 
-class Moons:
+class Step:
+    """A forward and a backward pass."""
+
+    steps = 1
+
+    def step(self):
+        total = self.forward()
+        self.zero_grad()
+        total.backward()
+        return total
+
+    def results(self):
+        return [self.step().data, *[p.grad for p in self.parameters()]]
+
+
+class Moons(Step):
     """The loss of micrograd's demo notebook (github.com/karpathy/micrograd, demo.ipynb)."""
+
+    hidden = 16, 16
 
     def __init__(self, Value, MLP, points, classes):
         self.Value, self.points, self.classes = Value, points, classes
-        self.model = MLP(2, [16, 16, 1])
+        self.model = MLP(2, [*self.hidden, 1])
         rng = random.Random(1337)
         for parameter in self.model.parameters():
             parameter.data = rng.uniform(-1, 1)
         self.parameters, self.zero_grad = self.model.parameters, self.model.zero_grad
 
-    def forward(self):
+    def data_loss(self):
         inputs = [list(map(self.Value, point)) for point in self.points]
         scores = list(map(self.model, inputs))
         losses = [(1 + -y * score).relu() for y, score in zip(self.classes, scores, strict=True)]
-        data_loss = sum(losses) * (1.0 / len(losses))
-        return data_loss + 1e-4 * sum(p * p for p in self.parameters())
+        return sum(losses) * (1.0 / len(losses))
+
+    def forward(self):
+        return self.data_loss() + 1e-4 * sum(p * p for p in self.parameters())
 
 
-class Chain:
+class Fit(Moons):
+    """Three steps of training, from the same numbers each time. `fit` is ours; micrograd has a loop."""
+
+    hidden, rate, steps = (8, 8), 0.1, 3
+    forward = Moons.data_loss
+
+    def __init__(self, Value, MLP, points, classes, fit=None):
+        super().__init__(Value, MLP, points, classes)
+        self.fit, self.start = fit, [p.data for p in self.parameters()]
+
+    def step(self):
+        for parameter, number in zip(self.parameters(), self.start, strict=True):
+            parameter.data = number
+        if self.fit:
+            self.fit(self.model, (self.points, self.classes), self.rate, self.steps)
+            return
+        for _ in range(self.steps):
+            super().step()
+            for p in self.parameters():
+                p.data -= self.rate * p.grad
+
+    def results(self):
+        self.step()
+        return [p.data for p in self.parameters()]
+
+
+def fit(model, data, rate, epochs):
+    from tinygrad_edu import nn, optim, train
+
+    optimizer = optim.SGD(model.parameters(), rate)
+    train.fit(model, nn.hinge, data, optimizer, epochs, batch_size=None, compiled=False, progress=False)
+
+
+class Chain(Step):
     def __init__(self, Value):
         self.x = Value(0.5)
 
@@ -106,7 +163,8 @@ def work(engine):
     else:
         from tinygrad_edu import Value
         from tinygrad_edu.nn import MLP
-    workloads = {"moons": Moons(Value, MLP, *data), "chain": Chain(Value)}
+    trained = Fit(Value, MLP, *data, fit=None if engine == MICROGRAD else fit)
+    workloads = {"moons": Moons(Value, MLP, *data), "chain": Chain(Value), "fit": trained}
     for line in sys.stdin:
         command, name, *arguments = json.loads(line)
         try:
@@ -125,11 +183,9 @@ def examine(workload):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     gc.enable()
-    workload.zero_grad()
-    total.backward()
     nodes, parameters = count_nodes(total), workload.parameters()
     return {
-        "results": [total.data, *[p.grad for p in parameters]],
+        "results": workload.results(),
         "nodes": nodes,
         "bytes": peak / (nodes - len(parameters)),  # the parameters were there before
     }
@@ -143,10 +199,8 @@ def block(workload, collector, steps):
         if not collector:
             gc.collect()
         start = time.perf_counter()
-        total = workload.forward()
-        workload.zero_grad()
-        total.backward()
-        seconds.append(time.perf_counter() - start)
+        total = workload.step()  # noqa: F841 - it is alive during the next step
+        seconds.append((time.perf_counter() - start) / workload.steps)
     return seconds[1:]
 
 
@@ -212,7 +266,7 @@ def compare(results):
     if not all(math.isclose(a, b, rel_tol=1e-9) for a, b in zip(theirs, ours, strict=True)):
         sys.exit("The engines disagree on the loss or a gradient: there is nothing to compare.")
     difference = max(abs(a - b) / max(abs(a), abs(b)) for a, b in zip(theirs, ours, strict=True) if a != b or a)
-    print(f"  the engines agree: results {theirs[0]!r} and {ours[0]!r}, {len(ours) - 1} gradients, ", end="")
+    print(f"  the engines agree: results {theirs[0]!r} and {ours[0]!r}, {len(ours)} numbers, ", end="")
     print(f"largest relative difference {difference:.1e}")
 
 

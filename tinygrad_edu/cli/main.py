@@ -22,8 +22,9 @@ OUTPUTS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit status: 0 done, 1 a file, library or program is missing, 2 bad input,
-    130 Ctrl-C. Raises SystemExit after --help and --version (0), and for arguments that are not understood (2)."""
+    """Run one command. Returns the exit status: 0 done, 1 a file, library or program is missing, 2 bad input, 130
+    Ctrl-C; for grade 0 no mistake, 1 a mistake, 2 no verdict. Raises SystemExit after --help and --version
+    (0), and for arguments that are not understood (2)."""
     parser = _parser()
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] in EXPRESSIONS:  # a space keeps argparse from taking -x**2 for an option
@@ -34,12 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if hasattr(sys.stdout, "reconfigure"):  # a terminal without λ gets \u03bb instead of an error
         sys.stdout.reconfigure(errors="backslashreplace")
+    status = 0
     try:
-        _run(options)
+        status = _run(options) or 0
         sys.stdout.flush()
     except BrokenPipeError:  # as from `| head`: the reader has seen enough
         sys.stderr.close()
-        return 0
+        return status
     except KeyboardInterrupt:
         print("\nStopped by Ctrl-C.", file=sys.stderr)
         return 130
@@ -48,12 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except (OSError, RuntimeError, ImportError) as error:  # a disk that is full, nothing to draw with
         print(f"tinygrad-edu: {error}", file=sys.stderr)
-        return 1
-    return 0
+        return 2 if options.command == "grade" else 1
+    return status
 
 
-def _run(options: argparse.Namespace) -> None:
-    """Run the command. Its module is loaded here, so that --help comes at once."""
+def _run(options: argparse.Namespace) -> int | None:
+    """Run the command. Its module is loaded here, so that --help comes at once. Returns grade's exit status."""
     match options.command:
         case "rules":
             from ..viz.table import one_rule, rules_table
@@ -78,6 +80,10 @@ def _run(options: argparse.Namespace) -> None:
             from .step import step_through
 
             step_through(options.expression, options.values)
+        case "grade":
+            from .grade import grade
+
+            return grade(options.engine, options.html, options.json)
         case "train":
             # These matrices are small: a second thread of BLAS gains little, and waits where a core is busy.
             os.environ.setdefault("OPENBLAS_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
@@ -89,6 +95,7 @@ def _run(options: argparse.Namespace) -> None:
             from .demo import run
 
             run(options.epochs, options.seed, options.out)
+    return None
 
 
 # --- What the commands take -----------------------------------------------------------------------------------
@@ -135,6 +142,14 @@ def _parser() -> argparse.ArgumentParser:
                 help=OUTPUTS[name],
             )
     _add_train(commands)
+    help = "say what a learner's own Value class gets wrong, with the smallest program that shows it"
+    grade = commands.add_parser("grade", help=help, description=help[0].upper() + help[1:] + ".")
+    grade.epilog = "Exit status: 0 no mistake, 1 a mistake, 2 the engine could not be run."
+    grade.add_argument("engine", type=Path, help="a Python file with a class in the manner of micrograd")
+    grade.add_argument(
+        "--html", type=_file, metavar="FILE", help="write a page with the graph of each mistake, live"
+    )
+    grade.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 

@@ -10,14 +10,19 @@ used in fewer places: where only one unit of the last state is read, the other r
 """
 
 import re
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
+import numpy as np
+
 from ..engine.rules import Rule
-from .normalise import SUM, Graph
+from .flatten import SUM
+from .normalise import LONG, Graph
+from .views import Indices
 
 
 @dataclass(eq=False)
@@ -33,111 +38,149 @@ class Group:
     number: int
     rule: Rule | None
     source: tuple[Any, ...]
-    members: list[int]
+    members: Indices
 
 
-def groups_of(graph: Graph, labels: Sequence[str] = ()) -> tuple[list[Group], list[int]]:
+def groups_of(graph: Graph, labels: Sequence[str] = ()) -> tuple[list[Group], Indices]:
     """The groups, each after those it reads, and the number of the group of every node (-1 if it is not used).
 
-    `labels` are those of the parameters, in their order.
+    The numbers end with one more -1: so numbers[graph.right[k]] is -1 where operand k is no product. `labels` are
+    those of the parameters, in their order.
     """
     return _Grouping(graph, labels).result()
 
 
 class _Grouping:
     def __init__(self, graph: Graph, labels: Sequence[str]):
-        self.graph = graph
-        self.families = [re.sub(r"(?<=neuron)\d+|\d+(?=[^.]*$)", "", label) for label in labels]
-        self.live = _live(graph)
+        self.graph, self.labels = graph, labels
+        self.starts, self.left, self.right = graph.starts.tolist(), array("i"), array("i")
+        self.left.frombytes(graph.left.tobytes())  # a slice of an array, or one of its numbers, takes NumPy longer
+        self.right.frombytes(graph.right.tobytes())
+        (self.first, self.n_parameters), *_ = [row[1:] for row in graph.sources if row[0] == ("parameter",)]
+        self.live = self._live()
 
-    def result(self) -> tuple[list[Group], list[int]]:
-        numbers = self._signatures(self._roles(self._signatures({})))
-        members: dict[int, list[int]] = {}
-        for node in self.live:
-            members.setdefault(numbers[node], []).append(node)
-        rules, leaves = self.graph.rules, self.graph.leaves
-        groups = [
-            Group(number, rules[nodes[0]], leaves[nodes[0]][:-1] if rules[nodes[0]] is None else (), nodes)
-            for number, nodes in members.items()
-        ]
-        return groups, numbers
+    def result(self) -> tuple[list[Group], Indices]:
+        graph, numbers = self.graph, self._signatures(self._roles(self._signatures(None)))
+        nodes = np.flatnonzero(self.live)
+        nodes = nodes[np.argsort(numbers[nodes], kind="stable")]
+        found, starts = np.unique(numbers[nodes], return_index=True)
+        return [
+            Group(number, graph.rules[members[0]], graph.source(members[0]), members)
+            for number, members in zip(found.tolist(), np.split(nodes, starts[1:]), strict=True)
+        ], numbers
 
-    def _signatures(self, roles: dict[int, int]) -> list[int]:
+    def _live(self) -> Any:
+        """For every node, do the outputs depend on it?"""
+        graph, starts = self.graph, self.starts
+        needed = bytearray(len(starts))  # the last place is that of no node, which is -1
+        of_nodes = np.frombuffer(needed, bool)
+        of_nodes[graph.outputs] = True
+        for node in range(len(starts) - 2, self.first + self.n_parameters - 1, -1):
+            start, stop = starts[node], starts[node + 1]
+            if needed[node] and stop - start < LONG:
+                for operand in self.left[start:stop] + self.right[start:stop]:
+                    needed[operand] = 1
+            elif needed[node]:
+                of_nodes[graph.left[start:stop]] = of_nodes[graph.right[start:stop]] = True
+        return of_nodes[:-1]
+
+    def _signatures(self, roles: Any) -> Any:
         """The number of the group of every node, -1 if it is not used. `roles` are the groups of parameters."""
-        rules, operands, leaves = self.graph.rules, self.graph.operands, self.graph.leaves
-        numbers, known = [-1] * len(rules), dict[tuple[Any, ...], int]()
-        for node in self.live:
-            rule = rules[node]
-            signature: tuple[Any, ...]
-            if rule is None:
-                leaf = leaves[node]
-                signature = ("parameter", roles.get(node)) if leaf[0] == "parameter" else leaf[:-1]
+        graph, known = self.graph, dict[Any, int]()
+        rules, starts, left, right = graph.rules, self.starts, self.left, self.right
+        numbers = array("i", [-1]) * len(starts)  # the last one is that of no node
+        of_nodes = np.frombuffer(numbers, np.int32)
+        for source, first, size in graph.sources:
+            used = first + np.flatnonzero(self.live[first : first + size])
+            role = np.zeros(len(used), int) if roles is None or first != self.first else roles[used - first]
+            _, firsts, which = np.unique(role, return_index=True, return_inverse=True)
+            of_nodes[used] = len(known) + np.argsort(np.argsort(firsts))[which]
+            known.update(((source, i), len(known)) for i in range(len(firsts)))
+        n_leaves = self.first + self.n_parameters
+        for node in (n_leaves + np.flatnonzero(self.live[n_leaves:])).tolist():
+            rule, start, stop = rules[node], starts[node], starts[node + 1]
+            signature: Any = rule
+            if rule is SUM and stop - start < LONG:
+                pairs = zip(left[start:stop], right[start:stop], strict=True)
+                signature = rule, *sorted(Counter([self._kind(numbers[a], numbers[b]) for a, b in pairs]).items())
             elif rule is SUM:
-                signature = (rule, *sorted(Counter(_kinds(operands[node], numbers)).items()))
-            else:
-                signature = (rule, *[numbers[operand] for operand in operands[node]])
+                kinds = self._kinds(of_nodes[graph.left[start:stop]], of_nodes[graph.right[start:stop]])
+                different, counts = np.unique(kinds, return_counts=True)
+                signature = rule, *zip(different.tolist(), counts.tolist(), strict=True)
+            elif rule:
+                signature = rule, *[numbers[operand] for operand in left[start:stop]]
             numbers[node] = known.setdefault(signature, len(known))
-        return numbers
+        return of_nodes
 
-    def _roles(self, numbers: list[int]) -> dict[int, int]:
+    def _kind(self, a: int, b: int) -> int:
+        """The kind of a term as one number: the groups of its two factors, in any order. b is -1 for a node."""
+        low, high = (a, b) if a < b else (b, a)
+        return (low + 1) * len(self.starts) + high
+
+    def _kinds(self, a: Any, b: Any) -> Any:
+        return (np.minimum(a, b) + np.int64(1)) * len(self.starts) + np.maximum(a, b)
+
+    def _roles(self, numbers: Any) -> Any:
         """Group parameters by the set of places where they are used, or by a larger set of parameters nearby.
 
         A place is the group of the node that uses the parameter, with the number of the operand, or with the kind
         of the term in a sum. `numbers` are the groups when all parameters are one group.
         """
-        rules, operands = self.graph.rules, self.graph.operands
-        parameters = {node for node, leaf in self.graph.leaves.items() if leaf[0] == "parameter"}
-        places: dict[int, set[tuple[Any, ...]]] = {node: set() for node in parameters}
-        for node in self.live:
-            own = numbers[node]
-            rule = rules[node]
-            if rule is SUM:
-                for term, kind in zip(operands[node], _kinds(operands[node], numbers), strict=True):
-                    for factor in term if term.__class__ is tuple else (term,):
-                        if factor in places:
-                            places[factor].add((own, kind))
-            else:
-                is_take = rule is not None and rule.n_inputs is None
-                for slot, operand in enumerate(operands[node]):
-                    if operand in places:
-                        places[operand].add((own, 0 if is_take else slot))
-        members: dict[tuple[str, frozenset[tuple[Any, ...]]], list[int]] = {}
-        for node, found in places.items():
-            family = self.families[self.graph.leaves[node][1]] if self.families else ""
-            members.setdefault((family, frozenset(found)), []).append(node)
-        roles: dict[int, int] = {}
-        known: dict[frozenset[tuple[Any, ...]], int] = {}
-        wider: dict[Any, list[tuple[int, frozenset[tuple[Any, ...]]]]] = {}  # by family and place
-        for (family, used), nodes in sorted(members.items(), key=lambda item: -len(item[0][1])):
-            candidates = min((wider.get((family, place), []) for place in used), key=len, default=[])
-            larger = [(abs(first - nodes[0]), other) for first, other in candidates if used < other]
-            role = min(larger, key=itemgetter(0))[1] if larger else used
-            if not larger:
-                for place in used:
-                    wider.setdefault((family, place), []).append((nodes[0], used))
-            roles |= dict.fromkeys(nodes, known.setdefault(role, len(known)))
+        graph, n_leaves = self.graph, self.first + self.n_parameters
+        rules, sizes = graph.rules[n_leaves:], np.diff(graph.starts)
+        user = np.repeat(np.arange(len(sizes)), sizes)  # of each operand
+        is_sum = np.repeat([rule is SUM for rule in rules], sizes[n_leaves:])
+        in_order = np.repeat([rule is not None and rule.n_inputs is not None for rule in rules], sizes[n_leaves:])
+        slots = np.where(in_order, np.arange(len(user)) - graph.starts[user], 0)
+        slots = np.where(is_sum, self._kinds(numbers[graph.left], numbers[graph.right]), slots)
+        sides = [
+            np.flatnonzero((factor >= self.first) & (factor < n_leaves) & self.live[user])
+            for factor in (graph.left, graph.right)
+        ]
+        at = np.concatenate(sides)
+        parameters = np.concatenate([graph.left[sides[0]], graph.right[sides[1]]]) - np.int64(self.first)
+        _, slot = np.unique(slots[at], return_inverse=True)
+        _, place = np.unique(numbers[user[at]] * (slot.max(initial=0) + 1) + slot, return_inverse=True)
+        n_places = place.max(initial=0) + 1
+        pairs = np.sort(parameters * n_places + place)
+        parameters, place = np.divmod(pairs[np.diff(pairs, prepend=-1) > 0], n_places)
+
+        # Two sets of places are one if the sums of random numbers for their places are.
+        sums, random = np.zeros(self.n_parameters, np.uint64), np.random.default_rng(0)
+        np.add.at(sums, parameters, random.integers(2**63, size=n_places, dtype=np.uint64)[place])
+        _, firsts, roles = np.unique(sums, return_index=True, return_inverse=True)
+        ends = np.searchsorted(parameters, [firsts, firsts + 1]).T
+        return self._widened(
+            [frozenset(place[start:stop].tolist()) for start, stop in ends], firsts.tolist(), roles
+        )
+
+    def _widened(self, sets: list[frozenset[int]], firsts: list[int], roles: Any) -> Any:
+        """The roles, where parameters are put to others nearby of their label that are used in more places."""
+        if _wider([("", used, first) for used, first in zip(sets, firsts, strict=True)]) == sets:
+            return roles
+        families = [re.sub(r"(?<=neuron)\d+|\d+(?=[^.]*$)", "", label) for label in self.labels] or [""] * len(
+            roles
+        )
+        members: dict[tuple[str, int], list[int]] = {}
+        for parameter, key in enumerate(zip(families, roles.tolist(), strict=True)):
+            members.setdefault(key, []).append(parameter)
+        wider = _wider([(family, sets[role], found[0]) for (family, role), found in members.items()])
+        number = {used: i for i, used in enumerate(dict.fromkeys(wider))}
+        for found, used in zip(members.values(), wider, strict=True):
+            roles[found] = number[used]
         return roles
 
 
-def _kinds(terms: Any, numbers: list[int]) -> list[tuple[int, ...]]:
-    """The kind of every term of a sum: the group of a node, or the two groups of a product, sorted."""
-    kinds: list[tuple[int, ...]] = []
-    for term in terms:
-        if term.__class__ is tuple:
-            a, b = numbers[term[0]], numbers[term[1]]
-            kinds.append((a, b) if a <= b else (b, a))
+def _wider(members: list[tuple[str, frozenset[int], int]]) -> list[frozenset[int]]:
+    """For each (family, places, first parameter) its places, or the larger ones of the nearest of its family."""
+    result, known = [used for _, used, _ in members], dict[Any, list[tuple[int, frozenset[int]]]]()
+    for i in sorted(range(len(members)), key=lambda i: -len(members[i][1])):
+        family, used, first = members[i]
+        candidates = min((known.get((family, place), []) for place in used), key=len, default=[])
+        larger = [(abs(other_first - first), other) for other_first, other in candidates if used < other]
+        if larger:
+            result[i] = min(larger, key=itemgetter(0))[1]
         else:
-            kinds.append((numbers[term],))
-    return kinds
-
-
-def _live(graph: Graph) -> list[int]:
-    """The nodes that the outputs depend on, in order."""
-    needed, stack = bytearray(len(graph.rules)), list(graph.outputs)
-    while stack:
-        node = stack.pop()
-        if not needed[node]:
-            needed[node] = 1
-            for operand in graph.operands[node]:
-                stack += operand if operand.__class__ is tuple else (operand,)
-    return [node for node, is_needed in enumerate(needed) if is_needed]
+            for place in used:
+                known.setdefault((family, place), []).append((first, used))
+    return result

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from ..engine.rules import RULES, Rule
+from .flatten import SUM
 from .group import Group
-from .normalise import EXP, LOGSUMEXP, SUB, SUM, Graph
+from .normalise import EXP, LOGSUMEXP, SUB, Graph
 from .tracing import CHOICES, COMPARISONS, TAKE
 from .views import Indices, digits_of
 
@@ -187,7 +188,7 @@ def product_size(part: Product) -> int:
 def lower(
     graph: Graph,
     groups: Sequence[Group],
-    numbers: Sequence[int],
+    numbers: Indices,
     shapes: Sequence[tuple[int, ...]],
     plain: bool = False,
 ) -> Lowered:
@@ -223,64 +224,65 @@ class _Lowering:
         self.arrays = [array for array in self.arrays if array in used or array.operation is None]
 
     def _leaf(self, group: Group) -> Array:
-        places = [self.graph.leaves[node][-1] for node in group.members]
-        kind = group.source[0]
+        kind, nodes = group.source[0], group.members
+        if kind == "constant":
+            places: Any = np.array([self.graph.constants[node] for node in nodes.tolist()])
+        else:
+            places = nodes - next(first for source, first, _ in self.graph.sources if source == group.source)
         if kind == "input":
             shape = self.shapes[group.source[1]]
-            self.position[group.members] = places
+            self.position[nodes] = places
             return Array(group.number, None, group.source, int(np.prod(shape)), True, False, shape)
-        if kind == "parameter":
-            group.members = [node for _, node in sorted(zip(places, group.members, strict=True))]
-            places = sorted(places)
-        self.position[group.members] = np.arange(len(places))
-        is_learned = kind == "parameter"
-        return Array(group.number, None, group.source, len(places), False, is_learned, places=np.array(places))
+        self.position[nodes] = np.arange(len(nodes))
+        return Array(group.number, None, group.source, len(nodes), False, kind == "parameter", places=places)
 
     def _array(self, group: Group) -> Array:
-        operands = self.graph.operands
-        rows = [operands[node] for node in group.members]
-        used = {self._by_number[self.numbers[n]] for row in rows[:1] for term in row for n in _nodes(term)}
+        graph, nodes = self.graph, group.members
+        first = slice(graph.starts[nodes[0]], graph.starts[nodes[0] + 1])
+        read = {
+            self._by_number[n] for n in self.numbers[[*graph.left[first], *graph.right[first]]].tolist() if n >= 0
+        }
         array = Array(
             group.number,
             group.rule,
             (),
-            len(group.members),
-            any(a.batched for a in used),
-            any(a.differentiable for a in used) and group.rule not in _NO_SLOPES,
+            len(nodes),
+            any(a.batched for a in read),
+            any(a.differentiable for a in read) and group.rule not in _NO_SLOPES,
         )
+        each = graph.starts[nodes][:, None] + np.arange(first.stop - first.start)
         if group.rule is SUM:
-            array.operation, array.shape, order = self._total(rows)
+            array.operation, array.shape, order = self._total(graph.left[each], graph.right[each])
         else:
-            array.operation, array.shape, order = self._operation(group.rule, rows)
+            array.operation, array.shape, order = self._operation(group.rule, graph.left[each])
         if order is not None:
-            group.members = [group.members[i] for i in order]
-        self.position[group.members] = np.arange(len(group.members))
+            group.members = nodes[order]
+        self.position[group.members] = np.arange(len(nodes))
         return array
 
     def _read(self, nodes: Any) -> Read:
         """Where nodes of one group stand in its array."""
-        nodes = np.asarray(nodes, dtype=np.intp)
-        return Read(self._by_number[self.numbers[nodes.flat[0]]], self.position[nodes])
+        return Read(self._by_number[int(self.numbers[nodes.flat[0]])], self.position[nodes])
 
     # --- Operations -----------------------------------------------------------------------------------------
 
-    def _operation(self, rule: Any, rows: list[Any]) -> tuple[Any, tuple[int, ...], Any]:
-        groups = [self.numbers[node] for node in rows[0]]
+    def _operation(self, rule: Any, rows: Any) -> tuple[Any, tuple[int, ...], Any]:
+        groups = self.numbers[rows[0]].tolist()
         if rule is TAKE and len(set(groups[1:])) == 1:
             return self._take(rows)
         if rule in REDUCTIONS and len(set(groups)) == 1:
             elements = self._read(rows)
             order = _order_of([elements])
             return Reduction(_in_order(elements, order)), (), order
-        operands = [self._read(column) for column in zip(*rows, strict=True)]
+        operands = [self._read(column) for column in rows.T]
         if rule is EXP and (found := _softmax(operands[0])) is not None:
             softmax, order = found
             return softmax, softmax.operand.index.shape, order
         order = _order_of(operands)
         return Elementwise([_in_order(operand, order) for operand in operands]), (), order
 
-    def _take(self, rows: list[Any]) -> tuple[Any, tuple[int, ...], Any]:
-        index, options = self._read([row[0] for row in rows]), self._read([row[1:] for row in rows])
+    def _take(self, rows: Any) -> tuple[Any, tuple[int, ...], Any]:
+        index, options = self._read(rows[:, 0]), self._read(rows[:, 1:])
         if not options.array.batched and not self.plain:
             tables, which_table = np.unique(options.index, axis=0, return_inverse=True)
             indices, which_index = np.unique(index.index, return_inverse=True)
@@ -293,9 +295,9 @@ class _Lowering:
                 return operation, shape, order
         return Take(index, options, grid=False), (), None
 
-    def _total(self, rows: list[Any]) -> tuple[Total, tuple[int, ...], Any]:
+    def _total(self, left: Any, right: Any) -> tuple[Total, tuple[int, ...], Any]:
         """The parts of a sum, one for each kind of term. The largest product decides the order of the members."""
-        parts = [self._part(kind, terms) for kind, terms in self._by_kind(rows).items()]
+        parts = self._parts(left, right)
         largest_first = sorted(
             (part for part in parts if isinstance(part, Paired)), key=lambda part: -part.a.index.size
         )
@@ -305,32 +307,26 @@ class _Lowering:
             product = self._product(pairs)
             if product:
                 parts[parts.index(pairs)] = product
-                if order is None and product_size(product) == len(rows):
+                if order is None and product_size(product) == len(left):
                     order, shape = np.argsort(product.pick), product_shape(product)
         if order is None and not any(isinstance(part, Product) for part in parts):
             order = _order_of([read for part in parts for read in reads_of(part)])
         return Total([_reordered(part, order) for part in parts]), shape, order
 
-    def _by_kind(self, rows: list[Any]) -> dict[tuple[int, ...], list[list[Any]]]:
-        """The terms of each member, by kind: the group of a term, or the two groups of a product."""
-        kinds: dict[tuple[int, ...], list[list[Any]]] = {}
-        for row in rows:
-            for terms in kinds.values():
-                terms.append([])
-            for term in row:
-                kind = tuple(self.numbers[n] for n in _nodes(term))
-                if len(kind) == 2 and kind[0] > kind[1]:
-                    kind, term = (kind[1], kind[0]), (term[1], term[0])
-                if kind not in kinds:
-                    kinds[kind] = [[]]
-                kinds[kind][-1].append(term)
-        return kinds
-
-    def _part(self, kind: tuple[int, ...], terms: list[list[Any]]) -> Any:
-        if len(kind) == 1:
-            return Terms(self._read(terms))
-        pairs = np.array(terms, dtype=np.intp)
-        return Paired(self._read(pairs[:, :, 0]), self._read(pairs[:, :, 1]))
+    def _parts(self, left: Any, right: Any) -> list[Any]:
+        """The terms of all members, in parts of one kind: the group of a term, or the two groups of a product."""
+        a, b = self.numbers[left], self.numbers[right]
+        left, right = np.where((b >= 0) & (a > b), (right, left), (left, right))
+        kinds = (np.minimum(a, b) + np.int64(1)) * len(self.numbers) + np.maximum(a, b)
+        by_kind = np.argsort(kinds, axis=1, kind="stable")
+        _, firsts, sizes = np.unique(kinds[0], return_index=True, return_counts=True)
+        parts, stops = [], np.cumsum(sizes).tolist()
+        for i in np.argsort(firsts).tolist():
+            columns = by_kind[:, stops[i] - sizes[i] : stops[i]]
+            of_a, of_b = (np.take_along_axis(factor, columns, 1) for factor in (left, right))
+            is_product = of_b[0, 0] >= 0
+            parts.append(Paired(self._read(of_a), self._read(of_b)) if is_product else Terms(self._read(of_a)))
+        return parts
 
     def _product(self, pairs: Paired) -> Product | None:
         """A sum of products as a matrix product, where every member picks an element; None if it is not one."""
@@ -394,10 +390,6 @@ class _Lowering:
                 array.shape = rows.shape
             elif (rows.T.ravel() == everything).all():
                 array.shape = rows.T.shape
-
-
-def _nodes(term: Any) -> tuple[int, ...]:
-    return term if term.__class__ is tuple else (term,)
 
 
 def _one(rows: Indices) -> Indices:

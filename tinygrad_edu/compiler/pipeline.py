@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..engine.value import Value
 from .backends.numpy import Emitter
 from .batches import Pick, picks_of, rows_sum_to_one
-from .checks import check_one_number, collector_paused, unchanged, unused
+from .checks import check_one_number, collector_paused, unchanged
 from .differentiate import ArrayProgram
 from .examples import ByExample, Examples
 from .group import groups_of
@@ -191,8 +191,10 @@ def make(
         guards = _guards(found, graph, n) if found else None
         groups, numbers = groups_of(graph, [parameter.label for parameter in parameters])
         lowered = lower(graph, groups, numbers, request.shapes, plain)
-        learned = [array for array in lowered.arrays if array.source == ("parameter",)]
-        left_out = unused((parameters[place] for array in learned for place in array.places), parameters)
+        is_used = np.zeros(len(parameters), bool)
+        for array in lowered.arrays:
+            if array.source == ("parameter",):
+                is_used[array.places] = True
         name_arrays(lowered, traced)
         program = ArrayProgram(lowered, len(request.shapes), request.gradient)
         source = Emitter(program, Groups(lowered).title).source
@@ -209,7 +211,7 @@ def make(
         traced.state,
         graph.assumed,
         picks_of(lowered),
-        left_out if request.gradient else [],
+        np.flatnonzero(~is_used).tolist() if request.gradient else [],
         guards,
         _build=namespace["build"],
     )

@@ -78,8 +78,8 @@ class Placeholder(Value):
 
     def __init__(self, rule: Rule | None = None, left: Any = None, right: Any = None, label: str = ""):
         self.rule, self._left, self._right, self.label = rule, left, right, label
-        if watch.tracer:
-            watch.tracer.nodes.append(self)
+        if tracer := watch.tracer:
+            tracer.nodes.append(self)
 
     @staticmethod
     def of(rule: Rule, parents: tuple[Value, ...]) -> "Placeholder":
@@ -233,36 +233,33 @@ class _Here(threading.local):
 
 
 _here, _lock = _Here(), threading.Lock()
-_standing: dict[
-    Value, tuple[object, ...]
-] = {}  # the blocks of `standing_in` that each Value is in, of all threads
+_blocks: list[Mapping[Value, Value]] = []  # the twins of every open block of `standing_in`, of all threads
 
 
 @contextmanager
-def standing_in(numbers: dict[Value, Any]) -> Iterator[None]:
+def standing_in(numbers: dict[Value, Any]) -> Iterator[Mapping[Value, Value]]:
     """Give Values other numbers inside the block, in this thread only. UNKNOWN makes them placeholders.
 
-    Another thread may train the same model at this moment, so nothing is written into a Value: a number or a
-    gradient that the block sets is gone after it. The class alone changes, to a subclass whose methods ask which
-    thread they run in. The identity of the Value stays.
+    Another thread may train the same model at this moment, so nothing is written into a Value: each has a twin
+    that computes for it, and a number or a gradient that the block sets is gone after it. The class of the Value
+    alone changes, to a subclass whose methods ask which thread they run in. Gives the twins, by their Values.
     """
-    outer, block, interrupted = _here.twins, (object(),), None
-    twins = {value: number if number is UNKNOWN else Value(number) for value, number in numbers.items()}
+    outer, interrupted = _here.twins, None
+    twins = {v: UNKNOWN if number is UNKNOWN else Value(number, v.label) for v, number in numbers.items()}
     try:
         with _lock:
+            _blocks.append(twins)
             for value in twins:
-                others = _standing.get(value, ())
-                _standing[value] = others + block if others else block
                 kind: Any = value.__class__
                 if kind not in _stand_ins:
                     value.__class__ = _stand_in(kind)
         _here.twins = {**outer, **twins}
-        yield
+        yield twins
     finally:
         _here.twins = outer
         while True:  # until a pass has come to its end: Ctrl-C may come in the middle of one
             try:
-                _end(block, twins)
+                _end(twins)
                 break
             except KeyboardInterrupt as error:
                 interrupted = error
@@ -270,18 +267,15 @@ def standing_in(numbers: dict[Value, Any]) -> Iterator[None]:
             raise interrupted
 
 
-def _end(block: tuple[object, ...], values: Iterable[Value]) -> None:
+def _end(twins: Mapping[Value, Value]) -> None:
     """Give the Values of a block their class back, unless they are in another. A second call changes nothing."""
     with _lock:
-        for value in values:
-            others = tuple(other for other in _standing.get(value, ()) if other is not block[0])
-            if others:
-                _standing[value] = others
-                continue
+        _blocks[:] = [block for block in _blocks if block is not twins]
+        staying = {value for block in _blocks for value in block}
+        for value in twins:
             kind: Any = value.__class__
-            if kind in _stand_ins:
+            if kind in _stand_ins and value not in staying:
                 value.__class__ = kind.__base__
-            _standing.pop(value, None)
 
 
 def _is_placeholder(x: Any) -> bool:
@@ -299,13 +293,14 @@ def _stand_in(kind: Any) -> Any:
         recorded, own = getattr(Placeholder, name), getattr(kind, name, None)
 
         def either(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if _here.twins.get(self) is UNKNOWN or any(map(_is_placeholder, args)):
+            twin = _here.twins.get(self, self)
+            if twin is UNKNOWN or (watch.tracer and any(map(_is_placeholder, args))):
                 return recorded(self, *args, **kwargs)
             if own is None:
                 raise TypeError(f"{self!r} has no {name}: a float would have no gradient.")
             if name in REFLECTED and isinstance(args[0], Value):
                 return NotImplemented  # Python asked the subclass first; the left operand knows what to do
-            return own(self, *args, **kwargs)
+            return own(twin, *args, **kwargs)
 
         return either
 
@@ -327,7 +322,7 @@ def _stand_in(kind: Any) -> Any:
     def record(self: Any, rule: Rule, inputs: Any) -> Any:
         if any(map(_is_placeholder, inputs)):
             return Placeholder._record(self, rule, inputs)
-        parents = tuple(map(self._operand, inputs))
+        parents = tuple([_here.twins.get(x, x) for x in map(self._operand, inputs)])
         return self._node(rule.evaluate([p.data for p in parents], parents), rule, parents)
 
     def reduce(self: Any) -> Any:

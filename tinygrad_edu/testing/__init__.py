@@ -6,6 +6,7 @@ prove_rule(rule)              is it right at every real number, and how many ulp
 values, programs, networks    hypothesis strategies: Values, random expression graphs, small MLPs
 dual, mathematical,
 complex_step, path_sum        oracles: other ways to the same derivatives
+diagnose(Engine)              what is wrong in somebody's Value class, and which misunderstanding it is
 absolute_adjoint(root)        what rounding can do to each gradient; assert_near compares relative to it
 """
 
@@ -23,6 +24,7 @@ except ImportError as error:
 from typing import TYPE_CHECKING, Any
 
 from ..engine.calculus import absolute_adjoint
+from .diagnosis import Diagnosis, diagnose
 from .gradient_check import GradientMismatch, GradientReport, gradcheck
 from .oracles import assert_near, complex_step, decisions, dual, mathematical, path_sum
 from .others import from_jax, from_torch
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SMOOTH",
     "Certificate",
+    "Diagnosis",
     "GradientMismatch",
     "GradientReport",
     "Program",
@@ -51,6 +54,7 @@ __all__ = [
     "check_rule",
     "complex_step",
     "decisions",
+    "diagnose",
     "dual",
     "from_jax",
     "from_torch",

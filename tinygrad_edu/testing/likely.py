@@ -86,11 +86,13 @@ def _rows(subject: Subject, point: Point) -> Iterator[_Row]:
             continue
 
 
-def _suspects(called: list[str], i: int, n: int) -> Iterator[tuple[str, Callable[[_Row], Any]]]:
-    def slope(j: int, factor: int = 1) -> Callable[[_Row], Any]:
+def suspects(called: list[str], i: int, n: int) -> Iterator[tuple[str, Callable[[Any], Any]]]:
+    """Wrong slopes for operand i of n: sentences, and functions of a row with `x`, `out`, `slopes`."""
+
+    def slope(j: int, factor: int = 1) -> Callable[[Any], Any]:
         return lambda row: factor * row.slopes[j]
 
-    def times(j: int, power: int) -> Callable[[_Row], Any]:
+    def times(j: int, power: int) -> Callable[[Any], Any]:
         return lambda row: row.slopes[i] * row.x[j] ** power
 
     for j in range(n):
@@ -98,14 +100,18 @@ def _suspects(called: list[str], i: int, n: int) -> Iterator[tuple[str, Callable
             yield f"it is the slope of the other operand, {called[j]}", slope(j)
             yield f"it is the slope of the other operand, {called[j]}, with the wrong sign", slope(j, -1)
     yield "the sign is wrong", lambda row: -row.slopes[i]
-    yield "the local slope is missing: the share is upstream itself", lambda row: mp.mpf(1)
-    yield "the operand is taken for a constant: its share is 0", lambda row: mp.mpf(0)
+    yield "the local slope is missing: the share is upstream itself", lambda row: 1
+    yield "the operand is taken for a constant: its share is 0", lambda row: 0
     yield "it is 1 / slope", lambda row: 1 / row.slopes[i]
     for j in range(n):
         yield f"a factor {called[j]} is missing", times(j, -1)
         yield f"a factor {called[j]} is too many", times(j, 1)
     yield "a factor out is missing", lambda row: row.slopes[i] / row.out
     yield "a factor out is too many", lambda row: row.slopes[i] * row.out
+
+
+def _suspects(called: list[str], i: int, n: int) -> Iterator[tuple[str, Callable[[_Row], Any]]]:
+    yield from suspects(called, i, n)
     if n == 1:
 
         def when(row: _Row, right: Any) -> Any:

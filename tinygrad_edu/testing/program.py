@@ -17,7 +17,7 @@ import functools
 import keyword
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from types import CodeType
@@ -119,12 +119,19 @@ class Program:
     steps: tuple[Step, ...]
 
     def run(
-        self, numbers: Iterable[Any], replaced: int | None = None, by: Callable[[Any], Any] = lambda x: x
+        self,
+        numbers: Iterable[Any],
+        replaced: int | None = None,
+        by: Callable[[Any], Any] = lambda x: x,
+        scope: dict[str, Any] | None = None,
     ) -> list[Any]:
-        """All results. With `replaced`, result number `replaced` goes through the function `by` first."""
+        """All results. With `replaced`, result number `replaced` goes through the function `by` first.
+
+        The expressions call the functions of `scope`, if it is given, in place of ours.
+        """
         results = list(numbers)
         for expression, indices in self.steps:
-            results.append(_evaluate(expression, [results[-1 - i % len(results)] for i in indices]))
+            results.append(_evaluate(expression, [results[-1 - i % len(results)] for i in indices], scope))
             if len(results) - 1 == replaced:
                 results[replaced] = by(results[replaced])
         return results
@@ -142,11 +149,17 @@ class Program:
         lines = ["", *_imports([*map(repr, self.inputs), *used]), "from tinygrad_edu import *"]
         lines += [f'{name} = RULES["{name}"]' for name in used if name not in _FUNCTIONS]
         lines += [f"x{i} = Value({x!r})" for i, x in enumerate(self.inputs)]
-        for n, (expression, indices) in enumerate(self.steps, start=len(self.inputs)):
-            operand = {letter: f"x{n - 1 - i % n}" for letter, i in zip(_LETTERS, indices, strict=True)}
-            text = re.sub(r"\b[abcd]\b", lambda m, operand=operand: operand[m[0]], expression)  # type: ignore[misc]  # a default in a lambda
-            lines.append(f"x{n} = {text}")
+        lines += self.assignments([f"x{i}" for i in range(len(self.inputs) + len(self.steps))])
         return "\n".join([*lines, f"x{len(self.inputs) + len(self.steps) - 1}.backward()", ""])
+
+    def assignments(self, names: Sequence[str]) -> list[str]:
+        """One line of Python for each step, with these names for the inputs and the results: "x2 = x0 * x1"."""
+        lines = []
+        for n, (expression, indices) in enumerate(self.steps, start=len(self.inputs)):
+            operand = {letter: names[n - 1 - i % n] for letter, i in zip(_LETTERS, indices, strict=True)}
+            text = re.sub(r"\b[abcd]\b", lambda m, operand=operand: operand[m[0]], expression)  # type: ignore[misc]  # a default in a lambda
+            lines.append(f"{names[n]} = {text}")
+        return lines
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """The same for Hypothesis and IPython, which would print a dataclass by its fields."""
@@ -171,9 +184,11 @@ def _code(expression: str) -> tuple[CodeType, tuple[str, ...]]:
     return code, tuple(name for name in names if name not in _LETTERS)
 
 
-def _evaluate(expression: str, operands: list[Any]) -> Any:
+def _evaluate(expression: str, operands: list[Any], functions: dict[str, Any] | None = None) -> Any:
     code, names = _code(expression)
     scope = dict(zip(_LETTERS, operands, strict=True))
+    if functions is not None:
+        return eval(code, functions, scope)
     scope.update((name, RULES[name]) for name in names if name not in _FUNCTIONS)
     return eval(code, _FUNCTIONS, scope)
 

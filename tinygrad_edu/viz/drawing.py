@@ -1,6 +1,8 @@
 """`draw`: the question a user asks, checked, read, composed and handed to Graphviz."""
 
+import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ..engine.graph import edges
@@ -8,6 +10,7 @@ from ..engine.value import Value
 from .compose import picture_of
 from .names import variables_in_sight
 from .picture import Picture
+from .plain import PlainDrawing
 from .reading import given_edges, nodes_below
 from .text import tree_of
 
@@ -28,7 +31,7 @@ def draw(
     rankdir: str = "LR",
     format: str = "svg",
     max_nodes: int | None = 80,
-) -> "Drawing":
+) -> "Drawing | PlainDrawing":
     """A picture of everything root was computed from, inputs first; a notebook shows it.
 
     Each Value is a box: its name and the operation that made it above its data and its gradient, a dash before any
@@ -50,13 +53,15 @@ def draw(
     One graph has one DOT text: `draw(y).source`. Boxes are n0, n1 ... in topological order. Labels are shown as
     they are, a newline as a line break, control characters as Python escapes.
 
+    Without the graphviz package, and in a browser, the picture is an SVG of our own, simpler.
+
     Raises TypeError if root is not one Value or paths are not edges, ValueError for an unknown option or an edge
-    that is not below root, ImportError without the graphviz package. `tree` does not need it.
+    that is not below root.
     """
     return _draw(root, variables_in_sight(), style, slopes, constants, heat, paths, rankdir, format, max_nodes)
 
 
-def draw_dot(root: Value, format: str = "svg", rankdir: str = "LR") -> "Drawing":
+def draw_dot(root: Value, format: str = "svg", rankdir: str = "LR") -> "Drawing | PlainDrawing":
     """The picture that micrograd's draw_dot gives: `draw(root, style="micrograd")` of the whole graph.
 
     Raises what `draw` raises.
@@ -84,7 +89,7 @@ def _draw(
     rankdir: str,
     format: str,
     max_nodes: int | None,
-) -> "Drawing":
+) -> "Drawing | PlainDrawing":
     if rankdir not in ("LR", "TB"):
         raise ValueError(f'rankdir is "LR" (left to right) or "TB" (top to bottom), got {rankdir!r}.')
     if style not in STYLES:
@@ -102,9 +107,9 @@ def _draw(
         max_nodes=max_nodes,
     )
     text = tree_of(root, variables, ascii=False)
-    return as_drawing(
-        picture, text, "tree(...) shows the same graph", style=style, heat=heat, rankdir=rankdir, format=format
-    )
+    if sys.platform == "emscripten" or not find_spec("graphviz"):  # a browser runs no programs
+        return PlainDrawing(picture, text, rankdir, heat)
+    return as_drawing(picture, text, "", style=style, heat=heat, rankdir=rankdir, format=format)
 
 
 def as_drawing(picture: Picture, text: str, instead: str, **look: Any) -> "Drawing":

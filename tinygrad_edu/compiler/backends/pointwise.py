@@ -77,7 +77,7 @@ class Pointwise(CompiledFunction):
     def _checked(self, theta: list[Any]) -> list[float]:
         return real_numbers(theta, len(self.parameters))
 
-    def _pinned(self, made: "_Made", numbers: list[float]) -> AbstractContextManager[None]:
+    def _pinned(self, made: "_Made", numbers: list[float]) -> AbstractContextManager[Any]:
         """Inside the block the parameters have these numbers, in this thread, and no gradient is changed."""
         return standing_in({**dict(made.frozen), **dict(zip(self.parameters, numbers, strict=True))})
 

@@ -1,0 +1,136 @@
+"""How long it takes to compile a function, stage by stage, and how much memory.
+
+    python tests/benchmarks/compiling.py [--rounds N] [--quick] [--markdown]
+
+From `tg.compile` to the end of the first call, which traces, compiles, verifies and runs a batch of 32. The cases:
+  mlp        nn.MLP 784-H-10 with 306,000, a million and three million nodes, cross-entropy
+  dense      nn.Dense 784-128-10: two nodes for each neuron, and as many operands
+  irregular  10,000 operations without any regular structure, by "Fastest Autograd in the West"
+
+Every run has a process of its own. `seconds` are those of the median run, of the wall clock; the stages are from
+the same run. `bytes/node` is how far the peak of the process's memory rises, divided by the number of nodes.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the checkout that is measured
+
+import numpy as np
+import rivals
+
+import tinygrad_edu as tg
+from tinygrad_edu import Value, nn
+from tinygrad_edu.compiler import compiled, pipeline
+
+STAGES = {
+    "trace": (pipeline, "trace_function"),
+    "normalise": (pipeline, "normalise"),
+    "group": (pipeline, "groups_of"),
+    "lower": (pipeline, "lower"),
+    "differentiate": (pipeline, "ArrayProgram"),
+    "emit": (pipeline, "Emitter"),
+    "verify": (compiled, "disagreement"),
+}
+CASES = {
+    "mlp 784-128-10": ("mlp", 784, 128, 10),
+    "mlp 784-420-10": ("mlp", 784, 420, 10),
+    "mlp 784-1258-10": ("mlp", 784, 1258, 10),
+    "dense 784-128-10": ("dense", 784, 128, 10),
+    "irregular 10,000": ("irregular", 10_000),
+}
+QUICK = {"mlp 20-6-3": ("mlp", 20, 6, 3), "dense 20-6-3": ("dense", 20, 6, 3), "irregular 100": ("irregular", 100)}
+
+
+def problem(kind, *sizes):
+    """A loss, its parameters and a batch."""
+    rng = np.random.default_rng(0)
+    if kind == "irregular":
+        values = [Value(float(x)) for x in range(100)]
+
+        def loss(lane):
+            nodes = [v + x for v, x in zip(values, lane, strict=True)]
+            return rivals.west(nodes, *sizes, tg.softplus, tg.softmax)
+
+        return loss, values, (rivals.west_noise(32, len(values)),)
+    if kind == "mlp":
+        model = nn.MLP(sizes[0], sizes[1:], rng=0)
+    else:
+        model = nn.Sequential(nn.Dense(*sizes[:2], "relu", rng=0), nn.Dense(*sizes[1:], rng=0))
+    targets = np.eye(sizes[-1])[rng.integers(sizes[-1], size=32)]
+    return lambda x, y: nn.cross_entropy(model(x), y), model.parameters(), (rng.random((32, sizes[0])), targets)
+
+
+def measured(case):
+    """The seconds of each stage and in all, the nodes, and the bytes of each."""
+    spent = dict.fromkeys(STAGES, 0.0)
+
+    def timed(stage, function):
+        def call(*arguments, **options):
+            start = time.perf_counter()
+            try:
+                return function(*arguments, **options)
+            finally:
+                spent[stage] += time.perf_counter() - start
+
+        return call
+
+    for stage, (module, name) in STAGES.items():
+        setattr(module, name, timed(stage, getattr(module, name)))
+    loss, parameters, batch = problem(*case)
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    step = tg.compile(loss, parameters)
+    step.value_and_grad(*batch)
+    seconds = time.perf_counter() - start
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * (
+        1 if sys.platform == "darwin" else 1024
+    )
+    return {
+        "nodes": (nodes := step._latest.lowered.n_traced),
+        "seconds": seconds,
+        **spent,
+        "bytes/node": grown / nodes,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each case (3)")
+    parser.add_argument("--quick", action="store_true", help="small cases, one run each: does it work?")
+    parser.add_argument("--markdown", action="store_true", help="a table for a README")
+    parser.add_argument("--case", type=json.loads, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.case:
+        print(json.dumps(measured(options.case)))
+        return
+    header = ["", "nodes", "seconds", *STAGES, "bytes/node"]
+    if options.markdown:
+        print(f"| {' | '.join(header)} |\n|---|{'---:|' * (len(header) - 1)}")
+    else:
+        print(f"{'':18}", *(f"{title:>13}" for title in header[1:]))
+    for name, case in (QUICK if options.quick else CASES).items():
+        command = [sys.executable, __file__, "--case", json.dumps(case)]
+        runs = [
+            json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            for _ in range(1 if options.quick else options.rounds)
+        ]
+        run = sorted(runs, key=lambda run: run["seconds"])[len(runs) // 2]
+        cells = [
+            f"{run[title]:,.0f}" if title in ("nodes", "bytes/node") else f"{run[title]:.2f}"
+            for title in header[1:]
+        ]
+        if options.markdown:
+            print(f"| {' | '.join([name, *cells])} |", flush=True)
+        else:
+            print(f"{name:18}", *(f"{cell:>13}" for cell in cells), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,344 @@
+"""diagnose: every known mistake is named, no right engine is accused, and nothing that an engine does stops it."""
+
+import contextlib
+import io
+import itertools
+import json
+import math
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import micrograd.engine
+import micrograd_engines
+import pytest
+from learners import ENGINES, LIMITED, MUTANTS, Replacements, engine
+
+import tinygrad_edu as tg
+from tinygrad_edu import cli
+from tinygrad_edu.testing import diagnose, learner
+
+BY_TITLE = {title: (name, replacements, mistake) for title, name, replacements, mistake in MUTANTS}
+IN_ANY_ORDER = {"order", "depth", "paths"}  # the lecture's set makes the numbers differ from run to run
+
+
+def names(findings: tuple[Any, ...]) -> list[str]:
+    return [finding.name for finding in findings]
+
+
+# --- What is named ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("title", "name", "replacements", "mistake"), MUTANTS, ids=[row[0] for row in MUTANTS])
+def test_each_mistake_is_named(title: str, name: str, replacements: Replacements, mistake: str) -> None:
+    made = engine(name, replacements)
+    report = diagnose(made)
+    assert names(report.mistakes) == [mistake]
+    (found,) = report.mistakes
+    assert len(found.program.splitlines()) == 4
+    assert "expected" in found.program
+    if mistake in IN_ANY_ORDER | {"raises"}:
+        return
+    assert abs(found.expected - found.got) > 1e-4
+    assert mistake == "value" or "step" in found.step or found.name in ("reflected", "swapped")
+    scope = made if isinstance(made, dict) else {made.__name__: made}
+    with contextlib.redirect_stdout(io.StringIO()) as printed:  # the four lines show what they say
+        exec(found.program, dict(scope))
+    assert float(printed.getvalue()) == pytest.approx(found.got)
+
+
+def test_the_fifteen_misconceptions_are_among_them() -> None:
+    """The lines of the list, in its order; the last three are limits."""
+    fifteen = ["overwrites", "paths", "depth", "upstream", "sign", "swapped", "exponent", "tanh", "relu", "paths"]
+    fifteen += ["repeated", "root", "reflected"]
+    assert set(fifteen) <= {mistake for *_, mistake in MUTANTS}
+    assert {"missing", "interior", "depth"} <= set().union(*(limits for *_, limits in LIMITED))
+
+
+TWO = [
+    ("assigns everywhere", "breadth first"),
+    ("assigns everywhere", "tanh' of the input"),
+    ("assigns in *", "wrong sign in -"),
+    ("assigns shares", "no exponent's factor"),
+    ("recursive calls", "forgets upstream in tanh"),
+    ("recursive calls", "relu' of the output"),
+    ("breadth first", "b and a swapped in /"),
+    ("no visited", "root not set"),
+    ("forgets upstream in *", "wrong sign in -"),
+    ("forgets upstream in +", "root not set"),
+    ("forgets upstream in tanh", "tanh' of the input"),
+    ("no exponent", "reflected minus swapped"),
+    ("wrong sign in neg", "a set of operands"),
+    ("relu' of 0", "shares swapped in /"),
+    ("root not set", "a and b swapped in /"),
+    ("not reversed", "wrong sign in /"),
+]
+BY_TITLE["b and a swapped in /"] = BY_TITLE["a and b swapped in /"]
+
+
+@pytest.mark.parametrize("titles", TWO, ids=" and ".join)
+def test_two_at_once(titles: tuple[str, str]) -> None:
+    (name, first, one), (other, second, two) = (BY_TITLE[title] for title in titles)
+    assert name == other
+    assert set(names(diagnose(engine(name, first + second)).mistakes)) == {one, two}
+
+
+@pytest.mark.slow
+def test_most_pairs_are_named() -> None:
+    """Nine of ten. The rest cannot be seen: what never passes on cannot overwrite, one share is one share."""
+    named = tried = 0
+    for (_, name, first, one), (_, other, second, two) in itertools.combinations(MUTANTS, 2):
+        text = ENGINES[name]
+        for old, new in first:
+            text = text.replace(old, new)
+        if name == other and one != two and all(old in text for old, _ in second):
+            tried += 1
+            named += {one, two} <= set(names(diagnose(engine(name, first + second)).mistakes))
+    assert tried > 300
+    assert named > 0.85 * tried
+
+
+def test_a_mistake_that_nobody_thought_of_has_its_program() -> None:
+    away = " * (2 if -1.4 < self.data < 0.7 else 1)"  # where no operation is tried alone
+    slopes = ("out.data * out.grad", "s * (1 - s) * out.grad", "(1 - t**2) * out.grad")
+    wrong = [(slope, slope + away) for slope in slopes]
+    report = diagnose(engine("lecture", wrong))
+    (found,) = report.mistakes
+    assert str(found) == "wrong gradient"
+    assert len(found.graph.steps) == 1  # shrunk
+    assert abs(found.expected - found.got) > 1e-4
+    assert str(diagnose(engine("lecture", wrong))) == str(report)
+
+
+def test_other_mistakes_with_upstream_are_described() -> None:
+    report = diagnose(engine("lecture", [("(1 - t**2) * out.grad", "(1 - t**2) * abs(out.grad)")]))
+    assert "forgets upstream, in tanh(a): the sign of upstream is lost." in str(report)
+
+
+# --- What is right ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("title", "name", "replacements", "limits"), LIMITED, ids=[row[0] for row in LIMITED])
+def test_right_engines_are_not_accused(
+    title: str, name: str, replacements: Replacements, limits: set[str]
+) -> None:
+    report = diagnose(engine(name, replacements))
+    assert report.mistakes == ()
+    assert report.check() is report
+    assert set(names(report.limits)) == limits
+
+
+@pytest.mark.parametrize(
+    ("made", "limits"),
+    [
+        (micrograd.engine.Value, ["depth", "interior"]),
+        (micrograd_engines.Closures, ["depth", "interior"]),  # the lecture's, and EurekaLabs's
+        (micrograd_engines.LocalGrads, ["depth", "interior"]),  # microgpt's
+        (tg.Value, []),
+        (tg.micrograd.engine.Value, []),
+    ],
+)
+def test_the_engines_that_people_know(made: Any, limits: list[str]) -> None:
+    report = diagnose(made)
+    assert report.mistakes == ()
+    assert names(report.limits) == limits
+    if limits:
+        assert "two roots that share nodes give 34 for 24" in str(report.limits[1])
+        assert "RecursionError" in str(report.limits[0])
+
+
+def test_a_missing_operator_is_a_limit() -> None:
+    report = diagnose(engine("lecture", [("__radd__", "_radd"), ("__rsub__", "_rsub")]))
+    assert str(report.limits[0]) == "missing operators: 3+a, 3-a"
+    assert "reflected operators 3*a, 3/a" in report.right
+
+
+# --- What cannot fool it ------------------------------------------------------------------------------------
+
+
+class Constant:
+    """Whatever it is asked, it says 1."""
+
+    def __init__(self, data: float):
+        self.data, self.grad = data, 1.0
+
+    def __add__(self, other: Any) -> "Constant":
+        return Constant(1.0)
+
+    __mul__ = __radd__ = __rmul__ = __add__
+
+    def backward(self) -> None:
+        pass
+
+
+class Borrowed(tg.Value):
+    pass
+
+
+class Wrapped:
+    """Looks like an engine of one's own, and leaves all work to ours."""
+
+    def __init__(self, data: Any):
+        self.inner = data if isinstance(data, tg.Value) else tg.Value(data)
+
+    data = property(lambda self: self.inner.data)
+    grad = property(lambda self: self.inner.grad)
+
+    def __mul__(self, other: Any) -> "Wrapped":
+        return Wrapped(self.inner * getattr(other, "inner", other))
+
+    def backward(self) -> None:
+        self.inner.backward()
+
+
+def test_constants_do_not_pass() -> None:
+    assert not diagnose(Constant).ok
+
+
+@pytest.mark.parametrize("made", [Borrowed, Wrapped])
+def test_an_engine_that_is_ours_inside_does_not_pass(made: type) -> None:
+    report = diagnose(made)
+    assert names(report.mistakes) == ["borrowed"]
+    assert "computes with tinygrad_edu" in str(report)
+
+
+SORT = "        build_topo(self)\n"
+CATCHES = """\
+        while True:
+            try:
+                big = [0] * 10**9
+            except BaseException:
+                pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("instead", "mistake", "words"),
+    [
+        ("        while True:\n            pass\n", "unusable", "its process took more than 1 seconds"),
+        (CATCHES, "unusable", "took more than 1 seconds"),
+        ("        import os; os._exit(3)\n", "unusable", "ended its process (exit code 3)"),
+        ("        raise SystemExit\n", "raises", "SystemExit"),
+        ("        big = [0] * 10**11\n", "raises", "MemoryError"),
+        ("        input()\n", "raises", "EOFError"),
+    ],
+    ids=["hangs", "hangs and catches", "exits", "SystemExit", "memory", "input"],
+)
+def test_an_engine_cannot_stop_the_grader(
+    instead: str, mistake: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learner, "DEATHS", 0)  # given up after the first second
+    report = diagnose(engine("lecture", [(SORT, instead)]), seconds=1)
+    assert names(report.mistakes) == [mistake]
+    assert words in str(report)
+
+
+def test_errors_that_are_caught_and_prints_change_nothing(capfd: Any) -> None:
+    caught = (
+        "            try:\n                raise ValueError\n            except Exception:\n                pass\n"
+    )
+    report = diagnose(engine("lecture", [("            node._backward()\n", caught)]))
+    assert "slope" in names(report.mistakes)
+    assert diagnose(engine("lecture", [(SORT, SORT + "        print('x' * 9999)\n")])).ok
+    assert capfd.readouterr() == ("", "")
+
+
+# --- The report ---------------------------------------------------------------------------------------------
+
+
+def test_the_screen() -> None:
+    report = diagnose(engine("lecture", BY_TITLE["assigns in *"][1] + BY_TITLE["wrong sign in -"][1]))
+    lines = str(report).splitlines()
+    assert len(lines) <= 30
+    assert max(map(len, lines)) <= 100
+    assert repr(report) == "Diagnosis(Value: 2 mistakes, 2 limits)"
+    for text in (
+        "WRONG wrong sign, in a-b, 3-a:",
+        "b.grad 0 -> -1; the engine has b.grad 1",
+        "c = a - b c.backward() print",
+    ):
+        assert text in " ".join(str(report).split()), text
+    with pytest.raises(AssertionError) as caught:
+        report.check()
+    assert str(report) in str(caught.value)
+
+
+def test_the_json_and_the_page(tmp_path: Path) -> None:
+    report = diagnose(engine("tape", BY_TITLE["b / a"][1]))
+    found = json.loads(report.to_json())
+    assert (found["ok"], found["engine"], found["mistakes"][0]["name"]) == (False, "Var", "swapped")
+    assert found["mistakes"][0]["program"].startswith("a, b = Var(2.0), Var(3.0)\nc = div(a, b)\n")
+    page = report.to_html(tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == page
+    assert page.count("<iframe") == 1
+    assert "c = div(a, b)" in page
+    nothing = diagnose(engine("lecture", [("self.grad += other.data * out.grad", "self.grad += math.nan")]))
+    assert json.loads(nothing.to_json(), parse_constant=pytest.fail)["ok"] is False
+
+
+def test_engines_that_cannot_be_run_at_all(tmp_path: Path) -> None:
+    for made, words in (
+        (type("Empty", (), {}), r"Empty\(0.8125\) does not make a node: Empty\(\) takes no arguments"),
+        ({"x": 1}, r"there is no class with a method backward\(\), such as Value"),
+        (tmp_path / "none.py", "There is no file"),
+        (type("Value", (), {"__init__": lambda self, x: vars(self).update(data=x)}), "holds its grad"),
+        (
+            type("Value", (), {"__init__": lambda self, x: vars(self).update(data=x, grad=0.0)}),
+            "no method that starts a backward pass",
+        ),
+    ):
+        with pytest.raises(ValueError, match=words):
+            diagnose(made)
+
+
+def test_where_nothing_forks_it_runs_here_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
+    for title in (
+        "assigns shares",
+        "half a gradient for b",
+        "no exponent's factor",
+        "root not set, tape",
+        "exp raises",
+    ):
+        name, replacements, mistake = BY_TITLE[title]
+        report = diagnose(engine(name, replacements))
+        assert names(report.mistakes) == [mistake]
+        assert report.unlimited == "time and memory"
+        assert "this system did not limit the time and memory of the engine" in str(report)
+    assert names(diagnose(Wrapped).mistakes) == ["borrowed"]
+
+
+# --- The command --------------------------------------------------------------------------------------------
+
+
+def graded(*arguments: Any) -> int:
+    return cli.main(["grade", *map(str, arguments)])
+
+
+def test_grade(tmp_path: Path, capsys: Any) -> None:
+    right, wrong, broken = (tmp_path / f"{name}.py" for name in ("right", "wrong", "broken"))
+    right.write_text("import math\n" + ENGINES["lecture"], encoding="utf-8")
+    wrong.write_text("import math\n" + ENGINES["pairs"].replace("(self, -1.0)", "(self, 1.0)"), encoding="utf-8")
+    broken.write_text("def Value(:\n", encoding="utf-8")
+    assert graded(right) == 0
+    assert capsys.readouterr().out.startswith("Value: no mistakes")
+    assert graded(wrong, "--json", "--html", tmp_path / "page.html") == 1
+    assert json.loads(capsys.readouterr().out)["mistakes"][0]["name"] == "sign"
+    assert "<iframe" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert graded(broken) == 2
+    assert capsys.readouterr().err.startswith(
+        "tinygrad-edu grade: SyntaxError: invalid syntax (broken.py, line 1)"
+    )
+    assert graded(tmp_path / "none.py") == 2
+    assert "There is no file" in capsys.readouterr().err
+
+
+def test_a_file_that_borrows(tmp_path: Path) -> None:
+    (tmp_path / "engine.py").write_text("from tinygrad_edu.micrograd.engine import Value\n", encoding="utf-8")
+    assert graded(tmp_path / "engine.py") == 1
+
+
+def test_numbers_are_what_they_should_be() -> None:
+    found = diagnose(engine("lecture", BY_TITLE["root not set"][1])).mistakes[0]
+    assert (found.expected, found.got) == (1.0, 0.0)
+    assert not math.isnan(found.expected)

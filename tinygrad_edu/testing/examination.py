@@ -1,0 +1,679 @@
+"""What a learner misunderstood: operations alone, in a chain, twice on a leaf, and in graphs that share nodes.
+
+Each stage uses what the stages before have measured, so a wrong slope does not hide a wrong order. Every mistake
+comes with a program whose numbers differ from ours.
+"""
+
+import itertools
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import hypothesis
+import hypothesis.strategies as st
+
+from ..debug.stepping import BackwardPass
+from ..engine.calculus import absolute_adjoint
+from ..engine.graph import topological_order
+from ..engine.value import Value
+from ..viz.words import four_digits
+from .learner import Answer, GivenUp, Learner
+from .likely import suspects, upstream_mistake
+from .program import Program
+
+Point = tuple[float, ...]
+
+# --- The operations, as we write them -------------------------------------------------------------------------
+
+BINARY = {"a + b": "add", "a - b": "sub", "a * b": "mul", "a / b": "div"}
+REFLECTED = ("3 + a", "3 - a", "3 * a", "3 / a")
+EXPECTED = (*BINARY, "-a", "a + 3", "a - 3", "a * 3", "a / 4", *REFLECTED, "a ** 2", "a ** 3")
+OTHERS = ("a ** -1", "a ** 0.5", "a ** b", "2 ** a", "abs(a)")
+FUNCTIONS = "exp log tanh relu sigmoid sin cos tan sqrt sinh cosh atan softplus silu".split()
+ALIASES = {"log": "ln", "relu": "ReLU", "sigmoid": "logistic", "atan": "arctan"}
+POSITIVE = ("a ** b", "a ** 0.5", "log(a)", "sqrt(a)")
+CARRIERS = ("a * b", "-a", "3 * a", "a * 3", "3 - a", "a / 4", "a ** 2", "tanh(a)", "exp(a)", "sin(a)")
+
+
+def spellings(text: str) -> list[str]:
+    """The ways in which an engine may write an operation: "a + b", "add(a, b)", "a.add(b)"."""
+    name = text.partition("(")[0]
+    if name in FUNCTIONS:
+        return [s for n in (name, ALIASES.get(name, name)) for s in (f"a.{n}()", f"{n}(a)")]
+    if text.startswith("a **"):
+        return [text, *(f"{f}(a, {text[5:]})" for f in ("pow", "power")), f"a.pow({text[5:]})"]
+    name = BINARY.get(text, "")
+    return [text, f"{name}(a, b)", f"a.{name}(b)"] if name else [text, *["neg(a)", "a.neg()"] * (text == "-a")]
+
+
+def points(text: str) -> list[Point]:
+    """Where an operation is tried."""
+    pairs = [(2.0, 3.0), (0.5, 1.5), (1.25, -0.5)] if text in POSITIVE else [(2.0, 3.0), (-1.5, 0.5), (0.75, -2.5)]
+    return pairs if text.endswith(" b") else [pair[:1] for pair in pairs]  # type: ignore[return-value]
+
+
+def program_of(inputs: Iterable[float], *steps: tuple[str, Iterable[int]]) -> Program:
+    """A program whose steps name their operands by place: the inputs first, then the results."""
+    inputs = tuple(inputs)
+    ends = enumerate(steps, start=len(inputs) - 1)
+    return Program(inputs, tuple((text, (*(n - i for i in places), 0, 0, 0)[:4]) for n, (text, places) in ends))  # type: ignore[misc]  # four indices
+
+
+def alone(text: str, point: Point) -> Program:
+    """The program of one operation between leaves."""
+    return program_of(point, (text, range(len(point))))
+
+
+def solved(program: Program) -> list[Value]:
+    """Our results with their gradients, labelled a, b, c ..."""
+    results = program.graph()
+    for node, name in zip(results, names_of(program), strict=True):
+        node.label = name
+    for node in topological_order(results[-1]):
+        node.label = node.label or four_digits(node.data)  # the numbers in the expressions
+    results[-1].backward()
+    return results
+
+
+def slopes_of(program: Program) -> Point:
+    """Our gradients of the inputs."""
+    return tuple(float(x.grad) for x in solved(program)[: len(program.inputs)])
+
+
+def names_of(program: Program) -> list[str]:
+    """What the results are called: a, b, c ..."""
+    return [chr(97 + i) if i < 26 else f"x{i}" for i in range(len(program.inputs) + len(program.steps))]
+
+
+def near(x: float, y: float, size: float = 1.0) -> bool:
+    """Are they equal but for rounding in single precision, or for differences of small steps?"""
+    return abs(x - y) <= 1e-4 * max(size, abs(y)) or x == y or (x != x and y != y)
+
+
+# --- What is found --------------------------------------------------------------------------------------------
+
+MISTAKES = {
+    "overwrites": "assigns instead of accumulating",
+    "order": "no topological order",
+    "depth": "no topological order, by creation or depth only",
+    "paths": "no topological order, visits a node once per path",
+    "direction": "walks the graph from the wrong end, or one operation deep",
+    "upstream": "forgets upstream",
+    "sign": "wrong sign",
+    "swapped": "a and b swapped",
+    "exponent": "a**b with the exponent's factor missing",
+    "tanh": "tanh' computed from the input instead of the output",
+    "relu": "relu' taken of the output or of 0",
+    "repeated": "an operand used twice counts once",
+    "equality": "two nodes with equal numbers are taken for one",
+    "root": "the root's gradient is not set to 1",
+    "start": "gradients do not start at 0",
+    "reflected": "reflected operator swapped",
+    "slope": "wrong slope",
+    "value": "wrong result",
+    "raises": "backward fails",
+    "unknown": "wrong gradient",
+    "borrowed": "computes with tinygrad_edu",
+    "unusable": "cannot be run",
+}
+ORDERS = {
+    "order": "a node passes its gradient on before all its users have added to it",
+    "depth": "a node near the root passes its gradient on before a longer path has reached it",
+    "paths": "each visit, as in recursive calls of _backward, passes on once more what has arrived so far",
+}
+MOST = 10  # operations that a sentence lists
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A mistake, or a limit: its name, a sentence, the operations, and for a mistake the smallest program.
+
+    `program` is four lines of Python, `graph` the same for our engine. `step` is the step of the chain rule at
+    which the two part.
+    """
+
+    name: str
+    sentence: str
+    operations: tuple[str, ...] = ()
+    program: str = ""
+    expected: float | None = None
+    got: float | None = None
+    step: str = ""
+    graph: Program | None = None
+
+    def __str__(self) -> str:
+        title = (
+            MISTAKES[self.name] + f", in {listed(self.operations)}" * bool(self.operations) if self.graph else ""
+        )
+        title = title or (MISTAKES[self.name] if self.name in ("borrowed", "unusable") else "")
+        return ": ".join(filter(None, [title, self.sentence]))
+
+
+def listed(operations: Sequence[str]) -> str:
+    """The operations, briefly: "a+b, tanh(a) and 12 more"."""
+    shown = [text.replace(" ", "") for text in operations]
+    return ", ".join(shown[:MOST]) + f" and {len(shown) - MOST} more" * (len(shown) > MOST)
+
+
+# --- Wrong slopes ---------------------------------------------------------------------------------------------
+
+
+class Measured(NamedTuple):
+    """One operation at one point: the operands, our result and slopes, and the engine's slopes."""
+
+    x: Point
+    out: float
+    slopes: Point
+    got: Point
+
+
+FROM_INPUT = {
+    "tanh(a)": lambda x: 1 - x * x,
+    "sigmoid(a)": lambda x: x * (1 - x),
+    "sqrt(a)": lambda x: 1 / (2 * x),
+}
+
+
+def _suspects(text: str, k: int) -> Iterator[tuple[str, str, Any]]:
+    """Names of mistakes, with a sentence and the slope for operand k that each gives for a row."""
+    exponent = text.partition("a ** ")[2]
+    if exponent and k == 0:
+
+        def power(m: Measured) -> tuple[float, float]:
+            return m.x[0], m.x[1] if exponent == "b" else float(exponent)
+
+        yield (
+            "exponent",
+            f"the slope is n * a**(n - 1) for n = {exponent}",
+            lambda m: power(m)[0] ** (power(m)[1] - 1),
+        )
+        yield "slope", "the exponent is not lowered by one", lambda m: power(m)[1] * power(m)[0] ** power(m)[1]
+    if text == "relu(a)":
+        yield "relu", "the slope is 0 where a < 0", lambda m: 1.0
+        yield "relu", "the slope is 1 where a > 0, not the result itself", lambda m: m.out
+        yield "relu", "the slope is 1 where a > 0", lambda m: 0.0
+    if text in FROM_INPUT:
+        name, words = "tanh" if text == "tanh(a)" else "slope", "the slope is that of the result, as in 1 - out**2"
+        yield name, words, lambda m: FROM_INPUT[text](m.x[0])
+    yield "sign", "the share for " + "ab"[k] + " has the other sign", lambda m: -m.slopes[k]
+    if text.endswith(" b"):
+        yield "swapped", "each stands for the other in the slopes", lambda m: slopes_of(alone(text, m.x[::-1]))[k]
+        words = f"the slopes are those of {text[::-1]}"
+        yield "swapped", words, lambda m: slopes_of(alone(text, m.x[::-1]))[1 - k]
+    else:
+        words = "computed from the output instead of the input"
+        yield "slope", words, lambda m: slopes_of(alone(text, (m.out,)))[0]
+    yield "slope", "upstream is added, not multiplied", lambda m: m.slopes[k] + 1
+    yield "slope", "it is the operand itself", lambda m: m.x[k]
+    yield "slope", "it is the result itself", lambda m: m.out
+    for words, slope in suspects(["a", "b"], k, 1 + text.endswith(" b")):
+        yield "swapped" if "other operand" in words else "slope", words, slope
+
+
+def _named(text: str, rows: list[Measured], k: int) -> tuple[str, str]:
+    """The mistake that explains every measured slope for operand k."""
+    for name, sentence, slope in _suspects(text, k):
+        try:
+            if all(near(m.got[k], slope(m)) for m in rows):
+                return name, sentence
+        except (ArithmeticError, TypeError, ValueError):  # not defined at one of the points
+            continue
+    ratios = {four_digits(m.got[k] / m.slopes[k]) for m in rows if m.slopes[k]}
+    return "slope", f"it is {ratios.pop()} times the slope" if len(ratios) == 1 else ""
+
+
+# --- Wrong orders ---------------------------------------------------------------------------------------------
+
+Graph = dict[int, list[int]]  # the operations by place, each with its operands that are operations
+
+
+def _graphs(program: Program) -> Iterator[Graph]:
+    """The graph of a program, its operands in every order in which a set may hold them."""
+    leaves = len(program.inputs)
+    operands = {place: _operands(program, place) for place in range(leaves, leaves + len(program.steps))}
+    orders = [set(itertools.permutations(p for p in places if p >= leaves)) for places in operands.values()]
+    for chosen in itertools.product(*orders):
+        yield {place: list(order) for place, order in zip(operands, chosen, strict=True)}
+
+
+def _operands(program: Program, place: int) -> list[int]:
+    return [place - 1 - i for i in program.steps[place - len(program.inputs)][1][:2]]
+
+
+def _wrong_orders(graph: Graph) -> list[tuple[str, list[int]]]:
+    """Orders in which learners visit the operations, each with the name of the mistake."""
+    root = max(graph)
+
+    def recursive(node: int) -> list[int]:
+        return [node, *(i for p in graph[node] for i in recursive(p))]
+
+    queue = [root]
+    for node in queue:  # it grows while it is read
+        queue += graph[node]
+    walk = recursive(root)
+    once = [("depth", list(dict.fromkeys(queue))), ("order", list(dict.fromkeys(walk)))]
+    return [("paths", walk), *once, ("paths", queue)]
+
+
+def _right_orders(graph: Graph) -> Iterator[tuple[int, ...]]:
+    """Every order in which each node comes after all that use it."""
+    for order in itertools.permutations(graph):
+        if all(order.index(node) < order.index(p) for node in order for p in graph[node]):
+            yield order
+
+
+def _swept(program: Program, order: Iterable[int], overwriting: set[str]) -> list[float]:
+    """The gradients of the inputs after a pass in this order, with = in place of += in some operations."""
+    results = solved(program)
+    grads = [0.0] * (len(results) - 1) + [1.0]
+    for place in order:
+        node = results[place]
+        shares = node.rule.shares(grads[place], node.data, *(p.data for p in node.parents))
+        assigns = program.steps[place - len(program.inputs)][0] in overwriting
+        for i, share in zip(_operands(program, place), shares, strict=True):
+            grads[i] = share if assigns else grads[i] + share
+    return grads[: len(program.inputs)]
+
+
+# --- The examination ------------------------------------------------------------------------------------------
+
+
+class Examination:
+    """Runs an engine through all stages: `right`, `found` and `limits` are what came out."""
+
+    def __init__(self, learner: Learner, seed: int):
+        self.learner, self.seed = learner, seed
+        self.found: dict[str, Finding] = {}
+        self.limits: list[Finding] = []
+        self.right: list[str] = []
+        self.spelled: dict[str, str] = {}  # our text of an operation -> the engine's
+        self.measured: dict[str, list[Measured]] = {}  # the operations whose results are right
+        self.forgetful: set[tuple[str, int]] = set()  # the operands whose shares forget upstream
+        self.seeded, self.borrowed = False, ""  # is the root's gradient set by hand?
+
+    def run(self) -> None:
+        """All stages, the simple ones first. An engine that hangs or ends its process repeatedly is given up."""
+        try:
+            self._stages()
+        except GivenUp as end:
+            self.found = {}
+            self._report("unusable", f"its process {end}, again and again")
+        if self.borrowed:
+            self._report("borrowed", f"it calls {self.borrowed}; an engine to be graded computes by itself")
+        fine = self._fine()
+        operations = ", ".join(t.replace(" ", "") for t in fine if t not in REFLECTED)
+        right = [f"operations {operations}"] * bool(fine)
+        if reflected := [t for t in fine if t in REFLECTED]:
+            right.append(f"reflected operators {listed(reflected)}")
+        if self.measured and not self.found.keys() & {"overwrites", "repeated", "direction"}:
+            right.append("gradients accumulate")
+        if self._mergers() and not self.found.keys() & {*ORDERS, "direction", "equality"}:
+            right.append("topological order")
+        self.right = right + self.right
+
+    def _stages(self) -> None:
+        missing = [text for text in (*EXPECTED, *OTHERS, *(f"{f}(a)" for f in FUNCTIONS)) if not self._alone(text)]
+        if not self.spelled and not self.found:
+            self._report("unusable", "no operation gives a node")
+        if wanted := [text for text in missing if text in EXPECTED and self.spelled]:
+            self.limits.append(
+                Finding("missing", "missing operators: " + ", ".join(text.replace(" ", "") for text in wanted))
+            )
+        if self.measured:
+            if self._chains():
+                self._accumulates()
+                self._repeats()
+                self._shares()
+            self._random_programs()
+        self._limits()
+
+    # Asking and reporting
+
+    def _ask(self, program: Program, **options: Any) -> Answer:
+        steps = tuple((self.spelled[text], indices) for text, indices in program.steps)
+        answer = self.learner.ask(Program(program.inputs, steps), seeded=self.seeded, **options)
+        self.borrowed = self.borrowed or answer.borrowed
+        return answer
+
+    def _report(
+        self,
+        name: str,
+        sentence: str,
+        operations: Sequence[str] = (),
+        shown: Program | None = None,
+        place: int = 0,
+    ) -> None:
+        """Add a mistake. One that is known gets more operations, and keeps its first program."""
+        if name in self.found:
+            all = (*self.found[name].operations, *operations)
+            self.found[name] = replace(self.found[name], operations=tuple(dict.fromkeys(all)))
+        else:
+            found = Finding(name, sentence, tuple(operations))
+            self.found[name] = self._shown(found, shown, place) if shown else found
+
+    def _shown(self, found: Finding, program: Program, place: int) -> Finding:
+        """The mistake with its program as Python, both numbers, and the step at which they part."""
+        answer, ours, names, spelling = (
+            self._ask(program),
+            solved(program),
+            names_of(program),
+            self.learner.spelling,
+        )
+        expected, got, read, step = float(ours[place].grad), None, spelling.gradient, ""
+        if not answer.error:
+            got = answer.grads[place]
+            step = _parting(ours, answer.grads, place)
+            for i, x in enumerate(ours):
+                if not near(answer.data[i], float(x.data)):
+                    place, expected, got, read, step = i, float(x.data), answer.data[i], spelling.data, ""
+                    break
+        leaves = [spelling.make.format(repr(x)) for x in program.inputs]
+        steps = Program(program.inputs, tuple((self.spelled[text], i) for text, i in program.steps))
+        seed = f"{spelling.gradient.format(names[-1])} = 1.0; " * self.seeded
+        lines = [
+            f"{', '.join(names[: len(leaves)])} = {', '.join(leaves)}",
+            "; ".join(steps.assignments(names)),
+            seed + spelling.backward.format(names[-1]),
+            f"print({read.format(names[place])})  # expected {four_digits(expected)}, "
+            f"got {answer.error if got is None else four_digits(got)}",
+        ]
+        return replace(found, program="\n".join(lines), expected=expected, got=got, step=step, graph=program)
+
+    def _faults(self, text: str) -> set[str]:
+        """The names of the mistakes in which an operation takes part."""
+        return {found.name for found in self.found.values() if text in found.operations}
+
+    def _fine(self) -> list[str]:
+        """The operations without a mistake of their own."""
+        return [text for text in self.measured if not self._faults(text)]
+
+    def _mergers(self) -> list[str]:
+        """The operations of two operands that seem right, or whose only mistake is to assign."""
+        fine = [t for t in ("a * b", "a + b", "a - b", "a / b") if t in self.measured]
+        return sorted((t for t in fine if self._faults(t) <= {"overwrites"}), key=lambda t: len(self._faults(t)))
+
+    # One operation between leaves
+
+    def _alone(self, text: str) -> bool:
+        """Measure an operation. Returns False if the engine does not have it."""
+        programs = [alone(text, point) for point in points(text)]
+        for spelled in spellings(text):
+            self.spelled[text] = spelled
+            answers = [self._ask(program) for program in programs]
+            if all(answer.stage != "forward" for answer in answers):
+                break
+        else:
+            del self.spelled[text]
+            return False
+        for program, answer in zip(programs, answers, strict=True):
+            if answer.error:
+                self._report("raises", answer.error, [text], program)
+                del self.spelled[text]
+                return True
+        if self._starts(programs[0], answers[0]):
+            if self.seeded:
+                answers = [self._ask(program) for program in programs]
+            self._judge(text, programs, answers)
+        return True
+
+    def _starts(self, program: Program, answer: Answer) -> bool:
+        """Are the gradients right before the first step: 1 at the root, 0 at the leaves?
+
+        A root without a gradient gets one by hand from now on. Returns True if that helps.
+        """
+        if not self.seeded and not any(answer.grads):
+            self._report("root", "so every share is 0; set it to 1 before the walk", (), program)
+            self.seeded = True
+            self.seeded = any(self._ask(program).grads[:-1])
+            return self.seeded
+        if not self.measured and not near(answer.grads[0], slopes_of(program)[0]):
+            first = self._ask(program, roots=()).grads[0]
+            if first:
+                self._report("start", f"a new node has the gradient {four_digits(first)}", (), program)
+        return "start" not in self.found
+
+    def _judge(self, text: str, programs: list[Program], answers: list[Answer]) -> None:
+        """Is the operation right at all points? If not, say in what."""
+        ours = [solved(program) for program in programs]
+        outs = [float(results[-1].data) for results in ours]
+        got = [answer.data[-1] for answer in answers]
+        shown = next((p for p, x, y in zip(programs, got, outs, strict=True) if not near(x, y)), None)
+        if shown:
+            name, sentence = "value", ""
+            if text in (*REFLECTED, "a - b", "a / b"):
+                reverse = [float(solved(alone(text[::-1], p.inputs))[-1].data) for p in programs]
+                if all(map(near, got, reverse)):
+                    name, sentence = (
+                        "reflected" if text in REFLECTED else "swapped",
+                        f"{text} computes {text[::-1]}",
+                    )
+            self._report(name, sentence, [text], shown)
+            return
+        rows = [
+            Measured(program.inputs, out, slopes_of(program), answer.grads[:-1])
+            for program, out, answer in zip(programs, outs, answers, strict=True)
+        ]
+        self.measured[text] = rows
+        operator = f" {text} ".split(" ")[2:3]
+        family = next((t for t in (*BINARY, "a ** 2") if t.split()[1:2] == operator), "")
+        known = next(iter(self._faults(family)), "")  # what is wrong in a / b is wrong in a / 4
+        for k in range(len(rows[0].x)):
+            bad = next((i for i, m in enumerate(rows) if not near(m.got[k], m.slopes[k])), None)
+            if bad is not None:
+                name, sentence = (known, "") if known else _named(text, rows, k)
+                self._report(name, sentence, [text], programs[bad], k)
+
+    # Two operations
+
+    def _chains(self) -> bool:
+        """Is each share multiplied by upstream? Returns False if nothing passes beyond one operation."""
+        tried = []  # operation, operand, program, what is right, what is right without upstream, what is there
+        for text, (m, *_) in self.measured.items():
+            for carrier in (c for c in CARRIERS if c in self.measured and not self._faults(c)):
+                n, last = len(m.x), [-4.0] * (carrier == "a * b")
+                chain = program_of((*m.x, *last), (text, range(n)), (carrier, (n + len(last), n)))
+                upstream = slopes_of(alone(carrier, (m.out, *last)))[0]
+                if abs(upstream - 1) < 0.05 or not 1e-3 < abs(upstream) < 1e3:
+                    continue
+                answer = self._ask(chain)
+                if answer.error:
+                    self._report("raises", answer.error, [text], chain)
+                else:
+                    shares = zip(m.got, answer.grads, strict=False)
+                    tried += [
+                        (text, k, chain, x * upstream, x, y) for k, (x, y) in enumerate(shares) if not near(x, 0)
+                    ]
+                break
+        nothing = [case for case in tried if near(case[-1], 0)]
+        ends = 2 * len(nothing) > len(tried)
+        if ends:
+            _, k, chain, *_ = nothing[0]
+            self._report("direction", "go from the root through reversed(topological order)", (), chain, k)
+        for text, k, chain, right, without, got in tried:
+            if near(got, without):
+                self.forgetful.add((text, k))
+                self._report("upstream", "a share is upstream times the slope", [text], chain, k)
+            elif not ends and not near(got, right) and not self._faults(text):
+                words = upstream_mistake(without, got) if near(right, -4 * without) else ""
+                self._report("upstream" if words else "unknown", words, [text], chain, k)
+        return not ends
+
+    def _accumulates(self) -> None:
+        """Does a second share for a leaf add up with the first? The root passes it one first."""
+        late = []
+        for text, (m, *_) in self.measured.items():
+            for k, merger in itertools.product(range(len(m.x)), self._mergers()[:1]):
+                program = program_of(m.x, (text, range(len(m.x))), (merger, (len(m.x), k)))
+                answer, direct = self._ask(program), slopes_of(alone(merger, (m.out, m.x[k])))
+                own = m.got[k] * (1.0 if (text, k) in self.forgetful else direct[0])
+                if (
+                    answer.error
+                    or near(answer.grads[k], own + direct[1])
+                    or near(m.got[k], 0)
+                    or near(direct[1], 0)
+                ):
+                    continue
+                if near(answer.grads[k], own):
+                    late.append((text, program, k))
+                elif not self._faults(text):
+                    self._report("unknown", "", [text], program, k)
+        for text, program, k in late:
+            twice = program_of(program.inputs[:1], (text, (0, 0)))
+            if len(program.inputs) == 2 and self._differs(twice) == 0:
+                program, k = twice, 0
+            self._report(
+                "overwrites", "a gradient is one share, not the sum: use += in place of =", [text], program, k
+            )
+
+    def _repeats(self) -> None:
+        """Does x * x give x two shares?"""
+        for text in (*BINARY, "a ** b"):
+            if text in self.measured and "overwrites" not in self._faults(text):
+                twice = program_of((3.0,), (text, (0, 0)))
+                answer, apart = self._ask(twice), self._ask(alone(text, (3.0, 3.0))).grads[:2]
+                if not answer.error and apart and not near(answer.grads[0], sum(apart)):
+                    once = any(near(answer.grads[0], share) for share in apart)
+                    words = "keep the operands in a tuple, not a set, and add both shares" if once else ""
+                    self._report("repeated" if once else "unknown", words, [text], twice)
+
+    # Graphs that share nodes
+
+    def _shares(self) -> None:
+        """Is a gradient complete before it is passed on? Graphs in which an interior node is used twice."""
+        if not self._mergers():
+            return
+        f, h = (self._mergers() * 2)[:2]  # two operations, so that the two shares of a node differ
+        long = [(f, (3, 2)), (f, (4, 2))]
+        tails = [
+            [(f, (3, 2)), (h, (4, 3))],
+            [(f, (3, 2)), (h, (3, 4))],
+            [*long, (h, (5, 3))],
+            [*long, (h, (3, 5))],
+            [(f, (3, 2)), (f, (3, 0)), (h, (4, 5))],
+            [(f, (3, 2)), (h, (4, 3)), (f, (5, 2)), (h, (6, 5))],
+        ]
+        programs = [program_of((2.0, -1.5, 1.25), (f, (0, 1)), *tail) for tail in tails]
+        overwriting = set(self.found["overwrites"].operations) if "overwrites" in self.found else set()
+        explained, shown = [], None
+        for program in programs:
+            answer, graphs = self._ask(program), list(_graphs(program))
+            if answer.error:
+                self._report("raises", answer.error, (), program)
+                return
+            right: list[Sequence[float]] = [slopes_of(program)]
+            if overwriting & {f, h}:  # then the last share counts, and several orders are right
+                right = [_swept(program, order, overwriting) for order in _right_orders(graphs[0])]
+            if not shown and not any(all(map(near, answer.grads, grads)) for grads in right):
+                shown = program
+            explained.append(
+                {
+                    (i, name)
+                    for graph in graphs
+                    for i, (name, order) in enumerate(_wrong_orders(graph))
+                    if all(map(near, answer.grads, _swept(program, order, overwriting)))
+                }
+            )
+        if shown:
+            _, name = min(set.intersection(*explained), default=(0, "order"))
+            self._report(name, ORDERS[name], (), shown, max(self._differs(shown), 0))
+        elif f == "a * b":
+            equal = program_of((2.0, 6.0, 3.0, 4.0), (f, (0, 1)), (f, (2, 3)), (h, (4, 5)))
+            if (place := self._differs(equal)) >= 0:
+                self._report(
+                    "equality", "compare nodes by identity: == and hash must not look at data", (), equal, place
+                )
+
+    def _differs(self, program: Program) -> int:
+        """The place of the first input whose gradient is not ours, 0 for an error; -1 if all is right."""
+        answer, ours = self._ask(program), solved(program)
+        if answer.error or not all(near(x, float(y.data)) for x, y in zip(answer.data, ours, strict=True)):
+            return 0
+        sizes = absolute_adjoint(ours[-1])
+        inputs = enumerate(ours[: len(program.inputs)])
+        return next(
+            (i for i, x in inputs if not near(answer.grads[i], float(x.grad), max(1, sizes.get(x, 0)))), -1
+        )
+
+    def _random_programs(self) -> None:
+        """Random programs of the operations that seem right, for mistakes nobody has thought of."""
+        texts = self._fine()
+        if not texts or self.found.keys() & {*ORDERS, "direction", "equality"}:
+            return
+        inputs = st.lists(st.sampled_from([x / 4 for x in range(-12, 13) if x]), min_size=1, max_size=3)
+        steps = st.lists(
+            st.tuples(st.sampled_from(texts), st.tuples(*[st.integers(0, 7)] * 4)), min_size=1, max_size=8
+        )
+        drawn = st.builds(_ordinary, inputs, steps).filter(lambda program: program.steps)
+        settings = hypothesis.settings(
+            max_examples=100, database=None, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
+        )
+        try:
+            generator = random.Random(self.seed)
+            program = hypothesis.find(drawn, lambda p: self._differs(p) >= 0, settings=settings, random=generator)
+        except hypothesis.errors.NoSuchExample:
+            return
+        self._report("unknown", "", (), program, self._differs(program))
+
+    # What is right in one pass, and not in all cases
+
+    def _limits(self) -> None:
+        """The slope of relu at 0, exponential time, depth, gradients that are kept between passes."""
+        if "relu(a)" in self._fine():
+            slope = self._ask(alone("relu(a)", (0.0,))).grads[:1]
+            if slope and slope[0]:
+                words = f"the slope of relu at 0 is {four_digits(slope[0])}; most engines say 0"
+                self.limits.append(Finding("relu", words))
+        for f in [*self._mergers(), *(t for t in BINARY if t in self.spelled)][:1]:
+            few, many = (self._ask(program_of((1.0,), *((f, (i, i)) for i in range(n)))).calls for n in (5, 9))
+            if many > 6 * few > 0:
+                words = "a node is visited once per path: 40 shared nodes would take years"
+                self.limits.append(Finding("paths", words))
+            chain = program_of((1.0, 1.0), *((f, (i + 1, 0)) for i in range(1000)))
+            if error := self._ask(chain, watched=False).error:
+                self.limits.append(Finding("depth", f"a chain of 1,000 operations: {error}"))
+            else:
+                self.right.append("a chain of 1,000 operations")
+            if not self._faults(f) and not self.found.keys() & {*ORDERS, "direction"}:
+                self._two_roots(f)
+
+    def _two_roots(self, f: str) -> None:
+        """backward() from two results that share nodes, without setting gradients to zero in between."""
+        inputs, shared = (1.0, 2.0, 5.0, 7.0), (f, (0, 1))
+        answer = self._ask(program_of(inputs, shared, (f, (4, 2)), (f, (4, 3))), roots=(5, 6))
+        first, second = (slopes_of(program_of(inputs, shared, (f, (4, i))))[0] for i in (2, 3))
+        if answer.error:
+            self.limits.append(Finding("interior", f"backward() from two roots: {answer.error}"))
+        elif near(answer.grads[0], first + second):
+            self.right.append("two roots that share nodes")
+        elif near(answer.grads[0], second):
+            words = "each backward() starts from zero: the gradients of two roots do not add up"
+            self.limits.append(Finding("interior", words))
+        else:
+            kept = near(answer.grads[0], first + first + second)
+            words = "interior nodes keep their gradients between passes, as in micrograd: " * kept + (
+                f"two roots that share nodes give {four_digits(answer.grads[0])} for {four_digits(first + second)}"
+            )
+            self.limits.append(Finding("interior", words))
+
+
+def _parting(ours: list[Value], grads: Sequence[float], place: int) -> str:
+    """The last step that gives the first wrong node a share, and what the engine has there."""
+    at, steps = {node: i for i, node in enumerate(ours)}, BackwardPass(ours[-1])
+    wrong = (n for n in steps.nodes[1:] if n in at and not near(grads[at[n]], float(n.grad)))
+    node = next(wrong, ours[place])
+    told = [step for step in steps if any(share.parent is node for share in step.shares)]
+    return f"{told[-1]!r}; the engine has {node.label}.grad {four_digits(grads[at[node]])}" if told else ""
+
+
+def _ordinary(inputs: Sequence[float], steps: Sequence[Any]) -> Program:
+    """The program of those steps whose numbers are of ordinary size and not next to a kink."""
+    program = Program(tuple(inputs), ())
+    for step in steps:
+        longer = Program(program.inputs, (*program.steps, step))
+        try:
+            if all(1e-2 < abs(x.data) < 20 and abs(x.grad) < 1e3 for x in solved(longer)):
+                program = longer
+        except (ValueError, ArithmeticError, TypeError):
+            continue
+    return program
