@@ -120,7 +120,8 @@ value, gradient = step.value_and_grad(X, Y)
 print(step.groups)
 
 # %% [markdown]
-# And these are the equations of its program, forward and then backward. `B` is the number of examples in the batch.
+# Every step has groups of its own, because each reads the state that the one before has made. So the program is as long
+# as the sequence. These are its equations, forward and then backward. `B` is the number of examples in the batch.
 
 
 # %%

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, elementary, nn
-from tinygrad_edu.compiler import differentiate, lower, views
-from tinygrad_edu.compiler.backends import numpy_operations
+from tinygrad_edu.compiler import differentiate, loop_program, loops, lower, views
+from tinygrad_edu.compiler.backends import numpy_operations, numpy_statements
+from tinygrad_edu.compiler.loop_program import LoopProgram
 
 X, Y = np.random.default_rng(0).normal(size=(4, 3)), np.eye(2)[[0, 1, 1, 0]]
 
@@ -81,6 +83,66 @@ def test_a_wrong_matrix_product_is_replaced_with_a_warning(fault: str, monkeypat
     np.testing.assert_allclose(gradient, expected(), rtol=1e-12, atol=1e-14)
     assert step.groups.title.endswith("0 matrix products")
     step.value_and_grad(X, Y)  # and no second warning
+
+
+def recurrent(x: Any) -> Value:
+    """A recurrence that reads two stages before, and an input at every stage."""
+    h = [x[0], x[1]]
+    for now in x[2:]:
+        h.append(tg.sin(A * h[-1] + C * h[-2]) + now)
+    return h[-1] * h[-3] + h[4]
+
+
+A, C = Value(0.7, label="a"), Value(0.5, label="c")
+ROW = np.random.default_rng(1).normal(size=(3, 16))
+
+
+def other(name: str, change: Callable[..., Any]) -> Callable[[pytest.MonkeyPatch], None]:
+    """A fault in a method of LoopProgram: its result is changed."""
+    method = getattr(LoopProgram, name)
+    return lambda patch: patch.setattr(
+        LoopProgram, name, lambda self, *arguments, **options: change(method(self, *arguments, **options))
+    )
+
+
+def with_index(change: Callable[..., Any]) -> Callable[[pytest.MonkeyPatch], None]:
+    """A fault in what a loop reads of an array outside."""
+    window = loops._window
+    return lambda patch: patch.setattr(
+        loops, "_window", lambda loop, leaves, read, index, array: window(loop, leaves, read, change(index), array)
+    )
+
+
+FILL = LoopProgram._fill
+WRONG_LOOPS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "a window one stage late": with_index(lambda index: np.roll(index, 1, axis=0)),
+    "first states that are not given": lambda patch: patch.setattr(
+        LoopProgram, "_fill", staticmethod(lambda *rows: replace(FILL(*rows), formula=0.0))
+    ),
+    "a gradient that stays in its stage": other("_added", lambda d: replace(d, formula=d.formula.args[0])),
+    "no gradient after the loop": lambda patch: patch.setattr(loop_program, "all_stages", lambda *_: None),
+    "stages the wrong way round": lambda patch: patch.setattr(
+        numpy_statements, "BACKWARD", numpy_statements.BACKWARD.replace("reversed", "list")
+    ),
+    "a loop that is right at one length only": lambda patch: patch.setattr(
+        numpy_statements, "FORWARD", "range({0} - ({0} == 11))"
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG_LOOPS)
+def test_a_wrong_loop_is_replaced_with_a_warning(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    parameters = [A, C]
+    right = tg.compile(recurrent, parameters)
+    value, gradient = right.value_and_grad(ROW)
+    assert "for t in range(12)" in right.source
+    WRONG_LOOPS[fault](monkeypatch)
+    step = tg.compile(recurrent, parameters)
+    with pytest.warns(UserWarning, match="or a loop was found where there is none .*report"):
+        found = step.value_and_grad(ROW)
+    assert found[0] == pytest.approx(value, rel=1e-12)
+    np.testing.assert_allclose(found[1], gradient, rtol=1e-12, atol=1e-14)
+    assert "for t in" not in step.source
 
 
 def attend(x: Any) -> Value:

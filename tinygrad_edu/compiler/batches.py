@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..engine.dispatch import as_list
 from ..engine.value import Value
 from .checks import check_sizes, not_numbers
+from .loops import Loop, every_array
 from .lower import Elementwise, Lowered, Read, Take
 from .tracing import TAKE, nested
 from .views import Indices
@@ -82,12 +83,15 @@ class Pick:
 def picks_of(lowered: Lowered) -> list[Pick]:
     """The inputs of a program that are indices."""
     found: list[tuple[Read, int]] = []  # indices, and the number of options
-    for array in lowered.arrays:
+    loop = None
+    for array in every_array(lowered):
         match array.operation:
+            case Loop():
+                loop = array.operation
             case Take(index, options):
-                found.append((index, options.index.shape[-1]))
+                found.append((loop.original(index) if loop else index, options.index.shape[-1]))
             case Elementwise([index, *several]) if array.rule is TAKE:
-                found.append((index, len(several)))
+                found.append((loop.original(index) if loop else index, len(several)))
     return [
         Pick(index.array.source[1], np.unique(index.index), n)
         for index, n in found

@@ -313,7 +313,8 @@ class Compiled(CompiledFunction):
                 raise disagreement_error(wrong, two_calls(made, self.function, self.parameters, arrays))
             self._warn(
                 wrong,
-                f"A matrix product was found where there is none ({wrong}); the program is compiled without them. "
+                f"A matrix product or a loop was found where there is none ({wrong}); the program is compiled "
+                "without them. "
                 "Its numbers are right, but please report this.",
             )
             made, wrong = plain, ""

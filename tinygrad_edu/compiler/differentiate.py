@@ -73,9 +73,10 @@ class ArrayProgram:
         self.constants: dict[str, Any] = {}
         self._constants: dict[Any, str] = {}
         self.symbols = {a: self.book.leaf(a.name, a.shape, a.batched) for a in lowered.arrays}
-        self.definitions = [
-            Definition(a.name, self._formula(a), a) for a in lowered.arrays if a.operation is not None
-        ]
+        self.definitions: list[Any] = []
+        for array in lowered.arrays:
+            if array.operation is not None:
+                self._define(array)
         self._shares: dict[Array, list[ScaledShare]] = {}
         self.n_inputs, self.gradient = n_inputs, gradient
         if gradient:
@@ -134,6 +135,9 @@ class ArrayProgram:
         return self.book.special("dense", (x,), shape, batched)
 
     # --- Forward --------------------------------------------------------------------------------------------
+
+    def _define(self, array: Array) -> None:
+        self.definitions.append(Definition(array.name, self._formula(array), array))
 
     def _formula(self, array: Array) -> Any:
         match array.operation:

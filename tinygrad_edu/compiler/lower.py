@@ -311,7 +311,7 @@ class _Lowering:
                     order, shape = np.argsort(product.pick), product_shape(product)
         if order is None and not any(isinstance(part, Product) for part in parts):
             order = _order_of([read for part in parts for read in reads_of(part)])
-        return Total([_reordered(part, order) for part in parts]), shape, order
+        return Total([_reordered(part, order, shape) for part in parts]), shape, order
 
     def _parts(self, left: Any, right: Any) -> list[Any]:
         """The terms of all members, in parts of one kind: the group of a term, or the two groups of a product."""
@@ -418,10 +418,10 @@ def _is_permutation(key: Indices) -> bool:
     return bool((np.sort(key) == np.arange(len(key))).all())
 
 
-def _reordered(part: Any, order: Indices | None) -> Any:
+def _reordered(part: Any, order: Indices | None, shape: tuple[int, ...]) -> Any:
     if isinstance(part, Product):
         pick: Any = part.pick if order is None else part.pick[order]
-        is_whole = product_size(part) == len(pick) and (np.diff(pick) == 1).all()
+        is_whole = product_shape(part) == shape and (np.diff(pick) == 1).all()
         return Product(part.a, part.b, None if is_whole else pick)
     if isinstance(part, Terms):
         return Terms(_in_order(part.operand, order))

@@ -5,12 +5,13 @@ import re
 from collections.abc import Sequence
 
 from .backends.numpy_helpers import NAMES
+from .loops import Loop, Result, every_array
 from .lower import Array, Elementwise, Lowered, Paired, Product, Reduction, Softmax, Total
 from .tracing import Trace
 
 TAKEN = {"B", "np", "math", "parameters", "gradient", "dtype", "build", "run", "outputs", "buffers", "float"}
 TAKEN |= {"inf", "nan", "RULES", *NAMES}
-OF_STATEMENTS = re.compile(r"(t|index_|constant_|softmax_)\d+")  # names that statements give
+OF_STATEMENTS = re.compile(r"(t|index_|constant_|softmax_|slope_)\d+")  # names that statements give
 
 
 def name_arrays(lowered: Lowered, trace: Trace) -> None:
@@ -23,7 +24,9 @@ class _Names:
         self.lowered, self.trace = lowered, trace
         self.used = set(TAKEN)
         self._counts: dict[str, int] = {}
-        self.factors, self.summands = _roles(lowered.arrays)
+        for array in every_array(lowered):
+            array.name = ""
+        self.factors, self.summands = _roles(list(every_array(lowered)))
         parameters = [array for array in lowered.arrays if array.source == ("parameter",)]
         stems = {a: self._stem(a) for a in sorted(parameters, key=lambda array: int(array.places[0]))}
         counts = {stem: list(stems.values()).count(stem) for stem in stems.values()}
@@ -33,9 +36,13 @@ class _Names:
                 array.name = self._free(name.upper() if len(name) == 1 and array.size > 1 else name)
         for array, stem in stems.items():
             array.name = self._numbered(stem) if stem in ("W", "b") or counts[stem] > 1 else self._free(stem)
-        for array in lowered.arrays:
+        outside = {*lowered.arrays}  # a state is named before the stages that are peeled off
+        for array in sorted(every_array(lowered), key=lambda array: array in outside):
             if not array.name and array.source != ("constant",):
                 array.name = self._of_result(array)
+            if isinstance(array.operation, Loop):
+                for leaf, (own, distance) in array.operation.earlier.items():
+                    leaf.name = f"{own.name}[t - {distance}]"
 
     def _stem(self, array: Array) -> str:
         """`W` for layer0.neuron3.w2, `gamma` for layer1.gamma4; without a label, a name for its role."""
@@ -51,6 +58,17 @@ class _Names:
         if (array, 0) in self.lowered.outputs and array.size == 1 and self.trace.shape == ():
             return self._free("loss")
         operation = array.operation
+        if isinstance(operation, Loop):
+            for leaf, window in operation.windows.items():
+                leaf.name = self._free(f"{window.array.name or 'constant'}s")
+            return self._numbered("loop_")
+        if isinstance(operation, Result):
+            t = operation.t
+            end = "all" if t is None else "last" if t == operation.loop.length - 1 else t
+            return self._free(f"{operation.array.name}_{end}")
+        if array.source == ("ahead",):
+            (product, *_) = [part for part in operation.parts if isinstance(part, Product)]
+            return self._free(f"{product.b.array.name}{product.a.array.name}")
         if isinstance(operation, Total):
             for part in operation.parts:
                 factors = {part.a.array, part.b.array} if isinstance(part, Product) else set()

@@ -1,7 +1,7 @@
 """The stages of the compiler, one after the other: trace, normalise, group, lower, differentiate, emit."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +12,10 @@ from ..engine.value import Value
 from .backends.numpy import Emitter
 from .batches import Pick, picks_of, rows_sum_to_one
 from .checks import check_one_number, collector_paused, unchanged
-from .differentiate import ArrayProgram
 from .examples import ByExample, Examples
 from .group import groups_of
+from .loop_program import LoopProgram
+from .loops import Roller
 from .lower import Lowered, lower
 from .naming import name_arrays
 from .normalise import Graph, normalise
@@ -96,6 +97,7 @@ class Made:
     picks           the arguments that are indices, which are checked
     unused          the places of the parameters that the function does not use
     guards          what it checks for each example, if it was traced by examples
+    shorter         makes the program whose loops have one stage less, to compare them; None if there are no loops
     """
 
     request: Request
@@ -110,6 +112,7 @@ class Made:
     picks: list[Pick]
     unused: list[int]
     guards: "Guards | None" = None
+    shorter: Callable[[], "Made"] | None = None
     verified: bool = False
     attempts: int = 0
     _build: Any = None
@@ -195,26 +198,40 @@ def make(
         for array in lowered.arrays:
             if array.source == ("parameter",):
                 is_used[array.places] = True
-        name_arrays(lowered, traced)
-        program = ArrayProgram(lowered, len(request.shapes), request.gradient)
-        source = Emitter(program, Groups(lowered).title).source
-    namespace: dict[str, Any] = {}
-    exec(compile(source, "<compiled function>", "exec"), namespace)
-    return Made(
+        roller = Roller(lowered)
+        rolled = lowered if plain else roller.roll()
+
+        def program(lowered: Lowered) -> tuple[str, Any]:
+            name_arrays(lowered, traced)
+            written = LoopProgram(lowered, len(request.shapes), request.gradient)
+            source = Emitter(written, Groups(lowered).title).source
+            namespace: dict[str, Any] = {}
+            exec(compile(source, "<compiled function>", "exec"), namespace)
+            return source, namespace["build"]
+
+        def shorter() -> Made:
+            other = dataclasses.replace(made, _build=program(roller.roll(skip=1))[1], _runs={})
+            name_arrays(rolled, traced)
+            return other
+
+        source, build = program(rolled)
+    made = Made(
         request,
         source,
-        lowered,
+        rolled,
         traced.names,
         traced.shape,
         traced.loss,
         graph.frozen,
         traced.state,
         graph.assumed,
-        picks_of(lowered),
+        picks_of(rolled),
         np.flatnonzero(~is_used).tolist() if request.gradient else [],
         guards,
-        _build=namespace["build"],
+        shorter=shorter if rolled is not lowered else None,
+        _build=build,
     )
+    return made
 
 
 def _guards(found: ByExample, graph: Graph, n: int) -> Guards | None:

@@ -10,6 +10,7 @@ from ..viz.drawing import as_drawing
 from ..viz.picture import Arrow, Box, Kind, Picture
 from ..viz.words import columns, four_digits, visible
 from .formulas import OPERATORS
+from .loops import Loop, Result, all_reads, every_array
 from .lower import (
     Array,
     Elementwise,
@@ -38,13 +39,16 @@ class Groups:
     """The arrays of a compiled function. It prints as a table. A notebook shows the drawing.
 
     A row of the table is one group: its name in the source, its operation, the groups it reads, its shape (B is
-    the batch), and how many numbers of one example, or operations on numbers, it stands for. If the graph has
-    little structure, `advice` stands above the table.
+    the batch), and how many numbers of one example, or operations on numbers, it stands for. The arrays of a loop
+    are indented: they stand for all stages. If the graph has little structure, `advice` stands above the table.
     """
 
     def __init__(self, lowered: Lowered):
         self.lowered = lowered
-        self._arrays = _with_leaves_where_they_are_read(lowered.arrays)
+        arrays = _with_leaves_where_they_are_read(list(every_array(lowered)))
+        self._arrays = [array for array in arrays if not isinstance(array.operation, Loop)]
+        loops = [array.operation for array in arrays if isinstance(array.operation, Loop)]
+        self._loops: dict[Array, Loop] = {array: loop for loop in loops for array in loop.stage}
 
     def __len__(self) -> int:
         return len(self._arrays)
@@ -56,7 +60,13 @@ class Groups:
         return f"{_count(nodes, 'node')} -> {_count(len(self), 'group')}, {_count(products, 'matrix product')}"
 
     def __repr__(self) -> str:
-        rows = [("name", "operation", "reads", "shape", "stands for"), *map(_row, self._arrays)]
+        rows: list[tuple[str, ...]] = [("name", "operation", "reads", "shape", "stands for")]
+        for array in self._arrays:
+            loop = self._loops.get(array)
+            if loop and array is loop.stage[0]:
+                rows.append((_head(loop), "", "", "", ""))
+            name, *cells = _row(array, loop.length if loop else 1)
+            rows.append((f"  {name}" if loop else name, *cells))
         hidden = len(rows) - 1 - MOST
         if hidden > 0:
             rows[1 : hidden + 1] = [("…", f"{hidden:,} more", "", "", "")]
@@ -103,44 +113,60 @@ class Groups:
         ids = {array: f"g{array.number}" for array in shown} | dict.fromkeys(hidden, "more")
         results = {array for array, _ in self.lowered.outputs}
         boxes = [Box("more", "more", f"… {len(hidden):,} more", "", "", "", details=("groups",))] if hidden else []
-        boxes += [_box(array, ids[array], array in results) for array in shown]
+        boxes += [_box(array, ids[array], array in results, self._loops.get(array)) for array in shown]
         arrows: dict[tuple[str, str], Arrow] = {}
         for array in shown:
-            for place, read in enumerate(reads_of(array.operation)):
-                if read.array in ids:
-                    ends = ids[read.array], ids[array]
+            windows = self._loops[array].windows if array in self._loops else {}
+            for place, other in enumerate(_read_by(array)):
+                other = windows[other].array if other in windows else other
+                if other in ids:
+                    ends = ids[other], ids[array]
                     arrows.setdefault(ends, Arrow(*ends, place))
         return Picture(tuple(boxes), tuple(arrows.values()), self.title)
 
 
 def _with_leaves_where_they_are_read(arrays: Sequence[Array]) -> list[Array]:
     """The arrays, each leaf just before the first array that reads it."""
-    order: dict[Array, None] = {}
+    order, known = dict[Array, None](), set(arrays)
     for array in arrays:
         if array.operation is not None:
-            read = (read.array for read in reads_of(array.operation))
-            order |= dict.fromkeys([*(other for other in read if other.operation is None), array])
+            leaves = [other for other in _read_by(array) if other.operation is None and other in known]
+            order |= dict.fromkeys([*leaves, array])
     return list(order | dict.fromkeys(arrays))
 
 
 # --- Rows and boxes -------------------------------------------------------------------------------------------
 
 
-def _row(array: Array) -> tuple[str, str, str, str, str]:
-    names = dict.fromkeys(_name(read.array) for read in reads_of(array.operation) if read.array.source != CONSTANT)
+def _head(loop: Loop) -> str:
+    return f"for t in range({loop.length}):"
+
+
+def _read_by(array: Array) -> list[Array]:
+    """The arrays that an array reads."""
+    if isinstance(array.operation, Result):
+        return [array.operation.array]
+    return [read.array for read in all_reads(array)]
+
+
+def _row(array: Array, times: int) -> tuple[str, str, str, str, str]:
+    names = dict.fromkeys(_name(other) for other in _read_by(array) if other.source != CONSTANT)
     once = ", once per call" if _is_once(array) else ""
-    return _name(array), _operation(array) + once, _some(names, ", "), _shape(array), _stands_for(array)
+    return _name(array), _operation(array) + once, _some(names, ", "), _shape(array), _stands_for(array, times)
 
 
-def _box(array: Array, id: str, is_result: bool) -> Box:
+def _box(array: Array, id: str, is_result: bool, loop: Loop | None) -> Box:
     is_leaf = array.operation is None
     details = [_shape(array)]
     if is_leaf or isinstance(array.operation, Total):
-        details.append(_stands_for(array))  # the shape of all others says it
+        details.append(_stands_for(array, loop.length if loop else 1))  # the shape of all others says it
     if _is_once(array):
         details.append("once per call")
+    earlier = dict.fromkeys(_name(other) for other in _read_by(array) if loop and other in loop.earlier)
+    details += [f"reads {name}" for name in earlier]
     operation = "" if is_leaf else _operation(array)
-    return Box(id, _kind(array, is_result), _name(array), operation, "", "", details=tuple(details))
+    scope = (_head(loop),) if loop else ()
+    return Box(id, _kind(array, is_result), _name(array), operation, "", "", scope, details=tuple(details))
 
 
 def _kind(array: Array, is_result: bool) -> Kind:
@@ -194,6 +220,8 @@ def _operation(array: Array) -> str:
             return _elementwise(array.rule, [_operand(read) for read in array.operation.operands])
         case Softmax():
             return "softmax"
+        case Result(loop, _, t):
+            return "all stages" if t is None else "the last stage" if t == loop.length - 1 else f"stage {t}"
     return visible(array.rule.name)  # type: ignore[union-attr]  # leaves have none
 
 
@@ -231,17 +259,18 @@ def _operand(read: Read) -> str:
     return four_digits(numbers.pop()) if len(numbers) == 1 else NUMBERS
 
 
-def _stands_for(array: Array) -> str:
+def _stands_for(array: Array, times: int) -> str:
     """How many numbers, or operations on numbers: "128 numbers", "128 relu", "1,280 * and 1,280 +"."""
-    if array.operation is None:
-        return _count(array.size, "number")
+    size = array.size * times
+    if array.operation is None or isinstance(array.operation, Result):
+        return _count(size, "number")
     if isinstance(array.operation, Take):
-        return f"{array.size:,} picked"
+        return f"{size:,} picked"
     if not isinstance(array.operation, Total):
-        return f"{array.size:,} {visible(array.rule.symbol)}"  # type: ignore[union-attr]  # as above
+        return f"{size:,} {visible(array.rule.symbol)}"  # type: ignore[union-attr]  # as above
     products = terms = 0  # for one element
     for part in array.operation.parts:
         terms += (n := reads_of(part)[0].index.shape[-1])
         products += n * (not isinstance(part, Terms))
-    counts = [f"{n * array.size:,} {symbol}" for n, symbol in ((products, "*"), (terms - 1, "+")) if n]
+    counts = [f"{n * size:,} {symbol}" for n, symbol in ((products, "*"), (terms - 1, "+")) if n]
     return " and ".join(counts)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..differentiate import ArrayProgram
 from ..formulas import source_of
+from ..loop_program import LoopProgram
 from ..lower import Array
 from ..views import dense_strides, strides_of
 from . import numpy_helpers
@@ -25,7 +25,7 @@ PRECISION = 1e-6  # relative error of a constant in float32; the smallest number
 class Emitter:
     """Writes the source of one program: `source`."""
 
-    def __init__(self, program: ArrayProgram, title: str):
+    def __init__(self, program: LoopProgram, title: str):
         self.program, self.gradient, self.title = program, program.gradient, title
         self.statements = Statements(program)
         self._learned = [array for array in program.lowered.arrays if array.source == ("parameter",)]
@@ -41,7 +41,7 @@ class Emitter:
         setup, before = [*setup, *make], [*take, *before]
         results = self._results(after)
         body = [*before, *(statements.lines if before else statements.lines[1:]), *after, f"return {results}"]
-        code = "".join(f"\n{line}" for line in [*setup, *body] if line[:1] != "#")
+        code = "".join(f"\n{line}" for line in map(str.lstrip, [*setup, *body]) if line[:1] != "#")
         called = [f for f in numpy_helpers.ALL if f"\n{f.__name__}(" in code or f"= {f.__name__}(" in code]
         helpers = "\n\n\n".join(source_of(helper).rstrip() for helper in called)
         text = [f'"""{self.title}"""', ""]

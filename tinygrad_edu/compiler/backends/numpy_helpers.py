@@ -34,7 +34,25 @@ def log_sum_exp(Z, softmax, out=None):
 def sigmoid(x):
     """1 / (1 + e^-x), by the branch that cannot overflow."""
     small = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + small), small / (1 + small))
+    return np.where(x >= 0, 1, small) / (1 + small)
+
+
+def tanh_slope(A, Z, out):
+    """1 - A ** 2, the slope of A = tanh(Z). In the tails, to keep digits, 4e / (1 + e) ** 2, e = exp(-2|Z|)."""
+    np.subtract(1, np.multiply(A, A, out=out), out=out)
+    if not out.min() > 1e-3:
+        tails = ~(out > 1e-3)
+        e = np.exp(-2 * np.abs(Z[tails]))
+        out[tails] = 4 * e / (1 + e) ** 2
+
+
+def sigmoid_slope(A, Z, out):
+    """A (1 - A), the slope of A = sigmoid(Z). Near 1, to keep digits, e / (1 + e) ** 2, e = exp(-Z)."""
+    np.multiply(A, np.subtract(1, A, out=out), out=out)
+    if not A.max() < 0.999:
+        tails = ~(A < 0.999)
+        e = np.exp(-Z[tails])
+        out[tails] = e / (1 + e) ** 2
 
 
 def erf(x):
@@ -67,5 +85,5 @@ def add_rows(rows, index, out):
         np.add.at(out, index, rows)
 
 
-ALL = (strided, log_sum_exp, sigmoid, erf, erfc, power, scatter_add, add_rows)
+ALL = (strided, log_sum_exp, sigmoid, tanh_slope, sigmoid_slope, erf, erfc, power, scatter_add, add_rows)
 NAMES = tuple(function.__name__ for function in ALL)

@@ -14,6 +14,7 @@ from ..views import reshaped
 
 Statements = Any  # what numpy_statements gathers; it reads this file
 
+SWAPPED = ".swapaxes(0, 1)"
 Written = tuple[str, int]  # a formula, and how tightly it holds together
 
 
@@ -190,12 +191,11 @@ class LogSumExp(Operation):
 
     def _softmax_name(self, elements: Symbol, statements: Statements) -> str:
         """A new array for it: A1 of Z1."""
-        base, taken = statements.names.get(elements, ""), {*statements.buffers, *statements.names.values()}
-        name = f"A{base[1:]}"
+        base, *_ = statements.names.get(elements, "").split("[")
+        name, taken = f"A{base[1:]}", {*statements.buffers, *statements.names.values()}
         if not base.startswith("Z") or name in taken:
             name = next(n for i in itertools.count(1) if (n := f"softmax_{i}") not in statements.buffers)
-        statements.buffers[name] = (elements.shape, elements.batched)
-        return name
+        return str(statements.kept(name, elements))
 
 
 class Softmax(Operation):
@@ -396,7 +396,7 @@ class ProductA(Operation):
     """The gradient of a: upstream.T @ b, summed over the batch where a is not batched."""
 
     def formula(self, x: Symbol, language: Textbook) -> Written:
-        upstream, right = language.text(x.args[0], ATOM), language.text(x.args[1], ATOM)
+        upstream, right = _stages_first(language.text(x.args[0], ATOM), language.text(x.args[1], ATOM))
         return f"{transposed(upstream) if x.args[0].shape else upstream} @ {right}", SUM
 
     def into(self, x: Symbol, to: str, statements: Statements) -> None:
@@ -407,6 +407,7 @@ class ProductA(Operation):
                 product = f"np.matmul({u}.swapaxes(-1, -2), {v})"
                 statements.write(f"{to}[...] = {product}{'.sum(axis=0)' if is_summed else ''}")
             elif is_summed:
+                u, v = _stages_first(u, v)
                 flat = f"{u}.reshape({bare((-1, n_a) if n_a > 1 else (-1,))})"
                 left = u if upstream.shape == ((n_a,) if n_a > 1 else ()) else flat
                 right = v if len(b.shape) == 1 else f"{v}.reshape(-1, {terms})"
@@ -442,6 +443,12 @@ def _rows(text: str, x: Symbol, rows: int, columns: int) -> str:
     if x.shape == ():
         return f"{text}[{lead}None, None]"
     return f"{text}[{lead}None, :]" if rows == 1 else f"{text}[{lead}:, None]"
+
+
+def _stages_first(*factors: str) -> tuple[str, ...]:
+    """Factors as they are stored, with the stages of a loop before the batch, if all are: the sum is the same."""
+    is_swapped = all(text.endswith(SWAPPED) for text in factors)
+    return tuple(text.removesuffix(SWAPPED) for text in factors) if is_swapped else factors
 
 
 def _transposed_product(left: str, right: str, to: str) -> str:

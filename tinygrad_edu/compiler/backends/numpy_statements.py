@@ -5,12 +5,15 @@ goes into a temporary. A temporary is free again after the last statement that r
 each part of a formula is read, and `_readers` how many reads are left.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..differentiate import ArrayProgram, Definition
+from ...engine.rules import RULES
+from ..differentiate import Definition
 from ..formulas import number_text
+from ..loop_program import LoopProgram, Repeated
 from ..lower import Array
 from ..symbols import Symbol
 from ..views import dense_strides, strides_of
@@ -19,6 +22,8 @@ from .numpy_operations import Textbook, operation_of
 WIDTH = 80  # of a formula; a longer one is named by its operation
 TOLD = 2000  # definitions; longer programs have no formulas in their comments
 READ_THROUGH = ("view", "expand")  # operations that need no statement
+FORWARD, BACKWARD = "range({0})", "reversed(range({0}))"  # the stages of a loop
+SLOPES = ("tanh", "sigmoid")  # the slope has a helper: from the result, not from the operand
 COPIED = ("leaf", *READ_THROUGH, "dense")
 
 
@@ -30,15 +35,17 @@ class Statements:
     constants  name -> an array of numbers that the lines read
     rules      name -> a rule that the lines call, since it does not run on symbols
     names      symbol -> the variable that holds it
+    slopes     symbol -> the function, of SLOPES, of which it is the slope
     """
 
-    def __init__(self, program: ArrayProgram):
+    def __init__(self, program: LoopProgram):
         self.program = program
         self.lines: list[str] = []
         self.buffers: dict[str, tuple[tuple[int, ...], bool]] = {}
         self.constants: dict[str, Any] = dict(program.constants)
         self.rules: dict[str, Any] = {}
-        self.names: dict[Symbol, str] = {symbol: array.name for array, symbol in program.symbols.items()}
+        self.names: dict[Symbol, str] = {symbol: str(symbol.args[0]) for symbol in program.symbols.values()}
+        self.slopes: dict[Symbol, Symbol] = {}
         self._textbook = Textbook(self.names, self.constant)
         self._constants_by_content: dict[Any, str] = {}
         self._free: dict[tuple[Any, ...], list[str]] = {}  # temporaries, by shape
@@ -46,15 +53,21 @@ class Statements:
         self._uses: dict[Symbol, int] = {}
         self._saved: dict[Symbol, str] = {}
         self._readers: dict[str, int] = {}
+        self._stages = 0  # of the loop that is being written
+        self.loops: list[tuple[Repeated, int, int]] = []  # with the lines of the body
         for definition in program.definitions:
-            self._define(definition)
+            if isinstance(definition, Repeated):
+                self._repeat(definition)
+            else:
+                self._define(definition)
+        self._forget_stages()
 
     # --- Definitions ----------------------------------------------------------------------------------------
 
     def _define(self, definition: Definition) -> None:
         name, formula, array = definition.name, definition.formula, definition.array
         is_parameter = definition.is_gradient and array.source == ("parameter",)
-        if not is_parameter or _needs_own_buffer(formula, array):
+        if name.isidentifier() and (not is_parameter or _needs_own_buffer(formula, array)):
             self.buffers[name] = (array.shape, array.batched)
         shape = ", ".join([*(["B"] if array.batched else []), *map(str, array.shape)])
         self._uses = {}
@@ -64,7 +77,77 @@ class Statements:
         self.into(formula, name, array.shape, array.batched)
         if isinstance(formula, Symbol) and formula.shape == array.shape and formula.op != "leaf":
             self.names.setdefault(formula, name)
+            if formula.op in SLOPES:
+                (slope,) = RULES[formula.op].shares(1.0, formula, *formula.args)
+                self.slopes[slope] = formula
         self._saved.clear()
+
+    def _repeat(self, loop: Repeated) -> None:
+        """The statements of a loop, after those that fill rows for its first stage."""
+        start = len(self.lines)
+        for definition in loop.before:
+            self._define(definition)
+        self.lines[start:] = ["", *(line for line in self.lines[start:] if line)]
+        for stack in loop.stacks:
+            self._stack(stack.name, stack.size, stack.array)
+        if not loop.definitions:
+            return
+        if loop.is_backward:
+            self._slopes_ahead(loop)
+        before, self.lines, self._stages = self.lines, [], loop.length
+        for definition in loop.definitions:
+            self._define(definition)
+        self._stages = 0
+        head = f"for t in {(BACKWARD if loop.is_backward else FORWARD).format(loop.length)}:"
+        body = [f"    {line}" for line in self.lines if line]
+        self.loops.append((loop, len(before) + 2, len(before) + 2 + len(body)))
+        self.lines = [*before, "", head, *body]
+
+    def _stack(self, name: str, n: int, row: Array | Symbol) -> str:
+        """Make an array of n rows, with the batch behind them. Returns the text of row t."""
+        self.buffers[name] = (n, *(("B",) if row.batched else ()), *row.shape), False
+        return f"{name}[t]" if row.shape or row.batched else f"{name}[t, ...]"
+
+    def kept(self, name: str, x: Symbol) -> str:
+        """Make an array for x, which later formulas read; in a loop, one for each stage. Returns its text."""
+        if self._stages:
+            return self._stack(name, self._stages, x)
+        self.buffers[name] = x.shape, x.batched
+        return name
+
+    def _slopes_ahead(self, loop: Repeated) -> None:
+        """Compute slopes for all stages at once, before a reversed loop: they depend on the forward pass alone."""
+        for definition in loop.definitions:
+            stack = [definition.formula]
+            while stack:
+                x = stack.pop()
+                if not isinstance(x, Symbol) or x in self.names:
+                    continue
+                if x not in self.slopes:
+                    stack += x.args
+                    continue
+                function = self.slopes[x]
+                names = [self.names.get(y, "") for y in (function, *function.args)]
+                if any(name not in self.program.rows for name in names):
+                    continue
+                name = f"slope_{sum(name.startswith('slope_') for name in self.buffers) + 1}"
+                texts = [stack.rows(first) for stack, first in map(self.program.rows.__getitem__, names)]
+                self.names[x] = self._stack(name, loop.length, x)
+                self.write(f"{function.op}_slope({', '.join(texts)}, out={name})")
+
+    def _forget_stages(self) -> None:
+        """A stack that is read in its own loop alone becomes an array for one stage."""
+        for loop, first, last in self.loops:
+            others = [
+                line for line in [*self.lines[:first], *self.lines[last:]] if not line.lstrip().startswith("#")
+            ]
+            used = set(re.findall(r"\w+", "\n".join(others)))
+            for stack in loop.stacks:
+                name, array = stack.name, stack.array
+                if name not in used and not stack.before:
+                    self.buffers[name] = array.shape, array.batched
+                    for i in range(first, last):
+                        self.lines[i] = re.sub(rf"\b{name}\[t(, \.\.\.)?\]", name, self.lines[i])
 
     def _formula_text(self, definition: Definition) -> str:
         text, array = self._textbook.text(definition.formula), definition.array
@@ -81,7 +164,9 @@ class Statements:
             x = stack.pop()
             if isinstance(x, Symbol) and x not in self.names and x.op != "leaf":
                 self._uses[x] = self._uses.get(x, 0) + 1
-                if self._uses[x] == 1 or x.op in READ_THROUGH:
+                if x in self.slopes:
+                    stack += self.slopes[x].args
+                elif self._uses[x] == 1 or x.op in READ_THROUGH:
                     stack += x.args
 
     # --- What operations write ------------------------------------------------------------------------------
@@ -102,11 +187,15 @@ class Statements:
         """Statements that leave x in the array `to`, which has this shape."""
         if self.is_unnamed(x, "dense"):
             x = x.args[0]  # `to` has the full shape
-        if self._is_computed(x) and x.shape == shape and x.batched == batched:
+        if x in self.slopes:
+            function = self.slopes[x]
+            with self.reading(function, *function.args) as texts:
+                self.write(f"{function.op}_slope({', '.join(texts)}, out={to})")
+        elif self._is_computed(x) and x.shape == shape and x.batched == batched and not _loses(x, to):
             operation_of(x).into(x, to, self)
         else:
             with self.reading(x, beside=shape) as (text,):
-                self.write(f"{to}[...] = {text}")
+                self.write(f"{to if to.endswith(']') else f'{to}[...]'} = {text}")
 
     @contextmanager
     def reading(self, *operands: Any, beside: tuple[int, ...] | None = None) -> Iterator[list[str]]:
@@ -177,6 +266,12 @@ class Statements:
         name = f"t{self._n_temporaries}"
         self.buffers[name] = (shape, batched)
         return name
+
+
+def _loses(x: Symbol, to: str) -> bool:
+    """Would parts of `to` be written through a reshape that copies, since `to` has gaps?"""
+    first = x.args[0] if x.op == "accumulate" else x
+    return ":" in to and isinstance(first, Symbol) and first.op == "scatter"
 
 
 def _needs_own_buffer(formula: Any, array: Array) -> bool:

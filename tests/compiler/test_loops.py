@@ -1,0 +1,377 @@
+"""Recurrences: which programs have loops, that they agree with the eager engine, and how they read."""
+
+import random
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinygrad_edu as tg
+from tinygrad_edu import Value, nn
+from tinygrad_edu.testing import absolute_adjoint, assert_near
+
+RNG = np.random.default_rng(0)
+
+
+def normal(*shape: int) -> np.ndarray:
+    return RNG.normal(0, 0.6, shape)
+
+
+def leaves(*shape: int) -> Any:
+    """Nested lists of Values."""
+    return [leaves(*shape[1:]) for _ in range(shape[0])] if shape else Value(RNG.normal(0, 0.6))
+
+
+def flat(*nested: Any) -> list[Value]:
+    return [x for part in nested for x in (flat(*part) if isinstance(part, list | tuple) else [part])]
+
+
+def values(array: Any) -> Any:
+    if np.ndim(array):
+        return [values(part) for part in array]
+    return int(array) if np.issubdtype(np.asarray(array).dtype, np.integer) else Value(float(array))
+
+
+def linear(W: Any, x: Any) -> list[Any]:
+    return [tg.dot(row, x) for row in W]
+
+
+def plus(*vectors: Any) -> list[Any]:
+    return [sum(parts[1:], parts[0]) for parts in zip(*vectors, strict=True)]
+
+
+def checked(function: Callable[..., Any], parameters: Sequence[Value], *batch: Any) -> Any:
+    """What was compiled, if its value and gradients are the eager ones, to 1e-12 of what rounding can do."""
+    step = tg.compile(function, parameters)
+    value, gradients = step.value_and_grad(*batch)
+    rows, sizes = [], []
+    for i in range(len(batch[0]) if batch else 1):
+        root = function(*(values(array[i]) for array in batch))
+        adjoints = absolute_adjoint(root)
+        rows.append([root.data, *tg.gradients(root, parameters)])
+        noise = max(abs(float(node.data)) * size for node, size in adjoints.items())
+        sizes.append([noise, *(adjoints.get(p, 0.0) for p in parameters)])
+    for got, exact, size in zip([value, *gradients], np.mean(rows, 0), np.mean(sizes, 0), strict=True):
+        assert_near(float(got), float(exact), float(size), 1e-12)
+    return step
+
+
+def n_loops(step: Any) -> tuple[int, int]:
+    """The number of loops forward, and backward."""
+    return step.source.count(" in range("), step.source.count("in reversed(range(")
+
+
+# --- What becomes a loop ----------------------------------------------------------------------------------------
+
+W, U, b, V, v = leaves(3, 2), leaves(3, 3), leaves(3), leaves(2, 3), leaves(3)
+w = Value(0.4)
+X, Y, T = normal(3, 7, 2), normal(3, 7), 7
+
+
+def recurrent(x: Any, W: Any = W, U: Any = U, b: Any = b) -> list[Any]:
+    """The states of a recurrent layer."""
+    states = [[0.0, 0.0, 0.0]]
+    for now in x:
+        states.append([tg.tanh(a) for a in plus(linear(W, now), linear(U, states[-1]), b)])
+    return states[1:]
+
+
+def test_a_recurrent_layer_reads_as_in_a_textbook() -> None:
+    step = checked(lambda x, y: (tg.dot(recurrent(x)[-1], v) - y) ** 2, flat(W, U, b, v), X, Y[:, 0])
+    source = " ".join(step.source.split())
+    for line in (
+        "# XW1 = X @ W1.T + b1",
+        "for t in range(7):",
+        "# Z2[t] = A2[t] @ W2.T + XW1s[t]",
+        "# A2[t + 1] = tanh(Z2[t])",
+        "for t in reversed(range(7)):",
+        "# dZ2[t] = dA2[t + 1] * slope_1[t]",
+        "# dA2[t] = (dZ2[t] @ W2)",
+        "# dW2 = dZ2.T @ A2[:7]",
+    ):
+        assert line in source
+
+
+def lstm(x: Any, y: Any) -> Value:
+    gates, h, c, loss = leaves_of_gates, initial[0], initial[1], 0
+    for now, target in zip(x, y, strict=True):
+        i, f, o, g = (plus(linear(A, now), linear(B, h), d) for A, B, d in gates)
+        c = [tg.sigmoid(p) * q + tg.sigmoid(r) * tg.tanh(s) for p, q, r, s in zip(f, c, i, g, strict=True)]
+        h = [tg.sigmoid(p) * tg.tanh(q) for p, q in zip(o, c, strict=True)]
+        loss = loss + (tg.dot(h, v) - target) ** 2
+    return loss  # type: ignore[return-value]  # a Value after the first stage
+
+
+leaves_of_gates = [(leaves(3, 2), leaves(3, 3), leaves(3)) for _ in range(4)]
+initial = leaves(2, 3)
+
+
+def gru(x: Any, y: Any) -> Value:
+    h = [0.0] * 3
+    for now in x:
+        z, r = ([tg.sigmoid(a) for a in plus(linear(A, now), linear(B, h), d)] for A, B, d in leaves_of_gates[:2])
+        A, B, d = leaves_of_gates[2]
+        n = [tg.tanh(a) for a in plus(linear(A, now), linear(B, [p * q for p, q in zip(r, h, strict=True)]), d)]
+        h = [(1 - p) * q + p * s for p, q, s in zip(z, n, h, strict=True)]
+    return (tg.dot(h, v) - y[0]) ** 2
+
+
+def euler(x: Any) -> Value:
+    """A stage of scalars with a state of three, some steps of a differential equation."""
+    p, q, r = x[0], x[1], Value(0.5)
+    for _ in range(T):
+        p, q, r = p + 0.1 * b[0] * (q - p), q + 0.1 * (p * (b[1] - r) - q), r + 0.1 * (p * q - b[2] * r)
+    return p * q + r
+
+
+def delayed(x: Any) -> Value:
+    """A stage that reads the second and the third before it."""
+    h = [x[0][0], x[0][1], x[1][0]]
+    for _ in range(20):
+        h.append(tg.sin(w * h[-2] + b[0] * h[-3] + b[1]))
+    return h[-1] * h[-4] + tg.sum(h)
+
+
+def both_ways(x: Any) -> Value:
+    forward, backward = recurrent(x), recurrent(x[::-1], *leaves_of_gates[0])[::-1]
+    return tg.sum([tg.dot(a, c) * (i + 1) for i, (a, c) in enumerate(zip(forward, backward, strict=True))])
+
+
+def stacked(x: Any) -> Value:
+    return tg.sum([tg.dot(h, v) for h in recurrent([linear(V, h) for h in recurrent(x)])])
+
+
+def hidden_period(x: Any) -> Value:
+    """Every other stage does something else."""
+    h = x[0][0]
+    for t in range(12):
+        h = (tg.sin if t % 2 else tg.tanh)(w * h + x[t % T][1])
+    return h
+
+
+def translator(x: Any) -> Value:
+    """The second loop begins where the first one ends, and reads its last state at every stage."""
+    h = context = recurrent(x)[-1]
+    for _ in range(9):
+        h = [tg.sin(a) for a in plus(linear(U, h), context)]
+    return tg.dot(h, v)
+
+
+def tokens(index: Any, target: Any) -> Value:
+    h, loss = [0.0, 0.0, 0.0], 0
+    for i, j in zip(index, target, strict=True):
+        h = [tg.tanh(a) for a in plus([tg.take(column, i) for column in zip(*table, strict=True)], linear(U, h))]
+        loss = loss + nn.cross_entropy(linear(classes, h), j)
+    return loss / T  # type: ignore[return-value]  # as above
+
+
+table, classes = leaves(5, 3), leaves(4, 3)
+INDICES = np.random.default_rng(1).integers(4, size=(3, 7))
+
+
+def two_examples(x: Any) -> Value:
+    """A batch that is written out in the function."""
+    return tg.sum([tg.dot(h, v) for part in x for h in recurrent(part)[-1:]])
+
+
+LOOPS: dict[str, tuple[Any, Any, Any, tuple[int, int]]] = {
+    "lstm, a loss at every stage, parameters as first states": (
+        lstm,
+        (leaves_of_gates, initial, v),
+        (X, Y),
+        (1, 1),
+    ),
+    "gru": (gru, (leaves_of_gates[:3], v), (X, Y), (1, 1)),
+    "differential equation": (euler, b, (X[:, 0],), (1, 1)),
+    "differential equation at one point": (lambda: euler(leaf), (b, leaf := leaves(2)), (), (1, 1)),
+    "delayed": (delayed, (w, b[:2]), (X,), (1, 1)),
+    "both ways": (both_ways, (W, U, b, leaves_of_gates[0]), (normal(2, 16, 2),), (1, 1)),
+    "two layers": (stacked, (W, U, b, V, v), (X,), (2, 2)),
+    "hidden period": (hidden_period, w, (X,), (1, 1)),
+    "translator": (translator, (W, U, b, v), (X,), (2, 2)),
+    "two examples": (two_examples, (W, U, b, v), (normal(3, 2, 7, 2),), (1, 1)),
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_recurrences_become_loops(name: str) -> None:
+    function, parameters, batch, n = LOOPS[name]
+    parameters = flat(parameters)
+    assert n_loops(checked(function, parameters, *batch)) == n
+    outputs = tg.compile(function, parameters).predict(*batch)
+    expected = (
+        [function(*one).data for one in zip(*map(values, batch), strict=True)] if batch else [function().data]
+    )
+    np.testing.assert_allclose(outputs, expected, 1e-12, 1e-12)
+
+
+def test_embeddings_and_classes_are_indices() -> None:
+    step = checked(tokens, flat(table, U, classes), INDICES, INDICES[:, ::-1])
+    assert n_loops(step)[0]
+    with pytest.raises(IndexError, match=r"target has the indices 0 to 3, got 4"):
+        step.value_and_grad(INDICES, INDICES + 1)
+
+
+def test_the_states_of_all_stages_are_outputs() -> None:
+    step = tg.compile(lambda x: recurrent(x), flat(W, U, b))
+    found = step.predict(X)
+    expected = [[[h.data for h in state] for state in recurrent(values(x))] for x in X]
+    np.testing.assert_allclose(found, expected, 1e-12)
+    assert n_loops(step) == (1, 0)
+
+
+def test_float32_and_two_batch_sizes() -> None:
+    step = tg.compile(lambda x, y: gru(x, y), flat(leaves_of_gates[:3], v), "float32")
+    exact = tg.compile(gru, flat(leaves_of_gates[:3], v))
+    for n in (3, 2):
+        np.testing.assert_allclose(
+            step.value_and_grad(X[:n], Y[:n])[1], exact.value_and_grad(X[:n], Y[:n])[1], 1e-4, 1e-5
+        )
+
+
+# --- What does not ----------------------------------------------------------------------------------------------
+
+
+def varying_distances(x: Any) -> Value:
+    h = [x[0][0], x[0][1], x[1][0]]
+    for t, distance in enumerate([1, 2, 1, 1, 3, 2, 1, 3, 3, 2]):
+        h.append(tg.sin(w * h[-distance] + x[t % T][1]))
+    return h[-1]
+
+
+def own_weights(x: Any) -> Value:
+    h = x[0]
+    for A in four:
+        h = [tg.tanh(a) for a in linear(A, h)]
+    return tg.sum(h)
+
+
+four = leaves(5, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("function", "parameters"),
+    [
+        (varying_distances, w),
+        (own_weights, four),
+        (lambda x: tg.tanh(w * tg.tanh(w * tg.tanh(w * x[0][0]))), w),  # too short to be worth a loop
+        (lambda x: tg.sum([tg.sum([w * a[0] for a in x[: t + 1]]) ** 2 for t in range(T)]), w),  # stages grow
+    ],
+)
+def test_other_programs_have_no_loop(function: Any, parameters: Any) -> None:
+    assert n_loops(checked(function, flat(parameters), X)) == (0, 0)
+
+
+@pytest.mark.parametrize("odd", range(9))
+def test_a_stage_that_differs_is_in_no_loop(odd: int) -> None:
+    def loss(x: Any) -> Value:
+        h = x[0][0]
+        for t in range(9):
+            h = (tg.sin if t == odd else tg.tanh)(w * h + x[t % T][1])
+        return h
+
+    step = checked(loss, [w], X)
+    lengths = {0: [8], 1: [7], 2: [6], 3: [5], 4: [4], 5: [4], 6: [5], 7: [6], 8: [7]}
+    assert [int(n) for n in re.findall(r"for t in range\((\d+)\)", step.source)] == lengths[odd]
+
+
+# --- Random recurrences -----------------------------------------------------------------------------------------
+
+UNARY = [tg.tanh, tg.sin, tg.sigmoid, tg.relu, lambda x: 0.3 * x * x]
+
+
+class Recurrence:
+    """A random recurrence of vectors: a state or two, reads of earlier stages, a stage that may differ."""
+
+    def __init__(self, rng: random.Random):
+        self.T, H, F = rng.randint(4, 11), rng.choice([1, 2, 3]), rng.choice([1, 2])
+        self.H, self.reach = H, rng.choice([1, 1, 2, 3])
+        self.varies, self.odd, self.period = (
+            rng.random() < 0.15,
+            rng.choice([-1, -1, rng.randrange(9)]),
+            rng.choice([1, 1, 2, 3]),
+        )
+        self.out = rng.choice(["last", "all", "some", "two", "max", "weighted"])
+        self.lines = [(rng.randrange(12), rng.randrange(99), rng.randrange(99)) for _ in range(rng.randint(1, 5))]
+        self.news = [rng.randrange(3) for _ in range(rng.choice([1, 1, 2]))]
+        self.first = [rng.choice(["zeros", "parameters", "input"]) for _ in self.news]
+        self.weights = [leaves(H, F), *(leaves(H, H) for _ in self.lines)]
+        self.starts, self.shared, self.own, self.scale = leaves(2, H), leaves(H), leaves(self.T, H), leaves()
+        self.parameters = flat(self.weights, self.starts, self.shared, self.own, self.scale)
+        self.batch = normal(2, self.T, F), normal(2, H)
+
+    def line(self, which: int, t: int, k: int, a: list[Any], b: list[Any]) -> list[Any]:
+        match which:
+            case 0 | 1 | 2:
+                return linear(self.weights[1 + k], a)
+            case 3 | 4:
+                is_odd = t == self.odd or (self.period > 1 and t % self.period == 0)
+                return [UNARY[is_odd](x) for x in a]
+            case 5 | 6:
+                return [UNARY[which - 3](x) for x in a]
+            case 7:
+                return [0.7 * x * y for x, y in zip(a, b, strict=True)]
+            case 8:
+                return [tg.max(x, y) for x, y in zip(a, b, strict=True)]
+            case 9:
+                return [x * self.scale + y for x, y in zip(a, self.own[t], strict=True)]
+            case 10:
+                return [x * tg.tanh(y) * (0.5 + 0.1 * t) for x, y in zip(a, self.shared, strict=True)]
+        return tg.softmax([*a, 0.3 * b[0]])[: self.H]
+
+    def __call__(self, x: Any, start: Any) -> Value:
+        zeros = [Value(0.0)] * self.H
+        states = [
+            [{"zeros": zeros, "input": start}.get(f, p)] for f, p in zip(self.first, self.starts, strict=False)
+        ]
+        outs = []
+        for t in range(self.T):
+            vectors = [linear(self.weights[0], x[t])]
+            for i, earlier in enumerate(states):
+                distance = 1 + (t * self.varies + i) % self.reach
+                vectors += [earlier[max(-len(earlier), -distance)], earlier[-1]]
+            for k, (which, i, j) in enumerate(self.lines):
+                vectors.append(
+                    self.line(which, t, k, vectors[-1 - i % len(vectors)], vectors[-1 - j % len(vectors)])
+                )
+            for earlier, new in zip(states, self.news, strict=True):
+                both = zip(vectors[-1 - new % len(vectors)], earlier[-1], strict=True)
+                earlier.append([tg.tanh(p + 0.5 * q) for p, q in both])
+            outs.append(tg.dot(self.shared, states[0][-1]))
+        if self.out == "max":
+            return tg.max(*outs)
+        if self.out == "weighted":
+            return tg.sum([tg.sin(out) * (i - 1.5) for i, out in enumerate(outs)])
+        return tg.sum(
+            [
+                out * out
+                for out in outs[
+                    {"last": slice(-1, None), "some": slice(1, None, 2), "two": slice(2, 7, 3)}.get(
+                        self.out, slice(None)
+                    )
+                ]
+            ]
+        )
+
+
+def agrees(rng: random.Random) -> None:
+    recurrence = Recurrence(rng)
+    used = set(tg.topological_order(recurrence(*(values(array[0]) for array in recurrence.batch))))
+    checked(recurrence, [p for p in recurrence.parameters if p in used], *recurrence.batch)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 10**9))
+def test_random_recurrences_agree(seed: int) -> None:
+    agrees(random.Random(seed))
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=500)
+@given(st.integers(0, 10**9))
+def test_many_random_recurrences_agree(seed: int) -> None:
+    agrees(random.Random(seed))
