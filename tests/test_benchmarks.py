@@ -34,6 +34,7 @@ def run(script: str, *arguments: str, **environment: str) -> subprocess.Complete
         ),
         ["small.py", "--quick"],
         ["compiling.py", "--quick"],
+        ["documents.py", "--quick"],
         ["draw.py", "--quick"],
         ["steps.py", "--nodes", "300", "--rounds", "1"],
     ],

@@ -1,6 +1,7 @@
 """Functions as people write them compile, or are refused; a program with branches is never wrong."""
 
 import dataclasses
+import inspect
 import itertools
 import math
 import random
@@ -434,3 +435,26 @@ def test_a_loop_of_ones_own_is_one_program() -> None:
     assert [p.data for p in model.parameters()] != ends[0]
     with pytest.raises(ValueError, match="other parameters"):
         step.train(optimizer)
+
+
+def test_explain_points_to_the_lines() -> None:
+    w = [Value(0.1 * i) for i in range(4)]
+
+    def scattered(x: Any) -> Any:
+        products = [a * b for a, b in zip(w, x, strict=True)]  # products
+        chosen = [products[i] for i in (0, 3, 1, 2)]
+        return sum(c.tanh() * xi for c, xi in zip(chosen, x, strict=True))  # gathers
+
+    step = tg.compile(scattered, w)
+    step(np.ones((2, 4)))
+    told = step.explain().splitlines()
+    source, start = inspect.getsourcelines(scattered)
+    lines = {line.rpartition("# ")[2].strip(): start + i for i, line in enumerate(source)}
+    assert told[0] == f"5 groups, 0 matrix products; 20% of the operands are gathered: line {lines['gathers']}"
+    assert "numpy" in told[1]
+    assert any(f"line {lines['products']}" in line for line in told)
+    with pytest.raises(RuntimeError, match="Nothing is compiled yet"):
+        tg.compile(scattered, w).explain()
+    indexed = tg.compile(lambda d: w[d["i"]] * 2, w)
+    indexed([{"i": 1}])
+    assert "rows by index" in indexed.explain()

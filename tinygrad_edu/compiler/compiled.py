@@ -52,6 +52,7 @@ class Compiled(CompiledFunction):
         self.gradient = np.empty_like(self._vector)  # that of the last `step`
         self._lock = threading.RLock()  # threads share the buffers; a function may call what it is compiled to
         self._openers: dict[Any, Compiled] = {}  # for the containers of a batch
+        self._opener: Compiled | None = None  # the one that ran last
         self._like: Any = None  # what the last batch was, if it was arrays and the program needs no more checks
 
     # --- What it computes -------------------------------------------------------------------------------------
@@ -126,7 +127,7 @@ class Compiled(CompiledFunction):
                 step = self._openers[part.forms]
                 step._theta, step._said = self._theta, self._said
             yield part, step, part.arrays()
-            self._latest = step._latest
+            self._latest, self._opener = step._latest, step if step is not self else None
 
     def step(self, *batch: Any) -> tuple[float, Any]:
         """(mean, outputs for every example) of a function that returns (loss, outputs), else (mean, None).
@@ -175,6 +176,30 @@ class Compiled(CompiledFunction):
     def groups(self) -> Groups:
         """What was found in the graph, as a table and a drawing. Raises RuntimeError before the first call."""
         return Groups(self._last().lowered)
+
+    def explain(self) -> str:
+        """What was found in the program that ran last, in words, with the lines of your code.
+
+        It says which nodes are gathered, since no view reaches them, and which backend would be faster. The
+        function runs once more for it. Raises RuntimeError before the first call.
+        """
+        from .explain import Tape, explanation
+
+        if self._opener:
+            return self._opener.explain()
+        made, lines = self._last(), dict[Any, Any]()
+        with self._lock, collector_paused():
+            if made.guards:
+                known = made.guards.examples
+                examples = Examples(**known.form, new_tape=lambda: Tape(lines))
+                examples.add(known.runs[0].example, self._floats())
+                traced = examples.trace()
+            else:
+                request = made.request
+                traced = trace_function(
+                    self.function, self.parameters, request.shapes, request.with_outputs, Tape(lines)
+                )
+        return explanation(traced, lines, made.request.shapes, made.assumed)
 
     # --- Programs -----------------------------------------------------------------------------------------------
 

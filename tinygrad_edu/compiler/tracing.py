@@ -435,15 +435,18 @@ def trace_function(
     parameters: Sequence[Value],
     shapes: Sequence[tuple[int, ...]],
     with_outputs: bool = False,
+    tape: list[Placeholder] | None = None,
 ) -> Trace:
     """The graph of function(*example), where the examples have these shapes. The parameters stay what they were.
 
-    With with_outputs=True the function returns (loss, outputs): the loss is put before the outputs.
+    With with_outputs=True the function returns (loss, outputs): the loss is put before the outputs. A list that is
+    given as the tape gets the nodes.
 
     Raises TraceError where the function asks for a number, even if the function catches it, and TypeError where
     it returns no Values.
     """
     tracer, names = Tracer(), argument_names(function, len(shapes))
+    tracer.nodes = [] if tape is None else tape
     inputs: list[list[Placeholder]] = []
 
     def arguments() -> list[Any]:
