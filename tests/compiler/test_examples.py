@@ -17,7 +17,6 @@ from published import MicroGPT, linear, matrix, rmsnorm, softmax
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
-from tinygrad_edu.compiler.tracked import Tracked
 
 RNG = np.random.default_rng(0)
 
@@ -179,8 +178,7 @@ def test_numbers_that_are_read_for_display_or_as_constants() -> None:
         return sum((v - mean) * v for v in h) * max(0.5, *[abs(v.data) for v in h])
 
     compiles(function, [w, b], [RNG.normal(size=(4, 3))])
-    assert all(isinstance(number, Tracked | float) for number in seen)
-    assert math.isfinite(float(seen[0]))  # a number as any other, after the trace
+    assert {type(number) for number in seen} == {float}
 
 
 # --- Branches, guards and indices -----------------------------------------------------------------------------

@@ -44,16 +44,16 @@ def explanation(traced: Trace, lines: dict[Placeholder, Line], shapes: Sequence[
     for node, origin in origins:
         made_in[int(numbers[node])].update(filter(None, [lines.get(nodes[origin])]))
     arrays = [array for array in lowered.arrays if array.operation is not None]
-    reads = [(array, read) for array in arrays for read in reads_of(array.operation) if read.array.source != CONSTANT]
+    reads = [
+        (array, read) for array in arrays for read in reads_of(array.operation) if read.array.source != CONSTANT
+    ]
     gathered = {array: read.index.size for array, read in reads if _is_gathered(read)}
     report, share = Groups(lowered), "no gathers"
     if gathered:
         part = sum(gathered.values()) / sum(read.index.size for _, read in reads)
         where = sum((made_in[array.number] for array in gathered), Counter[Line]())
         share = f"{part:.0%} of the operands are gathered: {_places(where)}"
-    faster = report.advice or [
-        "The groups are large: NumPy suits this function, and for large ones a GPU, by JAX."
-    ]
+    faster = report.advice or ['The groups are large: backend="numpy" is fast here.']
     rows = [("name", "operation", "made in", "")]
     for array in arrays:
         how = "gathered" if array in gathered else ""
