@@ -55,7 +55,7 @@ def mean_and_gradient(jax: Any, examples: Callable[..., Any]) -> Callable[..., A
     return function
 
 
-class Training:
+class MeshTraining:
     """Steps of an optimiser on devices. `step.train(optimizer, mesh=...)` makes it.
 
         with step.train(optimizer, mesh=jax.make_mesh((8,), ("batch",))) as train:
@@ -116,7 +116,7 @@ class Training:
         """Give the parameters these numbers."""
         self._parameters = self._on_devices(np.asarray(numbers, self._steps.vector.dtype), self._everywhere)
 
-    def __enter__(self) -> "Training":
+    def __enter__(self) -> "MeshTraining":
         return self
 
     def __exit__(self, *error: Any) -> None:
