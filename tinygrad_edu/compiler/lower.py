@@ -248,11 +248,9 @@ class _Lowering:
         return Array(group.number, None, group.source, len(nodes), False, kind == "parameter", places=places)
 
     def _array(self, group: Group) -> Array:
-        graph, nodes = self.graph, group.members
-        first = slice(graph.starts[nodes[0]], graph.starts[nodes[0] + 1])
-        read = {
-            self._by_number[n] for n in self.numbers[[*graph.left[first], *graph.right[first]]].tolist() if n >= 0
-        }
+        nodes, (left, right) = group.members, self._operands(group)
+        of_first = self.numbers[left[0]].tolist() + self.numbers[right[0]].tolist()
+        read = [self._by_number[number] for number in {*of_first} if number >= 0]
         array = Array(
             group.number,
             group.rule,
@@ -261,7 +259,6 @@ class _Lowering:
             any(a.batched for a in read),
             any(a.differentiable for a in read) and group.rule not in _NO_SLOPES,
         )
-        left, right = self._operands(group)
         places = self._total(array, left, right) if group.rule is SUM else self._operation(array, left)
         array.size = math.prod(array.shape) if array.shape else array.size
         array.has_holes = array.size > len(nodes)
@@ -271,6 +268,9 @@ class _Lowering:
     def _operands(self, group: Group) -> tuple[Any, Any]:
         """The operands of all members, a row for each, -1 where it has ended; and the factors beside them."""
         graph, nodes = self.graph, group.members
+        if len(nodes) == 1:  # a program without structure has only such groups
+            row = slice(graph.starts[nodes[0]], graph.starts[nodes[0] + 1])
+            return graph.left[None, row], graph.right[None, row]
         starts, n_each = graph.starts[nodes], graph.starts[nodes + 1] - graph.starts[nodes]
         is_mul: Any = []  # a product among sums is a sum of one product
         if group.rule is SUM:
@@ -414,6 +414,11 @@ class _Lowering:
         a, b = self.numbers[left], self.numbers[right]
         left, right = np.where((b >= 0) & (a > b), (right, left), (left, right))
         kinds = (np.minimum(a, b) + np.int64(1)) * len(self.numbers) + np.maximum(a, b)
+        if (kinds == kinds[0]).all():  # as a rule, all rows are written alike
+            columns: dict[int, list[int]] = {}
+            for place, kind in enumerate(kinds[0].tolist()):
+                columns.setdefault(kind, []).append(place)
+            return [self._part(left[:, places], right[:, places]) for places in columns.values()]
         _, firsts, sizes = np.unique(kinds, return_index=True, return_counts=True)
         parts, of_kinds = [], np.split(np.argsort(kinds, axis=None, kind="stable"), np.cumsum(sizes)[:-1])
         for i in np.argsort(firsts).tolist():
@@ -424,12 +429,13 @@ class _Lowering:
             of_a, of_b = np.full((2, len(left), n_each.max()), -1)
             of_a[row, column], of_b[row, column] = left.flat[terms], right.flat[terms]
             if of_a.max() >= 0:  # else they are the places where rows have ended
-                parts.append(self._part(self._read(of_a), self._read(of_b) if of_b.max() >= 0 else None))
+                parts.append(self._part(of_a, of_b))
         return parts
 
-    def _part(self, a: Read, b: Read | None) -> Any:
-        if b is not None:
-            return self._filled_pairs(a, b)
+    def _part(self, left: Any, right: Any) -> Any:
+        a = self._read(left)
+        if right.max() >= 0:
+            return self._filled_pairs(a, self._read(right))
         if (a.index >= 0).all():
             return Terms(a)
         if a.array.source == CONSTANT:
