@@ -71,7 +71,7 @@ def prove_rule(rule: Rule | str, *, domain: Any = None, ulps: float | None = Non
             truth = Truth(rule, pieces, formulas)
             boxes = cover(truth, ulps or GOAL, BUDGET, rests_on, bar.update)
         if library:
-            boxes = [_tested(truth, box, library) for box in boxes]
+            boxes = _tested(truth, boxes, library)
         if ulps is not None:
             _refute_rounding(truth, boxes, ulps)
     notes = {f"formula: {piece.where} is left out, where `check` refuses most numbers" for piece in outside}
@@ -133,19 +133,17 @@ def _some_number(low: float, high: float) -> float:
     return high - 1.3 if math.isinf(low) else low + 1.3 if math.isinf(high) else low + (high - low) * 0.37
 
 
-def _tested(truth: Truth, box: Box, library: str) -> Box:
-    """The box, without its bounds if the library that computes the rule breaks them at a hard point inside."""
+def _tested(truth: Truth, boxes: list[Box], library: str) -> list[Box]:
+    """The boxes, without their bounds where the library that computes the rule breaks them at a hard point."""
+    broken: dict[Box, str] = {}
     for (x,) in grid_of(truth.rule):
-        if not box.low <= x <= box.high:
-            continue
-        found = run(truth, x, x, set()).bounds
-        for i, what in enumerate(("value", "slope")):
-            if found[i] > box.bounds[i] and found[i + 2] > box.bounds[i + 2]:
-                reason = (
-                    f"{library}'s functions are worse than assumed: at {x!r} the {what} is {found[i]:.3g} ulps off"
-                )
-                return Box(box.low, box.high, reason=reason)
-    return box
+        for box in (box for box in boxes if box.low <= x <= box.high):
+            found = run(truth, x, x, set()).bounds
+            for i, what in enumerate(("value", "slope")):
+                if found[i] > box.bounds[i] and found[i + 2] > box.bounds[i + 2]:
+                    off = f"at {x!r} the {what} is {found[i]:.3g} ulps off"
+                    broken[box] = f"{library}'s functions are worse than assumed: {off}"
+    return [Box(box.low, box.high, reason=broken[box]) if box in broken else box for box in boxes]
 
 
 def _refute_rounding(truth: Truth, boxes: Sequence[Box], ulps: float) -> None:
