@@ -13,7 +13,7 @@ from ..subject import as_rule
 from .boxes import GOAL, Box, Truth, cover, run
 from .cells import Cell
 from .certificate import Certificate, _best
-from .formula import Piece, Refuted, pieces_of
+from .formula import Refuted, is_outside, pieces_of
 from .ranges import precise
 
 BUDGET = 1000  # boxes: they are halved until all are within the goal, or there are so many
@@ -62,7 +62,7 @@ def prove_rule(rule: Rule | str, *, domain: Any = None, ulps: float | None = Non
     precise()
     start = list(_start(rule, domain))
     pieces, formulas = pieces_of(rule, start)
-    outside = [piece for piece in pieces if _is_outside(rule, piece)]
+    outside = [piece for piece in pieces if is_outside(rule, piece)]
     pieces = [piece for piece in pieces if piece not in outside]
     boxes, library = list[Box](), getattr(rule, "library", "")
     rests_on: set[str] = set()
@@ -114,23 +114,6 @@ def _pair(domain: Any) -> tuple[float, float]:
     if isinstance(domain, tuple | list) and _is_pair(domain):
         return float(domain[0]), float(domain[1])
     raise TypeError(f"domain is an Interval or a pair of numbers, one for each input, got {domain!r}.")
-
-
-def _is_outside(rule: Rule, piece: Piece) -> bool:
-    """Is an undecided piece no part of the domain, by the rule's own check?"""
-    if piece.status not in ("undecided", "end"):
-        return False
-    middles = [_some_number(float(low), float(high)) for low, high in piece.ends]
-    return not inside(rule)(tuple(middles))
-
-
-def _some_number(low: float, high: float) -> float:
-    """A number of an interval that is not whole, if it can be had: so that pow refuses a negative base."""
-    if low == high:
-        return low
-    if math.isinf(low) and math.isinf(high):
-        return 0.3
-    return high - 1.3 if math.isinf(low) else low + 1.3 if math.isinf(high) else low + (high - low) * 0.37
 
 
 def _tested(truth: Truth, boxes: list[Box], library: str) -> list[Box]:
