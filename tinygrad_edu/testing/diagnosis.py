@@ -50,9 +50,6 @@ class Diagnosis:
         return self
 
     def __repr__(self) -> str:
-        return f"Diagnosis({self.engine}: {len(self.mistakes)} mistakes, {len(self.limits)} limits)"
-
-    def __str__(self) -> str:
         lines = [f"{self.engine}: {_count(len(self.mistakes), 'mistake')}, {_count(len(self.limits), 'limit')}"]
         lines += _folded("right", "; ".join(self.right))
         for place, mistake in enumerate(self.mistakes):
@@ -106,7 +103,7 @@ def diagnose(engine: Any, *, seconds: float = 10, megabytes: int = 512, seed: in
     engine is a class in micrograd's manner, a module or a dict with a class and functions, or the path of a file.
     It may have any subset of the operations, and names of its own. It runs in another process, which has `seconds`
     of processor time and `megabytes` of memory: no sandbox, but it cannot hang this one. macOS does not limit the
-    memory. Where processes do not fork (Windows), the engine runs in this one, without limits. `unlimited` says so.
+    memory. Where processes do not fork (Windows), it runs in this one, without limits. `unlimited` says so.
 
     `mistakes` has what gives wrong numbers in one backward pass, `limits` what else is missing: operators, depth,
     two roots. `check()` raises AssertionError if there is a mistake. seed draws the random programs.
