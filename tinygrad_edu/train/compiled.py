@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..engine.value import Value
 from ..optim import Optimizer
 from .accuracy import are_signs, count_right
-from .eager import Diverged, Score, computed, explained
-from .interrupts import Gate
+from .eager import Diverged, Score, Task, computed, explained
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,39 +26,28 @@ class OnArrays:
     Raises an error of any kind if model, loss, data or optimiser cannot be compiled.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        loss: Any,
-        X: Any,
-        y: Any,
-        optimizer: Any,
-        gate: Gate,
-        batched: bool,
-        size: int,
-        dtype: str,
-    ):
+    def __init__(self, task: Task):
         from ..compiler.compiled import Compiled
 
+        model, loss, optimizer, batched, size = task.model, task.loss, task.optimizer, task.batched, task.size
         _check(optimizer)
         if batched and size * len(optimizer.parameters) > TRACED:
             raise ValueError(f"the graph of {size:,} examples together is too large to be traced")
         started = time.perf_counter()
-        self.model, self.loss, self.optimizer, self.gate, self.batched = model, loss, optimizer, gate, batched
-        self.X, self.y = as_array(X, dtype), as_array(y, dtype)
+        self.task, self.X, self.y = task, as_array(task.X, task.dtype), as_array(task.y, task.dtype)
         self.signs = are_signs(self.y)
 
         def function(x: Any, y: Any) -> Any:
             outputs = model(x)
             return loss(outputs, y), outputs
 
-        self.program = Compiled(function, optimizer.parameters, dtype, with_outputs=True)
+        self.program = Compiled(function, optimizer.parameters, task.dtype, with_outputs=True)
         self._run(
             range(min(size if batched else 2, len(self.X)))
         )  # compiles, and compares with the eager function
         self._check_plain_numbers(range(min(size, len(self.X))))
         self.found = f"{self.program.groups.title}, compiled in {time.perf_counter() - started:.2g} s"
-        self.forward = Forward(model, loss, optimizer.parameters, batched, dtype)
+        self.forward = Forward(model, loss, optimizer.parameters, batched, task.dtype)
         self._moved = False
         with ExitStack() as stack:
             self.theta = stack.enter_context(self.program.arrays())
@@ -69,7 +57,7 @@ class OnArrays:
     def _run(self, batch: Sequence[int]) -> tuple[float, "NDArray[Any]"]:
         """The mean loss of these examples and their outputs (B, ...). The gradient stays in the program."""
         X, y = self.X[batch], self.y[batch]
-        if not self.batched:
+        if not self.task.batched:
             return self.program.step(X, y)
         value, outputs = self.program.step(X[None], y[None])  # the whole batch is the only example
         return value, outputs[0]
@@ -80,7 +68,7 @@ class OnArrays:
         if not math.isfinite(value):
             raise self._diverged(value, batch)
         hits, counted = count_right(outputs, self.y[batch], self.signs)
-        with self.gate:
+        with self.task.gate:
             self._move(self.program.gradient)
             self._moved = True
         return value * len(batch), hits, counted
@@ -103,18 +91,20 @@ class OnArrays:
         """Write back the parameters, the optimiser's state, and the gradients of the last step."""
         self._open.close()
         if self._moved:
-            for parameter, gradient in zip(self.optimizer.parameters, self.program.gradient.tolist(), strict=True):
+            for parameter, gradient in zip(
+                self.task.optimizer.parameters, self.program.gradient.tolist(), strict=True
+            ):
                 parameter.grad = gradient
-            self.optimizer.watch()
+            self.task.optimizer.watch()
 
     def _diverged(self, value: float, batch: Sequence[int]) -> Diverged:
         """What made the loss nan or inf: the graph of the example tells, or raises an error that does."""
         self.program.write_back()
-        for part in [batch] if self.batched else [[i] for i in batch]:
+        for part in [batch] if self.task.batched else [[i] for i in batch]:
             if not math.isfinite(self._run(part)[0]):
-                _, eager = computed(self.model, self.loss, *self._plain(part), self.batched)
+                _, eager = computed(self.task.model, self.task.loss, *self._plain(part), self.task.batched)
                 if not math.isfinite(eager.data):
-                    return Diverged(explained(eager, self.optimizer))
+                    return Diverged(explained(eager, self.task.optimizer))
         return Diverged(f"the loss is {value} in {self.program.dtype}; the parameters are those before it")
 
     def _plain(self, part: Sequence[int]) -> tuple[list[Any], list[Any]]:
@@ -129,13 +119,13 @@ class OnArrays:
         import numpy as np
 
         _, first = np.unique(self.y, axis=0, return_index=True)
-        for part in [batch] if self.batched else [[i] for i in first[:TARGETS].tolist()]:
+        for part in [batch] if self.task.batched else [[i] for i in first[:TARGETS].tolist()]:
             value, outputs = self._run(part)
             rows, targets = self._plain(part)
-            if self.batched or part == [first[0]]:
-                _, eager = computed(self.model, self.loss, rows, targets, self.batched)
+            if self.task.batched or part == [first[0]]:
+                _, eager = computed(self.task.model, self.task.loss, rows, targets, self.task.batched)
             else:  # the model need not run for each target
-                eager = self.loss(_values(outputs[0].tolist()), targets[0])
+                eager = self.task.loss(_values(outputs[0].tolist()), targets[0])
             size = 1.0 + abs(value) + float(np.abs(outputs).max(initial=0.0))
             if (
                 math.isfinite(size)

@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .compiled import OnArrays
-from .eager import Diverged, OnValues, Score, modules_of
-from .interrupts import Gate
+from .eager import Diverged, OnValues, Score, Task, modules_of
 
 
 class Learner:
@@ -14,39 +13,22 @@ class Learner:
     The parameters' Values are up to date after `close()`.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        loss: Any,
-        X: Any,
-        y: Any,
-        optimizer: Any,
-        gate: Gate,
-        size: int,
-        batched: bool,
-        compiled: bool,
-        dtype: str,
-        recorded: bool = False,
-        trouble: Callable[[], str] | None = None,
-    ):
-        self._task = (model, loss, X, y, optimizer, gate, batched)
-        self._gate, self._size, self._dtype = gate, size, dtype
-        self._modules = modules_of(model)
-        self._recorded = recorded, trouble
-        because = "a film records the steps" if recorded else "compiled=False"
-        self.eager_because, self.found = "" if compiled and not recorded else because, ""
-        self._start(compiled and not recorded)
+    def __init__(self, task: Task, compiled: bool):
+        self._task, self._modules = task, modules_of(task.model)
+        because = "a film records the steps" if task.recorded else "compiled=False"
+        self.eager_because, self.found = "" if compiled and not task.recorded else because, ""
+        self._start(compiled and not task.recorded)
 
     def _start(self, compiled: bool) -> None:
         self._modes = self._modes_now()
         self._way: OnValues | OnArrays | None = None
         if compiled:
             try:
-                self._way = arrays = OnArrays(*self._task, self._size, self._dtype)
+                self._way = arrays = OnArrays(self._task)
                 self.found = arrays.found
             except Exception as error:  # of any kind: on Values the function may run, or raise it again
                 self.eager_because = _first_line(error)
-        self._way = self._way or OnValues(*self._task, *self._recorded)
+        self._way = self._way or OnValues(self._task)
 
     def step(self, batch: Sequence[int]) -> Score:
         """Move the parameters by the mean gradient of these examples. Raises Diverged for a loss of nan or inf."""
@@ -70,7 +52,7 @@ class Learner:
 
     def close(self) -> None:
         """Write the parameters and the optimiser's state back to the Values."""
-        with self._gate:
+        with self._task.gate:
             if self._way:
                 self._way.close()
             self._way = None
@@ -87,7 +69,7 @@ class Learner:
                 raise
             self.eager_because, self.found = _first_line(error), ""
             self.close()
-        self._way = OnValues(*self._task)
+        self._way = OnValues(self._task)
         return do(self._way)
 
 
