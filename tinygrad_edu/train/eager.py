@@ -40,7 +40,7 @@ class Task:
 
 
 class OnValues:
-    """Steps of `fit` on Values: a graph per example, or one per batch if `batched` or if the steps are recorded."""
+    """Steps of `fit` on Values: a graph per example, or one per batch if `batched`, or if a film records them."""
 
     def __init__(self, task: Task):
         self.task, self.X, self.y = task, as_list(task.X), as_list(task.y)
