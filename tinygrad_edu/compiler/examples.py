@@ -185,22 +185,6 @@ class Unclear(Exception):
     """The runs do not show what an index chooses."""
 
 
-@dataclass(eq=False)
-class ByExample:
-    """What a trace by examples adds to a trace.
-
-    outputs   those of each other path: they must be equal to the outputs of the trace
-    guards    nodes whose outcomes are a path
-    paths     per path, the outcomes that an example must have: (number of the guard, is it true?)
-    examples  the runs
-    """
-
-    outputs: list[list[Value]]
-    guards: list[Value]
-    paths: list[dict[int, bool]]
-    examples: "Examples"
-
-
 class Examples:
     """The runs of a function on examples of one shape: one for each path that is known."""
 
@@ -240,25 +224,11 @@ class Examples:
 
     def trace(self) -> Trace:
         """All runs as one trace."""
-        first, *others = self.runs
-        steps = [step for run in self.runs for step in run.path]
-        number = {step.node: i for i, step in enumerate({step.node: step for step in steps}.values())}
-        paths = [{number[step.node]: step.outcome for step in run.path} for run in self.runs]
-        found = ByExample([run.outputs for run in others], list(number), paths, self)
+        first = self.runs[0]
         nodes = [*itertools.chain(*self.inputs), *(node for run in self.runs for node in run.nodes)]
         state = list({(id(read[0]), read[1]): read for run in self.runs for read in run.state}.values())
-        return Trace(
-            nodes,
-            first.outputs,
-            first.shape,
-            self.inputs,
-            self.names,
-            self.shapes,
-            list(self.parameters),
-            state,
-            found,
-            first.loss,
-        )
+        own = self.inputs, self.names, self.shapes, list(self.parameters), state, self, first.loss
+        return Trace(nodes, first.outputs, first.shape, *own)
 
     def differ(self, other: int) -> TraceError:
         """The error for a path whose graph is another one than that of the first."""
