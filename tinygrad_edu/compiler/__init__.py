@@ -52,6 +52,11 @@ def compile(
     function (verify=True). dtype is "float64" or "float32". backend="python" makes straight-line Python, for
     functions of one point that are called many times.
 
+    backend="jax" makes pure functions of JAX, for devices such as GPUs, and for several of them. They have
+
+        step.function                        (parameters, *batch) -> (mean, gradient), to use under jax.jit or vmap
+        step.train(optimizer, mesh=mesh)     forward, backward and update as one program, on the devices of a mesh
+
     backend="javascript" gives an object whose `source` is an ES module for a web page. `example` is one example,
     a tuple of the function's arguments, and says their shapes; only this backend needs it.
 
@@ -60,10 +65,11 @@ def compile(
     Raises TypeError or ValueError for arguments that make no sense. Calls raise TraceError where two examples
     need two different programs, or a number goes where it cannot be followed; CompileError where program and
     function disagree, or float32 cannot hold the numbers; TypeError, ValueError or IndexError for a batch that
-    does not fit.
+    does not fit. With backend="jax" it raises ImportError without JAX, or for an old one; RuntimeError if JAX has
+    no such device.
     """
-    if backend not in ("numpy", "python", "javascript"):
-        raise ValueError(f'The backend is "numpy", "python" or "javascript", got {backend!r}.')
+    if backend not in ("numpy", "python", "javascript", "jax"):
+        raise ValueError(f'The backend is "numpy", "python", "javascript" or "jax", got {backend!r}.')
     if backend == "javascript":
         from .backends.javascript import JavaScriptModule
 
@@ -80,6 +86,10 @@ def compile(
                 f'Python\'s floats are float64: leave dtype out with backend="python", got {dtype!r}.'
             )
         return Pointwise(function, parameters, verify=verify)
+    if backend == "jax":
+        from .compiled_jax import CompiledJax
+
+        return CompiledJax(function, parameters, dtype, verify=verify)
     from .compiled import Compiled
 
     return Compiled(function, parameters, dtype, verify=verify)

@@ -42,7 +42,7 @@ class CompiledFunction(ABC):
     """
 
     def __init__(self, function: Callable[..., Any], parameters: Iterable[Value], verify: bool):
-        self.function, self.parameters = function, checked_parameters(function, parameters)
+        self.original, self.parameters = function, checked_parameters(function, parameters)
         self.verify = verify
         self._names: dict[int, list[str]] = {}  # of the arguments, by their number
         self._programs: list[Any] = []  # the one that was used last is the first
@@ -131,7 +131,7 @@ class CompiledFunction(ABC):
 
     def write_back(self) -> None:
         """Give the Values the numbers of the vector, inside a block of `arrays()`."""
-        self._given = self._checked(self._theta)
+        self._given = self._checked(self._numbers())
         put_numbers(self.parameters, self._given)
 
     def _opened(self) -> _Block:
@@ -208,25 +208,30 @@ class CompiledFunction(ABC):
         """The arguments that it was made with, besides function and parameters."""
 
     def __copy__(self) -> Any:
-        return type(self)(self.function, self.parameters, **self._options())
+        return type(self)(self.original, self.parameters, **self._options())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         self._check_outside()
         memo[id(self)] = twin = object.__new__(type(self))  # the function may know what it is compiled to
-        function = copies.deep(self.function, self.parameters, memo)
+        function = copies.deep(self.original, self.parameters, memo)
         parameters = (
-            self.parameters if function is self.function else [memo.get(id(p), p) for p in self.parameters]
+            self.parameters if function is self.original else [memo.get(id(p), p) for p in self.parameters]
         )
         twin.__init__(function, parameters, **self._options())  # type: ignore[misc]  # it has not run yet
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
         self._check_outside()
-        copies.check_picklable(self.function, self.parameters)
-        state = {"function": self.function, "held": {}, "parameters": self.parameters, "options": self._options()}
-        if isinstance(self.function, FunctionType):
-            state["held"] = copies.holders(self.function, self.parameters)
-            state["function"] = copies.by_name(self.function)
+        copies.check_picklable(self.original, self.parameters)
+        state = {
+            "function": self.original,
+            "held": {},
+            "parameters": self.parameters,
+            "options": self._options(),
+        }
+        if isinstance(self.original, FunctionType):
+            state["held"] = copies.holders(self.original, self.parameters)
+            state["function"] = copies.by_name(self.original)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -250,11 +255,11 @@ class CompiledFunction(ABC):
 
     def _argument_names(self, n: int) -> list[str]:
         if n not in self._names:
-            self._names[n] = argument_names(self.function, n)
+            self._names[n] = argument_names(self.original, n)
         return self._names[n]
 
     def __repr__(self) -> str:
-        name = getattr(self.function, "__name__", None) or repr(self.function)
+        name = getattr(self.original, "__name__", None) or repr(self.original)
         return f"{type(self).__name__}({name}, {len(self.parameters):,} parameters)"
 
 

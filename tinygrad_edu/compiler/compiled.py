@@ -120,7 +120,7 @@ class Compiled(CompiledFunction):
             step = self
             if not part.is_regular:
                 if part.forms not in self._openers:
-                    function = part.function(self.function, names)
+                    function = part.function(self.original, names)
                     self._openers[part.forms] = Compiled(function, self.parameters, **self._options())
                     for oldest in list(self._openers)[:-PROGRAMS]:
                         del self._openers[oldest]
@@ -197,7 +197,7 @@ class Compiled(CompiledFunction):
             else:
                 request = made.request
                 traced = trace_function(
-                    self.function, self.parameters, request.shapes, request.with_outputs, Tape(lines)
+                    self.original, self.parameters, request.shapes, request.with_outputs, Tape(lines)
                 )
         return explanation(traced, lines, made.request.shapes, made.assumed)
 
@@ -246,7 +246,7 @@ class Compiled(CompiledFunction):
         made = self._found(lambda made: made.request == request and made.holds(arrays))
         if made is None:
             with collector_paused():
-                made = make(self._trace(request, arrays), self.parameters, request, arrays)
+                made = self._make(self._trace(request, arrays), request, arrays)
             self._keep(made, warns=not made.guards)  # a short text does not use the positions of a long one
         check_indices(made.picks, arrays, made.names)
         self._latest = made
@@ -254,10 +254,13 @@ class Compiled(CompiledFunction):
         self._like = like if is_ready else None
         return made, arrays, size
 
+    def _make(self, traced: Trace, request: Request, arrays: Sequence[NDArray[Any]], plain: bool = False) -> Made:
+        return make(traced, self.parameters, request, arrays, plain)
+
     def _trace(self, request: Request, arrays: Sequence[NDArray[Any]]) -> Trace:
         """The trace of the function: by examples of the batch, where it asks for a number."""
         try:
-            return trace_function(self.function, self.parameters, request.shapes, request.with_outputs)
+            return trace_function(self.original, self.parameters, request.shapes, request.with_outputs)
         except Exception:
             examples = self._examples(request, arrays)
             if examples is None:
@@ -273,7 +276,7 @@ class Compiled(CompiledFunction):
         for other, ints in ((Value, whole), (Value, [None] * len(whole)), (float, whole)):
             kinds = [kind or other for kind in ints]
             examples = Examples(
-                self.function,
+                self.original,
                 self.parameters,
                 self._argument_names(len(arrays)),
                 request.shapes,
@@ -309,7 +312,7 @@ class Compiled(CompiledFunction):
         else:
             return False
         try:
-            again = make(examples.trace(), self.parameters, made.request, arrays)
+            again = self._make(examples.trace(), made.request, arrays)
         except TraceError:
             del examples.runs[known:]
             raise
@@ -325,17 +328,17 @@ class Compiled(CompiledFunction):
         Raises CompileError if that one disagrees too, or if float32 cannot hold the numbers.
         """
         arrays = [array[::-1] for array in arrays] if made.guards else arrays  # the first ones were traced
-        wrong = disagreement(made, self.function, self.parameters, arrays)
+        wrong = disagreement(made, self.original, self.parameters, arrays)
         if wrong:
             traced = made.guards.examples.trace() if made.guards else self._trace(made.request, arrays)
-            again = make(traced, self.parameters, made.request, arrays)
+            again = self._make(traced, made.request, arrays)
             if again.source != made.source:
                 raise CompileError(NO_FUNCTION.format("one program and then another"))
-            plain = make(traced, self.parameters, made.request, arrays, plain=True)
-            if disagreement(plain, self.function, self.parameters, arrays):
+            plain = self._make(traced, made.request, arrays, plain=True)
+            if disagreement(plain, self.original, self.parameters, arrays):
                 if fault := rule_at_fault(made):
                     raise CompileError(fault)
-                raise disagreement_error(wrong, two_calls(made, self.function, self.parameters, arrays))
+                raise disagreement_error(wrong, two_calls(made, self.original, self.parameters, arrays))
             self._warn(
                 wrong,
                 f"A matrix product or a loop was found where there is none ({wrong}); the program is compiled "

@@ -7,10 +7,10 @@ from typing import Any
 
 from ..viz.words import columns
 from .group import groups_of
-from .lower import Read, lower, reads_of
+from .lower import CONSTANT, Read, lower, reads_of
 from .naming import name_arrays
 from .normalise import normalise_with_origins
-from .report import CONSTANT, Groups, operation_of
+from .report import Groups, operation_of
 from .tracing import Placeholder, Trace, users_frame
 from .views import view_of
 

@@ -21,7 +21,7 @@ class Diverged(Exception):
 
 @dataclass(frozen=True)
 class Task:
-    """What `fit` learns: `size` examples in a batch, and what `fit` says of the others.
+    """What `fit` learns, in batches of `size`, with "numpy", "jax", or "" for Values as the `backend`.
 
     `trouble` says what happened in the step just recorded, before the parameters are moved; None asks for nothing.
     """
@@ -34,6 +34,8 @@ class Task:
     gate: Gate
     batched: bool
     size: int
+    backend: str
+    mesh: Any
     dtype: str
     recorded: bool = False
     trouble: Callable[[], str] | None = None

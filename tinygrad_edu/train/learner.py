@@ -3,30 +3,34 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .compiled import OnArrays
+from .compiled import OnArrays, OnDevices
 from .eager import Diverged, OnValues, Score, Task, modules_of
 
 
 class Learner:
     """Takes the steps of `fit`, on arrays if it can, else on Values; then `eager_because` says what prevented it.
 
+    backend="" means Values from the start. With "jax" nothing runs on Values: what prevents it is raised.
+
     The parameters' Values are up to date after `close()`.
     """
 
-    def __init__(self, task: Task, compiled: bool):
+    def __init__(self, task: Task):
         self._task, self._modules = task, modules_of(task.model)
         because = "a film records the steps" if task.recorded else "compiled=False"
-        self.eager_because, self.found = "" if compiled and not task.recorded else because, ""
-        self._start(compiled and not task.recorded)
+        self.eager_because, self.found = "" if task.backend else because, ""
+        self._start()
 
-    def _start(self, compiled: bool) -> None:
+    def _start(self) -> None:
         self._modes = self._modes_now()
         self._way: OnValues | OnArrays | None = None
-        if compiled:
+        if self._task.backend:
             try:
-                self._way = arrays = OnArrays(self._task)
-                self.found = arrays.found
+                self._way = (OnDevices if self._task.backend == "jax" else OnArrays)(self._task)
+                self.found = self._way.found
             except Exception as error:  # of any kind: on Values the function may run, or raise it again
+                if self._task.backend == "jax":
+                    raise
                 self.eager_because = _first_line(error)
         self._way = self._way or OnValues(self._task)
 
@@ -35,7 +39,7 @@ class Learner:
         if isinstance(self._way, OnArrays) and self._modes_now() != self._modes:
             self.close()  # the program was made for other modes
             self.found = ""
-            self._start(compiled=True)
+            self._start()
         return self._tried(lambda way: way.step(batch))  # type: ignore[no-any-return]  # any way
 
     def evaluate(self, X: Any, y: Any) -> tuple[float, float | None]:
@@ -65,7 +69,7 @@ class Learner:
         try:
             return do(self._way)
         except Exception as error:
-            if isinstance(error, Diverged) or not isinstance(self._way, OnArrays):
+            if isinstance(error, Diverged) or not isinstance(self._way, OnArrays) or self._task.backend == "jax":
                 raise
             self.eager_because, self.found = _first_line(error), ""
             self.close()
