@@ -353,7 +353,7 @@ class Trace:
     shapes      per argument the shape of one example
     parameters  the Values that are learned
     state       (object, attribute, value) of what the function read of modules, such as `training`
-    by_example  what a trace by examples found, else None: see `examples`
+    by_example  the runs of a trace by examples, else None: see `examples`
     loss        the place of the loss in the outputs; None if there are several numbers and none is the loss
     """
 
