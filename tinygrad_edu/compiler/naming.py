@@ -25,7 +25,8 @@ class _Names:
         self.used = set(TAKEN)
         self._counts: dict[str, int] = {}
         for array in every_array(lowered):
-            array.name = array.name if array.source == CONSTANT else ""
+            if array.source != CONSTANT:
+                array.name = ""
         self.factors, self.summands = _roles(list(every_array(lowered)))
         parameters = [array for array in lowered.arrays if array.source == ("parameter",)]
         stems = {a: self._stem(a) for a in sorted(parameters, key=lambda array: int(array.places[0]))}
