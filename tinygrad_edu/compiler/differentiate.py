@@ -321,9 +321,12 @@ class ArrayProgram:
             return shares[0]
         first = max(shares, key=lambda share: share.scale)
         if len({s.power for s in shares}) == 1:
-            scale = first.scale if len({abs(s.scale) for s in shares}) == 1 else 1.0
-            parts = [self._scaled(ScaledShare(s.formula, s.scale / scale)) for s in shares]
-            return ScaledShare(self._sum(parts, array.shape, array.batched), scale, first.power)
+            alike = len({abs(s.scale) for s in shares}) == 1
+            signs = [1.0 if s.scale == first.scale else -1.0 for s in shares]
+            scales = signs if alike else [s.scale for s in shares]
+            parts = [self._scaled(ScaledShare(s.formula, x)) for s, x in zip(shares, scales, strict=True)]
+            total = self._sum(parts, array.shape, array.batched)
+            return ScaledShare(total, first.scale if alike else 1.0, first.power)
         return ScaledShare(self._sum([self._scaled(s) for s in shares], array.shape, array.batched))
 
     def _reduced_once(self, shares: list[ScaledShare]) -> list[ScaledShare]:
