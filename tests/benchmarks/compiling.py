@@ -35,7 +35,7 @@ STAGES = {
     "normalise": (pipeline, "normalise"),
     "group": (pipeline, "groups_of"),
     "lower": (pipeline, "lower"),
-    "differentiate": (pipeline, "ArrayProgram"),
+    "differentiate": (pipeline, "LoopProgram"),
     "emit": (pipeline, "Emitter"),
     "verify": (compiled, "disagreement"),
 }
