@@ -42,6 +42,10 @@ def run(script: str, *arguments: str, **environment: str) -> subprocess.Complete
         ["small.py", "--quick"],
         ["compiling.py", "--quick"],
         ["draw.py", "--quick"],
+        pytest.param(
+            ["derivatives.py", "--quick"],
+            marks=pytest.mark.skipif(not importlib.util.find_spec("flint"), reason="certifies by python-flint"),
+        ),
         ["steps.py", "--nodes", "300", "--rounds", "1"],
     ],
     ids=lambda command: command[0],

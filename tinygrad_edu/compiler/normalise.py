@@ -190,7 +190,8 @@ class _Normaliser:
         for x, y, is_mul in zip(left.tolist(), right.tolist(), flat.is_mul[span].tolist(), strict=True):
             pair = nodes[x], nodes[y]
             terms.append(pair[0] if pair[1] < 0 else self._product(*pair) if is_mul else pair)
-        terms = [term for term in terms if not isinstance(term, int) or constants.get(term) != 0.0]
+        if len(terms) != 2:  # x + 0.0 is a sum as x + 1.0 is: a mask may have both
+            terms = [term for term in terms if not isinstance(term, int) or constants.get(term) != 0.0]
         if not terms:
             return self._constant(0.0)
         if len(terms) == 1:

@@ -1,8 +1,7 @@
 """The stages of the compiler, one after the other: trace, normalise, group, lower, differentiate, emit."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -98,6 +97,7 @@ class Made:
     namespace       what the source defines, `build` among it
     guards          what it checks for each example, if it was traced by examples
     shorter         makes the program whose loops have one stage less, to compare them; None if there are no loops
+    exact           makes a program without elements that the scalars do not have; None if there are none of them
     """
 
     request: Request
@@ -113,9 +113,11 @@ class Made:
     namespace: dict[str, Any]
     guards: "Guards | None" = None
     shorter: Callable[[], "Made"] | None = None
+    exact: Callable[[], "Made"] | None = None
     verified: bool = False
     attempts: int = 0
     _runs: dict[Any, Any] = field(default_factory=dict)
+    _exact: "Made | None" = None
 
     @property
     def kinds(self) -> Sequence[Any]:
@@ -153,11 +155,21 @@ class Made:
         with np.errstate(all="ignore"):  # inf and nan are results, as in NumPy's own functions
             inputs = [np.ascontiguousarray(array, parameters.dtype) for array in arrays]
             result = made[0](*inputs, *([gradient] if self.request.gradient else []))
+        if self.exact is not None and not _is_finite(result, gradient if self.request.gradient else 0.0):
+            self._exact = self._exact or self.exact()
+            return self._exact.run(parameters, gradient, arrays, size, checked)
         return self.guards.split(result, checked) if self.guards else result
 
     def forget(self, parameters: NDArray[Any]) -> None:
         """Drop the buffers that go with these parameters."""
         self._runs = {key: run for key, run in self._runs.items() if key[0] != id(parameters)}
+        if self._exact is not None:
+            self._exact.forget(parameters)
+
+
+def _is_finite(result: Any, gradient: Any) -> bool:
+    parts = result if isinstance(result, tuple) else (result,)
+    return all(np.isfinite(part).all() for part in (*parts, gradient))
 
 
 def numpy_program(lowered: Lowered, request: Request, title: str) -> tuple[str, dict[str, Any]]:
@@ -193,11 +205,11 @@ def make(
             check_one_number(traced.shape, "gradient")
         found, n = traced.by_example, len(traced.outputs)
         more = [node for outputs in found.outputs for node in outputs] + found.guards if found else []
-        whole = dataclasses.replace(traced, outputs=[*traced.outputs, *more])
+        whole = replace(traced, outputs=[*traced.outputs, *more])
         graph = normalise(whole, lambda argument: arrays is not None and rows_sum_to_one(arrays[argument]))
         guards = _guards(found, graph, n) if found else None
-        groups, numbers = groups_of(graph, [parameter.label for parameter in parameters])
-        lowered = lower(graph, groups, numbers, request.shapes, plain)
+        labels = [parameter.label for parameter in parameters]
+        lowered = lower(graph, *groups_of(graph, labels, ragged=not plain), request.shapes, plain)
         is_used = np.zeros(len(parameters), bool)
         for array in lowered.arrays:
             if array.source == ("parameter",):
@@ -210,9 +222,16 @@ def make(
             return write(lowered, request, Groups(lowered).title)
 
         def shorter() -> Made:
-            other = dataclasses.replace(made, namespace=program(roller.roll(skip=1))[1], _runs={})
+            other = replace(made, namespace=program(roller.roll(skip=1))[1], _runs={})
             name_arrays(rolled, traced)
             return other
+
+        def exact() -> Made:
+            other = lower(graph, *groups_of(graph, labels, ragged=False), request.shapes, plain=True)
+            source, namespace = program(other)
+            return replace(
+                made, lowered=other, source=source, shorter=None, exact=None, namespace=namespace, _runs={}
+            )
 
         source, namespace = program(rolled)
     made = Made(
@@ -229,6 +248,7 @@ def make(
         namespace,
         guards,
         shorter=shorter if rolled is not lowered else None,
+        exact=exact if lowered.is_padded else None,
     )
     return made
 

@@ -12,6 +12,7 @@ from ..viz.words import columns, four_digits, visible
 from .formulas import OPERATORS
 from .loops import Loop, Result, all_reads, every_array
 from .lower import (
+    CONSTANT,
     Array,
     Elementwise,
     Lowered,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 MOST = 60  # groups in a table or a drawing; a program without structure has thousands
 FEW = 4  # names in a row
 MANY, LITTLE = 20, 4.0  # so many groups with fewer nodes each are little structure
-CONSTANT, POW, POW_N = ("constant",), RULES["pow"], RULES["pow_n"]
+POW, POW_N = RULES["pow"], RULES["pow_n"]
 NUMBERS = "numbers"  # constants that are not all equal
 
 
@@ -256,7 +257,7 @@ def _operand(read: Read) -> str:
     if read.array.source != CONSTANT:
         return _name(read.array)
     numbers = set(read.array.places[read.index].ravel().tolist())
-    return four_digits(numbers.pop()) if len(numbers) == 1 else NUMBERS
+    return four_digits(numbers.pop()) if len(numbers) == 1 else _name(read.array)
 
 
 def _stands_for(array: Array, times: int) -> str:
