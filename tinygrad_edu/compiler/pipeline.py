@@ -228,9 +228,9 @@ def make(
 
         def exact() -> Made:
             other = lower(graph, *groups_of(graph, labels, ragged=False), request.shapes, plain=True)
-            source, namespace = program(other)
+            source, defines = program(other)
             return replace(
-                made, lowered=other, source=source, shorter=None, exact=None, namespace=namespace, _runs={}
+                made, lowered=other, source=source, shorter=None, exact=None, namespace=defines, _runs={}
             )
 
         source, namespace = program(rolled)
