@@ -105,8 +105,8 @@ def diagnose(engine: Any, *, seconds: float = 10, megabytes: int = 512, seed: in
 
     engine is a class in micrograd's manner, a module or a dict with a class and functions, or the path of a file.
     It may have any subset of the operations, and names of its own. It runs in another process, which has `seconds`
-    of processor time and `megabytes` of memory: no sandbox, but it cannot hang this one. macOS does not limit the
-    memory. Where processes do not fork (Windows), the engine runs in this one, without limits. `unlimited` says so.
+    of processor time and `megabytes` of memory: no sandbox, but it cannot hang this one. macOS does not limit
+    memory. Where processes do not fork (Windows), the engine runs here, without limits. `unlimited` says so.
 
     `mistakes` has what gives wrong numbers in one backward pass, `limits` what else is missing: operators, depth,
     two roots. `check()` raises AssertionError if there is a mistake. seed draws the random programs.
