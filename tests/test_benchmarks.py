@@ -41,6 +41,7 @@ def run(script: str, *arguments: str, **environment: str) -> subprocess.Complete
         ),
         ["small.py", "--quick"],
         ["compiling.py", "--quick"],
+        ["documents.py", "--quick"],
         ["draw.py", "--quick"],
         pytest.param(
             ["derivatives.py", "--quick"],

@@ -12,7 +12,7 @@ from .backends.jax import JaxEmitter, JaxProgram
 from .backends.numpy import lost_in_float32
 from .checks import CompileError, unchanged
 from .compiled import Compiled
-from .devices import Training, mean_and_gradient
+from .devices import MeshTraining, mean_and_gradient
 from .lower import Lowered
 from .pipeline import Made, Request, defined, make
 from .tracing import Trace, TraceError, trace_function
@@ -81,13 +81,13 @@ class CompiledJax(Compiled):
                 made, _ = self._ran(_some_batch(made), self.gradient)
         return made.namespace["function"](parameters, *batch)
 
-    def train(self, optimizer: Any, mesh: Any = None) -> Training:
-        """Steps of the optimiser on the devices of a mesh, or on one device: see `Training`.
+    def train(self, optimizer: Any, mesh: Any = None) -> MeshTraining:  # type: ignore[override]  # used in the same way
+        """Steps of the optimiser on the devices of a mesh, or on one device: see `MeshTraining`.
 
         The batch is split along the first axis of the mesh. Raises TypeError unless mesh is a jax.sharding.Mesh,
         ValueError for a device that is not there, or an optimiser of other parameters.
         """
-        return Training(self, optimizer, mesh)
+        return MeshTraining(self, optimizer, mesh)
 
     def _numbers(self) -> Any:
         if self.training:

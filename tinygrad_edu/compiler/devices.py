@@ -56,7 +56,7 @@ def mean_and_gradient(jax: Any, examples: Callable[..., Any]) -> Callable[..., A
     return function
 
 
-class Training:
+class MeshTraining:
     """Steps of an optimiser on devices. `step.train(optimizer, mesh=...)` makes it.
 
         with step.train(optimizer, mesh=jax.make_mesh((8,), ("batch",))) as train:
@@ -119,7 +119,7 @@ class Training:
         vector = self._on_devices(np.asarray(numbers, self._vectors.vector.dtype), self._everywhere)
         self._last = (*self._last[:2], vector, *self._last[3:])
 
-    def __enter__(self) -> "Training":
+    def __enter__(self) -> "MeshTraining":
         return self
 
     def __exit__(self, *error: Any) -> None:

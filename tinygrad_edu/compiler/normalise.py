@@ -79,6 +79,14 @@ def normalise(trace: Trace, is_one_hot: Callable[[int], bool] = lambda argument:
     return _Normaliser(trace, is_one_hot).graph
 
 
+def normalise_with_origins(trace: Trace, is_one_hot: Callable[[int], bool]) -> tuple[Graph, list[tuple[int, int]]]:
+    """The same, and which operation of the trace each node was: (node, number of the operation), some twice."""
+    normaliser = _Normaliser(trace, is_one_hot)
+    n_leaves = sum(map(len, trace.inputs)) + len(trace.parameters)
+    heads = [place for place, *_ in normaliser._flat.heads]
+    return normaliser.graph, [(normaliser._nodes[place], place - n_leaves) for place in heads]
+
+
 class _Normaliser:
     def __init__(self, trace: Trace, is_one_hot: Callable[[int], bool]):
         self.graph, self._shapes, self._is_one_hot = Graph(), trace.shapes, is_one_hot

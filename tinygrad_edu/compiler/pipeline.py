@@ -89,6 +89,7 @@ class Made:
 
     request         the shapes, and what it computes
     output_shape    of the outputs for one example
+    loss            the place of the loss in the outputs
     frozen          Values that were taken for constants, with their numbers
     state           what the function read of modules: (object, attribute, value)
     assumed         arguments whose rows were taken to add up to 1, or not to
@@ -104,7 +105,8 @@ class Made:
     source: str
     lowered: Lowered
     names: list[str]
-    output_shape: tuple[int, ...]
+    output_shape: Any
+    loss: int | None
     frozen: list[tuple[Value, Any]]
     state: list[tuple[Any, str, Any]]
     assumed: dict[int, bool]
@@ -154,7 +156,13 @@ class Made:
             gradient[self.unused] = 0.0
         with np.errstate(all="ignore"):  # inf and nan are results, as in NumPy's own functions
             inputs = [np.ascontiguousarray(array, parameters.dtype) for array in arrays]
-            result = made[0](*inputs, *([gradient] if self.request.gradient else []))
+            try:
+                result = made[0](*inputs, *([gradient] if self.request.gradient else []))
+            except IndexError:  # an example of another path has no such index
+                if not self.guards or not checked:
+                    raise
+                rows = list(range(size))
+                raise Broken(rows, rows) from None
         if self.exact is not None and not _is_finite(result, gradient if self.request.gradient else 0.0):
             self._exact = self._exact or self.exact()
             return self._exact.run(parameters, gradient, arrays, size, checked)
@@ -201,11 +209,19 @@ def make(
     different graphs.
     """
     with collector_paused():
+        kept, found = slice(None), traced.by_example
         if request.gradient and not request.with_outputs:
-            check_one_number(traced.shape, "gradient")
-        found, n = traced.by_example, len(traced.outputs)
-        more = [node for outputs in found.outputs for node in outputs] + found.guards if found else []
-        whole = replace(traced, outputs=[*traced.outputs, *more])
+            if traced.loss is None:
+                check_one_number(traced.shape, "gradient")
+            kept = slice(traced.loss, (traced.loss or 0) + 1)
+        runs = (
+            [traced.outputs[kept], *(outputs[kept] for outputs in found.outputs)]
+            if found
+            else [traced.outputs[kept]]
+        )
+        n = len(runs[0])
+        flat = [node for outputs in runs for node in outputs] + (found.guards if found else [])
+        whole = replace(traced, outputs=flat)
         graph = normalise(whole, lambda argument: arrays is not None and rows_sum_to_one(arrays[argument]))
         guards = _guards(found, graph, n) if found else None
         labels = [parameter.label for parameter in parameters]
@@ -240,6 +256,7 @@ def make(
         rolled,
         traced.names,
         traced.shape,
+        traced.loss,
         graph.frozen,
         traced.state,
         {} if arrays is None else graph.assumed,

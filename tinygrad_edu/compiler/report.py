@@ -153,7 +153,7 @@ def _read_by(array: Array) -> list[Array]:
 def _row(array: Array, times: int) -> tuple[str, str, str, str, str]:
     names = dict.fromkeys(_name(other) for other in _read_by(array) if other.source != CONSTANT)
     once = ", once per call" if _is_once(array) else ""
-    return _name(array), _operation(array) + once, _some(names, ", "), _shape(array), _stands_for(array, times)
+    return _name(array), operation_of(array) + once, _some(names, ", "), _shape(array), _stands_for(array, times)
 
 
 def _box(array: Array, id: str, is_result: bool, loop: Loop | None) -> Box:
@@ -165,7 +165,7 @@ def _box(array: Array, id: str, is_result: bool, loop: Loop | None) -> Box:
         details.append("once per call")
     earlier = dict.fromkeys(_name(other) for other in _read_by(array) if loop and other in loop.earlier)
     details += [f"reads {name}" for name in earlier]
-    operation = "" if is_leaf else _operation(array)
+    operation = "" if is_leaf else operation_of(array)
     scope = (_head(loop),) if loop else ()
     return Box(id, _kind(array, is_result), _name(array), operation, "", "", scope, details=tuple(details))
 
@@ -208,7 +208,7 @@ def _count(n: int, what: str) -> str:
 # --- Operations -----------------------------------------------------------------------------------------------
 
 
-def _operation(array: Array) -> str:
+def operation_of(array: Array) -> str:
     """What a person calls it: "matrix product + b1", "relu", "logsumexp_1 - sum_1", "parameter"."""
     match array.operation:
         case None:
