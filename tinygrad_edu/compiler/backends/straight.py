@@ -1,8 +1,9 @@
-"""Straight-line Python: a function and its gradient at one point, as one list of assignments.
+"""Straight-line Python: a function and its gradient at one point, as assignments and loops.
 
 Each rule's own forward and backward run once on Symbols. The Book keeps each expression once, so the backward pass
 computes nothing again that the forward pass has computed. Then the expressions are written down in the order in
-which they were made. Those that are used more than once get a variable. No loop, no graph, no NumPy.
+which they were made. Those that are used more than once get a variable. Stages that repeat become loops over lists
+(`straight_loops.py`). No graph, no NumPy.
 
 The source calls `math` itself. Where the eager engine returns inf or raises an error, the source raises
 OverflowError, ValueError or ZeroDivisionError. The caller then evaluates that point eagerly. A result without an
@@ -54,8 +55,11 @@ class StraightProgram:
     run: Run
 
 
-def compile_straight(trace: Trace, gradient: bool = True) -> StraightProgram:
-    """The traced function as straight-line Python. Without gradient, `run` returns an empty one."""
+def compile_straight(trace: Trace, gradient: bool = True, loops: bool = True) -> StraightProgram:
+    """The traced function as straight-line Python. Without gradient, `run` returns an empty one.
+
+    With loops=False stages that repeat are written one by one.
+    """
     passes = _Passes(trace)
     with collector_paused():
         passes.forward()
@@ -63,7 +67,7 @@ def compile_straight(trace: Trace, gradient: bool = True) -> StraightProgram:
         outputs = [passes.values[output] for output in trace.outputs]
         slopes = passes.backward() if gradient else []
         writer = _Writer(passes)
-        writer.write([*outputs, *slopes], forward_length)
+        writer.write([*outputs, *slopes], forward_length, loops)
         source = writer.source(outputs, slopes)
         namespace: dict[str, Any] = {}
         exec(compile(source, "<straight-line Python>", "exec"), namespace)
@@ -359,11 +363,12 @@ class _Writer(Language):
         self.functions: set[str] = set()  # of math, and helpers
         self.n_temporary = 0
 
-    def write(self, roots: Iterable[Any], forward_length: int) -> None:
+    def write(self, roots: Iterable[Any], forward_length: int, has_loops: bool) -> None:
         """A line for every Symbol that needs one. The first forward_length belong to the forward pass."""
         symbols = list(self.passes.book)
         self._count(symbols, roots)
-        stages = stages_of(symbols, self.uses, roots, self.passes.failing, self.passes.arguments())
+        arguments = self.passes.arguments()
+        stages = stages_of(symbols, self.uses, roots, self.passes.failing, arguments) if has_loops else []
         loops, end = {stage.run.start: stage for stage in stages}, 0
         for i, symbol in enumerate(symbols):
             if i == forward_length:
@@ -385,7 +390,7 @@ class _Writer(Language):
         if target:
             self.lines.append(f"{target} = {text}")
             self.pieces[symbol] = _Piece(target)
-        elif self.uses[symbol] > 1 or len(text) > WIDTH or symbol.op == "take":  # it checks an index first
+        elif self.uses[symbol] > 1 or len(text) > WIDTH or symbol.op == "take":  # it checks an index
             self._assign(symbol)
 
     def _loop(self, stage: Stage, symbols: list[Symbol]) -> None:
@@ -396,7 +401,10 @@ class _Writer(Language):
         names = self.lists[stage] = {}
         for place, n in sorted(stage.before.items()):
             names[place] = self._name_of(typical[place], is_single=place not in stage.listed)
-            initial = ", ".join(self.text(symbols[run.start + place - k * run.period]) for k in range(n, 0, -1))
+            given = [symbols[run.start + place - k * run.period] for k in range(n, 0, -1)]
+            initial = ", ".join(
+                self.text(x) if x in self.pieces else "0.0" for x in given
+            )  # nobody uses the others
             if place in stage.listed:
                 zeros = f"[0.0] * {run.length}"
                 self.lines.append(f"{names[place]} = {f'[{initial}] + ' * bool(initial)}{zeros}")
@@ -409,16 +417,18 @@ class _Writer(Language):
             for operand, n in zip(x.args, _WRITTEN.get(x.op, (1,) * len(x.args)), strict=False):
                 if operand.__class__ is Symbol and operand in self.uses:
                     self.uses[operand] += n
-        before, self.lines = self.lines, []
+        before, self.lines, pieces = self.lines, [], dict[Symbol, Any]()
         for place in sorted(stage.live):
             x = typical[place]
             for operand, source in zip(x.args, stage.operands[place], strict=True):
                 if source is not None and source[:1] + source[2:] != (stage, 0, 1):
+                    pieces.setdefault(operand, self.pieces.get(operand))
                     self.pieces[operand] = _Piece(self._found(stage, *source))
             row = f"[{_sum_of(stage.before[place], 1)}]" if place in stage.listed else ""
             self._write(x, f"{names[place]}{row}" if place in names else "")
         body = [f"    {line}" for part in self.lines for line in part.split("\n")]
         self.lines = [*before, f"for t in range({run.length}):", *body]
+        self.pieces |= pieces  # as they were outside
         for i in stage.outside:
             t, place = run.place(i)
             row = f"[{stage.before[place] + t}]" if place in stage.listed else ""
@@ -447,7 +457,7 @@ class _Writer(Language):
                         uses[x] = uses.get(x, 0) + n
 
     def _name_of(self, symbol: Symbol, is_single: bool = True) -> str:
-        """The name of its variable. A sum is finished in one variable, if each part of it is read by the next only."""
+        """The name of its variable. A sum is finished in one variable if each part is read by the next only."""
         is_partial = is_single and self.uses[symbol] == 1
         name = self.passes.names.get(symbol) or (is_partial and self.passes.partial.get(symbol))
         if not name:

@@ -1,8 +1,8 @@
 """Loops in straight-line code: expressions that repeat, stage after stage, without NumPy.
 
-Expression i of a stage and of the next one do the same if they have one operation and the same numbers, and if each
-operand moves on as far from every stage to the next: not at all (it lies outside), by the length of a stage (it is as
-far back), or by another number (it is in another loop, which is read in its own order or backwards).
+Expression i of a stage and of the next one do the same if they have one operation and the same numbers, and if
+each operand moves on as far from every stage to the next: not at all (it lies outside), by the length of a stage
+(it is as far back), or by another number (it is in another loop, which is read in its own order or backwards).
 """
 
 from collections import Counter
@@ -46,7 +46,7 @@ class Stage:
     typical   the number of the stage that is written, somewhere in the middle
     operands  place -> for each operand, where it is found: (Stage, place, stage at t = 0, step) in a loop, (text,
               index at t = 0, step) in an argument; None outside of all loops
-    before    the places that are read by other stages, or outside -> the number of stages before the first that are
+    before    place that is read by other stages, or outside -> how many stages before the first one are read
     listed    those of them that need a list. The others need the latest stage only
     live      the places that are needed
     outside   the expressions that are read outside
@@ -62,7 +62,11 @@ class Stage:
 
 
 def stages_of(
-    symbols: Sequence[Symbol], used: Mapping[Symbol, int], roots: Iterable[Any], failing: Set[Symbol], arguments: Any
+    symbols: Sequence[Symbol],
+    used: Mapping[Symbol, int],
+    roots: Iterable[Any],
+    failing: Set[Symbol],
+    arguments: Any,
 ) -> list[Stage]:
     """The loops of a program. `arguments` are the leaves: (text, first leaf, number of leaves)."""
     places = {symbol: i for i, symbol in enumerate(symbols)}
@@ -85,6 +89,10 @@ def stages_of(
         for stage in reversed(stages):
             first = stage.run.start + stage.typical * stage.run.period
             _find_needed(stage, [i for i in range(stage.run.period) if symbols[first + i] in failing])
+            for place, n in stage.before.items():
+                for q in range(stage.run.start + place - n * stage.run.period, stage.run.start, stage.run.period):
+                    if q in owner:
+                        owner[q].outside.add(q)
     return stages
 
 
@@ -149,7 +157,11 @@ def _resolved(stage: Stage, reads: list[tuple[int, ...]], owner: dict[int, Stage
                 if not -FEWEST <= min(t, t_last := other.run.place(last)[0]) <= max(t, t_last) < other.run.length:
                     return False
             elif step:
-                of = [text for text, start, n in arguments if start <= min(first, last) and max(first, last) < start + n]
+                of = [
+                    text
+                    for text, start, n in arguments
+                    if start <= min(first, last) and max(first, last) < start + n
+                ]
                 if not of:
                     return False
                 source = of[0], first - next(start for text, start, _ in arguments if text == of[0]), step
