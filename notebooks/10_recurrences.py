@@ -9,6 +9,7 @@
 # %%
 # %matplotlib inline
 import random
+import re
 import time
 
 import matplotlib.pyplot as plt
@@ -45,7 +46,7 @@ for name, bits in (("  a", pairs[0, :, 0]), ("  b", pairs[0, :, 1]), ("sum", sum
 #
 # $$h_t = \tanh(W_x x_t + W_h h_{t-1} + b) \qquad\qquad \text{score}_t = v \cdot h_t + c$$
 #
-# The bit is 1 if the score is positive. In scalars, with a loop:
+# The bit is 1 if the score is positive. The first state, $h_0$, is learned too. In scalars, with a loop:
 
 # %%
 WIDTH, LENGTH = 3, 6
@@ -59,12 +60,13 @@ def matrix(name, rows, columns):
 
 
 Wx, Wh, (v,) = matrix("Wx", WIDTH, 2), matrix("Wh", WIDTH, WIDTH), matrix("v", 1, WIDTH)
-b, c = [Value(0.0, label=f"b{i}") for i in range(WIDTH)], Value(0.0, label="c")
-weights = [w for row in [*Wx, *Wh, v, b, [c]] for w in row]
+b, start = ([Value(0.0, label=f"{name}{i}") for i in range(WIDTH)] for name in ("b", "h"))
+c = Value(0.0, label="c")
+weights = [w for row in [*Wx, *Wh, b, start, v, [c]] for w in row]
 
 
 def states(pairs):
-    h, seen = [0.0] * WIDTH, []
+    h, seen = start, []
     for x in pairs:
         h = [tg.tanh(tg.dot(Wx[i], x) + tg.dot(Wh[i], h) + b[i]) for i in range(WIDTH)]
         seen.append(h)
@@ -108,10 +110,10 @@ print(tg.why(h, w))
 # goes through two more steps: each of them multiplies its product by the slope of tanh and by `w`. Far back, the
 # products become small or large, as in [lesson 5](05_vanishing_exploding.ipynb).
 #
-# ## What the compiler finds
+# ## The compiler finds the loop
 #
-# The compiler gets the scalars of all steps, with no sign of where a step begins. It groups nodes that do the same to
-# the same kind of operands. Here is what it finds:
+# The compiler gets the scalars of all six steps, with no sign of where a step begins. It groups nodes that do the same
+# to the same kind of operands. Groups that repeat, each stage reading the one before, are a loop:
 
 # %%
 step = tg.compile(loss, weights)
@@ -120,45 +122,65 @@ value, gradient = step.value_and_grad(X, Y)
 print(step.groups)
 
 # %% [markdown]
-# And these are the equations of its program, forward and then backward. `B` is the number of examples in the batch.
+# These are the equations of its program, from the examples to the loss. `B` is the number of examples in the batch. The
+# product with `Wx` needs no state, so it is done for all steps at once. Then comes the loop: `Ah[t]` is the state
+# before step t, and `Ah[0]` is the learned start. All states are kept, because the way back needs them.
 
 
 # %%
 def equations(step):
-    """The equations of a program and its loops: the comments in its source that name an array."""
-    inside = step.source.partition("def run")[2].splitlines()
-    return [line for line in inside if line.strip().startswith(("# ", "for "))]
+    """The equations and the loops of a program's source: forward, then backward."""
+    lines = step.source.partition("    def run")[2].splitlines()
+    lines = [re.sub(" {4,}", "   ", line[8:]) for line in lines if line.strip().startswith(("# ", "for "))]
+    lines = [line if line.startswith("for") else line.replace("# ", "", 1) for line in lines]
+    (last,) = (i for i, line in enumerate(lines) if line.startswith("loss ="))
+    return "\n".join(lines[: last + 1]), "\n".join(lines[last + 1 :])
 
 
-print("\n".join(" ".join(line.split()) for line in equations(step)))
+forward, backward = equations(step)
+print(forward)
 
 # %% [markdown]
-# ## The same by hand
+# ## Backpropagation through time, read from the source
 #
-# Here is backpropagation through time as a textbook has it. Forward, keep all states. Backward, go through the
-# steps from the last to the first: `dh` is what the loss tells a state, directly and through the state after it. Each
-# step adds its part to the gradients of the weights.
+# And these are its gradients:
+
+# %%
+print(backward)
+
+# %% [markdown]
+# Read the loop in which `Wh` stands. It is `reversed`: it goes from the last step to the first. The gradient of a state
+# has two parts. One is from its own score, and lies in `dAh` before the loop begins. The other is from the state
+# after it: `dZh[t] @ Wh`. So on its way back a gradient is multiplied by `Wh` and by the slope of tanh at every step,
+# and that is why it vanishes or explodes. After the loop, the gradient of each weight is *one* product over all steps
+# and all examples, such as `dWh`: the sum over time is inside it.
+#
+# Here is the same as a textbook has it, by hand:
 
 
 # %%
 def by_hand(X, Y):
-    Wx_, Wh_, b_, v_, c_ = (np.array([[w.data for w in row] for row in m]) for m in (Wx, Wh, [b], [v], [[c]]))
+    Wx_, Wh_, b_, start_, v_ = (
+        np.array([[w.data for w in row] for row in m]) for m in (Wx, Wh, [b], [start], [v])
+    )
     B, T, _ = X.shape
     H = np.zeros((T + 1, B, WIDTH))
+    H[0] = start_
     for t in range(T):
-        H[t] = np.tanh(X[:, t] @ Wx_.T + H[t - 1] @ Wh_.T + b_)  # H[-1] is the state before the first step: zeros
-    Z = H[:T] @ v_[0] + c_[0, 0]
-    dZ = -Y.T / (1 + np.exp(Y.T * Z)) / (B * T)
+        H[t + 1] = np.tanh(X[:, t] @ Wx_.T + H[t] @ Wh_.T + b_)
+    scores = H[1:] @ v_[0] + c.data
+    dscores = -Y.T / (1 + np.exp(Y.T * scores)) / (B * T)
 
     dWx, dWh, db, dh = np.zeros_like(Wx_), np.zeros_like(Wh_), 0.0, np.zeros((B, WIDTH))
     for t in reversed(range(T)):
-        dh = dZ[t][:, None] * v_ + dh @ Wh_
-        dh = dh * (1 - H[t] ** 2)
-        dWx += dh.T @ X[:, t]
-        dWh += dh.T @ H[t - 1]
-        db += dh.sum(axis=0)
-    dv, dc = np.einsum("tb,tbi->i", dZ, H[:T]), dZ.sum()
-    return np.concatenate([dWx.ravel(), dWh.ravel(), dv, db, [dc]])
+        dh = dscores[t][:, None] * v_ + dh  # from the score, and from the state after
+        dz = dh * (1 - H[t + 1] ** 2)
+        dWx += dz.T @ X[:, t]
+        dWh += dz.T @ H[t]
+        db += dz.sum(axis=0)
+        dh = dz @ Wh_
+    dv = np.einsum("tb,tbi->i", dscores, H[1:])
+    return np.concatenate([dWx.ravel(), dWh.ravel(), db, dh.sum(axis=0), dv, [dscores.sum()]])
 
 
 print("the gradients agree to 1e-14:", np.allclose(by_hand(X, Y), gradient, rtol=0, atol=1e-14))
@@ -254,7 +276,12 @@ attention = tg.compile(error, looks)
 batch = examples(64, np.random.default_rng(0))
 value, gradient = attention.value_and_grad(*batch)
 print(attention.groups)
-print("\n".join(" ".join(line.split()) for line in equations(attention)))
+print(equations(attention)[0])
+
+# %% [markdown]
+# There is no loop: no step waits for another. All steps are one array. As in [lesson 9](09_a_tiny_gpt_of_scalars.ipynb)
+# the rows are filled up to 8, and a mask adds minus infinity to what lies in the future. `sum_1` is the product of all
+# queries and all keys, `P1` has the shares, and `sum_3` mixes the numbers.
 
 # %%
 optimizer, draws = optim.Adam(looks, lr=0.05), np.random.default_rng(1)

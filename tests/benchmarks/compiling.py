@@ -31,7 +31,7 @@ from tinygrad_edu import Value, nn
 from tinygrad_edu.compiler import compiled, pipeline
 
 STAGES = {
-    "trace": (pipeline, "trace_function"),
+    "trace": (compiled, "trace_function"),
     "normalise": (pipeline, "normalise"),
     "group": (pipeline, "groups_of"),
     "lower": (pipeline, "lower"),
