@@ -401,7 +401,7 @@ class _Writer(Language):
         names = self.lists[stage] = {}
         for place, n in sorted(stage.before.items()):
             names[place] = self._name_of(typical[place], is_single=place not in stage.listed)
-            given = [symbols[run.start + place - k * run.period] for k in range(n, 0, -1)]
+            given = [symbols[q] for q in run.initial(place, n)]
             initial = ", ".join(
                 self.text(x) if x in self.pieces else "0.0" for x in given
             )  # nobody uses the others

@@ -23,16 +23,24 @@ class Run:
     """Expressions `start` to `start + length * period`: so many stages of so many expressions.
 
     steps  for each expression of a stage, how far each operand moves from one stage to the next; 0 for a number
+    given  place -> what the first stage reads as the stage before it, if that is no stage
     """
 
     start: int
     period: int
     length: int
     steps: list[tuple[int, ...]]
+    given: dict[int, int] = field(default_factory=dict)
 
     @property
     def end(self) -> int:
         return self.start + self.length * self.period
+
+    def initial(self, place: int, n: int) -> list[int]:
+        """The expressions that stand for a place in the n stages before the first one."""
+        if self.given:
+            return [self.given[place]] if n else []
+        return [self.start + place - k * self.period for k in range(n, 0, -1)]
 
     def place(self, i: int) -> tuple[int, int]:
         """The stage and the place in the stage of expression i; the stages before the first are negative."""
@@ -80,7 +88,7 @@ def stages_of(
                 stages.append(stage)
                 owner |= dict.fromkeys(range(run.start, run.end), stage)
                 break
-            run = replace(run, start=run.start + run.period, length=run.length - 1)
+            run = replace(run, start=run.start + run.period, length=run.length - 1, given={})
     if stages:
         read = [q for i, x in enumerate(symbols) if i not in owner and x in used for q in reads[i]]
         for q in [*read, *(places[x] for x in roots if isinstance(x, Symbol))]:
@@ -90,7 +98,7 @@ def stages_of(
             first = stage.run.start + stage.typical * stage.run.period
             _find_needed(stage, [i for i in range(stage.run.period) if symbols[first + i] in failing])
             for place, n in stage.before.items():
-                for q in range(stage.run.start + place - n * stage.run.period, stage.run.start, stage.run.period):
+                for q in stage.run.initial(place, n):
                     if q in owner:
                         owner[q].outside.add(q)
     return stages
@@ -127,11 +135,39 @@ def _of_period(kinds: list[Any], reads: list[tuple[int, ...]], period: int) -> l
         steps.append(tuple([b - a for a, b in zip(reads[i], reads[i + period], strict=True)]) if alike else None)
         changes = i - period >= first and steps[i] != steps[i - period]
         if not alike or changes:
-            length = (i - first + period) // period
-            if length >= FEWEST:
-                runs.append(Run(first, period, length, steps[first : first + period]))
+            if i - first + period >= FEWEST * period:
+                start = first + _cut(steps[first : first + period], reads[first : first + period], first)
+                own = (steps[first : first + period] * 2)[start - first :][:period]
+                runs.append(_from_first(Run(start, period, (i - start + period) // period, own), kinds, reads))
             first = i - period + 1 if alike else i + 1
     return runs
+
+
+def _from_first(run: Run, kinds: list[Any], reads: list[tuple[int, ...]]) -> Run:
+    """The run with one stage more, if that does the same on what is given before the loop."""
+    start, given = run.start - run.period, dict[int, int]()
+    if start < 0 or kinds[start : run.start] != kinds[run.start : run.start + run.period]:
+        return run
+    for place, steps in enumerate(run.steps):
+        for q, after, step in zip(reads[start + place], reads[run.start + place], steps, strict=True):
+            is_carried = step == run.period and run.start - run.period <= after < run.start
+            if is_carried and q < start and given.setdefault(after - start, q) == q:
+                continue
+            if is_carried or after - q != step:
+                return run
+    return replace(run, start=start, length=run.length + 1, given=given)
+
+
+def _cut(steps: list[Any], reads: list[tuple[int, ...]], first: int) -> int:
+    """The place to begin a stage with, so that the fewest expressions are carried to the next one."""
+    period, ahead = len(steps), dict[int, int]()  # place -> how many places on it is read last
+    for place, (own, moves) in enumerate(zip(reads, steps, strict=True)):
+        for q, step in zip(own, moves, strict=True):
+            if step == period:
+                target = (q - first) % period
+                ahead[target] = max(ahead.get(target, 0), first + place - q)
+    carried = Counter((place + i) % period for place, n in ahead.items() for i in range(1, min(n, period - 1) + 1))
+    return min(range(period), key=lambda place: (carried[place], place))
 
 
 def _resolved(stage: Stage, reads: list[tuple[int, ...]], owner: dict[int, Stage], arguments: Any) -> bool:
@@ -143,18 +179,19 @@ def _resolved(stage: Stage, reads: list[tuple[int, ...]], owner: dict[int, Stage
         typical = reads[run.start + stage.typical * run.period + place]
         if len(set(zip(typical, steps, strict=True))) > len(set(typical)):
             return False
-        for first, step in zip(reads[run.start + place], steps, strict=True):
+        for after, step in zip(reads[run.start + run.period + place], steps, strict=True):
+            first = after - step  # also if the first stage reads something given
             last = first + step * (run.length - 1)
             source: Any = None
             if step == run.period:
                 distance, target = run.place(first)
-                if -distance > run.length // 2:
+                if -distance > (1 if run.given else run.length // 2):
                     return False
                 source = stage, target, distance, 1
             elif step and (other := owner.get(first) or owner.get(last)) and not step % other.run.period:
-                t, target = other.run.place(first)
+                (t, target), (t_last, _) = other.run.place(first), other.run.place(last)
                 source = other, target, t, step // other.run.period
-                if not -FEWEST <= min(t, t_last := other.run.place(last)[0]) <= max(t, t_last) < other.run.length:
+                if min(t, t_last) < (0 if other.run.given else -FEWEST) or max(t, t_last) >= other.run.length:
                     return False
             elif step:
                 of = [
