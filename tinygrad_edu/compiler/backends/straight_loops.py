@@ -107,12 +107,13 @@ def stages_of(
 def _runs_of(symbols: Sequence[Symbol], reads: list[tuple[int, ...]]) -> list[Run]:
     """The longest runs of stages, in order, without overlaps."""
     kinds: list[Any] = []
+    n_leaves = sum(symbol.op == "leaf" for symbol in symbols)  # they are the first
     last: dict[Any, int] = {}
     gaps: Counter[int] = Counter()
     for i, (symbol, own) in enumerate(zip(symbols, reads, strict=True)):
         kinds.append((symbol.op, *[None if x.__class__ is Symbol else repr(x) for x in symbol.args]))
         if symbol.op != "leaf":
-            near = kinds[-1], *[i - x if x >= 0 and i - x < LONGEST else 0 for x in own]
+            near = kinds[-1], *[i - x if n_leaves <= x and i - x < LONGEST else 0 for x in own]
             gaps[i - last.get(near, i)] += 1
             last[near] = i
     del gaps[0]
