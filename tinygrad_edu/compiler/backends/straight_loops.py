@@ -13,6 +13,7 @@ from typing import Any
 from ..symbols import Symbol
 
 FEWEST = 8  # stages of a loop
+SMALLEST = 32  # expressions of a loop; fewer are shorter without one
 LONGEST = 2000  # expressions of a stage
 GAPS = 4  # periods that are tried
 ENDS = 3  # stages that may be left out
@@ -136,7 +137,7 @@ def _of_period(kinds: list[Any], reads: list[tuple[int, ...]], period: int) -> l
         steps.append(tuple([b - a for a, b in zip(reads[i], reads[i + period], strict=True)]) if alike else None)
         changes = i - period >= first and steps[i] != steps[i - period]
         if not alike or changes:
-            if i - first + period >= FEWEST * period:
+            if i - first + period >= max(FEWEST * period, SMALLEST):
                 start = first + _cut(steps[first : first + period], reads[first : first + period], first)
                 own = (steps[first : first + period] * 2)[start - first :][:period]
                 runs.append(_from_first(Run(start, period, (i - start + period) // period, own), kinds, reads))
