@@ -7,6 +7,7 @@ The parts, each forward, loss and all gradients:
   mnist    the classifier 784-128-10 in batches of 32, 128 and 512, of both precisions
   structures  a convnet, attention with a mask and with range(t + 1), a recurrence: what the compiler must find
   moons    the step of micrograd's demo notebook: MLP 2-16-16-1, 100 points, hinge + 1e-4 L2
+  loops    a GRU, an RNN of 300 steps and an equation of 5,000, beside programs written by hand
   growth   how a step grows with width, depth and batch
   west     10,000 operations without any regular structure, by "Fastest Autograd in the West"
 
@@ -59,7 +60,7 @@ class Settings:
     """Sizes and durations; `quick` asks only whether everything runs."""
 
     def __init__(self, quick, rounds, markdown):
-        self.markdown = markdown
+        self.markdown, self.quick = markdown, quick
         self.rounds = 1 if quick else rounds
         self.seconds = 0.0 if quick else 0.25  # of a block of steps
         self.slow_steps = 1 if quick else 2  # in a block of an engine that takes a second for each
@@ -334,6 +335,42 @@ def moons(settings):
     table(["", "median ms", "min ms", "this / compiled"], rows, settings)
 
 
+def loops(settings):
+    title("Recurrences, float64: the compiled program and one written by hand", settings)
+    sizes = [(4, 5, 2, 3), (4, 6, 2, 3), (20,)] if settings.quick else [(), (), ()]
+    rows = []
+    for make, size in zip((structures.GRU, structures.RNN, structures.Lorenz), sizes, strict=True):
+        case = make(*size)
+        backend = getattr(case, "backend", "numpy")
+        step, seconds = first_call(case.loss, case.parameters, case.batch, backend=backend)
+        loss, gradients = case.step()
+        hand = (loss, np.concatenate([np.ravel(g) for g in gradients]))
+        contenders = {
+            "compiled": compiled(step, case.batch, settings.seconds),
+            "by hand": (hand, functools.partial(rivals.block, case.step, settings.seconds)),
+        }
+        if backend == "python" and installed("numba"):
+            contenders["numba"] = with_numba(step, case, settings.seconds)
+        compare(contenders, TOLERANCE["float64"])
+        blocks = interleaved(contenders, settings.rounds)
+        row = [make.__name__, f"{seconds:.2f}", str(step.source.count("\n")), milliseconds(blocks["compiled"])]
+        row += [milliseconds(blocks["by hand"]), ratio(blocks["compiled"], blocks["by hand"])]
+        rows.append([*row, milliseconds(blocks["numba"]) if "numba" in blocks else "-"])
+    header = ["", "trace + compile s", "lines", "ms", "by hand ms", "ms / by hand", "numba ms"]
+    table(header, rows, settings)
+
+
+def with_numba(step, case, seconds):
+    """The same source, compiled to machine code by numba."""
+    import numba
+
+    namespace = {}
+    exec(step.source, namespace)
+    run, numbers = numba.njit(namespace["run"]), tuple(p.data for p in case.parameters)
+    outputs, gradients = run(numbers, ())
+    return (outputs[0], np.array(gradients)), lambda: rivals.block(lambda: run(numbers, ()), seconds)
+
+
 def growth(settings):
     title("How a step grows: float32, 64 inputs, 10 classes", settings)
     batch = settings.batch
@@ -409,7 +446,14 @@ def west_contenders(leaves, operations, lanes, torch, seconds):
     return one, many, {"compiled, backend=python": scalar_seconds, "compiled, lanes": laned_seconds}
 
 
-PARTS = {"mnist": mnist, "structures": structured, "moons": moons, "growth": growth, "west": west}
+PARTS = {
+    "mnist": mnist,
+    "structures": structured,
+    "loops": loops,
+    "moons": moons,
+    "growth": growth,
+    "west": west,
+}
 
 
 def main():
