@@ -358,6 +358,24 @@ class Tensor:
 
 ENGINES = {"lecture": LECTURE, "pairs": PAIRS, "tape": TAPE, "paths": PATHS, "float32": FLOAT32}
 
+_COMPOSED = {
+    LECTURE[LECTURE.index("    def __sub__") : LECTURE.index("    def __mul__")]: """\
+    def __sub__(self, other):
+        return self + (-other)
+
+""",
+    LECTURE[LECTURE.index("    def __truediv__") : LECTURE.index("    def __pow__")]: """\
+    def __truediv__(self, other):
+        return self * other**-1
+
+""",
+    "return Value(other) - self": "return other + (-self)",
+    "return Value(other) / self": "return other * self**-1",
+}
+ENGINES["composed"] = LECTURE  # in the manner of micrograd: a - b is two operations, a / b is two
+for _old, _new in _COMPOSED.items():
+    ENGINES["composed"] = ENGINES["composed"].replace(_old, _new)
+
 # The engine, what is replaced by what (several, if the mistake takes several), the mistake's name.
 Replacements = list[tuple[str, str]]
 EQUALITY = """\
@@ -524,6 +542,24 @@ MUTANTS: list[tuple[str, str, Replacements, str]] = [
     ("half a gradient for b", "pairs", [("(other, self.value)", "(other, self.value / 2)")], "slope"),
 ]
 
+_MORE = [
+    ("the root has 2", "composed", [("self.grad = 1.0\n", "self.grad = 2.0\n")], "root"),
+    ("minus is 1 times", "composed", [("self * -1", "self * 1")], "value"),
+    ("a sum with a product's slopes", "lecture", [("+= 1.0 * out", "+= other.data * self.data * out")], "slope"),
+    ("other.grad is assigned", "composed", [("other.grad += self.data", "other.grad = self.data")], "overwrites"),
+    (
+        "seen by number",
+        "composed",
+        [("v not in visited", "v.data not in visited"), ("visited.add(v)", "visited.add(v.data)")],
+        "equality",
+    ),
+]
+MUTANTS += _MORE + [  # and what holds for the lecture's engine holds for one whose operations are made of others
+    (f"{title}, composed", "composed", replacements, mistake)
+    for title, name, replacements, mistake in MUTANTS
+    if name == "lecture" and all(old in ENGINES["composed"] for old, _ in replacements)
+]
+
 # Engines that are right in one pass: what is replaced, the names of the limits.
 LIMITED: list[tuple[str, str, Replacements, set[str]]] = [
     ("the lecture's", "lecture", [], {"interior", "depth"}),
@@ -553,5 +589,5 @@ def engine(name: str, replacements: Replacements = []) -> Any:  # noqa: B006 - n
         text = text.replace(old, new)
     scope: dict[str, Any] = {"__name__": "learners_engine"}
     exec(textwrap.dedent("import math\nimport numpy as np\n") + text, scope)
-    classes = {"lecture": "Value", "pairs": "Scalar", "paths": "Value", "float32": "Tensor"}
+    classes = {"lecture": "Value", "composed": "Value", "pairs": "Scalar", "paths": "Value", "float32": "Tensor"}
     return scope[classes[name]] if name in classes else scope

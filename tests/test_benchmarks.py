@@ -32,9 +32,21 @@ def run(script: str, *arguments: str, **environment: str) -> subprocess.Complete
             ["eager.py", "--quick"],
             marks=pytest.mark.skipif(not importlib.util.find_spec("micrograd"), reason="compares with micrograd"),
         ),
+        pytest.param(
+            ["on_jax.py", "--quick"],
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="compares with JAX"),
+            ],
+        ),
         ["small.py", "--quick"],
         ["compiling.py", "--quick"],
+        ["documents.py", "--quick"],
         ["draw.py", "--quick"],
+        pytest.param(
+            ["derivatives.py", "--quick"],
+            marks=pytest.mark.skipif(not importlib.util.find_spec("flint"), reason="certifies by python-flint"),
+        ),
         ["steps.py", "--nodes", "300", "--rounds", "1"],
     ],
     ids=lambda command: command[0],

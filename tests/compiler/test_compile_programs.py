@@ -1789,7 +1789,7 @@ LENGTHS = {
     "activation_gelu": ((145, 31), (108, 4796)),
     "a_small_convolutional_network": ((84, 19), (487, 22241)),
     "attention_of_two_heads": ((58, 13), (262, 10251)),
-    "attention_causal": ((128, 33), (162, 5980)),
+    "attention_causal": ((62, 15), (162, 5980)),
     "recurrence_with_gates": ((176, 43), (153, 5509)),
     "ties_of_max_and_min": ((163, 24), (46, 1425)),
     "mean_of_embeddings": ((54, 11), (71, 2020)),

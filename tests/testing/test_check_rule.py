@@ -14,7 +14,7 @@ import tinygrad_edu as tg
 from tinygrad_edu import RULES, Interval, Value
 from tinygrad_edu import elementary as e
 from tinygrad_edu.testing import RuleMismatch, check_rule
-from tinygrad_edu.testing.origins import origin
+from tinygrad_edu.testing.likely import origin
 from tinygrad_edu.testing.points import grid_of, inside, line_of, strategy_of
 from tinygrad_edu.testing.reference import Reference, derivative, ulps
 

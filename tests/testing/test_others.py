@@ -44,6 +44,37 @@ def test_a_formula_of_jax_is_certified(jax: Any) -> None:
     assert any("assumed, and not stated: XLA" in text for text in certificate.rests_on)
 
 
+def test_a_bound_that_jax_breaks_is_none(jax: Any) -> None:
+    pytest.importorskip("flint")
+    from tinygrad_edu.testing import prove_rule
+
+    certificate = prove_rule(from_jax(lambda x: 1 * jax.numpy.tanh(x)), domain=(-1, 1))
+    assert certificate.ok
+    rule = from_jax(lambda x: jax.numpy.tanh(x))  # as if its library were as bad as that of no processor is
+    run = rule.forward
+    object.__setattr__(rule, "forward", lambda x: run(x) * (1 + 1e-14) if isinstance(x, float) else run(x))
+    certificate = prove_rule(rule, domain=(-1, 1))
+    assert not certificate.ok
+    assert "XLA's functions are worse than assumed: at " in certificate.undecided[0]
+
+
+def test_where_jax_keeps_no_digit_is_undecided_and_shown(jax: Any) -> None:
+    pytest.importorskip("flint")
+    from tinygrad_edu.testing import prove_rule
+
+    certificate = prove_rule(from_jax(jax.numpy.expm1), domain=(-50, -30))
+    assert certificate.formula_ok
+    assert not certificate.ok
+    (text,) = certificate.undecided
+    assert text.startswith("-49.99999999999999 to -36.")
+    assert "no digit of the slope is right at -" in text
+    assert "  undecided" in repr(certificate).splitlines()
+    softplus = prove_rule(from_jax(jax.nn.softplus), domain=(-30, 30))  # it compares with inf
+    assert softplus.ok
+    erf = prove_rule(from_jax(jax.scipy.special.erf), domain=(-1, 1))  # its constant is a float
+    assert {piece.status for piece in erf.formula} == {"bounded"}
+
+
 def test_a_wrong_custom_derivative_is_refuted(jax: Any) -> None:
     pytest.importorskip("flint")
     from tinygrad_edu.testing import prove_rule

@@ -18,6 +18,7 @@ from tinygrad_edu import RULES, Interval, Rule
 from tinygrad_edu import elementary as e
 from tinygrad_edu.testing.mathematics import reference_of
 from tinygrad_edu.testing.reference import ulps
+from tinygrad_edu.viz.table import ULPS
 
 pytest.importorskip("flint")
 
@@ -31,7 +32,6 @@ from tinygrad_edu.testing.proof.ranges import Range, exactly
 LONG = ("gelu", "silu", "logsumexp")  # seconds each
 CERTIFIED = [rule for rule in OURS if rule.name != "detach"]  # its slope is 0 by intention
 UNARY = [rule for rule in CERTIFIED if rule.n_inputs == 1]
-SLOPE = {"tanh": 12, "erf": 13, "erfc": 13, "gelu": 170, "silu": 26}  # ulps; 8 for all others
 
 
 @pytest.fixture(autouse=True)
@@ -64,9 +64,8 @@ def test_our_rules_are_certified(rule: Rule) -> None:
     assert {piece.status for piece in certificate.formula} <= {"identity", "kink", "end"}
     assert any(piece.status == "identity" for piece in certificate.formula)
     if rule.n_inputs == 1:
-        value, slope = certificate.worst()
-        assert value <= (150 if rule.name == "gelu" else 12 if rule.name == "silu" else 8)
-        assert slope <= SLOPE.get(rule.name, 8)
+        for bound, stated in zip(certificate.worst(), ULPS[rule.name], strict=True):  # in the table of operations
+            assert 0.97 * stated <= bound <= stated * (1 + 1e-12)
         assert any("IEEE 754" in text for text in certificate.rests_on)
 
 
@@ -80,6 +79,11 @@ def test_powers(exponent: float) -> None:
     certificate = prove_rule(RULES["pow_n"].bind(exponent=exponent))
     assert certificate.formula_ok
     assert all(piece.status in ("identity", "end", "kink") for piece in certificate.formula)
+
+
+def test_a_kink_of_the_user_costs_no_digits() -> None:
+    mine = tg.rule(lambda x: e.maximum(x, 0), backward=lambda u, out, x: (u * (x > 0),), name="mine", kinks=(0.0,))
+    assert prove_rule(mine, ulps=1).worst() == (0, 0)
 
 
 def test_kinks_and_ends_are_listed() -> None:
@@ -266,7 +270,7 @@ def composed(rng: random.Random) -> Rule:
 def test_no_right_rule_is_refuted(seed: int) -> None:
     rule = composed(random.Random(seed))
     pieces, _ = pieces_of(rule, [Cell(((Fraction(-3), Fraction(3)),))])  # raises AssertionError if it is
-    assert all(piece.status != "bounded" for piece in pieces)  # they are equal, not only near
+    assert all(piece.bound < 1e-50 for piece in pieces if piece.status == "bounded")  # only at branch points
 
 
 @pytest.mark.slow
@@ -308,28 +312,24 @@ def some_floats(rule: Rule, n: int, boxes: Any) -> list[float]:
 
 
 def assert_agrees(rule: Rule, certificate: Certificate, n: int) -> None:
+    """The errors are within the bounds: in ulps of the exact number, or of what rounding x alone does to it."""
     reference = reference_of(rule)
     for x in some_floats(rule, n, certificate.rounding):
-        out = rule.forward(x)
-        slope = rule.backward(1.0, out, x)[0]
-        value_bound, slope_bound = certificate.at(x)
         if rule.name in ("erfc", "erf", "gelu") and abs(x) > 1e3:
             continue  # mpmath cannot
-        exact = reference.value((x,))
-        assert (
-            min(ulps(out, exact), ulps(out, exact, reference.value_size((x,), reference.exact_slopes((x,)))))
-            <= value_bound
-        )
-        if math.isfinite(out):
-            exact = reference.exact_slopes((x,))[0]
-            error = ulps(slope, exact)
-            assert error <= slope_bound or ulps(slope, exact, reference.slope_size_of((x,), 0)) <= slope_bound, x
+        out = rule.forward(x)
+        (slope,), (exact_slope,) = rule.backward(1.0, out, x), reference.exact_slopes((x,))
+        value_bound, slope_bound = certificate.at(x)
+        if ulps(out, reference.value((x,))) > value_bound:
+            assert ulps(out, reference.value((x,)), abs(x * exact_slope)) <= value_bound, x
+        if math.isfinite(out) and ulps(slope, exact_slope) > slope_bound:
+            assert ulps(slope, exact_slope, abs(x * reference.second((x,), 0, 0))) <= slope_bound, x
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", UNARY, ids=[r.name for r in UNARY])
 def test_an_oracle_of_60_digits_agrees(rule: Rule) -> None:
-    assert_agrees(rule, prove_rule(rule), 60)
+    assert_agrees(rule, prove_rule(rule), 500)
 
 
 @pytest.mark.thorough
@@ -462,7 +462,7 @@ def test_derivatives_are_those_of_mpmath(name: str) -> None:
     slope = x.lift(RULES[name].forward(x)).derivative(0)
     if name != "sin":  # complex exponentials have no range
         exact = mp.mpf(reference_of(RULES[name]).exact_slopes((0.75,))[0])
-        found = slope.range([exactly(0.75)])
+        found = slope.on([exactly(0.75)])
         assert abs(mp.mpf(str(found.lo.mid().str(40, radius=False))) - exact) < 1e-35
 
 

@@ -186,6 +186,7 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--batch-size", type=_count, help="examples per step: 1 is stochastic gradient descent")
     train.add_argument("--seed", type=_seed, default=0, help="of weights, shuffling and split (default: 0)")
     train.add_argument("--limit", type=_count, help="train on so many examples only")
+    _add_choice(train, "--backend", ["numpy", "jax"], "jax: on all of its devices (extra: jax): ", default="numpy")
     train.add_argument("--save", type=_file, metavar="MODEL.json", help="write the trained model")
     train.add_argument("--plot", type=_file, metavar="PLOT.png", help="write loss and accuracy (extra: plot)")
 

@@ -74,6 +74,15 @@ TASKS = {
 }
 
 
+def _all_devices() -> Any:
+    """A mesh of all devices of JAX, which may then compute in float64."""
+    from ..compiler.compiled_jax import import_jax
+
+    jax = import_jax()
+    jax.config.update("jax_enable_x64", True)
+    return jax.make_mesh((jax.device_count(),), ("batch",))
+
+
 def run(
     name: str,
     *,
@@ -88,18 +97,19 @@ def run(
     limit: int | None,
     save: Path | None,
     plot: Path | None,
+    backend: str,
 ) -> None:
     """Train, print the history and the accuracy on the test part, and write the model and the plot.
 
-    Raises ImportError for a plot without matplotlib, ValueError for a plot in a format that it does not write,
-    RuntimeError for a broken data file, OSError if a file cannot be written.
+    Raises ImportError for a plot without matplotlib or "jax" without JAX, ValueError for a plot in a format that
+    is not written, RuntimeError for a broken data file, OSError if a file cannot be written.
     """
     started = time.perf_counter()
     if plot:  # before the training
         formats = empty_figure(1, 1).canvas.get_supported_filetypes()
         if plot.suffix[1:] not in formats:
             raise ValueError(f"{plot.name!r} must end in one of {', '.join('.' + f for f in formats)}.")
-    task = TASKS[name]
+    task, mesh = TASKS[name], _all_devices() if backend == "jax" else None
     try:
         data, test, n_classes = task.load(seed, limit)
     except ValueError as error:  # a broken file
@@ -120,11 +130,13 @@ def run(
         batch_size or task.batch_size,
         schedule=SCHEDULES[schedule or task.schedule](epochs),
         dtype=task.dtype,
+        backend=backend,
+        mesh=mesh,
         seed=seed,
         progress=sys.stderr.isatty(),
     )
     if history.compiled:
-        print(folded(history.found))
+        print(folded(history.found + (f", on {mesh.size} device(s) of JAX" if mesh else "")))
     print(folded(str(history)))
     loss, accuracy = evaluate(model, nn.cross_entropy, test)
     print(

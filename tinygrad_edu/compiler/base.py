@@ -6,7 +6,7 @@ import warnings
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FunctionType
 from typing import Any
 
@@ -42,7 +42,7 @@ class CompiledFunction(ABC):
     """
 
     def __init__(self, function: Callable[..., Any], parameters: Iterable[Value], verify: bool):
-        self.function, self.parameters = function, checked_parameters(function, parameters)
+        self.original, self.parameters = function, checked_parameters(function, parameters)
         self.verify = verify
         self._names: dict[int, list[str]] = {}  # of the arguments, by their number
         self._programs: list[Any] = []  # the one that was used last is the first
@@ -104,9 +104,34 @@ class CompiledFunction(ABC):
             with _lock:
                 _open.discard(block)
 
+    def train(self, optimizer: Any) -> "Training":
+        """Steps of training: forward, backward and the optimiser's update, in one call for each batch.
+
+        >>> import tinygrad_edu as tg
+        >>> w = Value(3.0)
+        >>> step = tg.compile(lambda x: (w * x - 1) ** 2, [w])
+        >>> with step.train(tg.optim.SGD([w], lr=0.1)) as update:
+        ...     for _ in range(100):
+        ...         value = update([1.0, 1.0])  # the mean before the step
+        >>> print(f"{w:.3f}")
+        1.000
+
+        Inside the block the parameters are one vector, as in `arrays()`, and the Values have them at its end.
+        Without the block, update(...) is one such block: it reads and writes every Value, 5 ms for 100,000.
+
+        Raises ValueError unless the optimiser has the parameters of this function, in their order.
+        """
+        return Training(self, optimizer)
+
+    def _moved(self, move: Callable[[Any], None], batch: Any) -> float:
+        """The mean over the batch, after its gradient was given to `move`."""
+        value, gradient = self.value_and_grad(*batch)
+        move(gradient)
+        return value
+
     def write_back(self) -> None:
         """Give the Values the numbers of the vector, inside a block of `arrays()`."""
-        self._given = self._checked(self._theta)
+        self._given = self._checked(self._numbers())
         put_numbers(self.parameters, self._given)
 
     def _opened(self) -> _Block:
@@ -183,25 +208,30 @@ class CompiledFunction(ABC):
         """The arguments that it was made with, besides function and parameters."""
 
     def __copy__(self) -> Any:
-        return type(self)(self.function, self.parameters, **self._options())
+        return type(self)(self.original, self.parameters, **self._options())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         self._check_outside()
         memo[id(self)] = twin = object.__new__(type(self))  # the function may know what it is compiled to
-        function = copies.deep(self.function, self.parameters, memo)
+        function = copies.deep(self.original, self.parameters, memo)
         parameters = (
-            self.parameters if function is self.function else [memo.get(id(p), p) for p in self.parameters]
+            self.parameters if function is self.original else [memo.get(id(p), p) for p in self.parameters]
         )
         twin.__init__(function, parameters, **self._options())  # type: ignore[misc]  # it has not run yet
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
         self._check_outside()
-        copies.check_picklable(self.function, self.parameters)
-        state = {"function": self.function, "held": {}, "parameters": self.parameters, "options": self._options()}
-        if isinstance(self.function, FunctionType):
-            state["held"] = copies.holders(self.function, self.parameters)
-            state["function"] = copies.by_name(self.function)
+        copies.check_picklable(self.original, self.parameters)
+        state = {
+            "function": self.original,
+            "held": {},
+            "parameters": self.parameters,
+            "options": self._options(),
+        }
+        if isinstance(self.original, FunctionType):
+            state["held"] = copies.holders(self.original, self.parameters)
+            state["function"] = copies.by_name(self.original)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -225,9 +255,40 @@ class CompiledFunction(ABC):
 
     def _argument_names(self, n: int) -> list[str]:
         if n not in self._names:
-            self._names[n] = argument_names(self.function, n)
+            self._names[n] = argument_names(self.original, n)
         return self._names[n]
 
     def __repr__(self) -> str:
-        name = getattr(self.function, "__name__", None) or repr(self.function)
+        name = getattr(self.original, "__name__", None) or repr(self.original)
         return f"{type(self).__name__}({name}, {len(self.parameters):,} parameters)"
+
+
+class Training:
+    """What `train` returns, a context manager: update(*batch) makes a step and returns the mean before it."""
+
+    def __init__(self, step: CompiledFunction, optimizer: Any):
+        if list(map(id, optimizer.parameters)) != list(map(id, step.parameters)):
+            raise ValueError(
+                f"{optimizer!r} moves other parameters than {step!r}, or in another order: give both one list."
+            )
+        self.step, self.optimizer = step, optimizer
+        self._block: Any = None
+        self._move: Any = None
+
+    def __enter__(self) -> "Training":
+        with ExitStack() as stack:
+            theta = stack.enter_context(self.step.arrays())
+            self._move = stack.enter_context(self.optimizer.arrays(theta))
+            self._block = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> Any:
+        self._move = None
+        return self._block.__exit__(*error)
+
+    def __call__(self, *batch: Any) -> float:
+        """One step on a batch. Raises what `value_and_grad` raises."""
+        if self._move is None:
+            with self:
+                return self(*batch)
+        return self.step._moved(self._move, batch)

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from numbers import Real
 from typing import Any
 
@@ -18,10 +18,15 @@ from .tracing import TAKE, nested
 from .views import Indices
 
 
+class Irregular(Exception):
+    """A batch is no array: its examples are of several lengths, or hold dicts or dataclasses."""
+
+
 def as_arrays(batch: Sequence[Any], names: Sequence[str]) -> tuple[list[NDArray[Any]], int]:
     """The arguments of a call as arrays, and the number of examples, which is the length of every first axis.
 
-    Raises TypeError if they hold something else than numbers, ValueError for ragged, empty or uneven batches.
+    Raises TypeError if they hold something else than numbers, ValueError for empty or uneven batches, Irregular
+    for what `containers` takes.
     """
     arrays = [_as_array(given, name) for given, name in zip(batch, names, strict=True)]
     sizes = [len(array) for array in arrays]
@@ -39,10 +44,10 @@ def _as_array(given: Any, name: str) -> NDArray[Any]:
     try:
         array = np.asarray(given)
     except ValueError:
-        raise ValueError(
-            f"{name} is ragged: its rows are of different lengths. All examples need one shape."
-        ) from None
+        raise Irregular from None
     if array.dtype.kind not in "biuf":
+        if _has_containers(given):
+            raise Irregular
         raise not_numbers(_first_wrong(as_list(array) if array.ndim else given), name)
     if array.dtype.kind == "b":
         array = array.astype(np.float64)
@@ -51,6 +56,12 @@ def _as_array(given: Any, name: str) -> NDArray[Any]:
             f"{name} is a single number: a batch has its examples along the first axis, as in [{given!r}]."
         )
     return array
+
+
+def _has_containers(x: Any) -> bool:
+    if isinstance(x, dict) or is_dataclass(x):
+        return True
+    return isinstance(x, list | tuple) and any(map(_has_containers, x))
 
 
 def _first_wrong(x: Any) -> Any:

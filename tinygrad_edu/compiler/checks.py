@@ -21,14 +21,17 @@ class CompileError(RuntimeError):
     """The compiled program does not agree with the function it was made from."""
 
 
-def checked_parameters(function: Any, parameters: Iterable[Value]) -> list[Value]:
-    """The parameters as a list. Raises TypeError unless they are Values, ValueError for none or one twice."""
+def checked_parameters(function: Any, parameters: Any) -> list[Value]:
+    """The parameters, or those of a model, as a list.
+
+    Raises TypeError unless they are Values, ValueError for none, or for one twice.
+    """
     if not callable(function):
         raise TypeError(f"compile takes a function of one example, got {function!r}.")
+    if callable(getattr(parameters, "parameters", None)):
+        parameters = parameters.parameters()
     if not isinstance(parameters, Iterable):
-        raise TypeError(
-            f"compile(function, parameters) takes a list of Values, got {parameters!r}: pass model.parameters()."
-        )
+        raise TypeError(f"compile(function, parameters) takes a model or a list of Values, got {parameters!r}.")
     checked = list(parameters)
     for parameter in checked:
         if not isinstance(parameter, Value):
@@ -125,7 +128,7 @@ def not_numbers(x: Any, name: str) -> TypeError:
 def eager(function: Callable[..., Any], parameters: Sequence[Value], example: Sequence[Any]) -> tuple[Value, Any]:
     """The loss of one example and its gradients, by the engine. Inside of `standing_in` it changes no Value."""
     result = function(*example)
-    loss = result[0] if isinstance(result, tuple) else result
+    loss = result[0] if isinstance(result, tuple) else result["loss"] if isinstance(result, dict) else result
     loss = loss if isinstance(loss, Value) else Value(loss)
     for parameter in parameters:
         parameter.grad = 0.0

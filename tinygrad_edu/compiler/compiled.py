@@ -3,20 +3,21 @@
 import math
 import operator
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..engine.value import Value
-from .base import CompiledFunction
-from .batches import as_arrays, check_indices
+from .base import PROGRAMS, CompiledFunction
+from .batches import Irregular, as_arrays, check_indices
 from .checks import NO_FUNCTION, CompileError, check_one_number, collector_paused, disagreement_error
+from .containers import Part, parts_of
 from .examples import Examples
 from .pipeline import WHOLE, Broken, Made, Request, make
 from .report import Groups
-from .tracing import Trace, TraceError, trace_function
+from .tracing import Fields, Trace, TraceError, size_of, trace_function
 from .verify import (
     ATTEMPTS,
     check_range,
@@ -50,20 +51,29 @@ class Compiled(CompiledFunction):
         self._vector = np.empty(len(self.parameters), self.dtype)  # the parameters, where programs read them
         self.gradient = np.empty_like(self._vector)  # that of the last `step`
         self._lock = threading.RLock()  # threads share the buffers; a function may call what it is compiled to
+        self._openers: dict[Any, Compiled] = {}  # for the containers of a batch
+        self._opener: Compiled | None = None  # the one that ran last
         self._like: Any = None  # what the last batch was, if it was arrays and the program needs no more checks
 
     # --- What it computes -------------------------------------------------------------------------------------
 
     def __call__(self, *batch: Any) -> float:
-        """The mean of the function over the batch. Raises TypeError if it returns several numbers."""
-        outputs = self.predict(*batch)
-        check_one_number(outputs.shape[1:], "mean")
-        return float(outputs.mean())
+        """The mean of the function over the batch. Raises TypeError if it returns several numbers and no loss."""
+        try:
+            made, outputs = self._outputs(batch)
+        except Irregular:
+            parts = [(len(part.rows), step(*arrays)) for part, step, arrays in self._parts(batch)]
+            return sum(n * mean for n, mean in parts) / sum(n for n, _ in parts)
+        if made.loss is None:
+            check_one_number(made.output_shape, "mean")
+        return float(outputs[:, made.loss].mean())
 
     def value_and_grad(self, *batch: Any) -> tuple[float, NDArray[Any]]:
         """The mean over the batch, and its derivatives by the parameters: a new vector, in their order.
 
-        Raises TypeError if the function returns several numbers, and what `tg.compile` lists.
+        Of several results, the first of a tuple is the loss, or the one that a dict calls "loss".
+
+        Raises TypeError if the function returns several numbers and no loss, and what `tg.compile` lists.
         """
         gradient = np.empty_like(self._vector)
         with self._lock:
@@ -72,17 +82,52 @@ class Compiled(CompiledFunction):
                 self._check_range(batch, value, gradient)
         return value, gradient
 
-    def predict(self, *batch: Any) -> NDArray[Any]:
+    def predict(self, *batch: Any) -> Any:
         """What the function returns for every example: an array (B, ...), nested as the function nests it.
+
+        A dict gives a dict of arrays, a tuple of unequal parts a tuple. Examples of several lengths whose results
+        have several shapes give a list with one result for each example.
 
         Raises what `tg.compile` lists.
         """
+        try:
+            made, outputs = self._outputs(batch)
+            return _shaped(outputs, made.output_shape)
+        except Irregular:
+            parts = [(part.rows, step.predict(*arrays)) for part, step, arrays in self._parts(batch)]
+        if len(parts) == 1:
+            return parts[0][1]
+        results = {row: _row(found, i) for rows, found in parts for i, row in enumerate(rows)}
+        ordered = [results[row] for row in range(len(results))]
+        alike = all(isinstance(x, np.ndarray | np.generic) and x.shape == ordered[0].shape for x in ordered)
+        return np.array(ordered) if alike else ordered
+
+    def _outputs(self, batch: Sequence[Any]) -> tuple[Made, NDArray[Any]]:
+        """All outputs of every example, flat."""
         with self._lock:
             made, outputs = self._ran(batch, None)
             if self._is_single and not np.isfinite(outputs).all():
                 self._check_range(batch, outputs)
-        shaped: NDArray[Any] = outputs.reshape(len(outputs), *made.output_shape)
-        return shaped
+        return made, outputs
+
+    def _parts(self, batch: Sequence[Any]) -> Iterator[tuple[Part, "Compiled", list[NDArray[Any]]]]:
+        """The examples by their forms, for each what computes them, and their numbers as arrays.
+
+        Containers are opened by a compiled function of their numbers. It has the same parameters.
+        """
+        names = self._argument_names(len(batch))
+        for part in parts_of(batch, names):
+            step = self
+            if not part.is_regular:
+                if part.forms not in self._openers:
+                    function = part.function(self.original, names)
+                    self._openers[part.forms] = Compiled(function, self.parameters, **self._options())
+                    for oldest in list(self._openers)[:-PROGRAMS]:
+                        del self._openers[oldest]
+                step = self._openers[part.forms]
+                step._theta, step._said = self._theta, self._said
+            yield part, step, part.arrays()
+            self._latest, self._opener = step._latest, step if step is not self else None
 
     def step(self, *batch: Any) -> tuple[float, Any]:
         """(mean, outputs for every example) of a function that returns (loss, outputs), else (mean, None).
@@ -91,9 +136,24 @@ class Compiled(CompiledFunction):
         """
         return self._step(batch, self.gradient)
 
-    def _step(self, batch: Sequence[Any], gradient: NDArray[Any]) -> tuple[float, Any]:
+    def _moved(self, move: Callable[[Any], None], batch: Any) -> float:
         with self._lock:
-            made, result = self._ran(batch, gradient)
+            value, _ = self._step(batch, self.gradient)
+            move(self.gradient)
+        return value
+
+    def _step(self, batch: Sequence[Any], gradient: NDArray[Any]) -> tuple[float, Any]:
+        try:
+            with self._lock:
+                made, result = self._ran(batch, gradient)
+        except Irregular:
+            value, n, total = 0.0, 0, np.zeros_like(gradient)
+            for part, step, arrays in self._parts(batch):
+                mean, _ = step._step(arrays, gradient)
+                value, n = value + mean * len(part.rows), n + len(part.rows)
+                total += gradient * len(part.rows)
+            gradient[:] = total / n
+            return value / n, None
         if self._with_outputs:
             return result[0], result[1].reshape(len(result[1]), *made.output_shape)
         return result, None
@@ -102,7 +162,10 @@ class Compiled(CompiledFunction):
         """Warn, once, if the program that ran gives inf or nan in float32, and numbers in float64."""
         if "range" in self._said or all(np.isfinite(numbers).all() for numbers in found):
             return  # a square may overflow alone
-        arrays, _ = as_arrays(batch, self._argument_names(len(batch)))
+        try:
+            arrays, _ = as_arrays(batch, self._argument_names(len(batch)))
+        except Irregular:  # each part has been checked when it was verified
+            return
         wide = results_of(self._latest, self._numbers().astype(np.float64), arrays)
         for numbers, exact in zip(found, wide, strict=True):
             lost = np.isfinite(exact) & ~np.isfinite(np.ravel(numbers))
@@ -114,6 +177,30 @@ class Compiled(CompiledFunction):
         """What was found in the graph, as a table and a drawing. Raises RuntimeError before the first call."""
         return Groups(self._last().lowered)
 
+    def explain(self) -> str:
+        """What was found in the program that ran last, in words, with the lines of your code.
+
+        It says which nodes are gathered, since no view reaches them, and which backend would be faster. The
+        function runs once more for it. Raises RuntimeError before the first call.
+        """
+        from .explain import Tape, explanation
+
+        if self._opener:
+            return self._opener.explain()
+        made, lines = self._last(), dict[Any, Any]()
+        with self._lock, collector_paused():
+            if made.guards:
+                known = made.guards.examples
+                examples = Examples(**known.form, new_tape=lambda: Tape(lines))
+                examples.add(known.runs[0].example, self._floats())
+                traced = examples.trace()
+            else:
+                request = made.request
+                traced = trace_function(
+                    self.original, self.parameters, request.shapes, request.with_outputs, Tape(lines)
+                )
+        return explanation(traced, lines, made.request.shapes, made.assumed)
+
     # --- Programs -----------------------------------------------------------------------------------------------
 
     def _read_parameters(self) -> NDArray[Any]:
@@ -123,6 +210,9 @@ class Compiled(CompiledFunction):
     def _forget(self, theta: Any) -> None:
         for made in self._programs:
             made.forget(theta)
+        for step in self._openers.values():
+            step._theta = None
+            step._forget(theta)
 
     def _options(self) -> dict[str, Any]:
         return {"dtype": self.dtype, "verify": self.verify, "with_outputs": self._with_outputs}
@@ -156,7 +246,7 @@ class Compiled(CompiledFunction):
         made = self._found(lambda made: made.request == request and made.holds(arrays))
         if made is None:
             with collector_paused():
-                made = make(self._trace(request, arrays), self.parameters, request, arrays)
+                made = self._make(self._trace(request, arrays), request, arrays)
             self._keep(made, warns=not made.guards)  # a short text does not use the positions of a long one
         check_indices(made.picks, arrays, made.names)
         self._latest = made
@@ -164,10 +254,13 @@ class Compiled(CompiledFunction):
         self._like = like if is_ready else None
         return made, arrays, size
 
+    def _make(self, traced: Trace, request: Request, arrays: Sequence[NDArray[Any]], plain: bool = False) -> Made:
+        return make(traced, self.parameters, request, arrays, plain)
+
     def _trace(self, request: Request, arrays: Sequence[NDArray[Any]]) -> Trace:
         """The trace of the function: by examples of the batch, where it asks for a number."""
         try:
-            return trace_function(self.function, self.parameters, request.shapes, request.with_outputs)
+            return trace_function(self.original, self.parameters, request.shapes, request.with_outputs)
         except Exception:
             examples = self._examples(request, arrays)
             if examples is None:
@@ -183,7 +276,7 @@ class Compiled(CompiledFunction):
         for other, ints in ((Value, whole), (Value, [None] * len(whole)), (float, whole)):
             kinds = [kind or other for kind in ints]
             examples = Examples(
-                self.function,
+                self.original,
                 self.parameters,
                 self._argument_names(len(arrays)),
                 request.shapes,
@@ -219,7 +312,7 @@ class Compiled(CompiledFunction):
         else:
             return False
         try:
-            again = make(examples.trace(), self.parameters, made.request, arrays)
+            again = self._make(examples.trace(), made.request, arrays)
         except TraceError:
             del examples.runs[known:]
             raise
@@ -235,17 +328,17 @@ class Compiled(CompiledFunction):
         Raises CompileError if that one disagrees too, or if float32 cannot hold the numbers.
         """
         arrays = [array[::-1] for array in arrays] if made.guards else arrays  # the first ones were traced
-        wrong = disagreement(made, self.function, self.parameters, arrays)
+        wrong = disagreement(made, self.original, self.parameters, arrays)
         if wrong:
             traced = made.guards.examples.trace() if made.guards else self._trace(made.request, arrays)
-            again = make(traced, self.parameters, made.request, arrays)
+            again = self._make(traced, made.request, arrays)
             if again.source != made.source:
                 raise CompileError(NO_FUNCTION.format("one program and then another"))
-            plain = make(traced, self.parameters, made.request, arrays, plain=True)
-            if disagreement(plain, self.function, self.parameters, arrays):
+            plain = self._make(traced, made.request, arrays, plain=True)
+            if disagreement(plain, self.original, self.parameters, arrays):
                 if fault := rule_at_fault(made):
                     raise CompileError(fault)
-                raise disagreement_error(wrong, two_calls(made, self.function, self.parameters, arrays))
+                raise disagreement_error(wrong, two_calls(made, self.original, self.parameters, arrays))
             self._warn(
                 wrong,
                 f"A matrix product or a loop was found where there is none ({wrong}); the program is compiled "
@@ -258,6 +351,23 @@ class Compiled(CompiledFunction):
         made.attempts += 1
         made.verified = wrong is not None or made.attempts == ATTEMPTS
         return made
+
+
+def _shaped(outputs: NDArray[Any], shape: Any) -> Any:
+    """Columns of outputs (B, n), nested as the function nested them."""
+    if not isinstance(shape, Fields):
+        return outputs.reshape(len(outputs), *shape)
+    ends = np.cumsum([size_of(part) for part in shape.values()])
+    columns = zip(shape.items(), np.split(outputs, ends[:-1], axis=1), strict=True)
+    parts = {key: _shaped(part, inner) for (key, inner), part in columns}
+    return tuple(parts.values()) if all(isinstance(key, int) for key in parts) else parts
+
+
+def _row(results: Any, i: int) -> Any:
+    """The results of one example."""
+    if isinstance(results, dict):
+        return {key: _row(part, i) for key, part in results.items()}
+    return tuple(_row(part, i) for part in results) if isinstance(results, tuple) else results[i]
 
 
 def _example(arrays: Sequence[NDArray[Any]], row: int) -> list[list[Any]]:

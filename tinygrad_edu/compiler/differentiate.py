@@ -91,7 +91,7 @@ class ArrayProgram:
         """
         index = read.index.reshape(dims)
         if read.array.source == ("constant",):
-            return self._constant(read.array.places[index])
+            return self._constant(read.array.places[index], repeats)
         if repeats and not read.array.shape:
             return self.symbols[read.array]
         key = (id(read), dims, repeats)
@@ -102,7 +102,10 @@ class ArrayProgram:
             return symbol
         return self.book.special("view", (symbol, view), view.shape, read.array.batched)
 
-    def _constant(self, numbers: Any) -> Any:
+    def _constant(self, numbers: Any, repeats: bool) -> Any:
+        for axis in range(numbers.ndim if repeats else 0):
+            first = numbers.take([0], axis)
+            numbers = first if (numbers == first).all() else numbers
         if (numbers == numbers.flat[0]).all():
             return float(numbers.flat[0])
         key = (numbers.shape, numbers.tobytes())

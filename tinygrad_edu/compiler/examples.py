@@ -172,6 +172,7 @@ class Run:
     path: list[Step]
     choices: list[Choice]
     state: list[tuple[Any, str, Any]]
+    loss: int | None
 
     @property
     def way(self) -> list[tuple[bool, Any]]:
@@ -210,13 +211,15 @@ class Examples:
         shapes: Sequence[tuple[int, ...]],
         kinds: Sequence[Any],
         with_outputs: bool,
+        new_tape: Callable[[], list[Placeholder]] = list,
     ):
         self.function, self.parameters, self.kinds = function, parameters, list(kinds)
         self.names, self.shapes, self.with_outputs = list(names), list(shapes), with_outputs
         self.inputs = [placeholders(*argument)[1] for argument in zip(names, shapes, strict=True)]
         self.runs: list[Run] = []
         self.learned = set(parameters)
-        self.follows_calls = False
+        self.form: dict[str, Any] = {name: x for name, x in locals().items() if name not in ("self", "new_tape")}
+        self.follows_calls, self.new_tape = False, new_tape
 
     def add(self, example: list[list[Any]], numbers: Sequence[float]) -> bool:
         """Run the function on an example, with these numbers of the parameters. Is its path a new one?
@@ -253,6 +256,7 @@ class Examples:
             list(self.parameters),
             state,
             found,
+            first.loss,
         )
 
     def differ(self, other: int) -> TraceError:
@@ -275,6 +279,7 @@ class Examples:
 
     def _run(self, example: list[list[Any]], numbers: Sequence[float]) -> Run:
         tracer = ExampleTracer(dict(zip(self.parameters, numbers, strict=True)))
+        tracer.nodes = self.new_tape()
         for leaf, number in zip(itertools.chain(*self.inputs), itertools.chain(*example), strict=True):
             put_number(leaf, number)
 
@@ -296,7 +301,8 @@ class Examples:
         outputs = [tracer.known(output) for output in outputs]
         del operands, read  # what is left of Tracked numbers now, the function has kept
         settle(tracer)
-        return Run(example, tracer.nodes, outputs, shape, tracer.path, tracer.choices, [*tracer.state.values()])
+        state = list(tracer.state.values())
+        return Run(example, tracer.nodes, outputs, shape, tracer.path, tracer.choices, state, tracer.loss)
 
     # --- Which operands an index chooses ------------------------------------------------------------------------
 

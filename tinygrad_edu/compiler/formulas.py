@@ -48,6 +48,7 @@ class Language:
     """Writes formulas with Python's operators and calls. `names` are the variables of symbols that have one."""
 
     forms: ClassVar[Mapping[str, Form]] = OPERATORS
+    statement: ClassVar[str] = "{} = {}"
 
     def __init__(self, names: Mapping[Symbol, str]):
         self.names = names
@@ -76,6 +77,24 @@ class Language:
     def number(self, x: Any) -> str:
         """A number; inf and nan are names."""
         return number_text(x)
+
+    def body(self, results: list[Any]) -> tuple[list[str], list[str]]:
+        """Statements for what is used more than once, and the texts of the results."""
+        self.names = names = {}
+        uses: dict[Symbol, int] = {}
+        stack = [x for x in results if isinstance(x, Symbol)]
+        while stack:
+            symbol = stack.pop()
+            uses[symbol] = uses.get(symbol, 0) + 1
+            if uses[symbol] == 1 and symbol.op != "leaf":
+                stack += [x for x in symbol.args if isinstance(x, Symbol)]
+        statements: list[str] = []
+        for symbol in next((x.book for x in uses), ()):
+            if uses.get(symbol, 0) > 1 and symbol.op != "leaf":
+                text = self.text(symbol)
+                names[symbol] = f"t{len(statements)}"
+                statements.append(self.statement.format(names[symbol], text))
+        return statements, list(map(self.text, results))
 
 
 def number_text(x: Any) -> str:

@@ -1,8 +1,10 @@
 """Group: nodes with the same rule and the same kind of operands become one array operation.
 
 The signature of a node is its rule and the groups of its operands. The signature of a sum counts its terms by
-group, as in (sum, 1 of b1, 3 of W1 times X). Nodes of equal signature are one group. No node can depend on another
-node of its own group, so the groups have an order, as nodes do.
+group, as in (sum, 1 of b1, 3 of W1 times X). A product is a sum of one product. Nodes of equal signature are one
+group. No node can depend on another node of its own group, so the groups have an order, as nodes do.
+
+Sums and reductions of different lengths may be one group too: `ragged.py` says which.
 
 Parameters have no rule. At first they are all one group. Then parameters that are used in the same places are one
 group, and W1, b1, W2 and b2 become separate arrays. Those whose labels differ by numbers stay together if some are
@@ -19,10 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.rules import Rule
+from ..engine.rules import MUL, RULES, Rule
 from .flatten import SUM
 from .normalise import LONG, Graph
+from .ragged import classes_of
 from .views import Indices
+
+REDUCTIONS = tuple(RULES[name] for name in ("max", "min", "logsumexp"))
 
 
 @dataclass(eq=False)
@@ -41,18 +46,18 @@ class Group:
     members: Indices
 
 
-def groups_of(graph: Graph, labels: Sequence[str] = ()) -> tuple[list[Group], Indices]:
+def groups_of(graph: Graph, labels: Sequence[str] = (), ragged: bool = True) -> tuple[list[Group], Indices]:
     """The groups, each after those it reads, and the number of the group of every node (-1 if it is not used).
 
     The numbers end with one more -1: so numbers[graph.right[k]] is -1 where operand k is no product. `labels` are
-    those of the parameters, in their order.
+    those of the parameters, in their order. With ragged=False all rows of a group have one length.
     """
-    return _Grouping(graph, labels).result()
+    return _Grouping(graph, labels, ragged).result()
 
 
 class _Grouping:
-    def __init__(self, graph: Graph, labels: Sequence[str]):
-        self.graph, self.labels = graph, labels
+    def __init__(self, graph: Graph, labels: Sequence[str], ragged: bool):
+        self.graph, self.labels, self.ragged = graph, labels, ragged
         self.starts, self.left, self.right = graph.starts.tolist(), array("i"), array("i")
         self.left.frombytes(graph.left.tobytes())  # a slice of an array, or one of its numbers, takes NumPy longer
         self.right.frombytes(graph.right.tobytes())
@@ -60,14 +65,19 @@ class _Grouping:
         self.live = self._live()
 
     def result(self) -> tuple[list[Group], Indices]:
-        graph, numbers = self.graph, self._signatures(self._roles(self._signatures(None)))
+        graph, numbers = self.graph, self._numbers(self._roles(self._numbers(None)))
         nodes = np.flatnonzero(self.live)
         nodes = nodes[np.argsort(numbers[nodes], kind="stable")]
         found, starts = np.unique(numbers[nodes], return_index=True)
         return [
-            Group(number, graph.rules[members[0]], graph.source(members[0]), members)
+            Group(number, self._rule(members), graph.source(members[0]), members)
             for number, members in zip(found.tolist(), np.split(nodes, starts[1:]), strict=True)
         ], numbers
+
+    def _rule(self, members: Indices) -> Rule | None:
+        rule = self.graph.rules[members[0]]
+        is_sum = rule is MUL and any(self.graph.rules[node] is SUM for node in members.tolist())
+        return SUM if is_sum else rule
 
     def _live(self) -> Any:
         """For every node, do the outputs depend on it?"""
@@ -84,8 +94,24 @@ class _Grouping:
                 of_nodes[graph.left[start:stop]] = of_nodes[graph.right[start:stop]] = True
         return of_nodes[:-1]
 
-    def _signatures(self, roles: Any) -> Any:
+    def _numbers(self, roles: Any) -> Any:
         """The number of the group of every node, -1 if it is not used. `roles` are the groups of parameters."""
+        self._variants: dict[
+            int, dict[Any, list[int]]
+        ] = {}  # of the rows in a group: nodes by numbers of operands
+        numbers = self._signatures(roles, {})
+        classes: dict[int, Any] = {}
+        for variants in self._variants.values():
+            if len(variants) > 1:
+                lengths = [[row[1] for row in rows] for rows in zip(*variants, strict=True)]  # of each kind
+                sizes = [len(nodes) for nodes in variants.values()]
+                found = [classes_of(own, sizes) if self.ragged else {n: n for n in own} for own in lengths]
+                for nodes, *own in zip(variants.values(), *lengths, strict=True):
+                    classes |= dict.fromkeys(nodes, tuple(of[n] for of, n in zip(found, own, strict=True)))
+        return self._signatures(roles, classes) if classes else numbers
+
+    def _signatures(self, roles: Any, classes: dict[int, Any]) -> Any:
+        """The groups, where sums and reductions of one class are alike."""
         graph, known = self.graph, dict[Any, int]()
         rules, starts, left, right = graph.rules, self.starts, self.left, self.right
         numbers = array("i", [-1]) * len(starts)  # the last one is that of no node
@@ -99,17 +125,31 @@ class _Grouping:
         n_leaves = self.first + self.n_parameters
         for node in (n_leaves + np.flatnonzero(self.live[n_leaves:])).tolist():
             rule, start, stop = rules[node], starts[node], starts[node + 1]
-            signature: Any = rule
+            counts: Any = None  # how many operands of each kind
             if rule is SUM and stop - start < LONG:
                 pairs = zip(left[start:stop], right[start:stop], strict=True)
-                signature = rule, *sorted(Counter([self._kind(numbers[a], numbers[b]) for a, b in pairs]).items())
+                counts = tuple(sorted(Counter([self._kind(numbers[a], numbers[b]) for a, b in pairs]).items()))
             elif rule is SUM:
                 kinds = self._kinds(of_nodes[graph.left[start:stop]], of_nodes[graph.right[start:stop]])
-                different, counts = np.unique(kinds, return_counts=True)
-                signature = rule, *zip(different.tolist(), counts.tolist(), strict=True)
-            elif rule:
-                signature = rule, *[numbers[operand] for operand in left[start:stop]]
-            numbers[node] = known.setdefault(signature, len(known))
+                different, sizes = np.unique(kinds, return_counts=True)
+                counts = tuple(zip(different.tolist(), sizes.tolist(), strict=True))
+            elif rule is MUL:
+                counts = ((self._kind(numbers[left[start]], numbers[left[start + 1]]), 1),)
+            else:
+                operands = [numbers[operand] for operand in left[start:stop]]
+                if rule in REDUCTIONS and len(set(operands)) == 1:
+                    counts = ((operands[0], len(operands)),)
+            if rule is SUM and (None,) in known:  # a constant that a sum does not have is 0
+                of_constants = self._kind(known[None,], -1)
+                counts = tuple(count for count in counts if count[0] != of_constants) or counts
+            if counts:
+                of_rule = SUM if rule is MUL else rule
+                signature = of_rule, classes.get(node), *[kind for kind, _ in counts]
+            else:
+                signature = rule, *operands
+            number = numbers[node] = known.setdefault(signature, len(known))
+            if counts:
+                self._variants.setdefault(number, {}).setdefault(counts, []).append(node)
         return of_nodes
 
     def _kind(self, a: int, b: int) -> int:

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from .group import REDUCTIONS
 from .lower import (
-    REDUCTIONS,
     Array,
     Elementwise,
     Lowered,

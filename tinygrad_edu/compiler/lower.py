@@ -18,15 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.rules import RULES, Rule
+from ..engine.rules import DIV, MUL, RULES, Rule
 from .flatten import SUM
-from .group import Group
+from .group import REDUCTIONS, Group
 from .normalise import EXP, LOGSUMEXP, SUB, Graph
+from .ragged import filled
 from .tracing import CHOICES, COMPARISONS, TAKE
 from .views import Indices, digits_of
 
 _NO_SLOPES = (*CHOICES.values(), *COMPARISONS.values())
-REDUCTIONS = tuple(RULES[name] for name in ("max", "min", "logsumexp"))
+MIN, NEG = RULES["min"], RULES["neg"]
+CONSTANT = ("constant",)
 WORTH = 0.3  # the share of a grid that must be used for the whole product to pay
 
 
@@ -38,6 +40,8 @@ class Array:
     differentiable  does it depend on a parameter, with slopes on the way?
     operation       how it is computed; None for a leaf
     places          of parameters: their places in the vector of all parameters; of constants: their numbers
+    has_holes       are there elements that stand for no node?
+    zeros           which elements are 0 whatever the example, if some are
     """
 
     number: int
@@ -50,6 +54,8 @@ class Array:
     operation: Any = None
     places: Any = None
     name: str = ""
+    has_holes: bool = False
+    zeros: Any = None
 
     def __repr__(self) -> str:
         return f"<{self.name or self.number} {self.shape}>"
@@ -137,11 +143,15 @@ class Total:
 
 @dataclass
 class Lowered:
-    """The arrays in order, and where every output stands: (array, position)."""
+    """The arrays in order, and where every output stands: (array, position).
+
+    is_padded: does it compute elements that the scalars do not have?
+    """
 
     arrays: list[Array]
     outputs: list[tuple[Array, int]]
     n_traced: int = 0
+    is_padded: bool = False
     n_products: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -199,6 +209,7 @@ def lower(
 class _Lowering:
     def __init__(self, graph: Graph, groups: Any, numbers: Any, shapes: Any, plain: bool):
         self.graph, self.numbers, self.shapes, self.plain = graph, numbers, shapes, plain
+        self.is_padded = False
         self.position = np.zeros(len(graph.rules), dtype=np.intp)
         self.arrays: list[Array] = []
         self._by_number: dict[int, Array] = {}
@@ -213,7 +224,7 @@ class _Lowering:
                 array.shape = _shape_of_rows(array.operation.operand)
         self._drop_unused(groups)
         outputs = [(self._by_number[numbers[node]], int(self.position[node])) for node in graph.outputs]
-        self.lowered = Lowered(self.arrays, outputs, graph.n_traced)
+        self.lowered = Lowered(self.arrays, outputs, graph.n_traced, self.is_padded)
 
     def _drop_unused(self, groups: Sequence[Group]) -> None:
         """Drop results that nothing reads, as the logarithms below a softmax."""
@@ -250,83 +261,177 @@ class _Lowering:
             any(a.batched for a in read),
             any(a.differentiable for a in read) and group.rule not in _NO_SLOPES,
         )
-        each = graph.starts[nodes][:, None] + np.arange(first.stop - first.start)
-        if group.rule is SUM:
-            array.operation, array.shape, order = self._total(graph.left[each], graph.right[each])
-        else:
-            array.operation, array.shape, order = self._operation(group.rule, graph.left[each])
-        if order is not None:
-            group.members = nodes[order]
-        self.position[group.members] = np.arange(len(nodes))
+        left, right = self._operands(group)
+        places = self._total(array, left, right) if group.rule is SUM else self._operation(array, left)
+        array.size = math.prod(array.shape) if array.shape else array.size
+        array.has_holes = array.size > len(nodes)
+        self.position[nodes] = np.arange(len(nodes)) if places is None else places
         return array
 
+    def _operands(self, group: Group) -> tuple[Any, Any]:
+        """The operands of all members, a row for each, -1 where it has ended; and the factors beside them."""
+        graph, nodes = self.graph, group.members
+        starts, n_each = graph.starts[nodes], graph.starts[nodes + 1] - graph.starts[nodes]
+        is_mul = np.array([group.rule is SUM and graph.rules[node] is MUL for node in nodes.tolist()])
+        n_each = np.where(is_mul, 1, n_each)  # a product is a sum of one product
+        each = starts[:, None] + np.arange(n_each.max())
+        is_there = np.arange(n_each.max()) < n_each[:, None]
+        each = np.where(is_there, each, 0)
+        left, right = (np.where(is_there, factor[each], -1) for factor in (graph.left, graph.right))
+        right[is_mul, 0] = graph.left[starts[is_mul] + 1]
+        return left, right
+
     def _read(self, nodes: Any) -> Read:
-        """Where nodes of one group stand in its array."""
-        return Read(self._by_number[int(self.numbers[nodes.flat[0]])], self.position[nodes])
+        """Where nodes of one group stand in its array; -1 where there is no node."""
+        places = np.where(nodes >= 0, self.position[nodes], -1)
+        return Read(self._by_number[int(self.numbers[nodes.max()])], places)
+
+    # --- Ragged rows ----------------------------------------------------------------------------------------
+
+    def _filled(self, read: Read, neutral: float) -> Read:
+        """The rows of a reduction; where a row has ended, an element to which the neutral number is added."""
+        if (read.index >= 0).all():
+            return read
+        (index,), is_there = filled([read])
+        return self._masked(Read(read.array, index), is_there, SUM, (neutral, 0.0))
+
+    def _filled_pairs(self, a: Read, b: Read) -> Paired:
+        """The factors of sums of products; where a row has ended, one factor is 0."""
+        if (a.index >= 0).all():
+            return Paired(a, b)
+        indices, is_there = filled([a, b])
+        reads = [Read(read.array, index) for read, index in zip((a, b), indices, strict=True)]
+        if not any(r.array.zeros is not None and r.array.zeros[r.index[~is_there]].all() for r in reads):
+            cheaper = int(a.array.batched and not b.array.batched)
+            reads[cheaper] = self._masked(reads[cheaper], is_there, MUL, (0.0, 1.0))
+        return Paired(*reads)
+
+    def _masked(self, read: Read, is_there: Any, rule: Rule, numbers: tuple[float, float]) -> Read:
+        """The different rows as an array of their own: its elements are combined with one of two numbers."""
+        size = read.array.size
+        rows, which = np.unique(np.where(is_there, read.index, read.index + size), axis=0, return_inverse=True)
+        elements, mask = Read(read.array, rows.ravel() % size), self._mask((rows < size).ravel(), numbers)
+        array = Array(-len(self.arrays), rule, (), rows.size, read.array.batched, read.array.differentiable)
+        if rule is SUM:
+            array.operation = Total([Terms(Read(r.array, r.index[:, None])) for r in (elements, mask)])
+        else:
+            array.operation = Elementwise([elements, mask])
+        self.arrays.append(array)
+        return Read(array, np.arange(rows.size).reshape(rows.shape)[which.ravel()])
+
+    def _mask(self, is_there: Any, numbers: tuple[float, float]) -> Read:
+        """One of two constants for each place."""
+        self.is_padded = True
+        return self._constants(np.where(is_there, numbers[1], numbers[0]))
+
+    def _constants(self, numbers: Any) -> Read:
+        """These numbers, as an array of the different ones."""
+        places, which = np.unique(numbers, return_inverse=True)
+        array = Array(-len(self.arrays), None, CONSTANT, len(places), False, False, (len(places),), name="mask")
+        array.places = places
+        self.arrays.append(array)
+        return Read(array, which.reshape(numbers.shape))
 
     # --- Operations -----------------------------------------------------------------------------------------
 
-    def _operation(self, rule: Any, rows: Any) -> tuple[Any, tuple[int, ...], Any]:
-        groups = self.numbers[rows[0]].tolist()
-        if rule is TAKE and len(set(groups[1:])) == 1:
-            return self._take(rows)
-        if rule in REDUCTIONS and len(set(groups)) == 1:
-            elements = self._read(rows)
-            order = _order_of([elements])
-            return Reduction(_in_order(elements, order)), (), order
-        operands = [self._read(column) for column in rows.T]
-        if rule is EXP and (found := _softmax(operands[0])) is not None:
-            softmax, order = found
-            return softmax, softmax.operand.index.shape, order
-        order = _order_of(operands)
-        return Elementwise([_in_order(operand, order) for operand in operands]), (), order
+    # Each sets the operation of an array, and its shape if it is known. It returns the places of the members in
+    # the array, None if they stand in their order.
 
-    def _take(self, rows: Any) -> tuple[Any, tuple[int, ...], Any]:
+    def _operation(self, array: Array, rows: Any) -> Any:
+        groups = self.numbers[rows[0][rows[0] >= 0]].tolist()
+        if array.rule is TAKE and len(set(groups[1:])) == 1:
+            return self._take(array, rows)
+        if array.rule in REDUCTIONS and len(set(groups)) == 1:
+            elements = self._filled(self._read(rows), np.inf if array.rule is MIN else -np.inf)
+            order = _order_of([elements])
+            array.operation = Reduction(_in_order(elements, order))
+            return _inverse(order)
+        if array.rule is MUL:  # its operands may stand in either order
+            rows = np.where(self.numbers[rows[:, :1]] == groups[0], rows, rows[:, ::-1])
+        operands = [self._read(column) for column in rows.T]
+        if array.rule is EXP and (softmax := _softmax(operands[0])) is not None:
+            array.operation, array.zeros, places = softmax
+            array.shape = array.operation.operand.index.shape
+            return places
+        if self._stays_finite(array.rule, operands) and (found := _on_the_same_places(operands)) is not None:
+            operands, array.shape, places = found
+            array.operation = Elementwise(operands)
+            return places
+        order = _order_of(operands)
+        array.operation = Elementwise([_in_order(operand, order) for operand in operands])
+        return _inverse(order)
+
+    def _stays_finite(self, rule: Any, operands: list[Read]) -> bool:
+        """Is the result finite if all operands are, whatever they are?"""
+        if rule is DIV:
+            divisor = operands[1]
+            return divisor.array.source == CONSTANT and divisor.array.places[divisor.index].all()
+        return rule in (MUL, SUB, NEG)
+
+    def _take(self, array: Array, rows: Any) -> Any:
         index, options = self._read(rows[:, 0]), self._read(rows[:, 1:])
         if not options.array.batched and not self.plain:
             tables, which_table = np.unique(options.index, axis=0, return_inverse=True)
             indices, which_index = np.unique(index.index, return_inverse=True)
-            key = which_index.ravel() * len(tables) + which_table.ravel()
-            order = np.argsort(key)
-            if len(rows) == len(tables) * len(indices) and (key[order] == np.arange(len(rows))).all():
+            places = which_index.ravel() * len(tables) + which_table.ravel()
+            if len(rows) == len(tables) * len(indices) and _is_permutation(places):
                 self._shape_parameter(options.array, tables)
-                shape = (len(indices), len(tables)) if len(indices) > 1 else (len(tables),)
-                operation = Take(Read(index.array, indices), Read(options.array, tables), grid=True)
-                return operation, shape, order
-        return Take(index, options, grid=False), (), None
+                array.shape = (len(indices), len(tables)) if len(indices) > 1 else (len(tables),)
+                array.operation = Take(Read(index.array, indices), Read(options.array, tables), grid=True)
+                return places
+        array.operation = Take(index, options, grid=False)
+        return None
 
-    def _total(self, left: Any, right: Any) -> tuple[Total, tuple[int, ...], Any]:
+    def _total(self, array: Array, left: Any, right: Any) -> Any:
         """The parts of a sum, one for each kind of term. The largest product decides the order of the members."""
         parts = self._parts(left, right)
+        parts = [part for part in parts if not _is_zero(part)] or parts[:1]
+        terms = [part.operand for part in parts if isinstance(part, Terms) and part.operand.index.shape[1] == 1]
+        if len(terms) == len(parts) and (found := _on_the_same_places(terms)):
+            reads, array.shape, same_places = found
+            array.operation = Total(list(map(Terms, reads)))
+            return same_places
         largest_first = sorted(
             (part for part in parts if isinstance(part, Paired)), key=lambda part: -part.a.index.size
         )
-        order: Any = None
-        shape: tuple[int, ...] = ()
+        places: Any = None
         for pairs in [] if self.plain else largest_first:
             product = self._product(pairs)
             if product:
                 parts[parts.index(pairs)] = product
-                if order is None and product_size(product) == len(left):
-                    order, shape = np.argsort(product.pick), product_shape(product)
-        if order is None and not any(isinstance(part, Product) for part in parts):
-            order = _order_of([read for part in parts for read in reads_of(part)])
-        return Total([_reordered(part, order, shape) for part in parts]), shape, order
+                if places is None and (product_size(product) == len(left) or len(parts) == 1):
+                    places, array.shape = product.pick, product_shape(product)
+        if places is None and not any(isinstance(part, Product) for part in parts):
+            places = _inverse(_order_of([read for part in parts for read in reads_of(part)]))
+        array.operation = Total([_placed(part, places, array.shape) for part in parts])
+        return places
 
     def _parts(self, left: Any, right: Any) -> list[Any]:
         """The terms of all members, in parts of one kind: the group of a term, or the two groups of a product."""
         a, b = self.numbers[left], self.numbers[right]
         left, right = np.where((b >= 0) & (a > b), (right, left), (left, right))
         kinds = (np.minimum(a, b) + np.int64(1)) * len(self.numbers) + np.maximum(a, b)
-        by_kind = np.argsort(kinds, axis=1, kind="stable")
-        _, firsts, sizes = np.unique(kinds[0], return_index=True, return_counts=True)
-        parts, stops = [], np.cumsum(sizes).tolist()
-        for i in np.argsort(firsts).tolist():
-            columns = by_kind[:, stops[i] - sizes[i] : stops[i]]
-            of_a, of_b = (np.take_along_axis(factor, columns, 1) for factor in (left, right))
-            is_product = of_b[0, 0] >= 0
-            parts.append(Paired(self._read(of_a), self._read(of_b)) if is_product else Terms(self._read(of_a)))
+        parts = []
+        for kind in dict.fromkeys(kinds[left >= 0].tolist()):
+            is_kind = kinds == kind
+            n_each = is_kind.sum(axis=1)
+            columns = np.argsort(~is_kind, axis=1, kind="stable")[:, : n_each.max()]
+            is_there = np.arange(n_each.max()) < n_each[:, None]
+            of_a, of_b = (
+                np.where(is_there, np.take_along_axis(factor, columns, 1), -1) for factor in (left, right)
+            )
+            parts.append(self._part(self._read(of_a), self._read(of_b) if of_b.max() >= 0 else None))
         return parts
+
+    def _part(self, a: Read, b: Read | None) -> Any:
+        if b is not None:
+            return self._filled_pairs(a, b)
+        if (a.index >= 0).all():
+            return Terms(a)
+        if a.array.source == CONSTANT:
+            return Terms(self._constants(np.where(a.index >= 0, a.array.places[a.index], 0.0)))
+        (index,), is_there = filled([a])
+        return Paired(Read(a.array, index), self._mask(is_there, (0.0, 1.0)))
 
     def _product(self, pairs: Paired) -> Product | None:
         """A sum of products as a matrix product, where every member picks an element; None if it is not one."""
@@ -355,7 +460,8 @@ class _Lowering:
         rows_a, which_a = np.unique(a.index, axis=0, return_inverse=True)
         rows_b, which_b = np.unique(b.index, axis=0, return_inverse=True)
         which_a, which_b = which_a.ravel(), which_b.ravel()
-        if a.array.batched == b.array.batched and (which_a[:2] == which_a[0]).all():  # rows of b alternate
+        changes_a, changes_b = (np.count_nonzero(np.diff(which)) for which in (which_a, which_b))
+        if a.array.batched == b.array.batched and changes_b >= changes_a:  # the columns are what changes faster
             a, b, rows_a, rows_b, which_a, which_b = b, a, rows_b, rows_a, which_b, which_a
         n, n_a, n_b, n_terms = len(a.index), len(rows_a), len(rows_b), a.index.shape[1]
         if n == n_a * n_b:
@@ -376,7 +482,7 @@ class _Lowering:
             place_a, place_b = inverse_a[which_a], inverse_b[which_b]
             per_a, per_b = in_a.shape[1], in_b.shape[1]
             key = (place_a // per_a * per_b + place_b % per_b) * per_a + place_a % per_a
-            if _is_permutation(key):
+            if n >= WORTH * len(in_a) * per_a * per_b and len(np.unique(key)) == n:
                 return Product(Read(a.array, rows_a[in_a]), Read(b.array, rows_b[in_b]), key)
         if n >= WORTH * n_a * n_b and len(np.unique(which_b * n_a + which_a)) == n and 1 not in (n_a, n_b):
             return Product(Read(a.array, rows_a), Read(b.array, rows_b), which_b * n_a + which_a)
@@ -405,12 +511,12 @@ def _order_of(reads: list[Read]) -> Indices | None:
     for read in reads:
         first = read.index.reshape(len(read.index), -1)[:, 0]
         order = np.argsort(first, kind="stable")
-        if read.array.source != ("constant",) and (np.diff(first[order]) > 0).all():
+        if read.array.source != CONSTANT and (np.diff(first[order]) > 0).all():
             return order if (np.diff(order) < 0).any() else None
     return None
 
 
-def _in_order(read: Read, order: Indices | None) -> Read:
+def _in_order(read: Read, order: Any) -> Read:
     return read if order is None else Read(read.array, read.index[order])
 
 
@@ -418,14 +524,46 @@ def _is_permutation(key: Indices) -> bool:
     return bool((np.sort(key) == np.arange(len(key))).all())
 
 
-def _reordered(part: Any, order: Indices | None, shape: tuple[int, ...]) -> Any:
+def _is_zero(part: Any) -> bool:
+    """Is it a sum of constants that are all 0?"""
+    read = part.operand if isinstance(part, Terms) else None
+    return read is not None and read.array.source == CONSTANT and not read.array.places[read.index].any()
+
+
+def _inverse(order: Indices | None) -> Indices | None:
+    return None if order is None else np.argsort(order)
+
+
+def _placed(part: Any, places: Any, shape: tuple[int, ...]) -> Any:
+    """A part of a sum whose members stand at these places of an array of this shape."""
+    order = slice(None) if places is None else np.argsort(places)
     if isinstance(part, Product):
-        pick: Any = part.pick if order is None else part.pick[order]
-        is_whole = product_shape(part) == shape and (np.diff(pick) == 1).all()
+        pick = part.pick[order]
+        is_whole = places is part.pick or (product_shape(part) == shape and (np.diff(pick) == 1).all())
         return Product(part.a, part.b, None if is_whole else pick)
     if isinstance(part, Terms):
         return Terms(_in_order(part.operand, order))
     return Paired(_in_order(part.a, order), _in_order(part.b, order))
+
+
+def _on_the_same_places(reads: list[Read]) -> tuple[list[Read], tuple[int, ...], Indices] | None:
+    """What to read for an array that has its elements, and its holes, where an array that is read has them.
+
+    So no element is moved. All other operands are this array too, or one number.
+    """
+    base = next((read for read in reads if read.array.has_holes), None)
+    if base is None or len(np.unique(base.index)) < max(len(base.index), WORTH * base.array.size):
+        return None
+    everywhere = np.arange(base.array.size).reshape(-1, *base.index.shape[1:])
+    found = []
+    for read in reads:
+        if read.array is base.array and np.array_equal(read.index, base.index):
+            found.append(Read(read.array, everywhere))
+        elif (read.index == read.index.flat[0]).all():
+            found.append(Read(read.array, np.full_like(everywhere, read.index.flat[0])))
+        else:
+            return None
+    return found, base.array.shape, base.index.ravel()
 
 
 def _components(which_a: Indices, which_b: Indices, n_a: int, n_b: int) -> tuple[Indices, Indices] | None:
@@ -449,24 +587,35 @@ def _components(which_a: Indices, which_b: Indices, n_a: int, n_b: int) -> tuple
     return in_a, in_b
 
 
-def _softmax(exponents: Read) -> tuple[Softmax, Indices] | None:
-    """exp(z - logsumexp(row)) for all z of all rows as one operation, with the order of its members, else None."""
+def _softmax(exponents: Read) -> tuple[Softmax, Any, Indices] | None:
+    """exp(z - logsumexp(row)) for all z of all rows as one operation, None for another exp.
+
+    Also which elements are 0, since their row has ended, and the place of every member.
+    """
     differences = exponents.array.operation
     if exponents.array.rule is not SUB or not isinstance(differences, Elementwise):
         return None
     z, logs = differences.operands
     if logs.array.rule is not LOGSUMEXP or not isinstance(logs.array.operation, Reduction):
         return None
-    places, row = z.index[exponents.index], logs.index[exponents.index]
-    rows, n_each = np.unique(row, return_counts=True)
-    index = logs.array.operation.operand.index[rows]
-    if logs.array.operation.operand.array is not z.array or (n_each != index.shape[1]).any():
+    elements = logs.array.operation.operand
+    rows, row = np.unique(logs.index[exponents.index], return_inverse=True)
+    index = source = elements.index[rows]
+    is_there = np.ones(index.shape, bool)
+    if elements.array is not z.array:
+        match elements.array.operation:
+            case Total([Terms(read), Terms(mask)]) if read.array is z.array and mask.array.name == "mask":
+                source, is_there = read.index[index, 0], mask.array.places[mask.index[index, 0]] == 0.0
+            case _:
+                return None
+    # Each element of each row as one number: find those that the members read.
+    numbers = np.where(is_there, source + np.arange(len(rows))[:, None] * z.array.size, -1).ravel()
+    wanted = z.index[exponents.index] + row.ravel() * z.array.size
+    order = np.argsort(numbers)
+    places = order[np.searchsorted(numbers[order], wanted).clip(max=len(order) - 1)]
+    if len(wanted) != is_there.sum() or (numbers[places] != wanted).any() or len({*places}) < len(wanted):
         return None
-    order, columns = np.lexsort((places, row)).reshape(index.shape), np.argsort(index, axis=1)
-    if (places[order] != np.take_along_axis(index, columns, 1)).any():
-        return None
-    inverse = np.argsort(columns, axis=1)
-    return Softmax(Read(z.array, index)), np.take_along_axis(order, inverse, 1).ravel()
+    return Softmax(Read(elements.array, index)), None if is_there.all() else ~is_there.ravel(), places
 
 
 # --- Shapes ---------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from .backends.numpy_helpers import NAMES
 from .loops import Loop, Result, every_array
-from .lower import Array, Elementwise, Lowered, Paired, Product, Reduction, Softmax, Total
+from .lower import CONSTANT, Array, Elementwise, Lowered, Paired, Product, Reduction, Softmax, Total
 from .tracing import Trace
 
 TAKEN = {"B", "np", "math", "parameters", "gradient", "dtype", "build", "run", "outputs", "buffers", "float"}
@@ -25,7 +25,8 @@ class _Names:
         self.used = set(TAKEN)
         self._counts: dict[str, int] = {}
         for array in every_array(lowered):
-            array.name = ""
+            if array.source != CONSTANT:
+                array.name = ""
         self.factors, self.summands = _roles(list(every_array(lowered)))
         parameters = [array for array in lowered.arrays if array.source == ("parameter",)]
         stems = {a: self._stem(a) for a in sorted(parameters, key=lambda array: int(array.places[0]))}
@@ -38,7 +39,7 @@ class _Names:
             array.name = self._numbered(stem) if stem in ("W", "b") or counts[stem] > 1 else self._free(stem)
         outside = {*lowered.arrays}  # a state is named before the stages that are peeled off
         for array in sorted(every_array(lowered), key=lambda array: array in outside):
-            if not array.name and array.source != ("constant",):
+            if not array.name and array.source != CONSTANT:
                 array.name = self._of_result(array)
             if isinstance(array.operation, Loop):
                 for leaf, (own, distance) in array.operation.earlier.items():

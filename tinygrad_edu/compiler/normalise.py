@@ -79,6 +79,14 @@ def normalise(trace: Trace, is_one_hot: Callable[[int], bool] = lambda argument:
     return _Normaliser(trace, is_one_hot).graph
 
 
+def normalise_with_origins(trace: Trace, is_one_hot: Callable[[int], bool]) -> tuple[Graph, list[tuple[int, int]]]:
+    """The same, and which operation of the trace each node was: (node, number of the operation), some twice."""
+    normaliser = _Normaliser(trace, is_one_hot)
+    n_leaves = sum(map(len, trace.inputs)) + len(trace.parameters)
+    heads = [place for place, *_ in normaliser._flat.heads]
+    return normaliser.graph, [(normaliser._nodes[place], place - n_leaves) for place in heads]
+
+
 class _Normaliser:
     def __init__(self, trace: Trace, is_one_hot: Callable[[int], bool]):
         self.graph, self._shapes, self._is_one_hot = Graph(), trace.shapes, is_one_hot
@@ -190,7 +198,8 @@ class _Normaliser:
         for x, y, is_mul in zip(left.tolist(), right.tolist(), flat.is_mul[span].tolist(), strict=True):
             pair = nodes[x], nodes[y]
             terms.append(pair[0] if pair[1] < 0 else self._product(*pair) if is_mul else pair)
-        terms = [term for term in terms if not isinstance(term, int) or constants.get(term) != 0.0]
+        if len(terms) != 2:  # x + 0.0 is a sum as x + 1.0 is: a mask may have both
+            terms = [term for term in terms if not isinstance(term, int) or constants.get(term) != 0.0]
         if not terms:
             return self._constant(0.0)
         if len(terms) == 1:

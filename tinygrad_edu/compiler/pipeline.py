@@ -1,8 +1,7 @@
 """The stages of the compiler, one after the other: trace, normalise, group, lower, differentiate, emit."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -90,31 +89,37 @@ class Made:
 
     request         the shapes, and what it computes
     output_shape    of the outputs for one example
+    loss            the place of the loss in the outputs
     frozen          Values that were taken for constants, with their numbers
     state           what the function read of modules: (object, attribute, value)
     assumed         arguments whose rows were taken to add up to 1, or not to
     picks           the arguments that are indices, which are checked
     unused          the places of the parameters that the function does not use
+    namespace       what the source defines, `build` among it
     guards          what it checks for each example, if it was traced by examples
     shorter         makes the program whose loops have one stage less, to compare them; None if there are no loops
+    exact           makes a program without elements that the scalars do not have; None if there are none of them
     """
 
     request: Request
     source: str
     lowered: Lowered
     names: list[str]
-    output_shape: tuple[int, ...]
+    output_shape: Any
+    loss: int | None
     frozen: list[tuple[Value, Any]]
     state: list[tuple[Any, str, Any]]
     assumed: dict[int, bool]
     picks: list[Pick]
     unused: list[int]
+    namespace: dict[str, Any]
     guards: "Guards | None" = None
     shorter: Callable[[], "Made"] | None = None
+    exact: Callable[[], "Made"] | None = None
     verified: bool = False
     attempts: int = 0
-    _build: Any = None
     _runs: dict[Any, Any] = field(default_factory=dict)
+    _exact: "Made | None" = None
 
     @property
     def kinds(self) -> Sequence[Any]:
@@ -140,7 +145,10 @@ class Made:
         """
         key = (id(parameters), size)
         # The parameters are kept alive, since their id is the key.
-        made = self._runs.pop(key, None) or (self._build(parameters, size, parameters.dtype), parameters)
+        made = self._runs.pop(key, None) or (
+            self.namespace["build"](parameters, size, parameters.dtype),
+            parameters,
+        )
         self._runs[key] = made  # the last one, since it was used last
         if len(self._runs) > BATCH_SIZES:
             del self._runs[next(iter(self._runs))]
@@ -148,36 +156,76 @@ class Made:
             gradient[self.unused] = 0.0
         with np.errstate(all="ignore"):  # inf and nan are results, as in NumPy's own functions
             inputs = [np.ascontiguousarray(array, parameters.dtype) for array in arrays]
-            result = made[0](*inputs, *([gradient] if self.request.gradient else []))
+            try:
+                result = made[0](*inputs, *([gradient] if self.request.gradient else []))
+            except IndexError:  # an example of another path has no such index
+                if not self.guards or not checked:
+                    raise
+                rows = list(range(size))
+                raise Broken(rows, rows) from None
+        if self.exact is not None and not _is_finite(result, gradient if self.request.gradient else 0.0):
+            self._exact = self._exact or self.exact()
+            return self._exact.run(parameters, gradient, arrays, size, checked)
         return self.guards.split(result, checked) if self.guards else result
 
     def forget(self, parameters: NDArray[Any]) -> None:
         """Drop the buffers that go with these parameters."""
         self._runs = {key: run for key, run in self._runs.items() if key[0] != id(parameters)}
+        if self._exact is not None:
+            self._exact.forget(parameters)
+
+
+def _is_finite(result: Any, gradient: Any) -> bool:
+    parts = result if isinstance(result, tuple) else (result,)
+    return all(np.isfinite(part).all() for part in (*parts, gradient))
+
+
+def numpy_program(lowered: Lowered, request: Request, title: str) -> tuple[str, dict[str, Any]]:
+    """A program in NumPy: its source and what it defines."""
+    source = Emitter(LoopProgram(lowered, len(request.shapes), request.gradient), title).source
+    return source, defined(source)
+
+
+def defined(source: str) -> dict[str, Any]:
+    """What the source of a program defines."""
+    namespace: dict[str, Any] = {}
+    exec(compile(source, "<compiled>", "exec"), namespace)
+    return namespace
 
 
 def make(
     traced: Trace,
     parameters: Sequence[Value],
     request: Request,
-    arrays: Sequence[NDArray[Any]],
+    arrays: Sequence[NDArray[Any]] | None,
     plain: bool = False,
+    write: Callable[[Lowered, Request, str], tuple[str, dict[str, Any]]] = numpy_program,
 ) -> Made:
     """The program of a trace for batches like these. With plain=True it has no matrix products.
+
+    arrays=None makes a program that assumes nothing of its batches.
 
     Raises TypeError unless the function returns what the request needs, TraceError if runs on two examples gave
     different graphs.
     """
     with collector_paused():
+        kept, found = slice(None), traced.by_example
         if request.gradient and not request.with_outputs:
-            check_one_number(traced.shape, "gradient")
-        found, n = traced.by_example, len(traced.outputs)
-        more = [node for outputs in found.outputs for node in outputs] + found.guards if found else []
-        whole = dataclasses.replace(traced, outputs=[*traced.outputs, *more])
-        graph = normalise(whole, lambda argument: rows_sum_to_one(arrays[argument]))
+            if traced.loss is None:
+                check_one_number(traced.shape, "gradient")
+            kept = slice(traced.loss, (traced.loss or 0) + 1)
+        runs = (
+            [traced.outputs[kept], *(outputs[kept] for outputs in found.outputs)]
+            if found
+            else [traced.outputs[kept]]
+        )
+        n = len(runs[0])
+        flat = [node for outputs in runs for node in outputs] + (found.guards if found else [])
+        whole = replace(traced, outputs=flat)
+        graph = normalise(whole, lambda argument: arrays is not None and rows_sum_to_one(arrays[argument]))
         guards = _guards(found, graph, n) if found else None
-        groups, numbers = groups_of(graph, [parameter.label for parameter in parameters])
-        lowered = lower(graph, groups, numbers, request.shapes, plain)
+        labels = [parameter.label for parameter in parameters]
+        lowered = lower(graph, *groups_of(graph, labels, ragged=not plain), request.shapes, plain)
         is_used = np.zeros(len(parameters), bool)
         for array in lowered.arrays:
             if array.source == ("parameter",):
@@ -185,34 +233,39 @@ def make(
         roller = Roller(lowered)
         rolled = lowered if plain else roller.roll()
 
-        def program(lowered: Lowered) -> tuple[str, Any]:
+        def program(lowered: Lowered) -> tuple[str, dict[str, Any]]:
             name_arrays(lowered, traced)
-            written = LoopProgram(lowered, len(request.shapes), request.gradient)
-            source = Emitter(written, Groups(lowered).title).source
-            namespace: dict[str, Any] = {}
-            exec(compile(source, "<compiled function>", "exec"), namespace)
-            return source, namespace["build"]
+            return write(lowered, request, Groups(lowered).title)
 
         def shorter() -> Made:
-            other = dataclasses.replace(made, _build=program(roller.roll(skip=1))[1], _runs={})
+            other = replace(made, namespace=program(roller.roll(skip=1))[1], _runs={})
             name_arrays(rolled, traced)
             return other
 
-        source, build = program(rolled)
+        def exact() -> Made:
+            other = lower(graph, *groups_of(graph, labels, ragged=False), request.shapes, plain=True)
+            source, defines = program(other)
+            return replace(
+                made, lowered=other, source=source, shorter=None, exact=None, namespace=defines, _runs={}
+            )
+
+        source, namespace = program(rolled)
     made = Made(
         request,
         source,
         rolled,
         traced.names,
         traced.shape,
+        traced.loss,
         graph.frozen,
         traced.state,
-        graph.assumed,
+        {} if arrays is None else graph.assumed,
         picks_of(rolled),
         np.flatnonzero(~is_used).tolist() if request.gradient else [],
+        namespace,
         guards,
         shorter=shorter if rolled is not lowered else None,
-        _build=build,
+        exact=exact if lowered.is_padded else None,
     )
     return made
 

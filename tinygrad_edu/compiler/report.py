@@ -12,6 +12,7 @@ from ..viz.words import columns, four_digits, visible
 from .formulas import OPERATORS
 from .loops import Loop, Result, all_reads, every_array
 from .lower import (
+    CONSTANT,
     Array,
     Elementwise,
     Lowered,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 MOST = 60  # groups in a table or a drawing; a program without structure has thousands
 FEW = 4  # names in a row
 MANY, LITTLE = 20, 4.0  # so many groups with fewer nodes each are little structure
-CONSTANT, POW, POW_N = ("constant",), RULES["pow"], RULES["pow_n"]
+POW, POW_N = RULES["pow"], RULES["pow_n"]
 NUMBERS = "numbers"  # constants that are not all equal
 
 
@@ -152,7 +153,7 @@ def _read_by(array: Array) -> list[Array]:
 def _row(array: Array, times: int) -> tuple[str, str, str, str, str]:
     names = dict.fromkeys(_name(other) for other in _read_by(array) if other.source != CONSTANT)
     once = ", once per call" if _is_once(array) else ""
-    return _name(array), _operation(array) + once, _some(names, ", "), _shape(array), _stands_for(array, times)
+    return _name(array), operation_of(array) + once, _some(names, ", "), _shape(array), _stands_for(array, times)
 
 
 def _box(array: Array, id: str, is_result: bool, loop: Loop | None) -> Box:
@@ -164,7 +165,7 @@ def _box(array: Array, id: str, is_result: bool, loop: Loop | None) -> Box:
         details.append("once per call")
     earlier = dict.fromkeys(_name(other) for other in _read_by(array) if loop and other in loop.earlier)
     details += [f"reads {name}" for name in earlier]
-    operation = "" if is_leaf else _operation(array)
+    operation = "" if is_leaf else operation_of(array)
     scope = (_head(loop),) if loop else ()
     return Box(id, _kind(array, is_result), _name(array), operation, "", "", scope, details=tuple(details))
 
@@ -207,7 +208,7 @@ def _count(n: int, what: str) -> str:
 # --- Operations -----------------------------------------------------------------------------------------------
 
 
-def _operation(array: Array) -> str:
+def operation_of(array: Array) -> str:
     """What a person calls it: "matrix product + b1", "relu", "logsumexp_1 - sum_1", "parameter"."""
     match array.operation:
         case None:
@@ -256,7 +257,7 @@ def _operand(read: Read) -> str:
     if read.array.source != CONSTANT:
         return _name(read.array)
     numbers = set(read.array.places[read.index].ravel().tolist())
-    return four_digits(numbers.pop()) if len(numbers) == 1 else NUMBERS
+    return four_digits(numbers.pop()) if len(numbers) == 1 else _name(read.array)
 
 
 def _stands_for(array: Array, times: int) -> str:

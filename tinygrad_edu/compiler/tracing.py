@@ -9,6 +9,7 @@ import functools
 import inspect
 import itertools
 import linecache
+import math
 import numbers
 import operator
 import os
@@ -353,6 +354,7 @@ class Trace:
     parameters  the Values that are learned
     state       (object, attribute, value) of what the function read of modules, such as `training`
     by_example  what a trace by examples found, else None: see `examples`
+    loss        the place of the loss in the outputs; None if there are several numbers and none is the loss
     """
 
     nodes: list[Placeholder]
@@ -364,6 +366,7 @@ class Trace:
     parameters: list[Value]
     state: list[tuple[Any, str, Any]]
     by_example: Any = None
+    loss: int | None = None
 
 
 class Tracer:
@@ -374,6 +377,7 @@ class Tracer:
         self.refusals: list[TraceError] = []
         self.state: dict[tuple[int, str], tuple[Any, str, Any]] = {}
         self.tracked: list[Any] = []
+        self.loss: int | None = None
         self.refuse = refuse
 
     def reads(self, thing: Any, name: str, now: Any) -> None:
@@ -406,6 +410,7 @@ class Tracer:
                 result = function(*arguments())
                 loss, result = (flat_values(result[0])[0], result[1]) if with_outputs else ([], result)
                 outputs, shape = flat_values(result)  # which may still compute: a generator
+                self.loss = _place_of_loss(result, shape)
             if self.refusals:
                 raise self.refusals[0]  # the function has caught it
         except Exception as error:
@@ -430,15 +435,18 @@ def trace_function(
     parameters: Sequence[Value],
     shapes: Sequence[tuple[int, ...]],
     with_outputs: bool = False,
+    tape: list[Placeholder] | None = None,
 ) -> Trace:
     """The graph of function(*example), where the examples have these shapes. The parameters stay what they were.
 
-    With with_outputs=True the function returns (loss, outputs): the loss is put before the outputs.
+    With with_outputs=True the function returns (loss, outputs): the loss is put before the outputs. A list that is
+    given as the tape gets the nodes.
 
     Raises TraceError where the function asks for a number, even if the function catches it, and TypeError where
     it returns no Values.
     """
     tracer, names = Tracer(), argument_names(function, len(shapes))
+    tracer.nodes = [] if tape is None else tape
     inputs: list[list[Placeholder]] = []
 
     def arguments() -> list[Any]:
@@ -450,7 +458,9 @@ def trace_function(
         function, parameters, arguments, dict(zip(names, shapes, strict=True)), with_outputs
     )
     state = list(tracer.state.values())
-    return Trace(tracer.nodes, outputs, shape, inputs, names, list(shapes), list(parameters), state)
+    return Trace(
+        tracer.nodes, outputs, shape, inputs, names, list(shapes), list(parameters), state, loss=tracer.loss
+    )
 
 
 def _explained(error: Exception) -> Exception:
@@ -499,17 +509,52 @@ def nested(flat: Sequence[Any], shape: tuple[int, ...]) -> Any:
     return [nested(flat[i * step : (i + 1) * step], shape[1:]) for i in range(shape[0])]
 
 
-def flat_values(result: Any) -> tuple[list[Value], tuple[int, ...]]:
-    """The Values of a result in one list, and how they were nested. Raises unless it is as regular as an array."""
+class Fields(dict[Any, Any]):
+    """How a dict, or a tuple of unequal parts, is nested: the shape of each part. They follow each other."""
+
+
+def flat_values(result: Any) -> tuple[list[Value], Any]:
+    """The Values of a result in one list, and how they were nested: a shape, or Fields.
+
+    Raises TypeError unless lists are as regular as an array.
+    """
     if isinstance(result, Value):
         return [result], ()
     if isinstance(result, numbers.Real):  # also a bool, and a number that is tracked
         return [Value(float(result) if isinstance(result, int | bool) else result)], ()
-    if not isinstance(result, Iterable) or isinstance(result, str | bytes | dict):
+    if isinstance(result, dict):
+        return _flat_fields(result)
+    if not isinstance(result, Iterable) or isinstance(result, str | bytes):
         raise TypeError(
             f"The function must return a Value or a list of them, got {result!r}: is a `return` missing?"
         )
+    result = result if isinstance(result, tuple) else list(result)
     parts = [flat_values(item) for item in result]
-    if not parts or any(shape != parts[0][1] for _, shape in parts):
+    if parts and isinstance(result, tuple) and any(shape != parts[0][1] for _, shape in parts):
+        return _flat_fields(dict(enumerate(result)))
+    if not parts or any(shape != parts[0][1] or isinstance(shape, Fields) for _, shape in parts):
         raise TypeError(f"The function must return one Value, or lists of one length, got {result!r:.100}.")
     return [value for values, _ in parts for value in values], (len(parts), *parts[0][1])
+
+
+def _flat_fields(result: dict[Any, Any]) -> tuple[list[Value], Fields]:
+    parts = {key: flat_values(part) for key, part in result.items()}
+    shapes = Fields((key, shape) for key, (_, shape) in parts.items())
+    return [value for values, _ in parts.values() for value in values], shapes
+
+
+def size_of(shape: Any) -> int:
+    """How many numbers have this shape."""
+    return sum(map(size_of, shape.values())) if isinstance(shape, Fields) else math.prod(shape)
+
+
+def _place_of_loss(result: Any, shape: Any) -> int | None:
+    """A function returns its loss alone, as the first of a tuple, or in a dict as "loss"."""
+    if shape == ():
+        return 0
+    if isinstance(result, tuple):
+        return 0 if size_of(flat_values(result[0])[1]) == 1 else None
+    if isinstance(result, dict) and shape.get("loss") == ():
+        keys = list(shape)
+        return sum(size_of(shape[key]) for key in keys[: keys.index("loss")])
+    return None

@@ -56,7 +56,10 @@ class Tracked(Operators):
         if not all(isinstance(x, Value | numbers.Real) for x in inputs):
             return NotImplemented
         rule = RULES.get(name) or CHOICES[name]
-        return self._record(rule.bind(**parameters) if parameters else rule, inputs)
+        rule = rule.bind(**parameters) if parameters else rule
+        if watch.tracer is None:  # it has outlived its trace
+            return rule(*[x.number if isinstance(x, Tracked) else x for x in inputs])
+        return self._record(rule, inputs)
 
     def _apply(self, name: str, *inputs: Any, **parameters: Any) -> Any:
         return self if name == "plain" else self._operate(name, *inputs, **parameters)
@@ -161,13 +164,20 @@ def put_number(node: Placeholder, number: Any) -> None:
 
 
 def settle(tracer: Any) -> None:
-    """Give a Value that keeps a tracked number the plain one, as the function itself would have done."""
+    """Give Values, lists and dicts that keep a tracked number the plain one, as the function itself would do."""
     tracked, tracer.tracked = tracer.tracked, []
     kept = [x for x in tracked if sys.getrefcount(x) > 3]  # here, in `tracked` and in the argument
     del tracked
-    for owner in gc.get_referrers(*kept) if kept else ():
+    if not kept:
+        return
+    numbers = {id(x): tracer.number(x.node) for x in kept}
+    for owner in gc.get_referrers(*kept):
         if isinstance(owner, Value) and isinstance(owner.data, Tracked):
-            owner.data = tracer.number(owner.data.node)
+            owner.data = numbers[id(owner.data)]
+        elif isinstance(owner, list) and owner is not kept:
+            owner[:] = [numbers.get(id(x), x) for x in owner]
+        elif isinstance(owner, dict):
+            owner.update({key: numbers[id(x)] for key, x in owner.items() if id(x) in numbers})
 
 
 # --- Python's max and min -------------------------------------------------------------------------------------

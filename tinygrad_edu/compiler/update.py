@@ -31,22 +31,15 @@ class UpdateProgram:
     def __init__(self, optimizer: Any):
         self.lines: list[str] = []
         self.n_buffers = 0
-        self._book = Book()
-        symbolic = copy.copy(optimizer)
-        symbolic.lr = self._book.leaf("lr")
-        names = ["parameter", *(f"state{i}" for i in range(optimizer.n_states))]
-        vectors = [self._book.leaf(name, VECTOR) for name in names]
-        gradient = self._book.leaf("gradient", VECTOR)
-        results = symbolic.update(self._book.leaf("t"), vectors[0], gradient, *vectors[1:])
-        if len(results) != len(names):
-            raise ValueError(f"update returns (parameter, *state), which are {len(names)}, got {len(results)}.")
+        gradient, vectors, results = equation(optimizer)
+        names = [str(vector.args[0]) for vector in vectors]
         self._place = dict(zip([*vectors, gradient], [*names, "gradient"], strict=True))  # where each vector is
         # Where each result is to be:
         self._home = {result: name for result, name in zip(results, names, strict=True) if _is_vector(result)}
         self._readers = _count(results)
         self._free: list[str] = []  # buffers
         self._free_homes = {name for name, leaf in zip(names, vectors, strict=True) if not self._readers.get(leaf)}
-        for symbol in list(self._book):
+        for symbol in list(gradient.book):
             if self._readers.get(symbol) and symbol.op != "leaf" and _is_vector(symbol):
                 self._emit(symbol)
         self._bring_home(names, results)
@@ -115,6 +108,20 @@ class UpdateProgram:
             if place != name:
                 copies.append(f"np.copyto({name}, {place})" if _is_vector(result) else f"{name}[...] = {place}")
         self.lines += copies
+
+
+def equation(optimizer: Any) -> tuple[Symbol, list[Symbol], tuple[Any, ...]]:
+    """The update of an optimiser on symbols: the gradient, [parameter, state0, ...], and what they become.
+
+    The numbers lr and t are symbols too. Raises any error that the equation raises on symbols.
+    """
+    book, symbolic = Book(), copy.copy(optimizer)
+    symbolic.lr, gradient = book.leaf("lr"), book.leaf("gradient", VECTOR)
+    vectors = [book.leaf(x, VECTOR) for x in ["parameter", *(f"state{i}" for i in range(optimizer.n_states))]]
+    results = symbolic.update(book.leaf("t"), vectors[0], gradient, *vectors[1:])
+    if len(results) != len(vectors):
+        raise ValueError(f"update returns (parameter, *state), which are {len(vectors)}, got {len(results)}.")
+    return gradient, vectors, results
 
 
 def _is_vector(x: Any) -> bool:

@@ -35,10 +35,10 @@ class VectorSteps:
             )
         fresh = (0,) * (1 + optimizer.n_states)
         rows = [optimizer.state.get(parameter) or fresh for parameter in parameters]
-        self._steps: Any = np.array([row[0] for row in rows])
-        self._state = [np.array([float(row[1 + i]) for row in rows], vector.dtype) for i in range(len(fresh) - 1)]
-        if (self._steps == self._steps[0]).all():  # they differ if a parameter came later
-            self._steps = int(self._steps[0])
+        self.steps: Any = np.array([row[0] for row in rows])
+        self.state = [np.array([float(row[1 + i]) for row in rows], vector.dtype) for i in range(len(fresh) - 1)]
+        if (self.steps == self.steps[0]).all():  # they differ if a parameter came later
+            self.steps = int(self.steps[0])
         self._settings: dict[str, Any] | None = None
         self._update: Update = _nothing
 
@@ -53,13 +53,13 @@ class VectorSteps:
         with np.errstate(all="ignore"):
             if _differ(settings, self._settings):
                 self._update, self._settings = self._chosen(gradient, settings), settings
-            self._update(gradient, self._steps + 1, float(self.optimizer.lr))
-        self._steps = self._steps + 1
+            self._update(gradient, self.steps + 1, float(self.optimizer.lr))
+        self.steps = self.steps + 1
 
     def write_back(self) -> None:
         """Give the optimiser the state of every parameter that was moved, as `Optimizer.step` does."""
-        steps = np.broadcast_to(self._steps, self.vector.shape).tolist()
-        columns = [steps, *(state.tolist() for state in self._state)]
+        steps = np.broadcast_to(self.steps, self.vector.shape).tolist()
+        columns = [steps, *(state.tolist() for state in self.state)]
         for parameter, row in zip(self.optimizer.parameters, zip(*columns, strict=True), strict=True):
             if row[0]:
                 self.optimizer.state[parameter] = row
@@ -78,8 +78,8 @@ class VectorSteps:
         for make in (*(self.optimizer.programs if is_constant else ()), lambda optimizer: self._plain):
             try:
                 build = make(self.optimizer)
-                if self._agrees(build, gradient):
-                    update: Update = build(self.vector, *self._state)
+                if self.agrees(build, gradient):
+                    update: Update = build(self.vector, *self.state)
                     return update
                 reason = ""
             except Exception as error:  # a user's equation may do anything with its numbers
@@ -101,17 +101,15 @@ class VectorSteps:
 
         return update
 
-    def _agrees(self, build: Callable[..., Update], gradient: NDArray[Any]) -> bool:
+    def agrees(self, build: Callable[..., Update], gradient: NDArray[Any]) -> bool:
         """Does a program move some of the parameters as the equation moves numbers?"""
         some = np.unique(np.linspace(0, len(gradient) - 1, SAMPLE).astype(int))
-        steps = np.broadcast_to(self._steps, self.vector.shape)[some] + 1
-        vectors = [vector[some].astype(np.float64) for vector in (self.vector, *self._state)]
+        steps = np.broadcast_to(self.steps, self.vector.shape)[some] + 1
+        vectors = [vector[some].astype(np.float64) for vector in (self.vector, *self.state)]
         slopes = gradient[some].astype(np.float64)
         rows = zip(*[column.tolist() for column in (steps, vectors[0], slopes, *vectors[1:])], strict=True)
         expected = np.array([self.optimizer.update(*row) for row in rows], np.float64)
-        build(*vectors)(
-            slopes, self._steps + 1 if isinstance(self._steps, int) else steps, float(self.optimizer.lr)
-        )
+        build(*vectors)(slopes, self.steps + 1 if isinstance(self.steps, int) else steps, float(self.optimizer.lr))
         found, size = np.array(vectors).T, np.abs(expected).max(axis=1, keepdims=True)
         same = (np.abs(found - expected) <= TOLERANCE * size) | (found == expected)
         return bool((same | (np.isnan(found) & np.isnan(expected))).all())

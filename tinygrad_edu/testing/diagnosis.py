@@ -13,16 +13,29 @@ from ..live import live
 from .examination import Examination, Finding, solved
 from .learner import Learner
 
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>{title}, diagnosed</title>
+<style>
+:root {{ color-scheme: light dark }}
+body {{ font: 1rem/1.4 system-ui, sans-serif; margin: 1rem }}
+pre {{ white-space: pre-wrap }}
+iframe {{ border: 0; width: 100%; height: 40rem }}
+</style>
+<h1>{title}</h1>
+{body}
+</html>
+"""
+WIDTH, SHOWN = 100, 2  # columns of a screen, mistakes that are shown with their programs
+
 
 @dataclass(frozen=True, repr=False)
 class Diagnosis:
     """What `diagnose` found. `print` shows it on one screen."""
 
     engine: str
-    right: tuple[str, ...]
-    mistakes: tuple[Finding, ...]
-    limits: tuple[Finding, ...]
-    programs: int
+    right: list[str]
+    mistakes: list[Finding]
+    limits: list[Finding]
     unlimited: str = ""
 
     @property
@@ -40,7 +53,7 @@ class Diagnosis:
         return f"Diagnosis({self.engine}: {len(self.mistakes)} mistakes, {len(self.limits)} limits)"
 
     def __str__(self) -> str:
-        lines = [f"{self.engine}: {_count(len(self.mistakes), 'mistake')}, {self.programs} programs run"]
+        lines = [f"{self.engine}: {_count(len(self.mistakes), 'mistake')}, {_count(len(self.limits), 'limit')}"]
         lines += _folded("right", "; ".join(self.right))
         for place, mistake in enumerate(self.mistakes):
             lines += _folded("WRONG", str(mistake))
@@ -54,10 +67,11 @@ class Diagnosis:
         return "\n".join(lines)
 
     def to_json(self) -> str:
-        """The diagnosis as JSON: engine, ok, right, mistakes, limits, programs, unlimited."""
+        """The diagnosis as JSON: engine, ok, right, mistakes, limits, unlimited."""
         found = asdict(self) | {"ok": self.ok}
-        for each, finding in zip((*found["mistakes"], *found["limits"]), self.mistakes + self.limits, strict=True):
-            each["graph"], each["text"] = finding.graph and repr(finding.graph), str(finding)
+        for each, finding in zip(found["mistakes"] + found["limits"], self.mistakes + self.limits, strict=True):
+            del each["graph"]
+            each["text"] = str(finding)
             each["got"] = each["got"] if finding.got is None or math.isfinite(finding.got) else str(finding.got)
         return json.dumps(found, indent=2)
 
@@ -78,21 +92,6 @@ class Diagnosis:
         return text
 
 
-PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{title}, diagnosed</title>
-<style>
-:root {{ color-scheme: light dark }}
-body {{ font: 1rem/1.4 system-ui, sans-serif; margin: 1rem }}
-pre {{ white-space: pre-wrap }}
-iframe {{ border: 0; width: 100%; height: 40rem }}
-</style>
-<h1>{title}</h1>
-{body}
-</html>
-"""
-WIDTH, SHOWN = 100, 2  # columns of a screen, mistakes that are shown with their programs
-
-
 def _count(n: int, what: str) -> str:
     return f"{n or 'no'} {what}{'s' * (n != 1)}"
 
@@ -101,13 +100,13 @@ def _folded(head: str, text: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, initial_indent=f"{head:6}", subsequent_indent=" " * 6)
 
 
-def diagnose(engine: Any, *, seconds: float = 20, megabytes: int = 512, seed: int = 0) -> Diagnosis:
+def diagnose(engine: Any, *, seconds: float = 10, megabytes: int = 512, seed: int = 0) -> Diagnosis:
     """What somebody's engine does right, and what its author misunderstood, each with the smallest program.
 
     engine is a class in micrograd's manner, a module or a dict with a class and functions, or the path of a file.
     It may have any subset of the operations, and names of its own. It runs in another process, which has `seconds`
-    of processor time and `megabytes` of memory: no sandbox, but it cannot hang this one. Where processes do not
-    fork (Windows), the memory is not limited, and classes of a notebook run here, without limits.
+    of processor time and `megabytes` of memory: no sandbox, but it cannot hang this one. macOS does not limit
+    memory. Where processes do not fork (Windows), the engine runs here, without limits. `unlimited` says so.
 
     `mistakes` has what gives wrong numbers in one backward pass, `limits` what else is missing: operators, depth,
     two roots. `check()` raises AssertionError if there is a mistake. seed draws the random programs.
@@ -116,7 +115,7 @@ def diagnose(engine: Any, *, seconds: float = 20, megabytes: int = 512, seed: in
 
     >>> from tinygrad_edu import micrograd
     >>> diagnose(micrograd.engine.Value).mistakes
-    ()
+    []
     """
     if isinstance(engine, str | os.PathLike):
         engine = Path(engine)
@@ -128,7 +127,5 @@ def diagnose(engine: Any, *, seconds: float = 20, megabytes: int = 512, seed: in
         exam.run()
     finally:
         learner.close()
-    found = tuple(exam.found.values())
-    return Diagnosis(
-        learner.spelling.name, tuple(exam.right), found, tuple(exam.limits), learner.asked, learner.unlimited
-    )
+    found = list(exam.found.values())
+    return Diagnosis(learner.spelling.name, exam.right, found, exam.limits, learner.unlimited)

@@ -25,7 +25,7 @@ MAKE = ("({}, requires_grad=True)", "({})", "({}, ())", "({}, '')", "({}, (), ''
 DATA = ("data", "value", "val", "v", "x")
 GRADIENT = ("grad", "_grad", "gradient", "derivative", "deriv", "adjoint", "g", "dx")
 BACKWARD = ("backward", "backprop", "back_prop", "backpropagate", "back_propagate", "backward_pass", "back")
-WAIT = 120.0  # seconds for an answer, for engines that sleep: the limit proper is on the processor's time
+WAIT = 60.0  # seconds for an answer, for engines that sleep: the limit proper is on the processor's time
 DEATHS = 2  # processes that may end before an answer; then the engine is given up
 PACKAGE, OWN = str(Path(__file__).parent.parent), (__file__, _program.__file__)
 
@@ -208,7 +208,7 @@ class Learner:
     """
 
     def __init__(self, engine: Any, seconds: float, megabytes: int):
-        self.limits, self.engine, self.deaths, self.asked = (seconds, megabytes), engine, 0, 0
+        self.limits, self.engine, self.deaths = (seconds, megabytes), engine, 0
         self.unlimited = "" if Path("/proc/self/statm").exists() else "memory"
         self._process: Any = None
         self._here: Engine | None = None
@@ -249,7 +249,6 @@ class Learner:
         self, program: Program, roots: tuple[int, ...] = (-1,), seeded: bool = False, watched: bool = True
     ) -> Answer:
         """The engine's answer to a program in its spelling, after backward() from each root. Raises GivenUp."""
-        self.asked += 1
         if self._here:
             return self._here.answer(program, roots, seeded, watched)
         if self._process is None:

@@ -8,13 +8,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 
-from ..engine.rule import RULES, Rule
+from ..engine.rule import Rule
 from . import rule_properties as properties
 from .mathematics import reference_of
 from .points import Point, grid_of, inside, strategy_of
 from .reference import Reference
 from .rule_report import RuleReport
-from .subject import RuleMismatch, Subject
+from .subject import RuleMismatch, Subject, as_rule
 
 __all__ = ["RuleMismatch", "RuleReport", "check_rule"]
 
@@ -49,7 +49,7 @@ def check_rule(
     >>> check_rule(tanh).worst["slopes"][0] < 4
     True
     """
-    rule = _as_rule(rule)
+    rule = as_rule(rule, "check_rule")
     reference = _as_reference(rule, reference)
     if bound is not None and not (isinstance(bound, int | float) and bound > 0):
         raise ValueError(f"bound is an error in ulps, above 0, got {bound!r}.")
@@ -120,15 +120,6 @@ def _is_tame(point: Point) -> bool:
 def _extremity(point: Point) -> float:
     """How far the numbers are from 1 in size, up or down."""
     return math.fsum(abs(math.log(abs(x))) for x in point if x)
-
-
-def _as_rule(rule: Any) -> Rule:
-    if isinstance(rule, str) and rule in RULES:
-        return RULES[rule]
-    if not isinstance(rule, Rule):
-        fix = f"there are {', '.join(RULES)}" if isinstance(rule, str) else "a Rule is what @rule returns"
-        raise TypeError(f"check_rule takes a Rule or the name of one, got {rule!r}: {fix}.")
-    return rule
 
 
 def _as_reference(rule: Rule, reference: Any) -> Reference:

@@ -12,8 +12,7 @@ import numpy as np
 
 from ..engine.calculus import absolute_adjoint, gradients
 from ..engine.value import Value
-from .likely import formula_mistake, lost_where, rounding_mistake, upstream_mistake
-from .origins import origin
+from .likely import formula_mistake, lost_where, origin, rounding_mistake, upstream_mistake
 from .points import Point, inside
 from .reference import DIGITS, high, ulps
 from .subject import (

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import mpmath as mp
 
-from ..engine.graph import topological_order
+from ..engine.calculus import absolute_adjoint
 from .sampling import Along, Sample, kink_between
 
 STEP = 300  # the step is 2^-300 of |x|, or of 1: no kink hides within
@@ -38,9 +38,10 @@ def precision_for(numbers: Sequence[float]) -> int:
     return PRECISION + 2 * max([abs(math.frexp(x)[1]) for x in numbers if x], default=0)
 
 
-def one_sided(at: Along, x: Any, here: Sample, sign: int) -> tuple[Any, Sample | None]:
+def one_sided(at: Along, x: Any, here: Sample, sign: int, lost: Any) -> tuple[Any, Sample | None]:
     """The slope on one side of x, and a run of f there; None where f has no slope there, inf if it has no bound.
 
+    `lost` is what rounding to these digits can do to it: slopes that are no further apart are equal.
     Raises FloatsOnly if f has the digits of floats only: then its slope changes from steps of 2^-49 to steps of
     2^-60, and not at all from there on. The slope of a smooth f changes with every step.
     """
@@ -55,13 +56,14 @@ def one_sided(at: Along, x: Any, here: Sample, sign: int) -> tuple[Any, Sample |
     beside = at(x + sign * unit * mp.mpf(2) ** -STEP)
     if None in (far, near, nearest):
         return None, beside
-    if abs(near - nearest) > 1e-20 * abs(nearest):
+    if abs(near - nearest) > max(lost, 1e-20 * abs(nearest)):
         if abs(far) < abs(near) < abs(nearest):
             return mp.sign(nearest) * mp.inf, beside
         power_of_the_step = abs(nearest * far - near * near) <= 1e-6 * near * near  # as h^2 of x^3 at 0
         return (mp.mpf(0) if power_of_the_step else None), beside
     apart = [abs(s - nearest) for k in (49, 60, 80) if (s := slope(k)) is not None]
-    if len(apart) == 3 and apart[0] > TOLERANCE * abs(nearest) and min(apart[1:]) <= 1e-20 * apart[0]:
+    visible = max(lost, TOLERANCE * abs(nearest))
+    if len(apart) == 3 and apart[0] > visible and min(apart[1:]) <= 1e-20 * apart[0]:
         raise FloatsOnly
     return nearest, beside
 
@@ -73,10 +75,11 @@ def _unit(x: Any) -> Any:
 
 def at_many_digits(at: Along, x: Any, here: Sample, analytic: Any, size: float) -> Verdict:
     """Judges a gradient of 50 digits whose terms add up to `size` without their signs. Raises FloatsOnly."""
-    (left, before), (right, behind) = (one_sided(at, x, here, sign) for sign in (-1, 1))
+    # A node is rounded by 2^-prec of itself, its adjoint takes that to f, and a difference divides it by the step.
+    moved = max(abs(node.data) * a for node, a in absolute_adjoint(here.out).items() if math.isfinite(a))
+    lost = moved * mp.mpf(2) ** (STEP + 20 - mp.mp.prec) / _unit(x)
+    (left, before), (right, behind) = (one_sided(at, x, here, sign, lost) for sign in (-1, 1))
     kink = kink_between(here, [run for run in (before, behind) if run])
-    largest = max(abs(node.data) for node in topological_order(here.out))
-    lost = largest * mp.mpf(2) ** (STEP + 20 - mp.mp.prec) / _unit(x)
     allowed = max(TOLERANCE * (size if math.isfinite(size) else 0), lost)
 
     def near(a: Any, b: Any) -> bool:

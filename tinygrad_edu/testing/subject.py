@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import mpmath as mp
 import numpy as np
 
-from ..engine.rule import Rule
+from ..engine.rule import RULES, Rule
 from ..engine.value import Value
 from .points import Point
 from .reference import Reference, high, ulps
@@ -168,6 +168,16 @@ class Subject:
                 return []
         rows = zip(results(self, point), expected, got, errors, strict=False)
         return [row for row in rows if row[3] > FORMULA_BOUND]
+
+
+def as_rule(rule: Any, asks: str) -> Rule:
+    """A rule, or the rule of a name, for the function that asks. Raises TypeError for anything else."""
+    if isinstance(rule, str) and rule in RULES:
+        return RULES[rule]
+    if not isinstance(rule, Rule):
+        fix = f"there are {', '.join(RULES)}" if isinstance(rule, str) else "a Rule is what @rule returns"
+        raise TypeError(f"{asks} takes a Rule or the name of one, got {rule!r}: {fix}.")
+    return rule
 
 
 def names(rule: Rule, n: int) -> list[str]:

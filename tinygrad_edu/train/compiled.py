@@ -39,8 +39,6 @@ class OnArrays:
         size: int,
         dtype: str,
     ):
-        from ..compiler.compiled import Compiled
-
         _check(optimizer)
         if batched and size * len(optimizer.parameters) > TRACED:
             raise ValueError(f"the graph of {size:,} examples together is too large to be traced")
@@ -53,25 +51,35 @@ class OnArrays:
             outputs = model(x)
             return loss(outputs, y), outputs
 
-        self.program = Compiled(function, optimizer.parameters, dtype, with_outputs=True)
+        self.program = self._compiled()(function, optimizer.parameters, dtype, with_outputs=True)
         self._run(
             range(min(size if batched else 2, len(self.X)))
         )  # compiles, and compares with the eager function
         self._check_plain_numbers(range(min(size, len(self.X))))
         self.found = f"{self.program.groups.title}, compiled in {time.perf_counter() - started:.2g} s"
-        self.forward = Forward(model, loss, optimizer.parameters, batched, dtype)
+        self.forward = Forward(model, loss, optimizer.parameters, batched, dtype, self._compiled())
         self._moved = False
         with ExitStack() as stack:
-            self.theta = stack.enter_context(self.program.arrays())
-            self._move = stack.enter_context(optimizer.arrays(self.theta))
+            self._begin(stack)
             self._open = stack.pop_all()
 
-    def _run(self, batch: Sequence[int]) -> tuple[float, "NDArray[Any]"]:
+    def _compiled(self) -> Any:
+        """The class of the program."""
+        from ..compiler.compiled import Compiled
+
+        return Compiled
+
+    def _begin(self, stack: ExitStack) -> None:
+        """Take the parameters out of the Values until the stack is closed."""
+        self.theta = stack.enter_context(self.program.arrays())
+        self._move = stack.enter_context(self.optimizer.arrays(self.theta))
+
+    def _run(self, batch: Sequence[int], step: Any = None) -> tuple[float, "NDArray[Any]"]:
         """The mean loss of these examples and their outputs (B, ...). The gradient stays in the program."""
-        X, y = self.X[batch], self.y[batch]
+        X, y, step = self.X[batch], self.y[batch], step or self.program.step
         if not self.batched:
-            return self.program.step(X, y)
-        value, outputs = self.program.step(X[None], y[None])  # the whole batch is the only example
+            return step(X, y)  # type: ignore[no-any-return]  # of a program
+        value, outputs = step(X[None], y[None])  # the whole batch is the only example
         return value, outputs[0]
 
     def step(self, batch: Sequence[int]) -> Score:
@@ -147,10 +155,46 @@ class OnArrays:
                 )
 
 
+class OnDevices(OnArrays):
+    """Steps of `fit` with JAX, on the devices of a mesh. The parameters stay there until `close`.
+
+    Raises an error of any kind if something cannot be compiled, or for a mesh that JAX does not have.
+    """
+
+    def __init__(self, mesh: Any, *task: Any):
+        self.mesh = mesh
+        super().__init__(*task)
+
+    def _compiled(self) -> Any:
+        from ..compiler.compiled_jax import CompiledJax
+
+        return CompiledJax
+
+    def _begin(self, stack: ExitStack) -> None:
+        self.training = stack.enter_context(self.program.train(self.optimizer, self.mesh))
+
+    def step(self, batch: Sequence[int]) -> Score:
+        with self.gate:
+            value, outputs = self._run(batch, self.training.step)
+        if not math.isfinite(value):  # and nothing has moved
+            raise self._diverged(value, batch)
+        hits, counted = count_right(outputs, self.y[batch], self.signs)
+        return value * len(batch), hits, counted
+
+    def numbers(self) -> list[float]:
+        self.program.write_back()
+        return [parameter.data for parameter in self.optimizer.parameters]
+
+    def put_back(self, numbers: Sequence[Any]) -> None:
+        self.training.put(numbers)
+
+
 class Forward:
     """A compiled evaluation: model and loss on data that is not learned from."""
 
-    def __init__(self, model: Any, loss: Any, parameters: Sequence[Value], batched: bool, dtype: str):
+    def __init__(
+        self, model: Any, loss: Any, parameters: Sequence[Value], batched: bool, dtype: str, compiled: Any = None
+    ):
         from ..compiler.compiled import Compiled
         from ..compiler.tracing import flat_values
 
@@ -162,7 +206,7 @@ class Forward:
             flat, self.shape = flat_values(outputs)
             return [loss(outputs, y), *flat]
 
-        self.program = Compiled(function, parameters, dtype)
+        self.program = (compiled or Compiled)(function, parameters, dtype)
 
     def evaluate(self, X: Any, y: Any) -> tuple[float, float | None]:
         """The mean loss and the accuracy; None if the targets are not classes."""

@@ -1,15 +1,18 @@
 """The choice between arrays and Values: compiled where model, loss and data allow it, else eager."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .compiled import OnArrays
+from .compiled import OnArrays, OnDevices
 from .eager import Diverged, OnValues, Score, modules_of
 from .interrupts import Gate
 
 
 class Learner:
     """Takes the steps of `fit`, on arrays if it can, else on Values; then `eager_because` says what prevented it.
+
+    backend="" means Values from the start. With "jax" nothing runs on Values: what prevents it is raised.
 
     The parameters' Values are up to date after `close()`.
     """
@@ -24,27 +27,31 @@ class Learner:
         gate: Gate,
         size: int,
         batched: bool,
-        compiled: bool,
+        backend: str,
+        mesh: Any,
         dtype: str,
         recorded: bool = False,
         trouble: Callable[[], str] | None = None,
     ):
         self._task = (model, loss, X, y, optimizer, gate, batched)
-        self._gate, self._size, self._dtype = gate, size, dtype
+        self._gate, self._size, self._dtype, self._backend, self._mesh = gate, size, dtype, backend, mesh
         self._modules = modules_of(model)
         self._recorded = recorded, trouble
         because = "a film records the steps" if recorded else "compiled=False"
-        self.eager_because, self.found = "" if compiled and not recorded else because, ""
-        self._start(compiled and not recorded)
+        self.eager_because, self.found = "" if backend else because, ""
+        self._start()
 
-    def _start(self, compiled: bool) -> None:
+    def _start(self) -> None:
         self._modes = self._modes_now()
         self._way: OnValues | OnArrays | None = None
-        if compiled:
+        if self._backend:
+            arrays = functools.partial(OnDevices, self._mesh) if self._backend == "jax" else OnArrays
             try:
-                self._way = arrays = OnArrays(*self._task, self._size, self._dtype)
-                self.found = arrays.found
+                self._way = arrays(*self._task, self._size, self._dtype)
+                self.found = self._way.found
             except Exception as error:  # of any kind: on Values the function may run, or raise it again
+                if self._backend == "jax":
+                    raise
                 self.eager_because = _first_line(error)
         self._way = self._way or OnValues(*self._task, *self._recorded)
 
@@ -53,7 +60,7 @@ class Learner:
         if isinstance(self._way, OnArrays) and self._modes_now() != self._modes:
             self.close()  # the program was made for other modes
             self.found = ""
-            self._start(compiled=True)
+            self._start()
         return self._tried(lambda way: way.step(batch))  # type: ignore[no-any-return]  # any way
 
     def evaluate(self, X: Any, y: Any) -> tuple[float, float | None]:
@@ -83,7 +90,7 @@ class Learner:
         try:
             return do(self._way)
         except Exception as error:
-            if isinstance(error, Diverged) or not isinstance(self._way, OnArrays):
+            if isinstance(error, Diverged) or not isinstance(self._way, OnArrays) or self._backend == "jax":
                 raise
             self.eager_because, self.found = _first_line(error), ""
             self.close()

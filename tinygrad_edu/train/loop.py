@@ -41,6 +41,8 @@ def fit(
     batched: bool = False,
     compiled: bool = True,
     dtype: str = "float64",
+    backend: str = "numpy",
+    mesh: Any = None,
     seed: int = 0,
     start: int = 0,
     progress: bool = True,
@@ -58,6 +60,10 @@ def fit(
     not compile, such as Dropout or a loss that branches on numbers, is trained on Values, with the same results up
     to rounding. Its memory stays flat: the graph of an example is dropped before the next one is made. Choose
     compiled=False where model or loss have side effects, such as printing or counting.
+
+    With backend="jax" the steps run on JAX's first device, or on the devices of mesh, a jax.sharding.Mesh. Each
+    batch is split along the mesh's first axis. What does not compile raises its error then, and the parameters'
+    `grad` is left alone. Among several processes, each calls fit with the same arguments.
 
     schedule(epoch) is a factor for the learning rate of that epoch, which counts from 0. With patience, training
     stops after so many epochs without a smaller validation loss (without validation, training loss), and puts the
@@ -94,18 +100,25 @@ def fit(
         raise ValueError("The film records another model: make it with tg.debug.record(model).")
     if dtype not in TOLERANCE:
         raise ValueError(f'The dtype is "float64" or "float32", got {dtype!r}.')
+    recorded = film is not None or check is not None or is_recorded(model)
+    if backend not in ("numpy", "jax"):
+        raise ValueError(f'The backend is "numpy" or "jax", got {backend!r}.')
+    if backend == "jax" and (recorded or not compiled):
+        raise ValueError('A film, a check and compiled=False run on Values: leave out backend="jax".')
+    if backend == "numpy" and mesh is not None:
+        raise ValueError('Only backend="jax" runs on a mesh.')
+    way = backend if compiled and not recorded else ""
     size, orders, base_rate, history = batch_size or len(X), _orders(len(X), seed, start), optimizer.lr, History()
     best, best_epoch, best_numbers, learner = math.inf, start, [], None
     history.film = record(model) if check and film is None else film
     trouble = functools.partial(_trouble, history.film, max(DEAD, len(X)), film is not None) if check else None
     collecting, gate = gc.isenabled(), Gate()
-    recorded = history.film is not None or is_recorded(model)
     recording = contextlib.nullcontext() if history.film is None or history.film.running else history.film
     with gate.installed(), recording:
         try:
             model.train()
             learner = Learner(
-                model, loss, X, y, optimizer, gate, size, batched, compiled, dtype, recorded, trouble
+                model, loss, X, y, optimizer, gate, size, batched, way, mesh, dtype, recorded, trouble
             )
             best_numbers = learner.numbers()  # put back if no loss is below inf
             for epoch in range(start, start + epochs):

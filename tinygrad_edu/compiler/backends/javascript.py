@@ -45,10 +45,10 @@ class JavaScript(Language):
         "where": Form("{} ? {} : {}", CHOICE, (SUM, SUM, SUM)),
         "exp2": Form("2 ** {}", POWER, (ATOM,)),
     }
+    statement = "const {} = {};"
 
     def __init__(self) -> None:
         super().__init__({})
-        self.names: dict[Symbol, str] = {}
         self.calls: set[str] = set()
 
     def number(self, x: Any) -> str:
@@ -61,24 +61,6 @@ class JavaScript(Language):
             raise TypeError(f"{x.op} has no function in JavaScript.")
         self.calls.add(CALLED[x.op])
         return f"{CALLED[x.op]}({', '.join(map(self.text, x.args))})", ATOM
-
-    def body(self, results: list[Any]) -> tuple[list[str], list[str]]:
-        """Statements for what is used more than once, and the texts of the results."""
-        self.names = {}
-        uses: dict[Symbol, int] = {}
-        stack = [x for x in results if isinstance(x, Symbol)]
-        while stack:
-            symbol = stack.pop()
-            uses[symbol] = uses.get(symbol, 0) + 1
-            if uses[symbol] == 1 and symbol.op != "leaf":
-                stack += [x for x in symbol.args if isinstance(x, Symbol)]
-        statements: list[str] = []
-        for symbol in next((x.book for x in uses), ()):
-            if uses.get(symbol, 0) > 1 and symbol.op != "leaf":
-                text = self.text(symbol)
-                self.names[symbol] = f"t{len(statements)}"
-                statements.append(f"const {self.names[symbol]} = {text};")
-        return statements, list(map(self.text, results))
 
 
 def number_text(x: Any) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..formulas import source_of
 from ..loop_program import LoopProgram
-from ..lower import Array
+from ..lower import Array, Lowered
 from ..views import dense_strides, strides_of
 from . import numpy_helpers
 from .numpy_operations import bare, tuple_text
@@ -60,23 +60,14 @@ class Emitter:
         text += ["", "    return run"]
         if statements.constants:
             text += ["", ""]
-            text += [f"{name} = np.array({_array_text(array)})" for name, array in statements.constants.items()]
+            text += [f"{name} = np.array({array_text(array)})" for name, array in statements.constants.items()]
         return "\n".join(text) + "\n"
 
     def _refusal(self) -> list[str]:
         """Lines of `build` that refuse float32, if it cannot hold a constant: 1e-50 would be 0 there."""
-        arrays = [array.places for array in self.program.lowered.arrays if array.source == ("constant",)]
-        numbers = np.unique(np.concatenate([np.empty(0), *arrays]))
-        with np.errstate(all="ignore"):
-            single = numbers.astype(np.float32)
-            is_held = np.isclose(single, numbers, rtol=PRECISION, atol=0.0, equal_nan=True)
-        if is_held.all():
+        message = lost_in_float32(self.program.lowered)
+        if not message:
             return []
-        number, becomes = numbers[~is_held][0], single[~is_held][0]
-        message = (
-            f"float32 cannot hold the constant {number}, which would be {becomes:.7g} there. "
-            'Compile with dtype="float64", or use constants of a size between 1e-37 and 3e38.'
-        )
         refusal = ["from tinygrad_edu import CompileError", f"raise CompileError({message!r})"]
         return ["if dtype != np.float64:", *(f"    {line}" for line in refusal)]
 
@@ -177,14 +168,31 @@ class Emitter:
         return "outputs"
 
 
+def lost_in_float32(lowered: Lowered) -> str:
+    """A sentence about a constant that float32 cannot hold; "" if it holds all."""
+    arrays = [array.places for array in lowered.arrays if array.source == ("constant",)]
+    numbers = np.unique(np.concatenate([np.empty(0), *arrays]))
+    with np.errstate(all="ignore"):
+        single = numbers.astype(np.float32)
+        is_held = np.isclose(single, numbers, rtol=PRECISION, atol=0.0, equal_nan=True)
+    if is_held.all():
+        return ""
+    number, becomes = numbers[~is_held][0], single[~is_held][0]
+    return (
+        f"float32 cannot hold the constant {number}, which would be {becomes:.7g} there. "
+        'Compile with dtype="float64", or use constants of a size between 1e-37 and 3e38.'
+    )
+
+
 def _element(array: Array, place: int) -> str:
     if array.source == ("constant",):
-        return _array_text(np.float64(array.places[place]))
+        return array_text(np.float64(array.places[place]))
     if array.size == 1:
         return array.name
     lead = ":, " if array.batched else ""
     return f"{array.name}.reshape({'B, ' if array.batched else ''}{array.size})[{lead}{place}]"
 
 
-def _array_text(array: Any) -> str:
+def array_text(array: Any) -> str:
+    """Numbers as source."""
     return repr(array.tolist()).replace("nan", "np.nan").replace("inf", "np.inf")

@@ -88,7 +88,7 @@ class Pointwise(CompiledFunction):
             return made.program.run(numbers, example)[0]
         except ELSEWHERE:
             with self._pinned(made, numbers):
-                return [float(value.data) for value in flat_values(self.function(*made.values(example)))[0]]
+                return [float(value.data) for value in flat_values(self.original(*made.values(example)))[0]]
 
     def _gradients(self, made: "_Made", numbers: list[float], example: Example) -> tuple[float, list[float]]:
         try:
@@ -96,7 +96,7 @@ class Pointwise(CompiledFunction):
             return outputs[0], gradients
         except ELSEWHERE:
             with self._pinned(made, numbers):
-                loss, gradients = eager(self.function, self.parameters, made.values(example))
+                loss, gradients = eager(self.original, self.parameters, made.values(example))
             return float(loss.data), gradients
 
     def _prepared(self, batch: Sequence[Any], gradient: bool) -> tuple["_Made", list[Example]]:
@@ -107,7 +107,7 @@ class Pointwise(CompiledFunction):
         check_sizes(names, [len(rows) for rows in arguments])
         made: _Made = self._found(lambda made: made.request == (shapes, gradient) and made.holds())
         if made is None:
-            made = _Made(self.function, self.parameters, shapes, gradient)
+            made = _Made(self.original, self.parameters, shapes, gradient)
             self._keep(made)
         self._latest = made
         examples: list[Example] = list(zip(*arguments, strict=True)) if arguments else [()]
@@ -121,13 +121,13 @@ class Pointwise(CompiledFunction):
         with self._pinned(made, numbers):  # another thread may train
             try:
                 outputs, gradients = made.program.run(numbers, example)
-                loss, expected = eager(self.function, self.parameters, made.values(example))
+                loss, expected = eager(self.original, self.parameters, made.values(example))
             except ELSEWHERE:
                 return  # evaluated eagerly anyway
             pairs = zip([outputs[0], *gradients], [loss.data, *expected], strict=True)
             wrong = [f"{got!r}, and eagerly {e!r}" for got, e in pairs if not near(got, e, 1.0 + abs(e))]
             if wrong:
-                again, _ = eager(self.function, self.parameters, made.values(example))
+                again, _ = eager(self.original, self.parameters, made.values(example))
                 raise disagreement_error(f"it gives {wrong[0]}", [loss.data, again.data])
         made.verified = True
 

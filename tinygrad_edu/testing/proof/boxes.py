@@ -4,10 +4,11 @@ import heapq
 import math
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
+import mpmath as mp
 from flint import arb
 
 from ...engine.rule import Rule
@@ -18,67 +19,98 @@ from ..reference import ulps as ulps_of
 from .cells import Split, Undecided
 from .exact import Exact, variable_range
 from .formula import Formulas, Piece
-from .ranges import ALL, INF, Range
-from .rounded import MAX, NORMAL, Paths, Rounded, Unbounded
+from .ranges import ALL, BITS, INF, Range, exactly
+from .rounded import MAX, NORMAL, TINY, Paths, Rounded, Unbounded
 
 LARGEST = math.nextafter(math.inf, 0)
 OVERFLOW = "where the value is beyond the floats, so that inf is right, the slope is not looked at"
 GOAL = 4.0  # ulps: nearer than this is not looked for
-NARROW = 2.0**-20  # of its numbers: few boxes that have no bound are halved further
+LOST = 2.0**52  # ulps: from here on no digit is right
 LONG = 120  # terms: a range of so many terms is too wide to be of use
 FEW = 4  # floats: a box of so few is decided by running them
 
 
 class Truth:
-    """The exact value, slope and second derivative of a rule of one input, as formulas on its pieces."""
+    """The exact value, slope and second derivative of a rule of one input, as formulas on its open pieces."""
 
-    def __init__(self, rule: Rule, pieces: Sequence[Formulas]):
-        self.rule, self.pieces = rule, pieces
-        self.exact = [(f.forward, slope := f.derivative(0), slope.derivative(0)) for f in pieces]
+    def __init__(self, rule: Rule, pieces: Sequence[Piece], formulas: Sequence[Formulas]):
+        self.rule, self.pieces, self.formulas = rule, pieces, formulas if rule.n_inputs == 1 else []
+        self.kinks = {float(piece.ends[0][0]) for piece in pieces if piece.status == "kink"}
+        self.exact = [(f.forward, slope := f.derivative(0), slope.derivative(0)) for f in self.formulas]
         self._differences: dict[Any, tuple[Exact, Exact]] = {}
 
-    def _place(self, box: Range) -> int:
-        for place, piece in enumerate(self.pieces):
+    def _place(self, box: Range) -> int | None:
+        for place, piece in enumerate(self.formulas):
             of = variable_range(piece.cell, 0)
-            if of.lo <= box.lo and box.hi <= of.hi:
+            if of.lo < box.lo and box.hi < of.hi:  # its ends are pieces of their own
                 return place
-        raise Undecided("no formula is known here")
+        return None
 
     def range(self, box: Range, order: int) -> Range:
-        """The range of the value (order 0) or of a derivative; all numbers where the formula is long."""
-        formula = self.exact[self._place(box)][order]
-        return ALL if len(formula.above) + len(formula.below) > LONG else formula.range([box])
+        """The range of the value (order 0) or of a derivative; all numbers where no short formula is known."""
+        if (place := self._place(box)) is None:
+            return ALL
+        formula = self.exact[place][order]
+        found: Range = ALL if len(formula.above) + len(formula.below) > LONG else formula.on([box])
+        return found
 
     def apart(self, box: Range, choices: Sequence[Any], order: int) -> Range:
         """How far the branch that floats chose is from the value (order 0) or the slope (1), in exact numbers."""
-        place = self._place(box)
+        if (place := self._place(box)) is None:
+            return ALL
         key = place, tuple(choices)
         if key not in self._differences:
-            cell = replace(self.pieces[place].cell, choices=list(choices))
+            cell = replace(self.formulas[place].cell, choices=list(choices))
             try:
                 branch = Formulas(self.rule, cell)
             except (Split, IndexError, ValueError, ZeroDivisionError):
                 raise Undecided("a branch that rounding decides") from None
             value, slope, _ = self.exact[place]
             self._differences[key] = branch.forward - value, branch.slopes[0] - slope
-        return self._differences[key][order].range([box])
+        found: Range = self._differences[key][order].on([box])
+        return found
+
+    def at(self, x: float) -> tuple[Any, Any]:
+        """Value and slope to 60 digits: by the formulas, or where their terms cancel by mpmath."""
+        value, slope = (_known(self.range(exactly(x), order)) for order in (0, 1))
+        reference = reference_of(self.rule)
+        return (
+            reference.value((x,)) if value is None else value,
+            reference.exact_slopes((x,))[0] if slope is None else slope,
+        )
+
+
+def _known(x: Range) -> Any:
+    """The number of a narrow range, or beyond the floats, as an mpmath number; None for other ranges."""
+    if x.mig >= MAX:
+        return LIMIT * x.sign
+    if x.hi - x.lo <= x.mig * arb(2) ** (9 - BITS) or x.mag < TINY:
+        man, exp = x.lo.man_exp()
+        with mp.workprec(BITS):
+            return mp.mpf((int(man), int(exp)))
+    return None
 
 
 @dataclass(frozen=True)
 class Box:
     """All floats from low to high, and bounds in ulps: of the value, of the slope, and what may replace them.
 
-    `value` and `slope` are bounds in ulps of the exact number. `value_of_input` and `slope_of_input` are bounds in
-    ulps of what rounding the input alone may do, |x f'(x)|, where that is larger than the number itself.
+    `value` and `slope` are bounds in ulps of the exact number, inf if no digit is certain. `value_of_input` and
+    `slope_of_input` are bounds in ulps of what rounding the input alone may do, |x f'(x)|, where that is larger
+    than the number itself.
     """
 
     low: float
     high: float
-    value: float
-    slope: float
-    value_of_input: float
-    slope_of_input: float
-    reason: str = ""
+    value: float = math.inf
+    slope: float = math.inf
+    value_of_input: float = math.inf
+    slope_of_input: float = math.inf
+    reason: str = field(default="", kw_only=True)
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        return self.value, self.slope, self.value_of_input, self.slope_of_input
 
     @property
     def worst(self) -> float:
@@ -88,11 +120,11 @@ class Box:
         return self.low < other.low
 
 
-def bound(rule: Rule, low: float, high: float, exact: Truth | None, rests_on: set[str]) -> Box:
+def bound(truth: Truth, low: float, high: float, rests_on: set[str]) -> Box:
     """The bounds for one box. Where none is found they are inf, with the reason."""
-    if low == high or _between(low, high) < FEW:
-        return run(rule, low, high, rests_on)
-    inside, paths = Range(arb(low), arb(high)), Paths()
+    if _between(low, high) < FEW:
+        return run(truth, low, high, rests_on)
+    rule, inside, paths = truth.rule, Range(arb(low), arb(high)), Paths()
     found: list[tuple[float, ...]] = []
     try:
         while True:
@@ -100,23 +132,23 @@ def bound(rule: Rule, low: float, high: float, exact: Truth | None, rests_on: se
             out = x.lift(rule.forward(x))
             value_may_differ = paths.may_differ
             slope = x.lift(rule.counted(rule.backward(1.0, out, x), 1)[0])
-            of_value = _in_ulps(out, inside, exact, 0, paths.choices if value_may_differ else None)
+            of_value = _in_ulps(out, inside, truth, 0, paths.choices if value_may_differ else None)
+            of_slope = 0.0, 0.0
             if out.of.mig >= MAX:
                 rests_on.add(OVERFLOW)
-                found.append((*of_value, 0.0, 0.0))
             else:
-                of_slope = _in_ulps(slope, inside, exact, 1, paths.choices if paths.may_differ else None)
-                found.append((*of_value, *of_slope))
+                of_slope = _in_ulps(slope, inside, truth, 1, paths.choices if paths.may_differ else None)
+            numbers = of_value[0], of_slope[0], of_value[1], of_slope[1]
+            found.append(tuple(x if x < LOST else math.inf for x in numbers))
             if not paths.next():
                 break
     except Undecided as reason:
-        return Box(low, high, math.inf, math.inf, math.inf, math.inf, str(reason))
+        return Box(low, high, reason=str(reason))
     rests_on |= paths.rests_on
-    value, value_of_input, slope_, slope_of_input = (max(column) for column in zip(*found, strict=True))
-    return Box(low, high, value, slope_, value_of_input, slope_of_input)
+    return Box(low, high, *map(max, zip(*found, strict=True)))
 
 
-def _in_ulps(y: Rounded, x: Range, exact: Truth | None, order: int, choices: Any) -> tuple[float, float]:
+def _in_ulps(y: Rounded, x: Range, truth: Truth, order: int, choices: Any) -> tuple[float, float]:
     """The error in ulps of the number, and in ulps of |x times its derivative| where that is larger.
 
     y is the value (order 0) or the slope (1); `choices` are the branches that floats took, if they may have taken
@@ -126,18 +158,18 @@ def _in_ulps(y: Rounded, x: Range, exact: Truth | None, order: int, choices: Any
         raise Undecided(y.reason)
     size, absolute = y.of, y.absolute
     if choices is not None:
-        if exact is None or not (apart := exact.apart(x, choices, order).mag) < INF:
+        if not (apart := truth.apart(x, choices, order).mag) < INF:
             raise Undecided("a branch that rounding decides")
         absolute = absolute + apart
-        size = exact.range(x, order) if apart > 0 else size
+        size = truth.range(x, order) if apart > 0 else size
     plain = _plain(y, size, absolute)
-    if plain <= GOAL or exact is None:
+    if plain <= GOAL:
         return plain, plain
-    size = _common(size, exact.range(x, order))
+    size = _common(size, truth.range(x, order))
     plain = min(plain, _plain(y, size, absolute))
     if plain <= 2 * GOAL:
         return plain, plain
-    moved = x * exact.range(x, order + 1)
+    moved = x * truth.range(x, order + 1)
     if not moved.mig > size.mig:
         return plain, plain
     error = y.ulps * _ulp(size.mag) + y.relative * min(y.of.mag, MAX) + absolute
@@ -163,63 +195,78 @@ def _ulp(size: Any) -> Any:
     return arb(2) ** (exponent - 53)
 
 
-def run(rule: Rule, low: float, high: float, rests_on: set[str]) -> Box:
-    """A few floats, each compared with the exact numbers of 60 digits."""
+def run(truth: Truth, low: float, high: float, rests_on: set[str]) -> Box:
+    """A few floats, each compared with the exact numbers. At a kink the slope is a convention."""
     rests_on.add("at single points the rule was run, with this machine's library, and compared with 60 digits")
-    reference, worst, x = reference_of(rule), [0.0] * 4, low
+    rule, worst, reason, x = truth.rule, [0.0] * 4, "", low
     while x <= high:
         out = rule.forward(x)
         slope = rule.backward(1.0, out, x)[0]
         try:
-            exact = reference.value((x,)), reference.exact_slopes((x,))[0]
-            found = [n for a, b in zip((out, slope), exact, strict=True) for n in [ulps_of(a, b)] * 2]
+            value, exact_slope = truth.at(x)
+            found = [ulps_of(out, value), ulps_of(slope, exact_slope)] * 2
+            reference = reference_of(rule)
             if found[0] > GOAL:
-                found[1] = ulps_of(out, exact[0], reference.value_size((x,), exact[1:]))
-            if found[2] > GOAL:
-                found[3] = ulps_of(slope, exact[1], reference.slope_size_of((x,), 0))
+                found[2] = ulps_of(out, value, reference.value_size((x,), (exact_slope,)))
+            if found[1] > GOAL and x not in truth.kinks:
+                found[3] = ulps_of(slope, exact_slope, reference.slope_size_of((x,), 0))
         except (ValueError, ZeroDivisionError) as error:
-            return Box(low, high, math.inf, math.inf, math.inf, math.inf, str(error))
-        if abs(exact[0]) >= LIMIT:
-            found[2:] = [0.0, 0.0]
+            return Box(low, high, reason=str(error))
+        if abs(value) >= LIMIT:
             rests_on.add(OVERFLOW)
+        if abs(value) >= LIMIT or x in truth.kinks:
+            found[1::2] = [0.0, 0.0]
+        for i, (what, got, exact) in enumerate((("value", out, value), ("slope", slope, exact_slope))):
+            if not found[i] < LOST:
+                reason = reason or f"no digit of the {what} is right at {x!r}: {got:.6g} for {mp.nstr(exact, 6)}"
+        found = [error if error < LOST else math.inf for error in found]
         worst = [max(pair) for pair in zip(worst, found, strict=True)]
         x = math.nextafter(x, math.inf)
-    return Box(low, high, worst[0], worst[2], worst[1], worst[3])
+    return Box(low, high, *worst, reason=reason)
 
 
 def cover(
-    rule: Rule,
-    pieces: Iterable[tuple[float, float]],
-    exact: Truth | None,
-    goal: float,
-    budget: int,
-    rests_on: set[str],
-    tick: Callable[[], object] = lambda: None,
+    truth: Truth, goal: float, budget: int, rests_on: set[str], tick: Callable[[], object] = lambda: None
 ) -> list[Box]:
-    """Boxes that cover the pieces. The worst one is halved again and again, until all meet the goal."""
+    """Boxes that cover the floats of the domain. The worst is halved again and again, until all meet the goal."""
     heap: list[tuple[float, Box]] = []
-    for low, high in pieces:
+    for low, high in float_pieces(truth):
         for a, b in _starts(low, high):
-            box = bound(rule, a, b, exact, rests_on)
+            box = bound(truth, a, b, rests_on)
             heapq.heappush(heap, (-box.worst, box))
     done: list[Box] = []
-    in_vain = 0  # narrow boxes without a bound that were halved
     while (
         heap
         and -heap[0][0] > goal
         and len(heap) + len(done) < (budget if -heap[0][0] > 4 * goal else budget // 10)
     ):
         _, box = heapq.heappop(heap)
-        in_vain += box.worst == math.inf and box.high - box.low < NARROW * max(abs(box.low), abs(box.high))
-        if in_vain > 200 or box.low == box.high or _between(box.low, box.high) < FEW:
+        if _between(box.low, box.high) < FEW or (box.worst > 4 * goal and _is_in_vain(truth, box)):
             done.append(box)
             continue
-        middle = _middle(box.low, box.high)
-        for a, b in ((box.low, middle), (math.nextafter(middle, math.inf), box.high)):
-            part = bound(rule, a, b, exact, rests_on)
+        middle = _middle(box)
+        halves = (box.low, middle), (math.nextafter(middle, math.inf), box.high)
+        for part in (bound(truth, a, b, rests_on) for a, b in halves):
             heapq.heappush(heap, (-_priority(part, box, goal), part))
         tick()
-    return sorted([*done, *(box for _, box in heap)])
+    boxes = sorted([*done, *(box for _, box in heap)])
+    return [_explained(truth, box) if box.worst == math.inf else box for box in boxes]
+
+
+def _explained(truth: Truth, box: Box) -> Box:
+    """The box with the reason why it has no bound: a float at which no digit is right, if there is one."""
+    shown = [reason for x in (_middle(box), box.low, box.high) if (reason := run(truth, x, x, set()).reason)]
+    return replace(box, reason=shown[0] if shown else box.reason or "no digit is certain")
+
+
+def _is_in_vain(truth: Truth, box: Box) -> bool:
+    """Is halving of no use? Its ends are half as far off as the bound says, or few floats have no bound either."""
+    if box.worst < math.inf:
+        ends = [run(truth, x, x, set()).bounds for x in (box.low, box.high)]
+        worst = [i for i in (0, 1) if box.bounds[i] == box.worst]
+        return all(2 * end[k] >= box.bounds[k] for i in worst for end in ends for k in (i, i + 2))
+    places = [_rank(box.low), _rank(_middle(box)), _rank(box.high) - FEW]
+    return all(bound(truth, _float(n), _float(n + FEW), set()).worst == math.inf for n in places)
 
 
 def _priority(box: Box, whole: Box, goal: float) -> float:
@@ -242,19 +289,9 @@ def _starts(low: float, high: float) -> Iterable[tuple[float, float]]:
     yield low, high
 
 
-def _middle(low: float, high: float) -> float:
-    """A float between the two: halfway, or between their logarithms if they are far apart."""
-    if low < 0 < high:
-        return 0.0
-    if low < 0:
-        return (
-            -math.nextafter(_middle(-high, -low), 0) if -high < math.nextafter(_middle(-high, -low), 0) else -high
-        )
-    if low == 0 or high / low > 4:
-        least = math.log2(low) if low > 0 else -1075.0
-        middle = 2.0 ** ((least + math.log2(high)) / 2) if least > -1075 or high > 5e-324 else low
-        return min(max(middle, low), math.nextafter(high, 0))
-    return min(low + (high - low) / 2, math.nextafter(high, 0))
+def _middle(box: Box) -> float:
+    """The float halfway in the row of all floats."""
+    return _float((_rank(box.low) + _rank(box.high)) // 2)
 
 
 def _between(low: float, high: float) -> int:
@@ -268,18 +305,24 @@ def _rank(x: float) -> int:
     return int(bits if x > 0 else -bits)
 
 
-def float_pieces(rule: Rule, pieces: Sequence[Piece]) -> list[tuple[float, float]]:
+def _float(rank: int) -> float:
+    """The float at a place."""
+    (x,) = struct.unpack("<d", struct.pack("<q", abs(rank)))
+    return float(x if rank > 0 else -x)
+
+
+def float_pieces(truth: Truth) -> list[tuple[float, float]]:
     """The floats of the domain of a rule of one input, cut at its branch points, which are pieces of their own."""
     out = []
-    points = {float(p.ends[0][0]) for p in pieces if p.ends[0][0] == p.ends[0][1] == Fraction(float(p.ends[0][0]))}
-    for piece in pieces:
-        low, high = (float(end) for end in piece.ends[0])
+    for piece in truth.pieces:
+        ((left, right),) = piece.ends
+        low, high = float(left), float(right)
         if low == high:
-            if low in points and piece.status != "end" and inside(rule)((low,)):
+            if left == Fraction(low) and piece.status != "end" and inside(truth.rule)((low,)):
                 out.append((low, low))
             continue
-        first = low if _is_inside(low, piece.ends[0][0]) else math.nextafter(low, math.inf)
-        last = high if _is_inside(-high, -piece.ends[0][1]) else math.nextafter(high, -math.inf)
+        first = low if _is_inside(low, left) else math.nextafter(low, math.inf)
+        last = high if _is_inside(-high, -right) else math.nextafter(high, -math.inf)
         first, last = max(first, -LARGEST), min(last, LARGEST)
         if first <= last:
             out.append((first, last))
@@ -289,8 +332,3 @@ def float_pieces(rule: Rule, pieces: Sequence[Piece]) -> list[tuple[float, float
 def _is_inside(rounded: float, end: Any) -> bool:
     """Is the float that an end was rounded to inside of it?"""
     return not math.isinf(rounded) and Fraction(rounded) > end
-
-
-def truth_of(rule: Rule, formulas: Sequence[Formulas]) -> Truth | None:
-    """The exact numbers of a rule of one input; None where no formula is known."""
-    return Truth(rule, formulas) if formulas and rule.n_inputs == 1 else None

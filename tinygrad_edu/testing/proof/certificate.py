@@ -10,12 +10,13 @@ from typing import Any
 
 from ...engine.rule import RULES, Rule
 from ...viz.plots import empty_figure
-from .boxes import Box, bound, float_pieces, truth_of
+from ...viz.words import columns
+from .boxes import Box, Truth, bound, float_pieces
 from .cells import Cell
 from .formula import Formulas, Piece, pieces_of
 
 LIMIT = 16.0  # ulps: beyond it, a bound relative to rounding the input tells more
-FORMAT = 1
+FORMAT = 2
 MEANING = {
     "identity": "slope = derivative, exactly",
     "bounded": "|slope - derivative| is bounded",
@@ -56,11 +57,13 @@ class Certificate:
     def undecided(self) -> list[str]:
         """The pieces and boxes for which nothing was found, with the reason."""
         pieces = [f"{piece.where}: {piece.note}" for piece in self.formula if piece.status == "undecided"]
-        boxes = [
-            f"{box.low!r} to {box.high!r}: {box.reason or 'no bound on the rounding'}" for box in self.rounding
-        ]
-        lost = [text for text, box in zip(boxes, self.rounding, strict=True) if max(_best(box)) == math.inf]
-        return [*pieces, *lost]
+        lost: list[list[Box]] = []
+        for box in sorted(self.rounding):
+            if max(_best(box)) == math.inf:
+                if not lost or math.nextafter(lost[-1][-1].high, math.inf) != box.low:
+                    lost.append([])
+                lost[-1].append(box)
+        return pieces + [_told(boxes) for boxes in lost]
 
     def at(self, x: float) -> tuple[float, float]:
         """The bounds for one float: of the value and of the slope, in ulps as `Box` counts them.
@@ -84,9 +87,9 @@ class Certificate:
             text += f" by {piece.bound:.2g} of it" * (piece.status == "bounded")
             text += f": {piece.note}" * bool(piece.note)
             rows.append([piece.where, text, *(self._ulps_in(piece) if self.rounding else [])])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        table = ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-        return "\n".join([head, *table, "  rests on", *(f"    {text}" for text in self.rests_on)])
+        table = [f"  {line}" for line in columns(rows)]
+        open_ = ["  undecided", *(f"    {text}" for text in self.undecided)] if self.undecided else []
+        return "\n".join([head, *table, *open_, "  rests on", *(f"    {text}" for text in self.rests_on)])
 
     def worst(self) -> tuple[float, float] | None:
         """The largest bounds of value and slope in ulps; None where rounding was not looked at."""
@@ -140,7 +143,7 @@ class Certificate:
             "formula": [
                 {**asdict(piece), "ends": _texts(piece.ends), "bound": repr(piece.bound)} for piece in self.formula
             ],
-            "rounding": [[_hex(x) for x in (box.low, box.high, *_bounds(box))] for box in self.rounding],
+            "rounding": [[*map(float.hex, (box.low, box.high, *box.bounds)), box.reason] for box in self.rounding],
             "rests_on": self.rests_on,
         }
         Path(path).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
@@ -159,7 +162,7 @@ class Certificate:
             pieces = [
                 Piece(**{**p, "ends": _numbers(p["ends"]), "bound": float(p["bound"])}) for p in data["formula"]
             ]
-            boxes = [_box(row) for row in data["rounding"]]
+            boxes = [Box(*map(float.fromhex, row[:6]), reason=row[6]) for row in data["rounding"]]
             start = [Cell(_numbers(ends)) for (ends,) in data["start"]]
             return Certificate(rule, pieces, boxes, list(data["rests_on"]), data["ulps"], start)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -179,15 +182,15 @@ class Certificate:
             self._check_rounding(pieces, formulas)
 
     def _check_rounding(self, pieces: Sequence[Piece], formulas: Sequence[Formulas]) -> None:
-        exact, boxes = truth_of(self.rule, formulas), iter(sorted(self.rounding))
-        for low, high in float_pieces(self.rule, pieces):
+        truth, boxes = Truth(self.rule, pieces, formulas), iter(sorted(self.rounding))
+        for low, high in float_pieces(truth):
             at = low
             while at <= high:
                 box = next(boxes, None)
                 if box is None or box.low != at or box.high > high:
                     raise AssertionError(f"The boxes of {self.rule.name} do not cover the floats from {at!r} on.")
-                now = bound(self.rule, box.low, box.high, exact, set())
-                if any(a > b for a, b in zip(_bounds(now), _bounds(box), strict=True)):
+                now = bound(truth, box.low, box.high, set())
+                if any(a > b for a, b in zip(now.bounds, box.bounds, strict=True)):
                     raise AssertionError(f"{self.rule.name}, {box.low!r} to {box.high!r}: the bounds do not hold.")
                 at = math.nextafter(box.high, math.inf)
 
@@ -198,8 +201,11 @@ def _best(box: Box) -> tuple[float, float]:
     return value, box.slope if box.slope <= LIMIT else box.slope_of_input
 
 
-def _bounds(box: Box) -> tuple[float, ...]:
-    return box.value, box.slope, box.value_of_input, box.slope_of_input
+def _told(boxes: list[Box]) -> str:
+    """Neighbouring boxes without a bound: where they are, and why."""
+    reasons = [box.reason for box in boxes if box.reason] or ["no bound on the rounding"]
+    shown = next((reason for reason in reasons if " is right at " in reason), reasons[0])
+    return f"{boxes[0].low!r} to {boxes[-1].high!r}: {shown}"
 
 
 def _up(x: float) -> str:
@@ -208,15 +214,6 @@ def _up(x: float) -> str:
         return f"{x:g}"
     scale = 10.0 ** (2 - math.floor(math.log10(x)))
     return f"{math.ceil(x * scale * (1 - 1e-15)) / scale:.3g}"
-
-
-def _box(row: list[str]) -> Box:
-    low, high, value, slope, value_of_input, slope_of_input = map(float.fromhex, row)
-    return Box(low, high, value, slope, value_of_input, slope_of_input)
-
-
-def _hex(x: float) -> str:
-    return float(x).hex()
 
 
 def _texts(ends: Any) -> list[list[str]]:

@@ -10,12 +10,13 @@ A formula is 0 if all terms of its numerator cancel: what is found to be 0 is 0,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
 from flint import arb, fmpq, fmpq_mpoly_ctx
 
+from ...engine import elementary
 from ...engine.operators import Operators
 from ...engine.rule import Rule
 from .cells import Cell, Split, Undecided
@@ -138,6 +139,8 @@ class Exact(Operators):
             return self._given(name, inputs)
         if name == "where":
             return inputs[1] if self.sign(self.lift(inputs[0])) else inputs[2]
+        if name in _COMPARISONS and (side := beside_infinity(*inputs)):
+            return _COMPARISONS[name](side)
         a, *others = map(self.lift, inputs)
         b = others[0] if others else a
         if name in _COMPARISONS:
@@ -176,9 +179,9 @@ class Exact(Operators):
         """What floats chose, who may be on another side of a branch than the exact numbers."""
         chosen = self.cell.choices.pop(0)  # type: ignore[union-attr]  # it is not None
         if name == "where":
-            return inputs[1] if chosen else inputs[2]
+            return inputs[2] if chosen else inputs[1]
         if name == "max":
-            return self.lift(inputs[0] if chosen else inputs[1])
+            return self.lift(inputs[1] if chosen else inputs[0])
         return self.function(name, self.lift(inputs[0])) if name == "sigmoid" else chosen
 
     def function(self, name: str, x: Exact) -> Exact:
@@ -410,13 +413,11 @@ class Exact(Operators):
 
     def range_of(self, x: Exact) -> Range:
         """A range that has all values of x on the cell."""
-        box = [variable_range(self.cell, i) for i in range(len(self.cell.ends))]
-        return x.range(box)
+        return x.on([variable_range(self.cell, i) for i in range(len(self.cell.ends))])  # type: ignore[no-any-return]  # as its inputs
 
-    def range(self, box: list[Range]) -> Range:
-        """A range that has all values on a box of the variables."""
-        below = sum_range(self.below, box)
-        return sum_range(self.above, box) / below
+    def on(self, inputs: Sequence[Any]) -> Any:
+        """The formula computed on other inputs: ranges, or formulas on another cell."""
+        return sum_on(self.above, inputs) / sum_on(self.below, inputs)
 
     # --- Derivatives ----------------------------------------------------------------------------------------
 
@@ -458,39 +459,6 @@ class Exact(Operators):
         u = self._make(dict(key[0]), dict(key[1]))
         return u.derivative(i) * self.lift(FUNCTIONS[kind].slope(u))
 
-    def substituted(self, i: int, by: Exact) -> Exact:
-        """The formula with `by` for variable i, on the cell of `by`."""
-        return by.lift(self._sum_substituted(self.above, i, by)) / self._sum_substituted(self.below, i, by)
-
-    def _sum_substituted(self, s: Sum, i: int, by: Exact) -> Exact:
-        out = by.lift(0)
-        for term, c in s.items():
-            product = by.lift(c)
-            for generator, e in term:
-                product = product * self._generator_substituted(generator, e, i, by)
-            out = out + product
-        return out
-
-    def _generator_substituted(self, generator: Generator, e: Fraction, i: int, by: Exact) -> Exact:
-        kind, key = generator
-        if kind == "x":
-            return by.power_of(by, e) if key == i else by.generator(kind, key, e)
-        if kind in ("i", "pi", "prime", "floor") or (kind == "log" and isinstance(key, int)):
-            return by.generator(kind, key, e)
-        if kind == "e" and not isinstance(key, tuple):
-            return by.exp(e * self._sum_substituted({key: Fraction(1)}, i, by))
-        if kind == "sum":
-            return by.power_of(self._sum_substituted(dict(key), i, by), e)
-        if kind == "log":
-            inner = (
-                self._generator_substituted(key, Fraction(1), i, by)
-                if isinstance(key, tuple)
-                else self._sum_substituted(dict(key), i, by)
-            )
-            return by.power_of(by.log(inner), e)
-        above, below = (self._sum_substituted(dict(part), i, by) for part in key[-2:])
-        return by.power_of(by.function("exp" if kind == "e" else kind, above / below), e)
-
 
 CHOICES = ("lt", "le", "gt", "ge", "equal", "max", "where", "heaviside", "sign", "sigmoid")
 _POSITIVE = ("e", "prime", "sum", "pi", "erfc")
@@ -501,6 +469,13 @@ _COMPARISONS: dict[str, Any] = {
     "ge": lambda sign: sign >= 0,
     "equal": lambda sign: int(sign == 0),
 }
+
+
+def beside_infinity(a: Any, b: Any) -> int:
+    """The sign of a - b, if one of them is the float inf or -inf; else 0."""
+    low = (isinstance(a, float) and a == -math.inf) or (isinstance(b, float) and b == math.inf)
+    high = (isinstance(a, float) and a == math.inf) or (isinstance(b, float) and b == -math.inf)
+    return high - low
 
 
 def variables(cell: Cell) -> list[Exact]:
@@ -600,37 +575,64 @@ def _with_whole_powers(s: Sum, generator: Generator) -> Sum:
     return out
 
 
-# --- Ranges -------------------------------------------------------------------------------------------------
+# --- Sums on other numbers ------------------------------------------------------------------------------------
 
 
-def sum_range(s: Sum, box: list[Range]) -> Range:
-    """A range that has all values of a sum on a box."""
-    out = exactly(0)
-    if any(g == IMAGINARY for term in s for g, _ in term):
+def sum_on(s: Sum, inputs: Sequence[Any]) -> Any:
+    """A sum computed on ranges or on formulas. Factors e^m become one e^(sum of m): a narrower range."""
+    lift = inputs[0].lift
+    if isinstance(inputs[0], Range) and any(g == IMAGINARY for term in s for g, _ in term):
         return ALL
+    out = lift(0)
     for term, c in s.items():
-        out = out + exactly(c) * term_range(term, box)
+        exponent: Sum = {}
+        product = lift(c)
+        for (kind, key), power in term:
+            if kind == "e" and not isinstance(key, tuple):
+                exponent = _add(exponent, {key: power})
+            else:
+                product = product * _generator_on(kind, key, power, inputs)
+        if exponent:
+            product = product * elementary.exp(_centred(exponent, inputs))
+        out = out + product
     return out
 
 
-def term_range(term: Term, box: list[Range]) -> Range:
-    """The factors e^m are multiplied as e^(sum of m), so that their ranges do not grow apart."""
-    exponent: Sum = {}
-    out = exactly(1)
-    for (kind, key), e in term:
-        if kind == "e" and not isinstance(key, tuple):
-            exponent = _add(exponent, {key: e})
-        else:
-            out = out * power_range(generator_range((kind, key), box), e)
-    if exponent:
-        out = out * FUNCTIONS["exp"].range(centred_range(exponent, box))
-    return out
+def _generator_on(kind: str, key: Any, power: Fraction, inputs: Sequence[Any]) -> Any:
+    lift = inputs[0].lift
+    if kind in ("i", "floor"):
+        return ALL if isinstance(inputs[0], Range) else inputs[0].generator(kind, key, power)
+    if kind == "x":
+        found = inputs[key]
+    elif kind == "pi":
+        found = inputs[0].constants()[0]
+    elif kind == "prime":
+        found = lift(key)
+    elif kind == "sum":
+        found = sum_on(dict(key), inputs)
+    elif kind == "log":
+        of = lift(key) if isinstance(key, int) else _factor_on(key, inputs)
+        found = elementary.log(of)
+    else:
+        above, below = key[-2:]
+        function = elementary.exp if kind == "e" else getattr(elementary, kind)
+        found = function(sum_on(dict(above), inputs) / sum_on(dict(below), inputs))
+    if isinstance(found, Range) and kind in _POSITIVE:
+        found = Range(max(found.lo, arb(0)), found.hi)
+    return found if power == 1 else found._apply("pow_n", found, exponent=power)
 
 
-def centred_range(s: Sum, box: list[Range]) -> Range:
-    """The range of a polynomial in one variable, by the mean value theorem where that is narrower."""
-    found, x = sum_range(s, box), box[0]
-    if len(box) > 1 or not x.mag < INF or any(g != ("x", 0) or e < 1 for term in s for g, e in term):
+def _factor_on(key: Any, inputs: Sequence[Any]) -> Any:
+    """What a logarithm was taken of: a generator, or a positive sum."""
+    kind, inner = key if isinstance(key, tuple) else ("sum", key)
+    return _generator_on(kind, inner, Fraction(1), inputs)
+
+
+def _centred(s: Sum, inputs: Sequence[Any]) -> Any:
+    """The sum, and if it is a polynomial on a range, by the mean value theorem where that is narrower."""
+    found, x = sum_on(s, inputs), inputs[0]
+    polynomial = len(inputs) == 1 and all(g == ("x", 0) and n >= 1 for term in s for g, n in term)
+    if not isinstance(x, Range) or not polynomial or not x.mag < INF:
         return found
     middle = exactly(((x.lo + x.hi) / 2).mid())
     powers = {term: dict(term).get(("x", 0), Fraction(0)) for term in s}
@@ -639,58 +641,5 @@ def centred_range(s: Sum, box: list[Range]) -> Range:
         if power := powers[term]:
             lower = frozenset([(("x", 0), power - 1)]) if power > 1 else ONE
             slope = _add(slope, {lower: c * power})
-    other = sum_range(s, [middle]) + sum_range(slope, box) * (x - middle)
+    other = sum_on(s, [middle]) + sum_on(slope, inputs) * (x - middle)
     return Range(max(found.lo, other.lo), min(found.hi, other.hi))
-
-
-def generator_range(generator: Generator, box: list[Range]) -> Range:
-    kind, key = generator
-    if kind == "x":
-        return box[key]
-    if kind == "pi":
-        return exactly(arb.pi())
-    if kind == "prime":
-        return exactly(key)
-    if kind == "sum":
-        found = sum_range(dict(key), box)
-        return Range(max(found.lo, arb(0)), found.hi)  # it was found to be positive
-    if kind == "log":
-        inner = (
-            exactly(key)
-            if isinstance(key, int)
-            else generator_range(key if isinstance(key, tuple) else ("sum", key), box)
-        )
-        return FUNCTIONS["log"].range(inner)
-    if kind == "floor":
-        return ALL
-    above, below = key[-2:]
-    inner = sum_range(dict(above), box) / sum_range(dict(below), box)
-    return FUNCTIONS["exp" if kind == "e" else kind].range(inner)
-
-
-def power_range(x: Range, e: Fraction) -> Range:
-    """x^e for a rational e; x is positive if e is broken."""
-    if e < 0:
-        return exactly(1) / power_range(x, -e)
-    if e.denominator == 1:
-        ends = [_whole_power(end, int(e)) for end in x]
-        if e % 2 == 0:
-            return Range(arb(0) if x.lo <= 0 <= x.hi else min(ends), max(ends)) if e else exactly(1)
-        return Range(min(ends), max(ends))
-    ends = [
-        end if end in (0, INF) else end ** arb(fmpq(e.numerator, e.denominator))
-        for end in (max(x.lo, arb(0)), x.hi)
-    ]
-    return Range(_down(ends[0]), _up(ends[1]))
-
-
-def _whole_power(x: Any, n: int) -> Any:
-    return x**n
-
-
-def _down(x: Any) -> Any:
-    return x.lower() if x.is_finite() else x
-
-
-def _up(x: Any) -> Any:
-    return x.upper() if x.is_finite() else x

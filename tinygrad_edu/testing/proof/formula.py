@@ -100,25 +100,31 @@ def _on_open(rule: Rule, formulas: Formulas) -> Piece:
 def _bounded(rule: Rule, formulas: Formulas, i: int, difference: Exact) -> tuple[float, str]:
     """A bound on |difference| / |derivative| over the cell, by boxes; refutes at their midpoints."""
     derivative = formulas.derivative(i)
+    try:
+        ratio = difference / derivative
+        if (whole := ratio.range_of(ratio).mag) <= TOLERANCE:  # a float constant in place of the exact one
+            return float(whole.upper()), ""
+    except (Undecided, Split):
+        pass  # the derivative changes its sign
     boxes = [[(float(low), float(high)) for low, high in formulas.cell.ends]]
     worst, examined, note = 0.0, 0, ""
     while boxes:
         box = boxes.pop(0)
         middle = tuple(_middle(*side) for side in box)
         examined += 1
-        at = [exactly(_ball(x)) for x in middle]
-        visible = difference.range(at).mig > TOLERANCE * derivative.range(at).mag or examined < 10
+        at = [exactly(x) for x in middle]
+        visible = difference.on(at).mig > TOLERANCE * derivative.on(at).mag or examined < 10
         if visible and all(low < x < high for x, (low, high) in zip(middle, box, strict=True)):
             refute(rule, middle)
-        ranges = [Range(_ball(low), _ball(high)) for low, high in box]
-        wrong, size = difference.range(ranges).mag, derivative.range(ranges).mig
+        ranges = [Range(arb(low), arb(high)) for low, high in box]
+        wrong, size = difference.on(ranges).mag, derivative.on(ranges).mig
         if wrong <= TOLERANCE * size or wrong <= NOTHING:
             small = wrong <= NOTHING
             worst, note = max(worst, 0.0 if small else float((wrong / size).upper())), note or SMALL * small
             continue
         side = max(range(len(box)), key=lambda k: _spread(*box[k]))
-        if examined > 4000 or _spread(*box[side]) < 1e-12:
-            return math.inf, f"not decided near {', '.join(f'{x:.6g}' for x in middle)}"
+        if examined > 1000 or _spread(*box[side]) < 1e-12:
+            return math.inf, f"not decided from {' and '.join(f'{low:.6g} to {high:.6g}' for low, high in box)}"
         low, high = box[side]
         for part in ((low, middle[side]), (middle[side], high)):
             boxes.append([*box[:side], part, *box[side + 1 :]])
@@ -161,13 +167,14 @@ def _on_edge(rule: Rule, edge: Formulas, neighbours: list[Formulas]) -> Piece:
         for other in neighbours if tied else ():
             if _touches(other.cell, cell):
                 try:
-                    limits.append(_limit(other.derivative(i), cell, edge.inputs))
+                    limits.append(other.derivative(i).on(edge.inputs))
                 except (Undecided, Split, ZeroDivisionError):
                     continue
         if not limits:
             return Piece(str(cell), cell.ends, "end", math.inf, "the slope is a convention")
-        if all((slope - limit).is_zero() or _near(slope - limit, limit) for limit in limits):
-            bound = max([bound, *(0.0 if (slope - limit).is_zero() else TOLERANCE for limit in limits)])
+        apart = max(_apart(slope - limit, limit) for limit in limits)
+        if apart <= TOLERANCE:
+            bound = max(bound, apart)
             continue
         ranges = [limit.range_of(limit) for limit in limits]
         own = slope.range_of(slope)
@@ -184,6 +191,8 @@ def _on_edge(rule: Rule, edge: Formulas, neighbours: list[Formulas]) -> Piece:
         if all(cell.is_point(j) for j in range(len(cell.ends))):
             refute_edge(rule, cell, i, own, ranges)
         return Piece(str(cell), cell.ends, "undecided", math.inf, "the slope is not that of the neighbours")
+    if status == "identity" and bound:
+        status = "bounded"
     return Piece(str(cell), cell.ends, status, bound, "; ".join(dict.fromkeys(notes)))
 
 
@@ -202,9 +211,12 @@ def refute_edge(rule: Rule, cell: Cell, i: int, own: Range, beside: list[Range])
         )
 
 
-def _near(difference: Exact, limit: Exact) -> bool:
-    found, size = difference.range_of(difference), limit.range_of(limit)
-    return bool(found.mag <= 1e-30 * size.mig or found.mag <= NOTHING)
+def _apart(difference: Exact, limit: Exact) -> float:
+    """A bound on |difference| / |limit|; 0 if all terms of the difference cancel."""
+    found, size = difference.range_of(difference).mag, limit.range_of(limit).mig
+    if difference.is_zero() or found <= NOTHING:
+        return 0.0
+    return float((found / size).upper()) if size > 0 else math.inf
 
 
 def _touches(open_cell: Cell, edge: Cell) -> bool:
@@ -212,15 +224,6 @@ def _touches(open_cell: Cell, edge: Cell) -> bool:
     if len(open_cell.ends) != len(edge.ends) or any((j, i) in open_cell.above for i, j in edge.above):
         return False
     return all(low <= a and b <= high for (low, high), (a, b) in zip(open_cell.ends, edge.ends, strict=True))
-
-
-def _limit(derivative: Exact, cell: Cell, inputs: list[Exact]) -> Exact:
-    """The derivative beside an edge, at the edge."""
-    out = derivative
-    for i, x in enumerate(inputs):
-        if cell.is_point(i) or i in dict(cell.same):
-            out = out.substituted(i, x)
-    return Exact(cell, out.above, out.below)
 
 
 def _middle(low: float, high: float) -> float:
@@ -237,9 +240,3 @@ def _middle(low: float, high: float) -> float:
 
 def _spread(low: float, high: float) -> float:
     return (high - low) / max(1.0, abs(_middle(low, high)))
-
-
-def _ball(x: float) -> Any:
-    from flint import arb
-
-    return arb(x)

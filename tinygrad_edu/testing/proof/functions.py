@@ -145,3 +145,4 @@ FUNCTIONS: dict[str, Function] = {
     "erf": Function(1, monotone(lambda x: x.erf(), -1, 1), _bell, saturates=True, concave=True),
     "erfc": Function(5, monotone(lambda x: x.erfc(), 2, 0), lambda x: -_bell(x), saturates=True),
 }
+Range.functions.update((name, row.range) for name, row in FUNCTIONS.items())

@@ -7,10 +7,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ...engine.rule import RULES, Interval, Rule
-from ..points import inside
-from ..subject import shown_number
-from .boxes import GOAL, Box, cover, float_pieces, run, truth_of
+from ...engine.rule import Interval, Rule
+from ..points import grid_of, inside
+from ..subject import as_rule
+from .boxes import GOAL, Box, Truth, cover, run
 from .cells import Cell
 from .certificate import Certificate, _best
 from .formula import Piece, Refuted, pieces_of
@@ -54,7 +54,7 @@ def prove_rule(rule: Rule | str, *, domain: Any = None, ulps: float | None = Non
       rests on
         ...
     """
-    rule = _as_rule(rule)
+    rule = as_rule(rule, "prove_rule")
     if ulps is not None and not ulps > 0:
         raise ValueError(f"ulps is a bound above 0, got {ulps!r}.")
     precise()
@@ -66,37 +66,24 @@ def prove_rule(rule: Rule | str, *, domain: Any = None, ulps: float | None = Non
         if _is_outside(rule, piece)
     }
     pieces = [piece for piece in pieces if not _is_outside(rule, piece)]
-    boxes: list[Box] = []
+    boxes, library = list[Box](), getattr(rule, "library", "")
     rests_on: set[str] = set()
     if rule.n_inputs == 1:
         with tqdm(total=BUDGET, desc=rule.name, unit="box", leave=False, disable=None) as bar:
-            boxes = cover(
-                rule,
-                float_pieces(rule, pieces),
-                truth_of(rule, formulas),
-                ulps or GOAL,
-                BUDGET,
-                rests_on,
-                bar.update,
-            )
+            truth = Truth(rule, pieces, formulas)
+            boxes = cover(truth, ulps or GOAL, BUDGET, rests_on, bar.update)
+        if library:
+            boxes = [_tested(truth, box, library) for box in boxes]
         if ulps is not None:
-            _refute_rounding(rule, boxes, ulps)
+            _refute_rounding(truth, boxes, ulps)
     poles = left_out | {text for f in formulas for text in f.inputs[0].cell.notes}
     stated = [*ROUNDING_RESTS_ON, *(f"  {text}" for text in sorted(rests_on))] if boxes else []
-    if boxes and (library := getattr(rule, "library", "")):
+    if boxes and library:
         stated.append(
-            f"  assumed, and not stated: {library} computes as written, and its functions are within these bounds"
+            f"  assumed, and not stated: {library} computes as written, and its functions are within these bounds,"
+            " which was tested at hard points"
         )
     return Certificate(rule, pieces, boxes, [FORMULA_RESTS_ON, *sorted(poles), *stated], ulps, start)
-
-
-def _as_rule(rule: Any) -> Rule:
-    if isinstance(rule, str) and rule in RULES:
-        return RULES[rule]
-    if not isinstance(rule, Rule):
-        fix = f"there are {', '.join(RULES)}" if isinstance(rule, str) else "a Rule is what @rule returns"
-        raise TypeError(f"prove_rule takes a Rule or the name of one, got {shown_number(rule)}: {fix}.")
-    return rule
 
 
 def _start(rule: Rule, domain: Any) -> Iterable[Cell]:
@@ -153,31 +140,32 @@ def _some_number(low: float, high: float) -> float:
     return high - 1.3 if math.isinf(low) else low + 1.3 if math.isinf(high) else low + (high - low) * 0.37
 
 
-def _refute_rounding(rule: Rule, boxes: Sequence[Box], ulps: float) -> None:
+def _tested(truth: Truth, box: Box, library: str) -> Box:
+    """The box, without its bounds if the library that computes the rule breaks them at a hard point inside."""
+    for (x,) in grid_of(truth.rule):
+        if not box.low <= x <= box.high:
+            continue
+        found = run(truth, x, x, set()).bounds
+        for i, what in enumerate(("value", "slope")):
+            if found[i] > box.bounds[i] and found[i + 2] > box.bounds[i + 2]:
+                reason = (
+                    f"{library}'s functions are worse than assumed: at {x!r} the {what} is {found[i]:.3g} ulps off"
+                )
+                return Box(box.low, box.high, reason=reason)
+    return box
+
+
+def _refute_rounding(truth: Truth, boxes: Sequence[Box], ulps: float) -> None:
     """Raises Refuted with a float whose error is larger than the bound asked for."""
+    rule = truth.rule
     for box in sorted(boxes, key=lambda box: -max(_best(box))):
         if max(_best(box)) <= ulps:
             return
         for x in (box.low, box.low + (box.high - box.low) / 2, box.high):
-            found = run(rule, x, x, set())
-            if ulps < max(found.value_of_input, found.slope_of_input) < math.inf:
-                _raise_rounding(rule, x, found, ulps)
-
-
-def _raise_rounding(rule: Rule, x: float, found: Box, ulps: float) -> None:
-    from ..mathematics import reference_of
-
-    out, reference = rule.forward(x), reference_of(rule)
-    if found.slope_of_input > ulps:
-        got, exact = rule.backward(1.0, out, x)[0], reference.exact_slopes((x,))[0]
-        raise Refuted(
-            rule, (x,), "the slope", exact, got, f" It is {found.slope:.3g} ulps off, {ulps:g} were asked for."
-        )
-    raise Refuted(
-        rule,
-        (x,),
-        "the value",
-        reference.value((x,)),
-        out,
-        f" It is {found.value:.3g} ulps off, {ulps:g} were asked for.",
-    )
+            value, slope, *of_input = run(truth, x, x, set()).bounds
+            out = rule.forward(x)
+            got = out, rule.backward(1.0, out, x)[0]
+            for i in (1, 0):
+                if of_input[i] > ulps:
+                    facts = f" It is {(value, slope)[i]:.3g} ulps off, {ulps:g} were asked for."
+                    raise Refuted(rule, (x,), ("the value", "the slope")[i], truth.at(x)[i], got[i], facts)

@@ -1,46 +1,45 @@
 """Ranges of real numbers with proven ends, by ball arithmetic (python-flint, which wraps Arb)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 from flint import arb, ctx, fmpq
 
-BITS = 160
+from ...engine.operators import Operators
+
+BITS = 200  # 60 digits
 INF = arb("inf")
 FAR = arb(10) ** 6  # e^FAR stands for anything larger, as its exponent would be too long to compute
 
 
-class Range(NamedTuple):
+class Range(Operators):
     """All real numbers from lo to hi, two arbs without a radius, -inf and inf allowed."""
 
-    lo: Any
-    hi: Any
+    __slots__ = ("hi", "lo")
+    functions: ClassVar[
+        dict[str, Callable[["Range"], "Range"]]
+    ] = {}  # the elementary ones: functions.py adds them
 
-    def __add__(self, other: "Range") -> "Range":  # type: ignore[override]  # a tuple's + makes a longer tuple
-        return Range(_plus(self.lo, other.lo).lower(), _plus(self.hi, other.hi).upper())
+    def __init__(self, lo: Any, hi: Any):
+        self.lo, self.hi = lo, hi
 
-    def __neg__(self) -> "Range":
-        return Range(-self.hi, -self.lo)
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.lo, self.hi))
 
-    def __sub__(self, other: "Range") -> "Range":
-        return self + -other
+    def lift(self, x: Any) -> "Range":
+        return x if isinstance(x, Range) else exactly(x)
 
-    def __mul__(self, other: "Range") -> "Range":  # type: ignore[override]  # as above
-        return hull(_times(a, b) for a in self for b in other)
+    def constants(self) -> tuple["Range", ...]:
+        return tuple(map(exactly, (arb.pi(), arb(2).sqrt(), arb.const_log2(), arb.const_log10())))
 
-    def __truediv__(self, other: "Range") -> "Range":
-        if other.lo <= 0 <= other.hi:
-            if other.lo == 0 < other.hi:
-                return self * Range(1 / other.hi if other.hi < INF else arb(0), INF)
-            if other.hi == 0 > other.lo:
-                return self * Range(-INF, 1 / other.lo if other.lo > -INF else arb(0))
-            return ALL
-        ends = [arb(0) if abs(end) == INF else 1 / end for end in other]
-        return self * hull(ends)
+    def _operate(self, name: str, *inputs: Any, exponent: Any = None) -> "Range":
+        a, *others = map(self.lift, inputs)
+        if name == "pow_n":
+            return _power(a, Fraction(exponent))
+        return _ARITHMETIC[name](a, *others) if name in _ARITHMETIC else self.functions[name](a)
 
-    def __abs__(self) -> "Range":
-        return Range(self.mig, self.mag)
+    _apply = _operate
 
     @property
     def mag(self) -> Any:
@@ -70,76 +69,84 @@ ALL = Range(-INF, INF)
 
 def exactly(x: Any) -> Range:
     """The range of one number: a float, an int, a Fraction, or a ball."""
-    if isinstance(x, Fraction):
-        x = arb(fmpq(x.numerator, x.denominator))
-    ball = x if isinstance(x, arb) else arb(x)
-    return Range(ball.lower(), ball.upper()) if ball.is_finite() else Range(ball, ball)
+    return hull([arb(fmpq(x.numerator, x.denominator)) if isinstance(x, Fraction) else arb(x)])
 
 
-def hull(numbers: Any) -> Range:
-    """The smallest range with all these numbers or ranges."""
-    ends = [end for x in numbers for end in (x if isinstance(x, Range) else (x, x))]
-    if any(end.is_nan() for end in ends):
+def hull(balls: Iterable[Any]) -> Range:
+    """The smallest range with all these balls; all numbers, if one of them is nan."""
+    balls = list(balls)
+    if any(ball.is_nan() for ball in balls):
         return ALL
-    return Range(min(_lower(end) for end in ends), max(_upper(end) for end in ends))
+    return Range(min(map(lower, balls)), max(map(upper, balls)))
 
 
-def _lower(x: Any) -> Any:
+def lower(x: Any) -> Any:
     return x.lower() if x.is_finite() else x
 
 
-def _upper(x: Any) -> Any:
+def upper(x: Any) -> Any:
     return x.upper() if x.is_finite() else x
 
 
-def _plus(a: Any, b: Any) -> Any:
-    class_of_ends = a + b
-    return class_of_ends if class_of_ends.is_finite() else _Infinite(class_of_ends)
+def _add(a: Range, b: Range) -> Range:
+    return hull([a.lo + b.lo, a.hi + b.hi])
 
 
-class _Infinite:
-    """An infinite end: it has no ends of its own."""
-
-    def __init__(self, x: Any):
-        self.x = x
-
-    def lower(self) -> Any:
-        return -INF if self.x.is_nan() else self.x
-
-    def upper(self) -> Any:
-        return INF if self.x.is_nan() else self.x
+def _multiply(a: Range, b: Range) -> Range:
+    if a is b:
+        return _power(a, Fraction(2))
+    return hull(arb(0) if x == 0 or y == 0 else x * y for x in a for y in b)
 
 
-def _times(a: Any, b: Any) -> Any:
-    return arb(0) if a == 0 or b == 0 else a * b
+def _divide(a: Range, b: Range) -> Range:
+    if not b.lo <= 0 <= b.hi:
+        return a * hull(arb(0) if abs(end) == INF else 1 / end for end in b)
+    if b.lo == 0 < b.hi:
+        return a * Range(1 / b.hi if b.hi < INF else arb(0), INF)
+    if b.hi == 0 > b.lo:
+        return a * Range(-INF, 1 / b.lo if b.lo > -INF else arb(0))
+    return ALL
 
 
-def at_end(f: Callable[[Any], Any], limits: tuple[Any, Any]) -> Callable[[Any], Any]:
-    """f of one end of a range; `limits` are its limits at -inf and inf."""
+def _power(x: Range, e: Fraction) -> Range:
+    """x^e for a rational e. If e is no whole number, x is known to be positive."""
+    if e < 0:
+        return _divide(exactly(1), _power(x, -e))
+    if e.denominator != 1:
+        power = arb(fmpq(e.numerator, e.denominator))
+        return hull(end if end in (0, INF) else end**power for end in (max(x.lo, arb(0)), x.hi))
+    found = hull(end ** int(e) for end in x)
+    return Range(arb(0), found.hi) if e and e % 2 == 0 and 0 in x else found
 
-    def of_end(x: Any) -> Any:
-        if x == INF:
-            return limits[1]
-        return limits[0] if x == -INF else f(x)
 
-    return of_end
+_ARITHMETIC: dict[str, Callable[..., Range]] = {
+    "add": _add,
+    "sub": lambda a, b: _add(a, -b),
+    "mul": _multiply,
+    "div": _divide,
+    "neg": lambda a: Range(-a.hi, -a.lo),
+    "abs": lambda a: Range(a.mig, a.mag),
+}
+
+
+# --- Ranges of functions: each makes a function of a range from one of a ball ----------------------------------
 
 
 def monotone(f: Callable[[Any], Any], *limits: Any) -> Callable[[Range], Range]:
-    """The range of a monotone function."""
-    end = at_end(f, (arb(limits[0]), arb(limits[1])))
-    return lambda x: hull([end(x.lo), end(x.hi)])
+    """The range of a monotone function with these limits at -inf and inf."""
+
+    def at(x: Any) -> Any:
+        return arb(limits[x > 0]) if abs(x) == INF else f(x)
+
+    return lambda x: hull(map(at, x))
 
 
 def clipped(f: Callable[[Any], Any], low: Any, high: Any) -> Callable[[Range], Range]:
     """The range of an increasing function that runs away: beyond +-FAR its limits will do."""
 
     def of(x: Range) -> Range:
-        lower = f(max(x.lo, -FAR)) if x.lo >= -FAR else arb(low)
-        if x.lo > FAR:
-            lower = f(FAR)
-        upper = f(x.hi) if -FAR <= x.hi <= FAR else (arb(high) if x.hi > FAR else f(-FAR))
-        return hull([lower, upper])
+        lowest = arb(low) if x.lo < -FAR else f(min(x.lo, FAR))
+        return hull([lowest, arb(high) if x.hi > FAR else f(max(x.hi, -FAR))])
 
     return of
 

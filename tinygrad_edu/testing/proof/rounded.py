@@ -16,6 +16,7 @@ from flint import arb
 from ...engine.operators import Operators
 from ...engine.rule import Rule
 from .cells import Undecided
+from .exact import CHOICES, beside_infinity
 from .functions import FUNCTIONS
 from .ranges import INF, Range, exactly, hull
 
@@ -103,7 +104,7 @@ class Rounded(Operators):
             return x
         if isinstance(x, float) and not math.isfinite(x):
             raise Undecided(f"{x} is not a real number")
-        return Rounded(self.paths, exactly(arb(float(x))))
+        return Rounded(self.paths, exactly(float(x)))
 
     def constants(self) -> tuple["Rounded", ...]:
         """The floats for pi, the square root of 2, log 2 and log 10, with their errors."""
@@ -133,7 +134,7 @@ class Rounded(Operators):
         try:
             return self._result(name, *inputs, exponent=exponent)
         except Undecided as reason:
-            if name in _ORDER or name in _CHOICES:
+            if name in CHOICES and name != "sigmoid":
                 raise
             return Unbounded(self.paths, str(reason))
 
@@ -142,23 +143,23 @@ class Rounded(Operators):
             return Plain(inputs[0])
         if unbounded := [x for x in inputs if isinstance(x, Unbounded)]:
             raise Undecided(unbounded[0].reason)
+        if name in _COMPARISONS and (side := beside_infinity(*inputs)):
+            if any(isinstance(x, Rounded) and x.huge for x in inputs):
+                raise Undecided("what may be infinite is compared with infinity")
+            return self._chosen(name != "equal" and (side < 0) == (name in ("lt", "le")))
         if name == "where":
-            return (
-                inputs[1] if self._chosen(self._compare("ne", self.lift(inputs[0]), self.lift(0))) else inputs[2]
-            )
+            return inputs[2] if self._chosen(self._equal(self.lift(inputs[0]), self.lift(0))) else inputs[1]
         a, *others = map(self.lift, inputs)
         b = others[0] if others else a
         zero = self.lift(0)
-        if name in _ORDER:
-            return self._chosen(self._compare(name, a, b))
-        if name == "equal":
-            return self._chosen(int(self._compare("eq", a, b)))
+        if name in _COMPARISONS:
+            return self._chosen(_COMPARISONS[name](self, a, b))
         if name == "max":
-            return a if self._chosen(self._compare("ge", a, b)) else b
+            return b if self._chosen(self._less(a, b)) else a
         if name == "heaviside":
-            return self._chosen(int(self._compare("gt", a, zero)))
+            return self._chosen(int(self._less(zero, a)))
         if name == "sign":
-            return self._chosen(int(self._compare("gt", a, zero)) - int(self._compare("lt", a, zero)))
+            return self._chosen(int(self._less(zero, a)) - int(self._less(a, zero)))
         if name == "neg":
             return Rounded(self.paths, -a.of, a.ulps, a.relative, a.absolute, a.huge, a.is_0)
         if name == "abs":
@@ -177,31 +178,28 @@ class Rounded(Operators):
             return self._exponential(a, b)
         if name == "sigmoid":
             small = self.function("exp", -abs(a))
-            return 1 / (1 + small) if self._chosen(self._compare("ge", a, zero)) else small / (1 + small)
+            return 1 / (1 + small) if not self._chosen(self._less(a, zero)) else small / (1 + small)
         return self.function(name, a)
 
     def _chosen(self, outcome: Any) -> Any:
         self.paths.choices.append(outcome)
         return outcome
 
-    def _compare(self, name: str, a: "Rounded", b: "Rounded") -> bool:
-        """A comparison of the floats. Where rounding leaves it open, both answers are taken."""
+    def _less(self, a: "Rounded", b: "Rounded") -> bool:
+        """a < b of the floats. Where rounding leaves it open, both answers are taken."""
         x, y = a.computed(), b.computed()
         self.paths.may_differ |= a.is_0 or b.is_0
-        known: bool | None
-        below, above, equal = bool(x.hi < y.lo), bool(x.lo > y.hi), bool(x.lo == x.hi == y.lo == y.hi)
-        if name in ("eq", "ne"):
-            known = equal or (False if below or above else None)
-            if known is None:
-                known = self._open(a, b)
-            return known == (name == "eq")
-        if below or above or equal:
-            return _ORDER[name](below, above, equal)
-        if x.hi <= y.lo and name in ("le", "gt"):
-            return name == "le"
-        if x.lo >= y.hi and name in ("ge", "lt"):
-            return name == "ge"
-        return self._open(a, b)
+        if x.hi < y.lo:
+            return True
+        return False if x.lo >= y.hi or a is b else self._open(a, b)
+
+    def _equal(self, a: "Rounded", b: "Rounded") -> bool:
+        """a == b, likewise."""
+        x, y = a.computed(), b.computed()
+        self.paths.may_differ |= a.is_0 or b.is_0
+        if x.lo == x.hi == y.lo == y.hi or (a is b and not a.huge):
+            return True
+        return False if x.hi < y.lo or x.lo > y.hi else self._open(a, b)
 
     def _open(self, a: "Rounded", b: "Rounded") -> bool:
         if a.is_exact and b.is_exact:
@@ -292,11 +290,7 @@ class Rounded(Operators):
             return self.lift(1) if n == 0 else a
         if n == -1 and a.is_exact:
             return 1 / a
-        from fractions import Fraction
-
-        from .exact import power_range
-
-        of = power_range(a.of, Fraction(n))
+        of = a.of**n
         relative, absolute = a.errors()
         self.paths.rests_on.add("pow: 1 ulp")
         if absolute != 0 or (a.huge and not n > 1):
@@ -368,28 +362,26 @@ class Rounded(Operators):
         if name == "sqrt" and absolute == 0:  # sqrt(x (1 + r)) = sqrt(x) sqrt(1 + r)
             return (relative / 2) * (1 + relative), ZERO
         if FUNCTIONS[name].concave and near.lo >= 0:  # f(x (1 + r)) <= (1 + r) f(x)
-            return relative, _product(absolute, _slope_range(name, near).mag)
+            return relative, _product(absolute, FUNCTIONS[name].slope(near).mag)
         if name == "exp" and near.mag < INF:  # e^(x + d) = e^x e^d
             moved = _product(relative, a.of.mag) + absolute
             if moved < arb(1) / 16:
                 return moved * (1 + 2 * moved), ZERO
             return ZERO, FUNCTIONS["exp"].range(near).hi
-        moved = _product(_slope_range(name, near).mag, _product(relative, a.of.mag) + absolute)
+        moved = _product(FUNCTIONS[name].slope(near).mag, _product(relative, a.of.mag) + absolute)
         if not moved.is_finite():
             raise Undecided(f"the error of {name} has no bound here")
         return ((moved / of.mig).upper(), ZERO) if moved < of.mig / 16 else (ZERO, moved)
 
 
 _DOMAIN = {"sqrt": (arb(0), INF), "log": (arb(0), INF), "log1p": (arb(-1), INF), "asin": (arb(-1), arb(1))}
-_ORDER: dict[str, Callable[[bool, bool, bool], bool]] = {
-    "lt": lambda below, above, equal: below,
-    "le": lambda below, above, equal: below or equal,
-    "gt": lambda below, above, equal: above,
-    "ge": lambda below, above, equal: above or equal,
+_COMPARISONS: dict[str, Callable[[Rounded, Rounded, Rounded], bool]] = {
+    "lt": lambda self, a, b: self._less(a, b),
+    "gt": lambda self, a, b: self._less(b, a),
+    "le": lambda self, a, b: not self._less(b, a),
+    "ge": lambda self, a, b: not self._less(a, b),
+    "equal": lambda self, a, b: self._equal(a, b),
 }
-
-
-_CHOICES = ("equal", "max", "heaviside", "sign", "where")
 
 
 class Unbounded(Rounded):
@@ -458,46 +450,3 @@ def _weighted(ra: Any, a: Range, rb: Any, b: Range) -> Any:
     total = a.hi + b.lo
     share = a.hi / total if total > 0 else arb(1)  # the larger error's weight, at most
     return (ra * share + rb * (1 - share)).upper()
-
-
-def _slope_range(name: str, x: Range) -> Range:
-    """The range of a function's slope, by running its row on ranges."""
-    found = FUNCTIONS[name].slope(_Span(x))
-    return found.of if isinstance(found, _Span) else exactly(found)
-
-
-class _Span(Operators):
-    """A range with the operators of a number."""
-
-    def __init__(self, of: Range):
-        self.of = of
-
-    def constants(self) -> tuple["_Span", ...]:
-        return tuple(_Span(exactly(x)) for x in (arb.pi(), arb(2).sqrt(), arb.const_log2(), arb.const_log10()))
-
-    def _operate(self, name: str, *inputs: Any, **parameters: Any) -> "_Span":
-        return self._apply(name, *inputs, **parameters)
-
-    def _apply(self, name: str, *inputs: Any, exponent: Any = None) -> "_Span":
-        from fractions import Fraction
-
-        from .exact import power_range
-
-        a, *others = [x.of if isinstance(x, _Span) else exactly(x) for x in inputs]
-        if name == "mul" and inputs[0] is inputs[-1]:
-            return _Span(power_range(a, Fraction(2)))
-        if name == "pow_n":
-            return _Span(power_range(a, Fraction(exponent)))
-        if name == "neg":
-            return _Span(-a)
-        if name in _BINARY:
-            return _Span(_BINARY[name](a, others[0]))
-        return _Span(FUNCTIONS[name].range(a))
-
-
-_BINARY = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "div": lambda a, b: a / b,
-}

@@ -1,0 +1,530 @@
+"""backend="jax": the numbers of the eager engine, on one device and on several. Skipped where JAX is missing."""
+
+import math
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib import util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_edu as tg
+from tinygrad_edu import CompileError, Value, nn, optim
+from tinygrad_edu.elementary import exp, where
+from tinygrad_edu.testing import assert_near
+
+jax = pytest.importorskip("jax")
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).parent
+SECONDS = 400  # for one program in a process of its own
+
+
+def _module(name: str) -> ModuleType:
+    """A test file of this folder as a module."""
+    spec = util.spec_from_file_location(f"{name}_for_jax", HERE / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+programs, recurrences = _module("test_compile_programs"), _module("test_loops")
+rules_of_ones_own = programs.rules_of_ones_own
+
+CASES = [  # each operation of the array programs at least once
+    *("cross_entropy_one_hot", "cross_entropy_class_index", "moons_with_hinge_and_weight_decay"),
+    *("one_constant_batch_in_the_graph", "normalised_rows", "tied_embedding", "convolution_strided"),
+    *("max_pooling_with_ties", "ties_of_max_and_min", "attention_of_two_heads", "attention_masked_by_infinity"),
+    *("choices", "extremes_of_different_kinds", "constants_of_every_kind", "own_rule_of_three_inputs"),
+    *("own_reduction", "reversed_lists"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _float64() -> Iterator[None]:
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)
+
+
+def classifier() -> tuple[nn.Module, Callable[..., Any], list[Any]]:
+    model = nn.MLP(6, [5, 3], rng=0)
+    batch = [programs.normal(7, 6), np.eye(3)[[0, 1, 2, 2, 1, 0, 1]]]
+    return model, lambda x, y: nn.cross_entropy(model(x), y), batch
+
+
+# --- Numbers ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_programs_agree_with_the_eager_engine(case: str) -> None:
+    function, parameters, batch = programs.CASES[case]()
+    programs.compare(function, parameters, *batch, backend="jax")
+
+
+@pytest.mark.parametrize("name", ["gru", "delayed", "translator"])  # carried: a state; three stages; none
+def test_loops_are_scans(name: str) -> None:
+    function, parameters, batch, (n, _) = recurrences.LOOPS[name]
+    parameters = programs.flat(parameters)
+    plain = tg.compile(function, parameters).value_and_grad(*batch)
+    step = tg.compile(function, parameters, backend="jax")
+    value, gradient = step.value_and_grad(*batch)
+    assert abs(value - plain[0]) < 1e-12
+    assert np.allclose(gradient, plain[1], 1e-12, 1e-13)
+    assert step.source.count("jax.lax.scan(") == n
+
+
+def test_all_stages_of_a_loop_are_outputs() -> None:
+    def states(x: Any) -> Any:
+        return recurrences.recurrent(x)
+
+    parameters = programs.flat(recurrences.W, recurrences.U, recurrences.b)
+    found = tg.compile(states, parameters, backend="jax").predict(recurrences.X)
+    assert np.allclose(found, tg.compile(states, parameters).predict(recurrences.X), 1e-12)
+
+
+@pytest.mark.parametrize("case", ["cross_entropy_class_index", "attention_causal"])
+def test_programs_agree_in_float32(case: str) -> None:
+    jax.config.update("jax_enable_x64", False)
+    function, parameters, batch = programs.CASES[case]()
+    step = programs.compare(function, parameters, *batch, dtype="float32", backend="jax")
+    assert step.value_and_grad(*batch)[1].dtype == np.float32
+
+
+POINTS = [-2.0, -1.0, -0.75, 0.0, 0.25, 1.0, 3.0]
+
+
+@pytest.mark.parametrize("name", [name for name, rule in tg.RULES.items() if rule.n_inputs == 1])
+def test_slopes_are_those_of_the_rules_at_kinks_too(name: str) -> None:
+    rule, w = tg.RULES[name], Value(1.0, label="w")
+    points = [x for x in POINTS if all(x in interval for interval in rule.domain) and (x or name != "reciprocal")]
+    step = tg.compile(lambda x: rule(w * x) + 0 * w, [w], backend="jax")
+    for x in points:
+        out = rule.forward(x)
+        value, (slope,) = step.value_and_grad([x])
+        assert_near(value, float(out), 1 + abs(out), 1e-12)
+        exact = rule.shares(1.0, out, x)[0] * x
+        assert slope == exact or abs(slope - exact) <= 1e-12 * (1 + abs(exact)) or math.isnan(exact * 0)
+
+
+def test_predict_gives_nested_outputs() -> None:
+    model, _, (X, _) = classifier()
+
+    def outputs(x: Any) -> list[Any]:
+        z = model(x)
+        return [z, [2.0, z[0], model.layers[0].neurons[0].b]]
+
+    def flat(x: Any) -> list[Any]:
+        return [*model(x), 2.0, model(x)[0], *model.parameters()[:2], model(x)[2]]
+
+    expected = tg.compile(flat, model.parameters()).predict(X)
+    assert np.allclose(tg.compile(flat, model.parameters(), backend="jax").predict(X), expected, 1e-12)
+    assert tg.compile(lambda x: [model(x)], model.parameters(), backend="jax").predict(X).shape == (7, 1, 3)
+
+
+# --- A pure function -------------------------------------------------------------------------------------------
+
+SOURCE = '''
+def examples(parameters, X, Y):
+    """What the function returns for each example of a batch."""
+    dtype = parameters.dtype
+    X = jnp.asarray(X, dtype)
+    Y = jnp.asarray(Y, dtype)
+    W1 = parameters[0:35].reshape(5, 7)[:, :6]  # (5, 6)
+    b1 = parameters[6:35:7]  # (5)
+    W2 = parameters[35:53].reshape(3, 6)[:, :5]  # (3, 5)
+    b2 = parameters[40::6]  # (3)
+    Z1 = X @ W1.T + b1  # (B, 5)
+    A1 = jax.nn.relu(Z1)  # (B, 5)
+    Z2 = A1 @ W2.T + b2  # (B, 3)
+    logsumexp_1 = jax.nn.logsumexp(Z2, axis=-1)  # (B)
+    sum_1 = jnp.sum(Y, axis=-1)  # (B)
+    mul_1 = sum_1 * logsumexp_1  # (B)
+    sum_2 = jnp.vecdot(Z2, Y)  # (B)
+    loss = mul_1 - sum_2  # (B)
+    return loss
+
+
+def mean(parameters, X, Y):
+    return examples(parameters, X, Y).mean()
+
+
+function = jax.value_and_grad(mean)
+'''
+
+
+def test_the_source_is_what_a_person_would_write_and_runs_alone() -> None:
+    model, loss, batch = classifier()
+    step = tg.compile(loss, model.parameters(), backend="jax")
+    value, gradient = step.value_and_grad(*batch)
+    assert step.source.endswith(SOURCE)
+    alone: dict[str, Any] = {}
+    exec(step.source, alone)
+    theta = np.array([parameter.data for parameter in model.parameters()])
+    found, slopes = alone["function"](theta, *batch)
+    assert abs(found - value) < 1e-14
+    assert np.allclose(slopes, gradient, 0, 1e-15)
+
+
+def test_the_function_runs_under_the_transformations_of_jax() -> None:
+    model, loss, (X, Y) = classifier()
+    step = tg.compile(loss, model.parameters(), backend="jax")
+    theta = np.array([parameter.data for parameter in model.parameters()])
+    value, gradient = jax.jit(step.function)(theta, X, Y)  # compiled and verified inside of the jit
+    plain, slopes = tg.compile(loss, model.parameters()).value_and_grad(X, Y)
+    assert abs(value - plain) < 1e-14
+    assert np.allclose(gradient, slopes, 0, 1e-14)
+    values, gradients = jax.vmap(step.function, (0, None, None))(np.stack([theta, 2 * theta]), X, Y)
+    assert values.shape == (2,)
+    assert np.allclose(gradients[0], gradient, 0, 1e-14)
+    larger = jax.grad(lambda t: step.function(t, X, Y)[0] ** 2)(theta)
+    assert np.allclose(larger, 2 * value * gradient, 0, 1e-14)
+    by_inputs = jax.grad(lambda x: step.function(theta, x, Y)[0])(X)
+    assert by_inputs.shape == X.shape
+    assert abs(by_inputs).max() > 0
+
+
+def test_a_program_that_is_made_under_jit_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tinygrad_edu.compiler.backends import jax as text
+
+    monkeypatch.setitem(text.ACTIVATIONS, "relu", "jax.nn.relu({})")
+    monkeypatch.setitem(text.CALLS, "relu", "jax.nn.gelu({})")
+    model, loss, (X, Y) = classifier()
+    step = tg.compile(loss, model.parameters(), backend="jax")
+    with pytest.raises(CompileError, match="disagrees with the eager one"):
+        jax.jit(step.function)(np.zeros(len(model.parameters())), X, Y)
+    with pytest.raises(CompileError, match="disagrees with the eager one"):
+        step.value_and_grad(X, Y)
+
+
+def test_indices_have_random_places_when_a_program_is_made_under_jit() -> None:
+    table, w = nn.Embedding(5, 2, rng=0), Value(0.5)
+    step = tg.compile(lambda i: tg.sum(table(i)) * w, [*table.parameters(), w], backend="jax")
+    theta = np.array([p.data for p in step.parameters])
+    value, gradient = jax.jit(step.function)(theta, np.array([4, 1, 4]))
+    assert abs(value - 0.5 * np.mean([table.W[i][0].data + table.W[i][1].data for i in (4, 1, 4)])) < 1e-14
+    assert np.count_nonzero(gradient) == 5
+    with pytest.raises(IndexError, match="has the indices 0 to 4, got 5"):
+        step.value_and_grad(np.array([0, 5]))
+
+
+def test_a_branch_is_looked_at_for_each_example_but_not_in_the_pure_function() -> None:
+    w = Value(0.5, label="w")
+
+    def function(x: Any) -> Any:
+        return w * x * x if x.data > -10 else w * x
+
+    step = tg.compile(function, [w], backend="jax")
+    assert step.value_and_grad([1.0, -2.0, 3.0])[1] == pytest.approx(14 / 3)
+    with step.train(optim.SGD([w], lr=0.1)) as train:
+        train([1.0, -2.0])
+        with pytest.raises(tg.TraceError, match="give different graphs"):
+            train([1.0, -20.0])
+    assert w.data == pytest.approx(0.5 - 0.25)
+    with pytest.raises(tg.TraceError, match=r"step\.function cannot look at them"):
+        jax.jit(step.function)(np.ones(1), np.ones(3))
+
+
+# --- Rules of the user's ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _rules() -> Iterator[None]:
+    before = dict(tg.RULES)
+    yield
+    tg.RULES.clear()
+    tg.RULES.update(before)
+
+
+@pytest.mark.usefixtures("_rules")
+def test_a_rule_keeps_its_own_backward() -> None:
+    through = tg.rule(
+        lambda x: where(x > 0, 1.0, -1.0), backward=lambda upstream, out, x: (upstream,), name="through"
+    )
+    fixed = tg.rule(lambda x, y: 2.0, backward=lambda upstream, out, x, y: (0, upstream * exp(x)), name="fixed")
+    w = Value(0.5, label="w")
+    step = tg.compile(lambda x: through(w * x) + 3 * fixed(x, w), [w], backend="jax")
+    value, gradient = step.value_and_grad([1.0, -3.0])
+    assert value == 6.0
+    assert abs(gradient[0] - (-1 + 1.5 * (math.exp(1) + math.exp(-3)))) < 1e-14
+    assert "@jax.custom_vjp\ndef through(x):" in step.source
+
+
+@pytest.mark.usefixtures("_rules")
+def test_a_rule_that_does_not_run_on_symbols_is_named() -> None:
+    loud = tg.rule(lambda x: math.sin(x), backward=lambda upstream, out, x: (upstream,), name="loud")
+    with pytest.raises(TypeError, match=r"The rule loud does not run on symbols, .*sin instead of math\.sin"):
+        tg.compile(lambda x: loud(x), [Value(1.0)], backend="jax").predict([1.0])
+
+
+# --- Training --------------------------------------------------------------------------------------------------
+
+OPTIMISERS: list[Callable[..., Any]] = [
+    lambda p: optim.SGD(p, 0.1),
+    lambda p: optim.SGD(p, 0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+    lambda p: optim.RMSProp(p, 0.01, momentum=0.5),
+    lambda p: optim.Adam(p, 0.01),
+    lambda p: optim.AdamW(p, 0.01),
+]
+
+
+@pytest.mark.parametrize("make", OPTIMISERS)
+def test_training_moves_the_parameters_as_on_numpy(make: Callable[..., Any]) -> None:
+    found = []
+    for backend in ("numpy", "jax"):
+        model, loss, (X, Y) = classifier()
+        step, optimizer = tg.compile(loss, model.parameters(), backend=backend), make(model.parameters())
+        if backend == "numpy":
+            with step.arrays() as theta, optimizer.arrays(theta) as move:
+                for _ in range(20):
+                    value, gradient = step.value_and_grad(X, Y)
+                    move(gradient)
+        else:
+            with step.train(optimizer) as train:
+                for _ in range(20):
+                    value = train(X, Y)
+                assert abs(step.value_and_grad(X, Y)[0] - value) < 0.5  # it reads what the devices have
+                assert step.value_and_grad(X, Y)[0] != value
+        states = [number for p in model.parameters() for number in optimizer.state[p]]
+        found.append([value, *(p.data for p in model.parameters()), *states])
+    assert np.allclose(*found, 1e-12, 1e-14)
+
+
+def test_a_loss_of_nan_moves_nothing() -> None:
+    w = Value(2.0)
+    step, optimizer = tg.compile(lambda x: w * w * x, [w], backend="jax"), optim.Adam([w])
+    with step.train(optimizer) as train:
+        assert math.isnan(train([math.nan]))
+    assert w.data == 2.0
+    assert not optimizer.state
+
+
+def test_fit_is_that_of_numpy() -> None:
+    data, found = tg.datasets.iris(standardize=True), []
+    for backend in ("numpy", "jax"):
+        model = nn.MLP(4, [5, 3], rng=0)
+        optimizer = optim.Adam(model.parameters(), lr=0.01)
+        history = tg.fit(
+            model,
+            nn.cross_entropy,
+            data,
+            optimizer,
+            epochs=5,
+            validation=(data.X_test, data.y_test),
+            patience=2,
+            backend=backend,
+            progress=False,
+        )
+        assert history.compiled
+        rows = [[row["loss"], row["accuracy"], row["validation loss"]] for row in history.epochs]
+        found.append([*np.ravel(rows), *(p.data for p in model.parameters())])
+    assert np.allclose(*found, 1e-10)
+
+
+def test_fit_of_whole_batches_and_a_loss_of_nan() -> None:
+    model = nn.Sequential(nn.Dense(2, 3, "tanh", rng=0), nn.BatchNorm(3), nn.Dense(3, 1, rng=1))
+
+    def loss(rows: Any, targets: Any) -> Value:
+        return tg.sum([(z[0] - t) ** 2 for z, t in zip(rows, targets, strict=True)]) / len(rows)
+
+    X, y, sgd = programs.normal(6, 2), programs.normal(6), optim.SGD(model.parameters(), 0.1)
+    with pytest.raises(tg.TraceError, match="While the function was traced"):
+        tg.fit(model, loss, (X, y), sgd, epochs=1, batched=True, backend="jax", progress=False)
+    model = nn.Dense(2, 1, rng=0)
+    sgd = optim.SGD(model.parameters(), 0.1)
+    before = [p.data for p in model.parameters()]
+    tg.fit(model, loss, (X, y), sgd, epochs=1, batched=True, backend="jax", progress=False)
+    moved = [p.data for p in model.parameters()]
+    assert before != moved
+    y[3] = math.inf
+    with pytest.warns(UserWarning, match="inf"):
+        tg.fit(model, loss, (X, y), sgd, epochs=1, batched=True, backend="jax", progress=False)
+    assert [p.data for p in model.parameters()] == moved
+
+
+def test_the_command_line_trains(capsys: pytest.CaptureFixture[str]) -> None:
+    from tinygrad_edu.cli import main
+
+    assert not main(["train", "iris", "--backend", "jax", "--epochs", "2"])
+    assert "on 1 device(s) of JAX" in capsys.readouterr().out
+
+
+# --- Errors ----------------------------------------------------------------------------------------------------
+
+
+def compiled(**options: Any) -> Any:
+    w = Value(1.0)
+    return tg.compile(lambda x: w * x, [w], backend="jax", **options)
+
+
+def test_float64_needs_the_switch_of_jax() -> None:
+    jax.config.update("jax_enable_x64", False)
+    with pytest.raises(ValueError, match=r'jax_enable_x64", True.*or compile with dtype="float32"'):
+        compiled()
+    assert compiled(dtype="float32")([2.0]) == 2.0
+    w = Value(1.0)
+    with pytest.raises(CompileError, match="float32 cannot hold the constant 1e-50"):
+        tg.compile(lambda x: w * x + 1e-50, [w], "float32", backend="jax")([1.0])
+
+
+def test_no_jax_and_an_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jax, "__version__", "0.4.38")
+    with pytest.raises(
+        ImportError, match=r"needs JAX 0\.\d+ or newer, and this is JAX 0\.4\.38: pip install -U jax"
+    ):
+        compiled()
+    monkeypatch.setitem(sys.modules, "jax", None)
+    with pytest.raises(ImportError, match=r'pip install "tinygrad-edu\[jax\]"'):
+        compiled()
+
+
+def test_a_device_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def devices() -> None:
+        raise RuntimeError("Unable to initialize backend 'cuda'")
+
+    monkeypatch.setattr(jax, "devices", devices)
+    with pytest.raises(RuntimeError, match=r"does not find the device.*'cuda'.*Unset JAX_PLATFORMS"):
+        compiled()
+
+
+def test_wrong_meshes() -> None:
+    w = Value(1.0)
+    step, sgd = tg.compile(lambda x: w * x, [w], backend="jax"), optim.SGD([w])
+    for wrong in (8, jax.devices(), jax.sharding.Mesh(np.array(jax.devices()[0]), ())):
+        with pytest.raises(TypeError, match=r"mesh is a jax\.sharding\.Mesh with one axis or more"):
+            step.train(sgd, mesh=wrong)
+    with pytest.raises(ValueError, match="other parameters than those of the compiled function"):
+        step.train(optim.SGD([Value(1.0)]))
+    fit: Any = lambda **how: tg.fit(nn.Dense(1, 1), nn.mse, ([[1.0]], [[1.0]]), sgd, **how)  # noqa: E731
+    with pytest.raises(ValueError, match="holds no parameter of this model"):
+        fit(backend="jax")
+    sgd.parameters = (model := nn.Dense(1, 1)).parameters()
+    fit = lambda **how: tg.fit(model, nn.mse, ([[1.0]], [[1.0]]), sgd, **how)  # noqa: E731
+    with pytest.raises(ValueError, match='Only backend="jax" runs on a mesh'):
+        fit(mesh=jax.make_mesh((1,), ("batch",)))
+    with pytest.raises(ValueError, match='leave out backend="jax"'):
+        fit(backend="jax", compiled=False)
+    with pytest.raises(ValueError, match='The backend is "numpy" or "jax"'):
+        fit(backend="torch")
+
+
+def test_a_device_of_the_mesh_that_jax_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    mesh = jax.make_mesh((1,), ("batch",))
+    monkeypatch.setattr(jax, "devices", lambda *platform: [])
+    w = Value(1.0)
+    step = tg.compile(lambda x: w * x, [w], backend="jax")
+    with pytest.raises(ValueError, match="which is not among the devices of JAX"):
+        step.train(optim.SGD([w]), mesh=mesh)
+
+
+# --- Several devices, several processes ------------------------------------------------------------------------
+
+
+def start(program: str, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
+    """A program in a process of its own."""
+    paths = os.pathsep.join([str(HERE.parent.parent), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        env={**os.environ, "PYTHONPATH": paths, "JAX_ENABLE_X64": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(*processes: "subprocess.Popen[str]") -> list[str]:
+    """What they print, once all have ended."""
+    try:
+        results = [(process, *process.communicate(timeout=SECONDS)) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for process, _, errors in results:
+        assert process.returncode == 0, errors
+    return [printed for _, printed, _ in results]
+
+
+STEPS = """
+import jax, numpy as np, tinygrad_edu as tg
+from tinygrad_edu import nn, optim
+
+rng = np.random.default_rng(0)
+X, Y = rng.normal(size=(60, 6)), np.eye(3)[rng.integers(0, 3, 60)]
+
+def trained(mesh, steps=100):
+    model = nn.MLP(6, [8, 3], rng=0)
+    step = tg.compile(lambda x, y: nn.cross_entropy(model(x), y), model.parameters(), backend="jax")
+    with step.train(optim.Adam(model.parameters(), lr=0.01), mesh=mesh) as train:
+        for i in range(steps):
+            size = 20 if i % 10 else 13  # which no number of devices divides
+            train(X[i % 40 : i % 40 + size], Y[i % 40 : i % 40 + size])
+        text = train.lower(X, Y).compile().as_text()
+    return np.array([p.data for p in model.parameters()]), text
+"""
+EIGHT = f"""{STEPS}
+one, _ = trained(None)
+assert jax.device_count() == 8
+for mesh in (jax.make_mesh((8,), ("rows",)), jax.make_mesh((4, 2), ("any", "other"))):
+    many, text = trained(mesh)
+    assert abs(one - many).max() < 1e-10, abs(one - many).max()
+    assert "all-reduce" in text
+    assert "sharding" in text or "num_partitions=8" in text
+from tinygrad_edu.optim import Adam
+model, data = nn.MLP(4, [5, 3], rng=0), tg.datasets.iris(standardize=True)
+history = tg.fit(model, nn.cross_entropy, data, Adam(model.parameters()), epochs=2, batch_size=50, backend="jax",
+                 mesh=jax.make_mesh((8,), ("x",)), progress=False)
+print(f"{{history.epochs[-1]['loss']:.10f}}")
+"""
+
+
+def test_eight_devices_train_as_one_does() -> None:
+    (printed,) = finished(start(EIGHT, XLA_FLAGS="--xla_force_host_platform_device_count=8"))
+    model, data = nn.MLP(4, [5, 3], rng=0), tg.datasets.iris(standardize=True)
+    adam = optim.Adam(model.parameters())
+    history = tg.fit(model, nn.cross_entropy, data, adam, epochs=2, batch_size=50, progress=False)
+    assert abs(float(printed) - history.epochs[-1]["loss"]) < 1e-9
+
+
+TWO = f"""
+import sys, jax
+jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
+{STEPS}
+many, text = trained(jax.make_mesh((2,), ("batch",)))
+assert "all-reduce" in text
+one, _ = trained(None)
+assert abs(one - many).max() < 1e-10, abs(one - many).max()
+try:
+    trained(jax.sharding.Mesh(np.array(jax.devices()[:1]), ("batch",)), 0)
+except ValueError as error:
+    print(error)
+"""
+
+
+def free_address() -> str:
+    with socket.socket() as listening:
+        listening.bind(("localhost", 0))
+        return f"localhost:{listening.getsockname()[1]}"
+
+
+def test_two_processes_train_as_one_does() -> None:
+    address = free_address()
+    printed = finished(start(TWO, address, "0"), start(TWO, address, "1"))
+    assert "The mesh has no device of process 1" in printed[1]
+
+
+def test_the_program_of_the_readme_runs_in_two_processes() -> None:
+    readme = (HERE.parent.parent / "tinygrad_edu/compiler/README.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"cat > train\.py <<'END'\n(.*?)END\n", readme, re.DOTALL)
+    address = free_address()
+    printed = finished(*(start(program, address, "2", number) for number in "01"))
+    assert printed[1].count("devices") == 0
+    assert re.search(r"^2 devices, loss 0\.\d+$", printed[0], re.MULTILINE)

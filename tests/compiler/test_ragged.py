@@ -1,0 +1,316 @@
+"""Rows of different lengths are one array, with the engine's results, whatever stands in the filled places."""
+
+import math
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_edu as tg
+from tinygrad_edu import Value
+from tinygrad_edu.compiler import lower, ragged
+from tinygrad_edu.compiler.ragged import classes_of, filled
+from tinygrad_edu.testing import absolute_adjoint, assert_near
+
+
+def normal(*shape: int, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def values(array: Any) -> Any:
+    """Nested lists of Values."""
+    return Value(float(array)) if array.ndim == 0 else [values(part) for part in array]
+
+
+def flat(nested: Any) -> list[Value]:
+    return [nested] if isinstance(nested, Value) else [value for part in nested for value in flat(part)]
+
+
+def used(function: Any, parameters: Any, batch: Any) -> list[Value]:
+    nodes = set(tg.topological_order(function(*[values(array[0]) for array in batch])))
+    return [parameter for parameter in flat(parameters) if parameter in nodes]
+
+
+def compare(function: Callable[..., Any], parameters: Any, *batch: Any) -> Any:
+    """Compiles, and compares with the engine to 1e-12 of the absolute adjoint. Returns what was compiled."""
+    parameters = used(function, parameters, batch)
+    step = tg.compile(function, parameters)
+    value, gradients = step.value_and_grad(*batch)
+    rows, sizes = [], []
+    for i in range(len(batch[0])):
+        root = function(*[values(array[i]) for array in batch])
+        adjoints = absolute_adjoint(root)
+        rows.append([root.data, *tg.gradients(root, parameters)])
+        noise = max(abs(float(node.data)) * size for node, size in adjoints.items())
+        sizes.append([noise, *(adjoints.get(p, 0.0) for p in parameters)])
+    for got, exact, size in zip([value, *gradients], np.mean(rows, 0), np.mean(sizes, 0), strict=True):
+        assert_near(float(got), float(exact), float(size), 1e-12)
+    return step
+
+
+# --- Random programs --------------------------------------------------------------------------------------------
+
+ROWS: dict[str, Callable[[random.Random, int], list[Any]]] = {
+    "all before": lambda rng, n: [range(t + 1) for t in range(n)],
+    "all after": lambda rng, n: [range(t, n) for t in range(n)],
+    "a window": lambda rng, n: [range(max(0, t - 2), t + 1) for t in range(n)],
+    "every other": lambda rng, n: [range(0, t + 1, 2) for t in range(n)],
+    "all but the first": lambda rng, n: [range(1, t + 2) for t in range(n - 1)],
+    "any": lambda rng, n: [sorted(rng.sample(range(n), k)) for k in rng.sample(range(1, n + 1), n)],
+}
+
+
+def program(seed: int) -> tuple[Callable[..., Any], Any, list[Any]]:
+    """A function of up to three stages, each of sums or reductions of different lengths; parameters; a batch."""
+    rng = random.Random(seed)
+    n = rng.randint(3, 7)
+    w, u, s = values(normal(n, n, seed=seed)), values(normal(n, seed=seed + 1)), Value(0.7)
+    rows = ROWS[rng.choice(list(ROWS))](rng, n)
+
+    def attended(h: Any, M: Any, t: int, row: Any) -> Value:
+        return tg.dot(tg.softmax([tg.dot(M[t], M[i]) * s for i in row]), [h[i] for i in row])
+
+    def added(h: Any, M: Any, t: int, row: Any) -> Value:
+        total: Any = 0.0
+        for i in row:
+            total = total + h[i] * w[i][t]
+        return total
+
+    stages: list[Callable[..., Any]] = [
+        lambda h, M, t, row: tg.sum([h[i] * s for i in row]),
+        lambda h, M, t, row: tg.dot([h[i] for i in row], [u[i] for i in row]),
+        lambda h, M, t, row: tg.max([tg.sin(h[i]) for i in row]),
+        lambda h, M, t, row: tg.min([tg.sin(h[i]) for i in row]),
+        lambda h, M, t, row: tg.logsumexp([h[i] * u[t] for i in row]),
+        lambda h, M, t, row: tg.dot(tg.softmax([h[i] * u[t] for i in row]), [h[i] for i in row]),
+        lambda h, M, t, row: tg.sum([tg.exp(h[i] * 0.1) * w[t][i] for i in row]),
+        lambda h, M, t, row: tg.sum([h[i] * h[t] for i in row]) + u[t],
+        lambda h, M, t, row: tg.sum([w[t][i] * M[t][i] for i in row]) * h[t],
+        attended,
+        added,
+    ]
+    chosen, end = rng.choices(stages, k=rng.randint(1, 3)), rng.choice([tg.tanh, tg.sin, lambda a: a * a])
+
+    def loss(x: Any, M: Any) -> Value:
+        h = list(x)
+        for stage in chosen:
+            out = [end(stage(h, M, t, row)) for t, row in enumerate(rows)]
+            h = out + h[len(out) :]
+        return tg.dot(h, u) * s
+
+    return loss, [w, u, s], [normal(2, n, seed=seed + 2), normal(2, n, n, seed=seed + 3)]
+
+
+def test_random_programs() -> None:
+    padded = [compare(*(f := program(seed))[:2], *f[2])._latest.lowered.is_padded for seed in range(60)]
+    assert 30 < sum(padded) < 60
+
+
+@pytest.mark.slow
+def test_more_random_programs() -> None:
+    for seed in range(60, 600):
+        function, parameters, batch = program(seed)
+        compare(function, parameters, *batch)
+
+
+# --- What becomes one array --------------------------------------------------------------------------------------
+
+
+def attention(masked: bool, T: int = 6, width: int = 4) -> Any:
+    """Two heads; the future has the score -inf, or it is left out."""
+    Q, K, V = (values(normal(width, width, seed=i)) for i in range(3))
+
+    def loss(x: Any) -> Value:
+        q, k, v = ([[tg.dot(row, place) for row in W] for place in x] for W in (Q, K, V))
+        out = []
+        for t in range(T):
+            seen = range(T if masked else t + 1)
+            for part in (slice(0, 2), slice(2, 4)):
+                scores = [tg.dot(q[t][part], k[s][part]) / 1.5 for s in seen]
+                if masked:
+                    scores = [score + (-math.inf if s > t else 0.0) for s, score in enumerate(scores)]
+                shares = tg.softmax(scores)
+                out += [tg.tanh(tg.dot(shares, [v[s][i] for s in seen])) for i in range(part.start, part.stop)]
+        return tg.sum(out)
+
+    return compare(loss, [Q, K, V], normal(3, T, width, seed=9))
+
+
+def test_range_gives_the_program_of_a_mask() -> None:
+    masked, causal = attention(True), attention(False)
+    assert causal.source.splitlines()[1:] == masked.source.splitlines()[1:]
+    assert "index_" not in causal.source
+    assert "div_1 + mask" in str(causal.groups)
+
+
+@pytest.mark.parametrize("low", [-math.inf, -1e9])
+def test_a_mask_may_have_zeros(low: float) -> None:
+    W = values(normal(4, 3))
+
+    def loss(x: Any) -> Value:
+        keys = [[tg.dot(w, place) for w in W] for place in x]
+        out = []
+        for t in range(4):
+            scores = [tg.dot(keys[t], keys[s]) + (low if s > t else 0.0) for s in range(4)]
+            out.append(tg.dot(tg.softmax(scores), [place[0] for place in x]))
+        return tg.sum([a * a for a in out])
+
+    step = compare(loss, W, normal(3, 4, 3, seed=9))
+    assert groups_of_rule(step, "exp") == [16]
+    assert not step._latest.lowered.is_padded
+
+
+def groups_of_rule(step: Any, name: str) -> list[int]:
+    """The sizes of the arrays that are computed by a rule."""
+    arrays = step._latest.lowered.arrays
+    return [math.prod(array.shape) for array in arrays if array.rule and array.rule.name == name]
+
+
+@pytest.mark.parametrize("reduce", [tg.logsumexp, tg.max, tg.min])
+def test_reductions_of_many_lengths_are_one(reduce: Any) -> None:
+    w = values(normal(6))
+
+    def loss(x: Any) -> Value:
+        z = [tg.sin(a * b) for a, b in zip(w, x, strict=True)]
+        return tg.sum([reduce(z[: t + 2]) ** 2 for t in range(5)])
+
+    name = {tg.logsumexp: "logsumexp", tg.max: "max", tg.min: "min"}[reduce]
+    assert groups_of_rule(compare(loss, w, normal(3, 6, seed=1)), name) == [5]
+
+
+def test_triangular_sums_are_a_product_with_a_mask() -> None:
+    w = values(normal(6))
+
+    def loss(x: Any) -> Value:
+        return tg.sum([tg.tanh(tg.dot(w[: t + 1], x[: t + 1]) + tg.sum(x[t:])) for t in range(6)])
+
+    step = compare(loss, w, normal(3, 6, seed=1))
+    assert "matrix product" in step.groups.title
+    assert "index_" not in step.source
+
+
+def test_a_first_row_of_one_product_belongs_to_the_others() -> None:
+    w = values(normal(6))
+    step = compare(lambda x: tg.sum([tg.dot(w[:t], x[:t]) ** 2 for t in range(1, 7)]), w, normal(3, 6, seed=1))
+    assert groups_of_rule(step, "pow_n") == [6]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "classes"),
+    [
+        ([1, 2, 3, 4], [4, 4, 4, 4]),
+        ([2, 4, 6, 6], [6, 6, 6, 6]),
+        ([5, 5, 5, 1, 2], [5, 5, 5, 1, 2]),  # a border
+        ([4, 6, 9, 4, 6, 9], [4, 6, 9, 4, 6, 9]),  # different layers
+        ([3, 8], [3, 8]),
+        ([*range(1, 9), 900], [*[8] * 8, 900]),  # waste
+        ([1, 2, 4, 8, 16, 32, 64, 128], [2, 2, 16, 16, 16, 128, 128, 128]),
+    ],
+)
+def test_lengths_that_are_filled_up_to_one(lengths: list[int], classes: list[int]) -> None:
+    found = classes_of(lengths, [1] * len(lengths))
+    members = {c: {n for n in lengths if found[n] == found[c]} for c in set(classes)}
+    assert members == {c: {n for n, own in zip(lengths, classes, strict=True) if own == c} for c in set(classes)}
+
+
+def test_no_class_wastes_more_than_its_terms() -> None:
+    rng = random.Random(0)
+    for _ in range(200):
+        lengths = [int(2 ** rng.uniform(0, 9)) for _ in range(rng.randint(8, 60))]
+        found = classes_of(lengths, [1] * len(lengths))
+        for name in set(found.values()):
+            own = [n for n in lengths if found[n] == name]
+            assert max(own) * len(own) <= ragged.WASTE * sum(own)
+
+
+# --- inf and nan in filled places --------------------------------------------------------------------------------
+
+
+def prefix_sums(w: Any, x: Any) -> list[Value]:
+    return [tg.dot(w[: t + 1], x[: t + 1]) for t in range(len(x))]
+
+
+def prefix_means(w: Any, x: Any) -> list[Value]:
+    return [tg.dot(tg.softmax([x[t] * x[s] * w[s] for s in range(t + 1)]), x[: t + 1]) for t in range(len(x))]
+
+
+def prefix_maxima(w: Any, x: Any) -> list[Value]:
+    return [tg.max([w[s] * x[s] for s in range(t + 1)]) for t in range(len(x))]
+
+
+@pytest.mark.parametrize("rows", [prefix_sums, prefix_means, prefix_maxima])
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan, 1e200])
+def test_what_stands_in_a_filled_place_does_not_matter(rows: Any, bad: float) -> None:
+    w = values(normal(5))
+    X = normal(3, 5, seed=4)
+
+    def outputs(x: Any) -> list[Value]:
+        return [tg.tanh(a) for a in rows(w, x)]
+
+    def function(x: Any) -> Value:
+        return tg.sum(outputs(x))
+
+    step = tg.compile(function, w)
+    step.value_and_grad(X)
+    assert step._latest.lowered.is_padded
+    X[1, 3] = bad
+    eager = [function(values(row)) for row in X]
+    value, gradient = step.value_and_grad(X)
+    np.testing.assert_allclose(value, np.mean([root.data for root in eager]), rtol=1e-12)
+    expected = np.mean([tg.gradients(root, w) for root in eager], axis=0)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-12, atol=1e-12)
+    found = tg.compile(outputs, w).predict(X)
+    np.testing.assert_allclose(found, [[a.data for a in outputs(values(row))] for row in X], rtol=1e-12)
+    assert np.isfinite(found[1, :3]).all()
+
+
+# --- Faults ------------------------------------------------------------------------------------------------------
+
+FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "no mask": lambda patch: patch.setattr(
+        lower._Lowering,
+        "_mask",
+        lambda self, there, numbers, mask=lower._Lowering._mask: mask(self, there | True, numbers),
+    ),
+    "rows that end too early": lambda patch: patch.setattr(
+        lower, "filled", lambda reads: (filled(reads)[0], np.roll(filled(reads)[1], 1, axis=0))
+    ),
+    "terms in another order": lambda patch: patch.setattr(
+        ragged, "_continued", lambda index, size, fill=ragged._continued: fill(index, size)[:, ::-1]
+    ),
+    "0 for 1": lambda patch: patch.setattr(
+        lower._Lowering,
+        "_mask",
+        lambda self, there, numbers, mask=lower._Lowering._mask: mask(
+            self, there, numbers[::-1] if 1.0 in numbers else numbers
+        ),
+    ),
+    "members at other places": lambda patch: patch.setattr(
+        lower,
+        "_on_the_same_places",
+        lambda reads, found=lower._on_the_same_places: (f := found(reads)) and (*f[:2], f[2][::-1]),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_filled_rows_is_seen(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    w, X = values(normal(5)), normal(3, 5, seed=4)
+    square = values(normal(5, 3, seed=2))
+
+    def loss(x: Any) -> Value:
+        keys = [[a * b for b in row] for a, row in zip(x, square, strict=True)]
+        out = []
+        for t in range(5):
+            scores = [tg.dot(keys[t], keys[s]) * 2.0 for s in range(t + 1)]
+            out.append(tg.dot(tg.softmax(scores), w[: t + 1]) + tg.dot(w[t:], x[t:]))
+        return tg.sum([a * a for a in out])
+
+    tg.compile(loss, [*w, *flat(square)]).value_and_grad(X)
+    FAULTS[fault](monkeypatch)
+    step = tg.compile(loss, [*w, *flat(square)])
+    with pytest.warns(UserWarning, match="report"):  # the program without filled rows is right
+        step.value_and_grad(X)
+    assert not step._latest.lowered.is_padded

@@ -1,0 +1,149 @@
+"""Containers: arguments that are no arrays, such as a dict, a dataclass, or lists of several lengths.
+
+A form says how the numbers of one example are nested. Examples of one form are a batch: their numbers are arrays.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..engine.dispatch import as_list
+from .checks import check_sizes, not_numbers
+
+Form = Any  # int or float for a number, (list or tuple, forms), (dict, keys, forms), (dataclass, names, forms)
+
+
+def examples_of(given: Any, name: str) -> list[Any]:
+    """The examples of an argument; a dict or a dataclass of batches has one for each row."""
+    if isinstance(given, dict):
+        parts = {key: examples_of(part, f"{name}[{key!r}]") for key, part in given.items()}
+        check_sizes(list(parts), list(map(len, parts.values())))
+        return [dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True)]
+    if dataclasses.is_dataclass(given):
+        fields = [field.name for field in dataclasses.fields(given)]
+        rows = examples_of({field: getattr(given, field) for field in fields}, name)
+        return [dataclasses.replace(given, **row) for row in rows]  # type: ignore[type-var]  # it is one
+    if isinstance(given, Real) or not hasattr(given, "__len__") or isinstance(given, str):
+        raise (
+            not_numbers(given, name)
+            if not isinstance(given, Real)
+            else ValueError(
+                f"{name} is a single number: a batch has its examples along the first axis, as in [{given!r}]."
+            )
+        )
+    return as_list(given)
+
+
+def opened(x: Any, name: str, numbers: dict[type, list[Any]]) -> Form:
+    """The form of an example. Its numbers are added to `numbers`: whole ones under int, others under float.
+
+    Raises TypeError for what is no real number.
+    """
+    x = x.tolist() if hasattr(x, "tolist") else x
+    if isinstance(x, dict):
+        return dict, tuple(x), tuple(opened(part, name, numbers) for part in x.values())
+    if isinstance(x, list | tuple | range):
+        return list if isinstance(x, range) else type(x), tuple(opened(part, name, numbers) for part in x)
+    if dataclasses.is_dataclass(x):
+        fields = tuple(field.name for field in dataclasses.fields(x))
+        return type(x), fields, tuple(opened(getattr(x, field), name, numbers) for field in fields)
+    if not isinstance(x, Real):
+        raise not_numbers(x, name)
+    kind = int if isinstance(x, Integral) and not isinstance(x, bool) else float
+    numbers[kind].append(x)
+    return kind
+
+
+def closed(form: Form, numbers: dict[type, Iterator[Any]]) -> Any:
+    """Numbers nested as a form says."""
+    if not isinstance(form, tuple):
+        return next(numbers[form])
+    kind, *names, parts = form
+    items = [closed(part, numbers) for part in parts]
+    if kind is dict:
+        return dict(zip(*names, items, strict=True))
+    if names:
+        return kind(**dict(zip(*names, items, strict=True)))
+    return kind(*items) if hasattr(kind, "_fields") else kind(items)
+
+
+def shape_of(form: Form) -> tuple[int, ...] | None:
+    """The shape of nested lists of one length and one kind of numbers; None for any other form."""
+    if not isinstance(form, tuple):
+        return ()
+    kind, *names, parts = form
+    shapes = {shape_of(part) for part in parts}
+    if kind not in (list, tuple) or names or len(shapes) > 1 or None in shapes or len(_kinds(form)) > 1:
+        return None
+    return (len(parts), *next(iter(shapes), ()))  # type: ignore[misc]  # None is not in it
+
+
+def _kinds(form: Form) -> set[type]:
+    return {form} if not isinstance(form, tuple) else set().union(*map(_kinds, form[-1]))
+
+
+@dataclasses.dataclass(eq=False)
+class Part:
+    """Examples of a batch that have one form in each argument: their rows, and their numbers as arrays."""
+
+    forms: tuple[Form, ...]
+    rows: list[int] = dataclasses.field(default_factory=list)
+    numbers: list[list[dict[type, list[Any]]]] = dataclasses.field(default_factory=list)  # per row and argument
+
+    @property
+    def is_regular(self) -> bool:
+        return all(shape_of(form) is not None for form in self.forms)
+
+    def arrays(self) -> list[NDArray[Any]]:
+        """One array for each argument that is regular, else one for its whole numbers and one for its others."""
+        found = []
+        for argument, form in enumerate(self.forms):
+            shape = shape_of(form)
+            for kind in sorted(_kinds(form), key=lambda kind: kind is float):
+                array = np.array([row[argument][kind] for row in self.numbers])
+                found.append(array if shape is None else array.reshape(len(self.rows), *shape))
+        return found
+
+    def function(self, function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
+        """The same function of these arrays' rows."""
+        import inspect
+
+        own = [name for name, form in zip(names, self.forms, strict=True) for _ in _kinds(form)]
+        own = [f"{name}_{i}" if own.count(name) > 1 else name for i, name in enumerate(own)]
+
+        def of_arrays(*arguments: Any) -> Any:
+            given = iter(arguments)
+            rebuilt = []
+            for form in self.forms:
+                if shape_of(form) is not None:
+                    rebuilt.append(next(given))
+                    continue
+                kinds = sorted(_kinds(form), key=lambda kind: kind is float)
+                rebuilt.append(closed(form, {kind: iter(next(given)) for kind in kinds}))
+            return function(*rebuilt)
+
+        parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in own]
+        of_arrays.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # names for the source
+        return of_arrays
+
+
+def parts_of(batch: Sequence[Any], names: Sequence[str]) -> list[Part]:
+    """The examples of a batch by their forms, in the order in which these come.
+
+    Raises TypeError for what is no real number, ValueError for an empty or uneven batch.
+    """
+    arguments = [examples_of(given, name) for given, name in zip(batch, names, strict=True)]
+    check_sizes(names, list(map(len, arguments)))
+    parts: dict[tuple[Form, ...], Part] = {}
+    for row, example in enumerate(zip(*arguments, strict=True)):
+        numbers: list[dict[type, list[Any]]] = [{int: [], float: []} for _ in example]
+        forms = tuple(opened(x, name, own) for x, name, own in zip(example, names, numbers, strict=True))
+        key = tuple((shape_of(form), *_kinds(form)) if shape_of(form) is not None else form for form in forms)
+        part = parts.setdefault(key, Part(forms))
+        part.rows.append(row)
+        part.numbers.append(numbers)
+    return list(parts.values())

@@ -1,0 +1,168 @@
+"""Training on devices: forward, backward and update as one program of JAX, on the devices of a mesh.
+
+The batch is split along the first axis of the mesh. The parameters and the state of the optimiser are on every
+device. JAX's compiler adds up the gradients of the devices (an all-reduce) where the program needs their sum.
+"""
+
+import math
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..optim.vectors import VectorSteps
+from .backends.jax import update_source
+from .pipeline import Made, defined
+from .update import UpdateProgram
+
+
+def checked_mesh(jax: Any, mesh: Any) -> Any:
+    """The mesh, whose axes JAX's compiler shards by itself; one device if it is None.
+
+    Raises TypeError unless it is a mesh, ValueError for a device that is not there.
+    """
+    if mesh is None:
+        return jax.sharding.Mesh(np.array(jax.local_devices()[:1]), ("batch",))
+    if not isinstance(mesh, jax.sharding.Mesh) or not mesh.axis_names:
+        raise TypeError(
+            'mesh is a jax.sharding.Mesh with one axis or more, as jax.make_mesh((8,), ("batch",)) makes it, got '
+            f"{mesh!r}."
+        )
+    for device in mesh.devices.flat:
+        if device not in jax.devices(device.platform):
+            raise ValueError(f"The mesh has {device}, which is not among the devices of JAX: {jax.devices()}.")
+    if jax.process_index() not in {device.process_index for device in mesh.devices.flat}:
+        raise ValueError(
+            f"The mesh has no device of process {jax.process_index()}: make it of all that jax.devices() lists."
+        )
+    return jax.sharding.Mesh(mesh.devices, mesh.axis_names)  # with the axis type Auto
+
+
+def mean_and_gradient(jax: Any, examples: Callable[..., Any]) -> Callable[..., Any]:
+    """A function (parameters, weights, *batch) -> ((mean, outputs), gradient) of what a program gives per example.
+
+    Each example has a weight, 1/B in the mean of B. The outputs are () if the program gives losses alone.
+    """
+
+    def mean(parameters: Any, weights: Any, *batch: Any) -> Any:
+        result = examples(parameters, *batch)
+        losses, outputs = result if isinstance(result, tuple) else (result, ())
+        return weights @ losses, outputs
+
+    function: Callable[..., Any] = jax.value_and_grad(mean, has_aux=True)
+    return function
+
+
+class MeshTraining:
+    """Steps of an optimiser on devices. `step.train(optimizer, mesh=...)` makes it.
+
+        with step.train(optimizer, mesh=jax.make_mesh((8,), ("batch",))) as train:
+            for X, Y in batches:
+                loss = train(X, Y)
+
+    A call is one step: it returns the mean loss of the batch before the step. A loss of nan or inf moves nothing.
+    The parameters and the optimiser's state stay on the devices until the end of the block, which writes them
+    back. Among several processes, each makes all calls, with the same whole batches.
+    """
+
+    def __init__(self, compiled: Any, optimizer: Any, mesh: Any):
+        self.compiled, self.optimizer, self._jax = compiled, optimizer, compiled.jax
+        self.mesh = checked_mesh(self._jax, mesh)
+        if optimizer.parameters != compiled.parameters:
+            raise ValueError(
+                "The optimiser moves other parameters than those of the compiled function, or in another order: "
+                "make both from one list."
+            )
+        spec = self._jax.sharding.PartitionSpec
+        self._everywhere = self._jax.NamedSharding(self.mesh, spec())
+        self._split = self._jax.NamedSharding(self.mesh, spec(self.mesh.axis_names[0]))
+        self._programs: dict[Made, Any] = {}
+        with ExitStack() as stack:
+            theta = stack.enter_context(compiled.arrays())
+            self._steps = VectorSteps(optimizer, theta)
+            self._parameters, *self._state = [
+                self._on_devices(x, self._everywhere) for x in (theta, *self._steps.state)
+            ]
+            compiled.training = self
+            self._open = stack.pop_all()
+
+    def __call__(self, *batch: Any) -> float:
+        """One step. Raises what `tg.compile` lists, and TypeError for an update that is no arithmetic."""
+        return self.step(*batch)[0]
+
+    def step(self, *batch: Any) -> tuple[float, Any]:
+        """One step: (mean, outputs for every example) of a function that returns (loss, outputs)."""
+        made, arguments, size = self._prepared(batch)
+        value, outputs, self._parameters, self._state = self._programs[made](
+            self._parameters, self._state, *arguments
+        )
+        if math.isfinite(value):
+            self._steps.steps = self._steps.steps + 1
+        n = math.prod(made.output_shape) if made.request.with_outputs else 0  # behind them are guards
+        return float(value), np.asarray(outputs)[:size, :n].reshape(size, *made.output_shape) if n else None
+
+    def lower(self, *batch: Any) -> Any:
+        """The program for this batch, as jax.jit(...).lower gives it: compile().as_text() shows it."""
+        made, arguments, _ = self._prepared(batch)
+        return self._programs[made].lower(self._parameters, self._state, *arguments)
+
+    def read(self) -> None:
+        """Copy the parameters from the devices into the vector that the compiled function reads."""
+        self._steps.vector[:] = self._parameters
+
+    def put(self, numbers: Any) -> None:
+        """Give the parameters these numbers."""
+        self._parameters = self._on_devices(np.asarray(numbers, self._steps.vector.dtype), self._everywhere)
+
+    def __enter__(self) -> "MeshTraining":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Write the parameters and the optimiser's state back."""
+        with self._open:
+            self.read()
+            self._steps.state = list(map(np.asarray, self._state))
+            self._steps.write_back()
+            self.compiled.training = None
+
+    def _prepared(self, batch: Any) -> tuple[Made, list[Any], int]:
+        """The program for a batch, its arguments after the state, and the number of examples."""
+        made, arrays, size = self.compiled._prepared(batch, gradient=True)
+        if made.guards or (self.compiled.verify and not made.verified):  # guards are looked at before every step
+            self.compiled._ran(batch, self.compiled.gradient)
+            made, arrays, size = self.compiled._prepared(batch, gradient=True)
+        if made not in self._programs:
+            self._programs[made] = self._made(made)
+        # The batch is filled up with its own examples, of weight 0, until every device has as many.
+        n_parts, sharding = (self.mesh.devices.shape[0], self._split) if arrays else (1, self._everywhere)
+        rows, dtype = np.arange(-(-size // n_parts) * n_parts), self._steps.vector.dtype
+        filled = [array if len(rows) == size else array[rows % size] for array in arrays]
+        split = [np.where(rows < size, 1 / size, 0), *filled]
+        numbers = [np.asarray(x, dtype) for x in (self._steps.steps + 1, self.optimizer.lr)]
+        return made, [*numbers, *(self._on_devices(np.asarray(x, dtype), sharding) for x in split)], size
+
+    def _on_devices(self, x: NDArray[Any], sharding: Any) -> Any:
+        """An array on the devices: each process gives what its own devices need."""
+        return self._jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+    def _made(self, made: Made) -> Any:
+        """One step as a program: (value, outputs, parameters, state)."""
+        # The equation on symbols, in NumPy, must move some parameters as it moves numbers.
+        if not self._steps.agrees(UpdateProgram(self.optimizer).build, np.ones(len(self._steps.vector))):
+            raise TypeError(f"The update of {type(self.optimizer).__name__} does not run on vectors.")
+        jnp, update = (
+            self._jax.numpy,
+            defined(f"import jax.numpy as jnp\n{update_source(self.optimizer)}")["update"],
+        )
+        gradient_of = mean_and_gradient(self._jax, made.namespace["examples"])
+
+        def train(parameters: Any, state: Any, t: Any, lr: Any, weights: Any, *batch: Any) -> Any:
+            (value, outputs), gradient = gradient_of(parameters, weights, *batch)
+            old = (parameters, *state)
+            new = update(t, lr, gradient, *old)
+            parameters, *state = [jnp.where(jnp.isfinite(value), x, y) for x, y in zip(new, old, strict=True)]
+            return value, outputs, parameters, state
+
+        return self._jax.jit(train, out_shardings=self._everywhere, donate_argnums=(0, 1))
