@@ -344,4 +344,4 @@ for name, program, function, batch in (
     one = [part[0].tolist() for part in batch]
     compiled = seconds(program.value_and_grad, *batch) / 64
     eager = seconds(lambda function=function, one=one: function(*one).backward())
-    print(f"{name}: {1e6 * compiled:.0f} microseconds for an example, compiled; {1e6 * eager:.0f} as scalars")
+    print(f"{name}: {1e6 * compiled:.1f} microseconds for an example, compiled; {1e6 * eager:.0f} as scalars")
