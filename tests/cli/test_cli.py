@@ -268,6 +268,14 @@ def test_a_format_that_the_program_here_does_not_write_is_one_line(tmp_path: Pat
     assert written or "install Graphviz" in result.stderr
 
 
+def test_draw_without_the_graphviz_package(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "graphviz", None)
+    assert cli.main(["draw", "a*a", "a=2", "-o", str(tmp_path / "g.svg")]) == 0
+    assert (tmp_path / "g.svg").read_bytes().startswith(b"<svg")
+    assert cli.main(["draw", "a*a", "a=2", "-o", str(tmp_path / "g.png")]) == 2
+    assert "Without Graphviz a picture is an SVG" in capsys.readouterr().err
+
+
 def test_a_reader_that_has_seen_enough() -> None:
     command = f"{sys.executable} -m tinygrad_edu rules | head -1"
     result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)

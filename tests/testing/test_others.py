@@ -48,12 +48,11 @@ def test_a_bound_that_jax_breaks_is_none(jax: Any) -> None:
     pytest.importorskip("flint")
     from tinygrad_edu.testing import prove_rule
 
-    certificate = prove_rule(from_jax(lambda x: 1 * jax.numpy.tanh(x)), domain=(-1, 1))
-    assert certificate.ok
-    rule = from_jax(lambda x: jax.numpy.tanh(x))  # as if its library were as bad as that of no processor is
+    rule = from_jax(jax.numpy.tanh)
+    assert prove_rule(rule, domain=(0.25, 0.5)).ok
     run = rule.forward
-    object.__setattr__(rule, "forward", lambda x: run(x) * (1 + 1e-14) if isinstance(x, float) else run(x))
-    certificate = prove_rule(rule, domain=(-1, 1))
+    rule.forward = lambda x: run(x) * (1 + 1e-14) if isinstance(x, float) else run(x)  # a worse library
+    certificate = prove_rule(rule, domain=(0.25, 0.5))
     assert not certificate.ok
     assert "XLA's functions are worse than assumed: at " in certificate.undecided[0]
 

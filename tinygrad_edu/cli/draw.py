@@ -1,5 +1,6 @@
 """The command draw: the picture of an expression, into a file."""
 
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,12 +41,9 @@ def _picture(y: Value, format: str) -> bytes:
     from ..viz import draw
 
     y.backward()
-    drawing = draw(y, slopes=True)  # without the graphviz package, its error says what to install
-    import graphviz
-
     try:
-        picture: bytes = drawing.pipe(format=format)
-    except graphviz.CalledProcessError as error:
+        picture: bytes = draw(y, slopes=True).pipe(format=format)
+    except subprocess.CalledProcessError as error:
         raise RuntimeError(
             f"No {format} can be written with {error.cmd[0]}: install Graphviz, or take svg."
         ) from None

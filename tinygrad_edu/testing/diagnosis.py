@@ -50,9 +50,6 @@ class Diagnosis:
         return self
 
     def __repr__(self) -> str:
-        return f"Diagnosis({self.engine}: {len(self.mistakes)} mistakes, {len(self.limits)} limits)"
-
-    def __str__(self) -> str:
         lines = [f"{self.engine}: {_count(len(self.mistakes), 'mistake')}, {_count(len(self.limits), 'limit')}"]
         lines += _folded("right", "; ".join(self.right))
         for place, mistake in enumerate(self.mistakes):

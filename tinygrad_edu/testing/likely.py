@@ -14,7 +14,7 @@ from ..engine.value import Value
 from ..viz.words import four_digits
 from .points import Point
 from .reference import DIGITS, high
-from .subject import Subject, error_of, names
+from .subject import Subject, errors_at, names
 
 CANCELS = 2.0**-5  # of the larger term: a sum that leaves no more has lost five bits
 
@@ -141,25 +141,13 @@ def _close(a: Any, b: Any, tolerance: float = 1e-11) -> bool:
 def lost_where(subject: Subject, place: int) -> str:
     """The ranges of a single input in which the digits are lost, of the points that were tried."""
     tried = sorted(p for p in subject.points if len(p) == 1)
-    lost = [_error(subject, p, place) > subject.bound for p in tried]
+    lost = [max(errors_at(subject, p)[place : place + 1], default=0.0) > subject.bound for p in tried]
     ranges = [
         list(group) for bad, group in itertools.groupby(zip(tried, lost, strict=True), lambda t: t[1]) if bad
     ]
     ends = [(group[0][0][0], group[-1][0][0]) for group in ranges]
     texts = [f"{low:.4g} to {high:.4g}" if low < high else f"{low:.4g}" for low, high in ends]
     return f"x = {', '.join(texts[:4])}{' and elsewhere' * (len(texts) > 4)}" if texts else ""
-
-
-def _error(subject: Subject, point: Point, place: int) -> float:
-    """The error in ulps at one of the points; 0 where it cannot be told."""
-    try:
-        exact = subject.exact(point)
-        if exact is None or (place and exact[1] is None):
-            return 0.0
-        got = [subject.out(*point), *subject.shares(1.0, *point)][place]
-        return error_of(subject, point, place, got, [exact[0], *(exact[1] or [])][place])
-    except (ValueError, ArithmeticError, AssertionError):
-        return 0.0
 
 
 def rounding_mistake(result: Value) -> str:

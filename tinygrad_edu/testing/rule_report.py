@@ -3,11 +3,9 @@
 import math
 from typing import Any
 
-import mpmath as mp
-
 from ..engine.rule import RULES
 from ..viz.plots import empty_figure
-from .subject import ROUNDING, RuleMismatch, Subject, error_of, names, results
+from .subject import ROUNDING, RuleMismatch, Subject, errors_at, names, results
 
 
 class RuleReport:
@@ -59,8 +57,9 @@ class RuleReport:
         axes, subject = figure.add_subplot(), self._subject
         errors: dict[str, list[tuple[float, float]]] = {}
         for point in sorted(p for p in subject.points if abs(p[0]) < 1e100):
-            for what, error in _errors(subject, point):
-                errors.setdefault(what, []).append((point[0], min(max(error, 2.0**-4), 2.0**53)))
+            for what, error in zip(results(subject, point), errors_at(subject, point), strict=False):
+                if error < math.inf:  # a nan has none
+                    errors.setdefault(what, []).append((point[0], min(max(error, 2.0**-4), 2.0**53)))
         for what, pairs in errors.items():
             axes.plot(*zip(*pairs, strict=True), ".", label=what, markersize=4)
         axes.axhline(subject.bound, color="grey", linewidth=1, label=f"allowed: {subject.bound:g}")
@@ -108,18 +107,6 @@ class RuleReport:
     def _tolerance(self) -> float:
         """The bound in ulps as a relative error, with room for terms that cancel."""
         return max(1e-12, 4 * self._subject.bound * 2.0**-52)
-
-
-def _errors(subject: Subject, point: Any) -> list[tuple[str, float]]:
-    """(what, error in ulps) for the value and each slope at a point."""
-    try:
-        exact = subject.exact(point)
-        got = [subject.out(*point), *subject.shares(1.0, *point)]
-    except (AssertionError, ValueError, ArithmeticError):
-        return []
-    expected = [exact[0], *(exact[1] or [])] if exact else []
-    rows = zip(results(subject, point), got, expected, strict=False)
-    return [(what, error_of(subject, point, i, a, b)) for i, (what, a, b) in enumerate(rows) if not mp.isnan(a)]
 
 
 def _case(subject: Subject, point: Any) -> tuple[str, str, str] | None:

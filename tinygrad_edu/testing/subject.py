@@ -201,6 +201,18 @@ def error_of(subject: Subject, point: Point, i: int, got: Any, exact: Any) -> fl
     return error if excused <= subject.bound and kink_hint(subject, point) else excused
 
 
+def errors_at(subject: Subject, point: Point) -> list[float]:
+    """The errors in ulps of the value and of each slope; none where they cannot be told."""
+    try:
+        exact = subject.exact(point)
+        got = [subject.out(*point), *subject.shares(1.0, *point)]
+        expected = [exact[0], *(exact[1] or [])] if exact else []
+        pairs = enumerate(zip(got, expected, strict=False))
+        return [error_of(subject, point, i, a, b) for i, (a, b) in pairs]
+    except (AssertionError, ValueError, ArithmeticError):
+        return []
+
+
 def kink_hint(subject: Subject, point: Point) -> str:
     """Is this a kink that nobody declared?"""
     try:

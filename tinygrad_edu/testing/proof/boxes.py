@@ -13,7 +13,7 @@ from flint import arb
 
 from ...engine.rule import Rule
 from ..mathematics import reference_of
-from ..points import inside
+from ..points import SMALLEST_NORMAL, inside
 from ..reference import LIMIT
 from ..reference import ulps as ulps_of
 from .cells import Split, Undecided
@@ -204,12 +204,12 @@ def run(truth: Truth, low: float, high: float, rests_on: set[str]) -> Box:
         slope = rule.backward(1.0, out, x)[0]
         try:
             value, exact_slope = truth.at(x)
-            found = [ulps_of(out, value), ulps_of(slope, exact_slope)] * 2
+            found = [_off(out, value), _off(slope, exact_slope)] * 2
             reference = reference_of(rule)
             if found[0] > GOAL:
-                found[2] = ulps_of(out, value, reference.value_size((x,), (exact_slope,)))
+                found[2] = _off(out, value, reference.value_size((x,), (exact_slope,)))
             if found[1] > GOAL and x not in truth.kinks:
-                found[3] = ulps_of(slope, exact_slope, reference.slope_size_of((x,), 0))
+                found[3] = _off(slope, exact_slope, reference.slope_size_of((x,), 0))
         except (ValueError, ZeroDivisionError) as error:
             return Box(low, high, reason=str(error))
         if abs(value) >= LIMIT:
@@ -223,6 +223,13 @@ def run(truth: Truth, low: float, high: float, rests_on: set[str]) -> Box:
         worst = [max(pair) for pair in zip(worst, found, strict=True)]
         x = math.nextafter(x, math.inf)
     return Box(low, high, *worst, reason=reason)
+
+
+def _off(got: float, exact: Any, size: Any = 0) -> float:
+    """The error in ulps, of subnormal numbers in units of the least float."""
+    if not math.isfinite(got) or max(abs(exact), abs(size)) >= SMALLEST_NORMAL:
+        return ulps_of(got, exact, size)
+    return float(abs(got - exact) * mp.mpf(2) ** 1074)
 
 
 def cover(

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
-from flint import arb, fmpq, fmpq_mpoly_ctx
+from flint import arb, fmpq, fmpq_mpoly_ctx, fmpz
 
 from ...engine import elementary
 from ...engine.operators import Operators
@@ -28,16 +28,20 @@ Term = frozenset[tuple[Generator, Fraction]]  # generators and their exponents
 Sum = dict[Term, Fraction]
 ONE: Term = frozenset()
 IMAGINARY: Generator = ("i", None)
-PI: Generator = ("pi", None)
 
 
 def _times(a: Term, b: Term) -> tuple[Term, Fraction | int]:
     """The product of two terms, and the number that i^2 = -1 and whole powers of primes leave."""
     if not a or not b:
         return a or b, 1
-    powers, factor = dict(a), Fraction(1)
+    powers = dict(a)
     for generator, exponent in b:
         powers[generator] = powers.get(generator, Fraction(0)) + exponent
+    return _reduced(powers)
+
+
+def _reduced(powers: dict[Generator, Fraction]) -> tuple[Term, Fraction | int]:
+    factor = Fraction(1)
     for generator in [g for g in powers if g[0] in ("i", "prime")]:
         kind, key = generator
         if kind == "i":
@@ -48,15 +52,6 @@ def _times(a: Term, b: Term) -> tuple[Term, Fraction | int]:
             factor *= Fraction(key) ** whole
             powers[generator] -= whole
     return frozenset((g, e) for g, e in powers.items() if e), factor
-
-
-def _inverse(term: Term) -> tuple[Term, Fraction | int]:
-    """1 / term, as _times gives a product."""
-    turned = frozenset((g, -e) for g, e in term if g != IMAGINARY)
-    odd = frozenset([(IMAGINARY, Fraction(1))]) if len(turned) < len(term) else ONE  # 1 / i = -i
-    out, factor = _times(turned, frozenset([(PI, Fraction(0))])) if turned else (turned, Fraction(1))
-    product, factor_2 = _times(out, odd)
-    return product, factor * factor_2 * (-1 if odd else 1)
 
 
 def _add(a: Sum, b: Sum, factor: Fraction | int = 1) -> Sum:
@@ -90,7 +85,7 @@ class Exact(Operators):
         self.cell, self.above, self.below = cell, above, below if below is not None else {ONE: Fraction(1)}
         if len(self.below) == 1 and self.below.keys() != {ONE}:  # a single term goes above
             ((term, c),) = self.below.items()
-            inverse, factor = _inverse(term)
+            inverse, factor = _reduced({g: -e for g, e in term})
             self.above, self.below = _multiply(self.above, {inverse: factor / c}), {ONE: Fraction(1)}
         elif self.below.keys() == {ONE} and self.below[ONE] != 1:
             self.above = {term: c / self.below[ONE] for term, c in self.above.items()}
@@ -117,7 +112,7 @@ class Exact(Operators):
         """pi, the square root of 2, log 2 and log 10."""
         log2, log5 = self.generator("log", 2), self.generator("log", 5)
         return (
-            self._make({frozenset([(PI, Fraction(1))]): Fraction(1)}),
+            self.generator("pi"),
             self.power_of(self.lift(2), Fraction(1, 2)),
             log2,
             log2 + log5,
@@ -189,7 +184,7 @@ class Exact(Operators):
         if name == "sigmoid":
             return 1 / (1 + self.exp(-x))
         if name in ("sin", "cos"):
-            turn = self._make({frozenset([(IMAGINARY, Fraction(1))]): Fraction(1)})
+            turn = self.generator("i")
             forth, back = self.exp(turn * x), self.exp(-(turn * x))
             return (forth - back) / (2 * turn) if name == "sin" else (forth + back) / 2
         if name == "exp":
@@ -281,7 +276,7 @@ class Exact(Operators):
     def _of_generator(self, generator: Generator, e: Fraction) -> Iterable[tuple[Any, Any]]:
         kind, key = generator
         if kind == "e":
-            if key and key[0] == "quotient" if isinstance(key, tuple) else False:
+            if isinstance(key, tuple):
                 raise Undecided("a logarithm of e to a quotient")
             yield "e", self._make({key: e})
         elif kind in ("prime", "sum"):
@@ -508,8 +503,6 @@ def _common(s: Sum) -> Term:
 
 def _primes(content: Fraction) -> Iterable[tuple[int, int]]:
     for number, side in ((content.numerator, 1), (content.denominator, -1)):
-        from flint import fmpz
-
         if number > 10**30:
             raise Undecided("a root of a long fraction")
         for prime, e in fmpz(number).factor():

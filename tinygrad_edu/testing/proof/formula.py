@@ -10,6 +10,7 @@ import mpmath as mp
 from flint import arb
 
 from ...engine.rule import Rule
+from ..points import inside
 from ..reference import Reference, high
 from ..subject import Subject
 from .cells import Cell, Split, Undecided
@@ -240,3 +241,20 @@ def _middle(low: float, high: float) -> float:
 
 def _spread(low: float, high: float) -> float:
     return (high - low) / max(1.0, abs(_middle(low, high)))
+
+
+def is_outside(rule: Rule, piece: Piece) -> bool:
+    """Is an undecided piece no part of the domain, by the rule's own check?"""
+    if piece.status not in ("undecided", "end"):
+        return False
+    middles = [_some_number(float(low), float(high)) for low, high in piece.ends]
+    return not inside(rule)(tuple(middles))
+
+
+def _some_number(low: float, high: float) -> float:
+    """A number of an interval that is not whole, if it can be had: so that pow refuses a negative base."""
+    if low == high:
+        return low
+    if math.isinf(low) and math.isinf(high):
+        return 0.3
+    return high - 1.3 if math.isinf(low) else low + 1.3 if math.isinf(high) else low + (high - low) * 0.37

@@ -13,7 +13,7 @@ from ..subject import as_rule
 from .boxes import GOAL, Box, Truth, cover, run
 from .cells import Cell
 from .certificate import Certificate, _best
-from .formula import Piece, Refuted, pieces_of
+from .formula import Refuted, is_outside, pieces_of
 from .ranges import precise
 
 BUDGET = 1000  # boxes: they are halved until all are within the goal, or there are so many
@@ -22,7 +22,9 @@ FORMULA_RESTS_ON = (
     "formula: exact arithmetic on polynomials in x, e^..., log, roots, erf ... (python-flint factors them)"
 )
 ROUNDING_RESTS_ON = [
-    "rounding: IEEE 754 doubles, to nearest; the C library's functions within these bounds (GNU C library manual):"
+    "an ulp is a unit in the last place of the exact number, for subnormal numbers 2^-1074, the least float",
+    "rounding: IEEE 754 doubles, to nearest; "
+    "the C library's functions within these bounds (GNU C library manual):",
 ]
 
 
@@ -60,12 +62,8 @@ def prove_rule(rule: Rule | str, *, domain: Any = None, ulps: float | None = Non
     precise()
     start = list(_start(rule, domain))
     pieces, formulas = pieces_of(rule, start)
-    left_out = {
-        f"formula: {piece.where} is left out, where `check` refuses most numbers"
-        for piece in pieces
-        if _is_outside(rule, piece)
-    }
-    pieces = [piece for piece in pieces if not _is_outside(rule, piece)]
+    outside = [piece for piece in pieces if is_outside(rule, piece)]
+    pieces = [piece for piece in pieces if piece not in outside]
     boxes, library = list[Box](), getattr(rule, "library", "")
     rests_on: set[str] = set()
     if rule.n_inputs == 1:
@@ -73,24 +71,25 @@ def prove_rule(rule: Rule | str, *, domain: Any = None, ulps: float | None = Non
             truth = Truth(rule, pieces, formulas)
             boxes = cover(truth, ulps or GOAL, BUDGET, rests_on, bar.update)
         if library:
-            boxes = [_tested(truth, box, library) for box in boxes]
+            boxes = _tested(truth, boxes, library)
         if ulps is not None:
             _refute_rounding(truth, boxes, ulps)
-    poles = left_out | {text for f in formulas for text in f.inputs[0].cell.notes}
+    notes = {f"formula: {piece.where} is left out, where `check` refuses most numbers" for piece in outside}
+    notes |= {text for formula in formulas for text in formula.cell.notes}
     stated = [*ROUNDING_RESTS_ON, *(f"  {text}" for text in sorted(rests_on))] if boxes else []
     if boxes and library:
         stated.append(
             f"  assumed, and not stated: {library} computes as written, and its functions are within these bounds,"
             " which was tested at hard points"
         )
-    return Certificate(rule, pieces, boxes, [FORMULA_RESTS_ON, *sorted(poles), *stated], ulps, start)
+    return Certificate(rule, pieces, boxes, [FORMULA_RESTS_ON, *sorted(notes), *stated], ulps, start)
 
 
 def _start(rule: Rule, domain: Any) -> Iterable[Cell]:
     """The whole domain, as one cell for each number of inputs."""
     given = domain if isinstance(domain, list) or (isinstance(domain, tuple) and not _is_pair(domain)) else None
     for n in [rule.n_inputs] if rule.n_inputs else [k for k in LENGTHS if rule.name != "dot" or k % 2 == 0]:
-        ends = []
+        ends: list[Any] = []
         for i in range(n):
             declared = rule.domain[i] if i < len(rule.domain) else Interval()
             wanted = given[i] if given else domain
@@ -98,13 +97,11 @@ def _start(rule: Rule, domain: Any) -> Iterable[Cell]:
             low, high = max(low, declared.low), min(high, declared.high)
             if not low < high:
                 raise ValueError(f"The domain of {rule.name} is empty: from {low!r} to {high!r}.")
-            ends.append((_end(low), _end(high)))
-        cell = Cell(tuple(ends))
-        yield cell
-        for i, (low, high) in enumerate(ends):  # closed ends
-            for end in (low, high):
-                if abs(end) < math.inf and n == 1 and inside(rule)((float(end),)):
-                    yield Cell((*ends[:i], (end, end), *ends[i + 1 :]))
+            ends.append([x if math.isinf(x) else Fraction(x) for x in (low, high)])
+        yield Cell(tuple(map(tuple, ends)))
+        for end in ends[0] if n == 1 else ():  # closed ends
+            if abs(end) < math.inf and inside(rule)((float(end),)):
+                yield Cell(((end, end),))
 
 
 def _is_pair(domain: Any) -> bool:
@@ -119,40 +116,17 @@ def _pair(domain: Any) -> tuple[float, float]:
     raise TypeError(f"domain is an Interval or a pair of numbers, one for each input, got {domain!r}.")
 
 
-def _end(x: float) -> Any:
-    return x if math.isinf(x) else Fraction(x)
-
-
-def _is_outside(rule: Rule, piece: Piece) -> bool:
-    """Is an undecided piece no part of the domain, by the rule's own check?"""
-    if piece.status not in ("undecided", "end"):
-        return False
-    middles = [_some_number(float(low), float(high)) for low, high in piece.ends]
-    return not inside(rule)(tuple(middles))
-
-
-def _some_number(low: float, high: float) -> float:
-    """A number of an interval that is not whole, if it can be had: so that pow refuses a negative base."""
-    if low == high:
-        return low
-    if math.isinf(low) and math.isinf(high):
-        return 0.3
-    return high - 1.3 if math.isinf(low) else low + 1.3 if math.isinf(high) else low + (high - low) * 0.37
-
-
-def _tested(truth: Truth, box: Box, library: str) -> Box:
-    """The box, without its bounds if the library that computes the rule breaks them at a hard point inside."""
+def _tested(truth: Truth, boxes: list[Box], library: str) -> list[Box]:
+    """The boxes, without their bounds where the library that computes the rule breaks them at a hard point."""
+    broken: dict[Box, str] = {}
     for (x,) in grid_of(truth.rule):
-        if not box.low <= x <= box.high:
-            continue
-        found = run(truth, x, x, set()).bounds
-        for i, what in enumerate(("value", "slope")):
-            if found[i] > box.bounds[i] and found[i + 2] > box.bounds[i + 2]:
-                reason = (
-                    f"{library}'s functions are worse than assumed: at {x!r} the {what} is {found[i]:.3g} ulps off"
-                )
-                return Box(box.low, box.high, reason=reason)
-    return box
+        for box in (box for box in boxes if box.low <= x <= box.high):
+            found = run(truth, x, x, set()).bounds
+            for i, what in enumerate(("value", "slope")):
+                if found[i] > box.bounds[i] and found[i + 2] > box.bounds[i + 2]:
+                    off = f"at {x!r} the {what} is {found[i]:.3g} ulps off"
+                    broken[box] = f"{library}'s functions are worse than assumed: {off}"
+    return [Box(box.low, box.high, reason=broken[box]) if box in broken else box for box in boxes]
 
 
 def _refute_rounding(truth: Truth, boxes: Sequence[Box], ulps: float) -> None:

@@ -93,7 +93,7 @@ def _add(a: Range, b: Range) -> Range:
 
 
 def _multiply(a: Range, b: Range) -> Range:
-    if a is b:
+    if a is b and a is not ALL:  # a square; ALL stands for many numbers
         return _power(a, Fraction(2))
     return hull(arb(0) if x == 0 or y == 0 else x * y for x in a for y in b)
 

@@ -108,8 +108,7 @@ class Rounded(Operators):
 
     def constants(self) -> tuple["Rounded", ...]:
         """The floats for pi, the square root of 2, log 2 and log 10, with their errors."""
-        exact = (arb.pi(), arb(2).sqrt(), arb.const_log2(), arb.const_log10())
-        return tuple(Rounded(self.paths, exactly(x), 0.5) for x in exact)
+        return tuple(Rounded(self.paths, x, 0.5) for x in self.of.constants())
 
     def _after(
         self, of: Range, relative: Any, absolute: Any, underflows: bool = True, huge: bool = False
@@ -300,11 +299,7 @@ class Rounded(Operators):
             if relative != 0
             else ZERO
         )
-        huge = a.huge or bool(of.mag == INF or of.mag * (1 + relative) >= MAX * (1 - U))
-        if relative == 0:
-            return Rounded(self.paths, of, 1, ZERO, ZERO, huge)
-        lost = ETA if of.mig < NORMAL else ZERO
-        return Rounded(self.paths, of, 0, (1 + relative) * (1 + 2 * U) - 1, lost, huge)
+        return self._by_library(of, 1, relative, ZERO, a.huge)
 
     def _exponential(self, a: "Rounded", b: "Rounded") -> "Rounded":
         """x**y for a positive x by pow: the logarithm of the result has the error y dx/x + log(x) dy."""
@@ -315,13 +310,7 @@ class Rounded(Operators):
         (ra, aa), (rb, ab) = a.errors(), b.errors()
         moved = _product(ra + aa / a.of.lo, b.of.mag) * 2 + _product(rb, (b.of * log).mag) + _product(ab, log.mag)
         self.paths.rests_on.add("pow: 1 ulp")
-        huge = bool(of.mag == INF or of.mag >= MAX * (1 - 4 * U))
-        lost = ETA if of.mig < NORMAL else ZERO
-        return (
-            Rounded(self.paths, of, 0, moved * 2 + 2 * U, lost, huge)
-            if moved != 0
-            else Rounded(self.paths, of, 1, huge=huge)
-        )
+        return self._by_library(of, 1, 2 * moved, ZERO, False)
 
     def function(self, name: str, a: "Rounded") -> "Rounded":
         """A library function: its stated bound, and what the error of its argument does."""
@@ -347,11 +336,15 @@ class Rounded(Operators):
                 Range(a.of.lo if a.of.sign == -1 else MAX / 2, a.of.hi if a.of.sign == 1 else -MAX / 2)
             )
             absolute = absolute + (beyond.hi - beyond.lo)
-        huge = bool(of.mag == INF or of.mag * (1 + relative) + absolute >= MAX * (1 - 8 * U))
+        return self._by_library(of, row.ulps, relative, absolute, False)
+
+    def _by_library(self, of: Range, ulps: float, relative: Any, absolute: Any, huge: bool) -> "Rounded":
+        """What a function within so many ulps gives for an argument whose error moves it so far."""
+        huge = huge or bool(of.mag == INF or of.mag * (1 + relative) + absolute >= MAX * (1 - 8 * U))
         if relative == 0 and absolute == 0:
-            return Rounded(self.paths, of, row.ulps, ZERO, ZERO, huge)
-        lost = arb(row.ulps) * ETA if of.mig < NORMAL else ZERO
-        own = 2 * U * row.ulps
+            return Rounded(self.paths, of, ulps, ZERO, ZERO, huge)
+        lost = arb(ulps) * ETA if of.mig < NORMAL else ZERO
+        own = 2 * U * ulps
         return Rounded(self.paths, of, 0, (1 + relative) * (1 + own) - 1, absolute * (1 + own) + lost, huge)
 
     def _moved(self, name: str, a: "Rounded", of: Range) -> tuple[Any, Any]:
