@@ -352,11 +352,11 @@ for rule in theirs.values():
     print()
 
 # %% [markdown]
-# With `ulps`, `prove_rule` demands a bound for every float, or shows a float that breaks it.
+# With `ulps`, `prove_rule` demands a bound for every float of the domain, or shows a float that breaks it.
 
 # %%
 for rule in theirs.values():
-    shown(prove_rule, rule, ulps=32)
+    shown(prove_rule, rule, domain=(-700, 700), ulps=32)
 
 # %% [markdown]
 # How bad is it? The picture counts ulps. A number is at most 2^53 ulps large, about 10^16: at the dotted line no digit
