@@ -5,6 +5,7 @@
 
 The parts, each forward, loss and all gradients:
   mnist    the classifier 784-128-10 in batches of 32, 128 and 512, of both precisions
+  structures  a convnet, attention with a mask and with range(t + 1), a recurrence: what the compiler must find
   moons    the step of micrograd's demo notebook: MLP 2-16-16-1, 100 points, hinge + 1e-4 L2
   growth   how a step grows with width, depth and batch
   west     10,000 operations without any regular structure, by "Fastest Autograd in the West"
@@ -44,6 +45,7 @@ sys.path.insert(0, str(ROOT))
 import eager
 import numpy as np
 import rivals
+import structures
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, datasets, nn
@@ -64,6 +66,7 @@ class Settings:
         self.sizes, self.batches = ((20, 6, 3), (4,)) if quick else ((784, 128, 10), (32, 128, 512))
         self.points = 10 if quick else 100
         self.batch = 2 if quick else 128
+        self.small = (2, 4) if quick else ()  # the batch and the size of a structure
         self.widths, self.depths = ((4, 8), (1, 2)) if quick else ((32, 64, 128, 256, 512), (1, 2, 4, 8))
         self.growing_batches = (2, 4) if quick else (32, 64, 128, 256, 512, 1024)
         self.operations, self.lanes = (100, 3) if quick else (10_000, 1000)
@@ -84,9 +87,9 @@ def compiled(step, batch, seconds):
     return (loss, np.array(gradients)), block
 
 
-def by_hand(rival, seconds):
+def by_hand(rival, seconds, flat=rivals.flat):
     loss, gradients = rival.step()
-    return (loss, rivals.flat(gradients)), lambda: rivals.block(rival.step, seconds)
+    return (loss, flat(gradients)), lambda: rivals.block(rival.step, seconds)
 
 
 def compare(contenders, tolerance):
@@ -278,6 +281,25 @@ def mnist(settings):
     table(["", "ours", *others, *(f"to {name}" for name in others)], rows, settings)
 
 
+def structured(settings):
+    title("Programs with a structure to find, float64", settings)
+    rows = []
+    for name, make in structures.STRUCTURES.items():
+        case = make(*settings.small)
+        step, seconds = first_call(case.loss, case.parameters, case.batch)
+        contenders = {
+            "compiled": compiled(step, case.batch, settings.seconds),
+            "NumPy": by_hand(case, settings.seconds, structures.joined),
+        }
+        print(name, file=sys.stderr)
+        compare(contenders, TOLERANCE["float64"])
+        blocks = interleaved(contenders, settings.rounds)
+        row = [name, milliseconds(blocks["compiled"]), milliseconds(blocks["NumPy"])]
+        row += [ratio(blocks["compiled"], blocks["NumPy"]), str(len(step.groups)), str(step.source.count("\n"))]
+        rows.append([*row, f"{seconds:.2f}"])
+    table(["", "ms", "NumPy, ms", "ratio", "groups", "lines", "trace + compile s"], rows, settings)
+
+
 def moons(settings):
     points, classes = datasets.moons(settings.points)
     title(f"Two-moons step, MLP 2-16-16-1, {settings.points} points, float64", settings)
@@ -387,7 +409,7 @@ def west_contenders(leaves, operations, lanes, torch, seconds):
     return one, many, {"compiled, backend=python": scalar_seconds, "compiled, lanes": laned_seconds}
 
 
-PARTS = {"mnist": mnist, "moons": moons, "growth": growth, "west": west}
+PARTS = {"mnist": mnist, "structures": structured, "moons": moons, "growth": growth, "west": west}
 
 
 def main():

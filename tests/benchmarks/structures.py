@@ -8,6 +8,8 @@ Legend, for a batch of B examples:
   T, H, S  places, heads, and the numbers of a head
 """
 
+import functools
+
 import numpy as np
 
 import tinygrad_edu as tg
@@ -21,6 +23,11 @@ def values(array):
 
 def flat(nested):
     return [x for part in nested for x in flat(part)] if isinstance(nested, list) else [nested]
+
+
+def joined(gradients):
+    """The gradients of all parameters, one after the other."""
+    return np.concatenate([gradient.ravel() for gradient in gradients])
 
 
 class Convnet:
@@ -184,7 +191,7 @@ class GRU:
 
 STRUCTURES = {
     "convnet 8 x 8, batch 64": Convnet,
-    "attention, masked": lambda: Attention(True),
-    "attention, range(t + 1)": lambda: Attention(False),
+    "attention, masked": functools.partial(Attention, True),
+    "attention, range(t + 1)": functools.partial(Attention, False),
     "GRU, 20 steps of 32": GRU,
 }
