@@ -80,9 +80,9 @@ def shape_of(form: Form) -> tuple[int, ...] | None:
 
 
 def _kinds(form: Form) -> list[type]:
-    """The kinds of its numbers: int, float, or both."""
+    """The kinds of its numbers: int, float, or both. A form without numbers counts as float."""
     inner = set().union(*map(_kinds, form[-1])) if isinstance(form, tuple) else {form}
-    return [kind for kind in (int, float) if kind in inner]
+    return [kind for kind in (int, float) if kind in inner or (kind is float and not inner)]
 
 
 @dataclasses.dataclass(eq=False)
