@@ -17,6 +17,7 @@ from ..checks import (
     near,
     not_numbers,
     real_numbers,
+    single_number,
     unchanged,
     unused,
 )
@@ -193,9 +194,7 @@ def _rows(given: Any, name: str) -> tuple[list[list[float]], Shape]:
     if not isinstance(examples, SEQUENCES):
         if not isinstance(examples, Real):
             raise not_numbers(given, name)
-        raise ValueError(
-            f"{name} is a single number: a batch has its examples along the first axis, as in [{given!r}]."
-        )
+        raise single_number(given, name)
     rows: list[list[float]] = [[] for _ in examples]
     return rows, _common([_read(x, numbers, name) for x, numbers in zip(examples, rows, strict=True)], name)
 
