@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -98,9 +99,31 @@ def test_rules_prints_the_table_or_one_rule(capsys) -> None:
     assert "0.5 gives 0.4621" in capsys.readouterr().out
     assert cli.main(["rules", "tahn"]) == 2
     assert "There is no operation 'tahn': did you mean tan" in capsys.readouterr().err
+    assert cli.main(["rules", "foo"]) == 2
+    lists_all = "There is no operation 'foo': the command `tinygrad-edu rules` lists all.\n"
+    assert capsys.readouterr().err.endswith(lists_all)
 
 
-HELPS = [[], ["--help"], *([name, "--help"] for name in ("demo", "train", "explain", "draw", "step", "rules"))]
+COMMANDS = ("demo", "train", "explain", "draw", "live", "step", "rules", "grade")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_help_has_a_usage_a_description_and_an_example_that_runs(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    text = capsys.readouterr().out
+    usage, description, *_ = text.split("\n\n")
+    assert usage.startswith(f"usage: tinygrad-edu {command} [options]")
+    assert description[0].isupper()
+    assert description.endswith(".")
+    *_, example = text.partition("Example: tinygrad-edu ")
+    if example and command != "step":
+        assert cli.main(shlex.split(example)) == 0
+        assert len(list(tmp_path.iterdir())) == (command in ("draw", "live"))
+
+
+HELPS = [[], ["--help"], *([name, "--help"] for name in COMMANDS)]
 
 
 @pytest.mark.parametrize("arguments", [*HELPS, ["explain", "tanh(a*b + c)", "a=2", "b=-3", "c=10"]], ids=" ".join)

@@ -39,6 +39,15 @@ def told(capsys):
     return session
 
 
+def test_a_reader_that_has_seen_enough():
+    read, write = os.pipe()
+    os.close(read)
+    program = "import sys, tinygrad_edu as tg; tg.debug.run(tg.Value(2.0) * 3, 'n'); print('on', file=sys.stderr)"
+    result = subprocess.run([sys.executable, "-c", program], stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (result.returncode, result.stderr) == (0, "on\n")
+
+
 # --- Commands -------------------------------------------------------------------------------------------------
 
 

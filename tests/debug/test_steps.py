@@ -257,7 +257,7 @@ def test_a_leaf_has_no_steps():
     assert (len(every), list(every), every[:]) == (0, [], ())
     assert every.gradients(0) == {x: 3.0}
     assert every.root is x
-    assert repr(every) == "Steps(0 steps from x = 2)"
+    assert repr(every).startswith("Steps(0 steps from x = 2)\n")
     with pytest.raises(IndexError):
         every[0]
 
@@ -286,7 +286,9 @@ def test_types_and_repr():
     assert isinstance(every, Steps)
     assert isinstance(every[0], Step)
     assert isinstance(every[0].shares[0], Share)
-    assert repr(every) == "Steps(3 steps from y = 0)"
+    hint = "(A notebook shows the page; .to_html('page.html') writes it.)"
+    assert repr(every).splitlines() == ["Steps(3 steps from y = 0)", hint]
+    assert every._repr_mimebundle_()["text/plain"] == "Steps(3 steps from y = 0)"
     assert repr(every[0]) == str(every[0])
     assert every.name(every.order[0]) in {"a", "b", "c"}
 

@@ -64,6 +64,12 @@ def test_anything_else_is_refused_with_the_fix(wrong: object, fix: str) -> None:
     assert (x.data, x.grad) == (3.0, 0.0)
 
 
+@pytest.mark.parametrize("kind", [Value, tg.micrograd.engine.Value])
+def test_a_method_that_is_called_wrongly_is_told_by_its_name(kind: type[Value]) -> None:
+    with pytest.raises(TypeError, match=r"^Value\.log\(\) takes 1 positional argument but 2 were given$"):
+        kind(2.0).log(2)
+
+
 def test_a_value_of_a_value_is_refused() -> None:
     with pytest.raises(TypeError, match="It is a Value already"):
         Value(Value(1.0))

@@ -37,7 +37,8 @@ def test_the_page_holds_the_graph() -> None:
 
 def test_a_function_is_called_with_values_of_its_names() -> None:
     page = live(lambda a, b: a * b, a=2.0, b=Value(-3.0, "b"))
-    assert repr(page) == "Live(3 nodes, result -6)"
+    hint = "(A notebook shows the page; .to_html('page.html') writes it.)"
+    assert repr(page).splitlines() == ["Live(3 nodes, result -6)", hint]
     assert set(data_of(page.to_html())["names"].values()) >= {"a", "b"}
 
 

@@ -194,6 +194,23 @@ def test_too_many_ulps_are_refuted_by_a_float() -> None:
     assert ulps(1 - out * out, exact) > 16
 
 
+def test_a_slope_that_is_no_number_near_it_has_no_right_digit() -> None:
+    textbook = altered(RULES["tanh"], lambda u, out, x: (u * (1 - out * out),))
+    with pytest.raises(Refuted, match=r"\. No digit of the slope is right; 32 ulps were asked for\.$"):
+        prove_rule(textbook, ulps=32)
+
+
+def test_a_threshold_is_refuted_where_it_is_wrong_though_the_far_end_is_undecided() -> None:
+    def backward(upstream: Any, out: Any, x: Any) -> Any:
+        z = e.exp(x)
+        return (e.where(x > 20, upstream, upstream * z / (z + 1)),)
+
+    with pytest.raises(Refuted) as caught:
+        prove_rule(altered(RULES["softplus"], backward))
+    (x,) = caught.value.point
+    assert 20 < x < 28
+
+
 MISTAKES: list[Any] = [
     lambda rule: lambda u, out, *x: [-share for share in rule.backward(u, out, *x)],
     lambda rule: lambda u, out, *x: [share * 2 for share in rule.backward(u, out, *x)],

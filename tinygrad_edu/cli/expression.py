@@ -110,7 +110,8 @@ def _parsed(text: str) -> ast.expr:
         raise ExpressionError("The expression has bytes that are not text.") from None
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         reason = getattr(error, "msg", None) or "it is nested too deeply"
-        raise ExpressionError(f"This is not an expression: {reason}.") from None
+        hint = " Write a product with *, as in 2*a." * (reason == "invalid decimal literal")
+        raise ExpressionError(f"This is not an expression: {reason}.{hint}") from None
 
 
 def _names(text: str, tree: ast.expr) -> list[str]:
@@ -130,7 +131,8 @@ def _names(text: str, tree: ast.expr) -> list[str]:
             stack += reversed(node.args)
         elif isinstance(node, ast.BinOp | ast.UnaryOp):
             if type(node.op) not in OPERATORS:
-                raise ExpressionError(f"{shown(node)} has an operator other than + - * / **.")
+                hint = " Write a power with **, as in a**2." * isinstance(node.op, ast.BitXor)
+                raise ExpressionError(f"{shown(node)} has an operator other than + - * / **.{hint}")
             stack += [node.right, node.left] if isinstance(node, ast.BinOp) else [node.operand]
         elif not _is_number(node):
             raise ExpressionError(f"{shown(node)} is not allowed: use names, numbers, + - * / ** and functions.")

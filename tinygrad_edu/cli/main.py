@@ -16,8 +16,8 @@ EXPRESSIONS = {
     "step": "step through both passes, from the keyboard or a pipe: n, b, s, c, p, why, h, q",
 }
 OUTPUTS = {
-    "draw": "a file .svg, .png, .pdf or .html; - writes an SVG to the standard output",
-    "live": "a file .html; - writes to the standard output",
+    "draw": ("graph.svg", "a file .svg, .png, .pdf or .html; - writes an SVG to the standard output"),
+    "live": ("page.html", "a file .html; - writes to the standard output"),
 }
 
 
@@ -119,7 +119,13 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--out", type=_folder, default=Path(), help="folder for graph.svg and graph.png (default: here)"
     )
-    rules = commands.add_parser("rules", help="print the table of all operations (Markdown), or one of them")
+    help = "print the table of all operations (Markdown), or one of them"
+    rules = commands.add_parser(
+        "rules",
+        usage="%(prog)s [options]\n       [operation]",
+        help=help,
+        description=help[0].upper() + help[1:] + ".",
+    )
     rules.add_argument("operation", nargs="?", help="its name, such as tanh")
     for name, help in EXPRESSIONS.items():
         command = commands.add_parser(
@@ -133,17 +139,13 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("expression", help="names, numbers, + - * / ** and functions such as tanh, in quotes")
         command.add_argument("values", nargs="*", metavar="name=number", help="one for every name")
         if name in OUTPUTS:
-            command.add_argument(
-                "-o",
-                "--output",
-                type=_output,
-                required=True,
-                metavar="FILE",
-                help=OUTPUTS[name],
-            )
+            file, what = OUTPUTS[name]
+            command.add_argument("-o", "--output", type=_output, required=True, metavar="FILE", help=what)
+            command.epilog = f"{EXAMPLE} -o {file}"
     _add_train(commands)
     help = "say what a learner's own Value class gets wrong, with the smallest program that shows it"
-    grade = commands.add_parser("grade", help=help, description=help[0].upper() + help[1:] + ".")
+    about = help[0].upper() + help[1:] + "."
+    grade = commands.add_parser("grade", usage="%(prog)s [options]\n       engine", help=help, description=about)
     grade.epilog = "Exit status: 0 no mistake, 1 a mistake, 2 the engine could not be run."
     grade.add_argument("engine", type=Path, help="a Python file with a class in the manner of micrograd")
     grade.add_argument(

@@ -74,7 +74,12 @@ def run(root: Value | Callable[..., Value], /, *commands: str, **numbers: Any) -
         machine = Machine(root, variables=callers_names(caller))  # which forgets the locals that _scope has read
     finally:
         del caller  # a frame that holds itself would live until the collector comes
-    Prompt(machine, scope).session(commands or None)
+    try:
+        Prompt(machine, scope).session(commands or None)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as from `| head`: what is still in the buffer goes nowhere
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _scope(frame: FrameType | None) -> dict[str, Any]:

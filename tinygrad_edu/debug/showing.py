@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from ..engine.value import Value
-from ..live import Live
+from ..live import HINT, Live
 from ..viz.names import variables_in_sight
 from .sources import source_lines
 from .stepping import BackwardPass
@@ -24,7 +24,10 @@ class Steps(BackwardPass):
         return self._live().to_html(path)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return {**self._live()._repr_mimebundle_(), "text/plain": repr(self)}
+        return {**self._live()._repr_mimebundle_(), "text/plain": super().__repr__()}
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()}\n{HINT}"
 
     def _live(self) -> Live:
         upstream = self.reached(0)[self.root]

@@ -29,7 +29,7 @@ def _method(name: str) -> Callable[..., "Value"]:
             return _made(rule.forward(data), rule, self)
         return rule(self, **parameters)
 
-    method.__name__, method.__doc__ = name, rule.__doc__
+    method.__name__, method.__qualname__, method.__doc__ = name, f"Value.{name}", rule.__doc__
     return method
 
 

@@ -20,6 +20,7 @@ from .page import page
 __all__ = ["Live", "live"]
 
 HEIGHT = 640  # pixels of the frame in a notebook
+HINT = "(A notebook shows the page; .to_html('page.html') writes it.)"
 BOXES, DPI = 40, "72"  # of the picture beside the page: a notebook's output stays below 500 KB
 
 
@@ -34,6 +35,7 @@ def live(root: Value | Callable[..., Value], /, **numbers: Any) -> "Live":
 
     >>> live(lambda a, b: a * b, a=2.0, b=-3.0)
     Live(3 nodes, result -6)
+    (A notebook shows the page; .to_html('page.html') writes it.)
     """
     if not isinstance(root, Value) and callable(root):
         root = root(**{name: x if isinstance(x, Value) else Value(x, name) for name, x in numbers.items()})
@@ -70,12 +72,12 @@ class Live:
         try:
             picture = base64.b64encode(self._drawing.pipe(format="png")).decode()
         except Exception:  # no graphviz package, no renderer, or one that fails: the page needs none
-            return {"text/plain": repr(self), "text/html": frame}
+            return {"text/plain": self._summary, "text/html": frame}
         hidden = f'<img style="display:none" alt="{escape(self._title)}" src="data:image/png;base64,{picture}">'
-        return {"text/plain": repr(self), "text/html": frame + hidden, "image/png": picture}
+        return {"text/plain": self._summary, "text/html": frame + hidden, "image/png": picture}
 
     def __repr__(self) -> str:
-        return self._summary
+        return f"{self._summary}\n{HINT}"
 
 
 def _drawing(root: Value, variables: Mapping[Value, str]) -> Any:

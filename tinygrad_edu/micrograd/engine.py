@@ -457,7 +457,8 @@ def _method(rule: Rule) -> Callable[..., Value]:
             return _result(rule.forward(self.data), rule, self)
         return self._record(rule.bind(**parameters) if parameters else rule, (self,))  # type: ignore[return-value]
 
-    method.__name__, method.__doc__ = rule.name, f"{rule.name} of this Value, as a new Value."
+    method.__name__, method.__qualname__ = rule.name, f"Value.{rule.name}"
+    method.__doc__ = f"{rule.name} of this Value, as a new Value."
     return method
 
 

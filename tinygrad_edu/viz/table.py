@@ -53,8 +53,9 @@ def one_rule(name: str) -> str:
     certified    formula; value 2 ulps, slope 11
     """
     if name not in RULES:
-        near = difflib.get_close_matches(name, RULES, n=3) or list(RULES)
-        raise KeyError(f"There is no operation {name!r}: did you mean {', '.join(near)}?")
+        near = ", ".join(difflib.get_close_matches(name, RULES))
+        hint = f"did you mean {near}?" if near else "the command `tinygrad-edu rules` lists all."
+        raise KeyError(f"There is no operation {name!r}: {hint}")
     return "\n".join(columns([row for row in zip(HEAD, _row(RULES[name]), strict=True) if row[1]]))
 
 

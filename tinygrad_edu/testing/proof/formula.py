@@ -19,6 +19,7 @@ from .ranges import Range, exactly
 
 TOLERANCE = 1e-12  # a formula may have constants that are floats
 CELLS = 600
+REACH = 1e6  # an exponential of a larger number would take mpmath forever
 NOTHING = arb(10) ** -300  # a difference that floats cannot show
 SMALL = "where both are below 1e-300, not at all"
 
@@ -110,6 +111,7 @@ def _bounded(rule: Rule, formulas: Formulas, i: int, difference: Exact) -> tuple
     boxes = [[(float(low), float(high)) for low, high in formulas.cell.ends]]
     worst, examined, note = 0.0, 0, ""
     while boxes:
+        boxes.sort(key=lambda box: any(min(map(abs, side)) > REACH for side in box))  # last: not to be refuted
         box = boxes.pop(0)
         middle = tuple(_middle(*side) for side in box)
         examined += 1
@@ -135,7 +137,7 @@ def _bounded(rule: Rule, formulas: Formulas, i: int, difference: Exact) -> tuple
 def refute(rule: Rule, point: tuple[float, ...]) -> None:
     """Raises AssertionError if the rule is wrong at a point, on many digits and on floats."""
     subject = Subject(rule, Reference(rule.forward), 32.0)
-    if any(abs(x) > 1e6 for x in point):
+    if any(abs(x) > REACH for x in point):
         return
     try:
         wrong = [row for row in subject.mathematics(point) if row[0] != "the value"]

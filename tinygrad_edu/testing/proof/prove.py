@@ -141,5 +141,8 @@ def _refute_rounding(truth: Truth, boxes: Sequence[Box], ulps: float) -> None:
             got = out, rule.backward(1.0, out, x)[0]
             for i in (1, 0):
                 if of_input[i] > ulps:
-                    facts = f" It is {(value, slope)[i]:.3g} ulps off, {ulps:g} were asked for."
-                    raise Refuted(rule, (x,), ("the value", "the slope")[i], truth.at(x)[i], got[i], facts)
+                    what, error = ("the value", "the slope")[i], (value, slope)[i]
+                    facts = f" It is {error:.3g} ulps off, {ulps:g} were asked for."
+                    if error == math.inf:
+                        facts = f" No digit of {what} is right; {ulps:g} ulps were asked for."
+                    raise Refuted(rule, (x,), what, truth.at(x)[i], got[i], facts)
