@@ -484,7 +484,9 @@ def test_the_loss_beside_a_score_of_zero_is_not_rounded_away(z: float, width: in
 
 # --- Names ------------------------------------------------------------------------------------------------------
 
-HARD_NAMES = "t1 t2 index_1 constant_1 softmax_1 A1 Z1 W1 dW1 b1 db1 dt1 float buffers gradient B run np out"
+HARD_NAMES = (
+    "t1 t2 index_1 numbers numbers_1 mask_2 softmax_1 A1 Z1 W1 dW1 b1 db1 dt1 float buffers gradient B run np out"
+)
 
 
 @pytest.mark.parametrize("name", HARD_NAMES.split())

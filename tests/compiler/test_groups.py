@@ -251,6 +251,16 @@ def test_constants_are_no_boxes() -> None:
     assert [box.operation for box in found.picture.boxes] == ["", "", "w * x", "mul_1 - 3", "sub_1 / 4"]
 
 
+def test_constants_are_told_from_inputs_of_their_name() -> None:
+    step = tg.compile(
+        lambda numbers: tg.sum([v * x * c for v, x, c in zip(V, numbers, (3, 1, 2), strict=True)]), V
+    )
+    assert step.predict([[1.0, 10.0, 100.0]]) == [106.5]
+    found = rows(step.groups)
+    assert (found["numbers"][0], found["numbers_"][0]) == ("input", "constant")
+    assert "numbers_ = np.array([" in step.source
+
+
 def test_the_svg_shows_what_the_table_says() -> None:
     svg = ET.fromstring(classifier().draw().pipe(encoding="utf-8"))
     texts = {"".join(element.itertext()).replace("\xa0", " ") for element in svg.iter(f"{SVG}text")}

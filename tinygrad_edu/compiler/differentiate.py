@@ -16,6 +16,7 @@ import numpy as np
 from ..engine import elementary
 from ..engine.rules import RULES
 from .lower import (
+    CONSTANT,
     Array,
     Elementwise,
     Lowered,
@@ -72,7 +73,8 @@ class ArrayProgram:
         self.size = self.book.leaf("B")
         self.constants: dict[str, Any] = {}
         self._constants: dict[Any, str] = {}
-        self.symbols = {a: self.book.leaf(a.name, a.shape, a.batched) for a in lowered.arrays}
+        named = [a for a in lowered.arrays if a.source != CONSTANT]
+        self.symbols = {a: self.book.leaf(a.name, a.shape, a.batched) for a in named}
         self.definitions: list[Any] = []
         for array in lowered.arrays:
             if array.operation is not None:
@@ -90,8 +92,8 @@ class ArrayProgram:
         With repeats=False every axis has its full length, as products and sums need it.
         """
         index = read.index.reshape(dims)
-        if read.array.source == ("constant",):
-            return self._constant(read.array.places[index], repeats)
+        if read.array.source == CONSTANT:
+            return self._constant(read.array.places[index], repeats, read.array.name)
         if repeats and not read.array.shape:
             return self.symbols[read.array]
         key = (id(read), dims, repeats)
@@ -102,7 +104,7 @@ class ArrayProgram:
             return symbol
         return self.book.special("view", (symbol, view), view.shape, read.array.batched)
 
-    def _constant(self, numbers: Any, repeats: bool) -> Any:
+    def _constant(self, numbers: Any, repeats: bool, name: str) -> Any:
         for axis in range(numbers.ndim if repeats else 0):
             first = numbers.take([0], axis)
             numbers = first if (numbers == first).all() else numbers
@@ -110,8 +112,8 @@ class ArrayProgram:
             return float(numbers.flat[0])
         key = (numbers.shape, numbers.tobytes())
         if key not in self._constants:
-            self._constants[key] = f"constant_{len(self.constants) + 1}"
-            self.constants[self._constants[key]] = numbers
+            self._constants[key] = name = name + f"_{len(self.constants) + 1}" * (name in self.constants)
+            self.constants[name] = numbers
         return self.book.leaf(self._constants[key], numbers.shape)
 
     def _expand(self, x: Any, shape: tuple[int, ...]) -> Any:

@@ -11,7 +11,7 @@ from .tracing import Trace
 
 TAKEN = {"B", "np", "math", "parameters", "gradient", "dtype", "build", "run", "outputs", "buffers", "float"}
 TAKEN |= {"inf", "nan", "RULES", *NAMES}
-OF_STATEMENTS = re.compile(r"(t|index_|constant_|softmax_|slope_)\d+")  # names that statements give
+OF_STATEMENTS = re.compile(r"(t|index_|softmax_|slope_)\d+|(mask|numbers)_+\d+")  # names that statements give
 
 
 def name_arrays(lowered: Lowered, trace: Trace) -> None:
@@ -37,6 +37,13 @@ class _Names:
                 array.name = self._free(name.upper() if len(name) == 1 and array.size > 1 else name)
         for array, stem in stems.items():
             array.name = self._numbered(stem) if stem in ("W", "b") or counts[stem] > 1 else self._free(stem)
+        for stem in ("mask", "numbers"):  # all constants of a kind have one name
+            kind = [
+                a for a in every_array(lowered) if a.source == CONSTANT and (a.name or "numbers").startswith(stem)
+            ]
+            name = self._free(stem) if kind else ""
+            for array in kind:
+                array.name = name
         outside = {*lowered.arrays}  # a state is named before the stages that are peeled off
         for array in sorted(every_array(lowered), key=lambda array: array in outside):
             if not array.name and array.source != CONSTANT:
@@ -61,7 +68,8 @@ class _Names:
         operation = array.operation
         if isinstance(operation, Loop):
             for leaf, window in operation.windows.items():
-                leaf.name = self._free(f"{window.array.name or 'constant'}s")
+                name = "constant" if window.array.source == CONSTANT else window.array.name
+                leaf.name = self._free(f"{name}s")
             return self._numbered("loop_")
         if isinstance(operation, Result):
             t = operation.t

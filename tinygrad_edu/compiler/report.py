@@ -33,7 +33,6 @@ MOST = 60  # groups in a table or a drawing; a program without structure has tho
 FEW = 4  # names in a row
 MANY, LITTLE = 20, 4.0  # so many groups with fewer nodes each are little structure
 POW, POW_N = RULES["pow"], RULES["pow_n"]
-NUMBERS = "numbers"  # constants that are not all equal
 
 
 class Groups:
@@ -151,9 +150,9 @@ def _read_by(array: Array) -> list[Array]:
 
 
 def _row(array: Array, times: int) -> tuple[str, str, str, str, str]:
-    names = dict.fromkeys(_name(other) for other in _read_by(array) if other.source != CONSTANT)
+    names = dict.fromkeys(other.name for other in _read_by(array) if other.source != CONSTANT)
     once = ", once per call" if _is_once(array) and times == 1 else ""
-    return _name(array), operation_of(array) + once, _some(names, ", "), _shape(array), _stands_for(array, times)
+    return array.name, operation_of(array) + once, _some(names, ", "), _shape(array), _stands_for(array, times)
 
 
 def _box(array: Array, id: str, is_result: bool, loop: Loop | None) -> Box:
@@ -163,11 +162,11 @@ def _box(array: Array, id: str, is_result: bool, loop: Loop | None) -> Box:
         details.append(_stands_for(array, loop.length if loop else 1))  # the shape of all others says it
     if _is_once(array) and not loop:
         details.append("once per call")
-    earlier = dict.fromkeys(_name(other) for other in _read_by(array) if loop and other in loop.earlier)
+    earlier = dict.fromkeys(other.name for other in _read_by(array) if loop and other in loop.earlier)
     details += [f"reads {name}" for name in earlier]
     operation = "" if is_leaf else operation_of(array)
     scope = (_head(loop),) if loop else ()
-    return Box(id, _kind(array, is_result), _name(array), operation, "", "", scope, details=tuple(details))
+    return Box(id, _kind(array, is_result), array.name, operation, "", "", scope, details=tuple(details))
 
 
 def _kind(array: Array, is_result: bool) -> Kind:
@@ -182,11 +181,6 @@ def _kind(array: Array, is_result: bool) -> Kind:
 def _is_once(array: Array) -> bool:
     """Is it computed once per call? It does not depend on the example."""
     return array.operation is not None and not array.batched
-
-
-def _name(array: Array) -> str:
-    """Its name in the source. Constants have none."""
-    return array.name or NUMBERS
 
 
 def _shape(array: Array) -> str:
@@ -255,9 +249,9 @@ def _part(part: Any) -> str:
 def _operand(read: Read) -> str:
     """The name of an array that is read, or the number of a constant."""
     if read.array.source != CONSTANT:
-        return _name(read.array)
+        return read.array.name
     numbers = set(read.array.places[read.index].ravel().tolist())
-    return four_digits(numbers.pop()) if len(numbers) == 1 else _name(read.array)
+    return four_digits(numbers.pop()) if len(numbers) == 1 else read.array.name
 
 
 def _stands_for(array: Array, times: int) -> str:
