@@ -548,6 +548,7 @@ IADD = """\
         return self
 
 """
+ISUB = "    def __isub__(self, other):\n        return Value(self.data - other.data)\n\n"
 _MORE = [
     ("the root has 2", "composed", [("self.grad = 1.0\n", "self.grad = 2.0\n")], "root"),
     ("minus is 1 times", "composed", [("self * -1", "self * 1")], "value"),
@@ -594,6 +595,7 @@ _MORE = [
         ],
         "mutates",
     ),
+    ("-= outside the graph", "lecture", [("    def __mul__", ISUB + "    def __mul__")], "severed"),
     ("+= in place", "lecture", [("    def __mul__", IADD + "    def __mul__")], "mutates"),
     ("halves only", "lecture", [("self.data = data", "self.data = math.floor(data * 2) / 2")], "mutates"),
     (

@@ -466,10 +466,8 @@ class Examination:
         if not wrong or got not in ({0}, {1}):
             return False
         self.found = {name: self.found[name] for name in ("root", "value", "raises") if name in self.found}
-        words = ("idle", "call each rule, as in node._backward()")
-        if 1 in got:
-            words = ("reseeded", "only the root's is; call no operand's backward()")
-        self._report(*words, (), wrong[0])
+        again = ("reseeded", "only the root's is; call no operand's backward()")
+        self._report(*(again if 1 in got else ("idle", "call each rule, as in node._backward()")), (), wrong[0])
         self.measured = {}
         return True
 
@@ -479,8 +477,10 @@ class Examination:
             if text in self._fine():
                 program, spelled = alone(text, points(text)[0]), self.spelled[text]
                 self.spelled[text] = f"a.__i{'truediv' if name == 'div' else name}__(b)"
-                if not self._ask(program).error and self._differs(program) >= 0:
-                    self._report("mutates", "make a new node", [text.replace(" b", "= b")], program)
+                answer = self._ask(program)
+                if not answer.error and self._differs(program) >= 0:
+                    name = "severed" if near(answer.data[0], program.inputs[0]) else "mutates"
+                    self._report(name, "make a new node", [text.replace(" b", "= b")], program)
                 self.spelled[text] = spelled
 
     # Two operations
@@ -535,9 +535,8 @@ class Examination:
             equal = program_of(inputs, (f, (0, 1)), (f, (2, 3)), (f, (4, 5)))
             apart = replace(equal, inputs=(*inputs[:3], 7.0))
             if f in self._fine() and (k := self._differs(equal)) >= 0 > self._differs(apart):
-                self._report(
-                    "equality", "compare nodes by identity: == and hash must not look at data", (), equal, k
-                )
+                words = "compare nodes by identity: == and hash must not look at data"
+                self._report("equality", words, (), equal, k)
                 self.found.pop("unknown", None)
                 return False
         return True
