@@ -250,7 +250,8 @@ print(certificate)
 # The mathematics is certified: the slope is the derivative at every real number. The two numbers in each line bound
 # the **rounding**, over every float. Each operation on floats is off by half an ulp at most, so errors can be added up
 # over a whole interval of floats, without trying them. The slope of softsign takes four operations (two sums, a
-# product, a quotient), so we expect a few ulps. But the certificate says 10^15. Where?
+# product, a quotient), so we expect a few ulps. But the certificate says 10^15. (The star marks a bound relative to what
+# rounding x alone does.) Where?
 
 # %%
 worst = max(certificate.rounding, key=lambda box: box.slope)
@@ -352,11 +353,11 @@ for rule in theirs.values():
     print()
 
 # %% [markdown]
-# With `ulps`, `prove_rule` demands a bound for every float, or shows a float that breaks it.
+# With `ulps`, `prove_rule` demands a bound for every float of the domain, or shows a float that breaks it.
 
 # %%
 for rule in theirs.values():
-    shown(prove_rule, rule, ulps=32)
+    shown(prove_rule, rule, domain=(-700, 700), ulps=32)
 
 # %% [markdown]
 # How bad is it? The picture counts ulps. A number is at most 2^53 ulps large, about 10^16: at the dotted line no digit

@@ -59,7 +59,7 @@ for row in example("emma"):
 # shares. Four heads do this side by side, each with a quarter of the numbers.
 #
 # A place sees itself and the places before it, `range(t + 1)`. That is why all eight predictions of a name are
-# honest: none has seen the character that it predicts. (The `mask` comes later.)
+# honest: none has seen the character that it predicts.
 
 
 # %%
@@ -68,17 +68,15 @@ class Attention(nn.Module):
         self.query, self.key, self.value, self.mix = (nn.Dense(width, width, rng=rng) for _ in range(4))
         self.n_heads, self.size = n_heads, width // n_heads
 
-    def __call__(self, rows, mask=None):
+    def __call__(self, rows):
         queries, keys, values = self.query(rows), self.key(rows), self.value(rows)
         mixed = []
         for t in range(len(rows)):
-            seen = range(t + 1) if mask is None else range(len(rows))
+            seen = range(t + 1)
             row = []
             for head in range(self.n_heads):
                 part = slice(head * self.size, (head + 1) * self.size)
                 fits = [tg.dot(queries[t][part], keys[s][part]) / self.size**0.5 for s in seen]
-                if mask is not None:
-                    fits = [fit + m for fit, m in zip(fits, mask[t], strict=True)]
                 shares = tg.softmax(fits)
                 row += [tg.dot(shares, [values[s][i] for s in seen]) for i in range(part.start, part.stop)]
             mixed.append(row)
@@ -107,9 +105,9 @@ class GPT(nn.Module):
         self.head_norm, self.head = nn.RMSNorm(width), nn.Dense(width, 27, rng=rng)
         self._label_parameters()
 
-    def __call__(self, characters, mask=None):
+    def __call__(self, characters):
         x = added(self.token(characters), self.place(range(len(characters))))
-        x = added(x, self.attention(self.attention_norm(x), mask))
+        x = added(x, self.attention(self.attention_norm(x)))
         x = added(x, self.shrink(self.grow(self.mlp_norm(x))))
         return self.head(self.head_norm(x))
 
@@ -125,8 +123,8 @@ print(f"{len(model.parameters()):,} parameters")
 
 
 # %%
-def loss(characters, following, weights, mask=None):
-    surprise = nn.cross_entropy(model(characters, mask), following, reduction="none")
+def loss(characters, following, weights):
+    surprise = nn.cross_entropy(model(characters), following, reduction="none")
     return tg.dot(weights, surprise)
 
 
@@ -214,26 +212,9 @@ value, gradient = step.value_and_grad(*batch_of(train[:32]))
 print(step.groups.title)
 
 # %% [markdown]
-# It works, but there are more groups than we hoped for. Place 3 mixes four values and place 4 mixes five. A sum
-# of four terms is not like a sum of five, so from attention on, every place has its own arrays. People who write
-# transformers know the remedy. Every place looks at all eight, and a **mask**, an input, adds $-10^4$ to the fits
-# that lie in the future: their shares are $e^{-10000} = 0$.
-
-# %%
-MASK = np.where(np.tri(PLACES) == 1, 0.0, -1e4)
-
-
-def masked(names):
-    return [*batch_of(names), np.broadcast_to(MASK, (len(names), PLACES, PLACES))]
-
-
-step = tg.compile(loss, model.parameters())
-masked_value, masked_gradient = step.value_and_grad(*masked(train[:32]))
-print(step.groups.title)
-print("the same loss and gradient:", np.allclose(value, masked_value), np.allclose(gradient, masked_gradient))
-
-# %% [markdown]
-# Now all places are one axis. These are the matrix products among the groups:
+# All places are one axis, though place 3 mixes four values and place 4 mixes five. The compiler fills the shorter rows
+# up: every place looks at all eight, and a **mask** adds minus infinity to the fits that lie in the future. Their
+# shares are 0. People who write transformers write this mask by hand. These are the matrix products among the groups:
 
 # %%
 table = str(step.groups).splitlines()
@@ -251,7 +232,7 @@ print("\n".join([table[1], *(line for line in table if "matrix product " in line
 # names. After every 50 steps we look at the names kept aside.
 
 # %% tags=["slow"]
-everything, aside, steps = masked(train), masked(held_out), 100 if QUICK else 1000
+everything, aside, steps = batch_of(train), batch_of(held_out), 100 if QUICK else 1000
 curve, rows = [], np.random.default_rng(0)
 with step.arrays() as theta, optimizer.arrays(theta) as move:
     for number in range(steps + 1):
@@ -269,7 +250,7 @@ for number, known, unknown in curve[:: len(curve) // 2]:
 # And the time? We measure loss and gradient of 32 names at once, averaged over 20 runs:
 
 # %% tags=["timing"]
-batch = masked(train[:32])
+batch = batch_of(train[:32])
 started = time.perf_counter()
 for _ in range(20):
     step.value_and_grad(*batch)

@@ -151,8 +151,8 @@ print(backward)
 # %% [markdown]
 # Read the loop in which `Wh` stands. It is `reversed`: it goes from the last step to the first. The gradient of a state
 # has two parts. One is from its own score, and lies in `dAh` before the loop begins. The other is from the state
-# after it: `dZh[t] @ Wh`. So on its way back a gradient is multiplied by `Wh` and by the slope of tanh at every step,
-# and that is why it vanishes or explodes. After the loop, the gradient of each weight is *one* product over all steps
+# after it: `dZh[t] @ Wh`. So on its way back a gradient is multiplied by `Wh` and by the slope of tanh, `slope_1`, at every
+# step, and that is why it vanishes or explodes. After the loop, the gradient of each weight is *one* product over all steps
 # and all examples, such as `dWh`: the sum over time is inside it.
 #
 # Here is the same as a textbook has it, by hand:
@@ -324,17 +324,24 @@ plt.show()
 # step. And the line above it is why they learn what lies far apart. But for adding, three numbers of state are
 # enough, for numbers of any length. Here is the time of both programs:
 
+
 # %% tags=["timing"]
-rng64, names = np.random.default_rng(0), ("recurrent", "attention")
-for name, program, batch in zip(
-    names, (step, attention), (additions(64, LENGTH, rng64), examples(64, rng64)), strict=True
+def seconds(call, *arguments):
+    """The shortest of ten runs."""
+    times = []
+    for _ in range(10):
+        started = time.perf_counter()
+        call(*arguments)
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+rng64 = np.random.default_rng(0)
+for name, program, function, batch in (
+    ("recurrent", step, loss, additions(64, LENGTH, rng64)),
+    ("attention", attention, error, examples(64, rng64)),
 ):
-    started = time.perf_counter()
-    for _ in range(100):
-        program.value_and_grad(*batch)
-    compiled = (time.perf_counter() - started) / 6400
     one = [part[0].tolist() for part in batch]
-    started = time.perf_counter()
-    (loss if program is step else error)(*one).backward()
-    eager = time.perf_counter() - started
-    print(f"{name}: {1e6 * compiled:.0f} microseconds for an example, compiled; {1e6 * eager:.0f} as scalars")
+    compiled = seconds(program.value_and_grad, *batch) / 64
+    eager = seconds(lambda function=function, one=one: function(*one).backward())
+    print(f"{name}: {1e6 * compiled:.1f} microseconds for an example, compiled; {1e6 * eager:.0f} as scalars")

@@ -5,7 +5,9 @@
 
 The parts, each forward, loss and all gradients:
   mnist    the classifier 784-128-10 in batches of 32, 128 and 512, of both precisions
+  structures  a convnet, attention with a mask and with range(t + 1), a recurrence: what the compiler must find
   moons    the step of micrograd's demo notebook: MLP 2-16-16-1, 100 points, hinge + 1e-4 L2
+  loops    a GRU, an RNN of 300 steps and an equation of 5,000, beside programs written by hand
   growth   how a step grows with width, depth and batch
   west     10,000 operations without any regular structure, by "Fastest Autograd in the West"
 
@@ -44,6 +46,7 @@ sys.path.insert(0, str(ROOT))
 import eager
 import numpy as np
 import rivals
+import structures
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, datasets, nn
@@ -57,13 +60,14 @@ class Settings:
     """Sizes and durations; `quick` asks only whether everything runs."""
 
     def __init__(self, quick, rounds, markdown):
-        self.markdown = markdown
+        self.markdown, self.quick = markdown, quick
         self.rounds = 1 if quick else rounds
         self.seconds = 0.0 if quick else 0.25  # of a block of steps
         self.slow_steps = 1 if quick else 2  # in a block of an engine that takes a second for each
         self.sizes, self.batches = ((20, 6, 3), (4,)) if quick else ((784, 128, 10), (32, 128, 512))
         self.points = 10 if quick else 100
         self.batch = 2 if quick else 128
+        self.small = (2, 4) if quick else ()  # the batch and the size of a structure
         self.widths, self.depths = ((4, 8), (1, 2)) if quick else ((32, 64, 128, 256, 512), (1, 2, 4, 8))
         self.growing_batches = (2, 4) if quick else (32, 64, 128, 256, 512, 1024)
         self.operations, self.lanes = (100, 3) if quick else (10_000, 1000)
@@ -84,9 +88,9 @@ def compiled(step, batch, seconds):
     return (loss, np.array(gradients)), block
 
 
-def by_hand(rival, seconds):
+def by_hand(rival, seconds, flat=rivals.flat):
     loss, gradients = rival.step()
-    return (loss, rivals.flat(gradients)), lambda: rivals.block(rival.step, seconds)
+    return (loss, flat(gradients)), lambda: rivals.block(rival.step, seconds)
 
 
 def compare(contenders, tolerance):
@@ -278,6 +282,25 @@ def mnist(settings):
     table(["", "ours", *others, *(f"to {name}" for name in others)], rows, settings)
 
 
+def structured(settings):
+    title("Programs with a structure to find, float64", settings)
+    rows = []
+    for name, make in structures.STRUCTURES.items():
+        case = make(*settings.small)
+        step, seconds = first_call(case.loss, case.parameters, case.batch)
+        contenders = {
+            "compiled": compiled(step, case.batch, settings.seconds),
+            "NumPy": by_hand(case, settings.seconds, structures.joined),
+        }
+        print(name, file=sys.stderr)
+        compare(contenders, TOLERANCE["float64"])
+        blocks = interleaved(contenders, settings.rounds)
+        row = [name, milliseconds(blocks["compiled"]), milliseconds(blocks["NumPy"])]
+        row += [ratio(blocks["compiled"], blocks["NumPy"]), str(len(step.groups)), str(step.source.count("\n"))]
+        rows.append([*row, f"{seconds:.2f}"])
+    table(["", "ms", "NumPy, ms", "ratio", "groups", "lines", "trace + compile s"], rows, settings)
+
+
 def moons(settings):
     points, classes = datasets.moons(settings.points)
     title(f"Two-moons step, MLP 2-16-16-1, {settings.points} points, float64", settings)
@@ -310,6 +333,42 @@ def moons(settings):
         for name, own in blocks.items()
     ]
     table(["", "median ms", "min ms", "this / compiled"], rows, settings)
+
+
+def loops(settings):
+    title("Recurrences, float64: the compiled program and one written by hand", settings)
+    sizes = [(4, 5, 2, 3), (4, 6, 2, 3), (20,)] if settings.quick else [(), (), ()]
+    rows = []
+    for make, size in zip((structures.GRU, structures.RNN, structures.Lorenz), sizes, strict=True):
+        case = make(*size)
+        backend = getattr(case, "backend", "numpy")
+        step, seconds = first_call(case.loss, case.parameters, case.batch, backend=backend)
+        loss, gradients = case.step()
+        hand = (loss, np.concatenate([np.ravel(g) for g in gradients]))
+        contenders = {
+            "compiled": compiled(step, case.batch, settings.seconds),
+            "by hand": (hand, functools.partial(rivals.block, case.step, settings.seconds)),
+        }
+        if backend == "python" and installed("numba"):
+            contenders["numba"] = with_numba(step, case, settings.seconds)
+        compare(contenders, TOLERANCE["float64"])
+        blocks = interleaved(contenders, settings.rounds)
+        row = [make.__name__, f"{seconds:.2f}", str(step.source.count("\n")), milliseconds(blocks["compiled"])]
+        row += [milliseconds(blocks["by hand"]), ratio(blocks["compiled"], blocks["by hand"])]
+        rows.append([*row, milliseconds(blocks["numba"]) if "numba" in blocks else "-"])
+    header = ["", "trace + compile s", "lines", "ms", "by hand ms", "ms / by hand", "numba ms"]
+    table(header, rows, settings)
+
+
+def with_numba(step, case, seconds):
+    """The same source, compiled to machine code by numba."""
+    import numba
+
+    namespace = {}
+    exec(step.source, namespace)
+    run, numbers = numba.njit(namespace["run"]), tuple(p.data for p in case.parameters)
+    outputs, gradients = run(numbers, ())
+    return (outputs[0], np.array(gradients)), lambda: rivals.block(lambda: run(numbers, ()), seconds)
 
 
 def growth(settings):
@@ -387,7 +446,14 @@ def west_contenders(leaves, operations, lanes, torch, seconds):
     return one, many, {"compiled, backend=python": scalar_seconds, "compiled, lanes": laned_seconds}
 
 
-PARTS = {"mnist": mnist, "moons": moons, "growth": growth, "west": west}
+PARTS = {
+    "mnist": mnist,
+    "structures": structured,
+    "loops": loops,
+    "moons": moons,
+    "growth": growth,
+    "west": west,
+}
 
 
 def main():

@@ -7,8 +7,9 @@ From `tg.compile` to the end of the first call, which traces, compiles, verifies
   dense      nn.Dense 784-128-10: two nodes for each neuron, and as many operands
   irregular  10,000 operations without any regular structure, by "Fastest Autograd in the West"
 
-Every run has a process of its own. `seconds` are those of the median run, of the wall clock; the stages are from
-the same run. `bytes/node` is how far the peak of the process's memory rises, divided by the number of nodes.
+Every run has a process of its own and one thread. `seconds` are CPU time, which other programs on the machine
+change least: those of the median run, and its stages. `bytes/node` is how far the peak of the process's memory
+rises, divided by the number of nodes.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import sys
 import time
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the checkout that is measured
 
 import numpy as np
@@ -35,7 +36,8 @@ STAGES = {
     "normalise": (pipeline, "normalise"),
     "group": (pipeline, "groups_of"),
     "lower": (pipeline, "lower"),
-    "differentiate": (pipeline, "ArrayProgram"),
+    "loops": (pipeline.Roller, "roll"),
+    "differentiate": (pipeline, "LoopProgram"),
     "emit": (pipeline, "Emitter"),
     "verify": (compiled, "disagreement"),
 }
@@ -74,21 +76,21 @@ def measured(case):
 
     def timed(stage, function):
         def call(*arguments, **options):
-            start = time.perf_counter()
+            start = time.process_time()
             try:
                 return function(*arguments, **options)
             finally:
-                spent[stage] += time.perf_counter() - start
+                spent[stage] += time.process_time() - start
 
         return call
 
     for stage, (module, name) in STAGES.items():
         setattr(module, name, timed(stage, getattr(module, name)))
     loss, parameters, batch = problem(*case)
-    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     step = tg.compile(loss, parameters)
     step.value_and_grad(*batch)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * (
         1 if sys.platform == "darwin" else 1024
     )

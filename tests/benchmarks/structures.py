@@ -8,6 +8,8 @@ Legend, for a batch of B examples:
   T, H, S  places, heads, and the numbers of a head
 """
 
+import functools
+
 import numpy as np
 
 import tinygrad_edu as tg
@@ -21,6 +23,11 @@ def values(array):
 
 def flat(nested):
     return [x for part in nested for x in flat(part)] if isinstance(nested, list) else [nested]
+
+
+def joined(gradients):
+    """The gradients of all parameters, one after the other."""
+    return np.concatenate([gradient.ravel() for gradient in gradients])
 
 
 class Convnet:
@@ -182,9 +189,81 @@ class GRU:
         return float(loss), gradients
 
 
+class RNN:
+    """A recurrent layer over a long sequence, and the squared distance of an output to a target."""
+
+    def __init__(self, batch=32, T=300, inputs=4, width=16):
+        rng = np.random.default_rng(0)
+        shapes = (width, inputs), (width, width), (width,), (width,)
+        self.arrays = [rng.normal(0, 0.25, shape) for shape in shapes]
+        self.values = list(map(values, self.arrays))
+        self.parameters = flat(self.values)
+        self.batch = rng.normal(size=(batch, T, inputs)), rng.normal(size=batch)
+
+    def loss(self, x, y):
+        W, U, b, v = self.values
+        h = [0.0] * len(b)
+        for now in x:
+            h = [tg.tanh(tg.dot(w, now) + tg.dot(u, h) + bias) for w, u, bias in zip(W, U, b, strict=True)]
+        return (tg.dot(v, h) - y) ** 2
+
+    def step(self):
+        (W, U, b, v), (X, Y) = self.arrays, self.batch
+        B, T, inputs = X.shape
+        rows = X.transpose(1, 0, 2).reshape(-1, inputs)
+        x, h, dz = (rows @ W.T + b).reshape(T, B, len(b)), np.zeros((T + 1, B, len(b))), np.empty((T, B, len(b)))
+        for t in range(T):
+            h[t + 1] = np.tanh(x[t] + h[t] @ U.T)
+        D = h[T] @ v - Y
+        dD = D * (2 / B)
+        dh = dD[:, None] * v
+        for t in reversed(range(T)):
+            dz[t] = dh * (1 - h[t + 1] * h[t + 1])
+            dh = dz[t] @ U
+        d = dz.reshape(-1, len(b))
+        return float(D @ D / B), [d.T @ rows, d.T @ h[:-1].reshape(-1, len(b)), d.sum(axis=0), dD @ h[T]]
+
+
+class Lorenz:
+    """Many steps of Euler's method for Lorenz's equations, at one point: parameters and start are learned."""
+
+    backend = "python"  # for one point
+
+    def __init__(self, T=5000, dt=1e-3):
+        self.T, self.dt, self.batch = T, dt, ()
+        self.arrays = [np.array([10.0, 28.0, 8 / 3, 1.0, 1.0, 1.0])]
+        self.parameters = values(self.arrays[0])
+
+    def loss(self):
+        sigma, rho, beta, x, y, z = self.parameters
+        dt = self.dt
+        for _ in range(self.T):
+            x, y, z = x + dt * sigma * (y - x), y + dt * (x * (rho - z) - y), z + dt * (x * y - beta * z)
+        return x * x + y * y + z * z
+
+    def step(self):
+        sigma, rho, beta, x, y, z = self.arrays[0].tolist()
+        dt, states = self.dt, []
+        for _ in range(self.T):
+            states.append((x, y, z))
+            x, y, z = x + dt * sigma * (y - x), y + dt * (x * (rho - z) - y), z + dt * (x * y - beta * z)
+        dx, dy, dz, ds, dr, db = 2 * x, 2 * y, 2 * z, 0.0, 0.0, 0.0
+        loss = x * x + y * y + z * z
+        for x, y, z in reversed(states):
+            ds, dr, db = ds + dt * dx * (y - x), dr + dt * dy * x, db - dt * dz * z
+            dx, dy, dz = (
+                dx - dt * sigma * dx + dt * dy * (rho - z) + dt * dz * y,
+                dy + dt * sigma * dx - dt * dy + dt * dz * x,
+                dz - dt * dy * x - dt * beta * dz,
+            )
+        return loss, [np.array([ds, dr, db, dx, dy, dz])]
+
+
 STRUCTURES = {
     "convnet 8 x 8, batch 64": Convnet,
-    "attention, masked": lambda: Attention(True),
-    "attention, range(t + 1)": lambda: Attention(False),
+    "attention, masked": functools.partial(Attention, True),
+    "attention, range(t + 1)": functools.partial(Attention, False),
     "GRU, 20 steps of 32": GRU,
+    "RNN, 300 steps of 16": RNN,
+    "Lorenz, 5,000 steps of one point": Lorenz,
 }

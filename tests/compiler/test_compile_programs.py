@@ -1698,6 +1698,16 @@ def test_random_layers(net: Layers, n: int, rows: list[list[float]]) -> None:
     compare(net, used(net, net.pool, [X]), X)
 
 
+def test_a_share_for_one_element_of_a_matrix_with_gaps() -> None:
+    net = Layers([("scale", 2, 1), ("total", 0, 0), ("total", 0, 0), ("gather", 1, 1), ("dense", 2, 0)])
+    X = normal(2, 2, 3)
+
+    def loss(X: Any) -> Value:
+        return tg.sum([net(x) for x in X]) + net(X[0]) * net(X[1])
+
+    compare(loss, used(loss, net.pool, [X]), X)
+
+
 @steady
 @given(layers, st.integers(1, 4), rows_of_numbers)
 def test_random_layers_on_rows_in_the_graph(net: Layers, n: int, rows: list[list[float]]) -> None:

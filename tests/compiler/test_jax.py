@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -306,6 +307,31 @@ def test_a_loss_of_nan_moves_nothing() -> None:
         assert math.isnan(train([math.nan]))
     assert w.data == 2.0
     assert not optimizer.state
+
+
+def test_an_interrupt_loses_no_step() -> None:
+    model, loss, (X, Y) = classifier()
+    step, adam = tg.compile(loss, model.parameters(), backend="jax"), optim.Adam(model.parameters())
+    first, steps = model.parameters()[0], 0
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), step.train(adam) as train:  # noqa: PT012 - steps, until it comes
+            train(X, Y)
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            while True:
+                train(X, Y)
+                steps += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert adam.state[first][0] - 1 in (steps, steps + 1)
+
+
+def test_training_without_a_batch() -> None:
+    w = Value(2.0)
+    with tg.compile(lambda: (w - 1) ** 2, [w], backend="jax").train(optim.SGD([w], lr=0.25)) as train:
+        assert [train(), train()] == [1.0, 0.25]
+    assert w.data == 1.25
 
 
 def test_fit_is_that_of_numpy() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
+from tinygrad_edu.compiler.backends import straight
 from tinygrad_edu.testing import absolute_adjoint, assert_near
 
 RNG = np.random.default_rng(0)
@@ -44,9 +45,9 @@ def plus(*vectors: Any) -> list[Any]:
     return [sum(parts[1:], parts[0]) for parts in zip(*vectors, strict=True)]
 
 
-def checked(function: Callable[..., Any], parameters: Sequence[Value], *batch: Any) -> Any:
+def checked(function: Callable[..., Any], parameters: Sequence[Value], *batch: Any, backend: str = "numpy") -> Any:
     """What was compiled, if its value and gradients are the eager ones, to 1e-12 of what rounding can do."""
-    step = tg.compile(function, parameters)
+    step = tg.compile(function, parameters, backend=backend)
     value, gradients = step.value_and_grad(*batch)
     rows, sizes = [], []
     for i in range(len(batch[0]) if batch else 1):
@@ -233,6 +234,53 @@ def test_float32_and_two_batch_sizes() -> None:
         )
 
 
+# --- Plain Python ------------------------------------------------------------------------------------------------
+
+
+def test_an_equation_of_a_thousand_steps_is_a_page_of_python() -> None:
+    """The loops do what the engine does, in its order: the numbers are equal to the last bit."""
+    k, start = Value(0.3, label="k"), Value(1.5, label="start")
+
+    def pendulum() -> Value:
+        angle, speed = start, 0 * start
+        for _ in range(1000):
+            angle, speed = angle + 0.01 * speed, speed - 0.01 * (k * speed + tg.sin(angle))
+        return angle * angle
+
+    step = tg.compile(pendulum, [k, start], backend="python")
+    value, gradient = step.value_and_grad()
+    root = pendulum()
+    root.backward()
+    assert (value, gradient) == (root.data, [k.grad, start.grad])
+    assert n_loops(step)[0] == 2
+    assert step.source.count("\n") < 70
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_python_agrees(name: str) -> None:
+    function, parameters, batch, _ = LOOPS[name]
+    checked(function, flat(parameters), *batch, backend="python")
+
+
+def test_python_reads_inputs_in_the_loop() -> None:
+    def loss(x: Any) -> Value:
+        h = Value(0.5)
+        for now in x:
+            h = tg.tanh(w * h + b[0] * now)
+        return h * h
+
+    step = checked(loss, [w, b[0]], normal(3, 40), backend="python")
+    assert re.search(r"inputs\[0\]\[[^\]]*\bt\b", step.source)
+
+
+def test_a_wrong_python_loop_is_replaced_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(straight, "_sum_of", lambda first, step: f"{first} + {step} * t - (t == 2)")
+    step = tg.compile(lambda x: tg.sum(recurrent(x)[-1]), flat(W, U, b), backend="python")
+    with pytest.warns(UserWarning, match="A loop was found where there is none .*report"):
+        step.value_and_grad(normal(1, 40, 2))
+    assert n_loops(step) == (0, 0)
+
+
 # --- What does not ----------------------------------------------------------------------------------------------
 
 
@@ -287,8 +335,8 @@ UNARY = [tg.tanh, tg.sin, tg.sigmoid, tg.relu, lambda x: 0.3 * x * x]
 class Recurrence:
     """A random recurrence of vectors: a state or two, reads of earlier stages, a stage that may differ."""
 
-    def __init__(self, rng: random.Random):
-        self.T, H, F = rng.randint(4, 11), rng.choice([1, 2, 3]), rng.choice([1, 2])
+    def __init__(self, rng: random.Random, longest: int = 11):
+        self.T, H, F = rng.randint(4, longest), rng.choice([1, 2, 3]), rng.choice([1, 2])
         self.H, self.reach = H, rng.choice([1, 1, 2, 3])
         self.varies, self.odd, self.period = (
             rng.random() < 0.15,
@@ -359,9 +407,10 @@ class Recurrence:
 
 
 def agrees(rng: random.Random) -> None:
-    recurrence = Recurrence(rng)
+    backend, longest = rng.choice([("numpy", 11), ("numpy", 11), ("python", 30)])
+    recurrence = Recurrence(rng, longest)
     used = set(tg.topological_order(recurrence(*(values(array[0]) for array in recurrence.batch))))
-    checked(recurrence, [p for p in recurrence.parameters if p in used], *recurrence.batch)
+    checked(recurrence, [p for p in recurrence.parameters if p in used], *recurrence.batch, backend=backend)
 
 
 @settings(deadline=None, max_examples=25)

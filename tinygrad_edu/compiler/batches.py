@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..engine.dispatch import as_list
 from ..engine.value import Value
-from .checks import check_sizes, not_numbers
+from .checks import check_sizes, not_numbers, single_number
 from .loops import Loop, every_array
 from .lower import Elementwise, Lowered, Read, Take
 from .tracing import TAKE, nested
@@ -52,9 +52,7 @@ def _as_array(given: Any, name: str) -> NDArray[Any]:
     if array.dtype.kind == "b":
         array = array.astype(np.float64)
     if array.ndim == 0:
-        raise ValueError(
-            f"{name} is a single number: a batch has its examples along the first axis, as in [{given!r}]."
-        )
+        raise single_number(given, name)
     return array
 
 

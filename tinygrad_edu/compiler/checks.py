@@ -114,6 +114,11 @@ def real_numbers(theta: list[Any], n: int) -> list[float]:
     return [float(number) for number in theta]
 
 
+def single_number(x: Any, name: str) -> ValueError:
+    """The error for a number where a batch is expected."""
+    return ValueError(f"{name} is a single number: a batch has its examples along the first axis, as in [{x!r}].")
+
+
 def not_numbers(x: Any, name: str) -> TypeError:
     """The error for something that is not a real number, with what to do instead."""
     fixes = {

@@ -17,7 +17,7 @@ from .lower import Lowered
 from .pipeline import Made, Request, defined, make
 from .tracing import Trace, TraceError, trace_function
 
-OLDEST = (0, 7)  # the version of JAX
+OLDEST = (0, 8)  # the version of JAX
 
 
 def import_jax() -> Any:

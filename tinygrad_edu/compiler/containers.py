@@ -4,6 +4,7 @@ A form says how the numbers of one example are nested. Examples of one form are 
 """
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engine.dispatch import as_list
-from .checks import check_sizes, not_numbers
+from .checks import check_sizes, not_numbers, single_number
 
 Form = Any  # int or float for a number, (list or tuple, forms), (dict, keys, forms), (dataclass, names, forms)
 
@@ -27,14 +28,10 @@ def examples_of(given: Any, name: str) -> list[Any]:
         fields = [field.name for field in dataclasses.fields(given)]
         rows = examples_of({field: getattr(given, field) for field in fields}, name)
         return [dataclasses.replace(given, **row) for row in rows]  # type: ignore[type-var]  # it is one
-    if isinstance(given, Real) or not hasattr(given, "__len__") or isinstance(given, str):
-        raise (
-            not_numbers(given, name)
-            if not isinstance(given, Real)
-            else ValueError(
-                f"{name} is a single number: a batch has its examples along the first axis, as in [{given!r}]."
-            )
-        )
+    if isinstance(given, Real):
+        raise single_number(given, name)
+    if isinstance(given, str) or not hasattr(given, "__len__"):
+        raise not_numbers(given, name)
     return as_list(given)
 
 
@@ -82,8 +79,10 @@ def shape_of(form: Form) -> tuple[int, ...] | None:
     return (len(parts), *next(iter(shapes), ()))  # type: ignore[misc]  # None is not in it
 
 
-def _kinds(form: Form) -> set[type]:
-    return {form} if not isinstance(form, tuple) else set().union(*map(_kinds, form[-1]))
+def _kinds(form: Form) -> list[type]:
+    """The kinds of its numbers: int, float, or both. A form without numbers counts as float."""
+    inner = set().union(*map(_kinds, form[-1])) if isinstance(form, tuple) else {form}
+    return [kind for kind in (int, float) if kind in inner or (kind is float and not inner)]
 
 
 @dataclasses.dataclass(eq=False)
@@ -103,17 +102,18 @@ class Part:
         found = []
         for argument, form in enumerate(self.forms):
             shape = shape_of(form)
-            for kind in sorted(_kinds(form), key=lambda kind: kind is float):
+            for kind in _kinds(form):
                 array = np.array([row[argument][kind] for row in self.numbers])
                 found.append(array if shape is None else array.reshape(len(self.rows), *shape))
         return found
 
     def function(self, function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
         """The same function of these arrays' rows."""
-        import inspect
-
-        own = [name for name, form in zip(names, self.forms, strict=True) for _ in _kinds(form)]
-        own = [f"{name}_{i}" if own.count(name) > 1 else name for i, name in enumerate(own)]
+        own = [
+            name if len(_kinds(form)) == 1 else f"{name}_{kind.__name__}"
+            for name, form in zip(names, self.forms, strict=True)
+            for kind in _kinds(form)
+        ]
 
         def of_arrays(*arguments: Any) -> Any:
             given = iter(arguments)
@@ -122,8 +122,7 @@ class Part:
                 if shape_of(form) is not None:
                     rebuilt.append(next(given))
                     continue
-                kinds = sorted(_kinds(form), key=lambda kind: kind is float)
-                rebuilt.append(closed(form, {kind: iter(next(given)) for kind in kinds}))
+                rebuilt.append(closed(form, {kind: iter(next(given)) for kind in _kinds(form)}))
             return function(*rebuilt)
 
         parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in own]

@@ -5,6 +5,7 @@ device. JAX's compiler adds up the gradients of the devices (an all-reduce) wher
 """
 
 import math
+from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -63,8 +64,9 @@ class MeshTraining:
                 loss = train(X, Y)
 
     A call is one step: it returns the mean loss of the batch before the step. A loss of nan or inf moves nothing.
-    The parameters and the optimiser's state stay on the devices until the end of the block, which writes them
-    back. Among several processes, each makes all calls, with the same whole batches.
+    `lr` may change between two steps; the other settings of the optimiser are constants. The parameters and the
+    optimiser's state stay on the devices until the end of the block, which writes them back. Among several
+    processes, each makes all calls, with the same whole batches.
     """
 
     def __init__(self, compiled: Any, optimizer: Any, mesh: Any):
@@ -81,10 +83,11 @@ class MeshTraining:
         self._programs: dict[Made, Any] = {}
         with ExitStack() as stack:
             theta = stack.enter_context(compiled.arrays())
-            self._steps = VectorSteps(optimizer, theta)
-            self._parameters, *self._state = [
-                self._on_devices(x, self._everywhere) for x in (theta, *self._steps.state)
-            ]
+            self._vectors = VectorSteps(optimizer, theta)
+            steps = np.asarray(self._vectors.steps, theta.dtype)
+            arrays = (theta, *self._vectors.state, steps)
+            parameters, *state, steps = [self._on_devices(x, self._everywhere) for x in arrays]
+            self._last = 0.0, (), parameters, state, steps  # what the last step has returned
             compiled.training = self
             self._open = stack.pop_all()
 
@@ -95,26 +98,26 @@ class MeshTraining:
     def step(self, *batch: Any) -> tuple[float, Any]:
         """One step: (mean, outputs for every example) of a function that returns (loss, outputs)."""
         made, arguments, size = self._prepared(batch)
-        value, outputs, self._parameters, self._state = self._programs[made](
-            self._parameters, self._state, *arguments
-        )
-        if math.isfinite(value):
-            self._steps.steps = self._steps.steps + 1
+        results = map(self._programs[made], *([x] for x in (*self._last[2:], *arguments)))
+        # The buffers of the step before are gone: in C, no Ctrl-C comes between the step and what it has returned.
+        deque(map(setattr, [self], ["_last"], results), maxlen=0)
+        value, outputs, *_ = self._last
         n = math.prod(made.output_shape) if made.request.with_outputs else 0  # behind them are guards
         return float(value), np.asarray(outputs)[:size, :n].reshape(size, *made.output_shape) if n else None
 
     def lower(self, *batch: Any) -> Any:
         """The program for this batch, as jax.jit(...).lower gives it: compile().as_text() shows it."""
         made, arguments, _ = self._prepared(batch)
-        return self._programs[made].lower(self._parameters, self._state, *arguments)
+        return self._programs[made].lower(*self._last[2:], *arguments)
 
     def read(self) -> None:
         """Copy the parameters from the devices into the vector that the compiled function reads."""
-        self._steps.vector[:] = self._parameters
+        self._vectors.vector[:] = self._last[2]
 
     def put(self, numbers: Any) -> None:
         """Give the parameters these numbers."""
-        self._parameters = self._on_devices(np.asarray(numbers, self._steps.vector.dtype), self._everywhere)
+        vector = self._on_devices(np.asarray(numbers, self._vectors.vector.dtype), self._everywhere)
+        self._last = (*self._last[:2], vector, *self._last[3:])
 
     def __enter__(self) -> "MeshTraining":
         return self
@@ -123,12 +126,13 @@ class MeshTraining:
         """Write the parameters and the optimiser's state back."""
         with self._open:
             self.read()
-            self._steps.state = list(map(np.asarray, self._state))
-            self._steps.write_back()
+            *_, state, steps = self._last
+            self._vectors.state, self._vectors.steps = list(map(np.asarray, state)), np.asarray(steps).astype(int)
+            self._vectors.write_back()
             self.compiled.training = None
 
     def _prepared(self, batch: Any) -> tuple[Made, list[Any], int]:
-        """The program for a batch, its arguments after the state, and the number of examples."""
+        """The program for a batch, its arguments after the number of steps, and the number of examples."""
         made, arrays, size = self.compiled._prepared(batch, gradient=True)
         if made.guards or (self.compiled.verify and not made.verified):  # guards are looked at before every step
             self.compiled._ran(batch, self.compiled.gradient)
@@ -137,32 +141,38 @@ class MeshTraining:
             self._programs[made] = self._made(made)
         # The batch is filled up with its own examples, of weight 0, until every device has as many.
         n_parts, sharding = (self.mesh.devices.shape[0], self._split) if arrays else (1, self._everywhere)
-        rows, dtype = np.arange(-(-size // n_parts) * n_parts), self._steps.vector.dtype
+        rows, dtype = np.arange(-(-size // n_parts) * n_parts), self._vectors.vector.dtype
         filled = [array if len(rows) == size else array[rows % size] for array in arrays]
         split = [np.where(rows < size, 1 / size, 0), *filled]
-        numbers = [np.asarray(x, dtype) for x in (self._steps.steps + 1, self.optimizer.lr)]
-        return made, [*numbers, *(self._on_devices(np.asarray(x, dtype), sharding) for x in split)], size
+        return (
+            made,
+            [
+                np.asarray(self.optimizer.lr, dtype),
+                *(self._on_devices(np.asarray(x, dtype), sharding) for x in split),
+            ],
+            size,
+        )
 
     def _on_devices(self, x: NDArray[Any], sharding: Any) -> Any:
         """An array on the devices: each process gives what its own devices need."""
         return self._jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
     def _made(self, made: Made) -> Any:
-        """One step as a program: (value, outputs, parameters, state)."""
+        """One step as a program: (value, outputs, parameters, state, steps)."""
         # The equation on symbols, in NumPy, must move some parameters as it moves numbers.
-        if not self._steps.agrees(UpdateProgram(self.optimizer).build, np.ones(len(self._steps.vector))):
+        if not self._vectors.agrees(UpdateProgram(self.optimizer).build, np.ones(len(self._vectors.vector))):
             raise TypeError(f"The update of {type(self.optimizer).__name__} does not run on vectors.")
-        jnp, update = (
-            self._jax.numpy,
-            defined(f"import jax.numpy as jnp\n{update_source(self.optimizer)}")["update"],
-        )
+        jnp, source = self._jax.numpy, f"import jax.numpy as jnp\n{update_source(self.optimizer)}"
+        update = defined(source)["update"]
         gradient_of = mean_and_gradient(self._jax, made.namespace["examples"])
 
-        def train(parameters: Any, state: Any, t: Any, lr: Any, weights: Any, *batch: Any) -> Any:
+        def train(parameters: Any, state: Any, steps: Any, lr: Any, weights: Any, *batch: Any) -> Any:
             (value, outputs), gradient = gradient_of(parameters, weights, *batch)
-            old = (parameters, *state)
-            new = update(t, lr, gradient, *old)
-            parameters, *state = [jnp.where(jnp.isfinite(value), x, y) for x, y in zip(new, old, strict=True)]
-            return value, outputs, parameters, state
+            old = (parameters, *state, steps)
+            new = (*update(steps + 1, lr, gradient, parameters, *state), steps + 1)
+            parameters, *state, steps = [
+                jnp.where(jnp.isfinite(value), *pair) for pair in zip(new, old, strict=True)
+            ]
+            return value, outputs, parameters, state, steps
 
         return self._jax.jit(train, out_shardings=self._everywhere, donate_argnums=(0, 1))

@@ -320,12 +320,13 @@ class ArrayProgram:
         if len(shares) == 1:
             return shares[0]
         first = max(shares, key=lambda share: share.scale)
-        if all(abs(s.scale) == abs(first.scale) and s.power == first.power for s in shares):
-            parts = [s.formula if s.scale == first.scale else -1 * s.formula for s in shares]
-            return ScaledShare(self._sum(parts, array.shape, array.batched), first.scale, first.power)
         if len({s.power for s in shares}) == 1:
-            parts = [s.formula * s.scale for s in shares]
-            return ScaledShare(self._sum(parts, array.shape, array.batched), 1.0, first.power)
+            alike = len({abs(s.scale) for s in shares}) == 1
+            signs = [1.0 if s.scale == first.scale else -1.0 for s in shares]
+            scales = signs if alike else [s.scale for s in shares]
+            parts = [self._scaled(ScaledShare(s.formula, x)) for s, x in zip(shares, scales, strict=True)]
+            total = self._sum(parts, array.shape, array.batched)
+            return ScaledShare(total, first.scale if alike else 1.0, first.power)
         return ScaledShare(self._sum([self._scaled(s) for s in shares], array.shape, array.batched))
 
     def _reduced_once(self, shares: list[ScaledShare]) -> list[ScaledShare]:

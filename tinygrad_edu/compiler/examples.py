@@ -11,7 +11,6 @@ only. Two or more runs with other indices show which operands were chosen: they 
 index of each run. They become one operation, `take`.
 """
 
-import bisect
 import contextlib
 import dataclasses
 import itertools
@@ -20,6 +19,7 @@ import random
 import reprlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter, ne, neg
 from types import FrameType
 from typing import Any
 
@@ -42,6 +42,7 @@ from .tracing import (
 from .tracked import Tracked, following_max, kept_number, put_number, settle
 
 PATHS = 64  # a program knows so many
+SIDES = "_left", "_right"  # where a Value keeps its operands
 RUNS, TRIES = 8, 40  # to find out which operands an index chooses
 
 
@@ -184,22 +185,6 @@ class Unclear(Exception):
     """The runs do not show what an index chooses."""
 
 
-@dataclass(eq=False)
-class ByExample:
-    """What a trace by examples adds to a trace.
-
-    outputs   those of each other path: they must be equal to the outputs of the trace
-    guards    nodes whose outcomes are a path
-    paths     per path, the outcomes that an example must have: (number of the guard, is it true?)
-    examples  the runs
-    """
-
-    outputs: list[list[Value]]
-    guards: list[Value]
-    paths: list[dict[int, bool]]
-    examples: "Examples"
-
-
 class Examples:
     """The runs of a function on examples of one shape: one for each path that is known."""
 
@@ -239,25 +224,11 @@ class Examples:
 
     def trace(self) -> Trace:
         """All runs as one trace."""
-        first, *others = self.runs
-        steps = [step for run in self.runs for step in run.path]
-        number = {step.node: i for i, step in enumerate({step.node: step for step in steps}.values())}
-        paths = [{number[step.node]: step.outcome for step in run.path} for run in self.runs]
-        found = ByExample([run.outputs for run in others], list(number), paths, self)
+        first = self.runs[0]
         nodes = [*itertools.chain(*self.inputs), *(node for run in self.runs for node in run.nodes)]
-        state = list({id(read[0]): read for run in self.runs for read in run.state}.values())
-        return Trace(
-            nodes,
-            first.outputs,
-            first.shape,
-            self.inputs,
-            self.names,
-            self.shapes,
-            list(self.parameters),
-            state,
-            found,
-            first.loss,
-        )
+        state = list({(id(read[0]), read[1]): read for run in self.runs for read in run.state}.values())
+        own = self.inputs, self.names, self.shapes, list(self.parameters), state, self, first.loss
+        return Trace(nodes, first.outputs, first.shape, *own)
 
     def differ(self, other: int) -> TraceError:
         """The error for a path whose graph is another one than that of the first."""
@@ -293,13 +264,15 @@ class Examples:
         if tracer.by_a_call and not self.follows_calls:
             self.follows_calls = True  # from now on: it takes time
             return self._run(example, numbers)
-        operands = {x for node in tracer.nodes for x in node.parents if x.__class__ is not Placeholder}
-        read = {x: tracer.known(x) for x in operands - self.learned if isinstance(x.data, Tracked)}
+        operands = set[Any]().union(*(map(attrgetter(side), tracer.nodes) for side in SIDES))
+        operands.update(*[x for x in operands if x.__class__ is tuple])
+        plain = [x for x in operands - self.learned if isinstance(x, Value) and x.__class__ is not Placeholder]
+        read = {x: tracer.known(x) for x in plain if isinstance(x.data, Tracked)}
         for node in tracer.nodes if read else ():
             if not read.keys().isdisjoint(node.parents):
                 node.replace([read.get(x, x) for x in node.parents])
         outputs = [tracer.known(output) for output in outputs]
-        del operands, read  # what is left of Tracked numbers now, the function has kept
+        del operands, plain, read  # what is left of Tracked numbers now, the function has kept
         settle(tracer)
         state = list(tracer.state.values())
         return Run(example, tracer.nodes, outputs, shape, tracer.path, tracer.choices, state, tracer.loss)
@@ -323,7 +296,7 @@ class Examples:
                 other = self._run(example, numbers)
             except Exception:  # such as an index out of range: numbers of another path
                 continue
-            if other.way == run.way and [n.rule for n in other.nodes] == [n.rule for n in run.nodes]:
+            if other.way == run.way and _rules(other) == _rules(run):
                 runs.append(other)
                 with contextlib.suppress(Unclear):
                     return _aligned(runs, self.learned)
@@ -347,6 +320,10 @@ class Examples:
         return found
 
 
+def _rules(run: Run) -> list[Any]:
+    return [node.rule for node in run.nodes]
+
+
 def _as(kind: Any, leaf: Placeholder) -> Any:
     """An input as the function takes it: a Value, or a plain number."""
     return leaf if kind is Value else Tracked(leaf, whole=kind is int)
@@ -362,10 +339,7 @@ def _aligned(runs: list[Run], learned: Collection[Value]) -> Run:
     first = runs[0]
     if any(len({run.choices[i].value for run in runs}) < 2 for i in range(len(first.choices))):
         raise Unclear
-    operands = [[x for node in run.nodes for x in node.parents] + run.outputs for run in runs]
-    if len(set(map(len, operands))) > 1:
-        raise Unclear
-    places = [{id(node): n for n, node in enumerate(run.nodes)} for run in runs]
+    places = [dict(zip(map(id, run.nodes), itertools.count())) for run in runs]
     chosen: list[dict[int, set[tuple[int, ...]]]] = [{} for _ in runs]
     for run, known in zip(runs, chosen, strict=True):
         for number, choice in enumerate(run.choices):
@@ -393,22 +367,23 @@ def _aligned(runs: list[Run], learned: Collection[Value]) -> Run:
             before.setdefault(reader, []).append(made[way])
         return made[way]
 
-    keys = [[at.get(id(x), -id(x)) for x in flat] for at, flat in zip(places, operands, strict=True)]
-    ends = list(itertools.accumulate(len(node.parents) for node in first.nodes))
+    readers = set[int]()  # nodes whose operands are no such pairs
+    for side in SIDES:
+        ids = [list(map(id, map(attrgetter(side), run.nodes))) for run in runs]
+        mine, *others = [list(map(at.get, own, map(neg, own))) for at, own in zip(places, ids, strict=True)]
+        readers.update(*(itertools.compress(itertools.count(), map(ne, mine, other)) for other in others))
     new = {}
-    for place, row in enumerate(zip(*keys, strict=True)):
-        if row.count(row[0]) < len(row):
-            reader = bisect.bisect_right(ends, place)
-            new[place] = one([flat[place] for flat in operands])
-    for reader in {bisect.bisect_right(ends, place) for place in new} - {len(ends)}:
-        node = first.nodes[reader]
-        start = ends[reader] - len(node.parents)
-        node.replace([new.get(start + slot, x) for slot, x in enumerate(node.parents)])
-    tape = [x for n, node in enumerate(first.nodes) for x in (*before.get(n, ()), node)] + before.get(
-        len(ends), []
-    )
-    n = len(operands[0]) - len(first.outputs)
-    return dataclasses.replace(first, nodes=tape, outputs=[new.get(n + i, x) for i, x in enumerate(first.outputs)])
+    for reader in sorted(readers):
+        rows = [run.nodes[reader].parents for run in runs]
+        if len(set(map(len, rows))) > 1:
+            raise Unclear
+        new[reader] = [one(operands) for operands in zip(*rows, strict=True)]
+    reader = len(first.nodes)
+    outputs = [one(results) for results in zip(*(run.outputs for run in runs), strict=True)]
+    for n, operands in new.items():
+        first.nodes[n].replace(operands)
+    tape = [x for n, node in enumerate(first.nodes) for x in (*before.get(n, ()), node)] + before.get(reader, [])
+    return dataclasses.replace(first, nodes=tape, outputs=outputs)
 
 
 def _leaves(item: Any) -> Iterator[tuple[Any, tuple[int, ...]]]:

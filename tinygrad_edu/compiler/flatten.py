@@ -1,8 +1,8 @@
 """Flatten: a trace as arrays of integers, in which all sums find their terms at once.
 
 A network has hundreds of thousands of + and *, and a few hundred sums. b + w0 x0 + w1 x1 + ... is a chain: each +
-takes the one before it. Every + points to the + that takes it, and so to the last one, which is the sum. Doubling
-these steps, 1, 2, 4, 8 ..., leads all to their sums in a few passes over an array.
+takes the one before it. In an array, every + points to the + that takes it. The last one points to itself: this is
+the sum. Following all pointers at once doubles the steps, 1, 2, 4, 8 ..., so a few passes lead all to their sums.
 """
 
 from itertools import chain
@@ -18,7 +18,7 @@ SUM, DOT = RULES["sum"], RULES["dot"]
 
 
 def _ids(objects: Any) -> Any:
-    """The ids of the objects in an array: the addresses that the array holds."""
+    """The ids of the objects in an array: in CPython the addresses that the array holds."""
     return np.frombuffer(objects, np.intp)
 
 
@@ -49,7 +49,7 @@ class Flat:
     outputs      the places of the results
     heads        (place, rule, start, stop) of the operations that remain: all but sums and products that one sum
                  uses, once. Their operands are from start to stop; a sum has the terms of the sums in it too
-    left, right  the operands: the place `left`, or the product of two places, or None as `right`
+    left, right  the operands: the place `left`, or the product of both; then `right` is not the place of None
     is_mul       is it a product that was written as one? A dot has the others
     """
 

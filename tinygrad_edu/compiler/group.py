@@ -185,7 +185,8 @@ class _Grouping:
         pairs = np.sort(parameters * n_places + place)
         parameters, place = np.divmod(pairs[np.diff(pairs, prepend=-1) > 0], n_places)
 
-        # Two sets of places are one if the sums of random numbers for their places are.
+        # Two sets of places are one if the sums of random numbers for their places are. By a wrong guess, which is
+        # less likely than one in a million, parameters would share an array: this changes no result.
         sums, random = np.zeros(self.n_parameters, np.uint64), np.random.default_rng(0)
         np.add.at(sums, parameters, random.integers(2**63, size=n_places, dtype=np.uint64)[place])
         _, firsts, roles = np.unique(sums, return_index=True, return_inverse=True)

@@ -210,7 +210,7 @@ class _Lowering:
     def __init__(self, graph: Graph, groups: Any, numbers: Any, shapes: Any, plain: bool):
         self.graph, self.numbers, self.shapes, self.plain = graph, numbers, shapes, plain
         self.is_padded = False
-        self.position = np.zeros(len(graph.rules), dtype=np.intp)
+        self.position = np.full(len(graph.rules) + 1, -1)  # in its array; the last one is that of no node, -1
         self.arrays: list[Array] = []
         self._by_number: dict[int, Array] = {}
         for group in groups:
@@ -248,11 +248,9 @@ class _Lowering:
         return Array(group.number, None, group.source, len(nodes), False, kind == "parameter", places=places)
 
     def _array(self, group: Group) -> Array:
-        graph, nodes = self.graph, group.members
-        first = slice(graph.starts[nodes[0]], graph.starts[nodes[0] + 1])
-        read = {
-            self._by_number[n] for n in self.numbers[[*graph.left[first], *graph.right[first]]].tolist() if n >= 0
-        }
+        nodes, (left, right) = group.members, self._operands(group)
+        of_first = self.numbers[left[0]].tolist() + self.numbers[right[0]].tolist()
+        read = [self._by_number[number] for number in {*of_first} if number >= 0]
         array = Array(
             group.number,
             group.rule,
@@ -261,7 +259,6 @@ class _Lowering:
             any(a.batched for a in read),
             any(a.differentiable for a in read) and group.rule not in _NO_SLOPES,
         )
-        left, right = self._operands(group)
         places = self._total(array, left, right) if group.rule is SUM else self._operation(array, left)
         array.size = math.prod(array.shape) if array.shape else array.size
         array.has_holes = array.size > len(nodes)
@@ -271,20 +268,26 @@ class _Lowering:
     def _operands(self, group: Group) -> tuple[Any, Any]:
         """The operands of all members, a row for each, -1 where it has ended; and the factors beside them."""
         graph, nodes = self.graph, group.members
+        if len(nodes) == 1:  # a program without structure has only such groups
+            row = slice(graph.starts[nodes[0]], graph.starts[nodes[0] + 1])
+            return graph.left[None, row], graph.right[None, row]
         starts, n_each = graph.starts[nodes], graph.starts[nodes + 1] - graph.starts[nodes]
-        is_mul = np.array([group.rule is SUM and graph.rules[node] is MUL for node in nodes.tolist()])
-        n_each = np.where(is_mul, 1, n_each)  # a product is a sum of one product
+        is_mul: Any = []  # a product among sums is a sum of one product
+        if group.rule is SUM:
+            is_mul = np.flatnonzero([graph.rules[node] is MUL for node in nodes.tolist()])
+            n_each[is_mul] = 1
         each = starts[:, None] + np.arange(n_each.max())
-        is_there = np.arange(n_each.max()) < n_each[:, None]
-        each = np.where(is_there, each, 0)
-        left, right = (np.where(is_there, factor[each], -1) for factor in (graph.left, graph.right))
-        right[is_mul, 0] = graph.left[starts[is_mul] + 1]
+        has_ended = each >= (starts + n_each)[:, None]
+        each[has_ended] = 0
+        left, right = graph.left[each], graph.right[each]
+        left[has_ended] = right[has_ended] = -1
+        if len(is_mul):
+            right[is_mul, 0] = graph.left[starts[is_mul] + 1]
         return left, right
 
     def _read(self, nodes: Any) -> Read:
         """Where nodes of one group stand in its array; -1 where there is no node."""
-        places = np.where(nodes >= 0, self.position[nodes], -1)
-        return Read(self._by_number[int(self.numbers[nodes.max()])], places)
+        return Read(self._by_number[int(self.numbers[nodes.max()])], self.position[nodes])
 
     # --- Ragged rows ----------------------------------------------------------------------------------------
 
@@ -411,21 +414,28 @@ class _Lowering:
         a, b = self.numbers[left], self.numbers[right]
         left, right = np.where((b >= 0) & (a > b), (right, left), (left, right))
         kinds = (np.minimum(a, b) + np.int64(1)) * len(self.numbers) + np.maximum(a, b)
-        parts = []
-        for kind in dict.fromkeys(kinds[left >= 0].tolist()):
-            is_kind = kinds == kind
-            n_each = is_kind.sum(axis=1)
-            columns = np.argsort(~is_kind, axis=1, kind="stable")[:, : n_each.max()]
-            is_there = np.arange(n_each.max()) < n_each[:, None]
-            of_a, of_b = (
-                np.where(is_there, np.take_along_axis(factor, columns, 1), -1) for factor in (left, right)
-            )
-            parts.append(self._part(self._read(of_a), self._read(of_b) if of_b.max() >= 0 else None))
+        if (kinds == kinds[0]).all():  # as a rule, all rows are written alike
+            columns: dict[int, list[int]] = {}
+            for place, kind in enumerate(kinds[0].tolist()):
+                columns.setdefault(kind, []).append(place)
+            return [self._part(left[:, places], right[:, places]) for places in columns.values()]
+        _, firsts, sizes = np.unique(kinds, return_index=True, return_counts=True)
+        parts, of_kinds = [], np.split(np.argsort(kinds, axis=None, kind="stable"), np.cumsum(sizes)[:-1])
+        for i in np.argsort(firsts).tolist():
+            terms = of_kinds[i]  # of one kind, row after row
+            row = terms // left.shape[1]
+            n_each = np.bincount(row, minlength=len(left))
+            column = np.arange(len(terms)) - (np.cumsum(n_each) - n_each)[row]
+            of_a, of_b = np.full((2, len(left), n_each.max()), -1)
+            of_a[row, column], of_b[row, column] = left.flat[terms], right.flat[terms]
+            if of_a.max() >= 0:  # else they are the places where rows have ended
+                parts.append(self._part(of_a, of_b))
         return parts
 
-    def _part(self, a: Read, b: Read | None) -> Any:
-        if b is not None:
-            return self._filled_pairs(a, b)
+    def _part(self, left: Any, right: Any) -> Any:
+        a = self._read(left)
+        if right.max() >= 0:
+            return self._filled_pairs(a, self._read(right))
         if (a.index >= 0).all():
             return Terms(a)
         if a.array.source == CONSTANT:
@@ -508,7 +518,7 @@ def _order_of(reads: list[Read]) -> Indices | None:
 
     If the same elements are read several times of every array, there is no such order.
     """
-    for read in reads:
+    for read in reads if len(reads[0].index) > 1 else []:
         first = read.index.reshape(len(read.index), -1)[:, 0]
         order = np.argsort(first, kind="stable")
         if read.array.source != CONSTANT and (np.diff(first[order]) > 0).all():

@@ -31,16 +31,15 @@ Term = int | tuple[int, int]  # a node, or the product of two
 class Graph:
     """Nodes by number, each after its operands. The inputs come first, then the parameters.
 
-    rules      rules[n] is the Rule that made node n, None for a leaf
-    starts     node n has the operands starts[n] to starts[n + 1]; those of a SUM are its terms
-    left       operand k is the node left[k],
-    right      or the product left[k] * right[k]; else right[k] is -1
-    sources    (source, first node, how many) of the inputs ("input", argument) and of the ("parameter",) nodes
-    constants  the numbers of the leaves that are constant, by node
-    outputs    the numbers of the results
-    frozen     leaves that are no parameters, with the number that was taken for constant
-    n_traced   how many nodes the function made
-    assumed    for every argument whose rows are summed as a whole, whether each adds up to 1
+    rules        rules[n] is the Rule that made node n, None for a leaf
+    starts       node n has the operands starts[n] to starts[n + 1]; those of a SUM are its terms
+    left, right  operand k is the node left[k]. Where right[k] is not -1 it is the product left[k] * right[k]
+    sources      (source, first node, how many) of the inputs ("input", argument) and of the ("parameter",) nodes
+    constants    the numbers of the leaves that are constant, by node
+    outputs      the numbers of the results
+    frozen       leaves that are no parameters, with the number that was taken for constant
+    n_traced     how many nodes the function made
+    assumed      for every argument whose rows are summed as a whole, whether each adds up to 1
     """
 
     rules: list[Rule | None] = field(default_factory=list)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from ..engine.value import Value
 from .backends.numpy import Emitter
 from .batches import Pick, picks_of, rows_sum_to_one
 from .checks import check_one_number, collector_paused, unchanged
-from .examples import ByExample, Examples
+from .examples import Examples
 from .group import groups_of
 from .loop_program import LoopProgram
 from .loops import Roller
@@ -214,16 +215,11 @@ def make(
             if traced.loss is None:
                 check_one_number(traced.shape, "gradient")
             kept = slice(traced.loss, (traced.loss or 0) + 1)
-        runs = (
-            [traced.outputs[kept], *(outputs[kept] for outputs in found.outputs)]
-            if found
-            else [traced.outputs[kept]]
-        )
-        n = len(runs[0])
-        flat = [node for outputs in runs for node in outputs] + (found.guards if found else [])
-        whole = replace(traced, outputs=flat)
+        outputs = [run.outputs[kept] for run in found.runs] if found else [traced.outputs[kept]]
+        asked = [step.node for run in found.runs for step in run.path] if found else []
+        whole = replace(traced, outputs=[*chain(*outputs), *asked])
         graph = normalise(whole, lambda argument: arrays is not None and rows_sum_to_one(arrays[argument]))
-        guards = _guards(found, graph, n) if found else None
+        guards = _guards(found, graph, len(outputs[0])) if found else None
         labels = [parameter.label for parameter in parameters]
         lowered = lower(graph, *groups_of(graph, labels, ragged=not plain), request.shapes, plain)
         is_used = np.zeros(len(parameters), bool)
@@ -270,14 +266,16 @@ def make(
     return made
 
 
-def _guards(found: ByExample, graph: Graph, n: int) -> Guards | None:
-    """Leave the outputs of one path in the graph, and each guard once. Raises TraceError if paths differ."""
-    outputs, others = graph.outputs[:n], graph.outputs[n : n * len(found.paths)]
-    for place in range(0, len(others), n):
-        if others[place : place + n] != outputs:
-            raise found.examples.differ(1 + place // n)
-    nodes = graph.outputs[n * len(found.paths) :]
-    column = {node: i for i, node in enumerate(dict.fromkeys(nodes))}
+def _guards(found: Examples, graph: Graph, n: int) -> Guards:
+    """Leave the n outputs of one path in the graph, and each guard once. Raises TraceError if paths differ."""
+    outputs, end = graph.outputs[:n], n * len(found.runs)
+    for place in range(n, end, n):
+        if graph.outputs[place : place + n] != outputs:
+            raise found.differ(place // n)
+    column: dict[int, int] = {}
+    asked, paths = iter(graph.outputs[end:]), []
+    for run in found.runs:
+        path = {column.setdefault(next(asked), len(column)): step.outcome for step in run.path}
+        paths.append((list(path), list(path.values())))
     graph.outputs = [*outputs, *column]
-    paths = [([column[nodes[guard]] for guard in path], list(path.values())) for path in found.paths]
-    return Guards(found.examples, paths, len(column))
+    return Guards(found, paths, len(column))

@@ -152,7 +152,7 @@ def _read_by(array: Array) -> list[Array]:
 
 def _row(array: Array, times: int) -> tuple[str, str, str, str, str]:
     names = dict.fromkeys(_name(other) for other in _read_by(array) if other.source != CONSTANT)
-    once = ", once per call" if _is_once(array) else ""
+    once = ", once per call" if _is_once(array) and times == 1 else ""
     return _name(array), operation_of(array) + once, _some(names, ", "), _shape(array), _stands_for(array, times)
 
 
@@ -161,7 +161,7 @@ def _box(array: Array, id: str, is_result: bool, loop: Loop | None) -> Box:
     details = [_shape(array)]
     if is_leaf or isinstance(array.operation, Total):
         details.append(_stands_for(array, loop.length if loop else 1))  # the shape of all others says it
-    if _is_once(array):
+    if _is_once(array) and not loop:
         details.append("once per call")
     earlier = dict.fromkeys(_name(other) for other in _read_by(array) if loop and other in loop.earlier)
     details += [f"reads {name}" for name in earlier]

@@ -253,7 +253,7 @@ def standing_in(numbers: dict[Value, Any]) -> Iterator[Mapping[Value, Value]]:
                 kind: Any = value.__class__
                 if kind not in _stand_ins:
                     value.__class__ = _stand_in(kind)
-        _here.twins = {**outer, **twins}
+        _here.twins = {**outer, **twins} if outer else twins
         yield twins
     finally:
         _here.twins = outer
@@ -290,7 +290,7 @@ def _stand_in(kind: Any) -> Any:
     """The subclass of `kind` whose Values have a twin in some threads."""
 
     def method(name: str) -> Any:
-        recorded, own = getattr(Placeholder, name), getattr(kind, name, None)
+        recorded, own, is_reflected = getattr(Placeholder, name), getattr(kind, name, None), name in REFLECTED
 
         def either(self: Any, *args: Any, **kwargs: Any) -> Any:
             twin = _here.twins.get(self, self)
@@ -298,7 +298,7 @@ def _stand_in(kind: Any) -> Any:
                 return recorded(self, *args, **kwargs)
             if own is None:
                 raise TypeError(f"{self!r} has no {name}: a float would have no gradient.")
-            if name in REFLECTED and isinstance(args[0], Value):
+            if is_reflected and isinstance(args[0], Value):
                 return NotImplemented  # Python asked the subclass first; the left operand knows what to do
             return own(twin, *args, **kwargs)
 
@@ -353,7 +353,7 @@ class Trace:
     shapes      per argument the shape of one example
     parameters  the Values that are learned
     state       (object, attribute, value) of what the function read of modules, such as `training`
-    by_example  what a trace by examples found, else None: see `examples`
+    by_example  the runs of a trace by examples, else None: see `examples`
     loss        the place of the loss in the outputs; None if there are several numbers and none is the loss
     """
 

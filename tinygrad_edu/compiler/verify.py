@@ -12,6 +12,7 @@ A program in float32 is also compared with itself in float64, on the whole batch
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,8 @@ def disagreement(
     found = []
     with collector_paused():
         for theta, inputs in _points(made, parameters, [array[:2] for array in arrays]):
-            with standing_in({**dict(made.frozen), **dict(zip(parameters, theta.tolist(), strict=True))}) as twins:
+            numbers = dict(chain(made.frozen, zip(parameters, theta.tolist(), strict=True)))
+            with standing_in(numbers) as twins:
                 found.append(_at(made, function, [twins[p] for p in parameters], theta, inputs))
             agree, disagree = found.count(""), sum(map(bool, found))
             if agree > disagree:

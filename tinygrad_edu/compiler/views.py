@@ -227,18 +227,12 @@ def dense_strides(shape: Sequence[int]) -> tuple[int, ...]:
 
 def strides_of(places: Indices) -> tuple[int, ...] | None:
     """The strides of an array with these places in a vector, None if they are not regular."""
-    base = int(places.flat[0])
-    strides = tuple(
-        int(places.take(1, axis).flat[0]) - base if size > 1 else 1 for axis, size in enumerate(places.shape)
-    )
-    in_steps = min(strides, default=1) > 0 and (places == _grid(base, places.shape, strides)).all()
-    return strides if in_steps else None
-
-
-def _grid(base: int, sizes: Sequence[int], strides: Sequence[int]) -> Indices:
-    """base + i * strides[0] + j * strides[1] + ..."""
-    grid = np.full((1,) * len(sizes), base, dtype=np.intp)
-    for axis, (size, stride) in enumerate(zip(sizes, strides, strict=True)):
-        steps = np.arange(size) * stride
-        grid = grid + steps.reshape([-1 if other == axis else 1 for other in range(len(sizes))])
-    return grid
+    digits = digits_of(places)
+    if (
+        digits is None
+        or len(digits) != sum(size > 1 for size in places.shape)
+        or min((step for _, step in digits), default=1) < 0
+    ):
+        return None
+    steps = iter(digits)
+    return tuple(next(steps)[1] if size > 1 else 1 for size in places.shape)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..engine.value import Value
 from ..optim import Optimizer
 from .accuracy import are_signs, count_right
-from .eager import Diverged, Score, computed, explained
-from .interrupts import Gate
+from .eager import Diverged, Score, Task, computed, explained
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,37 +26,26 @@ class OnArrays:
     Raises an error of any kind if model, loss, data or optimiser cannot be compiled.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        loss: Any,
-        X: Any,
-        y: Any,
-        optimizer: Any,
-        gate: Gate,
-        batched: bool,
-        size: int,
-        dtype: str,
-    ):
+    def __init__(self, task: Task):
+        model, loss, optimizer, batched, size = task.model, task.loss, task.optimizer, task.batched, task.size
         _check(optimizer)
         if batched and size * len(optimizer.parameters) > TRACED:
             raise ValueError(f"the graph of {size:,} examples together is too large to be traced")
         started = time.perf_counter()
-        self.model, self.loss, self.optimizer, self.gate, self.batched = model, loss, optimizer, gate, batched
-        self.X, self.y = as_array(X, dtype), as_array(y, dtype)
+        self.task, self.X, self.y = task, as_array(task.X, task.dtype), as_array(task.y, task.dtype)
         self.signs = are_signs(self.y)
 
         def function(x: Any, y: Any) -> Any:
             outputs = model(x)
             return loss(outputs, y), outputs
 
-        self.program = self._compiled()(function, optimizer.parameters, dtype, with_outputs=True)
+        self.program = self._compiled()(function, optimizer.parameters, task.dtype, with_outputs=True)
         self._run(
             range(min(size if batched else 2, len(self.X)))
         )  # compiles, and compares with the eager function
         self._check_plain_numbers(range(min(size, len(self.X))))
         self.found = f"{self.program.groups.title}, compiled in {time.perf_counter() - started:.2g} s"
-        self.forward = Forward(model, loss, optimizer.parameters, batched, dtype, self._compiled())
+        self.forward = Forward(model, loss, optimizer.parameters, batched, task.dtype, self._compiled())
         self._moved = False
         with ExitStack() as stack:
             self._begin(stack)
@@ -72,12 +60,12 @@ class OnArrays:
     def _begin(self, stack: ExitStack) -> None:
         """Take the parameters out of the Values until the stack is closed."""
         self.theta = stack.enter_context(self.program.arrays())
-        self._move = stack.enter_context(self.optimizer.arrays(self.theta))
+        self._move = stack.enter_context(self.task.optimizer.arrays(self.theta))
 
     def _run(self, batch: Sequence[int], step: Any = None) -> tuple[float, "NDArray[Any]"]:
         """The mean loss of these examples and their outputs (B, ...). The gradient stays in the program."""
         X, y, step = self.X[batch], self.y[batch], step or self.program.step
-        if not self.batched:
+        if not self.task.batched:
             return step(X, y)  # type: ignore[no-any-return]  # of a program
         value, outputs = step(X[None], y[None])  # the whole batch is the only example
         return value, outputs[0]
@@ -88,7 +76,7 @@ class OnArrays:
         if not math.isfinite(value):
             raise self._diverged(value, batch)
         hits, counted = count_right(outputs, self.y[batch], self.signs)
-        with self.gate:
+        with self.task.gate:
             self._move(self.program.gradient)
             self._moved = True
         return value * len(batch), hits, counted
@@ -111,18 +99,20 @@ class OnArrays:
         """Write back the parameters, the optimiser's state, and the gradients of the last step."""
         self._open.close()
         if self._moved:
-            for parameter, gradient in zip(self.optimizer.parameters, self.program.gradient.tolist(), strict=True):
+            for parameter, gradient in zip(
+                self.task.optimizer.parameters, self.program.gradient.tolist(), strict=True
+            ):
                 parameter.grad = gradient
-            self.optimizer.watch()
+            self.task.optimizer.watch()
 
     def _diverged(self, value: float, batch: Sequence[int]) -> Diverged:
         """What made the loss nan or inf: the graph of the example tells, or raises an error that does."""
         self.program.write_back()
-        for part in [batch] if self.batched else [[i] for i in batch]:
+        for part in [batch] if self.task.batched else [[i] for i in batch]:
             if not math.isfinite(self._run(part)[0]):
-                _, eager = computed(self.model, self.loss, *self._plain(part), self.batched)
+                _, eager = computed(self.task.model, self.task.loss, *self._plain(part), self.task.batched)
                 if not math.isfinite(eager.data):
-                    return Diverged(explained(eager, self.optimizer))
+                    return Diverged(explained(eager, self.task.optimizer))
         return Diverged(f"the loss is {value} in {self.program.dtype}; the parameters are those before it")
 
     def _plain(self, part: Sequence[int]) -> tuple[list[Any], list[Any]]:
@@ -137,13 +127,13 @@ class OnArrays:
         import numpy as np
 
         _, first = np.unique(self.y, axis=0, return_index=True)
-        for part in [batch] if self.batched else [[i] for i in first[:TARGETS].tolist()]:
+        for part in [batch] if self.task.batched else [[i] for i in first[:TARGETS].tolist()]:
             value, outputs = self._run(part)
             rows, targets = self._plain(part)
-            if self.batched or part == [first[0]]:
-                _, eager = computed(self.model, self.loss, rows, targets, self.batched)
+            if self.task.batched or part == [first[0]]:
+                _, eager = computed(self.task.model, self.task.loss, rows, targets, self.task.batched)
             else:  # the model need not run for each target
-                eager = self.loss(_values(outputs[0].tolist()), targets[0])
+                eager = self.task.loss(_values(outputs[0].tolist()), targets[0])
             size = 1.0 + abs(value) + float(np.abs(outputs).max(initial=0.0))
             if (
                 math.isfinite(size)
@@ -161,20 +151,16 @@ class OnDevices(OnArrays):
     Raises an error of any kind if something cannot be compiled, or for a mesh that JAX does not have.
     """
 
-    def __init__(self, mesh: Any, *task: Any):
-        self.mesh = mesh
-        super().__init__(*task)
-
     def _compiled(self) -> Any:
         from ..compiler.compiled_jax import CompiledJax
 
         return CompiledJax
 
     def _begin(self, stack: ExitStack) -> None:
-        self.training = stack.enter_context(self.program.train(self.optimizer, self.mesh))
+        self.training = stack.enter_context(self.program.train(self.task.optimizer, self.task.mesh))
 
     def step(self, batch: Sequence[int]) -> Score:
-        with self.gate:
+        with self.task.gate:
             value, outputs = self._run(batch, self.training.step)
         if not math.isfinite(value):  # and nothing has moved
             raise self._diverged(value, batch)
@@ -183,7 +169,7 @@ class OnDevices(OnArrays):
 
     def numbers(self) -> list[float]:
         self.program.write_back()
-        return [parameter.data for parameter in self.optimizer.parameters]
+        return [parameter.data for parameter in self.task.optimizer.parameters]
 
     def put_back(self, numbers: Sequence[Any]) -> None:
         self.training.put(numbers)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from ..compiler.checks import collector_paused, put_numbers
@@ -18,61 +19,69 @@ class Diverged(Exception):
     """The loss is nan or inf, or the check of the gradients has found something."""
 
 
-class OnValues:
-    """Steps of `fit` on Values: a graph per example, or one per batch if `batched` or if a film records the steps.
+@dataclass(frozen=True)
+class Task:
+    """What `fit` learns, in batches of `size`, with "numpy", "jax", or "" for Values as the `backend`.
 
     `trouble` says what happened in the step just recorded, before the parameters are moved; None asks for nothing.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        loss: Any,
-        X: Any,
-        y: Any,
-        optimizer: Any,
-        gate: Gate,
-        batched: bool,
-        recorded: bool = False,
-        trouble: Callable[[], str] | None = None,
-    ):
-        self.recorded, self.trouble = recorded, trouble
-        self.model, self.loss, self.optimizer, self.gate, self.batched = model, loss, optimizer, gate, batched
-        self.X, self.y = as_list(X), as_list(y)
+    model: Any
+    loss: Any
+    X: Any
+    y: Any
+    optimizer: Any
+    gate: Gate
+    batched: bool
+    size: int
+    backend: str
+    mesh: Any
+    dtype: str
+    recorded: bool = False
+    trouble: Callable[[], str] | None = None
+
+
+class OnValues:
+    """Steps of `fit` on Values: a graph per example, or one per batch if `batched`, or if a film records them."""
+
+    def __init__(self, task: Task):
+        self.task, self.X, self.y = task, as_list(task.X), as_list(task.y)
         self.signs = are_signs(self.y)
 
     def step(self, batch: Sequence[int]) -> Score:
         """Move the parameters by the mean gradient of these examples. Raises Diverged for a loss of nan or inf."""
         with collector_paused():  # Values form no cycles: the collector would search in vain
-            self.optimizer.zero_grad()
+            self.task.optimizer.zero_grad()
             total, hits = 0.0, []
-            for part in [batch] if self.batched or self.recorded else [[i] for i in batch]:
+            for part in [batch] if self.task.batched or self.task.recorded else [[i] for i in batch]:
                 targets = [self.y[i] for i in part]
-                outputs, value = computed(self.model, self.loss, [self.X[i] for i in part], targets, self.batched)
+                outputs, value = computed(
+                    self.task.model, self.task.loss, [self.X[i] for i in part], targets, self.task.batched
+                )
                 if not math.isfinite(value.data):
-                    raise Diverged(explained(value, self.optimizer))
+                    raise Diverged(explained(value, self.task.optimizer))
                 value.backward(len(part) / len(batch))
                 total += float(value.data) * len(part)
                 hits += [
                     is_right(output, target, self.signs) for output, target in zip(outputs, targets, strict=True)
                 ]
-            if self.trouble and (told := self.trouble()):
+            if self.task.trouble and (told := self.task.trouble()):
                 raise Diverged(told)
-            with self.gate:
-                self.optimizer.step()
+            with self.task.gate:
+                self.task.optimizer.step()
         return total, hits.count(True), len(hits) - hits.count(None)
 
     def evaluate(self, X: Any, y: Any) -> tuple[float, float | None]:
         """The mean loss and the accuracy on other data."""
-        return evaluated(self.model, self.loss, X, y, self.batched)
+        return evaluated(self.task.model, self.task.loss, X, y, self.task.batched)
 
     def numbers(self) -> list[Any]:
         """A copy of all parameters, for `put_back`."""
-        return [parameter.data for parameter in self.optimizer.parameters]
+        return [parameter.data for parameter in self.task.optimizer.parameters]
 
     def put_back(self, numbers: Sequence[Any]) -> None:
         """Give the parameters these numbers."""
-        put_numbers(self.optimizer.parameters, numbers)
+        put_numbers(self.task.optimizer.parameters, numbers)
 
     def close(self) -> None:
         """Nothing: the Values are always up to date."""

@@ -1,12 +1,10 @@
 """The choice between arrays and Values: compiled where model, loss and data allow it, else eager."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from .compiled import OnArrays, OnDevices
-from .eager import Diverged, OnValues, Score, modules_of
-from .interrupts import Gate
+from .eager import Diverged, OnValues, Score, Task, modules_of
 
 
 class Learner:
@@ -17,43 +15,24 @@ class Learner:
     The parameters' Values are up to date after `close()`.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        loss: Any,
-        X: Any,
-        y: Any,
-        optimizer: Any,
-        gate: Gate,
-        size: int,
-        batched: bool,
-        backend: str,
-        mesh: Any,
-        dtype: str,
-        recorded: bool = False,
-        trouble: Callable[[], str] | None = None,
-    ):
-        self._task = (model, loss, X, y, optimizer, gate, batched)
-        self._gate, self._size, self._dtype, self._backend, self._mesh = gate, size, dtype, backend, mesh
-        self._modules = modules_of(model)
-        self._recorded = recorded, trouble
-        because = "a film records the steps" if recorded else "compiled=False"
-        self.eager_because, self.found = "" if backend else because, ""
+    def __init__(self, task: Task):
+        self._task, self._modules = task, modules_of(task.model)
+        because = "a film records the steps" if task.recorded else "compiled=False"
+        self.eager_because, self.found = "" if task.backend else because, ""
         self._start()
 
     def _start(self) -> None:
         self._modes = self._modes_now()
         self._way: OnValues | OnArrays | None = None
-        if self._backend:
-            arrays = functools.partial(OnDevices, self._mesh) if self._backend == "jax" else OnArrays
+        if self._task.backend:
             try:
-                self._way = arrays(*self._task, self._size, self._dtype)
+                self._way = (OnDevices if self._task.backend == "jax" else OnArrays)(self._task)
                 self.found = self._way.found
             except Exception as error:  # of any kind: on Values the function may run, or raise it again
-                if self._backend == "jax":
+                if self._task.backend == "jax":
                     raise
                 self.eager_because = _first_line(error)
-        self._way = self._way or OnValues(*self._task, *self._recorded)
+        self._way = self._way or OnValues(self._task)
 
     def step(self, batch: Sequence[int]) -> Score:
         """Move the parameters by the mean gradient of these examples. Raises Diverged for a loss of nan or inf."""
@@ -77,7 +56,7 @@ class Learner:
 
     def close(self) -> None:
         """Write the parameters and the optimiser's state back to the Values."""
-        with self._gate:
+        with self._task.gate:
             if self._way:
                 self._way.close()
             self._way = None
@@ -90,11 +69,11 @@ class Learner:
         try:
             return do(self._way)
         except Exception as error:
-            if isinstance(error, Diverged) or not isinstance(self._way, OnArrays) or self._backend == "jax":
+            if isinstance(error, Diverged) or not isinstance(self._way, OnArrays) or self._task.backend == "jax":
                 raise
             self.eager_because, self.found = _first_line(error), ""
             self.close()
-        self._way = OnValues(*self._task)
+        self._way = OnValues(self._task)
         return do(self._way)
 
 

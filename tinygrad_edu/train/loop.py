@@ -19,7 +19,7 @@ from ..debug.film import DEAD, Film, is_recorded, record
 from ..engine.value import Value
 from ..nn.base import Module
 from .compiled import TOLERANCE, Forward
-from .eager import Diverged, evaluated, in_evaluation
+from .eager import Diverged, Task, evaluated, in_evaluation
 from .history import COLUMNS, History
 from .interrupts import Gate
 from .learner import Learner
@@ -117,9 +117,8 @@ def fit(
     with gate.installed(), recording:
         try:
             model.train()
-            learner = Learner(
-                model, loss, X, y, optimizer, gate, size, batched, way, mesh, dtype, recorded, trouble
-            )
+            task = Task(model, loss, X, y, optimizer, gate, batched, size, way, mesh, dtype, recorded, trouble)
+            learner = Learner(task)
             best_numbers = learner.numbers()  # put back if no loss is below inf
             for epoch in range(start, start + epochs):
                 optimizer.lr = base_rate * (schedule(epoch) if schedule else 1.0)

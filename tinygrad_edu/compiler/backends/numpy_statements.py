@@ -279,9 +279,16 @@ def _needs_own_buffer(formula: Any, array: Array) -> bool:
     strides = strides_of(array.places.reshape(array.shape))
     if strides is None or strides == dense_strides(array.shape) or len(strides) == 1:
         return strides is None
-    terms = formula.args if isinstance(formula, Symbol) and formula.op == "accumulate" else (formula,)
-    views = [t.args[1] for t in terms if isinstance(t, Symbol) and t.op == "scatter"]
-    return any(view.reshape is not None or view.gather is not None for view in views)
+    stack, seen = [formula], set[int]()
+    while stack:
+        x = stack.pop()
+        if isinstance(x, Symbol) and x.op == "scatter":
+            if x.args[1].reshape is not None or x.args[1].gather is not None:
+                return True
+        elif isinstance(x, Symbol) and x.op != "leaf" and x.shape == array.shape and id(x) not in seen:
+            seen.add(id(x))
+            stack += x.args
+    return False
 
 
 def _names_read(formula: Any) -> list[str]:

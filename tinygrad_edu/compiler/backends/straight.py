@@ -1,8 +1,9 @@
-"""Straight-line Python: a function and its gradient at one point, as one list of assignments.
+"""Straight-line Python: a function and its gradient at one point, as assignments and loops.
 
 Each rule's own forward and backward run once on Symbols. The Book keeps each expression once, so the backward pass
 computes nothing again that the forward pass has computed. Then the expressions are written down in the order in
-which they were made. Those that are used more than once get a variable. No loop, no graph, no NumPy.
+which they were made. Those that are used more than once get a variable. Stages that repeat become loops over lists
+(`straight_loops.py`). No graph, no NumPy.
 
 The source calls `math` itself. Where the eager engine returns inf or raises an error, the source raises
 OverflowError, ValueError or ZeroDivisionError. The caller then evaluates that point eagerly. A result without an
@@ -30,6 +31,7 @@ from ..formulas import ATOM, CHOICE, COMPARISON, OPERATORS, POWER, Form, Languag
 from ..symbols import Book, Symbol, simpler_pow
 from ..tracing import CHOICES, COMPARISONS, OUTPUTS, TAKE, Placeholder, Trace
 from . import straight_helpers
+from .straight_loops import Stage, stages_of
 
 WIDTH = 100  # of one expression, in characters
 # In Python, errors outside their domain.
@@ -53,8 +55,11 @@ class StraightProgram:
     run: Run
 
 
-def compile_straight(trace: Trace, gradient: bool = True) -> StraightProgram:
-    """The traced function as straight-line Python. Without gradient, `run` returns an empty one."""
+def compile_straight(trace: Trace, gradient: bool = True, loops: bool = True) -> StraightProgram:
+    """The traced function as straight-line Python. Without gradient, `run` returns an empty one.
+
+    With loops=False stages that repeat are written one by one.
+    """
     passes = _Passes(trace)
     with collector_paused():
         passes.forward()
@@ -62,7 +67,7 @@ def compile_straight(trace: Trace, gradient: bool = True) -> StraightProgram:
         outputs = [passes.values[output] for output in trace.outputs]
         slopes = passes.backward() if gradient else []
         writer = _Writer(passes)
-        writer.write([*outputs, *slopes], forward_length)
+        writer.write([*outputs, *slopes], forward_length, loops)
         source = writer.source(outputs, slopes)
         namespace: dict[str, Any] = {}
         exec(compile(source, "<straight-line Python>", "exec"), namespace)
@@ -158,7 +163,7 @@ class _Passes:
         self.failing: set[Symbol] = set()
         self.opaque: dict[str, Rule] = {}
         self.tables: dict[tuple[Value, ...], Value] = {}  # options -> the first node that picks one of them
-        self.taken = {"parameters", "inputs", "run", "outputs", *_HELPERS, *_MATH, *dir(builtins)}
+        self.taken = {"parameters", "inputs", "run", "outputs", "t", *_HELPERS, *_MATH, *dir(builtins)}
         self.parameters = [self._leaf(p, f"p{i}") for i, p in enumerate(trace.parameters)]
         self.inputs = [
             [self._leaf(x, f"x{a}_{i}") for i, x in enumerate(argument)] for a, argument in enumerate(trace.inputs)
@@ -189,6 +194,12 @@ class _Passes:
             name if name == label else f"{name} {label}"
             for name, label in zip(self.parameters, labels, strict=True)
         ]
+
+    def arguments(self) -> list[tuple[str, int, int]]:
+        """The leaves, in the order of the book: the text of a list, its first leaf, and their number."""
+        sizes = [len(self.parameters), *map(len, self.inputs)]
+        texts = ["parameters", *(f"inputs[{i}]" for i in range(len(self.inputs)))]
+        return [(text, sum(sizes[:i]), n) for i, (text, n) in enumerate(zip(texts, sizes, strict=True))]
 
     # --- Forward ------------------------------------------------------------------------------------------------
 
@@ -236,6 +247,7 @@ class _Passes:
         if self.trace.outputs[0] in learned:
             terms[self.trace.outputs[0]].append(1.0)
         picks: dict[tuple[Value, ...], list[Any]] = {}
+        labels = {p: f"d_{name}" for p, name in zip(self.trace.parameters, self.parameters, strict=True)}
         for i, node in reversed(list(enumerate(self.order))):
             if node not in learned or not isinstance(node, Placeholder):
                 continue
@@ -247,6 +259,8 @@ class _Passes:
                     for parent, share in zip(node.parents, self._shares(node, upstream), strict=True):
                         if parent in learned:
                             terms[parent].append(share)
+                            if parent in labels:  # so that a loop can add to it
+                                terms[parent] = [self._sum(terms[parent], "", labels[parent])]
             if node.rule is TAKE and self.tables[rows := node.parents[1:]] is node and rows in picks:
                 placed = self.book.special("placed", (len(rows), *picks[rows]), (), False)
                 for place, row in enumerate(rows):  # all nodes that pick from these rows are done
@@ -266,14 +280,14 @@ class _Passes:
                 learned.add(node)
         return learned
 
-    def _sum(self, terms: list[Any], name: str) -> Any:
+    def _sum(self, terms: list[Any], name: str, partial: str = "") -> Any:
         """An adjoint: the sum of the shares, in the order of the eager engine."""
         total = terms[0] if terms else 0.0
         for term in terms[1:]:
             if isinstance(total, Symbol):
-                self.partial.setdefault(total, name)
+                self.partial.setdefault(total, partial or name)
             total = total + term
-        if isinstance(total, Symbol):
+        if isinstance(total, Symbol) and name:
             self.names.setdefault(total, name)
         return total
 
@@ -345,26 +359,88 @@ class _Writer(Language):
         self.lines: list[str] = []
         self.pieces: dict[Symbol, _Piece] = {}
         self.uses: dict[Symbol, int] = {}
+        self.lists: dict[Stage, dict[int, str]] = {}  # the variables of loops, by place
         self.functions: set[str] = set()  # of math, and helpers
         self.n_temporary = 0
 
-    def write(self, roots: Iterable[Any], forward_length: int) -> None:
+    def write(self, roots: Iterable[Any], forward_length: int, has_loops: bool) -> None:
         """A line for every Symbol that needs one. The first forward_length belong to the forward pass."""
-        symbols, failing = list(self.passes.book), self.passes.failing
+        symbols = list(self.passes.book)
         self._count(symbols, roots)
+        arguments = self.passes.arguments()
+        stages = stages_of(symbols, self.uses, roots, self.passes.failing, arguments) if has_loops else []
+        loops, end = {stage.run.start: stage for stage in stages}, 0
         for i, symbol in enumerate(symbols):
             if i == forward_length:
                 self.lines += ["", "# backward: d17 is the derivative of the first output for v17"]
-            if symbol.op == "leaf":
+            if i in loops:
+                self._loop(loops[i], symbols)
+                end = loops[i].run.end
+            elif symbol.op == "leaf":
                 self.pieces[symbol] = _Piece(self.passes.names[symbol])
-            elif symbol in self.uses:
-                text, level = self.operation(symbol)
-                fails = bool(failing) and (symbol in failing or any(self._fails(x) for x in symbol.args))
-                self.pieces[symbol] = _Piece(text, level, True, fails)
-                if (
-                    self.uses[symbol] > 1 or len(text) > WIDTH or symbol.op == "take"
-                ):  # checks an index first of all
-                    self._assign(symbol)
+            elif symbol in self.uses and i >= end:
+                self._write(symbol)
+
+    def _write(self, symbol: Symbol, target: str = "") -> None:
+        """Write an expression: in a line of its own if it has a target, or is used more than once."""
+        failing = self.passes.failing
+        text, level = self.operation(symbol)
+        fails = bool(failing) and (symbol in failing or any(self._fails(x) for x in symbol.args))
+        self.pieces[symbol] = _Piece(text, level, True, fails)
+        if target:
+            self.lines.append(f"{target} = {text}")
+            self.pieces[symbol] = _Piece(target)
+        elif self.uses[symbol] > 1 or len(text) > WIDTH or symbol.op == "take":  # it checks an index
+            self._assign(symbol)
+
+    def _loop(self, stage: Stage, symbols: list[Symbol]) -> None:
+        """Write a loop: its typical stage, with lists for what other stages read."""
+        run = stage.run
+        first = run.start + stage.typical * run.period
+        typical = symbols[first : first + run.period]
+        names = self.lists[stage] = {}
+        for place, n in sorted(stage.before.items()):
+            names[place] = self._name_of(typical[place], is_single=place not in stage.listed)
+            given = [symbols[q] for q in run.initial(place, n)]
+            initial = ", ".join(
+                self.text(x) if x in self.pieces else "0.0" for x in given
+            )  # nobody uses the others
+            if place in stage.listed:
+                zeros = f"[0.0] * {run.length}"
+                self.lines.append(f"{names[place]} = {f'[{initial}] + ' * bool(initial)}{zeros}")
+            elif n:
+                self.lines.append(f"{names[place]} = {initial}")
+        for place in stage.live:
+            self.uses[typical[place]] = 0
+        for place in stage.live:
+            x = typical[place]
+            for operand, n in zip(x.args, _WRITTEN.get(x.op, (1,) * len(x.args)), strict=False):
+                if operand.__class__ is Symbol and operand in self.uses:
+                    self.uses[operand] += n
+        before, self.lines, pieces = self.lines, [], dict[Symbol, Any]()
+        for place in sorted(stage.live):
+            x = typical[place]
+            for operand, source in zip(x.args, stage.operands[place], strict=True):
+                if source is not None and source[:1] + source[2:] != (stage, 0, 1):
+                    pieces.setdefault(operand, self.pieces.get(operand))
+                    self.pieces[operand] = _Piece(self._found(stage, *source))
+            row = f"[{_sum_of(stage.before[place], 1)}]" if place in stage.listed else ""
+            self._write(x, f"{names[place]}{row}" if place in names else "")
+        body = [f"    {line}" for part in self.lines for line in part.split("\n")]
+        self.lines = [*before, f"for t in range({run.length}):", *body]
+        self.pieces |= pieces  # as they were outside
+        for i in stage.outside:
+            t, place = run.place(i)
+            row = f"[{stage.before[place] + t}]" if place in stage.listed else ""
+            self.pieces[symbols[i]] = _Piece(f"{names[place]}{row}")
+
+    def _found(self, stage: Stage, source: Any, *where: int) -> str:
+        """The text of an operand that changes from stage to stage."""
+        if isinstance(source, str):
+            return f"{source}[{_sum_of(*where)}]"
+        place, t, step = where
+        name = self.lists[source][place]
+        return f"{name}[{_sum_of(source.before[place] + t, step)}]" if place in source.listed else name
 
     def _count(self, symbols: list[Symbol], roots: Iterable[Any]) -> None:
         uses, failing = self.uses, self.passes.failing
@@ -380,11 +456,17 @@ class _Writer(Language):
                     if x.__class__ is Symbol:
                         uses[x] = uses.get(x, 0) + n
 
-    def _assign(self, symbol: Symbol) -> None:
-        name = self.passes.names.get(symbol) or (self.uses[symbol] == 1 and self.passes.partial.get(symbol))
+    def _name_of(self, symbol: Symbol, is_single: bool = True) -> str:
+        """The name of its variable. A sum is finished in one variable if each part is read by the next only."""
+        is_partial = is_single and self.uses[symbol] == 1
+        name = self.passes.names.get(symbol) or (is_partial and self.passes.partial.get(symbol))
         if not name:
             self.n_temporary += 1
             name = f"t{self.n_temporary}"
+        return name
+
+    def _assign(self, symbol: Symbol) -> None:
+        name = self._name_of(symbol)
         self.lines.append(f"{name} = {self.pieces[symbol].text}")
         self.pieces[symbol] = _Piece(name)
 
@@ -484,6 +566,13 @@ class _Writer(Language):
         """A number that is returned. A truth value becomes a float."""
         compares = isinstance(x, Symbol) and x.op in FORMS and FORMS[x.op].level == COMPARISON
         return f"float({self.text(x)})" if compares else self.text(x)
+
+
+def _sum_of(first: int, step: int) -> str:
+    """first + step * t"""
+    if step < 0:
+        return f"{first} - {'t' if step == -1 else f'{-step} * t'}"
+    return f"{'t' if step == 1 else f'{step} * t'}{f' + {first}' * bool(first)}"
 
 
 def _filled(opening: str, parts: Iterable[str], closing: str) -> str:
