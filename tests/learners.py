@@ -542,11 +542,70 @@ MUTANTS: list[tuple[str, str, Replacements, str]] = [
     ("half a gradient for b", "pairs", [("(other, self.value)", "(other, self.value / 2)")], "slope"),
 ]
 
+IADD = """\
+    def __iadd__(self, other):
+        self.data += other.data
+        return self
+
+"""
+ISUB = "    def __isub__(self, other):\n        return Value(self.data - other.data)\n\n"
 _MORE = [
     ("the root has 2", "composed", [("self.grad = 1.0\n", "self.grad = 2.0\n")], "root"),
     ("minus is 1 times", "composed", [("self * -1", "self * 1")], "value"),
     ("a sum with a product's slopes", "lecture", [("+= 1.0 * out", "+= other.data * self.data * out")], "slope"),
     ("other.grad is assigned", "composed", [("other.grad += self.data", "other.grad = self.data")], "overwrites"),
+    (
+        "exp knows no operand",
+        "lecture",
+        [("Value(math.exp(self.data), (self,)", "Value(math.exp(self.data), ()")],
+        "severed",
+    ),
+    (
+        "* knows one operand",
+        "lecture",
+        [('other.data, (self, other), "*"', 'other.data, (self,), "*"')],
+        "severed",
+    ),
+    ("minus outside the graph", "composed", [("self * -1", "Value(-self.data)")], "slope"),
+    ("a rule that is not called", "lecture", [("node._backward()", "node._backward")], "idle"),
+    (
+        "backward() of the operands",
+        "lecture",
+        [
+            (
+                WALK,
+                """\
+        self.grad = 1.0
+        self._backward()
+        for child in self._prev:
+            child.backward()
+""",
+            )
+        ],
+        "reseeded",
+    ),
+    (
+        "* in place",
+        "lecture",
+        [
+            (
+                "        out = Value(self.data * other.data",
+                "        self.data *= other.data\n        out = Value(self.data",
+            )
+        ],
+        "mutates",
+    ),
+    ("-= outside the graph", "lecture", [("    def __mul__", ISUB + "    def __mul__")], "severed"),
+    ("+= in place", "lecture", [("    def __mul__", IADD + "    def __mul__")], "mutates"),
+    ("halves only", "lecture", [("self.data = data", "self.data = math.floor(data * 2) / 2")], "mutates"),
+    (
+        "other.grad += self.grad",
+        "lecture",
+        [("other.grad += 1.0 * out.grad", "other.grad += 1.0 * self.grad")],
+        "upstream",
+    ),
+    ("a leaking relu'", "lecture", [("(out.data > 0)", "(1 if out.data > 0 else 0.01)")], "relu"),
+    ("the exponent of a**n", "lecture", [("** (other - 1)", "** other")], "slope"),
     (
         "seen by number",
         "composed",
@@ -560,6 +619,9 @@ MUTANTS += _MORE + [  # and what holds for the lecture's engine holds for one wh
     if name == "lecture" and all(old in ENGINES["composed"] for old, _ in replacements)
 ]
 
+FOREVER = "def backward(self, topo=[], visited=set())"
+ARRAY = "self.data = data if isinstance(data, np.ndarray) else np.array([float(data)])"
+IADD_RIGHT = "    def __iadd__(self, other):\n        return self + other\n\n"
 # Engines that are right in one pass: what is replaced, the names of the limits.
 LIMITED: list[tuple[str, str, Replacements, set[str]]] = [
     ("the lecture's", "lecture", [], {"interior", "depth"}),
@@ -577,6 +639,14 @@ LIMITED: list[tuple[str, str, Replacements, set[str]]] = [
         {"interior", "depth"},
     ),
     ("0 in place of 0.0", "lecture", [("self.grad = 0.0", "self.grad = 0")], {"interior", "depth"}),
+    ("numbers in arrays", "lecture", [("self.data = data", ARRAY)], {"interior", "depth"}),
+    (
+        "a list for all passes",
+        "lecture",
+        [("        topo = []\n        visited = set()\n", ""), ("def backward(self)", FOREVER)],
+        {"interior", "depth"},
+    ),
+    ("+= of its own", "lecture", [("    def __mul__", IADD_RIGHT + "    def __mul__")], {"interior", "depth"}),
     ("operands in a list", "lecture", [("set(_children)", "list(_children)")], {"interior", "depth"}),
 ]
 

@@ -85,7 +85,10 @@ class Engine:
         for name, ending in itertools.product(names, MAKE):
             try:
                 leaf = self._eval((name + ending).format(0.8125))
-                data = self._found(leaf, (*DATA, *getattr(leaf, "__dict__", ())), lambda x: x == 0.8125)
+                try:
+                    data = self._found(leaf, (*DATA, *getattr(leaf, "__dict__", ())), lambda x: x == 0.8125)
+                except ValueError:  # one that rounds
+                    data = self._found(leaf, DATA, lambda x: abs(x - 0.8125) < 1)
             except Exception as error:
                 why = f"{name}(0.8125) does not make a node: {error}" if ending == "({})" else why
                 continue
@@ -104,7 +107,7 @@ class Engine:
         if isinstance(found, bool | str) or (found is None and text.endswith(")")):
             raise TypeError(f"{text.format('a node')} is {found!r}")
         try:
-            return 0.0 if found is None else float(found)
+            return 0.0 if found is None else float(found.item() if hasattr(found, "item") else found)
         except TypeError:
             if not of_node:
                 raise
