@@ -37,13 +37,10 @@ class _Names:
                 array.name = self._free(name.upper() if len(name) == 1 and array.size > 1 else name)
         for array, stem in stems.items():
             array.name = self._numbered(stem) if stem in ("W", "b") or counts[stem] > 1 else self._free(stem)
-        for stem in ("mask", "numbers"):  # all constants of a kind have one name
-            kind = [
-                a for a in every_array(lowered) if a.source == CONSTANT and (a.name or "numbers").startswith(stem)
-            ]
-            name = self._free(stem) if kind else ""
-            for array in kind:
-                array.name = name
+        numbers, mask = self._free("numbers"), self._free("mask")  # what constants are called
+        for array in every_array(lowered):
+            if array.source == CONSTANT:
+                array.name = mask if array.name.startswith("mask") else numbers
         outside = {*lowered.arrays}  # a state is named before the stages that are peeled off
         for array in sorted(every_array(lowered), key=lambda array: array in outside):
             if not array.name and array.source != CONSTANT:
