@@ -347,9 +347,9 @@ def test_a_program_with_branches_equals_the_engine_or_is_refused(r: Any, seed: i
 
 
 @pytest.mark.slow
-@settings(max_examples=1000, deadline=None)  # --hypothesis-profile=thorough draws 5,000 of the one above
+@settings(max_examples=5000, deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(0, 2**32 - 1))
-def test_a_thousand_programs_with_branches_equal_the_engine_or_are_refused(r: Any, seed: int) -> None:
+def test_5000_programs_with_branches_equal_the_engine_or_are_refused(r: Any, seed: int) -> None:
     check_program(r, seed)
 
 
