@@ -1,18 +1,15 @@
-"""Compiled = eager, in value and in every gradient: on networks and programs of every form, and on random ones.
-
-The eager side is the function itself, run on one example after the other; the batch is their mean. What rounding
-can do to a gradient is its absolute adjoint, so 1e-12 relative to that is neither flaky nor blind.
-"""
+"""Compiled = eager, in value and in every gradient: on networks and programs of every form, and on random ones."""
 
 import itertools
 import math
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
+from comparing import compare, eager, examples_of, used
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
@@ -20,58 +17,15 @@ import tinygrad_edu as tg
 from tinygrad_edu import Value, nn, topological_order
 from tinygrad_edu.elementary import exp, log1p, spread, sqrt, tanh, total, where
 from tinygrad_edu.engine.rules import Rule
-from tinygrad_edu.testing import Program, absolute_adjoint, assert_near, networks, programs
+from tinygrad_edu.testing import Program, assert_near, networks, programs
 from tinygrad_edu.testing.oracles import Number
 from tinygrad_edu.testing.program import TEMPLATES
 
 Case = tuple[Callable[..., Any], list[Value], list[Any]]  # a function, its parameters, a batch
 steady = settings(deadline=None)
-TOLERANCE = {"float64": 1e-12, "float32": 3e-5}
 
 
 # --- The eager side, and the comparison -------------------------------------------------------------------------
-
-
-def example_of(array: Any) -> Any:
-    """One example as the function gets it eagerly: fresh Values, but plain ints where it was given integers."""
-    if np.ndim(array):
-        return [example_of(part) for part in array]
-    return int(array) if np.issubdtype(np.asarray(array).dtype, np.integer) else Value(float(array))
-
-
-def examples_of(batch: Iterable[Any]) -> list[list[Any]]:
-    arrays = [np.asarray(array) for array in batch]
-    if not arrays:
-        return [[]]
-    return [[example_of(array[i]) for array in arrays] for i in range(len(arrays[0]))]
-
-
-def eager(function: Any, parameters: list[Value], batch: Iterable[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """[mean value, *its gradient], and what rounding can do to each of them."""
-    rows, sizes = [], []
-    for one in examples_of(batch):
-        root = function(*one)
-        adjoints = absolute_adjoint(root)
-        rows.append([root.data, *tg.gradients(root, parameters)])
-        noise = max(abs(float(node.data)) * size for node, size in adjoints.items())
-        sizes.append([noise, *(adjoints.get(p, 0.0) for p in parameters)])
-    return np.mean(rows, axis=0), np.mean(sizes, axis=0)
-
-
-def compare(function: Any, parameters: list[Value], *batch: Any, dtype: str = "float64", **how: Any) -> Any:
-    """Compiles, and compares value and gradients with the eager ones. Returns what was compiled."""
-    step = tg.compile(function, parameters, dtype, **how)
-    value, gradients = step.value_and_grad(*batch)
-    names = ["the value", *(p.label or f"parameter {i}" for i, p in enumerate(parameters))]
-    for name, got, exact, size in zip(
-        names, [value, *gradients], *eager(function, parameters, batch), strict=True
-    ):
-        try:
-            assert_near(float(got), float(exact), float(size), TOLERANCE[dtype])
-        except AssertionError as error:
-            error.add_note(f"This is {name}. {step.groups}")
-            raise
-    return step
 
 
 def compare_outputs(function: Any, parameters: list[Value], *batch: Any) -> None:
@@ -86,12 +40,6 @@ def numbers_of(nested: Any) -> Any:
     if isinstance(nested, list | tuple):
         return [numbers_of(part) for part in nested]
     return float(nested.data if isinstance(nested, Value) else nested)
-
-
-def used(function: Any, parameters: list[Value], batch: Iterable[Any]) -> list[Value]:
-    """Those of the parameters that the function uses: it may not be compiled for others."""
-    nodes = set(topological_order(function(*examples_of(batch)[0])))
-    return [parameter for parameter in parameters if parameter in nodes]
 
 
 # --- What the cases are made of ---------------------------------------------------------------------------------

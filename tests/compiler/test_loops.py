@@ -2,18 +2,17 @@
 
 import random
 import re
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from comparing import compare, used, values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
 from tinygrad_edu.compiler.backends import straight
-from tinygrad_edu.testing import absolute_adjoint, assert_near
 
 RNG = np.random.default_rng(0)
 
@@ -31,34 +30,12 @@ def flat(*nested: Any) -> list[Value]:
     return [x for part in nested for x in (flat(*part) if isinstance(part, list | tuple) else [part])]
 
 
-def values(array: Any) -> Any:
-    if np.ndim(array):
-        return [values(part) for part in array]
-    return int(array) if np.issubdtype(np.asarray(array).dtype, np.integer) else Value(float(array))
-
-
 def linear(W: Any, x: Any) -> list[Any]:
     return [tg.dot(row, x) for row in W]
 
 
 def plus(*vectors: Any) -> list[Any]:
     return [sum(parts[1:], parts[0]) for parts in zip(*vectors, strict=True)]
-
-
-def checked(function: Callable[..., Any], parameters: Sequence[Value], *batch: Any, backend: str = "numpy") -> Any:
-    """What was compiled, if its value and gradients are the eager ones, to 1e-12 of what rounding can do."""
-    step = tg.compile(function, parameters, backend=backend)
-    value, gradients = step.value_and_grad(*batch)
-    rows, sizes = [], []
-    for i in range(len(batch[0]) if batch else 1):
-        root = function(*(values(array[i]) for array in batch))
-        adjoints = absolute_adjoint(root)
-        rows.append([root.data, *tg.gradients(root, parameters)])
-        noise = max(abs(float(node.data)) * size for node, size in adjoints.items())
-        sizes.append([noise, *(adjoints.get(p, 0.0) for p in parameters)])
-    for got, exact, size in zip([value, *gradients], np.mean(rows, 0), np.mean(sizes, 0), strict=True):
-        assert_near(float(got), float(exact), float(size), 1e-12)
-    return step
 
 
 def n_loops(step: Any) -> tuple[int, int]:
@@ -82,7 +59,7 @@ def recurrent(x: Any, W: Any = W, U: Any = U, b: Any = b) -> list[Any]:
 
 
 def test_a_recurrent_layer_reads_as_in_a_textbook() -> None:
-    step = checked(lambda x, y: (tg.dot(recurrent(x)[-1], v) - y) ** 2, flat(W, U, b, v), X, Y[:, 0])
+    step = compare(lambda x, y: (tg.dot(recurrent(x)[-1], v) - y) ** 2, flat(W, U, b, v), X, Y[:, 0])
     source = " ".join(step.source.split())
     for line in (
         "# XW1 = X @ W1.T + b1",
@@ -202,7 +179,7 @@ LOOPS: dict[str, tuple[Any, Any, Any, tuple[int, int]]] = {
 def test_recurrences_become_loops(name: str) -> None:
     function, parameters, batch, n = LOOPS[name]
     parameters = flat(parameters)
-    assert n_loops(checked(function, parameters, *batch)) == n
+    assert n_loops(compare(function, parameters, *batch)) == n
     outputs = tg.compile(function, parameters).predict(*batch)
     expected = (
         [function(*one).data for one in zip(*map(values, batch), strict=True)] if batch else [function().data]
@@ -211,7 +188,7 @@ def test_recurrences_become_loops(name: str) -> None:
 
 
 def test_embeddings_and_classes_are_indices() -> None:
-    step = checked(tokens, flat(table, U, classes), INDICES, INDICES[:, ::-1])
+    step = compare(tokens, flat(table, U, classes), INDICES, INDICES[:, ::-1])
     assert n_loops(step)[0]
     with pytest.raises(IndexError, match=r"target has the indices 0 to 3, got 4"):
         step.value_and_grad(INDICES, INDICES + 1)
@@ -259,7 +236,7 @@ def test_an_equation_of_a_thousand_steps_is_a_page_of_python() -> None:
 @pytest.mark.parametrize("name", LOOPS)
 def test_python_agrees(name: str) -> None:
     function, parameters, batch, _ = LOOPS[name]
-    checked(function, flat(parameters), *batch, backend="python")
+    compare(function, flat(parameters), *batch, backend="python")
 
 
 def test_python_reads_inputs_in_the_loop() -> None:
@@ -269,7 +246,7 @@ def test_python_reads_inputs_in_the_loop() -> None:
             h = tg.tanh(w * h + b[0] * now)
         return h * h
 
-    step = checked(loss, [w, b[0]], normal(3, 40), backend="python")
+    step = compare(loss, [w, b[0]], normal(3, 40), backend="python")
     assert re.search(r"inputs\[0\]\[[^\]]*\bt\b", step.source)
 
 
@@ -311,7 +288,7 @@ four = leaves(5, 2, 2)
     ],
 )
 def test_other_programs_have_no_loop(function: Any, parameters: Any) -> None:
-    assert n_loops(checked(function, flat(parameters), X)) == (0, 0)
+    assert n_loops(compare(function, flat(parameters), X)) == (0, 0)
 
 
 @pytest.mark.parametrize("odd", range(9))
@@ -322,7 +299,7 @@ def test_a_stage_that_differs_is_in_no_loop(odd: int) -> None:
             h = (tg.sin if t == odd else tg.tanh)(w * h + x[t % T][1])
         return h
 
-    step = checked(loss, [w], X)
+    step = compare(loss, [w], X)
     lengths = {0: [8], 1: [7], 2: [6], 3: [5], 4: [4], 5: [4], 6: [5], 7: [6], 8: [7]}
     assert [int(n) for n in re.findall(r"for t in range\((\d+)\)", step.source)] == lengths[odd]
 
@@ -409,8 +386,8 @@ class Recurrence:
 def agrees(rng: random.Random) -> None:
     backend, longest = rng.choice([("numpy", 11), ("numpy", 11), ("python", 30)])
     recurrence = Recurrence(rng, longest)
-    used = set(tg.topological_order(recurrence(*(values(array[0]) for array in recurrence.batch))))
-    checked(recurrence, [p for p in recurrence.parameters if p in used], *recurrence.batch, backend=backend)
+    parameters = used(recurrence, recurrence.parameters, recurrence.batch)
+    compare(recurrence, parameters, *recurrence.batch, backend=backend)
 
 
 @settings(deadline=None, max_examples=25)

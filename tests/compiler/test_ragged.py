@@ -5,49 +5,28 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import comparing
 import numpy as np
 import pytest
+from comparing import used, values
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value
 from tinygrad_edu.compiler import lower, ragged
 from tinygrad_edu.compiler.ragged import classes_of, filled
-from tinygrad_edu.testing import absolute_adjoint, assert_near
 
 
 def normal(*shape: int, seed: int = 0) -> Any:
     return np.random.default_rng(seed).normal(size=shape)
 
 
-def values(array: Any) -> Any:
-    """Nested lists of Values."""
-    return Value(float(array)) if array.ndim == 0 else [values(part) for part in array]
-
-
 def flat(nested: Any) -> list[Value]:
     return [nested] if isinstance(nested, Value) else [value for part in nested for value in flat(part)]
 
 
-def used(function: Any, parameters: Any, batch: Any) -> list[Value]:
-    nodes = set(tg.topological_order(function(*[values(array[0]) for array in batch])))
-    return [parameter for parameter in flat(parameters) if parameter in nodes]
-
-
 def compare(function: Callable[..., Any], parameters: Any, *batch: Any) -> Any:
-    """Compiles, and compares with the engine to 1e-12 of the absolute adjoint. Returns what was compiled."""
-    parameters = used(function, parameters, batch)
-    step = tg.compile(function, parameters)
-    value, gradients = step.value_and_grad(*batch)
-    rows, sizes = [], []
-    for i in range(len(batch[0])):
-        root = function(*[values(array[i]) for array in batch])
-        adjoints = absolute_adjoint(root)
-        rows.append([root.data, *tg.gradients(root, parameters)])
-        noise = max(abs(float(node.data)) * size for node, size in adjoints.items())
-        sizes.append([noise, *(adjoints.get(p, 0.0) for p in parameters)])
-    for got, exact, size in zip([value, *gradients], np.mean(rows, 0), np.mean(sizes, 0), strict=True):
-        assert_near(float(got), float(exact), float(size), 1e-12)
-    return step
+    """As `comparing.compare`, with those of the parameters that the function uses."""
+    return comparing.compare(function, used(function, flat(parameters), batch), *batch)
 
 
 # --- Random programs --------------------------------------------------------------------------------------------
