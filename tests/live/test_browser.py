@@ -118,6 +118,12 @@ def test_a_number_typed_changes_every_number_shown(opened: Open) -> None:
     assert "data 2, gradient" in label_of(page, "a,")
 
 
+def test_a_copied_zero_keeps_its_sign(opened: Open) -> None:
+    page = opened(Value(-0.0, label="a") * 2.0)
+    page.click("#copy")
+    assert 'a = tg.Value(-0.0, label="a")' in page.input_value("#python")
+
+
 def test_a_leaf_is_dragged_and_the_slider_moves_it(opened: Open) -> None:
     page = opened(lecture())
     box = page.locator("g.node[aria-label^='a,']").bounding_box()
@@ -271,14 +277,15 @@ def test_no_barrier_is_found(browser: Any, tmp_path: Path, scheme: str, mode: st
 def test_the_second_slider_goes_over_the_steps_of_a_training(opened: Open) -> None:
     model = nn.Neuron(2, "tanh", rng=0)
     with tg.debug.record(model) as film:
-        for step in range(4):
+        for step in range(120):
             model.zero_grad()
-            ((model([1.0, step - 1.0]) - 1.0) ** 2).backward()
+            ((model([1.0, step / 40 - 1.0]) - 1.0) ** 2).backward()
             for parameter in model.parameters():
                 parameter.data -= 0.5 * parameter.grad
     page = opened(film.to_html())
     assert page.locator("#film").is_visible()
-    for step in (3, 1, 0):
+    assert page.locator("#film").input_value() == "119"
+    for step in (119, 1, 0):
         page.locator("#film").fill(str(step))
         frame(page)
         assert page.locator("#film-step").text_content() == f"step {step}"

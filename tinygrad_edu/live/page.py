@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import json
 import math
+import re
 import string
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -17,7 +18,7 @@ from ..engine.rule import Rule
 from ..engine.value import Value
 from ..viz.reading import read
 from ..viz.text import tree_of
-from ..viz.words import clipped, visible
+from ..viz.words import clipped, four_digits, visible
 
 LONGEST = 200  # characters of a name
 MAX_NOTE = 40  # lines of the tree for a browser without scripts
@@ -90,23 +91,27 @@ def page(
 def _rule_source(rule: Rule, n: int, text: Any) -> str:
     """One entry of RULES: what the page needs to know of a rule for n operands."""
     infix = rule.name in ("add", "sub", "mul", "div", "pow") or (rule.name == "sum" and n == 2)
-    slopes = rule.slope.split(", ")
     about = {
         "name": rule.name,
         "symbol": str(rule.symbol),
         "n": n,
         "infix": infix,
-        "call": rule.name,
-        "python": f"tg.{rule.name}",
-        "parameters": []
-        if rule.name == "pow_n"
-        else [f"{name}={value!r}" for name, value in rule.parameters.items()],
-        "slopes": slopes if len(slopes) == n else [],
+        "parameters": [f"{name}={value!r}" for name, value in rule.parameters.items()],
+        "slopes": _slopes(rule, n),
         "domain": [[_number(i.low), _number(i.high), i.open] for i in rule.domain],
         "defined": ", ".join(map(str, rule.domain)) or (rule.check and rule.check.__doc__) or "",
         "about": _about(rule),
     }
     return f"{{...{_json(about)}, forward: {text.forward}, backward: {text.backward}}}"
+
+
+def _slopes(rule: Rule, n: int) -> list[str]:
+    """The slope for each of n operands as a formula of x, y and out, the result; [] if the rule has no such formulas."""
+    text, _, helper = rule.slope.partition(", s = ")
+    words = {name: four_digits(x) for name, x in rule.parameters.items()} | {"s": helper}
+    text = re.sub(r"\w+", lambda word: words.get(word[0], word[0]), text).replace(f"{rule.name}(x)", "out")
+    formulas = [text] if n == 1 else text.split(", ")
+    return formulas if text and len(formulas) == n == rule.n_inputs else []
 
 
 def _by_hand(rule: Rule, order: list[Value]) -> RuleText:
