@@ -106,7 +106,7 @@ def _rule_source(rule: Rule, n: int, text: Any) -> str:
 
 
 def _slopes(rule: Rule, n: int) -> list[str]:
-    """The slope for each of n operands as a formula of x, y and out, the result; [] if the rule has no such formulas."""
+    """The slope for each of n operands as a formula of x, y and out, the result; [] if the rule has none."""
     text, _, helper = rule.slope.partition(", s = ")
     words = {name: four_digits(x) for name, x in rule.parameters.items()} | {"s": helper}
     text = re.sub(r"\w+", lambda word: words.get(word[0], word[0]), text).replace(f"{rule.name}(x)", "out")
