@@ -27,21 +27,6 @@ class Share(NamedTuple):
     after: Any
 
 
-class Names:
-    """What the sentences call each node, as `tree` does. It is computed when the first sentence is asked for."""
-
-    __slots__ = ("_names", "_order", "variables")
-
-    def __init__(self, order: tuple[Value, ...], variables: dict[Value, str]):
-        self._order, self.variables = order, variables
-        self._names: dict[Value, str] = {}
-
-    def __call__(self, node: Value) -> str:
-        if not self._names:
-            self._names = names_of(self._order, self.variables)
-        return self._names[node]
-
-
 @dataclass(frozen=True, slots=True, repr=False)
 class Step:
     """One application of the chain rule: `node`, whose gradient is complete, passes shares of it to its operands.
@@ -60,7 +45,7 @@ class Step:
     upstream: Any
     shares: tuple[Share, ...]
     total: int
-    _names: Names = field(compare=False)
+    _names: Mapping[Value, str] = field(compare=False)
     _data: Mapping[Value, Any] = field(compare=False)
 
     @property
@@ -69,7 +54,8 @@ class Step:
         parts = [self._received(i) for i in range(min(len(self.shares), SPOKEN))]
         hidden = len(self.shares) - len(parts)
         rest = [f"and {hidden:,} more"] if hidden else []
-        return f"{self._names(self.node)} = {expression(self.node, self._names)}: " + "; ".join(parts + rest)
+        made = expression(self.node, self._names.__getitem__)
+        return f"{self._names[self.node]} = {made}: " + "; ".join(parts + rest)
 
     @property
     def reason(self) -> str:
@@ -80,7 +66,7 @@ class Step:
 
     def _received(self, i: int) -> str:
         parent, slope, share, before, after = self.shares[i]
-        name, upstream, factor = self._names(parent), self.upstream, _slope(self.node, i, self._names)
+        name, upstream, factor = self._names[parent], self.upstream, _slope(self.node, i, self._names)
         if not _near(upstream * slope, share):  # 0, not inf * 0, for the branch that `where` did not take
             how = f"{four_digits(share)} (upstream {four_digits(upstream)}, slope {four_digits(slope)})"
         elif factor in ("1", "-1"):
@@ -98,7 +84,7 @@ def expression(node: Value, names: Callable[[Value], str]) -> str:
     return formula(node.rule, [names(parent) for parent in node.parents])
 
 
-def _slope(node: Value, i: int, names: Callable[[Value], str]) -> str:
+def _slope(node: Value, i: int, names: Mapping[Value, str]) -> str:
     """The slope for operand i as a formula, where that is simple; else the word."""
     parents = node.parents
     match node.rule.name:
@@ -109,9 +95,9 @@ def _slope(node: Value, i: int, names: Callable[[Value], str]) -> str:
         case "neg":
             return "-1"
         case "mul" | "dot":  # the partner: dot has x1, x2, ..., y1, y2, ...
-            return names(parents[i - len(parents) // 2])
+            return names[parents[i - len(parents) // 2]]
         case "div":
-            return (f"(1/{names(parents[1])})", f"(-{names(node)}/{names(parents[1])})")[i]
+            return (f"(1/{names[parents[1]]})", f"(-{names[node]}/{names[parents[1]]})")[i]
     return "slope"
 
 
@@ -130,13 +116,14 @@ class BackwardPass(Sequence[Step]):
     Raises TypeError if root is not one Value or upstream not one number.
     """
 
-    __slots__ = ("_data", "_gradients", "_names", "_nodes", "_order", "_records", "_seed")
+    __slots__ = ("_data", "_gradients", "_names", "_nodes", "_order", "_records", "_seed", "_variables")
 
     def __init__(self, root: Value, upstream: Any = 1.0, variables: Mapping[Value, str] = MappingProxyType({})):
         self._order = tuple(nodes_below(root))
         self._nodes = tuple(node for node in reversed(self._order) if node.rule is not None)
         self._data = {node: node.data for node in self._order}
-        self._names = Names(self._order, {x: variables[x] for x in self._order if x in variables})
+        self._variables = {node: variables[node] for node in self._order if node in variables}
+        self._names = names_of(self._order, self._variables)  # what the sentences call each node, as `tree` does
         kind = type(root.data)
         self._seed = kind(as_real(upstream))
         self._gradients = dict.fromkeys(self._order, kind(0)) | {root: self._seed}
@@ -167,11 +154,11 @@ class BackwardPass(Sequence[Step]):
     @property
     def variables(self) -> Mapping[Value, str]:
         """The variables that hold some of the nodes, where the steps were asked for."""
-        return MappingProxyType(self._names.variables)
+        return MappingProxyType(self._variables)
 
     def name(self, node: Value) -> str:
         """What the sentences call a node. Raises KeyError if it is not in the graph."""
-        return self._names(node)
+        return self._names[node]
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -281,7 +268,7 @@ class BackwardPass(Sequence[Step]):
 
     def __repr__(self) -> str:
         kind, count = type(self).__name__, f"{len(self):,} step{'s' * (len(self) != 1)}"
-        return f"{kind}({count} from {self._names(self.root)} = {four_digits(self._data[self.root])})"
+        return f"{kind}({count} from {self._names[self.root]} = {four_digits(self._data[self.root])})"
 
 
 def _exact(x: Any, kind: type) -> Any:
