@@ -14,25 +14,13 @@ from types import FrameType, SimpleNamespace
 from typing import Any
 
 from ..engine.value import Value
+from ..live import Live, evaluated
 from ..viz.names import callers_names
 from ..viz.words import four_digits
 from .causes import blame
 from .expressions import Expression
 from .machine import Machine
 from .sources import source_lines, tracing
-
-HELP = """\
-n(ext)       the next step; over a module           s(tep)      the next step; into a module
-b(ack)       undo a step                            g(oto) X    just after the step of node X, or X steps
-c(ontinue)   to the next breakpoint                 until X     on to the step of node X
-r(un)        to the end                             restart     to the start, with the first numbers
-forward      the start of the forward pass          backward    the start of the backward pass
-p EXPR       Python over the nodes: p w.grad * 2    watch EXPR  show it with every frame; unwatch EXPR
-break ...    stop: w.grad > 1e3, nan, a node or module; alone: list them    clear [NUMBER]    remove them
-w(here) [X]  the source line that made a node       l(ist)      more of the nodes around the step
-why X        the paths that X's gradient sums       blame       what spoilt the gradients
-set X 3      another number for a leaf              draw [FILE], live [FILE]    a picture, a page
-q(uit)       leave                                  Enter       the last command again"""
 
 GREEN, PLAIN = "\x1b[32m", "\x1b[0m"
 
@@ -65,11 +53,8 @@ def run(root: Value | Callable[..., Value], /, *commands: str, **numbers: Any) -
     caller = inspect.currentframe()
     caller = caller and caller.f_back
     try:
-        if not isinstance(root, Value) and callable(root):
-            with tracing():
-                root = root(**{name: x if isinstance(x, Value) else Value(x, name) for name, x in numbers.items()})
-        elif numbers:
-            raise TypeError(f"run takes numbers beside a function, got {', '.join(numbers)} beside {root!r:.60}.")
+        with tracing():
+            root = evaluated(root, numbers, "run")
         scope = _scope(caller)
         machine = Machine(root, variables=callers_names(caller))  # which forgets the locals that _scope has read
     finally:
@@ -87,6 +72,17 @@ def _scope(frame: FrameType | None) -> dict[str, Any]:
     import tinygrad_edu
 
     return {"tg": tinygrad_edu, "math": math} | ({**frame.f_globals, **frame.f_locals} if frame else {})
+
+
+def _moving(move: Callable[[Machine], Machine], explained: str) -> "Callable[[Prompt, str], None]":
+    """A command that moves the machine and shows where it is then."""
+
+    def command(self: "Prompt", argument: str) -> None:
+        move(self.machine)
+        self._show()
+
+    command.__doc__ = explained
+    return command
 
 
 class Prompt(cmd.Cmd):
@@ -158,10 +154,7 @@ class Prompt(cmd.Cmd):
         self.machine.over()
         self._show(before)
 
-    def do_step(self, argument: str) -> None:
-        """s(tep): take the next step, into a module if it enters one."""
-        self.machine.next()
-        self._show()
+    do_step = _moving(Machine.next, "s(tep): take the next step, into a module if it enters one.")
 
     def do_back(self, argument: str) -> None:
         """b(ack): undo the step just taken. `b EXPRESSION` sets a breakpoint, as `break` does."""
@@ -180,10 +173,7 @@ class Prompt(cmd.Cmd):
                 return
         self._show(start)
 
-    def do_run(self, argument: str) -> None:
-        """r(un): take all steps that are left, past every breakpoint."""
-        self.machine.run()
-        self._show()
+    do_run = _moving(Machine.run, "r(un): take all steps that are left, past every breakpoint.")
 
     def do_until(self, argument: str) -> None:
         """until X: go on to just after the step of node X; for a leaf, to where its gradient is complete."""
@@ -196,20 +186,11 @@ class Prompt(cmd.Cmd):
         self.machine.goto(int(target) if target.lstrip("-").isdecimal() else target)
         self._show()
 
-    def do_forward(self, argument: str) -> None:
-        """forward: go to the start of the forward pass, where nothing is computed but the leaves."""
-        self.machine.forward()
-        self._show()
-
-    def do_backward(self, argument: str) -> None:
-        """backward: go to the start of the backward pass."""
-        self.machine.backward()
-        self._show()
-
-    def do_restart(self, argument: str) -> None:
-        """restart: go to the start, and undo every `set`."""
-        self.machine.restart()
-        self._show()
+    do_forward = _moving(
+        Machine.forward, "forward: go to the start of the forward pass, where nothing is computed but the leaves."
+    )
+    do_backward = _moving(Machine.backward, "backward: go to the start of the backward pass.")
+    do_restart = _moving(Machine.restart, "restart: go to the start, and undo every `set`.")
 
     # --- Stopping -------------------------------------------------------------------------------------------
 
@@ -247,11 +228,12 @@ class Prompt(cmd.Cmd):
             expression = Expression(text, machine, self.scope)
             if not expression.nodes:
                 raise ValueError(f"{text!r} names no node or module here, so it would never change.") from None
-            was = {"true": bool(_true(expression.value))}
+            was = _true(expression.value)
 
             def becomes() -> bool:
-                before, was["true"] = was["true"], bool(_true(expression.value))
-                return was["true"] and not before
+                nonlocal was
+                before, was = was, _true(expression.value)
+                return was and not before
 
             return becomes
         if node.rule is None:  # a leaf has no step: stop where its gradient changes
@@ -326,8 +308,6 @@ class Prompt(cmd.Cmd):
 
     def do_live(self, argument: str) -> None:
         """live FILE.html: write the page on which numbers can be changed; without a name, a temporary file."""
-        from ..live import Live
-
         steps, path = self.machine.steps, _path(argument, "live.html")
         Live(steps.root, steps.variables, lines=source_lines(steps.order)).to_html(path)
         self._print(f"wrote {path}")
@@ -351,7 +331,11 @@ class Prompt(cmd.Cmd):
     def do_help(self, argument: str) -> None:
         """h(elp) COMMAND: what a command does; alone: all of them."""
         if not argument:
-            self._print(HELP)
+            commands = [command for name, command in vars(Prompt).items() if name.startswith("do_")]
+            first = [
+                (inspect.getdoc(command) or "").partition("\n")[0] for command in [*commands, Prompt.emptyline]
+            ]
+            self._print("\n".join(dict.fromkeys(first)))  # each once: some have several names
             return
         command = getattr(self, f"do_{argument}", None)
         if command is None:
@@ -382,11 +366,11 @@ class Prompt(cmd.Cmd):
         return [name[skip:] for name in self.machine._named if name.startswith(start)]
 
     def _show(self, start: int | None = None, note: str = "") -> None:
-        passed = self.machine.position - (self.machine.position if start is None else start)
-        if passed > 1:
+        passed = 0 if start is None else self.machine.position - start
+        if passed > 1 and not note:
             scope = ".".join(self.machine.scope(self.machine.current))
-            self._print(note or f"{passed:,} steps" + f", to {scope}" * bool(scope))
-        elif note:
+            note = f"{passed:,} steps" + f", to {scope}" * bool(scope)
+        if note:
             self._print(note)
         self._print(self.machine.frame(paint=self._paint))
         self._watched()

@@ -37,11 +37,19 @@ def live(root: Value | Callable[..., Value], /, **numbers: Any) -> "Live":
     Live(3 nodes, result -6)
     (A notebook shows the page; .to_html('page.html') writes it.)
     """
+    return Live(evaluated(root, numbers, "live"), variables_in_sight())
+
+
+def evaluated(root: Value | Callable[..., Value], numbers: Mapping[str, Any], name: str) -> Value:
+    """What a function gives for Values of these names and numbers; a Value is given back.
+
+    Raises TypeError, in the name of the function that was called, for numbers beside a Value.
+    """
     if not isinstance(root, Value) and callable(root):
-        root = root(**{name: x if isinstance(x, Value) else Value(x, name) for name, x in numbers.items()})
-    elif numbers:
-        raise TypeError(f"live takes numbers beside a function, got {', '.join(numbers)} beside {root!r:.60}.")
-    return Live(root, variables_in_sight())
+        return root(**{name: x if isinstance(x, Value) else Value(x, name) for name, x in numbers.items()})
+    if numbers:
+        raise TypeError(f"{name} takes numbers beside a function, got {', '.join(numbers)} beside {root!r:.60}.")
+    return root
 
 
 class Live:
