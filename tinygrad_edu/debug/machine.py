@@ -11,9 +11,8 @@ from ..engine.value import Value
 from ..viz.names import variables_in_sight
 from ..viz.reading import read
 from ..viz.words import clipped, four_digits
-from .bookkeeping import mistakes
+from .bookkeeping import misplaced, mistakes
 from .paths import Why, why
-from .received import misplaced
 from .showing import Steps
 from .sources import source_line
 from .stepping import Step, expression
