@@ -1,5 +1,8 @@
-"""Four mistakes around a backward pass, and the traces they leave: numbers that were changed after the forward pass,
-gradients that were not set to zero between passes, that were overwritten, or that were passed on in a wrong order."""
+"""Four mistakes around a backward pass, and the traces they leave.
+
+Numbers were changed after the forward pass; gradients were not set to zero between passes, were overwritten, or
+were passed on in a wrong order.
+"""
 
 from collections.abc import Iterable, Mapping
 from itertools import accumulate

@@ -78,48 +78,22 @@ class Finding:
         return "\n".join([*lines, *[f"  operands: {operands}"] * bool(operands), f"  remedy: {self.remedy}"])
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class Blame:
-    """The answer of `blame`: false if all is well, else everything that was found, the most serious first.
+    """The answer of `blame`: false if all is well, else `findings`, the most serious first.
 
-    `kind`, `node`, `made` and `remedy` are those of `first`; "" and None where there is nothing to blame.
+    `kind`, `node`, `made` and `remedy` are those of the `first`; "" and None where there is nothing to blame.
+    `others` are all findings but the first; `size` is how many nodes the graph has.
     """
 
-    findings: tuple[Finding, ...]
-    size: int
+    def __init__(self, findings: tuple[Finding, ...], size: int):
+        self.findings, self.size = findings, size
+        self.first, self.others = findings[0] if findings else None, findings[1:]
+        found = self.first
+        self.node = found.node if found else None
+        self.kind, self.made, self.remedy = (found.kind, found.made, found.remedy) if found else ("", "", "")
 
     def __bool__(self) -> bool:
         return bool(self.findings)
-
-    @property
-    def first(self) -> Finding | None:
-        """The most serious finding."""
-        return self.findings[0] if self.findings else None
-
-    @property
-    def others(self) -> tuple[Finding, ...]:
-        """All findings but the first."""
-        return self.findings[1:]
-
-    @property
-    def kind(self) -> str:
-        """The kind of the first finding, as `blame` lists them."""
-        return self.findings[0].kind if self.findings else ""
-
-    @property
-    def node(self) -> Value | None:
-        """The node of the first finding."""
-        return self.findings[0].node if self.findings else None
-
-    @property
-    def made(self) -> str:
-        """What happened at the first finding, in one sentence."""
-        return self.findings[0].made if self.findings else ""
-
-    @property
-    def remedy(self) -> str:
-        """What usually helps with the first finding, in one sentence."""
-        return self.findings[0].remedy if self.findings else ""
 
     def __repr__(self) -> str:
         if not self:

@@ -16,6 +16,7 @@ from typing import Any
 from ..compiler.backends.javascript import RuleText, helpers, number_text, rule_text
 from ..engine.rule import Rule
 from ..engine.value import Value
+from ..viz.names import names_of
 from ..viz.reading import read
 from ..viz.text import tree_of
 from ..viz.words import clipped, four_digits, visible
@@ -45,18 +46,18 @@ def page(
     Raises TypeError, naming the rule, if one of the rules cannot be written in JavaScript.
     """
     reading = read(root, variables, constants=True)
-    rules: dict[tuple[Rule, int], int] = {}
-    for node in reading.order:
-        if node.rule:
-            rules.setdefault((node.rule, len(node.parents)), len(rules))
-    scopes = {scope: i for i, scope in enumerate(_all_scopes(reading.scopes))}
+    kinds = [(node.rule, len(node.parents)) for node in reading.order]
+    rules = {kind: i for i, kind in enumerate(dict.fromkeys(kind for kind in kinds if kind[0]))}
+    outer = [scope[:depth] for scope in reading.scopes for depth in range(1, len(scope) + 1)]
+    scopes = {scope: i for i, scope in enumerate(dict.fromkeys(outer))}  # each after those around it
+    names = names_of(reading.order, variables).values()
     data = {
         "mode": mode,
         "upstream": _number(upstream),
-        "rule": [rules[node.rule, len(node.parents)] if node.rule else -1 for node in reading.order],
+        "rule": [rules.get(kind, -1) for kind in kinds],
         "operands": [place for operands in reading.parents for place in operands],
         "leaves": [_number(numbers.get(node, node.data)) for node in reading.order if node.rule is None],
-        "names": {place: _shown(name) for place, name in enumerate(_apart(reading.names)) if name},
+        "names": {place: _shown(name) for place, name in enumerate(names) if reading.names[place]},
         "kinds": {place: kind[0] for place, kind in enumerate(reading.kinds) if kind in ("parameter", "constant")},
         "scope": [scopes.get(scope, -1) for scope in reading.scopes],
         "scopes": list(scopes),
@@ -135,22 +136,6 @@ def _about(rule: Rule) -> list[str]:
         formula,
         *(line.removeprefix("#").strip() for line in comment.splitlines() if not line.startswith("# ---")),
     ]
-
-
-def _all_scopes(scopes: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Every scope and those around it, the outer before the inner, each once."""
-    found: dict[tuple[str, ...], None] = {}
-    for scope in dict.fromkeys(scopes):
-        found |= dict.fromkeys(scope[:depth] for depth in range(1, len(scope) + 1))
-    return list(found)
-
-
-def _apart(names: list[str]) -> list[str]:
-    """The names, with the place behind those that several nodes have."""
-    owners: dict[str, int] = {}
-    for name in names:
-        owners[name] = owners.get(name, 0) + 1
-    return [f"{name}#{place}" if name and owners[name] > 1 else name for place, name in enumerate(names)]
 
 
 def _shown(name: str) -> str:
