@@ -216,6 +216,21 @@ def test_memory_is_bounded(monkeypatch):
     assert len(train(model, steps=100)) < 10
 
 
+def test_events_that_need_more_room_than_there_is_are_kept(monkeypatch):
+    monkeypatch.setattr(film, "NUMBERS", 10)
+    running = train(nn.MLP(3, [2, 1], "tanh", rng=0), steps=5, zero=False)
+    assert [frame.step for frame in running] == [0, 1]
+
+
+def test_what_is_usual_is_the_largest_gradient_of_the_first_half():
+    watch, norms = film._Watch(("w",)), [3.0, 1.0, math.inf, 2.0, 8.0, math.nan, 1.0, 5.0, 4.0, 9.0]
+    for n, norm in enumerate(norms):
+        watch._exploded(norm, film.array("d", [norm]))
+        first_half = filter(math.isfinite, norms[: (n + 1) // 2])
+        assert watch.usual == max(first_half, default=0.0)
+        watch.norms.append(norm)
+
+
 def test_what_happened_is_kept(monkeypatch):
     monkeypatch.setattr(film, "FRAMES", 4)
     running = train(nn.MLP(3, [2, 1], "tanh", rng=0), steps=40, zero=False)

@@ -166,7 +166,7 @@ class Film:
         hardest = max(terms, key=lambda example: _size(example.loss), default=None)
         norm = math.hypot(*gradients)
         self.frames.append(Frame(step, loss, hardest, norm, self.names, parameters, gradients, leaves, graph))
-        while len(self.frames) > 1 and (len(self.frames) > FRAMES or self._numbers() > NUMBERS):
+        while self.every <= step and (len(self.frames) > FRAMES or self._numbers() > NUMBERS):
             self.every *= 2
             self.frames = [x for x in self.frames if x.step % self.every == 0 or self._happened(x.step)]
             kept = {frame._graph.signature for frame in self.frames}
@@ -359,12 +359,11 @@ class _Watch:
 
     def __init__(self, names: tuple[str, ...]):
         self.names, self.found = names, list[Event]()
-        self.norms: list[float] = []
+        self.norms, self.usual = array("d"), 0.0  # of all steps; the largest in the first half of them
         self.old: tuple[Numbers, Numbers] | None = None  # parameters and gradients after the last step
-        units: dict[str, list[int]] = {}
+        self.units: dict[str, list[int]] = {}
         for i, name in enumerate(names):
-            units.setdefault(_unit(name), []).append(i)
-        self.units = units
+            self.units.setdefault(_unit(name), []).append(i)
         self.silent: dict[str, tuple[int, int]] = {}  # unit -> the step since when, and for how many examples
         self.longest: dict[str, int] = {}  # unit -> the examples of its longest silence that ended
 
@@ -395,20 +394,18 @@ class _Watch:
         if not self.old or parameters == self.old[0]:
             return ""
         left = [i for i, (x, y) in enumerate(zip(before, self.old[1], strict=True)) if x and x == y]
-        i = max(left, key=lambda i: _size(before[i]), default=None)
+        if not left:
+            return ""
+        i = max(left, key=lambda i: _size(before[i]))
         return (
-            ""
-            if i is None
-            else (
-                f"gradients were not set to zero: {self.names[i]}.grad was {four_digits(before[i])} before "
-                f"the pass, as the step before had left it, and {four_digits(gradients[i])} after it"
-            )
+            f"gradients were not set to zero: {self.names[i]}.grad was {four_digits(before[i])} before "
+            f"the pass, as the step before had left it, and {four_digits(gradients[i])} after it"
         )
 
     def _exploded(self, norm: float, gradients: Numbers) -> str:
-        earlier = self.norms[: (len(self.norms) + 1) // 2] if len(self.norms) >= 4 else []
-        usual = max(filter(math.isfinite, earlier), default=0.0)
-        if not (norm > HUGE or 0 < EXPLODING * usual < norm):
+        earlier = self.norms[(len(self.norms) - 1) // 2] if self.norms else 0.0  # the last of the first half
+        self.usual = max(self.usual, earlier) if math.isfinite(earlier) else self.usual
+        if not (norm > HUGE or (len(self.norms) >= 4 and 0 < EXPLODING * self.usual < norm)):
             return ""
         i = max(range(len(gradients)), key=lambda i: _size(gradients[i]))
         before = f", and was {four_digits(self.norms[0])} at first" * bool(self.norms)

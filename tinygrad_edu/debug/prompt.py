@@ -411,8 +411,8 @@ def _line_editor() -> Iterator[None]:
 
 
 def _within(module: str, scope: tuple[str, ...]) -> bool:
-    """Is this module, by its own name or by its whole path, one of a node's modules?"""
-    return module in scope or module in (".".join(scope[: i + 1]) for i in range(len(scope)))
+    """Is this module, by its own name or by its path, one of a node's modules?"""
+    return f".{module}." in f".{'.'.join(scope)}."
 
 
 def _true(question: Callable[[], Any]) -> bool:
