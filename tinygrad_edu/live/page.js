@@ -392,13 +392,11 @@ function buildDetails() {
     [$("slider").min, $("slider").max] = [Math.min(x, graph.initial.get(i) - reach), Math.max(x, graph.initial.get(i) + reach)];
     $("slider").step = Number((reach / 200).toPrecision(1));
     $("slider").value = x;
-    for (const control of [$("number"), $("slider")]) control.setAttribute("aria-label", `${control === $("slider") ? "slider for" : "number of"} ${graph.names[i]}`);
+    $("number").setAttribute("aria-label", `number of ${graph.names[i]}`);
+    $("slider").setAttribute("aria-label", `slider for ${graph.names[i]}`);
   }
-  const rule = leaf ? null : graph.ruleOf(i);
-  $("rule").textContent = rule ? rule.about.join("\n") : "";
-  $("rule").hidden = !rule;
-  $("line").textContent = DATA.lines[i] ?? "";
-  $("line").hidden = !DATA.lines[i];
+  say("rule", leaf ? "" : graph.ruleOf(i).about.join("\n"));
+  say("line", DATA.lines[i]);
 }
 
 /** The panel's numbers. */
@@ -415,13 +413,18 @@ function details() {
     graph.operands(i).slice(0, 12).forEach((p, j) => rows.push([graph.names[p], four(graph.value[p]), four(slopes[j]), complete ? four(Number(shares[j])) : "–"]));
   }
   $("slopes").replaceChildren(...rows.map((row, k) => make("tr", {}, ...row.map((text) => make(k ? "td" : "th", k ? {} : { scope: "col" }, text)))));
-  $("why").textContent = graph.isLeaf(i) || state.quiz ? "" : graph.slopeReasons(i);
+  say("why", graph.isLeaf(i) || state.quiz ? "" : graph.slopeReasons(i));
   const paths = complete && graph.size <= 20000 ? graph.paths(i) : [];
   $("paths").replaceChildren(...paths.map(({ product, nodes }) => make("li", {}, `${four(product)}: ${shortened(nodes.map((node) => graph.names[node])).join(" ← ")}`)));
   $("paths-part").hidden = !paths.length || i === graph.root;
   const found = graph.blame();
-  $("blame").hidden = !found;
-  if (found) $("blame").textContent = blameSentence(found);
+  say("blame", found && blameSentence(found));
+}
+
+/** Writes into a part of the panel; without a text the part is hidden. */
+function say(id, text) {
+  $(id).textContent = text ?? "";
+  $(id).hidden = !text;
 }
 
 function shortened(names) { return names.length > 9 ? [...names.slice(0, 4), "…", ...names.slice(-4)] : names; }
@@ -435,9 +438,9 @@ function blameSentence({ node, pass }) {
 
 // --- Time ---------------------------------------------------------------------------------------------------
 
-/** Goes to a place on the time line: so many forward steps, then so many backward steps. */
+/** Goes to a place on the time line: so many forward steps, then so many backward steps. A quiz needs all gradients. */
 function go(time) {
-  state.time = Math.min(2 * last, Math.max(0, time));
+  state.time = state.quiz ? 2 * last : Math.min(2 * last, Math.max(0, time));
   if (current() !== null && !state.quiz) state.selected = current(); // the panel says what its rule is
   buildDetails();
   refresh();
@@ -453,10 +456,12 @@ function timeline() {
   const t = state.time, i = current();
   $("time").value = t;
   $("time").setAttribute("aria-valuetext", t <= last ? `forward step ${t} of ${last}` : `backward step ${t - last} of ${last}`);
-  let words = "The inputs are known; nothing is computed.";
-  if (i !== null && t <= last) words = `forward ${t} of ${last}: ${graph.forwardSentence(i)}`;
-  if (t > last) words = `backward ${t - last} of ${last}: ${state.quiz ? "the gradients are for you to find" : graph.backwardSentence(i)}`;
-  if (t === 2 * last && DATA.mode === "live" && !state.playing) words = `Drag a leaf to change it. ${graph.names[graph.root]} = ${four(graph.value[graph.root])}`;
+  let words;
+  if (i === null) words = "The inputs are known; nothing is computed.";
+  else if (state.quiz) words = "The gradients are for you to find.";
+  else if (t === 2 * last && DATA.mode === "live" && !state.playing) words = `Drag a leaf to change it. ${graph.names[graph.root]} = ${four(graph.value[graph.root])}`;
+  else if (t > last) words = `backward ${t - last} of ${last}: ${graph.backwardSentence(i)}`;
+  else words = `forward ${t} of ${last}: ${graph.forwardSentence(i)}`;
   $("sentence").textContent = words;
   $("where").textContent = `${t} of ${2 * last}`;
   $("play").textContent = state.playing ? "❚❚" : "▶";
@@ -484,34 +489,25 @@ function play() {
 let size = { width: 1, height: 1 };
 const view = { x: 0, y: 0, scale: 1 };
 
-function look() {
-  $("picture").setAttribute("transform", `translate(${view.x} ${view.y}) scale(${view.scale})`);
+function look(x, y, scale) {
+  Object.assign(view, { x, y, scale });
+  $("picture").setAttribute("transform", `translate(${x} ${y}) scale(${scale})`);
+}
+
+/** Brings a place of the picture into the middle. */
+function center(x, y, scale) {
+  const { width, height } = $("canvas").getBoundingClientRect();
+  look(width / 2 - x * scale, height / 2 - y * scale, scale);
 }
 
 function fit() {
-  const { width, height } = $("canvas").getBoundingClientRect();
-  const room = 24;
-  view.scale = Math.max(0.05, Math.min(1.5, (width - 2 * room) / size.width, (height - 2 * room) / size.height));
-  [view.x, view.y] = [(width - size.width * view.scale) / 2, (height - size.height * view.scale) / 2];
-  look();
+  const { width, height } = $("canvas").getBoundingClientRect(), room = 48;
+  center(size.width / 2, size.height / 2, Math.max(0.05, Math.min(1.5, (width - room) / size.width, (height - room) / size.height)));
 }
 
 function zoom(factor, x = $("canvas").clientWidth / 2, y = $("canvas").clientHeight / 2) {
-  const scale = Math.min(8, Math.max(0.02, view.scale * factor));
-  view.x = x - ((x - view.x) * scale) / view.scale;
-  view.y = y - ((y - view.y) * scale) / view.scale;
-  view.scale = scale;
-  look();
-}
-
-/** Brings a box into the middle. */
-function bring(i) {
-  const item = boxes.get(i), { width, height } = $("canvas").getBoundingClientRect();
-  if (!item) return;
-  view.scale = Math.max(view.scale, 0.8);
-  [view.x, view.y] = [width / 2 - item.cx * view.scale, height / 2 - item.cy * view.scale];
-  look();
-  item.element.focus({ preventScroll: true });
+  const scale = Math.min(8, Math.max(0.02, view.scale * factor)), grown = scale / view.scale;
+  look(x - (x - view.x) * grown, y - (y - view.y) * grown, scale);
 }
 
 // --- Quiz ---------------------------------------------------------------------------------------------------
@@ -605,7 +601,9 @@ function search() {
   $("found").textContent = hits.length ? `${hits.length.toLocaleString("en")} found` : "not found";
   if (exact === undefined) return;
   select(exact);
-  bring(exact);
+  const { cx, cy, element } = boxes.get(exact);
+  center(cx, cy, Math.max(view.scale, 0.8));
+  element.focus({ preventScroll: true });
 }
 
 async function copyPython() {
@@ -640,7 +638,6 @@ function openFilm() {
   $("film-part").hidden = false;
   $("film").max = DATA.film.length - 1;
   $("film").value = DATA.film.length - 1;
-  $("film").addEventListener("input", () => scrubFilm(Number($("film").value)));
   scrubFilm(DATA.film.length - 1);
 }
 
@@ -656,6 +653,7 @@ function connect() {
   $("time").addEventListener("input", () => go(Number($("time").value)));
   $("number").addEventListener("input", () => { if ($("number").value !== "") change(state.selected, Number($("number").value)); });
   $("slider").addEventListener("input", () => change(state.selected, Number($("slider").value)));
+  $("film").addEventListener("input", () => scrubFilm(Number($("film").value)));
   $("search").addEventListener("change", search); // Enter, or leaving the field
   $("quiz-form").addEventListener("submit", answer);
   document.addEventListener("keydown", (event) => {
@@ -680,10 +678,7 @@ function connect() {
   }, { passive: false });
   drag(canvas, (down) => {
     const from = { x: down.clientX - view.x, y: down.clientY - view.y };
-    return (event) => {
-      [view.x, view.y] = [event.clientX - from.x, event.clientY - from.y];
-      look();
-    };
+    return (event) => look(event.clientX - from.x, event.clientY - from.y, view.scale);
   });
   window.addEventListener("resize", fit);
 }
