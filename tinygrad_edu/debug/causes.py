@@ -18,7 +18,7 @@ from ..viz.names import names_of, variables_in_sight
 from ..viz.reading import nodes_below
 from ..viz.words import few, formula, four_digits, visible
 from .bookkeeping import accumulated, told
-from .stepping import BackwardPass, Step
+from .stepping import Step, Steps
 
 SERIOUS = ("nan", "inf", "unreached", "zero", "vanishing", "exploding")
 
@@ -163,7 +163,7 @@ def blame(
     names = names_of(order, variables_in_sight() if variables is None else variables)
     leaves = [node for node in order if not node.rule]
     counting = given if given is not None else [leaf for leaf in leaves if leaf.label] or leaves
-    sweep = _Sweep(BackwardPass(root, seed), names, vanishing, exploding)
+    sweep = _Sweep(Steps(root, seed), names, vanishing, exploding)
     missing = [Finding("unreached", "", p, names) for p in given or () if p not in names]
     below = [p for p in counting if p in names]
     stale = [Finding("changed", "", node, names) for node in changed(root)]
@@ -197,7 +197,7 @@ class _Sweep:
     after shares have cancelled.
     """
 
-    def __init__(self, steps: BackwardPass, names: dict[Value, str], vanishing: float, exploding: float):
+    def __init__(self, steps: Steps, names: dict[Value, str], vanishing: float, exploding: float):
         self.order, self.names, self.adjoints = steps.order, names, steps.gradients(len(steps))
         seed = abs(self.adjoints[steps.root])
         self.low, self.high = vanishing * float(seed), exploding * float(seed)

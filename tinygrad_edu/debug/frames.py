@@ -7,14 +7,14 @@ from xml.etree import ElementTree
 from ..viz.compose import picture_of
 from ..viz.drawing import as_drawing
 from ..viz.words import DASH, four_digits
-from .stepping import BackwardPass
+from .stepping import Steps
 
 LARGEST = 400  # nodes; nobody can read more boxes than that
 SVG = "{http://www.w3.org/2000/svg}"
 DONE, NOW = {"fill": "#cfe3f7"}, {"fill": "#ffd866", "stroke": "#a02c12", "stroke-width": "2.5"}
 
 
-def frame(steps: BackwardPass, taken: int) -> str:
+def frame(steps: Steps, taken: int) -> str:
     """The picture after so many steps, 1 or more, as SVG: `frame(tg.steps(y), 3)`.
 
     Raises ValueError if the graph has more than 400 nodes or nothing here can draw, IndexError if there is no such
@@ -45,7 +45,7 @@ def frame(steps: BackwardPass, taken: int) -> str:
     return ElementTree.tostring(svg, "unicode")
 
 
-def _svg(steps: BackwardPass) -> ElementTree.Element:
+def _svg(steps: Steps) -> ElementTree.Element:
     """The picture of `draw`, with the names of the sentences and room for the final gradients."""
     final, picture = steps.gradients(len(steps)), picture_of(steps.root, steps.variables)
     texts = {f"n{place}": (steps.name(node), four_digits(final[node])) for place, node in enumerate(steps.order)}

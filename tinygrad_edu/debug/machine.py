@@ -13,9 +13,8 @@ from ..viz.reading import read
 from ..viz.words import clipped, four_digits
 from .bookkeeping import misplaced, mistakes
 from .paths import Why, why
-from .showing import Steps
 from .sources import source_line
-from .stepping import Step, expression
+from .stepping import Step, Steps, expression
 
 NEAR = 12  # nodes in a frame; `listing` shows more
 WIDE = 48  # characters of an operation in a frame
