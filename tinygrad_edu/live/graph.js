@@ -134,14 +134,14 @@ class Graph {
   // --- Words ------------------------------------------------------------------------------------------------
 
   /** The operation that made node i, with its operands written as `write` says: a * b, -a, tanh(a). */
-  expression(i, write = (p) => this.names[p]) {
-    const rule = this.ruleOf(i), operands = this.operands(i).slice(0, 8).map(write);
+  expression(i, write = (p) => this.names[p], most = 8, module = "") {
+    const rule = this.ruleOf(i), operands = this.operands(i).slice(0, most).map(write);
     if (rule.infix) return operands.join(` ${rule.symbol} `);
     if (rule.name === "neg") return `-${operands[0]}`;
     if (rule.name === "pow_n") return `${operands[0]}${rule.symbol}`;
-    const more = rule.n > 8 ? [`... ${rule.n - 8} more`] : [];
+    const more = rule.n > most ? [`... ${rule.n - most} more`] : [];
     const bare = operands.map((text) => text.replace(/^\((-[^()]*)\)$/, "$1")); // a comma keeps a sign apart
-    return `${rule.name}(${[...bare, ...more, ...rule.parameters].join(", ")})`;
+    return `${module}${rule.name}(${[...bare, ...more, ...rule.parameters].join(", ")})`;
   }
 
   /** What the forward step of node i does: c = a * b = 2 * -3 = -6. */
@@ -194,11 +194,9 @@ class Graph {
   }
 
   pythonCall(i, called) {
-    const rule = this.ruleOf(i), names = this.operands(i).map((p) => called[p]);
-    if (rule.infix || ["neg", "pow_n"].includes(rule.name)) return this.expression(i, (p) => called[p]);
-    if (rule.name === "abs") return `abs(${names[0]})`;
-    if (rule.name === "dot") return `tg.dot([${names.slice(0, names.length / 2).join(", ")}], [${names.slice(names.length / 2).join(", ")}])`;
-    return `tg.${rule.name}(${[...names, ...rule.parameters].join(", ")})`;
+    const names = this.operands(i).map((p) => called[p]), rule = this.ruleOf(i);
+    if (rule.name !== "dot") return this.expression(i, (p) => called[p], Infinity, rule.name === "abs" ? "" : "tg.");
+    return `tg.dot([${names.slice(0, names.length / 2).join(", ")}], [${names.slice(names.length / 2).join(", ")}])`;
   }
 
   literal(i) {

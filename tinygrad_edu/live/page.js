@@ -376,44 +376,33 @@ function select(i, show = true) {
   if (show && seen(i) !== i) {
     for (let group = home[i]; group; group = group.parent) group.open = true;
     draw();
-  }
-  buildDetails();
-  refresh();
+  } else refresh();
 }
 
-/** The panel's parts that stay while the node is the same: its name, number and slider. */
-function buildDetails() {
-  const i = state.selected, leaf = graph.isLeaf(i);
+function details() {
+  const i = state.selected, leaf = graph.isLeaf(i), x = graph.value[i];
   $("name").textContent = leaf ? graph.names[i] : `${graph.names[i]} = ${graph.expression(i)}`;
   $("edit").hidden = !leaf;
   if (leaf) {
-    const x = graph.value[i], reach = Math.max(2, 2 * Math.abs(graph.initial.get(i)));
-    $("number").value = x;
-    [$("slider").min, $("slider").max] = [Math.min(x, graph.initial.get(i) - reach), Math.max(x, graph.initial.get(i) + reach)];
-    $("slider").step = Number((reach / 200).toPrecision(1));
-    $("slider").value = x;
+    const initial = graph.initial.get(i), reach = Math.max(2, 2 * Math.abs(initial)), slider = $("slider");
+    [slider.min, slider.max, slider.step] = [Math.min(x, initial - reach), Math.max(x, initial + reach), Number((reach / 200).toPrecision(1))];
+    slider.value = x;
+    slider.setAttribute("aria-label", `slider for ${graph.names[i]}`);
+    if (document.activeElement !== $("number")) $("number").value = x; // what is being typed stays
     $("number").setAttribute("aria-label", `number of ${graph.names[i]}`);
-    $("slider").setAttribute("aria-label", `slider for ${graph.names[i]}`);
   }
   say("rule", leaf ? "" : graph.ruleOf(i).about.join("\n"));
   say("line", DATA.lines[i]);
-}
-
-/** The panel's numbers. */
-function details() {
-  const i = state.selected;
-  if (document.activeElement !== $("number")) $("number").value = graph.value[i];
-  $("slider").value = graph.value[i];
   const complete = state.time === 2 * last && !state.quiz;
-  $("numbers").textContent = `data ${four(graph.value[i])}${complete ? `, gradient ${four(graph.gradient[i])}` : ""}`;
+  $("numbers").textContent = `data ${four(x)}${complete ? `, gradient ${four(graph.gradient[i])}` : ""}`;
   const rows = [];
-  if (!graph.isLeaf(i) && !state.quiz) {
+  if (!leaf && !state.quiz) {
     const slopes = graph.slopes(i), shares = graph.shares(i, graph.gradient[i]);
     rows.push(["operand", "data", "slope", "share"]);
     graph.operands(i).slice(0, 12).forEach((p, j) => rows.push([graph.names[p], four(graph.value[p]), four(slopes[j]), complete ? four(Number(shares[j])) : "–"]));
   }
   $("slopes").replaceChildren(...rows.map((row, k) => make("tr", {}, ...row.map((text) => make(k ? "td" : "th", k ? {} : { scope: "col" }, text)))));
-  say("why", graph.isLeaf(i) || state.quiz ? "" : graph.slopeReasons(i));
+  say("why", leaf || state.quiz ? "" : graph.slopeReasons(i));
   const paths = complete && graph.size <= 20000 ? graph.paths(i) : [];
   $("paths").replaceChildren(...paths.map(({ product, nodes }) => make("li", {}, `${four(product)}: ${shortened(nodes.map((node) => graph.names[node])).join(" ← ")}`)));
   $("paths-part").hidden = !paths.length || i === graph.root;
@@ -442,7 +431,6 @@ function blameSentence({ node, pass }) {
 function go(time) {
   state.time = state.quiz ? 2 * last : Math.min(2 * last, Math.max(0, time));
   if (current() !== null && !state.quiz) state.selected = current(); // the panel says what its rule is
-  buildDetails();
   refresh();
 }
 
@@ -620,7 +608,6 @@ async function copyPython() {
 
 function reset() {
   graph.reset();
-  buildDetails();
   refresh();
 }
 
@@ -686,7 +673,6 @@ function connect() {
 openSome();
 connect();
 state.time = DATA.mode === "steps" ? last : 2 * last;
-buildDetails();
 draw();
 openFilm();
 fit();
