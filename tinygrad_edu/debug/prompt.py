@@ -124,8 +124,8 @@ class Prompt(cmd.Cmd):
                 return
 
     def precmd(self, line: str) -> str:
-        if self._echo:
-            self._print("" if line == "EOF" else line)
+        if self._echo and line != "EOF":
+            self._print(line)
         return line
 
     def parseline(self, line: str) -> Any:
@@ -138,7 +138,9 @@ class Prompt(cmd.Cmd):
     def onecmd(self, line: str) -> bool:
         """Obey one command; True ends the session. An error is told in a line, and changes nothing."""
         try:
-            return bool(super().onecmd(line))
+            if line == "EOF":  # the name that cmd gives the end of the input
+                self._print("")
+            return line == "EOF" or bool(super().onecmd(line))
         except BrokenPipeError:  # as from `| head`
             raise
         except Exception as error:
@@ -267,7 +269,7 @@ class Prompt(cmd.Cmd):
         if not argument:
             self._show()
             return
-        self._print(repr(Expression(argument, self.machine, self.scope).value()))
+        self._print(repr(self._value(argument)))
 
     def do_list(self, argument: str) -> None:
         """l(ist): more of the nodes around the step."""
@@ -295,7 +297,7 @@ class Prompt(cmd.Cmd):
         name, _, number = argument.replace("=", " ").strip().partition(" ")
         if not number:
             raise ValueError("set takes a leaf and a number: set a 3.")
-        self.machine.set(name, float(Expression(number.strip(), self.machine, self.scope).value()))
+        self.machine.set(name, float(self._value(number.strip())))
         self._show()
 
     def do_draw(self, argument: str) -> None:
@@ -315,13 +317,7 @@ class Prompt(cmd.Cmd):
     # --- The prompt itself ----------------------------------------------------------------------------------
 
     def do_quit(self, argument: str) -> bool:
-        """q(uit): leave the prompt."""
-        return True
-
-    def do_EOF(self, argument: str) -> bool:  # noqa: N802  # the name that cmd gives the end of the input
-        """Ctrl-D: leave the prompt."""
-        if not self._echo:
-            self._print("")
+        """q(uit): leave the prompt, as Ctrl-D does."""
         return True
 
     do_n, do_s, do_b, do_c, do_r, do_g = do_next, do_step, do_back, do_continue, do_run, do_goto
@@ -347,23 +343,22 @@ class Prompt(cmd.Cmd):
     def default(self, line: str) -> None:
         """What is no command may be Python over the nodes, as in pdb."""
         try:
-            value = Expression(line.removeprefix("!"), self.machine, self.scope).value()
+            self._print(repr(self._value(line.removeprefix("!"))))
         except (SyntaxError, NameError):
             raise ValueError(f"There is no command {line.split()[0]!r}: h shows them.") from None
-        self._print(repr(value))
 
     def emptyline(self) -> bool:
         """Enter repeats the last command; at first it is n."""
         return self.onecmd(self.lastcmd or "n")
-
-    def completenames(self, text: str, *ignored: Any) -> list[str]:
-        return [name for name in super().completenames(text, *ignored) if name != "EOF"]
 
     def completedefault(self, text: str, line: str, begin: int, end: int) -> list[str]:
         """The names of nodes; a label such as layer0.w is completed as a whole, though readline stops at dots."""
         start = line[:end].split()[-1] if line[:end].strip() and not line[:end].endswith(" ") else ""
         skip = len(start) - len(text)
         return [name[skip:] for name in self.machine._named if name.startswith(start)]
+
+    def _value(self, text: str) -> Any:
+        return Expression(text, self.machine, self.scope).value()
 
     def _show(self, start: int | None = None, note: str = "") -> None:
         passed = 0 if start is None else self.machine.position - start
