@@ -9,7 +9,7 @@ const DATA = JSON.parse($("data").textContent);
 const graph = new Graph(DATA);
 const state = { time: 0, selected: graph.root, playing: null, quiz: null };
 const last = graph.interior.length; // steps of one pass
-const place = new Map(graph.interior.map((i, k) => [i, k])); // of each interior node in the forward pass
+const operations = new Map(graph.interior.map((i, k) => [i, k + 1])); // of each interior node its number in the forward pass
 
 function make(tag, attributes = {}, ...children) {
   const svg = ["g", "rect", "text", "path", "tspan", "title", "desc"].includes(tag);
@@ -248,45 +248,47 @@ function toggle(group) {
 
 // --- What the picture says now ------------------------------------------------------------------------------
 
-/** Of each interior node its place in the backward pass; of a leaf, a place that never comes. */
-function turn(i) { return place.has(i) ? last - 1 - place.get(i) : Infinity; }
+/** When the time line computes a node; 0 for a leaf. */
+function computedAt(i) { return operations.get(i) ?? 0; }
+
+/** When the time line passes the gradient of a node on; never for a leaf. */
+function passedOnAt(i) { return operations.has(i) ? 2 * last + 1 - operations.get(i) : Infinity; }
 
 /** "" where the time line has passed a node, else what its box says: now, waiting, partial. */
 function phase(i) {
-  const t = state.time, taken = t - last;
-  if (t <= last) return !place.has(i) || place.get(i) < t - 1 ? "" : place.get(i) === t - 1 ? "now" : "waiting";
+  const t = state.time;
+  if (t <= last) return t < computedAt(i) ? "waiting" : t > 0 && t === computedAt(i) ? "now" : "";
   if (t === 2 * last) return "";
-  if (turn(i) === taken - 1) return "now";
-  const complete = graph.users[i].filter((user) => turn(user) < taken).length;
+  if (t === passedOnAt(i)) return "now";
+  const complete = graph.users[i].filter((user) => passedOnAt(user) <= t).length;
   return complete === graph.users[i].length ? "" : complete ? "partial" : "waiting";
 }
 
 /** The texts and colours of all boxes and edges that are shown. */
 function refresh() {
-  const t = state.time, step = Math.max(0, t - last);
-  graph.backward(step);
-  const ended = t === 2 * last;
+  const t = state.time;
+  graph.backward(Math.max(0, t - last));
   for (const [what, item] of boxes) {
     if (item.inner) continue;
     if (isGroup(what)) refreshGroup(what, item);
-    else refreshNode(what, item, step);
+    else refreshNode(what, item);
   }
   for (const arrow of arrows) {
     const [i, j] = arrow.edges[0];
-    const reached = turn(i) < step, times = arrow.edges.length > 1 ? `×${arrow.edges.length.toLocaleString("en")}` : "";
+    const reached = passedOnAt(i) <= t, times = arrow.edges.length > 1 ? `×${arrow.edges.length.toLocaleString("en")}` : "";
     if (!arrow.one) arrow.label.textContent = times;
     else arrow.label.textContent = reached && !state.quiz ? `${four(graph.slopes(i)[j])} ${times}` : "";
-    arrow.element.classList.toggle("now", !ended && arrow.edges.some(([node]) => phase(node) === "now"));
+    arrow.element.classList.toggle("now", t < 2 * last && arrow.edges.some(([node]) => phase(node) === "now"));
   }
   details();
   timeline();
 }
 
-function refreshNode(i, item, step) {
-  const now = phase(i), known = state.time >= last || graph.isLeaf(i) || place.get(i) < state.time;
-  const reached = step > 0 && (i === graph.root || graph.users[i].some((user) => turn(user) < step));
+function refreshNode(i, item) {
+  const t = state.time, now = phase(i), known = computedAt(i) <= t;
+  const reached = i === graph.root ? t >= last : graph.users[i].some((user) => passedOnAt(user) <= t);
   const hidden = state.quiz && !state.quiz.known.has(i);
-  const gradient = hidden ? "?" : reached || (i === graph.root && state.time >= last) ? four(graph.gradient[i]) : "–";
+  const gradient = hidden ? "?" : reached ? four(graph.gradient[i]) : "–";
   const value = known ? four(graph.value[i]) : "–";
   item.texts[0].textContent = headOf(i);
   item.texts[1].textContent = `data ${value}`;
@@ -300,7 +302,7 @@ function refreshNode(i, item, step) {
   const made = graph.isLeaf(i) ? "" : ` = ${graph.expression(i)}`;
   const spoken = { now: ", current step", waiting: ", waiting", partial: ", gradient not complete" }[now] ?? "";
   item.element.setAttribute("aria-label", `${graph.names[i]}${made}, data ${value}, gradient ${gradient}${spoken}${wrong ? ", not finite" : ""}`);
-  item.description.textContent = graph.isLeaf(i) || !known || state.quiz ? "" : state.time > last ? graph.backwardSentence(i) : graph.forwardSentence(i);
+  item.description.textContent = graph.isLeaf(i) || !known || state.quiz ? "" : t > last ? graph.backwardSentence(i) : graph.forwardSentence(i);
 }
 
 function refreshGroup(group, item) {
