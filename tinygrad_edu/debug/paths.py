@@ -71,7 +71,23 @@ class Why:
         return frozenset(edge for path in self.paths for edge in path.edges)
 
     def __repr__(self) -> str:
-        return "\n".join(_table(self))
+        names = names_of(nodes_below(self.root), self.variables)
+        x = names.get(self.x) or visible(self.x.label or self.variables.get(self.x, "x"))
+        root = names[self.root]
+        if not self.count:
+            return f"d({root})/d({x}): no path leads from {x} up to {root}, which does not depend on it\ntotal 0"
+        rows = [("product", "share", "path", "slopes")] if self.paths else []
+        for path in self.paths:
+            way = _shortened([names[node] for node in reversed(path.nodes)], " <- ")
+            slopes = _shortened([four_digits(slope) for slope in reversed(path.slopes)], " * ")
+            rows.append((four_digits(path.product), _percent(path.product, self.total), way, slopes))
+        lines = [f"d({root})/d({x}): paths from {x} up, largest first"]
+        lines += [f"  {line}" for line in columns(rows, ">>")]
+        hidden = self.count - len(self.paths)
+        kept = f"{_counted(hidden)} of them not shown, sum {four_digits(self.rest)}" if hidden else "all shown"
+        paths = "path" if self.count == 1 else "paths"
+        total = f"total {four_digits(self.total)}"
+        return "\n".join([*lines, f"{_counted(self.count)} {paths}, {kept}", total, *self.notes])
 
 
 def why(root: Value, x: Value, top: int = 10, *, variables: Mapping[Value, str] | None = None) -> Why:
@@ -170,26 +186,6 @@ def _size(arrival: _Arrival) -> Any:
 
 
 # --- Text -----------------------------------------------------------------------------------------------------
-
-
-def _table(answer: Why) -> list[str]:
-    names = names_of(nodes_below(answer.root), answer.variables)
-    x = names.get(answer.x) or visible(answer.x.label or answer.variables.get(answer.x, "x"))
-    root = names[answer.root]
-    if not answer.count:
-        return [f"d({root})/d({x}): no path leads from {x} up to {root}, which does not depend on it", "total 0"]
-    rows = [("product", "share", "path", "slopes")] if answer.paths else []
-    for path in answer.paths:
-        way = _shortened([names[node] for node in reversed(path.nodes)], " <- ")
-        slopes = _shortened([four_digits(slope) for slope in reversed(path.slopes)], " * ")
-        rows.append((four_digits(path.product), _percent(path.product, answer.total), way, slopes))
-    lines = [f"d({root})/d({x}): paths from {x} up, largest first"]
-    lines += [f"  {line}" for line in columns(rows, ">>")]
-    hidden = answer.count - len(answer.paths)
-    kept = f"{_counted(hidden)} of them not shown, sum {four_digits(answer.rest)}" if hidden else "all shown"
-    paths = "path" if answer.count == 1 else "paths"
-    total = f"total {four_digits(answer.total)}"
-    return [*lines, f"{_counted(answer.count)} {paths}, {kept}", total, *answer.notes]
 
 
 def _shortened(parts: list[str], sign: str) -> str:

@@ -34,20 +34,13 @@ def run(root: Value | Callable[..., Value], /, *commands: str, **numbers: Any) -
 
     Raises TypeError if there is not one Value to step through, or numbers without a function.
 
-    >>> run(lambda a: a.tanh(), "n", "p a.grad > 0", a=2.0)
+    >>> run(lambda a: a.tanh(), "p a.data > 0", a=2.0)
     step 0 of 1 - the start: back() stays here
     #1.grad is 1, all others are 0
     <BLANKLINE>
     ->    #1 = tanh(a)  0.964  grad 1
           a                 2  grad -
-    (tg) n
-    step 1 of 1 - the end: all gradients are complete, next() stays here
-    #1 = tanh(a): a receives upstream * slope = 1 * 0.07065 = 0.07065; a.grad 0 -> 0.07065
-    d#1/da = 1 - #1^2 = 1 - 0.964^2 = 0.07065
-    <BLANKLINE>
-    done  #1 = tanh(a)  0.964  grad       1
-    done  a                 2  grad 0.07065 *
-    (tg) p a.grad > 0
+    (tg) p a.data > 0
     True
     """
     caller = inspect.currentframe()

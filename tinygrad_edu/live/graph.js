@@ -169,8 +169,10 @@ class Graph {
     return rule.slopes.slice(0, 8).map((formula, k) => {
       if (/^-?1$/.test(formula)) return null;
       const put = (write) => formula.replace(/\b(out|x|y)\b/g, (word) => write(word === "out" ? i : operands[word === "y" ? 1 : 0]));
-      const steps = new Set([put((p) => this.names[p]), put((p) => bracketed(four(this.value[p]))), four(slopes[k])]);
-      return `d${this.names[i]}/d${this.names[operands[k]]} = ${[...steps].join(" = ")}`;
+      const words = put((p) => this.names[p]), start = `d${this.names[i]}/d${this.names[operands[k]]} = `;
+      if (formula.includes(" for ")) return `${start}${four(slopes[k])}: ${words}`;
+      const steps = new Set([words, put((p) => bracketed(four(this.value[p]))), four(slopes[k])]);
+      return start + [...steps].join(" = ");
     }).filter(Boolean).join("; ");
   }
 
