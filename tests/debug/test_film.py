@@ -121,6 +121,19 @@ def test_graphs_of_several_shapes():
     assert json.loads(re.search(r'"film":(\[.*?\]\]\])', running.to_html())[1])[0][0] == 3
 
 
+def test_parameters_of_one_label_are_told_apart():
+    w = [Value(1.5, label="w"), Value(-0.5, label="w"), Value(2.0)]
+
+    class Model:
+        def parameters(self):
+            return w
+
+    with record(Model()) as running:
+        (w[0] * 2.0 + w[1] * 3.0 + w[2] * 4.0).backward()
+    assert running[0].gradients == {"w#0": 2.0, "w#1": 3.0, "parameter2": 4.0}
+    assert running.why(w[1]).total == 3.0
+
+
 # --- Blame ----------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self, TypeAlias
 
 from ..engine.graph import topological_order
 from ..engine.value import Value
+from ..viz.names import names_of
 from ..viz.words import four_digits
 from .paths import Why, why
 from .sources import Swap
@@ -120,7 +121,9 @@ class Film:
         if hasattr(model, "named_parameters"):
             named = dict(model.named_parameters())
         else:  # a class of the user's own
-            named = {p.label or f"parameter{i}": p for i, p in enumerate(model.parameters())}
+            given = list(model.parameters())
+            called = names_of(given, {parameter: f"parameter{i}" for i, parameter in enumerate(given)})
+            named = {name: parameter for parameter, name in called.items()}
         self.names, self.parameters = tuple(named), tuple(named.values())
         if not named:
             raise ValueError("The model has no parameters, so no backward pass reaches them.")
