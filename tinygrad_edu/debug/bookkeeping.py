@@ -66,8 +66,9 @@ def misplaced(order: list[Value], names: Mapping[Value, str]) -> list[str]:
     received: dict[Value, list[Received]] = {node: [] for node in order}
     for node in reversed(order) if order[-1].grad != 0 else ():
         known = node is not order[-1] and (node.grad or node.rule)
-        if known and (told := _overwritten(node, received[node], names) or _early(node, received, names)):
-            return [told]
+        sentence = known and (_overwritten(node, received[node], names) or _early(node, received, names))
+        if sentence:
+            return [sentence]
         if node.rule:
             try:
                 numbers = (node.data, *[p.data for p in node.parents])
