@@ -104,6 +104,11 @@ def test_a_rule_with_a_domain_two_inputs_and_fractions() -> None:
     assert "Fractions" in report.numbers
 
 
+def test_an_infinite_slope_at_the_end_of_the_domain_is_right() -> None:
+    rule = declared(lambda x: e.asin(x), RULES["asin"].backward, domain=(Interval(-1, 1),))
+    assert check_rule(rule).inputs > 100
+
+
 @pytest.mark.slow
 def test_a_reduction_of_the_user() -> None:
     def backward(upstream: Any, out: Any, *inputs: Any) -> Any:

@@ -134,8 +134,8 @@ def _where(subject: Subject, inputs: Any) -> tuple[list[Point], st.SearchStrateg
     """The hard points, and a strategy for more."""
     rule, reference = subject.rule, subject.reference
     if inputs is None:
-        points = grid_of(rule) if reference.grid is None else list(reference.grid)
-        return points, strategy_of(rule) if reference.strategy is None else reference.strategy
+        points = grid_of(rule, reference.special) if reference.grid is None else list(reference.grid)
+        return points, strategy_of(rule, reference.special) if reference.strategy is None else reference.strategy
     one_by_one = inputs if isinstance(inputs, st.SearchStrategy) else st.tuples(*inputs)
     strategy = one_by_one.map(lambda p: p if isinstance(p, tuple) else (p,)).filter(
         lambda point: _fits(rule, point) and all(map(math.isfinite, point)) and inside(rule)(point)

@@ -196,13 +196,12 @@ def has_right_second_derivatives(subject: Subject, point: Point) -> None:
 
 
 def takes_mpmath_numbers(subject: Subject, point: Point) -> None:
-    """Both functions return an mpmath number for one, and no float."""
+    """Both functions return an mpmath number for one, and no float but inf."""
     inputs = list(map(high, point))
     for where, got in [("forward", [subject.out(*inputs)]), ("backward", subject.shares(mp.mpf(1), *inputs))]:
-        if any(isinstance(x, float) for x in got):
-            subject.fail(
-                NUMBERS, f"{where} turns an mpmath number into a float", inputs, "mpf", got[0], hint=ANY_NUMBER
-            )
+        if any(isinstance(x, float) and math.isfinite(x) for x in got):
+            what = f"{where} turns an mpmath number into a float"
+            subject.fail(NUMBERS, what, inputs, "mpf", got[0], hint=ANY_NUMBER)
 
 
 def keeps_digits(subject: Subject, point: Point) -> None:

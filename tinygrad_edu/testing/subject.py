@@ -139,7 +139,7 @@ class Subject:
 
     def exact_slopes(self, point: Point) -> Sequence[Any] | None:
         """None where there is none: at kinks that the reference leaves open, at the ends of a closed domain."""
-        if self.reference.slopes is None and self.at_kink(point):
+        if any(x in self.rule.kinks for x in point) or (self.reference.slopes is None and self.at_kink(point)):
             return None
         try:
             return self.reference.exact_slopes(point)
