@@ -2,12 +2,13 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
 
 import mpmath as mp
 
+from ..debug.causes import blame
 from ..debug.stepping import expression
 from ..engine.graph import topological_order
 from ..engine.value import Value
@@ -62,12 +63,8 @@ class _Row:
     """The exact numbers at one point, beside the slopes that the rule gives there."""
 
     def __init__(self, subject: Subject, point: Point):
-        exact = subject.exact(point)
-        if exact is None or exact[1] is None:
-            raise ValueError("no slopes here")
-        self.subject, self.point = subject, point
-        self.x = list(map(high, point))
-        self.slopes: Sequence[Any] = list(exact[1])
+        _, *self.slopes = subject.exact(point)
+        self.subject, self.x = subject, list(map(high, point))
         self.out, *self.got = subject.at_precision(200, point)
 
     def backward(self, out: Any, x: Any) -> Any:
@@ -216,30 +213,7 @@ def origin(result: Value) -> str:
     >>> origin(-2 * x * (-x).exp())
     '-2 * 1e+308 is -inf, and -inf * 0 is nan'
     """
-    order = [node for node in topological_order(result) if node.rule]
-    makers = [*filter(_makes_nan, order), *filter(_makes_infinity, order)]
-    if not makers:
-        return ""
-    overflows = [_statement(_overflow(p)) for p in makers[0].parents if math.isinf(p.data)]
-    causes = ", ".join(dict.fromkeys(overflows))
-    return f"{causes}, and {_statement(makers[0])}" if causes else _statement(makers[0])
-
-
-def _makes_nan(node: Value) -> bool:
-    return math.isnan(node.data) and not any(math.isnan(parent.data) for parent in node.parents)
-
-
-def _makes_infinity(node: Value) -> bool:
-    return math.isinf(node.data) and all(math.isfinite(parent.data) for parent in node.parents)
-
-
-def _overflow(node: Value) -> Value:
-    """The node from which an infinite one has it; a leaf, if it was given."""
-    while infinite := [parent for parent in node.parents if math.isinf(parent.data)]:
-        node = infinite[0]
-    return node
-
-
-def _statement(node: Value) -> str:
-    made = expression(node, lambda parent: four_digits(parent.data)) if node.rule else node.label
-    return f"{made} is {four_digits(node.data)}"
+    found = [finding for finding in blame(result, variables={}).findings if finding.phase == "forward"]
+    nan = next((i for i, finding in enumerate(found) if finding.kind == "nan"), 0)
+    made = list(dict.fromkeys(finding.made.removeprefix("overflow: ") for finding in found[: nan + 1]))
+    return ", and ".join(filter(None, [", ".join(made[:-1]), *made[-1:]]))

@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import find, settings
 from hypothesis import strategies as st
-from hypothesis.errors import Unsatisfiable
+from hypothesis.errors import NoSuchExample, Unsatisfiable
 
 from ..engine.rule import Rule
 from . import rule_properties as properties
@@ -97,10 +97,37 @@ def _everywhere(
     examine: Callable[[Subject, Point], None],
     **more: Any,
 ) -> None:
-    """examine(subject, point) for hard points, then for random ones: the same failure is told every time."""
+    """examine(subject, point) for hard points, then for random ones: the simplest that fails is told."""
+
+    def fails(point: Point) -> bool:
+        try:
+            examine(subject, point)
+        except RuleMismatch:
+            return True
+        return False
+
     for point in points:
         examine(subject, point)
-    _search(subject, strategy, examine, **more)
+    subject.hurried = True
+    failing = _simplest(subject.rule, strategy, fails, **more)
+    subject.hurried = False
+    if failing is not None:
+        examine(subject, failing)
+
+
+def _simplest(
+    rule: Rule, strategy: st.SearchStrategy[Point], wanted: Callable[[Point], Any], **more: Any
+) -> Point | None:
+    """The simplest random point that is wanted, if one was drawn. Other errors lose the notes of the search."""
+    try:
+        return find(strategy, wanted, settings=settings(database=None, deadline=None, **more))
+    except NoSuchExample:
+        return None
+    except Unsatisfiable:
+        raise ValueError(f"No input that was drawn is in the domain of {rule.name}.") from None
+    except TypeError as error:
+        error.__notes__ = []
+        raise error from None
 
 
 def _fits(rule: Rule, point: Point) -> bool:
@@ -140,51 +167,9 @@ def _where(subject: Subject, inputs: Any) -> tuple[list[Point], st.SearchStrateg
     strategy = one_by_one.map(lambda p: p if isinstance(p, tuple) else (p,)).filter(
         lambda point: _fits(rule, point) and all(map(math.isfinite, point)) and inside(rule)(point)
     )
-    points = []
-    _run(rule, strategy, points.append, derandomize=True)
-    return list(dict.fromkeys(points)), strategy
-
-
-def _search(
-    subject: Subject, strategy: st.SearchStrategy[Point], examine: Callable[[Subject, Point], None], **more: Any
-) -> None:
-    """examine(subject, point) for random points; the simplest that fails is examined again, for the reasons."""
-    latest: list[Point] = []
-    failure = None
-
-    def hurriedly(point: Point) -> None:
-        latest[:] = [point]
-        examine(subject, point)
-
-    subject.hurried = True
-    try:
-        _run(subject.rule, strategy, hurriedly, **more)
-    except RuleMismatch as error:
-        failure = error
-    finally:
-        subject.hurried = False
-    if failure:
-        examine(subject, latest[0])
-        raise failure  # a rule that fails at times only
-
-
-def _run(rule: Rule, strategy: st.SearchStrategy[Point], examine: Callable[[Point], None], **more: Any) -> None:
-    """examine(point) for random points; an error is raised for the simplest point, without notes of the search."""
-
-    @settings(
-        database=None, deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck), **more
-    )
-    @given(strategy)
-    def run(point: Point) -> None:
-        examine(point)
-
-    try:
-        run()
-    except (RuleMismatch, TypeError) as error:
-        error.__notes__ = []
-        raise error from None
-    except Unsatisfiable:
-        raise ValueError(f"No input that was drawn is in the domain of {rule.name}.") from None
+    drawn: list[Point] = []
+    _simplest(rule, strategy, drawn.append, derandomize=True)
+    return list(dict.fromkeys(drawn)), strategy
 
 
 def _some(points: Sequence[Point], n: int) -> list[Point]:

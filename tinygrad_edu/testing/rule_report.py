@@ -7,6 +7,27 @@ from ..engine.rule import RULES
 from ..viz.plots import empty_figure
 from .subject import ROUNDING, RuleMismatch, Subject, errors_at, names, results
 
+TEST = """\
+import pytest
+
+{module}from tinygrad_edu import RULES
+from tinygrad_edu.testing import check_rule
+
+{declare}{name} = {rule}
+
+
+@pytest.mark.parametrize(("inputs", "value", "slopes"), [
+{cases}])
+def test_{name}_at_hard_points(inputs, value, slopes):
+    out = {name}.forward(*inputs)
+    assert out == pytest.approx(value, rel={relative:.1g}, abs=1e-300)
+    assert list({name}.shares(1.0, out, *inputs)) == pytest.approx(slopes, rel={relative:.1g}, abs=1e-300)
+
+
+def test_{name}_is_right():
+    check_rule({name}, bound={bound!r})
+"""
+
 
 class RuleReport:
     """What check_rule found: `inputs`, how many were tried, on which `numbers`, and the largest errors in `worst`.
@@ -80,41 +101,23 @@ class RuleReport:
         if self.failure and all(isinstance(x, int | float) for x in self.failure.point):
             points.append(self.failure.point)
         cases = [row for point in dict.fromkeys(points) if (row := _case(self._subject, point))]
-        module = rule.forward.__module__ if hasattr(rule.forward, "__module__") else ""
-        wanted = (
-            f"import {module}  # declares the rule\n"
-            if not module.startswith(("__main__", "_", "operator"))
-            else ""
-        )
-        bound = "".join(f", {name}={x!r}" for name, x in rule.parameters.items())
-        of = f'RULES["{rule.name}"]' + (f".bind({bound[2:]})" if bound else "")
-        registered = "" if rule.name in RULES else "# declare the rule before this line\n"
-        name = rule.name if rule.name.isidentifier() else "rule"
-        return (
-            f"import math\n\nimport pytest\n\n{wanted}from tinygrad_edu import RULES\n"
-            f"from tinygrad_edu.testing import check_rule\n\n{registered}{name} = {of}\n\n\n"
-            f'@pytest.mark.parametrize(("inputs", "value", "slopes"), [\n'
-            + "".join(f"    ({inputs}, {value}, {slopes}),\n" for inputs, value, slopes in cases)
-            + f"])\ndef test_{name}_at_hard_points(inputs, value, slopes):\n"
-            f"    out = {name}.forward(*inputs)\n"
-            f"    assert out == pytest.approx(value, rel={self._tolerance:.1g}, abs=1e-300)\n"
-            f"    assert list({name}.shares(1.0, out, *inputs)) == "
-            f"pytest.approx(slopes, rel={self._tolerance:.1g}, abs=1e-300)\n\n\n"
-            f"def test_{name}_is_right():\n    check_rule({name}, bound={self._subject.bound!r})\n"
+        module = getattr(rule.forward, "__module__", "_")
+        declared = not module.startswith(("__main__", "_", "operator"))
+        parameters = ", ".join(f"{name}={x!r}" for name, x in rule.parameters.items())
+        return TEST.format(
+            module=f"import {module}  # declares the rule\n" if declared else "",
+            declare="" if rule.name in RULES else "# declare the rule before this line\n",
+            name=rule.name if rule.name.isidentifier() else "rule",
+            rule=f'RULES["{rule.name}"]' + (f".bind({parameters})" if parameters else ""),
+            cases="".join(f"    {case},\n" for case in cases),
+            relative=max(1e-12, 4 * self._subject.bound * 2.0**-52),  # with room for terms that cancel
+            bound=self._subject.bound,
         )
 
-    @property
-    def _tolerance(self) -> float:
-        """The bound in ulps as a relative error, with room for terms that cancel."""
-        return max(1e-12, 4 * self._subject.bound * 2.0**-52)
 
-
-def _case(subject: Subject, point: Any) -> tuple[str, str, str] | None:
-    """Inputs, value and slopes as Python source; None where the exact numbers are not known or not finite."""
-    exact = subject.exact(point)
-    if exact is None or exact[1] is None:
+def _case(subject: Subject, point: Any) -> tuple[tuple[float, ...], float, list[float]] | None:
+    """Inputs, value and slopes; None where the exact numbers are not known or not finite."""
+    numbers = list(map(float, subject.exact(point)))
+    if len(numbers) < 2 or not all(map(math.isfinite, numbers)):
         return None
-    numbers = [float(x) for x in (exact[0], *exact[1])]
-    if not all(map(math.isfinite, numbers)):
-        return None
-    return repr(tuple(map(float, point))), repr(numbers[0]), repr(numbers[1:])
+    return tuple(map(float, point)), numbers[0], numbers[1:]

@@ -65,7 +65,7 @@ class Subject:
         self.kinks: list[Point] = []  # those that were found, and not declared
         self.numbers = ["floats"]
         self.hurried = False
-        self._exact: dict[Point, tuple[Any, Sequence[Any] | None] | None] = {}
+        self._exact: dict[Point, list[Any]] = {}
 
     def fail(
         self,
@@ -96,9 +96,13 @@ class Subject:
 
     def shares(self, upstream: Any, *inputs: Any) -> Sequence[Any]:
         """The rule's backward. Raises TypeError unless it returns one number per input."""
+        return self.run(upstream, *inputs)[1:]
+
+    def run(self, upstream: Any, *inputs: Any) -> list[Any]:
+        """The rule's value and shares. Raises TypeError as `out` and `shares` do."""
         out = self.out(*inputs)
         try:
-            shares: Sequence[Any] = self.rule.backward(upstream, out, *inputs)
+            shares = self.rule.backward(upstream, out, *inputs)
         except Exception as error:
             self._raised("backward", inputs, error)
         for share in self.rule.counted(shares, len(inputs)):
@@ -106,7 +110,7 @@ class Subject:
                 raise TypeError(
                     f"backward of {self.rule.name} must return numbers, got {share!r} among its shares."
                 )
-        return shares
+        return [out, *shares]
 
     def _raised(self, where: str, inputs: Sequence[Any], error: Exception) -> NoReturn:
         what = f"{where} fails on a {type(inputs[0]).__name__}"
@@ -119,52 +123,44 @@ class Subject:
         """Has the rule two slopes here, by its own declaration?"""
         return any(x in self.rule.kinks for x in point) or (self.rule.ties and len(set(point)) < len(point))
 
-    def exact(self, point: Point) -> tuple[Any, Sequence[Any] | None] | None:
-        """The reference's value and slopes; None where it is not defined, or has no slopes."""
+    def exact(self, point: Point) -> list[Any]:
+        """The reference's value and slopes; the value alone where it has no slopes, nothing outside its domain."""
         if point not in self._exact:
-            self._exact[point] = self._look_up(point)
+            try:
+                self._exact[point] = [self.reference.value(point), *self.exact_slopes(point)]
+            except (ValueError, ZeroDivisionError):
+                self._exact[point] = []
+            except (TypeError, AttributeError) as error:
+                raise TypeError(
+                    f"The reference of {self.rule.name} must take and return mpmath numbers, "
+                    f"but at {point} it raised {type(error).__name__}: {error}"
+                ) from None
         return self._exact[point]
 
-    def _look_up(self, point: Point) -> tuple[Any, Sequence[Any] | None] | None:
-        try:
-            value = self.reference.value(point)
-        except (ValueError, ZeroDivisionError):
-            return None
-        except (TypeError, AttributeError) as error:
-            raise TypeError(
-                f"The reference of {self.rule.name} must take and return mpmath numbers, but at {point} it raised "
-                f"{type(error).__name__}: {error}"
-            ) from None
-        return value, self.exact_slopes(point)
-
-    def exact_slopes(self, point: Point) -> Sequence[Any] | None:
-        """None where there is none: at kinks that the reference leaves open, at the ends of a closed domain."""
+    def exact_slopes(self, point: Point) -> Sequence[Any]:
+        """None at kinks that the reference leaves open, and where it has none: at the ends of a closed domain."""
         if any(x in self.rule.kinks for x in point) or (self.reference.slopes is None and self.at_kink(point)):
-            return None
+            return []
         try:
             return self.reference.exact_slopes(point)
         except (ValueError, ZeroDivisionError):
-            return None
+            return []
 
     def at_precision(self, bits: int, point: Point) -> list[Any]:
         """The rule's value and slopes on mpmath numbers of so many bits."""
         with mp.workprec(bits):
-            inputs = [high(x) for x in point]
-            return [self.out(*inputs), *self.shares(mp.mpf(1), *inputs)]
+            return self.run(mp.mpf(1), *map(high, point))
 
     def mathematics(self, point: Point) -> list[tuple[str, Any, Any, float]]:
         """What is wrong with the rule's formulas: (what, expected, got, error in ulps) for value and slopes.
 
         The rule runs on 60 digits, and on a thousand where that is not enough, so that no rounding is left.
         """
-        exact = self.exact(point)
-        if exact is None:
-            return []
-        expected = [exact[0], *(exact[1] or [])]
+        expected = self.exact(point)
         for bits in (200, 3400):
             got = self.at_precision(bits, point)
             errors = [ulps(a, b) for a, b in zip(got, expected, strict=False)]
-            if max(errors) <= FORMULA_BOUND:
+            if max(errors, default=0.0) <= FORMULA_BOUND:
                 return []
         rows = zip(results(self, point), expected, got, errors, strict=False)
         return [row for row in rows if row[3] > FORMULA_BOUND]
@@ -193,9 +189,8 @@ def error_of(subject: Subject, point: Point, i: int, got: Any, exact: Any) -> fl
     if error <= subject.bound or mp.isnan(got):  # no size excuses nan
         return error
     if i == 0:
-        slopes = subject.exact(point)
-        size = subject.reference.value_size(point, slopes[1]) if slopes and slopes[1] is not None else 0
-        return ulps(got, exact, size)
+        slopes = subject.exact(point)[1:]
+        return ulps(got, exact, subject.reference.value_size(point, slopes) if slopes else 0)
     excused = ulps(got, exact, subject.reference.slope_size_of(point, i - 1))
     # at a kink, the slope's own slope would be taken for infinite
     return error if excused <= subject.bound and kink_hint(subject, point) else excused
@@ -204,11 +199,8 @@ def error_of(subject: Subject, point: Point, i: int, got: Any, exact: Any) -> fl
 def errors_at(subject: Subject, point: Point) -> list[float]:
     """The errors in ulps of the value and of each slope; none where they cannot be told."""
     try:
-        exact = subject.exact(point)
-        got = [subject.out(*point), *subject.shares(1.0, *point)]
-        expected = [exact[0], *(exact[1] or [])] if exact else []
-        pairs = enumerate(zip(got, expected, strict=False))
-        return [error_of(subject, point, i, a, b) for i, (a, b) in pairs]
+        pairs = zip(subject.run(1.0, *point), subject.exact(point), strict=False)
+        return [error_of(subject, point, i, a, b) for i, (a, b) in enumerate(pairs)]
     except (AssertionError, ValueError, ArithmeticError):
         return []
 
