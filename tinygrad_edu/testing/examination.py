@@ -213,41 +213,37 @@ def _named(text: str, rows: list[Measured], k: int) -> tuple[str, str]:
 
 # --- Wrong orders ---------------------------------------------------------------------------------------------
 
-Graph = dict[int, list[int]]  # the operations by place, each with its operands that are operations
-
-
-def _graphs(program: Program) -> Iterator[Graph]:
-    """The graph of a program, its operands in every order in which a set may hold them."""
-    leaves = len(program.inputs)
-    operands = {place: _operands(program, place) for place in range(leaves, leaves + len(program.steps))}
-    orders = [set(itertools.permutations(p for p in places if p >= leaves)) for places in operands.values()]
-    for chosen in itertools.product(*orders):
-        yield {place: list(order) for place, order in zip(operands, chosen, strict=True)}
-
 
 def _operands(program: Program, place: int) -> list[int]:
     return [place - 1 - i for i in program.steps[place - len(program.inputs)][1][:2]]
 
 
-def _wrong_orders(graph: Graph) -> list[tuple[str, list[int]]]:
-    """Orders in which learners visit the operations, each with the name of the mistake."""
-    root = max(graph)
-
-    def recursive(node: int) -> list[int]:
-        return [node, *(i for p in graph[node] for i in recursive(p))]
-
-    queue = [root]
-    for node in queue:  # it grows while it is read
-        queue += graph[node]
-    walk = recursive(root)
-    once = [("depth", list(dict.fromkeys(queue))), ("order", list(dict.fromkeys(walk)))]
-    return [("paths", walk), *once, ("paths", queue)]
+def _graphs(program: Program) -> Iterator[dict[int, list[int]]]:
+    """The operations by place, each with those among its operands, in every order in which a set may hold them."""
+    places = range(len(program.inputs), len(program.inputs) + len(program.steps))
+    for flips in itertools.product((1, -1), repeat=len(places)):
+        rows = zip(places, flips, strict=True)
+        yield {place: [i for i in _operands(program, place)[::flip] if i in places] for place, flip in rows}
 
 
-def _right_orders(graph: Graph) -> Iterator[tuple[int, ...]]:
+def _wrong_orders(program: Program) -> Iterator[tuple[int, str, list[int]]]:
+    """Orders in which learners visit the operations, each with the name of the mistake, the likeliest first."""
+    walks = (("paths", -1, False), ("depth", 0, True), ("order", -1, True), ("paths", 0, False))
+    for graph, (rank, (name, end, once)) in itertools.product(_graphs(program), enumerate(walks)):
+        waiting, order = [max(graph)], list[int]()
+        while waiting:
+            node = waiting.pop(end)
+            if not once or node not in order:
+                order.append(node)
+                waiting += graph[node]
+        yield rank, name, order
+
+
+def _right_orders(program: Program) -> Iterator[tuple[int, ...]]:
     """Every order in which each node comes after all that use it."""
+    graph = next(_graphs(program))
     for order in itertools.permutations(graph):
-        if all(order.index(node) < order.index(p) for node in order for p in graph[node]):
+        if all(order.index(node) < order.index(i) for node in order for i in graph[node]):
             yield order
 
 
@@ -595,22 +591,20 @@ class Examination:
             [(f, (3, 2)), (f, (3, 0)), (h, (4, 5))],
             [(f, (3, 2)), (h, (4, 3)), (f, (5, 2)), (h, (6, 5))],
         ]
-        programs = [program_of((2.0, -1.5, 1.25), (f, (0, 1)), *tail) for tail in tails]
         explained, shown = [], None
-        for program in programs:
-            answer, graphs = self._ask(program), list(_graphs(program))
+        for tail in tails:
+            program = program_of((2.0, -1.5, 1.25), (f, (0, 1)), *tail)
+            answer = self._ask(program)
             if answer.error:
                 self._report("raises", answer.error, (), program)
                 return
-            right: list[Sequence[float]] = [slopes_of(program)]
-            if fine[0] not in self._fine():  # then the last share counts, and several orders are right
-                right = [_swept(program, order, self.overwriting) for order in _right_orders(graphs[0])]
-            if not shown and not any(all(map(near, answer.grads, grads)) for grads in right):
+
+            def gives(order: Iterable[int], program: Program = program, grads: Point = answer.grads) -> bool:
+                return all(map(near, grads, _swept(program, order, self.overwriting)))
+
+            explained.append({(rank, name) for rank, name, order in _wrong_orders(program) if gives(order)})
+            if not shown and not any(map(gives, _right_orders(program))):
                 shown = program
-            wrong = [(i, *each) for graph in graphs for i, each in enumerate(_wrong_orders(graph))]
-            swept = ((i, name, _swept(program, order, self.overwriting)) for i, name, order in wrong)
-            seen = ((i, name) for i, name, grads in swept if all(map(near, answer.grads, grads)))
-            explained.append(set(seen))
         if shown:
             _, name = min(set.intersection(*explained), default=(0, "order"))
             self._report(name, ORDERS[name], (), shown, max(self._differs(shown), 0))

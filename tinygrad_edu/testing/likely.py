@@ -15,7 +15,7 @@ from ..engine.value import Value
 from ..viz.words import four_digits
 from .points import Point
 from .reference import DIGITS, high
-from .subject import Subject, errors_at, names
+from .subject import Subject, names
 
 CANCELS = 2.0**-5  # of the larger term: a sum that leaves no more has lost five bits
 
@@ -138,7 +138,7 @@ def _close(a: Any, b: Any, tolerance: float = 1e-11) -> bool:
 def lost_where(subject: Subject, place: int) -> str:
     """The ranges of a single input in which the digits are lost, of the points that were tried."""
     tried = sorted(p for p in subject.points if len(p) == 1)
-    lost = [max(errors_at(subject, p)[place : place + 1], default=0.0) > subject.bound for p in tried]
+    lost = [max(subject.errors(p)[place : place + 1], default=0.0) > subject.bound for p in tried]
     ranges = [
         list(group) for bad, group in itertools.groupby(zip(tried, lost, strict=True), lambda t: t[1]) if bad
     ]

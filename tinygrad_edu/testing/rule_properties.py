@@ -24,12 +24,8 @@ from .subject import (
     SINGULAR,
     UPSTREAM,
     Subject,
-    error_of,
-    graphs,
-    kink_hint,
     names,
     near,
-    results,
     shown_number,
 )
 
@@ -66,7 +62,7 @@ def has_right_formula(subject: Subject, point: Point) -> None:
         return
     subject.proven += bool(exact)
     for what, expected, got, error in subject.mathematics(point)[:1]:
-        if kink_hint(subject, point):
+        if subject.kink_hint(point):
             subject.kinks.append(point)
             return
         if isinstance(got, float | int):
@@ -82,7 +78,7 @@ def is_finite_where_it_should_be(subject: Subject, point: Point) -> None:
     got = subject.run(1.0, *point)
     if all(map(math.isfinite, got)) and point not in subject.kinks:
         return
-    for what, a, b in zip(results(subject, point), got, subject.exact(point), strict=False):
+    for what, a, b in zip(subject.results(point), got, subject.exact(point), strict=False):
         if (not math.isfinite(a) or point in subject.kinks) and ulps(a, b) > subject.bound:
             _fail_by(subject, SINGULAR, ulps(a, b), what, point, b, a)
 
@@ -90,23 +86,15 @@ def is_finite_where_it_should_be(subject: Subject, point: Point) -> None:
 def has_right_digits(subject: Subject, point: Point) -> None:
     """Value and slopes on floats are within the bound of the reference."""
     for i, (a, b) in enumerate(zip(subject.run(1.0, *point), subject.exact(point), strict=False)):
-        error = error_of(subject, point, i, a, b)
+        error = subject.error(point, i, a, b)
         if error > subject.bound:
-            what = results(subject, point)[i]
-            if found := [row for row in _formula_again(subject, point) if row[0] == what]:
+            what = subject.results(point)[i]
+            extreme = any(abs(x) > 1e6 for x in point) and not subject.kink_hint(point)  # not looked at before
+            rows = _if_possible(lambda: subject.mathematics(point)) if extreme else []
+            if found := [row for row in rows if row[0] == what]:
                 _fail_by(subject, FORMULA, error, what, point, b, found[0][2])
             _fail_by(subject, ROUNDING, error, what, point, b, a)
         subject.note("slopes" if i else "value", error, point)
-
-
-def _formula_again(subject: Subject, point: Point) -> list[tuple[str, Any, Any, float]]:
-    """The formula at a point that was too extreme for the first look, if mpmath can do it at all."""
-    if all(abs(x) <= 1e6 for x in point) or kink_hint(subject, point):
-        return []
-    try:
-        return subject.mathematics(point)
-    except Exception:
-        return []
 
 
 def _fail_by(subject: Subject, kind: str, error: float, what: str, point: Point, exact: Any, got: Any) -> NoReturn:
@@ -116,21 +104,21 @@ def _fail_by(subject: Subject, kind: str, error: float, what: str, point: Point,
     says = f"is nan, where it should be {shown_number(exact)}" if spoilt else "is wrong"
     facts, hint = {}, ""
     if not subject.hurried:
-        place = results(subject, point).index(what)
+        place = subject.results(point).index(what)
         if kind == FORMULA:
             facts["likely"] = formula_mistake(subject, point, place)
         else:
-            hint = kink_hint(subject, point) or NOT_FROM_NAN * spoilt
-            facts["because"] = _if_possible(lambda: origin(graphs(subject, point)[place]))
+            hint = subject.kink_hint(point) or NOT_FROM_NAN * spoilt
+            facts["because"] = _if_possible(lambda: origin(subject.graph(point, place)))
         if kind == ROUNDING:
             says = "loses its digits, though the formula is right" if not facts["because"] and not hint else says
             facts["where"] = lost_where(subject, place)
-            hint = hint or _if_possible(lambda: rounding_mistake(graphs(subject, point)[place]))
+            hint = hint or _if_possible(lambda: rounding_mistake(subject.graph(point, place)))
     subject.fail(kind, f"{what} {says}", point, exact, got, hint, error=text, **facts)
 
 
-def _if_possible(cause: Callable[[], str]) -> str:
-    """The cause of a failure; "" for a rule that Values do not pass through, for then that is another failure."""
+def _if_possible(cause: Callable[[], Any]) -> Any:
+    """The cause of a failure; "" for a rule that these numbers do not pass through: that is another failure."""
     try:
         return cause()
     except Exception:
@@ -139,12 +127,8 @@ def _if_possible(cause: Callable[[], str]) -> str:
 
 def is_moderate(subject: Subject, point: Point) -> bool:
     """No kink, and squares and second differences of what is there stay in range."""
-    out = subject.out(*point)
-    return (
-        not subject.at_kink(point)
-        and all(1e-50 < abs(x) < 1e50 or (x == 0 and len(point) == 1) for x in point)
-        and (out == 0 or 1e-200 < abs(out) < 1e200)
-    )
+    out, usual = subject.out(*point), all(1e-50 < abs(x) < 1e50 or (x == 0 and len(point) == 1) for x in point)
+    return usual and not subject.at_kink(point) and (out == 0 or 1e-200 < abs(out) < 1e200)
 
 
 def has_right_second_derivatives(subject: Subject, point: Point) -> None:
@@ -194,7 +178,7 @@ def keeps_digits(subject: Subject, point: Point) -> None:
         inputs: Any = tuple(high(x) if x % 1 == 0 else x * (1 + mp.mpf(2) ** -60) for x in point)
     with mp.workdps(50):
         got = subject.run(mp.mpf(1), *inputs)
-    for what, a, b in zip(results(subject, point), got, subject.exact(inputs), strict=False):
+    for what, a, b in zip(subject.results(point), got, subject.exact(inputs), strict=False):
         with mp.workdps(DIGITS):
             kept = near(high(a), b, 1e-25)
         if not kept:
@@ -208,7 +192,7 @@ def is_the_same_on_values(subject: Subject, point: Point) -> None:
     y = subject.rule(*inputs)
     y.backward()
     got = [y.data, *(x.grad for x in inputs)]
-    for what, a, b in zip(results(subject, point), got, subject.run(1.0, *point), strict=True):
+    for what, a, b in zip(subject.results(point), got, subject.run(1.0, *point), strict=True):
         if a != b and not (math.isnan(a) and math.isnan(b)):
             subject.fail(NUMBERS, f"{what} on Values is not that on floats", point, b, a)
 
@@ -234,7 +218,7 @@ def is_the_same_on_arrays(subject: Subject, points: Sequence[Point]) -> None:
 
 
 def _compare_row(subject: Subject, point: Point, got: Sequence[Any]) -> None:
-    for what, a, b in zip(results(subject, point), got, subject.run(2.0, *point), strict=True):
+    for what, a, b in zip(subject.results(point), got, subject.run(2.0, *point), strict=True):
         if not near(a, b, 1e-10):
             subject.fail(NUMBERS, f"{what} on an array is not that on floats", point, b, float(a))
 
@@ -246,7 +230,7 @@ def is_exact_on_fractions(subject: Subject) -> None:
             if not isinstance(subject.out(*inputs), Rational):
                 return
             shares, exact = subject.shares(Fraction(1), *inputs), subject.exact_slopes(inputs)
-            for what, a, b in zip(results(subject, inputs)[1:], shares, exact, strict=False):
+            for what, a, b in zip(subject.results(inputs)[1:], shares, exact, strict=False):
                 with mp.workdps(DIGITS):
                     right = isinstance(a, Rational) and near(high(a), b, 1e-40)
                 if not right:

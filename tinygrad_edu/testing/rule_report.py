@@ -5,7 +5,7 @@ from typing import Any
 
 from ..engine.rule import RULES
 from ..viz.plots import empty_figure
-from .subject import ROUNDING, RuleMismatch, Subject, errors_at, names, results
+from .subject import ROUNDING, RuleMismatch, Subject, names
 
 TEST = """\
 import pytest
@@ -78,7 +78,7 @@ class RuleReport:
         axes, subject = figure.add_subplot(), self._subject
         errors: dict[str, list[tuple[float, float]]] = {}
         for point in sorted(p for p in subject.points if abs(p[0]) < 1e100):
-            for what, error in zip(results(subject, point), errors_at(subject, point), strict=False):
+            for what, error in zip(subject.results(point), subject.errors(point), strict=False):
                 if error < math.inf:  # a nan has none
                     errors.setdefault(what, []).append((point[0], min(max(error, 2.0**-4), 2.0**53)))
         for what, pairs in errors.items():
@@ -86,7 +86,7 @@ class RuleReport:
         axes.axhline(subject.bound, color="grey", linewidth=1, label=f"allowed: {subject.bound:g}")
         axes.set_xscale("symlog", linthresh=1e-3)
         axes.set_yscale("log", base=2)
-        axes.set_xlabel(names(self.rule, 1)[0] if self.rule.n_inputs else "x0")
+        axes.set_xlabel(names(self.rule, 1)[0])
         axes.set_ylabel("ulps, of 2^53")
         axes.set_title(f"{self.rule.name}: errors at {len(subject.points)} points")
         axes.legend()

@@ -162,8 +162,54 @@ class Subject:
             errors = [ulps(a, b) for a, b in zip(got, expected, strict=False)]
             if max(errors, default=0.0) <= FORMULA_BOUND:
                 return []
-        rows = zip(results(self, point), expected, got, errors, strict=False)
+        rows = zip(self.results(point), expected, got, errors, strict=False)
         return [row for row in rows if row[3] > FORMULA_BOUND]
+
+    def results(self, point: Sequence[Any]) -> list[str]:
+        """What the value and the slopes are called."""
+        return ["the value", *(f"the slope for {name}" for name in names(self.rule, len(point)))]
+
+    def error(self, point: Point, i: int, got: Any, exact: Any) -> float:
+        """The error in ulps of the value (i = 0) or of slope i - 1, where terms cancel in ulps of their size."""
+        error = ulps(got, exact)
+        if error <= self.bound or mp.isnan(got):  # no size excuses nan
+            return error
+        if i == 0:
+            slopes = self.exact(point)[1:]
+            return ulps(got, exact, self.reference.value_size(point, slopes) if slopes else 0)
+        excused = ulps(got, exact, self.reference.slope_size_of(point, i - 1))
+        # at a kink, the slope's own slope would be taken for infinite
+        return error if excused <= self.bound and self.kink_hint(point) else excused
+
+    def errors(self, point: Point) -> list[float]:
+        """The errors in ulps of the value and of each slope; none where they cannot be told."""
+        try:
+            pairs = zip(self.run(1.0, *point), self.exact(point), strict=False)
+            return [self.error(point, i, a, b) for i, (a, b) in enumerate(pairs)]
+        except (AssertionError, ValueError, ArithmeticError):
+            return []
+
+    def kink_hint(self, point: Point) -> str:
+        """Is this a kink that nobody declared?"""
+        try:
+            low, high = self.reference.beside(point, 0)
+            if high - low <= 1e-6 * max(abs(low), abs(high)) or not self.reference.is_steady(point, 0):
+                return ""
+        except (ValueError, ArithmeticError):
+            return ""
+        if len(set(point)) < len(point):
+            return "Equal inputs have two slopes here: if this is a kink, declare ties=True."
+        if len(point) > 1:
+            return ""
+        sides = f"{mp.nstr(low, 4)} and {mp.nstr(high, 4)}"
+        return f"The slopes on its two sides are {sides}: if this is a kink, declare kinks=({point[0]!r},)."
+
+    def graph(self, point: Point, place: int) -> Value:
+        """The value (place 0) or a slope, with the graph of how it was computed."""
+        out = Value(self.out(*point), label="out")
+        inputs = [Value(x, label=name) for x, name in zip(point, names(self.rule, len(point)), strict=True)]
+        made: list[Value] = [self.rule.forward(*inputs), *self.rule.shares(Value(1.0), out, *inputs)]
+        return made[place]
 
 
 def as_rule(rule: Any, asks: str) -> Rule:
@@ -181,56 +227,6 @@ def names(rule: Rule, n: int) -> list[str]:
     if rule.n_inputs is None:
         return [f"x{i}" for i in range(n)]
     return list(inspect.signature(getattr(rule.forward, "func", rule.forward)).parameters)[:n]
-
-
-def error_of(subject: Subject, point: Point, i: int, got: Any, exact: Any) -> float:
-    """The error in ulps of the value (i = 0) or of slope i - 1, where terms cancel in ulps of their size."""
-    error = ulps(got, exact)
-    if error <= subject.bound or mp.isnan(got):  # no size excuses nan
-        return error
-    if i == 0:
-        slopes = subject.exact(point)[1:]
-        return ulps(got, exact, subject.reference.value_size(point, slopes) if slopes else 0)
-    excused = ulps(got, exact, subject.reference.slope_size_of(point, i - 1))
-    # at a kink, the slope's own slope would be taken for infinite
-    return error if excused <= subject.bound and kink_hint(subject, point) else excused
-
-
-def errors_at(subject: Subject, point: Point) -> list[float]:
-    """The errors in ulps of the value and of each slope; none where they cannot be told."""
-    try:
-        pairs = zip(subject.run(1.0, *point), subject.exact(point), strict=False)
-        return [error_of(subject, point, i, a, b) for i, (a, b) in enumerate(pairs)]
-    except (AssertionError, ValueError, ArithmeticError):
-        return []
-
-
-def kink_hint(subject: Subject, point: Point) -> str:
-    """Is this a kink that nobody declared?"""
-    try:
-        low, high = subject.reference.beside(point, 0)
-        if high - low <= 1e-6 * max(abs(low), abs(high)) or not subject.reference.is_steady(point, 0):
-            return ""
-    except (ValueError, ArithmeticError):
-        return ""
-    if len(set(point)) < len(point):
-        return "Equal inputs have two slopes here: if this is a kink, declare ties=True."
-    if len(point) > 1:
-        return ""
-    sides = f"{mp.nstr(low, 4)} and {mp.nstr(high, 4)}"
-    return f"The slopes on its two sides are {sides}: if this is a kink, declare kinks=({point[0]!r},)."
-
-
-def graphs(subject: Subject, point: Point) -> list[Any]:
-    """The value and the slopes, each with the graph of how it was computed."""
-    out = Value(subject.out(*point), label="out")
-    inputs = [Value(x, label=name) for x, name in zip(point, names(subject.rule, len(point)), strict=True)]
-    value = subject.rule.forward(*inputs)
-    return [value, *subject.rule.shares(Value(1.0), out, *inputs)]
-
-
-def results(subject: Subject, point: Sequence[Any]) -> list[str]:
-    return ["the value", *(f"the slope for {name}" for name in names(subject.rule, len(point)))]
 
 
 def shown_number(x: Any) -> str:
