@@ -8,7 +8,7 @@ import itertools
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import hypothesis
 import hypothesis.strategies as st
@@ -19,7 +19,7 @@ from ..engine.graph import topological_order
 from ..engine.value import Value
 from ..viz.words import four_digits
 from .learner import Answer, GivenUp, Learner
-from .likely import suspects, upstream_mistake
+from .likely import Row, Suspect, first_to_explain, suspects, upstream_mistake
 from .program import Program
 
 Point = tuple[float, ...]
@@ -161,17 +161,8 @@ def listed(operations: Sequence[str], most: int = 10) -> str:
 # --- Wrong slopes ---------------------------------------------------------------------------------------------
 
 
-class Measured(NamedTuple):
-    """One operation at one point: the operands, our result and slopes, and the engine's slopes."""
-
-    x: Point
-    out: float
-    slopes: Point
-    got: Point
-
-
-def _suspects(text: str, k: int) -> Iterator[tuple[str, str, Any]]:
-    """Names of mistakes, with a sentence and the slope for operand k that each gives for a row."""
+def _suspects(text: str, k: int) -> Iterator[Suspect]:
+    """Wrong slopes for operand k, the likeliest first."""
     n = text.partition("a ** ")[2]
     if n and k == 0:
         words = f"the slope is n * a**(n - 1) for n = {n}"
@@ -196,19 +187,7 @@ def _suspects(text: str, k: int) -> Iterator[tuple[str, str, Any]]:
     yield "slope", "upstream is added, not multiplied", lambda m: m.slopes[k] + 1
     yield "slope", "it is the operand itself", lambda m: m.x[k]
     yield "slope", "it is the result itself", lambda m: m.out
-    for words, slope in suspects(["a", "b"], k, 1 + text.endswith(" b")):
-        yield "swapped" if "other operand" in words else "slope", words, slope
-
-
-def _named(text: str, rows: list[Measured], k: int) -> tuple[str, str]:
-    """The mistake that explains every measured slope for operand k."""
-    for name, sentence, slope in _suspects(text, k):
-        try:
-            if all(near(m.got[k], slope(m)) for m in rows):
-                return name, sentence
-        except (ArithmeticError, TypeError, ValueError):  # not defined at one of the points
-            continue
-    return "slope", ""
+    yield from suspects(["a", "b"][: 1 + text.endswith(" b")], k)
 
 
 # --- Wrong orders ---------------------------------------------------------------------------------------------
@@ -272,7 +251,7 @@ class Examination:
         self.limits: list[Finding] = []
         self.right: list[str] = []
         self.spelled: dict[str, str] = {}  # our text of an operation -> the engine's
-        self.measured: dict[str, list[Measured]] = {}  # the operations whose results are right
+        self.measured: dict[str, list[Row]] = {}  # the operations whose results are right
         self.forgetful: set[tuple[str, int]] = set()  # the operands whose shares forget upstream
         self.overwriting: set[tuple[str, int]] = set()  # those whose shares replace what was there
         self.seeded, self.borrowed = False, ""  # is the root's gradient set by hand?
@@ -437,7 +416,7 @@ class Examination:
             self._report(name, sentence, [text], shown)
             return
         rows = [
-            Measured(program.inputs, out, slopes_of(program), answer.grads[:-1])
+            Row(program.inputs, out, slopes_of(program), answer.grads[:-1])
             for program, out, answer in zip(programs, outs, answers, strict=True)
         ]
         self.measured[text] = rows
@@ -452,8 +431,8 @@ class Examination:
         for k in range(len(rows[0].x)):
             bad = next((i for i, m in enumerate(rows) if not near(m.got[k], m.slopes[k])), None)
             if bad is not None:
-                name, sentence = (known, "") if known else _named(text, rows, k)
-                self._report(name, sentence, [text], programs[bad], k)
+                name, sentence = (known, "") if known else first_to_explain(_suspects(text, k), rows, k, near)
+                self._report(name or "slope", sentence, [text], programs[bad], k)
 
     def _same_everywhere(self) -> bool:
         """Is each gradient 0, or each 1? Then the walk is wrong, and nothing is known of the rules."""
