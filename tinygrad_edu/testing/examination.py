@@ -193,50 +193,40 @@ def _suspects(text: str, k: int) -> Iterator[Suspect]:
 # --- Wrong orders ---------------------------------------------------------------------------------------------
 
 
-def _operands(program: Program, place: int) -> list[int]:
-    return [place - 1 - i for i in program.steps[place - len(program.inputs)][1][:2]]
-
-
-def _graphs(program: Program) -> Iterator[dict[int, list[int]]]:
-    """The operations by place, each with those among its operands, in every order in which a set may hold them."""
-    places = range(len(program.inputs), len(program.inputs) + len(program.steps))
-    for flips in itertools.product((1, -1), repeat=len(places)):
-        rows = zip(places, flips, strict=True)
-        yield {place: [i for i in _operands(program, place)[::flip] if i in places] for place, flip in rows}
-
-
-def _wrong_orders(program: Program) -> Iterator[tuple[int, str, list[int]]]:
-    """Orders in which learners visit the operations, each with the name of the mistake, the likeliest first."""
+def _wrong_orders(root: Value) -> Iterator[tuple[int, str, list[Value]]]:
+    """Orders in which learners visit the operations, the likeliest mistake first. A set may turn operands round."""
     walks = (("paths", -1, False), ("depth", 0, True), ("order", -1, True), ("paths", 0, False))
-    for graph, (rank, (name, end, once)) in itertools.product(_graphs(program), enumerate(walks)):
-        waiting, order = [max(graph)], list[int]()
+    nodes = [node for node in topological_order(root) if node.rule]
+    for turns, (rank, (name, end, once)) in itertools.product(
+        itertools.product((1, -1), repeat=len(nodes)), enumerate(walks)
+    ):
+        turn, waiting, order = dict(zip(nodes, turns, strict=True)), [root], list[Value]()
         while waiting:
             node = waiting.pop(end)
-            if not once or node not in order:
+            if node.rule and not (once and node in order):
                 order.append(node)
-                waiting += graph[node]
+                waiting += node.parents[:: turn[node]]
         yield rank, name, order
 
 
-def _right_orders(program: Program) -> Iterator[tuple[int, ...]]:
-    """Every order in which each node comes after all that use it."""
-    graph = next(_graphs(program))
-    for order in itertools.permutations(graph):
-        if all(order.index(node) < order.index(i) for node in order for i in graph[node]):
+def _right_orders(root: Value) -> Iterator[tuple[Value, ...]]:
+    """Every order in which each operation comes after all that use it."""
+    for order in itertools.permutations(node for node in topological_order(root) if node.rule):
+        if all(order.index(node) < order.index(p) for node in order for p in node.parents if p.rule):
             yield order
 
 
-def _swept(program: Program, order: Iterable[int], overwriting: set[tuple[str, int]]) -> list[float]:
-    """The gradients of the inputs after a pass in this order, with = in place of += for some operands."""
-    results = solved(program)
-    grads = [0.0] * (len(results) - 1) + [1.0]
-    for place in order:
-        node = results[place]
-        shares = node.rule.shares(grads[place], node.data, *(p.data for p in node.parents))
-        text, _ = program.steps[place - len(program.inputs)]
-        for k, (i, share) in enumerate(zip(_operands(program, place), shares, strict=True)):
-            grads[i] = share if (text, k) in overwriting else grads[i] + share
-    return grads[: len(program.inputs)]
+def _swept(order: Iterable[Value], overwriting: set[tuple[str, int]]) -> dict[Value, float]:
+    """The gradients after a pass in this order, with = in place of += for some operands."""
+    grads: dict[Value, float] = {}
+    for node in order:
+        shares = node.rule.shares(
+            grads.get(node, 0.0 if grads else 1.0), node.data, *(p.data for p in node.parents)
+        )
+        for k, (operand, share) in enumerate(zip(node.parents, shares, strict=True)):
+            kept = 0.0 if (node.rule.name, k) in overwriting else grads.get(operand, 0.0)
+            grads[operand] = kept + share
+    return grads
 
 
 # --- The examination ------------------------------------------------------------------------------------------
@@ -253,7 +243,7 @@ class Examination:
         self.spelled: dict[str, str] = {}  # our text of an operation -> the engine's
         self.measured: dict[str, list[Row]] = {}  # the operations whose results are right
         self.forgetful: set[tuple[str, int]] = set()  # the operands whose shares forget upstream
-        self.overwriting: set[tuple[str, int]] = set()  # those whose shares replace what was there
+        self.overwriting: set[tuple[str, int]] = set()  # the operands of rules that replace what was there
         self.seeded, self.borrowed = False, ""  # is the root's gradient set by hand?
 
     def run(self) -> None:
@@ -531,7 +521,7 @@ class Examination:
                 if answer.error or near(answer.grads[k], own + direct[1]) or near(m.got[k] * direct[1], 0):
                     continue
                 if near(answer.grads[k], own):
-                    self.overwriting.add((text, k))
+                    self.overwriting.add((BINARY.get(text, ""), k))
                     late.append((text, program, k))
                 elif not self._faults(text):
                     self._report("unknown", "", [text], program, k)
@@ -578,11 +568,15 @@ class Examination:
                 self._report("raises", answer.error, (), program)
                 return
 
-            def gives(order: Iterable[int], program: Program = program, grads: Point = answer.grads) -> bool:
-                return all(map(near, grads, _swept(program, order, self.overwriting)))
+            ours = solved(program)
+            results = list(zip(ours, answer.grads, strict=True))[: len(program.inputs)]
 
-            explained.append({(rank, name) for rank, name, order in _wrong_orders(program) if gives(order)})
-            if not shown and not any(map(gives, _right_orders(program))):
+            def gives(order: Iterable[Value], results: list[tuple[Value, float]] = results) -> bool:
+                grads = _swept(order, self.overwriting)
+                return all(near(got, grads.get(x, 0.0)) for x, got in results)
+
+            explained.append({(rank, name) for rank, name, order in _wrong_orders(ours[-1]) if gives(order)})
+            if not shown and not any(map(gives, _right_orders(ours[-1]))):
                 shown = program
         if shown:
             _, name = min(set.intersection(*explained), default=(0, "order"))
