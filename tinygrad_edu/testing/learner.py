@@ -13,7 +13,7 @@ import sys
 import threading
 import types
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,8 +37,8 @@ class GivenUp(Exception):
 class Answer(NamedTuple):
     """What an engine answered: the numbers and the gradients of all results, or an error and where it arose."""
 
-    data: tuple[float, ...] = ()
-    grads: tuple[float, ...] = ()
+    data: Sequence[float] = ()
+    grads: Sequence[float] = ()
     error: str = ""
     stage: str = ""  # "forward", "backward", or "process" for one that ended
     calls: int = 0  # of Python functions
@@ -260,8 +260,7 @@ class Learner:
             self._connection.send((program, roots, seeded, watched))
         answer = self._receive()
         if isinstance(answer, list):
-            data, grads, *rest = answer
-            return Answer(tuple(data), tuple(grads), *rest)
+            return Answer(*answer)
         self.deaths, error = self.deaths + 1, self._ended()
         if self.deaths > DEATHS:
             raise GivenUp(error)

@@ -30,7 +30,9 @@ from ..engine.graph import topological_order
 from ..engine.rule import RULES, Interval, Rule
 from ..engine.value import Value
 
+_ANYWHERE = "sign sin cos atan asinh tanh erf erfc sigmoid relu gelu silu"
 TEMPLATES: dict[str, tuple[str, ...]] = {
+    **{name: (f"{name}(a)",) for name in _ANYWHERE.split()},
     # arithmetic
     "neg": ("-a",),
     "add": ("(a + b) / 2", "(a + 1) / 2", "(1 + a) / 2"),
@@ -39,14 +41,12 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "div": ("a / (1 + b * b)", "1 / (1 + a * a)"),
     "mod": ("(a + 5) % 16 / 4", "(a / 4 + 25) % (16 + b / 2) / 4"),  # away from the jumps
     "abs": ("abs(a)",),
-    "sign": ("sign(a)",),
     "reciprocal": ("reciprocal(1 + a * a)",),
     "detach": ("a + 0 * detach(a)",),  # mathematics knows no detach
-    # powers
+    # powers, exponentials and logarithms
     "pow": ("2 ** (a / 2)", "(0.5 + sigmoid(a)) ** (b / 2)"),
     "pow_n": ("a**2 / 4", "a**3 / 16", "(1 + a * a) ** -2", "(1 + a * a / 2) ** 0.5"),
     "sqrt": ("sqrt(1 + a * a / 2)",),
-    # exponentials and logarithms
     "exp": ("exp(tanh(a))",),
     "exp2": ("exp2(tanh(a))",),
     "expm1": ("expm1(tanh(a))",),
@@ -55,29 +55,17 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "log10": ("log10(1 + a * a)",),
     "log1p": ("log1p(a * a)",),
     # trigonometric and hyperbolic functions
-    "sin": ("sin(a)",),
-    "cos": ("cos(a)",),
     "tan": ("tan(sin(a))",),
     "asin": ("asin(tanh(a) * 0.5)",),
     "acos": ("acos(sin(a) * 0.75)",),
-    "atan": ("atan(a)",),
     "sinh": ("sinh(sin(a))",),
     "cosh": ("cosh(sin(a))",),
-    "asinh": ("asinh(a)",),
     "acosh": ("acosh(2 + a * a) / 2",),
     "atanh": ("atanh(tanh(a) * 0.5)",),
-    "tanh": ("tanh(a)",),
-    "erf": ("erf(a)",),
-    "erfc": ("erfc(a)",),
-    # activations
-    "sigmoid": ("sigmoid(a)",),
+    # activations, choices and reductions
     "softplus": ("softplus(a - 1)",),
-    "relu": ("relu(a)",),
     "leaky_relu": ("leaky_relu(a)", "leaky_relu(a, alpha=0.25)"),
     "elu": ("elu(a)", "elu(a, alpha=0.5)"),
-    "gelu": ("gelu(a)",),
-    "silu": ("silu(a)",),
-    # choices and reductions
     "where": ("where(relu(a), b, c)", "where(a > b, a, c)"),
     "max": ("max(a, b)", "max(a, b, c)"),
     "min": ("min(a, b)",),
