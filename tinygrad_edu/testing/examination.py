@@ -388,35 +388,32 @@ class Examination:
 
     def _judge(self, text: str, programs: list[Program], answers: list[Answer]) -> None:
         """Is the operation right at all points? If not, say in what."""
-        ours = [solved(program) for program in programs]
-        outs = [float(results[-1].data) for results in ours]
+        rows = [
+            Row(program.inputs, float(out.data), [float(leaf.grad) for leaf in leaves], answer.grads[:-1])
+            for program, (*leaves, out), answer in zip(programs, map(solved, programs), answers, strict=True)
+        ]
+        for program, answer in zip(programs, answers, strict=True):
+            if not all(map(near, answer.data, program.inputs)):
+                self._report("mutates", "a node keeps the number it was made with", [text], program)
+                return
         got = [answer.data[-1] for answer in answers]
-        pairs = zip(programs, answers, strict=True)
-        if changed := [p for p, answer in pairs if not all(map(near, answer.data, p.inputs))]:
-            self._report("mutates", "a node keeps the number it was made with", [text], changed[0])
-            return
-        shown = next((p for p, x, y in zip(programs, got, outs, strict=True) if not near(x, y)), None)
-        if shown:
+        wrong = [program for program, m, x in zip(programs, rows, got, strict=True) if not near(x, m.out)]
+        if wrong:
             name, sentence = "value", ""
             if text in (*REFLECTED, "a - b", "a / b", "a - 3", "a / 4"):
-                reverse = [float(solved(alone(text[::-1], p.inputs))[-1].data) for p in programs]
+                reverse = [float(solved(alone(text[::-1], m.x))[-1].data) for m in rows]
                 if all(map(near, got, reverse)):
                     name = "reflected" if text in REFLECTED else "swapped"
                     sentence = f"{text} computes {text[::-1]}"
-            self._report(name, sentence, [text], shown)
+            self._report(name, sentence, [text], wrong[0])
             return
-        rows = [
-            Row(program.inputs, out, slopes_of(program), answer.grads[:-1])
-            for program, out, answer in zip(programs, outs, answers, strict=True)
-        ]
         self.measured[text] = rows
         operator = f" {text} ".split(" ")[2:3]
         family = next((t for t in (*BINARY, "a ** 2") if t.split()[1:2] == operator), "")
         if text == "a / b" and "a ** -1" in self.measured:  # it may be made of a * b ** -1
             slopes = (self._ask(alone("a ** -1", m.x[1:])).grads[0] for m in rows)
-            family = (
-                "a ** -1" if all(near(m.got[1], m.x[0] * x) for m, x in zip(rows, slopes, strict=True)) else text
-            )
+            composed = all(near(m.got[1], m.x[0] * slope) for m, slope in zip(rows, slopes, strict=True))
+            family = "a ** -1" if composed else text
         known = next(iter(self._faults(family)), "")  # what is wrong in a / b is wrong in a / 4
         for k in range(len(rows[0].x)):
             bad = next((i for i, m in enumerate(rows) if not near(m.got[k], m.slopes[k])), None)

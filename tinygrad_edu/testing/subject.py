@@ -68,14 +68,7 @@ class Subject:
         self._exact: dict[Point, list[Any]] = {}
 
     def fail(
-        self,
-        kind: str,
-        what: str,
-        point: Sequence[Any],
-        expected: Any,
-        got: Any,
-        hint: str = "",
-        **facts: str,
+        self, kind: str, what: str, point: Sequence[Any], expected: Any, got: Any, hint: str = "", **facts: str
     ) -> NoReturn:
         facts = {"expected": shown_number(expected), "got": shown_number(got), **facts}
         raise RuleMismatch(self.rule, kind, what, point, facts, hint)
