@@ -197,16 +197,16 @@ def _wrong_orders(root: Value) -> Iterator[tuple[int, str, list[Value]]]:
     """Orders in which learners visit operations, the likeliest first. A set may turn operands round."""
     walks = (("paths", -1, False), ("depth", 0, True), ("order", -1, True), ("paths", 0, False))
     nodes = [node for node in topological_order(root) if node.rule]
-    for turns, (rank, (name, end, once)) in itertools.product(
-        itertools.product((1, -1), repeat=len(nodes)), enumerate(walks)
-    ):
-        turn, waiting, order = dict(zip(nodes, turns, strict=True)), [root], list[Value]()
-        while waiting:
-            node = waiting.pop(end)
-            if node.rule and not (once and node in order):
-                order.append(node)
-                waiting += node.parents[:: turn[node]]
-        yield rank, name, order
+    for turns in itertools.product((1, -1), repeat=len(nodes)):
+        turn = dict(zip(nodes, turns, strict=True))
+        for rank, (name, end, once) in enumerate(walks):
+            waiting, order = [root], list[Value]()
+            while waiting:
+                node = waiting.pop(end)
+                if node.rule and not (once and node in order):
+                    order.append(node)
+                    waiting += node.parents[:: turn[node]]
+            yield rank, name, order
 
 
 def _right_orders(root: Value) -> Iterator[tuple[Value, ...]]:
@@ -216,17 +216,16 @@ def _right_orders(root: Value) -> Iterator[tuple[Value, ...]]:
             yield order
 
 
-def _swept(order: Iterable[Value], overwriting: set[tuple[str, int]]) -> dict[Value, float]:
-    """The gradients after a pass in this order, with = in place of += for some operands."""
+def _explains(order: Iterable[Value], overwriting: set[tuple[str, int]], wanted: dict[Value, float]) -> bool:
+    """Does a pass in this order, with = in place of += for some operands, give the wanted gradients?"""
     grads: dict[Value, float] = {}
     for node in order:
-        shares = node.rule.shares(
-            grads.get(node, 0.0 if grads else 1.0), node.data, *(p.data for p in node.parents)
-        )
+        upstream = grads.get(node, 0.0) if grads else 1.0
+        shares = node.rule.shares(upstream, node.data, *(p.data for p in node.parents))
         for k, (operand, share) in enumerate(zip(node.parents, shares, strict=True)):
             kept = 0.0 if (node.rule.name, k) in overwriting else grads.get(operand, 0.0)
             grads[operand] = kept + share
-    return grads
+    return all(near(got, grads.get(node, 0.0)) for node, got in wanted.items())
 
 
 # --- The examination ------------------------------------------------------------------------------------------
@@ -564,17 +563,12 @@ class Examination:
             if answer.error:
                 self._report("raises", answer.error, (), program)
                 return
-
-            ours = solved(program)
-            results = list(zip(ours, answer.grads, strict=True))[: len(program.inputs)]
-
-            def gives(order: Iterable[Value], results: list[tuple[Value, float]] = results) -> bool:
-                grads = _swept(order, self.overwriting)
-                return all(near(got, grads.get(x, 0.0)) for x, got in results)
-
-            explained.append({(rank, name) for rank, name, order in _wrong_orders(ours[-1]) if gives(order)})
-            if not shown and not any(map(gives, _right_orders(ours[-1]))):
-                shown = program
+            ours, replaced = solved(program), self.overwriting
+            wanted = dict(zip(ours[: len(program.inputs)], answer.grads, strict=False))
+            walks = _wrong_orders(ours[-1])
+            explained.append({(rank, name) for rank, name, order in walks if _explains(order, replaced, wanted)})
+            if not any(_explains(order, replaced, wanted) for order in _right_orders(ours[-1])):
+                shown = shown or program
         if shown:
             _, name = min(set.intersection(*explained), default=(0, "order"))
             self._report(name, ORDERS[name], (), shown, max(self._differs(shown), 0))
