@@ -1,7 +1,6 @@
 """Somebody's engine: what its parts are called, and how programs run on it in a process of its own."""
 
 import contextlib
-import importlib.util
 import inspect
 import itertools
 import json
@@ -9,6 +8,7 @@ import math
 import multiprocessing
 import os
 import re
+import runpy
 import sys
 import threading
 import types
@@ -61,11 +61,8 @@ class Spelling(NamedTuple):
 def _scope(engine: Any) -> tuple[dict[str, Any], list[str]]:
     """The names that an engine defines, and those of them that may make a leaf, the likeliest first."""
     if isinstance(engine, Path):
-        spec: Any = importlib.util.spec_from_file_location(f"graded_{engine.stem}", engine)
         sys.path.insert(0, str(engine.parent))
-        module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        engine = module
+        engine = runpy.run_path(str(engine), run_name=f"graded_{engine.stem}")
     if isinstance(engine, types.ModuleType):
         engine = vars(engine)
     if not isinstance(engine, Mapping):
