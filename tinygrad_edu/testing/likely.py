@@ -140,13 +140,14 @@ def _close(a: Any, b: Any, tolerance: float = 1e-11) -> bool:
 
 def lost_where(subject: Subject, place: int) -> str:
     """The ranges of a single input in which the digits are lost, of the points that were tried."""
-    tried = sorted(p for p in subject.points if len(p) == 1)
-    lost = [max(subject.errors(p)[place : place + 1], default=0.0) > subject.bound for p in tried]
-    ranges = [
-        list(group) for bad, group in itertools.groupby(zip(tried, lost, strict=True), lambda t: t[1]) if bad
-    ]
-    ends = [(group[0][0][0], group[-1][0][0]) for group in ranges]
-    texts = [f"{low:.4g} to {high:.4g}" if low < high else f"{low:.4g}" for low, high in ends]
+
+    def is_lost(point: Point) -> bool:
+        return max(subject.errors(point)[place : place + 1], default=0.0) > subject.bound
+
+    texts = []
+    for bad, group in itertools.groupby(sorted(p for p in subject.points if len(p) == 1), is_lost):
+        (low,), *_, (high,) = [*group] * 2
+        texts += [f"{low:.4g} to {high:.4g}" if low < high else f"{low:.4g}"] * bad
     return f"x = {', '.join(texts[:4])}{' and elsewhere' * (len(texts) > 4)}" if texts else ""
 
 
