@@ -488,7 +488,9 @@ class Examination:
                 inputs = (*m.x, m.x[k] / -8 if f == "a * b" else m.x[k] + 8, -8.0)
                 deep = program_of(inputs, (f, (n, n + 1)), (text, [n + 2 if i == k else i for i in range(n)]))
                 if (answer := self._ask(deep)).grads and not any(answer.grads[n : n + 2]):
-                    self._report("severed", "keep all operands in the new node", [text], deep, n)
+                    self._report(
+                        "severed", "keep all operands in the new node, and visit each of them", [text], deep, n
+                    )
 
     def _tells_apart(self) -> bool:
         """Are two nodes with equal numbers two nodes?"""
