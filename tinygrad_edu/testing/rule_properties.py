@@ -1,5 +1,6 @@
 """What must hold for a rule, one function each: it tries a Subject, a rule beside its reference, and fails it."""
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -256,7 +257,7 @@ def passes_nan_on(subject: Subject, points: Sequence[Point]) -> None:
                 subject.fail(SINGULAR, "nan is lost", inputs, math.nan, out, hint=NAN_HINT)
             for i, share in enumerate(shares):
                 if not math.isnan(share) and _depends(subject, examples, i, bad):
-                    what = f"the slope for {names(subject.rule, n)[i]} is a number beside nan"
+                    what = f"{subject.results(inputs)[1 + i]} is a number beside nan"
                     subject.fail(SINGULAR, what, inputs, math.nan, share, hint=NAN_HINT)
 
 
@@ -265,11 +266,9 @@ def _depends(subject: Subject, points: Sequence[Point], i: int, j: int) -> bool:
     if subject.rule.kinks or subject.rule.ties:
         return True
     for point in points:
-        try:
+        with contextlib.suppress(ValueError, ZeroDivisionError):
             if abs(subject.reference.second(point, i, j)) > UNDERFLOW:
                 return True
-        except (ValueError, ZeroDivisionError):
-            continue
     return False
 
 
@@ -290,7 +289,5 @@ def has_a_slope_between_those_beside(subject: Subject, points: Sequence[Point]) 
                 continue  # a jump: any slope there is a convention
             slack = 1e-12 * max(1, abs(low), abs(high))
             if not low - slack <= slope <= high + slack:
-                what = (
-                    f"at a kink, the slope for {names(subject.rule, len(point))[i]} is not between those beside it"
-                )
+                what = f"at a kink, {subject.results(point)[1 + i]} is not between those beside it"
                 subject.fail(SINGULAR, what, point, f"{mp.nstr(low, 17)} to {mp.nstr(high, 17)}", slope)

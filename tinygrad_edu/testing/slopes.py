@@ -203,6 +203,8 @@ def _judged(at: Along, x: Any, here: Sample, analytic: Any, size: float) -> Verd
         return found
     if near(left, right):
         found = judged(right)
+        if kink and found.verdict != "ok" and mp.isinf(right):  # the slope there is a convention
+            return found._replace(verdict="undecided", note=f"a jump {kink}")
         return found._replace(note=f"one slope on both sides {kink}") if kink and found.verdict != "ok" else found
     kink = kink or "where f branches"
     if mp.isinf(left) != mp.isinf(right):
