@@ -4,10 +4,9 @@ import re
 from collections.abc import Mapping
 from html import escape
 from itertools import pairwise
-from typing import Any
 
 from .colours import ACCENT, CARD, INK, LINE, Heat, Shade
-from .picture import GROUPS, Arrow, Box, Kind, Picture
+from .picture import GROUPS, Arrow, Box, Kind, Picture, Scope
 from .render import Drawing, escaped
 from .words import clipped, stem, visible
 
@@ -76,9 +75,9 @@ def drawing_of(
     for arrow in picture.arrows:
         arrows.setdefault(arrow.head, []).append(arrow)
     by_id = {box.id: box for box in picture.boxes}
-    clusters = _Clusters(drawing)
+    frames: dict[Scope, Drawing] = {(): drawing}
     for box in reversed(picture.boxes):  # from left to right: Graphviz puts on top what it reads first
-        place = clusters.of(box.scope)
+        place = _frame(frames, box.scope)
         split = two_shapes and bool(box.operation) and box.kind not in GROUPS
         shade = scale.shade(box.magnitude) if scale and box.magnitude is not None else None
         accent = shade.ink if shade else ACCENT
@@ -92,8 +91,9 @@ def drawing_of(
         if split:
             drawing.edge(f"{box.id}_op", box.id)
     for row in rows:
-        clusters.of(row[0].scope).subgraph(_chain(row, rankdir))
-    clusters.close()
+        _frame(frames, row[0].scope).subgraph(_chain(row, rankdir))
+    for scope in [*frames][:0:-1]:  # into the one around it, innermost first
+        frames[scope[:-1]].subgraph(frames[scope])
     if scale:
         drawing.node("legend", _legend(scale), shape="plain", style="", **WORDS)
     return drawing
@@ -193,27 +193,13 @@ def _legend(scale: Heat) -> str:
     return f"<{table}{''.join(rows)}</table>>"
 
 
-class _Clusters:
-    """The nested frames around modules, each opened when its first box comes."""
-
-    def __init__(self, drawing: Drawing):
-        self.drawing = drawing
-        self.opened: dict[tuple[str, ...], Any] = {(): drawing}
-
-    def of(self, scope: tuple[str, ...]) -> Any:
-        """The graph that boxes of this scope belong into."""
-        for depth in range(1, len(scope) + 1):
-            if scope[:depth] not in self.opened:
-                attributes = CLUSTER | {"label": f"<{_drawn(scope[depth - 1])}>"}
-                name = f"cluster_{len(self.opened) - 1}"
-                self.opened[scope[:depth]] = Drawing(name=name, graph_attr=attributes)
-        return self.opened[scope]
-
-    def close(self) -> None:
-        """Put each frame into the one around it, innermost first."""
-        for scope in reversed(self.opened):
-            if scope:
-                self.opened[scope[:-1]].subgraph(self.opened[scope])
+def _frame(frames: dict[Scope, Drawing], scope: Scope) -> Drawing:
+    """The graph that boxes of this scope belong into: a module's frame is opened when its first box comes."""
+    if scope not in frames:
+        _frame(frames, scope[:-1])
+        attributes = CLUSTER | {"label": f"<{_drawn(scope[-1])}>"}
+        frames[scope] = Drawing(name=f"cluster_{len(frames) - 1}", graph_attr=attributes)
+    return frames[scope]
 
 
 # --- Markup --------------------------------------------------------------------------------------------------

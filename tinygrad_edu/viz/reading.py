@@ -10,9 +10,8 @@ from typing import Any
 
 from ..engine.graph import topological_order
 from ..engine.value import Value
-from .picture import Kind
+from .picture import Kind, Scope
 
-Scope = tuple[str, ...]
 Edge = tuple[Value, int]  # a node and the number of one of its operands
 
 _PLACE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")  # layer0.neuron3.w2

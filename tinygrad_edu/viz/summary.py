@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from .reading import Reading, Scope
+from .picture import Scope
+from .reading import Reading
 from .words import stem
 
 CROWDED = 2  # arrows per box allowed: the 256 between two layers of 16 neurons could not be told apart
@@ -27,23 +28,16 @@ class Grouping:
     beyond: int | None = None
 
 
-def everything(reading: Reading) -> Grouping:
-    """A box for each node, but none for a folded constant."""
-    return Grouping(reading.home, {})
+def grouped(reading: Reading, max_nodes: int | None) -> Grouping:
+    """A box for each node, but none for a folded constant; if these are more than max_nodes, a summary.
 
-
-def boxes_of(reading: Reading) -> int:
-    """The number of boxes in the whole picture."""
-    return sum(home == place for place, home in enumerate(reading.home))
-
-
-def summary(reading: Reading, max_nodes: int) -> Grouping:
-    """The most detailed grouping that has at most max_nodes boxes and is not crowded with arrows.
-
+    That is the most detailed grouping that has at most max_nodes boxes and is not crowded with arrows.
     Innermost modules become one box each, then one box for all of a kind (`Neuron ×16`), then the modules around
     them; with each of these, the other nodes stay single if they can, else those made by the same operation from
     the same groups are drawn as one. If that is too much still, what is nearest to the root is shown.
     """
+    if max_nodes is None or len(set(reading.home)) <= max_nodes:
+        return Grouping(reading.home, {})
     for view in _views(reading):
         for structure in (False, True):
             grouping = _attempt(reading, view, structure, max_nodes)
