@@ -9,6 +9,7 @@ Two ways to write an operation by hand are known, and both are recorded:
 Subtraction, negation and division are composed of +, * and ** as in micrograd, so the graph has micrograd's nodes.
 """
 
+import copyreg
 import functools
 from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import contextmanager
@@ -187,17 +188,6 @@ def _result(data: Any, rule: Rule, left: Any, right: Any = None) -> "Value":
     return node
 
 
-def _step(node: "Value", rule: Rule, parents: tuple[Any, ...]) -> Callable[[], None]:
-    """The local step of the chain rule, as the closure that micrograd keeps in `_backward`."""
-
-    def backward() -> None:
-        shares = rule.shares(node.grad, node.data, *[parent.data for parent in parents])
-        for parent, share in zip(parents, shares, strict=True):
-            parent.grad += share
-
-    return backward
-
-
 class Value(main.Value):
     """A number that remembers what it was made from, with micrograd's constructor and free attributes.
 
@@ -364,7 +354,7 @@ class Value(main.Value):
         if not isinstance(self.rule, _ByHand):
             own, parents = _ByHand(self._op), self.parents
             if self.rule is not None:
-                own.node, own.closure = self, _step(self, self.rule, parents)
+                own.node, own.closure = self, super()._backward
             self.rule, self._left, self._right = own, parents or None, None
         return self.rule
 
@@ -373,7 +363,7 @@ class Value(main.Value):
         """The local step of the chain rule: the program's closure, or one made from the rule when asked for."""
         if isinstance(self.rule, _ByHand):
             return self.rule.closure or functools.partial(self.rule.step, self)
-        return _step(self, self.rule, self.parents) if self.rule else lambda: None
+        return super()._backward
 
     @_backward.setter
     def _backward(self, closure: Callable[[], None]) -> None:
@@ -435,17 +425,9 @@ class Value(main.Value):
         return twin
 
     def __reduce__(self) -> Any:
-        if self.rule is None:
-            return _loaded, (type(self), self.data, self.grad, self.label, vars(self))
+        if self.rule is None:  # a leaf, with the attributes that it was given
+            return copyreg.__newobj__, (type(self),), self.__getstate__()  # type: ignore[attr-defined]  # no stub
         return reduced(self)
-
-
-def _loaded(kind: type[Value], data: Any, grad: Any, label: str, attributes: dict[str, Any]) -> Value:
-    leaf = object.__new__(kind)
-    Value.__init__(leaf, data, label=label)
-    leaf.grad = grad
-    vars(leaf).update(attributes)
-    return leaf
 
 
 def _method(rule: Rule) -> Callable[..., Value]:
