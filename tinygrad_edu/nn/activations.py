@@ -43,10 +43,6 @@ class Activation(Module):
             raise ValueError(f"softmax takes a row of numbers or a batch of rows, got {inputs!r}.")
         return RULES[self.name](inputs, **self.arguments)
 
-    def __repr__(self) -> str:
-        arguments = "".join(f", {name}={value!r}" for name, value in self.arguments.items())
-        return f"Activation({self.name!r}{arguments})"
-
 
 def check_activation(activation: Any, names: tuple[str, ...]) -> Any:
     """activation itself. Raises ValueError unless it is one of the names or can be called."""

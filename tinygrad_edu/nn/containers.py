@@ -31,9 +31,6 @@ class Sequential(Module):
             inputs = layer(inputs)
         return inputs
 
-    def __repr__(self) -> str:
-        return f"Sequential({', '.join(map(repr, self.layers))})"
-
 
 class Residual(Module):
     """x + module(x): the module learns the change, and the gradient also flows past it (He et al. 2016, eq. 1).
@@ -57,9 +54,6 @@ class Residual(Module):
             shown = " and ".join("one number" if n is None else f"a list of {n}" for n in sizes)
             raise ValueError(f"{self!r} adds x and module(x), which must have one shape, got {shown}.")
         return x + change if sizes[0] is None else [self._plus(a, b) for a, b in zip(x, change, strict=True)]
-
-    def __repr__(self) -> str:
-        return f"Residual({self.module!r})"
 
 
 class Dropout(Module):
@@ -89,6 +83,3 @@ class Dropout(Module):
             return [self(item) for item in inputs]
         dropped = float(as_generator(self.rng).uniform(0.0, 1.0)) < self.p
         return inputs * (0.0 if dropped else 1 / (1 - self.p))
-
-    def __repr__(self) -> str:
-        return f"Dropout(p={self.p!r})"

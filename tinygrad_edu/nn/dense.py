@@ -51,9 +51,6 @@ class Dense(Module):
             outputs.append(activate(self.activation, z))
         return outputs if is_batch else outputs[0]
 
-    def __repr__(self) -> str:
-        return f"Dense({self.n_inputs}, {self.n_outputs}, activation={self.activation!r})"
-
 
 class Embedding(Module):
     """A table with one row of n_dimensions learned numbers for each index from 0 to n_embeddings - 1.
@@ -82,6 +79,3 @@ class Embedding(Module):
             raise IndexError(f"{self!r} has the indices 0 to {self.n_embeddings - 1}, got {inputs}.") from None
         except TypeError:
             raise TypeError(f"{self!r} takes an index or a list of them, got {inputs!r}.") from None
-
-    def __repr__(self) -> str:
-        return f"Embedding({self.n_embeddings}, {self.n_dimensions})"

@@ -59,9 +59,6 @@ class BatchNorm(Module):
             self.running_mean[i] = keep * self.running_mean[i] + self.momentum * float(plain(mean))
             self.running_var[i] = keep * self.running_var[i] + self.momentum * unbiased * float(plain(variance))
 
-    def __repr__(self) -> str:
-        return f"BatchNorm({self.n}, momentum={self.momentum!r}, eps={self.eps!r})"
-
 
 class LayerNorm(Module):
     """Normalises each row of n numbers by itself: y = gamma * (x - mean) / sqrt(variance + eps) + beta.
@@ -86,9 +83,6 @@ class LayerNorm(Module):
             outputs.append(_scaled([d * inverse for d in deviations], self.gamma, self.beta))
         return outputs if is_batch else outputs[0]
 
-    def __repr__(self) -> str:
-        return f"LayerNorm({self.n}, eps={self.eps!r})"
-
 
 class RMSNorm(Module):
     """Divides each row of n numbers by their root mean square: y = gamma * x / sqrt(mean of x^2 + eps).
@@ -111,9 +105,6 @@ class RMSNorm(Module):
             inverse = 1 / functions.sqrt(_mean_square(row) + self.eps)
             outputs.append([x * inverse * g for x, g in zip(row, self.gamma, strict=True)])
         return outputs if is_batch else outputs[0]
-
-    def __repr__(self) -> str:
-        return f"RMSNorm({self.n}, eps={self.eps!r})"
 
 
 def _one() -> float:
