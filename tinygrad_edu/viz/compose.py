@@ -28,14 +28,6 @@ def picture_of(
     Raises ValueError if an edge to mark is not in the graph.
     """
     reading = read(root, variables, constants, marked)
-    places = {node: place for place, node in enumerate(reading.order)} if marked else {}
-    marks: set[tuple[int, int]] = set()
-    for child, operand in marked:
-        if child not in places or not 0 <= operand < len(child.parents):
-            raise ValueError(
-                f"There is no operand {operand} of {child!r} in this graph; paths belong to another one?"
-            )
-        marks.add((places[child], operand))
     grouping = grouped(reading, max_nodes)
     members: dict[int, list[int]] = {}
     for place, group in enumerate(grouping.of):
@@ -53,7 +45,7 @@ def picture_of(
     notes = [_note(reading, boxes.values()), "" if reading.passed else NO_PASS]
     return Picture(
         tuple(boxes[group] for group in in_order),
-        _arrows(reading, grouping, boxes, marks, slopes),
+        _arrows(reading, grouping, boxes, slopes),
         "\n".join(filter(None, notes)),
     )
 
@@ -137,9 +129,7 @@ def operation_text(reading: Reading, place: int) -> str:
 # --- Arrows -------------------------------------------------------------------------------------------------
 
 
-def _arrows(
-    reading: Reading, grouping: Grouping, boxes: Mapping[int, Box], marks: set[tuple[int, int]], slopes: bool
-) -> tuple[Arrow, ...]:
+def _arrows(reading: Reading, grouping: Grouping, boxes: Mapping[int, Box], slopes: bool) -> tuple[Arrow, ...]:
     """In the order of the operations; between single nodes one for each operand, else one for all."""
     of = grouping.of
     arrows: dict[tuple[int, ...], Arrow] = {}
@@ -150,7 +140,7 @@ def _arrows(
         between = [(i, of[p]) for i, p in enumerate(operands) if reading.home[p] != place and of[p] != head]
         written = _slopes(reading.order[place]) if slopes and between and boxes[head].kind not in GROUPS else ()
         for i, tail in between:
-            marked = (place, i) in marks
+            marked = (place, i) in reading.marked
             one = boxes[tail].kind not in GROUPS and boxes[head].kind not in GROUPS
             key = (tail, head, i) if one else (tail, head)
             old = arrows.get(key)
