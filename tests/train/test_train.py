@@ -261,6 +261,7 @@ def test_data_of_two_lengths() -> None:
         ({"data": np.ones((3, 1))}, r"data is a pair \(X, y\) or a Dataset, got array\(\[\[1.\], .*"),
         ({"data": datasets.moons}, r"data is a pair \(X, y\) or a Dataset, got <function moo.*"),
         ({"data": (DATA[0], 1.0)}, r"data is a pair \(X, y\) or a Dataset, got \(\[0.0, .*\], 1.0\)."),
+        ({"data": {"X": DATA[0], "y": DATA[1]}}, r"data is a pair \(X, y\) or a Dataset, got {'X': .*"),
         ({"validation": DATA[0]}, r"validation is a pair \(X, y\) or a Dataset, got \[0.0, .*"),
         ({"data": squared, "loss": DATA}, r"loss is a function such as nn.hinge, got \(\[0.0, .*"),
         ({"loss": "hinge"}, "loss is a function such as nn.hinge, got 'hinge'."),

@@ -7,7 +7,7 @@ from ..engine.value import Value
 from .activations import ROW_ACTIVATIONS, ActivationLike, activate, check_activation, name_of
 from .base import Module
 from .initialisation import Generator, Initialiser, as_generator, initialiser, leaves, normal
-from .rows import check_size, rows_of
+from .rows import check_size, is_list, rows_of
 
 
 class Dense(Module):
@@ -71,7 +71,7 @@ class Embedding(Module):
         self._label_parameters()
 
     def __call__(self, inputs: Any) -> Any:
-        if hasattr(inputs, "__len__"):
+        if is_list(inputs):
             return [self(index) for index in inputs]
         try:
             return list(functions.take(self.W, inputs))

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 
 from ..engine.elementary import sqrt
 from ..engine.value import Value, watchers
+from .clipping import distinct
 
 FORGOTTEN = (
     "The gradients of this step() still hold those of the step before, because backward() adds to what is there: "
@@ -45,11 +46,7 @@ class Optimizer:
 
     def __init__(self, parameters: Iterable[Value], lr: float, weight_decay: float = 0):
         name = type(self).__name__
-        try:
-            self.parameters = list(dict.fromkeys(parameters))  # one that is used in two places moves once
-        except TypeError:
-            given = reprlib.repr(parameters)
-            raise TypeError(f"{name} takes a list of Values, got {given}: pass model.parameters().") from None
+        self.parameters = distinct(parameters, name)
         self.lr = lr
         self.weight_decay = weight_decay
         self.state: dict[Value, tuple[Any, ...]] = {}  # (t, ...) of every parameter that has been moved

@@ -247,6 +247,8 @@ def _examples(data: Any, what: str, test: bool = False) -> tuple[Any, Any]:
     part = "test" if test else "train"
     try:
         X, y = (getattr(data, f"X_{part}"), getattr(data, f"y_{part}")) if hasattr(data, "X_train") else data
+        if isinstance(X, str) or isinstance(y, str):  # the keys of a dict
+            raise TypeError
         iter(X), iter(y)
     except (TypeError, ValueError):  # not two things, or no sequences
         raise TypeError(f"{what} is a pair (X, y) or a Dataset, got {_shown(data)}.") from None

@@ -63,7 +63,7 @@ def tree(
         if (limit is not None or name == "max_lines") and (not isinstance(limit, int) or limit < 1):
             raise ValueError(f"{name} is a whole number of 1 or more, got {limit!r}.")
     terminal = getattr(sys.stdout, "encoding", None) or "utf-8"
-    encoding = {None: terminal, True: "ascii", False: "utf-8"}[ascii]
+    encoding = terminal if ascii is None else "ascii" if ascii else "utf-8"
     signs = _signs(encoding)
     every = _Writer(order, variables, signs, depth, width).lines()
     shown = list(islice(every, max_lines))
