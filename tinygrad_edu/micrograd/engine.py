@@ -50,17 +50,28 @@ def _power_backward(upstream: Any, out: Any, x: Any, *, exponent: Any) -> Any:
     return ((exponent * _power(x, exponent=exponent - 1) if exponent else 0 * x) * upstream,)
 
 
+class _OwnRule(Rule):
+    """A rule with micrograd's formula. It is pickled by itself: by its name, it would become the main engine's."""
+
+    def __reduce__(self) -> Any:
+        return _own_rule, (self.name, *self.parameters.values())
+
+
+def _own_rule(name: str, *exponent: Any) -> Rule:
+    return _power_rule(*exponent) if exponent else _OWN[name]
+
+
 _OWN = {
-    "log": Rule("log", "log", RULES["log"].forward, _log_backward, 1, RULES["log"].domain),
-    "tanh": Rule("tanh", "tanh", tanh, _tanh_backward, 1),
-    "sigmoid": Rule("sigmoid", "sigmoid", _sigmoid, _sigmoid_backward, 1),
+    "log": _OwnRule("log", "log", RULES["log"].forward, _log_backward, 1, RULES["log"].domain),
+    "tanh": _OwnRule("tanh", "tanh", tanh, _tanh_backward, 1),
+    "sigmoid": _OwnRule("sigmoid", "sigmoid", _sigmoid, _sigmoid_backward, 1),
 }
 
 
 @functools.lru_cache(maxsize=1024)
 def _power_rule(exponent: Any) -> Rule:
     parameters = {"exponent": as_exponent(exponent)}
-    return Rule("pow_n", "**{exponent}", _power, _power_backward, 1, check=POW_N.check, parameters=parameters)
+    return _OwnRule("pow_n", "**{exponent}", _power, _power_backward, 1, check=POW_N.check, parameters=parameters)
 
 
 class _ByHand(Rule):
