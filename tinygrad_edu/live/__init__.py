@@ -11,7 +11,6 @@ from typing import Any
 
 from ..engine.value import Value
 from ..viz.compose import picture_of
-from ..viz.drawing import as_drawing
 from ..viz.names import variables_in_sight
 from ..viz.reading import nodes_below
 from ..viz.words import four_digits
@@ -83,9 +82,10 @@ class Live:
 def _drawing(root: Value, variables: Mapping[Value, str]) -> Any:
     """The picture of the graph as DOT, summarised if it is large; None without the graphviz package."""
     try:
-        drawing = as_drawing(picture_of(root, variables, max_nodes=BOXES), "", "")
+        from ..viz.dot import drawing_of
     except ImportError:
         return None
+    drawing = drawing_of(picture_of(root, variables, max_nodes=BOXES), "")
     drawing.graph_attr["dpi"] = DPI
     return drawing
 

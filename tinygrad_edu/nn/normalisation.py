@@ -31,7 +31,7 @@ class BatchNorm(Module):
 
     def __init__(self, n: int, momentum: float = 0.1, eps: float = 1e-5):
         self.n, self.momentum, self.eps = check_size("n", n, "BatchNorm"), momentum, eps
-        self.gamma, self.beta = leaves(n, _one), leaves(n, float)
+        self.gamma, self.beta = leaves(n, lambda: 1.0), leaves(n, float)
         self.running_mean, self.running_var = [0.0] * n, [1.0] * n
         self._label_parameters()
 
@@ -71,7 +71,7 @@ class LayerNorm(Module):
 
     def __init__(self, n: int, eps: float = 1e-5):
         self.n, self.eps = check_size("n", n, "LayerNorm"), eps
-        self.gamma, self.beta = leaves(n, _one), leaves(n, float)
+        self.gamma, self.beta = leaves(n, lambda: 1.0), leaves(n, float)
         self._label_parameters()
 
     def __call__(self, inputs: Any) -> Any:
@@ -95,7 +95,7 @@ class RMSNorm(Module):
 
     def __init__(self, n: int, eps: float = 1e-5):
         self.n, self.eps = check_size("n", n, "RMSNorm"), eps
-        self.gamma = leaves(n, _one)
+        self.gamma = leaves(n, lambda: 1.0)
         self._label_parameters()
 
     def __call__(self, inputs: Any) -> Any:
@@ -105,10 +105,6 @@ class RMSNorm(Module):
             inverse = 1 / functions.sqrt(_mean_square(row) + self.eps)
             outputs.append([x * inverse * g for x, g in zip(row, self.gamma, strict=True)])
         return outputs if is_batch else outputs[0]
-
-
-def _one() -> float:
-    return 1.0
 
 
 def _mean_and_deviations(xs: Sequence[Any]) -> tuple[Any, list[Any]]:

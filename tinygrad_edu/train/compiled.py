@@ -176,15 +176,12 @@ class Forward:
         self, model: Any, loss: Any, parameters: Sequence[Value], batched: bool, dtype: str, compiled: Any = None
     ):
         from ..compiler.compiled import Compiled
-        from ..compiler.tracing import flat_values
 
         self.model, self.loss, self.batched, self.dtype = model, loss, batched, dtype
-        self.shape: tuple[int, ...] = ()  # of the outputs for one example
 
-        def function(x: Any, y: Any) -> list[Value]:
+        def function(x: Any, y: Any) -> dict[str, Any]:
             outputs = model(x)
-            flat, self.shape = flat_values(outputs)
-            return [loss(outputs, y), *flat]
+            return {"loss": loss(outputs, y), "outputs": outputs}
 
         self.program = (compiled or Compiled)(function, parameters, dtype)
 
@@ -197,12 +194,11 @@ class Forward:
         for start in range(0, len(X), CHUNK):
             x, targets = X[start : start + CHUNK], y[start : start + CHUNK]
             rows = [x[:, None], targets[:, None]] if self.batched else [x, targets]
-            losses, outputs = np.split(self.program.predict(*rows), [1], axis=1)
+            losses, outputs = self.program.predict(*rows).values()
             for i in np.flatnonzero(~np.isfinite(losses))[:1].tolist():  # raises outside a domain
                 computed(self.model, self.loss, [x[i].tolist()], [targets[i].tolist()], self.batched)
             total += float(losses.sum(dtype=np.float64))
-            shape = self.shape[1:] if self.batched else self.shape
-            right, possible = count_right(outputs.reshape(len(x), *shape), targets, signs)
+            right, possible = count_right(outputs[:, 0] if self.batched else outputs, targets, signs)
             hits, counted = hits + right, counted + possible
         return total / len(X), hits / counted if counted else None
 

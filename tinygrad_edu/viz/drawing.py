@@ -9,7 +9,6 @@ from ..engine.graph import edges
 from ..engine.value import Value
 from .compose import picture_of
 from .names import variables_in_sight
-from .picture import Picture
 from .plain import PlainDrawing
 from .reading import given_edges, nodes_below
 from .text import tree
@@ -80,7 +79,9 @@ def draw(
     text = tree(root, ascii=False, variables=variables)
     if sys.platform == "emscripten" or not find_spec("graphviz"):  # a browser runs no programs
         return PlainDrawing(picture, text, rankdir, heat)
-    return as_drawing(picture, text, "", style=style, heat=heat, rankdir=rankdir, format=format)
+    from .dot import drawing_of
+
+    return drawing_of(picture, text, style=style, heat=heat, rankdir=rankdir, format=format)
 
 
 def draw_dot(root: Value, format: str = "svg", rankdir: str = "LR") -> "Drawing | PlainDrawing":
@@ -99,19 +100,3 @@ def trace(root: Value) -> tuple[set[Value], set[tuple[Value, Value]]]:
     one Value.
     """
     return set(nodes_below(root)), set(edges(root))
-
-
-def as_drawing(picture: Picture, text: str, instead: str, **look: Any) -> "Drawing":
-    """The Drawing of a Picture; `look` are the options of `dot.drawing_of`.
-
-    Raises ImportError without the graphviz package. `instead` is the beginning of its last sentence.
-    """
-    try:
-        from .dot import drawing_of
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != "graphviz":
-            raise
-        raise ImportError(
-            f"draw needs the graphviz package: `pip install graphviz graphviz-pure`. {instead} without it."
-        ) from None
-    return drawing_of(picture, text, **look)
