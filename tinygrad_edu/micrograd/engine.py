@@ -328,28 +328,26 @@ class Value(main.Value):
         """
         if check:
             raise_if_changed(self)
-        interior, leaves = _interior_and_leaves(self)
-        zero = type(self.data)(0)
-        for node in interior:
-            node.grad = zero
-        for leaf in leaves:
-            leaf.grad = zero if leaf.grad is None else leaf.grad
+        zero, order = type(self.data)(0), _micrograds_order(self)
+        for node in order:
+            if node._left is not None or node.grad is None:
+                node.grad = zero
         self.grad = zero + upstream
-        for node in reversed(interior):
+        for node in reversed(order):
             left, right = node._left, node._right
             if right is not None:
                 left_share, right_share = node.rule.backward(node.grad, node.data, left.data, right.data)
                 left.grad += left_share
                 right.grad += right_share
+            elif left is None:
+                if node.rule is not None:  # a closure without operands
+                    node._backward()
             elif left.__class__ is not tuple:
                 left.grad += node.rule.shares(node.grad, node.data, left.data)[0]
             elif node.rule.__class__ is _ByHand:
                 node.rule.step(node)
             else:
                 node._backward()
-        for leaf in leaves:
-            if leaf.rule is not None:  # a closure without operands
-                leaf._backward()
 
     def zero_grad(self) -> None:
         """Set the gradients of this node and of everything it was made from to 0."""
@@ -461,16 +459,15 @@ for _name, _rule in (RULES | _OWN).items():
 Value.__abs__ = _method(RULES["abs"])
 
 
-def _interior_and_leaves(root: Any) -> tuple[list[Any], list[Any]]:
+def _micrograds_order(root: Any) -> list[Any]:
     """The nodes below root in the order of micrograd's recursion: each after its operands, the left one first."""
-    interior: list[Any] = []
-    leaves: list[Any] = []
+    order: list[Any] = []
     seen: set[Any] = set()
     stack = [root]
     while stack:
         node = stack.pop()
         if node is None:
-            interior.append(stack.pop())
+            order.append(stack.pop())
         elif node not in seen:
             seen.add(node)
             if node._right is not None:
@@ -478,5 +475,5 @@ def _interior_and_leaves(root: Any) -> tuple[list[Any], list[Any]]:
             elif node._left is not None:
                 stack += (node, None, *reversed(node.parents))
             else:
-                leaves.append(node)
-    return interior, leaves
+                order.append(node)
+    return order
