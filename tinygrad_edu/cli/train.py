@@ -68,7 +68,10 @@ def _digits(seed: int, limit: int | None) -> Loaded:
 
 
 def _mnist(seed: int, limit: int | None) -> Loaded:
-    return _shipped(datasets.mnist(limit=limit), None)
+    try:
+        return _shipped(datasets.mnist(limit=limit), None)
+    except ValueError as error:  # a broken file, not a wrong argument
+        raise RuntimeError(str(error)) from None
 
 
 TASKS = {
@@ -103,10 +106,7 @@ def run(options: Namespace) -> None:
         if options.plot.suffix[1:] not in formats:
             raise ValueError(f"{options.plot.name!r} must end in one of {', '.join('.' + f for f in formats)}.")
     mesh = _all_devices() if options.backend == "jax" else None
-    try:
-        data, test, n_classes = chosen.load(options.seed, options.limit)
-    except ValueError as error:  # a broken file
-        raise RuntimeError(str(error)) from None
+    data, test, n_classes = chosen.load(options.seed, options.limit)
     *hidden, last = itertools.pairwise([len(data[0][0]), *chosen.hidden, n_classes])
     layers = [nn.Dense(*sizes, options.activation, rng=options.seed + i) for i, sizes in enumerate(hidden)]
     model = nn.Sequential(*layers, nn.Dense(*last, rng=options.seed + len(layers)))
