@@ -5,6 +5,7 @@ from typing import Any
 
 from .compiled import OnArrays, OnDevices
 from .eager import Diverged, OnValues, Score, Task
+from .history import NOT_ASKED
 
 
 class Learner:
@@ -17,7 +18,7 @@ class Learner:
 
     def __init__(self, task: Task):
         self._task = task
-        because = "a film records the steps" if task.recorded else "compiled=False"
+        because = "a film records the steps" if task.recorded else NOT_ASKED
         self.eager_because, self.found = "" if task.backend else because, ""
         self._way: OnValues | OnArrays | None = None
         if task.backend:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..engine.graph import topological_order
 from ..engine.value import Value
+from .names import called
 from .picture import Kind, Scope
 
 Edge = tuple[Value, int]  # a node and the number of one of its operands
@@ -68,7 +69,7 @@ def read(
     order = nodes_below(root)
     places = {node: place for place, node in enumerate(order)}
     parents = [tuple([places[parent] for parent in node.parents]) for node in order]
-    names = [str(node.label) if node.label else variables.get(node, "") for node in order]
+    names = [called(node, variables) for node in order]
     uses = Counter(chain.from_iterable(parents))
     kinds = _kinds(order, names, uses)
     for child, operand in marked:

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from ..engine.value import Value
-from .names import names_of, variables_in_sight
+from .names import called, names_of, variables_in_sight
 from .reading import backward_has_been, nodes_below
 from .words import DASH, four_digits, visible
 
@@ -149,7 +149,7 @@ class _Writer:
         return [*shown, *[cut] * bool(hidden)]
 
     def _described(self, node: Value, needs_name: bool) -> str:
-        title = self.names[node] if needs_name else visible(node.label or self.variables.get(node, ""))
+        title = self.names[node] if needs_name else visible(called(node, self.variables))
         grad = four_digits(node.grad) if self.passed else self.signs.dash
         operation = f"   {visible(node.rule.symbol)}" if node.rule else ""
         return f"{title} = " * bool(title) + f"{four_digits(node.data)}   grad {grad}{operation}"
