@@ -60,7 +60,10 @@ def drawing_of(
     `n7.0`: operand 0 of box n7.
     """
     slopes = any(arrow.slope for arrow in picture.arrows)
-    rows = _rows(picture)
+    arrows: dict[str, list[Arrow]] = {}
+    for arrow in picture.arrows:
+        arrows.setdefault(arrow.head, []).append(arrow)
+    rows = _rows(picture, arrows)
     graph = GRAPH | {"rankdir": rankdir} | ({"ranksep": "0.6"} if slopes else {})
     edge = EDGE | (WORDS if slopes or any(arrow.count > 1 for arrow in picture.arrows) else {})
     if rows:  # every box of a row may be joined with every box of the next: the arrows need room
@@ -71,9 +74,6 @@ def drawing_of(
     drawing = Drawing(text=text, format=format, graph_attr=graph, node_attr=NODE | INTERIOR, edge_attr=edge)
     two_shapes = style == "micrograd"
     scale = Heat(box.magnitude for box in picture.boxes) if heat else None
-    arrows: dict[str, list[Arrow]] = {}
-    for arrow in picture.arrows:
-        arrows.setdefault(arrow.head, []).append(arrow)
     by_id = {box.id: box for box in picture.boxes}
     frames: dict[Scope, Drawing] = {(): drawing}
     for box in reversed(picture.boxes):  # from left to right: Graphviz puts on top what it reads first
@@ -99,18 +99,15 @@ def drawing_of(
     return drawing
 
 
-def _rows(picture: Picture) -> list[list[Box]]:
+def _rows(picture: Picture, arrows: Mapping[str, list[Arrow]]) -> list[list[Box]]:
     """Modules of one kind that stand side by side in a frame, in order of their numbers, and the inputs likewise.
 
     Graphviz finds every order of them as good as any other, since each is joined with the same boxes.
     """
-    operands: dict[str, list[str]] = {}
-    for arrow in picture.arrows:
-        operands.setdefault(arrow.head, []).append(arrow.tail)
     depth: dict[str, int] = {}
     rows: dict[tuple[object, ...], list[Box]] = {}
     for box in picture.boxes:
-        depth[box.id] = max((depth.get(tail, 0) + 1 for tail in operands.get(box.id, ())), default=0)
+        depth[box.id] = max((depth.get(arrow.tail, 0) + 1 for arrow in arrows.get(box.id, ())), default=0)
         if (box.kind == "group" and box.scope) or (box.kind == "leaf" and box.title):
             rows.setdefault((box.kind, box.scope, stem(box.title), depth[box.id]), []).append(box)
     if not any(len(row) > 1 and row[0].scope for row in rows.values()):
