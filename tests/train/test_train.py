@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tqdm.auto import tqdm
+from tqdm.std import TqdmDefaultWriteLock
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, datasets, nn, optim
@@ -755,6 +757,41 @@ def test_an_update_is_not_interrupted() -> None:
     history = fit(model, squared, DATA, optimizer, compiled=False, progress=False)
     assert history.stopped.startswith("interrupted")
     assert [p.data for p in model.parameters()] == [-1.0, -1.0]
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_ctrl_c_within_the_progress_bar_does_not_stop_the_bars_of_other_threads(
+    progress: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """tqdm takes its locks in Python. An interrupt between taking and using them would keep them."""
+    taken, acquire = [], TqdmDefaultWriteLock.acquire
+
+    def interrupted(lock: Any, *options: Any) -> None:
+        acquire(lock, *options)
+        if threading.current_thread() is threading.main_thread() and not taken:
+            taken.append(lock)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(TqdmDefaultWriteLock, "acquire", interrupted)
+    model = Line()
+    with contextlib.suppress(KeyboardInterrupt):
+        fit(model, squared, DATA, optim.SGD(model.parameters(), lr=0.1), 2, progress=progress)
+    held = []
+
+    def try_it(lock: Any) -> None:
+        if lock.acquire(False):
+            lock.release()
+        else:
+            held.append(lock)
+
+    for lock in tqdm.get_lock().locks:
+        other = threading.Thread(target=try_it, args=[lock])
+        other.start()
+        other.join()
+    for lock in held:
+        lock.release()  # for the tests after this one
+    assert held == []
+    assert bool(taken) is progress
 
 
 def test_in_another_thread_nothing_waits_for_ctrl_c() -> None:
