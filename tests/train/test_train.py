@@ -19,6 +19,7 @@ from tqdm.std import TqdmDefaultWriteLock
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, datasets, nn, optim
+from tinygrad_edu.compiler.checks import put_numbers
 from tinygrad_edu.train import History, evaluate, fit
 from tinygrad_edu.train.accuracy import are_signs, count_right, is_right
 from tinygrad_edu.train.interrupts import Gate
@@ -792,6 +793,33 @@ def test_ctrl_c_within_the_progress_bar_does_not_stop_the_bars_of_other_threads(
         lock.release()  # for the tests after this one
     assert held == []
     assert bool(taken) is progress
+
+
+def test_ctrl_c_that_a_library_turns_into_another_error_is_still_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    def swallowing(self: Any, batch: Any) -> Any:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise TypeError("Cannot compare structured arrays") from None
+
+    monkeypatch.setattr("tinygrad_edu.train.compiled.OnArrays.step", swallowing)
+    _, history = fitted(epochs=4)
+    assert history.stopped.startswith("interrupted")
+    assert (history.compiled, history.eager_because) == (True, "")
+
+
+def test_ctrl_c_before_an_evaluation_leaves_the_parameters_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = itertools.count()
+
+    def interrupted(parameters: Any, numbers: Any) -> None:
+        if next(calls) == 1:
+            signal.raise_signal(signal.SIGINT)
+        put_numbers(parameters, numbers)
+
+    monkeypatch.setattr("tinygrad_edu.compiler.base.put_numbers", interrupted)
+    model, history = fitted(epochs=4, validation=DATA)
+    assert history.stopped.startswith("interrupted")
+    assert model.a.data != 0.0
 
 
 def test_in_another_thread_nothing_waits_for_ctrl_c() -> None:

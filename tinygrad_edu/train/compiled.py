@@ -85,17 +85,21 @@ class OnArrays:
 
     def evaluate(self, X: Any, y: Any) -> tuple[float, float | None]:
         """The mean loss and the accuracy on other data."""
-        self.program.write_back()  # `forward` reads the Values
+        self._write_back()  # `forward` reads the Values
         return self.forward.evaluate(X, y)
 
     def numbers(self) -> list[float]:
         """A copy of all parameters, for `put_back`."""
-        self.program.write_back()
+        self._write_back()
         return [parameter.data for parameter in self.task.optimizer.parameters]
 
     def put_back(self, numbers: Sequence[Any]) -> None:
         """Give the parameters these numbers."""
         self.theta[:] = numbers
+
+    def _write_back(self) -> None:
+        with self.task.gate:
+            self.program.write_back()
 
     def close(self) -> None:
         """Write back the parameters, the optimiser's state, and the gradients of the last step."""
@@ -110,7 +114,7 @@ class OnArrays:
 
     def _diverged(self, value: float, batch: Sequence[int]) -> Diverged:
         """What made the loss nan or inf: the graph of the example tells, or raises an error that does."""
-        self.program.write_back()
+        self._write_back()
         for part in [batch] if self.task.batched else [[i] for i in batch]:
             if not math.isfinite(self._run(part)[0]):
                 _, eager = computed(self.task.model, self.task.loss, *self._plain(part), self.task.batched)

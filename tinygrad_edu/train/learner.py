@@ -28,7 +28,7 @@ class Learner:
             except Exception as error:  # of any kind: on Values the function may run, or raise it again
                 if task.backend == "jax":
                     raise
-                self.eager_because = _first_line(error)
+                self._give_up_arrays(error)
         self._way = self._way or OnValues(task)
 
     def step(self, batch: Sequence[int]) -> Score:
@@ -61,11 +61,12 @@ class Learner:
         except Exception as error:
             if isinstance(error, Diverged) or not isinstance(self._way, OnArrays) or self._task.backend == "jax":
                 raise
-            self.eager_because, self.found = _first_line(error), ""
+            self._give_up_arrays(error)
             self.close()
         self._way = OnValues(self._task)
         return do(self._way)
 
-
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n")[0] or type(error).__name__
+    def _give_up_arrays(self, error: Exception) -> None:
+        with self._task.gate:
+            pass  # raises the Ctrl-C that a library, such as NumPy, has turned into this error
+        self.eager_because, self.found = str(error).split("\n")[0] or type(error).__name__, ""
