@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..optim.vectors import VectorSteps
 from .backends.jax import update_source
+from .base import check_optimizer
 from .pipeline import Made, defined
 from .update import UpdateProgram
 
@@ -72,11 +73,7 @@ class MeshTraining:
     def __init__(self, compiled: Any, optimizer: Any, mesh: Any):
         self.compiled, self.optimizer, self._jax = compiled, optimizer, compiled.jax
         self.mesh = checked_mesh(self._jax, mesh)
-        if optimizer.parameters != compiled.parameters:
-            raise ValueError(
-                "The optimiser moves other parameters than those of the compiled function, or in another order: "
-                "make both from one list."
-            )
+        check_optimizer(optimizer, compiled)
         spec = self._jax.sharding.PartitionSpec
         self._everywhere = self._jax.NamedSharding(self.mesh, spec())
         self._split = self._jax.NamedSharding(self.mesh, spec(self.mesh.axis_names[0]))
