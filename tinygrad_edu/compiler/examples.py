@@ -34,7 +34,6 @@ from .tracing import (
     Trace,
     TraceError,
     Tracer,
-    nested,
     place_of,
     placeholders,
     users_frame,
@@ -69,15 +68,19 @@ class Choice:
 class ExampleTracer(Tracer):
     """A trace of one example: it has numbers, and remembers which were asked for."""
 
-    def __init__(self, parameters: dict[Value, float]):
-        super().__init__()
-        self.parameters = parameters
+    def __init__(self, parameters: dict[Value, float], kinds: Sequence[Any], tape: list[Placeholder]):
+        super().__init__(tape)
+        self.parameters, self.kinds = parameters, kinds
         self.path: list[Step] = []
         self.choices: list[Choice] = []
         self.tracked: list[Tracked] = []
         self.returned: Returned = {}
         self.by_a_call = False  # was what a call returned read at an index?
         self._done = 0  # so many nodes have their numbers
+
+    def arguments(self, inputs: list[list[Placeholder]]) -> list[list[Any]]:
+        pairs = zip(self.kinds, inputs, strict=True)
+        return [[x if kind is Value else Tracked(x, whole=kind is int) for x in flat] for kind, flat in pairs]
 
     def data(self, node: Value) -> Tracked:
         return Tracked(Placeholder.of(CHOICES["plain"], (node,)))
@@ -167,13 +170,17 @@ class Run:
     """What the function did with one example: `example` has its numbers, per argument."""
 
     example: list[list[Any]]
-    nodes: list[Placeholder]
-    outputs: list[Any]
-    shape: tuple[int, ...]
+    trace: Trace
     path: list[Step]
     choices: list[Choice]
-    state: list[tuple[Any, str, Any]]
-    loss: int | None
+
+    @property
+    def nodes(self) -> list[Placeholder]:
+        return self.trace.nodes
+
+    @property
+    def outputs(self) -> list[Any]:
+        return self.trace.outputs
 
     @property
     def way(self) -> list[tuple[bool, Any]]:
@@ -200,7 +207,7 @@ class Examples:
     ):
         self.function, self.parameters, self.kinds = function, parameters, list(kinds)
         self.names, self.shapes, self.with_outputs = list(names), list(shapes), with_outputs
-        self.inputs = [placeholders(*argument)[1] for argument in zip(names, shapes, strict=True)]
+        self.inputs = list(map(placeholders, names, shapes))
         self.runs: list[Run] = []
         self.learned = set(parameters)
         self.form: dict[str, Any] = {name: x for name, x in locals().items() if name not in ("self", "new_tape")}
@@ -224,11 +231,9 @@ class Examples:
 
     def trace(self) -> Trace:
         """All runs as one trace."""
-        first = self.runs[0]
-        nodes = [*itertools.chain(*self.inputs), *(node for run in self.runs for node in run.nodes)]
-        state = list({(id(read[0]), read[1]): read for run in self.runs for read in run.state}.values())
-        own = self.inputs, self.names, self.shapes, list(self.parameters), state, self, first.loss
-        return Trace(nodes, first.outputs, first.shape, *own)
+        nodes = [node for run in self.runs for node in run.nodes]
+        state = list({(id(read[0]), read[1]): read for run in self.runs for read in run.trace.state}.values())
+        return dataclasses.replace(self.runs[0].trace, nodes=nodes, state=state, by_example=self)
 
     def differ(self, other: int) -> TraceError:
         """The error for a path whose graph is another one than that of the first."""
@@ -249,18 +254,13 @@ class Examples:
     # --- One run ----------------------------------------------------------------------------------------------
 
     def _run(self, example: list[list[Any]], numbers: Sequence[float]) -> Run:
-        tracer = ExampleTracer(dict(zip(self.parameters, numbers, strict=True)))
-        tracer.nodes = self.new_tape()
+        parameters = dict(zip(self.parameters, numbers, strict=True))
+        tracer = ExampleTracer(parameters, self.kinds, self.new_tape())
         for leaf, number in zip(itertools.chain(*self.inputs), itertools.chain(*example), strict=True):
             put_number(leaf, number)
-
-        def arguments() -> list[Any]:
-            made = zip(self.kinds, self.inputs, self.shapes, strict=True)
-            return [nested([_as(kind, leaf) for leaf in flat], shape) for kind, flat, shape in made]
-
-        shapes = dict(zip(self.names, self.shapes, strict=True))
+        how = self.function, self.parameters, self.names, self.shapes, self.inputs, self.with_outputs
         with following_max(), calls_followed(self.follows_calls) as tracer.returned:
-            outputs, shape = tracer.run(self.function, self.parameters, arguments, shapes, self.with_outputs)
+            trace = tracer.run(*how)
         if tracer.by_a_call and not self.follows_calls:
             self.follows_calls = True  # from now on: it takes time
             return self._run(example, numbers)
@@ -271,11 +271,10 @@ class Examples:
         for node in tracer.nodes if read else ():
             if not read.keys().isdisjoint(node.parents):
                 node.replace([read.get(x, x) for x in node.parents])
-        outputs = [tracer.known(output) for output in outputs]
+        trace = dataclasses.replace(trace, outputs=list(map(tracer.known, trace.outputs)))
         del operands, plain, read  # what is left of Tracked numbers now, the function has kept
         settle(tracer)
-        state = list(tracer.state.values())
-        return Run(example, tracer.nodes, outputs, shape, tracer.path, tracer.choices, state, tracer.loss)
+        return Run(example, trace, tracer.path, tracer.choices)
 
     # --- Which operands an index chooses ------------------------------------------------------------------------
 
@@ -322,11 +321,6 @@ class Examples:
 
 def _rules(run: Run) -> list[Any]:
     return [node.rule for node in run.nodes]
-
-
-def _as(kind: Any, leaf: Placeholder) -> Any:
-    """An input as the function takes it: a Value, or a plain number."""
-    return leaf if kind is Value else Tracked(leaf, whole=kind is int)
 
 
 def _aligned(runs: list[Run], learned: Collection[Value]) -> Run:
@@ -383,7 +377,7 @@ def _aligned(runs: list[Run], learned: Collection[Value]) -> Run:
     for n, operands in new.items():
         first.nodes[n].replace(operands)
     tape = [x for n, node in enumerate(first.nodes) for x in (*before.get(n, ()), node)] + before.get(reader, [])
-    return dataclasses.replace(first, nodes=tape, outputs=outputs)
+    return dataclasses.replace(first, trace=dataclasses.replace(first.trace, nodes=tape, outputs=outputs))
 
 
 def _leaves(item: Any) -> Iterator[tuple[Any, tuple[int, ...]]]:

@@ -120,7 +120,7 @@ class _Normaliser:
                 is_mul = rule is MUL
                 nodes[place] = self._term(self._product(*operands)) if is_mul else self._operation(rule, operands)
         graph.outputs = [nodes[place] for place in flat.outputs]
-        graph.n_traced = len(trace.nodes) + len(trace.parameters) + len(graph.frozen)
+        graph.n_traced = n_leaves + len(trace.nodes) + len(graph.frozen)
         graph.starts = np.cumsum([0, *map(len, self._left)])
         graph.left, graph.right = (
             np.fromiter(chain.from_iterable(rows), np.int32, graph.starts[-1])

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, ClassVar
 
-from ...engine.graph import topological_order
 from ...engine.rule import Rule
 from ...engine.rules import RULES
 from ...engine.value import Value
 from ..checks import captured, checked_parameters
 from ..formulas import ATOM, CHOICE, OPERATORS, POWER, SUM, Form, Language
 from ..symbols import Book, Symbol, simpler_pow
-from ..tracing import CHOICES, OUTPUTS, TAKE, Placeholder, Trace, nested, trace_function
+from ..tracing import CHOICES, TAKE, Placeholder, Trace, nested, trace_function
 
 # Names that an argument of a module cannot have.
 TAKEN = set("break case catch class const continue debugger default delete do else enum export extends".split())
@@ -191,7 +190,7 @@ class _Module:
 
     def __init__(self, trace: Trace, parameters: Sequence[Value], name: str):
         self.trace, self.parameters, self.name = trace, parameters, name
-        self.order = topological_order(Placeholder.of(OUTPUTS, tuple(trace.outputs)))[:-1]
+        self.order = trace.order()
         inputs = [x for argument in trace.inputs for x in argument]
         self.place = {node: i for i, node in enumerate(dict.fromkeys([*parameters, *inputs, *self.order]))}
         self.arguments = _argument_names(trace.names)
