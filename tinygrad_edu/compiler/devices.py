@@ -144,14 +144,8 @@ class MeshTraining:
         rows, dtype = np.arange(-(-size // n_parts) * n_parts), self._vectors.vector.dtype
         filled = [array if len(rows) == size else array[rows % size] for array in arrays]
         split = [np.where(rows < size, 1 / size, 0), *filled]
-        return (
-            made,
-            [
-                np.asarray(self.optimizer.lr, dtype),
-                *(self._on_devices(np.asarray(x, dtype), sharding) for x in split),
-            ],
-            size,
-        )
+        arguments = [self._on_devices(np.asarray(x, dtype), sharding) for x in split]
+        return made, [np.asarray(self.optimizer.lr, dtype), *arguments], size
 
     def _on_devices(self, x: NDArray[Any], sharding: Any) -> Any:
         """An array on the devices: each process gives what its own devices need."""

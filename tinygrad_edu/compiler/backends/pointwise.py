@@ -1,6 +1,6 @@
 """Pointwise: what `tg.compile(..., backend="python")` returns. It runs example after example, without NumPy."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from numbers import Real
 from typing import Any
@@ -35,9 +35,6 @@ class Pointwise(CompiledFunction):
     It is called as `Compiled` is, with lists or arrays; examples run one by one, and gradients are lists. Where
     `math` raises, the example is evaluated eagerly: same results, same errors.
     """
-
-    def __init__(self, function: Callable[..., Any], parameters: Iterable[Value], *, verify: bool = True):
-        super().__init__(function, parameters, verify)
 
     def _options(self) -> dict[str, Any]:
         return {"verify": self.verify}

@@ -15,7 +15,6 @@ import builtins
 import functools
 import keyword
 import math
-import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from ...engine.rules import DIV, RULES
 from ...engine.value import Value
 from ..checks import collector_paused
 from ..formulas import ATOM, CHOICE, COMPARISON, OPERATORS, POWER, Form, Language, number_text, source_of
-from ..symbols import Book, Symbol, simpler_pow
+from ..symbols import SUMS, Book, Symbol, simpler_pow
 from ..tracing import CHOICES, COMPARISONS, TAKE, Placeholder, Trace
 from . import straight_helpers
 from .straight_loops import Stage, stages_of
@@ -102,16 +101,6 @@ class _Book(Book):
         return (), False
 
 
-def _fsum(book: Book, *inputs: Any) -> Any:
-    """The sum, correctly rounded as elementary.total is. For two floats, + is."""
-    return functools.reduce(operator.add, inputs) if len(inputs) <= 2 else book.special("fsum", inputs, (), False)
-
-
-def _dot(book: Book, *inputs: Any) -> Any:
-    n = len(inputs) // 2
-    return _fsum(book, *map(operator.mul, inputs[:n], inputs[n:]))
-
-
 def _logsumexp(book: Book, *inputs: Any) -> Any:
     """The first number of a list. The others are the slopes."""
     return _item(book, book.special("logsumexp", inputs, (), False), 0)
@@ -126,12 +115,7 @@ def _smallest(book: Book, *inputs: Any) -> Any:
 
 
 # Reductions, written for Python. All other rules run as they are.
-_FORWARD: dict[Rule, Callable[..., Any]] = {
-    RULES["sum"]: _fsum,
-    RULES["dot"]: _dot,
-    RULES["min"]: _smallest,
-    RULES["logsumexp"]: _logsumexp,
-}
+_FORWARD = SUMS | {RULES["min"]: _smallest, RULES["logsumexp"]: _logsumexp}
 _STEPS = {*COMPARISONS.values(), *CHOICES.values()}  # their slope is 0
 
 
