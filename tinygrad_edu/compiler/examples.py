@@ -12,14 +12,14 @@ index of each run. They become one operation, `take`.
 """
 
 import contextlib
-import dataclasses
 import itertools
 import math
 import random
 import reprlib
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
-from operator import attrgetter, ne, neg
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import attrgetter, getitem, ne, neg
 from types import FrameType
 from typing import Any
 
@@ -192,26 +192,27 @@ class Unclear(Exception):
     """The runs do not show what an index chooses."""
 
 
+@dataclass(eq=False)
 class Examples:
-    """The runs of a function on examples of one shape: one for each path that is known."""
+    """The runs of a function on examples of one shape: one for each path that is known.
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        parameters: Sequence[Value],
-        names: Sequence[str],
-        shapes: Sequence[tuple[int, ...]],
-        kinds: Sequence[Any],
-        with_outputs: bool,
-        new_tape: Callable[[], list[Placeholder]] = list,
-    ):
-        self.function, self.parameters, self.kinds = function, parameters, list(kinds)
-        self.names, self.shapes, self.with_outputs = list(names), list(shapes), with_outputs
-        self.inputs = list(map(placeholders, names, shapes))
-        self.runs: list[Run] = []
-        self.learned = set(parameters)
-        self.form: dict[str, Any] = {name: x for name, x in locals().items() if name not in ("self", "new_tape")}
-        self.follows_calls, self.new_tape = False, new_tape
+    kinds     what the function gets, per argument: Value, float or int
+    new_tape  makes the list that gets the nodes of a run
+    """
+
+    function: Callable[..., Any]
+    parameters: Sequence[Value]
+    names: list[str]
+    shapes: Sequence[tuple[int, ...]]
+    kinds: Sequence[Any]
+    with_outputs: bool
+    new_tape: Callable[[], list[Placeholder]] = list
+    runs: list[Run] = field(default_factory=list)
+    follows_calls: bool = False
+
+    def __post_init__(self) -> None:
+        self.inputs = list(map(placeholders, self.names, self.shapes))
+        self.learned = set(self.parameters)
 
     def add(self, example: list[list[Any]], numbers: Sequence[float]) -> bool:
         """Run the function on an example, with these numbers of the parameters. Is its path a new one?
@@ -233,7 +234,7 @@ class Examples:
         """All runs as one trace."""
         nodes = [node for run in self.runs for node in run.nodes]
         state = list({(id(read[0]), read[1]): read for run in self.runs for read in run.trace.state}.values())
-        return dataclasses.replace(self.runs[0].trace, nodes=nodes, state=state, by_example=self)
+        return replace(self.runs[0].trace, nodes=nodes, state=state, by_example=self)
 
     def differ(self, other: int) -> TraceError:
         """The error for a path whose graph is another one than that of the first."""
@@ -259,7 +260,8 @@ class Examples:
         for leaf, number in zip(itertools.chain(*self.inputs), itertools.chain(*example), strict=True):
             put_number(leaf, number)
         how = self.function, self.parameters, self.names, self.shapes, self.inputs, self.with_outputs
-        with following_max(), calls_followed(self.follows_calls) as tracer.returned:
+        calls: Any = calls_followed() if self.follows_calls else contextlib.nullcontext({})
+        with following_max(), calls as tracer.returned:
             trace = tracer.run(*how)
         if tracer.by_a_call and not self.follows_calls:
             self.follows_calls = True  # from now on: it takes time
@@ -271,7 +273,7 @@ class Examples:
         for node in tracer.nodes if read else ():
             if not read.keys().isdisjoint(node.parents):
                 node.replace([read.get(x, x) for x in node.parents])
-        trace = dataclasses.replace(trace, outputs=list(map(tracer.known, trace.outputs)))
+        trace = replace(trace, outputs=list(map(tracer.known, trace.outputs)))
         del operands, plain, read  # what is left of Tracked numbers now, the function has kept
         settle(tracer)
         return Run(example, trace, tracer.path, tracer.choices)
@@ -356,7 +358,7 @@ def _aligned(runs: list[Run], learned: Collection[Value]) -> Run:
             raise Unclear
         way = min(ways)
         if way not in made:
-            rows = ([_item(x, way[1:]) for x in run.choices[way[0]].items] for run in runs)
+            rows = ([reduce(getitem, way[1:], x) for x in run.choices[way[0]].items] for run in runs)
             made[way] = Placeholder.of(TAKE, (by[way], *map(one, zip(*rows, strict=True))))
             before.setdefault(reader, []).append(made[way])
         return made[way]
@@ -377,7 +379,7 @@ def _aligned(runs: list[Run], learned: Collection[Value]) -> Run:
     for n, operands in new.items():
         first.nodes[n].replace(operands)
     tape = [x for n, node in enumerate(first.nodes) for x in (*before.get(n, ()), node)] + before.get(reader, [])
-    return dataclasses.replace(first, trace=dataclasses.replace(first.trace, nodes=tape, outputs=outputs))
+    return replace(first, trace=replace(first.trace, nodes=tape, outputs=outputs))
 
 
 def _leaves(item: Any) -> Iterator[tuple[Any, tuple[int, ...]]]:
@@ -388,9 +390,3 @@ def _leaves(item: Any) -> Iterator[tuple[Any, tuple[int, ...]]]:
     for i, part in enumerate(item):
         for leaf, path in _leaves(part):
             yield leaf, (i, *path)
-
-
-def _item(items: Any, path: Sequence[int]) -> Any:
-    for i in path:
-        items = items[i]
-    return items

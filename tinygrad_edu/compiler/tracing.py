@@ -72,6 +72,11 @@ TAKE = Rule("take", "[]", _take, _take_backward, None)  # options[index], by an 
 OUTPUTS = _choice("outputs", lambda *inputs: inputs, 0)  # all results of the function as one node
 
 
+def _refused(what: str, instead: str) -> Any:
+    """A method that raises TraceError."""
+    return lambda self, *args, **kwargs: refuse(what, instead)
+
+
 class Placeholder(Value):
     """A number that is not known yet: an input of the compiled function, a parameter, or what is made of them."""
 
@@ -129,15 +134,12 @@ class Placeholder(Value):
     def data(self, number: Any) -> NoReturn:
         refuse("a placeholder was given a number", "Change parameters outside of the function.")
 
-    @property
-    def grad(self) -> NoReturn:
-        refuse(
+    grad = property(
+        _refused(
             "the gradient of a placeholder was asked for", "The compiled function gives gradients: value_and_grad."
-        )
-
-    @grad.setter
-    def grad(self, number: Any) -> NoReturn:
-        refuse("the gradient of a placeholder was set", "Clear gradients outside of the function.")
+        ),
+        _refused("the gradient of a placeholder was set", "Clear gradients outside of the function."),
+    )
 
     def __eq__(self, other: object) -> bool:
         """Is it this node? A number never is, so asking for one is a mistake."""
@@ -153,33 +155,24 @@ class Placeholder(Value):
     def __bool__(self) -> bool:
         return bool((watch.tracer or NOBODY).truth(self))
 
-    def __float__(self) -> NoReturn:
-        refuse(
-            "a placeholder was to become a float",
-            "Use the functions of tinygrad_edu, tg.exp(x) instead of math.exp(x): a float has no gradient.",
-        )
-
-    def __index__(self) -> NoReturn:
-        refuse("a placeholder was used as an index", "Use tg.take(xs, index), nn.Embedding or a one-hot input.")
-
-    def __round__(self, digits: int = 0) -> NoReturn:
-        refuse("a placeholder was to be rounded", "Rounding has no gradient; do it outside.")
-
-    __int__ = __trunc__ = __floor__ = __ceil__ = __index__
-
-    def backward(self, upstream: Any = 1.0, check: bool = False) -> NoReturn:
-        refuse("backward() was called", "Return the loss: the compiled function runs backward.")
+    __float__ = _refused(
+        "a placeholder was to become a float",
+        "Use the functions of tinygrad_edu, tg.exp(x) instead of math.exp(x): a float has no gradient.",
+    )
+    __index__ = __int__ = __trunc__ = __floor__ = __ceil__ = _refused(
+        "a placeholder was used as an index", "Use tg.take(xs, index), nn.Embedding or a one-hot input."
+    )
+    __round__ = _refused("a placeholder was to be rounded", "Rounding has no gradient; do it outside.")
+    __copy__ = __deepcopy__ = __reduce__ = _refused(
+        "a placeholder was to be copied", "Copy the model before it is traced."
+    )
+    backward = _refused("backward() was called", "Return the loss: the compiled function runs backward.")
 
     def __repr__(self) -> str:
         return f"<placeholder {self.label}>" if self.label else f"<placeholder of {self._op}>"
 
     def __format__(self, spec: str) -> str:
         return repr(self)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> NoReturn:
-        refuse("a placeholder was to be copied", "Copy the model before it is traced.")
-
-    __copy__ = __reduce__ = __deepcopy__  # type: ignore[assignment]
 
 
 def _method(rule: Rule) -> Callable[..., Any]:
