@@ -17,14 +17,15 @@ from ...engine.rule import Rule
 from ...engine.value import Value
 from ..checks import captured, checked_parameters
 from ..formulas import ATOM, CHOICE, OPERATORS, POWER, SUM, Form, Language
-from ..symbols import SUMS, Book, Symbol, simpler_pow
+from ..symbols import SUMS, Book, Symbol
 from ..tracing import CHOICES, TAKE, Placeholder, Trace, nested, trace_function
 
 # Names that an argument of a module cannot have.
 TAKEN = set("break case catch class const continue debugger default delete do else enum export extends".split())
 TAKEN |= set("false finally for function if import in instanceof new null return super switch this throw".split())
 TAKEN |= set("true try typeof var void while with yield let static await v g theta names parameters".split())
-TAKEN |= {"forward", "predict"}
+TAKEN |= set("forward predict arguments eval implements interface package private protected public".split())
+TAKEN |= set("Array Float64Array Infinity Math NaN".split())
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "equal": "==="}
 IN_MATH = (
     "abs acos acosh asin asinh atan atanh cos cosh exp expm1 log log10 log1p log2 sin sinh sqrt tan tanh".split()
@@ -103,7 +104,7 @@ def rule_text(rule: Rule, n: int) -> RuleText:
 def _run(rule: Rule, names: Sequence[str], upstream: str, out: str) -> tuple[Any, list[Any]]:
     """The forward and the shares of a rule as symbols. Raises TypeError, naming the rule, if that fails."""
     # x + 0 is not x where x is -0, so that simplification is left out.
-    book = Book({"pow": simpler_pow, "add": lambda book, x, y: None})
+    book = Book({"add": lambda book, x, y: None})
     inputs = [book.leaf(name) for name in names]
     try:
         forward = SUMS[rule](book, *inputs) if rule in SUMS else rule.forward(*inputs)

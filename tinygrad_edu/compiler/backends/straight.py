@@ -78,8 +78,6 @@ def compile_straight(trace: Trace, gradient: bool = True, loops: bool = True) ->
 
 def _sigmoid(book: Book, x: Any) -> Any:
     """As elementary.sigmoid, written out: softplus shares its exponential."""
-    if not isinstance(x, Symbol):
-        return None
     small = book.make("exp", -abs(x))
     return book.make("where", x >= 0, 1.0, small) / (1.0 + small)
 
