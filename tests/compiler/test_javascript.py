@@ -100,8 +100,10 @@ def test_erf_and_erfc(x: float, tmp_path: Path) -> None:
 @needs_node
 @pytest.mark.parametrize(
     ("name", "x", "y"),
-    [("mod", 1e17, 3.0), ("mod", -1.0, 1e-17), ("mod", 5.1, -0.1), ("mod", -1.0, math.inf), ("mod", 0.0, math.inf)]
-    + [("pow", 1.0, math.inf), ("pow", -1.0, -math.inf), ("pow", math.nan, 0.0), ("pow", 1.0, math.nan)],
+    [
+        *[("mod", 1e17, 3.0), ("mod", -1.0, 1e-17), ("mod", 5.1, -0.1), ("mod", -1.0, math.inf)],
+        *[("mod", 0.0, math.inf), ("pow", 1.0, math.inf), ("pow", -1.0, -math.inf), ("pow", math.nan, 0.0)],
+    ],
 )
 def test_mod_and_pow_are_pythons_to_the_bit(name: str, x: float, y: float, tmp_path: Path) -> None:
     text = rule_text(RULES[name], 2)
