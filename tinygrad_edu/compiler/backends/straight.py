@@ -238,7 +238,7 @@ class _Passes:
                 for place, row in enumerate(rows):  # all nodes that pick from these rows are done
                     if row in learned:
                         terms[row].append(_item(self.book, placed, place))
-        return [self._sum(terms[p], labels[p]) for p in self.trace.parameters]
+        return [self._sum(terms[p], f"d_{name}") for p, name in zip(self.trace.parameters, names, strict=True)]
 
     def _learned(self) -> set[Value]:
         """The nodes that depend on a parameter, with slopes on the way."""
