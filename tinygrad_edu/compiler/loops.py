@@ -219,7 +219,7 @@ class Roller:
     def _fitted(self, start: int, end: int, period: int) -> tuple[int, int] | None:
         """The first array of the loop and the number of its stages, None if there are too few.
 
-        A stage may begin with any of its arrays: with the one for which fewest arrays are carried from stage to
+        A stage may begin with any of its arrays: with the one for which the fewest rows are carried from stage to
         stage. The stages before the first one must be there.
         """
         where, back = self._stage(start, period)
@@ -228,12 +228,13 @@ class Roller:
             return None
         where, back = self._stage(start, period)
         places = np.arange(period)[:, None]
-        distances = places + start - where
+        distances = np.where(back, places + start - where, 0)
         keys = []
         for first in range(period):
-            is_carried = back & (distances > (places - first) % period)
-            n_carried = len(np.unique(((places - distances) % period)[is_carried]))
-            keys.append((n_carried, -int((~back[first] & (where[first] != 0)).sum()), first))
+            ago = -(((places - first) % period - distances) // period)  # in stages, 0 for the same one
+            rows = np.zeros(period, int)
+            np.maximum.at(rows, (places - distances) % period, np.maximum(ago, 0))
+            keys.append((rows.sum(), -int((~back[first] & (where[first] != 0)).sum()), first))
         start += min(keys)[-1]
         length, carried = (end - start) // period, self._carried(start, period)
         while length >= max(FEWEST, 2 * max(carried.values(), default=0)):
