@@ -34,6 +34,10 @@ def linear(W: Any, x: Any) -> list[Any]:
     return [tg.dot(row, x) for row in W]
 
 
+def columns(W: Any) -> list[Any]:
+    return [list(column) for column in zip(*W, strict=True)]
+
+
 def plus(*vectors: Any) -> list[Any]:
     return [sum(parts[1:], parts[0]) for parts in zip(*vectors, strict=True)]
 
@@ -211,6 +215,114 @@ def test_float32_and_two_batch_sizes() -> None:
         )
 
 
+# --- Stages with weights of their own ---------------------------------------------------------------------------
+
+N = 6
+Ws, Vs = leaves(N, 3, 3), leaves(N, 3, 3)
+bs, gains, shifts, scales = leaves(N, 3), leaves(N, 3), leaves(N, 3), leaves(N)
+
+
+def tanh(z: Any) -> list[Any]:
+    return [tg.tanh(a) for a in z]
+
+
+def blocks(block: Any) -> Any:
+    """A function of x: N blocks, one after the other, each with its number."""
+
+    def function(x: Any) -> Value:
+        h = [*x[0], x[1][0]] if x else gains[0]
+        for t in range(N):
+            h = block(t, h)
+        return tg.dot(h, v)
+
+    return function
+
+
+def normed(h: Any, t: int) -> list[Any]:
+    """Layer normalisation, with a gain and a shift for each block."""
+    centred = [a - tg.sum(h) / 3 for a in h]
+    size = tg.sqrt(tg.sum([a * a for a in centred]) / 3 + 0.01)
+    return [a / size * gain + shift for a, gain, shift in zip(centred, gains[t], shifts[t], strict=True)]
+
+
+def attention_blocks(x: Any) -> Value:
+    """Blocks of causal attention, each followed by a dense layer."""
+    places = [[*place, 0.5] for place in x[:4]]
+    for t in range(N):
+        queries, keys = ([linear(A, normed(place, t)) for place in places] for A in (Ws[t], Vs[t]))
+        for i, query in enumerate(queries):
+            shares = tg.softmax([tg.dot(query, key) for key in keys[: i + 1]])
+            seen = [tg.dot(shares, column) for column in zip(*queries[: i + 1], strict=True)]
+            places[i] = plus(places[i], tanh(plus(linear(Ws[t], seen), bs[t])))
+    return tg.sum([tg.dot(place, v) for place in places])
+
+
+def matrix_state(x: Any) -> Value:
+    rows = [[*x[i], x[i][0]] for i in range(4)]
+    for t in range(N):
+        rows = [tanh(plus(linear(Ws[t], row), bs[t])) for row in rows]
+    return tg.sum([tg.dot(row, v) for row in rows])
+
+
+OWN: dict[str, Any] = {
+    "dense": blocks(lambda t, h: tanh(plus(linear(Ws[t], h), bs[t]))),
+    "residual": blocks(lambda t, h: plus(h, linear(Vs[t], tanh(plus(linear(Ws[t], h), bs[t]))))),
+    "normed before": blocks(lambda t, h: plus(h, tanh(linear(Ws[t], normed(h, t))))),
+    "normed behind": blocks(lambda t, h: normed(plus(h, tanh(linear(Ws[t], h))), t)),
+    "gated by a number": blocks(lambda t, h: plus(h, [scales[t] * a for a in tanh(linear(Ws[t], h))])),
+    "scaled by a function of a parameter": blocks(lambda t, h: [a * tg.exp(scales[t]) for a in tanh(h)]),
+    "a weight that is read twice": blocks(lambda t, h: plus(h, linear(columns(Ws[t]), tanh(linear(Ws[t], h))))),
+    "the weight of the next block": blocks(lambda t, h: linear(columns(Ws[(t + 1) % N]), tanh(linear(Ws[t], h)))),
+    "one weight for two blocks": blocks(lambda t, h: tanh(linear(Ws[2 if t == 3 else t], h))),
+    "weights in another order": blocks(lambda t, h: tanh(plus(linear(Ws[[3, 1, 0, 5, 2, 4][t]], h), bs[t]))),
+    "input and state": lambda x: blocks(lambda t, h: tanh(plus(linear(Ws[t], h), linear(Vs[t], [*x[1], 1.0]))))(x),
+    "weight decay": lambda x: OWN["dense"](x) + 0.1 * tg.sum([p * p for p in flat(Ws)]),
+    "a state of rows": matrix_state,
+    "attention": attention_blocks,
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_stages_with_weights_of_their_own_become_loops(name: str) -> None:
+    parameters = used(OWN[name], flat(Ws, Vs, bs, gains, shifts, scales, v), [X])
+    assert n_loops(compare(OWN[name], parameters, X)) == (1, 1)
+
+
+def test_they_may_come_without_examples() -> None:
+    assert n_loops(compare(lambda: OWN["residual"](()), flat(Ws, Vs, bs, gains[0], v))) == (1, 1)
+
+
+def test_their_weights_are_rows_of_one_array() -> None:
+    parameters = flat([[W, b] for W, b in zip(Ws, bs, strict=True)], v)
+    step = compare(OWN["dense"], parameters, X)
+    source = " ".join(step.source.split())
+    for line in (
+        "W1 = strided(parameters, 0, (6, 3, 3), (12, 3, 1))",
+        "b1 = parameters[3:75].reshape(6, 12)[:, 6:9]",
+        "# Z1[t] = A1[t] @ W1[t].T + b1[t]",
+        "# dA1[t] = (dZ1[t] @ W1[t])",
+        "# dW1 = dZ1.mT @ A1[:6]",
+    ):
+        assert line in source
+    assert "W1 parameter (6, 3, 3) 54 numbers" in " ".join(str(step.groups).split())
+
+
+ALMOST: dict[str, Any] = {
+    "another activation": lambda t, h: [(tg.sin if t == 3 else tg.tanh)(a) for a in linear(Ws[t], h)],
+    "no bias": lambda t, h: tanh(linear(Ws[t], h) if t == 3 else plus(linear(Ws[t], h), bs[t])),
+    "another width": lambda t, h: tanh([*linear(Ws[t], h), *h[: t == 3]])[-3:],
+    "a sum": lambda t, h: plus(linear(Ws[t], h), h) if t == 3 else linear(Ws[t], h),
+}
+
+
+@pytest.mark.parametrize("name", ALMOST)
+def test_a_block_that_differs_is_in_no_loop(name: str) -> None:
+    parameters = used(function := blocks(ALMOST[name]), flat(Ws, bs, v), [X])
+    step = compare(function, parameters, X)
+    assert n_loops(step) == (0, 0)
+    assert "(6, 3" not in str(step.groups)  # and no array of rows
+
+
 # --- Plain Python ------------------------------------------------------------------------------------------------
 
 
@@ -268,21 +380,10 @@ def varying_distances(x: Any) -> Value:
     return h[-1]
 
 
-def own_weights(x: Any) -> Value:
-    h = x[0]
-    for A in four:
-        h = [tg.tanh(a) for a in linear(A, h)]
-    return tg.sum(h)
-
-
-four = leaves(5, 2, 2)
-
-
 @pytest.mark.parametrize(
     ("function", "parameters"),
     [
         (varying_distances, w),
-        (own_weights, four),
         (lambda x: tg.tanh(w * tg.tanh(w * tg.tanh(w * x[0][0]))), w),  # too short to be worth a loop
         (lambda x: tg.sum([tg.sum([w * a[0] for a in x[: t + 1]]) ** 2 for t in range(T)]), w),  # stages grow
     ],

@@ -250,11 +250,10 @@ class Scatter(Operation):
         value, view = x.args
         if not view.whole:
             return f"scatter({language.text(value)})", ATOM
-        if view.transpose != (1, 0) or view.reshape is not None or view.expand is not None:
+        if view.transpose not in ((1, 0), (0, 2, 1)) or view.reshape is not None or view.expand is not None:
             return language.written(value)
         if isinstance(value, Symbol) and value.op == "product_a" and value.args[0].shape:
-            upstream, right = value.args[:2]
-            return f"{transposed(language.text(right, ATOM))} @ {language.text(upstream, ATOM)}", SUM
+            return ProductA.text(value, language, is_transposed=True)
         return f"{language.text(value, ATOM)}.T", ATOM
 
     def into(self, x: Symbol, to: str, statements: Statements) -> None:
@@ -396,16 +395,31 @@ class ProductA(Operation):
     """The gradient of a: upstream.T @ b, summed over the batch where a is not batched."""
 
     def formula(self, x: Symbol, language: Textbook) -> Written:
-        upstream, right = _stages_first(language.text(x.args[0], ATOM), language.text(x.args[1], ATOM))
-        return f"{transposed(upstream) if x.args[0].shape else upstream} @ {right}", SUM
+        return self.text(x, language)
+
+    @staticmethod
+    def text(x: Symbol, language: Textbook, is_transposed: bool = False) -> Written:
+        """upstream.T @ b, or the transposed product."""
+        factors, turned = list(x.args[:2]), transposed
+        if len(x.shape) > 2:
+            factors, turned = [_unshaped(factor, x.shape[0]) for factor in factors], _each_transposed
+        left, right = _stages_first(*[language.text(factor, ATOM) for factor in factors])
+        if is_transposed:
+            left, right = right, left
+        return f"{turned(left) if x.args[0].shape else left} @ {right}", SUM
 
     def into(self, x: Symbol, to: str, statements: Statements) -> None:
         upstream, b, n_a, n_b = x.args
         terms, is_summed = b.shape[-1], b.batched and not x.batched
+        if len(x.shape) > 2 and is_summed:  # the examples are rows of each head
+            factors = [_unshaped(factor, x.shape[0]) for factor in (upstream, b)]
+            with statements.reading(*factors) as texts:
+                u, v = map(_heads_first, factors, texts, (n_a, terms))
+                statements.write(_transposed_product(f"{u}.mT", v, to.replace(".transpose(0, 2, 1)", ".mT")))
+            return
         with statements.reading(upstream, b) as (u, v):
             if len(b.shape) > 2 or len(x.shape) > 2:
-                product = f"np.matmul({u}.swapaxes(-1, -2), {v})"
-                statements.write(f"{to}[...] = {product}{'.sum(axis=0)' if is_summed else ''}")
+                statements.write(f"{to}[...] = np.matmul({u}.swapaxes(-1, -2), {v})")
             elif is_summed:
                 u, v = _stages_first(u, v)
                 flat = f"{u}.reshape({bare((-1, n_a) if n_a > 1 else (-1,))})"
@@ -451,10 +465,23 @@ def _stages_first(*factors: str) -> tuple[str, ...]:
     return tuple(text.removesuffix(SWAPPED) for text in factors) if is_swapped else factors
 
 
+def _unshaped(x: Symbol, heads: int) -> Symbol:
+    """What x is a reshape of, if that has the heads along its first axis."""
+    base, view = x.args if x.op == "view" else (x, None)
+    return base if view is not None and view.is_in_order and base.shape[:1] == (heads,) else x
+
+
+def _heads_first(x: Symbol, text: str, columns: int) -> str:
+    """x as (heads, rows of all examples, columns)."""
+    text = text.removesuffix(SWAPPED) if text.endswith(SWAPPED) else f"{text}{SWAPPED}"
+    return text if x.shape == (x.shape[0], columns) else f"{text}.reshape({x.shape[0]}, -1, {columns})"
+
+
 def _transposed_product(left: str, right: str, to: str) -> str:
     """left @ right into `to`; into a transposed array by the transposed factors."""
-    if to.endswith(".T"):
-        return f"np.matmul({transposed(right)}, {transposed(left)}, out={transposed(to)})"
+    for end, turned in ((".T", transposed), (".mT", _each_transposed)):
+        if to.endswith(end):
+            return f"np.matmul({turned(right)}, {turned(left)}, out={turned(to)})"
     return f"np.matmul({left}, {right}, out={to})"
 
 
@@ -464,6 +491,11 @@ def _transposed_product(left: str, right: str, to: str) -> str:
 def transposed(text: str) -> str:
     """The text of a transposed matrix."""
     return text.removesuffix(".T") if text.endswith(".T") else f"{text}.T"
+
+
+def _each_transposed(text: str) -> str:
+    """The text of several matrices, each transposed."""
+    return text.removesuffix(".mT") if text.endswith(".mT") else f"{text}.mT"
 
 
 def bare(sizes: Any) -> str:
