@@ -484,6 +484,64 @@ class Recurrence:
         )
 
 
+class Blocks:
+    """Random blocks with weights of their own; one of them may differ, or use the weights of another one."""
+
+    def __init__(self, rng: random.Random):
+        self.N, self.H = rng.randint(4, 9), rng.choice([1, 2, 3, 4])
+        self.lines = [(rng.randrange(10), rng.randrange(99), rng.randrange(99)) for _ in range(rng.randint(1, 6))]
+        self.odd, self.shared = rng.choice([-1, -1, rng.randrange(9)]), rng.choice([-1, -1, rng.randrange(9)])
+        self.order = rng.sample(range(self.N), self.N) if rng.random() < 0.2 else list(range(self.N))
+        self.out = rng.choice(["last", "all", "decay", "max"])
+        self.is_shared = [rng.random() < 0.15 for _ in self.lines]
+        N, H = self.N, self.H
+        self.weights, self.biases, self.scales = (leaves(len(self.lines), N, *s) for s in ((H, H), (H,), ()))
+        by_block = list(zip(*self.weights, *self.biases, *self.scales, strict=True))
+        self.last = leaves(H)
+        self.parameters = flat(
+            by_block if rng.random() < 0.7 else (self.weights, self.biases, self.scales), self.last
+        )
+        self.batch = (normal(2, H),)
+
+    def line(self, which: int, t: int, k: int, a: list[Any], b: list[Any]) -> list[Any]:
+        t = self.order[0 if self.is_shared[k] or t == self.shared else t]
+        W, bias, scale = self.weights[k][t], self.biases[k][t], self.scales[k][t]
+        match which:
+            case 0 | 1:
+                return plus(linear(W, a), bias)
+            case 2:
+                return linear(columns(W), a)
+            case 3 | 4:
+                return [UNARY[which - 3](x) for x in a]
+            case 5:
+                return [x * p + scale for x, p in zip(a, bias, strict=True)]
+            case 6:
+                return [x * scale + 0.1 * (t + 1) * y for x, y in zip(a, b, strict=True)]
+            case 7:
+                return [0.7 * x * tg.tanh(y) for x, y in zip(a, b, strict=True)]
+            case 8:
+                return plus(linear(W, a), linear(columns(self.weights[k - 1][t]), b))
+        return tg.softmax([*a, scale])[: self.H]
+
+    def __call__(self, x: Any) -> Value:
+        h, outs = x, []
+        for t in range(self.N):
+            vectors = [h]
+            for k, (which, i, j) in enumerate(self.lines):
+                a, b = (vectors[-1 - i % len(vectors)] for i in (i, j))
+                vectors.append(self.line((which + 1) % 10 if t == self.odd else which, t, k, a, b))
+            h = [tg.tanh(p + 0.5 * q) for p, q in zip(vectors[-1], h, strict=True)]
+            outs.append(tg.dot(self.last, h))
+        if self.out == "decay":
+            return outs[-1] + 0.1 * tg.sum([p * p for p in self.parameters])
+        return {"last": outs[-1], "all": tg.sum([out * out for out in outs]), "max": tg.max(*outs)}[self.out]
+
+
+def blocks_agree(rng: random.Random) -> None:
+    blocks = Blocks(rng)
+    compare(blocks, used(blocks, blocks.parameters, blocks.batch), *blocks.batch)
+
+
 def agrees(rng: random.Random) -> None:
     backend, longest = rng.choice([("numpy", 11), ("numpy", 11), ("python", 30)])
     recurrence = Recurrence(rng, longest)
@@ -495,6 +553,19 @@ def agrees(rng: random.Random) -> None:
 @given(st.integers(0, 10**9))
 def test_random_recurrences_agree(seed: int) -> None:
     agrees(random.Random(seed))
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 10**9))
+def test_random_blocks_agree(seed: int) -> None:
+    blocks_agree(random.Random(seed))
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=300)
+@given(st.integers(0, 10**9))
+def test_many_random_blocks_agree(seed: int) -> None:
+    blocks_agree(random.Random(seed))
 
 
 @pytest.mark.slow
