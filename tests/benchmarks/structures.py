@@ -225,7 +225,7 @@ class RNN:
 
 
 class Residual:
-    """Residual blocks with weights of their own, h + tanh(W h + b), and the squared distance of a sum to a target."""
+    """Blocks h + tanh(W h + b) with weights of their own, and the squared distance of a sum to a target."""
 
     def __init__(self, batch=32, blocks=12, width=16):
         rng = np.random.default_rng(0)

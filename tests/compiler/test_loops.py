@@ -215,6 +215,61 @@ def test_float32_and_two_batch_sizes() -> None:
         )
 
 
+# --- Single numbers ---------------------------------------------------------------------------------------------
+
+k, start = Value(0.3, label="k"), Value(1.5, label="start")
+
+
+def pendulum() -> Value:
+    angle, speed = start, 0 * start
+    for _ in range(1000):
+        angle, speed = angle + 0.01 * speed, speed - 0.01 * (k * speed + tg.sin(angle))
+    return angle * angle
+
+
+def test_an_equation_of_a_thousand_steps_is_a_page_of_numpy() -> None:
+    step = compare(pendulum, [k, start])
+    assert step.source.count("\n") < 70
+    for line in ("sin_1 = np.sin(sum_1[t])", "sum_1[t + 1] = 0.01 * sub_1[t] + sum_1[t]"):
+        assert f"            {line}\n" in step.source
+
+
+def test_no_step_of_an_equation_stays_in_front_of_its_loop() -> None:
+    x, y, z, r = state = leaves(4)
+
+    def lorenz() -> Value:
+        p, q, s = x, y, z
+        for _ in range(100):
+            p, q, s = p + 0.05 * (q - p), q + 0.005 * (p * (r - s) - q), s + 0.005 * (p * q - 2.7 * s)
+        return p * q * s
+
+    step = compare(lorenz, state)
+    assert "for t in range(100):" in step.source
+    assert step.source.count("\n") < 80
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_functions_of_single_numbers(dtype: str) -> None:
+    def function() -> Value:
+        h = tg.tanh(k) * abs(start - 2.0) + tg.max(k, start) ** 3 - tg.min(k, start, 0.7)
+        return (
+            (h / tg.sqrt(start + k)) ** 2
+            + tg.log(start) ** start
+            - tg.where(h < 0.5, h, 2.0)
+            + tg.sigmoid(h) * tg.exp(-h)
+        )
+
+    compare(function, [k, start], dtype=dtype)
+
+
+def test_a_single_number_overflows_without_an_error() -> None:
+    a, b = Value(2.0), Value(1.0)
+    step = tg.compile(lambda: a / (a - b), [a, b])
+    assert step.value_and_grad()[0] == 2.0
+    b.data = 2.0
+    assert step.value_and_grad()[0] == np.inf
+
+
 # --- Stages with weights of their own ---------------------------------------------------------------------------
 
 N = 6
@@ -328,14 +383,6 @@ def test_a_block_that_differs_is_in_no_loop(name: str) -> None:
 
 def test_an_equation_of_a_thousand_steps_is_a_page_of_python() -> None:
     """The loops do what the engine does, in its order: the numbers are equal to the last bit."""
-    k, start = Value(0.3, label="k"), Value(1.5, label="start")
-
-    def pendulum() -> Value:
-        angle, speed = start, 0 * start
-        for _ in range(1000):
-            angle, speed = angle + 0.01 * speed, speed - 0.01 * (k * speed + tg.sin(angle))
-        return angle * angle
-
     step = tg.compile(pendulum, [k, start], backend="python")
     value, gradient = step.value_and_grad()
     root = pendulum()

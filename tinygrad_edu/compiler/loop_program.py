@@ -80,8 +80,7 @@ class LoopProgram(ArrayProgram):
     def _row(self, stack: Stack, first: int, at: str = "t") -> Symbol:
         """The row t + first of a stack; with at="" the row `first`."""
         array, number = stack.array, str(first) if first or not at else ""
-        axes = "" if array.shape or array.batched else ", ..."  # so that one can write into a single number
-        text = f"{stack.name}[{' + '.join(filter(None, (at, number)))}{axes}]"
+        text = f"{stack.name}[{' + '.join(filter(None, (at, number)))}]"
         if at:
             self.rows[text] = stack, first
         return self.book.leaf(text, array.shape, array.batched)

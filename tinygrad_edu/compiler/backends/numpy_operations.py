@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...engine import elementary
-from ..formulas import ATOM, CHOICE, OPERATORS, PRODUCT, SUM, Form, Language, number_text
+from ..formulas import ATOM, CHOICE, OPERATORS, POWER, PRODUCT, SUM, Form, Language, number_text
 from ..symbols import Symbol
 from ..views import reshaped
 
@@ -41,6 +41,30 @@ class Textbook(Language):
 
     def operation(self, x: Symbol) -> Written:
         return operation_of(x).formula(x, self)
+
+
+class Numbers(Textbook):
+    """Formulas of single numbers, as statements: these are shorter, and NumPy takes less time for them."""
+
+    forms: ClassVar[Mapping[str, Form]] = {
+        **{op: OPERATORS[op] for op in ("add", "sub", "mul", "div", "neg")},
+        "pow": Form("{} ** {}", POWER, (ATOM, ATOM)),
+    }
+
+    def operation(self, x: Symbol) -> Written:
+        if x.op in UFUNCS and x.op not in self.forms:
+            return f"np.{UFUNCS[x.op]}({', '.join(map(self.text, x.args))})", ATOM
+        return super().operation(x)
+
+    def can_write(self, x: Any) -> bool:
+        """Is x made of numbers that have a name, by operations with a form or a function of NumPy?"""
+        if not isinstance(x, Symbol):
+            return True
+        if x.shape or x.batched:
+            return False
+        known = x in self.names or x.op == "leaf" or (x.op == "view" and x.args[0] in self.names)
+        computed = x.op in self.forms or x.op in NUMERIC
+        return known or (computed and all(map(self.can_write, x.args)))
 
 
 class Operation:
@@ -519,6 +543,8 @@ UFUNCS |= {
     "gt": "greater",
     "ge": "greater_equal",
 }
+
+NUMERIC = {"accumulate", *UFUNCS} - {"lt", "le", "gt", "ge"}  # a comparison gives no float
 
 OPERATIONS: dict[str, Operation] = {
     **{op: Ufunc(name) for op, name in UFUNCS.items()},
