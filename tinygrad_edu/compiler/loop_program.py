@@ -142,11 +142,11 @@ class LoopProgram(ArrayProgram):
 
     def _first_row(self, leaf: Array, window: Read) -> int | None:
         """The first row of a window that is the last rows of an array, which are read where they are."""
-        array, row = window.array, int(window.index.flat[0]) // leaf.size
-        is_stack = not array.batched and array.shape == (row + len(window.index), *leaf.shape)
-        if not is_stack or array.source == CONSTANT or str(self.symbols[array].args[0]) != array.name:
+        array, index = window.array, window.index.ravel()
+        is_stack = array.shape[1:] == leaf.shape and array.source != CONSTANT and not array.batched
+        if not is_stack or str(self.symbols[array].args[0]) != array.name:
             return None
-        return row if (window.index.ravel() == np.arange(row * leaf.size, array.size)).all() else None
+        return int(index[0]) // leaf.size if np.array_equal(index, np.arange(index[0], array.size)) else None
 
     # --- Backward -----------------------------------------------------------------------------------------------
 

@@ -46,10 +46,7 @@ class Textbook(Language):
 class Numbers(Textbook):
     """Formulas of single numbers, as statements: these are shorter, and NumPy takes less time for them."""
 
-    forms: ClassVar[Mapping[str, Form]] = {
-        **{op: OPERATORS[op] for op in ("add", "sub", "mul", "div", "neg")},
-        "pow": Form("{} ** {}", POWER, (ATOM, ATOM)),
-    }
+    forms = OPERATORS | {"pow": Form("{} ** {}", POWER, (ATOM, ATOM))}
 
     def operation(self, x: Symbol) -> Written:
         if x.op in UFUNCS and x.op not in self.forms:
@@ -57,14 +54,13 @@ class Numbers(Textbook):
         return super().operation(x)
 
     def can_write(self, x: Any) -> bool:
-        """Is x made of numbers that have a name, by operations with a form or a function of NumPy?"""
+        """Is x one number, made of numbers that have a name, by operations with a form or a function of NumPy?"""
         if not isinstance(x, Symbol):
             return True
         if x.shape or x.batched:
             return False
-        known = x in self.names or x.op == "leaf" or (x.op == "view" and x.args[0] in self.names)
-        computed = x.op in self.forms or x.op in NUMERIC
-        return known or (computed and all(map(self.can_write, x.args)))
+        is_read = x in self.names or x.op == "leaf" or (x.op == "view" and x.args[0] in self.names)
+        return is_read or (x.op in NUMERIC and all(map(self.can_write, x.args)))
 
 
 class Operation:
@@ -277,7 +273,7 @@ class Scatter(Operation):
         if view.transpose not in ((1, 0), (0, 2, 1)) or view.reshape is not None or view.expand is not None:
             return language.written(value)
         if isinstance(value, Symbol) and value.op == "product_a" and value.args[0].shape:
-            return ProductA.text(value, language, is_transposed=True)
+            return ProductA().formula(value, language, is_transposed=True)
         return f"{language.text(value, ATOM)}.T", ATOM
 
     def into(self, x: Symbol, to: str, statements: Statements) -> None:
@@ -418,12 +414,7 @@ class Product(Operation):
 class ProductA(Operation):
     """The gradient of a: upstream.T @ b, summed over the batch where a is not batched."""
 
-    def formula(self, x: Symbol, language: Textbook) -> Written:
-        return self.text(x, language)
-
-    @staticmethod
-    def text(x: Symbol, language: Textbook, is_transposed: bool = False) -> Written:
-        """upstream.T @ b, or the transposed product."""
+    def formula(self, x: Symbol, language: Textbook, is_transposed: bool = False) -> Written:
         factors, turned = list(x.args[:2]), transposed
         if len(x.shape) > 2:
             factors, turned = [_unshaped(factor, x.shape[0]) for factor in factors], _each_transposed
@@ -544,7 +535,7 @@ UFUNCS |= {
     "ge": "greater_equal",
 }
 
-NUMERIC = {"accumulate", *UFUNCS} - {"lt", "le", "gt", "ge"}  # a comparison gives no float
+NUMERIC = {"accumulate", "pow", *UFUNCS} - {"lt", "le", "gt", "ge"}  # a comparison gives no float
 
 OPERATIONS: dict[str, Operation] = {
     **{op: Ufunc(name) for op, name in UFUNCS.items()},
