@@ -609,7 +609,7 @@ def test_random_blocks_agree(seed: int) -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(st.integers(0, 10**9))
 def test_many_random_blocks_agree(seed: int) -> None:
     blocks_agree(random.Random(seed))
