@@ -180,9 +180,10 @@ def test_a_backward_that_makes_a_nan() -> None:
         found = blame(broken(leaf(1.0)))
         assert (found.kind, found.first.rule.name) == ("nan", "broken")
         assert "check_rule" in found.remedy
+        root = failing(leaf(1.0))
         with pytest.raises(ZeroDivisionError) as error:
-            blame(failing(leaf(1.0)))
-        assert error.value.__notes__ == ["blame had come to #1, made by Rule('failing')."]
+            blame(root)
+        assert error.value.__notes__ == [f"The chain rule had come to {root!r}, made by Rule('failing')."]
     finally:
         del RULES["broken"], RULES["failing"]
 

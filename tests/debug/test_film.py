@@ -121,6 +121,19 @@ def test_graphs_of_several_shapes():
     assert json.loads(re.search(r'"film":(\[.*?\]\]\])', running.to_html())[1])[0][0] == 3
 
 
+def test_parameters_of_one_label_are_told_apart():
+    w = [Value(1.5, label="w"), Value(-0.5, label="w"), Value(2.0)]
+
+    class Model:
+        def parameters(self):
+            return w
+
+    with record(Model()) as running:
+        (w[0] * 2.0 + w[1] * 3.0 + w[2] * 4.0).backward()
+    assert running[0].gradients == {"w#0": 2.0, "w#1": 3.0, "parameter2": 4.0}
+    assert running.why(w[1]).total == 3.0
+
+
 # --- Blame ----------------------------------------------------------------------------------------------------
 
 
@@ -214,6 +227,21 @@ def test_memory_is_bounded(monkeypatch):
     monkeypatch.setattr(film, "FRAMES", 1000)
     monkeypatch.setattr(film, "NUMBERS", 5 * (2 * 11 + 11 + 24 + 10))
     assert len(train(model, steps=100)) < 10
+
+
+def test_events_that_need_more_room_than_there_is_are_kept(monkeypatch):
+    monkeypatch.setattr(film, "NUMBERS", 10)
+    running = train(nn.MLP(3, [2, 1], "tanh", rng=0), steps=5, zero=False)
+    assert [frame.step for frame in running] == [0, 1]
+
+
+def test_what_is_usual_is_the_largest_gradient_of_the_first_half():
+    watch, norms = film._Watch(("w",)), [3.0, 1.0, math.inf, 2.0, 8.0, math.nan, 1.0, 5.0, 4.0, 9.0]
+    for n, norm in enumerate(norms):
+        watch._exploded(norm, film.array("d", [norm]))
+        first_half = filter(math.isfinite, norms[: (n + 1) // 2])
+        assert watch.usual == max(first_half, default=0.0)
+        watch.norms.append(norm)
 
 
 def test_what_happened_is_kept(monkeypatch):

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,6 +109,29 @@ def test_an_operation_by_hand_keeps_its_number_and_its_slopes() -> None:
     out._backward = _backward
     page = live(out * 3.0).to_html()
     assert "forward: () => 4, backward: (upstream) => [upstream * 4]" in page
+
+
+@pytest.mark.parametrize(
+    ("rule", "slopes"),
+    [
+        (lambda x: x**2, '["2 x^(2-1)"]'),
+        (tg.sigmoid, '["out (1 - out)"]'),
+        (tg.silu, '["sigmoid(x) + x sigmoid(x) (1 - sigmoid(x))"]'),
+        (lambda x: tg.elu(x, alpha=0.5), '["1 for x > 0, else 0.5 e^x"]'),
+        (lambda x: x / 3.0, '["1 / y","-x / y^2"]'),
+        (lambda x: tg.dot([x, x, x], [x, x, x]), "[]"),
+    ],
+)
+def test_the_slopes_are_formulas_of_the_operands_and_the_result(rule: Any, slopes: str) -> None:
+    assert f'"slopes":{slopes},' in live(rule(Value(0.5))).to_html()
+
+
+def test_a_rule_without_a_formula_has_no_words_for_its_slopes() -> None:
+    twice = tg.rule(lambda x: 2 * x, backward=lambda upstream, out, x: (2 * upstream,), name="twice")
+    try:
+        assert '"slopes":[],' in live(twice(Value(0.5))).to_html()
+    finally:
+        tg.RULES.pop("twice")
 
 
 def test_inf_and_nan_are_data() -> None:

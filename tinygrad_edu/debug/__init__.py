@@ -7,8 +7,8 @@ record(model)   a film of a training: what went wrong in which step, and any ste
 why(root, x)    x's gradient as the sum over all paths between the two, the largest first
 blame(root)     the node that made a nan, an inf, a dead end, a vanishing or exploding gradient, and the remedy
 
-`stepping`, `paths`, `causes`, `bookkeeping` and `received` are the analyses: they give data. `frames` makes a
-picture of a step, `showing` the page of all, `machine` and `prompt` the text. Nothing in the engine imports this
+`stepping`, `paths`, `causes` and `bookkeeping` are the analyses: they give data. `frames` makes a
+picture of a step, `machine` and `prompt` the text. Nothing in the engine imports this
 package, and no `.grad` is written. Nodes are called by their labels, else by the variables that hold them where
 the question is asked.
 """
@@ -18,9 +18,8 @@ from .film import Film, record
 from .machine import Machine
 from .paths import GradientPath, Why, why
 from .prompt import run
-from .showing import Steps, steps
 from .sources import tracing
-from .stepping import Share, Step
+from .stepping import Share, Step, Steps, steps
 
 __all__ = [
     "Blame",

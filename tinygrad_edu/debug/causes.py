@@ -7,7 +7,7 @@ were still in order. `_forward` and `_Sweep` find those nodes, `_remedy` says wh
 import math
 import reprlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..viz.names import names_of, variables_in_sight
 from ..viz.reading import nodes_below
 from ..viz.words import few, formula, four_digits, visible
 from .bookkeeping import accumulated, told
+from .stepping import Step, Steps
 
 SERIOUS = ("nan", "inf", "unreached", "zero", "vanishing", "exploding")
 
@@ -57,7 +58,7 @@ class Finding:
     @property
     def made(self) -> str:
         """What happened, in one sentence."""
-        return _MADE[self.kind](self)
+        return _made(self)
 
     @property
     def remedy(self) -> str:
@@ -77,48 +78,22 @@ class Finding:
         return "\n".join([*lines, *[f"  operands: {operands}"] * bool(operands), f"  remedy: {self.remedy}"])
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class Blame:
-    """The answer of `blame`: false if all is well, else everything that was found, the most serious first.
+    """The answer of `blame`: false if all is well, else `findings`, the most serious first.
 
-    `kind`, `node`, `made` and `remedy` are those of `first`; "" and None where there is nothing to blame.
+    `kind`, `node`, `made` and `remedy` are those of the `first`; "" and None where there is nothing to blame.
+    `others` are all findings but the first; `size` is how many nodes the graph has.
     """
 
-    findings: tuple[Finding, ...]
-    size: int
+    def __init__(self, findings: tuple[Finding, ...], size: int):
+        self.findings, self.size = findings, size
+        self.first, self.others = findings[0] if findings else None, findings[1:]
+        found = self.first
+        self.node = found.node if found else None
+        self.kind, self.made, self.remedy = (found.kind, found.made, found.remedy) if found else ("", "", "")
 
     def __bool__(self) -> bool:
         return bool(self.findings)
-
-    @property
-    def first(self) -> Finding | None:
-        """The most serious finding."""
-        return self.findings[0] if self.findings else None
-
-    @property
-    def others(self) -> tuple[Finding, ...]:
-        """All findings but the first."""
-        return self.findings[1:]
-
-    @property
-    def kind(self) -> str:
-        """The kind of the first finding, as `blame` lists them."""
-        return self.findings[0].kind if self.findings else ""
-
-    @property
-    def node(self) -> Value | None:
-        """The node of the first finding."""
-        return self.findings[0].node if self.findings else None
-
-    @property
-    def made(self) -> str:
-        """What happened at the first finding, in one sentence."""
-        return self.findings[0].made if self.findings else ""
-
-    @property
-    def remedy(self) -> str:
-        """What usually helps with the first finding, in one sentence."""
-        return self.findings[0].remedy if self.findings else ""
 
     def __repr__(self) -> str:
         if not self:
@@ -188,10 +163,10 @@ def blame(
     names = names_of(order, variables_in_sight() if variables is None else variables)
     leaves = [node for node in order if not node.rule]
     counting = given if given is not None else [leaf for leaf in leaves if leaf.label] or leaves
-    sweep = _Sweep(order, names, seed, vanishing, exploding)
+    sweep = _Sweep(Steps(root, seed), names, vanishing, exploding)
     missing = [Finding("unreached", "", p, names) for p in given or () if p not in names]
     below = [p for p in counting if p in names]
-    stale = [Finding("changed", "", node, names) for node in changed(order[-1])]
+    stale = [Finding("changed", "", node, names) for node in changed(root)]
     ones = {leaf: gradient / seed for leaf, gradient in sweep.adjoints.items()}
     sums = accumulated(root, ones, below) if not stale else {}
     again = [Finding("accumulated", "", leaf, names, each) for leaf, each in sums.items()]
@@ -216,68 +191,52 @@ def _forward(order: list[Value], names: dict[Value, str]) -> Iterator[Finding]:
 
 
 class _Sweep:
-    """One backward sweep that remembers which shares are the first to be out of order.
+    """A backward pass, and which of its shares are the first to be out of order.
 
     `largest` is the size of the largest share that each node receives; it tells what arrives from what remains
     after shares have cancelled.
     """
 
-    def __init__(self, order: list[Value], names: dict[Value, str], seed: Any, vanishing: float, exploding: float):
-        self.order, self.names = order, names
-        self.low, self.high = vanishing * abs(float(seed)), exploding * abs(float(seed))
+    def __init__(self, steps: Steps, names: dict[Value, str], vanishing: float, exploding: float):
+        self.order, self.names, self.adjoints = steps.order, names, steps.gradients(len(steps))
+        seed = abs(self.adjoints[steps.root])
+        self.low, self.high = vanishing * float(seed), exploding * float(seed)
         self.broken: list[Finding] = []  # nan and inf
         self.suspects: list[Finding] = []  # the rest, if a leaf suffers from it
-        kind = type(order[-1].data)
-        self.adjoints: dict[Value, Any] = dict.fromkeys(order, kind(0))
-        self.largest: dict[Value, Any] = dict.fromkeys(order, kind(0))
-        self.adjoints[order[-1]] = seed
-        self.largest[order[-1]] = abs(seed)
-        for node in reversed(order):
+        self.largest = dict.fromkeys(steps.order, type(seed)(0)) | {steps.root: seed}
+        passing = iter(steps)
+        for node in reversed(steps.order):
             self._arrive(node)
             if node.rule:
-                self._pass_on(node)
+                self._pass_on(next(passing))
+
+    def _add(self, kind: str, node: Value, slope: Any = None, operand: int | None = None) -> None:
+        found = Finding(kind, "backward", node, self.names, self.adjoints[node], slope, operand)
+        (self.broken if kind in ("nan", "inf") else self.suspects).append(found)
 
     def _arrive(self, node: Value) -> None:
         """The sum of the shares may be too large where none of them is."""
         adjoint, largest = self.adjoints[node], self.largest[node]
         if not _finite(adjoint) and _finite(largest):
-            self.broken.append(Finding("inf", "backward", node, self.names, adjoint))
+            self._add("inf", node)
         elif abs(adjoint) > self.high >= largest:
-            self.suspects.append(Finding("exploding", "backward", node, self.names, adjoint))
+            self._add("exploding", node)
 
-    def _pass_on(self, node: Value) -> None:
-        adjoint, inputs = self.adjoints[node], [p.data for p in node.parents]
-        shares = self._shares(node, adjoint, inputs)
-        sound = all(map(_finite, (adjoint, node.data, *inputs)))
-        if sound and adjoint != 0 and not any(shares) and not any(self._slopes(node)):
-            self.suspects.append(Finding("zero", "backward", node, self.names, adjoint, 0))
+    def _pass_on(self, step: Step) -> None:
+        node, adjoint = step.node, step.upstream
+        sound = all(map(_finite, (adjoint, node.data, *[p.data for p in node.parents])))
+        if sound and adjoint != 0 and not any(share.share or share.slope for share in step.shares):
+            self._add("zero", node, 0)
             sound = False
-        if sound and adjoint != 0 and node.rule.name in ("mul", "dot"):  # each operand's slope is its partner
-            for operand in range(len(inputs)):
-                partner = node.parents[operand - len(inputs) // 2]
-                if partner.data == 0 and not partner.rule:  # one that was computed has a cause further down
-                    self.suspects.append(Finding("zero", "backward", node, self.names, adjoint, 0, operand))
-        for operand, (parent, share) in enumerate(zip(node.parents, shares, strict=True)):
-            kind = self._kind(adjoint, share) if sound else ""
-            if kind:
-                slope = self._slopes(node)[operand]
-                if share != 0 or slope != 0:
-                    found = Finding(kind, "backward", node, self.names, adjoint, slope, operand)
-                    (self.broken if kind in ("nan", "inf") else self.suspects).append(found)
-            self.adjoints[parent] += share
-            size = abs(share)
-            if not size <= self.largest[parent]:  # nan as well
-                self.largest[parent] = size
-
-    def _shares(self, node: Value, upstream: Any, inputs: list[Any]) -> Any:
-        try:
-            return node.rule.shares(upstream, node.data, *inputs)
-        except Exception as error:
-            error.add_note(f"blame had come to {self.names[node]}, made by {node.rule}.")
-            raise
-
-    def _slopes(self, node: Value) -> Any:
-        return self._shares(node, type(node.data)(1), [p.data for p in node.parents])
+        for operand, (parent, slope, share, *_) in enumerate(step.shares):
+            partner = node.parents[operand - len(node.parents) // 2]  # in a product, each is the other's slope
+            stops = node.rule.name in ("mul", "dot") and partner.data == 0 and not partner.rule
+            if sound and adjoint != 0 and stops:  # a 0 that was computed has a cause further down
+                self._add("zero", node, 0, operand)
+            if sound and (kind := self._kind(adjoint, share)) and (share != 0 or slope != 0):
+                self._add(kind, node, slope, operand)
+            if not abs(share) <= self.largest[parent]:  # nan as well
+                self.largest[parent] = abs(share)
 
     def _kind(self, adjoint: Any, share: Any) -> str:
         """What is wrong with a share made from an adjoint that was still in order."""
@@ -316,69 +275,79 @@ def _finite(x: Any) -> bool:
 # --- Text -----------------------------------------------------------------------------------------------------
 
 
-def _numbers(found: Finding) -> str:
-    return formula(found.rule, [four_digits(data) for _, data in found.operands])
-
-
-def _share(found: Finding) -> str:
-    if found.operand is None:
-        return f"the shares that {found.name} receives add up to {four_digits(found.upstream)}"
-    of = found.operands[found.operand][0]
-    share = four_digits(found.upstream * found.slope)
-    return f"upstream {four_digits(found.upstream)} * slope {four_digits(found.slope)} = {share} for {of}"
-
-
-def _broken(found: Finding) -> str:
-    if found.phase == "backward":
-        return _share(found)
-    if not found.rule:
-        return f"the leaf {found.name} is {found.node.data} itself"
-    cause = "overflow: " if found.kind == "inf" else ""
-    return f"{cause}{_numbers(found)} is {four_digits(found.node.data)}"
-
-
-def _stopped(found: Finding) -> str:
-    if found.operand is not None:
-        of = found.operands[found.operand][0]
-        return (
-            f"the slope of {_numbers(found)} for {of} is 0, and stops an upstream of {four_digits(found.upstream)}"
-        )
-    word = {"relu": "dead relu: ", **dict.fromkeys(SATURATING, "saturation: ")}.get(found.rule.name, "")
-    return f"{word}the slope of {_numbers(found)} is 0, and stops an upstream of {four_digits(found.upstream)}"
-
-
-_MADE: dict[str, Callable[[Finding], str]] = {
-    "nan": _broken,
-    "inf": _broken,
-    "unreached": lambda found: f"{found.name} is not part of the loss, its gradient stays 0",
-    "changed": lambda found: f"{found.name} was changed after the forward pass",
-    "accumulated": lambda found: told(found.name, found.node, found.upstream),
-    "zero": _stopped,
-    "vanishing": _share,
-    "exploding": _share,
-}
-
 SATURATING = ("tanh", "sigmoid", "erf", "erfc", "softplus", "elu", "gelu", "silu", "atan")
 EXPONENTIAL = ("exp", "expm1", "sinh", "cosh")
 
-_EXP = "Use logsumexp, log_softmax, softplus or sigmoid, which never form the large exponential."
-_SATURATED = "Start from Xavier or He initialisation, scale the inputs (as BatchNorm does), or use relu."
+
+def _made(found: Finding) -> str:
+    name, of = found.name, "" if found.operand is None else f" for {found.operands[found.operand][0]}"
+    numbers = formula(found.rule, [four_digits(data) for _, data in found.operands]) if found.rule else ""
+    match found.kind, found.phase:
+        case "unreached", _:
+            return f"{name} is not part of the loss, its gradient stays 0"
+        case "changed", _:
+            return f"{name} was changed after the forward pass"
+        case "accumulated", _:
+            return told(name, found.node, found.upstream)
+        case "zero", _:
+            causes = {"relu": "dead relu: ", **dict.fromkeys(SATURATING, "saturation: ")}
+            cause = "" if of else causes.get(found.rule.name, "")
+            return (
+                f"{cause}the slope of {numbers}{of} is 0, and stops an upstream of {four_digits(found.upstream)}"
+            )
+        case _, "forward" if not found.rule:
+            return f"the leaf {name} is {found.node.data} itself"
+        case kind, "forward":
+            return "overflow: " * (kind == "inf") + f"{numbers} is {four_digits(found.node.data)}"
+    if not of:
+        return f"the shares that {name} receives add up to {four_digits(found.upstream)}"
+    upstream, slope, share = map(four_digits, (found.upstream, found.slope, found.upstream * found.slope))
+    return f"upstream {upstream} * slope {slope} = {share}{of}"
 
 
 def _remedy(found: Finding) -> str:
-    if found.kind == "unreached":
-        return "Use it on the way to the loss, or leave it out; reading its .data on that way cuts it off."
-    if found.kind == "changed":
-        return "Compute the result again before backward()."
-    if found.kind == "accumulated":
-        return "Call optimizer.zero_grad(), or set each parameter's grad to 0.0, before every backward pass."
-    if found.kind in ("nan", "inf"):
-        return _broken_forward(found) if found.phase == "forward" else _broken_backward(found)
     name = found.rule.name if found.rule else ""
-    if found.kind == "exploding":
-        return "Clip the gradients, start from smaller weights, or add residual connections."
+    others = ["y"] * (len(found.operands) - 1)
+    infinite = [operand for operand, data in found.operands if not _finite(data)]
+    match found.kind, found.phase:
+        case "unreached", _:
+            return "Use it on the way to the loss, or leave it out; reading its .data on that way cuts it off."
+        case "changed", _:
+            return "Compute the result again before backward()."
+        case "accumulated", _:
+            return "Call optimizer.zero_grad(), or set each parameter's grad to 0.0, before every backward pass."
+        case _, "forward" if not found.rule:
+            return (
+                "Give it a finite number: a learning rate that is too large is the usual cause, or data with gaps."
+            )
+        case "nan", "forward" if infinite:
+            what = "0 * inf" if name in ("mul", "dot") else "inf / inf" if name == "div" else "inf - inf"
+            return f"{what} has no value: find out what made {', '.join(few(infinite, 5))} infinite."
+        case _, "forward" if name in EXPONENTIAL:
+            return "Use logsumexp, log_softmax, softplus or sigmoid, which never form the large exponential."
+        case _, "forward" if name == "div":
+            return "Keep the denominator away from 0: add a small number to it."
+        case _, "forward":
+            return "Scale the inputs and weights down, or add logarithms instead of multiplying."
+        case "nan", _ if found.upstream == 0:
+            inside = formula(found.rule, ["where(ok, x, 1)", *others])
+            return (
+                "0 * inf: a where() outside hides the value, not the slope; choose the input as well (double "
+                f"where), as in where(ok, {inside}, 0)."
+            )
+        case "nan", _:
+            return f"The backward of {name} gives nan here: prove it with testing.check_rule."
+        case "inf", _ if found.operand is None or _finite(found.slope):
+            return "Clip the gradients, start from smaller weights, or divide the loss by the number of examples."
+        case "inf", _ if name in ("sqrt", "pow", "pow_n"):
+            inside = formula(found.rule, ["x + 1e-12", *others])
+            return f"The slope is infinite at 0: add a small number inside, as in {inside}."
+        case "inf", _:
+            return "The slope is infinite there: keep the input away from that point, by 1e-12 or so."
+        case "exploding", _:
+            return "Clip the gradients, start from smaller weights, or add residual connections."
     if name in SATURATING:
-        return _SATURATED
+        return "Start from Xavier or He initialisation, scale the inputs (as BatchNorm does), or use relu."
     if found.kind == "vanishing":
         return "Start from larger weights (He or Xavier), use relu, or add residual connections."
     if name == "relu":
@@ -386,37 +355,3 @@ def _remedy(found: Finding) -> str:
     if name in ("mul", "dot"):
         return "Start from small random numbers instead of zeros: a factor of 0 lets nothing through."
     return "At the minimum this is as it should be; anywhere else, start from another point."
-
-
-def _broken_forward(found: Finding) -> str:
-    name = found.rule.name if found.rule else ""
-    infinite = [operand for operand, data in found.operands if not _finite(data)]
-    if not found.rule:
-        return "Give it a finite number: a learning rate that is too large is the usual cause, or data with gaps."
-    if found.kind == "nan" and infinite:
-        what = "0 * inf" if name in ("mul", "dot") else "inf / inf" if name == "div" else "inf - inf"
-        return f"{what} has no value: find out what made {', '.join(few(infinite, 5))} infinite."
-    if name in EXPONENTIAL:
-        return _EXP
-    if name == "div":
-        return "Keep the denominator away from 0: add a small number to it."
-    return "Scale the inputs and weights down, or add logarithms instead of multiplying."
-
-
-def _broken_backward(found: Finding) -> str:
-    name = found.rule.name if found.rule else ""
-    others = ["y"] * (len(found.operands) - 1)
-    if found.kind == "nan" and found.upstream == 0:
-        inside = formula(found.rule, ["where(ok, x, 1)", *others])
-        return (
-            "0 * inf: a where() outside hides the value, not the slope; choose the input as well (double where), "
-            f"as in where(ok, {inside}, 0)."
-        )
-    if found.kind == "nan":
-        return f"The backward of {name} gives nan here: prove it with testing.check_rule."
-    if found.operand is None or _finite(found.slope):
-        return "Clip the gradients, start from smaller weights, or divide the loss by the number of examples."
-    if name in ("sqrt", "pow", "pow_n"):
-        inside = formula(found.rule, ["x + 1e-12", *others])
-        return f"The slope is infinite at 0: add a small number inside, as in {inside}."
-    return "The slope is infinite there: keep the input away from that point, by 1e-12 or so."

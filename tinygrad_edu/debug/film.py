@@ -9,10 +9,11 @@ import threading
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Self, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 from ..engine.graph import topological_order
 from ..engine.value import Value
+from ..viz.names import names_of
 from ..viz.words import four_digits
 from .paths import Why, why
 from .sources import Swap
@@ -73,8 +74,7 @@ class Frame:
         return "\n".join([*lines, *[f"  hardest example: {self.hardest}"] * bool(self.hardest)])
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """What went wrong at a step: `kind` is "nan", "exploded", "died" or "not zeroed"; `sentence` says it."""
 
     step: int
@@ -85,29 +85,17 @@ class Event:
         return f"step {self.step:,}: {self.sentence}"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class FilmBlame:
-    """The answer of `Film.blame`: false if all is well, else the events in the order of their steps."""
+    """The answer of `Film.blame`: false if all is well, else the `events` in the order of their steps.
 
-    events: tuple[Event, ...]
-    count: int
-    command: str
+    `step`, `kind` and `sentence` are those of `first`; None, "" and "" where there is nothing to blame.
+    """
 
-    @property
-    def first(self) -> Event | None:
-        return self.events[0] if self.events else None
-
-    @property
-    def step(self) -> int | None:
-        return self.events[0].step if self.events else None
-
-    @property
-    def kind(self) -> str:
-        return self.events[0].kind if self.events else ""
-
-    @property
-    def sentence(self) -> str:
-        return self.events[0].sentence if self.events else ""
+    def __init__(self, events: tuple[Event, ...], count: int):
+        self.events, self.count = events, count
+        self.first = events[0] if events else None
+        self.step = self.first.step if self.first else None
+        self.kind, self.sentence = (self.first.kind, self.first.sentence) if self.first else ("", "")
 
     def __bool__(self) -> bool:
         return bool(self.events)
@@ -115,7 +103,7 @@ class FilmBlame:
     def __repr__(self) -> str:
         if not self.events:
             return f"nothing to blame in {self.count:,} steps"
-        return "\n".join([*map(str, self.events[:10]), f"  look at it: {self.command.format(step=self.step)}"])
+        return "\n".join([*map(str, self.events[:10]), f"  look at it: tg.debug.run(film.graph({self.step}))"])
 
 
 class Film:
@@ -133,7 +121,9 @@ class Film:
         if hasattr(model, "named_parameters"):
             named = dict(model.named_parameters())
         else:  # a class of the user's own
-            named = {p.label or f"parameter{i}": p for i, p in enumerate(model.parameters())}
+            given = list(model.parameters())
+            called = names_of(given, {parameter: f"parameter{i}" for i, parameter in enumerate(given)})
+            named = {name: parameter for parameter, name in called.items()}
         self.names, self.parameters = tuple(named), tuple(named.values())
         if not named:
             raise ValueError("The model has no parameters, so no backward pass reaches them.")
@@ -169,21 +159,19 @@ class Film:
         terms = _terms(root, set(self.parameters))
         parameters = array("d", [float(parameter.data) for parameter in self.parameters])
         gradients = self._before()
-        loss, norm = float(root.data), math.hypot(*gradients)
-        self._watch.see(step, loss, norm, parameters, before, gradients, len(terms))
+        loss = float(root.data)
+        self._watch.see(step, loss, parameters, before, gradients, len(terms))
         if step % self.every and not self._happened(step):
             return
         graph = _Graph(order, self.names, self.parameters)
         graph = self._graphs.setdefault(graph.signature, graph)
         leaves = array("d", [float(node.data) for node in order if node.rule is None])
         hardest = max(terms, key=lambda example: _size(example.loss), default=None)
+        norm = math.hypot(*gradients)
         self.frames.append(Frame(step, loss, hardest, norm, self.names, parameters, gradients, leaves, graph))
-        while len(self.frames) > 1 and (len(self.frames) > FRAMES or self._numbers() > NUMBERS):
+        while self.every <= step and (len(self.frames) > FRAMES or self._numbers() > NUMBERS):
             self.every *= 2
-            kept_on = [
-                frame for frame in self.frames if frame.step % self.every == 0 or self._happened(frame.step)
-            ]
-            self.frames = kept_on
+            self.frames = [x for x in self.frames if x.step % self.every == 0 or self._happened(x.step)]
             kept = {frame._graph.signature for frame in self.frames}
             self._graphs = {key: graph for key, graph in self._graphs.items() if key in kept}
 
@@ -228,12 +216,11 @@ class Film:
         The parameter is given by itself or by its name. Raises ValueError if the model has no such parameter, if
         the step did not use it, or if there is no frame.
         """
-        known = {**dict(zip(self.names, self.names, strict=True)), **dict(self.variables)}
-        if parameter not in known:
+        name = self.variables.get(parameter, "") if isinstance(parameter, Value) else parameter
+        if name not in self.names:
             raise ValueError(
                 f"{parameter!r} is no parameter of the model: there are {', '.join(self.names[:5])}, ..."
             )
-        name = known[parameter]
         if not self.frames:
             raise ValueError(NOTHING)
         if step is None:
@@ -249,10 +236,10 @@ class Film:
 
         "exploded": the gradients are 1,000 times as long as ever in the first half of the steps before, or beyond
         1e9. "died": from this step to the end, no gradient reached a unit, for `dead` examples or more, and
-        four times as many as ever before. "not zeroed":
-        the parameters were moved, and yet their gradients still held what the step before had left.
+        four times as many as ever before. "not zeroed": the parameters were moved, and yet their gradients still
+        held what the step before had left.
         """
-        return FilmBlame(self._watch.events(dead), self.count, "tg.debug.run(film.graph({step}))")
+        return FilmBlame(self._watch.events(dead), self.count)
 
     def plot(self) -> Any:
         """Loss and length of the gradient over the steps, as a matplotlib Figure (extra `plot`)."""
@@ -375,52 +362,53 @@ class _Watch:
 
     def __init__(self, names: tuple[str, ...]):
         self.names, self.found = names, list[Event]()
-        self.norms: list[float] = []
+        self.norms, self.usual = array("d"), 0.0  # of all steps; the largest in the first half of them
         self.old: tuple[Numbers, Numbers] | None = None  # parameters and gradients after the last step
-        units: dict[str, list[int]] = {}
+        self.units: dict[str, list[int]] = {}
         for i, name in enumerate(names):
-            units.setdefault(_unit(name), []).append(i)
-        self.units = units
+            self.units.setdefault(_unit(name), []).append(i)
         self.silent: dict[str, tuple[int, int]] = {}  # unit -> the step since when, and for how many examples
         self.longest: dict[str, int] = {}  # unit -> the examples of its longest silence that ended
 
     def see(
-        self,
-        step: int,
-        loss: float,
-        norm: float,
-        parameters: Numbers,
-        before: Numbers,
-        gradients: Numbers,
-        examples: int,
+        self, step: int, loss: float, parameters: Numbers, before: Numbers, after: Numbers, examples: int
     ) -> None:
-        kinds = {event.kind for event in self.found}
-        if "nan" not in kinds and not math.isfinite(norm + loss):
-            name = next(
-                (n for n, g in zip(self.names, gradients, strict=True) if not math.isfinite(g)), "the loss"
-            )
-            self.found.append(
-                Event(step, "nan", f"{name} is not finite: loss {loss:.4g}, gradient {norm:.4g} long")
-            )
-        if "exploded" not in kinds and (told := self._exploded(norm, gradients)):
-            self.found.append(Event(step, "exploded", told))
-        if "not zeroed" not in kinds and self.old and parameters != self.old[0]:
-            left = [i for i, (x, y) in enumerate(zip(before, self.old[1], strict=True)) if x and x == y]
-            if left:
-                i = max(left, key=lambda i: _size(before[i]))
-                told = (
-                    f"gradients were not set to zero: {self.names[i]}.grad was {four_digits(before[i])} before "
-                    f"the pass, as the step before had left it, and {four_digits(gradients[i])} after it"
-                )
-                self.found.append(Event(step, "not zeroed", told))
+        """Take note of a step: the gradients before and after its pass, and how many examples it had."""
+        norm = math.hypot(*after)
+        for kind, sentence in (
+            ("nan", self._not_finite(loss, norm, after)),
+            ("exploded", self._exploded(norm, after)),
+            ("not zeroed", self._left(parameters, before, after)),
+        ):
+            if sentence and kind not in [event.kind for event in self.found]:
+                self.found.append(Event(step, kind, sentence))
         self.norms.append(norm)
-        self.old = parameters, gradients
-        self._listen(step, before, gradients, examples)
+        self.old = parameters, after
+        self._listen(step, before, after, examples)
+
+    def _not_finite(self, loss: float, norm: float, gradients: Numbers) -> str:
+        if math.isfinite(norm + loss):
+            return ""
+        broken = [name for name, x in zip(self.names, gradients, strict=True) if not math.isfinite(x)]
+        return f"{[*broken, 'the loss'][0]} is not finite: loss {loss:.4g}, gradient {norm:.4g} long"
+
+    def _left(self, parameters: Numbers, before: Numbers, gradients: Numbers) -> str:
+        """The parameters were moved, and yet the pass began with gradients that the step before had left."""
+        if not self.old or parameters == self.old[0]:
+            return ""
+        left = [i for i, (x, y) in enumerate(zip(before, self.old[1], strict=True)) if x and x == y]
+        if not left:
+            return ""
+        i = max(left, key=lambda i: _size(before[i]))
+        return (
+            f"gradients were not set to zero: {self.names[i]}.grad was {four_digits(before[i])} before "
+            f"the pass, as the step before had left it, and {four_digits(gradients[i])} after it"
+        )
 
     def _exploded(self, norm: float, gradients: Numbers) -> str:
-        earlier = self.norms[: (len(self.norms) + 1) // 2] if len(self.norms) >= 4 else []
-        usual = max(filter(math.isfinite, earlier), default=0.0)
-        if not (norm > HUGE or 0 < EXPLODING * usual < norm):
+        earlier = self.norms[(len(self.norms) - 1) // 2] if self.norms else 0.0  # the last of the first half
+        self.usual = max(self.usual, earlier) if math.isfinite(earlier) else self.usual
+        if not (norm > HUGE or (len(self.norms) >= 4 and 0 < EXPLODING * self.usual < norm)):
             return ""
         i = max(range(len(gradients)), key=lambda i: _size(gradients[i]))
         before = f", and was {four_digits(self.norms[0])} at first" * bool(self.norms)

@@ -1,19 +1,20 @@
 """A step of backpropagation as a still picture: what is done is blue, the current step is yellow."""
 
 from dataclasses import replace
+from subprocess import CalledProcessError
 from xml.etree import ElementTree
 
-from ..engine.value import Value
 from ..viz.compose import picture_of
+from ..viz.drawing import as_drawing
 from ..viz.words import DASH, four_digits
-from .stepping import BackwardPass, Step
+from .stepping import Steps
 
 LARGEST = 400  # nodes; nobody can read more boxes than that
 SVG = "{http://www.w3.org/2000/svg}"
 DONE, NOW = {"fill": "#cfe3f7"}, {"fill": "#ffd866", "stroke": "#a02c12", "stroke-width": "2.5"}
 
 
-def frame(steps: BackwardPass, taken: int) -> str:
+def frame(steps: Steps, taken: int) -> str:
     """The picture after so many steps, 1 or more, as SVG: `frame(tg.steps(y), 3)`.
 
     Raises ValueError if the graph has more than 400 nodes or nothing here can draw, IndexError if there is no such
@@ -24,52 +25,39 @@ def frame(steps: BackwardPass, taken: int) -> str:
             f"A picture of a step shows up to {LARGEST} nodes, and this graph has {len(steps.order):,}: take the "
             "steps of one of its inner nodes, or tg.live."
         )
-    ids = {node: f"n{place}" for place, node in enumerate(steps.order)}
-    svg = _svg(steps, ids)
-    if svg is None:
-        raise ValueError("Nothing here can draw: `pip install graphviz-pure`.")
-    return ElementTree.tostring(_marked(svg, steps[taken - 1], steps, ids, steps.completed()), "unicode")
-
-
-def _svg(steps: BackwardPass, ids: dict[Value, str]) -> ElementTree.Element | None:
-    """The picture of `draw`, with the final gradients and the names of the sentences; None without a renderer."""
-    try:
-        import graphviz
-
-        from ..viz.dot import drawing_of
-    except ImportError:
-        return None
-    picture = picture_of(steps.root, steps.variables)
-    final = steps.gradients(len(steps))
-    texts = {id: (steps.name(node), four_digits(final[node])) for node, id in ids.items()}
-    boxes = tuple(replace(box, title=texts[box.id][0], grad=texts[box.id][1]) for box in picture.boxes)
-    try:
-        svg = drawing_of(replace(picture, boxes=boxes, note=""), "").pipe(format="svg")
-    except (graphviz.ExecutableNotFound, graphviz.CalledProcessError, OSError):
-        return None
-    ElementTree.register_namespace("", "http://www.w3.org/2000/svg")
-    return ElementTree.fromstring(svg)
-
-
-def _marked(
-    svg: ElementTree.Element, step: Step, steps: BackwardPass, ids: dict[Value, str], completed: dict[Value, int]
-) -> ElementTree.Element:
-    """The picture as it is right after a step: as the script would mark it, but by attributes."""
-    frame = ElementTree.fromstring(ElementTree.tostring(svg))
-    reached = {ids[node]: four_digits(gradient) for node, gradient in steps.reached(step.index + 1).items()}
-    done = {ids[node] for node, position in completed.items() if position <= step.index + 1}
-    now = {ids[step.node], *(f"{ids[step.node]}.{k}" for k in range(len(step.shares)))}
-    for group in frame.iter(f"{SVG}g"):
-        title = group.findtext(f"{SVG}title")
-        id = group.get("id") if group.get("class") == "edge" else title
-        if group.get("class") not in ("node", "edge"):
+    step, svg = steps[taken - 1], _svg(steps)
+    names = {node: f"n{place}" for place, node in enumerate(steps.order)}
+    reached = {names[node]: four_digits(gradient) for node, gradient in steps.reached(step.index + 1).items()}
+    done = {names[node] for node, position in steps.completed().items() if position <= step.index + 1}
+    now = {names[step.node], *(f"{names[step.node]}.{operand}" for operand in range(len(step.shares)))}
+    for group in svg.iter(f"{SVG}g"):
+        kind, title = group.get("class"), group.findtext(f"{SVG}title", "")
+        if kind == "edge" and group.get("id") in now:
+            look = {"stroke": NOW["stroke"]}
+        elif kind == "node":
+            look = NOW if title in now else DONE if title in done else {}
+            [*group.iter(f"{SVG}text")][-1].text = f"grad {reached.get(title, DASH)}"  # the last line of a box
+        else:
             continue
         for shape in group:
             if shape.tag in (f"{SVG}path", f"{SVG}polygon", f"{SVG}ellipse"):
-                if group.get("class") == "edge":
-                    shape.attrib.update({"stroke": NOW["stroke"]} if id in now else {})
-                else:
-                    shape.attrib.update(NOW if id in now else DONE if id in done else {})
-        if group.get("class") == "node":  # the gradient is the last line of a box
-            [*group.iter(f"{SVG}text")][-1].text = f"grad {reached.get(str(id), DASH)}"
-    return frame
+                shape.attrib.update(look)
+    return ElementTree.tostring(svg, "unicode")
+
+
+def _svg(steps: Steps) -> ElementTree.Element:
+    """The picture of `draw`, with the names of the sentences and room for the final gradients."""
+    final, picture = steps.gradients(len(steps)), picture_of(steps.root, steps.variables)
+    texts = {f"n{place}": (steps.name(node), four_digits(final[node])) for place, node in enumerate(steps.order)}
+    boxes = tuple(replace(box, title=texts[box.id][0], grad=texts[box.id][1]) for box in picture.boxes)
+    try:
+        svg = as_drawing(replace(picture, boxes=boxes, note=""), "", "").pipe(format="svg")
+    except (
+        ImportError,
+        OSError,
+        RuntimeError,
+        CalledProcessError,
+    ):  # no graphviz package, no renderer, a broken one
+        raise ValueError("Nothing here can draw: `pip install graphviz-pure`.") from None
+    ElementTree.register_namespace("", SVG[1:-1])
+    return ElementTree.fromstring(svg)

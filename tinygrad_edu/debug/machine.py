@@ -11,12 +11,10 @@ from ..engine.value import Value
 from ..viz.names import variables_in_sight
 from ..viz.reading import read
 from ..viz.words import clipped, four_digits
-from .bookkeeping import mistakes
+from .bookkeeping import misplaced, mistakes
 from .paths import Why, why
-from .received import misplaced
-from .showing import Steps
 from .sources import source_line
-from .stepping import Step, expression
+from .stepping import Step, Steps, expression
 
 NEAR = 12  # nodes in a frame; `listing` shows more
 WIDE = 48  # characters of an operation in a frame
@@ -57,7 +55,7 @@ class Machine:
         self._upstream, self._first, self._scopes = upstream, 0, dict[Value, tuple[str, ...]]()
         self._take(root)
         self._previous = self.steps, 0
-        self._judge()
+        self.mistakes_at(0)
         self._leaves = {node: node.data for node in self.steps.order if node.rule is None}
 
     def _take(self, root: Value) -> None:
@@ -65,10 +63,9 @@ class Machine:
         self.steps = Steps(root, self._upstream, self._variables)
         self._position = 0
         self._place = {node: place for place, node in enumerate(reversed(self.steps.order))}
-        self._turn = {node: turn for turn, node in enumerate(self.steps.nodes, start=1)}
-        self._uses = self.steps.uses()
+        self._complete, self._uses = self.steps.completed(), self.steps.uses()
         self._named = {self.steps.name(node): node for node in self.steps.order}
-        self._judged: dict[int, list[str]] = {}
+        self._mistakes: dict[int, list[str]] = {}
 
     @property
     def root(self) -> Value:
@@ -124,7 +121,7 @@ class Machine:
 
     def is_computed(self, node: Value, position: int | None = None) -> bool:
         """Has the forward pass come to this node, now or at another position?"""
-        return node not in self._turn or self._turn[node] > -(self._position if position is None else position)
+        return node.rule is None or self._complete[node] > -(self._position if position is None else position)
 
     # --- Commands -------------------------------------------------------------------------------------------
 
@@ -173,7 +170,7 @@ class Machine:
         """
         if isinstance(target, str):
             target = self.node(target)
-            target = target if target.rule else self._complete(target)
+            target = target if target.rule else self._complete[target]
         if not isinstance(target, Value):
             if not self._first <= operator.index(target) <= len(self.steps):
                 raise ValueError(f"goto takes 0 to {len(self.steps)}, the number of steps, got {target}.")
@@ -183,20 +180,22 @@ class Machine:
         if target.rule is None:
             raise ValueError(
                 f"{self.steps.name(target)} is a leaf and has no step of its own: its gradient is complete at "
-                f"goto({self._complete(target)})."
+                f"goto({self._complete[target]})."
             )
-        return self._at(1 - self._turn[target] if self._position < 0 else self._turn[target])
+        turn = self._complete[target]
+        return self._at(1 - turn if self._position < 0 else turn)
 
     def until(self, target: Value | str) -> "Machine":
         """Go on to just after the step of a node; of a leaf, to where its gradient is complete."""
         node = self.node(target) if isinstance(target, str) else target
-        if node in self._place and node.rule is None:
-            return self._at(max(self._complete(node), self._position))
-        if node in self._turn and 1 - self._turn[node] <= self._position < 0:  # its forward step is over
-            return self._at(self._turn[node])
-        if self._position >= self._turn.get(node, self._position + 1):
+        if node not in self._place:
+            return self.goto(node)
+        turn = self._complete[node]
+        if node.rule is None:
+            return self._at(max(turn, self._position))
+        if self._position >= turn:
             raise ValueError(f"the step of {self.steps.name(node)} is over: goto goes back to it.")
-        return self.goto(node)
+        return self._at(1 - turn if self._position < 1 - turn else turn)
 
     def set(self, target: Value | str, number: Any) -> "Machine":
         """Give a leaf another number, and compute again what depends on it. Its graph is changed by this.
@@ -230,19 +229,8 @@ class Machine:
         if position > 0:
             self.steps[position - 1]  # computed here, so that a rule's error comes from the command, not the text
         self._previous, self._position = (self.steps, self._position), position
-        self._judge()
+        self.mistakes_at(position)
         return self
-
-    def _judge(self) -> None:
-        """At either end, find what was done wrong around the backward pass. What `set` changed is no mistake."""
-        position = self._position
-        if position not in (0, len(self.steps)) or position in self._judged:
-            return
-        order, seed = list(self.steps.order), self._seed
-        names = {node: name for name, node in self._named.items()}
-        complete = position and seed and self.root.grad
-        ones = {node: gradient / seed for node, gradient in self.gradients.items()} if complete else {}
-        self._judged[position] = mistakes(order, ones, names) or misplaced(order, names)
 
     def _compute(self, numbers: Mapping[Value, Any]) -> "Machine":
         """Put numbers into leaves and compute again all that depends on them."""
@@ -255,7 +243,7 @@ class Machine:
         for node in touched:
             node.data = fresh[node]
         self._take(self.root)
-        self._judged = {0: [], len(self.steps): []}
+        self._mistakes = {0: [], len(self.steps): []}
         self._at(position)
         self._previous = shown, position
         return self
@@ -274,11 +262,6 @@ class Machine:
         if position > 0:
             return self.steps.nodes[position - 1]
         return self.steps.nodes[-position] if -len(self.steps) < position and self._first < position else None
-
-    def _complete(self, node: Value) -> int:
-        if node in self._turn:
-            return self._turn[node]
-        return self._uses[node][-1] if self._uses[node] else 0
 
     def _gradient(self, steps: Steps, node: Value, position: int) -> Any:
         earlier = bisect_right(self._uses[node], position)
@@ -305,7 +288,8 @@ class Machine:
             header += " - the end: all gradients are complete, next() stays here"
         elif position == self._first:
             header += " - the start: back() stays here"
-        return "\n".join([header, *self._said(), "", *self.listing(near, paint), *self._told()])
+        wrong = self.mistakes_at(position)
+        return "\n".join([header, *self._said(), "", *self.listing(near, paint), *[""] * bool(wrong), *wrong])
 
     def _said(self) -> list[str]:
         step, node = self.step, self.current
@@ -317,32 +301,36 @@ class Machine:
             return ["the leaves have their numbers, nothing is computed"]
         return [f"{self.steps.name(self.root)}.grad is {four_digits(self._seed)}, all others are 0"]
 
-    def _told(self) -> list[str]:
-        found = self.mistakes_at(self._position)
-        return ["", *found] if found else []
-
     def mistakes_at(self, position: int) -> list[str]:
-        """What a frame says was done wrong around the backward pass; only those at either end do, once shown."""
-        return self._judged.get(position, [])
+        """The mistakes around the backward pass that a frame at either end tells. What `set` changed is none."""
+        if position in (0, len(self.steps)) and position not in self._mistakes:
+            order, seed = list(self.steps.order), self._seed
+            names = {node: name for name, node in self._named.items()}
+            complete = position and seed and self.root.grad
+            ones = (
+                {x: gradient / seed for x, gradient in self.steps.gradients(position).items()} if complete else {}
+            )
+            self._mistakes[position] = mistakes(order, ones, names) or misplaced(order, names)
+        return self._mistakes.get(position, [])
 
     def listing(self, near: int = 40, paint: Callable[[str], str] = str) -> list[str]:
         """The nodes around the step, one per line: its operands, those of the next, and their neighbours."""
-        rows, count = self.steps.order[::-1], len(self.steps.order)
-        wanted = dict[Value, None]()
+        rows, place, wanted = self.steps.order[::-1], self._place, dict[Value, None]()
         for node in (self.coming, self.current):
             wanted |= dict.fromkeys([] if node is None else [node, *node.parents[: near // 3]])
-        middle = self._place[next(iter(wanted), self.root)]
-        first = max(0, min(middle - near // 2, count - near))
-        nearby = sorted(rows[first : first + near], key=lambda node: abs(self._place[node] - middle))
-        shown = sorted([*wanted, *[n for n in nearby if n not in wanted]][:near], key=self._place.__getitem__)
-        table, before, lines = self._table(shown, paint), -1, list[str]()
-        for node, line in zip([*shown, None], [*table, ""], strict=True):
-            place = count if node is None else self._place[node]
-            if gap := place - before - 1:
+        middle = place[next(iter(wanted), self.root)]
+        first = max(0, min(middle - near // 2, len(rows) - near))
+        wanted |= dict.fromkeys(sorted(rows[first : first + near], key=lambda node: abs(place[node] - middle)))
+        shown = sorted(list(wanted)[:near], key=place.__getitem__)
+        lines, before = list[str](), -1
+        for at, line in zip(
+            [*map(place.__getitem__, shown), len(rows)], [*self._table(shown, paint), ""], strict=True
+        ):
+            if gap := at - before - 1:
                 lines.append(f"      ... {gap:,} node{'s' * (gap > 1)} not shown")
-            before = place
-            lines += [line] * bool(line)
-        return lines
+            lines.append(line)
+            before = at
+        return lines[:-1]
 
     def _table(self, shown: list[Value], paint: Callable[[str], str]) -> list[str]:
         name, data, turn = self.steps.name, self.steps.data, self.coming
@@ -354,7 +342,7 @@ class Machine:
         widths = [max(map(len, column)) for column in (written, numbers, gradients)]
         lines = []
         for node, text, number, gradient in zip(shown, written, numbers, gradients, strict=True):
-            mark = "->" if node is turn else "done" if self._complete(node) <= self._position else ""
+            mark = "->" if node is turn else "done" if self._complete[node] <= self._position else ""
             fresh = not (self.is_computed(node, before) and _same(old.data[node], data[node])) and number != "-"
             changed = gradient != "-" and not _same(self._gradient(old, node, before), self.gradient(node))
             number, gradient = f"{number:>{widths[1]}}", f"{gradient:>{widths[2]}}"

@@ -8,10 +8,10 @@ paths that arrive there and the few with the largest products.
 import heapq
 import math
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..engine.calculus import gradients
 from ..engine.value import Value
@@ -21,7 +21,6 @@ from ..viz.words import columns, four_digits, visible
 from .bookkeeping import mistakes
 
 Edge = tuple[Value, int]  # a node and the position of one of its operands: x * x has two edges
-Arrival = tuple[Any, Value | None, int, int]  # a product, the edge it came by, its rank among the child's arrivals
 
 ENDS = 4  # nodes written out at either end of a long path
 
@@ -72,7 +71,23 @@ class Why:
         return frozenset(edge for path in self.paths for edge in path.edges)
 
     def __repr__(self) -> str:
-        return "\n".join(_table(self))
+        names = names_of(nodes_below(self.root), self.variables)
+        x = names.get(self.x) or visible(self.x.label or self.variables.get(self.x, "x"))
+        root = names[self.root]
+        if not self.count:
+            return f"d({root})/d({x}): no path leads from {x} up to {root}, which does not depend on it\ntotal 0"
+        rows = [("product", "share", "path", "slopes")] if self.paths else []
+        for path in self.paths:
+            way = _shortened([names[node] for node in reversed(path.nodes)], " <- ")
+            slopes = _shortened([four_digits(slope) for slope in reversed(path.slopes)], " * ")
+            rows.append((four_digits(path.product), _percent(path.product, self.total), way, slopes))
+        lines = [f"d({root})/d({x}): paths from {x} up, largest first"]
+        lines += [f"  {line}" for line in columns(rows, ">>")]
+        hidden = self.count - len(self.paths)
+        kept = f"{_counted(hidden)} of them not shown, sum {four_digits(self.rest)}" if hidden else "all shown"
+        paths = "path" if self.count == 1 else "paths"
+        total = f"total {four_digits(self.total)}"
+        return "\n".join([*lines, f"{_counted(self.count)} {paths}, {kept}", total, *self.notes])
 
 
 def why(root: Value, x: Value, top: int = 10, *, variables: Mapping[Value, str] | None = None) -> Why:
@@ -119,92 +134,58 @@ def _sweep(order: list[Value], x: Value, top: int) -> tuple[int, tuple[GradientP
     It is enough to keep `top` arrivals per node: the same slope multiplies all that go on by one edge, and
     rounding, overflow and 0 * inf do not change which of two is the larger, if nan is taken for infinite.
     """
-    root, above = order[-1], _above(order, x)
-    one = type(root.data)(1)
+    root, above = order[-1], {x}
+    for node in order:
+        if not above.isdisjoint(node.parents):
+            above.add(node)
     counts: dict[Value, int] = {root: 1}  # of paths that arrive; dropped when passed on, as they can be long
-    start: Arrival = (one, None, 0, 0)
-    arrivals = {root: [start][:top]}
-    users: dict[Value, list[Edge]] = {node: [] for node in above}
-    slopes: dict[Value, Any] = {}
-    for node in reversed(order):
+    coming: dict[Value, list[Iterable[_Arrival]]] = {
+        node: [] for node in above
+    }  # from each edge, the largest first
+    coming[root] = [[_Arrival(type(root.data)(1), root)]]
+    for node in reversed(order if root in above else []):
         if node not in above:
             continue
-        if node is not root:
-            arrivals[node] = _largest(users.pop(node), arrivals, slopes, top)
+        arrivals = list(islice(heapq.merge(*coming.pop(node), key=_size, reverse=True), top))
         if node is x:
-            return counts[x], tuple(_path(x, arrival, arrivals, slopes) for arrival in arrivals[x])
+            return counts[x], tuple(arrival.path() for arrival in arrivals)
         count = counts.pop(node)
-        slopes[node] = node.rule.shares(type(node.data)(1), node.data, *[p.data for p in node.parents])
-        for operand, parent in enumerate(node.parents):
+        slopes = node.rule.shares(type(node.data)(1), node.data, *[p.data for p in node.parents])
+        for operand, (parent, slope) in enumerate(zip(node.parents, slopes, strict=True)):
             if parent in above:
-                users[parent].append((node, operand))
+                coming[parent].append(
+                    [_Arrival(one.product * slope, parent, operand, slope, one) for one in arrivals]
+                )
                 counts[parent] = counts.get(parent, 0) + count
     return 0, ()
 
 
-def _above(order: list[Value], x: Value) -> set[Value]:
-    """x and every node that depends on it."""
-    above = {x}
-    for node in order:
-        if not above.isdisjoint(node.parents):
-            above.add(node)
-    return above
+class _Arrival(NamedTuple):
+    """A path from root down to a node, as the last of its edges and the path before that."""
+
+    product: Any
+    node: Value
+    operand: int = 0
+    slope: Any = None
+    before: "_Arrival | None" = None
+
+    def path(self) -> GradientPath:
+        """The path read upwards, from the node that it arrives at to root."""
+        nodes, operands, slopes, arrival = [self.node], list[int](), list[Any](), self
+        while arrival.before:
+            operands.append(arrival.operand)
+            slopes.append(arrival.slope)
+            arrival = arrival.before
+            nodes.append(arrival.node)
+        return GradientPath(tuple(nodes), tuple(operands), tuple(slopes), self.product)
 
 
-def _largest(
-    edges: list[Edge], arrivals: dict[Value, list[Arrival]], slopes: dict[Value, Any], top: int
-) -> list[Arrival]:
-    """The `top` largest of all that arrives by these edges; what comes by one edge is in order already."""
-    runs = (_arriving(edge, arrivals[edge[0]], slopes[edge[0]]) for edge in edges)
-    return list(islice(heapq.merge(*runs, key=_size, reverse=True), top))
-
-
-def _arriving(edge: Edge, arrivals: list[Arrival], slopes: Any) -> Iterator[Arrival]:
-    child, operand = edge
-    for rank, arrival in enumerate(arrivals):
-        yield arrival[0] * slopes[operand], child, operand, rank
-
-
-def _size(arrival: Arrival) -> Any:
-    product = arrival[0]
+def _size(arrival: _Arrival) -> Any:
+    product = arrival.product
     return abs(product) if product == product else math.inf
 
 
-def _path(
-    x: Value, arrival: Arrival, arrivals: dict[Value, list[Arrival]], slopes: dict[Value, Any]
-) -> GradientPath:
-    """The path that an arrival at x is the end of, followed back to root."""
-    nodes, operands, product = [x], [], arrival[0]
-    while (child := arrival[1]) is not None:
-        _, _, operand, rank = arrival
-        nodes.append(child)
-        operands.append(operand)
-        arrival = arrivals[child][rank]
-    factors = tuple(slopes[child][operand] for child, operand in zip(nodes[1:], operands, strict=True))
-    return GradientPath(tuple(nodes), tuple(operands), factors, product)
-
-
 # --- Text -----------------------------------------------------------------------------------------------------
-
-
-def _table(answer: Why) -> list[str]:
-    names = names_of(nodes_below(answer.root), answer.variables)
-    x = names.get(answer.x) or visible(answer.x.label or answer.variables.get(answer.x, "x"))
-    root = names[answer.root]
-    if not answer.count:
-        return [f"d({root})/d({x}): no path leads from {x} up to {root}, which does not depend on it", "total 0"]
-    rows = [("product", "share", "path", "slopes")] if answer.paths else []
-    for path in answer.paths:
-        way = _shortened([names[node] for node in reversed(path.nodes)], " <- ")
-        slopes = _shortened([four_digits(slope) for slope in reversed(path.slopes)], " * ")
-        rows.append((four_digits(path.product), _percent(path.product, answer.total), way, slopes))
-    lines = [f"d({root})/d({x}): paths from {x} up, largest first"]
-    lines += [f"  {line}" for line in columns(rows, ">>")]
-    hidden = answer.count - len(answer.paths)
-    kept = f"{_counted(hidden)} of them not shown, sum {four_digits(answer.rest)}" if hidden else "all shown"
-    paths = "path" if answer.count == 1 else "paths"
-    total = f"total {four_digits(answer.total)}"
-    return [*lines, f"{_counted(answer.count)} {paths}, {kept}", total, *answer.notes]
 
 
 def _shortened(parts: list[str], sign: str) -> str:

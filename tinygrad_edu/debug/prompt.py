@@ -14,25 +14,13 @@ from types import FrameType, SimpleNamespace
 from typing import Any
 
 from ..engine.value import Value
+from ..live import Live, evaluated
 from ..viz.names import callers_names
 from ..viz.words import four_digits
 from .causes import blame
 from .expressions import Expression
 from .machine import Machine
 from .sources import source_lines, tracing
-
-HELP = """\
-n(ext)       the next step; over a module           s(tep)      the next step; into a module
-b(ack)       undo a step                            g(oto) X    just after the step of node X, or X steps
-c(ontinue)   to the next breakpoint                 until X     on to the step of node X
-r(un)        to the end                             restart     to the start, with the first numbers
-forward      the start of the forward pass          backward    the start of the backward pass
-p EXPR       Python over the nodes: p w.grad * 2    watch EXPR  show it with every frame; unwatch EXPR
-break ...    stop: w.grad > 1e3, nan, a node or module; alone: list them    clear [NUMBER]    remove them
-w(here) [X]  the source line that made a node       l(ist)      more of the nodes around the step
-why X        the paths that X's gradient sums       blame       what spoilt the gradients
-set X 3      another number for a leaf              draw [FILE], live [FILE]    a picture, a page
-q(uit)       leave                                  Enter       the last command again"""
 
 GREEN, PLAIN = "\x1b[32m", "\x1b[0m"
 
@@ -46,30 +34,20 @@ def run(root: Value | Callable[..., Value], /, *commands: str, **numbers: Any) -
 
     Raises TypeError if there is not one Value to step through, or numbers without a function.
 
-    >>> run(lambda a: a.tanh(), "n", "p a.grad > 0", a=2.0)
+    >>> run(lambda a: a.tanh(), "p a.data > 0", a=2.0)
     step 0 of 1 - the start: back() stays here
     #1.grad is 1, all others are 0
     <BLANKLINE>
     ->    #1 = tanh(a)  0.964  grad 1
           a                 2  grad -
-    (tg) n
-    step 1 of 1 - the end: all gradients are complete, next() stays here
-    #1 = tanh(a): a receives upstream * slope = 1 * 0.07065 = 0.07065; a.grad 0 -> 0.07065
-    d#1/da = 1 - #1^2 = 1 - 0.964^2 = 0.07065
-    <BLANKLINE>
-    done  #1 = tanh(a)  0.964  grad       1
-    done  a                 2  grad 0.07065 *
-    (tg) p a.grad > 0
+    (tg) p a.data > 0
     True
     """
     caller = inspect.currentframe()
     caller = caller and caller.f_back
     try:
-        if not isinstance(root, Value) and callable(root):
-            with tracing():
-                root = root(**{name: x if isinstance(x, Value) else Value(x, name) for name, x in numbers.items()})
-        elif numbers:
-            raise TypeError(f"run takes numbers beside a function, got {', '.join(numbers)} beside {root!r:.60}.")
+        with tracing():
+            root = evaluated(root, numbers, "run")
         scope = _scope(caller)
         machine = Machine(root, variables=callers_names(caller))  # which forgets the locals that _scope has read
     finally:
@@ -87,6 +65,17 @@ def _scope(frame: FrameType | None) -> dict[str, Any]:
     import tinygrad_edu
 
     return {"tg": tinygrad_edu, "math": math} | ({**frame.f_globals, **frame.f_locals} if frame else {})
+
+
+def _moving(move: Callable[[Machine], Machine], explained: str) -> "Callable[[Prompt, str], None]":
+    """A command that moves the machine and shows where it is then."""
+
+    def command(self: "Prompt", argument: str) -> None:
+        move(self.machine)
+        self._show()
+
+    command.__doc__ = explained
+    return command
 
 
 class Prompt(cmd.Cmd):
@@ -128,8 +117,8 @@ class Prompt(cmd.Cmd):
                 return
 
     def precmd(self, line: str) -> str:
-        if self._echo:
-            self._print("" if line == "EOF" else line)
+        if self._echo and line != "EOF":
+            self._print(line)
         return line
 
     def parseline(self, line: str) -> Any:
@@ -142,7 +131,9 @@ class Prompt(cmd.Cmd):
     def onecmd(self, line: str) -> bool:
         """Obey one command; True ends the session. An error is told in a line, and changes nothing."""
         try:
-            return bool(super().onecmd(line))
+            if line == "EOF":  # the name that cmd gives the end of the input
+                self._print("")
+            return line == "EOF" or bool(super().onecmd(line))
         except BrokenPipeError:  # as from `| head`
             raise
         except Exception as error:
@@ -158,10 +149,7 @@ class Prompt(cmd.Cmd):
         self.machine.over()
         self._show(before)
 
-    def do_step(self, argument: str) -> None:
-        """s(tep): take the next step, into a module if it enters one."""
-        self.machine.next()
-        self._show()
+    do_step = _moving(Machine.next, "s(tep): take the next step, into a module if it enters one.")
 
     def do_back(self, argument: str) -> None:
         """b(ack): undo the step just taken. `b EXPRESSION` sets a breakpoint, as `break` does."""
@@ -180,10 +168,7 @@ class Prompt(cmd.Cmd):
                 return
         self._show(start)
 
-    def do_run(self, argument: str) -> None:
-        """r(un): take all steps that are left, past every breakpoint."""
-        self.machine.run()
-        self._show()
+    do_run = _moving(Machine.run, "r(un): take all steps that are left, past every breakpoint.")
 
     def do_until(self, argument: str) -> None:
         """until X: go on to just after the step of node X; for a leaf, to where its gradient is complete."""
@@ -196,20 +181,11 @@ class Prompt(cmd.Cmd):
         self.machine.goto(int(target) if target.lstrip("-").isdecimal() else target)
         self._show()
 
-    def do_forward(self, argument: str) -> None:
-        """forward: go to the start of the forward pass, where nothing is computed but the leaves."""
-        self.machine.forward()
-        self._show()
-
-    def do_backward(self, argument: str) -> None:
-        """backward: go to the start of the backward pass."""
-        self.machine.backward()
-        self._show()
-
-    def do_restart(self, argument: str) -> None:
-        """restart: go to the start, and undo every `set`."""
-        self.machine.restart()
-        self._show()
+    do_forward = _moving(
+        Machine.forward, "forward: go to the start of the forward pass, where nothing is computed but the leaves."
+    )
+    do_backward = _moving(Machine.backward, "backward: go to the start of the backward pass.")
+    do_restart = _moving(Machine.restart, "restart: go to the start, and undo every `set`.")
 
     # --- Stopping -------------------------------------------------------------------------------------------
 
@@ -247,11 +223,12 @@ class Prompt(cmd.Cmd):
             expression = Expression(text, machine, self.scope)
             if not expression.nodes:
                 raise ValueError(f"{text!r} names no node or module here, so it would never change.") from None
-            was = {"true": bool(_true(expression.value))}
+            was = _true(expression.value)
 
             def becomes() -> bool:
-                before, was["true"] = was["true"], bool(_true(expression.value))
-                return was["true"] and not before
+                nonlocal was
+                before, was = was, _true(expression.value)
+                return was and not before
 
             return becomes
         if node.rule is None:  # a leaf has no step: stop where its gradient changes
@@ -285,7 +262,7 @@ class Prompt(cmd.Cmd):
         if not argument:
             self._show()
             return
-        self._print(repr(Expression(argument, self.machine, self.scope).value()))
+        self._print(repr(self._value(argument)))
 
     def do_list(self, argument: str) -> None:
         """l(ist): more of the nodes around the step."""
@@ -313,7 +290,7 @@ class Prompt(cmd.Cmd):
         name, _, number = argument.replace("=", " ").strip().partition(" ")
         if not number:
             raise ValueError("set takes a leaf and a number: set a 3.")
-        self.machine.set(name, float(Expression(number.strip(), self.machine, self.scope).value()))
+        self.machine.set(name, float(self._value(number.strip())))
         self._show()
 
     def do_draw(self, argument: str) -> None:
@@ -326,8 +303,6 @@ class Prompt(cmd.Cmd):
 
     def do_live(self, argument: str) -> None:
         """live FILE.html: write the page on which numbers can be changed; without a name, a temporary file."""
-        from ..live import Live
-
         steps, path = self.machine.steps, _path(argument, "live.html")
         Live(steps.root, steps.variables, lines=source_lines(steps.order)).to_html(path)
         self._print(f"wrote {path}")
@@ -335,13 +310,7 @@ class Prompt(cmd.Cmd):
     # --- The prompt itself ----------------------------------------------------------------------------------
 
     def do_quit(self, argument: str) -> bool:
-        """q(uit): leave the prompt."""
-        return True
-
-    def do_EOF(self, argument: str) -> bool:  # noqa: N802  # the name that cmd gives the end of the input
-        """Ctrl-D: leave the prompt."""
-        if not self._echo:
-            self._print("")
+        """q(uit): leave the prompt, as Ctrl-D does."""
         return True
 
     do_n, do_s, do_b, do_c, do_r, do_g = do_next, do_step, do_back, do_continue, do_run, do_goto
@@ -351,7 +320,11 @@ class Prompt(cmd.Cmd):
     def do_help(self, argument: str) -> None:
         """h(elp) COMMAND: what a command does; alone: all of them."""
         if not argument:
-            self._print(HELP)
+            commands = [command for name, command in vars(Prompt).items() if name.startswith("do_")]
+            first = [
+                (inspect.getdoc(command) or "").partition("\n")[0] for command in [*commands, Prompt.emptyline]
+            ]
+            self._print("\n".join(dict.fromkeys(first)))  # each once: some have several names
             return
         command = getattr(self, f"do_{argument}", None)
         if command is None:
@@ -363,17 +336,13 @@ class Prompt(cmd.Cmd):
     def default(self, line: str) -> None:
         """What is no command may be Python over the nodes, as in pdb."""
         try:
-            value = Expression(line.removeprefix("!"), self.machine, self.scope).value()
+            self._print(repr(self._value(line.removeprefix("!"))))
         except (SyntaxError, NameError):
             raise ValueError(f"There is no command {line.split()[0]!r}: h shows them.") from None
-        self._print(repr(value))
 
     def emptyline(self) -> bool:
         """Enter repeats the last command; at first it is n."""
         return self.onecmd(self.lastcmd or "n")
-
-    def completenames(self, text: str, *ignored: Any) -> list[str]:
-        return [name for name in super().completenames(text, *ignored) if name != "EOF"]
 
     def completedefault(self, text: str, line: str, begin: int, end: int) -> list[str]:
         """The names of nodes; a label such as layer0.w is completed as a whole, though readline stops at dots."""
@@ -381,12 +350,15 @@ class Prompt(cmd.Cmd):
         skip = len(start) - len(text)
         return [name[skip:] for name in self.machine._named if name.startswith(start)]
 
+    def _value(self, text: str) -> Any:
+        return Expression(text, self.machine, self.scope).value()
+
     def _show(self, start: int | None = None, note: str = "") -> None:
-        passed = self.machine.position - (self.machine.position if start is None else start)
-        if passed > 1:
+        passed = 0 if start is None else self.machine.position - start
+        if passed > 1 and not note:
             scope = ".".join(self.machine.scope(self.machine.current))
-            self._print(note or f"{passed:,} steps" + f", to {scope}" * bool(scope))
-        elif note:
+            note = f"{passed:,} steps" + f", to {scope}" * bool(scope)
+        if note:
             self._print(note)
         self._print(self.machine.frame(paint=self._paint))
         self._watched()
@@ -427,8 +399,8 @@ def _line_editor() -> Iterator[None]:
 
 
 def _within(module: str, scope: tuple[str, ...]) -> bool:
-    """Is this module, by its own name or by its whole path, one of a node's modules?"""
-    return module in scope or module in (".".join(scope[: i + 1]) for i in range(len(scope)))
+    """Is this module, by its own name or by its path, one of a node's modules?"""
+    return f".{module}." in f".{'.'.join(scope)}."
 
 
 def _true(question: Callable[[], Any]) -> bool:

@@ -1,25 +1,23 @@
 """Words for the numbers of one operation: how its result was computed, and why its slopes are what they are."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ..engine.rule import RULES
 from ..engine.value import Value
 from ..viz.words import formula, four_digits
 
-Name = Callable[[Value], str]
 
-
-def computed(node: Value, name: Name, data: Mapping[Value, Any]) -> str:
+def computed(node: Value, called: Mapping[Value, str], data: Mapping[Value, Any]) -> str:
     """How an interior node was computed, with the numbers put in: `d = a * b = 2 * (-3) = -6`."""
-    names = formula(node.rule, [name(parent) for parent in node.parents])
+    names = formula(node.rule, [called[parent] for parent in node.parents])
     operands = [four_digits(data[parent]) for parent in node.parents]
     numbers = formula(node.rule, operands if node.rule.name == "pow_n" else list(map(_bracketed, operands)))
-    return " = ".join(dict.fromkeys([name(node), names, numbers, four_digits(data[node])]))
+    return " = ".join(dict.fromkeys([called[node], names, numbers, four_digits(data[node])]))
 
 
-def reason(node: Value, i: int, slope: Any, name: Name, data: Mapping[Value, Any]) -> str:
+def reason(node: Value, i: int, slope: Any, called: Mapping[Value, str], data: Mapping[Value, Any]) -> str:
     """Why the slope for operand i is what it is: `dy/dx = 1 - y^2 = 1 - 0.9^2 = 0.19`.
 
     The formula is that of the rule. Returns "" where the rule has none, or where it is 1, -1 or another operand.
@@ -30,10 +28,10 @@ def reason(node: Value, i: int, slope: Any, name: Name, data: Mapping[Value, Any
     if text in ("", "0", "1", "-1", "x", "y") or rule.name in ("sum", "dot", "where"):
         return ""
     places = dict(zip("xy", operands, strict=False)) | {"out": node}
-    names = {word: name(value) for word, value in places.items()}
+    names = {word: called[value] for word, value in places.items()}
     numbers = {word: _bracketed(four_digits(data[value])) for word, value in places.items()}
     fixed = {word: _bracketed(four_digits(x)) for word, x in rule.parameters.items()}
-    beginning, result = f"d{names['out']}/d{name(operands[i])} = ", four_digits(slope)
+    beginning, result = f"d{names['out']}/d{called[operands[i]]} = ", four_digits(slope)
     if rule.n_inputs is None:
         return f"{beginning}{result}: {text}"
     if " for " in text:

@@ -51,34 +51,25 @@ class _Traced(Value):
         _LINES.pop(id(self), None)
 
 
-def _note(node: Value, swap: Swap) -> None:
-    if node.__class__ is Value and threading.get_ident() in swap.listeners:
-        frame = sys._getframe(2)
-        while frame.f_code.co_filename.startswith(PACKAGE) and frame.f_back:
-            frame = frame.f_back
-        node.__class__ = _Traced
-        _LINES[id(node)] = frame.f_code.co_filename, frame.f_lineno
+def _with_line(original: Callable[..., Any], swap: Swap) -> Callable[..., Any]:
+    """The original, `_made` or `__init__`, which also notes the line of the user's code that called it."""
 
+    def noting(*arguments: Any, **named: Any) -> Any:
+        made = original(*arguments, **named)
+        node = arguments[0] if made is None else made
+        if node.__class__ is Value and threading.get_ident() in swap.listeners:
+            frame = sys._getframe(1)
+            while frame.f_code.co_filename.startswith(PACKAGE) and frame.f_back:
+                frame = frame.f_back
+            node.__class__ = _Traced
+            _LINES[id(node)] = frame.f_code.co_filename, frame.f_lineno
+        return made
 
-def _with_line(original: Callable[..., Value], swap: Swap) -> Callable[..., Value]:
-    def made(*arguments: Any) -> Value:
-        node = original(*arguments)
-        _note(node, swap)
-        return node
-
-    return made
-
-
-def _init_with_line(original: Callable[..., None], swap: Swap) -> Callable[..., None]:
-    def init(self: Value, *arguments: Any, **named: Any) -> None:
-        original(self, *arguments, **named)
-        _note(self, swap)
-
-    return init
+    return noting
 
 
 _OPERATIONS = Swap("_made", lambda: [value], _with_line)
-_LEAVES = Swap("__init__", lambda: [Value], _init_with_line)
+_LEAVES = Swap("__init__", lambda: [Value], _with_line)
 
 
 @contextmanager

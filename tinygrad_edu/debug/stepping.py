@@ -1,6 +1,7 @@
 """Backpropagation as data: one application of the chain rule at a time, each with a sentence that says it."""
 
 import operator
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -8,10 +9,12 @@ from typing import Any, NamedTuple, overload
 
 from ..engine.scalar import as_real
 from ..engine.value import Value
-from ..viz.names import names_of
+from ..live import HINT, Live
+from ..viz.names import names_of, variables_in_sight
 from ..viz.reading import nodes_below
 from ..viz.words import formula, four_digits
 from .reasons import computed, reason
+from .sources import source_lines
 
 SPOKEN = 8  # operands that a sentence lists; a sum may have thousands
 PRINTED = 200  # steps that `print` shows
@@ -25,21 +28,6 @@ class Share(NamedTuple):
     share: Any
     before: Any
     after: Any
-
-
-class Names:
-    """What the sentences call each node, as `tree` does. It is computed when the first sentence is asked for."""
-
-    __slots__ = ("_names", "_order", "variables")
-
-    def __init__(self, order: tuple[Value, ...], variables: dict[Value, str]):
-        self._order, self.variables = order, variables
-        self._names: dict[Value, str] = {}
-
-    def __call__(self, node: Value) -> str:
-        if not self._names:
-            self._names = names_of(self._order, self.variables)
-        return self._names[node]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -60,7 +48,7 @@ class Step:
     upstream: Any
     shares: tuple[Share, ...]
     total: int
-    _names: Names = field(compare=False)
+    _names: Mapping[Value, str] = field(compare=False)
     _data: Mapping[Value, Any] = field(compare=False)
 
     @property
@@ -69,7 +57,8 @@ class Step:
         parts = [self._received(i) for i in range(min(len(self.shares), SPOKEN))]
         hidden = len(self.shares) - len(parts)
         rest = [f"and {hidden:,} more"] if hidden else []
-        return f"{self._names(self.node)} = {expression(self.node, self._names)}: " + "; ".join(parts + rest)
+        made = expression(self.node, self._names.__getitem__)
+        return f"{self._names[self.node]} = {made}: " + "; ".join(parts + rest)
 
     @property
     def reason(self) -> str:
@@ -80,7 +69,7 @@ class Step:
 
     def _received(self, i: int) -> str:
         parent, slope, share, before, after = self.shares[i]
-        name, upstream, factor = self._names(parent), self.upstream, _slope(self.node, i, self._names)
+        name, upstream, factor = self._names[parent], self.upstream, _slope(self.node, i, self._names)
         if not _near(upstream * slope, share):  # 0, not inf * 0, for the branch that `where` did not take
             how = f"{four_digits(share)} (upstream {four_digits(upstream)}, slope {four_digits(slope)})"
         elif factor in ("1", "-1"):
@@ -98,7 +87,7 @@ def expression(node: Value, names: Callable[[Value], str]) -> str:
     return formula(node.rule, [names(parent) for parent in node.parents])
 
 
-def _slope(node: Value, i: int, names: Callable[[Value], str]) -> str:
+def _slope(node: Value, i: int, names: Mapping[Value, str]) -> str:
     """The slope for operand i as a formula, where that is simple; else the word."""
     parents = node.parents
     match node.rule.name:
@@ -109,9 +98,9 @@ def _slope(node: Value, i: int, names: Callable[[Value], str]) -> str:
         case "neg":
             return "-1"
         case "mul" | "dot":  # the partner: dot has x1, x2, ..., y1, y2, ...
-            return names(parents[i - len(parents) // 2])
+            return names[parents[i - len(parents) // 2]]
         case "div":
-            return (f"(1/{names(parents[1])})", f"(-{names(node)}/{names(parents[1])})")[i]
+            return (f"(1/{names[parents[1]]})", f"(-{names[node]}/{names[parents[1]]})")[i]
     return "slope"
 
 
@@ -121,8 +110,10 @@ def _near(product: Any, share: Any) -> bool:
     return both_nan or bool(product == share or abs(product - share) * 1_000_000 <= abs(share))
 
 
-class BackwardPass(Sequence[Step]):
+class Steps(Sequence[Step]):
     """The steps of one backward pass. Nothing can change them: index, slice (a tuple), iterate.
+
+    A notebook shows them as the live page, where the pass begins.
 
     `root`; `order`, the topological order; `nodes`, the interior nodes in the order of the steps; `data`, each
     node's number. A step is computed when it is first asked for, and kept.
@@ -130,13 +121,14 @@ class BackwardPass(Sequence[Step]):
     Raises TypeError if root is not one Value or upstream not one number.
     """
 
-    __slots__ = ("_data", "_gradients", "_names", "_nodes", "_order", "_records", "_seed")
+    __slots__ = ("_data", "_gradients", "_names", "_nodes", "_order", "_records", "_seed", "_variables")
 
     def __init__(self, root: Value, upstream: Any = 1.0, variables: Mapping[Value, str] = MappingProxyType({})):
         self._order = tuple(nodes_below(root))
         self._nodes = tuple(node for node in reversed(self._order) if node.rule is not None)
         self._data = {node: node.data for node in self._order}
-        self._names = Names(self._order, {x: variables[x] for x in self._order if x in variables})
+        self._variables = {node: variables[node] for node in self._order if node in variables}
+        self._names = names_of(self._order, self._variables)  # what the sentences call each node, as `tree` does
         kind = type(root.data)
         self._seed = kind(as_real(upstream))
         self._gradients = dict.fromkeys(self._order, kind(0)) | {root: self._seed}
@@ -167,11 +159,11 @@ class BackwardPass(Sequence[Step]):
     @property
     def variables(self) -> Mapping[Value, str]:
         """The variables that hold some of the nodes, where the steps were asked for."""
-        return MappingProxyType(self._names.variables)
+        return MappingProxyType(self._variables)
 
     def name(self, node: Value) -> str:
         """What the sentences call a node. Raises KeyError if it is not in the graph."""
-        return self._names(node)
+        return self._names[node]
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -275,15 +267,50 @@ class BackwardPass(Sequence[Step]):
         """
         return dict.fromkeys(self._order, type(self._seed)(0)) | self.reached(i)
 
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The live page of the graph, at the beginning of this pass. Returns its text, as `Live.to_html` does.
+
+        If path is given, the page is written there too. Raises OSError if the file cannot be written, TypeError if
+        a rule of the graph cannot be written in JavaScript.
+        """
+        return self._live().to_html(path)
+
+    def _live(self) -> Live:
+        lines = source_lines(self.order)
+        return Live(self.root, self.variables, mode="steps", upstream=self._seed, numbers=self.data, lines=lines)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return {**self._live()._repr_mimebundle_(), "text/plain": self._summary()}
+
+    def _summary(self) -> str:
+        count = f"{len(self):,} step{'s' * (len(self) != 1)}"
+        return f"Steps({count} from {self._names[self.root]} = {four_digits(self._data[self.root])})"
+
+    def __repr__(self) -> str:
+        return f"{self._summary()}\n{HINT}"
+
     def __str__(self) -> str:
         lines = [f"{step}" + f"\n    {step.reason}" * bool(step.reason) for step in self[:PRINTED]]
         return "\n".join([*lines, *[f"... {len(self) - PRINTED:,} more steps"] * (len(self) > PRINTED)])
-
-    def __repr__(self) -> str:
-        kind, count = type(self).__name__, f"{len(self):,} step{'s' * (len(self) != 1)}"
-        return f"{kind}({count} from {self._names(self.root)} = {four_digits(self._data[self.root])})"
 
 
 def _exact(x: Any, kind: type) -> Any:
     """x, or if a rule gave a whole number such as 0 or 1, that as the kind of number of the result."""
     return kind(x) if x.__class__ is int else x
+
+
+def steps(root: Value, upstream: Any = 1.0) -> Steps:
+    """What root.backward(upstream) does, one `Step` per operation, from the result back to the inputs.
+
+    The gradients start at 0, whatever `.grad` holds, and no `.grad` is touched. The numbers of the graph are those
+    at the time of this call. A step is computed when it is first asked for, together with those before it.
+
+    Raises TypeError if root is not one Value or upstream not one number. If a rule fails, the step that needs it
+    raises its error, with a note that names the node.
+
+    >>> x = Value(3.0, label="x")
+    >>> print(*steps((x - 1) ** 2), sep="\\n")
+    step 1 of 2: #3 = #2**2: #2 receives upstream * slope = 1 * 4 = 4; #2.grad 0 -> 4
+    step 2 of 2: #2 = x - #0: x receives upstream = 4; x.grad 0 -> 4; #0 receives -upstream = -4; #0.grad 0 -> -4
+    """
+    return Steps(root, upstream, variables_in_sight())

@@ -4,6 +4,7 @@ import base64
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from types import ModuleType
@@ -37,11 +38,19 @@ def live(root: Value | Callable[..., Value], /, **numbers: Any) -> "Live":
     Live(3 nodes, result -6)
     (A notebook shows the page; .to_html('page.html') writes it.)
     """
+    return Live(evaluated(root, numbers, "live"), variables_in_sight())
+
+
+def evaluated(root: Value | Callable[..., Value], numbers: Mapping[str, Any], name: str) -> Value:
+    """What a function gives for Values of these names and numbers; a Value is given back.
+
+    Raises TypeError, in the name of the function that was called, for numbers beside a Value.
+    """
     if not isinstance(root, Value) and callable(root):
-        root = root(**{name: x if isinstance(x, Value) else Value(x, name) for name, x in numbers.items()})
-    elif numbers:
-        raise TypeError(f"live takes numbers beside a function, got {', '.join(numbers)} beside {root!r:.60}.")
-    return Live(root, variables_in_sight())
+        return root(**{name: x if isinstance(x, Value) else Value(x, name) for name, x in numbers.items()})
+    if numbers:
+        raise TypeError(f"{name} takes numbers beside a function, got {', '.join(numbers)} beside {root!r:.60}.")
+    return root
 
 
 class Live:
@@ -52,7 +61,10 @@ class Live:
         self._summary = f"Live({len(nodes):,} nodes, result {four_digits(root.data)})"
         self._title = f"The graph of {root.label or 'a result'} with {len(nodes):,} nodes"
         self._page = page(root, variables, **options)
-        self._drawing = _drawing(root, variables)  # text: it becomes a picture when a notebook shows it
+        self._drawing: Any = None  # the picture as DOT; a notebook that shows this makes the picture of it
+        with suppress(ImportError):  # no graphviz package
+            self._drawing = as_drawing(picture_of(root, variables, max_nodes=BOXES), "", "")
+            self._drawing.graph_attr["dpi"] = DPI
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
         """The page as one HTML document. Writes it to path, if one is given. Returns its text. Raises OSError."""
@@ -78,16 +90,6 @@ class Live:
 
     def __repr__(self) -> str:
         return f"{self._summary}\n{HINT}"
-
-
-def _drawing(root: Value, variables: Mapping[Value, str]) -> Any:
-    """The picture of the graph as DOT, summarised if it is large; None without the graphviz package."""
-    try:
-        drawing = as_drawing(picture_of(root, variables, max_nodes=BOXES), "", "")
-    except ImportError:
-        return None
-    drawing.graph_attr["dpi"] = DPI
-    return drawing
 
 
 class _Package(ModuleType):

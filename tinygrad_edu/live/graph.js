@@ -64,7 +64,7 @@ class Graph {
     this.gradient.fill(0);
     this.gradient[this.root] = this.seed;
     for (let k = 0; k < steps; k++) {
-      const i = this.interior[this.interior.length - 1 - k];
+      const i = this.interior.at(-1 - k);
       const shares = this.shares(i, this.gradient[i]);
       for (let j = 0; j < shares.length; j++) this.gradient[this.operand[this.start[i] + j]] += shares[j];
     }
@@ -134,14 +134,14 @@ class Graph {
   // --- Words ------------------------------------------------------------------------------------------------
 
   /** The operation that made node i, with its operands written as `write` says: a * b, -a, tanh(a). */
-  expression(i, write = (p) => this.names[p]) {
-    const rule = this.ruleOf(i), operands = this.operands(i).slice(0, 8).map(write);
+  expression(i, write = (p) => this.names[p], most = 8, module = "") {
+    const rule = this.ruleOf(i), operands = this.operands(i).slice(0, most).map(write);
     if (rule.infix) return operands.join(` ${rule.symbol} `);
     if (rule.name === "neg") return `-${operands[0]}`;
     if (rule.name === "pow_n") return `${operands[0]}${rule.symbol}`;
-    const more = rule.n > 8 ? [`... ${rule.n - 8} more`] : [];
+    const more = rule.n > most ? [`... ${rule.n - most} more`] : [];
     const bare = operands.map((text) => text.replace(/^\((-[^()]*)\)$/, "$1")); // a comma keeps a sign apart
-    return `${rule.call}(${[...bare, ...more, ...rule.parameters].join(", ")})`;
+    return `${module}${rule.name}(${[...bare, ...more, ...rule.parameters].join(", ")})`;
   }
 
   /** What the forward step of node i does: c = a * b = 2 * -3 = -6. */
@@ -168,9 +168,11 @@ class Graph {
     const rule = this.ruleOf(i), slopes = this.slopes(i), operands = this.operands(i);
     return rule.slopes.slice(0, 8).map((formula, k) => {
       if (/^-?1$/.test(formula)) return null;
-      const put = (write) => formula.replaceAll(`${rule.name}(x)`, "out").replace(/\b(out|x|y)\b/g, (word) => write(word === "out" ? i : operands[word === "y" ? 1 : 0]));
-      const steps = new Set([put((p) => this.names[p]), put((p) => bracketed(four(this.value[p]))), four(slopes[k])]);
-      return `d${this.names[i]}/d${this.names[operands[k]]} = ${[...steps].join(" = ")}`;
+      const put = (write) => formula.replace(/\b(out|x|y)\b/g, (word) => write(word === "out" ? i : operands[word === "y" ? 1 : 0]));
+      const words = put((p) => this.names[p]), start = `d${this.names[i]}/d${this.names[operands[k]]} = `;
+      if (formula.includes(" for ")) return `${start}${four(slopes[k])}: ${words}`;
+      const steps = new Set([words, put((p) => bracketed(four(this.value[p]))), four(slopes[k])]);
+      return start + [...steps].join(" = ");
     }).filter(Boolean).join("; ");
   }
 
@@ -194,15 +196,14 @@ class Graph {
   }
 
   pythonCall(i, called) {
-    const rule = this.ruleOf(i), names = this.operands(i).map((p) => called[p]);
-    if (rule.infix || ["neg", "pow_n"].includes(rule.name)) return this.expression(i, (p) => called[p]);
-    if (rule.name === "abs") return `abs(${names[0]})`;
-    if (rule.name === "dot") return `tg.dot([${names.slice(0, names.length / 2).join(", ")}], [${names.slice(names.length / 2).join(", ")}])`;
-    return `${rule.python}(${[...names, ...rule.parameters].join(", ")})`;
+    const names = this.operands(i).map((p) => called[p]), rule = this.ruleOf(i);
+    if (rule.name !== "dot") return this.expression(i, (p) => called[p], Infinity, rule.name === "abs" ? "" : "tg.");
+    return `tg.dot([${names.slice(0, names.length / 2).join(", ")}], [${names.slice(names.length / 2).join(", ")}])`;
   }
 
   literal(i) {
     const x = this.value[i];
+    if (Object.is(x, -0)) return "-0.0";
     return Number.isFinite(x) ? (Number.isInteger(x) && Math.abs(x) < 1e16 ? x.toFixed(1) : String(x)) : `float("${four(x)}")`;
   }
 }

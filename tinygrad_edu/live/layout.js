@@ -4,59 +4,49 @@
 const GAP = { x: 60, y: 14 }; // between boxes
 const BEND = 6; // the height kept free for an edge that passes a column
 
-/** Places items {w, h} with links [from, to], in topological order; sets x and y, the middle of each.
- *  Returns {width, height, routes}: routes.get("from to") are the points where a long edge passes a column. */
-function layered(items, links) {
-  const columns = columnsOf(items, links), routes = new Map();
-  const nodes = items.map((item, i) => ({ item, h: item.h, column: columns[i], order: item.order ?? i, before: [], after: [] }));
+/** Places boxes {w, h, order, inputs}, each after those in its set of inputs: x and y are the middle of each, and its routes.get(input)
+ *  the places where the edge from that input passes a column. Returns {width, height}. */
+function layered(boxes) {
   const layers = [];
-  for (const node of nodes) (layers[node.column] ??= []).push(node);
-  for (const [from, to] of links) {
-    if (columns[from] >= columns[to]) continue; // an edge back, between groups that read each other
-    let last = nodes[from];
-    const route = [];
-    for (let column = columns[from] + 1; column < columns[to]; column++) {
-      const bend = { h: BEND, column, order: nodes[from].order, before: [], after: [] };
-      layers[column].push(bend);
-      route.push(bend);
-      join(last, bend);
-      last = bend;
+  const put = (node) => { (layers[node.column] ??= []).push(node); };
+  columns(boxes);
+  for (const box of boxes) Object.assign(box, { before: [], after: [], routes: new Map() });
+  for (const box of boxes) {
+    put(box);
+    for (const input of box.inputs) {
+      const route = [];
+      for (let column = input.column + 1; column < box.column; column++) route.push({ w: 0, h: BEND, column, order: input.order, before: [], after: [] });
+      route.forEach(put);
+      box.routes.set(input, route);
+      [...route, box].reduce(joined, input);
     }
-    join(last, nodes[to]);
-    if (route.length) routes.set(`${from} ${to}`, route);
   }
   for (const layer of layers) layer.sort((a, b) => a.order - b.order);
-  if (links.length < 3000) untangle(layers);
+  untangle(layers);
   const height = rows(layers);
   let x = 0;
   for (const layer of layers) {
-    const width = Math.max(0, ...layer.map((node) => node.item?.w ?? 0));
-    for (const node of layer) {
-      node.x = x + width / 2;
-      if (node.item) [node.item.x, node.item.y] = [node.x, node.y];
-    }
+    const width = Math.max(...layer.map((node) => node.w));
+    for (const node of layer) node.x = x + width / 2;
     x += width + GAP.x;
   }
-  return { width: Math.max(0, x - GAP.x), height, routes };
+  return { width: x - GAP.x, height };
 }
 
-function join(a, b) {
+function joined(a, b) {
   a.after.push(b);
   b.before.push(a);
+  return b;
 }
 
-/** The column of each item: as far to the right as those that read it allow, so that edges are short. */
-function columnsOf(items, links) {
-  const depth = items.map(() => 0);
-  const forward = links.filter(([from, to]) => from < to);
-  const into = items.map(() => []), out = items.map(() => []);
-  for (const [from, to] of forward) {
-    into[to].push(from);
-    out[from].push(to);
+/** The column of each box: as far to the right as those that read it allow, so that edges are short. */
+function columns(boxes) {
+  const limit = new Map();
+  for (const box of boxes) box.column = Math.max(0, ...[...box.inputs].map((input) => input.column + 1));
+  for (const box of [...boxes].reverse()) {
+    box.column = limit.get(box) ?? box.column;
+    for (const input of box.inputs) limit.set(input, Math.min(limit.get(input) ?? Infinity, box.column - 1));
   }
-  items.forEach((_, i) => { for (const p of into[i]) depth[i] = Math.max(depth[i], depth[p] + 1); });
-  for (let i = items.length - 1; i >= 0; i--) if (out[i].length) depth[i] = Math.min(...out[i].map((to) => depth[to])) - 1;
-  return depth;
 }
 
 /** Sorts each column by the middle of its neighbours, there and back, as long as fewer edges cross. */
@@ -67,7 +57,7 @@ function untangle(layers) {
   for (let round = 0; round < 6 && fewest; round++) {
     const side = round % 2 ? "after" : "before";
     for (const layer of round % 2 ? [...layers].reverse() : layers) {
-      for (const node of layer) node.wish = node[side].length ? mean(node[side].map((other) => other.place)) : node.place;
+      for (const node of layer) node.wish = mean(node[side].map((other) => other.place)) ?? node.place;
       layer.sort((a, b) => a.wish - b.wish || a.place - b.place);
       layer.forEach((node, place) => { node.place = place; });
     }
@@ -99,11 +89,7 @@ function rows(layers) {
   }
   for (let round = 0; round < 12; round++) {
     for (const layer of round % 2 ? [...layers].reverse() : layers) {
-      const wishes = layer.map((node) => {
-        const near = [...node.before, ...node.after];
-        return near.length ? mean(near.map((other) => other.y)) : node.y;
-      });
-      spread(layer, wishes);
+      spread(layer, layer.map((node) => mean([...node.before, ...node.after].map((other) => other.y)) ?? node.y));
     }
   }
   const all = layers.flat();
@@ -112,24 +98,13 @@ function rows(layers) {
   return Math.max(0, ...all.map((node) => node.y + node.h / 2));
 }
 
-/** The heights nearest to the wishes that keep order and distance: pool adjacent violators, then put them back. */
+/** Heights near the wishes that keep order and distance: midway between pushing all down from the first and up from the last. */
 function spread(layer, wishes) {
-  let offset = 0;
-  const blocks = [];
-  const offsets = layer.map((node, i) => {
-    if (i) offset += (layer[i - 1].h + node.h) / 2 + GAP.y;
-    return offset;
-  });
-  layer.forEach((node, i) => {
-    blocks.push({ sum: wishes[i] - offsets[i], n: 1 });
-    while (blocks.length > 1 && blocks.at(-2).sum / blocks.at(-2).n > blocks.at(-1).sum / blocks.at(-1).n) {
-      const { sum, n } = blocks.pop();
-      blocks.at(-1).sum += sum;
-      blocks.at(-1).n += n;
-    }
-  });
-  let i = 0;
-  for (const { sum, n } of blocks) for (let k = 0; k < n; k++, i++) layer[i].y = sum / n + offsets[i];
+  const down = [...wishes], up = [...wishes];
+  const apart = layer.map((node, i) => (i ? (layer[i - 1].h + node.h) / 2 + GAP.y : 0));
+  for (let i = 1; i < layer.length; i++) down[i] = Math.max(down[i], down[i - 1] + apart[i]);
+  for (let i = layer.length - 1; i > 0; i--) up[i - 1] = Math.min(up[i - 1], up[i] - apart[i]);
+  layer.forEach((node, i) => { node.y = (down[i] + up[i]) / 2; });
 }
 
-function mean(numbers) { return numbers.reduce((sum, x) => sum + x, 0) / numbers.length; }
+function mean(numbers) { return numbers.length ? numbers.reduce((sum, x) => sum + x, 0) / numbers.length : undefined; }

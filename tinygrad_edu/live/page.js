@@ -7,9 +7,9 @@ const LINE = 17, CHARACTER = 7.3; // of the text in a box
 const $ = (id) => document.getElementById(id);
 const DATA = JSON.parse($("data").textContent);
 const graph = new Graph(DATA);
-const state = { time: 0, selected: graph.root, playing: null, quiz: null, mode: DATA.mode };
+const state = { time: 0, selected: graph.root, playing: null, quiz: null };
 const last = graph.interior.length; // steps of one pass
-const place = new Map(graph.interior.map((i, k) => [i, k])); // of each interior node in the forward pass
+const operations = new Map(graph.interior.map((i, k) => [i, k + 1])); // of each interior node its number in the forward pass
 
 function make(tag, attributes = {}, ...children) {
   const svg = ["g", "rect", "text", "path", "tspan", "title", "desc"].includes(tag);
@@ -21,78 +21,85 @@ function make(tag, attributes = {}, ...children) {
 
 // --- Folding: groups within groups. A group that is closed is one box ---------------------------------------
 
-/** {name, parent, open, nodes, groups}: the modules as the names of parameters tell them, and repetitions. */
-function folded() {
-  const whole = { name: "", parent: null, open: true, nodes: [], groups: [] };
-  const groups = DATA.scopes.map((path) => ({ name: path.at(-1), path, parent: null, open: false, nodes: [], groups: [] }));
+const order = readingOrder(); // of each node
+const home = new Array(graph.size); // the innermost group of each node
+const whole = { name: "", parent: null, open: true, items: [] };
+fold(whole);
+settle(whole);
+
+/** From the result, operand by operand. Boxes of one column stand in this order. */
+function readingOrder() {
+  const order = new Map(), stack = [graph.root];
+  while (stack.length) {
+    const i = stack.pop();
+    if (order.has(i)) continue;
+    order.set(i, order.size);
+    stack.push(...graph.operands(i).reverse());
+  }
+  return order;
+}
+
+/** Puts into the whole what is in it, nodes and groups {name, parent, open, items}: the modules as the names of parameters tell
+ *  them, and repetitions. */
+function fold(whole) {
+  const groups = DATA.scopes.map((path) => ({ name: path.at(-1), path, open: false, items: [] }));
   const byPath = new Map(groups.map((group) => [group.path.join("."), group]));
-  for (const group of groups) (group.parent = byPath.get(group.path.slice(0, -1).join(".")) ?? whole).groups.push(group);
-  DATA.scope.forEach((scope, i) => (scope < 0 ? whole : groups[scope]).nodes.push(i));
+  for (const group of groups) (group.parent = byPath.get(group.path.slice(0, -1).join(".")) ?? whole).items.push(group);
+  DATA.scope.forEach((scope, i) => (scope < 0 ? whole : groups[scope]).items.push(i));
   for (const group of [whole, ...groups]) repetitions(group);
-  return whole;
 }
 
 /** Puts what is many in a group into groups of its own: x ×784, Neuron ×128. */
 function repetitions(group) {
-  const together = (members, key, title, add) => {
-    if (members.length <= MANY) return members;
-    const kinds = Map.groupBy ? Map.groupBy(members, key) : groupedBy(members, key);
-    const single = [];
-    for (const [name, some] of kinds) {
-      if (some.length < 8) single.push(...some);
-      else chunks(group, title(name, some), some, add);
-    }
-    return single;
-  };
-  group.nodes = together(group.nodes, (i) => `${graph.isLeaf(i) ? "" : graph.ruleOf(i).symbol} ${stem(DATA.names[i] ?? "")}`.trim() || "number",
-    (name, some) => `${name} ×${some.length.toLocaleString("en")}`, (part, some) => { part.nodes = some; });
-  group.groups = [...new Set([...together(group.groups, (child) => stem(child.name), (name, some) => `${capital(name)} ×${some.length}`,
-    (part, some) => { part.groups = some; for (const child of some) child.parent = part; }), ...group.groups.filter((child) => child.repeated)])];
+  if (group.items.length <= MANY) return;
+  const kinds = new Map();
+  for (const item of group.items) {
+    const kind = isGroup(item) ? capital(stem(item.name)) : `${graph.isLeaf(item) ? "" : graph.ruleOf(item).symbol} ${stem(DATA.names[item] ?? "")}`.trim() || "number";
+    if (kinds.has(kind)) kinds.get(kind).push(item);
+    else kinds.set(kind, [item]);
+  }
+  group.items = [...kinds].flatMap(([kind, some]) => (some.length < 8 ? some : packed(group, `${kind} ×${some.length.toLocaleString("en")}`, some)));
 }
 
 /** A closed group of these. More than 200 lie in groups within it: 1 to 200, 201 to 400. */
-function chunks(parent, name, some, add, from = 1) {
-  const part = { name, parent, open: false, nodes: [], groups: [], repeated: true };
-  parent.groups.push(part);
-  if (some.length <= 200) {
-    add(part, some);
-    return;
-  }
-  let size = 200;
-  while (some.length > 200 * size) size *= 200;
-  for (let at = 0; at < some.length; at += size) {
-    const few = some.slice(at, at + size);
-    chunks(part, `${from + at} to ${from + at + few.length - 1}`, few, add, from + at);
-  }
+function packed(parent, name, items, from = 1) {
+  const pack = { name, parent, open: false, repeated: true, items };
+  let size = 1;
+  while (items.length > 200 * size) size *= 200;
+  if (size > 1) {
+    pack.items = [];
+    for (let at = 0; at < items.length; at += size) {
+      const end = Math.min(at + size, items.length);
+      pack.items.push(packed(pack, `${from + at} to ${from + end - 1}`, items.slice(at, end), from + at));
+    }
+  } else for (const child of items.filter(isGroup)) child.parent = pack;
+  return pack;
 }
 
-function groupedBy(members, key) {
-  const kinds = new Map();
-  for (const member of members) kinds.set(key(member), [...(kinds.get(key(member)) ?? []), member]);
-  return kinds;
-}
+function isGroup(what) { return typeof what === "object"; }
 
 function stem(name) { return name.replace(/\d+/g, ""); }
 
-function capital(name) { return name[0].toUpperCase() + name.slice(1); }
+function capital(name) { return name.charAt(0).toUpperCase() + name.slice(1); }
 
+/** Tells each node its group, and each group its nodes and its place in the reading order. */
+function settle(group) {
+  for (const item of group.items) {
+    if (isGroup(item)) settle(item);
+    else home[item] = group;
+  }
+  group.members = group.items.flatMap((item) => item.members ?? [item]);
+  order.set(group, group.members.reduce((least, i) => Math.min(least, order.get(i)), Infinity));
+}
 
-const whole = folded();
-const home = new Array(graph.size); // the innermost group of each node
-(function settle(group) {
-  for (const i of group.nodes) home[i] = group;
-  for (const child of group.groups) settle(child);
-  group.members = [...group.nodes, ...group.groups.flatMap((child) => child.members)];
-})(whole);
-
-/** Opens the groups of one depth after those of the other, while there are few boxes. */
+/** Opens the modules of one depth after those of the other, while there are few boxes. */
 function openSome() {
-  let boxes = whole.nodes.length + whole.groups.length;
-  for (let level = whole.groups.filter((group) => !group.repeated); level.length;) {
-    boxes += level.reduce((sum, group) => sum + group.nodes.length + group.groups.length - 1, 0);
+  const modules = (group) => group.items.filter((item) => isGroup(item) && !item.repeated);
+  let boxes = whole.items.length;
+  for (let level = modules(whole); level.length; level = level.flatMap(modules)) {
+    boxes += level.reduce((sum, group) => sum + group.items.length - 1, 0);
     if (boxes > AT_ONCE) return;
     for (const group of level) group.open = true;
-    level = level.flatMap((group) => group.groups.filter((child) => !child.repeated));
   }
 }
 
@@ -108,153 +115,104 @@ function seen(i) {
 let boxes = new Map(); // what is shown: node or group -> {w, h, x, y, element, ...}
 let arrows = [];
 
-/** Lays out a group that is open; returns its size, and leaves the places in its items. */
+/** Lays out a group that is open; returns its boxes and its size. */
 function arrange(group) {
-  const items = [...group.nodes, ...group.groups].map((what) => itemOf(what));
-  const index = new Map(items.map((item, i) => [item.what, i]));
-  const inside = (i) => { // the item of this group in which node i lies, if any
-    if (home[i] === group) return index.get(i);
-    for (let up = home[i]; up; up = up.parent) if (up.parent === group) return index.get(up);
-    return undefined;
+  const items = group.items.map(boxFor).sort((a, b) => a.place - b.place);
+  const byWhat = new Map(items.map((item) => [item.what, item]));
+  const inside = (i) => { // the box of this group in which node i lies; undefined if it lies elsewhere
+    let what = i, around = home[i];
+    while (around && around !== group) [what, around] = [around, around.parent];
+    return around ? byWhat.get(what) : undefined;
   };
-  items.forEach((item) => { item.first = item.what.members ? item.what.members.reduce((a, b) => Math.max(a, b), 0) : item.what; });
-  const sorted = items.map((item, i) => i).sort((a, b) => items[a].first - items[b].first);
-  const rank = new Map(sorted.map((i, k) => [i, k]));
-  const links = new Set();
-  for (const to of group.members) {
-    if (graph.isLeaf(to)) continue;
-    const b = inside(to);
-    for (const p of graph.operands(to)) {
-      const a = inside(p);
-      if (a !== undefined && a !== b) links.add(`${rank.get(a)} ${rank.get(b)}`);
-    }
+  for (const i of group.members) {
+    const head = inside(i);
+    for (const tail of graph.operands(i).map(inside)) if (tail && tail.place < head.place) head.inputs.add(tail);
   }
-  const ordered = sorted.map((i) => items[i]);
-  ordered.forEach((item) => { item.order = reading.get(item.what) ?? 0; });
-  const { width, height, routes } = layered(ordered, [...links].map((link) => link.split(" ").map(Number)));
-  return { items: ordered, width, height, routes, group };
+  return { items, ...layered(items) };
 }
 
-function itemOf(what) {
-  if (what.members === undefined || !what.open) return { what, ...sizeOf(what) };
-  const inner = arrange(what);
-  return { what, inner, w: Math.max(inner.width + 24, what.name.length * CHARACTER + 50), h: inner.height + 44 };
+/** What the layout needs to know of a node or a group; its place is that of its last node in the forward pass. */
+function boxFor(what) {
+  const box = { what, place: isGroup(what) ? what.members.reduce((a, b) => Math.max(a, b)) : what, order: order.get(what), inputs: new Set() };
+  if (isGroup(what) && what.open) {
+    const inner = arrange(what);
+    return { ...box, inner, w: Math.max(inner.width + 24, what.name.length * CHARACTER + 50), h: inner.height + 44 };
+  }
+  const head = isGroup(what) ? short(`+ ${what.name}`) : headOf(what);
+  return { ...box, w: Math.max(head.length, 16) * CHARACTER + 16, h: 3 * LINE + 10 };
 }
 
-function sizeOf(what) {
-  const head = what.members ? short(`+ ${what.name}`) : headOf(what);
-  const widest = Math.max(head.length, what.members ? 16 : 15);
-  return { w: Math.max(104, widest * CHARACTER + 16), h: 3 * LINE + 10 };
-}
-
+/** The name of a node, without the modules that the frame around it says, and its operation. */
 function headOf(i) {
-  const operation = graph.isLeaf(i) ? "" : graph.ruleOf(i).symbol;
-  const name = graph.named(i) ? graph.names[i].slice(home[i].path ? prefix(i).length : 0) : "";
+  const operation = graph.isLeaf(i) ? "" : graph.ruleOf(i).symbol, around = `${(home[i].path ?? []).join(".")}.`;
+  const full = DATA.names[i] ?? "", name = full.startsWith(around) ? full.slice(around.length) : full;
   return short(name && operation ? `${name} = ${operation}` : operation || name || "number");
 }
 
 function short(text) { return text.length > 40 ? `${text.slice(0, 39)}…` : text; }
 
-/** layer0.neuron3. of a parameter that stands in this group, whose frame says it. */
-function prefix(i) {
-  const full = `${(home[i].path ?? []).join(".")}.`;
-  return graph.names[i].startsWith(full) ? full : "";
-}
-
-/** The order of reading: from the result, operand by operand. Boxes of one column stand in it. */
-const reading = (() => {
-  const order = new Map(), stack = [graph.root];
-  while (stack.length) {
-    const i = stack.pop();
-    if (order.has(i)) continue;
-    order.set(i, order.size);
-    stack.push(...graph.operands(i).reverse());
-  }
-  (function first(group) {
-    for (const child of group.groups) first(child);
-    order.set(group, group.members.reduce((least, i) => Math.min(least, order.get(i)), Infinity));
-  })(whole);
-  return order;
-})();
-
 function draw() {
-  const layout = arrange(whole);
+  size = arrange(whole);
   boxes = new Map();
+  arrows = [];
   const frames = make("g"), lines = make("g"), nodes = make("g");
-  const routes = new Map();
-  (function put(part, dx, dy) {
-    for (const item of part.items) {
-      item.cx = item.x + dx;
-      item.cy = item.y + dy;
+  (function put(items, dx, dy) {
+    for (const item of items) {
+      [item.dx, item.dy] = [dx, dy];
+      [item.cx, item.cy] = [item.x + dx, item.y + dy];
+      item.arrows = new Map();
       boxes.set(item.what, item);
       const left = item.cx - item.w / 2, above = item.cy - item.h / 2;
       if (item.inner) {
         frames.append(frameOf(item, left, above));
-        put(item.inner, left + 12, above + 34);
+        put(item.inner.items, left + 12, above + 34);
       } else nodes.append(boxOf(item, left, above));
     }
-    part.items.forEach((a, i) => part.items.forEach((b, j) => {
-      const route = part.routes.get(`${i} ${j}`);
-      if (route) routes.set(a.what, (routes.get(a.what) ?? new Map()).set(b.what, route.map(({ x, y }) => [x + dx, y + dy])));
-    }));
-  })(layout, 0, 0);
-  arrows = [];
-  const drawn = new Map();
+  })(size.items, 0, 0);
   for (const i of graph.interior) {
     const head = seen(i);
     graph.operands(i).forEach((p, j) => {
-      const tail = seen(p);
-      if (tail === head) return;
-      const one = tail === p && head === i;
-      const to = drawn.get(tail) ?? drawn.set(tail, new Map()).get(tail);
-      const known = to.get(head);
-      if (known) {
-        known.edges.push([i, j]);
-        return;
+      const tail = seen(p), known = boxes.get(tail).arrows.get(head);
+      if (known) known.edges.push([i, j]);
+      else if (tail !== head) {
+        const arrow = { tail, head, one: tail === p && head === i, edges: [[i, j]] };
+        boxes.get(tail).arrows.set(head, arrow);
+        arrows.push(arrow);
       }
-      const arrow = { tail, head, one, edges: [[i, j]], element: null };
-      to.set(head, arrow);
-      arrows.push(arrow);
     });
   }
-  for (const arrow of arrows) lines.append(lineOf(arrow, routes.get(arrow.tail)?.get(arrow.head) ?? []));
+  lines.append(...arrows.map(lineOf));
   $("picture").replaceChildren(frames, lines, nodes);
-  size = { width: layout.width, height: layout.height };
   refresh();
 }
 
 function frameOf(item, left, above) {
   const group = item.what;
-  const button = make("text", { x: left + 10, y: above + 20, class: "title" }, `− ${group.name}`);
-  const handle = make("g", { class: "handle", tabindex: 0, role: "button", "aria-expanded": "true", "aria-label": `close ${group.name}` },
-    make("rect", { x: left, y: above, width: item.w, height: 28, class: "grip" }), button);
-  handle.addEventListener("click", () => fold(group, false));
-  item.element = handle;
-  return make("g", { class: "frame" }, make("rect", { x: left, y: above, width: item.w, height: item.h, rx: 8 }), handle);
+  item.element = make("g", { class: "handle", tabindex: 0, role: "button", "aria-expanded": "true", "aria-label": `close ${group.name}` },
+    make("rect", { x: left, y: above, width: item.w, height: 28, class: "grip" }),
+    make("text", { x: left + 10, y: above + 20, class: "title" }, `− ${group.name}`));
+  item.element.addEventListener("click", () => toggle(group));
+  return make("g", { class: "frame" }, make("rect", { x: left, y: above, width: item.w, height: item.h, rx: 8 }), item.element);
 }
 
 function boxOf(item, left, above) {
-  const { what, w, h } = item, group = what.members !== undefined;
+  const { what, w, h } = item, group = isGroup(what);
   const kind = group ? "group" : kindOf(what);
   const rounded = { constant: h / 2, interior: 8, result: 8, group: 3 }[kind] ?? 0;
   const element = make("g", { class: `node ${kind}`, tabindex: 0, role: "button", transform: `translate(${left} ${above})` },
     make("rect", { width: w, height: h, rx: rounded }));
   if (kind === "result") element.append(make("rect", { x: 3, y: 3, width: w - 6, height: h - 6, rx: 6, class: "inner" }));
   if (kind === "parameter") element.append(make("path", { d: `M${w - 12} 0 V12 H${w}`, class: "inner" }));
-  item.texts = [0, 1, 2].map((k) => {
-    const line = make("text", { x: w / 2, y: (k + 1) * LINE, class: k ? "number" : "title" });
-    element.append(line);
-    return line;
-  });
+  item.texts = [1, 2, 3].map((line) => make("text", { x: w / 2, y: line * LINE, class: line === 1 ? "title" : "number" }));
   item.mark = make("text", { x: 4, y: -3, class: "mark" });
   item.description = make("desc");
-  element.append(item.mark, item.description);
+  element.append(...item.texts, item.mark, item.description);
   item.element = element;
-  element.addEventListener("click", () => { if (!item.dragged) group ? fold(what, true) : select(what); });
+  element.addEventListener("click", () => (group ? toggle(what) : select(what)));
   element.addEventListener("pointerenter", () => relate(what));
   element.addEventListener("pointerleave", () => relate(null));
   element.addEventListener("focus", () => { if (!group) select(what, false); });
-  if (!group && graph.isLeaf(what)) scrub(item, what);
+  if (!group && graph.isLeaf(what)) scrub(element, what);
   return element;
 }
 
@@ -264,73 +222,73 @@ function kindOf(i) {
   return { p: "parameter", c: "constant" }[DATA.kinds[i]] ?? "leaf";
 }
 
-function lineOf(arrow, route) {
+/** A curve from box to box, by way of the places that the layout keeps free for it. */
+function lineOf(arrow) {
   const a = boxes.get(arrow.tail), b = boxes.get(arrow.head);
-  let [x, y] = [a.cx + a.w / 2, a.cy];
+  const bends = (b.routes?.get(a) ?? []).map((bend) => [bend.x + b.dx, bend.y + b.dy]);
+  let [x, y] = [a.cx + a.w / 2, a.cy], d = `M${x} ${y}`;
   const end = [b.cx - b.w / 2, b.cy];
-  let d = `M${x} ${y}`;
-  const points = arrow.one || route.length ? [...route, end] : [end];
-  for (const [px, py] of points) {
+  const [lx, ly] = bends[0] ?? [(x + end[0]) / 2, (y + end[1]) / 2];
+  for (const [px, py] of [...bends, end]) {
     const half = Math.max(12, Math.abs(px - x) / 2);
     d += ` C${x + half} ${y} ${px - half} ${py} ${px} ${py}`;
     [x, y] = [px, py];
   }
   arrow.element = make("path", { d, class: "edge", "marker-end": "url(#tip)" });
-  const [lx, ly] = route.length ? route[0] : [(a.cx + a.w / 2 + end[0]) / 2, (a.cy + end[1]) / 2];
   arrow.label = make("text", { class: "slope", x: lx, y: ly - 3 });
   return make("g", {}, arrow.element, arrow.label);
 }
 
-function fold(group, open) {
-  group.open = open;
+function toggle(group) {
+  group.open = !group.open;
   draw();
   boxes.get(group)?.element.focus();
-  if (open) fit();
+  if (group.open) fit();
 }
 
 // --- What the picture says now ------------------------------------------------------------------------------
 
-function hiddenGradient(i) { return state.quiz && !state.quiz.known.has(i); }
+/** When the time line computes a node; 0 for a leaf. */
+function computedAt(i) { return operations.get(i) ?? 0; }
 
-/** Of each interior node its place in the backward pass; of a leaf, a place that never comes. */
-function turn(i) { return place.has(i) ? last - 1 - place.get(i) : Infinity; }
+/** When the time line passes the gradient of a node on; never for a leaf. */
+function passedOnAt(i) { return operations.has(i) ? 2 * last + 1 - operations.get(i) : Infinity; }
 
 /** "" where the time line has passed a node, else what its box says: now, waiting, partial. */
 function phase(i) {
-  const t = state.time, taken = t - last;
-  if (t <= last) return !place.has(i) || place.get(i) < t - 1 ? "" : place.get(i) === t - 1 ? "now" : "waiting";
+  const t = state.time;
+  if (t <= last) return t < computedAt(i) ? "waiting" : t > 0 && t === computedAt(i) ? "now" : "";
   if (t === 2 * last) return "";
-  if (turn(i) === taken - 1) return "now";
-  const complete = graph.users[i].filter((user) => turn(user) < taken).length;
+  if (t === passedOnAt(i)) return "now";
+  const complete = graph.users[i].filter((user) => passedOnAt(user) <= t).length;
   return complete === graph.users[i].length ? "" : complete ? "partial" : "waiting";
 }
 
 /** The texts and colours of all boxes and edges that are shown. */
 function refresh() {
-  const t = state.time, step = Math.max(0, t - last);
-  graph.backward(step);
-  const live = t === 2 * last;
+  const t = state.time;
+  graph.backward(Math.max(0, t - last));
   for (const [what, item] of boxes) {
     if (item.inner) continue;
-    if (what.members) refreshGroup(what, item);
-    else refreshNode(what, item, step);
+    if (isGroup(what)) refreshGroup(what, item);
+    else refreshNode(what, item);
   }
   for (const arrow of arrows) {
     const [i, j] = arrow.edges[0];
-    const reached = live || (t >= last && turn(i) < step);
-    arrow.label.textContent = arrow.one && reached && !state.quiz ? four(graph.slopes(i)[j]) + (arrow.edges.length > 1 ? ` (×${arrow.edges.length})` : "") : "";
-    if (!arrow.one && arrow.edges.length > 1) arrow.label.textContent = `×${arrow.edges.length.toLocaleString("en")}`;
-    const current = !live && arrow.edges.some(([node]) => phase(node) === "now");
-    arrow.element.classList.toggle("now", current);
+    const reached = passedOnAt(i) <= t, times = arrow.edges.length > 1 ? `×${arrow.edges.length.toLocaleString("en")}` : "";
+    if (!arrow.one) arrow.label.textContent = times;
+    else arrow.label.textContent = reached && !state.quiz ? `${four(graph.slopes(i)[j])} ${times}` : "";
+    arrow.element.classList.toggle("now", t < 2 * last && arrow.edges.some(([node]) => phase(node) === "now"));
   }
   details();
   timeline();
 }
 
-function refreshNode(i, item, step) {
-  const now = phase(i), known = state.time >= last || graph.isLeaf(i) || place.get(i) < state.time;
-  const reached = step > 0 && (i === graph.root || graph.users[i].some((user) => turn(user) < step));
-  const gradient = hiddenGradient(i) ? "?" : reached || (i === graph.root && state.time >= last) ? four(graph.gradient[i]) : "–";
+function refreshNode(i, item) {
+  const t = state.time, now = phase(i), known = computedAt(i) <= t;
+  const reached = i === graph.root ? t >= last : graph.users[i].some((user) => passedOnAt(user) <= t);
+  const hidden = state.quiz && !state.quiz.known.has(i);
+  const gradient = hidden ? "?" : reached ? four(graph.gradient[i]) : "–";
   const value = known ? four(graph.value[i]) : "–";
   item.texts[0].textContent = headOf(i);
   item.texts[1].textContent = `data ${value}`;
@@ -344,7 +302,7 @@ function refreshNode(i, item, step) {
   const made = graph.isLeaf(i) ? "" : ` = ${graph.expression(i)}`;
   const spoken = { now: ", current step", waiting: ", waiting", partial: ", gradient not complete" }[now] ?? "";
   item.element.setAttribute("aria-label", `${graph.names[i]}${made}, data ${value}, gradient ${gradient}${spoken}${wrong ? ", not finite" : ""}`);
-  item.description.textContent = graph.isLeaf(i) || !known || state.quiz ? "" : state.time > last ? graph.backwardSentence(i) : graph.forwardSentence(i);
+  item.description.textContent = graph.isLeaf(i) || !known || state.quiz ? "" : t > last ? graph.backwardSentence(i) : graph.forwardSentence(i);
 }
 
 function refreshGroup(group, item) {
@@ -362,7 +320,7 @@ function refreshGroup(group, item) {
 /** Shows what a node depends on and what depends on it; null: all again. */
 function relate(what) {
   const related = new Set();
-  if (what !== null && what.members === undefined) {
+  if (what !== null && !isGroup(what)) {
     for (const i of [what, ...graph.reach(what, "users"), ...graph.reach(what, "operands")]) related.add(seen(i));
   }
   for (const [other, item] of boxes) item.element.classList.toggle("dim", related.size > 0 && !item.inner && !related.has(other));
@@ -390,23 +348,26 @@ function change(leaf, x) {
 }
 
 /** Dragging a leaf to the side changes its number: a pixel is a hundredth of its size, or of 1. */
-function scrub(item, leaf) {
-  item.element.classList.add("leaf-box");
-  item.element.addEventListener("pointerdown", (event) => {
-    const from = event.clientX, x = graph.value[leaf], unit = Math.max(Math.abs(x), 1) / 100;
-    item.dragged = false;
-    event.stopPropagation();
-    item.element.setPointerCapture(event.pointerId);
-    const move = (moved) => {
-      if (Math.abs(moved.clientX - from) > 3) item.dragged = true;
-      if (item.dragged) change(leaf, Number((x + (moved.clientX - from) * unit).toPrecision(4)));
+function scrub(element, leaf) {
+  element.classList.add("leaf-box");
+  drag(element, (down) => {
+    const x = graph.value[leaf], unit = Math.max(Math.abs(x), 1) / 100;
+    let dragged = false;
+    return (event) => {
+      const way = event.clientX - down.clientX;
+      dragged ||= Math.abs(way) > 3;
+      if (dragged) change(leaf, Number((x + way * unit).toPrecision(4)));
     };
-    item.element.addEventListener("pointermove", move);
-    item.element.addEventListener("pointerup", () => {
-      item.element.removeEventListener("pointermove", move);
-      if (item.dragged) select(leaf);
-      setTimeout(() => { item.dragged = false; });
-    }, { once: true });
+  });
+}
+
+/** Where the pointer goes down on an element, `start` gets the event, and what it returns gets every move until it is up. */
+function drag(element, start) {
+  element.addEventListener("pointerdown", (down) => {
+    down.stopPropagation();
+    const move = start(down), over = new AbortController();
+    window.addEventListener("pointermove", move, { signal: over.signal });
+    for (const end of ["pointerup", "pointercancel"]) window.addEventListener(end, () => over.abort(), { signal: over.signal });
   });
 }
 
@@ -417,52 +378,44 @@ function select(i, show = true) {
   if (show && seen(i) !== i) {
     for (let group = home[i]; group; group = group.parent) group.open = true;
     draw();
-  }
-  buildDetails();
-  refresh();
+  } else refresh();
 }
 
-/** The panel's parts that stay while the node is the same: its name, number and slider. */
-function buildDetails() {
-  const i = state.selected, leaf = graph.isLeaf(i);
+function details() {
+  const i = state.selected, leaf = graph.isLeaf(i), x = graph.value[i];
   $("name").textContent = leaf ? graph.names[i] : `${graph.names[i]} = ${graph.expression(i)}`;
   $("edit").hidden = !leaf;
   if (leaf) {
-    const x = graph.value[i], reach = Math.max(2, 2 * Math.abs(graph.initial.get(i)));
-    $("number").value = x;
-    [$("slider").min, $("slider").max] = [Math.min(x, graph.initial.get(i) - reach), Math.max(x, graph.initial.get(i) + reach)];
-    $("slider").step = Number((reach / 200).toPrecision(1));
-    $("slider").value = x;
-    for (const control of [$("number"), $("slider")]) control.setAttribute("aria-label", `${control === $("slider") ? "slider for" : "number of"} ${graph.names[i]}`);
+    const initial = graph.initial.get(i), reach = Math.max(2, 2 * Math.abs(initial)), slider = $("slider");
+    [slider.min, slider.max, slider.step] = [Math.min(x, initial - reach), Math.max(x, initial + reach), Number((reach / 200).toPrecision(1))];
+    slider.value = x;
+    slider.setAttribute("aria-label", `slider for ${graph.names[i]}`);
+    if (document.activeElement !== $("number")) $("number").value = x; // what is being typed stays
+    $("number").setAttribute("aria-label", `number of ${graph.names[i]}`);
   }
-  const rule = leaf ? null : graph.ruleOf(i);
-  $("rule").textContent = rule ? rule.about.join("\n") : "";
-  $("rule").hidden = !rule;
-  $("line").textContent = DATA.lines[i] ?? "";
-  $("line").hidden = !DATA.lines[i];
-}
-
-/** The panel's numbers. */
-function details() {
-  const i = state.selected;
-  if (document.activeElement !== $("number")) $("number").value = graph.value[i];
-  $("slider").value = graph.value[i];
+  say("rule", leaf ? "" : graph.ruleOf(i).about.join("\n"));
+  say("line", DATA.lines[i]);
   const complete = state.time === 2 * last && !state.quiz;
-  $("numbers").textContent = `data ${four(graph.value[i])}${complete ? `, gradient ${four(graph.gradient[i])}` : ""}`;
+  $("numbers").textContent = `data ${four(x)}${complete ? `, gradient ${four(graph.gradient[i])}` : ""}`;
   const rows = [];
-  if (!graph.isLeaf(i) && !state.quiz) {
+  if (!leaf && !state.quiz) {
     const slopes = graph.slopes(i), shares = graph.shares(i, graph.gradient[i]);
     rows.push(["operand", "data", "slope", "share"]);
     graph.operands(i).slice(0, 12).forEach((p, j) => rows.push([graph.names[p], four(graph.value[p]), four(slopes[j]), complete ? four(Number(shares[j])) : "–"]));
   }
   $("slopes").replaceChildren(...rows.map((row, k) => make("tr", {}, ...row.map((text) => make(k ? "td" : "th", k ? {} : { scope: "col" }, text)))));
-  $("why").textContent = graph.isLeaf(i) || state.quiz ? "" : graph.slopeReasons(i);
+  say("why", leaf || state.quiz ? "" : graph.slopeReasons(i));
   const paths = complete && graph.size <= 20000 ? graph.paths(i) : [];
   $("paths").replaceChildren(...paths.map(({ product, nodes }) => make("li", {}, `${four(product)}: ${shortened(nodes.map((node) => graph.names[node])).join(" ← ")}`)));
   $("paths-part").hidden = !paths.length || i === graph.root;
   const found = graph.blame();
-  $("blame").hidden = !found;
-  if (found) $("blame").textContent = blameSentence(found);
+  say("blame", found && blameSentence(found));
+}
+
+/** Writes into a part of the panel; without a text the part is hidden. */
+function say(id, text) {
+  $(id).textContent = text ?? "";
+  $(id).hidden = !text;
 }
 
 function shortened(names) { return names.length > 9 ? [...names.slice(0, 4), "…", ...names.slice(-4)] : names; }
@@ -476,11 +429,10 @@ function blameSentence({ node, pass }) {
 
 // --- Time ---------------------------------------------------------------------------------------------------
 
-/** Goes to a place on the time line: so many forward steps, then so many backward steps. */
+/** Goes to a place on the time line: so many forward steps, then so many backward steps. A quiz needs all gradients. */
 function go(time) {
-  state.time = Math.min(2 * last, Math.max(0, time));
+  state.time = state.quiz ? 2 * last : Math.min(2 * last, Math.max(0, time));
   if (current() !== null && !state.quiz) state.selected = current(); // the panel says what its rule is
-  buildDetails();
   refresh();
 }
 
@@ -494,10 +446,12 @@ function timeline() {
   const t = state.time, i = current();
   $("time").value = t;
   $("time").setAttribute("aria-valuetext", t <= last ? `forward step ${t} of ${last}` : `backward step ${t - last} of ${last}`);
-  let words = "The inputs are known; nothing is computed.";
-  if (i !== null && t <= last) words = `forward ${t} of ${last}: ${graph.forwardSentence(i)}`;
-  if (t > last) words = `backward ${t - last} of ${last}: ${state.quiz ? "the gradients are for you to find" : graph.backwardSentence(i)}`;
-  if (t === 2 * last && state.mode === "live" && !state.playing) words = `Drag a leaf to change it. ${graph.names[graph.root]} = ${four(graph.value[graph.root])}`;
+  let words;
+  if (i === null) words = "The inputs are known; nothing is computed.";
+  else if (state.quiz) words = "The gradients are for you to find.";
+  else if (t === 2 * last && DATA.mode === "live" && !state.playing) words = `Drag a leaf to change it. ${graph.names[graph.root]} = ${four(graph.value[graph.root])}`;
+  else if (t > last) words = `backward ${t - last} of ${last}: ${graph.backwardSentence(i)}`;
+  else words = `forward ${t} of ${last}: ${graph.forwardSentence(i)}`;
   $("sentence").textContent = words;
   $("where").textContent = `${t} of ${2 * last}`;
   $("play").textContent = state.playing ? "❚❚" : "▶";
@@ -525,34 +479,25 @@ function play() {
 let size = { width: 1, height: 1 };
 const view = { x: 0, y: 0, scale: 1 };
 
-function look() {
-  $("picture").setAttribute("transform", `translate(${view.x} ${view.y}) scale(${view.scale})`);
+function look(x, y, scale) {
+  Object.assign(view, { x, y, scale });
+  $("picture").setAttribute("transform", `translate(${x} ${y}) scale(${scale})`);
+}
+
+/** Brings a place of the picture into the middle. */
+function center(x, y, scale) {
+  const { width, height } = $("canvas").getBoundingClientRect();
+  look(width / 2 - x * scale, height / 2 - y * scale, scale);
 }
 
 function fit() {
-  const { width, height } = $("canvas").getBoundingClientRect();
-  const room = 24;
-  view.scale = Math.max(0.05, Math.min(1.5, (width - 2 * room) / size.width, (height - 2 * room) / size.height));
-  [view.x, view.y] = [(width - size.width * view.scale) / 2, (height - size.height * view.scale) / 2];
-  look();
+  const { width, height } = $("canvas").getBoundingClientRect(), room = 48;
+  center(size.width / 2, size.height / 2, Math.max(0.05, Math.min(1.5, (width - room) / size.width, (height - room) / size.height)));
 }
 
 function zoom(factor, x = $("canvas").clientWidth / 2, y = $("canvas").clientHeight / 2) {
-  const scale = Math.min(8, Math.max(0.02, view.scale * factor));
-  view.x = x - ((x - view.x) * scale) / view.scale;
-  view.y = y - ((y - view.y) * scale) / view.scale;
-  view.scale = scale;
-  look();
-}
-
-/** Brings a box into the middle. */
-function bring(i) {
-  const item = boxes.get(i), { width, height } = $("canvas").getBoundingClientRect();
-  if (!item) return;
-  view.scale = Math.max(view.scale, 0.8);
-  [view.x, view.y] = [width / 2 - item.cx * view.scale, height / 2 - item.cy * view.scale];
-  look();
-  item.element.focus({ preventScroll: true });
+  const scale = Math.min(8, Math.max(0.02, view.scale * factor)), grown = scale / view.scale;
+  look(x - (x - view.x) * grown, y - (y - view.y) * grown, scale);
 }
 
 // --- Quiz ---------------------------------------------------------------------------------------------------
@@ -646,7 +591,9 @@ function search() {
   $("found").textContent = hits.length ? `${hits.length.toLocaleString("en")} found` : "not found";
   if (exact === undefined) return;
   select(exact);
-  bring(exact);
+  const { cx, cy, element } = boxes.get(exact);
+  center(cx, cy, Math.max(view.scale, 0.8));
+  element.focus({ preventScroll: true });
 }
 
 async function copyPython() {
@@ -663,7 +610,6 @@ async function copyPython() {
 
 function reset() {
   graph.reset();
-  buildDetails();
   refresh();
 }
 
@@ -679,35 +625,25 @@ function scrubFilm(k) {
 function openFilm() {
   if (!DATA.film.length) return;
   $("film-part").hidden = false;
-  $("film").max = $("film").value = DATA.film.length - 1;
-  $("film").addEventListener("input", () => scrubFilm(Number($("film").value)));
+  $("film").max = DATA.film.length - 1;
+  $("film").value = DATA.film.length - 1;
   scrubFilm(DATA.film.length - 1);
 }
 
-const KEYS = {
-  ArrowRight: () => go(state.time + 1),
-  ArrowLeft: () => go(state.time - 1),
-  Home: () => go(0),
-  End: () => go(2 * last),
-  " ": play,
-  "+": () => zoom(1.25),
-  "-": () => zoom(0.8),
-  0: fit,
-  "/": () => $("search").focus(),
-  r: reset,
+const BUTTONS = {
+  first: () => go(0), back: () => go(state.time - 1), play, next: () => go(state.time + 1), end: () => go(2 * last),
+  in: () => zoom(1.25), out: () => zoom(0.8), fit, reset, copy: copyPython, quiz, hint,
 };
+const KEYS = { Home: "first", ArrowLeft: "back", " ": "play", ArrowRight: "next", End: "end", "+": "in", "-": "out", 0: "fit", r: "reset" };
 
 function connect() {
-  for (const [id, run] of Object.entries({
-    first: () => go(0), back: () => go(state.time - 1), play, next: () => go(state.time + 1), end: () => go(2 * last),
-    in: () => zoom(1.25), out: () => zoom(0.8), fit, reset, copy: copyPython, quiz, hint,
-  })) $(id).addEventListener("click", run);
+  for (const [id, run] of Object.entries(BUTTONS)) $(id).addEventListener("click", run);
   $("time").max = 2 * last;
   $("time").addEventListener("input", () => go(Number($("time").value)));
   $("number").addEventListener("input", () => { if ($("number").value !== "") change(state.selected, Number($("number").value)); });
   $("slider").addEventListener("input", () => change(state.selected, Number($("slider").value)));
-  $("search").addEventListener("keydown", (event) => { if (event.key === "Enter") search(); });
-  $("search").addEventListener("change", search);
+  $("film").addEventListener("input", () => scrubFilm(Number($("film").value)));
+  $("search").addEventListener("change", search); // Enter, or leaving the field
   $("quiz-form").addEventListener("submit", answer);
   document.addEventListener("keydown", (event) => {
     const here = event.target;
@@ -715,9 +651,12 @@ function connect() {
     if (["Enter", " "].includes(event.key) && here.getAttribute("role") === "button") {
       event.preventDefault();
       here.dispatchEvent(new MouseEvent("click", { bubbles: true }));
-    } else if (KEYS[event.key] && !(event.key === " " && here.matches("button, summary"))) {
+    } else if (event.key === "/") {
       event.preventDefault();
-      KEYS[event.key]();
+      $("search").focus();
+    } else if (KEYS[event.key] && !(event.key === " " && here.matches("button"))) {
+      event.preventDefault();
+      BUTTONS[KEYS[event.key]]();
     }
   });
   const canvas = $("canvas");
@@ -726,22 +665,16 @@ function connect() {
     const { left, top: above } = canvas.getBoundingClientRect();
     zoom(event.deltaY < 0 ? 1.15 : 1 / 1.15, event.clientX - left, event.clientY - above);
   }, { passive: false });
-  canvas.addEventListener("pointerdown", (event) => {
-    const from = { x: event.clientX - view.x, y: event.clientY - view.y };
-    const move = (moved) => {
-      [view.x, view.y] = [moved.clientX - from.x, moved.clientY - from.y];
-      look();
-    };
-    canvas.addEventListener("pointermove", move);
-    window.addEventListener("pointerup", () => canvas.removeEventListener("pointermove", move), { once: true });
+  drag(canvas, (down) => {
+    const from = { x: down.clientX - view.x, y: down.clientY - view.y };
+    return (event) => look(event.clientX - from.x, event.clientY - from.y, view.scale);
   });
   window.addEventListener("resize", fit);
 }
 
 openSome();
 connect();
-state.time = state.mode === "steps" ? last : 2 * last;
-buildDetails();
+state.time = DATA.mode === "steps" ? last : 2 * last;
 draw();
 openFilm();
 fit();

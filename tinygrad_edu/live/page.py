@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import json
 import math
+import re
 import string
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -15,9 +16,10 @@ from typing import Any
 from ..compiler.backends.javascript import RuleText, helpers, number_text, rule_text
 from ..engine.rule import Rule
 from ..engine.value import Value
+from ..viz.names import names_of
 from ..viz.reading import read
 from ..viz.text import tree_of
-from ..viz.words import clipped, visible
+from ..viz.words import clipped, four_digits, visible
 
 LONGEST = 200  # characters of a name
 MAX_NOTE = 40  # lines of the tree for a browser without scripts
@@ -44,18 +46,18 @@ def page(
     Raises TypeError, naming the rule, if one of the rules cannot be written in JavaScript.
     """
     reading = read(root, variables, constants=True)
-    rules: dict[tuple[Rule, int], int] = {}
-    for node in reading.order:
-        if node.rule:
-            rules.setdefault((node.rule, len(node.parents)), len(rules))
-    scopes = {scope: i for i, scope in enumerate(_all_scopes(reading.scopes))}
+    kinds = [(node.rule, len(node.parents)) for node in reading.order]
+    rules = {kind: i for i, kind in enumerate(dict.fromkeys(kind for kind in kinds if kind[0]))}
+    outer = [scope[:depth] for scope in reading.scopes for depth in range(1, len(scope) + 1)]
+    scopes = {scope: i for i, scope in enumerate(dict.fromkeys(outer))}  # each after those around it
+    names = names_of(reading.order, variables).values()
     data = {
         "mode": mode,
         "upstream": _number(upstream),
-        "rule": [rules[node.rule, len(node.parents)] if node.rule else -1 for node in reading.order],
+        "rule": [rules.get(kind, -1) for kind in kinds],
         "operands": [place for operands in reading.parents for place in operands],
         "leaves": [_number(numbers.get(node, node.data)) for node in reading.order if node.rule is None],
-        "names": {place: _shown(name) for place, name in enumerate(_apart(reading.names)) if name},
+        "names": {place: _shown(name) for place, name in enumerate(names) if reading.names[place]},
         "kinds": {place: kind[0] for place, kind in enumerate(reading.kinds) if kind in ("parameter", "constant")},
         "scope": [scopes.get(scope, -1) for scope in reading.scopes],
         "scopes": list(scopes),
@@ -90,23 +92,27 @@ def page(
 def _rule_source(rule: Rule, n: int, text: Any) -> str:
     """One entry of RULES: what the page needs to know of a rule for n operands."""
     infix = rule.name in ("add", "sub", "mul", "div", "pow") or (rule.name == "sum" and n == 2)
-    slopes = rule.slope.split(", ")
     about = {
         "name": rule.name,
         "symbol": str(rule.symbol),
         "n": n,
         "infix": infix,
-        "call": rule.name,
-        "python": f"tg.{rule.name}",
-        "parameters": []
-        if rule.name == "pow_n"
-        else [f"{name}={value!r}" for name, value in rule.parameters.items()],
-        "slopes": slopes if len(slopes) == n else [],
+        "parameters": [f"{name}={value!r}" for name, value in rule.parameters.items()],
+        "slopes": _slopes(rule, n),
         "domain": [[_number(i.low), _number(i.high), i.open] for i in rule.domain],
         "defined": ", ".join(map(str, rule.domain)) or (rule.check and rule.check.__doc__) or "",
         "about": _about(rule),
     }
     return f"{{...{_json(about)}, forward: {text.forward}, backward: {text.backward}}}"
+
+
+def _slopes(rule: Rule, n: int) -> list[str]:
+    """The slope for each of n operands as a formula of x, y and out, the result; [] if the rule has none."""
+    text, _, helper = rule.slope.partition(", s = ")
+    words = {name: four_digits(x) for name, x in rule.parameters.items()} | {"s": helper}
+    text = re.sub(r"\w+", lambda word: words.get(word[0], word[0]), text).replace(f"{rule.name}(x)", "out")
+    formulas = [text] if n == 1 else text.split(", ")
+    return formulas if text and len(formulas) == n == rule.n_inputs else []
 
 
 def _by_hand(rule: Rule, order: list[Value]) -> RuleText:
@@ -130,22 +136,6 @@ def _about(rule: Rule) -> list[str]:
         formula,
         *(line.removeprefix("#").strip() for line in comment.splitlines() if not line.startswith("# ---")),
     ]
-
-
-def _all_scopes(scopes: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Every scope and those around it, the outer before the inner, each once."""
-    found: dict[tuple[str, ...], None] = {}
-    for scope in dict.fromkeys(scopes):
-        found |= dict.fromkeys(scope[:depth] for depth in range(1, len(scope) + 1))
-    return list(found)
-
-
-def _apart(names: list[str]) -> list[str]:
-    """The names, with the place behind those that several nodes have."""
-    owners: dict[str, int] = {}
-    for name in names:
-        owners[name] = owners.get(name, 0) + 1
-    return [f"{name}#{place}" if name and owners[name] > 1 else name for place, name in enumerate(names)]
 
 
 def _shown(name: str) -> str:

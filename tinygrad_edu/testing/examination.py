@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import hypothesis
 import hypothesis.strategies as st
 
-from ..debug.stepping import BackwardPass
+from ..debug.stepping import Steps
 from ..engine.calculus import absolute_adjoint
 from ..engine.graph import topological_order
 from ..engine.value import Value
@@ -685,7 +685,7 @@ class Examination:
 
 def _parting(ours: list[Value], grads: Sequence[float], place: int) -> str:
     """The last step that gives the first wrong node a share, and what the engine has there."""
-    at, steps = {node: i for i, node in enumerate(ours)}, BackwardPass(ours[-1])
+    at, steps = {node: i for i, node in enumerate(ours)}, Steps(ours[-1])
     wrong = (n for n in steps.nodes[1:] if n in at and not near(grads[at[n]], float(n.grad)))
     node = next(wrong, ours[place]) if near(grads[-1], 1) else ours[place]  # some keep no gradients of results
     told = [step for step in steps if any(share.parent is node for share in step.shares)]
