@@ -365,6 +365,7 @@ def test_the_command_line_offers_what_there_is() -> None:
         ),
         (["moons", "--hidden", "9" * 5000], "takes sizes of 1 or more such as 16,16, at most 10,000, not '999"),
         (["moons", "--epochs", "9" * 30], "takes a whole number of 1 or more, at most 1,000,000, not '999"),
+        (["moons", "--limit", "1"], "tinygrad-edu train: moons needs n of 2 or more"),
         (["moons", "--seed", "-1"], "takes a whole number of 0 or more, not '-1'"),
     ],
 )

@@ -49,6 +49,8 @@ REFUSED = [
     ("x[0]", "x[0] is not allowed"),
     ("__import__('os')", "__import__ is no function here; there are reciprocal, mod, abs"),
     ("open(x)", "open is no function here"),
+    ("2(x)", "2(x) calls 2, which is no function. Write a product with *, as in 2*a."),
+    ("3 + (x + 1)(x - 1)", "(x + 1)(x - 1) calls x + 1, which is no function. Write a product with *"),
     ("x.exp()", "x.exp is no function here"),
     ("(lambda: 1)()", "is no function here"),
     ("exp(*x)", "*x is not allowed"),

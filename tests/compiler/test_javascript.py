@@ -97,6 +97,21 @@ def test_erf_and_erfc(x: float, tmp_path: Path) -> None:
         assert abs(got - expected) <= 4 * math.ulp(expected) or (got != got and expected != expected)
 
 
+@needs_node
+@pytest.mark.parametrize(
+    ("name", "x", "y"),
+    [
+        *[("mod", 1e17, 3.0), ("mod", -1.0, 1e-17), ("mod", 5.1, -0.1), ("mod", -1.0, math.inf)],
+        *[("mod", 0.0, math.inf), ("pow", 1.0, math.inf), ("pow", -1.0, -math.inf), ("pow", math.nan, 0.0)],
+    ],
+)
+def test_mod_and_pow_are_pythons_to_the_bit(name: str, x: float, y: float, tmp_path: Path) -> None:
+    text = rule_text(RULES[name], 2)
+    script = f"PRINT(({text.forward})({number_text(x)}, {number_text(y)}));"
+    got, expected = run(f"{helpers(text.calls)}\n{script}", tmp_path), RULES[name].forward(x, y)
+    assert repr(number(got)) == repr(expected)
+
+
 def trained() -> nn.MLP:
     return nn.MLP(3, [4, 2], "tanh", rng=0)
 
@@ -149,6 +164,16 @@ def test_a_rule_of_a_user_and_names_that_javascript_uses(tmp_path: Path) -> None
         assert (value, gradient) == (0.5 + 1, [0.5 / 4])
     finally:
         RULES.pop("softsign_js")
+
+
+@needs_node
+@pytest.mark.parametrize("name", ["eval", "arguments", "public", "package", "Math", "Float64Array", "Array"])
+def test_an_argument_may_have_a_name_that_javascript_uses(name: str, tmp_path: Path) -> None:
+    w = Value(2.0)
+    function = eval(f"lambda {name}: (w * {name}).exp()", {"w": w})
+    module = tg.compile(function, [w], backend="javascript", example=(0.5,))
+    value, gradient = run(module.source + "PRINT(valueAndGrad(0.5));", tmp_path)
+    assert (value, gradient) == (pytest.approx(math.e), [pytest.approx(math.e / 2)])
 
 
 @needs_node

@@ -194,9 +194,10 @@ def test_a_function_has_source_lines(told):
         run(3.0)
 
 
-def test_variables_of_the_caller_are_names(capsys):
+def test_variables_of_the_caller_are_names(capsys, tmp_path):
     weight = Value(2.0)
-    run(weight * 3, "why weight", "p capsys is None or weight.data + 0.5")
+    run(weight * 3, f"draw {tmp_path / 'y.svg'}", "why weight", "p capsys is None or weight.data + 0.5")
+    assert ">weight<" in (tmp_path / "y.svg").read_text(encoding="utf-8")
     out = capsys.readouterr().out
     assert "d(#2)/d(weight)" in out
     assert out.splitlines()[-1] == "2.5"

@@ -320,6 +320,18 @@ def test_a_copy_is_a_graph_of_its_own(copied):
     assert "square" in [node._op for node in tg.topological_order(twin)]
 
 
+@pytest.mark.parametrize("f", [Value.tanh, Value.sigmoid, Value.log, lambda x: x**-0.5])
+def test_a_copy_from_a_file_has_the_gradients_of_micrograd_to_the_last_bit(f):
+    for i in range(1, 50):
+        x = Value(i / 16, label="x")
+        y = f(x) * 2
+        twin = pickle.loads(pickle.dumps(y))
+        (leaf,) = [node for node in tg.topological_order(twin) if node.label == "x"]
+        y.backward()
+        twin.backward()
+        assert leaf.grad == x.grad
+
+
 # --- NumPy --------------------------------------------------------------------------------------------------
 
 

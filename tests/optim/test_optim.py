@@ -378,6 +378,8 @@ def test_sgd_keeps_fractions_exact() -> None:
         (lambda: optim.linear_warmup(-1), ValueError, "steps=-1"),
         (lambda: optim.clip_grad_norm([Value(1.0)], 0), ValueError, "max_norm=0"),
         (lambda: optim.clip_grad_value([Value(1.0)], -1), ValueError, "max_value=-1"),
+        (lambda: optim.clip_grad_norm(Value(1.0), 1.0), TypeError, "takes a list of Values, got Value.*: pass mo"),
+        (lambda: optim.clip_grad_value(2.0, 1.0), TypeError, "takes a list of Values, got 2.0: pass mo"),
     ],
 )
 def test_bad_arguments_are_one_sentence(make: Any, error: type[Exception], message: str) -> None:

@@ -526,6 +526,8 @@ def test_undecided() -> None:
     assert (report.rows[0].verdict, report.rows[0].note) == ("undecided", "f is not defined beside this point")
     (row,) = gradcheck(lambda x: x * tg.sin(1 / x) if x.data else x, 0.0).rows
     assert (row.verdict, row.note) == ("undecided", "the slopes do not settle")
+    row = only(tg.sign, 0.0)
+    assert (row.verdict, row.note) == ("undecided", "a jump beside sign(x=0)")
 
 
 def test_a_right_formula_that_loses_its_digits_is_told(wrong_rule: Any) -> None:

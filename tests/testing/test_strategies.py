@@ -196,12 +196,12 @@ def plain_backward(upstream: Any, out: Any, *inputs: Any) -> tuple[Any, ...]:
     ("domain", "expression"),
     [
         ((), "f(a)"),
-        ((Interval(-1, 1),), "f(2 * sigmoid(a) - 1)"),
-        ((Interval(0, 1, open=True),), "f(sigmoid(a))"),
-        ((Interval(0, 0.5),), "f(0.5 * sigmoid(a))"),
-        ((Interval(low=0, open=True),), "atan(f(exp(a)))"),
-        ((Interval(low=1),), "atan(f(exp(a) + 1))"),
-        ((Interval(high=-0.5),), "atan(f(-exp(a) - 0.5))"),
+        ((Interval(-1, 1),), "f(0 + a / 5)"),
+        ((Interval(0, 1, open=True),), "f(Fraction(1, 2) + a / 10)"),
+        ((Interval(0, 0.5),), "f(Fraction(1, 4) + a / 20)"),
+        ((Interval(low=0, open=True),), "atan(f(Fraction(5, 2) + a / 2))"),
+        ((Interval(low=1),), "atan(f(Fraction(7, 2) + a / 2))"),
+        ((Interval(high=-0.5),), "atan(f(-3 + a / 2))"),
     ],
 )
 def test_a_template_is_made_from_the_domain(declare, domain: tuple[Interval, ...], expression: str) -> None:
@@ -222,18 +222,11 @@ def test_a_template_is_made_from_the_domain(declare, domain: tuple[Interval, ...
 
 
 @pytest.mark.parametrize(
-    ("domain", "expression"),
-    [
-        ((), "f(a)"),
-        ((Interval(-1, 1),), "f(2 * (1 + a * a) / (2 + a * a) - 1)"),
-        ((Interval(0.5, 1, open=True),), "f(Fraction(1, 2) * (1 + a * a) / (2 + a * a) + Fraction(1, 2))"),
-        ((Interval(low=0, open=True),), "(f((1 + a * a) / 4)) / (1 + (f((1 + a * a) / 4)) ** 2)"),
-        ((Interval(high=0, open=True),), "(f(-(1 + a * a) / 4)) / (1 + (f(-(1 + a * a) / 4)) ** 2)"),
-    ],
+    "domain",
+    [(), (Interval(-1, 1),), (Interval(0.5, 1, open=True),), (Interval(low=0, open=True),), (Interval(high=0),)],
 )
-def test_a_template_for_fractions_is_rational(declare, domain: tuple[Interval, ...], expression: str) -> None:
+def test_a_template_for_fractions_is_rational(declare, domain: tuple[Interval, ...]) -> None:
     f = declare(lambda x: x / 1, name="f", backward=plain_backward, domain=domain)
-    assert list(expressions([f], exact=True)) == [expression]
 
     @steady
     @given(programs([f], max_nodes=20, kind=Fraction))
@@ -253,7 +246,7 @@ def test_rules_of_several_inputs(declare) -> None:
     declare(lambda *xs: xs[0], name="some", backward=plain_backward, n_inputs=None)
     declare(lambda *xs: xs[0], name="five", backward=plain_backward, n_inputs=5)
     declare(lambda x, *, alpha=2.0: x, name="with_alpha", backward=lambda u, out, x, *, alpha: (u,))
-    assert list(expressions(["two"])) == ["atan(two(exp(a), b))"]
+    assert list(expressions(["two"])) == ["atan(two(Fraction(5, 2) + a / 2, b))"]
     assert list(expressions(["some"])) == ["some(a, b, c)"]
     assert list(expressions(["five"])) == ["five(a, b, c, d, a)"]
     assert list(expressions(["with_alpha"])) == ["with_alpha(a)"]

@@ -14,9 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tqdm.auto import tqdm
+from tqdm.std import TqdmDefaultWriteLock
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, datasets, nn, optim
+from tinygrad_edu.compiler.checks import put_numbers
 from tinygrad_edu.train import History, evaluate, fit
 from tinygrad_edu.train.accuracy import are_signs, count_right, is_right
 from tinygrad_edu.train.interrupts import Gate
@@ -261,6 +264,7 @@ def test_data_of_two_lengths() -> None:
         ({"data": np.ones((3, 1))}, r"data is a pair \(X, y\) or a Dataset, got array\(\[\[1.\], .*"),
         ({"data": datasets.moons}, r"data is a pair \(X, y\) or a Dataset, got <function moo.*"),
         ({"data": (DATA[0], 1.0)}, r"data is a pair \(X, y\) or a Dataset, got \(\[0.0, .*\], 1.0\)."),
+        ({"data": {"X": DATA[0], "y": DATA[1]}}, r"data is a pair \(X, y\) or a Dataset, got {'X': .*"),
         ({"validation": DATA[0]}, r"validation is a pair \(X, y\) or a Dataset, got \[0.0, .*"),
         ({"data": squared, "loss": DATA}, r"loss is a function such as nn.hinge, got \(\[0.0, .*"),
         ({"loss": "hinge"}, "loss is a function such as nn.hinge, got 'hinge'."),
@@ -754,6 +758,68 @@ def test_an_update_is_not_interrupted() -> None:
     history = fit(model, squared, DATA, optimizer, compiled=False, progress=False)
     assert history.stopped.startswith("interrupted")
     assert [p.data for p in model.parameters()] == [-1.0, -1.0]
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_ctrl_c_within_the_progress_bar_does_not_stop_the_bars_of_other_threads(
+    progress: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """tqdm takes its locks in Python. An interrupt between taking and using them would keep them."""
+    taken, acquire = [], TqdmDefaultWriteLock.acquire
+
+    def interrupted(lock: Any, *options: Any) -> None:
+        acquire(lock, *options)
+        if threading.current_thread() is threading.main_thread() and not taken:
+            taken.append(lock)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(TqdmDefaultWriteLock, "acquire", interrupted)
+    model = Line()
+    with contextlib.suppress(KeyboardInterrupt):
+        fit(model, squared, DATA, optim.SGD(model.parameters(), lr=0.1), 2, progress=progress)
+    held = []
+
+    def try_it(lock: Any) -> None:
+        if lock.acquire(False):
+            lock.release()
+        else:
+            held.append(lock)
+
+    for lock in tqdm.get_lock().locks:
+        other = threading.Thread(target=try_it, args=[lock])
+        other.start()
+        other.join()
+    for lock in held:
+        lock.release()  # for the tests after this one
+    assert held == []
+    assert bool(taken) is progress
+
+
+def test_ctrl_c_that_a_library_turns_into_another_error_is_still_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    def swallowing(self: Any, batch: Any) -> Any:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise TypeError("Cannot compare structured arrays") from None
+
+    monkeypatch.setattr("tinygrad_edu.train.compiled.OnArrays.step", swallowing)
+    _, history = fitted(epochs=4)
+    assert history.stopped.startswith("interrupted")
+    assert (history.compiled, history.eager_because) == (True, "")
+
+
+def test_ctrl_c_before_an_evaluation_leaves_the_parameters_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = itertools.count()
+
+    def interrupted(parameters: Any, numbers: Any) -> None:
+        if next(calls) == 1:
+            signal.raise_signal(signal.SIGINT)
+        put_numbers(parameters, numbers)
+
+    monkeypatch.setattr("tinygrad_edu.compiler.base.put_numbers", interrupted)
+    model, history = fitted(epochs=4, validation=DATA)
+    assert history.stopped.startswith("interrupted")
+    assert model.a.data != 0.0
 
 
 def test_in_another_thread_nothing_waits_for_ctrl_c() -> None:

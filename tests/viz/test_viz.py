@@ -352,6 +352,7 @@ def test_two_shared_nodes_of_one_label_are_told_apart():
 
 def test_tree_in_ascii():
     x = Value(1.0, label="λ")
+    assert tree(x * x + 1, ascii="yes") == tree(x * x + 1, ascii=True)
     assert tree(x * x + 1, ascii=True).splitlines() == [
         "2   grad -   +",
         "|- 1   grad -   *",

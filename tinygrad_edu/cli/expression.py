@@ -140,6 +140,10 @@ def _names(text: str, tree: ast.expr) -> list[str]:
 
 
 def _check_call(node: ast.Call, shown: Callable[[ast.AST], str]) -> None:
+    if _is_number(node.func) or isinstance(node.func, ast.BinOp | ast.UnaryOp | ast.Call):
+        raise ExpressionError(
+            f"{shown(node)} calls {shown(node.func)}, which is no function. Write a product with *, as in 2*a."
+        )
     if not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS:
         raise ExpressionError(f"{shown(node.func)} is no function here; there are {', '.join(FUNCTIONS)}.")
     for keyword in node.keywords:

@@ -19,3 +19,8 @@ def folded(text: str) -> str:
         else textwrap.fill(line, width, subsequent_indent="     ", break_on_hyphens=False)
         for line in text.split("\n")
     )
+
+
+def say(text: str) -> None:
+    """Print the text, folded."""
+    print(folded(text))

@@ -5,8 +5,11 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from . import commands
 
 EXAMPLE = 'Example: %(prog)s "tanh(a*b + c)" a=2 b=-3 c=10'
 EXPRESSIONS = {
@@ -37,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     status = 0
     try:
-        status = _run(options) or 0
+        status = getattr(commands, options.command)(options) or 0
         sys.stdout.flush()
     except BrokenPipeError:  # as from `| head`: the reader has seen enough
         sys.stderr.close()
@@ -54,50 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _run(options: argparse.Namespace) -> int | None:
-    """Run the command. Its module is loaded here, so that --help comes at once. Returns grade's exit status."""
-    match options.command:
-        case "rules":
-            from ..viz.table import one_rule, rules_table
-
-            try:
-                print(one_rule(options.operation) if options.operation else rules_table())
-            except KeyError as error:
-                raise ValueError(error.args[0]) from None
-        case "explain":
-            from .explain import explain
-
-            explain(options.expression, options.values)
-        case "draw":
-            from .draw import draw_to
-
-            draw_to(options.expression, options.values, options.output)
-        case "live":
-            from .live import live_to
-
-            live_to(options.expression, options.values, options.output)
-        case "step":
-            from .step import step_through
-
-            step_through(options.expression, options.values)
-        case "grade":
-            from .grade import grade
-
-            return grade(options.engine, options.html, options.json)
-        case "train":
-            # These matrices are small: a second thread of BLAS gains little, and waits where a core is busy.
-            os.environ.setdefault("OPENBLAS_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
-            from . import train
-
-            chosen = {name: x for name, x in vars(options).items() if name not in ("command", "data")}
-            train.run(options.data, **chosen)
-        case _:
-            from .demo import run
-
-            run(options.epochs, options.seed, options.out)
-    return None
-
-
 # --- What the commands take -----------------------------------------------------------------------------------
 
 
@@ -107,11 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     about = "print the version and exit"
     parser.add_argument("--version", action=_Version, nargs=0, dest=argparse.SUPPRESS, help=about)
-    commands = parser.add_subparsers(dest="command", metavar="command")
-    demo = commands.add_parser(
+    all = parser.add_subparsers(dest="command", metavar="command")
+    demo = _command(
+        all,
         "demo",
-        usage="%(prog)s [options]",
-        help="derive an expression, check it, train on real digits, draw a neuron",
+        "derive an expression, check it, train on real digits, draw a neuron",
         description="Derive an expression, check its gradients, train a network on the UCI digits, draw a neuron.",
     )
     demo.add_argument("--epochs", type=_count, default=4, help="passes over the digits (default: 4)")
@@ -119,40 +78,42 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--out", type=_folder, default=Path(), help="folder for graph.svg and graph.png (default: here)"
     )
-    help = "print the table of all operations (Markdown), or one of them"
-    rules = commands.add_parser(
-        "rules",
-        usage="%(prog)s [options]\n       [operation]",
-        help=help,
-        description=help[0].upper() + help[1:] + ".",
+    rules = _command(
+        all, "rules", "print the table of all operations (Markdown), or one of them", "\n       [operation]"
     )
     rules.add_argument("operation", nargs="?", help="its name, such as tanh")
     for name, help in EXPRESSIONS.items():
-        command = commands.add_parser(
-            name,
-            usage="%(prog)s [options]\n       expression name=number ...",
-            help=help,
-            description=help[0].upper() + help[1:] + ".",
-            epilog=EXAMPLE,
-            allow_abbrev=False,
-        )
+        file, what = OUTPUTS.get(name, ("", ""))
+        example = f"{EXAMPLE} -o {file}" if file else EXAMPLE
+        arguments = "\n       expression name=number ..."
+        command = _command(all, name, help, arguments, epilog=example, allow_abbrev=False)
         command.add_argument("expression", help="names, numbers, + - * / ** and functions such as tanh, in quotes")
         command.add_argument("values", nargs="*", metavar="name=number", help="one for every name")
-        if name in OUTPUTS:
-            file, what = OUTPUTS[name]
+        if file:
             command.add_argument("-o", "--output", type=_output, required=True, metavar="FILE", help=what)
-            command.epilog = f"{EXAMPLE} -o {file}"
-    _add_train(commands)
-    help = "say what a learner's own Value class gets wrong, with the smallest program that shows it"
-    about = help[0].upper() + help[1:] + "."
-    grade = commands.add_parser("grade", usage="%(prog)s [options]\n       engine", help=help, description=about)
-    grade.epilog = "Exit status: 0 no mistake, 1 a mistake, 2 the engine could not be run."
+    _add_train(all)
+    grade = _command(
+        all,
+        "grade",
+        "say what a learner's own Value class gets wrong, with the smallest program that shows it",
+        "\n       engine",
+        epilog="Exit status: 0 no mistake, 1 a mistake, 2 the engine could not be run.",
+    )
     grade.add_argument("engine", type=Path, help="a Python file with a class in the manner of micrograd")
     grade.add_argument(
         "--html", type=_file, metavar="FILE", help="write a page with the graph of each mistake, live"
     )
     grade.add_argument("--json", action="store_true", help="print JSON")
     return parser
+
+
+def _command(all: Any, name: str, help: str, arguments: str = "", **more: Any) -> argparse.ArgumentParser:
+    """A command whose description is its help, unless another one is given."""
+    described = {"description": f"{help[0].upper()}{help[1:]}."} | more
+    command: argparse.ArgumentParser = all.add_parser(
+        name, usage=f"%(prog)s [options]{arguments}", help=help, **described
+    )
+    return command
 
 
 class _Version(argparse.Action):
@@ -165,12 +126,13 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _add_train(commands: Any) -> None:
+def _add_train(all: Any) -> None:
     """The names are those of `cli.train`, which is loaded only for a run; a test compares them."""
-    train = commands.add_parser(
+    train = _command(
+        all,
         "train",
-        usage="%(prog)s [options] data",
-        help="train a network on moons, iris, digits or mnist",
+        "train a network on moons, iris, digits or mnist",
+        " data",
         description="Train a network of dense layers, and test it on examples it never saw. What is not given is "
         "chosen to work well on the data set. More epochs learn longer, a larger batch size takes fewer and "
         "smoother steps, and a learning rate that is too large lets the loss grow.",
@@ -205,28 +167,21 @@ def _is_expression_with_minus(text: str) -> bool:
     return text.startswith("-") and not is_output and text not in ("-", "--", "-h", "--help", "-o", "--output")
 
 
-def _whole(text: str, least: int, what: str, most: int = 1_000_000) -> int:
-    if not text.strip().isdecimal() or int(text[:20]) < least:
-        raise argparse.ArgumentTypeError(f"takes {what}, not {_shown(text)}")
-    if len(text) > 20 or int(text) > most:
-        raise argparse.ArgumentTypeError(f"takes {what}, at most {most:,}, not {_shown(text)}")
-    return int(text)
+def _whole(text: str, least: int, what: str, most: int = 1_000_000, given: str = "") -> int:
+    """text as a number from least to most. An error says `what` is expected, and what was given: text, or more."""
+    if text.strip().isdecimal() and int(text[:20]) >= least:
+        if len(text) <= 20 and int(text) <= most:
+            return int(text)
+        what += f", at most {most:,}"
+    raise argparse.ArgumentTypeError(f"takes {what}, not {_shown(given or text)}")
 
 
-def _count(text: str) -> int:
-    return _whole(text, 1, "a whole number of 1 or more")
-
-
-def _seed(text: str) -> int:
-    return _whole(text, 0, "a whole number of 0 or more", 2**32 - 1)
+_count = partial(_whole, least=1, what="a whole number of 1 or more")
+_seed = partial(_whole, least=0, what="a whole number of 0 or more", most=2**32 - 1)
 
 
 def _sizes(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(_whole(size, 1, "sizes of 1 or more such as 16,16", 10_000) for size in text.split(","))
-    except argparse.ArgumentTypeError as error:
-        reason = str(error).rpartition(", not ")[0]
-        raise argparse.ArgumentTypeError(f"{reason}, not {_shown(text)}") from None
+    return tuple(_whole(size, 1, "sizes of 1 or more such as 16,16", 10_000, text) for size in text.split(","))
 
 
 def _rate(text: str) -> float:

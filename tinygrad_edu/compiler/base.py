@@ -263,14 +263,20 @@ class CompiledFunction(ABC):
         return f"{type(self).__name__}({name}, {len(self.parameters):,} parameters)"
 
 
+def check_optimizer(optimizer: Any, step: CompiledFunction) -> None:
+    """Raise ValueError unless the optimiser moves the parameters of the function, in their order."""
+    if optimizer.parameters != step.parameters:  # of Values, == asks for the same objects
+        raise ValueError(
+            f"{optimizer!r} moves other parameters than those of the compiled function {step!r}, or in another "
+            "order: give both one list."
+        )
+
+
 class Training:
     """What `train` returns, a context manager: update(*batch) makes a step and returns the mean before it."""
 
     def __init__(self, step: CompiledFunction, optimizer: Any):
-        if list(map(id, optimizer.parameters)) != list(map(id, step.parameters)):
-            raise ValueError(
-                f"{optimizer!r} moves other parameters than {step!r}, or in another order: give both one list."
-            )
+        check_optimizer(optimizer, step)
         self.step, self.optimizer = step, optimizer
         self._block: Any = None
         self._move: Any = None

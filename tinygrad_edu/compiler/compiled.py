@@ -4,6 +4,7 @@ import math
 import operator
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -191,7 +192,7 @@ class Compiled(CompiledFunction):
         with self._lock, collector_paused():
             if made.guards:
                 known = made.guards.examples
-                examples = Examples(**known.form, new_tape=lambda: Tape(lines))
+                examples = replace(known, runs=[], new_tape=lambda: Tape(lines))
                 examples.add(known.runs[0].example, self._floats())
                 traced = examples.trace()
             else:

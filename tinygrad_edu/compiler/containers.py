@@ -6,6 +6,7 @@ A form says how the numbers of one example are nested. Examples of one form are 
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import is_dataclass
 from numbers import Integral, Real
 from typing import Any
 
@@ -20,19 +21,23 @@ Form = Any  # int or float for a number, (list or tuple, forms), (dict, keys, fo
 
 def examples_of(given: Any, name: str) -> list[Any]:
     """The examples of an argument; a dict or a dataclass of batches has one for each row."""
-    if isinstance(given, dict):
-        parts = {key: examples_of(part, f"{name}[{key!r}]") for key, part in given.items()}
+    if (fields := _fields(given)) is not None:
+        parts = {key: examples_of(part, f"{name}[{key!r}]") for key, part in fields.items()}
         check_sizes(list(parts), list(map(len, parts.values())))
-        return [dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True)]
-    if dataclasses.is_dataclass(given):
-        fields = [field.name for field in dataclasses.fields(given)]
-        rows = examples_of({field: getattr(given, field) for field in fields}, name)
-        return [dataclasses.replace(given, **row) for row in rows]  # type: ignore[type-var]  # it is one
+        rows = [dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True)]
+        return rows if isinstance(given, dict) else [dataclasses.replace(given, **row) for row in rows]
     if isinstance(given, Real):
         raise single_number(given, name)
     if isinstance(given, str) or not hasattr(given, "__len__"):
         raise not_numbers(given, name)
     return as_list(given)
+
+
+def _fields(x: Any) -> dict[Any, Any] | None:
+    """The parts of a dict or a dataclass by their names; None for anything else."""
+    if isinstance(x, dict):
+        return x
+    return {field.name: getattr(x, field.name) for field in dataclasses.fields(x)} if is_dataclass(x) else None
 
 
 def opened(x: Any, name: str, numbers: dict[type, list[Any]]) -> Form:
@@ -41,13 +46,11 @@ def opened(x: Any, name: str, numbers: dict[type, list[Any]]) -> Form:
     Raises TypeError for what is no real number.
     """
     x = x.tolist() if hasattr(x, "tolist") else x
-    if isinstance(x, dict):
-        return dict, tuple(x), tuple(opened(part, name, numbers) for part in x.values())
+    if (fields := _fields(x)) is not None:
+        kind = dict if isinstance(x, dict) else type(x)
+        return kind, tuple(fields), tuple(opened(part, name, numbers) for part in fields.values())
     if isinstance(x, list | tuple | range):
         return list if isinstance(x, range) else type(x), tuple(opened(part, name, numbers) for part in x)
-    if dataclasses.is_dataclass(x):
-        fields = tuple(field.name for field in dataclasses.fields(x))
-        return type(x), fields, tuple(opened(getattr(x, field), name, numbers) for field in fields)
     if not isinstance(x, Real):
         raise not_numbers(x, name)
     kind = int if isinstance(x, Integral) and not isinstance(x, bool) else float
@@ -61,10 +64,9 @@ def closed(form: Form, numbers: dict[type, Iterator[Any]]) -> Any:
         return next(numbers[form])
     kind, *names, parts = form
     items = [closed(part, numbers) for part in parts]
-    if kind is dict:
-        return dict(zip(*names, items, strict=True))
     if names:
-        return kind(**dict(zip(*names, items, strict=True)))
+        fields = dict(zip(*names, items, strict=True))
+        return fields if kind is dict else kind(**fields)
     return kind(*items) if hasattr(kind, "_fields") else kind(items)
 
 

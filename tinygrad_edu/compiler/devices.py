@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..optim.vectors import VectorSteps
 from .backends.jax import update_source
+from .base import check_optimizer
 from .pipeline import Made, defined
 from .update import UpdateProgram
 
@@ -65,31 +66,20 @@ class MeshTraining:
 
     A call is one step: it returns the mean loss of the batch before the step. A loss of nan or inf moves nothing.
     `lr` may change between two steps; the other settings of the optimiser are constants. The parameters and the
-    optimiser's state stay on the devices until the end of the block, which writes them back. Among several
-    processes, each makes all calls, with the same whole batches.
+    optimiser's state stay on the devices until the end of the block, which writes them back; a call without a
+    block is a block of one step. Among several processes, each makes all calls, with the same whole batches.
     """
 
     def __init__(self, compiled: Any, optimizer: Any, mesh: Any):
         self.compiled, self.optimizer, self._jax = compiled, optimizer, compiled.jax
         self.mesh = checked_mesh(self._jax, mesh)
-        if optimizer.parameters != compiled.parameters:
-            raise ValueError(
-                "The optimiser moves other parameters than those of the compiled function, or in another order: "
-                "make both from one list."
-            )
+        check_optimizer(optimizer, compiled)
         spec = self._jax.sharding.PartitionSpec
         self._everywhere = self._jax.NamedSharding(self.mesh, spec())
         self._split = self._jax.NamedSharding(self.mesh, spec(self.mesh.axis_names[0]))
         self._programs: dict[Made, Any] = {}
-        with ExitStack() as stack:
-            theta = stack.enter_context(compiled.arrays())
-            self._vectors = VectorSteps(optimizer, theta)
-            steps = np.asarray(self._vectors.steps, theta.dtype)
-            arrays = (theta, *self._vectors.state, steps)
-            parameters, *state, steps = [self._on_devices(x, self._everywhere) for x in arrays]
-            self._last = 0.0, (), parameters, state, steps  # what the last step has returned
-            compiled.training = self
-            self._open = stack.pop_all()
+        self._block: Any = None
+        self._last: Any = ()  # what the last step has returned
 
     def __call__(self, *batch: Any) -> float:
         """One step. Raises what `tg.compile` lists, and TypeError for an update that is no arithmetic."""
@@ -97,6 +87,9 @@ class MeshTraining:
 
     def step(self, *batch: Any) -> tuple[float, Any]:
         """One step: (mean, outputs for every example) of a function that returns (loss, outputs)."""
+        if self._block is None:
+            with self:
+                return self.step(*batch)
         made, arguments, size = self._prepared(batch)
         results = map(self._programs[made], *([x] for x in (*self._last[2:], *arguments)))
         # The buffers of the step before are gone: in C, no Ctrl-C comes between the step and what it has returned.
@@ -107,6 +100,9 @@ class MeshTraining:
 
     def lower(self, *batch: Any) -> Any:
         """The program for this batch, as jax.jit(...).lower gives it: compile().as_text() shows it."""
+        if self._block is None:
+            with self:
+                return self.lower(*batch)
         made, arguments, _ = self._prepared(batch)
         return self._programs[made].lower(*self._last[2:], *arguments)
 
@@ -120,11 +116,21 @@ class MeshTraining:
         self._last = (*self._last[:2], vector, *self._last[3:])
 
     def __enter__(self) -> "MeshTraining":
+        with ExitStack() as stack:
+            theta = stack.enter_context(self.compiled.arrays())
+            self._vectors = VectorSteps(self.optimizer, theta)
+            steps = np.asarray(self._vectors.steps, theta.dtype)
+            arrays = (theta, *self._vectors.state, steps)
+            parameters, *state, steps = [self._on_devices(x, self._everywhere) for x in arrays]
+            self._last = 0.0, (), parameters, state, steps
+            self.compiled.training = self
+            self._block = stack.pop_all()
         return self
 
     def __exit__(self, *error: Any) -> None:
         """Write the parameters and the optimiser's state back."""
-        with self._open:
+        with self._block:
+            self._block = None
             self.read()
             *_, state, steps = self._last
             self._vectors.state, self._vectors.steps = list(map(np.asarray, state)), np.asarray(steps).astype(int)
@@ -144,14 +150,8 @@ class MeshTraining:
         rows, dtype = np.arange(-(-size // n_parts) * n_parts), self._vectors.vector.dtype
         filled = [array if len(rows) == size else array[rows % size] for array in arrays]
         split = [np.where(rows < size, 1 / size, 0), *filled]
-        return (
-            made,
-            [
-                np.asarray(self.optimizer.lr, dtype),
-                *(self._on_devices(np.asarray(x, dtype), sharding) for x in split),
-            ],
-            size,
-        )
+        arguments = [self._on_devices(np.asarray(x, dtype), sharding) for x in split]
+        return made, [np.asarray(self.optimizer.lr, dtype), *arguments], size
 
     def _on_devices(self, x: NDArray[Any], sharding: Any) -> Any:
         """An array on the devices: each process gives what its own devices need."""

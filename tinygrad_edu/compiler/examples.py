@@ -12,14 +12,14 @@ index of each run. They become one operation, `take`.
 """
 
 import contextlib
-import dataclasses
 import itertools
 import math
 import random
 import reprlib
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
-from operator import attrgetter, ne, neg
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import attrgetter, getitem, ne, neg
 from types import FrameType
 from typing import Any
 
@@ -34,7 +34,6 @@ from .tracing import (
     Trace,
     TraceError,
     Tracer,
-    nested,
     place_of,
     placeholders,
     users_frame,
@@ -69,15 +68,19 @@ class Choice:
 class ExampleTracer(Tracer):
     """A trace of one example: it has numbers, and remembers which were asked for."""
 
-    def __init__(self, parameters: dict[Value, float]):
-        super().__init__()
-        self.parameters = parameters
+    def __init__(self, parameters: dict[Value, float], kinds: Sequence[Any], tape: list[Placeholder]):
+        super().__init__(tape)
+        self.parameters, self.kinds = parameters, kinds
         self.path: list[Step] = []
         self.choices: list[Choice] = []
         self.tracked: list[Tracked] = []
         self.returned: Returned = {}
         self.by_a_call = False  # was what a call returned read at an index?
         self._done = 0  # so many nodes have their numbers
+
+    def arguments(self, inputs: list[list[Placeholder]]) -> list[list[Any]]:
+        pairs = zip(self.kinds, inputs, strict=True)
+        return [[x if kind is Value else Tracked(x, whole=kind is int) for x in flat] for kind, flat in pairs]
 
     def data(self, node: Value) -> Tracked:
         return Tracked(Placeholder.of(CHOICES["plain"], (node,)))
@@ -167,13 +170,17 @@ class Run:
     """What the function did with one example: `example` has its numbers, per argument."""
 
     example: list[list[Any]]
-    nodes: list[Placeholder]
-    outputs: list[Any]
-    shape: tuple[int, ...]
+    trace: Trace
     path: list[Step]
     choices: list[Choice]
-    state: list[tuple[Any, str, Any]]
-    loss: int | None
+
+    @property
+    def nodes(self) -> list[Placeholder]:
+        return self.trace.nodes
+
+    @property
+    def outputs(self) -> list[Any]:
+        return self.trace.outputs
 
     @property
     def way(self) -> list[tuple[bool, Any]]:
@@ -185,26 +192,27 @@ class Unclear(Exception):
     """The runs do not show what an index chooses."""
 
 
+@dataclass(eq=False)
 class Examples:
-    """The runs of a function on examples of one shape: one for each path that is known."""
+    """The runs of a function on examples of one shape: one for each path that is known.
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        parameters: Sequence[Value],
-        names: Sequence[str],
-        shapes: Sequence[tuple[int, ...]],
-        kinds: Sequence[Any],
-        with_outputs: bool,
-        new_tape: Callable[[], list[Placeholder]] = list,
-    ):
-        self.function, self.parameters, self.kinds = function, parameters, list(kinds)
-        self.names, self.shapes, self.with_outputs = list(names), list(shapes), with_outputs
-        self.inputs = [placeholders(*argument)[1] for argument in zip(names, shapes, strict=True)]
-        self.runs: list[Run] = []
-        self.learned = set(parameters)
-        self.form: dict[str, Any] = {name: x for name, x in locals().items() if name not in ("self", "new_tape")}
-        self.follows_calls, self.new_tape = False, new_tape
+    kinds     what the function gets, per argument: Value, float or int
+    new_tape  makes the list that gets the nodes of a run
+    """
+
+    function: Callable[..., Any]
+    parameters: Sequence[Value]
+    names: list[str]
+    shapes: Sequence[tuple[int, ...]]
+    kinds: Sequence[Any]
+    with_outputs: bool
+    new_tape: Callable[[], list[Placeholder]] = list
+    runs: list[Run] = field(default_factory=list)
+    follows_calls: bool = False
+
+    def __post_init__(self) -> None:
+        self.inputs = list(map(placeholders, self.names, self.shapes))
+        self.learned = set(self.parameters)
 
     def add(self, example: list[list[Any]], numbers: Sequence[float]) -> bool:
         """Run the function on an example, with these numbers of the parameters. Is its path a new one?
@@ -224,11 +232,9 @@ class Examples:
 
     def trace(self) -> Trace:
         """All runs as one trace."""
-        first = self.runs[0]
-        nodes = [*itertools.chain(*self.inputs), *(node for run in self.runs for node in run.nodes)]
-        state = list({(id(read[0]), read[1]): read for run in self.runs for read in run.state}.values())
-        own = self.inputs, self.names, self.shapes, list(self.parameters), state, self, first.loss
-        return Trace(nodes, first.outputs, first.shape, *own)
+        nodes = [node for run in self.runs for node in run.nodes]
+        state = list({(id(read[0]), read[1]): read for run in self.runs for read in run.trace.state}.values())
+        return replace(self.runs[0].trace, nodes=nodes, state=state, by_example=self)
 
     def differ(self, other: int) -> TraceError:
         """The error for a path whose graph is another one than that of the first."""
@@ -249,18 +255,14 @@ class Examples:
     # --- One run ----------------------------------------------------------------------------------------------
 
     def _run(self, example: list[list[Any]], numbers: Sequence[float]) -> Run:
-        tracer = ExampleTracer(dict(zip(self.parameters, numbers, strict=True)))
-        tracer.nodes = self.new_tape()
+        parameters = dict(zip(self.parameters, numbers, strict=True))
+        tracer = ExampleTracer(parameters, self.kinds, self.new_tape())
         for leaf, number in zip(itertools.chain(*self.inputs), itertools.chain(*example), strict=True):
             put_number(leaf, number)
-
-        def arguments() -> list[Any]:
-            made = zip(self.kinds, self.inputs, self.shapes, strict=True)
-            return [nested([_as(kind, leaf) for leaf in flat], shape) for kind, flat, shape in made]
-
-        shapes = dict(zip(self.names, self.shapes, strict=True))
-        with following_max(), calls_followed(self.follows_calls) as tracer.returned:
-            outputs, shape = tracer.run(self.function, self.parameters, arguments, shapes, self.with_outputs)
+        how = self.function, self.parameters, self.names, self.shapes, self.inputs, self.with_outputs
+        calls: Any = calls_followed() if self.follows_calls else contextlib.nullcontext({})
+        with following_max(), calls as tracer.returned:
+            trace = tracer.run(*how)
         if tracer.by_a_call and not self.follows_calls:
             self.follows_calls = True  # from now on: it takes time
             return self._run(example, numbers)
@@ -271,11 +273,10 @@ class Examples:
         for node in tracer.nodes if read else ():
             if not read.keys().isdisjoint(node.parents):
                 node.replace([read.get(x, x) for x in node.parents])
-        outputs = [tracer.known(output) for output in outputs]
+        trace = replace(trace, outputs=list(map(tracer.known, trace.outputs)))
         del operands, plain, read  # what is left of Tracked numbers now, the function has kept
         settle(tracer)
-        state = list(tracer.state.values())
-        return Run(example, tracer.nodes, outputs, shape, tracer.path, tracer.choices, state, tracer.loss)
+        return Run(example, trace, tracer.path, tracer.choices)
 
     # --- Which operands an index chooses ------------------------------------------------------------------------
 
@@ -324,11 +325,6 @@ def _rules(run: Run) -> list[Any]:
     return [node.rule for node in run.nodes]
 
 
-def _as(kind: Any, leaf: Placeholder) -> Any:
-    """An input as the function takes it: a Value, or a plain number."""
-    return leaf if kind is Value else Tracked(leaf, whole=kind is int)
-
-
 def _aligned(runs: list[Run], learned: Collection[Value]) -> Run:
     """The first run, after each operand that an index chose has become an operation of its own.
 
@@ -362,7 +358,7 @@ def _aligned(runs: list[Run], learned: Collection[Value]) -> Run:
             raise Unclear
         way = min(ways)
         if way not in made:
-            rows = ([_item(x, way[1:]) for x in run.choices[way[0]].items] for run in runs)
+            rows = ([reduce(getitem, way[1:], x) for x in run.choices[way[0]].items] for run in runs)
             made[way] = Placeholder.of(TAKE, (by[way], *map(one, zip(*rows, strict=True))))
             before.setdefault(reader, []).append(made[way])
         return made[way]
@@ -383,7 +379,7 @@ def _aligned(runs: list[Run], learned: Collection[Value]) -> Run:
     for n, operands in new.items():
         first.nodes[n].replace(operands)
     tape = [x for n, node in enumerate(first.nodes) for x in (*before.get(n, ()), node)] + before.get(reader, [])
-    return dataclasses.replace(first, nodes=tape, outputs=outputs)
+    return replace(first, trace=replace(first.trace, nodes=tape, outputs=outputs))
 
 
 def _leaves(item: Any) -> Iterator[tuple[Any, tuple[int, ...]]]:
@@ -394,9 +390,3 @@ def _leaves(item: Any) -> Iterator[tuple[Any, tuple[int, ...]]]:
     for i, part in enumerate(item):
         for leaf, path in _leaves(part):
             yield leaf, (i, *path)
-
-
-def _item(items: Any, path: Sequence[int]) -> Any:
-    for i in path:
-        items = items[i]
-    return items

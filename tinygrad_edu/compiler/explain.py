@@ -9,7 +9,7 @@ from ..viz.words import columns
 from .group import groups_of
 from .lower import CONSTANT, Read, lower, reads_of
 from .naming import name_arrays
-from .normalise import normalise_with_origins
+from .normalise import Normaliser
 from .report import Groups, operation_of
 from .tracing import Placeholder, Trace, users_frame
 from .views import view_of
@@ -35,13 +35,14 @@ class Tape(list[Placeholder]):
 
 def explanation(traced: Trace, lines: dict[Placeholder, Line], shapes: Sequence[Any], assumed: Any) -> str:
     """What the compiler found in a trace, with the lines of its nodes."""
-    graph, origins = normalise_with_origins(traced, lambda argument: bool(assumed.get(argument)))
+    normaliser = Normaliser(traced, lambda argument: bool(assumed.get(argument)))
+    graph = normaliser.graph
     groups, numbers = groups_of(graph, [parameter.label for parameter in traced.parameters])
     lowered = lower(graph, groups, numbers, shapes)
     name_arrays(lowered, traced)
     nodes = [node for node in traced.nodes if node.rule is not None]
     made_in: dict[int, Counter[Line]] = defaultdict(Counter)  # by the number of the group
-    for node, origin in origins:
+    for node, origin in normaliser.origins():
         made_in[int(numbers[node])].update(filter(None, [lines.get(nodes[origin])]))
     arrays = [array for array in lowered.arrays if array.operation is not None]
     reads = [

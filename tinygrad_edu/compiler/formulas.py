@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
-from .symbols import Symbol
+from .symbols import Symbol, uses_of
 
 # How tightly a formula holds together. A part that holds less tightly than its place asks for gets brackets.
 CHOICE, COMPARISON, SUM, PRODUCT, SIGN, POWER, ATOM = range(7)
@@ -81,14 +81,7 @@ class Language:
     def body(self, results: list[Any]) -> tuple[list[str], list[str]]:
         """Statements for what is used more than once, and the texts of the results."""
         self.names = names = {}
-        uses: dict[Symbol, int] = {}
-        stack = [x for x in results if isinstance(x, Symbol)]
-        while stack:
-            symbol = stack.pop()
-            uses[symbol] = uses.get(symbol, 0) + 1
-            if uses[symbol] == 1 and symbol.op != "leaf":
-                stack += [x for x in symbol.args if isinstance(x, Symbol)]
-        statements: list[str] = []
+        uses, statements = uses_of(results), list[str]()
         for symbol in next((x.book for x in uses), ()):
             if uses.get(symbol, 0) > 1 and symbol.op != "leaf":
                 text = self.text(symbol)

@@ -75,18 +75,12 @@ def normalise(trace: Trace, is_one_hot: Callable[[int], bool] = lambda argument:
 
     Raises ValueError if the function uses a Value that was computed outside of it from a parameter.
     """
-    return _Normaliser(trace, is_one_hot).graph
+    return Normaliser(trace, is_one_hot).graph
 
 
-def normalise_with_origins(trace: Trace, is_one_hot: Callable[[int], bool]) -> tuple[Graph, list[tuple[int, int]]]:
-    """The same, and which operation of the trace each node was: (node, number of the operation), some twice."""
-    normaliser = _Normaliser(trace, is_one_hot)
-    n_leaves = sum(map(len, trace.inputs)) + len(trace.parameters)
-    heads = [place for place, *_ in normaliser._flat.heads]
-    return normaliser.graph, [(normaliser._nodes[place], place - n_leaves) for place in heads]
+class Normaliser:
+    """Makes the normal form of a trace: `graph`."""
 
-
-class _Normaliser:
     def __init__(self, trace: Trace, is_one_hot: Callable[[int], bool]):
         self.graph, self._shapes, self._is_one_hot = Graph(), trace.shapes, is_one_hot
         self._left: list[Sequence[int]] = []  # the operands of every node, as in Graph
@@ -96,6 +90,11 @@ class _Normaliser:
         self._flat = Flat(trace)
         self._nodes = array("i", [-1]) * self._flat.n_places  # by place
         self._build(trace)
+
+    def origins(self) -> list[tuple[int, int]]:
+        """Which operation of the trace each node was: (node, number of the operation), some twice."""
+        n_leaves = sum(size for _, _, size in self.graph.sources)
+        return [(self._nodes[place], place - n_leaves) for place, *_ in self._flat.heads]
 
     def _build(self, trace: Trace) -> None:
         graph, nodes, flat, parameters = self.graph, self._nodes, self._flat, set(trace.parameters)
@@ -120,7 +119,7 @@ class _Normaliser:
                 is_mul = rule is MUL
                 nodes[place] = self._term(self._product(*operands)) if is_mul else self._operation(rule, operands)
         graph.outputs = [nodes[place] for place in flat.outputs]
-        graph.n_traced = len(trace.nodes) + len(trace.parameters) + len(graph.frozen)
+        graph.n_traced = n_leaves + len(trace.nodes) + len(graph.frozen)
         graph.starts = np.cumsum([0, *map(len, self._left)])
         graph.left, graph.right = (
             np.fromiter(chain.from_iterable(rows), np.int32, graph.starts[-1])

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..engine.rules import RULES
-from ..viz.drawing import as_drawing
 from ..viz.picture import Arrow, Box, Kind, Picture
 from ..viz.words import columns, four_digits, visible
 from .formulas import OPERATORS
@@ -96,8 +95,14 @@ class Groups:
         """
         if rankdir not in ("LR", "TB"):
             raise ValueError(f'rankdir is "LR" (left to right) or "TB" (top to bottom), got {rankdir!r}.')
-        instead = "print(groups) shows a table"
-        return as_drawing(self.picture, repr(self), instead, rankdir=rankdir, format=format)
+        try:
+            from ..viz.dot import drawing_of
+        except ModuleNotFoundError:
+            raise ImportError(
+                "draw needs the graphviz package: `pip install graphviz graphviz-pure`. print(groups) shows a "
+                "table without it."
+            ) from None
+        return drawing_of(self.picture, repr(self), rankdir=rankdir, format=format)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         try:

@@ -24,12 +24,9 @@ Returned = dict[tuple[FrameType, int], Any]  # by the frame and the instruction 
 
 
 @contextmanager
-def calls_followed(wanted: bool) -> Iterator[Returned]:
+def calls_followed() -> Iterator[Returned]:
     """The lists that Python functions return inside the block, in this thread, until somebody asks for them."""
     returned: Returned = {}
-    if not wanted:
-        yield returned
-        return
     in_c: set[tuple[FrameType, int]] = set()  # what a function written in C calls, it need not return
 
     def follow(frame: FrameType, event: str, value: Any) -> None:

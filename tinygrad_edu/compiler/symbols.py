@@ -4,13 +4,15 @@ A Book keeps every expression once, so `tanh(x)` in a backward pass is the resul
 It also simplifies: 1 * x is x, x + 0 is x.
 """
 
+import functools
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
 
-from ..engine import elementary
 from ..engine.operators import Operators
+from ..engine.rules import RULES, Rule
 
 PLAIN = (int, float, str, tuple)  # arguments that are compared by their repr, which tells 1 from 1.0
 COMMUTATIVE = ("add", "mul", "max", "equal")
@@ -63,14 +65,12 @@ class Book:
         return self._once("leaf", (name,), shape, batched)
 
     def make(self, op: str, *args: Any) -> Any:
-        """op(*args), elementwise, in its simplest form: a Symbol or a number."""
+        """op(*args), elementwise, in its simplest form: a Symbol or a number. One of args is a Symbol."""
         symbols = [x for x in args if isinstance(x, Symbol)]
         args = tuple([x if x.__class__ in (Symbol, float, int) else _simple(x) for x in args])
         simple = self._simpler[op](self, *args) if op in self._simpler else None
         if simple is not None:
             return simple
-        if not symbols:
-            return _on_numbers(op, args)
         return self._once(op, args, *self._extent(symbols))
 
     def _extent(self, symbols: list[Symbol]) -> tuple[tuple[int, ...], bool]:
@@ -101,6 +101,18 @@ class Book:
         return self._known[key]
 
 
+def uses_of(results: Iterable[Any]) -> dict[Symbol, int]:
+    """How often each symbol is read: as one of these results, or by what they are made of."""
+    uses: dict[Symbol, int] = {}
+    stack = [*results]
+    while stack:
+        x = stack.pop()
+        if isinstance(x, Symbol):
+            uses[x] = uses.get(x, 0) + 1
+            stack += x.args if uses[x] == 1 else ()
+    return uses
+
+
 def broadcast(shapes: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
     """The shape to which arrays of these shapes broadcast."""
     different = set(shapes)
@@ -119,22 +131,6 @@ def _simple(x: Any) -> Any:
     if x.__class__ is Fraction:
         return float(x)
     return x.item() if getattr(x, "shape", None) == () else x
-
-
-def _on_numbers(op: str, args: tuple[Any, ...]) -> Any:
-    plain: dict[str, Callable[..., Any]] = {
-        "add": lambda x, y: x + y,
-        "sub": lambda x, y: x - y,
-        "mul": lambda x, y: x * y,
-        "neg": lambda x: -x,
-        "abs": abs,
-        "max": elementary.maximum,
-        "lt": lambda x, y: x < y,
-        "le": lambda x, y: x <= y,
-        "gt": lambda x, y: x > y,
-        "ge": lambda x, y: x >= y,
-    }
-    return (plain.get(op) or getattr(elementary, op))(*args)
 
 
 def _is(x: Any, number: float) -> bool:
@@ -211,6 +207,17 @@ def _where(book: Book, condition: Any, x: Any, y: Any) -> Any:
     return None
 
 
+def _fsum(book: Book, *terms: Any) -> Any:
+    """The sum of floats, correctly rounded as elementary.total is. For two floats, + is."""
+    return functools.reduce(operator.add, terms) if len(terms) <= 2 else book.special("fsum", terms, (), False)
+
+
+def _dot(book: Book, *inputs: Any) -> Any:
+    n = len(inputs) // 2
+    return _fsum(book, *map(operator.mul, inputs[:n], inputs[n:]))
+
+
+SUMS: dict[Rule, Callable[..., Any]] = {RULES["sum"]: _fsum, RULES["dot"]: _dot}  # their forward on single floats
 _SIMPLER: dict[str, Callable[..., Any]] = {
     "add": _add,
     "sub": _sub,

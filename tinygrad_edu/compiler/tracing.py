@@ -25,6 +25,7 @@ from types import FrameType, FunctionType, MappingProxyType
 from typing import Any, NoReturn
 
 from ..engine import elementary
+from ..engine.graph import topological_order
 from ..engine.operators import Operators
 from ..engine.rule import Rule
 from ..engine.rules import ADD, MUL, RULES
@@ -69,6 +70,11 @@ def _take_backward(upstream: Any, out: Any, index: Any, *options: Any) -> tuple[
 
 TAKE = Rule("take", "[]", _take, _take_backward, None)  # options[index], by an index that is an input
 OUTPUTS = _choice("outputs", lambda *inputs: inputs, 0)  # all results of the function as one node
+
+
+def _refused(what: str, instead: str) -> Any:
+    """A method that raises TraceError."""
+    return lambda self, *args, **kwargs: refuse(what, instead)
 
 
 class Placeholder(Value):
@@ -128,15 +134,12 @@ class Placeholder(Value):
     def data(self, number: Any) -> NoReturn:
         refuse("a placeholder was given a number", "Change parameters outside of the function.")
 
-    @property
-    def grad(self) -> NoReturn:
-        refuse(
+    grad = property(
+        _refused(
             "the gradient of a placeholder was asked for", "The compiled function gives gradients: value_and_grad."
-        )
-
-    @grad.setter
-    def grad(self, number: Any) -> NoReturn:
-        refuse("the gradient of a placeholder was set", "Clear gradients outside of the function.")
+        ),
+        _refused("the gradient of a placeholder was set", "Clear gradients outside of the function."),
+    )
 
     def __eq__(self, other: object) -> bool:
         """Is it this node? A number never is, so asking for one is a mistake."""
@@ -152,33 +155,24 @@ class Placeholder(Value):
     def __bool__(self) -> bool:
         return bool((watch.tracer or NOBODY).truth(self))
 
-    def __float__(self) -> NoReturn:
-        refuse(
-            "a placeholder was to become a float",
-            "Use the functions of tinygrad_edu, tg.exp(x) instead of math.exp(x): a float has no gradient.",
-        )
-
-    def __index__(self) -> NoReturn:
-        refuse("a placeholder was used as an index", "Use tg.take(xs, index), nn.Embedding or a one-hot input.")
-
-    def __round__(self, digits: int = 0) -> NoReturn:
-        refuse("a placeholder was to be rounded", "Rounding has no gradient; do it outside.")
-
-    __int__ = __trunc__ = __floor__ = __ceil__ = __index__
-
-    def backward(self, upstream: Any = 1.0, check: bool = False) -> NoReturn:
-        refuse("backward() was called", "Return the loss: the compiled function runs backward.")
+    __float__ = _refused(
+        "a placeholder was to become a float",
+        "Use the functions of tinygrad_edu, tg.exp(x) instead of math.exp(x): a float has no gradient.",
+    )
+    __index__ = __int__ = __trunc__ = __floor__ = __ceil__ = _refused(
+        "a placeholder was used as an index", "Use tg.take(xs, index), nn.Embedding or a one-hot input."
+    )
+    __round__ = _refused("a placeholder was to be rounded", "Rounding has no gradient; do it outside.")
+    __copy__ = __deepcopy__ = __reduce__ = _refused(
+        "a placeholder was to be copied", "Copy the model before it is traced."
+    )
+    backward = _refused("backward() was called", "Return the loss: the compiled function runs backward.")
 
     def __repr__(self) -> str:
         return f"<placeholder {self.label}>" if self.label else f"<placeholder of {self._op}>"
 
     def __format__(self, spec: str) -> str:
         return repr(self)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> NoReturn:
-        refuse("a placeholder was to be copied", "Copy the model before it is traced.")
-
-    __copy__ = __reduce__ = __deepcopy__  # type: ignore[assignment]
 
 
 def _method(rule: Rule) -> Callable[..., Any]:
@@ -345,7 +339,7 @@ def _stand_in(kind: Any) -> Any:
 class Trace:
     """What a function does to one example.
 
-    nodes       every placeholder that was made, each after its parents
+    nodes       every operation, as a placeholder, each after its parents
     outputs     its results, flat, in order; Placeholders or Values
     shape       how they were nested: () for one Value, (10,) for a list of ten
     inputs      per argument the placeholders of one example, flat
@@ -353,31 +347,37 @@ class Trace:
     shapes      per argument the shape of one example
     parameters  the Values that are learned
     state       (object, attribute, value) of what the function read of modules, such as `training`
-    by_example  the runs of a trace by examples, else None: see `examples`
     loss        the place of the loss in the outputs; None if there are several numbers and none is the loss
+    by_example  the runs of a trace by examples, else None: see `examples`
     """
 
     nodes: list[Placeholder]
     outputs: list[Value]
-    shape: tuple[int, ...]
+    shape: Any
     inputs: list[list[Placeholder]]
     names: list[str]
-    shapes: list[tuple[int, ...]]
-    parameters: list[Value]
+    shapes: Sequence[tuple[int, ...]]
+    parameters: Sequence[Value]
     state: list[tuple[Any, str, Any]]
+    loss: int | None
     by_example: Any = None
-    loss: int | None = None
+
+    def order(self) -> list[Value]:
+        """The nodes and constants that the results need, each after its parents."""
+        return topological_order(Placeholder.of(OUTPUTS, tuple(self.outputs)))[:-1]
 
 
 class Tracer:
-    """What is gathered while a function is traced: see `engine.watch`. It has no numbers."""
+    """What is gathered while a function is traced: see `engine.watch`. It has no numbers.
 
-    def __init__(self) -> None:
-        self.nodes: list[Placeholder] = []
+    A list that is given as the tape gets the nodes.
+    """
+
+    def __init__(self, tape: list[Placeholder] | None = None) -> None:
+        self.nodes: list[Placeholder] = [] if tape is None else tape
         self.refusals: list[TraceError] = []
         self.state: dict[tuple[int, str], tuple[Any, str, Any]] = {}
         self.tracked: list[Any] = []
-        self.loss: int | None = None
         self.refuse = refuse
 
     def reads(self, thing: Any, name: str, now: Any) -> None:
@@ -399,23 +399,24 @@ class Tracer:
         self,
         function: Callable[..., Any],
         parameters: Sequence[Value],
-        arguments: Callable[[], Sequence[Any]],
-        shapes: dict[str, tuple[int, ...]],
+        names: list[str],
+        shapes: Sequence[tuple[int, ...]],
+        inputs: list[list[Placeholder]],
         with_outputs: bool,
-    ) -> tuple[list[Value], tuple[int, ...]]:
-        """The results of function(*arguments()), flat, and how they were nested. `shapes` is for an error."""
+    ) -> Trace:
+        """The trace of the function. `inputs` has the placeholders of each argument, flat."""
         outer, watch.tracer = watch.tracer, self
         try:
             with standing_in(dict.fromkeys(parameters, UNKNOWN)):
-                result = function(*arguments())
-                loss, result = (flat_values(result[0])[0], result[1]) if with_outputs else ([], result)
+                result = function(*map(nested, self.arguments(inputs), shapes))
+                first, result = (flat_values(result[0])[0], result[1]) if with_outputs else ([], result)
                 outputs, shape = flat_values(result)  # which may still compute: a generator
-                self.loss = _place_of_loss(result, shape)
+                loss = _place_of_loss(result, shape)
             if self.refusals:
                 raise self.refusals[0]  # the function has caught it
         except Exception as error:
             cause = self.refusals[0] if self.refusals else _explained(error)
-            shown = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            shown = ", ".join(map("{} {}".format, names, shapes))
             cause.add_note(
                 f"It was traced on one example of the shapes {shown}: the first axis of a batch is left out."
             )
@@ -424,7 +425,12 @@ class Tracer:
             raise cause from error
         finally:
             watch.tracer = outer
-        return [*loss, *outputs], shape
+        state = list(self.state.values())
+        return Trace(self.nodes, [*first, *outputs], shape, inputs, names, shapes, parameters, state, loss)
+
+    def arguments(self, inputs: list[list[Placeholder]]) -> list[list[Any]]:
+        """What the function gets, flat."""
+        return [*inputs]
 
 
 NOBODY = Tracer()  # answers for a placeholder that outlives its trace
@@ -445,22 +451,9 @@ def trace_function(
     Raises TraceError where the function asks for a number, even if the function catches it, and TypeError where
     it returns no Values.
     """
-    tracer, names = Tracer(), argument_names(function, len(shapes))
-    tracer.nodes = [] if tape is None else tape
-    inputs: list[list[Placeholder]] = []
-
-    def arguments() -> list[Any]:
-        made = [placeholders(name, shape) for name, shape in zip(names, shapes, strict=True)]
-        inputs.extend(flat for _, flat in made)
-        return [nested for nested, _ in made]
-
-    outputs, shape = tracer.run(
-        function, parameters, arguments, dict(zip(names, shapes, strict=True)), with_outputs
-    )
-    state = list(tracer.state.values())
-    return Trace(
-        tracer.nodes, outputs, shape, inputs, names, list(shapes), list(parameters), state, loss=tracer.loss
-    )
+    names = argument_names(function, len(shapes))
+    inputs = list(map(placeholders, names, shapes))
+    return Tracer(tape).run(function, parameters, names, shapes, inputs, with_outputs)
 
 
 def _explained(error: Exception) -> Exception:
@@ -490,15 +483,10 @@ def argument_names(function: Callable[..., Any], n: int) -> list[str]:
     return [*names, *(f"x{i}" for i in range(len(names), n))]
 
 
-def placeholders(name: str, shape: tuple[int, ...]) -> tuple[Any, list[Placeholder]]:
-    """Placeholders nested as `shape` says, and the same in one list."""
-    if not shape:
-        one = Placeholder(label=name)
-        return one, [one]
-    flat = [
-        Placeholder(label=f"{name}{list(place)}") for place in itertools.product(*(range(size) for size in shape))
-    ]
-    return nested(flat, shape), flat
+def placeholders(name: str, shape: tuple[int, ...]) -> list[Placeholder]:
+    """Placeholders for an argument of this shape, flat."""
+    places = itertools.product(*map(range, shape))
+    return [Placeholder(label=f"{name}{list(place) if shape else ''}") for place in places]
 
 
 def nested(flat: Sequence[Any], shape: tuple[int, ...]) -> Any:

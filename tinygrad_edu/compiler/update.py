@@ -13,7 +13,7 @@ import numpy as np
 
 from .backends.numpy_operations import UFUNCS
 from .formulas import Language
-from .symbols import Book, Symbol
+from .symbols import Book, Symbol, uses_of
 
 VECTOR = (1,)  # the shape of a Symbol with one number per parameter; the length does not matter
 FORWARD = {**UFUNCS, "pow": "power"}
@@ -36,7 +36,7 @@ class UpdateProgram:
         self._place = dict(zip([*vectors, gradient], [*names, "gradient"], strict=True))  # where each vector is
         # Where each result is to be:
         self._home = {result: name for result, name in zip(results, names, strict=True) if _is_vector(result)}
-        self._readers = _count(results)
+        self._readers = uses_of(results)  # a result is read at the end, too: its place is not free before
         self._free: list[str] = []  # buffers
         self._free_homes = {name for name, leaf in zip(names, vectors, strict=True) if not self._readers.get(leaf)}
         for symbol in list(gradient.book):
@@ -126,16 +126,3 @@ def equation(optimizer: Any) -> tuple[Symbol, list[Symbol], tuple[Any, ...]]:
 
 def _is_vector(x: Any) -> bool:
     return isinstance(x, Symbol) and x.shape == VECTOR
-
-
-def _count(results: tuple[Any, ...]) -> dict[Symbol, int]:
-    """How often each vector is read. A result is read once more at the end, so its place is not free before."""
-    readers: dict[Symbol, int] = {}
-    stack = list(results)
-    while stack:
-        x = stack.pop()
-        if _is_vector(x):
-            readers[x] = readers.get(x, 0) + 1
-            if readers[x] == 1:
-                stack += x.args
-    return readers

@@ -91,23 +91,22 @@ def _numbers(path: Path, name: str, source: str) -> NDArray[np.uint8]:
 
 
 def _path(name: str, places: list[str | os.PathLike[str]], download: bool) -> Path:
-    found = _find(name, places)
-    if found is not None:
+    if found := _find(name, places):
         return found
     try:
         import pooch
     except ModuleNotFoundError:
-        if not download:
-            raise FileNotFoundError(f"{_nowhere(name, places)}: {REMEDY}.") from None
-        raise FileNotFoundError(
-            f"{_nowhere(name, places)}, and to download it takes `pip install 'tinygrad-edu[data]'`: "
-            f"install that, or {REMEDY}."
-        ) from None
+        extra = (
+            ", and to download it takes `pip install 'tinygrad-edu[data]'`: install that, or" if download else ":"
+        )
+        raise FileNotFoundError(f"{_nowhere(name, places)}{extra} {REMEDY}.") from None
     cache = Path(pooch.os_cache("tinygrad_edu"))
-    found, nowhere = _find(name, [cache]), _nowhere(name, [*places, cache])
-    if found is None and not download:
+    if found := _find(name, [cache]):
+        return found
+    nowhere = _nowhere(name, [*places, cache])
+    if not download:
         raise FileNotFoundError(f"{nowhere}: {REMEDY}, or leave download=False out.")
-    return found or _download(name, cache / "mnist", nowhere)
+    return _download(name, cache / "mnist", nowhere)
 
 
 def _folders(places: Iterable[str | os.PathLike[str]]) -> list[Path]:

@@ -5,7 +5,6 @@ from subprocess import CalledProcessError
 from xml.etree import ElementTree
 
 from ..viz.compose import picture_of
-from ..viz.drawing import as_drawing
 from ..viz.words import DASH, four_digits
 from .stepping import Steps
 
@@ -51,13 +50,10 @@ def _svg(steps: Steps) -> ElementTree.Element:
     texts = {f"n{place}": (steps.name(node), four_digits(final[node])) for place, node in enumerate(steps.order)}
     boxes = tuple(replace(box, title=texts[box.id][0], grad=texts[box.id][1]) for box in picture.boxes)
     try:
-        svg = as_drawing(replace(picture, boxes=boxes, note=""), "", "").pipe(format="svg")
-    except (
-        ImportError,
-        OSError,
-        RuntimeError,
-        CalledProcessError,
-    ):  # no graphviz package, no renderer, a broken one
+        from ..viz.dot import drawing_of
+
+        svg = drawing_of(replace(picture, boxes=boxes, note=""), "").pipe(format="svg")
+    except (ImportError, OSError, RuntimeError, CalledProcessError):  # no package, no renderer, a broken one
         raise ValueError("Nothing here can draw: `pip install graphviz-pure`.") from None
     ElementTree.register_namespace("", SVG[1:-1])
     return ElementTree.fromstring(svg)

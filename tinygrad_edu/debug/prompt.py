@@ -297,8 +297,9 @@ class Prompt(cmd.Cmd):
         """draw FILE.svg: write the picture of the graph with its slopes; without a name, into a temporary file."""
         from ..viz.drawing import draw
 
-        path = _path(argument, "graph.svg")
-        path.write_bytes(draw(self.machine.root, slopes=True).pipe(format=path.suffix[1:] or "svg"))
+        steps, path = self.machine.steps, _path(argument, "graph.svg")
+        picture = draw(steps.root, slopes=True, variables=steps.variables)
+        path.write_bytes(picture.pipe(format=path.suffix[1:] or "svg"))
         self._print(f"wrote {path}")
 
     def do_live(self, argument: str) -> None:

@@ -59,11 +59,14 @@ def take(xs: Sequence[Any], index: Any) -> Any:
     return xs[place]
 
 
-def log_softmax(xs: Iterable[Any]) -> list[Any]:
+def log_softmax(xs: Iterable[Any], *more: Any) -> list[Any]:
     """log(softmax(xs)), without the rounding and the overflow of the two in a row.
 
     Takes a sequence, returns a list. Raises TypeError for what is not a number, ValueError for an empty sequence.
     """
+    if more or not (hasattr(xs, "__iter__") or hasattr(xs, "__getitem__")):
+        got = f"{1 + len(more)} arguments" if more else repr(xs)
+        raise TypeError(f"softmax and log_softmax take one sequence, as in softmax([1.0, 2.0]), got {got}.")
     xs = list(xs)
     if not xs:
         raise ValueError("softmax and log_softmax need at least one number, got an empty sequence.")
@@ -73,9 +76,9 @@ def log_softmax(xs: Iterable[Any]) -> list[Any]:
     return [x - normaliser for x in shifted]
 
 
-def softmax(xs: Iterable[Any]) -> list[Any]:
+def softmax(xs: Iterable[Any], *more: Any) -> list[Any]:
     """e^x_i / (e^x_1 + ... + e^x_n): n positive numbers that add up to 1, for any finite xs.
 
     Takes a sequence, returns a list. Raises TypeError for what is not a number, ValueError for an empty sequence.
     """
-    return [exp(x) for x in log_softmax(xs)]
+    return [exp(x) for x in log_softmax(xs, *more)]

@@ -246,11 +246,11 @@ class Value(Operators):
         It is made when it is read. A closure stored in every node would be a reference cycle, and collecting the
         cycles would take several times as long as the arithmetic of a training step.
         """
+        rule, parents = self.rule, self.parents
 
         def backward() -> None:
-            inputs = [p.data for p in self.parents]
-            shares = self.rule.shares(self.grad, self.data, *inputs) if self.rule else ()
-            for parent, share in zip(self.parents, shares, strict=True):
+            shares = rule.shares(self.grad, self.data, *[p.data for p in parents]) if rule else ()
+            for parent, share in zip(parents, shares, strict=True):
                 parent.grad += share
 
         return backward

@@ -12,7 +12,6 @@ from typing import Any
 
 from ..engine.value import Value
 from ..viz.compose import picture_of
-from ..viz.drawing import as_drawing
 from ..viz.names import variables_in_sight
 from ..viz.reading import nodes_below
 from ..viz.words import four_digits
@@ -63,7 +62,9 @@ class Live:
         self._page = page(root, variables, **options)
         self._drawing: Any = None  # the picture as DOT; a notebook that shows this makes the picture of it
         with suppress(ImportError):  # no graphviz package
-            self._drawing = as_drawing(picture_of(root, variables, max_nodes=BOXES), "", "")
+            from ..viz.dot import drawing_of
+
+            self._drawing = drawing_of(picture_of(root, variables, max_nodes=BOXES), "")
             self._drawing.graph_attr["dpi"] = DPI
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:

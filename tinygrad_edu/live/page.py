@@ -18,7 +18,7 @@ from ..engine.rule import Rule
 from ..engine.value import Value
 from ..viz.names import names_of
 from ..viz.reading import read
-from ..viz.text import tree_of
+from ..viz.text import tree
 from ..viz.words import clipped, four_digits, visible
 
 LONGEST = 200  # characters of a name
@@ -80,7 +80,7 @@ def page(
     return string.Template(_file("page.html")).substitute(
         title=escape(_shown(reading.names[-1]) or "result"),
         count=f"{len(reading.order):,}",
-        text=f"<pre>{escape(tree_of(root, variables, ascii=False, max_lines=MAX_NOTE))}</pre>",
+        text=f"<pre>{escape(tree(root, MAX_NOTE, ascii=False, variables=variables))}</pre>",
         data=_json(data),
         style=style,
         script=script,

@@ -9,6 +9,7 @@ Two ways to write an operation by hand are known, and both are recorded:
 Subtraction, negation and division are composed of +, * and ** as in micrograd, so the graph has micrograd's nodes.
 """
 
+import copyreg
 import functools
 from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import contextmanager
@@ -49,17 +50,28 @@ def _power_backward(upstream: Any, out: Any, x: Any, *, exponent: Any) -> Any:
     return ((exponent * _power(x, exponent=exponent - 1) if exponent else 0 * x) * upstream,)
 
 
+class _OwnRule(Rule):
+    """A rule with micrograd's formula. It is pickled by itself: by its name, it would become the main engine's."""
+
+    def __reduce__(self) -> Any:
+        return _own_rule, (self.name, *self.parameters.values())
+
+
+def _own_rule(name: str, *exponent: Any) -> Rule:
+    return _power_rule(*exponent) if exponent else _OWN[name]
+
+
 _OWN = {
-    "log": Rule("log", "log", RULES["log"].forward, _log_backward, 1, RULES["log"].domain),
-    "tanh": Rule("tanh", "tanh", tanh, _tanh_backward, 1),
-    "sigmoid": Rule("sigmoid", "sigmoid", _sigmoid, _sigmoid_backward, 1),
+    "log": _OwnRule("log", "log", RULES["log"].forward, _log_backward, 1, RULES["log"].domain),
+    "tanh": _OwnRule("tanh", "tanh", tanh, _tanh_backward, 1),
+    "sigmoid": _OwnRule("sigmoid", "sigmoid", _sigmoid, _sigmoid_backward, 1),
 }
 
 
 @functools.lru_cache(maxsize=1024)
 def _power_rule(exponent: Any) -> Rule:
     parameters = {"exponent": as_exponent(exponent)}
-    return Rule("pow_n", "**{exponent}", _power, _power_backward, 1, check=POW_N.check, parameters=parameters)
+    return _OwnRule("pow_n", "**{exponent}", _power, _power_backward, 1, check=POW_N.check, parameters=parameters)
 
 
 class _ByHand(Rule):
@@ -185,17 +197,6 @@ def _result(data: Any, rule: Rule, left: Any, right: Any = None) -> "Value":
     if not _recording:
         node.rule = node._left = node._right = None
     return node
-
-
-def _step(node: "Value", rule: Rule, parents: tuple[Any, ...]) -> Callable[[], None]:
-    """The local step of the chain rule, as the closure that micrograd keeps in `_backward`."""
-
-    def backward() -> None:
-        shares = rule.shares(node.grad, node.data, *[parent.data for parent in parents])
-        for parent, share in zip(parents, shares, strict=True):
-            parent.grad += share
-
-    return backward
 
 
 class Value(main.Value):
@@ -327,28 +328,26 @@ class Value(main.Value):
         """
         if check:
             raise_if_changed(self)
-        interior, leaves = _interior_and_leaves(self)
-        zero = type(self.data)(0)
-        for node in interior:
-            node.grad = zero
-        for leaf in leaves:
-            leaf.grad = zero if leaf.grad is None else leaf.grad
+        zero, order = type(self.data)(0), _micrograds_order(self)
+        for node in order:
+            if node._left is not None or node.grad is None:
+                node.grad = zero
         self.grad = zero + upstream
-        for node in reversed(interior):
+        for node in reversed(order):
             left, right = node._left, node._right
             if right is not None:
                 left_share, right_share = node.rule.backward(node.grad, node.data, left.data, right.data)
                 left.grad += left_share
                 right.grad += right_share
+            elif left is None:
+                if node.rule is not None:  # a closure without operands
+                    node._backward()
             elif left.__class__ is not tuple:
                 left.grad += node.rule.shares(node.grad, node.data, left.data)[0]
             elif node.rule.__class__ is _ByHand:
                 node.rule.step(node)
             else:
                 node._backward()
-        for leaf in leaves:
-            if leaf.rule is not None:  # a closure without operands
-                leaf._backward()
 
     def zero_grad(self) -> None:
         """Set the gradients of this node and of everything it was made from to 0."""
@@ -364,7 +363,7 @@ class Value(main.Value):
         if not isinstance(self.rule, _ByHand):
             own, parents = _ByHand(self._op), self.parents
             if self.rule is not None:
-                own.node, own.closure = self, _step(self, self.rule, parents)
+                own.node, own.closure = self, super()._backward
             self.rule, self._left, self._right = own, parents or None, None
         return self.rule
 
@@ -373,7 +372,7 @@ class Value(main.Value):
         """The local step of the chain rule: the program's closure, or one made from the rule when asked for."""
         if isinstance(self.rule, _ByHand):
             return self.rule.closure or functools.partial(self.rule.step, self)
-        return _step(self, self.rule, self.parents) if self.rule else lambda: None
+        return super()._backward
 
     @_backward.setter
     def _backward(self, closure: Callable[[], None]) -> None:
@@ -435,17 +434,9 @@ class Value(main.Value):
         return twin
 
     def __reduce__(self) -> Any:
-        if self.rule is None:
-            return _loaded, (type(self), self.data, self.grad, self.label, vars(self))
+        if self.rule is None:  # a leaf, with the attributes that it was given
+            return copyreg.__newobj__, (type(self),), self.__getstate__()  # type: ignore[attr-defined]  # no stub
         return reduced(self)
-
-
-def _loaded(kind: type[Value], data: Any, grad: Any, label: str, attributes: dict[str, Any]) -> Value:
-    leaf = object.__new__(kind)
-    Value.__init__(leaf, data, label=label)
-    leaf.grad = grad
-    vars(leaf).update(attributes)
-    return leaf
 
 
 def _method(rule: Rule) -> Callable[..., Value]:
@@ -468,16 +459,15 @@ for _name, _rule in (RULES | _OWN).items():
 Value.__abs__ = _method(RULES["abs"])
 
 
-def _interior_and_leaves(root: Any) -> tuple[list[Any], list[Any]]:
+def _micrograds_order(root: Any) -> list[Any]:
     """The nodes below root in the order of micrograd's recursion: each after its operands, the left one first."""
-    interior: list[Any] = []
-    leaves: list[Any] = []
+    order: list[Any] = []
     seen: set[Any] = set()
     stack = [root]
     while stack:
         node = stack.pop()
         if node is None:
-            interior.append(stack.pop())
+            order.append(stack.pop())
         elif node not in seen:
             seen.add(node)
             if node._right is not None:
@@ -485,5 +475,5 @@ def _interior_and_leaves(root: Any) -> tuple[list[Any], list[Any]]:
             elif node._left is not None:
                 stack += (node, None, *reversed(node.parents))
             else:
-                leaves.append(node)
-    return interior, leaves
+                order.append(node)
+    return order

@@ -6,7 +6,7 @@ from typing import Any
 from ..engine import functions
 from ..engine.rules import RULES
 from .base import Module
-from .rows import is_row
+from .rows import is_list, is_row
 
 ACTIVATIONS = ("linear", "relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "tanh", "softplus")
 ROW_ACTIVATIONS = (*ACTIVATIONS, "softmax")  # softmax needs all numbers of a row
@@ -37,15 +37,11 @@ class Activation(Module):
             return inputs
         if self.name == "softmax" and is_row(inputs):
             return functions.softmax(inputs)
-        if hasattr(inputs, "__len__"):
+        if is_list(inputs):
             return [self(item) for item in inputs]
         if self.name == "softmax":
             raise ValueError(f"softmax takes a row of numbers or a batch of rows, got {inputs!r}.")
         return RULES[self.name](inputs, **self.arguments)
-
-    def __repr__(self) -> str:
-        arguments = "".join(f", {name}={value!r}" for name, value in self.arguments.items())
-        return f"Activation({self.name!r}{arguments})"
 
 
 def check_activation(activation: Any, names: tuple[str, ...]) -> Any:

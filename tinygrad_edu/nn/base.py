@@ -138,6 +138,14 @@ class Module:
             name: getattr(self, name) for name in names if name not in ("rng", "init") and hasattr(self, name)
         }
 
+    def __repr__(self) -> str:
+        """The call that makes such a module, without the arguments for the first weights."""
+        positional, named = self._arguments()
+        declared = inspect.signature(type(self)).parameters
+        required = {name for name, argument in declared.items() if argument.default is argument.empty}
+        texts = [f"{x!r}" if name in required else f"{name}={x!r}" for name, x in named.items()]
+        return f"{type(self).__name__}({', '.join([*map(repr, positional), *texts])})"
+
     def _label_parameters(self) -> None:
         for name, parameter in self.named_parameters():
             parameter.label = name

@@ -5,6 +5,7 @@ from typing import Any
 from ..engine.watch import watch
 from .base import Module
 from .initialisation import Generator, as_generator
+from .rows import is_list
 
 
 class Sequential(Module):
@@ -31,9 +32,6 @@ class Sequential(Module):
             inputs = layer(inputs)
         return inputs
 
-    def __repr__(self) -> str:
-        return f"Sequential({', '.join(map(repr, self.layers))})"
-
 
 class Residual(Module):
     """x + module(x): the module learns the change, and the gradient also flows past it (He et al. 2016, eq. 1).
@@ -52,14 +50,11 @@ class Residual(Module):
         return self._plus(inputs, self.module(inputs))
 
     def _plus(self, x: Any, change: Any) -> Any:
-        sizes = [len(part) if hasattr(part, "__len__") else None for part in (x, change)]
+        sizes = [len(part) if is_list(part) else None for part in (x, change)]
         if sizes[0] != sizes[1]:
             shown = " and ".join("one number" if n is None else f"a list of {n}" for n in sizes)
             raise ValueError(f"{self!r} adds x and module(x), which must have one shape, got {shown}.")
         return x + change if sizes[0] is None else [self._plus(a, b) for a, b in zip(x, change, strict=True)]
-
-    def __repr__(self) -> str:
-        return f"Residual({self.module!r})"
 
 
 class Dropout(Module):
@@ -85,10 +80,7 @@ class Dropout(Module):
             watch.tracer.refuse(
                 "Dropout draws anew in every call", "Train it eagerly, or call model.eval() first."
             )
-        if hasattr(inputs, "__len__"):
+        if is_list(inputs):
             return [self(item) for item in inputs]
         dropped = float(as_generator(self.rng).uniform(0.0, 1.0)) < self.p
         return inputs * (0.0 if dropped else 1 / (1 - self.p))
-
-    def __repr__(self) -> str:
-        return f"Dropout(p={self.p!r})"

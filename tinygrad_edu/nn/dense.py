@@ -7,7 +7,7 @@ from ..engine.value import Value
 from .activations import ROW_ACTIVATIONS, ActivationLike, activate, check_activation, name_of
 from .base import Module
 from .initialisation import Generator, Initialiser, as_generator, initialiser, leaves, normal
-from .rows import check_size, rows_of
+from .rows import check_size, is_list, rows_of
 
 
 class Dense(Module):
@@ -51,9 +51,6 @@ class Dense(Module):
             outputs.append(activate(self.activation, z))
         return outputs if is_batch else outputs[0]
 
-    def __repr__(self) -> str:
-        return f"Dense({self.n_inputs}, {self.n_outputs}, activation={self.activation!r})"
-
 
 class Embedding(Module):
     """A table with one row of n_dimensions learned numbers for each index from 0 to n_embeddings - 1.
@@ -74,7 +71,7 @@ class Embedding(Module):
         self._label_parameters()
 
     def __call__(self, inputs: Any) -> Any:
-        if hasattr(inputs, "__len__"):
+        if is_list(inputs):
             return [self(index) for index in inputs]
         try:
             return list(functions.take(self.W, inputs))
@@ -82,6 +79,3 @@ class Embedding(Module):
             raise IndexError(f"{self!r} has the indices 0 to {self.n_embeddings - 1}, got {inputs}.") from None
         except TypeError:
             raise TypeError(f"{self!r} takes an index or a list of them, got {inputs!r}.") from None
-
-    def __repr__(self) -> str:
-        return f"Embedding({self.n_embeddings}, {self.n_dimensions})"

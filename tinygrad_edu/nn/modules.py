@@ -92,9 +92,6 @@ class Layer(Module):
         outputs = [neuron(inputs) for neuron in self.neurons]
         return activate(self.activation, outputs) if self._on_row else outputs
 
-    def __repr__(self) -> str:
-        return f"Layer({len(self.neurons[0].w)}, {len(self.neurons)}, activation={self.activation!r})"
-
 
 class MLP(Module):
     """A multilayer perceptron: MLP(2, [16, 16, 1]) has 2 inputs, two hidden layers of 16 and one output.

@@ -31,7 +31,7 @@ class BatchNorm(Module):
 
     def __init__(self, n: int, momentum: float = 0.1, eps: float = 1e-5):
         self.n, self.momentum, self.eps = check_size("n", n, "BatchNorm"), momentum, eps
-        self.gamma, self.beta = leaves(n, _one), leaves(n, float)
+        self.gamma, self.beta = leaves(n, lambda: 1.0), leaves(n, float)
         self.running_mean, self.running_var = [0.0] * n, [1.0] * n
         self._label_parameters()
 
@@ -59,9 +59,6 @@ class BatchNorm(Module):
             self.running_mean[i] = keep * self.running_mean[i] + self.momentum * float(plain(mean))
             self.running_var[i] = keep * self.running_var[i] + self.momentum * unbiased * float(plain(variance))
 
-    def __repr__(self) -> str:
-        return f"BatchNorm({self.n}, momentum={self.momentum!r}, eps={self.eps!r})"
-
 
 class LayerNorm(Module):
     """Normalises each row of n numbers by itself: y = gamma * (x - mean) / sqrt(variance + eps) + beta.
@@ -74,7 +71,7 @@ class LayerNorm(Module):
 
     def __init__(self, n: int, eps: float = 1e-5):
         self.n, self.eps = check_size("n", n, "LayerNorm"), eps
-        self.gamma, self.beta = leaves(n, _one), leaves(n, float)
+        self.gamma, self.beta = leaves(n, lambda: 1.0), leaves(n, float)
         self._label_parameters()
 
     def __call__(self, inputs: Any) -> Any:
@@ -85,9 +82,6 @@ class LayerNorm(Module):
             inverse = 1 / functions.sqrt(_mean_square(deviations) + self.eps)
             outputs.append(_scaled([d * inverse for d in deviations], self.gamma, self.beta))
         return outputs if is_batch else outputs[0]
-
-    def __repr__(self) -> str:
-        return f"LayerNorm({self.n}, eps={self.eps!r})"
 
 
 class RMSNorm(Module):
@@ -101,7 +95,7 @@ class RMSNorm(Module):
 
     def __init__(self, n: int, eps: float = 1e-5):
         self.n, self.eps = check_size("n", n, "RMSNorm"), eps
-        self.gamma = leaves(n, _one)
+        self.gamma = leaves(n, lambda: 1.0)
         self._label_parameters()
 
     def __call__(self, inputs: Any) -> Any:
@@ -111,13 +105,6 @@ class RMSNorm(Module):
             inverse = 1 / functions.sqrt(_mean_square(row) + self.eps)
             outputs.append([x * inverse * g for x, g in zip(row, self.gamma, strict=True)])
         return outputs if is_batch else outputs[0]
-
-    def __repr__(self) -> str:
-        return f"RMSNorm({self.n}, eps={self.eps!r})"
-
-
-def _one() -> float:
-    return 1.0
 
 
 def _mean_and_deviations(xs: Sequence[Any]) -> tuple[Any, list[Any]]:

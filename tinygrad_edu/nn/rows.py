@@ -5,9 +5,14 @@ from collections.abc import Sequence
 from typing import Any
 
 
+def is_list(inputs: Any) -> bool:
+    """Is it a list or an array, rather than a number? A text is not: its letters are texts again."""
+    return hasattr(inputs, "__len__") and not isinstance(inputs, str)
+
+
 def is_row(inputs: Any) -> bool:
     """Is it a sequence of numbers, rather than a number or a batch of rows?"""
-    return hasattr(inputs, "__len__") and not (len(inputs) and hasattr(inputs[0], "__len__"))
+    return is_list(inputs) and not (len(inputs) and is_list(inputs[0]))
 
 
 def rows_of(module: Any, n: int, inputs: Any) -> tuple[list[Sequence[Any]], bool]:
@@ -15,15 +20,15 @@ def rows_of(module: Any, n: int, inputs: Any) -> tuple[list[Sequence[Any]], bool
 
     Raises TypeError for a single number, ValueError unless every row has n numbers.
     """
-    if not hasattr(inputs, "__len__"):
+    if not is_list(inputs):
         raise TypeError(f"{module!r} takes a row of {n} numbers or a batch of such rows, got {inputs!r}.")
     if is_row(inputs):
         if len(inputs) != n:
             raise ValueError(f"{module!r} takes {n} inputs, got {len(inputs)}.")
         return [inputs], False
     for i, row in enumerate(inputs):
-        if not hasattr(row, "__len__") or len(row) != n:
-            found = len(row) if hasattr(row, "__len__") else repr(row)
+        if not is_list(row) or len(row) != n:
+            found = len(row) if is_list(row) else repr(row)
             raise ValueError(f"{module!r} takes {n} inputs in each row of the batch, got {found} in row {i}.")
     return list(inputs), True
 
@@ -34,7 +39,7 @@ def check_example(n: int, inputs: Any) -> None:
         got, example = f"{reprlib.repr(inputs)} ({type(inputs).__name__})", reprlib.repr(list(range(1, n + 1)))
         numbers = f"{n} number{'s' * (n > 1)}"
         raise TypeError(f"A neuron takes a list of {numbers}, got {got}: write model({example}).") from None
-    if any(hasattr(x, "__len__") and not isinstance(x, str) for x in inputs):
+    if any(map(is_list, inputs)):
         raise TypeError(
             "A neuron takes one example; for a batch write [model(x) for x in X], or use nn.Dense."
         ) from None

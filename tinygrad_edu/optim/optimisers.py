@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 
 from ..engine.elementary import sqrt
 from ..engine.value import Value, watchers
+from .clipping import distinct
 
 FORGOTTEN = (
     "The gradients of this step() still hold those of the step before, because backward() adds to what is there: "
@@ -45,11 +46,7 @@ class Optimizer:
 
     def __init__(self, parameters: Iterable[Value], lr: float, weight_decay: float = 0):
         name = type(self).__name__
-        try:
-            self.parameters = list(dict.fromkeys(parameters))  # one that is used in two places moves once
-        except TypeError:
-            shown = reprlib.repr(parameters)
-            raise TypeError(f"{name} takes a list of Values, got {shown}: pass model.parameters().") from None
+        self.parameters = distinct(parameters, name)
         self.lr = lr
         self.weight_decay = weight_decay
         self.state: dict[Value, tuple[Any, ...]] = {}  # (t, ...) of every parameter that has been moved
@@ -81,7 +78,7 @@ class Optimizer:
         Warns once (UserWarning) if zero_grad was forgotten since the last step, so that the old gradients are
         still in the sum.
         """
-        if self._forgot() and not self._warned:
+        if any(parameter.grad for parameter in self._stale) and not self._warned:
             self._warned = True
             warnings.warn(FORGOTTEN, stacklevel=2)
         numbers, states = [], []
@@ -92,16 +89,15 @@ class Optimizer:
             states.append((t + 1, *state))
         moved = map(setattr, self.parameters, repeat("data"), numbers)
         counted = map(self.state.__setitem__, self.parameters, states)
-        deque(
-            chain(moved, counted), maxlen=0
-        )  # all or none: an error came before, and in C no Ctrl-C comes between
+        deque(chain(moved, counted), maxlen=0)  # all or none: in C no error and no Ctrl-C comes between
         self.watch()
 
     def zero_grad(self) -> None:
         """Set the gradient of every parameter to 0. Call it once per step, before backward()."""
         for parameter in self.parameters:
             parameter.grad = 0.0
-        self._unwatch()
+        self._used, self._kept, self._stale = {}, [], []
+        watchers.pop(id(self), None)
 
     # --- A forgotten zero_grad ----------------------------------------------------------------------------------
     # The number alone does not tell whether a gradient was set to zero. So each step leaves the gradients as new
@@ -121,14 +117,6 @@ class Optimizer:
         """A backward() is about to add to these gradients."""
         self._stale = [p for p in self._stale if p.grad]  # the others were set to zero in the meantime
         self._stale += [self._used.pop(key) for key in map(id, gradients) if key in self._used]
-
-    def _forgot(self) -> bool:
-        """Do gradients of the last step still stand in those of this one?"""
-        return any(parameter.grad for parameter in self._stale)
-
-    def _unwatch(self) -> None:
-        self._used, self._kept, self._stale = {}, [], []
-        watchers.pop(id(self), None)
 
     # --- State --------------------------------------------------------------------------------------------------
 
@@ -157,7 +145,7 @@ class Optimizer:
         """
         own, rows = self.state_dict(), state.get("state")
         if state.get("class") != own["class"]:
-            raise ValueError(f"This is the state of {_shown(state.get('class'))}, not of {own['class']!r}.")
+            raise ValueError(f"This is the state of {reprlib.repr(state.get('class'))}, not of {own['class']!r}.")
         if not isinstance(rows, list) or len(rows) != len(self.parameters):
             count = len(rows) if isinstance(rows, list) else "no"
             raise ValueError(f"The state is that of {count} parameters, but there are {len(self.parameters)}.")
@@ -376,12 +364,8 @@ def _fitted(x: Any, pattern: Any, place: str) -> Any:
         return x
     if type(x) is type(pattern) and not isinstance(x, dict | list | tuple):
         return x
-    raise ValueError(f"{place} must be like {_shown(pattern)}, got {_shown(x)}.")
+    raise ValueError(f"{place} must be like {reprlib.repr(pattern)}, got {reprlib.repr(x)}.")
 
 
 def _is_number(x: Any) -> bool:
     return isinstance(x, Real) and not isinstance(x, bool)
-
-
-def _shown(x: Any) -> str:
-    return reprlib.repr(x)

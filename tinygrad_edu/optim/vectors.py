@@ -40,7 +40,7 @@ class VectorSteps:
         if (self.steps == self.steps[0]).all():  # they differ if a parameter came later
             self.steps = int(self.steps[0])
         self._settings: dict[str, Any] | None = None
-        self._update: Update = _nothing
+        self._update: Any = None  # chosen at the first step, and again when a setting has changed
 
     def step(self, gradient: Any) -> None:
         """Move the vector against the gradient. Raises ValueError for a gradient of another shape."""
@@ -149,7 +149,3 @@ def _differ(settings: dict[str, Any], before: dict[str, Any] | None) -> bool:
         return settings != before
     except ValueError:  # another array: NumPy compares number by number
         return True
-
-
-def _nothing(gradient: Any, t: Any, lr: Any) -> None:
-    pass

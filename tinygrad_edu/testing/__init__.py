@@ -30,8 +30,9 @@ from .oracles import assert_near, complex_step, decisions, dual, mathematical, p
 from .others import from_jax, from_torch
 from .program import SMOOTH, Program
 from .reference import Reference, ulps
-from .rule_check import RuleMismatch, RuleReport, check_rule
+from .rule_check import RuleReport, check_rule
 from .strategies import networks, programs, values
+from .subject import RuleMismatch
 
 if TYPE_CHECKING:
     from .proof.certificate import Certificate

@@ -8,7 +8,7 @@ import itertools
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import hypothesis
 import hypothesis.strategies as st
@@ -19,7 +19,7 @@ from ..engine.graph import topological_order
 from ..engine.value import Value
 from ..viz.words import four_digits
 from .learner import Answer, GivenUp, Learner
-from .likely import suspects, upstream_mistake
+from .likely import Row, Suspect, first_to_explain, suspects, upstream_mistake
 from .program import Program
 
 Point = tuple[float, ...]
@@ -161,17 +161,8 @@ def listed(operations: Sequence[str], most: int = 10) -> str:
 # --- Wrong slopes ---------------------------------------------------------------------------------------------
 
 
-class Measured(NamedTuple):
-    """One operation at one point: the operands, our result and slopes, and the engine's slopes."""
-
-    x: Point
-    out: float
-    slopes: Point
-    got: Point
-
-
-def _suspects(text: str, k: int) -> Iterator[tuple[str, str, Any]]:
-    """Names of mistakes, with a sentence and the slope for operand k that each gives for a row."""
+def _suspects(text: str, k: int) -> Iterator[Suspect]:
+    """Wrong slopes for operand k, the likeliest first."""
     n = text.partition("a ** ")[2]
     if n and k == 0:
         words = f"the slope is n * a**(n - 1) for n = {n}"
@@ -196,72 +187,45 @@ def _suspects(text: str, k: int) -> Iterator[tuple[str, str, Any]]:
     yield "slope", "upstream is added, not multiplied", lambda m: m.slopes[k] + 1
     yield "slope", "it is the operand itself", lambda m: m.x[k]
     yield "slope", "it is the result itself", lambda m: m.out
-    for words, slope in suspects(["a", "b"], k, 1 + text.endswith(" b")):
-        yield "swapped" if "other operand" in words else "slope", words, slope
-
-
-def _named(text: str, rows: list[Measured], k: int) -> tuple[str, str]:
-    """The mistake that explains every measured slope for operand k."""
-    for name, sentence, slope in _suspects(text, k):
-        try:
-            if all(near(m.got[k], slope(m)) for m in rows):
-                return name, sentence
-        except (ArithmeticError, TypeError, ValueError):  # not defined at one of the points
-            continue
-    return "slope", ""
+    yield from suspects(["a", "b"][: 1 + text.endswith(" b")], k)
 
 
 # --- Wrong orders ---------------------------------------------------------------------------------------------
 
-Graph = dict[int, list[int]]  # the operations by place, each with its operands that are operations
+
+def _wrong_orders(root: Value) -> Iterator[tuple[int, str, list[Value]]]:
+    """Orders in which learners visit operations, the likeliest first. A set may turn operands round."""
+    walks = (("paths", -1, False), ("depth", 0, True), ("order", -1, True), ("paths", 0, False))
+    nodes = [node for node in topological_order(root) if node.rule]
+    for turns in itertools.product((1, -1), repeat=len(nodes)):
+        turn = dict(zip(nodes, turns, strict=True))
+        for rank, (name, end, once) in enumerate(walks):
+            waiting, order = [root], list[Value]()
+            while waiting:
+                node = waiting.pop(end)
+                if node.rule and not (once and node in order):
+                    order.append(node)
+                    waiting += node.parents[:: turn[node]]
+            yield rank, name, order
 
 
-def _graphs(program: Program) -> Iterator[Graph]:
-    """The graph of a program, its operands in every order in which a set may hold them."""
-    leaves = len(program.inputs)
-    operands = {place: _operands(program, place) for place in range(leaves, leaves + len(program.steps))}
-    orders = [set(itertools.permutations(p for p in places if p >= leaves)) for places in operands.values()]
-    for chosen in itertools.product(*orders):
-        yield {place: list(order) for place, order in zip(operands, chosen, strict=True)}
-
-
-def _operands(program: Program, place: int) -> list[int]:
-    return [place - 1 - i for i in program.steps[place - len(program.inputs)][1][:2]]
-
-
-def _wrong_orders(graph: Graph) -> list[tuple[str, list[int]]]:
-    """Orders in which learners visit the operations, each with the name of the mistake."""
-    root = max(graph)
-
-    def recursive(node: int) -> list[int]:
-        return [node, *(i for p in graph[node] for i in recursive(p))]
-
-    queue = [root]
-    for node in queue:  # it grows while it is read
-        queue += graph[node]
-    walk = recursive(root)
-    once = [("depth", list(dict.fromkeys(queue))), ("order", list(dict.fromkeys(walk)))]
-    return [("paths", walk), *once, ("paths", queue)]
-
-
-def _right_orders(graph: Graph) -> Iterator[tuple[int, ...]]:
-    """Every order in which each node comes after all that use it."""
-    for order in itertools.permutations(graph):
-        if all(order.index(node) < order.index(p) for node in order for p in graph[node]):
+def _right_orders(root: Value) -> Iterator[tuple[Value, ...]]:
+    """Every order in which each operation comes after all that use it."""
+    for order in itertools.permutations(node for node in topological_order(root) if node.rule):
+        if all(order.index(node) < order.index(p) for node in order for p in node.parents if p.rule):
             yield order
 
 
-def _swept(program: Program, order: Iterable[int], overwriting: set[tuple[str, int]]) -> list[float]:
-    """The gradients of the inputs after a pass in this order, with = in place of += for some operands."""
-    results = solved(program)
-    grads = [0.0] * (len(results) - 1) + [1.0]
-    for place in order:
-        node = results[place]
-        shares = node.rule.shares(grads[place], node.data, *(p.data for p in node.parents))
-        text, _ = program.steps[place - len(program.inputs)]
-        for k, (i, share) in enumerate(zip(_operands(program, place), shares, strict=True)):
-            grads[i] = share if (text, k) in overwriting else grads[i] + share
-    return grads[: len(program.inputs)]
+def _explains(order: Iterable[Value], overwriting: set[tuple[str, int]], wanted: dict[Value, float]) -> bool:
+    """Does a pass in this order, with = in place of += for some operands, give the wanted gradients?"""
+    grads: dict[Value, float] = {}
+    for node in order:
+        upstream = grads.get(node, 0.0) if grads else 1.0
+        shares = node.rule.shares(upstream, node.data, *(p.data for p in node.parents))
+        for k, (operand, share) in enumerate(zip(node.parents, shares, strict=True)):
+            kept = 0.0 if (node.rule.name, k) in overwriting else grads.get(operand, 0.0)
+            grads[operand] = kept + share
+    return all(near(got, grads.get(node, 0.0)) for node, got in wanted.items())
 
 
 # --- The examination ------------------------------------------------------------------------------------------
@@ -276,9 +240,9 @@ class Examination:
         self.limits: list[Finding] = []
         self.right: list[str] = []
         self.spelled: dict[str, str] = {}  # our text of an operation -> the engine's
-        self.measured: dict[str, list[Measured]] = {}  # the operations whose results are right
+        self.measured: dict[str, list[Row]] = {}  # the operations whose results are right
         self.forgetful: set[tuple[str, int]] = set()  # the operands whose shares forget upstream
-        self.overwriting: set[tuple[str, int]] = set()  # those whose shares replace what was there
+        self.overwriting: set[tuple[str, int]] = set()  # the operands of rules that replace what was there
         self.seeded, self.borrowed = False, ""  # is the root's gradient set by hand?
 
     def run(self) -> None:
@@ -423,41 +387,38 @@ class Examination:
 
     def _judge(self, text: str, programs: list[Program], answers: list[Answer]) -> None:
         """Is the operation right at all points? If not, say in what."""
-        ours = [solved(program) for program in programs]
-        outs = [float(results[-1].data) for results in ours]
+        rows = [
+            Row(program.inputs, float(out.data), [float(leaf.grad) for leaf in leaves], answer.grads[:-1])
+            for program, (*leaves, out), answer in zip(programs, map(solved, programs), answers, strict=True)
+        ]
+        for program, answer in zip(programs, answers, strict=True):
+            if not all(map(near, answer.data, program.inputs)):
+                self._report("mutates", "a node keeps the number it was made with", [text], program)
+                return
         got = [answer.data[-1] for answer in answers]
-        pairs = zip(programs, answers, strict=True)
-        if changed := [p for p, answer in pairs if not all(map(near, answer.data, p.inputs))]:
-            self._report("mutates", "a node keeps the number it was made with", [text], changed[0])
-            return
-        shown = next((p for p, x, y in zip(programs, got, outs, strict=True) if not near(x, y)), None)
-        if shown:
+        wrong = [program for program, m, x in zip(programs, rows, got, strict=True) if not near(x, m.out)]
+        if wrong:
             name, sentence = "value", ""
             if text in (*REFLECTED, "a - b", "a / b", "a - 3", "a / 4"):
-                reverse = [float(solved(alone(text[::-1], p.inputs))[-1].data) for p in programs]
+                reverse = [float(solved(alone(text[::-1], m.x))[-1].data) for m in rows]
                 if all(map(near, got, reverse)):
                     name = "reflected" if text in REFLECTED else "swapped"
                     sentence = f"{text} computes {text[::-1]}"
-            self._report(name, sentence, [text], shown)
+            self._report(name, sentence, [text], wrong[0])
             return
-        rows = [
-            Measured(program.inputs, out, slopes_of(program), answer.grads[:-1])
-            for program, out, answer in zip(programs, outs, answers, strict=True)
-        ]
         self.measured[text] = rows
         operator = f" {text} ".split(" ")[2:3]
         family = next((t for t in (*BINARY, "a ** 2") if t.split()[1:2] == operator), "")
         if text == "a / b" and "a ** -1" in self.measured:  # it may be made of a * b ** -1
             slopes = (self._ask(alone("a ** -1", m.x[1:])).grads[0] for m in rows)
-            family = (
-                "a ** -1" if all(near(m.got[1], m.x[0] * x) for m, x in zip(rows, slopes, strict=True)) else text
-            )
+            composed = all(near(m.got[1], m.x[0] * slope) for m, slope in zip(rows, slopes, strict=True))
+            family = "a ** -1" if composed else text
         known = next(iter(self._faults(family)), "")  # what is wrong in a / b is wrong in a / 4
         for k in range(len(rows[0].x)):
             bad = next((i for i, m in enumerate(rows) if not near(m.got[k], m.slopes[k])), None)
             if bad is not None:
-                name, sentence = (known, "") if known else _named(text, rows, k)
-                self._report(name, sentence, [text], programs[bad], k)
+                name, sentence = (known, "") if known else first_to_explain(_suspects(text, k), rows, k, near)
+                self._report(name or "slope", sentence, [text], programs[bad], k)
 
     def _same_everywhere(self) -> bool:
         """Is each gradient 0, or each 1? Then the walk is wrong, and nothing is known of the rules."""
@@ -527,7 +488,9 @@ class Examination:
                 inputs = (*m.x, m.x[k] / -8 if f == "a * b" else m.x[k] + 8, -8.0)
                 deep = program_of(inputs, (f, (n, n + 1)), (text, [n + 2 if i == k else i for i in range(n)]))
                 if (answer := self._ask(deep)).grads and not any(answer.grads[n : n + 2]):
-                    self._report("severed", "keep all operands in the new node", [text], deep, n)
+                    self._report(
+                        "severed", "keep all operands in the new node, and visit each of them", [text], deep, n
+                    )
 
     def _tells_apart(self) -> bool:
         """Are two nodes with equal numbers two nodes?"""
@@ -556,7 +519,7 @@ class Examination:
                 if answer.error or near(answer.grads[k], own + direct[1]) or near(m.got[k] * direct[1], 0):
                     continue
                 if near(answer.grads[k], own):
-                    self.overwriting.add((text, k))
+                    self.overwriting.add((BINARY.get(text, ""), k))
                     late.append((text, program, k))
                 elif not self._faults(text):
                     self._report("unknown", "", [text], program, k)
@@ -595,22 +558,19 @@ class Examination:
             [(f, (3, 2)), (f, (3, 0)), (h, (4, 5))],
             [(f, (3, 2)), (h, (4, 3)), (f, (5, 2)), (h, (6, 5))],
         ]
-        programs = [program_of((2.0, -1.5, 1.25), (f, (0, 1)), *tail) for tail in tails]
         explained, shown = [], None
-        for program in programs:
-            answer, graphs = self._ask(program), list(_graphs(program))
+        for tail in tails:
+            program = program_of((2.0, -1.5, 1.25), (f, (0, 1)), *tail)
+            answer = self._ask(program)
             if answer.error:
                 self._report("raises", answer.error, (), program)
                 return
-            right: list[Sequence[float]] = [slopes_of(program)]
-            if fine[0] not in self._fine():  # then the last share counts, and several orders are right
-                right = [_swept(program, order, self.overwriting) for order in _right_orders(graphs[0])]
-            if not shown and not any(all(map(near, answer.grads, grads)) for grads in right):
-                shown = program
-            wrong = [(i, *each) for graph in graphs for i, each in enumerate(_wrong_orders(graph))]
-            swept = ((i, name, _swept(program, order, self.overwriting)) for i, name, order in wrong)
-            seen = ((i, name) for i, name, grads in swept if all(map(near, answer.grads, grads)))
-            explained.append(set(seen))
+            ours, replaced = solved(program), self.overwriting
+            wanted = dict(zip(ours[: len(program.inputs)], answer.grads, strict=False))
+            walks = _wrong_orders(ours[-1])
+            explained.append({(rank, name) for rank, name, order in walks if _explains(order, replaced, wanted)})
+            if not any(_explains(order, replaced, wanted) for order in _right_orders(ours[-1])):
+                shown = shown or program
         if shown:
             _, name = min(set.intersection(*explained), default=(0, "order"))
             self._report(name, ORDERS[name], (), shown, max(self._differs(shown), 0))
@@ -635,8 +595,7 @@ class Examination:
             st.sampled_from([sign * x / 4 for x in range(1, 13) for sign in (1, -1)]), min_size=1, max_size=3
         )
         drawn = st.builds(_ordinary, inputs, st.lists(step, min_size=1, max_size=8)).filter(lambda p: p.steps)
-        unhurried = {"database": None, "deadline": None, "suppress_health_check": list(hypothesis.HealthCheck)}
-        settings = hypothesis.settings(max_examples=60, **unhurried)  # type: ignore[arg-type]  # each its own type
+        settings = hypothesis.settings(max_examples=60, database=None, deadline=None)
         try:
             generator = random.Random(self.seed)
             program = hypothesis.find(drawn, lambda p: self._differs(p) >= 0, settings=settings, random=generator)

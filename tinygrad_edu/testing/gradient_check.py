@@ -8,14 +8,11 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import mpmath as mp
-
 from ..engine.calculus import absolute_adjoint, gradients
 from ..engine.graph import topological_order
 from ..engine.value import Value
 from ..viz.words import columns
-from .sampling import Sample, Sampled, names_of, shown
-from .slopes import FloatsOnly, Verdict, at_many_digits, by_recipe, on_floats, precision_for
+from .slopes import ManyDigits, Sampled, Verdict, by_recipe, names_of, on_floats, shown
 
 DIGITS = "50 digits"
 _RECIPES: dict[str, tuple[float, Callable[[float, float], bool]]] = {  # the step, and what passes
@@ -139,7 +136,7 @@ def gradcheck(f: Callable[..., Any], *inputs: Any, recipe: str = DIGITS) -> Grad
     call = Sampled(f, inputs, names_of(f, inputs))
     if not call.numbers:
         raise ValueError("gradcheck got empty lists: there is no number to check the gradient for.")
-    here, again = (call.sample(list(call.numbers)).out.data for _ in range(2))
+    here, again = (call.sample(call.numbers).out.data for _ in range(2))
     if not math.isfinite(here):
         raise ValueError(f"f is {here} at the inputs, so it has no gradient there: check it where it is finite.")
     if here != again:
@@ -156,49 +153,19 @@ def gradcheck(f: Callable[..., Any], *inputs: Any, recipe: str = DIGITS) -> Grad
 
 def _rows(call: Sampled, recipe: str) -> Iterator[GradientRow]:
     """One row for each input, made when asked for."""
-    here = call.sample(list(call.numbers))
+    here, many_digits = call.sample(call.numbers), ManyDigits(call)
     analytics = [float(slope) for slope in gradients(here.out, here.leaves)]
     sizes = absolute_adjoint(here.out)
-    exact = _Exact(call)
-    for i, (name, x, leaf, analytic) in enumerate(
-        zip(call.names, call.numbers, here.leaves, analytics, strict=True)
-    ):
+    for i, (name, x, leaf) in enumerate(zip(call.names, call.numbers, here.leaves, strict=True)):
+        at, analytic, size = call.along(i, call.numbers), analytics[i], sizes.get(leaf, 0.0)
         if recipe != DIGITS:
-            found = by_recipe(call.along(i, call.numbers), x, analytic, *_RECIPES[recipe])
+            found = by_recipe(at, x, analytic, *_RECIPES[recipe])
         else:
-            found = exact.verdict(i, sizes.get(leaf, 0.0)) or on_floats(
-                call.along(i, call.numbers), x, here, analytic
-            )
-            found = _with_lost_digits(found, analytic, sizes.get(leaf, 0.0))
+            found = many_digits.verdict(i, size) or on_floats(at, x, here, analytic)
+            found = _with_lost_digits(found, analytic, size)
         if found.verdict == "ok" and leaf is not here.out and leaf not in sizes:
             found = found._replace(note=found.note or "f does not depend on it")
         yield GradientRow(name, x, analytic, *found)
-
-
-class _Exact:
-    """f at hundreds of bits, with the engine's gradient there, if f runs on mpmath numbers at all."""
-
-    def __init__(self, call: Sampled):
-        self.call, self.precision = call, precision_for(call.numbers)
-        self.here: Sample | None = None
-        with mp.workprec(self.precision):
-            self.numbers = list(map(mp.mpf, call.numbers))
-            try:
-                self.here = call.sample(list(self.numbers))
-                self.gradients = gradients(self.here.out, self.here.leaves)
-            except Exception:  # whatever a function for floats raises on other numbers
-                self.here = None
-
-    def verdict(self, i: int, size: float) -> Verdict | None:
-        """The verdict on input i; None if f takes floats only."""
-        if self.here is None:
-            return None
-        with mp.workprec(self.precision):
-            at = self.call.along(i, self.numbers)
-            try:
-                return at_many_digits(at, self.numbers[i], self.here, mp.mpf(self.gradients[i]), size)
-            except (FloatsOnly, TypeError):
-                return None
 
 
 def _with_lost_digits(found: Verdict, analytic: float, size: float) -> Verdict:
@@ -235,7 +202,7 @@ def _first_wrong_node(out: Value) -> str:
 
 def _explanation(call: Sampled, report: GradientReport) -> str:
     row = next(row for row in report.rows if row.verdict == "WRONG")
-    here = call.sample(list(call.numbers))
+    here = call.sample(call.numbers)
     if wrong := _first_wrong_node(here.out):
         return f"The gradient for {row.name} is wrong, first at {wrong}."
     if report.recipe != DIGITS:

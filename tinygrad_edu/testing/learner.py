@@ -1,7 +1,6 @@
 """Somebody's engine: what its parts are called, and how programs run on it in a process of its own."""
 
 import contextlib
-import importlib.util
 import inspect
 import itertools
 import json
@@ -9,11 +8,12 @@ import math
 import multiprocessing
 import os
 import re
+import runpy
 import sys
 import threading
 import types
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,8 +37,8 @@ class GivenUp(Exception):
 class Answer(NamedTuple):
     """What an engine answered: the numbers and the gradients of all results, or an error and where it arose."""
 
-    data: tuple[float, ...] = ()
-    grads: tuple[float, ...] = ()
+    data: Sequence[float] = ()
+    grads: Sequence[float] = ()
     error: str = ""
     stage: str = ""  # "forward", "backward", or "process" for one that ended
     calls: int = 0  # of Python functions
@@ -61,11 +61,8 @@ class Spelling(NamedTuple):
 def _scope(engine: Any) -> tuple[dict[str, Any], list[str]]:
     """The names that an engine defines, and those of them that may make a leaf, the likeliest first."""
     if isinstance(engine, Path):
-        spec: Any = importlib.util.spec_from_file_location(f"graded_{engine.stem}", engine)
         sys.path.insert(0, str(engine.parent))
-        module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        engine = module
+        engine = runpy.run_path(str(engine), run_name=f"graded_{engine.stem}")
     if isinstance(engine, types.ModuleType):
         engine = vars(engine)
     if not isinstance(engine, Mapping):
@@ -260,8 +257,7 @@ class Learner:
             self._connection.send((program, roots, seeded, watched))
         answer = self._receive()
         if isinstance(answer, list):
-            data, grads, *rest = answer
-            return Answer(tuple(data), tuple(grads), *rest)
+            return Answer(*answer)
         self.deaths, error = self.deaths + 1, self._ended()
         if self.deaths > DEATHS:
             raise GivenUp(error)

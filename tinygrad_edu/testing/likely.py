@@ -1,20 +1,23 @@
 """What a wrong rule looks like: the mistake that explains its numbers, in one sentence, or ""."""
 
+import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import mpmath as mp
 
+from ..debug.causes import blame
 from ..debug.stepping import expression
 from ..engine.graph import topological_order
+from ..engine.rule import Rule
 from ..engine.value import Value
 from ..viz.words import four_digits
 from .points import Point
 from .reference import DIGITS, high
-from .subject import Subject, errors_at, names
+from .subject import Subject, names
 
 CANCELS = 2.0**-5  # of the larger term: a sum that leaves no more has lost five bits
 
@@ -34,92 +37,89 @@ def upstream_mistake(slope: float, share: float) -> str:
 # --- Wrong formulas -----------------------------------------------------------------------------------------
 
 
+class Row(NamedTuple):
+    """One point of an operation: its inputs, its result, its slopes, and the slopes that are under examination."""
+
+    x: tuple[Any, ...]
+    out: Any
+    slopes: Sequence[Any]
+    got: Sequence[Any]
+
+
+Suspect = tuple[str, str, Callable[[Row], Any]]  # a name, a sentence, and the slope that the mistake gives
+
+
+def first_to_explain(
+    suspects: Iterable[Suspect], rows: Sequence[Row], i: int, near: Callable[[Any, Any], bool]
+) -> tuple[str, str]:
+    """The name and the sentence of the first mistake that explains the slope for operand i in every row."""
+    for name, sentence, slope in suspects:
+        with contextlib.suppress(ArithmeticError, TypeError, ValueError):  # not defined at one of the points
+            if all(near(row.got[i], slope(row)) for row in rows):
+                return name, sentence
+    return "", ""
+
+
 def formula_mistake(subject: Subject, point: Point, place: int) -> str:
     """The mistake that explains a wrong slope here and at other points; place 1 is the first slope."""
-    if place == 0:
-        return ""
     i, rows = place - 1, list(itertools.islice(_rows(subject, point), 6))
+    if i < 0 or len(rows) < 3:
+        return ""
     called = names(subject.rule, len(point))
-    for text, expected in _suspects(called, i, len(point)):
-        if len(rows) >= 3 and all(_explains(expected, row, i) for row in rows):
-            return text
+    _, sentence = first_to_explain([*suspects(called, i), *_mixed_up(subject.rule, called)], rows, i, _close)
     ratios = [row.got[i] / row.slopes[i] for row in rows if row.slopes[i]]
-    if len(ratios) >= 3 and all(_close(ratio, ratios[0]) for ratio in ratios) and ratios[0]:
+    if not sentence and len(ratios) >= 3 and all(_close(ratio, ratios[0]) for ratio in ratios) and ratios[0]:
         return _factor(ratios[0])
-    if len(rows) >= 3 and all(_close(row.got[i], row.slopes[i]) for row in rows[1:]):
+    if not sentence and all(_close(row.got[i], row.slopes[i]) for row in rows[1:]):
         return "the slope is right at the points around: one branch, or one window, is wrong"
-    return ""
+    return sentence
 
 
-def _explains(expected: Callable[["_Row"], Any], row: "_Row", i: int) -> bool:
-    try:
-        return _close(row.got[i], expected(row))
-    except ZeroDivisionError:
-        return False
-
-
-class _Row:
-    """The exact numbers at one point, beside the slopes that the rule gives there."""
-
-    def __init__(self, subject: Subject, point: Point):
-        exact = subject.exact(point)
-        if exact is None or exact[1] is None:
-            raise ValueError("no slopes here")
-        self.subject, self.point = subject, point
-        self.x = list(map(high, point))
-        self.slopes: Sequence[Any] = list(exact[1])
-        self.out, *self.got = subject.at_precision(200, point)
-
-    def backward(self, out: Any, x: Any) -> Any:
-        """The rule's slope when it is told another result and another input."""
-        with mp.workdps(DIGITS):
-            return self.subject.rule.backward(mp.mpf(1), out, x)[0]
-
-
-def _rows(subject: Subject, point: Point) -> Iterator[_Row]:
+def _rows(subject: Subject, point: Point) -> Iterator[Row]:
     """The failing point first, then others of ordinary size."""
     tame = (p for p in subject.points if len(p) == len(point) and all(0.05 < abs(x) < 20 for x in p))
     for p in [point, *tame]:
-        try:
-            yield _Row(subject, p)
-        except Exception:  # another failure, at another point
-            continue
+        with contextlib.suppress(Exception):  # another failure, at another point
+            out, *got = subject.at_precision(200, p)
+            if slopes := subject.exact(p)[1:]:
+                yield Row(tuple(map(high, p)), out, slopes, got)
 
 
-def suspects(called: list[str], i: int, n: int) -> Iterator[tuple[str, Callable[[Any], Any]]]:
-    """Wrong slopes for operand i of n: sentences, and functions of a row with `x`, `out`, `slopes`."""
+def suspects(called: list[str], i: int) -> Iterator[Suspect]:
+    """Wrong slopes for operand i of several."""
 
-    def slope(j: int, factor: int = 1) -> Callable[[Any], Any]:
+    def slope(j: int, factor: int = 1) -> Callable[[Row], Any]:
         return lambda row: factor * row.slopes[j]
 
-    def times(j: int, power: int) -> Callable[[Any], Any]:
+    def times(j: int, power: int) -> Callable[[Row], Any]:
         return lambda row: row.slopes[i] * row.x[j] ** power
 
-    for j in range(n):
+    for j, name in enumerate(called):
         if j != i:
-            yield f"it is the slope of the other operand, {called[j]}", slope(j)
-            yield f"it is the slope of the other operand, {called[j]}, with the wrong sign", slope(j, -1)
-    yield "the sign is wrong", lambda row: -row.slopes[i]
-    yield "the local slope is missing: the share is upstream itself", lambda row: 1
-    yield "the operand is taken for a constant: its share is 0", lambda row: 0
-    yield "it is 1 / slope", lambda row: 1 / row.slopes[i]
-    for j in range(n):
-        yield f"a factor {called[j]} is missing", times(j, -1)
-        yield f"a factor {called[j]} is too many", times(j, 1)
-    yield "a factor out is missing", lambda row: row.slopes[i] / row.out
-    yield "a factor out is too many", lambda row: row.slopes[i] * row.out
+            yield "swapped", f"it is the slope of the other operand, {name}", slope(j)
+            yield "swapped", f"it is the slope of the other operand, {name}, with the wrong sign", slope(j, -1)
+    yield "slope", "the sign is wrong", slope(i, -1)
+    yield "slope", "the local slope is missing: the share is upstream itself", lambda row: 1
+    yield "slope", "the operand is taken for a constant: its share is 0", lambda row: 0
+    yield "slope", "it is 1 / slope", lambda row: 1 / row.slopes[i]
+    for j, name in enumerate(called):
+        yield "slope", f"a factor {name} is missing", times(j, -1)
+        yield "slope", f"a factor {name} is too many", times(j, 1)
+    yield "slope", "a factor out is missing", lambda row: row.slopes[i] / row.out
+    yield "slope", "a factor out is too many", lambda row: row.slopes[i] * row.out
 
 
-def _suspects(called: list[str], i: int, n: int) -> Iterator[tuple[str, Callable[[_Row], Any]]]:
-    yield from suspects(called, i, n)
-    if n == 1:
+def _mixed_up(rule: Rule, called: list[str]) -> Iterator[Suspect]:
+    """The input of a rule taken for its result, and the other way round."""
 
-        def when(row: _Row, right: Any) -> Any:
-            return row.got[0] if _close(right, row.slopes[0]) else mp.nan
+    def when(row: Row, x: Any) -> Any:
+        with mp.workdps(DIGITS):
+            right = rule.backward(mp.mpf(1), x, x)[0]
+        return row.got[0] if _close(right, row.slopes[0]) else mp.nan
 
-        x = called[0]
-        yield f"{x} is used where out is meant", lambda row: when(row, row.backward(row.out, row.out))
-        yield f"out is used where {x} is meant", lambda row: when(row, row.backward(row.x[0], row.x[0]))
+    if len(called) == 1:
+        yield "slope", f"{called[0]} is used where out is meant", lambda row: when(row, row.out)
+        yield "slope", f"out is used where {called[0]} is meant", lambda row: when(row, row.x[0])
 
 
 def _factor(ratio: Any) -> str:
@@ -140,13 +140,14 @@ def _close(a: Any, b: Any, tolerance: float = 1e-11) -> bool:
 
 def lost_where(subject: Subject, place: int) -> str:
     """The ranges of a single input in which the digits are lost, of the points that were tried."""
-    tried = sorted(p for p in subject.points if len(p) == 1)
-    lost = [max(errors_at(subject, p)[place : place + 1], default=0.0) > subject.bound for p in tried]
-    ranges = [
-        list(group) for bad, group in itertools.groupby(zip(tried, lost, strict=True), lambda t: t[1]) if bad
-    ]
-    ends = [(group[0][0][0], group[-1][0][0]) for group in ranges]
-    texts = [f"{low:.4g} to {high:.4g}" if low < high else f"{low:.4g}" for low, high in ends]
+
+    def is_lost(point: Point) -> bool:
+        return max(subject.errors(point)[place : place + 1], default=0.0) > subject.bound
+
+    texts = []
+    for bad, group in itertools.groupby(sorted(p for p in subject.points if len(p) == 1), is_lost):
+        (low,), *_, (high,) = [*group] * 2
+        texts += [f"{low:.4g} to {high:.4g}" if low < high else f"{low:.4g}"] * bad
     return f"x = {', '.join(texts[:4])}{' and elsewhere' * (len(texts) > 4)}" if texts else ""
 
 
@@ -216,30 +217,7 @@ def origin(result: Value) -> str:
     >>> origin(-2 * x * (-x).exp())
     '-2 * 1e+308 is -inf, and -inf * 0 is nan'
     """
-    order = [node for node in topological_order(result) if node.rule]
-    makers = [*filter(_makes_nan, order), *filter(_makes_infinity, order)]
-    if not makers:
-        return ""
-    overflows = [_statement(_overflow(p)) for p in makers[0].parents if math.isinf(p.data)]
-    causes = ", ".join(dict.fromkeys(overflows))
-    return f"{causes}, and {_statement(makers[0])}" if causes else _statement(makers[0])
-
-
-def _makes_nan(node: Value) -> bool:
-    return math.isnan(node.data) and not any(math.isnan(parent.data) for parent in node.parents)
-
-
-def _makes_infinity(node: Value) -> bool:
-    return math.isinf(node.data) and all(math.isfinite(parent.data) for parent in node.parents)
-
-
-def _overflow(node: Value) -> Value:
-    """The node from which an infinite one has it; a leaf, if it was given."""
-    while infinite := [parent for parent in node.parents if math.isinf(parent.data)]:
-        node = infinite[0]
-    return node
-
-
-def _statement(node: Value) -> str:
-    made = expression(node, lambda parent: four_digits(parent.data)) if node.rule else node.label
-    return f"{made} is {four_digits(node.data)}"
+    found = [finding for finding in blame(result, variables={}).findings if finding.phase == "forward"]
+    nan = next((i for i, finding in enumerate(found) if finding.kind == "nan"), 0)
+    made = list(dict.fromkeys(finding.made.removeprefix("overflow: ") for finding in found[: nan + 1]))
+    return ", and ".join(filter(None, [", ".join(made[:-1]), *made[-1:]]))

@@ -27,7 +27,7 @@ from ..engine.rules import RULES
 from ..engine.value import Value
 from .mathematics import reference_of
 from .reference import high
-from .sampling import side_of
+from .slopes import side_of
 
 Function = Callable[..., Any]
 

@@ -24,46 +24,22 @@ def from_jax(f: Callable[..., Any], n_inputs: int = 1) -> Rule:
     """
     import jax
 
-    one = np.float64(1.0)
-
     def pull(upstream: Any, *xs: Any) -> Any:
         return jax.vjp(f, *xs)[1](upstream)
 
-    with _float64(jax):
-        numbers = (one,) * n_inputs
-        forward_jaxpr, backward_jaxpr = jax.make_jaxpr(f)(*numbers), jax.make_jaxpr(pull)(one, *numbers)
-        compiled, compiled_pull = jax.jit(f), jax.jit(pull)
-
-    def run(function: Callable[..., Any], *numbers: Any) -> Any:
-        with _float64(jax):
-            return function(*(np.float64(x) for x in numbers))
-
-    def each(function: Callable[..., Any], *arrays: Any) -> Any:
-        with _float64(jax):
-            return jax.vmap(function)(*(np.asarray(a, np.float64) for a in np.broadcast_arrays(*arrays)))
+    value = _on_any_number(jax, lambda *xs: (f(*xs),), n_inputs)
+    shares = _on_any_number(jax, pull, 1 + n_inputs)
 
     def forward(*xs: Any) -> Any:
-        if any(isinstance(x, np.ndarray) for x in xs):
-            return np.asarray(each(f, *xs))
-        if all(isinstance(x, int | float) for x in xs):
-            return float(run(compiled, *xs))
-        return _interpret(forward_jaxpr, xs)[0]
+        return value(*xs)[0]
 
     def backward(upstream: Any, out: Any, *xs: Any) -> Any:
-        if any(isinstance(x, np.ndarray) for x in xs):
-            return tuple(np.asarray(share) for share in each(pull, upstream, *xs))
-        if all(isinstance(x, int | float) for x in (upstream, *xs)):
-            return tuple(float(share) for share in run(compiled_pull, upstream, *xs))
-        return tuple(_interpret(backward_jaxpr, (upstream, *xs)))
+        return shares(upstream, *xs)
 
     return _rule(f, "jax", forward, backward, n_inputs, "XLA")
 
 
-def from_torch(
-    F: Any,
-    formula: Callable[..., Any] | None = None,
-    n_inputs: int = 1,  # as torch.nn.functional
-) -> Rule:
+def from_torch(F: Any, formula: Callable[..., Any] | None = None, n_inputs: int = 1) -> Rule:
     """A function of PyTorch or a `torch.autograd.Function`, with the derivative that autograd gives it, as a rule.
 
     On floats, forward is F and backward its autograd, in float64. PyTorch has no other numbers: on these,
@@ -94,9 +70,8 @@ def from_torch(
         if all(isinstance(x, int | float | np.ndarray) for x in (upstream, *xs)):
             inputs = tensors(*xs)
             result = call(*inputs)
-            shares = torch.autograd.grad(
-                result, inputs, torch.as_tensor(upstream, dtype=torch.float64).expand_as(result)
-            )
+            seed = torch.as_tensor(upstream, dtype=torch.float64).expand_as(result)
+            shares = torch.autograd.grad(result, inputs, seed)
             return tuple(share.numpy() if share.dim() else float(share) for share in shares)
         values = [x if isinstance(x, Value) else Value(x) for x in xs]
         slopes = gradients(mathematics()(*values), values, create_graph=isinstance(xs[0], Value))
@@ -116,9 +91,25 @@ def _rule(f: Any, library: str, forward: Any, backward: Any, n_inputs: int, comp
     return rule
 
 
-def _float64(jax: Any) -> Any:
-    """JAX with 64-bit floats, for a `with` statement."""
-    return jax.enable_x64(True) if hasattr(jax, "enable_x64") else jax.experimental.enable_x64()
+def _on_any_number(jax: Any, function: Callable[..., Any], n: int) -> Callable[..., tuple[Any, ...]]:
+    """A JAX function of n numbers, which returns a tuple: by JAX on floats and arrays, else by its jaxpr."""
+
+    def float64() -> Any:
+        return jax.enable_x64(True) if hasattr(jax, "enable_x64") else jax.experimental.enable_x64()
+
+    with float64():
+        jaxpr, compiled = jax.make_jaxpr(function)(*[np.float64(1.0)] * n), jax.jit(function)
+
+    def run(*numbers: Any) -> tuple[Any, ...]:
+        with float64():
+            if any(isinstance(x, np.ndarray) for x in numbers):
+                arrays = (np.asarray(a, np.float64) for a in np.broadcast_arrays(*numbers))
+                return tuple(map(np.asarray, jax.vmap(function)(*arrays)))
+            if all(isinstance(x, int | float) for x in numbers):
+                return tuple(map(float, compiled(*map(np.float64, numbers))))
+        return tuple(_interpret(jaxpr, numbers))
+
+    return run
 
 
 # --- jaxprs on any kind of number -----------------------------------------------------------------------------
@@ -141,7 +132,8 @@ def _interpret(closed: Any, inputs: Any) -> list[Any]:
         if inner is not None:
             results = _interpret(inner, arguments)
         elif name in _PRIMITIVES:
-            results = [_PRIMITIVES[name](*arguments, **_parameters(name, equation.params))]
+            more = {"y": equation.params["y"]} if name == "integer_pow" else {}
+            results = [_PRIMITIVES[name](*arguments, **more)]
         else:
             raise NotImplementedError(f"The JAX primitive {name!r} is not known here.")
         known.update(zip(equation.outvars, results, strict=True))
@@ -152,10 +144,6 @@ def _number(x: Any) -> Any:
     """A constant of a jaxpr as a plain number."""
     x = np.asarray(x)
     return bool(x) if x.dtype == bool else int(x) if x.dtype.kind in "iu" else float(x)
-
-
-def _parameters(name: str, params: dict[str, Any]) -> dict[str, Any]:
-    return {"y": params["y"]} if name == "integer_pow" else {}
 
 
 def _power(x: Any, y: int) -> Any:

@@ -5,13 +5,13 @@ A point is a tuple of floats, one per input.
 
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import strategies as st
 
-from ..engine.rule import Rule
+from ..engine.rule import Interval, Rule
 
 Point = tuple[Any, ...]
 TINY, LARGEST, SMALLEST_NORMAL = 5e-324, 1.7976931348623157e308, 2.0**-1022
@@ -38,48 +38,43 @@ def near(point: float) -> list[float]:
 
 @dataclass(frozen=True)
 class Line:
-    """Where one input may lie: low to high without the `holes`. Near these and `special` points look closely."""
+    """Where one input may lie: from low to high. Near `special` points look closely."""
 
-    low: float = -LARGEST
-    high: float = LARGEST
-    holes: Point = ()
+    low: float
+    high: float
     special: Point = ()
 
     def __contains__(self, x: float) -> bool:
-        return self.low <= x <= self.high and x not in self.holes
+        return self.low <= x <= self.high
 
     @property
     def close(self) -> list[float]:
-        return [x for point in self.holes + self.special for x in near(point) if x in self]
+        return [x for point in self.special for x in near(point) if x in self]
 
     @property
     def grid(self) -> list[float]:
         both = [s * m for m in MAGNITUDES for s in (1, -1)]
-        return [x for x in [0.0, *both, *self.special, *self.close] if x in self]
+        return [x for x in (0.0, *both, *self.special, *self.close) if x in self]
 
     @property
     def strategy(self) -> st.SearchStrategy[float]:
-        ordinary = max(self.low, -50.0), min(self.high, 50.0)
-        choices = (
-            [st.floats(*ordinary)] if ordinary[0] <= ordinary[1] else []
-        )  # first, so that failures shrink to it
-        choices.append(st.floats(self.low, self.high))
-        choices += [st.sampled_from(self.close)] if self.close else []
-        return st.one_of(choices).filter(self.__contains__)
+        low, high = max(self.low, -50.0), min(self.high, 50.0)
+        ordinary = [st.floats(low, high)] if low <= high else []  # first, so that failures shrink to it
+        close = [st.sampled_from(self.close)] if self.close else []
+        return st.one_of(*ordinary, st.floats(self.low, self.high), *close)
 
 
-def line_of(rule: Rule, i: int) -> Line:
+def line_of(rule: Rule, i: int, special: Point = ()) -> Line:
     """Where input i of the rule may lie, by the rule's own declaration. Raises ValueError if that is nowhere."""
-    interval = rule.domain[i] if i < len(rule.domain) else None
-    low, high = (interval.low, interval.high) if interval else (-LARGEST, LARGEST)
-    special = tuple(x for x in (0.0, low, high, *rule.kinks) if abs(x) < LARGEST)
-    if interval and interval.open:
+    interval = rule.domain[i] if i < len(rule.domain) else Interval()
+    low, high = interval.low, interval.high
+    special = tuple(dict.fromkeys(x for x in (0.0, low, high, *rule.kinks, *special) if abs(x) < LARGEST))
+    if interval.open:
         low, high = math.nextafter(low, math.inf), math.nextafter(high, -math.inf)
     low, high = max(low, -LARGEST), min(high, LARGEST)
     if not low <= high:
         raise ValueError(f"The domain of {rule.name} is empty: no x fulfils {interval}.")
-    inside = tuple(dict.fromkeys(x for x in special if low <= x <= high))
-    return Line(low, high, special=inside)
+    return Line(low, high, special)
 
 
 def inside(rule: Rule) -> Callable[[Any], bool]:
@@ -96,32 +91,31 @@ def inside(rule: Rule) -> Callable[[Any], bool]:
     return accepted
 
 
-def grid_of(rule: Rule) -> list[Point]:
+def grid_of(rule: Rule, special: Point = ()) -> list[Point]:
     """The hard points of a rule: for one input over 500 of them, for more inputs combinations of a few."""
-    if rule.n_inputs == 1:
-        points: Iterable[Point] = [(x,) for x in line_of(rule, 0).grid]
-    elif rule.n_inputs == 2:
-        points = itertools.product(*(_short(line_of(rule, i)) for i in range(2)))
-    else:
-        lengths = [rule.n_inputs] if rule.n_inputs else LENGTHS
-        rows = {n: [_short(line_of(rule, i)) for i in range(n)] for n in lengths}
-        points = [
-            tuple(row[(k + i * step) % len(row)] for i, row in enumerate(rows[n]))
-            for n in lengths
-            for k in range(len(SHORT))
-            for step in (0, 1, 5)
-        ]
+    points: list[Point] = []
+    for n in _lengths(rule):
+        lines = [line_of(rule, i, special) for i in range(n)]
+        if rule.n_inputs == 1:
+            points += [(x,) for x in lines[0].grid]
+        elif rule.n_inputs == 2:
+            points += itertools.product(*map(_short, lines))
+        else:
+            rows = list(map(_short, lines))
+            shifted = itertools.product(range(len(SHORT)), (0, 1, 5))
+            points += [tuple(row[(k + i * step) % len(row)] for i, row in enumerate(rows)) for k, step in shifted]
     return [point for point in dict.fromkeys(points) if inside(rule)(point)]
 
 
-def strategy_of(rule: Rule) -> st.SearchStrategy[Point]:
+def strategy_of(rule: Rule, special: Point = ()) -> st.SearchStrategy[Point]:
     """Random points of a rule's domain; a reduction gets 1, 2, 3 or 7 inputs."""
+    lines = ([line_of(rule, i, special).strategy for i in range(n)] for n in _lengths(rule))
+    choices: list[st.SearchStrategy[Point]] = [st.tuples(*line) for line in lines]
+    return st.one_of(choices).filter(inside(rule))
 
-    def of_length(n: int) -> st.SearchStrategy[Any]:
-        return st.tuples(*[line_of(rule, i).strategy for i in range(n)])
 
-    lengths = [rule.n_inputs] if rule.n_inputs else LENGTHS
-    return st.one_of(*map(of_length, lengths)).filter(inside(rule))
+def _lengths(rule: Rule) -> Sequence[int]:
+    return [rule.n_inputs] if rule.n_inputs else LENGTHS
 
 
 def _short(line: Line) -> list[float]:

@@ -30,7 +30,9 @@ from ..engine.graph import topological_order
 from ..engine.rule import RULES, Interval, Rule
 from ..engine.value import Value
 
+_ANYWHERE = "sign sin cos atan asinh tanh erf erfc sigmoid relu gelu silu"
 TEMPLATES: dict[str, tuple[str, ...]] = {
+    **{name: (f"{name}(a)",) for name in _ANYWHERE.split()},
     # arithmetic
     "neg": ("-a",),
     "add": ("(a + b) / 2", "(a + 1) / 2", "(1 + a) / 2"),
@@ -39,14 +41,12 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "div": ("a / (1 + b * b)", "1 / (1 + a * a)"),
     "mod": ("(a + 5) % 16 / 4", "(a / 4 + 25) % (16 + b / 2) / 4"),  # away from the jumps
     "abs": ("abs(a)",),
-    "sign": ("sign(a)",),
     "reciprocal": ("reciprocal(1 + a * a)",),
     "detach": ("a + 0 * detach(a)",),  # mathematics knows no detach
-    # powers
+    # powers, exponentials and logarithms
     "pow": ("2 ** (a / 2)", "(0.5 + sigmoid(a)) ** (b / 2)"),
     "pow_n": ("a**2 / 4", "a**3 / 16", "(1 + a * a) ** -2", "(1 + a * a / 2) ** 0.5"),
     "sqrt": ("sqrt(1 + a * a / 2)",),
-    # exponentials and logarithms
     "exp": ("exp(tanh(a))",),
     "exp2": ("exp2(tanh(a))",),
     "expm1": ("expm1(tanh(a))",),
@@ -55,29 +55,17 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "log10": ("log10(1 + a * a)",),
     "log1p": ("log1p(a * a)",),
     # trigonometric and hyperbolic functions
-    "sin": ("sin(a)",),
-    "cos": ("cos(a)",),
     "tan": ("tan(sin(a))",),
     "asin": ("asin(tanh(a) * 0.5)",),
     "acos": ("acos(sin(a) * 0.75)",),
-    "atan": ("atan(a)",),
     "sinh": ("sinh(sin(a))",),
     "cosh": ("cosh(sin(a))",),
-    "asinh": ("asinh(a)",),
     "acosh": ("acosh(2 + a * a) / 2",),
     "atanh": ("atanh(tanh(a) * 0.5)",),
-    "tanh": ("tanh(a)",),
-    "erf": ("erf(a)",),
-    "erfc": ("erfc(a)",),
-    # activations
-    "sigmoid": ("sigmoid(a)",),
+    # activations, choices and reductions
     "softplus": ("softplus(a - 1)",),
-    "relu": ("relu(a)",),
     "leaky_relu": ("leaky_relu(a)", "leaky_relu(a, alpha=0.25)"),
     "elu": ("elu(a)", "elu(a, alpha=0.5)"),
-    "gelu": ("gelu(a)",),
-    "silu": ("silu(a)",),
-    # choices and reductions
     "where": ("where(relu(a), b, c)", "where(a > b, a, c)"),
     "max": ("max(a, b)", "max(a, b, c)"),
     "min": ("min(a, b)",),
@@ -200,7 +188,7 @@ def expressions(rules: Iterable[Rule | str] | None = None, *, exact: bool = Fals
     """The expressions for some rules, each with the number of nodes it adds to a graph, cheapest first.
 
     A rule of ours, or its name, stands for its `TEMPLATES`; a rule of yours for a call with inputs in the middle
-    of its declared domain, as in "f(2 * sigmoid(a) - 1)"; an expression in a, b, c, d for itself. Of the last
+    of its declared domain, as in "f(1 + a / 5)"; an expression in a, b, c, d for itself. Of the last
     two, one that leaves [-4, 4] is squashed: "atan(f(a))". None stands for all rules of ours, and exact=True for
     those expressions alone that give Fractions for Fractions.
 
@@ -230,7 +218,7 @@ def _of_one(rule: Rule | str, exact: bool) -> dict[str, int]:
         return {text: facts.cost for text, facts in measured.items() if facts.exact or not exact}
     if name not in RULES and name.isidentifier():
         raise ValueError(f"There is no rule {name!r}; an expression such as 'log(1 + a * a)' will do as well.")
-    text = _call(RULES[name], exact) if name in RULES else name.strip()
+    text = _call(RULES[name]) if name in RULES else name.strip()
     facts = _measure(text, exact)
     if facts.size > 4.000001:
         text = f"({text}) / (1 + ({text}) ** 2)" if exact else f"atan({text})"
@@ -252,8 +240,8 @@ def _name(rule: Rule | str) -> str:
     return rule.name
 
 
-def _call(rule: Rule, exact: bool) -> str:
-    """A call of a rule that has no template: "f(exp(a))" if f is declared for positive numbers."""
+def _call(rule: Rule) -> str:
+    """A call of a rule that has no template, with operands inside its declared domain: "f(1 + a / 5)"."""
     name = rule.name
     if rule.check:
         raise ValueError(
@@ -264,31 +252,20 @@ def _call(rule: Rule, exact: bool) -> str:
     if taken or keyword.iskeyword(name) or not name.isidentifier():
         raise ValueError(f"A program cannot call a rule by the name {name!r}: give it another one.")
     letters = [_LETTERS[i % 4] for i in range(rule.n_inputs or 3)]
-    domain = [*rule.domain, *[Interval()] * len(letters)]
-    return f"{name}({', '.join(map(functools.partial(_inside, exact=exact), letters, domain))})"
+    return f"{name}({', '.join(map(_inside, letters, [*rule.domain, *[Interval()] * len(letters)]))})"
 
 
-def _inside(letter: str, interval: Interval, exact: bool) -> str:
-    """An expression that maps [-4, 4] into the interval, its ends excluded; rational if exact."""
-    low, high, square = interval.low, interval.high, f"{letter} * {letter}"
-    if math.isinf(low) and math.isinf(high):
+def _inside(letter: str, interval: Interval) -> str:
+    """An expression that maps [-4, 4] to the middle of the interval, or of the 5 next to its only end."""
+    if math.isinf(interval.low) and math.isinf(interval.high):
         return letter
-    if math.isinf(high) or math.isinf(low):
-        positive = f"(1 + {square}) / 4" if exact else f"exp({letter})"
-        return _shifted(f"-{positive}", high, exact) if math.isinf(low) else _shifted(positive, low, exact)
-    part = f"(1 + {square}) / (2 + {square})" if exact else f"sigmoid({letter})"
-    width = Fraction(high) - Fraction(low) if exact else high - low
-    return _shifted(part if width == 1 else f"{_literal(width, exact)} * {part}", low, exact)
+    low = Fraction(interval.high - 5 if math.isinf(interval.low) else interval.low)
+    high = low + 5 if math.isinf(interval.high) else Fraction(interval.high)
+    return f"{_literal((low + high) / 2)} + {letter} / {_literal(10 / (high - low))}"
 
 
-def _shifted(text: str, by: float, exact: bool) -> str:
-    return text if by == 0 else f"{text} {'-' if by < 0 else '+'} {_literal(abs(by), exact)}"
-
-
-def _literal(x: Any, exact: bool) -> str:
-    if x == int(x) and abs(x) < 1e6:
-        return str(int(x))
-    return repr(Fraction(x)) if exact else repr(float(x))
+def _literal(x: Fraction) -> str:
+    return repr(x) if x.denominator > 1 else str(x)
 
 
 # --- What an expression costs, and whether it can be used -----------------------------------------------------

@@ -1,5 +1,6 @@
 """What must hold for a rule, one function each: it tries a Subject, a rule beside its reference, and fails it."""
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -24,12 +25,8 @@ from .subject import (
     SINGULAR,
     UPSTREAM,
     Subject,
-    error_of,
-    graphs,
-    kink_hint,
     names,
     near,
-    results,
     shown_number,
 )
 
@@ -60,13 +57,13 @@ def has_right_formula(subject: Subject, point: Point) -> None:
     subject.inputs += 1
     subject.shares(1.0, *point)
     exact = subject.exact(point)
-    if exact is None or (exact[1] is None and not subject.at_kink(point)):
+    if not exact or (len(exact) == 1 and not subject.at_kink(point)):
         subject.undecided += 1
     if any(abs(x) > 1e6 for x in point):  # an exponential of it would take forever; floats will tell
         return
-    subject.proven += exact is not None
+    subject.proven += bool(exact)
     for what, expected, got, error in subject.mathematics(point)[:1]:
-        if kink_hint(subject, point):
+        if subject.kink_hint(point):
             subject.kinks.append(point)
             return
         if isinstance(got, float | int):
@@ -79,74 +76,50 @@ def has_right_formula(subject: Subject, point: Point) -> None:
 
 def is_finite_where_it_should_be(subject: Subject, point: Point) -> None:
     """nan and inf come from nan and inf, or where the exact number is out of range."""
-    got = [subject.out(*point), *subject.shares(1.0, *point)]
+    got = subject.run(1.0, *point)
     if all(map(math.isfinite, got)) and point not in subject.kinks:
         return
-    exact = subject.exact(point)
-    expected = [exact[0], *(exact[1] or [])] if exact else []
-    for i, (what, a, b) in enumerate(zip(results(subject, point), got, expected, strict=False)):
+    for what, a, b in zip(subject.results(point), got, subject.exact(point), strict=False):
         if (not math.isfinite(a) or point in subject.kinks) and ulps(a, b) > subject.bound:
-            _fail_by(subject, SINGULAR, ulps(a, b), what, point, b, a, i)
+            _fail_by(subject, SINGULAR, ulps(a, b), what, point, b, a)
 
 
 def has_right_digits(subject: Subject, point: Point) -> None:
     """Value and slopes on floats are within the bound of the reference."""
-    exact = subject.exact(point)
-    if exact is None:
-        return
-    value, slopes = exact
-    got = [subject.out(*point), *subject.shares(1.0, *point)]
-    for i, (a, b) in enumerate(zip(got, [value, *(slopes or [])], strict=False)):
-        error = error_of(subject, point, i, a, b)
+    for i, (a, b) in enumerate(zip(subject.run(1.0, *point), subject.exact(point), strict=False)):
+        error = subject.error(point, i, a, b)
         if error > subject.bound:
-            what = results(subject, point)[i]
-            if found := [row for row in _formula_again(subject, point) if row[0] == what]:
-                _fail_by(subject, FORMULA, error, what, point, b, found[0][2], i)
-            _fail_by(subject, ROUNDING, error, what, point, b, a, i)
+            what = subject.results(point)[i]
+            extreme = any(abs(x) > 1e6 for x in point) and not subject.kink_hint(point)  # not looked at before
+            rows = _if_possible(lambda: subject.mathematics(point)) if extreme else []
+            if found := [row for row in rows if row[0] == what]:
+                _fail_by(subject, FORMULA, error, what, point, b, found[0][2])
+            _fail_by(subject, ROUNDING, error, what, point, b, a)
         subject.note("slopes" if i else "value", error, point)
 
 
-def _formula_again(subject: Subject, point: Point) -> list[tuple[str, Any, Any, float]]:
-    """The formula at a point that was too extreme for the first look, if mpmath can do it at all."""
-    if all(abs(x) <= 1e6 for x in point) or kink_hint(subject, point):
-        return []
-    try:
-        return subject.mathematics(point)
-    except Exception:
-        return []
-
-
-def _fail_by(
-    subject: Subject,
-    kind: str,
-    error: float,
-    what: str,
-    point: Point,
-    exact: Any,
-    got: Any,
-    i: int | None = None,
-) -> NoReturn:
+def _fail_by(subject: Subject, kind: str, error: float, what: str, point: Point, exact: Any, got: Any) -> NoReturn:
     """Fails for an error in ulps; nan has none."""
     spoilt = bool(mp.isnan(got)) and not mp.isnan(exact)
     text = "" if spoilt else f"{error:.3g} units in the last place; allowed are {subject.bound:g}"
     says = f"is nan, where it should be {shown_number(exact)}" if spoilt else "is wrong"
     facts, hint = {}, ""
     if not subject.hurried:
-        place = results(subject, point).index(what)
+        place = subject.results(point).index(what)
         if kind == FORMULA:
             facts["likely"] = formula_mistake(subject, point, place)
         else:
-            hint = kink_hint(subject, point) or NOT_FROM_NAN * spoilt
-            facts["because"] = _if_possible(lambda: origin(graphs(subject, point)[place]))
+            hint = subject.kink_hint(point) or NOT_FROM_NAN * spoilt
+            facts["because"] = _if_possible(lambda: origin(subject.graph(point, place)))
         if kind == ROUNDING:
             says = "loses its digits, though the formula is right" if not facts["because"] and not hint else says
             facts["where"] = lost_where(subject, place)
-            hint = hint or _if_possible(lambda: rounding_mistake(graphs(subject, point)[place]))
+            hint = hint or _if_possible(lambda: rounding_mistake(subject.graph(point, place)))
     subject.fail(kind, f"{what} {says}", point, exact, got, hint, error=text, **facts)
 
 
-def _if_possible(cause: Callable[[], str]) -> str:
-    """The cause of a failure; "" for a rule that Values do not pass through, for then that is another failure."""
+def _if_possible(cause: Callable[[], Any]) -> Any:
+    """The cause of a failure; "" for a rule that these numbers do not pass through: that is another failure."""
     try:
         return cause()
     except Exception:
@@ -155,12 +128,8 @@ def _if_possible(cause: Callable[[], str]) -> str:
 
 def is_moderate(subject: Subject, point: Point) -> bool:
     """No kink, and squares and second differences of what is there stay in range."""
-    out = subject.out(*point)
-    return (
-        not subject.at_kink(point)
-        and all(1e-50 < abs(x) < 1e50 or (x == 0 and len(point) == 1) for x in point)
-        and (out == 0 or 1e-200 < abs(out) < 1e200)
-    )
+    out, usual = subject.out(*point), all(1e-50 < abs(x) < 1e50 or (x == 0 and len(point) == 1) for x in point)
+    return usual and not subject.at_kink(point) and (out == 0 or 1e-200 < abs(out) < 1e200)
 
 
 def has_right_second_derivatives(subject: Subject, point: Point) -> None:
@@ -196,13 +165,12 @@ def has_right_second_derivatives(subject: Subject, point: Point) -> None:
 
 
 def takes_mpmath_numbers(subject: Subject, point: Point) -> None:
-    """Both functions return an mpmath number for one, and no float."""
+    """Both functions return an mpmath number for one, and no float but inf."""
     inputs = list(map(high, point))
-    for where, got in [("forward", [subject.out(*inputs)]), ("backward", subject.shares(mp.mpf(1), *inputs))]:
-        if any(isinstance(x, float) for x in got):
-            subject.fail(
-                NUMBERS, f"{where} turns an mpmath number into a float", inputs, "mpf", got[0], hint=ANY_NUMBER
-            )
+    for i, got in enumerate(subject.run(mp.mpf(1), *inputs)):
+        if isinstance(got, float) and math.isfinite(got):
+            what = f"{'backward' if i else 'forward'} turns an mpmath number into a float"
+            subject.fail(NUMBERS, what, inputs, "mpf", got, hint=ANY_NUMBER)
 
 
 def keeps_digits(subject: Subject, point: Point) -> None:
@@ -210,12 +178,8 @@ def keeps_digits(subject: Subject, point: Point) -> None:
     with mp.workdps(DIGITS):  # whole numbers stay whole, others get digits that a float has not
         inputs: Any = tuple(high(x) if x % 1 == 0 else x * (1 + mp.mpf(2) ** -60) for x in point)
     with mp.workdps(50):
-        got = [subject.out(*inputs), *subject.shares(mp.mpf(1), *inputs)]
-    try:
-        exact = [subject.reference.value(inputs), *(subject.exact_slopes(inputs) or [])]
-    except (ValueError, ZeroDivisionError):
-        return
-    for what, a, b in zip(results(subject, point), got, exact, strict=False):
+        got = subject.run(mp.mpf(1), *inputs)
+    for what, a, b in zip(subject.results(point), got, subject.exact(inputs), strict=False):
         with mp.workdps(DIGITS):
             kept = near(high(a), b, 1e-25)
         if not kept:
@@ -228,8 +192,8 @@ def is_the_same_on_values(subject: Subject, point: Point) -> None:
     inputs = [Value(x) for x in point]
     y = subject.rule(*inputs)
     y.backward()
-    expected = [subject.out(*point), *subject.shares(1.0, *point)]
-    for what, a, b in zip(results(subject, point), [y.data, *(x.grad for x in inputs)], expected, strict=True):
+    got = [y.data, *(x.grad for x in inputs)]
+    for what, a, b in zip(subject.results(point), got, subject.run(1.0, *point), strict=True):
         if a != b and not (math.isnan(a) and math.isnan(b)):
             subject.fail(NUMBERS, f"{what} on Values is not that on floats", point, b, a)
 
@@ -238,26 +202,24 @@ def is_the_same_on_arrays(subject: Subject, points: Sequence[Point]) -> None:
     """An array gives what its numbers give one by one; a reduction reduces the last axis."""
     if subject.rule.n_inputs:
         inputs = [np.array(column) for column in zip(*points, strict=True)]
-        shares = subject.shares(np.full(len(points), 2.0), *inputs)
-        columns = [subject.out(*inputs), *shares]
+        columns = subject.run(np.full(len(points), 2.0), *inputs)
         rows = zip(*(np.broadcast_to(column, len(points)) for column in columns), strict=True)
         for point, got in zip(points, rows, strict=True):
             _compare_row(subject, point, got)
         return
     for point in points:
         inputs = [np.array([part, part]) for part in np.split(np.array(point), subject.reference.n_arrays)]
-        out, shares = subject.out(*inputs), subject.shares(np.full(2, 2.0), *inputs)
+        out, *shares = subject.run(np.full(2, 2.0), *inputs)
         if np.shape(out) != (2,) or any(np.shape(s) != np.shape(x) for s, x in zip(shares, inputs, strict=True)):
             hint = "Write it with elementary.total, largest ... and elementary.spread, as `sum` in rules.py."
             what = "on an array, forward must reduce the last axis, and backward give shares of the input's shape"
             shapes = f"{np.shape(out)} and {[np.shape(share) for share in shares]}"
             subject.fail(NUMBERS, what, point, f"(2,) and {[np.shape(x) for x in inputs]}", shapes, hint=hint)
-        _compare_row(subject, point, [out[1], *np.concatenate(list(shares), axis=1)[1]])
+        _compare_row(subject, point, [out[1], *np.concatenate(shares, axis=1)[1]])
 
 
 def _compare_row(subject: Subject, point: Point, got: Sequence[Any]) -> None:
-    expected = [subject.out(*point), *subject.shares(2.0, *point)]
-    for what, a, b in zip(results(subject, point), got, expected, strict=True):
+    for what, a, b in zip(subject.results(point), got, subject.run(2.0, *point), strict=True):
         if not near(a, b, 1e-10):
             subject.fail(NUMBERS, f"{what} on an array is not that on floats", point, b, float(a))
 
@@ -266,11 +228,10 @@ def is_exact_on_fractions(subject: Subject) -> None:
     """Where forward keeps Fractions exact, so must the shares."""
     for n in [subject.rule.n_inputs] if subject.rule.n_inputs else [2, 4, 6]:
         for inputs in filter(inside(subject.rule), list(permutations(FRACTIONS, n))[:40]):
-            out = subject.out(*inputs)
-            if not isinstance(out, Rational):
+            if not isinstance(subject.out(*inputs), Rational):
                 return
             shares, exact = subject.shares(Fraction(1), *inputs), subject.exact_slopes(inputs)
-            for what, a, b in zip(results(subject, inputs)[1:], shares, exact or [], strict=False):
+            for what, a, b in zip(subject.results(inputs)[1:], shares, exact, strict=False):
                 with mp.workdps(DIGITS):
                     right = isinstance(a, Rational) and near(high(a), b, 1e-40)
                 if not right:
@@ -291,12 +252,12 @@ def passes_nan_on(subject: Subject, points: Sequence[Point]) -> None:
         examples = [point for point in points if len(point) == n][:5]
         for bad in range(n):
             inputs = tuple(math.nan if i == bad else x for i, x in enumerate(examples[0]))
-            out, shares = subject.out(*inputs), subject.shares(1.0, *inputs)
+            out, *shares = subject.run(1.0, *inputs)
             if not math.isnan(out):
                 subject.fail(SINGULAR, "nan is lost", inputs, math.nan, out, hint=NAN_HINT)
             for i, share in enumerate(shares):
                 if not math.isnan(share) and _depends(subject, examples, i, bad):
-                    what = f"the slope for {names(subject.rule, n)[i]} is a number beside nan"
+                    what = f"{subject.results(inputs)[1 + i]} is a number beside nan"
                     subject.fail(SINGULAR, what, inputs, math.nan, share, hint=NAN_HINT)
 
 
@@ -305,11 +266,9 @@ def _depends(subject: Subject, points: Sequence[Point], i: int, j: int) -> bool:
     if subject.rule.kinks or subject.rule.ties:
         return True
     for point in points:
-        try:
+        with contextlib.suppress(ValueError, ZeroDivisionError):
             if abs(subject.reference.second(point, i, j)) > UNDERFLOW:
                 return True
-        except (ValueError, ZeroDivisionError):
-            continue
     return False
 
 
@@ -330,7 +289,5 @@ def has_a_slope_between_those_beside(subject: Subject, points: Sequence[Point]) 
                 continue  # a jump: any slope there is a convention
             slack = 1e-12 * max(1, abs(low), abs(high))
             if not low - slack <= slope <= high + slack:
-                what = (
-                    f"at a kink, the slope for {names(subject.rule, len(point))[i]} is not between those beside it"
-                )
+                what = f"at a kink, {subject.results(point)[1 + i]} is not between those beside it"
                 subject.fail(SINGULAR, what, point, f"{mp.nstr(low, 17)} to {mp.nstr(high, 17)}", slope)

@@ -65,17 +65,10 @@ class Subject:
         self.kinks: list[Point] = []  # those that were found, and not declared
         self.numbers = ["floats"]
         self.hurried = False
-        self._exact: dict[Point, tuple[Any, Sequence[Any] | None] | None] = {}
+        self._exact: dict[Point, list[Any]] = {}
 
     def fail(
-        self,
-        kind: str,
-        what: str,
-        point: Sequence[Any],
-        expected: Any,
-        got: Any,
-        hint: str = "",
-        **facts: str,
+        self, kind: str, what: str, point: Sequence[Any], expected: Any, got: Any, hint: str = "", **facts: str
     ) -> NoReturn:
         facts = {"expected": shown_number(expected), "got": shown_number(got), **facts}
         raise RuleMismatch(self.rule, kind, what, point, facts, hint)
@@ -96,9 +89,13 @@ class Subject:
 
     def shares(self, upstream: Any, *inputs: Any) -> Sequence[Any]:
         """The rule's backward. Raises TypeError unless it returns one number per input."""
+        return self.run(upstream, *inputs)[1:]
+
+    def run(self, upstream: Any, *inputs: Any) -> list[Any]:
+        """The rule's value and shares. Raises TypeError as `out` and `shares` do."""
         out = self.out(*inputs)
         try:
-            shares: Sequence[Any] = self.rule.backward(upstream, out, *inputs)
+            shares = self.rule.backward(upstream, out, *inputs)
         except Exception as error:
             self._raised("backward", inputs, error)
         for share in self.rule.counted(shares, len(inputs)):
@@ -106,7 +103,7 @@ class Subject:
                 raise TypeError(
                     f"backward of {self.rule.name} must return numbers, got {share!r} among its shares."
                 )
-        return shares
+        return [out, *shares]
 
     def _raised(self, where: str, inputs: Sequence[Any], error: Exception) -> NoReturn:
         what = f"{where} fails on a {type(inputs[0]).__name__}"
@@ -119,55 +116,95 @@ class Subject:
         """Has the rule two slopes here, by its own declaration?"""
         return any(x in self.rule.kinks for x in point) or (self.rule.ties and len(set(point)) < len(point))
 
-    def exact(self, point: Point) -> tuple[Any, Sequence[Any] | None] | None:
-        """The reference's value and slopes; None where it is not defined, or has no slopes."""
+    def exact(self, point: Point) -> list[Any]:
+        """The reference's value and slopes; the value alone where it has no slopes, nothing outside its domain."""
         if point not in self._exact:
-            self._exact[point] = self._look_up(point)
+            try:
+                self._exact[point] = [self.reference.value(point), *self.exact_slopes(point)]
+            except (ValueError, ZeroDivisionError):
+                self._exact[point] = []
+            except (TypeError, AttributeError) as error:
+                raise TypeError(
+                    f"The reference of {self.rule.name} must take and return mpmath numbers, "
+                    f"but at {point} it raised {type(error).__name__}: {error}"
+                ) from None
         return self._exact[point]
 
-    def _look_up(self, point: Point) -> tuple[Any, Sequence[Any] | None] | None:
-        try:
-            value = self.reference.value(point)
-        except (ValueError, ZeroDivisionError):
-            return None
-        except (TypeError, AttributeError) as error:
-            raise TypeError(
-                f"The reference of {self.rule.name} must take and return mpmath numbers, but at {point} it raised "
-                f"{type(error).__name__}: {error}"
-            ) from None
-        return value, self.exact_slopes(point)
-
-    def exact_slopes(self, point: Point) -> Sequence[Any] | None:
-        """None where there is none: at kinks that the reference leaves open, at the ends of a closed domain."""
-        if self.reference.slopes is None and self.at_kink(point):
-            return None
+    def exact_slopes(self, point: Point) -> Sequence[Any]:
+        """None at kinks that the reference leaves open, and where it has none: at the ends of a closed domain."""
+        if any(x in self.rule.kinks for x in point) or (self.reference.slopes is None and self.at_kink(point)):
+            return []
         try:
             return self.reference.exact_slopes(point)
         except (ValueError, ZeroDivisionError):
-            return None
+            return []
 
     def at_precision(self, bits: int, point: Point) -> list[Any]:
         """The rule's value and slopes on mpmath numbers of so many bits."""
         with mp.workprec(bits):
-            inputs = [high(x) for x in point]
-            return [self.out(*inputs), *self.shares(mp.mpf(1), *inputs)]
+            return self.run(mp.mpf(1), *map(high, point))
 
     def mathematics(self, point: Point) -> list[tuple[str, Any, Any, float]]:
         """What is wrong with the rule's formulas: (what, expected, got, error in ulps) for value and slopes.
 
         The rule runs on 60 digits, and on a thousand where that is not enough, so that no rounding is left.
         """
-        exact = self.exact(point)
-        if exact is None:
+        expected = self.exact(point)
+        if not expected:
             return []
-        expected = [exact[0], *(exact[1] or [])]
         for bits in (200, 3400):
             got = self.at_precision(bits, point)
             errors = [ulps(a, b) for a, b in zip(got, expected, strict=False)]
             if max(errors) <= FORMULA_BOUND:
                 return []
-        rows = zip(results(self, point), expected, got, errors, strict=False)
+        rows = zip(self.results(point), expected, got, errors, strict=False)
         return [row for row in rows if row[3] > FORMULA_BOUND]
+
+    def results(self, point: Sequence[Any]) -> list[str]:
+        """What the value and the slopes are called."""
+        return ["the value", *(f"the slope for {name}" for name in names(self.rule, len(point)))]
+
+    def error(self, point: Point, i: int, got: Any, exact: Any) -> float:
+        """The error in ulps of the value (i = 0) or of slope i - 1, where terms cancel in ulps of their size."""
+        error = ulps(got, exact)
+        if error <= self.bound or mp.isnan(got):  # no size excuses nan
+            return error
+        if i == 0:
+            slopes = self.exact(point)[1:]
+            return ulps(got, exact, self.reference.value_size(point, slopes) if slopes else 0)
+        excused = ulps(got, exact, self.reference.slope_size_of(point, i - 1))
+        # at a kink, the slope's own slope would be taken for infinite
+        return error if excused <= self.bound and self.kink_hint(point) else excused
+
+    def errors(self, point: Point) -> list[float]:
+        """The errors in ulps of the value and of each slope; none where they cannot be told."""
+        try:
+            pairs = zip(self.run(1.0, *point), self.exact(point), strict=False)
+            return [self.error(point, i, a, b) for i, (a, b) in enumerate(pairs)]
+        except (AssertionError, ValueError, ArithmeticError):
+            return []
+
+    def kink_hint(self, point: Point) -> str:
+        """Is this a kink that nobody declared?"""
+        try:
+            low, high = self.reference.beside(point, 0)
+            if high - low <= 1e-6 * max(abs(low), abs(high)) or not self.reference.is_steady(point, 0):
+                return ""
+        except (ValueError, ArithmeticError):
+            return ""
+        if len(set(point)) < len(point):
+            return "Equal inputs have two slopes here: if this is a kink, declare ties=True."
+        if len(point) > 1:
+            return ""
+        sides = f"{mp.nstr(low, 4)} and {mp.nstr(high, 4)}"
+        return f"The slopes on its two sides are {sides}: if this is a kink, declare kinks=({point[0]!r},)."
+
+    def graph(self, point: Point, place: int) -> Value:
+        """The value (place 0) or a slope, with the graph of how it was computed."""
+        out = Value(self.out(*point), label="out")
+        inputs = [Value(x, label=name) for x, name in zip(point, names(self.rule, len(point)), strict=True)]
+        made: list[Value] = [self.rule.forward(*inputs), *self.rule.shares(Value(1.0), out, *inputs)]
+        return made[place]
 
 
 def as_rule(rule: Any, asks: str) -> Rule:
@@ -185,60 +222,6 @@ def names(rule: Rule, n: int) -> list[str]:
     if rule.n_inputs is None:
         return [f"x{i}" for i in range(n)]
     return list(inspect.signature(getattr(rule.forward, "func", rule.forward)).parameters)[:n]
-
-
-def error_of(subject: Subject, point: Point, i: int, got: Any, exact: Any) -> float:
-    """The error in ulps of the value (i = 0) or of slope i - 1, where terms cancel in ulps of their size."""
-    error = ulps(got, exact)
-    if error <= subject.bound or mp.isnan(got):  # no size excuses nan
-        return error
-    if i == 0:
-        slopes = subject.exact(point)
-        size = subject.reference.value_size(point, slopes[1]) if slopes and slopes[1] is not None else 0
-        return ulps(got, exact, size)
-    excused = ulps(got, exact, subject.reference.slope_size_of(point, i - 1))
-    # at a kink, the slope's own slope would be taken for infinite
-    return error if excused <= subject.bound and kink_hint(subject, point) else excused
-
-
-def errors_at(subject: Subject, point: Point) -> list[float]:
-    """The errors in ulps of the value and of each slope; none where they cannot be told."""
-    try:
-        exact = subject.exact(point)
-        got = [subject.out(*point), *subject.shares(1.0, *point)]
-        expected = [exact[0], *(exact[1] or [])] if exact else []
-        pairs = enumerate(zip(got, expected, strict=False))
-        return [error_of(subject, point, i, a, b) for i, (a, b) in pairs]
-    except (AssertionError, ValueError, ArithmeticError):
-        return []
-
-
-def kink_hint(subject: Subject, point: Point) -> str:
-    """Is this a kink that nobody declared?"""
-    try:
-        low, high = subject.reference.beside(point, 0)
-        if high - low <= 1e-6 * max(abs(low), abs(high)) or not subject.reference.is_steady(point, 0):
-            return ""
-    except (ValueError, ArithmeticError):
-        return ""
-    if len(set(point)) < len(point):
-        return "Equal inputs have two slopes here: if this is a kink, declare ties=True."
-    if len(point) > 1:
-        return ""
-    sides = f"{mp.nstr(low, 4)} and {mp.nstr(high, 4)}"
-    return f"The slopes on its two sides are {sides}: if this is a kink, declare kinks=({point[0]!r},)."
-
-
-def graphs(subject: Subject, point: Point) -> list[Any]:
-    """The value and the slopes, each with the graph of how it was computed."""
-    out = Value(subject.out(*point), label="out")
-    inputs = [Value(x, label=name) for x, name in zip(point, names(subject.rule, len(point)), strict=True)]
-    value = subject.rule.forward(*inputs)
-    return [value, *subject.rule.shares(Value(1.0), out, *inputs)]
-
-
-def results(subject: Subject, point: Sequence[Any]) -> list[str]:
-    return ["the value", *(f"the slope for {name}" for name in names(subject.rule, len(point)))]
 
 
 def shown_number(x: Any) -> str:

@@ -40,13 +40,10 @@ class OnArrays:
             return loss(outputs, y), outputs
 
         self.program = self._compiled()(function, optimizer.parameters, task.dtype, with_outputs=True)
-        self._run(
-            range(min(size if batched else 2, len(self.X)))
-        )  # compiles, and compares with the eager function
+        self._run(range(min(size if batched else 2, len(self.X))))  # compiles, compares with the eager function
         self._check_plain_numbers(range(min(size, len(self.X))))
         self.found = f"{self.program.groups.title}, compiled in {time.perf_counter() - started:.2g} s"
         self.forward = Forward(model, loss, optimizer.parameters, batched, task.dtype, self._compiled())
-        self._moved = False
         with ExitStack() as stack:
             self._begin(stack)
             self._open = stack.pop_all()
@@ -59,6 +56,8 @@ class OnArrays:
 
     def _begin(self, stack: ExitStack) -> None:
         """Take the parameters out of the Values until the stack is closed."""
+        self._moved = False
+        stack.callback(self._write_gradients)
         self.theta = stack.enter_context(self.program.arrays())
         self._move = stack.enter_context(self.task.optimizer.arrays(self.theta))
 
@@ -73,41 +72,49 @@ class OnArrays:
     def step(self, batch: Sequence[int]) -> Score:
         """Move the parameters by the mean gradient of these examples. Raises Diverged for a loss of nan or inf."""
         value, outputs = self._run(batch)
-        if not math.isfinite(value):
-            raise self._diverged(value, batch)
-        hits, counted = count_right(outputs, self.y[batch], self.signs)
+        score = self._score(value, outputs, batch)
         with self.task.gate:
             self._move(self.program.gradient)
             self._moved = True
-        return value * len(batch), hits, counted
+        return score
+
+    def _score(self, value: float, outputs: "NDArray[Any]", batch: Sequence[int]) -> Score:
+        if not math.isfinite(value):
+            raise self._diverged(value, batch)
+        return value * len(batch), *count_right(outputs, self.y[batch], self.signs)
 
     def evaluate(self, X: Any, y: Any) -> tuple[float, float | None]:
         """The mean loss and the accuracy on other data."""
-        self.program.write_back()  # `forward` reads the Values
+        self._write_back()  # `forward` reads the Values
         return self.forward.evaluate(X, y)
 
     def numbers(self) -> list[float]:
         """A copy of all parameters, for `put_back`."""
-        numbers: list[float] = self.theta.tolist()
-        return numbers
+        self._write_back()
+        return [parameter.data for parameter in self.task.optimizer.parameters]
 
     def put_back(self, numbers: Sequence[Any]) -> None:
         """Give the parameters these numbers."""
         self.theta[:] = numbers
 
+    def _write_back(self) -> None:
+        with self.task.gate:
+            self.program.write_back()
+
     def close(self) -> None:
         """Write back the parameters, the optimiser's state, and the gradients of the last step."""
         self._open.close()
+
+    def _write_gradients(self) -> None:
         if self._moved:
-            for parameter, gradient in zip(
-                self.task.optimizer.parameters, self.program.gradient.tolist(), strict=True
-            ):
+            gradients = self.program.gradient.tolist()
+            for parameter, gradient in zip(self.task.optimizer.parameters, gradients, strict=True):
                 parameter.grad = gradient
             self.task.optimizer.watch()
 
     def _diverged(self, value: float, batch: Sequence[int]) -> Diverged:
         """What made the loss nan or inf: the graph of the example tells, or raises an error that does."""
-        self.program.write_back()
+        self._write_back()
         for part in [batch] if self.task.batched else [[i] for i in batch]:
             if not math.isfinite(self._run(part)[0]):
                 _, eager = computed(self.task.model, self.task.loss, *self._plain(part), self.task.batched)
@@ -135,10 +142,8 @@ class OnArrays:
             else:  # the model need not run for each target
                 eager = self.task.loss(_values(outputs[0].tolist()), targets[0])
             size = 1.0 + abs(value) + float(np.abs(outputs).max(initial=0.0))
-            if (
-                math.isfinite(size)
-                and not abs(value - float(eager.data)) <= TOLERANCE[self.program.dtype.name] * size
-            ):
+            agrees = abs(value - float(eager.data)) <= TOLERANCE[self.program.dtype.name] * size
+            if math.isfinite(size) and not agrees:
                 raise ValueError(
                     f"for the target {targets[0]} the loss is {value:.4g} compiled and {eager.data:.4g} eagerly: "
                     "it seems to branch on a number"
@@ -161,15 +166,8 @@ class OnDevices(OnArrays):
 
     def step(self, batch: Sequence[int]) -> Score:
         with self.task.gate:
-            value, outputs = self._run(batch, self.training.step)
-        if not math.isfinite(value):  # and nothing has moved
-            raise self._diverged(value, batch)
-        hits, counted = count_right(outputs, self.y[batch], self.signs)
-        return value * len(batch), hits, counted
-
-    def numbers(self) -> list[float]:
-        self.program.write_back()
-        return [parameter.data for parameter in self.task.optimizer.parameters]
+            value, outputs = self._run(batch, self.training.step)  # a loss of nan or inf moves nothing
+        return self._score(value, outputs, batch)
 
     def put_back(self, numbers: Sequence[Any]) -> None:
         self.training.put(numbers)
@@ -182,15 +180,12 @@ class Forward:
         self, model: Any, loss: Any, parameters: Sequence[Value], batched: bool, dtype: str, compiled: Any = None
     ):
         from ..compiler.compiled import Compiled
-        from ..compiler.tracing import flat_values
 
         self.model, self.loss, self.batched, self.dtype = model, loss, batched, dtype
-        self.shape: tuple[int, ...] = ()  # of the outputs for one example
 
-        def function(x: Any, y: Any) -> list[Value]:
+        def function(x: Any, y: Any) -> dict[str, Any]:
             outputs = model(x)
-            flat, self.shape = flat_values(outputs)
-            return [loss(outputs, y), *flat]
+            return {"loss": loss(outputs, y), "outputs": outputs}
 
         self.program = (compiled or Compiled)(function, parameters, dtype)
 
@@ -203,12 +198,11 @@ class Forward:
         for start in range(0, len(X), CHUNK):
             x, targets = X[start : start + CHUNK], y[start : start + CHUNK]
             rows = [x[:, None], targets[:, None]] if self.batched else [x, targets]
-            losses, outputs = np.split(self.program.predict(*rows), [1], axis=1)
+            losses, outputs = self.program.predict(*rows).values()
             for i in np.flatnonzero(~np.isfinite(losses))[:1].tolist():  # raises outside a domain
                 computed(self.model, self.loss, [x[i].tolist()], [targets[i].tolist()], self.batched)
             total += float(losses.sum(dtype=np.float64))
-            shape = self.shape[1:] if self.batched else self.shape
-            right, possible = count_right(outputs.reshape(len(x), *shape), targets, signs)
+            right, possible = count_right(outputs[:, 0] if self.batched else outputs, targets, signs)
             hits, counted = hits + right, counted + possible
         return total / len(X), hits / counted if counted else None
 

@@ -111,20 +111,16 @@ def evaluated(model: Any, loss: Any, X: Any, y: Any, batched: bool) -> tuple[flo
 @contextmanager
 def in_evaluation(model: Any) -> Iterator[None]:
     """Inside the block the model is in evaluation; then each of its modules is in its old mode again."""
-    modes = [(module, module.training) for module in modules_of(model)]
+    modules = model.named_modules() if hasattr(model, "named_modules") else ()  # it may be no nn.Module
+    modes = [(module, module.training) for _, module in modules]
     model.eval()
     try:
         yield
     finally:
         for module, mode in modes:
             module.training = mode
-        if not modes:  # not an nn.Module
+        if not modes:
             model.train()
-
-
-def modules_of(model: Any) -> list[Any]:
-    """The model and all modules inside it; none if it is not an nn.Module."""
-    return [module for _, module in model.named_modules()] if hasattr(model, "named_modules") else []
 
 
 def explained(value: Value, optimizer: Any) -> str:

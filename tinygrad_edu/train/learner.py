@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .compiled import OnArrays, OnDevices
-from .eager import Diverged, OnValues, Score, Task, modules_of
+from .eager import Diverged, OnValues, Score, Task
+from .history import NOT_ASKED
 
 
 class Learner:
@@ -16,30 +17,22 @@ class Learner:
     """
 
     def __init__(self, task: Task):
-        self._task, self._modules = task, modules_of(task.model)
-        because = "a film records the steps" if task.recorded else "compiled=False"
+        self._task = task
+        because = "a film records the steps" if task.recorded else NOT_ASKED
         self.eager_because, self.found = "" if task.backend else because, ""
-        self._start()
-
-    def _start(self) -> None:
-        self._modes = self._modes_now()
         self._way: OnValues | OnArrays | None = None
-        if self._task.backend:
+        if task.backend:
             try:
-                self._way = (OnDevices if self._task.backend == "jax" else OnArrays)(self._task)
+                self._way = (OnDevices if task.backend == "jax" else OnArrays)(task)
                 self.found = self._way.found
             except Exception as error:  # of any kind: on Values the function may run, or raise it again
-                if self._task.backend == "jax":
+                if task.backend == "jax":
                     raise
-                self.eager_because = _first_line(error)
-        self._way = self._way or OnValues(self._task)
+                self._give_up_arrays(error)
+        self._way = self._way or OnValues(task)
 
     def step(self, batch: Sequence[int]) -> Score:
         """Move the parameters by the mean gradient of these examples. Raises Diverged for a loss of nan or inf."""
-        if isinstance(self._way, OnArrays) and self._modes_now() != self._modes:
-            self.close()  # the program was made for other modes
-            self.found = ""
-            self._start()
         return self._tried(lambda way: way.step(batch))  # type: ignore[no-any-return]  # any way
 
     def evaluate(self, X: Any, y: Any) -> tuple[float, float | None]:
@@ -61,9 +54,6 @@ class Learner:
                 self._way.close()
             self._way = None
 
-    def _modes_now(self) -> list[bool]:
-        return [module.training for module in self._modules]
-
     def _tried(self, do: Callable[[Any], Any]) -> Any:
         """Do it on arrays; if that fails, go on with Values."""
         try:
@@ -71,11 +61,12 @@ class Learner:
         except Exception as error:
             if isinstance(error, Diverged) or not isinstance(self._way, OnArrays) or self._task.backend == "jax":
                 raise
-            self.eager_because, self.found = _first_line(error), ""
+            self._give_up_arrays(error)
             self.close()
         self._way = OnValues(self._task)
         return do(self._way)
 
-
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n")[0] or type(error).__name__
+    def _give_up_arrays(self, error: Exception) -> None:
+        with self._task.gate:
+            pass  # raises the Ctrl-C that a library, such as NumPy, has turned into this error
+        self.eager_because, self.found = str(error).split("\n")[0] or type(error).__name__, ""

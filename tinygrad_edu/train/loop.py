@@ -124,7 +124,7 @@ def fit(
                 optimizer.lr = base_rate * (schedule(epoch) if schedule else 1.0)
                 started = time.perf_counter()
                 title = f"epoch {epoch + 1}/{start + epochs}"
-                train_loss, accuracy = _epoch(learner, next(orders), size, title, progress)
+                train_loss, accuracy = _epoch(learner, next(orders), size, title, progress, gate)
                 checked: tuple[float | None, float | None] = (None, None)
                 if held_out:
                     with in_evaluation(model):
@@ -181,19 +181,33 @@ def _orders(n: int, seed: int, start: int) -> Iterator[list[int]]:
 
 
 def _epoch(
-    learner: Learner, order: list[int], size: int, title: str, progress: bool
+    learner: Learner, order: list[int], size: int, title: str, progress: bool, gate: Gate
 ) -> tuple[float, float | None]:
-    """One pass over the examples in this order. Returns mean loss and accuracy, each measured before its step."""
+    """One pass over the examples in this order. Returns mean loss and accuracy, each measured before its step.
+
+    Ctrl-C waits while the progress bar works. Else it could leave the lock of all bars locked, and every later bar
+    of another thread would wait for ever.
+    """
     n, total, hits, counted = len(order), 0.0, 0, 0
-    with tqdm(total=n, desc=title, unit="example", disable=not progress) as bar:
+    bar: Any = None
+    try:
+        if progress:
+            with gate:
+                bar = tqdm(total=n, desc=title, unit="example")
         for start in range(0, n, size):
             batch = order[start : start + size]
             more, right, possible = learner.step(batch)
             total, hits, counted = total + more, hits + right, counted + possible
             if progress:
                 shown = {"loss": f"{total / (start + len(batch)):.4f}"}
-                bar.set_postfix(shown | ({"accuracy": f"{hits / counted:.1%}"} if counted else {}), refresh=False)
-                bar.update(len(batch))
+                shown |= {"accuracy": f"{hits / counted:.1%}"} if counted else {}
+                with gate:
+                    bar.set_postfix(shown, refresh=False)
+                    bar.update(len(batch))
+    finally:
+        if bar is not None:
+            with gate:
+                bar.close()
     return total / n, hits / counted if counted else None
 
 
@@ -247,6 +261,8 @@ def _examples(data: Any, what: str, test: bool = False) -> tuple[Any, Any]:
     part = "test" if test else "train"
     try:
         X, y = (getattr(data, f"X_{part}"), getattr(data, f"y_{part}")) if hasattr(data, "X_train") else data
+        if isinstance(X, str) or isinstance(y, str):  # the keys of a dict
+            raise TypeError
         iter(X), iter(y)
     except (TypeError, ValueError):  # not two things, or no sequences
         raise TypeError(f"{what} is a pair (X, y) or a Dataset, got {_shown(data)}.") from None

@@ -61,14 +61,9 @@ class Heat:
 
     def legend(self) -> list[Shade]:
         """What occurs, from the largest to 0."""
-        shades = [self._step(step) for step in reversed(range(self.steps))]
-        odd = [
-            self.shade(m)
-            for m in (math.inf, 0.0)
-            if any(self.shade(x).meaning == self.shade(m).meaning for x in self.occurring)
-        ]
-        broken = [shade for shade in odd if shade.fill == BROKEN]
-        return broken + shades + [shade for shade in odd if shade.fill == WHITE]
+        broken = [self.shade(math.inf)] * any(not m < math.inf for m in self.occurring)
+        steps = [self._step(step) for step in reversed(range(self.steps))]
+        return broken + steps + [self.shade(0.0)] * (0 in self.occurring)
 
     def _step(self, step: int) -> Shade:
         width = (self.high - self.low) / max(self.steps, 1)

@@ -1,12 +1,12 @@
 """From a Reading of the graph to the Picture of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..engine.value import Value
 from .picture import GROUPS, Arrow, Box, Picture
 from .reading import Edge, Reading, read
-from .summary import Grouping, boxes_of, everything, summary
+from .summary import Grouping, grouped
 from .words import DASH, formula, four_digits, stem
 
 HOLE = "·"  # an operand that is drawn, beside one that is folded
@@ -28,16 +28,7 @@ def picture_of(
     Raises ValueError if an edge to mark is not in the graph.
     """
     reading = read(root, variables, constants, marked)
-    places = {node: place for place, node in enumerate(reading.order)} if marked else {}
-    marks: set[tuple[int, int]] = set()
-    for child, operand in marked:
-        if child not in places or not 0 <= operand < len(child.parents):
-            raise ValueError(
-                f"There is no operand {operand} of {child!r} in this graph; paths belong to another one?"
-            )
-        marks.add((places[child], operand))
-    whole = max_nodes is None or boxes_of(reading) <= max_nodes
-    grouping = everything(reading) if whole else summary(reading, max_nodes or 0)
+    grouping = grouped(reading, max_nodes)
     members: dict[int, list[int]] = {}
     for place, group in enumerate(grouping.of):
         members.setdefault(group, []).append(place)
@@ -51,12 +42,11 @@ def picture_of(
             boxes[group] = _together(reading, grouping, group, places_in, own, f"g{groups_so_far}")
             groups_so_far += 1
     in_order = sorted(members, key=lambda group: max(p for p in members[group] if reading.home[p] == p))
-    notes = [] if whole else [_note(reading, boxes.values())]
-    notes += [] if reading.passed else [NO_PASS]
+    notes = [_note(reading, boxes.values()), "" if reading.passed else NO_PASS]
     return Picture(
         tuple(boxes[group] for group in in_order),
-        _arrows(reading, grouping, boxes, marks, slopes),
-        "\n".join(notes),
+        _arrows(reading, grouping, boxes, slopes),
+        "\n".join(filter(None, notes)),
     )
 
 
@@ -139,9 +129,7 @@ def operation_text(reading: Reading, place: int) -> str:
 # --- Arrows -------------------------------------------------------------------------------------------------
 
 
-def _arrows(
-    reading: Reading, grouping: Grouping, boxes: Mapping[int, Box], marks: set[tuple[int, int]], slopes: bool
-) -> tuple[Arrow, ...]:
+def _arrows(reading: Reading, grouping: Grouping, boxes: Mapping[int, Box], slopes: bool) -> tuple[Arrow, ...]:
     """In the order of the operations; between single nodes one for each operand, else one for all."""
     of = grouping.of
     arrows: dict[tuple[int, ...], Arrow] = {}
@@ -152,7 +140,7 @@ def _arrows(
         between = [(i, of[p]) for i, p in enumerate(operands) if reading.home[p] != place and of[p] != head]
         written = _slopes(reading.order[place]) if slopes and between and boxes[head].kind not in GROUPS else ()
         for i, tail in between:
-            marked = (place, i) in marks
+            marked = (place, i) in reading.marked
             one = boxes[tail].kind not in GROUPS and boxes[head].kind not in GROUPS
             key = (tail, head, i) if one else (tail, head)
             old = arrows.get(key)
@@ -169,8 +157,9 @@ def _slopes(node: Value) -> tuple[Any, ...]:
     return tuple(node.rule.shares(type(node.data)(1), node.data, *[parent.data for parent in node.parents]))
 
 
-def _note(reading: Reading, boxes: Any) -> str:
+def _note(reading: Reading, boxes: Iterable[Box]) -> str:
+    """How much of the graph a summary shows; "" for a picture of all of it."""
     groups = [box for box in boxes if box.kind in GROUPS]
     total, hidden = len(reading.order), sum(box.size for box in groups)
     count = f"{len(groups):,} group" + "s" * (len(groups) != 1)
-    return f"showing {total - hidden:,} of {total:,} nodes, the other {hidden:,} as {count}"
+    return f"showing {total - hidden:,} of {total:,} nodes, the other {hidden:,} as {count}" if groups else ""

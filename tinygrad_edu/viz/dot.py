@@ -4,10 +4,9 @@ import re
 from collections.abc import Mapping
 from html import escape
 from itertools import pairwise
-from typing import Any
 
 from .colours import ACCENT, CARD, INK, LINE, Heat, Shade
-from .picture import GROUPS, Arrow, Box, Kind, Picture
+from .picture import GROUPS, Arrow, Box, Kind, Picture, Scope
 from .render import Drawing, escaped
 from .words import clipped, stem, visible
 
@@ -61,7 +60,10 @@ def drawing_of(
     `n7.0`: operand 0 of box n7.
     """
     slopes = any(arrow.slope for arrow in picture.arrows)
-    rows = _rows(picture)
+    arrows: dict[str, list[Arrow]] = {}
+    for arrow in picture.arrows:
+        arrows.setdefault(arrow.head, []).append(arrow)
+    rows = _rows(picture, arrows)
     graph = GRAPH | {"rankdir": rankdir} | ({"ranksep": "0.6"} if slopes else {})
     edge = EDGE | (WORDS if slopes or any(arrow.count > 1 for arrow in picture.arrows) else {})
     if rows:  # every box of a row may be joined with every box of the next: the arrows need room
@@ -72,13 +74,10 @@ def drawing_of(
     drawing = Drawing(text=text, format=format, graph_attr=graph, node_attr=NODE | INTERIOR, edge_attr=edge)
     two_shapes = style == "micrograd"
     scale = Heat(box.magnitude for box in picture.boxes) if heat else None
-    arrows: dict[str, list[Arrow]] = {}
-    for arrow in picture.arrows:
-        arrows.setdefault(arrow.head, []).append(arrow)
     by_id = {box.id: box for box in picture.boxes}
-    clusters = _Clusters(drawing)
+    frames: dict[Scope, Drawing] = {(): drawing}
     for box in reversed(picture.boxes):  # from left to right: Graphviz puts on top what it reads first
-        place = clusters.of(box.scope)
+        place = _frame(frames, box.scope)
         split = two_shapes and bool(box.operation) and box.kind not in GROUPS
         shade = scale.shade(box.magnitude) if scale and box.magnitude is not None else None
         accent = shade.ink if shade else ACCENT
@@ -92,25 +91,23 @@ def drawing_of(
         if split:
             drawing.edge(f"{box.id}_op", box.id)
     for row in rows:
-        clusters.of(row[0].scope).subgraph(_chain(row, rankdir))
-    clusters.close()
+        _frame(frames, row[0].scope).subgraph(_chain(row, rankdir))
+    for scope in [*frames][:0:-1]:  # into the one around it, innermost first
+        frames[scope[:-1]].subgraph(frames[scope])
     if scale:
         drawing.node("legend", _legend(scale), shape="plain", style="", **WORDS)
     return drawing
 
 
-def _rows(picture: Picture) -> list[list[Box]]:
+def _rows(picture: Picture, arrows: Mapping[str, list[Arrow]]) -> list[list[Box]]:
     """Modules of one kind that stand side by side in a frame, in order of their numbers, and the inputs likewise.
 
     Graphviz finds every order of them as good as any other, since each is joined with the same boxes.
     """
-    operands: dict[str, list[str]] = {}
-    for arrow in picture.arrows:
-        operands.setdefault(arrow.head, []).append(arrow.tail)
     depth: dict[str, int] = {}
     rows: dict[tuple[object, ...], list[Box]] = {}
     for box in picture.boxes:
-        depth[box.id] = max((depth.get(tail, 0) + 1 for tail in operands.get(box.id, ())), default=0)
+        depth[box.id] = max((depth.get(arrow.tail, 0) + 1 for arrow in arrows.get(box.id, ())), default=0)
         if (box.kind == "group" and box.scope) or (box.kind == "leaf" and box.title):
             rows.setdefault((box.kind, box.scope, stem(box.title), depth[box.id]), []).append(box)
     if not any(len(row) > 1 and row[0].scope for row in rows.values()):
@@ -193,27 +190,13 @@ def _legend(scale: Heat) -> str:
     return f"<{table}{''.join(rows)}</table>>"
 
 
-class _Clusters:
-    """The nested frames around modules, each opened when its first box comes."""
-
-    def __init__(self, drawing: Drawing):
-        self.drawing = drawing
-        self.opened: dict[tuple[str, ...], Any] = {(): drawing}
-
-    def of(self, scope: tuple[str, ...]) -> Any:
-        """The graph that boxes of this scope belong into."""
-        for depth in range(1, len(scope) + 1):
-            if scope[:depth] not in self.opened:
-                attributes = CLUSTER | {"label": f"<{_drawn(scope[depth - 1])}>"}
-                name = f"cluster_{len(self.opened) - 1}"
-                self.opened[scope[:depth]] = Drawing(name=name, graph_attr=attributes)
-        return self.opened[scope]
-
-    def close(self) -> None:
-        """Put each frame into the one around it, innermost first."""
-        for scope in reversed(self.opened):
-            if scope:
-                self.opened[scope[:-1]].subgraph(self.opened[scope])
+def _frame(frames: dict[Scope, Drawing], scope: Scope) -> Drawing:
+    """The graph that boxes of this scope belong into: a module's frame is opened when its first box comes."""
+    if scope not in frames:
+        _frame(frames, scope[:-1])
+        attributes = CLUSTER | {"label": f"<{_drawn(scope[-1])}>"}
+        frames[scope] = Drawing(name=f"cluster_{len(frames) - 1}", graph_attr=attributes)
+    return frames[scope]
 
 
 # --- Markup --------------------------------------------------------------------------------------------------

@@ -9,10 +9,9 @@ from ..engine.graph import edges
 from ..engine.value import Value
 from .compose import picture_of
 from .names import variables_in_sight
-from .picture import Picture
 from .plain import PlainDrawing
 from .reading import given_edges, nodes_below
-from .text import tree_of
+from .text import tree
 
 if TYPE_CHECKING:
     from .render import Drawing
@@ -31,6 +30,7 @@ def draw(
     rankdir: str = "LR",
     format: str = "svg",
     max_nodes: int | None = 80,
+    variables: Mapping[Value, str] | None = None,
 ) -> "Drawing | PlainDrawing":
     """A picture of everything root was computed from, inputs first; a notebook shows it.
 
@@ -49,6 +49,7 @@ def draw(
     format     what `render()` and `pipe()` write if they are not told: "svg", "png", "pdf" ...
     max_nodes  a larger graph is summarised: equal modules and repeated operations become one box, and a line
                says how much is shown; None draws all of it
+    variables  names for the nodes without a label; by default they are those of the caller
 
     One graph has one DOT text: `draw(y).source`. Boxes are n0, n1 ... in topological order. Labels are shown as
     they are, a newline as a line break, control characters as Python escapes.
@@ -58,38 +59,7 @@ def draw(
     Raises TypeError if root is not one Value or paths are not edges, ValueError for an unknown option or an edge
     that is not below root.
     """
-    return _draw(root, variables_in_sight(), style, slopes, constants, heat, paths, rankdir, format, max_nodes)
-
-
-def draw_dot(root: Value, format: str = "svg", rankdir: str = "LR") -> "Drawing | PlainDrawing":
-    """The picture that micrograd's draw_dot gives: `draw(root, style="micrograd")` of the whole graph.
-
-    Raises what `draw` raises.
-    """
-    return _draw(root, variables_in_sight(), "micrograd", False, True, False, None, rankdir, format, None)
-
-
-def trace(root: Value) -> tuple[set[Value], set[tuple[Value, Value]]]:
-    """All nodes below root and all (parent, child) pairs, as in micrograd's notebook.
-
-    A set holds a pair once: `x * x` has two edges in the picture, and one here. Raises TypeError if root is not
-    one Value.
-    """
-    return set(nodes_below(root)), set(edges(root))
-
-
-def _draw(
-    root: Value,
-    variables: Mapping[Value, str],
-    style: str,
-    slopes: bool,
-    constants: bool,
-    heat: bool,
-    paths: Any,
-    rankdir: str,
-    format: str,
-    max_nodes: int | None,
-) -> "Drawing | PlainDrawing":
+    variables = variables_in_sight() if variables is None else variables
     if rankdir not in ("LR", "TB"):
         raise ValueError(f'rankdir is "LR" (left to right) or "TB" (top to bottom), got {rankdir!r}.')
     if style not in STYLES:
@@ -106,23 +76,27 @@ def _draw(
         marked=given_edges(paths),
         max_nodes=max_nodes,
     )
-    text = tree_of(root, variables, ascii=False)
+    text = tree(root, ascii=False, variables=variables)
     if sys.platform == "emscripten" or not find_spec("graphviz"):  # a browser runs no programs
         return PlainDrawing(picture, text, rankdir, heat)
-    return as_drawing(picture, text, "", style=style, heat=heat, rankdir=rankdir, format=format)
+    from .dot import drawing_of
+
+    return drawing_of(picture, text, style=style, heat=heat, rankdir=rankdir, format=format)
 
 
-def as_drawing(picture: Picture, text: str, instead: str, **look: Any) -> "Drawing":
-    """The Drawing of a Picture; `look` are the options of `dot.drawing_of`.
+def draw_dot(root: Value, format: str = "svg", rankdir: str = "LR") -> "Drawing | PlainDrawing":
+    """The picture that micrograd's draw_dot gives: `draw(root, style="micrograd")` of the whole graph.
 
-    Raises ImportError without the graphviz package. `instead` is the beginning of its last sentence.
+    Raises what `draw` raises.
     """
-    try:
-        from .dot import drawing_of
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != "graphviz":
-            raise
-        raise ImportError(
-            f"draw needs the graphviz package: `pip install graphviz graphviz-pure`. {instead} without it."
-        ) from None
-    return drawing_of(picture, text, **look)
+    variables = variables_in_sight()
+    return draw(root, style="micrograd", rankdir=rankdir, format=format, max_nodes=None, variables=variables)
+
+
+def trace(root: Value) -> tuple[set[Value], set[tuple[Value, Value]]]:
+    """All nodes below root and all (parent, child) pairs, as in micrograd's notebook.
+
+    A set holds a pair once: `x * x` has two edges in the picture, and one here. Raises TypeError if root is not
+    one Value.
+    """
+    return set(nodes_below(root)), set(edges(root))

@@ -25,15 +25,20 @@ def variables_in_sight() -> dict[Value, str]:
         del here  # a frame that holds itself would live until the collector comes
 
 
+def called(node: Value, variables: Mapping[Value, str]) -> str:
+    """The label of a node, else the variable that holds it, else ""."""
+    return str(node.label) if node.label else variables.get(node, "")
+
+
 def names_of(order: Iterable[Value], variables: Mapping[Value, str]) -> dict[Value, str]:
     """What each node of a graph is called, told apart: its label, else its variable, with its place in the order
     where that is not enough: `x`, `#3`, `x#3`."""
     order = list(order)
-    called = {node: str(node.label) if node.label else variables.get(node, "") for node in order}
-    owners = Counter(called.values())
+    names = {node: called(node, variables) for node in order}
+    owners = Counter(names.values())
     return {
         node: visible(name) if name and owners[name] == 1 else f"{visible(name)}#{place}"
-        for place, (node, name) in enumerate(called.items())
+        for place, (node, name) in enumerate(names.items())
     }
 
 

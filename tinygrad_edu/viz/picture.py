@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["leaf", "parameter", "constant", "interior", "result", "group", "more"]
+Scope = tuple[str, ...]  # the modules around a node, outermost first: ("layer0", "neuron3")
 GROUPS: frozenset[Kind] = frozenset({"group", "more"})  # boxes that stand for many nodes
 
 
@@ -17,7 +18,7 @@ class Box:
     operation  the symbol of the rule that made it, with constants folded in: "· * 2"; "" for a leaf
     data, grad the numbers as text; a dash for the gradient before any backward pass; of a group data is "" and
                grad the largest magnitude
-    scope      the modules around it, outermost first: ("layer0", "neuron3")
+    scope      the modules around it
     size       how many nodes of the graph it stands for, folded constants included
     magnitude  |gradient|, of a group the largest; None before any backward pass
     details    lines that stand in place of data and gradient
@@ -29,7 +30,7 @@ class Box:
     operation: str
     data: str
     grad: str
-    scope: tuple[str, ...] = ()
+    scope: Scope = ()
     size: int = 1
     magnitude: float | None = None
     details: tuple[str, ...] = ()

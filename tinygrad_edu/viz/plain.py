@@ -80,9 +80,7 @@ def _svg(picture: Picture, text: str, down: bool, heat: bool) -> str:
     sizes = {
         box.id: (LETTER * max(map(len, _lines(box))) + 16, ROW * len(_lines(box)) + 8) for box in picture.boxes
     }
-    places: dict[
-        str, tuple[float, float, float, float]
-    ] = {}  # along and across, where it starts and how long it is
+    places: dict[str, tuple[float, ...]] = {}  # along and across, where it starts; then how long and wide it is
     spans = [sum(sizes.get(name, (0, 0))[not down] + GAP for name in names) for names in ranks]
     start = 8.0
     for names, span in zip(ranks, spans, strict=True):

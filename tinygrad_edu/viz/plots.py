@@ -42,7 +42,8 @@ def gradient_histograms(model: Any) -> Any:
     Raises ValueError if all gradients are 0, ImportError without matplotlib.
     """
     figure, axes = _figure("log10 |gradient|", "layers, the first at the bottom")
-    _ridges(axes, {name: _logarithms(gradients) for name, gradients in layer_gradients(model).items()})
+    layers = layer_gradients(model).items()
+    _ridges(axes, {name: [math.log10(abs(x)) for x in xs if x and math.isfinite(x)] for name, xs in layers})
     return figure
 
 
@@ -84,10 +85,6 @@ def decision_boundary(model: Any, X: Sequence[Sequence[float]], y: Sequence[Any]
 def _scores(output: Any) -> list[float]:
     """A score for each class; a single output is that of the second one, against 0."""
     return [plain(x) for x in output] if hasattr(output, "__len__") else [0.0, plain(output)]
-
-
-def _logarithms(numbers: Sequence[float]) -> list[float]:
-    return [math.log10(abs(x)) for x in numbers if x and math.isfinite(x)]
 
 
 def empty_figure(width: float, height: float) -> Any:

@@ -10,9 +10,9 @@ from typing import Any
 
 from ..engine.graph import topological_order
 from ..engine.value import Value
-from .picture import Kind
+from .names import called
+from .picture import Kind, Scope
 
-Scope = tuple[str, ...]
 Edge = tuple[Value, int]  # a node and the number of one of its operands
 
 _PLACE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")  # layer0.neuron3.w2
@@ -43,7 +43,7 @@ class Reading:
     """A graph by number: node i is order[i], made from parents[i].
 
     home[i] is the node in whose box i is shown: its own number, or for a constant that is folded away, that of
-    the operation that uses it.
+    the operation that uses it. marked has the edges to highlight, as (i, number of the operand).
     """
 
     order: list[Value]
@@ -53,30 +53,39 @@ class Reading:
     scopes: list[Scope]
     home: list[int]
     passed: bool
+    marked: frozenset[tuple[int, int]]
 
 
 def read(
-    root: Value, variables: Mapping[Value, str], constants: bool = False, shown: frozenset[Edge] = frozenset()
+    root: Value, variables: Mapping[Value, str], constants: bool = False, marked: frozenset[Edge] = frozenset()
 ) -> Reading:
     """The Reading of everything below root; a node's name is its label, else what `variables` calls it.
 
     A constant is a leaf without a name that is used once, as the 2 of `x * 2` is. Unless `constants` is True it is
-    folded into the operation that uses it, if that has another operand and its edge is not to be `shown`.
+    folded into the operation that uses it, if that has another operand and its edge is not `marked`.
+
+    Raises ValueError if an edge to mark is not in the graph.
     """
     order = nodes_below(root)
     places = {node: place for place, node in enumerate(order)}
     parents = [tuple([places[parent] for parent in node.parents]) for node in order]
-    names = [str(node.label) if node.label else variables.get(node, "") for node in order]
+    names = [called(node, variables) for node in order]
     uses = Counter(chain.from_iterable(parents))
     kinds = _kinds(order, names, uses)
+    for child, operand in marked:
+        if child not in places or not 0 <= operand < len(child.parents):
+            raise ValueError(
+                f"There is no operand {operand} of {child!r} in this graph; paths belong to another one?"
+            )
+    marks = frozenset((places[child], operand) for child, operand in marked)
     home = list(range(len(order)))
     if not constants:
-        kept = {(places[child], operand) for child, operand in shown if child in places}
         for place, operands in enumerate(parents):
-            folded = [p for i, p in enumerate(operands) if kinds[p] == "constant" and (place, i) not in kept]
+            folded = [p for i, p in enumerate(operands) if kinds[p] == "constant" and (place, i) not in marks]
             for operand in folded if len(folded) < len(operands) else ():
                 home[operand] = place
-    return Reading(order, parents, names, kinds, _scopes(parents, names, kinds), home, backward_has_been(order))
+    scopes, passed = _scopes(parents, names, kinds), backward_has_been(order)
+    return Reading(order, parents, names, kinds, scopes, home, passed, marks)
 
 
 def _kinds(order: list[Value], names: list[str], uses: Mapping[int, int]) -> list[Kind]:

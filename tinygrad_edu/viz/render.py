@@ -42,15 +42,7 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # of a package without t
         return {**super()._copy_kwargs(**kwargs), "text": self.text}
 
     def pipe(
-        self,
-        format: str | None = None,
-        renderer: str | None = None,
-        formatter: str | None = None,
-        neato_no_op: bool | int | None = None,
-        quiet: bool = True,
-        *,
-        engine: str | None = None,
-        encoding: str | None = None,
+        self, format: str | None = None, *, engine: str | None = None, encoding: str | None = None, **options: Any
     ) -> Any:
         """The picture as bytes, or as text with encoding="utf-8": the arguments of graphviz.Digraph.pipe.
 
@@ -58,21 +50,11 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # of a package without t
         have, graphviz.ExecutableNotFound without a renderer, and graphviz.CalledProcessError, with the renderer's
         message, if it fails or does not write this format.
         """
-        format = format or self.format
-        source = self.source.encode(
-            self.encoding
-        )  # whole: line by line, a renderer that ends early breaks the pipe
+        format, options = format or self.format, {"quiet": True, **options}
+        source = self.source.encode(self.encoding)  # whole: by lines, a renderer that ends early breaks the pipe
         with _renderer():
             try:
-                picture = graphviz.pipe(
-                    engine or self.engine,
-                    format,
-                    source,
-                    renderer=renderer,
-                    formatter=formatter,
-                    neato_no_op=neato_no_op,
-                    quiet=quiet,
-                )
+                picture = graphviz.pipe(engine or self.engine, format, source, **options)
             except graphviz.CalledProcessError as error:
                 error.stderr = error.stderr.decode(errors="replace").strip()
                 raise

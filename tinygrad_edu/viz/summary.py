@@ -4,11 +4,11 @@ A grouping gives every node a number; nodes of one number are drawn as one box. 
 graph that stops as soon as it needs too many boxes, so a summary takes time linear in the graph.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
-from .reading import Reading, Scope
+from .picture import Scope
+from .reading import Reading
 from .words import stem
 
 CROWDED = 2  # arrows per box allowed: the 256 between two layers of 16 neurons could not be told apart
@@ -27,52 +27,37 @@ class Grouping:
     beyond: int | None = None
 
 
-def everything(reading: Reading) -> Grouping:
-    """A box for each node, but none for a folded constant."""
-    return Grouping(reading.home, {})
+def grouped(reading: Reading, max_nodes: int | None) -> Grouping:
+    """A box for each node, but none for a folded constant; if these are more than max_nodes, a summary.
 
-
-def boxes_of(reading: Reading) -> int:
-    """The number of boxes in the whole picture."""
-    return sum(home == place for place, home in enumerate(reading.home))
-
-
-def summary(reading: Reading, max_nodes: int) -> Grouping:
-    """The most detailed grouping that has at most max_nodes boxes and is not crowded with arrows.
-
+    That is the most detailed grouping that has at most max_nodes boxes and is not crowded with arrows.
     Innermost modules become one box each, then one box for all of a kind (`Neuron ×16`), then the modules around
     them; with each of these, the other nodes stay single if they can, else those made by the same operation from
     the same groups are drawn as one. If that is too much still, what is nearest to the root is shown.
     """
+    if max_nodes is None or len(set(reading.home)) <= max_nodes:
+        return Grouping(reading.home, {})
     for view in _views(reading):
         for structure in (False, True):
             grouping = _attempt(reading, view, structure, max_nodes)
-            if grouping and (view is None or len(_arrows(reading, grouping)) <= CROWDED * max_nodes):
+            if grouping and (not view or len(_arrows(reading, grouping)) <= CROWDED * max_nodes):
                 return grouping
     grouping = _attempt(reading, view, True, len(reading.order))
     assert grouping
     return _nearest(reading, grouping, max_nodes)
 
 
-View = Callable[[Scope], Scope] | None  # what stands for a scope; no view where there are no modules
+View = dict[Scope, Scope]  # what stands for each scope
 
 
 def _views(reading: Reading) -> Iterator[View]:
-    """From the innermost modules one by one to the outermost by kind."""
-    depths = sorted({len(scope) for scope in set(reading.scopes) if scope}, reverse=True)
-    if not depths:
-        yield None
-    for depth in range(depths[0] if depths else 0, 0, -1):
-        yield partial(_module, depth)
-        yield partial(_kind_of_module, depth)
-
-
-def _module(depth: int, scope: Scope) -> Scope:
-    return scope[:depth]
-
-
-def _kind_of_module(depth: int, scope: Scope) -> Scope:
-    return (*scope[: depth - 1], *map(stem, scope[depth - 1 : depth]))
+    """From the innermost modules one by one to the outermost by kind; one view where there are no modules."""
+    scopes = {scope for scope in reading.scopes if scope}
+    for depth in range(max(map(len, scopes), default=0), 0, -1):
+        yield {scope: scope[:depth] for scope in scopes}
+        yield {scope: (*scope[: depth - 1], *map(stem, scope[depth - 1 : depth])) for scope in scopes}
+    if not scopes:
+        yield {}
 
 
 def _attempt(reading: Reading, view: View, structure: bool, max_boxes: int) -> Grouping | None:
@@ -80,7 +65,6 @@ def _attempt(reading: Reading, view: View, structure: bool, max_boxes: int) -> G
     numbers: dict[object, int] = {}
     keys: list[object] = []
     of: list[int] = []
-    views = {scope: view(scope) for scope in set(reading.scopes) if scope} if view else {}
     root = len(reading.order) - 1
     for place, operands in enumerate(reading.parents):
         if reading.home[place] != place:
@@ -90,7 +74,7 @@ def _attempt(reading: Reading, view: View, structure: bool, max_boxes: int) -> G
         scope = reading.scopes[place]
         if place != root:
             if scope:
-                key = ("module", views[scope])
+                key = ("module", view[scope])
             elif structure:
                 groups = frozenset([of[p] for p in operands if of[p] >= 0])
                 key = _pattern(reading, place, groups, keys)
@@ -101,7 +85,7 @@ def _attempt(reading: Reading, view: View, structure: bool, max_boxes: int) -> G
             keys.append(key)
         of.append(number)
     of = [of[home] for home in reading.home]
-    modules = {numbers["module", name]: name for name in views.values() if ("module", name) in numbers}
+    modules = {numbers["module", name]: name for name in view.values() if ("module", name) in numbers}
     return Grouping(of, modules)
 
 
@@ -134,13 +118,9 @@ def _nearest(reading: Reading, grouping: Grouping, max_nodes: int) -> Grouping:
     operands: dict[int, list[int]] = {}
     for tail, head in sorted(_arrows(reading, grouping)):
         operands.setdefault(head, []).append(tail)
-    near = {of[-1]: None}
-    queue = [of[-1]]
-    for group in queue:
-        for tail in operands.get(group, []):
-            if tail not in near and len(near) < max_nodes - 1:
-                near[tail] = None
-                queue.append(tail)
-    beyond = len(of)
-    modules = {group: scope for group, scope in grouping.modules.items() if group in near}
-    return Grouping([group if group in near else beyond for group in of], modules, beyond)
+    near = [of[-1]]
+    for group in near:
+        near += [tail for tail in operands.get(group, []) if tail not in near][: max_nodes - 1 - len(near)]
+    shown, beyond = set(near), len(of)
+    modules = {group: scope for group, scope in grouping.modules.items() if group in shown}
+    return Grouping([group if group in shown else beyond for group in of], modules, beyond)

@@ -7,17 +7,7 @@ from .words import columns
 
 OURS = frozenset(RULES)  # as long as nobody has added another
 EXAMPLES = {1: (0.5,), 2: (0.5, 2.0), 3: (1.0, 0.5, 2.0)}  # by number of inputs; a reduction gets two
-HEAD = [
-    "operation",
-    "symbol",
-    "formula",
-    "slope",
-    "defined for",
-    "kink: slope",
-    "example",
-    "its slopes",
-    "certified",
-]
+HEAD = "operation|symbol|formula|slope|defined for|kink: slope|example|its slopes|certified".split("|")
 # Of value and slope of one input, bounds in ulps over every float, as `prove_rule(name).worst()` gives them: the
 # tests prove each of them again. The formula of every rule but `detach` is certified.
 ULPS = {

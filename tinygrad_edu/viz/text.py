@@ -7,7 +7,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from ..engine.value import Value
-from .names import names_of, variables_in_sight
+from .names import called, names_of, variables_in_sight
 from .reading import backward_has_been, nodes_below
 from .words import DASH, four_digits, visible
 
@@ -30,6 +30,7 @@ def tree(
     *,
     depth: int | None = None,
     width: int | None = None,
+    variables: Mapping[Value, str] | None = None,
 ) -> Tree:
     """What root was computed from, one node per line: `name = data   grad g   operation`, its inputs below it.
 
@@ -41,7 +42,8 @@ def tree(
     Control characters in a label are shown as Python escapes, so that a line stays a line. With ascii=True the
     text is plain ASCII; with None it is, unless the terminal's encoding has the signs for branches and arrows.
     After max_lines lines, more than depth levels down, or beyond the first width operands of a node, a line says
-    how much is not shown. The text has no colour, whatever NO_COLOR says.
+    how much is not shown. The text has no colour, whatever NO_COLOR says. `variables` name the nodes without a
+    label; by default they are those of the caller.
 
     Raises TypeError if root is not one Value, ValueError unless the limits are whole numbers of 1 or more.
 
@@ -55,24 +57,13 @@ def tree(
        |  `- ^ x
        `- 1   grad -
     """
-    return tree_of(root, variables_in_sight(), max_lines, ascii, depth, width)
-
-
-def tree_of(
-    root: Value,
-    variables: Mapping[Value, str],
-    max_lines: int = 200,
-    ascii: bool | None = None,
-    depth: int | None = None,
-    width: int | None = None,
-) -> Tree:
-    """`tree`, where `variables` names the unlabelled nodes. Raises what `tree` raises."""
+    variables = variables_in_sight() if variables is None else variables
     order = nodes_below(root)
     for name, limit in (("max_lines", max_lines), ("depth", depth), ("width", width)):
         if (limit is not None or name == "max_lines") and (not isinstance(limit, int) or limit < 1):
             raise ValueError(f"{name} is a whole number of 1 or more, got {limit!r}.")
     terminal = getattr(sys.stdout, "encoding", None) or "utf-8"
-    encoding = {None: terminal, True: "ascii", False: "utf-8"}[ascii]
+    encoding = terminal if ascii is None else "ascii" if ascii else "utf-8"
     signs = _signs(encoding)
     every = _Writer(order, variables, signs, depth, width).lines()
     shown = list(islice(every, max_lines))
@@ -158,7 +149,7 @@ class _Writer:
         return [*shown, *[cut] * bool(hidden)]
 
     def _described(self, node: Value, needs_name: bool) -> str:
-        title = self.names[node] if needs_name else visible(node.label or self.variables.get(node, ""))
+        title = self.names[node] if needs_name else visible(called(node, self.variables))
         grad = four_digits(node.grad) if self.passed else self.signs.dash
         operation = f"   {visible(node.rule.symbol)}" if node.rule else ""
         return f"{title} = " * bool(title) + f"{four_digits(node.data)}   grad {grad}{operation}"

@@ -13,25 +13,24 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, ClassVar
 
-from ...engine.graph import topological_order
 from ...engine.rule import Rule
-from ...engine.rules import RULES
 from ...engine.value import Value
 from ..checks import captured, checked_parameters
 from ..formulas import ATOM, CHOICE, OPERATORS, POWER, SUM, Form, Language
-from ..symbols import Book, Symbol, simpler_pow
-from ..tracing import CHOICES, OUTPUTS, TAKE, Placeholder, Trace, nested, trace_function
+from ..symbols import SUMS, Book, Symbol
+from ..tracing import CHOICES, TAKE, Placeholder, Trace, nested, trace_function
 
 # Names that an argument of a module cannot have.
 TAKEN = set("break case catch class const continue debugger default delete do else enum export extends".split())
 TAKEN |= set("false finally for function if import in instanceof new null return super switch this throw".split())
 TAKEN |= set("true try typeof var void while with yield let static await v g theta names parameters".split())
-TAKEN |= {"forward", "predict"}
+TAKEN |= set("forward predict arguments eval implements interface package private protected public".split())
+TAKEN |= set("Array Float64Array Infinity Math NaN".split())
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "equal": "==="}
 IN_MATH = (
     "abs acos acosh asin asinh atan atanh cos cosh exp expm1 log log10 log1p log2 sin sinh sqrt tan tanh".split()
 )
-CALLED = {"max": "maximum", "min": "minimum", "pow": "power", "mod": "modulo", "total": "total"}
+CALLED = {"max": "maximum", "min": "minimum", "pow": "power", "mod": "modulo", "fsum": "total"}
 CALLED |= {name: f"Math.{name}" for name in IN_MATH}
 CALLED |= {name: name for name in ("sign", "heaviside", "sigmoid", "erf", "erfc")}
 
@@ -105,10 +104,10 @@ def rule_text(rule: Rule, n: int) -> RuleText:
 def _run(rule: Rule, names: Sequence[str], upstream: str, out: str) -> tuple[Any, list[Any]]:
     """The forward and the shares of a rule as symbols. Raises TypeError, naming the rule, if that fails."""
     # x + 0 is not x where x is -0, so that simplification is left out.
-    book = Book({"pow": simpler_pow, "add": lambda book, x, y: None})
+    book = Book({"add": lambda book, x, y: None})
     inputs = [book.leaf(name) for name in names]
     try:
-        forward = _TOTALS[rule](book, *inputs) if rule in _TOTALS else rule.forward(*inputs)
+        forward = SUMS[rule](book, *inputs) if rule in SUMS else rule.forward(*inputs)
         shares = list(rule.backward(book.leaf(upstream), book.leaf(out), *inputs))
     except Exception as error:
         raise TypeError(
@@ -121,24 +120,8 @@ def _run(rule: Rule, names: Sequence[str], upstream: str, out: str) -> tuple[Any
 def _function(writer: JavaScript, arguments: str, results: list[Any], joined: str) -> str:
     statements, texts = writer.body(results)
     result = joined.format(", ".join(texts))
-    return (
-        f"({arguments}) => {{ {' '.join(statements)} return {result}; }}"
-        if statements
-        else f"({arguments}) => {result}"
-    )
-
-
-def _total(book: Book, *terms: Any) -> Any:
-    """The sum, rounded once as `elementary.total` rounds it; of two floats, + is."""
-    return sum(terms[1:], terms[0]) if len(terms) <= 2 else book.special("total", terms, (), False)
-
-
-def _dot(book: Book, *inputs: Any) -> Any:
-    n = len(inputs) // 2
-    return _total(book, *(x * y for x, y in zip(inputs[:n], inputs[n:], strict=True)))
-
-
-_TOTALS: dict[Rule, Callable[..., Any]] = {RULES["sum"]: _total, RULES["dot"]: _dot}
+    body = f"{{ {' '.join(statements)} return {result}; }}" if statements else result
+    return f"({arguments}) => {body}"
 
 
 def helpers(calls: Iterable[str]) -> str:
@@ -191,11 +174,12 @@ class _Module:
 
     def __init__(self, trace: Trace, parameters: Sequence[Value], name: str):
         self.trace, self.parameters, self.name = trace, parameters, name
-        self.order = topological_order(Placeholder.of(OUTPUTS, tuple(trace.outputs)))[:-1]
+        self.order = trace.order()
         inputs = [x for argument in trace.inputs for x in argument]
         self.place = {node: i for i, node in enumerate(dict.fromkeys([*parameters, *inputs, *self.order]))}
         self.arguments = _argument_names(trace.names)
-        self.calls: set[str] = {"numbers"}
+        self.writer = JavaScript()
+        self.writer.calls.add("numbers")
 
     def source(self) -> str:
         learned = set(self.parameters)
@@ -221,7 +205,7 @@ class _Module:
             f"// {self.name}: {size:,} numbers, {n:,} of them parameters. Written by tinygrad_edu.",
             f"export const parameters = [{', '.join(number_text(p.data) for p in self.parameters)}];",
             f"export const names = {_json([p.label or f'p{i}' for i, p in enumerate(self.parameters)])};",
-            helpers(self.calls),
+            helpers(self.writer.calls),
             f"function forward({arguments}) {{",
             f"  const v = new Float64Array({size});",
             f'  v.set(numbers(theta, {n}, "theta"));',
@@ -254,12 +238,10 @@ class _Module:
     def _forward(self, node: Placeholder) -> str:
         label = f" // {json.dumps(node.label)}" if node.label else ""
         if node.rule is TAKE:
-            self.calls.add("take")
+            self.writer.calls.add("take")
             index, *rows = map(self._at, node.parents)
             return f"{self._at(node)} = take([{', '.join(rows)}], {index});{label}"
-        writer = JavaScript()
-        statements, (text,) = writer.body([self._symbols(node)[0]])
-        self.calls |= writer.calls
+        statements, (text,) = self.writer.body([self._symbols(node)[0]])
         return _block(statements, [f"{self._at(node)} = {text};"]) + label
 
     def _backward(self, node: Placeholder, learned: set[Value]) -> str:
@@ -267,13 +249,10 @@ class _Module:
             index, *rows = node.parents
             places = ", ".join(str(self.place[row]) for row in rows)
             return f"g[[{places}][{self._at(index)}]] += {self._at(node, 'g')};"
-        writer = JavaScript()
         shares = [(p, x) for p, x in zip(node.parents, self._symbols(node)[1], strict=True) if p in learned]
-        statements, texts = writer.body([x for _, x in shares])
-        self.calls |= writer.calls
-        return _block(
-            statements, [f"{self._at(p, 'g')} += {text};" for (p, _), text in zip(shares, texts, strict=True)]
-        )
+        statements, texts = self.writer.body([x for _, x in shares])
+        pairs = zip(shares, texts, strict=True)
+        return _block(statements, [f"{self._at(p, 'g')} += {text};" for (p, _), text in pairs])
 
 
 def _block(statements: list[str], lines: list[str]) -> str:

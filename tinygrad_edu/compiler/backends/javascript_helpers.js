@@ -33,13 +33,20 @@ function maximum(x, y) { return x >= y || x !== x ? x : y; }
 
 function minimum(x, y) { return x <= y || x !== x ? x : y; }
 
-function power(x, y) { return x !== x || y !== y ? NaN : x ** y; } // in JavaScript, NaN ** 0 is 1 and 1 ** NaN is NaN
+// In JavaScript, NaN ** 0 is 1, and 1 ** Infinity is NaN.
+function power(x, y) {
+  return x !== x || y !== y ? NaN : Math.abs(x) === 1 && Math.abs(y) === Infinity ? 1 : x ** y;
+}
 
 function sign(x) { return x !== x ? x : (x > 0) - (x < 0); }
 
 function heaviside(x) { return x !== x ? x : +(x > 0); }
 
-function modulo(x, y) { return x - y * Math.floor(x / y); }
+// With the sign of y, as in Python; x % y has that of x.
+function modulo(x, y) {
+  const rest = x % y;
+  return rest === 0 ? (y < 0 ? -0 : 0) : (rest < 0) !== (y < 0) ? rest + y : rest;
+}
 
 function sigmoid(x) {
   const small = Math.exp(-Math.abs(x));

@@ -397,15 +397,13 @@ class JaxEmitter:
 
     def _scan(self, scan: Scan) -> list[str]:
         loop, full = scan.loop, self.text.full
-        counts = {array: len(before) for array, before in loop.initial.items()}
-        state = [_before(array, distance) for array, n in counts.items() for distance in range(n, 0, -1)]
-        after = [
-            name
-            for array, n in counts.items()
-            for name in [_before(array, d) for d in range(n - 1, 0, -1)] + [array.name]
-        ]
-        end = [name for array, n in counts.items() for name in ["_"] * (n - 1) + [f"{array.name}_end"]]
-        like = [array for array, n in counts.items() for _ in range(n)]
+        state, after, end, like = list[str](), list[str](), list[str](), list[Array]()
+        for array, before in loop.initial.items():
+            names = [_before(array, distance) for distance in range(len(before), 0, -1)]
+            state += names
+            after += [*names[1:], array.name]
+            end += [*"_" * (len(names) - 1), f"{array.name}_end"]
+            like += [array] * len(names)
         initial = [full(x, array.shape, array.batched) for x, array in zip(scan.initial, like, strict=True)]
         windows = [
             full(x, window.index.shape, leaf.batched, ATOM) + ".swapaxes(0, 1)" * leaf.batched

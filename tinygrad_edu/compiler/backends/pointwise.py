@@ -1,11 +1,10 @@
 """Pointwise: what `tg.compile(..., backend="python")` returns. It runs example after example, without NumPy."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from numbers import Real
 from typing import Any
 
-from ...engine.graph import topological_order
 from ...engine.value import Value
 from ..base import CompiledFunction
 from ..checks import (
@@ -21,7 +20,7 @@ from ..checks import (
     unchanged,
     unused,
 )
-from ..tracing import OUTPUTS, TAKE, Placeholder, Trace, flat_values, nested, standing_in, trace_function
+from ..tracing import TAKE, Placeholder, Trace, flat_values, nested, standing_in, trace_function
 from .straight import StraightProgram, compile_straight
 
 Shape = tuple[int, ...]
@@ -37,9 +36,6 @@ class Pointwise(CompiledFunction):
     `math` raises, the example is evaluated eagerly: same results, same errors.
     """
 
-    def __init__(self, function: Callable[..., Any], parameters: Iterable[Value], *, verify: bool = True):
-        super().__init__(function, parameters, verify)
-
     def _options(self) -> dict[str, Any]:
         return {"verify": self.verify}
 
@@ -48,24 +44,24 @@ class Pointwise(CompiledFunction):
         made, examples = self._prepared(batch, gradient=False)
         check_one_number(made.trace.shape, "mean")
         numbers = self._numbers()
-        return sum(self._outputs(made, numbers, example)[0] for example in examples) / len(examples)
+        return sum(self._at(made, numbers, example)[0][0] for example in examples) / len(examples)
 
     def value_and_grad(self, *batch: Any) -> tuple[float, list[float]]:
         """The mean over the batch, and its derivatives by the parameters, in their order."""
         made, examples = self._prepared(batch, gradient=True)
         numbers = self._numbers()
-        results = [self._gradients(made, numbers, example) for example in examples]
-        if len(results) == 1:
-            return results[0]
-        n = len(results)
-        gradients = [sum(column) / n for column in zip(*(gradient for _, gradient in results), strict=True)]
-        return sum(value for value, _ in results) / n, gradients
+        results = [self._at(made, numbers, example) for example in examples]
+        n, (outputs, gradient) = len(results), results[0]
+        if n == 1:
+            return outputs[0], gradient
+        gradient = [sum(column) / n for column in zip(*(gradient for _, gradient in results), strict=True)]
+        return sum(outputs[0] for outputs, _ in results) / n, gradient
 
     def predict(self, *batch: Any) -> list[Any]:
         """What the function returns for every example, nested as the function nests it."""
         made, examples = self._prepared(batch, gradient=False)
         numbers = self._numbers()
-        return [nested(self._outputs(made, numbers, example), made.trace.shape) for example in examples]
+        return [nested(self._at(made, numbers, example)[0], made.trace.shape) for example in examples]
 
     # --- Parameters -------------------------------------------------------------------------------------------
 
@@ -84,21 +80,16 @@ class Pointwise(CompiledFunction):
 
     # --- Examples ---------------------------------------------------------------------------------------------
 
-    def _outputs(self, made: "_Made", numbers: list[float], example: Example) -> list[float]:
+    def _at(self, made: "_Made", numbers: list[float], example: Example) -> tuple[list[float], list[float]]:
+        """The outputs and the gradient; by the engine where the program raises an error."""
         try:
-            return made.program.run(numbers, example)[0]
+            return made.program.run(numbers, example)
         except ELSEWHERE:
             with self._pinned(made, numbers):
-                return [float(value.data) for value in flat_values(self.original(*made.values(example)))[0]]
-
-    def _gradients(self, made: "_Made", numbers: list[float], example: Example) -> tuple[float, list[float]]:
-        try:
-            outputs, gradients = made.program.run(numbers, example)
-            return outputs[0], gradients
-        except ELSEWHERE:
-            with self._pinned(made, numbers):
-                loss, gradients = eager(self.original, self.parameters, made.values(example))
-            return float(loss.data), gradients
+                if made.request[1]:
+                    loss, gradient = eager(self.original, self.parameters, made.values(example))
+                    return [float(loss.data)], gradient
+                return [float(x.data) for x in flat_values(self.original(*made.values(example)))[0]], []
 
     def _prepared(self, batch: Sequence[Any], gradient: bool) -> tuple["_Made", list[Example]]:
         """The program for a batch, made and verified if there is none yet, and the batch as examples."""
@@ -153,8 +144,8 @@ class _Made:
         self.trace: Trace = trace_function(function, parameters, shapes)
         if gradient:
             check_one_number(self.trace.shape, "gradient")
-        order = topological_order(Placeholder.of(OUTPUTS, tuple(self.trace.outputs)))
-        read = dict.fromkeys(x for node in order if isinstance(node, Placeholder) for x in node.parents)
+        nodes = [node for node in self.trace.order() if isinstance(node, Placeholder)]
+        read = dict.fromkeys([*(x for node in nodes for x in node.parents), *self.trace.outputs])
         learned = set(parameters)
         constants = [x for x in read if not isinstance(x, Placeholder) and x not in learned]
         self.frozen = [pair for value in constants for pair in captured(value, learned)]

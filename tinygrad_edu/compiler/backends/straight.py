@@ -15,21 +15,19 @@ import builtins
 import functools
 import keyword
 import math
-import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ...engine import elementary
-from ...engine.graph import topological_order
 from ...engine.rule import Rule
 from ...engine.rules import DIV, RULES
 from ...engine.value import Value
 from ..checks import collector_paused
 from ..formulas import ATOM, CHOICE, COMPARISON, OPERATORS, POWER, Form, Language, number_text, source_of
-from ..symbols import Book, Symbol, simpler_pow
-from ..tracing import CHOICES, COMPARISONS, OUTPUTS, TAKE, Placeholder, Trace
+from ..symbols import SUMS, Book, Symbol, simpler_pow
+from ..tracing import CHOICES, COMPARISONS, TAKE, Placeholder, Trace
 from . import straight_helpers
 from .straight_loops import Stage, stages_of
 
@@ -80,8 +78,6 @@ def compile_straight(trace: Trace, gradient: bool = True, loops: bool = True) ->
 
 def _sigmoid(book: Book, x: Any) -> Any:
     """As elementary.sigmoid, written out: softplus shares its exponential."""
-    if not isinstance(x, Symbol):
-        return None
     small = book.make("exp", -abs(x))
     return book.make("where", x >= 0, 1.0, small) / (1.0 + small)
 
@@ -103,16 +99,6 @@ class _Book(Book):
         return (), False
 
 
-def _fsum(book: Book, *inputs: Any) -> Any:
-    """The sum, correctly rounded as elementary.total is. For two floats, + is."""
-    return functools.reduce(operator.add, inputs) if len(inputs) <= 2 else book.special("fsum", inputs, (), False)
-
-
-def _dot(book: Book, *inputs: Any) -> Any:
-    n = len(inputs) // 2
-    return _fsum(book, *map(operator.mul, inputs[:n], inputs[n:]))
-
-
 def _logsumexp(book: Book, *inputs: Any) -> Any:
     """The first number of a list. The others are the slopes."""
     return _item(book, book.special("logsumexp", inputs, (), False), 0)
@@ -127,12 +113,7 @@ def _smallest(book: Book, *inputs: Any) -> Any:
 
 
 # Reductions, written for Python. All other rules run as they are.
-_FORWARD: dict[Rule, Callable[..., Any]] = {
-    RULES["sum"]: _fsum,
-    RULES["dot"]: _dot,
-    RULES["min"]: _smallest,
-    RULES["logsumexp"]: _logsumexp,
-}
+_FORWARD = SUMS | {RULES["min"]: _smallest, RULES["logsumexp"]: _logsumexp}
 _STEPS = {*COMPARISONS.values(), *CHOICES.values()}  # their slope is 0
 
 
@@ -152,11 +133,12 @@ class _Passes:
              `partial` has the names of unfinished sums of an adjoint
     failing  the Symbols that can raise an error, whether they are used or not
     opaque   name in the source -> a rule that is called as it is
+    arguments  the text of each argument of `run`, and the variables that get its numbers: the leaves, in order
     """
 
     def __init__(self, trace: Trace):
         self.book, self.trace = _Book(), trace
-        self.order: list[Any] = topological_order(Placeholder.of(OUTPUTS, tuple(trace.outputs)))[:-1]
+        self.order: list[Any] = trace.order()
         self.values: dict[Value, Any] = {}
         self.names: dict[Symbol, str] = {}
         self.partial: dict[Symbol, str] = {}
@@ -164,10 +146,9 @@ class _Passes:
         self.opaque: dict[str, Rule] = {}
         self.tables: dict[tuple[Value, ...], Value] = {}  # options -> the first node that picks one of them
         self.taken = {"parameters", "inputs", "run", "outputs", "t", *_HELPERS, *_MATH, *dir(builtins)}
-        self.parameters = [self._leaf(p, f"p{i}") for i, p in enumerate(trace.parameters)]
-        self.inputs = [
-            [self._leaf(x, f"x{a}_{i}") for i, x in enumerate(argument)] for a, argument in enumerate(trace.inputs)
-        ]
+        self.arguments = {"parameters": [self._leaf(p, f"p{i}") for i, p in enumerate(trace.parameters)]}
+        for a, argument in enumerate(trace.inputs):
+            self.arguments[f"inputs[{a}]"] = [self._leaf(x, f"x{a}_{i}") for i, x in enumerate(argument)]
 
     def _leaf(self, leaf: Value, otherwise: str) -> str:
         name = self._name(leaf.label, otherwise)
@@ -187,19 +168,9 @@ class _Passes:
 
     def parameter_labels(self) -> list[str]:
         """The labels of the parameters, for comments: without any character that would end a comment."""
-        labels = [
-            ascii(p.label)[1:-1] or name for p, name in zip(self.trace.parameters, self.parameters, strict=True)
-        ]
-        return [
-            name if name == label else f"{name} {label}"
-            for name, label in zip(self.parameters, labels, strict=True)
-        ]
-
-    def arguments(self) -> list[tuple[str, int, int]]:
-        """The leaves, in the order of the book: the text of a list, its first leaf, and their number."""
-        sizes = [len(self.parameters), *map(len, self.inputs)]
-        texts = ["parameters", *(f"inputs[{i}]" for i in range(len(self.inputs)))]
-        return [(text, sum(sizes[:i]), n) for i, (text, n) in enumerate(zip(texts, sizes, strict=True))]
+        labels = [ascii(parameter.label)[1:-1] for parameter in self.trace.parameters]
+        pairs = zip(self.arguments["parameters"], labels, strict=True)
+        return [name if label in ("", name) else f"{name} {label}" for name, label in pairs]
 
     # --- Forward ------------------------------------------------------------------------------------------------
 
@@ -247,7 +218,8 @@ class _Passes:
         if self.trace.outputs[0] in learned:
             terms[self.trace.outputs[0]].append(1.0)
         picks: dict[tuple[Value, ...], list[Any]] = {}
-        labels = {p: f"d_{name}" for p, name in zip(self.trace.parameters, self.parameters, strict=True)}
+        names = self.arguments["parameters"]
+        labels = {p: f"d_{name}" for p, name in zip(self.trace.parameters, names, strict=True)}
         for i, node in reversed(list(enumerate(self.order))):
             if node not in learned or not isinstance(node, Placeholder):
                 continue
@@ -266,10 +238,7 @@ class _Passes:
                 for place, row in enumerate(rows):  # all nodes that pick from these rows are done
                     if row in learned:
                         terms[row].append(_item(self.book, placed, place))
-        return [
-            self._sum(terms[p], f"d_{name}")
-            for p, name in zip(self.trace.parameters, self.parameters, strict=True)
-        ]
+        return [self._sum(terms[p], f"d_{name}") for p, name in zip(self.trace.parameters, names, strict=True)]
 
     def _learned(self) -> set[Value]:
         """The nodes that depend on a parameter, with slopes on the way."""
@@ -341,9 +310,15 @@ FORMS = OPERATORS | {
     "sign": Form("1.0 if {0} > 0.0 else -1.0 if {0} < 0.0 else 0.0 * {0}", CHOICE, (ATOM,)),
     "heaviside": Form("1.0 if {0} > 0.0 else 0.0 if {0} <= 0.0 else {0}", CHOICE, (ATOM,)),
 }
-_WRITTEN = {  # how often the text of an operation contains each operand
+_WRITTEN = {  # how often the text of an operation contains each operand, if not once
     op: tuple(form.text.count(f"{{{i}}}") for i in range(3)) for op, form in FORMS.items() if "{0}" in form.text
 }
+
+
+def _operands(symbol: Symbol) -> list[tuple[Symbol, int]]:
+    """The Symbols among the operands, and how often the text contains each."""
+    times = _WRITTEN.get(symbol.op, (1,) * len(symbol.args))
+    return [(x, n) for x, n in zip(symbol.args, times, strict=False) if x.__class__ is Symbol]
 
 
 class _Writer(Language):
@@ -367,8 +342,8 @@ class _Writer(Language):
         """A line for every Symbol that needs one. The first forward_length belong to the forward pass."""
         symbols = list(self.passes.book)
         self._count(symbols, roots)
-        arguments = self.passes.arguments()
-        stages = stages_of(symbols, self.uses, roots, self.passes.failing, arguments) if has_loops else []
+        leaves = [(text, i) for text, names in self.passes.arguments.items() for i in range(len(names))]
+        stages = stages_of(symbols, self.uses, roots, self.passes.failing, leaves) if has_loops else []
         loops, end = {stage.run.start: stage for stage in stages}, 0
         for i, symbol in enumerate(symbols):
             if i == forward_length:
@@ -413,9 +388,8 @@ class _Writer(Language):
         for place in stage.live:
             self.uses[typical[place]] = 0
         for place in stage.live:
-            x = typical[place]
-            for operand, n in zip(x.args, _WRITTEN.get(x.op, (1,) * len(x.args)), strict=False):
-                if operand.__class__ is Symbol and operand in self.uses:
+            for operand, n in _operands(typical[place]):
+                if operand in self.uses:
                     self.uses[operand] += n
         before, self.lines, pieces = self.lines, [], dict[Symbol, Any]()
         for place in sorted(stage.live):
@@ -451,10 +425,8 @@ class _Writer(Language):
             if symbol in failing and symbol not in uses:
                 uses[symbol] = 2  # a line of its own, for its error
             if symbol in uses:
-                times = _WRITTEN.get(symbol.op, (1,) * len(symbol.args))
-                for x, n in zip(symbol.args, times, strict=False):
-                    if x.__class__ is Symbol:
-                        uses[x] = uses.get(x, 0) + n
+                for x, n in _operands(symbol):
+                    uses[x] = uses.get(x, 0) + n
 
     def _name_of(self, symbol: Symbol, is_single: bool = True) -> str:
         """The name of its variable. A sum is finished in one variable if each part is read by the next only."""
@@ -532,8 +504,7 @@ class _Writer(Language):
             f"    {self._result(x)},  # {name}" for x, name in zip(slopes, passes.parameter_labels(), strict=False)
         ]
         body = [
-            *_unpacked(passes.parameters, "parameters"),
-            *(line for i, names in enumerate(passes.inputs) for line in _unpacked(names, f"inputs[{i}]")),
+            *(_filled("[", names, f"] = {text}") for text, names in passes.arguments.items() if names),
             "",
             "# forward",
             *self.lines,
@@ -586,10 +557,6 @@ def _filled(opening: str, parts: Iterable[str], closing: str) -> str:
             lines.append("")
         lines[-1] += f"{part}, "
     return "\n    ".join([opening, *(line.rstrip() for line in lines)]) + "\n" + closing
-
-
-def _unpacked(names: list[str], of: str) -> list[str]:
-    return [_filled("[", names, f"] = {of}")] if names else []
 
 
 def _declared(rules: dict[str, Rule]) -> list[str]:

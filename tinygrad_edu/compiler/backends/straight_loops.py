@@ -75,9 +75,9 @@ def stages_of(
     used: Mapping[Symbol, int],
     roots: Iterable[Any],
     failing: Set[Symbol],
-    arguments: Any,
+    leaves: Sequence[tuple[str, int]],
 ) -> list[Stage]:
-    """The loops of a program. `arguments` are the leaves: (text, first leaf, number of leaves)."""
+    """The loops of a program. `leaves` are its first symbols: of which argument each is, and which item of it."""
     places = {symbol: i for i, symbol in enumerate(symbols)}
     reads = [tuple([places[x] if x.__class__ is Symbol else -1 for x in symbol.args]) for symbol in symbols]
     stages: list[Stage] = []
@@ -85,7 +85,7 @@ def stages_of(
     for run in _runs_of(symbols, reads):
         for _ in range(ENDS):  # the first stages of a loop may read what another loop does not have
             stage = Stage(run, run.length // 2)
-            if _resolved(stage, reads, owner, arguments):
+            if _resolved(stage, reads, owner, leaves):
                 stages.append(stage)
                 owner |= dict.fromkeys(range(run.start, run.end), stage)
                 break
@@ -172,7 +172,9 @@ def _cut(steps: list[Any], reads: list[tuple[int, ...]], first: int) -> int:
     return min(range(period), key=lambda place: (carried[place], place))
 
 
-def _resolved(stage: Stage, reads: list[tuple[int, ...]], owner: dict[int, Stage], arguments: Any) -> bool:
+def _resolved(
+    stage: Stage, reads: list[tuple[int, ...]], owner: dict[int, Stage], leaves: Sequence[tuple[str, int]]
+) -> bool:
     """Say where the operands of a stage are found. False if it cannot be said."""
     run = stage.run
     for place, steps in enumerate(run.steps):
@@ -196,14 +198,10 @@ def _resolved(stage: Stage, reads: list[tuple[int, ...]], owner: dict[int, Stage
                 if min(t, t_last) < (0 if other.run.given else -FEWEST) or max(t, t_last) >= other.run.length:
                     return False
             elif step:
-                of = [
-                    text
-                    for text, start, n in arguments
-                    if start <= min(first, last) and max(first, last) < start + n
-                ]
-                if not of:
+                of_leaves = 0 <= min(first, last) <= max(first, last) < len(leaves)
+                if not of_leaves or leaves[first][0] != leaves[last][0]:
                     return False
-                source = of[0], first - next(start for text, start, _ in arguments if text == of[0]), step
+                source = *leaves[first], step
             elif first >= run.start:
                 return False
             operands.append(source)

@@ -1,0 +1,118 @@
+"""What the commands do. Each imports what it needs when it runs, so that --help comes at once."""
+
+import os
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+FORMATS = ("svg", "png", "pdf", "html")
+STDOUT = Path("-")
+
+
+def demo(options: Namespace) -> None:
+    """What the engine does, in one run on real data."""
+    from .demo import run
+
+    run(options.epochs, options.seed, options.out)
+
+
+def train(options: Namespace) -> None:
+    """Train a network on one of the data sets."""
+    # These matrices are small: a second thread of BLAS gains little, and waits where a core is busy.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
+    from .train import run
+
+    run(options)
+
+
+def rules(options: Namespace) -> None:
+    """Print the table of all operations, or one of them. Raises ValueError for an unknown one."""
+    from ..viz.table import one_rule, rules_table
+
+    try:
+        print(one_rule(options.operation) if options.operation else rules_table())
+    except KeyError as error:
+        raise ValueError(error.args[0]) from None
+
+
+def grade(options: Namespace) -> int:
+    """Print what a learner's engine gets wrong. Returns 0 if it has no mistake, 1 if it has one.
+
+    Raises ValueError if the file cannot be run or has no engine, OSError if the page cannot be written.
+    """
+    from ..testing import diagnose
+
+    diagnosis = diagnose(options.engine)
+    print(diagnosis.to_json() if options.json else diagnosis)
+    if options.html:
+        diagnosis.to_html(options.html)
+    return 0 if diagnosis.ok else 1
+
+
+# --- Of an expression: each raises ExpressionError as `Expression` does ------------------------------------------
+
+
+def explain(options: Namespace) -> None:
+    """Print an expression, its derivatives, and how they come about."""
+    from .explain import explain
+
+    explain(options.expression, options.values)
+
+
+def step(options: Namespace) -> None:
+    """Step through the passes, with commands from the keyboard or a pipe: see `tg.debug.run`."""
+    from ..debug.machine import Machine
+    from ..debug.prompt import Prompt
+    from .expression import Expression
+
+    Prompt(Machine(Expression(options.expression).graph(options.values), variables={})).session()
+
+
+def live(options: Namespace) -> None:
+    """Write the live page. Raises ExpressionError unless the file is a .html, OSError if it cannot be written."""
+    from ..live import live
+    from .expression import Expression, ExpressionError
+
+    path: Path = options.output
+    if path != STDOUT and path.suffix.lower() != ".html":
+        raise ExpressionError(f"{path.name!r} must end in .html: the page is HTML.")
+    _put(live(Expression(options.expression).graph(options.values)).to_html().encode(), path)
+
+
+def draw(options: Namespace) -> None:
+    """Write the picture with its gradients: svg, png or pdf; html can be stepped through.
+
+    Raises ExpressionError for a file with another ending, RuntimeError if nothing here can write the format, and
+    OSError if the file cannot be written.
+    """
+    from ..debug import steps
+    from ..viz import draw
+    from .expression import Expression, ExpressionError
+
+    path: Path = options.output
+    format = "svg" if path == STDOUT else path.suffix[1:].lower()
+    if format not in FORMATS:
+        raise ExpressionError(f"{path.name!r} must end in one of {', '.join('.' + f for f in FORMATS)}.")
+    y = Expression(options.expression).graph(options.values)
+    if format == "html":
+        return _put(steps(y).to_html().encode(), path)
+    y.backward()
+    try:
+        picture = draw(y, slopes=True).pipe(format=format)
+    except subprocess.CalledProcessError as error:
+        raise RuntimeError(
+            f"No {format} can be written with {error.cmd[0]}: install Graphviz, or take svg."
+        ) from None
+    _put(picture, path)
+
+
+def _put(content: bytes, path: Path) -> None:
+    """Write to the path, or for `-` to the standard output. Raises OSError if that fails."""
+    from ..viz.words import visible
+
+    if path == STDOUT:
+        sys.stdout.buffer.write(content)
+    else:
+        path.write_bytes(content)
+        print(f"wrote {visible(str(path))}")
