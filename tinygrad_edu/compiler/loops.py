@@ -193,7 +193,7 @@ class Roller:
         roller = self
         while (rolled := roller._rolled(skip)) is not None:
             roller = Roller(rolled)
-        for rows in itertools.islice(roller._of_stages(), TRIES):
+        for rows in itertools.islice(roller._roles_of_stages(), TRIES):
             by_role = Roller(_stacked(self.lowered, rows))
             rolled = by_role.roll(skip)
             if _n_computed(rolled) < _n_computed(roller.lowered):
@@ -212,7 +212,7 @@ class Roller:
                 continue
         return None
 
-    def _of_stages(self) -> Iterator[list[list[Array]]]:
+    def _roles_of_stages(self) -> Iterator[list[list[Array]]]:
         """For possible loops of stages that differ in their parameters alone: the parameters for each role."""
         by_role = copy.copy(self)
         by_role.where = self.roles
