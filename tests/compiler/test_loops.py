@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
+from tinygrad_edu.compiler import loops
 from tinygrad_edu.compiler.backends import straight
 
 RNG = np.random.default_rng(0)
@@ -360,6 +361,13 @@ def test_their_weights_are_rows_of_one_array() -> None:
     ):
         assert line in source
     assert "W1 parameter (6, 3, 3) 54 numbers" in " ".join(str(step.groups).split())
+
+
+def test_large_weights_are_not_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "LARGE", 8)
+    for order, n in (range(N), 1), (range(N)[::-1], 1), ([3, 1, 0, 5, 2, 4], 0):
+        function = blocks(lambda t, h, order=order: tanh(plus(linear(Ws[order[t]], h), bs[order[t]])))
+        assert n_loops(compare(function, flat(Ws, bs, v), X)) == (n, n)
 
 
 ALMOST: dict[str, Any] = {

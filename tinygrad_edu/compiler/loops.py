@@ -42,12 +42,13 @@ from .lower import (
     product_size,
     reads_of,
 )
-from .views import Indices
+from .views import Indices, digits_of, strides_of
 
 FEWEST = 4  # stages of a loop, besides the first
 LONGEST = 400  # arrays of a stage
 READS = 24  # arrays that read more are in no loop
 TRIES = 3  # of loops whose stages have parameters of their own
+LARGE = 1000  # numbers in a row of parameters, which are not gathered from places without an order
 PARAMETER = ("parameter",)
 OUTSIDE = 10**9  # between the numbers of leaves: no difference of two is a period
 
@@ -486,6 +487,10 @@ def _window(loop: Loop, leaves: dict[Any, Array], read: Read, index: Indices, ar
         if different.shape[1] == columns.shape[1]:
             different, which = columns, np.arange(columns.shape[1])
             shape = array.shape if columns.shape[1] == array.size else read.index.shape
+    if different.shape[1] > LARGE and read.array.source == PARAMETER:
+        places = read.array.places.reshape(read.array.shape)
+        if digits_of(different) is None or strides_of(places) is None:
+            raise _Refused  # to gather large weights at every call takes longer than the loop saves
     key = (read.array, different.tobytes(), shape)
     if key not in leaves:
         leaves[key] = leaf = _array("window", None, [read.array], shape)
