@@ -7,7 +7,7 @@ The parts, each forward, loss and all gradients:
   mnist    the classifier 784-128-10 in batches of 32, 128 and 512, of both precisions
   structures  a convnet, attention with a mask and with range(t + 1), a recurrence: what the compiler must find
   moons    the step of micrograd's demo notebook: MLP 2-16-16-1, 100 points, hinge + 1e-4 L2
-  loops    a GRU, an RNN of 300 steps and an equation of 5,000, beside programs written by hand
+  loops    a GRU, an RNN of 300 steps, 12 residual blocks and an equation of 5,000, beside programs written by hand
   growth   how a step grows with width, depth and batch
   west     10,000 operations without any regular structure, by "Fastest Autograd in the West"
 
@@ -337,9 +337,15 @@ def moons(settings):
 
 def loops(settings):
     title("Recurrences, float64: the compiled program and one written by hand", settings)
-    sizes = [(4, 5, 2, 3), (4, 6, 2, 3), (20,)] if settings.quick else [(), (), ()]
+    cases = {
+        structures.GRU: (4, 5, 2, 3),
+        structures.RNN: (4, 6, 2, 3),
+        structures.Residual: (4, 5, 3),
+        structures.Lorenz: (20,),
+    }
     rows = []
-    for make, size in zip((structures.GRU, structures.RNN, structures.Lorenz), sizes, strict=True):
+    for make, small in cases.items():
+        size = small if settings.quick else ()
         case = make(*size)
         backend = getattr(case, "backend", "numpy")
         step, seconds = first_call(case.loss, case.parameters, case.batch, backend=backend)

@@ -224,6 +224,40 @@ class RNN:
         return float(D @ D / B), [d.T @ rows, d.T @ h[:-1].reshape(-1, len(b)), d.sum(axis=0), dD @ h[T]]
 
 
+class Residual:
+    """Blocks h + tanh(W h + b) with weights of their own, and the squared distance of a sum to a target."""
+
+    def __init__(self, batch=32, blocks=12, width=16):
+        rng = np.random.default_rng(0)
+        shapes = [(width, width), (width,)] * blocks + [(width,)]
+        self.arrays = [rng.normal(0, width**-0.5, shape) for shape in shapes]
+        self.values = list(map(values, self.arrays))
+        self.parameters = flat(self.values)
+        self.batch = rng.normal(size=(batch, width)), rng.normal(size=batch)
+
+    def loss(self, x, y):
+        *blocks, v = self.values
+        for W, b in zip(blocks[::2], blocks[1::2], strict=True):
+            x = [a + tg.tanh(tg.dot(w, x) + bias) for a, w, bias in zip(x, W, b, strict=True)]
+        return (tg.dot(v, x) - y) ** 2
+
+    def step(self):
+        (*blocks, v), (X, Y) = self.arrays, self.batch
+        states, slopes = [X], []
+        for W, b in zip(blocks[::2], blocks[1::2], strict=True):
+            A = np.tanh(states[-1] @ W.T + b)
+            states.append(states[-1] + A)
+            slopes.append(1 - A * A)
+        D = states[-1] @ v - Y
+        dD = D * (2 / len(X))
+        gradients, dh = [dD @ states[-1]], dD[:, None] * v
+        for W, h, slope in zip(blocks[-2::-2], states[-2::-1], slopes[::-1], strict=True):
+            dZ = dh * slope
+            gradients = [dZ.T @ h, dZ.sum(axis=0), *gradients]
+            dh = dh + dZ @ W
+        return float(D @ D / len(X)), gradients
+
+
 class Lorenz:
     """Many steps of Euler's method for Lorenz's equations, at one point: parameters and start are learned."""
 
@@ -265,5 +299,6 @@ STRUCTURES = {
     "attention, range(t + 1)": functools.partial(Attention, False),
     "GRU, 20 steps of 32": GRU,
     "RNN, 300 steps of 16": RNN,
+    "residual blocks, 12 of 16": Residual,
     "Lorenz, 5,000 steps of one point": Lorenz,
 }

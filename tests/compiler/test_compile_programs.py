@@ -1749,7 +1749,7 @@ LENGTHS = {
     "attention_of_two_heads": ((58, 13), (262, 10251)),
     "attention_causal": ((62, 15), (162, 5980)),
     "recurrence_with_gates": ((176, 43), (153, 5509)),
-    "ties_of_max_and_min": ((163, 24), (46, 1425)),
+    "ties_of_max_and_min": ((154, 15), (46, 1425)),
     "mean_of_embeddings": ((54, 11), (71, 2020)),
 }
 

@@ -145,6 +145,66 @@ def test_a_wrong_loop_is_replaced_with_a_warning(fault: str, monkeypatch: pytest
     assert "for t in" not in step.source
 
 
+def changed(original: Callable[..., Any], change: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with another result, where it has one."""
+
+    def other(*arguments: Any) -> Any:
+        found = original(*arguments)
+        return change(found) if found else found
+
+    return other
+
+
+def blocks(x: Any) -> Value:
+    """Residual blocks with weights of their own."""
+    h = x[:2]
+    for weights in WEIGHTS:
+        h = [a + tg.tanh(tg.dot(row, h)) for a, row in zip(h, weights, strict=True)]
+    return h[0] * h[1]
+
+
+WEIGHTS = [[[Value(0.1 * (i - j + k)) for j in range(2)] for i in range(2)] for k in range(12)]
+
+
+def rows_moved(lowered: Any, roles: Any, stacked: Callable[..., Any] = loops._stacked) -> Any:
+    """The program whose rows of parameters are those of the stage before."""
+    found = stacked(lowered, roles)
+    for array in found.arrays:
+        if array.source == loops.PARAMETER:
+            array.places = np.roll(array.places, array.size // len(array.places.reshape(array.shape)))
+    return found
+
+
+WRONG_ROWS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    name: WRONG_LOOPS[name]
+    for name in ("first states that are not given", "no gradient after the loop", "stages the wrong way round")
+} | {
+    "the parameters of another stage": lambda patch: patch.setattr(loops, "_stacked", rows_moved),
+    "a window one stage late": with_index(lambda index: np.roll(index, 1, axis=0)),
+    "the row before": other("_first_row", lambda first: None if first is None else first - 1),
+    "gradients of another stage": lambda patch: patch.setattr(
+        numpy_operations,
+        "_heads_first",
+        changed(numpy_operations._heads_first, lambda text: f"{text}[::-1]" if text[:2] == "dZ" else text),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG_ROWS)
+def test_wrong_stages_with_weights_of_their_own_are_replaced(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    parameters = [w for block in WEIGHTS for row in block for w in row]
+    right = tg.compile(blocks, parameters)
+    value, gradient = right.value_and_grad(ROW)
+    assert "for t in range(12)" in right.source
+    WRONG_ROWS[fault](monkeypatch)
+    step = tg.compile(blocks, parameters)
+    with pytest.warns(UserWarning, match="or a loop was found where there is none .*report"):
+        found = step.value_and_grad(ROW)
+    assert found[0] == pytest.approx(value, rel=1e-12)
+    np.testing.assert_allclose(found[1], gradient, rtol=1e-12, atol=1e-14)
+    assert "for t in" not in step.source
+
+
 def attend(x: Any) -> Value:
     """Shares of four places, pooled, and weighted column by column."""
     for _ in range(2):
@@ -157,16 +217,6 @@ def attend(x: Any) -> Value:
 
 
 SCALES = [Value(1.0 + i / 4, label=f"s{i}") for i in range(4)]
-
-
-def changed(original: Callable[..., Any], change: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with another result, where it has one."""
-
-    def other(*arguments: Any) -> Any:
-        found = original(*arguments)
-        return change(found) if found else found
-
-    return other
 
 
 STAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {

@@ -199,7 +199,7 @@ def test_a_graph_without_structure_is_told_where_to_go() -> None:
 
     def loss(x: Any) -> Value:
         for i, p in enumerate(w):
-            x = tg.sin(x * p) if i % 3 else x * x - p
+            x = tg.sin(x * p) if i.bit_count() % 2 else x * x - p  # no part comes three times in a row
         return x
 
     found = groups(loss, w, [0.5])

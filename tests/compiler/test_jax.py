@@ -85,6 +85,13 @@ def test_loops_are_scans(name: str) -> None:
     assert step.source.count("jax.lax.scan(") == n
 
 
+def test_stages_with_weights_of_their_own_are_a_scan() -> None:
+    function = recurrences.OWN["normed before"]
+    parameters = programs.flat(recurrences.Ws, recurrences.gains, recurrences.shifts, recurrences.v)
+    step = programs.compare(function, parameters, recurrences.X, backend="jax")
+    assert step.source.count("jax.lax.scan(") == 1
+
+
 def test_all_stages_of_a_loop_are_outputs() -> None:
     def states(x: Any) -> Any:
         return recurrences.recurrent(x)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
+from tinygrad_edu.compiler import loops
 from tinygrad_edu.compiler.backends import straight
 
 RNG = np.random.default_rng(0)
@@ -32,6 +33,10 @@ def flat(*nested: Any) -> list[Value]:
 
 def linear(W: Any, x: Any) -> list[Any]:
     return [tg.dot(row, x) for row in W]
+
+
+def columns(W: Any) -> list[Any]:
+    return [list(column) for column in zip(*W, strict=True)]
 
 
 def plus(*vectors: Any) -> list[Any]:
@@ -211,19 +216,181 @@ def test_float32_and_two_batch_sizes() -> None:
         )
 
 
+# --- Single numbers ---------------------------------------------------------------------------------------------
+
+k, start = Value(0.3, label="k"), Value(1.5, label="start")
+
+
+def pendulum() -> Value:
+    angle, speed = start, 0 * start
+    for _ in range(1000):
+        angle, speed = angle + 0.01 * speed, speed - 0.01 * (k * speed + tg.sin(angle))
+    return angle * angle
+
+
+def test_an_equation_of_a_thousand_steps_is_a_page_of_numpy() -> None:
+    step = compare(pendulum, [k, start])
+    assert step.source.count("\n") < 70
+    for line in ("sin_1 = np.sin(sum_1[t])", "sum_1[t + 1] = 0.01 * sub_1[t] + sum_1[t]"):
+        assert f"            {line}\n" in step.source
+
+
+def test_no_step_of_an_equation_stays_in_front_of_its_loop() -> None:
+    x, y, z, r = state = leaves(4)
+
+    def lorenz() -> Value:
+        p, q, s = x, y, z
+        for _ in range(100):
+            p, q, s = p + 0.05 * (q - p), q + 0.005 * (p * (r - s) - q), s + 0.005 * (p * q - 2.7 * s)
+        return p * q * s
+
+    step = compare(lorenz, state)
+    assert "for t in range(100):" in step.source
+    assert step.source.count("\n") < 80
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_functions_of_single_numbers(dtype: str) -> None:
+    def function() -> Value:
+        h = tg.tanh(k) * abs(start - 2.0) + tg.max(k, start) ** 3 - tg.min(k, start, 0.7)
+        return (
+            (h / tg.sqrt(start + k)) ** 2
+            + tg.log(start) ** start
+            - tg.where(h < 0.5, h, 2.0)
+            + tg.sigmoid(h) * tg.exp(-h)
+        )
+
+    compare(function, [k, start], dtype=dtype)
+
+
+def test_a_single_number_overflows_without_an_error() -> None:
+    a, b = Value(2.0), Value(1.0)
+    step = tg.compile(lambda: a / (a - b), [a, b])
+    assert step.value_and_grad()[0] == 2.0
+    b.data = 2.0
+    assert step.value_and_grad()[0] == np.inf
+
+
+# --- Stages with weights of their own ---------------------------------------------------------------------------
+
+N = 6
+Ws, Vs = leaves(N, 3, 3), leaves(N, 3, 3)
+bs, gains, shifts, scales = leaves(N, 3), leaves(N, 3), leaves(N, 3), leaves(N)
+
+
+def tanh(z: Any) -> list[Any]:
+    return [tg.tanh(a) for a in z]
+
+
+def blocks(block: Any) -> Any:
+    """A function of x: N blocks, one after the other, each with its number."""
+
+    def function(x: Any) -> Value:
+        h = [*x[0], x[1][0]] if x else gains[0]
+        for t in range(N):
+            h = block(t, h)
+        return tg.dot(h, v)
+
+    return function
+
+
+def normed(h: Any, t: int) -> list[Any]:
+    """Layer normalisation, with a gain and a shift for each block."""
+    centred = [a - tg.sum(h) / 3 for a in h]
+    size = tg.sqrt(tg.sum([a * a for a in centred]) / 3 + 0.01)
+    return [a / size * gain + shift for a, gain, shift in zip(centred, gains[t], shifts[t], strict=True)]
+
+
+def attention_blocks(x: Any) -> Value:
+    """Blocks of causal attention, each followed by a dense layer."""
+    places = [[*place, 0.5] for place in x[:4]]
+    for t in range(N):
+        queries, keys = ([linear(A, normed(place, t)) for place in places] for A in (Ws[t], Vs[t]))
+        for i, query in enumerate(queries):
+            shares = tg.softmax([tg.dot(query, key) for key in keys[: i + 1]])
+            seen = [tg.dot(shares, column) for column in zip(*queries[: i + 1], strict=True)]
+            places[i] = plus(places[i], tanh(plus(linear(Ws[t], seen), bs[t])))
+    return tg.sum([tg.dot(place, v) for place in places])
+
+
+def matrix_state(x: Any) -> Value:
+    rows = [[*x[i], x[i][0]] for i in range(4)]
+    for t in range(N):
+        rows = [tanh(plus(linear(Ws[t], row), bs[t])) for row in rows]
+    return tg.sum([tg.dot(row, v) for row in rows])
+
+
+OWN: dict[str, Any] = {
+    "dense": blocks(lambda t, h: tanh(plus(linear(Ws[t], h), bs[t]))),
+    "residual": blocks(lambda t, h: plus(h, linear(Vs[t], tanh(plus(linear(Ws[t], h), bs[t]))))),
+    "normed before": blocks(lambda t, h: plus(h, tanh(linear(Ws[t], normed(h, t))))),
+    "normed behind": blocks(lambda t, h: normed(plus(h, tanh(linear(Ws[t], h))), t)),
+    "gated by a number": blocks(lambda t, h: plus(h, [scales[t] * a for a in tanh(linear(Ws[t], h))])),
+    "scaled by a function of a parameter": blocks(lambda t, h: [a * tg.exp(scales[t]) for a in tanh(h)]),
+    "a weight that is read twice": blocks(lambda t, h: plus(h, linear(columns(Ws[t]), tanh(linear(Ws[t], h))))),
+    "the weight of the next block": blocks(lambda t, h: linear(columns(Ws[(t + 1) % N]), tanh(linear(Ws[t], h)))),
+    "one weight for two blocks": blocks(lambda t, h: tanh(linear(Ws[2 if t == 3 else t], h))),
+    "weights in another order": blocks(lambda t, h: tanh(plus(linear(Ws[[3, 1, 0, 5, 2, 4][t]], h), bs[t]))),
+    "input and state": lambda x: blocks(lambda t, h: tanh(plus(linear(Ws[t], h), linear(Vs[t], [*x[1], 1.0]))))(x),
+    "weight decay": lambda x: OWN["dense"](x) + 0.1 * tg.sum([p * p for p in flat(Ws)]),
+    "a state of rows": matrix_state,
+    "attention": attention_blocks,
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_stages_with_weights_of_their_own_become_loops(name: str) -> None:
+    parameters = used(OWN[name], flat(Ws, Vs, bs, gains, shifts, scales, v), [X])
+    assert n_loops(compare(OWN[name], parameters, X)) == (1, 1)
+
+
+def test_they_may_come_without_examples() -> None:
+    assert n_loops(compare(lambda: OWN["residual"](()), flat(Ws, Vs, bs, gains[0], v))) == (1, 1)
+
+
+def test_their_weights_are_rows_of_one_array() -> None:
+    parameters = flat([[W, b] for W, b in zip(Ws, bs, strict=True)], v)
+    step = compare(OWN["dense"], parameters, X)
+    source = " ".join(step.source.split())
+    for line in (
+        "W1 = strided(parameters, 0, (6, 3, 3), (12, 3, 1))",
+        "b1 = parameters[3:75].reshape(6, 12)[:, 6:9]",
+        "# Z1[t] = A1[t] @ W1[t].T + b1[t]",
+        "# dA1[t] = (dZ1[t] @ W1[t])",
+        "# dW1 = dZ1.mT @ A1[:6]",
+    ):
+        assert line in source
+    assert "W1 parameter (6, 3, 3) 54 numbers" in " ".join(str(step.groups).split())
+
+
+def test_large_weights_are_not_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "LARGE", 8)
+    for order, n in (range(N), 1), (range(N)[::-1], 1), ([3, 1, 0, 5, 2, 4], 0):
+        function = blocks(lambda t, h, order=order: tanh(plus(linear(Ws[order[t]], h), bs[order[t]])))
+        assert n_loops(compare(function, flat(Ws, bs, v), X)) == (n, n)
+
+
+ALMOST: dict[str, Any] = {
+    "another activation": lambda t, h: [(tg.sin if t == 3 else tg.tanh)(a) for a in linear(Ws[t], h)],
+    "no bias": lambda t, h: tanh(linear(Ws[t], h) if t == 3 else plus(linear(Ws[t], h), bs[t])),
+    "another width": lambda t, h: tanh([*linear(Ws[t], h), *h[: t == 3]])[-3:],
+    "a sum": lambda t, h: plus(linear(Ws[t], h), h) if t == 3 else linear(Ws[t], h),
+}
+
+
+@pytest.mark.parametrize("name", ALMOST)
+def test_a_block_that_differs_is_in_no_loop(name: str) -> None:
+    parameters = used(function := blocks(ALMOST[name]), flat(Ws, bs, v), [X])
+    step = compare(function, parameters, X)
+    assert n_loops(step) == (0, 0)
+    assert "(6, 3" not in str(step.groups)  # and no array of rows
+
+
 # --- Plain Python ------------------------------------------------------------------------------------------------
 
 
 def test_an_equation_of_a_thousand_steps_is_a_page_of_python() -> None:
     """The loops do what the engine does, in its order: the numbers are equal to the last bit."""
-    k, start = Value(0.3, label="k"), Value(1.5, label="start")
-
-    def pendulum() -> Value:
-        angle, speed = start, 0 * start
-        for _ in range(1000):
-            angle, speed = angle + 0.01 * speed, speed - 0.01 * (k * speed + tg.sin(angle))
-        return angle * angle
-
     step = tg.compile(pendulum, [k, start], backend="python")
     value, gradient = step.value_and_grad()
     root = pendulum()
@@ -268,21 +435,10 @@ def varying_distances(x: Any) -> Value:
     return h[-1]
 
 
-def own_weights(x: Any) -> Value:
-    h = x[0]
-    for A in four:
-        h = [tg.tanh(a) for a in linear(A, h)]
-    return tg.sum(h)
-
-
-four = leaves(5, 2, 2)
-
-
 @pytest.mark.parametrize(
     ("function", "parameters"),
     [
         (varying_distances, w),
-        (own_weights, four),
         (lambda x: tg.tanh(w * tg.tanh(w * tg.tanh(w * x[0][0]))), w),  # too short to be worth a loop
         (lambda x: tg.sum([tg.sum([w * a[0] for a in x[: t + 1]]) ** 2 for t in range(T)]), w),  # stages grow
     ],
@@ -383,6 +539,64 @@ class Recurrence:
         )
 
 
+class Blocks:
+    """Random blocks with weights of their own; one of them may differ, or use the weights of another one."""
+
+    def __init__(self, rng: random.Random):
+        self.N, self.H = rng.randint(4, 9), rng.choice([1, 2, 3, 4])
+        self.lines = [(rng.randrange(10), rng.randrange(99), rng.randrange(99)) for _ in range(rng.randint(1, 6))]
+        self.odd, self.shared = rng.choice([-1, -1, rng.randrange(9)]), rng.choice([-1, -1, rng.randrange(9)])
+        self.order = rng.sample(range(self.N), self.N) if rng.random() < 0.2 else list(range(self.N))
+        self.out = rng.choice(["last", "all", "decay", "max"])
+        self.is_shared = [rng.random() < 0.15 for _ in self.lines]
+        N, H = self.N, self.H
+        self.weights, self.biases, self.scales = (leaves(len(self.lines), N, *s) for s in ((H, H), (H,), ()))
+        by_block = list(zip(*self.weights, *self.biases, *self.scales, strict=True))
+        self.last = leaves(H)
+        self.parameters = flat(
+            by_block if rng.random() < 0.7 else (self.weights, self.biases, self.scales), self.last
+        )
+        self.batch = (normal(2, H),)
+
+    def line(self, which: int, t: int, k: int, a: list[Any], b: list[Any]) -> list[Any]:
+        t = self.order[0 if self.is_shared[k] or t == self.shared else t]
+        W, bias, scale = self.weights[k][t], self.biases[k][t], self.scales[k][t]
+        match which:
+            case 0 | 1:
+                return plus(linear(W, a), bias)
+            case 2:
+                return linear(columns(W), a)
+            case 3 | 4:
+                return [UNARY[which - 3](x) for x in a]
+            case 5:
+                return [x * p + scale for x, p in zip(a, bias, strict=True)]
+            case 6:
+                return [x * scale + 0.1 * (t + 1) * y for x, y in zip(a, b, strict=True)]
+            case 7:
+                return [0.7 * x * tg.tanh(y) for x, y in zip(a, b, strict=True)]
+            case 8:
+                return plus(linear(W, a), linear(columns(self.weights[k - 1][t]), b))
+        return tg.softmax([*a, scale])[: self.H]
+
+    def __call__(self, x: Any) -> Value:
+        h, outs = x, []
+        for t in range(self.N):
+            vectors = [h]
+            for k, (which, i, j) in enumerate(self.lines):
+                a, b = (vectors[-1 - i % len(vectors)] for i in (i, j))
+                vectors.append(self.line((which + 1) % 10 if t == self.odd else which, t, k, a, b))
+            h = [tg.tanh(p + 0.5 * q) for p, q in zip(vectors[-1], h, strict=True)]
+            outs.append(tg.dot(self.last, h))
+        if self.out == "decay":
+            return outs[-1] + 0.1 * tg.sum([p * p for p in self.parameters])
+        return {"last": outs[-1], "all": tg.sum([out * out for out in outs]), "max": tg.max(*outs)}[self.out]
+
+
+def blocks_agree(rng: random.Random) -> None:
+    blocks = Blocks(rng)
+    compare(blocks, used(blocks, blocks.parameters, blocks.batch), *blocks.batch)
+
+
 def agrees(rng: random.Random) -> None:
     backend, longest = rng.choice([("numpy", 11), ("numpy", 11), ("python", 30)])
     recurrence = Recurrence(rng, longest)
@@ -394,6 +608,19 @@ def agrees(rng: random.Random) -> None:
 @given(st.integers(0, 10**9))
 def test_random_recurrences_agree(seed: int) -> None:
     agrees(random.Random(seed))
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 10**9))
+def test_random_blocks_agree(seed: int) -> None:
+    blocks_agree(random.Random(seed))
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=150)
+@given(st.integers(0, 10**9))
+def test_many_random_blocks_agree(seed: int) -> None:
+    blocks_agree(random.Random(seed))
 
 
 @pytest.mark.slow

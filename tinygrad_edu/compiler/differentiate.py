@@ -506,7 +506,11 @@ class ArrayProgram:
                 share = ScaledShare(upstream, share.scale, share.power - 1)
         if part.pick is not None:
             view = view_of(part.pick.reshape(array.shape), shape, repeats=False)
-            upstream = self._scattered(upstream, view, batched)
+            if view.whole and view.is_in_order:
+                upstream = self._dense(upstream, array.shape, batched)
+                upstream = self.book.special("view", (upstream, view.inverse()), shape, batched)
+            else:
+                upstream = self._scattered(upstream, view, batched)
         dense = self._dense(upstream, shape, batched)
         n_a = dims_a[-2] if len(dims_a) > 1 else 1
         n_b = dims_b[-2] if len(dims_b) > 1 else 1

@@ -13,9 +13,11 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from .differentiate import ArrayProgram, Definition, ScaledShare
 from .loops import Loop, Result, all_stages
-from .lower import Array, Lowered, Read, reads_of
+from .lower import CONSTANT, Array, Lowered, Read, reads_of
 from .symbols import Symbol
 
 
@@ -78,8 +80,7 @@ class LoopProgram(ArrayProgram):
     def _row(self, stack: Stack, first: int, at: str = "t") -> Symbol:
         """The row t + first of a stack; with at="" the row `first`."""
         array, number = stack.array, str(first) if first or not at else ""
-        axes = "" if array.shape or array.batched else ", ..."  # so that one can write into a single number
-        text = f"{stack.name}[{' + '.join(filter(None, (at, number)))}{axes}]"
+        text = f"{stack.name}[{' + '.join(filter(None, (at, number)))}]"
         if at:
             self.rows[text] = stack, first
         return self.book.leaf(text, array.shape, array.batched)
@@ -116,12 +117,16 @@ class LoopProgram(ArrayProgram):
                 super()._define(array)
 
     def _define_loop(self, loop: Loop) -> None:
-        before = []
+        before, stacks = [], []
         for leaf, window in loop.windows.items():
-            self._stacks[leaf] = stack = Stack(leaf.name, leaf, 0, loop.length)
-            self.symbols[leaf] = self._row(stack, 0)
-            elements = self._read(window, window.index.shape)
-            before.append(self._fill(self._all_rows(stack, 0), elements, False))
+            first = self._first_row(leaf, window)
+            name = leaf.name if first is None else window.array.name
+            self._stacks[leaf] = stack = Stack(name, leaf, first or 0, loop.length)
+            self.symbols[leaf] = self._row(stack, stack.before)
+            if first is None:
+                elements = self._read(window, window.index.shape)
+                before.append(self._fill(self._all_rows(stack, 0), elements, False))
+                stacks.append(stack)
         for array in loop.stage:
             initial = loop.initial.get(array, [])
             self._stacks[array] = stack = Stack(array.name, array, len(initial), loop.length)
@@ -132,8 +137,16 @@ class LoopProgram(ArrayProgram):
             stack = self._stacks[array]
             self.symbols[leaf] = self._row(stack, stack.before - distance)
         definitions = [Definition(str(self.symbols[a].args[0]), self._formula(a), a) for a in loop.stage]
-        stacks = [self._stacks[array] for array in (*loop.windows, *loop.stage)]
+        stacks += [self._stacks[array] for array in loop.stage]
         self.definitions.append(Repeated(loop.length, False, before, definitions, stacks))
+
+    def _first_row(self, leaf: Array, window: Read) -> int | None:
+        """The first row of a window that is the last rows of an array, which are read where they are."""
+        array, index = window.array, window.index.ravel()
+        is_stack = array.shape[1:] == leaf.shape and array.source != CONSTANT and not array.batched
+        if not is_stack or str(self.symbols[array].args[0]) != array.name:
+            return None
+        return int(index[0]) // leaf.size if np.array_equal(index, np.arange(index[0], array.size)) else None
 
     # --- Backward -----------------------------------------------------------------------------------------------
 

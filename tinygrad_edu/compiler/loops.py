@@ -7,12 +7,15 @@ that they read is
     1. an array equally far back, of the same stage or of an earlier one, with the same index, or
     2. the same array outside of the loop. If the index is not the same at every stage, it is a window: x[t].
 
+Stages that differ in their parameters alone, such as twelve residual blocks, have one array for each role: W1 to
+W12 become the rows of W, which has one axis more, and stage t reads W[t].
+
 Only what the recurrence needs stays in the loop. Products of windows are computed before it. What no later stage
 reads is computed after it, for all stages at once. `loop_program.py` differentiates the loop.
 """
 
+import copy
 import dataclasses
-import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -39,11 +42,14 @@ from .lower import (
     product_size,
     reads_of,
 )
-from .views import Indices
+from .views import Indices, digits_of, strides_of
 
 FEWEST = 4  # stages of a loop, besides the first
 LONGEST = 400  # arrays of a stage
 READS = 24  # arrays that read more are in no loop
+TRIES = 3  # of loops whose stages have parameters of their own
+LARGE = 1000  # numbers in a row of parameters, which are not gathered from places without an order
+PARAMETER = ("parameter",)
 OUTSIDE = 10**9  # between the numbers of leaves: no difference of two is a period
 
 
@@ -98,6 +104,10 @@ class Result:
     t: int | None
 
 
+def _n_computed(lowered: Lowered) -> int:
+    return sum(array.operation is not None for array in every_array(lowered))
+
+
 def every_array(lowered: Lowered) -> Iterator[Array]:
     """The arrays of a program, those of the stages of its loops among them."""
     for array in lowered.arrays:
@@ -144,47 +154,57 @@ class Roller:
 
     computed  the arrays that are no leaves, in order
     kinds     array number i does what array number j does if kinds[i] == kinds[j]
+    learns    is it differentiable?
     reads     what they read
     where     from which arrays, one column each: the number of a computed array, negative for a leaf
+    roles     the same, where parameters of one shape have one number
     content   equal for equal indices
     """
 
     def __init__(self, lowered: Lowered):
         self.lowered = lowered
+        self._by_role: Roller | None = None  # of the program with rows of parameters, if that is shorter
         self.computed = [array for array in lowered.arrays if array.operation is not None]
         leaves = [array for array in lowered.arrays if array.operation is None]
         numbers = {array: -(i + 1) * OUTSIDE for i, array in enumerate(leaves)}
         numbers |= {array: i for i, array in enumerate(self.computed)}
+        roles = {a.shape: numbers[a] for a in leaves if a.source == PARAMETER}
         n = len(self.computed)
         self.kinds, self.reads = np.empty(n, np.intp), list[list[Read]]()
-        self.where, self.content = np.zeros((2, n, READS), np.int64)
+        self.learns = np.array([array.differentiable for array in self.computed], bool)
+        self.where, self.roles, self.content = np.zeros((3, n, READS), np.int64)
         kinds: dict[Any, int] = {}
         contents: dict[bytes, int] = {}
         for i, array in enumerate(self.computed):
             reads: list[Read] = []
             self.reads.append(reads)
             signature = _signature(array.operation, reads)
-            own = array.rule, array.shape, array.batched, array.differentiable, signature
+            own = array.rule, array.shape, array.batched, signature
             self.kinds[i] = kinds.setdefault(own if len(reads) <= READS else array, len(kinds))
             for slot, read in enumerate(reads[:READS]):
-                self.where[i, slot] = numbers[read.array]
+                self.where[i, slot] = self.roles[i, slot] = numbers[read.array]
+                if read.array.source == PARAMETER:
+                    self.roles[i, slot] = roles[read.array.shape]
                 self.content[i, slot] = contents.setdefault(read.index.tobytes(), len(contents))
 
     def roll(self, skip: int = 0) -> Lowered:
         """The program with its repeating stages as loops, each after `skip` more stages than it needs."""
+        if self._by_role is not None:
+            return self._by_role.roll(skip)
         roller = self
         while (rolled := roller._rolled(skip)) is not None:
             roller = Roller(rolled)
+        for rows in itertools.islice(roller._roles_of_stages(), TRIES):
+            by_role = Roller(_stacked(self.lowered, rows))
+            rolled = by_role.roll(skip)
+            if _n_computed(rolled) < _n_computed(roller.lowered):
+                self._by_role = by_role
+                return rolled
         return roller.lowered
 
     def _rolled(self, skip: int) -> Lowered | None:
         """The program with its longest loop, None if it has none."""
-        for start, end, period in sorted(self._runs, key=lambda run: (run[0] - run[1], run[2])):
-            if (fitted := self._fitted(start, end, period)) is None:
-                continue
-            start, length = fitted
-            if (given := self._given(start, period)) is not None:
-                start, length = start - period, length + 1
+        for start, length, period, given in self._found():
             if skip:
                 start, length, given = start + skip * period, length - skip, None
             try:
@@ -193,12 +213,35 @@ class Roller:
                 continue
         return None
 
-    @functools.cached_property
+    def _roles_of_stages(self) -> Iterator[list[list[Array]]]:
+        """For possible loops of stages that differ in their parameters alone: the parameters for each role."""
+        by_role = copy.copy(self)
+        by_role.where = self.roles
+        for start, length, period, _ in by_role._found() if (self.roles != self.where).any() else ():
+            rows: dict[Array, set[Array]] = {}  # parameter -> all that have its role
+            for place in range(period):
+                for reads in zip(*self.reads[start + place : start + length * period : period], strict=True):
+                    alike = {read.array for read in reads if read.array.source == PARAMETER}
+                    alike = alike.union(*(rows.get(array, ()) for array in alike))
+                    rows |= dict.fromkeys(alike, alike)
+            found = {id(alike): alike for alike in rows.values() if len(alike) > 1}.values()
+            if found:
+                yield [sorted(alike, key=lambda array: int(array.places[0])) for alike in found]
+
+    def _found(self) -> Iterator[tuple[int, int, int, dict[int, Read] | None]]:
+        """The first array, the number of stages, the period and `_given` of possible loops, the longest first."""
+        for start, end, period in sorted(self._runs(), key=lambda run: (run[0] - run[1], run[2])):
+            if (fitted := self._fitted(start, end, period)) is not None:
+                start, length = fitted
+                given = self._given(start, period)
+                has_first = given is not None
+                yield start - has_first * period, length + has_first, period, given
+
     def _runs(self) -> list[tuple[int, int, int]]:
         """(start, end, period) of runs of stages that do the same, and read what a loop can read."""
         found, best = [], 0
         for period in range(1, min(LONGEST, len(self.kinds) // FEWEST) + 1):
-            alike = self.kinds[period:] == self.kinds[:-period]
+            alike = (self.kinds[period:] == self.kinds[:-period]) & (self.learns[period:] == self.learns[:-period])
             longest = np.diff(np.flatnonzero(~alike), prepend=-1, append=len(alike)).max() - 1 + period
             if longest < FEWEST * period or longest <= best:
                 continue
@@ -219,8 +262,9 @@ class Roller:
     def _fitted(self, start: int, end: int, period: int) -> tuple[int, int] | None:
         """The first array of the loop and the number of its stages, None if there are too few.
 
-        A stage may begin with any of its arrays: with the one for which fewest arrays are carried from stage to
-        stage. The stages before the first one must be there.
+        A stage may begin with any of its arrays: with the one for which the fewest rows are carried from stage to
+        stage, if possible so that no stage stays in front of the loop. The stages before the first one must be
+        there.
         """
         where, back = self._stage(start, period)
         start = max(start, int(where[~back].max(initial=-1)) + 1)  # what lies outside lies before
@@ -228,13 +272,15 @@ class Roller:
             return None
         where, back = self._stage(start, period)
         places = np.arange(period)[:, None]
-        distances = places + start - where
+        distances = np.where(back, places + start - where, 0)
         keys = []
         for first in range(period):
-            is_carried = back & (distances > (places - first) % period)
-            n_carried = len(np.unique(((places - distances) % period)[is_carried]))
-            keys.append((n_carried, -int((~back[first] & (where[first] != 0)).sum()), first))
-        start += min(keys)[-1]
+            ago = -(((places - first) % period - distances) // period)  # in stages, 0 for the same one
+            rows = np.zeros(period, int)
+            np.maximum.at(rows, (places - distances) % period, np.maximum(ago, 0))
+            keys.append((rows.sum(), -int((~back[first] & (where[first] != 0)).sum()), first))
+        best = [first for n, _, first in sorted(keys) if n == min(keys)[0]]
+        start += next((first for first in best if self._given(start + first, period) is not None), best[0])
         length, carried = (end - start) // period, self._carried(start, period)
         while length >= max(FEWEST, 2 * max(carried.values(), default=0)):
             before = [
@@ -349,21 +395,14 @@ class Roller:
         def moved(read: Read) -> Read:
             t, place = inside.get(read.array, (0, -1))
             if place < 0:
-                return Read(after.get(read.array, read.array), read.index)
+                return read
             array = full[place]
             if array not in behind and len(used[array]) <= 2 and (array, None) not in results:
                 return Read(result(array, t), read.index)
             return Read(behind.get(array) or result(array, None), read.index + t * array.size)
 
-        after: dict[Array, Array] = {}
-        for array in rest:
-            after[array] = array
-            if isinstance(array.operation, Loop):
-                array.operation.move(moved)
-            elif array.operation is not None and not isinstance(array.operation, Result):
-                operation = _joined(array, _with_reads(array.operation, moved))
-                after[array] = dataclasses.replace(array, operation=operation)
-        outputs = [moved(Read(array, np.array(place))) for array, place in self.lowered.outputs]
+        after = _with_moved(rest, moved)
+        outputs = [moved(Read(after.get(array, array), np.array(place))) for array, place in self.lowered.outputs]
         of_loop = [_array("loop", loop, loop.stage, ())] if loop.stage else []
         numbers = itertools.count(max(array.number for array in every_array(self.lowered)) + 1)
         for array in [*ahead, *of_loop, *results.values()]:
@@ -384,6 +423,43 @@ def all_reads(array: Array) -> list[Read]:
     return array.operation.reads() if isinstance(array.operation, Loop) else reads_of(array.operation)
 
 
+def _stacked(lowered: Lowered, roles: list[list[Array]]) -> Lowered:
+    """The program where the parameters of each role are the rows of one array."""
+    rows: dict[Array, tuple[Array, int]] = {}  # parameter -> the array, and where it begins there
+    for each in roles:
+        places, shape = np.concatenate([row.places for row in each]), (len(each), *each[0].shape)
+        whole = dataclasses.replace(each[0], size=len(places), shape=shape, places=places)
+        rows |= {row: (whole, i * row.size) for i, row in enumerate(each)}
+
+    def moved(read: Read) -> Read:
+        array, first = rows.get(read.array, (read.array, 0))
+        return Read(array, read.index + first)
+
+    after = _with_moved(lowered.arrays, moved)
+    arrays = dict.fromkeys(rows[array][0] if array in rows else after[array] for array in lowered.arrays)
+    outputs = [moved(Read(after[array], np.array(place))) for array, place in lowered.outputs]
+    outputs_at = [(read.array, int(read.index)) for read in outputs]
+    return dataclasses.replace(lowered, arrays=list(arrays), outputs=outputs_at)
+
+
+def _with_moved(arrays: list[Array], moved: Callable[[Read], Read]) -> dict[Array, Array]:
+    """Each of these arrays with moved(read) in place of every read. They read each other as before."""
+    after: dict[Array, Array] = {}
+
+    def follow(read: Read) -> Read:
+        read = moved(read)
+        return Read(after.get(read.array, read.array), read.index)
+
+    for array in arrays:
+        after[array] = array
+        if isinstance(array.operation, Loop):
+            array.operation.move(follow)
+        elif array.operation is not None and not isinstance(array.operation, Result):
+            operation = _joined(array, _with_reads(array.operation, follow))
+            after[array] = dataclasses.replace(array, operation=operation)
+    return after
+
+
 def _true(flags: Any) -> list[tuple[int, int]]:
     """(first, last + 1) of the runs of True."""
     steps = np.diff(flags.astype(np.int8), prepend=0, append=0)
@@ -397,13 +473,24 @@ def _array(source: str, operation: Any, like: list[Array], shape: tuple[int, ...
 
 
 def _window(loop: Loop, leaves: dict[Any, Array], read: Read, index: Indices, array: Array) -> Read:
-    """The read of a window: index[t] of an array outside, at stage t. Elements that repeat are stored once."""
-    columns = index.reshape(loop.length, -1)
-    different, which = np.unique(columns, axis=1, return_inverse=True)
-    shape: tuple[int, ...] = (different.shape[1],) if different.shape[1] > 1 else ()
-    if different.shape[1] == columns.shape[1]:
-        different, which = columns, np.arange(columns.shape[1])
-        shape = array.shape if columns.shape[1] == array.size else read.index.shape
+    """The read of a window: index[t] of an array outside, at stage t. Elements that repeat are stored once.
+
+    If they are in one row of an array that all examples share, the window is the whole row, which needs no copy.
+    """
+    columns, shape = index.reshape(loop.length, -1), read.array.shape[1:]
+    rows, places = np.divmod(columns, size := math.prod(shape))
+    if not read.array.batched and (rows == rows[:, :1]).all() and (places == places[0]).all():
+        different, which = rows[:, :1] * size + np.arange(size), places[0]
+    else:
+        different, which = np.unique(columns, axis=1, return_inverse=True)
+        shape = (different.shape[1],) if different.shape[1] > 1 else ()
+        if different.shape[1] == columns.shape[1]:
+            different, which = columns, np.arange(columns.shape[1])
+            shape = array.shape if columns.shape[1] == array.size else read.index.shape
+    if different.shape[1] > LARGE and read.array.source == PARAMETER:
+        places = read.array.places.reshape(read.array.shape)
+        if digits_of(different) is None or strides_of(places) is None:
+            raise _Refused  # to gather large weights at every call takes longer than the loop saves
     key = (read.array, different.tobytes(), shape)
     if key not in leaves:
         leaves[key] = leaf = _array("window", None, [read.array], shape)
@@ -423,7 +510,9 @@ def _joined(array: Array, operation: Any) -> Any:
             for part in operation.parts:
                 reads: list[Read] = []
                 _signature(part, reads)
-                key: Any = (type(part), *(read.array for read in reads)) if not isinstance(part, Product) else part
+                is_dot = all(read.index.ndim == 1 for read in reads)
+                is_longer = not isinstance(part, Product) or (is_dot and part.pick is None)
+                key: Any = (type(part), *(read.array for read in reads)) if is_longer else part
                 known = parts.get(key)
                 parts[key] = part if known is None else _longer(known, part)
             return Total(list(parts.values()))
@@ -435,7 +524,7 @@ def _longer(part: Any, other: Any) -> Any:
     reads: list[Read] = []
     _signature(other, reads)
     rest = iter(reads)
-    return _with_reads(part, lambda r: Read(r.array, np.concatenate([r.index, next(rest).index], axis=1)))
+    return _with_reads(part, lambda r: Read(r.array, np.concatenate([r.index, next(rest).index], axis=-1)))
 
 
 # --- All stages at once ---------------------------------------------------------------------------------------
@@ -443,6 +532,23 @@ def _longer(part: Any, other: Any) -> Any:
 
 class _Refused(Exception):
     """These stages are no loop."""
+
+
+def _once(loop: Loop, part: Product) -> tuple[Read, Read] | None:
+    """The factors of a product that is one product for all stages: the first is the same at every stage.
+
+    None if both differ from stage to stage.
+    """
+    a, b, varies = part.a, part.b, {*loop.stage, *loop.earlier, *loop.windows}
+    if a.array in varies and b.array not in varies and 1 in (a.index.ndim, b.index.ndim):
+        a, b = b, a  # a row times rows is rows times a row
+    return None if a.array in varies else (a, b)
+
+
+def _has_heads(loop: Loop, operation: Any) -> bool:
+    """Is there a product of its own for each stage? These are faster in the loop."""
+    parts = operation.parts if isinstance(operation, Total) else []
+    return any(isinstance(part, Product) and _once(loop, part) is None for part in parts)
 
 
 def _moved_ahead(loop: Loop) -> list[Array]:
@@ -453,6 +559,7 @@ def _moved_ahead(loop: Loop) -> list[Array]:
             continue
         parts = array.operation.parts
         free = [part for part in parts if len(loop.outside(part)) == len(reads_of(part))]
+        free = [part for part in free if not isinstance(part, Product) or _once(loop, part)]
         if len(free) < len(parts) and any(isinstance(part, Product) for part in free):
             read = [read.array for part in free for read in loop.outside(part)]
             whole = _array("ahead", Total(free), read, array.shape)
@@ -470,7 +577,7 @@ def _moved_behind(loop: Loop, result: Callable[[Array, None], Array]) -> dict[Ar
     needed = {array for array, _ in loop.earlier.values()}
     for array in reversed(loop.stage):
         read = {read.array for read in reads_of(array.operation)}
-        if array in needed or not read.isdisjoint(loop.earlier):
+        if array in needed or not read.isdisjoint(loop.earlier) or _has_heads(loop, array.operation):
             needed |= {array, *read}
     behind: dict[Array, Array] = {}
     try:
@@ -502,32 +609,41 @@ def _whole(loop: Loop, array: Array, operation: Any, wholes: dict[Array, Array])
     """An array with this operation, at all stages at once. Raises _Refused if it cannot be written so."""
     shape = (loop.length, *array.shape)
 
-    def at(read: Read, columns: int = 1) -> Read:
+    def of_all(read: Read) -> Read:
         original = loop.original(read)
         if original is not read and read.array not in wholes:
-            whole, index = original.array, original.index
-        else:
-            whole = wholes.get(read.array, read.array)
-            step = read.array.size if read.array in wholes else 0
-            index = read.index + step * np.arange(loop.length).reshape(-1, *[1] * read.index.ndim)
+            return original
+        step = read.array.size if read.array in wholes else 0
+        stages = np.arange(loop.length).reshape(-1, *[1] * read.index.ndim)
+        return Read(wholes.get(read.array, read.array), read.index + step * stages)
+
+    def at(read: Read, columns: int = 1) -> Read:
+        whole, index = (own := of_all(read)).array, own.index
         if columns == 2 and read.index.ndim > 2:  # heads stand before stages
             return Read(whole, index.swapaxes(0, 1).reshape(len(read.index), -1, read.index.shape[-1]))
         return Read(whole, index.reshape(-1, read.index.shape[-1]) if columns else index.ravel())
 
+    def heads(read: Read) -> Read:
+        index = of_all(read).index
+        return Read(of_all(read).array, index.reshape(-1, *np.atleast_2d(read.index).shape[-2:]))
+
     def product(part: Product) -> Product:
-        a, b = part.a, part.b
-        varies = {*loop.stage, *loop.earlier, *loop.windows}
-        if a.array in varies and b.array not in varies and 1 in (a.index.ndim, b.index.ndim):
-            a, b = b, a  # a row times rows is rows times a row
-        if a.array in varies:
-            raise _Refused
-        n_a = a.index.shape[-2] if a.index.ndim > 1 else 1
-        rows = product_size(part) // n_a // math.prod(a.index.shape[:-2])  # of b, of each head
-        head, place = np.divmod(np.arange(product_size(part)) if part.pick is None else part.pick, rows * n_a)
-        pick = ((head * loop.length + np.arange(loop.length)[:, None]) * rows * n_a + place).ravel()
-        b = at(b, 2)
-        is_whole = product_shape(Product(a, b)) == shape and (np.diff(pick) == 1).all()
-        return Product(a, b, None if is_whole else pick)
+        size = product_size(part)
+        pick, stages = np.arange(size) if part.pick is None else part.pick, np.arange(loop.length)[:, None]
+        if (once := _once(loop, part)) is None:  # each stage is a head
+            a, b = map(heads, (part.a, part.b))
+            pick = stages * size + pick
+        else:
+            a, b = once
+            n_a = a.index.shape[-2] if a.index.ndim > 1 else 1
+            rows = size // n_a // math.prod(a.index.shape[:-2])  # of b, of each head
+            head, place = np.divmod(pick, rows * n_a)
+            pick = (head * loop.length + stages) * rows * n_a + place
+            b = at(b, 2)
+            if a.index.ndim == 1 and a.array.batched and not b.array.batched:
+                a, b = b, a  # weights first
+        is_whole = product_shape(Product(a, b)) == shape and (np.diff(pick.ravel()) == 1).all()
+        return Product(a, b, None if is_whole else pick.ravel())
 
     match operation:
         case Elementwise(operands):

@@ -213,6 +213,7 @@ class _Lowering:
         self.position = np.full(len(graph.rules) + 1, -1)  # in its array; the last one is that of no node, -1
         self.arrays: list[Array] = []
         self._by_number: dict[int, Array] = {}
+        self._masks: dict[bytes, Array] = {}  # by their numbers
         for group in groups:
             array = self._leaf(group) if group.rule is None else self._array(group)
             self.arrays.append(array)
@@ -330,9 +331,14 @@ class _Lowering:
     def _constants(self, numbers: Any) -> Read:
         """These numbers, as an array of the different ones."""
         places, which = np.unique(numbers, return_inverse=True)
-        array = Array(-len(self.arrays), None, CONSTANT, len(places), False, False, (len(places),), name="mask")
-        array.places = places
-        self.arrays.append(array)
+        array = self._masks.get(places.tobytes())
+        if array is None:
+            array = Array(
+                -len(self.arrays), None, CONSTANT, len(places), False, False, (len(places),), name="mask"
+            )
+            array.places = places
+            self.arrays.append(array)
+            self._masks[places.tobytes()] = array
         return Read(array, which.reshape(numbers.shape))
 
     # --- Operations -----------------------------------------------------------------------------------------

@@ -27,7 +27,10 @@ class _Names:
         for array in every_array(lowered):
             if array.source != CONSTANT:
                 array.name = ""
-        self.factors, self.summands = _roles(list(every_array(lowered)))
+        loops = [array.operation for array in lowered.arrays if isinstance(array.operation, Loop)]
+        self.windows = {leaf: window.array for loop in loops for leaf, window in loop.windows.items()}
+        factors, summands = _roles(list(every_array(lowered)))
+        self.factors, self.summands = ({self.windows.get(a, a) for a in role} for role in (factors, summands))
         parameters = [array for array in lowered.arrays if array.source == ("parameter",)]
         stems = {a: self._stem(a) for a in sorted(parameters, key=lambda array: int(array.places[0]))}
         counts = {stem: list(stems.values()).count(stem) for stem in stems.values()}
@@ -78,7 +81,8 @@ class _Names:
         if isinstance(operation, Total):
             for part in operation.parts:
                 factors = {part.a.array, part.b.array} if isinstance(part, Product) else set()
-                for name in sorted(factor.name for factor in factors if len(factors) == 2):
+                named = [self.windows.get(factor, factor).name for factor in factors if len(factors) == 2]
+                for name in sorted(named):
                     if name.startswith("W") and f"Z{name[1:]}" not in self.used:
                         return self._free(f"Z{name[1:]}")
         if isinstance(operation, Elementwise) and len(operation.operands) == 1:

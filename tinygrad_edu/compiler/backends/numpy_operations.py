@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...engine import elementary
-from ..formulas import ATOM, CHOICE, OPERATORS, PRODUCT, SUM, Form, Language, number_text
+from ..formulas import ATOM, CHOICE, OPERATORS, POWER, PRODUCT, SUM, Form, Language, number_text
 from ..symbols import Symbol
 from ..views import reshaped
 
@@ -41,6 +41,26 @@ class Textbook(Language):
 
     def operation(self, x: Symbol) -> Written:
         return operation_of(x).formula(x, self)
+
+
+class Numbers(Textbook):
+    """Formulas of single numbers, as statements: these are shorter, and NumPy takes less time for them."""
+
+    forms = OPERATORS | {"pow": Form("{} ** {}", POWER, (ATOM, ATOM))}
+
+    def operation(self, x: Symbol) -> Written:
+        if x.op in UFUNCS and x.op not in self.forms:
+            return f"np.{UFUNCS[x.op]}({', '.join(map(self.text, x.args))})", ATOM
+        return super().operation(x)
+
+    def can_write(self, x: Any) -> bool:
+        """Is x one number, made of numbers that have a name, by operations with a form or a function of NumPy?"""
+        if not isinstance(x, Symbol):
+            return True
+        if x.shape or x.batched:
+            return False
+        is_read = x in self.names or x.op == "leaf" or (x.op == "view" and x.args[0] in self.names)
+        return is_read or (x.op in NUMERIC and all(map(self.can_write, x.args)))
 
 
 class Operation:
@@ -250,11 +270,10 @@ class Scatter(Operation):
         value, view = x.args
         if not view.whole:
             return f"scatter({language.text(value)})", ATOM
-        if view.transpose != (1, 0) or view.reshape is not None or view.expand is not None:
+        if view.transpose not in ((1, 0), (0, 2, 1)) or view.reshape is not None or view.expand is not None:
             return language.written(value)
         if isinstance(value, Symbol) and value.op == "product_a" and value.args[0].shape:
-            upstream, right = value.args[:2]
-            return f"{transposed(language.text(right, ATOM))} @ {language.text(upstream, ATOM)}", SUM
+            return ProductA().formula(value, language, is_transposed=True)
         return f"{language.text(value, ATOM)}.T", ATOM
 
     def into(self, x: Symbol, to: str, statements: Statements) -> None:
@@ -395,17 +414,27 @@ class Product(Operation):
 class ProductA(Operation):
     """The gradient of a: upstream.T @ b, summed over the batch where a is not batched."""
 
-    def formula(self, x: Symbol, language: Textbook) -> Written:
-        upstream, right = _stages_first(language.text(x.args[0], ATOM), language.text(x.args[1], ATOM))
-        return f"{transposed(upstream) if x.args[0].shape else upstream} @ {right}", SUM
+    def formula(self, x: Symbol, language: Textbook, is_transposed: bool = False) -> Written:
+        factors, turned = list(x.args[:2]), transposed
+        if len(x.shape) > 2:
+            factors, turned = [_unshaped(factor, x.shape[0]) for factor in factors], _each_transposed
+        left, right = _stages_first(*[language.text(factor, ATOM) for factor in factors])
+        if is_transposed:
+            left, right = right, left
+        return f"{turned(left) if x.args[0].shape else left} @ {right}", SUM
 
     def into(self, x: Symbol, to: str, statements: Statements) -> None:
         upstream, b, n_a, n_b = x.args
         terms, is_summed = b.shape[-1], b.batched and not x.batched
+        if len(x.shape) > 2 and is_summed:  # the examples are rows of each head
+            factors = [_unshaped(factor, x.shape[0]) for factor in (upstream, b)]
+            with statements.reading(*factors) as texts:
+                u, v = map(_heads_first, factors, texts, (n_a, terms))
+                statements.write(_transposed_product(f"{u}.mT", v, to.replace(".transpose(0, 2, 1)", ".mT")))
+            return
         with statements.reading(upstream, b) as (u, v):
             if len(b.shape) > 2 or len(x.shape) > 2:
-                product = f"np.matmul({u}.swapaxes(-1, -2), {v})"
-                statements.write(f"{to}[...] = {product}{'.sum(axis=0)' if is_summed else ''}")
+                statements.write(f"{to}[...] = np.matmul({u}.swapaxes(-1, -2), {v})")
             elif is_summed:
                 u, v = _stages_first(u, v)
                 flat = f"{u}.reshape({bare((-1, n_a) if n_a > 1 else (-1,))})"
@@ -451,10 +480,23 @@ def _stages_first(*factors: str) -> tuple[str, ...]:
     return tuple(text.removesuffix(SWAPPED) for text in factors) if is_swapped else factors
 
 
+def _unshaped(x: Symbol, heads: int) -> Symbol:
+    """What x is a reshape of, if that has the heads along its first axis."""
+    base, view = x.args if x.op == "view" else (x, None)
+    return base if view is not None and view.is_in_order and base.shape[:1] == (heads,) else x
+
+
+def _heads_first(x: Symbol, text: str, columns: int) -> str:
+    """x as (heads, rows of all examples, columns)."""
+    text = text.removesuffix(SWAPPED) if text.endswith(SWAPPED) else f"{text}{SWAPPED}"
+    return text if x.shape == (x.shape[0], columns) else f"{text}.reshape({x.shape[0]}, -1, {columns})"
+
+
 def _transposed_product(left: str, right: str, to: str) -> str:
     """left @ right into `to`; into a transposed array by the transposed factors."""
-    if to.endswith(".T"):
-        return f"np.matmul({transposed(right)}, {transposed(left)}, out={transposed(to)})"
+    for end, turned in ((".T", transposed), (".mT", _each_transposed)):
+        if to.endswith(end):
+            return f"np.matmul({turned(right)}, {turned(left)}, out={turned(to)})"
     return f"np.matmul({left}, {right}, out={to})"
 
 
@@ -464,6 +506,11 @@ def _transposed_product(left: str, right: str, to: str) -> str:
 def transposed(text: str) -> str:
     """The text of a transposed matrix."""
     return text.removesuffix(".T") if text.endswith(".T") else f"{text}.T"
+
+
+def _each_transposed(text: str) -> str:
+    """The text of several matrices, each transposed."""
+    return text.removesuffix(".mT") if text.endswith(".mT") else f"{text}.mT"
 
 
 def bare(sizes: Any) -> str:
@@ -487,6 +534,8 @@ UFUNCS |= {
     "gt": "greater",
     "ge": "greater_equal",
 }
+
+NUMERIC = {"accumulate", "pow", *UFUNCS} - {"lt", "le", "gt", "ge"}  # a comparison gives no float
 
 OPERATIONS: dict[str, Operation] = {
     **{op: Ufunc(name) for op, name in UFUNCS.items()},

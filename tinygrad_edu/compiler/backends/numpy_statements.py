@@ -17,7 +17,7 @@ from ..loop_program import LoopProgram, Repeated
 from ..lower import Array
 from ..symbols import Symbol
 from ..views import dense_strides, strides_of
-from .numpy_operations import Textbook, operation_of
+from .numpy_operations import Numbers, Textbook, operation_of
 
 WIDTH = 80  # of a formula; a longer one is named by its operation
 TOLD = 2000  # definitions; longer programs have no formulas in their comments
@@ -46,7 +46,8 @@ class Statements:
         self.rules: dict[str, Any] = {}
         self.names: dict[Symbol, str] = {symbol: str(symbol.args[0]) for symbol in program.symbols.values()}
         self.slopes: dict[Symbol, Symbol] = {}
-        self._textbook = Textbook(self.names, self.constant)
+        self._textbook, self._numbers = Textbook(self.names, self.constant), Numbers(self.names, self.constant)
+        self._of_numbers: set[str] = set()  # the lines of single numbers
         self._constants_by_content: dict[Any, str] = {}
         self._free: dict[tuple[Any, ...], list[str]] = {}  # temporaries, by shape
         self._n_temporaries = 0
@@ -67,20 +68,37 @@ class Statements:
     def _define(self, definition: Definition) -> None:
         name, formula, array = definition.name, definition.formula, definition.array
         is_parameter = definition.is_gradient and array.source == ("parameter",)
-        if name.isidentifier() and (not is_parameter or _needs_own_buffer(formula, array)):
-            self.buffers[name] = (array.shape, array.batched)
-        shape = ", ".join([*(["B"] if array.batched else []), *map(str, array.shape)])
         self._uses = {}
         self._count(formula)
-        told = f" = {self._formula_text(definition)}" if len(self.program.definitions) <= TOLD else ""
-        self.lines += ["", f"{f'# {name}{told}':<{WIDTH + 4}}  ({shape})"]
-        self.into(formula, name, array.shape, array.batched)
+        if text := self._number_text(definition):
+            gap = [] if self.lines and self.lines[-1] in self._of_numbers else [""]
+            self._of_numbers.add(line := f"{name}{'[...]' * is_parameter} = {text}")
+            self.lines += [*gap, line]
+        else:
+            if name.isidentifier() and (not is_parameter or _needs_own_buffer(formula, array)):
+                self.buffers[name] = (array.shape, array.batched)
+            shape = ", ".join([*(["B"] if array.batched else []), *map(str, array.shape)])
+            told = f" = {self._formula_text(definition)}" if len(self.program.definitions) <= TOLD else ""
+            self.lines += ["", f"{f'# {name}{told}':<{WIDTH + 4}}  ({shape})"]
+            is_row_of_numbers = name.endswith("]") and not shape
+            self.into(formula, f"{name[:-1]}, ...]" if is_row_of_numbers else name, array.shape, array.batched)
         if isinstance(formula, Symbol) and formula.shape == array.shape and formula.op != "leaf":
             self.names.setdefault(formula, name)
             if formula.op in SLOPES:
                 (slope,) = RULES[formula.op].shares(1.0, formula, *formula.args)
                 self.slopes[slope] = formula
         self._saved.clear()
+
+    def _number_text(self, definition: Definition) -> str:
+        """The formula of a single number, for a statement. "" if it is long, or has parts to compute once."""
+        formula, array = definition.formula, definition.array
+        is_stored = definition.name.endswith("]") or isinstance(formula, Symbol)  # a variable is a number of NumPy
+        if array.shape or array.batched or not is_stored or max(self._uses.values(), default=1) > 1:
+            return ""
+        if len(self._uses) > WIDTH or self.slopes.keys() & self._uses or not self._numbers.can_write(formula):
+            return ""
+        text = self._numbers.text(formula)
+        return text if len(text) <= 2 * WIDTH else ""
 
     def _repeat(self, loop: Repeated) -> None:
         """The statements of a loop, after those that fill rows for its first stage."""
@@ -106,7 +124,7 @@ class Statements:
     def _stack(self, name: str, n: int, row: Array | Symbol) -> str:
         """Make an array of n rows, with the batch behind them. Returns the text of row t."""
         self.buffers[name] = (n, *(("B",) if row.batched else ()), *row.shape), False
-        return f"{name}[t]" if row.shape or row.batched else f"{name}[t, ...]"
+        return f"{name}[t]"
 
     def kept(self, name: str, x: Symbol) -> str:
         """Make an array for x, which later formulas read; in a loop, one for each stage. Returns its text."""
@@ -148,6 +166,8 @@ class Statements:
                     self.buffers[name] = array.shape, array.batched
                     for i in range(first, last):
                         self.lines[i] = re.sub(rf"\b{name}\[t(, \.\.\.)?\]", name, self.lines[i])
+                        if self.lines[i].startswith(f"    {name} = "):
+                            del self.buffers[name]
 
     def _formula_text(self, definition: Definition) -> str:
         text, array = self._textbook.text(definition.formula), definition.array
