@@ -233,42 +233,42 @@ def test_sizes_that_are_equal_by_accident(length: int, inputs: int, width: int, 
 
 def scaled_if_long(x: Any) -> Value:
     h = recurrent(x)[-1]
-    return tg.dot(h, v) * (2.0 if len(x) > 16 else 1.0)
+    return tg.dot(h, v) * (2.0 if len(x) > 20 else 1.0)
 
 
 def limited_if_long(x: Any) -> Value:
     """The limit is far from the point at which programs are compared."""
-    h = tg.dot(recurrent(x)[-1], v)
-    return tg.min(h, -100.0 + 1e4 * x[0][0]) if len(x) > 16 else h
+    first = tg.min(x[0][0], 100.0) if len(x) > 20 else x[0][0]
+    return tg.dot(recurrent(x)[-1], v) * first
 
 
 def limits(x: Any) -> Value:
     """As many operations for a long input, with another constant."""
-    return tg.min(tg.dot(recurrent(x)[-1], v), (-100.0 if len(x) > 16 else 1000.0) + 1e4 * x[0][0])
+    return tg.dot(recurrent(x)[-1], v) * tg.min(x[0][0], 100.0 if len(x) > 20 else 1000.0)
 
 
 def branch_if_long(x: Any) -> Value:
     """Only a long input is asked for its number."""
     h = tg.dot(recurrent(x)[-1], v)
-    return 2 * h if len(x) > 16 and x[0][0].data < 0 else h
+    return 2 * h if len(x) > 20 and x[0][0].data < 0 else h
 
 
 @pytest.mark.parametrize("function", [scaled_if_long, limited_if_long, limits])
 @pytest.mark.parametrize("verify", [True, False])
 def test_a_function_that_changes_is_compiled_for_itself(function: Any, verify: bool) -> None:
     step, first = tg.compile(function, LAYER, verify=verify), ""
-    for length in (8, 20, 12, 24, 20):
-        x = np.abs(normal(2, length, 2)) + 1
+    for length in (8, 24, 12, 30, 24):
+        x = normal(2, length, 2)
         check(step, function, LAYER, x)
         first = first or step.source
-        assert (step.source == first) == (length < 16)
-        x[0, 0, 0] = -1.0  # now the limit is reached
+        assert (step.source == first) == (length < 20)
+        x[0, 0, 0] = 500.0  # now the limit is reached
         check(step, function, LAYER, x)
 
 
 def test_a_branch_for_long_inputs_is_no_surprise() -> None:
     step = tg.compile(branch_if_long, LAYER)
-    x = np.abs(normal(4, 20, 2))
+    x = np.abs(normal(4, 24, 2))
     check(step, branch_if_long, LAYER, x[:, :10])
     check(step, branch_if_long, LAYER, x)
     x[2, 0, 0] = -1.0

@@ -36,7 +36,7 @@ from .loops import Loop
 from .pipeline import Made, Request, defined
 from .tracing import Placeholder, Trace
 
-OTHERS = (6, 7, 9, 11, 13, 17)  # lengths to compare with
+OTHERS = (6, 7, 9, 11, 13, 17)  # lengths to compare with: the first one that is no number of the program
 PEELED = 3  # so many stages may stand outside of a loop
 NAMES = ("T", "N", "L", "length")  # what a length may be called
 NUMBER = re.compile(r"(?<![\w.])(\d+(?:\.\d*)?(?:e[-+]?\d+)?)(?![\w.])")
@@ -67,8 +67,9 @@ class AnyLength:
             raise Different
         self.axes, self.agreed, self._first = axes, set[int](), replace(first, shorter=None)
         self.sizes = self.length(first.request), self.length(second.request)
+        self._numbers = set.intersection(*({_number(x) for x in _constants_of(traced)} for traced, _ in ends))
         self._facts = tuple(
-            (made.request.shapes, _kinds_of(traced), tuple(map(_range_of, made.picks))) for traced, made in ends
+            (made.request.shapes, self._kinds(traced), tuple(map(_range_of, made.picks))) for traced, made in ends
         )
         # A slice clears the gradient. Then the program writes those of the parameters that are used.
         self._unused = first.unused if first.unused == second.unused else slice(None)
@@ -93,7 +94,7 @@ class AnyLength:
         with contextlib.suppress(IndexError, Different):
             shapes, kinds, ranges = self._between(self._facts, self.length(request))
             is_like = replace(self._first.request, shapes=shapes) == request and not _paths(traced)
-            if is_like and kinds.items() <= _kinds_of(traced).items():
+            if is_like and kinds == self._kinds(traced):
                 guards, parameters = self._first.guards, set(traced.parameters)
                 found = replace(
                     self._first,
@@ -110,6 +111,14 @@ class AnyLength:
                 return self.of(found)
         return None
 
+    def _kinds(self, traced: Trace) -> Counter[Any]:
+        """How often a graph has each operation, and each constant that those of both lengths have."""
+        numbers = map(_number, _constants_of(traced))
+        kinds = Counter[Any](number if number in self._numbers else "another" for number in numbers)
+        for rule, n in Counter(node.rule for node in traced.nodes if node.rule).items():
+            kinds[rule.name, repr(rule.parameters)] += n
+        return kinds
+
     def _between(self, pair: Any, length: int) -> Any:
         """A number, or those of a container, for this length. Raises Different unless they are a + b * T."""
         first, second = pair
@@ -117,8 +126,8 @@ class AnyLength:
             return first
         if isinstance(first, tuple) and len(first) == len(second):
             return tuple(self._between(both, length) for both in zip(first, second, strict=True))
-        if isinstance(first, Counter):  # what only one of them has belongs to its length
-            return {key: self._between((first[key], second[key]), length) for key in first.keys() & second}
+        if isinstance(first, Counter):
+            return Counter({key: self._between((first[key], second[key]), length) for key in first | second})
         at = first + Fraction(second - first, self.sizes[1] - self.sizes[0]) * (length - self.sizes[0])
         if at.denominator > 1:
             raise Different
@@ -143,13 +152,8 @@ def _constants_of(traced: Trace) -> list[Value]:
     return [x for x in operands if isinstance(x, Value) and x.__class__ is not Placeholder]
 
 
-def _kinds_of(traced: Trace) -> Counter[Any]:
-    """How often a graph has each operation, and each constant."""
-    rules = Counter(node.rule for node in traced.nodes if node.rule)
-    kinds = Counter[Any](repr(float(value.data)) for value in _constants_of(traced))
-    for rule, n in rules.items():
-        kinds[rule.name, repr(rule.parameters)] += n
-    return kinds
+def _number(constant: Value) -> str:
+    return repr(float(constant.data))
 
 
 def _range_of(pick: Pick) -> tuple[int, tuple[int, int, int], int]:
@@ -173,7 +177,7 @@ def any_length(traced: Trace, made: Made, arrays: Sequence[NDArray[Any]], again:
         return made
     body, *_ = made.source.partition("\n    return run\n")
     taken = set(map(float, NUMBER.findall(body)))
-    other = next((n for n in OTHERS if taken.isdisjoint({n - 1, n, n + 1})), OTHERS[-1])
+    other = next((n for n in OTHERS if n not in taken), OTHERS[-1])
     for axes in _axes(made.request.shapes, loops):
         inputs = resized(arrays, axes, other)
         with contextlib.suppress(Exception):  # the function may not take such inputs
