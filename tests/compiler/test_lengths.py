@@ -11,6 +11,7 @@ from comparing import check, values
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
 from tinygrad_edu.compiler import compiled, lengths
+from tinygrad_edu.compiler.backends import numpy_statements
 
 RNG = np.random.default_rng(0)
 
@@ -226,6 +227,31 @@ def test_sizes_that_are_equal_by_accident(length: int, inputs: int, width: int, 
         check(step, loss, flat(W, U, v), normal(batch, n, inputs), normal(batch, width))
         sources.add(step.source)
     assert len(sources) == 1
+
+
+def test_names_that_are_taken() -> None:
+    """An input may be called as the length, or as the stage."""
+    w = Value(0.3, label="N")
+
+    def loss(T: Any, t: Any) -> Value:
+        h = Value(0.0)
+        for now in T:
+            h = tg.tanh(w * h + now * t)
+        return h
+
+    step = tg.compile(loss, [w])
+    for length in (9, 20):
+        check(step, loss, [w], normal(3, length), normal(3))
+    assert "for t in range(L):" in step.source
+
+
+@pytest.mark.parametrize("width", [10, 11, 14, 15])
+def test_a_comment_that_is_too_long_at_one_length(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A2[100] @ W3 has 12 characters, and two less in the program that this one is compared with."""
+    monkeypatch.setattr(numpy_statements, "WIDTH", width)
+    step = tg.compile(encoder, LAYER, verify=False)
+    step.value_and_grad(normal(2, 100, 2), normal(2))
+    assert step.source.count("100") == 1  # T=100
 
 
 # --- Functions that do something else at another length --------------------------------------------------------

@@ -267,10 +267,11 @@ class Compiled(CompiledFunction):
         """The program for new shapes: one for inputs of any length if the function agrees, else a new one."""
         with collector_paused():
             traced = self._trace(request, arrays)
-            for lengths in {made.lengths: None for made in self._programs if made.lengths}:
-                made: Made | None = lengths.at(request, traced)
-                if made and made.holds(arrays) and (made.verified or self._agrees(made, arrays)):
-                    return made
+            known = dict.fromkeys(made.lengths for made in self._programs if made.lengths)
+            found: list[Made | None] = [lengths.at(request, traced) for lengths in known]
+            made = next((made for made in found if made and made.holds(arrays)), None)
+            if made and (made.verified or self._agrees(made, arrays)):
+                return made
             return self._made(traced, request, arrays)
 
     def _agrees(self, made: Made, arrays: Sequence[NDArray[Any]]) -> bool:

@@ -227,7 +227,10 @@ class _Text:
         if first == second:
             return first
         if (mine := COMMENT.fullmatch(first)) and (other := COMMENT.fullmatch(second)):
-            indent, formula, shape = map(self._words, mine.groups(), other.groups())
+            formula = min(mine[2], other[2], key=len)  # a long formula is not written out
+            with contextlib.suppress(Different):
+                formula = self._words(mine[2], other[2])
+            indent, shape = mine[1], self._words(mine[3], other[3])
             return f"{indent}{formula:<{WIDTH + 4}}  {shape}"
         return self._words(first, second)
 
