@@ -45,6 +45,12 @@ def eager(function: Any, parameters: list[Value], batch: Iterable[Any]) -> tuple
 def compare(function: Any, parameters: list[Value], *batch: Any, dtype: str = "float64", **how: Any) -> Any:
     """Compiles, and compares value and gradients with the eager ones. Returns what was compiled."""
     step = tg.compile(function, parameters, dtype, **how)
+    check(step, function, parameters, *batch, dtype=dtype)
+    return step
+
+
+def check(step: Any, function: Any, parameters: list[Value], *batch: Any, dtype: str = "float64") -> None:
+    """Compares value and gradients of what was compiled with the eager ones."""
     value, gradients = step.value_and_grad(*batch)
     names = ["the value", *(p.label or f"parameter {i}" for i, p in enumerate(parameters))]
     for name, got, exact, size in zip(
@@ -55,7 +61,6 @@ def compare(function: Any, parameters: list[Value], *batch: Any, dtype: str = "f
         except AssertionError as error:
             error.add_note(f"This is {name}. {step.groups}")
             raise
-    return step
 
 
 def used(function: Any, parameters: list[Value], batch: Iterable[Any]) -> list[Value]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comparing import compare, used, values
+from comparing import check, compare, used, values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -68,13 +68,13 @@ def test_a_recurrent_layer_reads_as_in_a_textbook() -> None:
     source = " ".join(step.source.split())
     for line in (
         "# XW1 = X @ W1.T + b1",
-        "for t in range(7):",
+        "for t in range(T):",
         "# Z2[t] = A2[t] @ W2.T + XW1s[t]",
         "# A2[t + 1] = tanh(Z2[t])",
-        "for t in reversed(range(7)):",
+        "for t in reversed(range(T)):",
         "# dZ2[t] = dA2[t + 1] * slope_1[t]",
         "# dA2[t] = (dZ2[t] @ W2)",
-        "# dW2 = dZ2.T @ A2[:7]",
+        "# dW2 = dZ2.T @ A2[:T]",
     ):
         assert line in source
 
@@ -628,3 +628,40 @@ def test_many_random_blocks_agree(seed: int) -> None:
 @given(st.integers(0, 10**9))
 def test_many_random_recurrences_agree(seed: int) -> None:
     agrees(random.Random(seed))
+
+
+class OfAnyLength(Recurrence):
+    """A random recurrence over as many stages as its input has."""
+
+    def __init__(self, rng: random.Random):
+        super().__init__(rng)
+        self.own, self.lengths = leaves(40, self.H), [rng.randint(5, 20), *rng.sample(range(3, 40), 2)]
+        self.parameters = flat(self.weights, self.starts, self.shared, self.own, self.scale)
+
+    def __call__(self, x: Any, start: Any) -> Value:
+        self.T = len(x)
+        return super().__call__(x, start)
+
+
+def agrees_at_every_length(rng: random.Random) -> None:
+    recurrence = OfAnyLength(rng)
+    step = tg.compile(recurrence, recurrence.parameters)
+    x, start = recurrence.batch
+    for length in recurrence.lengths:
+        batch = normal(2, length, x.shape[2]), start
+        check(step, recurrence, recurrence.parameters, *batch)
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(0, 10**9))
+@pytest.mark.filterwarnings("ignore:The function does not use")
+def test_random_recurrences_agree_at_every_length(seed: int) -> None:
+    agrees_at_every_length(random.Random(seed))
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=150)
+@given(st.integers(0, 10**9))
+@pytest.mark.filterwarnings("ignore:The function does not use")
+def test_many_random_recurrences_agree_at_every_length(seed: int) -> None:
+    agrees_at_every_length(random.Random(seed))

@@ -44,13 +44,14 @@ def compile(
     form run together. The function gets ints for integers, and Values for other numbers (or plain numbers, if it
     does not run on Values). It may return a tuple, whose first number is the loss, or a dict with a "loss".
 
-    The function is traced once for each shape of an example. If it asks for a number, as `x.data`, `table[i]`
-    and `if x > 0` do, it is traced by examples: what decides is checked for each example of every batch. Other
-    plain numbers in it are constants. So are Values that are no parameters, and the mode and statistics of
-    modules (`training`, BatchNorm's averages): if one of them changes, the next call traces again. A parameter
-    that the function does not use has gradient 0.0. Before a program is used it is compared with the eager
-    function (verify=True). dtype is "float64" or "float32". backend="python" makes straight-line Python, for
-    functions of one point that are called many times.
+    The function is traced once for each shape of an example, and a recurrence for a length of its own too, so
+    that inputs of other lengths need no new program. If it asks for a number, as `if x > 0`, `x.data` and
+    `table[i]` do, it is traced by examples: what decides is checked for each example of every batch. Other plain
+    numbers in it are constants. So are Values that are no parameters, and the mode and statistics of modules
+    (`training`, BatchNorm's averages): if one of them changes, the next call traces again. A parameter that the
+    function does not use has gradient 0.0. Before a program is used it is compared with the eager function
+    (verify=True). dtype is "float64" or "float32". backend="python" makes straight-line Python, for functions of
+    one point that are called many times.
 
     backend="jax" makes pure functions of JAX, for devices such as GPUs, and for several of them. They have
 

@@ -16,6 +16,7 @@ from .batches import Irregular, as_arrays, check_indices
 from .checks import NO_FUNCTION, CompileError, check_one_number, collector_paused, disagreement_error
 from .containers import Part, parts_of
 from .examples import Examples
+from .lengths import any_length
 from .pipeline import WHOLE, Broken, Made, Request, make
 from .report import Groups
 from .tracing import Fields, Trace, TraceError, size_of, trace_function
@@ -176,7 +177,15 @@ class Compiled(CompiledFunction):
     @property
     def groups(self) -> Groups:
         """What was found in the graph, as a table and a drawing. Raises RuntimeError before the first call."""
-        return Groups(self._last().lowered)
+        made = self._last()
+        if made.lowered is None:  # it came with a program for another length
+            arrays = [np.zeros((1, *shape)) for shape in made.request.shapes]
+            for argument, is_one_hot in made.assumed.items():
+                arrays[argument][..., 0] = is_one_hot
+            with self._lock, collector_paused():
+                traced = made.guards.examples.trace() if made.guards else self._trace(made.request, arrays)
+                made.lowered = self._make(traced, made.request, arrays).lowered
+        return Groups(made.lowered)
 
     def explain(self) -> str:
         """What was found in the program that ran last, in words, with the lines of your code.
@@ -246,14 +255,43 @@ class Compiled(CompiledFunction):
         request = Request(tuple(array.shape[1:] for array in arrays), gradient, self._with_outputs)
         made = self._found(lambda made: made.request == request and made.holds(arrays))
         if made is None:
-            with collector_paused():
-                made = self._make(self._trace(request, arrays), request, arrays)
-            self._keep(made, warns=not made.guards)  # a short text does not use the positions of a long one
+            made = self._new(request, arrays)
+            # A short text does not use the positions of a long one.
+            self._keep(made, warns=not made.guards and isinstance(made.unused, list))
         check_indices(made.picks, arrays, made.names)
         self._latest = made
         is_ready = batch and (made.verified or not self.verify) and all(map(operator.is_, arrays, batch))
         self._like = like if is_ready else None
         return made, arrays, size
+
+    def _new(self, request: Request, arrays: Sequence[NDArray[Any]]) -> Made:
+        """The program for new shapes: one for inputs of any length if the function agrees, else a new one."""
+        with collector_paused():
+            traced = self._trace(request, arrays)
+            known = dict.fromkeys(made.lengths for made in self._programs if made.lengths)
+            found: list[Made | None] = [lengths.at(request, traced) for lengths in known]
+            made = next((made for made in found if made and made.holds(arrays)), None)
+            if made and (made.verified or self._agrees(made, arrays)):
+                return made
+            return self._made(traced, request, arrays)
+
+    def _agrees(self, made: Made, arrays: Sequence[NDArray[Any]]) -> bool:
+        """Does a program that was made for another length agree with the function? Then it is verified."""
+        check_indices(made.picks, arrays, made.names)
+        rows = [array[::-1] for array in arrays]  # the first ones may have been traced
+        made.verified = disagreement(made, self.original, self.parameters, rows) == ""
+        if made.verified and self.verify:
+            self._check_rounding(made, arrays)
+        return made.verified
+
+    def _made(self, traced: Trace, request: Request, arrays: Sequence[NDArray[Any]]) -> Made:
+        """The program of a trace, with the length of the inputs as a variable where this is possible."""
+
+        def again(request: Request, arrays: Sequence[NDArray[Any]]) -> tuple[Trace, Made]:
+            traced = self._trace(request, arrays)
+            return traced, self._make(traced, request, arrays)
+
+        return any_length(traced, self._make(traced, request, arrays), arrays, again)
 
     def _make(self, traced: Trace, request: Request, arrays: Sequence[NDArray[Any]], plain: bool = False) -> Made:
         return make(traced, self.parameters, request, arrays, plain)
@@ -332,7 +370,7 @@ class Compiled(CompiledFunction):
         wrong = disagreement(made, self.original, self.parameters, arrays)
         if wrong:
             traced = made.guards.examples.trace() if made.guards else self._trace(made.request, arrays)
-            again = self._make(traced, made.request, arrays)
+            again = self._made(traced, made.request, arrays)
             if again.source != made.source:
                 raise CompileError(NO_FUNCTION.format("one program and then another"))
             plain = self._make(traced, made.request, arrays, plain=True)
@@ -347,11 +385,15 @@ class Compiled(CompiledFunction):
                 "Its numbers are right, but please report this.",
             )
             made, wrong = plain, ""
-        if self._is_single and (off := check_range(made, self.parameters, arrays)):
-            self._warn("off", f'The program gives {off} in float32, by rounding: compile with dtype="float64".')
+        self._check_rounding(made, arrays)
         made.attempts += 1
         made.verified = wrong is not None or made.attempts == ATTEMPTS
         return made
+
+    def _check_rounding(self, made: Made, arrays: Sequence[NDArray[Any]]) -> None:
+        """Warn if a program in float32 is far off. Raises CompileError if numbers leave its range."""
+        if self._is_single and (off := check_range(made, self.parameters, arrays)):
+            self._warn("off", f'The program gives {off} in float32, by rounding: compile with dtype="float64".')
 
 
 def _shaped(outputs: NDArray[Any], shape: Any) -> Any:

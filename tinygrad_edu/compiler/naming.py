@@ -10,7 +10,7 @@ from .lower import CONSTANT, Array, Elementwise, Lowered, Paired, Product, Reduc
 from .tracing import Trace
 
 TAKEN = {"B", "np", "math", "parameters", "gradient", "dtype", "build", "run", "outputs", "buffers", "float"}
-TAKEN |= {"inf", "nan", "RULES", *NAMES}
+TAKEN |= {"inf", "nan", "t", "RULES", *NAMES}
 OF_STATEMENTS = re.compile(r"(t|index_|softmax_|slope_)\d+|(mask|numbers)_+\d+")  # names that statements give
 
 

@@ -89,22 +89,24 @@ class Made:
     """A program: its source, and what must still hold for it to be used.
 
     request         the shapes, and what it computes
+    lowered         its arrays; None until somebody asks, if the program was made for another length
     output_shape    of the outputs for one example
     loss            the place of the loss in the outputs
     frozen          Values that were taken for constants, with their numbers
     state           what the function read of modules: (object, attribute, value)
     assumed         arguments whose rows were taken to add up to 1, or not to
     picks           the arguments that are indices, which are checked
-    unused          the places of the parameters that the function does not use
+    unused          the places of the parameters that the function does not use; a slice where not all are used
     namespace       what the source defines, `build` among it
     guards          what it checks for each example, if it was traced by examples
     shorter         makes the program whose loops have one stage less, to compare them; None if there are no loops
     exact           makes a program without elements that the scalars do not have; None if there are none of them
+    lengths         the program with the length of the inputs as a variable, if this is one of its lengths
     """
 
     request: Request
     source: str
-    lowered: Lowered
+    lowered: Any
     names: list[str]
     output_shape: Any
     loss: int | None
@@ -112,11 +114,12 @@ class Made:
     state: list[tuple[Any, str, Any]]
     assumed: dict[int, bool]
     picks: list[Pick]
-    unused: list[int]
+    unused: list[int] | slice
     namespace: dict[str, Any]
     guards: "Guards | None" = None
     shorter: Callable[[], "Made"] | None = None
     exact: Callable[[], "Made"] | None = None
+    lengths: Any = None
     verified: bool = False
     attempts: int = 0
     _runs: dict[Any, Any] = field(default_factory=dict)

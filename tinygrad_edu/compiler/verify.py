@@ -3,7 +3,7 @@
 The engine computes one example eagerly. The compiled program must give its value and every gradient. The
 tolerance is relative to the absolute adjoint: this is what rounding can do to a gradient, however much its shares
 cancel. Two examples together must give the mean of the two alone, or rows of the batch mix. A program with loops
-is compared with one whose loops are a stage shorter.
+is compared at a second length too, or else with a program whose loops are a stage shorter.
 
 Parameters and inputs are moved at random first, since zeros hide faults. On a kink, or where everything cancels,
 rounding decides between two right answers. So a disagreement counts only if there is one at a second point too.
@@ -23,6 +23,7 @@ from ..engine.rule import Rule
 from ..engine.value import Value
 from .batches import examples
 from .checks import TOLERANCE, CompileError, collector_paused, eager, near
+from .lengths import resized
 from .loops import every_array
 from .pipeline import Broken, Made
 from .tracing import flat_values, standing_in
@@ -41,27 +42,46 @@ def disagreement(
 
     `arrays` is a batch. Its first two examples are used.
     """
+
+    def compared(program: Made, theta: NDArray[Any], inputs: Sequence[NDArray[Any]]) -> str | None:
+        numbers = dict(chain(program.frozen, zip(parameters, theta.tolist(), strict=True)))
+        with standing_in(numbers) as twins:
+            return _at(program, function, [twins[p] for p in parameters], theta, inputs)
+
     found = []
     with collector_paused():
         for theta, inputs in _points(made, parameters, [array[:2] for array in arrays]):
-            numbers = dict(chain(made.frozen, zip(parameters, theta.tolist(), strict=True)))
-            with standing_in(numbers) as twins:
-                found.append(_at(made, function, [twins[p] for p in parameters], theta, inputs))
+            found.append(compared(made, theta, inputs))
             agree, disagree = found.count(""), sum(map(bool, found))
             if agree > disagree:
-                return _lengths_differ(made, theta, inputs)
+                found[-1] = _lengths_differ(made, compared, theta, inputs)
+                if not found[-1]:
+                    made.shorter = None
+                    return ""
     return next((wrong for wrong in found if wrong), None)
 
 
-def _lengths_differ(made: Made, theta: NDArray[Any], inputs: Sequence[NDArray[Any]]) -> str:
-    """Compare a program that has loops with the one whose loops are one stage shorter, with this stage in front.
+def _lengths_differ(
+    made: Made, compared: Callable[..., str | None], theta: NDArray[Any], inputs: Sequence[NDArray[Any]]
+) -> str:
+    """Compare a program that has loops at a second length: a loop that is right for one only is no recurrence.
 
-    A loop that is right for one length only does not stand for a recurrence.
+    Where the length is no variable of the program, or the function fails at the other one, it is compared with the
+    program whose loops are one stage shorter, with this stage in front.
     """
+    if lengths := made.lengths:
+        second = lengths.sizes[1]
+        if second not in lengths.agreed:
+            wrong = compared(lengths.second, theta, resized(inputs, lengths.axes, second))
+            if wrong:
+                return f"{wrong}, for inputs of length {second}"
+            lengths.agreed |= {second} if wrong == "" else set()
+        if second in lengths.agreed:
+            lengths.agreed.add(lengths.length(made.request))
+            return ""
     if made.shorter is None:
         return ""
-    shorter, made.shorter = made.shorter(), None
-    found, expected = (np.concatenate(results_of(program, theta, inputs)) for program in (shorter, made))
+    found, expected = (np.concatenate(results_of(p, theta, inputs)) for p in (made.shorter(), made))
     size = 1.0 + np.abs(expected).max(initial=0.0)
     if not np.isfinite(size) or np.allclose(found, expected, 0.0, TOLERANCE * size, equal_nan=True):
         return ""

@@ -1,0 +1,375 @@
+"""One program for inputs of every length: what has one, that it agrees with the engine, and what it costs."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from comparing import check, values
+
+import tinygrad_edu as tg
+from tinygrad_edu import Value, nn
+from tinygrad_edu.compiler import compiled, lengths
+from tinygrad_edu.compiler.backends import numpy_statements
+
+RNG = np.random.default_rng(0)
+
+
+def normal(*shape: int) -> Any:
+    return RNG.normal(0, 0.6, shape)
+
+
+def tokens(*shape: int) -> Any:
+    return RNG.integers(4, size=shape)
+
+
+def leaves(*shape: int) -> Any:
+    """Nested lists of Values."""
+    return [leaves(*shape[1:]) for _ in range(shape[0])] if shape else Value(RNG.normal(0, 0.6))
+
+
+def flat(*nested: Any) -> list[Value]:
+    return [x for part in nested for x in (flat(*part) if isinstance(part, list | tuple) else [part])]
+
+
+def layer(W: Any, U: Any, b: Any, x: Any, h: Any) -> list[Value]:
+    """W x + U h + b."""
+    return [tg.dot(w, x) + tg.dot(u, h) + bias for w, u, bias in zip(W, U, b, strict=True)]
+
+
+# --- Which functions -------------------------------------------------------------------------------------------
+
+
+W, U, b, v = leaves(3, 2), leaves(3, 3), leaves(3), leaves(3)
+LAYER, gates, start = flat(W, U, b, v), [(leaves(3, 2), leaves(3, 3), leaves(3)) for _ in range(4)], leaves(2, 3)
+table, classes, positions = leaves(5, 3), leaves(4, 3), leaves(40, 2)
+
+
+def plus(x: Any, y: Any) -> list[Any]:
+    return [p + q for p, q in zip(x, y, strict=True)]
+
+
+def recurrent(x: Any) -> list[Any]:
+    """The states of a recurrent layer."""
+    states = [[0.0, 0.0, 0.0]]
+    for now in x:
+        states.append([tg.tanh(a) for a in layer(W, U, b, now, states[-1])])
+    return states[1:]
+
+
+def encoder(x: Any, y: Any) -> Value:
+    return (tg.dot(recurrent(x)[-1], v) - y) ** 2
+
+
+def every_target(x: Any, y: Any) -> Value:
+    return nn.mse([tg.dot(h, v) for h in recurrent(x)], y)
+
+
+def lstm(x: Any, y: Any) -> Value:
+    (h, c), loss = start, Value(0.0)
+    for now, target in zip(x, y, strict=True):
+        i, f, o, g = (layer(*gate, now, h) for gate in gates)
+        c = [tg.sigmoid(p) * q + tg.sigmoid(r) * tg.tanh(s) for p, q, r, s in zip(f, c, i, g, strict=True)]
+        h = [tg.sigmoid(p) * tg.tanh(q) for p, q in zip(o, c, strict=True)]
+        loss = loss + (tg.dot(h, v) - target) ** 2
+    return loss
+
+
+def gru(x: Any, y: Any) -> Value:
+    h = [0.0] * 3
+    for now in x:
+        z, r = ([tg.sigmoid(a) for a in layer(*gate, now, h)] for gate in gates[:2])
+        n = [tg.tanh(a) for a in layer(*gates[2], now, [p * q for p, q in zip(r, h, strict=True)])]
+        h = [(1 - p) * q + p * s for p, q, s in zip(z, n, h, strict=True)]
+    return (tg.dot(h, v) - y) ** 2
+
+
+def language_model(ids: Any) -> Value:
+    """Each token is predicted from those before it. The loss is the mean."""
+    h, losses = [0.0, 0.0, 0.0], []
+    for i, j in itertools.pairwise(ids):
+        now = [tg.take(column, i) for column in zip(*table, strict=True)]
+        h = [tg.tanh(a + tg.dot(u, h)) for a, u in zip(now, U, strict=True)]
+        losses.append(nn.cross_entropy([tg.dot(c, h) for c in classes], j))
+    return tg.sum(losses) / len(losses)
+
+
+def as_written(ids: Any) -> Value:
+    """The same with indices into lists, which is traced by examples."""
+    h, loss = [0.0, 0.0, 0.0], Value(0.0)
+    for t in range(len(ids) - 1):
+        h = [tg.tanh(a + tg.dot(u, h)) for a, u in zip(table[ids[t]], U, strict=True)]
+        loss = loss - tg.log(tg.softmax([tg.dot(c, h) for c in classes])[ids[t + 1]])
+    return loss / (len(ids) - 1)
+
+
+def with_positions(x: Any) -> Value:
+    h = [0.0, 0.0, 0.0]
+    for t, now in enumerate(x):
+        h = [tg.tanh(a) for a in layer(W, U, b, plus(now, positions[t]), h)]
+    return tg.dot(h, v)
+
+
+def transposed(x: Any, y: Any) -> Value:
+    return encoder(list(zip(*x, strict=True)), y)
+
+
+FUNCTIONS: dict[Any, tuple[Any, Callable[[int], Any]]] = {
+    encoder: (LAYER, lambda T: (normal(2, T, 2), normal(2))),
+    every_target: (LAYER, lambda T: (normal(2, T, 2), normal(2, T))),
+    transposed: (LAYER, lambda T: (normal(2, 2, T), normal(2))),
+    lstm: ((gates, start, v), lambda T: (normal(2, T, 2), normal(2, T))),
+    gru: ((gates[:3], v), lambda T: (normal(2, T, 2), normal(2))),
+    language_model: ((table, U, classes), lambda T: (tokens(2, T),)),
+    as_written: ((table, U, classes), lambda T: (tokens(2, T),)),
+    with_positions: ((LAYER, positions), lambda T: (normal(2, T, 2),)),
+}
+
+
+@pytest.mark.parametrize(
+    ("function", "verify"), [*((f, True) for f in FUNCTIONS), (gru, False), (as_written, False)]
+)
+@pytest.mark.filterwarnings("ignore:The function does not use")  # the places beyond the first eight
+def test_one_program_is_for_every_length(function: Any, verify: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    parameters, batch = flat(FUNCTIONS[function][0]), FUNCTIONS[function][1]
+    step, sources = tg.compile(function, parameters, verify=verify), set()
+    for length in (8, 5, 12, 40, *([300] if function is encoder else [])):
+        check(step, function, parameters, *batch(length))
+        sources.add(step.source)
+        monkeypatch.setattr(compiled, "make", None)  # nothing else is compiled
+    (source,) = sources
+    assert "for t in range(T" in source
+
+
+def test_a_new_length_costs_a_trace_and_a_comparison() -> None:
+    calls = []
+
+    def counted(x: Any, y: Any) -> Value:
+        calls.append(len(x))
+        return encoder(x, y)
+
+    for verify in (True, False):
+        step = tg.compile(counted, LAYER, verify=verify)
+        step.value_and_grad(normal(2, 20, 2), normal(2))
+        calls.clear()
+        step.value_and_grad(normal(2, 30, 2), normal(2))
+        step.value_and_grad(normal(2, 30, 2), normal(2))
+        step.value_and_grad(normal(5, 20, 2), normal(5))
+        assert calls.count(30) == 2  # once on placeholders, once on Values
+        assert len(calls) <= 3  # unless it was verified before, the program is compared at the second length
+
+
+def test_old_lengths_are_dropped_and_come_back_without_a_comparison() -> None:
+    step = tg.compile(encoder, LAYER)
+    for length in [*range(5, 45), 5]:
+        step.value_and_grad(normal(2, length, 2), normal(2))
+    assert len(step._programs) == 32
+    assert len({id(made.lengths) for made in step._programs}) == 1
+    assert step._latest.verified
+
+
+def test_all_that_a_program_does_goes_with_every_length() -> None:
+    for dtype, tolerance in (("float64", 1e-12), ("float32", 1e-4)):
+        step = tg.compile(recurrent, LAYER[:-3], dtype)
+        for length in (9, 20, 6):
+            x = normal(3, length, 2)
+            expected = [[[h.data for h in state] for state in recurrent(values(one))] for one in x]
+            np.testing.assert_allclose(step.predict(x), expected, tolerance, tolerance)
+            assert f"(B, {length}, 2)" in repr(step.groups)
+            assert f"for t in range({length})" in repr(step.groups)
+        assert "def build(parameters, B, dtype=np.float64, T=9):" in step.source
+
+
+def test_training_on_many_lengths() -> None:
+    """Compiled and eager training make the same steps; a batch may hold several lengths."""
+    parameters, batches = LAYER[:], [(normal(4, n, 2), normal(4)) for n in (8, 13, 6, 13)]
+    mixed = [*batches[0][0], *batches[1][0]], [*batches[0][1], *batches[1][1]]
+    start = [p.data for p in parameters]
+    trained = []
+    for compile in (True, False):
+        for parameter, number in zip(parameters, start, strict=True):
+            parameter.data = number
+        adam = tg.optim.Adam(parameters, lr=0.1)
+        step = tg.compile(encoder, parameters)
+        if compile:
+            with step.train(adam) as update:
+                for batch in [*batches, mixed]:
+                    update(*batch)
+            assert "range(T)" in step.source
+        else:
+            for x, y in [*batches, mixed]:
+                adam.zero_grad()
+                (sum(encoder(values(a), float(b)) for a, b in zip(x, y, strict=True)) / len(y)).backward()  # type: ignore[attr-defined]  # a Value
+                adam.step()
+        trained.append([p.data for p in parameters])
+    for parameter, number in zip(parameters, start, strict=True):
+        parameter.data = number
+    np.testing.assert_allclose(*trained, 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("length", "inputs", "width", "batch"),
+    [(9, 9, 9, 9), (9, 2, 9, 3), (9, 9, 2, 3), (9, 2, 3, 9), (10, 2, 9, 3), (8, 2, 9, 3), (6, 6, 6, 6)],
+)
+def test_sizes_that_are_equal_by_accident(length: int, inputs: int, width: int, batch: int) -> None:
+    W, U, v = leaves(width, inputs), leaves(width, width), leaves(width)
+
+    def loss(x: Any, y: Any) -> Value:
+        h = [0.0] * width
+        for now in x:
+            h = [tg.tanh(a) for a in layer(W, U, v, now, h)]
+        return nn.mse(h, y)
+
+    step = tg.compile(loss, flat(W, U, v))
+    sources = set()
+    for n in (length, 12, inputs, width, batch, 5):
+        check(step, loss, flat(W, U, v), normal(batch, n, inputs), normal(batch, width))
+        sources.add(step.source)
+    assert len(sources) == 1
+
+
+def test_names_that_are_taken() -> None:
+    """An input may be called as the length, or as the stage."""
+    w = Value(0.3, label="N")
+
+    def loss(T: Any, t: Any) -> Value:
+        h = Value(0.0)
+        for now in T:
+            h = tg.tanh(w * h + now * t)
+        return h
+
+    step = tg.compile(loss, [w])
+    for length in (9, 20):
+        check(step, loss, [w], normal(3, length), normal(3))
+    assert "for t in range(L):" in step.source
+
+
+@pytest.mark.parametrize("width", [10, 11, 14, 15])
+def test_a_comment_that_is_too_long_at_one_length(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A2[100] @ W3 has 12 characters, and two less in the program that this one is compared with."""
+    monkeypatch.setattr(numpy_statements, "WIDTH", width)
+    step = tg.compile(encoder, LAYER, verify=False)
+    step.value_and_grad(normal(2, 100, 2), normal(2))
+    assert step.source.count("100") == 1  # T=100
+
+
+# --- Functions that do something else at another length --------------------------------------------------------
+
+
+def scaled_if_long(x: Any) -> Value:
+    h = recurrent(x)[-1]
+    return tg.dot(h, v) * (2.0 if len(x) > 20 else 1.0)
+
+
+def limited_if_long(x: Any) -> Value:
+    """The limit is far from the point at which programs are compared."""
+    first = tg.min(x[0][0], 100.0) if len(x) > 20 else x[0][0]
+    return tg.dot(recurrent(x)[-1], v) * first
+
+
+def limits(x: Any) -> Value:
+    """As many operations for a long input, with another constant."""
+    return tg.dot(recurrent(x)[-1], v) * tg.min(x[0][0], 100.0 if len(x) > 20 else 1000.0)
+
+
+def branch_if_long(x: Any) -> Value:
+    """Only a long input is asked for its number."""
+    h = tg.dot(recurrent(x)[-1], v)
+    return 2 * h if len(x) > 20 and x[0][0].data < 0 else h
+
+
+@pytest.mark.parametrize("function", [scaled_if_long, limited_if_long, limits])
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_function_that_changes_is_compiled_for_itself(function: Any, verify: bool) -> None:
+    step, first = tg.compile(function, LAYER, verify=verify), ""
+    for length in (8, 24, 12, 30, 24):
+        x = normal(2, length, 2)
+        check(step, function, LAYER, x)
+        first = first or step.source
+        assert (step.source == first) == (length < 20)
+        x[0, 0, 0] = 500.0  # now the limit is reached
+        check(step, function, LAYER, x)
+
+
+def test_a_branch_for_long_inputs_is_no_surprise() -> None:
+    step = tg.compile(branch_if_long, LAYER)
+    x = np.abs(normal(4, 24, 2))
+    check(step, branch_if_long, LAYER, x[:, :10])
+    check(step, branch_if_long, LAYER, x)
+    x[2, 0, 0] = -1.0
+    with pytest.raises(tg.TraceError, match="Select by"):
+        step.value_and_grad(x)
+
+
+def test_a_length_that_the_function_refuses() -> None:
+    step = tg.compile(with_positions, flat(LAYER, positions), verify=False)
+    with pytest.warns(UserWarning, match="does not use 60 of the 101 parameters"):
+        step.value_and_grad(normal(2, 10, 2))
+    _, gradient = step.value_and_grad(normal(2, 30, 2))
+    assert gradient[: len(LAYER) + 60].all()
+    assert not gradient[len(LAYER) + 60 :].any()
+    with pytest.raises(IndexError, match="list index out of range"):
+        step.value_and_grad(normal(2, 41, 2))
+
+
+def test_a_function_of_one_length() -> None:
+    def strict(x: Any) -> Value:
+        if len(x) != 20:
+            raise ValueError("There are 20 measurements.")
+        return tg.dot(recurrent(x)[-1], v)
+
+    step = tg.compile(strict, LAYER)
+    check(step, strict, LAYER, normal(2, 20, 2))
+    assert "for t in range(20)" in step.source
+    with pytest.raises(ValueError, match="20 measurements"):
+        step.value_and_grad(normal(2, 21, 2))
+
+
+def test_constants_outside_are_watched_at_every_length() -> None:
+    weights = [Value(0.5) for _ in range(30)]
+
+    def loss(x: Any) -> Value:
+        h = [0.0, 0.0, 0.0]
+        for t, now in enumerate(x):
+            h = [tg.tanh(a * weights[t]) for a in layer(W, U, b, now, h)]
+        return tg.dot(h, v)
+
+    step = tg.compile(loss, LAYER)
+    for length in (12, 25):
+        check(step, loss, LAYER, normal(2, length, 2))
+    weights[20].data = 0.1
+    check(step, loss, LAYER, normal(2, 25, 2))
+
+
+# --- Verification ----------------------------------------------------------------------------------------------
+
+
+def wrong_at(length: int) -> Callable[[pytest.MonkeyPatch], None]:
+    written = lengths._sum
+    return lambda patch: patch.setattr(
+        lengths,
+        "_sum",
+        lambda slope, shift, name, _: written(slope, shift, f"({name} - ({name} == {length}))", False),
+    )
+
+
+def test_a_length_at_which_the_program_is_wrong_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = tg.compile(encoder, LAYER)
+    with monkeypatch.context() as patch:
+        wrong_at(21)(patch)
+        check(step, encoder, LAYER, normal(2, 20, 2), normal(2))
+    for length in (22, 21, 20):
+        check(step, encoder, LAYER, normal(2, length, 2), normal(2))
+        assert (step.source.count("== 21") > 0) == (length != 21)
+
+
+def test_a_loop_that_is_wrong_at_the_second_length_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = tg.compile(encoder, LAYER)
+    step.value_and_grad(normal(2, 20, 2), normal(2))
+    _, second = step._latest.lengths.sizes
+    wrong_at(second)(monkeypatch)
+    step = tg.compile(encoder, LAYER)
+    with pytest.warns(UserWarning, match=rf"for inputs of length {second}\); the program is compiled without"):
+        check(step, encoder, LAYER, normal(2, 20, 2), normal(2))
+    assert "for t in" not in step.source
