@@ -13,7 +13,7 @@ from .tracing import Trace
 TAKEN = {"B", "np", "math", "parameters", "gradient", "dtype", "build", "run", "outputs", "buffers", "float"}
 TAKEN |= {"inf", "nan", "RULES", *NAMES}
 OF_STATEMENTS = re.compile(
-    r"(t|index_|softmax_|slope_|zeros_|ones_|full_)\d+|(mask|numbers)_+\d+"
+    r"(t|index_|softmax_|slope_|zeros_|ones_|full_|part_)\d+|(mask|numbers)_+\d+"
 )  # names that statements give
 
 
