@@ -294,8 +294,7 @@ class Scatter(Operation):
     def add(cls, x: Symbol, to: str, statements: Statements) -> None:
         """Write the statement that adds x to the array `to`."""
         value, view = x.args
-        minus = view.gather is None and statements.is_unnamed(value, "neg")
-        with statements.reading(value.args[0] if minus else value, beside=view.shape) as (text,):
+        with statements.reading(value, beside=view.shape) as (text,):
             if view.gather is not None:
                 cls._add_gathered(x, to, text, statements)
                 return
@@ -303,10 +302,7 @@ class Scatter(Operation):
             if view.digits is not None:
                 text = reshaped(text, view.shape, view.digits, value.batched)
             is_item = target.endswith("]")
-            if is_item:
-                statements.write(f"{target} {'-' if minus else '+'}= {text}")
-            else:
-                statements.write(f"np.{'subtract' if minus else 'add'}({target}, {text}, out={target})")
+            statements.write(f"{target} += {text}" if is_item else f"np.add({target}, {text}, out={target})")
 
     @staticmethod
     def _add_gathered(x: Symbol, to: str, text: str, statements: Statements) -> None:
