@@ -231,8 +231,9 @@ print("\n".join(line.strip() for line in program if line.strip() and not line.st
 
 # %% [markdown]
 # The first four lines give each gradient its place in the vector of all gradients. The others are our lines: `X @
-# W1 + b1`, `A2 - Y` over `B`, `dZ2 @ W2.T`, `A1.T @ dZ2`, `X.T @ dZ1`, and sums of rows for the biases.
-# `np.sign(A1)` is our `Z1 > 0`, because relu leaves nothing negative. The numbers agree too:
+# W1 + b1`, `A2 - Y` over `B`, `dZ2 @ W2.T`, `A1.T @ dZ2`, `X.T @ dZ1`. A product with ones adds up the rows for the
+# biases. A1 rounded up, but to no more than 1, is our `Z1 > 0`, because relu leaves nothing negative: NumPy is fast
+# at both. The numbers agree too:
 
 # %%
 ours = np.concatenate([dW1.ravel(), db1, dW2.ravel(), db2])

@@ -891,6 +891,23 @@ def test_outside_a_domain_there_is_inf_or_nan_and_no_error(function: Any, x: Any
     assert gradients.shape == (1,)
 
 
+@pytest.mark.parametrize("x", [math.nan, math.inf, -math.inf, 5e-324, -5e-324, 0.0, -0.0, 1e308, -2.0])
+@pytest.mark.parametrize("function", [tg.relu, lambda x: tg.max(x, 0.5), lambda x: tg.leaky_relu(x, alpha=0.1)])
+def test_slopes_at_kinks_and_out_of_range_are_the_eager_ones(function: Any, x: float) -> None:
+    w = Value(1.0)
+    out = function(w * x)
+    expected = [out.data, *tg.gradients(out, [w])]
+    value, gradients = tg.compile(lambda x: function(w * x), [w], verify=False).value_and_grad([x])
+    assert np.array_equal([value, *gradients], expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("lowest", [-79.0, -81.0, -708.0, -744.0])
+def test_sigmoid_keeps_its_digits_in_both_tails(lowest: float) -> None:
+    x = np.concatenate([np.linspace(lowest, 40.0, 60), np.linspace(-2.0, 2.0, 20), [700.0]])
+    got = tg.compile(lambda x: tg.sigmoid(W * x), [W]).predict(x)
+    np.testing.assert_allclose(got, [tg.sigmoid(Value(a)).data for a in x], rtol=1e-15)
+
+
 def test_an_example_out_of_range_leaves_the_others_alone() -> None:
     step = tg.compile(lambda x: [tg.log(W * a) for a in x], [W])
     out = step.predict(np.array([[1.0, -1.0], [math.e, 1.0]]))

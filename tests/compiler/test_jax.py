@@ -148,10 +148,11 @@ def examples(parameters, X, Y):
     dtype = parameters.dtype
     X = jnp.asarray(X, dtype)
     Y = jnp.asarray(Y, dtype)
-    W1 = parameters[0:35].reshape(5, 7)[:, :6]  # (5, 6)
-    b1 = parameters[6:35:7]  # (5)
-    W2 = parameters[35:53].reshape(3, 6)[:, :5]  # (3, 5)
-    b2 = parameters[40::6]  # (3)
+    part_1, part_2 = jnp.split(parameters[:53], [35])
+    W1, b1 = jnp.split(part_1.reshape(5, 7), [6], axis=1)
+    b1 = b1.reshape(5)  # (5)
+    W2, b2 = jnp.split(part_2.reshape(3, 6), [5], axis=1)
+    b2 = b2.reshape(3)  # (3)
     Z1 = X @ W1.T + b1  # (B, 5)
     A1 = jax.nn.relu(Z1)  # (B, 5)
     Z2 = A1 @ W2.T + b2  # (B, 3)
@@ -182,6 +183,32 @@ def test_the_source_is_what_a_person_would_write_and_runs_alone() -> None:
     found, slopes = alone["function"](theta, *batch)
     assert abs(found - value) < 1e-14
     assert np.allclose(slopes, gradient, 0, 1e-15)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not use")
+@pytest.mark.parametrize(
+    ("order", "split"),
+    [
+        ("ABCDuuuu", "jnp.split(parameters[:4], [2])"),
+        ("uuABuuCD", "jnp.split(parameters[:8], [4])"),
+        ("ACBD", "jnp.split(part_1.reshape(2, 2), [1], axis=1)"),
+        ("ABuCuD", "jnp.split(parameters[:6], [2])"),
+    ],
+)
+def test_the_gradient_of_parameters_in_any_order_and_of_unused_ones(order: str, split: str) -> None:
+    values = {name: Value(0.5 + i) for i, name in enumerate("ABCD")}
+    parameters = [values[name] if name in values else Value(9.0) for name in order]
+    rows = [values["A"], values["B"]], [values["C"], values["D"]]
+
+    def loss(x: Any) -> Value:
+        (a, b), (c, d) = rows
+        z = [a * x[0] + b * x[1], tg.tanh(c * x[0]) + tg.tanh(d * x[1])]
+        return z[0] * z[1]
+
+    step, X = tg.compile(loss, parameters, backend="jax"), np.random.default_rng(0).normal(size=(3, 2))
+    _, gradient = step.value_and_grad(X)
+    assert np.allclose(gradient, tg.compile(loss, parameters).value_and_grad(X)[1], 1e-13)
+    assert split in step.source
 
 
 def test_the_function_runs_under_the_transformations_of_jax() -> None:

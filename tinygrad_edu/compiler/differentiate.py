@@ -356,7 +356,7 @@ class ArrayProgram:
             value, view = formula.args
             scaled = self._scaled(ScaledShare(value, share.scale, share.power))
             return self.book.special("scatter", (scaled, view), formula.shape, formula.batched)
-        if share.power == 1 and abs(share.scale) != 1.0:
+        if share.power == 1 and share.scale != 1.0:
             return formula * (share.scale / self.size)
         formula = formula * share.scale if share.scale != 1.0 else formula
         for _ in range(abs(share.power)):

@@ -5,13 +5,15 @@ import re
 from collections.abc import Sequence
 
 from .backends.numpy_helpers import NAMES
+from .decay import THETA
 from .loops import Loop, Result, every_array
 from .lower import CONSTANT, Array, Elementwise, Lowered, Paired, Product, Reduction, Softmax, Total
 from .tracing import Trace
 
 TAKEN = {"B", "np", "math", "parameters", "gradient", "dtype", "build", "run", "outputs", "buffers", "float"}
 TAKEN |= {"inf", "nan", "t", "RULES", *NAMES}
-OF_STATEMENTS = re.compile(r"(t|index_|softmax_|slope_)\d+|(mask|numbers)_+\d+")  # names that statements give
+# Names that statements give
+OF_STATEMENTS = re.compile(r"(t|index_|softmax_|slope_|zeros_|ones_|full_|part_)\d+|(mask|numbers)_+\d+")
 
 
 def name_arrays(lowered: Lowered, trace: Trace) -> None:
@@ -40,6 +42,9 @@ class _Names:
                 array.name = self._free(name.upper() if len(name) == 1 and array.size > 1 else name)
         for array, stem in stems.items():
             array.name = self._numbered(stem) if stem in ("W", "b") or counts[stem] > 1 else self._free(stem)
+        for array in lowered.arrays:
+            if array.source == THETA:
+                array.name = self._free("theta")
         numbers, mask = self._free("numbers"), self._free("mask")  # what constants are called
         for array in every_array(lowered):
             if array.source == CONSTANT:

@@ -12,6 +12,7 @@ from ..engine.value import Value
 from .backends.numpy import Emitter
 from .batches import Pick, picks_of, rows_sum_to_one
 from .checks import check_one_number, collector_paused, unchanged
+from .decay import join_squares
 from .examples import Examples
 from .group import groups_of
 from .loop_program import LoopProgram
@@ -225,6 +226,7 @@ def make(
         guards = _guards(found, graph, len(outputs[0])) if found else None
         labels = [parameter.label for parameter in parameters]
         lowered = lower(graph, *groups_of(graph, labels, ragged=not plain), request.shapes, plain)
+        join_squares(lowered)
         is_used = np.zeros(len(parameters), bool)
         for array in lowered.arrays:
             if array.source == ("parameter",):

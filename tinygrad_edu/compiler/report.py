@@ -176,7 +176,7 @@ def _box(array: Array, id: str, is_result: bool, loop: Loop | None) -> Box:
 
 def _kind(array: Array, is_result: bool) -> Kind:
     if array.operation is None:
-        return "parameter" if array.source == ("parameter",) else "leaf"
+        return "parameter" if array.source[:1] == ("parameter",) else "leaf"
     if is_result:
         return "result"
     is_total = isinstance(array.operation, Total)

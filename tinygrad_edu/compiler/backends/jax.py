@@ -9,19 +9,20 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
 
 from ...engine.rule import Rule
+from ..decay import THETA
 from ..differentiate import ArrayProgram, Definition
 from ..formulas import ATOM, CHOICE, OPERATORS, POWER, PRODUCT, SUM, Form
 from ..loops import Loop, Result
 from ..lower import Array, Lowered, Read
 from ..symbols import Book, Symbol
 from ..update import equation
-from ..views import strides_of, view_of
+from ..views import view_of
 from .numpy import array_text
 from .numpy_operations import Textbook, Written, bare, transposed, tuple_text
 
@@ -358,7 +359,6 @@ class JaxEmitter:
 
     def __init__(self, program: JaxProgram, title: str, gradient: bool):
         self.program, self.arrays = program, program.lowered.arrays
-        self._n_parameters = max((int(a.places.max()) + 1 for a in self._leaves("parameter")), default=0)
         outputs, self._positions = program.lowered.outputs, dict[Any, str]()
         (root, place), others = outputs[0], outputs[1:]
         results: list[Any] = [[(program.read(root, np.array(place)), ())]] if gradient else []
@@ -371,7 +371,7 @@ class JaxEmitter:
     def _module(self, title: str, results: list[Any], rest: str) -> str:
         inputs = {array.source[1]: array.name for array in self._leaves("input")}
         names = [inputs.get(i, f"_{i}") for i in range(self.program.n_inputs)]
-        lines = [_line(array, self._parameter(array)) for array in self._leaves("parameter")]
+        lines = self._parameters()
         for made in self.program.definitions:
             lines += self._scan(made) if isinstance(made, Scan) else [self._defined(made)]
         texts = [[self.text.full(x, shape, True) for x, shape in parts] for parts in results]
@@ -432,15 +432,50 @@ class JaxEmitter:
             constants[self._positions[key]] = array
         return self._positions[key]
 
-    def _parameter(self, array: Array) -> str:
-        """A slice of the vector of all parameters: the part of it that is rows of one length."""
-        places, first, n = array.places.reshape(array.shape), 0, self._n_parameters
-        strides = strides_of(places)
-        if strides and (len(strides) > 1 or strides == (1,)) and strides[0] * len(places) <= n:
-            n = strides[0] * len(places)
-            first = max(0, min(int(places.flat[0]), self._n_parameters - n))
-        name = "parameters" if n == self._n_parameters else f"parameters[{first}:{first + n}]"
-        return view_of(places - first, (n,), repeats=False).text(name, False, self._constant)
+    def _parameters(self) -> list[str]:
+        """Lines that read the parameters. Their vector is split into parts that have no parameter in common.
+
+        The gradient of a split is one concatenation. The gradient of a slice is as long as the whole vector.
+        """
+        parts: list[list[Array]] = []
+        bounds, lines = [0], []
+        for array in sorted(self._leaves("parameter"), key=lambda array: int(array.places.min())):
+            first, after = int(array.places.min()), int(array.places.max()) + 1
+            if array.source == THETA:
+                lines.append(_line(array, f"parameters[{first}:{after}]"))
+                continue
+            if first >= bounds[-1]:
+                bounds.append(0)
+                parts.append([])
+            parts[-1].append(array)
+            bounds[-1] = max(bounds[-1], after)
+        names = [part[0].name if len(part) == 1 else f"part_{i}" for i, part in enumerate(parts, 1)]
+        vector, cuts = f"parameters[:{bounds[-1]}]", bounds[1:-1]
+        lines += [f"{bare(names)} = {f'jnp.split({vector}, {cuts})' if cuts else vector}"] if parts else []
+        for name, part, (first, after) in zip(names, parts, pairwise(bounds), strict=True):
+            lines += _columns(name, part, first, after) or self._views(name, part, first, after)
+        return lines
+
+    def _views(self, name: str, part: list[Array], first: int, after: int) -> list[str]:
+        """Lines that read arrays from a part of the vector, which has the parameters from first to after."""
+        lines = []
+        for array in part:
+            view = view_of(array.places.reshape(array.shape) - first, (after - first,), repeats=False)
+            if name != array.name or not view.is_identity:
+                lines.append(_line(array, view.text(name, False, self._constant)))
+        return lines
+
+
+def _columns(name: str, part: list[Array], first: int, after: int) -> list[str]:
+    """The same lines for arrays that stand side by side, as columns of one matrix; none if they do not."""
+    n, *_ = part[0].shape or (1,)
+    places = [array.places.reshape(n, -1) for array in part if array.shape[:1] == (n,)]
+    if len(places) < max(len(part), 2) or not np.array_equal(np.hstack(places).ravel(), np.arange(first, after)):
+        return []
+    ends = np.cumsum([columns.shape[1] for columns in places]).tolist()
+    matrix = f"{name}.reshape({n}, {ends[-1]})"
+    lines = [f"{bare(array.name for array in part)} = jnp.split({matrix}, {ends[:-1]}, axis=1)"]
+    return lines + [_line(a, f"{a.name}.reshape({bare(a.shape)})") for a in part if len(a.shape) != 2]
 
 
 def _array(numbers: Any) -> str:

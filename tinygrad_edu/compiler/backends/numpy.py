@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..formulas import source_of
+from ..decay import THETA
+from ..formulas import number_text, source_of
 from ..loop_program import LoopProgram
 from ..lower import Array, Lowered
 from ..views import dense_strides, strides_of
@@ -28,7 +29,8 @@ class Emitter:
     def __init__(self, program: LoopProgram, title: str):
         self.program, self.gradient, self.title = program, program.gradient, title
         self.statements = Statements(program)
-        self._learned = [array for array in program.lowered.arrays if array.source == ("parameter",)]
+        learned = [array for array in program.lowered.arrays if array.source[:1] == ("parameter",)]
+        self._learned = sorted(learned, key=lambda array: array.source == THETA)  # its gradient is added last
         self._n_parameters = max((int(array.places.max()) + 1 for array in self._learned), default=0)
         self.source = self._module()
 
@@ -95,7 +97,9 @@ class Emitter:
                 setup.append(f"{array.name} = {there}")
             if self.gradient:
                 own, there = f"d{array.name}", self._in_vector("gradient", array, strides)
-                if spread or own in self.statements.buffers:
+                if array.source == THETA:
+                    after.append(f"{there} += {own}")
+                elif spread or own in self.statements.buffers:
                     self.statements.buffers[own] = (array.shape, False)
                     after.append(f"{there}{'' if there.endswith(']') else '[...]'} = {own}")
                 else:
@@ -128,9 +132,11 @@ class Emitter:
         one.
         """
         buffers = self.statements.buffers
+        numbers = {name: f", {number_text(number)}" for (number, *_), name in self.statements.filled.items()}
         arrays = [
-            f"np.empty({tuple_text(('B', *shape) if batched else shape)}, dtype)"
-            for shape, batched in buffers.values()
+            f"np.{'full' if name in numbers else 'empty'}"
+            f"({tuple_text(('B', *shape) if batched else shape)}{numbers.get(name, '')}, dtype)"
+            for name, (shape, batched) in buffers.items()
         ]
         if len(buffers) <= SHARED:
             return [f"{name} = {array}" for name, array in zip(buffers, arrays, strict=True)], []

@@ -31,10 +31,14 @@ def log_sum_exp(Z, softmax, out=None):
     np.add(top, logs, out=out.reshape(-1))
 
 
-def sigmoid(x):
-    """1 / (1 + e^-x), by the branch that cannot overflow."""
-    small = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1, small) / (1 + small)
+def sigmoid(x, out):
+    """1 / (1 + e^-x); if e^-x may overflow, by e^-|x|."""
+    if x.min() > -80:
+        np.exp(np.negative(x, out=out), out=out)
+        np.reciprocal(np.add(out, 1.0, out=out), out=out)
+    else:
+        small = np.exp(-np.abs(x))
+        np.divide(np.where(x >= 0, 1, small), 1 + small, out=out)
 
 
 def tanh_slope(A, Z, out):

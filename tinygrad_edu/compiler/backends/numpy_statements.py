@@ -24,6 +24,7 @@ TOLD = 2000  # definitions; longer programs have no formulas in their comments
 READ_THROUGH = ("view", "expand")  # operations that need no statement
 FORWARD, BACKWARD = "range({0})", "reversed(range({0}))"  # the stages of a loop
 SLOPES = ("tanh", "sigmoid")  # the slope has a helper: from the result, not from the operand
+FILLED = {0.0: "zeros", 1.0: "ones"}  # names
 COPIED = ("leaf", *READ_THROUGH, "dense")
 
 
@@ -33,6 +34,7 @@ class Statements:
     lines      the source: each formula as a comment, and below it the lines that compute it
     buffers    name -> (shape for one example, batched) of every array that is written
     constants  name -> an array of numbers that the lines read
+    filled     (number, shape, batched) -> the buffer that holds this number everywhere
     rules      name -> a rule that the lines call, since it does not run on symbols
     names      symbol -> the variable that holds it
     slopes     symbol -> the function, of SLOPES, of which it is the slope
@@ -43,6 +45,7 @@ class Statements:
         self.lines: list[str] = []
         self.buffers: dict[str, tuple[tuple[int, ...], bool]] = {}
         self.constants: dict[str, Any] = dict(program.constants)
+        self.filled: dict[tuple[float, tuple[int, ...], bool], str] = {}
         self.rules: dict[str, Any] = {}
         self.names: dict[Symbol, str] = {symbol: str(symbol.args[0]) for symbol in program.symbols.values()}
         self.slopes: dict[Symbol, Symbol] = {}
@@ -202,6 +205,16 @@ class Statements:
             name = self._constants_by_content[key] = f"index_{len(self.constants) + 1}"
             self.constants[name] = array
         return self._constants_by_content[key]
+
+    def full(self, number: float, shape: tuple[int, ...], batched: bool) -> str:
+        """The name of an array that holds this number everywhere."""
+        key = float(number), shape, batched
+        if key not in self.filled:
+            stem = FILLED.get(key[0], "full")
+            n = sum(name.startswith(stem) for name in self.filled.values())
+            self.filled[key] = f"{stem}_{n + 1}"
+            self.buffers[self.filled[key]] = shape, batched
+        return self.filled[key]
 
     def into(self, x: Any, to: str, shape: tuple[int, ...], batched: bool) -> None:
         """Statements that leave x in the array `to`, which has this shape."""
