@@ -51,7 +51,7 @@ class Truth:
         if (place := self._place(box)) is None:
             return ALL
         formula = self.exact[place][order]
-        found: Range = ALL if len(formula.above) + len(formula.below) > LONG else formula.on([box])
+        found: Range = ALL if len(formula.terms) > LONG else formula.on([box])
         return found
 
     def apart(self, box: Range, choices: Sequence[Any], order: int) -> Range:
