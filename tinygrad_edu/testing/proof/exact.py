@@ -1,7 +1,7 @@
 """Exact: a formula over the real numbers, in which every true identity of rational functions is found.
 
 A formula is a sum of terms. A term is a rational number times powers of generators with rational exponents:
-variables, e^m for each product m of generators, sums of which a root, a logarithm or the reciprocal was taken, log,
+variables, e^m for each product m of generators, sums of which a root, a logarithm or a reciprocal was taken, log,
 erf, asin and atan of formulas, pi, primes and i. Functions are rewritten by exp, log and roots first
 (sin x = (e^ix - e^-ix) / 2i), so that 1 - tanh^2, 1 / cosh^2 and 4t / (1 + t)^2 are one formula. A formula is 0 if
 all its terms cancel once its divisors are multiplied out: what is found to be 0 is 0, at every point of the cell.
@@ -188,10 +188,12 @@ class Exact(Operators):
         """e^x: one factor for each term of x; e^(c log u) is u^c."""
         out = self.lift(1)
         for term, c in x.terms.items():
-            ((kind, key), exponent) = next(iter(term)) if len(term) == 1 else (("", ONE), 0)
-            is_log = kind == "log" and exponent == 1
-            kind, key = key if is_log else ("e", term)
-            out = out * self.generator(kind, key, c)
+            factors = [generator for generator, exponent in term if exponent == 1]
+            if len(factors) == len(term) == 1 and factors[0][0] == "log":
+                kind, key = factors[0][1]
+                out = out * self.generator(kind, key, c)
+            else:
+                out = out * self.generator("e", term, c)
         return out
 
     def log(self, x: Exact) -> Exact:
@@ -292,7 +294,7 @@ class Exact(Operators):
     def _sign_of_term(self, term: Term, c: Fraction) -> int | None:
         out = 1 if c > 0 else -1
         for (kind, key), e in term:
-            if kind in _POSITIVE or (e.denominator == 1 and e % 2 == 0 and kind != "i"):
+            if _is_positive((kind, key)) or (e.denominator == 1 and e % 2 == 0 and kind != "i"):
                 continue
             if kind != "x":
                 return None
@@ -340,7 +342,7 @@ class Exact(Operators):
 
     def on(self, inputs: Sequence[Any]) -> Any:
         """The formula computed on other inputs: ranges, or formulas on another cell."""
-        return sum_on(self.terms, inputs)
+        return _Values(inputs).of(self.terms)
 
     # --- Derivatives ----------------------------------------------------------------------------------------
 
@@ -373,7 +375,6 @@ class Exact(Operators):
 
 
 CHOICES = ("lt", "le", "gt", "ge", "equal", "max", "where", "heaviside", "sign", "sigmoid")
-_POSITIVE = ("e", "prime", "sum", "pi", "erfc")
 _COMPARISONS: dict[str, Any] = {
     "lt": lambda sign: sign < 0,
     "le": lambda sign: sign <= 0,
@@ -381,6 +382,11 @@ _COMPARISONS: dict[str, Any] = {
     "ge": lambda sign: sign >= 0,
     "equal": lambda sign: int(sign == 0),
 }
+
+
+def _is_positive(generator: Generator) -> bool:
+    kind, key = generator
+    return kind in ("prime", "sum", "pi", "erfc") or (kind == "e" and all(g != IMAGINARY for g, _ in key))
 
 
 def beside_infinity(a: Any, b: Any) -> int:
@@ -486,58 +492,62 @@ def _with_whole_powers(s: Sum, generator: Generator) -> Sum:
 # --- Sums on other numbers ------------------------------------------------------------------------------------
 
 
-def sum_on(s: Sum, inputs: Sequence[Any]) -> Any:
-    """A sum computed on ranges or on formulas. Factors e^m become one e^(sum of m): a narrower range."""
-    lift = inputs[0].lift
-    if isinstance(inputs[0], Range) and any(g == IMAGINARY for term in s for g, _ in term):
-        return ALL
-    out = lift(0)
-    for term, c in s.items():
-        exponent: Sum = {}
-        product = lift(c)
-        for (kind, key), power in term:
-            if kind == "e":
-                exponent = _add(exponent, {key: power})
-            else:
-                product = product * _generator_on(kind, key, power, inputs)
-        if exponent:
-            product = product * elementary.exp(_centred(exponent, inputs))
-        out = out + product
-    return out
+class _Values(dict[tuple[Generator, Fraction], Any]):
+    """The values of powers of generators on ranges or on formulas, each computed once."""
 
+    def __init__(self, inputs: Sequence[Any]):
+        super().__init__()
+        self.inputs, self.on_range = inputs, isinstance(inputs[0], Range)
 
-def _generator_on(kind: str, key: Any, power: Fraction, inputs: Sequence[Any]) -> Any:
-    lift = inputs[0].lift
-    if kind in ("i", "floor"):
-        return ALL if isinstance(inputs[0], Range) else inputs[0].generator(kind, key, power)
-    if kind == "x":
-        found = inputs[key]
-    elif kind == "pi":
-        found = inputs[0].constants()[0]
-    elif kind == "prime":
-        found = lift(key)
-    elif kind in ("sum", "pole"):
-        found = sum_on(dict(key), inputs)
-    else:
-        inner = _generator_on(key[0], key[1], Fraction(1), inputs) if kind == "log" else sum_on(dict(key), inputs)
-        found = getattr(elementary, kind)(inner)
-    if isinstance(found, Range) and kind in _POSITIVE:
-        found = Range(max(found.lo, arb(0)), found.hi)
-    return found if power == 1 else found._apply("pow_n", found, exponent=power)
+    def of(self, s: Sum) -> Any:
+        """The value of a sum. Factors e^m become one e^(sum of m): a narrower range."""
+        out = self.inputs[0].lift(0)
+        for term, c in s.items():
+            exponent: Sum = {}
+            product = out.lift(c)
+            for generator, power in term:
+                if generator[0] == "e":
+                    exponent = _add(exponent, {generator[1]: power})
+                else:
+                    product = product * self[generator, power]
+            out = out + (product * self[("exp", _key(exponent)), Fraction(1)] if exponent else product)
+        return out
 
+    def __missing__(self, powered: tuple[Generator, Fraction]) -> Any:
+        ((kind, key), power), one = powered, self.inputs[0]
+        if kind in ("i", "floor"):
+            found = ALL if self.on_range else one.generator(kind, key)
+        elif kind == "x":
+            found = self.inputs[key]
+        elif kind == "pi":
+            found = one.constants()[0]
+        elif kind == "prime":
+            found = one.lift(key)
+        elif kind in ("sum", "pole"):
+            found = self.of(dict(key))
+        elif kind == "log":
+            found = elementary.log(self[key, Fraction(1)])
+        elif kind == "exp" and self.on_range and any(g == IMAGINARY for term, _ in key for g, _ in term):
+            found = ALL
+        elif kind == "exp":
+            found = elementary.exp(self._centred(dict(key)))
+        else:
+            found = getattr(elementary, kind)(self.of(dict(key)))
+        if self.on_range and kind in ("sum", "erfc"):
+            found = Range(max(found.lo, arb(0)), found.hi)
+        self[powered] = found if power == 1 else found._apply("pow_n", found, exponent=power)
+        return self[powered]
 
-def _centred(s: Sum, inputs: Sequence[Any]) -> Any:
-    """The sum, and if it is a polynomial on a range, by the mean value theorem where that is narrower."""
-    found, x = sum_on(s, inputs), inputs[0]
-    polynomial = len(inputs) == 1 and all(g == ("x", 0) and n >= 1 for term in s for g, n in term)
-    if not isinstance(x, Range) or not polynomial or not x.mag < INF:
-        return found
-    middle = exactly(((x.lo + x.hi) / 2).mid())
-    powers = {term: dict(term).get(("x", 0), Fraction(0)) for term in s}
-    slope: Sum = {}
-    for term, c in s.items():
-        if power := powers[term]:
-            lower = frozenset([(("x", 0), power - 1)]) if power > 1 else ONE
-            slope = _add(slope, {lower: c * power})
-    other = sum_on(s, [middle]) + sum_on(slope, inputs) * (x - middle)
-    return Range(max(found.lo, other.lo), min(found.hi, other.hi))
+    def _centred(self, s: Sum) -> Any:
+        """The sum, and if it is a polynomial on a range, by the mean value theorem where that is narrower."""
+        found, x = self.of(s), self.inputs[0]
+        polynomial = len(self.inputs) == 1 and all(g == ("x", 0) and n >= 1 for term in s for g, n in term)
+        if not self.on_range or not polynomial or not x.mag < INF:
+            return found
+        middle = exactly(((x.lo + x.hi) / 2).mid())
+        slope: Sum = {}
+        for term, c in s.items():
+            for generator, n in term:
+                slope = _add(slope, {_times(term, frozenset([(generator, Fraction(-1))]))[0]: c * n})
+        other = _Values([middle]).of(s) + self.of(slope) * (x - middle)
+        return Range(max(found.lo, other.lo), min(found.hi, other.hi))

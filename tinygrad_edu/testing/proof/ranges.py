@@ -132,28 +132,16 @@ _ARITHMETIC: dict[str, Callable[..., Range]] = {
 # --- Ranges of functions: each makes a function of a range from one of a ball ----------------------------------
 
 
-def monotone(f: Callable[[Any], Any], *limits: Any) -> Callable[[Range], Range]:
-    """The range of a monotone function with these limits at -inf and inf."""
-
-    def at(x: Any) -> Any:
-        return arb(limits[x > 0]) if abs(x) == INF else f(x)
-
-    return lambda x: hull(map(at, x))
-
-
-def clipped(f: Callable[[Any], Any], low: Any, high: Any) -> Callable[[Range], Range]:
-    """The range of an increasing function that runs away: beyond +-FAR its limits will do."""
+def monotone(
+    f: Callable[[Any], Any], low: Any = None, high: Any = None, far: Any = INF
+) -> Callable[[Range], Range]:
+    """The range of a monotone function. Beyond -far and far its limits will do: low and high, or as f has them."""
 
     def of(x: Range) -> Range:
-        lowest = arb(low) if x.lo < -FAR else f(min(x.lo, FAR))
-        return hull([lowest, arb(high) if x.hi > FAR else f(max(x.hi, -FAR))])
+        first = arb(low) if low is not None and x.lo <= -far else f(min(x.lo, far))
+        return hull([first, arb(high) if high is not None and x.hi >= far else f(max(x.hi, -far))])
 
     return of
-
-
-def even(f: Callable[[Range], Range]) -> Callable[[Range], Range]:
-    """The range of an even function that increases from 0 on."""
-    return lambda x: f(abs(x))
 
 
 def wave(f: Callable[[Any], Any]) -> Callable[[Range], Range]:

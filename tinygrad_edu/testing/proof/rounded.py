@@ -110,15 +110,25 @@ class Rounded(Operators):
         """The floats for pi, the square root of 2, log 2 and log 10, with their errors."""
         return tuple(Rounded(self.paths, x, 0.5) for x in self.of.constants())
 
-    def _after(
-        self, of: Range, relative: Any, absolute: Any, underflows: bool = True, huge: bool = False
+    def _result(
+        self,
+        of: Range,
+        ulps: float,
+        relative: Any = ZERO,
+        absolute: Any = ZERO,
+        huge: bool = False,
+        underflows: bool = True,
     ) -> "Rounded":
-        """The result of one operation that rounds, whose operands had these errors together."""
-        huge = huge or bool(of.mag == INF or of.mag * (1 + relative) + absolute >= MAX * (1 - U / 2))
+        """What an operation within so many ulps gives, whose operands' errors moved it so far.
+
+        Sums do not underflow: a subnormal sum is exact.
+        """
+        huge = huge or bool(of.mag == INF or of.mag * (1 + relative) + absolute >= MAX * (1 - U * ulps))
         if relative == 0 and absolute == 0 and (underflows or of.mig >= NORMAL):
-            return Rounded(self.paths, of, 0.5, ZERO, ZERO, huge)
-        lost = ETA / 2 if underflows and of.mig < NORMAL else ZERO
-        return Rounded(self.paths, of, 0, (1 + relative) * (1 + U) - 1, absolute * (1 + U) + lost, huge)
+            return Rounded(self.paths, of, ulps, ZERO, ZERO, huge)
+        lost = arb(ulps) * ETA if underflows and of.mig < NORMAL else ZERO
+        own = 2 * U * ulps
+        return Rounded(self.paths, of, 0, (1 + relative) * (1 + own) - 1, absolute * (1 + own) + lost, huge)
 
     # --- What rules ask for ---------------------------------------------------------------------------------
 
@@ -131,15 +141,15 @@ class Rounded(Operators):
     def _apply(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
         """What operators and `elementary` ask for. A number without a bound may stand in a branch not taken."""
         try:
-            return self._result(name, *inputs, exponent=exponent)
+            return self._computed(name, *inputs, exponent=exponent)
         except Undecided as reason:
             if name in CHOICES and name != "sigmoid":
                 raise
             return Unbounded(self.paths, str(reason))
 
-    def _result(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
+    def _computed(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
         if name == "plain":
-            return Plain(inputs[0])
+            return inputs[0]
         if unbounded := [x for x in inputs if isinstance(x, Unbounded)]:
             raise Undecided(unbounded[0].reason)
         if name in _COMPARISONS and (side := beside_infinity(*inputs)):
@@ -206,6 +216,10 @@ class Rounded(Operators):
         return self.paths.choose()
 
     def _add(self, a: "Rounded", b: "Rounded") -> "Rounded":
+        if a.is_exact and a.of.mag < arb(2) ** 45 and b.of.lo == b.of.hi == SNAP:
+            return Snapped(a)
+        if isinstance(a, Snapped) and b.of.lo == b.of.hi == -SNAP:
+            return Multiple(a.x)
         if a.of.mag == 0:
             return b
         if b.of.mag == 0:
@@ -225,7 +239,7 @@ class Rounded(Operators):
             relative, absolute = ZERO, aa + ab + _product(ra, a.of.mag) + _product(rb, b.of.mag)
             if of.mig > 0 and absolute < of.mig / 16:
                 relative, absolute = (absolute / of.mig).upper(), ZERO
-        return self._after(of, relative, absolute, underflows=False, huge=huge)
+        return self._result(of, 0.5, relative, absolute, huge, underflows=False)
 
     def _multiply(self, a: "Rounded", b: "Rounded") -> "Rounded":
         of = a.of * b.of
@@ -257,7 +271,7 @@ class Rounded(Operators):
                     raise Undecided("an infinite factor")
                 huge = True
         absolute = _product(aa, b.of.mag * (1 + rb)) + _product(ab, a.of.mag * (1 + ra)) + aa * ab
-        return self._after(of, (1 + ra) * (1 + rb) - 1, absolute, huge=huge)
+        return self._result(of, 0.5, (1 + ra) * (1 + rb) - 1, absolute, huge)
 
     def _divide(self, a: "Rounded", b: "Rounded") -> "Rounded":
         if b.is_exact and b.of.lo == b.of.hi and _is_power_of_2(b.of.lo):
@@ -281,7 +295,7 @@ class Rounded(Operators):
                 raise Undecided("infinity over infinity")
         if not absolute.is_finite():
             raise Undecided("a division by what may be 0")
-        return self._after(of, (1 + ra) / (1 - rb) - 1, absolute)
+        return self._result(of, 0.5, (1 + ra) / (1 - rb) - 1, absolute)
 
     def _power(self, a: "Rounded", n: Any) -> "Rounded":
         """x**n by the C library's pow: within one ulp."""
@@ -299,7 +313,7 @@ class Rounded(Operators):
             if relative != 0
             else ZERO
         )
-        return self._by_library(of, 1, relative, ZERO, a.huge)
+        return self._result(of, 1, relative, huge=a.huge)
 
     def _exponential(self, a: "Rounded", b: "Rounded") -> "Rounded":
         """x**y for a positive x by pow: the logarithm of the result has the error y dx/x + log(x) dy."""
@@ -310,7 +324,7 @@ class Rounded(Operators):
         (ra, aa), (rb, ab) = a.errors(), b.errors()
         moved = _product(ra + aa / a.of.lo, b.of.mag) * 2 + _product(rb, (b.of * log).mag) + _product(ab, log.mag)
         self.paths.rests_on.add("pow: 1 ulp")
-        return self._by_library(of, 1, 2 * moved, ZERO, False)
+        return self._result(of, 1, 2 * moved)
 
     def function(self, name: str, a: "Rounded") -> "Rounded":
         """A library function: its stated bound, and what the error of its argument does."""
@@ -336,16 +350,7 @@ class Rounded(Operators):
                 Range(a.of.lo if a.of.sign == -1 else MAX / 2, a.of.hi if a.of.sign == 1 else -MAX / 2)
             )
             absolute = absolute + (beyond.hi - beyond.lo)
-        return self._by_library(of, row.ulps, relative, absolute, False)
-
-    def _by_library(self, of: Range, ulps: float, relative: Any, absolute: Any, huge: bool) -> "Rounded":
-        """What a function within so many ulps gives for an argument whose error moves it so far."""
-        huge = huge or bool(of.mag == INF or of.mag * (1 + relative) + absolute >= MAX * (1 - 8 * U))
-        if relative == 0 and absolute == 0:
-            return Rounded(self.paths, of, ulps, ZERO, ZERO, huge)
-        lost = arb(ulps) * ETA if of.mig < NORMAL else ZERO
-        own = 2 * U * ulps
-        return Rounded(self.paths, of, 0, (1 + relative) * (1 + own) - 1, absolute * (1 + own) + lost, huge)
+        return self._result(of, row.ulps, relative, absolute)
 
     def _moved(self, name: str, a: "Rounded", of: Range) -> tuple[Any, Any]:
         """The relative and absolute error of f(y) for y near x: f' at most, times |y - x|."""
@@ -385,23 +390,12 @@ class Unbounded(Rounded):
         self.reason = reason
 
 
-class Plain:
-    """A number without its history, as `plain` gives it: it can be compared, and rounded to a multiple of 1/64."""
+class Snapped(Rounded):
+    """A float x after SNAP was added to it."""
 
-    def __init__(self, of: Rounded, snapped: bool = False):
-        self.of, self.snapped = of, snapped
-
-    def __add__(self, other: Any) -> Any:
-        return Plain(self.of, True) if other == SNAP and self.of.is_exact else self.of + other
-
-    def __sub__(self, other: Any) -> Any:
-        return Multiple(self.of) if self.snapped and other == SNAP else self.of - other
-
-    def __abs__(self) -> Rounded:
-        return abs(self.of)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.of, name)
+    def __init__(self, x: Rounded):
+        super().__init__(x.paths, x.of + exactly(SNAP), 0.5)
+        self.x = x
 
 
 class Multiple(Rounded):
