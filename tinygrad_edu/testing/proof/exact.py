@@ -17,11 +17,9 @@ from typing import Any
 from flint import arb, fmpq, fmpq_mpoly_ctx, fmpz
 
 from ...engine import elementary
-from ...engine.operators import Operators
-from ...engine.rule import Rule
 from .cells import Cell, Split, Undecided
 from .functions import FUNCTIONS
-from .ranges import ALL, INF, Range, exactly
+from .ranges import ALL, INF, Number, Range, exactly
 
 Generator = tuple[str, Any]
 Term = frozenset[tuple[Generator, Fraction]]  # generators and their exponents
@@ -76,7 +74,7 @@ def _key(s: Sum) -> Any:
     return frozenset(s.items())
 
 
-class Exact(Operators):
+class Exact(Number):
     """A formula on one cell. Comparisons are decided for the whole cell, or raise Split."""
 
     __hash__ = None  # type: ignore[assignment]  # a formula has many forms
@@ -110,18 +108,10 @@ class Exact(Operators):
 
     # --- Arithmetic -----------------------------------------------------------------------------------------
 
-    def _record(self, rule: Rule, inputs: tuple[Any, ...]) -> Any:
-        return rule.forward(*inputs)
-
-    def _operate(self, name: str, *inputs: Any, **parameters: Any) -> Any:
-        return self._apply(name, *inputs, **parameters)
-
     def _apply(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
         """What operators and `elementary` ask for."""
         if name == "plain":
             return inputs[0]
-        if self.cell.choices is not None and name in CHOICES:
-            return self._given(name, inputs)
         if name == "where":
             return inputs[1] if self.sign(self.lift(inputs[0])) else inputs[2]
         if name in _COMPARISONS and (side := beside_infinity(*inputs)):
@@ -154,15 +144,6 @@ class Exact(Operators):
             self.cell.notes.add("formula: the jumps of floor(x / y) are left out")
             return a - b * self.generator("floor", _key((a / b).terms))
         return self.function(name, a)
-
-    def _given(self, name: str, inputs: tuple[Any, ...]) -> Any:
-        """What floats chose, who may be on another side of a branch than the exact numbers."""
-        chosen = self.cell.choices.pop(0)  # type: ignore[union-attr]  # it is not None
-        if name == "where":
-            return inputs[2] if chosen else inputs[1]
-        if name == "max":
-            return self.lift(inputs[1] if chosen else inputs[0])
-        return self.function(name, self.lift(inputs[0])) if name == "sigmoid" else chosen
 
     def function(self, name: str, x: Exact) -> Exact:
         """An elementary function by its name."""
@@ -374,7 +355,6 @@ class Exact(Operators):
         return u.derivative(i) * self.lift(FUNCTIONS[kind].slope(u))
 
 
-CHOICES = ("lt", "le", "gt", "ge", "equal", "max", "where", "heaviside", "sign", "sigmoid")
 _COMPARISONS: dict[str, Any] = {
     "lt": lambda sign: sign < 0,
     "le": lambda sign: sign <= 0,
