@@ -246,6 +246,11 @@ class Exact(Number):
         """The rational number that it is, if it is one."""
         return self.terms.get(ONE, Fraction(0)) if self.terms.keys() <= {ONE} else None
 
+    def cancelled(self) -> Exact:
+        """The same formula over one divisor, so that terms cancel: its ranges are narrower."""
+        divisors, rest = _cleared(self.terms)
+        return self._make(_multiply({divisors: Fraction(1)}, rest))
+
     def is_zero(self) -> bool:
         """Is it 0 all over the cell? True is proven; False may be a failure to see it."""
         return not _cleared(self.terms)[1]
