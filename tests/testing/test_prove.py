@@ -174,6 +174,13 @@ def test_a_slope_outside_a_kink_is_refuted() -> None:
         prove_rule(wrong)
 
 
+def test_a_cosine_is_not_taken_for_positive() -> None:
+    wrong = tg.rule(
+        lambda x: e.where(0.5 + e.cos(x) > 0, x, 2 * x), backward=lambda u, out, x: (u * 1,), name="wrong"
+    )
+    assert prove_rule(wrong, domain=(3, 4)).formula[1].status == "undecided"
+
+
 def test_shares_of_equal_inputs_lie_between_those_beside() -> None:
     def backward(upstream: Any, out: Any, x: Any, y: Any) -> Any:
         return upstream * e.equal(x, out), upstream * (e.equal(y, out) + e.equal(x, y))

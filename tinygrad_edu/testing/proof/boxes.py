@@ -16,11 +16,11 @@ from ..mathematics import reference_of
 from ..points import SMALLEST_NORMAL, inside
 from ..reference import LIMIT
 from ..reference import ulps as ulps_of
-from .cells import Split, Undecided
-from .exact import Exact, variable_range
+from .cells import Undecided
+from .exact import variable_range
 from .formula import Formulas, Piece
-from .ranges import ALL, BITS, INF, Range, exactly
-from .rounded import MAX, NORMAL, TINY, Paths, Rounded, Unbounded
+from .ranges import ALL, BITS, Range, exactly
+from .rounded import MAX, NORMAL, TINY, Rounded, Unbounded
 
 LARGEST = math.nextafter(math.inf, 0)
 OVERFLOW = "where the value is beyond the floats, so that inf is right, the slope is not looked at"
@@ -37,7 +37,6 @@ class Truth:
         self.rule, self.pieces, self.formulas = rule, pieces, formulas if rule.n_inputs == 1 else []
         self.kinks = {float(piece.ends[0][0]) for piece in pieces if piece.status == "kink"}
         self.exact = [(f.forward, slope := f.derivative(0), slope.derivative(0)) for f in self.formulas]
-        self._differences: dict[Any, tuple[Exact, Exact]] = {}
 
     def _place(self, box: Range) -> int | None:
         for place, piece in enumerate(self.formulas):
@@ -51,23 +50,7 @@ class Truth:
         if (place := self._place(box)) is None:
             return ALL
         formula = self.exact[place][order]
-        found: Range = ALL if len(formula.above) + len(formula.below) > LONG else formula.on([box])
-        return found
-
-    def apart(self, box: Range, choices: Sequence[Any], order: int) -> Range:
-        """How far the branch that floats chose is from the value (order 0) or the slope (1), in exact numbers."""
-        if (place := self._place(box)) is None:
-            return ALL
-        key = place, tuple(choices)
-        if key not in self._differences:
-            cell = replace(self.formulas[place].cell, choices=list(choices))
-            try:
-                branch = Formulas(self.rule, cell)
-            except (Split, IndexError, ValueError, ZeroDivisionError):
-                raise Undecided("a branch that rounding decides") from None
-            value, slope, _ = self.exact[place]
-            self._differences[key] = branch.forward - value, branch.slopes[0] - slope
-        found: Range = self._differences[key][order].on([box])
+        found: Range = ALL if len(formula.terms) > LONG else formula.on([box])
         return found
 
     def at(self, x: float) -> tuple[Any, Any]:
@@ -124,44 +107,28 @@ def bound(truth: Truth, low: float, high: float, rests_on: set[str]) -> Box:
     """The bounds for one box. Where none is found they are inf, with the reason."""
     if _between(low, high) < FEW:
         return run(truth, low, high, rests_on)
-    rule, inside, paths = truth.rule, Range(arb(low), arb(high)), Paths()
-    found: list[tuple[float, ...]] = []
+    rule, inside, assumed = truth.rule, Range(arb(low), arb(high)), set[str]()
     try:
-        while True:
-            x = Rounded(paths, inside)
-            out = x.lift(rule.forward(x))
-            value_may_differ = paths.may_differ
-            slope = x.lift(rule.counted(rule.backward(1.0, out, x), 1)[0])
-            of_value = _in_ulps(out, inside, truth, 0, paths.choices if value_may_differ else None)
-            of_slope = 0.0, 0.0
-            if out.of.mig >= MAX:
-                rests_on.add(OVERFLOW)
-            else:
-                of_slope = _in_ulps(slope, inside, truth, 1, paths.choices if paths.may_differ else None)
-            numbers = of_value[0], of_slope[0], of_value[1], of_slope[1]
-            found.append(tuple(x if x < LOST else math.inf for x in numbers))
-            if not paths.next():
-                break
+        x = Rounded(assumed, inside)
+        out = x.lift(rule.forward(x))
+        slope = x.lift(rule.counted(rule.backward(1.0, out, x), 1)[0])
+        of_value, of_slope = _in_ulps(out, inside, truth, 0), (0.0, 0.0)
+        if out.of.mig >= MAX:
+            assumed.add(OVERFLOW)
+        else:
+            of_slope = _in_ulps(slope, inside, truth, 1)
     except Undecided as reason:
         return Box(low, high, reason=str(reason))
-    rests_on |= paths.rests_on
-    return Box(low, high, *map(max, zip(*found, strict=True)))
+    rests_on |= assumed
+    numbers = of_value[0], of_slope[0], of_value[1], of_slope[1]
+    return Box(low, high, *(x if x < LOST else math.inf for x in numbers))
 
 
-def _in_ulps(y: Rounded, x: Range, truth: Truth, order: int, choices: Any) -> tuple[float, float]:
-    """The error in ulps of the number, and in ulps of |x times its derivative| where that is larger.
-
-    y is the value (order 0) or the slope (1); `choices` are the branches that floats took, if they may have taken
-    others than the exact numbers.
-    """
+def _in_ulps(y: Rounded, x: Range, truth: Truth, order: int) -> tuple[float, float]:
+    """The error of the value (order 0) or the slope (1), in ulps and in ulps of |x times its derivative|."""
     if isinstance(y, Unbounded):
         raise Undecided(y.reason)
     size, absolute = y.of, y.absolute
-    if choices is not None:
-        if not (apart := truth.apart(x, choices, order).mag) < INF:
-            raise Undecided("a branch that rounding decides")
-        absolute = absolute + apart
-        size = truth.range(x, order) if apart > 0 else size
     plain = _plain(y, size, absolute)
     if plain <= GOAL:
         return plain, plain

@@ -20,9 +20,6 @@ class Cell:
     above: frozenset[tuple[int, int]] = frozenset()
     same: tuple[tuple[int, int], ...] = ()
     notes: set[str] = field(default_factory=set, compare=False)  # what a proof on this cell rests on
-    choices: list[Any] | None = field(
-        default=None, compare=False
-    )  # outcomes of all comparisons, if they are given
 
     def is_point(self, i: int) -> bool:
         return bool(self.ends[i][0] == self.ends[i][1])

@@ -101,7 +101,7 @@ def _on_open(rule: Rule, formulas: Formulas) -> Piece:
 
 def _bounded(rule: Rule, formulas: Formulas, i: int, difference: Exact) -> tuple[float, str]:
     """A bound on |difference| / |derivative| over the cell, by boxes; refutes at their midpoints."""
-    derivative = formulas.derivative(i)
+    derivative, difference = formulas.derivative(i).cancelled(), difference.cancelled()
     try:
         ratio = difference / derivative
         if (whole := ratio.range_of(ratio).mag) <= TOLERANCE:  # a float constant in place of the exact one

@@ -7,22 +7,38 @@ from typing import Any, ClassVar
 from flint import arb, ctx, fmpq
 
 from ...engine.operators import Operators
+from ...engine.rule import Rule
 
 BITS = 200  # 60 digits
-INF = arb("inf")
+INF, ZERO = arb("inf"), arb(0)
 FAR = arb(10) ** 6  # e^FAR stands for anything larger, as its exponent would be too long to compute
 
 
-class Range(Operators):
-    """All real numbers from lo to hi, two arbs without a radius, -inf and inf allowed."""
+class Number(Operators):
+    """A number with an arithmetic of its own: operators and `elementary` ask for `_apply(name, *inputs)`."""
 
-    __slots__ = ("hi", "lo")
+    _apply: Callable[..., Any]
+
+    def _record(self, rule: Rule, inputs: tuple[Any, ...]) -> Any:
+        return rule.forward(*inputs)
+
+    def _operate(self, name: str, *inputs: Any, **parameters: Any) -> Any:
+        return self._apply(name, *inputs, **parameters)
+
+
+class Range(Operators):
+    """All real numbers from lo to hi, two arbs without a radius, -inf and inf allowed.
+
+    None is nearer to 0 than `gap`: so much is known of a cosine.
+    """
+
+    __slots__ = ("gap", "hi", "lo")
     functions: ClassVar[
         dict[str, Callable[["Range"], "Range"]]
     ] = {}  # the elementary ones: functions.py adds them
 
-    def __init__(self, lo: Any, hi: Any):
-        self.lo, self.hi = lo, hi
+    def __init__(self, lo: Any, hi: Any, gap: Any = ZERO):
+        self.lo, self.hi, self.gap = lo, hi, gap
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.lo, self.hi))
@@ -49,7 +65,7 @@ class Range(Operators):
     @property
     def mig(self) -> Any:
         """The smallest absolute value."""
-        return arb(0) if self.lo <= 0 <= self.hi else min(abs(self.lo), abs(self.hi))
+        return self.gap if self.lo <= 0 <= self.hi else min(abs(self.lo), abs(self.hi))
 
     @property
     def sign(self) -> int | None:
@@ -95,7 +111,10 @@ def _add(a: Range, b: Range) -> Range:
 def _multiply(a: Range, b: Range) -> Range:
     if a is b and a is not ALL:  # a square; ALL stands for many numbers
         return _power(a, Fraction(2))
-    return hull(arb(0) if x == 0 or y == 0 else x * y for x in a for y in b)
+    found = hull(arb(0) if x == 0 or y == 0 else x * y for x in a for y in b)
+    if a.gap is not ZERO or b.gap is not ZERO:
+        found.gap = lower(a.mig * b.mig)
+    return found
 
 
 def _divide(a: Range, b: Range) -> Range:
@@ -103,6 +122,8 @@ def _divide(a: Range, b: Range) -> Range:
         return a * hull(arb(0) if abs(end) == INF else 1 / end for end in b)
     if b.lo == 0 < b.hi:
         return a * Range(1 / b.hi if b.hi < INF else arb(0), INF)
+    if b.gap > 0:
+        return a * Range(-upper(1 / b.gap), upper(1 / b.gap), lower(1 / b.mag))
     if b.hi == 0 > b.lo:
         return a * Range(-INF, 1 / b.lo if b.lo > -INF else arb(0))
     return ALL
@@ -116,7 +137,7 @@ def _power(x: Range, e: Fraction) -> Range:
         power = arb(fmpq(e.numerator, e.denominator))
         return hull(end if end in (0, INF) else end**power for end in (max(x.lo, arb(0)), x.hi))
     found = hull(end ** int(e) for end in x)
-    return Range(arb(0), found.hi) if e and e % 2 == 0 and 0 in x else found
+    return Range(lower(x.mig ** int(e)), found.hi) if e and e % 2 == 0 and 0 in x else found
 
 
 _ARITHMETIC: dict[str, Callable[..., Range]] = {
@@ -124,7 +145,7 @@ _ARITHMETIC: dict[str, Callable[..., Range]] = {
     "sub": lambda a, b: _add(a, -b),
     "mul": _multiply,
     "div": _divide,
-    "neg": lambda a: Range(-a.hi, -a.lo),
+    "neg": lambda a: Range(-a.hi, -a.lo, a.gap),
     "abs": lambda a: Range(a.mig, a.mag),
 }
 
@@ -132,28 +153,16 @@ _ARITHMETIC: dict[str, Callable[..., Range]] = {
 # --- Ranges of functions: each makes a function of a range from one of a ball ----------------------------------
 
 
-def monotone(f: Callable[[Any], Any], *limits: Any) -> Callable[[Range], Range]:
-    """The range of a monotone function with these limits at -inf and inf."""
-
-    def at(x: Any) -> Any:
-        return arb(limits[x > 0]) if abs(x) == INF else f(x)
-
-    return lambda x: hull(map(at, x))
-
-
-def clipped(f: Callable[[Any], Any], low: Any, high: Any) -> Callable[[Range], Range]:
-    """The range of an increasing function that runs away: beyond +-FAR its limits will do."""
+def monotone(
+    f: Callable[[Any], Any], low: Any = None, high: Any = None, far: Any = INF
+) -> Callable[[Range], Range]:
+    """The range of a monotone function. Beyond -far and far its limits will do: low and high, or as f has them."""
 
     def of(x: Range) -> Range:
-        lowest = arb(low) if x.lo < -FAR else f(min(x.lo, FAR))
-        return hull([lowest, arb(high) if x.hi > FAR else f(max(x.hi, -FAR))])
+        first = arb(low) if low is not None and x.lo <= -far else f(min(x.lo, far))
+        return hull([first, arb(high) if high is not None and x.hi >= far else f(max(x.hi, -far))])
 
     return of
-
-
-def even(f: Callable[[Range], Range]) -> Callable[[Range], Range]:
-    """The range of an even function that increases from 0 on."""
-    return lambda x: f(abs(x))
 
 
 def wave(f: Callable[[Any], Any]) -> Callable[[Range], Range]:

@@ -13,12 +13,10 @@ from typing import Any
 
 from flint import arb
 
-from ...engine.operators import Operators
-from ...engine.rule import Rule
 from .cells import Undecided
-from .exact import CHOICES, beside_infinity
+from .exact import beside_infinity
 from .functions import FUNCTIONS
-from .ranges import INF, Range, exactly, hull
+from .ranges import INF, ZERO, Number, Range, exactly, hull
 
 U = arb(2) ** -53  # half an ulp, relative to the number
 ETA = arb(2) ** -1074  # the least float
@@ -26,47 +24,23 @@ NORMAL = arb(2) ** -1022  # the least float with all its digits
 MAX = arb(2) ** 1024
 TINY = arb(2) ** -1100
 UNDERFLOW = "where its exact value is below 2^-1100, a library function returns 0"
-ZERO = arb(0)
 COS_IS_NOT_0 = arb(2) ** -62
 KAHAN = "no double except 0 is nearer to a multiple of pi/2 than 2^-62 (Kahan; Muller et al., Handbook, 10.6)"
 SNAP = 1.5 * 2.0**46  # adding and subtracting it rounds to the nearest multiple of 1/64
 
 
-class Paths:
-    """Comparisons that rounding leaves open are taken both ways: runs the program once for each way."""
+class Rounded(Number):
+    """The numbers of a box as floats compute them.
 
-    def __init__(self) -> None:
-        self.taken: list[bool] = []
-        self.at = 0
-        self.choices: list[Any] = []  # the outcomes of all comparisons on this path
-        self.may_differ = False  # may the floats take another branch than the exact numbers?
-        self.rests_on: set[str] = set()
-
-    def choose(self, rounding: bool = True) -> bool:
-        self.may_differ |= rounding
-        if self.at == len(self.taken):
-            self.taken.append(True)
-        self.at += 1
-        return self.taken[self.at - 1]
-
-    def next(self) -> bool:
-        """Turns to the next path; False if all were taken."""
-        self.at, self.choices, self.may_differ = 0, [], False
-        while self.taken and not self.taken[-1]:
-            self.taken.pop()
-        if self.taken:
-            self.taken[-1] = False
-        return bool(self.taken)
-
-
-class Rounded(Operators):
-    """The numbers of a box as floats compute them."""
+    `huge`: the float may be infinite. `is_0`: the float is 0, though the exact number is not. What the computation
+    rests on is added to `rests_on`.
+    """
 
     __hash__ = None  # type: ignore[assignment]  # two of them are never the same
 
     def __init__(
         self,
-        paths: Paths,
+        rests_on: set[str],
         of: Range,
         ulps: float = 0,
         relative: Any = ZERO,
@@ -74,7 +48,7 @@ class Rounded(Operators):
         huge: bool = False,
         is_0: bool = False,
     ):
-        self.paths, self.of, self.ulps, self.huge, self.is_0 = paths, of, ulps, huge, is_0
+        self.rests_on, self.of, self.ulps, self.huge, self.is_0 = rests_on, of, ulps, huge, is_0
         self.relative, self.absolute = relative, absolute
         if not (relative.is_finite() and relative < arb(1) / 4):
             raise Undecided("the rounding error has no bound here")
@@ -104,65 +78,72 @@ class Rounded(Operators):
             return x
         if isinstance(x, float) and not math.isfinite(x):
             raise Undecided(f"{x} is not a real number")
-        return Rounded(self.paths, exactly(float(x)))
+        return Rounded(self.rests_on, exactly(float(x)))
 
     def constants(self) -> tuple["Rounded", ...]:
         """The floats for pi, the square root of 2, log 2 and log 10, with their errors."""
-        return tuple(Rounded(self.paths, x, 0.5) for x in self.of.constants())
+        return tuple(Rounded(self.rests_on, x, 0.5) for x in self.of.constants())
 
-    def _after(
-        self, of: Range, relative: Any, absolute: Any, underflows: bool = True, huge: bool = False
+    def _result(
+        self,
+        of: Range,
+        ulps: float,
+        relative: Any = ZERO,
+        absolute: Any = ZERO,
+        huge: bool = False,
+        underflows: bool = True,
     ) -> "Rounded":
-        """The result of one operation that rounds, whose operands had these errors together."""
-        huge = huge or bool(of.mag == INF or of.mag * (1 + relative) + absolute >= MAX * (1 - U / 2))
+        """What an operation within so many ulps gives, whose operands' errors moved it so far.
+
+        Sums do not underflow: a subnormal sum is exact.
+        """
+        huge = huge or bool(of.mag == INF or of.mag * (1 + relative) + absolute >= MAX * (1 - U * ulps))
         if relative == 0 and absolute == 0 and (underflows or of.mig >= NORMAL):
-            return Rounded(self.paths, of, 0.5, ZERO, ZERO, huge)
-        lost = ETA / 2 if underflows and of.mig < NORMAL else ZERO
-        return Rounded(self.paths, of, 0, (1 + relative) * (1 + U) - 1, absolute * (1 + U) + lost, huge)
+            return Rounded(self.rests_on, of, ulps, ZERO, ZERO, huge)
+        lost = arb(ulps) * ETA if underflows and of.mig < NORMAL else ZERO
+        own = 2 * U * ulps
+        return Rounded(self.rests_on, of, 0, (1 + relative) * (1 + own) - 1, absolute * (1 + own) + lost, huge)
 
     # --- What rules ask for ---------------------------------------------------------------------------------
-
-    def _record(self, rule: Rule, inputs: tuple[Any, ...]) -> Any:
-        return rule.forward(*inputs)
-
-    def _operate(self, name: str, *inputs: Any, **parameters: Any) -> Any:
-        return self._apply(name, *inputs, **parameters)
 
     def _apply(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
         """What operators and `elementary` ask for. A number without a bound may stand in a branch not taken."""
         try:
-            return self._result(name, *inputs, exponent=exponent)
+            return self._computed(name, *inputs, exponent=exponent)
         except Undecided as reason:
-            if name in CHOICES and name != "sigmoid":
-                raise
-            return Unbounded(self.paths, str(reason))
+            return Unbounded(self.rests_on, str(reason))
 
-    def _result(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
+    def __bool__(self) -> bool:
+        raise Undecided("a branch that rounding decides")
+
+    __int__ = __bool__
+
+    def _computed(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
         if name == "plain":
-            return Plain(inputs[0])
+            return inputs[0]
         if unbounded := [x for x in inputs if isinstance(x, Unbounded)]:
             raise Undecided(unbounded[0].reason)
         if name in _COMPARISONS and (side := beside_infinity(*inputs)):
             if any(isinstance(x, Rounded) and x.huge for x in inputs):
                 raise Undecided("what may be infinite is compared with infinity")
-            return self._chosen(name != "equal" and (side < 0) == (name in ("lt", "le")))
+            return name != "equal" and (side < 0) == (name in ("lt", "le"))
         if name == "where":
-            return inputs[2] if self._chosen(self._equal(self.lift(inputs[0]), self.lift(0))) else inputs[1]
+            return self._where(self._equal(self.lift(inputs[0]), self.lift(0)), inputs[2], inputs[1])
         a, *others = map(self.lift, inputs)
         b = others[0] if others else a
         zero = self.lift(0)
         if name in _COMPARISONS:
-            return self._chosen(_COMPARISONS[name](self, a, b))
+            return _COMPARISONS[name](self, a, b)
         if name == "max":
-            return b if self._chosen(self._less(a, b)) else a
+            return self._where(self._less(a, b), b, a)
         if name == "heaviside":
-            return self._chosen(int(self._less(zero, a)))
+            return 1 * self._less(zero, a)
         if name == "sign":
-            return self._chosen(int(self._less(zero, a)) - int(self._less(a, zero)))
+            return self._less(zero, a) - 1 * self._less(a, zero)
         if name == "neg":
-            return Rounded(self.paths, -a.of, a.ulps, a.relative, a.absolute, a.huge, a.is_0)
+            return Rounded(self.rests_on, -a.of, a.ulps, a.relative, a.absolute, a.huge, a.is_0)
         if name == "abs":
-            return Rounded(self.paths, abs(a.of), a.ulps, a.relative, a.absolute, a.huge)
+            return Rounded(self.rests_on, abs(a.of), a.ulps, a.relative, a.absolute, a.huge)
         if name == "add":
             return self._add(a, b)
         if name == "sub":
@@ -177,35 +158,48 @@ class Rounded(Operators):
             return self._exponential(a, b)
         if name == "sigmoid":
             small = self.function("exp", -abs(a))
-            return 1 / (1 + small) if not self._chosen(self._less(a, zero)) else small / (1 + small)
+            return self._where(self._less(a, zero), small / (1 + small), 1 / (1 + small))
         return self.function(name, a)
 
-    def _chosen(self, outcome: Any) -> Any:
-        self.paths.choices.append(outcome)
-        return outcome
+    def _less(self, a: "Rounded", b: "Rounded") -> Any:
+        """a < b: True or False if floats and exact numbers agree, else a number that may be 0 or 1."""
+        return self._agreed(_is_less, a, b)
 
-    def _less(self, a: "Rounded", b: "Rounded") -> bool:
-        """a < b of the floats. Where rounding leaves it open, both answers are taken."""
-        x, y = a.computed(), b.computed()
-        self.paths.may_differ |= a.is_0 or b.is_0
-        if x.hi < y.lo:
-            return True
-        return False if x.lo >= y.hi or a is b else self._open(a, b)
-
-    def _equal(self, a: "Rounded", b: "Rounded") -> bool:
+    def _equal(self, a: "Rounded", b: "Rounded") -> Any:
         """a == b, likewise."""
-        x, y = a.computed(), b.computed()
-        self.paths.may_differ |= a.is_0 or b.is_0
-        if x.lo == x.hi == y.lo == y.hi or (a is b and not a.huge):
-            return True
-        return False if x.hi < y.lo or x.lo > y.hi else self._open(a, b)
+        return True if a is b and not a.huge else self._agreed(_is_equal, a, b)
 
-    def _open(self, a: "Rounded", b: "Rounded") -> bool:
+    def _agreed(self, compare: Callable[[Range, Range], bool | None], a: "Rounded", b: "Rounded") -> Any:
+        exact, computed = compare(a.of, b.of), compare(a.computed(), b.computed())
+        if computed is not None and (exact == computed or not (a.is_0 or b.is_0)):
+            return computed
         if a.is_exact and b.is_exact:
             raise Undecided("a branch inside the box")
-        return self.paths.choose()
+        of = Range(ZERO, arb(1)) if exact is None else exactly(int(exact))
+        return Rounded(self.rests_on, of, absolute=arb(1))
+
+    def _where(self, condition: Any, x: Any, y: Any) -> Any:
+        """x or y. If rounding leaves it open, floats may have taken one and the exact numbers the other."""
+        if isinstance(condition, bool):
+            return x if condition else y
+        a, b = self.lift(x), self.lift(y)
+        if a.huge or b.huge or isinstance(a, Unbounded) or isinstance(b, Unbounded):
+            raise Undecided("a branch that rounding decides")
+        taken = condition.of.sign  # by the exact numbers, None if that is open
+        (ra, aa), (rb, ab) = a.errors(), b.errors()
+        apart = max(abs(a.of.hi - b.of.lo), abs(b.of.hi - a.of.lo))
+        if taken != 1:
+            aa = aa + apart * (1 + ra)
+        if taken != 0:
+            ab = ab + apart * (1 + rb)
+        of = a.of if taken == 1 else b.of if taken == 0 else hull([*a.of, *b.of])
+        return Rounded(self.rests_on, of, 0, max(ra, rb), max(aa, ab))
 
     def _add(self, a: "Rounded", b: "Rounded") -> "Rounded":
+        if a.is_exact and a.of.mag < arb(2) ** 45 and b.of.lo == b.of.hi == SNAP:
+            return Snapped(a)
+        if isinstance(a, Snapped) and b.of.lo == b.of.hi == -SNAP:
+            return Multiple(a.x)
         if a.of.mag == 0:
             return b
         if b.of.mag == 0:
@@ -225,19 +219,19 @@ class Rounded(Operators):
             relative, absolute = ZERO, aa + ab + _product(ra, a.of.mag) + _product(rb, b.of.mag)
             if of.mig > 0 and absolute < of.mig / 16:
                 relative, absolute = (absolute / of.mig).upper(), ZERO
-        return self._after(of, relative, absolute, underflows=False, huge=huge)
+        return self._result(of, 0.5, relative, absolute, huge, underflows=False)
 
     def _multiply(self, a: "Rounded", b: "Rounded") -> "Rounded":
         of = a.of * b.of
         if a.is_0 or b.is_0:
             if a.huge or b.huge or not of.mag < INF:
                 raise Undecided("0 times what may be infinite")
-            return Rounded(self.paths, of, 0, ZERO, of.mag, is_0=True)
+            return Rounded(self.rests_on, of, 0, ZERO, of.mag, is_0=True)
         for x, y in ((a, b), (b, a)):
             if x.of.mag == 0 and x.is_exact:
                 return x
             if x.is_exact and x.of.lo == x.of.hi and abs(x.of.lo) == 1:
-                return Rounded(self.paths, of, y.ulps, y.relative, y.absolute, y.huge)
+                return Rounded(self.rests_on, of, y.ulps, y.relative, y.absolute, y.huge)
             if x.is_exact and x.of.lo == x.of.hi and _is_power_of_2(x.of.lo):
                 relative, absolute = y.errors()
                 keeps = of.mig >= NORMAL
@@ -246,8 +240,8 @@ class Rounded(Operators):
                     raise Undecided("an infinite factor")
                 huge = y.huge or bool(of.mag * (1 + relative) >= MAX * (1 - U))
                 if keeps and y.of.mig >= NORMAL:
-                    return Rounded(self.paths, of, y.ulps, y.relative, y.absolute * abs(x.of.lo), huge)
-                return Rounded(self.paths, of, 0, relative, absolute * abs(x.of.lo) + lost, huge)
+                    return Rounded(self.rests_on, of, y.ulps, y.relative, y.absolute * abs(x.of.lo), huge)
+                return Rounded(self.rests_on, of, 0, relative, absolute * abs(x.of.lo) + lost, huge)
         (ra, aa), (rb, ab) = a.errors(), b.errors()
         huge = False
         for x, y in ((a, b), (b, a)):
@@ -257,11 +251,11 @@ class Rounded(Operators):
                     raise Undecided("an infinite factor")
                 huge = True
         absolute = _product(aa, b.of.mag * (1 + rb)) + _product(ab, a.of.mag * (1 + ra)) + aa * ab
-        return self._after(of, (1 + ra) * (1 + rb) - 1, absolute, huge=huge)
+        return self._result(of, 0.5, (1 + ra) * (1 + rb) - 1, absolute, huge)
 
     def _divide(self, a: "Rounded", b: "Rounded") -> "Rounded":
         if b.is_exact and b.of.lo == b.of.hi and _is_power_of_2(b.of.lo):
-            return self._multiply(a, Rounded(self.paths, exactly(1 / b.of.lo)))
+            return self._multiply(a, Rounded(self.rests_on, exactly(1 / b.of.lo)))
         (ra, aa), (rb, ab) = a.errors(), b.errors()
         least = b.of.mig
         if least == 0:
@@ -281,7 +275,7 @@ class Rounded(Operators):
                 raise Undecided("infinity over infinity")
         if not absolute.is_finite():
             raise Undecided("a division by what may be 0")
-        return self._after(of, (1 + ra) / (1 - rb) - 1, absolute)
+        return self._result(of, 0.5, (1 + ra) / (1 - rb) - 1, absolute)
 
     def _power(self, a: "Rounded", n: Any) -> "Rounded":
         """x**n by the C library's pow: within one ulp."""
@@ -291,7 +285,7 @@ class Rounded(Operators):
             return 1 / a
         of = a.of**n
         relative, absolute = a.errors()
-        self.paths.rests_on.add("pow: 1 ulp")
+        self.rests_on.add("pow: 1 ulp")
         if absolute != 0 or (a.huge and not n > 1):
             raise Undecided("a power of a number with an absolute error")
         relative = (
@@ -299,7 +293,7 @@ class Rounded(Operators):
             if relative != 0
             else ZERO
         )
-        return self._by_library(of, 1, relative, ZERO, a.huge)
+        return self._result(of, 1, relative, huge=a.huge)
 
     def _exponential(self, a: "Rounded", b: "Rounded") -> "Rounded":
         """x**y for a positive x by pow: the logarithm of the result has the error y dx/x + log(x) dy."""
@@ -309,8 +303,8 @@ class Rounded(Operators):
         of = FUNCTIONS["exp"].range(b.of * log)
         (ra, aa), (rb, ab) = a.errors(), b.errors()
         moved = _product(ra + aa / a.of.lo, b.of.mag) * 2 + _product(rb, (b.of * log).mag) + _product(ab, log.mag)
-        self.paths.rests_on.add("pow: 1 ulp")
-        return self._by_library(of, 1, 2 * moved, ZERO, False)
+        self.rests_on.add("pow: 1 ulp")
+        return self._result(of, 1, 2 * moved)
 
     def function(self, name: str, a: "Rounded") -> "Rounded":
         """A library function: its stated bound, and what the error of its argument does."""
@@ -318,14 +312,13 @@ class Rounded(Operators):
             raise Undecided(f"nothing is known of {name}: add a row to testing/proof/functions.py")
         row = FUNCTIONS[name]
         of = row.range(a.of)
-        self.paths.rests_on.add(f"{name}: {row.ulps:g} ulp{'s' * (row.ulps > 1)}")
+        self.rests_on.add(f"{name}: {row.ulps:g} ulp{'s' * (row.ulps > 1)}")
         if name in ("sin", "cos") and of.mig == 0 and a.is_exact and not (name == "sin" and 0 in a.of):
-            self.paths.rests_on.add(KAHAN)
-            size = Range(COS_IS_NOT_0, of.mag)
-            of = size if self.paths.choose(rounding=False) else -size
+            self.rests_on.add(KAHAN)
+            of = Range(of.lo, of.hi, COS_IS_NOT_0)
         if of.mag < TINY:
-            self.paths.rests_on.add(UNDERFLOW)
-            return Rounded(self.paths, of, 0, ZERO, of.mag, is_0=True)
+            self.rests_on.add(UNDERFLOW)
+            return Rounded(self.rests_on, of, 0, ZERO, of.mag, is_0=True)
         relative, absolute = ZERO, ZERO
         if not a.is_exact:
             relative, absolute = self._moved(name, a, of)
@@ -336,16 +329,7 @@ class Rounded(Operators):
                 Range(a.of.lo if a.of.sign == -1 else MAX / 2, a.of.hi if a.of.sign == 1 else -MAX / 2)
             )
             absolute = absolute + (beyond.hi - beyond.lo)
-        return self._by_library(of, row.ulps, relative, absolute, False)
-
-    def _by_library(self, of: Range, ulps: float, relative: Any, absolute: Any, huge: bool) -> "Rounded":
-        """What a function within so many ulps gives for an argument whose error moves it so far."""
-        huge = huge or bool(of.mag == INF or of.mag * (1 + relative) + absolute >= MAX * (1 - 8 * U))
-        if relative == 0 and absolute == 0:
-            return Rounded(self.paths, of, ulps, ZERO, ZERO, huge)
-        lost = arb(ulps) * ETA if of.mig < NORMAL else ZERO
-        own = 2 * U * ulps
-        return Rounded(self.paths, of, 0, (1 + relative) * (1 + own) - 1, absolute * (1 + own) + lost, huge)
+        return self._result(of, row.ulps, relative, absolute)
 
     def _moved(self, name: str, a: "Rounded", of: Range) -> tuple[Any, Any]:
         """The relative and absolute error of f(y) for y near x: f' at most, times |y - x|."""
@@ -368,11 +352,11 @@ class Rounded(Operators):
 
 
 _DOMAIN = {"sqrt": (arb(0), INF), "log": (arb(0), INF), "log1p": (arb(-1), INF), "asin": (arb(-1), arb(1))}
-_COMPARISONS: dict[str, Callable[[Rounded, Rounded, Rounded], bool]] = {
+_COMPARISONS: dict[str, Callable[[Rounded, Rounded, Rounded], Any]] = {
     "lt": lambda self, a, b: self._less(a, b),
     "gt": lambda self, a, b: self._less(b, a),
-    "le": lambda self, a, b: not self._less(b, a),
-    "ge": lambda self, a, b: not self._less(a, b),
+    "le": lambda self, a, b: self._where(self._less(b, a), False, True),
+    "ge": lambda self, a, b: self._where(self._less(a, b), False, True),
     "equal": lambda self, a, b: self._equal(a, b),
 }
 
@@ -380,28 +364,17 @@ _COMPARISONS: dict[str, Callable[[Rounded, Rounded, Rounded], bool]] = {
 class Unbounded(Rounded):
     """A number of which nothing is known, for the reason given."""
 
-    def __init__(self, paths: Paths, reason: str):
-        super().__init__(paths, Range(-INF, INF), 1)
+    def __init__(self, rests_on: set[str], reason: str):
+        super().__init__(rests_on, Range(-INF, INF), 1)
         self.reason = reason
 
 
-class Plain:
-    """A number without its history, as `plain` gives it: it can be compared, and rounded to a multiple of 1/64."""
+class Snapped(Rounded):
+    """A float x after SNAP was added to it."""
 
-    def __init__(self, of: Rounded, snapped: bool = False):
-        self.of, self.snapped = of, snapped
-
-    def __add__(self, other: Any) -> Any:
-        return Plain(self.of, True) if other == SNAP and self.of.is_exact else self.of + other
-
-    def __sub__(self, other: Any) -> Any:
-        return Multiple(self.of) if self.snapped and other == SNAP else self.of - other
-
-    def __abs__(self) -> Rounded:
-        return abs(self.of)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.of, name)
+    def __init__(self, x: Rounded):
+        super().__init__(x.rests_on, x.of + exactly(SNAP), 0.5)
+        self.x = x
 
 
 class Multiple(Rounded):
@@ -413,17 +386,25 @@ class Multiple(Rounded):
 
     def __init__(self, x: Rounded):
         half = arb(1) / 128
-        super().__init__(x.paths, Range(x.of.lo - half, x.of.hi + half))
+        super().__init__(x.rests_on, Range(x.of.lo - half, x.of.hi + half))
         self.x = x
 
     def _apply(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
         a, b = inputs[0], inputs[-1]
         if name == "mul" and a is self and b is self and self.of.mag <= 65:
-            return Rounded(self.paths, Range(self.of.mig**2, self.of.mag**2))
+            return Rounded(self.rests_on, Range(self.of.mig**2, self.of.mag**2))
         if name == "sub" and a is self and b is self.x and self.of.mag <= 65:
             size = min(self.x.of.mag, arb(1) / 128)
-            return Rounded(self.paths, Range(-size, size))
+            return Rounded(self.rests_on, Range(-size, size))
         return super()._apply(name, *inputs, exponent=exponent)
+
+
+def _is_less(x: Range, y: Range) -> bool | None:
+    return True if x.hi < y.lo else False if x.lo >= y.hi else None
+
+
+def _is_equal(x: Range, y: Range) -> bool | None:
+    return False if x.hi < y.lo or x.lo > y.hi else True if x.lo == x.hi == y.lo == y.hi else None
 
 
 def _is_power_of_2(x: Any) -> bool:
