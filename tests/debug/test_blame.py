@@ -137,6 +137,7 @@ def test_all_is_well() -> None:
         (),
     )
     assert repr(found) == "nothing to blame: all values and the gradients of all leaves are in order (3 nodes)"
+    assert repr(tg.debug.blame(tg.Value(3.0))).endswith("(1 node)")
     assert not blame(Value(2.0))
 
 

@@ -97,6 +97,23 @@ def test_enter_repeats_and_is_n_at_first(capsys):
         (["clear 3"], "*** there is no breakpoint '3': break lists them."),
         (["unwatch a"], "*** 'a' is not watched."),
         (["help dance"], "*** there is no command 'dance': h shows them."),
+        (["p #99.data"], "*** no node is called '#99' here."),
+        (["p a.data == nan, -inf"], "(False, -inf)"),
+        (["set a nan", "p a.data"], "nan"),
+        (["a.data = 5"], "*** Nothing is assigned here: `set a 3` gives a leaf another number."),
+        (["b == 1"], "False"),
+        (["c = 5", "p c.grad"], "0.0"),
+        (["n;;p y.grad"], "1.0"),
+        (["p 1 ;; q", "p 2"], "1"),
+        (["quit()", "p 2"], "quit()"),
+        (["p 3", "exit()", "p 2"], "exit()"),
+        (["break a.gard > 1"], "*** AttributeError: 'Value' object has no attribute 'gard'"),
+        (["break a.grad > limit"], "*** NameError: name 'limit' is not defined"),
+        (["break 1 / a.grad > 2"], "breakpoint 1: 1 / a.grad > 2"),
+        (["watch d.grad"], "*** NameError: name 'd' is not defined"),
+        (["watch"], "nothing is watched: watch w.grad shows it with every frame."),
+        (["clear"], "no breakpoints: break w.grad > 1e3 sets one."),
+        (["ll"], "      c                1.7  grad -"),
         (["h until"], "until X: go on to just after the step of node X; for a leaf, to where its gradient is "),
     ],
 )  # fmt: skip
@@ -141,6 +158,56 @@ def test_breakpoints(told):
         "removed the breakpoint c.grad > 0.5",
         "removed the breakpoint a",
     ]
+
+
+def test_breakpoints_keep_their_numbers(told):
+    shown = told(neuron(), "break a", "break b", "break c", "clear 1", "clear 2", "break y", "break #3")
+    assert "removed the breakpoint a\n" in shown
+    assert "removed the breakpoint b\n" in shown
+    assert shown.endswith("breakpoint 3: c\nbreakpoint 4: y\nbreakpoint 5: #3\n")
+
+
+def test_a_breakpoint_that_is_true_already(told):
+    note = "a.data < 1 is true already: continue stops where it becomes true again.\n"
+    assert note in told(neuron(), "break a.data < 1")
+    assert "is true already" not in told(neuron(), "break a.grad < 0")
+
+
+def test_continue_starts_from_where_the_machine_is(told):
+    """What a condition was at the last continue does not count after other moves."""
+    again = told(neuron(), "break #4.grad > 0", "c", "restart", "c")
+    assert again.count("stopped at the breakpoint #4.grad > 0\nstep 1 of 3\n") == 2
+    assert "stopped" not in told(neuron(), "break #4.grad > 0", "n", "c")
+
+
+def test_a_syntax_error_names_no_file(told):
+    assert told(neuron(), "p (1").endswith("*** SyntaxError: '(' was never closed\n")
+
+
+def test_names_that_several_nodes_share(told):
+    w, v = Value(2.0, label="w"), Value(3.0, label="w")
+    hint = " Did you mean w#0 or w#1?\n"
+    assert told(w * v + w, "p w.grad").endswith(f"*** NameError: name 'w' is not defined.{hint}")
+    assert told(w * v + w, "w.grad").endswith(f"*** There is no command 'w.grad': h shows them.{hint}")
+    assert told(w * v + w, "why w").endswith(f"*** no node is called 'w' here.{hint}")
+    assert told(w * v + w, "break w.grad > 1").endswith(f"never change.{hint}")
+    assert told(w * v + w, "r", "p w#1.grad, w#0.data").endswith("(2.0, 2.0)\n")
+    loss = nn.MLP(1, [2, 1], "tanh", rng=0)([0.5]) ** 2
+    assert "Did you mean layer0.neuron" in told(loss, "p w0.grad")
+
+
+def test_ctrl_c_shows_how_far_continue_came(monkeypatch, capsys):
+    taken = Machine.next
+
+    def interrupted(machine):
+        if machine.position == 2:
+            raise KeyboardInterrupt
+        return taken(machine)
+
+    monkeypatch.setattr(Machine, "next", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(neuron(), "c")
+    assert "2 steps\nstep 2 of 3\n" in capsys.readouterr().out
 
 
 def test_break_nan_stops_where_it_is_made(told):

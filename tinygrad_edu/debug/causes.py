@@ -97,9 +97,8 @@ class Blame:
 
     def __repr__(self) -> str:
         if not self:
-            return (
-                f"nothing to blame: all values and the gradients of all leaves are in order ({self.size:,} nodes)"
-            )
+            nodes = f"{self.size:,} node{'s' * (self.size > 1)}"
+            return f"nothing to blame: all values and the gradients of all leaves are in order ({nodes})"
         counts = Counter(finding.title for finding in self.others)
         others = ", ".join(few([f"{count:,} {title}" for title, count in counts.most_common()], 5))
         return repr(self.findings[0]) + f"\n  others: {others}" * bool(others)

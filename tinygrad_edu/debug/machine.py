@@ -100,10 +100,15 @@ class Machine:
         """The node of this name, or of the only name that ends in it: "neuron0.w1". Raises ValueError."""
         found = self.find(name)
         if found is None:
-            near = difflib.get_close_matches(name, self._named, 2) if len(self._named) < 10_000 else []
-            hint = f" Did you mean {' or '.join(near)}?" if near else ""
-            raise ValueError(f"no node is called {name!r} here.{hint}")
+            raise ValueError(f"no node is called {name!r} here.{self._similar(name)}")
         return found
+
+    def _similar(self, name: str) -> str:
+        """A question that tells names like this one: " Did you mean w#0 or w#1?"; "" if there are none."""
+        near = [known for known in self._named if f".{known.partition('#')[0]}".endswith(f".{name}")]
+        if not near and len(self._named) < 10_000:
+            near = difflib.get_close_matches(name, self._named, 2)
+        return f" Did you mean {' or '.join(near[:2])}?" if near else ""
 
     def find(self, name: str, exact: bool = False) -> Value | None:
         """As `node`, but None if there is none; exact: not by the end of a name."""

@@ -5,6 +5,7 @@ import cmd
 import inspect
 import math
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,6 +24,7 @@ from .machine import Machine
 from .sources import source_lines, tracing
 
 GREEN, PLAIN = "\x1b[32m", "\x1b[0m"
+ASSIGNMENT = re.compile(r"!?\s*[\w.#\[\]]+\s*[-+*/]?=[^=]")
 
 
 def run(root: Value | Callable[..., Value], /, *commands: str, **numbers: Any) -> None:
@@ -61,10 +63,11 @@ def run(root: Value | Callable[..., Value], /, *commands: str, **numbers: Any) -
 
 
 def _scope(frame: FrameType | None) -> dict[str, Any]:
-    """What an expression may name besides the nodes: the caller's variables, `tg` and `math`."""
+    """What an expression may name besides the nodes: the caller's variables, `tg`, `math`, `nan` and `inf`."""
     import tinygrad_edu
 
-    return {"tg": tinygrad_edu, "math": math} | ({**frame.f_globals, **frame.f_locals} if frame else {})
+    known = {"tg": tinygrad_edu, "math": math, "nan": math.nan, "inf": math.inf}
+    return known | ({**frame.f_globals, **frame.f_locals} if frame else {})
 
 
 def _moving(move: Callable[[Machine], Machine], explained: str) -> "Callable[[Prompt, str], None]":
@@ -86,7 +89,7 @@ class Prompt(cmd.Cmd):
     def __init__(self, machine: Machine, scope: Mapping[str, Any] | None = None):
         super().__init__()
         self.machine, self.scope = machine, _scope(None) if scope is None else scope
-        self.breakpoints: list[tuple[str, Callable[[], bool]]] = []
+        self.breakpoints: dict[int, tuple[str, Callable[[], bool]]] = {}
         self.watches: dict[str, tuple[Expression, str]] = {}  # with what each showed last
         self._echo = False
         self._colours = self.stdout.isatty() and not os.getenv("NO_COLOR") and os.getenv("TERM") != "dumb"
@@ -122,14 +125,18 @@ class Prompt(cmd.Cmd):
         return line
 
     def parseline(self, line: str) -> Any:
-        """(command, argument, line); `w.grad` is Python, not the command w."""
+        """(command, argument, line); `w.grad` and `w = 3` are Python, not the command w."""
         command, argument, line = super().parseline(line)
-        if command and argument and not line[len(command)].isspace():
+        if command in ("quit", "exit") and argument == "()":  # Python's own would end Python
+            return command, "", line
+        if command and argument and (argument[0] == "=" or not line[len(command)].isspace()):
             return None, None, line
         return command, argument, line
 
     def onecmd(self, line: str) -> bool:
-        """Obey one command; True ends the session. An error is told in a line, and changes nothing."""
+        """Obey one command, or several with ;; between; True ends the session. An error is told in a line."""
+        if ";;" in line:
+            return any(self.onecmd(part.strip()) for part in line.split(";;"))
         try:
             if line == "EOF":  # the name that cmd gives the end of the input
                 self._print("")
@@ -138,7 +145,10 @@ class Prompt(cmd.Cmd):
             raise
         except Exception as error:
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-            self._print("\n    ".join([f"*** {kind}{error}", *getattr(error, "__notes__", ())]))
+            said = error.msg if isinstance(error, SyntaxError) else str(error)  # without (<unknown>, line 1)
+            if isinstance(error, NameError) and (near := self.machine._similar(error.name or "?")):
+                said += f".{near}"
+            self._print("\n    ".join([f"*** {kind}{said}", *getattr(error, "__notes__", ())]))
             return False
 
     # --- Moving ---------------------------------------------------------------------------------------------
@@ -160,13 +170,16 @@ class Prompt(cmd.Cmd):
 
     def do_continue(self, argument: str) -> None:
         """c(ontinue): go on to the next breakpoint, or to the end."""
-        machine, start = self.machine, self.machine.position
-        while machine.position < len(machine.steps):
-            machine.next()
-            if hit := [text for text, holds in self.breakpoints if _true(holds)]:
-                self._show(start, f"stopped at the breakpoint {hit[0]}")
-                return
-        self._show(start)
+        machine, start, note = self.machine, self.machine.position, ""
+        for _, holds in self.breakpoints.values():
+            _true(holds)  # a condition that is true here has not become true by this command
+        try:
+            while machine.position < len(machine.steps) and not note:
+                machine.next()
+                if hit := [text for text, holds in self.breakpoints.values() if _true(holds)]:
+                    note = f"stopped at the breakpoint {hit[0]}"
+        finally:  # Ctrl-C and an error show how far it came
+            self._show(start, note)
 
     do_run = _moving(Machine.run, "r(un): take all steps that are left, past every breakpoint.")
 
@@ -190,26 +203,27 @@ class Prompt(cmd.Cmd):
     # --- Stopping -------------------------------------------------------------------------------------------
 
     def do_break(self, argument: str) -> None:
-        """break EXPRESSION: stop `continue` where it becomes true: break w.grad > 1e3.
+        """break EXPRESSION: stop `continue` where it becomes true: break w.grad > 1e3. More: h break.
 
         break nan: where a number or a gradient is nan or infinite. break X: at the step of the node X, or in the
         module X: break neuron3. break alone lists the breakpoints, `clear` removes them.
         """
         if argument:
-            self.breakpoints.append((argument, self._condition(argument)))
-        for number, (text, _) in enumerate(self.breakpoints, start=1):
+            self.breakpoints[max(self.breakpoints, default=0) + 1] = argument, self._condition(argument)
+        for number, (text, _) in self.breakpoints.items():
             self._print(f"breakpoint {number}: {text}")
         if not self.breakpoints:
             self._print("no breakpoints: break w.grad > 1e3 sets one.")
 
     def do_clear(self, argument: str) -> None:
         """clear NUMBER: remove a breakpoint; clear alone removes all."""
-        if argument and not (argument.isdecimal() and 0 < int(argument) <= len(self.breakpoints)):
+        numbers = [number for number in self.breakpoints if argument in ("", str(number))]
+        if argument and not numbers:
             raise ValueError(f"there is no breakpoint {argument!r}: break lists them.")
-        chosen = slice(int(argument) - 1, int(argument)) if argument else slice(None)
-        for text, _ in self.breakpoints[chosen]:
-            self._print(f"removed the breakpoint {text}")
-        del self.breakpoints[chosen]
+        for number in numbers:
+            self._print(f"removed the breakpoint {self.breakpoints.pop(number)[0]}")
+        if not numbers:
+            self.do_break("")
 
     def _condition(self, text: str) -> Callable[[], bool]:
         machine = self.machine
@@ -222,8 +236,13 @@ class Prompt(cmd.Cmd):
         except ValueError:
             expression = Expression(text, machine, self.scope)
             if not expression.nodes:
-                raise ValueError(f"{text!r} names no node or module here, so it would never change.") from None
+                near = machine._similar(text.partition(".")[0])
+                raise ValueError(
+                    f"{text!r} names no node or module here, so it would never change.{near}"
+                ) from None
             was = _true(expression.value)
+            if was:
+                self._print(f"{text} is true already: continue stops where it becomes true again.")
 
             def becomes() -> bool:
                 nonlocal was
@@ -245,8 +264,12 @@ class Prompt(cmd.Cmd):
     def do_watch(self, argument: str) -> None:
         """watch EXPRESSION: show it with every frame, marked where it has changed: watch w.grad. Alone: list."""
         if argument:
-            self.watches[argument] = Expression(argument, self.machine, self.scope), ""
+            expression = Expression(argument, self.machine, self.scope)
+            _true(expression.value)  # raises the error of a wrong name
+            self.watches[argument] = expression, ""
         self._watched()
+        if not self.watches:
+            self._print("nothing is watched: watch w.grad shows it with every frame.")
 
     def do_unwatch(self, argument: str) -> None:
         """unwatch EXPRESSION: do not show it any more; alone: none of them."""
@@ -317,6 +340,7 @@ class Prompt(cmd.Cmd):
     do_n, do_s, do_b, do_c, do_r, do_g = do_next, do_step, do_back, do_continue, do_run, do_goto
     do_w, do_l, do_q, do_exit = do_where, do_list, do_quit, do_quit
     do_display, do_undisplay, do_pp, do_cl, do_unt = do_watch, do_unwatch, do_p, do_clear, do_until  # as in pdb
+    do_ll = do_list
 
     def do_help(self, argument: str) -> None:
         """h(elp) COMMAND: what a command does; alone: all of them."""
@@ -338,8 +362,11 @@ class Prompt(cmd.Cmd):
         """What is no command may be Python over the nodes, as in pdb."""
         try:
             self._print(repr(self._value(line.removeprefix("!"))))
-        except (SyntaxError, NameError):
-            raise ValueError(f"There is no command {line.split()[0]!r}: h shows them.") from None
+        except (SyntaxError, NameError) as error:
+            if isinstance(error, SyntaxError) and ASSIGNMENT.match(line):
+                raise ValueError("Nothing is assigned here: `set a 3` gives a leaf another number.") from None
+            near = self.machine._similar(getattr(error, "name", "") or "?")
+            raise ValueError(f"There is no command {line.split()[0]!r}: h shows them.{near}") from None
 
     def emptyline(self) -> bool:
         """Enter repeats the last command; at first it is n."""
@@ -405,10 +432,10 @@ def _within(module: str, scope: tuple[str, ...]) -> bool:
 
 
 def _true(question: Callable[[], Any]) -> bool:
-    """Is it true? A question that cannot be answered yet is not."""
+    """Is it true? A number that does not exist yet, or not here, makes it false; a wrong name raises its error."""
     try:
         return bool(question())
-    except Exception:
+    except (ArithmeticError, LookupError, ValueError):
         return False
 
 
