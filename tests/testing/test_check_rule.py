@@ -712,3 +712,10 @@ def test_a_domain_is_read_off_the_rule() -> None:
 
     draw()
     assert set(drawn) == {1, 2, 3, 7}
+
+
+def test_a_kink_of_the_slope_is_no_wrong_second_derivative() -> None:
+    def huber(x: Any) -> Any:
+        return e.where(abs(x) < 1, x * x / 2, abs(x) - 0.5)
+
+    check_rule(tg.rule(huber, backward=lambda up, out, x: (up * e.where(abs(x) < 1, x, e.sign(x)),)))

@@ -5,6 +5,7 @@ import json
 import math
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import mpmath as mp
 import pytest
 from cases import OURS
+from tqdm import tqdm
 
 import tinygrad_edu as tg
 from tinygrad_edu import RULES, Interval, Rule
@@ -179,6 +181,84 @@ def test_a_cosine_is_not_taken_for_positive() -> None:
         lambda x: e.where(0.5 + e.cos(x) > 0, x, 2 * x), backward=lambda u, out, x: (u * 1,), name="wrong"
     )
     assert prove_rule(wrong, domain=(3, 4)).formula[1].status == "undecided"
+
+
+def test_even_powers_may_be_0_and_those_of_a_complex_exponential_negative() -> None:
+    """cos 2x has the even powers e^2ix and e^-2ix; sin^2 x is -(e^ix - e^-ix)^2 / 4."""
+
+    def twisted(up: Any, out: Any, x: Any, y: Any) -> Any:
+        return up * y * e.where(e.cos(2 * x) > 0, 1, 3), up * x
+
+    def negative(up: Any, out: Any, x: Any, y: Any) -> Any:
+        return -up * 2 * e.sin(x) * e.cos(x) * y, -up * e.sin(x) ** 2
+
+    def floored(up: Any, out: Any, x: Any, y: Any) -> Any:
+        return up * y * e.where((x - x % 1) ** 2 > 0, 1, 3), up * x
+
+    for backward in (twisted, floored):
+        assert not prove_rule(tg.rule(lambda x, y: x * y, backward=backward, name=backward.__name__)).ok
+    assert not prove_rule(tg.rule(lambda x, y: abs(e.sin(x) ** 2) * y, backward=negative, name="negative")).ok
+    at_0 = tg.rule(lambda x: 2 * x, backward=lambda up, out, x: (up * e.where(x * x > 0, 2, 5),), name="at_0")
+    with pytest.raises(Refuted, match=r"at 0\.0 the slope"):
+        prove_rule(at_0)
+
+
+def test_what_rounding_adds_to_an_exact_0_is_not_forgotten() -> None:
+    """x + 1 > 1 for every x here, but not for floats below 1e-16: there the float is 5."""
+    lost = tg.rule(
+        lambda x: e.where(x + 1 > 1, 0, 5) + x, backward=lambda up, out, x: (up * 1,), name="lost", n_inputs=1
+    )
+    certificate = prove_rule(lost, domain=(1e-30, 1))
+    assert certificate.at(1e-20)[0] == math.inf
+    assert certificate.at(0.5)[0] <= 1
+
+
+def test_powers_that_raise_for_large_floats_are_not_certified() -> None:
+    square = tg.rule(lambda x: x**2, backward=lambda up, out, x: (up * 2 * x,), name="square", n_inputs=1)
+    certificate = prove_rule(square)
+    assert certificate.formula_ok
+    assert certificate.at(1e154)[0] == 1
+    assert certificate.at(1.4e154)[0] == math.inf
+    assert "Numerical result out of range" in certificate.undecided[0]
+
+
+def test_a_kink_beside_what_is_undecided_is_not_refuted() -> None:
+    """Above 3 the slope is 3. Below, there is a branch at the root of 2."""
+
+    def bent(x: Any) -> Any:
+        return e.where(x > 3, 3 * x - 6, e.where(x * x > 2, x, x))
+
+    def slope(up: Any, out: Any, x: Any) -> Any:
+        return (up * e.where(x > 3, 3, 1),)
+
+    certificate = prove_rule(tg.rule(bent, backward=slope, name="bent"))
+    assert "x = 3: the slope beside it is not known" in certificate.undecided
+
+
+def test_at_a_jump_the_slope_is_a_convention() -> None:
+    jump = tg.rule(
+        lambda x: e.where(x > 0, x + 1, x),
+        backward=lambda up, out, x: (up * e.where(abs(x) > 0, 1, 0),),
+        name="jump",
+        n_inputs=1,
+    )
+    assert "no finite derivative: the slope is a convention" in str(prove_rule(jump))
+
+
+def test_ctrl_c_within_the_progress_bar_leaves_no_lock_that_other_bars_wait_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(bar: Any, *options: Any, **named: Any) -> None:
+        raise KeyboardInterrupt  # tqdm holds its locks here
+
+    monkeypatch.setattr(tqdm, "display", interrupted)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with pytest.raises(KeyboardInterrupt):
+        prove_rule("tanh")
+    for lock in tqdm.get_lock().locks:
+        with ThreadPoolExecutor() as other:
+            taken = other.submit(lambda lock=lock: lock.acquire(False) and not lock.release()).result()
+            assert taken
 
 
 def test_shares_of_equal_inputs_lie_between_those_beside() -> None:

@@ -167,9 +167,9 @@ def run(truth: Truth, low: float, high: float, rests_on: set[str]) -> Box:
     rests_on.add("at single points the rule was run, with this machine's library, and compared with 60 digits")
     rule, worst, reason, x = truth.rule, [0.0] * 4, "", low
     while x <= high:
-        out = rule.forward(x)
-        slope = rule.backward(1.0, out, x)[0]
         try:
+            out = rule.forward(x)
+            slope = rule.backward(1.0, out, x)[0]
             value, exact_slope = truth.at(x)
             found = [_off(out, value), _off(slope, exact_slope)] * 2
             reference = reference_of(rule)
@@ -177,8 +177,8 @@ def run(truth: Truth, low: float, high: float, rests_on: set[str]) -> Box:
                 found[2] = _off(out, value, reference.value_size((x,), (exact_slope,)))
             if found[1] > GOAL and x not in truth.kinks:
                 found[3] = _off(slope, exact_slope, reference.slope_size_of((x,), 0))
-        except (ValueError, ZeroDivisionError) as error:
-            return Box(low, high, reason=str(error))
+        except (ValueError, ArithmeticError) as error:
+            return Box(low, high, reason=f"at {x!r}: {error}")
         if abs(value) >= LIMIT:
             rests_on.add(OVERFLOW)
         if abs(value) >= LIMIT or x in truth.kinks:

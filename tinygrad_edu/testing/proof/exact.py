@@ -262,10 +262,10 @@ class Exact(Number):
         content, factors = _factored(x.terms)
         out = (content > 0) - (content < 0)
         for factor, e in factors:
-            if e % 2 == 1:  # powers that are not whole have a positive base
+            if e.denominator == 1:  # other powers have a positive base; an even power may be 0, or that of e^ix
                 if (found := self._plain_sign(self._make(factor))) is None:
                     raise Undecided("a branch at a point that is not the root of a linear formula")
-                out *= found
+                out *= found ** int(abs(e))
         return out
 
     def _plain_sign(self, x: Exact) -> int | None:
@@ -275,20 +275,26 @@ class Exact(Number):
         if linear := x.linear():
             return self._sign_of_linear(*linear)
         signs = {self._sign_of_term(term, c) for term, c in x.terms.items()}
-        return self.range_of(x).sign or (signs.pop() if len(signs) == 1 else None)
+        known = {sign for sign, _ in signs}
+        if len(known) == 1 and any(not may_be_0 for _, may_be_0 in signs):
+            return known.pop()
+        return self.range_of(x).sign
 
-    def _sign_of_term(self, term: Term, c: Fraction) -> int | None:
-        out = 1 if c > 0 else -1
-        for (kind, key), e in term:
-            if _is_positive((kind, key)) or (e.denominator == 1 and e % 2 == 0 and kind != "i"):
+    def _sign_of_term(self, term: Term, c: Fraction) -> tuple[int | None, bool]:
+        """Its sign where it is not 0, and may it be 0?"""
+        out, may_be_0 = 1 if c > 0 else -1, False
+        for generator, e in term:
+            kind, key = generator
+            if _is_positive(generator):
                 continue
-            if kind != "x":
-                return None
-            low, high = self.cell.ends[key]
-            if low < 0 < high:
-                return None
-            out *= 1 if low >= 0 else -1
-        return out
+            low, high = self.cell.ends[key] if kind == "x" else (-math.inf, math.inf)
+            if not low < 0 < high:
+                out *= 1 if low >= 0 or e % 2 == 0 else -1
+            elif e % 2 == 0 and generator != IMAGINARY and kind != "e":  # what e^ix is, nobody knows
+                may_be_0 = may_be_0 or e > 0
+            else:
+                return None, True
+        return out, may_be_0
 
     def _sign_of_linear(self, slopes: dict[int, Fraction], constant: Fraction) -> int | None:
         if len(slopes) == 2 and constant == 0:

@@ -21,6 +21,7 @@ TOLERANCE = 1e-12  # a formula may have constants that are floats
 CELLS = 600
 REACH = 1e6  # an exponential of a larger number would take mpmath forever
 NOTHING = arb(10) ** -300  # a difference that floats cannot show
+CONVENTION = "the slope is a convention"
 SMALL = "where both are below 1e-300, not at all"
 
 
@@ -59,7 +60,7 @@ class Formulas:
 def pieces_of(rule: Rule, start: Sequence[Cell]) -> tuple[list[Piece], list[Formulas]]:
     """All pieces of the cells, and the formulas on those that are open. Raises AssertionError for a wrong rule."""
     todo, found = list(reversed(start)), list[tuple[Cell, Piece]]()
-    open_cells, others = list[Formulas](), list[Formulas]()
+    open_cells, others, unknown = list[Formulas](), list[Formulas](), list[Cell]()
     while todo:
         if len(open_cells) + len(others) > CELLS:
             raise ValueError(f"{rule.name} has more than {CELLS} branches: give a smaller domain.")
@@ -71,7 +72,8 @@ def pieces_of(rule: Rule, start: Sequence[Cell]) -> tuple[list[Piece], list[Form
             continue
         except (Undecided, ZeroDivisionError, ValueError, OverflowError) as reason:
             edge = any(cell.is_point(i) for i in range(len(cell.ends)))
-            note = "the slope is a convention" if edge else str(reason)
+            note = CONVENTION if edge else str(reason)
+            unknown += [] if edge else [cell]
             found.append((cell, Piece(str(cell), cell.ends, "end" if edge else "undecided", math.inf, note)))
             continue
         if cell.same or any(cell.is_point(i) for i in range(len(cell.ends))):
@@ -80,7 +82,7 @@ def pieces_of(rule: Rule, start: Sequence[Cell]) -> tuple[list[Piece], list[Form
             open_cells.append(formulas)
             found.append((cell, _on_open(rule, formulas)))
     for formulas in others:
-        found.append((formulas.cell, _on_edge(rule, formulas, open_cells)))
+        found.append((formulas.cell, _on_edge(rule, formulas, open_cells, unknown)))
     found.sort(key=lambda pair: [(float(low), float(high)) for low, high in pair[0].ends])
     return [piece for _, piece in found], open_cells
 
@@ -160,10 +162,11 @@ class Refuted(AssertionError):
         )
 
 
-def _on_edge(rule: Rule, edge: Formulas, neighbours: list[Formulas]) -> Piece:
-    """At a branch point the slopes must be those of both sides, or lie between them."""
+def _on_edge(rule: Rule, edge: Formulas, neighbours: list[Formulas], unknown: list[Cell]) -> Piece:
+    """At a branch point the slopes must be those of both sides, or lie between them; at a jump there are none."""
     cell = edge.cell
     status, bound, notes = "identity", 0.0, []
+    is_known, jumps = not any(_touches(other, cell) for other in unknown), False
     for i, slope in enumerate(edge.slopes):
         tied = cell.is_point(i) or any(i in pair for pair in cell.same)
         limits = [] if tied else [edge.derivative(i)]
@@ -171,10 +174,12 @@ def _on_edge(rule: Rule, edge: Formulas, neighbours: list[Formulas]) -> Piece:
             if _touches(other.cell, cell):
                 try:
                     limits.append(other.derivative(i).on(edge.inputs))
+                    jump = other.forward.on(edge.inputs) - edge.forward
+                    jumps = jumps or bool(jump.range_of(jump).sign)
                 except (Undecided, Split, ZeroDivisionError):
-                    continue
+                    is_known = False
         if not limits:
-            return Piece(str(cell), cell.ends, "end", math.inf, "the slope is a convention")
+            return Piece(str(cell), cell.ends, "end", math.inf, CONVENTION)
         apart = max(_apart(slope - limit, limit) for limit in limits)
         if apart <= TOLERANCE:
             bound = max(bound, apart)
@@ -191,6 +196,10 @@ def _on_edge(rule: Rule, edge: Formulas, neighbours: list[Formulas]) -> Piece:
                 else "equal inputs share by convention"
             )
             continue
+        if jumps:
+            return Piece(str(cell), cell.ends, "end", math.inf, CONVENTION)
+        if not is_known:
+            return Piece(str(cell), cell.ends, "undecided", math.inf, "the slope beside it is not known")
         if all(cell.is_point(j) for j in range(len(cell.ends))):
             refute_edge(rule, cell, i, own, ranges)
         return Piece(str(cell), cell.ends, "undecided", math.inf, "the slope is not that of the neighbours")

@@ -1,6 +1,7 @@
 """prove_rule: a rule's slope is the derivative of its forward, and floats come so near, over a whole domain."""
 
 import math
+import threading
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
@@ -67,7 +68,14 @@ def prove_rule(rule: Rule | str, *, domain: Any = None, ulps: float | None = Non
     boxes, library = list[Box](), getattr(rule, "library", "")
     rests_on: set[str] = set()
     if rule.n_inputs == 1:
-        with tqdm(total=BUDGET, desc=rule.name, unit="box", leave=False, disable=None) as bar:
+
+        class Bar(tqdm):  # type: ignore[type-arg]  # at run time it has none
+            """A bar with its own lock: Ctrl-C may leave it locked, and no other bar waits for it."""
+
+            _lock = threading.RLock()
+            monitor_interval = 0
+
+        with Bar(total=BUDGET, desc=rule.name, unit="box", leave=False, disable=None) as bar:
             truth = Truth(rule, pieces, formulas)
             boxes = cover(truth, ulps or GOAL, BUDGET, rests_on, bar.update)
         if library:

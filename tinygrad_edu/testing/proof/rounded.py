@@ -113,6 +113,13 @@ class Rounded(Number):
         except Undecided as reason:
             return Unbounded(self.rests_on, str(reason))
 
+    def _operate(self, name: str, *inputs: Any, **parameters: Any) -> Any:
+        """What operators ask for. Of floats, `**` alone raises where the result is too large."""
+        out = super()._operate(name, *inputs, **parameters)
+        if name in ("pow", "pow_n") and out.huge:
+            return Unbounded(self.rests_on, "** raises OverflowError for floats: elementary.pow gives inf")
+        return out
+
     def __bool__(self) -> bool:
         raise Undecided("a branch that rounding decides")
 
@@ -200,9 +207,9 @@ class Rounded(Number):
             return Snapped(a)
         if isinstance(a, Snapped) and b.of.lo == b.of.hi == -SNAP:
             return Multiple(a.x)
-        if a.of.mag == 0:
+        if a.of.mag == 0 and a.is_exact:
             return b
-        if b.of.mag == 0:
+        if b.of.mag == 0 and b.is_exact:
             return a
         of = a.of + b.of
         (ra, aa), (rb, ab) = a.errors(), b.errors()
