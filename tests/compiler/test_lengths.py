@@ -292,6 +292,20 @@ def test_a_function_that_changes_is_compiled_for_itself(function: Any, verify: b
         check(step, function, LAYER, x)
 
 
+def test_factors_that_are_nearly_equal() -> None:
+    """Some a / (b + T) with a large b fits any two of them. Verification would not see the difference."""
+
+    def loss(x: Any) -> Value:
+        h = Value(0.0)
+        for now in x:
+            h = tg.tanh(v[0] * h + now)
+        return h * (1 + 1e-10 * len(x) ** 2)
+
+    step = tg.compile(loss, v[:1])
+    for length in (10, 5, 14):
+        check(step, loss, v[:1], normal(2, length))
+
+
 def test_a_branch_for_long_inputs_is_no_surprise() -> None:
     step = tg.compile(branch_if_long, LAYER)
     x = np.abs(normal(4, 24, 2))
