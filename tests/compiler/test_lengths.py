@@ -1,6 +1,7 @@
 """One program for inputs of every length: what has one, that it agrees with the engine, and what it costs."""
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -158,6 +159,22 @@ def test_a_new_length_costs_a_trace_and_a_comparison() -> None:
         step.value_and_grad(normal(5, 20, 2), normal(5))
         assert calls.count(30) == 2  # once on placeholders, once on Values
         assert len(calls) <= 3  # unless it was verified before, the program is compared at the second length
+
+
+def test_a_second_program_is_not_made_for_ever() -> None:
+    """No program for one length of this function is that of another length."""
+    calls = []
+
+    def loss(x: Any, y: Any) -> Value:
+        calls.append(len(x))
+        return encoder(x, y) * math.log(len(x))
+
+    step = tg.compile(loss, LAYER)
+    for length in range(20, 28):
+        calls.clear()
+        check(step, loss, LAYER, normal(2, length, 2), normal(2))
+    assert set(calls) == {27}
+    assert "range(27)" in step.source
 
 
 def test_old_lengths_are_dropped_and_come_back_without_a_comparison() -> None:
