@@ -353,6 +353,19 @@ def test_overflow_is_an_error_and_never_another_number(numbers) -> None:
     check(lambda w: tg.exp(w[0]) * w[1] + tg.cosh(w[1]) ** 2, numbers)
 
 
+def test_a_long_sum_in_a_loop_has_parts_with_names_of_their_own() -> None:
+    """The adjoint of h is an item of a list. Its sum is longer than a line."""
+
+    def loss(w, x):
+        h = x * w[0]
+        for _ in range(12):
+            gates = [tg.tanh(h * (0.123456789 * i + 1 / 3)) for i in range(7)]
+            h = tg.sum(gates) * w[0] + h * gates[0]
+        return h
+
+    check(loss, [0.3], [0.3], [()], must_run=True)
+
+
 # --- tg.compile(..., backend="python"): what it takes ---------------------------------------------------------
 
 

@@ -96,6 +96,32 @@ def test_the_table_names_what_the_source_names() -> None:
         assert re.search(rf"\b{name}\b", step.source), name
 
 
+@pytest.mark.parametrize(
+    ("order", "text"),
+    [
+        (lambda x: x, "X[t]"),
+        (lambda x: x[2:], "X[t + 2]"),
+        (lambda x: x[::-1], "X[11 - t]"),
+        (lambda x: x[1::2], "X[2 * t + 1]"),
+        (lambda x: list(zip(*x, strict=True)), "X[:, t]"),
+        (lambda x: [row[:1] for row in x], "X[t, 0]"),
+        (lambda x: [x[t] for t in (0, 1, 3, 4, 7, 9)], "X"),
+    ],
+)
+def test_what_a_stage_reads_has_a_subscript(order: Any, text: str) -> None:
+    v = weights()
+
+    def loss(x: Any) -> Value:
+        h = [Value(0.0)] * 12
+        for now in order(x):
+            h = [tg.tanh(a * b + v) for a, b in zip(now, h, strict=False)]
+        return tg.dot(h, h)
+
+    operation, reads, *_ = rows(groups(loss, [v], np.ones((2, 12, 12))))["sum_1"]
+    assert operation == f"tanh_1[t - 1] * {text} + b1"
+    assert reads == f"tanh_1[t - 1], {text}, b1"
+
+
 def test_the_nodes_of_the_trace_are_accounted_for() -> None:
     numbers = [
         int(n) for n in re.findall(r"(\d+) ", " ".join(cells[3] + " " for cells in rows(classifier()).values()))

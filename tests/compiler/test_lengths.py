@@ -1,6 +1,7 @@
 """One program for inputs of every length: what has one, that it agrees with the engine, and what it costs."""
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -160,6 +161,22 @@ def test_a_new_length_costs_a_trace_and_a_comparison() -> None:
         assert len(calls) <= 3  # unless it was verified before, the program is compared at the second length
 
 
+def test_a_second_program_is_not_made_for_ever() -> None:
+    """No program for one length of this function is that of another length."""
+    calls = []
+
+    def loss(x: Any, y: Any) -> Value:
+        calls.append(len(x))
+        return encoder(x, y) * math.log(len(x))
+
+    step = tg.compile(loss, LAYER)
+    for length in range(20, 28):
+        calls.clear()
+        check(step, loss, LAYER, normal(2, length, 2), normal(2))
+    assert set(calls) == {27}
+    assert "range(27)" in step.source
+
+
 def test_old_lengths_are_dropped_and_come_back_without_a_comparison() -> None:
     step = tg.compile(encoder, LAYER)
     for length in [*range(5, 45), 5]:
@@ -290,6 +307,20 @@ def test_a_function_that_changes_is_compiled_for_itself(function: Any, verify: b
         assert (step.source == first) == (length < 20)
         x[0, 0, 0] = 500.0  # now the limit is reached
         check(step, function, LAYER, x)
+
+
+def test_factors_that_are_nearly_equal() -> None:
+    """Some a / (b + T) with a large b fits any two of them. Verification would not see the difference."""
+
+    def loss(x: Any) -> Value:
+        h = Value(0.0)
+        for now in x:
+            h = tg.tanh(v[0] * h + now)
+        return h * (1 + 1e-10 * len(x) ** 2)
+
+    step = tg.compile(loss, v[:1])
+    for length in (10, 5, 14):
+        check(step, loss, v[:1], normal(2, length))
 
 
 def test_a_branch_for_long_inputs_is_no_surprise() -> None:

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tinygrad_edu.compiler.backends.numpy_statements import _loses
+from tinygrad_edu.compiler.symbols import Book
 from tinygrad_edu.compiler.views import digits_of, view_of
 
 
@@ -91,3 +93,13 @@ def test_what_follows_no_pattern_has_no_digits() -> None:
     assert digits_of(np.array([0, 1, 3, 2])) is None
     assert digits_of(np.array([[0, 1], [2, 4]])) is None
     assert digits_of(np.array([0, 3, 1, 4, 2, 5])) == [(3, 1), (2, 3)]
+
+
+def test_a_gradient_with_gaps_is_not_written_through_a_reshape() -> None:
+    """The sum that is scattered lies inside of a product, and the slice of both has gaps."""
+    book = Book()
+    leaf = book.leaf("dA1", (2, 2), True)
+    scattered = book.special("scatter", (leaf, None), (2, 2), True)
+    assert _loses((leaf + scattered) * leaf, "dA1[:, 0, :]")
+    assert not _loses((leaf + scattered) * leaf, "dA1")
+    assert not _loses((leaf + leaf) * leaf, "dA1[:, 0, :]")

@@ -31,6 +31,7 @@ from .verify import (
 )
 
 FIRST, FEW = 3, 8  # examples that are traced at first; that are traced at once where paths are new
+IN_VAIN = 4  # so often, one after the other, a program for any length is looked for where there is none
 DTYPES = {"float32": np.float32, "float64": np.float64}
 
 
@@ -55,6 +56,7 @@ class Compiled(CompiledFunction):
         self._lock = threading.RLock()  # threads share the buffers; a function may call what it is compiled to
         self._openers: dict[Any, Compiled] = {}  # for the containers of a batch
         self._opener: Compiled | None = None  # the one that ran last
+        self._in_vain = 0  # so often no program for any length was found
         self._like: Any = None  # what the last batch was, if it was arrays and the program needs no more checks
 
     # --- What it computes -------------------------------------------------------------------------------------
@@ -288,10 +290,15 @@ class Compiled(CompiledFunction):
         """The program of a trace, with the length of the inputs as a variable where this is possible."""
 
         def again(request: Request, arrays: Sequence[NDArray[Any]]) -> tuple[Trace, Made]:
+            self._in_vain += 1
             traced = self._trace(request, arrays)
             return traced, self._make(traced, request, arrays)
 
-        return any_length(traced, self._make(traced, request, arrays), arrays, again)
+        made = self._make(traced, request, arrays)
+        if self._in_vain < IN_VAIN:
+            made = any_length(traced, made, arrays, again)
+            self._in_vain *= made.lengths is None
+        return made
 
     def _make(self, traced: Trace, request: Request, arrays: Sequence[NDArray[Any]], plain: bool = False) -> Made:
         return make(traced, self.parameters, request, arrays, plain)

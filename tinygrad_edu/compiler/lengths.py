@@ -255,7 +255,9 @@ class _Text:
             return _sum(int(slope), x - slope * m, self.name, is_whole)
         shift = round((y * n - x * m) / (x - y))
         factor = float(f"{x * (m + shift):.12g}")
-        if all(isclose(factor / (size + shift), number, rel_tol=1e-15) for size, number in ((m, x), (n, y))):
+        is_near = abs(shift) <= max(m, n)  # with a large b, a / (b + T) fits any two numbers that are nearly equal
+        pairs = ((m, x), (n, y))
+        if is_near and all(isclose(factor / (size + shift), number, rel_tol=1e-15) for size, number in pairs):
             text = f"{factor:.12g} / {_sum(1, shift, self.name, False)}"
             return text if is_first else f"({text})"
         raise Different

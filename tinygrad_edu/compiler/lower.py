@@ -42,6 +42,7 @@ class Array:
     places          of parameters: their places in the vector of all parameters; of constants: their numbers
     has_holes       are there elements that stand for no node?
     zeros           which elements are 0 whatever the example, if some are
+    text            what a reader calls it, if that is not its name: `A1[t]` for a row
     """
 
     number: int
@@ -56,6 +57,7 @@ class Array:
     name: str = ""
     has_holes: bool = False
     zeros: Any = None
+    text: str = ""
 
     def __repr__(self) -> str:
         return f"<{self.name or self.number} {self.shape}>"

@@ -1,13 +1,16 @@
 """Names: what the arrays of a program are called in its source. They come from the labels of the Values."""
 
 import keyword
+import math
 import re
 from collections.abc import Sequence
+
+import numpy as np
 
 from .backends.numpy_helpers import NAMES
 from .decay import THETA
 from .loops import Loop, Result, every_array
-from .lower import CONSTANT, Array, Elementwise, Lowered, Paired, Product, Reduction, Softmax, Total
+from .lower import CONSTANT, Array, Elementwise, Lowered, Paired, Product, Read, Reduction, Softmax, Total
 from .tracing import Trace
 
 TAKEN = {"B", "np", "math", "parameters", "gradient", "dtype", "build", "run", "outputs", "buffers", "float"}
@@ -74,7 +77,7 @@ class _Names:
         if isinstance(operation, Loop):
             for leaf, window in operation.windows.items():
                 name = "constant" if window.array.source == CONSTANT else window.array.name
-                leaf.name = self._free(f"{name}s")
+                leaf.name, leaf.text = self._free(f"{name}s"), _text_of(window)
             return self._numbered("loop_")
         if isinstance(operation, Result):
             t = operation.t
@@ -117,6 +120,25 @@ class _Names:
             name += "_"
         self.used |= {name, f"d{name}"}
         return name
+
+
+def _text_of(window: Read) -> str:
+    """What a loop reads at stage t: A[t + 1] if it is a row of A, A[:, 9 - t] if it is a column; else A."""
+    array, stages = window.array, window.index.reshape(len(window.index), -1)
+    places, size = list[str](), 1
+    for axis, n in enumerate(array.shape):
+        rows = stages // math.prod(array.shape[axis + 1 :]) % n
+        first, step, *others = int(rows[0, 0]), *set(np.diff(rows[:, 0]).tolist())
+        if others or (rows != rows[:, :1]).any():
+            places, size = [*places, ":"], size * n
+        elif step == 0:
+            places.append(str(first))
+        elif step < 0:
+            places.append(f"{first} - {'' if step == -1 else f'{-step} * '}t")
+        else:
+            places.append(f"{'' if step == 1 else f'{step} * '}t{f' + {first}' if first else ''}")
+    text = ", ".join(places).removesuffix(", :")
+    return f"{array.name}[{text}]" if size == stages.shape[1] and "t" in text else array.name
 
 
 def _roles(arrays: Sequence[Array]) -> tuple[set[Array], set[Array]]:

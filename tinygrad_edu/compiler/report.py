@@ -155,7 +155,7 @@ def _read_by(array: Array) -> list[Array]:
 
 
 def _row(array: Array, times: int) -> tuple[str, str, str, str, str]:
-    names = dict.fromkeys(other.name for other in _read_by(array) if other.source != CONSTANT)
+    names = dict.fromkeys(other.text or other.name for other in _read_by(array) if other.source != CONSTANT)
     once = ", once per call" if _is_once(array) and times == 1 else ""
     return array.name, operation_of(array) + once, _some(names, ", "), _shape(array), _stands_for(array, times)
 
@@ -254,7 +254,7 @@ def _part(part: Any) -> str:
 def _operand(read: Read) -> str:
     """The name of an array that is read, or the number of a constant."""
     if read.array.source != CONSTANT:
-        return read.array.name
+        return read.array.text or read.array.name
     numbers = set(read.array.places[read.index].ravel().tolist())
     return four_digits(numbers.pop()) if len(numbers) == 1 else read.array.name
 

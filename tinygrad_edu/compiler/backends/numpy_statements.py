@@ -303,8 +303,17 @@ class Statements:
 
 def _loses(x: Symbol, to: str) -> bool:
     """Would parts of `to` be written through a reshape that copies, since `to` has gaps?"""
-    first = x.args[0] if x.op == "accumulate" else x
-    return ":" in to and isinstance(first, Symbol) and first.op == "scatter"
+    if ":" not in to:
+        return False
+    stack, seen = [x], set[int]()
+    while stack:
+        part = stack.pop()
+        if isinstance(part, Symbol) and part.op == "scatter":
+            return True
+        if isinstance(part, Symbol) and part.op != "leaf" and id(part) not in seen:
+            seen.add(id(part))
+            stack += part.args
+    return False
 
 
 def _needs_own_buffer(formula: Any, array: Array) -> bool:

@@ -335,6 +335,7 @@ class _Writer(Language):
         self.pieces: dict[Symbol, _Piece] = {}
         self.uses: dict[Symbol, int] = {}
         self.lists: dict[Stage, dict[int, str]] = {}  # the variables of loops, by place
+        self.names_of_lists: set[str] = set()
         self.functions: set[str] = set()  # of math, and helpers
         self.n_temporary = 0
 
@@ -381,6 +382,7 @@ class _Writer(Language):
                 self.text(x) if x in self.pieces else "0.0" for x in given
             )  # nobody uses the others
             if place in stage.listed:
+                self.names_of_lists.add(names[place])
                 zeros = f"[0.0] * {run.length}"
                 self.lines.append(f"{names[place]} = {f'[{initial}] + ' * bool(initial)}{zeros}")
             elif n:
@@ -429,10 +431,13 @@ class _Writer(Language):
                     uses[x] = uses.get(x, 0) + n
 
     def _name_of(self, symbol: Symbol, is_single: bool = True) -> str:
-        """The name of its variable. A sum is finished in one variable if each part is read by the next only."""
+        """The name of its variable. A sum is finished in one variable if each part is read by the next only.
+
+        But a list keeps its name for itself: the parts of a sum that becomes one of its items are no lists.
+        """
         is_partial = is_single and self.uses[symbol] == 1
         name = self.passes.names.get(symbol) or (is_partial and self.passes.partial.get(symbol))
-        if not name:
+        if not name or (name in self.names_of_lists and is_single):
             self.n_temporary += 1
             name = f"t{self.n_temporary}"
         return name
