@@ -15,7 +15,7 @@ from ..differentiate import Definition
 from ..formulas import number_text
 from ..loop_program import LoopProgram, Repeated
 from ..lower import Array
-from ..symbols import Symbol
+from ..symbols import Symbol, uses_of
 from ..views import dense_strides, strides_of
 from .numpy_operations import Numbers, Textbook, operation_of
 
@@ -168,7 +168,7 @@ class Statements:
                 if name not in used and not stack.before:
                     self.buffers[name] = array.shape, array.batched
                     for i in range(first, last):
-                        self.lines[i] = re.sub(rf"\b{name}\[t(, \.\.\.)?\]", name, self.lines[i])
+                        self.lines[i] = re.sub(rf"\b{name}\[t\]", name, self.lines[i])
                         if self.lines[i].startswith(f"    {name} = "):
                             del self.buffers[name]
 
@@ -177,7 +177,7 @@ class Statements:
         if len(text) <= WIDTH:
             return text
         if definition.is_gradient or array.rule is None:
-            return f"the shares of all that reads {array.name}"
+            return f"the shares of all that reads {definition.name.partition('[')[0].removeprefix('d')}"
         return f"{array.rule.name} of {', '.join(_names_read(definition.formula))}"
 
     def _count(self, x: Any) -> None:
@@ -303,17 +303,7 @@ class Statements:
 
 def _loses(x: Symbol, to: str) -> bool:
     """Would parts of `to` be written through a reshape that copies, since `to` has gaps?"""
-    if ":" not in to:
-        return False
-    stack, seen = [x], set[int]()
-    while stack:
-        part = stack.pop()
-        if isinstance(part, Symbol) and part.op == "scatter":
-            return True
-        if isinstance(part, Symbol) and part.op != "leaf" and id(part) not in seen:
-            seen.add(id(part))
-            stack += part.args
-    return False
+    return ":" in to and any(part.op == "scatter" for part in uses_of([x]))
 
 
 def _needs_own_buffer(formula: Any, array: Array) -> bool:
