@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from comparing import check, compare, used, values
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import tinygrad_edu as tg
@@ -606,6 +606,7 @@ def agrees(rng: random.Random) -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 10**9))
+@example(3526)  # of a single number only the latest stage is kept, though it is written as x[t, ...]
 def test_random_recurrences_agree(seed: int) -> None:
     agrees(random.Random(seed))
 

@@ -168,7 +168,7 @@ class Statements:
                 if name not in used and not stack.before:
                     self.buffers[name] = array.shape, array.batched
                     for i in range(first, last):
-                        self.lines[i] = re.sub(rf"\b{name}\[t\]", name, self.lines[i])
+                        self.lines[i] = re.sub(rf"\b{name}\[t(, \.\.\.)?\]", name, self.lines[i])
                         if self.lines[i].startswith(f"    {name} = "):
                             del self.buffers[name]
 
