@@ -232,3 +232,11 @@ def test_a_fraction_as_exponent_stands_in_parentheses(exponent: object, symbol: 
 def test_an_error_shows_every_operand() -> None:
     with pytest.raises(ZeroDivisionError, match=r"^mod\(3\.0, 0\.0\): division by zero$"):
         RULES["mod"](3.0, 0.0)
+
+
+@pytest.mark.parametrize("exponent", [1e-20, 1e-17, 0.3])
+def test_the_slope_of_a_small_power_at_negative_zero_is_inf(exponent: float) -> None:
+    """Where exponent - 1 rounds to -1, the power of -0.0 would be -inf."""
+    x = Value(-0.0)
+    (x**exponent).backward()
+    assert x.grad == float("inf")

@@ -103,6 +103,8 @@ def _pow_n(x, *, exponent=2): return pow(x, exponent)
 def _pow_n_backward(upstream, out, x, *, exponent):
     if exponent >= 0.5:  # as _pow_slope says, without its choices
         return (upstream * (exponent * pow(x, exponent - 1)),)
+    if exponent > 0 and exponent - 1 == -1:  # it rounds: an odd power of -0.0 would be -inf
+        x = x + 0
     return (upstream * (_pow_slope(out, x, exponent) if exponent else 0 * x),)
 POW_N = rule(_pow_n, symbol="**{exponent}", backward=_pow_n_backward, check=_pow_check,
              formula="x^exponent", slope="exponent x^(exponent-1)")
