@@ -24,7 +24,7 @@ from tinygrad_edu import Value
 # falls. Let us try that where the answer is known: the weights should become the numbers in `target`.
 
 
-# %%
+# %% alt="The loss over the tries of a random search, for few and for many weights: with many it hardly falls"
 def search(n, tries=2000):
     """The losses of n weights that are changed at random, by a step of length 0.5 and less and less."""
     rng = np.random.default_rng(0)
@@ -90,7 +90,7 @@ print((f(2.0 + h) - f(2.0)) / h)
 # the line turns towards the tangent, which only touches the curve. The slope of the tangent is the **derivative**
 # of `f` at 2.
 
-# %% tags=["cover"]
+# %% tags=["cover"] alt="The curve of f with three secants through x = 2, whose slopes come near to that of the tangent"
 xs = np.linspace(0.5, 3.2, 200)
 plt.figure(figsize=(6, 4), layout="constrained")
 plt.plot(xs, f(xs), color="black", label="f(x) = x³ - 2x")
@@ -139,7 +139,7 @@ for digits in range(8, 17):
 # A difference over both sides, $\bigl(f(x+h) - f(x-h)\bigr) / 2h$, cancels the first bend: its error falls with
 # $h^2$.
 
-# %%
+# %% alt="The error of the slope over the step h: it falls with h, and rises again where rounding takes over"
 epsilon = sys.float_info.epsilon
 hs = 10.0 ** np.arange(-1, -16, -0.25)
 forward = [abs((f(2 + h) - f(2)) / h - 10) for h in hs]

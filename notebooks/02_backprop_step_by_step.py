@@ -6,10 +6,6 @@
 # as a sum over paths. Then we break it in every way in which people break it.
 
 # %%
-import subprocess
-import sys
-from pathlib import Path
-
 from IPython.display import SVG
 
 import tinygrad_edu as tg
@@ -100,34 +96,30 @@ machine.forward().until("s")
 # ## The prompt
 #
 # `tg.debug.run(f)` is the same machine as a prompt, with the letters of pdb, Python's own debugger. Put it into a
-# program, at the place where you have a question. Here is such a program, and what somebody types. Both go through a
-# pipe, so that you see the whole session. (A `with tg.debug.tracing():` records the lines that make nodes, for `w`.)
+# program, at the place where you have a question, and type. Here the commands stand in the call, so that you see the
+# whole session. Given a function, it knows its names, and which line made which node: `w` shows it.
+
 
 # %%
-Path("lesson.py").write_text("""
-import tinygrad_edu as tg
-from tinygrad_edu import Value
-
-x, y = Value(3.0, label="x"), Value(2.0, label="y")
-with tg.debug.tracing():
+def lesson(x, y):
     s = x + y
     d = x - y
-    f = s * d
-tg.debug.run(f)
-""")
-typed = """n
-w d
-b
-break x.grad > 5
-c
-why x
-p x.grad == 2 * x.data
-set x 4
-forward
-until s
-q
-"""
-print(subprocess.run([sys.executable, "lesson.py"], input=typed, text=True, capture_output=True).stdout)
+    return s * d
+
+
+commands = [
+    "n",
+    "w d",
+    "b",
+    "break x.grad > 5",
+    "c",
+    "why x",
+    "p x.grad == 2 * x.data",
+    "set x 4",
+    "forward",
+    "until s",
+]
+tg.debug.run(lesson, *commands, x=3.0, y=2.0)
 
 # %% [markdown]
 # Line by line: `n` takes the next step, and the prompt says which share goes where. `w d` shows the line that made
@@ -303,22 +295,30 @@ for result in (e, f):
 # first story is told twice. This rule is always right: **leaves add up over passes, interior nodes start from 0
 # in each pass**. `backward` follows it.
 #
-# ## Five bugs, and a debugger that finds them
+# ## Four bugs, and a debugger that finds them
 #
-# One more command of the prompt is `blame`: it looks for what has spoilt the gradients. Commands can stand in the call
-# too, `tg.debug.run(loss, "why w")`. Then they are obeyed, and the prompt ends.
+# One more command of the prompt is `blame`, or `tg.blame(loss)`: it looks for what has spoilt the gradients.
 #
-# **Gradients that were not set to zero.** Everybody forgets it once.
+# **Gradients that were not set to zero.** Everybody forgets it once. Here is the lecture's loop without `zero_grad`:
 
 # %%
-w = Value(2.0, label="w")
-for _ in range(3):
-    loss = (w * 2 - 1) ** 2
+from tinygrad_edu import nn
+
+model = nn.MLP(3, [4, 4, 1], "tanh", rng=0)
+examples = [([2.0, 3.0, -1.0], 1.0), ([3.0, -1.0, 0.5], -1.0), ([0.5, 1.0, 1.0], -1.0), ([1.0, 1.0, -1.0], 1.0)]
+for _ in range(20):
+    loss = sum((model(x) - y) ** 2 for x, y in examples)
     loss.backward()
-tg.debug.run(loss, "why w")
+    for p in model.parameters():
+        p.data -= 0.001 * p.grad
+tg.blame(loss)
 
 # %% [markdown]
-# **A number that was changed after the forward pass.** The slopes then belong to other numbers than the result.
+# It asks, since some people add up several passes on purpose. The weights have moved since that pass. That is normal, and
+# `blame` judges by the numbers that they had.
+#
+# **A number that was changed after the forward pass**, and before the backward pass. The slopes then belong to other
+# numbers than the result. Commands can stand in the call of the prompt. Then they are obeyed, and the prompt ends.
 
 # %%
 a = Value(2.0, label="a")
@@ -328,32 +328,13 @@ y.backward()
 tg.debug.run(y, "blame")
 
 # %% [markdown]
-# **A wrong order**: the pass `once` from above. **An overwritten gradient**: `=` where `+=` belongs.
-
-# %%
-a = Value(1.0, label="a")
-b = a * 2
-c = b * 3
-e = b + c
-e.grad = 1.0
-once(e, set())
-tg.debug.run(e, "blame")
-
-# %%
-x = Value(3.0, label="x")
-y = x * x
-y.grad = 1.0
-for operand, slope in zip(y.parents, (x.data, x.data), strict=True):
-    operand.grad = y.grad * slope  # should be +=
-tg.debug.run(y, "blame")
-
-# %% [markdown]
+# **A wrong order**, as in the pass `once` from above, or **an overwritten gradient**, `=` where `+=` belongs: these two
+# happen in engines that people write themselves. `tg.testing.diagnose` finds them there.
+#
 # **A gradient that explodes.** One graph does not tell: we need the training. `record` keeps each backward pass that
 # reaches the model's parameters, and `blame` names the step.
 
 # %%
-from tinygrad_edu import nn
-
 model = nn.MLP(1, [2, 1], "linear", rng=0)
 with tg.debug.record(model) as film:
     for _ in range(10):
@@ -365,18 +346,19 @@ with tg.debug.record(model) as film:
 film.blame()
 
 # %% [markdown]
-# The film has the graph of that step. In it we stop where the gradient becomes large, and ask why.
+# A film is a list of graphs, one for each step. In the graph of that step we stop where the gradient becomes large, and
+# ask why.
 
 # %%
 step = film.blame().step
-tg.debug.run(film.graph(step), "break layer0.neuron0.w0.grad > 1e3", "c", "why layer0.neuron0.w0")
+tg.debug.run(film[step], "break layer0.neuron0.w0.grad > 1e3", "c", "why layer0.neuron0.w0")
 
 # %% [markdown]
 # And step by step the loss shows the learning rate at work:
 
 # %%
-for shot in film:
-    print(f"step {shot.step}: loss {shot.loss:.3g}, gradient {shot.norm:.3g} long")
+for step, graph in zip(film.steps, film, strict=True):
+    print(f"step {step}: loss {graph:.3g}")
 
 # %% [markdown]
 # ## Exercises

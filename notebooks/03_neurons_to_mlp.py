@@ -61,7 +61,7 @@ for step in range(8):
 # Here are two classes of points in the plane, -1 and 1. Each has the shape of a moon. `tg.fit` is the loop above,
 # over many examples. It compiles the neuron first, so that it runs on arrays and not on single Values.
 
-# %%
+# %% alt="Two half moons of points, cut by the straight boundary of one neuron"
 X, y = datasets.moons(100, seed=0)
 neuron = nn.Neuron(2, "tanh", rng=0)
 optimizer = optim.SGD(neuron.parameters(), lr=0.5)
@@ -101,7 +101,7 @@ tg.draw(out, max_nodes=12)
 # **hinge** loss $\max(0, 1 - t \cdot \text{score})$ is 0 when the score is on the right side and at least 1 away
 # from 0.
 
-# %%
+# %% alt="The boundary of the network after a few epochs: it begins to bend between the moons"
 optimizer = optim.SGD(model.parameters(), lr=0.3)
 early = tg.fit(model, nn.hinge, (X, y), optimizer, epochs=30, batch_size=None, progress=False)
 print(f"{early['accuracy'][-1]:.0%} right")
@@ -110,12 +110,12 @@ plots.decision_boundary(model, X, y)
 # %% [markdown]
 # After 30 steps the network has more or less the line of the single neuron, with a first bend. Give it more time:
 
-# %% tags=["cover"]
+# %% tags=["cover"] alt="The boundary of the network after training: it follows the gap between the moons"
 late = tg.fit(model, nn.hinge, (X, y), optimizer, epochs=220, batch_size=None, progress=False)
 print(f"{late['accuracy'][-1]:.0%} right")
 plots.decision_boundary(model, X, y)
 
-# %%
+# %% alt="Loss and accuracy over the epochs: the loss falls, the accuracy rises to 100 percent"
 late.plot()
 
 # %% [markdown]
@@ -151,7 +151,7 @@ def descend(batch_size, lr, epochs):
     return path
 
 
-# %%
+# %% alt="The paths of three ways of descent over the contours of the loss of w and b"
 ws, bs = np.meshgrid(np.linspace(-2, 3, 80), np.linspace(-2, 2, 80))
 landscape = sum((ws * u + bs - v) ** 2 for u, v in points) / len(points)
 kinds = [
@@ -176,7 +176,7 @@ plt.show()
 # same parameters:
 
 
-# %%
+# %% alt="The loss over the examples seen, for three batch sizes"
 def train(lr, size, epochs):
     model = nn.MLP(2, [8, 8, 1], rng=0)
     optimizer = optim.SGD(model.parameters(), lr=lr)
@@ -203,7 +203,7 @@ plt.show()
 # The step is the **learning rate** times the gradient. The simplest valley, $x^2$, shows everything that can
 # happen:
 
-# %%
+# %% alt="Steps of descent on a parabola with three learning rates: small, right, and too large, which diverges"
 curve = np.linspace(-2.9, 2.9, 100)
 figure, every = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained", sharey=True)
 rates = [(0.03, "too small"), (0.4, "right"), (1.05, "too large")]
@@ -225,7 +225,7 @@ plt.show()
 # If the rate is too small, nothing happens for a long time. If it is too large, each step lands higher on the
 # other side than it started. The same happens with the 105 parameters of the network, on the moons:
 
-# %%
+# %% alt="The loss over the epochs for several learning rates"
 plt.figure(figsize=(6, 4), layout="constrained")
 for lr, colour in [(0.01, "#41b6c4"), (0.3, "#225ea8"), (3, "#f0a030"), (10, "#a02c12")]:
     history = train(lr, None, epochs=200)

@@ -25,7 +25,7 @@ from tinygrad_edu.viz import plots
 # The slope of the sigmoid is s(1 - s), where s is its output. It is largest at x = 0, and even there it is only
 # 1/4.
 
-# %%
+# %% alt="The sigmoid and its slope, which is 0.25 at most"
 xs = [i / 20 for i in range(-120, 121)]
 figure, axes = plt.subplots(figsize=(5, 2.6), layout="constrained")
 axes.plot(xs, [tg.sigmoid(x) for x in xs], label="sigmoid")
@@ -106,7 +106,7 @@ print(f"loss {loss:.4f}")
 # layers, layer1 to layer10 the blocks.) The last layers are at the top. From there down, the histograms march to
 # the left, by a factor of about four per layer.
 
-# %%
+# %% alt="The sizes of the gradients, a row for each layer: the first layers have the smallest"
 plots.gradient_histograms(model)
 
 # %% [markdown]
@@ -114,7 +114,7 @@ plots.gradient_histograms(model)
 # layers: after a few layers, each unit says the same for all 24 points. Its spread (the standard deviation over
 # the points) shrinks as the gradients do. The last layers do not know which point they are looking at.
 
-# %%
+# %% alt="The outputs of each layer, a row for each: they gather around 0.5"
 plots.activation_histograms(model, points)
 
 
@@ -161,7 +161,7 @@ print(f"first / tenth block: {ratio:.1e}, or {ratio ** (1 / 9):.2f} for each of 
 # So ten layers of width 32 divide it by a thousand for g = 1, multiply it by a thousand for g = 4, and keep it
 # for g = 2. The dashed lines show this prediction, and each thin line is one network.
 
-# %%
+# %% alt="The mean square of the outputs over the depth, for three starts: one vanishes, one stays, one explodes"
 rng = random.Random(1)
 inputs = [rng.gauss(0.0, 1.0) for _ in range(32)]
 start = statistics.fmean(x * x for x in inputs)
@@ -187,7 +187,7 @@ plt.show()
 # %% [markdown]
 # `nn.Dense(..., "relu")` uses these weights by default. With ten such blocks, the histograms no longer march.
 
-# %%
+# %% alt="The sizes of the gradients of a network of relus, a row for each layer: all are alike"
 relu = deep("relu")
 print(f"first / tenth block: {first_to_tenth(relu):.2g}")
 plots.gradient_histograms(relu)
@@ -235,7 +235,7 @@ print(f"first / tenth block: {first_to_tenth(residual):.2g}")
 # blindly, and nothing else. The other three learn. (The residual network starts at a loss that lies above this
 # picture: the outputs of its sigmoids are positive and add up over ten blocks.)
 
-# %%
+# %% alt="The loss over the steps of four deep networks: with sigmoids it stands still; with relus, batch norm or residual connections it falls"
 figure, axes = plt.subplots(figsize=(5.5, 3), layout="constrained")
 for kind in ("sigmoid", "relu", "batch norm", "residual"):
     trained, losses = deep(kind), []

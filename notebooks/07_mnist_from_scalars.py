@@ -41,7 +41,7 @@ print(f"{len(data.X_train):,} images to learn from, {len(data.X_test):,} to test
 Markdown(note)
 
 
-# %% tags=["timing"]
+# %% tags=["timing"] alt="Ten digits in handwriting, each with its class"
 def show(images, titles, columns):
     """Images in rows, each with its title."""
     rows = math.ceil(len(images) / columns) or 1
@@ -162,7 +162,7 @@ print("the ten scores agree to 1e-4:", np.allclose(eager_scores, compiled_scores
 #
 # The first 20 test digits that it misread, each with its guess. Some are hard for us too.
 
-# %% tags=["slow", "timing", "cover"]
+# %% tags=["slow", "timing", "cover"] alt="Twenty digits that the network gets wrong, each with its class and the guess"
 guesses = predict(data.X_test).argmax(axis=1)
 wrong = np.flatnonzero(guesses != data.y_test)
 print(f"{len(wrong)} of {len(guesses):,} read wrong; right digit → guess:")
@@ -174,7 +174,7 @@ show(data.X_test[wrong[:20]], [f"{data.y_test[i]} → {guesses[i]}" for i in wro
 # The weights of the first 20 hidden neurons, back in their Values, drawn as images: ink on red raises the output
 # of the neuron, ink on blue lowers it.
 
-# %% tags=["timing"]
+# %% tags=["timing"] alt="The weights of twenty neurons as pictures, red and blue: blots and strokes"
 _, axes = plt.subplots(2, 10, figsize=(9, 2), layout="constrained")
 for place, neuron in zip(axes.flat, model.layers[0].neurons, strict=False):
     weights = np.array([w.data for w in neuron.w]).reshape(data.shape)

@@ -257,7 +257,7 @@ for _ in range(20):
 compiled = (time.perf_counter() - started) / (20 * 32)
 print(f"{1000 * compiled:.2f} ms per name, and {1000 * eager:.0f} ms with scalars")
 
-# %% tags=["slow"]
+# %% tags=["slow"] alt="The surprise per character over the steps of training, for names to learn from and names kept aside: both fall"
 counts = np.bincount([ALPHABET.index(c) for name in train for c in f"{name}."], minlength=27)
 surprise = -np.log(counts / counts.sum())
 by_letter = np.mean([np.mean([surprise[ALPHABET.index(c)] for c in f"{name}."]) for name in held_out])
@@ -292,7 +292,7 @@ for temperature in (0.5, 0.8, 1.2):
 # this place takes from the places up to it. We compute the shares as the model does.
 
 
-# %% tags=["slow", "cover"]
+# %% tags=["slow", "cover"] alt="Which earlier characters each place attends to, as a triangle of shares for each head"
 def attention_shares(characters, head):
     """Row t has the shares that place t takes from the places up to t."""
     rows = model.attention_norm(added(model.token(characters), model.place(range(len(characters)))))

@@ -216,7 +216,7 @@ for length in (6, 12, 30):
 # carry that we would write down. Look at state 0: it is blue where the carry is 1 and red where it is 0. Nobody told
 # the network that there is such a thing as a carry.
 
-# %% tags=["cover"]
+# %% tags=["cover"] alt="The bits of a sum, the carry, and the hidden state that follows it step by step"
 X, Y = additions(1, 16, np.random.default_rng(2))
 bits, carry = (X[0] > 0).astype(int), [0]
 for pair in bits:
@@ -295,7 +295,7 @@ with attention.arrays() as theta, optimizer.arrays(theta) as move:
 # %% [markdown]
 # It has learned to look at the same letter, and to look at all of them alike:
 
-# %%
+# %% alt="The shares with which each step attends to the steps before it, as a grid"
 letters = [1, 0, 1, 2, 0, 1, 3, 1]
 rows = shares(np.eye(LETTERS)[letters].tolist())
 picture = np.full((PLACES, PLACES), np.nan)

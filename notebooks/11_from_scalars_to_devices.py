@@ -81,7 +81,7 @@ for length, number in zip(lengths, losses, strict=True):
 # A *mesh* is an array of devices, with a name for each axis. A *sharding* says which device holds which part of an
 # array. `P("batch")` splits the first axis of an array along the axis `batch` of the mesh.
 
-# %%
+# %% alt="Images of digits in frames of eight colours, a row for each device"
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -137,7 +137,7 @@ print("the parameters agree to 1e-10:", np.allclose(on_one, on_eight, rtol=0, at
 # A batch of 100 is not a multiple of 8. The batch is filled up to 104 with digits of weight 0, so the loss is still
 # the mean of 100.
 
-# %%
+# %% alt="The loss over the steps: the curves of one device and of eight lie on each other"
 plt.figure(figsize=(5, 3), layout="constrained")
 plt.plot(losses_one, linewidth=5, color="lightgray", label="one device")
 plt.plot(losses_eight, linewidth=1.5, label="eight devices")

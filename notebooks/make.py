@@ -7,6 +7,7 @@ Names may be shortened, as in `make.py 01 03`; without any, all are made. README
 
 import base64
 import hashlib
+import html
 import os
 import re
 import sys
@@ -32,6 +33,12 @@ ENVIRONMENT = {
 FORBIDDEN = r"/(home|tmp|work|root|usr)/|site-packages|[A-Z]:\\|0x[0-9a-f]{6,}|<script|<iframe|Warning:"
 FONTS = 'font-family="Liberation Sans, Arial, DejaVu Sans, Helvetica"'
 NUMBER, ROUNDING = r"\d[\d.,]*(e[-+]?\d+)?", r"\b\d(\.\d+)?e-[1-3]\d+\b"
+SETUP = """# Colab and Binder do not have all of these yet. Elsewhere this cell does nothing.
+from importlib.util import find_spec
+
+if not all(map(find_spec, ["tinygrad_edu", "matplotlib", "{}"])):
+    %pip install -q "tinygrad-edu[plot,{}]"
+"""
 LIVE = '<iframe srcdoc="&lt;!doctype html&gt;'
 SECONDS = 300  # for one cell
 
@@ -49,8 +56,14 @@ def sources(names: list[str]) -> list[Path]:
 
 
 def notebook(source: Path) -> NotebookNode:
-    """The notebook of a source, without outputs. A cell's id comes from its text, so that diffs stay small."""
+    """The notebook of a source, without outputs. Below the heading stands a cell for hosts without the package.
+
+    A cell's id comes from its text, so that diffs stay small.
+    """
     cells = jupytext.read(source, fmt="py:percent").cells
+    needs = ("jax", "jax") if "\nimport jax\n" in source.read_text(encoding="utf-8") else ("flint", "prove")
+    tags = ["setup", "remove-cell"]  # the site has a link in its place
+    cells.insert(1, nbformat.v4.new_code_cell(SETUP.format(*needs).strip(), metadata={"tags": tags}))
     ids: set[str] = set()
     for cell in cells:
         digest = hashlib.sha256(cell.source.encode()).hexdigest()
@@ -128,6 +141,29 @@ def add_pictures(book: NotebookNode) -> None:
                 output["metadata"]["image/png"] = {"width": width}
 
 
+def describe_pictures(book: NotebookNode) -> None:
+    """Give each picture its alternative text: of a drawing of ours its own words, of a plot the `alt` of its cell.
+
+    Raises SystemExit for a picture that has none.
+    """
+    for cell in book.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            titles = re.findall(r"<title>(.*?)</title>|title=&quot;(.*?)&quot;", data.get("image/svg+xml", ""))
+            alt = (
+                cell.metadata.get("alt")
+                or (titles and titles[0][0])
+                or data.get("text/plain", "").partition("\n")[0]
+            )
+            for kind in ("image/png", "image/svg+xml"):
+                if kind in data and (not alt or alt.startswith("<")):
+                    raise SystemExit(
+                        f'This cell shows a picture without words: write `# %% alt="..."`.\n{cell.source}'
+                    )
+                if kind in data:
+                    output["metadata"].setdefault(kind, {})["alt"] = html.unescape(alt)
+
+
 def take_pages(book: NotebookNode) -> None:
     """Take the live pages out of all cells but those tagged "live": 60 KB each. Their pictures stay."""
     for cell in book.cells:
@@ -162,6 +198,7 @@ def main(names: list[str]) -> None:
         execute(book)
         take_pages(book)
         add_pictures(book)
+        describe_pictures(book)
         if found := faults(book):
             raise SystemExit(f"{source.stem} shows what it must not:\n" + "\n".join(found))
         if target.exists():

@@ -1,14 +1,23 @@
-"""Every rule, and those with parameters at several of them."""
+"""Every rule, and those with parameters at several of them; every optimiser with its settings."""
 
+from collections.abc import Callable
+
+from tinygrad_edu import optim
 from tinygrad_edu.engine.rules import RULES
 
 EXPONENTS = [0, 1, 3, -1, 0.5, -0.5, 2.5, 0.1, 1e-20]
-OURS = [
-    rule for rule in RULES.values() if "tinygrad_edu" in getattr(rule.backward, "func", rule.backward).__module__
-]
+OURS = [rule for rule in RULES.values() if rule.ours]
 CASES = [
     *OURS,
     *(RULES["pow_n"].bind(exponent=exponent) for exponent in EXPONENTS),
     *(RULES["leaky_relu"].bind(alpha=alpha) for alpha in (0.2, 0.0, 1.5)),
     *(RULES["elu"].bind(alpha=alpha) for alpha in (0.3, 2.0)),
 ]
+
+OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
+    "SGD": lambda p: optim.SGD(p, lr=0.1),
+    "Nesterov": lambda p: optim.SGD(p, lr=0.02, momentum=0.9, nesterov=True, weight_decay=0.01),
+    "RMSProp": lambda p: optim.RMSProp(p, lr=0.01, momentum=0.5, weight_decay=0.01),
+    "Adam": lambda p: optim.Adam(p, lr=0.02, betas=(0.8, 0.95), weight_decay=0.01),
+    "AdamW": lambda p: optim.AdamW(p, lr=0.02, weight_decay=0.1),
+}

@@ -4,10 +4,12 @@ The eager side is the function itself, run on one example after the other. What 
 its absolute adjoint, so 1e-12 relative to that is neither flaky nor blind.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, topological_order
@@ -63,7 +65,32 @@ def check(step: Any, function: Any, parameters: list[Value], *batch: Any, dtype:
             raise
 
 
+def compare_outputs(function: Any, parameters: list[Value], *batch: Any) -> None:
+    """The same for `predict`, whose results may be nested."""
+    outputs = tg.compile(function, parameters).predict(*batch)
+    expected = np.array([numbers_of(function(*one)) for one in examples_of(batch)])
+    assert outputs.shape == expected.shape
+    np.testing.assert_allclose(outputs, expected, rtol=1e-12, atol=1e-12)
+
+
+def numbers_of(nested: Any) -> Any:
+    if isinstance(nested, list | tuple):
+        return [numbers_of(part) for part in nested]
+    return float(nested.data if isinstance(nested, Value) else nested)
+
+
 def used(function: Any, parameters: list[Value], batch: Iterable[Any]) -> list[Value]:
     """Those of the parameters that the function uses: it may not be compiled for others."""
     nodes = set(topological_order(function(*examples_of(batch)[0])))
     return [parameter for parameter in parameters if parameter in nodes]
+
+
+def search(agrees: Callable[[int], Any], n: int, *known: int) -> None:
+    """Call a function of a seed for the known ones, then for n others; name the smallest that fails."""
+
+    def searched(seed: int) -> None:
+        agrees(seed)
+
+    for seed in known:
+        searched(seed)
+    settings(deadline=None, max_examples=n)(given(st.integers(0, 10**9))(searched))()

@@ -5,13 +5,34 @@ pytest --hypothesis-profile=thorough
 
 import os
 import signal
+from collections.abc import Iterator
 
-from hypothesis import settings
+import pytest
+from hypothesis import HealthCheck, settings
 
 settings.register_profile("dev", deadline=None, max_examples=50)
-settings.register_profile("ci", settings.get_profile("ci"), max_examples=120)
+settings.register_profile(
+    "ci",
+    deadline=None,
+    max_examples=120,
+    derandomize=True,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.register_profile("thorough", deadline=None, max_examples=5000)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell; some tests send Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def own_rules() -> Iterator[None]:
+    """The rules that the test declares are gone after it."""
+    from tinygrad_edu import RULES
+
+    before = dict(RULES)
+    yield
+    RULES.clear()
+    RULES.update(before)

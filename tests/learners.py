@@ -1,9 +1,52 @@
 """Engines as learners write them, in several manners, and mistakes in each, as replacements of text."""
 
-import textwrap
 from typing import Any
 
-LECTURE = """
+BINARY = """
+    def __{name}__(self, other):
+        other = other if isinstance(other, Value) else Value(other)
+        out = Value(self.data {symbol} other.data, (self, other), "{symbol}")
+
+        def _backward():
+            self.grad += {first} * out.grad
+            other.grad += {second} * out.grad
+
+        out._backward = _backward
+        return out
+"""
+UNARY = """
+    def {name}(self):
+        x = self.data
+        t = {value}
+        out = Value(t, (self,), "{name}")
+
+        def _backward():
+            self.grad += {slope} * out.grad
+
+        out._backward = _backward
+        return out
+"""
+SUB = BINARY.format(name="sub", symbol="-", first="1", second="-1")
+DIV = BINARY.format(name="truediv", symbol="/", first="1 / other.data", second="-self.data / other.data**2")
+WALK = """\
+        topo = []
+        visited = set()
+
+        def build_topo(v):
+            if v not in visited:
+                visited.add(v)
+                for child in v._prev:
+                    build_topo(child)
+                topo.append(v)
+
+        build_topo(self)
+        self.grad = 1.0
+        for node in reversed(topo):
+            node._backward()
+"""
+LECTURE = "".join(
+    [
+        """
 class Value:
     def __init__(self, data, _children=(), _op="", label=""):
         self.data = data
@@ -15,51 +58,12 @@ class Value:
 
     def __repr__(self):
         return f"Value(data={self.data})"
-
-    def __add__(self, other):
-        other = other if isinstance(other, Value) else Value(other)
-        out = Value(self.data + other.data, (self, other), "+")
-
-        def _backward():
-            self.grad += 1.0 * out.grad
-            other.grad += 1.0 * out.grad
-
-        out._backward = _backward
-        return out
-
-    def __sub__(self, other):
-        other = other if isinstance(other, Value) else Value(other)
-        out = Value(self.data - other.data, (self, other), "-")
-
-        def _backward():
-            self.grad += out.grad
-            other.grad -= out.grad
-
-        out._backward = _backward
-        return out
-
-    def __mul__(self, other):
-        other = other if isinstance(other, Value) else Value(other)
-        out = Value(self.data * other.data, (self, other), "*")
-
-        def _backward():
-            self.grad += other.data * out.grad
-            other.grad += self.data * out.grad
-
-        out._backward = _backward
-        return out
-
-    def __truediv__(self, other):
-        other = other if isinstance(other, Value) else Value(other)
-        out = Value(self.data / other.data, (self, other), "/")
-
-        def _backward():
-            self.grad += 1 / other.data * out.grad
-            other.grad += -self.data / other.data**2 * out.grad
-
-        out._backward = _backward
-        return out
-
+""",
+        BINARY.format(name="add", symbol="+", first="1.0", second="1.0"),
+        SUB,
+        BINARY.format(name="mul", symbol="*", first="other.data", second="self.data"),
+        DIV,
+        """
     def __pow__(self, other):
         assert isinstance(other, (int, float)), "only supporting int/float powers"
         out = Value(self.data**other, (self,), f"**{other}")
@@ -84,71 +88,16 @@ class Value:
 
     def __rtruediv__(self, other):
         return Value(other) / self
-
-    def tanh(self):
-        x = self.data
-        t = (math.exp(2 * x) - 1) / (math.exp(2 * x) + 1)
-        out = Value(t, (self,), "tanh")
-
-        def _backward():
-            self.grad += (1 - t**2) * out.grad
-
-        out._backward = _backward
-        return out
-
-    def exp(self):
-        out = Value(math.exp(self.data), (self,), "exp")
-
-        def _backward():
-            self.grad += out.data * out.grad
-
-        out._backward = _backward
-        return out
-
-    def log(self):
-        out = Value(math.log(self.data), (self,), "log")
-
-        def _backward():
-            self.grad += 1 / self.data * out.grad
-
-        out._backward = _backward
-        return out
-
-    def relu(self):
-        out = Value(0.0 if self.data < 0 else self.data, (self,), "ReLU")
-
-        def _backward():
-            self.grad += (out.data > 0) * out.grad
-
-        out._backward = _backward
-        return out
-
-    def sigmoid(self):
-        s = 1 / (1 + math.exp(-self.data))
-        out = Value(s, (self,), "sigmoid")
-
-        def _backward():
-            self.grad += s * (1 - s) * out.grad
-
-        out._backward = _backward
-        return out
-
-    def backward(self):
-        topo = []
-        visited = set()
-
-        def build_topo(v):
-            if v not in visited:
-                visited.add(v)
-                for child in v._prev:
-                    build_topo(child)
-                topo.append(v)
-
-        build_topo(self)
-        self.grad = 1.0
-        for node in reversed(topo):
-            node._backward()
-"""
+""",
+        UNARY.format(name="tanh", value="(math.exp(2 * x) - 1) / (math.exp(2 * x) + 1)", slope="(1 - t**2)"),
+        UNARY.format(name="exp", value="math.exp(x)", slope="out.data"),
+        UNARY.format(name="log", value="math.log(x)", slope="1 / self.data"),
+        UNARY.format(name="relu", value="0.0 if x < 0 else x", slope="(out.data > 0)"),
+        UNARY.format(name="sigmoid", value="1 / (1 + math.exp(-x))", slope="t * (1 - t)"),
+        "\n    def backward(self):\n",
+        WALK,
+    ]
+)
 
 PAIRS = '''
 class Scalar:
@@ -210,12 +159,12 @@ class Scalar:
         return Scalar(r, [(self, 1 / (2 * r))])
 
     def backprop(self):
-        waiting, found = {}, [self]
-        for node in found:
+        waiting, nodes = {}, [self]
+        for node in nodes:
             for child, _ in node.edges:
                 if id(child) not in waiting:
                     waiting[id(child)] = 0
-                    found.append(child)
+                    nodes.append(child)
                 waiting[id(child)] += 1
         self._grad, ready = 1.0, [self]
         while ready:
@@ -313,21 +262,21 @@ class Tensor:
         self.grad = None
 
     def __add__(self, other):
-        return self.made(np.add, other, lambda g, x, y: (g, g))
+        return self.result(np.add, other, lambda g, x, y: (g, g))
 
     def __sub__(self, other):
-        return self.made(np.subtract, other, lambda g, x, y: (g, -g))
+        return self.result(np.subtract, other, lambda g, x, y: (g, -g))
 
     def __mul__(self, other):
-        return self.made(np.multiply, other, lambda g, x, y: (g * y, g * x))
+        return self.result(np.multiply, other, lambda g, x, y: (g * y, g * x))
 
     def __truediv__(self, other):
-        return self.made(np.divide, other, lambda g, x, y: (g / y, -g * x / (y * y)))
+        return self.result(np.divide, other, lambda g, x, y: (g / y, -g * x / (y * y)))
 
     def __pow__(self, other):
-        return self.made(np.power, other, lambda g, x, y: (g * y * x ** (y - 1), g * x**y * np.log(x)))
+        return self.result(np.power, other, lambda g, x, y: (g * y * x ** (y - 1), g * x**y * np.log(x)))
 
-    def made(self, f, other, shares):
+    def result(self, f, other, shares):
         other = other if isinstance(other, Tensor) else Tensor(other)
         needs = self.requires_grad or other.requires_grad
         return Tensor(f(self.data, other.data), needs, (self, other), shares)
@@ -357,57 +306,21 @@ class Tensor:
 '''
 
 ENGINES = {"lecture": LECTURE, "pairs": PAIRS, "tape": TAPE, "paths": PATHS, "float32": FLOAT32}
-
-_COMPOSED = {
-    LECTURE[LECTURE.index("    def __sub__") : LECTURE.index("    def __mul__")]: """\
-    def __sub__(self, other):
-        return self + (-other)
-
-""",
-    LECTURE[LECTURE.index("    def __truediv__") : LECTURE.index("    def __pow__")]: """\
-    def __truediv__(self, other):
-        return self * other**-1
-
-""",
-    "return Value(other) - self": "return other + (-self)",
-    "return Value(other) / self": "return other * self**-1",
-}
 ENGINES["composed"] = LECTURE  # in the manner of micrograd: a - b is two operations, a / b is two
-for _old, _new in _COMPOSED.items():
+for _old, _new in (
+    (SUB, "\n    def __sub__(self, other):\n        return self + (-other)\n"),
+    (DIV, "\n    def __truediv__(self, other):\n        return self * other**-1\n"),
+    ("return Value(other) - self", "return other + (-self)"),
+    ("return Value(other) / self", "return other * self**-1"),
+):
     ENGINES["composed"] = ENGINES["composed"].replace(_old, _new)
 
-# The engine, what is replaced by what (several, if the mistake takes several), the mistake's name.
+# --- Mistakes ---------------------------------------------------------------------------------------------------
+
 Replacements = list[tuple[str, str]]
-EQUALITY = """\
-    def __eq__(self, other):
-        return self.data == other.data
-
-    def __hash__(self):
-        return hash(self.data)
-
-"""
-WALK = LECTURE[LECTURE.index("        topo = []") :]
-MUTANTS: list[tuple[str, str, Replacements, str]] = [
-    ("assigns everywhere", "lecture", [("grad += ", "grad = "), ("grad -= ", "grad = -")], "overwrites"),
-    (
-        "assigns in *",
-        "lecture",
-        [
-            ("self.grad += other.data * out.grad", "self.grad = other.data * out.grad"),
-            ("other.grad += self.data * out.grad", "other.grad = self.data * out.grad"),
-        ],
-        "overwrites",
-    ),
-    ("assigns shares", "pairs", [("child._grad += slope", "child._grad = slope")], "overwrites"),
-    ("assigns on the tape", "tape", [("p.gradient += s", "p.gradient = s")], "overwrites"),
-    ("assigns in a dict", "float32", [("= grads.get(id(p), np.float32(0)) + s", "= s")], "overwrites"),
-    (
-        "recursive calls",
-        "lecture",
-        [
-            (
-                WALK,
-                """\
+TEXTS = {  # longer pieces of code, which the tables below call by a name
+    "WALK": WALK,
+    "RECURSIVE": """\
         self.grad = 1.0
 
         def walk(v):
@@ -417,17 +330,7 @@ MUTANTS: list[tuple[str, str, Replacements, str]] = [
 
         walk(self)
 """,
-            )
-        ],
-        "paths",
-    ),
-    (
-        "recursive calls, each node once",
-        "lecture",
-        [
-            (
-                WALK,
-                """\
+    "RECURSIVE_ONCE": """\
         self.grad = 1.0
         seen = set()
 
@@ -441,18 +344,7 @@ MUTANTS: list[tuple[str, str, Replacements, str]] = [
 
         walk(self)
 """,
-            ),
-            ("set(_children)", "tuple(_children)"),
-        ],
-        "order",
-    ),
-    (
-        "breadth first",
-        "lecture",
-        [
-            (
-                WALK,
-                """\
+    "BREADTH_FIRST": """\
         self.grad = 1.0
         queue, seen = [self], {self}
         while queue:
@@ -463,192 +355,179 @@ MUTANTS: list[tuple[str, str, Replacements, str]] = [
                     seen.add(child)
                     queue.append(child)
 """,
-            ),
-            ("set(_children)", "tuple(_children)"),
-        ],
-        "depth",
-    ),
-    ("no visited", "lecture", [("if v not in visited:", "if True:")], "paths"),
-    ("not reversed", "lecture", [("in reversed(topo)", "in topo")], "direction"),
-    (
-        "no walk",
-        "lecture",
-        [
-            ("            node._backward()", "            pass"),
-            ("self.grad = 1.0\n", "self.grad = 1.0; self._backward()\n"),
-        ],
-        "direction",
-    ),
-    (
-        "forgets upstream in *",
-        "lecture",
-        [("other.data * out.grad", "other.data"), ("self.data * out.grad", "self.data")],
-        "upstream",
-    ),
-    ("forgets upstream in tanh", "lecture", [("(1 - t**2) * out.grad", "(1 - t**2)")], "upstream"),
-    ("forgets upstream in +", "lecture", [("1.0 * out.grad", "1.0")], "upstream"),
-    ("forgets upstream everywhere", "pairs", [("slope * node._grad", "slope")], "upstream"),
-    ("wrong sign in -", "lecture", [("other.grad -= out.grad", "other.grad += out.grad")], "sign"),
-    ("wrong sign in neg", "pairs", [("[(self, -1.0)]", "[(self, 1.0)]")], "sign"),
-    ("wrong sign in /", "lecture", [("-self.data / other.data**2", "self.data / other.data**2")], "sign"),
-    (
-        "a and b swapped in /",
-        "lecture",
-        [
-            ("1 / other.data * out.grad", "1 / self.data * out.grad"),
-            ("-self.data / other.data**2", "-other.data / self.data**2"),
-        ],
-        "swapped",
-    ),
-    ("b / a", "tape", [("a.val / b.val, (a, b)", "b.val / a.val, (a, b)")], "swapped"),
-    (
-        "shares swapped in /",
-        "pairs",
-        [("[(self, 1 / other.value), (other, ", "[(other, 1 / other.value), (self, ")],
-        "swapped",
-    ),
-    ("no exponent", "lecture", [("other * self.data ** (other - 1)", "self.data ** (other - 1)")], "exponent"),
-    (
-        "no exponent's factor",
-        "pairs",
-        [("n.value * self.value ** (n", "self.value ** (n"), ("(self, n * self", "(self, self")],
-        "exponent",
-    ),
-    ("tanh' of the input", "lecture", [("1 - t**2", "1 - x**2")], "tanh"),
-    ("tanh' of the input, paths", "pairs", [("1 - t * t", "1 - self.value**2")], "tanh"),
-    ("relu' of the output", "lecture", [("out.data > 0", "out.data >= 0")], "relu"),
-    ("relu' is the output", "lecture", [("(out.data > 0)", "out.data")], "relu"),
-    ("relu' of 0", "pairs", [("1.0 if self.value > 0 else 0.0", "1.0 if 0.0 >= 0 else 0.0")], "relu"),
-    ("a set of operands", "pairs", [("list(edges)", "set(edges)")], "repeated"),
-    (
-        "a set of operands, slopes in a dict",
-        "pairs",
-        [("list(edges)", "list(dict(edges).items())")],
-        "repeated",
-    ),
-    ("root not set", "lecture", [("        self.grad = 1.0\n", "")], "root"),
-    ("root not set, tape", "tape", [("        self.gradient = 1.0\n", "")], "root"),
-    ("reflected minus swapped", "lecture", [("return Value(other) - self", "return self - other")], "reflected"),
-    ("reflected / swapped", "pairs", [("return Scalar.lift(other) / self", "return self / other")], "reflected"),
-    ("equal numbers", "lecture", [("    def __repr__", EQUALITY + "    def __repr__")], "equality"),
-    ("exp' of the input", "lecture", [("out.data * out.grad", "self.data * out.grad")], "slope"),
-    ("log' of the output", "lecture", [("1 / self.data * out.grad", "1 / out.data * out.grad")], "slope"),
-    ("sin' with a sign", "pairs", [("math.cos(self.value))", "-math.cos(self.value))")], "sign"),
-    ("sigmoid' half done", "lecture", [("s * (1 - s) * out", "(1 - s) * out")], "slope"),
-    ("upstream added", "lecture", [("(1 - t**2) * out.grad", "(1 - t**2) + out.grad")], "slope"),
-    ("a product that adds", "tape", [("Var(a.val * b.val", "Var(a.val + b.val")], "value"),
-    ("exp raises", "lecture", [("out.data * out.grad", "ou.data * out.grad")], "raises"),
-    ("gradients begin at 1", "lecture", [("self.grad = 0.0", "self.grad = 1.0")], "start"),
-    ("half a gradient for b", "pairs", [("(other, self.value)", "(other, self.value / 2)")], "slope"),
-]
-
-IADD = """\
-    def __iadd__(self, other):
-        self.data += other.data
-        return self
-
-"""
-ISUB = "    def __isub__(self, other):\n        return Value(self.data - other.data)\n\n"
-_MORE = [
-    ("the root has 2", "composed", [("self.grad = 1.0\n", "self.grad = 2.0\n")], "root"),
-    ("minus is 1 times", "composed", [("self * -1", "self * 1")], "value"),
-    ("a sum with a product's slopes", "lecture", [("+= 1.0 * out", "+= other.data * self.data * out")], "slope"),
-    ("other.grad is assigned", "composed", [("other.grad += self.data", "other.grad = self.data")], "overwrites"),
-    (
-        "exp knows no operand",
-        "lecture",
-        [("Value(math.exp(self.data), (self,)", "Value(math.exp(self.data), ()")],
-        "severed",
-    ),
-    (
-        "* knows one operand",
-        "lecture",
-        [('other.data, (self, other), "*"', 'other.data, (self,), "*"')],
-        "severed",
-    ),
-    ("minus outside the graph", "composed", [("self * -1", "Value(-self.data)")], "slope"),
-    ("a rule that is not called", "lecture", [("node._backward()", "node._backward")], "idle"),
-    (
-        "backward() of the operands",
-        "lecture",
-        [
-            (
-                WALK,
-                """\
+    "TWO_LEVELS": """\
+        self.grad = 1.0
+        self._backward()
+        for child in self._prev:
+            child._backward()
+""",
+    "BACKWARD_OF_OPERANDS": """\
         self.grad = 1.0
         self._backward()
         for child in self._prev:
             child.backward()
 """,
-            )
-        ],
-        "reseeded",
-    ),
-    (
-        "* in place",
-        "lecture",
-        [
-            (
-                "        out = Value(self.data * other.data",
-                "        self.data *= other.data\n        out = Value(self.data",
-            )
-        ],
-        "mutates",
-    ),
-    ("-= outside the graph", "lecture", [("    def __mul__", ISUB + "    def __mul__")], "severed"),
-    ("+= in place", "lecture", [("    def __mul__", IADD + "    def __mul__")], "mutates"),
-    ("halves only", "lecture", [("self.data = data", "self.data = math.floor(data * 2) / 2")], "mutates"),
-    (
-        "other.grad += self.grad",
-        "lecture",
-        [("other.grad += 1.0 * out.grad", "other.grad += 1.0 * self.grad")],
-        "upstream",
-    ),
-    ("a leaking relu'", "lecture", [("(out.data > 0)", "(1 if out.data > 0 else 0.01)")], "relu"),
-    ("the exponent of a**n", "lecture", [("** (other - 1)", "** other")], "slope"),
-    (
-        "seen by number",
-        "composed",
-        [("v not in visited", "v.data not in visited"), ("visited.add(v)", "visited.add(v.data)")],
-        "equality",
-    ),
-]
-MUTANTS += _MORE + [  # and what holds for the lecture's engine holds for one whose operations are made of others
+    "CLIPPED": """\
+            node.grad = max(-1.0, min(1.0, node.grad))
+            node._backward()
+""",
+    "EQUALITY": """\
+    def __eq__(self, other):
+        return self.data == other.data
+
+    def __hash__(self):
+        return hash(self.data)
+
+    def __repr__""",
+    "IADD": """\
+    def __iadd__(self, other):
+        self.data += other.data
+        return self
+
+    def __neg__""",
+    "ISUB": """\
+    def __isub__(self, other):
+        return Value(self.data - other.data)
+
+    def __neg__""",
+    "IADD_RIGHT": """\
+    def __iadd__(self, other):
+        return self + other
+
+    def __neg__""",
+    "NEG": "    def __neg__",
+    "REPR": "    def __repr__",
+    "CALL": "            node._backward()\n",
+    "CLASS": "class Value:\n",
+    "CLASS_WITH_OPERANDS": "class Value:\n    _prev = set()\n",
+    "RULE_OF_OUT": "+= self.data * out.grad\n\n        out._backward",
+    "RULE_OF_SELF": "+= self.data * out.grad\n\n        self._backward",
+    "RULE_OF_OTHER": "+= self.data * out.grad\n\n        other._backward",
+}
+
+
+def rows(table: str) -> list[tuple[str, str, Replacements, str]]:
+    """Rows of a table: a title | an engine | text -> what stands in its place && ... \
+    | what is to be said of it."""
+    lines = [[cell.strip() for cell in line.split(" | ")] for line in table.strip().splitlines()]
+    return [(title, engine, _replacements(changes), said) for title, engine, changes, said in lines]
+
+
+def _replacements(changes: str) -> Replacements:
+    pairs = [change.split(" -> ") for change in changes.split(" && ") if change]
+    return [(TEXTS.get(old.strip(), old.strip()), TEXTS.get(new.strip(), new.strip())) for old, new in pairs]
+
+
+MUTANTS = rows("""
+assigns everywhere | lecture | grad += -> grad = | overwrites
+assigns in * | lecture | += other.data * out.grad -> = other.data * out.grad \
+    && += self.data -> = self.data | overwrites
+assigns shares | pairs | child._grad += slope -> child._grad = slope | overwrites
+assigns on the tape | tape | p.gradient += s -> p.gradient = s | overwrites
+assigns in a dict | float32 | = grads.get(id(p), np.float32(0)) + s -> = s | overwrites
+recursive calls | lecture | WALK -> RECURSIVE | paths
+recursive calls, each node once | lecture | WALK -> RECURSIVE_ONCE && set(_children) -> tuple(_children) | order
+breadth first | lecture | WALK -> BREADTH_FIRST && set(_children) -> tuple(_children) | depth
+no visited | lecture | if v not in visited: -> if True: | paths
+not reversed | lecture | in reversed(topo) -> in topo | direction
+no walk | lecture | node._backward() -> pass && self.grad = 1.0 -> self.grad = 1.0; self._backward() | direction
+forgets upstream in * | lecture | other.data * out.grad -> other.data \
+    && self.data * out.grad -> self.data | upstream
+forgets upstream in tanh | lecture | (1 - t**2) * out.grad -> (1 - t**2) | upstream
+forgets upstream in + | lecture | 1.0 * out.grad -> 1.0 | upstream
+forgets upstream everywhere | pairs | slope * node._grad -> slope | upstream
+wrong sign in - | lecture | += -1 * out.grad -> += out.grad | sign
+wrong sign in neg | pairs | [(self, -1.0)] -> [(self, 1.0)] | sign
+wrong sign in / | lecture | -self.data / other.data**2 -> self.data / other.data**2 | sign
+a and b swapped in / | lecture | += 1 / other.data -> += 1 / self.data \
+    && -self.data / other.data**2 -> -other.data / self.data**2 | swapped
+b / a | tape | a.val / b.val, (a, b) -> b.val / a.val, (a, b) | swapped
+shares swapped in / | pairs | [(self, 1 / other.value), (other, -> [(other, 1 / other.value), (self, | swapped
+no exponent | lecture | other * self.data ** (other - 1) -> self.data ** (other - 1) | exponent
+no exponent's factor | pairs | n.value * self.value ** (n -> self.value ** (n \
+    && (self, n * self -> (self, self | exponent
+tanh' of the input | lecture | 1 - t**2 -> 1 - x**2 | tanh
+tanh' of the input, paths | pairs | 1 - t * t -> 1 - self.value**2 | tanh
+relu' of the output | lecture | out.data > 0 -> out.data >= 0 | relu
+relu' is the output | lecture | (out.data > 0) -> out.data | relu
+relu' asks upstream | lecture | (out.data > 0) * out.grad -> (out.grad > 0) * out.grad | relu
+relu' of 0 | pairs | 1.0 if self.value > 0 else 0.0 -> 1.0 if 0.0 >= 0 else 0.0 | relu
+a leaking relu' | lecture | (out.data > 0) -> (1 if out.data > 0 else 0.01) | relu
+a set of operands | pairs | list(edges) -> set(edges) | repeated
+a set of operands, slopes in a dict | pairs | list(edges) -> list(dict(edges).items()) | repeated
+root not set | lecture | self.grad = 1.0 -> pass | root
+root not set, tape | tape | self.gradient = 1.0 -> pass | root
+reflected minus swapped | lecture | return Value(other) - self -> return self - other | reflected
+reflected / swapped | pairs | return Scalar.lift(other) / self -> return self / other | reflected
+equal numbers | lecture | REPR -> EQUALITY | equality
+exp' of the input | lecture | out.data * out.grad -> self.data * out.grad | slope
+log' of the output | lecture | 1 / self.data * out.grad -> 1 / out.data * out.grad | slope
+sin' with a sign | pairs | math.cos(self.value)) -> -math.cos(self.value)) | sign
+sigmoid' half done | lecture | t * (1 - t) * out -> (1 - t) * out | slope
+upstream added | lecture | (1 - t**2) * out.grad -> (1 - t**2) + out.grad | slope
+out.data for out.grad | lecture | (1 - t**2) * out.grad -> (1 - t**2) * out.data | upstream
+a product that adds | tape | Var(a.val * b.val -> Var(a.val + b.val | value
+exp raises | lecture | out.data * out.grad -> ou.data * out.grad | raises
+gradients begin at 1 | lecture | self.grad = 0.0 -> self.grad = 1.0 | start
+half a gradient for b | pairs | (other, self.value) -> (other, self.value / 2) | slope
+the root has 2 | composed | self.grad = 1.0 -> self.grad = 2.0 | root
+minus is 1 times | composed | self * -1 -> self * 1 | value
+a sum with a product's slopes | lecture | += 1.0 * out -> += other.data * self.data * out | slope
+other.grad is assigned | composed | other.grad += self.data -> other.grad = self.data | overwrites
+exp knows no operand | lecture | Value(t, (self,), "exp") -> Value(t, (), "exp") | severed
+* knows one operand | lecture | other.data, (self, other), "*" -> other.data, (self,), "*" | severed
+minus outside the graph | composed | self * -1 -> Value(-self.data) | slope
+a rule that is not called | lecture | node._backward() -> node._backward | idle
+backward() of the operands | lecture | WALK -> BACKWARD_OF_OPERANDS | reseeded
+* in place | lecture \
+    | out = Value(self.data * other.data -> self.data *= other.data; out = Value(self.data | mutates
+-= outside the graph | lecture | NEG -> ISUB | severed
++= in place | lecture | NEG -> IADD | mutates
+halves only | lecture | self.data = data -> self.data = math.floor(data * 2) / 2 | mutates
+other.grad += self.grad | lecture | other.grad += 1.0 * out.grad -> other.grad += 1.0 * self.grad | upstream
+the exponent of a**n | lecture | ** (other - 1) -> ** other | slope
+seen by number | composed | v not in visited -> v.data not in visited \
+    && visited.add(v) -> visited.add(v.data) | equality
+visited by _op | lecture | v not in visited -> v._op not in visited \
+    && visited.add(v) -> visited.add(v._op) | visited
+clipped | lecture | CALL -> CLIPPED | clipped
+operands of the class | lecture | self._prev = set( -> self._prev.update( && CLASS -> CLASS_WITH_OPERANDS \
+    | shared
+two levels | lecture | WALK -> TWO_LEVELS | levels
+self._backward is set in * | lecture | RULE_OF_OUT -> RULE_OF_SELF | hook
+other._backward is set in * | lecture | RULE_OF_OUT -> RULE_OF_OTHER | hook
+self._backward is set | lecture | out._backward = -> self._backward = | hook
+both shares of * to self | lecture | other.grad += self.data -> self.grad += self.data | misplaced
+both shares of * to other | lecture | self.grad += other.data * -> other.grad += other.data * | misplaced
+both shares of + to self | lecture | other.grad += 1.0 -> self.grad += 1.0 | misplaced
+both edges lead to self | pairs | (other, self.value)]) -> (self, self.value)]) | misplaced
+six operations | lecture | in reversed(topo) -> in topo[::-1][:6] | levels
+tanh beyond 3 | lecture | (1 - t**2) * out -> (1 - t**2 if abs(x) < 3 else 0) * out | slope
+""")
+MUTANTS += [  # and what holds for the lecture's engine holds for one whose operations are made of others
     (f"{title}, composed", "composed", replacements, mistake)
     for title, name, replacements, mistake in MUTANTS
     if name == "lecture" and all(old in ENGINES["composed"] for old, _ in replacements)
 ]
 
-FOREVER = "def backward(self, topo=[], visited=set())"
-ARRAY = "self.data = data if isinstance(data, np.ndarray) else np.array([float(data)])"
-IADD_RIGHT = "    def __iadd__(self, other):\n        return self + other\n\n"
-# Engines that are right in one pass: what is replaced, the names of the limits.
-LIMITED: list[tuple[str, str, Replacements, set[str]]] = [
-    ("the lecture's", "lecture", [], {"interior", "depth"}),
-    ("no __radd__", "lecture", [("__radd__", "_no_radd")], {"interior", "depth", "missing"}),
-    ("no __rsub__", "lecture", [("__rsub__", "_no_rsub")], {"interior", "depth", "missing"}),
-    ("counts users", "pairs", [], {"interior"}),
-    ("a tape that starts anew", "tape", [], {"interior", "missing"}),
-    ("every path", "paths", [], {"paths", "missing", "depth"}),
-    ("single precision", "float32", [], {"missing"}),
-    ("relu' of 0 is 1", "lecture", [("out.data > 0", "self.data >= 0")], {"interior", "depth", "relu"}),
-    (
-        "-= in place of += -",
-        "lecture",
-        [("self.grad += out.grad\n", "self.grad -= -out.grad\n")],
-        {"interior", "depth"},
-    ),
-    ("0 in place of 0.0", "lecture", [("self.grad = 0.0", "self.grad = 0")], {"interior", "depth"}),
-    ("numbers in arrays", "lecture", [("self.data = data", ARRAY)], {"interior", "depth"}),
-    (
-        "a list for all passes",
-        "lecture",
-        [("        topo = []\n        visited = set()\n", ""), ("def backward(self)", FOREVER)],
-        {"interior", "depth"},
-    ),
-    ("+= of its own", "lecture", [("    def __mul__", IADD_RIGHT + "    def __mul__")], {"interior", "depth"}),
-    ("operands in a list", "lecture", [("set(_children)", "list(_children)")], {"interior", "depth"}),
-]
+# Engines that are right in one pass, and the names of their limits.
+LIMITED = rows("""
+the lecture's | lecture |  | depth interior
+no __radd__ | lecture | __radd__ -> _no_radd | depth interior missing
+no __rsub__ | lecture | __rsub__ -> _no_rsub | depth interior missing
+counts users | pairs |  | interior
+a tape that starts anew | tape |  | interior missing
+every path | paths |  | depth missing paths
+single precision | float32 |  | missing
+relu' of 0 is 1 | lecture | out.data > 0 -> self.data >= 0 | depth interior relu
+-= in place of += - | lecture | self.grad += 1 * out.grad -> self.grad -= -out.grad | depth interior
+0 in place of 0.0 | lecture | self.grad = 0.0 -> self.grad = 0 | depth interior
+numbers in arrays | lecture | self.data = data -> self.data = data * np.ones(1) | depth interior
+a list for all passes | lecture | topo = [] -> pass && visited = set() -> pass \
+    && backward(self) -> backward(self, topo=[], visited=set()) | depth interior
++= of its own | lecture | NEG -> IADD_RIGHT | depth interior
+operands in a list | lecture | set(_children) -> list(_children) | depth interior
+""")
 
 
 def engine(name: str, replacements: Replacements = []) -> Any:  # noqa: B006 - never changed
@@ -658,6 +537,5 @@ def engine(name: str, replacements: Replacements = []) -> Any:  # noqa: B006 - n
         assert old in text, f"{old!r} is not in the engine {name!r}"
         text = text.replace(old, new)
     scope: dict[str, Any] = {"__name__": "learners_engine"}
-    exec(textwrap.dedent("import math\nimport numpy as np\n") + text, scope)
-    classes = {"lecture": "Value", "composed": "Value", "pairs": "Scalar", "paths": "Value", "float32": "Tensor"}
-    return scope[classes[name]] if name in classes else scope
+    exec("import math\nimport numpy as np\n" + text, scope)
+    return scope if name == "tape" else next(x for x in scope.values() if isinstance(x, type))

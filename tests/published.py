@@ -6,8 +6,8 @@ from typing import Any
 from tinygrad_edu import Value
 
 
-def matrix(rows: int, columns: int, std: float = 0.08) -> list[list[Value]]:
-    return [[Value(random.gauss(0, std)) for _ in range(columns)] for _ in range(rows)]
+def matrix(rows: int, columns: int, std: float = 0.08, kind: Any = Value) -> list[list[Any]]:
+    return [[kind(random.gauss(0, std)) for _ in range(columns)] for _ in range(rows)]
 
 
 def linear(x: Any, w: Any) -> Any:
@@ -28,16 +28,19 @@ def rmsnorm(x: Any) -> Any:
 
 
 class MicroGPT:
-    """The model of karpathy/microgpt: `gpt` and `loss` in its own lines, with the globals as attributes."""
+    """The model of karpathy/microgpt: `gpt` and `loss` in its own lines, with the globals as attributes.
 
-    def __init__(self, vocab_size: int = 27, n_embd: int = 16, n_head: int = 4, n_layer: int = 1, seed: int = 42):
+    kind is the class of its parameters.
+    """
+
+    def __init__(self, vocab_size=27, n_embd=16, n_head=4, n_layer=1, seed=42, kind: Any = Value):
         random.seed(seed)
         self.n_layer, self.n_head, self.head_dim, self.block_size = n_layer, n_head, n_embd // n_head, 16
-        d = {"wte": matrix(vocab_size, n_embd), "wpe": matrix(16, n_embd), "lm_head": matrix(vocab_size, n_embd)}
+        sizes = {"wte": (vocab_size, n_embd), "wpe": (16, n_embd), "lm_head": (vocab_size, n_embd)}
         for i in range(n_layer):
-            d |= {f"layer{i}.attn_{name}": matrix(n_embd, n_embd) for name in ("wq", "wk", "wv", "wo")}
-            d[f"layer{i}.mlp_fc1"], d[f"layer{i}.mlp_fc2"] = matrix(4 * n_embd, n_embd), matrix(n_embd, 4 * n_embd)
-        self.state_dict = d
+            sizes |= {f"layer{i}.attn_{name}": (n_embd, n_embd) for name in ("wq", "wk", "wv", "wo")}
+            sizes |= {f"layer{i}.mlp_fc1": (4 * n_embd, n_embd), f"layer{i}.mlp_fc2": (n_embd, 4 * n_embd)}
+        self.state_dict = d = {name: matrix(*size, kind=kind) for name, size in sizes.items()}
         self.params = [p for mat in d.values() for row in mat for p in row]
 
     def gpt(self, token_id: Any, pos_id: int, keys: Any, values: Any) -> Any:

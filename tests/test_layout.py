@@ -12,16 +12,16 @@ PACKAGE = Path(__file__).parent.parent / "tinygrad_edu"
 READS = {
     "engine": "",
     "nn": "engine",
-    "optim": "engine",
+    "optim": "engine compiler",
     "datasets": "engine",
     "viz": "engine",
     "micrograd": "engine viz",
-    "compiler": "engine optim viz",
-    "live": "engine viz compiler",
-    "debug": "engine viz live",
+    "compiler": "engine viz",
+    "page": "engine viz compiler",
+    "debug": "engine viz page",
     "train": "engine nn optim datasets viz compiler debug",
-    "testing": "engine nn viz compiler debug live",
-    "cli": "engine nn optim datasets viz compiler live debug train testing",
+    "testing": "engine nn datasets viz compiler debug page",
+    "cli": "engine nn optim datasets viz compiler page debug train testing",
 }
 
 
@@ -65,6 +65,23 @@ def test_imports_point_one_way(folder: str) -> None:
     assert read - {folder} <= set(READS[folder].split())
 
 
+def test_in_testing_the_products_read_the_checks_and_not_each_other() -> None:
+    reads = {"check": {"check"}, "proof": {"proof", "check"}, "grade": {"grade", "check"}}
+    for name in (name for name in GRAPH if name.startswith("testing.")):
+        room = name.split(".")[1]
+        assert {target.split(".")[1] for target in GRAPH[name] if target.startswith("testing.")} <= reads[room]
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("testing")])
+def test_no_module_imports_the_package_itself(name: str) -> None:
+    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    absolute = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    absolute |= {
+        node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level
+    }
+    assert not any(target.partition(".")[0] == "tinygrad_edu" for target in absolute)
+
+
 def test_no_module_imports_itself_by_way_of_others() -> None:
     order = list(graphlib.TopologicalSorter(GRAPH).static_order())  # raises CycleError, which shows the cycle
     assert set(order) == set(MODULES)
@@ -72,7 +89,7 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 
 def test_little_lies_loose() -> None:
     loose = {path.name for path in PACKAGE.iterdir() if path.is_file()}
-    assert loose == {"__init__.py", "__main__.py", "elementary.py", "py.typed"}
+    assert loose == {"__init__.py", "__init__.pyi", "__main__.py", "elementary.py", "py.typed"}
 
 
 def test_the_tests_mirror_the_folders() -> None:

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 
-from tinygrad_edu.live.page import SCRIPTS
+from tinygrad_edu.page.document import SCRIPTS
 
-live = resources.files("tinygrad_edu.live")
+live = resources.files("tinygrad_edu.page")
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 make = SimpleNamespace(**runpy.run_path(str(NOTEBOOKS / "make.py")))
 SOURCES = make.sources([])
@@ -30,12 +30,8 @@ def test_committed_cells_are_those_of_the_source(source: Path) -> None:
     committed, made = nbformat.read(source.with_suffix(".ipynb"), 4), make.notebook(source)
     assert committed.metadata == made.metadata
     for old, new in zip(committed.cells, made.cells, strict=True):
-        assert (old.cell_type, old.id, old.metadata, old.source) == (
-            new.cell_type,
-            new.id,
-            new.metadata,
-            new.source,
-        ), "run notebooks/make.py"
+        for part in ("cell_type", "id", "metadata", "source"):
+            assert old[part] == new[part], "run notebooks/make.py"
 
 
 @each
@@ -48,6 +44,8 @@ def test_committed_outputs_are_clean_and_seen_everywhere(source: Path) -> None:
         for output in cell.outputs:
             data = output.get("data", {})
             assert "image/svg+xml" not in data or "image/png" in data
+            pictures = [output.metadata.get(kind, {}) for kind in ("image/png", "image/svg+xml") if kind in data]
+            assert all(picture.get("alt") for picture in pictures), cell.source
 
 
 @each
@@ -94,20 +92,20 @@ def test_execution_shows_what_was_committed(source: Path) -> None:
 # --- The tools themselves: each fault is seen --------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "output",
-    [
-        nbformat.v4.new_output("error", ename="ValueError", evalue="no", traceback=[]),
-        nbformat.v4.new_output("stream", name="stderr", text="100%|####| 3/3"),
-        nbformat.v4.new_output("stream", name="stdout", text="/home/ada/notes.py"),
-        nbformat.v4.new_output("stream", name="stdout", text="<object at 0x7f2a10c2b0>"),
-        nbformat.v4.new_output("display_data", {"text/html": "<script>1</script>"}),
-        nbformat.v4.new_output("execute_result", {"text/plain": "<Figure size 500x400 with 1 Axes>"}),
-    ],
-    ids=["error", "stderr", "path", "address", "script", "figure"],
-)
-def test_faults(output: nbformat.NotebookNode) -> None:
-    cell = nbformat.v4.new_code_cell("1", outputs=[output])
+OUTPUTS = {
+    "error": ("error", {"ename": "ValueError", "evalue": "no", "traceback": []}),
+    "stderr": ("stream", {"name": "stderr", "text": "100%|####| 3/3"}),
+    "path": ("stream", {"name": "stdout", "text": "/home/ada/notes.py"}),
+    "address": ("stream", {"name": "stdout", "text": "<object at 0x7f2a10c2b0>"}),
+    "script": ("display_data", {"data": {"text/html": "<script>1</script>"}}),
+    "figure": ("execute_result", {"data": {"text/plain": "<Figure size 500x400 with 1 Axes>"}}),
+}
+
+
+@pytest.mark.parametrize("fault", OUTPUTS)
+def test_faults(fault: str) -> None:
+    kind, options = OUTPUTS[fault]
+    cell = nbformat.v4.new_code_cell("1", outputs=[nbformat.v4.new_output(kind, **options)])
     assert make.faults(nbformat.v4.new_notebook(cells=[cell]))
 
 

@@ -17,155 +17,31 @@ What is written with scalars for one example compiles to array operations for a 
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .engine.calculus import grad, gradients, hessian, hvp, jacobian, jvp, value_and_grad, vjp
-from .engine.functions import (
-    acos,
-    acosh,
-    asin,
-    asinh,
-    atan,
-    atanh,
-    cos,
-    cosh,
-    detach,
-    dot,
-    elu,
-    erf,
-    erfc,
-    exp,
-    exp2,
-    expm1,
-    gelu,
-    leaky_relu,
-    log,
-    log1p,
-    log2,
-    log10,
-    log_softmax,
-    logsumexp,
-    mod,
-    reciprocal,
-    relu,
-    sigmoid,
-    sign,
-    silu,
-    sin,
-    sinh,
-    softmax,
-    softplus,
-    sqrt,
-    take,
-    tan,
-    tanh,
-    where,
-)
-from .engine.functions import (
-    max as max,
-)
-from .engine.functions import (
-    min as min,
-)
-from .engine.functions import (
-    sum as sum,
-)
-from .engine.graph import ancestors, edges, topological_order
-from .engine.rules import RULES, Interval, Rule, rule
-from .engine.value import Value
+from .engine import functions
 
-if TYPE_CHECKING:
-    from . import datasets, debug, elementary, nn, optim, testing, viz
-    from .compiler import CompileError, TraceError
-    from .compiler import compile as compile
-    from .debug import blame, steps, why
-    from .live import live
-    from .train import evaluate, fit
-    from .viz import draw, tree
+# Each public name once, below the module that has it: it is loaded when first asked for, so that the import stays
+# fast. The operations are named in RULES. Type checkers read __init__.pyi, which `python .ci/stubs.py` writes.
+_NAMES = {
+    "engine.functions": " ".join(functions.__all__),
+    "engine.value": "Value",
+    "engine.rules": "Interval RULES Rule rule",
+    "engine.graph": "ancestors edges topological_order",
+    "engine.calculus": "grad gradients hessian hvp jacobian jvp value_and_grad vjp",
+    "compiler": "CompileError TraceError compile",
+    "debug": "blame steps why",
+    "page": "live",
+    "train": "evaluate fit",
+    "viz": "draw tree",
+    "": "datasets debug elementary micrograd nn optim testing train viz",
+}
+_HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
+_PUBLIC = sorted([*_HOMES, "__version__"])
 
-    __version__: str
+_OF_PYTHON = ("__version__", "compile", "max", "min", "sum")  # `from tinygrad_edu import *` leaves these alone
 
-# Loaded when first asked for, by the module that has it, so that the import stays fast.
-_LATER = {"draw": "viz", "tree": "viz", "steps": "debug", "why": "debug", "blame": "debug"}
-_LATER |= {"fit": "train", "evaluate": "train", "compile": "compiler"}
-_LATER |= {"TraceError": "compiler", "CompileError": "compiler"}
-_MODULES = ("datasets", "debug", "elementary", "live", "micrograd", "nn", "optim", "testing", "viz")
-
-__all__ = [  # for `from tinygrad_edu import *`: not compile, max, min and sum, which Python has already
-    "RULES",
-    "CompileError",
-    "Interval",
-    "Rule",
-    "TraceError",
-    "Value",
-    "acos",
-    "acosh",
-    "ancestors",
-    "asin",
-    "asinh",
-    "atan",
-    "atanh",
-    "blame",
-    "cos",
-    "cosh",
-    "datasets",
-    "debug",
-    "detach",
-    "dot",
-    "draw",
-    "edges",
-    "elementary",
-    "elu",
-    "erf",
-    "erfc",
-    "evaluate",
-    "exp",
-    "exp2",
-    "expm1",
-    "fit",
-    "gelu",
-    "grad",
-    "gradients",
-    "hessian",
-    "hvp",
-    "jacobian",
-    "jvp",
-    "leaky_relu",
-    "live",
-    "log",
-    "log1p",
-    "log2",
-    "log10",
-    "log_softmax",
-    "logsumexp",
-    "mod",
-    "nn",
-    "optim",
-    "reciprocal",
-    "relu",
-    "rule",
-    "sigmoid",
-    "sign",
-    "silu",
-    "sin",
-    "sinh",
-    "softmax",
-    "softplus",
-    "sqrt",
-    "steps",
-    "take",
-    "tan",
-    "tanh",
-    "testing",
-    "topological_order",
-    "tree",
-    "value_and_grad",
-    "viz",
-    "vjp",
-    "where",
-    "why",
-]
-_PUBLIC = sorted([*__all__, "__version__", "compile", "max", "min", "sum"])
+__all__ = [name for name in _PUBLIC if name not in _OF_PYTHON]
 
 
 def __dir__() -> list[str]:
@@ -173,16 +49,16 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        found = getattr(importlib.import_module(f".{_LATER[name]}", __name__), name)
-    elif name in _MODULES:
-        found = importlib.import_module(f".{name}", __name__)
-    elif name == "__version__":
-        found = _version()
-    else:
+    if name == "__version__":
+        value = _version()
+    elif name not in _HOMES:
         raise _unknown(name)
-    globals()[name] = found  # not asked for again
-    return found
+    elif home := _HOMES[name]:
+        value = getattr(importlib.import_module(f".{home}", __name__), name)
+    else:
+        value = importlib.import_module(f".{name}", __name__)
+    globals()[name] = value  # not asked for again
+    return value
 
 
 def _unknown(name: str) -> AttributeError:

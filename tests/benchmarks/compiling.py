@@ -29,17 +29,16 @@ import rivals
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
-from tinygrad_edu.compiler import compiled, pipeline
+from tinygrad_edu.compiler import pipeline, variants
 
 STAGES = {
-    "trace": (compiled, "trace_function"),
+    "trace": (variants, "trace_function"),
     "normalise": (pipeline, "normalise"),
     "group": (pipeline, "groups_of"),
     "lower": (pipeline, "lower"),
     "loops": (pipeline.Roller, "roll"),
-    "differentiate": (pipeline, "LoopProgram"),
     "emit": (pipeline, "Emitter"),
-    "verify": (compiled, "disagreement"),
+    "verify": (variants, "disagreement"),
 }
 CASES = {
     "mlp 784-128-10": ("mlp", 784, 128, 10),

@@ -16,8 +16,8 @@ from typing import Any
 
 from tinygrad_edu import RULES, Rule
 from tinygrad_edu.testing import from_jax, from_torch, prove_rule, ulps
-from tinygrad_edu.testing.mathematics import reference_of
-from tinygrad_edu.testing.points import grid_of
+from tinygrad_edu.testing.check.mathematics import reference_of
+from tinygrad_edu.testing.check.points import grid_of
 
 NAMES = {  # ours: (JAX, PyTorch)
     "tanh": ("numpy.tanh", "tanh"),

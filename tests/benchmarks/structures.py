@@ -30,17 +30,26 @@ def joined(gradients):
     return np.concatenate([gradient.ravel() for gradient in gradients])
 
 
-class Convnet:
+class Structure:
+    """The parameters as arrays, and as Values of the same numbers; and a batch."""
+
+    backend = "numpy"
+
+    def keep(self, arrays, *batch):
+        self.arrays, self.batch = arrays, batch
+        self.values = list(map(values, arrays))
+        self.parameters = flat(self.values)
+
+
+class Convnet(Structure):
     """Images of 8 x 8, 8 filters of 3 x 3, relu, max pooling of 2 x 2, and a layer of 10 classes."""
 
     def __init__(self, batch=64, size=8, filters=8, classes=10):
         rng = np.random.default_rng(0)
         self.n, self.pooled = filters, (size - 2) // 2
-        self.arrays = [rng.normal(0, 0.3, (filters, 3, 3)), rng.normal(0, 0.1, filters)]
-        self.arrays += [rng.normal(0, 0.1, (classes, filters * self.pooled**2)), rng.normal(0, 0.1, classes)]
-        self.values = list(map(values, self.arrays))
-        self.parameters = flat(self.values)
-        self.batch = rng.normal(size=(batch, size, size)), np.eye(classes)[rng.integers(classes, size=batch)]
+        arrays = [rng.normal(0, 0.3, (filters, 3, 3)), rng.normal(0, 0.1, filters)]
+        arrays += [rng.normal(0, 0.1, (classes, filters * self.pooled**2)), rng.normal(0, 0.1, classes)]
+        self.keep(arrays, rng.normal(size=(batch, size, size)), np.eye(classes)[rng.integers(classes, size=batch)])
 
     def loss(self, image, y):
         filters, b, W, c = self.values
@@ -79,7 +88,7 @@ class Convnet:
         return float(loss), [dA.T @ patches, dA.sum(axis=0), dZ.T @ F, dZ.sum(axis=0)]
 
 
-class Attention:
+class Attention(Structure):
     """Causal attention: T places of H heads of S numbers, and the squared distance to a target.
 
     As scalars the future has the score -inf, or it is left out: range(t + 1).
@@ -88,10 +97,8 @@ class Attention:
     def __init__(self, masked, batch=32, T=16, H=4, S=4):
         rng = np.random.default_rng(0)
         self.masked, self.T, self.H, self.S = masked, T, H, S
-        self.arrays = [rng.normal(0, 0.3, (H * S, H * S)) for _ in range(4)]
-        self.values = list(map(values, self.arrays))
-        self.parameters = flat(self.values)
-        self.batch = rng.normal(size=(batch, T, H * S)), rng.normal(size=(batch, T, H * S))
+        arrays = [rng.normal(0, 0.3, (H * S, H * S)) for _ in range(4)]
+        self.keep(arrays, rng.normal(size=(batch, T, H * S)), rng.normal(size=(batch, T, H * S)))
         self.mask = np.triu(np.full((T, T), -np.inf), 1)
 
     def loss(self, x, y):
@@ -136,17 +143,15 @@ class Attention:
         return float(loss), [dq.T @ rows, dk.T @ rows, dv.T @ rows, dR.T @ R]
 
 
-class GRU:
+class GRU(Structure):
     """T steps of a gated recurrent unit, and the squared distance of its last state to a target."""
 
     def __init__(self, batch=32, T=20, inputs=8, width=32):
         rng = np.random.default_rng(0)
-        self.arrays = []
+        arrays = []
         for _ in range(3):
-            self.arrays += [rng.normal(0, 0.3, (width, n)) for n in (inputs, width)] + [rng.normal(0, 0.1, width)]
-        self.values = list(map(values, self.arrays))
-        self.parameters = flat(self.values)
-        self.batch = rng.normal(size=(batch, T, inputs)), rng.normal(size=(batch, width))
+            arrays += [rng.normal(0, 0.3, (width, n)) for n in (inputs, width)] + [rng.normal(0, 0.1, width)]
+        self.keep(arrays, rng.normal(size=(batch, T, inputs)), rng.normal(size=(batch, width)))
 
     def loss(self, x, y):
         gates = [self.values[i : i + 3] for i in (0, 3, 6)]
@@ -189,16 +194,14 @@ class GRU:
         return float(loss), gradients
 
 
-class RNN:
+class RNN(Structure):
     """A recurrent layer over a long sequence, and the squared distance of an output to a target."""
 
     def __init__(self, batch=32, T=300, inputs=4, width=16):
         rng = np.random.default_rng(0)
         shapes = (width, inputs), (width, width), (width,), (width,)
-        self.arrays = [rng.normal(0, 0.25, shape) for shape in shapes]
-        self.values = list(map(values, self.arrays))
-        self.parameters = flat(self.values)
-        self.batch = rng.normal(size=(batch, T, inputs)), rng.normal(size=batch)
+        arrays = [rng.normal(0, 0.25, shape) for shape in shapes]
+        self.keep(arrays, rng.normal(size=(batch, T, inputs)), rng.normal(size=batch))
 
     def loss(self, x, y):
         W, U, b, v = self.values
@@ -224,16 +227,14 @@ class RNN:
         return float(D @ D / B), [d.T @ rows, d.T @ h[:-1].reshape(-1, len(b)), d.sum(axis=0), dD @ h[T]]
 
 
-class Residual:
+class Residual(Structure):
     """Blocks h + tanh(W h + b) with weights of their own, and the squared distance of a sum to a target."""
 
     def __init__(self, batch=32, blocks=12, width=16):
         rng = np.random.default_rng(0)
         shapes = [(width, width), (width,)] * blocks + [(width,)]
-        self.arrays = [rng.normal(0, width**-0.5, shape) for shape in shapes]
-        self.values = list(map(values, self.arrays))
-        self.parameters = flat(self.values)
-        self.batch = rng.normal(size=(batch, width)), rng.normal(size=batch)
+        arrays = [rng.normal(0, width**-0.5, shape) for shape in shapes]
+        self.keep(arrays, rng.normal(size=(batch, width)), rng.normal(size=batch))
 
     def loss(self, x, y):
         *blocks, v = self.values
@@ -258,15 +259,12 @@ class Residual:
         return float(D @ D / len(X)), gradients
 
 
-class Lorenz:
+class Lorenz(Structure):
     """Many steps of Euler's method for Lorenz's equations, at one point: parameters and start are learned."""
 
-    backend = "python"  # for one point
-
-    def __init__(self, T=5000, dt=1e-3):
-        self.T, self.dt, self.batch = T, dt, ()
-        self.arrays = [np.array([10.0, 28.0, 8 / 3, 1.0, 1.0, 1.0])]
-        self.parameters = values(self.arrays[0])
+    def __init__(self, T=5000, dt=1e-3, backend="python"):  # which is for one point
+        self.T, self.dt, self.backend = T, dt, backend
+        self.keep([np.array([10.0, 28.0, 8 / 3, 1.0, 1.0, 1.0])])
 
     def loss(self):
         sigma, rho, beta, x, y, z = self.parameters
@@ -300,5 +298,6 @@ STRUCTURES = {
     "GRU, 20 steps of 32": GRU,
     "RNN, 300 steps of 16": RNN,
     "residual blocks, 12 of 16": Residual,
-    "Lorenz, 5,000 steps of one point": Lorenz,
+    "Lorenz, 5,000 steps of one point, NumPy": functools.partial(Lorenz, backend="numpy"),
+    "Lorenz, 5,000 steps of one point, Python": Lorenz,
 }

@@ -30,6 +30,7 @@ def run(*arguments: str, input: str = "", **environment: str) -> subprocess.Comp
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [None, ""], ids=["", "without dot"])
 def test_the_demo(tmp_path: Path, path: str | None) -> None:
     result = run("demo", "--epochs", "1", "--out", str(tmp_path), **({} if path is None else {"PATH": path}))
@@ -47,20 +48,54 @@ def test_the_demo(tmp_path: Path, path: str | None) -> None:
     assert (tmp_path / "graph.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["demo", "--epochs", "0"], "takes a whole number of 1 or more, not '0'"),
-        (["demo", "--epochs", "two"], "takes a whole number of 1 or more, not 'two'"),
-        (["demo", "--out", "no/such/folder"], "there is no folder 'no/such/folder'"),
-        (["dance"], "invalid choice: 'dance'"),
-    ],
-)
-def test_bad_arguments_are_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
-    result = run(*arguments)
-    assert result.returncode == 2
-    assert message in result.stderr.splitlines()[-1]
-    assert "Traceback" not in result.stderr
+BAD_ARGUMENTS = [
+    ("demo --epochs 0", "takes a whole number of 1 or more, not '0'"),
+    ("demo --epochs two", "takes a whole number of 1 or more, not 'two'"),
+    ("demo --out no/such/folder", "there is no folder 'no/such/folder'"),
+    ("dance", "invalid choice: 'dance'"),
+    ("train cifar", "invalid choice: 'cifar'"),
+    ("train moons --epochs 0", "takes a whole number of 1 or more, not '0'"),
+    ("train moons --save no/such/folder/m.json", "there is no folder 'no/such/folder'"),
+    ("train moons --save .", "'.' is a folder; add the name of a file"),
+    (f"train moons --epochs {'9' * 30}", "takes a whole number of 1 or more, at most 1,000,000, not '999"),
+    ("train moons --seed -1", "takes a whole number of 0 or more, not '-1'"),
+    ("rules tahn", "There is no operation 'tahn': did you mean tan"),
+    ("rules foo", "There is no operation 'foo': the command `tinygrad-edu rules` lists all."),
+    ("explain a.real a=2", "explain: a.real is not allowed: use names, numbers"),
+    ("explain '__import__(chr(111)).system(1)' a=2", "is no function here"),
+    ("explain 'tahn(a)' a=2", "tahn is no function here; did you mean tan or tanh?"),
+    ("explain 'log(a)' a=0", "It cannot be computed: log(a = 0): it is defined for"),
+    ("explain '\udcff * x' x=2", "The expression has bytes that are not text."),
+    ("explain x \udcff=2", "'\\udcff=2' gives no number to a name"),
+    ("step a*b a=2 b", "'b' gives no number to a name"),
+    ("step --x.y x=2", "x.y is not allowed"),
+    ("draw a*a a=2 -o graph.gif", "must end in one of .svg, .png, .pdf, .html"),
+    ("draw a*a a=2 -o no/such/folder/graph.svg", "there is no folder 'no/such/folder'"),
+    ("draw a*a a=2", "the following arguments are required: -o/--output"),
+    ("draw a*a a=2 -o .", "'.' is a folder; add the name of a file"),
+    ("live a*a a=2 -o page.svg", "must end in .html"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), BAD_ARGUMENTS, ids=[line[:30] for line, _ in BAD_ARGUMENTS])
+def test_bad_arguments_are_one_line_and_exit_code_2(
+    line: str, message: str, tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    try:
+        status = cli.main(shlex.split(line))
+    except SystemExit as error:
+        status = error.code
+    out, err = capsys.readouterr()
+    assert (status, out) == (2, "")
+    assert message in err.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bad_argument_in_a_process_of_its_own() -> None:
+    result = run("explain", "\udcff * x", "x=2")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "tinygrad-edu explain: The expression has bytes that are not text.\n"
 
 
 def test_help_comes_at_once() -> None:
@@ -97,11 +132,6 @@ def test_rules_prints_the_table_or_one_rule(capsys) -> None:
     assert len(capsys.readouterr().out.splitlines()) == len(RULES) + 2
     assert cli.main(["rules", "tanh"]) == 0
     assert "0.5 gives 0.4621" in capsys.readouterr().out
-    assert cli.main(["rules", "tahn"]) == 2
-    assert "There is no operation 'tahn': did you mean tan" in capsys.readouterr().err
-    assert cli.main(["rules", "foo"]) == 2
-    lists_all = "There is no operation 'foo': the command `tinygrad-edu rules` lists all.\n"
-    assert capsys.readouterr().err.endswith(lists_all)
 
 
 COMMANDS = ("demo", "train", "explain", "draw", "live", "step", "rules", "grade")
@@ -231,38 +261,6 @@ def test_explain_without_the_test_extra(monkeypatch, capsys) -> None:
     assert "No gradient check: " in capsys.readouterr().out.splitlines()[-1]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["explain", "a.real", "a=2"], "explain: a.real is not allowed: use names, numbers"),
-        (["explain", "__import__('os').system('true')", "a=2"], "is no function here"),
-        (["explain", "a*b", "a=2"], "Give a number for 'b'"),
-        (["step", "a*b", "a=2", "b"], "'b' gives no number to a name"),
-        (["draw", "a*a", "a=2", "-o", "graph.gif"], "must end in one of .svg, .png, .pdf, .html"),
-        (["draw", "a*a", "a=2", "-o", "no/such/folder/graph.svg"], "there is no folder 'no/such/folder'"),
-        (["draw", "a*a", "a=2"], "the following arguments are required: -o/--output"),
-        (["explain", "(" * 5000 + "a" + ")" * 5000, "a=2"], "the limit is 1,000"),
-        (["explain", "a * 9**9**9", "a=2"], "too large"),
-        (["explain", "log(a)", "a=0"], "It cannot be computed: log(a = 0): it is defined for"),
-        (["explain", "b * sqrt(a - 3)", "a=2", "b=1"], "It cannot be computed: sqrt(-1): it is defined for"),
-        (["explain", "x / (x - x)", "x=2"], "It cannot be computed: div(x = 2, 0): "),
-        (["explain", "(-8)**0.5 * x", "x=2"], "It cannot be computed: pow(-8, 0.5): a negative base"),
-        (["explain", "~" * 999 + "x", "x=2"], "has an operator other than + - * / **."),
-        (["explain", "0o7inf", "x=2"], "This is not an expression: invalid octal literal."),
-        (["step", "--x.y", "x=2"], "x.y is not allowed"),
-        (["explain", "\udcff * x", "x=2"], "The expression has bytes that are not text."),
-        (["explain", "x", "\udcff=2"], "'\\udcff=2' gives no number to a name"),
-        (["draw", "a*a", "a=2", "-o", "."], "'.' is a folder; add the name of a file"),
-    ],
-)
-def test_a_bad_expression_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
-    result = run(*arguments)
-    assert result.returncode == 2
-    assert message in result.stderr.splitlines()[-1]
-    assert "Traceback" not in result.stderr
-    assert result.stdout == ""
-
-
 def test_step_in_a_pipe() -> None:
     result = run("step", "a*b + a", "a=2", "b=3", input="n\n\nb\ng 2\nr\np\ng 7\ng x\ndance\nq\nn\n")
     assert (result.returncode, result.stderr) == (0, "")
@@ -324,56 +322,8 @@ def test_train_iris_and_save_the_model(tmp_path: Path) -> None:
     assert 100 * hits / 50 == accuracy
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        ["moons", "--hidden", "6,4", "--activation", "tanh", "--optimizer", "momentum", "--lr", "0.05"],
-        ["digits", "--limit", "40", "--batch-size", "1", "--optimizer", "adamw", "--schedule", "cosine"],
-        ["moons", "--optimizer", "rmsprop", "--schedule", "warmup", "--activation", "gelu"],
-        ["iris", "--optimizer", "sgd", "--schedule", "step", "--hidden", "3"],
-    ],
-    ids=lambda options: " ".join(options[:3]),
-)
-def test_train_with_other_choices(options: list[str]) -> None:
-    result = run("train", *options, "--epochs", "2")
-    assert result.returncode == 0, result.stderr
-    assert re.search(r"test loss [\d.]+, test accuracy [\d.]+%", result.stdout)
-
-
 def test_the_command_line_offers_what_there_is() -> None:
-    help = run("train", "--help").stdout
-    for choices in (learning.TASKS, learning.OPTIMIZERS, learning.SCHEDULES, nn.activations.ACTIVATIONS):
-        found = [set(group.split(",")) for group in re.findall(r"\{([\w,\s]+)\}", help.replace("\n", ""))]
-        assert set(choices) in [{name.strip() for name in group} for group in found]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["cifar"], "invalid choice: 'cifar'"),
-        (["moons", "--hidden", "16,x"], "takes sizes of 1 or more such as 16,16, not '16,x'"),
-        (["moons", "--lr", "-1"], "takes a number above 0, not '-1'"),
-        (["moons", "--epochs", "0"], "takes a whole number of 1 or more, not '0'"),
-        (["moons", "--optimizer", "lbfgs"], "invalid choice: 'lbfgs'"),
-        (["moons", "--save", "no/such/folder/m.json"], "there is no folder 'no/such/folder'"),
-        (["moons", "--plot", "no/such/folder/m.png"], "there is no folder 'no/such/folder'"),
-        (["moons", "--save", "."], "'.' is a folder; add the name of a file"),
-        (["moons", "--plot", "loss.nope"], "'loss.nope' must end in one of .eps"),
-        (
-            ["moons", "--hidden", "9" * 30],
-            f"takes sizes of 1 or more such as 16,16, at most 10,000, not '{'9' * 30}'",
-        ),
-        (["moons", "--hidden", "9" * 5000], "takes sizes of 1 or more such as 16,16, at most 10,000, not '999"),
-        (["moons", "--epochs", "9" * 30], "takes a whole number of 1 or more, at most 1,000,000, not '999"),
-        (["moons", "--limit", "1"], "tinygrad-edu train: moons needs n of 2 or more"),
-        (["moons", "--seed", "-1"], "takes a whole number of 0 or more, not '-1'"),
-    ],
-)
-def test_bad_choices_are_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
-    result = run("train", *arguments)
-    assert result.returncode == 2
-    assert message in result.stderr.splitlines()[-1]
-    assert "Traceback" not in result.stderr
+    assert f"one of {', '.join(learning.TASKS)}" in " ".join(run("train", "--help").stdout.split())
 
 
 def test_a_folder_without_rights_is_told_before_the_training(tmp_path: Path, monkeypatch, capsys) -> None:
@@ -389,25 +339,10 @@ def test_a_folder_without_rights_is_told_before_the_training(tmp_path: Path, mon
         assert message in capsys.readouterr().err
 
 
-def test_a_plot_without_matplotlib_is_a_sentence_before_the_training(tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert cli.main(["train", "moons", "--plot", str(tmp_path / "loss.png")]) == 1
-    printed = capsys.readouterr()
-    assert printed.err == 'tinygrad-edu: Plots need matplotlib: pip install "tinygrad-edu[plot]"\n'
-    assert printed.out == ""
-
-
-def test_mnist_is_trained_in_float32_on_as_many_as_are_asked_for(monkeypatch, capsys) -> None:
-    asked = []
-
-    def digits(limit: int | None) -> datasets.Dataset:
-        asked.append(limit)
-        return datasets.digits()
-
+def test_mnist_is_trained_in_float32(monkeypatch, capsys) -> None:
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
-    monkeypatch.setattr(datasets, "mnist", digits)
-    assert cli.main(["train", "mnist", "--limit", "1438", "--hidden", "32"]) == 0
-    assert asked == [1438]
+    monkeypatch.setattr(datasets, "mnist", datasets.digits)
+    assert cli.main(["train", "mnist", "--epochs", "2"]) == 0
     printed = capsys.readouterr().out
     assert "2 matrix products, compiled in " in printed
     assert float(re.search(r"test accuracy ([\d.]+)%", printed)[1]) > 80
@@ -430,5 +365,3 @@ def test_live_writes_a_page(tmp_path: Path) -> None:
     assert page.startswith("<!doctype html>")
     assert '"mode":"live"' in page
     assert run("live", "a*a", "a=2", "-o", "-").stdout.startswith("<!doctype html>")
-    wrong = run("live", "a*a", "a=2", "-o", str(tmp_path / "page.svg"))
-    assert (wrong.returncode, "must end in .html" in wrong.stderr) == (2, True)

@@ -54,9 +54,3 @@ def test_a_parameter_that_is_read_by_the_decay_alone() -> None:
     step = compare(lambda x: tg.dot(weights[:3], x) ** 2 + squares(weights), weights, np.ones((2, 3)))
     assert step.value_and_grad(np.ones((2, 3)))[1][4] == 4.0
     assert "sum of theta_ ** 2" in str(step.groups)
-
-
-def test_each_call_adds_the_decay_once() -> None:
-    step = tg.compile(lambda x: MODEL(x) ** 2 + squares(PARAMETERS), PARAMETERS)
-    first, second = (step.value_and_grad(BATCH)[1] for _ in range(2))
-    assert first.tolist() == second.tolist()

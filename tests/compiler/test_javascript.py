@@ -5,6 +5,7 @@ import math
 import random
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import RULES, Rule, TraceError, Value, nn
+from tinygrad_edu.compiler.backends import pointwise
 from tinygrad_edu.compiler.backends.javascript import helpers, number_text, rule_text
+from tinygrad_edu.compiler.backends.straight import compile_straight
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="needs Node.js")
@@ -84,41 +87,33 @@ def test_rules_are_pythons_within_4_ulps(tmp_path: Path) -> None:
                 )
 
 
+TAILS = [0.0, -0.0, 1e-300, 0.3, 0.75, 1.0, 2.99, 4.0, 4.1, 9.0, 26.5, 30.0, math.inf, -math.inf, -5.0, math.nan]
+HARD: dict[str, list[tuple[float, ...]]] = {  # mod and pow are equal to the bit
+    "mod": [(1e17, 3.0), (-1.0, 1e-17), (5.1, -0.1), (-1.0, math.inf), (0.0, math.inf)],
+    "pow": [(1.0, math.inf), (-1.0, -math.inf), (math.nan, 0.0)],
+    "erf": [(x,) for x in TAILS],
+    "erfc": [(x,) for x in TAILS],
+}
+
+
 @needs_node
-@pytest.mark.parametrize(
-    "x", [0.0, -0.0, 1e-300, 0.3, 0.75, 1.0, 2.99, 4.0, 4.1, 9.0, 26.5, 30.0, math.inf, -5.0, math.nan]
-)
-def test_erf_and_erfc(x: float, tmp_path: Path) -> None:
-    erf, erfc = map(
-        number,
-        run(f"{helpers(['erf', 'erfc'])}\nPRINT([erf({number_text(x)}), erfc({number_text(x)})]);", tmp_path),
+@pytest.mark.parametrize("name", HARD)
+def test_functions_at_hard_points(name: str, tmp_path: Path) -> None:
+    is_rule = name in ("mod", "pow")
+    text = rule_text(RULES[name], 2) if is_rule else None
+    calls = ", ".join(
+        f"({text.forward if text else name})({', '.join(map(number_text, point))})" for point in HARD[name]
     )
-    for got, expected in ((erf, math.erf(x)), (erfc, math.erfc(x))):
-        assert abs(got - expected) <= 4 * math.ulp(expected) or (got != got and expected != expected)
-
-
-@needs_node
-@pytest.mark.parametrize(
-    ("name", "x", "y"),
-    [
-        *[("mod", 1e17, 3.0), ("mod", -1.0, 1e-17), ("mod", 5.1, -0.1), ("mod", -1.0, math.inf)],
-        *[("mod", 0.0, math.inf), ("pow", 1.0, math.inf), ("pow", -1.0, -math.inf), ("pow", math.nan, 0.0)],
-    ],
-)
-def test_mod_and_pow_are_pythons_to_the_bit(name: str, x: float, y: float, tmp_path: Path) -> None:
-    text = rule_text(RULES[name], 2)
-    script = f"PRINT(({text.forward})({number_text(x)}, {number_text(y)}));"
-    got, expected = run(f"{helpers(text.calls)}\n{script}", tmp_path), RULES[name].forward(x, y)
-    assert repr(number(got)) == repr(expected)
-
-
-def trained() -> nn.MLP:
-    return nn.MLP(3, [4, 2], "tanh", rng=0)
+    found = run(f"{helpers(text.calls if text else [name])}\nPRINT([{calls}]);", tmp_path)
+    for point, got in zip(HARD[name], map(number, found), strict=True):
+        expected = (RULES[name].forward if text else getattr(math, name))(*point)
+        ulps = 0 if text else 4 * math.ulp(expected)
+        assert abs(got - expected) <= ulps or repr(got) == repr(expected), (point, got)
 
 
 @needs_node
 def test_a_network_runs_as_a_module(tmp_path: Path) -> None:
-    model = trained()
+    model = nn.MLP(3, [4, 2], "tanh", rng=0)
     module = tg.compile(model, model.parameters(), backend="javascript", example=([0.0] * 3,))
     got = run(
         module.source
@@ -134,7 +129,7 @@ def test_a_network_runs_as_a_module(tmp_path: Path) -> None:
 
 @needs_node
 def test_value_and_gradient_with_an_index(tmp_path: Path) -> None:
-    model = trained()
+    model = nn.MLP(3, [4, 2], "tanh", rng=0)
     module = tg.compile(
         lambda x, y: nn.cross_entropy(model(x), y),
         model.parameters(),
@@ -154,16 +149,13 @@ def test_a_rule_of_a_user_and_names_that_javascript_uses(tmp_path: Path) -> None
     def softsign_js(x: Any) -> Any:
         return x / (1 + abs(x))
 
-    try:
-        w = Value(2.0, label='</script>"')
-        module = tg.compile(
-            lambda new, v: softsign_js(w * new) + v[0][1], [w], backend="javascript", example=(0.5, [[0.0, 1.0]])
-        )
-        assert "</script>" not in module.source
-        value, gradient = run(module.source + "PRINT(valueAndGrad(0.5, [[0, 1]]));", tmp_path)
-        assert (value, gradient) == (0.5 + 1, [0.5 / 4])
-    finally:
-        RULES.pop("softsign_js")
+    w = Value(2.0, label='</script>"')
+    module = tg.compile(
+        lambda new, v: softsign_js(w * new) + v[0][1], [w], backend="javascript", example=(0.5, [[0.0, 1.0]])
+    )
+    assert "</script>" not in module.source
+    value, gradient = run(module.source + "PRINT(valueAndGrad(0.5, [[0, 1]]));", tmp_path)
+    assert (value, gradient) == (0.5 + 1, [0.5 / 4])
 
 
 @needs_node
@@ -194,3 +186,22 @@ def test_what_is_refused() -> None:
         tg.compile(lambda x: w * x[0][0], [w], backend="javascript", example=([[1.0], [1.0, 2.0]],))
     with pytest.raises(TraceError):
         tg.compile(lambda x: w * x if x > 0 else w, [w], backend="javascript", example=(0.5,))
+
+
+def test_a_module_of_other_operations_than_the_function_s_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    w, calls = Value(2.0), []
+
+    def changes(x: Any) -> Value:
+        calls.append(x)
+        return w * x * len(calls)
+
+    with pytest.raises(tg.CompileError, match=r"gives .* and then .* for the same numbers"):
+        tg.compile(changes, [w], backend="javascript", example=(0.5,))
+
+    def wrong(*arguments: Any) -> Any:
+        program = compile_straight(*arguments)
+        return replace(program, run=lambda *point: ([x * 1.001 for x in program.run(*point)[0]], []))
+
+    monkeypatch.setattr(pointwise, "compile_straight", wrong)
+    with pytest.raises(tg.CompileError, match="disagrees with the eager one"):
+        tg.compile(lambda x: tg.exp(w * x), [w], backend="javascript", example=(0.0,))

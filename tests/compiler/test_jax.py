@@ -9,13 +9,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from importlib import util
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
+import programs
 import pytest
+import recurrences
+from comparing import compare
 
 import tinygrad_edu as tg
 from tinygrad_edu import CompileError, Value, nn, optim
@@ -23,24 +24,13 @@ from tinygrad_edu.elementary import exp, where
 from tinygrad_edu.testing import assert_near
 
 jax = pytest.importorskip("jax")
+export = pytest.importorskip("jax.export")
+checkify = pytest.importorskip("jax.experimental.checkify")
 pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
 SECONDS = 400  # for one program in a process of its own
 
-
-def _module(name: str) -> ModuleType:
-    """A test file of this folder as a module."""
-    spec = util.spec_from_file_location(f"{name}_for_jax", HERE / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-programs, recurrences = _module("test_compile_programs"), _module("test_loops")
-rules_of_ones_own = programs.rules_of_ones_own
 
 CASES = [  # each operation of the array programs at least once
     *("cross_entropy_one_hot", "cross_entropy_class_index", "moons_with_hinge_and_weight_decay"),
@@ -58,6 +48,36 @@ def _float64() -> Iterator[None]:
     jax.config.update("jax_enable_x64", False)
 
 
+@pytest.mark.parametrize(
+    "name", ["cross_entropy_one_hot", "recurrence_of_one_step", "one_constant_batch_in_the_graph"]
+)
+def test_derivatives_are_those_of_numpy(name: str) -> None:
+    function, parameters, batch = programs.CASES[name]()
+    ours, by_jax = (tg.compile(function, parameters, backend=backend) for backend in ("numpy", "jax"))
+    vector = np.random.default_rng(0).normal(size=len(parameters))
+    for kind in ("per_example_grads", "jacobian", "hessian", "hvp", "input_grads"):
+        more = [vector] if kind == "hvp" else []
+        results = [getattr(step, kind)(*batch, *more) for step in (ours, by_jax)]
+        for expected, found in zip(*(x if isinstance(x, tuple) else (x,) for x in results), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
+    assert "jax.grad" in by_jax.source
+
+
+def test_stablehlo_takes_batches_of_any_size(tmp_path: Path) -> None:
+    function, parameters, batch = programs.CASES["cross_entropy_one_hot"]()
+    step = tg.compile(function, parameters, backend="jax")
+    step(*batch)
+    step.save(tmp_path / "model.stablehlo")
+    with np.load(tmp_path / "model.npz") as weights:
+        theta = weights["parameters"]
+    exported = export.deserialize((tmp_path / "model.stablehlo").read_bytes())
+    some = [np.asarray(array[:2], float) for array in batch]
+    value, gradient = step.value_and_grad(*some)
+    found = exported.call(theta, *some)
+    assert float(found[0]) == pytest.approx(value, rel=1e-12)
+    np.testing.assert_allclose(found[1], gradient, rtol=1e-9, atol=1e-12)
+
+
 def classifier() -> tuple[nn.Module, Callable[..., Any], list[Any]]:
     model = nn.MLP(6, [5, 3], rng=0)
     batch = [programs.normal(7, 6), np.eye(3)[[0, 1, 2, 2, 1, 0, 1]]]
@@ -67,10 +87,19 @@ def classifier() -> tuple[nn.Module, Callable[..., Any], list[Any]]:
 # --- Numbers ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_programs_agree_with_the_eager_engine(case: str) -> None:
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    [
+        *((case, "float64") for case in CASES),
+        ("cross_entropy_class_index", "float32"),
+        ("attention_causal", "float32"),
+    ],
+)
+def test_programs_agree_with_the_eager_engine(case: str, dtype: str) -> None:
+    jax.config.update("jax_enable_x64", dtype == "float64")
     function, parameters, batch = programs.CASES[case]()
-    programs.compare(function, parameters, *batch, backend="jax")
+    step = compare(function, parameters, *batch, dtype=dtype, backend="jax")
+    assert step.value_and_grad(*batch)[1].dtype == dtype
 
 
 @pytest.mark.parametrize("name", ["gru", "delayed", "translator"])  # carried: a state; three stages; none
@@ -88,25 +117,8 @@ def test_loops_are_scans(name: str) -> None:
 def test_stages_with_weights_of_their_own_are_a_scan() -> None:
     function = recurrences.OWN["normed before"]
     parameters = programs.flat(recurrences.Ws, recurrences.gains, recurrences.shifts, recurrences.v)
-    step = programs.compare(function, parameters, recurrences.X, backend="jax")
+    step = compare(function, parameters, recurrences.X, backend="jax")
     assert step.source.count("jax.lax.scan(") == 1
-
-
-def test_all_stages_of_a_loop_are_outputs() -> None:
-    def states(x: Any) -> Any:
-        return recurrences.recurrent(x)
-
-    parameters = programs.flat(recurrences.W, recurrences.U, recurrences.b)
-    found = tg.compile(states, parameters, backend="jax").predict(recurrences.X)
-    assert np.allclose(found, tg.compile(states, parameters).predict(recurrences.X), 1e-12)
-
-
-@pytest.mark.parametrize("case", ["cross_entropy_class_index", "attention_causal"])
-def test_programs_agree_in_float32(case: str) -> None:
-    jax.config.update("jax_enable_x64", False)
-    function, parameters, batch = programs.CASES[case]()
-    step = programs.compare(function, parameters, *batch, dtype="float32", backend="jax")
-    assert step.value_and_grad(*batch)[1].dtype == np.float32
 
 
 POINTS = [-2.0, -1.0, -0.75, 0.0, 0.25, 1.0, 3.0]
@@ -148,6 +160,7 @@ def examples(parameters, X, Y):
     dtype = parameters.dtype
     X = jnp.asarray(X, dtype)
     Y = jnp.asarray(Y, dtype)
+    B = X.shape[0]
     part_1, part_2 = jnp.split(parameters[:53], [35])
     W1, b1 = jnp.split(part_1.reshape(5, 7), [6], axis=1)
     b1 = b1.reshape(5)  # (5)
@@ -157,7 +170,7 @@ def examples(parameters, X, Y):
     A1 = jax.nn.relu(Z1)  # (B, 5)
     Z2 = A1 @ W2.T + b2  # (B, 3)
     logsumexp_1 = jax.nn.logsumexp(Z2, axis=-1)  # (B)
-    sum_1 = jnp.sum(Y, axis=-1)  # (B)
+    sum_1 = Y.sum(axis=-1)  # (B)
     mul_1 = sum_1 * logsumexp_1  # (B)
     sum_2 = jnp.vecdot(Z2, Y)  # (B)
     loss = mul_1 - sum_2  # (B)
@@ -233,7 +246,7 @@ def test_a_program_that_is_made_under_jit_is_verified(monkeypatch: pytest.Monkey
     from tinygrad_edu.compiler.backends import jax as text
 
     monkeypatch.setitem(text.ACTIVATIONS, "relu", "jax.nn.relu({})")
-    monkeypatch.setitem(text.CALLS, "relu", "jax.nn.gelu({})")
+    monkeypatch.setitem(text.ACTIVATIONS, "relu", "jax.nn.gelu({})")
     model, loss, (X, Y) = classifier()
     step = tg.compile(loss, model.parameters(), backend="jax")
     with pytest.raises(CompileError, match="disagrees with the eager one"):
@@ -253,11 +266,11 @@ def test_indices_have_random_places_when_a_program_is_made_under_jit() -> None:
         step.value_and_grad(np.array([0, 5]))
 
 
-def test_a_branch_is_looked_at_for_each_example_but_not_in_the_pure_function() -> None:
+def test_a_branch_is_looked_at_for_each_example_and_checked_in_the_pure_function() -> None:
     w = Value(0.5, label="w")
 
     def function(x: Any) -> Any:
-        return w * x * x if x.data > -10 else w * x
+        return w * x * x if x.data > -10 else (w * x).exp()
 
     step = tg.compile(function, [w], backend="jax")
     assert step.value_and_grad([1.0, -2.0, 3.0])[1] == pytest.approx(14 / 3)
@@ -266,22 +279,23 @@ def test_a_branch_is_looked_at_for_each_example_but_not_in_the_pure_function() -
         with pytest.raises(tg.TraceError, match="give different graphs"):
             train([1.0, -20.0])
     assert w.data == pytest.approx(0.5 - 0.25)
-    with pytest.raises(tg.TraceError, match=r"step\.function cannot look at them"):
+    function_checked = jax.jit(checkify.checkify(step.function))
+    error, (value, _) = function_checked(np.ones(1), np.array([1.0, 2.0]))
+    error.throw()
+    assert float(value) == pytest.approx(2.5)
+    error, _ = function_checked(np.ones(1), np.array([1.0, -20.0]))
+    with pytest.raises(ValueError, match=r"takes a path that step\.function has not seen"):
+        error.throw()
+    with pytest.raises(ValueError, match=r"checkify\.checkify"):
         jax.jit(step.function)(np.ones(1), np.ones(3))
+    with pytest.raises(tg.TraceError) as caught:
+        tg.compile(function, [w], backend="jax").function(np.ones(1), np.ones(3))
+    assert any("value_and_grad" in note for note in caught.value.__notes__)
 
 
 # --- Rules of the user's ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def _rules() -> Iterator[None]:
-    before = dict(tg.RULES)
-    yield
-    tg.RULES.clear()
-    tg.RULES.update(before)
-
-
-@pytest.mark.usefixtures("_rules")
 def test_a_rule_keeps_its_own_backward() -> None:
     through = tg.rule(
         lambda x: where(x > 0, 1.0, -1.0), backward=lambda upstream, out, x: (upstream,), name="through"
@@ -295,7 +309,6 @@ def test_a_rule_keeps_its_own_backward() -> None:
     assert "@jax.custom_vjp\ndef through(x):" in step.source
 
 
-@pytest.mark.usefixtures("_rules")
 def test_a_rule_that_does_not_run_on_symbols_is_named() -> None:
     loud = tg.rule(lambda x: math.sin(x), backward=lambda upstream, out, x: (upstream,), name="loud")
     with pytest.raises(TypeError, match=r"The rule loud does not run on symbols, .*sin instead of math\.sin"):
@@ -411,8 +424,7 @@ def test_fit_of_whole_batches_and_a_loss_of_nan() -> None:
         return tg.sum([(z[0] - t) ** 2 for z, t in zip(rows, targets, strict=True)]) / len(rows)
 
     X, y, sgd = programs.normal(6, 2), programs.normal(6), optim.SGD(model.parameters(), 0.1)
-    with pytest.raises(tg.TraceError, match="While the function was traced"):
-        tg.fit(model, loss, (X, y), sgd, epochs=1, batched=True, backend="jax", progress=False)
+    assert tg.fit(model, loss, (X, y), sgd, epochs=1, batched=True, backend="jax", progress=False).compiled
     model = nn.Dense(2, 1, rng=0)
     sgd = optim.SGD(model.parameters(), 0.1)
     before = [p.data for p in model.parameters()]
@@ -423,13 +435,6 @@ def test_fit_of_whole_batches_and_a_loss_of_nan() -> None:
     with pytest.warns(UserWarning, match="inf"):
         tg.fit(model, loss, (X, y), sgd, epochs=1, batched=True, backend="jax", progress=False)
     assert [p.data for p in model.parameters()] == moved
-
-
-def test_the_command_line_trains(capsys: pytest.CaptureFixture[str]) -> None:
-    from tinygrad_edu.cli import main
-
-    assert not main(["train", "iris", "--backend", "jax", "--epochs", "2"])
-    assert "on 1 device(s) of JAX" in capsys.readouterr().out
 
 
 # --- Errors ----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -9,19 +10,12 @@ import comparing
 import numpy as np
 import pytest
 from comparing import used, values
+from programs import attention, flat, normal
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value
 from tinygrad_edu.compiler import lower, ragged
 from tinygrad_edu.compiler.ragged import classes_of, filled
-
-
-def normal(*shape: int, seed: int = 0) -> Any:
-    return np.random.default_rng(seed).normal(size=shape)
-
-
-def flat(nested: Any) -> list[Value]:
-    return [nested] if isinstance(nested, Value) else [value for part in nested for value in flat(part)]
 
 
 def compare(function: Callable[..., Any], parameters: Any, *batch: Any) -> Any:
@@ -37,6 +31,7 @@ ROWS: dict[str, Callable[[random.Random, int], list[Any]]] = {
     "a window": lambda rng, n: [range(max(0, t - 2), t + 1) for t in range(n)],
     "every other": lambda rng, n: [range(0, t + 1, 2) for t in range(n)],
     "all but the first": lambda rng, n: [range(1, t + 2) for t in range(n - 1)],
+    "all others": lambda rng, n: [[s for s in range(n) if s != t] for t in range(n)],
     "any": lambda rng, n: [sorted(rng.sample(range(n), k)) for k in rng.sample(range(1, n + 1), n)],
 }
 
@@ -59,6 +54,7 @@ def program(seed: int) -> tuple[Callable[..., Any], Any, list[Any]]:
 
     stages: list[Callable[..., Any]] = [
         lambda h, M, t, row: tg.sum([h[i] * s for i in row]),
+        lambda h, M, t, row: tg.where((out := tg.sum([h[i] * u[i] for i in row])) > 0, out, 0.1 * out),
         lambda h, M, t, row: tg.dot([h[i] for i in row], [u[i] for i in row]),
         lambda h, M, t, row: tg.max([tg.sin(h[i]) for i in row]),
         lambda h, M, t, row: tg.min([tg.sin(h[i]) for i in row]),
@@ -82,44 +78,21 @@ def program(seed: int) -> tuple[Callable[..., Any], Any, list[Any]]:
     return loss, [w, u, s], [normal(2, n, seed=seed + 2), normal(2, n, n, seed=seed + 3)]
 
 
-def test_random_programs() -> None:
-    padded = [compare(*(f := program(seed))[:2], *f[2])._latest.lowered.is_padded for seed in range(60)]
-    assert 30 < sum(padded) < 60
-
-
-@pytest.mark.slow
-def test_more_random_programs() -> None:
-    for seed in range(60, 300):
-        function, parameters, batch = program(seed)
-        compare(function, parameters, *batch)
+@pytest.mark.parametrize("seeds", [range(30), pytest.param(range(60, 150), marks=pytest.mark.slow)])
+def test_random_programs(seeds: range) -> None:
+    padded = [compare(*(f := program(seed))[:2], *f[2])._latest.lowered.is_padded for seed in seeds]
+    assert len(seeds) < 2 * sum(padded) < 2 * len(seeds)
 
 
 # --- What becomes one array --------------------------------------------------------------------------------------
 
 
-def attention(masked: bool, T: int = 6, width: int = 4) -> Any:
-    """Two heads; the future has the score -inf, or it is left out."""
-    Q, K, V = (values(normal(width, width, seed=i)) for i in range(3))
-
-    def loss(x: Any) -> Value:
-        q, k, v = ([[tg.dot(row, place) for row in W] for place in x] for W in (Q, K, V))
-        out = []
-        for t in range(T):
-            seen = range(T if masked else t + 1)
-            for part in (slice(0, 2), slice(2, 4)):
-                scores = [tg.dot(q[t][part], k[s][part]) / 1.5 for s in seen]
-                if masked:
-                    scores = [score + (-math.inf if s > t else 0.0) for s, score in enumerate(scores)]
-                shares = tg.softmax(scores)
-                out += [tg.tanh(tg.dot(shares, [v[s][i] for s in seen])) for i in range(part.start, part.stop)]
-        return tg.sum(out)
-
-    return compare(loss, [Q, K, V], normal(3, T, width, seed=9))
-
-
 def test_range_gives_the_program_of_a_mask() -> None:
-    masked, causal = attention(True), attention(False)
-    programs = [step.source.replace("numbers", "mask").splitlines()[1:] for step in (masked, causal)]
+    cases = [attention(6, 2, 2, causal=True, mask=mask) for mask in (-math.inf, None)]
+    masked, causal = (compare(function, parameters, *batch) for function, parameters, batch in cases)
+    programs = [
+        re.sub(r"(numbers|mask)(_\d+)?", "mask", step.source).splitlines()[1:] for step in (masked, causal)
+    ]
     assert "".join(programs[0]).split() == "".join(programs[1]).split()  # but for the name of the constant
     assert "index_" not in causal.source
     for text in (str(causal.groups), causal.source):
@@ -223,12 +196,13 @@ def prefix_maxima(w: Any, x: Any) -> list[Value]:
 
 @pytest.mark.parametrize("rows", [prefix_sums, prefix_means, prefix_maxima])
 @pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan, 1e200])
-def test_what_stands_in_a_filled_place_does_not_matter(rows: Any, bad: float) -> None:
+@pytest.mark.parametrize("end", [tg.tanh, lambda m: tg.where(m > 0, m, 0.1), lambda m: tg.where(m <= 0, 0.1, m)])
+def test_what_stands_in_a_filled_place_does_not_matter(rows: Any, bad: float, end: Any) -> None:
     w = values(normal(5))
     X = normal(3, 5, seed=4)
 
     def outputs(x: Any) -> list[Value]:
-        return [tg.tanh(a) for a in rows(w, x)]
+        return [end(a) for a in rows(w, x)]
 
     def function(x: Any) -> Value:
         return tg.sum(outputs(x))

@@ -39,59 +39,27 @@ CASES: list[tuple[str, Callable[[], Value], str, str, str, str, str]] = [
     ("dot", lambda: tg.dot([leaf(1e200), 1e200], [1e200, -1e200]), "nan", "forward", "dot", "is nan", "Scale"),
     ("a nan leaf", lambda: leaf(nan) * 2, "nan", "forward", "", "the leaf x is nan itself", "data with gaps"),
     ("an inf leaf", lambda: leaf(-inf) * 2, "inf", "forward", "", "the leaf x is -inf itself", "learning rate"),
-    (
-        "sqrt at 0",
-        lambda: leaf(0.0).sqrt() * 2,
-        "inf",
-        "backward",
-        "sqrt",
-        "upstream 2 * slope inf",
-        "sqrt(x + 1e",
-    ),
+    ("sqrt at 0", lambda: leaf(0.0).sqrt() * 2, "inf", "backward", "sqrt", "upstream 2 * slope inf",
+        "sqrt(x + 1e"),
     ("power at 0", lambda: leaf(0.0) ** 0.5, "inf", "backward", "pow_n", "slope inf", "(x + 1e-12)**0.5"),
     ("asin at 1", lambda: leaf(1.0).asin(), "inf", "backward", "asin", "= inf for x", "keep the input away"),
-    (
-        "sqrt behind where",
-        lambda: tg.where(Value(0.0), leaf(0.0).sqrt(), 1.0),
-        *("nan", "backward", "sqrt", "upstream 0 * slope inf = nan for x"),
-        "double where), as in where(ok, sqrt(where(ok, x, 1)), 0)",
-    ),
-    (
-        "relu",
-        lambda: (leaf(-3.0)).relu() * 2,
-        "zero",
-        "backward",
-        "relu",
-        "dead relu: the slope of relu(-3)",
-        "He",
-    ),
+    ("sqrt behind where", lambda: tg.where(Value(0.0), leaf(0.0).sqrt(), 1.0), *("nan", "backward", "sqrt",
+        "upstream 0 * slope inf = nan for x"), "double where), as in where(ok, sqrt(where(ok, x, 1)), 0)"),
+    ("relu", lambda: (leaf(-3.0)).relu() * 2, "zero", "backward", "relu", "dead relu: the slope of relu(-3)",
+        "He"),
     ("tanh", lambda: leaf(400.0).tanh(), "zero", "backward", "tanh", "saturation", "Xavier"),
     ("sigmoid", lambda: leaf(-800.0).sigmoid(), "zero", "backward", "sigmoid", "saturation", "BatchNorm"),
     ("minimum", lambda: leaf(0.0) ** 2, "zero", "backward", "pow_n", "0**2 is 0", "At the minimum"),
     ("two zeros", lambda: leaf(0.0) * leaf(0.0, "y"), "zero", "backward", "mul", "0 * 0", "small random numbers"),
     ("tail", lambda: leaf(20.0).tanh(), "vanishing", "backward", "tanh", "slope 1.699e-17", "Xavier"),
-    (
-        "small",
-        lambda: leaf(1.0) * 1e-5 * 1e-5,
-        "vanishing",
-        "backward",
-        "mul",
-        "1e-05 * slope 1e-05 = 1e-10",
-        "larger",
-    ),
+    ("small", lambda: leaf(1.0) * 1e-5 * 1e-5, "vanishing", "backward", "mul", "1e-05 * slope 1e-05 = 1e-10",
+        "larger"),
     ("to 0", lambda: leaf(1.0) * 1e-200 * 1e-200, "vanishing", "backward", "mul", "slope 1e-200", "residual"),
     ("deep", lambda: chain(Value.sigmoid, 100), "vanishing", "backward", "sigmoid", "= 8.", "relu"),
     ("large", lambda: leaf(1e-5) * 1e5 * 1e5, "exploding", "backward", "mul", "= 1e+10", "Clip"),
-    (
-        "doubled",
-        lambda: chain(lambda y: y + y, 40),
-        "exploding",
-        "backward",
-        "add",
-        "add up to 1.074e+09",
-        "smaller",
-    ),
-]
+    ("doubled", lambda: chain(lambda y: y + y, 40), "exploding", "backward", "add", "add up to 1.074e+09",
+        "smaller"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -299,22 +267,6 @@ def test_gradients_are_neither_read_nor_written() -> None:
     assert (x.grad, y.grad) == (7.0, 8.0)
 
 
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (lambda v: blame([v]), TypeError, "Pass one Value, the result of a computation"),
-        (lambda v: blame(v, "1"), TypeError, "one real number"),
-        (lambda v: blame(v, 0), ValueError, "a finite number other than 0, got 0"),
-        (lambda v: blame(v, nan), ValueError, "got nan"),
-        (lambda v: blame(v, exploding=0.5), ValueError, "exploding 1 or more, got 1e-09 and 0.5"),
-        (lambda v: blame(v, parameters=[1.0]), TypeError, r"such as model.parameters\(\), got 1.0 \(float\)"),
-    ],
-)
-def test_errors(call: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        call(Value(1.0))
-
-
 def test_a_factor_of_zero_stops_the_gradient() -> None:
     a, x, w = Value(0.5, label="a"), Value(2.0, label="x"), Value(0.0, label="w")
     found = blame(tg.tanh(a * x + 1) * w, parameters=[a, w])
@@ -329,8 +281,6 @@ def test_a_factor_of_zero_stops_the_gradient() -> None:
 def test_one_parameter_and_what_is_none() -> None:
     x = Value(3.0, label="x")
     assert not blame(x * x, parameters=x)
-    with pytest.raises(TypeError, match=r"parameters are Values, such as model.parameters\(\), got \[Value"):
-        blame(x * x, parameters=[[x]])
 
 
 # --- Mistakes around the pass -----------------------------------------------------------------------------------
@@ -344,7 +294,7 @@ def three_passes() -> tuple[Value, Value]:
     return loss, w
 
 
-FORGOTTEN = "w.grad is 12 = 3 passes of 4: gradients were not set to zero"
+FORGOTTEN = "w.grad is 12, this pass gives 4: 8 was there before. Was zero_grad forgotten?"
 
 
 def test_gradients_that_were_not_set_to_zero() -> None:
@@ -360,22 +310,44 @@ def test_gradients_that_were_not_set_to_zero() -> None:
     assert repr(machine.run()).splitlines()[-1] == FORGOTTEN
 
 
-def test_gradients_that_are_no_sum_of_equal_passes_are_in_order() -> None:
+def test_gradients_are_compared_with_those_of_the_last_pass() -> None:
     a, b = Value(2.0, label="a"), Value(3.0, label="b")
     (a * b).backward(2.0)
     y = a * b
     assert not blame(y)  # no pass from y
     y.backward(3.0)
-    assert not blame(y)  # 2 * 3 + 3 * 3
+    assert blame(y).made == "a.grad is 15, this pass gives 9: 6 was there before. Was zero_grad forgotten?"
     for leaf in (a, b):
         leaf.grad = 0.0
     y.backward(3.0)
     assert not blame(y)
-    y.backward(3.0)
-    assert blame(y, parameters=[a, b]).made == "a.grad is 18 = 2 passes of 9: gradients were not set to zero"
-    b.grad = 5.5
-    assert not blame(y)  # several passes, but different ones
+    b.grad += 5.25
+    assert (blame(y).node, blame(y, parameters=[a]).kind) == (b, "")
     assert not blame(Value(2.0))
+
+
+@pytest.mark.parametrize(
+    ("steps", "kind", "text"),
+    [
+        ("backward", "", ""),
+        ("backward update", "", "changed after the backward pass, as an update does"),
+        ("update", "changed", "was changed after the forward pass\n"),
+        ("update backward", "changed", "was changed after the forward pass\n"),
+        ("backward update zero backward update", "changed", "and backward() ran 2 times on this result"),
+    ],
+)
+def test_a_loss_from_before_the_update(steps: str, kind: str, text: str) -> None:
+    model = nn.MLP(2, [3, 1], "tanh", rng=0)
+    loss = (model([1.0, -2.0]) - 1.0) ** 2
+    for step in steps.split():
+        if step == "backward":
+            loss.backward()
+        else:
+            for p in model.parameters():
+                p.data, p.grad = (p.data - 0.1 * (p.grad or 1.0), p.grad) if step == "update" else (p.data, 0.0)
+    found = blame(loss)
+    assert (found.kind, bool(found)) == (kind, bool(kind))
+    assert text in repr(found)
 
 
 def test_a_number_that_was_changed_after_the_forward_pass() -> None:
@@ -411,3 +383,16 @@ def test_which_number_was_changed() -> None:
 
 def test_nan_stays_nan() -> None:
     assert blame(leaf(nan) * 2).others == ()
+    z = leaf(1000.0, "z")
+    w = z.exp() - z.exp()
+    w.backward()
+    assert "changed" not in repr(blame(w))
+
+
+def test_a_training_of_leaves_without_places_is_not_accused_of_a_dead_unit() -> None:
+    w, v = Value(1.0, label="u"), Value(-2.0, label="v")
+    y = (w * 2.0).relu() + (v * 3.0).relu()
+    assert blame(y).kind == "zero"
+    y.backward()
+    assert not blame(y)
+    assert "note: no gradient reaches 1 of 2 leaves" in repr(blame(y))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from fractions import Fraction
+from html import escape
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_edu as tg
-from tinygrad_edu import Value, gradients, topological_order
+from tinygrad_edu import Value, gradients, nn, topological_order
 from tinygrad_edu.debug import Why, why
 from tinygrad_edu.testing import Program, absolute_adjoint, assert_near, path_sum, programs
 
@@ -193,16 +194,30 @@ def test_gradients_are_neither_read_nor_written() -> None:
     assert (x.grad, y.grad) == (7.0, 8.0)
 
 
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (lambda v: why([v], v), TypeError, r"Pass one Value, the result of a computation, not \[Value"),
-        (lambda v: why(v, 2.0), TypeError, r"x is the Value whose gradient is explained, not 2.0 \(float\)"),
-        (lambda v: why(v, v, 1.5), TypeError, "how many paths to show, an int, got 1.5"),
-        (lambda v: why(v, v, True), TypeError, "got True"),
-        (lambda v: why(v, v, -1), ValueError, "0 or more, got -1"),
-    ],
-)
-def test_errors(call: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        call(Value(1.0))
+def test_a_notebook_shows_the_table() -> None:
+    x = Value(3.0, label="x<b>")
+    shown = why(x * x, x)._repr_html_()
+    assert shown.count("<tr>") == 3
+    assert "x&lt;b&gt;" in shown
+    assert "<b>" not in shown
+    assert "<td" in shown
+    assert "total 6" in shown
+
+
+def test_every_report_is_shown_as_html() -> None:
+    from tinygrad_edu.testing import check_rule, diagnose, gradcheck
+
+    for report in (gradcheck(lambda x: x * x, 0.5), check_rule("tanh"), diagnose(Value)):
+        title, *_ = repr(report).splitlines()
+        assert report._repr_html_().startswith(f"<div><p><strong>{escape(title)}</strong></p>")
+
+
+def test_a_dead_weight_is_one_line() -> None:
+    model = nn.MLP(2, [2, 1], "relu", rng=0)
+    for neuron in model.layers[0].neurons:
+        neuron.b.data = -9.0
+    loss = sum((model(x) - 1.0) ** 2 for x in ([1.0, 2.0], [0.5, -1.0]))
+    text = repr(why(loss, model.layers[0].neurons[0].w[0]))
+    assert text.startswith("d(loss)/d(layer0.neuron0.w0) = 0: every path passes relu at #")
+    assert text.endswith(", slope 0")
+    assert "\n" not in text

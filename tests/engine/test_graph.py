@@ -4,8 +4,9 @@ import copy
 import gc
 import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -22,62 +23,27 @@ class Node:
     parents: tuple["Node", ...] = ()
 
 
-def diamond() -> tuple[Node, Node, Node, Node]:
-    a = Node("a")
-    b, c = Node("b", (a,)), Node("c", (a,))
-    return a, b, c, Node("d", (b, c))
-
-
 # --- Order ----------------------------------------------------------------------------------------------------
 
-
-def test_a_leaf_is_a_graph_of_one() -> None:
-    a = Node("a")
-    assert topological_order(a) == [a]
-    assert edges(a) == []
-    assert ancestors(a) == []
-
-
-def test_a_shared_node_comes_once_and_before_both_that_use_it() -> None:
-    a, b, c, d = diamond()
-    assert topological_order(d) == [a, c, b, d]
-    assert ancestors(d) == [a, c, b]
-    assert ancestors(b) == [a]
-    assert edges(d) == [(a, c), (a, b), (b, d), (c, d)]
+ORDERS = [  # the parents of each node by their names, the root last; the order
+    ({"a": ""}, "a"),
+    ({"a": "", "b": "a", "c": "a", "d": "bc"}, "acbd"),  # a shared node comes once and before both that use it
+    ({"a": "", "b": "", "c": "", "s": "abc"}, "cbas"),  # from the end, operands read from left to right
+    ({"x": "", "y": "xx"}, "xy"),
+    ({"a": "", "1": "a", "2": "1a", "3": "2a", "4": "3a"}, "a1234"),  # used early and late
+]
 
 
-def test_from_the_end_operands_read_from_left_to_right() -> None:
-    leaves = [Node(name) for name in "abc"]
-    assert topological_order(Node("sum", tuple(leaves)))[::-1][1:] == leaves
-
-
-def test_a_square_has_its_edge_twice() -> None:
-    x = Value(3.0)
-    y = x * x
-    assert y.parents == (x, x)
-    assert edges(y) == [(x, y), (x, y)]
-    assert topological_order(y) == [x, y]
-
-
-def test_a_leaf_used_early_and_late_comes_before_both() -> None:
-    a = Node("a")
-    chain = Node("1", (a,))
-    for name in "2345":
-        chain = Node(name, (chain, a))
-    assert "".join(node.name for node in topological_order(chain)) == "a12345"
-
-
-def test_equal_numbers_are_different_nodes() -> None:
-    x, y = Value(1.0), Value(1.0)
-    assert topological_order(x + y)[:2] == [y, x]
-
-
-def test_a_graph_is_not_changed_by_reading_it() -> None:
-    x = Value(2.0, label="x")
-    y = x * x + x
-    y.backward()
-    topological_order(y), edges(y), ancestors(y)
-    assert (x.grad, y.grad, x.parents, x.label) == (5.0, 1.0, (), "x")
+@pytest.mark.parametrize(("parents", "expected"), ORDERS)
+def test_the_order_of_small_graphs(parents: dict[str, str], expected: str) -> None:
+    nodes: dict[str, Node] = {}
+    for name, above in parents.items():
+        nodes[name] = Node(name, tuple(nodes[parent] for parent in above))
+    root = nodes[expected[-1]]
+    assert "".join(node.name for node in topological_order(root)) == expected
+    assert "".join(node.name for node in ancestors(root)) == expected[:-1]
+    pairs = [parent + child for child in expected for parent in parents[child]]
+    assert [parent.name + child.name for parent, child in edges(root)] == pairs
 
 
 def test_ladders_take_linear_time() -> None:
@@ -90,23 +56,23 @@ def test_ladders_take_linear_time() -> None:
 
 @settings(deadline=None)
 @given(programs())
-def test_the_order_depends_on_the_shape_alone(program: Program) -> None:
+def test_orders_and_edges_of_programs(program: Program) -> None:
     first, second = program.graph(), program.graph()
     name = {node: i for i, node in enumerate(first)} | {node: i for i, node in enumerate(second)}
     orders = [[(name.get(n), n.data) for n in topological_order(graph[-1])] for graph in (first, second)]
-    assert orders[0] == orders[1]
-
-
-@settings(deadline=None)
-@given(programs())
-def test_edges_are_the_parents_of_all_nodes(program: Program) -> None:
-    root = program.graph()[-1]
+    assert orders[0] == orders[1]  # it depends on the shape alone
+    root = first[-1]
     order = topological_order(root)
-    assert len(edges(root)) == sum(len(node.parents) for node in order)
-    assert [child for _, child in edges(root)] == [node for node in order for _ in node.parents]
+    place = {node: i for i, node in enumerate(order)}
+    assert len(place) == len(order)
+    assert order[-1] is root
+    assert {parent for node in order for parent in node.parents} == set(order[:-1])
+    assert edges(root) == [(parent, node) for node in order for parent in node.parents]
     for node in order:
+        assert all(place[parent] < place[node] for parent in node.parents)
         assert ancestors(node) == topological_order(node)[:-1]
         assert set(ancestors(node)) == {p for parent in node.parents for p in topological_order(parent)}
+    assert all(node.grad == 0.0 for node in order)  # reading changes nothing
 
 
 # --- A chain of up to a million additions ----------------------------------------------------------------------
@@ -130,175 +96,94 @@ def chain(n: int) -> tuple[Value, Value]:
     return x, y
 
 
-def test_many_additions_have_the_right_gradient(n: int, chain: tuple[Value, Value]) -> None:
-    x, y = chain
-    assert y.data == n + 1.0
-    assert x.grad == n + 1.0
-
-
-def test_many_additions_are_walked(n: int, chain: tuple[Value, Value]) -> None:
+def test_many_additions_are_walked_and_have_the_right_gradient(n: int, chain: tuple[Value, Value]) -> None:
     x, y = chain
     order = topological_order(y)
-    assert len(order) == n + 1
-    assert order[0] is x
-    assert order[-1] is y
+    assert (len(order), order[0], order[-1]) == (n + 1, x, y)
+    assert y.data == x.grad == n + 1.0
 
 
-def test_many_additions_are_deep_copied(n: int, chain: tuple[Value, Value]) -> None:
-    x, y = chain
-    twin_x, twin_y = copy.deepcopy((x, y))
+COPIES: dict[str, Callable[[Any], Any]] = {
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda graph: pickle.loads(pickle.dumps(graph)),
+}
+
+
+@pytest.mark.parametrize("way", COPIES)
+def test_many_additions_are_copied_with_their_leaf(way: str, n: int, chain: tuple[Value, Value]) -> None:
+    twin_x, twin_y = COPIES[way](chain)
     assert (twin_y.data, twin_x.grad, twin_x.label) == (n + 1.0, n + 1.0, "x")
     twin_x.grad = 0.0
     twin_y.backward()
-    assert twin_x.grad == x.grad == n + 1.0
-
-
-def test_many_additions_are_pickled_with_their_leaf(n: int, chain: tuple[Value, Value]) -> None:
-    text = pickle.dumps(chain)
-    twin_x, twin_y = pickle.loads(text)
-    assert (twin_y.data, twin_x.grad, twin_x.label) == (n + 1.0, n + 1.0, "x")
-    twin_x.grad = 0.0
-    twin_y.backward()
-    assert twin_x.grad == n + 1.0
-
-
-# --- Pickles of several results -------------------------------------------------------------------------------
-
-
-def test_results_pickled_together_stay_one_graph() -> None:
-    x = Value(2.0)
-    middle = x * x
-    left, right = middle + 1, middle * 3
-    names = {x: "x", middle: "middle", left: "left", right: "right"}
-    for together in ([x, middle, left, right], [right, left, middle, x], [left, x, right, middle]):
-        twins = pickle.loads(pickle.dumps(together))
-        twin = {names[value]: twin for value, twin in zip(together, twins, strict=True)}
-        assert twin["middle"].parents == (twin["x"], twin["x"])
-        assert twin["left"].parents[0] is twin["middle"]
-        assert twin["right"].parents[0] is twin["middle"]
-
-
-def test_a_long_chain_pickled_from_the_middle_stays_one_chain() -> None:
-    nodes = [Value(1.0)]
-    for _ in range(2000):
-        nodes.append(nodes[-1] + 1)
-    for some in (nodes[::500], nodes[::-500], nodes):
-        twins = pickle.loads(pickle.dumps(some))
-        first, last = (twins[0], twins[-1]) if some[0].data < some[-1].data else (twins[-1], twins[0])
-        order = set(topological_order(last))
-        assert first in order
-        assert order.issuperset(twins)
-
-
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_every_protocol_of_pickle_will_do(protocol: int) -> None:
-    x = Value(3.0, label="x")
-    twin_x, twin_y = pickle.loads(pickle.dumps((x, x**2 * x), protocol))
-    twin_y.backward()
-    assert (twin_x.grad, twin_x.label, twin_y.data) == (27.0, "x", 27.0)
-
-
-def test_a_second_pickle_of_a_graph_has_the_numbers_of_its_time() -> None:
-    x = Value(3.0)
-    y = x * x
-    assert pickle.loads(pickle.dumps(y)).grad == 0.0
-    y.backward()
-    assert pickle.loads(pickle.dumps(y)).grad == 1.0
+    assert twin_x.grad == chain[0].grad == n + 1.0
 
 
 # --- Memory ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def no_collector() -> Iterator[None]:
+def living() -> Iterator[Callable[[], int]]:
+    """How many more Values there are than before; the cycle collector does not run."""
+    gc.collect()  # what earlier tests have left
     gc.disable()
-    yield
+    count = lambda: sum(type(x) is Value for x in gc.get_objects())  # noqa: E731 - a formula
+    before = count()
+    yield lambda: count() - before
     gc.enable()
 
 
-def living() -> int:
-    return sum(type(x) is Value for x in gc.get_objects())
-
-
-def use_backward(y: Value) -> None:
-    y.backward()
-
-
-def use_closure(y: Value) -> None:
-    y._backward()
-
-
-def use_check(y: Value) -> None:
-    y.backward(check=True)
-
-
-def use_walks(y: Value) -> None:
-    assert topological_order(y)
-    assert edges(y)
-    assert ancestors(y)
-
-
-def use_deepcopy(y: Value) -> None:
-    copy.deepcopy(y).backward()
-
-
-def use_pickle(y: Value) -> None:
-    pickle.loads(pickle.dumps(y)).backward()
-
-
-def use_derivatives(y: Value) -> None:
-    assert gradients(y, y, create_graph=True).data == 1.0
-    assert hessian(lambda t: t * t * y)(3.0) == 2 * y.data
-    assert vjp(lambda t: t * y, 3.0)[1](1.0) == (y.data,)
-    assert jvp(lambda t: t * y, (3.0,), (1.0,)) == (3 * y.data, y.data)
-
-
-def use_failure(y: Value) -> None:
+def fails(y: Value) -> None:
     with pytest.raises(ValueError, match="log"):
         grad(lambda t: (t - y).log())(y.data - 1)
 
 
-USES = [use_backward, use_closure, use_check, use_walks, use_deepcopy, use_pickle, use_derivatives, use_failure]
+USES: dict[str, Callable[[Value], Any]] = {
+    "backward": lambda y: y.backward(),
+    "closure": lambda y: y._backward(),
+    "check": lambda y: y.backward(check=True),
+    "walks": lambda y: (topological_order(y), edges(y), ancestors(y)),
+    "deepcopy": lambda y: copy.deepcopy(y).backward(),
+    "pickle": lambda y: pickle.loads(pickle.dumps(y)).backward(),
+    "gradients": lambda y: gradients(y, y, create_graph=True),
+    "hessian": lambda y: hessian(lambda t: t * t * y)(3.0),
+    "vjp": lambda y: vjp(lambda t: t * y, 3.0)[1](1.0),
+    "jvp": lambda y: jvp(lambda t: t * y, (3.0,), (1.0,)),
+    "failure": fails,
+}
 
 
 @pytest.mark.parametrize("use", USES)
-def test_a_dropped_graph_is_freed_at_once(use, no_collector: None) -> None:
-    gc.collect()  # what earlier tests have left
-    before = living()
+def test_a_dropped_graph_is_freed_at_once(use: str, living: Callable[[], int]) -> None:
     x = Value(0.5)
     y = x
     for _ in range(50):
         y = (y * x + 1).tanh() - y / 2
-    assert living() == before + 1 + 50 * 7
-    use(y)
-    assert living() == before + 1 + 50 * 7
+    assert living() == 1 + 50 * 7
+    USES[use](y)
+    assert living() == 1 + 50 * 7
     del y
-    assert living() == before + 1
+    assert living() == 1
     del x
-    assert living() == before
+    assert living() == 0
     assert gc.collect() == 0
 
 
-def test_dropping_a_result_frees_what_only_it_used(no_collector: None) -> None:
-    gc.collect()  # what earlier tests have left
-    before = living()
+def test_dropping_a_result_frees_what_only_it_used(living: Callable[[], int]) -> None:
     x = Value(2.0)
     middle = x * x
     first, second = middle + x, middle.exp()
     del first
-    assert living() == before + 3
+    assert living() == 3
     del middle
-    assert living() == before + 3
+    assert living() == 3
     del second
-    assert living() == before + 1
+    assert living() == 1
 
 
-def test_many_additions_are_freed(n: int, chain: tuple[Value, Value], no_collector: None) -> None:
-    gc.collect()  # what earlier tests have left
-    before = living()
+def test_many_additions_are_freed(n: int, chain: tuple[Value, Value], living: Callable[[], int]) -> None:
     y = x = Value(1.0)
     for _ in range(n):
         y = y + x
-    assert living() == before + n + 1
+    assert living() == n + 1
     del y
-    assert living() == before + 1
+    assert living() == 1

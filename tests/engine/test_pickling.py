@@ -4,6 +4,8 @@ import io
 import pickle
 import threading
 
+import pytest
+
 import tinygrad_edu as tg
 from tinygrad_edu import Value
 
@@ -17,10 +19,9 @@ def shared_results() -> list[Value]:
 
 
 def assert_sharing_is_kept(twins: list[Value], originals: list[Value]) -> None:
-    nodes = len({node for root in originals for node in tg.topological_order(root)})
-    assert len({node for root in twins for node in tg.topological_order(root)}) == nodes
-    wanted = tg.gradients(originals[2], [originals[0], originals[1]])
-    assert tg.gradients(twins[2], [twins[0], twins[1]]) == wanted
+    nodes = [len({node for root in roots for node in tg.topological_order(root)}) for roots in (twins, originals)]
+    assert nodes[0] == nodes[1]
+    assert tg.gradients(twins[-1], twins) == tg.gradients(originals[-1], originals)
 
 
 def test_eight_threads_pickle_results_over_one_graph() -> None:
@@ -46,20 +47,25 @@ def test_eight_threads_pickle_results_over_one_graph() -> None:
     assert not failures, failures[0]
 
 
-def test_results_that_were_saved_one_by_one_and_again_by_another_pickler() -> None:
-    """Each of 3,000 graphs refers to the one before it: a second pickler must not follow them recursively."""
-    first = pickle.Pickler(io.BytesIO())
+@pytest.mark.parametrize("step", [1, -1, 250, -250])
+def test_a_thousand_results_that_share_nodes_in_one_pickle(step: int) -> None:
     results = [Value(1.0)]
-    for _ in range(3000):
+    for _ in range(1000):
         results.append(results[-1] * 1.001 + results[0])
-        first.dump(results[-1])
-    twin = pickle.loads(pickle.dumps(results[-1]))
-    assert len(tg.topological_order(twin)) == len(tg.topological_order(results[-1]))
-    assert tg.gradients(twin, tg.topological_order(twin)[0]) == tg.gradients(results[-1], results[0])
-    both = pickle.loads(pickle.dumps([results[-1], results[1500], results[0]]))
-    assert both[0] is not both[1]
-    assert both[1] in tg.topological_order(both[0])
-    assert both[2] in both[1].parents
+    twins = pickle.loads(pickle.dumps(results[::step]))
+    assert_sharing_is_kept(twins[:: abs(step) // step], results[:: abs(step)])
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_every_protocol_of_pickle_will_do(protocol: int) -> None:
+    x = Value(3.0, label="x")
+    y = x**2 * x
+    twin_x, twin_y = pickle.loads(pickle.dumps((x, y), protocol))
+    twin_y.backward()
+    assert (twin_x.grad, twin_x.label, twin_y.data) == (27.0, "x", 27.0)
+    assert pickle.loads(pickle.dumps(y, protocol)).grad == 0.0
+    y.backward()
+    assert pickle.loads(pickle.dumps(y, protocol)).grad == 1.0  # the numbers of its time
 
 
 def test_nothing_is_remembered_when_no_pickler_is_left() -> None:

@@ -12,7 +12,7 @@ import tinygrad_edu as tg
 from tinygrad_edu import Value
 from tinygrad_edu.engine.rules import RULES, Rule
 from tinygrad_edu.testing import ulps
-from tinygrad_edu.testing.mathematics import reference_of
+from tinygrad_edu.testing.check.mathematics import reference_of
 
 inf, nan = math.inf, math.nan
 Expression = Callable[..., Value]

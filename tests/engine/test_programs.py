@@ -1,7 +1,5 @@
-"""Random programs: reverse mode = forward mode = exact arithmetic, and the laws of graphs hold on them."""
+"""Random programs: reverse mode = forward mode = exact arithmetic."""
 
-import copy
-import pickle
 from collections import Counter
 from fractions import Fraction
 
@@ -23,13 +21,11 @@ from tinygrad_edu.testing import (
     path_sum,
     programs,
 )
-from tinygrad_edu.testing.oracles import Dual
-from tinygrad_edu.testing.program import TEMPLATES
+from tinygrad_edu.testing.check.oracles import Dual
+from tinygrad_edu.testing.check.program import TEMPLATES
 
 steady = settings(deadline=None)
 rationals = programs(kind=Fraction, max_nodes=24, max_inputs=3)
-COPIES = [copy.deepcopy, lambda graph: pickle.loads(pickle.dumps(graph))]
-copied = pytest.mark.parametrize("copied", COPIES, ids=["deepcopy", "pickle"])
 
 
 def below(root: Value, results: list[Value]) -> list[Value]:
@@ -78,12 +74,7 @@ def test_a_program_prints_as_the_python_that_it_runs(program: Program) -> None:
 
 def test_a_printed_program() -> None:
     program = Program((0.5,), (("a * b / 4", (0, 0, 0, 0)), ("log(1 + a * a)", (0, 0, 0, 0))))
-    assert repr(program).splitlines()[-4:] == [
-        "x0 = Value(0.5)",
-        "x1 = x0 * x0 / 4",
-        "x2 = log(1 + x1 * x1)",
-        "x2.backward()",
-    ]
+    assert repr(program).endswith("\nx0 = Value(0.5)\nx1 = x0 * x0 / 4\nx2 = log(1 + x1 * x1)\nx2.backward()\n")
 
 
 # --- Reverse mode against every other way ---------------------------------------------------------------------
@@ -184,104 +175,9 @@ def test_a_slope_that_is_wrong_by_a_billionth_is_noticed(monkeypatch: pytest.Mon
         test_gradients_agree_with_mathematics.hypothesis.inner_test(program)
 
 
-# --- The laws of graphs ---------------------------------------------------------------------------------------
-
-
-@steady
-@given(programs())
-def test_gradients_is_backward_as_a_function(program: Program) -> None:
-    results = program.graph()
-    root = results[-1]
-    plain = gradients(root, results)
-    as_graph = gradients(root, results, create_graph=True)
-    assert all(x.grad == 0.0 for x in results)
-    root.backward()
-    scale = absolute_adjoint(root)
-    for x, number, value in zip(results, plain, as_graph, strict=True):
-        assert number == x.grad
-        assert isinstance(number, float)
-        assert isinstance(value, Value)
-        assert_near(value.data, number, scale.get(x, 0.0))
-
-
-@steady
-@given(programs(), st.floats(-4, 4))
-def test_upstream_scales_every_gradient(program: Program, upstream: float) -> None:
-    results, scaled = program.graph(), program.graph()
-    results[-1].backward()
-    scaled[-1].backward(upstream)
-    scale = absolute_adjoint(results[-1])
-    for x, y in zip(results, scaled, strict=True):
-        assert_near(y.grad, upstream * x.grad, 4 * scale.get(x, 0.0))
-
-
-@steady
-@given(programs())
-def test_a_second_backward_doubles_the_leaves_and_rewrites_the_rest(program: Program) -> None:
-    results = program.graph()
-    results[-1].backward()
-    once = [x.grad for x in results]
-    results[-1].backward()
-    assert [x.grad for x in results] == [g if x.rule else 2 * g for x, g in zip(results, once, strict=True)]
-
-
-@steady
-@given(programs(), st.integers(0, 19))
-def test_two_results_that_share_nodes_give_the_sum(program: Program, other: int) -> None:
-    results = program.graph()
-    first, second = results[-1], results[len(program.inputs) + other % len(program.steps)]
-    leaves = results[: len(program.inputs)]
-    expected = [a + b for a, b in zip(gradients(first, leaves), gradients(second, leaves), strict=True)]
-    first.backward()
-    second.backward()
-    assert [x.grad for x in leaves] == expected
-
-
-@copied
-@steady
-@given(programs() | rationals)
-def test_copies_are_independent_graphs_of_the_same_shape(copied, program: Program) -> None:
-    results = program.graph()
-    results[-1].backward()
-    twins = copied(results)
-    order, twin_order = topological_order(results[-1]), topological_order(twins[-1])
-    place = {node: i for i, node in enumerate(order)}
-    twin_place = {node: i for i, node in enumerate(twin_order)}
-    assert not place.keys() & twin_place.keys()
-    for node, twin in zip(order, twin_order, strict=True):
-        assert (node.data, node.grad, node.rule, node.label) == (twin.data, twin.grad, twin.rule, twin.label)
-        assert [place[p] for p in node.parents] == [twin_place[p] for p in twin.parents]
-    assert [place.get(x) for x in results] == [twin_place.get(x) for x in twins]
-
-    before = [x.grad for x in results]
-    twins[-1].backward()
-    assert [x.grad for x in results] == before
-    assert [x.grad for x in twins] == [g if x.rule else 2 * g for x, g in zip(twins, before, strict=True)]
-
-
-@pytest.mark.parametrize("copied", COPIES, ids=["deepcopy", "pickle"])
-def test_a_copy_keeps_the_rule_itself(copied) -> None:
-    out = tg.leaky_relu(Value(1.0))
-    assert out.rule is RULES["leaky_relu"]
-    assert copied(out).rule is RULES["leaky_relu"]
-
-
 def test_a_constant_of_one_kind_does_not_reach_programs_of_another() -> None:
     x = Value(2.0)
     assert isinstance((x ** mp.mpf(0.375)).data, mp.mpf)
     assert isinstance((x**0.375).data, float)
     assert isinstance(tg.leaky_relu(-x, alpha=Fraction(3, 8)).data, float)
     assert isinstance(tg.leaky_relu(Value(Fraction(-2)), alpha=0.375).data, float)
-
-
-@steady
-@given(programs())
-def test_parents_come_before_their_children(program: Program) -> None:
-    root = program.graph()[-1]
-    order = topological_order(root)
-    place = {node: i for i, node in enumerate(order)}
-    assert len(place) == len(order)
-    assert order[-1] is root
-    assert all(place[parent] < place[node] for node in order for parent in node.parents)
-    assert order == topological_order(root)
-    assert {p for node in order for p in node.parents} == set(order[:-1])

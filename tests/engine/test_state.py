@@ -32,7 +32,7 @@ from hypothesis.stateful import (
 import tinygrad_edu as tg
 from tinygrad_edu import Value, gradients, topological_order
 from tinygrad_edu.engine.changes import is_stale
-from tinygrad_edu.testing.oracles import path_sum
+from tinygrad_edu.testing.check.oracles import path_sum
 
 # --- The model ------------------------------------------------------------------------------------------------
 

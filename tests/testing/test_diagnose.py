@@ -1,11 +1,14 @@
 """diagnose: every known mistake is named, no right engine is accused, and nothing that an engine does stops it."""
 
 import contextlib
+import functools
 import io
 import itertools
 import json
 import math
 import multiprocessing
+import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +19,13 @@ from learners import ENGINES, LIMITED, MUTANTS, Replacements, engine
 
 import tinygrad_edu as tg
 from tinygrad_edu import cli
-from tinygrad_edu.testing import diagnose, learner
+from tinygrad_edu.testing import Program, diagnose
+from tinygrad_edu.testing.grade import process
+from tinygrad_edu.testing.grade.examination import Examination
+from tinygrad_edu.testing.grade.operations import near
 
 BY_TITLE = {title: (name, replacements, mistake) for title, name, replacements, mistake in MUTANTS}
-IN_ANY_ORDER = {
-    "order",
-    "depth",
-    "paths",
-    "equality",
-}  # the lecture's set makes the numbers differ from run to run
+IN_ANY_ORDER = {"order", "depth", "paths", "equality", "hook", "shared", "levels"}  # a set decides
 
 
 def names(findings: list[Any]) -> list[str]:
@@ -36,23 +37,26 @@ def names(findings: list[Any]) -> list[str]:
 
 @pytest.mark.parametrize(
     ("title", "name", "replacements", "mistake"),
-    [pytest.param(*row, id=row[0], marks=[pytest.mark.slow] * row[0].endswith(", composed")) for row in MUTANTS],
+    [
+        pytest.param(*row, id=row[0], marks=[pytest.mark.slow] * (n % 2 or row[0].endswith(", composed")))
+        for n, row in enumerate(MUTANTS)
+    ],
 )
 def test_each_mistake_is_named(title: str, name: str, replacements: Replacements, mistake: str) -> None:
-    made = engine(name, replacements)
-    report = diagnose(made)
+    learner = engine(name, replacements)
+    report = diagnose(learner)
     assert names(report.mistakes) == [mistake]
-    (found,) = report.mistakes
-    assert len(found.program.splitlines()) == 4
-    assert "expected" in found.program
+    (remark,) = report.mistakes
+    assert len(remark.program.splitlines()) == 4
+    assert "expected" in remark.program
     if mistake in IN_ANY_ORDER | {"raises"}:
         return
-    assert abs(found.expected - found.got) > 1e-4
-    assert mistake in ("value", "mutates") or "step" in found.step or found.name in ("reflected", "swapped")
-    scope = made if isinstance(made, dict) else {made.__name__: made}
+    assert abs(remark.expected - remark.got) > 1e-4
+    assert mistake in ("value", "mutates", "reflected", "swapped") or "step" in remark.step
+    scope = learner if isinstance(learner, dict) else {learner.__name__: learner}
     with contextlib.redirect_stdout(io.StringIO()) as printed:  # the four lines show what they say
-        exec(found.program, dict(scope))
-    assert float(printed.getvalue()) == pytest.approx(found.got)
+        exec(remark.program, dict(scope))
+    assert float(printed.getvalue()) == pytest.approx(remark.got)
 
 
 def test_the_fifteen_misconceptions_are_among_them() -> None:
@@ -60,7 +64,7 @@ def test_the_fifteen_misconceptions_are_among_them() -> None:
     fifteen = ["overwrites", "paths", "depth", "upstream", "sign", "swapped", "exponent", "tanh", "relu", "paths"]
     fifteen += ["repeated", "root", "reflected"]
     assert set(fifteen) <= {mistake for *_, mistake in MUTANTS}
-    assert {"missing", "interior", "depth"} <= set().union(*(limits for *_, limits in LIMITED))
+    assert {"missing", "interior", "depth"} <= set().union(*(limits.split() for *_, limits in LIMITED))
 
 
 TWO = [
@@ -84,6 +88,7 @@ TWO = [
 BY_TITLE["b and a swapped in /"] = BY_TITLE["a and b swapped in /"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("titles", TWO, ids=" and ".join)
 def test_two_at_once(titles: tuple[str, str]) -> None:
     (name, first, one), (other, second, two) = (BY_TITLE[title] for title in titles)
@@ -91,25 +96,54 @@ def test_two_at_once(titles: tuple[str, str]) -> None:
     assert set(names(diagnose(engine(name, first + second)).mistakes)) == {one, two}
 
 
-@pytest.mark.slow
-def test_most_pairs_are_named() -> None:
-    """The rest cannot be seen: a gradient that is never passed on is not overwritten either."""
-    named = tried = 0
-    pairs = list(itertools.combinations(MUTANTS, 2))
-    for (_, name, first, one), (_, other, second, two) in pairs[:: len(pairs) // 200]:
-        text = ENGINES[name]
-        for old, new in first:
-            text = text.replace(old, new)
-        if name == other and one != two and all(old in text for old, _ in second):
+def answers(name: str, replacements: Replacements) -> list[process.Answer]:
+    """What an engine answers to the questions that are asked of the one without a mistake."""
+    interpreter = process.Interpreter(engine(name, replacements))
+    return [interpreter.answer(program, (-1,), False, False) for program in questions(name)]
+
+
+@functools.cache
+def questions(name: str) -> list[Program]:
+    graded = process.EngineProcess(engine(name), 60, 512)
+    examination = Examination(graded, 0, time.process_time() + 60)
+    examination.run()
+    graded.close()
+    programs = [examination.spelled_as(trial.program) for trial in examination.trials]
+    return list(dict.fromkeys(programs))[::4]
+
+
+def agree(ours: list[process.Answer], theirs: list[process.Answer]) -> bool:
+    return all(
+        bool(a.error) == bool(b.error) and all(map(near, [*a.data, *a.grads], [*b.data, *b.grads]))
+        for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("most", "least"),
+    [pytest.param(16, 0.8, marks=pytest.mark.slow), pytest.param(400, 0.85, marks=pytest.mark.thorough)],
+)
+def test_most_pairs_are_named(most: int, least: float) -> None:
+    """Of two mistakes in one engine, whose answers are not those of one mistake alone, both are named."""
+    pairs = [pair for pair in itertools.combinations(MUTANTS, 2) if pair[0][1] == pair[1][1]]
+    random.Random(1).shuffle(pairs)
+    named, tried = 0, 0
+    for (_, name, first, one), (_, _, second, two) in pairs:
+        text = functools.reduce(lambda text, change: text.replace(*change), first, ENGINES[name])
+        if tried == most or one == two or not all(old in text for old, _ in second):
+            continue
+        both = answers(name, first + second)
+        if not agree(both, answers(name, first)) and not agree(both, answers(name, second)):
             tried += 1
             named += {one, two} <= set(names(diagnose(engine(name, first + second)).mistakes))
-    assert tried > 40
-    assert 3 * named > 2 * tried, (named, tried)  # 42 of 57
+    print(f"{named} of {tried} pairs of mistakes have both named")
+    assert tried == most
+    assert named >= least * tried  # a few pairs may have one or two more that are not named
 
 
 def test_a_mistake_that_nobody_thought_of_has_its_program() -> None:
-    away = " * (2 if -1.4 < self.data < 0.7 else 1)"  # where no operation is tried alone
-    slopes = ("out.data * out.grad", "s * (1 - s) * out.grad", "(1 - t**2) * out.grad")
+    away = " * (2 if 2.1 < self.data < 3.4 or -3.4 < self.data < -1.6 else 1)"  # where no operation is tried alone
+    slopes = ("out.data * out.grad", "t * (1 - t) * out.grad", "(1 - t**2) * out.grad")
     wrong = [(slope, slope + away) for slope in slopes]
     report = diagnose(engine("lecture", wrong))
     (found,) = report.mistakes
@@ -121,7 +155,7 @@ def test_a_mistake_that_nobody_thought_of_has_its_program() -> None:
 
 def test_other_mistakes_with_upstream_are_described() -> None:
     report = diagnose(engine("lecture", [("(1 - t**2) * out.grad", "(1 - t**2) * abs(out.grad)")]))
-    assert "forgets upstream, in tanh(a): the sign of upstream is lost." in str(report)
+    assert "forgets upstream, in tanh(a): the sign of upstream is lost" in str(report)
 
 
 def test_the_sentences_of_walks_that_go_wrong() -> None:
@@ -140,7 +174,7 @@ def test_an_engine_that_differs_from_run_to_run_does_not_stop_the_grader() -> No
     noisy = engine(
         "lecture", [("(1 - t**2) * out.grad", "(1 - t**2) * (out.grad + (len(self._prev) and self.noise()))")]
     )
-    switch = itertools.cycle([0.0, 0.0, 1.0])
+    switch = itertools.cycle([0.0, 1.0])
     noisy.noise = lambda self: next(switch)
     assert not diagnose(noisy).ok
 
@@ -154,27 +188,27 @@ def test_a_list_for_all_passes_is_said() -> None:
 
 
 @pytest.mark.parametrize(("title", "name", "replacements", "limits"), LIMITED, ids=[row[0] for row in LIMITED])
-def test_right_engines_are_not_accused(
-    title: str, name: str, replacements: Replacements, limits: set[str]
-) -> None:
+def test_right_engines_are_not_accused(title: str, name: str, replacements: Replacements, limits: str) -> None:
     report = diagnose(engine(name, replacements))
     assert report.mistakes == []
-    assert report.check() is report
-    assert set(names(report.limits)) == limits
+    assert set(names(report.limits)) == set(limits.split())
+    if "missing" in limits:
+        assert not report.ok
+    else:
+        assert report.check() is report
 
 
 @pytest.mark.parametrize(
-    ("made", "limits"),
+    ("learner", "limits"),
     [
         (micrograd.engine.Value, ["depth", "interior"]),
-        (micrograd_engines.Closures, ["depth", "interior"]),  # the lecture's, and EurekaLabs's
         (micrograd_engines.LocalGrads, ["depth", "interior"]),  # microgpt's
         (tg.Value, []),
         (tg.micrograd.engine.Value, []),
     ],
 )
-def test_the_engines_that_people_know(made: Any, limits: list[str]) -> None:
-    report = diagnose(made)
+def test_the_engines_that_people_know(learner: Any, limits: list[str]) -> None:
+    report = diagnose(learner)
     assert report.mistakes == []
     assert names(report.limits) == limits
     if limits:
@@ -230,9 +264,9 @@ def test_constants_do_not_pass() -> None:
     assert not diagnose(Constant).ok
 
 
-@pytest.mark.parametrize("made", [Borrowed, Wrapped])
-def test_an_engine_that_is_ours_inside_does_not_pass(made: type) -> None:
-    report = diagnose(made)
+@pytest.mark.parametrize("learner", [Borrowed, Wrapped])
+def test_an_engine_that_is_ours_inside_does_not_pass(learner: type) -> None:
+    report = diagnose(learner)
     assert names(report.mistakes) == ["borrowed"]
     assert "computes with tinygrad_edu" in str(report)
 
@@ -262,7 +296,7 @@ CATCHES = """\
 def test_an_engine_cannot_stop_the_grader(
     instead: str, mistake: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(learner, "DEATHS", 0)  # given up after the first second
+    monkeypatch.setattr(process, "DEATHS", 0)  # given up after the first second
     report = diagnose(engine("lecture", [(SORT, instead)]), seconds=1)
     assert names(report.mistakes) == [mistake]
     assert words in str(report)
@@ -286,9 +320,9 @@ def test_the_screen() -> None:
     lines = str(report).splitlines()
     assert len(lines) <= 30
     assert max(map(len, lines)) <= 100
-    assert lines[0] == "Value: 2 mistakes, 2 limits"
+    assert lines[0] == "Value: 2 mistakes, 2 limits, as the lecture's engine has"
     for text in (
-        "WRONG wrong sign, in a-b, 3-a:",
+        "not yet wrong sign, in a-b, 3-a:",
         "b.grad 0 -> -1; the engine has b.grad 1",
         "c = a - b c.backward() print",
     ):

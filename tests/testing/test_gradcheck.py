@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from some_rules import FORMULA, LINEAR, MISTAKES, rule_of, several
 
 import tinygrad_edu as tg
-from tinygrad_edu import RULES, Value, rule
+from tinygrad_edu import RULES, Rule, Value, rule
 from tinygrad_edu.testing import SMOOTH, GradientMismatch, GradientReport, Program, gradcheck, programs
-from tinygrad_edu.testing.gradient_check import GradientRow
+from tinygrad_edu.testing.check.gradient_check import GradientRow
 
 steady = settings(deadline=None)
 
@@ -167,6 +168,9 @@ steps = st.lists(
 
 
 @steady
+@example(
+    [("power", 4, 0), ("sigmoid", 0, 0), ("tanh", 5, 0), ("cosh", 0, 2), ("tanh", 2, 0)], 0.0, 0.0
+)  # of y^1.5
 @given(
     steps, numbers.filter(lambda x: abs(x) > 1e-20 or x == 0), numbers.filter(lambda x: abs(x) > 1e-20 or x == 0)
 )
@@ -272,39 +276,32 @@ def test_checking_a_derivative() -> None:
 
 # --- Wrong rules ----------------------------------------------------------------------------------------------
 
-WRONG: list[tuple[str, Callable[..., Any], Callable[..., Any], str]] = [  # name, forward, backward, the message
-    ("minus", lambda x: x * x, lambda u, out, x: (-2 * x * u,), "operand 0 the slope -4.2, expected is 4.2"),
-    ("factor", lambda x: x * x, lambda u, out, x: (x * u,), "operand 0 the slope 2.1, expected is 4.2"),
-    (
-        "nine",
-        lambda x: tg.sin(x),
-        lambda u, out, x: (tg.cos(x) * u * (1 + 1e-9),),
+WRONG: dict[str, tuple[Rule, str]] = {  # by name: the rule, and a part of the message
+    "minus": (rule_of("x * x", "-2 * x * u"), "operand 0 the slope -4.2, expected is 4.2"),
+    "factor": (rule_of("x * x", "x * u"), "operand 0 the slope 2.1, expected is 4.2"),
+    "nine": (
+        rule_of("sin(x)", "cos(x) * u * (1 + 1e-9)"),
         "the slope -0.504846105105, expected is -0.5048461046",
     ),
-    ("swap", lambda x, y: x - 3 * y, lambda u, out, x, y: (-3 * u, u), "operand 0 the slope -3, expected is 1"),
-    (
-        "second",
-        lambda x, y: x * y,
-        lambda u, out, x, y: (y * u, y * u),
-        "operand 1 the slope 0.25, expected is 2.1",
-    ),
-    (
-        "local",
-        lambda x: x * x,
-        lambda u, out, x: (2 * x,),
-        "for upstream -2, operand 0 gets the share 4.2, expected is",
-    ),
-    ("infinite", lambda x: x * x, lambda u, out, x: (u * math.inf,), "operand 0 the slope inf, expected is 4.2"),
-    ("none", lambda x: x * x, lambda u, out, x: (u * math.nan,), "operand 0 the slope nan, expected is 4.2"),
-    ("rest", lambda *xs: xs[0] + 2 * xs[1], lambda u, out, *xs: (u, u), "operand 1 the slope 1, expected is 2"),
-]
+    "swap": (rule_of("x - 3 * y", "-3 * u", "u"), "operand 0 the slope -3, expected is 1"),
+    "second": (rule_of("x * y", "y * u", "y * u"), "operand 1 the slope 0.25, expected is 2.1"),
+    "local": (rule_of("x * x", "2 * x"), "for upstream -2, operand 0 gets the share 4.2, expected is"),
+    "infinite": (rule_of("x * x", "u * inf"), "operand 0 the slope inf, expected is 4.2"),
+    "none": (rule_of("x * x", "u * math.nan"), "operand 0 the slope nan, expected is 4.2"),
+    "rest": (several("xs[0] + 2 * xs[1]", "(u, u)"), "operand 1 the slope 1, expected is 2"),
+}
 
 
-@pytest.mark.parametrize(("name", "forward", "backward", "message"), WRONG, ids=[row[0] for row in WRONG])
-def test_the_first_wrong_node_is_named(
-    wrong_rule: Any, name: str, forward: Any, backward: Any, message: str
-) -> None:
-    broken = wrong_rule(forward, backward=backward, name=name)
+@pytest.mark.parametrize("name", [name for name in MISTAKES if MISTAKES[name][1] in (FORMULA, LINEAR)])
+def test_mistakes_of_the_formula_are_seen(name: str) -> None:
+    rule, _, _ = MISTAKES[name]
+    error = mismatch(lambda *xs: rule(*xs) * 3, *(2.5, -0.7)[: rule.n_inputs])
+    assert "first at mine(" in str(error)
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_the_first_wrong_node_is_named(name: str) -> None:
+    broken, message = WRONG[name]
 
     def f(x: Any, y: Any) -> Any:
         inside = broken(x) if broken.n_inputs == 1 else broken(x, y)
@@ -316,7 +313,7 @@ def test_the_first_wrong_node_is_named(
     sentence, blank, *table = str(error).split("\n")
     culprit = "y" if name in ("second", "rest") else "x"
     operands = "(x=2.1)" if broken.n_inputs == 1 else "(x=2.1, y=0.25)"
-    assert sentence.startswith(f"The gradient for {culprit} is wrong, first at {name}{operands}: its rule ")
+    assert sentence.startswith(f"The gradient for {culprit} is wrong, first at mine{operands}: its rule ")
     assert message in sentence
     assert blank == ""
     assert "\n".join(table) == repr(error.report)
@@ -528,6 +525,11 @@ def test_undecided() -> None:
     assert (row.verdict, row.note) == ("undecided", "the slopes do not settle")
     row = only(tg.sign, 0.0)
     assert (row.verdict, row.note) == ("undecided", "a jump beside sign(x=0)")
+    overflows = {0: (lambda x: tg.reciprocal(x) ** 0, 1e-320), 1: (lambda x: 1 / (1 / x), 1e-320)}
+    for slope, (f, x) in overflows.items():
+        row = only(f, x)
+        note = f"the formula gives {slope}, floats overflow on the way"
+        assert (row.verdict, row.note) == ("undecided", note)
 
 
 def test_a_right_formula_that_loses_its_digits_is_told(wrong_rule: Any) -> None:

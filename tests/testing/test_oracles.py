@@ -1,9 +1,7 @@
 """The oracles themselves: against closed forms, against each other, and that each can be wrong."""
 
-import builtins
 import importlib
 import math
-import sys
 from fractions import Fraction
 from typing import Any
 
@@ -161,29 +159,6 @@ def test_two_oracles_that_share_nothing_agree_to_30_digits(program: Program) -> 
             mathematical(program, *program.inputs), complex_step(program, *program.inputs), strict=True
         ):
             assert abs(a - b) <= mp.mpf(10) ** -25 * max(1, abs(a))
-
-
-# --- Without the test extra ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("missing", ["hypothesis", "mpmath"])
-def test_without_the_test_extra_the_error_says_what_to_install(
-    missing: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = builtins.__import__
-
-    def without(name: str, *arguments: Any, **more: Any) -> Any:
-        if name.partition(".")[0] == missing:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=missing)
-        return found(name, *arguments, **more)
-
-    for module in [name for name in sys.modules if name.startswith("tinygrad_edu.testing")]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(
-        ImportError, match=f'needs {missing}, which comes with: pip install "tinygrad-edu\\[testing\\]"'
-    ):
-        importlib.import_module("tinygrad_edu.testing")
 
 
 def test_testing_is_part_of_the_public_surface_and_comes_when_asked_for() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from tinygrad_edu import elementary as e
 from tinygrad_edu.testing import RuleMismatch, check_rule, from_jax, from_torch
+from tinygrad_edu.testing.check.reference import Reference
 
 pytestmark = pytest.mark.slow
 
@@ -127,3 +128,32 @@ def test_an_autograd_function_with_a_mistake(torch: Any) -> None:
         check_rule(from_torch(Square, lambda x: x * x))
     with pytest.raises(TypeError, match="takes floats only: give from_torch a formula"):
         from_torch(Square).forward(__import__("mpmath").mpf(2))
+
+
+def test_references_are_right_in_the_far_tail(jax: Any) -> None:
+    rule = from_jax(jax.nn.gelu)
+    assert float(Reference(rule.forward).value((-19.5,))) == pytest.approx(-9.915e-243, rel=1e-3)
+    assert float(Reference(rule.forward).exact_slopes((-19.5,))[0]) != 0
+
+
+def test_inputs_of_jax_are_counted_and_kinks_declared(jax: Any) -> None:
+    assert from_jax(jax.numpy.logaddexp).n_inputs == 2
+    assert from_jax(jax.nn.relu, kinks=(0.0,)).kinks == (0.0,)
+    with pytest.raises(TypeError, match="any number of inputs: say how many by n_inputs="):
+        from_jax(lambda *xs: sum(xs))
+
+
+def test_a_wrong_sign_of_torch_is_wrong_and_not_lost_digits(torch: Any) -> None:
+    class Square(torch.autograd.Function):  # type: ignore[misc]  # torch has no types here
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return x * x
+
+        @staticmethod
+        def backward(ctx: Any, upstream: Any) -> Any:
+            return -2 * upstream * ctx.saved_tensors[0]
+
+    with pytest.raises(RuleMismatch) as caught:
+        check_rule(from_torch(Square, lambda x: x * x))
+    assert caught.value.kind == "wrong formula"

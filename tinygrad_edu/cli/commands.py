@@ -37,17 +37,60 @@ def rules(options: Namespace) -> None:
 
 
 def grade(options: Namespace) -> int:
-    """Print what a learner's engine gets wrong. Returns 0 if it has no mistake, 1 if it has one.
+    """Print what learners' engines get wrong. Returns 0 if none has a mistake, 1 if one has, 2 without a verdict.
 
-    Raises ValueError if the file cannot be run or has no engine, OSError if the page cannot be written.
+    Raises ValueError for a wrong requirement or rubric and for an empty folder, OSError where a file fails.
     """
-    from ..testing import diagnose
+    from ..testing.grade import formats, rubric, submissions
 
-    diagnosis = diagnose(options.engine)
-    print(diagnosis.to_json() if options.json else diagnosis)
-    if options.html:
-        diagnosis.to_html(options.html)
-    return 0 if diagnosis.ok else 1
+    items = rubric.items_of(options.require) if options.require else None
+    points = rubric.read_points(options.points) if options.points else None
+    if points and not items:
+        items = tuple(points)
+    grades = submissions.grade_all(submissions.collect(options.paths), items, options.jobs)
+    format = "json" if options.json else options.format
+    if len(grades) == 1 and grades[0].error and format == "text":
+        raise ValueError(grades[0].error)
+    print(formats.written(grades, format, points))
+    if options.html and len(grades) == 1 and not grades[0].error:
+        grades[0].report.to_html(options.html)
+    elif options.html:
+        options.html.write_text(formats.to_html(grades, points), encoding="utf-8")
+    if all(grade.error for grade in grades):
+        return 2
+    return 0 if all(grade.ok for grade in grades) else 1
+
+
+def kit(options: Namespace) -> None:
+    """Write the course kit into a folder. Raises ValueError for a wrong rubric, OSError where a file fails."""
+    from ..testing.grade.kit import write
+
+    for path in write(options.folder, options.points):
+        print(f"wrote {path}")
+
+
+def check(options: Namespace) -> int:
+    """Test rules at hard and random points. Returns 0 if all are right, 1 if one is not."""
+    from ..testing import check_rule
+    from .verdicts import run
+
+    return run(options, check_rule)
+
+
+def prove(options: Namespace) -> int:
+    """Certify rules at every number. Returns 0 if all are certified, 1 if one is not."""
+    from ..testing import prove_rule
+    from .verdicts import run
+
+    return run(options, prove_rule)
+
+
+def exercise(options: Namespace) -> None:
+    """Write the exercise into a folder. Raises OSError if files of these names are there, or cannot be written."""
+    from ..testing.grade.exercise import write
+
+    for path in write(options.folder):
+        print(f"wrote {path}")
 
 
 # --- Of an expression: each raises ExpressionError as `Expression` does ------------------------------------------
@@ -55,9 +98,9 @@ def grade(options: Namespace) -> int:
 
 def explain(options: Namespace) -> None:
     """Print an expression, its derivatives, and how they come about."""
-    from .explain import explain
+    from .explain import explained
 
-    explain(options.expression, options.values)
+    explained(options.expression, options.values)
 
 
 def step(options: Namespace) -> None:
@@ -71,7 +114,7 @@ def step(options: Namespace) -> None:
 
 def live(options: Namespace) -> None:
     """Write the live page. Raises ExpressionError unless the file is a .html, OSError if it cannot be written."""
-    from ..live import live
+    from ..page import live
     from .expression import Expression, ExpressionError
 
     path: Path = options.output

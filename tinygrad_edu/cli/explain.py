@@ -10,7 +10,7 @@ from .expression import Expression
 from .folding import folded, terminal_width
 
 
-def explain(text: str, assignments: Sequence[str]) -> None:
+def explained(text: str, assignments: Sequence[str]) -> None:
     """Print the tree, every step of backpropagation, the gradients, and a gradient check.
 
     A terminal of less than 80 columns gets folded sentences, and the verdicts of the check without its table.
@@ -31,8 +31,8 @@ def explain(text: str, assignments: Sequence[str]) -> None:
 
 
 def _variables(expression: Expression, y: Value) -> list[Value]:
-    found = {node.label: node for node in topological_order(y) if node.rule is None}
-    return [found[name] for name in expression.names]
+    leaves = {node.label: node for node in topological_order(y) if node.rule is None}
+    return [leaves[name] for name in expression.names]
 
 
 def _check(expression: Expression, y: Value) -> str:

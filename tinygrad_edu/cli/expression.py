@@ -5,6 +5,7 @@ says what is wrong.
 """
 
 import ast
+import difflib
 import operator
 import unicodedata
 import warnings
@@ -48,9 +49,10 @@ class Expression:
 
     def __init__(self, text: str):
         text = text.strip()
-        self.text, self._tree = text, _parsed(text)
+        self.text: str = text
+        self._tree = _parsed(text)
         self.__name__ = text  # what a report calls the function
-        self.names = _names(text, self._tree)
+        self.names: list[str] = _names(text, self._tree)
         if not self.names:
             raise ExpressionError(f"{text!r} has no variable to take a derivative by, such as x.")
 
@@ -72,16 +74,16 @@ class Expression:
         cannot be computed.
         """
         pairs = list(map(_assignment, assignments))
-        given = dict(pairs)
-        if len(given) < len(pairs):
+        numbers = dict(pairs)
+        if len(numbers) < len(pairs):
             raise ExpressionError("A name is given two numbers.")
-        missing = [name for name in self.names if name not in given]
+        missing = [name for name in self.names if name not in numbers]
         if missing:
             raise ExpressionError(f"Give a number for {missing[0]!r} after the expression: {missing[0]}=2.")
-        unused = [name for name in given if name not in self.names]
+        unused = [name for name in numbers if name not in self.names]
         if unused:
             raise ExpressionError(f"{unused[0]!r} is not in the expression, which has {', '.join(self.names)}.")
-        result = self(*(Value(given[name], label=name) for name in self.names))
+        result = self(*(Value(numbers[name], label=name) for name in self.names))
         if not isinstance(result, Value) or result.rule is None:
             raise ExpressionError(f"{self.text!r} computes nothing: use an operation, as in x*x.")
         result.label = "result" if "result" not in self.names else ""
@@ -145,7 +147,9 @@ def _check_call(node: ast.Call, shown: Callable[[ast.AST], str]) -> None:
             f"{shown(node)} calls {shown(node.func)}, which is no function. Write a product with *, as in 2*a."
         )
     if not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS:
-        raise ExpressionError(f"{shown(node.func)} is no function here; there are {', '.join(FUNCTIONS)}.")
+        near = difflib.get_close_matches(shown(node.func), FUNCTIONS, 2)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(FUNCTIONS)}."
+        raise ExpressionError(f"{shown(node.func)} is no function here; {hint}")
     for keyword in node.keywords:
         if keyword.arg not in FUNCTIONS[node.func.id].parameters:
             raise ExpressionError(f"{node.func.id} has no such parameter: {shown(keyword)}.")

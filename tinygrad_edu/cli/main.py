@@ -1,7 +1,6 @@
 """The command line: what each command takes, checked before its module is loaded and its work begins."""
 
 import argparse
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -18,6 +17,10 @@ EXPRESSIONS = {
     "live": "the page of an expression that can be changed and stepped through, into a file",
     "step": "step through both passes, from the keyboard or a pipe: n, b, s, c, p, why, h, q",
 }
+VERDICTS = {
+    "check": "test the rules of a module at hard and random points",
+    "prove": "certify the rules of a module at every number",
+}
 OUTPUTS = {
     "draw": ("graph.svg", "a file .svg, .png, .pdf or .html; - writes an SVG to the standard output"),
     "live": ("page.html", "a file .html; - writes to the standard output"),
@@ -29,10 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Ctrl-C; for grade 0 no mistake, 1 a mistake, 2 no verdict. Raises SystemExit after --help and --version
     (0), and for arguments that are not understood (2)."""
     parser = _parser()
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if given and given[0] in EXPRESSIONS:  # a space keeps argparse from taking -x**2 for an option
-        given = [f" {text}" if _is_expression_with_minus(text) else text for text in given]
-    options = parser.parse_args(given)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] in EXPRESSIONS:  # a space keeps argparse from taking -x**2 for an option
+        words = [f" {text}" if _is_expression_with_minus(text) else text for text in words]
+    options = parser.parse_args(words)
     if not options.command:
         parser.print_help()
         return 0
@@ -92,19 +95,56 @@ def _parser() -> argparse.ArgumentParser:
         if file:
             command.add_argument("-o", "--output", type=_output, required=True, metavar="FILE", help=what)
     _add_train(all)
+    _add_grade(all)
+    kit = _command(
+        all, "kit", "write what a course needs: Gradescope's zip, otter's test, nbgrader's cell", "\n       folder"
+    )
+    kit.add_argument("folder", type=Path, help="for autograder.zip, otter_engine.py and nbgrader_cell.py")
+    kit.add_argument(
+        "--points", type=Path, metavar="RUBRIC.toml", help="points by operation (default: 1 for each)"
+    )
+    for name, help in VERDICTS.items():
+        command = _command(
+            all, name, help, "\n       module:rule ...", epilog="Exit status: 0 right, 1 not, 2 no such rule."
+        )
+        command.add_argument(
+            "names", nargs="+", metavar="module:rule", help="a rule; all rules of a module; one of ours"
+        )
+        command.add_argument("--format", choices=("text", "json", "junit"), default="text", help="what is printed")
+    exercise = _command(all, "exercise", "write an exercise: your own engine in seven steps", "\n       folder")
+    exercise.add_argument(
+        "folder", type=Path, help="a new folder, for engine.py, README.md, check.py and engine.ipynb"
+    )
+    return parser
+
+
+def _add_grade(all: Any) -> None:
     grade = _command(
         all,
         "grade",
-        "say what a learner's own Value class gets wrong, with the smallest program that shows it",
-        "\n       engine",
-        epilog="Exit status: 0 no mistake, 1 a mistake, 2 the engine could not be run.",
+        "say what learners' own Value classes get wrong, with the smallest program that shows it",
+        "\n       path ...",
+        epilog="Exit status: 0 no mistake and nothing missing, 1 a mistake, 2 nothing could be graded. "
+        "Submissions run with your rights, limited in time and memory. A container keeps them from your files: "
+        "podman run --rm --network none -v ./submissions:/in:ro IMAGE tinygrad-edu grade /in",
     )
-    grade.add_argument("engine", type=Path, help="a Python file with a class in the manner of micrograd")
     grade.add_argument(
-        "--html", type=_file, metavar="FILE", help="write a page with the graph of each mistake, live"
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="path",
+        help="a file, a notebook, or a folder: each file or subfolder",
     )
-    grade.add_argument("--json", action="store_true", help="print JSON")
-    return parser
+    grade.add_argument("--require", metavar='"+ * tanh"', help="the operations that are asked for")
+    grade.add_argument("--points", type=Path, metavar="RUBRIC.toml", help='points by operation, such as "+" = 2')
+    formats = ("text", "json", "csv", "gradescope", "junit")
+    what = f"one of {', '.join(formats)}"
+    grade.add_argument("--format", choices=formats, default="text", metavar="NAME", help=what)
+    grade.add_argument("--json", action="store_true", help="the same as --format json")
+    grade.add_argument(
+        "--html", type=_file, metavar="FILE", help="write a page: the graphs, or the class in one table"
+    )
+    grade.add_argument("--jobs", type=_count, help="how many are graded at a time (default: one for each core)")
 
 
 def _command(all: Any, name: str, help: str, arguments: str = "", **more: Any) -> argparse.ArgumentParser:
@@ -127,38 +167,19 @@ class _Version(argparse.Action):
 
 
 def _add_train(all: Any) -> None:
-    """The names are those of `cli.train`, which is loaded only for a run; a test compares them."""
+    data = ("moons", "iris", "digits", "mnist")  # those of `cli.train`, which is loaded only for a run
     train = _command(
         all,
         "train",
         "train a network on moons, iris, digits or mnist",
         " data",
-        description="Train a network of dense layers, and test it on examples it never saw. What is not given is "
-        "chosen to work well on the data set. More epochs learn longer, a larger batch size takes fewer and "
-        "smoother steps, and a learning rate that is too large lets the loss grow.",
+        description="Train a network of dense layers on a data set, and test it on examples it never saw. With "
+        "`tg.fit` every choice is yours.",
     )
-    _add_choice(train, "data", ["moons", "iris", "digits", "mnist"], "")
-    train.add_argument("--hidden", type=_sizes, metavar="16,16", help="the sizes of the hidden layers")
-    activations = ["relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "tanh", "softplus", "linear"]
-    _add_choice(train, "--activation", activations, "of the hidden layers: ", default="relu")
-    optimizers = ["sgd", "momentum", "rmsprop", "adam", "adamw"]
-    _add_choice(train, "--optimizer", optimizers, "", default="adam")
-    train.add_argument("--lr", type=_rate, help="the learning rate: how far a step goes along the gradient")
-    schedules = ["constant", "step", "exponential", "cosine", "warmup"]
-    _add_choice(train, "--schedule", schedules, "how it changes over the epochs: ")
+    train.add_argument("data", choices=data, metavar="data", help=f"one of {', '.join(data)}")
     train.add_argument("--epochs", type=_count, help="passes over the data")
-    train.add_argument("--batch-size", type=_count, help="examples per step: 1 is stochastic gradient descent")
     train.add_argument("--seed", type=_seed, default=0, help="of weights, shuffling and split (default: 0)")
-    train.add_argument("--limit", type=_count, help="train on so many examples only")
-    _add_choice(train, "--backend", ["numpy", "jax"], "jax: on all of its devices (extra: jax): ", default="numpy")
     train.add_argument("--save", type=_file, metavar="MODEL.json", help="write the trained model")
-    train.add_argument("--plot", type=_file, metavar="PLOT.png", help="write loss and accuracy (extra: plot)")
-
-
-def _add_choice(parser: Any, name: str, choices: list[str], help: str, **default: str) -> None:
-    """An argument whose choices stand in its help, where they can be folded to the width of the terminal."""
-    metavar = name.lstrip("-") if name[0] != "-" else "NAME"
-    parser.add_argument(name, choices=choices, metavar=metavar, help=f"{help}{{{', '.join(choices)}}}", **default)
 
 
 def _is_expression_with_minus(text: str) -> bool:
@@ -167,31 +188,17 @@ def _is_expression_with_minus(text: str) -> bool:
     return text.startswith("-") and not is_output and text not in ("-", "--", "-h", "--help", "-o", "--output")
 
 
-def _whole(text: str, least: int, what: str, most: int = 1_000_000, given: str = "") -> int:
-    """text as a number from least to most. An error says `what` is expected, and what was given: text, or more."""
+def _whole(text: str, least: int, what: str, most: int = 1_000_000) -> int:
+    """text as a number from least to most. An error says `what` is expected, and what was given."""
     if text.strip().isdecimal() and int(text[:20]) >= least:
         if len(text) <= 20 and int(text) <= most:
             return int(text)
         what += f", at most {most:,}"
-    raise argparse.ArgumentTypeError(f"takes {what}, not {_shown(given or text)}")
+    raise argparse.ArgumentTypeError(f"takes {what}, not {_shown(text)}")
 
 
 _count = partial(_whole, least=1, what="a whole number of 1 or more")
 _seed = partial(_whole, least=0, what="a whole number of 0 or more", most=2**32 - 1)
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    return tuple(_whole(size, 1, "sizes of 1 or more such as 16,16", 10_000, text) for size in text.split(","))
-
-
-def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if not 0 < rate < math.inf:
-        raise argparse.ArgumentTypeError(f"takes a number above 0, not {_shown(text)}")
-    return rate
 
 
 def _shown(text: str) -> str:

@@ -1,15 +1,78 @@
 """The compiler: from a graph of scalars to the matrix calculus it stands for. Read README.md in this folder."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-from ..optim import Optimizer
+from .backends import BACKENDS
 from .checks import CompileError
-from .tracing import TraceError
+from .placeholder import TraceError
+
+if TYPE_CHECKING:
+    from .auto import Auto
+    from .backends.javascript import JavaScriptModule
+    from .backends.pointwise import Pointwise
+    from .compiled import Compiled
+    from .compiled_jax import CompiledJax
 
 __all__ = ["CompileError", "TraceError", "compile"]
 
 
+@overload
+def compile(
+    function: Callable[..., Any],
+    parameters: Any,
+    dtype: Any = ...,
+    *,
+    backend: Literal["numpy"] = ...,
+    verify: bool = ...,
+) -> "Compiled": ...
+@overload
+def compile(
+    function: Callable[..., Any],
+    parameters: Any,
+    dtype: Any = ...,
+    *,
+    backend: Literal["python"],
+    verify: bool = ...,
+) -> "Pointwise": ...
+@overload
+def compile(
+    function: Callable[..., Any],
+    parameters: Any,
+    dtype: Any = ...,
+    *,
+    backend: Literal["jax"],
+    verify: bool = ...,
+) -> "CompiledJax": ...
+@overload
+def compile(
+    function: Callable[..., Any],
+    parameters: Any,
+    dtype: Any = ...,
+    *,
+    backend: Literal["auto"],
+    verify: bool = ...,
+) -> "Auto": ...
+@overload
+def compile(
+    function: Callable[..., Any],
+    parameters: Any,
+    dtype: Any = ...,
+    *,
+    backend: Literal["javascript"],
+    verify: bool = ...,
+    example: Sequence[Any],
+) -> "JavaScriptModule": ...
+@overload
+def compile(
+    function: Callable[..., Any],
+    parameters: Any,
+    dtype: Any = ...,
+    *,
+    backend: str,
+    verify: bool = ...,
+    example: Sequence[Any] | None = ...,
+) -> Any: ...
 def compile(
     function: Callable[..., Any],
     parameters: Any,
@@ -34,7 +97,6 @@ def compile(
         step.backward(X, Y)              the same, added to the `grad` of the Values
         step.predict(X, Y)               what the function returns for each example
         step.source, step.groups         the program, and what was found in the graph: print(...), .draw()
-        step.explain()                   the same in words, with the lines of your code
         with step.arrays() as theta:     the parameters as one vector, for training in place
 
     Outside of `train` and `arrays`, every call reads all Values, which takes 5 ms for 100,000.
@@ -46,9 +108,10 @@ def compile(
 
     The function is traced once for each shape of an example, and a recurrence for a length of its own too, so
     that inputs of other lengths need no new program. If it asks for a number, as `if x > 0`, `x.data` and
-    `table[i]` do, it is traced by examples: what decides is checked for each example of every batch. Other plain
-    numbers in it are constants. So are Values that are no parameters, and the mode and statistics of modules
-    (`training`, BatchNorm's averages): if one of them changes, the next call traces again. A parameter that the
+    `table[i]` do, it is traced by examples: what decides is checked for each example of every batch. The plain
+    numbers around it (closures, globals, defaults, attributes, lists) are watched, and so are Values that are no
+    parameters, and the mode and statistics of modules (`training`, BatchNorm's averages): a float that changes is
+    read at each call from then on, and after any other change the next call traces again. A parameter that the
     function does not use has gradient 0.0. Before a program is used it is compared with the eager function
     (verify=True). dtype is "float64" or "float32". backend="python" makes straight-line Python, for functions of
     one point that are called many times.
@@ -58,10 +121,17 @@ def compile(
         step.function                        (parameters, *batch) -> (mean, gradient), to use under jax.jit or vmap
         step.train(optimizer, mesh=mesh)     forward, backward and update as one program, on the devices of a mesh
 
+    backend="auto" takes the first step with NumPy, Python (a small batch) and JAX (if it is installed), and all
+    others with the fastest of them: print(step.groups) says which, and why.
+
     backend="javascript" gives an object whose `source` is an ES module for a web page. `example` is one example,
     a tuple of the function's arguments, and says their shapes; only this backend needs it.
 
-    A compiled function may be copied and pickled. Threads may compile, and train eagerly, at the same time.
+    A compiled function of a method, a Module or a functools.partial may be copied and pickled. Threads may compile
+    at the same time; a thread that computes eagerly with a parameter while another one traces is refused.
+
+    If a result or a gradient is inf or nan, the first such example runs eagerly: the engine's error is raised with
+    the number of the example.
 
     Raises TypeError or ValueError for arguments that make no sense. Calls raise TraceError where two examples
     need two different programs, or a number goes where it cannot be followed; CompileError where program and
@@ -69,49 +139,8 @@ def compile(
     does not fit. With backend="jax" it raises ImportError without JAX, or for an old one; RuntimeError if JAX has
     no such device.
     """
-    if backend not in ("numpy", "python", "javascript", "jax"):
-        raise ValueError(f'The backend is "numpy", "python", "javascript" or "jax", got {backend!r}.')
-    if backend == "javascript":
-        from .backends.javascript import JavaScriptModule
-
-        if example is None:
-            raise TypeError('backend="javascript" needs the arguments of one example, as in example=(0.5,).')
-        return JavaScriptModule(function, parameters, example)
-    if example is not None:
-        raise TypeError('Only backend="javascript" takes an example: the others see it when they are called.')
-    if backend == "python":
-        from .backends.pointwise import Pointwise
-
-        if not _is_float64(dtype):
-            raise ValueError(
-                f'Python\'s floats are float64: leave dtype out with backend="python", got {dtype!r}.'
-            )
-        return Pointwise(function, parameters, verify=verify)
-    if backend == "jax":
-        from .compiled_jax import CompiledJax
-
-        return CompiledJax(function, parameters, dtype, verify=verify)
-    from .compiled import Compiled
-
-    return Compiled(function, parameters, dtype, verify=verify)
-
-
-def _update_in_place(optimizer: Any) -> Callable[..., Any]:
-    from .update import UpdateProgram
-
-    return UpdateProgram(optimizer).build
-
-
-Optimizer.programs.append(_update_in_place)
-
-
-def _is_float64(dtype: Any) -> bool:
-    """Does it mean float64? Only an unusual spelling needs NumPy to tell."""
-    if dtype is float or (isinstance(dtype, str) and dtype == "float64"):
-        return True
-    import numpy as np
-
-    try:
-        return bool(np.dtype(dtype).name == "float64")
-    except (TypeError, ValueError):
-        return False
+    if backend not in BACKENDS:
+        *others, last = (f'"{name}"' for name in BACKENDS)
+        raise ValueError(f"The backend is {', '.join(others)} or {last}, got {backend!r}.")
+    options = {"dtype": dtype, "verify": verify, "example": example}
+    return BACKENDS[backend].make(backend, function, parameters, options)

@@ -1,22 +1,26 @@
 """CompiledFunction: what the functions that `tg.compile` returns have in common, with NumPy and without it."""
 
 import copy
+import functools
+import pickle
 import threading
 import warnings
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from operator import add
 from types import FunctionType
-from typing import Any
+from typing import Any, ClassVar
 
 from ..engine.dispatch import as_list
 from ..engine.value import Value, tell_watchers
-from . import copies
-from .checks import checked_parameters, put_numbers, unused_sentence
-from .tracing import argument_names, users_frame
+from .checks import checked_parameters
+from .lending import put_numbers, read_numbers
+from .placeholder import users_frame
+from .programs import Programs
+from .tracing import argument_names
 
-PROGRAMS = 32  # a compiled function keeps those that were used last: one for each shape of an example
 _lock = threading.Lock()
 
 
@@ -37,16 +41,19 @@ class CompiledFunction(ABC):
     A batch is one array per argument of the function, with the examples along the first axis. Outside of
     `arrays()` every call reads the parameters from their Values. It keeps the programs of the last 32 shapes.
 
-    It can be copied and pickled. A deep copy has a function and parameters of its own, as far as the function
-    closes over them or names them. Programs are made again.
+    If it was made of a method, a Module or a functools.partial, it can be copied and pickled, together with the
+    parameters. Programs are made again.
     """
 
+    keeps: ClassVar[type[Programs]] = Programs  # what keeps the programs
+
     def __init__(self, function: Callable[..., Any], parameters: Iterable[Value], verify: bool):
-        self.original, self.parameters = function, checked_parameters(function, parameters)
+        self.original: Callable[..., Any] = function
+        self.parameters: list[Value] = checked_parameters(function, parameters)
         self.verify = verify
         self._names: dict[int, list[str]] = {}  # of the arguments, by their number
-        self._programs: list[Any] = []  # the one that was used last is the first
         self._latest: Any = None  # what ran last
+        self._programs: Any = self.keeps(self)
         self._said: set[str] = set()  # warnings are given once
         self._theta: Any = None  # the parameters' numbers inside of `arrays()`
         self._given: list[Any] = []  # and those that the Values have meanwhile
@@ -64,9 +71,8 @@ class CompiledFunction(ABC):
         Raises what `value_and_grad` raises, and then changes nothing.
         """
         value, gradient = self.value_and_grad(*batch)
-        tell_watchers([parameter.grad for parameter in self.parameters])
-        for parameter, share in zip(self.parameters, as_list(gradient), strict=True):
-            parameter.grad = share + parameter.grad
+        tell_watchers()
+        put_numbers(self.parameters, map(add, as_list(gradient), read_numbers(self.parameters, "grad")), "grad")
         return value
 
     @contextmanager
@@ -89,7 +95,7 @@ class CompiledFunction(ABC):
         """
         block = self._opened()
         try:
-            self._given = [parameter.data for parameter in self.parameters]
+            self._given = read_numbers(self.parameters)
             self._theta = theta = copy.copy(self._read_parameters())  # whoever keeps it keeps its numbers
             try:
                 yield theta
@@ -104,7 +110,7 @@ class CompiledFunction(ABC):
             with _lock:
                 _open.discard(block)
 
-    def train(self, optimizer: Any) -> "Training":
+    def train(self, optimizer: Any, *data: Any) -> "Training":
         """Steps of training: forward, backward and the optimiser's update, in one call for each batch.
 
         >>> import tinygrad_edu as tg
@@ -119,9 +125,10 @@ class CompiledFunction(ABC):
         Inside the block the parameters are one vector, as in `arrays()`, and the Values have them at its end.
         Without the block, update(...) is one such block: it reads and writes every Value, 5 ms for 100,000.
 
-        Raises ValueError unless the optimiser has the parameters of this function, in their order.
+        Raises ValueError unless the optimiser has the parameters of this function, in their order; TypeError if it
+        is given data, which `update` takes.
         """
-        return Training(self, optimizer)
+        return Training(self, optimizer, data)
 
     def _moved(self, move: Callable[[Any], None], batch: Any) -> float:
         """The mean over the batch, after its gradient was given to `move`."""
@@ -149,18 +156,18 @@ class CompiledFunction(ABC):
 
     def _take_back(self, theta: Any) -> str:
         """Write the numbers of the vector into the Values. Returns what was lost by this, if anything."""
-        pairs = zip(self.parameters, self._given, strict=True)
-        changed = [p for p, given in pairs if p.data is not given and p.data != given]
-        lost = [parameter.data for parameter in changed]
+        triples = zip(self.parameters, self._given, read_numbers(self.parameters), strict=True)
+        changed = [(p, now) for p, given, now in triples if now is not given and now != given]
         self._theta = None
         self._forget(theta)
         put_numbers(self.parameters, self._checked(theta))
         if not changed:
             return ""
-        name = changed[0].label or "the parameter"
+        parameter, lost = changed[0]
+        name = parameter.label or "the parameter"
         return (
-            f"{name}.data = {lost[0]!r} was set inside arrays(), {len(lost)} parameter(s) in all. The numbers of "
-            f"the block are in the array, so {name} has {changed[0].data!r} again: write into the array instead."
+            f"{name}.data = {lost!r} was set inside arrays(), {len(changed)} parameter(s) in all. The numbers of "
+            f"the block are in the array, so {name} has {parameter.data!r} again: write into the array instead."
         )
 
     @abstractmethod
@@ -180,21 +187,6 @@ class CompiledFunction(ABC):
 
     # --- Programs ---------------------------------------------------------------------------------------------
 
-    def _found(self, fits: Callable[[Any], bool]) -> Any:
-        """The program that fits, as the one that was used last; None if there is none."""
-        for place, made in enumerate(self._programs):
-            if fits(made):
-                if place:
-                    self._programs = [made, *(other for other in self._programs if other is not made)]
-                return made
-        return None
-
-    def _keep(self, made: Any, warns: bool = True) -> None:
-        """Put a new program first, and drop those that were used longest ago."""
-        self._programs = [made, *self._programs[: PROGRAMS - 1]]
-        if made.unused and warns:
-            self._warn("unused", unused_sentence(made.unused, self.parameters))
-
     def _warn(self, about: str, sentence: str) -> None:
         if about not in self._said:
             self._said.add(about)
@@ -210,38 +202,16 @@ class CompiledFunction(ABC):
     def __copy__(self) -> Any:
         return type(self)(self.original, self.parameters, **self._options())
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        self._check_outside()
-        memo[id(self)] = twin = object.__new__(type(self))  # the function may know what it is compiled to
-        function = copies.deep(self.original, self.parameters, memo)
-        parameters = (
-            self.parameters if function is self.original else [memo.get(id(p), p) for p in self.parameters]
-        )
-        twin.__init__(function, parameters, **self._options())  # type: ignore[misc]  # it has not run yet
-        return twin
-
-    def __getstate__(self) -> dict[str, Any]:
-        self._check_outside()
-        copies.check_picklable(self.original, self.parameters)
-        state = {
-            "function": self.original,
-            "held": {},
-            "parameters": self.parameters,
-            "options": self._options(),
-        }
-        if isinstance(self.original, FunctionType):
-            state["held"] = copies.holders(self.original, self.parameters)
-            state["function"] = copies.by_name(self.original)
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        function, held = state["function"], state["held"]
-        function = copies.rebound(function, held) if held else function
-        self.__init__(function, state["parameters"], **state["options"])  # type: ignore[misc]  # it has not run yet
-
-    def _check_outside(self) -> None:
+    def __reduce__(self) -> Any:
+        """A deep copy, and one of pickle, compiles a copy of the function for copies of the parameters."""
         if self._theta is not None:
             raise RuntimeError(f"{self!r} is inside a block of arrays(): copy it after the block.")
+        if isinstance(self.original, FunctionType):
+            raise pickle.PicklingError(
+                f"{self!r} cannot be copied with its parameters, since a plain function finds them by itself. "
+                "Compile a method, a Module or functools.partial(function, model), or compile again."
+            )
+        return functools.partial(type(self), **self._options()), (self.original, self.parameters)
 
     @property
     def source(self) -> str:
@@ -258,13 +228,26 @@ class CompiledFunction(ABC):
             self._names[n] = argument_names(self.original, n)
         return self._names[n]
 
+    def __getattr__(self, name: str) -> Any:
+        if name in ("per_example_grads", "jacobian", "hvp", "hessian", "input_grads"):
+            raise AttributeError(f'step.{name} needs arrays: compile with backend="numpy" or backend="jax".')
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}.")
+
     def __repr__(self) -> str:
         name = getattr(self.original, "__name__", None) or repr(self.original)
         return f"{type(self).__name__}({name}, {len(self.parameters):,} parameters)"
 
 
-def check_optimizer(optimizer: Any, step: CompiledFunction) -> None:
-    """Raise ValueError unless the optimiser moves the parameters of the function, in their order."""
+def check_optimizer(optimizer: Any, step: CompiledFunction, data: tuple[Any, ...] = ()) -> None:
+    """Raise ValueError unless the optimiser moves the parameters of the function, in their order.
+
+    Raises TypeError for what is no optimiser, and for data beside it.
+    """
+    if data or not hasattr(optimizer, "arrays"):
+        raise TypeError(
+            "train takes an optimiser and returns a function of a batch, which makes a step: with "
+            "step.train(optimizer) as update: update(X, y)."
+        )
     if optimizer.parameters != step.parameters:  # of Values, == asks for the same objects
         raise ValueError(
             f"{optimizer!r} moves other parameters than those of the compiled function {step!r}, or in another "
@@ -275,9 +258,10 @@ def check_optimizer(optimizer: Any, step: CompiledFunction) -> None:
 class Training:
     """What `train` returns, a context manager: update(*batch) makes a step and returns the mean before it."""
 
-    def __init__(self, step: CompiledFunction, optimizer: Any):
-        check_optimizer(optimizer, step)
-        self.step, self.optimizer = step, optimizer
+    def __init__(self, step: CompiledFunction, optimizer: Any, data: tuple[Any, ...] = ()):
+        check_optimizer(optimizer, step, data)
+        self.step: CompiledFunction = step
+        self.optimizer: Any = optimizer
         self._block: Any = None
         self._move: Any = None
 

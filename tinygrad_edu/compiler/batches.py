@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine.dispatch import as_list
+from ..engine.dispatch import as_array, as_list
 from ..engine.value import Value
 from .checks import check_sizes, not_numbers, single_number
-from .loops import Loop, every_array
-from .lower import Elementwise, Lowered, Read, Take
-from .tracing import TAKE, nested
+from .lowered import Elementwise, Loop, Lowered, Read, Take, every_array
+from .nesting import nested
+from .placeholder import TAKE
 from .views import Indices
 
 
@@ -42,7 +42,7 @@ def _as_array(given: Any, name: str) -> NDArray[Any]:
             f"{name} has masked numbers: give them a value with filled(...), or leave their rows out."
         )
     try:
-        array = np.asarray(given)
+        array: NDArray[Any] = as_array(given)
     except ValueError:
         raise Irregular from None
     if array.dtype.kind not in "biuf":

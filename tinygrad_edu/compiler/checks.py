@@ -1,13 +1,14 @@
 """Checks that all compiled functions share: their parameters, and the eager function they must agree with."""
 
 import gc
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Real
 from typing import Any
 
 from ..engine.graph import topological_order
 from ..engine.value import Value
+from .lending import read_numbers
 
 TOLERANCE = 1e-9  # relative to the absolute adjoint; a wrong lift is off by far more, rounding by far less
 
@@ -72,15 +73,7 @@ def captured(node: Value, parameters: Collection[Value]) -> list[tuple[Value, An
                 f"{node!r}, which the function uses, was computed outside of it from the parameter "
                 f"{leaf.label or repr(leaf)}: compute it inside, or the gradient would not pass through it."
             )
-    return [(value, value.data) for value in below]
-
-
-def unchanged(frozen: Sequence[tuple[Value, Any]], state: Sequence[tuple[Any, str, Any]]) -> bool:
-    """Do the captured Values have their numbers, and the modules the modes and statistics, of the trace?"""
-    for value, number in frozen:
-        if value.data is not number:
-            return False
-    return all(getattr(thing, name) == value for thing, name, value in state)
+    return list(zip(below, read_numbers(below), strict=True))
 
 
 def check_one_number(shape: tuple[int, ...], what: str) -> None:
@@ -130,9 +123,8 @@ def not_numbers(x: Any, name: str) -> TypeError:
     return TypeError(f"{name} must hold real numbers, got {x!r:.60} ({type(x).__name__}): {fix}.")
 
 
-def eager(function: Callable[..., Any], parameters: Sequence[Value], example: Sequence[Any]) -> tuple[Value, Any]:
-    """The loss of one example and its gradients, by the engine. Inside of `standing_in` it changes no Value."""
-    result = function(*example)
+def differentiated(result: Any, parameters: Sequence[Value]) -> tuple[Value, Any]:
+    """The loss in what a function returned, and its gradients."""
     loss = result[0] if isinstance(result, tuple) else result["loss"] if isinstance(result, dict) else result
     loss = loss if isinstance(loss, Value) else Value(loss)
     for parameter in parameters:
@@ -167,9 +159,3 @@ def collector_paused() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-def put_numbers(parameters: Iterable[Value], numbers: Iterable[Any]) -> None:
-    """Give every parameter its number."""
-    for parameter, number in zip(parameters, numbers, strict=True):
-        parameter.data = number

@@ -4,39 +4,41 @@ import math
 import operator
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..engine.dispatch import as_array
 from ..engine.value import Value
-from .base import PROGRAMS, CompiledFunction
+from .base import CompiledFunction
 from .batches import Irregular, as_arrays, check_indices
-from .checks import NO_FUNCTION, CompileError, check_one_number, collector_paused, disagreement_error
+from .checks import check_one_number, collector_paused, disagreement_error
 from .containers import Part, parts_of
-from .examples import Examples
-from .lengths import any_length
-from .pipeline import WHOLE, Broken, Made, Request, make
+from .drawing import with_draws
+from .lending import read_numbers
+from .nesting import Fields, size_of
+from .pipeline import make
+from .program import Broken, Program, Request
+from .programs import KEPT
 from .report import Groups
-from .tracing import Fields, Trace, TraceError, size_of, trace_function
-from .verify import (
-    ATTEMPTS,
-    check_range,
-    disagreement,
-    range_sentence,
-    results_of,
-    rule_at_fault,
-    two_calls,
-)
+from .tracing import Draws
+from .tricks import Draw, drawn_rows
+from .variants import Variants
+from .verify import lost, range_sentence, two_calls
 
-FIRST, FEW = 3, 8  # examples that are traced at first; that are traced at once where paths are new
-IN_VAIN = 4  # so often, one after the other, a program for any length is looked for where there is none
-DTYPES = {"float32": np.float32, "float64": np.float64}
+DRAWN = "drawn"  # the key of the function that is given its random numbers
+DTYPES: dict[str, type[np.floating[Any]]] = {"float32": np.float32, "float64": np.float64}
 
 
 class Compiled(CompiledFunction):
     """A compiled function as array operations on a batch. `tg.compile` makes it."""
+
+    keeps = Variants
+    takes_knobs = True  # may a program read numbers around the function?
+    takes_draws = True  # may it be given random numbers?
+    _write = staticmethod(make)  # makes a program of a trace
 
     def __init__(
         self,
@@ -47,17 +49,17 @@ class Compiled(CompiledFunction):
         verify: bool = True,
         with_outputs: bool = False,
     ):
-        super().__init__(function, parameters, verify)
-        self.dtype = _dtype(dtype)
-        self._is_single = self.dtype == np.float32
+        self.dtype: Any = _dtype(dtype)
         self._with_outputs = with_outputs
+        self._is_single = self.dtype == np.float32
+        super().__init__(function, parameters, verify)
         self._vector = np.empty(len(self.parameters), self.dtype)  # the parameters, where programs read them
-        self.gradient = np.empty_like(self._vector)  # that of the last `step`
+        self.gradient: NDArray[Any] = np.empty_like(self._vector)  # that of the last `step`
         self._lock = threading.RLock()  # threads share the buffers; a function may call what it is compiled to
         self._openers: dict[Any, Compiled] = {}  # for the containers of a batch
-        self._opener: Compiled | None = None  # the one that ran last
-        self._in_vain = 0  # so often no program for any length was found
-        self._like: Any = None  # what the last batch was, if it was arrays and the program needs no more checks
+        self._draws: list[Draw] = []  # the random numbers that the function draws
+        self._shown = ""  # the source of the derivatives that ran last
+        self._ready: Any = None, None  # what the last batch of arrays was, and its program if that is verified
 
     # --- What it computes -------------------------------------------------------------------------------------
 
@@ -66,7 +68,8 @@ class Compiled(CompiledFunction):
         try:
             made, outputs = self._outputs(batch)
         except Irregular:
-            parts = [(len(part.rows), step(*arrays)) for part, step, arrays in self._parts(batch)]
+            with self._lock:
+                parts = [(len(part.rows), step(*arrays)) for part, step, arrays in self._parts(batch)]
             return sum(n * mean for n, mean in parts) / sum(n for n, _ in parts)
         if made.loss is None:
             check_one_number(made.output_shape, "mean")
@@ -82,8 +85,8 @@ class Compiled(CompiledFunction):
         gradient = np.empty_like(self._vector)
         with self._lock:
             value, _ = self._step(batch, gradient)
-            if self._is_single and not math.isfinite(value + np.dot(gradient, gradient)):
-                self._check_range(batch, value, gradient)
+            if self._is_single and not _is_finite(value, gradient):
+                self._check_range(batch)
         return value, gradient
 
     def predict(self, *batch: Any) -> Any:
@@ -98,7 +101,8 @@ class Compiled(CompiledFunction):
             made, outputs = self._outputs(batch)
             return _shaped(outputs, made.output_shape)
         except Irregular:
-            parts = [(part.rows, step.predict(*arrays)) for part, step, arrays in self._parts(batch)]
+            with self._lock:
+                parts = [(part.rows, step.predict(*arrays)) for part, step, arrays in self._parts(batch)]
         if len(parts) == 1:
             return parts[0][1]
         results = {row: _row(found, i) for rows, found in parts for i, row in enumerate(rows)}
@@ -106,12 +110,12 @@ class Compiled(CompiledFunction):
         alike = all(isinstance(x, np.ndarray | np.generic) and x.shape == ordered[0].shape for x in ordered)
         return np.array(ordered) if alike else ordered
 
-    def _outputs(self, batch: Sequence[Any]) -> tuple[Made, NDArray[Any]]:
+    def _outputs(self, batch: Sequence[Any]) -> tuple[Program, NDArray[Any]]:
         """All outputs of every example, flat."""
         with self._lock:
             made, outputs = self._ran(batch, None)
             if self._is_single and not np.isfinite(outputs).all():
-                self._check_range(batch, outputs)
+                self._check_range(batch)
         return made, outputs
 
     def _parts(self, batch: Sequence[Any]) -> Iterator[tuple[Part, "Compiled", list[NDArray[Any]]]]:
@@ -126,12 +130,12 @@ class Compiled(CompiledFunction):
                 if part.forms not in self._openers:
                     function = part.function(self.original, names)
                     self._openers[part.forms] = Compiled(function, self.parameters, **self._options())
-                    for oldest in list(self._openers)[:-PROGRAMS]:
+                    for oldest in list(self._openers)[:-KEPT]:
                         del self._openers[oldest]
                 step = self._openers[part.forms]
                 step._theta, step._said = self._theta, self._said
             yield part, step, part.arrays()
-            self._latest, self._opener = step._latest, step if step is not self else None
+            self._latest = step._latest
 
     def step(self, *batch: Any) -> tuple[float, Any]:
         """(mean, outputs for every example) of a function that returns (loss, outputs), else (mean, None).
@@ -162,61 +166,152 @@ class Compiled(CompiledFunction):
             return result[0], result[1].reshape(len(result[1]), *made.output_shape)
         return result, None
 
-    def _check_range(self, batch: Sequence[Any], *found: Any) -> None:
+    # --- More derivatives ---------------------------------------------------------------------------------------
+
+    def per_example_grads(self, *batch: Any) -> NDArray[Any]:
+        """The gradient of every example by the parameters: an array (B, n), without a loop over the examples.
+
+        It and the methods below raise what `value_and_grad` raises. After them, `source` shows their program.
+        """
+        return cast("NDArray[Any]", self._derived("per_example_grads", batch))
+
+    def jacobian(self, *batch: Any) -> NDArray[Any]:
+        """The derivatives of the m outputs of every example by the parameters: an array (B, m, n)."""
+        return cast("NDArray[Any]", self._derived("jacobian", batch))
+
+    def input_grads(self, *batch: Any) -> tuple[NDArray[Any], ...]:
+        """For every argument an array of its shape: the gradient of each example by its inputs; 0 for indices."""
+        return cast("tuple[NDArray[Any], ...]", self._derived("input_grads", batch))
+
+    def hvp(self, *batch: Any, vector: Any = None) -> NDArray[Any]:
+        """The Hessian of the mean times a vector of n numbers, which may also stand behind the batch: n numbers.
+
+        Reverse mode on the gradient's own program: a few gradients, and no Hessian. Raises ValueError for a vector
+        of another size, CompileError for a rule without a second derivative.
+        """
+        if vector is None:
+            if not batch:
+                raise TypeError("hvp takes a batch, and behind it the vector.")
+            *batch, vector = batch  # type: ignore[assignment]
+        direction, n = np.asarray(as_array(vector), np.float64), len(self.parameters)
+        if direction.shape != (n,):
+            raise ValueError(
+                f"The vector of hvp has a number for each of the {n} parameters, got the shape {direction.shape}."
+            )
+        return cast("NDArray[Any]", self._derived("hvp", batch, direction))
+
+    def hessian(self, *batch: Any) -> NDArray[Any]:
+        """The Hessian of the mean: an array (n, n), from products with all unit vectors at once. For small n.
+
+        Raises CompileError for a rule without a second derivative.
+        """
+        return cast("NDArray[Any]", self._derived("hessian", batch))
+
+    def _derived(self, kind: str, batch: Sequence[Any], *vector: Any) -> Any:
+        if kind == "input_grads" and not batch:
+            return ()
+        try:
+            with self._lock:
+                made, outputs = self._ran(batch, None)  # it refuses what is wrong with the batch
+                if made.loss is None and kind != "jacobian":
+                    check_one_number(made.output_shape, "gradient")
+                arrays, size = as_arrays(batch, self._argument_names(len(batch)))
+                program, theta = self._derivative(made, kind, arrays), self._numbers()
+                given, numbers = made.contract.given, made.contract.given.numbers()
+                vector = tuple(np.concatenate([v, np.zeros(len(numbers))], dtype=theta.dtype) for v in vector)
+                theta = np.concatenate([theta, np.array(numbers, theta.dtype)])
+                self._shown = program.source
+                inputs = [np.ascontiguousarray(array, theta.dtype) for array in arrays]
+                with np.errstate(all="ignore"):
+                    result = program(theta, inputs, size, outputs.shape[1], *vector)
+        except Irregular:
+            with self._lock:
+                parts = [
+                    (part.rows, step._derived(kind, arrays, *vector)) for part, step, arrays in self._parts(batch)
+                ]
+            return _joined(kind, parts)
+        n = len(given.learned)
+        if kind == "input_grads":
+            return result
+        return result[:n, :n] if kind == "hessian" else result[..., :n]
+
+    def _derivative(self, made: Program, kind: str, arrays: Sequence[NDArray[Any]]) -> Any:
+        """The program of these derivatives. Raises CompileError if it disagrees with the engine."""
+        if kind not in made.derivatives:
+            plain = made.exact() if made.exact else made
+            if kind == "input_grads" and any(made.contract.assumed.values()):  # moved, a row is not one-hot
+                plain = self._programs.again(made, None, ())
+            made.derivatives[kind] = self._write_derivative(plain, kind)
+        program = made.derivatives[kind]
+        if self.verify and not program.verified:
+            from .derivatives import disagreement
+
+            wrong = disagreement(made, program, arrays)
+            if wrong:
+                raise disagreement_error(wrong, two_calls(made, arrays))
+            program.verified = wrong is not None
+        return program
+
+    def _write_derivative(self, made: Program, kind: str) -> Any:
+        from .derivatives import derivative_of
+
+        return derivative_of(made, self._lowered(made), kind)
+
+    def save(self, path: str | Path) -> None:
+        """Write the program that ran last as a Python module that needs NumPy alone, and its weights as .npz.
+
+        The module has predict(*batch), loss(*batch) and gradient(*batch), for examples of the same shapes.
+
+        Raises ValueError for a name that does not end with .py, RuntimeError before the first call, CompileError
+        for a function that looks at numbers or has rules of the user's.
+        """
+        from .export import write_module
+
+        if Path(path).suffix != ".py":
+            raise ValueError(f"save writes a Python module: give it a name such as model.py, got {str(path)!r}.")
+        with self._lock:
+            write_module(self, self._last(), Path(path))
+
+    @property
+    def source(self) -> str:
+        """The program that ran last, as source that runs on its own. Raises RuntimeError before the first call."""
+        return self._shown or super().source
+
+    def _check_range(self, batch: Sequence[Any]) -> None:
         """Warn, once, if the program that ran gives inf or nan in float32, and numbers in float64."""
-        if "range" in self._said or all(np.isfinite(numbers).all() for numbers in found):
-            return  # a square may overflow alone
+        if "range" in self._said:
+            return
         try:
             arrays, _ = as_arrays(batch, self._argument_names(len(batch)))
         except Irregular:  # each part has been checked when it was verified
             return
-        wide = results_of(self._latest, self._numbers().astype(np.float64), arrays)
-        for numbers, exact in zip(found, wide, strict=True):
-            lost = np.isfinite(exact) & ~np.isfinite(np.ravel(numbers))
-            if lost.any():
-                self._warn("range", range_sentence(np.ravel(numbers)[lost][0], exact[lost][0]))
+        pair = lost(self._latest, self._numbers(), arrays)
+        if pair and not math.isfinite(pair[0]):
+            self._warn("range", range_sentence(*pair))
 
     @property
     def groups(self) -> Groups:
         """What was found in the graph, as a table and a drawing. Raises RuntimeError before the first call."""
-        made = self._last()
+        return Groups(self._lowered(self._last()))
+
+    def _lowered(self, made: Program) -> Any:
         if made.lowered is None:  # it came with a program for another length
-            arrays = [np.zeros((1, *shape)) for shape in made.request.shapes]
-            for argument, is_one_hot in made.assumed.items():
+            arrays = [np.zeros((1, *shape)) for shape in made.contract.request.shapes]
+            for argument, is_one_hot in made.contract.assumed.items():
                 arrays[argument][..., 0] = is_one_hot
             with self._lock, collector_paused():
-                traced = made.guards.examples.trace() if made.guards else self._trace(made.request, arrays)
-                made.lowered = self._make(traced, made.request, arrays).lowered
-        return Groups(made.lowered)
+                made.lowered = self._programs.again(made, arrays).lowered
+        return made.lowered
 
-    def explain(self) -> str:
-        """What was found in the program that ran last, in words, with the lines of your code.
-
-        It says which nodes are gathered, since no view reaches them, and which backend would be faster. The
-        function runs once more for it. Raises RuntimeError before the first call.
-        """
-        from .explain import Tape, explanation
-
-        if self._opener:
-            return self._opener.explain()
-        made, lines = self._last(), dict[Any, Any]()
-        with self._lock, collector_paused():
-            if made.guards:
-                known = made.guards.examples
-                examples = replace(known, runs=[], new_tape=lambda: Tape(lines))
-                examples.add(known.runs[0].example, self._floats())
-                traced = examples.trace()
-            else:
-                request = made.request
-                traced = trace_function(
-                    self.original, self.parameters, request.shapes, request.with_outputs, Tape(lines)
-                )
-        return explanation(traced, lines, made.request.shapes, made.assumed)
+    @property
+    def explain(self) -> NoReturn:
+        """Gone."""
+        raise AttributeError("explain() is gone: print step.groups, which has the groups and the advice.")
 
     # --- Programs -----------------------------------------------------------------------------------------------
 
     def _read_parameters(self) -> NDArray[Any]:
-        self._vector[:] = [parameter.data for parameter in self.parameters]
+        self._vector[:] = read_numbers(self.parameters)
         return self._vector
 
     def _forget(self, theta: Any) -> None:
@@ -229,178 +324,96 @@ class Compiled(CompiledFunction):
     def _options(self) -> dict[str, Any]:
         return {"dtype": self.dtype, "verify": self.verify, "with_outputs": self._with_outputs}
 
-    def _ran(self, batch: Sequence[Any], gradient: Any) -> tuple[Made, Any]:
+    def _ran(self, batch: Sequence[Any], gradient: Any) -> tuple[Program, Any]:
         """The program for a batch, verified, and what it gives. Examples of a new path run by themselves first."""
-        checked = True
+        checked, compared = True, None
         while True:
-            made, arrays, size = self._prepared(batch, gradient is not None)
+            if self._draws:
+                return self._ran_with_draws(batch, gradient)
             try:
-                if made.verified or made.guards or not self.verify:
+                made, arrays, size = self._prepared(batch, gradient is not None)
+            except Draws as draws:
+                if not self.takes_draws:
+                    raise
+                self._draws = draws.wanted
+                continue
+            made.notice_knobs()
+            is_due = self.verify and not made.verified and made is not compared and made.is_due()
+            try:
+                if made.contract.guards or not is_due:
                     result = made.run(self._numbers(), gradient, arrays, size, checked)
             except Broken as broken:
-                checked = self._learned(made, arrays, broken)
+                checked, self._ready = self._programs.learn(made, arrays, broken), (None, None)
                 continue
-            if made.verified or not self.verify:
+            if not is_due:
+                if not _is_finite(result, gradient):
+                    self._programs.ask_the_engine(made, arrays, size)
                 return made, result
-            self._replace(made, self._verified(made, arrays))
+            compared = self._programs.verified(made, arrays)
+            self._programs.replace(made, compared)
+            self._ready = None, None
 
-    def _prepared(self, batch: Sequence[Any], gradient: bool) -> tuple[Made, Sequence[NDArray[Any]], int]:
+    def _ran_with_draws(self, batch: Sequence[Any], gradient: Any) -> tuple[Program, Any]:
+        """The same for a function that draws random numbers: they are one more argument."""
+        names = self._argument_names(len(batch))
+        arrays, size = as_arrays(batch, names)
+        if DRAWN not in self._openers:
+            function = with_draws(self.original, names, self._draws)
+            self._openers[DRAWN] = Compiled(function, self.parameters, **self._options())
+        step = self._openers[DRAWN]
+        step._theta, step._said = self._theta, self._said
+        made, result = step._ran([*arrays, np.array(drawn_rows(self._draws, size))], gradient)
+        self._latest = step._latest
+        return made, result
+
+    def _prepared(self, batch: Sequence[Any], gradient: bool) -> tuple[Program, Sequence[NDArray[Any]], int]:
         """The program for a batch, made if there is none yet, and the batch as arrays.
 
         A step of a training is like the one before: then only the shapes are looked at, and what was assumed.
         """
+        self._shown = ""
         like = gradient, [(x.__class__, getattr(x, "shape", None), getattr(x, "dtype", None)) for x in batch]
-        if like == self._like and self._latest.holds(batch):
-            check_indices(self._latest.picks, batch, self._latest.names)
-            return self._latest, batch, len(batch[0])
+        known, made = self._ready
+        if like == known and made.contract.held.unchanged() and made.contract.fits(batch):
+            check_indices(made.contract.picks, batch, made.names)
+            self._latest = made
+            return made, batch, len(batch[0])
         arrays, size = as_arrays(batch, self._argument_names(len(batch)))
         request = Request(tuple(array.shape[1:] for array in arrays), gradient, self._with_outputs)
-        made = self._found(lambda made: made.request == request and made.holds(arrays))
+        made = self._programs.unchanged(lambda p: p.contract.request == request and p.contract.fits(arrays))
         if made is None:
-            made = self._new(request, arrays)
+            made = self._programs.of(request, arrays)
             # A short text does not use the positions of a long one.
-            self._keep(made, warns=not made.guards and isinstance(made.unused, list))
-        check_indices(made.picks, arrays, made.names)
+            self._programs.keep(made, warns=not made.contract.guards and isinstance(made.unused, list))
+        check_indices(made.contract.picks, arrays, made.names)
         self._latest = made
         is_ready = batch and (made.verified or not self.verify) and all(map(operator.is_, arrays, batch))
-        self._like = like if is_ready else None
+        self._ready = (like, made) if is_ready else (None, None)
         return made, arrays, size
 
-    def _new(self, request: Request, arrays: Sequence[NDArray[Any]]) -> Made:
-        """The program for new shapes: one for inputs of any length if the function agrees, else a new one."""
-        with collector_paused():
-            traced = self._trace(request, arrays)
-            known = dict.fromkeys(made.lengths for made in self._programs if made.lengths)
-            found: list[Made | None] = [lengths.at(request, traced) for lengths in known]
-            made = next((made for made in found if made and made.holds(arrays)), None)
-            if made and (made.verified or self._agrees(made, arrays)):
-                return made
-            return self._made(traced, request, arrays)
 
-    def _agrees(self, made: Made, arrays: Sequence[NDArray[Any]]) -> bool:
-        """Does a program that was made for another length agree with the function? Then it is verified."""
-        check_indices(made.picks, arrays, made.names)
-        rows = [array[::-1] for array in arrays]  # the first ones may have been traced
-        made.verified = disagreement(made, self.original, self.parameters, rows) == ""
-        if made.verified and self.verify:
-            self._check_rounding(made, arrays)
-        return made.verified
+def _is_finite(result: Any, gradient: Any) -> bool:
+    """Has a result, or a gradient, neither inf nor nan?"""
+    if gradient is None:
+        return bool(np.isfinite(result).all())
+    value = result[0] if isinstance(result, tuple) else result
+    with np.errstate(all="ignore"):
+        if math.isfinite(float(value) + float(np.dot(gradient, gradient))):
+            return True
+    return math.isfinite(value) and bool(np.isfinite(gradient).all())
 
-    def _made(self, traced: Trace, request: Request, arrays: Sequence[NDArray[Any]]) -> Made:
-        """The program of a trace, with the length of the inputs as a variable where this is possible."""
 
-        def again(request: Request, arrays: Sequence[NDArray[Any]]) -> tuple[Trace, Made]:
-            self._in_vain += 1
-            traced = self._trace(request, arrays)
-            return traced, self._make(traced, request, arrays)
-
-        made = self._make(traced, request, arrays)
-        if self._in_vain < IN_VAIN:
-            made = any_length(traced, made, arrays, again)
-            self._in_vain *= made.lengths is None
-        return made
-
-    def _make(self, traced: Trace, request: Request, arrays: Sequence[NDArray[Any]], plain: bool = False) -> Made:
-        return make(traced, self.parameters, request, arrays, plain)
-
-    def _trace(self, request: Request, arrays: Sequence[NDArray[Any]]) -> Trace:
-        """The trace of the function: by examples of the batch, where it asks for a number."""
-        try:
-            return trace_function(self.original, self.parameters, request.shapes, request.with_outputs)
-        except Exception:
-            examples = self._examples(request, arrays)
-            if examples is None:
-                raise
-        if examples.runs[0].path:
-            for row in range(1, min(FIRST, len(arrays[0]) if arrays else 1)):
-                examples.add(_example(arrays, row), self._floats())
-        return examples.trace()
-
-    def _examples(self, request: Request, arrays: Sequence[NDArray[Any]]) -> Examples | None:
-        """A run on the first example; None if the function takes neither Values nor plain numbers."""
-        whole = [int if array.dtype.kind in WHOLE else None for array in arrays]
-        for other, ints in ((Value, whole), (Value, [None] * len(whole)), (float, whole)):
-            kinds = [kind or other for kind in ints]
-            examples = Examples(
-                self.original,
-                self.parameters,
-                self._argument_names(len(arrays)),
-                request.shapes,
-                kinds,
-                request.with_outputs,
-            )
-            try:
-                examples.add(_example(arrays, 0), self._floats())
-                return examples
-            except TraceError:
-                raise
-            except Exception:  # with numbers of another kind it may run
-                continue
-        return None
-
-    def _floats(self) -> list[float]:
-        numbers: list[float] = self._numbers().astype(float).tolist()
-        return numbers
-
-    def _learned(self, made: Made, arrays: Sequence[NDArray[Any]], broken: Broken) -> bool:
-        """Run the function on examples whose path seems to be new, and make the program again for these paths too.
-
-        False if none is new: then rounding has turned a comparison.
-        """
-        assert made.guards  # whoever has none breaks none
-        examples, known = made.guards.examples, len(made.guards.paths)
-        for rows in (broken.different[:FEW], broken.rows):
-            with collector_paused():
-                for row in rows:
-                    examples.add(_example(arrays, row), self._floats())
-            if len(examples.runs) > known:
-                break
-        else:
-            return False
-        try:
-            again = self._make(examples.trace(), made.request, arrays)
-        except TraceError:
-            del examples.runs[known:]
-            raise
-        self._replace(made, again)
-        return True
-
-    def _replace(self, made: Made, by: Made) -> None:
-        self._programs, self._like = [by if known is made else known for known in self._programs], None
-
-    def _verified(self, made: Made, arrays: Sequence[NDArray[Any]]) -> Made:
-        """The program, after it has agreed with the eager function; one without matrix products if it does not.
-
-        Raises CompileError if that one disagrees too, or if float32 cannot hold the numbers.
-        """
-        arrays = [array[::-1] for array in arrays] if made.guards else arrays  # the first ones were traced
-        wrong = disagreement(made, self.original, self.parameters, arrays)
-        if wrong:
-            traced = made.guards.examples.trace() if made.guards else self._trace(made.request, arrays)
-            again = self._made(traced, made.request, arrays)
-            if again.source != made.source:
-                raise CompileError(NO_FUNCTION.format("one program and then another"))
-            plain = self._make(traced, made.request, arrays, plain=True)
-            if disagreement(plain, self.original, self.parameters, arrays):
-                if fault := rule_at_fault(made):
-                    raise CompileError(fault)
-                raise disagreement_error(wrong, two_calls(made, self.original, self.parameters, arrays))
-            self._warn(
-                wrong,
-                f"A matrix product or a loop was found where there is none ({wrong}); the program is compiled "
-                "without them. "
-                "Its numbers are right, but please report this.",
-            )
-            made, wrong = plain, ""
-        self._check_rounding(made, arrays)
-        made.attempts += 1
-        made.verified = wrong is not None or made.attempts == ATTEMPTS
-        return made
-
-    def _check_rounding(self, made: Made, arrays: Sequence[NDArray[Any]]) -> None:
-        """Warn if a program in float32 is far off. Raises CompileError if numbers leave its range."""
-        if self._is_single and (off := check_range(made, self.parameters, arrays)):
-            self._warn("off", f'The program gives {off} in float32, by rounding: compile with dtype="float64".')
+def _joined(kind: str, parts: Sequence[tuple[Sequence[int], Any]]) -> Any:
+    """Derivatives of parts of a batch as those of the batch."""
+    size = sum(len(rows) for rows, _ in parts)
+    if kind in ("hvp", "hessian"):
+        return sum(result * (len(rows) / size) for rows, result in parts)
+    if kind == "input_grads":
+        raise TypeError("input_grads needs arrays: these examples have several shapes, or hold dicts.")
+    joined = np.empty((size, *parts[0][1].shape[1:]))
+    for rows, result in parts:
+        joined[rows] = result
+    return joined
 
 
 def _shaped(outputs: NDArray[Any], shape: Any) -> Any:
@@ -418,11 +431,6 @@ def _row(results: Any, i: int) -> Any:
     if isinstance(results, dict):
         return {key: _row(part, i) for key, part in results.items()}
     return tuple(_row(part, i) for part in results) if isinstance(results, tuple) else results[i]
-
-
-def _example(arrays: Sequence[NDArray[Any]], row: int) -> list[list[Any]]:
-    """The numbers of one example, flat per argument."""
-    return [array[row].ravel().tolist() for array in arrays]
 
 
 def _dtype(dtype: Any) -> np.dtype[Any]:

@@ -1,21 +1,28 @@
 """CompiledJax: what `tg.compile(..., backend="jax")` returns."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..engine.value import Value
-from .backends.jax import JaxEmitter, JaxProgram
-from .backends.numpy import lost_in_float32
-from .checks import CompileError, unchanged
+from .backends.jax import JaxEmitter
+from .base import check_optimizer
+from .checks import CompileError
 from .compiled import Compiled
+from .derivatives import Derivative
 from .devices import MeshTraining, mean_and_gradient
-from .lower import Lowered
-from .pipeline import Made, Request, defined, make
-from .tracing import Trace, TraceError, trace_function
+from .lowered import Lowered
+from .pipeline import defined, make
+from .placeholder import TraceError
+from .plan import lost_in_float32
+from .program import Program, Request
+from .surroundings import Facts, Given
+from .tracing import Trace, trace_function
+from .verify import some_batch
 
 OLDEST = (0, 8)  # the version of JAX
 
@@ -47,10 +54,13 @@ class CompiledJax(Compiled):
     Besides the methods of every compiled function it has `function`. What the others return is NumPy's.
     """
 
+    takes_knobs = takes_draws = False  # `function` has no argument for them
+
     def __init__(
         self, function: Callable[..., Any], parameters: Iterable[Value], dtype: Any = "float64", **options: Any
     ):
-        self.jax, self.training = import_jax(), None
+        self.jax: Any = import_jax()
+        self.training: None = None
         super().__init__(function, parameters, dtype, **options)
         if not self._is_single and not self.jax.config.jax_enable_x64:
             raise ValueError(
@@ -64,42 +74,94 @@ class CompiledJax(Compiled):
         parameters is the vector of all parameters, in their order. A batch has shapes, but perhaps no numbers yet,
         as under jit. So indices are not checked here, and a new program is verified at numbers of its own.
 
-        Raises what `tg.compile` lists, and TraceError for a function that branches on numbers.
+        A function that looks at numbers is traced by the examples of `step.value_and_grad`: call this once before.
+        What decides is checked by `checkify.check`, so under jit it is checkify.checkify(step.function).
+
+        Raises what `tg.compile` lists, and TraceError for a function that looks at numbers and has seen none.
         """
         with self._lock, self.jax.ensure_compile_time_eval():
             request = Request(tuple(tuple(np.shape(x)[1:]) for x in batch), True, self._with_outputs)
-            made = self._found(lambda made: made.request == request and unchanged(made.frozen, made.state))
+            made = self._programs.unchanged(lambda program: program.contract.request == request)
             if made is None:
-                made = self._make(trace_function(self.original, self.parameters, request.shapes), request)
-                self._keep(made)
-            if made.guards and made.guards.n:
-                raise TraceError(
-                    "The function branches on numbers, and step.function cannot look at them: select by tg.where, "
-                    "or call step.value_and_grad."
-                )
-            if self.verify and not made.verified:
-                made, _ = self._ran(_some_batch(made), self.gradient)
+                made, facts = self._programs.known(lambda program: program.contract.request == request)
+            if made is None:
+                given = Given(self.original, self.parameters)
+                try:
+                    traced = trace_function(self.original, self.parameters, request.shapes)
+                except TraceError as error:
+                    error.add_note("If it looks at numbers, call step.value_and_grad with a batch once before.")
+                    raise
+                facts = self._programs.surroundings.learn(facts)
+                made = self._write(traced, given, facts, request, None)
+                self._programs.keep(made)
+            if self.verify and not made.verified and not made.contract.guards:
+                made, _ = self._ran(some_batch(made), self.gradient)
+        if made.contract.guards and made.contract.guards.n:
+            return self._guarded(made, parameters, batch)
         return made.namespace["function"](parameters, *batch)
 
-    def train(self, optimizer: Any, mesh: Any = None) -> MeshTraining:  # type: ignore[override]  # used in the same way
+    def _guarded(self, made: Program, parameters: Any, batch: Any) -> Any:
+        """`function`, where each example must take a path that is known."""
+        from jax.experimental import checkify
+
+        guards: Any = made.contract.guards
+        jnp = self.jax.numpy
+        size = np.shape(batch[0])[0]
+        step = mean_and_gradient(self.jax, made.namespace["examples"])
+        (value, outputs), gradient = step(parameters, jnp.full(size, 1 / size, self.dtype), *batch)
+        asked = outputs[:, outputs.shape[1] - guards.n :] != 0
+        known = [(asked[:, jnp.array(which)] == jnp.array(wanted)).all(axis=1) for which, wanted in guards.paths]
+        checkify.check(
+            jnp.stack(known).any(axis=0).all(),
+            "An example takes a path that step.function has not seen: call step.value_and_grad with it once.",
+        )
+        return value, gradient
+
+    def save(self, path: str | Path) -> None:
+        """Write the program that ran last: to model.py as NumPy's `save` does, to any other name as StableHLO.
+
+        StableHLO is what `jax.export` makes of `function`, for batches of any size: `jax.export.deserialize` reads
+        it. The parameters are its first argument, and stand beside it as .npz.
+        """
+        if Path(path).suffix == ".py":
+            super().save(path)
+            return
+        from jax import export
+
+        theta, request = self._numbers(), self._last().contract.request
+        (size,) = export.symbolic_shape("B")
+        arrays = [self.jax.ShapeDtypeStruct((size, *shape), theta.dtype) for shape in request.shapes]
+        first = self.jax.ShapeDtypeStruct(theta.shape, theta.dtype)
+        exported = export.export(self.jax.jit(self.function))(first, *arrays)
+        Path(path).write_bytes(exported.serialize())
+        np.savez(Path(path).with_suffix(".npz"), parameters=theta)
+
+    def train(self, optimizer: Any, mesh: Any = None, *data: Any) -> MeshTraining:  # type: ignore[override]  # used in the same way
         """Steps of the optimiser on the devices of a mesh, or on one device: see `MeshTraining`.
 
         The batch is split along the first axis of the mesh. Raises TypeError unless mesh is a jax.sharding.Mesh,
         ValueError for a device that is not there, or an optimiser of other parameters.
         """
+        is_array = hasattr(mesh, "shape") and not hasattr(mesh, "axis_names")
+        check_optimizer(optimizer, self, (mesh, *data) if data or is_array else ())
         return MeshTraining(self, optimizer, mesh)
+
+    def _write_derivative(self, made: Program, kind: str) -> Any:
+        return JaxDerivative(self.jax, kind, made)
 
     def _numbers(self) -> Any:
         if self.training:
             self.training.read()
         return super()._numbers()
 
-    def _make(self, traced: Trace, request: Request, arrays: Any = None, plain: bool = False) -> Made:
-        return make(traced, self.parameters, request, None, plain, self._write)
+    def _write(  # type: ignore[override]  # it has the same arguments
+        self, traced: Trace, given: Given, facts: Facts, request: Request, _: Any, skip: Collection[str] = ()
+    ) -> Program:
+        return make(traced, given, facts, request, None, skip, self._source)
 
-    def _write(self, lowered: Lowered, request: Request, title: str) -> tuple[str, dict[str, Any]]:
-        """A program in JAX: its source and what it defines, with a `build` as `Made` needs it."""
-        source = JaxEmitter(JaxProgram(lowered, len(request.shapes)), title, request.gradient).source
+    def _source(self, lowered: Lowered, request: Request, title: str) -> tuple[str, dict[str, Any]]:
+        """A program in JAX: its source and what it defines, with a `build` as `Program` needs it."""
+        source = JaxEmitter(lowered, len(request.shapes), title, request.gradient).source
         namespace, lost = defined(source), lost_in_float32(lowered)
         examples = namespace["examples"]
         program = self.jax.jit(mean_and_gradient(self.jax, examples) if request.gradient else examples)
@@ -121,11 +183,59 @@ class CompiledJax(Compiled):
         return source, namespace | {"build": build}
 
 
-def _some_batch(made: Made) -> list[NDArray[Any]]:
-    """Two examples for a program: random numbers, and random indices where it needs indices."""
-    rng = np.random.default_rng(0)
-    arrays = [rng.standard_normal((2, *shape)) for shape in made.request.shapes]
-    for pick in made.picks:
-        rows = arrays[pick.argument].reshape(2, -1)
-        rows[:, pick.positions] = rng.integers(0, pick.n_options, (2, len(pick.positions)))
-    return arrays
+class JaxDerivative(Derivative):
+    """Derivatives of `examples`, the function of a program in JAX, by JAX's transformations."""
+
+    def __init__(self, jax: Any, kind: str, made: Program):
+        self.jax = jax
+        source = f"{made.source}\n\n{BY_JAX[kind].format(loss=made.loss or 0)}"
+        super().__init__(kind, source, jax.jit(defined(source)[kind]))
+
+    def __call__(self, theta: NDArray[Any], inputs: Sequence[Any], size: int, m: int, vector: Any = None) -> Any:
+        """The derivatives of a batch, as NumPy's arrays."""
+        with self.jax.enable_x64(theta.dtype == np.float64):
+            result: Any = self.run(theta, *inputs, *([vector] if self.kind == "hvp" else []))
+            result = tuple(map(np.array, result)) if isinstance(result, tuple) else np.array(result)
+        if self.kind == "jacobian":
+            return result[:, :m]
+        if inputs or self.kind != "per_example_grads":
+            return result[None] @ vector if self.kind == "hessian" and vector is not None else result
+        return result[None]
+
+
+ROW = """def row(parameters, *example):
+    return examples(parameters, *(x[None] for x in example))[0{0}]
+
+
+"""
+OVER = "(None, *(0 for _ in batch))"
+MEAN = """def mean(parameters, *batch):
+    return examples(parameters, *batch)[:, {loss}].mean()
+
+
+"""
+BY_JAX = {
+    "per_example_grads": ROW.format(", {loss}")
+    + f"""def per_example_grads(parameters, *batch):
+    each = jax.vmap(jax.grad(row), {OVER}) if batch else jax.grad(row)
+    return each(parameters, *batch)
+""",
+    "jacobian": ROW.format("")
+    + f"""def jacobian(parameters, *batch):
+    each = jax.vmap(jax.jacrev(row), {OVER}) if batch else lambda parameters: jax.jacrev(row)(parameters)[None]
+    return each(parameters, *batch)
+""",
+    "input_grads": ROW.format(", {loss}")
+    + f"""def input_grads(parameters, *batch):
+    return jax.vmap(jax.grad(row, tuple(range(1, 1 + len(batch)))), {OVER})(parameters, *batch)
+""",
+    "hvp": MEAN
+    + """def hvp(parameters, *batch):
+    *batch, vector = batch
+    return jax.jvp(lambda p: jax.grad(mean)(p, *batch), (parameters,), (vector,))[1]
+""",
+    "hessian": MEAN
+    + """def hessian(parameters, *batch):
+    return jax.jacfwd(jax.grad(mean))(parameters, *batch)
+""",
+}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .lower import Array, Lowered, Paired, Product, Read, Total
+from .lowered import PARAMETER, Array, Lowered, Paired, Product, Read, Total
 
 THETA = ("parameter", "all")  # the source of an array whose elements are those of other arrays
 
@@ -36,4 +36,4 @@ def _is_square(part: Any) -> bool:
         return False
     a, b = part.a.index.ravel(), part.b.index.ravel()
     is_whole = np.array_equal(np.sort(a), np.arange(part.a.array.size))
-    return part.a.array.source == ("parameter",) and np.array_equal(a, b) and is_whole
+    return part.a.array.source == PARAMETER and np.array_equal(a, b) and is_whole

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..optim.vectors import VectorSteps
 from .backends.jax import update_source
 from .base import check_optimizer
-from .pipeline import Made, defined
+from .pipeline import defined
+from .program import Program
 from .update import UpdateProgram
 
 
@@ -71,13 +71,15 @@ class MeshTraining:
     """
 
     def __init__(self, compiled: Any, optimizer: Any, mesh: Any):
-        self.compiled, self.optimizer, self._jax = compiled, optimizer, compiled.jax
-        self.mesh = checked_mesh(self._jax, mesh)
+        self.compiled: Any = compiled
+        self.optimizer: Any = optimizer
+        self._jax = compiled.jax
+        self.mesh: Any = checked_mesh(self._jax, mesh)
         check_optimizer(optimizer, compiled)
         spec = self._jax.sharding.PartitionSpec
         self._everywhere = self._jax.NamedSharding(self.mesh, spec())
         self._split = self._jax.NamedSharding(self.mesh, spec(self.mesh.axis_names[0]))
-        self._programs: dict[Made, Any] = {}
+        self._programs: dict[Program, Any] = {}
         self._block: Any = None
         self._last: Any = ()  # what the last step has returned
 
@@ -95,7 +97,7 @@ class MeshTraining:
         # The buffers of the step before are gone: in C, no Ctrl-C comes between the step and what it has returned.
         deque(map(setattr, [self], ["_last"], results), maxlen=0)
         value, outputs, *_ = self._last
-        n = math.prod(made.output_shape) if made.request.with_outputs else 0  # behind them are guards
+        n = math.prod(made.output_shape) if made.contract.request.with_outputs else 0  # behind them are guards
         return float(value), np.asarray(outputs)[:size, :n].reshape(size, *made.output_shape) if n else None
 
     def lower(self, *batch: Any) -> Any:
@@ -118,7 +120,7 @@ class MeshTraining:
     def __enter__(self) -> "MeshTraining":
         with ExitStack() as stack:
             theta = stack.enter_context(self.compiled.arrays())
-            self._vectors = VectorSteps(self.optimizer, theta)
+            self._vectors = self.optimizer.vectors(theta)
             steps = np.asarray(self._vectors.steps, theta.dtype)
             arrays = (theta, *self._vectors.state, steps)
             parameters, *state, steps = [self._on_devices(x, self._everywhere) for x in arrays]
@@ -137,10 +139,11 @@ class MeshTraining:
             self._vectors.write_back()
             self.compiled.training = None
 
-    def _prepared(self, batch: Any) -> tuple[Made, list[Any], int]:
+    def _prepared(self, batch: Any) -> tuple[Program, list[Any], int]:
         """The program for a batch, its arguments after the number of steps, and the number of examples."""
         made, arrays, size = self.compiled._prepared(batch, gradient=True)
-        if made.guards or (self.compiled.verify and not made.verified):  # guards are looked at before every step
+        is_due = self.compiled.verify and not made.verified
+        if made.contract.guards or is_due:  # guards are looked at before every step
             self.compiled._ran(batch, self.compiled.gradient)
             made, arrays, size = self.compiled._prepared(batch, gradient=True)
         if made not in self._programs:
@@ -157,7 +160,7 @@ class MeshTraining:
         """An array on the devices: each process gives what its own devices need."""
         return self._jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
-    def _made(self, made: Made) -> Any:
+    def _made(self, made: Program) -> Any:
         """One step as a program: (value, outputs, parameters, state, steps)."""
         # The equation on symbols, in NumPy, must move some parameters as it moves numbers.
         if not self._vectors.agrees(UpdateProgram(self.optimizer).build, np.ones(len(self._vectors.vector))):

@@ -79,9 +79,12 @@ class Flat:
             for part in (operands, partners) if rules[i] is DOT else (operands,):
                 part[starts[i] : starts[i + 1]] = rows[taken_up : taken_up + sizes[i]]
                 taken_up += sizes[i]
-        self.outputs = places.of(np.fromiter(trace.outputs, object)).tolist()
-        self.constants = {place: new for new, place in places.new.items() if new.__class__ is not tuple}
-        self.n_places = n_places = nothing + 1 + len(places.new)
+        self.outputs: Any = places.of(np.fromiter(trace.outputs, object)).tolist()
+        self.constants: dict[int, Any] = {
+            place: new for new, place in places.new.items() if new.__class__ is not tuple
+        }
+        n_places = nothing + 1 + len(places.new)
+        self.n_places: int = n_places
 
         # A sum takes a sum or product that only it uses.
         uses = np.bincount(operands, minlength=n_places) + np.bincount(partners, minlength=n_places)
@@ -103,11 +106,13 @@ class Flat:
         owners = root[user[terms]]
         order = np.argsort(owners, kind="stable")
         terms, owners = terms[order], owners[order]
-        self.left, self.right, self.is_mul = operands[terms], partners[terms], taken[terms]
+        self.left: Any = operands[terms]
+        self.right: Any = partners[terms]
+        self.is_mul: Any = taken[terms]
         factors = starts[self.left[self.is_mul] - first]
         self.left[self.is_mul], self.right[self.is_mul] = operands[factors], operands[factors + 1]
         heads = first + np.flatnonzero(~is_taken[first:nothing] & (uses[first:nothing] > 0))
         ends = (np.searchsorted(owners, heads, side).tolist() for side in ("left", "right"))
-        self.heads = [
+        self.heads: list[tuple[Any, ...]] = [
             (head, rules[head - first], *span) for head, *span in zip(heads.tolist(), *ends, strict=True)
         ]

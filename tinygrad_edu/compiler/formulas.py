@@ -7,7 +7,7 @@ are those of Python's operators. A target with other words is a subclass with ta
 import functools
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from .symbols import Symbol, uses_of
@@ -15,7 +15,9 @@ from .symbols import Symbol, uses_of
 # How tightly a formula holds together. A part that holds less tightly than its place asks for gets brackets.
 CHOICE, COMPARISON, SUM, PRODUCT, SIGN, POWER, ATOM = range(7)
 
-source_of = functools.cache(inspect.getsource)  # of a helper function, for programs that begin with it
+source_of: Callable[[Any], str] = functools.cache(
+    inspect.getsource
+)  # of a helper function, for programs that begin with it
 
 
 class Form(NamedTuple):
@@ -51,7 +53,7 @@ class Language:
     statement: ClassVar[str] = "{} = {}"
 
     def __init__(self, names: Mapping[Symbol, str]):
-        self.names = names
+        self.names: Mapping[Symbol, str] = names
 
     def text(self, x: Any, level: int = CHOICE) -> str:
         """A symbol or number where a formula of at least this level is asked for."""
@@ -71,8 +73,12 @@ class Language:
         """A symbol that has no name: by its form, or as the call of a function."""
         form = self.forms.get(x.op)
         if form is None:
-            return f"{x.op}({', '.join(map(self.text, x.args))})", ATOM
+            return f"{self.function(x.op)}({', '.join(map(self.text, x.args))})", ATOM
         return form.text.format(*map(self.text, x.args, form.operands)), form.level
+
+    def function(self, op: str) -> str:
+        """The name of a function."""
+        return op
 
     def number(self, x: Any) -> str:
         """A number; inf and nan are names."""

@@ -2,7 +2,7 @@
 
 A recurrence does the same at each of its T stages. So its programs for two lengths differ in numbers only, and
 each of these numbers is a + b * T. `any_length` makes a second program, for a length of its own, and compares the
-two word by word. What they agree on is a program with the length as a variable:
+statements of the two. What they agree on is a program with the length as a variable, which is printed once more:
 
     for t in range(20):             for t in range(7):             for t in range(T):
         Z1[t] = A1[t] @ W1    and       Z1[t] = A1[t] @ W1    ->       Z1[t] = A1[t] @ W1
@@ -14,38 +14,42 @@ with the eager function, before its numbers are used.
 """
 
 import contextlib
-import re
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from fractions import Fraction
 from itertools import chain
 from math import isclose
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..engine.value import Value
-from .backends.numpy_statements import WIDTH
+from .backends.numpy import Emitter
 from .batches import Pick
 from .checks import captured
-from .examples import SIDES
-from .loops import Loop
-from .pipeline import Made, Request, defined
-from .tracing import Placeholder, Trace
+from .example_tracer import SIDES
+from .ir.program import Access, Array, Axis, Expressions, Loop, Stmt
+from .ir.program import Program as Statements
+from .lowered import PARAMETER
+from .lowered import Loop as Rolled
+from .pipeline import defined
+from .placeholder import Placeholder
+from .plan import Plan, lost_in_float32, plan_of
+from .program import Program, Request
+from .report import Groups
+from .surroundings import Facts, Given, Holds
+from .symbols import Symbol
+from .tracing import Trace
 
 OTHERS = (6, 7, 9, 11, 13, 17)  # lengths to compare with: the first one that is no number of the program
 PEELED = 3  # so many stages may stand outside of a loop
 NAMES = ("T", "N", "L", "length")  # what a length may be called
-NUMBER = re.compile(r"(?<![\w.])(\d+(?:\.\d*)?(?:e[-+]?\d+)?)(?![\w.])")
-COMMENT = re.compile(r"( *)(# .*?) +(\([^()]*\))")
-HEAD, EXAMPLES = "def build(parameters, B, dtype=np.float64", "batches of B examples"
-OPERATORS = tuple("+-*/@%.")  # next to them a sum needs parentheses
-
 Axes = tuple[tuple[int, int], ...]  # (argument, axis)
-Again = Callable[[Request, Sequence[NDArray[Any]]], tuple[Trace, Made]]
+Again = Callable[[Request, Sequence[NDArray[Any]]], tuple[Trace, Program]]
 
 
 class Different(Exception):
@@ -61,52 +65,71 @@ class AnyLength:
     second  the program for the second length
     """
 
-    def __init__(self, axes: Axes, *ends: tuple[Trace, Made]):
+    def __init__(self, axes: Axes, *ends: tuple[Trace, Program]):
         (_, first), (_, second) = ends
         if _assumptions(first) != _assumptions(second):
             raise Different
-        self.axes, self.agreed, self._first = axes, set[int](), replace(first, shorter=None)
-        self.sizes = self.length(first.request), self.length(second.request)
+        self.axes: tuple[tuple[int, int], ...] = axes
+        self.agreed: set[int] = set[int]()
+        self._first = first
+        self.sizes: tuple[int, int] = self.length(first.contract.request), self.length(second.contract.request)
         self._numbers = set.intersection(*({_number(x) for x in _constants_of(traced)} for traced, _ in ends))
         self._facts = tuple(
-            (made.request.shapes, self._kinds(traced), tuple(map(_range_of, made.picks))) for traced, made in ends
+            (made.contract.request.shapes, self._kinds(traced), tuple(map(_range_of, made.contract.picks)))
+            for traced, made in ends
         )
         # A slice clears the gradient. Then the program writes those of the parameters that are used.
         self._unused = first.unused if first.unused == second.unused else slice(None)
-        self.source = _Text(self.sizes).program(first.source, second.source)
+        plans = [plan_of(made.lowered, first.contract.request.gradient) for made in (first, second)]
+        name = next((name for name in NAMES if name not in _names_of(plans[0])), NAMES[-1])
+        plan = _Joined(self.sizes, name, plans[0].program.book).both(*plans)
+        groups, products = len(Groups(first.lowered)), first.lowered.n_products
+        title = f"Inputs of any length. Groups: {groups}, matrix products: {products}"
+        refusal = lost_in_float32(first.lowered)
+        n_inputs = len(first.contract.request.shapes)
+        self.source: str = Emitter(plan, n_inputs, title, refusal, (name, self.sizes[0])).source
         self._build = defined(self.source)["build"]
-        self.second = self.of(second)
+        self.second: Program = self.of(second)
 
     def length(self, request: Request) -> int:
         """The length of inputs of these shapes. Raises IndexError if they have too few axes."""
         argument, axis = self.axes[0]
         return request.shapes[argument][axis]
 
-    def of(self, made: Made) -> Made:
+    def of(self, made: Program) -> Program:
         """The program in place of one that was made for a length."""
-        length = self.length(made.request)
+        length = self.length(made.contract.request)
         build = {"build": lambda parameters, B, dtype: self._build(parameters, B, dtype, length)}
         verified = length in self.agreed
-        return replace(made, source=self.source, namespace=build, lengths=self, verified=verified, _runs={})
+        return replace(
+            made, source=self.source, namespace=build, lengths=self, verified=verified, compared=set(), _runs={}
+        )
 
-    def at(self, request: Request, traced: Trace) -> Made | None:
+    def at(self, request: Request, traced: Trace, given: Given, facts: Facts) -> Program | None:
         """The program for these shapes, if the function does the same there as at the two lengths; else None."""
         with contextlib.suppress(IndexError, Different):
             shapes, kinds, ranges = self._between(self._facts, self.length(request))
-            is_like = replace(self._first.request, shapes=shapes) == request and not _paths(traced)
+            is_like = replace(self._first.contract.request, shapes=shapes) == request and not _paths(traced)
+            guards, parameters = self._first.contract.guards, set(traced.parameters)
+            is_like = is_like and bool(guards) == bool(traced.by_example)  # max of one number asks nothing
             if is_like and kinds == self._kinds(traced):
-                guards, parameters = self._first.guards, set(traced.parameters)
+                frozen = chain(*(captured(value, parameters) for value in _constants_of(traced)))
+                contract = replace(
+                    self._first.contract,
+                    request=request,
+                    given=given,
+                    held=Holds(facts, [*frozen], traced.state, given.knobs),
+                    picks=[Pick(argument, np.arange(*ends), n) for argument, ends, n in ranges],
+                    guards=guards and replace(guards, examples=traced.by_example),
+                    elsewhere=set(),
+                )
                 found = replace(
                     self._first,
-                    request=request,
+                    contract=contract,
                     lowered=None,
                     output_shape=traced.shape,
                     loss=traced.loss,
-                    frozen=[*chain(*(captured(value, parameters) for value in _constants_of(traced)))],
-                    state=traced.state,
-                    picks=[Pick(argument, np.arange(*ends), n) for argument, ends, n in ranges],
                     unused=self._unused,
-                    guards=guards and replace(guards, examples=traced.by_example),
                 )
                 return self.of(found)
         return None
@@ -134,9 +157,14 @@ class AnyLength:
         return int(at)
 
 
-def _assumptions(made: Made) -> Any:
+def _assumptions(made: Program) -> Any:
     """What a program takes for granted, in a form to compare."""
-    return made.names, made.assumed, made.kinds, [(id(thing), name) for thing, name, _ in made.state]
+    return (
+        made.names,
+        made.contract.assumed,
+        made.contract.kinds,
+        [(id(thing), name) for thing, name, _ in made.contract.held.state],
+    )
 
 
 def _paths(traced: Trace) -> list[Any]:
@@ -149,7 +177,7 @@ def _constants_of(traced: Trace) -> list[Value]:
     operands = set[Any](traced.outputs).union(*(map(attrgetter(side), traced.nodes) for side in SIDES))
     operands.update(*[x for x in operands if x.__class__ is tuple])
     operands -= set(traced.parameters)
-    return [x for x in operands if isinstance(x, Value) and x.__class__ is not Placeholder]
+    return [x for x in operands if isinstance(x, Value) and not isinstance(x, Placeholder)]
 
 
 def _number(constant: Value) -> str:
@@ -167,21 +195,20 @@ def _range_of(pick: Pick) -> tuple[int, tuple[int, int, int], int]:
 # --- A second program -----------------------------------------------------------------------------------------
 
 
-def any_length(traced: Trace, made: Made, arrays: Sequence[NDArray[Any]], again: Again) -> Made:
+def any_length(traced: Trace, made: Program, arrays: Sequence[NDArray[Any]], again: Again) -> Program:
     """The program of a trace with the length of its inputs as a variable; as it is, where this is not possible.
 
     again(request, arrays) traces the function, and makes the program, for other shapes.
     """
-    loops = [array.operation.length for array in made.lowered.arrays if isinstance(array.operation, Loop)]
-    if _paths(traced) or made.exact or HEAD not in made.source:
+    loops = [array.operation.length for array in made.lowered.arrays if isinstance(array.operation, Rolled)]
+    if _paths(traced) or made.exact or "examples" in made.namespace:  # a program of JAX
         return made
-    body, *_ = made.source.partition("\n    return run\n")
-    taken = set(map(float, NUMBER.findall(body)))
+    taken = {*loops, *chain(*(array.shape for array in made.lowered.arrays))}
     other = next((n for n in OTHERS if n not in taken), OTHERS[-1])
-    for axes in _axes(made.request.shapes, loops):
+    for axes in _axes(made.contract.request.shapes, loops):
         inputs = resized(arrays, axes, other)
         with contextlib.suppress(Exception):  # the function may not take such inputs
-            request = replace(made.request, shapes=tuple(array.shape[1:] for array in inputs))
+            request = replace(made.contract.request, shapes=tuple(array.shape[1:] for array in inputs))
             return AnyLength(axes, (traced, made), again(request, inputs)).of(made)
     return made
 
@@ -203,71 +230,170 @@ def resized(arrays: Sequence[NDArray[Any]], axes: Axes, length: int) -> list[NDA
     return found
 
 
-# --- Text -----------------------------------------------------------------------------------------------------
+# --- Two plans as one -----------------------------------------------------------------------------------------
 
 
-class _Text:
-    """Two sources as one, with the length as a variable."""
+@functools.total_ordering
+class Size:
+    """slope * T + shift. In a comparison, T is larger than any number."""
 
-    def __init__(self, sizes: tuple[int, int]):
-        self.sizes, self.name = sizes, ""
+    def __init__(self, slope: Any, shift: Any, name: str):
+        self.slope, self.shift, self.name = slope, shift, name
 
-    def program(self, first: str, second: str) -> str:
-        """The source. Raises Different if the two differ in more than numbers a + b * T and a / (b + T)."""
-        self.name = next((name for name in NAMES if not re.search(rf"(?<![\w.]){name}\b", first)), NAMES[-1])
-        lines, others = first.splitlines(), second.splitlines()
-        if len(lines) != len(others):
+    def _parts(self, x: Any) -> tuple[Any, Any]:
+        return (x.slope, x.shift) if isinstance(x, Size) else (0, x)
+
+    def __add__(self, x: Any) -> Any:
+        slope, shift = self._parts(x)
+        return _size(self.slope + slope, self.shift + shift, self.name)
+
+    def __mul__(self, x: Any) -> Any:
+        if isinstance(x, Size):
+            raise Different  # T * T is no size of a recurrence
+        return _size(self.slope * x, self.shift * x, self.name)
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Any:
+        return self * -1
+
+    def __sub__(self, x: Any) -> Any:
+        return self + -x
+
+    def __rsub__(self, x: Any) -> Any:
+        return -self + x
+
+    def __eq__(self, x: object) -> bool:
+        return (self.slope, self.shift) == self._parts(x)
+
+    def __lt__(self, x: Any) -> bool:
+        return (self.slope, self.shift) < self._parts(x)
+
+    def __hash__(self) -> int:
+        return hash((self.slope, self.shift))
+
+    def __str__(self) -> str:
+        return _sum(self.slope, self.shift, self.name)
+
+    def __repr__(self) -> str:
+        """As a part of a formula."""
+        text = str(self)
+        return text if text == self.name else f"({text})"
+
+    def __format__(self, spec: str) -> str:
+        return repr(self)
+
+
+class Quotient(NamedTuple):
+    """factor / below, where `below` is T + a number."""
+
+    factor: float
+    below: Any
+
+    def __repr__(self) -> str:
+        return f"({self.factor:.12g} / {self.below!r})"
+
+
+def _size(slope: Any, shift: Any, name: str) -> Any:
+    return Size(slope, shift, name) if slope else shift
+
+
+def _sum(slope: Any, shift: Any, name: str) -> str:
+    """slope * name + shift."""
+    text = name if slope == 1 else f"{slope} * {name}"
+    if slope == -1 and shift > 0:
+        return f"{shift:.12g} - {name}"
+    return text + (f" {'-' if shift < 0 else '+'} {abs(shift):.12g}" if shift else "")
+
+
+class _Joined:
+    """Joins two plans, part by part. What is the same in both stays as it is in the first."""
+
+    def __init__(self, sizes: tuple[int, int], name: str, book: Expressions):
+        self.sizes, self.name, self.book = sizes, name, book
+        self._numbers: dict[Any, Any] = {}
+        self._pairs: dict[tuple[int, int], Any] = {}
+        self._others: dict[Any, Any] = {}  # axis or array -> that of the second plan
+        self._axes: dict[Axis, Axis] = {}
+
+    def both(self, x: Any, y: Any) -> Any:
+        """x and y as one. Raises Different if they differ in more than numbers a + b * T and a / (b + T)."""
+        if x is y:
+            return x
+        if type(x) is not type(y):
             raise Different
-        lines[0], others[0] = (re.sub(r"(?<=\d),(?=\d{3})", "", title) for title in (lines[0], others[0]))
-        text = "\n".join(map(self._line, lines, others)) + "\n"
-        text = text.replace(EXAMPLES, f"{EXAMPLES} of length {self.name}", 1)
-        return text.replace(HEAD, f"{HEAD}, {self.name}={self.sizes[0]}", 1)
-
-    def _line(self, first: str, second: str) -> str:
-        if first == second:
-            return first
-        if (mine := COMMENT.fullmatch(first)) and (other := COMMENT.fullmatch(second)):
-            formula = min(mine[2], other[2], key=len)  # a long formula is not written out
-            with contextlib.suppress(Different):
-                formula = self._words(mine[2], other[2])
-            indent, shape = mine[1], self._words(mine[3], other[3])
-            return f"{indent}{formula:<{WIDTH + 4}}  {shape}"
-        return self._words(first, second)
-
-    def _words(self, first: str, second: str) -> str:
-        words, others = NUMBER.split(first), NUMBER.split(second)
-        if words[::2] != others[::2]:
+        match x:
+            case bool() | str():
+                pass
+            case int() | float():
+                return x if repr(x) == repr(y) else self._number(x, y)
+            case dict():
+                keys = self.both([*x], [*y])
+                return dict(zip(keys, self.both([*x.values()], [*y.values()]), strict=True))
+            case tuple() | list() if len(x) == len(y):
+                parts = list(map(self.both, x, y))
+                if all(part is own for part, own in zip(parts, x, strict=True)):
+                    return x
+                return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
+            case np.ndarray():
+                if x.shape == y.shape and np.array_equal(x, y, equal_nan=x.dtype.kind == "f"):
+                    return x
+                raise Different
+            case Axis() | Array() | Access() | Symbol() | Stmt() | Loop() | Statements():
+                return self._object(x, y)
+        if x != y:
             raise Different
-        for i in range(1, len(words), 2):
-            is_first = words[i - 1].rstrip()[-1:] not in OPERATORS
-            words[i] = self._number(
-                words[i], others[i], is_first, is_first and words[i + 1].lstrip()[:1] not in OPERATORS
-            )
-        return "".join(words)
+        return x
 
-    def _number(self, first: str, second: str, is_first: bool, is_whole: bool) -> str:
-        """A number as text; in parentheses unless it is the whole formula, or for a quotient the first part."""
-        if first == second:
-            return first
-        (x, y), (m, n) = (float(first), float(second)), self.sizes
+    def _object(self, x: Any, y: Any) -> Any:
+        key = id(x), id(y)
+        if key not in self._pairs:
+            if isinstance(x, Axis | Array) and self._others.setdefault(x, y) is not y:
+                raise Different
+            self._pairs[key] = self._new(x, y)
+        return self._pairs[key]
+
+    def _new(self, x: Any, y: Any) -> Any:
+        if isinstance(x, Axis):
+            if (size := self.both(x.size, y.size)) is x.size:
+                return x
+            self._axes[x] = axis = Axis(size)
+            axis.number = x.number  # the order of axes
+            return axis
+        if isinstance(x, Symbol):
+            args = self.both((x.op, *x.args), (y.op, *y.args))[1:]
+            if all(now is own for now, own in zip(args, x.args, strict=True)):
+                return x
+            return self.book.special(x.op, args, (self._axes.get(axis, axis) for axis in x.axes))
+        names = [field.name for field in fields(x) if field.name not in ("book", "leaves")]
+        if isinstance(x, Array) and x.source == PARAMETER:
+            names.remove("places")  # see VectorPiece
+        before = {name: getattr(x, name) for name in names}
+        after = {name: self.both(own, getattr(y, name)) for name, own in before.items()}
+        return x if all(after[name] is before[name] for name in names) else replace(x, **after)
+
+    def _number(self, x: Any, y: Any) -> Any:
+        key = type(x), x, y
+        if key not in self._numbers:
+            self._numbers[key] = self._new_number(x, y)
+        return self._numbers[key]
+
+    def _new_number(self, x: Any, y: Any) -> Any:
+        m, n = self.sizes
         slope, rest = divmod(y - x, n - m)
         if not rest:
-            return _sum(int(slope), x - slope * m, self.name, is_whole)
+            return Size(int(slope), x - slope * m, self.name)
         shift = round((y * n - x * m) / (x - y))
         factor = float(f"{x * (m + shift):.12g}")
         is_near = abs(shift) <= max(m, n)  # with a large b, a / (b + T) fits any two numbers that are nearly equal
         pairs = ((m, x), (n, y))
         if is_near and all(isclose(factor / (size + shift), number, rel_tol=1e-15) for size, number in pairs):
-            text = f"{factor:.12g} / {_sum(1, shift, self.name, False)}"
-            return text if is_first else f"({text})"
+            return Quotient(factor, Size(1, shift, self.name))
         raise Different
 
 
-def _sum(slope: int, shift: float, name: str, is_whole: bool) -> str:
-    """slope * name + shift."""
-    text = name if slope == 1 else f"{slope} * {name}"
-    if slope == -1 and shift > 0:
-        text = f"{shift:.12g} - {name}"
-    elif shift:
-        text += f" {'-' if shift < 0 else '+'} {abs(shift):.12g}"
-    return text if is_whole or text == name else f"({text})"
+def _names_of(plan: Plan) -> set[str]:
+    """The names of all arrays."""
+    arrays = [*(stmt.out.array for stmt, _ in plan.program.statements()), *plan.program.leaves]
+    return {array.name for array in arrays}.union(plan.inputs.values())

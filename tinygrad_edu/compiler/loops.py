@@ -10,37 +10,40 @@ that they read is
 Stages that differ in their parameters alone, such as twelve residual blocks, have one array for each role: W1 to
 W12 become the rows of W, which has one axis more, and stage t reads W[t].
 
-Only what the recurrence needs stays in the loop. Products of windows are computed before it. What no later stage
-reads is computed after it, for all stages at once. `loop_program.py` differentiates the loop.
+What the recurrence does not need leaves the loop again, see `ir/fission.py`.
 """
 
 import copy
 import dataclasses
 import itertools
 import math
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from .group import REDUCTIONS
-from .lower import (
+from .lowered import (
+    PARAMETER,
     Array,
     Elementwise,
+    Loop,
     Lowered,
     Paired,
     Product,
     Read,
     Reduction,
+    Result,
     Softmax,
     Take,
     Terms,
     Total,
+    all_reads,
+    every_array,
     is_matrix_product,
-    product_shape,
-    product_size,
     reads_of,
+    with_reads,
 )
 from .views import Indices, digits_of, strides_of
 
@@ -48,87 +51,16 @@ FEWEST = 4  # stages of a loop, besides the first
 LONGEST = 400  # arrays of a stage
 READS = 24  # arrays that read more are in no loop
 TRIES = 3  # of loops whose stages have parameters of their own
+SECONDS = 5.0  # of CPU time, in which loops are looked for
 LARGE = 1000  # numbers in a row of parameters, which are not gathered from places without an order
-PARAMETER = ("parameter",)
 OUTSIDE = 10**9  # between the numbers of leaves: no difference of two is a period
-
-
-@dataclass(eq=False)
-class Loop:
-    """The operation of an array that stands for a whole loop, `for t in range(length)`.
-
-    stage    the arrays of one stage, in order. Their operations read each other, arrays outside of the loop that
-             are the same at every stage, and the leaves below
-    earlier  leaf -> (array, distance): an array of the stage as it was `distance` stages before
-    windows  leaf -> elements of an array outside: index[t] at stage t. The index is (length, *shape of the leaf)
-    initial  array of the stage -> what stands for it in the stages before the first one, the last of them last
-    """
-
-    length: int
-    stage: list[Array]
-    earlier: dict[Array, tuple[Array, int]] = field(default_factory=dict)
-    windows: dict[Array, Read] = field(default_factory=dict)
-    initial: dict[Array, list[Read]] = field(default_factory=dict)
-
-    def outside(self, operation: Any) -> list[Read]:
-        """What an operation of the stage reads outside of the loop, at all stages."""
-        inside = {*self.stage, *self.earlier}
-        return [self.original(read) for read in reads_of(operation) if read.array not in inside]
-
-    def original(self, read: Read) -> Read:
-        """A read of a window as a read of the array outside, at all stages. Any other read as it is."""
-        if read.array not in self.windows:
-            return read
-        window = self.windows[read.array]
-        return Read(window.array, window.index.reshape(self.length, -1)[:, read.index])
-
-    def reads(self) -> list[Read]:
-        """All that the loop reads, of itself as well."""
-        stage = [read for array in self.stage for read in reads_of(array.operation)]
-        return [*stage, *self.windows.values(), *itertools.chain(*self.initial.values())]
-
-    def move(self, moved: Callable[[Read], Read]) -> None:
-        """Read moved(read) in place of every read."""
-        for array in self.stage:
-            array.operation = _with_reads(array.operation, moved)
-        self.windows = {leaf: moved(read) for leaf, read in self.windows.items()}
-        self.initial = {array: list(map(moved, reads)) for array, reads in self.initial.items()}
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """What is read of a loop: an array of its stage, at stage t, or at all stages, stacked, if t is None."""
-
-    loop: Loop
-    array: Array
-    t: int | None
 
 
 def _n_computed(lowered: Lowered) -> int:
     return sum(array.operation is not None for array in every_array(lowered))
 
 
-def every_array(lowered: Lowered) -> Iterator[Array]:
-    """The arrays of a program, those of the stages of its loops among them."""
-    for array in lowered.arrays:
-        yield array
-        if isinstance(array.operation, Loop):
-            yield from array.operation.stage
-
-
 # --- What operations read -------------------------------------------------------------------------------------
-
-
-def _with_reads(x: Any, new: Callable[[Read], Read]) -> Any:
-    """An operation, or a part of one, with new(read) in place of every read."""
-    match x:
-        case Read():
-            return new(x)
-        case list():
-            return [_with_reads(part, new) for part in x]
-        case Elementwise() | Reduction() | Softmax() | Take() | Total() | Product() | Paired() | Terms():
-            return type(x)(*[_with_reads(getattr(x, name), new) for name in x.__dataclass_fields__])
-    return x
 
 
 def _signature(x: Any, reads: list[Read]) -> Any:
@@ -163,16 +95,19 @@ class Roller:
 
     def __init__(self, lowered: Lowered):
         self.lowered = lowered
-        self._by_role: Roller | None = None  # of the program with rows of parameters, if that is shorter
-        self.computed = [array for array in lowered.arrays if array.operation is not None]
+        self.late = False  # was there no time for all loops?
+        self.computed: list[Array] = [array for array in lowered.arrays if array.operation is not None]
         leaves = [array for array in lowered.arrays if array.operation is None]
         numbers = {array: -(i + 1) * OUTSIDE for i, array in enumerate(leaves)}
         numbers |= {array: i for i, array in enumerate(self.computed)}
         roles = {a.shape: numbers[a] for a in leaves if a.source == PARAMETER}
         n = len(self.computed)
-        self.kinds, self.reads = np.empty(n, np.intp), list[list[Read]]()
-        self.learns = np.array([array.differentiable for array in self.computed], bool)
-        self.where, self.roles, self.content = np.zeros((3, n, READS), np.int64)
+        self.kinds: np.ndarray[Any, Any] = np.empty(n, np.intp)
+        self.reads: list[list[Read]] = list[list[Read]]()
+        self.learns: np.ndarray[Any, Any] = np.array([array.differentiable for array in self.computed], bool)
+        self.where: np.ndarray[Any, Any] = np.zeros((n, READS), np.int64)
+        self.roles: np.ndarray[Any, Any] = np.zeros((n, READS), np.int64)
+        self.content: np.ndarray[Any, Any] = np.zeros((n, READS), np.int64)
         kinds: dict[Any, int] = {}
         contents: dict[bytes, int] = {}
         for i, array in enumerate(self.computed):
@@ -187,26 +122,24 @@ class Roller:
                     self.roles[i, slot] = roles[read.array.shape]
                 self.content[i, slot] = contents.setdefault(read.index.tobytes(), len(contents))
 
-    def roll(self, skip: int = 0) -> Lowered:
-        """The program with its repeating stages as loops, each after `skip` more stages than it needs."""
-        if self._by_role is not None:
-            return self._by_role.roll(skip)
-        roller = self
-        while (rolled := roller._rolled(skip)) is not None:
+    def roll(self) -> Lowered:
+        """The program with its repeating stages as loops; those that are found in time: see `late`."""
+        end, roller = time.thread_time() + SECONDS, self
+        while (rolled := roller._rolled()) is not None:
             roller = Roller(rolled)
+            self.late = time.thread_time() > end
+            if self.late:
+                return rolled
         for rows in itertools.islice(roller._roles_of_stages(), TRIES):
             by_role = Roller(_stacked(self.lowered, rows))
-            rolled = by_role.roll(skip)
+            rolled = by_role.roll()
             if _n_computed(rolled) < _n_computed(roller.lowered):
-                self._by_role = by_role
                 return rolled
         return roller.lowered
 
-    def _rolled(self, skip: int) -> Lowered | None:
+    def _rolled(self) -> Lowered | None:
         """The program with its longest loop, None if it has none."""
         for start, length, period, given in self._found():
-            if skip:
-                start, length, given = start + skip * period, length - skip, None
             try:
                 return self._replaced(self._loop(start, length, period, given), start, period)
             except _Refused:
@@ -363,7 +296,7 @@ class Roller:
 
         for place, array in enumerate(loop.stage):
             slots = itertools.count()
-            array.operation = _with_reads(array.operation, lambda read: moved(place, next(slots), read))  # noqa: B023 - it is called at once
+            array.operation = with_reads(array.operation, lambda read: moved(place, next(slots), read))  # noqa: B023 - it is called at once
         return loop
 
     def _replaced(self, loop: Loop, start: int, period: int) -> Lowered:
@@ -371,7 +304,7 @@ class Roller:
         arrays, run = self.lowered.arrays, self.computed[start : start + period * loop.length]
         inside = {array: divmod(i, period) for i, array in enumerate(run)}
         first, last = arrays.index(run[0]), arrays.index(run[-1]) + 1
-        full, ahead, results = loop.stage, _moved_ahead(loop), dict[Any, Array]()
+        results = dict[Any, Array]()
 
         def result(array: Array, t: int | None) -> Array:
             if (array, t) not in results:
@@ -379,9 +312,6 @@ class Roller:
                 results[array, t] = _array("result", Result(loop, array, t), [array], shape)
             return results[array, t]
 
-        behind = _moved_behind(loop, result)
-        for array in loop.stage:
-            all_stages(loop, array, {})  # is there such an operation?
         read = {read.array for array in loop.stage for read in reads_of(array.operation)}
         loop.windows = {leaf: window for leaf, window in loop.windows.items() if leaf in read}
 
@@ -390,37 +320,32 @@ class Roller:
         for array in [*(read.array for a in rest for read in all_reads(a)), *(a for a, _ in self.lowered.outputs)]:
             if array in inside:
                 t, place = inside[array]
-                used.setdefault(full[place], {})[t] = None
+                used.setdefault(loop.stage[place], {})[t] = None
 
         def moved(read: Read) -> Read:
             t, place = inside.get(read.array, (0, -1))
             if place < 0:
                 return read
-            array = full[place]
-            if array not in behind and len(used[array]) <= 2 and (array, None) not in results:
+            array = loop.stage[place]
+            if len(used[array]) <= 2 and (array, None) not in results:
                 return Read(result(array, t), read.index)
-            return Read(behind.get(array) or result(array, None), read.index + t * array.size)
+            return Read(result(array, None), read.index + t * array.size)
 
         after = _with_moved(rest, moved)
         outputs = [moved(Read(after.get(array, array), np.array(place))) for array, place in self.lowered.outputs]
-        of_loop = [_array("loop", loop, loop.stage, ())] if loop.stage else []
+        of_loop = _array("loop", loop, loop.stage, ())
         numbers = itertools.count(max(array.number for array in every_array(self.lowered)) + 1)
-        for array in [*ahead, *of_loop, *results.values()]:
+        for array in [of_loop, *results.values()]:
             array.number = next(numbers)
         leaves = [array for array in arrays[first:last] if array not in inside]
         rolled = Lowered(
-            [*arrays[:first], *leaves, *ahead, *of_loop, *results.values(), *behind.values(), *after.values()],
+            [*arrays[:first], *leaves, of_loop, *results.values(), *after.values()],
             [(read.array, int(read.index)) for read in outputs],
             self.lowered.n_traced,
         )
         totals = [array.operation for array in every_array(rolled) if isinstance(array.operation, Total)]
         rolled.n_products = sum(is_matrix_product(part) for total in totals for part in total.parts)
         return rolled
-
-
-def all_reads(array: Array) -> list[Read]:
-    """All that an array reads; of a loop, all that its stages read."""
-    return array.operation.reads() if isinstance(array.operation, Loop) else reads_of(array.operation)
 
 
 def _stacked(lowered: Lowered, roles: list[list[Array]]) -> Lowered:
@@ -455,7 +380,7 @@ def _with_moved(arrays: list[Array], moved: Callable[[Read], Read]) -> dict[Arra
         if isinstance(array.operation, Loop):
             array.operation.move(follow)
         elif array.operation is not None and not isinstance(array.operation, Result):
-            operation = _joined(array, _with_reads(array.operation, follow))
+            operation = _joined(array, with_reads(array.operation, follow))
             after[array] = dataclasses.replace(array, operation=operation)
     return after
 
@@ -524,136 +449,8 @@ def _longer(part: Any, other: Any) -> Any:
     reads: list[Read] = []
     _signature(other, reads)
     rest = iter(reads)
-    return _with_reads(part, lambda r: Read(r.array, np.concatenate([r.index, next(rest).index], axis=-1)))
-
-
-# --- All stages at once ---------------------------------------------------------------------------------------
+    return with_reads(part, lambda r: Read(r.array, np.concatenate([r.index, next(rest).index], axis=-1)))
 
 
 class _Refused(Exception):
     """These stages are no loop."""
-
-
-def _once(loop: Loop, part: Product) -> tuple[Read, Read] | None:
-    """The factors of a product that is one product for all stages: the first is the same at every stage.
-
-    None if both differ from stage to stage.
-    """
-    a, b, varies = part.a, part.b, {*loop.stage, *loop.earlier, *loop.windows}
-    if a.array in varies and b.array not in varies and 1 in (a.index.ndim, b.index.ndim):
-        a, b = b, a  # a row times rows is rows times a row
-    return None if a.array in varies else (a, b)
-
-
-def _has_heads(loop: Loop, operation: Any) -> bool:
-    """Is there a product of its own for each stage? These are faster in the loop."""
-    parts = operation.parts if isinstance(operation, Total) else []
-    return any(isinstance(part, Product) and _once(loop, part) is None for part in parts)
-
-
-def _moved_ahead(loop: Loop) -> list[Array]:
-    """Take products that read nothing of the loop out of its sums: x[t] @ W.T is one product for all stages."""
-    moved = []
-    for array in loop.stage:
-        if not isinstance(array.operation, Total):
-            continue
-        parts = array.operation.parts
-        free = [part for part in parts if len(loop.outside(part)) == len(reads_of(part))]
-        free = [part for part in free if not isinstance(part, Product) or _once(loop, part)]
-        if len(free) < len(parts) and any(isinstance(part, Product) for part in free):
-            read = [read.array for part in free for read in loop.outside(part)]
-            whole = _array("ahead", Total(free), read, array.shape)
-            moved.append(whole := _whole(loop, whole, whole.operation, {}))
-            leaf = _array("window", None, [whole], array.shape)
-            leaf.differentiable = False
-            loop.windows[leaf] = Read(whole, np.arange(whole.size).reshape(whole.shape))
-            rest = [part for part in parts if part not in free]
-            array.operation = Total([*rest, Terms(Read(leaf, np.arange(array.size)[:, None]))])
-    return moved
-
-
-def _moved_behind(loop: Loop, result: Callable[[Array, None], Array]) -> dict[Array, Array]:
-    """Take the arrays out of the stage that no later stage needs. Returns each for all stages at once."""
-    needed = {array for array, _ in loop.earlier.values()}
-    for array in reversed(loop.stage):
-        read = {read.array for read in reads_of(array.operation)}
-        if array in needed or not read.isdisjoint(loop.earlier) or _has_heads(loop, array.operation):
-            needed |= {array, *read}
-    behind: dict[Array, Array] = {}
-    try:
-        wholes = dict[Array, Array]()
-        for array in loop.stage:
-            if array not in needed:
-                read = {read.array for read in reads_of(array.operation)} - {*wholes, *loop.windows}
-                wholes |= {other: result(other, None) for other in loop.stage if other in read}
-                behind[array] = wholes[array] = _whole(loop, array, array.operation, wholes)
-    except _Refused:
-        return {}
-    loop.stage = [array for array in loop.stage if array not in behind]
-    return behind
-
-
-def all_stages(loop: Loop, array: Array, wholes: dict[Array, Array]) -> Array | None:
-    """An array of the stage at all stages at once, as far as it reads what has a gradient outside; None if not.
-
-    `wholes` are leaves for all that is not the same at every stage: array of the stage -> array of all stages.
-    """
-    parts = array.operation.parts if isinstance(array.operation, Total) else [array.operation]
-    learn = [part for part in parts if any(read.array.differentiable for read in loop.outside(part))]
-    if not array.differentiable or not learn:
-        return None
-    return _whole(loop, array, Total(learn) if isinstance(array.operation, Total) else array.operation, wholes)
-
-
-def _whole(loop: Loop, array: Array, operation: Any, wholes: dict[Array, Array]) -> Array:
-    """An array with this operation, at all stages at once. Raises _Refused if it cannot be written so."""
-    shape = (loop.length, *array.shape)
-
-    def of_all(read: Read) -> Read:
-        original = loop.original(read)
-        if original is not read and read.array not in wholes:
-            return original
-        step = read.array.size if read.array in wholes else 0
-        stages = np.arange(loop.length).reshape(-1, *[1] * read.index.ndim)
-        return Read(wholes.get(read.array, read.array), read.index + step * stages)
-
-    def at(read: Read, columns: int = 1) -> Read:
-        whole, index = (own := of_all(read)).array, own.index
-        if columns == 2 and read.index.ndim > 2:  # heads stand before stages
-            return Read(whole, index.swapaxes(0, 1).reshape(len(read.index), -1, read.index.shape[-1]))
-        return Read(whole, index.reshape(-1, read.index.shape[-1]) if columns else index.ravel())
-
-    def heads(read: Read) -> Read:
-        index = of_all(read).index
-        return Read(of_all(read).array, index.reshape(-1, *np.atleast_2d(read.index).shape[-2:]))
-
-    def product(part: Product) -> Product:
-        size = product_size(part)
-        pick, stages = np.arange(size) if part.pick is None else part.pick, np.arange(loop.length)[:, None]
-        if (once := _once(loop, part)) is None:  # each stage is a head
-            a, b = map(heads, (part.a, part.b))
-            pick = stages * size + pick
-        else:
-            a, b = once
-            n_a = a.index.shape[-2] if a.index.ndim > 1 else 1
-            rows = size // n_a // math.prod(a.index.shape[:-2])  # of b, of each head
-            head, place = np.divmod(pick, rows * n_a)
-            pick = (head * loop.length + stages) * rows * n_a + place
-            b = at(b, 2)
-            if a.index.ndim == 1 and a.array.batched and not b.array.batched:
-                a, b = b, a  # weights first
-        is_whole = product_shape(Product(a, b)) == shape and (np.diff(pick.ravel()) == 1).all()
-        return Product(a, b, None if is_whole else pick.ravel())
-
-    match operation:
-        case Elementwise(operands):
-            operation = Elementwise([at(read, 0) for read in operands])
-        case Take(index, options, grid) if not grid or len(index.index) == 1:
-            operation = Take(at(index, 0), options if grid else at(options), grid)
-        case Total(parts):
-            operation = Total([product(p) if isinstance(p, Product) else _with_reads(p, at) for p in parts])
-        case Reduction() | Softmax():
-            operation = _with_reads(operation, at)
-        case _:
-            raise _Refused
-    return dataclasses.replace(array, shape=shape, size=math.prod(shape), operation=operation)

@@ -10,10 +10,8 @@ For instance, z0 = W00 x0 + W01 x1 + W02 x2 reads W at 0 1 2 and x at 0 1 2, and
 a batch of rows x.
 """
 
-import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,180 +19,34 @@ import numpy as np
 from ..engine.rules import DIV, MUL, RULES, Rule
 from .flatten import SUM
 from .group import REDUCTIONS, Group
+from .lowered import (
+    CONSTANT,
+    PARAMETER,
+    Array,
+    Elementwise,
+    Lowered,
+    Paired,
+    Product,
+    Read,
+    Reduction,
+    Softmax,
+    Take,
+    Terms,
+    Total,
+    product_shape,
+    product_size,
+    reads_of,
+    shape_of,
+    shape_of_rows,
+)
 from .normalise import EXP, LOGSUMEXP, SUB, Graph
+from .placeholder import CHOICES, COMPARISONS, TAKE
 from .ragged import filled
-from .tracing import CHOICES, COMPARISONS, TAKE
-from .views import Indices, digits_of
+from .views import Indices
 
 _NO_SLOPES = (*CHOICES.values(), *COMPARISONS.values())
 MIN, NEG = RULES["min"], RULES["neg"]
-CONSTANT = ("constant",)
 WORTH = 0.3  # the share of a grid that must be used for the whole product to pay
-
-
-@dataclass(eq=False)
-class Array:
-    """A group as an array: of `shape` for one example, () for a single number.
-
-    batched         does every example have one of its own?
-    differentiable  does it depend on a parameter, with slopes on the way?
-    operation       how it is computed; None for a leaf
-    places          of parameters: their places in the vector of all parameters; of constants: their numbers
-    has_holes       are there elements that stand for no node?
-    zeros           which elements are 0 whatever the example, if some are
-    text            what a reader calls it, if that is not its name: `A1[t]` for a row
-    """
-
-    number: int
-    rule: Rule | None
-    source: tuple[Any, ...]
-    size: int
-    batched: bool
-    differentiable: bool
-    shape: tuple[int, ...] = ()
-    operation: Any = None
-    places: Any = None
-    name: str = ""
-    has_holes: bool = False
-    zeros: Any = None
-    text: str = ""
-
-    def __repr__(self) -> str:
-        return f"<{self.name or self.number} {self.shape}>"
-
-
-@dataclass(frozen=True, eq=False)
-class Read:
-    """Elements of an array, by their positions."""
-
-    array: Array
-    index: Indices
-
-
-@dataclass(frozen=True, eq=False)
-class Elementwise:
-    """out[n] = rule(operand[index[n]], ...)."""
-
-    operands: list[Read]
-
-
-@dataclass(frozen=True, eq=False)
-class Reduction:
-    """out[n] = rule(operand[index[n, 0]], operand[index[n, 1]], ...)."""
-
-    operand: Read
-
-
-@dataclass(frozen=True, eq=False)
-class Softmax:
-    """out[n, i] = e^z[n, i] / (e^z[n, 0] + e^z[n, 1] + ...) where z[n] = operand[index[n]]."""
-
-    operand: Read
-
-
-@dataclass(eq=False)
-class Take:
-    """out[n] = options[n, index[n]]. With `grid`, out[i, j] = options[j, index[i]]: rows of a table."""
-
-    index: Read
-    options: Read
-    grid: bool
-
-    @functools.cached_property
-    def table(self) -> Read:
-        """The options of a grid, one row per value of the index."""
-        return Read(self.options.array, self.options.index.T)
-
-
-@dataclass(frozen=True, eq=False)
-class Product:
-    """Rows of a times rows of b: out[j, i] = a[i] . b[j]. Either may be a single row.
-
-    Usually a is the weights and b is batched: out = b @ a.T, as in Z = X @ W.T.
-
-    The indices of a and b have the shape (rows, terms), (terms,) for a single row, or (heads, rows, terms) where
-    each head is a separate product. `pick` are the elements of the product that are used, None for all in order.
-    """
-
-    a: Read
-    b: Read
-    pick: Any = None
-
-
-@dataclass(frozen=True, eq=False)
-class Paired:
-    """out[n] = a[ia[n]] . b[ib[n]]: products that are not a grid."""
-
-    a: Read
-    b: Read
-
-
-@dataclass(frozen=True, eq=False)
-class Terms:
-    """out[n] = operand[index[n, 0]] + operand[index[n, 1]] + ..."""
-
-    operand: Read
-
-
-@dataclass(frozen=True, eq=False)
-class Total:
-    """The sum of its parts."""
-
-    parts: list[Product | Paired | Terms]
-
-
-@dataclass
-class Lowered:
-    """The arrays in order, and where every output stands: (array, position).
-
-    is_padded: does it compute elements that the scalars do not have?
-    """
-
-    arrays: list[Array]
-    outputs: list[tuple[Array, int]]
-    n_traced: int = 0
-    is_padded: bool = False
-    n_products: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        totals = [array.operation for array in self.arrays if isinstance(array.operation, Total)]
-        self.n_products = sum(is_matrix_product(part) for total in totals for part in total.parts)
-
-
-def is_matrix_product(part: Any) -> bool:
-    """Is it more than the product of two vectors?"""
-    return isinstance(part, Product) and max(part.a.index.ndim, part.b.index.ndim) > 1
-
-
-def reads_of(operation: Any) -> list[Read]:
-    """All that an operation reads, in order; nothing for a leaf."""
-    match operation:
-        case Elementwise():
-            return list(operation.operands)
-        case Reduction() | Terms() | Softmax():
-            return [operation.operand]
-        case Take():
-            return [operation.index, operation.options]
-        case Product() | Paired():
-            return [operation.b, operation.a]  # the source multiplies rows of b by rows of a
-        case Total():
-            return [read for part in in_order(operation.parts) for read in reads_of(part)]
-    return []
-
-
-def in_order(parts: list[Any]) -> list[Any]:
-    """The parts of a sum in the order of the source: matrix products first."""
-    return sorted(parts, key=lambda part: (not is_matrix_product(part), isinstance(part, Terms)))
-
-
-def product_shape(part: Product) -> tuple[int, ...]:
-    """The shape of a matrix product: (heads, rows of b, rows of a). A single row has no axis."""
-    return (*part.a.index.shape[:-2], *part.b.index.shape[-2:-1], *part.a.index.shape[-2:-1])
-
-
-def product_size(part: Product) -> int:
-    """The number of elements of a matrix product."""
-    return math.prod(product_shape(part))
 
 
 def lower(
@@ -216,18 +68,20 @@ class _Lowering:
         self.arrays: list[Array] = []
         self._by_number: dict[int, Array] = {}
         self._masks: dict[bytes, Array] = {}  # by their numbers
+        self._filled_up: set[Array] = set()  # arrays of masked elements, and those that need no mask
         for group in groups:
             array = self._leaf(group) if group.rule is None else self._array(group)
             self.arrays.append(array)
             self._by_number[group.number] = array
         for array in self.arrays:
             if array.shape == () and array.size > 1:
-                array.shape = _shape_of(array)
+                array.shape = shape_of(array)
             elif isinstance(array.operation, Softmax):
-                array.shape = _shape_of_rows(array.operation.operand)
+                array.shape = shape_of_rows(array.operation.operand)
         self._drop_unused(groups)
         outputs = [(self._by_number[numbers[node]], int(self.position[node])) for node in graph.outputs]
-        self.lowered = Lowered(self.arrays, outputs, graph.n_traced, self.is_padded)
+        padded = [a for a in self.arrays if any(r.array in self._filled_up for r in reads_of(a.operation))]
+        self.lowered = Lowered(self.arrays, outputs, graph.n_traced, self.is_padded, padded)
 
     def _drop_unused(self, groups: Sequence[Group]) -> None:
         """Drop results that nothing reads, as the logarithms below a softmax."""
@@ -307,7 +161,11 @@ class _Lowering:
             return Paired(a, b)
         indices, is_there = filled([a, b])
         reads = [Read(read.array, index) for read, index in zip((a, b), indices, strict=True)]
-        if not any(r.array.zeros is not None and r.array.zeros[r.index[~is_there]].all() for r in reads):
+        if zeros := {
+            r.array for r in reads if r.array.zeros is not None and r.array.zeros[r.index[~is_there]].all()
+        }:
+            self._filled_up |= zeros
+        else:
             cheaper = int(a.array.batched and not b.array.batched)
             reads[cheaper] = self._masked(reads[cheaper], is_there, MUL, (0.0, 1.0))
         return Paired(*reads)
@@ -323,6 +181,7 @@ class _Lowering:
         else:
             array.operation = Elementwise([elements, mask])
         self.arrays.append(array)
+        self._filled_up.add(array)
         return Read(array, np.arange(rows.size).reshape(rows.shape)[which.ravel()])
 
     def _mask(self, is_there: Any, numbers: tuple[float, float]) -> Read:
@@ -508,7 +367,7 @@ class _Lowering:
 
     def _shape_parameter(self, array: Array, rows: Indices) -> None:
         """Store parameters that are the rows or the columns of a matrix as that matrix."""
-        if array.source == ("parameter",) and array.shape == () and rows.size == array.size and len(rows) > 1:
+        if array.source == PARAMETER and array.shape == () and rows.size == array.size and len(rows) > 1:
             everything = np.arange(array.size)
             if (rows.ravel() == everything).all():
                 array.shape = rows.shape
@@ -634,66 +493,3 @@ def _softmax(exponents: Read) -> tuple[Softmax, Any, Indices] | None:
     if len(wanted) != is_there.sum() or (numbers[places] != wanted).any() or len({*places}) < len(wanted):
         return None
     return Softmax(Read(elements.array, index)), None if is_there.all() else ~is_there.ravel(), places
-
-
-# --- Shapes ---------------------------------------------------------------------------------------------------
-
-
-def _shape_of(array: Array) -> tuple[int, ...]:
-    """The shape of an array that is no matrix product: the shape of an array that it is computed from."""
-    n = array.size
-    reads = _reads(array.operation)
-    for read, per_member in reads:
-        wanted = read.index.ravel()
-        if wanted.size == read.array.size and (wanted == np.arange(wanted.size)).all():
-            if per_member == 1:
-                return read.array.shape if read.array.size > 1 else (n,)
-            if read.array.shape[-1:] == (per_member,):
-                return read.array.shape[:-1]
-    for read, per_member in reads:
-        first = read.index.reshape(n, per_member)[:, 0]
-        if len(digits := digits_of(first) or ()) > 1:
-            return tuple(size for size, _ in digits)
-        if per_member == 1 and (columns := _period(first)):
-            return n // columns, columns
-    return (n,)
-
-
-def _shape_of_rows(read: Read) -> tuple[int, ...]:
-    """The shape of all rows together: that of the array that they are, else (..., columns)."""
-    n_rows, columns = read.index.shape
-    whole = np.array_equal(read.index.ravel(), np.arange(read.array.size))
-    if whole and read.array.shape[-1:] == (columns,):
-        return read.array.shape
-    digits = digits_of(read.index[:, 0]) or [(n_rows, 1)]
-    return *(size for size, _ in digits), columns
-
-
-def _reads(operation: Any) -> list[tuple[Read, int]]:
-    """What an operation reads, with the number of elements that it reads for each of its own."""
-    match operation:
-        case Elementwise():
-            return [(operand, 1) for operand in operation.operands]
-        case Reduction():
-            return [(operation.operand, operation.operand.index.shape[1])]
-        case Total():
-            terms = [part.operand for part in operation.parts if isinstance(part, Terms)]
-            paired = [read for part in operation.parts if isinstance(part, Paired) for read in (part.a, part.b)]
-            return [(read, read.index.shape[1]) for read in terms + paired]
-    return []
-
-
-def _period(index: Indices) -> int:
-    """The number of columns, if each row has one element many times, or if all rows are equal; else 0."""
-    n = len(index)
-    changes = np.flatnonzero(np.diff(index))
-    if len(changes):
-        run = int(changes[0]) + 1
-        if run > 1 and n % run == 0 and (index.reshape(-1, run) == index[::run, None]).all():
-            return run
-        again = np.flatnonzero(index[1:] == index[0])
-        if len(again):
-            period = int(again[0]) + 1
-            if period > 1 and n % period == 0 and (index.reshape(-1, period) == index[:period]).all():
-                return period
-    return 0

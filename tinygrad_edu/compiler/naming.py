@@ -4,13 +4,29 @@ import keyword
 import math
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from .backends.numpy_helpers import NAMES
 from .decay import THETA
-from .loops import Loop, Result, every_array
-from .lower import CONSTANT, Array, Elementwise, Lowered, Paired, Product, Read, Reduction, Softmax, Total
+from .lowered import (
+    CONSTANT,
+    PARAMETER,
+    Array,
+    Elementwise,
+    Loop,
+    Lowered,
+    Paired,
+    Product,
+    Read,
+    Reduction,
+    Result,
+    Softmax,
+    Total,
+    every_array,
+    reads_of,
+)
 from .tracing import Trace
 
 TAKEN = {"B", "np", "math", "parameters", "gradient", "dtype", "build", "run", "outputs", "buffers", "float"}
@@ -36,7 +52,7 @@ class _Names:
         self.windows = {leaf: window.array for loop in loops for leaf, window in loop.windows.items()}
         factors, summands = _roles(list(every_array(lowered)))
         self.factors, self.summands = ({self.windows.get(a, a) for a in role} for role in (factors, summands))
-        parameters = [array for array in lowered.arrays if array.source == ("parameter",)]
+        parameters = [array for array in lowered.arrays if array.source == PARAMETER]
         stems = {a: self._stem(a) for a in sorted(parameters, key=lambda array: int(array.places[0]))}
         counts = {stem: list(stems.values()).count(stem) for stem in stems.values()}
         for array in lowered.arrays:
@@ -83,11 +99,8 @@ class _Names:
             t = operation.t
             end = "all" if t is None else "last" if t == operation.loop.length - 1 else t
             return self._free(f"{operation.array.name}_{end}")
-        if array.source == ("ahead",):
-            (product, *_) = [part for part in operation.parts if isinstance(part, Product)]
-            return self._free(f"{product.b.array.name}{product.a.array.name}")
         if isinstance(operation, Total):
-            for part in operation.parts:
+            for part in sorted(operation.parts, key=self._reads_window):  # the state names a recurrence
                 factors = {part.a.array, part.b.array} if isinstance(part, Product) else set()
                 named = [self.windows.get(factor, factor).name for factor in factors if len(factors) == 2]
                 for name in sorted(named):
@@ -106,6 +119,9 @@ class _Names:
         if isinstance(operation, Softmax):
             return self._numbered("P")
         return self._numbered(f"{array.rule.name}_" if array.rule else "c")
+
+    def _reads_window(self, part: Any) -> bool:
+        return any(read.array in self.windows for read in reads_of(part))
 
     def _numbered(self, stem: str) -> str:
         n = self._counts.get(stem, 1)

@@ -17,6 +17,7 @@ from ..engine.rules import ADD, DIV, MUL, RULES, Rule
 from ..engine.value import Value
 from .checks import captured
 from .flatten import DOT, SUM, Flat
+from .placeholder import TAKE
 from .tracing import Trace
 
 LOG, EXP, LOGSUMEXP, SUB = (RULES[name] for name in ("log", "exp", "logsumexp", "sub"))
@@ -82,7 +83,8 @@ class Normaliser:
     """Makes the normal form of a trace: `graph`."""
 
     def __init__(self, trace: Trace, is_one_hot: Callable[[int], bool]):
-        self.graph, self._shapes, self._is_one_hot = Graph(), trace.shapes, is_one_hot
+        self.graph: Graph = Graph()
+        self._shapes, self._is_one_hot = trace.shapes, is_one_hot
         self._left: list[Sequence[int]] = []  # the operands of every node, as in Graph
         self._right: list[Sequence[int]] = []
         self._known: dict[Any, int] = {}
@@ -90,11 +92,6 @@ class Normaliser:
         self._flat = Flat(trace)
         self._nodes = array("i", [-1]) * self._flat.n_places  # by place
         self._build(trace)
-
-    def origins(self) -> list[tuple[int, int]]:
-        """Which operation of the trace each node was: (node, number of the operation), some twice."""
-        n_leaves = sum(size for _, _, size in self.graph.sources)
-        return [(self._nodes[place], place - n_leaves) for place, *_ in self._flat.heads]
 
     def _build(self, trace: Trace) -> None:
         graph, nodes, flat, parameters = self.graph, self._nodes, self._flat, set(trace.parameters)
@@ -230,6 +227,8 @@ class Normaliser:
             numbers = [self._constants.get(operand) for operand in operands]
             if None not in numbers:
                 return self._constant(rule.forward(*numbers))
+            if rule is TAKE and numbers[0] is not None:  # such as the index (i - i) % 5
+                return operands[1 + int(numbers[0])]
             if rule is DIV and numbers[1] is not None:
                 x, rule, number = self._factors_together(operands[0], DIV, numbers[1])
                 if number == 1.0:

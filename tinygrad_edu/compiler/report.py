@@ -6,26 +6,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..engine.rules import RULES
+from ..viz.drawing import drawn
 from ..viz.picture import Arrow, Box, Kind, Picture
 from ..viz.words import columns, four_digits, visible
 from .formulas import OPERATORS
-from .loops import Loop, Result, all_reads, every_array
-from .lower import (
+from .lowered import (
     CONSTANT,
     Array,
     Elementwise,
+    Loop,
     Lowered,
     Read,
+    Result,
     Softmax,
     Take,
     Terms,
     Total,
+    all_reads,
+    every_array,
     in_order,
     is_matrix_product,
     reads_of,
 )
 
 if TYPE_CHECKING:
+    from ..viz.plain import PlainDrawing
     from ..viz.render import Drawing
 
 MOST = 60  # groups in a table or a drawing; a program without structure has thousands
@@ -44,6 +49,7 @@ class Groups:
 
     def __init__(self, lowered: Lowered):
         self.lowered = lowered
+        self.notes: list[str] = []  # more lines below the title
         arrays = _with_leaves_where_they_are_read(list(every_array(lowered)))
         self._arrays = [array for array in arrays if not isinstance(array.operation, Loop)]
         loops = [array.operation for array in arrays if isinstance(array.operation, Loop)]
@@ -69,7 +75,7 @@ class Groups:
         hidden = len(rows) - 1 - MOST
         if hidden > 0:
             rows[1 : hidden + 1] = [("…", f"{hidden:,} more", "", "", "")]
-        return "\n".join([self.title, *self.advice, *columns(rows)])
+        return "\n".join([self.title, *self.notes, *self.advice, *columns(rows)])
 
     @property
     def advice(self) -> list[str]:
@@ -82,7 +88,7 @@ class Groups:
             'For one example at a time, backend="python" is faster. NumPy pays for a hundred examples or more.',
         ]
 
-    def draw(self, *, rankdir: str = "LR", format: str = "svg") -> "Drawing":
+    def draw(self, *, rankdir: str = "LR", format: str = "svg") -> "Drawing | PlainDrawing":
         """The groups as boxes, inputs first. Arrows lead from each group to the groups that read it.
 
         An input is a yellow rectangle, a parameter is green, a matrix product has depth, and a result has a double
@@ -91,24 +97,14 @@ class Groups:
         rankdir  "LR" (left to right) or "TB" (top to bottom)
         format   the default of `render()` and `pipe()`: "svg", "png", "pdf" ...
 
-        Raises ValueError for another rankdir, ImportError without the graphviz package.
+        Raises ValueError for another rankdir.
         """
         if rankdir not in ("LR", "TB"):
             raise ValueError(f'rankdir is "LR" (left to right) or "TB" (top to bottom), got {rankdir!r}.')
-        try:
-            from ..viz.dot import drawing_of
-        except ModuleNotFoundError:
-            raise ImportError(
-                "draw needs the graphviz package: `pip install graphviz graphviz-pure`. print(groups) shows a "
-                "table without it."
-            ) from None
-        return drawing_of(self.picture, repr(self), rankdir=rankdir, format=format)
+        return drawn(self.picture, repr(self), rankdir=rankdir, format=format)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        try:
-            return self.draw()._repr_mimebundle_(include, exclude)
-        except ImportError as error:  # a cell must not end in a traceback
-            return {"text/plain": f"{self!r}\n({error})"}
+        return self.draw()._repr_mimebundle_(include, exclude)
 
     @property
     def picture(self) -> Picture:

@@ -15,19 +15,23 @@ from ..engine.operators import Operators
 from ..engine.rules import RULES, Rule
 
 PLAIN = (int, float, str, tuple)  # arguments that are compared by their repr, which tells 1 from 1.0
+NONE = frozenset[Any]()
 COMMUTATIVE = ("add", "mul", "max", "equal")
 
 
 class Symbol(Operators):
     """One expression: an operation `op` of `args`, which are Symbols, numbers, or whatever the operation needs.
 
-    shape is the shape for one example, () for a number. batched: does every example have a value of its own?
+    axes: those along which it differs; none for a number.
     """
 
-    __slots__ = ("args", "batched", "book", "op", "shape")
+    __slots__ = ("args", "axes", "book", "op")
 
-    def __init__(self, book: "Book", op: str, args: tuple[Any, ...], shape: tuple[int, ...], batched: bool):
-        self.book, self.op, self.args, self.shape, self.batched = book, op, args, shape, batched
+    def __init__(self, book: "Book", op: str, args: tuple[Any, ...], axes: frozenset[Any]):
+        self.book: Book = book
+        self.op: str = op
+        self.args: tuple[Any, ...] = args
+        self.axes: frozenset[Any] = axes
 
     def _apply(self, name: str, *inputs: Any, **parameters: Any) -> Any:
         """The functions of `elementary` and the operators call this."""
@@ -40,7 +44,7 @@ class Symbol(Operators):
     def __eq__(self, other: Any) -> Any:
         return self.book.make("equal", self, other)
 
-    __hash__ = object.__hash__
+    __hash__: Callable[..., int] = object.__hash__
 
     def __bool__(self) -> bool:
         raise TypeError("A rule asked for the truth of a symbol: select by elementary.where.")
@@ -60,22 +64,17 @@ class Book:
         """The expressions, in the order in which they were made: each after its arguments."""
         return iter(self._known.values())
 
-    def leaf(self, name: str, shape: tuple[int, ...] = (), batched: bool = False) -> Symbol:
+    def leaf(self, name: str, axes: frozenset[Any] = NONE) -> Symbol:
         """A variable."""
-        return self._once("leaf", (name,), shape, batched)
+        return self._once("leaf", (name,), axes)
 
     def make(self, op: str, *args: Any) -> Any:
         """op(*args), elementwise, in its simplest form: a Symbol or a number. One of args is a Symbol."""
-        symbols = [x for x in args if isinstance(x, Symbol)]
         args = tuple([x if x.__class__ in (Symbol, float, int) else _simple(x) for x in args])
         simple = self._simpler[op](self, *args) if op in self._simpler else None
         if simple is not None:
             return simple
-        return self._once(op, args, *self._extent(symbols))
-
-    def _extent(self, symbols: list[Symbol]) -> tuple[tuple[int, ...], bool]:
-        """Shape and batched of an elementwise result of these."""
-        return broadcast(x.shape for x in symbols), any(x.batched for x in symbols)
+        return self._once(op, args, NONE.union(*[x.axes for x in args if isinstance(x, Symbol)]))
 
     def known(self, op: str, *args: Any) -> Any:
         """op(*args) if it has been made, else None."""
@@ -85,20 +84,16 @@ class Book:
         names = [repr(x) if x.__class__ is not Symbol and isinstance(x, PLAIN) else id(x) for x in args]
         return (op, *(sorted(names, key=hash) if op in COMMUTATIVE else names))
 
-    def _once(self, op: str, args: tuple[Any, ...], shape: tuple[int, ...], batched: bool) -> Symbol:
+    def _once(self, op: str, args: tuple[Any, ...], axes: frozenset[Any]) -> Symbol:
         key = self._key(op, args)
         symbol = self._known.get(key)
         if symbol is None:
-            symbol = self._known[key] = Symbol(self, op, args, shape, batched)
+            symbol = self._known[key] = Symbol(self, op, args, axes)
         return symbol
 
-    def special(self, op: str, args: Iterable[Any], shape: tuple[int, ...], batched: bool) -> Symbol:
-        """An operation that is not elementwise, with the shape of its result."""
-        args = tuple(args)
-        key = (*self._key(op, args), shape, batched)
-        if key not in self._known:
-            self._known[key] = Symbol(self, op, args, shape, batched)
-        return self._known[key]
+    def special(self, op: str, args: Iterable[Any], axes: Iterable[Any] = NONE) -> Symbol:
+        """An operation that is not elementwise, with its axes."""
+        return self._once(op, tuple(args), frozenset(axes))
 
 
 def uses_of(results: Iterable[Any]) -> dict[Symbol, int]:
@@ -111,19 +106,6 @@ def uses_of(results: Iterable[Any]) -> dict[Symbol, int]:
             uses[x] = uses.get(x, 0) + 1
             stack += x.args if uses[x] == 1 else ()
     return uses
-
-
-def broadcast(shapes: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
-    """The shape to which arrays of these shapes broadcast."""
-    different = set(shapes)
-    if len(different) == 1:
-        return different.pop()
-    shape: list[int] = []
-    for other in different:
-        padded = [1] * (len(shape) - len(other)) + list(other)
-        shape = [1] * (len(padded) - len(shape)) + shape
-        shape = [b if a == 1 else a for a, b in zip(shape, padded, strict=True)]
-    return tuple(shape)
 
 
 def _simple(x: Any) -> Any:
@@ -209,7 +191,7 @@ def _where(book: Book, condition: Any, x: Any, y: Any) -> Any:
 
 def _fsum(book: Book, *terms: Any) -> Any:
     """The sum of floats, correctly rounded as elementary.total is. For two floats, + is."""
-    return functools.reduce(operator.add, terms) if len(terms) <= 2 else book.special("fsum", terms, (), False)
+    return functools.reduce(operator.add, terms) if len(terms) <= 2 else book.special("fsum", terms)
 
 
 def _dot(book: Book, *inputs: Any) -> Any:

@@ -6,13 +6,9 @@ and int would take the number of a float without asking.
 """
 
 import builtins
-import gc
 import numbers
 import operator
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from ..engine.operators import Operators
@@ -20,9 +16,9 @@ from ..engine.rule import Rule
 from ..engine.rules import RULES
 from ..engine.value import Value
 from ..engine.watch import watch
-from .tracing import CHOICES, Placeholder, refuse
+from .placeholder import CHOICES, Placeholder, refuse
 
-SAME_KIND = ("add", "sub", "mul", "neg", "abs", "mod", "max", "min")  # of whole numbers these are whole
+SAME_KIND = ("add", "sub", "mul", "neg", "abs", "mod", "max", "min", "where")  # of whole numbers these are whole
 
 
 class Tracked(Operators):
@@ -33,14 +29,18 @@ class Tracked(Operators):
 
     def __init__(self, x: Any, whole: bool = False):
         self.node: Value = x if isinstance(x, Value) else Value(x)
-        self.whole = whole
-        if watch.tracer:
-            watch.tracer.tracked.append(self)
+        self.whole: bool = whole
 
     @property
     def number(self) -> Any:
         """What it is for the example of this run."""
-        number = watch.tracer.number(self.node) if watch.tracer else kept_number(self.node)
+        try:
+            number = watch.tracer.number(self.node) if watch.tracer else kept_number(self.node)
+        except AttributeError:
+            raise RuntimeError(
+                "A number that a traced function has read was kept where the compiler does not look. Keep it in a "
+                "list, a dict or an attribute that the function names, or take it from predict()."
+            ) from None
         return int(number) if self.whole else number
 
     # --- What is recorded -----------------------------------------------------------------------------------
@@ -49,7 +49,11 @@ class Tracked(Operators):
         node = Placeholder._record(self.node, rule, [x.node if isinstance(x, Tracked) else x for x in inputs])  # type: ignore[arg-type]  # it records for any Value
         if any(isinstance(x, Value) for x in inputs):
             return node
-        return Tracked(node, rule.name in CHOICES or (rule.name in SAME_KIND and all(map(is_whole, inputs))))
+        return Tracked(
+            node,
+            rule.name in CHOICES
+            or (rule.name in SAME_KIND and all(map(is_whole, inputs[rule.name == "where" :]))),
+        )
 
     def _operate(self, name: str, *inputs: Any, **parameters: Any) -> Any:
         inputs = tuple(map(_plain, inputs))
@@ -65,6 +69,11 @@ class Tracked(Operators):
         return self if name == "plain" else self._operate(name, *inputs, **parameters)
 
     def _take(self, options: Any) -> Any:
+        if watch.tracer and self.node.rule:
+            number = self.number
+            if not 0 <= number < len(options):
+                raise IndexError(f"take has the indices 0 to {len(options) - 1}, got {number}.")
+            watch.tracer.inside(self.node, len(options))
         return Placeholder._take(self.node, options)  # type: ignore[arg-type]  # as above
 
     def __floordiv__(self, other: Any) -> Any:
@@ -74,6 +83,48 @@ class Tracked(Operators):
 
     def __rfloordiv__(self, other: Any) -> Any:
         return Tracked(other, is_whole(other)) // self
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
+
+    # Bits of whole numbers, by arithmetic that arrays have as well. The other operand is a plain number: a tracked
+    # one becomes plain, and a part of the path.
+
+    def __lshift__(self, places: Any) -> Any:
+        return self * 2 ** operator.index(places)
+
+    def __rshift__(self, places: Any) -> Any:
+        return self // 2 ** operator.index(places)
+
+    def __invert__(self) -> Any:
+        return -1 - self
+
+    def __and__(self, mask: Any) -> Any:
+        mask = operator.index(mask)
+        if mask < 0:
+            return self - (self & ~mask)
+        return builtins.sum((self >> bit) % 2 << bit for bit in range(mask.bit_length()) if mask >> bit & 1)
+
+    def __or__(self, mask: Any) -> Any:
+        mask = operator.index(mask)
+        return self + mask - (self & mask)
+
+    def __xor__(self, mask: Any) -> Any:
+        mask = operator.index(mask)
+        return self + mask - 2 * (self & mask)
+
+    __rand__ = __and__
+    __ror__ = __or__
+    __rxor__ = __xor__
+
+    def __rlshift__(self, other: Any) -> Any:
+        return other << operator.index(self)
+
+    def __rrshift__(self, other: Any) -> Any:
+        return other >> operator.index(self)
 
     def __eq__(self, other: object) -> Any:
         return self._operate("equal", self, other)
@@ -97,7 +148,8 @@ class Tracked(Operators):
         return int(self._pinned("an int"))
 
     def __float__(self) -> float:
-        return float(self._pinned("a float"))
+        number = watch.tracer.floated(self.node, sys._getframe(1)) if watch.tracer else None
+        return float(self._pinned("a float") if number is None else number)
 
     def __hash__(self) -> int:
         return hash(self._pinned("the key of a dict or a set"))
@@ -105,7 +157,8 @@ class Tracked(Operators):
     def __round__(self, digits: int | None = None) -> Any:
         return round(self._pinned("rounded"), digits)
 
-    __floor__ = __ceil__ = __trunc__
+    __floor__ = __trunc__
+    __ceil__ = __trunc__
 
     def _pinned(self, what: str) -> Any:
         return watch.tracer.pinned(self.node) if self._is_asked(what) else self.number
@@ -125,8 +178,8 @@ class Tracked(Operators):
         return format(self._shown(), spec)
 
     def _shown(self) -> Any:
-        """The number as text: that of a whole number may become a key, such as f"layer{i}"."""
-        return self._pinned("text") if self.whole else self.number
+        """The number as text, which may become a key, such as f"layer{i}"."""
+        return self.number if watch.tracer is None else watch.tracer.shown(self.node, self.whole)
 
 
 numbers.Real.register(Tracked)
@@ -161,74 +214,3 @@ def kept_number(node: Value) -> Any:
 def put_number(node: Placeholder, number: Any) -> None:
     """Give a placeholder its number."""
     _slot.__set__(node, number)
-
-
-def settle(tracer: Any) -> None:
-    """Give Values, lists and dicts that keep a tracked number the plain one, as the function itself would do."""
-    tracked, tracer.tracked = tracer.tracked, []
-    kept = [x for x in tracked if sys.getrefcount(x) > 3]  # here, in `tracked` and in the argument
-    del tracked
-    if not kept:
-        return
-    numbers = {id(x): tracer.number(x.node) for x in kept}
-    for owner in gc.get_referrers(*kept):
-        if isinstance(owner, Value) and isinstance(owner.data, Tracked):
-            owner.data = numbers[id(owner.data)]
-        elif isinstance(owner, list) and owner is not kept:
-            owner[:] = [numbers.get(id(x), x) for x in owner]
-        elif isinstance(owner, dict):
-            owner.update({key: numbers[id(x)] for key, x in owner.items() if id(x) in numbers})
-
-
-# --- Python's max and min -------------------------------------------------------------------------------------
-
-_lock, _builtin, _open = threading.Lock(), {"max": max, "min": min}, [0]
-
-
-@contextmanager
-def following_max() -> Iterator[None]:
-    """Inside the block, max and min of Tracked numbers and placeholders are recorded, in a thread that traces.
-
-    They compare item after item, and the outcomes would be others for nearly every example.
-    """
-    with _lock:
-        _open[0] += 1
-        for name in _builtin:
-            setattr(builtins, name, _FOLLOWED[name])
-    try:
-        yield
-    finally:
-        with _lock:
-            _open[0] -= 1
-            if not _open[0]:
-                for name, function in _builtin.items():
-                    setattr(builtins, name, function)
-
-
-def _followed(name: str, beats: Callable[[Any, Any], Any]) -> Callable[..., Any]:
-    def function(*args: Any, **options: Any) -> Any:
-        if watch.tracer is None or not hasattr(watch.tracer, "picked"):
-            return _builtin[name](*args, **options)
-        items = list(args[0]) if len(args) == 1 else list(args)
-        keys = list(map(options["key"], items)) if options.get("key") else items
-        if not any(isinstance(x, Tracked | Placeholder) for x in keys):
-            return _builtin[name](items, **options)
-        if all(isinstance(x, Tracked | numbers.Real) for x in keys) and keys is items:
-            return next(x for x in keys if isinstance(x, Tracked))._record(RULES[name], items)
-        best, key = items[0], keys[0]
-        if not all(isinstance(x, Value | numbers.Real) for x in items):
-            return items[_builtin[name](range(len(items)), key=keys.__getitem__)]
-        for item, its_key in zip(items[1:], keys[1:], strict=True):
-            wins = beats(its_key, key)
-            best, key = (
-                RULES["where"](wins, *pair) if hasattr(wins, "_record") else pair[not wins]
-                for pair in ((item, best), (its_key, key))
-            )
-        return best
-
-    function.__name__ = function.__qualname__ = name
-    function.__module__, function.__doc__ = "builtins", _builtin[name].__doc__
-    return function
-
-
-_FOLLOWED = {"max": _followed("max", operator.gt), "min": _followed("min", operator.lt)}

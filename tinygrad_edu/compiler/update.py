@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from .backends.numpy_operations import UFUNCS
+from .backends.numpy_operands import UFUNCS
 from .formulas import Language
 from .symbols import Book, Symbol, uses_of
 
-VECTOR = (1,)  # the shape of a Symbol with one number per parameter; the length does not matter
+VECTOR = frozenset(["parameters"])  # the axes of a Symbol with one number per parameter
 FORWARD = {**UFUNCS, "pow": "power"}
 
 
@@ -30,7 +30,7 @@ class UpdateProgram:
 
     def __init__(self, optimizer: Any):
         self.lines: list[str] = []
-        self.n_buffers = 0
+        self.n_buffers: int = 0
         gradient, vectors, results = equation(optimizer)
         names = [str(vector.args[0]) for vector in vectors]
         self._place = dict(zip([*vectors, gradient], [*names, "gradient"], strict=True))  # where each vector is
@@ -43,7 +43,7 @@ class UpdateProgram:
             if self._readers.get(symbol) and symbol.op != "leaf" and _is_vector(symbol):
                 self._emit(symbol)
         self._bring_home(names, results)
-        self.source = self._module(names)
+        self.source: str = self._module(names)
 
     def _module(self, names: list[str]) -> str:
         body = [f"    t{i + 1} = np.empty_like(parameter)" for i in range(self.n_buffers)]
@@ -125,4 +125,4 @@ def equation(optimizer: Any) -> tuple[Symbol, list[Symbol], tuple[Any, ...]]:
 
 
 def _is_vector(x: Any) -> bool:
-    return isinstance(x, Symbol) and x.shape == VECTOR
+    return isinstance(x, Symbol) and x.axes == VECTOR

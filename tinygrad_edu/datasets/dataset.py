@@ -11,7 +11,7 @@ WIDTH = 96  # columns of text for a row of images
 GAP = "  "
 
 
-class Text(str):
+class UnquotedText(str):
     """Text that a REPL or a notebook shows as it reads, without quotes and \\n."""
 
     __slots__ = ()
@@ -43,7 +43,7 @@ class Dataset:
             f"Dataset({self.name!r}: {sizes}, {self.X_train.shape[1]} features, {len(self.class_names)} classes)"
         )
 
-    def show(self, n: int = 10) -> Text:
+    def show(self, n: int = 10) -> UnquotedText:
         """The first n training examples as text: images in shades of ink, or a table of features.
 
         Raises ValueError for n below 1.
@@ -58,9 +58,9 @@ class Dataset:
             raise ValueError(f"show needs n of 1 or more, got {n!r}.")
         labels = [self.class_names[i] for i in self.y_train[:n]]
         if len(self.shape) == 2:
-            return Text(_grid(self.X_train[:n].reshape(-1, *self.shape), labels))
+            return UnquotedText(_grid(self.X_train[:n].reshape(-1, *self.shape), labels))
         names = self.feature_names or tuple(f"x{i}" for i in range(self.X_train.shape[1]))
-        return Text(_table(self.X_train[:n].tolist(), labels, names))
+        return UnquotedText(_table(self.X_train[:n].tolist(), labels, names))
 
 
 def _grid(images: NDArray[np.float64], labels: list[str]) -> str:

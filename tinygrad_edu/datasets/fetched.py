@@ -4,20 +4,18 @@ import gzip
 import hashlib
 import os
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .dataset import Dataset
 
-FILES = {  # the size and the MD5 of the unpacked bytes
-    "train-images-idx3-ubyte": (47_040_016, "6bbc9ace898e44ae57da46a324031adb"),
-    "train-labels-idx1-ubyte": (60_008, "a25bea736e30d166cdddb491f175f624"),
-    "t10k-images-idx3-ubyte": (7_840_016, "2646ac647ad5339dbf082846283269ea"),
-    "t10k-labels-idx1-ubyte": (10_008, "27ae3e4e09519cfbb04c329615203637"),
+FILES = {  # the MD5 of the unpacked bytes
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -59,93 +57,67 @@ def mnist(
 
 
 def _load(name: str, root: str | os.PathLike[str] | None, download: bool) -> NDArray[np.uint8]:
-    path = _path(name, [place for place in (root, os.environ.get(VARIABLE)) if place], download)
+    path = _path(name, root, download)
     try:
-        return _numbers(path, name, str(path))
+        return _read(path, name)
     except ValueError as error:
-        raise ValueError(f"{error} Delete it and call mnist() again, or {REMEDY}.") from None
+        raise ValueError(f"{path} is {error} Delete it and call mnist() again, or {REMEDY}.") from None
 
 
-def _numbers(path: Path, name: str, source: str) -> NDArray[np.uint8]:
-    """The array in a file: images (n, 28, 28) or labels (n,). `source` names the file in the ValueError."""
-    size, checksum = FILES[name]
-    with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
+def _read(path: Path, name: str) -> NDArray[np.uint8]:
+    """The array in a file: images (n, 28, 28) or labels (n,). Raises ValueError unless it is MNIST's."""
+    data = path.read_bytes()
     try:
-        with gzip.open(path) if packed else path.open("rb") as file:
-            data = file.read(size + 1)  # a gzip file of 2 MB can hold gigabytes
+        data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{source} is a truncated or corrupt gzip file ({error}).") from None
-    if len(data) != size:
-        found = f"{len(data):,}" if len(data) < size else "more"
-        raise ValueError(
-            f"{source} is not MNIST's {name}: that has {size:,} bytes unpacked, the file has {found}."
-        )
-    found = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    if found != checksum:
-        raise ValueError(f"{source} is not MNIST's {name}: the MD5 of its bytes is {found}, not {checksum}.")
+        raise ValueError(f"a truncated or corrupt gzip file ({error}).") from None
+    checksum = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    if checksum != FILES[name]:
+        raise ValueError(f"not MNIST's {name}: the MD5 of its bytes is {checksum}, not {FILES[name]}.")
     # The right bytes need no parsing. A header of 16 bytes precedes the images, one of 8 the labels.
     if "images" in name:
         return np.frombuffer(data, np.uint8, offset=16).reshape(-1, 28, 28)
     return np.frombuffer(data, np.uint8, offset=8)
 
 
-def _path(name: str, places: list[str | os.PathLike[str]], download: bool) -> Path:
-    if found := _find(name, places):
-        return found
+def _path(name: str, root: str | os.PathLike[str] | None, download: bool) -> Path:
+    """Where the file is; it is downloaded if it is nowhere."""
+    places = [place for place in (root, os.environ.get(VARIABLE)) if place]
     try:
         import pooch
     except ModuleNotFoundError:
-        extra = (
-            ", and to download it takes `pip install 'tinygrad-edu[data]'`: install that, or" if download else ":"
-        )
-        raise FileNotFoundError(f"{_nowhere(name, places)}{extra} {REMEDY}.") from None
-    cache = Path(pooch.os_cache("tinygrad_edu"))
-    if found := _find(name, [cache]):
-        return found
-    nowhere = _nowhere(name, [*places, cache])
-    if not download:
-        raise FileNotFoundError(f"{nowhere}: {REMEDY}, or leave download=False out.")
-    return _download(name, cache / "mnist", nowhere)
+        pooch = None
+    else:
+        places.append(pooch.os_cache("tinygrad_edu"))
+    folders = [Path(place).expanduser() / inside for place in places for inside in ("", "mnist")]
+    for path in (folder / file for folder in folders for file in (name, f"{name}.gz")):
+        if path.is_file():
+            return path
+    looked = ", ".join(map(str, folders)) or f"no folder, as neither root nor ${VARIABLE} names one"
+    missing = f"{name}[.gz] was not found (looked in {looked})"
+    if download and pooch:
+        return _download(name, folders[-1], missing)
+    if download:
+        extra = "to download it takes `pip install 'tinygrad-edu[data]'`: install that, or"
+        raise FileNotFoundError(f"{missing}, and {extra} {REMEDY}.")
+    raise FileNotFoundError(f"{missing}: {REMEDY}, or leave download=False out.")
 
 
-def _folders(places: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    return [Path(place).expanduser() / folder for place in places for folder in ("", "mnist")]
-
-
-def _find(name: str, places: Iterable[str | os.PathLike[str]]) -> Path | None:
-    paths = (folder / file for folder in _folders(places) for file in (name, f"{name}.gz"))
-    return next((path for path in paths if path.is_file()), None)
-
-
-def _nowhere(name: str, places: Iterable[str | os.PathLike[str]]) -> str:
-    looked = ", ".join(map(str, _folders(places))) or f"no folder, as neither root nor ${VARIABLE} names one"
-    return f"{name}[.gz] was not found (looked in {looked})"
-
-
-def _download(name: str, folder: Path, nowhere: str) -> Path:
-    """Fetch a file from the first mirror that has the right one. A wrong one never gets its name."""
+def _download(name: str, folder: Path, missing: str) -> Path:
+    """Fetch a file from the first mirror that has the right one."""
     import pooch
 
-    # Into pooch's temporary file, which gets its name when this returns.
-    def download(url: str, path: str, fetcher: Any) -> None:
-        pooch.HTTPDownloader(progressbar=True)(url, path, fetcher)
-        _numbers(Path(path), name, "the download")
-
-    reasons = []
+    path, reasons = folder / f"{name}.gz", []
     for mirror in MIRRORS:
         try:
-            fetcher = pooch.create(folder, mirror, registry={f"{name}.gz": None})
-            return Path(fetcher.fetch(f"{name}.gz", downloader=download))
-        except (OSError, ValueError) as error:  # requests' errors are OSErrors
-            reasons.append(f"{mirror}: {_root_cause(error)}")
+            pooch.retrieve(mirror + path.name, None, path.name, folder, progressbar=True)
+            _read(path, name)
+            return path
+        except OSError as error:  # requests' errors are OSErrors
+            reasons.append(f"{mirror}: {error}")
+        except ValueError as error:
+            path.unlink()
+            reasons.append(f"{mirror}: the download is {error}")
     raise FileNotFoundError(
-        f"{nowhere} and could not be downloaded ({'; '.join(reasons)}). Check the network, or {REMEDY}."
+        f"{missing} and could not be downloaded ({'; '.join(reasons)}). Check the network, or {REMEDY}."
     )
-
-
-def _root_cause(error: BaseException) -> BaseException:
-    """The first error, "Connection refused", not the three errors that requests wraps around it."""
-    while inner := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
-        error = inner
-    return error

@@ -3,14 +3,13 @@
 steps(root)     every application of the chain rule in a backward pass: index it, iterate over it, print it
 run(root)       the stepping prompt: both passes, with the letters of pdb; `tracing()` records source lines for it
 Machine(root)   the same as an object: next(), back(), goto(...), run(), reset()
-record(model)   a film of a training: what went wrong in which step, and any step to look at
+record(model)   a film of a training, a list of graphs: what went wrong, and any step to look at
 why(root, x)    x's gradient as the sum over all paths between the two, the largest first
 blame(root)     the node that made a nan, an inf, a dead end, a vanishing or exploding gradient, and the remedy
 
-`stepping`, `paths`, `causes` and `bookkeeping` are the analyses: they give data. `frames` makes a
-picture of a step, `machine` and `prompt` the text. Nothing in the engine imports this
-package, and no `.grad` is written. Nodes are called by their labels, else by the variables that hold them where
-the question is asked.
+`stepping`, `paths`, `passes`, `causes` and `training` are the analyses: they give data. `frames` makes a picture
+of a step, `machine` and `prompt` the text. Nothing in the engine imports this package, and no `.grad` is written.
+Nodes are called by their labels, else by the variables that hold them where the question is asked.
 """
 
 from .causes import Blame, Finding, blame

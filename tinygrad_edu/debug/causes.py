@@ -11,16 +11,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine.changes import changed
 from ..engine.scalar import as_real
 from ..engine.value import Value
 from ..viz.names import names_of, variables_in_sight
-from ..viz.reading import nodes_below
-from ..viz.words import few, formula, four_digits, visible
-from .bookkeeping import accumulated, told
+from ..viz.reading import nodes_below, parameters_among
+from ..viz.strangers import adopted
+from ..viz.words import few, finite, formula, four_digits, visible
+from .passes import Audit, audit, counting, told
 from .stepping import Step, Steps
+from .training import layer_of, unit_of
 
 SERIOUS = ("nan", "inf", "unreached", "zero", "vanishing", "exploding")
+SATURATING = ("tanh", "sigmoid", "erf", "erfc", "softplus", "elu", "gelu", "silu", "atan")
+EXPONENTIAL = ("exp", "expm1", "sinh", "cosh")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -29,7 +32,7 @@ class Finding:
 
     `upstream` and `slope` are those of the share that was made for the operand number `operand`, in a backward
     sweep. operand is None for a sum of shares, and for what the node made for all its operands. For "accumulated",
-    upstream is the gradient of one pass.
+    upstream is what this pass gives; for "changed", how many passes the result has had.
     """
 
     kind: str
@@ -56,16 +59,6 @@ class Finding:
         return self.names.get(self.node) or visible(self.node.label) or "a parameter without a label"
 
     @property
-    def made(self) -> str:
-        """What happened, in one sentence."""
-        return _made(self)
-
-    @property
-    def remedy(self) -> str:
-        """What usually helps, in one sentence."""
-        return _remedy(self)
-
-    @property
     def title(self) -> str:
         """The finding without its node, to count it by: "zero (relu)"."""
         phase = f"{self.phase}, " * (self.kind in ("nan", "inf"))
@@ -77,31 +70,121 @@ class Finding:
         lines = [f"{self.kind} at {self.name}{where}" + f", {self.phase}" * bool(self.phase) + f": {self.made}"]
         return "\n".join([*lines, *[f"  operands: {operands}"] * bool(operands), f"  remedy: {self.remedy}"])
 
+    @property
+    def made(self) -> str:
+        """What happened, in one sentence."""
+        name, of = self.name, "" if self.operand is None else f" for {self.operands[self.operand][0]}"
+        numbers = formula(self.rule, [four_digits(data) for _, data in self.operands]) if self.rule else ""
+        match self.kind, self.phase:
+            case "unreached", _:
+                return f"{name} is not part of the loss, its gradient stays 0"
+            case "changed", _:
+                again = f", and backward() ran {self.upstream} times on this result" * (self.upstream > 1)
+                return f"{name} was changed after the forward pass{again}"
+            case "accumulated", _:
+                return told(name, self.node, self.upstream)
+            case "zero", _:
+                causes = {"relu": "dead relu: ", **dict.fromkeys(SATURATING, "saturation: ")}
+                cause = "" if of else causes.get(self.rule.name, "")
+                stopped = four_digits(self.upstream)
+                return f"{cause}the slope of {numbers}{of} is 0, and stops an upstream of {stopped}"
+            case _, "forward" if not self.rule:
+                return f"the leaf {name} is {self.node.data} itself"
+            case kind, "forward":
+                return "overflow: " * (kind == "inf") + f"{numbers} is {four_digits(self.node.data)}"
+        if not of:
+            return f"the shares that {name} receives add up to {four_digits(self.upstream)}"
+        upstream, slope, share = map(four_digits, (self.upstream, self.slope, self.upstream * self.slope))
+        return f"upstream {upstream} * slope {slope} = {share}{of}"
+
+    @property
+    def remedy(self) -> str:
+        """What usually helps, in one sentence."""
+        name = self.rule.name if self.rule else ""
+        others = ["y"] * (len(self.operands) - 1)
+        infinite = [operand for operand, data in self.operands if not finite(data)]
+        match self.kind, self.phase:
+            case "unreached", _:
+                return "Use it on the way to the loss, or leave it out; reading its .data on that way cuts it off."
+            case "changed", _:
+                return "Compute the result again in every step, before backward()."
+            case "accumulated", _:
+                return (
+                    "Call optimizer.zero_grad(), or set each parameter's grad to 0.0, before every backward pass. "
+                    "Only where passes are added up on purpose, as over micro-batches, all is well."
+                )
+            case _, "forward" if not self.rule:
+                return (
+                    "Give it a finite number: the learning rate may be too large, or there may be data with gaps."
+                )
+            case "nan", "forward" if infinite:
+                what = "0 * inf" if name in ("mul", "dot") else "inf / inf" if name == "div" else "inf - inf"
+                return f"{what} has no value: find out what made {', '.join(few(infinite, 5))} infinite."
+            case _, "forward" if name in EXPONENTIAL:
+                return "Use logsumexp, log_softmax, softplus or sigmoid, which never form the large exponential."
+            case _, "forward" if name == "div":
+                return "Keep the denominator away from 0: add a small number to it."
+            case _, "forward":
+                return "Scale the inputs and weights down, or add logarithms instead of multiplying."
+            case "nan", _ if self.upstream == 0:
+                inside = formula(self.rule, ["where(ok, x, 1)", *others])
+                return (
+                    "0 * inf: a where() outside hides the value, not the slope; choose the input as well (double "
+                    f"where), as in where(ok, {inside}, 0)."
+                )
+            case "nan", _:
+                return f"The backward of {name} gives nan here: prove it with testing.check_rule."
+            case "inf", _ if self.operand is None or finite(self.slope):
+                return (
+                    "Clip the gradients, start from smaller weights, or divide the loss by the number of examples."
+                )
+            case "inf", _ if name in ("sqrt", "pow", "pow_n"):
+                inside = formula(self.rule, ["x + 1e-12", *others])
+                return f"The slope is infinite at 0: add a small number inside, as in {inside}."
+            case "inf", _:
+                return "The slope is infinite there: keep the input away from that point, by 1e-12 or so."
+            case "exploding", _:
+                return "Clip the gradients, start from smaller weights, or add residual connections."
+        if name in SATURATING:
+            return "Start from Xavier or He initialisation, scale the inputs (as BatchNorm does), or use relu."
+        if self.kind == "vanishing":
+            return "Start from larger weights (He or Xavier), use relu, or add residual connections."
+        if name == "relu":
+            return "Use leaky_relu, a smaller learning rate, or He initialisation."
+        if name in ("mul", "dot"):
+            return "Start from small random numbers instead of zeros: a factor of 0 lets nothing through."
+        return "At the minimum this is as it should be; anywhere else, start from another point."
+
 
 class Blame:
     """The answer of `blame`: false if all is well, else `findings`, the most serious first.
 
     `kind`, `node`, `made` and `remedy` are those of the `first`; "" and None where there is nothing to blame.
-    `others` are all findings but the first; `size` is how many nodes the graph has.
+    `others` are all findings but the first; `size` is how many nodes the graph has; `note` says what is normal.
     """
 
-    def __init__(self, findings: tuple[Finding, ...], size: int):
-        self.findings, self.size = findings, size
-        self.first, self.others = findings[0] if findings else None, findings[1:]
-        found = self.first
-        self.node = found.node if found else None
-        self.kind, self.made, self.remedy = (found.kind, found.made, found.remedy) if found else ("", "", "")
+    def __init__(self, findings: tuple[Finding, ...], size: int, note: str = ""):
+        self.findings: tuple[Finding, ...] = findings
+        self.size: int = size
+        self.note: str = note
+        self.first: Finding | None = findings[0] if findings else None
+        self.others: tuple[Finding, ...] = findings[1:]
+        self.node: Value | None = self.first.node if self.first else None
+        self.kind: str = self.first.kind if self.first else ""
+        self.made: str = self.first.made if self.first else ""
+        self.remedy: str = self.first.remedy if self.first else ""
 
     def __bool__(self) -> bool:
         return bool(self.findings)
 
     def __repr__(self) -> str:
+        note = f"\n  note: {self.note}" * bool(self.note)
         if not self:
             nodes = f"{self.size:,} node{'s' * (self.size > 1)}"
-            return f"nothing to blame: all values and the gradients of all leaves are in order ({nodes})"
+            return f"nothing to blame: all values and the gradients of all leaves are in order ({nodes}){note}"
         counts = Counter(finding.title for finding in self.others)
         others = ", ".join(few([f"{count:,} {title}" for title, count in counts.most_common()], 5))
-        return repr(self.findings[0]) + f"\n  others: {others}" * bool(others)
+        return repr(self.findings[0]) + f"\n  others: {others}" * bool(others) + note
 
 
 def blame(
@@ -119,19 +202,21 @@ def blame(
       "nan", "inf"  the first node, forward and then backward, that made one out of finite numbers; a leaf that
                     is nan or inf itself counts as its maker
       "unreached"   one of `parameters` that root does not depend on
-      "changed"     a number that was changed after the forward pass, so that the slopes belong to other numbers
-      "accumulated" a leaf with the `.grad` of several equal passes: it was not set to zero between them
+      "changed"     a number that was changed between the forward and the backward pass, so that the slopes belong
+                    to other numbers
+      "accumulated" a leaf whose `.grad` is not what this pass gives: something was there before. That may be meant
       "zero"        a slope of exactly 0, as that of a dead relu or beside a factor of 0, while a gradient
                     reaches the node
       "vanishing"   a share that falls below vanishing * |upstream|, or out of the floats to 0
       "exploding"   a share, or a sum of shares, that rises above exploding * |upstream|
     The last three are reported only if a leaf below the node receives nothing better from elsewhere: a relu that
     is off for one example of several, or beside a residual connection, is no fault, nor are shares that cancel.
-    The leaves that count are `parameters` (`model.parameters()`) if given, else those with a label, else all.
+    The leaves that count are `parameters` (`model.parameters()`) if given, else the parameters of modules, else
+    the leaves with a label, else all.
     `variables` name the nodes without a label; by default they are those of the caller.
 
-    The sweep is blame's own: no `.grad` is written, none is read but for "accumulated", and no backward pass is
-    needed before.
+    The sweep is blame's own: no `.grad` is written, and no backward pass is needed before. After an update, which
+    is normal, the gradients are judged by the numbers of the forward pass, as far as the graph still tells them.
 
     >>> x = Value(1000.0, label="x")
     >>> blame(x.exp() + 1)
@@ -144,33 +229,66 @@ def blame(
     Raises TypeError unless root and parameters are Values and upstream is a number, ValueError unless upstream is
     finite and not 0, and 0 <= vanishing <= 1 <= exploding. If a rule fails, its error has a note with the node.
     """
+    (root,) = adopted(root)
     order = nodes_below(root)
     seed = type(root.data)(as_real(upstream))
-    if not _finite(seed) or seed == 0:
+    if not finite(seed) or seed == 0:
         raise ValueError(f"upstream is a finite number other than 0, got {upstream!r}.")
     if not 0 <= vanishing <= 1 <= exploding:
         raise ValueError(f"vanishing is 0 to 1 and exploding 1 or more, got {vanishing!r} and {exploding!r}.")
-    one = [parameters] if isinstance(parameters, Value) else parameters
-    given = None if one is None else list(one)
-    for parameter in given or ():
+    chosen = [parameters] if isinstance(parameters, Value) else parameters and list(parameters)
+    for parameter in chosen or ():
         if not isinstance(parameter, Value):
             kind = type(parameter).__name__
             raise TypeError(
                 f"parameters are Values, such as model.parameters(), got {reprlib.repr(parameter)} ({kind})."
             )
-    given = given and list(dict.fromkeys(given))
+    chosen = chosen and list(dict.fromkeys(chosen))
     names = names_of(order, variables_in_sight() if variables is None else variables)
-    leaves = [node for node in order if not node.rule]
-    counting = given if given is not None else [leaf for leaf in leaves if leaf.label] or leaves
-    sweep = _Sweep(Steps(root, seed), names, vanishing, exploding)
-    missing = [Finding("unreached", "", p, names) for p in given or () if p not in names]
-    below = [p for p in counting if p in names]
-    stale = [Finding("changed", "", node, names) for node in changed(root)]
-    ones = {leaf: gradient / seed for leaf, gradient in sweep.adjoints.items()}
-    sums = accumulated(root, ones, below) if not stale else {}
-    again = [Finding("accumulated", "", leaf, names, each) for leaf, each in sums.items()]
-    found = [*_forward(order, names), *sweep.broken, *missing, *stale, *again, *sweep.faults(below)]
-    return Blame(tuple(found), len(order))
+    checked = audit(order, chosen)
+    sweep = _Sweep(Steps(root, seed, numbers=checked.numbers), names, vanishing, exploding)
+    missing = [Finding("unreached", "", p, names) for p in chosen or () if p not in names]
+    below = [p for p in (counting(order) if chosen is None else chosen) if p in names]
+    stale = [Finding("changed", "", node, names, checked.passes) for node in checked.wrong]
+    again = [Finding("accumulated", "", leaf, names, this) for leaf, this in checked.left.items()]
+    resting, note = _resting(below, sweep)
+    faults = sweep.faults([leaf for leaf in below if leaf not in resting])
+    if root.grad != 0:  # a training that has come to the minimum of a squared error is all right
+        faults = [fault for fault in faults if fault.kind == "exploding" or fault.rule.name != "pow_n"]
+    findings = [*_forward(order, names), *sweep.broken, *missing, *stale, *again, *faults]
+    return Blame(tuple(findings), len(order), "; ".join(filter(None, [note, _moved(checked, names)])))
+
+
+def _resting(leaves: list[Value], sweep: "_Sweep") -> tuple[set[Value], str]:
+    """The parameters without a gradient in layers where others have one, as in most networks of relus, and a
+    sentence that counts the units."""
+    layers: dict[str, dict[str, list[Value]]] = {}
+    for leaf in parameters_among(leaves):
+        unit = unit_of(str(leaf.label))
+        if unit != "the model":
+            layers.setdefault(layer_of(unit), {}).setdefault(unit, []).append(leaf)
+    resting, notes = set[Value](), []
+    for layer, units in layers.items():
+        still = {leaf for unit in units.values() for leaf in unit if not sweep.largest[leaf]}
+        if any(not still.issuperset(unit) for unit in units.values()):
+            resting |= still
+            dead = sum(still.issuperset(unit) for unit in units.values())
+            notes += [f"no gradient reaches {dead} of {len(units)} units of {layer}"] * bool(dead)
+    if not layers and sweep.order[-1].grad != 0:  # leaves without places, in a training
+        still = {leaf for leaf in leaves if not sweep.largest[leaf]}
+        if 0 < len(still) < len(leaves):
+            return still, f"no gradient reaches {len(still):,} of {len(leaves):,} leaves"
+    return resting, "; ".join(notes)
+
+
+def _moved(checked: Audit, names: Mapping[Value, str]) -> str:
+    if not checked.moved:
+        return ""
+    others = f" and {len(checked.moved) - 1:,} more" * (len(checked.moved) > 1)
+    return (
+        f"{names[checked.moved[0]]}{others} changed after the backward pass, as an update does: this is about the "
+        "numbers before it"
+    )
 
 
 # --- Forward --------------------------------------------------------------------------------------------------
@@ -182,7 +300,7 @@ def _forward(order: list[Value], names: dict[Value, str]) -> Iterator[Finding]:
         x = node.data
         if x != x and all(p.data == p.data for p in node.parents):
             yield Finding("nan", "forward", node, names)
-        elif abs(x) == math.inf and all(_finite(p.data) for p in node.parents):
+        elif abs(x) == math.inf and all(finite(p.data) for p in node.parents):
             yield Finding("inf", "forward", node, names)
 
 
@@ -210,20 +328,20 @@ class _Sweep:
                 self._pass_on(next(passing))
 
     def _add(self, kind: str, node: Value, slope: Any = None, operand: int | None = None) -> None:
-        found = Finding(kind, "backward", node, self.names, self.adjoints[node], slope, operand)
-        (self.broken if kind in ("nan", "inf") else self.suspects).append(found)
+        finding = Finding(kind, "backward", node, self.names, self.adjoints[node], slope, operand)
+        (self.broken if kind in ("nan", "inf") else self.suspects).append(finding)
 
     def _arrive(self, node: Value) -> None:
         """The sum of the shares may be too large where none of them is."""
         adjoint, largest = self.adjoints[node], self.largest[node]
-        if not _finite(adjoint) and _finite(largest):
+        if not finite(adjoint) and finite(largest):
             self._add("inf", node)
         elif abs(adjoint) > self.high >= largest:
             self._add("exploding", node)
 
     def _pass_on(self, step: Step) -> None:
         node, adjoint = step.node, step.upstream
-        sound = all(map(_finite, (adjoint, node.data, *[p.data for p in node.parents])))
+        sound = all(map(finite, (adjoint, node.data, *[p.data for p in node.parents])))
         if sound and adjoint != 0 and not any(share.share or share.slope for share in step.shares):
             self._add("zero", node, 0)
             sound = False
@@ -239,7 +357,7 @@ class _Sweep:
 
     def _kind(self, adjoint: Any, share: Any) -> str:
         """What is wrong with a share made from an adjoint that was still in order."""
-        if not _finite(share):
+        if not finite(share):
             return "inf" if share == share else "nan"
         if abs(adjoint) <= self.high < abs(share):
             return "exploding"
@@ -265,92 +383,3 @@ class _Sweep:
             if not leaves.isdisjoint(node.parents):
                 leaves.add(node)
         return leaves
-
-
-def _finite(x: Any) -> bool:
-    return bool(x == x and abs(x) != math.inf)
-
-
-# --- Text -----------------------------------------------------------------------------------------------------
-
-
-SATURATING = ("tanh", "sigmoid", "erf", "erfc", "softplus", "elu", "gelu", "silu", "atan")
-EXPONENTIAL = ("exp", "expm1", "sinh", "cosh")
-
-
-def _made(found: Finding) -> str:
-    name, of = found.name, "" if found.operand is None else f" for {found.operands[found.operand][0]}"
-    numbers = formula(found.rule, [four_digits(data) for _, data in found.operands]) if found.rule else ""
-    match found.kind, found.phase:
-        case "unreached", _:
-            return f"{name} is not part of the loss, its gradient stays 0"
-        case "changed", _:
-            return f"{name} was changed after the forward pass"
-        case "accumulated", _:
-            return told(name, found.node, found.upstream)
-        case "zero", _:
-            causes = {"relu": "dead relu: ", **dict.fromkeys(SATURATING, "saturation: ")}
-            cause = "" if of else causes.get(found.rule.name, "")
-            return (
-                f"{cause}the slope of {numbers}{of} is 0, and stops an upstream of {four_digits(found.upstream)}"
-            )
-        case _, "forward" if not found.rule:
-            return f"the leaf {name} is {found.node.data} itself"
-        case kind, "forward":
-            return "overflow: " * (kind == "inf") + f"{numbers} is {four_digits(found.node.data)}"
-    if not of:
-        return f"the shares that {name} receives add up to {four_digits(found.upstream)}"
-    upstream, slope, share = map(four_digits, (found.upstream, found.slope, found.upstream * found.slope))
-    return f"upstream {upstream} * slope {slope} = {share}{of}"
-
-
-def _remedy(found: Finding) -> str:
-    name = found.rule.name if found.rule else ""
-    others = ["y"] * (len(found.operands) - 1)
-    infinite = [operand for operand, data in found.operands if not _finite(data)]
-    match found.kind, found.phase:
-        case "unreached", _:
-            return "Use it on the way to the loss, or leave it out; reading its .data on that way cuts it off."
-        case "changed", _:
-            return "Compute the result again before backward()."
-        case "accumulated", _:
-            return "Call optimizer.zero_grad(), or set each parameter's grad to 0.0, before every backward pass."
-        case _, "forward" if not found.rule:
-            return (
-                "Give it a finite number: a learning rate that is too large is the usual cause, or data with gaps."
-            )
-        case "nan", "forward" if infinite:
-            what = "0 * inf" if name in ("mul", "dot") else "inf / inf" if name == "div" else "inf - inf"
-            return f"{what} has no value: find out what made {', '.join(few(infinite, 5))} infinite."
-        case _, "forward" if name in EXPONENTIAL:
-            return "Use logsumexp, log_softmax, softplus or sigmoid, which never form the large exponential."
-        case _, "forward" if name == "div":
-            return "Keep the denominator away from 0: add a small number to it."
-        case _, "forward":
-            return "Scale the inputs and weights down, or add logarithms instead of multiplying."
-        case "nan", _ if found.upstream == 0:
-            inside = formula(found.rule, ["where(ok, x, 1)", *others])
-            return (
-                "0 * inf: a where() outside hides the value, not the slope; choose the input as well (double "
-                f"where), as in where(ok, {inside}, 0)."
-            )
-        case "nan", _:
-            return f"The backward of {name} gives nan here: prove it with testing.check_rule."
-        case "inf", _ if found.operand is None or _finite(found.slope):
-            return "Clip the gradients, start from smaller weights, or divide the loss by the number of examples."
-        case "inf", _ if name in ("sqrt", "pow", "pow_n"):
-            inside = formula(found.rule, ["x + 1e-12", *others])
-            return f"The slope is infinite at 0: add a small number inside, as in {inside}."
-        case "inf", _:
-            return "The slope is infinite there: keep the input away from that point, by 1e-12 or so."
-        case "exploding", _:
-            return "Clip the gradients, start from smaller weights, or add residual connections."
-    if name in SATURATING:
-        return "Start from Xavier or He initialisation, scale the inputs (as BatchNorm does), or use relu."
-    if found.kind == "vanishing":
-        return "Start from larger weights (He or Xavier), use relu, or add residual connections."
-    if name == "relu":
-        return "Use leaky_relu, a smaller learning rate, or He initialisation."
-    if name in ("mul", "dot"):
-        return "Start from small random numbers instead of zeros: a factor of 0 lets nothing through."
-    return "At the minimum this is as it should be; anywhere else, start from another point."

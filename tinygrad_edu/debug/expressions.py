@@ -10,7 +10,7 @@ from ..engine.value import Value
 from .machine import Machine
 
 
-class Expression:
+class NodeExpression:
     """A Python expression in which nodes are called by their names: `w.grad > 1e3`, `layer0.neuron3.w2`, `#3`.
 
     A node stands for a Value with the number and the gradient that it has where the machine is; a gradient that
@@ -18,16 +18,27 @@ class Expression:
     """
 
     def __init__(self, text: str, machine: Machine, scope: Mapping[str, Any]):
-        self.text, self.machine, self._scope = text, machine, dict(scope)
+        self.text: str = text
+        self.machine: Machine = machine
+        self._scope = dict(scope)
         tree = ast.parse(re.sub(r"#(\d+)", r"_place_\1", text).strip(), mode="eval")
         self.nodes: dict[str, str] = {}  # the word that stands in the code -> the name of the node
         tree = ast.fix_missing_locations(_Named(machine, self.nodes).visit(tree))
+        whole = tree.body
+        self.gradient: str = ""  # the node, if the expression is its gradient and nothing else
+        if isinstance(whole, ast.Attribute) and whole.attr == "grad" and isinstance(whole.value, ast.Name):
+            self.gradient = self.nodes.get(whole.value.id, "")
         self._code = compile(tree, "<expression>", "eval")
 
     def value(self) -> Any:
         """What it is where the machine is. Raises what the expression raises, LookupError before a node's turn."""
         nodes = {word: self._now(name) for word, name in self.nodes.items()}
         return eval(self._code, self._scope | nodes)
+
+    def shown(self) -> str:
+        """Its text, as `p` and `watch` have it; a dash for a gradient that has not begun, as in the frame."""
+        machine, text = self.machine, repr(self.value())
+        return "-" if self.gradient and machine.gradient(machine.node(self.gradient)) is None else text
 
     def _now(self, name: str) -> Value:
         node = self.machine.node(name)

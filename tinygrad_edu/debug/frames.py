@@ -1,10 +1,11 @@
 """A step of backpropagation as a still picture: what is done is blue, the current step is yellow."""
 
 from dataclasses import replace
-from subprocess import CalledProcessError
 from xml.etree import ElementTree
 
 from ..viz.compose import picture_of
+from ..viz.drawing import drawn
+from ..viz.text import tree
 from ..viz.words import DASH, four_digits
 from .stepping import Steps
 
@@ -16,8 +17,7 @@ DONE, NOW = {"fill": "#cfe3f7"}, {"fill": "#ffd866", "stroke": "#a02c12", "strok
 def frame(steps: Steps, taken: int) -> str:
     """The picture after so many steps, 1 or more, as SVG: `frame(tg.steps(y), 3)`.
 
-    Raises ValueError if the graph has more than 400 nodes or nothing here can draw, IndexError if there is no such
-    step.
+    Raises ValueError if the graph has more than 400 nodes, IndexError if there is no such step.
     """
     if len(steps.order) > LARGEST:
         raise ValueError(
@@ -39,7 +39,7 @@ def frame(steps: Steps, taken: int) -> str:
         else:
             continue
         for shape in group:
-            if shape.tag in (f"{SVG}path", f"{SVG}polygon", f"{SVG}ellipse"):
+            if shape.tag in (f"{SVG}path", f"{SVG}polygon", f"{SVG}ellipse", f"{SVG}rect"):
                 shape.attrib.update(look)
     return ElementTree.tostring(svg, "unicode")
 
@@ -47,13 +47,10 @@ def frame(steps: Steps, taken: int) -> str:
 def _svg(steps: Steps) -> ElementTree.Element:
     """The picture of `draw`, with the names of the sentences and room for the final gradients."""
     final, picture = steps.gradients(len(steps)), picture_of(steps.root, steps.variables)
-    texts = {f"n{place}": (steps.name(node), four_digits(final[node])) for place, node in enumerate(steps.order)}
+    texts = {f"n{place}": (steps.names[node], four_digits(final[node])) for place, node in enumerate(steps.order)}
     boxes = tuple(replace(box, title=texts[box.id][0], grad=texts[box.id][1]) for box in picture.boxes)
-    try:
-        from ..viz.dot import drawing_of
-
-        svg = drawing_of(replace(picture, boxes=boxes, note=""), "").pipe(format="svg")
-    except (ImportError, OSError, RuntimeError, CalledProcessError):  # no package, no renderer, a broken one
-        raise ValueError("Nothing here can draw: `pip install graphviz-pure`.") from None
+    svg = drawn(replace(picture, boxes=boxes, note=""), tree(steps.root, variables=steps.variables)).pipe(
+        format="svg"
+    )
     ElementTree.register_namespace("", SVG[1:-1])
     return ElementTree.fromstring(svg)

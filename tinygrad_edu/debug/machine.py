@@ -11,7 +11,7 @@ from ..engine.value import Value
 from ..viz.names import variables_in_sight
 from ..viz.reading import read
 from ..viz.words import clipped, four_digits
-from .bookkeeping import misplaced, mistakes
+from .passes import audit
 from .paths import Why, why
 from .sources import source_line
 from .stepping import Step, Steps, expression
@@ -32,8 +32,8 @@ class Machine:
     The letters are those of the stepping prompt (`tg.debug.run`): `n` over a module, `s` into it, `b` back, ...
     A string names a node: its label or the end of it, the variable that holds it, or its place such as "#3".
 
-    No `.grad` is written. The first frame and the last say if the gradients that the graph holds are wrong: not
-    set to zero, overwritten, passed on too early, or computed from numbers that were changed since.
+    No `.grad` is written. The first frame says if numbers were changed since the forward pass, the last one also
+    if a gradient that the graph holds was there before the pass.
 
     Raises TypeError if root is not one Value or upstream not one number. If a rule fails, the command raises its
     error, with a note that names the node, and the machine stays where it was.
@@ -42,7 +42,7 @@ class Machine:
     >>> Machine((a * b).tanh()).next()
     step 1 of 2
     #3 = tanh(#2): #2 receives upstream * slope = 1 * 2.458e-05 = 2.458e-05; #2.grad 0 -> 2.458e-05
-    d#3/d#2 = 1 - #3^2 = 1 - (-1)^2 = 2.458e-05
+    d#3/d#2 = 1 - #3^2 = 1 - (-0.99998771)^2 = 2.458e-05
     <BLANKLINE>
     done  #3 = tanh(#2)  -1  grad         1
     ->    #2 = a * b     -6  grad 2.458e-05 *
@@ -53,6 +53,8 @@ class Machine:
     def __init__(self, root: Value, upstream: Any = 1.0, *, variables: Mapping[Value, str] | None = None):
         self._variables = dict(variables_in_sight() if variables is None else variables)
         self._upstream, self._first, self._scopes = upstream, 0, dict[Value, tuple[str, ...]]()
+        # How many steps of the backward pass have been taken; in the forward pass -k if k operations are left.
+        self.position: int
         self._take(root)
         self._previous = self.steps, 0
         self.mistakes_at(0)
@@ -60,48 +62,48 @@ class Machine:
 
     def _take(self, root: Value) -> None:
         """Start with the numbers that the graph has now."""
-        self.steps = Steps(root, self._upstream, self._variables)
-        self._position = 0
+        self.steps: Steps = Steps(root, self._upstream, self._variables)
+        self.position = 0
         self._place = {node: place for place, node in enumerate(reversed(self.steps.order))}
         self._complete, self._uses = self.steps.completed(), self.steps.uses()
-        self._named = {self.steps.name(node): node for node in self.steps.order}
+        self._named = {name: node for node, name in self.steps.names.items()}
         self._mistakes: dict[int, list[str]] = {}
 
     @property
     def root(self) -> Value:
-        return self.steps.order[-1]
-
-    @property
-    def position(self) -> int:
-        """How many steps of the backward pass have been taken; in the forward pass -k if k operations are left."""
-        return self._position
+        return self.steps.root
 
     @property
     def step(self) -> Step | None:
         """The step of the backward pass just taken; None before the first."""
-        return self.steps[self._position - 1] if self._position > 0 else None
+        return self.steps[self.position - 1] if self.position > 0 else None
 
     @property
     def current(self) -> Value | None:
         """The node of the step just taken, in either pass; None at the start of a pass."""
-        return self._node_of(self._position)
+        return self._node_of(self.position)
 
     @property
     def coming(self) -> Value | None:
         """The node whose turn is next; None at the end."""
-        return self._node_of(self._position + 1) if self._position < len(self.steps) else None
+        return self._node_of(self.position + 1) if self.position < len(self.steps) else None
 
     @property
     def gradients(self) -> dict[Value, Any]:
         """Each node's gradient so far."""
-        return self.steps.gradients(max(self._position, 0))
+        return self.steps.gradients(max(self.position, 0))
 
-    def node(self, name: str) -> Value:
-        """The node of this name, or of the only name that ends in it: "neuron0.w1". Raises ValueError."""
-        found = self.find(name)
-        if found is None:
-            raise ValueError(f"no node is called {name!r} here.{self._similar(name)}")
-        return found
+    def node(self, target: Value | str) -> Value:
+        """The node of this name, or of the only name that ends in it: "neuron0.w1". A node of the graph is itself.
+
+        Raises ValueError if there is none, or if a Value is not in the graph.
+        """
+        node = self.find(target) if isinstance(target, str) else target
+        if node is None:
+            raise ValueError(f"no node is called {target!r} here.{self._similar(str(target))}")
+        if node not in self._place:
+            raise ValueError(f"{node!r} is not among the nodes that the result was computed from.")
+        return node
 
     def _similar(self, name: str) -> str:
         """A question that tells names like this one: " Did you mean w#0 or w#1?"; "" if there are none."""
@@ -122,21 +124,21 @@ class Machine:
 
     def gradient(self, node: Value) -> Any:
         """A node's gradient so far; None if no share has reached it."""
-        return self._gradient(self.steps, node, self._position)
+        return self._gradient(self.steps, node, self.position)
 
     def is_computed(self, node: Value, position: int | None = None) -> bool:
         """Has the forward pass come to this node, now or at another position?"""
-        return node.rule is None or self._complete[node] > -(self._position if position is None else position)
+        return node.rule is None or self._complete[node] > -(self.position if position is None else position)
 
     # --- Commands -------------------------------------------------------------------------------------------
 
     def next(self) -> "Machine":
         """Take the next step; at the end, stay there."""
-        return self._at(min(self._position + 1, len(self.steps)))
+        return self._at(min(self.position + 1, len(self.steps)))
 
     def back(self) -> "Machine":
         """Undo the step just taken; at the start, stay there."""
-        return self._at(max(self._position - 1, self._first))
+        return self._at(max(self.position - 1, self._first))
 
     def over(self) -> "Machine":
         """Take the next step; if it enters a module, all of that module's."""
@@ -144,7 +146,7 @@ class Machine:
         depth = len(here) + 1
         if coming[: depth - 1] != here or len(coming) < depth:
             return self.next()
-        position = self._position
+        position = self.position
         while position < len(self.steps) and self.scope(self._node_of(position + 1))[:depth] == coming[:depth]:
             position += 1
         return self._at(position)
@@ -170,37 +172,26 @@ class Machine:
     def goto(self, target: Value | str | int) -> "Machine":
         """Go to just after the step of a node, in the pass that the machine is in, or to a number of steps.
 
-        The name of a leaf, which has no step, goes to where its gradient is complete. Raises ValueError if the
-        node is not in the graph, if a leaf is given itself, or if there are not so many steps.
+        A leaf has no step: it goes to where its gradient is complete. Raises ValueError if the node is not in the
+        graph, or if there are not so many steps.
         """
-        if isinstance(target, str):
-            target = self.node(target)
-            target = target if target.rule else self._complete[target]
-        if not isinstance(target, Value):
-            if not self._first <= operator.index(target) <= len(self.steps):
-                raise ValueError(f"goto takes 0 to {len(self.steps)}, the number of steps, got {target}.")
-            return self._at(operator.index(target))
-        if target not in self._place:
-            raise ValueError(f"{target!r} is not among the nodes that the result was computed from.")
-        if target.rule is None:
-            raise ValueError(
-                f"{self.steps.name(target)} is a leaf and has no step of its own: its gradient is complete at "
-                f"goto({self._complete[target]})."
-            )
-        turn = self._complete[target]
-        return self._at(1 - turn if self._position < 0 else turn)
+        if isinstance(target, Value | str):
+            return self._at(self._turn(self.node(target), self.position < 0))
+        if not self._first <= operator.index(target) <= len(self.steps):
+            raise ValueError(f"goto takes 0 to {len(self.steps)}, the number of steps, got {target}.")
+        return self._at(operator.index(target))
 
     def until(self, target: Value | str) -> "Machine":
         """Go on to just after the step of a node; of a leaf, to where its gradient is complete."""
-        node = self.node(target) if isinstance(target, str) else target
-        if node not in self._place:
-            return self.goto(node)
-        turn = self._complete[node]
-        if node.rule is None:
-            return self._at(max(turn, self._position))
-        if self._position >= turn:
-            raise ValueError(f"the step of {self.steps.name(node)} is over: goto goes back to it.")
-        return self._at(1 - turn if self._position < 1 - turn else turn)
+        node = self.node(target)
+        turn = self._turn(node, self.position < self._turn(node, True))
+        if node.rule and self.position >= turn:
+            raise ValueError(f"the step of {self.steps.names[node]} is over: goto goes back to it.")
+        return self._at(max(turn, self.position))
+
+    def _turn(self, node: Value, forward: bool) -> int:
+        """The position just after the step of a node, in the forward or in the backward pass."""
+        return 1 - self._complete[node] if forward and node.rule else self._complete[node]
 
     def set(self, target: Value | str, number: Any) -> "Machine":
         """Give a leaf another number, and compute again what depends on it. Its graph is changed by this.
@@ -208,9 +199,9 @@ class Machine:
         Raises ValueError if the node is no leaf of the graph, or if an operation is not defined for its numbers;
         then nothing has changed.
         """
-        leaf = self.node(target) if isinstance(target, str) else target
-        if leaf not in self._place or leaf.rule is not None:
-            raise ValueError(f"{self.steps.name(leaf)} was computed: set one of the leaves it was computed from.")
+        leaf = self.node(target)
+        if leaf.rule is not None:
+            raise ValueError(f"{self.steps.names[leaf]} was computed: set one of the leaves it was computed from.")
         return self._compute({leaf: type(leaf.data)(as_real(number))})
 
     def restart(self) -> "Machine":
@@ -220,26 +211,29 @@ class Machine:
 
     def why(self, target: Value | str, top: int = 10) -> Why:
         """The paths whose products add up to a node's gradient. Raises ValueError if there is no such node."""
-        node = self.node(target) if isinstance(target, str) else target
-        return why(self.root, node, top, variables=self._variables)
+        return why(self.root, self.node(target), top, variables=self._variables)
 
     def where(self, target: Value | str | None = None) -> str:
         """The source line that made a node, by default that of the step just taken; "" if it was not recorded."""
-        node = self.node(target) if isinstance(target, str) else target or self.current or self.root
-        return source_line(node)
+        here = self.root if self.current is None else self.current
+        return source_line(here if target is None else self.node(target))
 
-    n, s, b, r, g = over, next, back, run, goto  # noqa: A003  # the methods above
+    n = over
+    s = next  # noqa: A003  # the method above
+    b = back
+    r = run
+    g = goto
 
     def _at(self, position: int) -> "Machine":
         if position > 0:
             self.steps[position - 1]  # computed here, so that a rule's error comes from the command, not the text
-        self._previous, self._position = (self.steps, self._position), position
+        self._previous, self.position = (self.steps, self.position), position
         self.mistakes_at(position)
         return self
 
     def _compute(self, numbers: Mapping[Value, Any]) -> "Machine":
         """Put numbers into leaves and compute again all that depends on them."""
-        order, shown, position = self.steps.order, self.steps, self._position
+        order, shown, position = self.steps.order, self.steps, self.position
         fresh, touched = {node: node.data for node in order} | dict(numbers), set(numbers)
         for node in order:
             if not touched.isdisjoint(node.parents):
@@ -272,11 +266,7 @@ class Machine:
         earlier = bisect_right(self._uses[node], position)
         if earlier:
             return steps.passed(self._uses[node][earlier - 1], node)
-        return self._seed if node is steps.root and position >= 0 else None
-
-    @property
-    def _seed(self) -> Any:
-        return type(self.root.data)(as_real(self._upstream))
+        return steps.seed if node is steps.root and position >= 0 else None
 
     # --- The frame ------------------------------------------------------------------------------------------
 
@@ -285,7 +275,7 @@ class Machine:
 
     def frame(self, near: int = NEAR, paint: Callable[[str], str] = str) -> str:
         """The current frame, with at most `near` nodes around the step; `paint` colours what has changed."""
-        end, position = len(self.steps), self._position
+        end, position = len(self.steps), self.position
         header = f"step {max(position, 0):,} of {end:,}"
         if position < 0 or self._first < 0 == position:
             header = f"forward, operation {end + position:,} of {end:,}"
@@ -302,20 +292,19 @@ class Machine:
             return [step.sentence, *[step.reason] * bool(step.reason)]
         if node is not None:
             return [self.steps.computed(node)]
-        if self._position < 0:
+        if self.position < 0:
             return ["the leaves have their numbers, nothing is computed"]
-        return [f"{self.steps.name(self.root)}.grad is {four_digits(self._seed)}, all others are 0"]
+        return [f"{self.steps.names[self.root]}.grad is {four_digits(self.steps.seed)}, all others are 0"]
 
     def mistakes_at(self, position: int) -> list[str]:
-        """The mistakes around the backward pass that a frame at either end tells. What `set` changed is none."""
+        """What a frame at either end tells of changed numbers, and at the end of gradients from before the pass.
+
+        What `set` changed is no mistake.
+        """
         if position in (0, len(self.steps)) and position not in self._mistakes:
-            order, seed = list(self.steps.order), self._seed
-            names = {node: name for name, node in self._named.items()}
-            complete = position and seed and self.root.grad
-            ones = (
-                {x: gradient / seed for x, gradient in self.steps.gradients(position).items()} if complete else {}
-            )
-            self._mistakes[position] = mistakes(order, ones, names) or misplaced(order, names)
+            checked = audit(list(self.steps.order))
+            checked = checked if position else checked._replace(left={})
+            self._mistakes[position] = checked.sentences(self.steps.names)
         return self._mistakes.get(position, [])
 
     def listing(self, near: int = 40, paint: Callable[[str], str] = str) -> list[str]:
@@ -338,16 +327,16 @@ class Machine:
         return lines[:-1]
 
     def _table(self, shown: list[Value], paint: Callable[[str], str]) -> list[str]:
-        name, data, turn = self.steps.name, self.steps.data, self.coming
+        names, data, turn = self.steps.names, self.steps.data, self.coming
         old, before = self._previous
-        written = [f"{name(n)} = {expression(n, name)}" if n.rule else name(n) for n in shown]
+        written = [f"{names[n]} = {expression(n, names.__getitem__)}" if n.rule else names[n] for n in shown]
         written = [clipped(text, WIDE) for text in written]
         numbers = [four_digits(data[n]) if self.is_computed(n) else "-" for n in shown]
         gradients = ["-" if (x := self.gradient(n)) is None else four_digits(x) for n in shown]
         widths = [max(map(len, column)) for column in (written, numbers, gradients)]
         lines = []
         for node, text, number, gradient in zip(shown, written, numbers, gradients, strict=True):
-            mark = "->" if node is turn else "done" if self._complete[node] <= self._position else ""
+            mark = "->" if node is turn else "done" if self._complete[node] <= self.position else ""
             fresh = not (self.is_computed(node, before) and _same(old.data[node], data[node])) and number != "-"
             changed = gradient != "-" and not _same(self._gradient(old, node, before), self.gradient(node))
             number, gradient = f"{number:>{widths[1]}}", f"{gradient:>{widths[2]}}"

@@ -5,6 +5,7 @@ slopes on it. There may be more paths than atoms. So one sweep from root down ke
 paths that arrive there and the few with the largest products.
 """
 
+import difflib
 import heapq
 import math
 import reprlib
@@ -16,13 +17,21 @@ from typing import Any, NamedTuple
 from ..engine.calculus import gradients
 from ..engine.value import Value
 from ..viz.names import names_of, variables_in_sight
-from ..viz.reading import nodes_below
-from ..viz.words import columns, four_digits, visible
-from .bookkeeping import mistakes
+from ..viz.reading import nodes_below, slopes_of
+from ..viz.rich import Report
+from ..viz.strangers import adopted
+from ..viz.words import columns, few, finite, four_digits, size, visible
+from .passes import audit
 
 Edge = tuple[Value, int]  # a node and the position of one of its operands: x * x has two edges
 
 ENDS = 4  # nodes written out at either end of a long path
+
+
+class Filmed(Value):
+    """A parameter in a graph of a film: `why` takes it for the model's own, by its name."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,7 @@ class GradientPath:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Why:
+class Why(Report):
     """The answer of `why`: the largest of all `count` paths from x to root; `total` is the gradient."""
 
     root: Value
@@ -54,6 +63,7 @@ class Why:
     total: Any
     variables: dict[Value, str] = field(default_factory=dict)  # what the caller calls some of the nodes
     notes: tuple[str, ...] = ()  # what was done wrong around the backward pass
+    stops: tuple[Edge, ...] = ()  # where all paths end in a slope of 0, if they do
 
     @property
     def shown(self) -> Any:
@@ -76,6 +86,13 @@ class Why:
         root = names[self.root]
         if not self.count:
             return f"d({root})/d({x}): no path leads from {x} up to {root}, which does not depend on it\ntotal 0"
+        if self.stops:
+            where = [f"{names[node]} ({four_digits(node.parents[i].data)})" for node, i in self.stops]
+            rules = {node.rule.name for node, _ in self.stops}
+            kind = f"{rules.pop()} at" if len(rules) == 1 else "one of"
+            return f"d({root})/d({x}) = 0: every path passes {kind} {', '.join(few(where, 4))}, slope 0" + "".join(
+                f"\n{note}" for note in self.notes
+            )
         rows = [("product", "share", "path", "slopes")] if self.paths else []
         for path in self.paths:
             way = _shortened([names[node] for node in reversed(path.nodes)], " <- ")
@@ -90,8 +107,10 @@ class Why:
         return "\n".join([*lines, f"{_counted(self.count)} {paths}, {kept}", total, *self.notes])
 
 
-def why(root: Value, x: Value, top: int = 10, *, variables: Mapping[Value, str] | None = None) -> Why:
+def why(root: Value, x: Value | str, top: int = 10, *, variables: Mapping[Value, str] | None = None) -> Why:
     """Explain x's gradient: the sum, over all paths from x up to root, of the products of the slopes on them.
+
+    x may be given by its name: `why(loss, "layer0.neuron0.w1")`.
 
     Shows the `top` paths with the largest products by absolute value; nan counts as infinite, and paths through a
     slope of 0 come last. Their number is exact however large, `total` is `gradients(root, x)` to the bit, and
@@ -112,20 +131,51 @@ def why(root: Value, x: Value, top: int = 10, *, variables: Mapping[Value, str] 
     3 paths, all shown
     total 97
 
-    Raises TypeError unless root and x are Values and top is an int, ValueError if top is negative.
+    Raises TypeError unless root and x are Values and top is an int, ValueError if top is negative or no node has
+    the name.
     """
+    variables = variables_in_sight() if variables is None else variables
+    root, x = adopted(root, x)
     order = nodes_below(root)
-    if not isinstance(x, Value):
-        raise TypeError(f"x is the Value whose gradient is explained, not {reprlib.repr(x)} ({type(x).__name__}).")
+    x = _asked(order, x, variables)
     if not isinstance(top, int) or isinstance(top, bool):
         raise TypeError(f"top is how many paths to show, an int, got {top!r}.")
     if top < 0:
         raise ValueError(f"top is how many paths to show, 0 or more, got {top!r}.")
     count, paths = _sweep(order, x, top)
-    variables = variables_in_sight() if variables is None else variables
     shown = {node: variables[node] for node in {*order, x} if node in variables}
     total = gradients(root, x)
-    return Why(root, x, paths, count, total, shown, tuple(mistakes(order, {x: total}, names_of(order, shown))))
+    notes = tuple(audit(order, [x]).sentences(names_of(order, shown)))
+    stops = _stops(order, x) if paths and paths[0].product == 0 else ()
+    return Why(root, x, paths, count, total, shown, notes, stops)
+
+
+def _stops(order: list[Value], x: Value) -> tuple[Edge, ...]:
+    """The first slopes of 0 on the ways up from x, if they stop all of them."""
+    reached, stops = {x}, list[Edge]()
+    for node in order:
+        at = [i for i, parent in enumerate(node.parents) if parent in reached]
+        slopes = slopes_of(node) if at else ()
+        if any(slopes[i] != 0 for i in at):
+            reached.add(node)
+        else:
+            stops += [(node, i) for i in at]
+    return () if order[-1] in reached else tuple(stops)
+
+
+def _asked(order: list[Value], x: Any, variables: Mapping[Value, str]) -> Value:
+    """The node that is asked for: by itself, by its name, or as the parameter that a film has a copy of."""
+    if isinstance(x, str):
+        names = {name: node for node, name in names_of(order, variables).items()}
+        if x not in names:
+            near = difflib.get_close_matches(x, names, 2)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            raise ValueError(f"no node of this graph is called {x!r}.{hint}")
+        return names[x]
+    if not isinstance(x, Value):
+        raise TypeError(f"x is the Value whose gradient is explained, not {reprlib.repr(x)} ({type(x).__name__}).")
+    copies = [node for node in order if node.__class__ is Filmed and node.label == x.label]
+    return copies[0] if copies and x not in order else x
 
 
 def _sweep(order: list[Value], x: Value, top: int) -> tuple[int, tuple[GradientPath, ...]]:
@@ -146,12 +196,13 @@ def _sweep(order: list[Value], x: Value, top: int) -> tuple[int, tuple[GradientP
     for node in reversed(order if root in above else []):
         if node not in above:
             continue
-        arrivals = list(islice(heapq.merge(*coming.pop(node), key=_size, reverse=True), top))
+        arrivals = list(
+            islice(heapq.merge(*coming.pop(node), key=lambda arrival: size(arrival.product), reverse=True), top)
+        )
         if node is x:
             return counts[x], tuple(arrival.path() for arrival in arrivals)
         count = counts.pop(node)
-        slopes = node.rule.shares(type(node.data)(1), node.data, *[p.data for p in node.parents])
-        for operand, (parent, slope) in enumerate(zip(node.parents, slopes, strict=True)):
+        for operand, (parent, slope) in enumerate(zip(node.parents, slopes_of(node), strict=True)):
             if parent in above:
                 coming[parent].append(
                     [_Arrival(one.product * slope, parent, operand, slope, one) for one in arrivals]
@@ -180,11 +231,6 @@ class _Arrival(NamedTuple):
         return GradientPath(tuple(nodes), tuple(operands), tuple(slopes), self.product)
 
 
-def _size(arrival: _Arrival) -> Any:
-    product = arrival.product
-    return abs(product) if product == product else math.inf
-
-
 # --- Text -----------------------------------------------------------------------------------------------------
 
 
@@ -196,12 +242,7 @@ def _shortened(parts: list[str], sign: str) -> str:
 
 def _percent(product: Any, total: Any) -> str:
     """product as a part of total; a dash where that says nothing."""
-    meaningful = total != 0 and _finite(total) and _finite(product)
-    return f"{four_digits(100 * product / total)}%" if meaningful else "-"
-
-
-def _finite(x: Any) -> bool:
-    return bool(x == x and abs(x) != math.inf)
+    return f"{four_digits(100 * product / total)}%" if total != 0 and finite(total) and finite(product) else "-"
 
 
 def _counted(count: int) -> str:

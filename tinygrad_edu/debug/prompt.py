@@ -15,11 +15,10 @@ from types import FrameType, SimpleNamespace
 from typing import Any
 
 from ..engine.value import Value
-from ..live import Live, evaluated
+from ..page import Live, evaluated
 from ..viz.names import callers_names
-from ..viz.words import four_digits
 from .causes import blame
-from .expressions import Expression
+from .expressions import NodeExpression
 from .machine import Machine
 from .sources import source_lines, tracing
 
@@ -48,10 +47,10 @@ def run(root: Value | Callable[..., Value], /, *commands: str, **numbers: Any) -
     caller = inspect.currentframe()
     caller = caller and caller.f_back
     try:
-        with tracing():
+        with tracing(), _locals_of(root) as names:
             root = evaluated(root, numbers, "run")
-        scope = _scope(caller)
-        machine = Machine(root, variables=callers_names(caller))  # which forgets the locals that _scope has read
+        scope, names = _scope(caller), names | callers_names(caller)
+        machine = Machine(root, variables=names)
     finally:
         del caller  # a frame that holds itself would live until the collector comes
     try:
@@ -62,11 +61,26 @@ def run(root: Value | Callable[..., Value], /, *commands: str, **numbers: Any) -
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
+@contextmanager
+def _locals_of(function: Any) -> Iterator[dict[Value, str]]:
+    """The names of the Values that a function holds when it returns: those that a call inside the block made."""
+    names: dict[Value, str] = {}
+    code, old = getattr(function, "__code__", None), sys.getprofile()
+
+    def see(frame: FrameType, event: str, result: Any) -> None:
+        if event == "return" and frame.f_code is code:
+            names.update(callers_names(frame))
+
+    sys.setprofile(see if code else old)
+    try:
+        yield names
+    finally:
+        sys.setprofile(old)
+
+
 def _scope(frame: FrameType | None) -> dict[str, Any]:
     """What an expression may name besides the nodes: the caller's variables, `tg`, `math`, `nan` and `inf`."""
-    import tinygrad_edu
-
-    known = {"tg": tinygrad_edu, "math": math, "nan": math.nan, "inf": math.inf}
+    known = {"tg": sys.modules[__package__.partition(".")[0]], "math": math, "nan": math.nan, "inf": math.inf}
     return known | ({**frame.f_globals, **frame.f_locals} if frame else {})
 
 
@@ -88,9 +102,10 @@ class Prompt(cmd.Cmd):
 
     def __init__(self, machine: Machine, scope: Mapping[str, Any] | None = None):
         super().__init__()
-        self.machine, self.scope = machine, _scope(None) if scope is None else scope
+        self.machine: Machine = machine
+        self.scope: Mapping[str, Any] = _scope(None) if scope is None else scope
         self.breakpoints: dict[int, tuple[str, Callable[[], bool]]] = {}
-        self.watches: dict[str, tuple[Expression, str]] = {}  # with what each showed last
+        self.watches: dict[str, tuple[NodeExpression, str]] = {}  # with what each showed last
         self._echo = False
         self._colours = self.stdout.isatty() and not os.getenv("NO_COLOR") and os.getenv("TERM") != "dumb"
 
@@ -154,19 +169,27 @@ class Prompt(cmd.Cmd):
     # --- Moving ---------------------------------------------------------------------------------------------
 
     def do_next(self, argument: str) -> None:
-        """n(ext): take the next step. If it enters a module, take all of that module's steps."""
-        before = self.machine.position
-        self.machine.over()
-        self._show(before)
+        """n(ext): take the next step. If it enters a module, take all of that module's steps. n 3: three times."""
+        self._go(Machine.over, argument, "n")
 
-    do_step = _moving(Machine.next, "s(tep): take the next step, into a module if it enters one.")
+    def do_step(self, argument: str) -> None:
+        """s(tep): take the next step, into a module if it enters one. s 3 takes three."""
+        self._go(Machine.next, argument, "s")
 
     def do_back(self, argument: str) -> None:
-        """b(ack): undo the step just taken. `b EXPRESSION` sets a breakpoint, as `break` does."""
-        if argument:
+        """b(ack): undo the step just taken; b 3: three. `b EXPRESSION` sets a breakpoint, as `break` does."""
+        if argument and not argument.isdecimal():
             return self.do_break(argument)
-        self.machine.back()
-        return self._show()
+        return self._go(Machine.back, argument, "b")
+
+    def _go(self, move: Callable[[Machine], Machine], argument: str, letter: str) -> None:
+        """Make a move once, or as often as the argument says. Raises ValueError if that is no number."""
+        if argument and not (argument.isdecimal() and int(argument) > 0):
+            raise ValueError(f"{letter} takes how many steps, as in {letter} 3, not {argument!r}.")
+        before = self.machine.position
+        for _ in range(min(int(argument or 1), 2 * len(self.machine.steps))):
+            move(self.machine)
+        self._show(before if letter == "n" or argument else None)
 
     def do_continue(self, argument: str) -> None:
         """c(ontinue): go on to the next breakpoint, or to the end."""
@@ -181,24 +204,26 @@ class Prompt(cmd.Cmd):
         finally:  # Ctrl-C and an error show how far it came
             self._show(start, note)
 
-    do_run = _moving(Machine.run, "r(un): take all steps that are left, past every breakpoint.")
+    do_run: Callable[..., None] = _moving(
+        Machine.run, "r(un): take all steps that are left, past every breakpoint."
+    )
 
     def do_until(self, argument: str) -> None:
         """until X: go on to just after the step of node X; for a leaf, to where its gradient is complete."""
-        self.machine.until(_given(argument, "until d"))
+        self.machine.until(_named_in(argument, "until d"))
         self._show()
 
     def do_goto(self, argument: str) -> None:
         """g(oto) X: go to just after the step of node X, forwards or backwards, or to a number of steps."""
-        target = _given(argument, "goto 2, or goto d")
+        target = _named_in(argument, "goto 2, or goto d")
         self.machine.goto(int(target) if target.lstrip("-").isdecimal() else target)
         self._show()
 
-    do_forward = _moving(
+    do_forward: Callable[..., None] = _moving(
         Machine.forward, "forward: go to the start of the forward pass, where nothing is computed but the leaves."
     )
-    do_backward = _moving(Machine.backward, "backward: go to the start of the backward pass.")
-    do_restart = _moving(Machine.restart, "restart: go to the start, and undo every `set`.")
+    do_backward: Callable[..., None] = _moving(Machine.backward, "backward: go to the start of the backward pass.")
+    do_restart: Callable[..., None] = _moving(Machine.restart, "restart: go to the start, and undo every `set`.")
 
     # --- Stopping -------------------------------------------------------------------------------------------
 
@@ -234,7 +259,7 @@ class Prompt(cmd.Cmd):
         try:
             node = machine.node(text)
         except ValueError:
-            expression = Expression(text, machine, self.scope)
+            expression = NodeExpression(text, machine, self.scope)
             if not expression.nodes:
                 near = machine._similar(text.partition(".")[0])
                 raise ValueError(
@@ -264,7 +289,7 @@ class Prompt(cmd.Cmd):
     def do_watch(self, argument: str) -> None:
         """watch EXPRESSION: show it with every frame, marked where it has changed: watch w.grad. Alone: list."""
         if argument:
-            expression = Expression(argument, self.machine, self.scope)
+            expression = NodeExpression(argument, self.machine, self.scope)
             _true(expression.value)  # raises the error of a wrong name
             self.watches[argument] = expression, ""
         self._watched()
@@ -285,7 +310,7 @@ class Prompt(cmd.Cmd):
         if not argument:
             self._show()
             return
-        self._print(repr(self._value(argument)))
+        self._print(NodeExpression(argument, self.machine, self.scope).shown())
 
     def do_list(self, argument: str) -> None:
         """l(ist): more of the nodes around the step."""
@@ -293,27 +318,23 @@ class Prompt(cmd.Cmd):
 
     def do_where(self, argument: str) -> None:
         """w(here) X: the source line that made node X, by default the node of this step."""
-        found = self.machine.where(argument or None)
-        self._print(found or "not recorded: make the graph inside `with tg.debug.tracing():`, or run a function.")
+        line = self.machine.where(argument or None)
+        self._print(line or "not recorded: make the graph inside `with tg.debug.tracing():`, or run a function.")
 
     def do_why(self, argument: str) -> None:
         """why X: the paths from X to the result, and the products of the slopes that its gradient sums."""
-        self._print(repr(self.machine.why(_given(argument, "why w"))))
+        self._print(repr(self.machine.why(_named_in(argument, "why w"))))
 
     def do_blame(self, argument: str) -> None:
         """blame: what spoilt the gradients, and what usually helps."""
-        machine = self.machine
-        wrong = [*machine.mistakes_at(0), *machine.mistakes_at(len(machine.steps))]
-        found = blame(machine.root, variables=machine.steps.variables)
-        told = [repr(found)] if found or not wrong else []
-        self._print("\n".join([*told, *[line for line in dict.fromkeys(wrong) if line not in repr(found)]]))
+        self._print(repr(blame(self.machine.root, variables=self.machine.steps.variables)))
 
     def do_set(self, argument: str) -> None:
         """set X NUMBER: give a leaf another number, and compute again what depends on it: set a 3."""
         name, _, number = argument.replace("=", " ").strip().partition(" ")
         if not number:
             raise ValueError("set takes a leaf and a number: set a 3.")
-        self.machine.set(name, float(self._value(number.strip())))
+        self.machine.set(name, float(NodeExpression(number.strip(), self.machine, self.scope).value()))
         self._show()
 
     def do_draw(self, argument: str) -> None:
@@ -337,9 +358,22 @@ class Prompt(cmd.Cmd):
         """q(uit): leave the prompt, as Ctrl-D does."""
         return True
 
-    do_n, do_s, do_b, do_c, do_r, do_g = do_next, do_step, do_back, do_continue, do_run, do_goto
-    do_w, do_l, do_q, do_exit = do_where, do_list, do_quit, do_quit
-    do_display, do_undisplay, do_pp, do_cl, do_unt = do_watch, do_unwatch, do_p, do_clear, do_until  # as in pdb
+    do_n = do_next
+    do_s = do_step
+    do_b = do_back
+    do_c = do_continue
+    do_r = do_run
+    do_g = do_goto
+    do_w = do_where
+    do_l = do_list
+    do_q = do_quit
+    do_exit = do_quit
+    # As in pdb:
+    do_display = do_watch
+    do_undisplay = do_unwatch
+    do_pp = do_p
+    do_cl = do_clear
+    do_unt = do_until
     do_ll = do_list
 
     def do_help(self, argument: str) -> None:
@@ -361,7 +395,7 @@ class Prompt(cmd.Cmd):
     def default(self, line: str) -> None:
         """What is no command may be Python over the nodes, as in pdb."""
         try:
-            self._print(repr(self._value(line.removeprefix("!"))))
+            self._print(NodeExpression(line.removeprefix("!"), self.machine, self.scope).shown())
         except (SyntaxError, NameError) as error:
             if isinstance(error, SyntaxError) and ASSIGNMENT.match(line):
                 raise ValueError("Nothing is assigned here: `set a 3` gives a leaf another number.") from None
@@ -378,9 +412,6 @@ class Prompt(cmd.Cmd):
         skip = len(start) - len(text)
         return [name[skip:] for name in self.machine._named if name.startswith(start)]
 
-    def _value(self, text: str) -> Any:
-        return Expression(text, self.machine, self.scope).value()
-
     def _show(self, start: int | None = None, note: str = "") -> None:
         passed = 0 if start is None else self.machine.position - start
         if passed > 1 and not note:
@@ -394,8 +425,7 @@ class Prompt(cmd.Cmd):
     def _watched(self) -> None:
         for text, (expression, last) in self.watches.items():
             try:
-                value = expression.value()
-                now = four_digits(value) if isinstance(value, int | float) else repr(value)
+                now = expression.shown()
             except Exception as error:
                 now = f"({error})"
             self.watches[text] = expression, now
@@ -439,7 +469,7 @@ def _true(question: Callable[[], Any]) -> bool:
         return False
 
 
-def _given(argument: str, example: str) -> str:
+def _named_in(argument: str, example: str) -> str:
     if not argument:
         raise ValueError(f"Name a node: {example}.")
     return argument

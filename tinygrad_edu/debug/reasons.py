@@ -4,15 +4,16 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..engine.rule import RULES
 from ..engine.value import Value
+from ..viz.equations import agreeing, parsed, slopes, value, with_signs
 from ..viz.words import formula, four_digits
 
 
 def computed(node: Value, called: Mapping[Value, str], data: Mapping[Value, Any]) -> str:
     """How an interior node was computed, with the numbers put in: `d = a * b = 2 * (-3) = -6`."""
     names = formula(node.rule, [called[parent] for parent in node.parents])
-    operands = [four_digits(data[parent]) for parent in node.parents]
+    forward = node.rule.forward if len(node.parents) <= 8 else _unknown
+    operands = agreeing([data[parent] for parent in node.parents], data[node], forward)
     numbers = formula(node.rule, operands if node.rule.name == "pow_n" else list(map(_bracketed, operands)))
     return " = ".join(dict.fromkeys([called[node], names, numbers, four_digits(data[node])]))
 
@@ -22,33 +23,35 @@ def reason(node: Value, i: int, slope: Any, called: Mapping[Value, str], data: M
 
     The formula is that of the rule. Returns "" where the rule has none, or where it is 1, -1 or another operand.
     """
-    rule, operands = node.rule, node.parents
-    formulas = [rule.slope] if rule.n_inputs in (1, None) else rule.slope.split(", ")
-    text = formulas[i if len(formulas) == len(operands) else 0].replace(f"{rule.name}(x)", "out")
-    if text in ("", "0", "1", "-1", "x", "y") or rule.name in ("sum", "dot", "where"):
+    rule, operands, result = node.rule, node.parents, four_digits(slope)
+    formulas = slopes(rule, len(operands)) or [rule.slope] * (rule.n_inputs is None) * len(operands)
+    if not formulas or formulas[i] in ("", "0", "1", "-1", "x", "y") or rule.name in ("sum", "dot", "where"):
         return ""
-    places = dict(zip("xy", operands, strict=False)) | {"out": node}
-    names = {word: called[value] for word, value in places.items()}
-    numbers = {word: _bracketed(four_digits(data[value])) for word, value in places.items()}
-    fixed = {word: _bracketed(four_digits(x)) for word, x in rule.parameters.items()}
-    beginning, result = f"d{names['out']}/d{called[operands[i]]} = ", four_digits(slope)
+    beginning, text = f"d{called[node]}/d{called[operands[i]]} = ", formulas[i]
     if rule.n_inputs is None:
         return f"{beginning}{result}: {text}"
+    places = dict(zip("xy", operands, strict=False)) | {"out": node}
+    names = {word: called[value] for word, value in places.items()}
     if " for " in text:
-        return f"{beginning}{result}: {_put(text, names | fixed)}; {names['x']} is {numbers['x']}"
-    text, _, helper = text.partition(", s = ")
-    if helper == "out":
-        text, helper = re.sub(r"\bs\b", "out", text), ""
-    elif helper:  # s = sigmoid(x)
-        numbers["s"] = four_digits(RULES[helper.partition("(")[0]].forward(data[operands[0]]))
-    text = re.sub(r"(?<=[\w)]) (?=[\w(])", " * ", text)  # 2 sqrt(x) is 2 * sqrt(x)
-    steps = dict.fromkeys([_put(text, names | fixed), _put(text, numbers | fixed), result])
-    return beginning + " = ".join(steps) + f" with s = {_put(helper, names)}" * bool(helper)
+        return f"{beginning}{result}: {_put(text, names)}; {names['x']} is {four_digits(data[operands[0]])}"
+    tree = parsed(text)
+
+    def slope_of(*numbers: float) -> float:
+        return value(tree, dict(zip(places, numbers, strict=True))) if tree else _unknown()
+
+    texts = agreeing([data[value] for value in places.values()], slope, slope_of)
+    numbers = {word: _bracketed(x) for word, x in zip(places, texts, strict=True)}
+    text = with_signs(text)
+    return beginning + " = ".join(dict.fromkeys([_put(text, names), _put(text, numbers), result]))
+
+
+def _unknown(*numbers: Any) -> float:
+    raise ValueError("no formula")
 
 
 def _put(text: str, words: Mapping[str, str]) -> str:
     """text with its variables replaced."""
-    text = re.sub(r"[A-Za-z_]\w*", lambda found: words.get(found[0], found[0]), text)
+    text = re.sub(r"[A-Za-z_]\w*", lambda word: words.get(word[0], word[0]), text)
     return re.sub(r"\(\((-[^()]*)\)\)", r"(\1)", text)
 
 

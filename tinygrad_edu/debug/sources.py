@@ -19,7 +19,10 @@ class Swap:
     """A function or method that is replaced in its owners while somebody listens, and put back afterwards."""
 
     def __init__(self, name: str, owners: Callable[[], list[Any]], replaced: Callable[[Any, "Swap"], Any]):
-        self.name, self.owners, self.replaced, self.lock = name, owners, replaced, threading.Lock()
+        self.name: str = name
+        self.owners: Callable[..., list[Any]] = owners
+        self.replaced: Callable[..., Any] = replaced
+        self.lock: Any = threading.Lock()
         self.listeners: tuple[Any, ...] = ()
         self.originals: list[tuple[Any, Any]] = []
 
@@ -55,15 +58,15 @@ def _with_line(original: Callable[..., Any], swap: Swap) -> Callable[..., Any]:
     """The original, `_made` or `__init__`, which also notes the line of the user's code that called it."""
 
     def noting(*arguments: Any, **named: Any) -> Any:
-        made = original(*arguments, **named)
-        node = arguments[0] if made is None else made
+        result = original(*arguments, **named)
+        node = arguments[0] if result is None else result
         if node.__class__ is Value and threading.get_ident() in swap.listeners:
             frame = sys._getframe(1)
             while frame.f_code.co_filename.startswith(PACKAGE) and frame.f_back:
                 frame = frame.f_back
             node.__class__ = _Traced
             _LINES[id(node)] = frame.f_code.co_filename, frame.f_lineno
-        return made
+        return result
 
     return noting
 
@@ -95,6 +98,7 @@ def source_line(node: Value) -> str:
         return ""
     file, line = _LINES[id(node)]
     near = os.path.relpath(file) if os.path.isabs(file) and file.startswith(os.getcwd() + os.sep) else file
+    near = "cell" if "ipykernel_" in file else near  # of a notebook: its file is a number in a temporary folder
     source = linecache.getline(file, line).strip()
     return f"{near}:{line}" + f": {source}" * bool(source)
 

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple, overload
 
 from ..engine.scalar import as_real
 from ..engine.value import Value
-from ..live import HINT, Live
+from ..page import HINT, Live
+from ..viz.equations import agreeing
 from ..viz.names import names_of, variables_in_sight
 from ..viz.reading import nodes_below
+from ..viz.strangers import adopted
 from ..viz.words import formula, four_digits
 from .reasons import computed, reason
 from .sources import source_lines
@@ -57,8 +59,8 @@ class Step:
         parts = [self._received(i) for i in range(min(len(self.shares), SPOKEN))]
         hidden = len(self.shares) - len(parts)
         rest = [f"and {hidden:,} more"] if hidden else []
-        made = expression(self.node, self._names.__getitem__)
-        return f"{self._names[self.node]} = {made}: " + "; ".join(parts + rest)
+        operation = expression(self.node, self._names.__getitem__)
+        return f"{self._names[self.node]} = {operation}: " + "; ".join(parts + rest)
 
     @property
     def reason(self) -> str:
@@ -75,7 +77,8 @@ class Step:
         elif factor in ("1", "-1"):
             how = f"{factor[:-1]}upstream = {four_digits(share)}"
         else:
-            how = f"upstream * {factor} = {four_digits(upstream)} * {four_digits(slope)} = {four_digits(share)}"
+            first, second = agreeing([upstream, slope], share, operator.mul)
+            how = f"upstream * {factor} = {first} * {second} = {four_digits(share)}"
         return f"{name} receives {how}; {name}.grad {four_digits(before)} -> {four_digits(after)}"
 
     def __repr__(self) -> str:
@@ -111,62 +114,46 @@ def _near(product: Any, share: Any) -> bool:
 
 
 class Steps(Sequence[Step]):
-    """The steps of one backward pass. Nothing can change them: index, slice (a tuple), iterate.
+    """The steps of one backward pass: index, slice (a tuple), iterate. A later change of the graph changes none.
 
     A notebook shows them as the live page, where the pass begins.
 
     `root`; `order`, the topological order; `nodes`, the interior nodes in the order of the steps; `data`, each
-    node's number. A step is computed when it is first asked for, and kept.
+    node's number when the steps were made; `variables`, which then held some of the nodes; `seed`, the gradient of
+    root. A step is computed when it is first asked for, and kept.
+
+    `numbers` are those of some leaves and nodes, where they are not the present ones.
 
     Raises TypeError if root is not one Value or upstream not one number.
     """
 
-    __slots__ = ("_data", "_gradients", "_names", "_nodes", "_order", "_records", "_seed", "_variables")
-
-    def __init__(self, root: Value, upstream: Any = 1.0, variables: Mapping[Value, str] = MappingProxyType({})):
-        self._order = tuple(nodes_below(root))
-        self._nodes = tuple(node for node in reversed(self._order) if node.rule is not None)
-        self._data = {node: node.data for node in self._order}
-        self._variables = {node: variables[node] for node in self._order if node in variables}
-        self._names = names_of(self._order, self._variables)  # what the sentences call each node, as `tree` does
+    def __init__(
+        self,
+        root: Value,
+        upstream: Any = 1.0,
+        variables: Mapping[Value, str] = MappingProxyType({}),
+        *,
+        numbers: Mapping[Value, Any] = MappingProxyType({}),
+    ):
+        self.root: Value = root
+        self.order: tuple[Value, ...] = tuple(nodes_below(root))
+        self.nodes: tuple[Value, ...] = tuple(node for node in reversed(self.order) if node.rule)
+        self.data: Mapping[Value, Any] = {node: numbers.get(node, node.data) for node in self.order}
+        self.variables: Mapping[Value, str] = {node: variables[node] for node in self.order if node in variables}
+        self.names: Mapping[Value, str] = names_of(self.order, self.variables)  # as the sentences call each node
         kind = type(root.data)
-        self._seed = kind(as_real(upstream))
-        self._gradients = dict.fromkeys(self._order, kind(0)) | {root: self._seed}
+        self.seed: Any = kind(as_real(upstream))
+        self._gradients = dict.fromkeys(self.order, kind(0)) | {root: self.seed}
         # Per step: upstream, then slope, share, before, after of each operand. The collector does not track
         # tuples of floats; with 100,000 Steps and Shares it would take as long as the arithmetic.
         self._records: list[tuple[Any, ...]] = []
 
-    @property
-    def root(self) -> Value:
-        """The result that backpropagation starts from."""
-        return self._order[-1]
-
-    @property
-    def order(self) -> tuple[Value, ...]:
-        """Every node, each after its operands."""
-        return self._order
-
-    @property
-    def nodes(self) -> tuple[Value, ...]:
-        """The node of each step; this computes no step."""
-        return self._nodes
-
-    @property
-    def data(self) -> Mapping[Value, Any]:
-        """The number of each node, as it was when the steps were made."""
-        return MappingProxyType(self._data)
-
-    @property
-    def variables(self) -> Mapping[Value, str]:
-        """The variables that hold some of the nodes, where the steps were asked for."""
-        return MappingProxyType(self._variables)
-
     def name(self, node: Value) -> str:
         """What the sentences call a node. Raises KeyError if it is not in the graph."""
-        return self._names[node]
+        return self.names[node]
 
     def __len__(self) -> int:
-        return len(self._nodes)
+        return len(self.nodes)
 
     @overload
     def __getitem__(self, index: int) -> Step: ...
@@ -185,13 +172,13 @@ class Steps(Sequence[Step]):
 
     def _step(self, index: int) -> Step:
         self._compute(index + 1)
-        node, record = self._nodes[index], self._records[index]
+        node, record = self.nodes[index], self._records[index]
         shares = map(Share, node.parents, record[1::4], record[2::4], record[3::4], record[4::4])
-        return Step(index, node, record[0], tuple(shares), len(self), self._names, self._data)
+        return Step(index, node, record[0], tuple(shares), len(self), self.names, self.data)
 
     def _compute(self, count: int) -> None:
         """Make sure that the first `count` steps are computed. If a rule fails, those before it remain."""
-        for node in self._nodes[len(self._records) : count]:
+        for node in self.nodes[len(self._records) : count]:
             try:
                 self._apply(node)
             except Exception as error:
@@ -199,8 +186,8 @@ class Steps(Sequence[Step]):
                 raise
 
     def _apply(self, node: Value) -> None:
-        parents, upstream, kind = node.parents, self._gradients[node], type(self._seed)
-        numbers = (self._data[node], *[self._data[parent] for parent in parents])
+        parents, upstream, kind = node.parents, self._gradients[node], type(self.seed)
+        numbers = (self.data[node], *[self.data[parent] for parent in parents])
         slopes, shares = node.rule.shares(kind(1), *numbers), node.rule.shares(upstream, *numbers)
         gradients = {parent: self._gradients[parent] for parent in parents}
         record = [upstream]
@@ -213,7 +200,7 @@ class Steps(Sequence[Step]):
 
     def computed(self, node: Value) -> str:
         """How an interior node got its number: `d = a * b = 2 * (-3) = -6`."""
-        return computed(node, self._names, self._data)
+        return computed(node, self.names, self.data)
 
     def completed(self) -> dict[Value, int]:
         """For each node, how many steps are taken when its gradient is complete and passed on.
@@ -221,23 +208,23 @@ class Steps(Sequence[Step]):
         For an operation that is its own step, for a leaf the last step that uses it, for the root alone 0.
         """
         done = {self.root: 0}
-        for position, node in enumerate(self._nodes, start=1):
+        for position, node in enumerate(self.nodes, start=1):
             done[node] = position
             done.update((parent, position) for parent in node.parents if parent.rule is None)
         return done
 
     def uses(self) -> dict[Value, list[int]]:
         """For each node, how many steps are taken after each step that passes it a share, in order."""
-        found: dict[Value, list[int]] = {node: [] for node in self._order}
-        for position, node in enumerate(self._nodes, start=1):
+        positions: dict[Value, list[int]] = {node: [] for node in self.order}
+        for position, node in enumerate(self.nodes, start=1):
             for parent in dict.fromkeys(node.parents):
-                found[parent].append(position)
-        return found
+                positions[parent].append(position)
+        return positions
 
     def passed(self, position: int, parent: Value) -> Any:
         """The gradient of an operand of the step number `position`, counted from 1, when this step is taken."""
         self._compute(position)
-        operands, record = self._nodes[position - 1].parents, self._records[position - 1]
+        operands, record = self.nodes[position - 1].parents, self._records[position - 1]
         last = max(i for i, operand in enumerate(operands) if operand is parent)
         return record[4 * last + 4]
 
@@ -249,10 +236,10 @@ class Steps(Sequence[Step]):
         if not 0 <= operator.index(i) <= len(self):
             raise ValueError(f"There are {len(self)} steps, so i is from 0 to {len(self)}, got {i}.")
         self._compute(i)
-        found = {self.root: self._seed}
-        for node, record in zip(self._nodes[:i], self._records, strict=False):
-            found.update(zip(node.parents, record[4::4], strict=True))
-        return found
+        reached = {self.root: self.seed}
+        for node, record in zip(self.nodes[:i], self._records, strict=False):
+            reached.update(zip(node.parents, record[4::4], strict=True))
+        return reached
 
     def gradients(self, i: int) -> dict[Value, Any]:
         """Each node's gradient after i steps: 0 but for the root at first, what backward() gives at the end.
@@ -265,26 +252,25 @@ class Steps(Sequence[Step]):
         >>> [every.gradients(i)[x] for i in (0, 1)]
         [0.0, 6.0]
         """
-        return dict.fromkeys(self._order, type(self._seed)(0)) | self.reached(i)
-
-    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
-        """The live page of the graph, at the beginning of this pass. Returns its text, as `Live.to_html` does.
-
-        If path is given, the page is written there too. Raises OSError if the file cannot be written, TypeError if
-        a rule of the graph cannot be written in JavaScript.
-        """
-        return self._live().to_html(path)
+        return dict.fromkeys(self.order, type(self.seed)(0)) | self.reached(i)
 
     def _live(self) -> Live:
         lines = source_lines(self.order)
-        return Live(self.root, self.variables, mode="steps", upstream=self._seed, numbers=self.data, lines=lines)
+        return Live(self.root, self.variables, mode="steps", upstream=self.seed, numbers=self.data, lines=lines)
+
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The live page of the graph, at the beginning of this pass. Writes it to path, if one is given.
+
+        Raises OSError if the file cannot be written, TypeError if a rule cannot be written in JavaScript.
+        """
+        return self._live().to_html(path)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return {**self._live()._repr_mimebundle_(), "text/plain": self._summary()}
 
     def _summary(self) -> str:
         count = f"{len(self):,} step{'s' * (len(self) != 1)}"
-        return f"Steps({count} from {self._names[self.root]} = {four_digits(self._data[self.root])})"
+        return f"Steps({count} from {self.names[self.root]} = {four_digits(self.data[self.root])})"
 
     def __repr__(self) -> str:
         return f"{self._summary()}\n{HINT}"
@@ -313,4 +299,5 @@ def steps(root: Value, upstream: Any = 1.0) -> Steps:
     step 1 of 2: #3 = #2**2: #2 receives upstream * slope = 1 * 4 = 4; #2.grad 0 -> 4
     step 2 of 2: #2 = x - #0: x receives upstream = 4; x.grad 0 -> 4; #0 receives -upstream = -4; #0.grad 0 -> -4
     """
+    (root,) = adopted(root)
     return Steps(root, upstream, variables_in_sight())

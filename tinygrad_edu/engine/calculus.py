@@ -4,7 +4,8 @@
 create_graph=True it runs on Values, so the derivatives are graphs themselves and can be differentiated again.
 
 `grad`, `value_and_grad`, `jacobian`, `hessian` and `hvp` turn a function of numbers into its derivative. Its
-arguments may be numbers, Values, or nested sequences of them, and a derivative has the shape of the arguments.
+arguments may be numbers, Values, or nested lists, tuples, dicts and NumPy arrays of them: f gets such a nest of
+Values, and a derivative is such a nest too.
 `argnums` says which positional argument is differentiated: the first by default; a tuple gives a tuple. All other
 arguments, keyword arguments included, are passed on. With has_aux=True the function returns (result, aux), and aux
 is returned beside the derivative. `vjp` and `jvp` are the two modes by themselves.
@@ -15,11 +16,13 @@ inside another derivative, where a result that depends on the outer variable sta
 
 import functools
 import operator
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from functools import reduce
-from typing import Any
+from typing import Any, Literal, Protocol, TypeVar, overload
 
+from .dispatch import is_array
 from .graph import topological_order
 from .scalar import as_real
 from .value import Value
@@ -92,20 +95,41 @@ def absolute_adjoint(root: Value) -> dict[Value, float]:
 _variables: ContextVar[frozenset[Value]] = ContextVar("_variables", default=frozenset())
 
 
-def _flat(numbers: Any) -> list[Any]:
-    """The numbers of one argument in a row."""
-    if isinstance(numbers, list | tuple) or getattr(numbers, "ndim", 0) > 0:
-        return [x for part in numbers for x in _flat(part)]
-    return [numbers]
+def _flat(nest: Any) -> list[Any]:
+    """The numbers of one argument in a row; those of a dict in the order of its keys, as text."""
+    if isinstance(nest, dict):
+        nest = [nest[key] for key in sorted(nest, key=repr)]
+    elif getattr(nest, "ndim", 0) > 0:
+        nest = nest.reshape(-1).tolist()
+    return [x for part in nest for x in _flat(part)] if isinstance(nest, list | tuple) else [nest]
 
 
 def _shaped(like: Any, supply: Iterator[Any]) -> Any:
-    """The next numbers of the supply in the nesting of `like`; arrays become lists."""
-    if isinstance(like, tuple):
-        return tuple(_shaped(part, supply) for part in like)
-    if isinstance(like, list) or getattr(like, "ndim", 0) > 0:
-        return [_shaped(part, supply) for part in like]
-    return next(supply)
+    """The next things of the supply in the nesting of `like`; a NumPy array of nests is a nest of arrays."""
+    if isinstance(like, list | tuple):
+        parts = [_shaped(part, supply) for part in like]
+        return parts if isinstance(like, list) else tuple(parts)
+    if isinstance(like, dict):
+        things = {key: _shaped(like[key], supply) for key in sorted(like, key=repr)}
+        return {key: things[key] for key in like}
+    if is_array(like) and like.ndim:
+        return _stacked([next(supply) for _ in range(like.size)], like)
+    return [_shaped(part, supply) for part in like] if getattr(like, "ndim", 0) > 0 else next(supply)
+
+
+def _stacked(things: list[Any], like: Any) -> Any:
+    """The things in an array of the shape of `like`; of dicts, a dict of such arrays."""
+    if things and isinstance(things[0], dict):
+        return {key: _stacked([thing[key] for thing in things], like) for key in things[0]}
+    if things and isinstance(things[0], list | tuple):
+        return type(things[0])(_stacked(list(parts), like) for parts in zip(*things, strict=True))
+    array = sys.modules["numpy"].array(things)
+    array = array.reshape(like.shape + array.shape[1:])
+    return array.astype(like.dtype) if array.dtype == float and like.dtype.kind == "f" else array
+
+
+def _is_nest(result: Any) -> bool:
+    return isinstance(result, list | tuple | dict) or getattr(result, "ndim", 0) > 0
 
 
 def _mapped(change: Callable[[Value], Any], aux: Any) -> Any:
@@ -130,9 +154,9 @@ class _Call:
     ):
         places, self.single = _places(argnums, len(args)), not isinstance(argnums, list | tuple)
         self.args = tuple(args[place] for place in places)
-        given, outer = _flat(self.args), _variables.get()
-        # Where a Value is given, f gets a copy: f may also read the Value itself, which then is a constant.
-        self.variables = [x * 1 if isinstance(x, Value) else Value(x) for x in given]
+        numbers, outer = _flat(self.args), _variables.get()
+        # Where an argument is a Value, f gets a copy: f may also read the Value itself, which then is a constant.
+        self.variables = [x * 1 if isinstance(x, Value) else Value(x) for x in numbers]
         inside = dict(zip(places, _shaped(self.args, iter(self.variables)), strict=True))
         token = _variables.set(outer.union(self.variables))
         try:
@@ -143,14 +167,14 @@ class _Call:
             raise TypeError(f"With has_aux=True, f must return (result, aux), got {result!r:.100}.")
         self.result, aux = result if has_aux else (result, None)
         self.outputs = [x if isinstance(x, Value) else Value(x) for x in _flat(self.result)]
-        self.graph = any(isinstance(x, Value) for x in given) or self._depends_on(outer)
+        self.graph = any(isinstance(x, Value) for x in numbers) or self._depends_on(outer)
         self.has_aux, self.aux = has_aux, _mapped(self.plain, aux)
 
     def _depends_on(self, outer: frozenset[Value]) -> bool:
         return bool(outer) and any(not outer.isdisjoint(topological_order(out)) for out in self.outputs)
 
     def output(self) -> Value:
-        if isinstance(self.result, list | tuple):
+        if _is_nest(self.result):
             raise TypeError(
                 f"f must return one number here, got {len(self.outputs)}: use jacobian(f) or vjp(f, ...)."
             )
@@ -188,6 +212,33 @@ def _places(argnums: Any, n: int) -> list[int]:
     return places
 
 
+T = TypeVar("T")
+
+
+class Gradient(Protocol):
+    """grad(f): the gradient has the type of the argument that is differentiated."""
+
+    @overload
+    def __call__(self, x: float, /, *args: Any, **named: Any) -> float: ...
+    @overload
+    def __call__(self, x: T, /, *args: Any, **named: Any) -> T: ...
+
+
+class ValueAndGradient(Protocol):
+    """value_and_grad(f): the value of f and its gradient."""
+
+    @overload
+    def __call__(self, x: float, /, *args: Any, **named: Any) -> tuple[float, float]: ...
+    @overload
+    def __call__(self, x: T, /, *args: Any, **named: Any) -> tuple[Any, T]: ...
+
+
+@overload
+def grad(f: Callable[..., Any], argnums: Literal[0] = 0, *, has_aux: Literal[False] = False) -> Gradient: ...
+@overload
+def grad(
+    f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bool = False
+) -> Callable[..., Any]: ...
 def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bool = False) -> Callable[..., Any]:
     """The gradient of f as a function of the same arguments; f returns one number.
 
@@ -209,6 +260,14 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bo
     return derivative
 
 
+@overload
+def value_and_grad(
+    f: Callable[..., Any], argnums: Literal[0] = 0, *, has_aux: Literal[False] = False
+) -> ValueAndGradient: ...
+@overload
+def value_and_grad(
+    f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bool = False
+) -> Callable[..., tuple[Any, Any]]: ...
 def value_and_grad(
     f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bool = False
 ) -> Callable[..., tuple[Any, Any]]:
@@ -284,9 +343,8 @@ def hvp(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[...
             inside = dict(zip(places, moved, strict=True))
             return grad(f, argnums)(*(inside.get(place, arg) for place, arg in enumerate(point)), **named)
 
-        return jvp(gradient, [point[place] for place in places], v if isinstance(argnums, list | tuple) else (v,))[
-            1
-        ]
+        tangents = v if isinstance(argnums, list | tuple) else (v,)
+        return jvp(gradient, [point[place] for place in places], tangents)[1]
 
     return product
 

@@ -32,9 +32,45 @@ def plain(x: Any) -> Any:
     return x._apply("plain", x) if hasattr(x, "_apply") else x
 
 
-def as_list(numbers: Any) -> list[Any]:
-    """Numbers in a list: of an array, as plain floats and ints."""
-    return numbers.tolist() if hasattr(numbers, "tolist") else list(numbers)
+def as_list(items: Any) -> list[Any]:
+    """Numbers in a list: of an array, as plain floats and ints; of a DataFrame, its rows."""
+    items = without_frame(items)
+    return items.tolist() if hasattr(items, "tolist") else list(items)
+
+
+def without_frame(items: Any) -> Any:
+    """The numbers of a DataFrame or a Series as an array; anything else unchanged.
+
+    Raises TypeError, which names the column, for what is no number.
+    """
+    if not hasattr(items, "to_numpy"):
+        return items
+    array = items.to_numpy()
+    if array.dtype.kind in "biuf":
+        return array
+    places = [f"column {name!r}" for name in items.columns] if hasattr(items, "columns") else ["Series"]
+    for place, column in zip(places, array.reshape(len(array), len(places)).T, strict=True):
+        for x in column:
+            if not isinstance(x, numbers.Real):
+                shown = f"{x!r} ({type(x).__name__})"
+                raise TypeError(f"The {place} holds {shown}, which is not a number: convert it, or leave it out.")
+    return array.astype(float)
+
+
+def as_array(items: Any) -> Any:
+    """A NumPy array of lists, an array of any library, a frame or a tensor, also of one that keeps gradients.
+
+    Raises ValueError for lists of different lengths.
+    """
+    import numpy as np
+
+    items = without_frame(items)
+    try:
+        return np.asarray(items)
+    except (RuntimeError, TypeError):  # a tensor with requires_grad, in bfloat16, or on another device
+        if not hasattr(items, "tolist"):
+            raise
+        return np.asarray(items.tolist())
 
 
 def elsewhere(name: str, on_float: Callable[..., Any], *inputs: Any) -> Any:

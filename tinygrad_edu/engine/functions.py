@@ -2,24 +2,27 @@
 
 import operator
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar, overload
 
+from . import named
 from .dispatch import plain
+from .named import *  # noqa: F403  # the functions that are rules
+from .named import exp, logsumexp, max
+from .operators import Operators
 from .rules import RULES
 
-exp, exp2, expm1, sqrt = RULES["exp"], RULES["exp2"], RULES["expm1"], RULES["sqrt"]
-log, log2, log10, log1p = RULES["log"], RULES["log2"], RULES["log10"], RULES["log1p"]
-sin, cos, tan = RULES["sin"], RULES["cos"], RULES["tan"]
-asin, acos, atan = RULES["asin"], RULES["acos"], RULES["atan"]
-sinh, cosh, tanh = RULES["sinh"], RULES["cosh"], RULES["tanh"]
-asinh, acosh, atanh = RULES["asinh"], RULES["acosh"], RULES["atanh"]
-erf, erfc = RULES["erf"], RULES["erfc"]
-sigmoid, softplus, relu, leaky_relu = RULES["sigmoid"], RULES["softplus"], RULES["relu"], RULES["leaky_relu"]
-elu, gelu, silu = RULES["elu"], RULES["gelu"], RULES["silu"]
-mod, reciprocal, sign, detach = RULES["mod"], RULES["reciprocal"], RULES["sign"], RULES["detach"]
-max, min, sum, logsumexp = RULES["max"], RULES["min"], RULES["sum"], RULES["logsumexp"]
+__all__ = ["dot", "log_softmax", "softmax", "take", "where"]
+__all__ += named.__all__
 
 
+N = TypeVar("N", bound=Operators)  # a Value
+T = TypeVar("T")
+
+
+@overload
+def dot(xs: Iterable[float], ys: Iterable[float]) -> float: ...  # type: ignore[overload-overlap]  # if empty
+@overload
+def dot(xs: Iterable[N | float], ys: Iterable[N | float]) -> N: ...
 def dot(xs: Iterable[Any], ys: Iterable[Any]) -> Any:
     """x1*y1 + x2*y2 + ... as one node. Raises ValueError if the lengths differ."""
     xs, ys = tuple(xs), tuple(ys)
@@ -28,6 +31,12 @@ def dot(xs: Iterable[Any], ys: Iterable[Any]) -> Any:
     return RULES["dot"](*xs, *ys)
 
 
+@overload
+def where(condition: float, x: float, y: float) -> float: ...
+@overload
+def where(condition: Any, x: N | float, y: N | float) -> N: ...
+@overload
+def where(condition: Any, x: Any, y: Any) -> Any: ...
 def where(condition: Any, x: Any, y: Any) -> Any:
     """x where the condition holds, else y; the gradient goes to the one that was taken.
 
@@ -38,7 +47,7 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     return RULES["where"](condition if hasattr(condition, "_record") else condition * 1.0, x, y)
 
 
-def take(xs: Sequence[Any], index: Any) -> Any:
+def take(xs: Sequence[T], index: Any) -> T:
     """xs[index], for an index from 0 to len(xs) - 1; the entries are numbers, Values or rows of them.
 
     In a compiled function the index may be an input: each example then picks its own entry.
@@ -49,7 +58,7 @@ def take(xs: Sequence[Any], index: Any) -> Any:
     Raises TypeError unless the index is a whole number, IndexError if it is out of range.
     """
     if hasattr(index, "_take"):  # an input of a compiled function, which is not known yet
-        return index._take(xs)
+        return index._take(xs)  # type: ignore[no-any-return]
     try:
         place = operator.index(index)
     except TypeError:
@@ -59,6 +68,10 @@ def take(xs: Sequence[Any], index: Any) -> Any:
     return xs[place]
 
 
+@overload
+def log_softmax(xs: Iterable[float]) -> list[float]: ...  # type: ignore[overload-overlap]  # if empty
+@overload
+def log_softmax(xs: Iterable[N | float]) -> list[N]: ...
 def log_softmax(xs: Iterable[Any], *more: Any) -> list[Any]:
     """log(softmax(xs)), without the rounding and the overflow of the two in a row.
 
@@ -76,6 +89,10 @@ def log_softmax(xs: Iterable[Any], *more: Any) -> list[Any]:
     return [x - normaliser for x in shifted]
 
 
+@overload
+def softmax(xs: Iterable[float]) -> list[float]: ...  # type: ignore[overload-overlap]  # if empty
+@overload
+def softmax(xs: Iterable[N | float]) -> list[N]: ...
 def softmax(xs: Iterable[Any], *more: Any) -> list[Any]:
     """e^x_i / (e^x_1 + ... + e^x_n): n positive numbers that add up to 1, for any finite xs.
 

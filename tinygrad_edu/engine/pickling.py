@@ -1,12 +1,11 @@
-"""Pickling a graph of any depth: without recursion, with shared nodes shared.
+"""Pickling a graph of any depth: without recursion, with shared nodes shared inside one pickle.
 
 Pickle follows references recursively, which ends at a few hundred nodes. So a graph is saved as flat columns, one
 entry per interior node in topological order, and an interior Value as "number i of this graph". Leaves are saved
 one by one: pickle's own memo keeps their identity.
 
 Results that share nodes must refer to the same graph object. `_homes` remembers which graph a node was saved with,
-for as long as a pickler holds that graph; each thread has its own. A graph that refers to others saves them first,
-in a list, so that graphs that refer to one another do not recurse either.
+for as long as the pickler holds that graph; each thread has its own.
 """
 
 import operator
@@ -20,30 +19,23 @@ class _Homes(threading.local):
     """Per thread: the graph of every node that is being saved, by the id of the node."""
 
     def __init__(self) -> None:
-        self.graph_of: dict[int, weakref.ref[_Graph]] = {}
+        self.graph_of: dict[int, weakref.ref[_SavedGraph]] = {}
 
 
-class _Graph:
-    """Interior nodes that are saved together, and the graphs they refer to, each after those that it needs."""
+class _SavedGraph:
+    """Interior nodes that are saved together: those below root that no graph has yet."""
 
-    def __init__(self, root: Any, graph_of: dict[int, "weakref.ref[_Graph]"]):
+    def __init__(self, root: Any, graph_of: dict[int, "weakref.ref[_SavedGraph]"]):
         self.nodes: list[Any] = []
-        needs: dict[_Graph, None] = {}
         seen: set[Any] = set()
         stack: list[Any] = [root]
         while stack:  # topological_order, without the nodes of other graphs
             node = stack.pop()
             if node is None:
                 self.nodes.append(stack.pop())
-            elif node.rule is not None and node not in seen:
-                home = graph_of.get(id(node))
-                graph = home() if home else None
-                if graph is None:
-                    seen.add(node)
-                    stack += (node, None, *node.parents)
-                elif graph not in needs:
-                    needs.update(dict.fromkeys([*graph.needs, graph]))
-        self.needs: list[_Graph] = list(needs)
+            elif node.rule is not None and node not in seen and _home(node, graph_of) is None:
+                seen.add(node)
+                stack += (node, None, *node.parents)
         self.index = {id(node): i for i, node in enumerate(self.nodes)}
         graph_of.update(dict.fromkeys(self.index, weakref.ref(self)))
         weakref.finalize(self, _forget, graph_of, self.index)
@@ -55,10 +47,15 @@ class _Graph:
         places = [place[parent] for each in parents for parent in each]
         columns = (list(map(operator.attrgetter(name), self.nodes)) for name in ("rule", "data", "grad", "label"))
         kind = type(self.nodes[0])
-        return _load_graph, (self.needs, kind, list(outside), list(map(len, parents)), places, *columns)
+        return _load_graph, (kind, list(outside), list(map(len, parents)), places, *columns)
 
 
 _homes = _Homes()
+
+
+def _home(node: Any, graph_of: dict[int, "weakref.ref[_SavedGraph]"]) -> _SavedGraph | None:
+    graph = graph_of.get(id(node))
+    return graph() if graph else None
 
 
 def _forget(graph_of: dict[int, Any], index: dict[int, int]) -> None:
@@ -70,8 +67,7 @@ def reduced(value: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """What `Value.__reduce__` returns."""
     if value.rule is None:
         return _load_leaf, (type(value), value.data, value.grad, value.label)
-    home = _homes.graph_of.get(id(value))
-    graph = (home() if home else None) or _Graph(value, _homes.graph_of)
+    graph = _home(value, _homes.graph_of) or _SavedGraph(value, _homes.graph_of)
     return operator.getitem, (graph, graph.index[id(value)])
 
 
@@ -82,7 +78,7 @@ def _load_leaf(kind: Any, data: Any, grad: Any, label: str) -> Any:
 
 
 def _load_graph(
-    needs: Any, kind: Any, outside: list[Any], counts: list[int], places: list[int], *columns: Sequence[Any]
+    kind: Any, outside: list[Any], counts: list[int], places: list[int], *columns: Sequence[Any]
 ) -> list[Any]:
     nodes, start = list(outside), 0
     for count, rule, data, grad, label in zip(counts, *columns, strict=True):

@@ -7,7 +7,8 @@ Value, records the operation itself, so this file does not import Value.
 import functools
 from collections.abc import Callable, Iterable
 from math import inf
-from typing import Any, TypeVar, overload
+from types import SimpleNamespace
+from typing import Any, Literal, TypeVar, overload
 
 from .dispatch import is_array
 from .operators import Operators
@@ -23,13 +24,22 @@ class Interval:
     """
 
     def __init__(self, low: float = -inf, high: float = inf, open: bool = False):
-        self.low, self.high, self.open = low, high, open
+        self.low: float = low
+        self.high: float = high
+        self.open: bool = open
 
     def __contains__(self, x: Any) -> bool:
         if x != x:  # nan in, nan out: no error
             return True
         at_end = x in (self.low, self.high) and (not self.open or abs(x) == inf)
         return bool(at_end or self.low < x < self.high)
+
+    def typical(self, usual: float) -> float:
+        """The usual number if it is inside, else the middle, or the number 1 from the only end."""
+        if usual in self:
+            return usual
+        ends = [end for end in (self.low + 1, self.high - 1) if abs(end) < inf]
+        return sum(ends) / len(ends)
 
     def __str__(self) -> str:
         less = " < " if self.open else " <= "
@@ -44,19 +54,25 @@ class Interval:
 class Rule:
     """One operation. Call it with numbers, arrays or Values: `tanh(0.5)`, `tanh(Value(0.5))`.
 
-    name, symbol  what errors and pictures call it
-    forward       forward(*inputs) -> out
-    backward      backward(upstream, out, *inputs) -> one share per input
-    n_inputs      None for a reduction: any number of inputs, or one sequence of them, or the last axis of an array
-    domain        one interval per input, () for all numbers
-    kinks         the points where a rule of one input has two slopes
-    ties          True if equal inputs make a kink
-    check         raises where no interval describes the domain; its docstring does
-    formula       forward and its slopes as text, for help, the prompt and the table of operations
-    slope
-    parameters    alpha, a constant exponent: they are no inputs, so no gradient reaches them
+    `declared` has the fields as they were given; in forward, backward and symbol the parameters are put in.
     """
 
+    name: str  # what errors call it
+    symbol: str  # and pictures
+    forward: Callable[..., Any]  # forward(*inputs) -> out
+    backward: Callable[..., Any]  # backward(upstream, out, *inputs) -> one share per input
+    n_inputs: int | None  # None for a reduction: any number of inputs, one sequence, or the last axis of an array
+    domain: tuple[Interval, ...]  # one interval per input, () for all numbers
+    kinks: tuple[float, ...]  # the points where a rule of one input has two slopes
+    ties: bool  # do equal inputs make a kink?
+    check: Callable[..., None] | None  # raises where no interval describes the domain; its docstring does
+    formula: str  # forward and its slopes as text, for help, the prompt and the table of operations
+    slope: str
+    parameters: dict[str, Any]  # alpha, a constant exponent: they are no inputs, so no gradient reaches them
+    called: str  # "method": x.tanh() and tanh(x); "function": max(x, y); "otherwise": x + y. For rules of ours.
+    template: str  # expressions that random programs are made of, a to d being -4 to 4: "a * b / 4; a * a / 4"
+    ulps: tuple[float, float] | None  # the error of value and slope at any float, as `prove_rule` certifies it
+    example: tuple[float, ...]  # inputs inside the domain, for tables
     by_hand = False  # True for an operation that a program wrote for one value of its operands: see micrograd
 
     def __init__(
@@ -73,18 +89,25 @@ class Rule:
         formula: str = "",
         slope: str = "",
         parameters: dict[str, Any] | None = None,
+        called: Literal["method", "function", "otherwise", ""] = "",
+        template: str = "",
+        ulps: tuple[float, float] | None = None,
+        example: tuple[float, ...] = (),
     ):
-        self._declared = (name, symbol, forward, backward, n_inputs, domain, kinks, ties, check, formula, slope)
+        declared = {field: x for field, x in locals().items() if field != "self"}
+        self.declared: Any = SimpleNamespace(**declared)
+        vars(self).update(declared)
         self.parameters = parameters or {}
         shown = {key: f"({x})" if "/" in str(x) else x for key, x in self.parameters.items()}  # x**(1/2)
-        self.name, self.symbol = name, symbol.format(**shown)
-        self.forward, self.backward = forward, backward
+        self.symbol = symbol.format(**shown)
         if parameters:
             self.forward = functools.partial(forward, **parameters)
             self.backward = functools.partial(backward, **parameters)
-        self.n_inputs, self.domain, self.kinks, self.ties, self.check = n_inputs, domain, kinks, ties, check
-        self.formula, self.slope = formula, slope
-        self.__name__, self.__wrapped__ = name, self.forward  # for help(), which shows the signature of forward
+        self.called = called or ("method" if n_inputs == 1 else "function")
+        usual = zip((0.5, 2.0, 1.5) * (n_inputs or 2), (*domain, *[Interval()] * (n_inputs or 2)), strict=False)
+        self.example = example or tuple(interval.typical(x) for x, interval in usual)[: n_inputs or 2]
+        self.__name__: str = name
+        self.__wrapped__: Any = self.forward  # help() shows its signature
         self.__doc__ = (
             f"{self._call} = {formula or '...'}\n\nSlope:   {slope or 'see backward'}\n"
             f"Domain:  {self.defined_for}\nKinks:   {self._kinks or 'none'}\n\n"
@@ -113,6 +136,11 @@ class Rule:
         return self.evaluate(inputs, inputs)
 
     @property
+    def ours(self) -> bool:
+        """Does this package declare the rule?"""
+        return str(self.declared.backward.__module__).startswith("tinygrad_edu.")
+
+    @property
     def defined_for(self) -> str:
         """The domain as text."""
         return ", ".join(map(str, self.domain)) or (self.check and self.check.__doc__) or "all numbers"
@@ -123,7 +151,7 @@ class Rule:
 
     @property
     def _call(self) -> str:
-        code = getattr(self._declared[2], "__code__", None)
+        code = getattr(self.declared.forward, "__code__", None)
         names = code.co_varnames[: self.n_inputs] if code and self.n_inputs else ("x", "y")[: self.n_inputs or 0]
         return f"{self.name}({', '.join(names) or 'x1, x2, ...'}{self._bound_as})"
 
@@ -140,6 +168,10 @@ class Rule:
             return self
         kinds = tuple(map(type, parameters.values()))  # 0.5 and mpf(0.5) are equal keys, but not one rule
         return _bound(RULES[self.name], tuple(parameters.items()), kinds)
+
+    def replace(self, **fields: Any) -> "Rule":
+        """The same rule with other fields: `rule.replace(backward=...)`."""
+        return Rule(**vars(self.declared) | fields)
 
     def evaluate(self, inputs: Any, operands: Any) -> Any:
         """forward(*inputs). Raises TypeError for a wrong number of inputs.
@@ -195,7 +227,7 @@ def _restored(name: str, parameters: tuple[Any, ...]) -> Rule:
 
 @functools.lru_cache(maxsize=1024)
 def _bound(rule: Rule, parameters: tuple[Any, ...], kinds: tuple[type, ...]) -> Rule:
-    return Rule(*rule._declared, parameters=dict(parameters))
+    return rule.replace(parameters=dict(parameters))
 
 
 @overload
@@ -228,7 +260,7 @@ def rule(
     if forward is None:
         return functools.partial(rule, backward=backward, name=name, symbol=symbol, **declared)
     name = name or forward.__name__.strip("_")
-    if name in RULES and RULES[name]._declared[2].__module__ != forward.__module__:
+    if name in RULES and RULES[name].declared.forward.__module__ != forward.__module__:
         raise ValueError(f"A rule named {name!r} exists already: give yours another name.")
     declared_as = getattr(forward, "__wrapped__", forward)  # under a decorator such as functools.cache
     code = getattr(declared_as, "__code__", None)

@@ -14,16 +14,19 @@ _FIXES = {
 
 
 def as_real(data: Any) -> Any:
-    """data as one real number: ints and NumPy scalars become floats; Fractions and mpmath reals stay exact.
+    """data as one real number: ints, NumPy scalars and tensors without axes become floats; Fractions and mpmath
+    reals stay exact.
 
     Raises TypeError for anything else, with what to do instead.
     """
-    if isinstance(data, numbers.Real) and not isinstance(data, bool):
-        exact = not isinstance(data, int | float) and not hasattr(data, "dtype")
-        return data if exact else float(data)
-    kind = type(data).__name__
-    other = "For a list, build one Value per element." if hasattr(data, "__len__") else "Convert it with float()."
-    raise TypeError(f"Value holds one real number, got {reprlib.repr(data)} ({kind}). {_FIXES.get(kind, other)}")
+    number = data.item() if getattr(data, "ndim", None) == 0 else data  # of NumPy, PyTorch, JAX ...
+    if isinstance(number, numbers.Real) and not isinstance(number, bool):
+        return float(number) if isinstance(number, int | float) else number
+    kind = type(number).__name__
+    other = (
+        "For a list, build one Value per element." if hasattr(number, "__len__") else "Convert it with float()."
+    )
+    raise TypeError(f"Value holds one real number, got {reprlib.repr(number)} ({kind}). {_FIXES.get(kind, other)}")
 
 
 def as_exponent(exponent: Any) -> Any:

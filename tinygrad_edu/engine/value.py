@@ -1,26 +1,28 @@
 """Value: a number that remembers what it was made from."""
 
 import operator
+import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import repeat
 from math import inf
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import elementary
 from .changes import raise_if_changed
 from .graph import topological_order
+from .named import Methods
 from .operators import Operators
 from .pickling import reduced
 from .rules import ADD, DIV, MUL, NEG, POW_N, RULES, SUB, Rule
 from .scalar import as_exponent, as_real
+from .ufuncs import apply_ufunc
 
 
-def _method(name: str) -> Callable[..., "Value"]:
-    """The rule called `name` as a method; `alpha` and the like may follow."""
-    rule = RULES[name]
+def _method(rule: Rule) -> Callable[..., "Value"]:
+    """The rule as a method; `alpha` and the like may follow."""
     low, high = (rule.domain[0].low, rule.domain[0].high) if rule.domain else (-inf, inf)
 
     def method(self: "Value", **parameters: Any) -> "Value":
@@ -29,7 +31,8 @@ def _method(name: str) -> Callable[..., "Value"]:
             return _made(rule.forward(data), rule, self)
         return rule(self, **parameters)
 
-    method.__name__, method.__qualname__, method.__doc__ = name, f"Value.{name}", rule.__doc__
+    method.__name__, method.__qualname__, method.__doc__ = rule.name, f"Value.{rule.name}", rule.__doc__
+    method.__wrapped__ = rule.declared.forward  # type: ignore[attr-defined]  # help() shows its signature
     return method
 
 
@@ -54,7 +57,7 @@ def _power(exponent: Any) -> Rule:
     return POW_N.bind(exponent=as_exponent(exponent))
 
 
-class Value(Operators):
+class Value(Methods, Operators):
     """A number in a computation: `data`, the gradient `grad` of a result with respect to it, and its origin.
 
     `parents` are the Values it was computed from, in order (`x * x` has x twice), by the operation `rule`; a leaf
@@ -70,7 +73,6 @@ class Value(Operators):
     """
 
     __slots__ = ("_left", "_right", "data", "grad", "label", "rule")
-    __array_ufunc__ = None  # `array * value` and `numpy_scalar * value` are left to __rmul__
 
     def __init__(self, data: Any, label: str = "", *more: Any):
         if more or not isinstance(label, str):
@@ -79,9 +81,9 @@ class Value(Operators):
                 "own, declare a rule: tg.rule. Value(data, children, ...), as in micrograd and microgpt, is "
                 "tinygrad_edu.micrograd.engine.Value."
             )
-        self.data = data if data.__class__ is float else as_real(data)
+        self.data: Any = data if data.__class__ is float else as_real(data)
         self.grad: Any = 0.0
-        self.label = label
+        self.label: str = label
         self.rule: Any = None  # None for a leaf
         self._left: Any = None  # the tuple of all operands, if there are more than two; a tuple for
         self._right: Any = None  # every node would double the work of the cycle collector
@@ -94,6 +96,18 @@ class Value(Operators):
         if self._left is None:
             return ()
         return self._left if self._left.__class__ is tuple else (self._left,)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        return apply_ufunc(ufunc, method, inputs, options)
+
+    if not TYPE_CHECKING:  # which refuse float(v) by themselves
+
+        def __float__(self) -> float:
+            """Not offered: a float would lose the gradient, without a word."""
+            raise TypeError(
+                "float() takes a string or a real number, not a Value. For its number take v.data; to keep the "
+                "gradient use the functions of tinygrad_edu, tg.exp(v) instead of math.exp(v)."
+            )
 
     # --- Recording ------------------------------------------------------------------------------------------
 
@@ -180,16 +194,6 @@ class Value(Operators):
     def __neg__(self) -> "Value": return _made(-self.data, NEG, self)
     def __bool__(self) -> bool: return bool(self.data != 0)
 
-    __abs__, sqrt, reciprocal = _method("abs"), _method("sqrt"), _method("reciprocal")
-    exp, exp2, expm1 = _method("exp"), _method("exp2"), _method("expm1")
-    log, log2, log10, log1p = _method("log"), _method("log2"), _method("log10"), _method("log1p")
-    sin, cos, tan = _method("sin"), _method("cos"), _method("tan")
-    asin, acos, atan = _method("asin"), _method("acos"), _method("atan")
-    sinh, cosh, tanh = _method("sinh"), _method("cosh"), _method("tanh")
-    asinh, acosh, atanh = _method("asinh"), _method("acosh"), _method("atanh")
-    erf, erfc, sigmoid, sign = _method("erf"), _method("erfc"), _method("sigmoid"), _method("sign")
-    softplus, relu, leaky_relu = _method("softplus"), _method("relu"), _method("leaky_relu")
-    elu, gelu, silu, detach = _method("elu"), _method("gelu"), _method("silu"), _method("detach")
     # fmt: on
 
     # --- Backpropagation ------------------------------------------------------------------------------------
@@ -212,7 +216,7 @@ class Value(Operators):
         zero = 0.0 if kind is float else kind(0)
         interior, leaves, before = _cleared(self, zero)
         if watchers:
-            tell_watchers(before)
+            tell_watchers()
         undo = map(setattr, leaves, repeat("grad"), before)
         try:
             for leaf in leaves:
@@ -224,7 +228,7 @@ class Value(Operators):
                     left_share, right_share = node.rule.backward(node.grad, node.data, left.data, right.data)
                     left.grad += left_share
                     right.grad += right_share
-                elif left.__class__ is Value:
+                elif left.__class__ is not tuple:
                     shares = node.rule.backward(node.grad, node.data, left.data)
                     one = shares.__class__ is tuple and len(shares) == 1
                     left.grad += shares[0] if one else node.rule.counted(shares, 1)[0]
@@ -289,13 +293,17 @@ class Value(Operators):
         return reduced(self)
 
 
-watchers: dict[int, Callable[[list[Any]], None]] = {}  # optimisers that wait to notice a forgotten zero_grad()
+for _name, _rule in {"__abs__": RULES["abs"], **RULES}.items():
+    if _rule.called == "method" or _name == "__abs__":
+        setattr(Value, _name, _method(_rule))
+
+watchers: "weakref.WeakSet[Any]" = weakref.WeakSet()  # optimisers that wait to notice a forgotten zero_grad()
 
 
-def tell_watchers(gradients: list[Any]) -> None:
-    """Every backward() calls this with the gradients of the leaves, before it adds to them."""
-    for watcher in list(watchers.values()):
-        watcher(gradients)
+def tell_watchers() -> None:
+    """Every backward() calls this before it adds to the gradients of the leaves."""
+    for watcher in list(watchers):
+        watcher.before_backward()
 
 
 def _cleared(root: Any, zero: Any) -> tuple[list[Value], list[Value], list[Any]]:

@@ -9,9 +9,15 @@ class _Watch(threading.local):
 
     tracer.reads(thing, name, now)    The function reads an attribute: if it changes, the trace is out of date.
     tracer.refuse(what, instead)      The function does what no compiled function can do: raises TraceError.
+
+    factor(dropout)                        The factor of a number, in place of one that Dropout draws.
+    remember(norm, means, variances, n)    In place of the method of BatchNorm.
     """
 
     tracer: Any = None
+    factor: Any = None
+    remember: Any = None
 
 
-watch = _Watch()
+watch: _Watch = _Watch()
+recorders: list[Any] = []  # films that record backward passes at present, in any thread; each has `parameters`

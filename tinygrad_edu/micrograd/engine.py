@@ -1,4 +1,4 @@
-"""micrograd's `Value` on this engine: its constructor, its attributes and its arithmetic, to the last bit.
+"""micrograd's `Value` on this engine: its constructor, its attributes and its numbers.
 
 Two ways to write an operation by hand are known, and both are recorded:
 
@@ -6,72 +6,24 @@ Two ways to write an operation by hand are known, and both are recorded:
     out._backward = closure
     out = Value(t, (x,), (1 - t**2,))         # microgpt: one local derivative for each operand
 
-Subtraction, negation and division are composed of +, * and ** as in micrograd, so the graph has micrograd's nodes.
+Every other operation is that of the main engine.
 """
 
 import copyreg
-import functools
 from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import contextmanager
 from typing import Any
 
 from ..engine import value as main
-from ..engine.changes import raise_if_changed
 from ..engine.dispatch import is_array
-from ..engine.elementary import exp, inf, pow, tanh
+from ..engine.elementary import inf
 from ..engine.graph import topological_order
 from ..engine.pickling import reduced
-from ..engine.rules import ADD, MUL, POW, POW_N, RULES, Rule
-from ..engine.scalar import as_exponent, as_real
+from ..engine.rules import ADD, DIV, MUL, NEG, RULES, SUB, Rule
+from ..engine.scalar import as_real
+from ..engine.watch import watch
 
-# --- Rules --------------------------------------------------------------------------------------------------
-# The formulas of micrograd and microgpt, where those of the main engine round differently. They lose digits in the
-# tails of tanh and sigmoid.
-# fmt: off
-
-def _log_backward(upstream: Any, out: Any, x: Any) -> Any: return (1 / x * upstream,)
-def _tanh_backward(upstream: Any, out: Any, x: Any) -> Any: return ((1 - out**2) * upstream,)
-def _sigmoid(x: Any) -> Any: return 1 / (1 + exp(-x))
-def _sigmoid_backward(upstream: Any, out: Any, x: Any) -> Any: return (out * (1 - out) * upstream,)
-
-# fmt: on
-
-
-def _power(x: Any, *, exponent: Any) -> Any:
-    try:
-        if x.__class__ is float and x > 0:
-            return x**exponent
-    except OverflowError:
-        pass
-    return pow(x, exponent)  # type: ignore[no-untyped-call]  # which takes any kind of number
-
-
-def _power_backward(upstream: Any, out: Any, x: Any, *, exponent: Any) -> Any:
-    return ((exponent * _power(x, exponent=exponent - 1) if exponent else 0 * x) * upstream,)
-
-
-class _OwnRule(Rule):
-    """A rule with micrograd's formula. It is pickled by itself: by its name, it would become the main engine's."""
-
-    def __reduce__(self) -> Any:
-        return _own_rule, (self.name, *self.parameters.values())
-
-
-def _own_rule(name: str, *exponent: Any) -> Rule:
-    return _power_rule(*exponent) if exponent else _OWN[name]
-
-
-_OWN = {
-    "log": _OwnRule("log", "log", RULES["log"].forward, _log_backward, 1, RULES["log"].domain),
-    "tanh": _OwnRule("tanh", "tanh", tanh, _tanh_backward, 1),
-    "sigmoid": _OwnRule("sigmoid", "sigmoid", _sigmoid, _sigmoid_backward, 1),
-}
-
-
-@functools.lru_cache(maxsize=1024)
-def _power_rule(exponent: Any) -> Rule:
-    parameters = {"exponent": as_exponent(exponent)}
-    return _OwnRule("pow_n", "**{exponent}", _power, _power_backward, 1, check=POW_N.check, parameters=parameters)
+# --- Operations by hand -------------------------------------------------------------------------------------
 
 
 class _ByHand(Rule):
@@ -82,15 +34,18 @@ class _ByHand(Rule):
     """
 
     by_hand = True
-    n_inputs, domain, kinks, ties, check, formula, slope = None, (), (), False, None, "", ""
+    name = symbol = "by hand"
+    op, n_inputs, formula, slope = "", None, "", ""
+    local_grads: tuple[Any, ...] = ()
+    domain, kinks, ties, check = (), (), False, None
+    parameters: dict[str, Any] = {}  # noqa: RUF012  # no class of this kind has parameters
+    node: Any = None
+    closure: Callable[[], None] | None = None
 
-    def __init__(self, symbol: str, local_grads: Iterable[Any] = ()):
-        self.name = self.symbol = symbol or "by hand"
-        self.op = symbol
+    def __init__(self, op: str, local_grads: Iterable[Any] = ()):
+        self.op = op
+        self.name = self.symbol = op or "by hand"
         self.local_grads = tuple(local_grads)
-        self.parameters: dict[str, Any] = {}
-        self.node: Any = None
-        self.closure: Callable[[], None] | None = None
 
     def forward(self, *inputs: Any) -> Any:
         raise TypeError(
@@ -99,6 +54,8 @@ class _ByHand(Rule):
         )
 
     def backward(self, upstream: Any, out: Any, *inputs: Any) -> Any:
+        if self.closure is None and upstream.__class__ is float and self.local_grads:
+            return tuple([slope * upstream for slope in self.local_grads])
         if isinstance(upstream, main.Value):
             raise TypeError(
                 f"{self.name} was written by hand with numbers, so its derivative has no graph to differentiate "
@@ -122,24 +79,16 @@ class _ByHand(Rule):
                 value.grad = grad
         return tuple(shares)
 
-    def step(self, node: "Value") -> None:
-        """The local step of the chain rule at its node."""
-        if self.closure is not None:
-            self.closure()
-        else:
-            for parent, local in zip(node.parents, self.local_grads, strict=False):
-                parent.grad += local * node.grad
-
     def __reduce__(self) -> Any:
         """A copy has the derivatives instead of the closure, which belongs to the original."""
         return _ByHand, (self.op, self.node._local_grads if self.closure else self.local_grads)
 
 
-class Operands(tuple[Any, ...], Set[Any]):  # type: ignore[misc]  # < orders them as tuples, not as sets
+class OperandSet(tuple[Any, ...], Set[Any]):  # type: ignore[misc]  # < orders them as tuples, not as sets
     """The operands of a node, in order and with repetition; also the set of them that micrograd's `_prev` is."""
 
     __slots__ = ()
-    __hash__ = tuple.__hash__
+    __hash__: Callable[..., int] = tuple.__hash__
     _from_iterable = set  # what | & - ^ give
 
     def __eq__(self, other: object) -> bool:
@@ -151,55 +100,68 @@ class Operands(tuple[Any, ...], Set[Any]):  # type: ignore[misc]  # < orders the
 
 # --- Value --------------------------------------------------------------------------------------------------
 
-_recording = True  # False inside no_grad()
-
-
-@contextmanager
-def no_grad() -> Iterator[None]:
-    """Record nothing inside `with no_grad():`: every result is a leaf."""
-    global _recording
-    before, _recording = _recording, False
-    try:
-        yield
-    finally:
-        _recording = before
-
 
 def _number(data: Any) -> Any:
     """data as one real number; as in micrograd, a truth value counts as 1 or 0 and a Value as its number."""
     if data.__class__ is int:
         return float(data)
-    data = data.data if isinstance(data, main.Value) else data
+    if isinstance(data, main.Value):
+        if watch.tracer and data.rule and watch.tracer.is_placeholder(data):
+            watch.tracer.refuse(
+                "Value(x) was made of a Value, which would have no gradient",
+                "Ask isinstance(x, Value) instead of type(x) is Value; or return x itself.",
+            )
+        data = data.data
     if hasattr(data, "item") and (data.ndim == 0 or data.size == 1):  # a scalar or an array of one number
         data = data.item()
     return float(data) if isinstance(data, bool) else as_real(data)
 
 
-def _is_far(other: Any) -> bool:
-    """Is it a Value, or an array that takes the operation element by element?"""
-    return isinstance(other, main.Value) or (is_array(other) and other.size != 1)
-
-
 def _beside(other: Any) -> Any:
     """other as an operand; NotImplemented for an array, which then asks its elements."""
-    if other.__class__ is float or not _is_far(other):
-        return Value(other)
-    return other if isinstance(other, main.Value) else NotImplemented
+    if other.__class__ is float or other.__class__ is int:
+        return _result(float(other), None, None)
+    if isinstance(other, main.Value):  # a placeholder records the operation itself
+        return NotImplemented if watch.tracer and watch.tracer.is_placeholder(other) else other
+    return NotImplemented if is_array(other) and other.size != 1 else Value(other)
 
 
-def _result(data: Any, rule: Rule, left: Any, right: Any = None) -> "Value":
+def _recorded(data: Any, rule: Any, left: Any, right: Any = None) -> "Value":
     """The Value of an operation of this engine. `Value.__init__`, which has more to ask, would double its cost."""
-    node: Value = object.__new__(Value)
+    node = _new(Value)
     node.data = data if data.__class__ is float else _number(data)
     node.grad = 0.0
     node.label = ""
-    node.rule, node._left, node._right = rule, left, right
-    if not _recording:
-        node.rule = node._left = node._right = None
+    node.rule = rule
+    node._left = left
+    node._right = right
     return node
 
 
-class Value(main.Value):
+_new = object.__new__
+_result = _recorded
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Record nothing inside `with no_grad():`: every result is a leaf."""
+    global _result
+    before, _result = _result, lambda data, rule, left, right=None: Value(data)
+    try:
+        yield
+    finally:
+        _result = before
+
+
+class _Kind(type):
+    def __instancecheck__(cls, x: Any) -> bool:
+        """While a function is traced, its placeholders are Values too."""
+        return super().__instancecheck__(x) or bool(
+            watch.tracer and cls is Value and watch.tracer.is_placeholder(x)
+        )
+
+
+class Value(main.Value, metaclass=_Kind):
     """A number that remembers what it was made from, with micrograd's constructor and free attributes.
 
     `Value(data, _children, _op, label)` is micrograd's and the lecture's signature, `Value(data, children,
@@ -229,14 +191,24 @@ class Value(main.Value):
         local_grads: Any = (),
         _prev: Any = (),
     ):
-        self.data = data if data.__class__ is float else _number(data)
+        self.data: Any = data if data.__class__ is float else _number(data)
         self.grad: Any = 0.0
-        self.label = label
-        self.rule = self._left = self._right = None
-        operands = _children or children or _prev
-        if (operands or _op) and _recording:
+        self.label: str = label
+        self.rule: Any = None
+        self._left = self._right = None
+        if _op.__class__ is tuple and len(_op) == len(_children) == 1 and _result is _recorded:
+            self.rule = own = _new(_ByHand)  # microgpt's way, of one operand: it must cost little
+            own.local_grads = _op
+            (self._left,) = _children
+            if watch.tracer:
+                watch.tracer.by_hand(self, _children, _op)
+        elif _children.__class__ is str:  # Value(2.0, "x")
+            self.label = _children
+        elif ((operands := _children or children or _prev) or _op) and _result is _recorded:
             self._left = tuple(operands) or None  # a tuple: backward() then asks for _backward
-            self.rule = _ByHand(_op, local_grads) if isinstance(_op, str) else _ByHand("", _op or ())
+            self.rule = _ByHand(_op, local_grads) if _op.__class__ is str else _ByHand("", _op)
+            if watch.tracer:
+                watch.tracer.by_hand(self, operands, self.rule.local_grads or None)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """A subclass may write its own __init__ without calling this one."""
@@ -248,7 +220,7 @@ class Value(main.Value):
             return node
 
         if "__init__" in vars(cls) and "__new__" not in vars(cls):  # only there, as it costs time
-            cls.__new__ = prepared  # type: ignore[method-assign, assignment]  # a function becomes the method
+            type.__setattr__(cls, "__new__", prepared)
 
     # --- Recording ------------------------------------------------------------------------------------------
 
@@ -262,99 +234,83 @@ class Value(main.Value):
         simple = len(parents) <= 2 and not isinstance(rule, _ByHand)
         return _result(data, rule, *(parents if simple else (parents or None,)))
 
-    def __array_ufunc__(  # type: ignore[override]  # the main Value leaves arrays to its own operators
-        self, ufunc: Any, method: str, *inputs: Any, **options: Any
-    ) -> Any:
-        """`array * value` is an array of Values, and `np.exp(value)` is value.exp()."""
-        import numpy as np
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """`array * value` is an array of Values."""
+        inputs = tuple(x.astype(object) if is_array(x) and x.ndim else x for x in inputs)
+        return super().__array_ufunc__(ufunc, method, *inputs, **options)
 
-        inputs = tuple(np.array(x, object) if isinstance(x, main.Value) else x for x in inputs)
-        return getattr(ufunc, method)(*inputs, **options)
-
-    # --- Operators: all but + * ** are composed as micrograd composes them --------------------------------------
+    # --- Operators ------------------------------------------------------------------------------------------
     # fmt: off
 
-    def __add__(self, other: Any) -> Any:
+    def __add__(self, other: Any) -> "Value":
         if other.__class__ is not Value and (other := _beside(other)) is NotImplemented:
             return NotImplemented
         return _result(self.data + other.data, ADD, self, other)
 
-    def __mul__(self, other: Any) -> Any:
+    def __sub__(self, other: Any) -> "Value":
+        if other.__class__ is not Value and (other := _beside(other)) is NotImplemented:
+            return NotImplemented
+        return _result(self.data - other.data, SUB, self, other)
+
+    def __mul__(self, other: Any) -> "Value":
         if other.__class__ is not Value and (other := _beside(other)) is NotImplemented:
             return NotImplemented
         return _result(self.data * other.data, MUL, self, other)
 
-    def __pow__(self, other: Any) -> Any:
-        if isinstance(other, main.Value):
-            return self._record(POW, (self, other))
-        rule = _power_rule(other)
-        if self.data > 0:  # inside the domain
-            return _result(rule.forward(self.data), rule, self)
-        return self._record(rule, (self,))
+    def __truediv__(self, other: Any) -> "Value":
+        if other.__class__ is not Value and (other := _beside(other)) is NotImplemented:
+            return NotImplemented
+        if other.data.__class__ is float and other.data:
+            return _result(self.data / other.data, DIV, self, other)
+        return self._record(DIV, (self, other))  # type: ignore[return-value]  # made by _node
 
-    def __pos__(self) -> "Value": return self
-    def __neg__(self) -> Any: return self * -1.0
-    def __sub__(self, other: Any) -> Any: return self + (-other)
-    def __truediv__(self, other: Any) -> Any: return self * (other if _is_far(other) else _number(other)) ** -1
-    def __radd__(self, other: Any) -> Any: return self + other
-    def __rsub__(self, other: Any) -> Any: return other + (-self)
-    def __rmul__(self, other: Any) -> Any: return self * other
-    def __rtruediv__(self, other: Any) -> Any: return other * self**-1
+    def __pow__(self, other: Any) -> "Value":
+        if other.__class__ is not int and other.__class__ is not float:
+            return super().__pow__(other)  # type: ignore[return-value]  # made by _node
+        if self.data > 0:  # inside the domain
+            try:
+                return _result(self.data**other, main._power(other), self)
+            except OverflowError:
+                pass
+        return self._record(main._power(other), (self,))  # type: ignore[return-value]
+
+    def __neg__(self) -> "Value": return _result(-self.data, NEG, self)
+    def __radd__(self, other: Any) -> "Value": return self + other if other.__class__ is not int or other else self
+    def __rsub__(self, other: Any) -> "Value":
+        other = _beside(other)
+        return _result(other.data - self.data, SUB, other, self)
+
+    def __rmul__(self, other: Any) -> "Value": return self * other  # type: ignore[no-any-return]
+
+    def __rtruediv__(self, other: Any) -> "Value":
+        return self._record(DIV, (_beside(other), self))  # type: ignore[return-value]  # made by _node
+
     def __bool__(self) -> bool: return True  # micrograd's Values have no truth of their own
 
     # fmt: on
 
     def reLU(self) -> "Value":  # noqa: N802  # the name that some engines of the family give it
         """relu of this Value."""
-        return self.relu()  # type: ignore[return-value]  # made by _node
+        return self.relu()
 
     def clip(self, low: float, high: float) -> "Value":
         """The number moved into [low, high]; no gradient passes where it was moved."""
-        return Value(max(low, min(high, self.data)), (self,), (1.0 if low < self.data < high else 0.0,))
+        return Value(max(low, min(high, self.data)), (self,), ((low < self.data) * 1.0 * (self.data < high),))
 
     def max_with(self, other: Any) -> "Value":
         """The larger of two; all of the gradient goes to it, of equals to the first."""
-        other = self._operand(other)
-        first = self.data >= other.data
-        return Value(self.data if first else other.data, (self, other), (1.0, 0.0) if first else (0.0, 1.0))
+        other = other if isinstance(other, main.Value) else Value(other)
+        first = (self.data >= other.data) * 1.0
+        return Value(max(self.data, other.data), (self, other), (first, 1.0 - first))
 
-    # --- Backpropagation ------------------------------------------------------------------------------------
-
-    def backward(self, upstream: Any = 1.0, check: bool = False) -> None:
-        """Set `grad` of every node below to upstream * d(self)/d(node), leaves adding to what they have.
-
-        Interior nodes start from 0, so results that share nodes add up right. The shares are added in the order of
-        micrograd's recursion, so that sums round alike. check=True is that of the main Value.
-        """
-        if check:
-            raise_if_changed(self)
-        zero, order = type(self.data)(0), _micrograds_order(self)
-        for node in order:
-            if node._left is not None or node.grad is None:
-                node.grad = zero
-        self.grad = zero + upstream
-        for node in reversed(order):
-            left, right = node._left, node._right
-            if right is not None:
-                left_share, right_share = node.rule.backward(node.grad, node.data, left.data, right.data)
-                left.grad += left_share
-                right.grad += right_share
-            elif left is None:
-                if node.rule is not None:  # a closure without operands
-                    node._backward()
-            elif left.__class__ is not tuple:
-                left.grad += node.rule.shares(node.grad, node.data, left.data)[0]
-            elif node.rule.__class__ is _ByHand:
-                node.rule.step(node)
-            else:
-                node._backward()
+    # --- Gradients ------------------------------------------------------------------------------------------
 
     def zero_grad(self) -> None:
         """Set the gradients of this node and of everything it was made from to 0."""
         for node in topological_order(self):
             node.grad = 0.0
 
-    no_grad = staticmethod(no_grad)
+    no_grad: Any = staticmethod(no_grad)
 
     # --- micrograd's attributes, which a program may also set ---------------------------------------------------
 
@@ -370,9 +326,8 @@ class Value(main.Value):
     @property
     def _backward(self) -> Callable[[], None]:
         """The local step of the chain rule: the program's closure, or one made from the rule when asked for."""
-        if isinstance(self.rule, _ByHand):
-            return self.rule.closure or functools.partial(self.rule.step, self)
-        return super()._backward
+        closure = self.rule.closure if isinstance(self.rule, _ByHand) else None
+        return closure or super()._backward
 
     @_backward.setter
     def _backward(self, closure: Callable[[], None]) -> None:
@@ -393,8 +348,8 @@ class Value(main.Value):
             own.op, own.name, own.symbol = op, op or "by hand", op or "by hand"
 
     @property
-    def _prev(self) -> Operands:
-        return Operands(self.parents)
+    def _prev(self) -> OperandSet:
+        return OperandSet(self.parents)
 
     @_prev.setter
     def _prev(self, children: Iterable[Any]) -> None:
@@ -444,36 +399,16 @@ def _method(rule: Rule) -> Callable[..., Value]:
     low, high = (rule.domain[0].low, rule.domain[0].high) if rule.domain else (-inf, inf)
 
     def method(self: Value, **parameters: Any) -> Value:
-        if not parameters and low < self.data < high:
+        if not parameters and low < self.data < high and not rule.check:
             return _result(rule.forward(self.data), rule, self)
         return self._record(rule.bind(**parameters) if parameters else rule, (self,))  # type: ignore[return-value]
 
     method.__name__, method.__qualname__ = rule.name, f"Value.{rule.name}"
+    method.__wrapped__ = rule.declared.forward  # type: ignore[attr-defined]  # help() shows its signature
     method.__doc__ = f"{rule.name} of this Value, as a new Value."
     return method
 
 
-for _name, _rule in (RULES | _OWN).items():
-    if _rule.n_inputs == 1 and callable(getattr(main.Value, _name, None)):
+for _name, _rule in {"__abs__": RULES["abs"], **RULES}.items():
+    if _rule.called == "method" or _name == "__abs__":
         setattr(Value, _name, _method(_rule))
-Value.__abs__ = _method(RULES["abs"])
-
-
-def _micrograds_order(root: Any) -> list[Any]:
-    """The nodes below root in the order of micrograd's recursion: each after its operands, the left one first."""
-    order: list[Any] = []
-    seen: set[Any] = set()
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        if node is None:
-            order.append(stack.pop())
-        elif node not in seen:
-            seen.add(node)
-            if node._right is not None:
-                stack += (node, None, node._right, node._left)
-            elif node._left is not None:
-                stack += (node, None, *reversed(node.parents))
-            else:
-                order.append(node)
-    return order

@@ -23,8 +23,8 @@ class Neuron(Module):
     """relu(w1 x1 + ... + b), or without the relu where nonlin is False; the bias starts at 0."""
 
     def __init__(self, nin: int, nonlin: bool = True):
-        self.w = [Value(random.uniform(-1, 1)) for _ in range(nin)]
-        self.b = Value(0.0)
+        self.w: list[Value] = [Value(random.uniform(-1, 1)) for _ in range(nin)]
+        self.b: Value = Value(0.0)
         self.nonlin = nonlin
 
     def __call__(self, x: Any) -> Value:
@@ -42,7 +42,7 @@ class Layer(Module):
     """nout neurons that read the same inputs. A layer of one neuron gives a Value, any other a list."""
 
     def __init__(self, nin: int, nout: int, **kwargs: Any):
-        self.neurons = [Neuron(nin, **kwargs) for _ in range(nout)]
+        self.neurons: list[Neuron] = [Neuron(nin, **kwargs) for _ in range(nout)]
 
     def __call__(self, x: Any) -> Any:
         out = [neuron(x) for neuron in self.neurons]
@@ -61,7 +61,7 @@ class MLP(Module):
     def __init__(self, nin: int, nouts: list[int]):
         sizes = [nin, *nouts]
         last = len(nouts) - 1
-        self.layers = [Layer(sizes[i], sizes[i + 1], nonlin=i != last) for i in range(len(nouts))]
+        self.layers: list[Layer] = [Layer(sizes[i], sizes[i + 1], nonlin=i != last) for i in range(len(nouts))]
 
     def __call__(self, x: Any) -> Any:
         for layer in self.layers:

@@ -22,7 +22,7 @@ class Activation(Module):
     """
 
     def __init__(self, name: str, **parameters: float):
-        self.name = check_activation(name, ROW_ACTIVATIONS)
+        self.name: Any = check_activation(name, ROW_ACTIVATIONS)
         self.arguments = parameters
         if name in RULES and parameters:
             RULES[name].bind(**parameters)

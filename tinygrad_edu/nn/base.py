@@ -3,19 +3,23 @@
 import inspect
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 
-from ..engine.scalar import as_real
 from ..engine.value import Value
 from ..engine.watch import watch
-from . import files
+from . import files, state
 from .architecture import call_text, described
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Module:
     """Anything with parameters: its attributes that are Values, Modules, or lists or dicts of them, in order."""
 
     _buffers: tuple[str, ...] = ()  # names of attributes that are lists of floats: saved, but not learned
+    _array_names: ClassVar[dict[str, str]] = {}  # of attributes that have another name in PyTorch
 
     @property
     def training(self) -> bool:
@@ -73,29 +77,39 @@ class Module:
 
     # --- State and files --------------------------------------------------------------------------------------
 
-    def state_dict(self) -> dict[str, Any]:
-        """All numbers by name: of a parameter its number, of a buffer a copy of its list."""
+    @overload
+    def state_dict(self, arrays: Literal[False] = False) -> dict[str, Any]: ...
+    @overload
+    def state_dict(self, arrays: Literal[True]) -> "dict[str, NDArray[np.float64]]": ...
+    def state_dict(self, arrays: bool = False) -> dict[str, Any]:
+        """All numbers by name: of a parameter its number, of a buffer a copy of its list.
+
+        With arrays=True, NumPy arrays by layer, with PyTorch's names, layout and order. For MLP(64, [32, 10]):
+        "0.weight" (32, 64), "0.bias" (32,), "1.weight" (10, 32), "1.bias" (10,).
+
+        torch.nn.Sequential counts an activation as a layer, so there the second one is "2.weight". Since the order
+        is the same, the names can be exchanged:
+
+            state = zip(torch_model.state_dict(), model.state_dict(arrays=True).values(), strict=True)
+            torch_model.load_state_dict({name: torch.from_numpy(array) for name, array in state})
+            model.load_state_dict(torch_model.state_dict())  # exchanges them itself
+
+        `safetensors.numpy.save_file` writes these arrays to a file (extra `safetensors`).
+        """
+        if arrays:
+            import numpy as np
+
+            return {name: np.array(state.numbers_of(x), np.float64) for name, x in state.arrays_of(self).items()}
         numbers = {name: parameter.data for name, parameter in self.named_parameters()}
         return numbers | {name: list(buffer) for name, buffer in self.buffers().items()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the numbers of a `state_dict()`.
+    def load_state_dict(self, numbers: Mapping[str, Any]) -> None:
+        """Take over the numbers of a `state_dict()` in either form; arrays may be lists or tensors, too.
 
-        Raises ValueError for missing or unexpected names and for lists of another length, TypeError for what is
+        Raises ValueError for missing or unexpected names and for another length or shape, TypeError for what is
         no real number. After an error nothing has changed.
         """
-        parameters, buffers = dict(self.named_parameters()), self.buffers()
-        own = {**parameters, **buffers}
-        faults = {"missing": own.keys() - state.keys(), "unexpected": state.keys() - own.keys()}
-        if any(faults.values()):
-            shown = "; ".join(f"{what}: {_listed(names)}" for what, names in faults.items() if names)
-            raise ValueError(f"The state does not fit the model ({shown}): load it into the same architecture.")
-        numbers = {name: _number(name, state[name]) for name in parameters}
-        lists = {name: _numbers(name, state[name], len(buffer)) for name, buffer in buffers.items()}
-        for name, number in numbers.items():
-            parameters[name].data = number
-        for name, items in lists.items():
-            buffers[name][:] = items
+        state.load(self, numbers)
 
     def save(self, path: str | os.PathLike[str], optimizer: Any = None) -> None:
         """Write the architecture and all numbers to a JSON file; with an optimizer, its state and settings too.
@@ -124,8 +138,8 @@ class Module:
         Raises ValueError, and changes nothing, if the file is broken, has another architecture, or has no state
         for this optimizer.
         """
-        parts, own = files.read(path), described(self)
-        texts = call_text(parts["model"]), call_text(own)
+        parts = files.read(path)
+        texts = [call_text(call, parts["version"] == 1) for call in (parts["model"], described(self))]
         if texts[0] != texts[1]:
             raise ValueError(f"{path} has another architecture: {texts[0]:.300}, not {texts[1]:.300}.")
         fill(self, parts, path, optimizer)
@@ -145,6 +159,10 @@ class Module:
         required = {name for name, argument in declared.items() if argument.default is argument.empty}
         texts = [f"{x!r}" if name in required else f"{name}={x!r}" for name, x in named.items()]
         return f"{type(self).__name__}({', '.join([*map(repr, positional), *texts])})"
+
+    def _arrays(self) -> dict[str, Any]:
+        """What the arrays of `state_dict(arrays=True)` are made of, by name: Values in lists, buffers, modules."""
+        return {self._array_names.get(name, name): part for name, part in vars(self).items()}
 
     def _label_parameters(self) -> None:
         for name, parameter in self.named_parameters():
@@ -191,21 +209,3 @@ def fill(model: Module, parts: dict[str, Any], path: Any, optimizer: Any = None)
     except (TypeError, ValueError) as error:
         model.load_state_dict(before)
         raise ValueError(f"{path} cannot be loaded. {error}") from None
-
-
-def _number(name: str, number: Any) -> Any:
-    try:
-        return as_real(number)
-    except (TypeError, OverflowError):
-        raise TypeError(f"The state of {name!r} must be one real number, got {number!r:.60}.") from None
-
-
-def _numbers(name: str, numbers: Any, n: int) -> list[float]:
-    if not isinstance(numbers, list | tuple) or len(numbers) != n:
-        raise ValueError(f"The state of {name!r} must be a list of {n} numbers, got {numbers!r:.60}.")
-    return [float(_number(name, number)) for number in numbers]
-
-
-def _listed(names: Any) -> str:
-    first = sorted(map(repr, names))[:5]
-    return ", ".join(first) + f" and {len(names) - 5} more" * (len(names) > 5)

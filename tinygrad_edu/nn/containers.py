@@ -21,11 +21,15 @@ class Sequential(Module):
                     "Sequential takes modules, such as Sequential(nn.Dense(2, 3), nn.Activation('relu')), "
                     f"got {module!r}."
                 )
-        self.layers = list(modules)
+        self.layers: list[Module] = list(modules)
         self._label_parameters()
 
     def _arguments(self) -> tuple[list[Any], dict[str, Any]]:
         return list(self.layers), {}
+
+    def _arrays(self) -> dict[str, Any]:
+        parts = super()._arrays()
+        return {str(i): layer for i, layer in enumerate(parts.pop("layers"))} | parts
 
     def __call__(self, inputs: Any) -> Any:
         for layer in self.layers:
@@ -64,23 +68,24 @@ class Dropout(Module):
     keeps the mean as in evaluation ("inverted" dropout; Srivastava et al. 2014, section 10). rng is a seed or a
     generator; None is the global `random`. Every call draws anew.
 
-    Raises ValueError unless p is from 0 to 1, TypeError if it is compiled in training.
+    Raises ValueError unless p is from 0 to 1, TypeError if `tg.compile` traces it in training; `fit` compiles it.
     """
 
     def __init__(self, p: float = 0.5, rng: Generator | int | None = None):
         if not 0 <= p <= 1:
             raise ValueError(f"Dropout's p is a probability from 0 to 1, got {p!r}.")
         self.p = p
-        self.rng = None if rng is None else as_generator(rng)
+        self.rng: Generator | None = None if rng is None else as_generator(rng)
 
     def __call__(self, inputs: Any) -> Any:
         if not self.training or self.p == 0:
             return inputs
-        if watch.tracer:
-            watch.tracer.refuse(
-                "Dropout draws anew in every call", "Train it eagerly, or call model.eval() first."
-            )
+        if watch.tracer and not watch.factor:
+            watch.tracer.refuse("Dropout draws anew in every call", "Train it by fit, or call model.eval() first.")
         if is_list(inputs):
             return [self(item) for item in inputs]
-        dropped = float(as_generator(self.rng).uniform(0.0, 1.0)) < self.p
-        return inputs * (0.0 if dropped else 1 / (1 - self.p))
+        return inputs * (watch.factor(self) if watch.factor else self.draw())
+
+    def draw(self, rng: Generator | None = None) -> float:
+        """The factor of one number: 0 with probability p, else 1 / (1 - p)."""
+        return 0.0 if float((rng or as_generator(self.rng)).uniform(0.0, 1.0)) < self.p else 1 / (1 - self.p)

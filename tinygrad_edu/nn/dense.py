@@ -1,6 +1,7 @@
 """Dense and Embedding: layers with one matrix of weights."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar, overload
 
 from ..engine import functions
 from ..engine.value import Value
@@ -33,14 +34,24 @@ class Dense(Module):
         *,
         init: Initialiser | None = None,
     ):
-        self.n_inputs = check_size("n_inputs", n_inputs, "Dense")
-        self.n_outputs = check_size("n_outputs", n_outputs, "Dense")
-        self.activation = check_activation(activation, ROW_ACTIVATIONS)
+        self.n_inputs: int = check_size("n_inputs", n_inputs, "Dense")
+        self.n_outputs: int = check_size("n_outputs", n_outputs, "Dense")
+        self.activation: Any = check_activation(activation, ROW_ACTIVATIONS)
         rng, draw = as_generator(rng), initialiser(init, name_of(activation))
         self.W = [leaves(n_outputs, lambda: draw(n_inputs, n_outputs, rng)) for _ in range(n_inputs)]
-        self.b = leaves(n_outputs, float)
+        self.b: list[Value] = leaves(n_outputs, float)
         self._label_parameters()
 
+    def _arrays(self) -> dict[str, Any]:
+        parts = super()._arrays()
+        return {"weight": list(zip(*parts.pop("W"), strict=True)), "bias": parts.pop("b"), **parts}
+
+    @overload
+    def __call__(self, inputs: Sequence[Sequence[Value | float]]) -> list[list[Value]]: ...
+    @overload
+    def __call__(self, inputs: Sequence[Value | float]) -> list[Value]: ...
+    @overload
+    def __call__(self, inputs: Any) -> Any: ...
     def __call__(self, inputs: Any) -> Any:
         rows, is_batch = rows_of(self, self.n_inputs, inputs)
         columns = list(zip(*self.W, strict=True))
@@ -63,13 +74,21 @@ class Embedding(Module):
     is not a whole number.
     """
 
+    _array_names: ClassVar = {"W": "weight"}
+
     def __init__(self, n_embeddings: int, n_dimensions: int, rng: Generator | int | None = None):
-        self.n_embeddings = check_size("n_embeddings", n_embeddings, "Embedding")
-        self.n_dimensions = check_size("n_dimensions", n_dimensions, "Embedding")
+        self.n_embeddings: int = check_size("n_embeddings", n_embeddings, "Embedding")
+        self.n_dimensions: int = check_size("n_dimensions", n_dimensions, "Embedding")
         rng = as_generator(rng)
         self.W = [leaves(n_dimensions, lambda: normal(1.0, rng)) for _ in range(n_embeddings)]
         self._label_parameters()
 
+    @overload
+    def __call__(self, inputs: int) -> list[Value]: ...
+    @overload
+    def __call__(self, inputs: Sequence[int]) -> list[list[Value]]: ...
+    @overload
+    def __call__(self, inputs: Any) -> Any: ...
     def __call__(self, inputs: Any) -> Any:
         if is_list(inputs):
             return [self(index) for index in inputs]

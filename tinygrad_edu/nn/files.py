@@ -1,14 +1,13 @@
 """Model files: JSON with every float to its last bit. Reading one runs no code.
 
 A finite float is a JSON number. nan and the infinities, which JSON lacks, are the texts "nan", "inf" and "-inf".
+Files of all earlier versions can be read. A file is always written in the latest version.
 """
 
-import contextlib
 import json
 import math
 import os
 import secrets
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,9 +29,7 @@ def write(path: str | os.PathLike[str], parts: dict[str, Any]) -> None:
     if target.exists() and not target.is_file():  # a pipe or /dev/stdout cannot be replaced; a folder is an error
         target.write_text(text, encoding="utf-8")
         return
-    with contextlib.suppress(OSError):
-        _remove_stale(target)
-    temporary = target.with_name(f"{_stem(target)}{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    temporary = target.with_name(f".{target.name[:50]}.{secrets.token_hex(8)}.tmp")
     try:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "w", encoding="utf-8") as file:
             file.write(text)
@@ -49,24 +46,39 @@ def write(path: str | os.PathLike[str], parts: dict[str, Any]) -> None:
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The parts of a model file, each a dict: model, state, and optimizer if it was saved.
 
-    Raises ValueError unless this is a whole model file of this version, OSError if it cannot be read.
+    Raises ValueError unless this is a whole model file of a known version, OSError if it cannot be read.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-        document = _each(json.loads(text, parse_constant=_refuse_constant), _decoded)
+        document: Any = _each(json.loads(text), _decoded)  # NaN and Infinity too, which version 1 has
     except (ValueError, RecursionError, MemoryError) as error:  # a JSON error and a wrong byte are ValueErrors
         raise ValueError(f"{path} is not a whole model file: {error or type(error).__name__}.") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ValueError(f"{path} is not a model file: it does not say that its format is {FORMAT!r}.")
-    if document.get("version") != VERSION:
+    if document.get("version") not in range(1, VERSION + 1):
         raise ValueError(
-            f"{path} has version {document.get('version')!r:.20} of the format. This program reads version "
-            f"{VERSION}: save the model again."
+            f"{path} has version {document.get('version')!r:.20} of the format. This program reads the versions "
+            f"1 to {VERSION}: update tinygrad_edu."
         )
+    parts: dict[str, Any] = _from_version_1(document) if document["version"] == 1 else document
     for part in ("model", "state", "optimizer"):
-        if not isinstance(document.get(part, {} if part == "optimizer" else None), dict):
+        if not isinstance(parts.get(part, {} if part == "optimizer" else None), dict):
             raise ValueError(f"{path} is not a whole model file: it has no {part}.")
-    return document
+    return parts
+
+
+def _from_version_1(document: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 has "module", a class without its place, for "class", and the state in two parts."""
+
+    def calls(x: Any) -> Any:
+        if isinstance(x, dict):
+            is_call = isinstance(x.get("module"), str)  # not Residual's argument of that name
+            return {"class" if is_call and key == "module" else key: calls(item) for key, item in x.items()}
+        return [calls(item) for item in x] if isinstance(x, list) else x
+
+    parameters, buffers = document.get("parameters"), document.get("buffers")
+    state = parameters | buffers if isinstance(parameters, dict) and isinstance(buffers, dict) else None
+    return {"version": 1, "model": calls(document.get("model")), "state": state}
 
 
 def _each(x: Any, leaf: Callable[[Any], Any], depth: int = 0) -> Any:
@@ -88,34 +100,3 @@ def _encoded(x: Any) -> Any:
 
 def _decoded(x: Any) -> Any:
     return float(x) if isinstance(x, str) and x in SPECIAL else x
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _stem(target: Path) -> str:
-    """What the names of the temporary files for a target begin with, on this machine."""
-    return f".{target.name[:50]}.{socket.gethostname()}."
-
-
-def _remove_stale(target: Path) -> None:
-    """Delete the temporary files of processes that were killed while they wrote."""
-    stem = _stem(target)
-    for name in os.listdir(target.parent):
-        writer = name.removeprefix(stem).split(".")[0]
-        if name.startswith(stem) and name.endswith(".tmp") and writer.isdecimal() and not _runs(int(writer)):
-            target.with_name(name).unlink(missing_ok=True)
-
-
-def _runs(pid: int) -> bool:
-    """Is there a process with this id? Always true on Windows, where asking would end it."""
-    if os.name != "posix":
-        return True
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    return True

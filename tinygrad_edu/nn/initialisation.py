@@ -52,7 +52,8 @@ class Budget:
     """How many parameters a model file has numbers for. It also stands in for the random first weights."""
 
     def __init__(self, numbers: int):
-        self.numbers = self.left = numbers
+        self.numbers: int = numbers
+        self.left: int = numbers
 
     def spend(self, n: int) -> None:
         self.left -= n

@@ -11,22 +11,40 @@ differ and an unknown reduction, TypeError for targets that are not numbers.
 """
 
 import numbers
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 from ..engine import functions
+from ..engine.value import Value
+from .rows import flat
+
+N = TypeVar("N", Value, float)
+Nested: TypeAlias = N | Sequence[N] | Sequence[Sequence[N]]
+Reduction = Literal["mean", "sum"]
 
 
+@overload
+def mse(predictions: Nested[N], targets: Any, reduction: Reduction = "mean") -> N: ...
+@overload
+def mse(predictions: Any, targets: Any, reduction: str = "mean") -> Any: ...
 def mse(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
     """The squared error (p - t)^2: its gradient for p is 2 (p - t), the larger the error, the stronger."""
-    return _of_numbers("mse", lambda p, t: (p - t) ** 2, predictions, targets, reduction)
+    return _reduced(_each("mse", lambda p, t: (p - t) ** 2, predictions, targets), reduction)
 
 
+@overload
+def mae(predictions: Nested[N], targets: Any, reduction: Reduction = "mean") -> N: ...
+@overload
+def mae(predictions: Any, targets: Any, reduction: str = "mean") -> Any: ...
 def mae(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
     """The absolute error |p - t|: its gradient for p is -1 or 1 (0 where p = t), so outliers weigh no more."""
-    return _of_numbers("mae", lambda p, t: abs(p - t), predictions, targets, reduction)
+    return _reduced(_each("mae", lambda p, t: abs(p - t), predictions, targets), reduction)
 
 
+@overload
+def huber(predictions: Nested[N], targets: Any, delta: float = 1.0, reduction: Reduction = "mean") -> N: ...
+@overload
+def huber(predictions: Any, targets: Any, delta: float = 1.0, reduction: str = "mean") -> Any: ...
 def huber(predictions: Any, targets: Any, delta: float = 1.0, reduction: str = "mean") -> Any:
     """The squared error near the target, the absolute error far from it.
 
@@ -43,9 +61,13 @@ def huber(predictions: Any, targets: Any, delta: float = 1.0, reduction: str = "
         clipped = functions.max(functions.min(d, delta), -delta)
         return clipped * (d - clipped / 2)
 
-    return _of_numbers("huber", loss, predictions, targets, reduction)
+    return _reduced(_each("huber", loss, predictions, targets), reduction)
 
 
+@overload
+def hinge(scores: Nested[N], targets: Any, reduction: Reduction = "mean") -> N: ...
+@overload
+def hinge(scores: Any, targets: Any, reduction: str = "mean") -> Any: ...
 def hinge(scores: Any, targets: Any, reduction: str = "mean") -> Any:
     """The max-margin loss max(0, 1 - t s), for targets of -1 and 1: 0 as soon as t s is 1 or more.
 
@@ -57,9 +79,13 @@ def hinge(scores: Any, targets: Any, reduction: str = "mean") -> Any:
             raise ValueError(f"hinge takes targets of -1 and 1, got {t!r}.")
         return functions.relu(1 - t * s)
 
-    return _of_numbers("hinge", loss, scores, targets, reduction)
+    return _reduced(_each("hinge", loss, scores, targets), reduction)
 
 
+@overload
+def binary_cross_entropy_with_logits(logits: Nested[N], targets: Any, reduction: Reduction = "mean") -> N: ...
+@overload
+def binary_cross_entropy_with_logits(logits: Any, targets: Any, reduction: str = "mean") -> Any: ...
 def binary_cross_entropy_with_logits(logits: Any, targets: Any, reduction: str = "mean") -> Any:
     """-t log(p) - (1 - t) log(1 - p), where p = sigmoid(logit), for targets t from 0 to 1; stable for any logit.
 
@@ -72,9 +98,13 @@ def binary_cross_entropy_with_logits(logits: Any, targets: Any, reduction: str =
             raise ValueError(f"binary_cross_entropy_with_logits takes targets from 0 to 1, got {t!r}.")
         return functions.softplus(z) - t * z
 
-    return _of_numbers("binary_cross_entropy_with_logits", loss, logits, targets, reduction)
+    return _reduced(_each("binary_cross_entropy_with_logits", loss, logits, targets), reduction)
 
 
+@overload
+def cross_entropy(logits: Nested[N], targets: Any, reduction: Reduction = "mean") -> N: ...
+@overload
+def cross_entropy(logits: Any, targets: Any, reduction: str = "mean") -> Any: ...
 def cross_entropy(logits: Any, targets: Any, reduction: str = "mean") -> Any:
     """-log softmax(logits)[target], the surprise at the right class; stable for any finite logits.
 
@@ -95,6 +125,10 @@ def cross_entropy(logits: Any, targets: Any, reduction: str = "mean") -> Any:
     return _of_rows(loss, logits, targets, reduction)
 
 
+@overload
+def nll(log_probabilities: Nested[N], targets: Any, reduction: Reduction = "mean") -> N: ...
+@overload
+def nll(log_probabilities: Any, targets: Any, reduction: str = "mean") -> Any: ...
 def nll(log_probabilities: Any, targets: Any, reduction: str = "mean") -> Any:
     """The negative log-likelihood -log_probabilities[target]: cross_entropy of what log_softmax returns.
 
@@ -129,11 +163,6 @@ def _paired(predictions: Any, targets: Any) -> list[tuple[Any, Any]]:
 def _check_not_text(target: Any) -> None:
     if isinstance(target, str):  # a text has a length, as a list has
         raise TypeError(f"A target is a number, got {target!r} ({type(target).__name__}).")
-
-
-def _of_numbers(name: str, loss: Callable[[Any, Any], Any], predictions: Any, targets: Any, reduction: str) -> Any:
-    """The loss of each number and its target, reduced."""
-    return _reduced(_each(name, loss, predictions, targets), reduction)
 
 
 def _each(name: str, loss: Callable[[Any, Any], Any], p: Any, t: Any) -> Any:
@@ -189,10 +218,6 @@ def _reduced(losses: Any, reduction: str) -> Any:
         raise ValueError(f'The reduction is "mean", "sum" or "none", got {reduction!r}.')
     if reduction == "none" or not _is_nested(losses):
         return losses
-    every = _flat(losses)
+    every = flat(losses)
     total = functions.sum(every)
     return total / len(every) if reduction == "mean" else total
-
-
-def _flat(losses: list[Any]) -> list[Any]:
-    return [x for item in losses for x in (_flat(item) if _is_nested(item) else [item])]

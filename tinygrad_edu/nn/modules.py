@@ -1,15 +1,21 @@
 """Neuron, Layer, MLP: an MLP is a list of layers, a layer a list of neurons, a neuron a list of Values."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..engine.value import Value
 from .activations import ACTIVATIONS, ROW_ACTIVATIONS, ActivationLike, activate, check_activation, name_of
 from .base import Module
 from .initialisation import Generator, Initialiser, as_generator, initialiser, leaves
-from .rows import check_example
+from .rows import check_example, check_size
 
 __all__ = ["ACTIVATIONS", "MLP", "Layer", "Module", "Neuron"]
+
+
+if TYPE_CHECKING:
+
+    class Output(Value, list[Value]):  # type: ignore[misc]  # both, since the checker does not know the sizes
+        """What an MLP returns: a Value if it has one output, else a list of Values."""
 
 
 class Neuron(Module):
@@ -33,13 +39,12 @@ class Neuron(Module):
         n_outputs: int = 1,
         init: Initialiser | None = None,
     ):
-        if not isinstance(n_inputs, int) or n_inputs < 1:
-            raise ValueError(f"A neuron has 1 or more inputs, got n_inputs={n_inputs!r}.")
-        self.n_inputs, self.n_outputs = n_inputs, n_outputs
-        self.activation = check_activation(activation, ACTIVATIONS)
+        self.n_inputs: int = check_size("n_inputs", n_inputs, "Neuron")
+        self.n_outputs: int = n_outputs
+        self.activation: Any = check_activation(activation, ACTIVATIONS)
         rng, draw = as_generator(rng), initialiser(init, name_of(activation))
-        self.w = leaves(n_inputs, lambda: draw(n_inputs, n_outputs, rng))
-        (self.b,) = leaves(1, float)
+        self.w: list[Value] = leaves(n_inputs, lambda: draw(n_inputs, n_outputs, rng))
+        self.b: Value = leaves(1, float)[0]
         self._label_parameters()
 
     def __call__(self, inputs: Sequence[Any]) -> Value:
@@ -56,6 +61,10 @@ class Neuron(Module):
             return self.activation(total)  # type: ignore[no-any-return]  # any function of a Value
         result: Value = total if self.activation == "linear" else getattr(total, self.activation)()
         return result
+
+    def _arrays(self) -> dict[str, Any]:
+        parts = super()._arrays()
+        return {"weight": [parts.pop("w")], "bias": [parts.pop("b")], **parts}
 
     def __repr__(self) -> str:
         return f"Neuron({len(self.w)}, activation={self.activation!r})"
@@ -77,14 +86,21 @@ class Layer(Module):
         *,
         init: Initialiser | None = None,
     ):
-        if not isinstance(n_outputs, int) or n_outputs < 1:
-            raise ValueError(f"A layer has 1 or more outputs, got n_outputs={n_outputs!r}.")
-        self.activation, rng = check_activation(activation, ROW_ACTIVATIONS), as_generator(rng)
-        self.n_inputs, self.n_outputs = n_inputs, n_outputs
+        self.activation: Any = check_activation(activation, ROW_ACTIVATIONS)
+        rng = as_generator(rng)
+        self.n_inputs: int = n_inputs
+        self.n_outputs: int = check_size("n_outputs", n_outputs, "Layer")
         self._on_row = name_of(activation) == "softmax"
         each = "linear" if self._on_row else activation
-        self.neurons = [Neuron(n_inputs, each, rng, n_outputs=n_outputs, init=init) for _ in range(n_outputs)]
+        self.neurons: list[Neuron] = [
+            Neuron(n_inputs, each, rng, n_outputs=n_outputs, init=init) for _ in range(n_outputs)
+        ]
         self._label_parameters()
+
+    def _arrays(self) -> dict[str, Any]:
+        parts = super()._arrays()
+        neurons = parts.pop("neurons")
+        return {"weight": [neuron.w for neuron in neurons], "bias": [neuron.b for neuron in neurons], **parts}
 
     def __call__(self, inputs: Sequence[Any]) -> list[Value]:
         if inputs.__class__ is list:  # one node for each float, not one per neuron
@@ -114,20 +130,25 @@ class MLP(Module):
     ):
         if isinstance(n_outputs, int) or not n_outputs:
             raise ValueError(f"n_outputs lists the sizes of the layers, such as [16, 16, 1], got {n_outputs!r}.")
-        self.activation = check_activation(activation, ROW_ACTIVATIONS)
-        self.n_inputs, self.n_outputs = n_inputs, list(n_outputs)
+        self.activation: Any = check_activation(activation, ROW_ACTIVATIONS)
+        self.n_inputs: int = n_inputs
+        self.n_outputs: list[int] = list(n_outputs)
         rng, sizes, last = as_generator(rng), [n_inputs, *n_outputs], len(n_outputs) - 1
-        self.layers = [
+        self.layers: list[Layer] = [
             Layer(sizes[i], sizes[i + 1], "linear" if i == last else activation, rng, init=init)
             for i in range(len(n_outputs))
         ]
         self._label_parameters()
 
-    def __call__(self, inputs: Sequence[Any]) -> Any:
+    def __call__(self, inputs: Sequence[Any]) -> "Output":
         outputs: Any = inputs
         for layer in self.layers:
             outputs = layer(outputs)
-        return outputs[0] if len(outputs) == 1 else outputs
+        return outputs[0] if len(outputs) == 1 else outputs  # type: ignore[no-any-return]  # either part of Output
+
+    def _arrays(self) -> dict[str, Any]:
+        parts = super()._arrays()
+        return {str(i): layer for i, layer in enumerate(parts.pop("layers"))} | parts
 
     def __repr__(self) -> str:
         return f"MLP([{', '.join(map(repr, self.layers))}])"

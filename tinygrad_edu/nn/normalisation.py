@@ -11,6 +11,8 @@ from .base import Module
 from .initialisation import leaves
 from .rows import check_size, rows_of
 
+PYTORCH: dict[str, str] = {"gamma": "weight", "beta": "bias"}
+
 
 class BatchNorm(Module):
     """Normalises each of the n columns of a batch: y = gamma * (x - mean) / sqrt(variance + eps) + beta.
@@ -28,11 +30,16 @@ class BatchNorm(Module):
     """
 
     _buffers = ("running_mean", "running_var")
+    _array_names = PYTORCH
 
     def __init__(self, n: int, momentum: float = 0.1, eps: float = 1e-5):
-        self.n, self.momentum, self.eps = check_size("n", n, "BatchNorm"), momentum, eps
-        self.gamma, self.beta = leaves(n, lambda: 1.0), leaves(n, float)
-        self.running_mean, self.running_var = [0.0] * n, [1.0] * n
+        self.n: int = check_size("n", n, "BatchNorm")
+        self.momentum: float = momentum
+        self.eps: float = eps
+        self.gamma: list[Value] = leaves(n, lambda: 1.0)
+        self.beta: list[Value] = leaves(n, float)
+        self.running_mean: list[float] = [0.0] * n
+        self.running_var: list[float] = [1.0] * n
         self._label_parameters()
 
     def __call__(self, inputs: Any) -> Any:
@@ -43,7 +50,7 @@ class BatchNorm(Module):
             statistics = [_mean_and_deviations(column) for column in zip(*rows, strict=True)]
             means = [mean for mean, _ in statistics]
             variances = [_mean_square(deviations) for _, deviations in statistics]
-            self._remember(means, variances, len(rows))
+            (watch.remember or BatchNorm.remember)(self, means, variances, len(rows))
         else:
             means, variances = list(self.running_mean), list(self.running_var)
             if watch.tracer:
@@ -53,7 +60,8 @@ class BatchNorm(Module):
         outputs = [_scaled([x - m for x, m in zip(row, means, strict=True)], scales, self.beta) for row in rows]
         return outputs if is_batch else outputs[0]
 
-    def _remember(self, means: list[Any], variances: list[Any], size: int) -> None:
+    def remember(self, means: list[Any], variances: list[Any], size: int) -> None:
+        """Move the running averages towards the means and variances of a batch of this size."""
         keep, unbiased = 1 - self.momentum, size / (size - 1)
         for i, (mean, variance) in enumerate(zip(means, variances, strict=True)):
             self.running_mean[i] = keep * self.running_mean[i] + self.momentum * float(plain(mean))
@@ -69,9 +77,13 @@ class LayerNorm(Module):
     Raises ValueError for rows without n numbers.
     """
 
+    _array_names = PYTORCH
+
     def __init__(self, n: int, eps: float = 1e-5):
-        self.n, self.eps = check_size("n", n, "LayerNorm"), eps
-        self.gamma, self.beta = leaves(n, lambda: 1.0), leaves(n, float)
+        self.n: int = check_size("n", n, "LayerNorm")
+        self.eps: float = eps
+        self.gamma: list[Value] = leaves(n, lambda: 1.0)
+        self.beta: list[Value] = leaves(n, float)
         self._label_parameters()
 
     def __call__(self, inputs: Any) -> Any:
@@ -93,9 +105,12 @@ class RMSNorm(Module):
     Raises ValueError for rows without n numbers.
     """
 
+    _array_names = PYTORCH
+
     def __init__(self, n: int, eps: float = 1e-5):
-        self.n, self.eps = check_size("n", n, "RMSNorm"), eps
-        self.gamma = leaves(n, lambda: 1.0)
+        self.n: int = check_size("n", n, "RMSNorm")
+        self.eps: float = eps
+        self.gamma: list[Value] = leaves(n, lambda: 1.0)
         self._label_parameters()
 
     def __call__(self, inputs: Any) -> Any:

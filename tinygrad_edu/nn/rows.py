@@ -15,6 +15,11 @@ def is_row(inputs: Any) -> bool:
     return is_list(inputs) and not (len(inputs) and is_list(inputs[0]))
 
 
+def flat(items: Any) -> list[Any]:
+    """Every number in nested lists, in order."""
+    return [x for item in items for x in flat(item)] if is_list(items) else [items]
+
+
 def rows_of(module: Any, n: int, inputs: Any) -> tuple[list[Sequence[Any]], bool]:
     """(rows, whether they came as a batch). A single row is a list of one row.
 
@@ -28,8 +33,8 @@ def rows_of(module: Any, n: int, inputs: Any) -> tuple[list[Sequence[Any]], bool
         return [inputs], False
     for i, row in enumerate(inputs):
         if not is_list(row) or len(row) != n:
-            found = len(row) if is_list(row) else repr(row)
-            raise ValueError(f"{module!r} takes {n} inputs in each row of the batch, got {found} in row {i}.")
+            n_given = len(row) if is_list(row) else repr(row)
+            raise ValueError(f"{module!r} takes {n} inputs in each row of the batch, got {n_given} in row {i}.")
     return list(inputs), True
 
 

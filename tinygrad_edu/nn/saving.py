@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 
 from ..engine.value import Value
 from . import files
-from .architecture import call_text, class_name
+from .architecture import PUBLIC, call_text, class_name
 from .base import Module, fill
 from .initialisation import limited_to
 
@@ -45,9 +45,9 @@ def load(path: Any, optimizer: Any = None) -> Any:
     if optimizer is None:
         fill(model, parts, path)
         return model
-    made = optimizer(model.parameters())
-    fill(model, parts, path, made)
-    return model, made
+    optimiser = optimizer(model.parameters())
+    fill(model, parts, path, optimiser)
+    return model, optimiser
 
 
 def _count(x: Any) -> int:
@@ -73,14 +73,16 @@ def _built(x: Any) -> Any:
 
 
 def _class(name: str) -> type[Module]:
-    found = [kind for kind in _kinds(Module) if class_name(kind) == name]
-    if not found:
+    kinds = _kinds(Module)
+    named = [kind for kind in kinds if class_name(kind) in (name, f"{PUBLIC}:{name}")]
+    named = named or [kind for kind in kinds if kind.__name__ == name]  # of version 1, which has no place
+    if not named:
         raise ValueError(f"the Module class {name!r} is not defined: import or define it")
-    if len(found) > 1:  # in a notebook, say, where a cell was run again: the class that has the name now
-        found = [kind for kind in found if _bound(kind) is kind]
-    if not found:
+    if len(named) > 1:  # in a notebook, say, where a cell was run again: the class that has the name now
+        named = [kind for kind in named if _bound(kind) is kind]
+    if len(named) != 1:
         raise ValueError(f"the Module class {name!r} is defined more than once: rename one")
-    return found[0]
+    return named[0]
 
 
 def _kinds(kind: type[Module]) -> set[type[Module]]:
@@ -89,7 +91,7 @@ def _kinds(kind: type[Module]) -> set[type[Module]]:
 
 def _bound(kind: type) -> Any:
     """What the module of a class has under the name of the class."""
-    found: Any = sys.modules.get(kind.__module__)
+    named: Any = sys.modules.get(kind.__module__)
     for part in kind.__qualname__.split("."):
-        found = getattr(found, "__dict__", {}).get(part)
-    return found
+        named = getattr(named, "__dict__", {}).get(part)
+    return named

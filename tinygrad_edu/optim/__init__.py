@@ -5,17 +5,6 @@ from .optimisers import SGD, Adam, AdamW, Optimizer, RMSProp
 from .schedules import Schedule, constant, cosine, exponential, linear_warmup, step_decay
 
 __all__ = [
-    "SGD",
-    "Adam",
-    "AdamW",
-    "Optimizer",
-    "RMSProp",
-    "Schedule",
-    "clip_grad_norm",
-    "clip_grad_value",
-    "constant",
-    "cosine",
-    "exponential",
-    "linear_warmup",
-    "step_decay",
-]
+    "SGD", "Adam", "AdamW", "Optimizer", "RMSProp", "Schedule", "clip_grad_norm", "clip_grad_value",
+    "constant", "cosine", "exponential", "linear_warmup", "step_decay",
+]  # fmt: skip

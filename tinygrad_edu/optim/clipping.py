@@ -48,5 +48,5 @@ def distinct(parameters: Any, user: str) -> list[Value]:
     try:
         return list(dict.fromkeys(parameters))
     except TypeError:
-        given = reprlib.repr(parameters)
-        raise TypeError(f"{user} takes a list of Values, got {given}: pass model.parameters().") from None
+        shown = reprlib.repr(parameters)
+        raise TypeError(f"{user} takes a list of Values, got {shown}: pass model.parameters().") from None

@@ -8,20 +8,21 @@ Names as in PyTorch, and in the equations:
 """
 
 import copy
-import functools
 import reprlib
 import warnings
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain, repeat
 from numbers import Real
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from ..engine.elementary import sqrt
 from ..engine.value import Value, watchers
 from .clipping import distinct
+
+if TYPE_CHECKING:
+    from .vectors import VectorSteps
 
 FORGOTTEN = (
     "The gradients of this step() still hold those of the step before, because backward() adds to what is there: "
@@ -40,20 +41,17 @@ class Optimizer:
     """
 
     n_states = 0
-    # Makers of faster programs for `arrays`: make(optimizer) gives build(parameter, *state), which gives an update
-    # (gradient, t, lr) that moves these vectors in place. The compiler adds its own when it is imported.
-    programs: ClassVar[list[Callable[[Any], Callable[..., Any]]]] = []
 
     def __init__(self, parameters: Iterable[Value], lr: float, weight_decay: float = 0):
         name = type(self).__name__
-        self.parameters = distinct(parameters, name)
+        self.parameters: list[Value] = distinct(parameters, name)
         self.lr = lr
         self.weight_decay = weight_decay
         self.state: dict[Value, tuple[Any, ...]] = {}  # (t, ...) of every parameter that has been moved
         self.epochs = 0
-        self._used: dict[int, Value] = {}  # by the ids of the gradients that the last step used
-        self._kept: list[Any] = []  # those gradients: while they exist, no other object has their ids
-        self._stale: list[Value] = []  # the parameters whose used gradients a backward() has added to
+        # The gradients that the last step used, and those of them that a backward() has found unchanged. Both are
+        # replaced together: a backward() of another thread that is under way then changes nothing any more.
+        self._watched: tuple[dict[Value, Any], dict[Value, Any]] = {}, {}
         self._warned = False
         if not self.parameters:
             raise ValueError(f"{name} got no parameters to optimise: pass model.parameters().")
@@ -66,7 +64,7 @@ class Optimizer:
             raise ValueError(f"The weight decay must be 0 or more, got weight_decay={weight_decay!r}.")
 
     def update(self, t: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
-        """(parameter, *state) after step t. It changes nothing in place, so it serves floats and NumPy arrays.
+        """(parameter, *state) after step t. It changes nothing in place, so that it works on floats and arrays.
 
         Raises NotImplementedError if the subclass does not define it.
         """
@@ -78,7 +76,7 @@ class Optimizer:
         Warns once (UserWarning) if zero_grad was forgotten since the last step, so that the old gradients are
         still in the sum.
         """
-        if any(parameter.grad for parameter in self._stale) and not self._warned:
+        if not self._warned and any(p.grad not in (0, left) for p, left in self._watched[1].items()):
             self._warned = True
             warnings.warn(FORGOTTEN, stacklevel=2)
         numbers, states = [], []
@@ -89,34 +87,32 @@ class Optimizer:
             states.append((t + 1, *state))
         moved = map(setattr, self.parameters, repeat("data"), numbers)
         counted = map(self.state.__setitem__, self.parameters, states)
-        deque(chain(moved, counted), maxlen=0)  # all or none: in C no error and no Ctrl-C comes between
+        deque(chain(moved, counted), maxlen=0)  # all or none are moved: Ctrl-C cannot interrupt this loop in C
         self.watch()
 
     def zero_grad(self) -> None:
         """Set the gradient of every parameter to 0. Call it once per step, before backward()."""
         for parameter in self.parameters:
             parameter.grad = 0.0
-        self._used, self._kept, self._stale = {}, [], []
-        watchers.pop(id(self), None)
+        self._watched = {}, {}
+        watchers.discard(self)
 
     # --- A forgotten zero_grad ----------------------------------------------------------------------------------
-    # The number alone does not tell whether a gradient was set to zero. So each step leaves the gradients as new
-    # float objects of the same values, and backward() shows which objects it adds to.
+    # A backward() that finds a gradient as the step before has left it, and not 0, adds to it.
 
     def watch(self) -> None:
-        """From now on, a backward() that adds to the gradients as they are has forgotten zero_grad()."""
+        """The gradients have been used: from now on, a backward() that adds to them has forgotten zero_grad()."""
         if not self._warned:
-            for parameter in self.parameters:
-                if parameter.grad.__class__ is float:
-                    parameter.grad *= 1.0
-            self._used = {id(p.grad): p for p in self.parameters if p.grad}
-            self._kept, self._stale = [p.grad for p in self._used.values()], []
-            watchers[id(self)] = functools.partial(_show, id(self), weakref.ref(self))
+            self._watched = {p: p.grad for p in self.parameters if p.grad}, {}
+            watchers.add(self)
 
-    def _see(self, gradients: list[Any]) -> None:
-        """A backward() is about to add to these gradients."""
-        self._stale = [p for p in self._stale if p.grad]  # the others were set to zero in the meantime
-        self._stale += [self._used.pop(key) for key in map(id, gradients) if key in self._used]
+    def before_backward(self) -> None:
+        """A backward() is about to add to the gradients of some parameters."""
+        left, stale = self._watched
+        for p in [p for p in stale if not p.grad]:  # set to 0 meanwhile
+            del stale[p]
+        stale |= {p: gradient for p, gradient in left.items() if p.grad == gradient}
+        left.clear()
 
     # --- State --------------------------------------------------------------------------------------------------
 
@@ -128,7 +124,7 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """Everything but the parameters: class, lr, epochs, settings, and the state of each parameter in order.
 
-        The state of a parameter is [t, ...], or None before its first step. `Module.save` writes this to a file.
+        The state of a parameter is [t, ...], or None before its first step. `Module.save` writes it to a file.
         """
         return {
             "class": type(self).__name__,
@@ -173,13 +169,17 @@ class Optimizer:
 
         Raises ValueError unless there is one number per parameter, TypeError if `update` cannot be run on vectors.
         """
-        from .vectors import ListSteps, VectorSteps
-
-        steps = (ListSteps if isinstance(vector, list) else VectorSteps)(self, vector)
+        steps = self.vectors(vector)
         try:
             yield steps.step
         finally:
             steps.write_back()
+
+    def vectors(self, vector: Any) -> "VectorSteps":
+        """The steps of `arrays`, as an object that also has the vectors of the state."""
+        from .vectors import VectorSteps
+
+        return VectorSteps(self, vector)
 
     def __repr__(self) -> str:
         n = len(self.parameters)
@@ -214,7 +214,8 @@ class SGD(Optimizer):
         weight_decay: float = 0,
     ):
         super().__init__(parameters, lr, weight_decay)
-        self.momentum, self.nesterov = _average(momentum=momentum), nesterov
+        self.momentum: float = _average(momentum=momentum)
+        self.nesterov: bool = nesterov
         if nesterov and not momentum:
             raise ValueError(
                 "nesterov looks ahead along the velocity, but there is none: give a momentum, such as 0.9."
@@ -253,7 +254,9 @@ class RMSProp(Optimizer):
         momentum: float = 0,
     ):
         super().__init__(parameters, lr, weight_decay)
-        self.alpha, self.eps, self.momentum = _average(alpha=alpha), _positive(eps), _average(momentum=momentum)
+        self.alpha: float = _average(alpha=alpha)
+        self.eps: float = _positive(eps)
+        self.momentum: float = _average(momentum=momentum)
 
     def update(self, t: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
         square, velocity = state
@@ -291,7 +294,8 @@ class Adam(Optimizer):
     ):
         super().__init__(parameters, lr, weight_decay)
         beta1, beta2 = betas
-        self.betas, self.eps = (_average(beta1=beta1), _average(beta2=beta2)), _positive(eps)
+        self.betas: tuple[float, float] = (_average(beta1=beta1), _average(beta2=beta2))
+        self.eps: float = _positive(eps)
 
     def update(self, t: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
         mean, square = state
@@ -327,15 +331,6 @@ class AdamW(Adam):
 
     def _decayed(self, parameter: Any, gradient: Any) -> Any:
         return gradient
-
-
-def _show(key: int, reference: "weakref.ref[Optimizer]", gradients: list[Any]) -> None:
-    """Show an optimiser, if it still exists, the gradients that a backward() adds to."""
-    optimizer = reference()
-    if optimizer:
-        optimizer._see(gradients)
-    else:
-        watchers.pop(key, None)
 
 
 def _average(**named: float) -> float:

@@ -16,27 +16,35 @@ Update = Callable[[Any, Any, Any], None]  # update(gradient, t, lr), in place
 class VectorSteps:
     """The vector of the parameters and the vectors of their state, which `Optimizer.arrays` moves.
 
-    Raises TypeError unless the vector is an array of floats, ValueError unless it has one number per parameter.
+    A list, as from backend="python", is read before each step and written after it.
+
+    Raises TypeError unless it is an array of floats or a list of real numbers, ValueError unless it has one number
+    per parameter.
     """
 
     def __init__(self, optimizer: Any, vector: Any):
-        self.optimizer, parameters = optimizer, optimizer.parameters
-        self.vector: NDArray[Any] = vector
-        if not isinstance(vector, np.ndarray) or vector.dtype.kind != "f":
+        self.optimizer: Any = optimizer
+        parameters = optimizer.parameters
+        self.list: list[Any] | None = vector if isinstance(vector, list) else None
+        self.vector: NDArray[Any] = vector if self.list is None else _floats(self.list)
+        if not isinstance(self.vector, np.ndarray) or self.vector.dtype.kind != "f":
             kind = getattr(vector, "dtype", type(vector).__name__)
             raise TypeError(
                 f"The vector is moved in place, so it is an array of floats or a list, got {kind}: pass what the "
                 "arrays() of a compiled function gives."
             )
-        if vector.shape != (len(parameters),):
+        if self.vector.shape != (len(parameters),):
             raise ValueError(
                 f"The vector needs one number per parameter of the optimiser, {len(parameters):,}, got the shape "
-                f"{vector.shape}."
+                f"{self.vector.shape}."
             )
         fresh = (0,) * (1 + optimizer.n_states)
         rows = [optimizer.state.get(parameter) or fresh for parameter in parameters]
-        self.steps: Any = np.array([row[0] for row in rows])
-        self.state = [np.array([float(row[1 + i]) for row in rows], vector.dtype) for i in range(len(fresh) - 1)]
+        columns = list(zip(*rows, strict=True))
+        self.steps: Any = np.array(columns[0])
+        self.state: list[NDArray[Any]] = [
+            np.array([float(x) for x in column], self.vector.dtype) for column in columns[1:]
+        ]
         if (self.steps == self.steps[0]).all():  # they differ if a parameter came later
             self.steps = int(self.steps[0])
         self._settings: dict[str, Any] | None = None
@@ -49,12 +57,16 @@ class VectorSteps:
             raise ValueError(
                 f"The gradient needs the shape of the vector, {self.vector.shape}, got {gradient.shape}."
             )
+        if self.list is not None:
+            self.vector[:] = _floats(self.list)
         settings = self.optimizer.settings()
         with np.errstate(all="ignore"):
             if _differ(settings, self._settings):
-                self._update, self._settings = self._chosen(gradient, settings), settings
+                self._update, self._settings = self._choose(gradient, settings), settings
             self._update(gradient, self.steps + 1, float(self.optimizer.lr))
         self.steps = self.steps + 1
+        if self.list is not None:
+            self.list[:] = self.vector.tolist()
 
     def write_back(self) -> None:
         """Give the optimiser the state of every parameter that was moved, as `Optimizer.step` does."""
@@ -66,21 +78,18 @@ class VectorSteps:
 
     # --- Which update -------------------------------------------------------------------------------------------
 
-    def _chosen(self, gradient: NDArray[Any], settings: dict[str, Any]) -> Update:
-        """The update by the first program that agrees with the equation on numbers.
+    def _choose(self, gradient: NDArray[Any], settings: dict[str, Any]) -> Update:
+        """The emitted update if it agrees with the equation on numbers, else the equation itself on arrays.
 
-        A program has the settings written into it. A setting that can change in place, such as a dict, could
-        change unseen. Then the equation itself runs on arrays, and reads its settings at every step. It runs too
-        where no program can be made of it.
+        The settings are written into the emitted one. A setting that can change in place, such as a dict, could
+        change unseen: then the equation itself runs, which reads its settings at every step.
         """
-        is_constant = _is_constant(tuple(settings.values()))
         reason = ""
-        for make in (*(self.optimizer.programs if is_constant else ()), lambda optimizer: self._plain):
+        for make in (self._emitted, self._plain) if _is_constant(tuple(settings.values())) else (self._plain,):
             try:
-                build = make(self.optimizer)
+                build = make()
                 if self.agrees(build, gradient):
-                    update: Update = build(self.vector, *self.state)
-                    return update
+                    return build(self.vector, *self.state)
                 reason = ""
             except Exception as error:  # a user's equation may do anything with its numbers
                 reason = f" ({error})"
@@ -89,20 +98,26 @@ class VectorSteps:
             "arithmetic, with functions of tinygrad_edu.elementary, that moves each parameter by itself."
         )
 
-    def _plain(self, parameter: NDArray[Any], *state: NDArray[Any]) -> Update:
-        places = (parameter, *state)
+    def _emitted(self) -> Callable[..., Update]:
+        from ..compiler.update import UpdateProgram
 
-        def update(gradient: Any, t: Any, lr: Any) -> None:
-            results = self.optimizer.update(t, parameter, gradient, *state)
-            # A result that is an old vector would be overwritten before it is copied to its place.
-            results = [x.copy() if any(x is place for place in places) else x for x in results]
-            for place, result in zip(places, results, strict=True):
-                place[...] = result
+        return UpdateProgram(self.optimizer).build
 
-        return update
+    def _plain(self) -> Callable[..., Update]:
+        def build(*places: NDArray[Any]) -> Update:
+            def update(gradient: Any, t: Any, lr: Any) -> None:
+                results = self.optimizer.update(t, places[0], gradient, *places[1:])
+                # A result that is an old vector would be overwritten before it is copied to its place.
+                results = [x.copy() if any(x is place for place in places) else x for x in results]
+                for place, result in zip(places, results, strict=True):
+                    place[...] = result
+
+            return update
+
+        return build
 
     def agrees(self, build: Callable[..., Update], gradient: NDArray[Any]) -> bool:
-        """Does a program move some of the parameters as the equation moves numbers?"""
+        """Does an update move some of the parameters as the equation moves numbers?"""
         some = np.unique(np.linspace(0, len(gradient) - 1, SAMPLE).astype(int))
         steps = np.broadcast_to(self.steps, self.vector.shape)[some] + 1
         vectors = [vector[some].astype(np.float64) for vector in (self.vector, *self.state)]
@@ -110,31 +125,16 @@ class VectorSteps:
         rows = zip(*[column.tolist() for column in (steps, vectors[0], slopes, *vectors[1:])], strict=True)
         expected = np.array([self.optimizer.update(*row) for row in rows], np.float64)
         build(*vectors)(slopes, self.steps + 1 if isinstance(self.steps, int) else steps, float(self.optimizer.lr))
-        found, size = np.array(vectors).T, np.abs(expected).max(axis=1, keepdims=True)
-        same = (np.abs(found - expected) <= TOLERANCE * size) | (found == expected)
-        return bool((same | (np.isnan(found) & np.isnan(expected))).all())
+        moved, size = np.array(vectors).T, np.abs(expected).max(axis=1, keepdims=True)
+        same = (np.abs(moved - expected) <= TOLERANCE * size) | (moved == expected)
+        return bool((same | (np.isnan(moved) & np.isnan(expected))).all())
 
 
-class ListSteps(VectorSteps):
-    """The same for a list of numbers, as from backend="python": a vector is moved, and copied into the list.
-
-    Raises TypeError unless the list holds real numbers. Each step checks them again, since they may have been set.
-    """
-
-    def __init__(self, optimizer: Any, numbers: list[Any]):
-        self.numbers = numbers
-        super().__init__(optimizer, self._read())
-
-    def step(self, gradient: Any) -> None:
-        self.vector[:] = self._read()
-        super().step(gradient)
-        self.numbers[:] = self.vector.tolist()
-
-    def _read(self) -> NDArray[np.float64]:
-        try:
-            return np.array([float(x) for x in self.numbers])
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"The list needs one real number per parameter: {error}.") from None
+def _floats(numbers: list[Any]) -> NDArray[np.float64]:
+    try:
+        return np.array([float(x) for x in numbers])
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"The list needs one real number per parameter: {error}.") from None
 
 
 def _is_constant(x: Any) -> bool:

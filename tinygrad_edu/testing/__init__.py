@@ -1,4 +1,5 @@
-"""Tools to test and to certify derivatives. They need hypothesis and mpmath: pip install "tinygrad-edu[testing]".
+"""Tools to test and to certify derivatives. gradcheck works after a plain install; what draws random inputs needs
+hypothesis: pip install "tinygrad-edu[testing]".
 
 gradcheck(f, *inputs)         is the gradient of f the slope of its values?
 check_rule(rule)              is a rule right at hard and random points of its domain, on every kind of number?
@@ -11,30 +12,19 @@ absolute_adjoint(root)        what rounding can do to each gradient; assert_near
 """
 
 import importlib
-
-try:
-    import hypothesis as _hypothesis  # noqa: F401 - asked for here, so that the error says what to install
-    import mpmath as _mpmath  # noqa: F401 - likewise
-except ImportError as error:
-    raise ImportError(
-        f'tinygrad_edu.testing needs {error.name}, which comes with: pip install "tinygrad-edu[testing]"',
-        name=error.name,
-    ) from error
-
 from typing import TYPE_CHECKING, Any
 
-from ..engine.calculus import absolute_adjoint
-from .diagnosis import Diagnosis, diagnose
-from .gradient_check import GradientMismatch, GradientReport, gradcheck
-from .oracles import assert_near, complex_step, decisions, dual, mathematical, path_sum
-from .others import from_jax, from_torch
-from .program import SMOOTH, Program
-from .reference import Reference, ulps
-from .rule_check import RuleReport, check_rule
-from .strategies import networks, programs, values
-from .subject import RuleMismatch
-
 if TYPE_CHECKING:
+    from ..engine.calculus import absolute_adjoint
+    from .check.case import RuleMismatch
+    from .check.gradient_check import GradientMismatch, GradientReport, gradcheck
+    from .check.libraries import from_jax, from_torch
+    from .check.oracles import assert_near, complex_step, decisions, dual, mathematical, path_sum
+    from .check.program import SMOOTH, Program
+    from .check.reference import Reference, ulps
+    from .check.rule_check import RuleReport, check_rule, rules_of
+    from .check.strategies import networks, programs, values
+    from .grade.diagnosis import Diagnosis, diagnose
     from .proof.certificate import Certificate
     from .proof.formula import Refuted
     from .proof.prove import prove_rule
@@ -65,19 +55,44 @@ __all__ = [
     "path_sum",
     "programs",
     "prove_rule",
+    "rules_of",
     "ulps",
     "values",
 ]
 
-_PROOF = {"prove_rule": "prove", "Certificate": "certificate", "Refuted": "formula"}  # loaded when asked for
+# Each name once, below the module that has it: loaded when first asked for, since some need an extra.
+_NAMES = {
+    "..engine.calculus": "absolute_adjoint",
+    ".check.case": "RuleMismatch",
+    ".check.gradient_check": "GradientMismatch GradientReport gradcheck",
+    ".check.libraries": "from_jax from_torch",
+    ".check.oracles": "assert_near complex_step decisions dual mathematical path_sum",
+    ".check.program": "SMOOTH Program",
+    ".check.reference": "Reference ulps",
+    ".check.rule_check": "RuleReport check_rule rules_of",
+    ".check.strategies": "networks programs values",
+    ".grade.diagnosis": "Diagnosis diagnose",
+    ".proof.certificate": "Certificate",
+    ".proof.formula": "Refuted",
+    ".proof.prove": "prove_rule",
+}
+_HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PROOF:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        return getattr(importlib.import_module(f".proof.{_PROOF[name]}", __name__), name)
+        value = getattr(importlib.import_module(_HOMES[name], __name__), name)
     except ImportError as error:
-        raise ImportError(
-            f'{name} needs {error.name}, which comes with: pip install "tinygrad-edu[prove]"', name=error.name
-        ) from error
+        if error.name not in ("hypothesis", "flint"):
+            raise
+        extra = "prove" if _HOMES[name].startswith(".proof") else "testing"
+        message = f'{name} needs {error.name}, which comes with: pip install "tinygrad-edu[{extra}]"'
+        raise ImportError(message, name=error.name) from error
+    globals()[name] = value  # not asked for again
+    return value

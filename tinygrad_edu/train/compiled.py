@@ -1,21 +1,25 @@
 """A step on arrays: a compiled program for the batch."""
 
+import contextlib
 import math
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from ..engine import dispatch
 from ..engine.value import Value
+from ..nn.rows import flat
 from ..optim import Optimizer
 from .accuracy import are_signs, count_right
-from .eager import Diverged, Score, Task, computed, explained
+from .eager import Diverged, LearningTask, Score, computed, explained
+from .stateful import Stateful, using
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CHUNK = 256  # examples at once in an evaluation
-TARGETS = 100  # so many different targets are tried eagerly before a compiled loss is trusted
+TARGETS = 100  # different targets, at most, for which the compiled loss is compared with the eager one
 TRACED = 300_000  # examples times parameters up to which a whole batch is traced as one graph
 TOLERANCE = {"float64": 1e-6, "float32": 1e-3}  # far above rounding, far below a wrong branch of the loss
 
@@ -26,24 +30,34 @@ class OnArrays:
     Raises an error of any kind if model, loss, data or optimiser cannot be compiled.
     """
 
-    def __init__(self, task: Task):
+    def __init__(self, task: LearningTask):
         model, loss, optimizer, batched, size = task.model, task.loss, task.optimizer, task.batched, task.size
         _check(optimizer)
         if batched and size * len(optimizer.parameters) > TRACED:
             raise ValueError(f"the graph of {size:,} examples together is too large to be traced")
         started = time.perf_counter()
-        self.task, self.X, self.y = task, as_array(task.X, task.dtype), as_array(task.y, task.dtype)
-        self.signs = are_signs(self.y)
+        self.task: LearningTask = task
+        self.y: NDArray[Any] = as_array(task.y, task.dtype)
+        self.X = as_array(task.X, task.dtype)
+        self.signs: bool = are_signs(self.y)
 
         def function(x: Any, y: Any) -> Any:
             outputs = model(x)
             return loss(outputs, y), outputs
 
-        self.program = self._compiled()(function, optimizer.parameters, task.dtype, with_outputs=True)
-        self._run(range(min(size if batched else 2, len(self.X))))  # compiles, compares with the eager function
+        def stateful(x: Any, y: Any, factors: Any) -> Any:
+            with using(factors) as statistics:
+                value, outputs = function(x, y)
+            return value, [*flat(outputs), *statistics] if statistics else outputs
+
+        self.stateful: Stateful = Stateful(model, self._forward)
+        traced = stateful if self.stateful else function
+        self.program: Any = self._compiled()(traced, optimizer.parameters, task.dtype, with_outputs=True)
+        trial = min(size if batched else 2, len(self.X))
+        self._run(range(trial), self._draw(trial, trial=True))  # compiles, compares with the eager function
         self._check_plain_numbers(range(min(size, len(self.X))))
-        self.found = f"{self.program.groups.title}, compiled in {time.perf_counter() - started:.2g} s"
-        self.forward = Forward(model, loss, optimizer.parameters, batched, task.dtype, self._compiled())
+        self.summary: str = f"{self.program.groups.title}, compiled in {time.perf_counter() - started:.2g} s"
+        self.forward: Forward = Forward(model, loss, optimizer.parameters, batched, task.dtype, self._compiled())
         with ExitStack() as stack:
             self._begin(stack)
             self._open = stack.pop_all()
@@ -58,30 +72,42 @@ class OnArrays:
         """Take the parameters out of the Values until the stack is closed."""
         self._moved = False
         stack.callback(self._write_gradients)
-        self.theta = stack.enter_context(self.program.arrays())
+        self.theta: Any = stack.enter_context(self.program.arrays())
         self._move = stack.enter_context(self.task.optimizer.arrays(self.theta))
 
-    def _run(self, batch: Sequence[int], step: Any = None) -> tuple[float, "NDArray[Any]"]:
-        """The mean loss of these examples and their outputs (B, ...). The gradient stays in the program."""
+    def _forward(self, n: int) -> Any:
+        """Run the model on one example, or on n at once."""
+        return self.task.model(self.X[:n].tolist() if self.task.batched else self.X[0].tolist())
+
+    def _draw(self, n: int, trial: bool = False) -> list[Any]:
+        """The factors of Dropout for n examples, one row for each example or for all."""
+        if not self.stateful:
+            return []
+        return self.stateful.draw(1, n, trial) if self.task.batched else self.stateful.draw(n, 1, trial)
+
+    def _run(self, batch: Sequence[int], factors: list[Any], step: Any = None) -> tuple[float, "NDArray[Any]"]:
+        """The mean loss of these examples and what the program returns. The gradient stays in the program."""
         X, y, step = self.X[batch], self.y[batch], step or self.program.step
-        if not self.task.batched:
-            return step(X, y)  # type: ignore[no-any-return]  # of a program
-        value, outputs = step(X[None], y[None])  # the whole batch is the only example
-        return value, outputs[0]
+        inputs = [X[None], y[None]] if self.task.batched else [X, y]  # the whole batch is the only example
+        value, outputs = step(*inputs, *[as_array(factors, self.task.dtype)] * bool(factors))
+        return value, outputs[0] if self.task.batched else outputs
 
     def step(self, batch: Sequence[int]) -> Score:
         """Move the parameters by the mean gradient of these examples. Raises Diverged for a loss of nan or inf."""
-        value, outputs = self._run(batch)
-        score = self._score(value, outputs, batch)
-        with self.task.gate:
-            self._move(self.program.gradient)
-            self._moved = True
-        return score
-
-    def _score(self, value: float, outputs: "NDArray[Any]", batch: Sequence[int]) -> Score:
+        factors = self._draw(len(batch))
+        value, outputs = self._move_by(batch, factors)
         if not math.isfinite(value):
-            raise self._diverged(value, batch)
+            raise self._diverged(value, batch, factors)
         return value * len(batch), *count_right(outputs, self.y[batch], self.signs)
+
+    def _move_by(self, batch: Sequence[int], factors: list[Any]) -> tuple[float, "NDArray[Any]"]:
+        """Make the step, if the loss is finite. Returns the mean loss and the outputs (B, ...)."""
+        value, outputs = self._run(batch, factors)
+        with self.task.gate:
+            if math.isfinite(value):
+                self._move(self.program.gradient)
+                self._moved, outputs = True, self.stateful.split(outputs, len(batch))
+        return value, outputs
 
     def evaluate(self, X: Any, y: Any) -> tuple[float, float | None]:
         """The mean loss and the accuracy on other data."""
@@ -112,33 +138,37 @@ class OnArrays:
                 parameter.grad = gradient
             self.task.optimizer.watch()
 
-    def _diverged(self, value: float, batch: Sequence[int]) -> Diverged:
-        """What made the loss nan or inf: the graph of the example tells, or raises an error that does."""
+    def _diverged(self, value: float, batch: Sequence[int], factors: list[Any]) -> Diverged:
+        """What made the loss nan or inf, from the graph of the example. The engine may raise its own error."""
         self._write_back()
-        for part in [batch] if self.task.batched else [[i] for i in batch]:
-            if not math.isfinite(self._run(part)[0]):
-                _, eager = computed(self.task.model, self.task.loss, *self._plain(part), self.task.batched)
+        for k, part in enumerate([batch] if self.task.batched else [[i] for i in batch]):
+            own = factors[k : k + 1]
+            if not math.isfinite(self._run(part, own)[0]):
+                eager = self._eager(part, own)
                 if not math.isfinite(eager.data):
                     return Diverged(explained(eager, self.task.optimizer))
         return Diverged(f"the loss is {value} in {self.program.dtype}; the parameters are those before it")
 
-    def _plain(self, part: Sequence[int]) -> tuple[list[Any], list[Any]]:
-        """Rows and targets as `computed` takes them."""
-        return self.X[part].tolist(), self.y[part].tolist()
+    def _eager(self, part: Sequence[int], factors: list[Any]) -> Value:
+        """The mean loss of these examples by the engine."""
+        rows, targets = self.X[part].tolist(), self.y[part].tolist()
+        with using(factors[0]) if factors else contextlib.nullcontext():
+            return computed(self.task.model, self.task.loss, rows, targets, self.task.batched)[1]
 
     def _check_plain_numbers(self, batch: Sequence[int]) -> None:
-        """Raise unless the compiled loss is the eager loss of plain numbers; or raise what the eager loss raises.
+        """Raise ValueError unless the compiled loss agrees with the eager one for plain numbers as targets.
 
-        A loss may check its targets, or branch on them as in `if y == 1`, without asking a placeholder.
+        A loss may check such targets, or branch on them as in `if y == 1`; the trace does not see that.
         """
         import numpy as np
 
         _, first = np.unique(self.y, axis=0, return_index=True)
         for part in [batch] if self.task.batched else [[i] for i in first[:TARGETS].tolist()]:
-            value, outputs = self._run(part)
-            rows, targets = self._plain(part)
+            factors = self._draw(len(part), trial=True)
+            value, outputs = self._run(part, factors)
+            targets = self.y[part].tolist()
             if self.task.batched or part == [first[0]]:
-                _, eager = computed(self.task.model, self.task.loss, rows, targets, self.task.batched)
+                eager = self._eager(part, factors)
             else:  # the model need not run for each target
                 eager = self.task.loss(_values(outputs[0].tolist()), targets[0])
             size = 1.0 + abs(value) + float(np.abs(outputs).max(initial=0.0))
@@ -162,12 +192,12 @@ class OnDevices(OnArrays):
         return CompiledJax
 
     def _begin(self, stack: ExitStack) -> None:
-        self.training = stack.enter_context(self.program.train(self.task.optimizer, self.task.mesh))
+        self.training: Any = stack.enter_context(self.program.train(self.task.optimizer, self.task.mesh))
 
-    def step(self, batch: Sequence[int]) -> Score:
+    def _move_by(self, batch: Sequence[int], factors: list[Any]) -> tuple[float, "NDArray[Any]"]:
         with self.task.gate:
-            value, outputs = self._run(batch, self.training.step)  # a loss of nan or inf moves nothing
-        return self._score(value, outputs, batch)
+            value, outputs = self._run(batch, factors, self.training.step)  # a loss of nan or inf moves nothing
+            return value, self.stateful.split(outputs, len(batch)) if math.isfinite(value) else outputs
 
     def put_back(self, numbers: Sequence[Any]) -> None:
         self.training.put(numbers)
@@ -181,13 +211,16 @@ class Forward:
     ):
         from ..compiler.compiled import Compiled
 
-        self.model, self.loss, self.batched, self.dtype = model, loss, batched, dtype
+        self.model: Any = model
+        self.loss: Any = loss
+        self.batched: bool = batched
+        self.dtype: str = dtype
 
         def function(x: Any, y: Any) -> dict[str, Any]:
             outputs = model(x)
             return {"loss": loss(outputs, y), "outputs": outputs}
 
-        self.program = (compiled or Compiled)(function, parameters, dtype)
+        self.program: Any = (compiled or Compiled)(function, parameters, dtype)
 
     def evaluate(self, X: Any, y: Any) -> tuple[float, float | None]:
         """The mean loss and the accuracy; None if the targets are not classes."""
@@ -226,7 +259,5 @@ def _values(outputs: Any) -> Any:
 
 def as_array(rows: Any, dtype: str) -> "NDArray[Any]":
     """Rows or targets as an array: floats of this dtype, indices as they are."""
-    import numpy as np
-
-    array = np.asarray(rows)
+    array: NDArray[Any] = dispatch.as_array(rows)
     return array.astype(dtype, copy=False) if array.dtype.kind == "f" else array

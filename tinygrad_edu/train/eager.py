@@ -1,12 +1,14 @@
 """A step on Values: one graph per example, which is dropped before the next one is made."""
 
 import math
+import reprlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ..compiler.checks import collector_paused, put_numbers
+from ..compiler.checks import collector_paused
+from ..compiler.lending import put_numbers
 from ..engine.dispatch import as_list
 from ..engine.value import Value
 from .accuracy import are_signs, is_right
@@ -20,10 +22,10 @@ class Diverged(Exception):
 
 
 @dataclass(frozen=True)
-class Task:
+class LearningTask:
     """What `fit` learns, in batches of `size`, with "numpy", "jax", or "" for Values as the `backend`.
 
-    `trouble` says what happened in the step just recorded, before the parameters are moved; None asks for nothing.
+    `check` is called before the parameters are moved; it may raise Diverged.
     """
 
     model: Any
@@ -38,15 +40,17 @@ class Task:
     mesh: Any
     dtype: str
     recorded: bool = False
-    trouble: Callable[[], str] | None = None
+    check: Callable[[], None] | None = None
 
 
 class OnValues:
     """Steps of `fit` on Values: a graph per example, or one per batch if `batched`, or if a film records them."""
 
-    def __init__(self, task: Task):
-        self.task, self.X, self.y = task, as_list(task.X), as_list(task.y)
-        self.signs = are_signs(self.y)
+    def __init__(self, task: LearningTask):
+        self.task: LearningTask = task
+        self.y: list[Any] = _rows(task.y)
+        self.X = _rows(task.X)
+        self.signs: bool = are_signs(self.y)
 
     def step(self, batch: Sequence[int]) -> Score:
         """Move the parameters by the mean gradient of these examples. Raises Diverged for a loss of nan or inf."""
@@ -65,8 +69,8 @@ class OnValues:
                 hits += [
                     is_right(output, target, self.signs) for output, target in zip(outputs, targets, strict=True)
                 ]
-            if self.task.trouble and (told := self.task.trouble()):
-                raise Diverged(told)
+            if self.task.check:
+                self.task.check()
             with self.task.gate:
                 self.task.optimizer.step()
         return total, hits.count(True), len(hits) - hits.count(None)
@@ -87,18 +91,35 @@ class OnValues:
         """Nothing: the Values are always up to date."""
 
 
+def _rows(items: Any) -> list[Any]:
+    """Rows or targets in lists, also where each is an array or a tensor of its own."""
+    return [x.tolist() if hasattr(x, "tolist") else x for x in as_list(items)]
+
+
 def computed(model: Any, loss: Any, rows: list[Any], targets: list[Any], batched: bool) -> tuple[Any, Value]:
     """The outputs for some rows, and their mean loss."""
     outputs = model(rows) if batched else [model(row) for row in rows]
-    if batched:
-        return outputs, loss(outputs, targets)
-    losses = [loss(output, target) for output, target in zip(outputs, targets, strict=True)]
+    pairs = [(outputs, targets)] if batched else list(zip(outputs, targets, strict=True))
+    losses: list[Any] = []
+    for pair in pairs:
+        try:
+            value = loss(*pair)
+        except (TypeError, ValueError, AttributeError, IndexError) as error:
+            if not str(getattr(loss, "__module__", "")).startswith("tinygrad_edu."):
+                error.add_note(
+                    "It was raised in loss(output, target): its first argument is what the model returns."
+                )
+            raise
+        if not isinstance(value, Value):
+            shown = f"{' '.join(reprlib.repr(value).split())} ({type(value).__name__})"
+            raise TypeError(f"loss must return one Value, the loss of its example, got {shown}.")
+        losses.append(value)
     return outputs, losses[0] if len(losses) == 1 else sum(losses) / len(losses)
 
 
 def evaluated(model: Any, loss: Any, X: Any, y: Any, batched: bool) -> tuple[float, float | None]:
     """The mean loss and the accuracy; None if the targets are not classes."""
-    X, y = as_list(X), as_list(y)
+    X, y = _rows(X), _rows(y)
     total, hits, signs = 0.0, [], are_signs(y)
     for x, target in zip(X, y, strict=True):
         (output,), value = computed(model, loss, [x], [target], batched)
@@ -127,5 +148,5 @@ def explained(value: Value, optimizer: Any) -> str:
     """What made the loss nan or inf."""
     from ..debug import blame
 
-    found = blame(value, parameters=optimizer.parameters)
-    return f"the loss is {value.data}; the parameters are those before it\n{found}"
+    cause = blame(value, parameters=optimizer.parameters)
+    return f"the loss is {value.data}; the parameters are those before it\n{cause}"

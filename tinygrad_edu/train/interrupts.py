@@ -23,7 +23,7 @@ class Gate:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Inside the block, this gate stands before the handler of Ctrl-C."""
+        """Inside the block, Ctrl-C comes to this gate first, and from there to the handler of before."""
         self._handler = signal.getsignal(signal.SIGINT)
         if threading.current_thread() is not threading.main_thread() or not callable(self._handler):
             yield

@@ -1,8 +1,8 @@
 """fit: gradient descent over batches and epochs, with progress, validation and a history."""
 
 import contextlib
-import functools
 import gc
+import inspect
 import itertools
 import math
 import random
@@ -15,23 +15,27 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from ..debug.film import DEAD, Film, is_recorded, record
+from ..engine.dispatch import without_frame
 from ..engine.value import Value
+from ..engine.watch import recorders
 from ..nn.base import Module
+from ..optim import Optimizer
 from .compiled import TOLERANCE, Forward
-from .eager import Diverged, Task, evaluated, in_evaluation
+from .eager import Diverged, LearningTask, evaluated, in_evaluation
 from .history import COLUMNS, History
 from .interrupts import Gate
-from .learner import Learner
+from .trainer import Trainer
 
 EAGER_BELOW = 100  # examples: evaluating fewer takes less time than compiling
+SILENT = 20  # examples, or one epoch if that is longer: a unit without a gradient for so many is dead
+CALLED = "fit(model, loss, data, optimizer) computes loss(model(x), y) for each row x and target y"
 
 
 def fit(
     model: Module,
     loss: Callable[[Any, Any], Value],
     data: Any,
-    optimizer: Any,
+    optimizer: Optimizer,
     epochs: int = 10,
     batch_size: int | None = 32,
     *,
@@ -51,15 +55,17 @@ def fit(
 ) -> History:
     """Train a model by gradient descent, so that the mean of `loss(model(x), y)` over the data becomes small.
 
-    data and validation are pairs (X, y) of equal length: one row and one target per example. A `Dataset` stands
-    for its training part. Each step uses the mean gradient of batch_size examples: 1 is stochastic, None is
-    full-batch gradient descent. The seed shuffles the examples anew in each epoch. With batched=True, model and
-    loss take the rows of a whole batch at once, as BatchNorm needs it, and loss returns their mean.
+    data and validation are pairs (X, y) of equal length: one row and one target per example, in lists, arrays,
+    tensors, DataFrames or Series. A `Dataset` stands for its training part. Each step uses the mean gradient of
+    batch_size examples: 1 is stochastic, None is full-batch gradient descent. The seed shuffles the examples anew
+    in each epoch. With batched=True, model and loss take the rows of a whole batch at once, as BatchNorm needs it,
+    and loss returns their mean.
 
-    Model, loss and optimiser are compiled (see `tg.compile`) and run on arrays, in float64 or float32. What does
-    not compile, such as Dropout or a loss that branches on numbers, is trained on Values, with the same results up
-    to rounding. Its memory stays flat: the graph of an example is dropped before the next one is made. Choose
-    compiled=False where model or loss have side effects, such as printing or counting.
+    Model, loss and optimiser are compiled (see `tg.compile`) and run on arrays, in float64 or float32. Dropout
+    draws the same numbers as on Values. What does not compile, such as an optimizer whose update branches, is
+    trained on Values, with the same results up to rounding. Its memory stays flat: the graph of an example is
+    dropped before the next one is made. Choose compiled=False where model or loss have side effects, such as
+    printing or counting.
 
     With backend="jax" the steps run on JAX's first device, or on the devices of mesh, a jax.sharding.Mesh. Each
     batch is split along the mesh's first axis. What does not compile raises its error then, and the parameters'
@@ -73,8 +79,8 @@ def fit(
 
     film, made by `tg.debug.record(model)`, records each step on Values, with one graph per batch. With
     check="gradients" training ends, with a warning, before the first step that `film.blame()` names: a gradient
-    explodes or is nan, or a unit has had no gradient for a whole epoch. The warning has the command that looks at
-    this step, and `history.film` is the film.
+    explodes or is nan, or reaches no parameter. The warning says how to look at this step; `history.film` is the
+    film.
 
     To resume a training, give the number of epochs that are done as start: schedule and shuffles go on from there.
     `model.save(path, optimizer)` saves it; after `model.load(path, optimizer)` it is optimizer.epochs.
@@ -82,66 +88,75 @@ def fit(
     Raises TypeError for an argument of the wrong kind; ValueError for data of unequal lengths, empty data, numbers
     out of range, or an optimizer that holds no parameter of the model.
     """
-    _check_arguments(model, loss, optimizer)
+    _check_model(model, loss)
+    _check_optimizer(optimizer, model)
     X, y = _examples(data, "data")
     held_out = None if validation is None else _examples(validation, "validation")
-    for name, count, least in (
-        ("epochs", epochs, 1),
-        ("start", start, 0),
-        ("batch_size", batch_size, 1),
-        ("patience", patience, 1),
-    ):
-        optional = name in ("batch_size", "patience")
-        if not (optional and count is None) and not (isinstance(count, Integral) and count >= least):
+    counts = {"epochs": epochs, "start": start, "batch_size": batch_size, "patience": patience}
+    for name, count in counts.items():
+        least, is_optional = int(name != "start"), name in ("batch_size", "patience")
+        if not (is_optional and count is None) and not (isinstance(count, Integral) and count >= least):
             raise ValueError(f"{name} is a whole number of {least} or more, got {count!r}.")
-    if check not in (None, "gradients"):
+    own = set(model.parameters()) if hasattr(model, "parameters") else set()
+    recorded = film is not None or check is not None or any(own.intersection(r.parameters) for r in recorders)
+    if check not in ("gradients", None):
         raise ValueError(f'check is "gradients" or None, got {check!r}.')
-    if film is not None and set(model.parameters()).isdisjoint(film.parameters):
-        raise ValueError("The film records another model: make it with tg.debug.record(model).")
     if dtype not in TOLERANCE:
         raise ValueError(f'The dtype is "float64" or "float32", got {dtype!r}.')
-    recorded = film is not None or check is not None or is_recorded(model)
     if backend not in ("numpy", "jax"):
         raise ValueError(f'The backend is "numpy" or "jax", got {backend!r}.')
+    if film is not None and own.isdisjoint(film.parameters):
+        raise ValueError("The film records another model: make it with tg.debug.record(model).")
     if backend == "jax" and (recorded or not compiled):
         raise ValueError('A film, a check and compiled=False run on Values: leave out backend="jax".')
     if backend == "numpy" and mesh is not None:
         raise ValueError('Only backend="jax" runs on a mesh.')
-    way = backend if compiled and not recorded else ""
+    kind = backend if compiled and not recorded else ""
     size, orders, base_rate, history = batch_size or len(X), _orders(len(X), seed, start), optimizer.lr, History()
-    best, best_epoch, best_numbers, learner = math.inf, start, [], None
-    history.film = record(model) if check and film is None else film
-    trouble = functools.partial(_trouble, history.film, max(DEAD, len(X)), film is not None) if check else None
+    best, best_epoch, best_numbers, trainer = math.inf, start, [], None
+    film_name = "history.film" if film is None else "film"
+    if check and film is None:
+        from ..debug import record
+
+        film = record(model)
+    history.film = film
+
+    def check_gradients() -> None:
+        if blame := film.blame(max(SILENT, len(X))):
+            raise Diverged(f"{blame.events[0]}\n  look at it: tg.debug.run({film_name}[{blame.step}])")
+
     collecting, gate = gc.isenabled(), Gate()
-    recording = contextlib.nullcontext() if history.film is None or history.film.running else history.film
+    recording = contextlib.nullcontext() if film is None or film.running else film
     with gate.installed(), recording:
         try:
             model.train()
-            task = Task(model, loss, X, y, optimizer, gate, batched, size, way, mesh, dtype, recorded, trouble)
-            learner = Learner(task)
-            best_numbers = learner.numbers()  # put back if no loss is below inf
+            checks = check_gradients if check else None
+            task = LearningTask(
+                model, loss, X, y, optimizer, gate, batched, size, kind, mesh, dtype, recorded, checks
+            )
+            trainer = Trainer(task)
+            best_numbers = trainer.do("numbers")  # put back if no loss is below inf
             for epoch in range(start, start + epochs):
                 optimizer.lr = base_rate * (schedule(epoch) if schedule else 1.0)
                 started = time.perf_counter()
                 title = f"epoch {epoch + 1}/{start + epochs}"
-                train_loss, accuracy = _epoch(learner, next(orders), size, title, progress, gate)
-                checked: tuple[float | None, float | None] = (None, None)
+                train_loss, accuracy = _epoch(trainer, next(orders), size, title, progress, gate)
+                scores: tuple[float | None, float | None] = (None, None)  # of the validation
                 if held_out:
                     with in_evaluation(model):
-                        checked = learner.evaluate(*held_out)
-                seconds = time.perf_counter() - started
-                row = (epoch + 1, train_loss, accuracy, *checked, optimizer.lr, seconds)
+                        scores = trainer.do("evaluate", *held_out)
+                row = (epoch + 1, train_loss, accuracy, *scores, optimizer.lr, time.perf_counter() - started)
                 history.epochs.append(dict(zip(COLUMNS, row, strict=True)))
                 optimizer.epochs = epoch + 1
-                watched = train_loss if checked[0] is None else checked[0]
-                if watched < best:
-                    best, best_epoch = watched, epoch
-                    best_numbers = learner.numbers() if patience else []
+                decisive = train_loss if scores[0] is None else scores[0]
+                if decisive < best:
+                    best, best_epoch = decisive, epoch
+                    best_numbers = trainer.do("numbers") if patience else []
                 elif patience is not None and epoch - best_epoch >= patience:
                     with gate:
-                        learner.put_back(best_numbers)
-                        kept = f"the parameters are those of epoch {best_epoch + 1}"
-                        history.stopped = f"no improvement for {patience} epochs; {kept}"
+                        trainer.do("put_back", best_numbers)
+                        best_title = f"the parameters are those of epoch {best_epoch + 1}"
+                        history.stopped = f"no improvement for {patience} epochs; {best_title}"
                     break
         except KeyboardInterrupt:
             gate.clear()
@@ -151,23 +166,14 @@ def fit(
             warnings.warn(history.stopped, stacklevel=2)
         finally:
             with gate:
-                if learner:
-                    learner.close()
-                    history.found, history.eager_because = learner.found, learner.eager_because
+                if trainer:
+                    trainer.close()
+                    history.found, history.eager_because = trainer.summary, trainer.eager_because
                 optimizer.lr = base_rate
                 model.eval()
                 if collecting:  # an interrupt may have come just before the collector was to be switched on again
                     gc.enable()
     return history
-
-
-def _trouble(film: Film, dead: int, given: bool) -> str:
-    """What the film blames, with the command to look at it; "" if all is well."""
-    found = film.blame(dead)
-    if not found:
-        return ""
-    name = "film" if given else "history.film"
-    return f"{found.events[0]}\n  look at it: tg.debug.run({name}.graph({found.step}))"
 
 
 def _orders(n: int, seed: int, start: int) -> Iterator[list[int]]:
@@ -181,7 +187,7 @@ def _orders(n: int, seed: int, start: int) -> Iterator[list[int]]:
 
 
 def _epoch(
-    learner: Learner, order: list[int], size: int, title: str, progress: bool, gate: Gate
+    trainer: Trainer, order: list[int], size: int, title: str, progress: bool, gate: Gate
 ) -> tuple[float, float | None]:
     """One pass over the examples in this order. Returns mean loss and accuracy, each measured before its step.
 
@@ -196,7 +202,7 @@ def _epoch(
                 bar = tqdm(total=n, desc=title, unit="example")
         for start in range(0, n, size):
             batch = order[start : start + size]
-            more, right, possible = learner.step(batch)
+            more, right, possible = trainer.do("step", batch)
             total, hits, counted = total + more, hits + right, counted + possible
             if progress:
                 shown = {"loss": f"{total / (start + len(batch)):.4f}"}
@@ -226,7 +232,7 @@ def evaluate(
 
     Raises TypeError for an argument of the wrong kind, ValueError for empty data or unequal lengths.
     """
-    _check_loss(loss)
+    _check_model(model, loss)
     X, y = _examples(data, "data", test=True)
     with in_evaluation(model):
         if compiled and len(X) >= EAGER_BELOW:
@@ -235,8 +241,19 @@ def evaluate(
         return evaluated(model, loss, X, y, batched)
 
 
-def _check_arguments(model: Any, loss: Any, optimizer: Any) -> None:
-    _check_loss(loss)
+def _check_model(model: Any, loss: Any) -> None:
+    if not callable(loss):
+        raise TypeError(f"loss is a function such as nn.hinge, got {_shown(loss)}: {CALLED}.")
+    if not all(callable(getattr(model, name, None)) for name in ("__call__", "train", "eval")):
+        raise TypeError(f"model is an nn.Module, got {_shown(model)}: {CALLED}.")
+    with contextlib.suppress(ValueError):  # a function of C may have no signature
+        try:
+            inspect.signature(loss).bind(None, None)
+        except TypeError as error:
+            raise TypeError(f"loss takes an output and a target ({error}): {CALLED}.") from None
+
+
+def _check_optimizer(optimizer: Any, model: Any) -> None:
     if not (hasattr(optimizer, "step") and hasattr(optimizer, "lr")):  # a class has no lr
         raise TypeError(
             f"optimizer is an object such as optim.SGD(model.parameters(), lr=0.1), got {_shown(optimizer)}."
@@ -244,11 +261,6 @@ def _check_arguments(model: Any, loss: Any, optimizer: Any) -> None:
     own = set(model.parameters()) if hasattr(model, "parameters") else set()
     if own and own.isdisjoint(optimizer.parameters):
         raise ValueError("The optimizer holds no parameter of this model: make it with model.parameters().")
-
-
-def _check_loss(loss: Any) -> None:
-    if not callable(loss):
-        raise TypeError(f"loss is a function such as nn.hinge, got {_shown(loss)}.")
 
 
 def _shown(x: Any) -> str:
@@ -261,11 +273,13 @@ def _examples(data: Any, what: str, test: bool = False) -> tuple[Any, Any]:
     part = "test" if test else "train"
     try:
         X, y = (getattr(data, f"X_{part}"), getattr(data, f"y_{part}")) if hasattr(data, "X_train") else data
-        if isinstance(X, str) or isinstance(y, str):  # the keys of a dict
+        if isinstance(X, str) or isinstance(y, str) or hasattr(data, "columns"):  # the keys of a dict or a frame
             raise TypeError
         iter(X), iter(y)
     except (TypeError, ValueError):  # not two things, or no sequences
-        raise TypeError(f"{what} is a pair (X, y) or a Dataset, got {_shown(data)}.") from None
+        fix = ": write (frame[features], frame[target])" if hasattr(data, "columns") else ""
+        raise TypeError(f"{what} is a pair (X, y) or a Dataset, got {_shown(data)}{fix}.") from None
+    X, y = map(without_frame, (X, y))
     X, y = (rows if hasattr(rows, "tolist") else list(rows) for rows in (X, y))
     if len(X) != len(y) or not len(X):
         raise ValueError(f"{what} needs one target per row: {len(X)} rows and {len(y)} targets given.")

@@ -43,10 +43,11 @@ class Heat:
     """Equal steps of log |gradient|, from the smallest to the largest that occurs; 0, inf and nan stand apart."""
 
     def __init__(self, magnitudes: Iterable[float | None]):
-        self.occurring = {m for m in magnitudes if m is not None}
+        self.occurring: set[float] = {m for m in magnitudes if m is not None}
         logs = [math.log10(m) for m in self.occurring if 0 < m < math.inf]
-        self.low, self.high = (min(logs), max(logs)) if logs else (0.0, 0.0)
-        self.steps = len(SCALE) if self.high - self.low > 1e-6 else 1 if logs else 0
+        self.low: float = min(logs, default=0.0)
+        self.high: float = max(logs, default=0.0)
+        self.steps: int = len(SCALE) if self.high - self.low > 1e-6 else 1 if logs else 0
 
     def shade(self, magnitude: float) -> Shade:
         """The colours for a box whose gradient has this magnitude."""

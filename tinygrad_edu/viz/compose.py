@@ -1,11 +1,10 @@
 """From a Reading of the graph to the Picture of it."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from ..engine.value import Value
 from .picture import GROUPS, Arrow, Box, Picture
-from .reading import Edge, Reading, read
+from .reading import Edge, Reading, read, slopes_of
 from .summary import Grouping, grouped
 from .words import DASH, formula, four_digits, stem
 
@@ -80,7 +79,8 @@ def _together(reading: Reading, grouping: Grouping, group: int, places: list[int
         title, operation = stem(str(first.label)), f"{first.rule.symbol} ×{len(own):,}"
     else:
         title = f"{stem(reading.names[own[0]]) or reading.kinds[own[0]]} ×{len(own):,}"
-    largest = max((_magnitude(reading.order[place]) for place in own), key=_nan_last) if reading.passed else None
+    sizes = [_magnitude(reading.order[place]) for place in own]
+    largest = max(sizes, key=lambda x: (x != x, x)) if reading.passed else None  # nan is the largest
     return Box(
         id=id,
         kind="more" if group == grouping.beyond else "group",
@@ -109,10 +109,6 @@ def _magnitude(node: Value) -> float:
         return float("inf")
 
 
-def _nan_last(x: float) -> tuple[bool, float]:
-    return x != x, x
-
-
 def operation_text(reading: Reading, place: int) -> str:
     """The symbol of the rule, with the constants that are folded into it: `*`, `· * 2`, `max(·, 0)`."""
     rule = reading.order[place].rule
@@ -138,7 +134,7 @@ def _arrows(reading: Reading, grouping: Grouping, boxes: Mapping[int, Box], slop
         if head == grouping.beyond:
             continue  # arrows inside that box are not shown
         between = [(i, of[p]) for i, p in enumerate(operands) if reading.home[p] != place and of[p] != head]
-        written = _slopes(reading.order[place]) if slopes and between and boxes[head].kind not in GROUPS else ()
+        written = slopes_of(reading.order[place]) if slopes and between and boxes[head].kind not in GROUPS else ()
         for i, tail in between:
             marked = (place, i) in reading.marked
             one = boxes[tail].kind not in GROUPS and boxes[head].kind not in GROUPS
@@ -150,11 +146,6 @@ def _arrows(reading: Reading, grouping: Grouping, boxes: Mapping[int, Box], slop
                 slope = four_digits(written[i]) if written and one else ""
                 arrows[key] = Arrow(boxes[tail].id, boxes[head].id, i, slope, marked)
     return tuple(arrows.values())
-
-
-def _slopes(node: Value) -> tuple[Any, ...]:
-    """d(node)/d(operand) for each operand: its shares of an upstream gradient of 1."""
-    return tuple(node.rule.shares(type(node.data)(1), node.data, *[parent.data for parent in node.parents]))
 
 
 def _note(reading: Reading, boxes: Iterable[Box]) -> str:

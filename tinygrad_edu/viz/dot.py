@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from html import escape
 from itertools import pairwise
 
 from .colours import ACCENT, CARD, INK, LINE, Heat, Shade
 from .picture import GROUPS, Arrow, Box, Kind, Picture, Scope
+from .plain import plain_svg
 from .render import Drawing, escaped
 from .words import clipped, stem, visible
 
@@ -71,7 +73,9 @@ def drawing_of(
         edge |= {"tailport": "e", "headport": "w"} if rankdir == "LR" else {"tailport": "s", "headport": "n"}
     if picture.note:
         graph |= WORDS | {"label": f"<{_html(picture.note)}>", "labelloc": "b", "labeljust": "l"}
-    drawing = Drawing(text=text, format=format, graph_attr=graph, node_attr=NODE | INTERIOR, edge_attr=edge)
+    plain = partial(plain_svg, picture, text, rankdir, heat)
+    looks = {"graph_attr": graph, "node_attr": NODE | INTERIOR, "edge_attr": edge}
+    drawing = Drawing(text=text, plain=plain, format=format, **looks)
     two_shapes = style == "micrograd"
     scale = Heat(box.magnitude for box in picture.boxes) if heat else None
     by_id = {box.id: box for box in picture.boxes}

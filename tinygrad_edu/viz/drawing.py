@@ -9,8 +9,10 @@ from ..engine.graph import edges
 from ..engine.value import Value
 from .compose import picture_of
 from .names import variables_in_sight
+from .picture import Picture
 from .plain import PlainDrawing
 from .reading import given_edges, nodes_below
+from .strangers import adopted
 from .text import tree
 
 if TYPE_CHECKING:
@@ -54,12 +56,13 @@ def draw(
     One graph has one DOT text: `draw(y).source`. Boxes are n0, n1 ... in topological order. Labels are shown as
     they are, a newline as a line break, control characters as Python escapes.
 
-    Without the graphviz package, and in a browser, the picture is an SVG of our own, simpler.
+    Where Graphviz cannot run, as in a browser, the picture is an SVG of our own, simpler.
 
     Raises TypeError if root is not one Value or paths are not edges, ValueError for an unknown option or an edge
     that is not below root.
     """
     variables = variables_in_sight() if variables is None else variables
+    (root,) = adopted(root)
     if rankdir not in ("LR", "TB"):
         raise ValueError(f'rankdir is "LR" (left to right) or "TB" (top to bottom), got {rankdir!r}.')
     if style not in STYLES:
@@ -77,11 +80,19 @@ def draw(
         max_nodes=max_nodes,
     )
     text = tree(root, ascii=False, variables=variables)
+    return drawn(picture, text, style=style, heat=heat, rankdir=rankdir, format=format)
+
+
+def drawn(picture: Picture, text: str, **look: Any) -> "Drawing | PlainDrawing":
+    """A Picture by Graphviz, or by our own layout where it cannot run; text is the same in words.
+
+    `look` has style, heat, rankdir and format, as in `draw`.
+    """
     if sys.platform == "emscripten" or not find_spec("graphviz"):  # a browser runs no programs
-        return PlainDrawing(picture, text, rankdir, heat)
+        return PlainDrawing(picture, text, look.get("rankdir", "LR"), look.get("heat", False))
     from .dot import drawing_of
 
-    return drawing_of(picture, text, style=style, heat=heat, rankdir=rankdir, format=format)
+    return drawing_of(picture, text, **look)
 
 
 def draw_dot(root: Value, format: str = "svg", rankdir: str = "LR") -> "Drawing | PlainDrawing":

@@ -1,8 +1,6 @@
 """What to call a Value that has no label: as the code that asked for the picture calls it."""
 
-import dis
 import inspect
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from types import FrameType
@@ -13,7 +11,6 @@ from .words import visible
 
 LONGEST = 10_000  # a list with more entries is data, not a handful of names
 HISTORY = ("In", "Out")  # IPython's
-ASKS = {"locals", "vars", "eval", "exec"}
 
 
 def variables_in_sight() -> dict[Value, str]:
@@ -48,18 +45,17 @@ def callers_names(frame: FrameType | None) -> dict[Value, str]:
     Lists, tuples and dicts of Values are searched two levels deep: `w[0]`, `W[1][0]`, `p['w']`. One that holds a
     Value and its operand is left out, since it lists a graph, as `topological_order(y)` does. Of several names the
     shortest is taken, of these the first. Names that start with an underscore are left out. This runs no code of
-    the variables, changes no label, and keeps no reference to the frame.
+    the variables and changes no label.
     """
     names: dict[Value, str] = {}
     if frame is None:
         return names
     for scope in (frame.f_locals, frame.f_globals):
-        found: dict[Value, str] = {}
+        here: dict[Value, str] = {}
         for value, name in _named(scope):
-            if value not in found or len(name) < len(found[value]):
-                found[value] = name
-        names = found | names
-    _forget_snapshot(frame)
+            if value not in here or len(name) < len(here[value]):
+                here[value] = name
+        names = here | names
     return names
 
 
@@ -83,15 +79,3 @@ def _inside(thing: Any, name: str, levels: int) -> Iterator[tuple[Value, str]]:
 def _is_walk(entries: list[Any]) -> bool:
     values = {entry for entry in entries if issubclass(type(entry), Value)}
     return any(parent in values for value in values for parent in value.parents)
-
-
-def _forget_snapshot(frame: FrameType) -> None:
-    """Before Python 3.13 a function's frame keeps the dict that f_locals made, and so every graph in it.
-
-    It is emptied, unless the function's own code asks for it: then it is the dict that `locals()` returned there.
-    Whoever looks at the frame from outside, such as a debugger, asks for f_locals again, which fills it again.
-    """
-    code = frame.f_code
-    if sys.version_info < (3, 13) and code.co_flags & inspect.CO_OPTIMIZED and "f_locals" not in code.co_names:
-        if not any(x.opname == "LOAD_GLOBAL" and x.argval in ASKS for x in dis.get_instructions(code)):
-            frame.f_locals.clear()

@@ -1,4 +1,4 @@
-"""A Picture as an SVG of our own, for where Graphviz is not to be had, as in a browser."""
+"""A Picture as an SVG of our own, for where Graphviz cannot run, as in a browser."""
 
 from collections import defaultdict
 from html import escape
@@ -18,7 +18,14 @@ class PlainDrawing:
     """What `draw` returns without Graphviz. A notebook shows it; `pipe()` and `render(filename)` give its SVG."""
 
     def __init__(self, picture: Picture, text: str, rankdir: str, heat: bool):
-        self.text, self.svg = text, _svg(picture, text, rankdir == "TB", heat)
+        self.text: str = text
+        self.picture: Picture = picture
+        self.heat: bool = heat
+        self.attr(rankdir=rankdir)
+
+    def attr(self, rankdir: str = "LR", **others: Any) -> None:
+        """The attributes of a graph as Graphviz has them; of these only rankdir means something here."""
+        self.svg: str = plain_svg(self.picture, self.text, rankdir, self.heat)
 
     def __repr__(self) -> str:
         return f"{self.text}\n(A notebook shows the picture; .render('graph') writes it as SVG.)"
@@ -41,7 +48,8 @@ class PlainDrawing:
 
 def _lines(box: Box) -> list[str]:
     head = " ".join(filter(None, [box.title, box.operation]))
-    return [clipped(line, 40) for line in [head, *(box.details or [f"{box.data} | grad {box.grad}"])] if line]
+    numbers = [f"data {box.data}" * bool(box.data), f"grad {box.grad}"]
+    return [clipped(line, 40) for line in [head, *(box.details or numbers)] if line]
 
 
 def _ranks(picture: Picture) -> tuple[list[list[str]], list[list[str]]]:
@@ -74,8 +82,12 @@ def _ranks(picture: Picture) -> tuple[list[list[str]], list[list[str]]]:
     return ranks, chains
 
 
-def _svg(picture: Picture, text: str, down: bool, heat: bool) -> str:
-    """Ranks lie along the picture, boxes across it: from left to right, or down."""
+def plain_svg(picture: Picture, text: str, rankdir: str, heat: bool) -> str:
+    """The SVG of a Picture. Its boxes and arrows are groups of the classes that Graphviz writes.
+
+    Ranks lie along the picture, boxes across it: from left to right, or down.
+    """
+    down = rankdir == "TB"
     ranks, chains = _ranks(picture)
     sizes = {
         box.id: (LETTER * max(map(len, _lines(box))) + 16, ROW * len(_lines(box)) + 8) for box in picture.boxes
@@ -111,7 +123,8 @@ def _svg(picture: Picture, text: str, down: bool, heat: bool) -> str:
                 look = f'x="{x}" y="{y}" fill="{INK}" text-anchor="middle" font-size="10"'
                 label = f"<text {look}>{escape(arrow.slope)}</text>"
         look = f'stroke="{ACCENT}" stroke-width="2.6"' if arrow.marked else f'stroke="{LINE}"'
-        return f'<path d="{path}" fill="none" {look}/>{label}'
+        id = f'id="{arrow.head}.{arrow.operand}" class="edge"'
+        return f'<g {id}><path d="{path}" fill="none" {look}/>{label}</g>'
 
     parts = [line(arrow, chain) for arrow, chain in zip(picture.arrows, chains, strict=True)]
     scale = Heat(box.magnitude for box in picture.boxes) if heat else None
@@ -122,10 +135,12 @@ def _svg(picture: Picture, text: str, down: bool, heat: bool) -> str:
         fill, ink = (shade.fill, shade.ink) if shade else (FILLS.get(box.kind, WHITE), INK)
         edge, thick, round = (ACCENT, 2, 6) if box.kind == "result" else (LINE, 1, 0 if box.kind == "leaf" else 6)
         shape = f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="{round}"'
-        parts.append(f'{shape} fill="{fill}" stroke="{edge}" stroke-width="{thick}"/>')
+        parts.append(f'<g class="node"><title>{box.id}</title>{shape} fill="{fill}" stroke="{edge}"')
+        parts.append(f'stroke-width="{thick}"/>')
         for i, words in enumerate(_lines(box), start=1):
             at = f'x="{float(x) + width / 2:g}" y="{float(y) + ROW * i:g}"'
             parts.append(f'<text {at} fill="{ink}" text-anchor="middle">{escape(words)}</text>')
+        parts.append("</g>")
     right, bottom = map(float, point(start - BETWEEN + 8, max(spans) + 16).split())
     if picture.note:
         parts.append(f'<text x="8" y="{bottom + 12:g}" fill="{INK}">{escape(picture.note)}</text>')

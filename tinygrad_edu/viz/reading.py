@@ -3,7 +3,7 @@
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -22,11 +22,22 @@ _WEIGHT = re.compile(r"w\d+")  # of a neuron that stands alone; `b` beside it is
 def nodes_below(root: Value) -> list[Value]:
     """`topological_order(root)`. Raises TypeError unless root is one Value."""
     if not isinstance(root, Value):
+        kind = type(root)
+        stranger = hasattr(root, "data") and hasattr(root, "grad")
+        hint = (
+            f"This is {kind.__module__}.{kind.__name__}: import Value from tinygrad_edu.micrograd.engine, or "
+            "check the class with tg.testing.diagnose."
+        )
         raise TypeError(
-            f"Pass one Value, the result of a computation, not {reprlib.repr(root)} ({type(root).__name__}). "
-            "For several results, show each of them, or their sum."
+            f"Pass one Value, the result of a computation, not {reprlib.repr(root)} ({kind.__name__}). "
+            + (hint if stranger else "For several results, show each of them, or their sum.")
         )
     return topological_order(root)
+
+
+def slopes_of(node: Value) -> tuple[Any, ...]:
+    """d(node)/d(operand) for each operand of an interior node: its shares of an upstream gradient of 1."""
+    return tuple(node.rule.shares(type(node.data)(1), node.data, *[parent.data for parent in node.parents]))
 
 
 def backward_has_been(order: list[Value]) -> bool:
@@ -89,12 +100,12 @@ def read(
 
 
 def _kinds(order: list[Value], names: list[str], uses: Mapping[int, int]) -> list[Kind]:
-    alone = any(not node.rule and _WEIGHT.fullmatch(str(node.label)) for node in order)
+    parameters = parameters_among(order)
     kinds: list[Kind] = []
     for place, node in enumerate(order):
         if node.rule:
             kinds.append("interior")
-        elif node.label and _is_place(names[place], alone):
+        elif node in parameters:
             kinds.append("parameter")
         else:
             kinds.append("leaf" if names[place] or uses[place] != 1 else "constant")
@@ -102,9 +113,15 @@ def _kinds(order: list[Value], names: list[str], uses: Mapping[int, int]) -> lis
     return kinds
 
 
-def _is_place(label: str, alone: bool) -> bool:
-    """Whether label is the place of a parameter in a module; alone: of a neuron outside of any layer."""
-    return bool(_PLACE.fullmatch(label) or (alone and (label == "b" or _WEIGHT.fullmatch(label))))
+def parameters_among(nodes: Iterable[Value]) -> dict[Value, None]:
+    """The leaves whose label is the place of a parameter in a module; `w0` and `b` if a neuron stands alone."""
+    labels = {node: str(node.label) for node in nodes if not node.rule and node.label}
+    alone = any(map(_WEIGHT.fullmatch, labels.values()))
+    return {
+        leaf: None
+        for leaf, label in labels.items()
+        if _PLACE.fullmatch(label) or (alone and (label == "b" or _WEIGHT.fullmatch(label)))
+    }
 
 
 def _scopes(parents: list[tuple[int, ...]], names: list[str], kinds: list[Kind]) -> list[Scope]:

@@ -9,7 +9,7 @@ import pathlib
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html import escape
 from typing import Any
@@ -27,19 +27,21 @@ LARGE = 500_000  # characters of SVG; as pixels it would be many megabytes
 class Drawing(graphviz.Digraph):  # type: ignore[misc]  # of a package without types
     """A graphviz.Digraph that finds its renderer, and whose notebook view falls back to text.
 
-    `text` is the same graph in words, for wherever no picture can be shown. `quiet` is True unless it is given:
+    `text` is the same graph in words, for wherever no picture can be shown. `plain` makes an SVG without a
+    renderer, where there is none. `quiet` is True unless it is given:
     graphviz-pure warns about every letter beyond ASCII, and an error carries its message anyway.
     """
 
-    def __init__(self, *args: Any, text: str = "", **kwargs: Any):
+    def __init__(self, *args: Any, text: str = "", plain: Callable[[], str] | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.text = text
+        self.text: str = text
+        self.plain: Callable[..., str] | None = plain
 
     def __repr__(self) -> str:
         return f"{self.text}\n(A notebook shows the picture; .render('graph', format='svg') writes it.)"
 
     def _copy_kwargs(self, **kwargs: Any) -> dict[str, Any]:
-        return {**super()._copy_kwargs(**kwargs), "text": self.text}
+        return {**super()._copy_kwargs(**kwargs), "text": self.text, "plain": self.plain}
 
     def pipe(
         self, format: str | None = None, *, engine: str | None = None, encoding: str | None = None, **options: Any
@@ -47,19 +49,23 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # of a package without t
         """The picture as bytes, or as text with encoding="utf-8": the arguments of graphviz.Digraph.pipe.
 
         An SVG says what it shows in its <title> and <desc>. Raises ValueError for a format that Graphviz does not
-        have, graphviz.ExecutableNotFound without a renderer, and graphviz.CalledProcessError, with the renderer's
-        message, if it fails or does not write this format.
+        have, graphviz.ExecutableNotFound without a renderer, if the format is not SVG, and
+        graphviz.CalledProcessError, with the renderer's message, if it fails or does not write this format.
         """
         format, options = format or self.format, {"quiet": True, **options}
         source = self.source.encode(self.encoding)  # whole: by lines, a renderer that ends early breaks the pipe
-        with _renderer():
-            try:
+        try:
+            with _renderer():
                 picture = graphviz.pipe(engine or self.engine, format, source, **options)
-            except graphviz.CalledProcessError as error:
-                error.stderr = error.stderr.decode(errors="replace").strip()
+            if format == "svg":
+                picture = self._described(picture.decode()).encode()
+        except graphviz.CalledProcessError as error:
+            error.stderr = error.stderr.decode(errors="replace").strip()
+            raise
+        except (graphviz.ExecutableNotFound, OSError):  # none, or one that cannot run here
+            if format != "svg" or not self.plain:
                 raise
-        if format == "svg":
-            picture = self._described(picture.decode()).encode()
+            picture = self.plain().encode()
         return picture if encoding is None else picture.decode(encoding)
 
     def _described(self, svg: str) -> str:
@@ -75,20 +81,29 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # of a package without t
 
         Raises what `pipe` raises, and OSError if the file cannot be written.
         """
-        with _renderer():
-            return super().render(*args, **{"quiet": True, **kwargs})
+        try:
+            with _renderer():
+                return super().render(*args, **{"quiet": True, **kwargs})
+        except (graphviz.ExecutableNotFound, OSError):
+            name, format = kwargs.get("filename", args[0] if args else None), kwargs.get("format") or self.format
+            if format != "svg" or not self.plain:
+                raise
+            path = pathlib.Path(kwargs.get("directory") or self.directory or "", f"{name or self.filename}.svg")
+            path.write_text(self.plain(), encoding="utf-8")
+            return str(path)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **options: Any) -> dict[str, Any]:
         """For a notebook: the SVG, a PNG for where that is not trusted, and the text.
 
-        Without a renderer there is the text and what to install. A very large picture has no PNG.
+        Without a renderer there is no PNG, and the SVG is simpler. A very large picture has no PNG either.
         """
+        picture: dict[str, Any] = {}
         try:
             picture = super()._repr_mimebundle_(include, exclude, **options)
             if include is None and len(picture.get("image/svg+xml", "")) < LARGE:
                 picture |= super()._repr_mimebundle_(["image/png"], exclude)
         except Exception as error:  # whatever a renderer can do wrong; a cell must not end in a traceback
-            return {"text/plain": f"{self.text}\n({error})"}
+            return {"text/plain": self.text, **picture} if picture else {"text/plain": f"{self.text}\n({error})"}
         return {"text/plain": self.text, **picture}
 
 
@@ -113,13 +128,12 @@ def _renderer() -> Iterator[None]:
     """
     with _lock:
         dot = dot_command.DOT_BINARY
-        found = shutil.which(dot)
-        pure = None if found else _graphviz_pure()
-        if not found and not pure:
+        command = dot if shutil.which(dot) else _graphviz_pure()
+        if not command:
             error = graphviz.ExecutableNotFound([dot])
             error.args = (MISSING,)
             raise error
-        dot_command.DOT_BINARY = dot if found else pure
+        dot_command.DOT_BINARY = command
         try:
             yield
         finally:

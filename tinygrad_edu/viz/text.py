@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ..engine.value import Value
 from .names import called, names_of, variables_in_sight
 from .reading import backward_has_been, nodes_below
+from .strangers import adopted
 from .words import DASH, four_digits, visible
 
 DEPTH = 20  # levels of indentation; what lies deeper continues in a block of its own
@@ -58,14 +59,14 @@ def tree(
        `- 1   grad -
     """
     variables = variables_in_sight() if variables is None else variables
-    order = nodes_below(root)
+    order = nodes_below(*adopted(root))
     for name, limit in (("max_lines", max_lines), ("depth", depth), ("width", width)):
         if (limit is not None or name == "max_lines") and (not isinstance(limit, int) or limit < 1):
             raise ValueError(f"{name} is a whole number of 1 or more, got {limit!r}.")
     terminal = getattr(sys.stdout, "encoding", None) or "utf-8"
     encoding = terminal if ascii is None else "ascii" if ascii else "utf-8"
     signs = _signs(encoding)
-    every = _Writer(order, variables, signs, depth, width).lines()
+    every = _TreeWriter(order, variables, signs, depth, width).lines()
     shown = list(islice(every, max_lines))
     stopped = f"stopped after {max_lines:,} lines: " if next(every, None) else ""
     missing = len(order) - sum(is_node for _, is_node in shown)
@@ -95,7 +96,7 @@ def _signs(encoding: str) -> _Signs:
     return _Signs()
 
 
-class _Writer:
+class _TreeWriter:
     """The lines of a tree, in blocks: a node that lies too deep is written in a block of its own."""
 
     def __init__(

@@ -21,6 +21,16 @@ def four_digits(x: Any) -> str:
     return reprlib.repr(x) if lost else f"{number:.4g}"
 
 
+def finite(x: Any) -> bool:
+    """Is it a number, and not infinite?"""
+    return bool(x == x and abs(x) != math.inf)
+
+
+def size(x: Any) -> Any:
+    """|x|, and infinity for nan."""
+    return abs(x) if x == x else math.inf
+
+
 def formula(rule: Any, operands: Sequence[str]) -> str:
     """The application of a Rule to operands: `a + b`, `-a`, `(-3)**2`, `max(a, b)`, `elu(x, alpha=0.2)`.
 

@@ -15,16 +15,19 @@ from typing import Any, ClassVar
 
 from ...engine.rule import Rule
 from ...engine.value import Value
-from ..checks import captured, checked_parameters
 from ..formulas import ATOM, CHOICE, OPERATORS, POWER, SUM, Form, Language
-from ..symbols import SUMS, Book, Symbol
-from ..tracing import CHOICES, TAKE, Placeholder, Trace, nested, trace_function
+from ..nesting import nested
+from ..symbols import SUMS, Book
+from ..tracing import Trace
+from .pointwise import Pointwise
+from .straight import StraightWriter
+from .straight_passes import Passes, is_number
 
 # Names that an argument of a module cannot have.
 TAKEN = set("break case catch class const continue debugger default delete do else enum export extends".split())
 TAKEN |= set("false finally for function if import in instanceof new null return super switch this throw".split())
-TAKEN |= set("true try typeof var void while with yield let static await v g theta names parameters".split())
-TAKEN |= set("forward predict arguments eval implements interface package private protected public".split())
+TAKEN |= set("true try typeof var void while with yield let static await v d t d_theta theta names inputs".split())
+TAKEN |= set("parameters predict arguments eval implements interface package private protected public".split())
 TAKEN |= set("Array Float64Array Infinity Math NaN".split())
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "equal": "==="}
 IN_MATH = (
@@ -32,7 +35,7 @@ IN_MATH = (
 )
 CALLED = {"max": "maximum", "min": "minimum", "pow": "power", "mod": "modulo", "fsum": "total"}
 CALLED |= {name: f"Math.{name}" for name in IN_MATH}
-CALLED |= {name: name for name in ("sign", "heaviside", "sigmoid", "erf", "erfc")}
+CALLED |= {name: name for name in ("sign", "heaviside", "sigmoid", "erf", "erfc", "power", "take", "placed")}
 
 
 class JavaScript(Language):
@@ -53,13 +56,16 @@ class JavaScript(Language):
     def number(self, x: Any) -> str:
         return number_text(x)
 
-    def operation(self, x: Symbol) -> tuple[str, int]:
-        if x.op in self.forms:
-            return super().operation(x)
-        if x.op not in CALLED:
-            raise TypeError(f"{x.op} has no function in JavaScript.")
-        self.calls.add(CALLED[x.op])
-        return f"{CALLED[x.op]}({', '.join(map(self.text, x.args))})", ATOM
+    def function(self, op: str) -> str:
+        return called(op, self.calls)
+
+
+def called(op: str, calls: set[str]) -> str:
+    """The name of the function of an operation, which is added to the calls. Raises TypeError if there is none."""
+    if op not in CALLED:
+        raise TypeError(f"{op} has no function in JavaScript.")
+    calls.add(CALLED[op])
+    return CALLED[op]
 
 
 def number_text(x: Any) -> str:
@@ -91,7 +97,7 @@ class RuleText:
 def rule_text(rule: Rule, n: int) -> RuleText:
     """The rule for n operands. Raises TypeError, naming the rule, if it does not run on symbols."""
     names = [f"x{i}" for i in range(n)] if n > 1 else ["x"]
-    forward, shares = _run(rule, names, "upstream", "out")
+    forward, shares = _run(rule, names)
     writer = JavaScript()
     arguments = ", ".join(names)
     return RuleText(
@@ -101,14 +107,14 @@ def rule_text(rule: Rule, n: int) -> RuleText:
     )
 
 
-def _run(rule: Rule, names: Sequence[str], upstream: str, out: str) -> tuple[Any, list[Any]]:
+def _run(rule: Rule, names: Sequence[str]) -> tuple[Any, list[Any]]:
     """The forward and the shares of a rule as symbols. Raises TypeError, naming the rule, if that fails."""
     # x + 0 is not x where x is -0, so that simplification is left out.
     book = Book({"add": lambda book, x, y: None})
     inputs = [book.leaf(name) for name in names]
     try:
         forward = SUMS[rule](book, *inputs) if rule in SUMS else rule.forward(*inputs)
-        shares = list(rule.backward(book.leaf(upstream), book.leaf(out), *inputs))
+        shares = list(rule.backward(book.leaf("upstream"), book.leaf("out"), *inputs))
     except Exception as error:
         raise TypeError(
             f"The rule {rule.name} cannot be written in JavaScript: {error} Write its forward and backward with "
@@ -146,7 +152,7 @@ def _read_helpers() -> dict[str, str]:
 _HELPERS = _read_helpers()
 
 
-# --- Functions --------------------------------------------------------------------------------------------------
+# --- Modules ----------------------------------------------------------------------------------------------------
 
 
 class JavaScriptModule:
@@ -158,116 +164,108 @@ class JavaScriptModule:
                  predict(...example)    what the function returns for one example: a number, or nested arrays
                  valueAndGrad(...example)   [number, gradient], if the function returns one number
              The last argument of both may be other parameters.
+
+    Its operations are those of backend="python", which are compared with the function at the example and beside
+    it. The text of each is not: the tests of this package run it by Node.
     """
 
-    def __init__(self, function: Callable[..., Any], parameters: Iterable[Value], example: Sequence[Any]):
-        self.function, self.parameters = function, checked_parameters(function, parameters)
-        trace = trace_function(function, self.parameters, [_shape(argument) for argument in example])
-        self.source = _Module(trace, self.parameters, _name(function)).source()
+    def __init__(self, function: Callable[..., Any], parameters: Iterable[Value], example: Sequence[Any] | None):
+        if example is None:
+            raise TypeError('backend="javascript" needs the arguments of one example, as in example=(0.5,).')
+        self.function: Callable[..., Any] = function
+        point = Pointwise(function, parameters, verify=True)
+        self.parameters: list[Value] = point.parameters
+        batch = [[argument] for argument in example]
+        traces = [point.program_for(batch, gradient=False).trace]
+        if not traces[0].shape:
+            traces.append(point.program_for(batch, gradient=True).trace)
+        self.source: str = self._module(traces)
+
+    def _module(self, traces: Sequence[Trace]) -> str:
+        calls, functions = {"numbers"}, []
+        for trace, function in zip(traces, ("predict", "valueAndGrad"), strict=False):
+            writer = JavaScriptWriter(JavaScriptPasses(trace), gradient=function != "predict", has_loops=False)
+            functions.append(f"export {writer.source(function)}")
+            calls |= writer.functions
+        numbers = ", ".join(number_text(p.data) for p in self.parameters)
+        labels = [p.label or f"p{i}" for i, p in enumerate(self.parameters)]
+        parts = [
+            f"// {_name(self.function)}: {len(self.parameters):,} parameters. Written by tinygrad_edu.",
+            f"export const parameters = [{numbers}];",
+            f"export const names = {_json(labels)};",
+            helpers(calls),
+            *functions,
+            "export default predict;",
+        ]
+        return "\n".join(parts) + "\n"
 
     def __repr__(self) -> str:
         return f"JavaScriptModule({_name(self.function)}, {len(self.source):,} characters)"
 
 
-class _Module:
-    """Writes the module. Every node has a place in the array v: parameters, then inputs, then the rest."""
+class JavaScriptPasses(Passes):
+    """The passes for a language where nothing raises an error. Variables are items of arrays: JavaScript allows
+    many more of these.
+    """
 
-    def __init__(self, trace: Trace, parameters: Sequence[Value], name: str):
-        self.trace, self.parameters, self.name = trace, parameters, name
-        self.order = trace.order()
-        inputs = [x for argument in trace.inputs for x in argument]
-        self.place = {node: i for i, node in enumerate(dict.fromkeys([*parameters, *inputs, *self.order]))}
-        self.arguments = _argument_names(trace.names)
-        self.writer = JavaScript()
-        self.writer.calls.add("numbers")
+    reductions = SUMS
+    names_of = ("theta[{}]", "inputs[{}][{}]", "v[{}]", "d[{}]")
 
-    def source(self) -> str:
-        learned = set(self.parameters)
-        forward, backward = [], []
-        for node in self.order:
-            if isinstance(node, Placeholder) and node.rule:
-                forward.append(self._forward(node))
-                if node.rule not in CHOICES.values() and not learned.isdisjoint(node.parents):
-                    learned.add(node)
-                    backward.append(self._backward(node, learned))
-            elif node not in learned and not isinstance(node, Placeholder):
-                captured(node, self.parameters)
-                forward.append(f"{self._at(node)} = {number_text(node.data)};")
-        size, n, outputs = len(self.place), len(self.parameters), self.trace.outputs
-        filled, start = [], n
-        for argument, shape in zip(self.arguments, self.trace.shapes, strict=True):
-            count = math.prod(shape)
-            filled.append(f"  v.set(numbers({argument}, {count}, {json.dumps(argument)}), {start});")
-            start += count
-        arguments = ", ".join([*self.arguments, "theta = parameters"])
-        results = json.dumps(nested([f"v[{self.place[x]}]" for x in outputs], self.trace.shape)).replace('"', "")
-        parts = [
-            f"// {self.name}: {size:,} numbers, {n:,} of them parameters. Written by tinygrad_edu.",
-            f"export const parameters = [{', '.join(number_text(p.data) for p in self.parameters)}];",
-            f"export const names = {_json([p.label or f'p{i}' for i, p in enumerate(self.parameters)])};",
-            helpers(self.writer.calls),
-            f"function forward({arguments}) {{",
-            f"  const v = new Float64Array({size});",
-            f'  v.set(numbers(theta, {n}, "theta"));',
-            *filled,
-            *(f"  {line}" for line in forward),
-            "  return v;\n}",
-            f"export function predict({arguments}) {{",
-            f"  const v = forward({', '.join([*self.arguments, 'theta'])});",
-            f"  return {results};\n}}",
-            "export default predict;",
+    def _name(self, label: str, otherwise: str) -> str:
+        return otherwise
+
+    def _is_checked(self, rule: Rule) -> bool:
+        return False
+
+    def _called(self, method: str, rule: Rule, *inputs: Any) -> Any:
+        if method == "evaluate" and all(map(is_number, inputs)):
+            return float(rule.evaluate(inputs, inputs))
+        n = len(inputs) - 2 * (method == "shares")
+        _run(rule, [f"x{i}" for i in range(n)])
+        raise TypeError(f"The backward of the rule {rule.name} cannot be written in JavaScript.")
+
+
+class JavaScriptWriter(StraightWriter):
+    """Writes the function of a module."""
+
+    forms: ClassVar[Mapping[str, Form]] = {
+        **JavaScript.forms,
+        "relu": Form("{0} <= 0 ? 0 : {0}", CHOICE, (ATOM,)),
+    }
+    begin_backward = ()
+    temporary = "t[{}]"
+
+    def number(self, x: Any) -> str:
+        return number_text(x)
+
+    def brackets(self, op: str) -> tuple[str, str]:
+        if op in ("table", "pair"):
+            return "[", "]"
+        return f"{called(op, self.functions)}(", ")"
+
+    def source(self, function: str = "predict") -> str:
+        """The function of one example under this name."""
+        trace = self.passes.trace
+        arguments = _argument_names(trace.names)
+        read = [
+            f"numbers({argument}, {math.prod(shape)}, {_json(name)})"
+            for argument, name, shape in zip(arguments, trace.names, trace.shapes, strict=True)
         ]
-        if not self.trace.shape:
-            parts += [
-                f"export function valueAndGrad({arguments}) {{",
-                f"  const v = forward({', '.join([*self.arguments, 'theta'])});",
-                f"  const g = new Float64Array({size});",
-                f"  g[{self.place[outputs[0]]}] = 1;",
-                *(f"  {line}" for line in reversed(backward)),
-                f"  return [v[{self.place[outputs[0]]}], Array.from(g.subarray(0, {n}))];\n}}",
-            ]
-        return "\n".join(parts) + "\n"
-
-    def _at(self, node: Value, array: str = "v") -> str:
-        return f"{array}[{self.place[node]}]"
-
-    def _symbols(self, node: Placeholder) -> tuple[Any, list[Any]]:
-        assert node.rule
-        return _run(node.rule, [self._at(p) for p in node.parents], self._at(node, "g"), self._at(node))
-
-    def _forward(self, node: Placeholder) -> str:
-        label = f" // {json.dumps(node.label)}" if node.label else ""
-        if node.rule is TAKE:
-            self.writer.calls.add("take")
-            index, *rows = map(self._at, node.parents)
-            return f"{self._at(node)} = take([{', '.join(rows)}], {index});{label}"
-        statements, (text,) = self.writer.body([self._symbols(node)[0]])
-        return _block(statements, [f"{self._at(node)} = {text};"]) + label
-
-    def _backward(self, node: Placeholder, learned: set[Value]) -> str:
-        if node.rule is TAKE:
-            index, *rows = node.parents
-            places = ", ".join(str(self.place[row]) for row in rows)
-            return f"g[[{places}][{self._at(index)}]] += {self._at(node, 'g')};"
-        shares = [(p, x) for p, x in zip(node.parents, self._symbols(node)[1], strict=True) if p in learned]
-        statements, texts = self.writer.body([x for _, x in shares])
-        pairs = zip(shares, texts, strict=True)
-        return _block(statements, [f"{self._at(p, 'g')} += {text};" for (p, _), text in pairs])
+        results = _array(nested(list(map(self.result, self.outputs)), trace.shape))
+        gradient = ", ".join(map(self.result, self.slopes))
+        lines = [
+            f'theta = numbers(theta, {len(trace.parameters)}, "theta")',
+            f"const inputs = [{', '.join(read)}], v = [], d = [], d_theta = [], t = []",
+            *self.lines,
+            f"return {results if function == 'predict' else f'[{results}, [{gradient}]]'}",
+        ]
+        body = "".join(f"  {line};\n" for line in lines if line)
+        return f"function {function}({', '.join([*arguments, 'theta = parameters'])}) {{\n{body}}}"
 
 
-def _block(statements: list[str], lines: list[str]) -> str:
-    """The lines in one; in a block of their own, if there are constants before them."""
-    return f"{{ {' '.join([*statements, *lines])} }}" if statements else " ".join(lines)
-
-
-def _shape(x: Any) -> tuple[int, ...]:
-    """The shape of nested lists of numbers. Raises ValueError if rows differ in it."""
-    if not hasattr(x, "__len__"):
-        return ()
-    shapes = {_shape(row) for row in x}
-    if len(shapes) > 1:
-        raise ValueError("The example is ragged: its rows are of different lengths.")
-    return (len(x), *(shapes.pop() if shapes else ()))
+def _array(rows: Any) -> str:
+    """Nested lists of texts as an array of JavaScript."""
+    return rows if isinstance(rows, str) else f"[{', '.join(map(_array, rows))}]"
 
 
 def _argument_names(names: Sequence[str]) -> list[str]:

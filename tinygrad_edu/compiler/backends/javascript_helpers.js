@@ -111,3 +111,10 @@ function take(rows, index) {
   if (!(index in rows)) throw new RangeError(`${index} is no index from 0 to ${rows.length - 1}`);
   return rows[index];
 }
+
+// n adjoints: at every index the sum of its shares.
+function placed(n, ...pairs) {
+  const adjoints = new Array(n).fill(0);
+  for (const [index, share] of pairs) adjoints[index] += share;
+  return adjoints;
+}

@@ -7,24 +7,24 @@ the user's keeps its backward, as a `jax.custom_vjp`.
 
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby, pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ...engine.rule import Rule
 from ..decay import THETA
-from ..differentiate import ArrayProgram, Definition
-from ..formulas import ATOM, CHOICE, OPERATORS, POWER, PRODUCT, SUM, Form
-from ..loops import Loop, Result
-from ..lower import Array, Lowered, Read
+from ..formulas import ATOM, CHOICE, OPERATORS, POWER, PRODUCT, SUM, Form, Language
+from ..ir.axes import access_of
+from ..ir.fission import fission
+from ..ir.front import Front
+from ..ir.program import Access, Array, Axis, B, Loop, Program, Stmt, free_of
+from ..lowered import CONSTANT, Lowered
 from ..symbols import Book, Symbol
 from ..update import equation
-from ..views import view_of
 from .numpy import array_text
-from .numpy_operations import Textbook, Written, bare, transposed, tuple_text
+from .text import ArrayText, Elements, Formulas, bare, shown, storage, tuple_text
 
 # Rules that JAX has under a name, with our value and our slope, kinks included.
 ACTIVATIONS = {
@@ -35,137 +35,119 @@ ACTIVATIONS = {
     "silu": "jax.nn.silu({})",
     "softplus": "jax.nn.softplus({})",
 }
-CALLS = ACTIVATIONS | {  # what is not a function of jax.numpy by its own name
-    "erf": "jax.scipy.special.erf({})",
-    "erfc": "jax.scipy.special.erfc({})",
-    "heaviside": "jnp.heaviside({}, 0.0)",
-    "logsumexp": "jax.nn.logsumexp({}, axis=-1)",
-    "min": "jnp.min({}, axis=-1)",
-    "sigmoid": "jax.nn.sigmoid({})",
-    "softmax": "jax.nn.softmax({}, axis=-1)",
-    "sum": "jnp.sum({}, axis=-1)",
+FORMS = OPERATORS | {  # what is not a function of jax.numpy by its own name
+    "abs": Form("{0} * jnp.sign({0})", PRODUCT, (ATOM,)),  # the slope of jnp.abs at 0 is 1
+    "equal": Form("({} == {}) * 1.0", PRODUCT, (SUM, SUM)),
+    "erf": Form("jax.scipy.special.erf({})", ATOM, (CHOICE,)),
+    "erfc": Form("jax.scipy.special.erfc({})", ATOM, (CHOICE,)),
+    "heaviside": Form("jnp.heaviside({}, 0.0)", ATOM, (CHOICE,)),
+    "max": Form("jnp.maximum({}, {})", ATOM, (CHOICE, CHOICE)),
+    "pow": Form("{} ** {}", POWER, (ATOM, ATOM)),
+    "sigmoid": Form("jax.nn.sigmoid({})", ATOM, (CHOICE,)),
 }
 CHOICES = ("where", "lt", "le", "gt", "ge")
+REDUCED = {"logsumexp": "jax.nn.logsumexp({}, axis=-1)", "softmax": "jax.nn.softmax({}, axis=-1)"}
 
 
-@dataclass(frozen=True, eq=False)
-class Scan:
-    """A loop as `jax.lax.scan`.
+def _number(text: str) -> str:
+    return re.sub("(inf|nan)", r"jnp.\1", text)
 
-    windows   what each stage reads of its own, for all stages
-    initial   what stands for earlier stages before the first one
-    stage     the definitions of one stage
-    stacked   the arrays of which more is read than the last stage
+
+class JaxElements(Elements):
+    """Elements in a program that assigns each array once. In a loop, earlier stages are variables.
+
+    stage    the arrays of the loop that is written -> the row of its stage; None outside of it
+    ends     arrays of loops of which the last stage is a variable
     """
 
-    name: str
-    loop: Loop
-    windows: list[Any]
-    initial: list[Any]
-    stage: list[Definition]
-    stacked: list[Array]
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage: dict[Array, int] | None = None
+        self.loops: dict[Array, tuple[int, int]] = {}  # array -> the row of the first stage, the number of stages
+        self.ends: set[Array] = set()
+        self.windows: dict[Access, str] = {}  # what each stage reads of its own
+
+    def element(self, access: Access, to_write: bool = False) -> ArrayText:
+        array, row = access.array, access.row
+        if self.stage is not None and array in self.stage and row is not None:
+            array, row = _renamed(array, _before(array, self.stage[array] - row[0])), None
+        elif self.t is not None and self.t in access.free:
+            name = self.windows.setdefault(access, f"{array.name}_{len(self.windows) + 1}")
+            return ArrayText(name, storage(access, self.t))
+        elif array in self.loops and row is not None:
+            first, n = self.loops[array]
+            if self.is_end(access):
+                array, row = _renamed(array, f"{array.name}_end"), None
+            else:
+                array, row = _renamed(array, f"{array.name}_stages", n), (row[0] - first, *row[1:])
+        elif array.source == CONSTANT:
+            array = _renamed(array, f"{array.name}.astype(dtype)")
+        return super().element(Access(array, row, access.dims, access.at, access.gather, access.axes), to_write)
+
+    def is_end(self, access: Access) -> bool:
+        """Is it the last state of a loop?"""
+        first, n = self.loops[access.array]
+        row: Any = access.row
+        return access.array in self.ends and row[1] is None and row[0] == first + n - 1
 
 
-def _is_end(loop: Loop, array: Array, t: int | None) -> bool:
-    """Is it the last state?"""
-    return array in loop.initial and t == loop.length - 1
+def _renamed(array: Array, name: str, stages: int | None = None) -> Array:
+    return Array(name, array.dims, array.batched, source=array.source, stages=stages)
 
 
 def _before(array: Array, distance: int) -> str:
     """The name of an array as it was so many stages before."""
-    return f"{array.name}_before{f'_{distance}' * (distance > 1)}"
+    return f"{array.name}_before{f'_{distance}' * (distance > 1)}" if distance else array.name
 
 
-class JaxProgram(ArrayProgram):
-    """The forward pass. Activations are calls of JAX. Rules of the user's are calls of functions of their own."""
-
-    def __init__(self, lowered: Lowered, n_inputs: int):
-        super().__init__(lowered, n_inputs, gradient=False)
-
-    def read(self, array: Array, places: Any) -> Any:
-        """Elements of an array."""
-        return self._read(Read(array, places), places.shape, repeats=False)
-
-    def _define(self, array: Array) -> None:
-        match array.operation:
-            case Loop() as loop:
-                self._define_loop(array, loop)
-            case Result(loop, own, t):
-                stages = f"{own.name}_stages{'.swapaxes(0, 1)' * own.batched if t is None else f'[{t}]'}"
-                text = f"{own.name}_end" if _is_end(loop, own, t) else stages
-                self.symbols[array] = self.book.leaf(text, array.shape, array.batched)
-            case _:
-                super()._define(array)
-
-    def _define_loop(self, array: Array, loop: Loop) -> None:
-        for inner in (*loop.windows, *loop.stage):
-            self.symbols[inner] = self.book.leaf(inner.name, inner.shape, inner.batched)
-        for leaf, (own, distance) in loop.earlier.items():
-            self.symbols[leaf] = self.book.leaf(_before(own, distance), leaf.shape, leaf.batched)
-        windows = [self.read(window.array, window.index) for window in loop.windows.values()]
-        initial = [
-            self.read(read.array, read.index.reshape(a.shape)) for a in loop.initial for read in loop.initial[a]
-        ]
-        stage = [Definition(own.name, self._formula(own), own) for own in loop.stage]
-        results = [a.operation for a in self.lowered.arrays if isinstance(a.operation, Result)]
-        read = [r.array for r in results if r.loop is loop and not _is_end(loop, r.array, r.t)]
-        self.definitions.append(Scan(array.name, loop, windows, initial, stage, list(dict.fromkeys(read))))
-
-    def _applied(self, array: Array, operands: list[Any]) -> Any:
-        rule: Any = array.rule
-        if not rule._declared[3].__module__.startswith("tinygrad_edu."):  # where its backward is written
-            return self.book.special("call", (rule, *operands), array.shape, array.batched)
-        if rule.name in ("max", "min"):
-            return self.book.make("most", rule.name, *operands)
-        if rule.name in ACTIVATIONS:
-            return self.book.make(rule.name, *operands, *rule.parameters.values())
-        return super()._applied(array, operands)
-
-
-class JaxText(Textbook):
+class JaxFormulas(Formulas):
     """Writes formulas in JAX. `rules` has the function of each rule: its name and its source."""
 
-    forms = OPERATORS | {
-        "pow": Form("{} ** {}", POWER, (ATOM, ATOM)),
-        "abs": Form("{0} * jnp.sign({0})", PRODUCT, (ATOM,)),  # the slope of jnp.abs at 0 is 1
-        "equal": Form("({} == {}) * 1.0", PRODUCT, (SUM, SUM)),
-    }
+    forms: ClassVar[Mapping[str, Form]] = FORMS
 
-    def __init__(
-        self, names: Mapping[Symbol, str], constant: Callable[[Any], str] = str, taken: Iterable[str] = ()
-    ):
-        super().__init__(names, constant)
+    def __init__(self, elements: Elements, taken: Iterable[str] = ()):
+        super().__init__(elements)
         self.rules: dict[tuple[Rule, int], tuple[str, str]] = {}
         self._taken = set(taken)
 
     def number(self, x: Any) -> str:
-        return re.sub("(inf|nan)", r"jnp.\1", super().number(x))
+        return _number(super().number(x))
 
-    def operation(self, x: Symbol) -> Written:
-        if x.op in OPERATIONS:
-            return OPERATIONS[x.op](self, x)
-        form = self.forms.get(x.op)
-        if not form:
-            call = CALLS.get(x.op) or f"jnp.{x.op}({', '.join(['{}'] * len(x.args))})"
-            form = Form(call, ATOM, (CHOICE,) * len(x.args))
-        parts = [self.beside(part, x.shape, level) for part, level in zip(x.args, form.operands, strict=True)]
-        return form.text.format(*parts), form.level
+    def function(self, op: str) -> str:
+        return f"jnp.{op}"
 
-    def beside(self, x: Any, shape: tuple[int, ...], level: int = CHOICE) -> str:
-        """x where it stands beside batched arrays of this shape: the axis of examples comes first."""
-        if isinstance(x, Symbol) and x.batched and len(x.shape) < len(shape):
-            axes = ["None"] * (len(shape) - len(x.shape)) + [":"] * len(x.shape)
-            return f"{self.text(x, ATOM)}[:, {bare(axes)}]"
-        return self.text(x, level)
+    def reduced(self, op: str, text: str) -> str:
+        return REDUCED[op].format(text)
 
-    def full(self, x: Any, shape: tuple[int, ...], batched: bool, level: int = CHOICE) -> str:
-        """x as an array of exactly this shape."""
-        if isinstance(x, Symbol) and (x.shape, x.batched) == (shape, batched):
-            return self.text(x, level)
-        sizes = tuple_text(("B", *shape) if batched else shape)
+    def dot(self, left: ArrayText, right: ArrayText, n: int) -> str:
+        if n == 1:
+            return f"jnp.vecdot({left.code}, {right.code})"
+        return super().dot(left, right, n)
+
+    def statement(self, stmt: Stmt, order: Sequence[Axis]) -> str:
+        """The value of a statement, with all these axes."""
+        rule, operands = stmt.rule, stmt.operands
+        if rule is None:
+            return self.full(stmt.value, order)
+        if not rule.ours:
+            return f"{self.call(rule, len(operands))}({bare(self.full(y, order) for y in operands)})"
+        texts = [self.text(y, order) for y in operands]
+        if rule.name in ACTIVATIONS:
+            return ACTIVATIONS[rule.name].format(*texts, *map(self.number, rule.parameters.values()))
+        if rule.name not in ("max", "min"):
+            return self.full(stmt.value, order)
+        if len(operands) == 2:  # equal ones share evenly
+            return f"jnp.{rule.name}imum({bare(texts)})"
+        return f"jnp.{rule.name}(jnp.stack([{bare(self.full(y, order) for y in operands)}], axis=-1), axis=-1)"
+
+    def full(self, x: Any, order: Sequence[Axis], level: int = CHOICE) -> str:
+        """x with all these axes."""
+        if free_of(x) - {self.elements.t} >= set(order):
+            return self.text(x, order, level)
+        sizes = tuple_text([axis.size for axis in order])
         if isinstance(x, Symbol):
-            return f"jnp.broadcast_to({self.beside(x, shape)}, {sizes})"
-        return f"jnp.full({sizes}, {self.text(x)}, dtype)"
+            return f"jnp.broadcast_to({self.text(x, order)}, {sizes})"
+        return f"jnp.full({sizes}, {self.text(x, order)}, dtype)"
 
     def call(self, rule: Rule, n: int) -> str:
         """The name of the function of a rule with so many inputs."""
@@ -178,109 +160,7 @@ class JaxText(Textbook):
         return self.rules[rule, n][0]
 
 
-# --- Operations that are more than a form -----------------------------------------------------------------------
-
-
-def _stack(text: JaxText, x: Symbol) -> Written:
-    return _side_by_side(text, x.args, x.shape[:-1], x.batched), ATOM
-
-
-def _side_by_side(text: JaxText, parts: Iterable[Any], shape: tuple[int, ...], batched: bool) -> str:
-    return f"jnp.stack([{bare(text.full(part, shape, batched) for part in parts)}], axis=-1)"
-
-
-def _most(text: JaxText, x: Symbol) -> Written:
-    """The max or min of several arrays at once, since equal ones share evenly."""
-    name, *parts = x.args
-    if len(parts) == 2:
-        return f"jnp.{name}imum({bare(text.beside(part, x.shape) for part in parts)})", ATOM
-    return f"jnp.{name}({_side_by_side(text, parts, x.shape, x.batched)}, axis=-1)", ATOM
-
-
-def _max(text: JaxText, x: Symbol) -> Written:
-    """The max along the last axis, of two arrays, or of more as max(max(a, b), c)."""
-    parts = list(x.args)
-    if len(parts) == 1:
-        return f"jnp.max({text.text(parts[0])}, axis=-1)", ATOM
-    if not isinstance(parts[1], Symbol):  # the form of relu in `symbols.py`
-        return f"jax.nn.relu({text.text(parts[0])})", ATOM
-    while isinstance(parts[0], Symbol) and parts[0].op == "max" and parts[0] not in text.names:
-        parts[:1] = parts[0].args
-    return f"jnp.max({_side_by_side(text, parts, x.shape, x.batched)}, axis=-1)", ATOM
-
-
-def _view(text: JaxText, x: Symbol) -> Written:
-    base, view = x.args
-    return view.text(text.text(base, ATOM), base.batched, text.constant), ATOM
-
-
-def _expand(text: JaxText, x: Symbol) -> Written:
-    return f"{text.text(x.args[0], ATOM)}[..., None]", ATOM
-
-
-def _dense(text: JaxText, x: Symbol) -> Written:
-    return text.full(x.args[0], x.shape, x.batched, ATOM), ATOM
-
-
-def _accumulate(text: JaxText, x: Symbol) -> Written:
-    first, *rest = x.args
-    total = text.beside(first, x.shape, SUM)
-    for term in rest:
-        minus = isinstance(term, Symbol) and term.op == "neg" and term not in text.names
-        total += (
-            " - " + text.beside(term.args[0], x.shape, PRODUCT)
-            if minus
-            else " + " + text.beside(term, x.shape, SUM)
-        )
-    if isinstance(first, Symbol) and (first.shape, first.batched) == (x.shape, x.batched):
-        return total, SUM
-    return f"jnp.broadcast_to({total}, {tuple_text(('B', *x.shape) if x.batched else x.shape)})", ATOM
-
-
-def _pick(text: JaxText, x: Symbol) -> Written:
-    options, index = (text.text(part, ATOM) + "[None]" * (x.batched and not part.batched) for part in x.args)
-    return f"jnp.take_along_axis({options}, {index}[..., None].astype(int), axis=-1)[..., 0]", ATOM
-
-
-def _rows(text: JaxText, x: Symbol) -> Written:
-    return "{}[{}.astype(int)]".format(*(text.text(part, ATOM) for part in x.args)), ATOM
-
-
-def _product(text: JaxText, x: Symbol) -> Written:
-    """Rows of a times rows of b: b @ a.T."""
-    a, b = x.args
-    text_a, text_b = text.text(a, ATOM), text.text(b, ATOM)
-    if len(a.shape) == len(b.shape) == 1 and a.batched:
-        return f"jnp.vecdot({text_a}, {text_b})", ATOM
-    if a.batched and 1 in (len(a.shape), len(b.shape) * b.batched):  # one row for each example is no matrix
-        axes = ["b" * f.batched + names[-len(f.shape) :] for f, names in ((a, "hik"), (b, "hjk"))]
-        out = "".join(axis for axis in "bhji" if axis in "".join(axes))
-        return f'jnp.einsum("{axes[0]},{axes[1]}->{out}", {text_a}, {text_b})', ATOM
-    turned = f"{text_a}.mT" if len(a.shape) + a.batched > 2 else transposed(text_a)
-    return f"{text_b} @ {text_a if len(a.shape) == 1 else turned}", SUM
-
-
-def _call(text: JaxText, x: Symbol) -> Written:
-    rule, *operands = x.args
-    return f"{text.call(rule, len(operands))}({bare(text.full(y, x.shape, x.batched) for y in operands)})", ATOM
-
-
-OPERATIONS: dict[str, Callable[[JaxText, Symbol], Written]] = {
-    "accumulate": _accumulate,
-    "call": _call,
-    "dense": _dense,
-    "expand": _expand,
-    "max": _max,
-    "most": _most,
-    "pick": _pick,
-    "product": _product,
-    "rows": _rows,
-    "stack": _stack,
-    "view": _view,
-}
-
-
-# --- Rules and equations as functions ---------------------------------------------------------------------------
+# --- Rules and equations as functions -------------------------------------------------------------------------
 
 RULE = """@jax.custom_vjp
 def {name}({inputs}):
@@ -297,6 +177,19 @@ def {name}_backward(residuals, upstream):
 
 {name}.defvjp({name}_forward, {name}_backward)
 """
+
+
+class JaxLanguage(Language):
+    """Formulas of numbers, for functions."""
+
+    forms: ClassVar[Mapping[str, Form]] = FORMS
+
+    def function(self, op: str) -> str:
+        return f"jnp.{op}"
+
+    def number(self, x: Any) -> str:
+        text = str(int(x)) if isinstance(x, float) and x.is_integer() and abs(x) < 1e15 else super().number(x)
+        return _number(text)
 
 
 def rule_source(rule: Rule, n: int, name: str) -> str:
@@ -328,12 +221,12 @@ def update_source(optimizer: Any) -> str:
 
 def _returned(*results: Any, many: bool = False) -> str:
     """The lines of a function that returns these formulas."""
-    statements, texts = JaxText({}).body(list(results))
+    statements, texts = JaxLanguage({}).body(list(results))
     lines = [*statements, f"return {tuple_text(texts) if many else texts[0]}"]
     return "".join(f"    {line}\n" for line in lines)
 
 
-# --- The module -------------------------------------------------------------------------------------------------
+# --- The module -----------------------------------------------------------------------------------------------
 
 MODULE = '''"""{title}"""
 
@@ -357,30 +250,34 @@ function = jax.value_and_grad(mean)
 class JaxEmitter:
     """Writes the source of one program: `source`. Raises TypeError for a rule that does not run on symbols."""
 
-    def __init__(self, program: JaxProgram, title: str, gradient: bool):
-        self.program, self.arrays = program, program.lowered.arrays
-        outputs, self._positions = program.lowered.outputs, dict[Any, str]()
-        (root, place), others = outputs[0], outputs[1:]
-        results: list[Any] = [[(program.read(root, np.array(place)), ())]] if gradient else []
-        results += [self._columns(others if gradient else outputs)] if others or not gradient else []
-        names = {symbol: str(symbol.args[0]) for symbol in program.symbols.values()}
-        numbers = {program.book.leaf(n, c.shape): f"{n}.astype(dtype)" for n, c in program.constants.items()}
-        self.text = JaxText(names | numbers, self._constant, names.values())
-        self.source = self._module(title, results, MEAN * (gradient and not others))
+    def __init__(self, lowered: Lowered, n_inputs: int, title: str, gradient: bool):
+        self.front: Front = Front(lowered)
+        self.n_inputs: int = n_inputs
+        self.lowered: Lowered = lowered
+        self.program: Program = fission(self.front.program)
+        self.elements: JaxElements = JaxElements()
+        self.names: set[str] = {stmt.out.array.name for stmt, _ in self.program.statements()}
+        self.text: JaxFormulas = JaxFormulas(
+            self.elements, self.names | {leaf.name for leaf in self.program.leaves}
+        )
+        (root, place), others = lowered.outputs[0], lowered.outputs[1:]
+        self._sides: dict[Array, list[str]] = {}  # what is put side by side
+        body = self._parameters() + self._body()
+        results = [self._read(root, np.array(place), ())] if gradient else []
+        results += [self._columns(others if gradient else lowered.outputs)] if others or not gradient else []
+        self.source: str = self._module(
+            title, [*body, f"return {bare(results)}"], MEAN * (gradient and not others)
+        )
 
-    def _module(self, title: str, results: list[Any], rest: str) -> str:
+    def _module(self, title: str, lines: list[str], rest: str) -> str:
         inputs = {array.source[1]: array.name for array in self._leaves("input")}
-        names = [inputs.get(i, f"_{i}") for i in range(self.program.n_inputs)]
-        lines = self._parameters()
-        for made in self.program.definitions:
-            lines += self._scan(made) if isinstance(made, Scan) else [self._defined(made)]
-        texts = [[self.text.full(x, shape, True) for x, shape in parts] for parts in results]
-        texts = [parts if len(parts) == 1 else [f"jnp.concatenate([{bare(parts)}], axis=1)"] for parts in texts]
-        lines.append(f"return {bare(text for (text,) in texts)}")
+        names = [inputs.get(i, f"_{i}") for i in range(self.n_inputs)]
         cast = [f"{name} = jnp.asarray({name}, dtype)" for name in inputs.values()]
-        if re.search(r"\bB\b", re.sub("  # .*", "", "\n".join(lines))):
-            cast.append(f"B = len({names[0]})" if names else "B = 1")
-        arguments, constants = bare(["parameters", *names]), self.program.constants
+        cast.append(f"B = {names[0]}.shape[0]" if names else "B = 1")
+        arguments = bare(["parameters", *names])
+        constants = {
+            a.name: a.places for a in self.program.leaves if a.source == CONSTANT
+        } | self.elements.constants
         return MODULE.format(
             title=title,
             imports="import numpy as np\n" * bool(constants),
@@ -392,45 +289,118 @@ class JaxEmitter:
             + "".join(f"{name} = {_array(numbers)}\n" for name, numbers in constants.items()),
         )
 
-    def _defined(self, made: Definition) -> str:
-        return _line(made.array, self.text.full(made.formula, made.array.shape, made.array.batched))
+    # --- Statements --------------------------------------------------------------------------------------------
 
-    def _scan(self, scan: Scan) -> list[str]:
-        loop, full = scan.loop, self.text.full
-        state, after, end, like = list[str](), list[str](), list[str](), list[Array]()
-        for array, before in loop.initial.items():
-            names = [_before(array, distance) for distance in range(len(before), 0, -1)]
-            state += names
-            after += [*names[1:], array.name]
-            end += [*"_" * (len(names) - 1), f"{array.name}_end"]
-            like += [array] * len(names)
-        initial = [full(x, array.shape, array.batched) for x, array in zip(scan.initial, like, strict=True)]
-        windows = [
-            full(x, window.index.shape, leaf.batched, ATOM) + ".swapaxes(0, 1)" * leaf.batched
-            for x, (leaf, window) in zip(scan.windows, loop.windows.items(), strict=True)
+    def _body(self) -> list[str]:
+        lines: list[str] = []
+        initial: dict[Array, list[Stmt]] = {}
+        for item in self.program.items:
+            if isinstance(item, Loop):
+                lines += self._scan(item, initial)
+            elif item.out.array.stages is not None:
+                initial.setdefault(item.out.array, []).append(item)
+            else:
+                lines += self._statement(item)
+        return lines
+
+    def _statement(self, stmt: Stmt) -> list[str]:
+        """The line of a statement. Parts of an array are put side by side by the last one."""
+        array, order = stmt.out.array, storage(stmt.out, self.elements.t)
+        text = self.text.statement(stmt, order)
+        last = stmt.out.at[-1] if stmt.out.at else (0, order and order[-1], 1)
+        if last[1] is None and array.dims and not stmt.out.gather and len(stmt.out.at) == len(array.dims):
+            own = self._sides.setdefault(array, [])
+            own.append(text)
+            if len(own) < array.dims[-1]:
+                return []
+            text = f"jnp.stack([{bare(own)}], axis=-1)"
+        return [_line(array.name, text, ["B"] * array.batched + list(array.dims))]
+
+    def _scan(self, loop: Loop, initial: dict[Array, list[Stmt]]) -> list[str]:
+        elements, n = self.elements, loop.axis.size
+        own = {stmt.out.array: stmt.out.row[0] for stmt in loop.body}  # type: ignore[index]
+        distances: dict[Array, int] = {}
+        for stmt in loop.body:
+            for read in stmt.reads():
+                if read.array in own and read.row is not None:
+                    back = own[read.array] - read.row[0]
+                    distances[read.array] = max(distances.get(read.array, 0), back)
+        carried = {array: back for array, back in distances.items() if back}
+        starts = [
+            self.text.full(stmt.value, storage(stmt.out, None)) for array in carried for stmt in initial[array]
         ]
-        stacked = tuple_text([array.name for array in scan.stacked])
-        body = [f"{tuple_text(state)} = state", f"{tuple_text([leaf.name for leaf in loop.windows])} = now"]
-        body += [*map(self._defined, scan.stage), f"return {tuple_text(after)}, {stacked}"]
-        left = f"{tuple_text(end)}, {tuple_text([f'{array.name}_stages' for array in scan.stacked])}"
-        call = f"jax.lax.scan({scan.name}, {tuple_text(initial)}, {tuple_text(windows)}, {loop.length})"
-        return ["", f"def {scan.name}(state, now):", *(f"    {line}" for line in body), "", f"{left} = {call}"]
+        state = [_before(array, back) for array, most in carried.items() for back in range(most, 0, -1)]
+        after = [
+            name
+            for array, most in carried.items()
+            for name in [*(_before(array, back) for back in range(most - 1, 0, -1)), array.name]
+        ]
+        end = [name for array, most in carried.items() for name in [*"_" * (most - 1), f"{array.name}_end"]]
+        elements.stage, elements.t, elements.windows = own, loop.axis, {}
+        body = [line for stmt in loop.body for line in self._statement(stmt)]
+        windows, elements.stage, elements.t, elements.windows = elements.windows, None, None, {}
+        elements.loops |= {array: (first, n) for array, first in own.items()}
+        elements.ends |= carried.keys()
+        now = [
+            shown(
+                elements.element(read), [loop.axis, *(a for a in storage(read, None) if a is not loop.axis)]
+            ).code
+            for read in windows
+        ]
+        stacked = [array for array in own if self._is_read(array, loop)]
+        name = f"loop_{1 + [item for item in self.program.items if isinstance(item, Loop)].index(loop)}"
+        body = [f"{tuple_text(state)} = state", f"{tuple_text(list(windows.values()))} = now", *body]
+        body.append(f"return {tuple_text(after)}, {tuple_text([array.name for array in stacked])}")
+        left = f"{tuple_text(end)}, {tuple_text([f'{array.name}_stages' for array in stacked])}"
+        call = f"jax.lax.scan({name}, {tuple_text(starts)}, {tuple_text(now)}, {n})"
+        return ["", f"def {name}(state, now):", *(f"    {line}" for line in body), "", f"{left} = {call}"]
+
+    def _is_read(self, array: Array, own: Loop) -> bool:
+        """Is more of it read after its loop than the last stage?"""
+        return any(
+            read.array is array and not self.elements.is_end(read)
+            for stmt, loop in self.program.statements()
+            if loop is not own
+            for read in stmt.reads()
+        )
 
     def _leaves(self, kind: str) -> list[Array]:
-        return [array for array in self.arrays if array.source[:1] == (kind,)]
+        return [array for array in self.program.leaves if array.source[:1] == (kind,)]
 
-    def _columns(self, outputs: list[tuple[Array, int]]) -> list[tuple[Any, tuple[int, ...]]]:
-        """The outputs as arrays with one row for each example, and the shapes of the rows."""
+    # --- Results -----------------------------------------------------------------------------------------------
+
+    def _read(self, old: Any, places: Any, sizes: tuple[int, ...]) -> str:
+        """Elements of an array, for each example."""
+        axes = [Axis(size) for size in sizes]
+        order = [B, *axes]
+        if old.source == CONSTANT:
+            numbers = old.places[places]
+            if np.ndim(numbers) and (numbers != numbers.flat[0]).any():
+                array = self.front.constant(numbers, old.name)
+                self.program.leaves.append(array)
+                access = Access(array, None, array.dims, tuple((0, axis, 1) for axis in axes))
+                return self.text.full(self.front.book.get(access), order)
+            return self.text.full(float(numbers.flat[0]), order)
+        access = access_of(self.front.arrays[old], None, places, axes)
+        return self.text.full(self.front.book.get(access), order)
+
+    def _columns(self, outputs: list[tuple[Any, int]]) -> str:
+        """The outputs with one row for each example."""
         runs = [(a, np.array([place for _, place in run])) for a, run in groupby(outputs, operator.itemgetter(0))]
-        return [(self.program.read(array, places), places.shape) for array, places in runs]
+        texts = []
+        for array, places in runs:
+            if len(places) == 1 or len(set(places.tolist())) == 1:
+                one = self._read(array, places[0], ())
+                texts.append(
+                    f"jnp.broadcast_to({one}[:, None], (B, {len(places)}))"
+                    if len(places) > 1
+                    else f"{one}[:, None]"
+                )
+            else:
+                texts.append(self._read(array, places, places.shape))
+        return texts[0] if len(texts) == 1 else f"jnp.concatenate([{bare(texts)}], axis=1)"
 
-    def _constant(self, array: Any) -> str:
-        """The name of an array of positions."""
-        key, constants = (array.shape, array.tobytes()), self.program.constants
-        if key not in self._positions:
-            self._positions[key] = f"index_{len(constants) + 1}"
-            constants[self._positions[key]] = array
-        return self._positions[key]
+    # --- Parameters --------------------------------------------------------------------------------------------
 
     def _parameters(self) -> list[str]:
         """Lines that read the parameters. Their vector is split into parts that have no parameter in common.
@@ -442,7 +412,7 @@ class JaxEmitter:
         for array in sorted(self._leaves("parameter"), key=lambda array: int(array.places.min())):
             first, after = int(array.places.min()), int(array.places.max()) + 1
             if array.source == THETA:
-                lines.append(_line(array, f"parameters[{first}:{after}]"))
+                lines.append(_line(array.name, f"parameters[{first}:{after}]", array.dims))
                 continue
             if first >= bounds[-1]:
                 bounds.append(0)
@@ -458,24 +428,26 @@ class JaxEmitter:
 
     def _views(self, name: str, part: list[Array], first: int, after: int) -> list[str]:
         """Lines that read arrays from a part of the vector, which has the parameters from first to after."""
-        lines = []
+        lines, vector = [], Array(name, (after - first,), False)
         for array in part:
-            view = view_of(array.places.reshape(array.shape) - first, (after - first,), repeats=False)
-            if name != array.name or not view.is_identity:
-                lines.append(_line(array, view.text(name, False, self._constant)))
+            axes = [Axis(size) for size in array.dims]
+            found = access_of(vector, None, array.places.reshape(array.dims) - first, axes)
+            text = shown(self.elements.element(found), axes).code
+            if name != array.name or text != name:
+                lines.append(_line(array.name, text, array.dims))
         return lines
 
 
 def _columns(name: str, part: list[Array], first: int, after: int) -> list[str]:
     """The same lines for arrays that stand side by side, as columns of one matrix; none if they do not."""
-    n, *_ = part[0].shape or (1,)
-    places = [array.places.reshape(n, -1) for array in part if array.shape[:1] == (n,)]
+    n, *_ = part[0].dims or (1,)
+    places = [array.places.reshape(n, -1) for array in part if array.dims[:1] == (n,)]
     if len(places) < max(len(part), 2) or not np.array_equal(np.hstack(places).ravel(), np.arange(first, after)):
         return []
     ends = np.cumsum([columns.shape[1] for columns in places]).tolist()
     matrix = f"{name}.reshape({n}, {ends[-1]})"
     lines = [f"{bare(array.name for array in part)} = jnp.split({matrix}, {ends[:-1]}, axis=1)"]
-    return lines + [_line(a, f"{a.name}.reshape({bare(a.shape)})") for a in part if len(a.shape) != 2]
+    return lines + [_line(a.name, f"{a.name}.reshape({bare(a.dims)})", a.dims) for a in part if len(a.dims) != 2]
 
 
 def _array(numbers: Any) -> str:
@@ -483,6 +455,6 @@ def _array(numbers: Any) -> str:
     return f"np.array({array_text(numbers)}{', np.int32' * (numbers.dtype.kind == 'i')})"
 
 
-def _line(array: Array, text: str) -> str:
+def _line(name: str, text: str, sizes: Sequence[Any]) -> str:
     """A line of the source, with the shape of the array."""
-    return f"{array.name} = {text}  # ({bare(('B', *array.shape) if array.batched else array.shape)})"
+    return f"{name} = {text}  # ({bare(sizes)})"

@@ -1,589 +1,309 @@
-"""Operations of an array program in NumPy: the formula of each, for the reader, and its statements."""
+"""Operations: the lines that leave an expression in an array, operation by operation, with out=."""
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
-
-from ...engine import elementary
-from ..formulas import ATOM, CHOICE, OPERATORS, POWER, PRODUCT, SUM, Form, Language, number_text
+from ..ir.program import Access, Axis, B, Program, Stmt, free_of
 from ..symbols import Symbol
-from ..views import reshaped
-
-Statements = Any  # what numpy_statements gathers; it reads this file
-
-SWAPPED = ".swapaxes(0, 1)"
-Written = tuple[str, int]  # a formula, and how tightly it holds together
-
-
-class Textbook(Language):
-    """Formulas as a person writes them, for comments. `constant` names an array of numbers."""
-
-    forms: ClassVar[Mapping[str, Form]] = OPERATORS | {
-        "heaviside": Form("({} > 0)", ATOM, (SUM,)),
-        "expand": Form("{}[..., None]", ATOM, (ATOM,)),
-        "sum": Form("{}.sum(axis=-1)", ATOM, (ATOM,)),
-        "vecdot": Form("({} * {}).sum(axis=-1)", ATOM, (PRODUCT, PRODUCT)),
-        "product_b": Form("({} @ {})", ATOM, (ATOM, ATOM)),
-        "one_hot": Form("one_hot({})", ATOM, (CHOICE,)),
-        "pick": Form("{}[{}]", ATOM, (ATOM, CHOICE)),
-        "rows": Form("{}[{}]", ATOM, (ATOM, CHOICE)),
-    }
-
-    def __init__(self, names: Mapping[Symbol, str], constant: Callable[[Any], str]):
-        super().__init__(names)
-        self.constant = constant
-
-    def number(self, x: Any) -> str:
-        return str(int(x)) if isinstance(x, float) and x.is_integer() and abs(x) < 1e15 else number_text(x)
-
-    def operation(self, x: Symbol) -> Written:
-        return operation_of(x).formula(x, self)
-
-
-class Numbers(Textbook):
-    """Formulas of single numbers, as statements: these are shorter, and NumPy takes less time for them."""
-
-    forms = OPERATORS | {"pow": Form("{} ** {}", POWER, (ATOM, ATOM))}
-
-    def operation(self, x: Symbol) -> Written:
-        if x.op in UFUNCS and x.op not in self.forms:
-            return f"np.{UFUNCS[x.op]}({', '.join(map(self.text, x.args))})", ATOM
-        return super().operation(x)
-
-    def can_write(self, x: Any) -> bool:
-        """Is x one number, made of numbers that have a name, by operations with a form or a function of NumPy?"""
-        if not isinstance(x, Symbol):
-            return True
-        if x.shape or x.batched:
-            return False
-        is_read = x in self.names or x.op == "leaf" or (x.op == "view" and x.args[0] in self.names)
-        return is_read or (x.op in NUMERIC and all(map(self.can_write, x.args)))
-
-
-class Operation:
-    """One operation of symbols, written in NumPy."""
-
-    def formula(self, x: Symbol, language: Textbook) -> Written:
-        """The formula for the comment above the statements."""
-        return Language.operation(language, x)
-
-    def into(self, x: Symbol, to: str, statements: Statements) -> None:
-        """Write the statements that leave x in the array `to`, which has its shape."""
-        raise NotImplementedError(f"The compiler has no NumPy source for {x.op!r}.")
-
-
-class Line(Operation):
-    """One line. Its text has {0}, {1} ... where the operands are read, and {to}."""
-
-    def __init__(self, text: str):
-        self.text = text
-
-    def into(self, x: Symbol, to: str, statements: Statements) -> None:
-        with statements.reading(*x.args) as texts:
-            statements.write(self.text.format(*texts, to=to))
-
-
-# --- Elementwise ------------------------------------------------------------------------------------------------
-
-
-class Elementwise(Operation):
-    """A function of each element; `to` in its text is the result. One operand may be computed in that place."""
-
-    def __init__(self, text: str):
-        self.text = text
-
-    def into(self, x: Symbol, to: str, statements: Statements) -> None:
-        texts: list[str] = []
-        read: list[Any] = []
-        for argument in x.args:
-            if statements.fits_in_place(argument, x) and not any(to in text for text in texts):
-                statements.into(argument, to, x.shape, x.batched)
-                texts.append(to)
-            else:
-                texts.append(statements.aligned(argument, x.shape))
-                read.append(argument)
-        statements.write(self.statement(x, texts, to, statements))
-        statements.release(*read)
-
-    def statement(self, x: Symbol, texts: list[str], to: str, statements: Statements) -> str:
-        """The line that computes x of these operands."""
-        return self.text.format(", ".join(texts), to=to)
-
-
-class Ufunc(Elementwise):
-    """A function of NumPy that writes with out=."""
-
-    def __init__(self, name: str):
-        super().__init__(f"np.{name}({{}}, out={{to}})")
-
-
-class Heaviside(Elementwise):
-    """1 where x > 0, else 0; nan stays nan. np.sign of a relu takes ten times as long, np.heaviside longer."""
-
-    def statement(self, x: Symbol, texts: list[str], to: str, statements: Statements) -> str:
-        relu = x.book.known("max", x.args[0], 0.0)
-        if relu in statements.names:
-            positive = statements.names[relu]
-        else:
-            positive = f"np.maximum({texts[0]}, {statements.full(0.0, x.shape, x.batched)}, out={to})"
-        return f"np.minimum(np.ceil({positive}, out={to}), {statements.full(1.0, x.shape, x.batched)}, out={to})"
-
-
-class Power(Elementwise):
-    def statement(self, x: Symbol, texts: list[str], to: str, statements: Statements) -> str:
-        exponent = x.args[1]
-        if isinstance(exponent, Symbol) or exponent == 0:
-            return super().statement(x, texts, to, statements)
-        if exponent == 2:
-            return f"np.square({texts[0]}, out={to})"
-        return f"np.power({texts[0]}, {float(exponent)!r}, out={to})"
-
-
-class Max(Ufunc):
-    """The larger of two arrays, or the largest element along the last axis of one."""
-
-    def formula(self, x: Symbol, language: Textbook) -> Written:
-        return f"max{'imum' * (len(x.args) == 2)}({', '.join(map(language.text, x.args))})", ATOM
-
-    def into(self, x: Symbol, to: str, statements: Statements) -> None:
-        if len(x.args) == 2:
-            super().into(x, to, statements)
-        else:
-            Line("{0}.max(axis=-1, out={to})").into(x, to, statements)
-
-    def statement(self, x: Symbol, texts: list[str], to: str, statements: Statements) -> str:
-        for place, part in enumerate(x.args):
-            if not isinstance(part, Symbol):  # NumPy is slower at an array and a number than at two arrays
-                texts[place] = statements.full(part, x.shape, x.batched)
-        return super().statement(x, texts, to, statements)
-
-
-class Call(Operation):
-    """A rule that does not run on symbols, called on arrays: (rule, "forward" or a share's number, *inputs)."""
-
-    def formula(self, x: Symbol, language: Textbook) -> Written:
-        return f"{x.args[0].name}({', '.join(map(language.text, x.args[2:]))})", ATOM
-
-    def into(self, x: Symbol, to: str, statements: Statements) -> None:
-        rule, what, *arguments = x.args
-        name = f"RULES[{rule.name!r}]" + (f".bind(**{rule.parameters!r})" if rule.parameters else "")
-        statements.rules[rule.name] = rule
-        shape = tuple_text(("B", *x.shape) if x.batched else x.shape)
-        with statements.reading(*arguments, beside=x.shape) as texts:
-            inputs = ", ".join(f"np.broadcast_to({text}, {shape})" for text in texts)
-            call = f"forward({inputs})" if what == "forward" else f"backward({inputs})[{what}]"
-            statements.write(f"{to}[...] = {name}.{call}")
-
-
-# --- Elements, and sums over them -------------------------------------------------------------------------------
-
-
-class Viewed(Operation):
-    """Elements of an array: a slice, a reshape, a transpose; read without a statement."""
-
-    def formula(self, x: Symbol, language: Textbook) -> Written:
-        base, view = x.args
-        return view.text(language.text(base, ATOM), base.batched, language.constant), ATOM
-
-
-class Dense(Operation):
-    """An array that has its full shape."""
-
-    def formula(self, x: Symbol, language: Textbook) -> Written:
-        return language.written(x.args[0])
-
-
-class Stack(Operation):
-    """Arrays of one shape side by side, along a last axis."""
-
-    def formula(self, x: Symbol, language: Textbook) -> Written:
-        return ", ".join(map(language.text, x.args)), ATOM
-
-    def into(self, x: Symbol, to: str, statements: Statements) -> None:
-        for place, part in enumerate(x.args):
-            with statements.reading(part, beside=x.shape[:-1]) as (text,):
-                statements.write(f"{to}[..., {place}] = {text}")
-
-
-class LogSumExp(Operation):
-    """log(e^z1 + e^z2 + ...) along the last axis. The softmax, its slope, is left in an array of its own."""
-
-    def into(self, x: Symbol, to: str, statements: Statements) -> None:
-        elements = x.args[0]
-        with statements.reading(elements) as (text,):
-            name = self._softmax_name(elements, statements)
-            statements.write(f"log_sum_exp({text}, {name}, out={to})  # {name} = softmax({text})")
-        softmax = x.book.special("softmax", (elements,), elements.shape, elements.batched)
-        statements.names[softmax] = name
-
-    def _softmax_name(self, elements: Symbol, statements: Statements) -> str:
-        """A new array for it: A1 of Z1."""
-        base, *_ = statements.names.get(elements, "").split("[")
-        name, taken = f"A{base[1:]}", {*statements.buffers, *statements.names.values()}
-        if not base.startswith("Z") or name in taken:
-            name = next(n for i in itertools.count(1) if (n := f"softmax_{i}") not in statements.buffers)
-        return str(statements.kept(name, elements))
-
-
-class Softmax(Operation):
-    def into(self, x: Symbol, to: str, statements: Statements) -> None:
-        with statements.reading(x.args[0]) as (text,):
-            statements.write(f"log_sum_exp({text}, {to})  # {to} = softmax({text})")
-
-
-class Accumulate(Operation):
-    """a + b + ...: the first term is computed in place, the others are added one by one."""
-
-    def formula(self, x: Symbol, language: Textbook) -> Written:
-        first, *rest = x.args
-        text = language.text(first, SUM)
-        for term in rest:
-            minus = isinstance(term, Symbol) and term.op == "neg"
-            text += f" - {language.text(term.args[0], PRODUCT)}" if minus else f" + {language.text(term, SUM)}"
-        return text, SUM
-
-    def into(self, x: Symbol, to: str, statements: Statements) -> None:
-        scattered = list(itertools.takewhile(lambda term: statements.is_unnamed(term, "scatter"), x.args))
-        if scattered:
-            Scatter.put(scattered, to, statements)
-        so_far = to if scattered else self._first(x, to, statements)
-        for term in x.args[len(scattered) or 1 :]:
-            is_first, minus = so_far != to, statements.is_unnamed(term, "neg")
-            if statements.is_unnamed(term, "scatter"):
-                if is_first:
-                    statements.write(f"{to}[...] = {so_far}")
-                Scatter.add(term, to, statements)
-            else:
-                with statements.reading(term.args[0] if minus else term, beside=x.shape) as (text,):
-                    statements.write(f"np.{'subtract' if minus else 'add'}({so_far}, {text}, out={to})")
-            if is_first:
-                statements.release(x.args[0])
-            so_far = to
-
-    def _first(self, x: Symbol, to: str, statements: Statements) -> str:
-        """The array that holds the first term: `to`, or the one where it is already."""
-        first = x.args[0]
-        fits = isinstance(first, Symbol) and (first.shape, first.batched) == (x.shape, x.batched)
-        if fits and len(x.args) > 1 and not statements.fits_in_place(first, x):
-            return str(statements.operand(first))
-        statements.into(first, to, x.shape, x.batched)
-        return to
-
-
-class Scatter(Operation):
-    """A value at the places of a view, and 0 everywhere else."""
-
-    def formula(self, x: Symbol, language: Textbook) -> Written:
-        value, view = x.args
-        if not view.whole:
-            return f"scatter({language.text(value)})", ATOM
-        if view.transpose not in ((1, 0), (0, 2, 1)) or view.reshape is not None or view.expand is not None:
-            return language.written(value)
-        if isinstance(value, Symbol) and value.op == "product_a" and value.args[0].shape:
-            return ProductA().formula(value, language, is_transposed=True)
-        return f"{language.text(value, ATOM)}.T", ATOM
-
-    def into(self, x: Symbol, to: str, statements: Statements) -> None:
-        self.put([x], to, statements)
-
-    @classmethod
-    def put(cls, terms: Sequence[Symbol], to: str, statements: Statements) -> None:
-        """Write the sum of such terms into the array `to`: the first value at a place is set, others are added."""
-        is_set, is_reached = np.zeros((2, math.prod(terms[0].shape)), bool)
-        is_first = []
-        for _, view in (term.args for term in terms):
-            places = view.positions()
-            is_first.append(view.gather is None and view.digits is None and not is_reached[places].any())
-            is_reached[places] = True
-            is_set[places] |= is_first[-1]
-        if not is_set.all():
-            statements.write(f"{to}[...] = 0")
-        for term, sets in zip(terms, is_first, strict=True):
-            value, view = term.args
-            if sets:
-                target = view.text(to, term.batched, statements.constant, to_write=True)
-                statements.into(value, target, view.shape, term.batched)
-            else:
-                cls.add(term, to, statements)
-
-    @classmethod
-    def add(cls, x: Symbol, to: str, statements: Statements) -> None:
-        """Write the statement that adds x to the array `to`."""
-        value, view = x.args
-        with statements.reading(value, beside=view.shape) as (text,):
-            if view.gather is not None:
-                cls._add_gathered(x, to, text, statements)
-                return
-            target = view.text(to, x.batched, statements.constant, to_write=True)
-            if view.digits is not None:
-                text = reshaped(text, view.shape, view.digits, value.batched)
-            is_item = target.endswith("]")
-            statements.write(f"{target} += {text}" if is_item else f"np.add({target}, {text}, out={target})")
-
-    @staticmethod
-    def _add_gathered(x: Symbol, to: str, text: str, statements: Statements) -> None:
-        view = x.args[1]
-        index = view.gather.ravel()
-        lead = ("B",) if x.batched else ()
-        flat = to if len(view.source) == 1 else f"{to}.reshape({bare((*lead, math.prod(view.source)))})"
-        values = (
-            f"np.broadcast_to({text}, {tuple_text((*lead, *view.shape))}).reshape({bare((*lead, index.size))})"
-        )
-        if len(np.unique(index)) == index.size:
-            statements.write(f"{flat}[..., {statements.constant(index)}] += {values}")
-            return
-        order = np.argsort(index, kind="stable")
-        places, starts = np.unique(index[order], return_index=True)
-        names = ", ".join(map(statements.constant, (places, order, starts)))
-        statements.write(f"scatter_add({flat}, {names}, {values})")
-
-
-class Reduce(Operation):
-    """A sum over the batch, over axes that repeat, or both: (formula, over_batch, axes).
-
-    The axes are left out, or of size 1 if x has as many axes as the formula.
+from .numpy_operands import UFUNCS, OperandReader
+from .text import AXIS, ArrayText, bare, contraction, joined, matrix, rule_call, shown, tuple_text
+
+SHORT = 8  # numbers: NumPy takes long to reduce many short rows
+LINES = {op: f"np.{name}({{0}}, out={{to}})" for op, name in UFUNCS.items()} | {
+    "erf": "{to}[...] = erf({0})",
+    "erfc": "{to}[...] = erfc({0})",
+    "pow": "{to}[...] = power({0})",
+    "sigmoid": "sigmoid({0}, out={to})",
+    "sigmoid_slope": "sigmoid_slope({0}, out={to})",
+    "tanh_slope": "tanh_slope({0}, out={to})",
+    "where": "{to}[...] = np.where({0})",
+}
+HELPERS = {op: op for op in ("erf", "erfc", "sigmoid", "sigmoid_slope", "tanh_slope")} | {"pow": "power"}
+UNROLLED = {"sum": "add", "max_": "maximum", "min_": "minimum"}  # reductions, one element after the other
+
+
+class Operations(OperandReader):
+    """Writes expressions.
+
+    rules   name -> a rule that the lines call, since it does not run on symbols
+    called  the names of the helper functions that the lines call
     """
 
-    def formula(self, x: Symbol, language: Textbook) -> Written:
-        axes = self._axes(x)
-        return f"{language.text(x.args[0], ATOM)}.sum(axis={axes[0] if len(axes) == 1 else axes})", ATOM
+    def __init__(self, program: Program):
+        super().__init__(program)
+        self.rules: dict[str, Any] = {}
+        self.called: set[str] = set()
+        self._done = set[Stmt]()
 
-    def into(self, x: Symbol, to: str, statements: Statements) -> None:
-        formula, over_batch, axes = x.args
-        with statements.reading(formula) as (text,):
-            if over_batch and axes == tuple(range(len(formula.shape) - 1)) and len(x.shape) == 1:
-                # The rows are added up as a product with ones: .sum(axis=0) takes twice as long or more.
-                ones, n = statements.full(1.0, formula.shape[:-1], True), formula.shape[-1]
-                if axes:
-                    (text,) = _stages_first(text)
-                    ones, text = f"{ones}.reshape(-1)", f"{text}.reshape(-1, {n})"
-                statements.write(f"np.matmul({ones}, {text}, out={to})")
-            elif len(x.shape) < len(formula.shape) or not axes:
-                axis = self._axes(x)
-                statements.write(f"{text}.sum(axis={axis[0] if len(axis) == 1 else axis}, out={to})")
+    def _keep(self, stmt: Stmt) -> None:
+        raise NotImplementedError
+
+    def _buffer(self, array: Any) -> None:
+        raise NotImplementedError
+
+    def into(self, x: Any, to: ArrayText) -> None:
+        """Lines that leave x in the array `to`."""
+        if not self._is_computed(x) or x.axes - {self.elements.t} != set(to.axes):
+            text = shown(self.operand(x, to.axes), to.axes).code
+            self.assign(to, text)
+            self._release(x)
+        elif x.op in AXIS:
+            self._reduction(x, to)
+        else:
+            special = {"call": self._write_call, "one_hot": self._write_one_hot, "pick": self._write_pick}
+            special |= {"softmax": self._softmax, "logsumexp": self._logsumexp}
+            special.get(x.op, self._pointwise)(x, to)
+
+    def _pointwise(self, x: Symbol, to: ArrayText) -> None:
+        texts, read, in_place = [], [], False
+        for y in x.args:
+            fits = self._is_computed(y) and y.axes - {self.elements.t} == set(to.axes) and self._counts[y] == 1
+            if fits and not in_place:
+                self.into(y, to)
+                texts.append(to.code)
+                in_place = True
             else:
-                row = "[0]" if over_batch else ""
-                statements.write(f"{to}[...] = {text}.sum(axis={self._axes(x)}, keepdims=True){row}")
+                texts.append(shown(self.operand(y, to.axes), to.axes).code)
+                read.append(y)
+        self.write(self._line(x, texts, to))
+        self._release(*read)
 
-    @staticmethod
-    def _axes(x: Symbol) -> tuple[int, ...]:
-        formula, over_batch, axes = x.args
-        lead = int(formula.batched)
-        return *((0,) if over_batch else ()), *(axis + lead for axis in axes)
+    def _line(self, x: Symbol, texts: list[str], to: ArrayText) -> str:
+        sizes, code = [axis.size for axis in to.axes], to.code
+        if x.op == "pow" and not isinstance(x.args[1], Symbol) and x.args[1] != 0:
+            if x.args[1] == 2:
+                return f"np.square({texts[0]}, out={code})"
+            return f"np.power({texts[0]}, {float(x.args[1])!r}, out={code})"
+        if x.op == "max":  # NumPy is slower at an array and a number than at two arrays
+            texts = [
+                text if isinstance(y, Symbol) else self.full(y, sizes)
+                for y, text in zip(x.args, texts, strict=True)
+            ]
+        if x.op == "heaviside":
+            return self._heaviside(x, texts[0], to)
+        if x.op not in LINES:
+            raise NotImplementedError(f"The compiler has no NumPy source for {x.op!r}.")
+        self.called |= {HELPERS[x.op]} if x.op in HELPERS else set()
+        return LINES[x.op].format(bare(texts), to=code)
 
+    def _heaviside(self, x: Symbol, text: str, to: ArrayText) -> str:
+        """1 where x > 0, else 0; nan stays nan. np.sign of a relu takes ten times as long, np.heaviside longer."""
+        sizes = [axis.size for axis in to.axes]
+        relu = self._stored(self.book.known("max", x.args[0], 0.0))
+        if relu is not None:
+            positive = shown(self.elements.element(relu.args[0]), to.axes).code
+        else:
+            positive = f"np.maximum({text}, {self.full(0.0, sizes)}, out={to.code})"
+        return f"np.minimum(np.ceil({positive}, out={to.code}), {self.full(1.0, sizes)}, out={to.code})"
 
-class Pick(Operation):
-    """options[n, index[n]]."""
+    def _write_call(self, x: Symbol, to: ArrayText) -> None:
+        rule, what, *inputs = x.args
+        self.rules[rule.name] = rule
+        shape = tuple_text([axis.size for axis in to.axes])
+        texts = [f"np.broadcast_to({shown(self.operand(y, to.axes), to.axes).code}, {shape})" for y in inputs]
+        self.assign(to, rule_call(rule, what, texts))
+        self._release(*inputs)
 
-    def into(self, x: Symbol, to: str, statements: Statements) -> None:
-        options, index = x.args
-        with statements.reading(options, index) as (text, places):
-            places += ".astype(np.intp)"
-            if options.batched:
-                picked = f"np.take_along_axis({text}, {places}[..., None], -1)[..., 0]"
-            else:
-                rows = f"np.arange({options.shape[0]}), " if options.shape[:-1] else ""
-                picked = f"{text}[{rows}{places}]"
-            statements.write(f"{to}[...] = {picked}")
+    def _write_one_hot(self, x: Symbol, to: ArrayText) -> None:
+        index, axis = x.args
+        line = shown(ArrayText(f"np.arange({axis.size})", (axis,)), to.axes).code
+        self.write(f"np.equal({shown(self.operand(index, to.axes), to.axes).code}, {line}, out={to.code})")
+        self._release(index)
 
+    def _write_pick(self, x: Symbol, to: ArrayText) -> None:
+        body, axis, index = x.args
+        own = [free_of(y) - {self.elements.t} for y in (body, index)]
+        options, places = self.operand(body, [*to.axes, axis]), self.operand(index, to.axes)
+        rest = [a for a in to.axes if a not in own[1]]
+        if own[0].isdisjoint(own[1]) and list(to.axes) == [*(a for a in to.axes if a in own[1]), *rest]:
+            table, rows = shown(options, [axis, *rest]), shown(places, [a for a in to.axes if a in own[1]])
+            self.write(f"np.take({table.code}, {rows.atom}.astype(np.intp), axis=0, out={to.code})")
+        else:
+            code = shown(self.dense(body, [*to.axes, axis]), [*to.axes, axis]).code
+            rows = shown(self.dense(index, to.axes), to.axes)
+            picked = f"np.take_along_axis({code}, {rows.atom}[..., None].astype(np.intp), -1)[..., 0]"
+            self.assign(to, picked)
+        self._release(body, index)
 
-# --- Matrix products --------------------------------------------------------------------------------------------
+    # --- Reductions --------------------------------------------------------------------------------------------
 
+    def _exponents(self, x: Symbol, rest: Sequence[Axis]) -> ArrayText:
+        """What a softmax or a logsumexp reads, with the axes that are reduced as the last dimension."""
+        body, over = x.args
+        return joined(self.dense(body, [*rest, *over]), [*([axis] for axis in rest), over])
 
-class Product(Operation):
-    """Rows of a times rows of b: b @ a.T."""
+    def _softmax(self, x: Symbol, to: ArrayText) -> None:
+        body, over = x.args
+        rest = [axis for axis in to.axes if axis not in over]
+        own = [*rest, *over]
+        text = self._exponents(x, rest).code
+        self.called |= {"softmax", "_exponentials"}
+        into = to if list(to.axes) == own and to.dense else self._temporary(own)
+        self.write(f"softmax({text}, out={joined(into, [*([axis] for axis in rest), over]).code})")
+        self._release(body)
+        self._move(into, to)
 
-    def formula(self, x: Symbol, language: Textbook) -> Written:
-        a, b = x.args
-        text_a, text_b = language.text(a, ATOM), language.text(b, ATOM)
-        if len(a.shape) == len(b.shape) == 1 and a.batched:
-            return f"({text_a} * {text_b}).sum(axis=-1)", ATOM
-        return f"{text_b} @ {transposed(text_a) if len(a.shape) > 1 else text_a}", SUM
+    def _logsumexp(self, x: Symbol, to: ArrayText, following: Sequence[Any] = ()) -> None:
+        """The softmax is left behind: if a later statement asks for it, in its array."""
+        body, over = x.args
+        self.called |= {"logsumexp", "_exponentials"}
+        wanted = next((s for s in following if isinstance(s, Stmt) and _is_softmax(s.value, x)), None)
+        wanted = wanted or self._softmax_of(x)
+        if wanted is not None:
+            self._done.add(wanted)
+            self._buffer(wanted.out.array)
+            soft = self.elements.element(wanted.out)
+            self._keep(wanted)
+        else:
+            soft = self._temporary([*to.axes, *over])
+        rest = [axis for axis in soft.axes if axis not in over]
+        text, left = self._exponents(x, rest).code, joined(soft, [*([axis] for axis in rest), over]).code
+        into = to if to.dense and list(to.axes) == rest else self._temporary(rest)
+        self.write(f"logsumexp({text}, {left}, out={into.code})  # {left} = softmax({text})")
+        self._release(body)
+        self._move(into, to)
+        if wanted is None:
+            self._drop(soft)
 
-    def into(self, x: Symbol, to: str, statements: Statements) -> None:
-        a, b = x.args
-        with statements.reading(a, b) as (text_a, text_b):
-            statements.write(self._statement(a, b, x, text_a, text_b, to))
+    def _move(self, into: ArrayText, to: ArrayText) -> None:
+        """A result that was computed in a temporary goes where it belongs."""
+        if into is not to:
+            self.assign(to, shown(into, to.axes).code)
+            self._drop(into)
 
-    @staticmethod
-    def _statement(a: Symbol, b: Symbol, x: Symbol, text_a: str, text_b: str, to: str) -> str:
-        axes_a, axes_b = len(a.shape), len(b.shape)
-        if axes_a == axes_b == 1:
-            if b.batched and not a.batched:
-                return f"np.matmul({text_b}, {text_a}, out={to})"
-            return f"np.vecdot({text_a}, {text_b}, out={to})"
-        if axes_a <= 2 and not a.batched and (b.batched or axes_b == 1):
-            factor = text_a if axes_a == 1 else transposed(text_a)
-            if axes_a == axes_b == 2:  # one product for the whole batch
-                terms, n_a = b.shape[-1], a.shape[0]
-                return f"np.matmul({text_b}.reshape(-1, {terms}), {factor}, out={to}.reshape(-1, {n_a}))"
-            return f"np.matmul({text_b}, {factor}, out={to})"
-        if axes_a > 2:
-            return f"np.matmul({text_b}, {text_a}.swapaxes(-1, -2), out={to})"
-        n_a, n_b = (factor.shape[-2] if len(factor.shape) > 1 else 1 for factor in (a, b))
-        rows_a, rows_b = _rows(text_a, a, n_a, a.shape[-1]), _rows(text_b, b, n_b, a.shape[-1])
-        return f"np.matmul({rows_b}, {rows_a}.swapaxes(-1, -2), out={_rows(to, x, n_b, n_a)})"
+    def _softmax_of(self, x: Symbol) -> Stmt | None:
+        for stmt, _ in self.program.statements():
+            if stmt not in self._done and _is_softmax(stmt.value, x):
+                return stmt
+        return None
 
-
-class ProductA(Operation):
-    """The gradient of a: upstream.T @ b, summed over the batch where a is not batched."""
-
-    def formula(self, x: Symbol, language: Textbook, is_transposed: bool = False) -> Written:
-        factors, turned = list(x.args[:2]), transposed
-        if len(x.shape) > 2:
-            factors, turned = [_unshaped(factor, x.shape[0]) for factor in factors], _each_transposed
-        left, right = _stages_first(*[language.text(factor, ATOM) for factor in factors])
-        if is_transposed:
-            left, right = right, left
-        return f"{turned(left) if x.args[0].shape else left} @ {right}", SUM
-
-    def into(self, x: Symbol, to: str, statements: Statements) -> None:
-        upstream, b, n_a, n_b = x.args
-        terms, is_summed = b.shape[-1], b.batched and not x.batched
-        if len(x.shape) > 2 and is_summed:  # the examples are rows of each head
-            factors = [_unshaped(factor, x.shape[0]) for factor in (upstream, b)]
-            with statements.reading(*factors) as texts:
-                u, v = map(_heads_first, factors, texts, (n_a, terms))
-                statements.write(_transposed_product(f"{u}.mT", v, to.replace(".transpose(0, 2, 1)", ".mT")))
+    def _reduction(self, x: Symbol, to: ArrayText) -> None:
+        body, over = x.args
+        t = self.elements.t
+        if x.op == "sum":
+            if self._add_rows(x, to):
+                return
+            if (found := contraction(x, to.axes, t)) is not None:
+                self._product(found, to)
+                return
+        n = math.prod(axis.size if axis is not B else SHORT + 1 for axis in over)
+        if n <= SHORT and (x.op != "sum" or len(to.axes) > 1) and to.axes:
+            self._unrolled(x, to)
             return
-        with statements.reading(upstream, b) as (u, v):
-            if len(b.shape) > 2 or len(x.shape) > 2:
-                statements.write(f"{to}[...] = np.matmul({u}.swapaxes(-1, -2), {v})")
-            elif is_summed:
-                u, v = _stages_first(u, v)
-                flat = f"{u}.reshape({bare((-1, n_a) if n_a > 1 else (-1,))})"
-                left = u if upstream.shape == ((n_a,) if n_a > 1 else ()) else flat
-                right = v if len(b.shape) == 1 else f"{v}.reshape(-1, {terms})"
-                statements.write(_transposed_product(left if n_a == 1 else f"{left}.T", right, to))
-            else:
-                rows_u, rows_v = _rows(u, upstream, n_b, n_a), _rows(v, b, n_b, terms)
-                out = _rows(to, x, n_a, terms)
-                statements.write(f"np.matmul({rows_u}.swapaxes(-1, -2), {rows_v}, out={out})")
+        text = self.operand(body)
+        own = list(text.axes)
+        left = [axis for axis in own if axis not in over]
+        if B in over and len(left) == 1 and own[-1] is left[0] and x.op == "sum":
+            # The rows are added up as a product with ones: .sum(axis=0) takes twice as long or more.
+            rows = joined(text, [own[:-1], left])
+            ones = self.full(1.0, [axis.size for axis in own[:-1]]) + ".reshape(-1)" * (len(own) > 2)
+            self.write(f"np.matmul({ones}, {rows.code}, out={to.code})")
+        else:
+            places = [i for i, axis in enumerate(own) if axis in over]
+            where = places[0] if len(places) == 1 else tuple(places)
+            self.write(f"{text.code}.{AXIS[x.op]}(axis={where}, out={shown(to, left).code})")
+        self._release(body)
+
+    def _unrolled(self, x: Symbol, to: ArrayText) -> None:
+        """A reduction of few elements, one after the other."""
+        body, over = x.args
+        so_far = ""
+        is_read = isinstance(body, Symbol) and body.op == "get" and body.args[0].gather is None
+        text = None if is_read else self.operand(body)
+        for which in itertools.product(*(range(axis.size) for axis in over)):
+            where = dict(zip(over, which, strict=True))
+            one = shown(self._fixed(body, text, where), to.axes).code
+            if so_far:
+                self.write(f"np.{UNROLLED[x.op]}({so_far}, {one}, out={to.code})")
+            so_far = to.code if so_far else one
+        if so_far != to.code:  # of a single one
+            self.assign(to, so_far)
+        self._release(body)
+
+    def _fixed(self, x: Any, text: ArrayText | None, where: dict[Axis, int]) -> ArrayText:
+        """The text of x at these places of some axes."""
+        if text is None:
+            access = x.args[0]
+            row, *at = (
+                part and ((part[0] + part[2] * where[part[1]], None, 1) if part[1] in where else part)
+                for part in (access.row, *access.at)
+            )
+            return self.elements.element(Access(access.array, row, access.dims, tuple(at)))
+        index = bare(where.get(axis, ":") for axis in text.axes)
+        return ArrayText(
+            f"{text.code}[{index}]", tuple(axis for axis in text.axes if axis not in where), False, True
+        )
+
+    def _add_rows(self, x: Symbol, to: ArrayText) -> bool:
+        """The gradient of a table of which rows are picked."""
+        body, over = x.args
+        hits = [y for y in body.args if isinstance(y, Symbol) and y.op == "one_hot"] if body.op == "mul" else []
+        if (
+            not hits
+            or self._is_computed(hits[0]) is False
+            or set(over) != free_of(hits[0].args[0]) - {self.elements.t}
+        ):
+            return False
+        index, axis = hits[0].args
+        upstream = next(y for y in body.args if y is not hits[0])
+        rest = [a for a in to.axes if a is not axis]
+        if axis not in to.axes or axis in free_of(upstream):
+            return False
+        rows = joined(self.dense(upstream, [*over, *rest]), [over, rest] if rest else [over])
+        places = joined(self.operand(index, over), [over])
+        end = "" if rest else "[:, None]"
+        self.called.add("add_rows")
+        target = shown(to, [axis, *rest])
+        into = self._temporary([axis, *rest]) if len(rest) > 1 else target
+        code = joined(into, [[axis], rest]).code if rest else into.code
+        self.write(f"add_rows({rows.code}{end}, {places.atom}.astype(np.intp), out={code}{end})")
+        if into is not target:
+            self._move(into, target)
+        self._release(upstream, index)
+        return True
+
+    # --- Matrix products ---------------------------------------------------------------------------------------
+
+    def _product(self, c: Any, to: ArrayText) -> None:
+        left, right = self.operand(c.a), self.operand(c.b)
+        if not c.M and not c.N:
+            codes = [joined(text, [*([axis] for axis in c.S), c.K]).code for text in (left, right)]
+            self.write(f"np.vecdot({bare(codes)}, out={shown(to, c.S).code})")
+            self._release(c.a, c.b)
+            return
+        if not c.M:
+            c.M, c.N, left, right = c.N, c.M, right, left
+        many = [group for group in (c.M, c.N) if len(group) > 1]
+        into = to
+        if many:
+            dims = [*([axis] for axis in c.S), *(group for group in (c.M, c.N) if group)]
+            flat = list(itertools.chain(*dims))
+            if list(to.axes) == flat and to.dense:
+                target = joined(to, dims)
+            elif len(dims) == 2 and not c.S and list(to.axes) == [*c.N, *c.M] and to.dense:
+                target = shown(joined(to, [c.N, c.M]), [_dim(c.M), _dim(c.N)])
+            else:  # a reshape would be a copy
+                into = self._temporary(flat)
+                target = joined(into, dims)
+        else:
+            target = shown(to, [*c.S, *c.M, *c.N])
+        a = matrix(left, c.S, c.M, c.K)
+        b = matrix(right, c.S, c.K, c.N)
+        if not c.N and c.S:
+            self.write(f"np.matmul({a.code}, {b.atom}[..., None], out={target.code}[..., None])")
+        else:
+            self.write(f"np.matmul({a.code}, {b.code}, out={target.code})")
+        self._release(c.a, c.b)
+        self._move(into, to)
 
 
-class ProductB(Operation):
-    """The gradient of b: upstream @ a."""
-
-    def into(self, x: Symbol, to: str, statements: Statements) -> None:
-        upstream, a, n_a, n_b = x.args
-        is_matrix = n_a > 1 and len(a.shape) == 2 and not a.batched and len(x.shape) <= 2
-        with statements.reading(upstream, a) as (u, v):
-            if is_matrix and len(x.shape) == 2 and to.isidentifier():  # one product for the whole batch
-                statements.write(f"np.matmul({u}.reshape(-1, {n_a}), {v}, out={to}.reshape(-1, {x.shape[-1]}))")
-            elif len(a.shape) > 2 or (is_matrix and (upstream.batched or n_b > 1)):
-                statements.write(f"np.matmul({u}, {v}, out={to})")
-            else:
-                terms = a.shape[-1]
-                rows_u, rows_v = _rows(u, upstream, n_b, n_a), _rows(v, a, n_a, terms)
-                statements.write(f"np.matmul({rows_u}, {rows_v}, out={_rows(to, x, n_b, terms)})")
+def _dim(group: list[Axis]) -> Any:
+    return group[0] if len(group) == 1 else tuple(group)
 
 
-def _rows(text: str, x: Symbol, rows: int, columns: int) -> str:
-    """x as (rows, columns) for every example, where an axis of 1 was left out."""
-    if x.shape == (rows, columns):
-        return text
-    lead = ":, " if x.batched else ""
-    if x.shape == ():
-        return f"{text}[{lead}None, None]"
-    return f"{text}[{lead}None, :]" if rows == 1 else f"{text}[{lead}:, None]"
-
-
-def _stages_first(*factors: str) -> tuple[str, ...]:
-    """Factors as they are stored, with the stages of a loop before the batch, if all are: the sum is the same."""
-    is_swapped = all(text.endswith(SWAPPED) for text in factors)
-    return tuple(text.removesuffix(SWAPPED) for text in factors) if is_swapped else factors
-
-
-def _unshaped(x: Symbol, heads: int) -> Symbol:
-    """What x is a reshape of, if that has the heads along its first axis."""
-    base, view = x.args if x.op == "view" else (x, None)
-    return base if view is not None and view.is_in_order and base.shape[:1] == (heads,) else x
-
-
-def _heads_first(x: Symbol, text: str, columns: int) -> str:
-    """x as (heads, rows of all examples, columns)."""
-    text = text.removesuffix(SWAPPED) if text.endswith(SWAPPED) else f"{text}{SWAPPED}"
-    return text if x.shape == (x.shape[0], columns) else f"{text}.reshape({x.shape[0]}, -1, {columns})"
-
-
-def _transposed_product(left: str, right: str, to: str) -> str:
-    """left @ right into `to`; into a transposed array by the transposed factors."""
-    for end, turned in ((".T", transposed), (".mT", _each_transposed)):
-        if to.endswith(end):
-            return f"np.matmul({turned(right)}, {turned(left)}, out={turned(to)})"
-    return f"np.matmul({left}, {right}, out={to})"
-
-
-# --- Text -------------------------------------------------------------------------------------------------------
-
-
-def transposed(text: str) -> str:
-    """The text of a transposed matrix."""
-    return text.removesuffix(".T") if text.endswith(".T") else f"{text}.T"
-
-
-def _each_transposed(text: str) -> str:
-    """The text of several matrices, each transposed."""
-    return text.removesuffix(".mT") if text.endswith(".mT") else f"{text}.mT"
-
-
-def bare(sizes: Any) -> str:
-    """Sizes as source, separated by commas."""
-    return ", ".join(map(str, sizes))
-
-
-def tuple_text(sizes: Any) -> str:
-    """A tuple as source."""
-    return f"({bare(sizes)}{',' if len(sizes) == 1 else ''})"
-
-
-_OWN = {"pow", "heaviside"}  # classes above
-UFUNCS = {f: f for f in elementary.__all__ if f not in _OWN and isinstance(getattr(np, f, None), np.ufunc)}
-UFUNCS |= {"add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "neg": "negative"}
-UFUNCS |= {
-    "abs": "absolute",
-    "max": "maximum",
-    "lt": "less",
-    "le": "less_equal",
-    "gt": "greater",
-    "ge": "greater_equal",
-}
-
-NUMERIC = {"accumulate", "pow", *UFUNCS} - {"lt", "le", "gt", "ge"}  # a comparison gives no float
-
-OPERATIONS: dict[str, Operation] = {
-    **{op: Ufunc(name) for op, name in UFUNCS.items()},
-    **{op: Elementwise(f"{{to}}[...] = {op}({{}})") for op in ("erf", "erfc")},
-    "sigmoid": Elementwise("sigmoid({}, out={to})"),
-    "where": Elementwise("{to}[...] = np.where({})"),
-    "heaviside": Heaviside(""),
-    "pow": Power("{to}[...] = power({})"),
-    "max": Max("maximum"),
-    "min": Line("{0}.min(axis=-1, out={to})"),
-    "sum": Line("{0}.sum(axis=-1, out={to})"),
-    "vecdot": Line("np.vecdot({0}, {1}, out={to})"),
-    "one_hot": Line("np.equal({0}[..., None], np.arange({1}), out={to})"),
-    "rows": Line("np.take({0}, {1}.astype(np.intp), axis=0, out={to})"),
-    "add_rows": Line("add_rows({0}, {1}.astype(np.intp), out={to})"),
-    "call": Call(),
-    "view": Viewed(),
-    "dense": Dense(),
-    "stack": Stack(),
-    "logsumexp": LogSumExp(),
-    "softmax": Softmax(),
-    "accumulate": Accumulate(),
-    "scatter": Scatter(),
-    "reduce": Reduce(),
-    "pick": Pick(),
-    "product": Product(),
-    "product_a": ProductA(),
-    "product_b": ProductB(),
-}
-
-
-def operation_of(x: Symbol) -> Operation:
-    """How the operation of a symbol is written."""
-    return OPERATIONS.get(x.op) or Operation()
+def _is_softmax(value: Any, logsumexp: Symbol) -> bool:
+    if not isinstance(value, Symbol) or value.op != "softmax":
+        return False
+    return value.args[0] is logsumexp.args[0] and value.args[1] == logsumexp.args[1]

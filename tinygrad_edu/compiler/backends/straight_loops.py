@@ -20,18 +20,16 @@ ENDS = 3  # stages that may be left out
 
 
 @dataclass(frozen=True)
-class Run:
+class Repetition:
     """Expressions `start` to `start + length * period`: so many stages of so many expressions.
 
     steps  for each expression of a stage, how far each operand moves from one stage to the next; 0 for a number
-    given  place -> what the first stage reads as the stage before it, if that is no stage
     """
 
     start: int
     period: int
     length: int
     steps: list[tuple[int, ...]]
-    given: dict[int, int] = field(default_factory=dict)
 
     @property
     def end(self) -> int:
@@ -39,8 +37,6 @@ class Run:
 
     def initial(self, place: int, n: int) -> list[int]:
         """The expressions that stand for a place in the n stages before the first one."""
-        if self.given:
-            return [self.given[place]] if n else []
         return [self.start + place - k * self.period for k in range(n, 0, -1)]
 
     def place(self, i: int) -> tuple[int, int]:
@@ -61,7 +57,7 @@ class Stage:
     outside   the expressions that are read outside
     """
 
-    run: Run
+    run: Repetition
     typical: int
     operands: list[list[Any]] = field(default_factory=list)
     before: dict[int, int] = field(default_factory=dict)
@@ -89,7 +85,7 @@ def stages_of(
                 stages.append(stage)
                 owner |= dict.fromkeys(range(run.start, run.end), stage)
                 break
-            run = replace(run, start=run.start + run.period, length=run.length - 1, given={})
+            run = replace(run, start=run.start + run.period, length=run.length - 1)
     if stages:
         read = [q for i, x in enumerate(symbols) if i not in owner and x in used for q in reads[i]]
         for q in [*read, *(places[x] for x in roots if isinstance(x, Symbol))]:
@@ -105,7 +101,7 @@ def stages_of(
     return stages
 
 
-def _runs_of(symbols: Sequence[Symbol], reads: list[tuple[int, ...]]) -> list[Run]:
+def _runs_of(symbols: Sequence[Symbol], reads: list[tuple[int, ...]]) -> list[Repetition]:
     """The longest runs of stages, in order, without overlaps."""
     kinds: list[Any] = []
     n_leaves = sum(symbol.op == "leaf" for symbol in symbols)  # they are the first
@@ -118,18 +114,18 @@ def _runs_of(symbols: Sequence[Symbol], reads: list[tuple[int, ...]]) -> list[Ru
             gaps[i - last.get(near, i)] += 1
             last[near] = i
     del gaps[0]
-    found: list[Run] = []
+    found: list[Repetition] = []
     for period, n in gaps.most_common(GAPS):
         if period <= LONGEST and n >= FEWEST:
             found += _of_period(kinds, reads, period)
-    chosen: list[Run] = []
+    chosen: list[Repetition] = []
     for run in sorted(found, key=lambda run: (run.start - run.end, run.period)):
         if all(run.end <= other.start or other.end <= run.start for other in chosen):
             chosen.append(run)
     return sorted(chosen, key=lambda run: run.start)
 
 
-def _of_period(kinds: list[Any], reads: list[tuple[int, ...]], period: int) -> list[Run]:
+def _of_period(kinds: list[Any], reads: list[tuple[int, ...]], period: int) -> list[Repetition]:
     steps: list[Any] = []
     runs, first = [], 0
     for i in range(len(kinds) - period + 1):
@@ -140,24 +136,9 @@ def _of_period(kinds: list[Any], reads: list[tuple[int, ...]], period: int) -> l
             if i - first + period >= max(FEWEST * period, SMALLEST):
                 start = first + _cut(steps[first : first + period], reads[first : first + period], first)
                 own = (steps[first : first + period] * 2)[start - first :][:period]
-                runs.append(_from_first(Run(start, period, (i - start + period) // period, own), kinds, reads))
+                runs.append(Repetition(start, period, (i - start + period) // period, own))
             first = i - period + 1 if alike else i + 1
     return runs
-
-
-def _from_first(run: Run, kinds: list[Any], reads: list[tuple[int, ...]]) -> Run:
-    """The run with one stage more, if that does the same on what is given before the loop."""
-    start, given = run.start - run.period, dict[int, int]()
-    if start < 0 or kinds[start : run.start] != kinds[run.start : run.start + run.period]:
-        return run
-    for place, steps in enumerate(run.steps):
-        for q, after, step in zip(reads[start + place], reads[run.start + place], steps, strict=True):
-            is_carried = step == run.period and run.start - run.period <= after < run.start
-            if is_carried and q < start and given.setdefault(after - start, q) == q:
-                continue
-            if is_carried or after - q != step:
-                return run
-    return replace(run, start=start, length=run.length + 1, given=given)
 
 
 def _cut(steps: list[Any], reads: list[tuple[int, ...]], first: int) -> int:
@@ -189,13 +170,13 @@ def _resolved(
             source: Any = None
             if step == run.period:
                 distance, target = run.place(first)
-                if -distance > (1 if run.given else run.length // 2):
+                if -distance > run.length // 2:
                     return False
                 source = stage, target, distance, 1
             elif step and (other := owner.get(first) or owner.get(last)) and not step % other.run.period:
                 (t, target), (t_last, _) = other.run.place(first), other.run.place(last)
                 source = other, target, t, step // other.run.period
-                if min(t, t_last) < (0 if other.run.given else -FEWEST) or max(t, t_last) >= other.run.length:
+                if min(t, t_last) < -FEWEST or max(t, t_last) >= other.run.length:
                     return False
             elif step:
                 of_leaves = 0 <= min(first, last) <= max(first, last) < len(leaves)

@@ -12,13 +12,13 @@ import mpmath as mp
 from flint import arb
 
 from ...engine.rule import Rule
-from ..mathematics import reference_of
-from ..points import SMALLEST_NORMAL, inside
-from ..reference import LIMIT
-from ..reference import ulps as ulps_of
-from .cells import Undecided
-from .exact import variable_range
-from .formula import Formulas, Piece
+from ..check.mathematics import reference_of
+from ..check.points import SMALLEST_NORMAL, inside
+from ..check.reference import LIMIT
+from ..check.reference import ulps as ulps_of
+from .cells import Clock, Undecided
+from .exact import Values, variable_range
+from .formula import CellFormulas, Piece
 from .ranges import ALL, BITS, Range, exactly
 from .rounded import MAX, NORMAL, TINY, Rounded, Unbounded
 
@@ -27,16 +27,25 @@ OVERFLOW = "where the value is beyond the floats, so that inf is right, the slop
 GOAL = 4.0  # ulps: nearer than this is not looked for
 LOST = 2.0**52  # ulps: from here on no digit is right
 LONG = 120  # terms: a range of so many terms is too wide to be of use
+SHOWN = 12  # boxes: for so many the reason is looked for why they have no bound
 FEW = 4  # floats: a box of so few is decided by running them
 
 
 class Truth:
     """The exact value, slope and second derivative of a rule of one input, as formulas on its open pieces."""
 
-    def __init__(self, rule: Rule, pieces: Sequence[Piece], formulas: Sequence[Formulas]):
-        self.rule, self.pieces, self.formulas = rule, pieces, formulas if rule.n_inputs == 1 else []
-        self.kinks = {float(piece.ends[0][0]) for piece in pieces if piece.status == "kink"}
-        self.exact = [(f.forward, slope := f.derivative(0), slope.derivative(0)) for f in self.formulas]
+    def __init__(self, rule: Rule, pieces: Sequence[Piece], formulas: Sequence[CellFormulas]):
+        self.rule: Rule = rule
+        self.pieces: Sequence[Piece] = pieces
+        self.formulas: Sequence[CellFormulas] = formulas if rule.n_inputs == 1 else []
+        self.reference: Any = reference_of(rule)
+        self.kinks: set[float] = {float(piece.ends[0][0]) for piece in pieces if piece.status == "kink"}
+        bounds = {piece.ends: piece.bound for piece in pieces}
+        self.gaps: list[float] = [_gap(bounds.get(f.cell.ends, math.inf)) for f in self.formulas]
+        self.exact: list[tuple[Any, Any, Any]] = [
+            (f.forward, slope := f.derivative(0), slope.derivative(0)) for f in self.formulas
+        ]
+        self.last: tuple[Range, Values] = (ALL, Values([ALL]))  # the box asked for last, and what is known there
 
     def _place(self, box: Range) -> int | None:
         for place, piece in enumerate(self.formulas):
@@ -49,18 +58,41 @@ class Truth:
         """The range of the value (order 0) or of a derivative; all numbers where no short formula is known."""
         if (place := self._place(box)) is None:
             return ALL
-        formula = self.exact[place][order]
-        found: Range = ALL if len(formula.terms) > LONG else formula.on([box])
-        return found
+        terms = self.exact[place][order].terms
+        if self.last[0] is not box:
+            self.last = box, Values([box])
+        return ALL if len(terms) > LONG else self.last[1].of(terms)
+
+    def _point(self, x: float) -> Range:
+        """The range of one float: the last one, if it is that."""
+        last = self.last[0]
+        return last if last.lo == last.hi == x else exactly(x)
+
+    def gap(self, box: Range) -> float:
+        """How far the slope's formula may be from the derivative over a box, in ulps."""
+        place = self._place(box)
+        return math.inf if place is None else self.gaps[place]
 
     def at(self, x: float) -> tuple[Any, Any]:
         """Value and slope to 60 digits: by the formulas, or where their terms cancel by mpmath."""
-        value, slope = (_known(self.range(exactly(x), order)) for order in (0, 1))
-        reference = reference_of(self.rule)
+        value, slope = (_known(self.range(self._point(x), order)) for order in (0, 1))
         return (
-            reference.value((x,)) if value is None else value,
-            reference.exact_slopes((x,))[0] if slope is None else slope,
+            self.reference.value((x,)) if value is None else value,
+            self.reference.exact_slopes((x,))[0] if slope is None else slope,
         )
+
+    def size_at(self, x: float, order: int) -> Any:
+        """What rounding the input may do to the value or the slope, or the size that the reference states."""
+        stated = self.reference.slope_size if order else self.reference.size
+        moved = None if stated else _known(self.range(self._point(x), order + 1))
+        if moved is not None:
+            return abs(x * moved) + SMALLEST_NORMAL * (1 + abs(x))
+        return self.reference.slope_size_of((x,), 0) if order else self.reference.value_size((x,), self.at(x)[1:])
+
+
+def _gap(bound: float) -> float:
+    """A relative bound in ulps; below half of the least float, formulas are not compared."""
+    return bound * 2.0**53 + 0.5 if bound else 0.0
 
 
 def _known(x: Range) -> Any:
@@ -75,7 +107,7 @@ def _known(x: Range) -> Any:
 
 
 @dataclass(frozen=True)
-class Box:
+class FloatBox:
     """All floats from low to high, and bounds in ulps: of the value, of the slope, and what may replace them.
 
     `value` and `slope` are bounds in ulps of the exact number, inf if no digit is certain. `value_of_input` and
@@ -99,13 +131,13 @@ class Box:
     def worst(self) -> float:
         return max(self.value, self.slope)
 
-    def __lt__(self, other: "Box") -> bool:
+    def __lt__(self, other: "FloatBox") -> bool:
         return self.low < other.low
 
 
-def bound(truth: Truth, low: float, high: float, rests_on: set[str]) -> Box:
+def bound(truth: Truth, low: float, high: float, rests_on: set[str]) -> FloatBox:
     """The bounds for one box. Where none is found they are inf, with the reason."""
-    if _between(low, high) < FEW:
+    if between(low, high) < FEW:
         return run(truth, low, high, rests_on)
     rule, inside, assumed = truth.rule, Range(arb(low), arb(high)), set[str]()
     try:
@@ -116,12 +148,14 @@ def bound(truth: Truth, low: float, high: float, rests_on: set[str]) -> Box:
         if out.of.mig >= MAX:
             assumed.add(OVERFLOW)
         else:
-            of_slope = _in_ulps(slope, inside, truth, 1)
-    except Undecided as reason:
-        return Box(low, high, reason=str(reason))
+            gap = truth.gap(inside)
+            plain, of_input = _in_ulps(slope, inside, truth, 1)
+            of_slope = plain + gap, of_input + gap
+    except Exception as reason:  # Undecided, or whatever a function for floats raises
+        return FloatBox(low, high, reason=str(reason))
     rests_on |= assumed
     numbers = of_value[0], of_slope[0], of_value[1], of_slope[1]
-    return Box(low, high, *(x if x < LOST else math.inf for x in numbers))
+    return FloatBox(low, high, *(x if x < LOST else math.inf for x in numbers))
 
 
 def _in_ulps(y: Rounded, x: Range, truth: Truth, order: int) -> tuple[float, float]:
@@ -162,34 +196,32 @@ def _ulp(size: Any) -> Any:
     return arb(2) ** (exponent - 53)
 
 
-def run(truth: Truth, low: float, high: float, rests_on: set[str]) -> Box:
-    """A few floats, each compared with the exact numbers. At a kink the slope is a convention."""
+def run(truth: Truth, low: float, high: float, rests_on: set[str]) -> FloatBox:
+    """A few floats, each compared with the exact numbers; 0 with both signs. Slopes at kinks are conventions."""
     rests_on.add("at single points the rule was run, with this machine's library, and compared with 60 digits")
-    rule, worst, reason, x = truth.rule, [0.0] * 4, "", low
-    while x <= high:
+    rule, worst, reason = truth.rule, [0.0] * 4, ""
+    floats = [_float(n) for n in range(_rank(low), _rank(high) + 1)]
+    for x in [*floats, *([-0.0] if 0.0 in floats else [])]:
         try:
             out = rule.forward(x)
             slope = rule.backward(1.0, out, x)[0]
             value, exact_slope = truth.at(x)
-            found = [_off(out, value), _off(slope, exact_slope)] * 2
-            reference = reference_of(rule)
-            if found[0] > GOAL:
-                found[2] = _off(out, value, reference.value_size((x,), (exact_slope,)))
-            if found[1] > GOAL and x not in truth.kinks:
-                found[3] = _off(slope, exact_slope, reference.slope_size_of((x,), 0))
-        except (ValueError, ArithmeticError) as error:
-            return Box(low, high, reason=f"at {x!r}: {error}")
+            errors = [_off(out, value), _off(slope, exact_slope)] * 2
+            if errors[0] > GOAL:
+                errors[2] = _off(out, value, truth.size_at(x, 0))
+            if errors[1] > GOAL and x not in truth.kinks:
+                errors[3] = _off(slope, exact_slope, truth.size_at(x, 1))
+        except Exception as error:  # whatever the rule raises
+            return FloatBox(low, high, reason=f"at {x!r}: {error}")
         if abs(value) >= LIMIT:
             rests_on.add(OVERFLOW)
         if abs(value) >= LIMIT or x in truth.kinks:
-            found[1::2] = [0.0, 0.0]
+            errors[1::2] = [0.0, 0.0]
         for i, (what, got, exact) in enumerate((("value", out, value), ("slope", slope, exact_slope))):
-            if not found[i] < LOST:
+            if not errors[i] < LOST:
                 reason = reason or f"no digit of the {what} is right at {x!r}: {got:.6g} for {mp.nstr(exact, 6)}"
-        found = [error if error < LOST else math.inf for error in found]
-        worst = [max(pair) for pair in zip(worst, found, strict=True)]
-        x = math.nextafter(x, math.inf)
-    return Box(low, high, *worst, reason=reason)
+        worst = [max(a, b if b < LOST else math.inf) for a, b in zip(worst, errors, strict=True)]
+    return FloatBox(low, high, *worst, reason=reason)
 
 
 def _off(got: float, exact: Any, size: Any = 0) -> float:
@@ -200,50 +232,67 @@ def _off(got: float, exact: Any, size: Any = 0) -> float:
 
 
 def cover(
-    truth: Truth, goal: float, budget: int, rests_on: set[str], tick: Callable[[], object] = lambda: None
-) -> list[Box]:
-    """Boxes that cover the floats of the domain. The worst is halved again and again, until all meet the goal."""
-    heap: list[tuple[float, Box]] = []
+    truth: Truth,
+    goal: float,
+    budget: int,
+    rests_on: set[str],
+    clock: Clock,
+    tick: Callable[[], object] = lambda: None,
+    give_up: Callable[[FloatBox], object] = lambda box: None,
+) -> list[FloatBox]:
+    """Boxes that cover the floats of the domain. The worst is halved again and again, until all meet the goal.
+
+    `give_up` is called with a box far from the goal that halving does not improve.
+    """
+    goal += max((gap for gap in truth.gaps if gap < math.inf), default=0.0)
+    heap: list[tuple[float, FloatBox]] = []
     for low, high in float_pieces(truth):
         for a, b in _starts(low, high):
-            box = bound(truth, a, b, rests_on)
+            box = FloatBox(a, b, reason=clock.message) if clock.is_over else bound(truth, a, b, rests_on)
             heapq.heappush(heap, (-box.worst, box))
-    done: list[Box] = []
+    done: list[FloatBox] = []
     while (
         heap
         and -heap[0][0] > goal
         and len(heap) + len(done) < (budget if -heap[0][0] > 4 * goal else budget // 10)
+        and not clock.is_over
     ):
         _, box = heapq.heappop(heap)
-        if _between(box.low, box.high) < FEW or (box.worst > 4 * goal and _is_in_vain(truth, box)):
+        if between(box.low, box.high) < FEW or (box.worst > 4 * goal and _is_in_vain(truth, box)):
             done.append(box)
+            give_up(box)
             continue
         middle = _middle(box)
         halves = (box.low, middle), (math.nextafter(middle, math.inf), box.high)
         for part in (bound(truth, a, b, rests_on) for a, b in halves):
             heapq.heappush(heap, (-_priority(part, box, goal), part))
         tick()
-    boxes = sorted([*done, *(box for _, box in heap)])
-    return [_explained(truth, box) if box.worst == math.inf else box for box in boxes]
+    boxes, explained = sorted([*done, *(box for _, box in heap)]), 0
+    for i, box in enumerate(boxes):
+        if box.worst == math.inf and explained < SHOWN and not clock.is_over:
+            boxes[i], explained = _explained(truth, box), explained + 1
+    return boxes
 
 
-def _explained(truth: Truth, box: Box) -> Box:
+def _explained(truth: Truth, box: FloatBox) -> FloatBox:
     """The box with the reason why it has no bound: a float at which no digit is right, if there is one."""
-    shown = [reason for x in (_middle(box), box.low, box.high) if (reason := run(truth, x, x, set()).reason)]
-    return replace(box, reason=shown[0] if shown else box.reason or "no digit is certain")
+    reasons = [reason for x in (_middle(box), box.low, box.high) if (reason := run(truth, x, x, set()).reason)]
+    return replace(box, reason=reasons[0] if reasons else box.reason or "no digit is certain")
 
 
-def _is_in_vain(truth: Truth, box: Box) -> bool:
+def _is_in_vain(truth: Truth, box: FloatBox) -> bool:
     """Is halving of no use? Its ends are half as far off as the bound says, or few floats have no bound either."""
     if box.worst < math.inf:
         ends = [run(truth, x, x, set()).bounds for x in (box.low, box.high)]
-        worst = [i for i in (0, 1) if box.bounds[i] == box.worst]
-        return all(2 * end[k] >= box.bounds[k] for i in worst for end in ends for k in (i, i + 2))
+        bounds = [k for i in (0, 1) if box.bounds[i] == box.worst for k in (i, i + 2)]
+        if box.bounds[bounds[0]] == box.bounds[bounds[1]]:  # those of a rounded input are no better
+            bounds = bounds[::2]
+        return all(2 * end[k] >= box.bounds[k] for end in ends for k in bounds)
     places = [_rank(box.low), _rank(_middle(box)), _rank(box.high) - FEW]
     return all(bound(truth, _float(n), _float(n + FEW), set()).worst == math.inf for n in places)
 
 
-def _priority(box: Box, whole: Box, goal: float) -> float:
+def _priority(box: FloatBox, whole: FloatBox, goal: float) -> float:
     """Narrow boxes are not worth halving further if that did not help, or if the error is that of the input."""
     narrow = box.high - box.low < 2.0**-3 * max(abs(box.low), abs(box.high))
     in_vain = 0.9 * whole.worst < box.worst <= 4 * goal
@@ -263,12 +312,12 @@ def _starts(low: float, high: float) -> Iterable[tuple[float, float]]:
     yield low, high
 
 
-def _middle(box: Box) -> float:
+def _middle(box: FloatBox) -> float:
     """The float halfway in the row of all floats."""
     return _float((_rank(box.low) + _rank(box.high)) // 2)
 
 
-def _between(low: float, high: float) -> int:
+def between(low: float, high: float) -> int:
     """How many floats there are from low to high, less one."""
     return _rank(high) - _rank(low)
 

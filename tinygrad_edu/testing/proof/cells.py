@@ -1,5 +1,6 @@
 """Where the inputs of a rule may lie while its formula is one formula: a cell; and how cells are split."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -7,6 +8,27 @@ from math import inf
 from typing import Any
 
 End = Any  # a Fraction, -inf or inf
+
+
+class Undecided(Exception):  # it is no error
+    """No proof was found; the message says what stands in the way."""
+
+
+class Clock:
+    """The time of the processor that a proof may take. Every operation on a formula and every box asks it."""
+
+    def __init__(self, seconds: float = inf):
+        self.end: float = time.thread_time() + seconds
+        self.message: str = f"not examined: the budget of {seconds:g} s was used up"
+
+    @property
+    def is_over(self) -> bool:
+        return time.thread_time() > self.end
+
+    def check(self) -> None:
+        """Raises Undecided once the time is up."""
+        if self.is_over:
+            raise Undecided(self.message)
 
 
 @dataclass(frozen=True)
@@ -19,10 +41,20 @@ class Cell:
     ends: tuple[tuple[End, End], ...]
     above: frozenset[tuple[int, int]] = frozenset()
     same: tuple[tuple[int, int], ...] = ()
-    notes: set[str] = field(default_factory=set, compare=False)  # what a proof on this cell rests on
+    notes: set[str] = field(default_factory=set, compare=False)  # what a proof on this cell leaves out
+    clock: Clock = field(default_factory=Clock, compare=False)
 
     def is_point(self, i: int) -> bool:
         return bool(self.ends[i][0] == self.ends[i][1])
+
+    @property
+    def is_open(self) -> bool:
+        """Has it as many dimensions as inputs?"""
+        return not self.same and not any(map(self.is_point, range(len(self.ends))))
+
+    def is_tied(self, i: int) -> bool:
+        """Can input i not move within the cell while the others stay?"""
+        return self.is_point(i) or any(i in pair for pair in self.same)
 
     def split(self, i: int, at: Fraction) -> Iterator["Cell"]:
         """The cell below, at and above a number in interval i."""
@@ -67,12 +99,8 @@ def _closed(pairs: frozenset[tuple[int, int]]) -> frozenset[tuple[int, int]]:
     return pairs
 
 
-class Split(Exception):  # it asks for a split; it is no error
-    """The formula takes different branches in this cell: go on with these parts."""
+class Split(Exception):  # it is no error
+    """It asks for a split. The formula takes different branches in this cell: go on with these parts."""
 
     def __init__(self, cells: Iterator[Cell]):
-        self.cells = list(cells)
-
-
-class Undecided(Exception):  # as above
-    """No proof was found; the message says what stands in the way."""
+        self.cells: list[Cell] = list(cells)

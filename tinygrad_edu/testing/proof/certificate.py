@@ -1,22 +1,19 @@
-"""A certificate: what was proven of a rule, where, and what the proof rests on."""
+"""What a proof says: pieces of the domain, boxes of floats, and what both rest on."""
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from fractions import Fraction
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from ...engine.rule import RULES, Rule
+from ...engine.rule import Rule
 from ...viz.plots import empty_figure
+from ...viz.rich import Report
 from ...viz.words import columns
-from .boxes import Box, Truth, bound, float_pieces
-from .cells import Cell
-from .formula import Formulas, Piece, is_outside, pieces_of
+from .boxes import LOST, FloatBox, between
+from .formula import Piece
 
 LIMIT = 16.0  # ulps: beyond it, a bound relative to rounding the input tells more
-FORMAT = 2
 MEANING = {
     "identity": "slope = derivative, exactly",
     "bounded": "|slope - derivative| is bounded",
@@ -27,59 +24,80 @@ MEANING = {
 
 
 @dataclass
-class Certificate:
-    """What prove_rule found for one rule: it prints as a table, plots, and saves as JSON to be checked again.
+class Certificate(Report):
+    """What prove_rule says of one rule: it prints as a table, and is true if nothing is undecided.
 
     `formula` has the pieces of the domain, `rounding` the boxes of floats (of a rule with one input). `rests_on`
-    lists every assumption. `ok` is true if nothing is undecided, in the formula or in the rounding.
+    lists every assumption, `not_examined` what a certified rule may still have wrong.
     """
 
     rule: Rule
     formula: list[Piece]
-    rounding: list[Box]
+    rounding: list[FloatBox]
     rests_on: list[str]
+    not_examined: list[str]
     ulps: float | None = None
-    start: list[Any] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
-        """Is the formula certified all over the domain, and the rounding, where it was asked for?"""
-        limit = math.inf if self.ulps is None else self.ulps
-        rounding = all(max(_best(box)) <= limit and max(_best(box)) < math.inf for box in self.rounding)
-        return self.formula_ok and rounding
+        """Is the formula certified all over the domain, and the rounding within the bound that was asked for?"""
+        return self.formula_ok and all(map(self._is_good, self.rounding))
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def _is_good(self, box: FloatBox) -> bool:
+        return max(best(box)) <= (self.ulps or math.inf) and max(best(box)) < math.inf
 
     @property
     def formula_ok(self) -> bool:
         """Is the slope the derivative all over the domain, but for kinks and ends that are listed?"""
-        return all(piece.status != "undecided" for piece in self.formula)
+        proven = any(piece.status in ("identity", "bounded") for piece in self.formula)
+        return proven and all(piece.status != "undecided" for piece in self.formula)
 
     @property
     def undecided(self) -> list[str]:
-        """The pieces and boxes for which nothing was found, with the reason."""
+        """The pieces and boxes for which nothing was proven, with the reason."""
         pieces = [f"{piece.where}: {piece.note}" for piece in self.formula if piece.status == "undecided"]
-        lost: list[list[Box]] = []
+        return pieces + [_reason(run) for good, run in self._runs(self._is_good) if not good]
+
+    @property
+    def bounded(self) -> str:
+        """The largest interval of floats that has a bound, if not all have one, and the bound; else ""."""
+        if all(map(self._is_good, self.rounding)):
+            return ""
+        for most in (64.0, 4096.0, LOST):
+            if runs := [run for good, run in self._runs(lambda box, most=most: max(best(box)) <= most) if good]:  # type: ignore[misc]  # a default in a lambda
+                run = max(runs, key=lambda run: between(run[0].low, run[-1].high))
+                value, slope = (_up(max(best(box)[place] for box in run)) for place in (0, 1))
+                ends = f"{run[0].low!r} <= x <= {run[-1].high!r}"
+                return f"value within {value} ulps and slope within {slope} for {ends}"
+        return ""
+
+    def _runs(self, is_good: Callable[[FloatBox], bool]) -> list[tuple[bool, list[FloatBox]]]:
+        """Neighbouring boxes that are all good, or all not."""
+        runs = list[tuple[bool, list[FloatBox]]]()
         for box in sorted(self.rounding):
-            if max(_best(box)) == math.inf:
-                if not lost or math.nextafter(lost[-1][-1].high, math.inf) != box.low:
-                    lost.append([])
-                lost[-1].append(box)
-        return pieces + [_told(boxes) for boxes in lost]
+            good = is_good(box)
+            if not runs or runs[-1][0] != good or math.nextafter(runs[-1][1][-1].high, math.inf) < box.low:
+                runs.append((good, []))
+            runs[-1][1].append(box)
+        return runs
 
     def at(self, x: float) -> tuple[float, float]:
-        """The bounds for one float: of the value and of the slope, in ulps as `Box` counts them.
+        """The bounds for one float: of the value and of the slope, in ulps as `FloatBox` counts them.
 
         Raises ValueError if x is in no box.
         """
         for box in self.rounding:
             if box.low <= x <= box.high:
-                return _best(box)
+                return best(box)
         raise ValueError(f"The certificate of {self.rule.name} says nothing of {x!r}.")
 
     def __repr__(self) -> str:
-        kind = "certified" if self.ok else "not certified"
-        worst = self.worst()
-        head = f"{self.rule.name}: {kind}"
-        if worst:
+        worst, undecided = self.worst(), self.undecided
+        head = f"{self.rule.name}: {'certified' if self.ok else 'not certified'}"
+        if worst and max(worst) < math.inf:
             head += f", value within {worst[0]:.3g} ulps and slope within {worst[1]:.3g}"
         rows = [["where", "formula", *(["value, ulps", "slope, ulps"] if self.rounding else [])]]
         for piece in self.formula:
@@ -87,15 +105,30 @@ class Certificate:
             text += f" by {piece.bound:.2g} of it" * (piece.status == "bounded")
             text += f": {piece.note}" * bool(piece.note)
             rows.append([piece.where, text, *(self._ulps_in(piece) if self.rounding else [])])
-        table = [f"  {line}" for line in columns(rows)]
-        open_ = ["  undecided", *(f"    {text}" for text in self.undecided)] if self.undecided else []
-        return "\n".join([head, *table, *open_, "  rests on", *(f"    {text}" for text in self.rests_on)])
+        lines = [head, *(f"  {line}" for line in columns(rows))]
+        lines += ["  undecided", *(f"    {text}" for text in undecided)] if undecided else []
+        lines += [f"  bounded: {self.bounded}"] if self.bounded else []
+        lines += [f"  not examined: {'; '.join(self.not_examined)}", "  rests on"]
+        return "\n".join([*lines, *(f"    {text}" for text in self.rests_on)])
+
+    def to_json(self) -> str:
+        """The verdict as JSON, without the boxes."""
+        worst = [x if x < math.inf else None for x in self.worst() or ()]
+        facts: dict[str, Any] = {
+            "rule": self.rule.name,
+            "ok": self.ok,
+            "undecided": self.undecided,
+            "bounded": self.bounded,
+        }
+        facts |= {"not_examined": self.not_examined, "rests_on": self.rests_on}
+        facts |= zip(("value_ulps", "slope_ulps"), worst, strict=False)
+        return json.dumps(facts, indent=1)
 
     def worst(self) -> tuple[float, float] | None:
         """The largest bounds of value and slope in ulps; None where rounding was not looked at."""
         if not self.rounding:
             return None
-        pairs = [_best(box) for box in self.rounding]
+        pairs = [best(box) for box in self.rounding]
         return max(value for value, _ in pairs), max(slope for _, slope in pairs)
 
     def _ulps_in(self, piece: Piece) -> list[str]:
@@ -108,9 +141,9 @@ class Certificate:
             return ["", ""]
         texts = []
         for place in (0, 1):
-            best = max(_best(box)[place] for box in boxes)
-            stars = any(_best(box)[place] < (box.value, box.slope)[place] for box in boxes)
-            texts.append(f"{_up(best)}{'*' * stars}")
+            most = max(best(box)[place] for box in boxes)
+            stars = any(best(box)[place] < (box.value, box.slope)[place] for box in boxes)
+            texts.append(f"{_up(most)}{'*' * stars}")
         return texts
 
     def plot(self) -> Any:
@@ -122,7 +155,7 @@ class Certificate:
         boxes = [box for box in self.rounding if abs(box.low) < 1e100 > abs(box.high)]
         for place, name in enumerate(("value", "slope")):
             ends = [x for box in boxes for x in (box.low, box.high)]
-            bounds = [n for box in boxes for n in [min(max(_best(box)[place], 2.0**-4), 2.0**53)] * 2]
+            bounds = [n for box in boxes for n in [min(max(best(box)[place], 2.0**-4), 2.0**53)] * 2]
             axes.plot(ends, bounds, label=name)
         axes.set_xscale("symlog", linthresh=1e-3)
         axes.set_yscale("log", base=2)
@@ -132,77 +165,14 @@ class Certificate:
         axes.legend()
         return figure
 
-    def save(self, path: str | Path) -> None:
-        """Writes the certificate as JSON. Raises OSError if the file cannot be written."""
-        data = {
-            "format": FORMAT,
-            "rule": self.rule.name,
-            "parameters": {name: repr(x) for name, x in self.rule.parameters.items()},
-            "ulps": self.ulps,
-            "start": [[_texts(cell.ends)] for cell in self.start],
-            "formula": [
-                {**asdict(piece), "ends": _texts(piece.ends), "bound": repr(piece.bound)} for piece in self.formula
-            ],
-            "rounding": [[*map(float.hex, (box.low, box.high, *box.bounds)), box.reason] for box in self.rounding],
-            "rests_on": self.rests_on,
-        }
-        Path(path).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
-    @staticmethod
-    def load(path: str | Path) -> "Certificate":
-        """A certificate as `save` wrote it. Raises ValueError for another file, or for an undeclared rule."""
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-            if data["format"] != FORMAT:
-                raise ValueError(f"its format is {data['format']}, not {FORMAT}")
-            name, parameters = data["rule"], data["parameters"]
-            if name not in RULES:
-                raise ValueError(f"no rule is named {name!r}: import the module that declares it")
-            rule = RULES[name].bind(**{key: _parameter(text) for key, text in parameters.items()})
-            pieces = [
-                Piece(**{**p, "ends": _numbers(p["ends"]), "bound": float(p["bound"])}) for p in data["formula"]
-            ]
-            boxes = [Box(*map(float.fromhex, row[:6]), reason=row[6]) for row in data["rounding"]]
-            start = [Cell(_numbers(ends)) for (ends,) in data["start"]]
-            return Certificate(rule, pieces, boxes, list(data["rests_on"]), data["ulps"], start)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{path} holds no certificate: {error}.") from None
-
-    def check(self) -> None:
-        """Proves every line again, without searching. Raises AssertionError if one does not hold."""
-        pieces, formulas = pieces_of(self.rule, self.start)
-        pieces = [piece for piece in pieces if not is_outside(self.rule, piece)]
-        if [(p.where, p.status) for p in pieces] != [(p.where, p.status) for p in self.formula]:
-            raise AssertionError(f"The formula of {self.rule.name} is not what the certificate says.")
-        for piece, stated in zip(pieces, self.formula, strict=True):
-            if not piece.bound <= stated.bound:
-                raise AssertionError(
-                    f"{self.rule.name}, {piece.where}: the bound is {piece.bound}, not {stated.bound}."
-                )
-        if self.rounding:
-            self._check_rounding(pieces, formulas)
-
-    def _check_rounding(self, pieces: Sequence[Piece], formulas: Sequence[Formulas]) -> None:
-        truth, boxes = Truth(self.rule, pieces, formulas), iter(sorted(self.rounding))
-        for low, high in float_pieces(truth):
-            at = low
-            while at <= high:
-                box = next(boxes, None)
-                if box is None or box.low != at or box.high > high:
-                    raise AssertionError(f"The boxes of {self.rule.name} do not cover the floats from {at!r} on.")
-                now = bound(truth, box.low, box.high, set())
-                if any(a > b for a, b in zip(now.bounds, box.bounds, strict=True)):
-                    raise AssertionError(f"{self.rule.name}, {box.low!r} to {box.high!r}: the bounds do not hold.")
-                at = math.nextafter(box.high, math.inf)
-
-
-def _best(box: Box) -> tuple[float, float]:
+def best(box: FloatBox) -> tuple[float, float]:
     """The bounds that are stated: in ulps of the number, or beyond LIMIT those of a rounded input."""
     value = box.value if box.value <= LIMIT else box.value_of_input
     return value, box.slope if box.slope <= LIMIT else box.slope_of_input
 
 
-def _told(boxes: list[Box]) -> str:
+def _reason(boxes: list[FloatBox]) -> str:
     """Neighbouring boxes without a bound: where they are, and why."""
     reasons = [box.reason for box in boxes if box.reason] or ["no bound on the rounding"]
     shown = next((reason for reason in reasons if " is right at " in reason), reasons[0])
@@ -215,15 +185,3 @@ def _up(x: float) -> str:
         return f"{x:g}"
     scale = 10.0 ** (2 - math.floor(math.log10(x)))
     return f"{math.ceil(x * scale * (1 - 1e-15)) / scale:.3g}"
-
-
-def _texts(ends: Any) -> list[list[str]]:
-    return [[str(low), str(high)] for low, high in ends]
-
-
-def _numbers(texts: Any) -> Any:
-    return tuple(tuple(float(x) if "inf" in x else Fraction(x) for x in pair) for pair in texts)
-
-
-def _parameter(text: str) -> Any:
-    return float(text) if any(c in text for c in ".einf") else int(text)

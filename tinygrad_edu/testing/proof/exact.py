@@ -14,73 +14,26 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
-from flint import arb, fmpq, fmpq_mpoly_ctx, fmpz
+from flint import arb, fmpz
 
 from ...engine import elementary
+from . import sums
 from .cells import Cell, Split, Undecided
 from .functions import FUNCTIONS
-from .ranges import ALL, INF, Number, Range, exactly
+from .ranges import ALL, INF, OwnArithmetic, Range, exactly
+from .sums import IMAGINARY, ONE, Generator, Sum, Term
 
-Generator = tuple[str, Any]
-Term = frozenset[tuple[Generator, Fraction]]  # generators and their exponents
-Sum = dict[Term, Fraction]
-ONE: Term = frozenset()
-IMAGINARY: Generator = ("i", None)
+ORDER = 8  # so often a quotient that is 0/0 is derived
 
 
-def _times(a: Term, b: Term) -> tuple[Term, Fraction | int]:
-    """The product of two terms, and the number that i^2 = -1 and whole powers of primes leave."""
-    if not a or not b:
-        return a or b, 1
-    powers = dict(a)
-    for generator, exponent in b:
-        powers[generator] = powers.get(generator, Fraction(0)) + exponent
-    return _reduced(powers)
-
-
-def _reduced(powers: dict[Generator, Fraction]) -> tuple[Term, Fraction | int]:
-    factor = Fraction(1)
-    for generator in [g for g in powers if g[0] in ("i", "prime")]:
-        kind, key = generator
-        if kind == "i":
-            turns = int(powers[generator]) % 4
-            factor *= -1 if turns >= 2 else 1
-            powers[generator] = Fraction(turns % 2)
-        elif whole := math.floor(powers[generator]):
-            factor *= Fraction(key) ** whole
-            powers[generator] -= whole
-    return frozenset((g, e) for g, e in powers.items() if e), factor
-
-
-def _add(a: Sum, b: Sum, factor: Fraction | int = 1) -> Sum:
-    out = dict(a)
-    for term, coefficient in b.items():
-        out[term] = out.get(term, Fraction(0)) + factor * coefficient
-    return {term: c for term, c in out.items() if c}
-
-
-def _multiply(a: Sum, b: Sum) -> Sum:
-    out: Sum = {}
-    for s, c in a.items():
-        for t, d in b.items():
-            term, sign = _times(s, t)
-            out[term] = out.get(term, Fraction(0)) + sign * c * d
-    if len(out) > 4000:
-        raise Undecided("the formula is too long")
-    return {term: c for term, c in out.items() if c}
-
-
-def _key(s: Sum) -> Any:
-    return frozenset(s.items())
-
-
-class Exact(Number):
+class Exact(OwnArithmetic):
     """A formula on one cell. Comparisons are decided for the whole cell, or raise Split."""
 
-    __hash__ = None  # type: ignore[assignment]  # a formula has many forms
+    __hash__: None = None  # type: ignore[assignment]  # a formula has many forms
 
     def __init__(self, cell: Cell, terms: Sum):
-        self.cell, self.terms = cell, terms
+        self.cell: Cell = cell
+        self.terms: dict[frozenset[tuple[tuple[str, Any], Fraction]], Fraction] = terms
 
     # --- Making ---------------------------------------------------------------------------------------------
 
@@ -91,6 +44,8 @@ class Exact(Number):
         """x as a formula; a float is the rational number that it is. Raises Undecided for inf and nan."""
         if isinstance(x, Exact):
             return x
+        if isinstance(x, Undefined):
+            raise Undecided(x.reason)
         if isinstance(x, float) and not math.isfinite(x):
             raise Undecided(f"{x} is not a real number")
         value = Fraction(x)
@@ -98,7 +53,7 @@ class Exact(Number):
 
     def generator(self, kind: str, key: Any = None, exponent: Fraction | int = 1) -> Exact:
         """A generator to a power. Primes keep the part of the exponent below 1."""
-        term, factor = _reduced({(kind, key): Fraction(exponent)})
+        term, factor = sums.reduced({(kind, key): Fraction(exponent)})
         return self._make({term: Fraction(factor)})
 
     def constants(self) -> tuple[Exact, ...]:
@@ -108,12 +63,25 @@ class Exact(Number):
 
     # --- Arithmetic -----------------------------------------------------------------------------------------
 
+    def __eq__(self, other: Any) -> Any:
+        """Python's ==, which a rule may use on floats."""
+        return self._apply("equal", self, other)
+
     def _apply(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
-        """What operators and `elementary` ask for."""
+        """What operators and `elementary` ask for. What is undefined may stand in a branch that is not taken."""
+        self.cell.clock.check()
         if name == "plain":
             return inputs[0]
         if name == "where":
             return inputs[1] if self.sign(self.lift(inputs[0])) else inputs[2]
+        try:
+            return self._computed(name, *inputs, exponent=exponent)
+        except (Undecided, ZeroDivisionError) as reason:
+            if name in _COMPARISONS:
+                raise
+            return Undefined(self.cell, str(reason))
+
+    def _computed(self, name: str, *inputs: Any, exponent: Any) -> Any:
         if name in _COMPARISONS and (side := beside_infinity(*inputs)):
             return _COMPARISONS[name](side)
         a, *others = map(self.lift, inputs)
@@ -126,23 +94,24 @@ class Exact(Number):
             sign = self.sign(a)
             return sign * a if name == "abs" else sign if name == "sign" else int(sign > 0)
         if name == "add":
-            return self._make(_add(a.terms, b.terms))
+            return self._make(sums.add(a.terms, b.terms))
         if name == "sub":
-            return self._make(_add(a.terms, b.terms, -1))
+            return self._make(sums.add(a.terms, b.terms, -1))
         if name == "neg":
-            return self._make(_add({}, a.terms, -1))
+            return self._make(sums.add({}, a.terms, -1))
         if name == "mul":
-            return self._make(_multiply(a.terms, b.terms))
+            return self._make(sums.multiply(a.terms, b.terms))
         if name == "div":
             return a * self.power_of(b, Fraction(-1))
         if name == "pow_n":
             return self.power_of(a, Fraction(exponent))
         if name == "pow":
-            constant = b.constant()
-            return self.power_of(a, constant) if constant is not None else self.exp(b * self.log(a))
+            if (constant := b.constant()) is not None or not a.terms:
+                return self.power_of(a, Fraction(self.sign(b)) if constant is None else constant)
+            return self.exp(b * self.log(a))
         if name == "mod":
             self.cell.notes.add("formula: the jumps of floor(x / y) are left out")
-            return a - b * self.generator("floor", _key((a / b).terms))
+            return a - b * self.generator("floor", sums.key_of(self.lift(a / b).terms))
         return self.function(name, a)
 
     def function(self, name: str, x: Exact) -> Exact:
@@ -163,7 +132,7 @@ class Exact(Number):
             raise Undecided(f"nothing is known of {name}: add a row to testing/proof/functions.py")
         if formula := FUNCTIONS[name].formula:
             return formula(x)  # type: ignore[no-any-return]  # written for any kind of number
-        return self.generator(name, _key(x.terms))
+        return self.generator(name, sums.key_of(x.terms))
 
     def exp(self, x: Exact) -> Exact:
         """e^x: one factor for each term of x; e^(c log u) is u^c."""
@@ -196,17 +165,17 @@ class Exact(Number):
             sign = self._away_from_0(x) if exponent < 0 else None
             if len(x.terms) == 1:
                 ((term, c),) = x.terms.items()
-                inverse, factor = _reduced({g: e * exponent for g, e in term})
+                inverse, factor = sums.reduced({g: e * exponent for g, e in term})
                 return self._make({inverse: factor * c ** int(exponent)})
             kind, base = ("sum", sign * x) if sign else ("pole", x)
-            out = self.generator(kind, _key(base.terms), exponent) * (sign or 1) ** int(exponent)
+            out = self.generator(kind, sums.key_of(base.terms), exponent) * (sign or 1) ** int(exponent)
         elif not x.terms and exponent > 0:
             return x
         elif self.sign(x) == 1:
             for (kind, key), e in self.positive_factors(x):
                 out = out * self.generator(kind, key, e * exponent)
         else:
-            raise Undecided("a broken power of a number that is not positive")
+            raise Undecided("a fractional power of a number that is not positive")
         return out
 
     def _away_from_0(self, divisor: Exact) -> int | None:
@@ -224,7 +193,7 @@ class Exact(Number):
 
     def positive_factors(self, x: Exact) -> Iterable[tuple[Generator, Fraction]]:
         """The factors of a positive x, each positive, with their exponents."""
-        content, factors = _factored(x.terms)
+        content, factors = sums.factored(x.terms)
         for number, side in ((abs(content.numerator), 1), (content.denominator, -1)):
             if number > 10**30:
                 raise Undecided("a root of a long fraction")
@@ -238,7 +207,7 @@ class Exact(Number):
                 (((generator, _),),) = factor
                 yield generator, e
             else:
-                yield ("sum", _key(_add({}, factor, sign))), e
+                yield ("sum", sums.key_of(sums.add({}, factor, sign))), e
 
     # --- What is known of it --------------------------------------------------------------------------------
 
@@ -248,18 +217,18 @@ class Exact(Number):
 
     def cancelled(self) -> Exact:
         """The same formula over one divisor, so that terms cancel: its ranges are narrower."""
-        divisors, rest = _cleared(self.terms)
-        return self._make(_multiply({divisors: Fraction(1)}, rest))
+        divisors, rest = sums.cleared(self.terms)
+        return self._make(sums.multiply({divisors: Fraction(1)}, rest))
 
     def is_zero(self) -> bool:
         """Is it 0 all over the cell? True is proven; False may be a failure to see it."""
-        return not _cleared(self.terms)[1]
+        return not sums.cleared(self.terms)[1]
 
     def sign(self, x: Exact) -> int:
         """-1, 0 or 1 all over the cell. Raises Split where x changes its sign."""
         if (found := self._plain_sign(x)) is not None:
             return found
-        content, factors = _factored(x.terms)
+        content, factors = sums.factored(x.terms)
         out = (content > 0) - (content < 0)
         for factor, e in factors:
             if e.denominator == 1:  # other powers have a positive base; an even power may be 0, or that of e^ix
@@ -334,7 +303,29 @@ class Exact(Number):
 
     def on(self, inputs: Sequence[Any]) -> Any:
         """The formula computed on other inputs: ranges, or formulas on another cell."""
-        return _Values(inputs).of(self.terms)
+        return Values(inputs).of(self.terms)
+
+    def limit(self, edge: Sequence[Exact], i: int) -> Exact:
+        """Its limit where input i moves to an edge of the cell, if it is 0/0 there, as sin(x) / x: by l'Hôpital.
+
+        Numerator and denominator are derived until the denominator is not 0. Raises Undecided, or what the
+        formula raises, if there is no finite limit, or none is found.
+        """
+        if sums.mentions("floor", sums.key_of(self.terms)):
+            raise Undecided("a jump")
+        divisor = frozenset((generator, -e) for generator, e in sums.common(self.terms) if e < 0)
+        above, below = (
+            self._make(sums.multiply({divisor: Fraction(1)}, s)) for s in (self.terms, {ONE: Fraction(1)})
+        )
+        for _ in range(ORDER):
+            a, b = above.on(edge), below.on(edge)
+            if not b.is_zero():
+                quotient: Exact = b.lift(a / b)
+                return quotient
+            if not a.is_zero():
+                break
+            above, below = above.derivative(i), below.derivative(i)
+        raise Undecided("the value is infinite, or a quotient of what is 0 to a high order")
 
     # --- Derivatives ----------------------------------------------------------------------------------------
 
@@ -345,9 +336,9 @@ class Exact(Number):
             for generator, e in term:
                 inner = self._slope_of(generator, i)
                 if inner.terms:
-                    rest, factor = _times(term, frozenset([(generator, Fraction(-1))]))
+                    rest, factor = sums.times(term, frozenset([(generator, Fraction(-1))]))
                     out = out + self._make({rest: factor * c * e}) * inner
-        return out
+        return self.lift(out)
 
     def _slope_of(self, generator: Generator, i: int) -> Exact:
         """The derivative of a generator: for e^m, m' e^m."""
@@ -359,11 +350,12 @@ class Exact(Number):
         if kind in ("sum", "pole"):
             return self._make(dict(key)).derivative(i)
         if kind == "e":
-            return self._make({key: Fraction(1)}).derivative(i) * self.generator("e", key)
+            return self.lift(self._make({key: Fraction(1)}).derivative(i) * self.generator("e", key))
         if kind == "log":
-            return self._slope_of(key, i) * self.generator(key[0], key[1], -1)
+            return self.lift(self._slope_of(key, i) * self.generator(key[0], key[1], -1))
         u = self._make(dict(key))
-        return u.derivative(i) * self.lift(FUNCTIONS[kind].slope(u))
+        inner = u.derivative(i)
+        return self.lift(inner * FUNCTIONS[kind].slope(u)) if inner.terms else inner
 
 
 _COMPARISONS: dict[str, Any] = {
@@ -373,6 +365,30 @@ _COMPARISONS: dict[str, Any] = {
     "ge": lambda sign: sign >= 0,
     "equal": lambda sign: int(sign == 0),
 }
+
+
+class Undefined(OwnArithmetic):
+    """What a formula has where it is 0/0, infinite or unknown. It may stand in a branch that is not taken."""
+
+    def __init__(self, cell: Cell, reason: str):
+        self.cell: Cell = cell
+        self.reason: str = reason
+
+    def _apply(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
+        if name == "where" and inputs[0] is not self:
+            return Exact(self.cell, {})._apply(name, *inputs)
+        if name == "where" or name in _COMPARISONS:
+            raise Undecided(self.reason)
+        return self
+
+    def __bool__(self) -> bool:
+        raise Undecided(self.reason)
+
+    def is_zero(self) -> bool:
+        return False
+
+    def range_of(self, x: Any) -> Range:
+        return ALL
 
 
 def _is_positive(generator: Generator) -> bool:
@@ -405,85 +421,10 @@ def variable_range(cell: Cell, i: int) -> Range:
     return Range(ends[0].lo, ends[1].hi)
 
 
-# --- Sums ---------------------------------------------------------------------------------------------------
-
-
-def _common(s: Sum) -> Term:
-    """The largest term that divides all terms of a sum."""
-    exponents = [dict(term) for term in s]
-    shared = {g for term in exponents for g in term}
-    return frozenset((g, e) for g in shared if (e := min(term.get(g, Fraction(0)) for term in exponents)))
-
-
-def _factored(s: Sum) -> tuple[Fraction, list[tuple[Sum, Fraction]]]:
-    """A number, and generators and irreducible polynomials with their exponents: the sum is their product."""
-    powers, rest = _cleared(s)
-    common = _common(rest)
-    rest = _shifted(rest, common)
-    powers, content = _times(powers, common)
-    found: list[tuple[Sum, Fraction]] = [({frozenset([(g, Fraction(1))]): Fraction(1)}, e) for g, e in powers]
-    generators = sorted({g for term in rest for g, _ in term}, key=repr)
-    steps = {g: _step([e for term in rest for h, e in term if h == g]) for g in generators}
-    powers_of = {tuple(int(dict(term).get(g, 0) / steps[g]) for g in generators): c for term, c in rest.items()}
-    if any(n > 60 for powers in powers_of for n in powers):  # too high a degree
-        return Fraction(content), [*found, (rest, Fraction(1))]
-    context = fmpq_mpoly_ctx.get(tuple(f"g{n}" for n in range(len(generators))), "lex")
-    polynomial = context.from_dict({powers: fmpq(c.numerator, c.denominator) for powers, c in powers_of.items()})
-    unit, factors = polynomial.factor()
-    for factor, e in factors:
-        part = {
-            frozenset((g, int(n) * steps[g]) for g, n in zip(generators, powers, strict=True) if n): Fraction(
-                int(c.p), int(c.q)
-            )
-            for powers, c in factor.to_dict().items()
-        }
-        found.append((part, Fraction(int(e))))
-    return content * Fraction(int(unit.p), int(unit.q)), found
-
-
-def _step(numbers: list[Fraction]) -> Fraction:
-    """A fraction of which all numbers are whole multiples: 1 / n, or the largest if the multiples are many."""
-    least = Fraction(1, math.lcm(*(x.denominator for x in numbers)))
-    return least if max(numbers) <= 60 * least else least * math.gcd(*(x.numerator for x in numbers))
-
-
-def _shifted(s: Sum, by: Term) -> Sum:
-    """The sum divided by a term."""
-    inverse = frozenset((g, -e) for g, e in by if e)
-    return {term: factor * c for t, c in s.items() for term, factor in [_times(t, inverse)]}
-
-
-def _cleared(s: Sum) -> tuple[Term, Sum]:
-    """A sum as whole powers of irreducible sums, times a rest in which these have powers below 1."""
-    poles = ONE
-    while True:
-        for generator in sorted({g for term in s for g, _ in term if g[0] in ("sum", "pole")}, key=repr):
-            exponents = [dict(term).get(generator, Fraction(0)) for term in s]
-            if low := math.floor(min(exponents)):
-                pole = frozenset([(generator, Fraction(low))])
-                poles, s = _times(poles, pole)[0], _shifted(s, pole)
-            if max(exponents) - low >= 1:
-                s = _with_whole_powers(s, generator)
-                break
-        else:
-            return poles, s
-
-
-def _with_whole_powers(s: Sum, generator: Generator) -> Sum:
-    base, out = dict(generator[1]), dict[Term, Fraction]()
-    for term, c in s.items():
-        whole = math.floor(dict(term).get(generator, Fraction(0)))
-        part = _shifted({term: c}, frozenset([(generator, Fraction(whole))]))
-        for _ in range(whole):
-            part = _multiply(part, base)
-        out = _add(out, part)
-    return out
-
-
 # --- Sums on other numbers ------------------------------------------------------------------------------------
 
 
-class _Values(dict[tuple[Generator, Fraction], Any]):
+class Values(dict[tuple[Generator, Fraction], Any]):
     """The values of powers of generators on ranges or on formulas, each computed once."""
 
     def __init__(self, inputs: Sequence[Any]):
@@ -492,16 +433,16 @@ class _Values(dict[tuple[Generator, Fraction], Any]):
 
     def of(self, s: Sum) -> Any:
         """The value of a sum. Factors e^m become one e^(sum of m): a narrower range."""
-        out = self.inputs[0].lift(0)
+        zero = out = self.inputs[0].lift(0)
         for term, c in s.items():
             exponent: Sum = {}
-            product = out.lift(c)
+            product = zero.lift(c)
             for generator, power in term:
                 if generator[0] == "e":
-                    exponent = _add(exponent, {generator[1]: power})
+                    exponent = sums.add(exponent, {generator[1]: power})
                 else:
                     product = product * self[generator, power]
-            out = out + (product * self[("exp", _key(exponent)), Fraction(1)] if exponent else product)
+            out = out + (product * self[("exp", sums.key_of(exponent)), Fraction(1)] if exponent else product)
         return out
 
     def __missing__(self, powered: tuple[Generator, Fraction]) -> Any:
@@ -539,6 +480,6 @@ class _Values(dict[tuple[Generator, Fraction], Any]):
         slope: Sum = {}
         for term, c in s.items():
             for generator, n in term:
-                slope = _add(slope, {_times(term, frozenset([(generator, Fraction(-1))]))[0]: c * n})
-        other = _Values([middle]).of(s) + self.of(slope) * (x - middle)
+                slope = sums.add(slope, {sums.times(term, frozenset([(generator, Fraction(-1))]))[0]: c * n})
+        other = Values([middle]).of(s) + self.of(slope) * (x - middle)
         return Range(max(found.lo, other.lo), min(found.hi, other.hi))

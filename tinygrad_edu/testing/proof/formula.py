@@ -1,8 +1,10 @@
 """Is a rule's slope the derivative of its forward function, over every real number of a domain?"""
 
+import contextlib
+import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -10,110 +12,204 @@ import mpmath as mp
 from flint import arb
 
 from ...engine.rule import Rule
-from ..points import inside
-from ..reference import Reference, high
-from ..subject import Subject
+from ..check.case import Case
+from ..check.points import inside
+from ..check.reference import Reference, high
 from .cells import Cell, Split, Undecided
-from .exact import Exact, variables
-from .ranges import Range, exactly
+from .exact import Exact, Undefined, variables
+from .ranges import INF, Range, exactly
 
 TOLERANCE = 1e-12  # a formula may have constants that are floats
 CELLS = 600
-REACH = 1e6  # an exponential of a larger number would take mpmath forever
-NOTHING = arb(10) ** -300  # a difference that floats cannot show
-CONVENTION = "the slope is a convention"
-SMALL = "where both are below 1e-300, not at all"
+NOTHING = arb(2) ** -1075  # half of the least float
+NEAR = arb(2) ** -(2**60)
+STEEP = 1e12
+UPSTREAMS = (2.0, -1.0, 0.5, 1e3, -3e-5, 0.0)
+NO_DERIVATIVE = "the slope is a convention"
+SMALL = "where both are below the least float, not at all"
+FAILURES = (Undecided, Split, ZeroDivisionError, RecursionError)
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of the domain and what was found there.
+    """A part of the domain and what was proven there.
 
     `status` is "identity": all terms of slope - derivative cancel; "bounded": |slope - derivative| is at most
-    `bound` times |derivative|; "kink": the slope is a convention, between the slopes of the neighbours; "end": no
-    finite derivative was found, and the slope is a convention; "undecided".
+    `bound` times |derivative|; "kink": the slope is a convention, between the slopes of the neighbours; "end":
+    there is no finite derivative, and the slope is a convention; "undecided". `tested`: the note says
+    what was tried at points instead of proven.
     """
 
     where: str
     ends: tuple[tuple[Any, Any], ...]
     status: str
-    bound: float
+    bound: float = math.inf
     note: str = ""
+    tested: bool = False
 
 
-class Formulas:
-    """Forward and slopes of a rule on one cell, as formulas."""
+class Refuted(AssertionError):
+    """A rule is wrong at a float: `point`. The rule was run there."""
+
+    def __init__(self, rule: Rule, point: tuple[float, ...], what: str, expected: Any, got: Any, facts: str = ""):
+        self.rule: Rule = rule
+        self.point: tuple[float, ...] = point
+        shown = ", ".join(map(repr, point))
+        super().__init__(
+            f"{rule.name} is refuted: at {shown} {what} is {mp.nstr(high(got), 17)}, "
+            f"but the derivative of its forward function is {mp.nstr(high(expected), 17)}.{facts}"
+        )
+
+
+# --- Formulas -----------------------------------------------------------------------------------------------
+
+
+class CellFormulas:
+    """Forward and slopes of a rule on one cell, as formulas. A slope is Undefined where it is infinite or 0/0."""
 
     def __init__(self, rule: Rule, cell: Cell):
-        self.cell, self.inputs = cell, variables(cell)
+        self.cell: Cell = cell
+        self.inputs: list[Exact] = variables(cell)
         one = self.inputs[0]
-        self.forward = one.lift(rule.forward(*self.inputs))
-        self.slopes = [
-            one.lift(share)
-            for share in rule.counted(rule.backward(1, self.forward, *self.inputs), len(self.inputs))
+        self.forward: Exact = one.lift(_ran(rule.forward, *self.inputs))
+        self.slopes: list[Undefined | Exact] = [
+            slope if isinstance(slope, Undefined) else Exact(cell, slope.terms) for slope in _slopes(rule, cell)
         ]
 
     def derivative(self, i: int) -> Exact:
         return self.forward.derivative(i)
 
 
-def pieces_of(rule: Rule, start: Sequence[Cell]) -> tuple[list[Piece], list[Formulas]]:
-    """All pieces of the cells, and the formulas on those that are open. Raises AssertionError for a wrong rule."""
-    todo, found = list(reversed(start)), list[tuple[Cell, Piece]]()
-    open_cells, others, unknown = list[Formulas](), list[Formulas](), list[Cell]()
+class NotLinear(Undecided):
+    """A share is not shown to be upstream times the slope."""
+
+
+def _ran(function: Any, *inputs: Any) -> Any:
+    """function(*inputs). Raises Undecided where it cannot be run on formulas."""
+    try:
+        return function(*inputs)
+    except (Split, Undecided, RecursionError):
+        raise
+    except Exception as error:  # whatever a function for floats raises
+        raise Undecided(f"no formula: {type(error).__name__}: {error}") from None
+
+
+def _slopes(rule: Rule, cell: Cell) -> list[Any]:
+    """The shares divided by upstream, which is one more variable: it must be a factor, and nothing else.
+
+    A branch on upstream divides its numbers, and the slopes must be the same in all parts.
+    """
+    n, slopes = len(cell.ends), list[Any]()
+    todo = [replace(cell, ends=(*cell.ends, (-math.inf, math.inf)))]
     while todo:
-        if len(open_cells) + len(others) > CELLS:
+        part = todo.pop()
+        *inputs, upstream = variables(part)
+        try:
+            shares = _ran(rule.backward, upstream, inputs[0].lift(rule.forward(*inputs)), *inputs)
+        except Split as split:
+            if any(n in pair for c in split.cells for pair in (*c.above, *c.same)):
+                raise NotLinear("upstream is compared with an input") from None
+            if all(c.ends[:n] == cell.ends for c in split.cells) and split.cells[0].ends[n] != part.ends[n]:
+                todo += sorted(split.cells, key=lambda c: c.is_point(n), reverse=True)
+                continue
+            raise Split(replace(c, ends=c.ends[:n]) for c in split.cells) from None
+        shares = [_lifted(upstream, share) for share in rule.counted(shares, n)]
+        if not slopes:
+            slopes = [s if isinstance(s, Undefined) else s.derivative(n) for s in shares]
+        for share, slope in zip(shares, slopes, strict=True):
+            if isinstance(share, Undefined) or isinstance(slope, Undefined):
+                if isinstance(share, Undefined) != isinstance(slope, Undefined):
+                    raise NotLinear("a share is not a number for some upstream")
+            elif not (share - upstream * slope).is_zero() or slope.derivative(n).terms:
+                raise NotLinear("a share is not proven to be upstream times the slope")
+    return slopes
+
+
+def _lifted(one: Exact, share: Any) -> Exact | Undefined:
+    if isinstance(share, Undefined) or (isinstance(share, float) and not math.isfinite(share)):
+        return Undefined(one.cell, getattr(share, "reason", f"{share} is not a real number"))
+    return one.lift(share)
+
+
+def pieces_of(rule: Rule, start: Sequence[Cell]) -> tuple[list[Piece], list[CellFormulas]]:
+    """All pieces of the cells, and the formulas on those that are open. Raises Refuted for a wrong rule."""
+    todo, pieces = list(reversed(start)), list[tuple[Cell, Piece]]()
+    open_cells, edges, unknown = list[CellFormulas](), list[CellFormulas](), list[Cell]()
+    while todo:
+        if len(open_cells) + len(edges) > CELLS:
             raise ValueError(f"{rule.name} has more than {CELLS} branches: give a smaller domain.")
         cell = todo.pop()
         try:
-            formulas = Formulas(rule, cell)
+            formulas = CellFormulas(rule, cell)
         except Split as split:
             todo += reversed(split.cells)
             continue
-        except (Undecided, ZeroDivisionError, ValueError, OverflowError) as reason:
-            edge = any(cell.is_point(i) for i in range(len(cell.ends)))
-            note = CONVENTION if edge else str(reason)
-            unknown += [] if edge else [cell]
-            found.append((cell, Piece(str(cell), cell.ends, "end" if edge else "undecided", math.inf, note)))
+        except (Undecided, RecursionError) as reason:
+            if isinstance(reason, NotLinear):
+                _refute_upstream(rule, cell)
+            unknown += [cell] if cell.is_open and any(map(inside(rule), points_of(cell))) else []
+            pieces.append((cell, Piece(str(cell), cell.ends, "undecided", note=str(reason))))
             continue
-        if cell.same or any(cell.is_point(i) for i in range(len(cell.ends))):
-            others.append(formulas)
-        else:
+        if cell.is_open:
             open_cells.append(formulas)
-            found.append((cell, _on_open(rule, formulas)))
-    for formulas in others:
-        found.append((formulas.cell, _on_edge(rule, formulas, open_cells, unknown)))
-    found.sort(key=lambda pair: [(float(low), float(high)) for low, high in pair[0].ends])
-    return [piece for _, piece in found], open_cells
+            pieces.append((cell, _on_open(rule, formulas)))
+        else:
+            edges.append(formulas)
+    for formulas in edges:
+        pieces.append((formulas.cell, _on_edge(rule, formulas, open_cells, unknown)))
+    pieces.sort(key=lambda pair: [(float(low), float(high)) for low, high in pair[0].ends])
+    return [piece for _, piece in pieces], open_cells
 
 
-def _on_open(rule: Rule, formulas: Formulas) -> Piece:
-    cell = formulas.cell
-    differences = [slope - formulas.derivative(i) for i, slope in enumerate(formulas.slopes)]
-    if all(difference.is_zero() for difference in differences):
-        return Piece(str(cell), cell.ends, "identity", 0.0)
-    worst, note = 0.0, ""
-    for i, difference in enumerate(differences):
-        if not difference.is_zero():
-            bound, reason = _bounded(rule, formulas, i, difference)
-            worst, note = max(worst, bound), note or reason
-    status = "bounded" if worst <= TOLERANCE else "undecided"
-    return Piece(str(cell), cell.ends, status, worst, note)
+def _refute_upstream(rule: Rule, cell: Cell) -> None:
+    """Raises Refuted if a share is not upstream times the slope at a float of the cell."""
+    for point in itertools.islice(points_of(cell), 6):
+        with contextlib.suppress(ValueError, ArithmeticError, TypeError):
+            out = rule.forward(*point)
+            slopes = rule.counted(rule.backward(1.0, out, *point), len(point))
+            for upstream in UPSTREAMS:
+                for i, share in enumerate(rule.counted(rule.backward(upstream, out, *point), len(point))):
+                    expected = upstream * slopes[i]
+                    if not math.isclose(share, expected, rel_tol=1e-9, abs_tol=1e-300) and expected == expected:
+                        facts = " A share is upstream times the slope."
+                        what = f"the share for input {i} and upstream {upstream:g}"
+                        raise Refuted(rule, point, what, expected, share, facts)
 
 
-def _bounded(rule: Rule, formulas: Formulas, i: int, difference: Exact) -> tuple[float, str]:
+# --- Where the inputs can move ------------------------------------------------------------------------------
+
+
+def _on_open(rule: Rule, formulas: CellFormulas) -> Piece:
+    cell, worst, note = formulas.cell, 0.0, ""
+    status = "identity"
+    for i, slope in enumerate(formulas.slopes):
+        try:
+            difference = slope - formulas.derivative(i)
+            if isinstance(difference, Undefined):
+                raise Undecided(difference.reason)
+            if not difference.is_zero():
+                status = "bounded"
+                bound, reason = _bounded(rule, formulas, i, difference)
+                worst, note = max(worst, bound), note or reason
+        except FAILURES as reason:
+            return Piece(str(cell), cell.ends, "undecided", note=str(reason) or "a branch")
+    return Piece(str(cell), cell.ends, status if worst <= TOLERANCE else "undecided", worst, note)
+
+
+def _bounded(rule: Rule, formulas: CellFormulas, i: int, difference: Exact) -> tuple[float, str]:
     """A bound on |difference| / |derivative| over the cell, by boxes; refutes at their midpoints."""
     derivative, difference = formulas.derivative(i).cancelled(), difference.cancelled()
     try:
         ratio = difference / derivative
         if (whole := ratio.range_of(ratio).mag) <= TOLERANCE:  # a float constant in place of the exact one
             return float(whole.upper()), ""
-    except (Undecided, Split):
-        pass  # the derivative changes its sign
+    except (*FAILURES, AttributeError):  # the derivative changes its sign
+        pass
     boxes = [[(float(low), float(high)) for low, high in formulas.cell.ends]]
     worst, examined, note = 0.0, 0, ""
     while boxes:
-        boxes.sort(key=lambda box: any(min(map(abs, side)) > REACH for side in box))  # last: not to be refuted
+        formulas.cell.clock.check()
+        boxes.sort(key=lambda box: any(min(map(abs, side)) > 1e6 for side in box))  # the far ones last
         box = boxes.pop(0)
         middle = tuple(_middle(*side) for side in box)
         examined += 1
@@ -137,12 +233,11 @@ def _bounded(rule: Rule, formulas: Formulas, i: int, difference: Exact) -> tuple
 
 
 def refute(rule: Rule, point: tuple[float, ...]) -> None:
-    """Raises AssertionError if the rule is wrong at a point, on many digits and on floats."""
-    subject = Subject(rule, Reference(rule.forward), 32.0)
-    if any(abs(x) > REACH for x in point):
-        return
+    """Raises Refuted if the rule is wrong at a point, on many digits and on floats."""
     try:
-        wrong = [row for row in subject.mathematics(point) if row[0] != "the value"]
+        wrong = [
+            row for row in Case(rule, Reference(rule.forward), 32.0).mathematics(point) if row[0] != "the value"
+        ]
     except Exception:  # not defined there, or not for mpmath numbers
         return
     if wrong:
@@ -150,85 +245,170 @@ def refute(rule: Rule, point: tuple[float, ...]) -> None:
         raise Refuted(rule, point, what, expected, got)
 
 
-class Refuted(AssertionError):
-    """A rule is wrong at a float: `point`. The rule was run there."""
-
-    def __init__(self, rule: Rule, point: tuple[float, ...], what: str, expected: Any, got: Any, facts: str = ""):
-        self.rule, self.point = rule, point
-        shown = ", ".join(map(repr, point))
-        super().__init__(
-            f"{rule.name} is refuted: at {shown} {what} is {mp.nstr(high(got), 17)}, "
-            f"but the derivative of its forward function is {mp.nstr(high(expected), 17)}.{facts}"
-        )
+# --- Edges: branch points, ties and closed ends ---------------------------------------------------------------
 
 
-def _on_edge(rule: Rule, edge: Formulas, neighbours: list[Formulas], unknown: list[Cell]) -> Piece:
-    """At a branch point the slopes must be those of both sides, or lie between them; at a jump there are none."""
+def _on_edge(rule: Rule, edge: CellFormulas, neighbours: list[CellFormulas], unknown: list[Cell]) -> Piece:
+    """The slopes at an edge are the derivative where there is one, else between the slopes beside it.
+
+    The shares of inputs that are equal add up to the slope of moving them together, which exists at every tie.
+    """
     cell = edge.cell
-    status, bound, notes = "identity", 0.0, []
-    is_known, jumps = not any(_touches(other, cell) for other in unknown), False
-    for i, slope in enumerate(edge.slopes):
-        tied = cell.is_point(i) or any(i in pair for pair in cell.same)
-        limits = [] if tied else [edge.derivative(i)]
-        for other in neighbours if tied else ():
-            if _touches(other.cell, cell):
-                try:
-                    limits.append(other.derivative(i).on(edge.inputs))
-                    jump = other.forward.on(edge.inputs) - edge.forward
-                    jumps = jumps or bool(jump.range_of(jump).sign)
-                except (Undecided, Split, ZeroDivisionError):
-                    is_known = False
-        if not limits:
-            return Piece(str(cell), cell.ends, "end", math.inf, CONVENTION)
-        apart = max(_apart(slope - limit, limit) for limit in limits)
-        if apart <= TOLERANCE:
-            bound = max(bound, apart)
-            continue
-        ranges = [limit.range_of(limit) for limit in limits]
-        own = slope.range_of(slope)
-        low, top = min(r.lo for r in ranges), max(r.hi for r in ranges)
-        if tied and low <= own.lo and own.hi <= top:
-            status = "kink"
-            ends = sorted({float(end.mid()) if end.is_finite() else float(end) for r in ranges for end in r})
-            notes.append(
-                f"slope {float(own.lo.mid()):.6g} by convention, {ends[0]:.6g} and {ends[-1]:.6g} beside it"
-                if not cell.same
-                else "equal inputs share by convention"
-            )
-            continue
-        if jumps:
-            return Piece(str(cell), cell.ends, "end", math.inf, CONVENTION)
-        if not is_known:
-            return Piece(str(cell), cell.ends, "undecided", math.inf, "the slope beside it is not known")
-        if all(cell.is_point(j) for j in range(len(cell.ends))):
-            refute_edge(rule, cell, i, own, ranges)
-        return Piece(str(cell), cell.ends, "undecided", math.inf, "the slope is not that of the neighbours")
+    status, bound, notes, tested = "identity", 0.0, list[str](), False
+    touching = [other for other in neighbours if _touches(other.cell, cell)]
+    is_known = not any(_touches(other, cell) for other in unknown)
+
+    def undecided(note: str) -> Piece:
+        return Piece(str(cell), cell.ends, "undecided", note=note)
+
+    try:
+        for group in _wrong_ties(edge):
+            _refute_edge(rule, cell, group)
+            return undecided("the shares of equal inputs do not add up to the slope of moving them together")
+        for i, slope in enumerate(edge.slopes):
+            limits, jumps = ([edge.derivative(i)], False) if not cell.is_tied(i) else _limits(edge, touching, i)
+            known = [limit for limit in limits if limit is not None]
+            if not isinstance(slope, Undefined) and known and len(known) == len(limits):
+                apart = max(_apart(slope - limit, limit) for limit in known)
+                if apart <= TOLERANCE:
+                    bound = max(bound, apart)
+                    continue
+                if any(_apart(a - b, b) > TOLERANCE for a, b in itertools.combinations(known, 2)):
+                    if any(_is_between(slope, a, b) for a, b in itertools.combinations(known, 2)):
+                        status = "kink" if status == "identity" else status
+                        notes.append(_convention(cell, slope, known))
+                        continue
+                    if not jumps and is_known:
+                        _refute_edge(rule, cell, [i])
+                        return undecided("the slope is not between those of the neighbours")
+                elif not jumps and is_known:
+                    _refute_edge(rule, cell, [i])
+                    return undecided("the slope is not that of the neighbours")
+            if not is_known:
+                return undecided("the slope beside it is not known")
+            if jumps or (limits and all(_is_infinite(edge, other, i) for other in touching)):
+                status = "end"
+                notes.append(NO_DERIVATIVE)
+                continue
+            if len(cell.ends) == 1 or not _holds_at_points(rule, cell, i):
+                return undecided("the slope beside it is not known")
+            status, tested = "end", True
+            notes.append(f"the slope for input {i} is tested at points, and not proven")
+    except FAILURES as reason:
+        return undecided(str(reason) or "a branch")
     if status == "identity" and bound:
         status = "bounded"
-    return Piece(str(cell), cell.ends, status, bound, "; ".join(dict.fromkeys(notes)))
+    return Piece(str(cell), cell.ends, status, bound, "; ".join(dict.fromkeys(notes)), tested)
 
 
-def refute_edge(rule: Rule, cell: Cell, i: int, own: Range, beside: list[Range]) -> None:
-    """Raises Refuted if the rule, run on the float at a branch point, gives no slope between its neighbours'."""
-    point = tuple(float(low) for low, _ in cell.ends)
-    if any(Fraction(x) != low for x, (low, _) in zip(point, cell.ends, strict=True)):
-        return
-    out = rule.forward(*point)
-    got = float(rule.backward(1.0, out, *point)[i])
-    low, top = (float(x.mid()) for x in (min(r.lo for r in beside), max(r.hi for r in beside)))
-    if not low - 1e-9 * abs(low) <= got <= top + 1e-9 * abs(top):
-        nearest = low if got < low else top
-        raise Refuted(
-            rule, point, f"the slope for input {i}", nearest, got, " It is an edge between two branches."
-        )
+def _limits(edge: CellFormulas, touching: Sequence[CellFormulas], i: int) -> tuple[list[Exact | None], bool]:
+    """The slopes for input i of the neighbours at the edge, None where they are not known; is there a jump?"""
+    limits, jumps = list[Exact | None](), False
+    for other in touching:
+        value: Any = None
+        try:
+            value, limit = other.forward.on(edge.inputs), other.derivative(i).on(edge.inputs)
+            if isinstance(value, Undefined) or isinstance(limit, Undefined):
+                value, limit = (formula.limit(edge.inputs, i) for formula in (other.forward, other.derivative(i)))
+            limits.append(limit)
+        except FAILURES:
+            limits.append(None)
+        if value is not None and not isinstance(value, Undefined):
+            jumps = jumps or not (value - edge.forward).is_zero()
+    return limits, jumps
 
 
-def _apart(difference: Exact, limit: Exact) -> float:
+def _wrong_ties(edge: CellFormulas) -> Iterator[list[int]]:
+    """The groups of equal inputs whose shares do not add up to the slope of moving them together."""
+    same = dict(edge.cell.same)
+    for first in set(same.values()) - set(same):
+        group = [first, *(i for i in same if _root(same, i) == first)]
+        if edge.cell.is_point(first) or any(isinstance(edge.slopes[i], Undefined) for i in group):
+            continue
+        along = edge.derivative(first)
+        if _apart(sum((edge.slopes[i] for i in group), along.lift(0)) - along, along) > TOLERANCE:
+            yield group
+
+
+def _root(same: dict[int, int], i: int) -> int:
+    while i in same:
+        i = same[i]
+    return i
+
+
+def _is_between(slope: Exact, a: Exact, b: Exact) -> bool:
+    """Is the slope nowhere outside of a and b?"""
+    product = (slope - a) * (b - slope)
+    if product.is_zero() or product.range_of(product).lo >= 0:
+        return True
+    with contextlib.suppress(*FAILURES):
+        return product.sign(product) >= 0
+    return False
+
+
+def _convention(cell: Cell, slope: Exact, limits: Sequence[Exact]) -> str:
+    if cell.same:
+        return "equal inputs share by convention"
+    ranges = [limit.range_of(limit) for limit in limits]
+    ends = sorted({float(end.mid()) if end.is_finite() else float(end) for r in ranges for end in r})
+    own = float(slope.range_of(slope).lo.mid())
+    return f"slope {own:.6g} by convention, {ends[0]:.6g} and {ends[-1]:.6g} beside it"
+
+
+def _is_infinite(edge: CellFormulas, other: CellFormulas, i: int) -> bool:
+    """Does the slope of a neighbour grow beyond any bound towards the edge, a single point?"""
+    if len(edge.cell.ends) > 1:
+        return False
+    (low, high), start = other.cell.ends[0], edge.cell.ends[0][0]
+    near = Cell(((Fraction(0), min(Fraction(1, 2**64), Fraction(high - low) if high - low < 1 else Fraction(1))),))
+    (h,) = variables(near)
+    with contextlib.suppress(*FAILURES):
+        shifted = other.derivative(i).on([h + start if low == start else start - h])
+        return bool(shifted.cancelled().on([Range(arb(0), NEAR)]).mig > STEEP)
+    return False
+
+
+def _refute_edge(rule: Rule, cell: Cell, group: Sequence[int]) -> None:
+    """Raises Refuted if a float of an edge has a slope outside of those on its two sides.
+
+    It is the slope for one input, or that for a group of equal inputs that move together: the sum of theirs.
+    """
+    for point in itertools.islice(points_of(cell), 4):
+
+        def along(x: Any, point: tuple[float, ...] = point) -> Any:
+            return rule.forward(*(x if i in group else mp.mpf(y) for i, y in enumerate(point)))
+
+        sides, reference = list[Any](), Reference(along)
+        for side in (-1, 1):
+            with contextlib.suppress(Exception):  # not defined on this side, or not for mpmath numbers
+                slope = reference.side((point[group[0]],), 0, side)
+                sides += [slope] if slope is not None and mp.isfinite(slope) else []
+        with contextlib.suppress(ValueError, ArithmeticError, TypeError):
+            shares = rule.backward(1.0, rule.forward(*point), *point)
+            got = math.fsum(shares[i] for i in group)
+            room = 1e-9 * max(map(abs, [*sides, *(shares[i] for i in group)])) + mp.mpf(10) ** -20
+            if sides and not min(sides) - room <= got <= max(sides) + room:
+                nearest = min(sides, key=lambda slope: abs(slope - got))
+                what = (
+                    "the sum of the slopes of the equal inputs" if group[1:] else f"the slope for input {group[0]}"
+                )
+                raise Refuted(rule, point, what, nearest, got, " It is an edge between two branches.")
+
+
+def _holds_at_points(rule: Rule, cell: Cell, i: int) -> bool:
+    """Tests an edge of which nothing is proven. Raises Refuted at a wrong float; False if there is no float."""
+    _refute_edge(rule, cell, [i])
+    return any(inside(rule)(point) for point in itertools.islice(points_of(cell), 4))
+
+
+def _apart(difference: Exact | Undefined, limit: Exact) -> float:
     """A bound on |difference| / |limit|; 0 if all terms of the difference cancel."""
-    found, size = difference.range_of(difference).mag, limit.range_of(limit).mig
-    if difference.is_zero() or found <= NOTHING:
+    if isinstance(difference, Undefined):
+        return math.inf
+    wrong, size = difference.range_of(difference).mag, limit.range_of(limit).mig
+    if difference.is_zero() or wrong <= NOTHING:
         return 0.0
-    return float((found / size).upper()) if size > 0 else math.inf
+    return float((wrong / size).upper()) if size > 0 and wrong < INF else math.inf
 
 
 def _touches(open_cell: Cell, edge: Cell) -> bool:
@@ -236,6 +416,24 @@ def _touches(open_cell: Cell, edge: Cell) -> bool:
     if len(open_cell.ends) != len(edge.ends) or any((j, i) in open_cell.above for i, j in edge.above):
         return False
     return all(low <= a and b <= high for (low, high), (a, b) in zip(open_cell.ends, edge.ends, strict=True))
+
+
+# --- Numbers of a cell ----------------------------------------------------------------------------------------
+
+
+def points_of(cell: Cell) -> Iterator[tuple[float, ...]]:
+    """Floats of a cell, a few."""
+    same = dict(cell.same)
+    n = len(cell.ends)
+    for k, order in itertools.product((0.37, 0.61, 0.13, 0.83), itertools.permutations(range(n))):
+        point = [
+            _some_number(float(low), float(high), (k + 0.37 * j) % 1)
+            for j, (low, high) in zip(order, cell.ends, strict=True)
+        ]
+        point = [point[_root(same, i)] for i in range(len(point))]
+        exact = all(Fraction(x) == low for x, (low, high) in zip(point, cell.ends, strict=True) if low == high)
+        if exact and all(point[i] > point[j] for i, j in cell.above):
+            yield tuple(point)
 
 
 def _middle(low: float, high: float) -> float:
@@ -256,16 +454,20 @@ def _spread(low: float, high: float) -> float:
 
 def is_outside(rule: Rule, piece: Piece) -> bool:
     """Is an undecided piece no part of the domain, by the rule's own check?"""
-    if piece.status not in ("undecided", "end"):
-        return False
-    middles = [_some_number(float(low), float(high)) for low, high in piece.ends]
-    return not inside(rule)(tuple(middles))
+    middles = tuple(_some_number(float(low), float(high), 0.37) for low, high in piece.ends)
+    return piece.status in ("undecided", "end") and not inside(rule)(middles)
 
 
-def _some_number(low: float, high: float) -> float:
+def _some_number(low: float, high: float, part: float) -> float:
     """A number of an interval that is not whole, if it can be had: so that pow refuses a negative base."""
     if low == high:
         return low
     if math.isinf(low) and math.isinf(high):
-        return 0.3
-    return high - 1.3 if math.isinf(low) else low + 1.3 if math.isinf(high) else low + (high - low) * 0.37
+        return 2.4 * part - 0.588
+    return (
+        high - 3.6 * part
+        if math.isinf(low)
+        else low + 3.6 * part
+        if math.isinf(high)
+        else low + (high - low) * part
+    )

@@ -1,5 +1,6 @@
 """prove_rule: a rule's slope is the derivative of its forward, and floats come so near, over a whole domain."""
 
+import itertools
 import math
 import threading
 from collections.abc import Iterable, Sequence
@@ -9,11 +10,11 @@ from typing import Any
 from tqdm import tqdm
 
 from ...engine.rule import Interval, Rule
-from ..points import grid_of, inside
-from ..subject import as_rule
-from .boxes import GOAL, Box, Truth, cover, run
-from .cells import Cell
-from .certificate import Certificate, _best
+from ..check.case import as_rule, refuse
+from ..check.points import ends_of, grid_of
+from .boxes import GOAL, FloatBox, Truth, cover, run
+from .cells import Cell, Clock
+from .certificate import Certificate, best
 from .formula import Refuted, is_outside, pieces_of
 from .ranges import precise
 
@@ -24,18 +25,27 @@ FORMULA_RESTS_ON = (
 )
 ROUNDING_RESTS_ON = [
     "an ulp is a unit in the last place of the exact number, for subnormal numbers 2^-1074, the least float",
-    "rounding: IEEE 754 doubles, to nearest; "
+    "rounding: IEEE 754 doubles, to nearest, upstream 1; "
     "the C library's functions within these bounds (GNU C library manual):",
 ]
 
 
-def prove_rule(rule: Rule | str, *, domain: Any = None, ulps: float | None = None) -> Certificate:
+def prove_rule(
+    rule: Rule | str,
+    *,
+    domain: Any = None,
+    ulps: float | None = None,
+    strict: bool = False,
+    budget: float = 20.0,
+    **others: Any,
+) -> Certificate:
     """Certify that a rule's slope is the derivative of its forward function, and how near floats come to both.
 
     Formula: the domain is cut into pieces on which the rule takes one branch. On each, slope and derivative are
     compared as formulas over the real numbers: if all terms cancel, they are equal at every point, infinite ends
-    included; else their difference is bounded over boxes. At branch points both sides are compared. Rules of
-    several inputs are compared over boxes, reductions for 1 to 4 inputs.
+    included; else their difference is bounded over boxes. Upstream is one of the variables: each share must be
+    upstream times the slope. At branch points, closed ends and where inputs are equal, the slope must be the
+    derivative if there is one, else lie between the slopes beside it. Reductions are examined for 1 to 4 inputs.
 
     Rounding, for a rule of one input: a bound in ulps, units in the last place, over every float of the domain. It
     follows from half an ulp for each operation and the bounds that the C library states for its functions; the
@@ -43,9 +53,11 @@ def prove_rule(rule: Rule | str, *, domain: Any = None, ulps: float | None = Non
     0, or so steep, that rounding the input alone does more, it is counted in ulps of |x f'(x)|, and marked by *.
 
     `domain` is an `Interval` or a pair (low, high), or one for each input; else all the rule declares. With
-    `ulps`, every float must be within this bound. What is neither proven nor refuted is listed as undecided: see
-    `.ok` and `.undecided`. Raises AssertionError for a rule that is refuted, with a float that shows it: the rule
-    was run there. Raises ImportError without python-flint, TypeError for what is no rule.
+    `ulps`, every float must be within this bound. After `budget` seconds, what is certified so far stands, and the
+    rest is undecided. A certificate is true if nothing is undecided: `assert prove_rule(rule)`. Otherwise see
+    `.undecided`; with strict=True that raises AssertionError. Raises Refuted, an AssertionError, for a wrong
+    rule, with a float that shows it: the rule was run there. Raises ImportError without python-flint, TypeError
+    for what is no rule.
 
     >>> from tinygrad_edu.testing import prove_rule
     >>> prove_rule("relu")  # doctest: +ELLIPSIS
@@ -54,18 +66,21 @@ def prove_rule(rule: Rule | str, *, domain: Any = None, ulps: float | None = Non
       x < 0  slope = derivative, exactly                     0            0
       x = 0  kink: slope 0 by convention, 0 and 1 beside it  0            0
       x > 0  slope = derivative, exactly                     0            0
+      not examined: second derivatives
       rests on
         ...
     """
+    __tracebackhide__ = True
+    refuse("prove_rule", others)
     rule = as_rule(rule, "prove_rule")
     if ulps is not None and not ulps > 0:
         raise ValueError(f"ulps is a bound above 0, got {ulps!r}.")
     precise()
-    start = list(_start(rule, domain))
-    pieces, formulas = pieces_of(rule, start)
+    clock, notes = Clock(budget), set[str]()
+    pieces, formulas = pieces_of(rule, list(_start(rule, domain, notes, clock)))
     outside = [piece for piece in pieces if is_outside(rule, piece)]
     pieces = [piece for piece in pieces if piece not in outside]
-    boxes, library = list[Box](), getattr(rule, "library", "")
+    boxes, library = list[FloatBox](), getattr(rule, "library", "")
     rests_on: set[str] = set()
     if rule.n_inputs == 1:
 
@@ -77,71 +92,67 @@ def prove_rule(rule: Rule | str, *, domain: Any = None, ulps: float | None = Non
 
         with Bar(total=BUDGET, desc=rule.name, unit="box", leave=False, disable=None) as bar:
             truth = Truth(rule, pieces, formulas)
-            boxes = cover(truth, ulps or GOAL, BUDGET, rests_on, bar.update)
+
+            def refute(*boxes: FloatBox) -> None:
+                if ulps is not None:
+                    _refute_rounding(truth, boxes, ulps)
+
+            boxes = cover(truth, ulps or GOAL, BUDGET, rests_on, clock, bar.update, refute)
         if library:
             boxes = _tested(truth, boxes, library)
-        if ulps is not None:
-            _refute_rounding(truth, boxes, ulps)
-    notes = {f"formula: {piece.where} is left out, where `check` refuses most numbers" for piece in outside}
-    notes |= {text for formula in formulas for text in formula.cell.notes}
+        refute(*boxes)
+    left_out = ["second derivatives", *sorted(notes)]
+    left_out += [f"{piece.where}, where `check` refuses numbers" for piece in outside]
+    left_out += [f"{piece.where}: {piece.note}" for piece in pieces if piece.tested]
+    left_out += [] if boxes else ["the rounding of floats"]
+    left_out += [] if rule.n_inputs else [f"more than {LENGTHS[-1]} inputs"]
     stated = [*ROUNDING_RESTS_ON, *(f"  {text}" for text in sorted(rests_on))] if boxes else []
     if boxes and library:
         stated.append(
             f"  assumed, and not stated: {library} computes as written, and its functions are within these bounds,"
             " which was tested at hard points"
         )
-    return Certificate(rule, pieces, boxes, [FORMULA_RESTS_ON, *sorted(notes), *stated], ulps, start)
+    certificate = Certificate(rule, pieces, boxes, [FORMULA_RESTS_ON, *stated], left_out, ulps)
+    if strict and not certificate:
+        raise AssertionError(f"{rule.name} is not certified, and not refuted.\n{certificate!r}")
+    return certificate
 
 
-def _start(rule: Rule, domain: Any) -> Iterable[Cell]:
-    """The whole domain, as one cell for each number of inputs."""
-    given = domain if isinstance(domain, list) or (isinstance(domain, tuple) and not _is_pair(domain)) else None
+def _start(rule: Rule, domain: Any, notes: set[str], clock: Clock) -> Iterable[Cell]:
+    """The whole domain and its closed sides, for each number of inputs."""
     for n in [rule.n_inputs] if rule.n_inputs else [k for k in LENGTHS if rule.name != "dot" or k % 2 == 0]:
-        ends: list[Any] = []
-        for i in range(n):
+        sides: list[Any] = []
+        wanted = [(-math.inf, math.inf)] * n if domain is None else ends_of(domain, n)
+        for i, (low, high) in enumerate(wanted):
             declared = rule.domain[i] if i < len(rule.domain) else Interval()
-            wanted = given[i] if given else domain
-            low, high = _pair(wanted) if wanted is not None else (-math.inf, math.inf)
             low, high = max(low, declared.low), min(high, declared.high)
             if not low < high:
                 raise ValueError(f"The domain of {rule.name} is empty: from {low!r} to {high!r}.")
-            ends.append([x if math.isinf(x) else Fraction(x) for x in (low, high)])
-        yield Cell(tuple(map(tuple, ends)))
-        for end in ends[0] if n == 1 else ():  # closed ends
-            if abs(end) < math.inf and inside(rule)((float(end),)):
-                yield Cell(((end, end),))
+            ends: list[Any] = [x if math.isinf(x) else Fraction(x) for x in (low, high)]
+            closed = [(end, end) for end in ends if abs(end) < math.inf and float(end) in declared]
+            sides.append([tuple(ends), *closed])
+        for side in itertools.product(*sides):
+            yield Cell(side, notes=notes, clock=clock)
 
 
-def _is_pair(domain: Any) -> bool:
-    return len(domain) == 2 and all(isinstance(x, int | float) for x in domain)
-
-
-def _pair(domain: Any) -> tuple[float, float]:
-    if isinstance(domain, Interval):
-        return domain.low, domain.high
-    if isinstance(domain, tuple | list) and _is_pair(domain):
-        return float(domain[0]), float(domain[1])
-    raise TypeError(f"domain is an Interval or a pair of numbers, one for each input, got {domain!r}.")
-
-
-def _tested(truth: Truth, boxes: list[Box], library: str) -> list[Box]:
+def _tested(truth: Truth, boxes: list[FloatBox], library: str) -> list[FloatBox]:
     """The boxes, without their bounds where the library that computes the rule breaks them at a hard point."""
-    broken: dict[Box, str] = {}
+    broken: dict[FloatBox, str] = {}
     for (x,) in grid_of(truth.rule):
         for box in (box for box in boxes if box.low <= x <= box.high):
-            found = run(truth, x, x, set()).bounds
+            errors = run(truth, x, x, set()).bounds
             for i, what in enumerate(("value", "slope")):
-                if found[i] > box.bounds[i] and found[i + 2] > box.bounds[i + 2]:
-                    off = f"at {x!r} the {what} is {found[i]:.3g} ulps off"
+                if errors[i] > box.bounds[i] and errors[i + 2] > box.bounds[i + 2]:
+                    off = f"at {x!r} the {what} is {errors[i]:.3g} ulps off"
                     broken[box] = f"{library}'s functions are worse than assumed: {off}"
-    return [Box(box.low, box.high, reason=broken[box]) if box in broken else box for box in boxes]
+    return [FloatBox(box.low, box.high, reason=broken[box]) if box in broken else box for box in boxes]
 
 
-def _refute_rounding(truth: Truth, boxes: Sequence[Box], ulps: float) -> None:
+def _refute_rounding(truth: Truth, boxes: Sequence[FloatBox], ulps: float) -> None:
     """Raises Refuted with a float whose error is larger than the bound asked for."""
     rule = truth.rule
-    for box in sorted(boxes, key=lambda box: -max(_best(box))):
-        if max(_best(box)) <= ulps:
+    for box in sorted(boxes, key=lambda box: -max(best(box))):
+        if max(best(box)) <= ulps:
             return
         for x in (box.low, box.low + (box.high - box.low) / 2, box.high):
             value, slope, *of_input = run(truth, x, x, set()).bounds

@@ -1,5 +1,6 @@
 """Ranges of real numbers with proven ends, by ball arithmetic (python-flint, which wraps Arb)."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import Any, ClassVar
@@ -14,7 +15,7 @@ INF, ZERO = arb("inf"), arb(0)
 FAR = arb(10) ** 6  # e^FAR stands for anything larger, as its exponent would be too long to compute
 
 
-class Number(Operators):
+class OwnArithmetic(Operators):
     """A number with an arithmetic of its own: operators and `elementary` ask for `_apply(name, *inputs)`."""
 
     _apply: Callable[..., Any]
@@ -38,7 +39,9 @@ class Range(Operators):
     ] = {}  # the elementary ones: functions.py adds them
 
     def __init__(self, lo: Any, hi: Any, gap: Any = ZERO):
-        self.lo, self.hi, self.gap = lo, hi, gap
+        self.lo: Any = lo
+        self.hi: Any = hi
+        self.gap: Any = gap
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.lo, self.hi))
@@ -47,7 +50,7 @@ class Range(Operators):
         return x if isinstance(x, Range) else exactly(x)
 
     def constants(self) -> tuple["Range", ...]:
-        return tuple(map(exactly, (arb.pi(), arb(2).sqrt(), arb.const_log2(), arb.const_log10())))
+        return _constants(ctx.prec)
 
     def _operate(self, name: str, *inputs: Any, exponent: Any = None) -> "Range":
         a, *others = map(self.lift, inputs)
@@ -83,8 +86,16 @@ class Range(Operators):
 ALL = Range(-INF, INF)
 
 
+@functools.cache
+def _constants(bits: int) -> tuple[Range, ...]:
+    """pi, the square root of 2, log 2 and log 10 at the present precision, which is so many bits."""
+    return tuple(map(exactly, (arb.pi(), arb(2).sqrt(), arb.const_log2(), arb.const_log10())))
+
+
 def exactly(x: Any) -> Range:
     """The range of one number: a float, an int, a Fraction, or a ball."""
+    if isinstance(x, float) and x == x:
+        return Range(arb(x), arb(x))
     return hull([arb(fmpq(x.numerator, x.denominator)) if isinstance(x, Fraction) else arb(x)])
 
 

@@ -16,7 +16,7 @@ from flint import arb
 from .cells import Undecided
 from .exact import beside_infinity
 from .functions import FUNCTIONS
-from .ranges import INF, ZERO, Number, Range, exactly, hull
+from .ranges import INF, ZERO, OwnArithmetic, Range, exactly, hull
 
 U = arb(2) ** -53  # half an ulp, relative to the number
 ETA = arb(2) ** -1074  # the least float
@@ -29,14 +29,14 @@ KAHAN = "no double except 0 is nearer to a multiple of pi/2 than 2^-62 (Kahan; M
 SNAP = 1.5 * 2.0**46  # adding and subtracting it rounds to the nearest multiple of 1/64
 
 
-class Rounded(Number):
+class Rounded(OwnArithmetic):
     """The numbers of a box as floats compute them.
 
     `huge`: the float may be infinite. `is_0`: the float is 0, though the exact number is not. What the computation
     rests on is added to `rests_on`.
     """
 
-    __hash__ = None  # type: ignore[assignment]  # two of them are never the same
+    __hash__: None = None  # type: ignore[assignment]  # two of them are never the same
 
     def __init__(
         self,
@@ -48,8 +48,13 @@ class Rounded(Number):
         huge: bool = False,
         is_0: bool = False,
     ):
-        self.rests_on, self.of, self.ulps, self.huge, self.is_0 = rests_on, of, ulps, huge, is_0
-        self.relative, self.absolute = relative, absolute
+        self.rests_on: set[str] = rests_on
+        self.of: Range = of
+        self.ulps: float = ulps
+        self.huge: bool = huge
+        self.is_0: bool = is_0
+        self.relative: Any = relative
+        self.absolute: Any = absolute
         if not (relative.is_finite() and relative < arb(1) / 4):
             raise Undecided("the rounding error has no bound here")
 
@@ -119,6 +124,10 @@ class Rounded(Number):
         if name in ("pow", "pow_n") and out.huge:
             return Unbounded(self.rests_on, "** raises OverflowError for floats: elementary.pow gives inf")
         return out
+
+    def __eq__(self, other: Any) -> Any:
+        """Python's ==, which a rule may use on floats."""
+        return self._apply("equal", self, other)
 
     def __bool__(self) -> bool:
         raise Undecided("a branch that rounding decides")
@@ -277,7 +286,7 @@ class Rounded(Number):
         of = a.of / b.of
         absolute = ZERO if aa == 0 else (aa / (least * (1 - rb))).upper() if least > 0 else INF
         if b.huge:  # a / inf is 0
-            absolute = absolute + a.of.mag / MAX * (1 + 2 * U)
+            absolute = absolute + a.of.mag / max(MAX, least) * (1 + 2 * U)
             if not (a.of.mag < INF):
                 raise Undecided("infinity over infinity")
         if not absolute.is_finite():

@@ -1,0 +1,111 @@
+"""Writes the stubs that type checkers read: python .ci/stubs.py
+
+Operations are declared once, in RULES, and the names of the package are found when it is imported: a checker sees
+neither. `stubs()` gives the text of each stub; the tests compare it with the file.
+"""
+
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import tinygrad_edu as tg
+from tinygrad_edu.engine import named
+from tinygrad_edu.engine.rules import RULES
+
+ROOT = Path(tg.__file__).parent
+UNTYPED = ["engine.elementary", "compiler.backends.numpy_helpers", "compiler.backends.straight_helpers"]
+HEAD = '"""Made by `python .ci/stubs.py` from {}."""\n\n'
+NAMED = """from typing import Any, Self, TypeVar, overload
+
+from .operators import Operators
+from .rule import Rule
+
+_N = TypeVar("_N", bound=Operators)
+
+class _OfTwo(Rule):
+    @overload  # type: ignore[override]
+    def __call__(self, x: float, y: float, /) -> float: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, x: _N | float, y: _N | float, /) -> _N: ...
+    @overload
+    def __call__(self, x: Any, y: Any, /) -> Any: ...
+"""
+OF_ONE = """
+class {}(Rule):
+    @overload  # type: ignore[override]
+    def __call__(self, x: float, /{parameters}) -> float: ...
+    @overload
+    def __call__(self, x: _N, /{parameters}) -> _N: ...
+    @overload
+    def __call__(self, x: Any, /{parameters}) -> Any: ...
+"""
+
+
+def stubs():
+    """The text of each stub, by its path."""
+    texts = {ROOT / "engine/named.pyi": operations(), ROOT / "__init__.pyi": package()}
+    for name in UNTYPED:
+        texts[ROOT / f"{name.replace('.', '/')}.pyi"] = untyped(importlib.import_module(f"tinygrad_edu.{name}"))
+    return {path: formatted(text) for path, text in texts.items()}
+
+
+def operations():
+    """named.pyi: a function for each operation, and the methods of Value."""
+    text = HEAD.format("RULES") + NAMED + OF_ONE.format("_OfOne", parameters="")
+    kinds, methods = [], []
+    for name in named.__all__:
+        rule = RULES[name]
+        parameters = "".join(f", {key}: float = {default!r}" for key, default in rule.parameters.items())
+        kind = {1: "_OfOne", 2: "_OfTwo"}.get(rule.n_inputs, "Rule")
+        if parameters:
+            kind = f"_{name.title().replace('_', '')}"
+            text += OF_ONE.format(kind, parameters=", *" + parameters)
+        kinds.append(f"{name}: {kind}")
+        if rule.called == "method":
+            parameters = ", *" + parameters if parameters else ""
+            methods.append(f'    def {name}(self{parameters}) -> Self:\n        """{rule.formula}"""')
+    text += f"\n__all__ = {named.__all__!r}\n" + "\n".join(kinds)
+    return text + "\n\nclass Methods:\n    __slots__ = ()\n" + "\n".join(methods) + "\n"
+
+
+def package():
+    """__init__.pyi: every public name, from the module that has it."""
+    lines = [f"from .{tg._HOMES[name]} import {name} as {name}" for name in dir(tg) if name != "__version__"]
+    text = HEAD.format("the names in __init__.py") + "\n".join(lines)
+    return f"{text}\n\n__all__ = {tg.__all__!r}\n__version__: str\n"
+
+
+def untyped(module):
+    """The stub of a module whose functions take any kind of number: floats, arrays, Values, symbols."""
+    lines = []
+    for name, thing in vars(module).items():
+        if name.startswith("_") or name not in getattr(module, "__all__", [name]):
+            continue
+        if inspect.isfunction(thing) and thing.__module__ == module.__name__:
+            signature = inspect.signature(thing)
+            parameters = [
+                p.replace(annotation=p.empty, default="..." if p.default is not p.empty else p.empty)
+                for p in signature.parameters.values()
+            ]
+            shown = str(signature.replace(parameters=parameters, return_annotation=signature.empty))
+            shown = re.sub(r"(\w+)(?==|,|\))", r"\1: Any", shown.replace("='...'", "=..."))
+            lines.append(f'def {name}{shown} -> Any:\n    """{(thing.__doc__ or name).partition(chr(10))[0]}"""')
+        elif isinstance(thing, float | tuple | list | dict | set | frozenset):
+            lines.append(f"{name}: {'float' if isinstance(thing, float) else 'Any'}")
+    names = f"__all__ = {module.__all__!r}\n" if hasattr(module, "__all__") else ""
+    return HEAD.format("the module beside it") + f"from typing import Any\n\n{names}" + "\n".join(lines) + "\n"
+
+
+def formatted(text):
+    for command in ("check --quiet --select I,RUF022 --fix", "format --quiet"):
+        ruff = [sys.executable, "-m", "ruff", *command.split(), "--stdin-filename", str(ROOT / "x.pyi"), "-"]
+        text = subprocess.run(ruff, input=text, capture_output=True, text=True, check=True).stdout
+    return text
+
+
+if __name__ == "__main__":
+    for path, text in stubs().items():
+        path.write_text(text, encoding="utf-8")

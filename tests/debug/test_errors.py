@@ -1,0 +1,73 @@
+"""What is refused: each call with its error."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from graphs import chain, neuron
+
+from tinygrad_edu import Value, nn
+from tinygrad_edu.debug import Machine, blame, record, run, steps, why
+from tinygrad_edu.debug.frames import frame
+
+
+def film() -> Any:
+    return record(nn.Neuron(2, rng=0))
+
+
+def goto(target: Any) -> Machine:
+    return Machine(neuron()).next().goto(target)
+
+
+ERRORS: list[tuple[Callable[[Value], Any], type[Exception], str]] = [
+    (lambda v: blame([v]), TypeError, "Pass one Value, the result of a computation"),
+    (lambda v: blame(v, "1"), TypeError, "one real number"),
+    (lambda v: blame(v, 0), ValueError, "a finite number other than 0, got 0"),
+    (lambda v: blame(v, math.nan), ValueError, "got nan"),
+    (lambda v: blame(v, exploding=0.5), ValueError, "exploding 1 or more, got 1e-09 and 0.5"),
+    (lambda v: blame(v, parameters=[1.0]), TypeError, r"such as model.parameters\(\), got 1.0 \(float\)"),
+    (lambda v: blame(v * v, parameters=[[v]]), TypeError, r"such as model.parameters\(\), got \[Value"),
+    (lambda v: why([v], v), TypeError, r"Pass one Value, the result of a computation, not \[Value"),
+    (lambda v: why(v, 2.0), TypeError, r"x is the Value whose gradient is explained, not 2.0 \(float\)"),
+    (lambda v: why(v, v, 1.5), TypeError, "how many paths to show, an int, got 1.5"),
+    (lambda v: why(v, v, True), TypeError, "got True"),
+    (lambda v: why(v, v, -1), ValueError, "0 or more, got -1"),
+    (lambda v: why(neuron(), "aa"), ValueError, r"no node of this graph is called 'aa'\. Did you mean a"),
+    (lambda v: steps([v]), TypeError, "Pass one Value"),
+    (lambda v: steps(v, "1"), TypeError, "one real number"),
+    (lambda v: steps(neuron()).gradients(-1), ValueError, "from 0 to 3, got -1"),
+    (lambda v: steps(neuron()).gradients(4), ValueError, "from 0 to 3, got 4"),
+    (lambda v: steps(neuron()).reached(-1), ValueError, "from 0 to 3, got -1"),
+    (lambda v: steps(neuron()).reached(4), ValueError, "from 0 to 3, got 4"),
+    (lambda v: steps(neuron()).gradients(1.0), TypeError, "integer"),
+    (lambda v: steps(neuron())[3], IndexError, "no step 3: there are 3"),
+    (lambda v: steps(neuron())[-4], IndexError, "no step -4: there are 3"),
+    (lambda v: steps(neuron())["y"], TypeError, "integer"),
+    (lambda v: steps(v)[0], IndexError, "no step 0: there are 0"),
+    (lambda v: frame(steps(chain(400)), 1), ValueError, "up to 400 nodes, and this graph has 401: take the steps"),
+    (lambda v: Machine([v]), TypeError, "Pass one Value"),
+    (lambda v: Machine(v, "1"), TypeError, "one real number"),
+    (lambda v: goto(Value(1.0, label="z")), ValueError, "label='z'.* is not among the nodes"),
+    (lambda v: goto(4), ValueError, "goto takes 0 to 3, the number of steps, got 4"),
+    (lambda v: goto(-1), ValueError, "goto takes 0 to 3"),
+    (lambda v: goto(1.5), TypeError, "integer"),
+    (lambda v: goto("ee"), ValueError, r"no node is called 'ee' here\. Did you mean e\?"),
+    (lambda v: Machine(neuron()).goto(2).until("e"), ValueError, "the step of e is over: goto goes back to it"),
+    (lambda v: Machine(neuron()).set("e", 1), ValueError, "e was computed: set one of the leaves"),
+    (lambda v: run(neuron(), a=1.0), TypeError, "run takes numbers beside a function, got a beside Value"),
+    (lambda v: run(3.0), TypeError, "Pass one Value"),  # type: ignore[arg-type]  # that is the test
+    (lambda v: record(nn.Neuron(2, rng=0), every=0), ValueError, "every is a whole number of 1 or more, got 0"),
+    (lambda v: record(nn.Activation("relu")), ValueError, "The model has no parameters"),
+    (lambda v: film().to_html(), ValueError, "Nothing is recorded: no backward pass has reached"),
+    (lambda v: film().why, AttributeError, r"tg.why\(film\[n\], w\)"),
+    (lambda v: film().graph, AttributeError, r"film\[n\]"),
+    (lambda v: film().plot, AttributeError, "film.steps"),
+    (lambda v: film().x, AttributeError, "'x'"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), ERRORS, ids=[message for _, _, message in ERRORS])
+def test_it_is_refused(call: Callable[[Value], Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call(Value(1.0))

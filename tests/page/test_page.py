@@ -1,0 +1,187 @@
+"""The page as text: what is in it, what cannot be, how large it is, and what a notebook gets."""
+
+import base64
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from graphs import XS, squares
+
+import tinygrad_edu as tg
+from tinygrad_edu import Value, nn
+from tinygrad_edu.page import Live, live
+from tinygrad_edu.viz.words import visible
+
+
+def neuron() -> Value:
+    out = nn.Neuron(2, "tanh", rng=0)([Value(0.5, label="x0"), Value(-1.0, label="x1")])
+    out.label = "out"
+    return out
+
+
+def data_of(page: str) -> dict:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+def test_the_page_holds_the_graph() -> None:
+    a, b = Value(2.0, label="a"), Value(-3.0, label="b")
+    data = data_of(live((a * b + 10.0).tanh()).to_html())
+    assert sorted(data["leaves"]) == [-3.0, 2.0, 10.0]
+    assert set(data["names"].values()) == {"a", "b"}
+    assert [rule >= 0 for rule in data["rule"]].count(True) == 3
+    assert len(data["operands"]) == 5
+
+
+@pytest.mark.parametrize("first", ["", "tinygrad_edu.page", "tinygrad_edu.debug", "tinygrad_edu.cli.commands"])
+def test_live_is_a_function_whatever_was_imported_first(first: str) -> None:
+    program = f"import tinygrad_edu as tg, inspect, {first or 'sys'}; tg.blame; "
+    program += "assert inspect.isfunction(tg.live); print(inspect.signature(tg.live))"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8")
+    assert run.stdout.startswith("(root: "), run.stderr
+
+
+def test_a_function_is_called_with_values_of_its_names() -> None:
+    page = live(lambda a, b: a * b, a=2.0, b=Value(-3.0, "b"))
+    hint = "(A notebook shows the page; .to_html('page.html') writes it.)"
+    assert repr(page).splitlines() == ["Live(3 nodes, result -6)", hint]
+    assert set(data_of(page.to_html())["names"].values()) >= {"a", "b"}
+
+
+def test_it_is_written_to_a_file(tmp_path: Path) -> None:
+    page = live(neuron())
+    assert page.to_html(tmp_path / "page.html") == (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("root", [3.0, [Value(1.0), Value(2.0)], "x", None, lambda: 3.0])
+def test_what_cannot_be_shown(root: object) -> None:
+    with pytest.raises(TypeError, match="Pass one Value"):
+        live(root)  # type: ignore[arg-type]  # that is the test
+
+
+def test_numbers_beside_a_value() -> None:
+    with pytest.raises(TypeError, match="numbers beside a function, got a beside"):
+        live(neuron(), a=2.0)
+
+
+def test_a_rule_that_does_not_run_on_symbols_is_named() -> None:
+    import math
+
+    @tg.rule(backward=lambda upstream, out, x: (upstream * math.cos(x),))
+    def by_math(x: float) -> float:
+        return math.sin(x)
+
+    try:
+        with pytest.raises(TypeError, match=r"The rule by_math cannot be written in JavaScript: .*elementary"):
+            live(by_math(Value(1.0)))
+    finally:
+        tg.RULES.pop("by_math")
+
+
+def test_a_strict_policy_allows_the_two_parts_of_the_page_alone() -> None:
+    page = live(neuron()).to_html()
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy
+    assert policy[1].startswith("default-src 'none'; script-src 'sha256-")
+    for tag, source in (("style", "style-src"), ('script type="module"', "script-src")):
+        text = re.search(rf"<{tag}>(.*?)</{tag.split()[0]}>", page, re.DOTALL)
+        assert text
+        digest = base64.b64encode(hashlib.sha256(text[1].encode()).digest()).decode()
+        assert f"{source} 'sha256-{digest}'" in policy[1]
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page)
+    assert not re.search(r'\sstyle="|\son\w+="', page)
+
+
+@pytest.mark.parametrize(
+    "label", ["</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "${1+1}", '"', "\\", "\u2028"]
+)
+def test_hostile_labels_stay_text(label: str) -> None:
+    page = live(Value(2.0, label=label) * 3).to_html()
+    assert visible(label) in data_of(page)["names"].values()
+    assert page.count("<script") == 2
+    assert "<img" not in page
+
+
+def test_an_operation_by_hand_keeps_its_number_and_its_slopes() -> None:
+    from tinygrad_edu.micrograd.engine import Value as ByHand
+
+    a = ByHand(2.0, label="a")
+    out = ByHand(4.0, (a,), "square")
+
+    def _backward() -> None:
+        a.grad += 2 * a.data * out.grad
+
+    out._backward = _backward
+    page = live(out * 3.0).to_html()
+    assert "forward: () => 4, backward: (upstream) => [upstream * 4]" in page
+
+
+@pytest.mark.parametrize(
+    ("rule", "slopes"),
+    [
+        (lambda x: x**2, '["2 x^(2-1)"]'),
+        (tg.sigmoid, '["out (1 - out)"]'),
+        (tg.silu, '["sigmoid(x) + x sigmoid(x) (1 - sigmoid(x))"]'),
+        (lambda x: tg.elu(x, alpha=0.5), '["1 for x > 0, else 0.5 e^x"]'),
+        (lambda x: x / 3.0, '["1 / y","-x / y^2"]'),
+        (lambda x: tg.dot([x, x, x], [x, x, x]), "[]"),
+    ],
+)
+def test_the_slopes_are_formulas_of_the_operands_and_the_result(rule: Any, slopes: str) -> None:
+    assert f'"slopes":{slopes},' in live(rule(Value(0.5))).to_html()
+
+
+def test_a_rule_without_a_formula_has_no_words_for_its_slopes() -> None:
+    twice = tg.rule(lambda x: 2 * x, backward=lambda upstream, out, x: (2 * upstream,), name="twice")
+    try:
+        assert '"slopes":[],' in live(twice(Value(0.5))).to_html()
+    finally:
+        tg.RULES.pop("twice")
+
+
+def test_inf_and_nan_are_data() -> None:
+    data = data_of(live(Value(float("inf")) * Value(float("nan"))).to_html())
+    assert sorted(data["leaves"]) == ["Infinity", "NaN"]
+
+
+def test_sizes() -> None:
+    assert len(live(neuron()).to_html().encode()) < 60_000
+    loss = nn.MLP(2, [16, 16, 1], rng=0)([Value(0.5), Value(-1.0)])
+    assert len(live(loss).to_html().encode()) < 300_000
+
+
+def test_the_lectures_loss_is_small_in_a_notebook() -> None:
+    model = nn.MLP(3, [4, 4, 1], rng=0)
+    loss = squares(model, [[*map(Value, x)] for x in XS])
+    assert len(json.dumps(live(loss)._repr_mimebundle_())) < 500_000
+
+
+def test_a_notebook_gets_the_page_the_picture_and_the_words() -> None:
+    bundle = live(neuron())._repr_mimebundle_()
+    assert bundle["text/plain"] == "Live(10 nodes, result -0.2379)"
+    assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
+    assert bundle["text/html"].startswith('<iframe srcdoc="&lt;!doctype html&gt;')
+    hidden = '<img style="display:none" alt="The graph of out with 10 nodes" src="data:image/png;base64,'
+    assert hidden + bundle["image/png"] in bundle["text/html"]
+
+
+def test_without_a_renderer_the_page_is_still_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("tinygrad_edu.viz.render._graphviz_pure", lambda: None)
+    bundle = Live(neuron(), {})._repr_mimebundle_()
+    assert set(bundle) == {"text/plain", "text/html"}
+    assert "<img" not in bundle["text/html"]
+
+
+def test_the_page_alone_runs_no_renderer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*arguments: object, **options: object) -> None:
+        raise AssertionError("a picture was drawn")
+
+    monkeypatch.setattr("tinygrad_edu.viz.render.Drawing.pipe", never)
+    assert live(neuron()).to_html().startswith("<!doctype html>")

@@ -1,0 +1,259 @@
+"""Wrong rules and right ones, written as expressions: for every tool that must tell them apart."""
+
+import math
+from typing import Any
+
+from tinygrad_edu import RULES, Interval, Rule, elementary
+from tinygrad_edu.testing.check.case import KINDS
+
+NAMES = {
+    **vars(elementary),
+    "erf_slope": RULES["erf"].backward,
+    "tanh_slope": lambda x: RULES["tanh"].backward(1, elementary.tanh(x), x)[0],
+    "math": math,
+    "inf": math.inf,
+}
+
+
+def rule_of(forward: str, *shares: str, **more: Any) -> Rule:
+    """The rule of x, y, z with these expressions; u is upstream, o the output. It is not registered."""
+    inputs = ", ".join("xyz"[: len(shares)])
+    f = eval(f"lambda {inputs}: {forward}", NAMES)
+    b = eval(f"lambda u, o, {inputs}: ({', '.join(shares)},)", NAMES)
+    return Rule("mine", "mine", f, b, len(shares), **more)
+
+
+UNIT = (Interval(0, 1), Interval(0, 1))
+SINC = "where(equal(x, 0), 1, sin(x) / x)"
+SINC_SLOPE = "where(equal(x, 0), {}, (cos(x) * x - sin(x)) / (x * x))"
+
+WRONG: dict[str, Rule] = {
+    # everywhere, on a window, beyond a size
+    "a constant": rule_of("exp(x)", "u * o * (1 + 5e-11)"),
+    "swapped": rule_of("x - y", "-u", "u"),
+    "a window": rule_of("tanh(x)", "u / cosh(x) ** 2 * (1 + 0.5 * ((x > 2) * (x < 2.000001)))"),
+    "a narrow window": rule_of("x * x", "u * 2 * x * where((x > 2) * (x < 2.000000001), 1.1, 1)"),
+    "beyond 1e3": rule_of("sin(x)", "u * cos(x) * where(x > 1e3, 1.001, 1)"),
+    "beyond 1e200": rule_of("x * 3", "u * where(abs(x) > 1e200, 3.001, 3)"),
+    "0 at subnormals": rule_of("x * x", "u * where(abs(x) < 1e-310, 0, 2 * x)"),
+    "1e-320 too much": rule_of("x * x", "u * 2 * x + where(x < 0, 1e-320, 0)"),
+    "on one side of a tie": rule_of(
+        "x / (x * y - 1)", "-u / (x * y - 1) ** 2", "-u * o * o * where(x > y, 1, 1.1)"
+    ),
+    # at single points
+    "at 2": rule_of("exp(x)", "u * o * where(equal(x, 2), 3, 1)"),
+    "at 2, by ==": rule_of("exp(x)", "u * o * (3 if x == 2 else 1)"),
+    "at 0.1, by !=": rule_of("exp(x)", "u * o * (1 if x != 0.1 else 1.5)"),
+    "at 1/3": rule_of("x * x", "u * 2 * x * where(equal(3 * x, 1), 3, 1)"),
+    "where x is 2": rule_of("x * y", "u * y * where(equal(x, 2), 0.5, 1)", "u * x"),
+    "where x is 2, for y": rule_of("x * y", "u * y", "u * x * where(equal(x, 2), 0.5, 1)"),
+    "at one corner": rule_of("x * y", "u * y", "u * x * where(equal(x, 2) * equal(y, 3), 0.5, 1)"),
+    "at whole numbers": rule_of("x * x", "u * 2 * x * where(equal(x % 1, 0), 2, 1)"),
+    "beside a kink": rule_of("abs(x)", "u * (sign(x) + 7 * equal(x, 0))", kinks=(0.0,)),
+    "at a kink times y": rule_of("abs(x) * y", "u * y * (sign(x) + 7 * equal(x, 0))", "u * abs(x)"),
+    "at a jump, for y": rule_of(
+        "where(x > 1, x + 1, x) * y", "u * y", "u * where(x > 1, x + 1, x) * where(equal(x, 1), 3, 1)"
+    ),
+    # closed ends
+    "at an end": rule_of("x * x * x", "u * where(equal(x, 1), 0, 3 * x * x)", domain=(Interval(0, 1),)),
+    "at an end of two": rule_of("x * y", "u * y * where(equal(x, 1), 2, 1)", "u * x", domain=UNIT),
+    "at the end of an end": rule_of("x * y", "u * y", "u * x * (1 + equal(x, 1) * equal(y, 1))", domain=UNIT),
+    "at an end with a root": rule_of(
+        "sqrt(x) * y",
+        "div(u * y, 2 * sqrt(x))",
+        "u * where(equal(x, 0), 5, sqrt(x))",
+        domain=(Interval(0), Interval()),
+    ),
+    # where the formula is 0/0
+    "sinc at 0": rule_of(SINC, "u * " + SINC_SLOPE.format(7)),
+    "expm1(x) / x at 0": rule_of(
+        "where(equal(x, 0), 1, expm1(x) / x)", "u * where(equal(x, 0), 0, (exp(x) * x - expm1(x)) / (x * x))"
+    ),
+    "sinc times y at 0": rule_of(f"{SINC} * y", "u * y * " + SINC_SLOPE.format(2), f"u * {SINC}"),
+    # on ties
+    "doubled on ties": rule_of("x * x * y", "u * 2 * x * y * where(equal(x, y), 2, 1)", "u * x * x"),
+    "0 on ties": rule_of("x * x * y", "u * 2 * x * y * where(equal(x, y), 0, 1)", "u * x * x"),
+    "moved on ties": rule_of("x + y", "u * (1 + equal(x, y))", "u * (1 - equal(x, y))"),
+    "max, all to both": rule_of("maximum(x, y)", "u * where(x >= y, 1, 0)", "u * where(y >= x, 1, 0)", ties=True),
+    "max, none to both": rule_of("maximum(x, y)", "u * where(x > y, 1, 0)", "u * where(y > x, 1, 0)", ties=True),
+    "where x is 2 y": rule_of("x * x * y", "u * 2 * x * y * where(equal(x, 2 * y), 2, 1)", "u * x * x"),
+    "on a circle": rule_of("x * x * y", "u * 2 * x * y * where(equal(x * x + y * y, 25), 2, 1)", "u * x * x"),
+    # upstream
+    "u twice": rule_of("x * x", "u * u * 2 * x"),
+    "abs(u)": rule_of("x * x", "abs(u) * 2 * x"),
+    "no u": rule_of("x * x", "2 * x"),
+    "no u in one share": rule_of("x * y", "u * y", "x"),
+    "u added": rule_of("x * x", "u + 2 * x - 1"),
+    "u clipped": rule_of("x * x", "where(u > 1e6, 1e6, u) * 2 * x"),
+    "u in a window": rule_of("x * x", "u * 2 * x * where(abs(u - 1.37) < 1e-9, 2, 1)"),
+    "u beside x": rule_of("x * x", "where(u > x, u, u * 1.1) * 2 * x"),
+    "tanh of u": rule_of("x * x", "tanh(u) / tanh(1 + 0 * x) * 2 * x"),
+    "not 0 for u = 0": rule_of("x * x", "u * 2 * x if u != 0 else 1 + 0 * x"),
+}
+
+RIGHT: dict[str, Rule] = {
+    "expm1(x) / x": rule_of(
+        "where(equal(x, 0), 1, expm1(x) / x)", "u * where(equal(x, 0), 0.5, (exp(x) * x - expm1(x)) / (x * x))"
+    ),
+    "sinc": rule_of(SINC, "u * " + SINC_SLOPE.format(0)),
+    "sinc times y": rule_of(f"{SINC} * y", "u * y * " + SINC_SLOPE.format(0), f"u * {SINC}"),
+    "max, a quarter on ties": rule_of(
+        "maximum(x, y)",
+        "u * where(x > y, 1, equal(x, y) / 4)",
+        "u * where(y > x, 1, equal(x, y) * 3 / 4)",
+        ties=True,
+    ),
+    "a product on the unit square": rule_of("x * y", "u * y", "u * x", domain=UNIT),
+    "nothing to do for u = 0": rule_of("x * x", "u * 2 * x if u != 0 else 0 * x"),
+    "x log x": rule_of(
+        "where(equal(x, 0), 0, x * log(x))", "u * (log(x) + 1) if x != 0 else -inf * u", domain=(Interval(0),)
+    ),
+    "abs(x) y": rule_of("abs(x) * y", "u * y * sign(x)", "u * abs(x)"),
+    "sqrt(x) y": rule_of(
+        "sqrt(x) * y", "div(u * y, 2 * sqrt(x))", "u * sqrt(x)", domain=(Interval(0), Interval())
+    ),
+    "a bell": rule_of("exp(-x * x)", "-2 * (x * o) * u"),
+    "Huber's loss": rule_of("where(abs(x) < 1, x * x / 2, abs(x) - 0.5)", "u * where(abs(x) < 1, x, sign(x))"),
+    "exp, cut where floats are 0": rule_of("exp(x)", "u * where(x < -746, 0, o)"),
+    "a jump": rule_of("where(x > 1, x + 1, x)", "u * 1"),
+    "a pole on a curve": rule_of("x / (x * y - 1)", "-u / ((x * y - 1) * (x * y - 1))", "-u * o * o"),
+}
+
+
+# --- Mistakes that people make, with what check_rule says of them -------------------------------------------
+
+SHARES, LINEAR, FORMULA, SINGULAR, ROUNDING, SECOND, NUMBERS = KINDS
+KINK = "if this is a kink, declare kinks=(1.0,)."
+
+
+def several(forward: str, shares: str) -> Rule:
+    """A rule of any number of inputs xs."""
+    f, b = (eval(text, NAMES) for text in (f"lambda *xs: {forward}", f"lambda u, o, *xs: {shares}"))
+    return Rule("mine", "mine", f, b, None)
+
+
+MISTAKES: dict[str, tuple[Rule, str, str]] = {  # the rule, the kind, and a part of the message
+    # upstream
+    "no upstream": (rule_of("exp(x)", "exp(x)"), LINEAR, "for upstream -4, the share of x is not -4 * its slope"),
+    "upstream is missing": (rule_of("tanh(x)", "tanh_slope(x)"), LINEAR, "upstream is missing"),
+    "upstream is squared": (rule_of("tanh(x)", "u * u * tanh_slope(x)"), LINEAR, "upstream is a factor twice"),
+    "upstream is added": (rule_of("tanh(x)", "u + tanh_slope(x)"), LINEAR, "upstream is added"),
+    "two mistakes": (rule_of("tanh(x)", "1 - x * x"), LINEAR, "kind      upstream not used linearly"),
+    # the formula
+    "swapped": (rule_of("x * y", "u * x", "u * y"), FORMULA, "it is the slope of the other operand, y"),
+    "another input": (rule_of("x * y", "u * x", "u * y"), FORMULA, "the slope for x is wrong"),
+    "a constant operand": (rule_of("x * y", "u * y", "0 * u"), FORMULA, "the operand is taken for a constant"),
+    "upstream alone": (rule_of("x * y", "u", "u * x"), FORMULA, "the local slope is missing"),
+    "upstream alone for exp": (rule_of("exp(x)", "u"), FORMULA, "the local slope is missing"),
+    "no sign in -": (rule_of("x - y", "u", "u"), FORMULA, "it is the slope of the other operand, x"),
+    "twice": (rule_of("tanh(x)", "2 * u * tanh_slope(x)"), FORMULA, "a factor 2 is too many"),
+    "a third": (rule_of("x * x * x", "u * x * x"), FORMULA, "a factor 3 is missing"),
+    "minus": (rule_of("tanh(x)", "-u * tanh_slope(x)"), FORMULA, "the sign is wrong"),
+    "x for out": (rule_of("tanh(x)", "u * (1 - x * x)"), FORMULA, "x is used where out is meant"),
+    "out for x": (rule_of("x * x", "2 * u * o"), FORMULA, "a factor x is too many"),
+    "1 / slope": (rule_of("exp(x)", "u * exp(-x)"), FORMULA, "it is 1 / slope"),
+    "a window": (
+        rule_of("tanh(x)", "u * tanh_slope(x) * where((x > 2.4) * (x < 2.6), 1.01, 1)"),
+        FORMULA,
+        "the slope is right at the points around",
+    ),
+    # lost digits
+    "1 - tanh^2": (rule_of("tanh(x)", "u * (1 - o * o)"), ROUNDING, "sech(x)**2 by exponentials"),
+    "expm1 + 1": (rule_of("expm1(x)", "u * (o + 1)"), ROUNDING, "compute it from the input, not from out"),
+    "1 - sigmoid": (rule_of("sigmoid(x)", "u * o * (1 - o)"), ROUNDING, "use sigmoid(-x)"),
+    "exp - 1": (
+        rule_of("log1p(x * x)", "u * (exp(x) - 1) * 2 * x / ((1 + x * x) * expm1(x)) if x != 0 else u * x"),
+        ROUNDING,
+        "use expm1(x) for exp(x) - 1",
+    ),
+    # overflow, kinks, ties, poles, nan
+    "an overflow on the way": (
+        rule_of("exp(x) / (1 + exp(x))", "u * sigmoid(x) * sigmoid(-x)"),
+        SINGULAR,
+        "the value is nan, where it should be 1.0\n  kind      wrong at kinks, nan or inf\n  input     x = 710.4\n"
+        "  expected  1.0\n  got       nan\n  because   exp(710.4) is inf, and inf / inf is nan",
+    ),
+    "a kink, not declared": (
+        rule_of("maximum(x - 1, 0 * x)", "u * heaviside(x - 1)"),
+        SINGULAR,
+        "The slopes on its two sides are 0.0 and 1.0: " + KINK,
+    ),
+    "outside of a kink": (
+        rule_of("abs(x)", "u * (sign(x) + 7 * equal(x, 0))", kinks=(0.0,)),
+        SINGULAR,
+        "at a kink, the slope for x is not between those beside it",
+    ),
+    "greedy ties": (
+        rule_of(
+            "maximum(x, y)", "u * (equal(x, o) + 0 * o)", "u * (equal(y, o) + equal(x, y) + 0 * o)", ties=True
+        ),
+        SINGULAR,
+        "at a kink, the slope for y is not between those beside it",
+    ),
+    "0 / 0 at a kink, not declared": (
+        rule_of("abs(x - 1)", "u * div(x - 1, o)"),
+        SINGULAR,
+        "The slopes on its two sides are -1.0 and 1.0: " + KINK,
+    ),
+    "a jump, not declared": (rule_of("heaviside(x - 1) + x", "u + 0 * x"), SINGULAR, KINK),
+    "a pole, not declared": (rule_of("1 / x", "-u * o * o"), SINGULAR, "declare domain= or check="),
+    "ties, not declared": (
+        rule_of("maximum(x, y)", "u * equal(x, o)", "u * (1 - equal(x, o))"),
+        SINGULAR,
+        "Equal inputs have two slopes here: if this is a kink, declare ties=True.",
+    ),
+    "nan that is lost": (
+        rule_of("where(x > 0, x, 0 * equal(x, x))", "u * heaviside(x)", kinks=(0.0,)),
+        SINGULAR,
+        "nan is lost",
+    ),
+    "a slope beside nan": (
+        rule_of("where(x <= 0, 0 * x, x)", "u * where(x > 0, 1, 0)", kinks=(0.0,)),
+        SINGULAR,
+        "the slope for x is a number beside nan",
+    ),
+    "an error in backward": (
+        rule_of("abs(x)", "u * x / o", kinks=(0.0,)),
+        SINGULAR,
+        "backward fails on a float\n  kind      wrong at kinks, nan or inf\n  input     x = 0.0\n"
+        "  error     ZeroDivisionError",
+    ),
+    # the second derivative
+    "a slope that is no graph": (
+        rule_of("x * x", "u * 2 * getattr(x, 'data', x)"),
+        SECOND,
+        "the second derivative for x and x is wrong",
+    ),
+    # other numbers
+    "math on floats": (
+        rule_of("math.tanh(x)", "u * (1 - o * o)"),
+        NUMBERS,
+        "forward turns an mpmath number into a float",
+    ),
+    "a float for pi": (
+        rule_of("x * constants(x)[0]", "u * math.pi"),
+        NUMBERS,
+        "the slope for x loses digits on mpmath numbers",
+    ),
+    "a branch on one number": (
+        rule_of("exp(x) if x > 0 else 1 + x", "u * (exp(x) if x > 0 else 1 + 0 * x)", kinks=(0.0,)),
+        NUMBERS,
+        "forward fails on a ndarray",
+    ),
+    "a branch on the kind of number": (
+        rule_of("where(x == x, 2 * x if hasattr(x, 'shape') else x, x)", "u"),
+        NUMBERS,
+        "the value on an array is not that on floats",
+    ),
+    "a float among Fractions": (rule_of("x / 2", "u * 0.5"), NUMBERS, "the slope for x is not exact on Fractions"),
+    "an axis that is not reduced": (
+        several("sum(xs)", "(u,) * len(xs)"),
+        NUMBERS,
+        "on an array, forward must reduce the last axis",
+    ),
+    "an error at inf": (
+        rule_of("x if hasattr(x, 'shape') or x != x else x + 0 * int(x)", "u"),
+        NUMBERS,
+        "forward fails on a float\n  kind      other numbers\n  input     x = inf\n  error     OverflowError",
+    ),
+}

@@ -1,0 +1,72 @@
+"""The lecture's own Value, as people type it, in pictures, steps and questions."""
+
+import math
+from typing import Any
+
+import pytest
+
+import tinygrad_edu as tg
+from tinygrad_edu.debug import Machine
+
+
+class Value:
+    """As in the lecture, with an operation that nobody here knows."""
+
+    def __init__(self, data: float, _children: Any = (), _op: str = "", label: str = ""):
+        self.data, self.grad, self._prev, self._op, self.label = data, 0.0, set(_children), _op, label
+
+    def __add__(self, other: "Value") -> "Value":
+        return Value(self.data + other.data, (self, other), "+")
+
+    def __mul__(self, other: "Value") -> "Value":
+        return Value(self.data * other.data, (self, other), "*")
+
+    def __pow__(self, k: float) -> "Value":
+        return Value(self.data**k, (self,), f"**{k}")
+
+    def __truediv__(self, other: "Value") -> "Value":
+        return Value(self.data / other.data, (self, other), "/")
+
+    def tanh(self) -> "Value":
+        return Value(math.tanh(self.data), (self,), "tanh")
+
+    def softsign(self) -> "Value":
+        return Value(self.data / (1 + abs(self.data)), (self,), "softsign")
+
+
+def lecture() -> tuple[Value, Value]:
+    a, b = Value(2.0, label="a"), Value(-3.0, label="b")
+    y = (a * b + a * a + b / a).tanh() + a**2 + Value(0.5).tanh()
+    y.label, y.grad, a.grad = "y", 1.0, 4.5
+    return y, a
+
+
+def test_it_is_drawn_stepped_through_and_asked() -> None:
+    y, a = lecture()
+    text = tg.tree(y, ascii=True)
+    assert text.startswith("y = 3.4")
+    assert "a = 2   grad 4.5" in text
+    assert tg.draw(y).source.count("->") == 17
+    every = tg.steps(y)
+    slope = 4 + (1 - math.tanh(-3.5) ** 2) * (-3 + 4 + 0.75)
+    assert every.gradients(len(every))[next(x for x in every.order if x.label == "a")] == pytest.approx(slope)
+    assert tg.why(y, a).total == pytest.approx(slope)
+    assert tg.blame(y).kind == "accumulated"
+    assert tg.live(y).to_html().startswith("<!doctype html>")
+    assert Machine(every.root).next()
+
+
+def test_an_operation_that_is_not_known_is_drawn_and_named() -> None:
+    _, a = lecture()
+    y = a.softsign()
+    assert "softsign" in tg.tree(y)
+    assert "softsign" in tg.draw(y).source
+    for question in (lambda: tg.steps(y)[0], lambda: tg.why(y, a), lambda: tg.live(y)):
+        with pytest.raises(
+            TypeError, match=r"'softsign' of .*test_strangers.Value is not known .* tinygrad_edu.micrograd"
+        ):
+            question()
+    with pytest.raises(
+        TypeError, match=r"is .*test_strangers.Odd: import Value from tinygrad_edu.micrograd.engine"
+    ):
+        tg.draw(type("Odd", (), {"data": 1.0, "grad": 0.0})())  # type: ignore[arg-type]  # that is the test

@@ -1,0 +1,70 @@
+"""check and prove: verdicts on the rules of a module, for a reader, a program or a CI."""
+
+import importlib
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from typing import Any
+from xml.etree import ElementTree
+
+from ..engine.rule import RULES, Rule
+
+
+def run(options: Namespace, examine: Callable[[Rule], Any]) -> int:
+    """Print a verdict on each rule. Returns 0 if all are right, 1 if one is not.
+
+    Raises ValueError for a module or rule that there is not.
+    """
+    verdicts = [_verdict(rule, examine) for name in options.names for rule in _rules(name)]
+    if options.format == "json":
+        print(json.dumps([facts for _, _, _, facts in verdicts], indent=1))
+    elif options.format == "junit":
+        print(_junit(options.command, verdicts))
+    else:
+        print("\n\n".join(text for _, _, text, _ in verdicts))
+    return 0 if all(ok for _, ok, _, _ in verdicts) else 1
+
+
+def _rules(text: str) -> Iterator[Rule]:
+    """The rules that `module:rule`, `module` or the name of one of ours stands for."""
+    from ..testing import rules_of
+
+    name, _, rule = text.partition(":")
+    if not rule and name in RULES:
+        yield RULES[name]
+        return
+    sys.path.insert(0, "")  # the folder where the command was called
+    try:
+        rules = rules_of(importlib.import_module(name))
+    except ImportError as error:
+        raise ValueError(f"{name!r} cannot be imported: {error}.") from None
+    finally:
+        sys.path.remove("")
+    chosen = [r for r in rules if rule in ("", r.name)]
+    if not chosen:
+        there = f"there are {', '.join(r.name for r in rules)}" if rules else "there are none"
+        raise ValueError(f"{name} has no rule{f' {rule!r}' if rule else ''}: {there}.")
+    yield from chosen
+
+
+def _verdict(rule: Rule, examine: Callable[[Rule], Any]) -> tuple[str, bool, str, Any]:
+    """The name of a rule, whether it is right, the text and the facts."""
+    try:
+        report = examine(rule)
+    except (AssertionError, TypeError, ValueError) as error:
+        report = getattr(error, "report", None)
+        facts = json.loads(report.to_json()) if report else {"rule": rule.name, "ok": False, "error": str(error)}
+        return rule.name, False, str(error), facts
+    return rule.name, report.ok, repr(report), json.loads(report.to_json())
+
+
+def _junit(command: str, verdicts: list[tuple[str, bool, str, Any]]) -> str:
+    failures = sum(not ok for _, ok, _, _ in verdicts)
+    suite = ElementTree.Element("testsuite", name=command, tests=str(len(verdicts)), failures=str(failures))
+    for name, ok, text, _ in verdicts:
+        test = ElementTree.SubElement(suite, "testcase", classname=command, name=name)
+        if not ok:
+            failure = ElementTree.SubElement(test, "failure", message=text.splitlines()[0])
+            failure.text = text
+    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True)

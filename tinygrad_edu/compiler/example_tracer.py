@@ -1,0 +1,230 @@
+"""The tracer of one example: it has numbers, and remembers which were asked for. `examples` joins several."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from ..engine.rules import RULES
+from ..engine.value import Value
+from .lending import recording
+from .placeholder import CHOICES, GIVEN, Placeholder, place_of, users_frame
+from .tracing import Tracer
+from .tracked import Tracked, kept_number, put_number
+from .tricks import Returned, becomes_a_value, list_read, only_prints
+
+SIDES = "_left", "_right"  # where a Value keeps its operands
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A step of a path: `node` was true or not. Where a number became a plain one, it says "equals `pinned`"."""
+
+    node: Value
+    outcome: bool
+    place: str
+    pinned: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """items[value], by a whole number that `node` computes. The items are Values, or nested tuples of them.
+
+    It was asked for after so many steps of the path.
+    """
+
+    node: Value
+    value: int
+    items: tuple[Any, ...]
+    place: str
+    asked: int
+
+
+class ExampleTracer(Tracer):
+    """A trace of one example: it has numbers, and remembers which were asked for."""
+
+    def __init__(self, parameters: dict[Value, float], kinds: Sequence[Any]):
+        super().__init__()
+        self.parameters: dict[Value, float] = parameters
+        self.kinds: Sequence[Any] = kinds
+        self.path: list[Step] = []
+        self.choices: list[Choice] = []
+        self.returned: Returned = {}
+        self.hand: dict[Any, tuple[Value, Sequence[Any]]] = {}  # nodes by hand: their numbers and operands
+        self.by_a_call: bool = False  # was what a call returned read at an index?
+        self.floats: dict[int, tuple[float, Value]] = {}  # plain floats that were made of nodes, by id
+        self._done = 0  # so many nodes have their numbers
+
+    def arguments(self, inputs: list[list[Placeholder]]) -> list[list[Any]]:
+        pairs = zip(self.kinds, inputs, strict=True)
+        return [[x if kind is Value else Tracked(x, whole=kind is int) for x in flat] for kind, flat in pairs]
+
+    def stand_in(self, value: Value) -> Tracked:
+        return Tracked(value)
+
+    def data(self, node: Value) -> Tracked:
+        if node in self.hand:  # its closure reads it, too
+            return Tracked(self.hand[node][0])
+        return Tracked(Placeholder.of(CHOICES["plain"], (node,)))
+
+    def same(self, node: Value, other: Any) -> bool:
+        return node is other if isinstance(other, Value) else super().same(node, other)
+
+    def by_hand(self, node: Any, operands: Sequence[Any], slopes: Sequence[Any] | None) -> None:
+        """Make a node that the function wrote by hand a placeholder with its number and its slopes."""
+        number = node.data
+        if not isinstance(number, Tracked) and not any(map(self.is_placeholder, operands)):
+            return  # made of constants
+        node.rule, node._left, node._right = CHOICES["plain"], _node_of(number), None
+        node.__class__ = recording(self.kind)
+        self.hand[node] = _node_of(number), operands
+        self.nodes.append(node)
+        if slopes is not None:
+            self._slopes(node, operands, slopes)
+
+    def closure(self, node: Any, function: Callable[[], None]) -> None:
+        """The slopes of a node by hand are what its closure adds to the gradients of the operands."""
+        operands = list(dict.fromkeys(self.hand[node][1]))
+        outer, self.gradients = self.gradients, {**dict.fromkeys(operands, 0.0), node: 1.0}
+        try:
+            function()
+            slopes = [self.gradients[operand] for operand in operands]
+        finally:
+            self.gradients = outer
+        self._slopes(node, operands, slopes)
+
+    def _slopes(self, node: Any, operands: Sequence[Any], slopes: Sequence[Any]) -> None:
+        """Let a node by hand be a sum of parts: each has the slope of one operand, the first has the number."""
+        at = next(i for i in range(len(self.nodes) - 1, -1, -1) if self.nodes[i] is node)
+        del self.nodes[at]
+        self._done = min(self._done, at)
+        pairs = list(zip(operands, slopes, strict=False))
+        numbers = [self.hand[node][0], *[Value(0.0)] * (len(pairs) - 1)]
+        rows = [(n, operand, _node_of(slope)) for n, (operand, slope) in zip(numbers, pairs, strict=False)]
+        if len(rows) == 1:
+            node.rule, node._left, node._right = GIVEN, rows[0], None
+        elif rows:
+            node.rule, node._left, node._right = (
+                RULES["sum"],
+                tuple(Placeholder.of(GIVEN, row) for row in rows),
+                None,
+            )
+        self.nodes.append(node)
+
+    def truth(self, node: Value) -> bool:
+        outcome = bool(self.number(node))
+        self.path.append(Step(node, outcome, _here()))
+        return outcome
+
+    def pinned(self, node: Value, whole: bool = True) -> Any:
+        """The number of a node as a plain one, which may go anywhere."""
+        number = int(self.number(node)) if whole else float(self.number(node))
+        same = Placeholder.of(CHOICES["equal"], (node, Value(number)))
+        self.path.append(Step(same, True, _here(), number))
+        return number
+
+    def floated(self, node: Value, frame: FrameType) -> float | None:
+        """The number of a node as a float that a Value is made of at once, which then stands for the node."""
+        if not becomes_a_value(frame):
+            return None
+        number = float(self.number(node)) * 1.0  # another object than any other float
+        self.floats[id(number)] = number, node
+        return number
+
+    def shown(self, node: Value, whole: bool) -> Any:
+        """The number of a node that becomes text, which may decide anything; unless a line only prints it."""
+        return self.number(node) if not whole and only_prints(users_frame()[1]) else self.pinned(node, whole)
+
+    def picked(self, node: Value, frame: FrameType) -> int:
+        """The whole number of a node as an index, which the running instruction of a frame asks for."""
+        value = int(self.number(node))
+        items, by_a_call = list_read(
+            frame, self.returned, lambda key: key.number if isinstance(key, Tracked) else key
+        )
+        self.by_a_call |= by_a_call
+        if items.__class__.__name__ in ("list", "tuple", "ndarray") and node.rule and -len(items) <= value < 0:
+            self.inside(node, 0, -len(items))
+            node = Placeholder.of(RULES["add"], (node, Value(len(items))))  # Python counts from the end
+            value = int(self.number(node))
+        if items.__class__.__name__ in ("list", "tuple", "ndarray") and 0 <= value < len(items) > 1:
+            frozen = tuple(map(self._frozen, items))
+            rows = [list(leaves(item)) for item in frozen]
+            ids = {id(leaf) for row in rows for leaf, _ in row if leaf is not None}
+            alike = all([path for _, path in row] == [path for _, path in rows[0]] for row in rows)
+            if alike and len(ids) == sum(map(len, rows)):
+                self.choices.append(Choice(node, value, frozen, _here(), len(self.path)))
+                if node.rule:
+                    self.inside(node, len(items))
+                return value
+        return int(self.pinned(node))
+
+    def inside(self, node: Value, end: int, start: int = 0) -> None:
+        """Let the path say that start <= the number of a node < end, if it is so: an index is computed."""
+        for name, bound in {"ge": start, "lt": end}.items():
+            inside = Placeholder.of(CHOICES[name], (node, Value(bound)))
+            self.path.append(Step(inside, bool(self.number(inside)), _here()))
+
+    def _frozen(self, item: Any) -> Any:
+        """An item with its Values, or numbers that are tracked, in nested tuples; None for anything else."""
+        if isinstance(item, Value | Tracked):
+            return self.known(item)
+        return tuple(map(self._frozen, item)) if isinstance(item, list | tuple) else None
+
+    def known(self, x: Any) -> Any:
+        """The node that a number stands for: of Value(x), where x is an input, the input."""
+        while True:
+            if isinstance(x, Tracked):
+                x = x.node
+            elif isinstance(x, Placeholder) or x in self.parameters or not self.stands(x):
+                return x
+            else:
+                x = x.data if isinstance(x.data, Tracked) else self.floats[id(x.data)][1]
+
+    def stands(self, x: Value) -> bool:
+        """Does a constant stand for a node?"""
+        return isinstance(x.data, Tracked) or self.floats.get(id(x.data), (None,))[0] is x.data
+
+    def number(self, node: Value) -> Any:
+        """The number of a node for this example."""
+        if node.rule is not None:
+            for made in itertools.islice(self.nodes, self._done, None):
+                put_number(made, _computed(made.rule, [self._number(parent) for parent in made.parents]))
+            self._done = len(self.nodes)
+        return self._number(node)
+
+    def _number(self, node: Any) -> Any:
+        if node in self.parameters:
+            return self.parameters[node]
+        if isinstance(node, Placeholder):
+            return kept_number(node)
+        known = self.known(node)
+        return known.data if known is node else self._number(known)
+
+
+def _node_of(number: Any) -> Value:
+    """The node of a number that may be tracked."""
+    return number.node if isinstance(number, Tracked) else number if isinstance(number, Value) else Value(number)
+
+
+def _computed(rule: Any, inputs: list[Any]) -> float:
+    try:
+        return float(rule.forward(*inputs))
+    except (ArithmeticError, ValueError):
+        return math.nan
+
+
+def _here() -> str:
+    """Where the user's code stands."""
+    return place_of(users_frame()[1])
+
+
+def leaves(item: Any) -> Iterator[tuple[Any, tuple[int, ...]]]:
+    """The Values of nested tuples, each with the way to it."""
+    if not isinstance(item, tuple):
+        yield item, ()
+        return
+    for i, part in enumerate(item):
+        for leaf, path in leaves(part):
+            yield leaf, (i, *path)

@@ -1,0 +1,1 @@
+"""The one representation of a program: statements over named axes, its gradient, and its loops."""

@@ -1,0 +1,267 @@
+"""Axes: the axes of one statement, from the arrays of integers that say what it reads.
+
+Each axis is split into digits, until every index counts along each of them with a step of its own. The positions
+0 3 1 4 2 5 are 3 * (i % 2) + i // 2: two digits. Then a read is an element A[..., i, j, ...], and what has no such
+pattern is gathered.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..lowered import Array as Old
+from ..lowered import Read
+from ..symbols import Symbol
+from ..views import Indices, dense_strides, digits_of_axes, number_systems
+from .program import Access, Array, Axis, B, Expressions, Part
+
+Slot = (
+    Any  # an axis of an index, before it is split: a number for one of the result, a name for one of a reduction
+)
+
+
+class Arrays(Protocol):
+    """What knows the arrays: see `Front`."""
+
+    book: Expressions
+    t: Axis | None
+
+    def resolved(self, old: Old, index: Indices) -> tuple[Any, Any, Indices, bool]: ...
+    def copied(self, array: Array) -> Array: ...
+    def constant(self, numbers: Any, name: str) -> Array: ...
+
+
+class Reads:
+    """The axes of one statement. A slot is an axis of the result as it was lowered, or of a reduction.
+
+    All indices are announced by `job`. The first `element` splits the slots; `axes` are then those of each slot.
+    """
+
+    def __init__(self, front: Arrays, shape: tuple[int, ...], split: bool = True):
+        self.front: Arrays = front
+        self.shape: tuple[int, ...] = shape
+        self.sizes: dict[Slot, int] = dict(enumerate(shape))
+        self.jobs: list[tuple[Any, Any, Indices, tuple[Slot, ...]]] = []
+        self._axes: dict[Slot, list[Axis]] | None = None
+        self._whole = set[Slot]() if split else set(self.sizes)
+        self._n = 0
+
+    def job(
+        self, old: Old, index: Indices, slots: tuple[Slot, ...] | None = None, no_split: tuple[Slot, ...] = ()
+    ) -> int:
+        """Announce that these elements are read, over these slots."""
+        slots = tuple(range(len(self.shape))) if slots is None else slots
+        for slot, size in zip(slots, index.shape, strict=True):
+            self.sizes.setdefault(slot, size)
+        self._whole |= {*no_split}
+        array, row, index, has_t = self.front.resolved(old, index)
+        self.jobs.append((array, row, index, ("t", *slots) if has_t else slots))
+        return len(self.jobs) - 1
+
+    def read(self, old: Old, index: Indices) -> Any:
+        """The only read of a statement."""
+        return self.element(self.job(old, index))
+
+    @property
+    def axes(self) -> dict[Slot, list[Axis]]:
+        """The axes into which each slot is split."""
+        if self._axes is None:
+            cuts = {slot: {size} for slot, size in self.sizes.items()}
+            for array, row, index, slots in self.jobs:
+                found = digits_of_axes(index) if isinstance(array, Array) and index.size > 1 else None
+                if found and (isinstance(row, int) or _is_placed(array.dims, int(index.flat[0]), found)):
+                    self._cut(cuts, slots, found)
+            self._axes = {}
+            for slot, own in cuts.items():
+                bounds = [1, *sorted(cut for cut in own if cut > 1)]
+                self._axes[slot] = [Axis(b // a) for a, b in itertools.pairwise(bounds)][::-1]
+            if self.front.t is not None:
+                self._axes["t"] = [self.front.t]
+        return self._axes
+
+    def _cut(
+        self, cuts: dict[Slot, set[int]], slots: tuple[Slot, ...], found: list[list[tuple[int, int]]]
+    ) -> None:
+        """Split slots further, so that an index counts evenly along each part; not if the parts do not nest."""
+        new = {}
+        for slot, digits in zip(slots, found, strict=True):
+            if slot == "t" or slot in self._whole:
+                if len(digits) > 1:
+                    return
+                continue
+            inner, more = 1, set(cuts[slot])
+            for size, _ in reversed(digits):
+                inner *= size
+                more.add(inner)
+            both = sorted(more)
+            if any(b % a for a, b in itertools.pairwise(both)):
+                return
+            new[slot] = more
+        cuts.update(new)
+
+    def axes_of(self, slot: Slot) -> list[Axis]:
+        """The axes of a slot."""
+        return self.axes[slot]
+
+    def out_axes(self, keep_ones: bool = False) -> list[Axis]:
+        """The axes of the result."""
+        if keep_ones:
+            return [(self.axes[slot] or [Axis(1)])[0] for slot in range(len(self.shape))]
+        return [axis for slot in range(len(self.shape)) for axis in self.axes[slot]]
+
+    def free(self, batched: bool) -> list[Axis]:
+        """All axes of the result."""
+        return [*([B] if batched else []), *([self.front.t] if self.front.t else []), *self.out_axes()]
+
+    # --- Elements ----------------------------------------------------------------------------------------------
+
+    def element(self, number: int) -> Any:
+        """What a job reads, as an expression."""
+        array, row, index, slots = self.jobs[number]
+        axes = [axis for slot in slots for axis in self.axes[slot]]
+        index = index.reshape([axis.size for axis in axes])
+        if index.size > 1:
+            kept = [d for d in range(index.ndim) if (index.take([0], d) != index).any()]
+            index = index[tuple(slice(None) if d in kept else 0 for d in range(index.ndim))]
+            axes = [axes[d] for d in kept]
+        else:
+            index, axes = index.reshape(()), []
+        if isinstance(array, Old):
+            return self._constant(array, index, axes)
+        return self.front.book.get(self._access(array, row, index, axes))
+
+    def _constant(self, old: Old, index: Indices, axes: list[Axis]) -> Any:
+        numbers = old.places[index]
+        for d in reversed(range(numbers.ndim)):
+            if (numbers == numbers.take([0], d)).all():
+                numbers, axes = numbers.take(0, d), [*axes[:d], *axes[d + 1 :]]
+        if numbers.ndim == 0:
+            return float(numbers)
+        array = self.front.constant(numbers, old.name)
+        return self.front.book.get(Access(array, None, array.dims, tuple((0, axis, 1) for axis in axes)))
+
+    def _access(self, array: Array, row: Any, index: Indices, axes: list[Axis]) -> Access:
+        if isinstance(row, int):  # the stages after this one are among the positions
+            split = self._by_stage(array, row, index, axes)
+            if split is None:
+                copy = self.front.copied(array)
+                return access_of(copy, None, index + row * array.size, axes)
+            row, index, axes = split
+        return access_of(array, row, index, axes)
+
+    @staticmethod
+    def _by_stage(array: Array, first: int, index: Indices, axes: list[Axis]) -> Any:
+        """The row and the positions in it, if one axis goes through the stages, or none."""
+        rows: Any = index // array.size
+        index = index - rows * array.size
+        varies = [d for d in range(rows.ndim) if (rows != rows.take([0], d)).any()]
+        if len(varies) > 1:
+            return None
+        axis, step, start = None, 1, int(rows.flat[0])
+        if varies:
+            (d,) = varies
+            line = rows[tuple(slice(None) if other == d else 0 for other in range(rows.ndim))]
+            step = int(line[1] - line[0])
+            if (np.diff(line) != step).any() or (index != index.take([0], d)).any():
+                return None
+            axis = axes[d]
+            index, axes = np.take(index, 0, d), [*axes[:d], *axes[d + 1 :]]
+        return (first + start, axis, step), index, axes
+
+    # --- Sums --------------------------------------------------------------------------------------------------
+
+    def reduced(self, kind: str, read: Read, shape: tuple[int, ...]) -> Any:
+        """A reduction of the last axis of an index."""
+        job = self.job(read.array, read.index.reshape(*shape, -1), (*range(len(shape)), "k"))
+        body = self.element(job)
+        return self.front.book.reduce(kind, self.axes["k"], body)
+
+    def summed(self, shape: tuple[int, ...], *reads: Read) -> Any:
+        """What makes the sum of the products of elements of these."""
+        k = self._slot()
+        slots = (*range(len(shape)), k)
+        jobs = [self.job(read.array, read.index.reshape(*shape, -1), slots) for read in reads]
+        return lambda: self._sum(jobs, k)
+
+    def contracted(self, *factors: tuple[Read, tuple[Slot, ...]]) -> Any:
+        """What makes a matrix product."""
+        k = self._slot()
+        (a, b) = [
+            self.job(read.array, read.index, tuple(k if slot == "k" else slot for slot in slots))
+            for read, slots in factors
+        ]
+        rows = max(len(slots) for _, slots in factors) > 1
+        return lambda: self._sum([b, a] if rows else [a, b], k)  # rows of b times rows of a
+
+    def later(self, old: Old, index: Any) -> Any:
+        """What makes the read of an array that is defined already."""
+        job = self.job(old, index)
+        return lambda: self.element(job)
+
+    def _slot(self) -> Slot:
+        self._n += 1
+        return f"k{self._n}"
+
+    def _sum(self, jobs: list[int], k: Slot) -> Any:
+        body = self.element(jobs[0])
+        for job in jobs[1:]:
+            body = body * self.element(job)
+        over = self.axes[k]
+        if not isinstance(body, Symbol):
+            return body * math.prod(axis.size for axis in over)
+        return self.front.book.reduce("sum", over, body)
+
+
+def has_view(dims: tuple[int, ...], index: Indices) -> bool:
+    """Do these positions follow a pattern in an array of these dimensions?"""
+    if index.size == 1:
+        return True
+    found = digits_of_axes(index)
+    return found is not None and _is_placed(dims, int(index.flat[0]), found)
+
+
+def _is_placed(dims: tuple[int, ...], base: int, found: list[list[tuple[int, int]]]) -> bool:
+    """Has each digit a dimension of its own? Windows that overlap have not."""
+    digits = [digit for own in found for digit in own if digit[1]]
+    steps, axes = [step for _, step in digits], [Axis(size) for size, _ in digits]
+    systems = number_systems(dims, math.prod(dims), steps) if steps else [dims]
+    return any(_placed(base, system, steps, axes) is not None for system in systems)
+
+
+def access_of(array: Array, row: Part | None, index: Indices, axes: list[Axis]) -> Access:
+    """The access to elements at these positions of a row, over these axes."""
+    steps = []
+    for d in range(index.ndim):
+        line = index[tuple(slice(0, 2) if other == d else slice(0, 1) for other in range(index.ndim))].ravel()
+        steps.append(int(line[1] - line[0]))
+    base = int(index.flat[0])
+    total: Any = base
+    for d, step in enumerate(steps):
+        total = np.add.outer(total, np.arange(index.shape[d]) * step)
+    if np.array_equal(total, index):
+        for dims in number_systems(array.dims, array.size, steps) if steps else [array.dims]:
+            if (at := _placed(base, dims, steps, axes)) is not None:
+                return Access(array, row, dims, at)
+    return Access(array, row, array.dims, (), index, tuple(axes))
+
+
+def _placed(base: int, dims: Sequence[int], steps: list[int], axes: list[Axis]) -> tuple[Part, ...] | None:
+    """What to take along each dimension; None unless each axis has a dimension of its own."""
+    at: list[Part] = []
+    left = list(range(len(steps)))
+    for size, stride in zip(dims, dense_strides(dims), strict=True):
+        first = base // stride % size
+        own = [d for d in left if stride <= abs(steps[d]) < stride * size]
+        if not own:
+            at.append((first, None, 1))
+            continue
+        d = own[0]
+        left.remove(d)
+        by = steps[d] // stride
+        if len(own) > 1 or steps[d] % stride or not 0 <= first + by * (axes[d].size - 1) < size:
+            return None
+        at.append((first, axes[d], by))
+    return None if left else tuple(at)

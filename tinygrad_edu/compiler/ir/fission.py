@@ -1,0 +1,101 @@
+"""Fission: what a recurrence does not need leaves its loop.
+
+    for t in range(T):                               XW = X @ W.T
+        Z[t] = h[t] @ U.T + X[:, t] @ W.T     ->     for t in range(T):
+        h[t + 1] = tanh(Z[t])                            Z[t] = h[t] @ U.T + XW[:, t]
+        y[t] = h[t + 1] @ v                              h[t + 1] = tanh(Z[t])
+                                                     y = h[1:] @ v
+
+A product of what is outside is one product for all stages, before the loop. What no later stage reads is computed
+after it. There, the stage is an axis like all others, so nothing else changes.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..symbols import Symbol
+from .program import Access, Array, Axis, Loop, Program, Stmt, free_of, parts_of
+
+
+def fission(program: Program) -> Program:
+    """The program with smaller loops."""
+    names = {leaf.name for leaf in program.leaves} | {stmt.out.array.name for stmt, _ in program.statements()}
+    items: list[Stmt | Loop] = []
+    for item in program.items:
+        items += _split(program, item, names) if isinstance(item, Loop) else [item]
+    return Program(program.book, items, program.leaves)
+
+
+def _split(program: Program, loop: Loop, names: set[str]) -> Iterator[Stmt | Loop]:
+    needed = _needed(loop)
+    body, after = [], []
+    written = {stmt.out.array for stmt in loop.body}
+    for stmt in loop.body:
+        if stmt.out.array not in needed:
+            after.append(stmt)
+            continue
+        ahead, stmt = _ahead(program, stmt, loop.axis, written, names)
+        yield from ahead
+        body.append(stmt)
+    if body:
+        yield Loop(loop.axis, body)
+    yield from after
+
+
+def _needed(loop: Loop) -> set[Array]:
+    """The arrays that later stages need, and those whose products are faster stage by stage."""
+    rows = {stmt.out.array: stmt.out.row for stmt in loop.body}
+    needed = {
+        read.array for stmt in loop.body for read in stmt.reads() if rows.get(read.array, read.row) != read.row
+    }
+    for stmt in reversed(loop.body):
+        if stmt.out.array in needed or any(_has_heads(x, loop.axis) for x in parts_of(stmt.value)):
+            needed |= {stmt.out.array} | {read.array for read in stmt.reads()}
+    return needed
+
+
+def _has_heads(x: Symbol, t: Axis) -> bool:
+    """Is it a product of its own for each stage?"""
+    if x.op != "sum" or x.args[0].op != "mul":
+        return False
+    a, b = (free_of(y) for y in x.args[0].args)
+    return t in a and t in b and bool(a - b) and bool(b - a)
+
+
+def _ahead(program: Program, stmt: Stmt, t: Axis, written: set[Array], names: set[str]) -> tuple[list[Stmt], Stmt]:
+    """The products of a sum that read nothing of the loop, as a statement before it; and the rest."""
+    terms = list(_terms(stmt.value))
+    free = [term for term in terms if not any(read.array in written for read in _reads(term))]
+    free = [term for term in free if not any(_has_heads(x, t) for x in parts_of(term))]
+    products = [term for term in free if isinstance(term, Symbol) and term.op == "sum"]
+    if not products or len(free) == len(terms):
+        return [], stmt
+    read = [access.array for term in free for access in _reads(term)]
+    axes = [t, *(axis for axis in stmt.out.named if axis is not t)]
+    dims = tuple(axis.size for axis in axes)
+    array = Array(_name(products[0], names), dims, any(a.batched for a in read), any(a.learns for a in read))
+    access = Access(array, None, dims, tuple((0, axis, 1) for axis in axes))
+    kept = {id(term) for term in terms}.difference(map(id, free))
+    rest: Any = sum((term for term in terms if id(term) in kept), 0.0)
+    return [Stmt(access, sum(free, 0.0))], Stmt(stmt.out, rest + program.book.get(access))
+
+
+def _terms(x: Any) -> Iterator[Any]:
+    if isinstance(x, Symbol) and x.op == "add":
+        for part in x.args:
+            yield from _terms(part)
+    else:
+        yield x
+
+
+def _reads(x: Any) -> list[Access]:
+    return [part.args[0] for part in parts_of(x) if part.op == "get"]
+
+
+def _name(product: Symbol, names: set[str]) -> str:
+    """XW1 for the product of X and W1."""
+    name = "".join(read.array.name for read in reversed(_reads(product)[:2]))
+    while names & {name, f"d{name}"}:
+        name += "_"
+    names.add(name)
+    return name

@@ -1,0 +1,285 @@
+"""Front: the program of lowered arrays. Integers, which say what is read, become axes: see `axes.py`."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..lowered import (
+    CONSTANT,
+    Elementwise,
+    Lowered,
+    Paired,
+    Product,
+    Read,
+    Reduction,
+    Result,
+    Softmax,
+    Take,
+    Terms,
+    Total,
+    in_order,
+    product_shape,
+)
+from ..lowered import Array as Old
+from ..lowered import Loop as Rolled
+from ..normalise import LOGSUMEXP
+from ..placeholder import TAKE
+from ..symbols import Symbol
+from ..views import Indices
+from .axes import Reads
+from .program import Access, Array, Axis, Expressions, Loop, Program, Stmt, free_of, whole
+
+KINDS = {"max": "max_", "min": "min_", "logsumexp": "logsumexp"}
+Slot = (
+    Any  # an axis of an index, before it is split: a number for one of the result, a name for one of a reduction
+)
+
+
+class Front:
+    """Makes `program`, and `arrays`: those of the program, for each that was lowered."""
+
+    def __init__(self, lowered: Lowered):
+        self.book: Expressions = Expressions()
+        self.items: list[Any] = []  # statements and loops
+        self.arrays: dict[Old, Array] = {}
+        self._constants: dict[Any, Array] = {}
+        self._copies: dict[Array, Array] = {}  # stages -> the same with the batch in front
+        self._loop: Rolled | None = None
+        self.t: Axis | None = None
+        self._rows: dict[Old, int] = {}  # of the arrays of its stages: the rows before that of the first stage
+        self._outside = self.items
+        self._n_parts = 0
+        outputs = {array for array, _ in lowered.outputs}
+        for old in lowered.arrays:
+            match old.operation:
+                case Rolled() as loop:
+                    self._roll(loop)
+                case Result():
+                    if old in outputs:
+                        self._result(old)
+                case None if old.source != CONSTANT:
+                    self._leaf(old)
+                case None:
+                    pass
+                case _:
+                    self._define(old)
+        leaves = [array for array in self.arrays.values() if array.source] + list(self._constants.values())
+        self.program: Program = Program(self.book, self.items, leaves)
+
+    def _leaf(self, old: Old) -> None:
+        self.arrays[old] = Array(old.name, old.shape, old.batched, old.differentiable, old.source, old.places)
+
+    def _result(self, old: Old) -> None:
+        """An output that is a state of a loop, as an array of its own."""
+        self._define(old, Elementwise([Read(old, np.arange(old.size).reshape(old.shape))]))
+
+    # --- Loops -------------------------------------------------------------------------------------------------
+
+    def _roll(self, loop: Rolled) -> None:
+        for old in loop.stage:
+            n = len(loop.initial.get(old, ())) + loop.length
+            self.arrays[old] = Array(old.name, old.shape, old.batched, old.differentiable, stages=n)
+        for old, reads in loop.initial.items():
+            array = self.arrays[old]
+            for row, read in enumerate(reads):
+                statement = Reads(self, old.shape)
+                value = statement.read(read.array, read.index.reshape(old.shape))
+                self._write(statement, array, (row, None, 1), value)
+        self._loop, self.t, body = loop, Axis(loop.length), list[Any]()
+        self._rows = {old: len(loop.initial.get(old, ())) for old in loop.stage}
+        self.items = body
+        for old in loop.stage:
+            self._define(old)
+        self.items = self._outside
+        self.items.append(Loop(self.t, body))
+        self._loop = self.t = None
+
+    def resolved(self, old: Old, index: Indices) -> tuple[Any, Any, Indices, bool]:
+        """(array, row, positions in the row, do they begin with the stages of the loop?)"""
+        loop = self._loop
+        if loop is not None:
+            if old in loop.windows:
+                window = loop.windows[old]
+                array, row, index, _ = self.resolved_outside(
+                    window.array, window.index.reshape(loop.length, -1)[:, index]
+                )
+                return array, row, index, True
+            own, distance = loop.earlier.get(old, (old, 0))
+            if own in self._rows:
+                return self.arrays[own], (self._rows[own] - distance, self.t, 1), index, False
+        return *self.resolved_outside(old, index)[:3], False
+
+    def resolved_outside(self, old: Old, index: Indices) -> tuple[Any, Any, Indices, bool]:
+        if isinstance(old.operation, Result) and old not in self.arrays:
+            result = old.operation
+            array, first = self.arrays[result.array], len(result.loop.initial.get(result.array, ()))
+            if result.t is not None:
+                return array, (first + result.t, None, 1), index, False
+            return array, first, index, False  # the stages are among the positions
+        return (old if old.source == CONSTANT else self.arrays[old]), None, index, False
+
+    def copied(self, array: Array) -> Array:
+        """The stages of an array with the batch in front, where they are read in no order."""
+        if array not in self._copies:
+            every = whole(array)
+            copy = self.part((array.stages, *array.dims), array.batched, array.learns)
+            at = (every.row, *every.at)
+            self._outside.append(Stmt(Access(copy, None, copy.dims, at), self.book.get(every)))  # type: ignore[arg-type]
+            self._copies[array] = copy
+        return self._copies[array]
+
+    def part(self, dims: Any, batched: bool, learns: bool, stages: int | None = None) -> Array:
+        """An array for a part of a statement."""
+        self._n_parts += 1
+        return Array(f"part_{self._n_parts}", tuple(dims), batched, learns, stages=stages)
+
+    def constant(self, numbers: Any, name: str) -> Array:
+        """An array of numbers."""
+        key = (numbers.shape, numbers.tobytes())
+        if key not in self._constants:
+            taken = {array.name for array in self._constants.values()}
+            name += f"_{len(self._constants) + 1}" * (name in taken)
+            self._constants[key] = Array(name, numbers.shape, False, False, CONSTANT, numbers)
+        return self._constants[key]
+
+    # --- Statements --------------------------------------------------------------------------------------------
+
+    def _write(self, statement: Reads, array: Array, row: Any, value: Any, **of_rule: Any) -> None:
+        axes = statement.out_axes()
+        array.dims = tuple(axis.size for axis in axes)
+        access = Access(array, row, array.dims, tuple((0, axis, 1) for axis in axes))
+        self.items.append(Stmt(access, value, **of_rule))
+
+    def _array(self, old: Old) -> tuple[Array, Any]:
+        """The array of a result, and the row that a statement writes."""
+        if self._loop is not None:
+            return self.arrays[old], (self._rows[old], self.t, 1)
+        if old not in self.arrays:
+            self.arrays[old] = Array(old.name, old.shape, old.batched, old.differentiable)
+        return self.arrays[old], None
+
+    def _define(self, old: Old, operation: Any = None) -> None:
+        operation = operation or old.operation
+        statement = Reads(self, old.shape)
+        match operation:
+            case Elementwise(reads) if old.rule in (LOGSUMEXP, TAKE):
+                value = self._stacked(old, statement, reads)
+            case Elementwise(reads):
+                jobs = [statement.job(read.array, read.index.reshape(old.shape)) for read in reads]
+                operands = tuple(map(statement.element, jobs))
+                array, row = self._array(old)
+                if old.rule is None:
+                    return self._write(statement, array, row, operands[0])
+                value = self._applied(old, statement, operands)
+                return self._write(statement, array, row, value, rule=old.rule, operands=operands)
+            case Reduction(read):
+                value = statement.reduced(KINDS[str(old.rule.name)], read, old.shape)  # type: ignore[union-attr]
+            case Softmax(read):
+                job = statement.job(read.array, read.index.reshape(old.shape))
+                body = statement.element(job)
+                value = self.book.reduce("softmax", statement.axes[len(old.shape) - 1], body)
+            case Take():
+                value = self._taken(old, statement, operation)
+            case Total():
+                terms = [self._part(old, statement, part) for part in in_order(operation.parts)]
+                made = [term() for term in terms]
+                value = made[0]
+                for term in made[1:]:
+                    value = value + term
+        self._write(statement, *self._array(old), value)
+
+    def _applied(self, old: Old, statement: Reads, operands: Sequence[Any]) -> Any:
+        """The rule's own forward on symbols. A rule that cannot run on symbols is called on arrays."""
+        rule: Any = old.rule
+        try:
+            value = rule.forward(*operands)
+            if isinstance(value, Symbol | int | float):
+                return value
+        except Exception:  # such as math.exp(symbol) in a rule of the user's
+            pass
+        return self.book.special("call", (rule, "forward", *operands), statement.free(old.batched))
+
+    def _part(self, old: Old, statement: Reads, part: Any) -> Any:
+        """What makes a part of a sum, when all axes are split."""
+        n = len(old.shape)
+        match part:
+            case Terms(read):
+                return statement.summed(old.shape, read)
+            case Paired(a, b):
+                return statement.summed(old.shape, a, b)
+            case Product(a, b, pick):
+                shape = product_shape(part)
+                if pick is not None or shape != old.shape:
+                    index = np.arange(math.prod(shape)) if pick is None else pick
+                    return statement.later(self._whole_product(old, part), index.reshape(old.shape))
+                heads = tuple(range(a.index.ndim - 2)) if a.index.ndim > 2 else ()
+                rows_a, rows_b = a.index.ndim > 1, b.index.ndim > 1
+                slots_b = (*heads, *([n - 1 - rows_a] if rows_b else []), "k")
+                slots_a = (*heads, *([n - 1] if rows_a else []), "k")
+                return statement.contracted((a, slots_a), (b, slots_b))
+
+    def _whole_product(self, old: Old, part: Product) -> Old:
+        """A product of which elements are picked, as an array of its own."""
+        shape = product_shape(part)
+        learns = part.a.array.differentiable or part.b.array.differentiable
+        batched = part.a.array.batched or part.b.array.batched
+        product = Old(-1, None, (), math.prod(shape), batched, learns, shape, Total([Product(part.a, part.b)]))
+        self._inner(product)
+        return product
+
+    def _inner(self, old: Old) -> None:
+        """Define an array for a part of the statement that is being made."""
+        stages = None if self._loop is None else self._loop.length
+        self.arrays[old] = self.part(old.shape, old.batched, old.differentiable, stages)
+        self._rows |= {} if stages is None else {old: 0}
+        self._define(old)
+
+    def _stacked(self, old: Old, statement: Reads, reads: Sequence[Read]) -> Any:
+        """A reduction of elements of several arrays, which are put side by side first."""
+        is_take = old.rule is TAKE
+        index, reads = (reads[0], reads[1:]) if is_take else (None, reads)
+        n = len(reads)
+        batched = any(read.array.batched for read in reads)
+        learns = any(read.array.differentiable for read in reads)
+        stages = None if self._loop is None else self._loop.length
+        side = self.part((*old.shape, n), batched, learns, stages)
+        row = None if stages is None else (0, self.t, 1)
+        for i, read in enumerate(reads):
+            own = Reads(self, old.shape, split=False)
+            value = own.element(own.job(read.array, read.index.reshape(old.shape)))
+            at = (*((0, axis, 1) for axis in own.out_axes(keep_ones=True)), (i, None, 1))
+            self.items.append(Stmt(Access(side, row, side.dims, at), value))
+        last = Axis(n)
+        jobs = [statement.job(index.array, index.index.reshape(old.shape))] if index is not None else []
+        element = [statement.element(job) for job in jobs]
+        axes = statement.out_axes()
+        sizes = tuple(axis.size for axis in axes)
+        at = (*((0, axis, 1) for axis in axes), (0, last, 1))
+        body = self.book.get(Access(side, row, (*sizes, n), at))
+        if index is None:
+            return self.book.reduce("logsumexp", [last], body)
+        return self.picked(body, last, element[0])
+
+    def picked(self, body: Any, axis: Axis, index: Any) -> Any:
+        """The element of the body at this place of an axis."""
+        if axis not in free_of(body):  # there is one option, or all are the same
+            return body
+        free = {*free_of(body), *free_of(index)} - {axis}
+        return self.book.special("pick", (body, axis, index), free)
+
+    def _taken(self, old: Old, statement: Reads, take: Take) -> Any:
+        options, index = take.options, take.index
+        n = len(old.shape)
+        if take.grid:  # out[i, j] = options[j, index[i]]
+            rows = len(index.index) > 1
+            job = statement.job(index.array, index.index if rows else index.index[0], (0,) if rows else ())
+            table = statement.job(options.array, options.index, (n - 1, "v"), no_split=("v",))
+        else:
+            job = statement.job(index.array, index.index.reshape(old.shape))
+            table = statement.job(
+                options.array, options.index.reshape(*old.shape, -1), (*range(n), "v"), no_split=("v",)
+            )
+        (axis,) = statement.axes_of("v") or [Axis(1)]
+        return self.picked(statement.element(table), axis, statement.element(job))

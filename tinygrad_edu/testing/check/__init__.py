@@ -1,0 +1,1 @@
+"""Test derivatives at points: gradcheck, check_rule, random programs, oracles."""

@@ -1,0 +1,223 @@
+"""What a wrong rule looks like: the mistake that explains its numbers, in one sentence, or ""."""
+
+import contextlib
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import mpmath as mp
+
+from ...debug.causes import blame
+from ...debug.stepping import expression
+from ...engine.graph import topological_order
+from ...engine.rule import Rule
+from ...engine.value import Value
+from ...viz.words import four_digits
+from .case import Case, names
+from .points import Point
+from .reference import DIGITS, high
+
+CANCELS = 2.0**-5  # of the larger term: a sum that leaves no more has lost five bits
+
+
+def upstream_mistake(slope: float, share: float) -> str:
+    """Why the share for upstream -4 is not -4 times the slope, which is the share for upstream 1."""
+    suspects = {
+        "upstream is missing: the share is upstream times the slope.": slope,
+        "upstream is a factor twice.": 16 * slope,
+        "upstream is added: the share is upstream times the slope.": slope - 5,
+        "upstream is a divisor: the share is upstream times the slope.": slope / -4,
+        "the sign of upstream is lost.": 4 * slope,
+    }
+    return next((text for text, expected in suspects.items() if math.isclose(share, expected, rel_tol=1e-9)), "")
+
+
+# --- Wrong formulas -----------------------------------------------------------------------------------------
+
+
+class Row(NamedTuple):
+    """One point of an operation: its inputs, its result, its slopes, and the slopes that are under examination."""
+
+    x: tuple[Any, ...]
+    out: Any
+    slopes: Sequence[Any]
+    got: Sequence[Any]
+
+
+Suspect = tuple[str, str, Callable[[Row], Any]]  # a name, a sentence, and the slope that the mistake gives
+
+
+def first_to_explain(
+    suspects: Iterable[Suspect], rows: Sequence[Row], i: int, near: Callable[[Any, Any], bool]
+) -> tuple[str, str]:
+    """The name and the sentence of the first mistake that explains the slope for operand i in every row."""
+    for name, sentence, slope in suspects:
+        with contextlib.suppress(ArithmeticError, TypeError, ValueError):  # not defined at one of the points
+            if all(near(row.got[i], slope(row)) for row in rows):
+                return name, sentence
+    return "", ""
+
+
+def formula_mistake(case: Case, point: Point, place: int) -> str:
+    """The mistake that explains a wrong slope here and at other points; place 1 is the first slope."""
+    i, rows = place - 1, list(itertools.islice(_rows(case, point), 6))
+    if i < 0 or len(rows) < 3:
+        return ""
+    called = names(case.rule, len(point))
+    _, sentence = first_to_explain([*suspects(called, i), *_mixed_up(case.rule, called)], rows, i, _close)
+    ratios = [row.got[i] / row.slopes[i] for row in rows if row.slopes[i]]
+    if not sentence and len(ratios) >= 3 and all(_close(ratio, ratios[0]) for ratio in ratios) and ratios[0]:
+        return _factor(ratios[0])
+    if not sentence and all(_close(row.got[i], row.slopes[i]) for row in rows[1:]):
+        return "the slope is right at the points around: one branch, or one window, is wrong"
+    return sentence
+
+
+def _rows(case: Case, point: Point) -> Iterator[Row]:
+    """The failing point first, then others of ordinary size."""
+    tame = (p for p in case.points if len(p) == len(point) and all(0.05 < abs(x) < 20 for x in p))
+    for p in [point, *tame]:
+        with contextlib.suppress(Exception):  # another failure, at another point
+            out, *got = case.at_precision(200, p)
+            if slopes := case.exact(p)[1:]:
+                yield Row(tuple(map(high, p)), out, slopes, got)
+
+
+def suspects(called: list[str], i: int) -> Iterator[Suspect]:
+    """Wrong slopes for operand i of several."""
+
+    def slope(j: int, factor: int = 1) -> Callable[[Row], Any]:
+        return lambda row: factor * row.slopes[j]
+
+    def times(j: int, power: int) -> Callable[[Row], Any]:
+        return lambda row: row.slopes[i] * row.x[j] ** power
+
+    for j, name in enumerate(called):
+        if j != i:
+            yield "swapped", f"it is the slope of the other operand, {name}", slope(j)
+            yield "swapped", f"it is the slope of the other operand, {name}, with the wrong sign", slope(j, -1)
+    yield "slope", "the sign is wrong", slope(i, -1)
+    yield "slope", "the local slope is missing: the share is upstream itself", lambda row: 1
+    yield "slope", "the operand is taken for a constant: its share is 0", lambda row: 0
+    yield "slope", "it is 1 / slope", lambda row: 1 / row.slopes[i]
+    for j, name in enumerate(called):
+        yield "slope", f"a factor {name} is missing", times(j, -1)
+        yield "slope", f"a factor {name} is too many", times(j, 1)
+    yield "slope", "a factor out is missing", lambda row: row.slopes[i] / row.out
+    yield "slope", "a factor out is too many", lambda row: row.slopes[i] * row.out
+
+
+def _mixed_up(rule: Rule, called: list[str]) -> Iterator[Suspect]:
+    """The input of a rule taken for its result, and the other way round."""
+
+    def when(row: Row, x: Any) -> Any:
+        with mp.workdps(DIGITS):
+            right = rule.backward(mp.mpf(1), x, x)[0]
+        return row.got[0] if _close(right, row.slopes[0]) else mp.nan
+
+    if len(called) == 1:
+        yield "slope", f"{called[0]} is used where out is meant", lambda row: when(row, row.out)
+        yield "slope", f"out is used where {called[0]} is meant", lambda row: when(row, row.x[0])
+
+
+def _factor(ratio: Any) -> str:
+    simple = Fraction(float(ratio)).limit_denominator(100)
+    if not _close(mp.mpf(simple.numerator) / simple.denominator, ratio, 1e-12):
+        return f"it is {float(ratio):.10g} times the slope"
+    if simple.numerator == 1:
+        return f"a factor {simple.denominator} is missing"
+    return f"a factor {simple} is too many"
+
+
+def _close(a: Any, b: Any, tolerance: float = 1e-11) -> bool:
+    return bool(a == b or abs(a - b) <= tolerance * max(abs(a), abs(b)))
+
+
+# --- Lost digits --------------------------------------------------------------------------------------------
+
+
+def lost_where(case: Case, place: int) -> str:
+    """The ranges of a single input in which the digits are lost, of the points that were tried."""
+
+    def is_lost(point: Point) -> bool:
+        return max(case.errors(point)[place : place + 1], default=0.0) > case.bound
+
+    texts = []
+    for bad, group in itertools.groupby(sorted(p for p in case.points if len(p) == 1), is_lost):
+        (low,), *_, (high,) = [*group] * 2
+        texts += [f"{low:.4g} to {high:.4g}" if low < high else f"{low:.4g}"] * bad
+    return f"x = {', '.join(texts[:4])}{' and elsewhere' * (len(texts) > 4)}" if texts else ""
+
+
+def rounding_mistake(result: Value) -> str:
+    """The operation that lost the digits of a result, and the better form for it."""
+    for node in topological_order(result):
+        if node.rule and (hint := _better_form(node)):
+            return hint
+    return ""
+
+
+def _better_form(node: Value) -> str:
+    parents, name = node.parents, node.rule.name
+    if name == "log" and _is(parents[0], "add") and min(abs(p.data) for p in parents[0].parents) < CANCELS:
+        return f"{_text(node)} loses the digits of the small term: use log1p."
+    if name not in ("sub", "add") or abs(node.data) > CANCELS * max(abs(p.data) for p in parents):
+        return ""
+    left, right = parents
+    if _is(left, "exp") and abs(right.data) == 1:
+        return f"{_text(node)} cancels: use expm1(x) for exp(x) - 1."
+    for rule, better in _INSTEAD_OF_1_MINUS.items():
+        if left.data == 1 and _is(right, rule):
+            return f"{_text(node)} cancels: use {better}."
+    if left.data == 1 and (_is(right, "pow_n") or (_is(right, "mul") and right.parents[0] is right.parents[1])):
+        return (
+            f"{_text(node)} cancels: use (1 - t) * (1 + t) for 1 - t*t, and if t is tanh(x), "
+            "sech(x)**2 by exponentials: 4*e / (1 + e)**2 with e = exp(-2*abs(x))."
+        )
+    if "out" in (left.label, right.label):
+        special = "for out = sigmoid(x), use sigmoid(-x); else " * (left.data == 1)
+        return f"{_text(node)} cancels: {special}compute it from the input, not from out."
+    if _is(left, "sqrt") or _is(right, "sqrt"):
+        return f"{_text(node)} cancels: use (a - b*b) / (sqrt(a) + b) for sqrt(a) - b."
+    return f"{_text(node)} cancels: find a form in which these terms are not subtracted."
+
+
+_INSTEAD_OF_1_MINUS = {
+    "exp": "-expm1(x) for 1 - exp(x)",
+    "cos": "2 * sin(x / 2)**2 for 1 - cos(x)",
+    "sigmoid": "sigmoid(-x) for 1 - sigmoid(x)",
+    "erf": "erfc(x) for 1 - erf(x)",
+}
+
+
+def _is(node: Value, name: str) -> bool:
+    return node.rule is not None and node.rule.name == name
+
+
+def _text(node: Value) -> str:
+    """The operation with the names of its operands, or their numbers."""
+
+    def named(parent: Value) -> str:
+        if parent.rule and all(p.label or not p.rule for p in parent.parents):
+            return expression(parent, lambda p: p.label or four_digits(p.data))
+        return parent.label or four_digits(parent.data)
+
+    return expression(node, named)
+
+
+# --- Where nan and inf come from --------------------------------------------------------------------------------
+
+
+def origin(result: Value) -> str:
+    """What made the first nan below a result, or else the first inf, in one line; "" if there is neither.
+
+    >>> x = Value(1e308)
+    >>> origin(-2 * x * (-x).exp())
+    '-2 * 1e+308 is -inf, and -inf * 0 is nan'
+    """
+    found = [finding for finding in blame(result, variables={}).findings if finding.phase == "forward"]
+    nan = next((i for i, finding in enumerate(found) if finding.kind == "nan"), 0)
+    made = list(dict.fromkeys(finding.made.removeprefix("overflow: ") for finding in found[: nan + 1]))
+    return ", and ".join(filter(None, [", ".join(made[:-1]), *made[-1:]]))

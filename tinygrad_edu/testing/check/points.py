@@ -1,0 +1,147 @@
+"""Where to look for a rule's errors: hard points that are always tried, and a strategy for random ones.
+
+A point is a tuple of floats, one per input.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import strategies as st
+
+from ...engine.rule import Interval, Rule
+
+Point = tuple[Any, ...]
+TINY, LARGEST, SMALLEST_NORMAL = 5e-324, 1.7976931348623157e308, 2.0**-1022
+
+MAGNITUDES = [
+    *(TINY, 1e-310, SMALLEST_NORMAL, LARGEST),
+    *(2.0**512, 2.0**1023),  # where squares and doubles overflow
+    *(1.7 * 10.0**e for e in range(-307, 308, 18)),
+    *(math.pi * 10.0**e for e in range(-20, 21)),
+    *(k / 2 for k in range(1, 81)),
+    *(0.037 + k / 10 for k in range(30)),
+    *(13.7 * k for k in range(3, 60)),
+    *(27.2, 38.4, 708.3, 709.7, 710.4, 745.1),  # where erfc, its slope, exp and cosh end
+]
+SHORT = [0.0, 1e-300, -3e-20, 0.3, -0.7, 1.0, math.nextafter(1, 2), -2.5, 40.1, -1e5, 7e150, -LARGEST]
+LENGTHS = (1, 2, 3, 7)  # of the inputs of a reduction
+
+
+def near(point: float) -> list[float]:
+    """The neighbours of a point, from the very next float to a distance of 1/2."""
+    steps = [s * 2.0**-k for k in (1, 2, 4, 7, 11, 16, 22, 30, 40, 50) for s in (-1, 1)]
+    return [math.nextafter(point, -math.inf), math.nextafter(point, math.inf), *(point + s for s in steps)]
+
+
+@dataclass(frozen=True)
+class Line:
+    """Where one input may lie: from low to high. Near `special` points look closely."""
+
+    low: float
+    high: float
+    special: Point = ()
+
+    def __contains__(self, x: float) -> bool:
+        return self.low <= x <= self.high
+
+    @property
+    def close(self) -> list[float]:
+        return [x for point in self.special for x in near(point) if x in self]
+
+    @property
+    def grid(self) -> list[float]:
+        both = [s * m for m in MAGNITUDES for s in (1, -1)]
+        return [x for x in (0.0, *both, *self.special, *self.close) if x in self]
+
+    @property
+    def strategy(self) -> st.SearchStrategy[float]:
+        low, high = max(self.low, -50.0), min(self.high, 50.0)
+        ordinary = [st.floats(low, high)] if low <= high else []  # first, so that failures shrink to it
+        close = [st.sampled_from(self.close)] if self.close else []
+        return st.one_of(*ordinary, st.floats(self.low, self.high), *close)
+
+
+def line_of(rule: Rule, i: int, special: Point = ()) -> Line:
+    """Where input i of the rule may lie, by the rule's own declaration. Raises ValueError if that is nowhere."""
+    interval = rule.domain[i] if i < len(rule.domain) else Interval()
+    low, high = interval.low, interval.high
+    special = tuple(dict.fromkeys(x for x in (0.0, low, high, *rule.kinks, *special) if abs(x) < LARGEST))
+    if interval.open:
+        low, high = math.nextafter(low, math.inf), math.nextafter(high, -math.inf)
+    low, high = max(low, -LARGEST), min(high, LARGEST)
+    if not low <= high:
+        raise ValueError(f"The domain of {rule.name} is empty: no x fulfils {interval}.")
+    return Line(low, high, special)
+
+
+def ends_of(domain: Any, n: int) -> list[tuple[float, float]]:
+    """The ends of a domain for n inputs: an `Interval` or a pair (low, high), or one for each input.
+
+    Raises TypeError for anything else, ValueError for another number of intervals.
+    """
+    single = isinstance(domain, Interval) or _is_pair(domain)
+    if not single and not isinstance(domain, list | tuple):
+        raise TypeError(f"domain is an Interval or a pair of numbers, one for each input, got {domain!r}.")
+    several = [domain] * n if single else domain
+    if len(several) != n:
+        raise ValueError(f"domain has {len(several)} intervals for {n} inputs.")
+    ends = []
+    for one in several:
+        if not isinstance(one, Interval) and not _is_pair(one):
+            raise TypeError(f"domain is an Interval or a pair of numbers, one for each input, got {domain!r}.")
+        ends.append((one.low, one.high) if isinstance(one, Interval) else (float(one[0]), float(one[1])))
+    return ends
+
+
+def _is_pair(x: Any) -> bool:
+    return isinstance(x, tuple | list) and len(x) == 2 and all(isinstance(end, int | float) for end in x)
+
+
+def inside(rule: Rule) -> Callable[[Any], bool]:
+    """Is a point in the declared domain, by the intervals and by `check`?"""
+
+    def accepted(point: Point) -> bool:
+        try:
+            if rule.check:
+                rule.check(*point, **rule.parameters)
+        except (ValueError, ArithmeticError):
+            return False
+        return all(x in interval for x, interval in zip(point, rule.domain, strict=False))
+
+    return accepted
+
+
+def grid_of(rule: Rule, special: Point = ()) -> list[Point]:
+    """The hard points of a rule: for one input over 500 of them, for more inputs combinations of a few."""
+    points: list[Point] = []
+    for n in _lengths(rule):
+        lines = [line_of(rule, i, special) for i in range(n)]
+        if rule.n_inputs == 1:
+            points += [(x,) for x in lines[0].grid]
+        elif rule.n_inputs == 2:
+            points += itertools.product(*map(_short, lines))
+        else:
+            rows = list(map(_short, lines))
+            shifted = itertools.product(range(len(SHORT)), (0, 1, 5))
+            points += [tuple(row[(k + i * step) % len(row)] for i, row in enumerate(rows)) for k, step in shifted]
+    return [point for point in dict.fromkeys(points) if inside(rule)(point)]
+
+
+def strategy_of(rule: Rule, special: Point = ()) -> st.SearchStrategy[Point]:
+    """Random points of a rule's domain; a reduction gets 1, 2, 3 or 7 inputs."""
+    lines = ([line_of(rule, i, special).strategy for i in range(n)] for n in _lengths(rule))
+    choices: list[st.SearchStrategy[Point]] = [st.tuples(*line) for line in lines]
+    return st.one_of(choices).filter(inside(rule))
+
+
+def _lengths(rule: Rule) -> Sequence[int]:
+    return [rule.n_inputs] if rule.n_inputs else LENGTHS
+
+
+def _short(line: Line) -> list[float]:
+    """A few numbers of a line, some of either end of it."""
+    chosen = dict.fromkeys([*SHORT, *(-x for x in SHORT), *line.special, *line.close[:6]])
+    return [x for x in chosen if x in line] or line.grid[:12] or [line.low, line.high]

@@ -1,0 +1,353 @@
+"""check_rule: hold one operation against the mathematics it stands for, over its whole domain."""
+
+import importlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from numbers import Real
+from typing import Any
+
+from hypothesis import find, settings
+from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample, Unsatisfiable
+
+from ...engine.rule import RULES, Rule
+from ...viz.plots import empty_figure
+from ...viz.rich import Report
+from . import rule_properties as properties
+from .case import FORMULA, KINDS, ROUNDING, SHARES, SINGULAR, UPSTREAM, Case, RuleMismatch, as_rule, names, refuse
+from .mathematics import reference_of
+from .points import Point, ends_of, grid_of, inside, strategy_of
+from .reference import Reference
+
+__tracebackhide__ = True  # pytest shows the user's line, not ours
+REPEATS = 40  # points that fail as known before a property is given up
+
+
+def check_rule(
+    rule: Rule | str,
+    reference: Callable[..., Any] | Reference | None = None,
+    *,
+    domain: Any = None,
+    bound: float | None = None,
+    budget: float = 20.0,
+    **others: Any,
+) -> "RuleReport":
+    """Test one rule all over its declared domain, at hard points and at random ones.
+
+    There are two verdicts. Mathematics: the rule on 60 digits, and on a thousand where that is not enough, against
+    the derivative of its forward function. Rounding: the digits that floats lose, where, and a better form. These
+    properties are tried: the number of shares; shares proportional to upstream; the formula; numbers at kinks, nan
+    and inf; rounding; second derivatives; the same on Values, arrays, mpmath numbers and, where forward is
+    rational, Fractions.
+
+    `reference` is the mathematical function of mpmath numbers. Without it, ours are held against mpmath's own
+    functions, and a rule of yours against its forward at high precision: that tests its slopes and shows where
+    floats lose digits, not that the forward is what you meant. `domain` confines the search, as in `prove_rule`:
+    an `Interval` or a pair (low, high), or one for each input; here also hypothesis strategies. `bound` is the
+    error allowed, in ulps: 4 for our rules, 32 for others, beyond what rounding the inputs does (see `Reference`).
+    The hypothesis profile says how many random inputs are tried. After `budget` seconds of CPU the search ends.
+
+    Returns a report that prints both verdicts and the worst errors met, with `plot()` and `to_json()`. Raises
+    RuleMismatch with the simplest input that fails, the `kind` of failure and the mistake that it looks like; its
+    `.report` has all `failures`, one of each kind, those at numbers of ordinary size first. Raises TypeError for a
+    rule that returns no number or a wrong number of shares, ValueError for an empty domain.
+
+    >>> from tinygrad_edu import tanh
+    >>> check_rule(tanh).worst["slopes"][0] < 4
+    True
+    """
+    refuse("check_rule", others)
+    rule = as_rule(rule, "check_rule")
+    reference = _as_reference(rule, reference)
+    if bound is not None and not (isinstance(bound, int | float) and bound > 0):
+        raise ValueError(f"bound is an error in ulps, above 0, got {bound!r}.")
+    case = Case(rule, reference, reference.bound if bound is None else bound)
+    case.end = time.thread_time() + budget
+    points, strategy = _where(case, domain)
+    case.points = sorted(points, key=_extremity)  # the first to fail is the simplest of them
+    _examine(case, strategy)
+    report = RuleReport(case)
+    if report.failures:
+        raise report.mismatch()
+    return report
+
+
+def rules_of(module: Any) -> list[Rule]:
+    """The rules of a module: `@pytest.mark.parametrize("rule", rules_of(mine), ids=str)`, then `check_rule(rule)`.
+
+    They are those that it has by name, and those that it registered. Takes the module or its name.
+    """
+    module = importlib.import_module(module) if isinstance(module, str) else module
+    registered = [rule for rule in RULES.values() if getattr(rule.forward, "__module__", "") == module.__name__]
+    named = [x for x in vars(module).values() if isinstance(x, Rule)]
+    return sorted({rule.name: rule for rule in [*registered, *named]}.values(), key=lambda rule: rule.name)
+
+
+def _examine(case: Case, strategy: st.SearchStrategy[Point]) -> None:
+    """Every property. What follows from a wrong formula is not told once more."""
+    points, fewer = case.points, max(10, settings().max_examples // 4)
+    tame = _some(list(filter(_is_tame, points)) or points, 40)
+
+    def is_right() -> bool:
+        return not any(failure.kind == FORMULA for failure in case.failures)
+
+    for start in (lambda: case.shares(1.0, *tame[0]), lambda: properties.takes_mpmath_numbers(case, tame[0])):
+        if not _holds(case, start):
+            return
+    _at(case, tame, properties.is_proportional_to_upstream)
+    _everywhere(case, points, strategy, properties.has_right_formula)
+    if case.undecided > case.inputs / 2:
+        raise ValueError(f"The reference of {case.rule.name} has no real value or slope at most of the inputs.")
+    _holds(case, lambda: properties.has_a_slope_between_those_beside(case, tame))
+    _everywhere(case, points, strategy, properties.is_finite_where_it_should_be)
+    _holds(case, lambda: properties.passes_nan_on(case, tame))
+    _holds(case, lambda: properties.bears_infinity(case))
+    _everywhere(case, points, strategy, properties.has_right_digits)
+    if is_right():
+        moderate = [*tame, *_some([p for p in points if _is_moderate(case, p)], 60)]
+        _everywhere(case, moderate, strategy, properties.has_right_second_derivatives, max_examples=fewer)
+        _at(case, tame, properties.keeps_digits)
+    _at(case, tame, properties.is_the_same_on_values)
+    _holds(case, lambda: properties.is_the_same_on_arrays(case, tame))
+    case.numbers += ["Values", "mpmath numbers", "arrays"]
+    if is_right():
+        _holds(case, lambda: properties.is_exact_on_fractions(case))
+
+
+def _is_moderate(case: Case, point: Point) -> bool:
+    try:
+        return properties.is_moderate(case, point)
+    except RuleMismatch:  # forward fails there
+        return False
+
+
+def _holds(case: Case, examine: Callable[[], Any]) -> bool:
+    """Runs a part of the examination; a failure of a new kind is kept."""
+    try:
+        examine()
+    except RuleMismatch as error:
+        told = [(failure.kind, failure.what) for failure in case.failures]
+        if (error.kind, error.what) not in told and not (error.kind == FORMULA and FORMULA in dict(told)):
+            case.failures.append(error)
+        return False
+    return True
+
+
+def _at(case: Case, points: Iterable[Point], examine: Callable[[Case, Point], None]) -> None:
+    """examine(case, point) until it fails."""
+    for point in points:
+        if not _holds(case, lambda point=point: examine(case, point)):  # type: ignore[misc]  # a default in a lambda
+            return
+
+
+def _everywhere(
+    case: Case,
+    points: Iterable[Point],
+    strategy: st.SearchStrategy[Point],
+    examine: Callable[[Case, Point], None],
+    **more: Any,
+) -> None:
+    """examine(case, point) for hard points, then for random ones: the simplest that fails is kept."""
+    repeats, before = 0, len(case.failures)
+
+    def fails(point: Point) -> bool:
+        try:
+            examine(case, point)
+        except RuleMismatch:
+            return not case.is_over
+        return False
+
+    for point in points:
+        if case.is_over or repeats > REPEATS:
+            return
+        if not _holds(case, lambda point=point: examine(case, point)):  # type: ignore[misc]  # a default in a lambda
+            if len(case.failures) > before:
+                return
+            repeats += 1
+    if repeats:
+        return
+    case.hurried = True
+    failing = _simplest(case.rule, strategy, fails, **more)
+    case.hurried = False
+    if failing is not None:
+        _holds(case, lambda: examine(case, failing))
+
+
+def _simplest(
+    rule: Rule, strategy: st.SearchStrategy[Point], wanted: Callable[[Point], Any], **more: Any
+) -> Point | None:
+    """The simplest random point that is wanted, if one was drawn. Other errors lose the notes of the search."""
+    try:
+        return find(strategy, wanted, settings=settings(database=None, deadline=None, **more))
+    except NoSuchExample:
+        return None
+    except Unsatisfiable:
+        raise ValueError(f"No input that was drawn is in the domain of {rule.name}.") from None
+    except TypeError as error:
+        error.__notes__ = []
+        raise error from None
+
+
+def _fits(rule: Rule, point: Point) -> bool:
+    """Raises TypeError unless the point is so many numbers as the rule has inputs."""
+    right = len(point) == (rule.n_inputs or max(1, len(point)))
+    if not right or not all(isinstance(x, int | float) for x in point):
+        wanted = f"{rule.n_inputs or 'one or more'} number(s)"
+        raise TypeError(f"inputs of {rule.name} must give {wanted}, one strategy each, got {point!r}.")
+    return True
+
+
+def _is_tame(point: Point) -> bool:
+    """Of ordinary size, so that no product overflows."""
+    return all(1e-9 < abs(x) < 100 for x in point)
+
+
+def _extremity(point: Point) -> float:
+    """How far the numbers are from 1 in size, up or down."""
+    return math.fsum(abs(math.log(abs(x))) for x in point if x)
+
+
+def _as_reference(rule: Rule, reference: Any) -> Reference:
+    if reference is None:
+        return reference_of(rule)
+    if not isinstance(reference, Reference) and not callable(reference):
+        raise TypeError(f"reference is a function of mpmath numbers, got {reference!r}.")
+    return reference if isinstance(reference, Reference) else Reference(reference)
+
+
+def _where(case: Case, domain: Any) -> tuple[list[Point], st.SearchStrategy[Point]]:
+    """The hard points, and a strategy for more."""
+    rule, reference = case.rule, case.reference
+    if domain is None:
+        points = grid_of(rule, reference.special) if reference.grid is None else list(reference.grid)
+        return points, strategy_of(rule, reference.special) if reference.strategy is None else reference.strategy
+    points = []
+    if isinstance(domain, st.SearchStrategy):
+        drawn = domain
+    elif isinstance(domain, list | tuple) and any(isinstance(x, st.SearchStrategy) for x in domain):
+        drawn = st.tuples(*domain)
+    else:
+        ends = ends_of(domain, rule.n_inputs or 3)
+        drawn = st.tuples(*(st.floats(max(low, -1e300), min(high, 1e300)) for low, high in ends))
+        points = [p for p in grid_of(rule, reference.special) if _is_within(p, ends)]
+    strategy = drawn.map(lambda p: p if isinstance(p, tuple) else (p,)).filter(
+        lambda point: _fits(rule, point) and all(map(math.isfinite, point)) and inside(rule)(point)
+    )
+    _simplest(rule, strategy, points.append, derandomize=True)
+    return list(dict.fromkeys(points)), strategy
+
+
+def _is_within(point: Point, ends: Sequence[tuple[float, float]]) -> bool:
+    return len(point) == len(ends) and all(low <= x <= high for x, (low, high) in zip(point, ends, strict=True))
+
+
+def _some(points: Sequence[Point], n: int) -> list[Point]:
+    """At most n of the points, from all over."""
+    return list(points[:: 1 + len(points) // n])
+
+
+# --- The report ---------------------------------------------------------------------------------------------
+
+
+class RuleReport(Report):
+    """What check_rule found: `inputs`, how many were tried, on which `numbers`, and the largest errors in `worst`.
+
+    Each of `worst` is a pair, the error and the point where it was: "value" and "slopes" in ulps, units in the
+    last place, "second", that of the second derivatives, relative to the size of their terms. `failures` has one
+    RuleMismatch of each kind. `mathematics` and `rounding` are the two verdicts, each "right", "wrong" or "not
+    examined".
+    """
+
+    def __init__(self, case: Case):
+        self.rule: Rule = case.rule
+        self.inputs: int = case.inputs
+        self.numbers: list[str] = case.numbers
+        self.worst: dict[str, tuple[float, tuple[Any, ...]]] = case.worst
+        self.failures: list[RuleMismatch] = sorted(case.failures, key=_rank)
+        self._case = case
+
+    def mismatch(self) -> RuleMismatch:
+        """The first of the failures, with a line for each of the others."""
+        first, *others = self.failures
+        lines = [f"  also      {other.kind}: {other.what} at {other.where}" for other in others]
+        first.args = ("\n".join([str(first), *lines]),)
+        first.report = self
+        return first
+
+    @property
+    def ok(self) -> bool:
+        return not self.failures
+
+    @property
+    def mathematics(self) -> str:
+        """Is the formula right, as far as it was tried? Not examined, if backward runs on floats alone."""
+        kinds = {failure.kind for failure in self.failures}
+        if kinds & {SHARES, UPSTREAM, FORMULA, SINGULAR} or (kinds and ROUNDING not in kinds):
+            return "wrong"  # what is wrong beside lost digits may follow from them
+        return "not examined" if self._case.floats_only else "right"
+
+    @property
+    def rounding(self) -> str:
+        """Do floats keep its digits, as far as it was tried?"""
+        if any(failure.kind == ROUNDING for failure in self.failures):
+            return "wrong"
+        return "not examined" if self.failures else "right"
+
+    def to_json(self) -> str:
+        """Both verdicts, the failures and the largest errors as JSON."""
+        failures = [{"kind": f.kind, "what": f.what, "at": list(map(str, f.point))} for f in self.failures]
+        facts = {"rule": self.rule.name, "ok": self.ok, "mathematics": self.mathematics, "rounding": self.rounding}
+        worst = {kind: [str(error), list(map(str, point))] for kind, (error, point) in self.worst.items()}
+        return json.dumps({**facts, "inputs": self.inputs, "failures": failures, "worst": worst}, indent=1)
+
+    def __repr__(self) -> str:
+        if self.failures:
+            return str(self.failures[0])
+        ended = " The time was up." * self._case.is_over
+        lines = [f"{self.rule} is right at {self.inputs} inputs, on {', '.join(self.numbers)}.{ended}"]
+        if self._case.floats_only:
+            lines.append("  mathematics  not examined: backward runs on floats alone")
+        else:
+            lines.append(
+                f"  mathematics  the slopes are those of the forward function, to 12 digits or more, at "
+                f"{self._case.proven} inputs"
+            )
+        for kind, (error, point) in self.worst.items():
+            amount = f"{error:.2g} of its terms" if kind == "second" else f"{error:.2g} ulps"
+            verdict = {"value": "rounding", "second": "second"}.get(kind, "")
+            what = "" if kind == "second" else kind
+            lines.append(f"  {verdict:<11}  {what:<7}{amount:>18} off at most, at {', '.join(map(repr, point))}")
+        return "\n".join(lines)
+
+    def plot(self) -> Any:
+        """The error in ulps of the value and of each slope over the first input, as a matplotlib Figure.
+
+        Points that failed, those beyond 1e100 and those where the exact number is not known are left out. Raises
+        ImportError without matplotlib.
+        """
+        figure = empty_figure(8, 3.5)
+        axes, case = figure.add_subplot(), self._case
+        errors: dict[str, list[tuple[float, float]]] = {}
+        for point in sorted(p for p in case.points if abs(p[0]) < 1e100):
+            for what, error in zip(case.results(point), case.errors(point), strict=False):
+                if error < math.inf:  # a nan has none
+                    errors.setdefault(what, []).append((point[0], min(max(error, 2.0**-4), 2.0**53)))
+        for what, pairs in errors.items():
+            axes.plot(*zip(*pairs, strict=True), ".", label=what, markersize=4)
+        axes.axhline(case.bound, color="grey", linewidth=1, label=f"allowed: {case.bound:g}")
+        axes.set_xscale("symlog", linthresh=1e-3)
+        axes.set_yscale("log", base=2)
+        axes.set_xlabel(names(self.rule, 1)[0])
+        axes.set_ylabel("ulps, of 2^53")
+        axes.set_title(f"{self.rule.name}: errors at {len(case.points)} points")
+        axes.legend()
+        return figure
+
+
+def _rank(failure: RuleMismatch) -> tuple[bool, int, float]:
+    """Failures at ordinary numbers come first, then the kinds in their order, then the nearest to 1."""
+    numbers = [abs(float(x)) for x in failure.point if isinstance(x, Real) and x]
+    extreme = any(not 1e-100 < x < 1e100 for x in numbers)
+    return extreme, KINDS.index(failure.kind), math.fsum(abs(math.log(x)) for x in numbers if 0 < x < math.inf)

@@ -1,0 +1,305 @@
+"""Runs of a function on fresh Values, and its slope beside a point, from its values alone.
+
+At many digits a difference of a tiny step has 50 right digits, so that nothing must be estimated. The two sides of
+the point are looked at separately, since the point may be a kink or the end of the domain.
+"""
+
+import contextlib
+import inspect
+import itertools
+import math
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import mpmath as mp
+
+from ...engine.calculus import _flat, _shaped, absolute_adjoint, gradients
+from ...engine.graph import topological_order
+from ...engine.rule import Rule
+from ...engine.scalar import as_real
+from ...engine.value import Value
+
+STEP = 300  # the step is 2^-300 of |x|, or of 1: no kink hides within
+PRECISION = 4 * STEP  # bits: enough for a difference of such a step to keep 50 digits after 1 + e^-300
+TOLERANCE = 1e-12  # constants such as math.pi are floats, also in a function that runs on 50 digits
+EPS = sys.float_info.epsilon
+
+
+# --- Runs of a function ---------------------------------------------------------------------------------------
+
+
+class Sample(NamedTuple):
+    """One run of f: its leaves, its result, and the path: the rules in order, each with its side of a kink."""
+
+    leaves: list[Value]
+    out: Value
+    path: list[Any]
+
+
+Along = Callable[[Any], Sample | None]  # f of one input; None where f is not defined or not finite
+
+
+class Sampled:
+    """f of a row of named numbers, called on fresh Values of float(x), mpf(x) ..."""
+
+    def __init__(self, f: Callable[..., Any], inputs: Any, names: list[str]):
+        self.f: Callable[..., Any] = f
+        self.inputs: Any = inputs
+        self.names: list[str] = names
+        self.numbers: list[float] = [_number(x, name) for x, name in zip(_flat(inputs), names, strict=True)]
+
+    def sample(self, numbers: list[Any]) -> Sample:
+        """f of these numbers. Raises TypeError unless f returns one number."""
+        leaves = [Value(x, label=name) for x, name in zip(numbers, self.names, strict=True)]
+        result = self.f(*_shaped(self.inputs, iter(leaves)))
+        if isinstance(result, list | tuple):
+            raise TypeError(
+                f"f must return one number, got a {type(result).__name__}: check its parts one by one."
+            )
+        try:
+            out = result if isinstance(result, Value) else Value(result)
+        except TypeError as error:
+            raise TypeError(f"f must return one number. {error}") from None
+        places = {leaf: i for i, leaf in enumerate(leaves)}
+        path = [
+            (node.rule.name, side_of(node)) if node.rule else places.get(node) for node in topological_order(out)
+        ]
+        return Sample(leaves, out, path)
+
+    def along(self, i: int, numbers: list[Any]) -> Along:
+        """f as a function of input i alone, the others being those of `numbers`."""
+
+        def at(x: Any) -> Sample | None:
+            try:
+                there = self.sample([*numbers[:i], x, *numbers[i + 1 :]])
+            except (ValueError, ArithmeticError):
+                return None
+            return there if math.isfinite(x) and math.isfinite(there.out.data) else None
+
+        return at
+
+
+def _number(x: Any, name: str) -> float:
+    try:
+        number = float(as_real(x.data if isinstance(x, Value) else x))
+    except TypeError as error:
+        raise TypeError(f"Input {name} of gradcheck is no number. {error}") from None
+    if not math.isfinite(number):
+        raise ValueError(
+            f"Input {name} of gradcheck is {number}: a gradient can be checked at finite numbers only."
+        )
+    return number
+
+
+def names_of(f: Callable[..., Any], inputs: tuple[Any, ...]) -> list[str]:
+    """The names of the inputs: their labels, or else what the signature of f says: x, w[0], w[1][2]."""
+    try:
+        arguments = inspect.signature(f.forward if isinstance(f, Rule) else f).bind(*inputs).arguments
+    except (TypeError, ValueError):  # no signature; or the wrong number of inputs, which f itself will say
+        arguments = {f"input {i}": x for i, x in enumerate(inputs)}
+
+    def walk(name: str, x: Any) -> Iterator[str]:
+        if isinstance(x, list | tuple) or getattr(x, "ndim", 0) > 0:
+            for i, part in enumerate(x):
+                yield from walk(f"{name}[{i}]", part)
+        else:
+            yield getattr(x, "label", "") or name
+
+    return [name for argument, x in arguments.items() for name in walk(argument, x)]
+
+
+def side_of(node: Value) -> Any:
+    """The side of its kinks on which an interior node was computed."""
+    numbers = [p.data for p in node.parents]
+    if node.rule.name == "where":
+        return bool(numbers[0])
+    if node.rule.ties:
+        return [x == node.data for x in numbers]
+    return [(x > kink) - (x < kink) for kink in node.rule.kinks for x in numbers]
+
+
+def kink_between(here: Sample, beside: list[Sample]) -> str:
+    """Where the paths of the runs beside x leave the path at x; "" if they do not."""
+    paths = [run.path for run in beside]
+    for node, way, *others in zip(topological_order(here.out), here.path, *paths, strict=False):
+        if any(other != way for other in others):
+            same_rule = node.rule and all(other and other[0] == way[0] for other in others)
+            return f"beside {shown(node)}" if same_rule else "where f branches"
+    return "where f branches" if any(len(path) != len(here.path) for path in paths) else ""
+
+
+def shown(node: Value) -> str:
+    """A node as the call that made it, with its operands: mul(x=2, 0.5)."""
+    numbers = [(p.label, float(p.data)) for p in node.parents]
+    operands = [f"{label}={x:.4g}" if label else f"{x:.4g}" for label, x in numbers]
+    return (
+        f"{node.rule.name}({', '.join(operands if len(operands) < 7 else [*operands[:5], '...', operands[-1]])})"
+    )
+
+
+# --- Slopes -------------------------------------------------------------------------------------------------
+
+
+class Verdict(NamedTuple):
+    """What the differences say of a gradient: the slope, its error, and the verdict with a note."""
+
+    numeric: float
+    estimate: float
+    verdict: str
+    note: str
+
+
+class FloatsOnly(Exception):
+    """f loses the digits beyond those of a float: `math.exp(x.data)`."""
+
+
+class ManyDigits:
+    """f at hundreds of bits, with the engine's gradient there, if f runs on mpmath numbers at all."""
+
+    def __init__(self, call: Sampled):
+        # products and differences of tiny and huge numbers keep their digits
+        self.precision: int = PRECISION + 2 * max([abs(math.frexp(x)[1]) for x in call.numbers if x], default=0)
+        self.call = call
+        self.here: Sample | None = None
+        with mp.workprec(self.precision), contextlib.suppress(Exception):  # whatever a function for floats raises
+            self.numbers: list[Any] = list(map(mp.mpf, call.numbers))
+            here = call.sample(self.numbers)
+            self.gradients: Any = gradients(here.out, here.leaves)
+            self.here = here
+
+    def verdict(self, i: int, size: float) -> Verdict | None:
+        """Judges the gradient for input i, whose terms add up to `size` without their signs.
+
+        None if f takes floats only.
+        """
+        if self.here is None:
+            return None
+        with mp.workprec(self.precision), contextlib.suppress(FloatsOnly, TypeError):
+            at, x = self.call.along(i, self.numbers), self.numbers[i]
+            return _judged(at, x, self.here, mp.mpf(self.gradients[i]), size)
+        return None
+
+
+def _judged(at: Along, x: Any, here: Sample, analytic: Any, size: float) -> Verdict:
+    # A node is rounded by 2^-prec of itself, its adjoint takes that to f, and a difference divides it by the step.
+    moved = max(abs(node.data) * a for node, a in absolute_adjoint(here.out).items() if math.isfinite(a))
+    lost = moved * mp.mpf(2) ** (STEP + 20 - mp.mp.prec) / _unit(x)
+
+    def value(x: Any) -> Any:
+        return None if (run := at(x)) is None else mp.mpf(run.out.data)
+
+    steps = [sign * _unit(x) * mp.mpf(2) ** -STEP for sign in (-1, 1)]
+    left, right = (one_sided(value, x, h, lost) for h in steps)
+    for h, slope in zip(steps, (left, right), strict=True):
+        if slope is not None and slope and mp.isfinite(slope):
+            _refuse_floats(value, x, h, slope, lost)
+    before, behind = (at(x + h) for h in steps)
+    kink = kink_between(here, [run for run in (before, behind) if run])
+    allowed = max(TOLERANCE * (size if math.isfinite(size) else 0), lost)
+
+    def near(a: Any, b: Any) -> bool:
+        return bool(a == b or (abs(a - b) <= max(allowed, TOLERANCE * abs(b)) and mp.isfinite(b)))
+
+    def judged(slope: Any, note: str = "") -> Verdict:
+        return Verdict(float(slope), float(allowed), "ok" if near(analytic, slope) else "WRONG", note)
+
+    known = [slope for slope in (left, right) if slope is not None]
+    if not known:
+        reason = "the slopes do not settle" if before or behind else "f is not defined beside this point"
+        return Verdict(math.nan, math.nan, "undecided", reason)
+    if len(known) == 1:
+        found = judged(known[0], "from one side" if before and behind else "from one side, f ends here")
+        if kink and found.verdict == "WRONG":  # the convention may have taken the other slope
+            return found._replace(verdict="undecided", note=f"one side of a kink {kink}")
+        return found
+    if near(left, right):
+        found = judged(right)
+        if kink and found.verdict != "ok" and mp.isinf(right):  # the slope there is a convention
+            return found._replace(verdict="undecided", note=f"a jump {kink}")
+        return found._replace(note=f"one slope on both sides {kink}") if kink and found.verdict != "ok" else found
+    kink = kink or "where f branches"
+    if mp.isinf(left) != mp.isinf(right):
+        return judged(right if mp.isinf(left) else left, f"one side is infinitely steep or a jump, {kink}")
+    nearest = max(min(known), min(analytic, max(known)))
+    note = f"slopes {float(left):.4g} and {float(right):.4g} {kink}"
+    return judged(nearest, note)._replace(verdict="kink" if near(analytic, nearest) else "WRONG")
+
+
+def one_sided(f: Callable[[Any], Any], x: Any, h: Any, lost: Any = 0) -> Any:
+    """The slope of f on the side of x where x + h lies: a number, inf if it has no bound, None if there is none.
+
+    f returns None where it is not defined. Four steps are taken, each a quarter of the one before. The differences
+    of their slopes go on by one factor, which says where they lead: a quarter for a smooth function, more than 1
+    at a jump and beside sqrt(x) at 0. `lost` is what rounding can do: slopes no further apart are equal.
+    """
+    start, beside = f(x), [f(x + h / 4**k) for k in range(4)]
+    if None in beside:
+        return None
+    slopes = [(there - start) / (h / 4**k) for k, there in enumerate(beside)]
+    first, second, third = (a - b for a, b in itertools.pairwise(slopes))
+    nearest = slopes[-1]
+    if abs(third) <= max(lost, 1e-20 * abs(nearest)):
+        return nearest
+    factor = third / second if second else mp.inf
+    if not first or not abs(second / first - factor) <= 1e-3 * factor:  # it bends within the step
+        return None
+    if factor >= 1:
+        return mp.sign(nearest) * mp.inf
+    limit = nearest - third * factor / (1 - factor)
+    return limit if abs(limit) > 1e-9 * abs(nearest) else mp.mpf(0)  # beside x^1.5 at 0
+
+
+def _refuse_floats(f: Callable[[Any], Any], x: Any, h: Any, slope: Any, lost: Any) -> None:
+    """Raises FloatsOnly if f has the digits of floats only.
+
+    Then its slope changes from steps of 2^-49 to steps of 2^-60, and not at all from there on. The slope of a
+    smooth f changes with every step.
+    """
+    steps = [h * mp.mpf(2) ** (STEP - k) for k in (49, 60, 80)]
+    apart = [abs((there - f(x)) / step - slope) for step in steps if (there := f(x + step)) is not None]
+    visible = max(lost, TOLERANCE * abs(slope))
+    if len(apart) == 3 and apart[0] > visible and min(apart[1:]) <= 1e-20 * apart[0]:
+        raise FloatsOnly
+
+
+def _unit(x: Any) -> Any:
+    """What steps are relative to."""
+    return min(mp.mpf(1), abs(x)) if x else mp.mpf(1)
+
+
+def on_floats(at: Along, x: float, here: Sample, analytic: float) -> Verdict:
+    """Judges a gradient by differences of a fixed step, 2^-17 of |x| or of 1, and by a quarter of it.
+
+    Where f is smooth, the gap between the slopes on both sides shrinks with the step; at a kink it stays.
+    """
+    note, value, h = "by differences of floats", here.out.data, 2.0**-17 * max(1.0, abs(x))
+    runs = [[at(x + sign * step) for sign in (-1, 1)] for step in (h, h / 4)]
+    if any(run is None for pair in runs for run in pair):
+        return Verdict(math.nan, math.nan, "undecided", f"f is not defined at a distance of {h:g}")
+    (left, right), (near_left, near_right) = (
+        [sign * (run.out.data - value) / step for sign, run in zip((-1, 1), pair, strict=True) if run]
+        for step, pair in zip((h, h / 4), runs, strict=True)
+    )
+    coarse, fine = (left + right) / 2, (near_left + near_right) / 2
+    rounding = 16 * EPS * max(abs(run.out.data) for pair in runs for run in pair if run) / h
+    error = 8 * (abs(fine - coarse) + rounding)
+    gap = abs(near_right - near_left)
+    if gap > max(error, 0.75 * abs(right - left)):
+        low, high = sorted((near_left, near_right))
+        verdict = "kink" if low - error <= analytic <= high + error else "WRONG"
+        return Verdict(min(max(analytic, low), high), error, verdict, f"slopes {low:.4g} and {high:.4g}, {note}")
+    if abs(fine - coarse) > 0.1 * abs(fine) or abs(analytic - fine) <= error > 1e-3 * max(
+        abs(analytic), abs(fine)
+    ):
+        return Verdict(fine, error, "undecided", note)
+    return Verdict(fine, error, "ok" if abs(analytic - fine) <= error else "WRONG", note)
+
+
+def by_recipe(at: Along, x: float, analytic: float, h: float, passes: Any) -> Verdict:
+    """The textbooks' check: a central difference of one step, and a fixed tolerance."""
+    up, down = at(x + h), at(x - h)
+    if up is None or down is None:
+        return Verdict(math.nan, math.nan, "undecided", f"f is not defined at a distance of {h:g}")
+    numeric = (up.out.data - down.out.data) / (2 * h)
+    return Verdict(numeric, math.nan, "ok" if passes(analytic, numeric) else "WRONG", "")

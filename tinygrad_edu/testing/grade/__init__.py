@@ -1,0 +1,1 @@
+"""diagnose: what somebody's Value class does wrong, and why."""

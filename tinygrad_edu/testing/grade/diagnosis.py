@@ -1,0 +1,204 @@
+"""`diagnose`: what somebody's engine does right, and what its author misunderstood."""
+
+import json
+import math
+import os
+import textwrap
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from ...page import live
+from ...viz.rich import Report
+from .examination import Examination, Remark
+from .operations import TEXTS, listed, solved
+from .process import EngineProcess
+from .rubric import DEFAULT, Rubric, items_of, missing_of, read_points, texts_of
+from .sources import check_text
+
+__tracebackhide__ = True  # pytest shows the user's line, not ours
+
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>{title}</title>
+<style>
+:root {{ color-scheme: light dark }}
+body {{ font: 1rem/1.4 system-ui, sans-serif; margin: 1rem }}
+pre {{ white-space: pre-wrap }}
+iframe {{ border: 0; width: 100%; height: 40rem }}
+td, th {{ padding: .1rem .8rem .1rem 0; text-align: left; vertical-align: top }}
+</style>
+<h1>{title}</h1>
+{body}
+</html>
+"""
+LECTURE = {"depth", "interior"}  # what the engine of the lecture does not do either
+WIDTH, SHOWN = 100, 2  # columns of a screen, mistakes that are shown with their programs
+
+
+@dataclass(frozen=True, repr=False)
+class Diagnosis(Report):
+    """What `diagnose` found. `print` shows it on one screen.
+
+    `operations` says of each operation that is there or asked for whether it is right, and so of "backward".
+    `missing` is what is asked for and not there, `notes` what is to be told of the cells of a notebook.
+    """
+
+    engine: str
+    right: list[str]
+    mistakes: list[Remark]
+    limits: list[Remark]
+    unlimited: str = ""
+    operations: dict[str, bool] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    items: tuple[str, ...] = DEFAULT
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Is there no mistake, and nothing missing? Limits are allowed."""
+        return not self.mistakes and not self.missing
+
+    def check(self) -> "Diagnosis":
+        """Returns the diagnosis. Raises AssertionError with its text if it is not ok."""
+        if not self.ok:
+            raise AssertionError(f"\n{self}")
+        return self
+
+    def earned(self, points: Rubric | None = None) -> dict[str, float]:
+        """The points of each item: all of them if its operations are right, or none.
+
+        points is a dict such as {"+": 2, "tanh": 1, "backward": 3}, or a TOML file; without it, each item that is
+        asked for has 1. Raises ValueError for an unknown operation.
+        """
+        points = read_points(points if points is not None else dict.fromkeys(self.items, 1))
+        return {item: float(value) * self._holds(item) for item, value in points.items()}
+
+    def score(self, points: Rubric | None = None) -> float:
+        """The sum of the points that were earned."""
+        return sum(self.earned(points).values())
+
+    def _holds(self, item: str) -> bool:
+        texts = [text.replace(" ", "") for text in texts_of(item)] or [item]
+        if " or " in item:  # one of them is enough, if those that are there are right
+            texts = [text for text in texts if text in self.operations] or texts
+        return all(self.operations.get(text, False) for text in texts)
+
+    def __repr__(self) -> str:
+        counts = [_count(len(self.mistakes), "mistake"), _count(len(self.limits), "limit")]
+        if self.limits and {limit.name for limit in self.limits} <= LECTURE:
+            counts[1] += ", as the lecture's engine has"
+        lines = [f"{self.engine}: {', '.join(counts)}"]
+        lines += _folded("right", "; ".join(self.right))
+        for place, mistake in enumerate(self.mistakes):
+            lines += _folded("not yet", str(mistake))
+            if mistake.program and place < SHOWN:
+                lines += [f"    {line}" for line in mistake.program.splitlines()]
+                lines += textwrap.wrap(mistake.step, WIDTH, initial_indent="    ", subsequent_indent="    ")
+        for limit in self.limits:
+            lines += _folded("not yet" if limit.name == "missing" else "limit", str(limit))
+        for note in self.notes:
+            lines += _folded("note", note)
+        if self.unlimited:
+            lines += _folded("note", f"this system did not limit the {self.unlimited} of the engine")
+        return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """The diagnosis as JSON: engine, ok, right, mistakes, limits, unlimited, operations, missing, notes."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `to_json` writes."""
+        told = asdict(self) | {"ok": self.ok}
+        for each, remark in zip(told["mistakes"] + told["limits"], self.mistakes + self.limits, strict=True):
+            del each["graph"]
+            each["text"] = str(remark)
+            for number in ("expected", "got"):
+                x = each[number]
+                each[number] = x if x is None or math.isfinite(x) else str(x)
+        return told
+
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """A page with the text, and below it the graph of each mistake, live. Writes it to path, if one is given.
+
+        Raises OSError.
+        """
+        parts = [f"<pre>{escape(str(self))}</pre>"]
+        for mistake in self.mistakes:
+            if mistake.graph:
+                title, page = escape(str(mistake)), escape(live(solved(mistake.graph)[-1]).to_html())
+                parts.append(f"<h2>{title}</h2>\n<pre>{escape(mistake.program)}</pre>")
+                parts.append(f'<iframe srcdoc="{page}" title="{title}"></iframe>')
+        text = PAGE.format(title=escape(self.engine), body="\n".join(parts))
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n or 'no'} {what}{'s' * (n != 1)}"
+
+
+def _folded(head: str, text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=f"{head:8}", subsequent_indent=" " * 8)
+
+
+def diagnose(
+    engine: Any,
+    *,
+    require: str | Iterable[str] | None = None,
+    seconds: float = 6,
+    megabytes: int = 512,
+    seed: int = 0,
+) -> Diagnosis:
+    """What somebody's engine does right, and what its author misunderstood, each with the smallest program.
+
+    engine is a class in micrograd's manner, a module or a dict with a class and functions, or the path of a file.
+    It may have names of its own. It runs in another process, which has `seconds` for all its answers, and
+    `megabytes` of memory: no sandbox, but it cannot hang this one, and the processes that it starts end with it.
+    macOS does not limit memory. Where processes do not fork (Windows), the engine runs here, without limits.
+    `unlimited` says so.
+
+    `mistakes` has what gives wrong numbers in one backward pass, `missing` what is asked for and not there,
+    `limits` what else is not as it could be: depth, two roots. `check()` raises AssertionError for the first two.
+    require is what is asked for, such as "+ * tanh backward"; without it, all operators, also with numbers on
+    either side, and one of tanh and relu. seed draws the random programs.
+
+    Raises ValueError if there is no engine to be run, as in a file without a class, or for an unknown operation.
+
+    >>> from tinygrad_edu import micrograd
+    >>> diagnose(micrograd.engine.Value).mistakes
+    []
+    """
+    items = items_of(require)
+    if isinstance(engine, str | os.PathLike):
+        engine = Path(engine)
+        check_text(engine)
+    process = EngineProcess(engine, seconds, megabytes)
+    try:
+        exam = Examination(process, seed, time.process_time() + 0.65 * seconds)
+        exam.run()
+    finally:
+        process.close()
+    spelling, fine = process.spelling, exam.fine()
+    missing = missing_of(
+        items, [*exam.spelled, *(text for mistake in exam.mistakes.values() for text in mistake.operations)]
+    )
+    operations = {text: text in fine for text in TEXTS if text in exam.spelled or text in missing}
+    whole = {"backward": not exam.everywhere and not exam.mistakes.keys() & {"unusable", "borrowed", "root"}}
+    limits = exam.limits
+    if missing and exam.spelled:
+        limits = [Remark("missing", f"missing operators: {listed(missing, 99)}"), *limits]
+    return Diagnosis(
+        spelling.name,
+        exam.right,
+        list(exam.mistakes.values()),
+        limits,
+        process.unlimited,
+        {text.replace(" ", ""): right for text, right in operations.items()} | whole,
+        missing,
+        items,
+        tuple(spelling.notes),
+    )

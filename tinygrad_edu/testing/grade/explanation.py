@@ -1,0 +1,123 @@
+"""The smallest set of faults that explains all answers of an engine at once."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ..check.mistakes import Row
+from .faults import Fault, Operation, Trial, of_sharing, of_slope
+
+UNEXPLAINED, UNKNOWN = 2.0, 0.6  # what an answer costs that is not explained; a fault costs about 1
+BEAM, PLACES, MOST = 3, 3, 8  # sets that are kept, answers from which each one grows, faults in a set
+
+
+@dataclass(frozen=True)
+class _Set:
+    """Some faults, and what each trial costs with them."""
+
+    faults: tuple[Fault, ...]
+    costs: tuple[float, ...]
+
+    @property
+    def score(self) -> float:
+        return sum(self.costs) + sum(fault.cost for fault in self.faults)
+
+
+class Explanation:
+    """`faults` explains the trials, but for the `unexplained`. It ends when time.process_time() is `until`."""
+
+    def __init__(self, trials: Sequence[Trial], general: Iterable[Fault], until: float):
+        self.trials, self.until = trials, until
+        self.general = [*general, *of_sharing()]
+        self.rows = _measured(trials)
+        self._costs: dict[tuple[int, frozenset[Fault]], float] = {}
+        self._local: dict[str, list[Fault]] = {}
+        best = self._search(_Set((), tuple(self._cost(i, ()) for i in range(len(trials)))))
+        self.faults = self._needed(best).faults
+        self.unexplained = [trial for i, trial in enumerate(trials) if self._cost(i, self.faults) == UNEXPLAINED]
+
+    def shown_by(self, fault: Fault) -> list[Trial]:
+        """The trials that are explained because this fault is among the faults."""
+        others = [other for other in self.faults if other is not fault]
+        pairs = ((self._cost(i, self.faults), self._cost(i, others), trial) for i, trial in enumerate(self.trials))
+        return [trial for now, without, trial in pairs if now < without]
+
+    def _search(self, nothing: _Set) -> _Set:
+        best, beam = nothing, [nothing]
+        for _ in range(MOST):
+            grown = {frozenset(new.faults): new for old in beam for new in self._larger(old)}
+            beam = sorted(grown.values(), key=lambda new: new.score)[:BEAM]
+            if not beam or beam[0].score >= best.score:
+                break
+            best = beam[0]
+        return best
+
+    def _larger(self, old: _Set) -> Iterator[_Set]:
+        """The sets of one more fault, which explains one of the first trials that are not explained."""
+        tried, grown = list[set[str]](), set[Fault]()
+        for i, trial in enumerate(self.trials):
+            if old.costs[i] != UNEXPLAINED or any(trial.places <= places for places in tried):
+                continue
+            if len(tried) == PLACES or time.process_time() > self.until:
+                break
+            tried.append(trial.places)
+            for fault in self._candidates(trial):
+                if fault not in grown and fault not in old.faults and self._cost(i, (*old.faults, fault)) == 0:
+                    grown.add(fault)
+                    if new := self._with(old, fault):
+                        yield new
+
+    def _with(self, old: _Set, fault: Fault) -> _Set | None:
+        """A larger set, or None if it is no better. What is not explained yet comes first: that shows it early."""
+        faults, costs, gain = (*old.faults, fault), list(old.costs), -fault.cost
+        for i in sorted(range(len(costs)), key=lambda i: -costs[i]):
+            if fault.concerns(self.trials[i]):
+                costs[i] = self._cost(i, faults)
+                gain += old.costs[i] - costs[i]
+            if not old.costs[i] and gain <= 0:
+                return None
+        return _Set(faults, tuple(costs)) if gain > 0 else None
+
+    def _needed(self, best: _Set) -> _Set:
+        """Without the faults that explain nothing which the others do not."""
+        for fault in best.faults:
+            faults = tuple(other for other in best.faults if other is not fault)
+            fewer = _Set(faults, tuple(self._cost(i, faults) for i in range(len(self.trials))))
+            if fewer.score <= best.score:
+                return self._needed(fewer)
+        return best
+
+    def _cost(self, i: int, faults: Iterable[Fault]) -> float:
+        trial = self.trials[i]
+        key = (i, frozenset(fault for fault in faults if fault.concerns(trial)))
+        if key not in self._costs:
+            right = trial.explained_by(key[1])
+            self._costs[key] = UNKNOWN if right is None else 0.0 if right else UNEXPLAINED
+        return self._costs[key]
+
+    def _candidates(self, trial: Trial) -> Iterator[Fault]:
+        """The faults that could be seen in a trial."""
+        for node in filter(None, trial.nodes):
+            for at in node.places:
+                if at not in self._local:
+                    self._local[at] = list(self._at(at, node))
+                yield from self._local[at]
+        yield from self.general
+
+    def _at(self, at: str, node: Operation) -> Iterator[Fault]:
+        for k in range(len(node.row.slopes)):
+            yield from of_slope(at, node.base, k, self.rows.get(at, ()))
+        yield from of_sharing(at)
+
+
+def _measured(trials: Iterable[Trial]) -> dict[str, list[Row]]:
+    """What is known of the slopes of each operation: the gradients where it stands alone. nan for a number's."""
+    rows: dict[str, list[Row]] = {}
+    for trial in trials:
+        node = trial.nodes[-1]
+        if node and trial.simple and 0 in trial.judged:
+            got = [float("nan") if p is None else trial.answer.grads[p] for p in node.operands]
+            row = node.row._replace(got=[*got, float("nan")])
+            for at in node.places:
+                rows.setdefault(at, []).append(row)
+    return rows

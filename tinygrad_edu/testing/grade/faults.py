@@ -1,0 +1,417 @@
+"""The table of faults: each is a way in which an engine can be wrong, run on a graph of ours.
+
+A `Trial` is a program and an engine's answer to it. `outcomes(trial, faults)` gives the gradients that an engine
+with these faults answers: several, where the order of its walk is open, as in a set. A fault works at one
+operation or at all, on one operand or on all of them.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ..check.mistakes import Row, suspects
+from ..check.program import Program
+from .operations import alone, near, slopes_of
+from .process import Answer
+
+MISTAKES = {
+    "overwrites": "assigns instead of accumulating",
+    "order": "no topological order",
+    "depth": "no topological order, by creation or depth only",
+    "paths": "no topological order, visits a node once per path",
+    "direction": "walks the graph from the wrong end, or one operation deep",
+    "levels": "the walk ends too early",
+    "upstream": "forgets upstream",
+    "clipped": "gradients are clipped inside of backward",
+    "sign": "wrong sign",
+    "swapped": "a and b swapped",
+    "misplaced": "both shares go to one operand",
+    "exponent": "a**b with the exponent's factor missing",
+    "tanh": "tanh' computed from the input instead of the output",
+    "relu": "relu' taken of the output or of 0",
+    "repeated": "an operand used twice counts once",
+    "severed": "a result does not know its operands",
+    "hook": "_backward is set on an operand, not on the result",
+    "shared": "all nodes share one collection of operands",
+    "equality": "two nodes with equal numbers are taken for one",
+    "visited": "two nodes of one operation are taken for one",
+    "root": "the root's gradient is not set to 1",
+    "reseeded": "every gradient is set to 1",
+    "idle": "no gradient passes beyond the root",
+    "mutates": "changes the number of a node",
+    "start": "gradients do not start at 0",
+    "reflected": "reflected operator swapped",
+    "slope": "wrong slope",
+    "value": "wrong result",
+    "raises": "fails",
+    "unknown": "wrong gradient",
+    "borrowed": "computes with tinygrad_edu",
+    "unusable": "cannot be run",
+}
+WALKS = {  # the likeliest first; the walk of "levels" has a number
+    "direction": "go from the root through reversed(topological order)",
+    "paths": "each visit, as in recursive calls of _backward, passes on once more what has arrived so far",
+    "depth": "a node near the root passes its gradient on before a longer path has reached it",
+    "order": "a node passes its gradient on before all its users have added to it",
+    "equality": "compare nodes by identity: == and hash must not look at data",
+    "visited": "remember the nodes that were visited, not their operations",
+    "reseeded": "only the root's is; call no operand's backward()",
+    "idle": "call each rule, as in node._backward()",
+}
+
+
+class Operation(NamedTuple):
+    """An operation of the engine: our text of it, the one that it is a trial of, its operands (None: a number)."""
+
+    text: str
+    base: str
+    operands: tuple[int | None, ...]
+    row: Row
+    numbers: tuple[float, ...]  # the operands that are numbers, and become nodes of their own
+    places: tuple[str, str]  # what a fault may be at: the operation in all its forms, or in this one only
+
+
+class Trial:
+    """A program, the engine's answer, its nodes for it (None for a leaf), and the operation in question."""
+
+    def __init__(self, program: Program, answer: Answer, nodes: list[Operation | None], text: str, k: int = -1):
+        self.program, self.answer, self.nodes, self.text = program, answer, nodes, text
+        self.judged = range(len(program.inputs)) if k < 0 else (k,)  # the inputs whose gradients are compared
+        self.places = {at for node in nodes if node for at in node.places}
+        self.operands = [tuple(p for p in node.operands if p is not None) if node else () for node in nodes]
+        self.simple = sum(map(bool, nodes)) == 1 and all(len({*below}) == len(below) for below in self.operands)
+        self.size = 0.01 if len(program.steps) == 1 else 1.0  # of the numbers below which a difference is rounding
+        self._orders: dict[Any, list[tuple[int, ...]]] = {}
+
+    def explained_by(self, faults: Iterable["Fault"]) -> bool | None:
+        """Is the answer what an engine with these faults gives? None if that is not known."""
+        got = self.answer.grads
+        try:
+            outs = outcomes(self, faults)
+            return any(all(near(got[i], grads[i], self.size) for i in self.judged) for grads in outs)
+        except (ArithmeticError, LookupError, ValueError, TypeError):
+            return None
+
+    def orders(
+        self, walk: str, levels: int, operands: Sequence[tuple[int, ...]], leaves: bool
+    ) -> list[tuple[int, ...]]:
+        """The orders of nodes in which such a walk may go, without repetitions, with or without the leaves."""
+        key = (walk, levels, tuple(operands), leaves)
+        if key not in self._orders:
+            forks = [i for i, below in enumerate(operands) if len(set(below)) > 1]
+            turns = itertools.product((1, -1), repeat=len(forks)) if len(forks) < 7 else ((1,), (-1,))
+            orders = list[tuple[int, ...]]()
+            for turn in turns:
+                turned = [tuple(below) for below in operands]
+                for i, sign in zip(forks, itertools.cycle(turn), strict=False):
+                    turned[i] = turned[i][::sign]
+                for order in _walk(self, walk, levels, turned):
+                    orders.append(tuple(i for i in order if leaves or self.nodes[i]))
+            self._orders[key] = list(dict.fromkeys(orders))
+        return self._orders[key]
+
+
+def _walk(trial: Trial, walk: str, levels: int, operands: Sequence[tuple[int, ...]]) -> Iterable[Iterable[int]]:
+    """The orders of nodes in a walk, if operands are visited in the order in which they stand."""
+    root, nodes = len(operands) - 1, trial.nodes
+    if walk == "equality":
+        values = [*trial.program.inputs, *(node.row.out for node in nodes if node)]
+        numbers = [x for node in nodes if node for x in node.numbers]
+        return [_sorted(operands, values.__getitem__, seen) for seen in ([], numbers)]
+    if walk == "shared":
+        inner = [i for i in range(root) if nodes[i]]
+        several = itertools.permutations(inner) if len(inner) < 6 else (inner, inner[::-1])
+        return ([root, *order] for order in several)
+    if walk == "levels":
+        distances = {root: 0}
+        for i in _met(operands, 0):
+            for p in operands[i]:
+                distances.setdefault(p, distances[i] + 1)
+        walks = (_sorted(operands), _met(operands, 0), _met(operands, 0, once=False))
+        return [[i for i in order if distances[i] < levels] for order in walks]
+    orders: dict[str, Callable[[], list[Iterable[int]]]] = {
+        "": lambda: [_sorted(operands), range(root, -1, -1), *(_counted(operands, end) for end in (0, -1))],
+        "visited": lambda: [_sorted(operands, [node and node.base for node in nodes].__getitem__)],
+        "direction": lambda: [_sorted(operands)[::-1], [root]],
+        "paths": lambda: [_met(operands, end, once=False) for end in (-1, 0)],
+        "depth": lambda: [_met(operands, 0)],
+        "order": lambda: [_met(operands, -1)],
+    }
+    return orders[walk]()
+
+
+def _sorted(
+    operands: Sequence[tuple[int, ...]], key: Callable[[int], Any] = lambda i: i, seen: Iterable[Any] = ()
+) -> list[int]:
+    """Depth first, each node once by its key, users before operands."""
+    seen, order, stack = set(seen), list[int](), [(len(operands) - 1, False)]
+    while stack:
+        i, done = stack.pop()
+        if done:
+            order.append(i)
+        elif key(i) not in seen:
+            seen.add(key(i))
+            stack += [(i, True), *((p, False) for p in operands[i][::-1])]
+    return order[::-1]
+
+
+def _met(operands: Sequence[tuple[int, ...]], end: int, once: bool = True) -> list[int]:
+    """In the order in which a stack (-1) or a queue (0) meets the nodes."""
+    waiting, order = [len(operands) - 1], list[int]()
+    while waiting and len(order) < 500:
+        i = waiting.pop(end)
+        if not (once and i in order):
+            order.append(i)
+            waiting += operands[i]
+    return order
+
+
+def _counted(operands: Sequence[tuple[int, ...]], end: int) -> list[int]:
+    """Each node when all its users were there, from a stack or a queue."""
+    users = Counter(p for i in _met(operands, 0) for p in operands[i])
+    ready, order = [len(operands) - 1], list[int]()
+    while ready:
+        order.append(i := ready.pop(end))
+        users.subtract(operands[i])
+        ready += [p for p in dict.fromkeys(operands[i]) if not users[p]]
+    return order
+
+
+# --- One fault, and what an engine with some of them answers ----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One row of the table. `kind` says which part of the pass it changes, `how` says to what."""
+
+    name: str
+    sentence: str
+    kind: str
+    at: str = ""  # a text or a base; "" for all operations
+    k: int = -1  # the operand; -1 for all
+    how: Any = None
+    cost: float = 1.0
+
+    def concerns(self, trial: Trial) -> bool:
+        """Could it change the answer?"""
+        if trial.simple and self.kind in ("walk", "assign", "severed", "hook", "once", "source"):
+            return self.name in ("idle", "reseeded") or self.kind == "source"
+        if self.name == "levels" and self.how > len(trial.nodes):
+            return False
+        return not self.at or self.at in trial.places
+
+    def hits(self, node: Operation, k: int) -> bool:
+        """Does it work on operand k of this node?"""
+        return self.at in ("", *node.places) and self.k in (-1, k)
+
+
+class _Edge(NamedTuple):
+    """A share: where it goes, whose gradient is its upstream, and how it is computed and added."""
+
+    target: int
+    source: int
+    row: Row
+    slope: float
+    upstream: Callable[[float, float, Row], float] | None
+    assigns: bool
+
+
+def _edges(i: int, node: Operation, faults: dict[str, list[Fault]]) -> list[_Edge]:
+    """The shares that an operation, which is node number i, passes on."""
+    edges = list[_Edge]()
+    for k, p in enumerate(node.operands):
+        hows = {kind: next((f.how for f in faults.get(kind, ()) if f.hits(node, k)), None) for kind in LOCAL}
+        target = p if hows["target"] is None else node.operands[hows["target"]]
+        source = None if hows["source"] is None else node.operands[hows["source"]]
+        if target is not None:
+            slope = hows["slope"](node.row, k) if hows["slope"] else node.row.slopes[k]
+            source = i if source is None else source
+            edges.append(_Edge(target, source, node.row, slope, hows["upstream"], bool(hows["assign"])))
+    for fault in faults.get("once", []):
+        if fault.hits(node, -1) and len(node.operands) == 2 and node.operands[0] == node.operands[1]:
+            del edges[fault.how]
+    return edges
+
+
+LOCAL = ("slope", "upstream", "source", "target", "assign")  # the kinds that concern a single share
+ORDERED = {"walk", "assign", "hook", "source", "clip", "once"}  # those with which the order matters
+
+
+def outcomes(trial: Trial, faults: Iterable[Fault]) -> Iterator[list[float]]:
+    """The gradients of all nodes after a pass of an engine with these faults, for each order that is possible."""
+    kinds: dict[str, list[Fault]] = {}
+    for fault in faults:
+        kinds.setdefault(fault.kind, []).append(fault)
+    walk = next((fault for fault in kinds.get("walk", [])), None)
+    if walk and walk.name in ("idle", "reseeded"):
+        yield [float(walk.name == "reseeded")] * len(trial.nodes)
+        return
+    actions = [-1] * len(trial.nodes)
+    edges, operands, numbers = dict[int, list[_Edge]](), list(trial.operands), set[int]()
+    for i, node in enumerate(trial.nodes):
+        if node is None:
+            continue
+        edges[i], actions[i] = _edges(i, node, kinds), i
+        if cut := kinds.get("severed"):
+            known = (p for k, p in enumerate(node.operands) if not any(fault.hits(node, k) for fault in cut))
+            operands[i] = tuple(p for p in known if p is not None)
+        for fault in kinds.get("hook", []):
+            if fault.hits(node, -1) and fault.how < len(node.operands):
+                actions[i] = -1
+                if (p := node.operands[fault.how]) is not None:
+                    actions[p] = i
+                else:  # a number becomes a node of its own: its turn comes at once, or after all the others
+                    numbers.add(i)
+    start = sum(fault.how for fault in kinds.get("start", []))
+    seed = next((fault.how(trial.nodes[-1]) for fault in kinds.get("seed", [])), 1.0)
+    mode, low, high = next((fault.how for fault in kinds.get("clip", [])), ("", 0.0, 0.0))
+    name, levels = (walk.name, walk.how or 0) if walk else ("", 0)
+    orders = trial.orders(name, levels, operands, "hook" in kinds) if kinds.keys() & ORDERED else None
+    for turns in _turns(orders or [tuple(_sorted(operands))], actions, numbers):
+        grads = [start] * len(trial.nodes)
+        grads[-1] = seed
+        for i, rule in turns:
+            if mode == "node":
+                grads[i] = max(low, min(high, grads[i]))
+            for target, source, row, slope, upstream, assigns in edges.get(rule, ()):
+                up = grads[source]
+                share = upstream(slope, up, row) if upstream else slope * up
+                if mode == "share":
+                    share = max(low, min(high, share))
+                grads[target] = share if assigns else grads[target] + share
+                if mode == "sum":
+                    grads[target] = max(low, min(high, grads[target]))
+        yield [max(low, min(high, x)) for x in grads] if mode in ("end", "node") else grads
+
+
+def _turns(
+    orders: Iterable[tuple[int, ...]], actions: Sequence[int], numbers: set[int]
+) -> Iterator[list[tuple[int, int]]]:
+    """For each order, the nodes with the rules that they call, -1 for none.
+
+    A rule that is set on a number is called right after its result, or after all that is below it.
+    """
+    for order in orders:
+        several = itertools.product((False, True), repeat=len(numbers)) if len(numbers) < 5 else [()]
+        for late in several:
+            last = {i for i, is_late in zip(numbers, late, strict=False) if is_late}
+            turns = [turn for i in order for turn in ((i, actions[i]), *[(i, i)] * (i in numbers - last))]
+            yield turns + [(i, i) for i in order[::-1] if i in last]
+
+
+# --- The table ------------------------------------------------------------------------------------------------
+
+ROOT = "so every share is 0; set it to 1 before the walk"
+UPSTREAM: dict[str, Callable[[float, float, Row], float]] = {
+    "a share is upstream times the slope": lambda slope, up, row: slope,
+    "out.data is taken for out.grad": lambda slope, up, row: slope * row.out,
+    "upstream is a factor twice": lambda slope, up, row: slope * up * up,
+    "upstream is added, not multiplied": lambda slope, up, row: slope + up,
+    "upstream is a divisor": lambda slope, up, row: slope / up,
+    "the sign of upstream is lost": lambda slope, up, row: slope * abs(up),
+    "a negative upstream is left out": lambda slope, up, row: slope * max(up, 0.0),
+}
+
+
+def of_walks(levels: Iterable[int]) -> Iterator[Fault]:
+    """Wrong walks, among them those that end after so many levels."""
+    for name, sentence in WALKS.items():
+        yield Fault(name, sentence, "walk")
+    for n in levels:
+        words = f"it reaches {n} operations, and no further: visit the operands of each operand"
+        yield Fault("levels", words, "walk", how=n)
+
+
+def of_sharing(at: str = "") -> Iterator[Fault]:
+    """Faults in what passes from a result to its operands, whatever the operation is."""
+    for k in (-1, 0, 1):
+        yield Fault(
+            "overwrites", "a gradient is one share, not the sum: use += in place of =", "assign", at, k, True
+        )
+        for sentence, how in UPSTREAM.items():
+            yield Fault("slope" if "added" in sentence else "upstream", sentence, "upstream", at, k, how)
+        if k >= 0:
+            words = "its shares are multiplied by the result's gradient, not by that of an operand"
+            yield Fault("upstream", words, "source", at, -1, k)
+            yield Fault("upstream", words, "source", at, 1 - k, k)
+    for k in (0, 1):
+        yield Fault("repeated", "keep the operands in a tuple, not a set, and add both shares", "once", at, how=k)
+        yield Fault("severed", "keep all operands in the new node, and visit each of them", "severed", at, k)
+        yield Fault(
+            "hook", "set out._backward: an operand has a rule of its own, which is lost", "hook", at, how=k
+        )
+        yield Fault("misplaced", f"each operand has its own share, here {'ab'[k]} has both", "target", at, how=k)
+    yield Fault("severed", "keep all operands in the new node, and visit each of them", "severed", at)
+    yield Fault("sign", "the shares have the other sign", "slope", at, -1, lambda row, k: -row.slopes[k])
+
+
+def of_slope(at: str, base: str, k: int, rows: Sequence[Row]) -> Iterator[Fault]:
+    """Wrong slopes for operand k, the likeliest first. rows has what was measured."""
+    measured = {(row.x, j): slope for row in rows for j, slope in enumerate(row.got) if slope == slope}
+    rows = [row for row in rows if row.got[k] == row.got[k]]
+    if base.endswith(" b") and k == 0:
+        yield Fault(
+            "swapped", "each has the slope of the other", "slope", at, -1, lambda row, k: row.slopes[1 - k]
+        )
+        words = "each stands for the other in the slopes"
+        yield Fault("swapped", words, "slope", at, -1, lambda row, k: slopes_of(alone(base, row.x[::-1]))[k])
+        words = "it is the product of both operands"
+        yield Fault("slope", words, "slope", at, -1, lambda row, k: row.x[0] * row.x[1])
+    for name, sentence, slope in _slopes(base, k, rows):
+        yield Fault(name, sentence, "slope", at, k, lambda row, _, slope=slope: slope(row))
+    if base == "relu(a)":
+        words = "the slope is 1 where a > 0; upstream decides nothing"
+        yield Fault("relu", words, "upstream", at, k, lambda slope, up, row: up if up > 0 else 0.0)
+    for ratio in {round(row.got[k] / row.slopes[k], 6) for row in rows[:3] if row.slopes[k]}:
+        words = f"it is {ratio:.6g} times the slope"
+        yield Fault("slope", words, "slope", at, k, lambda row, _, r=ratio: r * row.slopes[k], 1.2)
+    if rows:
+        wrong = [row for row in rows if not near(row.got[k], row.slopes[k])]
+        few = wrong and 2 * len(wrong) <= len(rows)
+        where = ", ".join(f"({', '.join(f'{x:g}' for x in row.x)})" for row in wrong[:4])
+        words = f"it is right at most operands, and wrong at {where}" if few else ""
+        yield Fault("slope", words, "slope", at, k, lambda row, k: measured[row.x, k], 2.5)
+
+
+def _slopes(base: str, k: int, rows: Sequence[Row]) -> Iterator[tuple[str, str, Callable[[Row], Any]]]:
+    if base == "a ** 2" and k == 0:
+        yield "exponent", "the slope is n * a**(n - 1)", lambda m: m.slopes[0] / m.x[1]
+        yield "slope", "the exponent in the slope is n - 1, not n", lambda m: m.slopes[0] * m.x[0]
+    if base == "relu(a)":
+        leak = next((row.got[0] for row in rows if row.x[0] < 0), 0.0)
+        yield "relu", "the slope is 0 where a < 0", lambda m: 1.0 if m.x[0] > 0 else leak
+        yield "relu", "the slope is 1 where a > 0, not the result itself", lambda m: m.out
+        yield "relu", "the slope is 1 where a > 0, and 0 where a < 0", lambda m: float(m.x[0] < 0)
+    if base == "tanh(a)":
+        yield "tanh", "the slope is 1 - out**2", lambda m: 1 - m.x[0] ** 2
+        yield "slope", "the slope is 1 - out**2", lambda m: 1 - m.out
+    if base == "sigmoid(a)":
+        yield "slope", "the slope is out * (1 - out)", lambda m: m.x[0] * (1 - m.x[0])
+    yield "sign", "the share for " + "ab"[k] + " has the other sign", lambda m: -m.slopes[k]
+    if base.endswith(" b"):
+        yield "swapped", "each stands for the other in the slopes", lambda m: slopes_of(alone(base, m.x[::-1]))[k]
+        words = f"the slopes are those of {base[::-1]}"
+        yield "swapped", words, lambda m: slopes_of(alone(base, m.x[::-1]))[1 - k]
+    elif "**" not in base:
+        words = "computed from the output instead of the input"
+        yield "slope", words, lambda m: slopes_of(alone(base, (m.out,)))[0]
+    yield "slope", "it is the operand itself", lambda m: m.x[k]
+    yield "slope", "it is the result itself", lambda m: m.out
+    yield from suspects(["a", "b"][: 1 + base.endswith(" b")], k)
+
+
+def of_root(answers: Iterable[Answer]) -> Iterator[Fault]:
+    """Wrong gradients of the root, wrong first gradients, and clipped ones, as the answers suggest."""
+    grads = [x for answer in answers for x in answer.grads]
+    seeds = {answer.grads[-1] for answer in answers if answer.grads}
+    for seed in seeds if len(seeds) == 1 else ():
+        words = f"it is {seed:.4g}" if seed else ROOT
+        yield Fault("root", words, "seed", how=lambda node, seed=seed: seed)
+    yield Fault("root", "it is the result itself", "seed", how=lambda node: node.row.out)
+    for bound in {max(map(abs, grads), default=0.0), 1.0, max(grads, default=0.0)}:
+        for mode in ("share", "node", "sum", "end"):
+            words = f"they stay within {bound:.4g}; backward must leave them as they are"
+            yield Fault("clipped", words, "clip", how=(mode, -bound, bound))
+            yield Fault("clipped", words, "clip", how=(mode, -float("inf"), bound), cost=1.1)

@@ -1,0 +1,164 @@
+"""Grades for programs and for people: JSON, CSV, Gradescope, JUnit, and the summary of a class."""
+
+import csv
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+from xml.etree import ElementTree
+
+from .diagnosis import PAGE
+from .operations import listed
+from .rubric import Rubric, read_points, texts_of
+from .submissions import Submission
+
+
+def written(grades: Sequence[Submission], format: str, points: Rubric | None = None) -> str:
+    """The grades in a format. One submission gives one object, several give a list or a table."""
+    write = {"text": _text, "json": _json, "csv": _csv, "gradescope": _gradescope, "junit": _junit}[format]
+    return write(grades, points)
+
+
+def earned(grade: Submission, points: Rubric | None) -> list[tuple[str, float, float]]:
+    """(item, points, the most points) of each item that is asked for."""
+    most = read_points(points or dict.fromkeys(grade.report.items, 1))
+    return [(item, got, float(most[item])) for item, got in grade.report.earned(most).items()]
+
+
+def totals(grade: Submission, points: Rubric | None) -> dict[str, float]:
+    """The score, and the most that there is."""
+    items = earned(grade, points)
+    return {"score": sum(got for _, got, _ in items), "max_score": sum(most for *_, most in items)}
+
+
+def _reason(grade: Submission, item: str) -> str:
+    """Why an item has no points: the error, or the mistakes in its operations."""
+    found = [mistake for mistake in grade.report.mistakes if {*mistake.operations} & {*texts_of(item)}]
+    if item == "backward" and not found:
+        found = [mistake for mistake in grade.report.mistakes if not mistake.operations]
+    return grade.error or "\n".join(map(str, found)) or "not yet"
+
+
+def _json(grades: Sequence[Submission], points: Rubric | None) -> str:
+    records = [
+        {"submission": grade.name, "error": grade.error or None}
+        | totals(grade, points)
+        | grade.report.to_dict()
+        | {"ok": grade.ok}
+        for grade in grades
+    ]
+    several = {"submissions": records, "summary": summary(grades)}
+    return json.dumps(records[0] if len(grades) == 1 else several, indent=2)
+
+
+def _gradescope(grades: Sequence[Submission], points: Rubric | None) -> str:
+    """The results.json that Gradescope reads."""
+    results = []
+    for grade in grades:
+        tests = [
+            {"name": item, "score": got, "max_score": most, "visibility": "visible"}
+            | {"output": "right" if got == most else _reason(grade, item)}
+            for item, got, most in earned(grade, points)
+        ]
+        score = totals(grade, points)["score"]
+        results.append({"score": score, "output": grade.error or str(grade.report), "tests": tests})
+    return json.dumps(results[0] if len(results) == 1 else results, indent=2)
+
+
+def _csv(grades: Sequence[Submission], points: Rubric | None) -> str:
+    rows = [
+        {"submission": grade.name, "ok": grade.ok}
+        | totals(grade, points)
+        | {
+            "mistakes": "; ".join(mistake.name for mistake in grade.report.mistakes),
+            "missing": listed(grade.report.missing, 99),
+            "error": grade.error,
+        }
+        | {item: got for item, got, _ in earned(grade, points)}
+        for grade in grades
+    ]
+    file = io.StringIO()
+    table = csv.DictWriter(file, list(dict.fromkeys(column for row in rows for column in row)), restval=0.0)
+    table.writeheader()
+    table.writerows(rows)
+    return file.getvalue()
+
+
+def _junit(grades: Sequence[Submission], points: Rubric | None) -> str:
+    suites = ElementTree.Element("testsuites")
+    for grade in grades:
+        suite = ElementTree.SubElement(suites, "testsuite", name=_legal(grade.name))
+        for item, got, most in earned(grade, points):
+            case = ElementTree.SubElement(suite, "testcase", name=item, classname=_legal(grade.name))
+            if grade.error or got < most:
+                kind = "error" if grade.error else "failure"
+                ElementTree.SubElement(case, kind, message=_legal(_reason(grade, item)))
+        for count, path in (("tests", "testcase"), ("failures", "*/failure"), ("errors", "*/error")):
+            suite.set(count, str(len(suite.findall(path))))
+    return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True)
+
+
+def _legal(text: str) -> str:
+    """The text without the characters that XML cannot hold."""
+    return re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", text)
+
+
+# --- The class ------------------------------------------------------------------------------------------------
+
+
+def summary(grades: Sequence[Submission]) -> dict[str, Any]:
+    """How many are right, and how many have which misconception, each with its smallest program."""
+    mistakes: dict[str, dict[str, Any]] = {}
+    for grade in grades:
+        for mistake in grade.report.mistakes:
+            entry = mistakes.setdefault(mistake.name, {"title": mistake.title, "count": 0, "program": ""})
+            entry["count"] += 1
+            if mistake.program and (not entry["program"] or len(mistake.program) < len(entry["program"])):
+                entry |= {"program": mistake.program, "submission": grade.name}
+    missing = Counter(listed([text]) for grade in grades for text in grade.report.missing)
+    return {
+        "submissions": len(grades),
+        "ok": sum(grade.ok for grade in grades),
+        "not_graded": sum(bool(grade.error) for grade in grades),
+        "mistakes": dict(sorted(mistakes.items(), key=lambda item: -item[1]["count"])),
+        "missing": dict(missing.most_common()),
+    }
+
+
+def _row(grade: Submission, points: Rubric | None) -> tuple[str, str, str]:
+    """Name, score and verdict of a submission in the table of its class."""
+    lacks = [f"lacks {listed(grade.report.missing, 99)}"] if grade.report.missing else []
+    verdict = grade.error or "; ".join([*(mistake.title for mistake in grade.report.mistakes), *lacks]) or "right"
+    return grade.name, "{score:g} of {max_score:g}".format(**totals(grade, points)), verdict
+
+
+def _text(grades: Sequence[Submission], points: Rubric | None) -> str:
+    rows = [_row(grade, points) for grade in grades]
+    if len(grades) == 1 and not grades[0].error:
+        return f"{grades[0].report}" + f"\nscore   {rows[0][1]}" * (points is not None)
+    width, told = max(len(name) for name, *_ in rows), summary(grades)
+    lines = [f"{name:{width}}  {score:>9}  {verdict}" for name, score, verdict in rows]
+    counts = "{ok} of {submissions} have no mistake, {not_graded} could not be graded".format(**told)
+    lines += ["", counts]
+    for mistake in told["mistakes"].values():
+        lines.append(f"{mistake['count']:4}  {mistake['title']}")
+        lines += [f"        {line}" for line in mistake["program"].splitlines()]
+    lines += [f"{count:4}  lack {text}" for text, count in told["missing"].items()]
+    return "\n".join(lines)
+
+
+def to_html(grades: Sequence[Submission], points: Rubric | None = None) -> str:
+    """The summary of the class as a page: misconceptions with one example each, and a table of the submissions."""
+    told = summary(grades)
+    body = [f"<p>{told['ok']} of {told['submissions']} have no mistake.</p>"]
+    for mistake in told["mistakes"].values():
+        title, program = escape(mistake["title"]), escape(mistake["program"])
+        body.append(f"<h2>{mistake['count']}: {title}</h2><pre>{program}</pre>")
+    body += [f"<p>{count} lack {escape(text)}.</p>" for text, count in told["missing"].items()]
+    body.append("<table><tr><th>submission</th><th>score</th><th></th></tr>")
+    for grade in grades:
+        body.append("".join(["<tr>", *(f"<td>{escape(cell)}</td>" for cell in _row(grade, points)), "</tr>"]))
+    return PAGE.format(title=f"{len(grades)} submissions", body="\n".join([*body, "</table>"]))

@@ -1,0 +1,360 @@
+"""Somebody's engine: what its parts are called, and how programs run on it in a process of its own."""
+
+import contextlib
+import ctypes
+import inspect
+import itertools
+import json
+import math
+import multiprocessing
+import os
+import re
+import signal
+import sys
+import threading
+import time
+import types
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..check import program as _program
+from ..check.program import Program
+from .sources import load
+
+CLASSES = ("Value", "Scalar", "Variable", "Var", "Node", "Tensor", "value", "variable", "leaf")
+MAKE = ("({}, requires_grad=True)", "({})", "({}, ())", "({}, '')", "({}, (), '')", "(data={})", "(value={})")
+DATA = ("data", "value", "val", "v", "x")
+GRADIENT = ("grad", "_grad", "gradient", "derivative", "deriv", "adjoint", "g", "dx")
+BACKWARD = ("backward", "backprop", "back_prop", "backpropagate", "back_propagate", "backward_pass", "back")
+DEATHS = 2  # processes that may end before an answer; then the engine is given up
+PACKAGE, OWN = str(Path(__file__).parents[2]), (__file__, _program.__file__)
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # of Linux
+
+
+class GivenUp(Exception):
+    """The engine has ended or hung its process too often."""
+
+
+class Answer(NamedTuple):
+    """What an engine answered: the numbers and the gradients of all results, or an error and where it arose."""
+
+    data: Sequence[float] = ()
+    grads: Sequence[float] = ()
+    error: str = ""
+    stage: str = ""  # "forward", "backward", or "process" for one that ended
+    calls: int = 0  # of Python functions
+    borrowed: str = ""  # a function of tinygrad_edu that the engine called
+    forward: Sequence[str] = ()  # the functions that computed the results, in the order of their calls
+
+
+class Spelling(NamedTuple):
+    """How an engine is written: templates of Python, {} for a number or a node."""
+
+    name: str
+    make: str
+    data: str
+    gradient: str
+    backward: str
+    shared: str = ""  # a list or set that all nodes have in common
+    notes: Sequence[str] = ()  # of the cells of a notebook
+
+
+# --- In the process of the engine -----------------------------------------------------------------------------
+
+
+def _scope(engine: Any) -> tuple[dict[str, Any], list[str], list[str]]:
+    """The names that an engine defines, those of them that may make a leaf, the likeliest first, and notes."""
+    notes = list[str]()
+    if isinstance(engine, Path):
+        engine, notes = load(engine)
+    if isinstance(engine, types.ModuleType):
+        engine = vars(engine)
+    if not isinstance(engine, Mapping):
+        return {engine.__name__: engine}, [engine.__name__], []
+    own = [n for n, x in engine.items() if isinstance(x, type) and x.__module__ == engine.get("__name__")]
+    engines = [n for n in own if any(hasattr(engine[n], b) for b in BACKWARD)]
+    apart = [n for n in engines if not any(issubclass(engine[m], engine[n]) for m in engines if m != n)]
+    if len(apart) > 1 and not {*CLASSES} & {*engine}:
+        raise ValueError(
+            f"there are {len(apart)} classes with a backward(), {', '.join(apart)}: call one of them Value"
+        )
+    names = [*CLASSES[:1], *engines, *CLASSES]
+    return dict(engine), [n for n in names if callable(engine.get(n))], notes
+
+
+class Interpreter:
+    """Runs programs on an engine in this process. Raises ValueError if the engine's parts cannot be found."""
+
+    def __init__(self, engine: Any):
+        self.scope: dict[str, Any]
+        self.scope, names, notes = _scope(engine)
+        self.watched: bool = not str(getattr(engine, "__module__", "")).startswith("tinygrad_edu")
+        why = "there is no class with a method backward(), such as Value"
+        for name, ending in itertools.product(names, MAKE):
+            try:
+                leaf = self._eval((name + ending).format(0.8125))
+                try:
+                    data = self._part(leaf, (*DATA, *getattr(leaf, "__dict__", ())), lambda x: x == 0.8125)
+                except ValueError:  # one that rounds
+                    data = self._part(leaf, DATA, lambda x: abs(x - 0.8125) < 1)
+            except Exception as error:
+                why = f"{name}(0.8125) does not make a node: {error}" if ending == "({})" else why
+                continue
+            names = [n for n in dir(leaf) if re.search("grad|deriv|adj", n) and not re.search("zero|req|local", n)]
+            gradient = self._part(leaf, (*GRADIENT, *names), lambda x: x == x)
+            self.leaf = leaf
+            shared = self._shared(leaf, self._eval((name + ending).format(0.5)))
+            self.spelling: Spelling = Spelling(
+                name, name + ending, data, gradient, self._backward(leaf), shared, notes
+            )
+            return
+        raise ValueError(why)
+
+    def _eval(self, text: str, **names: Any) -> Any:
+        return eval(text, self.scope, names)
+
+    def _number(self, text: str, node: Any, of_node: str = "") -> float:
+        """The number that a template gives for a node: 0 for None, and for a node its own number."""
+        x = self._eval(text.format("x"), x=node)
+        if isinstance(x, bool | str) or (x is None and text.endswith(")")):
+            raise TypeError(f"{text.format('a node')} is {x!r}")
+        try:
+            return 0.0 if x is None else float(x.item() if hasattr(x, "item") else x)
+        except TypeError:
+            if not of_node:
+                raise
+            return self._number(of_node, x)
+
+    def _part(self, leaf: Any, names: tuple[str, ...], right: Callable[[float], bool]) -> str:
+        """The template that reads a number with this property from a leaf."""
+        for name, template in itertools.product(names, ("{{}}.{}", "{{}}.{}()", "{{}}[{!r}]")):
+            text = template.format(name)
+            with contextlib.suppress(Exception):
+                if right(self._number(text, leaf)):
+                    return text
+        raise ValueError(f"nothing in {type(leaf).__name__} holds its {names[0]}, such as .{names[0]}")
+
+    def _backward(self, leaf: Any) -> str:
+        methods = [n for n in dir(leaf) if n in BACKWARD or ("back" in n and n[0] != "_")]
+        ways = [(getattr(leaf, n), f"{{}}.{n}(", "") for n in (*(b for b in BACKWARD if b in methods), *methods)]
+        ways += [(self.scope.get(n), f"{n}({{}}", ", ") for n in BACKWARD]
+        for function, start, comma in ways:
+            with contextlib.suppress(TypeError, ValueError):
+                parameters = inspect.signature(function).parameters.values()
+                needed = sum(p.default is p.empty and p.kind <= 1 for p in parameters) - bool(comma)
+                return f"{start}{f'{comma}1.0' * (needed > 0)})"  # some take the root's gradient
+        raise ValueError(f"{type(leaf).__name__} has no method that starts a backward pass, such as backward()")
+
+    def _shared(self, leaf: Any, other: Any) -> str:
+        names = (n for n in dir(leaf) if n[:2] != "__" and isinstance(getattr(leaf, n, None), list | set))
+        return next((n for n in names if getattr(leaf, n) is getattr(other, n, None)), "")
+
+    def answer(self, program: Program, roots: tuple[int, ...], seeded: bool, watched: bool) -> Answer:
+        """Run a program, and the backward pass from each root in turn. Any exception becomes an answer."""
+        calls, borrowed, stage, forward, inside = 0, "", "", list[str](), False
+
+        def watch(frame: types.FrameType, event: str, _: Any) -> None:
+            nonlocal calls, borrowed, inside
+            if event == "call":
+                calls += 1
+                code, file = frame.f_code, frame.f_code.co_filename
+                if file.startswith(PACKAGE) and file not in OWN and self.watched:
+                    borrowed = code.co_qualname
+                inside = stage == "forward" and (inside or code.co_name == "<module>")  # the expression itself
+                if inside and code.co_name != "<module>":
+                    forward.append(f"{code.co_qualname}, {file}:{code.co_firstlineno}")
+
+        try:
+            if watched:
+                threading.setprofile(watch)
+                sys.setprofile(watch)
+            if self.spelling.shared:  # without the nodes of earlier programs, as in a process of its own
+                common = getattr(self.leaf, self.spelling.shared)
+                for old in [node for node in common if isinstance(node, type(self.leaf))]:
+                    common.remove(old)
+            leaves = [self._eval(self.spelling.make.format(repr(x))) for x in program.inputs]
+            stage = "forward"
+            results = program.run(leaves, scope=self.scope)
+            stage = ""
+            data = tuple(self._number(self.spelling.data, node) for node in results)
+            stage = "backward"
+            for root in roots:
+                if seeded:
+                    exec(f"{self.spelling.gradient.format('x')} = 1.0", self.scope, {"x": results[root]})
+                self._eval(self.spelling.backward.format("x"), x=results[root])
+            grads = tuple(self._number(self.spelling.gradient, node, self.spelling.data) for node in results)
+            return Answer(data, grads, calls=calls, borrowed=borrowed, forward=forward[:50])
+        except BaseException as error:
+            return Answer((), (), _told(error), stage or "forward", calls, borrowed)
+        finally:
+            sys.setprofile(None)
+            threading.setprofile(None)
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(": ")[:150]
+
+
+def _serve(connection: Any, engine: Any, seconds: float, megabytes: int) -> None:
+    """Answer programs until the connection is closed. What goes back is JSON: no object of the engine."""
+    warnings.simplefilter("ignore")
+    sys.setprofile(None)  # of a profiler that runs in the parent
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in range(3):
+        os.dup2(null, descriptor)
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - as long as the process lives
+    limit(seconds, megabytes)
+    try:
+        running = Interpreter(engine)
+    except BaseException as error:
+        connection.send_bytes(json.dumps(str(error) if type(error) is ValueError else _told(error)).encode())
+        return
+    connection.send_bytes(json.dumps(running.spelling).encode())
+    with contextlib.suppress(EOFError):
+        while True:
+            for question in connection.recv():
+                connection.send_bytes(json.dumps(running.answer(*question)).encode())
+
+
+def limit(seconds: float, megabytes: int) -> None:
+    """Limit the processor time, the files that are written and, where /proc tells what is in use, the memory."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(seconds),) * 2)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (megabytes << 20,) * 2)
+    with contextlib.suppress(OSError, ValueError):  # macOS
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (megabytes << 20),) * 2)
+
+
+# --- Between the two ------------------------------------------------------------------------------------------
+
+
+def _guard(connection: Any, engine: Any, seconds: float, megabytes: int) -> None:
+    """Fork the process of the engine, and when it or the grader ends, or SIGTERM comes, end all it has started.
+
+    Its orphans become children of this process, so that none can get away.
+    """
+    _control(PR_SET_CHILD_SUBREAPER, 1)
+    _control(PR_SET_PDEATHSIG, signal.SIGTERM)
+    pid = os.fork()
+    if not pid:
+        os.setsid()
+        _control(PR_SET_PDEATHSIG, signal.SIGKILL)
+        _serve(connection, engine, seconds, megabytes)
+        os._exit(0)
+    connection.close()
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGKILL))
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    with contextlib.suppress(OSError):
+        os.killpg(pid, signal.SIGKILL)
+    for _ in range(100):  # those that left its group; their children become children of this process
+        with contextlib.suppress(OSError):
+            for child in Path("/proc/thread-self/children").read_text().split():
+                os.kill(int(child), signal.SIGKILL)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            break
+        time.sleep(0.01)
+    os._exit(128 - code if code < 0 else code)
+
+
+def _control(option: int, value: int) -> None:
+    with contextlib.suppress(OSError, AttributeError):  # Linux alone has it
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+# --- In this process ------------------------------------------------------------------------------------------
+
+
+class EngineProcess:
+    """An engine behind a pipe, in a forked process, so that any class will do, also one of a notebook.
+
+    All its answers together may take `seconds` of wall time. Where nothing forks (Windows), it runs in this
+    process without limits; macOS limits no memory. `unlimited` says so. Raises ValueError if it cannot be run.
+    """
+
+    def __init__(self, engine: Any, seconds: float, megabytes: int):
+        self.limits: tuple[float, int] = (seconds, megabytes)
+        self.engine: Any = engine
+        self.left: float = seconds
+        self.deaths: int = 0
+        self.unlimited = "" if Path("/proc/self/statm").exists() else "memory"
+        self._process: Any = None
+        self._here: Interpreter | None = None
+        if "fork" in multiprocessing.get_all_start_methods():
+            self._start()
+        else:
+            self._here, self.unlimited = Interpreter(engine), "time and memory"
+            self.spelling: Spelling = self._here.spelling
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("fork")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_guard, args=(theirs, self.engine, *self.limits))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads: the child starts none
+            self._process.start()
+        theirs.close()
+        first = self._receive(self.limits[0])
+        if not isinstance(first, list):
+            reason = first or self._ended()
+            raise GivenUp(reason) if self.deaths else ValueError(first or f"it {reason}")
+        self.spelling = Spelling(*first)
+
+    def _receive(self, seconds: float) -> Any:
+        start = time.monotonic()
+        with contextlib.suppress(EOFError, OSError, ValueError):
+            ready = self._connection.poll(max(0.0, min(seconds, self.left)))
+            self.left -= time.monotonic() - start
+            return json.loads(self._connection.recv_bytes()) if ready else None
+
+    def _ended(self) -> str:
+        """Stop the process, and say why it gave no answer."""
+        self._process.join(0.2)
+        code = self._process.exitcode
+        self.close()
+        if code in (None, 128 + 9, 128 + 24):  # SIGKILL and SIGXCPU at the limit
+            return f"took more than {self.limits[0]:.3g} seconds"
+        return f"ended its process (exit code {code})"
+
+    def ask(
+        self,
+        programs: Sequence[Program],
+        roots: tuple[int, ...] = (-1,),
+        seeded: bool = False,
+        watched: bool = False,
+    ) -> Iterator[Answer]:
+        """The engine's answers to programs in its spelling, after backward() from each root. Raises GivenUp."""
+        questions = [(program, roots, seeded, watched) for program in programs]
+        if self._here:
+            yield from itertools.starmap(self._here.answer, questions)
+            return
+        while questions:
+            if self._process is None:
+                self._start()
+            with contextlib.suppress(OSError):
+                self._connection.send(questions)
+            while questions and isinstance(answer := self._receive(self.limits[0] / 3), list):
+                del questions[0]
+                yield Answer(*answer)
+            if questions:
+                del questions[0]
+                self.deaths, error = self.deaths + 1, self._ended()
+                if self.deaths > DEATHS or self.left <= 0:
+                    raise GivenUp(error)
+                yield Answer(error=error, stage="process")
+
+    def close(self) -> None:
+        """End the process, and those that it has started."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.join(3)
+            self._process.kill()
+            self._process.join()
+            self._connection.close()
+            self._process = None
