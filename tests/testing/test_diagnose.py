@@ -8,7 +8,6 @@ import json
 import math
 import multiprocessing
 import random
-import time
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +104,7 @@ def answers(name: str, replacements: Replacements) -> list[process.Answer]:
 @functools.cache
 def questions(name: str) -> list[Program]:
     graded = process.EngineProcess(engine(name), 60, 512)
-    examination = Examination(graded, 0, time.process_time() + 60)
+    examination = Examination(graded, 0)
     examination.run()
     graded.close()
     programs = [examination.spelled_as(trial.program) for trial in examination.trials]

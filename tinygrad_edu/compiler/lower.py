@@ -33,6 +33,7 @@ from .lowered import (
     Take,
     Terms,
     Total,
+    distinct_rows,
     product_shape,
     product_size,
     reads_of,
@@ -173,7 +174,7 @@ class _Lowering:
     def _masked(self, read: Read, is_there: Any, rule: Rule, numbers: tuple[float, float]) -> Read:
         """The different rows as an array of their own: its elements are combined with one of two numbers."""
         size = read.array.size
-        rows, which = np.unique(np.where(is_there, read.index, read.index + size), axis=0, return_inverse=True)
+        rows, which = distinct_rows(np.where(is_there, read.index, read.index + size))
         elements, mask = Read(read.array, rows.ravel() % size), self._mask((rows < size).ravel(), numbers)
         array = Array(-len(self.arrays), rule, (), rows.size, read.array.batched, read.array.differentiable)
         if rule is SUM:
@@ -182,7 +183,7 @@ class _Lowering:
             array.operation = Elementwise([elements, mask])
         self.arrays.append(array)
         self._filled_up.add(array)
-        return Read(array, np.arange(rows.size).reshape(rows.shape)[which.ravel()])
+        return Read(array, np.arange(rows.size).reshape(rows.shape)[which])
 
     def _mask(self, is_there: Any, numbers: tuple[float, float]) -> Read:
         """One of two constants for each place."""
@@ -241,9 +242,9 @@ class _Lowering:
     def _take(self, array: Array, rows: Any) -> Any:
         index, options = self._read(rows[:, 0]), self._read(rows[:, 1:])
         if not options.array.batched and not self.plain:
-            tables, which_table = np.unique(options.index, axis=0, return_inverse=True)
+            tables, which_table = distinct_rows(options.index)
             indices, which_index = np.unique(index.index, return_inverse=True)
-            places = which_index.ravel() * len(tables) + which_table.ravel()
+            places = which_index.ravel() * len(tables) + which_table
             if len(rows) == len(tables) * len(indices) and _is_permutation(places):
                 self._shape_parameter(options.array, tables)
                 array.shape = (len(indices), len(tables)) if len(indices) > 1 else (len(tables),)
@@ -334,9 +335,7 @@ class _Lowering:
         1. The whole grid of pairs. 2. Grids of equal size that have no row in common: the heads. 3. So many pairs
         of the grid that it pays to compute the whole product and to pick from it.
         """
-        rows_a, which_a = np.unique(a.index, axis=0, return_inverse=True)
-        rows_b, which_b = np.unique(b.index, axis=0, return_inverse=True)
-        which_a, which_b = which_a.ravel(), which_b.ravel()
+        (rows_a, which_a), (rows_b, which_b) = distinct_rows(a.index), distinct_rows(b.index)
         changes_a, changes_b = (np.count_nonzero(np.diff(which)) for which in (which_a, which_b))
         if a.array.batched == b.array.batched and changes_b >= changes_a:  # the columns are what changes faster
             a, b, rows_a, rows_b, which_a, which_b = b, a, rows_b, rows_a, which_b, which_a

@@ -305,6 +305,19 @@ def _reads(operation: Any) -> list[tuple[Read, int]]:
     return []
 
 
+def distinct_rows(index: Indices) -> tuple[Indices, Indices]:
+    """The different rows of a matrix, in order, and which of them each row is.
+
+    As np.unique(axis=0), whose comparison makes a TypeError of a Ctrl-C.
+    """
+    order = np.lexsort(index.T[::-1]) if index.size else np.arange(len(index))
+    ordered = index[order]
+    is_new = np.append(True, (ordered[1:] != ordered[:-1]).any(axis=1))[: len(index)]
+    which = np.empty(len(index), int)
+    which[order] = np.cumsum(is_new) - 1
+    return ordered[is_new], which
+
+
 def _period(index: Indices) -> int:
     """The number of columns, if each row has one element many times, or if all rows are equal; else 0."""
     n = len(index)

@@ -70,8 +70,8 @@ class Remark:
 class Examination:
     """Asks an engine everything: `right`, `mistakes` and `limits` are what came out."""
 
-    def __init__(self, engine: EngineProcess, seed: int, until: float):
-        self.engine, self.seed, self.until = engine, seed, until
+    def __init__(self, engine: EngineProcess, seed: int):
+        self.engine, self.seed = engine, seed
         self.mistakes: dict[str, Remark] = {}
         self.limits: list[Remark] = []
         self.right: list[str] = []
@@ -304,7 +304,7 @@ class Examination:
         if self.engine.spelling.shared:
             words = f"{self.engine.spelling.shared} belongs to the class: make a new one in __init__"
             general.append(Fault("shared", words, "walk"))
-        explanation = Explanation(self.trials, general, self.until)
+        explanation = Explanation(self.trials, general)
         for fault in explanation.faults:
             shown = explanation.shown_by(fault)
             texts = [text for text in self.measured if any(trial.text == text for trial in shown)]

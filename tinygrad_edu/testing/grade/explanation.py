@@ -1,6 +1,5 @@
 """The smallest set of faults that explains all answers of an engine at once."""
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +8,9 @@ from .faults import Fault, Operation, Trial, of_sharing, of_slope
 
 UNEXPLAINED, UNKNOWN = 2.0, 0.6  # what an answer costs that is not explained; a fault costs about 1
 BEAM, PLACES, MOST = 3, 3, 8  # sets that are kept, answers from which each one grows, faults in a set
+BUDGET = (
+    100_000  # trials that are computed with faults, about 3 seconds; counted, so that a verdict is always the same
+)
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,10 @@ class _Set:
 
 
 class Explanation:
-    """`faults` explains the trials, but for the `unexplained`. It ends when time.process_time() is `until`."""
+    """`faults` explains the trials, but for the `unexplained`, as far as the budget goes."""
 
-    def __init__(self, trials: Sequence[Trial], general: Iterable[Fault], until: float):
-        self.trials, self.until = trials, until
+    def __init__(self, trials: Sequence[Trial], general: Iterable[Fault]):
+        self.trials = trials
         self.general = [*general, *of_sharing()]
         self.rows = _measured(trials)
         self._costs: dict[tuple[int, frozenset[Fault]], float] = {}
@@ -58,7 +60,7 @@ class Explanation:
         for i, trial in enumerate(self.trials):
             if old.costs[i] != UNEXPLAINED or any(trial.places <= places for places in tried):
                 continue
-            if len(tried) == PLACES or time.process_time() > self.until:
+            if len(tried) == PLACES or len(self._costs) > BUDGET:
                 break
             tried.append(trial.places)
             for fault in self._candidates(trial):
