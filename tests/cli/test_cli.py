@@ -106,7 +106,8 @@ from tinygrad_edu.cli import main
 try:
     main(["--help"])
 finally:
-    print({"numpy", "graphviz", "tinygrad_edu.viz.text", "tinygrad_edu.debug", "tinygrad_edu.nn"} & {*sys.modules})
+    late = "numpy graphviz tinygrad_edu.viz.terminal tinygrad_edu.debug tinygrad_edu.nn"
+    print({*late.split()} & {*sys.modules})
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "set()"

@@ -31,7 +31,7 @@ from tinygrad_edu.engine.rules import Rule
 from tinygrad_edu.micrograd import engine
 from tinygrad_edu.testing import Program, assert_near, networks, programs
 from tinygrad_edu.testing.check.oracles import RuleNumber
-from tinygrad_edu.testing.check.program import TEMPLATES
+from tinygrad_edu.testing.check.random_program import TEMPLATES
 
 steady = settings(deadline=None)
 

@@ -176,14 +176,14 @@ def test_no_mistake_where_there_is_none():
 
 
 def test_source_lines_are_recorded_inside_the_block_only():
-    originals = Value.__init__, engine_value._made
+    originals = Value.__init__, engine_value._result
     (a,) = labelled(a=2.0)
     with tracing():
         y = (a * 3).tanh()  # here
         with tracing():
             pass
         z = y + 1
-    assert (Value.__init__, engine_value._made) == originals
+    assert (Value.__init__, engine_value._result) == originals
     assert Machine(y).where("#2").endswith("y = (a * 3).tanh()  # here")
     assert "test_machine.py:" in Machine(y).where()
     assert Machine(z).where().endswith("z = y + 1")
@@ -196,9 +196,9 @@ def test_source_lines_are_recorded_inside_the_block_only():
 
 
 def test_source_lines_leave_nothing_behind_and_are_of_one_thread():
-    from tinygrad_edu.debug import sources
+    from tinygrad_edu.debug import origins
 
-    before, other = dict(sources._LINES), []
+    before, other = dict(origins._LINES), []
     with contextlib.suppress(KeyError), tracing():
         thread = threading.Thread(target=lambda: other.append(chain(3)))
         thread.start()
@@ -206,9 +206,9 @@ def test_source_lines_leave_nothing_behind_and_are_of_one_thread():
         mine = chain(1000)
         raise KeyError
     assert Machine(other[0], variables={}).where() == ""
-    assert len(sources._LINES) == len(before) + 1001
+    assert len(origins._LINES) == len(before) + 1001
     del mine
-    assert before == sources._LINES
+    assert before == origins._LINES
 
 
 def test_a_traced_graph_compiles_copies_and_is_pickled():

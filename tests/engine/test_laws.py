@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import tinygrad_edu as tg
 from tinygrad_edu import Value, grad, gradients, hessian, jvp, topological_order, vjp
 from tinygrad_edu.testing import absolute_adjoint, assert_near
-from tinygrad_edu.testing.check.program import SMOOTH, Program
+from tinygrad_edu.testing.check.random_program import SMOOTH, Program
 from tinygrad_edu.testing.check.strategies import programs
 
 Function = Callable[..., Any]

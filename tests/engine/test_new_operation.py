@@ -33,7 +33,7 @@ import tinygrad_edu as tg
 from tinygrad_edu import *
 from tinygrad_edu import micrograd, nn
 from tinygrad_edu.testing import check_rule, programs
-from tinygrad_edu.testing.check.program import SMOOTH, TEMPLATES, Program
+from tinygrad_edu.testing.check.random_program import SMOOTH, TEMPLATES, Program
 from tinygrad_edu.viz.table import one_rule, rules_table
 
 x = Value(3.0, label="x")

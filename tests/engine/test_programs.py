@@ -22,7 +22,7 @@ from tinygrad_edu.testing import (
     programs,
 )
 from tinygrad_edu.testing.check.oracles import Dual
-from tinygrad_edu.testing.check.program import TEMPLATES
+from tinygrad_edu.testing.check.random_program import TEMPLATES
 
 steady = settings(deadline=None)
 rationals = programs(kind=Fraction, max_nodes=24, max_inputs=3)

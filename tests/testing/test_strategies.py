@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import tinygrad_edu as tg
 from tinygrad_edu import RULES, Interval, Value, rule, topological_order
 from tinygrad_edu.nn import MLP
-from tinygrad_edu.testing.check.program import SMOOTH, TEMPLATES, Program, expressions
+from tinygrad_edu.testing.check.random_program import SMOOTH, TEMPLATES, Program, expressions
 from tinygrad_edu.testing.check.strategies import networks, programs, values
 
 steady = settings(deadline=None)

@@ -23,9 +23,9 @@ from tinygrad_edu import Value, datasets, nn, optim
 from tinygrad_edu.compiler.lending import put_numbers
 from tinygrad_edu.train import History, evaluate, fit
 from tinygrad_edu.train.accuracy import are_signs, count_right, is_right
-from tinygrad_edu.train.compiled import OnArrays
-from tinygrad_edu.train.eager import OnValues
 from tinygrad_edu.train.interrupts import Gate
+from tinygrad_edu.train.on_arrays import OnArrays
+from tinygrad_edu.train.on_values import OnValues
 
 
 class Line(nn.Module):
@@ -459,7 +459,7 @@ def test_an_error_of_the_loss_is_that_of_the_engine() -> None:
 
 
 def test_a_batch_that_is_too_large_to_be_traced_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tinygrad_edu.train.compiled.TRACED", 100)
+    monkeypatch.setattr("tinygrad_edu.train.on_arrays.TRACED", 100)
     options = {"data": IRIS, "epochs": 1, "batch_size": 8, "batched": True}
     _, history = fitted(nn.cross_entropy, classifier(), **options)
     assert history.eager_because == "the graph of 8 examples together is too large to be traced"
@@ -649,7 +649,7 @@ def test_ctrl_c_that_a_library_turns_into_another_error_is_still_ctrl_c(monkeypa
         except KeyboardInterrupt:
             raise TypeError("Cannot compare structured arrays") from None
 
-    monkeypatch.setattr("tinygrad_edu.train.compiled.OnArrays.step", swallowing)
+    monkeypatch.setattr("tinygrad_edu.train.on_arrays.OnArrays.step", swallowing)
     _, history = fitted(epochs=4)
     assert history.stopped.startswith("interrupted")
     assert (history.compiled, history.eager_because) == (True, "")

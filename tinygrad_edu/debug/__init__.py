@@ -15,9 +15,9 @@ Nodes are called by their labels, else by the variables that hold them where the
 from .causes import Blame, Finding, blame
 from .film import Film, record
 from .machine import Machine
+from .origins import tracing
 from .paths import GradientPath, Why, why
 from .prompt import run
-from .sources import tracing
 from .stepping import Share, Step, Steps, steps
 
 __all__ = [

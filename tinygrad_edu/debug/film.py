@@ -14,8 +14,8 @@ from ..engine.value import Value
 from ..engine.watch import recorders
 from ..viz.names import names_of
 from ..viz.words import four_digits
+from .origins import Swap
 from .paths import Filmed
-from .sources import Swap
 from .training import DEAD, FilmBlame, Numbers, TrainingLog
 
 FRAMES = 1000  # kept at most

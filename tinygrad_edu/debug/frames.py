@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 from ..viz.compose import picture_of
 from ..viz.drawing import drawn
-from ..viz.text import tree
+from ..viz.terminal import tree
 from ..viz.words import DASH, four_digits
 from .stepping import Steps
 

@@ -11,9 +11,9 @@ from ..engine.value import Value
 from ..viz.names import variables_in_sight
 from ..viz.reading import read
 from ..viz.words import clipped, four_digits
+from .origins import source_line
 from .passes import audit
 from .paths import Why, why
-from .sources import source_line
 from .stepping import Step, Steps, expression
 
 NEAR = 12  # nodes in a frame; `listing` shows more

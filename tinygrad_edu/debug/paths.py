@@ -101,10 +101,10 @@ class Why(Report):
         lines = [f"d({root})/d({x}): paths from {x} up, largest first"]
         lines += [f"  {line}" for line in columns(rows, ">>")]
         hidden = self.count - len(self.paths)
-        kept = f"{_counted(hidden)} of them not shown, sum {four_digits(self.rest)}" if hidden else "all shown"
+        rest = f"{_counted(hidden)} of them not shown, sum {four_digits(self.rest)}" if hidden else "all shown"
         paths = "path" if self.count == 1 else "paths"
         total = f"total {four_digits(self.total)}"
-        return "\n".join([*lines, f"{_counted(self.count)} {paths}, {kept}", total, *self.notes])
+        return "\n".join([*lines, f"{_counted(self.count)} {paths}, {rest}", total, *self.notes])
 
 
 def why(root: Value, x: Value | str, top: int = 10, *, variables: Mapping[Value, str] | None = None) -> Why:

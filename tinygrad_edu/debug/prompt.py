@@ -20,7 +20,7 @@ from ..viz.names import callers_names
 from .causes import blame
 from .expressions import NodeExpression
 from .machine import Machine
-from .sources import source_lines, tracing
+from .origins import source_lines, tracing
 
 GREEN, PLAIN = "\x1b[32m", "\x1b[0m"
 ASSIGNMENT = re.compile(r"!?\s*[\w.#\[\]]+\s*[-+*/]?=[^=]")

@@ -15,8 +15,8 @@ from ..viz.names import names_of, variables_in_sight
 from ..viz.reading import nodes_below
 from ..viz.strangers import adopted
 from ..viz.words import formula, four_digits
+from .origins import source_lines
 from .reasons import computed, reason
-from .sources import source_lines
 
 SPOKEN = 8  # operands that a sentence lists; a sum may have thousands
 PRINTED = 200  # steps that `print` shows

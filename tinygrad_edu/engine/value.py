@@ -28,7 +28,7 @@ def _method(rule: Rule) -> Callable[..., "Value"]:
     def method(self: "Value", **parameters: Any) -> "Value":
         data = self.data
         if data.__class__ is float and low < data < high and not parameters and not rule.check:
-            return _made(rule.forward(data), rule, self)
+            return _result(rule.forward(data), rule, self)
         return rule(self, **parameters)
 
     method.__name__, method.__qualname__, method.__doc__ = rule.name, f"Value.{rule.name}", rule.__doc__
@@ -36,7 +36,7 @@ def _method(rule: Rule) -> Callable[..., "Value"]:
     return method
 
 
-def _made(data: Any, rule: Rule | None, left: Any, right: Any = None) -> "Value":
+def _result(data: Any, rule: Rule | None, left: Any, right: Any = None) -> "Value":
     """A result as a node. It does what __init__ does; the arguments of Value itself are the user's."""
     node = _new(Value)
     node.data = data if data.__class__ is float else as_real(data)
@@ -114,7 +114,7 @@ class Value(Methods, Operators):
     def _operand(self, other: Any) -> "Value":
         """other as a Value beside self; an int beside a Fraction stays exact."""
         if other.__class__ is float:
-            return _made(other, None, None)
+            return _result(other, None, None)
         if isinstance(other, Value):
             return other
         return Value(type(self.data)(other) if other.__class__ is int else other)
@@ -123,7 +123,7 @@ class Value(Methods, Operators):
     def _node(data: Any, rule: Rule | None, parents: "tuple[Value, ...]") -> "Value":
         if data.__class__ is not float and not isinstance(data, Real):
             raise TypeError(f"forward of {rule} must return one real number, got {data!r}.")
-        return _made(data, rule, *(parents if 0 < len(parents) <= 2 else (parents or None,)))
+        return _result(data, rule, *(parents if 0 < len(parents) <= 2 else (parents or None,)))
 
     def _record(self, rule: Rule, inputs: Any) -> "Value":
         """The Value of rule(*inputs). Raises outside the domain."""
@@ -155,20 +155,20 @@ class Value(Methods, Operators):
 
     def __add__(self, other: Any) -> "Value":
         other = other if other.__class__ is Value else self._operand(other)
-        return _made(self.data + other.data, ADD, self, other)
+        return _result(self.data + other.data, ADD, self, other)
 
     def __sub__(self, other: Any) -> "Value":
         other = other if other.__class__ is Value else self._operand(other)
-        return _made(self.data - other.data, SUB, self, other)
+        return _result(self.data - other.data, SUB, self, other)
 
     def __mul__(self, other: Any) -> "Value":
         other = other if other.__class__ is Value else self._operand(other)
-        return _made(self.data * other.data, MUL, self, other)
+        return _result(self.data * other.data, MUL, self, other)
 
     def __truediv__(self, other: Any) -> "Value":
         other = other if other.__class__ is Value else self._operand(other)
         if self.data.__class__ is float is other.data.__class__ and other.data:
-            return _made(self.data / other.data, DIV, self, other)
+            return _result(self.data / other.data, DIV, self, other)
         return self._record(DIV, (self, other))
 
     def __pow__(self, other: Any) -> "Value":
@@ -182,7 +182,7 @@ class Value(Methods, Operators):
                 pass
             else:
                 if out.__class__ is float:  # not a complex number
-                    return _made(out, rule, self)
+                    return _result(out, rule, self)
         return self._record(rule, (self,))
 
     def __radd__(self, other: Any) -> "Value":
@@ -191,7 +191,7 @@ class Value(Methods, Operators):
     def __rsub__(self, other: Any) -> "Value": return self._operand(other) - self
     def __rmul__(self, other: Any) -> "Value": return self._operand(other) * self
     def __rtruediv__(self, other: Any) -> "Value": return self._operand(other) / self
-    def __neg__(self) -> "Value": return _made(-self.data, NEG, self)
+    def __neg__(self) -> "Value": return _result(-self.data, NEG, self)
     def __bool__(self) -> bool: return bool(self.data != 0)
 
     # fmt: on

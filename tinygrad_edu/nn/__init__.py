@@ -1,11 +1,11 @@
 """Neurons, layers and networks made of Values, and the losses to train them."""
 
 from .activations import Activation
-from .containers import Dropout, Residual, Sequential
+from .composition import Dropout, Residual, Sequential
 from .dense import Dense, Embedding
 from .initialisation import Generator, constant, he_normal, he_uniform, xavier_normal, xavier_uniform, zeros
 from .losses import binary_cross_entropy_with_logits, cross_entropy, hinge, huber, mae, mse, nll
-from .modules import MLP, Layer, Module, Neuron
+from .neurons import MLP, Layer, Module, Neuron
 from .normalisation import BatchNorm, LayerNorm, RMSNorm
 from .saving import load
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from ..engine import functions
 from ..engine.rules import RULES
-from .base import Module
+from .module import Module
 from .rows import is_list, is_row
 
 ACTIVATIONS = ("linear", "relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "tanh", "softplus")

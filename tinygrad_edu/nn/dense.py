@@ -6,8 +6,8 @@ from typing import Any, ClassVar, overload
 from ..engine import functions
 from ..engine.value import Value
 from .activations import ROW_ACTIVATIONS, ActivationLike, activate, check_activation, name_of
-from .base import Module
 from .initialisation import Generator, Initialiser, as_generator, initialiser, leaves, normal
+from .module import Module
 from .rows import check_size, is_list, rows_of
 
 

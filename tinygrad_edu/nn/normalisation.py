@@ -7,8 +7,8 @@ from ..engine import functions
 from ..engine.dispatch import plain
 from ..engine.value import Value
 from ..engine.watch import watch
-from .base import Module
 from .initialisation import leaves
+from .module import Module
 from .rows import check_size, rows_of
 
 PYTORCH: dict[str, str] = {"gamma": "weight", "beta": "bias"}

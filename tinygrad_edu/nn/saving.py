@@ -9,8 +9,8 @@ from typing import Any, TypeVar, overload
 from ..engine.value import Value
 from . import files
 from .architecture import PUBLIC, call_text, class_name
-from .base import Module, fill
 from .initialisation import limited_to
+from .module import Module, fill
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ from ..engine.value import Value
 from ..viz.equations import javascript, parsed, slopes
 from ..viz.names import names_of
 from ..viz.reading import Reading, read
-from ..viz.text import tree
+from ..viz.terminal import tree
 from ..viz.words import clipped, visible
 
 LONGEST = 200  # characters of a name

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .check.gradient_check import GradientMismatch, GradientReport, gradcheck
     from .check.libraries import from_jax, from_torch
     from .check.oracles import assert_near, complex_step, decisions, dual, mathematical, path_sum
-    from .check.program import SMOOTH, Program
+    from .check.random_program import SMOOTH, Program
     from .check.reference import Reference, ulps
     from .check.rule_check import RuleReport, check_rule, rules_of
     from .check.strategies import networks, programs, values
@@ -67,7 +67,7 @@ _NAMES = {
     ".check.gradient_check": "GradientMismatch GradientReport gradcheck",
     ".check.libraries": "from_jax from_torch",
     ".check.oracles": "assert_near complex_step decisions dual mathematical path_sum",
-    ".check.program": "SMOOTH Program",
+    ".check.random_program": "SMOOTH Program",
     ".check.reference": "Reference ulps",
     ".check.rule_check": "RuleReport check_rule rules_of",
     ".check.strategies": "networks programs values",

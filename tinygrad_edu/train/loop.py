@@ -18,12 +18,12 @@ from tqdm.auto import tqdm
 from ..engine.dispatch import without_frame
 from ..engine.value import Value
 from ..engine.watch import recorders
-from ..nn.base import Module
+from ..nn.module import Module
 from ..optim import Optimizer
-from .compiled import TOLERANCE, Forward
-from .eager import Diverged, LearningTask, evaluated, in_evaluation
 from .history import COLUMNS, History
 from .interrupts import Gate
+from .on_arrays import TOLERANCE, Forward
+from .on_values import Diverged, LearningTask, evaluated, in_evaluation
 from .trainer import Trainer
 
 EAGER_BELOW = 100  # examples: evaluating fewer takes less time than compiling

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from .compiled import OnArrays, OnDevices
-from .eager import Diverged, LearningTask, OnValues
 from .history import NOT_ASKED
+from .on_arrays import OnArrays, OnDevices
+from .on_values import Diverged, LearningTask, OnValues
 
 
 class Trainer:

@@ -5,6 +5,6 @@ alone; the graphviz package is imported by the first `draw`.
 """
 
 from .drawing import draw, draw_dot, trace
-from .text import Tree, tree
+from .terminal import Tree, tree
 
 __all__ = ["Tree", "draw", "draw_dot", "trace", "tree"]

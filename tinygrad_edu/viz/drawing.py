@@ -13,7 +13,7 @@ from .picture import Picture
 from .plain import PlainDrawing
 from .reading import given_edges, nodes_below
 from .strangers import adopted
-from .text import tree
+from .terminal import tree
 
 if TYPE_CHECKING:
     from .render import Drawing

@@ -227,8 +227,8 @@ class Case:
         """The value (place 0) or a slope, with the graph of how it was computed."""
         out = Value(self.out(*point), label="out")
         inputs = [Value(x, label=name) for x, name in zip(point, names(self.rule, len(point)), strict=True)]
-        made: list[Value] = [self.rule.forward(*inputs), *self.rule.shares(Value(1.0), out, *inputs)]
-        return made[place]
+        results: list[Value] = [self.rule.forward(*inputs), *self.rule.shares(Value(1.0), out, *inputs)]
+        return results[place]
 
 
 def as_rule(rule: Any, asks: str) -> Rule:

@@ -165,27 +165,27 @@ def _rows(call: Sampled, recipe: str) -> Iterator[GradientRow]:
     for i, (name, x, leaf) in enumerate(zip(call.names, call.numbers, here.leaves, strict=True)):
         at, analytic, size = call.along(i, call.numbers), analytics[i], sizes.get(leaf, 0.0)
         if recipe != DIGITS:
-            found = by_recipe(at, x, analytic, *_RECIPES[recipe])
+            outcome = by_recipe(at, x, analytic, *_RECIPES[recipe])
         else:
-            found = many_digits.verdict(i, size) or on_floats(at, x, here, analytic)
-            found = _with_lost_digits(found, analytic, size)
-        if found.verdict == "ok" and leaf is not here.out and leaf not in sizes:
-            found = found._replace(note=found.note or "f does not depend on it")
-        yield GradientRow(name, x, analytic, *found)
+            outcome = many_digits.verdict(i, size) or on_floats(at, x, here, analytic)
+            outcome = _with_lost_digits(outcome, analytic, size)
+        if outcome.verdict == "ok" and leaf is not here.out and leaf not in sizes:
+            outcome = outcome._replace(note=outcome.note or "f does not depend on it")
+        yield GradientRow(name, x, analytic, *outcome)
 
 
-def _with_lost_digits(found: Verdict, analytic: float, size: float) -> Verdict:
+def _with_lost_digits(outcome: Verdict, analytic: float, size: float) -> Verdict:
     """The verdict on a gradient whose formula is right, with a note if the float is not."""
-    if found.verdict != "ok" or found.note or analytic == found.numeric:
-        return found
+    if outcome.verdict != "ok" or outcome.note or analytic == outcome.numeric:
+        return outcome
     if not math.isfinite(analytic):
-        note = f"the formula gives {found.numeric:.4g}, floats overflow on the way"
-        return found._replace(verdict="undecided", note=note)
-    error = abs(analytic - found.numeric) / max(abs(found.numeric), size)
+        note = f"the formula gives {outcome.numeric:.4g}, floats overflow on the way"
+        return outcome._replace(verdict="undecided", note=note)
+    error = abs(analytic - outcome.numeric) / max(abs(outcome.numeric), size)
     if not 1e-6 <= error < math.inf:
-        return found
+        return outcome
     digits = max(0, math.floor(-math.log10(error)))
-    return found._replace(note=f"the formula is right, but floats keep {digits} of 16 digits")
+    return outcome._replace(note=f"the formula is right, but floats keep {digits} of 16 digits")
 
 
 def _first_wrong_node(out: Value) -> str:

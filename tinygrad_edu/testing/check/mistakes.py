@@ -217,7 +217,7 @@ def origin(result: Value) -> str:
     >>> origin(-2 * x * (-x).exp())
     '-2 * 1e+308 is -inf, and -inf * 0 is nan'
     """
-    found = [finding for finding in blame(result, variables={}).findings if finding.phase == "forward"]
-    nan = next((i for i, finding in enumerate(found) if finding.kind == "nan"), 0)
-    made = list(dict.fromkeys(finding.made.removeprefix("overflow: ") for finding in found[: nan + 1]))
-    return ", and ".join(filter(None, [", ".join(made[:-1]), *made[-1:]]))
+    findings = [finding for finding in blame(result, variables={}).findings if finding.phase == "forward"]
+    nan = next((i for i, finding in enumerate(findings) if finding.kind == "nan"), 0)
+    causes = list(dict.fromkeys(finding.made.removeprefix("overflow: ") for finding in findings[: nan + 1]))
+    return ", and ".join(filter(None, [", ".join(causes[:-1]), *causes[-1:]]))

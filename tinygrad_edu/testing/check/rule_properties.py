@@ -208,8 +208,8 @@ def keeps_digits(case: Case, point: Point) -> None:
         got = case.run(mp.mpf(1), *inputs)
     for what, a, b in zip(case.results(point), got, case.exact(inputs), strict=False):
         with mp.workdps(DIGITS):
-            kept = near(high(a), b, 1e-25) or abs(b) >= LIMIT
-        if not kept:
+            agrees = near(high(a), b, 1e-25) or abs(b) >= LIMIT
+        if not agrees:
             hint = "Constants such as math.pi and 0.1 are floats: see elementary.constants, and write x / 10."
             case.fail(NUMBERS, f"{what} loses digits on mpmath numbers", inputs, b, a, hint=hint)
 

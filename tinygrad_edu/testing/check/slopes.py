@@ -209,15 +209,17 @@ def _judged(at: Along, x: Any, here: Sample, analytic: Any, size: float) -> Verd
         reason = "the slopes do not settle" if before or behind else "f is not defined beside this point"
         return Verdict(math.nan, math.nan, "undecided", reason)
     if len(known) == 1:
-        found = judged(known[0], "from one side" if before and behind else "from one side, f ends here")
-        if kink and found.verdict == "WRONG":  # the convention may have taken the other slope
-            return found._replace(verdict="undecided", note=f"one side of a kink {kink}")
-        return found
+        outcome = judged(known[0], "from one side" if before and behind else "from one side, f ends here")
+        if kink and outcome.verdict == "WRONG":  # the convention may have taken the other slope
+            return outcome._replace(verdict="undecided", note=f"one side of a kink {kink}")
+        return outcome
     if near(left, right):
-        found = judged(right)
-        if kink and found.verdict != "ok" and mp.isinf(right):  # the slope there is a convention
-            return found._replace(verdict="undecided", note=f"a jump {kink}")
-        return found._replace(note=f"one slope on both sides {kink}") if kink and found.verdict != "ok" else found
+        outcome = judged(right)
+        if not kink or outcome.verdict == "ok":
+            return outcome
+        if mp.isinf(right):  # the slope there is a convention
+            return outcome._replace(verdict="undecided", note=f"a jump {kink}")
+        return outcome._replace(note=f"one slope on both sides {kink}")
     kink = kink or "where f branches"
     if mp.isinf(left) != mp.isinf(right):
         return judged(right if mp.isinf(left) else left, f"one side is infinitely steep or a jump, {kink}")

@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 from ...engine.rule import Rule
 from ...engine.value import Value
 from ...nn import MLP
-from ...nn.modules import ACTIVATIONS
-from .program import Program, Step, expressions
+from ...nn.neurons import ACTIVATIONS
+from .random_program import Program, Step, expressions
 
 Kind = Callable[[Any], Any]
 _EIGHTHS = sorted(  # from -4 to 4 with denominators to 8, the simplest first

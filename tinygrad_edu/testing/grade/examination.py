@@ -18,7 +18,7 @@ from ...engine.calculus import absolute_adjoint
 from ...engine.value import Value
 from ...viz.words import four_digits
 from ..check.mistakes import Row
-from ..check.program import Program
+from ..check.random_program import Program
 from .explanation import Explanation
 from .faults import MISTAKES, ROOT, Fault, Operation, Trial, of_root, of_walks
 from .operations import (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..check.mistakes import Row, suspects
-from ..check.program import Program
+from ..check.random_program import Program
 from .operations import alone, near, slopes_of
 from .process import Answer
 

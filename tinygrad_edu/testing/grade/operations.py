@@ -6,7 +6,7 @@ from typing import Any
 from ...engine.graph import topological_order
 from ...engine.value import Value
 from ...viz.words import four_digits
-from ..check.program import Program
+from ..check.random_program import Program
 
 Point = tuple[float, ...]
 

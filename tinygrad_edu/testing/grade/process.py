@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..check import program as _program
-from ..check.program import Program
+from ..check import random_program
+from ..check.random_program import Program
 from .sources import load
 
 CLASSES = ("Value", "Scalar", "Variable", "Var", "Node", "Tensor", "value", "variable", "leaf")
@@ -29,7 +29,7 @@ DATA = ("data", "value", "val", "v", "x")
 GRADIENT = ("grad", "_grad", "gradient", "derivative", "deriv", "adjoint", "g", "dx")
 BACKWARD = ("backward", "backprop", "back_prop", "backpropagate", "back_propagate", "backward_pass", "back")
 DEATHS = 2  # processes that may end before an answer; then the engine is given up
-PACKAGE, OWN = str(Path(__file__).parents[2]), (__file__, _program.__file__)
+PACKAGE, OWN = str(Path(__file__).parents[2]), (__file__, random_program.__file__)
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # of Linux
 
 

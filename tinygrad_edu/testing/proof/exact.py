@@ -19,7 +19,7 @@ from flint import arb, fmpz
 from ...engine import elementary
 from . import sums
 from .cells import Cell, Split, Undecided
-from .functions import FUNCTIONS
+from .facts import FUNCTIONS
 from .ranges import ALL, INF, OwnArithmetic, Range, exactly
 from .sums import IMAGINARY, ONE, Generator, Sum, Term
 
@@ -129,7 +129,7 @@ class Exact(OwnArithmetic):
         if name == "sqrt":
             return self.power_of(x, Fraction(1, 2))
         if name not in FUNCTIONS:
-            raise Undecided(f"nothing is known of {name}: add a row to testing/proof/functions.py")
+            raise Undecided(f"nothing is known of {name}: add a row to testing/proof/facts.py")
         if formula := FUNCTIONS[name].formula:
             return formula(x)  # type: ignore[no-any-return]  # written for any kind of number
         return self.generator(name, sums.key_of(x.terms))

@@ -15,7 +15,7 @@ from flint import arb
 
 from .cells import Undecided
 from .exact import beside_infinity
-from .functions import FUNCTIONS
+from .facts import FUNCTIONS
 from .ranges import INF, ZERO, OwnArithmetic, Range, exactly, hull
 
 U = arb(2) ** -53  # half an ulp, relative to the number
@@ -325,7 +325,7 @@ class Rounded(OwnArithmetic):
     def function(self, name: str, a: "Rounded") -> "Rounded":
         """A library function: its stated bound, and what the error of its argument does."""
         if name not in FUNCTIONS:
-            raise Undecided(f"nothing is known of {name}: add a row to testing/proof/functions.py")
+            raise Undecided(f"nothing is known of {name}: add a row to testing/proof/facts.py")
         row = FUNCTIONS[name]
         of = row.range(a.of)
         self.rests_on.add(f"{name}: {row.ulps:g} ulp{'s' * (row.ulps > 1)}")

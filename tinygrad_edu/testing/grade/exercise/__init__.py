@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ....datasets import moons
-from ....viz.text import tree
+from ....viz.terminal import tree
 from ..diagnosis import diagnose
 from ..operations import listed, near, solved
 from ..rubric import texts_of

@@ -3,8 +3,8 @@
 from typing import Any
 
 from ..engine.watch import watch
-from .base import Module
 from .initialisation import Generator, as_generator
+from .module import Module
 from .rows import is_list
 
 

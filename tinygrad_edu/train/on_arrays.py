@@ -12,7 +12,7 @@ from ..engine.value import Value
 from ..nn.rows import flat
 from ..optim import Optimizer
 from .accuracy import are_signs, count_right
-from .eager import Diverged, LearningTask, Score, computed, explained
+from .on_values import Diverged, LearningTask, Score, computed, explained
 from .stateful import Stateful, using
 
 if TYPE_CHECKING:

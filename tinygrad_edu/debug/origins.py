@@ -55,7 +55,7 @@ class _Traced(Value):
 
 
 def _with_line(original: Callable[..., Any], swap: Swap) -> Callable[..., Any]:
-    """The original, `_made` or `__init__`, which also notes the line of the user's code that called it."""
+    """The original, `_result` or `__init__`, which also notes the line of the user's code that called it."""
 
     def noting(*arguments: Any, **named: Any) -> Any:
         result = original(*arguments, **named)
@@ -71,7 +71,7 @@ def _with_line(original: Callable[..., Any], swap: Swap) -> Callable[..., Any]:
     return noting
 
 
-_OPERATIONS = Swap("_made", lambda: [value], _with_line)
+_OPERATIONS = Swap("_result", lambda: [value], _with_line)
 _LEAVES = Swap("__init__", lambda: [Value], _with_line)
 
 
@@ -85,7 +85,7 @@ def tracing() -> Iterator[None]:
     >>> with tracing():
     ...     y = Value(2.0) * 3
     >>> source_line(y)
-    '<doctest tinygrad_edu.debug.sources.tracing[0]>:2: y = Value(2.0) * 3'
+    '<doctest tinygrad_edu.debug.origins.tracing[0]>:2: y = Value(2.0) * 3'
     """
     thread = threading.get_ident()
     with _OPERATIONS.listening(thread), _LEAVES.listening(thread):

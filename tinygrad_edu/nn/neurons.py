@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..engine.value import Value
 from .activations import ACTIVATIONS, ROW_ACTIVATIONS, ActivationLike, activate, check_activation, name_of
-from .base import Module
 from .initialisation import Generator, Initialiser, as_generator, initialiser, leaves
+from .module import Module
 from .rows import check_example, check_size
 
 __all__ = ["ACTIVATIONS", "MLP", "Layer", "Module", "Neuron"]
