@@ -14,7 +14,7 @@ from ..engine.rule import RULES, Rule
 def run(options: Namespace, examine: Callable[[Rule], Any]) -> int:
     """Print a verdict on each rule. Returns 0 if all are right, 1 if one is not.
 
-    Raises ValueError for a module or rule that there is not.
+    Raises ValueError for an unknown module or rule.
     """
     verdicts = [_verdict(rule, examine) for name in options.names for rule in _rules(name)]
     if options.format == "json":

@@ -254,8 +254,8 @@ _BACKWARD = Swap(
 
 
 def _examples(root: Value, parameters: Any) -> list[tuple[Any, ...]]:
-    """The numbers of each example that a loss sums or averages: of its terms with an input, which a penalty on
-    weights has not."""
+    """The numbers of each example that a loss sums or averages. A term without an input, such as a penalty on the
+    weights, is left out."""
     rows, stack = [], [root]
     while stack:
         node = stack.pop()

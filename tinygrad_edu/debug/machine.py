@@ -21,7 +21,7 @@ WIDE = 48  # characters of an operation in a frame
 
 
 class Machine:
-    """Both passes of a graph, which you drive: next(), back(), goto(a node, its name or a number), run(), reset().
+    """Both passes of a graph. Move by next(), back(), goto(a node, its name or a number), run() and reset().
 
     It begins at the start of the backward pass; `forward()` goes to the start of the forward pass. Each command
     returns the machine, whose text is the current frame: the step just taken, the formula of its slopes with the

@@ -119,7 +119,7 @@ def _solutions(node: Value) -> int:
 
 
 def _telling(node: Value) -> list[Value]:
-    """The leaves that an operation would give another result for: not the w of w * 0."""
+    """The leaves that change the result of an operation when they change: not the w of w * 0."""
     if all(parent.rule for parent in node.parents):
         return []
     return [p for p, slope in zip(node.parents, slopes_of(node), strict=True) if slope != 0]

@@ -1,8 +1,8 @@
-"""Where a gradient comes from: the paths it is the sum of.
+"""Where a gradient comes from: it is a sum over paths.
 
-By the chain rule d(root)/d(x) is a sum over all paths from x up to root; a path's part is the product of the
-slopes on it. There may be more paths than atoms. So one sweep from root down keeps, for each node, the number of
-paths that arrive there and the few with the largest products.
+By the chain rule d(root)/d(x) is a sum over all paths from x up to root; each path gives the product of the
+slopes on it. The number of paths grows exponentially. So one sweep from root down keeps, for each node, the
+number of paths that arrive there and the few with the largest products.
 """
 
 import difflib
@@ -113,7 +113,7 @@ def why(root: Value, x: Value | str, top: int = 10, *, variables: Mapping[Value,
     x may be given by its name: `why(loss, "layer0.neuron0.w1")`.
 
     Shows the `top` paths with the largest products by absolute value; nan counts as infinite, and paths through a
-    slope of 0 come last. Their number is exact however large, `total` is `gradients(root, x)` to the bit, and
+    slope of 0 come last. The number of all paths is exact, `total` is `gradients(root, x)` to the bit, and
     Fractions stay exact. No `.grad` is written. Time and memory grow with top times the edges above x.
     From root to itself there is one path, of product 1; if root does not depend on x, there is none. A line at the
     end says if `x.grad` has the sum of several passes, or if a number was changed after the forward pass.
@@ -164,7 +164,7 @@ def _stops(order: list[Value], x: Value) -> tuple[Edge, ...]:
 
 
 def _asked(order: list[Value], x: Any, variables: Mapping[Value, str]) -> Value:
-    """The node that is asked for: by itself, by its name, or as the parameter that a film has a copy of."""
+    """The node for a Value, for a name, or for a parameter of which a film has a copy."""
     if isinstance(x, str):
         names = {name: node for node, name in names_of(order, variables).items()}
         if x not in names:

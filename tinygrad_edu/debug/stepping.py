@@ -114,13 +114,13 @@ def _near(product: Any, share: Any) -> bool:
 
 
 class Steps(Sequence[Step]):
-    """The steps of one backward pass: index, slice (a tuple), iterate. A later change of the graph changes none.
+    """The steps of one backward pass: index, slice (a tuple), iterate. Later changes of the graph do not matter.
 
     A notebook shows them as the live page, where the pass begins.
 
     `root`; `order`, the topological order; `nodes`, the interior nodes in the order of the steps; `data`, each
-    node's number when the steps were made; `variables`, which then held some of the nodes; `seed`, the gradient of
-    root. A step is computed when it is first asked for, and kept.
+    node's number when the steps were made; `variables`, the names of the variables that held nodes then; `seed`,
+    the gradient of root. A step is computed when it is first asked for, and kept.
 
     `numbers` are those of some leaves and nodes, where they are not the present ones.
 

@@ -143,7 +143,7 @@ class TrainingLog:
         self._listen(step, before, after, len(rows))
 
     def _left(self, step: int, moved: list[bool], before: Numbers, after: Numbers) -> Event | None:
-        """An update by gradients that were there before the update before it.
+        """Note an update by gradients that the update before it had used already.
 
         What is left over does no harm where it is set to zero before the next update, as in a discriminator that
         the step of its generator passes through.

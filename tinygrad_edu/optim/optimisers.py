@@ -50,7 +50,7 @@ class Optimizer:
         self.state: dict[Value, tuple[Any, ...]] = {}  # (t, ...) of every parameter that has been moved
         self.epochs = 0
         # The gradients that the last step used, and those of them that a backward() has found unchanged. Both are
-        # replaced together: a backward() of another thread that is under way then changes nothing any more.
+        # replaced together, so that a backward() of another thread that runs meanwhile changes only the old two.
         self._watched: tuple[dict[Value, Any], dict[Value, Any]] = {}, {}
         self._warned = False
         if not self.parameters:
@@ -98,7 +98,7 @@ class Optimizer:
         watchers.discard(self)
 
     # --- A forgotten zero_grad ----------------------------------------------------------------------------------
-    # A backward() that finds a gradient as the step before has left it, and not 0, adds to it.
+    # A backward() adds to an old gradient if it finds the number, other than 0, that the step before has left.
 
     def watch(self) -> None:
         """The gradients have been used: from now on, a backward() that adds to them has forgotten zero_grad()."""

@@ -191,8 +191,8 @@ def _epoch(
 ) -> tuple[float, float | None]:
     """One pass over the examples in this order. Returns mean loss and accuracy, each measured before its step.
 
-    Ctrl-C waits while the progress bar works. Else it could leave the lock of all bars locked, and every later bar
-    of another thread would wait for ever.
+    Ctrl-C waits while the progress bar works. Otherwise the lock of all bars could stay locked, and later bars of
+    other threads would never start.
     """
     n, total, hits, counted = len(order), 0.0, 0, 0
     bar: Any = None

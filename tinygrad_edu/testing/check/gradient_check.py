@@ -107,10 +107,10 @@ def gradcheck(f: Callable[..., Any], *inputs: Any, recipe: str = DIGITS) -> Grad
     w[1]       0         0        0    8e-267           0  kink     slopes 0 and 1 beside relu(w[1]=0)
 
     The textbooks' recipes have a fixed step. "absolute" takes h = 1e-4 and passes |a - n| < 1e-2; so it passes a
-    small gradient that is wrong, and cries wolf where x is not large beside the step:
+    small gradient that is wrong, and rejects a correct one where x is not large beside the step:
 
     >>> double = rule(lambda x: 2 * x, backward=lambda upstream, out, x: (3 * upstream,), name="double")
-    >>> _ = RULES.pop("double")  # it is wrong, and nobody else's
+    >>> _ = RULES.pop("double")  # it is wrong: leave it to this example
     >>> gradcheck(lambda x: double(x) / 1000, 1.0, recipe="absolute").ok
     True
     >>> gradcheck(lambda x: double(x) / 1000, 1.0)  # doctest: +ELLIPSIS
