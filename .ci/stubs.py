@@ -9,6 +9,7 @@ import inspect
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import tinygrad_edu as tg
@@ -92,18 +93,25 @@ def untyped(module):
             ]
             shown = str(signature.replace(parameters=parameters, return_annotation=signature.empty))
             shown = re.sub(r"(\w+)(?==|,|\))", r"\1: Any", shown.replace("='...'", "=..."))
-            lines.append(f'def {name}{shown} -> Any:\n    """{(thing.__doc__ or name).partition(chr(10))[0]}"""')
+            lines.append(f"def {name}{shown} -> Any: ...")  # a checker reads the docstring in the module
         elif isinstance(thing, float | tuple | list | dict | set | frozenset):
             lines.append(f"{name}: {'float' if isinstance(thing, float) else 'Any'}")
-    names = f"__all__ = {module.__all__!r}\n" if hasattr(module, "__all__") else ""
-    return HEAD.format("the module beside it") + f"from typing import Any\n\n{names}" + "\n".join(lines) + "\n"
+    if hasattr(module, "__all__"):
+        lines.append(f"__all__ = {module.__all__!r}")
+    return HEAD.format("the module beside it") + "from typing import Any\n\n" + "\n".join(lines) + "\n"
 
 
 def formatted(text):
     for command in ("check --quiet --select I,RUF022 --fix", "format --quiet"):
         ruff = [sys.executable, "-m", "ruff", *command.split(), "--stdin-filename", str(ROOT / "x.pyi"), "-"]
         text = subprocess.run(ruff, input=text, capture_output=True, text=True, check=True).stdout
-    return text
+    return re.sub(r"__all__ = \[(.*?)\n\]", _filled, text, flags=re.DOTALL)
+
+
+def _filled(names):
+    """`__all__` in full lines; a formatter gives each name a line of its own."""
+    lines = textwrap.fill(" ".join(names[1].split()), 110, initial_indent="    ", subsequent_indent="    ")
+    return f"__all__ = [\n{lines}\n]  # fmt: skip"
 
 
 if __name__ == "__main__":

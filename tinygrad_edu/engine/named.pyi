@@ -40,44 +40,10 @@ class _Elu(Rule):
     def __call__(self, x: Any, /, *, alpha: float = 1.0) -> Any: ...
 
 __all__ = [
-    "acos",
-    "acosh",
-    "asin",
-    "asinh",
-    "atan",
-    "atanh",
-    "cos",
-    "cosh",
-    "detach",
-    "elu",
-    "erf",
-    "erfc",
-    "exp",
-    "exp2",
-    "expm1",
-    "gelu",
-    "leaky_relu",
-    "log",
-    "log1p",
-    "log2",
-    "log10",
-    "logsumexp",
-    "max",
-    "min",
-    "mod",
-    "reciprocal",
-    "relu",
-    "sigmoid",
-    "sign",
-    "silu",
-    "sin",
-    "sinh",
-    "softplus",
-    "sqrt",
-    "sum",
-    "tan",
-    "tanh",
-]
+    "acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "detach", "elu", "erf", "erfc", "exp",
+    "exp2", "expm1", "gelu", "leaky_relu", "log", "log1p", "log2", "log10", "logsumexp", "max", "min", "mod",
+    "reciprocal", "relu", "sigmoid", "sign", "silu", "sin", "sinh", "softplus", "sqrt", "sum", "tan", "tanh",
+]  # fmt: skip
 reciprocal: _OfOne
 mod: _OfTwo
 sign: _OfOne
