@@ -113,8 +113,12 @@ def test_operators_and_methods_are_the_forward_of_their_rule(case: Rule) -> None
 
 
 def test_a_rule_of_the_user_works_at_once(own_rules: None) -> None:
-    cube = rule(lambda x: x * x * x, name="cube", backward=lambda upstream, out, x: (upstream * 3 * x * x,))
-    x = Value(2.0)
+    @rule(name="cube", backward=lambda upstream, out, x: (upstream * 3 * x * x,))
+    def power(x: Any) -> Any:
+        return x * x * x
+
+    cube, x = RULES["cube"], Value(2.0)
+    assert power is cube
     y = cube(x)
     y.backward()
     assert (y.data, x.grad, y.rule.name) == (8.0, 12.0, "cube")

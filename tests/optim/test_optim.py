@@ -272,6 +272,18 @@ def test_gradients_may_be_set_to_zero_in_any_way(clear: Any, passes: int) -> Non
     optimizer.step()
 
 
+def test_the_same_gradient_again_is_none_of_the_step_before() -> None:
+    w = Value(3.0)
+    optimizer = optim.SGD([w], lr=0.1)
+    (w * 2).backward()
+    optimizer.step()
+    w.grad = 0.0
+    for _ in range(2):  # the second pass finds 2.0, as the step had left it
+        (w * 2).backward()
+    optimizer.step()
+    assert w.grad == 4.0
+
+
 def test_an_optimiser_that_waits_is_freed() -> None:
     w = Value(3.0)
     optimizer = optim.SGD([w], lr=0.1)
