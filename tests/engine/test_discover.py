@@ -57,6 +57,22 @@ def test_a_misspelt_name() -> None:
     assert not hasattr(tg, "__wrapped__")
 
 
+def test_a_name_that_is_gone_says_what_to_use_instead() -> None:
+    model = tg.nn.Neuron(1, rng=0)
+    step = tg.compile(model, model.parameters())
+    film, report, certificate = tg.debug.record(model), tg.testing.RuleReport, tg.testing.Certificate
+    gone = [(film, name, r"film\[n\]|each item|over film") for name in ("graph", "frames", "why", "plot")]
+    gone += [(certificate, name, "prove_rule proves again") for name in ("save", "load", "check")]
+    gone += [(report, "to_pytest", "is the test"), (step, "explain", "step.groups")]
+    for thing, name, instead in gone:
+        with pytest.raises(AttributeError, match=rf"has no attribute '{name}': .*({instead}).*\.$"):
+            getattr(thing, name)
+        assert name not in dir(thing)
+    with pytest.raises(AttributeError, match=r"^Film has no attribute 'reels'\.$"):
+        film.reels  # noqa: B018 - asked for
+    assert not hasattr(tg.testing.check_rule("neg", budget=0.1), "to_pytest")
+
+
 def test_help_and_the_prompt_tell_what_an_operation_is() -> None:
     out = io.StringIO()
     with contextlib.redirect_stdout(out):

@@ -231,7 +231,8 @@ class CompiledFunction(ABC):
     def __getattr__(self, name: str) -> Any:
         if name in ("per_example_grads", "jacobian", "hvp", "hessian", "input_grads"):
             raise AttributeError(f'step.{name} needs arrays: compile with backend="numpy" or backend="jax".')
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}.")
+        hint = ": step.groups has the groups and the advice" * (name == "explain")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}.")
 
     def __repr__(self) -> str:
         name = getattr(self.original, "__name__", None) or repr(self.original)

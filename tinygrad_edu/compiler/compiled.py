@@ -5,7 +5,7 @@ import operator
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -302,11 +302,6 @@ class Compiled(CompiledFunction):
             with self._lock, collector_paused():
                 made.lowered = self._programs.again(made, arrays).lowered
         return made.lowered
-
-    @property
-    def explain(self) -> NoReturn:
-        """Gone."""
-        raise AttributeError("explain() is gone: print step.groups, which has the groups and the advice.")
 
     # --- Programs -----------------------------------------------------------------------------------------------
 

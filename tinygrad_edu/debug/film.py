@@ -6,9 +6,10 @@ import os
 import threading
 from array import array
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from ..engine.changes import is_stale
+from ..engine.former import Former
 from ..engine.graph import topological_order
 from ..engine.value import Value
 from ..engine.watch import recorders
@@ -22,12 +23,6 @@ FRAMES = 1000  # kept at most
 NUMBERS = 5_000_000  # kept at most, of 8 bytes: gradients and leaves; a node of a second graph is 20
 SHOWN = 200  # steps on the live page
 NOTHING = "Nothing is recorded: no backward pass has reached the model's parameters."
-INSTEAD = {
-    "graph": "film[n] is the graph of step n",
-    "frames": "iterate over the film: each item is the graph of a step",
-    "why": "write tg.why(film[n], w), where w is a parameter or its name",
-    "plot": "the losses are [graph.data for graph in film], over film.steps",
-}
 
 
 class _Shape:
@@ -48,7 +43,7 @@ class _Shot(NamedTuple):
     graph: _Shape
 
 
-class Film:
+class Film(Former):
     """A list of graphs: `film[120]` is the graph of step 120 as it was after its backward pass.
 
     It is a Value that can be drawn, asked and stepped through: `tg.draw(film[120])`, `tg.why(film[120], w)`,
@@ -59,6 +54,13 @@ class Film:
     every second one is dropped, and of those that follow only every second is kept. Another index gives the last
     step kept before it. Iteration goes over the graphs that are kept. `blame` sees every step, kept or not.
     """
+
+    _former: ClassVar = {
+        "graph": "film[n] is the graph of step n",
+        "frames": "iterate over the film: each item is the graph of a step",
+        "why": "write tg.why(film[n], w), where w is a parameter or its name",
+        "plot": "the losses are [graph.data for graph in film], over film.steps",
+    }
 
     def __init__(self, model: Any, every: int = 1):
         if not isinstance(every, int) or isinstance(every, bool) or every < 1:
@@ -78,10 +80,6 @@ class Film:
         self._titles = {value: name for name, value in named.items()}
         self._shots, self._graphs = list[_Shot](), list[_Shape]()
         self._training = TrainingLog(self.names)
-
-    def __getattr__(self, name: str) -> Any:
-        hint = f": {INSTEAD[name]}." if name in INSTEAD else "."
-        raise AttributeError(f"A film has no attribute {name!r}{hint}", name=name, obj=self)
 
     # --- Recording ------------------------------------------------------------------------------------------
 

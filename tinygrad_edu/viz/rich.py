@@ -4,10 +4,12 @@ import re
 from collections.abc import Sequence
 from html import escape
 
+from ..engine.former import Former
+
 CELL = 'style="text-align:left;white-space:pre-wrap"'
 
 
-class Report:
+class Report(Former):
     """A report whose text is its `repr`: a title, tables of columns two spaces apart, and sentences."""
 
     __slots__ = ()

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 from hypothesis import find, settings
 from hypothesis import strategies as st
@@ -259,6 +259,8 @@ class RuleReport(Report):
     RuleMismatch of each kind. `mathematics` and `rounding` are the two verdicts, each "right", "wrong" or "not
     examined".
     """
+
+    _former: ClassVar = {"to_pytest": "check_rule(rule) is the test"}
 
     def __init__(self, case: Case):
         self.rule: Rule = case.rule

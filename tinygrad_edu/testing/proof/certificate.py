@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ...engine.rule import Rule
 from ...viz.plots import empty_figure
@@ -30,6 +30,10 @@ class Certificate(Report):
     `formula` has the pieces of the domain, `rounding` the boxes of floats (of a rule with one input). `rests_on`
     lists every assumption, `not_examined` what a certified rule may still have wrong.
     """
+
+    _former: ClassVar = dict.fromkeys(
+        ("save", "load", "check"), "to_json() is the verdict; prove_rule proves again"
+    )
 
     rule: Rule
     formula: list[Piece]
