@@ -217,7 +217,8 @@ def test_where_sends_the_gradient_to_the_side_it_took() -> None:
     y = tg.where(a > b, a * 10, b * 20)
     y.backward()
     assert (y.data, a.grad, b.grad) == (60.0, 0.0, 20.0)
-    tg.where(np.bool_(True), a, b).backward()
+    (z := tg.where(np.bool_(True), a, b)).backward()
+    assert z.parents[0].data == 1.0  # as a picture shows it
     tg.where(Value(1.0), a, 0).backward()
     assert (a.grad, b.grad) == (2.0, 20.0)
 
