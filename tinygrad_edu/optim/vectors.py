@@ -60,9 +60,10 @@ class VectorSteps:
         if self.list is not None:
             self.vector[:] = _floats(self.list)
         settings = self.optimizer.settings()
+        settings = settings if _is_constant(tuple(settings.values())) else None
         with np.errstate(all="ignore"):
-            if _differ(settings, self._settings):
-                self._update, self._settings = self._choose(gradient, settings), settings
+            if self._update is None or settings != self._settings:
+                self._update, self._settings = self._choose(gradient, settings is not None), settings
             self._update(gradient, self.steps + 1, float(self.optimizer.lr))
         self.steps = self.steps + 1
         if self.list is not None:
@@ -78,14 +79,14 @@ class VectorSteps:
 
     # --- Which update -------------------------------------------------------------------------------------------
 
-    def _choose(self, gradient: NDArray[Any], settings: dict[str, Any]) -> Update:
+    def _choose(self, gradient: NDArray[Any], constant: bool) -> Update:
         """The emitted update if it agrees with the equation on numbers, else the equation itself on arrays.
 
         The settings are written into the emitted one. A setting that can change in place, such as a dict, could
         change unseen: then the equation itself runs, which reads its settings at every step.
         """
         reason = ""
-        for make in (self._emitted, self._plain) if _is_constant(tuple(settings.values())) else (self._plain,):
+        for make in (self._emitted, self._plain)[not constant :]:
             try:
                 build = make()
                 if self.agrees(build, gradient):
@@ -142,10 +143,3 @@ def _is_constant(x: Any) -> bool:
     if isinstance(x, tuple):
         return all(map(_is_constant, x))
     return x is None or isinstance(x, Number | str)
-
-
-def _differ(settings: dict[str, Any], before: dict[str, Any] | None) -> bool:
-    try:
-        return settings != before
-    except ValueError:  # another array: NumPy compares number by number
-        return True
