@@ -287,9 +287,13 @@ def test_the_same_gradient_again_is_none_of_the_step_before() -> None:
 def test_an_optimiser_that_waits_is_freed() -> None:
     w = Value(3.0)
     optimizer = optim.SGD([w], lr=0.1)
-    (w * w).backward()
-    optimizer.step()
-    assert optimizer in watchers
+    for waits in (False, True):
+        (w * w).backward()
+        optimizer.step()
+        assert optimizer in watchers
+        if not waits:
+            optimizer.zero_grad()
+            assert optimizer not in watchers  # a backward() has nothing to tell it
     before = len(watchers)
     del optimizer
     assert len(watchers) == before - 1
