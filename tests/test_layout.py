@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,19 @@ def test_no_module_imports_the_package_itself() -> None:
 def test_no_module_imports_itself_by_way_of_others() -> None:
     order = list(graphlib.TopologicalSorter(GRAPH).static_order())  # raises CycleError, which shows the cycle
     assert set(order) == set(MODULES)
+
+
+def test_no_two_modules_and_no_two_classes_have_one_name() -> None:
+    """But for the drop-in, which has micrograd's names, and the public alias of `engine.elementary`."""
+    own = {name: path for name, path in MODULES.items() if name.partition(".")[0] != "micrograd"}
+    classes = [
+        node.name
+        for path in own.values()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    ]
+    files = [path.name for path in own.values() if path.name != "__init__.py"]
+    assert [name for name, n in Counter(classes + files).items() if n > 1] == []
 
 
 def test_little_lies_loose() -> None:

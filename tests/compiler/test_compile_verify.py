@@ -15,7 +15,7 @@ from tinygrad_edu.compiler.backends import numpy_operations, numpy_statements, t
 from tinygrad_edu.compiler.backends.numpy_operations import LINES
 from tinygrad_edu.compiler.backends.numpy_statements import Statements
 from tinygrad_edu.compiler.ir import axes, gradient
-from tinygrad_edu.compiler.ir.gradient import Share, _Reverse
+from tinygrad_edu.compiler.ir.gradient import Addend, _Reverse
 
 X, Y = np.random.default_rng(0).normal(size=(4, 3)), np.eye(2)[[0, 1, 1, 0]]
 
@@ -112,7 +112,7 @@ WRONG_LOOPS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         _Reverse,
         "_summed",
         lambda of, self, access, share, env: (
-            of(self, access, share, env) if self._t in (None, *access.free) else Share(0.0)
+            of(self, access, share, env) if self._t in (None, *access.free) else Addend(0.0)
         ),
     ),
     "stages the wrong way round": lambda patch: patch.setattr(

@@ -10,7 +10,7 @@ from tinygrad_edu.compiler import lower
 from tinygrad_edu.compiler.backends.text import ArrayText, Elements, shown, tuple_text
 from tinygrad_edu.compiler.ir.axes import Reads, has_view
 from tinygrad_edu.compiler.ir.front import Front
-from tinygrad_edu.compiler.ir.program import Array, B
+from tinygrad_edu.compiler.ir.routine import Array, B
 from tinygrad_edu.compiler.lowered import Lowered
 from tinygrad_edu.compiler.views import digits_of
 
@@ -40,7 +40,7 @@ def drawn(rng: random.Random) -> tuple[tuple[int, ...], Any]:
 def read(index: Any, source: tuple[int, ...], batched: bool) -> tuple[str, dict[str, Any]]:
     """The text that reads these positions of an array, and the positions that it names."""
     front = Front(Lowered([], []))
-    old = lower.Array(0, None, ("input", 0), int(np.prod(source)), batched, False, source)
+    old = lower.Tensor(0, None, ("input", 0), int(np.prod(source)), batched, False, source)
     front.arrays[old] = Array("array", source, batched)
     statement, elements = Reads(front, index.shape), Elements()
     found = statement.read(old, index)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..engine.dispatch import as_array, as_list
 from ..engine.value import Value
 from .checks import check_sizes, not_numbers, single_number
-from .lowered import Elementwise, Loop, Lowered, Read, Take, every_array
+from .lowered import Elementwise, Lowered, Read, Scan, Take, every_array
 from .nesting import nested
 from .placeholder import TAKE
 from .views import Indices
@@ -84,7 +84,7 @@ def picks_of(lowered: Lowered) -> list[Pick]:
     loop = None
     for array in every_array(lowered):
         match array.operation:
-            case Loop():
+            case Scan():
                 loop = array.operation
             case Take(index, options):
                 found.append((loop.original(index) if loop else index, options.index.shape[-1]))

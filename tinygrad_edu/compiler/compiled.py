@@ -14,14 +14,14 @@ from ..engine.dispatch import as_array
 from ..engine.value import Value
 from .base import CompiledFunction
 from .batches import Irregular, as_arrays, check_indices
+from .build import Broken, Build, Request
 from .checks import check_one_number, collector_paused, disagreement_error
 from .containers import Part, parts_of
-from .drawing import with_draws
 from .lending import read_numbers
 from .nesting import Fields, size_of
 from .pipeline import make
-from .program import Broken, Program, Request
 from .programs import KEPT
+from .random_numbers import with_draws
 from .report import Groups
 from .tracing import Draws
 from .tricks import Draw, drawn_rows
@@ -110,7 +110,7 @@ class Compiled(CompiledFunction):
         alike = all(isinstance(x, np.ndarray | np.generic) and x.shape == ordered[0].shape for x in ordered)
         return np.array(ordered) if alike else ordered
 
-    def _outputs(self, batch: Sequence[Any]) -> tuple[Program, NDArray[Any]]:
+    def _outputs(self, batch: Sequence[Any]) -> tuple[Build, NDArray[Any]]:
         """All outputs of every example, flat."""
         with self._lock:
             made, outputs = self._ran(batch, None)
@@ -235,7 +235,7 @@ class Compiled(CompiledFunction):
             return result
         return result[:n, :n] if kind == "hessian" else result[..., :n]
 
-    def _derivative(self, made: Program, kind: str, arrays: Sequence[NDArray[Any]]) -> Any:
+    def _derivative(self, made: Build, kind: str, arrays: Sequence[NDArray[Any]]) -> Any:
         """The program of these derivatives. Raises CompileError if it disagrees with the engine."""
         if kind not in made.derivatives:
             plain = made.exact() if made.exact else made
@@ -252,7 +252,7 @@ class Compiled(CompiledFunction):
             program.verified = wrong is not None
         return program
 
-    def _write_derivative(self, made: Program, kind: str) -> Any:
+    def _write_derivative(self, made: Build, kind: str) -> Any:
         from .derivatives import derivative_of
 
         return derivative_of(made, self._lowered(made), kind)
@@ -294,7 +294,7 @@ class Compiled(CompiledFunction):
         """What was found in the graph, as a table and a drawing. Raises RuntimeError before the first call."""
         return Groups(self._lowered(self._last()))
 
-    def _lowered(self, made: Program) -> Any:
+    def _lowered(self, made: Build) -> Any:
         if made.lowered is None:  # it came with a program for another length
             arrays = [np.zeros((1, *shape)) for shape in made.contract.request.shapes]
             for argument, is_one_hot in made.contract.assumed.items():
@@ -319,7 +319,7 @@ class Compiled(CompiledFunction):
     def _options(self) -> dict[str, Any]:
         return {"dtype": self.dtype, "verify": self.verify, "with_outputs": self._with_outputs}
 
-    def _ran(self, batch: Sequence[Any], gradient: Any) -> tuple[Program, Any]:
+    def _ran(self, batch: Sequence[Any], gradient: Any) -> tuple[Build, Any]:
         """The program for a batch, verified, and what it gives. Examples of a new path run by themselves first."""
         checked, compared = True, None
         while True:
@@ -348,7 +348,7 @@ class Compiled(CompiledFunction):
             self._programs.replace(made, compared)
             self._ready = None, None
 
-    def _ran_with_draws(self, batch: Sequence[Any], gradient: Any) -> tuple[Program, Any]:
+    def _ran_with_draws(self, batch: Sequence[Any], gradient: Any) -> tuple[Build, Any]:
         """The same for a function that draws random numbers: they are one more argument."""
         names = self._argument_names(len(batch))
         arrays, size = as_arrays(batch, names)
@@ -361,7 +361,7 @@ class Compiled(CompiledFunction):
         self._latest = step._latest
         return made, result
 
-    def _prepared(self, batch: Sequence[Any], gradient: bool) -> tuple[Program, Sequence[NDArray[Any]], int]:
+    def _prepared(self, batch: Sequence[Any], gradient: bool) -> tuple[Build, Sequence[NDArray[Any]], int]:
         """The program for a batch, made if there is none yet, and the batch as arrays.
 
         A step of a training is like the one before: then only the shapes are looked at, and what was assumed.

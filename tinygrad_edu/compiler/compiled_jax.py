@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..engine.value import Value
 from .backends.jax import JaxEmitter
 from .base import check_optimizer
+from .build import Build, Request
 from .checks import CompileError
 from .compiled import Compiled
 from .derivatives import Derivative
@@ -19,7 +20,6 @@ from .lowered import Lowered
 from .pipeline import defined, make
 from .placeholder import TraceError
 from .plan import lost_in_float32
-from .program import Program, Request
 from .surroundings import Facts, Given
 from .tracing import Trace, trace_function
 from .verify import some_batch
@@ -100,7 +100,7 @@ class CompiledJax(Compiled):
             return self._guarded(made, parameters, batch)
         return made.namespace["function"](parameters, *batch)
 
-    def _guarded(self, made: Program, parameters: Any, batch: Any) -> Any:
+    def _guarded(self, made: Build, parameters: Any, batch: Any) -> Any:
         """`function`, where each example must take a path that is known."""
         from jax.experimental import checkify
 
@@ -146,7 +146,7 @@ class CompiledJax(Compiled):
         check_optimizer(optimizer, self, (mesh, *data) if data or is_array else ())
         return MeshTraining(self, optimizer, mesh)
 
-    def _write_derivative(self, made: Program, kind: str) -> Any:
+    def _write_derivative(self, made: Build, kind: str) -> Any:
         return JaxDerivative(self.jax, kind, made)
 
     def _numbers(self) -> Any:
@@ -156,11 +156,11 @@ class CompiledJax(Compiled):
 
     def _write(  # type: ignore[override]  # it has the same arguments
         self, traced: Trace, given: Given, facts: Facts, request: Request, _: Any, skip: Collection[str] = ()
-    ) -> Program:
+    ) -> Build:
         return make(traced, given, facts, request, None, skip, self._source)
 
     def _source(self, lowered: Lowered, request: Request, title: str) -> tuple[str, dict[str, Any]]:
-        """A program in JAX: its source and what it defines, with a `build` as `Program` needs it."""
+        """A program in JAX: its source and what it defines, with a `build` as `Build` needs it."""
         source = JaxEmitter(lowered, len(request.shapes), title, request.gradient).source
         namespace, lost = defined(source), lost_in_float32(lowered)
         examples = namespace["examples"]
@@ -186,7 +186,7 @@ class CompiledJax(Compiled):
 class JaxDerivative(Derivative):
     """Derivatives of `examples`, the function of a program in JAX, by JAX's transformations."""
 
-    def __init__(self, jax: Any, kind: str, made: Program):
+    def __init__(self, jax: Any, kind: str, made: Build):
         self.jax = jax
         source = f"{made.source}\n\n{BY_JAX[kind].format(loss=made.loss or 0)}"
         super().__init__(kind, source, jax.jit(defined(source)[kind]))

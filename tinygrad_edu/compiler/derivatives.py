@@ -18,18 +18,18 @@ from .backends.numpy import array_text
 from .backends.numpy_statements import Statements
 from .backends.text import bare, tuple_text
 from .batches import examples
+from .build import Build
 from .checks import TOLERANCE, CompileError, collector_paused
-from .decay import THETA
 from .formulas import number_text, source_of
 from .ir.fission import fission
 from .ir.front import Front
 from .ir.gradient import gradient
-from .ir.program import Access, Array, Loop, Program, Stmt, whole
+from .ir.routine import Access, Array, Loop, Routine, Stmt, whole
 from .lending import standing_in
 from .nesting import flat_values
 from .pipeline import defined
 from .plan import element_of
-from .program import Program as Made
+from .squares import THETA
 from .verify import points, rounding
 
 TRIED = 8  # points at which a program is compared with the engine
@@ -67,7 +67,7 @@ class Derivative:
         return run(theta, *inputs)
 
 
-def derivative_of(made: Made, lowered: Any, kind: str) -> Derivative:
+def derivative_of(made: Build, lowered: Any, kind: str) -> Derivative:
     """The program in NumPy of one kind of derivatives, see TITLES, of what a program of `predict` computes.
 
     Raises CompileError for a rule that has no second derivative.
@@ -79,7 +79,7 @@ def derivative_of(made: Made, lowered: Any, kind: str) -> Derivative:
 class _Module:
     """Writes the source of one program."""
 
-    def __init__(self, made: Made, lowered: Any, kind: str):
+    def __init__(self, made: Build, lowered: Any, kind: str):
         self.kind, self.names, self.made = kind, made.names, made
         front = Front(lowered)
         program, self.book = fission(front.program), front.book
@@ -112,7 +112,7 @@ class _Module:
         self.program = _without_the_rest(program, self.results.values())
         self.source = self._source()
 
-    def _weighted(self, program: Program) -> tuple[Program, Access | None]:
+    def _weighted(self, program: Routine) -> tuple[Routine, Access | None]:
         """The sum of all outputs, each with a weight of its own."""
         book, found = self.book, self.outputs
         total: Any = 0.0
@@ -129,7 +129,7 @@ class _Module:
                     total = total + book.get(Access(seed, None, seed.dims, ((i, None, 1),))) * book.get(access)
         return self._with(program, total, True)
 
-    def _along(self, program: Program, each: bool) -> tuple[Program, Access | None]:
+    def _along(self, program: Routine, each: bool) -> tuple[Routine, Access | None]:
         """The gradient times a vector."""
         book = self.book
         total: Any = 0.0
@@ -150,9 +150,9 @@ class _Module:
         self.extra.append(array)
         return array
 
-    def _with(self, program: Program, total: Any, batched: bool) -> tuple[Program, Access]:
+    def _with(self, program: Routine, total: Any, batched: bool) -> tuple[Routine, Access]:
         scalar = Access(Array("along", (), batched, True), None, (), ())
-        return Program(self.book, [*program.items, Stmt(scalar, total)], program.leaves), scalar
+        return Routine(self.book, [*program.items, Stmt(scalar, total)], program.leaves), scalar
 
     def _source(self) -> str:
         kind, results, by_inputs = self.kind, self.results, self.kind == "input_grads"
@@ -232,7 +232,7 @@ def _is_range(places: Any) -> bool:
     return bool((np.diff(places.ravel()) == 1).all())
 
 
-def _learning(program: Program, kind: str) -> Program:
+def _learning(program: Routine, kind: str) -> Routine:
     """The same program, where what depends on leaves of this kind learns."""
     for leaf in program.leaves:
         leaf.learns = leaf.source[:1] == (kind,)
@@ -247,7 +247,7 @@ def _learning(program: Program, kind: str) -> Program:
     return program
 
 
-def _without_the_rest(program: Program, wanted: Iterable[Array]) -> Program:
+def _without_the_rest(program: Routine, wanted: Iterable[Array]) -> Routine:
     """The program without statements that no wanted array needs."""
     needed, items = set(wanted), list[Any]()
     for item in reversed(program.items):
@@ -261,13 +261,13 @@ def _without_the_rest(program: Program, wanted: Iterable[Array]) -> Program:
         body = [stmt for stmt in body if stmt.out.array in needed]
         if body:
             items.insert(0, Loop(item.axis, body, item.reverse) if isinstance(item, Loop) else item)
-    return Program(program.book, items, program.leaves, program.adjoints)
+    return Routine(program.book, items, program.leaves, program.adjoints)
 
 
 # --- Against the engine -----------------------------------------------------------------------------------------
 
 
-def disagreement(made: Made, derivative: Derivative, arrays: Sequence[NDArray[Any]]) -> str | None:
+def disagreement(made: Build, derivative: Derivative, arrays: Sequence[NDArray[Any]]) -> str | None:
     """What is wrong with a program at two examples, or "". None if the engine is defined nowhere."""
     given, few = made.contract.given, [array[:2] for array in arrays]
     given.numbers()
@@ -286,7 +286,7 @@ def disagreement(made: Made, derivative: Derivative, arrays: Sequence[NDArray[An
     return wrong[0] if wrong else None
 
 
-def _at(made: Made, derivative: Derivative, parameters: Sequence[Value], theta: Any, arrays: Any) -> str | None:
+def _at(made: Build, derivative: Derivative, parameters: Sequence[Value], theta: Any, arrays: Any) -> str | None:
     """What is wrong for these examples. A row that is compared has the derivatives of one number."""
     kind = derivative.kind
     contract, size = made.contract, len(arrays[0]) if arrays else 1

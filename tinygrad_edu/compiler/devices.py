@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from .backends.jax import update_source
 from .base import check_optimizer
+from .build import Build
 from .pipeline import defined
-from .program import Program
 from .update import UpdateProgram
 
 
@@ -79,7 +79,7 @@ class MeshTraining:
         spec = self._jax.sharding.PartitionSpec
         self._everywhere = self._jax.NamedSharding(self.mesh, spec())
         self._split = self._jax.NamedSharding(self.mesh, spec(self.mesh.axis_names[0]))
-        self._programs: dict[Program, Any] = {}
+        self._programs: dict[Build, Any] = {}
         self._block: Any = None
         self._last: Any = ()  # what the last step has returned
 
@@ -139,7 +139,7 @@ class MeshTraining:
             self._vectors.write_back()
             self.compiled.training = None
 
-    def _prepared(self, batch: Any) -> tuple[Program, list[Any], int]:
+    def _prepared(self, batch: Any) -> tuple[Build, list[Any], int]:
         """The program for a batch, its arguments after the number of steps, and the number of examples."""
         made, arrays, size = self.compiled._prepared(batch, gradient=True)
         is_due = self.compiled.verify and not made.verified
@@ -160,7 +160,7 @@ class MeshTraining:
         """An array on the devices: each process gives what its own devices need."""
         return self._jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
-    def _made(self, made: Program) -> Any:
+    def _made(self, made: Build) -> Any:
         """One step as a program: (value, outputs, parameters, state, steps)."""
         # The equation on symbols, in NumPy, must move some parameters as it moves numbers.
         if not self._vectors.agrees(UpdateProgram(self.optimizer).build, np.ones(len(self._vectors.vector))):

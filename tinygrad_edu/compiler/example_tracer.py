@@ -19,7 +19,7 @@ SIDES = "_left", "_right"  # where a Value keeps its operands
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class Outcome:
     """A step of a path: `node` was true or not. Where a number became a plain one, it says "equals `pinned`"."""
 
     node: Value
@@ -49,7 +49,7 @@ class ExampleTracer(Tracer):
         super().__init__()
         self.parameters: dict[Value, float] = parameters
         self.kinds: Sequence[Any] = kinds
-        self.path: list[Step] = []
+        self.path: list[Outcome] = []
         self.choices: list[Choice] = []
         self.returned: Returned = {}
         self.hand: dict[Any, tuple[Value, Sequence[Any]]] = {}  # nodes by hand: their numbers and operands
@@ -115,14 +115,14 @@ class ExampleTracer(Tracer):
 
     def truth(self, node: Value) -> bool:
         outcome = bool(self.number(node))
-        self.path.append(Step(node, outcome, _here()))
+        self.path.append(Outcome(node, outcome, _here()))
         return outcome
 
     def pinned(self, node: Value, whole: bool = True) -> Any:
         """The number of a node as a plain one, which may go anywhere."""
         number = int(self.number(node)) if whole else float(self.number(node))
         same = Placeholder.of(CHOICES["equal"], (node, Value(number)))
-        self.path.append(Step(same, True, _here(), number))
+        self.path.append(Outcome(same, True, _here(), number))
         return number
 
     def floated(self, node: Value, frame: FrameType) -> float | None:
@@ -164,7 +164,7 @@ class ExampleTracer(Tracer):
         """Let the path say that start <= the number of a node < end, if it is so: an index is computed."""
         for name, bound in {"ge": start, "lt": end}.items():
             inside = Placeholder.of(CHOICES[name], (node, Value(bound)))
-            self.path.append(Step(inside, bool(self.number(inside)), _here()))
+            self.path.append(Outcome(inside, bool(self.number(inside)), _here()))
 
     def _frozen(self, item: Any) -> Any:
         """An item with its Values, or numbers that are tracked, in nested tuples; None for anything else."""

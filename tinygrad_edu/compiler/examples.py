@@ -24,7 +24,7 @@ from typing import Any
 from ..engine.graph import topological_order
 from ..engine.value import Value
 from ..engine.watch import watch
-from .example_tracer import SIDES, Choice, ExampleTracer, Step, leaves
+from .example_tracer import SIDES, Choice, ExampleTracer, Outcome, leaves
 from .merging import Merge, Unlike
 from .placeholder import CHOICES, SELECT, TAKE, Placeholder, TraceError
 from .surroundings import Surroundings
@@ -43,7 +43,7 @@ class Run:
 
     example: list[list[Any]]
     trace: Trace
-    path: list[Step]
+    path: list[Outcome]
     choices: list[Choice]
 
     @property
@@ -223,7 +223,7 @@ class Examples:
         for n, choice in enumerate(run.choices):
             same = Placeholder(CHOICES["equal"], choice.node, Value(choice.value))
             run.nodes.append(same)
-            run.path.insert(choice.asked + n, Step(same, True, choice.place, choice.value))
+            run.path.insert(choice.asked + n, Outcome(same, True, choice.place, choice.value))
         return run
 
     def _movable(self, run: Run) -> dict[tuple[int, int], int]:

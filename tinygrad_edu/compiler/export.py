@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from .backends.text import tuple_text
+from .build import Build, Request
 from .checks import CompileError
 from .nesting import Fields, size_of
 from .pipeline import make
 from .placeholder import TraceError
-from .program import Program, Request
 from .surroundings import Given
 from .tracing import trace_function
 from .verify import some_batch
@@ -68,7 +68,7 @@ def gradient(*batch):
 """
 
 
-def write_module(step: Any, last: Program, path: Path) -> None:
+def write_module(step: Any, last: Build, path: Path) -> None:
     """Write path, and its weights beside it as .npz: for examples of the shapes that the last call had.
 
     Raises CompileError for a function that cannot stand alone: one that branches on numbers, or has a rule of the
@@ -99,7 +99,7 @@ def write_module(step: Any, last: Program, path: Path) -> None:
     path.write_text(source, encoding="utf-8")
 
 
-def _program(step: Any, last: Program, gradient: bool) -> Program:
+def _program(step: Any, last: Build, gradient: bool) -> Build:
     """A program that assumes nothing of its batches, compared with the engine at numbers of its own."""
     programs, request = step._programs, Request(last.contract.request.shapes, gradient)
     given = Given(step.original, step.parameters)

@@ -23,13 +23,13 @@ _lock = threading.RLock()
 _run = deque[Any](maxlen=0).extend  # runs an iterator to its end in C: nothing comes between
 
 
-class _Here(threading.local):
+class _Loans(threading.local):
     """The numbers and gradients that Values have in this thread instead of their own: see `standing_in`."""
 
     numbers: Mapping[Value, list[Any]] = MappingProxyType({})
 
 
-_here = _Here()
+_here = _Loans()
 
 
 @contextmanager

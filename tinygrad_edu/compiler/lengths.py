@@ -30,16 +30,14 @@ from numpy.typing import NDArray
 from ..engine.value import Value
 from .backends.numpy import Emitter
 from .batches import Pick
+from .build import Build, Request
 from .checks import captured
 from .example_tracer import SIDES
-from .ir.program import Access, Array, Axis, Expressions, Loop, Stmt
-from .ir.program import Program as Statements
-from .lowered import PARAMETER
-from .lowered import Loop as Rolled
+from .ir.routine import Access, Array, Axis, Expressions, Loop, Routine, Stmt
+from .lowered import PARAMETER, Scan
 from .pipeline import defined
 from .placeholder import Placeholder
 from .plan import Plan, lost_in_float32, plan_of
-from .program import Program, Request
 from .report import Groups
 from .surroundings import Facts, Given, Holds
 from .symbols import Symbol
@@ -49,7 +47,7 @@ OTHERS = (6, 7, 9, 11, 13, 17)  # lengths to compare with: the first one that is
 PEELED = 3  # so many stages may stand outside of a loop
 NAMES = ("T", "N", "L", "length")  # what a length may be called
 Axes = tuple[tuple[int, int], ...]  # (argument, axis)
-Again = Callable[[Request, Sequence[NDArray[Any]]], tuple[Trace, Program]]
+Again = Callable[[Request, Sequence[NDArray[Any]]], tuple[Trace, Build]]
 
 
 class Different(Exception):
@@ -65,7 +63,7 @@ class AnyLength:
     second  the program for the second length
     """
 
-    def __init__(self, axes: Axes, *ends: tuple[Trace, Program]):
+    def __init__(self, axes: Axes, *ends: tuple[Trace, Build]):
         (_, first), (_, second) = ends
         if _assumptions(first) != _assumptions(second):
             raise Different
@@ -89,14 +87,14 @@ class AnyLength:
         n_inputs = len(first.contract.request.shapes)
         self.source: str = Emitter(plan, n_inputs, title, refusal, (name, self.sizes[0])).source
         self._build = defined(self.source)["build"]
-        self.second: Program = self.of(second)
+        self.second: Build = self.of(second)
 
     def length(self, request: Request) -> int:
         """The length of inputs of these shapes. Raises IndexError if they have too few axes."""
         argument, axis = self.axes[0]
         return request.shapes[argument][axis]
 
-    def of(self, made: Program) -> Program:
+    def of(self, made: Build) -> Build:
         """The program in place of one that was made for a length."""
         length = self.length(made.contract.request)
         build = {"build": lambda parameters, B, dtype: self._build(parameters, B, dtype, length)}
@@ -105,7 +103,7 @@ class AnyLength:
             made, source=self.source, namespace=build, lengths=self, verified=verified, compared=set(), _runs={}
         )
 
-    def at(self, request: Request, traced: Trace, given: Given, facts: Facts) -> Program | None:
+    def at(self, request: Request, traced: Trace, given: Given, facts: Facts) -> Build | None:
         """The program for these shapes, if the function does the same there as at the two lengths; else None."""
         with contextlib.suppress(IndexError, Different):
             shapes, kinds, ranges = self._between(self._facts, self.length(request))
@@ -157,7 +155,7 @@ class AnyLength:
         return int(at)
 
 
-def _assumptions(made: Program) -> Any:
+def _assumptions(made: Build) -> Any:
     """What a program takes for granted, in a form to compare."""
     return (
         made.names,
@@ -195,12 +193,12 @@ def _range_of(pick: Pick) -> tuple[int, tuple[int, int, int], int]:
 # --- A second program -----------------------------------------------------------------------------------------
 
 
-def any_length(traced: Trace, made: Program, arrays: Sequence[NDArray[Any]], again: Again) -> Program:
+def any_length(traced: Trace, made: Build, arrays: Sequence[NDArray[Any]], again: Again) -> Build:
     """The program of a trace with the length of its inputs as a variable; as it is, where this is not possible.
 
     again(request, arrays) traces the function, and makes the program, for other shapes.
     """
-    loops = [array.operation.length for array in made.lowered.arrays if isinstance(array.operation, Rolled)]
+    loops = [array.operation.length for array in made.lowered.arrays if isinstance(array.operation, Scan)]
     if _paths(traced) or made.exact or "examples" in made.namespace:  # a program of JAX
         return made
     taken = {*loops, *chain(*(array.shape for array in made.lowered.arrays))}
@@ -340,7 +338,7 @@ class _Joined:
                 if x.shape == y.shape and np.array_equal(x, y, equal_nan=x.dtype.kind == "f"):
                     return x
                 raise Different
-            case Axis() | Array() | Access() | Symbol() | Stmt() | Loop() | Statements():
+            case Axis() | Array() | Access() | Symbol() | Stmt() | Loop() | Routine():
                 return self._object(x, y)
         if x != y:
             raise Different

@@ -26,17 +26,17 @@ import numpy as np
 from .group import REDUCTIONS
 from .lowered import (
     PARAMETER,
-    Array,
     Elementwise,
-    Loop,
     Lowered,
     Paired,
     Product,
     Read,
     Reduction,
     Result,
+    Scan,
     Softmax,
     Take,
+    Tensor,
     Terms,
     Total,
     all_reads,
@@ -96,7 +96,7 @@ class Roller:
     def __init__(self, lowered: Lowered):
         self.lowered = lowered
         self.late = False  # was there no time for all loops?
-        self.computed: list[Array] = [array for array in lowered.arrays if array.operation is not None]
+        self.computed: list[Tensor] = [array for array in lowered.arrays if array.operation is not None]
         leaves = [array for array in lowered.arrays if array.operation is None]
         numbers = {array: -(i + 1) * OUTSIDE for i, array in enumerate(leaves)}
         numbers |= {array: i for i, array in enumerate(self.computed)}
@@ -146,12 +146,12 @@ class Roller:
                 continue
         return None
 
-    def _roles_of_stages(self) -> Iterator[list[list[Array]]]:
+    def _roles_of_stages(self) -> Iterator[list[list[Tensor]]]:
         """For possible loops of stages that differ in their parameters alone: the parameters for each role."""
         by_role = copy.copy(self)
         by_role.where = self.roles
         for start, length, period, _ in by_role._found() if (self.roles != self.where).any() else ():
-            rows: dict[Array, set[Array]] = {}  # parameter -> all that have its role
+            rows: dict[Tensor, set[Tensor]] = {}  # parameter -> all that have its role
             for place in range(period):
                 for reads in zip(*self.reads[start + place : start + length * period : period], strict=True):
                     alike = {read.array for read in reads if read.array.source == PARAMETER}
@@ -247,7 +247,7 @@ class Roller:
         if first < 0 or (self.kinds[first:start] != self.kinds[start : start + period]).any():
             return None
         where, back = self._stage(start, period)
-        given: dict[int, tuple[Array, Indices]] = {}
+        given: dict[int, tuple[Tensor, Indices]] = {}
         for i, slot in np.argwhere((where != self.where[first:start]) | back).tolist():
             own, read = self.reads[start + i][slot], self.reads[first + i][slot]
             target, now = int(where[i, slot]) - start, int(self.where[first + i, slot]) - first
@@ -264,18 +264,18 @@ class Roller:
 
     # --- Rolling ------------------------------------------------------------------------------------------------
 
-    def _loop(self, start: int, length: int, period: int, given: dict[int, Read] | None) -> Loop:
+    def _loop(self, start: int, length: int, period: int, given: dict[int, Read] | None) -> Scan:
         """The loop of these stages."""
         typical = start + period * (given is not None)  # a stage that reads the one before
         where, back = self._stage(typical, period)
-        loop = Loop(length, [dataclasses.replace(array) for array in self.computed[typical : typical + period]])
+        loop = Scan(length, [dataclasses.replace(array) for array in self.computed[typical : typical + period]])
         for place, most in self._carried(typical, period).items():
             before = (
                 [self.computed[start + place - k * period] for k in range(most, 0, -1)] if given is None else []
             )
             initial = [Read(array, np.arange(array.size)) for array in before]
             loop.initial[loop.stage[place]] = initial if given is None else [given[place]]
-        leaves: dict[Any, Array] = {}
+        leaves: dict[Any, Tensor] = {}
 
         def moved(place: int, slot: int, read: Read) -> Read:
             if back[place, slot]:
@@ -299,14 +299,14 @@ class Roller:
             array.operation = with_reads(array.operation, lambda read: moved(place, next(slots), read))  # noqa: B023 - it is called at once
         return loop
 
-    def _replaced(self, loop: Loop, start: int, period: int) -> Lowered:
+    def _replaced(self, loop: Scan, start: int, period: int) -> Lowered:
         """The program with this loop in place of its stages. What comes after reads its results."""
         arrays, run = self.lowered.arrays, self.computed[start : start + period * loop.length]
         inside = {array: divmod(i, period) for i, array in enumerate(run)}
         first, last = arrays.index(run[0]), arrays.index(run[-1]) + 1
-        results = dict[Any, Array]()
+        results = dict[Any, Tensor]()
 
-        def result(array: Array, t: int | None) -> Array:
+        def result(array: Tensor, t: int | None) -> Tensor:
             if (array, t) not in results:
                 shape = array.shape if t is not None else (loop.length, *array.shape)
                 results[array, t] = _array("result", Result(loop, array, t), [array], shape)
@@ -316,7 +316,7 @@ class Roller:
         loop.windows = {leaf: window for leaf, window in loop.windows.items() if leaf in read}
 
         rest = arrays[last:]
-        used: dict[Array, dict[int, None]] = {}  # array of the stage -> the stages that are read after the loop
+        used: dict[Tensor, dict[int, None]] = {}  # array of the stage -> the stages that are read after the loop
         for array in [*(read.array for a in rest for read in all_reads(a)), *(a for a, _ in self.lowered.outputs)]:
             if array in inside:
                 t, place = inside[array]
@@ -348,9 +348,9 @@ class Roller:
         return rolled
 
 
-def _stacked(lowered: Lowered, roles: list[list[Array]]) -> Lowered:
+def _stacked(lowered: Lowered, roles: list[list[Tensor]]) -> Lowered:
     """The program where the parameters of each role are the rows of one array."""
-    rows: dict[Array, tuple[Array, int]] = {}  # parameter -> the array, and where it begins there
+    rows: dict[Tensor, tuple[Tensor, int]] = {}  # parameter -> the array, and where it begins there
     for each in roles:
         places, shape = np.concatenate([row.places for row in each]), (len(each), *each[0].shape)
         whole = dataclasses.replace(each[0], size=len(places), shape=shape, places=places)
@@ -367,9 +367,9 @@ def _stacked(lowered: Lowered, roles: list[list[Array]]) -> Lowered:
     return dataclasses.replace(lowered, arrays=list(arrays), outputs=outputs_at)
 
 
-def _with_moved(arrays: list[Array], moved: Callable[[Read], Read]) -> dict[Array, Array]:
+def _with_moved(arrays: list[Tensor], moved: Callable[[Read], Read]) -> dict[Tensor, Tensor]:
     """Each of these arrays with moved(read) in place of every read. They read each other as before."""
-    after: dict[Array, Array] = {}
+    after: dict[Tensor, Tensor] = {}
 
     def follow(read: Read) -> Read:
         read = moved(read)
@@ -377,7 +377,7 @@ def _with_moved(arrays: list[Array], moved: Callable[[Read], Read]) -> dict[Arra
 
     for array in arrays:
         after[array] = array
-        if isinstance(array.operation, Loop):
+        if isinstance(array.operation, Scan):
             array.operation.move(follow)
         elif array.operation is not None and not isinstance(array.operation, Result):
             operation = _joined(array, with_reads(array.operation, follow))
@@ -391,13 +391,13 @@ def _true(flags: Any) -> list[tuple[int, int]]:
     return list(zip(np.flatnonzero(steps == 1).tolist(), np.flatnonzero(steps == -1).tolist(), strict=True))
 
 
-def _array(source: str, operation: Any, like: list[Array], shape: tuple[int, ...]) -> Array:
+def _array(source: str, operation: Any, like: list[Tensor], shape: tuple[int, ...]) -> Tensor:
     """A new array that is batched, and differentiable, if one of `like` is."""
     batched, differentiable = any(a.batched for a in like), any(a.differentiable for a in like)
-    return Array(-1, None, (source,), math.prod(shape), batched, differentiable, shape, operation)
+    return Tensor(-1, None, (source,), math.prod(shape), batched, differentiable, shape, operation)
 
 
-def _window(loop: Loop, leaves: dict[Any, Array], read: Read, index: Indices, array: Array) -> Read:
+def _window(loop: Scan, leaves: dict[Any, Tensor], read: Read, index: Indices, array: Tensor) -> Read:
     """The read of a window: index[t] of an array outside, at stage t. Elements that repeat are stored once.
 
     If they are in one row of an array that all examples share, the window is the whole row, which needs no copy.
@@ -424,7 +424,7 @@ def _window(loop: Loop, leaves: dict[Any, Array], read: Read, index: Indices, ar
     return Read(leaves[key], which.reshape(read.index.shape))
 
 
-def _joined(array: Array, operation: Any) -> Any:
+def _joined(array: Tensor, operation: Any) -> Any:
     """An operation on results of several stages, which are one array now, in its simplest form."""
     match operation:
         case Elementwise([first, *others]) if others and array.rule in REDUCTIONS:

@@ -22,7 +22,6 @@ from .group import REDUCTIONS, Group
 from .lowered import (
     CONSTANT,
     PARAMETER,
-    Array,
     Elementwise,
     Lowered,
     Paired,
@@ -31,6 +30,7 @@ from .lowered import (
     Reduction,
     Softmax,
     Take,
+    Tensor,
     Terms,
     Total,
     distinct_rows,
@@ -66,10 +66,10 @@ class _Lowering:
         self.graph, self.numbers, self.shapes, self.plain = graph, numbers, shapes, plain
         self.is_padded = False
         self.position = np.full(len(graph.rules) + 1, -1)  # in its array; the last one is that of no node, -1
-        self.arrays: list[Array] = []
-        self._by_number: dict[int, Array] = {}
-        self._masks: dict[bytes, Array] = {}  # by their numbers
-        self._filled_up: set[Array] = set()  # arrays of masked elements, and those that need no mask
+        self.arrays: list[Tensor] = []
+        self._by_number: dict[int, Tensor] = {}
+        self._masks: dict[bytes, Tensor] = {}  # by their numbers
+        self._filled_up: set[Tensor] = set()  # arrays of masked elements, and those that need no mask
         for group in groups:
             array = self._leaf(group) if group.rule is None else self._array(group)
             self.arrays.append(array)
@@ -92,7 +92,7 @@ class _Lowering:
                 used.update(read.array for read in reads_of(array.operation))
         self.arrays = [array for array in self.arrays if array in used or array.operation is None]
 
-    def _leaf(self, group: Group) -> Array:
+    def _leaf(self, group: Group) -> Tensor:
         kind, nodes = group.source[0], group.members
         if kind == "constant":
             places: Any = np.array([self.graph.constants[node] for node in nodes.tolist()])
@@ -101,15 +101,15 @@ class _Lowering:
         if kind == "input":
             shape = self.shapes[group.source[1]]
             self.position[nodes] = places
-            return Array(group.number, None, group.source, int(np.prod(shape)), True, False, shape)
+            return Tensor(group.number, None, group.source, int(np.prod(shape)), True, False, shape)
         self.position[nodes] = np.arange(len(nodes))
-        return Array(group.number, None, group.source, len(nodes), False, kind == "parameter", places=places)
+        return Tensor(group.number, None, group.source, len(nodes), False, kind == "parameter", places=places)
 
-    def _array(self, group: Group) -> Array:
+    def _array(self, group: Group) -> Tensor:
         nodes, (left, right) = group.members, self._operands(group)
         of_first = self.numbers[left[0]].tolist() + self.numbers[right[0]].tolist()
         read = [self._by_number[number] for number in {*of_first} if number >= 0]
-        array = Array(
+        array = Tensor(
             group.number,
             group.rule,
             (),
@@ -176,7 +176,7 @@ class _Lowering:
         size = read.array.size
         rows, which = distinct_rows(np.where(is_there, read.index, read.index + size))
         elements, mask = Read(read.array, rows.ravel() % size), self._mask((rows < size).ravel(), numbers)
-        array = Array(-len(self.arrays), rule, (), rows.size, read.array.batched, read.array.differentiable)
+        array = Tensor(-len(self.arrays), rule, (), rows.size, read.array.batched, read.array.differentiable)
         if rule is SUM:
             array.operation = Total([Terms(Read(r.array, r.index[:, None])) for r in (elements, mask)])
         else:
@@ -195,7 +195,7 @@ class _Lowering:
         places, which = np.unique(numbers, return_inverse=True)
         array = self._masks.get(places.tobytes())
         if array is None:
-            array = Array(
+            array = Tensor(
                 -len(self.arrays), None, CONSTANT, len(places), False, False, (len(places),), name="mask"
             )
             array.places = places
@@ -208,7 +208,7 @@ class _Lowering:
     # Each sets the operation of an array, and its shape if it is known. It returns the places of the members in
     # the array, None if they stand in their order.
 
-    def _operation(self, array: Array, rows: Any) -> Any:
+    def _operation(self, array: Tensor, rows: Any) -> Any:
         groups = self.numbers[rows[0][rows[0] >= 0]].tolist()
         if array.rule is TAKE and len(set(groups[1:])) == 1:
             return self._take(array, rows)
@@ -239,7 +239,7 @@ class _Lowering:
             return divisor.array.source == CONSTANT and divisor.array.places[divisor.index].all()
         return rule in (MUL, SUB, NEG)
 
-    def _take(self, array: Array, rows: Any) -> Any:
+    def _take(self, array: Tensor, rows: Any) -> Any:
         index, options = self._read(rows[:, 0]), self._read(rows[:, 1:])
         if not options.array.batched and not self.plain:
             tables, which_table = distinct_rows(options.index)
@@ -253,7 +253,7 @@ class _Lowering:
         array.operation = Take(index, options, grid=False)
         return None
 
-    def _total(self, array: Array, left: Any, right: Any) -> Any:
+    def _total(self, array: Tensor, left: Any, right: Any) -> Any:
         """The parts of a sum, one for each kind of term. The largest product decides the order of the members."""
         parts = self._parts(left, right)
         parts = [part for part in parts if not _is_zero(part)] or parts[:1]
@@ -364,7 +364,7 @@ class _Lowering:
             return Product(Read(a.array, rows_a), Read(b.array, rows_b), which_b * n_a + which_a)
         return None
 
-    def _shape_parameter(self, array: Array, rows: Indices) -> None:
+    def _shape_parameter(self, array: Tensor, rows: Indices) -> None:
         """Store parameters that are the rows or the columns of a matrix as that matrix."""
         if array.source == PARAMETER and array.shape == () and rows.size == array.size and len(rows) > 1:
             everything = np.arange(array.size)

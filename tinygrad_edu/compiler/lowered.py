@@ -16,7 +16,7 @@ CONSTANT, PARAMETER = ("constant",), ("parameter",)  # sources
 
 
 @dataclass(eq=False)
-class Array:
+class Tensor:
     """A group as an array: of `shape` for one example, () for a single number.
 
     batched         does every example have one of its own?
@@ -50,7 +50,7 @@ class Array:
 class Read:
     """Elements of an array, by their positions."""
 
-    array: Array
+    array: Tensor
     index: Indices
 
 
@@ -134,11 +134,11 @@ class Lowered:
     padded: the arrays that read such elements, where a mask makes them neutral
     """
 
-    arrays: list[Array]
-    outputs: list[tuple[Array, int]]
+    arrays: list[Tensor]
+    outputs: list[tuple[Tensor, int]]
     n_traced: int = 0
     is_padded: bool = False
-    padded: list[Array] = field(default_factory=list)
+    padded: list[Tensor] = field(default_factory=list)
     n_products: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -183,7 +183,7 @@ def product_size(part: Product) -> int:
 
 
 @dataclass(eq=False)
-class Loop:
+class Scan:
     """The operation of an array that stands for a whole loop, `for t in range(length)`.
 
     stage    the arrays of one stage, in order. Their operations read each other, arrays outside of the loop that
@@ -194,10 +194,10 @@ class Loop:
     """
 
     length: int
-    stage: list[Array]
-    earlier: dict[Array, tuple[Array, int]] = field(default_factory=dict)
-    windows: dict[Array, Read] = field(default_factory=dict)
-    initial: dict[Array, list[Read]] = field(default_factory=dict)
+    stage: list[Tensor]
+    earlier: dict[Tensor, tuple[Tensor, int]] = field(default_factory=dict)
+    windows: dict[Tensor, Read] = field(default_factory=dict)
+    initial: dict[Tensor, list[Read]] = field(default_factory=dict)
 
     def outside(self, operation: Any) -> list[Read]:
         """What an operation of the stage reads outside of the loop, at all stages."""
@@ -228,16 +228,16 @@ class Loop:
 class Result:
     """What is read of a loop: an array of its stage, at stage t, or at all stages, stacked, if t is None."""
 
-    loop: Loop
-    array: Array
+    loop: Scan
+    array: Tensor
     t: int | None
 
 
-def every_array(lowered: Lowered) -> Iterator[Array]:
+def every_array(lowered: Lowered) -> Iterator[Tensor]:
     """The arrays of a program, those of the stages of its loops among them."""
     for array in lowered.arrays:
         yield array
-        if isinstance(array.operation, Loop):
+        if isinstance(array.operation, Scan):
             yield from array.operation.stage
 
 
@@ -253,15 +253,15 @@ def with_reads(x: Any, new: Callable[[Read], Read]) -> Any:
     return x
 
 
-def all_reads(array: Array) -> list[Read]:
+def all_reads(array: Tensor) -> list[Read]:
     """All that an array reads; of a loop, all that its stages read."""
-    return array.operation.reads() if isinstance(array.operation, Loop) else reads_of(array.operation)
+    return array.operation.reads() if isinstance(array.operation, Scan) else reads_of(array.operation)
 
 
 # --- Shapes ---------------------------------------------------------------------------------------------------
 
 
-def shape_of(array: Array) -> tuple[int, ...]:
+def shape_of(array: Tensor) -> tuple[int, ...]:
     """The shape of an array that is no matrix product: the shape of an array that it is computed from."""
     n = array.size
     reads = _reads(array.operation)

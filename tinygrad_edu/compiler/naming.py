@@ -9,24 +9,24 @@ from typing import Any
 import numpy as np
 
 from .backends.numpy_helpers import NAMES
-from .decay import THETA
 from .lowered import (
     CONSTANT,
     PARAMETER,
-    Array,
     Elementwise,
-    Loop,
     Lowered,
     Paired,
     Product,
     Read,
     Reduction,
     Result,
+    Scan,
     Softmax,
+    Tensor,
     Total,
     every_array,
     reads_of,
 )
+from .squares import THETA
 from .tracing import Trace
 
 TAKEN = {"B", "np", "math", "parameters", "gradient", "dtype", "build", "run", "outputs", "buffers", "float"}
@@ -48,7 +48,7 @@ class _Names:
         for array in every_array(lowered):
             if array.source != CONSTANT:
                 array.name = ""
-        loops = [array.operation for array in lowered.arrays if isinstance(array.operation, Loop)]
+        loops = [array.operation for array in lowered.arrays if isinstance(array.operation, Scan)]
         self.windows = {leaf: window.array for loop in loops for leaf, window in loop.windows.items()}
         factors, summands = _roles(list(every_array(lowered)))
         self.factors, self.summands = ({self.windows.get(a, a) for a in role} for role in (factors, summands))
@@ -72,11 +72,11 @@ class _Names:
         for array in sorted(every_array(lowered), key=lambda array: array in outside):
             if not array.name and array.source != CONSTANT:
                 array.name = self._of_result(array)
-            if isinstance(array.operation, Loop):
+            if isinstance(array.operation, Scan):
                 for leaf, (own, distance) in array.operation.earlier.items():
                     leaf.name = f"{own.name}[t - {distance}]"
 
-    def _stem(self, array: Array) -> str:
+    def _stem(self, array: Tensor) -> str:
         """`W` for layer0.neuron3.w2, `gamma` for layer1.gamma4; without a label, a name for its role."""
         label = self.trace.parameters[int(array.places[0])].label
         if array.size == 1 and label.isidentifier():
@@ -86,11 +86,11 @@ class _Names:
             return "W" if array in self.factors else "b" if array in self.summands else "p"
         return "W" if stem == "w" else stem
 
-    def _of_result(self, array: Array) -> str:
+    def _of_result(self, array: Tensor) -> str:
         if (array, 0) in self.lowered.outputs and array.size == 1 and self.trace.shape == ():
             return self._free("loss")
         operation = array.operation
-        if isinstance(operation, Loop):
+        if isinstance(operation, Scan):
             for leaf, window in operation.windows.items():
                 name = "constant" if window.array.source == CONSTANT else window.array.name
                 leaf.name, leaf.text = self._free(f"{name}s"), _text_of(window)
@@ -157,7 +157,7 @@ def _text_of(window: Read) -> str:
     return f"{array.name}[{text}]" if size == stages.shape[1] and "t" in text else array.name
 
 
-def _roles(arrays: Sequence[Array]) -> tuple[set[Array], set[Array]]:
+def _roles(arrays: Sequence[Tensor]) -> tuple[set[Tensor], set[Tensor]]:
     """The arrays that are factors of products, and the arrays that are terms of sums."""
     factors, summands = set(), set()
     for array in arrays:

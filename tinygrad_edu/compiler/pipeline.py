@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 from ..engine.rules import RULES
 from .backends.numpy import Emitter
 from .batches import picks_of, rows_sum_to_one
+from .build import Build, Contract, Guards, Request
 from .checks import check_one_number, collector_paused
-from .decay import join_squares
 from .examples import Examples
 from .flatten import SUM
 from .group import groups_of
 from .loops import Roller
 from .lower import lower
-from .lowered import PARAMETER, Array, Lowered, Read, Terms, Total
+from .lowered import PARAMETER, Lowered, Read, Tensor, Terms, Total
 from .naming import name_arrays
 from .normalise import Graph, normalise
 from .placeholder import CHOICES
 from .plan import lost_in_float32, plan_of
-from .program import Contract, Guards, Program, Request
 from .report import Groups
+from .squares import join_squares
 from .surroundings import Facts, Given, Holds
 from .tracing import Trace
 
@@ -53,7 +53,7 @@ def make(
     arrays: Sequence[NDArray[Any]] | None,
     skip: Collection[str] = (),
     write: Callable[[Lowered, Request, str], tuple[str, dict[str, Any]]] = numpy_program,
-) -> Program:
+) -> Build:
     """The program of a trace for batches like these. `skip` names passes to leave out.
 
     arrays=None makes a program that assumes nothing of its batches.
@@ -100,7 +100,7 @@ def make(
             name_arrays(lowered, traced)
             return write(lowered, request, Groups(lowered).title)
 
-        def exact() -> Program:
+        def exact() -> Build:
             other = lower(graph, *groups_of(graph, labels, ragged=False), request.shapes, plain=True)
             source, defines = program(other)
             again = replace(made, lowered=other, source=source, namespace=defines, n_checked=0, _runs={})
@@ -116,7 +116,7 @@ def make(
         picks_of(rolled),
         guards,
     )
-    made = Program(
+    made = Build(
         contract,
         source,
         namespace,
@@ -141,7 +141,7 @@ def _check_padded(lowered: Lowered, graph: Graph) -> int:
     if not any(rule in _HIDE or (rule and not rule.ours) for rule in set(graph.rules)):
         return 0
     for array in lowered.padded:
-        total = Array(-len(lowered.arrays), SUM, (), 1, array.batched, False)
+        total = Tensor(-len(lowered.arrays), SUM, (), 1, array.batched, False)
         total.operation = Total([Terms(Read(array, np.arange(array.size)[None, :]))])
         lowered.arrays.append(total)
         lowered.outputs.append((total, 0))

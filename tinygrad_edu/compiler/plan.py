@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .decay import THETA
 from .ir.fission import fission
 from .ir.front import Front
 from .ir.gradient import gradient
-from .ir.program import Access, Program, whole
-from .ir.program import Array as Leaf
-from .lowered import Array, Lowered
+from .ir.routine import Access, Routine, whole
+from .ir.routine import Array as Leaf
+from .lowered import Lowered, Tensor
+from .squares import THETA
 from .views import dense_strides, strides_of
 
 PIECES = 8  # of one parameter in the vector; one that lies in more is gathered
@@ -55,7 +55,7 @@ class Plan(NamedTuple):
     outputs  an array that has them all, in order; or for each array its columns of the outputs, and its places
     """
 
-    program: Program
+    program: Routine
     inputs: dict[int, str]
     parameters: list[Parameter]
     n_parameters: int
@@ -96,7 +96,7 @@ def plan_of(lowered: Lowered, with_gradient: bool) -> Plan:
     )
 
 
-def _columns(front: Front, outputs: list[tuple[Array, int]]) -> Any:
+def _columns(front: Front, outputs: list[tuple[Tensor, int]]) -> Any:
     places = [place for _, place in outputs]
     arrays = list(dict.fromkeys(array for array, _ in outputs))
     if len(arrays) == 1 and arrays[0].batched and places == list(range(arrays[0].size)):
@@ -108,7 +108,7 @@ def _columns(front: Front, outputs: list[tuple[Array, int]]) -> Any:
     ]
 
 
-def _pieces(array: Array) -> list[VectorPiece]:
+def _pieces(array: Tensor) -> list[VectorPiece]:
     """The rows of a parameter that are regular in the vector, with their places: a few, or all of them at once."""
     places = array.places.reshape(array.shape)
     if strides_of(places) is not None:

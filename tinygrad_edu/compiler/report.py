@@ -12,14 +12,14 @@ from ..viz.words import columns, four_digits, visible
 from .formulas import OPERATORS
 from .lowered import (
     CONSTANT,
-    Array,
     Elementwise,
-    Loop,
     Lowered,
     Read,
     Result,
+    Scan,
     Softmax,
     Take,
+    Tensor,
     Terms,
     Total,
     all_reads,
@@ -51,9 +51,9 @@ class Groups:
         self.lowered = lowered
         self.notes: list[str] = []  # more lines below the title
         arrays = _with_leaves_where_they_are_read(list(every_array(lowered)))
-        self._arrays = [array for array in arrays if not isinstance(array.operation, Loop)]
-        loops = [array.operation for array in arrays if isinstance(array.operation, Loop)]
-        self._loops: dict[Array, Loop] = {array: loop for loop in loops for array in loop.stage}
+        self._arrays = [array for array in arrays if not isinstance(array.operation, Scan)]
+        loops = [array.operation for array in arrays if isinstance(array.operation, Scan)]
+        self._loops: dict[Tensor, Scan] = {array: loop for loop in loops for array in loop.stage}
 
     def __len__(self) -> int:
         return len(self._arrays)
@@ -126,9 +126,9 @@ class Groups:
         return Picture(tuple(boxes), tuple(arrows.values()), self.title)
 
 
-def _with_leaves_where_they_are_read(arrays: Sequence[Array]) -> list[Array]:
+def _with_leaves_where_they_are_read(arrays: Sequence[Tensor]) -> list[Tensor]:
     """The arrays, each leaf just before the first array that reads it."""
-    order, known = dict[Array, None](), set(arrays)
+    order, known = dict[Tensor, None](), set(arrays)
     for array in arrays:
         if array.operation is not None:
             leaves = [other for other in _read_by(array) if other.operation is None and other in known]
@@ -139,24 +139,24 @@ def _with_leaves_where_they_are_read(arrays: Sequence[Array]) -> list[Array]:
 # --- Rows and boxes -------------------------------------------------------------------------------------------
 
 
-def _head(loop: Loop) -> str:
+def _head(loop: Scan) -> str:
     return f"for t in range({loop.length}):"
 
 
-def _read_by(array: Array) -> list[Array]:
+def _read_by(array: Tensor) -> list[Tensor]:
     """The arrays that an array reads."""
     if isinstance(array.operation, Result):
         return [array.operation.array]
     return [read.array for read in all_reads(array)]
 
 
-def _row(array: Array, times: int) -> tuple[str, str, str, str, str]:
+def _row(array: Tensor, times: int) -> tuple[str, str, str, str, str]:
     names = dict.fromkeys(other.text or other.name for other in _read_by(array) if other.source != CONSTANT)
     once = ", once per call" if _is_once(array) and times == 1 else ""
     return array.name, operation_of(array) + once, _some(names, ", "), _shape(array), _stands_for(array, times)
 
 
-def _box(array: Array, id: str, is_result: bool, loop: Loop | None) -> Box:
+def _box(array: Tensor, id: str, is_result: bool, loop: Scan | None) -> Box:
     is_leaf = array.operation is None
     details = [_shape(array)]
     if is_leaf or isinstance(array.operation, Total):
@@ -170,7 +170,7 @@ def _box(array: Array, id: str, is_result: bool, loop: Loop | None) -> Box:
     return Box(id, _kind(array, is_result), array.name, operation, "", "", scope, details=tuple(details))
 
 
-def _kind(array: Array, is_result: bool) -> Kind:
+def _kind(array: Tensor, is_result: bool) -> Kind:
     if array.operation is None:
         return "parameter" if array.source[:1] == ("parameter",) else "leaf"
     if is_result:
@@ -179,12 +179,12 @@ def _kind(array: Array, is_result: bool) -> Kind:
     return "group" if is_total and any(map(is_matrix_product, array.operation.parts)) else "interior"
 
 
-def _is_once(array: Array) -> bool:
+def _is_once(array: Tensor) -> bool:
     """Is it computed once per call? It does not depend on the example."""
     return array.operation is not None and not array.batched
 
 
-def _shape(array: Array) -> str:
+def _shape(array: Tensor) -> str:
     sizes = [*(["B"] if array.batched else []), *map(str, array.shape)]
     return f"({', '.join(sizes)})"
 
@@ -203,7 +203,7 @@ def _count(n: int, what: str) -> str:
 # --- Operations -----------------------------------------------------------------------------------------------
 
 
-def operation_of(array: Array) -> str:
+def operation_of(array: Tensor) -> str:
     """What a person calls it: "matrix product + b1", "relu", "logsumexp_1 - sum_1", "parameter"."""
     match array.operation:
         case None:
@@ -255,7 +255,7 @@ def _operand(read: Read) -> str:
     return four_digits(numbers.pop()) if len(numbers) == 1 else read.array.name
 
 
-def _stands_for(array: Array, times: int) -> str:
+def _stands_for(array: Tensor, times: int) -> str:
     """How many numbers, or operations on numbers: "128 numbers", "128 relu", "1,280 * and 1,280 +"."""
     size = array.size * times
     if array.operation is None or isinstance(array.operation, Result):

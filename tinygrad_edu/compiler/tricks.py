@@ -304,13 +304,13 @@ def _followed(name: str, beats: Callable[[Any, Any], Any]) -> Callable[..., Any]
 Draw = tuple[str, tuple[Any, ...]]  # a function of `random`, and its arguments
 
 
-class _Here(threading.local):
+class _Draws(threading.local):
     """The random numbers of this thread that were drawn before: a function that takes the next."""
 
     next_drawn: Callable[[Draw], Any] | None = None
 
 
-_here = _Here()
+_here = _Draws()
 
 
 @contextmanager

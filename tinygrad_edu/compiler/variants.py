@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from ..engine.value import Value
 from .batches import check_indices
+from .build import WHOLE, Broken, Build, Request
 from .checks import NO_FUNCTION, CompileError, collector_paused, disagreement_error
 from .examples import Examples
 from .lengths import any_length
 from .loops import SECONDS
 from .pipeline import PASSES
 from .placeholder import TraceError
-from .program import WHOLE, Broken, Program, Request
 from .programs import Programs
 from .surroundings import Facts, Given, Knob
 from .tracing import Trace, trace_function
@@ -32,7 +32,7 @@ class Variants(Programs):
         super().__init__(step)
         self._in_vain = 0  # so often no program for any length was found
 
-    def of(self, request: Request, arrays: Sequence[NDArray[Any]]) -> Program:
+    def of(self, request: Request, arrays: Sequence[NDArray[Any]]) -> Build:
         """The program for these shapes, where no kept one fits as it is: see `unchanged`."""
         made, facts = self.known(lambda made: made.contract.request == request and made.contract.fits(arrays))
         if made is None and self.knobs and self.step.takes_knobs:
@@ -48,7 +48,7 @@ class Variants(Programs):
 
     def _new(
         self, request: Request, arrays: Sequence[NDArray[Any]], facts: Facts, knobs: Sequence[Knob] = ()
-    ) -> Program:
+    ) -> Build:
         """The program for new shapes: one for inputs of any length if the function agrees, else a new one."""
         given = Given(self.function, self.parameters, knobs)
         with collector_paused():
@@ -65,7 +65,7 @@ class Variants(Programs):
         made.contract.held.holders = self.surroundings.holders
         return made
 
-    def agrees(self, made: Program, arrays: Sequence[NDArray[Any]]) -> bool:
+    def agrees(self, made: Build, arrays: Sequence[NDArray[Any]]) -> bool:
         """Does a program that was made for another length, or with knobs, agree with the function?"""
         check_indices(made.contract.picks, arrays, made.names)
         rows = [array[::-1] for array in arrays]  # the first ones may have been traced
@@ -76,10 +76,10 @@ class Variants(Programs):
 
     def _made(
         self, traced: Trace, given: Given, facts: Facts, request: Request, arrays: Sequence[NDArray[Any]]
-    ) -> Program:
+    ) -> Build:
         """The program of a trace, with the length of the inputs as a variable where this is possible."""
 
-        def again(request: Request, arrays: Sequence[NDArray[Any]]) -> tuple[Trace, Program]:
+        def again(request: Request, arrays: Sequence[NDArray[Any]]) -> tuple[Trace, Build]:
             self._in_vain += 1
             traced = self._trace(given, request, arrays)
             return traced, self._make(traced, given, facts, request, arrays)
@@ -97,11 +97,11 @@ class Variants(Programs):
         facts: Facts,
         request: Request,
         arrays: Sequence[NDArray[Any]] | None,
-    ) -> Program:
+    ) -> Build:
         """The program of a trace. If a pass raises an error, it is made without this pass, with a warning."""
         how = traced, given, facts, request, arrays
         try:
-            made: Program = self.step._write(*how)
+            made: Build = self.step._write(*how)
         except (TraceError, CompileError):
             raise
         except Exception as error:
@@ -118,7 +118,7 @@ class Variants(Programs):
             )
         return made
 
-    def _without(self, write: Callable[[Collection[str]], Program | None], wrong: str) -> Program | None:
+    def _without(self, write: Callable[[Collection[str]], Build | None], wrong: str) -> Build | None:
         """The first program that can be written without one of the passes, or without all; None for none."""
         for skip in (*((name,) for name in PASSES), PASSES):
             made = None
@@ -130,8 +130,8 @@ class Variants(Programs):
         return None
 
     def again(
-        self, made: Program, arrays: Sequence[NDArray[Any]] | None, skip: Collection[str] | None = None
-    ) -> Program:
+        self, made: Build, arrays: Sequence[NDArray[Any]] | None, skip: Collection[str] | None = None
+    ) -> Build:
         """The program of another trace of the same function, for inputs of one length."""
         traced = (
             made.contract.guards.examples.trace()
@@ -179,7 +179,7 @@ class Variants(Programs):
     def _floats(self, given: Given) -> list[float]:
         return [*self.step._numbers().astype(float).tolist(), *given.numbers()]
 
-    def learn(self, made: Program, arrays: Sequence[NDArray[Any]], broken: Broken) -> bool:
+    def learn(self, made: Build, arrays: Sequence[NDArray[Any]], broken: Broken) -> bool:
         """Run the function on examples whose path seems to be new, and make the program again for these paths too.
 
         False if none is new: then rounding has turned a comparison.
@@ -206,10 +206,10 @@ class Variants(Programs):
         self.replace(made, again)
         return True
 
-    def replace(self, made: Program, by: Program) -> None:
+    def replace(self, made: Build, by: Build) -> None:
         self.kept: list[Any] = [by if known is made else known for known in self.kept]
 
-    def verified(self, made: Program, arrays: Sequence[NDArray[Any]]) -> Program:
+    def verified(self, made: Build, arrays: Sequence[NDArray[Any]]) -> Build:
         """The program, after it has agreed with the eager function; one without matrix products if it does not.
 
         Raises CompileError if that one disagrees too, or if float32 cannot hold the numbers.
@@ -227,7 +227,7 @@ class Variants(Programs):
             if again.source != made.source and not made.lengths:
                 raise CompileError(NO_FUNCTION.format("one program and then another"))
 
-            def right(skip: Collection[str]) -> Program | None:
+            def right(skip: Collection[str]) -> Build | None:
                 other = self.again(made, arrays, skip)
                 return None if disagreement(other, arrays) else other
 
@@ -244,7 +244,7 @@ class Variants(Programs):
         made.verified = wrong is not None  # else the next batch is compared
         return made
 
-    def _check_rounding(self, made: Program, arrays: Sequence[NDArray[Any]]) -> None:
+    def _check_rounding(self, made: Build, arrays: Sequence[NDArray[Any]]) -> None:
         """Warn if a program in float32 is far off. Raises CompileError if numbers leave its range."""
         if self.step._is_single and (pair := lost(made, self.step._numbers(), arrays)):
             if not np.isfinite(pair[0]):
@@ -252,7 +252,7 @@ class Variants(Programs):
             off = "{:.4g} instead of {:.4g}".format(*pair)
             self.warn("off", f'The program gives {off} in float32, by rounding: compile with dtype="float64".')
 
-    def ask_the_engine(self, made: Program, arrays: Sequence[NDArray[Any]], size: int) -> None:
+    def ask_the_engine(self, made: Build, arrays: Sequence[NDArray[Any]], size: int) -> None:
         """Raise what the engine raises for the first example that gives inf or nan. What it gives too is right."""
         theta = self.step._numbers()
         for row in range(size):

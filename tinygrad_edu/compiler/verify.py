@@ -27,12 +27,12 @@ from ..engine.graph import topological_order
 from ..engine.rule import Rule
 from ..engine.value import Value
 from .batches import examples
+from .build import Broken, Build, Request
 from .checks import TOLERANCE, collector_paused, differentiated, near
 from .lending import read_numbers, standing_in
 from .lengths import resized
 from .lowered import every_array
 from .nesting import flat_values
-from .program import Broken, Program, Request
 
 POINTS = [0.5, 0.25, 1.5, -0.5, 2.0]  # inputs to try a rule with
 SINGLE = 1e-2  # so far may float32 be off, of the largest number: only overflow and lost digits do that
@@ -42,13 +42,13 @@ FIRST = 3  # points; the others are tried if the eager function raises at all of
 ROWS = 8  # examples of the batch that are tried
 
 
-def disagreement(made: Program, arrays: Sequence[NDArray[Any]]) -> str | None:
+def disagreement(made: Build, arrays: Sequence[NDArray[Any]]) -> str | None:
     """What is wrong with a program, or "". None if the eager function is defined at no point that was tried."""
 
     function, parameters = made.contract.given.function, made.contract.given.parameters
     made.contract.given.numbers()
 
-    def compared(program: Program, theta: NDArray[Any], inputs: Sequence[NDArray[Any]]) -> str | None:
+    def compared(program: Build, theta: NDArray[Any], inputs: Sequence[NDArray[Any]]) -> str | None:
         numbers = dict(chain(program.contract.held.frozen, zip(parameters, theta.tolist(), strict=True)))
         with standing_in(numbers):
             return _at(program, function, made.contract.given.learned, theta, inputs)
@@ -68,7 +68,7 @@ def disagreement(made: Program, arrays: Sequence[NDArray[Any]]) -> str | None:
 
 
 def _lengths_differ(
-    made: Program, compared: Callable[..., str | None], theta: NDArray[Any], inputs: Sequence[NDArray[Any]]
+    made: Build, compared: Callable[..., str | None], theta: NDArray[Any], inputs: Sequence[NDArray[Any]]
 ) -> str:
     """Compare a program for inputs of any length at a second one: what is right for one only is no recurrence."""
     lengths = made.lengths
@@ -85,7 +85,7 @@ def _lengths_differ(
     return ""
 
 
-def run_eagerly(made: Program, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> None:
+def run_eagerly(made: Build, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> None:
     """One example by the engine, which may raise. It changes no Value."""
     given = made.contract.given
     theta = np.concatenate([theta.astype(float), given.numbers()])
@@ -98,7 +98,7 @@ def run_eagerly(made: Program, theta: NDArray[Any], arrays: Sequence[NDArray[Any
             flat_values(result)  # which may still compute: a generator
 
 
-def two_calls(made: Program, arrays: Sequence[NDArray[Any]]) -> list[Any]:
+def two_calls(made: Build, arrays: Sequence[NDArray[Any]]) -> list[Any]:
     """What the function itself returns when it is called twice with the same numbers."""
     example = examples(made.contract.picks, [array[:1] for array in arrays], made.contract.kinds)[0]
     parameters = made.contract.given.parameters
@@ -109,7 +109,7 @@ def two_calls(made: Program, arrays: Sequence[NDArray[Any]]) -> list[Any]:
         ]
 
 
-def rule_at_fault(made: Program) -> str:
+def rule_at_fault(made: Build) -> str:
     """A sentence about a rule of the user's that does not give on arrays what it gives on floats; "" if all do."""
     for rule in {array.rule: None for array in every_array(made.lowered) if array.rule}:
         if not rule.ours and (wrong := _wrong_on_arrays(rule)):
@@ -144,7 +144,7 @@ def _wrong_on_arrays(rule: Rule) -> str:
     return "" if alike else "on arrays it gives other numbers. Compute each entry by itself"
 
 
-def lost(made: Program, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> tuple[float, float] | None:
+def lost(made: Build, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> tuple[float, float] | None:
     """A number that float32 gives and the one of float64, where rounding alone does not explain it; else None.
 
     One that leaves the range of float32, which is inf or nan there, comes before others.
@@ -167,7 +167,7 @@ def range_sentence(found: float, exact: float) -> str:
     )
 
 
-def results_of(made: Program, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+def results_of(made: Build, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
     """Value and gradients, or the outputs, of a batch."""
     gradient = np.empty_like(theta)
     try:
@@ -183,7 +183,7 @@ def _first(result: Any) -> Any:
 
 
 def points(
-    made: Program, parameters: Sequence[Value], first: Sequence[NDArray[Any]], arrays: Sequence[NDArray[Any]]
+    made: Build, parameters: Sequence[Value], first: Sequence[NDArray[Any]], arrays: Sequence[NDArray[Any]]
 ) -> Iterator[tuple[NDArray[Any], list[NDArray[Any]]]]:
     """Parameters and examples: `first` moved at random two times, as they are, and then what may be in a domain.
 
@@ -223,7 +223,7 @@ def _moved(array: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float64]
 
 
 def _at(
-    made: Program,
+    made: Build,
     function: Any,
     parameters: Sequence[Value],
     theta: NDArray[Any],
@@ -295,7 +295,7 @@ def _loss_and_outputs(result: Any) -> tuple[Any, Any]:
     return result if isinstance(result, tuple) else (result, None)
 
 
-def _gradients_differ(made: Program, value: float, gradients: Any, *expected: _Eager) -> str:
+def _gradients_differ(made: Build, value: float, gradients: Any, *expected: _Eager) -> str:
     """Is it the mean of what was expected?"""
     loss, exact = (
         sum(x) / len(expected) for x in zip(*((float(e.loss.data), e.gradients) for e in expected), strict=True)
@@ -378,7 +378,7 @@ def _slopes(rule: Rule, out: Any, inputs: list[float]) -> list[float]:
         return [0.0] * len(inputs)
 
 
-def some_batch(made: Program) -> list[NDArray[Any]]:
+def some_batch(made: Build) -> list[NDArray[Any]]:
     """Two examples for a program: random numbers, and random indices where it needs indices."""
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal((2, *shape)) for shape in made.contract.request.shapes]

@@ -14,13 +14,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...engine.rule import Rule
-from ..decay import THETA
 from ..formulas import ATOM, CHOICE, OPERATORS, POWER, PRODUCT, SUM, Form, Language
 from ..ir.axes import access_of
 from ..ir.fission import fission
 from ..ir.front import Front
-from ..ir.program import Access, Array, Axis, B, Loop, Program, Stmt, free_of
+from ..ir.routine import Access, Array, Axis, B, Loop, Routine, Stmt, free_of
 from ..lowered import CONSTANT, Lowered
+from ..squares import THETA
 from ..symbols import Book, Symbol
 from ..update import equation
 from .numpy import array_text
@@ -254,7 +254,7 @@ class JaxEmitter:
         self.front: Front = Front(lowered)
         self.n_inputs: int = n_inputs
         self.lowered: Lowered = lowered
-        self.program: Program = fission(self.front.program)
+        self.program: Routine = fission(self.front.program)
         self.elements: JaxElements = JaxElements()
         self.names: set[str] = {stmt.out.array.name for stmt, _ in self.program.statements()}
         self.text: JaxFormulas = JaxFormulas(

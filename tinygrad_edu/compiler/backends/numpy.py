@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..formulas import number_text, source_of
-from ..ir.program import Array as Leaf
+from ..ir.routine import Array as Leaf
 from ..plan import Plan, VectorPiece
 from ..views import dense_strides
 from . import numpy_helpers

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...engine import elementary
 from ..formulas import ATOM, OPERATORS, POWER, Form, number_text
-from ..ir.program import Access, Axis, B, Expressions, Program, parts_of
+from ..ir.routine import Access, Axis, B, Expressions, Routine, parts_of
 from ..symbols import Symbol
 from .text import ArrayText, Elements, Formulas, natural, shown
 
@@ -34,9 +34,9 @@ class OperandReader(Formulas):
 
     forms: ClassVar[Mapping[str, Form]] = OPERATORS | {"pow": Form("{} ** {}", POWER, (ATOM, ATOM))}
 
-    def __init__(self, program: Program):
+    def __init__(self, program: Routine):
         super().__init__(Elements())
-        self.program: Program = program
+        self.program: Routine = program
         self.book: Expressions = program.book
         self.formulas: Formulas = Formulas(self.elements)  # for comments
         self.lines: list[str] = []

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..ir.program import Access, Axis, B, Program, Stmt, free_of
+from ..ir.routine import Access, Axis, B, Routine, Stmt, free_of
 from ..symbols import Symbol
 from .numpy_operands import UFUNCS, OperandReader
 from .text import AXIS, ArrayText, bare, contraction, joined, matrix, rule_call, shown, tuple_text
@@ -31,7 +31,7 @@ class Operations(OperandReader):
     called  the names of the helper functions that the lines call
     """
 
-    def __init__(self, program: Program):
+    def __init__(self, program: Routine):
         super().__init__(program)
         self.rules: dict[str, Any] = {}
         self.called: set[str] = set()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.program import Access, Array, Loop, Program, Stmt
+from ..ir.routine import Access, Array, Loop, Routine, Stmt
 from ..symbols import Symbol
 from .numpy_operations import Operations
 from .text import ArrayText, bare, shown, tuple_text
@@ -20,7 +20,7 @@ class Statements(Operations):
     """The statements of a program: each formula as a comment, and below it the lines that compute it."""
 
     def __init__(
-        self, program: Program, unbuffered: Iterable[Array], gaps: Iterable[Array], kept: Iterable[Array]
+        self, program: Routine, unbuffered: Iterable[Array], gaps: Iterable[Array], kept: Iterable[Array]
     ):
         super().__init__(program)
         self.elements.gaps, self.elements.forgotten = {*gaps}, _forgotten(program, {*kept})
@@ -177,7 +177,7 @@ class Statements(Operations):
         return text if len(text) <= 2 * WIDTH else ""
 
 
-def _forgotten(program: Program, kept: set[Array]) -> set[Array]:
+def _forgotten(program: Routine, kept: set[Array]) -> set[Array]:
     """Arrays of stages that are read in their own loop alone, at the stage that was written: one is enough."""
     places: dict[Array, set[Any]] = {}
     for stmt, loop in program.statements():

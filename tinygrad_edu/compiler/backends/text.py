@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..formulas import ATOM, CHOICE, OPERATORS, SUM, Form, number_text
-from ..ir.program import REDUCTIONS, Access, Array, Axis, B, Loop, Program, Stmt, free_of
+from ..ir.routine import REDUCTIONS, Access, Array, Axis, B, Loop, Routine, Stmt, free_of
 from ..symbols import Symbol
 
 Dim = Any  # an Axis, or several of them in a tuple: a dimension that has been reshaped
@@ -409,7 +409,7 @@ class Formulas:
         return ArrayText(rule_call(rule, what, [self.text(y, order) for y in inputs]), ())
 
 
-def listing(program: Program) -> str:
+def listing(program: Routine) -> str:
     """A program as text, one formula for each array."""
     formulas, lines = Formulas(elements := Elements()), []
     for item in program.items:

@@ -12,11 +12,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..lowered import Array as Old
-from ..lowered import Read
+from ..lowered import Read, Tensor
 from ..symbols import Symbol
 from ..views import Indices, dense_strides, digits_of_axes, number_systems
-from .program import Access, Array, Axis, B, Expressions, Part
+from .routine import Access, Array, Axis, B, Expressions, Part
 
 Slot = (
     Any  # an axis of an index, before it is split: a number for one of the result, a name for one of a reduction
@@ -29,7 +28,7 @@ class Arrays(Protocol):
     book: Expressions
     t: Axis | None
 
-    def resolved(self, old: Old, index: Indices) -> tuple[Any, Any, Indices, bool]: ...
+    def resolved(self, old: Tensor, index: Indices) -> tuple[Any, Any, Indices, bool]: ...
     def copied(self, array: Array) -> Array: ...
     def constant(self, numbers: Any, name: str) -> Array: ...
 
@@ -50,7 +49,7 @@ class Reads:
         self._n = 0
 
     def job(
-        self, old: Old, index: Indices, slots: tuple[Slot, ...] | None = None, no_split: tuple[Slot, ...] = ()
+        self, old: Tensor, index: Indices, slots: tuple[Slot, ...] | None = None, no_split: tuple[Slot, ...] = ()
     ) -> int:
         """Announce that these elements are read, over these slots."""
         slots = tuple(range(len(self.shape))) if slots is None else slots
@@ -61,7 +60,7 @@ class Reads:
         self.jobs.append((array, row, index, ("t", *slots) if has_t else slots))
         return len(self.jobs) - 1
 
-    def read(self, old: Old, index: Indices) -> Any:
+    def read(self, old: Tensor, index: Indices) -> Any:
         """The only read of a statement."""
         return self.element(self.job(old, index))
 
@@ -129,11 +128,11 @@ class Reads:
             axes = [axes[d] for d in kept]
         else:
             index, axes = index.reshape(()), []
-        if isinstance(array, Old):
+        if isinstance(array, Tensor):
             return self._constant(array, index, axes)
         return self.front.book.get(self._access(array, row, index, axes))
 
-    def _constant(self, old: Old, index: Indices, axes: list[Axis]) -> Any:
+    def _constant(self, old: Tensor, index: Indices, axes: list[Axis]) -> Any:
         numbers = old.places[index]
         for d in reversed(range(numbers.ndim)):
             if (numbers == numbers.take([0], d)).all():
@@ -196,7 +195,7 @@ class Reads:
         rows = max(len(slots) for _, slots in factors) > 1
         return lambda: self._sum([b, a] if rows else [a, b], k)  # rows of b times rows of a
 
-    def later(self, old: Old, index: Any) -> Any:
+    def later(self, old: Tensor, index: Any) -> Any:
         """What makes the read of an array that is defined already."""
         job = self.job(old, index)
         return lambda: self.element(job)

@@ -14,19 +14,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..symbols import Symbol
-from .program import Access, Array, Axis, Loop, Program, Stmt, free_of, parts_of
+from .routine import Access, Array, Axis, Loop, Routine, Stmt, free_of, parts_of
 
 
-def fission(program: Program) -> Program:
+def fission(program: Routine) -> Routine:
     """The program with smaller loops."""
     names = {leaf.name for leaf in program.leaves} | {stmt.out.array.name for stmt, _ in program.statements()}
     items: list[Stmt | Loop] = []
     for item in program.items:
         items += _split(program, item, names) if isinstance(item, Loop) else [item]
-    return Program(program.book, items, program.leaves)
+    return Routine(program.book, items, program.leaves)
 
 
-def _split(program: Program, loop: Loop, names: set[str]) -> Iterator[Stmt | Loop]:
+def _split(program: Routine, loop: Loop, names: set[str]) -> Iterator[Stmt | Loop]:
     needed = _needed(loop)
     body, after = [], []
     written = {stmt.out.array for stmt in loop.body}
@@ -62,7 +62,7 @@ def _has_heads(x: Symbol, t: Axis) -> bool:
     return t in a and t in b and bool(a - b) and bool(b - a)
 
 
-def _ahead(program: Program, stmt: Stmt, t: Axis, written: set[Array], names: set[str]) -> tuple[list[Stmt], Stmt]:
+def _ahead(program: Routine, stmt: Stmt, t: Axis, written: set[Array], names: set[str]) -> tuple[list[Stmt], Stmt]:
     """The products of a sum that read nothing of the loop, as a statement before it; and the rest."""
     terms = list(_terms(stmt.value))
     free = [term for term in terms if not any(read.array in written for read in _reads(term))]

@@ -15,21 +15,21 @@ from ..lowered import (
     Read,
     Reduction,
     Result,
+    Scan,
     Softmax,
     Take,
+    Tensor,
     Terms,
     Total,
     in_order,
     product_shape,
 )
-from ..lowered import Array as Old
-from ..lowered import Loop as Rolled
 from ..normalise import LOGSUMEXP
 from ..placeholder import TAKE
 from ..symbols import Symbol
 from ..views import Indices
 from .axes import Reads
-from .program import Access, Array, Axis, Expressions, Loop, Program, Stmt, free_of, whole
+from .routine import Access, Array, Axis, Expressions, Loop, Routine, Stmt, free_of, whole
 
 KINDS = {"max": "max_", "min": "min_", "logsumexp": "logsumexp"}
 Slot = (
@@ -43,18 +43,18 @@ class Front:
     def __init__(self, lowered: Lowered):
         self.book: Expressions = Expressions()
         self.items: list[Any] = []  # statements and loops
-        self.arrays: dict[Old, Array] = {}
+        self.arrays: dict[Tensor, Array] = {}
         self._constants: dict[Any, Array] = {}
         self._copies: dict[Array, Array] = {}  # stages -> the same with the batch in front
-        self._loop: Rolled | None = None
+        self._loop: Scan | None = None
         self.t: Axis | None = None
-        self._rows: dict[Old, int] = {}  # of the arrays of its stages: the rows before that of the first stage
+        self._rows: dict[Tensor, int] = {}  # of the arrays of its stages: the rows before that of the first stage
         self._outside = self.items
         self._n_parts = 0
         outputs = {array for array, _ in lowered.outputs}
         for old in lowered.arrays:
             match old.operation:
-                case Rolled() as loop:
+                case Scan() as loop:
                     self._roll(loop)
                 case Result():
                     if old in outputs:
@@ -66,18 +66,18 @@ class Front:
                 case _:
                     self._define(old)
         leaves = [array for array in self.arrays.values() if array.source] + list(self._constants.values())
-        self.program: Program = Program(self.book, self.items, leaves)
+        self.program: Routine = Routine(self.book, self.items, leaves)
 
-    def _leaf(self, old: Old) -> None:
+    def _leaf(self, old: Tensor) -> None:
         self.arrays[old] = Array(old.name, old.shape, old.batched, old.differentiable, old.source, old.places)
 
-    def _result(self, old: Old) -> None:
+    def _result(self, old: Tensor) -> None:
         """An output that is a state of a loop, as an array of its own."""
         self._define(old, Elementwise([Read(old, np.arange(old.size).reshape(old.shape))]))
 
     # --- Loops -------------------------------------------------------------------------------------------------
 
-    def _roll(self, loop: Rolled) -> None:
+    def _roll(self, loop: Scan) -> None:
         for old in loop.stage:
             n = len(loop.initial.get(old, ())) + loop.length
             self.arrays[old] = Array(old.name, old.shape, old.batched, old.differentiable, stages=n)
@@ -96,7 +96,7 @@ class Front:
         self.items.append(Loop(self.t, body))
         self._loop = self.t = None
 
-    def resolved(self, old: Old, index: Indices) -> tuple[Any, Any, Indices, bool]:
+    def resolved(self, old: Tensor, index: Indices) -> tuple[Any, Any, Indices, bool]:
         """(array, row, positions in the row, do they begin with the stages of the loop?)"""
         loop = self._loop
         if loop is not None:
@@ -111,7 +111,7 @@ class Front:
                 return self.arrays[own], (self._rows[own] - distance, self.t, 1), index, False
         return *self.resolved_outside(old, index)[:3], False
 
-    def resolved_outside(self, old: Old, index: Indices) -> tuple[Any, Any, Indices, bool]:
+    def resolved_outside(self, old: Tensor, index: Indices) -> tuple[Any, Any, Indices, bool]:
         if isinstance(old.operation, Result) and old not in self.arrays:
             result = old.operation
             array, first = self.arrays[result.array], len(result.loop.initial.get(result.array, ()))
@@ -152,7 +152,7 @@ class Front:
         access = Access(array, row, array.dims, tuple((0, axis, 1) for axis in axes))
         self.items.append(Stmt(access, value, **of_rule))
 
-    def _array(self, old: Old) -> tuple[Array, Any]:
+    def _array(self, old: Tensor) -> tuple[Array, Any]:
         """The array of a result, and the row that a statement writes."""
         if self._loop is not None:
             return self.arrays[old], (self._rows[old], self.t, 1)
@@ -160,7 +160,7 @@ class Front:
             self.arrays[old] = Array(old.name, old.shape, old.batched, old.differentiable)
         return self.arrays[old], None
 
-    def _define(self, old: Old, operation: Any = None) -> None:
+    def _define(self, old: Tensor, operation: Any = None) -> None:
         operation = operation or old.operation
         statement = Reads(self, old.shape)
         match operation:
@@ -190,7 +190,7 @@ class Front:
                     value = value + term
         self._write(statement, *self._array(old), value)
 
-    def _applied(self, old: Old, statement: Reads, operands: Sequence[Any]) -> Any:
+    def _applied(self, old: Tensor, statement: Reads, operands: Sequence[Any]) -> Any:
         """The rule's own forward on symbols. A rule that cannot run on symbols is called on arrays."""
         rule: Any = old.rule
         try:
@@ -201,7 +201,7 @@ class Front:
             pass
         return self.book.special("call", (rule, "forward", *operands), statement.free(old.batched))
 
-    def _part(self, old: Old, statement: Reads, part: Any) -> Any:
+    def _part(self, old: Tensor, statement: Reads, part: Any) -> Any:
         """What makes a part of a sum, when all axes are split."""
         n = len(old.shape)
         match part:
@@ -220,23 +220,23 @@ class Front:
                 slots_a = (*heads, *([n - 1] if rows_a else []), "k")
                 return statement.contracted((a, slots_a), (b, slots_b))
 
-    def _whole_product(self, old: Old, part: Product) -> Old:
+    def _whole_product(self, old: Tensor, part: Product) -> Tensor:
         """A product of which elements are picked, as an array of its own."""
         shape = product_shape(part)
         learns = part.a.array.differentiable or part.b.array.differentiable
         batched = part.a.array.batched or part.b.array.batched
-        product = Old(-1, None, (), math.prod(shape), batched, learns, shape, Total([Product(part.a, part.b)]))
+        product = Tensor(-1, None, (), math.prod(shape), batched, learns, shape, Total([Product(part.a, part.b)]))
         self._inner(product)
         return product
 
-    def _inner(self, old: Old) -> None:
+    def _inner(self, old: Tensor) -> None:
         """Define an array for a part of the statement that is being made."""
         stages = None if self._loop is None else self._loop.length
         self.arrays[old] = self.part(old.shape, old.batched, old.differentiable, stages)
         self._rows |= {} if stages is None else {old: 0}
         self._define(old)
 
-    def _stacked(self, old: Old, statement: Reads, reads: Sequence[Read]) -> Any:
+    def _stacked(self, old: Tensor, statement: Reads, reads: Sequence[Read]) -> Any:
         """A reduction of elements of several arrays, which are put side by side first."""
         is_take = old.rule is TAKE
         index, reads = (reads[0], reads[1:]) if is_take else (None, reads)
@@ -269,7 +269,7 @@ class Front:
         free = {*free_of(body), *free_of(index)} - {axis}
         return self.book.special("pick", (body, axis, index), free)
 
-    def _taken(self, old: Old, statement: Reads, take: Take) -> Any:
+    def _taken(self, old: Tensor, statement: Reads, take: Take) -> Any:
         options, index = take.options, take.index
         n = len(old.shape)
         if take.grid:  # out[i, j] = options[j, index[i]]

@@ -18,7 +18,7 @@ import numpy as np
 
 from ...engine.rules import RULES
 from ..symbols import Symbol
-from .program import Access, Array, Axis, B, Loop, Part, Program, Stmt, bound_in, free_of, parts_of, whole
+from .routine import Access, Array, Axis, B, Loop, Part, Routine, Stmt, bound_in, free_of, parts_of, whole
 
 SLOPES = {RULES["tanh"]: "tanh_slope", RULES["sigmoid"]: "sigmoid_slope"}  # these keep digits in the tails
 FLAT = ("heaviside", "equal", "lt", "le", "gt", "ge", "one_hot", "sign")  # no slope
@@ -26,7 +26,7 @@ MANY = 100  # terms of a sum; more are several statements, since an expression m
 
 
 @dataclass(frozen=True)
-class Share:
+class Addend:
     """scale / B**power * value: a part of a gradient. Its numeric factors are multiplied in at the end.
 
     The loss begins with power 1, for the mean over the batch. A sum of B equal shares cancels it.
@@ -36,7 +36,7 @@ class Share:
     scale: float = 1.0
     power: int = 0
 
-    def times(self, value: Any) -> "Share":
+    def times(self, value: Any) -> "Addend":
         """This share with another value, whose sign and numeric factors go into the scale."""
         scale = self.scale
         while isinstance(value, Symbol):
@@ -47,14 +47,14 @@ class Share:
             elif value.op == "mul" and not isinstance(value.args[1], Symbol):
                 value, scale = value.args[0], scale * value.args[1]
             else:
-                return Share(value, scale, self.power)
-        return Share(1.0, scale * value, self.power)
+                return Addend(value, scale, self.power)
+        return Addend(1.0, scale * value, self.power)
 
 
-Given = tuple[Access, Share]  # what is read, and its share over the axes of the access
+Given = tuple[Access, Addend]  # what is read, and its share over the axes of the access
 
 
-def gradient(program: Program, loss: Access | None, by: str = "parameter", each: bool = False) -> Program:
+def gradient(program: Routine, loss: Access | None, by: str = "parameter", each: bool = False) -> Routine:
     """The program, and after it the gradient of the mean of `loss` by all leaves of one kind; 0 for no loss.
 
     With `each` it is that of every example: then the gradient of a parameter has the axis B.
@@ -63,7 +63,7 @@ def gradient(program: Program, loss: Access | None, by: str = "parameter", each:
 
 
 class _Reverse:
-    def __init__(self, program: Program, loss: Access | None, by: str, each: bool):
+    def __init__(self, program: Routine, loss: Access | None, by: str, each: bool):
         self.book, self.adjoints = program.book, dict[Array, Array]()
         self._each = each
         self.back: list[Stmt | Loop] = []
@@ -72,7 +72,7 @@ class _Reverse:
         self._learning: dict[Symbol, bool] = {}
         self._shares: dict[Array, list[Given]] = {}
         if loss is not None:
-            self._shares[loss.array] = [(loss, Share(1.0, 1.0, int(loss.array.batched and not each)))]
+            self._shares[loss.array] = [(loss, Addend(1.0, 1.0, int(loss.array.batched and not each)))]
         self._sole = _sole(program)
         self._t: Axis | None = None
         for item in reversed(program.items):
@@ -87,7 +87,7 @@ class _Reverse:
         items = [self._followed(item) for item in program.items]
         first_writes(self.back, map(self._adjoint, wanted))
         forward = [item for items_ in items for item in items_]
-        self.program = Program(self.book, [*forward, *self.back], program.leaves, self.adjoints)
+        self.program = Routine(self.book, [*forward, *self.back], program.leaves, self.adjoints)
 
     def _followed(self, item: Stmt | Loop) -> list[Stmt | Loop]:
         """An item with the statements that are to follow those in it."""
@@ -151,7 +151,7 @@ class _Reverse:
                 self._add(access, share)
             if array not in self.adjoints:
                 return
-            share = Share(self.book.get(self._of(out)))
+            share = Addend(self.book.get(self._of(out)))
         elif not given:
             return
         else:
@@ -159,7 +159,7 @@ class _Reverse:
         self._now = stmt
         self._through(stmt, share)
 
-    def _collected(self, stmt: Stmt, given: list[Given]) -> Share:
+    def _collected(self, stmt: Stmt, given: list[Given]) -> Addend:
         """The gradient of what a statement computes; in an array of its own unless it is used only once."""
         merged = self._merged(given, stmt.out)
         access, share = merged[0]
@@ -167,9 +167,9 @@ class _Reverse:
             return share
         for access, share in merged:
             self._add(access, share)
-        return Share(self.book.get(self._of(stmt.out)))
+        return Addend(self.book.get(self._of(stmt.out)))
 
-    def _is_used_once(self, stmt: Stmt, share: Share) -> bool:
+    def _is_used_once(self, stmt: Stmt, share: Addend) -> bool:
         if not isinstance(share.value, Symbol) or share.value.op in ("get", "leaf"):
             return True
         if stmt.rule is not None:
@@ -179,7 +179,7 @@ class _Reverse:
             value.op == "get" or (value.op == "sum" and value.args[0].op == "get")
         )
 
-    def _through(self, stmt: Stmt, share: Share) -> None:
+    def _through(self, stmt: Stmt, share: Addend) -> None:
         env = stmt.out.free
         if stmt.rule is None:
             self._push(stmt.value, share, env)
@@ -238,7 +238,7 @@ class _Reverse:
         for access, share in self._merged(self._shares.pop(array, []), None):
             self._add(access, share)
 
-    def _add(self, access: Access, share: Share) -> None:
+    def _add(self, access: Access, share: Addend) -> None:
         self.back.append(Stmt(self._of(access), self._scaled(share), adds=True))
 
     def _merged(self, given: list[Given], like: Access | None) -> list[Given]:
@@ -255,11 +255,11 @@ class _Reverse:
                 names = {a: b for a, b in zip(access.named, to.named, strict=True) if a is not b}
                 inner = bound_in(share.value).intersection(names.values()).difference(names)
                 names |= {axis: Axis(axis.size) for axis in inner}  # else the new names would be bound there
-                shares.append(Share(self.book.renamed(share.value, names), share.scale, share.power))
+                shares.append(Addend(self.book.renamed(share.value, names), share.scale, share.power))
             merged += [(to, self._sum(shares[i : i + MANY])) for i in range(0, len(shares), MANY)]
         return merged
 
-    def _summed(self, access: Access, share: Share, env: Iterable[Axis]) -> Share:
+    def _summed(self, access: Access, share: Addend, env: Iterable[Axis]) -> Addend:
         """The share over the axes of the access; along all others it is added up."""
         value, scale, power = share.value, share.scale, share.power
         free, over = free_of(value), []
@@ -272,13 +272,13 @@ class _Reverse:
                 power -= 1  # B equal shares
             else:
                 scale *= axis.size
-        return Share(self.book.reduce("sum", over, value) if over else value, scale, power)
+        return Addend(self.book.reduce("sum", over, value) if over else value, scale, power)
 
-    def _sum(self, shares: list[Share]) -> Share:
-        merged: dict[Any, Share] = {}
+    def _sum(self, shares: list[Addend]) -> Addend:
+        merged: dict[Any, Addend] = {}
         for s in shares:
             key = id(s.value) if isinstance(s.value, Symbol) else s.value, s.power
-            merged[key] = Share(s.value, s.scale + (merged[key].scale if key in merged else 0.0), s.power)
+            merged[key] = Addend(s.value, s.scale + (merged[key].scale if key in merged else 0.0), s.power)
         parts = sorted(merged.values(), key=lambda s: (not _is_product(s.value), -s.scale))
         if len(parts) == 1:
             return parts[0]
@@ -291,10 +291,10 @@ class _Reverse:
             if alike:
                 total = total - s.value if s.scale != first else total + s.value
             else:
-                total = total + self._scaled(Share(s.value, s.scale) if same_power else s)
-        return Share(total, first if alike else 1.0, parts[0].power if alike or same_power else 0)
+                total = total + self._scaled(Addend(s.value, s.scale) if same_power else s)
+        return Addend(total, first if alike else 1.0, parts[0].power if alike or same_power else 0)
 
-    def _scaled(self, share: Share) -> Any:
+    def _scaled(self, share: Addend) -> Any:
         value, size = share.value, self.book.size
         if share.power == 1 and share.scale != 1.0:
             return value * (share.scale / size)
@@ -313,7 +313,7 @@ class _Reverse:
             self._learning[x] = any(part.op == "get" and part.args[0].array.learns for part in parts_of(x))
         return self._learning[x]
 
-    def _push(self, x: Any, share: Share, env: Sequence[Axis]) -> None:
+    def _push(self, x: Any, share: Addend, env: Sequence[Axis]) -> None:
         """Give all that x reads its share, which is one for each place of the axes env."""
         if not self._learns(x):
             return
@@ -389,7 +389,7 @@ def _is_product(x: Any) -> bool:
     return isinstance(x, Symbol) and x.op == "sum"
 
 
-def _sole(program: Program) -> dict[Array, bool]:
+def _sole(program: Routine) -> dict[Array, bool]:
     """Is an array computed by a single statement, outside of loops?"""
     sole: dict[Array, bool] = {}
     for stmt, loop in program.statements():

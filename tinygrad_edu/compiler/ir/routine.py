@@ -275,7 +275,7 @@ class Loop:
 
 
 @dataclass(eq=False)
-class Program:
+class Routine:
     """items     the statements and loops, in order
     adjoints  array -> the array of its gradient
     """

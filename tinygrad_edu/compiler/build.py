@@ -113,7 +113,7 @@ class Contract:
 
 
 @dataclass(eq=False, repr=False)
-class Program:
+class Build:
     """A program: its source, and what it was made for.
 
     contract        what must hold for it to be used
@@ -140,14 +140,14 @@ class Program:
     unused: list[int] | slice
     n_checked: int = 0
     late: bool = False
-    exact: Callable[[], "Program"] | None = None
+    exact: Callable[[], "Build"] | None = None
     lengths: Any = None
     verified: bool = False
     calls: int = 0
     compared: set[tuple[float, ...]] = field(default_factory=set)  # numbers of the knobs
     derivatives: dict[str, Any] = field(default_factory=dict)  # kind -> program
     _runs: dict[Any, Any] = field(default_factory=dict)
-    _exact: "Program | None" = None
+    _exact: "Build | None" = None
     _vectors: Any = None  # parameters and gradient with the knobs
 
     def notice_knobs(self) -> None:

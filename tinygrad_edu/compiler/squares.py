@@ -1,4 +1,4 @@
-"""Decay: the sum of the squares of many parameters is one product of the vector in which they all stand.
+"""Squares: the sum of the squares of many parameters is one product of the vector in which they all stand.
 
 Parameters are grouped by what they do: W1, b1, W2. Weight decay does the same to all of them. So it reads the
 part of the vector that they fill, as one more array, `theta`. Its gradient is added to theirs.
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .lowered import PARAMETER, Array, Lowered, Paired, Product, Read, Total
+from .lowered import PARAMETER, Lowered, Paired, Product, Read, Tensor, Total
 
 THETA = ("parameter", "all")  # the source of an array whose elements are those of other arrays
 
@@ -22,7 +22,7 @@ def join_squares(lowered: Lowered) -> None:
         places = np.sort(np.concatenate([np.empty(0, int), *(part.a.array.places for part in squares)]))
         if len(squares) > 1 and (np.diff(places) == 1).all():
             number = min(other.number for other in lowered.arrays) - 1
-            theta = Array(number, None, THETA, len(places), False, True, places.shape, places=places)
+            theta = Tensor(number, None, THETA, len(places), False, True, places.shape, places=places)
             whole = Read(theta, np.arange(len(places)))
             others = [part for part in array.operation.parts if part not in squares]
             array.operation = Total([Product(whole, whole), *others])
