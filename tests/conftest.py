@@ -3,6 +3,7 @@
 pytest --hypothesis-profile=thorough
 """
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -27,12 +28,21 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def own_rules() -> Iterator[None]:
-    """The rules that the test declares are gone after it."""
+    """The rules that a test declares are gone after it."""
     from tinygrad_edu import RULES
 
     before = dict(RULES)
     yield
     RULES.clear()
     RULES.update(before)
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """The cycle collector has run, and does not run during the test."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()

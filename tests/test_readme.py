@@ -54,24 +54,14 @@ def test_python_blocks_print_what_stands_below_them(
 ) -> None:
     """The blocks of a page are one program. A block with no text below it prints nothing."""
     monkeypatch.chdir(tmp_path)
-    rules = dict(tinygrad_edu.RULES)
     blocks, namespace = blocks_of(page), {"__name__": "__main__"}
-    try:
-        for (language, code), (following, expected) in zip(blocks, [*blocks[1:], ("", "")], strict=True):
-            if language == "python":
-                printed = io.StringIO()
-                linecache.cache["README.md"] = (
-                    len(code),
-                    None,
-                    code.splitlines(True),
-                    "README.md",
-                )  # errors show lines
-                with contextlib.redirect_stdout(printed):
-                    exec(compile(code, "README.md", "exec"), namespace)
-                assert printed.getvalue() == (expected if following == "text" else "")
-    finally:
-        for name in tinygrad_edu.RULES.keys() - rules.keys():
-            del tinygrad_edu.RULES[name]
+    for (language, code), (following, expected) in zip(blocks, [*blocks[1:], ("", "")], strict=True):
+        if language == "python":
+            printed, lines = io.StringIO(), code.splitlines(True)
+            linecache.cache["README.md"] = (len(code), None, lines, "README.md")  # errors show lines
+            with contextlib.redirect_stdout(printed):
+                exec(compile(code, "README.md", "exec"), namespace)
+            assert printed.getvalue() == (expected if following == "text" else "")
 
 
 @each

@@ -375,10 +375,5 @@ def test_the_standard_library_is_enough():
 
 def test_another_rule_by_the_same_declaration():
     twice = tg.rule(lambda x: 2 * x, backward=lambda upstream, out, x: (2 * upstream,), name="twice")
-    try:
-        (x,) = labelled(x=1.0)
-        assert steps(twice(x))[0].sentence == (
-            "#1 = twice(x): x receives upstream * slope = 1 * 2 = 2; x.grad 0 -> 2"
-        )
-    finally:
-        del RULES["twice"]
+    (step,) = steps(twice(*labelled(x=1.0)))
+    assert step.sentence == "#1 = twice(x): x receives upstream * slope = 1 * 2 = 2; x.grad 0 -> 2"

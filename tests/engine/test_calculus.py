@@ -228,7 +228,7 @@ def test_the_absolute_adjoint_adds_sizes_where_slopes_cancel() -> None:
     assert set(sizes) == set(tg.topological_order(y))
 
 
-def test_the_absolute_adjoint_ignores_no_share(own_rules: None) -> None:
+def test_the_absolute_adjoint_ignores_no_share() -> None:
     wrong = tg.rule(
         lambda x: x + 1, name="two", n_inputs=1, backward=lambda upstream, out, x: (upstream, upstream)
     )

@@ -112,7 +112,7 @@ def test_operators_and_methods_are_the_forward_of_their_rule(case: Rule) -> None
 # --- Rules of the user ------------------------------------------------------------------------------------
 
 
-def test_a_rule_of_the_user_works_at_once(own_rules: None) -> None:
+def test_a_rule_of_the_user_works_at_once() -> None:
     cube = rule(lambda x: x * x * x, name="cube", backward=lambda upstream, out, x: (upstream * 3 * x * x,))
     x = Value(2.0)
     y = cube(x)
@@ -123,7 +123,7 @@ def test_a_rule_of_the_user_works_at_once(own_rules: None) -> None:
 
 
 @pytest.mark.parametrize("decorated", [functools.cache, lambda forward: forward])
-def test_a_rule_with_parameters_may_be_declared_again(decorated: Any, own_rules: None) -> None:
+def test_a_rule_with_parameters_may_be_declared_again(decorated: Any) -> None:
     """As on the second run of a notebook's cell: the latest declaration counts, bound parameters included."""
     for factor in (2.0, 3.0):
 

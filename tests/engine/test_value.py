@@ -288,7 +288,7 @@ def declared(shares: Any = (1.0,), result: Any = 2.0) -> tg.Rule:
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_a_failing_rule_leaves_the_gradients_alone(error: type[BaseException], own_rules: None) -> None:
+def test_a_failing_rule_leaves_the_gradients_alone(error: type[BaseException]) -> None:
     def broken_backward(upstream, out, x):
         raise error("no slope today")
 
@@ -303,18 +303,18 @@ def test_a_failing_rule_leaves_the_gradients_alone(error: type[BaseException], o
 
 
 @pytest.mark.parametrize("shares", [(1.0, 2.0), 1.0, None, ()])
-def test_a_wrong_number_of_shares_is_named(shares: object, own_rules: None) -> None:
+def test_a_wrong_number_of_shares_is_named(shares: object) -> None:
     with pytest.raises(TypeError, match=r"backward of own must return 1 share\(s\)"):
         declared(shares)(Value(1.0)).backward()
 
 
 @pytest.mark.parametrize("result", [None, "1", 1j, [1.0]])
-def test_a_forward_without_a_number_is_named(result: object, own_rules: None) -> None:
+def test_a_forward_without_a_number_is_named(result: object) -> None:
     with pytest.raises(TypeError, match=r"forward of Rule\('own'\) must return one real number"):
         declared(result=result)(Value(1.0))
 
 
-def test_shares_and_results_may_be_numpys(own_rules: None) -> None:
+def test_shares_and_results_may_be_numpys() -> None:
     backward = lambda upstream, out, *x: upstream * np.array([x[1] * x[2], 0.5, 2.0])  # noqa: E731 - a formula
     three = tg.rule(lambda x, y, z: np.float64(x * y * z), name="three", backward=backward)
     inputs = [Value(2.0), Value(3.0), Value(4.0)]
@@ -327,7 +327,7 @@ def test_shares_and_results_may_be_numpys(own_rules: None) -> None:
             three.counted(wrong, 3)
 
 
-def test_a_pickle_of_an_unknown_rule_says_what_to_import(own_rules: None) -> None:
+def test_a_pickle_of_an_unknown_rule_says_what_to_import() -> None:
     data = pickle.dumps(declared()(Value(1.0)))
     del tg.RULES["own"]
     with pytest.raises(LookupError, match="'own': import the module that declares it"):
