@@ -6,12 +6,12 @@ pytest --hypothesis-profile=thorough
 import gc
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("dev", deadline=None, max_examples=50)
+settings.register_profile("dev", deadline=None, max_examples=30)
 settings.register_profile(
     "ci",
     deadline=None,
@@ -40,9 +40,17 @@ def own_rules() -> Iterator[None]:
 
 
 @pytest.fixture
-def no_collector() -> Iterator[None]:
-    """The cycle collector has run, and does not run during the test."""
+def living() -> Iterator[Callable[..., int]]:
+    """How many Values, or objects of another class, there are that were not there before the test.
+
+    The cycle collector does not run during the test. What was there before is set aside, so that neither
+    `gc.get_objects` nor `gc.collect` looks at it.
+    """
+    from tinygrad_edu import Value
+
     gc.collect()
+    gc.freeze()
     gc.disable()
-    yield
+    yield lambda kind=Value: sum(type(x) is kind for x in gc.get_objects())
     gc.enable()
+    gc.unfreeze()

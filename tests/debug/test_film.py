@@ -1,7 +1,6 @@
 """A training on film: what is recorded, what is blamed, and what stays untouched."""
 
 import contextlib
-import gc
 import json
 import math
 import re
@@ -268,17 +267,12 @@ def test_each_thread_is_on_its_own_film():
     assert not recorders
 
 
-def test_a_film_leaves_no_cycles():
-    gc.collect()
-    gc.disable()
-    try:
-        running = train(nn.MLP(3, [2, 1], "tanh", rng=0))
-        running.blame(), tg.why(running[0], "layer0.neuron0.w0", variables={}), running.to_html()
-        alive = weakref.ref(running)
-        del running
-        assert alive() is None
-    finally:
-        gc.enable()
+def test_a_film_leaves_no_cycles(living):
+    running = train(nn.MLP(3, [2, 1], "tanh", rng=0))
+    running.blame(), tg.why(running[0], "layer0.neuron0.w0", variables={}), running.to_html()
+    alive = weakref.ref(running)
+    del running
+    assert alive() is None
 
 
 # --- Pictures -------------------------------------------------------------------------------------------------

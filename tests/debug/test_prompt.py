@@ -270,22 +270,20 @@ def test_a_notebook_without_a_keyboard_says_what_to_do(monkeypatch, capsys):
 # --- Room -----------------------------------------------------------------------------------------------------
 
 
-def test_a_session_of_a_hundred_commands_leaks_nothing(capsys):
+def test_a_session_of_a_hundred_commands_leaks_nothing(capsys, living):
     def session():
         commands = ["n", "b", "forward", "n", "set a 1", "why a", "watch a.grad", "p a.grad", "c", "restart"]
         Prompt(Machine(neuron(), variables={})).session(commands * 10)
         capsys.readouterr()
+        gc.collect()
 
     session()
-    gc.collect()
     tracemalloc.start()
     try:
         session()
-        gc.collect()
         before = tracemalloc.get_traced_memory()[0]
         session()
-        gc.collect()
         assert tracemalloc.get_traced_memory()[0] - before < 20_000
     finally:
         tracemalloc.stop()
-    assert not [x for x in gc.get_objects() if isinstance(x, Machine | Prompt)]
+    assert living(Machine) == living(Prompt) == 0

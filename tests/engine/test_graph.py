@@ -4,7 +4,7 @@ import copy
 import gc
 import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,17 +119,6 @@ def test_many_additions_are_copied_with_their_leaf(way: str, n: int, chain: tupl
 
 
 # --- Memory ---------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def living() -> Iterator[Callable[[], int]]:
-    """How many more Values there are than before; the cycle collector does not run."""
-    gc.collect()  # what earlier tests have left
-    gc.disable()
-    count = lambda: sum(type(x) is Value for x in gc.get_objects())  # noqa: E731 - a formula
-    before = count()
-    yield lambda: count() - before
-    gc.enable()
 
 
 def fails(y: Value) -> None:

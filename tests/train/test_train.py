@@ -256,23 +256,18 @@ def test_some_parameters_or_those_that_no_module_lists_may_be_trained() -> None:
         assert hidden.a.data != 0.0
 
 
-def test_memory_is_flat_without_the_collector() -> None:
+def test_memory_is_flat_without_the_collector(living) -> None:
     X, y = datasets.moons(10, seed=0)
-    model, living, calls = nn.MLP(2, [4, 1], rng=1), [], itertools.count()
+    model, alive, calls = nn.MLP(2, [4, 1], rng=1), [], itertools.count()
 
     def counted(score: Value, t: int) -> Value:
         if next(calls) % 50 == 0:
-            living.append(sum(type(x) is Value for x in gc.get_objects()))
+            alive.append(living())
         return hinge(score, t)
 
-    gc.collect()
-    gc.disable()
-    try:
-        fitted(counted, model, data=(X, y), epochs=100, batch_size=5, compiled=False)  # 200 steps
-    finally:
-        gc.enable()
-    assert len(living) == 20
-    assert max(living[1:]) - min(living[1:]) <= len(tg.topological_order(model(X[0])))
+    fitted(counted, model, data=(X, y), epochs=100, batch_size=5, compiled=False)  # 200 steps
+    assert len(alive) == 20
+    assert max(alive[1:]) - min(alive[1:]) <= len(tg.topological_order(model(X[0])))
 
 
 # --- Compiled and eager: the same descent -----------------------------------------------------------------------
