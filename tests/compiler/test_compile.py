@@ -124,9 +124,6 @@ def test_all_but_backward_leave_gradients_alone() -> None:
         assert str(step.groups)
 
 
-# --- Functions of parameters alone, and many outputs ----------------------------------------------------------
-
-
 @BACKENDS
 def test_a_function_without_arguments(backend: str) -> None:
     a, b = Value(3.0), Value(-1.0)
@@ -229,9 +226,6 @@ def test_results_share_no_memory_with_inputs_or_parameters() -> None:
         assert theta.tolist() == [2.0]
 
 
-# --- One trace per shape; numbers are read anew ---------------------------------------------------------------
-
-
 def test_the_function_is_traced_once_per_shape_of_an_example() -> None:
     w, calls = Value(2.0), []
 
@@ -314,8 +308,6 @@ def test_the_loss_beside_a_score_of_zero_is_not_rounded_away(z: float, width: in
         np.testing.assert_allclose(step.predict([x, x]), [out.data] * 2, rtol=1e-14)
 
 
-# --- Names ------------------------------------------------------------------------------------------------------
-
 HARD_NAMES = (
     "t1 t2 index_1 numbers numbers_1 mask_2 softmax_1 A1 Z1 W1 dW1 b1 db1 dt1 float buffers gradient B run np out"
 )
@@ -335,9 +327,6 @@ def test_names_of_arguments_and_labels_do_not_get_in_the_way_of_the_source(name:
     np.testing.assert_array_equal(targets, kept)
 
 
-# --- Rows that add up to 1 --------------------------------------------------------------------------------------
-
-
 def test_rows_add_up_to_one_only_if_they_do_so_as_numbers_of_64_bits() -> None:
     w = Value(1.0)
     step = tg.compile(lambda x, y: w * x * tg.sum(y), [w])
@@ -352,9 +341,6 @@ def test_rows_add_up_to_one_only_if_they_do_so_as_numbers_of_64_bits() -> None:
     exact, others = step.value_and_grad(X, targets.astype(float))
     assert value == exact
     np.testing.assert_array_equal(gradients, others)
-
-
-# --- Values from outside ----------------------------------------------------------------------------------------
 
 
 @BACKENDS
@@ -630,8 +616,6 @@ def test_an_example_out_of_range_leaves_the_others_alone() -> None:
     assert out.tolist() == [[1.0, math.inf], [math.exp(1.0), 1.0]]
 
 
-# --- The comparison with the eager function before first use ------------------------------------------------
-
 V = [Value(0.1 * (i + 1), label=f"v{i}") for i in range(3)]
 AT, TARGET = [0.1, 0.3, 0.3], 0.16  # v.x is 0.16 when it is added up exactly, and not quite in another order
 
@@ -675,9 +659,6 @@ def test_training_may_begin_where_it_has_ended() -> None:
     value, gradients = step.value_and_grad(X, targets)
     assert value < 1e-30
     assert abs(gradients).max() < 1e-14
-
-
-# --- Large graphs ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("operation", "depth"), [(lambda x, w: x + w, 5000), (lambda x, w: tg.sin(x) + w, 600)])

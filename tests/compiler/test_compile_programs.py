@@ -36,8 +36,6 @@ from tinygrad_edu.testing.check.program import TEMPLATES
 steady = settings(deadline=None)
 
 
-# --- Programs of every form, compiled in every way --------------------------------------------------------------
-
 HOW = {"float64": {}, "float32": {"dtype": "float32"}, "python": {"backend": "python"}, "drop-in": {}}
 
 
@@ -72,9 +70,6 @@ def test_the_source_runs_on_its_own(name: str) -> None:
         np.testing.assert_array_equal(gradient, gradients)
 
 
-# --- Targets that change from call to call --------------------------------------------------------------------
-
-
 SMALL = 1e-10
 TARGETS = {
     "one-hot": one_hot(CLASSES, 3),
@@ -105,9 +100,6 @@ def test_no_target_is_taken_for_another(first: str) -> None:
             assert_near(float(got), exact, size)
 
 
-# --- Much without structure -----------------------------------------------------------------------------------
-
-
 def test_a_thousand_operations_of_which_no_two_are_alike() -> None:
     """So many arrays that the source hands its buffers over in a list."""
     p = leaves(normal(4), "p")
@@ -123,9 +115,6 @@ def test_a_thousand_operations_of_which_no_two_are_alike() -> None:
     assert len(step.groups) > 300
     assert "buffers[" in step.source
     assert "buffers[" not in compare(lambda x: tg.dot(p, x), p, normal(3, 4)).source
-
-
-# --- Every rule in every place --------------------------------------------------------------------------------
 
 
 EXPRESSIONS = [expression for name in TEMPLATES for expression in TEMPLATES[name]]
@@ -150,9 +139,6 @@ def test_every_rule_of_parameters_of_inputs_and_of_lists(expression: str) -> Non
     compare(alone, p)
     compare(mixed, p, X)
     compare(lists, p, X)
-
-
-# --- Random programs --------------------------------------------------------------------------------------------
 
 
 class Near(RuleNumber):
@@ -247,8 +233,6 @@ def test_random_programs(split: Split, backend: str) -> None:
     compare(split, split.parameters, *split.batch, backend=backend)
 
 
-# --- Random networks --------------------------------------------------------------------------------------------
-
 LOSSES = {
     "mse": nn.mse,
     "huber": nn.huber,
@@ -279,8 +263,6 @@ def test_random_networks(net: nn.MLP, loss: str, rows: list[list[float]], seed: 
     compare(mean, parameters, X, y)
 
 
-# --- Convolutions, attention, recurrences of all small sizes ----------------------------------------------------
-
 small = partial(st.integers, 1)
 SIZES = {
     convolution: st.tuples(
@@ -298,8 +280,6 @@ def test_small_sizes(make: Callable[..., Any], data: st.DataObject) -> None:
     function, parameters, batch = make(*data.draw(SIZES[make]))
     compare(function, used(function, parameters, batch), *batch)
 
-
-# --- Random programs of lists: layers, windows, gathers in any order --------------------------------------------
 
 WIDEST = 6
 
@@ -453,8 +433,6 @@ def test_outputs_in_any_order(net: Layers, places: list[int], rows: list[list[fl
     compare_outputs(outputs, net.pool, np.array(rows))
 
 
-# --- Constants in float32 ---------------------------------------------------------------------------------------
-
 w, W3 = Value(0.0, label="w"), leaves(normal(3))
 
 
@@ -493,8 +471,6 @@ def test_a_logarithm_just_above_zero_is_right() -> None:
     value, gradient = tg.compile(lambda x: tg.log(tg.relu(w * x) + 1e-50), [w]).value_and_grad([1.0])
     assert (value, *gradient) == (math.log(1e-50), 0.0)
 
-
-# --- The length of generated code -------------------------------------------------------------------------------
 
 # Lines of code and buffers of the NumPy program; lines and characters of the Python program for one example.
 # Better code lowers these numbers. Nothing may raise them unnoticed.

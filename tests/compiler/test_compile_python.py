@@ -103,9 +103,6 @@ def test_an_error_in_what_turns_out_to_be_superfluous() -> None:
         program.run([2.0, -3.0], [])
 
 
-# --- Choices, rows, reductions --------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("numbers", [(1.0, 2.0), (2.0, 1.0), (1.0, 1.0), (nan, 1.0), (1.0, nan), (inf, -inf)])
 def test_choices(numbers) -> None:
     check(lambda w: tg.where(w[0] >= w[1], w[0] * 2, w[1] * 3), numbers)
@@ -133,9 +130,6 @@ def test_no_line_is_long() -> None:
     for function in (chain, tg.softmax):
         program, _ = compiled(function, [1.0] * 200)
         assert max(map(len, program.source.splitlines())) <= 115
-
-
-# --- Rules of users -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [0.5, -2.0, 0.0, inf, nan])
@@ -427,9 +421,6 @@ print("numpy" in sys.modules)
 """
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout == "21.0 [7.0]\nFalse\n"
-
-
-# --- The list of arrays() -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

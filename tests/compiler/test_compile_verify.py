@@ -212,9 +212,6 @@ def test_the_comparison_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     step.value_and_grad(X[:2], Y[:2])
 
 
-# --- float32 ----------------------------------------------------------------------------------------------------
-
-
 W, ZERO = Value(0.5, label="w"), Value(0.0, label="zero")
 
 
@@ -260,9 +257,6 @@ def test_numbers_that_float32_rounds_away_are_told() -> None:
 )
 def test_float32_is_not_refused_for_its_rounding(function: Any) -> None:
     tg.compile(lambda x: function(x) + 0 * W * ZERO, [W, ZERO], "float32").value_and_grad([1.0, 2.0])
-
-
-# --- Rules of ones own ------------------------------------------------------------------------------------------
 
 
 def own_rule(name: str, forward: Callable[..., Any], backward: Callable[..., Any]) -> Any:

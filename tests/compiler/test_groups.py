@@ -55,8 +55,6 @@ def operations(function: Callable[..., Any], parameters: Any, *batch: Any) -> li
     return [cells[0] for cells in found.values() if cells[0] not in ("input", "parameter", "constant")]
 
 
-# --- The table --------------------------------------------------------------------------------------------------
-
 TABLE = """\
 162 nodes -> 12 groups, 2 matrix products
 name         operation            reads               shape   stands for
@@ -217,9 +215,6 @@ def test_a_graph_without_structure_is_told_where_to_go() -> None:
     assert second.startswith('For one example at a time, backend="python" is faster.')
     assert head.startswith("name")
     assert classifier().advice == groups(lambda x: x * w[0], w[:1], [0.5]).advice == []
-
-
-# --- The picture ------------------------------------------------------------------------------------------------
 
 
 def test_the_boxes_and_arrows_of_a_classifier() -> None:

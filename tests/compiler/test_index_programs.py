@@ -17,8 +17,6 @@ TABLE = [[Value(0.1 * i - 0.2 * j) for j in range(5)] for i in range(5)]
 IDS = np.array([0, 1, 2, 3, 4, 1])
 
 
-# --- Indices that are computed ----------------------------------------------------------------------------------
-
 INDICES: dict[str, Callable[[Any], Any]] = {
     "a remainder": lambda i: ITEMS[(i + 2) % 5],
     "a remainder that is taken": lambda i: tg.take(ITEMS, (i + 2) % 5),
@@ -74,9 +72,6 @@ def test_a_largest_number_at_every_length() -> None:
         check(step, lambda x: tg.max(x) * w, [w], np.random.default_rng(length).normal(size=(2, length)))
 
 
-# --- Which item it is -------------------------------------------------------------------------------------------
-
-
 def refused_or_right(function: Callable[..., Any], parameters: list[Value], *batches: Any) -> None:
     step = tg.compile(function, parameters, verify=False)
     for batch in batches:
@@ -99,8 +94,6 @@ def test_who_an_item_is_decides_nothing_unseen(n: int, special: int) -> None:
     refused_or_right(lambda i: rows[i][0] * (100.0 if rows[i] is chosen else 1.0), flat(rows), *batches)
     refused_or_right(lambda i: rows[i][0] * rows[i][1] if rows[i][0] in odd else rows[i][1], flat(rows), *batches)
 
-
-# --- Text -------------------------------------------------------------------------------------------------------
 
 TEXTS: dict[str, Callable[[Any, Any], Any]] = {
     "an f-string": lambda w, x: w * x if f"{x.data:.1f}".startswith("-") else w * x * 10,
@@ -132,9 +125,6 @@ def test_what_is_printed_decides_nothing(capsys: pytest.CaptureFixture[str]) -> 
         batch = np.random.default_rng(0).normal(size=40)
         np.testing.assert_allclose(step.predict(batch), 2 * batch)
     assert "; " in capsys.readouterr().out
-
-
-# --- Random programs of indices ---------------------------------------------------------------------------------
 
 
 def program(rng: random.Random) -> str:

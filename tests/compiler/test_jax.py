@@ -293,9 +293,6 @@ def test_a_branch_is_looked_at_for_each_example_and_checked_in_the_pure_function
     assert any("value_and_grad" in note for note in caught.value.__notes__)
 
 
-# --- Rules of the user's ---------------------------------------------------------------------------------------
-
-
 def test_a_rule_keeps_its_own_backward() -> None:
     through = tg.rule(
         lambda x: where(x > 0, 1.0, -1.0), backward=lambda upstream, out, x: (upstream,), name="through"
@@ -503,9 +500,6 @@ def test_a_device_of_the_mesh_that_jax_does_not_have(monkeypatch: pytest.MonkeyP
     step = tg.compile(lambda x: w * x, [w], backend="jax")
     with pytest.raises(ValueError, match="which is not among the devices of JAX"):
         step.train(optim.SGD([w]), mesh=mesh)
-
-
-# --- Several devices, several processes ------------------------------------------------------------------------
 
 
 def start(program: str, *arguments: str, **environment: str) -> "subprocess.Popen[str]":

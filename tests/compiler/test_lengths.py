@@ -311,9 +311,6 @@ def test_constants_outside_are_watched_at_every_length() -> None:
     check(step, loss, LAYER, normal(2, 25, 2))
 
 
-# --- Verification ----------------------------------------------------------------------------------------------
-
-
 def wrong_at(length: int) -> Callable[[pytest.MonkeyPatch], None]:
     written = lengths._sum
     return lambda patch: patch.setattr(

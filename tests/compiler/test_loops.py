@@ -80,8 +80,6 @@ def test_the_states_of_all_stages_are_outputs() -> None:
     assert n_loops(step) == (1, 0)
 
 
-# --- Single numbers ---------------------------------------------------------------------------------------------
-
 k, start = Value(0.3, label="k"), Value(1.5, label="start")
 
 
@@ -163,9 +161,6 @@ def test_a_block_that_differs_is_in_no_loop(name: str) -> None:
     assert "(6, 3" not in str(step.groups)  # and no array of rows
 
 
-# --- Plain Python ------------------------------------------------------------------------------------------------
-
-
 def test_an_equation_of_a_thousand_steps_is_a_page_of_python() -> None:
     """The loops do what the engine does, in its order: the numbers are equal to the last bit."""
     step = tg.compile(pendulum, [k, start], backend="python")
@@ -194,9 +189,6 @@ def test_a_wrong_python_loop_is_replaced_with_a_warning(monkeypatch: pytest.Monk
     with pytest.warns(UserWarning, match="The pass 'loops' .*report"):
         step.value_and_grad(normal(1, 40, 2))
     assert n_loops(step) == (0, 0)
-
-
-# --- What does not ----------------------------------------------------------------------------------------------
 
 
 def varying_distances(x: Any) -> Value:
@@ -236,8 +228,6 @@ def test_a_stage_that_differs_is_in_no_loop(odd: int) -> None:
     lengths = {0: [8], 1: [7], 2: [6], 3: [5], 4: [4], 5: [4], 6: [5], 7: [6], 8: [7]}
     assert [int(n) for n in re.findall(r"for t in range\((\d+)\)", step.source)] == lengths[odd]
 
-
-# --- Random recurrences -----------------------------------------------------------------------------------------
 
 UNARY = [tg.tanh, tg.sin, tg.sigmoid, tg.relu, lambda x: 0.3 * x * x]
 

@@ -23,8 +23,6 @@ def compare(function: Callable[..., Any], parameters: Any, *batch: Any) -> Any:
     return comparing.compare(function, used(function, flat(parameters), batch), *batch)
 
 
-# --- Random programs --------------------------------------------------------------------------------------------
-
 ROWS: dict[str, Callable[[random.Random, int], list[Any]]] = {
     "all before": lambda rng, n: [range(t + 1) for t in range(n)],
     "all after": lambda rng, n: [range(t, n) for t in range(n)],
@@ -82,9 +80,6 @@ def program(seed: int) -> tuple[Callable[..., Any], Any, list[Any]]:
 def test_random_programs(seeds: range) -> None:
     padded = [compare(*(f := program(seed))[:2], *f[2])._latest.lowered.is_padded for seed in seeds]
     assert len(seeds) < 2 * sum(padded) < 2 * len(seeds)
-
-
-# --- What becomes one array --------------------------------------------------------------------------------------
 
 
 def test_range_gives_the_program_of_a_mask() -> None:
@@ -179,9 +174,6 @@ def test_no_class_wastes_more_than_its_terms() -> None:
             assert max(own) * len(own) <= ragged.WASTE * sum(own)
 
 
-# --- inf and nan in filled places --------------------------------------------------------------------------------
-
-
 def prefix_sums(w: Any, x: Any) -> list[Value]:
     return [tg.dot(w[: t + 1], x[: t + 1]) for t in range(len(x))]
 
@@ -220,8 +212,6 @@ def test_what_stands_in_a_filled_place_does_not_matter(rows: Any, bad: float, en
     np.testing.assert_allclose(found, [[a.data for a in outputs(values(row))] for row in X], rtol=1e-12)
     assert np.isfinite(found[1, :3]).all()
 
-
-# --- Faults ------------------------------------------------------------------------------------------------------
 
 FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "no mask": lambda patch: patch.setattr(

@@ -14,9 +14,6 @@ from tinygrad_edu.compiler.verify import rounding
 RNG = np.random.default_rng(0)
 
 
-# --- Batches of several kinds ------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("call", ["__call__", "value_and_grad", "predict"])
 def test_an_array_after_a_batch_of_dicts_gets_its_own_program(call: str) -> None:
     w = Value(2.0, label="w")
@@ -43,9 +40,6 @@ def test_threads_with_batches_of_several_kinds() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
-
-
-# --- The comparison --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mask", [-1e30, -1e300, -math.inf])
@@ -87,9 +81,6 @@ def test_what_cannot_be_compared_is_compared_later(function: Any, late: Any, mon
     for _ in range(12):
         step.value_and_grad(late[1])
     assert compared == [""]
-
-
-# --- Outside of a domain ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -148,9 +148,6 @@ def test_what_cannot_be(call, message: str) -> None:
         call()
 
 
-# --- shown ---------------------------------------------------------------------------------------------------
-
-
 def test_the_example_in_the_documentation() -> None:
     assert doctest.testmod(sys.modules[datasets.Dataset.__module__]) == (0, 2)
 

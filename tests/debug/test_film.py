@@ -107,9 +107,6 @@ def test_parameters_of_one_label_are_told_apart():
     assert gradients(running[0]) == {"w#0": 2.0, "w#1": 3.0, "parameter2": 4.0}
 
 
-# --- Blame ----------------------------------------------------------------------------------------------------
-
-
 def test_nothing_to_blame():
     running = train(nn.MLP(3, [4, 1], "tanh", rng=0), steps=50)
     assert not running.blame()
@@ -192,9 +189,6 @@ def test_the_unit_of_a_parameter(parameter, unit):
     assert unit_of(parameter) == unit
 
 
-# --- Costs ----------------------------------------------------------------------------------------------------
-
-
 def test_memory_is_bounded(monkeypatch):
     model = nn.MLP(3, [2, 1], "tanh", rng=0)
     monkeypatch.setattr(film, "FRAMES", 8)
@@ -273,9 +267,6 @@ def test_a_film_leaves_no_cycles(living):
     alive = weakref.ref(running)
     del running
     assert alive() is None
-
-
-# --- Pictures -------------------------------------------------------------------------------------------------
 
 
 def test_the_page_has_the_numbers_of_every_step(tmp_path):

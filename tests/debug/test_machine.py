@@ -82,9 +82,6 @@ def test_a_long_label_does_not_widen_the_other_lines():
     assert min(map(len, repr(Machine(chain(3) + x)).splitlines()[4:])) < 100
 
 
-# --- Both passes ----------------------------------------------------------------------------------------------
-
-
 def test_the_forward_pass_and_then_the_backward_pass():
     machine = Machine(neuron()).forward().goto(1)
     assert [machine.b().position for _ in range(5)] == [0, -1, -2, -3, -3]
@@ -154,9 +151,6 @@ def test_a_number_outside_the_domain_changes_nothing():
     assert (x.data, machine.root.data) == (1.0, 0.0)
 
 
-# --- Mistakes -------------------------------------------------------------------------------------------------
-
-
 def test_no_mistake_where_there_is_none():
     (a,) = labelled(a=1.0)
     c = a * 2
@@ -169,9 +163,6 @@ def test_no_mistake_where_there_is_none():
         assert "complete (" not in repr(Machine(root).run())
     a.grad = 0.0  # as zero_grad does
     assert "should be" not in repr(Machine(f))
-
-
-# --- Source lines ---------------------------------------------------------------------------------------------
 
 
 def test_source_lines_are_recorded_inside_the_block_only():

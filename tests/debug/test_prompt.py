@@ -50,9 +50,6 @@ def test_a_reader_that_has_seen_enough():
     assert (result.returncode, result.stderr) == (0, "on\n")
 
 
-# --- Commands -------------------------------------------------------------------------------------------------
-
-
 def test_enter_repeats_and_is_n_at_first(capsys):
     run(neuron(), "", "", "b", "")
     headers = re.findall(r"^step (\d)", capsys.readouterr().out, re.M)
@@ -166,8 +163,6 @@ def test_an_error_of_a_rule_is_told_with_its_node(told):
     assert shown.splitlines()[-1] == "1.0"
 
 
-# --- Terminals ------------------------------------------------------------------------------------------------
-
 NAMED = [shutil.which(f"python3.{minor}") or "" for minor in range(11, 16)]
 BESIDE = Path(sys.base_prefix).parent.glob("3.1[1-9].*/bin/python")  # as pyenv keeps them
 PYTHONS = sorted(
@@ -265,9 +260,6 @@ def test_a_notebook_without_a_keyboard_says_what_to_do(monkeypatch, capsys):
         'There is no keyboard here. Give the commands: tg.debug.run(loss, "n", "why w").'
         in capsys.readouterr().out
     )
-
-
-# --- Room -----------------------------------------------------------------------------------------------------
 
 
 def test_a_session_of_a_hundred_commands_leaks_nothing(capsys, living):

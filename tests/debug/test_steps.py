@@ -253,9 +253,6 @@ def test_a_graph_is_freed_with_its_steps(living):
     assert living() == 0, text
 
 
-# --- Lazy -----------------------------------------------------------------------------------------------------
-
-
 def test_a_step_is_computed_when_it_is_asked_for(calls):
     every = steps(chain(100_000))
     len(every), every.root, every.order, every.nodes, repr(every), every.gradients(0)
@@ -270,9 +267,6 @@ def test_a_step_is_computed_when_it_is_asked_for(calls):
     assert next(iter(every)) == every[0]
     assert every[-1].shares[0].after == 1.0
     assert calls["neg"] == 100_000 * once
-
-
-# --- Errors ---------------------------------------------------------------------------------------------------
 
 
 def failing(upstream, out, x, y):

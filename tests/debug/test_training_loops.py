@@ -67,9 +67,6 @@ def learn(model: Any, result: Any, rate: float = 0.02) -> Any:
     return result
 
 
-# --- Right loops ------------------------------------------------------------------------------------------------
-
-
 def micro_batches(model: Any) -> Value:
     for _ in range(10):
         model.zero_grad()
@@ -357,9 +354,6 @@ RIGHT: dict[str, Loop] = {
 
 # One pass does not tell whether these are meant: blame asks.
 ASKED = ("micro-batches", "two losses", "accumulated every second step", "noisy gradients")
-
-
-# --- Loops with a fault -----------------------------------------------------------------------------------------
 
 
 def nothing(model: Any, step: int) -> Any:

@@ -415,9 +415,6 @@ def test_a_derivative_that_failed_leaves_no_trace() -> None:
     assert type(grad(cube)(2.0)) is float
 
 
-# --- Higher derivatives of random programs --------------------------------------------------------------------
-
-
 @steady
 @given(programs(SMOOTH, max_nodes=20, max_inputs=3))
 def test_hessians_are_symmetric_and_those_of_50_digits(program: Program) -> None:
@@ -464,8 +461,6 @@ def test_mpmath_numbers_keep_their_digits() -> None:
         x = mp.mpf(1) / 3
         assert abs(grad(grad(tg.tanh))(x) + 2 * mp.tanh(x) * mp.sech(x) ** 2) < mp.mpf(10) ** -48
 
-
-# --- Errors ---------------------------------------------------------------------------------------------------
 
 DERIVATIVES = [grad, value_and_grad, hessian, jacobian, forward, pulled]
 x, pullback = Value(1.0), vjp(lambda x: [x, x * x], 2.0)[1]

@@ -23,8 +23,6 @@ class Node:
     parents: tuple["Node", ...] = ()
 
 
-# --- Order ----------------------------------------------------------------------------------------------------
-
 ORDERS = [  # the parents of each node by their names, the root last; the order
     ({"a": ""}, "a"),
     ({"a": "", "b": "a", "c": "a", "d": "bc"}, "acbd"),  # a shared node comes once and before both that use it
@@ -75,9 +73,6 @@ def test_orders_and_edges_of_programs(program: Program) -> None:
     assert all(node.grad == 0.0 for node in order)  # reading changes nothing
 
 
-# --- A chain of up to a million additions ----------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module", params=[20_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def n(request: pytest.FixtureRequest) -> int:
     """Twenty times what Python's recursion would allow, and a million."""
@@ -116,9 +111,6 @@ def test_many_additions_are_copied_with_their_leaf(way: str, n: int, chain: tupl
     twin_x.grad = 0.0
     twin_y.backward()
     assert twin_x.grad == chain[0].grad == n + 1.0
-
-
-# --- Memory ---------------------------------------------------------------------------------------------------
 
 
 def fails(y: Value) -> None:

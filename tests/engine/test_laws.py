@@ -249,8 +249,6 @@ def test_a_neutral_operation_changes_nothing(neutral: str, program: Program, pla
     assert [x.grad for x in leaves] == [x.grad for x in plain[: len(leaves)]]
 
 
-# --- Other ways to write the same -----------------------------------------------------------------------------
-
 SPLIT: dict[str, Function] = {
     "x + x - x": lambda x: x + x - x,
     "x * 2 - x": lambda x: x * 2 - x,
@@ -324,8 +322,6 @@ def test_two_formulas_of_one_function_have_one_gradient(program: Program) -> Non
         assert_same(got, expected, plus(sizes, others))
 
 
-# --- Euler: a homogeneous function is the sum of x_i times its slope, over its degree -------------------------
-
 ONE = ["-a", "(a + b) / 2", "(a - b) / 2", "2 * a / 4", "sum(a, b, c) / 3", "relu(a)", "abs(a)", "max(a, b)"]
 ONE += ["min(a, b)", "max(a, b, c)"]
 first_degree = programs(ONE, max_nodes=14) | programs(ONE, max_nodes=14, kind=Fraction)
@@ -372,8 +368,6 @@ def test_eulers_identity_for_homogeneous_polynomials(drawn: tuple[int, Function]
     assert along == times(degree - 1, first)
     assert all(isinstance(x, Fraction) for x in [*first, *along])
 
-
-# --- Whole numbers --------------------------------------------------------------------------------------------
 
 WHOLE = ["a + b", "a - b", "a * b", "-a", "a * a", "a**2", "2 * a", "1 - a", "sum(a, b, c)", "dot([a, b], [c, d])"]
 

@@ -34,8 +34,6 @@ def power(exponent: float) -> Expression:
     return lambda x: x**exponent
 
 
-# --- Exact rows: name, expression, inputs -> value, slopes --------------------------------------------------
-
 half_pi = math.pi / 2
 TABLE: list[tuple[str, Expression, tuple[float, ...], float, tuple[float, ...]]] = [
     # overflow and underflow are silent
@@ -179,8 +177,6 @@ def test_slopes_that_are_a_graph_have_the_same_values(
     assert bits(s + 0.0 for s in tg.gradients(y, leaves)) == bits(slopes)
 
 
-# --- Errors -------------------------------------------------------------------------------------------------
-
 ERRORS: list[tuple[type[Exception], str, Expression, float]] = [
     (ValueError, "log", Value.log, 0.0),
     (ValueError, "log", Value.log, -0.0),
@@ -223,8 +219,6 @@ def test_outside_the_domain(kind: type[Exception], operation: str, f: Expression
     assert "label='income'" in message
 
 
-# --- nan ----------------------------------------------------------------------------------------------------
-
 # Their slope does not depend on the input itself: nan reaches the other factors, if any.
 LINEAR = {"add", "sub", "neg", "mul", "sum", "dot", "detach"}
 
@@ -256,9 +250,6 @@ def test_nan_in_nan_out(rule: Rule) -> None:
                 assert math.isnan(out), inputs
                 for i in partners(rule, n, bad):
                     assert math.isnan(slopes[i]), (inputs, slopes)
-
-
-# --- Kinks ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["max", "min"])

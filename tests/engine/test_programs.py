@@ -34,9 +34,6 @@ def below(root: Value, results: list[Value]) -> list[Value]:
     return [x for x in results if x in order]
 
 
-# --- The programs themselves ----------------------------------------------------------------------------------
-
-
 def test_every_rule_is_drawn_and_so_are_shared_and_repeated_operands() -> None:
     drawn: Counter[str] = Counter()
 
@@ -75,9 +72,6 @@ def test_a_program_prints_as_the_python_that_it_runs(program: Program) -> None:
 def test_a_printed_program() -> None:
     program = Program((0.5,), (("a * b / 4", (0, 0, 0, 0)), ("log(1 + a * a)", (0, 0, 0, 0))))
     assert repr(program).endswith("\nx0 = Value(0.5)\nx1 = x0 * x0 / 4\nx2 = log(1 + x1 * x1)\nx2.backward()\n")
-
-
-# --- Reverse mode against every other way ---------------------------------------------------------------------
 
 
 @steady

@@ -48,9 +48,6 @@ def test_the_rule_is_right(case: Rule) -> None:
     assert ("Fractions" in report.numbers) == exact
 
 
-# --- Every kind of number ---------------------------------------------------------------------------------
-
-
 def assert_alike(got: object, expected: object) -> None:
     """NumPy's own exp, sin ... differ in the last place, and so do sums."""
     np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-15)
@@ -109,9 +106,6 @@ def test_operators_and_methods_are_the_forward_of_their_rule(case: Rule) -> None
             assert y.rule.name == case.name
 
 
-# --- Rules of the user ------------------------------------------------------------------------------------
-
-
 def test_a_rule_of_the_user_works_at_once() -> None:
     cube = rule(lambda x: x * x * x, name="cube", backward=lambda upstream, out, x: (upstream * 3 * x * x,))
     x = Value(2.0)
@@ -138,9 +132,6 @@ def test_a_rule_with_parameters_may_be_declared_again(decorated: Any) -> None:
 
 def test_an_array_may_reach_outside_the_domain() -> None:
     np.testing.assert_array_equal(RULES["log2"](np.array([-1.0, 0.0, 8.0])), [math.nan, -math.inf, 3.0])
-
-
-# --- What a rule says about itself --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,6 @@ from tinygrad_edu import Value, gradients, topological_order
 from tinygrad_edu.engine.changes import is_stale
 from tinygrad_edu.testing.check.oracles import path_sum
 
-# --- The model ------------------------------------------------------------------------------------------------
-
 
 class Operation(NamedTuple):
     n_inputs: int
@@ -144,8 +142,6 @@ class Model:
             twins[i] = self.append(Node(self.nodes[i].operation, operands), self.data[i], self.grads[i])
         return twins
 
-
-# --- The machine ----------------------------------------------------------------------------------------------
 
 MOST_NODES, MOST_WALKS = 120, 400
 CONSTANTS: dict[str, tuple[str, Callable[[Value], Value]]] = {  # the operation, and its constant as a plain int
@@ -385,8 +381,6 @@ def adapted(machine: type[RuleBasedStateMachine]) -> Any:
 
 TestGraphs = adapted(Graphs)
 
-
-# --- Broken engines, each of which the machine must notice ----------------------------------------------------
 
 Nodes = Callable[[Value], list[Value]]
 

@@ -55,8 +55,6 @@ def test_anything_else_is_refused_with_the_fix(wrong: object, fix: str) -> None:
     assert (x.data, x.grad) == (3.0, 0.0)
 
 
-# --- Errors -------------------------------------------------------------------------------------------------
-
 POWER = r"pow_n\(Value\(data=-2.0, grad=0.0\), exponent={}\): a neg"
 OPERATION = (
     r"^Value takes a number and a label, got \({}\)\. For an operation of your own, declare a rule: tg\.rule\. Val"
@@ -148,9 +146,6 @@ def test_a_result_has_no_label() -> None:
         assert [parent.label for parent in result.parents] in (["x"], ["x", "y"], ["", "x"], ["x", ""])
 
 
-# --- Kinds of numbers ---------------------------------------------------------------------------------------
-
-
 def test_fractions_stay_exact() -> None:
     x = Value(Fraction(1, 3))
     y = (x * 2 + 1) ** 3 / (x - 5) - abs(x) * 7
@@ -190,9 +185,6 @@ def test_functions_take_plain_numbers_and_arrays_too() -> None:
     assert tg.take([[1.0], [2.0]], np.int64(0)) == [1.0]
 
 
-# --- Single operations --------------------------------------------------------------------------------------
-
-
 def test_the_power_without_an_exponent_is_the_square() -> None:
     x = Value(3.0)
     y = tg.RULES["pow_n"](x)
@@ -220,9 +212,6 @@ def test_where_sends_the_gradient_to_the_side_it_took() -> None:
     tg.where(np.bool_(True), a, b).backward()
     tg.where(Value(1.0), a, 0).backward()
     assert (a.grad, b.grad) == (2.0, 20.0)
-
-
-# --- Leaves that were changed -------------------------------------------------------------------------------
 
 
 def test_a_changed_leaf_is_noticed_when_asked() -> None:

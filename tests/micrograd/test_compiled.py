@@ -48,9 +48,6 @@ def agrees(function: Callable[..., Any], parameters: list[Value], *batch: Any) -
     return step
 
 
-# --- Operations that the program writes itself ------------------------------------------------------------
-
-
 def log(p: Any) -> Value:
     clamped = max(p.data, 1e-12)
     return Value(math.log(clamped), (p,), (1.0 / clamped,))

@@ -247,9 +247,6 @@ def test_overflow_and_a_long_chain():
     assert copy.deepcopy(y).data == y.data
 
 
-# --- Copies -------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda root: pickle.loads(pickle.dumps(root))])
 def test_a_copy_is_a_graph_of_its_own(copied):
     x = Value(3.0, label="x")
@@ -265,9 +262,6 @@ def test_a_copy_is_a_graph_of_its_own(copied):
     assert "square" in [node._op for node in tg.topological_order(twin)]
 
 
-# --- NumPy --------------------------------------------------------------------------------------------------
-
-
 def test_numpy_computes_element_by_element():
     v, array = Value(3.0), np.array([1.0, 2.0])
     for out in (array * v, v * array, array + v, v - array, array / v, v / array, np.array([v, v]) * array):
@@ -279,8 +273,6 @@ def test_numpy_computes_element_by_element():
     assert np.exp(v).data == math.exp(3.0)
     assert np.mean([v, v, v]).data == pytest.approx(3.0)
 
-
-# --- In place of micrograd ----------------------------------------------------------------------------------
 
 PROGRAM = """
 import micrograd.nn as networks

@@ -134,9 +134,6 @@ def test_the_ways_to_name_a_class(target: Any) -> None:
     assert nn.cross_entropy(np.array(ROWS), np.array([2, 0])) == nn.cross_entropy(ROWS, [2, 0])
 
 
-# --- Far from zero, and at the joints ------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("loss", "z", "target", "expected", "slopes"),
     [
@@ -173,9 +170,6 @@ def test_huber_is_curved_at_zero() -> None:
 def test_a_row_of_100_classes_is_few_nodes(target: Any, nodes: int) -> None:
     loss = nn.cross_entropy(as_values([0.0] * 100), target)
     assert len(tg.topological_order(loss)) <= nodes + 1  # the logits and the shares, logsumexp, dot, -
-
-
-# --- Errors ---------------------------------------------------------------------------------------------------
 
 
 LIST = "takes one output per target, got a list of"

@@ -38,9 +38,6 @@ def test_what_networks_return_and_zero_grad() -> None:
     assert not any(p.grad for p in model.parameters())
 
 
-# --- Wrong inputs -------------------------------------------------------------------------------------------
-
-
 def ones(activation: Any = "relu") -> list[nn.Module]:
     """Models of one example with two inputs."""
     return [
@@ -80,9 +77,6 @@ def test_other_errors_of_a_model_are_left_as_they_are() -> None:
             model(["a", "b"])
         with pytest.raises(ValueError, match="takes 2 inputs, got 3"):
             model([1.0, 2.0, 3.0])
-
-
-# --- Generators ---------------------------------------------------------------------------------------------
 
 
 MADE_AT_RANDOM: list[Callable[[], Any]] = [

@@ -100,8 +100,6 @@ def test_every_float_comes_back(path: Path) -> None:
     assert nn.load(path).arguments == {"alpha": math.inf}
 
 
-# --- Files of older versions ----------------------------------------------------------------------------------
-
 DENSE = {"module": "Dense", "arguments": [], "options": {"n_inputs": 1, "n_outputs": 1, "activation": "relu"}}
 RESIDUAL = {"module": "Residual", "arguments": [], "options": {"module": DENSE}}
 OWN = {"module": "Own", "arguments": [], "options": {"scale": 2.0, "inner": DENSE}}
@@ -133,8 +131,6 @@ def test_a_file_of_version_1_loads(call: Any, parameters: Any, buffers: Any, pat
     assert json.loads(path.read_text())["version"] == 2
     assert repr(nn.load(path).state_dict()) == repr(parameters | buffers)
 
-
-# --- Resuming -----------------------------------------------------------------------------------------------
 
 DATA = ([[0.1 * i, (-1) ** i * 0.3] for i in range(10)], [(-1) ** i for i in range(10)])
 
@@ -179,9 +175,6 @@ def test_both_are_loaded_or_neither(path: Path) -> None:
         nn.load(path, optimizer)
 
 
-# --- Which class --------------------------------------------------------------------------------------------
-
-
 def test_a_class_of_the_same_name_is_another_class(path: Path, tmp_path: Path) -> None:
     nn.Dense(1, 1, rng=0).save(path)
 
@@ -220,8 +213,6 @@ def test_only_modules_are_built(name: str, path: Path) -> None:
     with pytest.raises(ValueError, match=f"the Module class '{name}' is not defined: import or define it"):
         nn.load(path)
 
-
-# --- Broken and hostile files -------------------------------------------------------------------------------
 
 MODEL = nn.MLP(2, [2, 1], rng=0)
 CALL, STATE = described(MODEL), MODEL.state_dict()

@@ -527,9 +527,6 @@ def test_a_step_that_cannot_be_made_moves_nothing() -> None:
     assert normed.state == {}
 
 
-# --- Schedules ----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("schedule", "expected"),
     [

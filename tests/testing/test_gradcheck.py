@@ -492,8 +492,6 @@ def test_a_right_formula_that_loses_its_digits_is_told() -> None:
     assert only(lambda x: textbook(x), 0.5).note == ""
 
 
-# --- Functions of floats only ---------------------------------------------------------------------------------
-
 ON_FLOATS: list[tuple[Callable[..., Any], float, str, str]] = [  # f, x, the verdict, a part of the note
     (lambda x: x + math.exp(x.data), 1.0, "WRONG", "by differences of floats"),
     (lambda x: x * x + 0 * math.exp(x.data), 3.0, "ok", ""),
@@ -526,9 +524,6 @@ def test_one_side_of_a_kink() -> None:
     assert (row.verdict, row.note) == ("undecided", "one side of a kink beside relu(x=0)")
 
 
-# --- The textbooks' recipes -----------------------------------------------------------------------------------
-
-
 def test_absolute_passes_a_small_wrong_gradient_and_cries_wolf_for_a_small_x() -> None:
     twice = rule(lambda x: 2 * x, backward=lambda u, out, x: (3 * u,), name="twice")
     assert only(lambda x: twice(x) / 1000, 1.0, recipe="absolute").verdict == "ok"
@@ -557,8 +552,6 @@ def test_recipes_use_their_step_and_say_so(recipe: str, step: float) -> None:
     row = only(tg.log, step / 2, recipe=recipe)
     assert (row.verdict, row.note) == ("undecided", f"f is not defined at a distance of {step:g}")
 
-
-# --- Errors ---------------------------------------------------------------------------------------------------
 
 ERRORS: list[tuple[tuple[Any, ...], type[Exception], str]] = [
     ((3.0, 1.0), TypeError, "takes a function f first, got 3.0 (float)."),

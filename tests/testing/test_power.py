@@ -29,9 +29,6 @@ def first_failure() -> Iterator[None]:
     settings.load_profile("before")
 
 
-# --- What people get wrong, in any rule ---------------------------------------------------------------------
-
-
 def wrong_sign(rule: Rule) -> Backward:
     return lambda upstream, out, *inputs: [-share for share in rule.backward(upstream, out, *inputs)]
 
@@ -112,8 +109,6 @@ def test_a_wrong_rule_is_caught(rule: Rule, mistake: Callable[[Rule], Backward])
     assert "input " in message
     assert "expected" in message or "error" in message
 
-
-# --- Formulas that are right on paper -----------------------------------------------------------------------
 
 INACCURATE: dict[str, Backward] = {
     "tanh": lambda upstream, out, x: (upstream * (1 - out * out),),

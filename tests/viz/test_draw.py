@@ -96,9 +96,6 @@ def test_a_leaf_alone_is_a_picture(root):
     assert b"<svg" in draw(root, slopes=True, heat=True).pipe()
 
 
-# --- Constants ------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("expression", "text"),
     [
@@ -189,9 +186,6 @@ def test_paths_that_are_none_are_told_what_to_pass():
     for edge in [(y, 2), (x, 0), (x * x, 0), (y, -1)]:
         with pytest.raises(ValueError, match=r"There is no operand .* in this graph"):
             draw(y, paths=[edge])
-
-
-# --- Frames around modules --------------------------------------------------------------------------------------
 
 
 def test_a_node_is_framed_with_the_parameters_it_belongs_to():

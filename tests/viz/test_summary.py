@@ -156,8 +156,6 @@ def test_a_large_graph_is_no_deeper_for_the_interpreter(make):
     assert "not shown" in tree(root)
 
 
-# --- The layout -------------------------------------------------------------------------------------------------
-
 SVG = "{http://www.w3.org/2000/svg}"
 
 
