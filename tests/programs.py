@@ -340,9 +340,8 @@ def a_small_convolutional_network() -> Case:
         planes = convolved([image], filters)
         planes = [[[(a + b).relu() for a in row] for row in c] for c, b in zip(planes, bias, strict=True)]
         corners = itertools.product(planes, (0, 2), (0, 2))
-        return nn.cross_entropy(
-            last([tg.max(c[i][j], c[i][j + 1], c[i + 1][j], c[i + 1][j + 1]) for c, i, j in corners]), y
-        )
+        pooled = [tg.max(c[i][j], c[i][j + 1], c[i + 1][j], c[i + 1][j + 1]) for c, i, j in corners]
+        return nn.cross_entropy(last(pooled), y)
 
     return loss, [*flat(filters, bias), *last.parameters()], [normal(3, 6, 6, seed=3), CLASSES[:3]]
 

@@ -31,13 +31,7 @@ def test_the_entry_points_are_installed_and_load() -> None:
 
 def test_every_page_names_the_same_account() -> None:
     account = PROJECT["urls"]["Source"].split("/")[-2]
-    names = [
-        "README.md",
-        "notebooks/README.md",
-        "notebooks/pages/conf.py",
-        ".github/CONTRIBUTING.md",
-        "pyproject.toml",
-    ]
+    names = "README.md notebooks/README.md notebooks/pages/conf.py .github/CONTRIBUTING.md pyproject.toml".split()
     for name in names:
         text = (ROOT / name).read_text(encoding="utf-8").replace("\\.", ".")
         found = re.findall(

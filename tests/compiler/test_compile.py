@@ -309,7 +309,7 @@ def test_the_loss_beside_a_score_of_zero_is_not_rounded_away(z: float, width: in
 
 
 HARD_NAMES = (
-    "t1 t2 index_1 numbers numbers_1 mask_2 softmax_1 A1 Z1 W1 dW1 b1 db1 dt1 float buffers gradient B run np out"
+    "t1 index_1 numbers numbers_1 mask_2 softmax_1 A1 Z1 W1 dW1 db1 dt1 float buffers gradient B run np out"
 )
 
 
@@ -370,9 +370,7 @@ def test_arrays_hold_the_parameters_and_are_written_back(dtype: str) -> None:
     model, loss = classifier()
     parameters = model.parameters()
     step = tg.compile(loss, parameters, dtype)
-    before, after = (
-        np.array(x, dtype) for x in ([p.data for p in parameters], np.linspace(-1, 1, len(parameters)))
-    )
+    before, after = np.array([[p.data for p in parameters], np.linspace(-1, 1, len(parameters))], dtype)
     with step.arrays() as theta:
         assert isinstance(theta, np.ndarray)
         assert theta.dtype == dtype
@@ -570,9 +568,7 @@ W = Value(1.0, label="w")
         (lambda x: tg.logsumexp(W * x, 0.0), [1e4, -1e4], [1e4, 0.0]),
     ],
 )
-def test_outside_a_domain_there_is_the_engines_error_or_its_inf_or_nan(
-    function: Any, x: Any, expected: Any
-) -> None:
+def test_outside_a_domain_there_is_the_engines_error_or_its_inf_or_nan(function, x, expected) -> None:
     try:
         for number in x:
             function(Value(number)).backward()
@@ -879,9 +875,7 @@ def test_compile_refuses_at_once(parameters: Any, options: Any, error: Any, matc
 @BACKENDS
 def test_a_parameter_without_use_has_gradient_zero_and_it_is_said_once(backend: str) -> None:
     step = tg.compile(line, [A, UNUSED, B], backend=backend)
-    with pytest.warns(
-        UserWarning, match=r"does not use 1 of the 3 parameters \(unused\): their gradient is 0.0"
-    ) as said:
+    with pytest.warns(UserWarning, match=r"does not use 1 of the 3 parameters \(unused\): their gradient") as said:
         _, gradient = step.value_and_grad([1.0], [1.0])
     assert [warning.filename for warning in said] == [__file__]
     assert list(gradient) == [8.0, 0.0, 8.0]

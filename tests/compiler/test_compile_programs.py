@@ -155,10 +155,7 @@ class Near(RuleNumber):
     def combine(rule: Rule, inputs: tuple[Any, ...]) -> "Near":
         numbers = [float(x.data) for x in inputs]
         out = rule.forward(*numbers)
-        for place in [
-            *(x - kink for x in numbers for kink in rule.kinks),
-            *(x - out for x in numbers if rule.ties),
-        ]:
+        for place in [x - kink for x in numbers for kink in (*rule.kinks, *[out] * rule.ties)]:
             Near.note(place)
         if rule.name == "where":
             Near.note(numbers[0])
@@ -233,6 +230,7 @@ def test_random_programs(split: Split, backend: str) -> None:
     compare(split, split.parameters, *split.batch, backend=backend)
 
 
+EIGHTHS = st.integers(-16, 16).map(lambda n: n / 8)
 LOSSES = {
     "mse": nn.mse,
     "huber": nn.huber,
@@ -247,7 +245,7 @@ LOSSES = {
 @given(
     networks(),
     st.sampled_from(sorted(LOSSES)),
-    st.lists(st.lists(st.integers(-16, 16).map(lambda n: n / 8), min_size=4, max_size=4), min_size=1, max_size=4),
+    st.lists(st.lists(EIGHTHS, min_size=4, max_size=4), min_size=1, max_size=4),
     st.integers(0, 9),
 )
 def test_random_networks(net: nn.MLP, loss: str, rows: list[list[float]], seed: int) -> None:
@@ -324,9 +322,7 @@ def dense(net: Layers, h: list[Any], i: int, j: int) -> list[Any]:
 
 def summed(net: Layers, h: list[Any], i: int, j: int) -> list[Any]:
     """Weighted sums as a loop writes them, of lists of unequal lengths."""
-    return [
-        sum(a * b for a, b in zip(net.weights(k + 1, i + k, j), h[: k + 1], strict=True)) for k in range(len(h))
-    ]
+    return [sum(w * a for w, a in zip(net.weights(k + 1, i + k, j), h)) for k in range(len(h))]  # noqa: B905
 
 
 def window(net: Layers, h: list[Any], i: int, j: int) -> list[Any]:
@@ -390,12 +386,10 @@ def kink_is_near(root: Value) -> bool:
     return False
 
 
-layers = st.lists(
-    st.tuples(st.sampled_from(list(MOVES)), st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=6
-).map(Layers)
-rows_of_numbers = st.lists(
-    st.lists(st.integers(-16, 16).map(lambda n: n / 8), min_size=4, max_size=4), min_size=1, max_size=3
+layers = st.lists(st.tuples(st.sampled_from(list(MOVES)), *[st.integers(0, 6)] * 2), min_size=1, max_size=6).map(
+    Layers
 )
+rows_of_numbers = st.lists(st.lists(EIGHTHS, min_size=4, max_size=4), min_size=1, max_size=3)
 
 
 def of_rows(net: Layers) -> Callable[[Any], Value]:
@@ -506,8 +500,7 @@ def test_generated_code_gets_no_longer(name: str) -> None:
 @pytest.mark.parametrize("shift", [-math.inf, math.inf])
 def test_an_infinite_shift_does_not_cancel(shift: float) -> None:
     p = Value(0.5)
-    value, gradient = tg.compile(lambda a, b: tg.softmax([p * a - shift, p * b - shift])[0], [p]).value_and_grad(
-        [1.0], [2.0]
-    )
+    step = tg.compile(lambda a, b: tg.softmax([p * a - shift, p * b - shift])[0], [p])
+    value, gradient = step.value_and_grad([1.0], [2.0])
     assert math.isnan(value)
     assert np.isnan(gradient).all()

@@ -140,15 +140,9 @@ def program(rng: random.Random) -> str:
 
     terms = []
     for _ in range(rng.randint(1, 4)):
-        a, b = f"{index(2)} % 5", f"{index(2)} % 5"
-        ways = [
-            f"ITEMS[{a}]",
-            f"TABLE[{a}][{b}]",
-            f"tg.take(ITEMS, {a})",
-            f"TABLE[{a}][-1 - {b}]",
-            f"ITEMS[1:][{a}]",
-        ]
-        terms.append(f"{rng.choice(ways)} * {rng.randint(1, 9)}")
+        places = ["ITEMS[{a}]", "TABLE[{a}][{b}]", "tg.take(ITEMS, {a})", "TABLE[{a}][-1 - {b}]", "ITEMS[1:][{a}]"]
+        place = rng.choice(places).format(a=f"{index(2)} % 5", b=f"{index(2)} % 5")
+        terms.append(f"{place} * {rng.randint(1, 9)}")
     return "lambda i, j, x: " + " + ".join(terms)
 
 

@@ -294,9 +294,7 @@ def test_a_branch_is_looked_at_for_each_example_and_checked_in_the_pure_function
 
 
 def test_a_rule_keeps_its_own_backward() -> None:
-    through = tg.rule(
-        lambda x: where(x > 0, 1.0, -1.0), backward=lambda upstream, out, x: (upstream,), name="through"
-    )
+    through = tg.rule(lambda x: where(x > 0, 1.0, -1.0), backward=lambda u, out, x: (u,), name="through")
     fixed = tg.rule(lambda x, y: 2.0, backward=lambda upstream, out, x, y: (0, upstream * exp(x)), name="fixed")
     w = Value(0.5, label="w")
     step = tg.compile(lambda x: through(w * x) + 3 * fixed(x, w), [w], backend="jax")
@@ -454,9 +452,7 @@ def test_float64_needs_the_switch_of_jax() -> None:
 
 def test_no_jax_and_an_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jax, "__version__", "0.4.38")
-    with pytest.raises(
-        ImportError, match=r"needs JAX 0\.\d+ or newer, and this is JAX 0\.4\.38: pip install -U jax"
-    ):
+    with pytest.raises(ImportError, match=r"needs JAX 0\.\d+ or newer, and this is JAX 0\.4\.38: pip install"):
         compiled()
     monkeypatch.setitem(sys.modules, "jax", None)
     with pytest.raises(ImportError, match=r'pip install "tinygrad-edu\[jax\]"'):

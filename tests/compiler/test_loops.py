@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import recurrences as of
-from comparing import check, compare, search, used, values
+from comparing import check, compare, examples_of, search, used, values
 from programs import columns, flat, linear, plus
 from recurrences import LOOPS, OWN, X, blocks, leaves, normal, recurrent, tanh
 
@@ -59,9 +59,7 @@ def test_recurrences_become_loops(name: str) -> None:
     compare(function, parameters, *batch, dtype="float32")
     compare(function, parameters, *batch, backend="python")
     outputs = tg.compile(function, parameters).predict(*batch)
-    expected = (
-        [function(*one).data for one in zip(*map(values, batch), strict=True)] if batch else [function().data]
-    )
+    expected = [function(*one).data for one in examples_of(batch)]
     np.testing.assert_allclose(outputs, expected, 1e-12, 1e-12)
 
 
@@ -238,11 +236,8 @@ class Recurrence:
     def __init__(self, rng: random.Random, longest: int = 11):
         self.T, H, F = rng.randint(4, longest), rng.choice([1, 2, 3]), rng.choice([1, 2])
         self.H, self.reach = H, rng.choice([1, 1, 2, 3])
-        self.varies, self.odd, self.period = (
-            rng.random() < 0.15,
-            rng.choice([-1, -1, rng.randrange(9)]),
-            rng.choice([1, 1, 2, 3]),
-        )
+        self.varies, self.odd = rng.random() < 0.15, rng.choice([-1, -1, rng.randrange(9)])
+        self.period = rng.choice([1, 1, 2, 3])
         self.out = rng.choice(["last", "all", "some", "two", "max", "weighted"])
         self.lines = [(rng.randrange(12), rng.randrange(99), rng.randrange(99)) for _ in range(rng.randint(1, 5))]
         self.news = [rng.randrange(3) for _ in range(rng.choice([1, 1, 2]))]
@@ -273,9 +268,8 @@ class Recurrence:
 
     def __call__(self, x: Any, start: Any) -> Value:
         zeros = [Value(0.0)] * self.H
-        states = [
-            [{"zeros": zeros, "input": start}.get(f, p)] for f, p in zip(self.first, self.starts, strict=False)
-        ]
+        pairs = zip(self.first, self.starts, strict=False)
+        states = [[{"zeros": zeros, "input": start}.get(f, p)] for f, p in pairs]
         outs = []
         for t in range(self.T):
             vectors = [linear(self.weights[0], x[t])]
@@ -283,9 +277,8 @@ class Recurrence:
                 distance = 1 + (t * self.varies + i) % self.reach
                 vectors += [earlier[max(-len(earlier), -distance)], earlier[-1]]
             for k, (which, i, j) in enumerate(self.lines):
-                vectors.append(
-                    self.line(which, t, k, vectors[-1 - i % len(vectors)], vectors[-1 - j % len(vectors)])
-                )
+                a, b = (vectors[-1 - place % len(vectors)] for place in (i, j))
+                vectors.append(self.line(which, t, k, a, b))
             for earlier, new in zip(states, self.news, strict=True):
                 both = zip(vectors[-1 - new % len(vectors)], earlier[-1], strict=True)
                 earlier.append([tg.tanh(p + 0.5 * q) for p, q in both])

@@ -124,9 +124,7 @@ def eager(loss: Any, w: Value) -> list[float]:
 
 @pytest.mark.parametrize("backend", ["numpy", "python"])
 @pytest.mark.parametrize("place", PLACES)
-def test_an_annealed_number_is_read_at_each_call(
-    place: str, backend: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_annealed_number_is_read_at_each_call(place, backend, monkeypatch) -> None:
     w = Value(0.7, label="w")
     loss, change = PLACES[place](w)
     step, made = tg.compile(loss, [w], backend=backend), []

@@ -66,10 +66,8 @@ def test_same_seed_same_bits(make) -> None:
 
 def test_the_split_of_the_digits_stays() -> None:
     data = datasets.digits()
-    assert (
-        hashlib.md5(data.X_train.tobytes() + data.y_test.tobytes()).hexdigest()
-        == "8b1b5a546ee359d7c57a9cad4721559d"
-    )
+    digest = hashlib.md5(data.X_train.tobytes() + data.y_test.tobytes()).hexdigest()
+    assert digest == "8b1b5a546ee359d7c57a9cad4721559d"
 
 
 def test_iris_standardized_by_the_training_part() -> None:
@@ -92,9 +90,7 @@ def test_every_shipped_file_is_attributed() -> None:
 
 
 def test_only_numpy_is_imported() -> None:
-    code = (
-        "import sys, tinygrad_edu.datasets; print({'pooch', 'requests', 'tqdm', 'matplotlib'} & set(sys.modules))"
-    )
+    code = "import sys, tinygrad_edu.datasets; print({'pooch', 'requests', 'tqdm', 'matplotlib'} & {*sys.modules})"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "set()\n"
 
@@ -307,9 +303,7 @@ def test_downloaded_once(network: dict[str, Any], mirror: str, tmp_path: Path) -
         (lambda data: b"<html>Please log in to this network</html>", "the download is not MNIST's train-images"),
     ],
 )
-def test_a_broken_download_leaves_nothing(
-    network: dict[str, Any], tmp_path: Path, edit: Any, message: str
-) -> None:
+def test_a_broken_download_leaves_nothing(network, tmp_path: Path, edit: Any, message: str) -> None:
     url = f"{URLS[0]}train-images-idx3-ubyte.gz"
     good, network[url] = network[url], edit(network[url])
     with pytest.raises(FileNotFoundError, match=message) as caught:
@@ -325,9 +319,7 @@ def test_a_broken_download_leaves_nothing(
 def test_without_download_the_network_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for library in (pooch, None):
         monkeypatch.setitem(sys.modules, "pooch", library)
-        with pytest.raises(
-            FileNotFoundError, match=r"was not found .*: name the folder .*, or leave download=False"
-        ):
+        with pytest.raises(FileNotFoundError, match=r"not found .*: name the folder .*, or leave download=False"):
             datasets.mnist(download=False)
     pooch.retrieve.assert_not_called()
 

@@ -91,12 +91,8 @@ def test_the_forward_pass_and_then_the_backward_pass():
 
 def test_letters_and_names():
     machine = Machine(neuron())
-    assert [machine.s().position, machine.g("d").position, machine.b().position, machine.r().position] == [
-        1,
-        3,
-        2,
-        3,
-    ]
+    moves = (lambda: machine.s(), lambda: machine.g("d"), lambda: machine.b(), lambda: machine.r())
+    assert [move().position for move in moves] == [1, 3, 2, 3]
     assert machine.goto("#3").current.label == "d"
     assert machine.node("y") is machine.root
     assert machine.reset().until("c").position == 2

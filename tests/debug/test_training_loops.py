@@ -128,9 +128,8 @@ def velocities(model: Any) -> Value:
 
 
 def by_fit(model: Any) -> Value:
-    tg.fit(
-        model, lambda out, y: (out - y) ** 2, (XS, YS), optim.SGD(model.parameters(), 0.01), 5, 2, progress=False
-    )
+    sgd = optim.SGD(model.parameters(), 0.01)
+    tg.fit(model, lambda out, y: (out - y) ** 2, (XS, YS), sgd, 5, 2, progress=False)
     return squares(model)
 
 

@@ -49,9 +49,7 @@ def check(answer: Why, top: int) -> None:
         assert same(path.product, every[path.edges])
         assert path.nodes[0] is x
         assert path.nodes[-1] is root
-        for child, (parent, operand) in zip(
-            path.nodes[1:], zip(path.nodes, path.operands, strict=False), strict=True
-        ):
+        for child, parent, operand in zip(path.nodes[1:], path.nodes[:-1], path.operands, strict=True):
             assert child.parents[operand] is parent
         product = type(root.data)(1)
         for slope in reversed(path.slopes):

@@ -229,9 +229,7 @@ def test_the_absolute_adjoint_adds_sizes_where_slopes_cancel() -> None:
 
 
 def test_the_absolute_adjoint_ignores_no_share() -> None:
-    wrong = tg.rule(
-        lambda x: x + 1, name="two", n_inputs=1, backward=lambda upstream, out, x: (upstream, upstream)
-    )
+    wrong = tg.rule(lambda x: x + 1, name="two", n_inputs=1, backward=lambda upstream, out, x: (upstream,) * 2)
     with pytest.raises(ValueError, match="is longer than"):
         absolute_adjoint(wrong(Value(1.0)))
 

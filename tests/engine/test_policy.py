@@ -167,9 +167,7 @@ def test_table(name: str, f: Expression, inputs: Any, value: float, slopes: Any)
 
 
 @pytest.mark.parametrize(("name", "f", "inputs", "value", "slopes"), TABLE, ids=TABLE_IDS)
-def test_slopes_that_are_a_graph_have_the_same_values(
-    name: str, f: Expression, inputs: Any, value: float, slopes: Any
-) -> None:
+def test_slopes_that_are_a_graph_have_the_same_values(name, f, inputs, value, slopes) -> None:
     """At singular points too: infinite slopes are let through, domains are checked for the user only."""
     leaves = [Value(x) for x in inputs]
     y = f(*leaves)

@@ -158,9 +158,8 @@ TAKES = (
 
 def test_a_rule_shows_what_was_declared() -> None:
     relu, log1p = RULES["relu"], Rule("log1p", "", math.log1p, lambda *_: (), 1, (Interval(-1, open=True),))
-    assert repr(relu) == (
-        "<relu(x) = x for x > 0, else 0; slope 1 for x > 0, else 0; domain: all numbers; kink at x = 0>"
-    )
+    facts = "slope 1 for x > 0, else 0; domain: all numbers; kink at x = 0"
+    assert repr(relu) == f"<relu(x) = x for x > 0, else 0; {facts}>"
     again = relu.replace()
     assert again.__doc__ == (
         "relu(x) = x for x > 0, else 0\n\nSlope:   1 for x > 0, else 0\nDomain:  all numbers\nKinks:   x = 0\n\n"

@@ -232,9 +232,8 @@ def dropped(x: Any) -> Any:
 
 
 def noisy(x: Any) -> Any:
-    return dot([a + random.uniform(-1, 1) * random.normalvariate(0, 1) for a in x]) * (
-        1.0 * (random.random() < 0.5)
-    )
+    noise = [random.uniform(-1, 1) * random.normalvariate(0, 1) for _ in x]
+    return dot([a + b for a, b in zip(x, noise, strict=True)]) * (1.0 * (random.random() < 0.5))
 
 
 @pytest.mark.parametrize("function", [dropped, noisy])

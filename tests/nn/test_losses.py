@@ -153,9 +153,7 @@ def test_the_ways_to_name_a_class(target: Any) -> None:
         (nn.huber, [1e300], [0.0], 1e300, [1.0]),
     ],
 )
-def test_far_from_zero_and_at_the_joints(
-    loss: Any, z: list[float], target: Any, expected: float, slopes: list[float]
-) -> None:
+def test_far_from_zero_and_at_the_joints(loss, z, target, expected, slopes) -> None:
     values = as_values(z)
     result = loss(values, target)
     result.backward()

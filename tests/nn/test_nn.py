@@ -5,7 +5,6 @@ import pickle
 import random
 import re
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,9 +39,7 @@ def test_what_networks_return_and_zero_grad() -> None:
 
 def ones(activation: Any = "relu") -> list[nn.Module]:
     """Models of one example with two inputs."""
-    return [
-        make(activation) for make in (partial(nn.Neuron, 2), partial(nn.Layer, 2, 3), partial(nn.MLP, 2, [3, 1]))
-    ]
+    return [nn.Neuron(2, activation), nn.Layer(2, 3, activation), nn.MLP(2, [3, 1], activation)]
 
 
 @pytest.mark.parametrize("batch", [[[1, 2], [3, 4]], [[1, 2]] * 3, [(1, 2)], np.ones((2, 2))], ids=str)

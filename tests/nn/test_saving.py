@@ -169,9 +169,7 @@ def test_both_are_loaded_or_neither(path: Path) -> None:
         model.load(path, optimizer)
     assert model.state_dict() == before
     assert model.load(path).state_dict() == saved.state_dict()  # the model alone
-    with pytest.raises(
-        TypeError, match=r"got Adam\(2 parameters, lr=0.001\).* write model.load\(path, optimizer\)"
-    ):
+    with pytest.raises(TypeError, match=r"got Adam\(2 parameters, lr=0.001\).* model.load\(path, optimizer\)"):
         nn.load(path, optimizer)
 
 

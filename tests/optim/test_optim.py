@@ -44,9 +44,7 @@ def rmsprop(w: Any, lr: float, alpha: float, eps: float, weight_decay: float = 0
         w = w - v
 
 
-def adam(
-    w: Any, lr: float, betas: tuple[float, float], eps: float, weight_decay: float = 0.0, decay: float = 0.0
-) -> Any:
+def adam(w: Any, lr: float, betas: Any, eps: float, weight_decay: float = 0.0, decay: float = 0.0) -> Any:
     """Kingma and Ba 2015, end of section 2: the other order, with the correction in the rate and in eps; and
     Loshchilov and Hutter 2019, algorithm 2, line 12, with their eta_t lambda written lr * decay."""
     beta1, beta2 = betas
@@ -88,9 +86,7 @@ def gradients() -> Iterator[np.ndarray]:
 
 
 @pytest.mark.parametrize(("make", "settings", "reference", "defaults"), CASES, ids=NAMED)
-def test_each_of_100_steps_is_the_papers_on_numbers_and_on_arrays(
-    make: Any, settings: Any, reference: Any, defaults: Any
-) -> None:
+def test_each_of_100_steps_is_the_papers_on_numbers_and_on_arrays(make, settings, reference, defaults) -> None:
     values = [Value(w) for w in START.tolist()]
     optimizer = make(values, **settings)
     vector, state = START, (0,) * optimizer.n_states

@@ -138,9 +138,7 @@ BINARY: dict[str, Callable[[Any, Any], Any]] = {
 }
 sizes = st.floats(-4, 4, allow_subnormal=False) | st.floats(-1e3, 1e3, allow_subnormal=False)
 numbers = sizes.filter(lambda x: abs(x) > 1e-20 or x == 0)
-steps = st.lists(
-    st.tuples(st.sampled_from([*UNARY, *BINARY]), st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=5
-)
+steps = st.lists(st.tuples(st.sampled_from([*UNARY, *BINARY]), *[st.integers(0, 5)] * 2), min_size=1, max_size=5)
 
 
 @steady

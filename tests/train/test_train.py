@@ -349,9 +349,8 @@ def test_data_of_all_kinds(kind: str) -> None:
 def test_many_examples_are_evaluated_by_a_program_of_the_same_result() -> None:
     X, y = datasets.moons(300, seed=0)
     model = nn.MLP(2, [4, 1], rng=1)
-    assert evaluate(model, hinge, (X, y)) == pytest.approx(
-        evaluate(model, hinge, (X, y), compiled=False), rel=1e-12
-    )
+    eager = evaluate(model, hinge, (X, y), compiled=False)
+    assert evaluate(model, hinge, (X, y)) == pytest.approx(eager, rel=1e-12)
     rows, classes = nn.Dense(2, 2, rng=1), [(t + 1) // 2 for t in y]
     at_once = evaluate(rows, nn.cross_entropy, (X, classes), batched=True)
     assert at_once == pytest.approx(evaluate(rows, nn.cross_entropy, (X, classes), compiled=False), rel=1e-12)

@@ -65,9 +65,8 @@ def drawn(figure: Any, tmp_path: Any) -> bytes:
 def test_histograms_are_drawn_per_layer(tmp_path: Any) -> None:
     model = after_backward("sigmoid")
     figure = plots.gradient_histograms(model)
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
-        f"layer{i}" for i in range(DEPTH + 1)
-    ]
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == [f"layer{i}" for i in range(DEPTH + 1)]
     medians = [line.get_xdata()[0] for line in figure.axes[0].lines]
     assert medians[0] < medians[5] < medians[DEPTH - 1]  # what vanishes drifts to the left
     assert drawn(figure, tmp_path).startswith(b"\x89PNG")
@@ -80,9 +79,8 @@ def test_the_decision_boundary_separates_the_moons(tmp_path: Any) -> None:
     X, y = datasets.moons(40, seed=0)
     model = nn.MLP(2, [8, 1], rng=0)
     optimizer = optim.Adam(model.parameters(), lr=0.05)
-    history = fit(
-        model, lambda s, t: (1 - t * s).relu(), (X, y), optimizer, epochs=20, batch_size=10, progress=False
-    )
+    options = {"epochs": 20, "batch_size": 10, "progress": False}
+    history = fit(model, lambda s, t: (1 - t * s).relu(), (X, y), optimizer, **options)
     figure = plots.decision_boundary(model, X, y, resolution=20)
     assert len(figure.axes[0].collections[-1].get_offsets()) == 40
     assert drawn(figure, tmp_path).startswith(b"\x89PNG")
@@ -110,9 +108,8 @@ def test_a_notebook_shows_a_figure_without_more_ado() -> None:
 
 
 def test_classes_that_win_nowhere_take_no_part() -> None:
-    figure = plots.decision_boundary(
-        lambda x: [x[0], -x[0], -9.0], [[-1.0, 0.0], [1.0, 1.0]], [0, 1], resolution=5
-    )
+    corners = [[-1.0, 0.0], [1.0, 1.0]]
+    figure = plots.decision_boundary(lambda x: [x[0], -x[0], -9.0], corners, [0, 1], resolution=5)
     assert len(figure.axes[0].collections) == 3  # two areas and the points
 
 

@@ -58,9 +58,8 @@ def test_the_neurons_of_a_network_become_one_box_per_layer():
 
 def test_few_neurons_stay_apart():
     picture = picture_of(moons(3, (2, 2, 1)), {}, max_nodes=40)
-    assert [box.title for box in picture.boxes if box.title.startswith("neuron")] == ["neuron1", "neuron0"] * 2 + [
-        "neuron0"
-    ]
+    neurons = [box.title for box in picture.boxes if box.title.startswith("neuron")]
+    assert neurons == ["neuron1", "neuron0"] * 2 + ["neuron0"]
 
 
 def test_deep_networks_collapse_to_layers_and_to_layers_of_a_kind():
@@ -95,9 +94,8 @@ def test_where_nothing_repeats_the_part_near_the_root_is_shown():
     assert len(picture.boxes) == 30
     (more,) = (box for box in picture.boxes if box.kind == "more")
     assert more.title == f"… {more.size:,} more"
-    assert picture.note.startswith(
-        f"showing {total - sum(b.size for b in picture.boxes if b.id[0] == 'g')} of {total:,}"
-    )
+    grouped = sum(box.size for box in picture.boxes if box.id[0] == "g")
+    assert picture.note.startswith(f"showing {total - grouped} of {total:,}")
     assert not [arrow for arrow in picture.arrows if arrow.head == more.id]
 
 
