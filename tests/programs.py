@@ -218,12 +218,6 @@ def normalised_rows() -> Case:
 
 
 @case
-def normalised_row() -> Case:
-    model = shaken(nn.Sequential(nn.LayerNorm(4), nn.Dense(4, 3, rng=2), nn.RMSNorm(3)))
-    return lambda x: nn.mse(model(x), [1.0, 2.0, 3.0]), model.parameters(), [normal(3, 4)]
-
-
-@case
 def batch_norm_and_dropout_in_evaluation() -> Case:
     model = shaken(nn.Sequential(nn.Dense(3, 4, rng=0), nn.BatchNorm(4), nn.Dropout(), nn.Dense(4, 1, rng=1)))
     model(normal(8, 3, seed=3))
@@ -235,17 +229,6 @@ def batch_norm_and_dropout_in_evaluation() -> Case:
 def one_layer_used_twice() -> Case:
     layer, last = shaken(nn.Layer(3, 3, "tanh", rng=0)), nn.Neuron(3, "linear", rng=1)
     return lambda x: last(layer(layer(x))) ** 2, parameters_of(last, layer), [normal(4, 3)]
-
-
-@case
-def siamese_network() -> Case:
-    model = shaken(nn.MLP(3, [4, 2], rng=0))
-
-    def loss(x: Any, y: Any) -> Value:
-        return tg.sum([(a - b) ** 2 for a, b in zip(model(x), model(y), strict=True)])
-
-    parameters = model.layers[0].parameters() + model.layers[1].parameters()[:2]
-    return loss, parameters, [normal(4, 3), normal(4, 3, seed=1)]
 
 
 @program((5, 4), W=(2, 4), b=(2,), c=(4,))
@@ -448,13 +431,6 @@ def a_small_language_model() -> Case:
     parameters = [*parameters_of(tokens, places), *flat(Q, K, V), *parameters_of(norm, head)]
     context = np.array([[0, 3, 1], [2, 2, 0], [3, 1, 1]])
     return loss, parameters, [context, np.roll(context, -1, axis=1)]
-
-
-@case
-def character_model_of_three_characters() -> Case:
-    table, model = nn.Embedding(5, 2, rng=0), shaken(nn.MLP(6, [4, 5], "tanh", rng=1))
-    batch = [np.array([[0, 0, 0], [0, 0, 4], [0, 4, 2], [4, 2, 1]]), np.array([4, 2, 1, 0])]
-    return lambda c, y: nn.cross_entropy(model(flat(table(c))), y), parameters_of(table, model), batch
 
 
 @case
@@ -682,19 +658,6 @@ def own_reduction_that_knows_no_arrays(W: Any, x: Any) -> Value:
 
 
 @case
-def columns_first() -> Case:
-    W = leaves(normal(3, 4), "W")
-
-    def loss(x: Any) -> Value:
-        z: list[Any] = [0.0] * 4
-        for i, j in itertools.product(range(3), range(4)):
-            z[j] = z[j] + W[i][j] * x[i]
-        return tg.sum([a.tanh() * (j + 1) for j, a in enumerate(z)])
-
-    return loss, flat(columns(W)), [normal(4, 3, seed=1)]
-
-
-@case
 def reversed_lists() -> Case:
     W, b = leaves(normal(3, 4), "W"), leaves(normal(3, seed=1), "b")
 
@@ -812,29 +775,6 @@ def a_long_product_and_a_long_sum(w: Any, x: Any) -> Value:
         product, running = product * p, running + p
         sums.append(running)
     return product + tg.sum([a * a for a in sums]) / 100
-
-
-@case
-def variational_autoencoder() -> Case:
-    encoder, decoder = shaken(nn.MLP(4, [3, 4], "tanh", rng=0)), shaken(nn.MLP(2, [3, 4], "tanh", rng=1))
-
-    def loss(x: Any, noise: Any) -> Value:
-        *mean, s, t = encoder(x)
-        code = [m + tg.exp(d / 2) * n for m, d, n in zip(mean, (s, t), noise, strict=True)]
-        prior = tg.sum([m * m + tg.exp(d) - d - 1 for m, d in zip(mean, (s, t), strict=True)]) / 2
-        return nn.binary_cross_entropy_with_logits(decoder(code), x, reduction="sum") + prior
-
-    return loss, parameters_of(encoder, decoder), [(normal(5, 4) > 0) * 1.0, normal(5, 2, seed=1)]
-
-
-@program((4,), (4,), p=np.array([0.5, 1.2, 0.1]))
-def a_pendulum_in_time(p: Any, angle: Any, speed: Any) -> Value:
-    (push, length, friction), energy = p, 0
-    for t in range(6):
-        speed = speed + 0.1 * (push * math.cos(0.3 * t) - friction * speed - 9.81 / length * tg.sin(angle))
-        angle = angle + 0.1 * speed
-        energy = energy + speed * speed
-    return energy / 6 + angle**2
 
 
 @case

@@ -29,7 +29,7 @@ def rmsnorm(x: Any) -> Any:
 
 
 class LocalGrads:
-    """The engine of karpathy/microgpt, without closures, in its own lines; and tanh and sigmoid."""
+    """The engine of karpathy/microgpt, without closures, in its own lines; and tanh."""
 
     __slots__ = ("_children", "_local_grads", "data", "grad")
 
@@ -47,10 +47,6 @@ class LocalGrads:
     def tanh(self):
         t = math.tanh(self.data)
         return LocalGrads(t, (self,), (1 - t**2,))
-
-    def sigmoid(self):
-        s = 1 / (1 + math.exp(-self.data))
-        return LocalGrads(s, (self,), (s * (1 - s),))
 
     # fmt: off
     def __pow__(self, n): return LocalGrads(self.data**n, (self,), (n * self.data ** (n - 1),))

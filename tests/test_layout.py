@@ -53,8 +53,12 @@ def imports(name: str) -> set[str]:
 GRAPH = {name: imports(name) for name in MODULES}
 
 
-def test_every_folder_is_listed() -> None:
+def test_the_folders_are_listed_and_mirrored_and_little_lies_loose() -> None:
     assert {name.partition(".")[0] for name in MODULES} == set(READS)
+    loose = {path.name for path in PACKAGE.iterdir() if path.is_file()}
+    assert loose == {"__init__.py", "__init__.pyi", "__main__.py", "elementary.py", "py.typed"}
+    tests = {path.parent.name for path in Path(__file__).parent.glob("*/test_*.py")}
+    assert tests == set(READS)
 
 
 @pytest.mark.parametrize("folder", READS)
@@ -84,13 +88,3 @@ def test_no_module_imports_the_package_itself(name: str) -> None:
 def test_no_module_imports_itself_by_way_of_others() -> None:
     order = list(graphlib.TopologicalSorter(GRAPH).static_order())  # raises CycleError, which shows the cycle
     assert set(order) == set(MODULES)
-
-
-def test_little_lies_loose() -> None:
-    loose = {path.name for path in PACKAGE.iterdir() if path.is_file()}
-    assert loose == {"__init__.py", "__init__.pyi", "__main__.py", "elementary.py", "py.typed"}
-
-
-def test_the_tests_mirror_the_folders() -> None:
-    tests = {path.parent.name for path in Path(__file__).parent.glob("*/test_*.py")}
-    assert tests == set(READS)

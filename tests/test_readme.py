@@ -72,11 +72,8 @@ def test_links_and_pictures_lead_somewhere(page: str) -> None:
         assert target.startswith(made) or found, target
 
 
-def test_the_readme_is_short() -> None:
+def test_the_readme_is_short_and_ci_runs_its_commands() -> None:
     assert len(TEXTS["README.md"].splitlines()) <= 150
-
-
-def test_ci_runs_the_commands_of_the_readme() -> None:
     code = "".join(code for language, code in blocks_of("README.md") if language == "console")
     commands = code.splitlines()
     ci = (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()

@@ -96,7 +96,7 @@ def test_a_bad_argument_in_a_process_of_its_own() -> None:
     assert result.stderr == "tinygrad-edu explain: The expression has bytes that are not text.\n"
 
 
-def test_help_comes_at_once() -> None:
+def test_help_comes_at_once_and_offers_what_there_is() -> None:
     assert "derive an expression" in run("--help").stdout
     program = """
 import sys
@@ -108,6 +108,7 @@ finally:
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "set()"
+    assert f"one of {', '.join(learning.TASKS)}" in " ".join(run("train", "--help").stdout.split())
 
 
 def test_alone_it_prints_its_help(tmp_path: Path, monkeypatch, capsys) -> None:
@@ -219,15 +220,15 @@ gradcheck of a*b + c, 3 inputs, recipe '50 digits'
 """
 
 
-def test_explain() -> None:
+def test_explain_in_a_process_of_its_own() -> None:
     result = run("explain", "a*b + c", "a=2", "b=-3", "c=10")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.startswith(EXPLAINED)
     assert result.stdout.count("  ok") == 3
-
-
-def test_an_expression_may_start_with_a_minus() -> None:
     assert "d/dx = -6   at x = 3" in run("explain", "-x**2", "x=3").stdout
+    result = run("explain", "λ*λ", "λ=2", PYTHONIOENCODING="ascii")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "d/d\\u03bb = 4" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -241,16 +242,16 @@ def test_odd_names_and_signs(capsys, text: str, given: str, derivative: str) -> 
         assert cli.main(["explain", given[0] + "*3", text[0] + "=2"]) == 0
 
 
-def test_a_terminal_without_greek_letters() -> None:
-    result = run("explain", "λ*λ", "λ=2", PYTHONIOENCODING="ascii")
-    assert (result.returncode, result.stderr) == (0, "")
-    assert "d/d\\u03bb = 4" in result.stdout
-
-
-def test_draw_to_the_standard_output() -> None:
+def test_draw_to_the_standard_output_and_in_a_format_that_is_not_there(tmp_path: Path) -> None:
     result = run("draw", "-a*a", "a=2", "-o", "-")
     assert (result.returncode, result.stderr) == (0, "")
     assert ElementTree.fromstring(result.stdout).tag.endswith("svg")
+    # graphviz-pure writes no pdf, a system dot does.
+    result = run("draw", "a*a", "a=2", "-o", str(tmp_path / "g.pdf"))
+    written = (tmp_path / "g.pdf").exists()
+    assert result.returncode == (0 if written else 1)
+    assert len(result.stderr.splitlines()) == (0 if written else 1)
+    assert written or "install Graphviz" in result.stderr
 
 
 def test_explain_without_the_test_extra(monkeypatch, capsys) -> None:
@@ -276,15 +277,6 @@ def test_draw_into_a_file(tmp_path: Path, name: str, start: bytes) -> None:
     result = run("draw", "tanh(a*b)", "a=2", "b=-0.3", "-o", str(tmp_path / name))
     assert (result.returncode, result.stdout) == (0, f"wrote {tmp_path / name}\n"), result.stderr
     assert (tmp_path / name).read_bytes().startswith(start)
-
-
-def test_a_format_that_the_program_here_does_not_write_is_one_line(tmp_path: Path) -> None:
-    """graphviz-pure writes no pdf, a system dot does."""
-    result = run("draw", "a*a", "a=2", "-o", str(tmp_path / "g.pdf"))
-    written = (tmp_path / "g.pdf").exists()
-    assert result.returncode == (0 if written else 1)
-    assert len(result.stderr.splitlines()) == (0 if written else 1)
-    assert written or "install Graphviz" in result.stderr
 
 
 def test_draw_without_the_graphviz_package(tmp_path: Path, monkeypatch, capsys) -> None:
@@ -316,10 +308,6 @@ def test_train_iris_and_save_the_model(tmp_path: Path) -> None:
     data = datasets.iris(seed=1, standardize=True)
     examples = zip(data.X_test.tolist(), data.y_test.tolist(), strict=True)
     assert 2 * sum(is_right(model(x), t, False) for x, t in examples) == accuracy
-
-
-def test_the_command_line_offers_what_there_is() -> None:
-    assert f"one of {', '.join(learning.TASKS)}" in " ".join(run("train", "--help").stdout.split())
 
 
 def test_a_folder_without_rights_is_told_before_the_training(tmp_path: Path, monkeypatch, capsys) -> None:

@@ -63,7 +63,7 @@ def untouched(parameters: list[Value]) -> Iterator[None]:
 # --- Values and gradients -------------------------------------------------------------------------------------
 
 
-def test_a_line_by_heart() -> None:
+def test_a_line_by_heart_and_backward_adds_to_the_gradients_that_are_there() -> None:
     model = Line()
     step = tg.compile(squared(model), model.parameters())
     value, gradients = step.value_and_grad([1.0, 2.0], [0.0, 5.0])  # 2x + 1 is off by 3 and by 0
@@ -71,6 +71,14 @@ def test_a_line_by_heart() -> None:
     assert gradients.tolist() == [3.0, 3.0]  # the mean of 2 * error * x, and of 2 * error
     assert step([1.0, 2.0], [0.0, 5.0]) == 4.5
     assert tg.compile(model, model.parameters()).predict([1.0, 2.0]).tolist() == [3.0, 5.0]
+    model = Line()
+    step = tg.compile(squared(model), model.parameters())
+    model.a.grad = 0.25
+    assert step.backward([1.0], [0.0]) == 9.0
+    assert (model.a.grad, model.b.grad) == (6.25, 6.0)
+    step.backward([1.0], [0.0])
+    assert (model.a.grad, model.b.grad) == (12.25, 12.0)
+    assert (model.a.data, model.b.data) == (2.0, 1.0)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -100,17 +108,6 @@ def test_parameters_may_come_in_any_iterable_and_a_list_that_changes_later_is_no
         parameters.append(Value(3.0))
     for _ in range(2):
         assert step.value_and_grad([1.0], [0.0])[1].tolist() == [6.0, 6.0]
-
-
-def test_backward_adds_to_the_gradients_that_are_there() -> None:
-    model = Line()
-    step = tg.compile(squared(model), model.parameters())
-    model.a.grad = 0.25
-    assert step.backward([1.0], [0.0]) == 9.0
-    assert (model.a.grad, model.b.grad) == (6.25, 6.0)
-    step.backward([1.0], [0.0])
-    assert (model.a.grad, model.b.grad) == (12.25, 12.0)
-    assert (model.a.data, model.b.data) == (2.0, 1.0)
 
 
 def test_all_but_backward_leave_gradients_alone() -> None:
@@ -224,42 +221,6 @@ def test_results_share_no_memory_with_inputs_or_parameters() -> None:
     with same.arrays() as theta:
         same.predict(inputs)[:] = 0.0
         assert theta.tolist() == [2.0]
-
-
-def test_the_function_is_traced_once_per_shape_of_an_example() -> None:
-    w, calls = Value(2.0), []
-
-    def function(x: Any) -> Any:
-        calls.append(len(x))
-        return w * tg.sum(x)
-
-    step = tg.compile(function, [w])
-    assert not calls
-    assert step(np.ones((3, 2))) == 4.0
-    traces = len(calls)
-    for size in (3, 1, 5):
-        step(np.ones((size, 2)))
-        step.value_and_grad(np.ones((size, 2)))
-        step.predict(np.ones((size, 2)))
-        step.backward(np.ones((size, 2)))
-    assert len(calls) <= traces + 2  # a form for gradients and one for outputs may be made apart
-    traces = len(calls)
-    assert step(np.ones((3, 4))) == 8.0
-    assert len(calls) > traces
-    assert calls[-1] == 4
-    traces = len(calls)
-    assert [step(np.ones((3, 2))), step(np.ones((3, 4)))] == [4.0, 8.0]
-    assert len(calls) == traces
-
-
-def test_parameters_are_read_anew_in_every_call() -> None:
-    model = Line()
-    step, predictor = tg.compile(squared(model), model.parameters()), tg.compile(model, model.parameters())
-    assert (step([1.0], [0.0]), predictor.predict([1.0]).tolist()) == (9.0, [3.0])
-    model.a.data = 5.0
-    assert (step([1.0], [0.0]), predictor.predict([1.0]).tolist()) == (36.0, [6.0])
-    model.b.data = -5.0
-    assert step.value_and_grad([1.0], [2.0])[1].tolist() == [-4.0, -4.0]
 
 
 # --- Operands of different kinds ------------------------------------------------------------------------------
@@ -487,13 +448,6 @@ def test_the_source_is_the_same_on_every_run_and_for_every_batch_size() -> None:
         step.value_and_grad(X[:size], ONE_HOT[:size])
         sources.append(step.source)
     assert sources[0] == sources[1] == sources[2]
-
-
-@pytest.mark.parametrize("what", ["source", "groups"])
-def test_before_the_first_call_there_is_no_source(what: str) -> None:
-    model = Line()
-    with pytest.raises(RuntimeError, match="call"):
-        getattr(tg.compile(model, model.parameters()), what)
 
 
 def found(step: Any) -> tuple[int, int, int]:
@@ -737,7 +691,7 @@ def test_batch_norm_is_refused_in_training_and_remembers_nothing() -> None:
     assert tg.compile(model, model.parameters()).predict(batches).shape == (2, 8, 2)
 
 
-def test_the_functions_own_errors_come_through() -> None:
+def test_the_errors_of_the_function_come_through() -> None:
     w = Value(1.0)
 
     def function(x: Any) -> Any:
@@ -745,6 +699,10 @@ def test_the_functions_own_errors_come_through() -> None:
 
     with untouched([w]), pytest.raises(KeyError, match="2 is not known"):
         tg.compile(function, [w])(np.ones((3, 2)))
+    step = tg.compile(lambda x: MODEL(x), MODEL.parameters())
+    with pytest.raises(ValueError, match="takes 2 inputs, got 3") as caught:
+        step.predict(np.ones((5, 3)))
+    assert any("(3,)" in note and "batch" in note for note in caught.value.__notes__)
 
 
 # --- What is refused: calls that make no sense ----------------------------------------------------------------
@@ -826,19 +784,13 @@ def test_refused_with_a_sentence_and_nothing_changed(name: str, call: str) -> No
     assert "\n" not in message
 
 
-def test_a_wrong_shape_is_the_models_own_error_with_the_shapes_beside_it() -> None:
-    step = tg.compile(lambda x: MODEL(x), MODEL.parameters())
-    with pytest.raises(ValueError, match="takes 2 inputs, got 3") as caught:
-        step.predict(np.ones((5, 3)))
-    assert any("(3,)" in note and "batch" in note for note in caught.value.__notes__)
-
-
 def test_after_a_refusal_the_next_call_works() -> None:
     step = tg.compile(line, [A, B])
     with pytest.raises(ValueError, match="x has 2, t has 1"):
         step([1.0, 2.0], [0.0])
-    with pytest.raises(RuntimeError, match="call"):
-        _ = step.source
+    for what in ("source", "groups"):
+        with pytest.raises(RuntimeError, match="call"):
+            getattr(step, what)
     assert step([1.0], [0.0]) == 25.0
     with step.arrays() as theta:
         theta[0] = 3.0
@@ -899,8 +851,3 @@ def test_a_function_that_uses_no_parameter_has_gradient_zero(function: Any, back
 def test_a_parameter_whose_gradient_is_always_zero_is_in_use() -> None:
     step = tg.compile(lambda x: A * 0 + B * x + tg.relu(-(UNUSED * UNUSED)), [A, B, UNUSED])
     assert step.value_and_grad([2.0])[1].tolist() == [0.0, 2.0, 0.0]
-
-
-def test_trace_error_is_a_type_error_of_this_package() -> None:
-    assert issubclass(tg.TraceError, TypeError)
-    assert {"compile", "TraceError"} <= set(dir(tg))

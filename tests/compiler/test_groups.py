@@ -72,12 +72,20 @@ sum_1        dot product          Y, Z2               (B)     3 * and 2 +
 loss         logsumexp_1 - sum_1  logsumexp_1, sum_1  (B)     1 -"""
 
 
-def test_the_table_names_what_the_source_names() -> None:
+def test_the_table_of_a_classifier_has_the_names_of_the_source_and_all_nodes() -> None:
     model = nn.MLP(6, [5, 3], rng=0)
     step = tg.compile(lambda x, y: nn.cross_entropy(model(x), y), model.parameters())
     step.value_and_grad(X, [0, 2])
     for name in rows(step.groups):
         assert re.search(rf"\b{name}\b", step.source), name
+    found = classifier()
+    assert str(found) == TABLE
+    assert found.title == TABLE.splitlines()[0]
+    assert len(found) == 12
+    numbers = [int(n) for n in re.findall(r"(\d+) ", " ".join(cells[3] + " " for cells in rows(found).values()))]
+    folded = 2  # the sum of a one-hot row, which is 1, and the product with it
+    dots = 3 + 2 - 1  # a dot is one node
+    assert sum(numbers) == 162 - folded + dots
 
 
 @pytest.mark.parametrize(
@@ -104,17 +112,6 @@ def test_what_a_stage_reads_has_a_subscript(order: Any, text: str) -> None:
     operation, reads, *_ = rows(groups(loss, [v], np.ones((2, 12, 12))))["sum_1"]
     assert operation == f"tanh_1[t - 1] * {text} + b1"
     assert reads == f"tanh_1[t - 1], {text}, b1"
-
-
-def test_the_table_of_a_classifier_accounts_for_all_nodes() -> None:
-    found = classifier()
-    assert str(found) == TABLE
-    assert found.title == TABLE.splitlines()[0]
-    assert len(found) == 12
-    numbers = [int(n) for n in re.findall(r"(\d+) ", " ".join(cells[3] + " " for cells in rows(found).values()))]
-    folded = 2  # the sum of a one-hot row, which is 1, and the product with it
-    dots = 3 + 2 - 1  # a dot is one node
-    assert sum(numbers) == 162 - folded + dots
 
 
 def test_one_of_each_is_written_in_the_singular() -> None:

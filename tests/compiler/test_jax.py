@@ -372,14 +372,11 @@ def test_an_interrupt_loses_no_step() -> None:
     assert adam.state[first][0] - 1 in (steps, steps + 1)
 
 
-def test_training_without_a_batch() -> None:
+def test_training_without_a_batch_and_without_a_block() -> None:
     w = Value(2.0)
     with tg.compile(lambda: (w - 1) ** 2, [w], backend="jax").train(optim.SGD([w], lr=0.25)) as train:
         assert [train(), train()] == [1.0, 0.25]
     assert w.data == 1.25
-
-
-def test_without_a_block_a_step_is_one_as_on_numpy() -> None:
     found: dict[str, list[float]] = {"numpy": [], "jax": []}
     for backend, numbers in found.items():
         w = Value(2.0)

@@ -63,14 +63,11 @@ def test_recurrences_become_loops(name: str) -> None:
     np.testing.assert_allclose(outputs, expected, 1e-12, 1e-12)
 
 
-def test_embeddings_and_classes_are_indices() -> None:
+def test_embeddings_and_classes_are_indices_and_all_states_may_be_outputs() -> None:
     step = compare(of.tokens, flat(of.table, of.U, of.classes), of.INDICES, of.INDICES[:, ::-1])
     assert n_loops(step)[0]
     with pytest.raises(IndexError, match=r"target has the indices 0 to 3, got 4"):
         step.value_and_grad(of.INDICES, of.INDICES + 1)
-
-
-def test_the_states_of_all_stages_are_outputs() -> None:
     step = tg.compile(lambda x: recurrent(x), flat(of.W, of.U, of.b))
     found = step.predict(X)
     expected = [[[h.data for h in state] for state in recurrent(values(x))] for x in X]
@@ -88,11 +85,19 @@ def pendulum() -> Value:
     return angle * angle
 
 
-def test_an_equation_of_a_thousand_steps_is_a_page_of_numpy() -> None:
+def test_an_equation_of_a_thousand_steps_is_a_page_of_numpy_and_of_python() -> None:
     step = compare(pendulum, [k, start])
     assert step.source.count("\n") < 70
     for line in ("sin_1 = np.sin(sum_1[t])", "sum_1[t + 1] = 0.01 * sub_1[t] + sum_1[t]"):
         assert f"            {line}\n" in step.source
+    # The loops do what the engine does, in its order: the numbers are equal to the last bit.
+    step = tg.compile(pendulum, [k, start], backend="python")
+    value, gradient = step.value_and_grad()
+    root = pendulum()
+    root.backward()
+    assert (value, gradient) == (root.data, [k.grad, start.grad])
+    assert n_loops(step)[0] == 2
+    assert step.source.count("\n") < 70
 
 
 def test_no_step_of_an_equation_stays_in_front_of_its_loop() -> None:
@@ -157,17 +162,6 @@ def test_a_block_that_differs_is_in_no_loop(name: str) -> None:
     step = compare(function, parameters, X)
     assert n_loops(step) == (0, 0)
     assert "(6, 3" not in str(step.groups)  # and no array of rows
-
-
-def test_an_equation_of_a_thousand_steps_is_a_page_of_python() -> None:
-    """The loops do what the engine does, in its order: the numbers are equal to the last bit."""
-    step = tg.compile(pendulum, [k, start], backend="python")
-    value, gradient = step.value_and_grad()
-    root = pendulum()
-    root.backward()
-    assert (value, gradient) == (root.data, [k.grad, start.grad])
-    assert n_loops(step)[0] == 2
-    assert step.source.count("\n") < 70
 
 
 def test_python_reads_inputs_in_the_loop() -> None:

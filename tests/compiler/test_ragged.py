@@ -138,9 +138,6 @@ def test_triangular_sums_are_a_product_with_a_mask() -> None:
     step = compare(loss, w, normal(3, 6, seed=1))
     assert "matrix product" in step.groups.title
     assert "index_" not in step.source
-
-
-def test_a_first_row_of_one_product_belongs_to_the_others() -> None:
     w = values(normal(6))
     step = compare(lambda x: tg.sum([tg.dot(w[:t], x[:t]) ** 2 for t in range(1, 7)]), w, normal(3, 6, seed=1))
     assert groups_of_rule(step, "pow_n") == [6]

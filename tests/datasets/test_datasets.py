@@ -64,10 +64,12 @@ def test_same_seed_same_bits(make) -> None:
         assert getattr(a, part).tobytes() == getattr(b, part).tobytes() != getattr(other, part).tobytes()
 
 
-def test_the_split_of_the_digits_stays() -> None:
+def test_the_bits_of_the_digits_and_the_moons_stay() -> None:
     data = datasets.digits()
     digest = hashlib.md5(data.X_train.tobytes() + data.y_test.tobytes()).hexdigest()
     assert digest == "8b1b5a546ee359d7c57a9cad4721559d"
+    X, y = datasets.moons(100, 0.1, 0)
+    assert hashlib.md5(repr((X, y)).encode()).hexdigest() == "8bce60353003e7382993b78e80e70f79"
 
 
 def test_iris_standardized_by_the_training_part() -> None:
@@ -96,11 +98,6 @@ def test_only_numpy_is_imported() -> None:
 
 
 # --- made from a seed ----------------------------------------------------------------------------------------
-
-
-def test_the_bits_of_the_moons_stay() -> None:
-    X, y = datasets.moons(100, 0.1, 0)
-    assert hashlib.md5(repr((X, y)).encode()).hexdigest() == "8bce60353003e7382993b78e80e70f79"
 
 
 @pytest.mark.parametrize("make", [datasets.moons, datasets.spirals])

@@ -105,12 +105,21 @@ def test_help_names_every_command(told):
             assert getattr(Prompt, name).__doc__
 
 
-def test_names_local_to_a_function(told):
+def test_a_function_has_local_names_and_source_lines(told):
     def f(a, b):
         product = a * b
         return product.tanh()
 
     assert "      product = a * b" in told(f, "p", a=2.0, b=0.5)
+
+    def f(a, b):
+        d = a * b
+        return d.tanh()  # the last
+
+    shown = told(f, "w", "n", "n", "w", "p a.label", a=2.0, b=-3.0)
+    assert re.search(r"test_prompt\.py:\d+: return d\.tanh\(\)  # the last\n", shown)
+    assert re.search(r"test_prompt\.py:\d+: d = a \* b\n", shown)
+    assert shown.splitlines()[-1] == "'a'"
 
 
 def test_ctrl_c_shows_how_far_continue_came(monkeypatch, capsys):
@@ -125,17 +134,6 @@ def test_ctrl_c_shows_how_far_continue_came(monkeypatch, capsys):
     with pytest.raises(KeyboardInterrupt):
         run(neuron(), "c")
     assert "2 steps\nstep 2 of 3\n" in capsys.readouterr().out
-
-
-def test_a_function_has_source_lines(told):
-    def f(a, b):
-        d = a * b
-        return d.tanh()  # the last
-
-    shown = told(f, "w", "n", "n", "w", "p a.label", a=2.0, b=-3.0)
-    assert re.search(r"test_prompt\.py:\d+: return d\.tanh\(\)  # the last\n", shown)
-    assert re.search(r"test_prompt\.py:\d+: d = a \* b\n", shown)
-    assert shown.splitlines()[-1] == "'a'"
 
 
 def test_variables_of_the_caller_are_names(capsys, tmp_path):

@@ -86,27 +86,24 @@ def test_a_shared_node_receives_from_each_that_uses_it():
     ]
 
 
-def test_names_are_those_of_the_tree():
+def test_names_many_operands_and_numbers_in_sentences():
     x, y = Value(1.0, label="x"), Value(2.0, label="x")
     assert steps(x - y)[0].sentence.startswith("#2 = x#1 - x#0: x#1 receives upstream = 1; x#1.grad 0 -> 1; x#0 ")
     assert steps(-Value(1.0, label="a\nb"))[0].sentence.startswith("#1 = -a\\nb: a\\nb receives")
-
-
-def test_of_many_operands_a_sentence_names_eight():
     (x,) = labelled(x=1.0)
     (step,) = steps(tg.sum([x] * 1000))
     assert step.sentence.startswith("#1 = x + x + x + x + x + x + x + x + ... 992 more: x receives upstream = 1;")
     assert step.sentence.endswith("; x receives upstream = 1; x.grad 7 -> 8; and 992 more")
     assert len(step.shares) == 1000
     assert step.shares[-1].after == 1000
-
-
-def test_no_formula_where_the_numbers_do_not_bear_it_out():
     a, b, c = labelled(a=1.0, b=2.0, c=3.0)
     (step,) = steps(tg.where(a, b, c), math.inf)
     assert "; b receives upstream * slope = inf * 1 = inf; b.grad 0 -> inf; " in step.sentence
     assert step.sentence.endswith("c receives 0 (upstream inf, slope 0); c.grad 0 -> 0")
     assert steps(a * b, math.nan)[0].sentence.endswith("upstream * a = nan * 1 = nan; b.grad 0 -> nan")
+    twice = tg.rule(lambda x: 2 * x, backward=lambda upstream, out, x: (2 * upstream,), name="twice")
+    (step,) = steps(twice(*labelled(x=1.0)))
+    assert step.sentence == "#1 = twice(x): x receives upstream * slope = 1 * 2 = 2; x.grad 0 -> 2"
 
 
 # --- The numbers ----------------------------------------------------------------------------------------------
@@ -152,22 +149,19 @@ def test_the_last_frame_is_backward_exactly(program):
         assert {type(x) for share in step.shares for x in share[1:]} == {Fraction}
 
 
-def test_fractions_stay_fractions_where_a_rule_says_0_or_1():
+def test_fractions_and_mpmath_numbers_stay_exact():
     c, x, y = (Value(Fraction(i, 3), label=label) for i, label in enumerate("cxy", start=1))
     (step,) = steps(tg.where(c, x, y), Fraction(1, 2))
     half = Fraction(1, 2)
     assert step.shares[1] == Share(x, Fraction(1), half, Fraction(0), half)
     assert all(type(number) is Fraction for share in step.shares for number in share[1:])
     assert "x receives upstream * slope = 0.5 * 1 = 0.5" in step.sentence
-
-
-def test_mpmath_numbers_stay_exact():
     x = Value(mpmath.mpf(2))
     (share,) = steps(-x)[0].shares
     assert all(isinstance(number, mpmath.mpf) for number in share[1:])
 
 
-def test_gradients_are_left_alone_and_so_is_what_they_hold():
+def test_gradients_are_left_alone_and_the_numbers_are_those_of_the_call():
     root = neuron()
     for node in topological_order(root):
         node.grad = 7.0
@@ -176,9 +170,6 @@ def test_gradients_are_left_alone_and_so_is_what_they_hold():
     assert every.gradients(len(every)) == machine.gradients
     assert {node.grad for node in topological_order(root)} == {7.0}
     assert every[0].shares[0].before == 0
-
-
-def test_the_numbers_are_those_of_the_call():
     a, b = labelled(a=2.0, b=3.0)
     every = steps(-(a * b))
     a.data = 100.0
@@ -189,7 +180,7 @@ def test_the_numbers_are_those_of_the_call():
 # --- The sequence ---------------------------------------------------------------------------------------------
 
 
-def test_indices_and_slices():
+def test_indices_slices_and_a_leaf_without_steps():
     every = steps(neuron())
     assert [step.index for step in every] == [0, 1, 2]
     assert every[-1] == every[2] == next(reversed(every))
@@ -199,9 +190,6 @@ def test_indices_and_slices():
     assert every[5:] == ()
     assert every[1] in every
     assert every.index(every[2]) == 2
-
-
-def test_a_leaf_has_no_steps():
     (x,) = labelled(x=2.0)
     every = steps(x, 3)
     assert (len(every), list(every), every[:]) == (0, [], ())
@@ -355,9 +343,3 @@ def test_the_standard_library_is_enough():
     code = "import sys, tinygrad_edu.debug; print({'numpy', 'graphviz', 'mpmath'} & set(sys.modules))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "set()"
-
-
-def test_another_rule_by_the_same_declaration():
-    twice = tg.rule(lambda x: 2 * x, backward=lambda upstream, out, x: (2 * upstream,), name="twice")
-    (step,) = steps(twice(*labelled(x=1.0)))
-    assert step.sentence == "#1 = twice(x): x receives upstream * slope = 1 * 2 = 2; x.grad 0 -> 2"

@@ -97,34 +97,9 @@ def stochastic(model: Any) -> Value:
     return result
 
 
-def early_stopping(model: Any) -> Value:
-    best = float("inf")
-    for _ in range(60):
-        model.zero_grad()
-        result = squares(model)
-        if result.data > best:
-            break
-        best = result.data
-        result.backward()
-        descend(model.parameters(), 0.05)
-    return result
-
-
 def inputs_of_values(model: Any) -> Value:
     rows = [[Value(x, f"x{i}") for i, x in enumerate(row)] for row in XS]  # nobody sets these to zero
     return loop(loss=lambda model: squares(model, rows))(model)
-
-
-def velocities(model: Any) -> Value:
-    speed = dict.fromkeys(model.parameters(), 0.0)
-    for _ in range(20):
-        model.zero_grad()
-        result = squares(model)
-        result.backward()
-        for p in model.parameters():
-            speed[p] = 0.9 * speed[p] - 0.005 * p.grad
-            p.data += speed[p]
-    return result
 
 
 def by_fit(model: Any) -> Value:
@@ -154,12 +129,6 @@ def two_models(model: Any) -> Value:
         for learner in (other, model):
             result = learn(learner, squares(learner))
     return result
-
-
-def a_model_and_its_teacher(model: Any) -> Value:
-    teacher = mlp(seed=1)
-    targets = [teacher(x).data for x in XS]
-    return loop(loss=lambda model: squares(model, XS, targets))(model)
 
 
 def adversaries(model: Any) -> Value:
@@ -215,11 +184,6 @@ def dropped_out(model: Any) -> Value:
     return loop(40, loss=lambda _: squares(forward))(model)
 
 
-def noisy_inputs(model: Any) -> Value:
-    rng = random.Random(0)
-    return loop(loss=lambda model: squares(model, [[v + rng.gauss(0, 0.1) for v in x] for x in XS]))(model)
-
-
 def shuffled_together(model: Any) -> Value:
     rng, rows = random.Random(0), list(zip(XS, YS, strict=True))
 
@@ -228,15 +192,6 @@ def shuffled_together(model: Any) -> Value:
         return squares(model, *zip(*rows, strict=True))
 
     return loop(loss=shuffled)(model)
-
-
-def epochs_of_batches(model: Any) -> Value:
-    rng, order = random.Random(0), list(range(4))
-    for _ in range(15):
-        rng.shuffle(order)
-        for batch in (order[:2], order[2:]):
-            result = learn(model, squares(model, [XS[i] for i in batch], [YS[i] for i in batch]))
-    return result
 
 
 def noisy_gradients(parameters: Any) -> None:
@@ -317,12 +272,9 @@ RIGHT: dict[str, Loop] = {
     "micro-batches": micro_batches,
     "two losses": two_losses,
     "stochastic": stochastic,
-    "early stopping": early_stopping,
     "inputs that are Values": inputs_of_values,
-    "velocities": velocities,
     "fit": by_fit,
     "two models": two_models,
-    "a model and its teacher": a_model_and_its_teacher,
     "adversaries": adversaries,
     "an encoder and a decoder": an_encoder_and_a_decoder,
     "evaluated in between": loop(after=lambda model, step: squares(model, XS[::-1], YS[::-1])),
@@ -336,9 +288,7 @@ RIGHT: dict[str, Loop] = {
         chosen=lambda p, step: p if step % 2 else (),
     ),
     "dropped out": dropped_out,
-    "noisy inputs": noisy_inputs,
     "shuffled together": shuffled_together,
-    "epochs of batches": epochs_of_batches,
     "a schedule": loop(rate=0.04, decline=0.9),
     "noisy gradients": loop(between=noisy_gradients),
     "Nesterov": nesterov,

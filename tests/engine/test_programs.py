@@ -59,22 +59,6 @@ def test_every_draw_is_a_tame_program(program: Program) -> None:
 
 
 @steady
-@given(programs() | rationals)
-def test_a_program_prints_as_the_python_that_it_runs(program: Program) -> None:
-    session: dict[str, Value] = {}
-    exec(repr(program), session)
-    results = program.graph()
-    results[-1].backward()
-    for i, x in enumerate(results):
-        assert (session[f"x{i}"].data, session[f"x{i}"].grad) == (x.data, x.grad)
-
-
-def test_a_printed_program() -> None:
-    program = Program((0.5,), (("a * b / 4", (0, 0, 0, 0)), ("log(1 + a * a)", (0, 0, 0, 0))))
-    assert repr(program).endswith("\nx0 = Value(0.5)\nx1 = x0 * x0 / 4\nx2 = log(1 + x1 * x1)\nx2.backward()\n")
-
-
-@steady
 @given(programs())
 def test_reverse_mode_is_forward_mode(program: Program) -> None:
     results = program.graph()

@@ -130,8 +130,10 @@ def test_a_rule_with_parameters_may_be_declared_again(decorated: Any) -> None:
         assert (scaled_rule(1.0), scaled_rule(1.0, by=10.0)) == (factor, 10.0 * factor)
 
 
-def test_an_array_may_reach_outside_the_domain() -> None:
+def test_arrays_reach_outside_the_domain_and_an_error_shows_every_operand() -> None:
     np.testing.assert_array_equal(RULES["log2"](np.array([-1.0, 0.0, 8.0])), [math.nan, -math.inf, 3.0])
+    with pytest.raises(ZeroDivisionError, match=r"^mod\(3\.0, 0\.0\): division by zero$"):
+        RULES["mod"](3.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -179,11 +181,6 @@ def test_a_fraction_as_exponent_stands_in_parentheses(exponent: object, symbol: 
 def test_the_example_of_every_rule_is_inside_of_its_domain(rule: Rule) -> None:
     assert all(x in interval for x, interval in zip(rule.example, rule.domain, strict=False))
     assert math.isfinite(rule(*rule.example))
-
-
-def test_an_error_shows_every_operand() -> None:
-    with pytest.raises(ZeroDivisionError, match=r"^mod\(3\.0, 0\.0\): division by zero$"):
-        RULES["mod"](3.0, 0.0)
 
 
 @pytest.mark.parametrize("exponent", [1e-20, 1e-17, 0.3])

@@ -543,7 +543,7 @@ def test_a_schedule_at_chosen_steps(schedule: optim.Schedule, expected: dict[int
 # --- Clipping -----------------------------------------------------------------------------------------------
 
 
-def test_clip_grad_norm_keeps_the_direction() -> None:
+def test_clipping_keeps_the_direction_or_the_values_in_a_range() -> None:
     values = with_gradients(3.0, -4.0, 0.0)
     assert optim.clip_grad_norm(values, 1.0) == 5.0
     assert [v.grad for v in values] == pytest.approx([0.6, -0.8, 0.0], rel=1e-15)
@@ -553,18 +553,15 @@ def test_clip_grad_norm_keeps_the_direction() -> None:
     twice = with_gradients(3.0)
     assert optim.clip_grad_norm(twice * 2, 1.0) == 3.0
     assert twice[0].grad == 1.0
+    values = with_gradients(3.0, -4.0, 0.5, math.inf, math.nan)
+    optim.clip_grad_value(values, 1.0)
+    assert [v.grad for v in values[:4]] == [1.0, -1.0, 0.5, 1.0]
+    assert math.isnan(values[4].grad)
 
 
 @pytest.mark.parametrize("size", [1e200, 1e-200])
 def test_the_norm_neither_overflows_nor_vanishes(size: float) -> None:
     assert optim.clip_grad_norm(with_gradients(3 * size, 4 * size), 1.0) == pytest.approx(5 * size, rel=1e-15)
-
-
-def test_clip_grad_value() -> None:
-    values = with_gradients(3.0, -4.0, 0.5, math.inf, math.nan)
-    optim.clip_grad_value(values, 1.0)
-    assert [v.grad for v in values[:4]] == [1.0, -1.0, 0.5, 1.0]
-    assert math.isnan(values[4].grad)
 
 
 def test_an_interrupt_at_any_line_leaves_all_parameters_moved_or_none() -> None:

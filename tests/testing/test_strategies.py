@@ -8,7 +8,7 @@ from typing import Any
 
 import mpmath as mp
 import pytest
-from hypothesis import Phase, event, find, given, settings
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 import tinygrad_edu as tg
@@ -101,15 +101,6 @@ def test_wrong_arguments_of_values(arguments: dict[str, Any], error: type[Except
 # --- programs: what is drawn ----------------------------------------------------------------------------------
 
 
-@steady
-@given(programs())
-def test_the_share_of_every_rule(program: Program) -> None:
-    """`pytest -k the_share --hypothesis-show-statistics` prints it."""
-    for name in rules_of(program):
-        event(f"rule {name}")
-        assert name in TEMPLATES
-
-
 def test_there_is_a_template_for_every_rule_of_ours() -> None:
     ours = {name for name, rule in RULES.items() if rule.ours}
     assert ours == TEMPLATES.keys()
@@ -142,13 +133,14 @@ def test_programs_of_fractions_are_exact(program: Program) -> None:
     assert all(type(node.data) is Fraction for node in topological_order(program.graph()[-1]))
 
 
-def test_which_rules_keep_fractions_exact() -> None:
+def test_which_rules_keep_fractions_exact_and_what_an_expression_costs() -> None:
     exact = expressions(exact=True)
     assert {name for name, texts in TEMPLATES.items() if exact.keys() & set(texts)} == {
         *("neg", "add", "sub", "mul", "div", "abs", "pow_n", "relu", "where", "max", "min", "sum", "dot"),
         *("reciprocal", "mod", "sign", "detach"),
     }
     assert "(1 + a * a / 2) ** 0.5" not in exact
+    assert expressions(["tanh", "log", "a * b / 4"]) == {"tanh(a)": 1, "a * b / 4": 3, "log(1 + a * a)": 4}
 
 
 @steady
@@ -158,10 +150,6 @@ def test_smooth_programs_have_no_kinks(program: Program) -> None:
         assert name != "where"
         assert not RULES[name].kinks
         assert not RULES[name].ties
-
-
-def test_the_cost_of_an_expression_counts_its_constants() -> None:
-    assert expressions(["tanh", "log", "a * b / 4"]) == {"tanh(a)": 1, "a * b / 4": 3, "log(1 + a * a)": 4}
 
 
 @steady
@@ -226,7 +214,7 @@ def test_a_template_for_fractions_is_rational(domain: tuple[Interval, ...]) -> N
     test_stays_exact()
 
 
-def test_rules_of_several_inputs() -> None:
+def test_rules_of_several_inputs_are_drawn_when_asked_for() -> None:
     rule(lambda x, y: x - y, name="two", backward=plain_backward, domain=(Interval(low=0), Interval()))
     rule(lambda *xs: xs[0], name="some", backward=plain_backward, n_inputs=None)
     rule(lambda *xs: xs[0], name="five", backward=plain_backward, n_inputs=5)
@@ -235,9 +223,6 @@ def test_rules_of_several_inputs() -> None:
     assert list(expressions(["some"])) == ["some(a, b, c)"]
     assert list(expressions(["five"])) == ["five(a, b, c, d, a)"]
     assert list(expressions(["with_alpha"])) == ["with_alpha(a)"]
-
-
-def test_a_rule_of_a_user_is_not_drawn_unasked() -> None:
     rule(lambda x: x, name="mine", backward=plain_backward)
     assert not any("mine" in expression for expression in expressions())
 
@@ -355,13 +340,9 @@ def tanh_of_a_shared_node(program: Program) -> bool:
 
 
 @pytest.mark.slow
-def test_the_smallest_program_with_tanh_of_a_shared_node() -> None:
+def test_the_smallest_programs() -> None:
     smallest = find(programs(["tanh", "(a + b) / 2"]), tanh_of_a_shared_node, settings=searching)
     assert last_lines(smallest) == ["x0 = Value(0.0)", "x1 = tanh(x0)", "x2 = (x1 + x0) / 2", "x2.backward()"]
-
-
-@pytest.mark.slow
-def test_the_smallest_program_with_a_logarithm() -> None:
     smallest = find(programs(), lambda program: "log" in rules_of(program), settings=searching)
     assert last_lines(smallest) == ["x0 = Value(0.0)", "x1 = log(1 + x0 * x0)", "x1.backward()"]
 

@@ -88,14 +88,6 @@ def test_full_batch_gradient_descent_is_what_the_textbook_writes() -> None:
     assert history["epoch"] == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3, None])
-def test_it_learns_with_batches_of_any_size(batch_size: int | None) -> None:
-    model, history = fitted(epochs=200, batch_size=batch_size)
-    assert (model.a.data, model.b.data) == pytest.approx((2.0, 1.0), abs=1e-2)
-    assert len(history) == 200
-    assert not history.stopped
-
-
 def test_one_seed_gives_the_same_bits_and_another_gives_others() -> None:
     def numbers(seed: int) -> list[float]:
         model, _ = fitted(epochs=3, batch_size=1, seed=seed)

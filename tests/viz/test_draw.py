@@ -78,7 +78,7 @@ def test_parameters_are_known_by_their_labels(labels, parameters):
     assert {box.title for box in picture_of(root, {}).boxes if box.kind == "parameter"} == parameters
 
 
-def test_a_dash_stands_for_gradients_until_a_backward_pass():
+def test_a_dash_and_a_note_stand_for_gradients_until_a_backward_pass():
     (a,) = labelled(a=2.0)
     y = a * a
     assert {box.grad for box in picture_of(y, {}).boxes} == {"–"}
@@ -87,6 +87,13 @@ def test_a_dash_stands_for_gradients_until_a_backward_pass():
     assert [box.grad for box in picture_of(y, {}).boxes] == ["4", "1"]
     a.grad = 0.0  # the root's 1 tells that there was one
     assert boxes(y)["a"].grad == "0"
+    x = Value(3.0, label="x")
+    y = x * x
+    assert picture_of(y, {}).note == "–  no gradient yet: call backward() on the result first"
+    assert "call backward()" in draw(y).source
+    y.backward()
+    assert picture_of(y, {}).note == ""
+    assert "call backward()" not in draw(y).source
 
 
 @pytest.mark.parametrize("root", [Value(1.0), Value(Fraction(1, 3)), Value(math.nan, label="x")])
@@ -119,14 +126,11 @@ def test_constants_are_folded_into_the_operation(expression, text):
     assert result.size + leaf.size == len(tg.topological_order(root))
 
 
-def test_constants_are_boxes_on_request():
+def test_constants_are_boxes_on_request_or_where_they_are_shared():
     (x,) = labelled(x=2.0)
     assert [box.kind for box in picture_of(x * 2, {}, constants=True).boxes] == ["constant", "leaf", "result"]
     assert "shape=ellipse" in draw(x * 2, constants=True).source
     assert "· * 2" in draw(x * 2).source
-
-
-def test_a_leaf_that_is_shared_or_all_there_is_is_no_number_to_fold():
     two = Value(2.0)
     assert [box.operation for box in picture_of(two * two, {}).boxes] == ["", "*"]
     assert [box.operation for box in picture_of(Value(2.0) * Value(3.0), {}).boxes] == ["", "", "*"]
@@ -154,7 +158,7 @@ def test_a_slope_is_that_of_the_rule(rule):
     assert arrow.slope == f"{tg.RULES[rule].shares(1.0, tg.RULES[rule].forward(0.5), 0.5)[0]:.4g}"
 
 
-def test_paths_are_highlighted():
+def test_paths_are_highlighted_constants_included():
     a, b = labelled(a=2.0, b=3.0)
     c = a * b
     y = c + a
@@ -167,9 +171,6 @@ def test_paths_are_highlighted():
     assert source.count("penwidth=2.6") == 2
     assert source == draw(y, paths=types.SimpleNamespace(edges=list(edges))).source
     assert draw(y, paths=[]).source == draw(y, paths=None).source == draw(y).source
-
-
-def test_a_constant_on_a_path_is_shown():
     (x,) = labelled(x=2.0)
     y = x * 2
     assert len(picture_of(y, {}, marked=frozenset({(y, 1)})).boxes) == 3
@@ -285,10 +286,22 @@ def test_names_come_from_the_callers_variables():
     assert "render('graph', format='svg')" in repr(draw(y))
 
 
-def test_names_from_lists_and_dicts():
+def test_names_of_lists_dicts_prompts_and_locals():
     w, p, m = [Value(1.0), Value(2.0)], {"k": Value(3.0)}, ([], (Value(4.0),))
     y = w[0] * w[1] + p["k"] * m[1][0]
     assert names(draw(y).source) == {"w[0]", "w[1]", "p['k']", "m[1][0]", "y"}
+    here = in_globals
+    assert callers_names(sys._getframe())[here] == "here"
+    namespace = {}
+    exec("import tinygrad_edu as tg\na = tg.Value(2.0)\nb = a * a\nsource = tg.draw(b).source", namespace)
+    assert names(namespace["source"]) == {"a", "b"}
+    assert "a" in namespace
+    x = Value(2.0)
+    y = x * 3 + 1
+    plain = draw(y).source
+    order, pairs = tg.topological_order(y), tg.edges(y)
+    assert draw(y).source == plain
+    assert len(order) == len(pairs) + 1
 
 
 def test_a_label_comes_before_a_variable_and_the_shortest_variable_before_others():
@@ -301,27 +314,6 @@ def test_a_label_comes_before_a_variable_and_the_shortest_variable_before_others
     assert found[in_globals] == "in_globals"
     assert ">L<" in draw(_hidden[0]).source
     assert longer_name is also
-
-
-def test_a_local_name_hides_a_global_one():
-    here = in_globals
-    assert callers_names(sys._getframe())[here] == "here"
-
-
-def test_names_at_the_prompt():
-    namespace = {}
-    exec("import tinygrad_edu as tg\na = tg.Value(2.0)\nb = a * a\nsource = tg.draw(b).source", namespace)
-    assert names(namespace["source"]) == {"a", "b"}
-    assert "a" in namespace
-
-
-def test_a_list_of_the_graph_itself_gives_no_names():
-    x = Value(2.0)
-    y = x * 3 + 1
-    plain = draw(y).source
-    order, pairs = tg.topological_order(y), tg.edges(y)
-    assert draw(y).source == plain
-    assert len(order) == len(pairs) + 1
 
 
 class Tricky:
@@ -430,13 +422,3 @@ def test_a_format_the_renderer_does_not_have_is_refused_with_those_it_has(monkey
     assert draw(y, format="png").pipe().startswith(b"\x89PNG")
     with pytest.raises(graphviz.CalledProcessError, match=r"\"pdf\" not recognized. Use one of: .* png svg"):
         draw(y, format="pdf").pipe()
-
-
-def test_a_picture_before_any_backward_pass_says_what_to_do():
-    x = Value(3.0, label="x")
-    y = x * x
-    assert picture_of(y, {}).note == "–  no gradient yet: call backward() on the result first"
-    assert "call backward()" in draw(y).source
-    y.backward()
-    assert picture_of(y, {}).note == ""
-    assert "call backward()" not in draw(y).source
