@@ -198,13 +198,6 @@ def rows_in_the_graph() -> Case:
 
 
 @case
-def rows_in_the_graph_class_indices() -> Case:
-    model = shaken(nn.Sequential(nn.Dense(3, 4, "relu", rng=0), nn.Dense(4, 3, rng=1)))
-    classes = np.stack([CLASSES, CLASSES[::-1]])
-    return lambda X, Y: nn.cross_entropy(model(X), Y), model.parameters(), [normal(2, 5, 3), classes]
-
-
-@case
 def one_constant_batch_in_the_graph() -> Case:
     model, X, y = shaken(nn.MLP(3, [4, 1], rng=0)), normal(6, 3).tolist(), normal(6, seed=1).tolist()
     return lambda: nn.mse([model(x) for x in X], y), model.parameters(), []
@@ -734,26 +727,6 @@ def matrix_powers(W: Any, x: Any) -> Value:
     return tg.sum(linear(W, linear(W, linear(W, x))))
 
 
-@program((4, 2), (4,), s=np.array(0.8), a=(4,), C=(4, 2))
-def radial_basis_functions(s: Any, a: Any, C: Any, x: Any, y: Any) -> Value:
-    distances = [tg.sum([(n - c) ** 2 for n, c in zip(x, center, strict=True)]) for center in C]
-    return (tg.dot(a, [tg.exp(-d / (2 * s * s)) for d in distances]) - y) ** 2
-
-
-@program((5,), m=(3,), s=(3,), p=(3,))
-def mixture_of_normal_distributions(m: Any, s: Any, p: Any, x: Any) -> Value:
-    logs = [q - t - ((x - a) / tg.exp(t)) ** 2 / 2 for a, t, q in zip(m, s, tg.log_softmax(p), strict=True)]
-    return -tg.logsumexp(logs)
-
-
-@program((4,), c=(5,))
-def polynomial(c: Any, x: Any) -> Value:
-    horner: Any = c[-1]
-    for a in c[-2::-1]:
-        horner = horner * x + a
-    return tg.sum([a * x**i for i, a in enumerate(c)]) * horner
-
-
 @program(np.array([1.0, 2.0, 3.0]), a=np.array(2.5))
 def newtons_iteration(a: Any, x: Any) -> Any:
     for _ in range(5):
@@ -775,27 +748,6 @@ def a_long_product_and_a_long_sum(w: Any, x: Any) -> Value:
         product, running = product * p, running + p
         sums.append(running)
     return product + tg.sum([a * a for a in sums]) / 100
-
-
-@case
-def experts_and_a_gate() -> Case:
-    experts, gate = [shaken(nn.Dense(2, 2, "tanh", rng=i)) for i in range(3)], shaken(nn.Dense(2, 3, rng=9))
-
-    def loss(x: Any) -> Value:
-        return tg.sum([tg.dot(tg.softmax(gate(x)), column) for column in columns([e(x) for e in experts])])
-
-    return loss, parameters_of(*experts, gate), [normal(4, 2)]
-
-
-@case
-def experts_of_different_kinds() -> Case:
-    experts = [shaken(nn.Dense(2, 2 + i, kind, rng=i)) for i, kind in enumerate(("relu", "tanh", "sigmoid"))]
-
-    def loss(x: Any) -> Value:
-        together = flat([expert(x) for expert in experts])
-        return tg.sum([a * a for a in together]) + tg.logsumexp(together[1::2])
-
-    return loss, parameters_of(*experts), [normal(4, 2)]
 
 
 @program(w=(4,))

@@ -16,6 +16,7 @@ import numpy as np
 import programs
 import pytest
 import recurrences
+from cases import OPTIMIZERS
 from comparing import compare
 
 import tinygrad_edu as tg
@@ -312,16 +313,8 @@ def test_a_rule_that_does_not_run_on_symbols_is_named() -> None:
 
 # --- Training --------------------------------------------------------------------------------------------------
 
-OPTIMISERS: list[Callable[..., Any]] = [
-    lambda p: optim.SGD(p, 0.1),
-    lambda p: optim.SGD(p, 0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
-    lambda p: optim.RMSProp(p, 0.01, momentum=0.5),
-    lambda p: optim.Adam(p, 0.01),
-    lambda p: optim.AdamW(p, 0.01),
-]
 
-
-@pytest.mark.parametrize("make", OPTIMISERS)
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_training_moves_the_parameters_as_on_numpy(make: Callable[..., Any]) -> None:
     found = []
     for backend in ("numpy", "jax"):
@@ -392,17 +385,8 @@ def test_fit_is_that_of_numpy() -> None:
     for backend in ("numpy", "jax"):
         model = nn.MLP(4, [5, 3], rng=0)
         optimizer = optim.Adam(model.parameters(), lr=0.01)
-        history = tg.fit(
-            model,
-            nn.cross_entropy,
-            data,
-            optimizer,
-            epochs=5,
-            validation=(data.X_test, data.y_test),
-            patience=2,
-            backend=backend,
-            progress=False,
-        )
+        options = {"validation": (data.X_test, data.y_test), "patience": 2, "backend": backend}
+        history = tg.fit(model, nn.cross_entropy, data, optimizer, epochs=5, progress=False, **options)
         assert history.compiled
         rows = [[row["loss"], row["accuracy"], row["validation loss"]] for row in history.epochs]
         found.append([*np.ravel(rows), *(p.data for p in model.parameters())])

@@ -241,10 +241,6 @@ def mean(parameters: Any) -> None:
         p.grad /= 4
 
 
-def penalised(model: Any) -> Any:
-    return squares(model) + 0.01 * sum(p * p for p in model.parameters())
-
-
 RIGHT: dict[str, Loop] = {
     "plain": loop(),
     "one step": loop(1),
@@ -252,7 +248,7 @@ RIGHT: dict[str, Loop] = {
     "many steps": loop(150, 0.05),
     "zeroed after the update": loop(zero_last=True),
     "mean of the squares": loop(rate=0.1, loss=lambda model: squares(model) / 4),
-    "a penalty on the weights": loop(loss=penalised),
+    "a penalty on the weights": loop(loss=lambda m: squares(m) + 0.01 * sum(p * p for p in m.parameters())),
     "hinge": loop(loss=lambda model: sum((1 - y * model(x)).relu() for x, y in zip(XS, YS, strict=True))),
     "absolute errors": loop(loss=lambda model: sum(abs(model(x) - y) for x, y in zip(XS, YS, strict=True))),
     "logistic": loop(loss=lambda model: sum((-y * model(x)).softplus() for x, y in zip(XS, YS, strict=True))),
@@ -305,18 +301,6 @@ RIGHT: dict[str, Loop] = {
 ASKED = ("micro-batches", "two losses", "accumulated every second step", "noisy gradients")
 
 
-def nothing(model: Any, step: int) -> Any:
-    return ()
-
-
-def once(model: Any, step: int) -> Any:
-    return () if step else model.parameters()
-
-
-def every_second(model: Any, step: int) -> Any:
-    return () if step % 2 else model.parameters()
-
-
 FORGOTTEN = ("tanh", "not zeroed", "accumulated")
 
 
@@ -367,16 +351,16 @@ def dead(model: Any) -> Value:
 # The loop, the activation, what the film says, and what blame says of the last loss: "" where one pass does not
 # show the fault.
 FAULTY: dict[str, tuple[Loop, str, str, str]] = {
-    "never zeroed": (loop(rate=0.001, zero=nothing), *FORGOTTEN),
-    "zeroed once": (loop(rate=0.001, zero=once), *FORGOTTEN),
-    "every second step": (loop(rate=0.001, zero=every_second), *FORGOTTEN),
+    "never zeroed": (loop(rate=0.001, zero=lambda m, k: ()), *FORGOTTEN),
+    "zeroed once": (loop(rate=0.001, zero=lambda m, k: () if k else m.parameters()), *FORGOTTEN),
+    "every second step": (loop(rate=0.001, zero=lambda m, k: () if k % 2 else m.parameters()), *FORGOTTEN),
     "one step": (
         loop(rate=0.001, zero=lambda m, k: () if k == 5 else m.parameters()), "tanh", "not zeroed", ""),
     "one layer": (loop(rate=0.001, zero=lambda m, k: m.layers[0].parameters()), *FORGOTTEN),
     "another model": (loop(rate=0.001, zero=lambda m, k: mlp().parameters()), *FORGOTTEN),
     "once an epoch": (forgotten_inside, *FORGOTTEN),
     "an optimiser, never zeroed": (
-        loop(zero=nothing, optimizer=lambda p: optim.SGD(p, 0.001)), *FORGOTTEN),
+        loop(zero=lambda m, k: (), optimizer=lambda p: optim.SGD(p, 0.001)), *FORGOTTEN),
     "zeroed before the update": (loop(between=clear), "tanh", "not moved", ""),
     "one loss for all steps": (stale, "tanh", "stale", "changed"),
     "updated before backward": (late, "tanh", "stale", "changed"),

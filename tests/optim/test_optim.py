@@ -1,17 +1,17 @@
 """Optimisers against equations written anew with NumPy, schedules, clipping."""
 
+import contextlib
 import copy
 import itertools
 import math
 import pickle
-import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
-from cases import OPTIMIZERS
+from cases import OPTIMIZERS, run_lines
 
 from tinygrad_edu import Value, optim
 from tinygrad_edu.compiler.update import FORWARD, UpdateProgram
@@ -565,32 +565,18 @@ def test_the_norm_neither_overflows_nor_vanishes(size: float) -> None:
 
 
 def test_an_interrupt_at_any_line_leaves_all_parameters_moved_or_none() -> None:
-    for moment in itertools.count():
+    for at in itertools.count(1):
         w = [Value(float(i)) for i in range(3)]
-        optimizer, lines = optim.Adam(w, lr=0.1), itertools.count()
+        optimizer = optim.Adam(w, lr=0.1)
         for parameter in w:
             parameter.grad = 1.0
-
-        def interrupt(frame: Any, event: str, arg: Any, moment: int = moment, lines: Any = lines) -> Any:
-            if frame.f_code is not optim.Optimizer.step.__code__:
-                return None
-            if event == "line" and next(lines) == moment:
-                raise KeyboardInterrupt
-            return interrupt
-
-        before = sys.gettrace()
-        sys.settrace(interrupt)
-        try:
-            optimizer.step()
+        with contextlib.suppress(KeyboardInterrupt):
+            run_lines(optimizer.step, lambda frame: frame.f_code is optim.Optimizer.step.__code__, at)
             break
-        except KeyboardInterrupt:
-            pass
-        finally:
-            sys.settrace(before)
         steps = [optimizer.state.get(parameter, (0,))[0] for parameter in w]
         moved = [int(parameter.data != i) for i, parameter in enumerate(w)]
-        assert steps == moved == [moved[0]] * 3, moment
-    assert moment > 10
+        assert steps == moved == [moved[0]] * 3, at
+    assert at > 10
 
 
 def test_an_optimiser_prints_in_short() -> None:
