@@ -18,9 +18,8 @@ from tinygrad_edu.engine.rules import Rule
 
 Case = tuple[Callable[..., Any], list[Value], list[Any]]
 
+
 # --- Numbers, parameters, layers --------------------------------------------------------------------------------
-
-
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape)
 
@@ -106,8 +105,6 @@ def program(*batch: Any, **parameters: Any) -> Callable[[Callable[..., Any]], Ca
 
 
 # --- Classifiers, regressions, losses ---------------------------------------------------------------------------
-
-
 def classifier(loss: Any, targets: Any, width: int = 5) -> Case:
     model = shaken(nn.MLP(6, [width, 3], rng=0))
     return lambda x, y: loss(model(x), y), model.parameters(), [normal(5, 6), targets]
@@ -188,8 +185,6 @@ def two_heads() -> Case:
 
 
 # --- Batches in the graph, normalisation, shared weights --------------------------------------------------------
-
-
 @case
 def rows_in_the_graph() -> Case:
     model = shaken(nn.MLP(3, [4, 2], rng=0))
@@ -248,8 +243,6 @@ def a_product_of_two_weight_matrices(A: Any, B: Any, x: Any) -> Value:
 
 
 # --- Convolutions and pooling -----------------------------------------------------------------------------------
-
-
 def convolved(image: Any, filters: Any, stride: int = 1, padding: int = 0) -> Any:
     """(channels, height, width) by (n, channels, k, k): an image of n channels, padded with plain zeros."""
     k, width = len(filters[0][0]), len(image[0][0]) + 2 * padding
@@ -350,8 +343,6 @@ def ties_of_max_and_min(p: Any, x: Any) -> Value:
 
 
 # --- Attention, recurrences, embeddings -------------------------------------------------------------------------
-
-
 def attended(X: Any, Q: Any, K: Any, V: Any, causal: bool, mask: float | None = None) -> list[list[Value]]:
     """One head: each row of X as the mean of rows, weighted by how well its query meets their keys."""
     q, k, v = ([linear(M, x) for x in X] for M in (Q, K, V))
@@ -491,8 +482,6 @@ CASES |= {
 
 
 # --- Choices, constants, rules of one's own ---------------------------------------------------------------------
-
-
 @program(
     np.array([0.0, 1.0, -1.0, 0.5, 0.75]),
     np.array([0.0, 0.5, 1.0, 0.5, -0.5]),
@@ -648,8 +637,6 @@ def own_reduction_that_knows_no_arrays(W: Any, x: Any) -> Value:
 
 
 # --- Other programs: odd orders, sparse and ragged structure, no batch ------------------------------------------
-
-
 @case
 def reversed_lists() -> Case:
     W, b = leaves(normal(3, 4), "W"), leaves(normal(3, seed=1), "b")

@@ -154,8 +154,6 @@ def work():
 
 
 # --- The report --------------------------------------------------------------------------------------------------
-
-
 def number(x):
     """Three digits that count, and whole numbers from a hundred on."""
     return f"{x:,.0f}" if x >= 100 else f"{x:#.3g}"
@@ -214,8 +212,6 @@ def cpu():
 
 
 # --- The parts ---------------------------------------------------------------------------------------------------
-
-
 def classifier(sizes, batch, dtype):
     """The loss of one example x with one-hot target y, the parameters, their numbers, and a batch X, Y."""
     theta, X, classes = rivals.problem(sizes, batch, dtype)

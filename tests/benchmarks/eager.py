@@ -52,8 +52,6 @@ HEADER = (
 
 
 # --- The work: the same lines for both engines ----------------------------------------------------------------
-
-
 class Step:
     """A forward and a backward pass."""
 
@@ -153,8 +151,6 @@ def count_nodes(root):
 
 
 # --- One engine in a process of its own: answers a line of JSON for each line of JSON ---------------------------
-
-
 def work(engine):
     data = json.loads(input())
     if engine == MICROGRAD:
@@ -224,8 +220,6 @@ class Engine:
 
 
 # --- The report -------------------------------------------------------------------------------------------------
-
-
 def report(rounds, steps):
     from tinygrad_edu.datasets import moons
 

@@ -15,9 +15,8 @@ import time
 
 import numpy as np
 
+
 # --- The same problem for every contender ----------------------------------------------------------------------
-
-
 def problem(sizes, batch, dtype, seed=0):
     """theta, X (batch, I) and the classes (batch,): MNIST's digits if they are on this computer, else random."""
     rng = np.random.default_rng(seed)
@@ -103,8 +102,6 @@ def block(step, seconds):
 
 
 # --- By hand, in NumPy -----------------------------------------------------------------------------------------
-
-
 class Classifier:
     """A two-layer classifier as a textbook writes it: softmax with cross-entropy, the mean over the batch."""
 
@@ -155,8 +152,6 @@ class Moons:
 
 
 # --- PyTorch, which is imported here only -----------------------------------------------------------------------
-
-
 class TorchClassifier:
     """The classifier as PyTorch's users write it, with class indices, which it takes faster than one-hot rows."""
 

@@ -194,7 +194,6 @@ def test_without_a_program_to_draw_with_the_demo_says_what_to_install(tmp_path, 
 
 
 # --- Expressions --------------------------------------------------------------------------------------------
-
 EXPLAINED = """\
 a*b + c with a=2, b=-3, c=10
 
@@ -295,8 +294,6 @@ def test_a_reader_that_has_seen_enough() -> None:
 
 
 # --- Training -----------------------------------------------------------------------------------------------
-
-
 def test_train_iris_and_save_the_model(tmp_path: Path) -> None:
     result = run("train", "iris", "--seed", "1", "--save", str(tmp_path / "iris.json"))
     assert result.returncode == 0, result.stderr

@@ -61,8 +61,6 @@ def untouched(parameters: list[Value]) -> Iterator[None]:
 
 
 # --- Values and gradients -------------------------------------------------------------------------------------
-
-
 def test_a_line_by_heart_and_backward_adds_to_the_gradients_that_are_there() -> None:
     model = Line()
     step = tg.compile(squared(model), model.parameters())
@@ -153,8 +151,6 @@ def test_predict_nests_as_the_function_does() -> None:
 
 
 # --- Batches: what arrays are taken, and that they stay what they are -----------------------------------------
-
-
 def strided(array: np.ndarray) -> np.ndarray:
     wide = np.zeros((2 * array.shape[0], 3 * array.shape[1]))
     wide[::2, ::3] = array
@@ -224,8 +220,6 @@ def test_results_share_no_memory_with_inputs_or_parameters() -> None:
 
 
 # --- Operands of different kinds ------------------------------------------------------------------------------
-
-
 def test_a_class_index_picks_among_scores_of_different_kinds() -> None:
     """Of a fixed score, of two heads, of rows of which some are constants: and the index is checked."""
     one, other = nn.MLP(6, [1], "tanh", rng=0), nn.MLP(6, [1], rng=1)
@@ -324,8 +318,6 @@ def test_a_value_computed_outside_from_a_parameter_is_refused(backend: str) -> N
 
 
 # --- arrays(): the parameters as one array --------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_arrays_hold_the_parameters_and_are_written_back(dtype: str) -> None:
     model, loss = classifier()
@@ -421,8 +413,6 @@ def test_a_number_that_is_set_inside_arrays_is_not_lost_in_silence(backend: str)
 
 
 # --- Source and groups ----------------------------------------------------------------------------------------
-
-
 def test_the_source_of_a_classifier_has_the_textbooks_equations_and_shapes() -> None:
     model, loss = classifier()
     step = tg.compile(loss, model.parameters())
@@ -498,7 +488,6 @@ def test_matrix_products_are_found(make: Any, products: int) -> None:
 
 
 # --- Numbers out of range -------------------------------------------------------------------------------------
-
 W = Value(1.0, label="w")
 
 
@@ -628,8 +617,6 @@ def test_deep_chains_do_not_recurse(operation: Any, depth: int) -> None:
 
 
 # --- What is refused: what needs the number of a placeholder --------------------------------------------------
-
-
 ONE_SIDE: list[Callable[[Any, Any], Any]] = [  # they compile for examples that agree: see test_examples.py
     lambda w, x: w * x if w * x > 0 else -(w * x),
     lambda w, x: w * x if w > 0 else x,
@@ -706,7 +693,6 @@ def test_the_errors_of_the_function_come_through() -> None:
 
 
 # --- What is refused: calls that make no sense ----------------------------------------------------------------
-
 A, B, UNUSED = Value(2.0, label="a"), Value(3.0, label="b"), Value(1.0, label="unused")
 MODEL = nn.MLP(2, [3, 2], rng=0)
 TABLE = nn.Embedding(4, 2, rng=0)

@@ -60,8 +60,6 @@ def check(function, numbers, inputs=(), shapes=(), must_run=False) -> None:
 
 
 # --- Random programs ------------------------------------------------------------------------------------------
-
-
 @steady
 @given(programs())
 def test_every_result_can_be_an_output(program: Program) -> None:
@@ -174,8 +172,6 @@ def test_rules_that_fail_by_themselves_are_those_of_ours_with_a_domain() -> None
 
 
 # --- The source -----------------------------------------------------------------------------------------------
-
-
 def neuron(w, x):
     return tg.tanh(w[0] * x[0] + w[1] * x[1] + w[2])
 
@@ -276,8 +272,6 @@ def test_a_long_sum_in_a_loop_has_parts_with_names_of_their_own() -> None:
 
 
 # --- tg.compile(..., backend="python"): what it takes ---------------------------------------------------------
-
-
 def point(function=None, **options):
     """A compiled function of one argument, and its two parameters."""
     a, b = Value(2.0, "a"), Value(-1.0, "b")

@@ -86,8 +86,6 @@ def classifier() -> tuple[nn.Module, Callable[..., Any], list[Any]]:
 
 
 # --- Numbers ---------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("case", "dtype"),
     [
@@ -154,7 +152,6 @@ def test_predict_gives_nested_outputs() -> None:
 
 
 # --- A pure function -------------------------------------------------------------------------------------------
-
 SOURCE = '''
 def examples(parameters, X, Y):
     """What the function returns for each example of a batch."""
@@ -312,8 +309,6 @@ def test_a_rule_that_does_not_run_on_symbols_is_named() -> None:
 
 
 # --- Training --------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_training_moves_the_parameters_as_on_numpy(make: Callable[..., Any]) -> None:
     found = []
@@ -414,8 +409,6 @@ def test_fit_of_whole_batches_and_a_loss_of_nan() -> None:
 
 
 # --- Errors ----------------------------------------------------------------------------------------------------
-
-
 def compiled(**options: Any) -> Any:
     w = Value(1.0)
     return tg.compile(lambda x: w * x, [w], backend="jax", **options)

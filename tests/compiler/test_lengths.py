@@ -38,7 +38,6 @@ def tokens(*shape: int) -> Any:
 
 
 # --- Which functions -------------------------------------------------------------------------------------------
-
 LAYER, positions = flat(W, U, b, v), leaves(40, 2)
 
 
@@ -221,8 +220,6 @@ def test_a_comment_that_is_too_long_at_one_length(width: int, monkeypatch: pytes
 
 
 # --- Functions that do something else at another length --------------------------------------------------------
-
-
 def scaled_if_long(x: Any) -> Value:
     h = recurrent(x)[-1]
     return tg.dot(h, v) * (2.0 if len(x) > 20 else 1.0)

@@ -23,8 +23,6 @@ def n_loops(step: Any) -> tuple[int, int]:
 
 
 # --- What becomes a loop ----------------------------------------------------------------------------------------
-
-
 def reads(step: Any, *lines: str) -> None:
     """Its source has these lines, whatever the spaces."""
     source = " ".join(step.source.split())
@@ -115,8 +113,6 @@ def test_no_step_of_an_equation_stays_in_front_of_its_loop() -> None:
 
 
 # --- Stages with weights of their own ---------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", OWN)
 def test_stages_with_weights_of_their_own_become_loops(name: str) -> None:
     parameters = used(OWN[name], flat(of.Ws, of.Vs, of.bs, of.gains, of.shifts, of.scales, of.v), [X])

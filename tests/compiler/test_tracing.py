@@ -38,8 +38,6 @@ def loss_of(model: Any) -> Callable[[Any, Any], Any]:
 
 
 # --- A refusal is remembered ------------------------------------------------------------------------------------
-
-
 Use = Callable[[Any, Any], Any]
 
 
@@ -126,8 +124,6 @@ def test_the_line_is_found_in_code_without_a_file_or_beside_a_folder_of_a_simila
 
 
 # --- What changes after the trace -------------------------------------------------------------------------------
-
-
 @BACKENDS
 def test_a_mode_that_changes_is_noticed(backend: str) -> None:
     model = nn.Sequential(nn.Dense(3, 2, rng=0), nn.Dropout(0.5, rng=0)).eval()
@@ -200,8 +196,6 @@ def test_buffers_of_old_batch_sizes_are_dropped() -> None:
 
 
 # --- Copies -----------------------------------------------------------------------------------------------------
-
-
 class Model(nn.Module):
     """A model that holds its compiled loss, a method."""
 
@@ -280,8 +274,6 @@ def test_what_a_copy_would_tear_apart_is_refused(how: Any) -> None:
 
 
 # --- Threads ----------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def restless() -> Iterator[None]:
     """Threads take turns a hundred times as often."""

@@ -24,9 +24,8 @@ import pytest
 from tinygrad_edu import datasets
 from tinygrad_edu.datasets import fetched
 
+
 # --- shipped -------------------------------------------------------------------------------------------------
-
-
 def test_iris_is_fishers() -> None:
     data = datasets.iris()
     assert repr(data) == "Dataset('iris': 100 to train, 50 to test, 4 features, 3 classes)"
@@ -98,8 +97,6 @@ def test_only_numpy_is_imported() -> None:
 
 
 # --- made from a seed ----------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("make", [datasets.moons, datasets.spirals])
 def test_a_seed_or_a_generator(make) -> None:
     assert make(20, seed=3) == make(20, rng=3) == make(20, seed=9, rng=random.Random(3)) != make(20, seed=4)
@@ -159,8 +156,6 @@ def test_images_are_shown() -> None:
 
 
 # --- MNIST, with eight images in its place ---------------------------------------------------------------------
-
-
 def idx(array: np.ndarray) -> bytes:
     """The IDX file of an array of bytes."""
     lengths = b"".join(length.to_bytes(4, "big") for length in array.shape)

@@ -269,8 +269,6 @@ def test_a_factor_of_zero_stops_the_gradient() -> None:
 
 
 # --- Mistakes around the pass -----------------------------------------------------------------------------------
-
-
 def three_passes() -> tuple[Value, Value]:
     w = Value(1.0, label="w")
     for x in (1.0, 1.0, 1.0):

@@ -35,8 +35,6 @@ def calls(monkeypatch):
 
 
 # --- Sentences ------------------------------------------------------------------------------------------------
-
-
 A, B, C, D = labelled(a=2.0, b=4.0, c=-1.0, d=0.5)
 SENTENCES = [
     (A * A, "a * a: a receives upstream * a = 1 * 2 = 2; a.grad 0 -> 2; "
@@ -107,8 +105,6 @@ def test_names_many_operands_and_numbers_in_sentences():
 
 
 # --- The numbers ----------------------------------------------------------------------------------------------
-
-
 def bits(x):
     return (type(x), repr(x))  # -0.0 is not 0.0, and nan is itself
 
@@ -178,8 +174,6 @@ def test_gradients_are_left_alone_and_the_numbers_are_those_of_the_call():
 
 
 # --- The sequence ---------------------------------------------------------------------------------------------
-
-
 def test_indices_slices_and_a_leaf_without_steps():
     every = steps(neuron())
     assert [step.index for step in every] == [0, 1, 2]
@@ -292,8 +286,6 @@ def test_the_error_of_a_rule_names_the_node_every_time(monkeypatch, backward, er
 
 
 # --- The room -------------------------------------------------------------------------------------------------
-
-
 def test_every_rule_has_a_sentence():
     for name, rule in RULES.items():
         if name == "pow_n":

@@ -50,7 +50,6 @@ def assert_same(result: Any, expected: Any) -> None:
 
 
 # --- First and second derivatives -----------------------------------------------------------------------------
-
 SLOPES: list[tuple[Callable[[Any], Any], Any, Any]] = [  # f, x, f'(x)
     (lambda x: 7, 2.0, 0.0),
     (lambda x: x, 2.0, 1.0),
@@ -199,8 +198,6 @@ def test_numbers_give_numbers_and_values_give_values() -> None:
 
 
 # --- gradients ------------------------------------------------------------------------------------------------
-
-
 def test_gradients_by_leaves_interior_nodes_and_the_root() -> None:
     a, b, other = Value(2.0), Value(3.0), Value(5.0)
     c = a * b
@@ -252,8 +249,6 @@ def test_gradients_as_graphs_can_be_derived_again_and_run_backward() -> None:
 
 
 # --- Arguments by position, what is returned beside, and the Hessian times a vector ------------------------------
-
-
 def line(x: Any, w: Any, *, shift: float = 0.0) -> Any:
     """A line."""
     return x * w[0] + w[1] + shift
@@ -335,7 +330,6 @@ def test_where_a_slope_is_infinite() -> None:
 
 
 # --- Nested derivatives ---------------------------------------------------------------------------------------
-
 ways = pytest.mark.parametrize("d", [grad, forward, pulled, jacobian])
 inner_ways = pytest.mark.parametrize("e", [grad, forward, pulled, jacobian])
 

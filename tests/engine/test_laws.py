@@ -59,8 +59,6 @@ def times(factor: Any, xs: Sequence[Any]) -> list[Any]:
 
 
 # --- The rules of differentiation -----------------------------------------------------------------------------
-
-
 COMBINED: dict[str, tuple[Function, Function]] = {  # of f and g; the slope, of f, g, f' and g'
     "3/4 f - 5/2 g": (lambda f, g: f * 0.75 - 2.5 * g, lambda f, g, df, dg: df * 3 / 4 - 5 * dg / 2),
     "f - 0 g": (lambda f, g: f - 0 * g, lambda f, g, df, dg: df),
@@ -120,8 +118,6 @@ def test_the_pullback_is_linear(program: Program, weights: list[Fraction]) -> No
 
 
 # --- Changes that change nothing, to the last bit -------------------------------------------------------------
-
-
 @steady
 @given(some, st.randoms(use_true_random=False), st.lists(st.text(max_size=3), min_size=1, max_size=5))
 def test_permuted_inputs_have_permuted_gradients_and_labels_change_nothing(

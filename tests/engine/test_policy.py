@@ -260,8 +260,6 @@ def test_second_derivative_at_a_kink_is_that_of_the_piece_below(rule: Rule) -> N
 
 
 # --- Tails --------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ["tanh", "sigmoid"])
 def test_slopes_keep_their_digits_where_two_formulas_meet(name: str) -> None:
     """From 0 to 3 in small steps: 1 - tanh^2 is too inaccurate from 1.3 on."""

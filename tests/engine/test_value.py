@@ -96,8 +96,6 @@ def test_errors_are_one_sentence(call: Callable[[], Any], error: type[Exception]
 
 
 # --- What it shows ------------------------------------------------------------------------------------------
-
-
 def test_equality_is_identity_and_order_is_by_data() -> None:
     a, b = Value(1.0), Value(1.0)
     assert a != b
@@ -248,8 +246,6 @@ def test_a_watcher_is_told_before_gradients_are_added() -> None:
 
 
 # --- Rules that fail ----------------------------------------------------------------------------------------
-
-
 def declared(shares: Any = (1.0,), result: Any = 2.0) -> tg.Rule:
     return tg.rule(lambda x: result, name="own", backward=lambda upstream, out, x: shares)
 

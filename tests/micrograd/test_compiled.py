@@ -143,8 +143,6 @@ def test_networks_whole_numbers_and_wrong_slopes() -> None:
 
 
 # --- Constants, and operands, that a number chooses ---------------------------------------------------------
-
-
 def relu_by_branch(x: Any) -> Value:
     out = Value(0 if x.data < 0 else x.data, (x,), "ReLU")
 
@@ -270,8 +268,6 @@ def test_a_plain_number_that_becomes_a_value() -> None:
 
 
 # --- What is refused, and what is left as it was ------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("function", "match"),
     [

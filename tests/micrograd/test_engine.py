@@ -25,8 +25,6 @@ def cube(x):
 
 
 # --- Construction -------------------------------------------------------------------------------------------
-
-
 def test_the_constructors_of_the_family_take_numbers_of_all_kinds():
     a, b = Value(2.0), Value(-3.0, (), "", "b")
     assert (b.label, b._op, b._prev, b._children, b._local_grads) == ("b", "", (), (), ())
@@ -65,8 +63,6 @@ def test_the_operands_equal_micrograds_set_and_the_symbols_are_its():
 
 
 # --- Operations by hand -------------------------------------------------------------------------------------
-
-
 def test_readers_of_the_graph_know_operations_by_hand():
     x = Value(3.0, label="x")
     y = square(x) * 2 + cube(x)
@@ -170,8 +166,6 @@ def test_a_subclass_with_a_constructor_of_its_own():
 
 
 # --- Attributes, gradients, recording -----------------------------------------------------------------------
-
-
 def test_attributes_can_be_added_and_micrograds_can_be_set():
     p = Value(1.0)
     p.m, p._vis_color = 0.5, "red"

@@ -332,8 +332,6 @@ def test_1000_mutated_files_load_or_end_in_a_value_error(path: Path) -> None:
 
 
 # --- Writing ------------------------------------------------------------------------------------------------
-
-
 def test_what_cannot_be_saved_leaves_the_old_file(path: Path, tmp_path: Path) -> None:
     nn.Dense(1, 1, rng=0).save(path)
     before = path.read_bytes()

@@ -18,9 +18,8 @@ from tinygrad_edu.compiler.update import FORWARD, UpdateProgram
 from tinygrad_edu.engine.value import watchers
 from tinygrad_edu.optim.vectors import VectorSteps
 
+
 # --- References: a generator per optimiser, which is sent a gradient and yields the parameters --------------
-
-
 def sgd(w: Any, lr: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0) -> Any:
     """Sutskever et al. 2013, equations 1 and 2: the velocity carries the rate there. It is constant here, so the
     two forms agree; Nesterov's gradient is theirs at the point ahead, by the change of variables of Bengio et al.
@@ -341,8 +340,6 @@ def test_bad_arguments_are_one_sentence(make: Any, error: type[Exception], messa
 
 
 # --- Vectors ------------------------------------------------------------------------------------------------
-
-
 class Swapped(optim.Optimizer):
     """The old parameter and the old state change places: no vector may be overwritten before it is read."""
 
@@ -541,8 +538,6 @@ def test_a_schedule_at_chosen_steps(schedule: optim.Schedule, expected: dict[int
 
 
 # --- Clipping -----------------------------------------------------------------------------------------------
-
-
 def test_clipping_keeps_the_direction_or_the_values_in_a_range() -> None:
     values = with_gradients(3.0, -4.0, 0.0)
     assert optim.clip_grad_norm(values, 1.0) == 5.0

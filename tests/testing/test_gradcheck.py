@@ -36,7 +36,6 @@ def mismatch(f: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
 
 
 # --- Right gradients ------------------------------------------------------------------------------------------
-
 CLOSED_FORMS: list[tuple[Callable[[Any], Any], float, float]] = [  # f, x, f'(x)
     (lambda x: 7, 2.0, 0.0),
     (lambda x: x, 2.0, 1.0),
@@ -170,8 +169,6 @@ def check_no_false_alarm(f: Callable[..., Any], inputs: tuple[float, ...]) -> No
 
 
 # --- Inputs, names, the report --------------------------------------------------------------------------------
-
-
 def test_inputs_may_be_nested_and_are_named_by_label_or_signature() -> None:
     def f(x: Any, w: Any, *rest: Any) -> Any:
         assert isinstance(w, list)
@@ -247,7 +244,6 @@ def test_the_report_is_an_aligned_table() -> None:
 
 
 # --- Wrong rules ----------------------------------------------------------------------------------------------
-
 WRONG: dict[str, tuple[Rule, str]] = {  # by name: the rule, and a part of the message
     "minus": (rule_of("x * x", "-2 * x * u"), "operand 0 the slope -4.2, expected is 4.2"),
     "factor": (rule_of("x * x", "x * u"), "operand 0 the slope 2.1, expected is 4.2"),
@@ -311,8 +307,6 @@ def test_only_the_inputs_behind_the_wrong_rule_are_wrong() -> None:
 
 
 # --- No rule is wrong by itself -------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("f", [lambda x: x * x.data, lambda x: x + math.exp(x.data), lambda x: x * Value(x.data)])
 def test_a_cut_graph(f: Any) -> None:
     assert "for x is wrong, but no node is wrong by itself: most likely the graph is cut" in str(mismatch(f, 3.0))
@@ -331,7 +325,6 @@ def test_no_rule_is_wrong_by_itself() -> None:
 
 
 # --- Kinks ----------------------------------------------------------------------------------------------------
-
 KINKS: list[tuple[Callable[..., Any], float, float, str]] = [  # f, x, the engine's slope, note
     (abs, 0.0, 0.0, "slopes -1 and 1 beside abs(x=0)"),
     (tg.relu, 0.0, 0.0, "slopes 0 and 1 beside relu(x=0)"),
@@ -408,8 +401,6 @@ def test_a_slope_outside_the_kink_is_wrong() -> None:
 
 
 # --- The ends of the domain, and what cannot be told ----------------------------------------------------------
-
-
 @pytest.mark.parametrize(("f", "x"), [(tg.sqrt, 0.0), (tg.asin, 1.0), (tg.asin, -1.0), (lambda x: x**0.99, 0.0)])
 def test_an_infinite_slope_at_the_end_of_the_domain(f: Any, x: float) -> None:
     row = only(f, x)

@@ -36,8 +36,6 @@ def failure(test: Callable[[], None]) -> str:
 
 
 # --- values ---------------------------------------------------------------------------------------------------
-
-
 @kinds
 @steady
 @given(data=st.data())
@@ -99,8 +97,6 @@ def test_wrong_arguments_of_values(arguments: dict[str, Any], error: type[Except
 
 
 # --- programs: what is drawn ----------------------------------------------------------------------------------
-
-
 def test_there_is_a_template_for_every_rule_of_ours() -> None:
     ours = {name for name, rule in RULES.items() if rule.ours}
     assert ours == TEMPLATES.keys()
@@ -159,8 +155,6 @@ def test_rules_names_and_expressions(program: Program) -> None:
 
 
 # --- programs: rules of a user --------------------------------------------------------------------------------
-
-
 def plain_backward(upstream: Any, out: Any, *inputs: Any) -> tuple[Any, ...]:
     return (upstream,) * len(inputs)
 
@@ -287,8 +281,6 @@ def test_wrong_arguments_of_programs(arguments: Any, error: type[Exception], mes
 
 
 # --- programs: how they are printed and shrunk ----------------------------------------------------------------
-
-
 @kinds
 @steady
 @given(data=st.data())
@@ -348,8 +340,6 @@ def test_the_smallest_programs() -> None:
 
 
 # --- networks -------------------------------------------------------------------------------------------------
-
-
 def shape(net: MLP) -> tuple[int, list[int]]:
     return len(net.layers[0].neurons[0].w), [len(layer.neurons) for layer in net.layers]
 

@@ -263,7 +263,6 @@ def test_memory_is_flat_without_the_collector(living) -> None:
 
 
 # --- Compiled and eager: the same descent -----------------------------------------------------------------------
-
 IRIS = datasets.iris(standardize=True)
 
 
@@ -358,8 +357,6 @@ def test_float32_is_near() -> None:
 
 
 # --- What is trained eagerly, and why ---------------------------------------------------------------------------
-
-
 class Clipped(optim.SGD):
     def step(self) -> None:
         optim.clip_grad_value(self.parameters, 1.0)
@@ -518,8 +515,6 @@ def test_an_evaluation_leaves_the_mode_as_it_was(n: int) -> None:
 
 
 # --- Ctrl-C, the collector, the mode ----------------------------------------------------------------------------
-
-
 class Counting(optim.Optimizer):
     """Every step takes 1 from every parameter and counts itself."""
 

@@ -36,8 +36,6 @@ def network(layers=(2, 1), activation="tanh"):
 
 
 # --- Boxes ----------------------------------------------------------------------------------------------------
-
-
 def test_each_node_is_one_box_with_its_operation_inside():
     a, b = labelled(a=2.0, b=-3.0)
     y = a * b
@@ -139,8 +137,6 @@ def test_constants_are_boxes_on_request_or_where_they_are_shared():
 
 
 # --- Arrows ---------------------------------------------------------------------------------------------------
-
-
 def test_parallel_arrows_stay_and_carry_their_slopes():
     (x,) = labelled(x=3.0)
     first, second = picture_of(x / x, {}, slopes=True).arrows
@@ -213,8 +209,6 @@ def test_what_joins_two_modules_belongs_to_the_one_around_both():
 
 
 # --- Heat -----------------------------------------------------------------------------------------------------
-
-
 def test_heat_shades_by_the_logarithm_and_says_so():
     (x,) = labelled(x=1.0)
     y = x
@@ -266,7 +260,6 @@ def test_text_is_readable_on_every_shade_and_the_scale_darkens():
 
 
 # --- Names ----------------------------------------------------------------------------------------------------
-
 in_globals = Value(7.0)
 
 
@@ -340,8 +333,6 @@ def test_a_picture_keeps_no_graph_alive(living):
 
 
 # --- Options and failures ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

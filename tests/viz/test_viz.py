@@ -62,7 +62,6 @@ def no_renderer(monkeypatch, no_dot):
 
 
 # --- DOT ------------------------------------------------------------------------------------------------------
-
 HEAD = """\
 digraph {
 	graph [bgcolor="#fbfaf6" nodesep=0.25 pad=0.2 rankdir=LR ranksep=0.3]
@@ -162,8 +161,6 @@ def test_a_fraction_beyond_the_floats_is_still_shown():
 
 
 # --- Any label ------------------------------------------------------------------------------------------------
-
-
 def svg_texts(drawing):
     """{node id: its texts}, after a check that the SVG has no element but those of a plain drawing."""
     root = ET.fromstring(drawing.pipe(format="svg"))
@@ -284,8 +281,6 @@ def test_visible_escapes_control_characters_and_keeps_the_rest():
 
 
 # --- Tree -----------------------------------------------------------------------------------------------------
-
-
 def test_tree_of_a_neuron():
     expected = """\
 y = 0.4621   grad 1   tanh
@@ -410,8 +405,6 @@ def test_tree_writes_every_node_out_once(pairs, max_lines):
 
 
 # --- Rendering ------------------------------------------------------------------------------------------------
-
-
 def test_pipe_without_a_path(no_dot):
     drawing = draw(neuron())
     svg = drawing.pipe()
