@@ -1,5 +1,7 @@
-"""Every rule, and those with parameters at several of them; every optimiser with its settings; interrupts."""
+"""Every rule, and those with parameters at several of them; every optimiser; interrupts; other processes."""
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -44,3 +46,13 @@ def run_lines(run: Callable[[], Any], inside: Callable[[Any], Any], at: int = 0)
     finally:
         sys.settrace(before)
     return lines
+
+
+def python(program: str, **environment: str) -> str:
+    """What a program prints in a process of its own, which ends without an error."""
+    command = [sys.executable, "-c", program]
+    run = subprocess.run(
+        command, capture_output=True, encoding="utf-8", env={**os.environ, **environment}, timeout=300
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout

@@ -1,10 +1,9 @@
 """The whole story in two seconds: what README.md and the lecture promise, with exact numbers."""
 
 import gc
-import subprocess
-import sys
 
 import pytest
+from cases import python
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
@@ -144,21 +143,11 @@ for _ in range(3):
     optimizer.zero_grad(); loss.backward(); optimizer.step()
     print(loss.data.hex())
 """
-    runs = {
-        subprocess.run(
-            [sys.executable, "-c", program],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={"PYTHONHASHSEED": str(seed), "PYTHONPATH": ":".join(sys.path)},
-        ).stdout
-        for seed in (1, 2, 3)
-    }
+    runs = {python(program, PYTHONHASHSEED=seed) for seed in ("1", "2", "3")}
     assert len(runs) == 1
     assert len(runs.pop().split()) == 3
 
 
 @pytest.mark.parametrize("forbidden", ["numpy", "graphviz", "tqdm", "mpmath", "hypothesis"])
 def test_the_import_needs_the_standard_library_only(forbidden: str) -> None:
-    check = f"import tinygrad_edu, sys; sys.exit({forbidden!r} in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", check]).returncode == 0
+    assert python(f"import tinygrad_edu, sys; print({forbidden!r} in sys.modules)") == "False\n"

@@ -12,6 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from cases import python
 
 from tinygrad_edu import cli, datasets, nn
 from tinygrad_edu.cli import train as learning
@@ -106,8 +107,7 @@ try:
 finally:
     print({"numpy", "graphviz", "tinygrad_edu.viz.text", "tinygrad_edu.debug", "tinygrad_edu.nn"} & {*sys.modules})
 """
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert result.stdout.splitlines()[-1] == "set()"
+    assert python(program).splitlines()[-1] == "set()"
     assert f"one of {', '.join(learning.TASKS)}" in " ".join(run("train", "--help").stdout.split())
 
 

@@ -1,13 +1,12 @@
 """Straight-line Python computes what the eager engine computes, or raises an error that hands over to it."""
 
 import math
-import subprocess
-import sys
 from collections import deque
 from fractions import Fraction
 
 import numpy as np
 import pytest
+from cases import python
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -410,8 +409,7 @@ with step.arrays() as theta:
     print(*step.value_and_grad([range(1, 3), (3, 4.0)]))
 print("numpy" in sys.modules)
 """
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert run.stdout == "21.0 [7.0]\nFalse\n"
+    assert python(program) == "21.0 [7.0]\nFalse\n"
 
 
 @pytest.mark.parametrize(

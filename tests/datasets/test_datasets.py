@@ -11,7 +11,6 @@ import importlib.resources
 import math
 import os
 import random
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from unittest.mock import create_autospec
 import numpy as np
 import pooch
 import pytest
+from cases import python
 
 from tinygrad_edu import datasets
 from tinygrad_edu.datasets import fetched
@@ -92,8 +92,7 @@ def test_every_shipped_file_is_attributed() -> None:
 
 def test_only_numpy_is_imported() -> None:
     code = "import sys, tinygrad_edu.datasets; print({'pooch', 'requests', 'tqdm', 'matplotlib'} & {*sys.modules})"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout == "set()\n"
+    assert python(code) == "set()\n"
 
 
 # --- made from a seed ----------------------------------------------------------------------------------------

@@ -3,14 +3,13 @@
 import copy
 import math
 import pickle
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import FrozenInstanceError
 from fractions import Fraction
 
 import mpmath
 import pytest
+from cases import python
 from graphs import chain, labelled, named, neuron
 from hypothesis import given
 
@@ -333,5 +332,4 @@ def test_print_shows_every_step_and_its_reason():
 
 def test_the_standard_library_is_enough():
     code = "import sys, tinygrad_edu.debug; print({'numpy', 'graphviz', 'mpmath'} & set(sys.modules))"
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert printed.strip() == "set()"
+    assert python(code) == "set()\n"

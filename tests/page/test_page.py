@@ -5,12 +5,11 @@ import hashlib
 import json
 import math
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cases import python
 from graphs import XS, squares
 
 import tinygrad_edu as tg
@@ -46,8 +45,7 @@ def test_the_page_holds_the_graph_inf_and_nan_included() -> None:
 def test_live_is_a_function_whatever_was_imported_first(first: str) -> None:
     program = f"import tinygrad_edu as tg, inspect, {first or 'sys'}; tg.blame; "
     program += "assert inspect.isfunction(tg.live); print(inspect.signature(tg.live))"
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8")
-    assert run.stdout.startswith("(root: "), run.stderr
+    assert python(program).startswith("(root: ")
 
 
 def test_a_function_is_called_with_values_of_its_names() -> None:

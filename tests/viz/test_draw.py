@@ -2,8 +2,6 @@
 
 import html
 import math
-import os
-import subprocess
 import sys
 import types
 import xml.etree.ElementTree as ET
@@ -11,6 +9,7 @@ from fractions import Fraction
 
 import graphviz
 import pytest
+from cases import python
 from graphs import labelled
 from hypothesis import given
 from hypothesis import strategies as st
@@ -365,15 +364,7 @@ y = nn.MLP(2, [3, 1], rng=0)([Value(1.0), Value(2.0)])
 y.backward()
 print(draw(y, slopes=True, heat=True, paths={(y, 0), (y, 1)}).source, draw(y, max_nodes=5).source)
 """
-    texts = {
-        subprocess.run(
-            [sys.executable, "-c", program],
-            capture_output=True,
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            check=True,
-        ).stdout
-        for seed in ("1", "2", "3")
-    }
+    texts = {python(program, PYTHONHASHSEED=seed) for seed in ("1", "2", "3")}
     assert len(texts) == 1
 
 
@@ -393,8 +384,7 @@ y = Value(1.0, label="x") + 2
 print(draw(y).pipe(encoding="utf-8").startswith("<svg"))
 print(tree(y, ascii=True))
 """
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert run.stdout == "True\ny = 3   grad -   +\n|- x = 1   grad -\n`- 2   grad -\n"
+    assert python(program) == "True\ny = 3   grad -   +\n|- x = 1   grad -\n`- 2   grad -\n"
 
 
 @pytest.mark.parametrize("error", [RuntimeError("broken"), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad")])
