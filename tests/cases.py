@@ -52,7 +52,7 @@ def python(program: str, **environment: str) -> str:
     """What a program prints in a process of its own, which ends without an error."""
     command = [sys.executable, "-c", program]
     run = subprocess.run(
-        command, capture_output=True, encoding="utf-8", env={**os.environ, **environment}, timeout=300
+        command, capture_output=True, encoding="utf-8", env={**os.environ, **environment}, timeout=600
     )
     assert run.returncode == 0, run.stderr
     return run.stdout

@@ -20,7 +20,7 @@ def run(script: str, *arguments: str, **environment: str) -> subprocess.Complete
         [sys.executable, str(BENCHMARKS / script), *arguments],
         capture_output=True,
         encoding="utf-8",
-        timeout=300,
+        timeout=900,
         env={**os.environ, "PYTHONIOENCODING": "utf-8", **environment},
     )
 

@@ -30,7 +30,7 @@ def run(script: str, folder: Path) -> Any:
         script.replace("PRINT(", "print(")
         + f"\nfunction print(x) {{ console.log(JSON.stringify(x, {as_text})); }}"
     )
-    done = subprocess.run([str(NODE), str(file)], capture_output=True, encoding="utf-8", timeout=120)
+    done = subprocess.run([str(NODE), str(file)], capture_output=True, encoding="utf-8", timeout=600)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout, parse_constant=SPECIAL.get)
 

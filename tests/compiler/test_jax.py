@@ -450,17 +450,6 @@ def test_wrong_meshes() -> None:
             step.train(sgd, mesh=wrong)
     with pytest.raises(ValueError, match="other parameters than those of the compiled function"):
         step.train(optim.SGD([Value(1.0)]))
-    fit: Any = lambda **how: tg.fit(nn.Dense(1, 1), nn.mse, ([[1.0]], [[1.0]]), sgd, **how)  # noqa: E731
-    with pytest.raises(ValueError, match="holds no parameter of this model"):
-        fit(backend="jax")
-    sgd.parameters = (model := nn.Dense(1, 1)).parameters()
-    fit = lambda **how: tg.fit(model, nn.mse, ([[1.0]], [[1.0]]), sgd, **how)  # noqa: E731
-    with pytest.raises(ValueError, match='Only backend="jax" runs on a mesh'):
-        fit(mesh=jax.make_mesh((1,), ("batch",)))
-    with pytest.raises(ValueError, match='leave out backend="jax"'):
-        fit(backend="jax", compiled=False)
-    with pytest.raises(ValueError, match='The backend is "numpy" or "jax"'):
-        fit(backend="torch")
 
 
 def test_a_device_of_the_mesh_that_jax_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:

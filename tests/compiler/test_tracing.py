@@ -290,12 +290,12 @@ def test_to_other_threads_a_lent_parameter_is_what_it_was() -> None:
     def lend() -> Any:
         with standing_in({w: 5.0}):
             opened.set()
-            done.wait(10)
+            done.wait(300)
             return w.data, (w * v).data
 
     with ThreadPoolExecutor(2) as pool:
         other = pool.submit(lend)
-        opened.wait(10)
+        opened.wait(300)
         (root := w * v * w).backward()
         w.data += 1.0
         step = pool.submit(lambda: tg.compile(lambda x: w * x, [w]).value_and_grad([2.0])[0])
@@ -315,14 +315,14 @@ def test_to_use_a_parameter_while_another_thread_traces_it_is_refused(use: Any) 
 
     def loss(x: Any) -> Value:
         tracing.set()
-        done.wait(10)
+        done.wait(300)
         return w * x
 
     step, known = tg.compile(loss, [w], verify=False), tg.compile(lambda x: w * x, [w])
     known([1.0])
     with ThreadPoolExecutor(2) as pool:
         other = pool.submit(step.value_and_grad, [3.0])
-        tracing.wait(10)
+        tracing.wait(300)
         with pytest.raises(tg.TraceError) as error:
             bool(use(w))
         assert "another thread compiles a function of this Value" in str(error.value.__notes__)

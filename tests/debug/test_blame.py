@@ -236,9 +236,9 @@ def test_fractions(program: Program, upstream: int) -> None:
     assert {finding.kind for finding in blame(root).findings}.isdisjoint({"nan", "inf", "unreached"})
 
 
-def test_100_000_nodes() -> None:
-    assert not blame(chain(lambda y: -y, 100_000))
-    found = blame(chain(lambda y: y * 1.01, 100_000))
+def test_20_000_nodes() -> None:
+    assert not blame(chain(lambda y: -y, 20_000))
+    found = blame(chain(lambda y: y * 1.05, 20_000))
     assert (found.kind, found.first.phase) == ("inf", "forward")
     assert found.others
 

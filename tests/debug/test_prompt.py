@@ -182,7 +182,7 @@ def terminal(command, arguments, prompt, monkeypatch, colour):
     monkeypatch.delenv("NO_COLOR", raising=False)
     if not colour:
         monkeypatch.setenv("NO_COLOR", "1")
-    child = pexpect.spawn(str(command), arguments, timeout=60, encoding="utf-8", dimensions=(60, 140))
+    child = pexpect.spawn(str(command), arguments, timeout=300, encoding="utf-8", dimensions=(60, 140))
     child.expect(prompt)
     return child
 

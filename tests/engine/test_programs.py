@@ -37,7 +37,7 @@ def below(root: Value, results: list[Value]) -> list[Value]:
 def test_every_rule_is_drawn_and_so_are_shared_and_repeated_operands() -> None:
     drawn: Counter[str] = Counter()
 
-    @settings(deadline=None, max_examples=600, derandomize=True, database=None)
+    @settings(deadline=None, max_examples=400, derandomize=True, database=None)
     @given(programs())
     def draw(program: Program) -> None:
         uses: Counter[Value] = Counter()

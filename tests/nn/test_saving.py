@@ -278,12 +278,12 @@ def test_a_broken_file_ends_at_once_in_one_error_and_changes_nothing(fault: str,
     text = document if isinstance(document, str) else json.dumps(document)
     path.write_text(text, encoding="utf-8", errors="surrogatepass")
     model = nn.MLP(2, [2, 1], rng=1)
-    before, started = model.state_dict(), time.perf_counter()
+    before, started = model.state_dict(), time.process_time()
     with pytest.raises(ValueError, match=rf"m\.json .*{message}"):
         model.load(path)
     with pytest.raises(ValueError, match=r"m\.json "):
         nn.load(path)
-    assert time.perf_counter() - started < 60  # a hostile file could take hours
+    assert time.process_time() - started < 60  # a hostile file could take hours of work
     assert model.state_dict() == before
 
 
