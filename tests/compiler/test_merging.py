@@ -74,7 +74,7 @@ def agrees_or_is_refused(seed: int) -> bool:
     return True
 
 
-@pytest.mark.parametrize("n", [25, pytest.param(150, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [25, pytest.param(100, marks=pytest.mark.slow)])
 def test_random_programs_of_branches(n: int) -> None:
     search(agrees_or_is_refused, n)
 
