@@ -1,6 +1,10 @@
-"""Every rule, and those with parameters at several of them; every optimiser with its settings."""
+"""Every rule, and those with parameters at several of them; every optimiser; interrupts; other processes."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from typing import Any
 
 from tinygrad_edu import optim
 from tinygrad_edu.engine.rules import RULES
@@ -21,3 +25,34 @@ OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
     "Adam": lambda p: optim.Adam(p, lr=0.02, betas=(0.8, 0.95), weight_decay=0.01),
     "AdamW": lambda p: optim.AdamW(p, lr=0.02, weight_decay=0.1),
 }
+
+
+def run_lines(run: Callable[[], Any], inside: Callable[[Any], Any], at: int = 0) -> int:
+    """Run, with a KeyboardInterrupt in line `at` of those that are `inside`. Returns how many lines there are."""
+    lines = 0
+
+    def trace(frame: Any, event: str, argument: Any) -> Any:
+        nonlocal lines
+        if event == "line" and inside(frame):
+            lines += 1
+            if lines == at:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        run()
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+def python(program: str, **environment: str) -> str:
+    """What a program prints in a process of its own, which ends without an error."""
+    command = [sys.executable, "-c", program]
+    run = subprocess.run(
+        command, capture_output=True, encoding="utf-8", env={**os.environ, **environment}, timeout=600
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout

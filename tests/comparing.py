@@ -54,10 +54,9 @@ def compare(function: Any, parameters: list[Value], *batch: Any, dtype: str = "f
 def check(step: Any, function: Any, parameters: list[Value], *batch: Any, dtype: str = "float64") -> None:
     """Compares value and gradients of what was compiled with the eager ones."""
     value, gradients = step.value_and_grad(*batch)
+    expected = eager(function, parameters, batch)
     names = ["the value", *(p.label or f"parameter {i}" for i, p in enumerate(parameters))]
-    for name, got, exact, size in zip(
-        names, [value, *gradients], *eager(function, parameters, batch), strict=True
-    ):
+    for name, got, exact, size in zip(names, [value, *gradients], *expected, strict=True):
         try:
             assert_near(float(got), float(exact), float(size), TOLERANCE[dtype])
         except AssertionError as error:

@@ -3,14 +3,15 @@
 pytest --hypothesis-profile=thorough
 """
 
+import gc
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("dev", deadline=None, max_examples=50)
+settings.register_profile("dev", deadline=None, max_examples=30)
 settings.register_profile(
     "ci",
     deadline=None,
@@ -27,12 +28,29 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def own_rules() -> Iterator[None]:
-    """The rules that the test declares are gone after it."""
+    """The rules that a test declares are gone after it."""
     from tinygrad_edu import RULES
 
     before = dict(RULES)
     yield
     RULES.clear()
     RULES.update(before)
+
+
+@pytest.fixture
+def living() -> Iterator[Callable[..., int]]:
+    """How many Values, or objects of another class, there are that were not there before the test.
+
+    The cycle collector does not run during the test. What was there before is set aside, so that neither
+    `gc.get_objects` nor `gc.collect` looks at it.
+    """
+    from tinygrad_edu import Value
+
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    yield lambda kind=Value: sum(type(x) is kind for x in gc.get_objects())
+    gc.enable()
+    gc.unfreeze()

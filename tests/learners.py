@@ -316,7 +316,6 @@ for _old, _new in (
     ENGINES["composed"] = ENGINES["composed"].replace(_old, _new)
 
 # --- Mistakes ---------------------------------------------------------------------------------------------------
-
 Replacements = list[tuple[str, str]]
 TEXTS = {  # longer pieces of code, which the tables below call by a name
     "WALK": WALK,

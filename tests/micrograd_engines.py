@@ -13,6 +13,7 @@ from typing import Any
 import micrograd.engine
 import micrograd.nn
 import pytest
+from published import LocalGrads
 
 import tinygrad_edu.micrograd
 
@@ -31,75 +32,6 @@ micrograd.engine.set = _InOrder  # type: ignore[attr-defined]
 
 MICROGRAD = micrograd.nn  # version 0.1.0, with its Value
 OURS = tinygrad_edu.micrograd
-
-
-class _Arithmetic:
-    """What all these engines compose in the same way."""
-
-    def __neg__(self):
-        return self * -1
-
-    def __radd__(self, other):
-        return self + other
-
-    def __sub__(self, other):
-        return self + (-other)
-
-    def __rsub__(self, other):
-        return other + (-self)
-
-    def __rmul__(self, other):
-        return self * other
-
-    def __truediv__(self, other):
-        return self * other**-1
-
-    def __rtruediv__(self, other):
-        return other * self**-1
-
-
-class LocalGrads(_Arithmetic):
-    """An engine in the manner of microgpt: every node keeps its local derivatives."""
-
-    __slots__ = ("_children", "_local_grads", "data", "grad")
-
-    def __init__(self, data, children=(), local_grads=()):
-        self.data, self.grad = data, 0
-        self._children, self._local_grads = children, local_grads
-
-    def __add__(self, other):
-        other = other if isinstance(other, LocalGrads) else LocalGrads(other)
-        return LocalGrads(self.data + other.data, (self, other), (1, 1))
-
-    def __mul__(self, other):
-        other = other if isinstance(other, LocalGrads) else LocalGrads(other)
-        return LocalGrads(self.data * other.data, (self, other), (other.data, self.data))
-
-    def __pow__(self, n):
-        return LocalGrads(self.data**n, (self,), (n * self.data ** (n - 1),))
-
-    def log(self):
-        return LocalGrads(math.log(self.data), (self,), (1 / self.data,))
-
-    def exp(self):
-        return LocalGrads(math.exp(self.data), (self,), (math.exp(self.data),))
-
-    def relu(self):
-        return LocalGrads(max(0, self.data), (self,), (float(self.data > 0),))
-
-    def tanh(self):
-        t = math.tanh(self.data)
-        return LocalGrads(t, (self,), (1 - t**2,))
-
-    def sigmoid(self):
-        s = 1 / (1 + math.exp(-self.data))
-        return LocalGrads(s, (self,), (s * (1 - s),))
-
-    def backward(self):
-        self.grad = 1
-        for node in reversed(topological(self, "_children")):
-            for child, local in zip(node._children, node._local_grads, strict=True):
-                child.grad += local * node.grad
 
 
 MICROGPT = SimpleNamespace(Value=LocalGrads)

@@ -18,9 +18,8 @@ from tinygrad_edu.engine.rules import Rule
 
 Case = tuple[Callable[..., Any], list[Value], list[Any]]
 
+
 # --- Numbers, parameters, layers --------------------------------------------------------------------------------
-
-
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape)
 
@@ -106,8 +105,6 @@ def program(*batch: Any, **parameters: Any) -> Callable[[Callable[..., Any]], Ca
 
 
 # --- Classifiers, regressions, losses ---------------------------------------------------------------------------
-
-
 def classifier(loss: Any, targets: Any, width: int = 5) -> Case:
     model = shaken(nn.MLP(6, [width, 3], rng=0))
     return lambda x, y: loss(model(x), y), model.parameters(), [normal(5, 6), targets]
@@ -188,20 +185,11 @@ def two_heads() -> Case:
 
 
 # --- Batches in the graph, normalisation, shared weights --------------------------------------------------------
-
-
 @case
 def rows_in_the_graph() -> Case:
     model = shaken(nn.MLP(3, [4, 2], rng=0))
     batch = [normal(2, 5, 3), normal(2, 5, 2, seed=1)]
     return lambda X, Y: nn.mse([model(x) for x in X], Y), model.parameters(), batch
-
-
-@case
-def rows_in_the_graph_class_indices() -> Case:
-    model = shaken(nn.Sequential(nn.Dense(3, 4, "relu", rng=0), nn.Dense(4, 3, rng=1)))
-    classes = np.stack([CLASSES, CLASSES[::-1]])
-    return lambda X, Y: nn.cross_entropy(model(X), Y), model.parameters(), [normal(2, 5, 3), classes]
 
 
 @case
@@ -218,12 +206,6 @@ def normalised_rows() -> Case:
 
 
 @case
-def normalised_row() -> Case:
-    model = shaken(nn.Sequential(nn.LayerNorm(4), nn.Dense(4, 3, rng=2), nn.RMSNorm(3)))
-    return lambda x: nn.mse(model(x), [1.0, 2.0, 3.0]), model.parameters(), [normal(3, 4)]
-
-
-@case
 def batch_norm_and_dropout_in_evaluation() -> Case:
     model = shaken(nn.Sequential(nn.Dense(3, 4, rng=0), nn.BatchNorm(4), nn.Dropout(), nn.Dense(4, 1, rng=1)))
     model(normal(8, 3, seed=3))
@@ -235,17 +217,6 @@ def batch_norm_and_dropout_in_evaluation() -> Case:
 def one_layer_used_twice() -> Case:
     layer, last = shaken(nn.Layer(3, 3, "tanh", rng=0)), nn.Neuron(3, "linear", rng=1)
     return lambda x: last(layer(layer(x))) ** 2, parameters_of(last, layer), [normal(4, 3)]
-
-
-@case
-def siamese_network() -> Case:
-    model = shaken(nn.MLP(3, [4, 2], rng=0))
-
-    def loss(x: Any, y: Any) -> Value:
-        return tg.sum([(a - b) ** 2 for a, b in zip(model(x), model(y), strict=True)])
-
-    parameters = model.layers[0].parameters() + model.layers[1].parameters()[:2]
-    return loss, parameters, [normal(4, 3), normal(4, 3, seed=1)]
 
 
 @program((5, 4), W=(2, 4), b=(2,), c=(4,))
@@ -272,8 +243,6 @@ def a_product_of_two_weight_matrices(A: Any, B: Any, x: Any) -> Value:
 
 
 # --- Convolutions and pooling -----------------------------------------------------------------------------------
-
-
 def convolved(image: Any, filters: Any, stride: int = 1, padding: int = 0) -> Any:
     """(channels, height, width) by (n, channels, k, k): an image of n channels, padded with plain zeros."""
     k, width = len(filters[0][0]), len(image[0][0]) + 2 * padding
@@ -340,9 +309,8 @@ def a_small_convolutional_network() -> Case:
         planes = convolved([image], filters)
         planes = [[[(a + b).relu() for a in row] for row in c] for c, b in zip(planes, bias, strict=True)]
         corners = itertools.product(planes, (0, 2), (0, 2))
-        return nn.cross_entropy(
-            last([tg.max(c[i][j], c[i][j + 1], c[i + 1][j], c[i + 1][j + 1]) for c, i, j in corners]), y
-        )
+        pooled = [tg.max(c[i][j], c[i][j + 1], c[i + 1][j], c[i + 1][j + 1]) for c, i, j in corners]
+        return nn.cross_entropy(last(pooled), y)
 
     return loss, [*flat(filters, bias), *last.parameters()], [normal(3, 6, 6, seed=3), CLASSES[:3]]
 
@@ -375,8 +343,6 @@ def ties_of_max_and_min(p: Any, x: Any) -> Value:
 
 
 # --- Attention, recurrences, embeddings -------------------------------------------------------------------------
-
-
 def attended(X: Any, Q: Any, K: Any, V: Any, causal: bool, mask: float | None = None) -> list[list[Value]]:
     """One head: each row of X as the mean of rows, weighted by how well its query meets their keys."""
     q, k, v = ([linear(M, x) for x in X] for M in (Q, K, V))
@@ -452,13 +418,6 @@ def a_small_language_model() -> Case:
 
 
 @case
-def character_model_of_three_characters() -> Case:
-    table, model = nn.Embedding(5, 2, rng=0), shaken(nn.MLP(6, [4, 5], "tanh", rng=1))
-    batch = [np.array([[0, 0, 0], [0, 0, 4], [0, 4, 2], [4, 2, 1]]), np.array([4, 2, 1, 0])]
-    return lambda c, y: nn.cross_entropy(model(flat(table(c))), y), parameters_of(table, model), batch
-
-
-@case
 def mean_of_embeddings() -> Case:
     table, model = nn.Embedding(6, 3, rng=0), nn.Dense(3, 1, rng=1)
 
@@ -523,8 +482,6 @@ CASES |= {
 
 
 # --- Choices, constants, rules of one's own ---------------------------------------------------------------------
-
-
 @program(
     np.array([0.0, 1.0, -1.0, 0.5, 0.75]),
     np.array([0.0, 0.5, 1.0, 0.5, -0.5]),
@@ -680,21 +637,6 @@ def own_reduction_that_knows_no_arrays(W: Any, x: Any) -> Value:
 
 
 # --- Other programs: odd orders, sparse and ragged structure, no batch ------------------------------------------
-
-
-@case
-def columns_first() -> Case:
-    W = leaves(normal(3, 4), "W")
-
-    def loss(x: Any) -> Value:
-        z: list[Any] = [0.0] * 4
-        for i, j in itertools.product(range(3), range(4)):
-            z[j] = z[j] + W[i][j] * x[i]
-        return tg.sum([a.tanh() * (j + 1) for j, a in enumerate(z)])
-
-    return loss, flat(columns(W)), [normal(4, 3, seed=1)]
-
-
 @case
 def reversed_lists() -> Case:
     W, b = leaves(normal(3, 4), "W"), leaves(normal(3, seed=1), "b")
@@ -772,26 +714,6 @@ def matrix_powers(W: Any, x: Any) -> Value:
     return tg.sum(linear(W, linear(W, linear(W, x))))
 
 
-@program((4, 2), (4,), s=np.array(0.8), a=(4,), C=(4, 2))
-def radial_basis_functions(s: Any, a: Any, C: Any, x: Any, y: Any) -> Value:
-    distances = [tg.sum([(n - c) ** 2 for n, c in zip(x, center, strict=True)]) for center in C]
-    return (tg.dot(a, [tg.exp(-d / (2 * s * s)) for d in distances]) - y) ** 2
-
-
-@program((5,), m=(3,), s=(3,), p=(3,))
-def mixture_of_normal_distributions(m: Any, s: Any, p: Any, x: Any) -> Value:
-    logs = [q - t - ((x - a) / tg.exp(t)) ** 2 / 2 for a, t, q in zip(m, s, tg.log_softmax(p), strict=True)]
-    return -tg.logsumexp(logs)
-
-
-@program((4,), c=(5,))
-def polynomial(c: Any, x: Any) -> Value:
-    horner: Any = c[-1]
-    for a in c[-2::-1]:
-        horner = horner * x + a
-    return tg.sum([a * x**i for i, a in enumerate(c)]) * horner
-
-
 @program(np.array([1.0, 2.0, 3.0]), a=np.array(2.5))
 def newtons_iteration(a: Any, x: Any) -> Any:
     for _ in range(5):
@@ -813,50 +735,6 @@ def a_long_product_and_a_long_sum(w: Any, x: Any) -> Value:
         product, running = product * p, running + p
         sums.append(running)
     return product + tg.sum([a * a for a in sums]) / 100
-
-
-@case
-def variational_autoencoder() -> Case:
-    encoder, decoder = shaken(nn.MLP(4, [3, 4], "tanh", rng=0)), shaken(nn.MLP(2, [3, 4], "tanh", rng=1))
-
-    def loss(x: Any, noise: Any) -> Value:
-        *mean, s, t = encoder(x)
-        code = [m + tg.exp(d / 2) * n for m, d, n in zip(mean, (s, t), noise, strict=True)]
-        prior = tg.sum([m * m + tg.exp(d) - d - 1 for m, d in zip(mean, (s, t), strict=True)]) / 2
-        return nn.binary_cross_entropy_with_logits(decoder(code), x, reduction="sum") + prior
-
-    return loss, parameters_of(encoder, decoder), [(normal(5, 4) > 0) * 1.0, normal(5, 2, seed=1)]
-
-
-@program((4,), (4,), p=np.array([0.5, 1.2, 0.1]))
-def a_pendulum_in_time(p: Any, angle: Any, speed: Any) -> Value:
-    (push, length, friction), energy = p, 0
-    for t in range(6):
-        speed = speed + 0.1 * (push * math.cos(0.3 * t) - friction * speed - 9.81 / length * tg.sin(angle))
-        angle = angle + 0.1 * speed
-        energy = energy + speed * speed
-    return energy / 6 + angle**2
-
-
-@case
-def experts_and_a_gate() -> Case:
-    experts, gate = [shaken(nn.Dense(2, 2, "tanh", rng=i)) for i in range(3)], shaken(nn.Dense(2, 3, rng=9))
-
-    def loss(x: Any) -> Value:
-        return tg.sum([tg.dot(tg.softmax(gate(x)), column) for column in columns([e(x) for e in experts])])
-
-    return loss, parameters_of(*experts, gate), [normal(4, 2)]
-
-
-@case
-def experts_of_different_kinds() -> Case:
-    experts = [shaken(nn.Dense(2, 2 + i, kind, rng=i)) for i, kind in enumerate(("relu", "tanh", "sigmoid"))]
-
-    def loss(x: Any) -> Value:
-        together = flat([expert(x) for expert in experts])
-        return tg.sum([a * a for a in together]) + tg.logsumexp(together[1::2])
-
-    return loss, parameters_of(*experts), [normal(4, 2)]
 
 
 @program(w=(4,))

@@ -20,7 +20,6 @@ def leaves(*shape: int) -> Any:
 
 
 # --- Recurrences ----------------------------------------------------------------------------------------
-
 W, U, b, V, v = leaves(3, 2), leaves(3, 3), leaves(3), leaves(2, 3), leaves(3)
 w = Value(0.4)
 X, Y, T = normal(3, 7, 2), normal(3, 7), 7
@@ -136,7 +135,6 @@ LOOPS: dict[str, tuple[Any, Any, Any, tuple[int, int]]] = {
 
 
 # --- Stages with weights of their own ---------------------------------------------------------------------------
-
 N = 6
 Ws, Vs = leaves(N, 3, 3), leaves(N, 3, 3)
 bs, gains, shifts, scales = leaves(N, 3), leaves(N, 3), leaves(N, 3), leaves(N)

@@ -121,7 +121,6 @@ RIGHT: dict[str, Rule] = {
 
 
 # --- Mistakes that people make, with what check_rule says of them -------------------------------------------
-
 SHARES, LINEAR, FORMULA, SINGULAR, ROUNDING, SECOND, NUMBERS = KINDS
 KINK = "if this is a kink, declare kinks=(1.0,)."
 

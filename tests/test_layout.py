@@ -54,15 +54,18 @@ def imports(name: str) -> set[str]:
 GRAPH = {name: imports(name) for name in MODULES}
 
 
-def test_every_folder_is_listed() -> None:
+def test_the_folders_are_listed_and_mirrored_and_little_lies_loose() -> None:
     assert {name.partition(".")[0] for name in MODULES} == set(READS)
+    loose = {path.name for path in PACKAGE.iterdir() if path.is_file()}
+    assert loose == {"__init__.py", "__init__.pyi", "__main__.py", "elementary.py", "py.typed"}
+    tests = {path.parent.name for path in Path(__file__).parent.glob("*/test_*.py")}
+    assert tests == set(READS)
 
 
 @pytest.mark.parametrize("folder", READS)
 def test_imports_point_one_way(folder: str) -> None:
-    read = {
-        target.partition(".")[0] for name in GRAPH if name.partition(".")[0] == folder for target in GRAPH[name]
-    }
+    own = [name for name in GRAPH if name.partition(".")[0] == folder]
+    read = {target.partition(".")[0] for name in own for target in GRAPH[name]}
     assert read - {folder} <= set(READS[folder].split())
 
 
@@ -97,15 +100,3 @@ def test_no_two_modules_and_no_two_classes_have_one_name() -> None:
     ]
     files = [path.name for path in own.values() if path.name != "__init__.py"]
     assert [name for name, n in Counter(classes + files).items() if n > 1] == []
-
-
-def test_little_lies_loose() -> None:
-    loose = {path.name for path in PACKAGE.iterdir() if path.is_file()}
-    assert loose == {"__init__.py", "__init__.pyi", "__main__.py", "elementary.py", "py.typed"}
-
-
-def test_the_tests_mirror_the_folders() -> None:
-    tests = {
-        path.name for path in Path(__file__).parent.iterdir() if path.is_dir() and any(path.glob("test_*.py"))
-    }
-    assert tests == set(READS)

@@ -89,9 +89,6 @@ def test_execution_shows_what_was_committed(source: Path) -> None:
             assert make.words(new) == make.words(old), new.source
 
 
-# --- The tools themselves: each fault is seen --------------------------------------------------------------
-
-
 OUTPUTS = {
     "error": ("error", {"ename": "ValueError", "evalue": "no", "traceback": []}),
     "stderr": ("stream", {"name": "stderr", "text": "100%|####| 3/3"}),

@@ -2,21 +2,14 @@
 
 import importlib.metadata
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from cases import python
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-
-
-def run(code: str) -> str:
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
 
 
 def test_the_entry_points_are_installed_and_load() -> None:
@@ -31,13 +24,7 @@ def test_the_entry_points_are_installed_and_load() -> None:
 
 def test_every_page_names_the_same_account() -> None:
     account = PROJECT["urls"]["Source"].split("/")[-2]
-    names = [
-        "README.md",
-        "notebooks/README.md",
-        "notebooks/pages/conf.py",
-        ".github/CONTRIBUTING.md",
-        "pyproject.toml",
-    ]
+    names = "README.md notebooks/README.md notebooks/pages/conf.py .github/CONTRIBUTING.md pyproject.toml".split()
     for name in names:
         text = (ROOT / name).read_text(encoding="utf-8").replace("\\.", ".")
         found = re.findall(
@@ -61,11 +48,11 @@ def test(x: Value, pairs: list[tuple[Value, int]]) -> None:
 
 test()
 print(type(st.from_type(Value).example()).__name__)"""
-    assert run(code) == "Value\n"
+    assert python(code) == "Value\n"
 
 
 def test_to_import_hypothesis_loads_little_of_ours() -> None:
-    modules = run("import hypothesis, sys; print(*sys.modules)").split()
+    modules = python("import hypothesis, sys; print(*sys.modules)").split()
     assert not {"numpy", "mpmath", "flint", "tinygrad_edu.testing.check.strategies"} & set(modules)
 
 
@@ -81,6 +68,6 @@ sys.meta_path.insert(0, Missing())
 
 
 def test_what_a_plain_install_can_do() -> None:
-    run(BLOCKED + (ROOT / ".ci/plain.py").read_text(encoding="utf-8"))
-    out = run(BLOCKED + 'from tinygrad_edu.cli import main; main(["explain", "a*b", "a=2", "b=3"])')
+    python(BLOCKED + (ROOT / ".ci/plain.py").read_text(encoding="utf-8"))
+    out = python(BLOCKED + 'from tinygrad_edu.cli import main; main(["explain", "a*b", "a=2", "b=3"])')
     assert "ok" in out

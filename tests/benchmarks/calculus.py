@@ -8,17 +8,13 @@ that write into one matrix, as ours do. A product with its Hessian and the Hessi
 By hand and compiled gradients must agree to 1e-9 of the largest before anything is timed.
 """
 
-import argparse
 import functools
-import sys
 from itertools import pairwise
-from pathlib import Path
 
+import common
 import compiled as measure
 import numpy as np
 import rivals
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import tinygrad_edu as tg
 from tinygrad_edu import nn
@@ -44,7 +40,7 @@ def by_hand(theta, X, classes, sizes):
     return rows
 
 
-def row(name, ours, theirs, bar, settings, seconds):
+def row(name, bar, ours, theirs, settings, seconds):
     both = {"ours": ours, "theirs": theirs}
     contenders = {name: (None, functools.partial(rivals.block, call, seconds)) for name, call in both.items()}
     a, b = measure.interleaved(contenders, settings.rounds).values()
@@ -52,12 +48,8 @@ def row(name, ours, theirs, bar, settings, seconds):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--quick", action="store_true", help="small sizes, one round: does it run?")
-    parser.add_argument("--markdown", action="store_true")
-    chosen = parser.parse_args()
-    settings = measure.Settings(chosen.quick, 1 if chosen.quick else chosen.rounds, chosen.markdown)
+    chosen = common.parser_of(__doc__, 9, markdown="a table for a README").parse_args()
+    settings = measure.Settings(chosen.quick, chosen.rounds, chosen.markdown)
     sizes, batch, seconds = ((12, 8, 4), 6, 0.001) if chosen.quick else ((784, 128, 10), 128, 0.3)
     theta, X, classes = rivals.problem(sizes, batch, "float64")
     model = nn.Sequential(nn.Dense(*sizes[:2], "relu", rng=0), nn.Dense(*sizes[1:], rng=0))
@@ -72,29 +64,20 @@ def main():
     with step.arrays() as numbers, small.arrays():
         found, expected = step.per_example_grads(X, classes), by_hand(numbers, X, classes, sizes)
         assert abs(found - expected).max() <= 1e-9 * abs(expected).max()
-        np.testing.assert_allclose(
-            small.hvp(*points, np.ones(49)), small.hessian(*points) @ np.ones(49), rtol=1e-7, atol=1e-9
-        )
-        gradient = lambda: step.value_and_grad(X, classes)  # noqa: E731
-        rows = [
-            row(
-                "per_example_grads / NumPy by hand",
-                lambda: step.per_example_grads(X, classes),
-                lambda: by_hand(numbers, X, classes, sizes),
-                "1.1",
-                settings,
-                seconds,
-            ),
-            row("hvp / gradient", lambda: step.hvp(X, classes, vector), gradient, "3", settings, seconds),
-            row(
-                "hessian / gradient, 49 parameters",
-                lambda: small.hessian(*points),
-                lambda: small.value_and_grad(*points),
-                "60",
-                settings,
-                seconds,
-            ),
-        ]
+        ones, hessian = np.ones(49), small.hessian(*points)
+        np.testing.assert_allclose(small.hvp(*points, ones), hessian @ ones, rtol=1e-7, atol=1e-9)
+
+        def gradient():
+            return step.value_and_grad(X, classes)
+
+        cases = [
+            ("per_example_grads / NumPy by hand", "1.1", lambda: step.per_example_grads(X, classes),
+                lambda: by_hand(numbers, X, classes, sizes)),
+            ("hvp / gradient", "3", lambda: step.hvp(X, classes, vector), gradient),
+            ("hessian / gradient, 49 parameters", "60", lambda: small.hessian(*points),
+                lambda: small.value_and_grad(*points)),
+        ]  # fmt: skip
+        rows = [row(*case, settings, seconds) for case in cases]
     measure.table(["ms, float64", "first", "second", "ratio", "bar"], rows, settings)
     measure.machine(settings)
 

@@ -40,9 +40,8 @@ from pathlib import Path
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = str(THREADS)  # NumPy and PyTorch read these when they are imported
-ROOT = Path(__file__).parents[2]  # the checkout that is measured
-sys.path.insert(0, str(ROOT))
 
+import common
 import eager
 import numpy as np
 import rivals
@@ -155,8 +154,6 @@ def work():
 
 
 # --- The report --------------------------------------------------------------------------------------------------
-
-
 def number(x):
     """Three digits that count, and whole numbers from a hundred on."""
     return f"{x:,.0f}" if x >= 100 else f"{x:#.3g}"
@@ -215,8 +212,6 @@ def cpu():
 
 
 # --- The parts ---------------------------------------------------------------------------------------------------
-
-
 def classifier(sizes, batch, dtype):
     """The loss of one example x with one-hot target y, the parameters, their numbers, and a batch X, Y."""
     theta, X, classes = rivals.problem(sizes, batch, dtype)
@@ -261,7 +256,7 @@ def mnist(settings):
     sizes, seconds = settings.sizes, settings.seconds
     pixels = "MNIST's digits" if sizes[0] == 784 and rivals.mnist(1) else "random pixels"
     title(f"Classifier {'-'.join(map(str, sizes))}, {pixels}: median ms of a step, and ratios", settings)
-    others, rows = ("NumPy", "NumPy out=", "PyTorch"), []
+    others, rows = ("NumPy", "PyTorch"), []
     torch = Torch() if installed(TORCH) else None
     for dtype, batch in itertools.product(("float32", "float64"), settings.batches):
         loss, parameters, theta, arrays = classifier(sizes, batch, dtype)
@@ -269,7 +264,6 @@ def mnist(settings):
             "NumPy": by_hand(rivals.Classifier(theta, *arrays, sizes), seconds),
             "nn.MLP": compiled(tg.compile(loss, parameters, dtype=dtype), arrays, seconds),
             "nn.Dense": dense(sizes, batch, dtype, seconds),
-            "NumPy out=": by_hand(rivals.BufferedClassifier(theta, *arrays, sizes), seconds),
         }
         if torch:
             contenders["PyTorch"] = torch.contender(seconds, "classifier", sizes, batch, dtype)
@@ -305,18 +299,8 @@ def structured(settings):
             X, Y = case.batch
             row[-1] = f"{seconds_of(lambda: step.value_and_grad(X[:, 1:], Y))[0]:.2f}"  # noqa: B023 - it is called at once
         rows.append([*row, milliseconds(blocks["numba"]) if "numba" in blocks else "-"])
-    header = [
-        "",
-        "ms",
-        "by hand, ms",
-        "ratio",
-        "groups",
-        "lines",
-        "trace + compile s",
-        "another length s",
-        "numba, ms",
-    ]
-    table(header, rows, settings)
+    header = ["", "ms", "by hand, ms", "ratio", "groups", "lines", "trace + compile s", "another length s"]
+    table([*header, "numba, ms"], rows, settings)
 
 
 def moons(settings):
@@ -439,21 +423,12 @@ def west_contenders(leaves, operations, lanes, torch, seconds):
     return one, many, {"compiled, backend=python": scalar_seconds, "compiled, lanes": laned_seconds}
 
 
-PARTS = {
-    "mnist": mnist,
-    "structures": structured,
-    "moons": moons,
-    "growth": growth,
-    "west": west,
-}
+PARTS = {"mnist": mnist, "structures": structured, "moons": moons, "growth": growth, "west": west}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser_of(__doc__, 9, markdown="tables for a README")
     parser.add_argument("--only", choices=PARTS, help="one part of them")
-    parser.add_argument("--rounds", type=int, default=9, help="blocks per contender (9)")
-    parser.add_argument("--quick", action="store_true", help="tiny, one step each: does it run at all?")
-    parser.add_argument("--markdown", action="store_true", help="tables for a README")
     parser.add_argument("--engine", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.engine:

@@ -19,11 +19,10 @@ import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
-sys.path.insert(0, str(Path(__file__).parents[2]))  # the checkout that is measured
 
+import common
 import numpy as np
 import rivals
 
@@ -90,22 +89,14 @@ def measured(case):
     step = tg.compile(loss, parameters)
     step.value_and_grad(*batch)
     seconds = time.process_time() - start
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * (
-        1 if sys.platform == "darwin" else 1024
-    )
-    return {
-        "nodes": (nodes := step._latest.lowered.n_traced),
-        "seconds": seconds,
-        **spent,
-        "bytes/node": grown / nodes,
-    }
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    grown *= 1 if sys.platform == "darwin" else 1024
+    nodes = step._latest.lowered.n_traced
+    return {"nodes": nodes, "seconds": seconds, **spent, "bytes/node": grown / nodes}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each case (3)")
-    parser.add_argument("--quick", action="store_true", help="small cases, one run each: does it work?")
-    parser.add_argument("--markdown", action="store_true", help="a table for a README")
+    parser = common.parser_of(__doc__, 3, markdown="a table for a README")
     parser.add_argument("--case", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.case:
@@ -118,10 +109,8 @@ def main():
         print(f"{'':18}", *(f"{title:>13}" for title in header[1:]))
     for name, case in (QUICK if options.quick else CASES).items():
         command = [sys.executable, __file__, "--case", json.dumps(case)]
-        runs = [
-            json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-            for _ in range(1 if options.quick else options.rounds)
-        ]
+        times = range(1 if options.quick else options.rounds)
+        runs = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in times]
         run = sorted(runs, key=lambda run: run["seconds"])[len(runs) // 2]
         cells = [
             f"{run[title]:,.0f}" if title in ("nodes", "bytes/node") else f"{run[title]:.2f}"

@@ -8,11 +8,12 @@ error of 2^52 ulps or more. What is not installed is left out.
 python tests/benchmarks/derivatives.py [--quick] [--markdown] [--jax]
 """
 
-import argparse
 import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
+
+import common
 
 from tinygrad_edu import RULES, Rule
 from tinygrad_edu.testing import from_jax, from_torch, prove_rule, ulps
@@ -85,11 +86,8 @@ def certified(rule: Rule) -> str:
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--quick", action="store_true", help="one function, few points, nothing certified")
-    options.add_argument("--jax", action="store_true", help="certify JAX's too, through their jaxprs: minutes")
-    options.add_argument("--markdown", action="store_true", help="a table to paste")
-    given = options.parse_args()
+    flags = {"jax": "certify JAX's too, through their jaxprs: minutes", "markdown": "a table for a README"}
+    given = common.parser_of(__doc__, **flags).parse_args()
     between = " | " if given.markdown else "  "
     widths = [10, 20, 11, 12, 11, 12, 24]
 

@@ -6,14 +6,10 @@ The first figure is one document in a batch of 64 of equal length, with the grad
 The second is one pass over N names, compiling for every length included, in batches of 64 names as they come.
 """
 
-import argparse
 import sys
 import time
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-
+import common
 import numpy as np
 from published import MicroGPT
 
@@ -23,7 +19,7 @@ END = 26
 
 
 def documents(n):
-    names = (ROOT / "tinygrad_edu" / "datasets" / "data" / "names.txt").read_text().split()[:n]
+    names = (common.ROOT / "tinygrad_edu" / "datasets" / "data" / "names.txt").read_text().split()[:n]
     return [[END, *(ord(letter) - ord("a") for letter in name), END] for name in names]
 
 
@@ -59,9 +55,8 @@ def training(model, texts):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser_of(__doc__)
     parser.add_argument("--names", type=int, default=1000)
-    parser.add_argument("--quick", action="store_true", help="few names, to see that it runs")
     given = parser.parse_args()
     texts = documents(4 if given.quick else given.names)
     one_document(MicroGPT(), texts, 1 if given.quick else 20)

@@ -36,9 +36,9 @@ import threading
 import time
 import tomllib
 import tracemalloc
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]  # the checkout that is measured
+import common
+
 MICROGRAD, OURS = "micrograd", "tinygrad_edu"
 WORKLOADS = {
     "moons": "two-moons step, MLP 2-16-16-1, 100 points",
@@ -52,8 +52,6 @@ HEADER = (
 
 
 # --- The work: the same lines for both engines ----------------------------------------------------------------
-
-
 class Step:
     """A forward and a backward pass."""
 
@@ -153,8 +151,6 @@ def count_nodes(root):
 
 
 # --- One engine in a process of its own: answers a line of JSON for each line of JSON ---------------------------
-
-
 def work(engine):
     data = json.loads(input())
     if engine == MICROGRAD:
@@ -224,12 +220,10 @@ class Engine:
 
 
 # --- The report -------------------------------------------------------------------------------------------------
-
-
 def report(rounds, steps):
     from tinygrad_edu.datasets import moons
 
-    ours = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    ours = tomllib.loads((common.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     print(f"micrograd {importlib.metadata.version(MICROGRAD)}, tinygrad_edu {ours} (this checkout), ", end="")
     print(f"{datetime.date.today()}, {platform.python_implementation()} {platform.python_version()}")
     print(f"{platform.platform()}, {os.cpu_count()} cores, ", end="")
@@ -283,14 +277,9 @@ def ratio(blocks):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--rounds", type=int, default=7, help="blocks per engine, workload and collector state (7)"
-    )
-    parser.add_argument("--quick", action="store_true", help="one round of one step: does it run at all?")
+    parser = common.parser_of(__doc__, 7)
     parser.add_argument("--engine", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    sys.path.insert(0, str(ROOT))
     if options.engine:  # micrograd recurses as deep as the chain is long
         sys.setrecursionlimit(100_000)
         threading.stack_size(512 * 2**20)

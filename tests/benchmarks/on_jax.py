@@ -8,19 +8,15 @@ is `jax.value_and_grad`. All must agree before anything is timed: to 1e-9 of the
 1e-4 in float32. Blocks of steps alternate; a ratio is the median over neighbouring blocks, with the extremes.
 """
 
-import argparse
 import functools
-import sys
-from pathlib import Path
 
+import common
 import compiled as measure
 import jax
 import jax.numpy as jnp
 import numpy as np
 import rivals
 import structures
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import tinygrad_edu as tg
 from tinygrad_edu import nn
@@ -105,16 +101,10 @@ def contender(function, parameters, batch, seconds):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--quick", action="store_true", help="small sizes, one round: does it run?")
-    parser.add_argument("--float64", action="store_true")
-    chosen = parser.parse_args()
+    chosen = common.parser_of(__doc__, 15, float64="in double precision").parse_args()
     jax.config.update("jax_enable_x64", chosen.float64)
-    settings, dtype = (
-        measure.Settings(chosen.quick, chosen.rounds, True),
-        "float64" if chosen.float64 else "float32",
-    )
+    settings = measure.Settings(chosen.quick, chosen.rounds, True)
+    dtype = "float64" if chosen.float64 else "float32"
     rows = []
     for name, (full, small, by_hand, bar) in WORK.items():
         work = small() if chosen.quick else full()

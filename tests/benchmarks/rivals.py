@@ -15,9 +15,8 @@ import time
 
 import numpy as np
 
+
 # --- The same problem for every contender ----------------------------------------------------------------------
-
-
 def problem(sizes, batch, dtype, seed=0):
     """theta, X (batch, I) and the classes (batch,): MNIST's digits if they are on this computer, else random."""
     rng = np.random.default_rng(seed)
@@ -103,8 +102,6 @@ def block(step, seconds):
 
 
 # --- By hand, in NumPy -----------------------------------------------------------------------------------------
-
-
 class Classifier:
     """A two-layer classifier as a textbook writes it: softmax with cross-entropy, the mean over the batch."""
 
@@ -131,42 +128,6 @@ class Classifier:
         return float(loss), (dW1, db1, dW2, db2)
 
 
-class BufferedClassifier(Classifier):
-    """The same, every result in an array that was there before: what one writes after a look at the profile."""
-
-    def __init__(self, theta, X, Y, sizes):
-        super().__init__(theta, X, Y, sizes)
-        (B, _), (_, H, C), dtype = X.shape, sizes, X.dtype
-        self.A1, self.dZ1, self.live = np.empty((B, H), dtype), np.empty((B, H), dtype), np.empty((B, H), bool)
-        self.Z2, self.E, self.row = np.empty((B, C), dtype), np.empty((B, C), dtype), np.empty((B, 1), dtype)
-        self.gradients = tuple(np.empty_like(p) for p in (self.W1, self.b1, self.W2, self.b2))
-
-    def step(self):
-        X, Y, W2, B = self.X, self.Y, self.W2, len(self.X)
-        A1, dZ1, Z2, E, row = self.A1, self.dZ1, self.Z2, self.E, self.row
-        dW1, db1, dW2, db2 = self.gradients
-        np.matmul(X, self.W1, out=A1)
-        A1 += self.b1
-        np.maximum(A1, 0, out=A1)
-        np.matmul(A1, W2, out=Z2)
-        Z2 += self.b2
-        Z2 -= Z2.max(axis=1, keepdims=True, out=row)
-        np.exp(Z2, out=E)
-        E.sum(axis=1, keepdims=True, out=row)
-        E /= row
-        Z2 -= np.log(row, out=row)
-        loss = -np.vdot(Y, Z2) / B
-        E -= Y
-        E /= B  # dZ2
-        np.matmul(A1.T, E, out=dW2)
-        E.sum(axis=0, out=db2)
-        np.matmul(E, W2.T, out=dZ1)
-        dZ1 *= np.greater(A1, 0, out=self.live)
-        np.matmul(X.T, dZ1, out=dW1)
-        dZ1.sum(axis=0, out=db1)
-        return float(loss), self.gradients
-
-
 class Moons:
     """Hinge loss and weight decay of a network with two hidden layers; a score and a label t of -1 or 1 a row."""
 
@@ -191,8 +152,6 @@ class Moons:
 
 
 # --- PyTorch, which is imported here only -----------------------------------------------------------------------
-
-
 class TorchClassifier:
     """The classifier as PyTorch's users write it, with class indices, which it takes faster than one-hot rows."""
 

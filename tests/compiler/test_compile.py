@@ -61,9 +61,7 @@ def untouched(parameters: list[Value]) -> Iterator[None]:
 
 
 # --- Values and gradients -------------------------------------------------------------------------------------
-
-
-def test_a_line_by_heart() -> None:
+def test_a_line_by_heart_and_backward_adds_to_the_gradients_that_are_there() -> None:
     model = Line()
     step = tg.compile(squared(model), model.parameters())
     value, gradients = step.value_and_grad([1.0, 2.0], [0.0, 5.0])  # 2x + 1 is off by 3 and by 0
@@ -71,6 +69,14 @@ def test_a_line_by_heart() -> None:
     assert gradients.tolist() == [3.0, 3.0]  # the mean of 2 * error * x, and of 2 * error
     assert step([1.0, 2.0], [0.0, 5.0]) == 4.5
     assert tg.compile(model, model.parameters()).predict([1.0, 2.0]).tolist() == [3.0, 5.0]
+    model = Line()
+    step = tg.compile(squared(model), model.parameters())
+    model.a.grad = 0.25
+    assert step.backward([1.0], [0.0]) == 9.0
+    assert (model.a.grad, model.b.grad) == (6.25, 6.0)
+    step.backward([1.0], [0.0])
+    assert (model.a.grad, model.b.grad) == (12.25, 12.0)
+    assert (model.a.data, model.b.data) == (2.0, 1.0)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -102,17 +108,6 @@ def test_parameters_may_come_in_any_iterable_and_a_list_that_changes_later_is_no
         assert step.value_and_grad([1.0], [0.0])[1].tolist() == [6.0, 6.0]
 
 
-def test_backward_adds_to_the_gradients_that_are_there() -> None:
-    model = Line()
-    step = tg.compile(squared(model), model.parameters())
-    model.a.grad = 0.25
-    assert step.backward([1.0], [0.0]) == 9.0
-    assert (model.a.grad, model.b.grad) == (6.25, 6.0)
-    step.backward([1.0], [0.0])
-    assert (model.a.grad, model.b.grad) == (12.25, 12.0)
-    assert (model.a.data, model.b.data) == (2.0, 1.0)
-
-
 def test_all_but_backward_leave_gradients_alone() -> None:
     model, loss = classifier()
     step, predictor = tg.compile(loss, model.parameters()), tg.compile(model, model.parameters())
@@ -122,9 +117,6 @@ def test_all_but_backward_leave_gradients_alone() -> None:
         predictor.predict(X)
         assert step.source
         assert str(step.groups)
-
-
-# --- Functions of parameters alone, and many outputs ----------------------------------------------------------
 
 
 @BACKENDS
@@ -159,8 +151,6 @@ def test_predict_nests_as_the_function_does() -> None:
 
 
 # --- Batches: what arrays are taken, and that they stay what they are -----------------------------------------
-
-
 def strided(array: np.ndarray) -> np.ndarray:
     wide = np.zeros((2 * array.shape[0], 3 * array.shape[1]))
     wide[::2, ::3] = array
@@ -229,48 +219,7 @@ def test_results_share_no_memory_with_inputs_or_parameters() -> None:
         assert theta.tolist() == [2.0]
 
 
-# --- One trace per shape; numbers are read anew ---------------------------------------------------------------
-
-
-def test_the_function_is_traced_once_per_shape_of_an_example() -> None:
-    w, calls = Value(2.0), []
-
-    def function(x: Any) -> Any:
-        calls.append(len(x))
-        return w * tg.sum(x)
-
-    step = tg.compile(function, [w])
-    assert not calls
-    assert step(np.ones((3, 2))) == 4.0
-    traces = len(calls)
-    for size in (3, 1, 5):
-        step(np.ones((size, 2)))
-        step.value_and_grad(np.ones((size, 2)))
-        step.predict(np.ones((size, 2)))
-        step.backward(np.ones((size, 2)))
-    assert len(calls) <= traces + 2  # a form for gradients and one for outputs may be made apart
-    traces = len(calls)
-    assert step(np.ones((3, 4))) == 8.0
-    assert len(calls) > traces
-    assert calls[-1] == 4
-    traces = len(calls)
-    assert [step(np.ones((3, 2))), step(np.ones((3, 4)))] == [4.0, 8.0]
-    assert len(calls) == traces
-
-
-def test_parameters_are_read_anew_in_every_call() -> None:
-    model = Line()
-    step, predictor = tg.compile(squared(model), model.parameters()), tg.compile(model, model.parameters())
-    assert (step([1.0], [0.0]), predictor.predict([1.0]).tolist()) == (9.0, [3.0])
-    model.a.data = 5.0
-    assert (step([1.0], [0.0]), predictor.predict([1.0]).tolist()) == (36.0, [6.0])
-    model.b.data = -5.0
-    assert step.value_and_grad([1.0], [2.0])[1].tolist() == [-4.0, -4.0]
-
-
 # --- Operands of different kinds ------------------------------------------------------------------------------
-
-
 def test_a_class_index_picks_among_scores_of_different_kinds() -> None:
     """Of a fixed score, of two heads, of rows of which some are constants: and the index is checked."""
     one, other = nn.MLP(6, [1], "tanh", rng=0), nn.MLP(6, [1], rng=1)
@@ -314,10 +263,8 @@ def test_the_loss_beside_a_score_of_zero_is_not_rounded_away(z: float, width: in
         np.testing.assert_allclose(step.predict([x, x]), [out.data] * 2, rtol=1e-14)
 
 
-# --- Names ------------------------------------------------------------------------------------------------------
-
 HARD_NAMES = (
-    "t1 t2 index_1 numbers numbers_1 mask_2 softmax_1 A1 Z1 W1 dW1 b1 db1 dt1 float buffers gradient B run np out"
+    "t1 index_1 numbers numbers_1 mask_2 softmax_1 A1 Z1 W1 dW1 db1 dt1 float buffers gradient B run np out"
 )
 
 
@@ -335,9 +282,6 @@ def test_names_of_arguments_and_labels_do_not_get_in_the_way_of_the_source(name:
     np.testing.assert_array_equal(targets, kept)
 
 
-# --- Rows that add up to 1 --------------------------------------------------------------------------------------
-
-
 def test_rows_add_up_to_one_only_if_they_do_so_as_numbers_of_64_bits() -> None:
     w = Value(1.0)
     step = tg.compile(lambda x, y: w * x * tg.sum(y), [w])
@@ -352,9 +296,6 @@ def test_rows_add_up_to_one_only_if_they_do_so_as_numbers_of_64_bits() -> None:
     exact, others = step.value_and_grad(X, targets.astype(float))
     assert value == exact
     np.testing.assert_array_equal(gradients, others)
-
-
-# --- Values from outside ----------------------------------------------------------------------------------------
 
 
 @BACKENDS
@@ -377,16 +318,12 @@ def test_a_value_computed_outside_from_a_parameter_is_refused(backend: str) -> N
 
 
 # --- arrays(): the parameters as one array --------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_arrays_hold_the_parameters_and_are_written_back(dtype: str) -> None:
     model, loss = classifier()
     parameters = model.parameters()
     step = tg.compile(loss, parameters, dtype)
-    before, after = (
-        np.array(x, dtype) for x in ([p.data for p in parameters], np.linspace(-1, 1, len(parameters)))
-    )
+    before, after = np.array([[p.data for p in parameters], np.linspace(-1, 1, len(parameters))], dtype)
     with step.arrays() as theta:
         assert isinstance(theta, np.ndarray)
         assert theta.dtype == dtype
@@ -476,8 +413,6 @@ def test_a_number_that_is_set_inside_arrays_is_not_lost_in_silence(backend: str)
 
 
 # --- Source and groups ----------------------------------------------------------------------------------------
-
-
 def test_the_source_of_a_classifier_has_the_textbooks_equations_and_shapes() -> None:
     model, loss = classifier()
     step = tg.compile(loss, model.parameters())
@@ -503,13 +438,6 @@ def test_the_source_is_the_same_on_every_run_and_for_every_batch_size() -> None:
         step.value_and_grad(X[:size], ONE_HOT[:size])
         sources.append(step.source)
     assert sources[0] == sources[1] == sources[2]
-
-
-@pytest.mark.parametrize("what", ["source", "groups"])
-def test_before_the_first_call_there_is_no_source(what: str) -> None:
-    model = Line()
-    with pytest.raises(RuntimeError, match="call"):
-        getattr(tg.compile(model, model.parameters()), what)
 
 
 def found(step: Any) -> tuple[int, int, int]:
@@ -560,7 +488,6 @@ def test_matrix_products_are_found(make: Any, products: int) -> None:
 
 
 # --- Numbers out of range -------------------------------------------------------------------------------------
-
 W = Value(1.0, label="w")
 
 
@@ -584,9 +511,7 @@ W = Value(1.0, label="w")
         (lambda x: tg.logsumexp(W * x, 0.0), [1e4, -1e4], [1e4, 0.0]),
     ],
 )
-def test_outside_a_domain_there_is_the_engines_error_or_its_inf_or_nan(
-    function: Any, x: Any, expected: Any
-) -> None:
+def test_outside_a_domain_there_is_the_engines_error_or_its_inf_or_nan(function, x, expected) -> None:
     try:
         for number in x:
             function(Value(number)).backward()
@@ -629,8 +554,6 @@ def test_an_example_out_of_range_leaves_the_others_alone() -> None:
     out = step.predict(np.array([[0.0, 1000.0], [1.0, 0.0]]))
     assert out.tolist() == [[1.0, math.inf], [math.exp(1.0), 1.0]]
 
-
-# --- The comparison with the eager function before first use ------------------------------------------------
 
 V = [Value(0.1 * (i + 1), label=f"v{i}") for i in range(3)]
 AT, TARGET = [0.1, 0.3, 0.3], 0.16  # v.x is 0.16 when it is added up exactly, and not quite in another order
@@ -677,9 +600,6 @@ def test_training_may_begin_where_it_has_ended() -> None:
     assert abs(gradients).max() < 1e-14
 
 
-# --- Large graphs ---------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("operation", "depth"), [(lambda x, w: x + w, 5000), (lambda x, w: tg.sin(x) + w, 600)])
 def test_deep_chains_do_not_recurse(operation: Any, depth: int) -> None:
     w = Value(0.25, label="w")
@@ -697,8 +617,6 @@ def test_deep_chains_do_not_recurse(operation: Any, depth: int) -> None:
 
 
 # --- What is refused: what needs the number of a placeholder --------------------------------------------------
-
-
 ONE_SIDE: list[Callable[[Any, Any], Any]] = [  # they compile for examples that agree: see test_examples.py
     lambda w, x: w * x if w * x > 0 else -(w * x),
     lambda w, x: w * x if w > 0 else x,
@@ -760,7 +678,7 @@ def test_batch_norm_is_refused_in_training_and_remembers_nothing() -> None:
     assert tg.compile(model, model.parameters()).predict(batches).shape == (2, 8, 2)
 
 
-def test_the_functions_own_errors_come_through() -> None:
+def test_the_errors_of_the_function_come_through() -> None:
     w = Value(1.0)
 
     def function(x: Any) -> Any:
@@ -768,10 +686,13 @@ def test_the_functions_own_errors_come_through() -> None:
 
     with untouched([w]), pytest.raises(KeyError, match="2 is not known"):
         tg.compile(function, [w])(np.ones((3, 2)))
+    step = tg.compile(lambda x: MODEL(x), MODEL.parameters())
+    with pytest.raises(ValueError, match="takes 2 inputs, got 3") as caught:
+        step.predict(np.ones((5, 3)))
+    assert any("(3,)" in note and "batch" in note for note in caught.value.__notes__)
 
 
 # --- What is refused: calls that make no sense ----------------------------------------------------------------
-
 A, B, UNUSED = Value(2.0, label="a"), Value(3.0, label="b"), Value(1.0, label="unused")
 MODEL = nn.MLP(2, [3, 2], rng=0)
 TABLE = nn.Embedding(4, 2, rng=0)
@@ -849,19 +770,13 @@ def test_refused_with_a_sentence_and_nothing_changed(name: str, call: str) -> No
     assert "\n" not in message
 
 
-def test_a_wrong_shape_is_the_models_own_error_with_the_shapes_beside_it() -> None:
-    step = tg.compile(lambda x: MODEL(x), MODEL.parameters())
-    with pytest.raises(ValueError, match="takes 2 inputs, got 3") as caught:
-        step.predict(np.ones((5, 3)))
-    assert any("(3,)" in note and "batch" in note for note in caught.value.__notes__)
-
-
 def test_after_a_refusal_the_next_call_works() -> None:
     step = tg.compile(line, [A, B])
     with pytest.raises(ValueError, match="x has 2, t has 1"):
         step([1.0, 2.0], [0.0])
-    with pytest.raises(RuntimeError, match="call"):
-        _ = step.source
+    for what in ("source", "groups"):
+        with pytest.raises(RuntimeError, match="call"):
+            getattr(step, what)
     assert step([1.0], [0.0]) == 25.0
     with step.arrays() as theta:
         theta[0] = 3.0
@@ -898,9 +813,7 @@ def test_compile_refuses_at_once(parameters: Any, options: Any, error: Any, matc
 @BACKENDS
 def test_a_parameter_without_use_has_gradient_zero_and_it_is_said_once(backend: str) -> None:
     step = tg.compile(line, [A, UNUSED, B], backend=backend)
-    with pytest.warns(
-        UserWarning, match=r"does not use 1 of the 3 parameters \(unused\): their gradient is 0.0"
-    ) as said:
+    with pytest.warns(UserWarning, match=r"does not use 1 of the 3 parameters \(unused\): their gradient") as said:
         _, gradient = step.value_and_grad([1.0], [1.0])
     assert [warning.filename for warning in said] == [__file__]
     assert list(gradient) == [8.0, 0.0, 8.0]
@@ -924,8 +837,3 @@ def test_a_function_that_uses_no_parameter_has_gradient_zero(function: Any, back
 def test_a_parameter_whose_gradient_is_always_zero_is_in_use() -> None:
     step = tg.compile(lambda x: A * 0 + B * x + tg.relu(-(UNUSED * UNUSED)), [A, B, UNUSED])
     assert step.value_and_grad([2.0])[1].tolist() == [0.0, 2.0, 0.0]
-
-
-def test_trace_error_is_a_type_error_of_this_package() -> None:
-    assert issubclass(tg.TraceError, TypeError)
-    assert {"compile", "TraceError"} <= set(dir(tg))

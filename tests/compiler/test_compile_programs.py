@@ -36,8 +36,6 @@ from tinygrad_edu.testing.check.random_program import TEMPLATES
 steady = settings(deadline=None)
 
 
-# --- Programs of every form, compiled in every way --------------------------------------------------------------
-
 HOW = {"float64": {}, "float32": {"dtype": "float32"}, "python": {"backend": "python"}, "drop-in": {}}
 
 
@@ -72,9 +70,6 @@ def test_the_source_runs_on_its_own(name: str) -> None:
         np.testing.assert_array_equal(gradient, gradients)
 
 
-# --- Targets that change from call to call --------------------------------------------------------------------
-
-
 SMALL = 1e-10
 TARGETS = {
     "one-hot": one_hot(CLASSES, 3),
@@ -105,9 +100,6 @@ def test_no_target_is_taken_for_another(first: str) -> None:
             assert_near(float(got), exact, size)
 
 
-# --- Much without structure -----------------------------------------------------------------------------------
-
-
 def test_a_thousand_operations_of_which_no_two_are_alike() -> None:
     """So many arrays that the source hands its buffers over in a list."""
     p = leaves(normal(4), "p")
@@ -123,9 +115,6 @@ def test_a_thousand_operations_of_which_no_two_are_alike() -> None:
     assert len(step.groups) > 300
     assert "buffers[" in step.source
     assert "buffers[" not in compare(lambda x: tg.dot(p, x), p, normal(3, 4)).source
-
-
-# --- Every rule in every place --------------------------------------------------------------------------------
 
 
 EXPRESSIONS = [expression for name in TEMPLATES for expression in TEMPLATES[name]]
@@ -152,9 +141,6 @@ def test_every_rule_of_parameters_of_inputs_and_of_lists(expression: str) -> Non
     compare(lists, p, X)
 
 
-# --- Random programs --------------------------------------------------------------------------------------------
-
-
 class Near(RuleNumber):
     """A float that notes how near it came to the kink of a rule, or to an equal number where it was compared."""
 
@@ -169,10 +155,7 @@ class Near(RuleNumber):
     def combine(rule: Rule, inputs: tuple[Any, ...]) -> "Near":
         numbers = [float(x.data) for x in inputs]
         out = rule.forward(*numbers)
-        for place in [
-            *(x - kink for x in numbers for kink in rule.kinks),
-            *(x - out for x in numbers if rule.ties),
-        ]:
+        for place in [x - kink for x in numbers for kink in (*rule.kinks, *[out] * rule.ties)]:
             Near.note(place)
         if rule.name == "where":
             Near.note(numbers[0])
@@ -247,8 +230,7 @@ def test_random_programs(split: Split, backend: str) -> None:
     compare(split, split.parameters, *split.batch, backend=backend)
 
 
-# --- Random networks --------------------------------------------------------------------------------------------
-
+EIGHTHS = st.integers(-16, 16).map(lambda n: n / 8)
 LOSSES = {
     "mse": nn.mse,
     "huber": nn.huber,
@@ -263,7 +245,7 @@ LOSSES = {
 @given(
     networks(),
     st.sampled_from(sorted(LOSSES)),
-    st.lists(st.lists(st.integers(-16, 16).map(lambda n: n / 8), min_size=4, max_size=4), min_size=1, max_size=4),
+    st.lists(st.lists(EIGHTHS, min_size=4, max_size=4), min_size=1, max_size=4),
     st.integers(0, 9),
 )
 def test_random_networks(net: nn.MLP, loss: str, rows: list[list[float]], seed: int) -> None:
@@ -278,8 +260,6 @@ def test_random_networks(net: nn.MLP, loss: str, rows: list[list[float]], seed: 
     X, y = np.array(rows)[:, : net.n_inputs], np.array([1.0 if row[-1] > 0 else -1.0 for row in rows])
     compare(mean, parameters, X, y)
 
-
-# --- Convolutions, attention, recurrences of all small sizes ----------------------------------------------------
 
 small = partial(st.integers, 1)
 SIZES = {
@@ -298,8 +278,6 @@ def test_small_sizes(make: Callable[..., Any], data: st.DataObject) -> None:
     function, parameters, batch = make(*data.draw(SIZES[make]))
     compare(function, used(function, parameters, batch), *batch)
 
-
-# --- Random programs of lists: layers, windows, gathers in any order --------------------------------------------
 
 WIDEST = 6
 
@@ -344,9 +322,7 @@ def dense(net: Layers, h: list[Any], i: int, j: int) -> list[Any]:
 
 def summed(net: Layers, h: list[Any], i: int, j: int) -> list[Any]:
     """Weighted sums as a loop writes them, of lists of unequal lengths."""
-    return [
-        sum(a * b for a, b in zip(net.weights(k + 1, i + k, j), h[: k + 1], strict=True)) for k in range(len(h))
-    ]
+    return [sum(w * a for w, a in zip(net.weights(k + 1, i + k, j), h)) for k in range(len(h))]  # noqa: B905
 
 
 def window(net: Layers, h: list[Any], i: int, j: int) -> list[Any]:
@@ -410,12 +386,10 @@ def kink_is_near(root: Value) -> bool:
     return False
 
 
-layers = st.lists(
-    st.tuples(st.sampled_from(list(MOVES)), st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=6
-).map(Layers)
-rows_of_numbers = st.lists(
-    st.lists(st.integers(-16, 16).map(lambda n: n / 8), min_size=4, max_size=4), min_size=1, max_size=3
+layers = st.lists(st.tuples(st.sampled_from(list(MOVES)), *[st.integers(0, 6)] * 2), min_size=1, max_size=6).map(
+    Layers
 )
+rows_of_numbers = st.lists(st.lists(EIGHTHS, min_size=4, max_size=4), min_size=1, max_size=3)
 
 
 def of_rows(net: Layers) -> Callable[[Any], Value]:
@@ -452,8 +426,6 @@ def test_outputs_in_any_order(net: Layers, places: list[int], rows: list[list[fl
 
     compare_outputs(outputs, net.pool, np.array(rows))
 
-
-# --- Constants in float32 ---------------------------------------------------------------------------------------
 
 w, W3 = Value(0.0, label="w"), leaves(normal(3))
 
@@ -494,8 +466,6 @@ def test_a_logarithm_just_above_zero_is_right() -> None:
     assert (value, *gradient) == (math.log(1e-50), 0.0)
 
 
-# --- The length of generated code -------------------------------------------------------------------------------
-
 # Lines of code and buffers of the NumPy program; lines and characters of the Python program for one example.
 # Better code lowers these numbers. Nothing may raise them unnoticed.
 LENGTHS = {
@@ -530,8 +500,7 @@ def test_generated_code_gets_no_longer(name: str) -> None:
 @pytest.mark.parametrize("shift", [-math.inf, math.inf])
 def test_an_infinite_shift_does_not_cancel(shift: float) -> None:
     p = Value(0.5)
-    value, gradient = tg.compile(lambda a, b: tg.softmax([p * a - shift, p * b - shift])[0], [p]).value_and_grad(
-        [1.0], [2.0]
-    )
+    step = tg.compile(lambda a, b: tg.softmax([p * a - shift, p * b - shift])[0], [p])
+    value, gradient = step.value_and_grad([1.0], [2.0])
     assert math.isnan(value)
     assert np.isnan(gradient).all()

@@ -1,13 +1,12 @@
 """Straight-line Python computes what the eager engine computes, or raises an error that hands over to it."""
 
 import math
-import subprocess
-import sys
 from collections import deque
 from fractions import Fraction
 
 import numpy as np
 import pytest
+from cases import python
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -60,8 +59,6 @@ def check(function, numbers, inputs=(), shapes=(), must_run=False) -> None:
 
 
 # --- Random programs ------------------------------------------------------------------------------------------
-
-
 @steady
 @given(programs())
 def test_every_result_can_be_an_output(program: Program) -> None:
@@ -103,9 +100,6 @@ def test_an_error_in_what_turns_out_to_be_superfluous() -> None:
         program.run([2.0, -3.0], [])
 
 
-# --- Choices, rows, reductions --------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("numbers", [(1.0, 2.0), (2.0, 1.0), (1.0, 1.0), (nan, 1.0), (1.0, nan), (inf, -inf)])
 def test_choices(numbers) -> None:
     check(lambda w: tg.where(w[0] >= w[1], w[0] * 2, w[1] * 3), numbers)
@@ -135,9 +129,6 @@ def test_no_line_is_long() -> None:
         assert max(map(len, program.source.splitlines())) <= 115
 
 
-# --- Rules of users -------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("number", [0.5, -2.0, 0.0, inf, nan])
 def test_rules_of_users(number: float) -> None:
     @tg.rule(backward=lambda upstream, out, x: (upstream / ((1 + abs(x)) * (1 + abs(x))),))
@@ -156,10 +147,9 @@ def test_rules_of_users(number: float) -> None:
     def twice(x):
         return x * 2
 
+    is_finite = math.isfinite(number)
     for function in (softsign, my_sine, growth, growth.bind(a=0.5)):
-        check(
-            lambda w, f=function: f(w[0]) * f(w[0] * w[1]) + w[1], [number, 0.25], must_run=math.isfinite(number)
-        )
+        check(lambda w, f=function: f(w[0]) * f(w[0] * w[1]) + w[1], [number, 0.25], must_run=is_finite)
     check(lambda w: twice(w[0]) * w[1], [number, 0.25], must_run=not number < 0)
     program, _ = compiled(lambda w: twice(w[0]), [1.0])
     with pytest.raises(ValueError, match="0 <= x"):
@@ -181,8 +171,6 @@ def test_rules_that_fail_by_themselves_are_those_of_ours_with_a_domain() -> None
 
 
 # --- The source -----------------------------------------------------------------------------------------------
-
-
 def neuron(w, x):
     return tg.tanh(w[0] * x[0] + w[1] * x[1] + w[2])
 
@@ -283,8 +271,6 @@ def test_a_long_sum_in_a_loop_has_parts_with_names_of_their_own() -> None:
 
 
 # --- tg.compile(..., backend="python"): what it takes ---------------------------------------------------------
-
-
 def point(function=None, **options):
     """A compiled function of one argument, and its two parameters."""
     a, b = Value(2.0, "a"), Value(-1.0, "b")
@@ -388,9 +374,7 @@ def test_what_is_no_index_is_the_eager_error(index: float) -> None:
     table = nn.Embedding(4, 2, rng=0)
     step = tg.compile(lambda i: tg.sum(table(i)), table.parameters(), backend="python")
     for call in (step, step.value_and_grad, step.predict):
-        with pytest.raises(
-            (TypeError, IndexError), match=f"takes an index or a list of them, got {index}|{index:.0f}"
-        ):
+        with pytest.raises((TypeError, IndexError), match=f"an index or a list of them, got {index}|{index:.0f}"):
             call([index])
     program = compile_straight(
         trace_function(lambda i: nn.nll([tg.sum(w) for w in table.W], i), table.parameters(), [()])
@@ -425,11 +409,7 @@ with step.arrays() as theta:
     print(*step.value_and_grad([range(1, 3), (3, 4.0)]))
 print("numpy" in sys.modules)
 """
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert run.stdout == "21.0 [7.0]\nFalse\n"
-
-
-# --- The list of arrays() -------------------------------------------------------------------------------------
+    assert python(program) == "21.0 [7.0]\nFalse\n"
 
 
 @pytest.mark.parametrize(

@@ -163,9 +163,7 @@ def test_bad_input_is_told(call: Any, error: type[Exception], words: str) -> Non
 
 
 def test_a_rule_without_a_second_derivative_is_named() -> None:
-    rough = tg.rule(
-        lambda x: x * x, backward=lambda upstream, out, x: (upstream * 2 * math.fabs(x),), name="rough"
-    )
+    rough = tg.rule(lambda x: x * x, backward=lambda u, out, x: (u * 2 * math.fabs(x),), name="rough")
     w = Value(3.0)
     step = tg.compile(lambda x: rough(w) * x, [w])
     with pytest.raises(tg.CompileError, match=r"rough.*second derivative"):

@@ -16,6 +16,7 @@ import numpy as np
 import programs
 import pytest
 import recurrences
+from cases import OPTIMIZERS
 from comparing import compare
 
 import tinygrad_edu as tg
@@ -85,8 +86,6 @@ def classifier() -> tuple[nn.Module, Callable[..., Any], list[Any]]:
 
 
 # --- Numbers ---------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("case", "dtype"),
     [
@@ -153,7 +152,6 @@ def test_predict_gives_nested_outputs() -> None:
 
 
 # --- A pure function -------------------------------------------------------------------------------------------
-
 SOURCE = '''
 def examples(parameters, X, Y):
     """What the function returns for each example of a batch."""
@@ -293,13 +291,8 @@ def test_a_branch_is_looked_at_for_each_example_and_checked_in_the_pure_function
     assert any("value_and_grad" in note for note in caught.value.__notes__)
 
 
-# --- Rules of the user's ---------------------------------------------------------------------------------------
-
-
 def test_a_rule_keeps_its_own_backward() -> None:
-    through = tg.rule(
-        lambda x: where(x > 0, 1.0, -1.0), backward=lambda upstream, out, x: (upstream,), name="through"
-    )
+    through = tg.rule(lambda x: where(x > 0, 1.0, -1.0), backward=lambda u, out, x: (u,), name="through")
     fixed = tg.rule(lambda x, y: 2.0, backward=lambda upstream, out, x, y: (0, upstream * exp(x)), name="fixed")
     w = Value(0.5, label="w")
     step = tg.compile(lambda x: through(w * x) + 3 * fixed(x, w), [w], backend="jax")
@@ -316,17 +309,7 @@ def test_a_rule_that_does_not_run_on_symbols_is_named() -> None:
 
 
 # --- Training --------------------------------------------------------------------------------------------------
-
-OPTIMISERS: list[Callable[..., Any]] = [
-    lambda p: optim.SGD(p, 0.1),
-    lambda p: optim.SGD(p, 0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
-    lambda p: optim.RMSProp(p, 0.01, momentum=0.5),
-    lambda p: optim.Adam(p, 0.01),
-    lambda p: optim.AdamW(p, 0.01),
-]
-
-
-@pytest.mark.parametrize("make", OPTIMISERS)
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_training_moves_the_parameters_as_on_numpy(make: Callable[..., Any]) -> None:
     found = []
     for backend in ("numpy", "jax"):
@@ -377,14 +360,11 @@ def test_an_interrupt_loses_no_step() -> None:
     assert adam.state[first][0] - 1 in (steps, steps + 1)
 
 
-def test_training_without_a_batch() -> None:
+def test_training_without_a_batch_and_without_a_block() -> None:
     w = Value(2.0)
     with tg.compile(lambda: (w - 1) ** 2, [w], backend="jax").train(optim.SGD([w], lr=0.25)) as train:
         assert [train(), train()] == [1.0, 0.25]
     assert w.data == 1.25
-
-
-def test_without_a_block_a_step_is_one_as_on_numpy() -> None:
     found: dict[str, list[float]] = {"numpy": [], "jax": []}
     for backend, numbers in found.items():
         w = Value(2.0)
@@ -400,17 +380,8 @@ def test_fit_is_that_of_numpy() -> None:
     for backend in ("numpy", "jax"):
         model = nn.MLP(4, [5, 3], rng=0)
         optimizer = optim.Adam(model.parameters(), lr=0.01)
-        history = tg.fit(
-            model,
-            nn.cross_entropy,
-            data,
-            optimizer,
-            epochs=5,
-            validation=(data.X_test, data.y_test),
-            patience=2,
-            backend=backend,
-            progress=False,
-        )
+        options = {"validation": (data.X_test, data.y_test), "patience": 2, "backend": backend}
+        history = tg.fit(model, nn.cross_entropy, data, optimizer, epochs=5, progress=False, **options)
         assert history.compiled
         rows = [[row["loss"], row["accuracy"], row["validation loss"]] for row in history.epochs]
         found.append([*np.ravel(rows), *(p.data for p in model.parameters())])
@@ -438,8 +409,6 @@ def test_fit_of_whole_batches_and_a_loss_of_nan() -> None:
 
 
 # --- Errors ----------------------------------------------------------------------------------------------------
-
-
 def compiled(**options: Any) -> Any:
     w = Value(1.0)
     return tg.compile(lambda x: w * x, [w], backend="jax", **options)
@@ -457,9 +426,7 @@ def test_float64_needs_the_switch_of_jax() -> None:
 
 def test_no_jax_and_an_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jax, "__version__", "0.4.38")
-    with pytest.raises(
-        ImportError, match=r"needs JAX 0\.\d+ or newer, and this is JAX 0\.4\.38: pip install -U jax"
-    ):
+    with pytest.raises(ImportError, match=r"needs JAX 0\.\d+ or newer, and this is JAX 0\.4\.38: pip install"):
         compiled()
     monkeypatch.setitem(sys.modules, "jax", None)
     with pytest.raises(ImportError, match=r'pip install "tinygrad-edu\[jax\]"'):
@@ -483,17 +450,6 @@ def test_wrong_meshes() -> None:
             step.train(sgd, mesh=wrong)
     with pytest.raises(ValueError, match="other parameters than those of the compiled function"):
         step.train(optim.SGD([Value(1.0)]))
-    fit: Any = lambda **how: tg.fit(nn.Dense(1, 1), nn.mse, ([[1.0]], [[1.0]]), sgd, **how)  # noqa: E731
-    with pytest.raises(ValueError, match="holds no parameter of this model"):
-        fit(backend="jax")
-    sgd.parameters = (model := nn.Dense(1, 1)).parameters()
-    fit = lambda **how: tg.fit(model, nn.mse, ([[1.0]], [[1.0]]), sgd, **how)  # noqa: E731
-    with pytest.raises(ValueError, match='Only backend="jax" runs on a mesh'):
-        fit(mesh=jax.make_mesh((1,), ("batch",)))
-    with pytest.raises(ValueError, match='leave out backend="jax"'):
-        fit(backend="jax", compiled=False)
-    with pytest.raises(ValueError, match='The backend is "numpy" or "jax"'):
-        fit(backend="torch")
 
 
 def test_a_device_of_the_mesh_that_jax_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -503,9 +459,6 @@ def test_a_device_of_the_mesh_that_jax_does_not_have(monkeypatch: pytest.MonkeyP
     step = tg.compile(lambda x: w * x, [w], backend="jax")
     with pytest.raises(ValueError, match="which is not among the devices of JAX"):
         step.train(optim.SGD([w]), mesh=mesh)
-
-
-# --- Several devices, several processes ------------------------------------------------------------------------
 
 
 def start(program: str, *arguments: str, **environment: str) -> "subprocess.Popen[str]":

@@ -38,7 +38,6 @@ def tokens(*shape: int) -> Any:
 
 
 # --- Which functions -------------------------------------------------------------------------------------------
-
 LAYER, positions = flat(W, U, b, v), leaves(40, 2)
 
 
@@ -221,8 +220,6 @@ def test_a_comment_that_is_too_long_at_one_length(width: int, monkeypatch: pytes
 
 
 # --- Functions that do something else at another length --------------------------------------------------------
-
-
 def scaled_if_long(x: Any) -> Value:
     h = recurrent(x)[-1]
     return tg.dot(h, v) * (2.0 if len(x) > 20 else 1.0)
@@ -309,9 +306,6 @@ def test_constants_outside_are_watched_at_every_length() -> None:
         check(step, loss, LAYER, normal(2, length, 2))
     weights[20].data = 0.1
     check(step, loss, LAYER, normal(2, 25, 2))
-
-
-# --- Verification ----------------------------------------------------------------------------------------------
 
 
 def wrong_at(length: int) -> Callable[[pytest.MonkeyPatch], None]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import recurrences as of
-from comparing import check, compare, search, used, values
+from comparing import check, compare, examples_of, search, used, values
 from programs import columns, flat, linear, plus
 from recurrences import LOOPS, OWN, X, blocks, leaves, normal, recurrent, tanh
 
@@ -23,8 +23,6 @@ def n_loops(step: Any) -> tuple[int, int]:
 
 
 # --- What becomes a loop ----------------------------------------------------------------------------------------
-
-
 def reads(step: Any, *lines: str) -> None:
     """Its source has these lines, whatever the spaces."""
     source = " ".join(step.source.split())
@@ -59,28 +57,21 @@ def test_recurrences_become_loops(name: str) -> None:
     compare(function, parameters, *batch, dtype="float32")
     compare(function, parameters, *batch, backend="python")
     outputs = tg.compile(function, parameters).predict(*batch)
-    expected = (
-        [function(*one).data for one in zip(*map(values, batch), strict=True)] if batch else [function().data]
-    )
+    expected = [function(*one).data for one in examples_of(batch)]
     np.testing.assert_allclose(outputs, expected, 1e-12, 1e-12)
 
 
-def test_embeddings_and_classes_are_indices() -> None:
+def test_embeddings_and_classes_are_indices_and_all_states_may_be_outputs() -> None:
     step = compare(of.tokens, flat(of.table, of.U, of.classes), of.INDICES, of.INDICES[:, ::-1])
     assert n_loops(step)[0]
     with pytest.raises(IndexError, match=r"target has the indices 0 to 3, got 4"):
         step.value_and_grad(of.INDICES, of.INDICES + 1)
-
-
-def test_the_states_of_all_stages_are_outputs() -> None:
     step = tg.compile(lambda x: recurrent(x), flat(of.W, of.U, of.b))
     found = step.predict(X)
     expected = [[[h.data for h in state] for state in recurrent(values(x))] for x in X]
     np.testing.assert_allclose(found, expected, 1e-12)
     assert n_loops(step) == (1, 0)
 
-
-# --- Single numbers ---------------------------------------------------------------------------------------------
 
 k, start = Value(0.3, label="k"), Value(1.5, label="start")
 
@@ -92,11 +83,19 @@ def pendulum() -> Value:
     return angle * angle
 
 
-def test_an_equation_of_a_thousand_steps_is_a_page_of_numpy() -> None:
+def test_an_equation_of_a_thousand_steps_is_a_page_of_numpy_and_of_python() -> None:
     step = compare(pendulum, [k, start])
     assert step.source.count("\n") < 70
     for line in ("sin_1 = np.sin(sum_1[t])", "sum_1[t + 1] = 0.01 * sub_1[t] + sum_1[t]"):
         assert f"            {line}\n" in step.source
+    # The loops do what the engine does, in its order: the numbers are equal to the last bit.
+    step = tg.compile(pendulum, [k, start], backend="python")
+    value, gradient = step.value_and_grad()
+    root = pendulum()
+    root.backward()
+    assert (value, gradient) == (root.data, [k.grad, start.grad])
+    assert n_loops(step)[0] == 2
+    assert step.source.count("\n") < 70
 
 
 def test_no_step_of_an_equation_stays_in_front_of_its_loop() -> None:
@@ -114,8 +113,6 @@ def test_no_step_of_an_equation_stays_in_front_of_its_loop() -> None:
 
 
 # --- Stages with weights of their own ---------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", OWN)
 def test_stages_with_weights_of_their_own_become_loops(name: str) -> None:
     parameters = used(OWN[name], flat(of.Ws, of.Vs, of.bs, of.gains, of.shifts, of.scales, of.v), [X])
@@ -163,20 +160,6 @@ def test_a_block_that_differs_is_in_no_loop(name: str) -> None:
     assert "(6, 3" not in str(step.groups)  # and no array of rows
 
 
-# --- Plain Python ------------------------------------------------------------------------------------------------
-
-
-def test_an_equation_of_a_thousand_steps_is_a_page_of_python() -> None:
-    """The loops do what the engine does, in its order: the numbers are equal to the last bit."""
-    step = tg.compile(pendulum, [k, start], backend="python")
-    value, gradient = step.value_and_grad()
-    root = pendulum()
-    root.backward()
-    assert (value, gradient) == (root.data, [k.grad, start.grad])
-    assert n_loops(step)[0] == 2
-    assert step.source.count("\n") < 70
-
-
 def test_python_reads_inputs_in_the_loop() -> None:
     def loss(x: Any) -> Value:
         h = Value(0.5)
@@ -194,9 +177,6 @@ def test_a_wrong_python_loop_is_replaced_with_a_warning(monkeypatch: pytest.Monk
     with pytest.warns(UserWarning, match="The pass 'loops' .*report"):
         step.value_and_grad(normal(1, 40, 2))
     assert n_loops(step) == (0, 0)
-
-
-# --- What does not ----------------------------------------------------------------------------------------------
 
 
 def varying_distances(x: Any) -> Value:
@@ -237,8 +217,6 @@ def test_a_stage_that_differs_is_in_no_loop(odd: int) -> None:
     assert [int(n) for n in re.findall(r"for t in range\((\d+)\)", step.source)] == lengths[odd]
 
 
-# --- Random recurrences -----------------------------------------------------------------------------------------
-
 UNARY = [tg.tanh, tg.sin, tg.sigmoid, tg.relu, lambda x: 0.3 * x * x]
 
 
@@ -248,11 +226,8 @@ class Recurrence:
     def __init__(self, rng: random.Random, longest: int = 11):
         self.T, H, F = rng.randint(4, longest), rng.choice([1, 2, 3]), rng.choice([1, 2])
         self.H, self.reach = H, rng.choice([1, 1, 2, 3])
-        self.varies, self.odd, self.period = (
-            rng.random() < 0.15,
-            rng.choice([-1, -1, rng.randrange(9)]),
-            rng.choice([1, 1, 2, 3]),
-        )
+        self.varies, self.odd = rng.random() < 0.15, rng.choice([-1, -1, rng.randrange(9)])
+        self.period = rng.choice([1, 1, 2, 3])
         self.out = rng.choice(["last", "all", "some", "two", "max", "weighted"])
         self.lines = [(rng.randrange(12), rng.randrange(99), rng.randrange(99)) for _ in range(rng.randint(1, 5))]
         self.news = [rng.randrange(3) for _ in range(rng.choice([1, 1, 2]))]
@@ -283,9 +258,8 @@ class Recurrence:
 
     def __call__(self, x: Any, start: Any) -> Value:
         zeros = [Value(0.0)] * self.H
-        states = [
-            [{"zeros": zeros, "input": start}.get(f, p)] for f, p in zip(self.first, self.starts, strict=False)
-        ]
+        pairs = zip(self.first, self.starts, strict=False)
+        states = [[{"zeros": zeros, "input": start}.get(f, p)] for f, p in pairs]
         outs = []
         for t in range(self.T):
             vectors = [linear(self.weights[0], x[t])]
@@ -293,9 +267,8 @@ class Recurrence:
                 distance = 1 + (t * self.varies + i) % self.reach
                 vectors += [earlier[max(-len(earlier), -distance)], earlier[-1]]
             for k, (which, i, j) in enumerate(self.lines):
-                vectors.append(
-                    self.line(which, t, k, vectors[-1 - i % len(vectors)], vectors[-1 - j % len(vectors)])
-                )
+                a, b = (vectors[-1 - place % len(vectors)] for place in (i, j))
+                vectors.append(self.line(which, t, k, a, b))
             for earlier, new in zip(states, self.news, strict=True):
                 both = zip(vectors[-1 - new % len(vectors)], earlier[-1], strict=True)
                 earlier.append([tg.tanh(p + 0.5 * q) for p, q in both])
@@ -423,10 +396,10 @@ def encoder_and_decoder(rng: random.Random) -> None:
 
 SEARCHES: dict[Any, tuple[int, ...]] = {  # by default, slow, thorough; and seeds that were hard
     # a sum of one element; a state of one number of which the latest is kept
-    recurrences_agree: (25, 80, 1000, 1000313, 3526),
-    blocks_agree: (25, 80, 500, 46737976),  # the last rows of a parameter that lies in pieces are one row
-    every_length_agrees: (10, 25, 300, 7000775),  # the largest of numbers that are all nearly 1
-    encoder_and_decoder: (25, 80, 1000),
+    recurrences_agree: (25, 60, 1000, 1000313, 3526),
+    blocks_agree: (25, 60, 500, 46737976),  # the last rows of a parameter that lies in pieces are one row
+    every_length_agrees: (8, 20, 300, 7000775),  # the largest of numbers that are all nearly 1
+    encoder_and_decoder: (20, 60, 1000),
 }
 
 

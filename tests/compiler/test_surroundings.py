@@ -124,9 +124,7 @@ def eager(loss: Any, w: Value) -> list[float]:
 
 @pytest.mark.parametrize("backend", ["numpy", "python"])
 @pytest.mark.parametrize("place", PLACES)
-def test_an_annealed_number_is_read_at_each_call(
-    place: str, backend: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_annealed_number_is_read_at_each_call(place, backend, monkeypatch) -> None:
     w = Value(0.7, label="w")
     loss, change = PLACES[place](w)
     step, made = tg.compile(loss, [w], backend=backend), []
@@ -209,16 +207,13 @@ def test_the_numbers_stay_what_they_were_also_after_an_error() -> None:
     assert settings.lam.__class__ is float
 
 
-def test_a_long_list_that_the_program_reads_is_watched() -> None:
+def test_a_long_list_that_is_read_is_watched_and_a_large_model_not_number_by_number() -> None:
     w, read, unread = Value(0.7), [float(i) for i in range(2000)], [0.5] * 2000
     step = tg.compile(lambda x: x * w * read[1500] + (0.0 if unread is None else w), [w])
     step(X)
     assert not any(x is unread or x == unread for _, x in step._latest.contract.held.facts.values())
     read[1500] = 3.0
     np.testing.assert_allclose(step(X), 2.0 * 0.7 * 3.0 + 0.7)
-
-
-def test_a_large_model_is_not_watched_number_by_number() -> None:
     model = nn.MLP(30, [40, 10], rng=0)
     step = tg.compile(lambda x: tg.sum(model(x)), model)
     step.value_and_grad(np.ones((2, 30)))

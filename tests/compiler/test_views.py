@@ -62,9 +62,8 @@ def test_an_access_reads_what_the_index_says() -> None:
             text, constants = read(index, source, batched)
             found = np.asarray(eval(text, {"array": array, "np": np, "B": 2, **constants}))
             lead = (2,) if batched else ()
-            np.testing.assert_array_equal(
-                found.reshape((*lead, *index.shape)), array.reshape((*lead, -1))[..., index]
-            )
+            wanted = array.reshape((*lead, -1))[..., index]
+            np.testing.assert_array_equal(found.reshape((*lead, *index.shape)), wanted)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_edu as tg
-from tinygrad_edu import Value, nn, topological_order
+from tinygrad_edu import Value, nn, rule, topological_order
 from tinygrad_edu.debug import Blame, Machine, blame, why
 from tinygrad_edu.debug.causes import SERIOUS
 from tinygrad_edu.testing import Program, programs
@@ -96,14 +96,13 @@ def test_all_is_well() -> None:
     x = leaf(0.5)
     found = blame(tg.tanh(x * x))
     assert not found
-    assert (found.kind, found.first, found.node, found.made, found.remedy, found.others) == (
+    assert [found.kind, found.first, found.node, found.made, found.remedy, *found.others] == [
         "",
         None,
         None,
         "",
         "",
-        (),
-    )
+    ]
     assert repr(found) == "nothing to blame: all values and the gradients of all leaves are in order (3 nodes)"
     assert repr(tg.debug.blame(tg.Value(3.0))).endswith("(1 node)")
     assert not blame(Value(2.0))
@@ -141,20 +140,15 @@ def test_the_sum_of_finite_shares_may_overflow() -> None:
 
 
 def test_a_backward_that_makes_a_nan() -> None:
-    from tinygrad_edu import RULES, rule
-
     broken = rule(lambda x: x, backward=lambda upstream, out, x: (upstream * nan,), name="broken", n_inputs=1)
     failing = rule(lambda x: x, backward=lambda upstream, out, x: (1 / 0,), name="failing", n_inputs=1)
-    try:
-        found = blame(broken(leaf(1.0)))
-        assert (found.kind, found.first.rule.name) == ("nan", "broken")
-        assert "check_rule" in found.remedy
-        root = failing(leaf(1.0))
-        with pytest.raises(ZeroDivisionError) as error:
-            blame(root)
-        assert error.value.__notes__ == [f"The chain rule had come to {root!r}, made by Rule('failing')."]
-    finally:
-        del RULES["broken"], RULES["failing"]
+    found = blame(broken(leaf(1.0)))
+    assert (found.kind, found.first.rule.name) == ("nan", "broken")
+    assert "check_rule" in found.remedy
+    root = failing(leaf(1.0))
+    with pytest.raises(ZeroDivisionError) as error:
+        blame(root)
+    assert error.value.__notes__ == [f"The chain rule had come to {root!r}, made by Rule('failing')."]
 
 
 def test_the_first_node_is_blamed_and_the_others_are_counted() -> None:
@@ -163,6 +157,12 @@ def test_the_first_node_is_blamed_and_the_others_are_counted() -> None:
     assert found.node is hidden[0]
     assert len(found.others) == 12
     assert repr(found).endswith("\n  others: 12 zero (relu)")
+    model = nn.MLP(2, [4, 1], rng=0)
+    for neuron in model.layers[0].neurons:
+        neuron.b.data = -100.0
+    loss = nn.mse([model([1.0, 2.0]), model([-1.0, 0.5])], [0.5, 0.25])
+    found = blame(loss, parameters=model.parameters())
+    assert (found.kind, found.first.rule.name, len(found.others)) == ("zero", "relu", 7)
 
 
 def test_the_serious_comes_first() -> None:
@@ -177,7 +177,7 @@ def test_the_serious_comes_first() -> None:
     assert len(repr(found).splitlines()) <= 5
 
 
-def test_a_relu_that_costs_nobody_the_gradient_is_no_fault() -> None:
+def test_what_costs_nobody_the_gradient_is_no_fault() -> None:
     x = leaf(-1.0)
     assert not blame(x.relu() + x)  # a residual connection
     w = leaf(0.5, "w")
@@ -187,9 +187,6 @@ def test_a_relu_that_costs_nobody_the_gradient_is_no_fault() -> None:
     assert not blame(w + Value(-1.0).relu())  # a constant below it
     assert blame(w + leaf(-1.0, "c").relu()).kind == "zero"
     assert not blame(w + leaf(-1.0, "c").relu(), parameters=[w])
-
-
-def test_what_was_small_on_the_way_only_is_no_fault() -> None:
     assert not blame(leaf(1.0) * 1e-6 * 1e-6 * 1e12)
     assert not blame(leaf(1.0) * 1e-6 * 1e12 * 1e-6)
 
@@ -216,15 +213,8 @@ def test_a_parameter_that_the_loss_does_not_reach() -> None:
     assert not blame(model([1.0, 2.0]), parameters=model.parameters())
     assert blame(Value(1.0), parameters=[Value(1.0)]).made.startswith("a parameter without a label is not")
     assert not blame(Value(1.0), parameters=[])
-
-
-def test_dead_neurons_of_a_network() -> None:
-    model = nn.MLP(2, [4, 1], rng=0)
-    for neuron in model.layers[0].neurons:
-        neuron.b.data = -100.0
-    loss = nn.mse([model([1.0, 2.0]), model([-1.0, 0.5])], [0.5, 0.25])
-    found = blame(loss, parameters=model.parameters())
-    assert (found.kind, found.first.rule.name, len(found.others)) == ("zero", "relu", 7)
+    x = Value(3.0, label="x")
+    assert not blame(x * x, parameters=x)
 
 
 @given(programs())
@@ -246,9 +236,9 @@ def test_fractions(program: Program, upstream: int) -> None:
     assert {finding.kind for finding in blame(root).findings}.isdisjoint({"nan", "inf", "unreached"})
 
 
-def test_100_000_nodes() -> None:
-    assert not blame(chain(lambda y: -y, 100_000))
-    found = blame(chain(lambda y: y * 1.01, 100_000))
+def test_20_000_nodes() -> None:
+    assert not blame(chain(lambda y: -y, 20_000))
+    found = blame(chain(lambda y: y * 1.05, 20_000))
     assert (found.kind, found.first.phase) == ("inf", "forward")
     assert found.others
 
@@ -278,14 +268,7 @@ def test_a_factor_of_zero_stops_the_gradient() -> None:
     assert not blame(tg.max(a, x), parameters=[a, x])  # a choice
 
 
-def test_one_parameter_and_what_is_none() -> None:
-    x = Value(3.0, label="x")
-    assert not blame(x * x, parameters=x)
-
-
 # --- Mistakes around the pass -----------------------------------------------------------------------------------
-
-
 def three_passes() -> tuple[Value, Value]:
     w = Value(1.0, label="w")
     for x in (1.0, 1.0, 1.0):

@@ -1,7 +1,6 @@
 """A training on film: what is recorded, what is blamed, and what stays untouched."""
 
 import contextlib
-import gc
 import json
 import math
 import re
@@ -108,9 +107,6 @@ def test_parameters_of_one_label_are_told_apart():
     assert gradients(running[0]) == {"w#0": 2.0, "w#1": 3.0, "parameter2": 4.0}
 
 
-# --- Blame ----------------------------------------------------------------------------------------------------
-
-
 def test_nothing_to_blame():
     running = train(nn.MLP(3, [4, 1], "tanh", rng=0), steps=50)
     assert not running.blame()
@@ -118,7 +114,7 @@ def test_nothing_to_blame():
     assert (running.blame().step, running.blame().kind, running.blame().sentence) == (None, "", "")
 
 
-def test_gradients_that_were_not_set_to_zero():
+def test_gradients_that_were_not_set_to_zero_also_before_the_last_update():
     found = train(nn.MLP(3, [4, 1], "tanh", rng=0), zero=False).blame()
     assert (found.step, found.kind) == (1, "not zeroed")
     assert re.match(
@@ -126,21 +122,15 @@ def test_gradients_that_were_not_set_to_zero():
         r"moved, and \S+ after it\n  look at it: tg\.debug\.run\(film\[1\]\)$",
         repr(found),
     )
-
-
-def test_the_last_update_counts():
     told = train(nn.MLP(3, [4, 1], "tanh", rng=0), steps=2, zero=False).blame()
     assert (told.step, told.kind) == (1, "not zeroed")
 
 
-def test_an_exploding_gradient():
+def test_a_gradient_that_explodes_or_is_nan():
     found = train(nn.MLP(3, [4, 4, 1], "linear", rng=0), rate=1.0, steps=8).blame()
     assert found.kind == "exploded"
     assert found.step in (1, 2, 3)
     assert "the gradient exploded: it is " in found.sentence
-
-
-def test_a_gradient_of_nan():
     model = nn.Neuron(1, "linear", rng=0)
     with record(model) as running:
         for x in (1.0, 0.0, 2.0):
@@ -193,26 +183,6 @@ def test_the_unit_of_a_parameter(parameter, unit):
     assert unit_of(parameter) == unit
 
 
-# --- Costs ----------------------------------------------------------------------------------------------------
-
-
-def test_memory_is_bounded(monkeypatch):
-    model = nn.MLP(3, [2, 1], "tanh", rng=0)
-    monkeypatch.setattr(film, "FRAMES", 8)
-    running = train(model, steps=100)
-    assert running.steps == [0, 16, 32, 48, 64, 80, 96]
-    assert (running.count, running.every) == (100, 16)
-    monkeypatch.setattr(film, "FRAMES", 1000)
-    monkeypatch.setattr(film, "NUMBERS", 5 * (11 + 11 + 24 + 10))
-    assert len(train(model, steps=100)) < 10
-
-
-def test_events_that_need_more_room_than_there_is_are_kept(monkeypatch):
-    monkeypatch.setattr(film, "NUMBERS", 10)
-    running = train(nn.MLP(3, [2, 1], "tanh", rng=0), steps=5, zero=False)
-    assert running.steps == [0, 1]
-
-
 def test_what_is_usual_is_the_largest_gradient_of_the_first_half():
     watch, norms = TrainingLog(("w",)), [3.0, 1.0, math.inf, 2.0, 8.0, math.nan, 1.0, 5.0, 4.0, 9.0]
     for n, norm in enumerate(norms):
@@ -222,12 +192,23 @@ def test_what_is_usual_is_the_largest_gradient_of_the_first_half():
         watch.norms.append(norm)
 
 
-def test_what_happened_is_kept(monkeypatch):
+def test_memory_is_bounded_and_what_happened_is_kept(monkeypatch):
     monkeypatch.setattr(film, "FRAMES", 4)
     running = train(nn.MLP(3, [2, 1], "tanh", rng=0), steps=40, zero=False)
     assert running.blame().step == 1
     assert running.steps[:2] == [0, 1]
     assert len(running) <= 5
+    model = nn.MLP(3, [2, 1], "tanh", rng=0)
+    monkeypatch.setattr(film, "FRAMES", 8)
+    running = train(model, steps=100)
+    assert running.steps == [0, 16, 32, 48, 64, 80, 96]
+    assert (running.count, running.every) == (100, 16)
+    monkeypatch.setattr(film, "FRAMES", 1000)
+    monkeypatch.setattr(film, "NUMBERS", 5 * (11 + 11 + 24 + 10))
+    assert len(train(model, steps=100)) < 10
+    monkeypatch.setattr(film, "NUMBERS", 10)
+    running = train(nn.MLP(3, [2, 1], "tanh", rng=0), steps=5, zero=False)
+    assert running.steps == [0, 1]
 
 
 def test_while_no_film_runs_nothing_is_replaced():
@@ -268,20 +249,12 @@ def test_each_thread_is_on_its_own_film():
     assert not recorders
 
 
-def test_a_film_leaves_no_cycles():
-    gc.collect()
-    gc.disable()
-    try:
-        running = train(nn.MLP(3, [2, 1], "tanh", rng=0))
-        running.blame(), tg.why(running[0], "layer0.neuron0.w0", variables={}), running.to_html()
-        alive = weakref.ref(running)
-        del running
-        assert alive() is None
-    finally:
-        gc.enable()
-
-
-# --- Pictures -------------------------------------------------------------------------------------------------
+def test_a_film_leaves_no_cycles(living):
+    running = train(nn.MLP(3, [2, 1], "tanh", rng=0))
+    running.blame(), tg.why(running[0], "layer0.neuron0.w0", variables={}), running.to_html()
+    alive = weakref.ref(running)
+    del running
+    assert alive() is None
 
 
 def test_the_page_has_the_numbers_of_every_step(tmp_path):

@@ -62,7 +62,7 @@ def test_without_a_renderer_the_layout_is_our_own(monkeypatch: pytest.MonkeyPatc
         assert texts[0].count(words) == texts[1].count(words)
 
 
-def test_the_steps_are_the_live_page_where_the_backward_pass_begins(tmp_path) -> None:
+def test_the_steps_are_the_live_page_with_the_numbers_of_their_time(tmp_path) -> None:
     y = example()
     every = steps(y, 2.0)
     text = every.to_html(tmp_path / "steps.html")
@@ -70,9 +70,6 @@ def test_the_steps_are_the_live_page_where_the_backward_pass_begins(tmp_path) ->
     assert re.search(r'"mode":"steps","upstream":2.0', text)
     assert repr(every).startswith(every._repr_mimebundle_()["text/plain"])
     assert "<iframe" in every._repr_mimebundle_()["text/html"]
-
-
-def test_the_page_has_the_numbers_of_the_time_when_the_steps_were_made() -> None:
     x = Value(3.0, label="x")
     every = steps(x * x)
     x.data = 5.0

@@ -88,13 +88,10 @@ def test_help_and_the_prompt_tell_what_an_operation_is() -> None:
     assert repr(tg.leaky_relu.bind(alpha=0.5)).startswith("<leaky_relu(x, alpha=0.5) = ")
     signatures = [str(inspect.signature(rule)) for rule in (tg.tanh, tg.leaky_relu, tg.max)]
     assert signatures == ["(x)", "(x, *, alpha=0.01)", "(*inputs)"]
-
-
-def test_every_rule_of_ours_states_its_formula_and_its_slope() -> None:
     assert all(rule.formula and rule.slope for rule in RULES.values() if rule.ours)
 
 
-def test_a_rule_of_the_user_shows_the_first_line_of_its_docstring(own_rules: None) -> None:
+def test_a_rule_of_the_user_shows_the_first_line_of_its_docstring() -> None:
     @tg.rule(backward=lambda upstream, out, x, y: (upstream, upstream))
     def shown_in_test(first, second):
         """The two added.

@@ -48,9 +48,6 @@ def test_the_rule_is_right(case: Rule) -> None:
     assert ("Fractions" in report.numbers) == exact
 
 
-# --- Every kind of number ---------------------------------------------------------------------------------
-
-
 def assert_alike(got: object, expected: object) -> None:
     """NumPy's own exp, sin ... differ in the last place, and so do sums."""
     np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-15)
@@ -109,16 +106,9 @@ def test_operators_and_methods_are_the_forward_of_their_rule(case: Rule) -> None
             assert y.rule.name == case.name
 
 
-# --- Rules of the user ------------------------------------------------------------------------------------
-
-
-def test_a_rule_of_the_user_works_at_once(own_rules: None) -> None:
-    @rule(name="cube", backward=lambda upstream, out, x: (upstream * 3 * x * x,))
-    def power(x: Any) -> Any:
-        return x * x * x
-
-    cube, x = RULES["cube"], Value(2.0)
-    assert power is cube
+def test_a_rule_of_the_user_works_at_once() -> None:
+    cube = rule(lambda x: x * x * x, name="cube", backward=lambda upstream, out, x: (upstream * 3 * x * x,))
+    x = Value(2.0)
     y = cube(x)
     y.backward()
     assert (y.data, x.grad, y.rule.name) == (8.0, 12.0, "cube")
@@ -127,7 +117,7 @@ def test_a_rule_of_the_user_works_at_once(own_rules: None) -> None:
 
 
 @pytest.mark.parametrize("decorated", [functools.cache, lambda forward: forward])
-def test_a_rule_with_parameters_may_be_declared_again(decorated: Any, own_rules: None) -> None:
+def test_a_rule_with_parameters_may_be_declared_again(decorated: Any) -> None:
     """As on the second run of a notebook's cell: the latest declaration counts, bound parameters included."""
     for factor in (2.0, 3.0):
 
@@ -140,11 +130,10 @@ def test_a_rule_with_parameters_may_be_declared_again(decorated: Any, own_rules:
         assert (scaled_rule(1.0), scaled_rule(1.0, by=10.0)) == (factor, 10.0 * factor)
 
 
-def test_an_array_may_reach_outside_the_domain() -> None:
+def test_arrays_reach_outside_the_domain_and_an_error_shows_every_operand() -> None:
     np.testing.assert_array_equal(RULES["log2"](np.array([-1.0, 0.0, 8.0])), [math.nan, -math.inf, 3.0])
-
-
-# --- What a rule says about itself --------------------------------------------------------------------------
+    with pytest.raises(ZeroDivisionError, match=r"^mod\(3\.0, 0\.0\): division by zero$"):
+        RULES["mod"](3.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -171,9 +160,8 @@ TAKES = (
 
 def test_a_rule_shows_what_was_declared() -> None:
     relu, log1p = RULES["relu"], Rule("log1p", "", math.log1p, lambda *_: (), 1, (Interval(-1, open=True),))
-    assert repr(relu) == (
-        "<relu(x) = x for x > 0, else 0; slope 1 for x > 0, else 0; domain: all numbers; kink at x = 0>"
-    )
+    facts = "slope 1 for x > 0, else 0; domain: all numbers; kink at x = 0"
+    assert repr(relu) == f"<relu(x) = x for x > 0, else 0; {facts}>"
     again = relu.replace()
     assert again.__doc__ == (
         "relu(x) = x for x > 0, else 0\n\nSlope:   1 for x > 0, else 0\nDomain:  all numbers\nKinks:   x = 0\n\n"
@@ -193,11 +181,6 @@ def test_a_fraction_as_exponent_stands_in_parentheses(exponent: object, symbol: 
 def test_the_example_of_every_rule_is_inside_of_its_domain(rule: Rule) -> None:
     assert all(x in interval for x, interval in zip(rule.example, rule.domain, strict=False))
     assert math.isfinite(rule(*rule.example))
-
-
-def test_an_error_shows_every_operand() -> None:
-    with pytest.raises(ZeroDivisionError, match=r"^mod\(3\.0, 0\.0\): division by zero$"):
-        RULES["mod"](3.0, 0.0)
 
 
 @pytest.mark.parametrize("exponent", [1e-20, 1e-17, 0.3])

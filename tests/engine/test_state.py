@@ -34,8 +34,6 @@ from tinygrad_edu import Value, gradients, topological_order
 from tinygrad_edu.engine.changes import is_stale
 from tinygrad_edu.testing.check.oracles import path_sum
 
-# --- The model ------------------------------------------------------------------------------------------------
-
 
 class Operation(NamedTuple):
     n_inputs: int
@@ -144,8 +142,6 @@ class Model:
             twins[i] = self.append(Node(self.nodes[i].operation, operands), self.data[i], self.grads[i])
         return twins
 
-
-# --- The machine ----------------------------------------------------------------------------------------------
 
 MOST_NODES, MOST_WALKS = 120, 400
 CONSTANTS: dict[str, tuple[str, Callable[[Value], Value]]] = {  # the operation, and its constant as a plain int
@@ -386,8 +382,6 @@ def adapted(machine: type[RuleBasedStateMachine]) -> Any:
 TestGraphs = adapted(Graphs)
 
 
-# --- Broken engines, each of which the machine must notice ----------------------------------------------------
-
 Nodes = Callable[[Value], list[Value]]
 
 
@@ -437,10 +431,6 @@ def overwrites_a_leaf_as_root(self: Value, upstream: Any = 1.0, check: bool = Fa
     sound(self, upstream, check)
 
 
-def ignores_the_upstream(self: Value, upstream: Any = 1.0, check: bool = False) -> None:
-    sound(self, 1.0, check)
-
-
 def clears_before_it_checks(self: Value, upstream: Any = 1.0, check: bool = False) -> None:
     for node in topological_order(self):
         node.grad = 0.0 if node.rule else node.grad
@@ -459,26 +449,10 @@ def deepcopy_forgets_gradients(self: Value, memo: dict[int, Any]) -> Any:
     return twin
 
 
-def deepcopy_forgets_what_it_copied(self: Value, memo: dict[int, Any]) -> Any:
-    return sound_deepcopy(self, {})
-
-
-def copy_is_deep(self: Value) -> Any:
-    return sound_deepcopy(self, {})
-
-
-def pickle_forgets_the_gradients_of_leaves(self: Value) -> Any:
-    return sound_reduce(self) if self.rule else (Value, (self.data,))
-
-
 def node_again(made_by: Any, data: Any, grad: Any, parents: tuple[Value, ...]) -> Value:
     value = Value._node(data, made_by, parents)
     value.grad = grad
     return value
-
-
-def pickle_saves_an_operand_for_every_use(self: Value) -> Any:
-    return node_again, (self.rule, self.data, self.grad, tuple(map(copy.deepcopy, self.parents)))
 
 
 BROKEN: dict[str, tuple[str, Callable[..., Any]]] = {
@@ -490,14 +464,16 @@ BROKEN: dict[str, tuple[str, Callable[..., Any]]] = {
     "the root alone is checked": ("backward", textbook(checked=lambda root: [root])),
     "the check comes too late": ("backward", clears_before_it_checks),
     "a leaf as root is overwritten": ("backward", overwrites_a_leaf_as_root),
-    "the upstream is ignored": ("backward", ignores_the_upstream),
+    "the upstream is ignored": ("backward", lambda self, upstream=1.0, check=False: sound(self, 1.0, check)),
     "a deep copy shares leaves": ("__deepcopy__", deepcopy_shares_leaves),
     "a deep copy has no gradients": ("__deepcopy__", deepcopy_forgets_gradients),
-    "a deep copy ignores its memo": ("__deepcopy__", deepcopy_forgets_what_it_copied),
-    "a copy is deep": ("__copy__", copy_is_deep),
-    "a pickle has no gradients of leaves": ("__reduce__", pickle_forgets_the_gradients_of_leaves),
-    "a pickle splits shared nodes": ("__reduce__", pickle_saves_an_operand_for_every_use),
-}
+    "a deep copy ignores its memo": ("__deepcopy__", lambda self, memo: sound_deepcopy(self, {})),
+    "a copy is deep": ("__copy__", lambda self: sound_deepcopy(self, {})),
+    "a pickle has no gradients of leaves": (
+        "__reduce__", lambda self: sound_reduce(self) if self.rule else (Value, (self.data,))),
+    "a pickle splits shared nodes": ("__reduce__", lambda self: (
+        node_again, (self.rule, self.data, self.grad, tuple(map(copy.deepcopy, self.parents))))),
+}  # fmt: skip
 
 
 def run_the_machine(most: int) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-import mpmath
 import numpy as np
 import pytest
 
@@ -55,12 +54,8 @@ def test_anything_else_is_refused_with_the_fix(wrong: object, fix: str) -> None:
     assert (x.data, x.grad) == (3.0, 0.0)
 
 
-# --- Errors -------------------------------------------------------------------------------------------------
-
 POWER = r"pow_n\(Value\(data=-2.0, grad=0.0\), exponent={}\): a neg"
-OPERATION = (
-    r"^Value takes a number and a label, got \({}\)\. For an operation of your own, declare a rule: tg\.rule\. Val"
-)
+OPERATION = r"^Value takes a number and a label, got \({}\)\. For an operation of your own, declare a rule: tg\.ru"
 x, xs = Value(2.0), [Value(1.0), Value(2.0), Value(3.0)]
 ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: Value(x), TypeError, "It is a Value already"),
@@ -101,8 +96,6 @@ def test_errors_are_one_sentence(call: Callable[[], Any], error: type[Exception]
 
 
 # --- What it shows ------------------------------------------------------------------------------------------
-
-
 def test_equality_is_identity_and_order_is_by_data() -> None:
     a, b = Value(1.0), Value(1.0)
     assert a != b
@@ -148,9 +141,6 @@ def test_a_result_has_no_label() -> None:
         assert [parent.label for parent in result.parents] in (["x"], ["x", "y"], ["", "x"], ["x", ""])
 
 
-# --- Kinds of numbers ---------------------------------------------------------------------------------------
-
-
 def test_fractions_stay_exact() -> None:
     x = Value(Fraction(1, 3))
     y = (x * 2 + 1) ** 3 / (x - 5) - abs(x) * 7
@@ -169,15 +159,6 @@ def test_fractions_stay_exact() -> None:
         assert repr((y.data, x.grad)) == repr((Fraction(4, 9), Fraction(-4, 3)))
 
 
-def test_mpmath_numbers_keep_their_digits() -> None:
-    with mpmath.workdps(50):
-        x = Value(mpmath.mpf(1) / 3)
-        y = tg.tanh(x) * tg.gelu(x) + tg.erf(x)
-        y.backward()
-        exact = mpmath.diff(lambda t: mpmath.tanh(t) * t * mpmath.ncdf(t) + mpmath.erf(t), mpmath.mpf(1) / 3)
-        assert abs(x.grad - exact) < mpmath.mpf(10) ** -45
-
-
 def test_functions_take_plain_numbers_and_arrays_too() -> None:
     assert tg.tanh(0.5) == math.tanh(0.5)
     assert tg.exp(1) == math.e
@@ -188,9 +169,6 @@ def test_functions_take_plain_numbers_and_arrays_too() -> None:
     assert tg.leaky_relu(-1.0, alpha=0.5) == -0.5
     assert tg.take(xs, 2) is xs[2]
     assert tg.take([[1.0], [2.0]], np.int64(0)) == [1.0]
-
-
-# --- Single operations --------------------------------------------------------------------------------------
 
 
 def test_the_power_without_an_exponent_is_the_square() -> None:
@@ -221,9 +199,6 @@ def test_where_sends_the_gradient_to_the_side_it_took() -> None:
     assert z.parents[0].data == 1.0  # as a picture shows it
     tg.where(Value(1.0), a, 0).backward()
     assert (a.grad, b.grad) == (2.0, 20.0)
-
-
-# --- Leaves that were changed -------------------------------------------------------------------------------
 
 
 def test_a_changed_leaf_is_noticed_when_asked() -> None:
@@ -282,14 +257,12 @@ def test_a_watcher_is_told_before_gradients_are_added() -> None:
 
 
 # --- Rules that fail ----------------------------------------------------------------------------------------
-
-
 def declared(shares: Any = (1.0,), result: Any = 2.0) -> tg.Rule:
     return tg.rule(lambda x: result, name="own", backward=lambda upstream, out, x: shares)
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_a_failing_rule_leaves_the_gradients_alone(error: type[BaseException], own_rules: None) -> None:
+def test_a_failing_rule_leaves_the_gradients_alone(error: type[BaseException]) -> None:
     def broken_backward(upstream, out, x):
         raise error("no slope today")
 
@@ -304,18 +277,18 @@ def test_a_failing_rule_leaves_the_gradients_alone(error: type[BaseException], o
 
 
 @pytest.mark.parametrize("shares", [(1.0, 2.0), 1.0, None, ()])
-def test_a_wrong_number_of_shares_is_named(shares: object, own_rules: None) -> None:
+def test_a_wrong_number_of_shares_is_named(shares: object) -> None:
     with pytest.raises(TypeError, match=r"backward of own must return 1 share\(s\)"):
         declared(shares)(Value(1.0)).backward()
 
 
 @pytest.mark.parametrize("result", [None, "1", 1j, [1.0]])
-def test_a_forward_without_a_number_is_named(result: object, own_rules: None) -> None:
+def test_a_forward_without_a_number_is_named(result: object) -> None:
     with pytest.raises(TypeError, match=r"forward of Rule\('own'\) must return one real number"):
         declared(result=result)(Value(1.0))
 
 
-def test_shares_and_results_may_be_numpys(own_rules: None) -> None:
+def test_shares_and_results_may_be_numpys() -> None:
     backward = lambda upstream, out, *x: upstream * np.array([x[1] * x[2], 0.5, 2.0])  # noqa: E731 - a formula
     three = tg.rule(lambda x, y, z: np.float64(x * y * z), name="three", backward=backward)
     inputs = [Value(2.0), Value(3.0), Value(4.0)]
@@ -328,7 +301,7 @@ def test_shares_and_results_may_be_numpys(own_rules: None) -> None:
             three.counted(wrong, 3)
 
 
-def test_a_pickle_of_an_unknown_rule_says_what_to_import(own_rules: None) -> None:
+def test_a_pickle_of_an_unknown_rule_says_what_to_import() -> None:
     data = pickle.dumps(declared()(Value(1.0)))
     del tg.RULES["own"]
     with pytest.raises(LookupError, match="'own': import the module that declares it"):

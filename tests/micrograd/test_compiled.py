@@ -48,9 +48,6 @@ def agrees(function: Callable[..., Any], parameters: list[Value], *batch: Any) -
     return step
 
 
-# --- Operations that the program writes itself ------------------------------------------------------------
-
-
 def log(p: Any) -> Value:
     clamped = max(p.data, 1e-12)
     return Value(math.log(clamped), (p,), (1.0 / clamped,))
@@ -146,8 +143,6 @@ def test_networks_whole_numbers_and_wrong_slopes() -> None:
 
 
 # --- Constants, and operands, that a number chooses ---------------------------------------------------------
-
-
 def relu_by_branch(x: Any) -> Value:
     out = Value(0 if x.data < 0 else x.data, (x,), "ReLU")
 
@@ -235,9 +230,8 @@ def dropped(x: Any) -> Any:
 
 
 def noisy(x: Any) -> Any:
-    return dot([a + random.uniform(-1, 1) * random.normalvariate(0, 1) for a in x]) * (
-        1.0 * (random.random() < 0.5)
-    )
+    noise = [random.uniform(-1, 1) * random.normalvariate(0, 1) for _ in x]
+    return dot([a + b for a, b in zip(x, noise, strict=True)]) * (1.0 * (random.random() < 0.5))
 
 
 @pytest.mark.parametrize("function", [dropped, noisy])
@@ -274,8 +268,6 @@ def test_a_plain_number_that_becomes_a_value() -> None:
 
 
 # --- What is refused, and what is left as it was ------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("function", "match"),
     [

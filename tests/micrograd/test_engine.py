@@ -25,9 +25,7 @@ def cube(x):
 
 
 # --- Construction -------------------------------------------------------------------------------------------
-
-
-def test_the_constructors_of_the_family():
+def test_the_constructors_of_the_family_take_numbers_of_all_kinds():
     a, b = Value(2.0), Value(-3.0, (), "", "b")
     assert (b.label, b._op, b._prev, b._children, b._local_grads) == ("b", "", (), (), ())
     named = Value(-6.0, _children=(a, b), _op="*"), Value(-6.0, _prev=[a, b], _op="*")
@@ -35,9 +33,6 @@ def test_the_constructors_of_the_family():
         assert (out._op, out._children, out.rule.symbol) == ("*", (a, b), "*")
     for out in (Value(-6.0, (a, b), (-3.0, 2.0)), Value(-6.0, children=(a, b), local_grads=(-3.0, 2.0))):
         assert (out._op, out._children, out._local_grads) == ("", (a, b), (-3.0, 2.0))
-
-
-def test_numbers_of_all_kinds():
     kinds = [3, np.float32(0.5), np.int64(2), np.array(4.0), np.array([6]), True, np.bool_(False), Value(1.5)]
     numbers = [Value(x).data for x in kinds]
     assert numbers == [3.0, 0.5, 2.0, 4.0, 6.0, 1.0, 0.0, 1.5]
@@ -45,7 +40,7 @@ def test_numbers_of_all_kinds():
     assert (Value(2.0, "x").label, Value(2.0, "x")._prev) == ("x", ())
 
 
-def test_the_operands_equal_micrograds_set():
+def test_the_operands_equal_micrograds_set_and_the_symbols_are_its():
     a, b = Value(2.0), Value(3.0)
     c, leaf = a * b, Value(1.0)
     assert c._prev == {b, a} == c._prev
@@ -59,9 +54,6 @@ def test_the_operands_equal_micrograds_set():
     assert len({c._prev, (a, b)}) == 1
     assert {leaf} | c._prev == {leaf, a, b}
     assert c._prev - {a} == {b}
-
-
-def test_the_symbols_are_micrograds():
     a, b = Value(2.0), Value(3.0)
     nodes = a + b, a * b, a**2, a**-0.5, a.relu(), a.tanh(), a.exp(), a.log(), -a, a - b, a / b
     assert [node._op for node in nodes] == ["+", "*", "**2", "**-0.5", "ReLU", "tanh", "exp", "log", "-", "-", "/"]
@@ -71,8 +63,6 @@ def test_the_symbols_are_micrograds():
 
 
 # --- Operations by hand -------------------------------------------------------------------------------------
-
-
 def test_readers_of_the_graph_know_operations_by_hand():
     x = Value(3.0, label="x")
     y = square(x) * 2 + cube(x)
@@ -157,7 +147,30 @@ def test_the_closure_of_a_recorded_operation_can_be_replaced():
     assert y._op == "*"
 
 
-def test_micrograds_attributes_can_be_set():
+def test_a_subclass_with_a_constructor_of_its_own():
+    class Own(Value):
+        def __init__(self, data, children=(), op=""):
+            self.data = data
+            self.grad = 0
+            self._backward = lambda: None
+            self._prev = set(children)
+            self._op = op
+
+        def double(self):
+            return by_hand([self], self.data * 2, [2], "double")
+
+    x = Own(3.0)
+    for _ in range(2):  # a leaf keeps what it has, with a closure that does nothing as well
+        (x.double() + 1).backward()
+    assert (x.grad, x.label, copy.deepcopy(x).__class__) == (4, "", Own)
+
+
+# --- Attributes, gradients, recording -----------------------------------------------------------------------
+def test_attributes_can_be_added_and_micrograds_can_be_set():
+    p = Value(1.0)
+    p.m, p._vis_color = 0.5, "red"
+    twin, again = copy.deepcopy(p), pickle.loads(pickle.dumps(p))
+    assert (twin.m, twin._vis_color, again.m) == (0.5, "red", 0.5)
     a, b = Value(2.0), Value(3.0)
     fused = by_hand([a, b], 6.0, [3.0, 2.0])
     fused._prev = ()
@@ -181,35 +194,7 @@ def test_micrograds_attributes_can_be_set():
     assert tg.gradients(local, [a, b]) == [3.0, 2.0]
 
 
-def test_a_subclass_with_a_constructor_of_its_own():
-    class Own(Value):
-        def __init__(self, data, children=(), op=""):
-            self.data = data
-            self.grad = 0
-            self._backward = lambda: None
-            self._prev = set(children)
-            self._op = op
-
-        def double(self):
-            return by_hand([self], self.data * 2, [2], "double")
-
-    x = Own(3.0)
-    for _ in range(2):  # a leaf keeps what it has, with a closure that does nothing as well
-        (x.double() + 1).backward()
-    assert (x.grad, x.label, copy.deepcopy(x).__class__) == (4, "", Own)
-
-
-# --- Attributes, gradients, recording -----------------------------------------------------------------------
-
-
-def test_attributes_can_be_added():
-    p = Value(1.0)
-    p.m, p._vis_color = 0.5, "red"
-    twin, again = copy.deepcopy(p), pickle.loads(pickle.dumps(p))
-    assert (twin.m, twin._vis_color, again.m) == (0.5, "red", 0.5)
-
-
-def test_zero_grad_and_gradients_of_none():
+def test_zero_grad_no_grad_and_the_names_of_other_engines():
     x = Value(2.0)
     y = x * x
     x.grad = None
@@ -217,9 +202,6 @@ def test_zero_grad_and_gradients_of_none():
     assert x.grad == 4.0
     y.zero_grad()
     assert (x.grad, y.grad) == (0.0, 0.0)
-
-
-def test_no_grad_records_nothing():
     x = Value(2.0)
     with Value.no_grad():
         outside = x * 3 + square(x)
@@ -227,9 +209,6 @@ def test_no_grad_records_nothing():
         x / 0
     assert (outside.data, outside._prev) == (10.0, ())
     assert x in (x * 3)._prev
-
-
-def test_names_of_other_engines():
     x = Value(-2.0)
     assert [y.data for y in (+x, x.reLU(), x.relu(), x.clip(-1, 1), x.max_with(3))] == [-2.0, 0.0, 0.0, -1.0, 3.0]
     assert tg.gradients(x.clip(-3, 3) + x.max_with(Value(-2.0)) + x.clip(-2, 1), x) == 2.0
@@ -247,9 +226,6 @@ def test_overflow_and_a_long_chain():
     assert copy.deepcopy(y).data == y.data
 
 
-# --- Copies -------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda root: pickle.loads(pickle.dumps(root))])
 def test_a_copy_is_a_graph_of_its_own(copied):
     x = Value(3.0, label="x")
@@ -265,9 +241,6 @@ def test_a_copy_is_a_graph_of_its_own(copied):
     assert "square" in [node._op for node in tg.topological_order(twin)]
 
 
-# --- NumPy --------------------------------------------------------------------------------------------------
-
-
 def test_numpy_computes_element_by_element():
     v, array = Value(3.0), np.array([1.0, 2.0])
     for out in (array * v, v * array, array + v, v - array, array / v, v / array, np.array([v, v]) * array):
@@ -279,8 +252,6 @@ def test_numpy_computes_element_by_element():
     assert np.exp(v).data == math.exp(3.0)
     assert np.mean([v, v, v]).data == pytest.approx(3.0)
 
-
-# --- In place of micrograd ----------------------------------------------------------------------------------
 
 PROGRAM = """
 import micrograd.nn as networks

@@ -1,11 +1,14 @@
-"""Programs in the manner of the lecture on micrograd: its two halves, its exercises, operations by hand."""
+"""Programs in the manner of the lecture on micrograd, of its demo, and of microgpt."""
 
 import math
+import random
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from micrograd_engines import MICROGRAD, OURS, by_hand, same_numbers, tanh, topological
+from micrograd_engines import MICROGPT, MICROGRAD, OURS, by_hand, same_numbers, tanh, topological
+from published import MicroGPT
 
 from tinygrad_edu.testing import absolute_adjoint
 
@@ -105,12 +108,105 @@ def operations_in_the_class(engine):
     return [y.data, a.grad, b.grad]
 
 
+def moons(n):
+    """Two half circles with noise, drawn from NumPy's generator as make_moons does."""
+    angles = np.linspace(0, np.pi, n // 2)
+    upper = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    lower = np.stack([1 - np.cos(angles), 0.5 - np.sin(angles)], axis=1)
+    X = np.concatenate([upper, lower]) + np.random.normal(scale=0.1, size=(n, 2))
+    return X, np.repeat([-1, 1], n // 2)
+
+
+def demo(engine, steps=6):
+    """The demo: two moons, hinge loss, L2 with 1e-4, a learning rate that falls, the accuracy."""
+    np.random.seed(1337)
+    random.seed(1337)
+    X, y = moons(16)
+    model = engine.MLP(2, [16, 16, 1])
+    assert repr(model).startswith("MLP of [Layer of [ReLUNeuron(2), ReLUNeuron(2),")
+    assert repr(model).endswith("Layer of [LinearNeuron(16)]]")
+    assert len(model.parameters()) == 337
+    numbers = [p.data for p in model.parameters()]
+
+    def loss():
+        inputs = [list(map(engine.Value, row)) for row in X]
+        scores = list(map(model, inputs))
+        losses = [(1 + -yi * scorei).relu() for yi, scorei in zip(y, scores, strict=True)]
+        data_loss = sum(losses) * (1.0 / len(losses))
+        reg_loss = 1e-4 * sum(p * p for p in model.parameters())
+        accuracy = [(yi > 0) == (scorei.data > 0) for yi, scorei in zip(y, scores, strict=True)]
+        return data_loss + reg_loss, sum(accuracy) / len(accuracy)
+
+    for k in range(steps):
+        total_loss, acc = loss()
+        model.zero_grad()
+        total_loss.backward()
+        learning_rate = 1.0 - 0.9 * k / 100
+        for p in model.parameters():
+            p.data -= learning_rate * p.grad
+        numbers += [total_loss.data, acc]
+    return [*numbers, *[p.grad for p in model.parameters()]]
+
+
+def arrays_of_values(engine):
+    """NumPy holds the Values: dot, sum, mean, a product with an array, scalars of all kinds."""
+    rng = np.random.default_rng(0)
+    W = np.array([[engine.Value(float(x)) for x in row] for row in rng.normal(size=(3, 2))])
+    x = rng.normal(size=2)
+    hidden = [h.relu() for h in np.dot(W, x)]
+    scaled = np.array(hidden) * np.array([1.0, 2.0, 0.5])
+    out = scaled.sum() + np.sum(W) + np.float64(2.0) * hidden[0] + hidden[1] / 3.0
+    out.backward()
+    return [out.data, *[w.grad for w in W.ravel()]]
+
+
+NAMES = ["emma", "olivia", "ava", "isabella", "sophia", "mia", "charlotte", "amelia", "harper", "evelyn"]
+LETTERS = sorted(set("".join(NAMES)))
+END = len(LETTERS)
+TEXTS = [[END, *map(LETTERS.index, name), END] for name in NAMES]
+
+
+def train(parameters, losses, lr=0.02, b1=0.85, b2=0.99):
+    """Adam with the moments in lists. Gives every loss, then the weights and the gradients of the last step."""
+    m, v, numbers = [0.0] * len(parameters), [0.0] * len(parameters), []
+    for step, loss in enumerate(losses):
+        loss.backward()
+        gradients = [p.grad for p in parameters]
+        for i, p in enumerate(parameters):
+            m[i] = b1 * m[i] + (1 - b1) * p.grad
+            v[i] = b2 * v[i] + (1 - b2) * p.grad**2
+            m_hat, v_hat = m[i] / (1 - b1 ** (step + 1)), v[i] / (1 - b2 ** (step + 1))
+            p.data -= lr * m_hat / (v_hat**0.5 + 1e-8)
+            p.grad = 0
+        numbers.append(loss.data)
+    return [*numbers, *[p.data for p in parameters], *gradients]
+
+
+def microgpt(engine):
+    """A transformer of one layer: rmsnorm, attention over the past, an MLP, residual connections."""
+    model = MicroGPT(END + 1, n_embd=8, n_head=2, kind=engine.Value)
+    return train(model.params, map(model.loss, TEXTS))
+
+
+def backward_of_the_program(engine):
+    """The loop of microgpt's backward in the program itself, over _children and _local_grads."""
+    a, b = engine.Value(0.7), engine.Value(-1.2)
+    y = (a * b + a.exp()).tanh() / (b**2 + 1).log() - a
+    y.grad = 1
+    for node in reversed(topological(y, "_children")):
+        for child, local in zip(node._children, node._local_grads, strict=True):
+            child.grad += local * node.grad
+    return [y.data, a.grad, b.grad]
+
+
 PROGRAMS = [backward_by_hand, tanh_from_exp, exercise_softmax, operations_in_a_class, operations_in_the_class]
+ENGINES = dict.fromkeys((*PROGRAMS, demo, arrays_of_values), MICROGRAD)
+ENGINES |= {microgpt: MICROGPT, backward_of_the_program: MICROGPT}  # with local derivatives
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_as_on_micrograd(program):
-    same_numbers(program, MICROGRAD)
+@pytest.mark.parametrize("program", ENGINES)
+def test_as_on_the_engine_that_it_was_written_for(program):
+    same_numbers(program, ENGINES[program])
 
 
 STEPS = {

@@ -51,9 +51,6 @@ def close(found: Any, expected: Any) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
 
 
-# --- Dense ----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("activation", CLOSED_FORMS)
 def test_dense_is_the_activation_of_xw_plus_b(activation: str) -> None:
     layer = nn.Dense(3, 4, activation, rng=0)
@@ -77,9 +74,6 @@ def test_gradients_of_dense(activation: str) -> None:
     close(grads(layer.W), data(X).T @ dZ)
     close([b.grad for b in layer.b], dZ.sum(axis=0))
     close(grads(X), dZ @ data(layer.W).T)
-
-
-# --- Activations ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", CLOSED_FORMS)
@@ -108,9 +102,6 @@ def test_softmax_of_a_layer_acts_on_all_its_outputs(softmax: Any) -> None:
     logits = [neuron([1.0, 2.0]).data for neuron in layer.neurons]
     close(data([layer([1.0, 2.0])]), [tg.softmax(logits)])
     assert len(nn.MLP(2, [3, 2], softmax, rng=0)([1.0, 2.0])) == 2
-
-
-# --- Normalisation --------------------------------------------------------------------------------------
 
 
 def test_batch_norm_is_its_formula_in_training_and_in_evaluation() -> None:
@@ -164,9 +155,6 @@ def test_gradients_of_normalisation(kind: Any, training: bool) -> None:
     assert {row.verdict for row in gradcheck(loss, X.tolist(), [1.0, 2.0, -0.5], [0.1, 0.2, 0.3]).rows} == {"ok"}
 
 
-# --- Dropout, Embedding, containers ---------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("rng", [0, random.Random(0), np.random.default_rng(0)], ids=["seed", "random", "numpy"])
 def test_dropout(rng: Any) -> None:
     dropout, x = nn.Dropout(0.25, rng=rng), Value(3.0)
@@ -204,9 +192,6 @@ def test_sequential_and_residual() -> None:
     total = nn.Residual(nn.Neuron(1, "linear", rng=0))
     with pytest.raises(ValueError, match="must have one shape, got a list of 1 and one number"):
         total([1.0])
-
-
-# --- What all modules share -----------------------------------------------------------------------------
 
 
 def everything() -> nn.Sequential:
@@ -266,9 +251,6 @@ def test_a_module_prints_as_the_call_that_makes_it() -> None:
     assert repr(nn.MLP(2, [1], rng=0)) == "MLP([Layer(2, 1, activation='linear')])"
 
 
-# --- Initialisation -------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("rng", [random.Random, np.random.default_rng], ids=["random", "numpy"])
 @pytest.mark.parametrize(
     ("init", "variance", "limit"),
@@ -307,9 +289,6 @@ def test_the_default_is_he_or_xavier_by_the_activation(activation: Any) -> None:
     init = nn.he_uniform if he else nn.xavier_uniform
     given, default = (nn.Dense(5, 3, activation, rng=0, init=init) for init in (init, None))
     assert [p.data for p in given.parameters()] == [p.data for p in default.parameters()]
-
-
-# --- Errors ---------------------------------------------------------------------------------------------
 
 
 class Uniform:

@@ -5,7 +5,7 @@ import pickle
 import random
 import re
 from collections.abc import Callable
-from functools import partial
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -38,14 +38,9 @@ def test_what_networks_return_and_zero_grad() -> None:
     assert not any(p.grad for p in model.parameters())
 
 
-# --- Wrong inputs -------------------------------------------------------------------------------------------
-
-
 def ones(activation: Any = "relu") -> list[nn.Module]:
     """Models of one example with two inputs."""
-    return [
-        make(activation) for make in (partial(nn.Neuron, 2), partial(nn.Layer, 2, 3), partial(nn.MLP, 2, [3, 1]))
-    ]
+    return [nn.Neuron(2, activation), nn.Layer(2, 3, activation), nn.MLP(2, [3, 1], activation)]
 
 
 @pytest.mark.parametrize("batch", [[[1, 2], [3, 4]], [[1, 2]] * 3, [(1, 2)], np.ones((2, 2))], ids=str)
@@ -82,9 +77,6 @@ def test_other_errors_of_a_model_are_left_as_they_are() -> None:
             model([1.0, 2.0, 3.0])
 
 
-# --- Generators ---------------------------------------------------------------------------------------------
-
-
 MADE_AT_RANDOM: list[Callable[[], Any]] = [
     lambda: nn.Neuron(3).state_dict(),
     lambda: nn.Layer(3, 2, "softmax").state_dict(),
@@ -116,3 +108,14 @@ def test_a_seed_gives_the_weights_that_the_global_generator_gives_and_leaves_tha
     assert random.getstate() == before
     first, second, other = (nn.MLP(2, [4, 1], rng=rng).state_dict() for rng in (7, random.Random(7), 8))
     assert first == second != other
+
+
+def test_a_network_of_fractions_has_fractional_gradients() -> None:
+    model = nn.MLP(2, [3, 1], activation="relu", rng=0)
+    for p in model.parameters():
+        p.data = Fraction(p.data).limit_denominator(10)
+    loss = nn.mse([model([Fraction(1, 2), Fraction(1, 3)])], [Fraction(1, 4)])
+    loss.backward()
+    assert type(loss.data) is Fraction
+    assert any(p.grad for p in model.parameters())
+    assert all(type(p.grad) is Fraction for p in model.parameters())

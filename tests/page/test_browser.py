@@ -77,9 +77,7 @@ def label_of(page: Any, name: str) -> str:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(program=programs())
-def test_numbers_are_the_engines_after_leaves_change(
-    browser: Any, tmp_path_factory: Any, program: Program
-) -> None:
+def test_numbers_are_the_engines_after_leaves_change(browser, tmp_path_factory, program: Program) -> None:
     root = program(*map(Value, program.inputs))
     path = tmp_path_factory.getbasetemp() / "program.html"
     path.write_text(live(root).to_html(), encoding="utf-8")

@@ -135,9 +135,7 @@ def test_the_folder_has_no_answers_and_keeps_work(engine: Path, capsys: pytest.C
     assert "is there already" in capsys.readouterr().err
 
 
-def test_check_and_the_notebook_run(
-    engine: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_check_and_the_notebook_run(engine: Path, capsys, monkeypatch) -> None:
     monkeypatch.chdir(engine.parent)
     with pytest.raises(SystemExit) as stop:
         runpy.run_path("check.py", run_name="__main__")

@@ -3,7 +3,7 @@
 import copy
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -22,15 +22,6 @@ from tinygrad_edu.testing.check.gradient_check import GradientRow
 steady = settings(deadline=None)
 
 
-@pytest.fixture
-def wrong_rule() -> Iterator[Callable[..., Any]]:
-    """Declares rules that are forgotten after the test."""
-    before = dict(RULES)
-    yield rule
-    RULES.clear()
-    RULES.update(before)
-
-
 def only(f: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
     """The row of the one input."""
     (row,) = gradcheck(f, *inputs, **options).rows
@@ -45,7 +36,6 @@ def mismatch(f: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
 
 
 # --- Right gradients ------------------------------------------------------------------------------------------
-
 CLOSED_FORMS: list[tuple[Callable[[Any], Any], float, float]] = [  # f, x, f'(x)
     (lambda x: 7, 2.0, 0.0),
     (lambda x: x, 2.0, 1.0),
@@ -127,25 +117,9 @@ def test_differences_that_rounding_makes_are_none(x: float) -> None:
     assert only(flat_cosine(x), x).verdict == "ok"
 
 
+EVERYWHERE = "exp expm1 sin cos tan tanh sigmoid softplus gelu silu erf erfc atan sinh cosh".split()
 UNARY: dict[str, Callable[[Any], Any]] = {
-    **{
-        name: getattr(tg, name)
-        for name in [
-            "exp",
-            "expm1",
-            "sin",
-            "cos",
-            "tan",
-            "tanh",
-            "sigmoid",
-            "softplus",
-            "gelu",
-            "silu",
-            "erf",
-            "erfc",
-        ]
-    },
-    **{name: getattr(tg, name) for name in ["atan", "sinh", "cosh", "log", "log1p", "sqrt", "asin", "acos"]},
+    **{name: getattr(tg, name) for name in [*EVERYWHERE, "log", "log1p", "sqrt", "asin", "acos"]},
     "square": lambda x: x**2,
     "cube": lambda x: x**3,
     "root": lambda x: x**0.5,
@@ -161,19 +135,16 @@ BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "logsumexp": tg.logsumexp,
     "dot": lambda x, y: tg.dot([x, y], [y, x]),
 }
-numbers = st.floats(-4, 4, allow_subnormal=False) | st.floats(-1e3, 1e3, allow_subnormal=False)
-steps = st.lists(
-    st.tuples(st.sampled_from([*UNARY, *BINARY]), st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=5
-)
+sizes = st.floats(-4, 4, allow_subnormal=False) | st.floats(-1e3, 1e3, allow_subnormal=False)
+numbers = sizes.filter(lambda x: abs(x) > 1e-20 or x == 0)
+steps = st.lists(st.tuples(st.sampled_from([*UNARY, *BINARY]), *[st.integers(0, 5)] * 2), min_size=1, max_size=5)
 
 
 @steady
 @example(
     [("power", 4, 0), ("sigmoid", 0, 0), ("tanh", 5, 0), ("cosh", 0, 2), ("tanh", 2, 0)], 0.0, 0.0
 )  # of y^1.5
-@given(
-    steps, numbers.filter(lambda x: abs(x) > 1e-20 or x == 0), numbers.filter(lambda x: abs(x) > 1e-20 or x == 0)
-)
+@given(steps, numbers, numbers)
 def test_no_false_alarm_for_compositions(steps: list[tuple[str, int, int]], x: float, y: float) -> None:
     def f(x: Any, y: Any) -> Any:
         results = [x, y]
@@ -192,15 +163,12 @@ def check_no_false_alarm(f: Callable[..., Any], inputs: tuple[float, ...]) -> No
         assume(False)
     sizes = [abs(node.data) for node in nodes]
     assume(all(x == 0 or 1e-100 < x < 1e100 for x in sizes))  # beyond it, slopes overflow and underflow
-    assume(
-        all(abs(slope) < 1e8 * max(1, sizes[-1]) for slope in tg.gradients(nodes[-1], nodes))
-    )  # too fast to see
+    fast = 1e8 * max(1, sizes[-1])  # too fast to see
+    assume(all(abs(slope) < fast for slope in tg.gradients(nodes[-1], nodes)))
     assert gradcheck(f, *inputs).ok
 
 
 # --- Inputs, names, the report --------------------------------------------------------------------------------
-
-
 def test_inputs_may_be_nested_and_are_named_by_label_or_signature() -> None:
     def f(x: Any, w: Any, *rest: Any) -> Any:
         assert isinstance(w, list)
@@ -215,7 +183,7 @@ def test_inputs_may_be_nested_and_are_named_by_label_or_signature() -> None:
     assert [row.verdict for row in report.rows] == ["ok"] * 5
 
 
-def test_f_gets_fresh_values_with_labels_and_yours_stay_untouched() -> None:
+def test_f_gets_fresh_values_with_labels_and_may_run_backward_itself() -> None:
     x, outside = Value(2.0, label="me"), Value(3.0)
     inner = outside * 2
     inner.grad = outside.grad = x.grad = 7.0
@@ -229,8 +197,15 @@ def test_f_gets_fresh_values_with_labels_and_yours_stay_untouched() -> None:
     assert only(f, x).analytic == 6
     assert (x.grad, inner.grad, outside.grad) == (7, 7, 7)
 
+    def f(x):
+        y = x * x
+        y.backward()
+        return y
 
-def test_names_without_a_signature() -> None:
+    assert gradcheck(f, 2.0).ok
+
+
+def test_names_without_a_signature_of_a_rule_and_of_a_derivative() -> None:
     class Opaque:
         __signature__ = "none"
 
@@ -240,12 +215,10 @@ def test_names_without_a_signature() -> None:
     report = gradcheck(Opaque(), 2, [3])
     assert [row.name for row in report.rows] == ["input 0", "input 1[0]"]
     assert repr(report).startswith("gradcheck of Opaque, 2 inputs")
-
-
-def test_a_rule_is_checked_like_any_function() -> None:
     report = gradcheck(RULES["div"], 1, 2)
     assert [row.name for row in report.rows] == ["x", "y"]
     assert repr(report).startswith("gradcheck of div, 2 inputs, recipe '50 digits'\n")
+    assert only(tg.grad(lambda x: x**3 * tg.sin(x)), 0.5).verdict == "ok"
 
 
 def test_arrays_and_exact_numbers_are_taken_as_floats() -> None:
@@ -270,19 +243,11 @@ def test_the_report_is_an_aligned_table() -> None:
     assert "1 input," in repr(gradcheck(tg.exp, 0.0))
 
 
-def test_checking_a_derivative() -> None:
-    assert only(tg.grad(lambda x: x**3 * tg.sin(x)), 0.5).verdict == "ok"
-
-
 # --- Wrong rules ----------------------------------------------------------------------------------------------
-
 WRONG: dict[str, tuple[Rule, str]] = {  # by name: the rule, and a part of the message
     "minus": (rule_of("x * x", "-2 * x * u"), "operand 0 the slope -4.2, expected is 4.2"),
     "factor": (rule_of("x * x", "x * u"), "operand 0 the slope 2.1, expected is 4.2"),
-    "nine": (
-        rule_of("sin(x)", "cos(x) * u * (1 + 1e-9)"),
-        "the slope -0.504846105105, expected is -0.5048461046",
-    ),
+    "nine": (rule_of("sin(x)", "cos(x) * u * (1 + 1e-9)"), "slope -0.504846105105, expected is -0.5048461046"),
     "swap": (rule_of("x - 3 * y", "-3 * u", "u"), "operand 0 the slope -3, expected is 1"),
     "second": (rule_of("x * y", "y * u", "y * u"), "operand 1 the slope 0.25, expected is 2.1"),
     "local": (rule_of("x * x", "2 * x"), "for upstream -2, operand 0 gets the share 4.2, expected is"),
@@ -305,9 +270,8 @@ def test_the_first_wrong_node_is_named(name: str) -> None:
 
     def f(x: Any, y: Any) -> Any:
         inside = broken(x) if broken.n_inputs == 1 else broken(x, y)
-        return tg.tanh(inside / 8 + y / 2) * tg.exp(x) + tg.relu(
-            broken(inside, y) if broken.n_inputs != 1 else inside
-        )
+        outside = inside if broken.n_inputs == 1 else broken(inside, y)
+        return tg.tanh(inside / 8 + y / 2) * tg.exp(x) + tg.relu(outside)
 
     error = mismatch(f, 2.1, 0.25)
     sentence, blank, *table = str(error).split("\n")
@@ -319,75 +283,48 @@ def test_the_first_wrong_node_is_named(name: str) -> None:
     assert "\n".join(table) == repr(error.report)
 
 
-def test_an_error_of_a_billionth_is_visible_in_the_table(wrong_rule: Any) -> None:
-    off = wrong_rule(lambda x: 3 * x, backward=lambda u, out, x: (3 * u * (1 + 1e-9),), name="off")
+def test_an_error_of_a_billionth_is_visible_in_the_table() -> None:
+    off = rule(lambda x: 3 * x, backward=lambda u, out, x: (3 * u * (1 + 1e-9),), name="off")
     row = mismatch(lambda x: tg.log(off(x)), 0.7).report.rows[0]
     assert row.verdict == "WRONG"
     analytic, numeric = row.cells()[2:4]
     assert analytic.startswith("1.42857143")
     assert numeric.startswith("1.42857142")
-    fine = wrong_rule(lambda x: 3 * x, backward=lambda u, out, x: (3 * u * (1 + 1e-15),), name="fine")
+    fine = rule(lambda x: 3 * x, backward=lambda u, out, x: (3 * u * (1 + 1e-15),), name="fine")
     assert only(lambda x: tg.log(fine(x)), 0.7).verdict == "ok"
 
 
-def test_only_the_inputs_behind_the_wrong_rule_are_wrong(wrong_rule: Any) -> None:
-    off = wrong_rule(lambda x: 3 * x, backward=lambda u, out, x: (2 * u,), name="off")
+def test_only_the_inputs_behind_the_wrong_rule_are_wrong() -> None:
+    off = rule(lambda x: 3 * x, backward=lambda u, out, x: (2 * u,), name="off")
     error = mismatch(lambda a, b: a + off(b), 1.0, 2.0)
     assert [row.verdict for row in error.report.rows] == ["ok", "WRONG"]
-    assert str(error).startswith(
-        "The gradient for b is wrong, first at off(b=2): its rule gives operand 0 the slope 2,"
-    )
-
-
-def test_a_wrong_number_of_shares_is_told(wrong_rule: Any) -> None:
-    short = wrong_rule(lambda x, y: x * y, backward=lambda u, out, x, y: (u,), name="short")
-    with pytest.raises(TypeError, match=r"backward of short must return 2 share\(s\)"):
-        gradcheck(lambda x: short(x, x), 1.0)
-
-
-def test_a_wrong_slope_of_a_constant_is_wrong(wrong_rule: Any) -> None:
-    still = wrong_rule(lambda x: 0 * x + 3.0, backward=lambda u, out, x: (u,), name="still")
+    assert "for b is wrong, first at off(b=2): its rule gives operand 0 the slope 2," in str(error)
+    still = rule(lambda x: 0 * x + 3.0, backward=lambda u, out, x: (u,), name="still")
     assert mismatch(lambda x: still(x), 0.75).report.rows[0].numeric == 0
-
-
-def test_long_lists_of_operands_are_cut(wrong_rule: Any) -> None:
-    plus = wrong_rule(lambda *xs: sum(xs), backward=lambda u, out, *xs: (2 * u,) * len(xs), name="plus")
-    assert "first at plus(x=1, 1, 2, 3, 4, ..., 9): its rule" in str(
-        mismatch(lambda x: plus(x, *map(float, range(1, 10))), 1)
-    )
+    plus = rule(lambda *xs: sum(xs), backward=lambda u, out, *xs: (2 * u,) * len(xs), name="plus")
+    error = mismatch(lambda x: plus(x, *map(float, range(1, 10))), 1)
+    assert "first at plus(x=1, 1, 2, 3, 4, ..., 9): its rule" in str(error)
 
 
 # --- No rule is wrong by itself -------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("f", [lambda x: x * x.data, lambda x: x + math.exp(x.data), lambda x: x * Value(x.data)])
 def test_a_cut_graph(f: Any) -> None:
-    message = str(mismatch(f, 3.0))
-    assert message.startswith(
-        "The gradient for x is wrong, but no node is wrong by itself: most likely the graph is cut"
-    )
+    assert "for x is wrong, but no node is wrong by itself: most likely the graph is cut" in str(mismatch(f, 3.0))
 
 
-def test_a_plain_number_that_depends_on_the_input() -> None:
+def test_no_rule_is_wrong_by_itself() -> None:
     error = mismatch(lambda x: 2 * x.data, 3.0)
     assert (error.report.rows[0].analytic, error.report.rows[0].numeric) == (0, 2)
     assert "f returns a plain number, made outside the graph" in str(error)
-
-
-def test_conventions_that_do_not_add_up() -> None:
     message = str(mismatch(lambda x: tg.relu(x) - tg.relu(-x), 0.0))  # it is x
     assert "what the rules agree on for a kink" in message
     assert "one slope on both sides beside relu(" in message
-
-
-def test_inf_times_zero() -> None:
     error = mismatch(lambda x: tg.sqrt(x * x), 0.0)
     assert math.isnan(error.report.rows[0].analytic)
     assert "an infinite slope has met a slope of 0" in str(error)
 
 
 # --- Kinks ----------------------------------------------------------------------------------------------------
-
 KINKS: list[tuple[Callable[..., Any], float, float, str]] = [  # f, x, the engine's slope, note
     (abs, 0.0, 0.0, "slopes -1 and 1 beside abs(x=0)"),
     (tg.relu, 0.0, 0.0, "slopes 0 and 1 beside relu(x=0)"),
@@ -414,18 +351,11 @@ def test_a_jump_is_judged_by_the_other_side() -> None:
 def test_nothing_to_check() -> None:
     with pytest.raises(ValueError, match="empty lists: there is no number to check"):
         gradcheck(lambda w: 1.0, [])
-    with pytest.raises(ValueError, match="no recipe"):
-        gradcheck(tg.exp, 1.0, recipe=["absolute"])
+    known = "choose one of '50 digits', 'absolute', 'relative'"
+    for recipe, message in (["absolute"], "no recipe"), ("ridders", f"no recipe 'ridders': {known}"):
+        with pytest.raises(ValueError, match=message):
+            gradcheck(tg.exp, 1.0, recipe=recipe)
     assert [row.note for row in gradcheck(lambda x, y: x * x, 2.0, 3.0).rows] == ["", "f does not depend on it"]
-
-
-def test_f_may_run_backward_itself() -> None:
-    def f(x):
-        y = x * x
-        y.backward()
-        return y
-
-    assert gradcheck(f, 2.0).ok
 
 
 @pytest.mark.parametrize(("f", "x", "slope", "note"), KINKS)
@@ -461,10 +391,9 @@ def test_steps_stay_on_their_side_of_a_kink_nearby(f: Any, distance: float) -> N
         assert row.numeric == pytest.approx(row.analytic, rel=1e-5, abs=1e-6)
 
 
-def test_a_slope_outside_the_kink_is_wrong(wrong_rule: Any) -> None:
-    bend = wrong_rule(
-        lambda x: tg.relu.forward(x), backward=lambda u, out, x: (u * (x >= 0) * 2,), name="bend", kinks=(0.0,)
-    )
+def test_a_slope_outside_the_kink_is_wrong() -> None:
+    backward = lambda u, out, x: (u * (x >= 0) * 2,)  # noqa: E731 - a formula
+    bend = rule(lambda x: tg.relu.forward(x), backward=backward, name="bend", kinks=(0.0,))
     error = mismatch(lambda x: bend(x), 0.0)
     assert error.report.rows[0].note == "slopes 0 and 1 beside bend(x=0)"
     assert error.report.rows[0].numeric == pytest.approx(1)
@@ -472,8 +401,6 @@ def test_a_slope_outside_the_kink_is_wrong(wrong_rule: Any) -> None:
 
 
 # --- The ends of the domain, and what cannot be told ----------------------------------------------------------
-
-
 @pytest.mark.parametrize(("f", "x"), [(tg.sqrt, 0.0), (tg.asin, 1.0), (tg.asin, -1.0), (lambda x: x**0.99, 0.0)])
 def test_an_infinite_slope_at_the_end_of_the_domain(f: Any, x: float) -> None:
     row = only(f, x)
@@ -481,7 +408,7 @@ def test_an_infinite_slope_at_the_end_of_the_domain(f: Any, x: float) -> None:
     assert row.note == "from one side, f ends here"
 
 
-def test_a_finite_slope_at_the_end_of_the_domain(wrong_rule: Any) -> None:
+def test_a_finite_slope_at_the_end_of_the_domain() -> None:
     def ending(x: Any) -> Any:
         if x > 1:
             raise ValueError("beyond the end")
@@ -490,7 +417,7 @@ def test_a_finite_slope_at_the_end_of_the_domain(wrong_rule: Any) -> None:
     row = only(ending, 1.0)
     assert (row.verdict, row.analytic, row.note) == ("ok", 3.0, "from one side, f ends here")
     assert row.numeric == pytest.approx(3, rel=1e-10)
-    flat = wrong_rule(lambda x: tg.sqrt(x), backward=lambda u, out, x: (0 * u,), name="flat")
+    flat = rule(lambda x: tg.sqrt(x), backward=lambda u, out, x: (0 * u,), name="flat")
     assert mismatch(lambda x: flat(x), 0.0).report.rows[0].numeric == math.inf
 
 
@@ -512,8 +439,8 @@ def test_fifty_digits_decide_what_floats_cannot(f: Callable[..., Any], x: float)
 
 
 @pytest.mark.parametrize(("f", "x"), HARD[:-1])
-def test_fifty_digits_see_a_millionth(wrong_rule: Any, f: Callable[..., Any], x: float) -> None:
-    off = wrong_rule(lambda x: 3 * x, backward=lambda u, out, x: (3 * u * (1 + 1e-6),), name="off")
+def test_fifty_digits_see_a_millionth(f: Callable[..., Any], x: float) -> None:
+    off = rule(lambda x: 3 * x, backward=lambda u, out, x: (3 * u * (1 + 1e-6),), name="off")
     assert mismatch(lambda x: off(f(x)), x).report.rows[0].verdict == "WRONG"
 
 
@@ -532,15 +459,13 @@ def test_undecided() -> None:
         assert (row.verdict, row.note) == ("undecided", note)
 
 
-def test_a_right_formula_that_loses_its_digits_is_told(wrong_rule: Any) -> None:
-    textbook = wrong_rule(lambda x: tg.tanh(x), backward=lambda u, out, x: (u * (1 - out * out),), name="textbook")
+def test_a_right_formula_that_loses_its_digits_is_told() -> None:
+    textbook = rule(lambda x: tg.tanh(x), backward=lambda u, out, x: (u * (1 - out * out),), name="textbook")
     row = only(lambda x: textbook(x), 20.0)
     assert (row.verdict, row.note) == ("ok", "the formula is right, but floats keep 0 of 16 digits")
     assert row.numeric == pytest.approx(1 / math.cosh(20) ** 2, rel=1e-12)
     assert only(lambda x: textbook(x), 0.5).note == ""
 
-
-# --- Functions of floats only ---------------------------------------------------------------------------------
 
 ON_FLOATS: list[tuple[Callable[..., Any], float, str, str]] = [  # f, x, the verdict, a part of the note
     (lambda x: x + math.exp(x.data), 1.0, "WRONG", "by differences of floats"),
@@ -574,20 +499,14 @@ def test_one_side_of_a_kink() -> None:
     assert (row.verdict, row.note) == ("undecided", "one side of a kink beside relu(x=0)")
 
 
-# --- The textbooks' recipes -----------------------------------------------------------------------------------
-
-
-def test_absolute_passes_a_small_wrong_gradient_and_cries_wolf_for_a_small_x(wrong_rule: Any) -> None:
-    twice = wrong_rule(lambda x: 2 * x, backward=lambda u, out, x: (3 * u,), name="twice")
+def test_the_recipes_cry_wolf_and_pass_a_wrong_gradient() -> None:
+    twice = rule(lambda x: 2 * x, backward=lambda u, out, x: (3 * u,), name="twice")
     assert only(lambda x: twice(x) / 1000, 1.0, recipe="absolute").verdict == "ok"
     mismatch(lambda x: twice(x) / 1000, 1.0)
     mismatch(lambda x: twice(x) / 1000, 1.0, recipe="relative")
     mismatch(lambda x: twice(x), 1.0, recipe="absolute")
     assert "the recipe's fixed step may be to blame" in str(mismatch(tg.log, 1e-3, recipe="absolute"))
     assert only(tg.log, 1e-3).verdict == "ok"
-
-
-def test_relative_cries_wolf_for_a_small_gradient_of_a_large_value() -> None:
     mismatch(lambda x: 1e9 + x, 1.0, recipe="relative")
     assert only(lambda x: 1e9 + x, 1.0).verdict == "ok"
     assert only(tg.tanh, 0.5, recipe="relative").verdict == "ok"
@@ -606,24 +525,14 @@ def test_recipes_use_their_step_and_say_so(recipe: str, step: float) -> None:
     assert (row.verdict, row.note) == ("undecided", f"f is not defined at a distance of {step:g}")
 
 
-# --- Errors ---------------------------------------------------------------------------------------------------
-
 ERRORS: list[tuple[tuple[Any, ...], type[Exception], str]] = [
     ((3.0, 1.0), TypeError, "takes a function f first, got 3.0 (float)."),
     ((tg.exp,), TypeError, "needs at least one input"),
-    (
-        (lambda x: None, 1.0),
-        TypeError,
-        "f must return one number. Value holds one real number, got None (NoneType).",
-    ),
+    ((lambda x: None, 1.0), TypeError, "f must return one number. Value holds one real number, got None (None"),
     ((lambda x: [x, x], 1.0), TypeError, "f must return one number, got a list: check its parts one by one."),
     ((lambda x: (x,), 1.0), TypeError, "f must return one number, got a tuple"),
     ((lambda x: "x", 1.0), TypeError, "f must return one number. Value holds one real number, got 'x' (str)."),
-    (
-        (lambda x, w: x, 1.0, [2.0, "3"]),
-        TypeError,
-        "Input w[1] of gradcheck is no number. Value holds one real number",
-    ),
+    ((lambda x, w: x, 1.0, [2.0, "3"]), TypeError, "Input w[1] of gradcheck is no number. Value holds one real "),
     ((lambda x: x, None), TypeError, "Input x of gradcheck is no number."),
     ((lambda x: x, True), TypeError, "Input x of gradcheck is no number."),
     ((lambda x: x, math.nan), ValueError, "Input x of gradcheck is nan"),
@@ -640,11 +549,6 @@ def test_errors(arguments: tuple[Any, ...], kind: type[Exception], message: str)
     with pytest.raises(kind) as caught:
         gradcheck(*arguments)
     assert message in str(caught.value)
-
-
-def test_an_unknown_recipe_is_told_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="no recipe 'ridders': choose one of '50 digits', 'absolute', 'relative'"):
-        gradcheck(tg.exp, 1.0, recipe="ridders")
 
 
 def test_a_function_that_changes_from_call_to_call() -> None:

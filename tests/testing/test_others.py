@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tinygrad_edu import elementary as e
+from tinygrad_edu import testing
 from tinygrad_edu.testing import RuleMismatch, check_rule, from_jax, from_torch
 from tinygrad_edu.testing.check.reference import Reference
 
@@ -22,6 +23,12 @@ def torch() -> Any:
     return pytest.importorskip("torch")
 
 
+@pytest.fixture
+def prove_rule() -> Any:
+    pytest.importorskip("flint")
+    return testing.prove_rule
+
+
 def test_a_function_of_jax_is_a_rule(jax: Any) -> None:
     rule = from_jax(jax.numpy.tanh)
     assert (rule.name, rule.n_inputs) == ("jax_tanh", 1)
@@ -36,19 +43,13 @@ def test_what_jax_loses_is_told(jax: Any) -> None:
     assert "expm1(x) + 1 cancels" in str(caught.value)
 
 
-def test_a_formula_of_jax_is_certified(jax: Any) -> None:
-    pytest.importorskip("flint")
-    from tinygrad_edu.testing import prove_rule
-
+def test_a_formula_of_jax_is_certified(jax: Any, prove_rule: Any) -> None:
     certificate = prove_rule(from_jax(jax.numpy.tanh), domain=(-0.5, 0.5))
     assert {piece.status for piece in certificate.formula} == {"identity"}
     assert any("assumed, and not stated: XLA" in text for text in certificate.rests_on)
 
 
-def test_a_bound_that_jax_breaks_is_none(jax: Any) -> None:
-    pytest.importorskip("flint")
-    from tinygrad_edu.testing import prove_rule
-
+def test_a_bound_that_jax_breaks_is_none(jax: Any, prove_rule: Any) -> None:
     rule = from_jax(jax.numpy.tanh)
     assert prove_rule(rule, domain=(0.25, 0.5)).ok
     run = rule.forward
@@ -58,10 +59,7 @@ def test_a_bound_that_jax_breaks_is_none(jax: Any) -> None:
     assert "XLA's functions are worse than assumed: at " in certificate.undecided[0]
 
 
-def test_where_jax_keeps_no_digit_is_undecided_and_shown(jax: Any) -> None:
-    pytest.importorskip("flint")
-    from tinygrad_edu.testing import prove_rule
-
+def test_where_jax_keeps_no_digit_is_undecided_and_shown(jax: Any, prove_rule: Any) -> None:
     certificate = prove_rule(from_jax(jax.numpy.expm1), domain=(-50, -30))
     assert certificate.formula_ok
     assert not certificate.ok
@@ -75,10 +73,7 @@ def test_where_jax_keeps_no_digit_is_undecided_and_shown(jax: Any) -> None:
     assert {piece.status for piece in erf.formula} == {"bounded"}
 
 
-def test_a_wrong_custom_derivative_is_refuted(jax: Any) -> None:
-    pytest.importorskip("flint")
-    from tinygrad_edu.testing import prove_rule
-
+def test_a_wrong_custom_derivative_is_refuted(jax: Any, prove_rule: Any) -> None:
     @jax.custom_jvp
     def cube(x: Any) -> Any:
         return x * x * x
@@ -90,12 +85,9 @@ def test_a_wrong_custom_derivative_is_refuted(jax: Any) -> None:
         check_rule(from_jax(cube))
 
 
-def test_two_inputs_of_jax(jax: Any) -> None:
+def test_two_inputs_of_jax(jax: Any, prove_rule: Any) -> None:
     rule = from_jax(lambda x, y: x * x / (1 + y * y), n_inputs=2)
     assert rule.shares(1.0, rule.forward(3.0, 1.0), 3.0, 1.0) == pytest.approx((3.0, -4.5))
-    pytest.importorskip("flint")
-    from tinygrad_edu.testing import prove_rule
-
     assert prove_rule(rule).ok
 
 
@@ -113,23 +105,6 @@ def test_a_function_of_torch_is_tested_against_a_formula(torch: Any) -> None:
     assert caught.value.kind == "rounding"
 
 
-def test_an_autograd_function_with_a_mistake(torch: Any) -> None:
-    class Square(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Any) -> Any:
-            ctx.save_for_backward(x)
-            return x * x
-
-        @staticmethod
-        def backward(ctx: Any, upstream: Any) -> Any:
-            return upstream * ctx.saved_tensors[0]
-
-    with pytest.raises(RuleMismatch, match="the slope for x"):
-        check_rule(from_torch(Square, lambda x: x * x))
-    with pytest.raises(TypeError, match="takes floats only: give from_torch a formula"):
-        from_torch(Square).forward(__import__("mpmath").mpf(2))
-
-
 def test_references_are_right_in_the_far_tail(jax: Any) -> None:
     rule = from_jax(jax.nn.gelu)
     assert float(Reference(rule.forward).value((-19.5,))) == pytest.approx(-9.915e-243, rel=1e-3)
@@ -143,7 +118,8 @@ def test_inputs_of_jax_are_counted_and_kinks_declared(jax: Any) -> None:
         from_jax(lambda *xs: sum(xs))
 
 
-def test_a_wrong_sign_of_torch_is_wrong_and_not_lost_digits(torch: Any) -> None:
+@pytest.mark.parametrize("factor", [1, -2])
+def test_an_autograd_function_with_a_mistake(torch: Any, factor: int) -> None:
     class Square(torch.autograd.Function):  # type: ignore[misc]  # torch has no types here
         @staticmethod
         def forward(ctx: Any, x: Any) -> Any:
@@ -152,8 +128,10 @@ def test_a_wrong_sign_of_torch_is_wrong_and_not_lost_digits(torch: Any) -> None:
 
         @staticmethod
         def backward(ctx: Any, upstream: Any) -> Any:
-            return -2 * upstream * ctx.saved_tensors[0]
+            return factor * upstream * ctx.saved_tensors[0]
 
-    with pytest.raises(RuleMismatch) as caught:
+    with pytest.raises(RuleMismatch, match="the slope for x") as caught:
         check_rule(from_torch(Square, lambda x: x * x))
-    assert caught.value.kind == "wrong formula"
+    assert caught.value.kind == "wrong formula"  # and not lost digits
+    with pytest.raises(TypeError, match="takes floats only: give from_torch a formula"):
+        from_torch(Square).forward(__import__("mpmath").mpf(2))

@@ -65,9 +65,8 @@ def drawn(figure: Any, tmp_path: Any) -> bytes:
 def test_histograms_are_drawn_per_layer(tmp_path: Any) -> None:
     model = after_backward("sigmoid")
     figure = plots.gradient_histograms(model)
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
-        f"layer{i}" for i in range(DEPTH + 1)
-    ]
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == [f"layer{i}" for i in range(DEPTH + 1)]
     medians = [line.get_xdata()[0] for line in figure.axes[0].lines]
     assert medians[0] < medians[5] < medians[DEPTH - 1]  # what vanishes drifts to the left
     assert drawn(figure, tmp_path).startswith(b"\x89PNG")
@@ -80,9 +79,8 @@ def test_the_decision_boundary_separates_the_moons(tmp_path: Any) -> None:
     X, y = datasets.moons(40, seed=0)
     model = nn.MLP(2, [8, 1], rng=0)
     optimizer = optim.Adam(model.parameters(), lr=0.05)
-    history = fit(
-        model, lambda s, t: (1 - t * s).relu(), (X, y), optimizer, epochs=20, batch_size=10, progress=False
-    )
+    options = {"epochs": 20, "batch_size": 10, "progress": False}
+    history = fit(model, lambda s, t: (1 - t * s).relu(), (X, y), optimizer, **options)
     figure = plots.decision_boundary(model, X, y, resolution=20)
     assert len(figure.axes[0].collections[-1].get_offsets()) == 40
     assert drawn(figure, tmp_path).startswith(b"\x89PNG")
@@ -103,29 +101,22 @@ def test_the_boundary_runs_between_the_points_of_the_grid() -> None:
     }
 
 
-def test_a_notebook_shows_a_figure_without_more_ado() -> None:
+def test_a_notebook_shows_a_figure_and_classes_that_win_nowhere_take_no_part() -> None:
     figure = plots.decision_boundary(lambda x: x[0], [[0.0, 0.0], [1.0, 1.0]], [-1, 1], resolution=3)
     assert figure._repr_png_().startswith(b"\x89PNG")
     assert isinstance(figure, Figure)
-
-
-def test_classes_that_win_nowhere_take_no_part() -> None:
-    figure = plots.decision_boundary(
-        lambda x: [x[0], -x[0], -9.0], [[-1.0, 0.0], [1.0, 1.0]], [0, 1], resolution=5
-    )
+    corners = [[-1.0, 0.0], [1.0, 1.0]]
+    figure = plots.decision_boundary(lambda x: [x[0], -x[0], -9.0], corners, [0, 1], resolution=5)
     assert len(figure.axes[0].collections) == 3  # two areas and the points
 
 
-def test_errors() -> None:
+def test_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="All gradients are 0: call backward"):
         plots.layer_gradients(nn.Dense(2, 2, rng=0))
     with pytest.raises(TypeError, match="has no layers in a row"):
         plots.layer_outputs(nn.Dense(2, 2, rng=0), ROWS)
     with pytest.raises(ValueError, match=r"X has shape \(n, 2\), not \(1, 3\)"):
         plots.decision_boundary(nn.MLP(3, [1], rng=0), [[1.0, 2.0, 3.0]], [1])
-
-
-def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r'Plots need matplotlib: pip install "tinygrad-edu\[plot\]"'):
         plots.gradient_histograms(after_backward("relu"))

@@ -62,11 +62,7 @@ def test_an_operation_that_is_not_known_is_drawn_and_named() -> None:
     assert "softsign" in tg.tree(y)
     assert "softsign" in tg.draw(y).source
     for question in (lambda: tg.steps(y)[0], lambda: tg.why(y, a), lambda: tg.live(y)):
-        with pytest.raises(
-            TypeError, match=r"'softsign' of .*test_strangers.Value is not known .* tinygrad_edu.micrograd"
-        ):
+        with pytest.raises(TypeError, match=r"'softsign' of .*strangers.Value is not known .*edu.micrograd"):
             question()
-    with pytest.raises(
-        TypeError, match=r"is .*test_strangers.Odd: import Value from tinygrad_edu.micrograd.engine"
-    ):
+    with pytest.raises(TypeError, match=r"test_strangers.Odd: import Value from tinygrad_edu.micrograd.engine"):
         tg.draw(type("Odd", (), {"data": 1.0, "grad": 0.0})())  # type: ignore[arg-type]  # that is the test

@@ -46,7 +46,7 @@ def test_a_graph_that_fits_is_drawn_whole_and_says_nothing():
     assert picture == picture_of(y, {})
 
 
-def test_the_neurons_of_a_network_become_one_box_per_layer():
+def test_neurons_and_layers_of_a_kind_become_one_box():
     picture = picture_of(moons(), {}, max_nodes=80)
     named = titles(picture)
     assert named.count("Neuron ×16") == 2
@@ -54,16 +54,10 @@ def test_the_neurons_of_a_network_become_one_box_per_layer():
     assert "relu ×20" in named
     assert named[-1] == "loss +"
     assert {box.scope for box in picture.boxes if box.title.startswith("Neuron")} == {("layer0",), ("layer1",)}
-
-
-def test_few_neurons_stay_apart():
     picture = picture_of(moons(3, (2, 2, 1)), {}, max_nodes=40)
-    assert [box.title for box in picture.boxes if box.title.startswith("neuron")] == ["neuron1", "neuron0"] * 2 + [
-        "neuron0"
-    ]
+    neurons = [box.title for box in picture.boxes if box.title.startswith("neuron")]
+    assert neurons == ["neuron1", "neuron0"] * 2 + ["neuron0"]
 
-
-def test_deep_networks_collapse_to_layers_and_to_layers_of_a_kind():
     def deep(layers):
         model = nn.MLP(1, [1] * layers, "tanh", rng=0)
         return model([Value(1.0, label="x")])
@@ -73,7 +67,7 @@ def test_deep_networks_collapse_to_layers_and_to_layers_of_a_kind():
     assert "Layer ×30" in titles(picture_of(deep(30), {}, max_nodes=10))
 
 
-def test_repeated_structure_without_labels():
+def test_repeated_structure_without_labels_and_leaves_of_one_name():
     x = y = Value(0.5)
     for _ in range(1000):
         y = y + x
@@ -82,9 +76,6 @@ def test_repeated_structure_without_labels():
     for _ in range(1000):
         chain = chain.tanh()
     assert titles(picture_of(chain, {}, max_nodes=10)) == ["", "tanh ×999", "tanh"]
-
-
-def test_leaves_of_one_name_are_one_box():
     xs = [Value(float(i), label=f"x{i}") for i in range(100)]
     assert titles(picture_of(tg.sum([x * x for x in xs]), {}, max_nodes=10)) == ["x ×100", "* ×100", "+"]
 
@@ -95,9 +86,8 @@ def test_where_nothing_repeats_the_part_near_the_root_is_shown():
     assert len(picture.boxes) == 30
     (more,) = (box for box in picture.boxes if box.kind == "more")
     assert more.title == f"… {more.size:,} more"
-    assert picture.note.startswith(
-        f"showing {total - sum(b.size for b in picture.boxes if b.id[0] == 'g')} of {total:,}"
-    )
+    grouped = sum(box.size for box in picture.boxes if box.id[0] == "g")
+    assert picture.note.startswith(f"showing {total - grouped} of {total:,}")
     assert not [arrow for arrow in picture.arrows if arrow.head == more.id]
 
 
@@ -114,21 +104,15 @@ def test_the_line_counts_what_is_shown_and_what_is_not():
     assert int(groups) <= 80
 
 
-def test_a_group_shows_its_largest_gradient():
+def test_a_group_shows_its_largest_gradient_and_paths():
     loss = moons()
     assert {box.grad for box in picture_of(loss, {}, max_nodes=80).boxes} == {"–"}
     loss.backward()
     (group,) = (box for box in picture_of(loss, {}, max_nodes=80).boxes if box.operation == "relu ×20")
     assert group.grad == "0.05"
-
-
-def test_paths_show_in_a_summary():
     loss = moons()
     picture = picture_of(loss, {}, max_nodes=80, marked=frozenset({(loss, 0)}))
     assert [arrow.head for arrow in picture.arrows if arrow.marked] == [picture.boxes[-1].id]
-
-
-def test_both_styles_summarise():
     assert "showing" in draw(moons(), style="micrograd", slopes=True).source
     assert "Neuron ×16" in draw(moons(), style="micrograd").source
 
@@ -155,8 +139,6 @@ def test_a_large_graph_is_no_deeper_for_the_interpreter(make):
     assert "showing" in draw(root).source
     assert "not shown" in tree(root)
 
-
-# --- The layout -------------------------------------------------------------------------------------------------
 
 SVG = "{http://www.w3.org/2000/svg}"
 
