@@ -10,7 +10,7 @@ OverflowError, ValueError or ZeroDivisionError. The caller then evaluates that p
 error is the result of the eager engine.
 """
 
-import ast
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -19,10 +19,11 @@ from ...engine.rule import Rule
 from ...engine.rules import RULES
 from ..checks import collector_paused
 from ..formulas import ATOM, CHOICE, COMPARISON, OPERATORS, POWER, Form, Language, number_text, source_of
-from ..symbols import Symbol
+from ..symbols import Symbol, is_number
 from ..tracing import Trace
+from .straight_helpers import READ
 from .straight_loops import Stage, stages_of
-from .straight_passes import HELPERS, MATH, Passes, is_number
+from .straight_passes import HELPERS, MATH, Passes
 
 WIDTH = 100  # of one expression, in characters
 
@@ -226,7 +227,7 @@ class StraightWriter(Language):
         name = self.passes.names.get(symbol) or (is_partial and self.passes.partial.get(symbol))
         if not name or (name in self.names_of_lists and is_single):
             self.n_temporary += 1
-            name = self.temporary.format(self.n_temporary)
+            name = self.passes.free(self.temporary.format(self.n_temporary))
         return name
 
     def _assign(self, symbol: Symbol) -> None:
@@ -241,10 +242,9 @@ class StraightWriter(Language):
         return self.pieces[x][:2] if x.__class__ is Symbol else super().written(x)
 
     def number(self, x: Any) -> str:
-        text = number_text(float(x))
-        if text[-1] in "fn":  # inf and nan
-            self.functions.add(text.lstrip("-"))
-        return text
+        if not math.isfinite(x):
+            self.functions.add("nan" if x != x else "inf")
+        return number_text(float(x))
 
     def operation(self, x: Symbol) -> tuple[str, int]:
         op, args = x.op, x.args
@@ -301,9 +301,8 @@ class StraightWriter(Language):
             results,
             *["return outputs, [", *gradient, "]"],
         ]
-        helpers = [source_of(helper) for name, helper in HELPERS.items() if name in self.functions]
-        read = {node.id for node in ast.walk(ast.parse("".join(helpers))) if isinstance(node, ast.Name)}
-        of_math = (self.functions | read) & MATH
+        helpers = [HELPERS[name] for name in HELPERS if name in self.functions]
+        of_math = self.functions.union(*(READ[helper] for helper in helpers)) & MATH
         return "\n".join(
             [
                 '"""Straight-line Python, written by tinygrad_edu.',
@@ -314,7 +313,7 @@ class StraightWriter(Language):
                 "",
                 *([f"from math import {', '.join(sorted(of_math))}", ""] if of_math else []),
                 *_declared(passes.opaque),
-                *(f"\n{helper}" for helper in helpers),
+                *(f"\n{source_of(helper)}" for helper in helpers),
                 "",
                 "def run(parameters, inputs):",
                 *(f"    {line}" if line else "" for part in body for line in part.split("\n")),

@@ -19,4 +19,4 @@ def placed(n: Any, *pairs: Any) -> Any:
 def evaluate(rule: Any, *inputs: Any) -> Any:
     """The result of a rule, after the checks of its domain."""
 
-ALL: Any
+READ: Any
