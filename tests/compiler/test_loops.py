@@ -175,6 +175,10 @@ def test_an_equation_of_a_thousand_steps_is_a_page_of_python() -> None:
     assert (value, gradient) == (root.data, [k.grad, start.grad])
     assert n_loops(step)[0] == 2
     assert step.source.count("\n") < 70
+    forward = step.source.partition("for t in")[2].partition("\n\n")[0].splitlines()
+    stage = [line.rpartition(" = ")[2] for line in forward if line.startswith(" " * 8)]
+    assert stage
+    assert not [text for text in stage if "[" in text]  # what the stage before has computed is in variables
 
 
 def test_python_reads_inputs_in_the_loop() -> None:
