@@ -54,7 +54,7 @@ class CompiledJax(Compiled):
     Besides the methods of every compiled function it has `function`. What the others return is NumPy's.
     """
 
-    takes_knobs = takes_draws = False  # `function` has no argument for them
+    takes_knobs = takes_draws = takes_lengths = False  # `function` has no argument for them
 
     def __init__(
         self, function: Callable[..., Any], parameters: Iterable[Value], dtype: Any = "float64", **options: Any

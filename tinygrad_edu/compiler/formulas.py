@@ -96,8 +96,8 @@ class Language:
 
 
 def is_negative(x: Any) -> bool:
-    """Is a number written with a sign?"""
-    return bool(x < 0) or (x == 0 and math.copysign(1.0, x) < 0)
+    """Is a number written with a sign? A length is not: it has brackets of its own."""
+    return isinstance(x, int | float) and (x < 0 or (x == 0 and math.copysign(1.0, x) < 0))
 
 
 def number_text(x: Any, inf: str = "inf", nan: str = "nan") -> str:
