@@ -55,6 +55,7 @@ class CompiledJax(Compiled):
     """
 
     takes_knobs = takes_draws = takes_lengths = False  # `function` has no argument for them
+    writes_gradient = False
 
     def __init__(
         self, function: Callable[..., Any], parameters: Iterable[Value], dtype: Any = "float64", **options: Any
