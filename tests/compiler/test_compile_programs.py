@@ -62,7 +62,7 @@ def test_the_source_runs_on_its_own(name: str) -> None:
     function, parameters, batch = CASES[name]()
     step = tg.compile(function, parameters)
     value, gradients = step.value_and_grad(*batch)
-    assert step.passes["gradient"].startswith(step.passes["fission"])
+    assert list(step.passes)[-2:] == ["gradient", "source"]
     namespace: dict[str, Any] = {}
     exec(step.source, namespace)
     theta, gradient = np.array([p.data for p in parameters]), np.full(len(parameters), np.nan)
