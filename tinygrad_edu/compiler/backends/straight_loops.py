@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from operator import sub
 from typing import Any
 
+from ..repeats import carried_from
 from ..symbols import Symbol
 
 FEWEST = 8  # stages of a loop
@@ -159,8 +160,8 @@ def _cut(steps: list[Any], reads: list[tuple[int, ...]], first: int) -> int:
             if step == period:
                 target = (q - first) % period
                 ahead[target] = max(ahead.get(target, 0), first + place - q)
-    carried = Counter((place + i) % period for place, n in ahead.items() for i in range(1, min(n, period - 1) + 1))
-    return min(range(period), key=lambda place: (carried[place], place))
+    carried = carried_from(period, ahead)
+    return carried.index(min(carried))
 
 
 def _resolved(
