@@ -207,3 +207,6 @@ def test_a_recurrence_in_c(in_c: Any) -> None:
     step = in_c(loss, flat(W, U, b), normal(4, 12, 2))
     assert step.source.count("for (long axis_") > 2
     assert "--) {" in step.source  # the reversed loop
+    np.testing.assert_allclose(
+        step.predict(x := normal(4, 12, 2)), tg.compile(loss, flat(W, U, b)).predict(x), 1e-12
+    )
