@@ -221,6 +221,15 @@ def test_the_source_reads_like_python_and_runs_on_its_own() -> None:
     assert fresh["run"]([0.5, -1.0, 0.25], [[1.0, 2.0]]) == program.run([0.5, -1.0, 0.25], [[1.0, 2.0]])
 
 
+def test_a_label_that_looks_like_a_name_of_ours_is_kept() -> None:
+    """The node of that number, and the adjoint, get an underscore."""
+    w = [Value(x, label) for x, label in [(0.5, "v8"), (-1.0, "t1"), (0.25, "d_t1")]]
+    program = compile_straight(trace_function(lambda x: neuron(w, x), w, [(2,)]))
+    assert "v8_ = v8 * x0 + t1 * x1 + d_t1\n" in program.source
+    assert program.source.count("t1_ = abs(v8_)") == 1
+    assert program.run([0.5, -1.0, 0.25], [[1.0, 2.0]])[0] == [math.tanh(-1.25)]
+
+
 def test_expressions_that_are_equal_are_computed_once() -> None:
     program, _ = compiled(lambda w: tg.softplus(w[0]) + tg.sigmoid(w[0]) * tg.exp(w[1]) + tg.exp(w[1]), [1.0, 2.0])
     assert program.source.count("= exp(-") == 2  # e^-|x| of softplus and sigmoid, and e^-|x| of x/2 in its slope

@@ -160,6 +160,21 @@ def test_a_block_that_differs_is_in_no_loop(name: str) -> None:
     assert "(6, 3" not in str(step.groups)  # and no array of rows
 
 
+def test_an_equation_of_a_thousand_steps_is_a_page_of_python() -> None:
+    """The loops do what the engine does, in its order: the numbers are equal to the last bit."""
+    step = tg.compile(pendulum, [k, start], backend="python")
+    value, gradient = step.value_and_grad()
+    root = pendulum()
+    root.backward()
+    assert (value, gradient) == (root.data, [k.grad, start.grad])
+    assert n_loops(step)[0] == 2
+    assert step.source.count("\n") < 70
+    forward = step.source.partition("for t in")[2].partition("\n\n")[0].splitlines()
+    stage = [line.rpartition(" = ")[2] for line in forward if line.startswith(" " * 8)]
+    assert stage
+    assert not [text for text in stage if "[" in text]  # what the stage before has computed is in variables
+
+
 def test_python_reads_inputs_in_the_loop() -> None:
     def loss(x: Any) -> Value:
         h = Value(0.5)

@@ -97,6 +97,7 @@ def compile(
         step.backward(X, Y)              the same, added to the `grad` of the Values
         step.predict(X, Y)               what the function returns for each example
         step.source, step.groups         the program, and what was found in the graph: print(...), .draw()
+        step.passes                      what each pass made: {"statements": text, "gradient": text, ...}
         with step.arrays() as theta:     the parameters as one vector, for training in place
 
     Outside of `train` and `arrays`, every call reads all Values, which takes 5 ms for 100,000.

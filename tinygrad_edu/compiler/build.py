@@ -1,4 +1,4 @@
-"""Program: what the compiler has made, and the contract under which it may be used."""
+"""Build: what the compiler has made, and the contract under which it may be used."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

@@ -20,6 +20,7 @@ from .containers import Part, parts_of
 from .lending import read_numbers
 from .nesting import Fields, size_of
 from .pipeline import make
+from .plan import passes_of
 from .programs import KEPT
 from .random_numbers import with_draws
 from .report import Groups
@@ -38,6 +39,8 @@ class Compiled(CompiledFunction):
     keeps = Variants
     takes_knobs = True  # may a program read numbers around the function?
     takes_draws = True  # may it be given random numbers?
+    takes_lengths = True  # may the length of its inputs be a variable?
+    writes_gradient = True  # or does what runs the program differentiate it?
     _write = staticmethod(make)  # makes a program of a trace
 
     def __init__(
@@ -293,6 +296,18 @@ class Compiled(CompiledFunction):
     def groups(self) -> Groups:
         """What was found in the graph, as a table and a drawing. Raises RuntimeError before the first call."""
         return Groups(self._lowered(self._last()))
+
+    @property
+    def passes(self) -> dict[str, str]:
+        """What each pass made of the program that ran last, in order: print(step.passes["gradient"]).
+
+        Keys: groups; statements, with the loops that were found; fission, which takes out of a loop what need not
+        be in it; gradient, if one was asked for; source. Raises RuntimeError before the first call.
+        """
+        made = self._last()
+        lowered = self._lowered(made)
+        found = passes_of(lowered, made.contract.request.gradient and self.writes_gradient)
+        return {"groups": repr(Groups(lowered)), **found, "source": self.source}
 
     def _lowered(self, made: Build) -> Any:
         if made.lowered is None:  # it came with a program for another length

@@ -54,7 +54,8 @@ class CompiledJax(Compiled):
     Besides the methods of every compiled function it has `function`. What the others return is NumPy's.
     """
 
-    takes_knobs = takes_draws = False  # `function` has no argument for them
+    takes_knobs = takes_draws = takes_lengths = False  # `function` has no argument for them
+    writes_gradient = False
 
     def __init__(
         self, function: Callable[..., Any], parameters: Iterable[Value], dtype: Any = "float64", **options: Any

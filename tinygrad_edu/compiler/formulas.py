@@ -63,8 +63,7 @@ class Language:
     def written(self, x: Any) -> tuple[str, int]:
         """A symbol or number as text, and the level of the text."""
         if not isinstance(x, Symbol):
-            text = self.number(x)
-            return text, SIGN if text[0] == "-" else ATOM
+            return self.number(x), SIGN if is_negative(x) else ATOM
         if x in self.names:
             return self.names[x], ATOM
         return (str(x.args[0]), ATOM) if x.op == "leaf" else self.operation(x)
@@ -96,8 +95,19 @@ class Language:
         return statements, list(map(self.text, results))
 
 
-def number_text(x: Any) -> str:
-    """A number as Python source, where inf and nan are names."""
+def is_negative(x: Any) -> bool:
+    """Is a number written with a sign? A length is not: it has brackets of its own."""
+    return isinstance(x, int | float) and (x < 0 or (x == 0 and math.copysign(1.0, x) < 0))
+
+
+def number_text(x: Any, inf: str = "inf", nan: str = "nan") -> str:
+    """A number as source. inf and nan are names: these."""
     if isinstance(x, float) and not math.isfinite(x):
-        return "nan" if x != x else "inf" if x > 0 else "-inf"
+        return nan if x != x else f"-{inf}" if x < 0 else inf
     return repr(x)
+
+
+def short_number(x: Any, inf: str = "inf", nan: str = "nan") -> str:
+    """The same, without a point if it is whole."""
+    is_whole = isinstance(x, float) and x.is_integer() and abs(x) < 1e15 and (x != 0 or not is_negative(x))
+    return str(int(x)) if is_whole else number_text(x, inf, nan)

@@ -199,7 +199,7 @@ def any_length(traced: Trace, made: Build, arrays: Sequence[NDArray[Any]], again
     again(request, arrays) traces the function, and makes the program, for other shapes.
     """
     loops = [array.operation.length for array in made.lowered.arrays if isinstance(array.operation, Scan)]
-    if _paths(traced) or made.exact or "examples" in made.namespace:  # a program of JAX
+    if _paths(traced) or made.exact:
         return made
     taken = {*loops, *chain(*(array.shape for array in made.lowered.arrays))}
     other = next((n for n in OTHERS if n not in taken), OTHERS[-1])

@@ -45,6 +45,7 @@ from .lowered import (
     reads_of,
     with_reads,
 )
+from .repeats import carried_from
 from .views import Indices, digits_of, strides_of
 
 FEWEST = 4  # stages of a loop, besides the first
@@ -204,14 +205,12 @@ class Roller:
         if end - start < FEWEST * period:
             return None
         where, back = self._stage(start, period)
-        places = np.arange(period)[:, None]
-        distances = np.where(back, places + start - where, 0)
-        keys = []
-        for first in range(period):
-            ago = -(((places - first) % period - distances) // period)  # in stages, 0 for the same one
-            rows = np.zeros(period, int)
-            np.maximum.at(rows, (places - distances) % period, np.maximum(ago, 0))
-            keys.append((rows.sum(), -int((~back[first] & (where[first] != 0)).sum()), first))
+        ahead: dict[int, int] = {}
+        for place, slot in np.argwhere(back).tolist():
+            target = int(where[place, slot]) - start
+            ahead[target % period] = max(ahead.get(target % period, 0), place - target)
+        rows, outside = carried_from(period, ahead), (~back & (where != 0)).sum(axis=1).tolist()
+        keys = [(rows[first], -outside[first], first) for first in range(period)]
         best = [first for n, _, first in sorted(keys) if n == min(keys)[0]]
         start += next((first for first in best if self._given(start + first, period) is not None), best[0])
         length, carried = (end - start) // period, self._carried(start, period)

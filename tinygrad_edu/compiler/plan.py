@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .backends.text import listing
 from .ir.fission import fission
 from .ir.front import Front
 from .ir.gradient import gradient
@@ -94,6 +95,13 @@ def plan_of(lowered: Lowered, with_gradient: bool) -> Plan:
         _columns(front, outputs),
         len(outputs),
     )
+
+
+def passes_of(lowered: Lowered, with_gradient: bool) -> dict[str, str]:
+    """What each pass made of a program, as text: its statements, with smaller loops, with the gradient."""
+    program = Front(lowered).program
+    found = {"statements": listing(program), "fission": listing(fission(program))}
+    return found | ({"gradient": listing(plan_of(lowered, True).program)} if with_gradient else {})
 
 
 def _columns(front: Front, outputs: list[tuple[Tensor, int]]) -> Any:

@@ -223,7 +223,7 @@ def operation_of(array: Tensor) -> str:
 
 def _elementwise(rule: Any, operands: list[str]) -> str:
     if rule.name == POW_N.name:
-        return f"{operands[0]} ** {rule.parameters['exponent']:g}"
+        return f"{operands[0]} ** {four_digits(rule.parameters['exponent'])}"
     if rule is POW:
         return " ** ".join(operands)
     if len(operands) == 2 and rule.name in OPERATORS:

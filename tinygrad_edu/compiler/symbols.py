@@ -6,7 +6,7 @@ It also simplifies: 1 * x is x, x + 0 is x.
 
 import functools
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
@@ -121,6 +121,44 @@ def _is(x: Any, number: float) -> bool:
 
 def _has(x: Any, op: str) -> bool:
     return isinstance(x, Symbol) and x.op == op
+
+
+# --- Rules ----------------------------------------------------------------------------------------------------
+
+
+def is_number(x: Any) -> bool:
+    return isinstance(x, int | float)
+
+
+def forward_of(rule: Rule, *inputs: Any) -> Any:
+    """The rule's own forward: a Symbol or a number. None if it does not run on symbols, as one with math.exp."""
+    try:
+        out = rule.forward(*inputs)
+    except Exception:  # rules take any kind of number, and may ask it anything
+        return None
+    return out if isinstance(out, Symbol) or is_number(out) else None
+
+
+def shares_of(rule: Rule, upstream: Any, out: Any, *inputs: Any) -> Sequence[Any] | None:
+    """The rule's own backward: Symbols and numbers. None if it does not run on symbols."""
+    try:
+        shares: Sequence[Any] = rule.shares(upstream, out, *inputs)
+    except Exception:  # as above
+        return None
+    return shares if all(isinstance(share, Symbol) or is_number(share) for share in shares) else None
+
+
+def rule_of_names(rule: Rule, names: Sequence[str], book: "Book", refusal: str) -> tuple[Any, list[Any]]:
+    """Forward and shares over leaves of these names, `upstream` and `out`. Raises TypeError with this refusal."""
+    inputs = [book.leaf(name) for name in names]
+    try:
+        forward = SUMS[rule](book, *inputs) if rule in SUMS else rule.forward(*inputs)
+        return forward, list(rule.shares(book.leaf("upstream"), book.leaf("out"), *inputs))
+    except Exception as error:
+        raise TypeError(
+            f"The rule {rule.name} {refusal} ({error}). Write its forward and backward with operators and "
+            "functions of tinygrad_edu.elementary: sin instead of math.sin, where instead of a branch."
+        ) from error
 
 
 # --- Simplifications -------------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ class Variants(Programs):
             return traced, self._make(traced, given, facts, request, arrays)
 
         made = self._make(traced, given, facts, request, arrays)
-        if self._in_vain < IN_VAIN:
+        if self.step.takes_lengths and self._in_vain < IN_VAIN:
             made = any_length(traced, made, arrays, again)
             self._in_vain *= made.lengths is None
         return made

@@ -7,7 +7,6 @@ ours. A rule that asks a number a question, or calls `math`, cannot be printed.
 import functools
 import json
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -15,13 +14,13 @@ from typing import Any, ClassVar
 
 from ...engine.rule import Rule
 from ...engine.value import Value
-from ..formulas import ATOM, CHOICE, OPERATORS, POWER, SUM, Form, Language
+from ..formulas import ATOM, CHOICE, OPERATORS, POWER, SUM, Form, Language, short_number
 from ..nesting import nested
-from ..symbols import SUMS, Book
+from ..symbols import SUMS, Book, is_number, rule_of_names
 from ..tracing import Trace
 from .pointwise import Pointwise
 from .straight import StraightWriter
-from .straight_passes import Passes, is_number
+from .straight_passes import Passes
 
 # Names that an argument of a module cannot have.
 TAKEN = set("break case catch class const continue debugger default delete do else enum export extends".split())
@@ -35,6 +34,10 @@ IN_MATH = (
 )
 CALLED = {"max": "maximum", "min": "minimum", "pow": "power", "mod": "modulo", "fsum": "total"}
 CALLED |= {name: f"Math.{name}" for name in IN_MATH}
+# The functions in javascript_helpers.js, in their order, and those of them that each calls.
+HELPERS: dict[str, tuple[str, ...]] = dict.fromkeys(
+    "total maximum minimum power sign heaviside modulo sigmoid erfcx erfc erf numbers take placed".split(), ()
+) | {"erfc": ("erfcx",), "erf": ("erfc",)}
 CALLED |= {name: name for name in ("sign", "heaviside", "sigmoid", "erf", "erfc", "power", "take", "placed")}
 
 
@@ -70,10 +73,7 @@ def called(op: str, calls: set[str]) -> str:
 
 def number_text(x: Any) -> str:
     """A number as JavaScript source."""
-    x = float(x)
-    if not math.isfinite(x):
-        return "NaN" if x != x else "Infinity" if x > 0 else "-Infinity"
-    return repr(x).removesuffix(".0")
+    return short_number(float(x), "Infinity", "NaN")
 
 
 # --- Rules ------------------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ class RuleText:
 def rule_text(rule: Rule, n: int) -> RuleText:
     """The rule for n operands. Raises TypeError, naming the rule, if it does not run on symbols."""
     names = [f"x{i}" for i in range(n)] if n > 1 else ["x"]
-    forward, shares = _run(rule, names)
+    forward, shares = _of_symbols(rule, names)
     writer = JavaScript()
     arguments = ", ".join(names)
     return RuleText(
@@ -107,20 +107,10 @@ def rule_text(rule: Rule, n: int) -> RuleText:
     )
 
 
-def _run(rule: Rule, names: Sequence[str]) -> tuple[Any, list[Any]]:
-    """The forward and the shares of a rule as symbols. Raises TypeError, naming the rule, if that fails."""
+def _of_symbols(rule: Rule, names: Sequence[str]) -> tuple[Any, list[Any]]:
     # x + 0 is not x where x is -0, so that simplification is left out.
     book = Book({"add": lambda book, x, y: None})
-    inputs = [book.leaf(name) for name in names]
-    try:
-        forward = SUMS[rule](book, *inputs) if rule in SUMS else rule.forward(*inputs)
-        shares = list(rule.backward(book.leaf("upstream"), book.leaf("out"), *inputs))
-    except Exception as error:
-        raise TypeError(
-            f"The rule {rule.name} cannot be written in JavaScript: {error} Write its forward and backward with "
-            "operators and the functions of tinygrad_edu.elementary."
-        ) from error
-    return forward, shares
+    return rule_of_names(rule, names, book, "cannot be written in JavaScript:")
 
 
 def _function(writer: JavaScript, arguments: str, results: list[Any], joined: str) -> str:
@@ -131,25 +121,13 @@ def _function(writer: JavaScript, arguments: str, results: list[Any], joined: st
 
 
 def helpers(calls: Iterable[str]) -> str:
-    """The source of these functions, as far as they are ours, and of those that they call."""
-    wanted, pending = set[str](), list(calls)
-    while pending:
-        name = pending.pop()
-        if name in _HELPERS and name not in wanted:
-            wanted.add(name)
-            pending += re.findall(r"\b\w+(?=\()", _HELPERS[name])
-    return "\n\n".join(text for name, text in _HELPERS.items() if name in wanted)
-
-
-def _read_helpers() -> dict[str, str]:
-    """{name: source} of the functions in javascript_helpers.js, each with the comment above it."""
-    text = resources.files(__package__).joinpath("javascript_helpers.js").read_text("utf-8")
-    blocks = re.split(r"\n\n(?=//|function)", text)
-    found = ((re.search(r"^function (\w+)", block, re.MULTILINE), block.strip()) for block in blocks)
-    return {match[1]: block for match, block in found if match}
-
-
-_HELPERS = _read_helpers()
+    """The source of these functions, as far as they are ours, and of those that they call: blocks of a file."""
+    wanted = {*calls}
+    for name in reversed(HELPERS):  # each before those that it calls
+        wanted.update(HELPERS[name] if name in wanted else ())
+    blocks = resources.files(__package__).joinpath("javascript_helpers.js").read_text("utf-8").split("\n\n")
+    texts = dict(zip(HELPERS, blocks[1:], strict=True))  # the first block says what the file is
+    return "\n\n".join(text.strip() for name, text in texts.items() if name in wanted)
 
 
 # --- Modules ----------------------------------------------------------------------------------------------------
@@ -221,7 +199,7 @@ class JavaScriptPasses(Passes):
         if method == "evaluate" and all(map(is_number, inputs)):
             return float(rule.evaluate(inputs, inputs))
         n = len(inputs) - 2 * (method == "shares")
-        _run(rule, [f"x{i}" for i in range(n)])
+        _of_symbols(rule, [f"x{i}" for i in range(n)])
         raise TypeError(f"The backward of the rule {rule.name} cannot be written in JavaScript.")
 
 
@@ -270,7 +248,7 @@ def _array(rows: Any) -> str:
 
 def _argument_names(names: Sequence[str]) -> list[str]:
     """The names of the function's arguments, with an underscore where JavaScript or the module uses the name."""
-    return [f"{name}_" if name in TAKEN or name in _HELPERS else name for name in names]
+    return [f"{name}_" if name in TAKEN or name in HELPERS else name for name in names]
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -6,7 +6,6 @@ the user's keeps its backward, as a `jax.custom_vjp`.
 """
 
 import operator
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import Any, ClassVar
@@ -14,14 +13,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...engine.rule import Rule
-from ..formulas import ATOM, CHOICE, OPERATORS, POWER, PRODUCT, SUM, Form, Language
+from ..formulas import ATOM, CHOICE, OPERATORS, POWER, PRODUCT, SUM, Form, Language, short_number
 from ..ir.axes import access_of
 from ..ir.fission import fission
 from ..ir.front import Front
 from ..ir.routine import Access, Array, Axis, B, Loop, Routine, Stmt, free_of
 from ..lowered import CONSTANT, Lowered
 from ..squares import THETA
-from ..symbols import Book, Symbol
+from ..symbols import Book, Symbol, rule_of_names
 from ..update import equation
 from .numpy import array_text
 from .text import ArrayText, Elements, Formulas, bare, shown, storage, tuple_text
@@ -47,10 +46,6 @@ FORMS = OPERATORS | {  # what is not a function of jax.numpy by its own name
 }
 CHOICES = ("where", "lt", "le", "gt", "ge")
 REDUCED = {"logsumexp": "jax.nn.logsumexp({}, axis=-1)", "softmax": "jax.nn.softmax({}, axis=-1)"}
-
-
-def _number(text: str) -> str:
-    return re.sub("(inf|nan)", r"jnp.\1", text)
 
 
 class JaxElements(Elements):
@@ -111,7 +106,7 @@ class JaxFormulas(Formulas):
         self._taken = set(taken)
 
     def number(self, x: Any) -> str:
-        return _number(super().number(x))
+        return short_number(x, "jnp.inf", "jnp.nan")
 
     def function(self, op: str) -> str:
         return f"jnp.{op}"
@@ -188,26 +183,16 @@ class JaxLanguage(Language):
         return f"jnp.{op}"
 
     def number(self, x: Any) -> str:
-        text = str(int(x)) if isinstance(x, float) and x.is_integer() and abs(x) < 1e15 else super().number(x)
-        return _number(text)
+        return short_number(x, "jnp.inf", "jnp.nan")
 
 
 def rule_source(rule: Rule, n: int, name: str) -> str:
     """A rule of n inputs as a `jax.custom_vjp`. Raises TypeError, naming it, if it does not run on symbols."""
     names, book = [f"x{i}" for i in range(n)] if n > 1 else ["x"], Book()
-    inputs = [book.leaf(x) for x in names]
-    try:
-        out = rule.forward(*inputs)
-        shares = rule.shares(book.leaf("upstream"), book.leaf("out"), *inputs)
-        zero = book.make("zeros_like", inputs[0])  # gives a number, or a choice of two, the dtype of an input
-        out = out if isinstance(out, Symbol) and out.op not in CHOICES else zero + out
-        shares = [share if isinstance(share, Symbol) else zero + share for share in shares]
-    except Exception as error:  # a rule of the user's may do anything with its numbers
-        raise TypeError(
-            f"The rule {rule.name} does not run on symbols, so JAX cannot run it ({error}). Write it with "
-            "operators and functions of tinygrad_edu.elementary: sin instead of math.sin, where instead of a "
-            "branch."
-        ) from None
+    out, shares = rule_of_names(rule, names, book, "does not run on symbols, so JAX cannot run it")
+    zero = book.make("zeros_like", book.leaf(names[0]))  # gives a number or a choice the dtype of an input
+    out = out if isinstance(out, Symbol) and out.op not in CHOICES else zero + out
+    shares = [share if isinstance(share, Symbol) else zero + share for share in shares]
     forward, backward = _returned(out), _returned(*shares, many=True)
     return RULE.format(name=name, inputs=bare(names), forward=forward, backward=backward)
 

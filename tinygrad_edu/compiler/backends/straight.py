@@ -10,7 +10,7 @@ OverflowError, ValueError or ZeroDivisionError. The caller then evaluates that p
 error is the result of the eager engine.
 """
 
-import ast
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -19,10 +19,11 @@ from ...engine.rule import Rule
 from ...engine.rules import RULES
 from ..checks import collector_paused
 from ..formulas import ATOM, CHOICE, COMPARISON, OPERATORS, POWER, Form, Language, number_text, source_of
-from ..symbols import Symbol
+from ..symbols import Symbol, is_number
 from ..tracing import Trace
+from .straight_helpers import READ
 from .straight_loops import Stage, stages_of
-from .straight_passes import HELPERS, MATH, Passes, is_number
+from .straight_passes import HELPERS, MATH, Passes
 
 WIDTH = 100  # of one expression, in characters
 
@@ -107,8 +108,8 @@ class StraightWriter(Language):
         self.lines: list[str] = []
         self.pieces: dict[Symbol, _Piece] = {}
         self.uses: dict[Symbol, int] = {}
-        self.lists: dict[Stage, dict[int, str]] = {}  # the variables of loops, by place
-        self.names_of_lists: set[str] = set()
+        self.lists: dict[Stage, dict[int, str]] = {}  # of loops, by place
+        self.carried: set[str] = set()  # variables that the next stage reads
         self.functions: set[str] = set()  # of math, and helpers
         self.n_temporary = 0
         self._times = {  # how often the text of an operation contains each operand, if not once
@@ -146,34 +147,38 @@ class StraightWriter(Language):
         times = self._times.get(symbol.op, (1,) * len(symbol.args))
         return [(x, n) for x, n in zip(symbol.args, times, strict=False) if x.__class__ is Symbol]
 
-    def _write(self, symbol: Symbol, target: str = "") -> None:
-        """Write an expression: in a line of its own if it has a target, or is used more than once."""
+    def _write(self, symbol: Symbol, *targets: str) -> None:
+        """Write an expression: in a line of its own if it has targets, or is used more than once."""
         failing = self.passes.failing
         text, level = self.operation(symbol)
         fails = bool(failing) and (symbol in failing or any(self._fails(x) for x in symbol.args))
         self.pieces[symbol] = _Piece(text, level, True, fails)
-        if target:
-            self.lines.append(f"{target} = {text}")
-            self.pieces[symbol] = _Piece(target)
+        if targets:
+            self.lines.append(f"{' = '.join(targets)} = {text}")
+            self.pieces[symbol] = _Piece(targets[-1])
         elif self.uses[symbol] > 1 or len(text) > WIDTH or symbol.op == "take":  # it checks an index
             self._assign(symbol)
 
     def _loop(self, stage: Stage, symbols: list[Symbol]) -> None:
-        """Write a loop: its typical stage, with lists for what other stages read."""
+        """Write a loop: its typical stage, with lists for what other stages than the next one read."""
         run = stage.run
         first = run.start + stage.typical * run.period
         typical = symbols[first : first + run.period]
-        names = self.lists[stage] = {}
+        names: dict[int, str] = {}
+        old: dict[int, str] = {}  # what stands for a place in the stage before
+        lists = self.lists[stage] = {}
         for place, n in sorted(stage.before.items()):
-            names[place] = self._name_of(typical[place], is_single=place not in stage.listed)
+            names[place] = old[place] = self._name_of(typical[place], is_single=place not in stage.listed)
             before = [symbols[q] for q in run.initial(place, n)]  # nobody uses those that are not written
-            initial = ", ".join(self.text(x) if x in self.pieces else "0.0" for x in before)
+            initial = [self.text(x) if x in self.pieces else "0.0" for x in before]
             if place in stage.listed:
-                self.names_of_lists.add(names[place])
-                zeros = f"[0.0] * {run.length}"
-                self.lines.append(f"{names[place]} = {f'[{initial}] + ' * bool(initial)}{zeros}")
-            elif n:
-                self.lines.append(f"{names[place]} = {initial}")
+                lists[place] = self.passes.free(f"{names[place]}_at")
+                filled = f"[{', '.join(initial)}] + " * bool(initial)
+                self.lines.append(f"{lists[place]} = {filled}[0.0] * {run.length}")
+            if place in stage.carried:
+                self.lines.append(f"{names[place]} = {initial[-1]}")
+                if any(reader > place or reader not in names for reader in stage.carried[place]):
+                    old[place] = self.passes.free(f"{names[place]}_before")
         for place in stage.live:
             self.uses[typical[place]] = 0
         for place in stage.live:
@@ -181,21 +186,28 @@ class StraightWriter(Language):
                 if operand in self.uses:
                     self.uses[operand] += n
         outside, self.lines, pieces = self.lines, [], dict[Symbol, Any]()
+        self.carried = {names[place] for place in stage.carried}
+        self.lines += [f"{old[place]} = {names[place]}" for place in names if old[place] != names[place]]
         for place in sorted(stage.live):
             x = typical[place]
             for operand, source in zip(x.args, stage.operands[place], strict=True):
                 if source is not None and source[:1] + source[2:] != (stage, 0, 1):
                     pieces.setdefault(operand, self.pieces.get(operand))
-                    self.pieces[operand] = _Piece(self._moving(stage, *source))
-            row = f"[{_sum_of(stage.before[place], 1)}]" if place in stage.listed else ""
-            self._write(x, f"{names[place]}{row}" if place in names else "")
+                    is_old = source[0] is stage and source[2:] == (-1, 1)
+                    self.pieces[operand] = _Piece(old[source[1]] if is_old else self._moving(stage, *source))
+            targets = [f"{lists[place]}[{_sum_of(stage.before[place], 1)}]"] if place in lists else []
+            if place in names and (not targets or place in stage.carried or place in stage.again):
+                targets.append(names[place])
+            self._write(x, *targets)
+        self.carried = set()
         body = [f"    {line}" for part in self.lines for line in part.split("\n")]
         self.lines = [*outside, f"for t in range({run.length}):", *body]
         self.pieces |= pieces  # as they were outside
         for i in stage.outside:
             t, place = run.place(i)
-            row = f"[{stage.before[place] + t}]" if place in stage.listed else ""
-            self.pieces[symbols[i]] = _Piece(f"{names[place]}{row}")
+            self.pieces[symbols[i]] = _Piece(
+                f"{lists[place]}[{stage.before[place] + t}]" if place in lists else names[place]
+            )
 
     def _moving(self, stage: Stage, source: Any, *where: int) -> str:
         """The text of an operand that changes from stage to stage."""
@@ -220,13 +232,13 @@ class StraightWriter(Language):
     def _name_of(self, symbol: Symbol, is_single: bool = True) -> str:
         """The name of its variable. A sum is finished in one variable if each part is read by the next only.
 
-        But a list keeps its name for itself: the parts of a sum that becomes one of its items are no lists.
+        But what a loop carries to the next stage keeps its name for itself: parts of its sum have others.
         """
         is_partial = is_single and self.uses[symbol] == 1
         name = self.passes.names.get(symbol) or (is_partial and self.passes.partial.get(symbol))
-        if not name or (name in self.names_of_lists and is_single):
+        if not name or (name in self.carried and is_single):
             self.n_temporary += 1
-            name = self.temporary.format(self.n_temporary)
+            name = self.passes.free(self.temporary.format(self.n_temporary))
         return name
 
     def _assign(self, symbol: Symbol) -> None:
@@ -241,10 +253,9 @@ class StraightWriter(Language):
         return self.pieces[x][:2] if x.__class__ is Symbol else super().written(x)
 
     def number(self, x: Any) -> str:
-        text = number_text(float(x))
-        if text[-1] in "fn":  # inf and nan
-            self.functions.add(text.lstrip("-"))
-        return text
+        if not math.isfinite(x):
+            self.functions.add("nan" if x != x else "inf")
+        return number_text(float(x))
 
     def operation(self, x: Symbol) -> tuple[str, int]:
         op, args = x.op, x.args
@@ -301,9 +312,8 @@ class StraightWriter(Language):
             results,
             *["return outputs, [", *gradient, "]"],
         ]
-        helpers = [source_of(helper) for name, helper in HELPERS.items() if name in self.functions]
-        read = {node.id for node in ast.walk(ast.parse("".join(helpers))) if isinstance(node, ast.Name)}
-        of_math = (self.functions | read) & MATH
+        helpers = [HELPERS[name] for name in HELPERS if name in self.functions]
+        of_math = self.functions.union(*(READ[helper] for helper in helpers)) & MATH
         return "\n".join(
             [
                 '"""Straight-line Python, written by tinygrad_edu.',
@@ -314,7 +324,7 @@ class StraightWriter(Language):
                 "",
                 *([f"from math import {', '.join(sorted(of_math))}", ""] if of_math else []),
                 *_declared(passes.opaque),
-                *(f"\n{helper}" for helper in helpers),
+                *(f"\n{source_of(helper)}" for helper in helpers),
                 "",
                 "def run(parameters, inputs):",
                 *(f"    {line}" if line else "" for part in body for line in part.split("\n")),

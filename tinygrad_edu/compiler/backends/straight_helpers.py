@@ -39,4 +39,11 @@ def evaluate(rule, *inputs):
     return float(rule.evaluate(inputs, inputs))
 
 
-ALL = (power, logsumexp, take, placed, evaluate)
+# The functions, and what of `math` each reads.
+READ = {
+    power: {"nan", "pow"},
+    logsumexp: {"exp", "fsum", "isinf", "log1p"},
+    take: set[str](),
+    placed: set[str](),
+    evaluate: set[str](),
+}

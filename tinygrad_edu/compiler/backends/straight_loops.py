@@ -8,14 +8,17 @@ each operand moves on as far from every stage to the next: not at all (it lies o
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from operator import sub
 from typing import Any
 
+from ..repeats import carried_from
 from ..symbols import Symbol
 
 FEWEST = 8  # stages of a loop
 SMALLEST = 32  # expressions of a loop; fewer are shorter without one
 LONGEST = 2000  # expressions of a stage
-GAPS = 4  # periods that are tried
+GAPS = 4  # periods that are tried, until loops have
+MOST = 0.9  # of the expressions
 ENDS = 3  # stages that may be left out
 
 
@@ -53,6 +56,8 @@ class Stage:
               index at t = 0, step) in an argument; None outside of all loops
     before    place that is read by other stages, or outside -> how many stages before the first one are read
     listed    those of them that need a list. The others need the latest stage only
+    carried   those that the next stage reads -> by which places
+    again     those that their own stage reads
     live      the places that are needed
     outside   the expressions that are read outside
     """
@@ -62,6 +67,8 @@ class Stage:
     operands: list[list[Any]] = field(default_factory=list)
     before: dict[int, int] = field(default_factory=dict)
     listed: set[int] = field(default_factory=set)
+    carried: dict[int, set[int]] = field(default_factory=dict)
+    again: set[int] = field(default_factory=set)
     live: set[int] = field(default_factory=set)
     outside: set[int] = field(default_factory=set)
 
@@ -103,13 +110,15 @@ def stages_of(
 
 def _runs_of(symbols: Sequence[Symbol], reads: list[tuple[int, ...]]) -> list[Repetition]:
     """The longest runs of stages, in order, without overlaps."""
-    kinds: list[Any] = []
+    kinds: list[int] = []
+    known: dict[Any, int] = {}
     n_leaves = sum(symbol.op == "leaf" for symbol in symbols)  # they are the first
     last: dict[Any, int] = {}
     gaps: Counter[int] = Counter()
     for i, (symbol, own) in enumerate(zip(symbols, reads, strict=True)):
-        kinds.append((symbol.op, *[None if x.__class__ is Symbol else repr(x) for x in symbol.args]))
-        if symbol.op != "leaf":
+        kind = (symbol.op, *[None if x.__class__ is Symbol else repr(x) for x in symbol.args])
+        kinds.append(known.setdefault(kind, len(known)))
+        if i >= n_leaves:
             near = kinds[-1], *[i - x if n_leaves <= x and i - x < LONGEST else 0 for x in own]
             gaps[i - last.get(near, i)] += 1
             last[near] = i
@@ -117,7 +126,9 @@ def _runs_of(symbols: Sequence[Symbol], reads: list[tuple[int, ...]]) -> list[Re
     found: list[Repetition] = []
     for period, n in gaps.most_common(GAPS):
         if period <= LONGEST and n >= FEWEST:
-            found += _of_period(kinds, reads, period)
+            found += _of_period(kinds, reads, period, n_leaves)
+            if sum(run.end - run.start for run in found) > MOST * len(symbols):
+                break
     chosen: list[Repetition] = []
     for run in sorted(found, key=lambda run: (run.start - run.end, run.period)):
         if all(run.end <= other.start or other.end <= run.start for other in chosen):
@@ -125,12 +136,12 @@ def _runs_of(symbols: Sequence[Symbol], reads: list[tuple[int, ...]]) -> list[Re
     return sorted(chosen, key=lambda run: run.start)
 
 
-def _of_period(kinds: list[Any], reads: list[tuple[int, ...]], period: int) -> list[Repetition]:
-    steps: list[Any] = []
-    runs, first = [], 0
-    for i in range(len(kinds) - period + 1):
-        alike = i < len(kinds) - period and kinds[i] == kinds[i + period] and kinds[i][0] != "leaf"
-        steps.append(tuple([b - a for a, b in zip(reads[i], reads[i + period], strict=True)]) if alike else None)
+def _of_period(kinds: list[int], reads: list[tuple[int, ...]], period: int, n_leaves: int) -> list[Repetition]:
+    steps: list[Any] = [None] * n_leaves
+    runs, first = [], n_leaves
+    for i in range(n_leaves, len(kinds) - period + 1):
+        alike = i < len(kinds) - period and kinds[i] == kinds[i + period]
+        steps.append(tuple(map(sub, reads[i + period], reads[i])) if alike else None)
         changes = i - period >= first and steps[i] != steps[i - period]
         if not alike or changes:
             if i - first + period >= max(FEWEST * period, SMALLEST):
@@ -149,8 +160,8 @@ def _cut(steps: list[Any], reads: list[tuple[int, ...]], first: int) -> int:
             if step == period:
                 target = (q - first) % period
                 ahead[target] = max(ahead.get(target, 0), first + place - q)
-    carried = Counter((place + i) % period for place, n in ahead.items() for i in range(1, min(n, period - 1) + 1))
-    return min(range(period), key=lambda place: (carried[place], place))
+    carried = carried_from(period, ahead)
+    return carried.index(min(carried))
 
 
 def _resolved(
@@ -191,7 +202,7 @@ def _resolved(
 
 def _find_needed(stage: Stage, failing: list[int]) -> None:
     """Say which places of a stage are needed, and which need a list. Later loops have said what they read."""
-    run, read = stage.run, set[int]()
+    run = stage.run
     for q in stage.outside:
         t, place = run.place(q)
         stage.before.setdefault(place, 0)
@@ -213,10 +224,11 @@ def _find_needed(stage: Stage, failing: list[int]) -> None:
                 other.listed.add(target)
             elif t < 0:
                 stage.before[target] = max(stage.before.get(target, 0), -t)
-                if (target, t) != (place, -1):
+                if t < -1:
                     stage.listed.add(target)
+                else:
+                    stage.carried.setdefault(target, set()).add(place)
             else:
-                read.add(target)
+                stage.again.add(target)
             if other is stage:
                 todo.append(target)
-    stage.listed |= {place for place, n in stage.before.items() if n and place in read}

@@ -4,7 +4,6 @@ import builtins
 import functools
 import keyword
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -13,7 +12,7 @@ from ...engine.rule import Rule
 from ...engine.rules import DIV, RULES
 from ...engine.value import Value
 from ..placeholder import CHOICES, COMPARISONS, TAKE, Placeholder
-from ..symbols import SUMS, Book, Symbol, simpler_pow
+from ..symbols import SUMS, Book, Symbol, forward_of, is_number, shares_of, simpler_pow
 from ..tracing import Trace
 from . import straight_helpers
 
@@ -21,7 +20,7 @@ from . import straight_helpers
 GUARDED = {"div", "reciprocal", "mod", "pow", "pow_n", "sqrt", "log", "log2", "log10", "log1p"}
 GUARDED |= {"asin", "acos", "acosh", "atanh"}
 MATH = {name for name in elementary.__all__ if hasattr(math, name)} | {"fsum", "isinf"}
-HELPERS = {function.__name__: function for function in straight_helpers.ALL}
+HELPERS = {function.__name__: function for function in straight_helpers.READ}
 
 
 def _sigmoid(book: Book, x: Any) -> Any:
@@ -42,10 +41,6 @@ def _logsumexp(book: Book, *inputs: Any) -> Any:
     return _item(book, book.special("logsumexp", inputs), 0)
 
 
-def _logsumexp_backward(upstream: Any, out: Any, *inputs: Any) -> list[Any]:
-    return [upstream * _item(out.book, out.args[0], 1 + i) for i in range(len(inputs))]
-
-
 def _smallest(book: Book, *inputs: Any) -> Any:
     return functools.reduce(lambda x, y: book.make("min", x, y), inputs)
 
@@ -55,10 +50,6 @@ _STEPS = {*COMPARISONS.values(), *CHOICES.values()}  # their slope is 0
 
 def _item(book: Book, of: Symbol, place: int) -> Symbol:
     return book.special("item", (of, place))
-
-
-def is_number(x: Any) -> bool:
-    return isinstance(x, int | float)
 
 
 class Passes:
@@ -105,11 +96,14 @@ class Passes:
 
     def _name(self, label: str, otherwise: str) -> str:
         """A label as the name of a variable, x[0, 1] as x0_1, if it is short and free; else `otherwise`."""
-        name = re.sub(r"\[(\d+)(?:, (\d+))*\]", lambda m: m[0][1:-1].replace(", ", "_"), label)
+        name = label.replace(", ", "_").replace("[", "").replace("]", "")
         fit = len(name) <= 12 and name.isascii() and name.isidentifier() and not keyword.iskeyword(name)
-        ours = re.fullmatch(r"[vdtp]\d+|x\d+_\d+|d_\w+|rule\d+|__\w+", name)
-        if not fit or ours or name in self.taken:
-            name = otherwise
+        return self.free(name if fit and name not in self.taken and not name.startswith("__") else otherwise)
+
+    def free(self, name: str) -> str:
+        """A variable of this name, with an underscore if there is one already."""
+        while name in self.taken:
+            name += "_"
         self.taken.add(name)
         return name
 
@@ -138,12 +132,9 @@ class Passes:
         elif all(map(is_number, inputs)) or self._is_checked(rule):
             out = self._called("evaluate", rule, *inputs)
         else:
-            try:
-                reduction = self.reductions.get(rule)
-                out = reduction(self.book, *inputs) if reduction else rule.forward(*inputs)
-            except Exception:  # it calls math, or asks for the truth of a symbol
-                out = None
-            if not isinstance(out, Symbol) and not is_number(out):
+            reduction = self.reductions.get(rule)
+            out = reduction(self.book, *inputs) if reduction else forward_of(rule, *inputs)
+            if out is None:
                 out = self._called("evaluate", rule, *inputs)
         if isinstance(out, Symbol) and (out.op in ("take", "evaluate") or _may_fail(rule, inputs)):
             self.failing.add(out)
@@ -171,12 +162,12 @@ class Passes:
             terms[self.trace.outputs[0]].append(1.0)
         picks: dict[tuple[Value, ...], list[Any]] = {}
         names = self.arguments["parameters"]
-        labels = {p: f"d_{name}" for p, name in zip(self.trace.parameters, names, strict=True)}
+        labels = {p: self.free(f"d_{name}") for p, name in zip(self.trace.parameters, names, strict=True)}
         for i, node in reversed(list(enumerate(self.order))):
             if node not in learned or not isinstance(node, Placeholder):
                 continue
             if terms[node]:
-                upstream = self._sum(terms.pop(node), self._adjoint.format(i))
+                upstream = self._sum(terms.pop(node), self.free(self._adjoint.format(i)))
                 if node.rule is TAKE:
                     pair = self.book.special("pair", (self.values[node.parents[0]], upstream))
                     picks.setdefault(node.parents[1:], []).append(pair)
@@ -191,7 +182,7 @@ class Passes:
                 for place, row in enumerate(rows):  # all nodes that pick from these rows are done
                     if row in learned:
                         terms[row].append(_item(self.book, placed, place))
-        return [self._sum(terms[p], f"d_{name}") for p, name in zip(self.trace.parameters, names, strict=True)]
+        return [self._sum(terms[p], labels[p]) for p in self.trace.parameters]
 
     def _learned(self) -> set[Value]:
         """The nodes that depend on a parameter, with slopes on the way."""
@@ -216,14 +207,11 @@ class Passes:
     def _shares(self, node: Placeholder, upstream: Any) -> Sequence[Any]:
         rule, out, inputs = node.rule, self.values[node], [self.values[p] for p in node.parents]
         assert rule is not None
-        try:
-            if self.reductions.get(rule) is _logsumexp:
-                return _logsumexp_backward(upstream, out, *inputs)
-            shares = rule.shares(upstream, out, *inputs)
-            if all(isinstance(share, Symbol) or is_number(share) for share in shares):
-                return shares  # type: ignore[no-any-return]  # rules take any kind of number
-        except Exception:  # as in _out
-            pass
+        if self.reductions.get(rule) is _logsumexp:
+            return [upstream * _item(self.book, out.args[0], 1 + i) for i in range(len(inputs))]
+        shares = shares_of(rule, upstream, out, *inputs)
+        if shares is not None:
+            return shares
         of_floats = self._called("shares", rule, upstream, out, *inputs)
         return [_item(self.book, of_floats, place) for place in range(len(inputs))]
 

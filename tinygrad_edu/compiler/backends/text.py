@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..formulas import ATOM, CHOICE, OPERATORS, SUM, Form, number_text
+from ..formulas import ATOM, CHOICE, OPERATORS, SUM, Form, is_negative, short_number
 from ..ir.routine import REDUCTIONS, Access, Array, Axis, B, Loop, Routine, Stmt, free_of
 from ..symbols import Symbol
 
@@ -284,8 +284,7 @@ class Formulas:
     def written(self, x: Any, order: Sequence[Axis]) -> ArrayText:
         """An expression; its dimensions are the last ones of this order, of size 1 where it lacks an axis."""
         if not isinstance(x, Symbol):
-            text = self.number(x)
-            return ArrayText(text, (), level=ATOM if text[0] != "-" else ATOM - 1)
+            return ArrayText(self.number(x), (), level=ATOM - is_negative(x))
         if x.op == "leaf":
             return ArrayText(str(x.args[0]), ())
         if x.op == "get":
@@ -325,7 +324,7 @@ class Formulas:
 
     def number(self, x: Any) -> str:
         """A number; inf and nan are names."""
-        return str(int(x)) if isinstance(x, float) and x.is_integer() and abs(x) < 1e15 else number_text(x)
+        return short_number(x)
 
     def exactly(self, x: Any, own: Sequence[Axis]) -> ArrayText:
         """An expression with exactly these axes, all of which it has."""

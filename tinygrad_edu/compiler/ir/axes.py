@@ -214,14 +214,6 @@ class Reads:
         return self.front.book.reduce("sum", over, body)
 
 
-def has_view(dims: tuple[int, ...], index: Indices) -> bool:
-    """Do these positions follow a pattern in an array of these dimensions?"""
-    if index.size == 1:
-        return True
-    found = digits_of_axes(index)
-    return found is not None and _is_placed(dims, int(index.flat[0]), found)
-
-
 def _is_placed(dims: tuple[int, ...], base: int, found: list[list[tuple[int, int]]]) -> bool:
     """Has each digit a dimension of its own? Windows that overlap have not."""
     digits = [digit for own in found for digit in own if digit[1]]

@@ -26,7 +26,7 @@ from ..lowered import (
 )
 from ..normalise import LOGSUMEXP
 from ..placeholder import TAKE
-from ..symbols import Symbol
+from ..symbols import forward_of
 from ..views import Indices
 from .axes import Reads
 from .routine import Access, Array, Axis, Expressions, Loop, Routine, Stmt, free_of, whole
@@ -193,12 +193,9 @@ class Front:
     def _applied(self, old: Tensor, statement: Reads, operands: Sequence[Any]) -> Any:
         """The rule's own forward on symbols. A rule that cannot run on symbols is called on arrays."""
         rule: Any = old.rule
-        try:
-            value = rule.forward(*operands)
-            if isinstance(value, Symbol | int | float):
-                return value
-        except Exception:  # such as math.exp(symbol) in a rule of the user's
-            pass
+        value = forward_of(rule, *operands)
+        if value is not None:
+            return value
         return self.book.special("call", (rule, "forward", *operands), statement.free(old.batched))
 
     def _part(self, old: Tensor, statement: Reads, part: Any) -> Any:

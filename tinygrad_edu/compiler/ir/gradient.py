@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ...engine.rules import RULES
-from ..symbols import Symbol
+from ..symbols import Symbol, shares_of
 from .routine import Access, Array, Axis, B, Loop, Part, Routine, Stmt, bound_in, free_of, parts_of, whole
 
 SLOPES = {RULES["tanh"]: "tanh_slope", RULES["sigmoid"]: "sigmoid_slope"}  # these keep digits in the tails
@@ -196,17 +196,12 @@ class _Reverse:
 
     def _shares_of(self, stmt: Stmt, upstream: Any, out: Symbol) -> list[Any]:
         rule: Any = stmt.rule
-        try:
-            values = list(rule.shares(upstream, out, *stmt.operands))
-            if all(isinstance(value, Symbol | int | float) for value in values):
-                return values
-        except Exception:  # a rule that cannot run on symbols
-            pass
         arguments = upstream, out, *stmt.operands
-        return [
-            self.book.special("call", (rule, place, *arguments), stmt.out.free)
-            for place in range(len(stmt.operands))
-        ]
+        shares = shares_of(rule, *arguments)
+        if shares is not None:
+            return [*shares]
+        places = range(len(stmt.operands))
+        return [self.book.special("call", (rule, place, *arguments), stmt.out.free) for place in places]
 
     def _slope(self, name: str, stmt: Stmt, out: Symbol) -> Symbol:
         """The slope of tanh or sigmoid; in a loop, that of all stages at once, before the loop."""
