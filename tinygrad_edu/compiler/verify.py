@@ -70,18 +70,20 @@ def disagreement(made: Program, arrays: Sequence[NDArray[Any]]) -> str | None:
 def _lengths_differ(
     made: Program, compared: Callable[..., str | None], theta: NDArray[Any], inputs: Sequence[NDArray[Any]]
 ) -> str:
-    """Compare a program for inputs of any length at a second one: what is right for one only is no recurrence."""
+    """Compare a program for inputs of any length at others too: what is right for one only is no recurrence."""
     lengths = made.lengths
     if not lengths:
         return ""
-    second = lengths.sizes[1]
-    if second not in lengths.agreed:
-        wrong = compared(lengths.second, theta, resized(inputs, lengths.axes, second))
-        if wrong:
-            return f"{wrong}, for inputs of length {second}"
-        lengths.agreed |= {second} if wrong == "" else set()
-    if second in lengths.agreed:
-        lengths.agreed.add(lengths.length(made.contract.request))
+    for other in lengths.others:
+        sizes = lengths.lengths(other.contract.request)
+        if sizes not in lengths.agreed:
+            wrong = compared(other, theta, resized(inputs, lengths.axes, sizes))
+            if wrong:
+                return f"{wrong}, for inputs of length {', '.join(map(str, sizes))}"
+            if wrong is None:
+                return ""
+            lengths.agreed.add(sizes)
+    lengths.agreed.add(lengths.lengths(made.contract.request))
     return ""
 
 
