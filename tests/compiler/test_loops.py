@@ -237,6 +237,20 @@ def test_a_stage_that_differs_is_in_no_loop(odd: int) -> None:
     assert [int(n) for n in re.findall(r"for t in range\((\d+)\)", step.source)] == lengths[odd]
 
 
+def test_what_a_stage_puts_side_by_side_learns_if_its_window_does() -> None:
+    """The state has no parameter. The gradient passes through what each stage reads of its own."""
+    weight = Value(0.3)
+
+    def loss(x: Any, start: Any) -> Value:
+        h, out = start, Value(0.0)
+        for now in x:
+            out = tg.tanh(out + tg.softmax([*h, 0.3 * tg.sigmoid(weight * now)])[0])
+            h = [tg.tanh(1.5 * a) for a in h]
+        return out
+
+    assert "for t in range(" in compare(loss, [weight], normal(2, 9), normal(2, 2)).source
+
+
 # --- Random recurrences -----------------------------------------------------------------------------------------
 
 UNARY = [tg.tanh, tg.sin, tg.sigmoid, tg.relu, lambda x: 0.3 * x * x]

@@ -1,7 +1,7 @@
 """Program: what the compiler has made, and the contract under which it may be used."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -149,6 +149,12 @@ class Program:
     _runs: dict[Any, Any] = field(default_factory=dict)
     _exact: "Program | None" = None
     _vectors: Any = None  # parameters and gradient with the knobs
+
+    def in_numpy(self) -> "Program":
+        """The same arrays as a program in NumPy; itself if it is one, or has an exact form."""
+        if self.exact or "numpy" not in self.namespace:
+            return self
+        return replace(self, namespace=self.namespace["numpy"](), lengths=None, _runs={})
 
     def notice_knobs(self) -> None:
         """A program with knobs is compared at the first two of their numbers."""

@@ -11,9 +11,14 @@ Where the engine raises at the first points, other examples of the batch are tri
 domains: positive, between 0 and 1, above 1. If it raises there too, the next batch is compared.
 
 A program in float32 is also compared with itself in float64, on the whole batch.
+
+XLA takes longer to compile a program than all of this. So of a program in JAX, NumPy's program of the same arrays
+is compared with the engine, and both with each other, on the batch for which XLA compiles it anyway. Only if they
+are not alike, it is compared as above.
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
@@ -30,7 +35,7 @@ from .batches import examples
 from .checks import TOLERANCE, collector_paused, differentiated, near
 from .lending import read_numbers, standing_in
 from .lengths import resized
-from .lowered import every_array
+from .lowered import PARAMETER, every_array
 from .nesting import flat_values
 from .program import Broken, Program, Request
 
@@ -44,7 +49,10 @@ ROWS = 8  # examples of the batch that are tried
 
 def disagreement(made: Program, arrays: Sequence[NDArray[Any]]) -> str | None:
     """What is wrong with a program, or "". None if the eager function is defined at no point that was tried."""
-
+    if (twin := made.in_numpy()) is not made:
+        wrong = disagreement(twin, arrays)
+        if wrong is None or (not wrong and _alike(made, twin, arrays)):
+            return wrong
     function, parameters = made.contract.given.function, made.contract.given.parameters
     made.contract.given.numbers()
 
@@ -65,6 +73,39 @@ def disagreement(made: Program, arrays: Sequence[NDArray[Any]]) -> str | None:
                 if not found[-1]:
                     return ""
     return next((wrong for wrong in found if wrong), None)
+
+
+def _alike(made: Program, twin: Program, arrays: Sequence[NDArray[Any]]) -> bool:
+    """Do two programs give the same, up to rounding, where both give numbers? They are compared at one point."""
+    dtype, sizes = made.namespace["dtype"], len(arrays[0]) if arrays else 1
+    relative, absolute = (1e-3, 1e-4) if dtype == np.float32 else (TOLERANCE, TOLERANCE / 100)
+    for theta, inputs in itertools.islice(points(made, made.contract.given.parameters, arrays, arrays), FIRST):
+        gradients = np.zeros((2, len(theta)))
+        single = theta.astype(dtype)
+        own = gradients[0].astype(dtype)
+        try:
+            exact = twin.run(theta, gradients[1], inputs, sizes)
+            if not _all_finite(exact, gradients[1]):
+                continue
+            found = made.run(single, own, inputs, sizes)
+        except Exception:  # another path, or what the full comparison tells
+            return False
+        finally:
+            twin.forget(theta)
+            made.forget(single)
+        of_array = np.zeros(len(theta))
+        for array in made.lowered.arrays:
+            if array.source == PARAMETER:
+                of_array[array.places] = np.abs(gradients[1][array.places]).max(initial=0.0)
+        parts = [(own, gradients[1], of_array)] if made.contract.request.gradient else []
+        for a, b in zip(*(x if isinstance(x, tuple) else (x,) for x in (found, exact)), strict=True):
+            parts.append((np.asarray(a), np.asarray(b), np.abs(b).max(initial=0.0)))
+        return all((np.abs(a - b) <= relative * np.abs(b) + absolute * size).all() for a, b, size in parts)
+    return False
+
+
+def _all_finite(result: Any, gradient: Any) -> bool:
+    return all(np.isfinite(x).all() for x in (*(result if isinstance(result, tuple) else (result,)), gradient))
 
 
 def _lengths_differ(
@@ -152,7 +193,8 @@ def lost(made: Program, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> 
     One that leaves the range of float32, which is inf or nan there, comes before others.
     """
     far: list[tuple[float, float]] = []
-    results = (results_of(made, theta.astype(dtype), arrays) for dtype in (np.float32, np.float64))
+    programs = (made, np.float32), (made.in_numpy(), np.float64)
+    results = (results_of(program, theta.astype(dtype), arrays) for program, dtype in programs)
     for rounded, exact in zip(*results, strict=True):
         size = 1e-3 + np.abs(exact[np.isfinite(exact)]).max(initial=0.0)
         with np.errstate(all="ignore"):
