@@ -16,7 +16,7 @@ import numpy as np
 import programs
 import pytest
 import recurrences
-from comparing import compare
+from comparing import check, compare
 
 import tinygrad_edu as tg
 from tinygrad_edu import CompileError, Value, nn, optim
@@ -620,6 +620,24 @@ def small_step(**options: Any) -> Any:
 
 
 BATCH = np.ones((5, 2)), np.linspace(0, 1, 5)
+
+
+def test_an_encoder_and_a_decoder_have_lengths_of_their_own() -> None:
+    """Each pair of lengths has a program; all are right, the short ones too."""
+    parameters = programs.flat(recurrences.W, recurrences.U, recurrences.b, recurrences.v)
+
+    def loss(source: Any, target: Any) -> Value:
+        h, total = recurrences.recurrent(source)[-1], Value(0.0)
+        for now in target:
+            h = recurrences.tanh(
+                programs.plus(programs.linear(recurrences.U, h), programs.linear(recurrences.W, now))
+            )
+            total = total + tg.dot(h, recurrences.v)
+        return total / len(target)
+
+    step = tg.compile(loss, parameters, backend="jax")
+    for lengths in [(8, 5), (1, 2), (2, 1), (5, 8)]:
+        check(step, loss, parameters, *(recurrences.normal(2, n, 2) for n in lengths))
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

@@ -198,7 +198,7 @@ class Program:
                     raise
                 rows = list(range(size))
                 raise Broken(rows, rows) from None
-        is_right = self.exact is None or _is_finite(result, gradient if self.contract.request.gradient else 0.0)
+        is_right = self.exact is None or is_finite(result, gradient if self.contract.request.gradient else 0.0)
         if self.n_checked:
             value, outputs = result if isinstance(result, tuple) else (None, result)
             outputs = outputs[:, : -self.n_checked]
@@ -229,6 +229,7 @@ class Program:
             self._exact.forget(parameters)
 
 
-def _is_finite(result: Any, gradient: Any) -> bool:
+def is_finite(result: Any, gradient: Any) -> bool:
+    """Has a result, or a gradient, neither inf nor nan?"""
     parts = result if isinstance(result, tuple) else (result,)
     return all(np.isfinite(part).all() for part in (*parts, gradient))

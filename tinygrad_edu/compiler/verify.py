@@ -37,7 +37,7 @@ from .lending import read_numbers, standing_in
 from .lengths import resized
 from .lowered import PARAMETER, every_array
 from .nesting import flat_values
-from .program import Broken, Program, Request
+from .program import Broken, Program, Request, is_finite
 
 POINTS = [0.5, 0.25, 1.5, -0.5, 2.0]  # inputs to try a rule with
 SINGLE = 1e-2  # so far may float32 be off, of the largest number: only overflow and lost digits do that
@@ -77,17 +77,17 @@ def disagreement(made: Program, arrays: Sequence[NDArray[Any]]) -> str | None:
 
 def _alike(made: Program, twin: Program, arrays: Sequence[NDArray[Any]]) -> bool:
     """Do two programs give the same, up to rounding, where both give numbers? They are compared at one point."""
-    dtype, sizes = made.namespace["dtype"], len(arrays[0]) if arrays else 1
+    dtype, size = made.namespace["dtype"], len(arrays[0]) if arrays else 1
     relative, absolute = (1e-3, 1e-4) if dtype == np.float32 else (TOLERANCE, TOLERANCE / 100)
     for theta, inputs in itertools.islice(points(made, made.contract.given.parameters, arrays, arrays), FIRST):
         gradients = np.zeros((2, len(theta)))
         single = theta.astype(dtype)
         own = gradients[0].astype(dtype)
         try:
-            exact = twin.run(theta, gradients[1], inputs, sizes)
-            if not _all_finite(exact, gradients[1]):
+            exact = twin.run(theta, gradients[1], inputs, size)
+            if not is_finite(exact, gradients[1]):
                 continue
-            found = made.run(single, own, inputs, sizes)
+            found = made.run(single, own, inputs, size)
         except Exception:  # another path, or what the full comparison tells
             return False
         finally:
@@ -100,12 +100,8 @@ def _alike(made: Program, twin: Program, arrays: Sequence[NDArray[Any]]) -> bool
         parts = [(own, gradients[1], of_array)] if made.contract.request.gradient else []
         for a, b in zip(*(x if isinstance(x, tuple) else (x,) for x in (found, exact)), strict=True):
             parts.append((np.asarray(a), np.asarray(b), np.abs(b).max(initial=0.0)))
-        return all((np.abs(a - b) <= relative * np.abs(b) + absolute * size).all() for a, b, size in parts)
+        return all((np.abs(a - b) <= relative * np.abs(b) + absolute * most).all() for a, b, most in parts)
     return False
-
-
-def _all_finite(result: Any, gradient: Any) -> bool:
-    return all(np.isfinite(x).all() for x in (*(result if isinstance(result, tuple) else (result,)), gradient))
 
 
 def _lengths_differ(
@@ -288,7 +284,8 @@ def _at(
 
     def run(first: int, last: int) -> Any:
         result = made.run(theta, gradient, [array[first:last] for array in arrays], last - first)
-        return (*_loss_and_outputs(result), gradient[: len(parameters)].copy()) if request.gradient else result
+        both = result if isinstance(result, tuple) else (result, None)
+        return (*both, gradient[: len(parameters)].copy()) if request.gradient else result
 
     try:
         if not request.gradient:
@@ -333,10 +330,6 @@ class _Eager:
     @functools.cached_property
     def rounding(self) -> tuple[float, dict[Value, float]]:
         return rounding(self.loss)
-
-
-def _loss_and_outputs(result: Any) -> tuple[Any, Any]:
-    return result if isinstance(result, tuple) else (result, None)
 
 
 def _gradients_differ(made: Program, value: float, gradients: Any, *expected: _Eager) -> str:

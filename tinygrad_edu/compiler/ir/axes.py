@@ -102,10 +102,6 @@ class Reads:
             new[slot] = more
         cuts.update(new)
 
-    def axes_of(self, slot: Slot) -> list[Axis]:
-        """The axes of a slot."""
-        return self.axes[slot]
-
     def out_axes(self, keep_ones: bool = False) -> list[Axis]:
         """The axes of the result."""
         if keep_ones:
@@ -213,14 +209,6 @@ class Reads:
         if not isinstance(body, Symbol):
             return body * math.prod(axis.size for axis in over)
         return self.front.book.reduce("sum", over, body)
-
-
-def has_view(dims: tuple[int, ...], index: Indices) -> bool:
-    """Do these positions follow a pattern in an array of these dimensions?"""
-    if index.size == 1:
-        return True
-    found = digits_of_axes(index)
-    return found is not None and _is_placed(dims, int(index.flat[0]), found)
 
 
 def _is_placed(dims: tuple[int, ...], base: int, found: list[list[tuple[int, int]]]) -> bool:

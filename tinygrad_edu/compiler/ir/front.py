@@ -286,5 +286,5 @@ class Front:
             table = statement.job(
                 options.array, options.index.reshape(*old.shape, -1), (*range(n), "v"), no_split=("v",)
             )
-        (axis,) = statement.axes_of("v") or [Axis(1)]
+        (axis,) = statement.axes["v"] or [Axis(1)]
         return self.picked(statement.element(table), axis, statement.element(job))
