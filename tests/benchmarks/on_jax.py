@@ -6,9 +6,13 @@ The classifier 784-128-10 (batch 128), the convnet, masked attention and the GRU
 the loss and all gradients. By hand, the parameters are separate arrays, as a person keeps them, and the gradient
 is `jax.value_and_grad`. All must agree before anything is timed: to 1e-9 of the largest gradient in float64, to
 1e-4 in float32. Blocks of steps alternate; a ratio is the median over neighbouring blocks, with the extremes.
+
+Then the first call of `step.value_and_grad`, which traces, verifies and compiles, beside XLA alone, which compiles
+the same program: seconds of CPU.
 """
 
 import functools
+import time
 
 import common
 import compiled as measure
@@ -100,14 +104,32 @@ def contender(function, parameters, batch, seconds):
     )
 
 
+def first_calls(name, work, dtype):
+    """CPU seconds of a first call, of one without verification, and of XLA alone, which comes after them."""
+    batch, seconds = [np.asarray(x, dtype) for x in work.batch], []
+    theta = np.array([parameter.data for parameter in work.parameters], dtype)
+    for verify in (True, False):
+        step = tg.compile(work.loss, work.parameters, dtype, backend="jax", verify=verify)
+        seconds.append(cpu(functools.partial(step.value_and_grad, *batch)))
+    seconds.append(cpu(lambda: jax.jit(step.function).lower(theta, *batch).compile()))
+    return [name, *(f"{x:.2f}" for x in seconds), *(f"{x / seconds[-1]:.2f}" for x in seconds[:2]), "1.3"]
+
+
+def cpu(call):
+    start = time.process_time()
+    call()
+    return time.process_time() - start
+
+
 def main():
     chosen = common.parser_of(__doc__, 15, float64="in double precision").parse_args()
     jax.config.update("jax_enable_x64", chosen.float64)
     settings = measure.Settings(chosen.quick, chosen.rounds, True)
     dtype = "float64" if chosen.float64 else "float32"
-    rows = []
+    rows, first = [], []
     for name, (full, small, by_hand, bar) in WORK.items():
         work = small() if chosen.quick else full()
+        first.append(first_calls(name, work, dtype))
         batch = [jnp.asarray(x, dtype) for x in work.batch]
         step = tg.compile(work.loss, work.parameters, dtype, backend="jax", verify=chosen.quick)
         theta = jnp.asarray([parameter.data for parameter in work.parameters], dtype)
@@ -121,6 +143,8 @@ def main():
         times = [measure.milliseconds(blocks) for blocks in (theirs, ours)]
         rows.append([name, *times, measure.ratio(theirs, ours), str(bar)])
     measure.table([f"ms, {dtype}", "step.function", "JAX by hand", "ratio", "bar"], rows, settings)
+    header = ["first call, CPU s", "ours", "verify=False", "XLA alone", "ours / XLA", "verify=False / XLA", "bar"]
+    measure.table(header, first, settings)
     print(f"JAX {jax.__version__}, {jax.devices()}")
 
 

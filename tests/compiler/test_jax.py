@@ -17,10 +17,12 @@ import programs
 import pytest
 import recurrences
 from cases import OPTIMIZERS
-from comparing import compare
+from comparing import check, compare
 
 import tinygrad_edu as tg
 from tinygrad_edu import CompileError, Value, nn, optim
+from tinygrad_edu.compiler import compiled_jax
+from tinygrad_edu.compiler.backends.jax import JaxEmitter
 from tinygrad_edu.elementary import exp, where
 from tinygrad_edu.testing import assert_near
 
@@ -560,3 +562,66 @@ def test_the_program_of_the_readme_runs_in_two_processes() -> None:
     printed = finished(*(start(program, address, "2", number) for number in "01"))
     assert printed[1].count("devices") == 0
     assert re.search(r"^2 devices, loss 0\.\d+$", printed[0], re.MULTILINE)
+
+
+# --- What a first call costs ------------------------------------------------------------------------------------
+
+
+def small_step(**options: Any) -> Any:
+    model = nn.MLP(2, [3, 1], rng=0)
+    return tg.compile(lambda x, y: (model(x) - y) ** 2, model, backend="jax", **options)
+
+
+BATCH = np.ones((5, 2)), np.linspace(0, 1, 5)
+
+
+def test_an_encoder_and_a_decoder_have_lengths_of_their_own() -> None:
+    """Each pair of lengths has a program; all are right, the short ones too."""
+    parameters = programs.flat(recurrences.W, recurrences.U, recurrences.b, recurrences.v)
+
+    def loss(source: Any, target: Any) -> Value:
+        h, total = recurrences.recurrent(source)[-1], Value(0.0)
+        for now in target:
+            h = recurrences.tanh(
+                programs.plus(programs.linear(recurrences.U, h), programs.linear(recurrences.W, now))
+            )
+            total = total + tg.dot(h, recurrences.v)
+        return total / len(target)
+
+    step = tg.compile(loss, parameters, backend="jax")
+    for lengths in [(8, 5), (1, 2), (2, 1), (5, 8)]:
+        check(step, loss, parameters, *(recurrences.normal(2, n, 2) for n in lengths))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_verification_compiles_nothing_that_is_not_used(dtype: str) -> None:
+    """XLA's compiler takes most of a first call. The same function without verification costs as many programs."""
+    names: list[str] = []
+    jax.monitoring.register_event_duration_secs_listener(lambda name, *_, **__: names.append(name))
+    counts = []
+    for verify in (False, False, True):  # the first one also compiles what JAX itself needs
+        names.clear()
+        small_step(dtype=dtype, verify=verify).value_and_grad(*BATCH)
+        counts.append(names.count("/jax/core/compile/backend_compile_duration"))
+    assert counts[2] == counts[1] > 0
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_fault_of_the_printer_is_found_with_numpys_program(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy's program is right here, and the one in JAX is not."""
+    source = JaxEmitter._module
+    monkeypatch.setattr(JaxEmitter, "_module", lambda *args: source(*args).replace("nn.relu(", "nn.silu("))
+    with pytest.raises(CompileError, match="defect of the compiler"):
+        small_step(dtype=dtype).value_and_grad(*BATCH)
+
+
+def test_a_slow_first_call_says_what_it_does(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(compiled_jax, "PATIENCE", 0.001)
+    step = small_step()
+    step.value_and_grad(*BATCH)
+    assert "verify=False leaves this out" in capsys.readouterr().err
+    step.value_and_grad(*BATCH)
+    assert not capsys.readouterr().err
+    small_step(verify=False).function(np.zeros(13), *BATCH)
+    small_step().function(np.zeros(13), *BATCH)
+    assert capsys.readouterr().err.count("verify=False") == 1

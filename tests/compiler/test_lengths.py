@@ -29,7 +29,7 @@ from recurrences import (
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
-from tinygrad_edu.compiler import lengths
+from tinygrad_edu.compiler import joining
 from tinygrad_edu.compiler.backends import numpy_statements
 
 
@@ -219,6 +219,114 @@ def test_a_comment_that_is_too_long_at_one_length(width: int, monkeypatch: pytes
     assert step.source.count("100") == 1  # T=100
 
 
+# --- Two lengths, both directions, windows -----------------------------------------------------------------------
+
+DECODER = leaves(3, 2), leaves(3, 3), leaves(3)
+OTHER = leaves(3, 2), leaves(3, 3), leaves(3)
+
+
+def translate(source: Any, target: Any) -> Value:
+    """The decoder begins where the encoder ends, and reads what came before."""
+    h, loss = recurrent(source)[-1], Value(0.0)
+    for before, now in zip([[0.0, 0.0], *target], target, strict=False):
+        h = [tg.tanh(a) for a in plus(linear(DECODER[0], before), linear(DECODER[1], h), DECODER[2])]
+        loss = loss + (tg.dot(h, v) - now[0]) ** 2
+    return loss / len(target)
+
+
+def same_cells(source: Any, target: Any) -> Value:
+    """Two sequences by one cell: how far apart do they end?"""
+    return nn.mse(recurrent(source)[-1], recurrent(target)[-1]) + tg.sum([tg.dot(h, v) for h in recurrent(source)])
+
+
+def both_directions(x: Any, y: Any) -> Value:
+    forward, backward = recurrent(x), recurrent(x[::-1], *OTHER)[::-1]
+    return nn.mse([tg.dot(p, v) + tg.dot(q, b) for p, q in zip(forward, backward, strict=True)], y)
+
+
+def both_ends(x: Any) -> Value:
+    return tg.dot(recurrent(x)[-1], v) * tg.dot(recurrent(x[::-1], *OTHER)[-1], v)
+
+
+def windows(x: Any) -> Value:
+    h = [0.0] * 3
+    for t in range(1, len(x) - 1):
+        parts = linear(W, x[t - 1]), linear(OTHER[0], x[t]), linear(W, x[t + 1]), linear(U, h), b
+        h = [tg.tanh(a) for a in plus(*parts)]
+    return tg.dot(h, v)
+
+
+def moving_sums(x: Any) -> Value:
+    h = [0.0] * 3
+    for t in range(2, len(x)):
+        sums = [tg.sum([x[i][k] for i in range(t - 2, t + 1)]) / 3 for k in range(2)]
+        h = [tg.tanh(a) for a in plus(linear(W, sums), linear(U, h), b)]
+    return tg.dot(h, v)
+
+
+def cut_sums(x: Any) -> Value:
+    """The first sums are shorter."""
+    h = [0.0] * 3
+    for t in range(len(x)):
+        sums = [tg.sum([x[i][k] for i in range(max(0, t - 2), t + 1)]) for k in range(2)]
+        h = [tg.tanh(a) for a in plus(linear(W, sums), linear(U, h), b)]
+    return tg.dot(h, v)
+
+
+def growing_weights(x: Any) -> Value:
+    return tg.sum([tg.dot(h, v) * (t + 1) for t, h in enumerate(recurrent(x))])
+
+
+PAIRS = [(8, 5), (9, 12), (3, 4), (20, 20), (2, 7), (30, 3)]
+ALL = flat(W, U, b, v, DECODER, OTHER)
+TWO: dict[Any, Callable[..., Any]] = {
+    translate: lambda S, T: (normal(2, S, 2), normal(2, T, 2)),
+    same_cells: lambda S, T: (normal(2, S, 2), normal(2, T, 2)),
+    both_ends: lambda S, _: (normal(2, S, 2),),
+    windows: lambda S, _: (normal(2, S, 2),),
+    moving_sums: lambda S, _: (normal(2, S, 2),),
+    cut_sums: lambda S, _: (normal(2, S, 2),),
+}
+
+
+@pytest.mark.parametrize("function", TWO)
+@pytest.mark.filterwarnings("ignore:The function does not use")
+def test_one_program_is_for_every_pair_of_lengths(function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    step, sources = tg.compile(function, ALL), set()
+    for pair in PAIRS:
+        if pair[0] > 2 or function is translate:
+            check(step, function, ALL, *TWO[function](*pair))
+            sources.add(step.source)
+            monkeypatch.setattr(step, "_write", None)  # nothing else is compiled
+    (source,) = sources
+    assert ("T=8, N=5):" if function in (translate, same_cells) else "T=") in source
+    assert "for t in range(T" in source or "for t in range(N" in source
+
+
+@pytest.mark.filterwarnings("ignore:The function does not use")
+def test_both_directions_meet_in_the_middle_of_odd_lengths() -> None:
+    """The stages t and T - 1 - t are computed together. So even and odd lengths have a program each."""
+    step = tg.compile(both_directions, ALL)
+    sources: dict[int, set[str]] = {0: set(), 1: set()}
+    for length in (9, 16, 6, 11, 31, 22):
+        check(step, both_directions, ALL, normal(2, length, 2), normal(2, length))
+        sources[length % 2].add(step.source)
+    assert [len(of) for of in sources.values()] == [1, 1]
+    assert all("// 2" in of.pop() for of in sources.values())
+
+
+@pytest.mark.parametrize("backend", ["numpy", "python"])
+@pytest.mark.parametrize("function", [*TWO, both_directions, growing_weights])
+@pytest.mark.filterwarnings("ignore:The function does not use")
+def test_short_lengths_are_right(function: Any, backend: Any) -> None:
+    """They have no loop, so some of them have a program of their own."""
+    step: Any = tg.compile(function, ALL, backend=backend)
+    for pair in [(9, 6), (1, 2), (2, 1), (1, 1), (6, 9), (5, 5)]:
+        if pair[0] > 2 or function not in (windows, moving_sums):
+            batch = TWO.get(function, TWO[both_ends])(*pair)
+            check(step, function, ALL, *batch, *([normal(2, pair[0])] if function is both_directions else []))
+
+
 # --- Functions that do something else at another length --------------------------------------------------------
 def scaled_if_long(x: Any) -> Value:
     h = recurrent(x)[-1]
@@ -309,11 +417,13 @@ def test_constants_outside_are_watched_at_every_length() -> None:
 
 
 def wrong_at(length: int) -> Callable[[pytest.MonkeyPatch], None]:
-    written = lengths._sum
+    written = joining._sum
     return lambda patch: patch.setattr(
-        lengths,
+        joining,
         "_sum",
-        lambda slope, shift, name: written(slope, shift, f"({name} - ({name} == {length}))"),
+        lambda slopes, shift, names: written(
+            slopes, shift, [f"({name} - ({name} == {length}))" for name in names]
+        ),
     )
 
 
@@ -330,7 +440,7 @@ def test_a_length_at_which_the_program_is_wrong_has_its_own(monkeypatch: pytest.
 def test_a_loop_that_is_wrong_at_the_second_length_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     step = tg.compile(encoder, LAYER)
     step.value_and_grad(normal(2, 20, 2), normal(2))
-    _, second = step._latest.lengths.sizes
+    ((_, second),) = step._latest.lengths.sizes
     wrong_at(second)(monkeypatch)
     step = tg.compile(encoder, LAYER)
     with pytest.warns(UserWarning, match=rf"'lengths' .* for inputs of length {second}\)"):

@@ -96,6 +96,10 @@ def test_an_equation_of_a_thousand_steps_is_a_page_of_numpy_and_of_python() -> N
     assert (value, gradient) == (root.data, [k.grad, start.grad])
     assert n_loops(step)[0] == 2
     assert step.source.count("\n") < 70
+    forward = step.source.partition("for t in")[2].partition("\n\n")[0].splitlines()
+    stage = [line.rpartition(" = ")[2] for line in forward if line.startswith(" " * 8)]
+    assert stage
+    assert not [text for text in stage if "[" in text]  # what the stage before has computed is in variables
 
 
 def test_no_step_of_an_equation_stays_in_front_of_its_loop() -> None:
@@ -160,21 +164,6 @@ def test_a_block_that_differs_is_in_no_loop(name: str) -> None:
     assert "(6, 3" not in str(step.groups)  # and no array of rows
 
 
-def test_an_equation_of_a_thousand_steps_is_a_page_of_python() -> None:
-    """The loops do what the engine does, in its order: the numbers are equal to the last bit."""
-    step = tg.compile(pendulum, [k, start], backend="python")
-    value, gradient = step.value_and_grad()
-    root = pendulum()
-    root.backward()
-    assert (value, gradient) == (root.data, [k.grad, start.grad])
-    assert n_loops(step)[0] == 2
-    assert step.source.count("\n") < 70
-    forward = step.source.partition("for t in")[2].partition("\n\n")[0].splitlines()
-    stage = [line.rpartition(" = ")[2] for line in forward if line.startswith(" " * 8)]
-    assert stage
-    assert not [text for text in stage if "[" in text]  # what the stage before has computed is in variables
-
-
 def test_python_reads_inputs_in_the_loop() -> None:
     def loss(x: Any) -> Value:
         h = Value(0.5)
@@ -230,6 +219,20 @@ def test_a_stage_that_differs_is_in_no_loop(odd: int) -> None:
     step = compare(loss, [of.w], X)
     lengths = {0: [8], 1: [7], 2: [6], 3: [5], 4: [4], 5: [4], 6: [5], 7: [6], 8: [7]}
     assert [int(n) for n in re.findall(r"for t in range\((\d+)\)", step.source)] == lengths[odd]
+
+
+def test_what_a_stage_puts_side_by_side_learns_if_its_window_does() -> None:
+    """The state has no parameter. The gradient passes through what each stage reads of its own."""
+    weight = Value(0.3)
+
+    def loss(x: Any, start: Any) -> Value:
+        h, out = start, Value(0.0)
+        for now in x:
+            out = tg.tanh(out + tg.softmax([*h, 0.3 * tg.sigmoid(weight * now)])[0])
+            h = [tg.tanh(1.5 * a) for a in h]
+        return out
+
+    assert "for t in range(" in compare(loss, [weight], normal(2, 9), normal(2, 2)).source
 
 
 UNARY = [tg.tanh, tg.sin, tg.sigmoid, tg.relu, lambda x: 0.3 * x * x]

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from comparing import compare
 from programs import flat, leaves, normal, shaken
-from tinygrad_edu.compiler.ir.program import Access, Array, Axis, B, Loop, Stmt
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
 from tinygrad_edu.compiler.backends import BACKENDS, Backend
 from tinygrad_edu.compiler.compiled import Compiled
 from tinygrad_edu.compiler.formulas import ATOM, Language, number_text
+from tinygrad_edu.compiler.ir.routine import Access, Array, Axis, B, Loop, Stmt
 from tinygrad_edu.compiler.lowered import CONSTANT
 from tinygrad_edu.compiler.pipeline import make
 from tinygrad_edu.compiler.plan import Plan, plan_of

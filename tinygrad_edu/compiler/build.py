@@ -1,7 +1,7 @@
 """Build: what the compiler has made, and the contract under which it may be used."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -150,6 +150,12 @@ class Build:
     _exact: "Build | None" = None
     _vectors: Any = None  # parameters and gradient with the knobs
 
+    def in_numpy(self) -> "Build":
+        """The same arrays as a program in NumPy; itself if it is one, or has an exact form."""
+        if self.exact or "numpy" not in self.namespace:
+            return self
+        return replace(self, namespace=self.namespace["numpy"](), lengths=None, _runs={})
+
     def notice_knobs(self) -> None:
         """A program with knobs is compared at the first two of their numbers."""
         if self.contract.given.knobs and self.verified and len(self.compared) < 2:
@@ -192,7 +198,7 @@ class Build:
                     raise
                 rows = list(range(size))
                 raise Broken(rows, rows) from None
-        is_right = self.exact is None or _is_finite(result, gradient if self.contract.request.gradient else 0.0)
+        is_right = self.exact is None or is_finite(result, gradient if self.contract.request.gradient else 0.0)
         if self.n_checked:
             value, outputs = result if isinstance(result, tuple) else (None, result)
             outputs = outputs[:, : -self.n_checked]
@@ -223,6 +229,7 @@ class Build:
             self._exact.forget(parameters)
 
 
-def _is_finite(result: Any, gradient: Any) -> bool:
+def is_finite(result: Any, gradient: Any) -> bool:
+    """Has a result, or a gradient, neither inf nor nan?"""
     parts = result if isinstance(result, tuple) else (result,)
     return all(np.isfinite(part).all() for part in (*parts, gradient))

@@ -1,9 +1,14 @@
 """CompiledJax: what `tg.compile(..., backend="jax")` returns."""
 
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+import sys
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +22,7 @@ from .compiled import Compiled
 from .derivatives import Derivative
 from .devices import MeshTraining, mean_and_gradient
 from .lowered import Lowered
-from .pipeline import defined, make
+from .pipeline import defined, make, numpy_program
 from .placeholder import TraceError
 from .plan import lost_in_float32
 from .surroundings import Facts, Given
@@ -25,6 +30,10 @@ from .tracing import Trace, trace_function
 from .verify import some_batch
 
 OLDEST = (0, 8)  # the version of JAX
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # half of XLA's time
+PATIENCE = 2.0  # seconds, after which a first call says what it does
+SLOW = "tinygrad_edu: XLA compiles the program for batches of a new shape; the next calls are fast.{}"
+SKIP = " It is compared with the eager function: verify=False leaves this out."
 
 
 def import_jax() -> Any:
@@ -62,6 +71,7 @@ class CompiledJax(Compiled):
     ):
         self.jax: Any = import_jax()
         self.training: None = None
+        self._compiled: set[Any] = set()  # shapes of batches that XLA has compiled a program for
         super().__init__(function, parameters, dtype, **options)
         if not self._is_single and not self.jax.config.jax_enable_x64:
             raise ValueError(
@@ -96,10 +106,30 @@ class CompiledJax(Compiled):
                 made = self._write(traced, given, facts, request, None)
                 self._programs.keep(made)
             if self.verify and not made.verified and not made.contract.guards:
-                made, _ = self._ran(some_batch(made), self.gradient)
+                with _told(SLOW.format(SKIP)):
+                    made = self._checked_at_once(made)
         if made.contract.guards and made.contract.guards.n:
             return self._guarded(made, parameters, batch)
         return made.namespace["function"](parameters, *batch)
+
+    def _checked_at_once(self, made: Build) -> Build:
+        """The program, verified at two examples of its own, without XLA's optimisations."""
+        quick = replace(made, namespace=made.namespace | {"build": made.namespace["quick"]}, _runs={})
+        checked = self._programs.verified(quick, some_batch(made))
+        if checked is quick:
+            made.verified = quick.verified
+            return made
+        self._programs.replace(made, checked)
+        return cast("Build", checked)
+
+    def _ran(self, batch: Sequence[Any], gradient: Any) -> tuple[Build, Any]:
+        key = gradient is None, tuple(getattr(x, "shape", None) for x in batch)
+        if key in self._compiled:
+            return super()._ran(batch, gradient)
+        with _told(SLOW.format(SKIP * self.verify)):
+            found = super()._ran(batch, gradient)
+        self._compiled.add(key)
+        return found
 
     def _guarded(self, made: Build, parameters: Any, batch: Any) -> Any:
         """`function`, where each example must take a path that is known."""
@@ -167,21 +197,42 @@ class CompiledJax(Compiled):
         examples = namespace["examples"]
         program = self.jax.jit(mean_and_gradient(self.jax, examples) if request.gradient else examples)
 
-        def build(parameters: NDArray[Any], size: int, dtype: Any) -> Callable[..., Any]:
+        def build(parameters: NDArray[Any], size: int, dtype: Any, options: Any = None) -> Callable[..., Any]:
             if lost and dtype != np.float64:
                 raise CompileError(lost)
+            compiled: Any = None if options else program
 
             def run(*inputs: Any) -> Any:
+                nonlocal compiled
                 with self.jax.enable_x64(dtype == np.float64):  # a program for float32 is verified in float64
+                    batch = inputs[:-1] if request.gradient else inputs
+                    arguments = (
+                        parameters,
+                        *([np.full(size, 1 / size, dtype)] if request.gradient else []),
+                        *batch,
+                    )
+                    compiled = compiled or program.lower(*arguments).compile(compiler_options=options)
                     if not request.gradient:
-                        return np.array(program(parameters, *inputs))
-                    *batch, gradient = inputs
-                    (value, outputs), gradient[...] = program(parameters, np.full(size, 1 / size, dtype), *batch)
+                        return np.array(compiled(*arguments))
+                    (value, outputs), inputs[-1][...] = compiled(*arguments)
                 return (float(value), np.array(outputs)) if lowered.outputs[1:] else float(value)
 
             return run
 
-        return source, namespace | {"build": build}
+        more = {"build": build, "quick": partial(build, options=QUICK), "dtype": self.dtype}
+        return source, namespace | more | {"numpy": cache(lambda: numpy_program(lowered, request, title)[1])}
+
+
+@contextmanager
+def _told(sentence: str) -> Iterator[None]:
+    """Print a sentence if a block takes longer than a reader's patience."""
+    timer = threading.Timer(PATIENCE, lambda: print(sentence, file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class JaxDerivative(Derivative):

@@ -8,21 +8,22 @@ statements of the two. What they agree on is a program with the length as a vari
         Z1[t] = A1[t] @ W1    and       Z1[t] = A1[t] @ W1    ->       Z1[t] = A1[t] @ W1
     Z2 = A1[20] @ W2                Z2 = A1[7] @ W2                Z2 = A1[T] @ W2
 
+An encoder and a decoder have a length each, T and N: there is one more program for each of them, in which it alone
+is another. Positions that a program gathers, as of windows and of what is read backwards, become a formula.
+
 For a third length this is a guess: the function may do something else when its input is long. So it is traced at
 each length, which costs little, and there must be a + b * T operations of each kind. Then the program is compared
 with the eager function, before its numbers are used.
 """
 
 import contextlib
-import functools
+import operator
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
-from math import isclose
-from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,72 +34,77 @@ from .batches import Pick
 from .build import Build, Request
 from .checks import captured
 from .example_tracer import SIDES
-from .ir.routine import Access, Array, Axis, Expressions, Loop, Routine, Stmt
-from .lowered import PARAMETER, Scan
+from .joining import Different, Joined
+from .lowered import Scan
 from .pipeline import defined
 from .placeholder import Placeholder
 from .plan import Plan, lost_in_float32, plan_of
 from .report import Groups
 from .surroundings import Facts, Given, Holds
-from .symbols import Symbol
 from .tracing import Trace
 
-OTHERS = (6, 7, 9, 11, 13, 17)  # lengths to compare with: the first one that is no number of the program
+OTHERS = (10, 12, 14, 16, 18, 22, 26)  # lengths to compare with
+SHORT = 10  # below it, stages that differ at both ends of a loop may leave none
 PEELED = 3  # so many stages may stand outside of a loop
-NAMES = ("T", "N", "L", "length")  # what a length may be called
-Axes = tuple[tuple[int, int], ...]  # (argument, axis)
+NAMES = ("T", "N", "L", "S", "length", "length_2")  # what lengths may be called
+Axes = tuple[tuple[int, int], ...]  # (argument, axis) of those that have one length
 Again = Callable[[Request, Sequence[NDArray[Any]]], tuple[Trace, Build]]
 
 
-class Different(Exception):
-    """Two programs differ in more than a length."""
-
-
 class AnyLength:
-    """A program for inputs of every length. Raises Different unless two programs, for two lengths, are alike.
+    """A program for inputs of every length. Raises Different unless the programs for some lengths are alike.
 
-    axes    those of the inputs that have the length
-    sizes   the two lengths, the first one of what the user gave
+    axes    for each length, those of the inputs that have it
+    sizes   for each length, the first one and the one of its own program
     agreed  the lengths at which the program agrees with the eager function
-    second  the program for the second length
+    others  the programs for the other lengths
     """
 
-    def __init__(self, axes: Axes, *ends: tuple[Trace, Build]):
-        (_, first), (_, second) = ends
-        if _assumptions(first) != _assumptions(second):
+    def __init__(self, axes: Sequence[Axes], ends: Sequence[tuple[Trace, Build]]):
+        first = ends[0][1]
+        if any(_assumptions(made) != _assumptions(first) for _, made in ends):
             raise Different
-        self.axes: tuple[tuple[int, int], ...] = axes
-        self.agreed: set[int] = set[int]()
+        self.axes: Sequence[Axes] = axes
+        self.agreed: set[tuple[int, ...]] = set()
         self._first = first
-        self.sizes: tuple[int, int] = self.length(first.contract.request), self.length(second.contract.request)
+        lengths = [self.lengths(made.contract.request) for _, made in ends]
+        self.sizes: list[tuple[int, int]] = [(lengths[0][i], lengths[1 + i][i]) for i in range(len(axes))]
         self._numbers = set.intersection(*({_number(x) for x in _constants_of(traced)} for traced, _ in ends))
-        self._facts = tuple(
+        self._facts = [
             (made.contract.request.shapes, self._kinds(traced), tuple(map(_range_of, made.contract.picks)))
             for traced, made in ends
-        )
+        ]
         # A slice clears the gradient. Then the program writes those of the parameters that are used.
-        self._unused = first.unused if first.unused == second.unused else slice(None)
-        plans = [plan_of(made.lowered, first.contract.request.gradient) for made in (first, second)]
-        name = next((name for name in NAMES if name not in _names_of(plans[0])), NAMES[-1])
-        plan = _Joined(self.sizes, name, plans[0].program.book).both(*plans)
+        self._unused = first.unused if all(made.unused == first.unused for _, made in ends) else slice(None)
+        plans = [plan_of(made.lowered, first.contract.request.gradient) for _, made in ends]
+        taken = _names_of(plans[0])
+        names = tuple([name for name in NAMES if name not in taken][: len(axes)])
+        joined = Joined(self.sizes, names, plans[0].program.book)
+        plan = joined.join(*plans)
+        self._steps = joined.steps
         groups, products = len(Groups(first.lowered)), first.lowered.n_products
         title = f"Inputs of any length. Groups: {groups}, matrix products: {products}"
         refusal = lost_in_float32(first.lowered)
         n_inputs = len(first.contract.request.shapes)
-        self.source: str = Emitter(plan, n_inputs, title, refusal, (name, self.sizes[0])).source
+        self.source: str = Emitter(
+            plan, n_inputs, title, refusal, dict(zip(names, lengths[0], strict=True))
+        ).source
         self._build = defined(self.source)["build"]
-        self.second: Build = self.of(second)
+        self.others: list[Build] = [self.of(made) for _, made in ends[1:]]
 
-    def length(self, request: Request) -> int:
-        """The length of inputs of these shapes. Raises IndexError if they have too few axes."""
-        argument, axis = self.axes[0]
-        return request.shapes[argument][axis]
+    def lengths(self, request: Request) -> tuple[int, ...]:
+        """The lengths of inputs of these shapes. Raises IndexError if they have too few axes."""
+        return tuple(request.shapes[argument][axis] for (argument, axis), *_ in self.axes)
+
+    def is_made_at(self, request: Request) -> bool:
+        """Are these the shapes of the first program?"""
+        return self._first.contract.request == request
 
     def of(self, made: Build) -> Build:
-        """The program in place of one that was made for a length."""
-        length = self.length(made.contract.request)
-        build = {"build": lambda parameters, B, dtype: self._build(parameters, B, dtype, length)}
-        verified = length in self.agreed
+        """The program in place of one that was made for some lengths."""
+        lengths = self.lengths(made.contract.request)
+        build = {"build": lambda parameters, B, dtype: self._build(parameters, B, dtype, *lengths)}
+        verified = lengths in self.agreed
         return replace(
             made, source=self.source, namespace=build, lengths=self, verified=verified, compared=set(), _runs={}
         )
@@ -106,7 +112,10 @@ class AnyLength:
     def at(self, request: Request, traced: Trace, given: Given, facts: Facts) -> Build | None:
         """The program for these shapes, if the function does the same there as at the two lengths; else None."""
         with contextlib.suppress(IndexError, Different):
-            shapes, kinds, ranges = self._between(self._facts, self.length(request))
+            lengths = self.lengths(request)
+            if any((n - m) % step for n, (m, _), step in zip(lengths, self.sizes, self._steps, strict=True)):
+                return None  # the loop over pairs of stages has a middle
+            shapes, kinds, ranges = self._between(self._facts, lengths)
             is_like = replace(self._first.contract.request, shapes=shapes) == request and not _paths(traced)
             guards, parameters = self._first.contract.guards, set(traced.parameters)
             is_like = is_like and bool(guards) == bool(traced.by_example)  # max of one number asks nothing
@@ -140,16 +149,19 @@ class AnyLength:
             kinds[rule.name, repr(rule.parameters)] += n
         return kinds
 
-    def _between(self, pair: Any, length: int) -> Any:
-        """A number, or those of a container, for this length. Raises Different unless they are a + b * T."""
-        first, second = pair
-        if first == second:
+    def _between(self, facts: Sequence[Any], lengths: Sequence[int]) -> Any:
+        """A number, or those of a container, for these lengths. Raises Different unless they are whole."""
+        first = facts[0]
+        if all(other == first for other in facts):
             return first
-        if isinstance(first, tuple) and len(first) == len(second):
-            return tuple(self._between(both, length) for both in zip(first, second, strict=True))
+        if isinstance(first, tuple) and len({*map(len, facts)}) == 1:
+            return tuple(self._between(each, lengths) for each in zip(*facts, strict=True))
         if isinstance(first, Counter):
-            return Counter({key: self._between((first[key], second[key]), length) for key in first | second})
-        at = first + Fraction(second - first, self.sizes[1] - self.sizes[0]) * (length - self.sizes[0])
+            keys = {key for each in facts for key in each}
+            return Counter({key: self._between([each[key] for each in facts], lengths) for key in keys})
+        at = Fraction(first)
+        for other, length, (m, n) in zip(facts[1:], lengths, self.sizes, strict=True):
+            at += Fraction(other - first, n - m) * (length - m)
         if at.denominator > 1:
             raise Different
         return int(at)
@@ -172,7 +184,7 @@ def _paths(traced: Trace) -> list[Any]:
 
 def _constants_of(traced: Trace) -> list[Value]:
     """The Values that a function uses, besides its inputs and parameters."""
-    operands = set[Any](traced.outputs).union(*(map(attrgetter(side), traced.nodes) for side in SIDES))
+    operands = set[Any](traced.outputs).union(*(map(operator.attrgetter(side), traced.nodes) for side in SIDES))
     operands.update(*[x for x in operands if x.__class__ is tuple])
     operands -= set(traced.parameters)
     return [x for x in operands if isinstance(x, Value) and not isinstance(x, Placeholder)]
@@ -190,205 +202,61 @@ def _range_of(pick: Pick) -> tuple[int, tuple[int, int, int], int]:
     return pick.argument, (int(pick.positions[0]), int(pick.positions[-1]) + 1, *steps), pick.n_options
 
 
-# --- A second program -----------------------------------------------------------------------------------------
+# --- Other programs -------------------------------------------------------------------------------------------
 
 
-def any_length(traced: Trace, made: Build, arrays: Sequence[NDArray[Any]], again: Again) -> Build:
-    """The program of a trace with the length of its inputs as a variable; as it is, where this is not possible.
+def any_length(traced: Trace, made: Build, arrays: Sequence[NDArray[Any]], again: Again) -> Iterator[AnyLength]:
+    """The programs with the lengths of the inputs as variables that may take the place of the program of a trace.
 
     again(request, arrays) traces the function, and makes the program, for other shapes.
     """
     loops = [array.operation.length for array in made.lowered.arrays if isinstance(array.operation, Scan)]
     if _paths(traced) or made.exact:
-        return made
+        return
+
+    def at(axes: Sequence[Axes], lengths: Sequence[int]) -> tuple[Trace, Build]:
+        inputs = resized(arrays, axes, lengths)
+        return again(replace(made.contract.request, shapes=tuple(array.shape[1:] for array in inputs)), inputs)
+
     taken = {*loops, *chain(*(array.shape for array in made.lowered.arrays))}
-    other = next((n for n in OTHERS if n not in taken), OTHERS[-1])
+    free = [n for n in OTHERS if not taken & {n, n + 1}]
     for axes in _axes(made.contract.request.shapes, loops):
-        inputs = resized(arrays, axes, other)
-        with contextlib.suppress(Exception):  # the function may not take such inputs
-            request = replace(made.contract.request, shapes=tuple(array.shape[1:] for array in inputs))
-            return AnyLength(axes, (traced, made), again(request, inputs)).of(made)
-    return made
+        own, n = [made.contract.request.shapes[argument][axis] for (argument, axis), *_ in axes], len(axes)
+        starts = [(own, free[:n])]
+        if any(size % 2 or size < SHORT for size in own):
+            starts.append((free[n : 2 * n], free[:n]))
+        if any(size % 2 for size in own):  # both directions meet at a stage in the middle
+            odd = [size % 2 for size in own]
+            starts.append(([*map(operator.add, free[2 * n :], odd)], [*map(operator.add, free[n:], odd)]))
+        for start, others in starts:
+            with contextlib.suppress(Exception):  # the function may not take such inputs
+                ends = [(traced, made) if start is own else at(axes, start)]
+                ends += [at(axes, [*start[:i], others[i], *start[i + 1 :]]) for i in range(n)]
+                yield AnyLength(axes, ends)
 
 
-def _axes(shapes: Sequence[tuple[int, ...]], loops: Sequence[int]) -> Iterator[Axes]:
-    """The axes that loops may go over, those of one length together: all first ones, then one alone."""
-    for size in sorted({n for shape in shapes for n in shape if any(n - PEELED <= loop <= n for loop in loops)}):
+def _axes(shapes: Sequence[tuple[int, ...]], loops: Sequence[int]) -> Iterator[Sequence[Axes]]:
+    """The axes that loops may go over, those of one length together: all first ones; then one length or axis."""
+    found: list[Axes] = []
+    firsts: list[Axes] = []
+    stages = [k * loop for loop in loops for k in (1, 2)]  # those of both directions may come in pairs
+    for size in sorted({n for shape in shapes for n in shape if any(n - PEELED <= m <= n for m in stages)}):
         every = [(i, axis) for i, shape in enumerate(shapes) for axis, n in enumerate(shape) if n == size]
         first = tuple(place for place in every if place[1] == 0)
-        yield from filter(None, dict.fromkeys([first, *((place,) for place in every)]))
+        firsts += [first] if first else []
+        found += filter(None, dict.fromkeys([first, *((place,) for place in every)]))
+    yield from [sorted(firsts)] if len(firsts) > 1 else []
+    yield from ((axes,) for axes in found)
 
 
-def resized(arrays: Sequence[NDArray[Any]], axes: Axes, length: int) -> list[NDArray[Any]]:
-    """Inputs of another length: their beginning, or all of them several times."""
+def resized(arrays: Sequence[NDArray[Any]], axes: Sequence[Axes], lengths: Sequence[int]) -> list[NDArray[Any]]:
+    """Inputs of other lengths: their beginning, or all of them several times."""
     found = list(arrays)
-    for argument, axis in axes:
-        size = found[argument].shape[axis + 1]
-        found[argument] = np.take(found[argument], np.arange(length) % size, axis + 1)
+    for places, length in zip(axes, lengths, strict=True):
+        for argument, axis in places:
+            size = found[argument].shape[axis + 1]
+            found[argument] = np.take(found[argument], np.arange(length) % size, axis + 1)
     return found
-
-
-# --- Two plans as one -----------------------------------------------------------------------------------------
-
-
-@functools.total_ordering
-class Size:
-    """slope * T + shift. In a comparison, T is larger than any number."""
-
-    def __init__(self, slope: Any, shift: Any, name: str):
-        self.slope, self.shift, self.name = slope, shift, name
-
-    def _parts(self, x: Any) -> tuple[Any, Any]:
-        return (x.slope, x.shift) if isinstance(x, Size) else (0, x)
-
-    def __add__(self, x: Any) -> Any:
-        slope, shift = self._parts(x)
-        return _size(self.slope + slope, self.shift + shift, self.name)
-
-    def __mul__(self, x: Any) -> Any:
-        if isinstance(x, Size):
-            raise Different  # T * T is no size of a recurrence
-        return _size(self.slope * x, self.shift * x, self.name)
-
-    __radd__ = __add__
-    __rmul__ = __mul__
-
-    def __neg__(self) -> Any:
-        return self * -1
-
-    def __sub__(self, x: Any) -> Any:
-        return self + -x
-
-    def __rsub__(self, x: Any) -> Any:
-        return -self + x
-
-    def __eq__(self, x: object) -> bool:
-        return (self.slope, self.shift) == self._parts(x)
-
-    def __lt__(self, x: Any) -> bool:
-        return (self.slope, self.shift) < self._parts(x)
-
-    def __hash__(self) -> int:
-        return hash((self.slope, self.shift))
-
-    def __str__(self) -> str:
-        return _sum(self.slope, self.shift, self.name)
-
-    def __repr__(self) -> str:
-        """As a part of a formula."""
-        text = str(self)
-        return text if text == self.name else f"({text})"
-
-    def __format__(self, spec: str) -> str:
-        return repr(self)
-
-
-class Quotient(NamedTuple):
-    """factor / below, where `below` is T + a number."""
-
-    factor: float
-    below: Any
-
-    def __repr__(self) -> str:
-        return f"({self.factor:.12g} / {self.below!r})"
-
-
-def _size(slope: Any, shift: Any, name: str) -> Any:
-    return Size(slope, shift, name) if slope else shift
-
-
-def _sum(slope: Any, shift: Any, name: str) -> str:
-    """slope * name + shift."""
-    text = name if slope == 1 else f"{slope} * {name}"
-    if slope == -1 and shift > 0:
-        return f"{shift:.12g} - {name}"
-    return text + (f" {'-' if shift < 0 else '+'} {abs(shift):.12g}" if shift else "")
-
-
-class _Joined:
-    """Joins two plans, part by part. What is the same in both stays as it is in the first."""
-
-    def __init__(self, sizes: tuple[int, int], name: str, book: Expressions):
-        self.sizes, self.name, self.book = sizes, name, book
-        self._numbers: dict[Any, Any] = {}
-        self._pairs: dict[tuple[int, int], Any] = {}
-        self._others: dict[Any, Any] = {}  # axis or array -> that of the second plan
-        self._axes: dict[Axis, Axis] = {}
-
-    def both(self, x: Any, y: Any) -> Any:
-        """x and y as one. Raises Different if they differ in more than numbers a + b * T and a / (b + T)."""
-        if x is y:
-            return x
-        if type(x) is not type(y):
-            raise Different
-        match x:
-            case bool() | str():
-                pass
-            case int() | float():
-                return x if repr(x) == repr(y) else self._number(x, y)
-            case dict():
-                keys = self.both([*x], [*y])
-                return dict(zip(keys, self.both([*x.values()], [*y.values()]), strict=True))
-            case tuple() | list() if len(x) == len(y):
-                parts = list(map(self.both, x, y))
-                if all(part is own for part, own in zip(parts, x, strict=True)):
-                    return x
-                return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
-            case np.ndarray():
-                if x.shape == y.shape and np.array_equal(x, y, equal_nan=x.dtype.kind == "f"):
-                    return x
-                raise Different
-            case Axis() | Array() | Access() | Symbol() | Stmt() | Loop() | Routine():
-                return self._object(x, y)
-        if x != y:
-            raise Different
-        return x
-
-    def _object(self, x: Any, y: Any) -> Any:
-        key = id(x), id(y)
-        if key not in self._pairs:
-            if isinstance(x, Axis | Array) and self._others.setdefault(x, y) is not y:
-                raise Different
-            self._pairs[key] = self._new(x, y)
-        return self._pairs[key]
-
-    def _new(self, x: Any, y: Any) -> Any:
-        if isinstance(x, Axis):
-            if (size := self.both(x.size, y.size)) is x.size:
-                return x
-            self._axes[x] = axis = Axis(size)
-            axis.number = x.number  # the order of axes
-            return axis
-        if isinstance(x, Symbol):
-            args = self.both((x.op, *x.args), (y.op, *y.args))[1:]
-            if all(now is own for now, own in zip(args, x.args, strict=True)):
-                return x
-            return self.book.special(x.op, args, (self._axes.get(axis, axis) for axis in x.axes))
-        names = [field.name for field in fields(x) if field.name not in ("book", "leaves")]
-        if isinstance(x, Array) and x.source == PARAMETER:
-            names.remove("places")  # see VectorPiece
-        before = {name: getattr(x, name) for name in names}
-        after = {name: self.both(own, getattr(y, name)) for name, own in before.items()}
-        return x if all(after[name] is before[name] for name in names) else replace(x, **after)
-
-    def _number(self, x: Any, y: Any) -> Any:
-        key = type(x), x, y
-        if key not in self._numbers:
-            self._numbers[key] = self._new_number(x, y)
-        return self._numbers[key]
-
-    def _new_number(self, x: Any, y: Any) -> Any:
-        m, n = self.sizes
-        slope, rest = divmod(y - x, n - m)
-        if not rest:
-            return Size(int(slope), x - slope * m, self.name)
-        shift = round((y * n - x * m) / (x - y))
-        factor = float(f"{x * (m + shift):.12g}")
-        is_near = abs(shift) <= max(m, n)  # with a large b, a / (b + T) fits any two numbers that are nearly equal
-        pairs = ((m, x), (n, y))
-        if is_near and all(isclose(factor / (size + shift), number, rel_tol=1e-15) for size, number in pairs):
-            return Quotient(factor, Size(1, shift, self.name))
-        raise Different
 
 
 def _names_of(plan: Plan) -> set[str]:

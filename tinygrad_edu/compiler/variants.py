@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from .tracing import Trace, trace_function
 from .verify import disagreement, lost, range_sentence, results_of, rule_at_fault, run_eagerly, two_calls
 
 FIRST, FEW = 3, 8  # examples that are traced at first; that are traced at once where paths are new
-IN_VAIN = 4  # so often, one after the other, a program for any length is looked for where there is none
+IN_VAIN = 6  # so many programs are made, one after the other, for lengths where there is none for any length
 
 
 class Variants(Programs):
@@ -86,8 +87,14 @@ class Variants(Programs):
 
         made = self._make(traced, given, facts, request, arrays)
         if self.step.takes_lengths and self._in_vain < IN_VAIN:
-            made = any_length(traced, made, arrays, again)
-            self._in_vain *= made.lengths is None
+            for lengths in any_length(traced, made, arrays, again):
+                if lengths.is_made_at(request):
+                    self._in_vain = 0
+                    return lengths.of(made)
+                found = lengths.at(request, traced, given, facts)
+                if found and found.contract.fits(arrays) and self.agrees(found, arrays):
+                    self._in_vain = 0
+                    return replace(found, lowered=made.lowered)
         return made
 
     def _make(

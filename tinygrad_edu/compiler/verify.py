@@ -11,9 +11,14 @@ Where the engine raises at the first points, other examples of the batch are tri
 domains: positive, between 0 and 1, above 1. If it raises there too, the next batch is compared.
 
 A program in float32 is also compared with itself in float64, on the whole batch.
+
+XLA takes longer to compile a program than all of this. So of a program in JAX, NumPy's program of the same arrays
+is compared with the engine, and both with each other, on the batch for which XLA compiles it anyway. Only if they
+are not alike, it is compared as above.
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
@@ -27,11 +32,11 @@ from ..engine.graph import topological_order
 from ..engine.rule import Rule
 from ..engine.value import Value
 from .batches import examples
-from .build import Broken, Build, Request
+from .build import Broken, Build, Request, is_finite
 from .checks import TOLERANCE, collector_paused, differentiated, near
 from .lending import read_numbers, standing_in
 from .lengths import resized
-from .lowered import every_array
+from .lowered import PARAMETER, every_array
 from .nesting import flat_values
 
 POINTS = [0.5, 0.25, 1.5, -0.5, 2.0]  # inputs to try a rule with
@@ -44,7 +49,10 @@ ROWS = 8  # examples of the batch that are tried
 
 def disagreement(made: Build, arrays: Sequence[NDArray[Any]]) -> str | None:
     """What is wrong with a program, or "". None if the eager function is defined at no point that was tried."""
-
+    if (twin := made.in_numpy()) is not made:
+        wrong = disagreement(twin, arrays)
+        if wrong is None or (not wrong and _alike(made, twin, arrays)):
+            return wrong
     function, parameters = made.contract.given.function, made.contract.given.parameters
     made.contract.given.numbers()
 
@@ -67,21 +75,52 @@ def disagreement(made: Build, arrays: Sequence[NDArray[Any]]) -> str | None:
     return next((wrong for wrong in found if wrong), None)
 
 
+def _alike(made: Build, twin: Build, arrays: Sequence[NDArray[Any]]) -> bool:
+    """Do two programs give the same, up to rounding, where both give numbers? They are compared at one point."""
+    dtype, size = made.namespace["dtype"], len(arrays[0]) if arrays else 1
+    relative, absolute = (1e-3, 1e-4) if dtype == np.float32 else (TOLERANCE, TOLERANCE / 100)
+    for theta, inputs in itertools.islice(points(made, made.contract.given.parameters, arrays, arrays), FIRST):
+        gradients = np.zeros((2, len(theta)))
+        single = theta.astype(dtype)
+        own = gradients[0].astype(dtype)
+        try:
+            exact = twin.run(theta, gradients[1], inputs, size)
+            if not is_finite(exact, gradients[1]):
+                continue
+            found = made.run(single, own, inputs, size)
+        except Exception:  # another path, or what the full comparison tells
+            return False
+        finally:
+            twin.forget(theta)
+            made.forget(single)
+        of_array = np.zeros(len(theta))
+        for array in made.lowered.arrays:
+            if array.source == PARAMETER:
+                of_array[array.places] = np.abs(gradients[1][array.places]).max(initial=0.0)
+        parts = [(own, gradients[1], of_array)] if made.contract.request.gradient else []
+        for a, b in zip(*(x if isinstance(x, tuple) else (x,) for x in (found, exact)), strict=True):
+            parts.append((np.asarray(a), np.asarray(b), np.abs(b).max(initial=0.0)))
+        return all((np.abs(a - b) <= relative * np.abs(b) + absolute * most).all() for a, b, most in parts)
+    return False
+
+
 def _lengths_differ(
     made: Build, compared: Callable[..., str | None], theta: NDArray[Any], inputs: Sequence[NDArray[Any]]
 ) -> str:
-    """Compare a program for inputs of any length at a second one: what is right for one only is no recurrence."""
+    """Compare a program for inputs of any length at others too: what is right for one only is no recurrence."""
     lengths = made.lengths
     if not lengths:
         return ""
-    second = lengths.sizes[1]
-    if second not in lengths.agreed:
-        wrong = compared(lengths.second, theta, resized(inputs, lengths.axes, second))
-        if wrong:
-            return f"{wrong}, for inputs of length {second}"
-        lengths.agreed |= {second} if wrong == "" else set()
-    if second in lengths.agreed:
-        lengths.agreed.add(lengths.length(made.contract.request))
+    for other in lengths.others:
+        sizes = lengths.lengths(other.contract.request)
+        if sizes not in lengths.agreed:
+            wrong = compared(other, theta, resized(inputs, lengths.axes, sizes))
+            if wrong:
+                return f"{wrong}, for inputs of length {', '.join(map(str, sizes))}"
+            if wrong is None:
+                return ""
+            lengths.agreed.add(sizes)
+    lengths.agreed.add(lengths.lengths(made.contract.request))
     return ""
 
 
@@ -150,7 +189,8 @@ def lost(made: Build, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> tu
     One that leaves the range of float32, which is inf or nan there, comes before others.
     """
     far: list[tuple[float, float]] = []
-    results = (results_of(made, theta.astype(dtype), arrays) for dtype in (np.float32, np.float64))
+    programs = (made, np.float32), (made.in_numpy(), np.float64)
+    results = (results_of(program, theta.astype(dtype), arrays) for program, dtype in programs)
     for rounded, exact in zip(*results, strict=True):
         size = 1e-3 + np.abs(exact[np.isfinite(exact)]).max(initial=0.0)
         with np.errstate(all="ignore"):
@@ -244,7 +284,8 @@ def _at(
 
     def run(first: int, last: int) -> Any:
         result = made.run(theta, gradient, [array[first:last] for array in arrays], last - first)
-        return (*_loss_and_outputs(result), gradient[: len(parameters)].copy()) if request.gradient else result
+        both = result if isinstance(result, tuple) else (result, None)
+        return (*both, gradient[: len(parameters)].copy()) if request.gradient else result
 
     try:
         if not request.gradient:
@@ -289,10 +330,6 @@ class _Eager:
     @functools.cached_property
     def rounding(self) -> tuple[float, dict[Value, float]]:
         return rounding(self.loss)
-
-
-def _loss_and_outputs(result: Any) -> tuple[Any, Any]:
-    return result if isinstance(result, tuple) else (result, None)
 
 
 def _gradients_differ(made: Build, value: float, gradients: Any, *expected: _Eager) -> str:

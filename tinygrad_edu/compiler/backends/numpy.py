@@ -16,7 +16,7 @@ from ..plan import Plan, VectorPiece
 from ..views import dense_strides
 from . import numpy_helpers
 from .numpy_statements import Statements
-from .text import bare, tuple_text
+from .text import Positions, bare, tuple_text
 
 SHARED = 1000  # buffers
 PER_LINE = 20  # names
@@ -25,18 +25,18 @@ PER_LINE = 20  # names
 class Emitter:
     """Writes the source of one program: `source`.
 
-    refusal: a sentence about a constant that float32 cannot hold. length: if the inputs may have any, the name of
-    the variable and its number.
+    refusal: a sentence about a constant that float32 cannot hold. lengths: where the inputs may have any, the
+    names of the variables and their numbers.
     """
 
     def __init__(
-        self, plan: Plan, n_inputs: int, title: str, refusal: str = "", length: tuple[str, int] | None = None
+        self, plan: Plan, n_inputs: int, title: str, refusal: str = "", lengths: dict[str, int] | None = None
     ):
         self.plan: Plan = plan
         self.n_inputs: int = n_inputs
         self.title: str = title
         self.refusal: str = refusal
-        self.length: tuple[str, int] | None = length
+        self.lengths: dict[str, int] = lengths or {}
         views = [x.adjoint for x in plan.parameters if x.adjoint and x.is_gradient_view]
         gaps = [
             array
@@ -67,20 +67,26 @@ class Emitter:
             text += [f"from tinygrad_edu import RULES  # for {', '.join(statements.rules)}"]
         text += [f"{name} = np.{name}" for name in ("inf", "nan") if name in code]
         text += ["", "", helpers] if helpers else []
-        variable = f", {self.length[0]}={self.length[1]}" if self.length else ""
-        text += ["", "", f"def build(parameters, B, dtype=np.float64{variable}):"]
+        variables = "".join(f", {name}={number}" for name, number in self.lengths.items())
+        text += ["", "", f"def build(parameters, B, dtype=np.float64{variables}):"]
         writes = " and writes the vector gradient" if self.plan.root else ""
-        of = f" of length {self.length[0]}" if self.length else ""
+        of = f" of length {' and '.join(self.lengths)}" if self.lengths else ""
         text += [f'    """The function for batches of B examples{of}; it reads the vector parameters{writes}."""']
-        text += [f"    {line}" for line in [*self._refusal(), *setup]]
+        constants = {a.name: a.places for a in self.plan.program.leaves if a.source == ("constant",)}
+        constants |= statements.constants
+        moving = {name: array.text for name, array in constants.items() if isinstance(array, Positions)}
+        setup = [*self._refusal(), *(f"{name} = {text}" for name, text in moving.items()), *setup]
+        text += [f"    {line}" for line in setup]
         text += ["", f"    def run({', '.join(self._arguments())}):"]
         text += [f"        {line}".rstrip() for line in body]
         text += ["", "    return run"]
-        constants = {a.name: a.places for a in self.plan.program.leaves if a.source == ("constant",)}
-        constants |= statements.constants
-        if constants:
+        if len(constants) > len(moving):
             text += ["", ""]
-            text += [f"{name} = np.array({array_text(array)})" for name, array in constants.items()]
+            text += [
+                f"{name} = np.array({array_text(array)})"
+                for name, array in constants.items()
+                if name not in moving
+            ]
         return "\n".join(text) + "\n"
 
     def _refusal(self) -> list[str]:

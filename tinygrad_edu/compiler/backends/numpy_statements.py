@@ -9,7 +9,7 @@ import numpy as np
 from ..ir.routine import Access, Array, Loop, Routine, Stmt
 from ..symbols import Symbol
 from .numpy_operations import Operations
-from .text import ArrayText, bare, shown, tuple_text
+from .text import ArrayText, Positions, bare, shown, tuple_text
 
 WIDTH = 80  # of a formula of single numbers; a longer one is computed part by part
 TOLD = 2000  # statements; longer programs have no formulas in their comments
@@ -122,7 +122,7 @@ class Statements(Operations):
 
     @staticmethod
     def _repeats(out: Access) -> bool:
-        return bool(len(np.unique(out.gather)) < out.gather.size)
+        return isinstance(out.gather, Positions) or bool(len(np.unique(out.gather)) < out.gather.size)
 
     def _flat(self, out: Access) -> str:
         """The array of a scatter, with one dimension behind the batch."""
@@ -155,6 +155,8 @@ class Statements(Operations):
         index = out.gather.ravel()
         if not self._repeats(out):
             self.write(f"{flat}[..., {self.elements.constant(index)}] += {values}")
+        elif isinstance(out.gather, Positions):
+            self.write(f"np.add.at({flat}, (..., {self.elements.constant(index)}), {values})")
         else:
             by = np.argsort(index, kind="stable")
             places, starts = np.unique(index[by], return_index=True)

@@ -8,7 +8,9 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
 
 from ..formulas import ATOM, CHOICE, OPERATORS, SUM, Form, is_negative, short_number
 from ..ir.routine import REDUCTIONS, Access, Array, Axis, B, Loop, Routine, Stmt, free_of
@@ -38,6 +40,22 @@ class ArrayText:
     def atom(self) -> str:
         """In parentheses if it must be."""
         return self.code if self.level == ATOM else f"({self.code})"
+
+
+class Positions(NamedTuple):
+    """An array of positions that depend on a length: its source, and its shape."""
+
+    text: str
+    shape: tuple[Any, ...]
+    dtype: Any = np.dtype(np.intp)
+
+    def tobytes(self) -> bytes:
+        """Its content, as that of an array."""
+        return self.text.encode()
+
+    def ravel(self) -> "Positions":
+        """The same along one dimension."""
+        return Positions(f"({self.text}).ravel()", (math.prod(self.shape),), self.dtype)
 
 
 def bare(sizes: Iterable[Any]) -> str:

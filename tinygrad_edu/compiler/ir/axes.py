@@ -101,10 +101,6 @@ class Reads:
             new[slot] = more
         cuts.update(new)
 
-    def axes_of(self, slot: Slot) -> list[Axis]:
-        """The axes of a slot."""
-        return self.axes[slot]
-
     def out_axes(self, keep_ones: bool = False) -> list[Axis]:
         """The axes of the result."""
         if keep_ones:

@@ -220,7 +220,7 @@ class Front:
     def _whole_product(self, old: Tensor, part: Product) -> Tensor:
         """A product of which elements are picked, as an array of its own."""
         shape = product_shape(part)
-        learns = part.a.array.differentiable or part.b.array.differentiable
+        learns = self._learns(part.a, part.b)
         batched = part.a.array.batched or part.b.array.batched
         product = Tensor(-1, None, (), math.prod(shape), batched, learns, shape, Total([Product(part.a, part.b)]))
         self._inner(product)
@@ -233,13 +233,18 @@ class Front:
         self._rows |= {} if stages is None else {old: 0}
         self._define(old)
 
+    def _learns(self, *reads: Read) -> bool:
+        """Is one of these differentiable? A window is if what it shows of is."""
+        windows = self._loop.windows if self._loop else {}
+        return any(windows.get(read.array, read).array.differentiable for read in reads)
+
     def _stacked(self, old: Tensor, statement: Reads, reads: Sequence[Read]) -> Any:
         """A reduction of elements of several arrays, which are put side by side first."""
         is_take = old.rule is TAKE
         index, reads = (reads[0], reads[1:]) if is_take else (None, reads)
         n = len(reads)
         batched = any(read.array.batched for read in reads)
-        learns = any(read.array.differentiable for read in reads)
+        learns = self._learns(*reads)
         stages = None if self._loop is None else self._loop.length
         side = self.part((*old.shape, n), batched, learns, stages)
         row = None if stages is None else (0, self.t, 1)
@@ -278,5 +283,5 @@ class Front:
             table = statement.job(
                 options.array, options.index.reshape(*old.shape, -1), (*range(n), "v"), no_split=("v",)
             )
-        (axis,) = statement.axes_of("v") or [Axis(1)]
+        (axis,) = statement.axes["v"] or [Axis(1)]
         return self.picked(statement.element(table), axis, statement.element(job))
