@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import FEWER
 from comparing import compare, compare_outputs, eager, examples_of, used
-from hypothesis import event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 from programs import (
     CASES,
@@ -32,9 +33,6 @@ from tinygrad_edu.micrograd import engine
 from tinygrad_edu.testing import Program, assert_near, networks, programs
 from tinygrad_edu.testing.check.oracles import RuleNumber
 from tinygrad_edu.testing.check.random_program import TEMPLATES
-
-steady = settings(deadline=None)
-
 
 HOW = {"float64": {}, "float32": {"dtype": "float32"}, "python": {"backend": "python"}, "drop-in": {}}
 
@@ -222,7 +220,7 @@ def splits(**kinds: Any) -> st.SearchStrategy[Split]:
     )
 
 
-@steady
+@FEWER
 @given(splits(), st.sampled_from(["numpy", "python"]))
 def test_random_programs(split: Split, backend: str) -> None:
     if rounding_decides(split.program, split.rows):
@@ -242,7 +240,7 @@ LOSSES = {
 }
 
 
-@steady
+@FEWER
 @given(
     networks(),
     st.sampled_from(sorted(LOSSES)),
@@ -273,7 +271,7 @@ SIZES = {
 
 
 @pytest.mark.parametrize("make", SIZES)
-@steady
+@FEWER
 @given(st.data())
 def test_small_sizes(make: Callable[..., Any], data: st.DataObject) -> None:
     function, parameters, batch = make(*data.draw(SIZES[make]))
@@ -399,7 +397,7 @@ def of_rows(net: Layers) -> Callable[[Any], Value]:
 
 
 @pytest.mark.parametrize("in_rows", [False, True])
-@steady
+@FEWER
 @given(layers, st.integers(1, 4), rows_of_numbers)
 def test_random_layers(in_rows: bool, net: Layers, n: int, rows: list[list[float]]) -> None:
     X = np.array([[row[:n], row[::-1][:n]] for row in rows] if in_rows else rows)[..., :n]
@@ -416,7 +414,7 @@ def test_a_share_for_one_element_of_a_matrix_with_gaps() -> None:
     compare(of_rows(net), used(of_rows(net), net.pool, [X]), X)
 
 
-@steady
+@FEWER
 @given(layers, st.lists(st.integers(0, 40), min_size=1, max_size=7), rows_of_numbers)
 def test_outputs_in_any_order(net: Layers, places: list[int], rows: list[list[float]]) -> None:
     """Results, inputs, weights and plain numbers, side by side and repeated."""

@@ -6,8 +6,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from cases import python
-from hypothesis import example, given, settings
+from cases import FEWER, python
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import tinygrad_edu as tg
@@ -17,7 +17,6 @@ from tinygrad_edu.compiler.backends.straight_passes import GUARDED
 from tinygrad_edu.compiler.tracing import trace_function
 from tinygrad_edu.testing import Program, absolute_adjoint, programs
 
-steady = settings(deadline=None)
 ERRORS = (OverflowError, ValueError, ZeroDivisionError)
 inf, nan = math.inf, math.nan
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -3.0, 64.0, -710.0, 710.0, 1e-310, 1e200, -1e200, inf, -inf, nan]
@@ -59,20 +58,20 @@ def check(function, numbers, inputs=(), shapes=(), must_run=False) -> None:
 
 
 # --- Random programs ------------------------------------------------------------------------------------------
-@steady
+@FEWER
 @given(programs())
 def test_every_result_can_be_an_output(program: Program) -> None:
     check(lambda w: program.run(w)[::-1], program.inputs)
 
 
-@steady
+@FEWER
 @given(programs(max_nodes=20), st.data())
 def test_special_numbers_are_no_silent_difference(program: Program, data: st.DataObject) -> None:
     check(lambda w: program(*w), [data.draw(special) for _ in program.inputs])
 
 
 @pytest.mark.parametrize("name", RULES)
-@steady
+@FEWER
 @given(st.data())
 def test_every_rule_at_special_numbers(name: str, data: st.DataObject) -> None:
     rule = RULES[name]
@@ -84,7 +83,7 @@ def test_every_rule_at_special_numbers(name: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("name", RULES)
-@steady
+@FEWER
 @given(st.data())
 def test_a_rule_in_the_branch_that_is_not_taken(name: str, data: st.DataObject) -> None:
     """Eagerly, both branches are computed: an error in either is an error."""
@@ -259,7 +258,7 @@ def test_outputs_that_are_constants_parameters_or_truths() -> None:
     assert program.run([2.0], []) == ([1.0, 2.0], [0.0])
 
 
-@steady
+@FEWER
 @example([0.0, 0.0])
 @given(st.lists(st.floats(-800, 800), min_size=2, max_size=2))
 def test_overflow_is_an_error_and_never_another_number(numbers) -> None:

@@ -29,7 +29,7 @@ def program(rng: random.Random) -> str:
     def value(depth: int) -> str:
         place = rng.choice(PLACES)
         if not depth:
-            leaves = "x y 0.5 W[0] W[1] W[2] W[3] W[4]".split()
+            leaves = "x y W[0] W[1] W[2] W[3] W[4] 0.5".split()
             return rng.choice([*leaves, f"W[{place}]", f"TABLE[{place}][t % 3]"])
         a, b = value(depth - 1), value(depth - 1)
         ways = [f"({a} + {b})", f"({a} * {b})", f"({a} - {b})", f"tg.tanh({a})", f"tg.exp(0.1 * {a})"]
