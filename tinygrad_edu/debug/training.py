@@ -249,7 +249,7 @@ class TrainingLog:
             yield (
                 "uphill",
                 f"the parameters moved along their gradients in {self.uphill} of {self.moves} updates, so that "
-                "the loss grows: subtract the gradient, as in p.data -= rate * p.grad",
+                "the loss grows: to make it smaller, subtract the gradient, as in p.data -= rate * p.grad",
             )
         elif again or (self.moves >= 8 and 0 < 1.5 * begin < end):
             yield (
@@ -266,8 +266,9 @@ class TrainingLog:
             if still:
                 whole = len(still) == len(places) and len(layers) > 1
                 who = layer if whole else ", ".join(few([self.names[i] for i in still], 2))
+                it, be = ("it", "is it") if whole or len(still) == 1 else ("them", "are they")
                 yield (
-                    f"{who} did not move in {self.moves} updates, though gradients reached it: is it among the "
+                    f"{who} did not move in {self.moves} updates, though gradients reached {it}: {be} among the "
                     "parameters of the optimiser?"
                 )
 
