@@ -366,8 +366,9 @@ def test_a_number_that_was_changed_after_the_forward_pass() -> None:
     assert sentence not in repr(Machine(y).next())
 
 
-def test_inputs_that_are_trained_are_told_from_weights() -> None:
-    model = nn.MLP(2, [3, 1], "tanh", rng=0)
+@pytest.mark.parametrize("widths", [[3, 1], [1]])
+def test_inputs_that_are_trained_are_told_from_weights(widths: list[int]) -> None:
+    model = nn.MLP(2, widths, "tanh", rng=0)
     x = [leaf(0.5, "x0"), leaf(-0.3, "x1")]
     loss = (model(x) - 0.9) ** 2
     loss.backward()
@@ -375,6 +376,12 @@ def test_inputs_that_are_trained_are_told_from_weights() -> None:
         leaf_of_x.data -= 0.3 * leaf_of_x.grad
     assert not blame(loss)
     assert "note: x1 and 1 more changed after the backward pass" in repr(blame(loss))
+    loss = (model(x) - 0.9) ** 2
+    model.zero_grad()
+    loss.backward()
+    descend(model.parameters())
+    assert not blame(loss)
+    assert "note: layer0" in repr(blame(loss))
 
 
 def test_predictions_of_an_earlier_step() -> None:

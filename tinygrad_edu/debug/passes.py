@@ -61,16 +61,18 @@ def audit(order: list[Value], leaves: Iterable[Value] | None = None) -> Audit:
         return Audit(suspects, [], {}, 0, now)
     if any(node.rule for node in suspects):
         return Audit(suspects, [], {}, 1, now)
-    old = _before(order, likely) if suspects else now
-    moved = [node for node in order if old[node] is None or not _near(old[node], node.data, 0.0)]
-    there, sizes = _received(order, old)
+    faults = []
+    for old in _before(order, likely) if suspects else [now]:
+        moved = [node for node in order if old[node] is None or not _near(old[node], node.data, 0.0)]
+        there, sizes = _received(order, old)
+        here = _received(order, now)[0] if moved else there
+        passes = _passes(order, {*moved, *likely}, here, there) if moved else 1
+        if not moved or (passes == 1 and not _used(order[:-1], here, there) and not _between(order, old)):
+            break
+        faults.append(Audit(moved, [], {}, passes, now))
+    else:
+        return faults[0]
     numbers = {node: node.data if number is None else number for node, number in old.items()}
-    passes = 1
-    if moved:
-        here, _ = _received(order, now)
-        passes = _passes(order, {*moved, *likely}, here, there)
-        if passes > 1 or _used(order[:-1], here, there) or _between(order, old):
-            return Audit(moved, [], {}, passes, now)
     if leaves is None:
         leaves = moved + list(parameters_among(order)) or counting(order)
     left = {}
@@ -97,23 +99,30 @@ def counting(order: list[Value]) -> list[Value]:
 # --- What the graph still tells of the passes --------------------------------------------------------------
 
 
-def _before(order: list[Value], likely: Mapping[Value, None]) -> dict[Value, Any]:
-    """The number of each node in the forward pass; None for a leaf if the graph does not tell."""
+def _before(order: list[Value], likely: Mapping[Value, None]) -> list[dict[Value, Any]]:
+    """What the number of each node in the forward pass may have been; None for a leaf if the graph does not tell.
+
+    Where an operation has a parameter and an input that may have changed, the likelier comes first.
+    """
     stale = {node: None for node in order if is_stale(node)}
     same = {p for node in order if node.rule and node not in stale for p in _telling(node)}
     uses = Counter(parent for node in order for parent in node.parents)
     numbers = {node: node.data for node in order}
     unsure = {node: [p for p in node.parents if not p.rule and p not in same] for node in stale}
-    others = {p for leaves in unsure.values() for p in leaves if p not in likely and (p.label or uses[p] > 1)}
+    doubts = Counter(p for leaves in unsure.values() for p in leaves)
     signs = (likely.__contains__, lambda leaf: leaf.label, lambda leaf: uses[leaf] > 1)
-    if others and likely:  # inputs that are trained: one number of each explains all that reads it
-        found = _solve(unsure, [others.__contains__], numbers)
-        given = (
-            node.rule.forward(*[found[p] for p in node.parents]) for node in stale if others & {*node.parents}
+    inputs = {p for p in doubts if p not in likely and (p.label or uses[p] > 1)}
+    stories = [_solve(unsure, signs, numbers)]
+    if inputs and likely:  # it may be these that are trained, if one number of each explains all that reads it
+        found, readers = (
+            _solve(unsure, [inputs.__contains__], numbers),
+            [x for x in stale if inputs & {*x.parents}],
         )
-        if None not in found.values() and all(map(_near, given, (x.data for x in stale if others & {*x.parents}))):
-            return found
-    return _solve(unsure, signs, numbers)
+        if None not in found.values():
+            given = [node.rule.forward(*[found[p] for p in node.parents]) for node in readers]
+            if all(_near(x, node.data) for x, node in zip(given, readers, strict=True)):
+                stories.insert(0 if any(doubts[p] > 1 for p in inputs) else 1, found)
+    return stories
 
 
 def _solve(
