@@ -1,5 +1,6 @@
 """CompiledJax: what `tg.compile(..., backend="jax")` returns."""
 
+import importlib
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from .surroundings import Facts, Given
 from .tracing import Trace, trace_function
 from .verify import some_batch
 
-OLDEST = (0, 8)  # the version of JAX
+OLDEST = (0, 6)  # the version of JAX
 
 
 def import_jax() -> Any:
@@ -46,6 +47,11 @@ def import_jax() -> Any:
             "JAX_PLATFORMS to run on what is there, or install JAX for this device."
         ) from None
     return jax
+
+
+def in_float64(jax: Any, chosen: bool) -> Any:
+    """A block in which JAX computes in float64, or does not. Up to JAX 0.7 its function is an experimental one."""
+    return (jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.experimental")).enable_x64(chosen)
 
 
 class CompiledJax(Compiled):
@@ -171,7 +177,7 @@ class CompiledJax(Compiled):
                 raise CompileError(lost)
 
             def run(*inputs: Any) -> Any:
-                with self.jax.enable_x64(dtype == np.float64):  # a program for float32 is verified in float64
+                with in_float64(self.jax, dtype == np.float64):  # a program for float32 is verified in float64
                     if not request.gradient:
                         return np.array(program(parameters, *inputs))
                     *batch, gradient = inputs
@@ -193,7 +199,7 @@ class JaxDerivative(Derivative):
 
     def __call__(self, theta: NDArray[Any], inputs: Sequence[Any], size: int, m: int, vector: Any = None) -> Any:
         """The derivatives of a batch, as NumPy's arrays."""
-        with self.jax.enable_x64(theta.dtype == np.float64):
+        with in_float64(self.jax, theta.dtype == np.float64):
             result: Any = self.run(theta, *inputs, *([vector] if self.kind == "hvp" else []))
             result = tuple(map(np.array, result)) if isinstance(result, tuple) else np.array(result)
         if self.kind == "jacobian":
