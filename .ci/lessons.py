@@ -40,13 +40,13 @@ def needs(error: BaseException | None, missing: list[str]) -> bool:
     return False
 
 
-def run_lesson(text: str, missing: list[str]) -> str:
-    """What went wrong, if anything."""
+def run_lesson(text: str, missing: list[str]) -> tuple[bool, str]:
+    """Does it run, and what is there to say?"""
     cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
     if not any("install" in "".join(cell["source"]) for cell in cells):
-        print("shows its outputs: it does not run in the browser")
-        return ""
+        return True, "shows its outputs: it does not run in the browser"
     shell = InteractiveShell.instance()
+    shell.reset()  # names of its own
     shell.enable_gui = lambda gui=None: None  # for %matplotlib
     errors: list[BaseException] = []
     shell.showtraceback = lambda found=None, **_: errors.append(found[1] if found else sys.exc_info()[1])
@@ -67,12 +67,10 @@ def run_lesson(text: str, missing: list[str]) -> str:
                     unknown -= binds
                     continue
                 if not needs(error, missing):
-                    return f"{source}\n{type(error).__name__}: {error}"
+                    return False, f"{source}\n{type(error).__name__}: {error}"
             left += 1
             unknown |= binds
     if left and not missing:
-        return f"{left} statements were left out, though nothing is missing"
-    print(
-        f"{done} statements ran" + f", {left} need {' or '.join(missing)}, which this build has not" * bool(left)
-    )
-    return ""
+        return False, f"{left} statements were left out, though nothing is missing"
+    without = f", {left} need {' or '.join(missing)}, which this build has not" * bool(left)
+    return True, f"{done} statements ran{without}"

@@ -145,7 +145,8 @@ PAGES = [
     "notebooks/README.md",
     ".github/*.md",
 ]
-MODULES = (tg, nn, optim, train, datasets, viz, debug, testing, tg.elementary, tg.micrograd)
+DROP_IN = (tg.micrograd.engine, tg.micrograd.nn)
+MODULES = (tg, nn, optim, train, datasets, viz, debug, testing, tg.elementary, tg.micrograd, *DROP_IN)
 ACCESSIBLE = {
     'role="heading">': 'role="heading" aria-level="2">',
     '<aside class="sidebar-drawer">': '<aside class="sidebar-drawer" aria-label="Pages">',
@@ -175,8 +176,11 @@ def reference(folder: Path) -> list[str]:
     for module in MODULES:
         name = module.__name__
         lines = [f"# {name}", "", "```{eval-rst}", f".. module:: {name}", ""]
-        for public in dir(tg) if module is tg else module.__all__:
+        public_names = dir(tg) if module is tg else getattr(module, "__all__", vars(module))
+        for public in public_names:
             thing = getattr(module, public)
+            if module in DROP_IN and (public[0] == "_" or getattr(thing, "__module__", "") != module.__name__):
+                continue
             if isinstance(thing, type):
                 lines += [f".. autoclass:: {public}", "   :members:", ""]
             elif callable(thing) and hasattr(thing, "__name__"):

@@ -147,6 +147,15 @@ def adversaries(model: Any) -> Value:
     return result
 
 
+def two_targets_for_one_example(model: Any) -> Value:
+    """The data are so: nobody has shuffled anything."""
+    rng, pairs = random.Random(0), list(zip(XS * 2, [*YS, 1.0, 1.0, -1.0, 1.0], strict=True))
+    for _ in range(8):
+        rng.shuffle(pairs)
+        result = learn(model, squares(model, *zip(*pairs, strict=True)))
+    return result
+
+
 def an_encoder_and_a_decoder(model: Any) -> Value:
     encoder = nn.MLP(3, [3], "tanh", rng=1)
     both = [*encoder.parameters(), *model.parameters()]
@@ -272,6 +281,7 @@ RIGHT: dict[str, Loop] = {
     "fit": by_fit,
     "two models": two_models,
     "adversaries": adversaries,
+    "two targets for one example": two_targets_for_one_example,
     "an encoder and a decoder": an_encoder_and_a_decoder,
     "evaluated in between": loop(after=lambda model, step: squares(model, XS[::-1], YS[::-1])),
     "gradients in between": loop(after=lambda model, step: tg.gradients(squares(model), model.parameters()[:2])),
@@ -342,6 +352,16 @@ def shuffled_apart(model: Any) -> Value:
     return loop(loss=shuffled)(model)
 
 
+def shuffled_apart_in_batches(model: Any) -> Value:
+    rng, rows, targets = random.Random(0), XS + [[x / 2 for x in row] for row in XS], YS * 2
+    for _ in range(8):
+        rng.shuffle(rows)
+        rng.shuffle(targets)
+        for i in (0, 4):
+            result = learn(model, squares(model, rows[i : i + 4], targets[i : i + 4]))
+    return result
+
+
 def dead(model: Any) -> Value:
     for neuron in model.layers[0].neurons:
         neuron.b.data = -50.0
@@ -371,6 +391,10 @@ FAULTY: dict[str, tuple[Loop, str, str, str]] = {
     "dead relus": (dead, "relu", "dead", "zero"),
     "a frozen layer": (loop(optimizer=lambda p: optim.SGD(p[24:], 0.02)), "tanh", "note: layer0 did not move", ""),
     "labels shuffled": (shuffled_apart, "tanh", "shuffled", ""),
+    "labels shuffled, in batches": (shuffled_apart_in_batches, "tanh", "shuffled", ""),
+    "labels shuffled once": (
+        loop(40, loss=lambda m: squares(m, XS * 2, [*YS, *(-y for y in YS)]) / 8),
+        "tanh", "note: the loss rests", ""),
 }  # fmt: skip
 
 

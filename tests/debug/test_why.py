@@ -207,3 +207,9 @@ def test_a_dead_weight_is_one_line() -> None:
     assert text.startswith("d(loss)/d(layer0.neuron0.w0) = 0: every path passes relu at #")
     assert text.endswith(", slope 0")
     assert "\n" not in text
+
+
+def test_a_dead_weight_of_several_causes_names_the_operation_of_each() -> None:
+    w = Value(0.5, label="w")
+    loss = (w * 3.0 - 9.0).relu() + w * 0.0
+    assert repr(why(loss, w)).endswith("every path passes one of mul at #2 (0.5 * 0), relu at #7 (-7.5), slope 0")

@@ -177,7 +177,7 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: nn.mse([[1.0], [2.0]], [1.0, 2.0]), ValueError, f"mse {LIST} 1"),
     (lambda: nn.hinge([1.0, 2.0], 1), ValueError, f"hinge {LIST} 2 for one"),
     (lambda: nn.hinge([[1.0, 2.0]], [1]), ValueError, "let the model return one number, or give as many targets"),
-    (lambda: nn.mse([1.0, 2.0], [[1.0], [2.0]]), ValueError, "one number and 1 targets given"),
+    (lambda: nn.mse([1.0, 2.0], [[1.0], [2.0]]), ValueError, r"1 targets given: of a column .* y\[:, 0\]"),
     (lambda: nn.mae([], []), ValueError, "0 and 0 given"),
     (lambda: nn.mae([[]], [[]]), ValueError, "0 and 0 given"),
     (lambda: nn.mae(1.0, "a"), TypeError, TEXT.format("'a'")),

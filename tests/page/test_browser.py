@@ -321,13 +321,19 @@ def test_everything_by_keyboard(opened: Open, scheme: str) -> None:
         frame(page)
         assert f"data {number}, " in label_of(page, "a,")
     for text in ("1e400", "abc", ""):
-        page.fill("#number", text)
+        page.keyboard.press("Control+A")
+        page.keyboard.press("Delete")
+        page.keyboard.type(text)  # 1, 1e4 and 1e40 are numbers on the way to 1e400
+        frame(page)
         assert page.locator("#sentence").inner_text() == f'a stays 2: "{text}" is no finite number.'
         assert page.get_attribute("#number", "aria-invalid") == "true"
         assert "data 2, " in label_of(page, "a,")
     page.keyboard.press("Escape")
+    frame(page)
     assert page.evaluate(where).startswith("a, data 2")
     assert page.input_value("#number") == "2"
+    assert "is no finite number" in page.locator("#sentence").inner_text()
+    assert not page.locator("#module").is_visible()  # there is none
     page.keyboard.press("ArrowDown")
     assert not page.evaluate(where).startswith("a, data 2")
 
@@ -356,6 +362,10 @@ def test_tab_reaches_a_field_in_a_few_steps_and_no_button_drops_the_focus(opened
         page.keyboard.press("m")
         labels.add(page.evaluate("document.activeElement.getAttribute('aria-label')"))
     assert len(labels) == 3
+    for _ in range(6):
+        page.locator("#module").click()
+        labels.add(page.evaluate("document.activeElement.getAttribute('aria-label')"))
+    assert len(labels) == 9
     assert all("layer" in label or "neuron" in label for label in labels)
 
 

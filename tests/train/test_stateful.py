@@ -8,6 +8,7 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import datasets, nn, optim
+from tinygrad_edu.compiler.compiled_jax import in_float64
 
 X, SIGNS = datasets.moons(50, seed=0)
 DATA = X, [(sign + 1) // 2 for sign in SIGNS]
@@ -57,7 +58,7 @@ def test_20_compiled_steps_are_those_of_the_engine(name: str) -> None:
 def test_the_steps_of_jax_are_those_of_the_engine(name: str) -> None:
     jax = pytest.importorskip("jax")
     make, options = MODELS[name]
-    with jax.enable_x64(True):
+    with in_float64(jax, True):
         numbers, history = trained(make(), True, backend="jax", **options)
     assert history.compiled
     np.testing.assert_allclose(numbers, trained(make(), False, **options)[0], rtol=1e-9, atol=1e-11)

@@ -1,5 +1,6 @@
 """CompiledJax: what `tg.compile(..., backend="jax")` returns."""
 
+import importlib
 import re
 import sys
 import threading
@@ -29,7 +30,7 @@ from .surroundings import Facts, Given
 from .tracing import Trace, trace_function
 from .verify import some_batch
 
-OLDEST = (0, 8)  # the version of JAX
+OLDEST = (0, 6)  # the version of JAX
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # half of XLA's time
 PATIENCE = 2.0  # seconds, after which a first call says what it does
 SLOW = "tinygrad_edu: XLA compiles the program for batches of a new shape; the next calls are fast.{}"
@@ -55,6 +56,11 @@ def import_jax() -> Any:
             "JAX_PLATFORMS to run on what is there, or install JAX for this device."
         ) from None
     return jax
+
+
+def in_float64(jax: Any, chosen: bool) -> Any:
+    """A block in which JAX computes in float64, or does not. Up to JAX 0.7 its function is an experimental one."""
+    return (jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.experimental")).enable_x64(chosen)
 
 
 class CompiledJax(Compiled):
@@ -204,7 +210,7 @@ class CompiledJax(Compiled):
 
             def run(*inputs: Any) -> Any:
                 nonlocal compiled
-                with self.jax.enable_x64(dtype == np.float64):  # a program for float32 is verified in float64
+                with in_float64(self.jax, dtype == np.float64):  # a program for float32 is verified in float64
                     batch = inputs[:-1] if request.gradient else inputs
                     arguments = (
                         parameters,
@@ -245,7 +251,7 @@ class JaxDerivative(Derivative):
 
     def __call__(self, theta: NDArray[Any], inputs: Sequence[Any], size: int, m: int, vector: Any = None) -> Any:
         """The derivatives of a batch, as NumPy's arrays."""
-        with self.jax.enable_x64(theta.dtype == np.float64):
+        with in_float64(self.jax, theta.dtype == np.float64):
             result: Any = self.run(theta, *inputs, *([vector] if self.kind == "hvp" else []))
             result = tuple(map(np.array, result)) if isinstance(result, tuple) else np.array(result)
         if self.kind == "jacobian":

@@ -107,7 +107,8 @@ class Finding:
             case "unreached", _:
                 return "Use it on the way to the loss, or leave it out; reading its .data on that way cuts it off."
             case "changed", _:
-                return "Compute the result again in every step, before backward()."
+                again = "Compute the result again in every step, before backward()."
+                return again + " Where tg.gradients has given the gradients, this is normal." * (not self.upstream)
             case "accumulated", _:
                 return (
                     "Call optimizer.zero_grad(), or set each parameter's grad to 0.0, before every backward pass. "

@@ -252,16 +252,27 @@ _BACKWARD = Swap(
 
 
 def _examples(root: Value, parameters: Any) -> list[tuple[Any, ...]]:
-    """The numbers of each example that a loss sums or averages. A term without an input, such as a penalty on the
-    weights, is left out."""
-    rows, stack = [], [root]
+    """The numbers of each example that a loss sums or averages: of its terms with an input, which a penalty on
+    weights has not.
+
+    The nearest to the loss comes first, as a target is. Before all stands the place of the nearest parameter: it
+    tells one output from another.
+    """
+    rows, stack, places = [], [root], {parameter: place for place, parameter in enumerate(parameters)}
     while stack:
         node = stack.pop()
         name = node.rule.name if node.rule else ""
         constant = [p for p in node.parents if p.rule is None and p not in parameters]
         if name in ("add", "sum", "neg") or (name in ("mul", "div") and len(constant) == 1):
             stack += [p for p in node.parents if p.rule]
-        else:
-            leaves = (p for p in topological_order(node) if p.rule is None and p not in parameters)
-            rows.append(tuple(leaf.data for leaf in leaves))
-    return list(filter(None, rows)) or [()]
+            continue
+        near = [node]
+        known = {node}
+        for x in near:
+            near += [p for p in dict.fromkeys(x.parents) if p not in known]
+            known.update(x.parents)
+        numbers = [x.data for x in near if x.rule is None and x not in places]
+        nearest = next((places[x] for x in near if x in places), -1)
+        if numbers:
+            rows.append((nearest, *numbers))
+    return rows or [()]

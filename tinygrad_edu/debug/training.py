@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -48,7 +49,7 @@ class FilmBlame:
     "exploded"    the gradients are 1,000 times the largest of the first half of the steps so far, or beyond 1e9
     "uphill"      the parameters move along their gradients, not against them
     "rising"      the loss grows
-    "shuffled"    in most steps the same inputs have other targets
+    "shuffled"    the same inputs come again with the targets of others
     "not moved"   gradients reach the parameters, and yet none moves
     "dead"        from this step to the end, no gradient reaches any unit of a layer
 
@@ -88,7 +89,12 @@ class TrainingLog:
         self.uphill: int = 0
         self.same: int = 0  # updates after which the same examples came again, and had a larger loss
         self.rises: int = 0
-        self.paired: int = 0  # updates after which the same numbers came in other rows
+        self.pairs: dict[int, float] = {}  # the hash of an example without its target -> the target
+        self.targets: set[float] = set()
+        self.place: int = sys.maxsize  # of the target: the first number that differs from example to example
+        self.again: int = 0  # examples that came again, and those that had another's target by then
+        self.mixed: int = 0
+        self.first: tuple[Any, ...] = ()
         self.cleared: int = 0  # passes that began with all gradients at 0
         self.reached: list[int] = [0] * len(names)  # of each parameter
         self.moved: list[bool] = [False] * len(names)
@@ -135,6 +141,7 @@ class TrainingLog:
         known = [event.kind for event in self.events]
         self.events += [event for event in events if event and event.kind not in known]
         self._follow(loss, moved, parameters, rows)
+        self._pair(rows)
         self.norms.append(norm)
         self.losses.append(loss)
         self.cleared += not any(before)
@@ -180,8 +187,26 @@ class TrainingLog:
         self.uphill += sum(way * gradient for way, gradient in zip(ways, gradients, strict=True)) > 0
         self.same += rows == old_rows
         self.rises += rows == old_rows and not loss <= old_loss
-        self.paired += rows != old_rows and _columns(rows) == _columns(old_rows)
         self.moved = [x or y for x, y in zip(self.moved, moved, strict=True)]
+
+    def _pair(self, rows: Rows) -> None:
+        """Count the examples that come again, and of these the ones with the target of another."""
+        now: dict[int, float] = {}
+        for row in rows if len(rows) > 1 else ():
+            self.first = self.first or row
+            differing = (
+                i for i, pair in enumerate(zip(row, self.first, strict=False)) if i and pair[0] != pair[1]
+            )
+            self.place = min(self.place, next(differing, sys.maxsize))
+            if self.place < len(row):
+                inputs, target = hash(row[: self.place] + row[self.place + 1 :]), row[self.place]
+                if now.setdefault(inputs, target) != target:
+                    self.mixed = -sys.maxsize  # one example with two targets at a time: these data are so
+                known = self.pairs.get(inputs)
+                self.again += known is not None
+                self.mixed += known not in (None, target) and target in self.targets
+                self.pairs[inputs] = target
+                self.targets.add(target)
 
     def _listen(self, step: int, before: Numbers, gradients: Numbers, examples: int) -> None:
         """For how long has no gradient reached a unit, while it reached others?"""
@@ -201,7 +226,10 @@ class TrainingLog:
     def blame(self, dead: int, parameters: Sequence[float]) -> FilmBlame:
         """See `Film.blame`; `parameters` are their present numbers, after the last update."""
         last = len(self.losses) - 1
-        events, notes = [*self.events, *(Event(last, *trend) for trend in self._trends())], list(self._frozen())
+        events, notes = (
+            [*self.events, *(Event(last, *trend) for trend in self._trends())],
+            [*self._frozen(), *self._rests()],
+        )
         if self.before and "not zeroed" not in [event.kind for event in events]:
             used = self._used([x != y for x, y in zip(parameters, self.before[0], strict=True)])
             events += [used] if used else []
@@ -234,10 +262,10 @@ class TrainingLog:
                 f"no parameter moved in {count} steps: is the optimiser's step missing, or does it come after "
                 "zero_grad?",
             )
-        if self.moves >= 4 and self.paired >= 0.5 * self.moves:
+        if self.moves >= 4 and self.again >= 8 and self.mixed >= 0.25 * self.again:
             yield (
                 "shuffled",
-                f"in {self.paired} of {self.moves} updates the same inputs had other targets than before: shuffle "
+                f"of {self.again} examples that came again, {self.mixed} had the target of another: shuffle "
                 "inputs and targets together",
             )
         if not count or not math.isfinite(sum(self.losses)):
@@ -249,13 +277,24 @@ class TrainingLog:
             yield (
                 "uphill",
                 f"the parameters moved along their gradients in {self.uphill} of {self.moves} updates, so that "
-                "the loss grows: subtract the gradient, as in p.data -= rate * p.grad",
+                "the loss grows: to make it smaller, subtract the gradient, as in p.data -= rate * p.grad",
             )
         elif again or (self.moves >= 8 and 0 < 1.5 * begin < end):
             yield (
                 "rising",
                 f"the loss does not fall: it was {four_digits(begin)} in the first third of the steps and is "
                 f"{four_digits(end)} in the last: is the learning rate too large?",
+            )
+
+    def _rests(self) -> Iterator[str]:
+        """A question, if the same examples come again and again and the loss stays above half of the first."""
+        if self.moves < 10 or self.same < 0.9 * self.moves:
+            return
+        first, middle, last = (self.losses[i] for i in (0, len(self.losses) // 2, -1))
+        if max(0.95 * middle, 0.5 * first) < last < first:
+            yield (
+                f"the loss rests at {four_digits(last)}, and was {four_digits(first)} at first: is the learning "
+                "rate too small, or has each input the target of another?"
             )
 
     def _frozen(self) -> Iterator[str]:
@@ -266,8 +305,9 @@ class TrainingLog:
             if still:
                 whole = len(still) == len(places) and len(layers) > 1
                 who = layer if whole else ", ".join(few([self.names[i] for i in still], 2))
+                it, be = ("it", "is it") if whole or len(still) == 1 else ("them", "are they")
                 yield (
-                    f"{who} did not move in {self.moves} updates, though gradients reached it: is it among the "
+                    f"{who} did not move in {self.moves} updates, though gradients reached {it}: {be} among the "
                     "parameters of the optimiser?"
                 )
 
@@ -290,8 +330,3 @@ def unit_of(name: str) -> str:
 def layer_of(unit: str) -> str:
     """layer0 of layer0.neuron3."""
     return unit.rpartition(".")[0] or "the model"
-
-
-def _columns(rows: Rows) -> Rows | None:
-    """What each column holds, in any order; None for rows of several lengths."""
-    return [tuple(sorted(column)) for column in zip(*rows, strict=True)] if len({*map(len, rows)}) == 1 else None

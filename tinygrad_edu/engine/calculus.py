@@ -99,6 +99,8 @@ def _flat(nest: Any) -> list[Any]:
     """The numbers of one argument in a row; those of a dict in the order of its keys, as text."""
     if isinstance(nest, dict):
         nest = [nest[key] for key in sorted(nest, key=repr)]
+    elif hasattr(nest, "to_numpy"):
+        raise TypeError(f"A {type(nest).__name__} has no derivative in kind: pass x.to_numpy() instead.")
     elif getattr(nest, "ndim", 0) > 0:
         nest = nest.reshape(-1).tolist()
     return [x for part in nest for x in _flat(part)] if isinstance(nest, list | tuple) else [nest]

@@ -176,7 +176,8 @@ def _each(name: str, loss: Callable[[Any, Any], Any], p: Any, t: Any) -> Any:
         return [_each(name, loss, *pair) for pair in _paired(p, t)]
     if _is_nested(t):
         _check_not_text(t)
-        raise ValueError(f"A loss needs one target per prediction: one number and {len(t)} targets given.")
+        column = ": of a column take its numbers, y[:, 0]" * (len(t) == 1)
+        raise ValueError(f"A loss needs one target per prediction: one number and {len(t)} targets given{column}.")
     return loss(p, t)
 
 

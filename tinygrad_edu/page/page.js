@@ -208,11 +208,14 @@ function neighbour(from, key) {
   return others.reduce((best, element) => (best && far(best) <= far(element) ? best : element), null);
 }
 
-/** The next module after the selected node, in the order of the picture. */
+let visited = null; // the module that nextModule went to
+
+/** The next module after the focused one, or after the last one visited, in the order of the picture. */
 function nextModule() {
-  const modules = [...boxes].filter(([what]) => isGroup(what)).map(([, item]) => item.element);
-  const at = modules.indexOf(document.activeElement);
-  if (modules.length) modules[(at + 1) % modules.length].focus();
+  const modules = [...boxes.keys()].filter(isGroup);
+  visited = modules.find((what) => boxes.get(what).element === document.activeElement) ?? visited;
+  visited = modules[(modules.indexOf(visited) + 1) % modules.length];
+  boxes.get(visited)?.element.focus();
 }
 
 function enter(field) {
@@ -384,8 +387,11 @@ function soon() {
   });
 }
 
+let kept = 0, refusal = ""; // the number before one was typed, and what is said of a text that is none
+
 function change(leaf, x) {
   if (!Number.isFinite(x)) return;
+  refusal = "";
   graph.set(leaf, x);
   soon();
 }
@@ -394,9 +400,9 @@ function change(leaf, x) {
 function typed() {
   const text = $("number").value.trim(), x = Number(text);
   const refused = text === "" || !Number.isFinite(x);
-  if (refused) $("sentence").textContent = `${graph.names[state.selected]} stays ${four(graph.value[state.selected])}: "${text}" is no finite number.`;
   $("number").setAttribute("aria-invalid", String(refused));
-  if (!refused) change(state.selected, x);
+  change(state.selected, refused ? kept : x); // 1e40 was a number on the way to 1e400
+  if (refused) refusal = `${graph.names[state.selected]} stays ${four(kept)}: "${text}" is no finite number.`;
 }
 
 /** Arrows change the number of a field, with Shift ten times as fast; Enter and Escape go back to the leaf. */
@@ -405,7 +411,7 @@ function fieldKey(event) {
   if (way) {
     const x = graph.value[state.selected], step = 10 ** Math.floor(Math.log10(Math.max(Math.abs(x), 1))) / (event.shiftKey ? 1 : 10);
     change(state.selected, Number((x + way * step).toPrecision(12)));
-    $("number").value = graph.value[state.selected];
+    $("number").value = kept = graph.value[state.selected];
   } else if (["Enter", "Escape"].includes(event.key)) {
     typed();
     $("number").value = graph.value[state.selected];
@@ -441,6 +447,7 @@ function drag(element, start) {
 // --- One node -----------------------------------------------------------------------------------------------
 
 function select(i, show = true) {
+  if (i !== state.selected) refusal = "";
   state.selected = i;
   if (show && seen(i) !== i) {
     for (let group = home[i]; group; group = group.parent) group.open = true;
@@ -489,6 +496,7 @@ function shortened(names) { return names.length > 9 ? [...names.slice(0, 4), "�
 
 /** Goes to a place on the time line: so many forward steps, then so many backward steps. A quiz needs all gradients. */
 function go(time) {
+  refusal = "";
   state.time = state.quiz ? 2 * last : Math.min(2 * last, Math.max(0, time));
   if (current() !== null && !state.quiz) state.selected = current(); // the panel says what its rule is
   refresh();
@@ -510,7 +518,7 @@ function timeline() {
   else if (t === 2 * last && DATA.mode === "live" && !state.playing) words = `Drag a leaf to change it. ${graph.names[graph.root]} = ${four(graph.value[graph.root])}`;
   else if (t > last) words = `backward ${t - last} of ${last}: ${graph.backwardSentence(i)}`;
   else words = `forward ${t} of ${last}: ${graph.forwardSentence(i)}`;
-  $("sentence").textContent = words;
+  $("sentence").textContent = refusal || words;
   $("where").textContent = `${t} of ${2 * last}`;
   $("play").textContent = state.playing ? "❚❚" : "▶";
   $("play").setAttribute("aria-label", state.playing ? "pause" : "play");
@@ -700,6 +708,7 @@ function connect() {
   for (const [id, run] of Object.entries(BUTTONS)) $(id).addEventListener("click", run);
   $("time").max = 2 * last;
   $("time").addEventListener("input", () => go(Number($("time").value)));
+  $("number").addEventListener("focus", () => { kept = graph.value[state.selected]; });
   $("number").addEventListener("input", typed);
   $("number").addEventListener("keydown", fieldKey);
   $("slider").addEventListener("input", () => change(state.selected, Number($("slider").value)));
@@ -737,6 +746,7 @@ function connect() {
 }
 
 openSome();
+$("module").hidden = DATA.scopes.length === 0;
 connect();
 state.time = DATA.mode === "steps" ? last : 2 * last;
 draw();
