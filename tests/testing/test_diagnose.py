@@ -83,6 +83,9 @@ TWO = [
     ("relu' of 0", "shares swapped in /"),
     ("root not set", "a and b swapped in /"),
     ("not reversed", "wrong sign in /"),
+    ("gradients begin at 1", "assigns in *"),
+    ("gradients begin at 1", "a rule that is not called"),
+    ("halves only", "six operations"),
 ]
 BY_TITLE["b and a swapped in /"] = BY_TITLE["a and b swapped in /"]
 
@@ -155,6 +158,15 @@ def test_a_mistake_that_nobody_thought_of_has_its_program() -> None:
 def test_other_mistakes_with_upstream_are_described() -> None:
     report = diagnose(engine("lecture", [("(1 - t**2) * out.grad", "(1 - t**2) * abs(out.grad)")]))
     assert "forgets upstream, in tanh(a): the sign of upstream is lost" in str(report)
+
+
+def test_a_slope_that_is_wrong_is_the_only_thing_that_is_blamed() -> None:
+    for right, wrong, words in (
+        ("other.data * out.grad", "abs(other.data) * out.grad", "wrong slope, in a*b, a*3, 3*a: its sign is lost"),
+        ("self.data * out.grad", "(self.data or 1.0) * out.grad", "wrong slope, in a*b"),
+    ):
+        (found,) = diagnose(engine("lecture", [(f"+= {right}", f"+= {wrong}")])).mistakes
+        assert str(found) == words
 
 
 def test_the_sentences_of_walks_that_go_wrong() -> None:
@@ -283,7 +295,7 @@ CATCHES = """\
 @pytest.mark.parametrize(
     ("instead", "mistake", "words"),
     [
-        ("        while True:\n            pass\n", "unusable", "its process took more than 1 seconds"),
+        ("        while True:\n            pass\n", "unusable", "it took more than 1 seconds"),
         (CATCHES, "unusable", "took more than 1 seconds"),
         ("        import os; os._exit(3)\n", "unusable", "ended its process (exit code 3)"),
         ("        raise SystemExit\n", "raises", "SystemExit"),

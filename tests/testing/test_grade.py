@@ -65,11 +65,30 @@ def test_what_is_missing_is_told_and_counts() -> None:
     assert report.mistakes == []
     assert report.operations["a+b"] is True
     assert report.operations["a*b"] is False
+    assert str(report).startswith("Value: no mistakes, 15 missing operations, 2 limits")
     with pytest.raises(AssertionError, match="missing operators: a-b, a\\*b"):
         report.check()
     assert diagnose(scope["Value"], require="+ backward").check().score({"+": 2, "*": 3, "backward": 5}) == 7
     with pytest.raises(ValueError, match="There is no operation 'tahn'"):
         diagnose(scope["Value"], require="tahn")
+
+
+def test_what_always_fails_is_told_with_its_error(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "engine.py").write_text(LECTURE, encoding="utf-8")  # math is not imported
+    assert graded(tmp_path / "engine.py") == 1
+    assert "not yet fails, in exp(a), log(a), tanh(a), sigmoid(a): NameError" in capsys.readouterr().out
+    scope: dict[str, Any] = {}
+    exec(PLUS + "\n    def tanh(self):\n        raise NotImplementedError\n", scope)
+    report = diagnose(scope["Value"], require="+ numbers tanh")
+    assert report.mistakes == []
+    assert report.notes[0] == "a+3 fails: AttributeError: 'int' object has no attribute 'data'"
+    assert "tanh(a)" in report.missing
+
+
+def test_an_engine_that_is_given_up_is_not_said_to_lack_anything() -> None:
+    report = diagnose(engine("lecture", [("        topo = []\n", "        while True: pass\n")]), seconds=1)
+    assert (report.missing, report.ok, report.score()) == ((), False, 0)
+    assert "cannot be run: it took more than 1 seconds" in str(report)
 
 
 def test_points_are_those_of_a_rubric(tmp_path: Path, capsys: Any) -> None:
@@ -103,7 +122,7 @@ def test_a_class_in_every_format(course: Path, tmp_path: Path, capsys: Any) -> N
     suites = ElementTree.fromstring(capsys.readouterr().out)
     assert [int(suite.attrib["failures"]) > 0 for suite in suites] == [True, False, False]
     graded(course)
-    assert "1 of 3 have no mistake, 1 could not be graded" in capsys.readouterr().out
+    assert "1 of 3 have no mistake and nothing missing, 1 could not be graded" in capsys.readouterr().out
 
 
 def test_a_notebook(tmp_path: Path, capsys: Any) -> None:

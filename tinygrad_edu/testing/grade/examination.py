@@ -39,6 +39,7 @@ from .operations import (
 )
 from .process import DEATHS, Answer, EngineProcess, GivenUp
 
+UNMEANT = ("NameError", "AttributeError", "UnboundLocalError")  # no engine raises these on purpose
 ORDINARY = 3  # the first points of an operation, at which it must not fail
 CARRIERS = (("a * b", -4.0), ("a * b", 0.5), ("-a",), ("a * 3",), ("3 * a",), ("3 - a",), ("a / 4",), ("tanh(a)",))
 GENERAL = {"order", "depth", "paths", "direction", "levels", "equality", "visited", "shared", "reseeded", "idle"}
@@ -67,6 +68,9 @@ class Remark:
         return ": ".join(filter(None, [self.title + where, self.sentence]))
 
 
+NONE = Remark("", "")
+
+
 class Examination:
     """Asks an engine everything: `right`, `mistakes` and `limits` are what came out."""
 
@@ -80,6 +84,7 @@ class Examination:
         self.measured: list[str] = []  # the operations whose results are right
         self.trials: list[Trial] = []
         self.failed: list[tuple[str, Program, Answer]] = []
+        self.fails: dict[str, str] = {}  # the error of an operation that the engine has, and that never works
         self.everywhere = False  # is there a mistake that no operation is free of?
         self.asked, self.seeded, self.borrowed = False, False, ""  # is the root's gradient set by hand?
 
@@ -95,7 +100,7 @@ class Examination:
             self._limits()
         except GivenUp as end:
             if not self.asked or self.engine.deaths > DEATHS:
-                self._report("unusable", f"its process {end}")
+                self._report("unusable", f"it {end}")
         if self.borrowed:
             self._report("borrowed", f"it calls {self.borrowed}; an engine to be graded computes by itself")
         names, fine = self.mistakes.keys(), self.fine()
@@ -136,7 +141,7 @@ class Examination:
         if not self.spelled and not self.failed:
             self._report("unusable", "no operation gives a node")
         for text, answers in alone_first.items():
-            self._judge(text, answers)
+            alone_first[text] = self._judge(text, answers)
         for text, program, answer in self.failed if "mutates" not in self.mistakes else ():
             self._report("raises", answer.error, [text], program)
         for text in self.measured:
@@ -156,6 +161,12 @@ class Examination:
             answers = self._answers(programs[:ORDINARY], watched=True)
             if not any(answer.stage == "forward" for answer in answers):
                 break
+            error, was_called = answers[0].error, answers[0].forward
+            if was_called and not error.startswith("NotImplemented"):
+                self.fails.setdefault(text, error)
+                if spelled[:2] == "a." and error.startswith(UNMEANT):
+                    self.failed.append((text, programs[0], answers[0]))
+                    return []
         else:
             del self.spelled[text]
             return []
@@ -181,17 +192,22 @@ class Examination:
         self.seeded = False
         return answers
 
-    def _judge(self, text: str, answers: list[tuple[Program, Answer]]) -> None:
-        """Are the results of an operation right, and its operands left alone?"""
-        wrong = []
+    def _judge(self, text: str, answers: list[tuple[Program, Answer]]) -> list[tuple[Program, Answer]]:
+        """Are the results of an operation right, and its operands left alone? The answers for which that holds."""
+        changed, wrong, right = list[Program](), list[Program](), list[tuple[Program, Answer]]()
         for program, answer in answers:
             if not all(map(near, answer.data, program.inputs)):
-                return self._report("mutates", "a node keeps the number it was made with", [text], program)
-            if not near(answer.data[-1], float(solved(program)[-1].data), 0.01):
+                changed.append(program)
+            elif not near(answer.data[-1], float(solved(program)[-1].data), 0.01):
                 wrong.append(program)
-        if not wrong:
+            else:
+                right.append((program, answer))
+        known = self.mistakes.get("value", NONE).operations
+        if changed:
+            self._report("mutates", "a node keeps the number it was made with", [text], changed[0])
+        if right and (changed or not wrong):
             self.measured.append(text)
-        elif not any(self._calls(text, other) for other in self.mistakes.get("value", Remark("", "")).operations):
+        elif not changed and not any(self._calls(text, other) for other in known):
             name, sentence = "value", ""
             if text in (*REFLECTED, "a - b", "a / b", "a - 3", "a / 4"):
                 turned = (float(solved(alone(text[::-1], program.inputs))[-1].data) for program, _ in answers[:3])
@@ -199,6 +215,7 @@ class Examination:
                     name = "reflected" if text in REFLECTED else "swapped"
                     sentence = f"{text} computes {text[::-1]}"
             self._report(name, sentence, [text], wrong[0])
+        return right
 
     def _questions(self, text: str) -> Iterator[Program]:
         """An operation below another one, above another one, beside another use of an operand, and of x and x."""
@@ -255,6 +272,9 @@ class Examination:
         for step, indices in program.steps:
             letters = [places[-1 - i % len(places)] for i in indices[: 1 + step.endswith(" b")]]
             places.append(self._expand(step, _operands(step, letters), nodes, values))
+        numbers = [values[p] for p in places]
+        if "mutates" in self.mistakes and not all(map(near, answer.data, numbers)):
+            return  # the gradients belong to other numbers
         apart = range(len(program.inputs)) if len(program.steps) == 1 else (-1,)
         self.trials += [Trial(program, answer, nodes, text, k) for k in apart]
 
@@ -299,12 +319,14 @@ class Examination:
         """Find the smallest set of faults, and report each with the smallest program that shows it."""
         first = [trial for trial in self.trials if len(trial.program.steps) == 1]
         general = [*of_root([trial.answer for trial in first]), *of_walks(range(2, 30))]
+        given = list[Fault]()
         if first and (start := self._ask(first[0].program, roots=()).grads[:1]) and start[0]:
-            general.append(Fault("start", f"a new node has the gradient {start[0]:.4g}", "start", how=start[0]))
+            words = f"a new node has the gradient {start[0]:.4g}"
+            given.append(Fault("start", words, "start", how=start[0], cost=0.0))
         if self.engine.spelling.shared:
             words = f"{self.engine.spelling.shared} belongs to the class: make a new one in __init__"
-            general.append(Fault("shared", words, "walk"))
-        explanation = Explanation(self.trials, general)
+            general.append(Fault("shared", words, "walk", cost=0.9))  # it was seen
+        explanation = Explanation(self.trials, general, given)
         for fault in explanation.faults:
             shown = explanation.shown_by(fault)
             texts = [text for text in self.measured if any(trial.text == text for trial in shown)]
@@ -322,6 +344,7 @@ class Examination:
             if not (blamed & {"", *trial.places}):
                 name = "slope" if len(trial.program.steps) == 1 else "unknown"
                 self._report(name, "", [trial.text] * bool(trial.text), trial.program)
+                blamed |= trial.places if trial.simple else set()
 
     def _report(
         self, name: str, sentence: str, operations: Sequence[str] = (), shown: Program | None = None

@@ -187,7 +187,8 @@ class Interpreter:
             grads = tuple(self._number(self.spelling.gradient, node, self.spelling.data) for node in results)
             return Answer(data, grads, calls=calls, borrowed=borrowed, forward=forward[:50])
         except BaseException as error:
-            return Answer((), (), _told(error), stage or "forward", calls, borrowed)
+            called = forward[:50]  # without what is called from here on
+            return Answer((), (), _told(error), stage or "forward", calls, borrowed, called)
         finally:
             sys.setprofile(None)
             threading.setprofile(None)
