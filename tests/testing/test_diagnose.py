@@ -5,7 +5,6 @@ import functools
 import io
 import itertools
 import json
-import math
 import multiprocessing
 import random
 from pathlib import Path
@@ -56,14 +55,6 @@ def test_each_mistake_is_named(title: str, name: str, replacements: Replacements
     with contextlib.redirect_stdout(io.StringIO()) as printed:  # the four lines show what they say
         exec(remark.program, dict(scope))
     assert float(printed.getvalue()) == pytest.approx(remark.got)
-
-
-def test_the_fifteen_misconceptions_are_among_them() -> None:
-    """The lines of the list, in its order; the last three are limits."""
-    fifteen = ["overwrites", "paths", "depth", "upstream", "sign", "swapped", "exponent", "tanh", "relu", "paths"]
-    fifteen += ["repeated", "root", "reflected"]
-    assert set(fifteen) <= {mistake for *_, mistake in MUTANTS}
-    assert {"missing", "interior", "depth"} <= set().union(*(limits.split() for *_, limits in LIMITED))
 
 
 TWO = [
@@ -123,7 +114,7 @@ def agree(ours: list[process.Answer], theirs: list[process.Answer]) -> bool:
 
 @pytest.mark.parametrize(
     ("most", "least"),
-    [pytest.param(16, 0.8, marks=pytest.mark.slow), pytest.param(400, 0.85, marks=pytest.mark.thorough)],
+    [pytest.param(16, 0.8, marks=pytest.mark.slow), pytest.param(400, 0.9, marks=pytest.mark.thorough)],
 )
 def test_most_pairs_are_named(most: int, least: float) -> None:
     """Of two mistakes in one engine, whose answers are not those of one mistake alone, both are named."""
@@ -227,12 +218,6 @@ def test_the_engines_that_people_know(learner: Any, limits: list[str]) -> None:
         assert "RecursionError" in str(report.limits[0])
 
 
-def test_a_missing_operator_is_a_limit() -> None:
-    report = diagnose(engine("lecture", [("__radd__", "_radd"), ("__rsub__", "_rsub")]))
-    assert str(report.limits[0]) == "missing operators: 3+a, 3-a"
-    assert "reflected operators 3*a, 3/a" in report.right
-
-
 # --- What cannot fool it ------------------------------------------------------------------------------------
 
 
@@ -307,8 +292,8 @@ CATCHES = """\
 def test_an_engine_cannot_stop_the_grader(
     instead: str, mistake: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "DEATHS", 0)  # given up after the first second
-    report = diagnose(engine("lecture", [(SORT, instead)]), seconds=1)
+    monkeypatch.setattr(process, "DEATHS", 0)  # given up after the first answer that does not come
+    report = diagnose(engine("lecture", [(SORT, instead)]), seconds=1 if mistake == "unusable" else 20)
     assert names(report.mistakes) == [mistake]
     assert words in str(report)
 
@@ -416,9 +401,3 @@ def test_grade(tmp_path: Path, capsys: Any) -> None:
 def test_a_file_that_borrows(tmp_path: Path) -> None:
     (tmp_path / "engine.py").write_text("from tinygrad_edu.micrograd.engine import Value\n", encoding="utf-8")
     assert graded(tmp_path / "engine.py") == 1
-
-
-def test_numbers_are_what_they_should_be() -> None:
-    found = diagnose(engine("lecture", BY_TITLE["root not set"][1])).mistakes[0]
-    assert (found.expected, found.got) == (1.0, 0.0)
-    assert not math.isnan(found.expected)

@@ -125,6 +125,21 @@ def test_a_class_in_every_format(course: Path, tmp_path: Path, capsys: Any) -> N
     assert "1 of 3 have no mistake and nothing missing, 1 could not be graded" in capsys.readouterr().out
 
 
+def test_odd_names_are_written_in_every_format(tmp_path: Path, capsys: Any) -> None:
+    folder = os.fsencode(tmp_path) + b"/course"
+    os.mkdir(folder)
+    for name in (b"\xff<b>.py", b"new\nline.py"):
+        Path(os.fsdecode(folder + b"/" + name)).write_text("raise ValueError('\\udcff \\x1b')\n", encoding="utf-8")
+    for format, valid in (("json", json.loads), ("gradescope", json.loads), ("junit", ElementTree.fromstring)):
+        assert graded(os.fsdecode(folder), "--format", format, "--html", tmp_path / "class.html") == 2
+        assert len(valid(capsys.readouterr().out)) == 2
+        assert "&lt;b&gt;" in (tmp_path / "class.html").read_text(encoding="utf-8")
+    graded(os.fsdecode(folder))
+    out = capsys.readouterr().out
+    assert "new\\nline.py" in out
+    assert "\x1b" not in out
+
+
 def test_a_notebook(tmp_path: Path, capsys: Any) -> None:
     wrong = TEXT.replace("1 - t**2", "1 - x**2")
     path = notebook(
@@ -141,6 +156,7 @@ def test_bad_input_is_one_sentence(tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "binary.py").write_bytes(b"\x00\xff")
     (tmp_path / "two.py").write_text(PLUS.replace("Value", "One") + PLUS.replace("Value", "Two"), encoding="utf-8")
     (tmp_path / "rubric.toml").write_text("tahn = 1\n", encoding="utf-8")
+    (tmp_path / "none.toml").write_text("", encoding="utf-8")
     (tmp_path / "right.py").write_text(TEXT, encoding="utf-8")
     for arguments, words in (
         ([tmp_path / "empty"], "has no .py or .ipynb file"),
@@ -148,6 +164,7 @@ def test_bad_input_is_one_sentence(tmp_path: Path, capsys: Any) -> None:
         ([tmp_path / "two.py"], "2 classes with a backward(), One, Two: call one of them Value"),
         ([notebook(tmp_path / "none.ipynb", "x = 1")], "no class with a method backward()"),
         ([tmp_path / "right.py", "--points", tmp_path / "rubric.toml"], "There is no operation 'tahn'"),
+        ([tmp_path / "right.py", "--points", tmp_path / "none.toml"], "this one has none"),
     ):
         assert graded(*arguments) == 2
         error = capsys.readouterr().err

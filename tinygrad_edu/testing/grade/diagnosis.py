@@ -135,7 +135,7 @@ class Diagnosis(Report):
                 parts.append(f'<iframe srcdoc="{page}" title="{title}"></iframe>')
         text = PAGE.format(title=escape(self.engine), body="\n".join(parts))
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
         return text
 
 

@@ -6,7 +6,6 @@ numbers differ from ours.
 """
 
 import contextlib
-import functools
 import itertools
 import random
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,12 +27,16 @@ from .operations import (
     TEXTS,
     alone,
     base_of,
+    computed,
     listed,
     names_of,
     near,
+    operands_of,
+    ordinary,
     points,
     program_of,
     slopes_of,
+    smaller,
     solved,
     spellings,
 )
@@ -271,7 +274,7 @@ class Examination:
         values, places = list(program.inputs), list[Any](range(len(nodes)))
         for step, indices in program.steps:
             letters = [places[-1 - i % len(places)] for i in indices[: 1 + step.endswith(" b")]]
-            places.append(self._expand(step, _operands(step, letters), nodes, values))
+            places.append(self._expand(step, operands_of(step, letters), nodes, values))
         numbers = [values[p] for p in places]
         if "mutates" in self.mistakes and not all(map(near, answer.data, numbers)):
             return  # the gradients belong to other numbers
@@ -293,14 +296,14 @@ class Examination:
         if base in ("a + b", "a * b") and not isinstance(operands[0], int):
             operands = operands[::-1]  # 3 * a is a.__rmul__(3), and that is a * 3
         x = tuple(values[p] if isinstance(p, int) else p for p in operands)
-        out, slopes = _computed(base, x)
+        out, slopes = computed(base, x)
         if not any(isinstance(p, int) for p in operands):
             return out
         caller = base if self._calls(text, base) else text
         for steps in MADE_OF.get(base, ()):
             names: dict[Any, Any] = {"a": operands[0], "b": operands[-1]}
             for step, *letters in steps:
-                inner = _operands(step, [names.get(p, p) for p in letters])
+                inner = operands_of(step, [names.get(p, p) for p in letters])
                 if any(isinstance(p, int) for p in inner) and not self._calls(caller, base_of(step)):
                     break
                 names["_"] = self._expand(step, inner, nodes, values)
@@ -424,14 +427,14 @@ class Examination:
         for _ in range(100 * bool(texts)):
             inputs = [draw.choice((0.25, -0.25)) * draw.randint(1, 12) for _ in range(draw.randint(1, 3))]
             steps = [(draw.choice(texts), draw.choices(range(8), k=4)) for _ in range(draw.randint(1, 8))]
-            programs.append(_ordinary(inputs, steps))
+            programs.append(ordinary(inputs, steps))
         programs = [program for program in programs if program.steps]
         answers = self._answers(programs)
         differing = [p for p, answer in zip(programs, answers, strict=True) if self._wrong(p, answer) >= 0]
         smallest = min(differing, key=lambda program: len(program.steps), default=None)
         if smallest:
-            while smaller := next(filter(self._differs, _smaller(smallest)), None):
-                smallest = smaller
+            while less := next(filter(self._differs, smaller(smallest)), None):
+                smallest = less
             steady = self._differs(smallest)  # or is there an order of nodes that a set decides?
             self._report("unknown", "" if steady else "it differs from run to run", (), smallest)
 
@@ -482,43 +485,3 @@ def _parting(ours: list[Value], grads: Sequence[float], place: int) -> str:
     node = next(wrong, ours[place]) if near(grads[-1], 1) else ours[place]  # some keep no gradients of results
     told = [step for step in steps if any(share.parent is node for share in step.shares)]
     return f"{told[-1]!r}; the engine has {node.label}.grad {four_digits(grads[at[node]])}" if told else ""
-
-
-def _ordinary(inputs: Sequence[float], steps: Sequence[Any]) -> Program:
-    """The program of those steps whose numbers are of ordinary size and not next to a kink."""
-    program = Program(tuple(inputs), ())
-    for text, indices in steps:
-        longer = Program(program.inputs, (*program.steps, (text, tuple(indices))))
-        try:
-            if all(1e-2 < abs(x.data) < 20 and abs(x.grad) < 1e3 for x in solved(longer)):
-                program = longer
-        except (ValueError, ArithmeticError, TypeError):
-            continue
-    return program
-
-
-def _smaller(program: Program) -> Iterator[Program]:
-    """The program without one of its steps, or one of its inputs."""
-    inputs, steps = program.inputs, program.steps
-    without = [(inputs, steps[:i] + steps[i + 1 :]) for i in range(len(steps))]
-    without += [(inputs[:i] + inputs[i + 1 :], steps) for i in range(len(inputs)) if len(inputs) > 1]
-    return (smaller for parts in without if (smaller := _ordinary(*parts)).steps)
-
-
-def _operands(text: str, letters: list[Any]) -> list[Any]:
-    """The operands of an operation, its numbers among them: [3.0, a] for "3 - a", [a, 2.0] for "a ** 2"."""
-    left, symbol, right = f" {text} ".split(" ")[1:4] if text.count(" ") == 2 else ("", "", "")
-    if symbol and right not in ("a", "b"):
-        return [letters[0], float(right)]
-    return [float(left), *letters] if symbol and symbol != "**" and left not in ("a", "b") else letters
-
-
-@functools.cache
-def _computed(base: str, x: tuple[float, ...]) -> tuple[float, tuple[float, ...]]:
-    """The result of an operation between nodes, and its slopes."""
-    if base == "a ** 2":  # the exponent may be negative or broken, where only a number will do
-        (slope,), power = slopes_of(alone(f"a ** {x[1]!r}", x[:1])), alone(f"a ** {x[1]!r}", x[:1])
-        second = slopes_of(alone("a ** b", x))[1] if x[0] > 0 else 0.0
-        return float(solved(power)[-1].data), (slope, second)
-    program = alone(base, x)
-    return float(solved(program)[-1].data), slopes_of(program)

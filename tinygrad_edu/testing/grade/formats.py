@@ -3,13 +3,13 @@
 import csv
 import io
 import json
-import re
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from typing import Any
 from xml.etree import ElementTree
 
+from ...viz.words import visible
 from .diagnosis import PAGE
 from .operations import listed
 from .rubric import Rubric, read_points, texts_of
@@ -105,8 +105,8 @@ def _junit(grades: Sequence[Submission], points: Rubric | None) -> str:
 
 
 def _legal(text: str) -> str:
-    """The text without the characters that XML cannot hold."""
-    return re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", text)
+    """The text with escapes for the characters that XML cannot hold."""
+    return "\n".join(map(visible, text.splitlines()))
 
 
 # --- The class ------------------------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ def _row(grade: Submission, points: Rubric | None) -> tuple[str, str, str]:
     lacks = [f"lacks {listed(grade.report.missing, 99)}"] if grade.report.missing else []
     titles = [f"{m.title}: {m.sentence}" if m.name in UNTITLED else m.title for m in grade.report.mistakes]
     verdict = grade.error or "; ".join([*titles, *lacks]) or "right"
-    return grade.name, "{score:g} of {max_score:g}".format(**totals(grade, points)), verdict
+    return visible(grade.name), "{score:g} of {max_score:g}".format(**totals(grade, points)), visible(verdict)
 
 
 def _text(grades: Sequence[Submission], points: Rubric | None) -> str:
