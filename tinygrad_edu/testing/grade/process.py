@@ -247,7 +247,12 @@ def _guard(connection: Any, engine: Any, seconds: float, megabytes: int) -> None
         _serve(connection, engine, seconds, megabytes)
         os._exit(0)
     connection.close()
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGKILL))
+
+    def end(*_: Any) -> None:
+        with contextlib.suppress(OSError):  # it may have ended by itself
+            os.kill(pid, signal.SIGKILL)
+
+    signal.signal(signal.SIGTERM, end)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     with contextlib.suppress(OSError):
         os.killpg(pid, signal.SIGKILL)
