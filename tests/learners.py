@@ -399,9 +399,11 @@ TEXTS = {  # longer pieces of code, which the tables below call by a name
     "CALL": "            node._backward()\n",
     "CLASS": "class Value:\n",
     "CLASS_WITH_OPERANDS": "class Value:\n    _prev = set()\n",
+    "CLASS_WITH_LIST": "class Value:\n    _prev = []\n",
     "RULE_OF_OUT": "+= self.data * out.grad\n\n        out._backward",
     "RULE_OF_SELF": "+= self.data * out.grad\n\n        self._backward",
     "RULE_OF_OTHER": "+= self.data * out.grad\n\n        other._backward",
+    "RULE_WITHIN_OTHER": "+= self.data * other.grad\n\n        other._backward",
 }
 
 
@@ -492,9 +494,14 @@ visited by _op | lecture | v not in visited -> v._op not in visited \
 clipped | lecture | CALL -> CLIPPED | clipped
 operands of the class | lecture | self._prev = set( -> self._prev.update( && CLASS -> CLASS_WITH_OPERANDS \
     | shared
+a list of the class | lecture | self._prev = set(_children) -> self._prev += _children \
+    && CLASS -> CLASS_WITH_LIST | shared
+upstream is clipped | lecture | out.grad -> max(-1.0, min(1.0, out.grad)) | clipped
 two levels | lecture | WALK -> TWO_LEVELS | levels
 self._backward is set in * | lecture | RULE_OF_OUT -> RULE_OF_SELF | hook
 other._backward is set in * | lecture | RULE_OF_OUT -> RULE_OF_OTHER | hook
+other._backward with its own gradient | lecture | += other.data * out.grad -> += other.data * other.grad \
+    && RULE_OF_OUT -> RULE_WITHIN_OTHER | hook
 self._backward is set | lecture | out._backward = -> self._backward = | hook
 both shares of * to self | lecture | other.grad += self.data -> self.grad += self.data | misplaced
 both shares of * to other | lecture | self.grad += other.data * -> other.grad += other.data * | misplaced

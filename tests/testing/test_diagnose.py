@@ -5,7 +5,6 @@ import functools
 import io
 import itertools
 import json
-import math
 import multiprocessing
 import random
 from pathlib import Path
@@ -58,14 +57,6 @@ def test_each_mistake_is_named(title: str, name: str, replacements: Replacements
     assert float(printed.getvalue()) == pytest.approx(remark.got)
 
 
-def test_the_fifteen_misconceptions_are_among_them() -> None:
-    """The lines of the list, in its order; the last three are limits."""
-    fifteen = ["overwrites", "paths", "depth", "upstream", "sign", "swapped", "exponent", "tanh", "relu", "paths"]
-    fifteen += ["repeated", "root", "reflected"]
-    assert set(fifteen) <= {mistake for *_, mistake in MUTANTS}
-    assert {"missing", "interior", "depth"} <= set().union(*(limits.split() for *_, limits in LIMITED))
-
-
 TWO = [
     ("assigns everywhere", "breadth first"),
     ("assigns everywhere", "tanh' of the input"),
@@ -83,6 +74,9 @@ TWO = [
     ("relu' of 0", "shares swapped in /"),
     ("root not set", "a and b swapped in /"),
     ("not reversed", "wrong sign in /"),
+    ("gradients begin at 1", "assigns in *"),
+    ("gradients begin at 1", "a rule that is not called"),
+    ("halves only", "six operations"),
 ]
 BY_TITLE["b and a swapped in /"] = BY_TITLE["a and b swapped in /"]
 
@@ -120,7 +114,7 @@ def agree(ours: list[process.Answer], theirs: list[process.Answer]) -> bool:
 
 @pytest.mark.parametrize(
     ("most", "least"),
-    [pytest.param(16, 0.8, marks=pytest.mark.slow), pytest.param(400, 0.85, marks=pytest.mark.thorough)],
+    [pytest.param(16, 0.8, marks=pytest.mark.slow), pytest.param(400, 0.9, marks=pytest.mark.thorough)],
 )
 def test_most_pairs_are_named(most: int, least: float) -> None:
     """Of two mistakes in one engine, whose answers are not those of one mistake alone, both are named."""
@@ -155,6 +149,15 @@ def test_a_mistake_that_nobody_thought_of_has_its_program() -> None:
 def test_other_mistakes_with_upstream_are_described() -> None:
     report = diagnose(engine("lecture", [("(1 - t**2) * out.grad", "(1 - t**2) * abs(out.grad)")]))
     assert "forgets upstream, in tanh(a): the sign of upstream is lost" in str(report)
+
+
+def test_a_slope_that_is_wrong_is_the_only_thing_that_is_blamed() -> None:
+    for right, wrong, words in (
+        ("other.data * out.grad", "abs(other.data) * out.grad", "wrong slope, in a*b, a*3, 3*a: its sign is lost"),
+        ("self.data * out.grad", "(self.data or 1.0) * out.grad", "wrong slope, in a*b"),
+    ):
+        (found,) = diagnose(engine("lecture", [(f"+= {right}", f"+= {wrong}")])).mistakes
+        assert str(found) == words
 
 
 def test_the_sentences_of_walks_that_go_wrong() -> None:
@@ -213,12 +216,6 @@ def test_the_engines_that_people_know(learner: Any, limits: list[str]) -> None:
     if limits:
         assert "two roots that share nodes give 34 in place of 24" in str(report.limits[1])
         assert "RecursionError" in str(report.limits[0])
-
-
-def test_a_missing_operator_is_a_limit() -> None:
-    report = diagnose(engine("lecture", [("__radd__", "_radd"), ("__rsub__", "_rsub")]))
-    assert str(report.limits[0]) == "missing operators: 3+a, 3-a"
-    assert "reflected operators 3*a, 3/a" in report.right
 
 
 # --- What cannot fool it ------------------------------------------------------------------------------------
@@ -283,7 +280,7 @@ CATCHES = """\
 @pytest.mark.parametrize(
     ("instead", "mistake", "words"),
     [
-        ("        while True:\n            pass\n", "unusable", "its process took more than 1 seconds"),
+        ("        while True:\n            pass\n", "unusable", "it took more than 1 seconds"),
         (CATCHES, "unusable", "took more than 1 seconds"),
         ("        import os; os._exit(3)\n", "unusable", "ended its process (exit code 3)"),
         ("        raise SystemExit\n", "raises", "SystemExit"),
@@ -295,8 +292,8 @@ CATCHES = """\
 def test_an_engine_cannot_stop_the_grader(
     instead: str, mistake: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "DEATHS", 0)  # given up after the first second
-    report = diagnose(engine("lecture", [(SORT, instead)]), seconds=1)
+    monkeypatch.setattr(process, "DEATHS", 0)  # given up after the first answer that does not come
+    report = diagnose(engine("lecture", [(SORT, instead)]), seconds=1 if mistake == "unusable" else 20)
     assert names(report.mistakes) == [mistake]
     assert words in str(report)
 
@@ -404,9 +401,3 @@ def test_grade(tmp_path: Path, capsys: Any) -> None:
 def test_a_file_that_borrows(tmp_path: Path) -> None:
     (tmp_path / "engine.py").write_text("from tinygrad_edu.micrograd.engine import Value\n", encoding="utf-8")
     assert graded(tmp_path / "engine.py") == 1
-
-
-def test_numbers_are_what_they_should_be() -> None:
-    found = diagnose(engine("lecture", BY_TITLE["root not set"][1])).mistakes[0]
-    assert (found.expected, found.got) == (1.0, 0.0)
-    assert not math.isnan(found.expected)

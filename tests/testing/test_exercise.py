@@ -96,6 +96,7 @@ def test_an_open_gap_is_told_as_its_step(step: int, engine: Path, capsys: pytest
     engine.write_text(solved(engine.read_text(encoding="utf-8"), step), encoding="utf-8")
     lines = told(engine, capsys).splitlines()
     assert lines[step - 1].startswith(f"step {step} not yet")
+    assert lines[step].startswith("the gap is still open" if step != 6 else "there is no a-b, a/b, -a")
     assert all(line.endswith(f"holds: {title}") for line, title in zip(lines[: step - 1], exercise.TITLES))  # noqa: B905
 
 

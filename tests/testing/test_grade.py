@@ -65,11 +65,30 @@ def test_what_is_missing_is_told_and_counts() -> None:
     assert report.mistakes == []
     assert report.operations["a+b"] is True
     assert report.operations["a*b"] is False
+    assert str(report).startswith("Value: no mistakes, 15 missing operations, 2 limits")
     with pytest.raises(AssertionError, match="missing operators: a-b, a\\*b"):
         report.check()
     assert diagnose(scope["Value"], require="+ backward").check().score({"+": 2, "*": 3, "backward": 5}) == 7
     with pytest.raises(ValueError, match="There is no operation 'tahn'"):
         diagnose(scope["Value"], require="tahn")
+
+
+def test_what_always_fails_is_told_with_its_error(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "engine.py").write_text(LECTURE, encoding="utf-8")  # math is not imported
+    assert graded(tmp_path / "engine.py") == 1
+    assert "not yet fails, in exp(a), log(a), tanh(a), sigmoid(a): NameError" in capsys.readouterr().out
+    scope: dict[str, Any] = {}
+    exec(PLUS + "\n    def tanh(self):\n        raise NotImplementedError\n", scope)
+    report = diagnose(scope["Value"], require="+ numbers tanh")
+    assert report.mistakes == []
+    assert report.notes[0] == "a+3 fails: AttributeError: 'int' object has no attribute 'data'"
+    assert "tanh(a)" in report.missing
+
+
+def test_an_engine_that_is_given_up_is_not_said_to_lack_anything() -> None:
+    report = diagnose(engine("lecture", [("        topo = []\n", "        while True: pass\n")]), seconds=1)
+    assert (report.missing, report.ok, report.score()) == ((), False, 0)
+    assert "cannot be run: it took more than 1 seconds" in str(report)
 
 
 def test_points_are_those_of_a_rubric(tmp_path: Path, capsys: Any) -> None:
@@ -103,7 +122,22 @@ def test_a_class_in_every_format(course: Path, tmp_path: Path, capsys: Any) -> N
     suites = ElementTree.fromstring(capsys.readouterr().out)
     assert [int(suite.attrib["failures"]) > 0 for suite in suites] == [True, False, False]
     graded(course)
-    assert "1 of 3 have no mistake, 1 could not be graded" in capsys.readouterr().out
+    assert "1 of 3 have no mistake and nothing missing, 1 could not be graded" in capsys.readouterr().out
+
+
+def test_odd_names_are_written_in_every_format(tmp_path: Path, capsys: Any) -> None:
+    folder = os.fsencode(tmp_path) + b"/course"
+    os.mkdir(folder)
+    for name in (b"\xff<b>.py", b"new\nline.py"):
+        Path(os.fsdecode(folder + b"/" + name)).write_text("raise ValueError('\\udcff \\x1b')\n", encoding="utf-8")
+    for format, valid in (("json", json.loads), ("gradescope", json.loads), ("junit", ElementTree.fromstring)):
+        assert graded(os.fsdecode(folder), "--format", format, "--html", tmp_path / "class.html") == 2
+        assert len(valid(capsys.readouterr().out)) == 2
+        assert "&lt;b&gt;" in (tmp_path / "class.html").read_text(encoding="utf-8")
+    graded(os.fsdecode(folder))
+    out = capsys.readouterr().out
+    assert "new\\nline.py" in out
+    assert "\x1b" not in out
 
 
 def test_a_notebook(tmp_path: Path, capsys: Any) -> None:
@@ -122,6 +156,7 @@ def test_bad_input_is_one_sentence(tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "binary.py").write_bytes(b"\x00\xff")
     (tmp_path / "two.py").write_text(PLUS.replace("Value", "One") + PLUS.replace("Value", "Two"), encoding="utf-8")
     (tmp_path / "rubric.toml").write_text("tahn = 1\n", encoding="utf-8")
+    (tmp_path / "none.toml").write_text("", encoding="utf-8")
     (tmp_path / "right.py").write_text(TEXT, encoding="utf-8")
     for arguments, words in (
         ([tmp_path / "empty"], "has no .py or .ipynb file"),
@@ -129,6 +164,7 @@ def test_bad_input_is_one_sentence(tmp_path: Path, capsys: Any) -> None:
         ([tmp_path / "two.py"], "2 classes with a backward(), One, Two: call one of them Value"),
         ([notebook(tmp_path / "none.ipynb", "x = 1")], "no class with a method backward()"),
         ([tmp_path / "right.py", "--points", tmp_path / "rubric.toml"], "There is no operation 'tahn'"),
+        ([tmp_path / "right.py", "--points", tmp_path / "none.toml"], "this one has none"),
     ):
         assert graded(*arguments) == 2
         error = capsys.readouterr().err

@@ -55,7 +55,7 @@ def grade(options: Namespace) -> int:
     if options.html and len(grades) == 1 and not grades[0].error:
         grades[0].report.to_html(options.html)
     elif options.html:
-        options.html.write_text(formats.to_html(grades, points), encoding="utf-8")
+        options.html.write_text(formats.to_html(grades, points), encoding="utf-8", errors="backslashreplace")
     if all(grade.error for grade in grades):
         return 2
     return 0 if all(grade.ok for grade in grades) else 1

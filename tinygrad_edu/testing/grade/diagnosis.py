@@ -42,7 +42,7 @@ class Diagnosis(Report):
     """What `diagnose` found. `print` shows it on one screen.
 
     `operations` says of each operation that is there or asked for whether it is right, and so of "backward".
-    `missing` is what is asked for and not there, `notes` what is to be told of the cells of a notebook.
+    `missing` is what is asked for and not there, `notes` the cells of a notebook that fail, and what always fails.
     """
 
     engine: str
@@ -86,8 +86,11 @@ class Diagnosis(Report):
         return all(self.operations.get(text, False) for text in texts)
 
     def __repr__(self) -> str:
-        counts = [_count(len(self.mistakes), "mistake"), _count(len(self.limits), "limit")]
-        if self.limits and {limit.name for limit in self.limits} <= LECTURE:
+        limits = [limit.name for limit in self.limits if limit.name != "missing"]
+        counts = [_count(len(self.mistakes), "mistake"), _count(len(limits), "limit")]
+        if self.missing:
+            counts.insert(1, _count(len(self.missing), "missing operation"))
+        elif limits and {*limits} <= LECTURE:
             counts[1] += ", as the lecture's engine has"
         lines = [f"{self.engine}: {', '.join(counts)}"]
         lines += _folded("right", "; ".join(self.right))
@@ -132,7 +135,7 @@ class Diagnosis(Report):
                 parts.append(f'<iframe srcdoc="{page}" title="{title}"></iframe>')
         text = PAGE.format(title=escape(self.engine), body="\n".join(parts))
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
         return text
 
 
@@ -182,10 +185,15 @@ def diagnose(
     finally:
         process.close()
     spelling, fine = process.spelling, exam.fine()
-    missing = missing_of(
-        items, [*exam.spelled, *(text for mistake in exam.mistakes.values() for text in mistake.operations)]
-    )
+    there = [*exam.spelled, *(text for mistake in exam.mistakes.values() for text in mistake.operations)]
+    missing = missing_of(items, there)
     operations = {text: text in fine for text in TEXTS if text in exam.spelled or text in missing}
+    if "unusable" in exam.mistakes:  # nobody knows what it has
+        missing = ()
+    notes = list(spelling.notes)
+    for text, error in exam.fails.items():
+        if text in missing or (text.endswith("(a)") and text not in there and "AssertionError" not in error):
+            notes.append(f"{text.replace(' ', '')} fails: {error}")
     whole = {"backward": not exam.everywhere and not exam.mistakes.keys() & {"unusable", "borrowed", "root"}}
     limits = exam.limits
     if missing and exam.spelled:
@@ -199,5 +207,5 @@ def diagnose(
         {text.replace(" ", ""): right for text, right in operations.items()} | whole,
         missing,
         items,
-        tuple(spelling.notes),
+        tuple(notes),
     )

@@ -6,7 +6,6 @@ numbers differ from ours.
 """
 
 import contextlib
-import functools
 import itertools
 import random
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,17 +27,22 @@ from .operations import (
     TEXTS,
     alone,
     base_of,
+    computed,
     listed,
     names_of,
     near,
+    operands_of,
+    ordinary,
     points,
     program_of,
     slopes_of,
+    smaller,
     solved,
     spellings,
 )
 from .process import DEATHS, Answer, EngineProcess, GivenUp
 
+UNMEANT = ("NameError", "AttributeError", "UnboundLocalError")  # no engine raises these on purpose
 ORDINARY = 3  # the first points of an operation, at which it must not fail
 CARRIERS = (("a * b", -4.0), ("a * b", 0.5), ("-a",), ("a * 3",), ("3 * a",), ("3 - a",), ("a / 4",), ("tanh(a)",))
 GENERAL = {"order", "depth", "paths", "direction", "levels", "equality", "visited", "shared", "reseeded", "idle"}
@@ -67,6 +71,9 @@ class Remark:
         return ": ".join(filter(None, [self.title + where, self.sentence]))
 
 
+NONE = Remark("", "")
+
+
 class Examination:
     """Asks an engine everything: `right`, `mistakes` and `limits` are what came out."""
 
@@ -80,6 +87,7 @@ class Examination:
         self.measured: list[str] = []  # the operations whose results are right
         self.trials: list[Trial] = []
         self.failed: list[tuple[str, Program, Answer]] = []
+        self.fails: dict[str, str] = {}  # the error of an operation that the engine has, and that never works
         self.everywhere = False  # is there a mistake that no operation is free of?
         self.asked, self.seeded, self.borrowed = False, False, ""  # is the root's gradient set by hand?
 
@@ -95,7 +103,7 @@ class Examination:
             self._limits()
         except GivenUp as end:
             if not self.asked or self.engine.deaths > DEATHS:
-                self._report("unusable", f"its process {end}")
+                self._report("unusable", f"it {end}")
         if self.borrowed:
             self._report("borrowed", f"it calls {self.borrowed}; an engine to be graded computes by itself")
         names, fine = self.mistakes.keys(), self.fine()
@@ -136,7 +144,7 @@ class Examination:
         if not self.spelled and not self.failed:
             self._report("unusable", "no operation gives a node")
         for text, answers in alone_first.items():
-            self._judge(text, answers)
+            alone_first[text] = self._judge(text, answers)
         for text, program, answer in self.failed if "mutates" not in self.mistakes else ():
             self._report("raises", answer.error, [text], program)
         for text in self.measured:
@@ -156,6 +164,12 @@ class Examination:
             answers = self._answers(programs[:ORDINARY], watched=True)
             if not any(answer.stage == "forward" for answer in answers):
                 break
+            error, was_called = answers[0].error, answers[0].forward
+            if was_called and not error.startswith("NotImplemented"):
+                self.fails.setdefault(text, error)
+                if spelled[:2] == "a." and error.startswith(UNMEANT):
+                    self.failed.append((text, programs[0], answers[0]))
+                    return []
         else:
             del self.spelled[text]
             return []
@@ -181,17 +195,22 @@ class Examination:
         self.seeded = False
         return answers
 
-    def _judge(self, text: str, answers: list[tuple[Program, Answer]]) -> None:
-        """Are the results of an operation right, and its operands left alone?"""
-        wrong = []
+    def _judge(self, text: str, answers: list[tuple[Program, Answer]]) -> list[tuple[Program, Answer]]:
+        """Are the results of an operation right, and its operands left alone? The answers for which that holds."""
+        changed, wrong, right = list[Program](), list[Program](), list[tuple[Program, Answer]]()
         for program, answer in answers:
             if not all(map(near, answer.data, program.inputs)):
-                return self._report("mutates", "a node keeps the number it was made with", [text], program)
-            if not near(answer.data[-1], float(solved(program)[-1].data), 0.01):
+                changed.append(program)
+            elif not near(answer.data[-1], float(solved(program)[-1].data), 0.01):
                 wrong.append(program)
-        if not wrong:
+            else:
+                right.append((program, answer))
+        known = self.mistakes.get("value", NONE).operations
+        if changed:
+            self._report("mutates", "a node keeps the number it was made with", [text], changed[0])
+        if right and (changed or not wrong):
             self.measured.append(text)
-        elif not any(self._calls(text, other) for other in self.mistakes.get("value", Remark("", "")).operations):
+        elif not changed and not any(self._calls(text, other) for other in known):
             name, sentence = "value", ""
             if text in (*REFLECTED, "a - b", "a / b", "a - 3", "a / 4"):
                 turned = (float(solved(alone(text[::-1], program.inputs))[-1].data) for program, _ in answers[:3])
@@ -199,6 +218,7 @@ class Examination:
                     name = "reflected" if text in REFLECTED else "swapped"
                     sentence = f"{text} computes {text[::-1]}"
             self._report(name, sentence, [text], wrong[0])
+        return right
 
     def _questions(self, text: str) -> Iterator[Program]:
         """An operation below another one, above another one, beside another use of an operand, and of x and x."""
@@ -254,7 +274,10 @@ class Examination:
         values, places = list(program.inputs), list[Any](range(len(nodes)))
         for step, indices in program.steps:
             letters = [places[-1 - i % len(places)] for i in indices[: 1 + step.endswith(" b")]]
-            places.append(self._expand(step, _operands(step, letters), nodes, values))
+            places.append(self._expand(step, operands_of(step, letters), nodes, values))
+        numbers = [values[p] for p in places]
+        if "mutates" in self.mistakes and not all(map(near, answer.data, numbers)):
+            return  # the gradients belong to other numbers
         apart = range(len(program.inputs)) if len(program.steps) == 1 else (-1,)
         self.trials += [Trial(program, answer, nodes, text, k) for k in apart]
 
@@ -273,14 +296,14 @@ class Examination:
         if base in ("a + b", "a * b") and not isinstance(operands[0], int):
             operands = operands[::-1]  # 3 * a is a.__rmul__(3), and that is a * 3
         x = tuple(values[p] if isinstance(p, int) else p for p in operands)
-        out, slopes = _computed(base, x)
+        out, slopes = computed(base, x)
         if not any(isinstance(p, int) for p in operands):
             return out
         caller = base if self._calls(text, base) else text
         for steps in MADE_OF.get(base, ()):
             names: dict[Any, Any] = {"a": operands[0], "b": operands[-1]}
             for step, *letters in steps:
-                inner = _operands(step, [names.get(p, p) for p in letters])
+                inner = operands_of(step, [names.get(p, p) for p in letters])
                 if any(isinstance(p, int) for p in inner) and not self._calls(caller, base_of(step)):
                     break
                 names["_"] = self._expand(step, inner, nodes, values)
@@ -299,12 +322,14 @@ class Examination:
         """Find the smallest set of faults, and report each with the smallest program that shows it."""
         first = [trial for trial in self.trials if len(trial.program.steps) == 1]
         general = [*of_root([trial.answer for trial in first]), *of_walks(range(2, 30))]
+        given = list[Fault]()
         if first and (start := self._ask(first[0].program, roots=()).grads[:1]) and start[0]:
-            general.append(Fault("start", f"a new node has the gradient {start[0]:.4g}", "start", how=start[0]))
+            words = f"a new node has the gradient {start[0]:.4g}"
+            given.append(Fault("start", words, "start", how=start[0], cost=0.0))
         if self.engine.spelling.shared:
             words = f"{self.engine.spelling.shared} belongs to the class: make a new one in __init__"
-            general.append(Fault("shared", words, "walk"))
-        explanation = Explanation(self.trials, general)
+            general.append(Fault("shared", words, "walk", cost=0.9))  # it was seen
+        explanation = Explanation(self.trials, general, given)
         for fault in explanation.faults:
             shown = explanation.shown_by(fault)
             texts = [text for text in self.measured if any(trial.text == text for trial in shown)]
@@ -322,6 +347,7 @@ class Examination:
             if not (blamed & {"", *trial.places}):
                 name = "slope" if len(trial.program.steps) == 1 else "unknown"
                 self._report(name, "", [trial.text] * bool(trial.text), trial.program)
+                blamed |= trial.places if trial.simple else set()
 
     def _report(
         self, name: str, sentence: str, operations: Sequence[str] = (), shown: Program | None = None
@@ -401,14 +427,14 @@ class Examination:
         for _ in range(100 * bool(texts)):
             inputs = [draw.choice((0.25, -0.25)) * draw.randint(1, 12) for _ in range(draw.randint(1, 3))]
             steps = [(draw.choice(texts), draw.choices(range(8), k=4)) for _ in range(draw.randint(1, 8))]
-            programs.append(_ordinary(inputs, steps))
+            programs.append(ordinary(inputs, steps))
         programs = [program for program in programs if program.steps]
         answers = self._answers(programs)
         differing = [p for p, answer in zip(programs, answers, strict=True) if self._wrong(p, answer) >= 0]
         smallest = min(differing, key=lambda program: len(program.steps), default=None)
         if smallest:
-            while smaller := next(filter(self._differs, _smaller(smallest)), None):
-                smallest = smaller
+            while less := next(filter(self._differs, smaller(smallest)), None):
+                smallest = less
             steady = self._differs(smallest)  # or is there an order of nodes that a set decides?
             self._report("unknown", "" if steady else "it differs from run to run", (), smallest)
 
@@ -459,43 +485,3 @@ def _parting(ours: list[Value], grads: Sequence[float], place: int) -> str:
     node = next(wrong, ours[place]) if near(grads[-1], 1) else ours[place]  # some keep no gradients of results
     told = [step for step in steps if any(share.parent is node for share in step.shares)]
     return f"{told[-1]!r}; the engine has {node.label}.grad {four_digits(grads[at[node]])}" if told else ""
-
-
-def _ordinary(inputs: Sequence[float], steps: Sequence[Any]) -> Program:
-    """The program of those steps whose numbers are of ordinary size and not next to a kink."""
-    program = Program(tuple(inputs), ())
-    for text, indices in steps:
-        longer = Program(program.inputs, (*program.steps, (text, tuple(indices))))
-        try:
-            if all(1e-2 < abs(x.data) < 20 and abs(x.grad) < 1e3 for x in solved(longer)):
-                program = longer
-        except (ValueError, ArithmeticError, TypeError):
-            continue
-    return program
-
-
-def _smaller(program: Program) -> Iterator[Program]:
-    """The program without one of its steps, or one of its inputs."""
-    inputs, steps = program.inputs, program.steps
-    without = [(inputs, steps[:i] + steps[i + 1 :]) for i in range(len(steps))]
-    without += [(inputs[:i] + inputs[i + 1 :], steps) for i in range(len(inputs)) if len(inputs) > 1]
-    return (smaller for parts in without if (smaller := _ordinary(*parts)).steps)
-
-
-def _operands(text: str, letters: list[Any]) -> list[Any]:
-    """The operands of an operation, its numbers among them: [3.0, a] for "3 - a", [a, 2.0] for "a ** 2"."""
-    left, symbol, right = f" {text} ".split(" ")[1:4] if text.count(" ") == 2 else ("", "", "")
-    if symbol and right not in ("a", "b"):
-        return [letters[0], float(right)]
-    return [float(left), *letters] if symbol and symbol != "**" and left not in ("a", "b") else letters
-
-
-@functools.cache
-def _computed(base: str, x: tuple[float, ...]) -> tuple[float, tuple[float, ...]]:
-    """The result of an operation between nodes, and its slopes."""
-    if base == "a ** 2":  # the exponent may be negative or broken, where only a number will do
-        (slope,), power = slopes_of(alone(f"a ** {x[1]!r}", x[:1])), alone(f"a ** {x[1]!r}", x[:1])
-        second = slopes_of(alone("a ** b", x))[1] if x[0] > 0 else 0.0
-        return float(solved(power)[-1].data), (slope, second)
-    program = alone(base, x)
-    return float(solved(program)[-1].data), slopes_of(program)

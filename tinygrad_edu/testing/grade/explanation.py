@@ -28,13 +28,15 @@ class _Set:
 class Explanation:
     """`faults` explains the trials, but for the `unexplained`, as far as the budget goes."""
 
-    def __init__(self, trials: Sequence[Trial], general: Iterable[Fault]):
+    def __init__(self, trials: Sequence[Trial], general: Iterable[Fault], given: Sequence[Fault] = ()):
+        """general: faults that may be anywhere. given: what was seen, and may be without effect."""
         self.trials = trials
         self.general = [*general, *of_sharing()]
         self.rows = _measured(trials)
         self._costs: dict[tuple[int, frozenset[Fault]], float] = {}
         self._local: dict[str, list[Fault]] = {}
-        best = self._search(_Set((), tuple(self._cost(i, ()) for i in range(len(trials)))))
+        starts = [self._set(given), self._set(())] if given else [self._set(())]
+        best = self._search(starts)
         self.faults = self._needed(best).faults
         self.unexplained = [trial for i, trial in enumerate(trials) if self._cost(i, self.faults) == UNEXPLAINED]
 
@@ -44,8 +46,11 @@ class Explanation:
         pairs = ((self._cost(i, self.faults), self._cost(i, others), trial) for i, trial in enumerate(self.trials))
         return [trial for now, without, trial in pairs if now < without]
 
-    def _search(self, nothing: _Set) -> _Set:
-        best, beam = nothing, [nothing]
+    def _set(self, faults: Sequence[Fault]) -> _Set:
+        return _Set(tuple(faults), tuple(self._cost(i, faults) for i in range(len(self.trials))))
+
+    def _search(self, beam: list[_Set]) -> _Set:
+        best = min(beam, key=lambda each: each.score)
         for _ in range(MOST):
             grown = {frozenset(new.faults): new for old in beam for new in self._larger(old)}
             beam = sorted(grown.values(), key=lambda new: new.score)[:BEAM]
@@ -84,7 +89,7 @@ class Explanation:
         """Without the faults that explain nothing which the others do not."""
         for fault in best.faults:
             faults = tuple(other for other in best.faults if other is not fault)
-            fewer = _Set(faults, tuple(self._cost(i, faults) for i in range(len(self.trials))))
+            fewer = self._set(faults)
             if fewer.score <= best.score:
                 return self._needed(fewer)
         return best

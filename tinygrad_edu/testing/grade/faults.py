@@ -57,8 +57,8 @@ WALKS = {  # the likeliest first; the walk of "levels" has a number
     "order": "a node passes its gradient on before all its users have added to it",
     "equality": "compare nodes by identity: == and hash must not look at data",
     "visited": "remember the nodes that were visited, not their operations",
-    "reseeded": "only the root's is; call no operand's backward()",
     "idle": "call each rule, as in node._backward()",
+    "reseeded": "only the root's is; call no operand's backward()",
 }
 
 
@@ -196,8 +196,9 @@ class Fault:
 
     def concerns(self, trial: Trial) -> bool:
         """Could it change the answer?"""
-        if trial.simple and self.kind in ("walk", "assign", "severed", "hook", "once", "source"):
-            return self.name in ("idle", "reseeded") or self.kind == "source"
+        is_seen = self.name in ("idle", "reseeded") or (self.kind == "hook" and self.how[1])
+        if trial.simple and self.kind in ("walk", "severed", "hook", "once") and not is_seen:
+            return False
         if self.name == "levels" and self.how > len(trial.nodes):
             return False
         return not self.at or self.at in trial.places
@@ -244,10 +245,8 @@ def outcomes(trial: Trial, faults: Iterable[Fault]) -> Iterator[list[float]]:
     kinds: dict[str, list[Fault]] = {}
     for fault in faults:
         kinds.setdefault(fault.kind, []).append(fault)
+    start = sum(fault.how for fault in kinds.get("start", []))
     walk = next((fault for fault in kinds.get("walk", [])), None)
-    if walk and walk.name in ("idle", "reseeded"):
-        yield [float(walk.name == "reseeded")] * len(trial.nodes)
-        return
     actions = [-1] * len(trial.nodes)
     edges, operands, numbers = dict[int, list[_Edge]](), list(trial.operands), set[int]()
     for i, node in enumerate(trial.nodes):
@@ -258,13 +257,18 @@ def outcomes(trial: Trial, faults: Iterable[Fault]) -> Iterator[list[float]]:
             known = (p for k, p in enumerate(node.operands) if not any(fault.hits(node, k) for fault in cut))
             operands[i] = tuple(p for p in known if p is not None)
         for fault in kinds.get("hook", []):
-            if fault.hits(node, -1) and fault.how < len(node.operands):
+            k, own = fault.how  # is the rule called with the operand's gradient, in place of the result's?
+            if fault.hits(node, -1) and k < len(node.operands):
                 actions[i] = -1
-                if (p := node.operands[fault.how]) is not None:
+                if (p := node.operands[k]) is not None:
                     actions[p] = i
+                    edges[i] = [edge._replace(source=p) for edge in edges[i]] if own else edges[i]
                 else:  # a number becomes a node of its own: its turn comes at once, or after all the others
                     numbers.add(i)
-    start = sum(fault.how for fault in kinds.get("start", []))
+                    edges[i] = [] if own else edges[i]
+    if walk and walk.name in ("idle", "reseeded"):
+        yield [start if walk.name == "idle" else 1.0] * len(operands)
+        return
     seed = next((fault.how(trial.nodes[-1]) for fault in kinds.get("seed", [])), 1.0)
     mode, low, high = next((fault.how for fault in kinds.get("clip", [])), ("", 0.0, 0.0))
     name, levels = (walk.name, walk.how or 0) if walk else ("", 0)
@@ -276,7 +280,7 @@ def outcomes(trial: Trial, faults: Iterable[Fault]) -> Iterator[list[float]]:
             if mode == "node":
                 grads[i] = max(low, min(high, grads[i]))
             for target, source, row, slope, upstream, assigns in edges.get(rule, ()):
-                up = grads[source]
+                up = max(low, min(high, grads[source])) if mode == "upstream" else grads[source]
                 share = upstream(slope, up, row) if upstream else slope * up
                 if mode == "share":
                     share = max(low, min(high, share))
@@ -339,9 +343,9 @@ def of_sharing(at: str = "") -> Iterator[Fault]:
     for k in (0, 1):
         yield Fault("repeated", "keep the operands in a tuple, not a set, and add both shares", "once", at, how=k)
         yield Fault("severed", "keep all operands in the new node, and visit each of them", "severed", at, k)
-        yield Fault(
-            "hook", "set out._backward: an operand has a rule of its own, which is lost", "hook", at, how=k
-        )
+        words = "set out._backward: an operand has a rule of its own, which is lost"
+        yield Fault("hook", words, "hook", at, how=(k, False))
+        yield Fault("hook", words, "hook", at, how=(k, True))
         yield Fault("misplaced", f"each operand has its own share, here {'ab'[k]} has both", "target", at, how=k)
     yield Fault("severed", "keep all operands in the new node, and visit each of them", "severed", at)
     yield Fault("sign", "the shares have the other sign", "slope", at, -1, lambda row, k: -row.slopes[k])
@@ -397,6 +401,7 @@ def _slopes(base: str, k: int, rows: Sequence[Row]) -> Iterator[tuple[str, str, 
     elif "**" not in base:
         words = "computed from the output instead of the input"
         yield "slope", words, lambda m: slopes_of(alone(base, (m.out,)))[0]
+    yield "slope", "its sign is lost", lambda m: abs(m.slopes[k])
     yield "slope", "it is the operand itself", lambda m: m.x[k]
     yield "slope", "it is the result itself", lambda m: m.out
     yield from suspects(["a", "b"][: 1 + base.endswith(" b")], k)
@@ -411,7 +416,7 @@ def of_root(answers: Iterable[Answer]) -> Iterator[Fault]:
         yield Fault("root", words, "seed", how=lambda node, seed=seed: seed)
     yield Fault("root", "it is the result itself", "seed", how=lambda node: node.row.out)
     for bound in {max(map(abs, grads), default=0.0), 1.0, max(grads, default=0.0)}:
-        for mode in ("share", "node", "sum", "end"):
+        for mode in ("share", "node", "sum", "end", "upstream"):
             words = f"they stay within {bound:.4g}; backward must leave them as they are"
             yield Fault("clipped", words, "clip", how=(mode, -bound, bound))
             yield Fault("clipped", words, "clip", how=(mode, -float("inf"), bound), cost=1.1)

@@ -3,17 +3,20 @@
 import csv
 import io
 import json
-import re
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from typing import Any
 from xml.etree import ElementTree
 
+from ...viz.words import visible
 from .diagnosis import PAGE
 from .operations import listed
 from .rubric import Rubric, read_points, texts_of
 from .submissions import Submission
+
+COUNTS = "{ok} of {submissions} have no mistake and nothing missing, {not_graded} could not be graded"
+UNTITLED = ("unusable", "raises")  # the titles of these mistakes say nothing without their sentences
 
 
 def written(grades: Sequence[Submission], format: str, points: Rubric | None = None) -> str:
@@ -38,7 +41,7 @@ def _reason(grade: Submission, item: str) -> str:
     """Why an item has no points: the error, or the mistakes in its operations."""
     found = [mistake for mistake in grade.report.mistakes if {*mistake.operations} & {*texts_of(item)}]
     if item == "backward" and not found:
-        found = [mistake for mistake in grade.report.mistakes if not mistake.operations]
+        found = [mistake for mistake in grade.report.mistakes if not mistake.operations] or grade.report.mistakes
     return grade.error or "\n".join(map(str, found)) or "not yet"
 
 
@@ -102,8 +105,8 @@ def _junit(grades: Sequence[Submission], points: Rubric | None) -> str:
 
 
 def _legal(text: str) -> str:
-    """The text without the characters that XML cannot hold."""
-    return re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", text)
+    """The text with escapes for the characters that XML cannot hold."""
+    return "\n".join(map(visible, text.splitlines()))
 
 
 # --- The class ------------------------------------------------------------------------------------------------
@@ -131,8 +134,9 @@ def summary(grades: Sequence[Submission]) -> dict[str, Any]:
 def _row(grade: Submission, points: Rubric | None) -> tuple[str, str, str]:
     """Name, score and verdict of a submission in the table of its class."""
     lacks = [f"lacks {listed(grade.report.missing, 99)}"] if grade.report.missing else []
-    verdict = grade.error or "; ".join([*(mistake.title for mistake in grade.report.mistakes), *lacks]) or "right"
-    return grade.name, "{score:g} of {max_score:g}".format(**totals(grade, points)), verdict
+    titles = [f"{m.title}: {m.sentence}" if m.name in UNTITLED else m.title for m in grade.report.mistakes]
+    verdict = grade.error or "; ".join([*titles, *lacks]) or "right"
+    return visible(grade.name), "{score:g} of {max_score:g}".format(**totals(grade, points)), visible(verdict)
 
 
 def _text(grades: Sequence[Submission], points: Rubric | None) -> str:
@@ -141,23 +145,22 @@ def _text(grades: Sequence[Submission], points: Rubric | None) -> str:
         return f"{grades[0].report}" + f"\nscore   {rows[0][1]}" * (points is not None)
     width, told = max(len(name) for name, *_ in rows), summary(grades)
     lines = [f"{name:{width}}  {score:>9}  {verdict}" for name, score, verdict in rows]
-    counts = "{ok} of {submissions} have no mistake, {not_graded} could not be graded".format(**told)
-    lines += ["", counts]
+    lines += ["", COUNTS.format(**told)]
     for mistake in told["mistakes"].values():
         lines.append(f"{mistake['count']:4}  {mistake['title']}")
         lines += [f"        {line}" for line in mistake["program"].splitlines()]
-    lines += [f"{count:4}  lack {text}" for text, count in told["missing"].items()]
+    lines += [f"{count:4}  without {text}" for text, count in told["missing"].items()]
     return "\n".join(lines)
 
 
 def to_html(grades: Sequence[Submission], points: Rubric | None = None) -> str:
     """The summary of the class as a page: misconceptions with one example each, and a table of the submissions."""
     told = summary(grades)
-    body = [f"<p>{told['ok']} of {told['submissions']} have no mistake.</p>"]
+    body = [f"<p>{COUNTS.format(**told)}</p>"]
     for mistake in told["mistakes"].values():
         title, program = escape(mistake["title"]), escape(mistake["program"])
         body.append(f"<h2>{mistake['count']}: {title}</h2><pre>{program}</pre>")
-    body += [f"<p>{count} lack {escape(text)}.</p>" for text, count in told["missing"].items()]
+    body += [f"<p>{count} without {escape(text)}</p>" for text, count in told["missing"].items()]
     body.append("<table><tr><th>submission</th><th>score</th><th></th></tr>")
     for grade in grades:
         body.append("".join(["<tr>", *(f"<td>{escape(cell)}</td>" for cell in _row(grade, points)), "</tr>"]))

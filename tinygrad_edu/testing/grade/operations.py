@@ -1,6 +1,7 @@
 """What an engine is asked to compute: every operation, the ways to write it, the numbers at which it is tried."""
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ...engine.graph import topological_order
@@ -103,3 +104,43 @@ def listed(operations: Sequence[str], most: int = 10) -> str:
     """The operations, briefly: "a+b, tanh(a) and 12 more"."""
     shown = [text if " or " in text else text.replace(" ", "") for text in operations]
     return ", ".join(shown[:most]) + f" and {len(shown) - most} more" * (len(shown) > most)
+
+
+def ordinary(inputs: Sequence[float], steps: Sequence[Any]) -> Program:
+    """The program of those steps whose numbers are of ordinary size and not next to a kink."""
+    program = Program(tuple(inputs), ())
+    for text, indices in steps:
+        longer = Program(program.inputs, (*program.steps, (text, tuple(indices))))
+        try:
+            if all(1e-2 < abs(x.data) < 20 and abs(x.grad) < 1e3 for x in solved(longer)):
+                program = longer
+        except (ValueError, ArithmeticError, TypeError):
+            continue
+    return program
+
+
+def smaller(program: Program) -> Iterator[Program]:
+    """The program without one of its steps, or one of its inputs."""
+    inputs, steps = program.inputs, program.steps
+    without = [(inputs, steps[:i] + steps[i + 1 :]) for i in range(len(steps))]
+    without += [(inputs[:i] + inputs[i + 1 :], steps) for i in range(len(inputs)) if len(inputs) > 1]
+    return (smaller for parts in without if (smaller := ordinary(*parts)).steps)
+
+
+def operands_of(text: str, letters: list[Any]) -> list[Any]:
+    """The operands of an operation, its numbers among them: [3.0, a] for "3 - a", [a, 2.0] for "a ** 2"."""
+    left, symbol, right = f" {text} ".split(" ")[1:4] if text.count(" ") == 2 else ("", "", "")
+    if symbol and right not in ("a", "b"):
+        return [letters[0], float(right)]
+    return [float(left), *letters] if symbol and symbol != "**" and left not in ("a", "b") else letters
+
+
+@functools.cache
+def computed(base: str, x: tuple[float, ...]) -> tuple[float, tuple[float, ...]]:
+    """The result of an operation between nodes, and its slopes."""
+    if base == "a ** 2":  # the exponent may be negative or broken, where only a number will do
+        (slope,), power = slopes_of(alone(f"a ** {x[1]!r}", x[:1])), alone(f"a ** {x[1]!r}", x[:1])
+        second = slopes_of(alone("a ** b", x))[1] if x[0] > 0 else 0.0
+        return float(solved(power)[-1].data), (slope, second)
+    program = alone(base, x)
+    return float(solved(program)[-1].data), slopes_of(program)

@@ -187,7 +187,8 @@ class Interpreter:
             grads = tuple(self._number(self.spelling.gradient, node, self.spelling.data) for node in results)
             return Answer(data, grads, calls=calls, borrowed=borrowed, forward=forward[:50])
         except BaseException as error:
-            return Answer((), (), _told(error), stage or "forward", calls, borrowed)
+            called = forward[:50]  # without what is called from here on
+            return Answer((), (), _told(error), stage or "forward", calls, borrowed, called)
         finally:
             sys.setprofile(None)
             threading.setprofile(None)
@@ -246,7 +247,12 @@ def _guard(connection: Any, engine: Any, seconds: float, megabytes: int) -> None
         _serve(connection, engine, seconds, megabytes)
         os._exit(0)
     connection.close()
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGKILL))
+
+    def end(*_: Any) -> None:
+        with contextlib.suppress(OSError):  # it may have ended by itself
+            os.kill(pid, signal.SIGKILL)
+
+    signal.signal(signal.SIGTERM, end)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     with contextlib.suppress(OSError):
         os.killpg(pid, signal.SIGKILL)

@@ -56,7 +56,8 @@ def read_points(rubric: Rubric) -> dict[str, float]:
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ValueError(f"{os.fspath(rubric)!r} is no rubric in TOML: {error}.") from None  # type: ignore[arg-type]  # a path
         table = table.get("points", table)
-    items_of(table)
+    if not items_of(table):
+        raise ValueError('A rubric has a line for each operation, such as "+" = 2; this one has none.')
     for item, points in table.items():
         if isinstance(points, bool) or not isinstance(points, int | float) or not 0 <= points < float("inf"):
             raise ValueError(f"The points of {item!r} are a number of 0 or more, not {points!r}.")
