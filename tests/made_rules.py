@@ -65,8 +65,8 @@ BINARY = {  # the value, and the slopes for {0} and {1}
     "div": ("{0} / (2 + {1} * {1})", "1 / (2 + {1} * {1})", "-2 * {0} * {1} / pow(2 + {1} * {1}, 2)"),
     "max": (
         "maximum({0}, {1})",
-        "where({0} > {1}, 1, where({0} < {1}, 0, 0.5))",
-        "where({0} > {1}, 0, where({0} < {1}, 1, 0.5))",
+        "(1 + sign({0} - {1})) / (2 + 0 * {0})",
+        "(1 - sign({0} - {1})) / (2 + 0 * {0})",
     ),
 }
 
@@ -277,7 +277,7 @@ def check_of(made: Made, budget: float) -> str:
 
 
 def _is_of_floats(failure: RuleMismatch) -> bool:
-    far = failure.kind == SINGULAR and not max(map(abs, failure.point)) <= 20  # nan is neither
+    far = failure.kind == SINGULAR and not all(abs(x) <= 20 for x in failure.point)  # nor is nan
     return failure.kind == ROUNDING or far or "declare kinks" in str(failure) or "declare ties" in str(failure)
 
 

@@ -89,6 +89,10 @@ def is_finite_where_it_should_be(case: Case, point: Point) -> None:
         return
     for what, a, b in zip(case.results(point), got, case.exact(point), strict=False):
         if (not math.isfinite(a) or point in case.kinks) and ulps(a, b) > case.bound:
+            if point in case.kinks and len(point) == 1 and what != "the value":
+                sides = " and ".join(mp.nstr(x, 17) for x in case.reference.beside(point, 0))
+                text = f"{sides} on its two sides"
+                case.fail(SINGULAR, f"{what} is wrong", point, text, a, hint=case.kink_hint(point))
             _fail_by(case, SINGULAR, ulps(a, b), what, point, b, a)
 
 
@@ -145,7 +149,7 @@ def is_moderate(case: Case, point: Point) -> bool:
 
 def has_right_second_derivatives(case: Case, point: Point) -> None:
     """The graph of the slopes has the slopes of the reference's slopes."""
-    if not is_moderate(case, point) or not case.exact(point):
+    if point in case.kinks or not is_moderate(case, point) or not case.exact(point):
         return
     exactly = any(failure.kind == ROUNDING for failure in case.failures)  # floats are known to lose digits
     with mp.workprec(1000 if exactly else mp.mp.prec):
@@ -188,7 +192,7 @@ def _is_between_sides(case: Case, point: Point, i: int, j: int, got: Any) -> boo
     except (AssertionError, ValueError, ArithmeticError):
         return False
     if mp.isinf(low) or mp.isinf(top):
-        return bool(low <= got <= top)
+        return bool(low == top or low <= got <= top)  # a jump of the slope has no derivative
     room = 1e-6 * max(abs(low), abs(top))
     return bool(top - low > room and low - room <= got <= top + room)
 

@@ -411,14 +411,11 @@ def beside_infinity(a: Any, b: Any) -> int:
 
 def variables(cell: Cell) -> list[Exact]:
     """The inputs on a cell: variables, or numbers where the cell is a point."""
-    same = dict(cell.same)
-    out = []
-    for i, (low, high) in enumerate(cell.ends):
-        while i in same:
-            i = same[i]
-        start = Exact(cell, {})
-        out.append(start.lift(low) if low == high else start.generator("x", i))
-    return out
+    start = Exact(cell, {})
+    return [
+        start.lift(low) if low == high else start.generator("x", cell.first(i))
+        for i, (low, high) in enumerate(cell.ends)
+    ]
 
 
 def variable_range(cell: Cell, i: int) -> Range:

@@ -325,20 +325,14 @@ def _limits(edge: CellFormulas, touching: Sequence[CellFormulas], i: int) -> tup
 
 def _wrong_ties(edge: CellFormulas) -> Iterator[list[int]]:
     """The groups of equal inputs whose shares do not add up to the slope of moving them together."""
-    same = dict(edge.cell.same)
-    for first in set(same.values()) - set(same):
-        group = [first, *(i for i in same if _root(same, i) == first)]
-        if edge.cell.is_point(first) or any(isinstance(edge.slopes[i], Undefined) for i in group):
+    cell = edge.cell
+    for first in {cell.first(i) for i, _ in cell.same}:
+        group = [first, *(i for i, _ in cell.same if cell.first(i) == first)]
+        if cell.is_point(first) or any(isinstance(edge.slopes[i], Undefined) for i in group):
             continue
         along = edge.derivative(first)
         if _apart(sum((edge.slopes[i] for i in group), along.lift(0)) - along, along) > TOLERANCE:
             yield group
-
-
-def _root(same: dict[int, int], i: int) -> int:
-    while i in same:
-        i = same[i]
-    return i
 
 
 def _is_between(slope: Exact, a: Exact, b: Exact) -> bool:
@@ -428,14 +422,13 @@ def _touches(open_cell: Cell, edge: Cell) -> bool:
 
 def points_of(cell: Cell) -> Iterator[tuple[float, ...]]:
     """Floats of a cell, a few."""
-    same = dict(cell.same)
     n = len(cell.ends)
     for k, order in itertools.product((0.37, 0.61, 0.13, 0.83), itertools.permutations(range(n))):
         point = [
             _some_number(float(low), float(high), (k + 0.37 * j) % 1)
             for j, (low, high) in zip(order, cell.ends, strict=True)
         ]
-        point = [point[_root(same, i)] for i in range(len(point))]
+        point = [point[cell.first(i)] for i in range(n)]
         exact = all(Fraction(x) == low for x, (low, high) in zip(point, cell.ends, strict=True) if low == high)
         if exact and all(point[i] > point[j] for i, j in cell.above):
             yield tuple(point)
