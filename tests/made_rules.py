@@ -277,7 +277,7 @@ def check_of(made: Made, budget: float) -> str:
 
 
 def _is_of_floats(failure: RuleMismatch) -> bool:
-    far = failure.kind == SINGULAR and not all(abs(x) <= 20 for x in failure.point)  # nor is nan
+    far = failure.kind == SINGULAR and not all(x == 0 or 1e-9 < abs(x) <= 20 for x in failure.point)  # nan
     return failure.kind == ROUNDING or far or "declare kinks" in str(failure) or "declare ties" in str(failure)
 
 

@@ -517,6 +517,12 @@ def test_both_sides_of_a_kink_are_told_and_what_follows_is_not() -> None:
     assert [failure.kind for failure in caught.value.report.failures] == [KINDS[3]]
 
 
+def test_a_slope_that_bends_is_exact_on_fractions() -> None:
+    shares = "u * where(2 * x > 1, 8 * x, 4 + 0 * x)"
+    rule = rule_of("where(2 * x > 1, 4 * x * x, 4 * x - 1)", shares, kinks=(0.5,))
+    assert "Fractions" in check_rule(rule.replace(kinks=()), domain=(-5, 5), budget=5).numbers
+
+
 def test_numbers_in_the_code_of_a_rule_are_tried() -> None:
     for share in ("u * o * where(equal(x, 0.7312), 2, 1)", "u * o * where(abs(x - 2.83) < 1e-9, 2, 1)"):
         with pytest.raises(RuleMismatch, match="wrong formula"):
