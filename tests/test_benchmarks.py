@@ -33,6 +33,7 @@ SCRIPTS = {  # and the engine that it compares with
     "documents.py": "",
     "calculus.py": "",
     "derivatives.py": "flint",
+    "soundness.py": "flint",
 }
 SLOW = {"on_jax.py": pytest.mark.slow, "eager.py": pytest.mark.slow, "documents.py": pytest.mark.slow}
 

@@ -1,5 +1,6 @@
 """check_rule as its user meets it: what it says of right rules, of wrong ones, and of bad input."""
 
+import contextlib
 import json
 import math
 import time
@@ -10,7 +11,7 @@ import mpmath as mp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from some_rules import FORMULA, LINEAR, MISTAKES, ROUNDING, rule_of
+from some_rules import FORMULA, KINDS, LINEAR, MISTAKES, ROUNDING, rule_of
 
 import tinygrad_edu as tg
 from tinygrad_edu import RULES, Interval, Rule, Value
@@ -507,3 +508,55 @@ def test_a_kink_of_the_slope_is_no_wrong_second_derivative() -> None:
         return e.where(abs(x) < 1, x * x / 2, abs(x) - 0.5)
 
     check_rule(tg.rule(huber, backward=lambda up, out, x: (up * e.where(abs(x) < 1, x, e.sign(x)),)))
+
+
+def test_both_sides_of_a_kink_are_told_and_what_follows_is_not() -> None:
+    with pytest.raises(RuleMismatch) as caught:
+        check_rule(rule_of("maximum(x, 0) * (2 + x)", "u * (heaviside(x) * (2 + x) + maximum(x, 0))"))
+    assert "expected  0.0 and 2.0 on its two sides" in str(caught.value)
+    assert [failure.kind for failure in caught.value.report.failures] == [KINDS[3]]
+
+
+def test_a_slope_that_bends_is_exact_on_fractions() -> None:
+    shares = "u * where(2 * x > 1, 8 * x, 4 + 0 * x)"
+    rule = rule_of("where(2 * x > 1, 4 * x * x, 4 * x - 1)", shares, kinks=(0.5,))
+    assert "Fractions" in check_rule(rule.replace(kinks=()), domain=(-5, 5), budget=5).numbers
+
+
+def test_numbers_in_the_code_of_a_rule_are_tried() -> None:
+    for share in ("u * o * where(equal(x, 0.7312), 2, 1)", "u * o * where(abs(x - 2.83) < 1e-9, 2, 1)"):
+        with pytest.raises(RuleMismatch, match="wrong formula"):
+            check_rule(rule_of("exp(x)", share), budget=5)
+    with pytest.raises(RuleMismatch, match="wrong formula"):
+        check_rule(rule_of("x * y", "u * y * where(equal(x, 1.37 * y), 2, 1)", "u * x"), budget=5)
+
+
+@pytest.mark.parametrize("u", ["where(u > 1e6, 1e6, u)", "where(abs(u) < 1e-9, 0, u)", "u + equal(u, 0)"])
+def test_upstream_is_tried_far_from_1(u: str) -> None:
+    with pytest.raises(RuleMismatch, match="upstream not used linearly"):
+        check_rule(rule_of("x * x", f"({u}) * 2 * x"), budget=5)
+
+
+@pytest.mark.parametrize(
+    ("forward", "share"),
+    [
+        ("exp(exp(exp(exp(exp(x)))))", "u * o"),
+        ("pow(x, 1000000)", "u * 1000000 * pow(x, 999999)"),
+        ("pow(3 * x, 1000000000)", "u * 3000000000 * pow(3 * x, 999999999)"),
+        ("pow(1 + x, 1000000)", "u * 1000000 * pow(1 + x, 999999)"),
+        ("x * pow(2 + 0 * x, 10.0**12)", "u * pow(2 + 0 * x, 10.0**12)"),
+    ],
+)
+def test_what_cannot_be_computed_in_time_is_not_begun(forward: str, share: str) -> None:
+    rule, start = rule_of(forward, share), time.process_time()
+    for examine in (check_rule, prove_rule):
+        with contextlib.suppress(AssertionError, ValueError):
+            examine(rule, budget=1.0)
+    assert time.process_time() - start < 20  # it took minutes, or all memory
+
+
+def test_the_time_is_that_of_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = check_rule("neg")
+    monkeypatch.setattr(time, "thread_time", lambda: math.inf)
+    assert not report.timed_out
+    assert "The time was up" not in str(report)

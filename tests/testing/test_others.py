@@ -1,10 +1,14 @@
 """from_jax and from_torch: the derivatives of other libraries as rules. Skipped without these libraries."""
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tinygrad_edu import Rule
 from tinygrad_edu import elementary as e
 from tinygrad_edu import testing
 from tinygrad_edu.testing import RuleMismatch, check_rule, from_jax, from_torch
@@ -135,3 +139,122 @@ def test_an_autograd_function_with_a_mistake(torch: Any, factor: int) -> None:
     assert caught.value.kind == "wrong formula"  # and not lost digits
     with pytest.raises(TypeError, match="takes floats only: give from_torch a formula"):
         from_torch(Square).forward(__import__("mpmath").mpf(2))
+
+
+# --- Arrays ---------------------------------------------------------------------------------------------------
+
+
+def layer_norm(v: Any) -> Any:
+    v = v - v.mean()
+    return v / ((v * v).mean() + 1e-5) ** 0.5
+
+
+def mathematics_of(rule: Rule) -> str:
+    """The verdict on the formula: where inputs are nearly equal, floats lose digits."""
+    try:
+        return check_rule(rule, domain=(-5, 5), budget=4).mathematics
+    except RuleMismatch as error:
+        return str(error.report.mathematics)
+
+
+def test_softmax_is_a_rule_for_each_component(jax: Any) -> None:
+    rule = from_jax(jax.nn.softmax, 3, 1)
+    out = rule.forward(0.1, 0.2, 0.4)
+    assert out == pytest.approx(math.exp(0.2) / sum(map(math.exp, (0.1, 0.2, 0.4))))
+    slopes = rule.shares(1.0, out, 0.1, 0.2, 0.4)
+    assert slopes[1] == pytest.approx(out * (1 - out))
+    assert sum(slopes) == pytest.approx(0, abs=1e-16)
+    assert mathematics_of(rule) == "right"
+    pytest.importorskip("flint")
+    from tinygrad_edu.testing import prove_rule
+
+    certificate = prove_rule(from_jax(jax.nn.softmax, 2, 0), budget=5)
+    assert {piece.status for piece in certificate.formula} == {"identity"}
+
+
+def test_layer_norm_has_the_right_formula(jax: Any) -> None:
+    assert mathematics_of(from_jax(layer_norm, 3, 0)) == "right"
+
+
+def test_a_wrong_softmax_is_found(jax: Any) -> None:
+    softmax = jax.custom_vjp(lambda v: jax.nn.softmax(v))
+    softmax.defvjp(lambda v: (jax.nn.softmax(v),) * 2, lambda s, u: (u * s - 1.5 * s * (u * s).sum(),))
+    with pytest.raises(RuleMismatch, match="wrong formula"):
+        check_rule(from_jax(softmax, 3, 1), budget=4)
+
+
+def test_exact_gelu_is_tested(jax: Any) -> None:
+    def gelu(x: Any) -> Any:
+        return jax.nn.gelu(x, approximate=False)
+
+    assert check_rule(from_jax(gelu), domain=(-20, 20), budget=6).mathematics == "right"
+    pytest.importorskip("flint")
+    from tinygrad_edu.testing import prove_rule
+
+    assert not prove_rule(from_jax(gelu), budget=3)  # undecided: its constant is a float
+
+
+def test_what_is_no_function_of_so_many_numbers_is_named(jax: Any) -> None:
+    with pytest.raises(TypeError, match=r"does not take 1 number.*needs component="):
+        from_jax(jax.nn.softmax)
+    with pytest.raises(TypeError, match=r"returns an array of shape \(2,\)"):
+        from_jax(lambda x: jax.numpy.stack([x, x]))
+    with pytest.raises(TypeError, match="n_inputs= says how many numbers it has"):
+        from_jax(jax.nn.softmax, component=0)
+    with pytest.raises(TypeError, match="does not take 3 number"):
+        from_jax(jax.numpy.tanh, 3)
+
+
+# --- Projects of others -----------------------------------------------------------------------------------------
+
+PROJECTS = {
+    "jax": """
+import jax
+
+softplus, cube = jax.custom_vjp(jax.nn.softplus), jax.custom_vjp(lambda x: x * x * x)
+softplus.defvjp(lambda x: (softplus(x), x), lambda x, u: (u * jax.nn.sigmoid(-x),))
+cube.defvjp(lambda x: (cube(x), x), lambda x, u: (3 * u * x * x,))
+RULES = [from_jax(softplus), from_jax(cube)]
+""",
+    "torch": """
+import torch
+from tinygrad_edu import elementary
+
+
+def function_of(forward, slope):
+    class Function(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return forward(x)
+
+        @staticmethod
+        def backward(ctx, upstream):
+            return upstream * slope(ctx.saved_tensors[0])
+
+    return Function
+
+
+wrong = function_of(torch.nn.functional.softplus, lambda x: torch.sigmoid(-x))
+RULES = [
+    from_torch(wrong, lambda x: elementary.log1p(elementary.exp(x))),
+    from_torch(function_of(lambda x: x * x * x, lambda x: 3 * x * x), lambda x: x * x * x),
+]
+""",
+}
+
+
+@pytest.mark.parametrize("library", PROJECTS)
+def test_a_wrong_derivative_fails_in_the_project_of_somebody(library: str, tmp_path: Path) -> None:
+    pytest.importorskip(library)
+    (tmp_path / "test_mine.py").write_text(
+        f"import pytest\nfrom tinygrad_edu.testing import check_rule, from_{library}\n{PROJECTS[library]}\n\n"
+        '@pytest.mark.parametrize("rule", RULES, ids=["softplus", "cube"])\n'
+        "def test_it(rule):\n    check_rule(rule, domain=(1, 5), budget=4)\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mine.py"]
+    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False).stdout
+    assert "1 failed, 1 passed" in shown
+    (line,) = [text for text in shown.splitlines() if text.startswith("E ") and "Mismatch" in text]
+    assert line.endswith("the slope for x is wrong")
+    assert "FAILED test_mine.py::test_it[softplus]" in shown

@@ -137,7 +137,12 @@ class Case:
         return any(x in self.rule.kinks for x in point) or (self.rule.ties and len(set(point)) < len(point))
 
     def exact(self, point: Point) -> list[Any]:
-        """The reference's value and slopes; the value alone where it has no slopes, nothing outside its domain."""
+        """The reference's value and slopes; the value alone where it has no slopes, nothing outside its domain.
+
+        Nothing once the time is up.
+        """
+        if self.is_over:
+            return self._exact.get(point, [])
         if point not in self._exact:
             try:
                 self._exact[point] = [self.reference.value(point), *self.exact_slopes(point)]
@@ -161,9 +166,20 @@ class Case:
 
     def at_precision(self, bits: int, point: Point) -> list[Any]:
         """The rule's value and slopes on mpmath numbers of so many bits."""
-        within_reach(lambda *inputs: self.rule.backward(1, self.rule.forward(*inputs), *inputs), point)
+        within_reach(self._both, point)
         with mp.workprec(bits):
             return self.run(mp.mpf(1), *map(high, point))
+
+    def is_within_reach(self, point: Point, exact: bool = False) -> bool:
+        """Does the rule take a moment on mpmath numbers, or on Fractions (`exact`)?"""
+        try:
+            within_reach(self._both, point, exact)
+        except ValueError:
+            return False
+        return True
+
+    def _both(self, *inputs: Any) -> Any:
+        return self.rule.backward(1, self.rule.forward(*inputs), *inputs)
 
     def mathematics(self, point: Point) -> list[tuple[str, Any, Any, float]]:
         """What is wrong with the rule's formulas: (what, expected, got, error in ulps) for value and slopes.
@@ -201,7 +217,9 @@ class Case:
         return error if excused <= self.bound and self.kink_hint(point) else excused
 
     def errors(self, point: Point) -> list[float]:
-        """The errors in ulps of the value and of each slope; none where they cannot be told."""
+        """The errors in ulps of the value and of each slope; none where they cannot be told, or the time is up."""
+        if self.is_over:
+            return []
         try:
             pairs = zip(self.run(1.0, *point), self.exact(point), strict=False)
             return [self.error(point, i, a, b) for i, (a, b) in enumerate(pairs)]

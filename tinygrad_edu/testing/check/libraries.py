@@ -13,24 +13,43 @@ from ...engine.calculus import gradients
 from ...engine.rule import Rule
 from ...engine.value import Value
 
+ARRAYS = "n_inputs= says how many it takes; a function of one array needs component=, a number of its result."
 
-def from_jax(f: Callable[..., Any], n_inputs: int | None = None, **declared: Any) -> Rule:
+
+def from_jax(
+    f: Callable[..., Any], n_inputs: int | None = None, component: int | None = None, **declared: Any
+) -> Rule:
     """A JAX function of numbers as a rule, with the derivative of JAX: `check_rule(from_jax(jnp.tanh))`.
 
     On floats, forward is f and backward its vjp, compiled by JAX in float64. On any other kind of number both run
     the jaxprs, so that `custom_jvp` and `custom_vjp` are what they are in JAX. `n_inputs` is the number of
     parameters without a default. `declared` are fields of the Rule, such as kinks=(0.0,). It is not registered.
 
-    Raises ImportError without JAX, NotImplementedError for a primitive that is not known here.
+    A function of one array, such as softmax, is a rule for each component of its result, in reading order:
+    `from_jax(jax.nn.softmax, n_inputs=3, component=0)` has three inputs, the numbers of the array.
+
+    Raises ImportError without JAX, TypeError where f does not make one number of its inputs,
+    NotImplementedError for a primitive that is not known here.
     """
     import jax
 
+    if component is not None and n_inputs is None:
+        raise TypeError("component= of what array? n_inputs= says how many numbers it has.")
     n_inputs = _count_of(f) if n_inputs is None else n_inputs
 
-    def pull(upstream: Any, *xs: Any) -> Any:
-        return jax.vjp(f, *xs)[1](upstream)
+    def value_of(*xs: Any) -> Any:
+        return f(*xs) if component is None else jax.numpy.ravel(f(jax.numpy.stack(xs)))[component]
 
-    value = _on_any_number(jax, lambda *xs: (f(*xs),), n_inputs)
+    def pull(upstream: Any, *xs: Any) -> Any:
+        return jax.vjp(value_of, *xs)[1](upstream)
+
+    try:
+        shape = jax.eval_shape(value_of, *[np.float32(1.0)] * n_inputs).shape
+    except (TypeError, ValueError, IndexError) as error:
+        raise TypeError(f"{f} does not take {n_inputs} number(s). {ARRAYS}") from error
+    if shape:
+        raise TypeError(f"{f} returns an array of shape {shape} for {n_inputs} number(s). {ARRAYS}")
+    value = _on_any_number(jax, lambda *xs: (value_of(*xs),), n_inputs)
     shares = _on_any_number(jax, pull, 1 + n_inputs)
 
     def forward(*xs: Any) -> Any:
@@ -102,7 +121,8 @@ def _count_of(f: Any) -> int:
 def _rule(f: Any, library: str, forward: Any, backward: Any, n_inputs: int, computes: str, declared: Any) -> Rule:
     name = f"{library}_{getattr(f, '__name__', 'function').strip('<>')}"
     kind = inspect.Parameter.POSITIONAL_ONLY
-    forward.__signature__ = inspect.Signature([inspect.Parameter(letter, kind) for letter in "xyzw"[:n_inputs]])
+    letters = "xyzw"[:n_inputs] if n_inputs <= 4 else [f"x{i}" for i in range(n_inputs)]
+    forward.__signature__ = inspect.Signature([inspect.Parameter(letter, kind) for letter in letters])
     rule = Rule(name, name, forward, backward, n_inputs, **declared)
     rule.library = computes  # type: ignore[attr-defined]  # prove_rule states it
     return rule
@@ -142,25 +162,75 @@ def _interpret(closed: Any, inputs: Any) -> list[Any]:
         return _number(atom.val) if hasattr(atom, "val") else known[atom]
 
     for equation in jaxpr.eqns:
-        arguments, name = [read(atom) for atom in equation.invars], equation.primitive.name
+        arguments = [read(atom) for atom in equation.invars]
         inner = next(
             (equation.params[k] for k in ("jaxpr", "call_jaxpr", "fun_jaxpr") if k in equation.params), None
         )
         if inner is not None:
             results = _interpret(inner, arguments)
-        elif name in _PRIMITIVES:
-            more = {"y": equation.params["y"]} if name == "integer_pow" else {}
-            results = [_PRIMITIVES[name](*arguments, **more)]
         else:
-            raise NotImplementedError(f"The JAX primitive {name!r} is not known here.")
+            with np.errstate(all="ignore"):
+                results = _results(equation.primitive, equation.params, arguments)
         known.update(zip(equation.outvars, results, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
 
+def _results(primitive: Any, params: Any, arguments: list[Any]) -> list[Any]:
+    """What a primitive makes of numbers, and of arrays of them, whose dtype is object."""
+    name, arrays = primitive.name, any(isinstance(x, np.ndarray) for x in arguments)
+    if name in _PRIMITIVES:
+        exponent = [params["y"]] if name == "integer_pow" else []
+        function, inputs = _PRIMITIVES[name], [*arguments, *exponent]
+        return [np.frompyfunc(function, len(inputs), 1)(*map(_boxed, inputs)) if arrays else function(*inputs)]
+    if name in _FOLDS:
+        folded = arguments[0]
+        for axis in sorted(params["axes"], reverse=True):
+            folded = np.frompyfunc(_FOLDS[name], 2, 1).reduce(folded, axis=axis)
+        return [folded]
+    if name == "dot_general" and not any(params["dimension_numbers"][1]):
+        a, b = arguments
+        return [np.tensordot(a, b, axes=params["dimension_numbers"][0])]
+    if name not in _MOVES:
+        raise NotImplementedError(f"The JAX primitive {name!r} is not known here.")
+    if not arrays and name not in ("stack", "broadcast_in_dim", "reshape"):
+        return [arguments[0]]
+    inputs = list(map(_boxed, arguments))
+    numbers = [x for array in inputs for x in array.flat]
+    places = np.split(np.arange(len(numbers), dtype=np.int32), np.cumsum([x.size for x in inputs])[:-1])
+    # JAX moves the places, as it knows no such numbers
+    moved = primitive.bind(*(p.reshape(x.shape) for p, x in zip(places, inputs, strict=True)), **params)
+    return [_taken(numbers, np.asarray(m)) for m in (moved if primitive.multiple_results else [moved])]
+
+
+def _boxed(x: Any) -> Any:
+    """An array as it is, a number as an array without axes: NumPy does not ask what is in it."""
+    if isinstance(x, np.ndarray):
+        return x
+    box = np.empty((), object)
+    box[()] = x
+    return box
+
+
+def _taken(numbers: list[Any], places: Any) -> Any:
+    """The numbers at these places, an array of their shape; a number where there is one alone."""
+    out = np.empty(places.shape, object)
+    for at, place in np.ndenumerate(places):
+        out[at] = numbers[place]
+    return out if out.shape else out[()]
+
+
 def _number(x: Any) -> Any:
-    """A constant of a jaxpr as a plain number."""
+    """A constant of a jaxpr as a plain number, or an array of them."""
     x = np.asarray(x)
-    return bool(x) if x.dtype == bool else int(x) if x.dtype.kind in "iu" else float(x)
+    return x.astype(object) if x.shape else x.item()
+
+
+def _maximum(x: Any, y: Any) -> Any:
+    """The larger one. -inf, with which JAX starts, is no real number."""
+    for a, b in ((x, y), (y, x)):
+        if isinstance(a, float) and a == -math.inf:
+            return b
+    return e.maximum(x, y)
 
 
 def _power(x: Any, y: int) -> Any:
@@ -180,9 +250,7 @@ def _same(x: Any, *_: Any) -> Any:
 _PRIMITIVES: dict[str, Callable[..., Any]] = {
     **{name: getattr(e, name) for name in "exp exp2 expm1 log log1p sin cos tan asin acos atan".split()},
     **{name: getattr(e, name) for name in "sinh cosh tanh asinh acosh atanh sqrt erf erfc sign div pow".split()},
-    **dict.fromkeys(
-        "convert_element_type stop_gradient copy copy_p broadcast_in_dim reshape squeeze".split(), _same
-    ),
+    **dict.fromkeys("convert_element_type stop_gradient copy copy_p".split(), _same),
     **dict.fromkeys("reduce_precision optimization_barrier real".split(), _same),
     "add": lambda x, y: x + y,
     "add_any": lambda x, y: x + y,
@@ -194,7 +262,7 @@ _PRIMITIVES: dict[str, Callable[..., Any]] = {
     "integer_pow": _power,
     "rsqrt": lambda x: e.div(1, e.sqrt(x)),
     "logistic": e.sigmoid,
-    "max": e.maximum,
+    "max": _maximum,
     "min": _minimum,
     "clamp": lambda low, x, high: _minimum(e.maximum(x, low), high),
     "gt": lambda x, y: x > y,
@@ -210,3 +278,11 @@ _PRIMITIVES: dict[str, Callable[..., Any]] = {
     "select_n": lambda which, x, y: e.where(which, y, x),
     "zeros_like": lambda x: 0 * x,
 }
+
+_FOLDS: dict[str, Callable[..., Any]] = {
+    "reduce_sum": lambda x, y: x + y,
+    "reduce_max": e.maximum,
+    "reduce_min": _minimum,
+}
+_MOVES = set("broadcast_in_dim reshape squeeze expand_dims transpose".split())
+_MOVES |= set("concatenate stack unstack slice pad rev".split())

@@ -5,8 +5,9 @@ A point is a tuple of floats, one per input.
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from types import CellType
 from typing import Any
 
 from hypothesis import strategies as st
@@ -27,6 +28,7 @@ MAGNITUDES = [
     *(27.2, 38.4, 708.3, 709.7, 710.4, 745.1),  # where erfc, its slope, exp and cosh end
 ]
 SHORT = [0.0, 1e-300, -3e-20, 0.3, -0.7, 1.0, math.nextafter(1, 2), -2.5, 40.1, -1e5, 7e150, -LARGEST]
+LITERALS = 12  # numbers of its code that a rule is tried at
 LENGTHS = (1, 2, 3, 7)  # of the inputs of a reduction
 
 
@@ -128,6 +130,30 @@ def grid_of(rule: Rule, special: Point = ()) -> list[Point]:
             shifted = itertools.product(range(len(SHORT)), (0, 1, 5))
             points += [tuple(row[(k + i * step) % len(row)] for i, row in enumerate(rows)) for k, step in shifted]
     return [point for point in dict.fromkeys(points) if inside(rule)(point)]
+
+
+def beside_constants(rule: Rule) -> list[Point]:
+    """Points at the numbers that a rule is written with, and beside them: its thresholds and windows lie there."""
+    numbers = sorted(set(_constants(rule.forward)) | set(_constants(rule.backward)), key=abs)[-LITERALS:]
+    close = [x for c in numbers for x in (c, *near(c)[:2], c + 2.0**-40, c - 2.0**-40, c * 1.5, c / 1.5, -1.5 * c)]
+    points: list[Point] = [(x,) for x in close]
+    if rule.n_inputs != 1:
+        several = range(rule.n_inputs or 2)
+        points = [
+            tuple(x if i == j else y for j in several) for (x,) in points for i in several for y in (0.7, 2.0)
+        ]
+        points += itertools.product(numbers, repeat=len(several)) if len(several) == 2 else []
+        points += [tuple(0.7 * c if i == j else 0.7 for j in several) for c in numbers for i in several]
+    return [point for point in dict.fromkeys(points) if all(map(math.isfinite, point)) and inside(rule)(point)]
+
+
+def _constants(function: Any) -> Iterator[float]:
+    """The numbers in the code of a function, and in its closure and defaults."""
+    code = getattr(function, "__code__", None)
+    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or () if cell != CellType()]
+    for x in [*(code.co_consts if code else ()), *cells, *(getattr(function, "__defaults__", None) or ())]:
+        if isinstance(x, int | float) and not isinstance(x, bool) and abs(x) < LARGEST:
+            yield float(x)
 
 
 def strategy_of(rule: Rule, special: Point = ()) -> st.SearchStrategy[Point]:

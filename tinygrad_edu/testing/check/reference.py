@@ -120,10 +120,14 @@ class Reference:
 
 
 class Probe(Operators):
-    """A number of few digits that refuses what takes mpmath forever: e^x or sin x of a number too large."""
+    """A number of few digits that refuses what takes mpmath forever: e^x or sin x of a number too large.
 
-    def __init__(self, x: Any):
+    A power of a Fraction takes forever if its result is large.
+    """
+
+    def __init__(self, x: Any, exact: bool = False):
         self.x = x
+        self.exact = exact  # a stand-in for a Fraction, which has all its digits
 
     def constants(self) -> tuple["Probe", ...]:
         return tuple(map(Probe, elementary.constants(self.x)))
@@ -144,20 +148,25 @@ class Probe(Operators):
         else:
             here = operator if name in _CHEAP and hasattr(operator, name) else elementary
             out = getattr(here, {"max": "maximum"}.get(name, name))(*numbers)
-        return Probe(out) if isinstance(out, mp.mpf) else out
+        if self.exact and isinstance(out, mp.mpf) and mp.isfinite(out) and out and abs(mp.mag(out)) > LONG:
+            raise ValueError(f"{name} of a Fraction beyond 2^{LONG} is out of reach")
+        return Probe(out, self.exact) if isinstance(out, mp.mpf) else out
 
     _apply = _operate
 
 
-LONG = 20_000  # binary places in front of the point
+LONG = 2500  # binary places in front of the point: e^x of such a whole number takes 10 ms
 _CHEAP = set("add sub mul neg abs lt le gt ge equal where max sign heaviside div sqrt log".split())
 
 
-def within_reach(f: Callable[..., Any], point: Sequence[Any]) -> None:
-    """Raises ValueError if f of mpmath numbers would take forever at this point, as e^e^e^e^3 does."""
+def within_reach(f: Callable[..., Any], point: Sequence[Any], exact: bool = False) -> None:
+    """Raises ValueError if f of mpmath numbers would take forever at this point, as e^e^e^e^3 does.
+
+    `exact`: or of Fractions, as x^(10^9) does.
+    """
     with mp.workprec(53):
         try:
-            f(*(Probe(high(x)) for x in point))
+            f(*(Probe(high(x), exact) for x in point))
         except ValueError as error:
             if "out of reach" in str(error):
                 raise

@@ -18,7 +18,7 @@ from ..check.reference import LIMIT
 from ..check.reference import ulps as ulps_of
 from .cells import Clock, Undecided
 from .exact import Values, variable_range
-from .formula import CellFormulas, Piece
+from .formula import FAILURES, CellFormulas, Piece
 from .ranges import ALL, BITS, Range, exactly
 from .rounded import MAX, NORMAL, TINY, Rounded, Unbounded
 
@@ -42,9 +42,7 @@ class Truth:
         self.kinks: set[float] = {float(piece.ends[0][0]) for piece in pieces if piece.status == "kink"}
         bounds = {piece.ends: piece.bound for piece in pieces}
         self.gaps: list[float] = [_gap(bounds.get(f.cell.ends, math.inf)) for f in self.formulas]
-        self.exact: list[tuple[Any, Any, Any]] = [
-            (f.forward, slope := f.derivative(0), slope.derivative(0)) for f in self.formulas
-        ]
+        self.exact: list[Sequence[Any]] = list(map(_orders, self.formulas))
         self.last: tuple[Range, Values] = (ALL, Values([ALL]))  # the box asked for last, and what is known there
 
     def _place(self, box: Range) -> int | None:
@@ -56,7 +54,7 @@ class Truth:
 
     def range(self, box: Range, order: int) -> Range:
         """The range of the value (order 0) or of a derivative; all numbers where no short formula is known."""
-        if (place := self._place(box)) is None:
+        if (place := self._place(box)) is None or not self.exact[place]:
             return ALL
         terms = self.exact[place][order].terms
         if self.last[0] is not box:
@@ -88,6 +86,14 @@ class Truth:
         if moved is not None:
             return abs(x * moved) + SMALLEST_NORMAL * (1 + abs(x))
         return self.reference.slope_size_of((x,), 0) if order else self.reference.value_size((x,), self.at(x)[1:])
+
+
+def _orders(f: CellFormulas) -> Sequence[Any]:
+    """The value and two derivatives; nothing if they are too long, or the time is up."""
+    try:
+        return f.forward, (slope := f.derivative(0)), slope.derivative(0)
+    except FAILURES:
+        return ()
 
 
 def _gap(bound: float) -> float:

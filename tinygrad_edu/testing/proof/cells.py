@@ -56,6 +56,13 @@ class Cell:
         """Can input i not move within the cell while the others stay?"""
         return self.is_point(i) or any(i in pair for pair in self.same)
 
+    def first(self, i: int) -> int:
+        """The input that stands for all that equal input i."""
+        same = dict(self.same)
+        while i in same:
+            i = same[i]
+        return i
+
     def split(self, i: int, at: Fraction) -> Iterator["Cell"]:
         """The cell below, at and above a number in interval i."""
         low, high = self.ends[i]

@@ -158,7 +158,7 @@ class Exact(OwnArithmetic):
     def power_of(self, x: Exact, exponent: Fraction) -> Exact:
         """x to a rational power: of a positive number, if the power is no whole number."""
         out, whole = self.lift(1), exponent.denominator == 1
-        if whole and 0 <= exponent <= 64:
+        if whole and 0 <= exponent <= sums.FACTORS:
             for _ in range(int(exponent)):
                 out = out * x
         elif whole:
@@ -166,7 +166,7 @@ class Exact(OwnArithmetic):
             if len(x.terms) == 1:
                 ((term, c),) = x.terms.items()
                 inverse, factor = sums.reduced({g: e * exponent for g, e in term})
-                return self._make({inverse: factor * c ** int(exponent)})
+                return self._make({inverse: factor * sums.power(c, int(exponent))})
             kind, base = ("sum", sign * x) if sign else ("pole", x)
             out = self.generator(kind, sums.key_of(base.terms), exponent) * (sign or 1) ** int(exponent)
         elif not x.terms and exponent > 0:
@@ -384,6 +384,12 @@ class Undefined(OwnArithmetic):
     def __bool__(self) -> bool:
         raise Undecided(self.reason)
 
+    def __getattr__(self, name: str) -> Any:
+        """What a formula has, and this has not. Raises Undecided."""
+        if name != "terms" and not hasattr(Exact, name):
+            raise AttributeError(name)
+        raise Undecided(self.reason)
+
     def is_zero(self) -> bool:
         return False
 
@@ -405,14 +411,11 @@ def beside_infinity(a: Any, b: Any) -> int:
 
 def variables(cell: Cell) -> list[Exact]:
     """The inputs on a cell: variables, or numbers where the cell is a point."""
-    same = dict(cell.same)
-    out = []
-    for i, (low, high) in enumerate(cell.ends):
-        while i in same:
-            i = same[i]
-        start = Exact(cell, {})
-        out.append(start.lift(low) if low == high else start.generator("x", i))
-    return out
+    start = Exact(cell, {})
+    return [
+        start.lift(low) if low == high else start.generator("x", cell.first(i))
+        for i, (low, high) in enumerate(cell.ends)
+    ]
 
 
 def variable_range(cell: Cell, i: int) -> Range:

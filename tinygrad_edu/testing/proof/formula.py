@@ -24,7 +24,7 @@ CELLS = 600
 NOTHING = arb(2) ** -1075  # half of the least float
 NEAR = arb(2) ** -(2**60)
 STEEP = 1e12
-UPSTREAMS = (2.0, -1.0, 0.5, 1e3, -3e-5, 0.0)
+UPSTREAMS = (2.0, -1.0, 0.5, 1e3, -3e-5, 0.0, 1e9, 1e-12)
 NO_DERIVATIVE = "the slope is a convention"
 SMALL = "where both are below the least float, not at all"
 FAILURES = (Undecided, Split, ZeroDivisionError, RecursionError)
@@ -81,7 +81,12 @@ class CellFormulas:
 
 
 class NotLinear(Undecided):
-    """A share is not shown to be upstream times the slope."""
+    """A share is not shown to be upstream times the slope, for upstreams between two numbers."""
+
+    def __init__(self, message: str, upstreams: tuple[Any, Any]):
+        super().__init__(message)
+        low, high = map(float, upstreams)
+        self.upstreams: tuple[float, ...] = tuple(_some_number(low, high, k) for k in (0.37, 0.83))
 
 
 def _ran(function: Any, *inputs: Any) -> Any:
@@ -108,7 +113,7 @@ def _slopes(rule: Rule, cell: Cell) -> list[Any]:
             shares = _ran(rule.backward, upstream, inputs[0].lift(rule.forward(*inputs)), *inputs)
         except Split as split:
             if any(n in pair for c in split.cells for pair in (*c.above, *c.same)):
-                raise NotLinear("upstream is compared with an input") from None
+                raise NotLinear("upstream is compared with an input", part.ends[n]) from None
             if all(c.ends[:n] == cell.ends for c in split.cells) and split.cells[0].ends[n] != part.ends[n]:
                 todo += sorted(split.cells, key=lambda c: c.is_point(n), reverse=True)
                 continue
@@ -119,9 +124,9 @@ def _slopes(rule: Rule, cell: Cell) -> list[Any]:
         for share, slope in zip(shares, slopes, strict=True):
             if isinstance(share, Undefined) or isinstance(slope, Undefined):
                 if isinstance(share, Undefined) != isinstance(slope, Undefined):
-                    raise NotLinear("a share is not a number for some upstream")
+                    raise NotLinear("a share is not a number for some upstream", part.ends[n])
             elif not (share - upstream * slope).is_zero() or slope.derivative(n).terms:
-                raise NotLinear("a share is not proven to be upstream times the slope")
+                raise NotLinear("a share is not proven to be upstream times the slope", part.ends[n])
     return slopes
 
 
@@ -146,7 +151,7 @@ def pieces_of(rule: Rule, start: Sequence[Cell]) -> tuple[list[Piece], list[Cell
             continue
         except (Undecided, RecursionError) as reason:
             if isinstance(reason, NotLinear):
-                _refute_upstream(rule, cell)
+                _refute_upstream(rule, cell, (*reason.upstreams, *UPSTREAMS))
             unknown += [cell] if cell.is_open and any(map(inside(rule), points_of(cell))) else []
             pieces.append((cell, Piece(str(cell), cell.ends, "undecided", note=str(reason))))
             continue
@@ -161,13 +166,13 @@ def pieces_of(rule: Rule, start: Sequence[Cell]) -> tuple[list[Piece], list[Cell
     return [piece for _, piece in pieces], open_cells
 
 
-def _refute_upstream(rule: Rule, cell: Cell) -> None:
+def _refute_upstream(rule: Rule, cell: Cell, upstreams: Sequence[float]) -> None:
     """Raises Refuted if a share is not upstream times the slope at a float of the cell."""
     for point in itertools.islice(points_of(cell), 6):
         with contextlib.suppress(ValueError, ArithmeticError, TypeError):
             out = rule.forward(*point)
             slopes = rule.counted(rule.backward(1.0, out, *point), len(point))
-            for upstream in UPSTREAMS:
+            for upstream in upstreams:
                 for i, share in enumerate(rule.counted(rule.backward(upstream, out, *point), len(point))):
                     expected = upstream * slopes[i]
                     if not math.isclose(share, expected, rel_tol=1e-9, abs_tol=1e-300) and expected == expected:
@@ -320,20 +325,14 @@ def _limits(edge: CellFormulas, touching: Sequence[CellFormulas], i: int) -> tup
 
 def _wrong_ties(edge: CellFormulas) -> Iterator[list[int]]:
     """The groups of equal inputs whose shares do not add up to the slope of moving them together."""
-    same = dict(edge.cell.same)
-    for first in set(same.values()) - set(same):
-        group = [first, *(i for i in same if _root(same, i) == first)]
-        if edge.cell.is_point(first) or any(isinstance(edge.slopes[i], Undefined) for i in group):
+    cell = edge.cell
+    for first in {cell.first(i) for i, _ in cell.same}:
+        group = [first, *(i for i, _ in cell.same if cell.first(i) == first)]
+        if cell.is_point(first) or any(isinstance(edge.slopes[i], Undefined) for i in group):
             continue
         along = edge.derivative(first)
         if _apart(sum((edge.slopes[i] for i in group), along.lift(0)) - along, along) > TOLERANCE:
             yield group
-
-
-def _root(same: dict[int, int], i: int) -> int:
-    while i in same:
-        i = same[i]
-    return i
 
 
 def _is_between(slope: Exact, a: Exact, b: Exact) -> bool:
@@ -423,14 +422,13 @@ def _touches(open_cell: Cell, edge: Cell) -> bool:
 
 def points_of(cell: Cell) -> Iterator[tuple[float, ...]]:
     """Floats of a cell, a few."""
-    same = dict(cell.same)
     n = len(cell.ends)
     for k, order in itertools.product((0.37, 0.61, 0.13, 0.83), itertools.permutations(range(n))):
         point = [
             _some_number(float(low), float(high), (k + 0.37 * j) % 1)
             for j, (low, high) in zip(order, cell.ends, strict=True)
         ]
-        point = [point[_root(same, i)] for i in range(len(point))]
+        point = [point[cell.first(i)] for i in range(n)]
         exact = all(Fraction(x) == low for x, (low, high) in zip(point, cell.ends, strict=True) if low == high)
         if exact and all(point[i] > point[j] for i, j in cell.above):
             yield tuple(point)

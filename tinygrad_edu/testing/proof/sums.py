@@ -16,6 +16,8 @@ Term = frozenset[tuple[Generator, Fraction]]  # generators and their exponents
 Sum = dict[Term, Fraction]
 ONE: Term = frozenset()
 IMAGINARY: Generator = ("i", None)
+LONG = 100_000  # binary digits of a number
+FACTORS = 64  # of a power that is multiplied out
 
 
 def times(a: Term, b: Term) -> tuple[Term, Fraction | int]:
@@ -38,9 +40,16 @@ def reduced(powers: dict[Generator, Fraction]) -> tuple[Term, Fraction | int]:
             factor *= -1 if turns >= 2 else 1
             powers[generator] = Fraction(turns % 2)
         elif whole := math.floor(powers[generator]):
-            factor *= Fraction(key) ** whole
+            factor *= power(Fraction(key), whole)
             powers[generator] -= whole
     return frozenset((g, e) for g, e in powers.items() if e), factor
+
+
+def power(x: Fraction, n: int) -> Fraction:
+    """x^n. Raises Undecided if it has more than LONG binary digits."""
+    if abs(n) * max(x.numerator.bit_length(), x.denominator.bit_length()) > LONG and abs(x) != 1:
+        raise Undecided("a power with too many digits")
+    return x**n
 
 
 def add(a: Sum, b: Sum, factor: Fraction | int = 1) -> Sum:
@@ -139,6 +148,8 @@ def _with_whole_powers(s: Sum, generator: Generator) -> Sum:
     base, out = dict(generator[1]), dict[Term, Fraction]()
     for term, c in s.items():
         whole = math.floor(dict(term).get(generator, Fraction(0)))
+        if whole > FACTORS:
+            raise Undecided("the formula is too long")
         part = shifted({term: c}, frozenset([(generator, Fraction(whole))]))
         for _ in range(whole):
             part = multiply(part, base)
