@@ -16,7 +16,7 @@ from .base import CompiledFunction
 from .batches import Irregular, as_arrays, check_indices
 from .checks import check_one_number, collector_paused, disagreement_error
 from .containers import Part, parts_of
-from .drawing import with_draws
+from .drawing import drawn_rows, with_draws
 from .lending import read_numbers
 from .nesting import Fields, size_of
 from .pipeline import make
@@ -24,7 +24,7 @@ from .program import Broken, Program, Request
 from .programs import KEPT
 from .report import Groups
 from .tracing import Draws
-from .tricks import Draw, drawn_rows
+from .tricks import Draw
 from .variants import Variants
 from .verify import lost, range_sentence, two_calls
 
@@ -362,7 +362,7 @@ class Compiled(CompiledFunction):
             self._openers[DRAWN] = Compiled(function, self.parameters, **self._options())
         step = self._openers[DRAWN]
         step._theta, step._said = self._theta, self._said
-        made, result = step._ran([*arrays, np.array(drawn_rows(self._draws, size))], gradient)
+        made, result = step._ran([*arrays, drawn_rows(self._draws, size)], gradient)
         self._latest = step._latest
         return made, result
 

@@ -148,8 +148,7 @@ class Tracked(Operators):
         return int(self._pinned("an int"))
 
     def __float__(self) -> float:
-        number = watch.tracer.floated(self.node, sys._getframe(1)) if watch.tracer else None
-        return float(self._pinned("a float") if number is None else number)
+        return float(self._pinned("a float"))
 
     def __hash__(self) -> int:
         return hash(self._pinned("the key of a dict or a set"))

@@ -196,17 +196,25 @@ class Value(main.Value, metaclass=_Kind):
         self.label: str = label
         self.rule: Any = None
         self._left = self._right = None
-        if _op.__class__ is tuple and len(_op) == len(_children) == 1 and _result is _recorded:
-            self.rule = own = _new(_ByHand)  # microgpt's way, of one operand: it must cost little
+        if _op.__class__ is tuple and 0 < len(_op) == len(_children) < 3 and _result is _recorded:
+            self.rule = own = _new(_ByHand)  # microgpt's way, of one operand or two: it must cost little
             own.local_grads = _op
-            (self._left,) = _children
+            if len(_op) == 1:
+                (self._left,) = _children
+            else:
+                self._left, self._right = _children
             if watch.tracer:
                 watch.tracer.by_hand(self, _children, _op)
-        elif _children.__class__ is str:  # Value(2.0, "x")
-            self.label = _children
-        elif ((operands := _children or children or _prev) or _op) and _result is _recorded:
+        elif _children or _op or children or _prev:
+            self._made_of(_children or children or _prev, _op, local_grads)
+
+    def _made_of(self, operands: Any, op: Any, local_grads: Any) -> None:
+        """Record an operation by hand."""
+        if operands.__class__ is str:  # Value(2.0, "x")
+            self.label = operands
+        elif _result is _recorded:
             self._left = tuple(operands) or None  # a tuple: backward() then asks for _backward
-            self.rule = _ByHand(_op, local_grads) if _op.__class__ is str else _ByHand("", _op)
+            self.rule = _ByHand(op, local_grads) if op.__class__ is str else _ByHand("", op)
             if watch.tracer:
                 watch.tracer.by_hand(self, operands, self.rule.local_grads or None)
 
@@ -283,7 +291,10 @@ class Value(main.Value, metaclass=_Kind):
     def __rmul__(self, other: Any) -> "Value": return self * other  # type: ignore[no-any-return]
 
     def __rtruediv__(self, other: Any) -> "Value":
-        return self._record(DIV, (_beside(other), self))  # type: ignore[return-value]  # made by _node
+        other = _beside(other)
+        if self.data.__class__ is float and self.data and other is not NotImplemented:
+            return _result(other.data / self.data, DIV, other, self)
+        return self._record(DIV, (other, self))  # type: ignore[return-value]  # made by _node
 
     def __bool__(self) -> bool: return True  # micrograd's Values have no truth of their own
 
