@@ -75,7 +75,7 @@ def is_number(x: Any) -> bool:
 def _asks(test: Any, targets: Callable[[Any], Any]) -> bool:
     """Is a test about a number of the example, and are those numbers that the branch would change?"""
     try:
-        return _question(test) is not None and all(map(is_number, targets(0)))
+        return _question(test) is not None and all(is_number(x) and not hasattr(x, "dtype") for x in targets(0))
     except (NameError, AttributeError, LookupError):  # they are new
         return False
 
@@ -162,13 +162,16 @@ def _read(target: ast.expr) -> Any:
 
 
 class _Writer(ast.NodeTransformer):
-    """Writes branches as choices. `pure` has the functions of the file that may be called without a need."""
+    """Writes branches as choices. `pure` has the functions of the file that may be called in vain."""
 
     def __init__(self, tree: ast.Module):
-        self.pure: set[str] = set()
-        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-        for _ in range(3):  # functions that call one another
-            self.pure |= {f.name for f in functions if all(self._is_pure(s, STATEMENTS) for s in f.body)}
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        self.others: set[str] = set()  # the functions of the file that may do more
+        self.pure, n = {f.name for f in functions}, -1
+        while n < len(self.others):  # they call one another
+            n = len(self.others)
+            self.others |= {f.name for f in functions if not all(self._is_pure(s, STATEMENTS) for s in f.body)}
+            self.pure -= self.others
 
     def _is_pure(self, tree: ast.AST, more: tuple[type, ...] = ()) -> bool:
         """May it be computed although it is not needed?"""
@@ -177,9 +180,9 @@ class _Writer(ast.NodeTransformer):
                 return False
             match node:
                 case ast.Call(ast.Name(name), _, []):
-                    fits = name in FUNCTIONS | self.pure
+                    fits = name in (FUNCTIONS | self.pure) - self.others
                 case ast.Call(ast.Attribute(attr=name), _, []):
-                    fits = name in METHODS
+                    fits = name in METHODS - self.others
                 case ast.Call(called):
                     fits = isinstance(called, ast.Lambda) and not node.keywords
                 case ast.Attribute(attr=name, ctx=ast.Store()):
@@ -229,6 +232,10 @@ class _Writer(ast.NodeTransformer):
             case ast.Call(ast.Name(name), given, []) if len(given) == KNOWN.get(name):
                 if not any(isinstance(x, ast.Starred) for x in given):
                     return _call(KNOWS, node.func, *given)
+            case ast.Call(ast.Name("sum"), [ast.GeneratorExp(x, [ast.comprehension(ifs=[test])]) as made], []):
+                if self._is_pure(x):  # the number of those that ...
+                    made.generators[0].ifs = []
+                    made.elt = _call(CHOSEN, self._test(test), _lambda(x), _lambda(ast.Constant(0)))
             case ast.Call(ast.Attribute(items, "index"), [x], []):
                 return _call(INDEX, items, x)
             case ast.Call(ast.Attribute(items, "sort"), []):

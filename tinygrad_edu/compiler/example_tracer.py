@@ -216,17 +216,11 @@ class ExampleTracer(Tracer):
 
     def known(self, x: Any) -> Any:
         """The node that a number stands for: of Value(x), where x is an input, the input."""
-        while True:
-            if isinstance(x, Tracked):
-                x = x.node
-            elif isinstance(x, Placeholder) or x in self.parameters or not self.stands(x):
-                return x
-            else:
-                x = x.data
-
-    def stands(self, x: Value) -> bool:
-        """Does a constant stand for a node?"""
-        return isinstance(x.data, Tracked)
+        while isinstance(x, Tracked) or not (
+            isinstance(x, Placeholder) or x in self.parameters or not isinstance(x.data, Tracked)
+        ):
+            x = x.node if isinstance(x, Tracked) else x.data
+        return x
 
     def number(self, node: Value) -> Any:
         """The number of a node for this example."""

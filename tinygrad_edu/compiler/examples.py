@@ -32,7 +32,7 @@ from .merging import Merge, Unlike
 from .placeholder import CHOICES, SELECT, TAKE, Placeholder, TraceError
 from .surroundings import Surroundings
 from .tracing import Trace, placeholders
-from .tracked import put_number
+from .tracked import Tracked, put_number
 from .tricks import calls_followed
 
 PATHS, BY_WHOLE = 64, 1_024  # a program knows so many; and so many that whole numbers alone decide
@@ -188,7 +188,7 @@ class Examples:
         operands = set[Any]().union(*(map(attrgetter(side), tracer.nodes) for side in SIDES))
         operands.update(*[x for x in operands if x.__class__ is tuple])
         plain = [x for x in operands - self.learned if isinstance(x, Value) and not isinstance(x, Placeholder)]
-        read = {x: tracer.known(x) for x in plain if tracer.stands(x)}
+        read = {x: tracer.known(x) for x in plain if isinstance(x.data, Tracked)}
         for node in tracer.nodes if read else ():
             if not read.keys().isdisjoint(node.parents):
                 node.replace([read.get(x, x) for x in node.parents])
