@@ -120,6 +120,15 @@ BY_HAND: dict[str, Callable[[Any], Any]] = {
     "a number of math as a constant": lambda x: dot(x) / Value(math.sqrt(sum(a.data**2 for a in x) + 1.0)),
     "isinstance": lambda x: dot(x) if isinstance(dot(x), Value) else Value(0.0),
     "gradients that are cleared inside": cleared,
+    "functions of NumPy": lambda x: (
+        multiplied(
+            Value(np.tanh(dot(x).data), (dot(x),), (1 - np.tanh(dot(x).data) ** 2,)),
+            Value(np.maximum(0, W[0].data), (W[0],), (np.where(W[0].data > 0, 1.0, 0.0),)),
+        )
+        * np.sqrt(np.clip(dot(x).data, 0.1, None))
+    ),
+    "sums and norms of math": lambda x: dot(x) / math.hypot(2.0, W[0].data) * math.fsum(w.data for w in W),
+    "a slope that is chosen": lambda x: dot(x) * (2.0 if math.isnan(dot(x).data) else float(W[0].data)),
 }
 
 

@@ -210,11 +210,19 @@ def only_prints(frame: FrameType) -> bool:
 
 _lock, _open = threading.Lock(), [0]
 _MATH = "exp expm1 log1p sqrt sin cos tan asin acos atan sinh cosh tanh erf log2 log10 asinh acosh atanh".split()
+_MADE: dict[str, Callable[..., Any]] = {  # of other operations
+    "fsum": sum,
+    "prod": lambda xs: functools.reduce(operator.mul, xs, 1.0),
+    "hypot": lambda *xs: sum(x * x for x in xs) ** 0.5,
+    "isnan": lambda x: x != x,
+    "isinf": lambda x: abs(x) == math.inf,
+    "isfinite": lambda x: abs(x) < math.inf,
+}
 _RANDOM = "random uniform gauss normalvariate randint randrange".split()
 _NUMPY = "rand randn random random_sample uniform normal standard_normal binomial randint".split()
 _originals: dict[tuple[Any, str], Any] = {
     **{(builtins, name): getattr(builtins, name) for name in ("max", "min", "sorted")},
-    **{(math, name): getattr(math, name) for name in (*_MATH, "log", "pow", "fabs")},
+    **{(math, name): getattr(math, name) for name in (*_MATH, "log", "pow", "fabs", *_MADE)},
     **{(random, name): getattr(random, name) for name in _RANDOM},
 }
 
@@ -247,9 +255,14 @@ def _of_math(name: str) -> Callable[..., Any]:
     original = _originals[math, name]
 
     @functools.wraps(original)
-    def function(*args: Any) -> Any:
-        if watch.tracer is None or not any(isinstance(x, Tracked) for x in args):
+    def function(*args: Any, **options: Any) -> Any:
+        if watch.tracer is None or not args or options:
+            return original(*args, **options)
+        args = (list(args[0]),) if name in ("fsum", "prod") else args
+        if not any(isinstance(x, Tracked) for x in (args[0] if name in ("fsum", "prod") else args)):
             return original(*args)
+        if name in _MADE:
+            return _MADE[name](*args)
         if name == "log" and len(args) == 2:
             return function(args[0]) / math.log(args[1])
         x, *exponent = [x if isinstance(x, Tracked) else Tracked(x) for x in args]
