@@ -347,7 +347,7 @@ def limits(x: Any) -> Value:
 def branch_if_long(x: Any) -> Value:
     """Only a long input is asked for its number."""
     h = tg.dot(recurrent(x)[-1], v)
-    return tg.exp(h) if len(x) > 20 and x[0][0].data < 0 else h
+    return sum([tg.exp(h)]) if len(x) > 20 and x[0][0].data < 0 else h
 
 
 @pytest.mark.parametrize("function", [scaled_if_long, limited_if_long, limits])

@@ -117,6 +117,15 @@ BY_HAND: dict[str, Callable[[Any], Any]] = {
     "a number of math as a constant": lambda x: dot(x) / Value(math.sqrt(sum(a.data**2 for a in x) + 1.0)),
     "isinstance": lambda x: dot(x) if isinstance(dot(x), Value) else Value(0.0),
     "gradients that are cleared inside": cleared,
+    "functions of NumPy": lambda x: (
+        multiplied(
+            Value(np.tanh(dot(x).data), (dot(x),), (1 - np.tanh(dot(x).data) ** 2,)),
+            Value(np.maximum(0, W[0].data), (W[0],), (np.where(W[0].data > 0, 1.0, 0.0),)),
+        )
+        * np.sqrt(np.clip(dot(x).data, 0.1, None))
+    ),
+    "sums and norms of math": lambda x: dot(x) / math.hypot(2.0, W[0].data) * math.fsum(w.data for w in W),
+    "a slope that is chosen": lambda x: dot(x) * (2.0 if math.isnan(dot(x).data) else float(W[0].data)),
 }
 
 
@@ -210,6 +219,167 @@ BY_PATH: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
 }  # fmt: skip
 
 
+# --- Both sides of a branch, for every unit of a layer: 2^24 paths ------------------------------------------
+
+
+UNITS = [[Value(x) for x in row] for row in RNG.normal(size=(24, 4)).tolist()]
+ALL = [*W, *(w for row in UNITS for w in row)]
+
+
+def units(f: Callable[[Any], Any], x: Any) -> Any:
+    """A layer of 24 units with the activation f."""
+    return sum((f(sum(w * a for w, a in zip(row, x, strict=True))) for row in UNITS), Value(0.0)) * W[0] + dot(x)
+
+
+def leaky(a: Any) -> Any:
+    if a.data > 0:
+        return a
+    return 0.01 * a
+
+
+def elu(a: Any) -> Any:
+    return a if a.data > 0 else a.exp() - 1
+
+
+def hard_tanh(a: Any) -> Any:
+    if a.data > 1:
+        return Value(1.0)
+    elif a.data < -1:
+        return Value(-1.0)
+    return a
+
+
+def huber(a: Any) -> Any:
+    size = abs(a.data)
+    if size <= 0.5:
+        return 0.5 * a * a
+    sign = 1 if a.data > 0 else -1
+    return 0.5 * (sign * a - 0.25)
+
+
+def stable_sigmoid(a: Any) -> Any:
+    if a.data >= 0:
+        e = math.exp(-a.data)
+        s = 1 / (1 + e)
+    else:
+        e = math.exp(a.data)
+        s = e / (1 + e)
+    return Value(s, (a,), (s * (1 - s),))
+
+
+def relu_by_hand(a: Any) -> Any:
+    out = Value(0 if a.data < 0 else a.data, (a,), "ReLU")
+
+    def backward() -> None:
+        if out.data > 0:
+            a.grad += out.grad
+
+    out._backward = backward
+    return out
+
+
+def three_ways(a: Any) -> Any:
+    if a.data > 1:
+        factor, shift = 2.0, a
+    elif a.data < -1:
+        factor, shift = 3.0, -a
+    else:
+        factor, shift = 1.0, a * a
+    return factor * shift
+
+
+def root_where_there_is_one(a: Any) -> Any:
+    total = Value(0.0)
+    for part in (a, -a):
+        if part.data <= 0:
+            continue
+        total += part.sqrt() + part.log()
+    return total
+
+
+BY_UNIT: dict[str, Callable[[Any], Any]] = {
+    f.__name__: f
+    for f in (leaky, elu, hard_tanh, huber, stable_sigmoid, relu_by_hand, three_ways, root_where_there_is_one)
+} | {
+    "a mask": lambda a: a * (1.0 if a.data > 0 else 0.0),
+    "a slope by float": lambda a: Value(max(0, a.data), (a,), (float(a.data > 0),)),
+    "a mask by int": lambda a: a * int(a.data > 0) + (not a.data > 0) * 0.1,
+    "an interval": lambda a: a if -0.5 < a.data < 0.5 and a.data != 0 else a * 0.3,
+    "either": lambda a: a if a.data > 1 or a.data < -1 else a**2,
+    "the type": lambda a: (a if type(a) is Value else Value(a)) * (2 if isinstance(a.data, float) else 0),
+    "dropout": lambda a: Value(0.0) if random.random() < 0.3 else a * (1 / 0.7),
+    "dropout by NumPy": lambda a: a * (np.random.rand() > 0.3) + np.random.normal(0, 0.1),
+    "a number drawn": lambda a: a * W[random.randint(0, 3)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BY_UNIT)
+def test_both_sides_of_a_branch_are_in_the_program(name: str) -> None:
+    x = RNG.normal(size=(40, 4))
+
+    def function(x: Any) -> Any:
+        return units(BY_UNIT[name], x)
+
+    if "dr" not in name:
+        agrees(function, ALL, x)
+        return
+    step = tg.compile(function, ALL)
+    for seed in (1, 2):
+        random.seed(seed)
+        np.random.seed(seed)
+        value = step(x)
+        random.seed(seed)
+        np.random.seed(seed)
+        assert value == pytest.approx(np.mean([function(values(row)).data for row in x]), rel=1e-12)
+
+
+def test_metrics_of_many_examples_in_one_loss() -> None:
+    """The outcomes of 40 comparisons, which are numbers: 2^40 paths."""
+    rows = [(values(row), int(row[0] > 0)) for row in RNG.normal(size=(40, 4))]
+
+    def loss() -> Any:
+        right = hits = best = 0
+        total = Value(0.0)
+        for x, y in rows:
+            scores = [w * a for w, a in zip(W[:3], x[:3], strict=True)]
+            if (scores[0].data > 0) == (y > 0):
+                right += 1
+            data = [score.data for score in scores]
+            hits += data.index(max(data)) == y
+            best += scores.index(max(scores, key=lambda score: score.data)) == y
+            scores.sort(key=lambda score: score.data, reverse=True)
+            total += (scores[0] - scores[1] * y) ** 2
+        return total, right / 40, hits / 40, best / 40
+
+    step = tg.compile(loss, W[:3])
+    for shift in (0.0, 0.7, -0.4):
+        for w in W[:3]:
+            w.data += shift
+        value, *metrics = loss()
+        assert step.value_and_grad()[0] == pytest.approx(value.data, rel=1e-12)
+        assert step.predict()[0].tolist() == pytest.approx([value.data, *metrics], rel=1e-12)
+        for w in W[:3]:
+            w.data -= shift
+
+
+def test_a_side_with_effects_is_left_as_it_is() -> None:
+    seen: list[int] = []
+
+    def noted(a: Any) -> Any:
+        seen.append(1)
+        return a
+
+    step = tg.compile(lambda x: noted(x * W[0]) if x.data > 0 else x * W[1], W[:2])
+    assert step([1.0, 2.0]) == 1.5 * W[0].data
+    seen.clear()
+    step([-1.0])
+    assert len(seen) == 0
+    with pytest.raises(tg.TraceError, match="different"):
+        tg.compile(lambda x: units(lambda a: noted(a) if a.data > 0 else a.exp(), x), ALL)(
+            RNG.normal(size=(80, 4))
+        )
+
+
 @pytest.mark.parametrize("name", BY_PATH)
 def test_what_a_number_chooses_is_chosen_in_the_program(name: str) -> None:
     function, batch = BY_PATH[name]
@@ -221,7 +391,7 @@ def test_a_path_that_no_run_has_taken_runs_by_itself() -> None:
     for tokens in ([3, 3], [3, 4, 3], range(90)):
         assert step(np.array(tokens)) == pytest.approx(np.mean([sum(one_hot(t)).data for t in tokens]), rel=1e-12)
     with pytest.raises(tg.TraceError, match="give different graphs"):
-        tg.compile(lambda x: W[0] * x if x.data > 0 else W[1] * x.exp(), W)([1.0, -1.0])
+        tg.compile(lambda x: W[0] * x if x.data > 0 else sum([W[1] * x.exp()]), W)([1.0, -1.0])
 
 
 def dropped(x: Any) -> Any:
@@ -271,8 +441,7 @@ def test_a_plain_number_that_becomes_a_value() -> None:
 @pytest.mark.parametrize(
     ("function", "match"),
     [
-        (lambda x: W[0] * float(x[0].data), "a number that depends on the example was to become a float in line"),
-        (lambda x: (lambda s: s if type(s) is Value else Value(s))(dot(x)), "instead of type.x. is Value"),
+        (lambda x: W[0] * eval("float")(x[0].data) + print, "was to become a float"),
         (lambda x: exp(dot(x)) * math.floor(x[0].data), "an int"),
         (lambda x: Value(math.gamma(dot(x).data), (dot(x),), (1.0,)), "to become a float"),
         (lambda x: Value(np.float64(dot(x).data)) * W[0], "to become a float"),

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from tinygrad_edu import Rule
+from tinygrad_edu import Rule, testing
 from tinygrad_edu import elementary as e
-from tinygrad_edu import testing
 from tinygrad_edu.testing import RuleMismatch, check_rule, from_jax, from_torch
 from tinygrad_edu.testing.check.reference import Reference
 

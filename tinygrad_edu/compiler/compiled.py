@@ -22,10 +22,10 @@ from .nesting import Fields, size_of
 from .pipeline import make
 from .plan import passes_of
 from .programs import KEPT
-from .random_numbers import with_draws
+from .random_numbers import drawn_rows, with_draws
 from .report import Groups
 from .tracing import Draws
-from .tricks import Draw, drawn_rows
+from .tricks import Draw
 from .variants import Variants
 from .verify import lost, range_sentence, two_calls
 
@@ -372,7 +372,7 @@ class Compiled(CompiledFunction):
             self._openers[DRAWN] = Compiled(function, self.parameters, **self._options())
         step = self._openers[DRAWN]
         step._theta, step._said = self._theta, self._said
-        made, result = step._ran([*arrays, np.array(drawn_rows(self._draws, size))], gradient)
+        made, result = step._ran([*arrays, drawn_rows(self._draws, size)], gradient)
         self._latest = step._latest
         return made, result
 

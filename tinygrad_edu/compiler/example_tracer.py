@@ -1,19 +1,22 @@
 """The tracer of one example: it has numbers, and remembers which were asked for. `examples` joins several."""
 
+import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 from ..engine.rules import RULES
 from ..engine.value import Value
+from .both_sides import is_number
 from .lending import recording
-from .placeholder import CHOICES, GIVEN, Placeholder, place_of, users_frame
+from .merging import TAME
+from .placeholder import CHOICES, GIVEN, TAKE, Placeholder, place_of, users_frame
 from .tracing import Tracer
 from .tracked import Tracked, kept_number, put_number
-from .tricks import Returned, becomes_a_value, list_read, only_prints
+from .tricks import Returned, list_read, only_prints
 
 SIDES = "_left", "_right"  # where a Value keeps its operands
 
@@ -54,7 +57,8 @@ class ExampleTracer(Tracer):
         self.returned: Returned = {}
         self.hand: dict[Any, tuple[Value, Sequence[Any]]] = {}  # nodes by hand: their numbers and operands
         self.by_a_call: bool = False  # was what a call returned read at an index?
-        self.floats: dict[int, tuple[float, Value]] = {}  # plain floats that were made of nodes, by id
+        self.asked: dict[int, CodeType] = {}  # the code that asked for numbers, and its callers'
+        self.winners: dict[Any, tuple[Any, Any]] = {}  # of max by a key: the items, and which it is
         self._done = 0  # so many nodes have their numbers
 
     def arguments(self, inputs: list[list[Placeholder]]) -> list[list[Any]]:
@@ -114,24 +118,62 @@ class ExampleTracer(Tracer):
         self.nodes.append(node)
 
     def truth(self, node: Value) -> bool:
+        self._ask()
         outcome = bool(self.number(node))
         self.path.append(Outcome(node, outcome, _here()))
         return outcome
 
     def pinned(self, node: Value, whole: bool = True) -> Any:
         """The number of a node as a plain one, which may go anywhere."""
+        self._ask()
         number = int(self.number(node)) if whole else float(self.number(node))
         same = Placeholder.of(CHOICES["equal"], (node, Value(number)))
         self.path.append(Outcome(same, True, _here(), number))
         return number
 
-    def floated(self, node: Value, frame: FrameType) -> float | None:
-        """The number of a node as a float that a Value is made of at once, which then stands for the node."""
-        if not becomes_a_value(frame):
-            return None
-        number = float(self.number(node)) * 1.0  # another object than any other float
-        self.floats[id(number)] = number, node
-        return number
+    def _ask(self) -> None:
+        """Remember the code that asks for a number."""
+        frame: FrameType | None = users_frame()[1]
+        if frame and id(frame.f_code) not in self.asked:
+            while frame and frame.f_code is not Tracer.run.__code__:
+                self.asked[id(frame.f_code)] = frame.f_code
+                frame = frame.f_back
+
+    def both(self, question: Tracked, then: Callable[[Any], Any], other: Callable[[Any], Any]) -> Any:
+        """The numbers of both sides of a branch; None if they are no numbers, or if a side asks for more."""
+        lists: tuple[list[Any], ...] = self.nodes, self.choices, self.path, self.draws, self.refusals
+        before = list(map(len, lists))
+        found = []
+        with contextlib.suppress(Exception):  # of the side that is not for this example
+            for side in then, other:
+                start = len(self.nodes)
+                found.append(side(0))
+                self._guard(start, question.node, side is then)
+            if all(map(is_number, found)) and before[2:] == list(map(len, lists))[2:]:
+                return found
+        for those, n in zip(lists, before, strict=True):
+            del those[n:]
+        self._done = min(self._done, len(self.nodes))
+        return None
+
+    def _guard(self, start: int, question: Value, yes: bool) -> None:
+        """Let the nodes of a side compute with 1 where the side is not taken: 0 * nan would reach the gradient."""
+        made = self.nodes[start:]
+        del self.nodes[start:]
+        self._done = min(self._done, start)
+        safe: dict[Value, Value] = {}
+        for node in made:
+            if node.rule is not None and node.rule not in TAME:
+                ones = [1.0] * len(node.parents)
+                out = node.rule.forward(*ones)
+                if node.rule is TAKE or not all(map(math.isfinite, (out, *node.rule.shares(1.0, out, *ones)))):
+                    raise ArithmeticError
+                for x in node.parents:
+                    if x not in safe:
+                        pair = (x, Value(1.0)) if yes else (Value(1.0), x)
+                        safe[x] = Placeholder.of(RULES["where"], (question, *pair))
+                node.replace([safe[x] for x in node.parents])
+            self.nodes.append(node)
 
     def shown(self, node: Value, whole: bool) -> Any:
         """The number of a node that becomes text, which may decide anything; unless a line only prints it."""
@@ -174,17 +216,11 @@ class ExampleTracer(Tracer):
 
     def known(self, x: Any) -> Any:
         """The node that a number stands for: of Value(x), where x is an input, the input."""
-        while True:
-            if isinstance(x, Tracked):
-                x = x.node
-            elif isinstance(x, Placeholder) or x in self.parameters or not self.stands(x):
-                return x
-            else:
-                x = x.data if isinstance(x.data, Tracked) else self.floats[id(x.data)][1]
-
-    def stands(self, x: Value) -> bool:
-        """Does a constant stand for a node?"""
-        return isinstance(x.data, Tracked) or self.floats.get(id(x.data), (None,))[0] is x.data
+        while isinstance(x, Tracked) or not (
+            isinstance(x, Placeholder) or x in self.parameters or not isinstance(x.data, Tracked)
+        ):
+            x = x.node if isinstance(x, Tracked) else x.data
+        return x
 
     def number(self, node: Value) -> Any:
         """The number of a node for this example."""

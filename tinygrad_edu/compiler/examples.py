@@ -15,21 +15,24 @@ import contextlib
 import itertools
 import random
 import reprlib
-from collections.abc import Callable, Collection, Sequence
+import traceback
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import attrgetter, getitem, ne, neg
+from types import CodeType, FunctionType
 from typing import Any
 
 from ..engine.graph import topological_order
 from ..engine.value import Value
 from ..engine.watch import watch
+from .both_sides import both_sides, rewritten
 from .example_tracer import SIDES, Choice, ExampleTracer, Outcome, leaves
 from .merging import Merge, Unlike
 from .placeholder import CHOICES, SELECT, TAKE, Placeholder, TraceError
 from .surroundings import Surroundings
 from .tracing import Trace, placeholders
-from .tracked import put_number
+from .tracked import Tracked, put_number
 from .tricks import calls_followed
 
 PATHS, BY_WHOLE = 64, 1_024  # a program knows so many; and so many that whole numbers alone decide
@@ -79,6 +82,8 @@ class Examples:
     with_outputs: bool
     runs: list[Run] = field(default_factory=list)
     follows_calls: bool = False
+    codes: dict[int, CodeType] = field(default_factory=dict)  # that asked for a number, by id
+    functions: list[tuple[FunctionType, CodeType]] = field(default_factory=list)  # see `both_sides`
 
     def __post_init__(self) -> None:
         self.inputs: list[list[Placeholder]] = list(map(placeholders, self.names, self.shapes))
@@ -165,15 +170,25 @@ class Examples:
             put_number(leaf, number)
         how = self.function, self.parameters, self.names, self.shapes, self.inputs, self.with_outputs
         calls: Any = calls_followed() if self.follows_calls else contextlib.nullcontext({})
-        with calls as tracer.returned:
-            trace = tracer.run(*how)
+        try:
+            with calls as tracer.returned, both_sides(self.functions):
+                trace = tracer.run(*how)
+        except Exception as error:
+            codes = [
+                f.f_code for e in (error, error.__cause__) if e for f, _ in traceback.walk_tb(e.__traceback__)
+            ]
+            if self._rewrite([*tracer.asked.values(), *codes]):
+                return self._run(example, numbers)
+            raise
+        if self._rewrite(tracer.asked.values()):
+            return self._run(example, numbers)
         if tracer.by_a_call and not self.follows_calls:
             self.follows_calls = True  # from now on: it takes time
             return self._run(example, numbers)
         operands = set[Any]().union(*(map(attrgetter(side), tracer.nodes) for side in SIDES))
         operands.update(*[x for x in operands if x.__class__ is tuple])
         plain = [x for x in operands - self.learned if isinstance(x, Value) and not isinstance(x, Placeholder)]
-        read = {x: tracer.known(x) for x in plain if tracer.stands(x)}
+        read = {x: tracer.known(x) for x in plain if isinstance(x.data, Tracked)}
         for node in tracer.nodes if read else ():
             if not read.keys().isdisjoint(node.parents):
                 node.replace([read.get(x, x) for x in node.parents])
@@ -184,6 +199,14 @@ class Examples:
         finally:
             watch.tracer = outer
         return Run(example, trace, tracer.path, tracer.choices)
+
+    def _rewrite(self, codes: Iterable[CodeType]) -> bool:
+        """Let the branches of these codes, and of those around them, be choices. Are there new ones?"""
+        new = {id(code): code for code in codes if id(code) not in self.codes}
+        self.codes |= new
+        before = len(self.functions)
+        self.functions += rewritten(new.values()) if new else []
+        return len(self.functions) > before
 
     # --- Which operands an index chooses ------------------------------------------------------------------------
 

@@ -14,9 +14,10 @@ from typing import Any
 
 from ..engine.rules import MUL, RULES
 from ..engine.value import Value
-from .placeholder import Placeholder
+from .placeholder import CHOICES, GIVEN, Placeholder
 
-TAME = {RULES[name] for name in "add sub mul neg sum dot where max min abs relu tanh sigmoid sin cos".split()}
+_BY_NAME = "add sub mul neg sum dot where max min abs relu tanh sigmoid sin cos".split()
+TAME = {*map(RULES.__getitem__, _BY_NAME), *CHOICES.values(), GIVEN}
 
 
 class Unlike(Exception):

@@ -86,6 +86,13 @@ class Constant(Value):
     __slots__ = ()
 
 
+def _operand(x: Any) -> Value:
+    """x beside a placeholder. Truth values count as 1 and 0 where the parameters' own class takes them."""
+    if x.__class__ is float or x.__class__ is int:
+        return Constant(x)
+    return x if isinstance(x, Value) else Constant(getattr(watch.tracer, "kind", Value)(x).data)
+
+
 class Placeholder(Value):
     """A number that is not known yet: an input of the compiled function, a parameter, or what is made of them."""
 
@@ -114,7 +121,7 @@ class Placeholder(Value):
     def _record(self, rule: Rule, inputs: Any) -> "Placeholder":
         if len(inputs) != (rule.n_inputs or max(1, len(inputs))):
             raise TypeError(f"{rule.name} takes {rule.n_inputs or 'one or more'} input(s), got {len(inputs)}.")
-        return Placeholder.of(rule, tuple(x if isinstance(x, Value) else Constant(x) for x in inputs))
+        return Placeholder.of(rule, tuple(map(_operand, inputs)))
 
     def _apply(self, name: str, *inputs: Any, **parameters: Any) -> Any:
         rule = RULES.get(name) or CHOICES[name]
@@ -131,10 +138,10 @@ class Placeholder(Value):
     _operate = _apply
 
     def __add__(self, other: Any) -> "Placeholder":  # + and * written out: most nodes of a trace
-        return Placeholder(ADD, self, other if isinstance(other, Value) else Constant(other))
+        return Placeholder(ADD, self, _operand(other))
 
     def __mul__(self, other: Any) -> "Placeholder":
-        return Placeholder(MUL, self, other if isinstance(other, Value) else Constant(other))
+        return Placeholder(MUL, self, _operand(other))
 
     # --- What is refused ------------------------------------------------------------------------------------
 
@@ -173,8 +180,10 @@ class Placeholder(Value):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
         return method.__get__(self)
 
-    def __eq__(self, other: object) -> bool:
-        """Is it this node? A number never is, so asking for one is a mistake."""
+    def __eq__(self, other: object) -> Any:
+        """Is it this node? A number never is, so asking for one is a mistake. Truth values may be equal."""
+        if self.rule in COMPARISONS.values() and isinstance(other, numbers.Real):
+            return self._record(CHOICES["equal"], (self, other.node if hasattr(other, "node") else other))
         two_inputs = other.__class__ is self.__class__ is Placeholder and other.rule is self.rule is None
         if self is not other and (
             two_inputs or (isinstance(other, numbers.Real) and not isinstance(other, Value))
@@ -188,13 +197,10 @@ class Placeholder(Value):
         return bool((watch.tracer or NOBODY).truth(self))
 
     def __float__(self) -> float:
-        number = getattr(watch.tracer, "floated", lambda *_: None)(self, sys._getframe(1))
-        if number is None:
-            refuse(
-                "a placeholder was to become a float",
-                "Use the functions of tinygrad_edu, tg.exp(x) instead of math.exp(x): a float has no gradient.",
-            )
-        return float(number)
+        refuse(
+            "a placeholder was to become a float",
+            "Use the functions of tinygrad_edu, tg.exp(x) instead of math.exp(x): a float has no gradient.",
+        )
 
     __index__: Any = _refused(
         "a placeholder was used as an index",

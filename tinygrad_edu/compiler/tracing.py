@@ -7,7 +7,6 @@ function runs, its parameters are placeholders too, in the thread that traces an
 
 import inspect
 import itertools
-import random
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from ..engine.watch import watch
 from .lending import of_classes, recording
 from .nesting import flat_values, nested, place_of_loss
 from .placeholder import OUTPUTS, Answers, Placeholder, TraceError, place_of, refuse
-from .tricks import Draw, following_functions
+from .tricks import Draw, following_functions, generators
 
 # --- Tracing --------------------------------------------------------------------------------------------------
 
@@ -61,7 +60,7 @@ class Draws(TraceError):
 
     def __init__(self, wanted: list[Draw]):
         super().__init__(
-            f"The function draws {len(wanted)} random number(s) for each example, by random.{wanted[0][0]}. Only "
+            f"The function draws {len(wanted)} random number(s) for each example, by {wanted[0].function}. Only "
             'backend="numpy" draws them anew at each call: elsewhere draw them outside, and give them as an input.'
         )
         self.wanted: list[Draw] = wanted
@@ -107,7 +106,7 @@ class Tracer(Answers):
     ) -> Trace:
         """The trace of the function. `inputs` has the placeholders of each argument, flat."""
         outer, watch.tracer = watch.tracer, self
-        before = random.getstate()
+        before = generators()
         self.kind = next((type(p) for p in parameters if type(p) is not Value), Value)
         try:
             with following_functions(), of_classes(parameters, recording):
@@ -129,7 +128,7 @@ class Tracer(Answers):
         finally:
             watch.tracer = outer
             if self.draws:
-                random.setstate(before)
+                generators(before)
         if self.draws:
             raise Draws(self.draws)
         state = list(self.state.values())

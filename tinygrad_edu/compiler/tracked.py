@@ -11,9 +11,11 @@ import operator
 import sys
 from typing import Any, NoReturn
 
+from ..engine.dispatch import is_array
 from ..engine.operators import Operators
 from ..engine.rule import Rule
 from ..engine.rules import RULES
+from ..engine.ufuncs import apply_ufunc
 from ..engine.value import Value
 from ..engine.watch import watch
 from .placeholder import CHOICES, Placeholder, refuse
@@ -25,7 +27,6 @@ class Tracked(Operators):
     """A number without a gradient. `node` says how it is computed; `whole` if it is an int or a bool."""
 
     __slots__ = ("node", "whole")
-    __array_ufunc__ = None  # np.float64(2) * tracked is left to __rmul__
 
     def __init__(self, x: Any, whole: bool = False):
         self.node: Value = x if isinstance(x, Value) else Value(x)
@@ -133,6 +134,24 @@ class Tracked(Operators):
         same = self == other
         return NotImplemented if same is NotImplemented else 1 - same
 
+    # --- What NumPy asks for ------------------------------------------------------------------------------------
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """np.exp(x.data), np.float64(2) * x.data"""
+        inputs = tuple(x.astype(object) if is_array(x) and x.ndim else x for x in inputs)
+        return apply_ufunc(ufunc, method, inputs, options)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        """np.where(x.data > 0, 1.0, 0.0), np.clip(x.data, 0, 1)"""
+        if function.__name__ == "where" and len(args) == 3 and not any(map(is_array, args)):
+            return RULES["where"](*args)
+        return function._implementation(*args, **options)
+
+    def clip(self, low: Any = None, high: Any = None, **_: Any) -> Any:
+        """This number moved into [low, high]."""
+        number = self if low is None else RULES["max"](self, low)
+        return number if high is None else RULES["min"](number, high)
+
     # --- What becomes a plain number --------------------------------------------------------------------------
 
     def __bool__(self) -> bool:
@@ -148,8 +167,7 @@ class Tracked(Operators):
         return int(self._pinned("an int"))
 
     def __float__(self) -> float:
-        number = watch.tracer.floated(self.node, sys._getframe(1)) if watch.tracer else None
-        return float(self._pinned("a float") if number is None else number)
+        return float(self._pinned("a float"))
 
     def __hash__(self) -> int:
         return hash(self._pinned("the key of a dict or a set"))

@@ -13,7 +13,6 @@ import builtins
 import dis
 import functools
 import inspect
-import itertools
 import linecache
 import math
 import numbers
@@ -33,6 +32,7 @@ from .placeholder import Placeholder, refuse
 from .tracked import Tracked
 
 PRINTING = {"print", "display", "write", "debug", "info", "warning", "error", "set_description", "set_postfix"}
+SORTED = 32  # numbers that sorted() follows: of more, the order is a part of the path
 ARITHMETIC: dict[str, Any] = {
     "+": operator.add,
     "-": operator.sub,
@@ -206,32 +206,24 @@ def only_prints(frame: FrameType) -> bool:
     return name in PRINTING
 
 
-def becomes_a_value(frame: FrameType) -> bool:
-    """Does a frame compute the float of a new Value, as in Value(float(x))?"""
-    place = next(itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None))
-    names = {**frame.f_globals, **frame.f_locals}
-    for statement in _statements(frame.f_code.co_filename):
-        for outer in (
-            ast.walk(statement) if statement.lineno <= frame.f_lineno <= (statement.end_lineno or 0) else ()
-        ):
-            match outer:
-                case ast.Call(ast.Name(name), [ast.Call(ast.Name("float"), [_]) as number, *_]):
-                    if (number.lineno, number.end_lineno, number.col_offset, number.end_col_offset) == place:
-                        made = names.get(name)
-                        ours = isinstance(made, type) and issubclass(made, Value) and made.__init__.__module__
-                        # another __init__ may look at it, and another float do something else
-                        return "float" not in names and str(ours).startswith(__name__.partition(".")[0])
-    return False
-
-
 # --- Functions of Python ----------------------------------------------------------------------------------------
 
 _lock, _open = threading.Lock(), [0]
 _MATH = "exp expm1 log1p sqrt sin cos tan asin acos atan sinh cosh tanh erf log2 log10 asinh acosh atanh".split()
+_MADE: dict[str, Callable[..., Any]] = {  # of other operations
+    "fsum": sum,
+    "prod": lambda xs: functools.reduce(operator.mul, xs, 1.0),
+    "hypot": lambda *xs: sum(x * x for x in xs) ** 0.5,
+    "isnan": lambda x: x != x,
+    "isinf": lambda x: abs(x) == math.inf,
+    "isfinite": lambda x: abs(x) < math.inf,
+}
+_RANDOM = "random uniform gauss normalvariate randint randrange".split()
+_NUMPY = "rand randn random random_sample uniform normal standard_normal binomial randint".split()
 _originals: dict[tuple[Any, str], Any] = {
-    **{(builtins, name): getattr(builtins, name) for name in ("max", "min")},
-    **{(math, name): getattr(math, name) for name in (*_MATH, "log", "pow", "fabs")},
-    **{(random, name): getattr(random, name) for name in ("random", "uniform", "gauss", "normalvariate")},
+    **{(builtins, name): getattr(builtins, name) for name in ("max", "min", "sorted")},
+    **{(math, name): getattr(math, name) for name in (*_MATH, "log", "pow", "fabs", *_MADE)},
+    **{(random, name): getattr(random, name) for name in _RANDOM},
 }
 
 
@@ -240,10 +232,13 @@ def following_functions() -> Iterator[None]:
     """Inside the block, max, min and the functions of `math` record Tracked numbers, in a thread that traces.
 
     max and min compare item after item, and the outcomes would be others for nearly every example. Functions of
-    `math` take plain floats only. Those of `random` note what is drawn, or take it from `drawn_before`.
+    `math` take plain floats only. Random functions note what is drawn, or take it from `drawn_before`.
     """
     with _lock:
         _open[0] += 1
+        if numpy := sys.modules.get("numpy"):  # this package can do without
+            for key in ((numpy.random, name) for name in _NUMPY):
+                _FOLLOWED[key] = _FOLLOWED.get(key) or _of_random(*key)
         for (module, name), function in _FOLLOWED.items():
             setattr(module, name, function)
     try:
@@ -260,9 +255,14 @@ def _of_math(name: str) -> Callable[..., Any]:
     original = _originals[math, name]
 
     @functools.wraps(original)
-    def function(*args: Any) -> Any:
-        if watch.tracer is None or not any(isinstance(x, Tracked) for x in args):
+    def function(*args: Any, **options: Any) -> Any:
+        if watch.tracer is None or not args or options:
+            return original(*args, **options)
+        args = (list(args[0]),) if name in ("fsum", "prod") else args
+        if not any(isinstance(x, Tracked) for x in (args[0] if name in ("fsum", "prod") else args)):
             return original(*args)
+        if name in _MADE:
+            return _MADE[name](*args)
         if name == "log" and len(args) == 2:
             return function(args[0]) / math.log(args[1])
         x, *exponent = [x if isinstance(x, Tracked) else Tracked(x) for x in args]
@@ -285,37 +285,70 @@ def _followed(name: str, beats: Callable[[Any, Any], Any]) -> Callable[..., Any]
             return original(items, **options)
         if all(isinstance(x, Tracked | numbers.Real) for x in keys) and keys is items:
             return next(x for x in keys if isinstance(x, Tracked))._record(RULES[name], items)
-        best, key = items[0], keys[0]
         if not all(isinstance(x, Value | numbers.Real) for x in items):
             return items[original(range(len(items)), key=keys.__getitem__)]
-        for item, its_key in zip(items[1:], keys[1:], strict=True):
-            wins = beats(its_key, key)
-            best, key = (
-                RULES["where"](wins, *pair) if hasattr(wins, "_record") else pair[not wins]
-                for pair in ((item, best), (its_key, key))
-            )
-        return best
+        best = items[0], keys[0], 0
+        for i, (item, key) in enumerate(zip(items[1:], keys[1:], strict=True), 1):
+            best = _chosen_of(beats(key, best[1]), (item, key, i), best)
+        watch.tracer.winners[best[0]] = items, best[2]
+        return best[0]
 
     function.__name__ = function.__qualname__ = name
     function.__module__, function.__doc__ = "builtins", original.__doc__
     return function
 
 
-Draw = tuple[str, tuple[Any, ...]]  # a function of `random`, and its arguments
+def _chosen_of(wins: Any, these: Sequence[Any], others: Sequence[Any]) -> Any:
+    """These numbers or those, one by one, by a question."""
+    if not hasattr(wins, "_record"):
+        return these if wins else others
+    question = Tracked(wins, whole=True) if isinstance(wins, Value) else wins
+    return [
+        x if x is y else question._operate("where", question, x, y) for x, y in zip(these, others, strict=True)
+    ]
+
+
+def _sorted(items: Any, /, *, key: Any = None, reverse: Any = False) -> Any:
+    original = _originals[builtins, "sorted"]
+    items = list(items)
+    if watch.tracer is None or not hasattr(watch.tracer, "picked") or len(items) > SORTED:
+        return original(items, key=key, reverse=reverse)
+    rows: list[Any] = [(x, key(x) if key else x) for x in items]
+    if not any(isinstance(k, Tracked | Placeholder) for _, k in rows) or not all(
+        isinstance(x, Value | numbers.Real) for row in rows for x in row
+    ):
+        return original(items, key=key, reverse=reverse)
+    for end in range(1, len(rows)):  # neighbours change places: equal ones never do
+        for i in range(end, 0, -1):
+            first, second = rows[i - 1 : i + 1]
+            wins = second[1] > first[1] if reverse else second[1] < first[1]
+            rows[i - 1 : i + 1] = _chosen_of(wins, second, first), _chosen_of(wins, first, second)
+    return [x for x, _ in rows]
+
+
+class Draw(NamedTuple):
+    """A random number, or an array of them: the function and its arguments."""
+
+    function: str
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
 
 
 class _Draws(threading.local):
     """The random numbers of this thread that were drawn before: a function that takes the next."""
 
-    next_drawn: Callable[[Draw], Any] | None = None
+    next_drawn: Callable[[Draw, Any], Any] | None = None
 
 
 _here = _Draws()
 
 
 @contextmanager
-def drawn_before(next_drawn: Callable[[Draw], Any]) -> Iterator[None]:
-    """Inside the block, the functions of `random` give what was drawn before, in this thread."""
+def drawn_before(next_drawn: Callable[[Draw, Any], Any]) -> Iterator[None]:
+    """Inside the block, the random functions give what was drawn before, in this thread.
+
+    `next_drawn` is also given what the function itself draws, which has the shape.
+    """
     outer, _here.next_drawn = _here.next_drawn, next_drawn
     try:
         with following_functions():
@@ -324,33 +357,54 @@ def drawn_before(next_drawn: Callable[[Draw], Any]) -> Iterator[None]:
         _here.next_drawn = outer
 
 
-def drawn_rows(wanted: Sequence[Draw], n: int) -> Any:
-    """Random numbers for n examples, one row for each, in the order in which the function would draw them."""
-    return [[_originals[random, name](*args) for name, args in wanted] for _ in range(n)]
+def draw(wanted: Draw) -> Any:
+    """Draw now."""
+    module, _, name = wanted.function.rpartition(".")
+    return _originals[sys.modules[module], name](*wanted.arguments, **wanted.options)
 
 
-def _of_random(name: str) -> Callable[..., Any]:
-    original = _originals[random, name]
+def generators(put: tuple[Any, Any] | None = None) -> tuple[Any, Any]:
+    """Where the global generators are, after they are put there."""
+    numpy = sys.modules.get("numpy")
+    if put:
+        random.setstate(put[0])
+        if numpy and put[1]:
+            numpy.random.set_state(put[1])
+    return random.getstate(), numpy and numpy.random.get_state()
+
+
+def _of_random(module: Any, name: str) -> Callable[..., Any]:
+    original = _originals.setdefault((module, name), getattr(module, name))
+    full = f"{module.__name__}.{name}"
 
     @functools.wraps(original)
-    def function(*args: Any) -> Any:
-        if watch.tracer is not None and any(isinstance(x, Value | Tracked) for x in args):
+    def function(*args: Any, **options: Any) -> Any:
+        if watch.tracer is None and not _here.next_drawn:
+            return original(*args, **options)
+        given = *args, *options.values()
+        if watch.tracer is not None and any(isinstance(x, Value | Tracked) for x in given):
             refuse(
-                f"random.{name} was called with a number that depends on the example",
+                f"{full} was called with a number that depends on the example",
                 "Draw by random.gauss(0, 1).",
             )
+        wanted = Draw(full, args, options)
+        if not all(isinstance(x, numbers.Real | tuple | None) for x in given):
+            return original(*args, **options)
         if _here.next_drawn:
-            return _here.next_drawn((name, args))
-        if watch.tracer is not None:
-            watch.tracer.draws.append((name, args))
-        return original(*args)
+            before = generators()
+            like = original(*args, **options)
+            generators(before)
+            return _here.next_drawn(wanted, like)
+        watch.tracer.draws.append(wanted)
+        return original(*args, **options)
 
     return function
 
 
-_FOLLOWED = {
-    **{(module, name): _of_random(name) for module, name in _originals if module is random},
+_FOLLOWED: dict[tuple[Any, str], Any] = {
+    **{(random, name): _of_random(random, name) for name in _RANDOM},
     **{(module, name): _of_math(name) for module, name in _originals if module is math},
     (builtins, "max"): _followed("max", operator.gt),
     (builtins, "min"): _followed("min", operator.lt),
+    (builtins, "sorted"): _sorted,
 }

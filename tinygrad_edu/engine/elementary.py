@@ -58,6 +58,8 @@ asinh, acosh, atanh = map(_function, ("asinh", "acosh", "atanh"))
 
 def div(x, y):
     """x / y, where a division by zero is inf, -inf or nan instead of an error."""
+    if x.__class__ is float and y.__class__ is float and y:
+        return x / y
     if is_far(x) or is_far(y):
         return elsewhere("div", div, x, y)
     if y == 0:
@@ -67,7 +69,7 @@ def div(x, y):
 
 def pow(x, y):
     """x ** y, where 0 ** -1 is inf, (-8) ** 0.5 is nan and nan ** 0 is nan."""
-    if x.__class__ is not float or y.__class__ is not int:
+    if x.__class__ is not float or (y.__class__ is not int and y.__class__ is not float):
         if hasattr(x, "_apply") and not hasattr(y, "_apply"):  # a constant exponent is no input
             return x._apply("pow_n", x, exponent=y)
         if is_far(x) or is_far(y):
@@ -140,7 +142,7 @@ def sign(x):
 
 def heaviside(x):
     """1 where x > 0, else 0: the slope of relu."""
-    if is_far(x):
+    if x.__class__ is not float and is_far(x):
         return elsewhere("heaviside", heaviside, x)
     return x if x != x else int(x > 0)
 

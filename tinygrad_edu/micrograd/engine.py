@@ -10,6 +10,8 @@ Every other operation is that of the main engine.
 """
 
 import copyreg
+import functools
+import math
 from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import contextmanager
 from typing import Any
@@ -54,8 +56,9 @@ class _ByHand(Rule):
         )
 
     def backward(self, upstream: Any, out: Any, *inputs: Any) -> Any:
-        if self.closure is None and upstream.__class__ is float and self.local_grads:
-            return tuple([slope * upstream for slope in self.local_grads])
+        slopes = self.local_grads  # none beside a closure
+        if slopes and upstream.__class__ is float:
+            return (slopes[0] * upstream,) if len(slopes) == 1 else tuple([slope * upstream for slope in slopes])
         if isinstance(upstream, main.Value):
             raise TypeError(
                 f"{self.name} was written by hand with numbers, so its derivative has no graph to differentiate "
@@ -119,7 +122,9 @@ def _number(data: Any) -> Any:
 
 def _beside(other: Any) -> Any:
     """other as an operand; NotImplemented for an array, which then asks its elements."""
-    if other.__class__ is float or other.__class__ is int:
+    if other.__class__ is float:
+        return _result(other, None, None)
+    if other.__class__ is int:
         return _result(float(other), None, None)
     if isinstance(other, main.Value):  # a placeholder records the operation itself
         return NotImplemented if watch.tracer and watch.tracer.is_placeholder(other) else other
@@ -138,6 +143,7 @@ def _recorded(data: Any, rule: Any, left: Any, right: Any = None) -> "Value":
     return node
 
 
+_power = functools.lru_cache(maxsize=64)(main._power)
 _new = object.__new__
 _result = _recorded
 
@@ -196,17 +202,27 @@ class Value(main.Value, metaclass=_Kind):
         self.label: str = label
         self.rule: Any = None
         self._left = self._right = None
-        if _op.__class__ is tuple and len(_op) == len(_children) == 1 and _result is _recorded:
-            self.rule = own = _new(_ByHand)  # microgpt's way, of one operand: it must cost little
+        if _op.__class__ is tuple and 0 < len(_op) == len(_children) < 3 and _result is _recorded:
+            self.rule = own = _new(_ByHand)  # microgpt's way, of one operand or two: it must cost little
             own.local_grads = _op
-            (self._left,) = _children
-            if watch.tracer:
+            if len(_op) == 1:
+                (self._left,) = _children
+            else:
+                self._left, self._right = _children
+            if (
+                data.__class__ is not float or self._left.__class__ is not Value or len(_op) == 2
+            ) and watch.tracer:
                 watch.tracer.by_hand(self, _children, _op)
-        elif _children.__class__ is str:  # Value(2.0, "x")
-            self.label = _children
-        elif ((operands := _children or children or _prev) or _op) and _result is _recorded:
+        elif _children or _op or children or _prev:
+            self._made_of(_children or children or _prev, _op, local_grads)
+
+    def _made_of(self, operands: Any, op: Any, local_grads: Any) -> None:
+        """Record an operation by hand."""
+        if operands.__class__ is str:  # Value(2.0, "x")
+            self.label = operands
+        elif _result is _recorded:
             self._left = tuple(operands) or None  # a tuple: backward() then asks for _backward
-            self.rule = _ByHand(_op, local_grads) if _op.__class__ is str else _ByHand("", _op)
+            self.rule = _ByHand(op, local_grads) if op.__class__ is str else _ByHand("", op)
             if watch.tracer:
                 watch.tracer.by_hand(self, operands, self.rule.local_grads or None)
 
@@ -269,7 +285,7 @@ class Value(main.Value, metaclass=_Kind):
             return super().__pow__(other)  # type: ignore[return-value]  # made by _node
         if self.data > 0:  # inside the domain
             try:
-                return _result(self.data**other, main._power(other), self)
+                return _result(self.data**other, _power(other), self)
             except OverflowError:
                 pass
         return self._record(main._power(other), (self,))  # type: ignore[return-value]
@@ -283,7 +299,10 @@ class Value(main.Value, metaclass=_Kind):
     def __rmul__(self, other: Any) -> "Value": return self * other  # type: ignore[no-any-return]
 
     def __rtruediv__(self, other: Any) -> "Value":
-        return self._record(DIV, (_beside(other), self))  # type: ignore[return-value]  # made by _node
+        other = _beside(other)
+        if self.data.__class__ is float and self.data and other is not NotImplemented:
+            return _result(other.data / self.data, DIV, other, self)
+        return self._record(DIV, (other, self))  # type: ignore[return-value]  # made by _node
 
     def __bool__(self) -> bool: return True  # micrograd's Values have no truth of their own
 
@@ -332,7 +351,7 @@ class Value(main.Value, metaclass=_Kind):
     @_backward.setter
     def _backward(self, closure: Callable[[], None]) -> None:
         own = self._own()
-        own.node, own.closure = self, closure
+        own.node, own.closure, own.local_grads = self, closure, ()
 
     @property
     def _op(self) -> str:
@@ -394,19 +413,37 @@ class Value(main.Value, metaclass=_Kind):
         return reduced(self)
 
 
+QUICK = {
+    "exp": math.exp,
+    "log": math.log,
+    "tanh": math.tanh,
+    "relu": lambda x: 0.0 if x <= 0.0 else x,
+}  # on floats
+
+
 def _method(rule: Rule) -> Callable[..., Value]:
     """The rule as a method; `alpha` and the like may follow."""
     low, high = (rule.domain[0].low, rule.domain[0].high) if rule.domain else (-inf, inf)
+    of_math: Any = QUICK.get(rule.name)
+
+    def quick(self: Value) -> Value:
+        if self.data.__class__ is float:
+            try:
+                return _result(of_math(self.data), rule, self)
+            except (OverflowError, ValueError):
+                pass
+        return method(self)
 
     def method(self: Value, **parameters: Any) -> Value:
         if not parameters and low < self.data < high and not rule.check:
             return _result(rule.forward(self.data), rule, self)
         return self._record(rule.bind(**parameters) if parameters else rule, (self,))  # type: ignore[return-value]
 
-    method.__name__, method.__qualname__ = rule.name, f"Value.{rule.name}"
-    method.__wrapped__ = rule.declared.forward  # type: ignore[attr-defined]  # help() shows its signature
-    method.__doc__ = f"{rule.name} of this Value, as a new Value."
-    return method
+    made: Any = quick if of_math else method
+    made.__name__, made.__qualname__ = rule.name, f"Value.{rule.name}"
+    made.__wrapped__ = rule.declared.forward  # help() shows its signature
+    made.__doc__ = f"{rule.name} of this Value, as a new Value."
+    return made  # type: ignore[no-any-return]
 
 
 for _name, _rule in {"__abs__": RULES["abs"], **RULES}.items():
