@@ -62,6 +62,17 @@ def test_the_folders_are_listed_and_mirrored_and_little_lies_loose() -> None:
     assert tests == set(READS)
 
 
+ROOMS = ["trace", "find", "ir", "backends", "run"]  # of the compiler: none of them reads a later one
+
+
+@pytest.mark.parametrize("place", range(len(ROOMS)))
+def test_in_the_compiler_no_room_reads_a_later_one(place: int) -> None:
+    own = [name for name in GRAPH if name.startswith(f"compiler.{ROOMS[place]}")]
+    read = {target.split(".")[1] for name in own for target in GRAPH[name] if target.startswith("compiler.")}
+    assert own
+    assert read <= set(ROOMS[: place + 1])
+
+
 @pytest.mark.parametrize("folder", READS)
 def test_imports_point_one_way(folder: str) -> None:
     own = [name for name in GRAPH if name.partition(".")[0] == folder]

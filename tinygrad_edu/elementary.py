@@ -1,4 +1,3 @@
 """The functions that rules are written with, for `from tinygrad_edu.elementary import where`."""
 
 from .engine.elementary import *  # noqa: F403  # the list is engine/elementary.py's own __all__
-from .engine.elementary import __all__ as __all__

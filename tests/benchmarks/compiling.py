@@ -28,7 +28,7 @@ import rivals
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
-from tinygrad_edu.compiler import pipeline, variants
+from tinygrad_edu.compiler.run import pipeline, variants
 
 STAGES = {
     "trace": (variants, "trace_function"),

@@ -7,7 +7,7 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import nn, optim
-from tinygrad_edu.compiler import auto
+from tinygrad_edu.compiler.run import auto
 
 
 def problem(n: int) -> tuple[Any, nn.Module, list[Any]]:

@@ -14,7 +14,7 @@ import tinygrad_edu as tg
 from tinygrad_edu import RULES, Value, elementary, nn
 from tinygrad_edu.compiler.backends.straight import compile_straight
 from tinygrad_edu.compiler.backends.straight_passes import GUARDED
-from tinygrad_edu.compiler.tracing import trace_function
+from tinygrad_edu.compiler.trace.tracing import trace_function
 from tinygrad_edu.testing import Program, absolute_adjoint, programs
 
 ERRORS = (OverflowError, ValueError, ZeroDivisionError)

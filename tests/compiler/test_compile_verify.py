@@ -10,10 +10,10 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, elementary, nn
-from tinygrad_edu.compiler import loops, lower
 from tinygrad_edu.compiler.backends import numpy_operations, numpy_statements, text
 from tinygrad_edu.compiler.backends.numpy_operations import LINES
 from tinygrad_edu.compiler.backends.numpy_statements import Statements
+from tinygrad_edu.compiler.find import loops, lower
 from tinygrad_edu.compiler.ir import axes, gradient
 from tinygrad_edu.compiler.ir.gradient import Addend, _Reverse
 
@@ -203,7 +203,7 @@ def test_a_function_that_is_another_every_time_or_after_the_trace_is_told_so(bac
 def test_the_comparison_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     _, step = model_and_step()
     step.value_and_grad(X, Y)
-    monkeypatch.setattr("tinygrad_edu.compiler.variants.disagreement", None)
+    monkeypatch.setattr("tinygrad_edu.compiler.run.variants.disagreement", None)
     step.value_and_grad(X, Y)
     step.value_and_grad(X[:2], Y[:2])
 

@@ -10,7 +10,7 @@ from programs import CASES
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
-from tinygrad_edu.compiler import derivatives
+from tinygrad_edu.compiler.run import derivatives
 
 NAMES = [
     *("cross_entropy_one_hot", "moons_with_hinge_and_weight_decay", "normalised_rows", "attention_of_two_heads"),

@@ -13,7 +13,7 @@ from programs import flat
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
-from tinygrad_edu.compiler.report import MOST, Groups
+from tinygrad_edu.compiler.run.report import MOST, Groups
 from tinygrad_edu.viz import render
 from tinygrad_edu.viz.picture import Box
 

@@ -13,9 +13,9 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import RULES, Rule, TraceError, Value, nn
-from tinygrad_edu.compiler.backends import pointwise
 from tinygrad_edu.compiler.backends.javascript import helpers, number_text, rule_text
 from tinygrad_edu.compiler.backends.straight import compile_straight
+from tinygrad_edu.compiler.run import pointwise
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="needs Node.js")

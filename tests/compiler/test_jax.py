@@ -21,8 +21,8 @@ from comparing import check, compare
 
 import tinygrad_edu as tg
 from tinygrad_edu import CompileError, Value, nn, optim
-from tinygrad_edu.compiler import compiled_jax
 from tinygrad_edu.compiler.backends.jax import JaxEmitter
+from tinygrad_edu.compiler.run import compiled_jax
 from tinygrad_edu.elementary import exp, where
 from tinygrad_edu.testing import assert_near
 

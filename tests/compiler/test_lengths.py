@@ -29,8 +29,8 @@ from recurrences import (
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
-from tinygrad_edu.compiler import joining
 from tinygrad_edu.compiler.backends import numpy_statements
+from tinygrad_edu.compiler.run import joining
 
 
 def tokens(*shape: int) -> Any:

@@ -13,8 +13,8 @@ from recurrences import LOOPS, OWN, X, blocks, leaves, normal, recurrent, tanh
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value
-from tinygrad_edu.compiler import loops
 from tinygrad_edu.compiler.backends import straight
+from tinygrad_edu.compiler.find import loops
 
 
 def n_loops(step: Any) -> tuple[int, int]:

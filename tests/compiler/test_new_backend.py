@@ -17,13 +17,13 @@ from programs import flat, leaves, normal, shaken
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
 from tinygrad_edu.compiler.backends import BACKENDS, Backend
-from tinygrad_edu.compiler.compiled import Compiled
-from tinygrad_edu.compiler.formulas import ATOM, Language, number_text
+from tinygrad_edu.compiler.backends.formulas import ATOM, Language, number_text
+from tinygrad_edu.compiler.find.lowered import CONSTANT
+from tinygrad_edu.compiler.ir.plan import Plan, plan_of
 from tinygrad_edu.compiler.ir.routine import Access, Array, Axis, B, Loop, Stmt
-from tinygrad_edu.compiler.lowered import CONSTANT
-from tinygrad_edu.compiler.pipeline import make
-from tinygrad_edu.compiler.plan import Plan, plan_of
-from tinygrad_edu.compiler.symbols import Symbol
+from tinygrad_edu.compiler.ir.symbols import Symbol
+from tinygrad_edu.compiler.run.compiled import Compiled
+from tinygrad_edu.compiler.run.pipeline import make
 
 CC = shutil.which("cc")
 HEAD = """#include <math.h>

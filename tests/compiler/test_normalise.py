@@ -10,9 +10,9 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value
-from tinygrad_edu.compiler.group import groups_of
-from tinygrad_edu.compiler.normalise import LONG, Graph, normalise
-from tinygrad_edu.compiler.tracing import trace_function
+from tinygrad_edu.compiler.find.group import groups_of
+from tinygrad_edu.compiler.find.normalise import LONG, Graph, normalise
+from tinygrad_edu.compiler.trace.tracing import trace_function
 
 SIZES = [2, 3, LONG - 1, LONG, 3 * LONG]
 

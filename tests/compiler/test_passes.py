@@ -7,8 +7,9 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value
-from tinygrad_edu.compiler import loops, lower, pipeline
 from tinygrad_edu.compiler.backends import straight
+from tinygrad_edu.compiler.find import loops, lower
+from tinygrad_edu.compiler.run import pipeline
 
 W, U = Value(0.5, label="w"), Value(-0.3, label="u")
 X = np.random.default_rng(0).normal(size=(2, 40))
@@ -48,7 +49,7 @@ def test_the_loops_of_the_python_backend_are_left_out(monkeypatch: pytest.Monkey
     expected = tg.compile(loss, [W, U]).value_and_grad(X)
     original = straight.compile_straight
     monkeypatch.setattr(
-        "tinygrad_edu.compiler.backends.pointwise.compile_straight",
+        "tinygrad_edu.compiler.run.pointwise.compile_straight",
         lambda trace, gradient, loops: broken() if loops else original(trace, gradient, loops),
     )
     step = tg.compile(loss, [W, U], backend="python")

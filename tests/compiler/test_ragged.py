@@ -14,8 +14,8 @@ from programs import attention, flat, normal
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value
-from tinygrad_edu.compiler import lower, ragged
-from tinygrad_edu.compiler.ragged import classes_of, filled
+from tinygrad_edu.compiler.find import lower, ragged
+from tinygrad_edu.compiler.find.ragged import classes_of, filled
 
 
 def compare(function: Callable[..., Any], parameters: Any, *batch: Any) -> Any:

@@ -9,7 +9,7 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value
-from tinygrad_edu.compiler.verify import rounding
+from tinygrad_edu.compiler.run.verify import rounding
 
 RNG = np.random.default_rng(0)
 
@@ -75,7 +75,7 @@ def test_what_cannot_be_compared_is_compared_later(function: Any, late: Any, mon
     compared = []
     original = tg.compiler.variants.disagreement
     monkeypatch.setattr(
-        "tinygrad_edu.compiler.variants.disagreement", lambda *a: compared.append(original(*a)) or compared[-1]
+        "tinygrad_edu.compiler.run.variants.disagreement", lambda *a: compared.append(original(*a)) or compared[-1]
     )
     for _ in range(12):
         step.value_and_grad(late[1])

@@ -20,8 +20,9 @@ from hypothesis import given
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
-from tinygrad_edu.compiler import base, lending, placeholder
-from tinygrad_edu.compiler.lending import standing_in
+from tinygrad_edu.compiler.run import base
+from tinygrad_edu.compiler.trace import lending, placeholder
+from tinygrad_edu.compiler.trace.lending import standing_in
 from tinygrad_edu.testing.check.strategies import programs
 
 X = np.random.default_rng(0).normal(size=(4, 3))

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_edu.compiler import lower
 from tinygrad_edu.compiler.backends.text import ArrayText, Elements, shown, tuple_text
+from tinygrad_edu.compiler.find import lower
+from tinygrad_edu.compiler.find.lowered import Lowered
+from tinygrad_edu.compiler.find.views import digits_of
 from tinygrad_edu.compiler.ir.axes import Reads
 from tinygrad_edu.compiler.ir.front import Front
 from tinygrad_edu.compiler.ir.routine import Array, B
-from tinygrad_edu.compiler.lowered import Lowered
-from tinygrad_edu.compiler.views import digits_of
 
 
 def drawn(rng: random.Random) -> tuple[tuple[int, ...], Any]:

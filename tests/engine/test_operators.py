@@ -6,8 +6,8 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value
-from tinygrad_edu.compiler.placeholder import Placeholder
-from tinygrad_edu.compiler.symbols import Symbol
+from tinygrad_edu.compiler.ir.symbols import Symbol
+from tinygrad_edu.compiler.trace.placeholder import Placeholder
 from tinygrad_edu.engine.operators import Operators
 from tinygrad_edu.testing.check.oracles import RuleNumber
 

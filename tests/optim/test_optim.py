@@ -14,7 +14,7 @@ import pytest
 from cases import OPTIMIZERS, run_lines
 
 from tinygrad_edu import Value, optim
-from tinygrad_edu.compiler.update import FORWARD, UpdateProgram
+from tinygrad_edu.compiler.backends.update import FORWARD, UpdateProgram
 from tinygrad_edu.engine.value import watchers
 from tinygrad_edu.optim.vectors import VectorSteps
 
@@ -486,7 +486,7 @@ def test_without_the_compiler_the_equation_runs_on_vectors(make: Any, monkeypatc
         for gradient in gradients():
             steps.step(gradient)
         assert steps._update.__code__.co_filename.endswith(file)
-        monkeypatch.setattr("tinygrad_edu.compiler.update.UpdateProgram", None)
+        monkeypatch.setattr("tinygrad_edu.compiler.backends.update.UpdateProgram", None)
     np.testing.assert_allclose(vectors[0], vectors[1], rtol=1e-14)
 
 

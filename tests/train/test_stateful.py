@@ -8,7 +8,7 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import datasets, nn, optim
-from tinygrad_edu.compiler.compiled_jax import in_float64
+from tinygrad_edu.compiler.run.compiled_jax import in_float64
 
 X, SIGNS = datasets.moons(50, seed=0)
 DATA = X, [(sign + 1) // 2 for sign in SIGNS]

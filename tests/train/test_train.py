@@ -20,7 +20,7 @@ from tqdm.std import TqdmDefaultWriteLock
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, datasets, nn, optim
-from tinygrad_edu.compiler.lending import put_numbers
+from tinygrad_edu.compiler.trace.lending import put_numbers
 from tinygrad_edu.train import History, evaluate, fit
 from tinygrad_edu.train.accuracy import are_signs, count_right, is_right
 from tinygrad_edu.train.interrupts import Gate
@@ -644,7 +644,7 @@ def test_ctrl_c_before_an_evaluation_leaves_the_parameters_whole(monkeypatch: py
             signal.raise_signal(signal.SIGINT)
         put_numbers(parameters, numbers)
 
-    monkeypatch.setattr("tinygrad_edu.compiler.base.put_numbers", interrupted)
+    monkeypatch.setattr("tinygrad_edu.compiler.run.base.put_numbers", interrupted)
     model, history = fitted(epochs=4, validation=DATA)
     assert history.stopped.startswith("interrupted")
     assert model.a.data != 0.0

@@ -4,15 +4,15 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from .backends import BACKENDS
-from .checks import CompileError
-from .placeholder import TraceError
+from .trace.checks import CompileError
+from .trace.placeholder import TraceError
 
 if TYPE_CHECKING:
-    from .auto import Auto
-    from .backends.javascript import JavaScriptModule
-    from .backends.pointwise import Pointwise
-    from .compiled import Compiled
-    from .compiled_jax import CompiledJax
+    from .run.auto import Auto
+    from .run.compiled import Compiled
+    from .run.compiled_jax import CompiledJax
+    from .run.javascript_module import JavaScriptModule
+    from .run.pointwise import Pointwise
 
 __all__ = ["CompileError", "TraceError", "compile"]
 

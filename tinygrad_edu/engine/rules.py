@@ -22,15 +22,51 @@ Value and slopes of floats are within 4 units in the last place of the exact one
 import operator
 
 from .dispatch import is_array, plain
-from .rule import RULES, Interval, Rule, rule
 
 # A derivation, its backward and its declaration are one block each, which a formatter would tear apart.
 # fmt: off
-from .elementary import (  # isort: skip
-    acos, acosh, asin, asinh, atan, atanh, bell, constants, cos, cosh, div, equal, erf, erfc, exp, exp2, expm1,
-    heaviside, inf, largest, log, log1p, log2, log10, maximum, mod, pow, sigmoid, sign, sin, sinh, smallest,
-    spread, sqrt, tan, tanh, total, where, zero,
+from .elementary import (
+    acos,
+    acosh,
+    asin,
+    asinh,
+    atan,
+    atanh,
+    bell,
+    constants,
+    cos,
+    cosh,
+    div,
+    equal,
+    erf,
+    erfc,
+    exp,
+    exp2,
+    expm1,
+    heaviside,
+    inf,
+    largest,
+    log,
+    log1p,
+    log2,
+    log10,
+    maximum,
+    mod,
+    pow,
+    sigmoid,
+    sign,
+    sin,
+    sinh,
+    smallest,
+    spread,
+    sqrt,
+    tan,
+    tanh,
+    total,
+    where,
+    zero,
 )
+from .rule import RULES, Interval, Rule, rule
 
 __all__ = ["ADD", "DIV", "MUL", "NEG", "POW", "POW_N", "RULES", "SUB", "Interval", "Rule", "rule"]
 

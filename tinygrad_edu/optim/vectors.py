@@ -100,7 +100,7 @@ class VectorSteps:
         )
 
     def _emitted(self) -> Callable[..., Update]:
-        from ..compiler.update import UpdateProgram
+        from ..compiler.backends.update import UpdateProgram
 
         return UpdateProgram(self.optimizer).build
 

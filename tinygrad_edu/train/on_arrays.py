@@ -64,7 +64,7 @@ class OnArrays:
 
     def _compiled(self) -> Any:
         """The class of the program."""
-        from ..compiler.compiled import Compiled
+        from ..compiler.run.compiled import Compiled
 
         return Compiled
 
@@ -187,7 +187,7 @@ class OnDevices(OnArrays):
     """
 
     def _compiled(self) -> Any:
-        from ..compiler.compiled_jax import CompiledJax
+        from ..compiler.run.compiled_jax import CompiledJax
 
         return CompiledJax
 
@@ -209,7 +209,7 @@ class Forward:
     def __init__(
         self, model: Any, loss: Any, parameters: Sequence[Value], batched: bool, dtype: str, compiled: Any = None
     ):
-        from ..compiler.compiled import Compiled
+        from ..compiler.run.compiled import Compiled
 
         self.model: Any = model
         self.loss: Any = loss

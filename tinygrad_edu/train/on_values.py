@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ..compiler.checks import collector_paused
-from ..compiler.lending import put_numbers
+from ..compiler.trace.checks import collector_paused
+from ..compiler.trace.lending import put_numbers
 from ..engine.dispatch import as_list
 from ..engine.value import Value
 from .accuracy import are_signs, is_right

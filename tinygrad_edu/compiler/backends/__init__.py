@@ -50,9 +50,9 @@ def _is_default(name: str, given: Any) -> bool:
 
 # A new backend is a module and a line here.
 BACKENDS = {
-    "numpy": Backend("..compiled", "Compiled"),
-    "python": Backend(".pointwise", "Pointwise", ("verify",)),
-    "javascript": Backend(".javascript", "JavaScriptModule", ("example",)),
-    "jax": Backend("..compiled_jax", "CompiledJax"),
-    "auto": Backend("..auto", "Auto"),
+    "numpy": Backend("..run.compiled", "Compiled"),
+    "python": Backend("..run.pointwise", "Pointwise", ("verify",)),
+    "javascript": Backend("..run.javascript_module", "JavaScriptModule", ("example",)),
+    "jax": Backend("..run.compiled_jax", "CompiledJax"),
+    "auto": Backend("..run.auto", "Auto"),
 }

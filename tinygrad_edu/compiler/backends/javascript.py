@@ -7,18 +7,15 @@ ours. A rule that asks a number a question, or calls `math`, cannot be printed.
 import functools
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, ClassVar
 
 from ...engine.rule import Rule
-from ...engine.value import Value
-from ..formulas import ATOM, CHOICE, OPERATORS, POWER, SUM, Form, Language, short_number
-from ..nesting import nested
-from ..symbols import SUMS, Book, is_number, rule_of_names
-from ..tracing import Trace
-from .pointwise import Pointwise
+from ..ir.symbols import SUMS, Book, is_number, rule_of_names
+from ..trace.nesting import nested
+from .formulas import ATOM, CHOICE, OPERATORS, POWER, SUM, Form, Language, short_number
 from .straight import StraightWriter
 from .straight_passes import Passes
 
@@ -133,54 +130,6 @@ def helpers(calls: Iterable[str]) -> str:
 # --- Modules ----------------------------------------------------------------------------------------------------
 
 
-class JavaScriptModule:
-    """A function of scalars as the source of an ES module, which any page can import. Python does not run it.
-
-    source   the module. It exports
-                 parameters             their numbers, as they were when the function was compiled
-                 names                  their labels
-                 predict(...example)    what the function returns for one example: a number, or nested arrays
-                 valueAndGrad(...example)   [number, gradient], if the function returns one number
-             The last argument of both may be other parameters.
-
-    Its operations are those of backend="python", which are compared with the function at the example and beside
-    it. The text of each is not: the tests of this package run it by Node.
-    """
-
-    def __init__(self, function: Callable[..., Any], parameters: Iterable[Value], example: Sequence[Any] | None):
-        if example is None:
-            raise TypeError('backend="javascript" needs the arguments of one example, as in example=(0.5,).')
-        self.function: Callable[..., Any] = function
-        point = Pointwise(function, parameters, verify=True)
-        self.parameters: list[Value] = point.parameters
-        batch = [[argument] for argument in example]
-        traces = [point.program_for(batch, gradient=False).trace]
-        if not traces[0].shape:
-            traces.append(point.program_for(batch, gradient=True).trace)
-        self.source: str = self._module(traces)
-
-    def _module(self, traces: Sequence[Trace]) -> str:
-        calls, functions = {"numbers"}, []
-        for trace, function in zip(traces, ("predict", "valueAndGrad"), strict=False):
-            writer = JavaScriptWriter(JavaScriptPasses(trace), gradient=function != "predict", has_loops=False)
-            functions.append(f"export {writer.source(function)}")
-            calls |= writer.functions
-        numbers = ", ".join(number_text(p.data) for p in self.parameters)
-        labels = [p.label or f"p{i}" for i, p in enumerate(self.parameters)]
-        parts = [
-            f"// {_name(self.function)}: {len(self.parameters):,} parameters. Written by tinygrad_edu.",
-            f"export const parameters = [{numbers}];",
-            f"export const names = {_json(labels)};",
-            helpers(calls),
-            *functions,
-            "export default predict;",
-        ]
-        return "\n".join(parts) + "\n"
-
-    def __repr__(self) -> str:
-        return f"JavaScriptModule({_name(self.function)}, {len(self.source):,} characters)"
-
-
 class JavaScriptPasses(Passes):
     """The passes for a language where nothing raises an error. Variables are items of arrays: JavaScript allows
     many more of these.
@@ -226,7 +175,7 @@ class JavaScriptWriter(StraightWriter):
         trace = self.passes.trace
         arguments = _argument_names(trace.names)
         read = [
-            f"numbers({argument}, {math.prod(shape)}, {_json(name)})"
+            f"numbers({argument}, {math.prod(shape)}, {json_text(name)})"
             for argument, name, shape in zip(arguments, trace.names, trace.shapes, strict=True)
         ]
         results = _array(nested(list(map(self.result, self.outputs)), trace.shape))
@@ -251,9 +200,6 @@ def _argument_names(names: Sequence[str]) -> list[str]:
     return [f"{name}_" if name in TAKEN or name in HELPERS else name for name in names]
 
 
-def _name(function: Callable[..., Any]) -> str:
-    return str(getattr(function, "__name__", type(function).__name__)).replace("<lambda>", "a function")
-
-
-def _json(data: Any) -> str:
+def json_text(data: Any) -> str:
+    """Data as JSON that may stand in a page."""
     return json.dumps(data).replace("<", "\\u003c")

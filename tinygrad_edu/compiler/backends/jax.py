@@ -13,17 +13,17 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...engine.rule import Rule
-from ..formulas import ATOM, CHOICE, OPERATORS, POWER, PRODUCT, SUM, Form, Language, short_number
+from ..find.lowered import CONSTANT, Lowered
+from ..find.squares import THETA
 from ..ir.axes import access_of
 from ..ir.fission import fission
 from ..ir.front import Front
 from ..ir.routine import Access, Array, Axis, B, Loop, Routine, Stmt, free_of
-from ..lowered import CONSTANT, Lowered
-from ..squares import THETA
-from ..symbols import Book, Symbol, rule_of_names
-from ..update import equation
+from ..ir.symbols import Book, Symbol, rule_of_names
+from .formulas import ATOM, CHOICE, OPERATORS, POWER, PRODUCT, SUM, Form, Language, short_number
 from .numpy import array_text
 from .text import ArrayText, Elements, Formulas, bare, shown, storage, tuple_text
+from .update import equation
 
 # Rules that JAX has under a name, with our value and our slope, kinks included.
 ACTIVATIONS = {

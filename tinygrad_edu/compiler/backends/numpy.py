@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..formulas import number_text, source_of
+from ..find.views import dense_strides
+from ..ir.plan import Plan, VectorPiece
 from ..ir.routine import Array as Leaf
-from ..plan import Plan, VectorPiece
-from ..views import dense_strides
 from . import numpy_helpers
+from .formulas import number_text, source_of
 from .numpy_statements import Statements
 from .text import Positions, bare, tuple_text
 

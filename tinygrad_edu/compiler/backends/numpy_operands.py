@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...engine import elementary
-from ..formulas import ATOM, OPERATORS, POWER, Form, number_text
 from ..ir.routine import Access, Axis, B, Expressions, Routine, parts_of
-from ..symbols import Symbol
+from ..ir.symbols import Symbol
+from .formulas import ATOM, OPERATORS, POWER, Form, number_text
 from .text import ArrayText, Elements, Formulas, natural, shown
 
 FILLED = {0.0: "zeros", 1.0: "ones"}  # names

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..ir.routine import Access, Axis, B, Routine, Stmt, free_of
-from ..symbols import Symbol
+from ..ir.symbols import Symbol
 from .numpy_operands import UFUNCS, OperandReader
 from .text import AXIS, ArrayText, bare, contraction, joined, matrix, rule_call, shown, tuple_text
 

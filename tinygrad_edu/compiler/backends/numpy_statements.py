@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.routine import Access, Array, Loop, Routine, Stmt
-from ..symbols import Symbol
+from ..ir.symbols import Symbol
 from .numpy_operations import Operations
 from .text import ArrayText, Positions, bare, shown, tuple_text
 

@@ -17,10 +17,10 @@ from typing import Any, ClassVar, NamedTuple
 
 from ...engine.rule import Rule
 from ...engine.rules import RULES
-from ..checks import collector_paused
-from ..formulas import ATOM, CHOICE, COMPARISON, OPERATORS, POWER, Form, Language, number_text, source_of
-from ..symbols import Symbol, is_number
-from ..tracing import Trace
+from ..ir.symbols import Symbol, is_number
+from ..trace.checks import collector_paused
+from ..trace.tracing import Trace
+from .formulas import ATOM, CHOICE, COMPARISON, OPERATORS, POWER, Form, Language, number_text, source_of
 from .straight_helpers import READ
 from .straight_loops import Stage, stages_of
 from .straight_passes import HELPERS, MATH, Passes

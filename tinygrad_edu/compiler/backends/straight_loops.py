@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from operator import sub
 from typing import Any
 
-from ..repeats import carried_from
-from ..symbols import Symbol
+from ..find.repeats import carried_from
+from ..ir.symbols import Symbol
 
 FEWEST = 8  # stages of a loop
 SMALLEST = 32  # expressions of a loop; fewer are shorter without one

@@ -11,9 +11,9 @@ from ...engine import elementary
 from ...engine.rule import Rule
 from ...engine.rules import DIV, RULES
 from ...engine.value import Value
-from ..placeholder import CHOICES, COMPARISONS, TAKE, Placeholder
-from ..symbols import SUMS, Book, Symbol, forward_of, is_number, shares_of, simpler_pow
-from ..tracing import Trace
+from ..ir.symbols import SUMS, Book, Symbol, forward_of, is_number, shares_of, simpler_pow
+from ..trace.placeholder import CHOICES, COMPARISONS, TAKE, Placeholder
+from ..trace.tracing import Trace
 from . import straight_helpers
 
 # In Python, errors outside their domain.

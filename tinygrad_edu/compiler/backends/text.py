@@ -12,9 +12,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..formulas import ATOM, CHOICE, OPERATORS, SUM, Form, is_negative, short_number
 from ..ir.routine import REDUCTIONS, Access, Array, Axis, B, Loop, Routine, Stmt, free_of
-from ..symbols import Symbol
+from ..ir.symbols import Symbol
+from .formulas import ATOM, CHOICE, OPERATORS, SUM, Form, is_negative, short_number
 
 Dim = Any  # an Axis, or several of them in a tuple: a dimension that has been reshaped
 

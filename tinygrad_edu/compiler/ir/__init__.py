@@ -1,1 +1,1 @@
-"""The one representation of a program: statements over named axes, its gradient, and its loops."""
+"""Arrays come in; what goes out is a routine, statements over named axes, and its gradient, which is one again."""

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..lowered import Read, Tensor
-from ..symbols import Symbol
-from ..views import Indices, dense_strides, digits_of_axes, number_systems
+from ..find.lowered import Read, Tensor
+from ..find.views import Indices, dense_strides, digits_of_axes, number_systems
 from .routine import Access, Array, Axis, B, Expressions, Part
+from .symbols import Symbol
 
 Slot = (
     Any  # an axis of an index, before it is split: a number for one of the result, a name for one of a reduction

@@ -13,8 +13,8 @@ after it. There, the stage is an axis like all others, so nothing else changes.
 from collections.abc import Iterator
 from typing import Any
 
-from ..symbols import Symbol
 from .routine import Access, Array, Axis, Loop, Routine, Stmt, free_of, parts_of
+from .symbols import Symbol
 
 
 def fission(program: Routine) -> Routine:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..lowered import (
+from ..find.lowered import (
     CONSTANT,
     Elementwise,
     Lowered,
@@ -24,12 +24,12 @@ from ..lowered import (
     in_order,
     product_shape,
 )
-from ..normalise import LOGSUMEXP
-from ..placeholder import TAKE
-from ..symbols import forward_of
-from ..views import Indices
+from ..find.normalise import LOGSUMEXP
+from ..find.views import Indices
+from ..trace.placeholder import TAKE
 from .axes import Reads
 from .routine import Access, Array, Axis, Expressions, Loop, Routine, Stmt, free_of, whole
+from .symbols import forward_of
 
 KINDS = {"max": "max_", "min": "min_", "logsumexp": "logsumexp"}
 Slot = (

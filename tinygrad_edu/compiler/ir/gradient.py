@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from ...engine.rules import RULES
-from ..symbols import Symbol, shares_of
 from .routine import Access, Array, Axis, B, Loop, Part, Routine, Stmt, bound_in, free_of, parts_of, whole
+from .symbols import Symbol, shares_of
 
 SLOPES = {RULES["tanh"]: "tanh_slope", RULES["sigmoid"]: "sigmoid_slope"}  # these keep digits in the tails
 FLAT = ("heaviside", "equal", "lt", "le", "gt", "ge", "one_hot", "sign")  # no slope

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from ...engine.rule import Rule
-from ..symbols import Book, Symbol
+from .symbols import Book, Symbol
 
 REDUCTIONS = ("sum", "max_", "min_", "logsumexp", "softmax")
 Part = tuple[int, Any, int]  # along a dimension: start, axis (None for one element), step

@@ -1,0 +1,170 @@
+"""Names: what the arrays of a program are called in its source. They come from the labels of the Values."""
+
+import keyword
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..find.lowered import (
+    CONSTANT,
+    PARAMETER,
+    Elementwise,
+    Lowered,
+    Paired,
+    Product,
+    Read,
+    Reduction,
+    Result,
+    Scan,
+    Softmax,
+    Tensor,
+    Total,
+    every_array,
+    reads_of,
+)
+from ..find.squares import THETA
+from ..trace.tracing import Trace
+from .numpy_helpers import NAMES
+
+TAKEN = {"B", "np", "math", "parameters", "gradient", "dtype", "build", "run", "outputs", "buffers", "float"}
+TAKEN |= {"inf", "nan", "t", "RULES", *NAMES}
+# Names that statements give
+OF_STATEMENTS = re.compile(r"(t|index_|softmax_|slope_|zeros_|ones_|full_|part_)\d+|(mask|numbers)_+\d+")
+
+
+def name_arrays(lowered: Lowered, trace: Trace) -> None:
+    """Name every array: X for an input x, W1 and b1 for weights and biases, Z1 and A1 = relu(Z1) for results."""
+    _Names(lowered, trace)
+
+
+class _Names:
+    def __init__(self, lowered: Lowered, trace: Trace):
+        self.lowered, self.trace = lowered, trace
+        self.used = set(TAKEN)
+        self._counts: dict[str, int] = {}
+        for array in every_array(lowered):
+            if array.source != CONSTANT:
+                array.name = ""
+        loops = [array.operation for array in lowered.arrays if isinstance(array.operation, Scan)]
+        self.windows = {leaf: window.array for loop in loops for leaf, window in loop.windows.items()}
+        factors, summands = _roles(list(every_array(lowered)))
+        self.factors, self.summands = ({self.windows.get(a, a) for a in role} for role in (factors, summands))
+        parameters = [array for array in lowered.arrays if array.source == PARAMETER]
+        stems = {a: self._stem(a) for a in sorted(parameters, key=lambda array: int(array.places[0]))}
+        counts = {stem: list(stems.values()).count(stem) for stem in stems.values()}
+        for array in lowered.arrays:
+            if array.source[:1] == ("input",):
+                name = trace.names[array.source[1]]
+                array.name = self._free(name.upper() if len(name) == 1 and array.size > 1 else name)
+        for array, stem in stems.items():
+            array.name = self._numbered(stem) if stem in ("W", "b") or counts[stem] > 1 else self._free(stem)
+        for array in lowered.arrays:
+            if array.source == THETA:
+                array.name = self._free("theta")
+        numbers, mask = self._free("numbers"), self._free("mask")  # what constants are called
+        for array in every_array(lowered):
+            if array.source == CONSTANT:
+                array.name = mask if array.name.startswith("mask") else numbers
+        outside = {*lowered.arrays}  # a state is named before the stages that are peeled off
+        for array in sorted(every_array(lowered), key=lambda array: array in outside):
+            if not array.name and array.source != CONSTANT:
+                array.name = self._of_result(array)
+            if isinstance(array.operation, Scan):
+                for leaf, (own, distance) in array.operation.earlier.items():
+                    leaf.name = f"{own.name}[t - {distance}]"
+
+    def _stem(self, array: Tensor) -> str:
+        """`W` for layer0.neuron3.w2, `gamma` for layer1.gamma4; without a label, a name for its role."""
+        label = self.trace.parameters[int(array.places[0])].label
+        if array.size == 1 and label.isidentifier():
+            return label
+        stem = label.rpartition(".")[2].rstrip("0123456789_")
+        if not stem.isidentifier():
+            return "W" if array in self.factors else "b" if array in self.summands else "p"
+        return "W" if stem == "w" else stem
+
+    def _of_result(self, array: Tensor) -> str:
+        if (array, 0) in self.lowered.outputs and array.size == 1 and self.trace.shape == ():
+            return self._free("loss")
+        operation = array.operation
+        if isinstance(operation, Scan):
+            for leaf, window in operation.windows.items():
+                name = "constant" if window.array.source == CONSTANT else window.array.name
+                leaf.name, leaf.text = self._free(f"{name}s"), _text_of(window)
+            return self._numbered("loop_")
+        if isinstance(operation, Result):
+            t = operation.t
+            end = "all" if t is None else "last" if t == operation.loop.length - 1 else t
+            return self._free(f"{operation.array.name}_{end}")
+        if isinstance(operation, Total):
+            for part in sorted(operation.parts, key=self._reads_window):  # the state names a recurrence
+                factors = {part.a.array, part.b.array} if isinstance(part, Product) else set()
+                named = [self.windows.get(factor, factor).name for factor in factors if len(factors) == 2]
+                for name in sorted(named):
+                    if name.startswith("W") and f"Z{name[1:]}" not in self.used:
+                        return self._free(f"Z{name[1:]}")
+        if isinstance(operation, Elementwise) and len(operation.operands) == 1:
+            before = operation.operands[0].array
+            if (
+                before.name.startswith("Z")
+                and before.size == array.size
+                and f"A{before.name[1:]}" not in self.used
+            ):
+                return self._free(f"A{before.name[1:]}")
+        if isinstance(operation, Reduction) and operation.operand.array.name.startswith("Z"):
+            self.used.add(f"A{operation.operand.array.name[1:]}")  # its softmax
+        if isinstance(operation, Softmax):
+            return self._numbered("P")
+        return self._numbered(f"{array.rule.name}_" if array.rule else "c")
+
+    def _reads_window(self, part: Any) -> bool:
+        return any(read.array in self.windows for read in reads_of(part))
+
+    def _numbered(self, stem: str) -> str:
+        n = self._counts.get(stem, 1)
+        while f"{stem}{n}" in self.used:
+            n += 1
+        self._counts[stem] = n
+        return self._free(f"{stem}{n}")
+
+    def _free(self, name: str) -> str:
+        """The name, with underscores added until nothing else has it or the name of its gradient."""
+        while self.used & {name, f"d{name}"} or keyword.iskeyword(name) or OF_STATEMENTS.fullmatch(name):
+            name += "_"
+        self.used |= {name, f"d{name}"}
+        return name
+
+
+def _text_of(window: Read) -> str:
+    """What a loop reads at stage t: A[t + 1] if it is a row of A, A[:, 9 - t] if it is a column; else A."""
+    array, stages = window.array, window.index.reshape(len(window.index), -1)
+    places, size = list[str](), 1
+    for axis, n in enumerate(array.shape):
+        rows = stages // math.prod(array.shape[axis + 1 :]) % n
+        first, step, *others = int(rows[0, 0]), *set(np.diff(rows[:, 0]).tolist())
+        if others or (rows != rows[:, :1]).any():
+            places, size = [*places, ":"], size * n
+        elif step == 0:
+            places.append(str(first))
+        elif step < 0:
+            places.append(f"{first} - {'' if step == -1 else f'{-step} * '}t")
+        else:
+            places.append(f"{'' if step == 1 else f'{step} * '}t{f' + {first}' if first else ''}")
+    text = ", ".join(places).removesuffix(", :")
+    return f"{array.name}[{text}]" if size == stages.shape[1] and "t" in text else array.name
+
+
+def _roles(arrays: Sequence[Tensor]) -> tuple[set[Tensor], set[Tensor]]:
+    """The arrays that are factors of products, and the arrays that are terms of sums."""
+    factors, summands = set(), set()
+    for array in arrays:
+        if isinstance(array.operation, Total):
+            for part in array.operation.parts:
+                if isinstance(part, Product | Paired):
+                    factors |= {part.a.array, part.b.array}
+                else:
+                    summands.add(part.operand.array)
+    return factors, summands

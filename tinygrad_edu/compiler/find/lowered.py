@@ -1,0 +1,334 @@
+"""Lowered: the arrays of a program and their operations, before they become statements."""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...engine.rules import Rule
+from .views import Indices, digits_of
+
+CONSTANT, PARAMETER = ("constant",), ("parameter",)  # sources
+
+
+@dataclass(eq=False)
+class Tensor:
+    """A group as an array: of `shape` for one example, () for a single number.
+
+    batched         does every example have one of its own?
+    differentiable  does it depend on a parameter, with slopes on the way?
+    operation       how it is computed; None for a leaf
+    places          of parameters: their places in the vector of all parameters; of constants: their numbers
+    has_holes       are there elements that stand for no node?
+    zeros           which elements are 0 whatever the example, if some are
+    text            what a reader calls it, if that is not its name: `A1[t]` for a row
+    """
+
+    number: int
+    rule: Rule | None
+    source: tuple[Any, ...]
+    size: int
+    batched: bool
+    differentiable: bool
+    shape: tuple[int, ...] = ()
+    operation: Any = None
+    places: Any = None
+    name: str = ""
+    has_holes: bool = False
+    zeros: Any = None
+    text: str = ""
+
+    def __repr__(self) -> str:
+        return f"<{self.name or self.number} {self.shape}>"
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """Elements of an array, by their positions."""
+
+    array: Tensor
+    index: Indices
+
+
+@dataclass(frozen=True, eq=False)
+class Elementwise:
+    """out[n] = rule(operand[index[n]], ...)."""
+
+    operands: list[Read]
+
+
+@dataclass(frozen=True, eq=False)
+class Reduction:
+    """out[n] = rule(operand[index[n, 0]], operand[index[n, 1]], ...)."""
+
+    operand: Read
+
+
+@dataclass(frozen=True, eq=False)
+class Softmax:
+    """out[n, i] = e^z[n, i] / (e^z[n, 0] + e^z[n, 1] + ...) where z[n] = operand[index[n]]."""
+
+    operand: Read
+
+
+@dataclass(eq=False)
+class Take:
+    """out[n] = options[n, index[n]]. With `grid`, out[i, j] = options[j, index[i]]: rows of a table."""
+
+    index: Read
+    options: Read
+    grid: bool
+
+    @functools.cached_property
+    def table(self) -> Read:
+        """The options of a grid, one row per value of the index."""
+        return Read(self.options.array, self.options.index.T)
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """Rows of a times rows of b: out[j, i] = a[i] . b[j]. Either may be a single row.
+
+    Usually a is the weights and b is batched: out = b @ a.T, as in Z = X @ W.T.
+
+    The indices of a and b have the shape (rows, terms), (terms,) for a single row, or (heads, rows, terms) where
+    each head is a separate product. `pick` are the elements of the product that are used, None for all in order.
+    """
+
+    a: Read
+    b: Read
+    pick: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class Paired:
+    """out[n] = a[ia[n]] . b[ib[n]]: products that are not a grid."""
+
+    a: Read
+    b: Read
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """out[n] = operand[index[n, 0]] + operand[index[n, 1]] + ..."""
+
+    operand: Read
+
+
+@dataclass(frozen=True, eq=False)
+class Total:
+    """The sum of its parts."""
+
+    parts: list[Product | Paired | Terms]
+
+
+@dataclass
+class Lowered:
+    """The arrays in order, and where every output stands: (array, position).
+
+    is_padded: does it compute elements that the scalars do not have?
+    padded: the arrays that read such elements, where a mask makes them neutral
+    """
+
+    arrays: list[Tensor]
+    outputs: list[tuple[Tensor, int]]
+    n_traced: int = 0
+    is_padded: bool = False
+    padded: list[Tensor] = field(default_factory=list)
+    n_products: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        totals = [array.operation for array in self.arrays if isinstance(array.operation, Total)]
+        self.n_products = sum(is_matrix_product(part) for total in totals for part in total.parts)
+
+
+def is_matrix_product(part: Any) -> bool:
+    """Is it more than the product of two vectors?"""
+    return isinstance(part, Product) and max(part.a.index.ndim, part.b.index.ndim) > 1
+
+
+def reads_of(operation: Any) -> list[Read]:
+    """All that an operation reads, in order; nothing for a leaf."""
+    match operation:
+        case Elementwise():
+            return list(operation.operands)
+        case Reduction() | Terms() | Softmax():
+            return [operation.operand]
+        case Take():
+            return [operation.index, operation.options]
+        case Product() | Paired():
+            return [operation.b, operation.a]  # the source multiplies rows of b by rows of a
+        case Total():
+            return [read for part in in_order(operation.parts) for read in reads_of(part)]
+    return []
+
+
+def in_order(parts: list[Any]) -> list[Any]:
+    """The parts of a sum in the order of the source: matrix products first."""
+    return sorted(parts, key=lambda part: (not is_matrix_product(part), isinstance(part, Terms)))
+
+
+def product_shape(part: Product) -> tuple[int, ...]:
+    """The shape of a matrix product: (heads, rows of b, rows of a). A single row has no axis."""
+    return (*part.a.index.shape[:-2], *part.b.index.shape[-2:-1], *part.a.index.shape[-2:-1])
+
+
+def product_size(part: Product) -> int:
+    """The number of elements of a matrix product."""
+    return math.prod(product_shape(part))
+
+
+@dataclass(eq=False)
+class Scan:
+    """The operation of an array that stands for a whole loop, `for t in range(length)`.
+
+    stage    the arrays of one stage, in order. Their operations read each other, arrays outside of the loop that
+             are the same at every stage, and the leaves below
+    earlier  leaf -> (array, distance): an array of the stage as it was `distance` stages before
+    windows  leaf -> elements of an array outside: index[t] at stage t. The index is (length, *shape of the leaf)
+    initial  array of the stage -> what stands for it in the stages before the first one, the last of them last
+    """
+
+    length: int
+    stage: list[Tensor]
+    earlier: dict[Tensor, tuple[Tensor, int]] = field(default_factory=dict)
+    windows: dict[Tensor, Read] = field(default_factory=dict)
+    initial: dict[Tensor, list[Read]] = field(default_factory=dict)
+
+    def outside(self, operation: Any) -> list[Read]:
+        """What an operation of the stage reads outside of the loop, at all stages."""
+        inside = {*self.stage, *self.earlier}
+        return [self.original(read) for read in reads_of(operation) if read.array not in inside]
+
+    def original(self, read: Read) -> Read:
+        """A read of a window as a read of the array outside, at all stages. Any other read as it is."""
+        if read.array not in self.windows:
+            return read
+        window = self.windows[read.array]
+        return Read(window.array, window.index.reshape(self.length, -1)[:, read.index])
+
+    def reads(self) -> list[Read]:
+        """All that the loop reads, of itself as well."""
+        stage = [read for array in self.stage for read in reads_of(array.operation)]
+        return [*stage, *self.windows.values(), *itertools.chain(*self.initial.values())]
+
+    def move(self, moved: Callable[[Read], Read]) -> None:
+        """Read moved(read) in place of every read."""
+        for array in self.stage:
+            array.operation = with_reads(array.operation, moved)
+        self.windows = {leaf: moved(read) for leaf, read in self.windows.items()}
+        self.initial = {array: list(map(moved, reads)) for array, reads in self.initial.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What is read of a loop: an array of its stage, at stage t, or at all stages, stacked, if t is None."""
+
+    loop: Scan
+    array: Tensor
+    t: int | None
+
+
+def every_array(lowered: Lowered) -> Iterator[Tensor]:
+    """The arrays of a program, those of the stages of its loops among them."""
+    for array in lowered.arrays:
+        yield array
+        if isinstance(array.operation, Scan):
+            yield from array.operation.stage
+
+
+def with_reads(x: Any, new: Callable[[Read], Read]) -> Any:
+    """An operation, or a part of one, with new(read) in place of every read."""
+    match x:
+        case Read():
+            return new(x)
+        case list():
+            return [with_reads(part, new) for part in x]
+        case Elementwise() | Reduction() | Softmax() | Take() | Total() | Product() | Paired() | Terms():
+            return type(x)(*[with_reads(getattr(x, name), new) for name in x.__dataclass_fields__])
+    return x
+
+
+def all_reads(array: Tensor) -> list[Read]:
+    """All that an array reads; of a loop, all that its stages read."""
+    return array.operation.reads() if isinstance(array.operation, Scan) else reads_of(array.operation)
+
+
+# --- Shapes ---------------------------------------------------------------------------------------------------
+
+
+def shape_of(array: Tensor) -> tuple[int, ...]:
+    """The shape of an array that is no matrix product: the shape of an array that it is computed from."""
+    n = array.size
+    reads = _reads(array.operation)
+    for read, per_member in reads:
+        wanted = read.index.ravel()
+        if wanted.size == read.array.size and (wanted == np.arange(wanted.size)).all():
+            if per_member == 1:
+                return read.array.shape if read.array.size > 1 else (n,)
+            if read.array.shape[-1:] == (per_member,):
+                return read.array.shape[:-1]
+    for read, per_member in reads:
+        first = read.index.reshape(n, per_member)[:, 0]
+        if len(digits := digits_of(first) or ()) > 1:
+            return tuple(size for size, _ in digits)
+        if per_member == 1 and (columns := _period(first)):
+            return n // columns, columns
+    return (n,)
+
+
+def shape_of_rows(read: Read) -> tuple[int, ...]:
+    """The shape of all rows together: that of the array that they are, else (..., columns)."""
+    n_rows, columns = read.index.shape
+    whole = np.array_equal(read.index.ravel(), np.arange(read.array.size))
+    if whole and read.array.shape[-1:] == (columns,):
+        return read.array.shape
+    digits = digits_of(read.index[:, 0]) or [(n_rows, 1)]
+    return *(size for size, _ in digits), columns
+
+
+def _reads(operation: Any) -> list[tuple[Read, int]]:
+    """What an operation reads, with the number of elements that it reads for each of its own."""
+    match operation:
+        case Elementwise():
+            return [(operand, 1) for operand in operation.operands]
+        case Reduction():
+            return [(operation.operand, operation.operand.index.shape[1])]
+        case Total():
+            terms = [part.operand for part in operation.parts if isinstance(part, Terms)]
+            paired = [read for part in operation.parts if isinstance(part, Paired) for read in (part.a, part.b)]
+            return [(read, read.index.shape[1]) for read in terms + paired]
+    return []
+
+
+def distinct_rows(index: Indices) -> tuple[Indices, Indices]:
+    """The different rows of a matrix, in order, and which of them each row is.
+
+    As np.unique(axis=0), whose comparison makes a TypeError of a Ctrl-C.
+    """
+    order = np.lexsort(index.T[::-1]) if index.size else np.arange(len(index))
+    ordered = index[order]
+    is_new = np.append(True, (ordered[1:] != ordered[:-1]).any(axis=1))[: len(index)]
+    which = np.empty(len(index), int)
+    which[order] = np.cumsum(is_new) - 1
+    return ordered[is_new], which
+
+
+def _period(index: Indices) -> int:
+    """The number of columns, if each row has one element many times, or if all rows are equal; else 0."""
+    n = len(index)
+    changes = np.flatnonzero(np.diff(index))
+    if len(changes):
+        run = int(changes[0]) + 1
+        if run > 1 and n % run == 0 and (index.reshape(-1, run) == index[::run, None]).all():
+            return run
+        again = np.flatnonzero(index[1:] == index[0])
+        if len(again):
+            period = int(again[0]) + 1
+            if period > 1 and n % period == 0 and (index.reshape(-1, period) == index[:period]).all():
+                return period
+    return 0

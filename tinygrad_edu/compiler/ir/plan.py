@@ -1,0 +1,156 @@
+"""Plan: what a program in NumPy is printed of, and what two lengths of its inputs must agree on.
+
+The statements with their gradient, where the parameters lie in their vector, and what is returned.
+"""
+
+from bisect import bisect_left
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..find.lowered import Lowered, Tensor
+from ..find.squares import THETA
+from ..find.views import dense_strides, strides_of
+from .fission import fission
+from .front import Front
+from .gradient import gradient
+from .routine import Access, Routine, whole
+from .routine import Array as Leaf
+
+PIECES = 8  # of one parameter in the vector; one that lies in more is gathered
+PRECISION = 1e-6  # relative error of a constant in float32; the smallest numbers of float32 have a larger one
+
+
+class VectorPiece(NamedTuple):
+    """Rows of a parameter that are regular in the vector: from `start` on, with these strides.
+
+    rows: the first, and after the last; None for all. places: those in the vector, if they are not regular.
+    """
+
+    rows: tuple[int, int] | None
+    start: Any
+    shape: tuple[Any, ...]
+    strides: tuple[Any, ...] | None
+    places: Any = None
+
+
+class Parameter(NamedTuple):
+    """A parameter, the array of its gradient if it has one, and where they lie in their vectors.
+
+    is_view, is_gradient_view: are they views of the vectors? Else they are copies. is_all: is it all parameters?
+    """
+
+    array: Leaf
+    adjoint: Leaf | None
+    pieces: list[VectorPiece]
+    is_view: bool
+    is_gradient_view: bool
+    is_all: bool
+
+
+class Plan(NamedTuple):
+    """What a module is written of: numbers alone are different for inputs of another length, see `lengths.py`.
+
+    root     the loss and its place, None without a gradient
+    outputs  an array that has them all, in order; or for each array its columns of the outputs, and its places
+    """
+
+    program: Routine
+    inputs: dict[int, str]
+    parameters: list[Parameter]
+    n_parameters: int
+    root: tuple[Any, int] | None
+    outputs: Any
+    n_outputs: int
+
+
+def plan_of(lowered: Lowered, with_gradient: bool) -> Plan:
+    """The plan of a program."""
+    front = Front(lowered)
+    program = fission(front.program)
+    root, outputs = (lowered.outputs[0], lowered.outputs[1:]) if with_gradient else (None, lowered.outputs)
+    if root:
+        array, place = root
+        program = gradient(program, element_of(front.arrays[array], place) if array in front.arrays else None)
+    learned = [array for array in lowered.arrays if array.source[:1] == ("parameter",)]
+    learned.sort(key=lambda array: array.source == THETA)  # its gradient is added last
+    written = {stmt.out.array for stmt, _ in program.statements() if _reshapes(stmt.out)}
+    parameters = []
+    for array in learned:
+        leaf, pieces = front.arrays[array], _pieces(array)
+        adjoint, is_all = program.adjoints.get(leaf), array.source == THETA
+        strides = pieces[0].strides if len(pieces) == 1 else None
+        # Others are slow to add to every row.
+        is_view = not is_all and strides is not None and (len(strides) != 1 or strides == (1,))
+        has_gaps = strides != dense_strides(array.shape)
+        is_gradient_view = is_view and adjoint is not None and not (has_gaps and adjoint in written)
+        parameters.append(Parameter(leaf, adjoint, pieces, is_view, is_gradient_view, is_all))
+    return Plan(
+        program,
+        {a.source[1]: a.name for a in lowered.arrays if a.source[:1] == ("input",)},
+        parameters,
+        max((int(array.places.max()) + 1 for array in learned), default=0),
+        root and (front.arrays.get(root[0], root[0].places), root[1]),
+        _columns(front, outputs),
+        len(outputs),
+    )
+
+
+def _columns(front: Front, outputs: list[tuple[Tensor, int]]) -> Any:
+    places = [place for _, place in outputs]
+    arrays = list(dict.fromkeys(array for array, _ in outputs))
+    if len(arrays) == 1 and arrays[0].batched and places == list(range(arrays[0].size)):
+        return front.arrays[arrays[0]]
+    columns = [[i for i, (other, _) in enumerate(outputs) if other is array] for array in arrays]
+    return [
+        (front.arrays.get(a, a.places), own, [places[i] for i in own])
+        for a, own in zip(arrays, columns, strict=True)
+    ]
+
+
+def _pieces(array: Tensor) -> list[VectorPiece]:
+    """The rows of a parameter that are regular in the vector, with their places: a few, or all of them at once."""
+    places = array.places.reshape(array.shape)
+    if strides_of(places) is not None:
+        return [_piece(places)]
+    pieces, first = list[VectorPiece](), 0
+    while first < len(places) and len(pieces) <= PIECES:
+        more = range(1, len(places) - first)
+        last = first + 1 + bisect_left(more, True, key=lambda n: strides_of(places[first : first + n + 1]) is None)
+        pieces.append(_piece(places[first:last], (first, last)))
+        first = last
+    return pieces if len(pieces) <= PIECES else [_piece(places)]
+
+
+def _piece(places: Any, rows: tuple[int, int] | None = None) -> VectorPiece:
+    strides = strides_of(places)
+    return VectorPiece(rows, int(places.flat[0]), places.shape, strides, places if strides is None else None)
+
+
+def element_of(array: Any, place: int) -> Access:
+    """One element of an array, or all of an array of one."""
+    every = whole(array)
+    if array.size == 1:
+        return every
+    places = np.unravel_index(place, array.dims)
+    return Access(array, None, array.dims, tuple((int(i), None, 1) for i in places))
+
+
+def _reshapes(out: Access) -> bool:
+    return out.gather is not None or out.dims != out.array.dims
+
+
+def lost_in_float32(lowered: Lowered) -> str:
+    """A sentence about a constant that float32 cannot hold; "" if it holds all."""
+    arrays = [array.places for array in lowered.arrays if array.source == ("constant",)]
+    numbers = np.unique(np.concatenate([np.empty(0), *arrays]))
+    with np.errstate(all="ignore"):
+        single = numbers.astype(np.float32)
+        is_held = np.isclose(single, numbers, rtol=PRECISION, atol=0.0, equal_nan=True)
+    if is_held.all():
+        return ""
+    number, becomes = numbers[~is_held][0], single[~is_held][0]
+    return (
+        f"float32 cannot hold the constant {number}, which would be {becomes:.7g} there. "
+        'Compile with dtype="float64", or use constants of a size between 1e-37 and 3e38.'
+    )

@@ -1,0 +1,235 @@
+"""Build: what the compiler has made, and the contract under which it may be used."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..trace.examples import Examples
+from ..trace.surroundings import Given, Holds
+from .batches import Pick, rows_sum_to_one
+
+WHOLE = "iu"  # the kinds of dtypes whose numbers are whole
+BATCH_SIZES = 8  # a program keeps the buffers of those that were used last
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a program is made for.
+
+    shapes        of one example, per argument
+    gradient      value and gradient, or the outputs alone?
+    with_outputs  the function returns (loss, outputs)
+    """
+
+    shapes: tuple[tuple[int, ...], ...]
+    gradient: bool
+    with_outputs: bool = False
+
+
+class Broken(Exception):
+    """Examples whose path is not known: the `rows`, and those among them with `different` outcomes."""
+
+    def __init__(self, rows: list[int], different: list[int]):
+        self.rows: list[int] = rows
+        self.different: list[int] = different
+
+
+@dataclass(eq=False)
+class Guards:
+    """The last columns of the outputs of a program are guards. Their outcomes are the path of an example.
+
+    examples  the runs that the program was made from
+    paths     per known path, the guards on it, and whether each is true
+    n         of so many outputs
+    """
+
+    examples: Examples
+    paths: list[tuple[list[int], list[bool]]]
+    n: int
+
+    def fits(self, arrays: Sequence[NDArray[Any]]) -> bool:
+        """Are the whole numbers where the function takes them?"""
+        return all(
+            kind is not int or a.dtype.kind in WHOLE for kind, a in zip(self.examples.kinds, arrays, strict=True)
+        )
+
+    def split(self, result: Any, checked: bool) -> Any:
+        """The result of a run without the guards. Raises Broken for examples whose path is not known."""
+        if not self.n:
+            return result
+        value, outputs = result if isinstance(result, tuple) else (None, result)
+        outputs, asked = np.split(outputs, [outputs.shape[1] - self.n], axis=1)
+        known = np.zeros(len(asked), bool)
+        for guards, wanted in self.paths:
+            known |= ((asked[:, guards] != 0) == wanted).all(axis=1)
+        if checked and not known.all():
+            rows = np.flatnonzero(~known)
+            _, first = np.unique(asked[rows], axis=0, return_index=True)
+            raise Broken(rows.tolist(), rows[first].tolist())
+        if value is None:
+            return outputs
+        return (value, outputs) if outputs.shape[1] else value
+
+
+@dataclass(eq=False)
+class Contract:
+    """What must hold for a program to be used.
+
+    request     the shapes, and what it computes
+    given       what it was made of: the function and its parameters, and the knobs
+    held        what it takes for granted besides: numbers around the function, frozen Values
+    assumed     arguments whose rows were taken to add up to 1, or not to
+    picks       the arguments that are indices, which are checked
+    guards      what it checks for each example, if it was traced by examples
+    elsewhere   numbers of the knobs for which the function does something else
+    """
+
+    request: Request
+    given: Given
+    held: Holds
+    assumed: dict[int, bool]
+    picks: list[Pick]
+    guards: Guards | None = None
+    elsewhere: set[tuple[float, ...]] = field(default_factory=set)
+
+    @property
+    def kinds(self) -> Sequence[Any]:
+        """Per argument what the function takes: int, float or Value; () for whatever goes."""
+        return self.guards.examples.kinds if self.guards else ()
+
+    def fits(self, arrays: Sequence[NDArray[Any]]) -> bool:
+        """Are the numbers of this batch such as the program takes for granted?"""
+        if self.guards and not self.guards.fits(arrays):
+            return False
+        if self.elsewhere and tuple(self.given.numbers()) in self.elsewhere:
+            return False
+        for argument, answer in self.assumed.items():  # noqa: SIM110 - a generator would cost as much as the check
+            if rows_sum_to_one(arrays[argument]) is not answer:
+                return False
+        return True
+
+
+@dataclass(eq=False, repr=False)
+class Build:
+    """A program: its source, and what it was made for.
+
+    contract        what must hold for it to be used
+    source          the program as text
+    namespace       what the source defines, `build` among it
+    lowered         its arrays; None until somebody asks, if the program was made for another length
+    names           of its arguments
+    output_shape    of the outputs for one example
+    loss            the place of the loss in the outputs
+    unused          the places of the parameters that the function does not use; a slice where not all are used
+    n_checked       the last outputs are so many sums over padded arrays, see `_check_padded`
+    late            was there no time for all loops?
+    exact           makes a program without elements that the scalars do not have; None if there are none of them
+    lengths         the program with the length of the inputs as a variable, if this is one of its lengths
+    """
+
+    contract: "Contract"
+    source: str
+    namespace: dict[str, Any]
+    lowered: Any
+    names: list[str]
+    output_shape: Any
+    loss: int | None
+    unused: list[int] | slice
+    n_checked: int = 0
+    late: bool = False
+    exact: Callable[[], "Build"] | None = None
+    lengths: Any = None
+    verified: bool = False
+    calls: int = 0
+    compared: set[tuple[float, ...]] = field(default_factory=set)  # numbers of the knobs
+    derivatives: dict[str, Any] = field(default_factory=dict)  # kind -> program
+    _runs: dict[Any, Any] = field(default_factory=dict)
+    _exact: "Build | None" = None
+    _vectors: Any = None  # parameters and gradient with the knobs
+
+    def in_numpy(self) -> "Build":
+        """The same arrays as a program in NumPy; itself if it is one, or has an exact form."""
+        if self.exact or "numpy" not in self.namespace:
+            return self
+        return replace(self, namespace=self.namespace["numpy"](), lengths=None, _runs={})
+
+    def notice_knobs(self) -> None:
+        """A program with knobs is compared at the first two of their numbers."""
+        if self.contract.given.knobs and self.verified and len(self.compared) < 2:
+            self.compared.add(tuple(self.contract.given.numbers()))
+            if len(self.compared) == 2:
+                self.verified, self.calls = False, 0
+
+    def is_due(self) -> bool:
+        """Is it time to compare it? If the engine raises, in calls 1, 2, 4, 8 ... until one can be compared."""
+        self.calls += 1
+        return self.calls & (self.calls - 1) == 0
+
+    def run(
+        self, parameters: NDArray[Any], gradient: Any, arrays: Sequence[Any], size: int, checked: bool = True
+    ) -> Any:
+        """The program on a batch of so many examples, with its buffers in the dtype of the parameters.
+
+        A program that has a gradient writes it into the vector `gradient`. If it is checked, it raises Broken for
+        examples whose path is not known.
+        """
+        if self.contract.given.knobs and len(parameters) == len(self.contract.given.learned):
+            return self._run_with_knobs(parameters, gradient, arrays, size, checked)
+        key = (id(parameters), size)
+        # The parameters are kept alive, since their id is the key.
+        made = self._runs.pop(key, None) or (
+            self.namespace["build"](parameters, size, parameters.dtype),
+            parameters,
+        )
+        self._runs[key] = made  # the last one, since it was used last
+        if len(self._runs) > BATCH_SIZES:
+            del self._runs[next(iter(self._runs))]
+        if self.unused and gradient is not None:
+            gradient[self.unused] = 0.0
+        with np.errstate(all="ignore"):  # inf and nan are results, as in NumPy's own functions
+            inputs = [np.ascontiguousarray(array, parameters.dtype) for array in arrays]
+            try:
+                result = made[0](*inputs, *([gradient] if self.contract.request.gradient else []))
+            except IndexError:  # an example of another path has no such index
+                if not self.contract.guards or not checked:
+                    raise
+                rows = list(range(size))
+                raise Broken(rows, rows) from None
+        is_right = self.exact is None or is_finite(result, gradient if self.contract.request.gradient else 0.0)
+        if self.n_checked:
+            value, outputs = result if isinstance(result, tuple) else (None, result)
+            outputs = outputs[:, : -self.n_checked]
+            result = outputs if value is None else (value, outputs) if outputs.shape[1] else value
+        if self.exact is not None and not is_right:
+            self._exact = self._exact or self.exact()
+            return self._exact.run(parameters, gradient, arrays, size, checked)
+        return self.contract.guards.split(result, checked) if self.contract.guards else result
+
+    def _run_with_knobs(
+        self, parameters: NDArray[Any], gradient: Any, arrays: Sequence[Any], size: int, checked: bool
+    ) -> Any:
+        """Run with vectors that have the knobs after the parameters."""
+        n, numbers = len(parameters), self.contract.given.numbers()
+        if self._vectors is None or self._vectors[0].dtype != parameters.dtype:
+            self._vectors = tuple(np.zeros((2, n + len(numbers)), parameters.dtype))
+        all_parameters, all_gradients = self._vectors
+        all_parameters[:n], all_parameters[n:] = parameters, numbers
+        result = self.run(all_parameters, all_gradients, arrays, size, checked)
+        if gradient is not None:
+            gradient[:] = all_gradients[:n]
+        return result
+
+    def forget(self, parameters: NDArray[Any]) -> None:
+        """Drop the buffers that go with these parameters."""
+        self._runs = {key: run for key, run in self._runs.items() if key[0] != id(parameters)}
+        if self._exact is not None:
+            self._exact.forget(parameters)
+
+
+def is_finite(result: Any, gradient: Any) -> bool:
+    """Has a result, or a gradient, neither inf nor nan?"""
+    parts = result if isinstance(result, tuple) else (result,)
+    return all(np.isfinite(part).all() for part in (*parts, gradient))

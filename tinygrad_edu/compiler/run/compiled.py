@@ -1,0 +1,452 @@
+"""Compiled: what `tg.compile` returns. It compiles one program for each shape of an example."""
+
+import math
+import operator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...engine.dispatch import as_array
+from ...engine.value import Value
+from ..trace.checks import check_one_number, collector_paused, disagreement_error
+from ..trace.containers import Part, parts_of
+from ..trace.lending import read_numbers
+from ..trace.nesting import Fields, size_of
+from ..trace.random_numbers import drawn_rows, with_draws
+from ..trace.tracing import Draws
+from ..trace.tricks import Draw
+from .base import CompiledFunction
+from .batches import Irregular, as_arrays, check_indices
+from .build import Broken, Build, Request
+from .pipeline import make
+from .programs import KEPT
+from .report import Groups, passes_of
+from .variants import Variants
+from .verify import lost, range_sentence, two_calls
+
+DRAWN = "drawn"  # the key of the function that is given its random numbers
+DTYPES: dict[str, type[np.floating[Any]]] = {"float32": np.float32, "float64": np.float64}
+
+
+class Compiled(CompiledFunction):
+    """A compiled function as array operations on a batch. `tg.compile` makes it."""
+
+    keeps = Variants
+    takes_knobs = True  # may a program read numbers around the function?
+    takes_draws = True  # may it be given random numbers?
+    takes_lengths = True  # may the length of its inputs be a variable?
+    writes_gradient = True  # or does what runs the program differentiate it?
+    _write = staticmethod(make)  # makes a program of a trace
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        parameters: Iterable[Value],
+        dtype: Any = "float64",
+        *,
+        verify: bool = True,
+        with_outputs: bool = False,
+    ):
+        self.dtype: Any = _dtype(dtype)
+        self._with_outputs = with_outputs
+        self._is_single = self.dtype == np.float32
+        super().__init__(function, parameters, verify)
+        self._vector = np.empty(len(self.parameters), self.dtype)  # the parameters, where programs read them
+        self.gradient: NDArray[Any] = np.empty_like(self._vector)  # that of the last `step`
+        self._lock = threading.RLock()  # threads share the buffers; a function may call what it is compiled to
+        self._openers: dict[Any, Compiled] = {}  # for the containers of a batch
+        self._draws: list[Draw] = []  # the random numbers that the function draws
+        self._shown = ""  # the source of the derivatives that ran last
+        self._ready: Any = None, None  # what the last batch of arrays was, and its program if that is verified
+
+    # --- What it computes -------------------------------------------------------------------------------------
+
+    def __call__(self, *batch: Any) -> float:
+        """The mean of the function over the batch. Raises TypeError if it returns several numbers and no loss."""
+        try:
+            made, outputs = self._outputs(batch)
+        except Irregular:
+            with self._lock:
+                parts = [(len(part.rows), step(*arrays)) for part, step, arrays in self._parts(batch)]
+            return sum(n * mean for n, mean in parts) / sum(n for n, _ in parts)
+        if made.loss is None:
+            check_one_number(made.output_shape, "mean")
+        return float(outputs[:, made.loss].mean())
+
+    def value_and_grad(self, *batch: Any) -> tuple[float, NDArray[Any]]:
+        """The mean over the batch, and its derivatives by the parameters: a new vector, in their order.
+
+        Of several results, the first of a tuple is the loss, or the one that a dict calls "loss".
+
+        Raises TypeError if the function returns several numbers and no loss, and what `tg.compile` lists.
+        """
+        gradient = np.empty_like(self._vector)
+        with self._lock:
+            value, _ = self._step(batch, gradient)
+            if self._is_single and not _is_finite(value, gradient):
+                self._check_range(batch)
+        return value, gradient
+
+    def predict(self, *batch: Any) -> Any:
+        """What the function returns for every example: an array (B, ...), nested as the function nests it.
+
+        A dict gives a dict of arrays, a tuple of unequal parts a tuple. Examples of several lengths whose results
+        have several shapes give a list with one result for each example.
+
+        Raises what `tg.compile` lists.
+        """
+        try:
+            made, outputs = self._outputs(batch)
+            return _shaped(outputs, made.output_shape)
+        except Irregular:
+            with self._lock:
+                parts = [(part.rows, step.predict(*arrays)) for part, step, arrays in self._parts(batch)]
+        if len(parts) == 1:
+            return parts[0][1]
+        results = {row: _row(found, i) for rows, found in parts for i, row in enumerate(rows)}
+        ordered = [results[row] for row in range(len(results))]
+        alike = all(isinstance(x, np.ndarray | np.generic) and x.shape == ordered[0].shape for x in ordered)
+        return np.array(ordered) if alike else ordered
+
+    def _outputs(self, batch: Sequence[Any]) -> tuple[Build, NDArray[Any]]:
+        """All outputs of every example, flat."""
+        with self._lock:
+            made, outputs = self._ran(batch, None)
+            if self._is_single and not np.isfinite(outputs).all():
+                self._check_range(batch)
+        return made, outputs
+
+    def _parts(self, batch: Sequence[Any]) -> Iterator[tuple[Part, "Compiled", list[NDArray[Any]]]]:
+        """The examples by their forms, for each what computes them, and their numbers as arrays.
+
+        Containers are opened by a compiled function of their numbers. It has the same parameters.
+        """
+        names = self._argument_names(len(batch))
+        for part in parts_of(batch, names):
+            step = self
+            if not part.is_regular:
+                if part.forms not in self._openers:
+                    function = part.function(self.original, names)
+                    self._openers[part.forms] = Compiled(function, self.parameters, **self._options())
+                    for oldest in list(self._openers)[:-KEPT]:
+                        del self._openers[oldest]
+                step = self._openers[part.forms]
+                step._theta, step._said = self._theta, self._said
+            yield part, step, part.arrays()
+            self._latest = step._latest
+
+    def step(self, *batch: Any) -> tuple[float, Any]:
+        """(mean, outputs for every example) of a function that returns (loss, outputs), else (mean, None).
+
+        For training loops such as `fit`: the gradient is left in `gradient`, which the next call overwrites.
+        """
+        return self._step(batch, self.gradient)
+
+    def _moved(self, move: Callable[[Any], None], batch: Any) -> float:
+        with self._lock:
+            value, _ = self._step(batch, self.gradient)
+            move(self.gradient)
+        return value
+
+    def _step(self, batch: Sequence[Any], gradient: NDArray[Any]) -> tuple[float, Any]:
+        try:
+            with self._lock:
+                made, result = self._ran(batch, gradient)
+        except Irregular:
+            value, n, total = 0.0, 0, np.zeros_like(gradient)
+            for part, step, arrays in self._parts(batch):
+                mean, _ = step._step(arrays, gradient)
+                value, n = value + mean * len(part.rows), n + len(part.rows)
+                total += gradient * len(part.rows)
+            gradient[:] = total / n
+            return value / n, None
+        if self._with_outputs:
+            return result[0], result[1].reshape(len(result[1]), *made.output_shape)
+        return result, None
+
+    # --- More derivatives ---------------------------------------------------------------------------------------
+
+    def per_example_grads(self, *batch: Any) -> NDArray[Any]:
+        """The gradient of every example by the parameters: an array (B, n), without a loop over the examples.
+
+        It and the methods below raise what `value_and_grad` raises. After them, `source` shows their program.
+        """
+        return cast("NDArray[Any]", self._derived("per_example_grads", batch))
+
+    def jacobian(self, *batch: Any) -> NDArray[Any]:
+        """The derivatives of the m outputs of every example by the parameters: an array (B, m, n)."""
+        return cast("NDArray[Any]", self._derived("jacobian", batch))
+
+    def input_grads(self, *batch: Any) -> tuple[NDArray[Any], ...]:
+        """For every argument an array of its shape: the gradient of each example by its inputs; 0 for indices."""
+        return cast("tuple[NDArray[Any], ...]", self._derived("input_grads", batch))
+
+    def hvp(self, *batch: Any, vector: Any = None) -> NDArray[Any]:
+        """The Hessian of the mean times a vector of n numbers, which may also stand behind the batch: n numbers.
+
+        Reverse mode on the gradient's own program: a few gradients, and no Hessian. Raises ValueError for a vector
+        of another size, CompileError for a rule without a second derivative.
+        """
+        if vector is None:
+            if not batch:
+                raise TypeError("hvp takes a batch, and behind it the vector.")
+            *batch, vector = batch  # type: ignore[assignment]
+        direction, n = np.asarray(as_array(vector), np.float64), len(self.parameters)
+        if direction.shape != (n,):
+            raise ValueError(
+                f"The vector of hvp has a number for each of the {n} parameters, got the shape {direction.shape}."
+            )
+        return cast("NDArray[Any]", self._derived("hvp", batch, direction))
+
+    def hessian(self, *batch: Any) -> NDArray[Any]:
+        """The Hessian of the mean: an array (n, n), from products with all unit vectors at once. For small n.
+
+        Raises CompileError for a rule without a second derivative.
+        """
+        return cast("NDArray[Any]", self._derived("hessian", batch))
+
+    def _derived(self, kind: str, batch: Sequence[Any], *vector: Any) -> Any:
+        if kind == "input_grads" and not batch:
+            return ()
+        try:
+            with self._lock:
+                made, outputs = self._ran(batch, None)  # it refuses what is wrong with the batch
+                if made.loss is None and kind != "jacobian":
+                    check_one_number(made.output_shape, "gradient")
+                arrays, size = as_arrays(batch, self._argument_names(len(batch)))
+                program, theta = self._derivative(made, kind, arrays), self._numbers()
+                given, numbers = made.contract.given, made.contract.given.numbers()
+                vector = tuple(np.concatenate([v, np.zeros(len(numbers))], dtype=theta.dtype) for v in vector)
+                theta = np.concatenate([theta, np.array(numbers, theta.dtype)])
+                self._shown = program.source
+                inputs = [np.ascontiguousarray(array, theta.dtype) for array in arrays]
+                with np.errstate(all="ignore"):
+                    result = program(theta, inputs, size, outputs.shape[1], *vector)
+        except Irregular:
+            with self._lock:
+                parts = [
+                    (part.rows, step._derived(kind, arrays, *vector)) for part, step, arrays in self._parts(batch)
+                ]
+            return _joined(kind, parts)
+        n = len(given.learned)
+        if kind == "input_grads":
+            return result
+        return result[:n, :n] if kind == "hessian" else result[..., :n]
+
+    def _derivative(self, made: Build, kind: str, arrays: Sequence[NDArray[Any]]) -> Any:
+        """The program of these derivatives. Raises CompileError if it disagrees with the engine."""
+        if kind not in made.derivatives:
+            plain = made.exact() if made.exact else made
+            if kind == "input_grads" and any(made.contract.assumed.values()):  # moved, a row is not one-hot
+                plain = self._programs.again(made, None, ())
+            made.derivatives[kind] = self._write_derivative(plain, kind)
+        program = made.derivatives[kind]
+        if self.verify and not program.verified:
+            from .derivatives import disagreement
+
+            wrong = disagreement(made, program, arrays)
+            if wrong:
+                raise disagreement_error(wrong, two_calls(made, arrays))
+            program.verified = wrong is not None
+        return program
+
+    def _write_derivative(self, made: Build, kind: str) -> Any:
+        from .derivatives import derivative_of
+
+        return derivative_of(made, self._lowered(made), kind)
+
+    def save(self, path: str | Path) -> None:
+        """Write the program that ran last as a Python module that needs NumPy alone, and its weights as .npz.
+
+        The module has predict(*batch), loss(*batch) and gradient(*batch), for examples of the same shapes.
+
+        Raises ValueError for a name that does not end with .py, RuntimeError before the first call, CompileError
+        for a function that looks at numbers or has rules of the user's.
+        """
+        from .export import write_module
+
+        if Path(path).suffix != ".py":
+            raise ValueError(f"save writes a Python module: give it a name such as model.py, got {str(path)!r}.")
+        with self._lock:
+            write_module(self, self._last(), Path(path))
+
+    @property
+    def source(self) -> str:
+        """The program that ran last, as source that runs on its own. Raises RuntimeError before the first call."""
+        return self._shown or super().source
+
+    def _check_range(self, batch: Sequence[Any]) -> None:
+        """Warn, once, if the program that ran gives inf or nan in float32, and numbers in float64."""
+        if "range" in self._said:
+            return
+        try:
+            arrays, _ = as_arrays(batch, self._argument_names(len(batch)))
+        except Irregular:  # each part has been checked when it was verified
+            return
+        pair = lost(self._latest, self._numbers(), arrays)
+        if pair and not math.isfinite(pair[0]):
+            self._warn("range", range_sentence(*pair))
+
+    @property
+    def groups(self) -> Groups:
+        """What was found in the graph, as a table and a drawing. Raises RuntimeError before the first call."""
+        return Groups(self._lowered(self._last()))
+
+    @property
+    def passes(self) -> dict[str, str]:
+        """What each pass made of the program that ran last, in order: print(step.passes["gradient"]).
+
+        Keys: groups; statements, with the loops that were found; fission, which takes out of a loop what need not
+        be in it; gradient, if one was asked for; source. Raises RuntimeError before the first call.
+        """
+        made = self._last()
+        lowered = self._lowered(made)
+        found = passes_of(lowered, made.contract.request.gradient and self.writes_gradient)
+        return {"groups": repr(Groups(lowered)), **found, "source": self.source}
+
+    def _lowered(self, made: Build) -> Any:
+        if made.lowered is None:  # it came with a program for another length
+            arrays = [np.zeros((1, *shape)) for shape in made.contract.request.shapes]
+            for argument, is_one_hot in made.contract.assumed.items():
+                arrays[argument][..., 0] = is_one_hot
+            with self._lock, collector_paused():
+                made.lowered = self._programs.again(made, arrays).lowered
+        return made.lowered
+
+    # --- Programs -----------------------------------------------------------------------------------------------
+
+    def _read_parameters(self) -> NDArray[Any]:
+        self._vector[:] = read_numbers(self.parameters)
+        return self._vector
+
+    def _forget(self, theta: Any) -> None:
+        for made in self._programs:
+            made.forget(theta)
+        for step in self._openers.values():
+            step._theta = None
+            step._forget(theta)
+
+    def _options(self) -> dict[str, Any]:
+        return {"dtype": self.dtype, "verify": self.verify, "with_outputs": self._with_outputs}
+
+    def _ran(self, batch: Sequence[Any], gradient: Any) -> tuple[Build, Any]:
+        """The program for a batch, verified, and what it gives. Examples of a new path run by themselves first."""
+        checked, compared = True, None
+        while True:
+            if self._draws:
+                return self._ran_with_draws(batch, gradient)
+            try:
+                made, arrays, size = self._prepared(batch, gradient is not None)
+            except Draws as draws:
+                if not self.takes_draws:
+                    raise
+                self._draws = draws.wanted
+                continue
+            made.notice_knobs()
+            is_due = self.verify and not made.verified and made is not compared and made.is_due()
+            try:
+                if made.contract.guards or not is_due:
+                    result = made.run(self._numbers(), gradient, arrays, size, checked)
+            except Broken as broken:
+                checked, self._ready = self._programs.learn(made, arrays, broken), (None, None)
+                continue
+            if not is_due:
+                if not _is_finite(result, gradient):
+                    self._programs.ask_the_engine(made, arrays, size)
+                return made, result
+            compared = self._programs.verified(made, arrays)
+            self._programs.replace(made, compared)
+            self._ready = None, None
+
+    def _ran_with_draws(self, batch: Sequence[Any], gradient: Any) -> tuple[Build, Any]:
+        """The same for a function that draws random numbers: they are one more argument."""
+        names = self._argument_names(len(batch))
+        arrays, size = as_arrays(batch, names)
+        if DRAWN not in self._openers:
+            function = with_draws(self.original, names, self._draws)
+            self._openers[DRAWN] = Compiled(function, self.parameters, **self._options())
+        step = self._openers[DRAWN]
+        step._theta, step._said = self._theta, self._said
+        made, result = step._ran([*arrays, drawn_rows(self._draws, size)], gradient)
+        self._latest = step._latest
+        return made, result
+
+    def _prepared(self, batch: Sequence[Any], gradient: bool) -> tuple[Build, Sequence[NDArray[Any]], int]:
+        """The program for a batch, made if there is none yet, and the batch as arrays.
+
+        A step of a training is like the one before: then only the shapes are looked at, and what was assumed.
+        """
+        self._shown = ""
+        like = gradient, [(x.__class__, getattr(x, "shape", None), getattr(x, "dtype", None)) for x in batch]
+        known, made = self._ready
+        if like == known and made.contract.held.unchanged() and made.contract.fits(batch):
+            check_indices(made.contract.picks, batch, made.names)
+            self._latest = made
+            return made, batch, len(batch[0])
+        arrays, size = as_arrays(batch, self._argument_names(len(batch)))
+        request = Request(tuple(array.shape[1:] for array in arrays), gradient, self._with_outputs)
+        made = self._programs.unchanged(lambda p: p.contract.request == request and p.contract.fits(arrays))
+        if made is None:
+            made = self._programs.of(request, arrays)
+            # A short text does not use the positions of a long one.
+            self._programs.keep(made, warns=not made.contract.guards and isinstance(made.unused, list))
+        check_indices(made.contract.picks, arrays, made.names)
+        self._latest = made
+        is_ready = batch and (made.verified or not self.verify) and all(map(operator.is_, arrays, batch))
+        self._ready = (like, made) if is_ready else (None, None)
+        return made, arrays, size
+
+
+def _is_finite(result: Any, gradient: Any) -> bool:
+    """Has a result, or a gradient, neither inf nor nan?"""
+    if gradient is None:
+        return bool(np.isfinite(result).all())
+    value = result[0] if isinstance(result, tuple) else result
+    with np.errstate(all="ignore"):
+        if math.isfinite(float(value) + float(np.dot(gradient, gradient))):
+            return True
+    return math.isfinite(value) and bool(np.isfinite(gradient).all())
+
+
+def _joined(kind: str, parts: Sequence[tuple[Sequence[int], Any]]) -> Any:
+    """Derivatives of parts of a batch as those of the batch."""
+    size = sum(len(rows) for rows, _ in parts)
+    if kind in ("hvp", "hessian"):
+        return sum(result * (len(rows) / size) for rows, result in parts)
+    if kind == "input_grads":
+        raise TypeError("input_grads needs arrays: these examples have several shapes, or hold dicts.")
+    joined = np.empty((size, *parts[0][1].shape[1:]))
+    for rows, result in parts:
+        joined[rows] = result
+    return joined
+
+
+def _shaped(outputs: NDArray[Any], shape: Any) -> Any:
+    """Columns of outputs (B, n), nested as the function nested them."""
+    if not isinstance(shape, Fields):
+        return outputs.reshape(len(outputs), *shape)
+    ends = np.cumsum([size_of(part) for part in shape.values()])
+    columns = zip(shape.items(), np.split(outputs, ends[:-1], axis=1), strict=True)
+    parts = {key: _shaped(part, inner) for (key, inner), part in columns}
+    return tuple(parts.values()) if all(isinstance(key, int) for key in parts) else parts
+
+
+def _row(results: Any, i: int) -> Any:
+    """The results of one example."""
+    if isinstance(results, dict):
+        return {key: _row(part, i) for key, part in results.items()}
+    return tuple(_row(part, i) for part in results) if isinstance(results, tuple) else results[i]
+
+
+def _dtype(dtype: Any) -> np.dtype[Any]:
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = repr(dtype)
+    if name not in DTYPES:
+        raise ValueError(f'The dtype is "float64" or "float32", got {dtype!r}.')
+    return np.dtype(DTYPES[name])

@@ -1,0 +1,299 @@
+"""CompiledJax: what `tg.compile(..., backend="jax")` returns."""
+
+import importlib
+import re
+import sys
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...engine.value import Value
+from ..backends.jax import JaxEmitter
+from ..find.lowered import Lowered
+from ..ir.plan import lost_in_float32
+from ..trace.checks import CompileError
+from ..trace.placeholder import TraceError
+from ..trace.surroundings import Facts, Given
+from ..trace.tracing import Trace, trace_function
+from .base import check_optimizer
+from .build import Build, Request
+from .compiled import Compiled
+from .derivatives import Derivative
+from .devices import MeshTraining, mean_and_gradient
+from .pipeline import defined, make, numpy_program
+from .verify import some_batch
+
+OLDEST = (0, 6)  # the version of JAX
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # half of XLA's time
+PATIENCE = 2.0  # seconds, after which a first call says what it does
+SLOW = "tinygrad_edu: XLA compiles the program for batches of a new shape; the next calls are fast.{}"
+SKIP = " It is compared with the eager function: verify=False leaves this out."
+
+
+def import_jax() -> Any:
+    """JAX. Raises ImportError if it is missing or too old, RuntimeError if it finds no device."""
+    try:
+        import jax
+    except ImportError:
+        raise ImportError('backend="jax" needs JAX: pip install "tinygrad-edu[jax]".') from None
+    if tuple(map(int, re.findall(r"\d+", jax.__version__)[:2])) < OLDEST:
+        least = ".".join(map(str, OLDEST))
+        raise ImportError(
+            f'backend="jax" needs JAX {least} or newer, and this is JAX {jax.__version__}: pip install -U jax.'
+        )
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"JAX does not find the device that it was told to use ({str(error).splitlines()[0]}). Unset "
+            "JAX_PLATFORMS to run on what is there, or install JAX for this device."
+        ) from None
+    return jax
+
+
+def in_float64(jax: Any, chosen: bool) -> Any:
+    """A block in which JAX computes in float64, or does not. Up to JAX 0.7 its function is an experimental one."""
+    return (jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.experimental")).enable_x64(chosen)
+
+
+class CompiledJax(Compiled):
+    """A compiled function as a pure function of JAX. `tg.compile(..., backend="jax")` makes it.
+
+    Besides the methods of every compiled function it has `function`. What the others return is NumPy's.
+    """
+
+    takes_knobs = takes_draws = takes_lengths = False  # `function` has no argument for them
+    writes_gradient = False
+
+    def __init__(
+        self, function: Callable[..., Any], parameters: Iterable[Value], dtype: Any = "float64", **options: Any
+    ):
+        self.jax: Any = import_jax()
+        self.training: None = None
+        self._compiled: set[Any] = set()  # shapes of batches that XLA has compiled a program for
+        super().__init__(function, parameters, dtype, **options)
+        if not self._is_single and not self.jax.config.jax_enable_x64:
+            raise ValueError(
+                "JAX computes in float32 until it is told otherwise. Call jax.config.update("
+                '"jax_enable_x64", True) first, or compile with dtype="float32".'
+            )
+
+    def function(self, parameters: Any, *batch: Any) -> Any:
+        """(mean, gradient) of a batch, as a pure function for jax.jit, vmap, grad and optimisers such as optax.
+
+        parameters is the vector of all parameters, in their order. A batch has shapes, but perhaps no numbers yet,
+        as under jit. So indices are not checked here, and a new program is verified at numbers of its own.
+
+        A function that looks at numbers is traced by the examples of `step.value_and_grad`: call this once before.
+        What decides is checked by `checkify.check`, so under jit it is checkify.checkify(step.function).
+
+        Raises what `tg.compile` lists, and TraceError for a function that looks at numbers and has seen none.
+        """
+        with self._lock, self.jax.ensure_compile_time_eval():
+            request = Request(tuple(tuple(np.shape(x)[1:]) for x in batch), True, self._with_outputs)
+            made = self._programs.unchanged(lambda program: program.contract.request == request)
+            if made is None:
+                made, facts = self._programs.known(lambda program: program.contract.request == request)
+            if made is None:
+                given = Given(self.original, self.parameters)
+                try:
+                    traced = trace_function(self.original, self.parameters, request.shapes)
+                except TraceError as error:
+                    error.add_note("If it looks at numbers, call step.value_and_grad with a batch once before.")
+                    raise
+                facts = self._programs.surroundings.learn(facts)
+                made = self._write(traced, given, facts, request, None)
+                self._programs.keep(made)
+            if self.verify and not made.verified and not made.contract.guards:
+                with _told(SLOW.format(SKIP)):
+                    made = self._checked_at_once(made)
+        if made.contract.guards and made.contract.guards.n:
+            return self._guarded(made, parameters, batch)
+        return made.namespace["function"](parameters, *batch)
+
+    def _checked_at_once(self, made: Build) -> Build:
+        """The program, verified at two examples of its own, without XLA's optimisations."""
+        quick = replace(made, namespace=made.namespace | {"build": made.namespace["quick"]}, _runs={})
+        checked = self._programs.verified(quick, some_batch(made))
+        if checked is quick:
+            made.verified = quick.verified
+            return made
+        self._programs.replace(made, checked)
+        return cast("Build", checked)
+
+    def _ran(self, batch: Sequence[Any], gradient: Any) -> tuple[Build, Any]:
+        key = gradient is None, tuple(getattr(x, "shape", None) for x in batch)
+        if key in self._compiled:
+            return super()._ran(batch, gradient)
+        with _told(SLOW.format(SKIP * self.verify)):
+            found = super()._ran(batch, gradient)
+        self._compiled.add(key)
+        return found
+
+    def _guarded(self, made: Build, parameters: Any, batch: Any) -> Any:
+        """`function`, where each example must take a path that is known."""
+        from jax.experimental import checkify
+
+        guards: Any = made.contract.guards
+        jnp = self.jax.numpy
+        size = np.shape(batch[0])[0]
+        step = mean_and_gradient(self.jax, made.namespace["examples"])
+        (value, outputs), gradient = step(parameters, jnp.full(size, 1 / size, self.dtype), *batch)
+        asked = outputs[:, outputs.shape[1] - guards.n :] != 0
+        known = [(asked[:, jnp.array(which)] == jnp.array(wanted)).all(axis=1) for which, wanted in guards.paths]
+        checkify.check(
+            jnp.stack(known).any(axis=0).all(),
+            "An example takes a path that step.function has not seen: call step.value_and_grad with it once.",
+        )
+        return value, gradient
+
+    def save(self, path: str | Path) -> None:
+        """Write the program that ran last: to model.py as NumPy's `save` does, to any other name as StableHLO.
+
+        StableHLO is what `jax.export` makes of `function`, for batches of any size: `jax.export.deserialize` reads
+        it. The parameters are its first argument, and stand beside it as .npz.
+        """
+        if Path(path).suffix == ".py":
+            super().save(path)
+            return
+        from jax import export
+
+        theta, request = self._numbers(), self._last().contract.request
+        (size,) = export.symbolic_shape("B")
+        arrays = [self.jax.ShapeDtypeStruct((size, *shape), theta.dtype) for shape in request.shapes]
+        first = self.jax.ShapeDtypeStruct(theta.shape, theta.dtype)
+        exported = export.export(self.jax.jit(self.function))(first, *arrays)
+        Path(path).write_bytes(exported.serialize())
+        np.savez(Path(path).with_suffix(".npz"), parameters=theta)
+
+    def train(self, optimizer: Any, mesh: Any = None, *data: Any) -> MeshTraining:  # type: ignore[override]  # used in the same way
+        """Steps of the optimiser on the devices of a mesh, or on one device: see `MeshTraining`.
+
+        The batch is split along the first axis of the mesh. Raises TypeError unless mesh is a jax.sharding.Mesh,
+        ValueError for a device that is not there, or an optimiser of other parameters.
+        """
+        is_array = hasattr(mesh, "shape") and not hasattr(mesh, "axis_names")
+        check_optimizer(optimizer, self, (mesh, *data) if data or is_array else ())
+        return MeshTraining(self, optimizer, mesh)
+
+    def _write_derivative(self, made: Build, kind: str) -> Any:
+        return JaxDerivative(self.jax, kind, made)
+
+    def _numbers(self) -> Any:
+        if self.training:
+            self.training.read()
+        return super()._numbers()
+
+    def _write(  # type: ignore[override]  # it has the same arguments
+        self, traced: Trace, given: Given, facts: Facts, request: Request, _: Any, skip: Collection[str] = ()
+    ) -> Build:
+        return make(traced, given, facts, request, None, skip, self._source)
+
+    def _source(self, lowered: Lowered, request: Request, title: str) -> tuple[str, dict[str, Any]]:
+        """A program in JAX: its source and what it defines, with a `build` as `Build` needs it."""
+        source = JaxEmitter(lowered, len(request.shapes), title, request.gradient).source
+        namespace, lost = defined(source), lost_in_float32(lowered)
+        examples = namespace["examples"]
+        program = self.jax.jit(mean_and_gradient(self.jax, examples) if request.gradient else examples)
+
+        def build(parameters: NDArray[Any], size: int, dtype: Any, options: Any = None) -> Callable[..., Any]:
+            if lost and dtype != np.float64:
+                raise CompileError(lost)
+            compiled: Any = None if options else program
+
+            def run(*inputs: Any) -> Any:
+                nonlocal compiled
+                with in_float64(self.jax, dtype == np.float64):  # a program for float32 is verified in float64
+                    batch = inputs[:-1] if request.gradient else inputs
+                    arguments = (
+                        parameters,
+                        *([np.full(size, 1 / size, dtype)] if request.gradient else []),
+                        *batch,
+                    )
+                    compiled = compiled or program.lower(*arguments).compile(compiler_options=options)
+                    if not request.gradient:
+                        return np.array(compiled(*arguments))
+                    (value, outputs), inputs[-1][...] = compiled(*arguments)
+                return (float(value), np.array(outputs)) if lowered.outputs[1:] else float(value)
+
+            return run
+
+        more = {"build": build, "quick": partial(build, options=QUICK), "dtype": self.dtype}
+        return source, namespace | more | {"numpy": cache(lambda: numpy_program(lowered, request, title)[1])}
+
+
+@contextmanager
+def _told(sentence: str) -> Iterator[None]:
+    """Print a sentence if a block takes longer than a reader's patience."""
+    timer = threading.Timer(PATIENCE, lambda: print(sentence, file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+class JaxDerivative(Derivative):
+    """Derivatives of `examples`, the function of a program in JAX, by JAX's transformations."""
+
+    def __init__(self, jax: Any, kind: str, made: Build):
+        self.jax = jax
+        source = f"{made.source}\n\n{BY_JAX[kind].format(loss=made.loss or 0)}"
+        super().__init__(kind, source, jax.jit(defined(source)[kind]))
+
+    def __call__(self, theta: NDArray[Any], inputs: Sequence[Any], size: int, m: int, vector: Any = None) -> Any:
+        """The derivatives of a batch, as NumPy's arrays."""
+        with in_float64(self.jax, theta.dtype == np.float64):
+            result: Any = self.run(theta, *inputs, *([vector] if self.kind == "hvp" else []))
+            result = tuple(map(np.array, result)) if isinstance(result, tuple) else np.array(result)
+        if self.kind == "jacobian":
+            return result[:, :m]
+        if inputs or self.kind != "per_example_grads":
+            return result[None] @ vector if self.kind == "hessian" and vector is not None else result
+        return result[None]
+
+
+ROW = """def row(parameters, *example):
+    return examples(parameters, *(x[None] for x in example))[0{0}]
+
+
+"""
+OVER = "(None, *(0 for _ in batch))"
+MEAN = """def mean(parameters, *batch):
+    return examples(parameters, *batch)[:, {loss}].mean()
+
+
+"""
+BY_JAX = {
+    "per_example_grads": ROW.format(", {loss}")
+    + f"""def per_example_grads(parameters, *batch):
+    each = jax.vmap(jax.grad(row), {OVER}) if batch else jax.grad(row)
+    return each(parameters, *batch)
+""",
+    "jacobian": ROW.format("")
+    + f"""def jacobian(parameters, *batch):
+    each = jax.vmap(jax.jacrev(row), {OVER}) if batch else lambda parameters: jax.jacrev(row)(parameters)[None]
+    return each(parameters, *batch)
+""",
+    "input_grads": ROW.format(", {loss}")
+    + f"""def input_grads(parameters, *batch):
+    return jax.vmap(jax.grad(row, tuple(range(1, 1 + len(batch)))), {OVER})(parameters, *batch)
+""",
+    "hvp": MEAN
+    + """def hvp(parameters, *batch):
+    *batch, vector = batch
+    return jax.jvp(lambda p: jax.grad(mean)(p, *batch), (parameters,), (vector,))[1]
+""",
+    "hessian": MEAN
+    + """def hessian(parameters, *batch):
+    return jax.jacfwd(jax.grad(mean))(parameters, *batch)
+""",
+}

@@ -1,0 +1,337 @@
+"""Derivatives beyond the gradient of the mean: per example, of every output, by the inputs, of second order.
+
+Each is a program of its own: reverse mode on the program of `predict`, and for second order on its own result. It
+is compared with the eager engine before its numbers are used.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...engine.calculus import gradients
+from ...engine.value import Value
+from ..backends import numpy_helpers
+from ..backends.formulas import number_text, source_of
+from ..backends.numpy import array_text
+from ..backends.numpy_statements import Statements
+from ..backends.text import bare, tuple_text
+from ..find.squares import THETA
+from ..ir.fission import fission
+from ..ir.front import Front
+from ..ir.gradient import gradient
+from ..ir.plan import element_of
+from ..ir.routine import Access, Array, Loop, Routine, Stmt, whole
+from ..trace.checks import TOLERANCE, CompileError, collector_paused
+from ..trace.lending import standing_in
+from ..trace.nesting import flat_values
+from .batches import examples
+from .build import Build
+from .pipeline import defined
+from .verify import points, rounding
+
+TRIED = 8  # points at which a program is compared with the engine
+LARGEST = 2**16  # numbers in one array of products with the Hessian, for the cache; more are taken in parts
+TITLES = {
+    "per_example_grads": "The gradient of every example: an array (B, n).",
+    "jacobian": "The gradient of the outputs, weighted by `seed`, of every example: an array (B, n).",
+    "hvp": "The Hessian of the mean times `vector`: n numbers.",
+    "hessian": "The Hessian of the mean over N examples times each of K `vectors`: an array (K, n).",
+    "input_grads": "The gradient of every example by its inputs: an array for each argument.",
+}
+
+
+class Derivative:
+    """A program that computes one kind of derivatives, and its source."""
+
+    def __init__(self, kind: str, source: str, run: Callable[..., Any]):
+        self.kind, self.source, self.run = kind, source, run
+        self.verified = False
+
+    def __call__(self, theta: NDArray[Any], inputs: Sequence[Any], size: int, m: int, vector: Any = None) -> Any:
+        """The derivatives of a batch of `size` examples with m outputs. With a vector, the Hessian times it."""
+        run = self.run
+        if self.kind == "jacobian":  # every example m times, each time for another output
+            seed = np.tile(np.eye(m, dtype=theta.dtype), (size, 1))
+            return run(theta, *(np.repeat(x, m, axis=0) for x in inputs), seed).reshape(size, m, -1)
+        if self.kind == "hvp":
+            return run(theta, *inputs, vector)
+        if self.kind == "hessian":
+            vectors = np.eye(len(theta), dtype=theta.dtype) if vector is None else vector[None]
+            some = max(1, LARGEST // (size * len(theta)))
+            return np.concatenate(
+                [run(theta, *inputs, vectors[i : i + some]) for i in range(0, len(vectors), some)]
+            )
+        return run(theta, *inputs)
+
+
+def derivative_of(made: Build, lowered: Any, kind: str) -> Derivative:
+    """The program in NumPy of one kind of derivatives, see TITLES, of what a program of `predict` computes.
+
+    Raises CompileError for a rule that has no second derivative.
+    """
+    source = _Module(made, lowered, kind).source
+    return Derivative(kind, source, defined(source)[kind])
+
+
+class _Module:
+    """Writes the source of one program."""
+
+    def __init__(self, made: Build, lowered: Any, kind: str):
+        self.kind, self.names, self.made = kind, made.names, made
+        front = Front(lowered)
+        program, self.book = fission(front.program), front.book
+        n = len(lowered.outputs) - made.n_checked - (made.contract.guards.n if made.contract.guards else 0)
+        outputs = lowered.outputs[:n]
+        self.outputs = [element_of(front.arrays[a], i) if a in front.arrays else None for a, i in outputs]
+        self.parameters = [leaf for leaf in program.leaves if leaf.source[:1] == ("parameter",)]
+        self.inputs = {leaf.source[1]: leaf for leaf in program.leaves if leaf.source[:1] == ("input",)}
+        self.extra: list[Array] = []  # weights of outputs, or vectors
+        self._names = {*self.names, *(array.name for array in front.arrays.values())}
+        self.N, self.K, self.extra_name = map(
+            self._free, ("N", "K", {"jacobian": "seed", "hvp": "vector"}.get(kind, "vectors"))
+        )
+        loss = self.outputs[made.loss or 0]
+        match kind:
+            case "per_example_grads":
+                program = gradient(program, loss, each=True)
+            case "jacobian":
+                program = gradient(*self._weighted(program), each=True)
+            case "input_grads":
+                program = gradient(_learning(program, "input"), loss, "input", each=True)
+            case _:
+                try:
+                    first = gradient(program, loss, each=kind == "hessian")
+                    program = gradient(*self._along(first, kind == "hessian"), each=kind == "hessian")
+                except NotImplementedError as error:
+                    raise CompileError(str(error)) from None
+        wanted = self.inputs.values() if kind == "input_grads" else self.parameters
+        self.results = {leaf: program.adjoints[leaf] for leaf in wanted}
+        self.program = _without_the_rest(program, self.results.values())
+        self.source = self._source()
+
+    def _weighted(self, program: Routine) -> tuple[Routine, Access | None]:
+        """The sum of all outputs, each with a weight of its own."""
+        book, found = self.book, self.outputs
+        total: Any = 0.0
+        arrays = {access.array if access else None for access in found}
+        array = found[0].array if found[0] else None
+        if len(arrays) == 1 and array and len(found) == array.size > 1 and not array.stages:
+            every = whole(array)  # in their order: an element is written once
+            seed = self._new_extra("weights", array.dims)
+            total = book.reduce("sum", every.named, book.get(every) * book.get(every.of(seed)))
+        else:
+            seed = self._new_extra("weights", (len(found),))
+            for i, access in enumerate(found):
+                if access:
+                    total = total + book.get(Access(seed, None, seed.dims, ((i, None, 1),))) * book.get(access)
+        return self._with(program, total, True)
+
+    def _along(self, program: Routine, each: bool) -> tuple[Routine, Access | None]:
+        """The gradient times a vector."""
+        book = self.book
+        total: Any = 0.0
+        for leaf in self.parameters:
+            every, along = whole(leaf), self._new_extra(f"v_{leaf.name}", leaf.dims, each)
+            slope = every.of(program.adjoints[leaf])
+            total = total + book.reduce("sum", every.named, book.get(slope) * book.get(every.of(along)))
+        return self._with(program, total, each)
+
+    def _free(self, name: str) -> str:
+        while name in self._names:
+            name += "_"
+        self._names.add(name)
+        return name
+
+    def _new_extra(self, name: str, dims: tuple[int, ...], batched: bool = True) -> Array:
+        array = Array(self._free(name), dims, batched, source=("extra",))
+        self.extra.append(array)
+        return array
+
+    def _with(self, program: Routine, total: Any, batched: bool) -> tuple[Routine, Access]:
+        scalar = Access(Array("along", (), batched, True), None, (), ())
+        return Routine(self.book, [*program.items, Stmt(scalar, total)], program.leaves), scalar
+
+    def _source(self) -> str:
+        kind, results, by_inputs = self.kind, self.results, self.kind == "input_grads"
+        each = kind in ("per_example_grads", "jacobian")  # rows of a matrix
+        arguments = [self.inputs[i].name if i in self.inputs else f"_{i}" for i in range(len(self.names))]
+        more = [self.extra_name] if kind in ("jacobian", "hvp", "hessian") else []
+        ranges = [leaf for leaf in self.parameters if _is_range(leaf.places) and leaf.source != THETA]
+        views = {leaf: results[leaf] for leaf in ranges} if each or kind == "hvp" else {}
+        self.statements = statements = Statements(self.program, views.values(), views.values(), results.values())
+        sized = [*arguments, *(more if kind == "jacobian" else [])]
+        N, K, given = self.N, self.K, self.extra_name
+        first = [f"{N if kind == 'hessian' else 'B'} = {f'len({sized[0]})' if sized else '1'}"]
+        before, after = ["dtype = parameters.dtype"], []
+        if kind == "hessian":  # every example once for each vector
+            first += [f"{K} = len({given})", f"B = {K} * {N}"]
+            first += [f"{x} = np.concatenate([{x}] * {K})" for x in arguments]
+        if not by_inputs:
+            rows = {"hvp": "", "hessian": f"{K}, "}.get(kind, "B, ")
+            before.append(f"gradient = np.zeros(({rows}len(parameters)), dtype)")
+        if kind == "jacobian":
+            before.append(f"{self.extra[0].name} = {given}.reshape({bare(('B', *self.extra[0].dims))})")
+        for n, leaf in enumerate(self.parameters):
+            places, shape = self._places(leaf), bare(leaf.dims) or "()"
+            wide = f"({', '.join(['B', *map(str, leaf.dims)])},)"
+            before.append(f"{leaf.name} = parameters[{places}].reshape({shape})")
+            if kind == "hvp":
+                before.append(f"{self.extra[n].name} = {given}[{places}].reshape({shape})")
+            if kind == "hessian":
+                rows = f"np.repeat({given}[:, {places}], {N}, axis=0)"
+                before.append(f"{self.extra[n].name} = {rows}.reshape{wide}")
+            if leaf in views:
+                part = f"gradient[:, {places}].reshape{wide}" if each else f"gradient[{places}].reshape({shape})"
+                before.append(f"{views[leaf].name} = {part}")
+            elif kind == "hessian":
+                mean = f"{results[leaf].name}.reshape({K}, {N}, -1).mean(axis=1)"
+                after.append(f"gradient[:, {places}] += {mean}")
+            elif not by_inputs:
+                to, flat = (":, ", "B, -1") if each else ("", "-1")
+                after.append(f"gradient[{to}{places}] += {results[leaf].name}.reshape({flat})")
+        if by_inputs:
+            zeros = (f"np.zeros_like({name}, dtype)" for name in arguments)
+            own = [self.inputs.get(i) for i in range(len(arguments))]
+            names = [results[x].name if x else zero for x, zero in zip(own, zeros, strict=True)]
+            after.append(f"return {tuple_text(names)}")
+        else:
+            after.append("return gradient")
+        numbers = {name: f", {number_text(number)}" for (number, _), name in statements.filled.items()}
+        for name, sizes in statements.buffers.items():
+            make = f"full({tuple_text(sizes)}{numbers[name]}" if name in numbers else f"empty({tuple_text(sizes)}"
+            before.append(f"{name} = np.{make}, dtype)")
+        body = [*first, *before, *statements.lines, "", *after]
+        helpers = [source_of(f).rstrip() for f in numpy_helpers.ALL if f.__name__ in statements.called]
+        text = [f'"""{TITLES[kind]}"""', "", *(["import math"] if any("math." in h for h in helpers) else [])]
+        text.append("import numpy as np")
+        if statements.rules:
+            text.append(f"from tinygrad_edu import RULES  # for {', '.join(statements.rules)}")
+        text += [f"{name} = np.{name}" for name in ("inf", "nan")]
+        constants = {a.name: a.places for a in self.program.leaves if a.source == ("constant",)}
+        text += [
+            f"{name} = np.array({array_text(array)})" for name, array in (constants | statements.constants).items()
+        ]
+        for helper in helpers:
+            text += ["", "", helper]
+        text += ["", "", f"def {kind}({bare(['parameters', *arguments, *more])}):"]
+        text += [f"    {line}".rstrip() for line in body]
+        return "\n".join(text) + "\n"
+
+    def _places(self, leaf: Array) -> str:
+        """Where a parameter stands in a vector."""
+        flat = leaf.places.ravel()
+        if _is_range(flat):
+            return f"{flat[0]}:{flat[0] + len(flat)}"
+        return self.statements.elements.constant(flat)
+
+
+def _is_range(places: Any) -> bool:
+    return bool((np.diff(places.ravel()) == 1).all())
+
+
+def _learning(program: Routine, kind: str) -> Routine:
+    """The same program, where what depends on leaves of this kind learns."""
+    for leaf in program.leaves:
+        leaf.learns = leaf.source[:1] == (kind,)
+    for stmt, _ in program.statements():
+        stmt.out.array.learns = False
+    changed = True
+    while changed:  # a loop reads what it has written
+        changed = False
+        for stmt, _ in program.statements():
+            if not stmt.out.array.learns and any(read.array.learns for read in stmt.reads()):
+                stmt.out.array.learns = changed = True
+    return program
+
+
+def _without_the_rest(program: Routine, wanted: Iterable[Array]) -> Routine:
+    """The program without statements that no wanted array needs."""
+    needed, items = set(wanted), list[Any]()
+    for item in reversed(program.items):
+        body = item.body if isinstance(item, Loop) else [item]
+        size = -1
+        while size != len(needed):  # a loop reads what it has written
+            size = len(needed)
+            for stmt in reversed(body):
+                if stmt.out.array in needed:
+                    needed |= {read.array for read in stmt.reads()}
+        body = [stmt for stmt in body if stmt.out.array in needed]
+        if body:
+            items.insert(0, Loop(item.axis, body, item.reverse) if isinstance(item, Loop) else item)
+    return Routine(program.book, items, program.leaves, program.adjoints)
+
+
+# --- Against the engine -----------------------------------------------------------------------------------------
+
+
+def disagreement(made: Build, derivative: Derivative, arrays: Sequence[NDArray[Any]]) -> str | None:
+    """What is wrong with a program at two examples, or "". None if the engine is defined nowhere."""
+    given, few = made.contract.given, [array[:2] for array in arrays]
+    given.numbers()
+    agree, wrong = 0, list[str]()
+    with collector_paused():
+        for n, (theta, inputs) in enumerate(islice(points(made, given.parameters, few, arrays), TRIED)):
+            if made.contract.guards and n < 2:
+                continue  # moved numbers may take another path
+            numbers = dict(chain(made.contract.held.frozen, zip(given.parameters, theta.tolist(), strict=True)))
+            with standing_in(numbers):
+                answer = _at(made, derivative, given.learned, theta, inputs)
+            if answer is not None:
+                agree, wrong = agree + (not answer), wrong + [answer] * bool(answer)
+            if agree > len(wrong):  # on a kink, rounding decides between two right answers
+                return ""
+    return wrong[0] if wrong else None
+
+
+def _at(made: Build, derivative: Derivative, parameters: Sequence[Value], theta: Any, arrays: Any) -> str | None:
+    """What is wrong for these examples. A row that is compared has the derivatives of one number."""
+    kind = derivative.kind
+    contract, size = made.contract, len(arrays[0]) if arrays else 1
+    try:
+        plain = examples(contract.picks, arrays, contract.kinds)
+        outputs = [flat_values(contract.given.function(*example))[0] for example in plain]
+        rows = list(_rows(kind, made.loss or 0, parameters, plain, outputs, len(theta)))
+        expected = [gradients(root, wrt) for root, wrt, _ in rows]
+    except (ValueError, ArithmeticError):
+        return None
+    found = derivative(theta, arrays, size, len(outputs[0]), rows[0][2])
+    if kind == "input_grads":
+        found = np.concatenate([part.reshape(size, -1) for part in found], axis=1)
+    found = found.reshape(len(rows), -1)[:, : len(rows[0][1])]
+    for got, exact, (root, wrt, _) in zip(found, np.array(expected, float), rows, strict=True):
+        with np.errstate(all="ignore"):
+            far = np.flatnonzero(np.isfinite(exact) & ~(np.abs(got - exact) <= TOLERANCE * np.abs(exact) + 1e-300))
+        allowed = rounding(root)[1] if len(far) else {}
+        for i in far.tolist():
+            if not abs(got[i] - exact[i]) <= 2 * allowed.get(wrt[i], 0.0):
+                return f"{kind} gives {got[i]!r} at place {i}, and eagerly it is {exact[i]!r}"
+    return ""
+
+
+def _rows(
+    kind: str, loss: int, parameters: Sequence[Value], plain: list[Any], outputs: list[Any], n: int
+) -> Iterator[tuple[Value, Sequence[Value], Any]]:
+    """(number of the engine's, by what it is differentiated, the vector to multiply with)."""
+    if kind in ("hvp", "hessian"):
+        mean = sum((own[loss] for own in outputs), Value(0.0)) / len(outputs)
+        slopes = gradients(mean, parameters, create_graph=True)
+        vector = np.zeros(n)
+        vector[: len(slopes)] = np.random.default_rng(0).normal(size=len(slopes))
+        weighted = (slope * v for slope, v in zip(slopes, vector.tolist(), strict=False))
+        yield sum(weighted, Value(0.0)), parameters, vector
+        return
+    for example, own in zip(plain, outputs, strict=True):
+        inputs = [x if isinstance(x, Value) else Value(float(x)) for x in _flat(example)]
+        for root in own if kind == "jacobian" else [own[loss]]:
+            yield root, inputs if kind == "input_grads" else parameters, None
+
+
+def _flat(x: Any) -> Iterator[Any]:
+    if isinstance(x, list):
+        for part in x:
+            yield from _flat(part)
+    else:
+        yield x

@@ -1,0 +1,61 @@
+"""JavaScriptModule: what `tg.compile(..., backend="javascript")` returns."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from ...engine.value import Value
+from ..backends.javascript import JavaScriptPasses, JavaScriptWriter, helpers, json_text, number_text
+from ..trace.tracing import Trace
+from .pointwise import Pointwise
+
+
+class JavaScriptModule:
+    """A function of scalars as the source of an ES module, which any page can import. Python does not run it.
+
+    source   the module. It exports
+                 parameters             their numbers, as they were when the function was compiled
+                 names                  their labels
+                 predict(...example)    what the function returns for one example: a number, or nested arrays
+                 valueAndGrad(...example)   [number, gradient], if the function returns one number
+             The last argument of both may be other parameters.
+
+    Its operations are those of backend="python", which are compared with the function at the example and beside
+    it. The text of each is not: the tests of this package run it by Node.
+    """
+
+    def __init__(self, function: Callable[..., Any], parameters: Iterable[Value], example: Sequence[Any] | None):
+        if example is None:
+            raise TypeError('backend="javascript" needs the arguments of one example, as in example=(0.5,).')
+        self.function: Callable[..., Any] = function
+        point = Pointwise(function, parameters, verify=True)
+        self.parameters: list[Value] = point.parameters
+        batch = [[argument] for argument in example]
+        traces = [point.program_for(batch, gradient=False).trace]
+        if not traces[0].shape:
+            traces.append(point.program_for(batch, gradient=True).trace)
+        self.source: str = self._module(traces)
+
+    def _module(self, traces: Sequence[Trace]) -> str:
+        calls, functions = {"numbers"}, []
+        for trace, function in zip(traces, ("predict", "valueAndGrad"), strict=False):
+            writer = JavaScriptWriter(JavaScriptPasses(trace), gradient=function != "predict", has_loops=False)
+            functions.append(f"export {writer.source(function)}")
+            calls |= writer.functions
+        numbers = ", ".join(number_text(p.data) for p in self.parameters)
+        labels = [p.label or f"p{i}" for i, p in enumerate(self.parameters)]
+        parts = [
+            f"// {_name(self.function)}: {len(self.parameters):,} parameters. Written by tinygrad_edu.",
+            f"export const parameters = [{numbers}];",
+            f"export const names = {json_text(labels)};",
+            helpers(calls),
+            *functions,
+            "export default predict;",
+        ]
+        return "\n".join(parts) + "\n"
+
+    def __repr__(self) -> str:
+        return f"JavaScriptModule({_name(self.function)}, {len(self.source):,} characters)"
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return str(getattr(function, "__name__", type(function).__name__)).replace("<lambda>", "a function")

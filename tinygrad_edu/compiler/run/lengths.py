@@ -1,0 +1,265 @@
+"""Lengths: one program for inputs of every length.
+
+A recurrence does the same at each of its T stages. So its programs for two lengths differ in numbers only, and
+each of these numbers is a + b * T. `any_length` makes a second program, for a length of its own, and compares the
+statements of the two. What they agree on is a program with the length as a variable, which is printed once more:
+
+    for t in range(20):             for t in range(7):             for t in range(T):
+        Z1[t] = A1[t] @ W1    and       Z1[t] = A1[t] @ W1    ->       Z1[t] = A1[t] @ W1
+    Z2 = A1[20] @ W2                Z2 = A1[7] @ W2                Z2 = A1[T] @ W2
+
+An encoder and a decoder have a length each, T and N: there is one more program for each of them, in which it alone
+is another. Positions that a program gathers, as of windows and of what is read backwards, become a formula.
+
+For a third length this is a guess: the function may do something else when its input is long. So it is traced at
+each length, which costs little, and there must be a + b * T operations of each kind. Then the program is compared
+with the eager function, before its numbers are used.
+"""
+
+import contextlib
+import operator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...engine.value import Value
+from ..backends.numpy import Emitter
+from ..find.lowered import Scan
+from ..ir.plan import Plan, lost_in_float32, plan_of
+from ..trace.checks import captured
+from ..trace.example_tracer import SIDES
+from ..trace.placeholder import Placeholder
+from ..trace.surroundings import Facts, Given, Holds
+from ..trace.tracing import Trace
+from .batches import Pick
+from .build import Build, Request
+from .joining import Different, Joined
+from .pipeline import defined
+from .report import Groups
+
+OTHERS = (10, 12, 14, 16, 18, 22, 26)  # lengths to compare with
+SHORT = 10  # below it, stages that differ at both ends of a loop may leave none
+PEELED = 3  # so many stages may stand outside of a loop
+NAMES = ("T", "N", "L", "S", "length", "length_2")  # what lengths may be called
+Axes = tuple[tuple[int, int], ...]  # (argument, axis) of those that have one length
+Again = Callable[[Request, Sequence[NDArray[Any]]], tuple[Trace, Build]]
+
+
+class AnyLength:
+    """A program for inputs of every length. Raises Different unless the programs for some lengths are alike.
+
+    axes    for each length, those of the inputs that have it
+    sizes   for each length, the first one and the one of its own program
+    agreed  the lengths at which the program agrees with the eager function
+    others  the programs for the other lengths
+    """
+
+    def __init__(self, axes: Sequence[Axes], ends: Sequence[tuple[Trace, Build]]):
+        first = ends[0][1]
+        if any(_assumptions(made) != _assumptions(first) for _, made in ends):
+            raise Different
+        self.axes: Sequence[Axes] = axes
+        self.agreed: set[tuple[int, ...]] = set()
+        self._first = first
+        lengths = [self.lengths(made.contract.request) for _, made in ends]
+        self.sizes: list[tuple[int, int]] = [(lengths[0][i], lengths[1 + i][i]) for i in range(len(axes))]
+        self._numbers = set.intersection(*({_number(x) for x in _constants_of(traced)} for traced, _ in ends))
+        self._facts = [
+            (made.contract.request.shapes, self._kinds(traced), tuple(map(_range_of, made.contract.picks)))
+            for traced, made in ends
+        ]
+        # A slice clears the gradient. Then the program writes those of the parameters that are used.
+        self._unused = first.unused if all(made.unused == first.unused for _, made in ends) else slice(None)
+        plans = [plan_of(made.lowered, first.contract.request.gradient) for _, made in ends]
+        taken = _names_of(plans[0])
+        names = tuple([name for name in NAMES if name not in taken][: len(axes)])
+        joined = Joined(self.sizes, names, plans[0].program.book)
+        plan = joined.join(*plans)
+        self._steps = joined.steps
+        groups, products = len(Groups(first.lowered)), first.lowered.n_products
+        title = f"Inputs of any length. Groups: {groups}, matrix products: {products}"
+        refusal = lost_in_float32(first.lowered)
+        n_inputs = len(first.contract.request.shapes)
+        self.source: str = Emitter(
+            plan, n_inputs, title, refusal, dict(zip(names, lengths[0], strict=True))
+        ).source
+        self._build = defined(self.source)["build"]
+        self.others: list[Build] = [self.of(made) for _, made in ends[1:]]
+
+    def lengths(self, request: Request) -> tuple[int, ...]:
+        """The lengths of inputs of these shapes. Raises IndexError if they have too few axes."""
+        return tuple(request.shapes[argument][axis] for (argument, axis), *_ in self.axes)
+
+    def is_made_at(self, request: Request) -> bool:
+        """Are these the shapes of the first program?"""
+        return self._first.contract.request == request
+
+    def of(self, made: Build) -> Build:
+        """The program in place of one that was made for some lengths."""
+        lengths = self.lengths(made.contract.request)
+        build = {"build": lambda parameters, B, dtype: self._build(parameters, B, dtype, *lengths)}
+        verified = lengths in self.agreed
+        return replace(
+            made, source=self.source, namespace=build, lengths=self, verified=verified, compared=set(), _runs={}
+        )
+
+    def at(self, request: Request, traced: Trace, given: Given, facts: Facts) -> Build | None:
+        """The program for these shapes, if the function does the same there as at the two lengths; else None."""
+        with contextlib.suppress(IndexError, Different):
+            lengths = self.lengths(request)
+            if any((n - m) % step for n, (m, _), step in zip(lengths, self.sizes, self._steps, strict=True)):
+                return None  # the loop over pairs of stages has a middle
+            shapes, kinds, ranges = self._between(self._facts, lengths)
+            is_like = replace(self._first.contract.request, shapes=shapes) == request and not _paths(traced)
+            guards, parameters = self._first.contract.guards, set(traced.parameters)
+            is_like = is_like and bool(guards) == bool(traced.by_example)  # max of one number asks nothing
+            if is_like and kinds == self._kinds(traced):
+                frozen = chain(*(captured(value, parameters) for value in _constants_of(traced)))
+                contract = replace(
+                    self._first.contract,
+                    request=request,
+                    given=given,
+                    held=Holds(facts, [*frozen], traced.state, given.knobs),
+                    picks=[Pick(argument, np.arange(*ends), n) for argument, ends, n in ranges],
+                    guards=guards and replace(guards, examples=traced.by_example),
+                    elsewhere=set(),
+                )
+                found = replace(
+                    self._first,
+                    contract=contract,
+                    lowered=None,
+                    output_shape=traced.shape,
+                    loss=traced.loss,
+                    unused=self._unused,
+                )
+                return self.of(found)
+        return None
+
+    def _kinds(self, traced: Trace) -> Counter[Any]:
+        """How often a graph has each operation, and each constant that those of both lengths have."""
+        numbers = map(_number, _constants_of(traced))
+        kinds = Counter[Any](number if number in self._numbers else "another" for number in numbers)
+        for rule, n in Counter(node.rule for node in traced.nodes if node.rule).items():
+            kinds[rule.name, repr(rule.parameters)] += n
+        return kinds
+
+    def _between(self, facts: Sequence[Any], lengths: Sequence[int]) -> Any:
+        """A number, or those of a container, for these lengths. Raises Different unless they are whole."""
+        first = facts[0]
+        if all(other == first for other in facts):
+            return first
+        if isinstance(first, tuple) and len({*map(len, facts)}) == 1:
+            return tuple(self._between(each, lengths) for each in zip(*facts, strict=True))
+        if isinstance(first, Counter):
+            keys = {key for each in facts for key in each}
+            return Counter({key: self._between([each[key] for each in facts], lengths) for key in keys})
+        at = Fraction(first)
+        for other, length, (m, n) in zip(facts[1:], lengths, self.sizes, strict=True):
+            at += Fraction(other - first, n - m) * (length - m)
+        if at.denominator > 1:
+            raise Different
+        return int(at)
+
+
+def _assumptions(made: Build) -> Any:
+    """What a program takes for granted, in a form to compare."""
+    return (
+        made.names,
+        made.contract.assumed,
+        made.contract.kinds,
+        [(id(thing), name) for thing, name, _ in made.contract.held.state],
+    )
+
+
+def _paths(traced: Trace) -> list[Any]:
+    """What the function asked its examples for, besides indices."""
+    return [step for run in traced.by_example.runs for step in run.path] if traced.by_example else []
+
+
+def _constants_of(traced: Trace) -> list[Value]:
+    """The Values that a function uses, besides its inputs and parameters."""
+    operands = set[Any](traced.outputs).union(*(map(operator.attrgetter(side), traced.nodes) for side in SIDES))
+    operands.update(*[x for x in operands if x.__class__ is tuple])
+    operands -= set(traced.parameters)
+    return [x for x in operands if isinstance(x, Value) and not isinstance(x, Placeholder)]
+
+
+def _number(constant: Value) -> str:
+    return repr(float(constant.data))
+
+
+def _range_of(pick: Pick) -> tuple[int, tuple[int, int, int], int]:
+    """The argument, the range of its positions, and the number of options. Raises Different if it is no range."""
+    steps = set(np.diff(pick.positions).tolist()) or {1}
+    if len(steps) > 1:
+        raise Different
+    return pick.argument, (int(pick.positions[0]), int(pick.positions[-1]) + 1, *steps), pick.n_options
+
+
+# --- Other programs -------------------------------------------------------------------------------------------
+
+
+def any_length(traced: Trace, made: Build, arrays: Sequence[NDArray[Any]], again: Again) -> Iterator[AnyLength]:
+    """The programs with the lengths of the inputs as variables that may take the place of the program of a trace.
+
+    again(request, arrays) traces the function, and makes the program, for other shapes.
+    """
+    loops = [array.operation.length for array in made.lowered.arrays if isinstance(array.operation, Scan)]
+    if _paths(traced) or made.exact:
+        return
+
+    def at(axes: Sequence[Axes], lengths: Sequence[int]) -> tuple[Trace, Build]:
+        inputs = resized(arrays, axes, lengths)
+        return again(replace(made.contract.request, shapes=tuple(array.shape[1:] for array in inputs)), inputs)
+
+    taken = {*loops, *chain(*(array.shape for array in made.lowered.arrays))}
+    free = [n for n in OTHERS if not taken & {n, n + 1}]
+    for axes in _axes(made.contract.request.shapes, loops):
+        own, n = [made.contract.request.shapes[argument][axis] for (argument, axis), *_ in axes], len(axes)
+        starts = [(own, free[:n])]
+        if any(size % 2 or size < SHORT for size in own):
+            starts.append((free[n : 2 * n], free[:n]))
+        if any(size % 2 for size in own):  # both directions meet at a stage in the middle
+            odd = [size % 2 for size in own]
+            starts.append(([*map(operator.add, free[2 * n :], odd)], [*map(operator.add, free[n:], odd)]))
+        for start, others in starts:
+            with contextlib.suppress(Exception):  # the function may not take such inputs
+                ends = [(traced, made) if start is own else at(axes, start)]
+                ends += [at(axes, [*start[:i], others[i], *start[i + 1 :]]) for i in range(n)]
+                yield AnyLength(axes, ends)
+
+
+def _axes(shapes: Sequence[tuple[int, ...]], loops: Sequence[int]) -> Iterator[Sequence[Axes]]:
+    """The axes that loops may go over, those of one length together: all first ones; then one length or axis."""
+    found: list[Axes] = []
+    firsts: list[Axes] = []
+    stages = [k * loop for loop in loops for k in (1, 2)]  # those of both directions may come in pairs
+    for size in sorted({n for shape in shapes for n in shape if any(n - PEELED <= m <= n for m in stages)}):
+        every = [(i, axis) for i, shape in enumerate(shapes) for axis, n in enumerate(shape) if n == size]
+        first = tuple(place for place in every if place[1] == 0)
+        firsts += [first] if first else []
+        found += filter(None, dict.fromkeys([first, *((place,) for place in every)]))
+    yield from [sorted(firsts)] if len(firsts) > 1 else []
+    yield from ((axes,) for axes in found)
+
+
+def resized(arrays: Sequence[NDArray[Any]], axes: Sequence[Axes], lengths: Sequence[int]) -> list[NDArray[Any]]:
+    """Inputs of other lengths: their beginning, or all of them several times."""
+    found = list(arrays)
+    for places, length in zip(axes, lengths, strict=True):
+        for argument, axis in places:
+            size = found[argument].shape[axis + 1]
+            found[argument] = np.take(found[argument], np.arange(length) % size, axis + 1)
+    return found
+
+
+def _names_of(plan: Plan) -> set[str]:
+    """The names of all arrays."""
+    arrays = [*(stmt.out.array for stmt, _ in plan.program.statements()), *plan.program.leaves]
+    return {array.name for array in arrays}.union(plan.inputs.values())

@@ -1,0 +1,279 @@
+"""Variants: how a compiled function gets the program for a batch. It is traced, made, compared and kept."""
+
+import contextlib
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...engine.value import Value
+from ..find.loops import SECONDS
+from ..trace.checks import NO_FUNCTION, CompileError, collector_paused, disagreement_error
+from ..trace.examples import Examples
+from ..trace.placeholder import TraceError
+from ..trace.surroundings import Facts, Given, Knob
+from ..trace.tracing import Trace, trace_function
+from .batches import check_indices
+from .build import WHOLE, Broken, Build, Request
+from .lengths import any_length
+from .pipeline import PASSES
+from .programs import Programs
+from .verify import disagreement, lost, range_sentence, results_of, rule_at_fault, run_eagerly, two_calls
+
+FIRST, FEW = 3, 8  # examples that are traced at first; that are traced at once where paths are new
+IN_VAIN = 6  # so many programs are made, one after the other, for lengths where there is none for any length
+
+
+class Variants(Programs):
+    """The programs of one function for batches of arrays."""
+
+    def __init__(self, step: Any):
+        super().__init__(step)
+        self._in_vain = 0  # so often no program for any length was found
+
+    def of(self, request: Request, arrays: Sequence[NDArray[Any]]) -> Build:
+        """The program for these shapes, where no kept one fits as it is: see `unchanged`."""
+        made, facts = self.known(lambda made: made.contract.request == request and made.contract.fits(arrays))
+        if made is None and self.knobs and self.step.takes_knobs:
+            try:
+                made = self._new(request, arrays, facts, self.knobs)
+                if self.step.verify and not self.agrees(made, arrays):
+                    made = None
+            except Exception:  # it calls math.exp, or range
+                made = None
+            if made is None:
+                self.without_knobs()
+        return made or self._new(request, arrays, facts)
+
+    def _new(
+        self, request: Request, arrays: Sequence[NDArray[Any]], facts: Facts, knobs: Sequence[Knob] = ()
+    ) -> Build:
+        """The program for new shapes: one for inputs of any length if the function agrees, else a new one."""
+        given = Given(self.function, self.parameters, knobs)
+        with collector_paused():
+            traced = self._trace(given, request, arrays)
+            facts = self.surroundings.learn(facts)
+            known = dict.fromkeys(made.lengths for made in self.kept if made.lengths)
+            found = [lengths.at(request, traced, given, facts) for lengths in known]
+            made = next((made for made in found if made and made.contract.fits(arrays)), None)
+            made = (
+                made
+                if made and (made.verified or self.agrees(made, arrays))
+                else self._made(traced, given, facts, request, arrays)
+            )
+        made.contract.held.holders = self.surroundings.holders
+        return made
+
+    def agrees(self, made: Build, arrays: Sequence[NDArray[Any]]) -> bool:
+        """Does a program that was made for another length, or with knobs, agree with the function?"""
+        check_indices(made.contract.picks, arrays, made.names)
+        rows = [array[::-1] for array in arrays]  # the first ones may have been traced
+        made.verified = disagreement(made, rows) == ""
+        if made.verified and self.step.verify:
+            self._check_rounding(made, arrays)
+        return made.verified
+
+    def _made(
+        self, traced: Trace, given: Given, facts: Facts, request: Request, arrays: Sequence[NDArray[Any]]
+    ) -> Build:
+        """The program of a trace, with the length of the inputs as a variable where this is possible."""
+
+        def again(request: Request, arrays: Sequence[NDArray[Any]]) -> tuple[Trace, Build]:
+            self._in_vain += 1
+            traced = self._trace(given, request, arrays)
+            return traced, self._make(traced, given, facts, request, arrays)
+
+        made = self._make(traced, given, facts, request, arrays)
+        if self.step.takes_lengths and self._in_vain < IN_VAIN:
+            for lengths in any_length(traced, made, arrays, again):
+                if lengths.is_made_at(request):
+                    self._in_vain = 0
+                    return lengths.of(made)
+                found = lengths.at(request, traced, given, facts)
+                if found and found.contract.fits(arrays) and self.agrees(found, arrays):
+                    self._in_vain = 0
+                    return replace(found, lowered=made.lowered)
+        return made
+
+    def _make(
+        self,
+        traced: Trace,
+        given: Given,
+        facts: Facts,
+        request: Request,
+        arrays: Sequence[NDArray[Any]] | None,
+    ) -> Build:
+        """The program of a trace. If a pass raises an error, it is made without this pass, with a warning."""
+        how = traced, given, facts, request, arrays
+        try:
+            made: Build = self.step._write(*how)
+        except (TraceError, CompileError):
+            raise
+        except Exception as error:
+            if plainer := self._without(
+                lambda skip: self.step._write(*how, skip), f"{type(error).__name__}: {error}"
+            ):
+                return plainer
+            raise
+        if made.late:
+            self.warn(
+                "late",
+                f"The pass 'loops' of the compiler has not come to an end in {SECONDS:g} seconds. The program has "
+                "the loops that were found until then: it may be slower, its numbers are right.",
+            )
+        return made
+
+    def _without(self, write: Callable[[Collection[str]], Build | None], wrong: str) -> Build | None:
+        """The first program that can be written without one of the passes, or without all; None for none."""
+        for skip in (*((name,) for name in PASSES), PASSES):
+            made = None
+            with contextlib.suppress(Exception):
+                made = write(skip)
+            if made:
+                self.warn_of_pass(" or ".join(map(repr, skip)), wrong)
+                return made
+        return None
+
+    def again(
+        self, made: Build, arrays: Sequence[NDArray[Any]] | None, skip: Collection[str] | None = None
+    ) -> Build:
+        """The program of another trace of the same function, for inputs of one length."""
+        traced = (
+            made.contract.guards.examples.trace()
+            if made.contract.guards
+            else self._trace(made.contract.given, made.contract.request, arrays or ())
+        )
+        how = traced, made.contract.given, made.contract.held.facts, made.contract.request, arrays
+        return self._make(*how) if skip is None else self.step._write(*how, skip)
+
+    def _trace(self, given: Given, request: Request, arrays: Sequence[NDArray[Any]]) -> Trace:
+        """The trace of the function: by examples of the batch, where it asks for a number."""
+        try:
+            return trace_function(given.function, given.parameters, request.shapes, request.with_outputs)
+        except Exception:
+            examples = self._examples(given, request, arrays)
+            if examples is None:
+                raise
+        if examples.runs[0].path:
+            for row in range(1, min(FIRST, len(arrays[0]) if arrays else 1)):
+                examples.add(_example(arrays, row), self._floats(given))
+        return examples.trace()
+
+    def _examples(self, given: Given, request: Request, arrays: Sequence[NDArray[Any]]) -> Examples | None:
+        """A run on the first example; None if the function takes neither Values nor plain numbers."""
+        whole = [int if array.dtype.kind in WHOLE else None for array in arrays]
+        for other, ints in ((Value, whole), (Value, [None] * len(whole)), (float, whole)):
+            kinds = [kind or other for kind in ints]
+            examples = Examples(
+                given.function,
+                given.parameters,
+                self.step._argument_names(len(arrays)),
+                request.shapes,
+                kinds,
+                request.with_outputs,
+            )
+            try:
+                examples.add(_example(arrays, 0), self._floats(given))
+                return examples
+            except TraceError:
+                raise
+            except Exception:  # with numbers of another kind it may run
+                continue
+        return None
+
+    def _floats(self, given: Given) -> list[float]:
+        return [*self.step._numbers().astype(float).tolist(), *given.numbers()]
+
+    def learn(self, made: Build, arrays: Sequence[NDArray[Any]], broken: Broken) -> bool:
+        """Run the function on examples whose path seems to be new, and make the program again for these paths too.
+
+        False if none is new: then rounding has turned a comparison.
+        """
+        assert made.contract.guards  # a program without guards never raises Broken
+        examples, known = made.contract.guards.examples, len(made.contract.guards.paths)
+        some = broken.different[:FEW] if known <= FIRST else broken.different  # all, once a few were no surprise
+        for rows in (some, broken.rows):
+            with collector_paused():
+                for row in rows:
+                    examples.add(_example(arrays, row), self._floats(made.contract.given))
+            if len(examples.runs) > known:
+                break
+        else:
+            return False
+        try:
+            again = self.again(made, arrays)
+        except TraceError:
+            del examples.runs[known:]
+            if made.contract.given.knobs:  # at these numbers it does something else: another program
+                made.contract.elsewhere.add(tuple(made.contract.given.numbers()))
+                return True
+            raise
+        self.replace(made, again)
+        return True
+
+    def replace(self, made: Build, by: Build) -> None:
+        self.kept: list[Any] = [by if known is made else known for known in self.kept]
+
+    def verified(self, made: Build, arrays: Sequence[NDArray[Any]]) -> Build:
+        """The program, after it has agreed with the eager function; one without matrix products if it does not.
+
+        Raises CompileError if that one disagrees too, or if float32 cannot hold the numbers.
+        """
+        arrays = (
+            [array[::-1] for array in arrays] if made.contract.guards else arrays
+        )  # the first ones were traced
+        wrong = disagreement(made, arrays)
+        if wrong and made.contract.given.knobs:
+            self.without_knobs()
+            made = self._new(made.contract.request, arrays, self.surroundings.facts())
+            wrong = disagreement(made, arrays)
+        if wrong:
+            again = self.again(made, arrays)
+            if again.source != made.source and not made.lengths:
+                raise CompileError(NO_FUNCTION.format("one program and then another"))
+
+            def right(skip: Collection[str]) -> Build | None:
+                other = self.again(made, arrays, skip)
+                return None if disagreement(other, arrays) else other
+
+            if made.lengths and not disagreement(again, arrays):
+                self.warn_of_pass("'lengths'", wrong)
+                made, wrong = again, ""
+            elif fault := rule_at_fault(made):
+                raise CompileError(fault)
+            elif other := self._without(right, wrong):
+                made, wrong = other, ""
+            else:
+                raise disagreement_error(wrong, two_calls(made, arrays))
+        self._check_rounding(made, arrays)
+        made.verified = wrong is not None  # else the next batch is compared
+        return made
+
+    def _check_rounding(self, made: Build, arrays: Sequence[NDArray[Any]]) -> None:
+        """Warn if a program in float32 is far off. Raises CompileError if numbers leave its range."""
+        if self.step._is_single and (pair := lost(made, self.step._numbers(), arrays)):
+            if not np.isfinite(pair[0]):
+                raise CompileError(range_sentence(*pair))
+            off = "{:.4g} instead of {:.4g}".format(*pair)
+            self.warn("off", f'The program gives {off} in float32, by rounding: compile with dtype="float64".')
+
+    def ask_the_engine(self, made: Build, arrays: Sequence[NDArray[Any]], size: int) -> None:
+        """Raise what the engine raises for the first example that gives inf or nan. What it gives too is right."""
+        theta = self.step._numbers()
+        for row in range(size):
+            example = [array[row : row + 1] for array in arrays]
+            if all(np.isfinite(numbers).all() for numbers in results_of(made, theta, example)):
+                continue
+            try:
+                run_eagerly(made, theta, example)
+            except (ArithmeticError, ValueError) as error:
+                error.add_note(f"This is example {row} of the batch, where the compiled program has inf or nan.")
+                raise
+            return
+
+
+def _example(arrays: Sequence[NDArray[Any]], row: int) -> list[list[Any]]:
+    """The numbers of one example, flat per argument."""
+    return [array[row].ravel().tolist() for array in arrays]

@@ -1,0 +1,425 @@
+"""Verify: the compiled program against the scalar graph, before its numbers are used.
+
+The engine computes one example eagerly. The compiled program must give its value, its outputs and every gradient.
+The tolerance is what rounding can do to that number, however much its terms cancel: see `rounding`. Two examples
+together must give the mean of the two alone, or rows of the batch mix. A program for any length is compared at
+another length too.
+
+Parameters and inputs are moved at random first, since zeros hide faults. On a kink, or where everything cancels,
+rounding decides between two right answers. So a disagreement counts only if there is one at a second point too.
+Where the engine raises at the first points, other examples of the batch are tried, and numbers from the usual
+domains: positive, between 0 and 1, above 1. If it raises there too, the next batch is compared.
+
+A program in float32 is also compared with itself in float64, on the whole batch.
+
+XLA takes longer to compile a program than all of this. So of a program in JAX, NumPy's program of the same arrays
+is compared with the engine, and both with each other, on the batch for which XLA compiles it anyway. Only if they
+are not alike, it is compared as above.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from operator import add
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...engine.graph import topological_order
+from ...engine.rule import Rule
+from ...engine.value import Value
+from ..find.lowered import PARAMETER, every_array
+from ..trace.checks import TOLERANCE, collector_paused, differentiated, near
+from ..trace.lending import read_numbers, standing_in
+from ..trace.nesting import flat_values
+from .batches import examples
+from .build import Broken, Build, Request, is_finite
+from .lengths import resized
+
+POINTS = [0.5, 0.25, 1.5, -0.5, 2.0]  # inputs to try a rule with
+SINGLE = 1e-2  # so far may float32 be off, of the largest number: only overflow and lost digits do that
+ROUNDING = 1e-11  # relative, of one operation, which may be a sum in another order
+ULPS, NEAR = 1e-15, 1e-9  # of one operation by itself: some ulps; and what they can do to a slope
+FIRST = 3  # points; the others are tried if the eager function raises at all of these
+ROWS = 8  # examples of the batch that are tried
+
+
+def disagreement(made: Build, arrays: Sequence[NDArray[Any]]) -> str | None:
+    """What is wrong with a program, or "". None if the eager function is defined at no point that was tried."""
+    if (twin := made.in_numpy()) is not made:
+        wrong = disagreement(twin, arrays)
+        if wrong is None or (not wrong and _alike(made, twin, arrays)):
+            return wrong
+    function, parameters = made.contract.given.function, made.contract.given.parameters
+    made.contract.given.numbers()
+
+    def compared(program: Build, theta: NDArray[Any], inputs: Sequence[NDArray[Any]]) -> str | None:
+        numbers = dict(chain(program.contract.held.frozen, zip(parameters, theta.tolist(), strict=True)))
+        with standing_in(numbers):
+            return _at(program, function, made.contract.given.learned, theta, inputs)
+
+    found: list[str | None] = []
+    with collector_paused():
+        for theta, inputs in points(made, parameters, [array[:2] for array in arrays], arrays):
+            if len(found) >= FIRST and any(wrong is not None for wrong in found):
+                break
+            found.append(compared(made, theta, inputs))
+            agree, disagree = found.count(""), sum(map(bool, found))
+            if agree > disagree:
+                found[-1] = _lengths_differ(made, compared, theta, inputs)
+                if not found[-1]:
+                    return ""
+    return next((wrong for wrong in found if wrong), None)
+
+
+def _alike(made: Build, twin: Build, arrays: Sequence[NDArray[Any]]) -> bool:
+    """Do two programs give the same, up to rounding, where both give numbers? They are compared at one point."""
+    dtype, size = made.namespace["dtype"], len(arrays[0]) if arrays else 1
+    relative, absolute = (1e-3, 1e-4) if dtype == np.float32 else (TOLERANCE, TOLERANCE / 100)
+    for theta, inputs in itertools.islice(points(made, made.contract.given.parameters, arrays, arrays), FIRST):
+        gradients = np.zeros((2, len(theta)))
+        single = theta.astype(dtype)
+        own = gradients[0].astype(dtype)
+        try:
+            exact = twin.run(theta, gradients[1], inputs, size)
+            if not is_finite(exact, gradients[1]):
+                continue
+            found = made.run(single, own, inputs, size)
+        except Exception:  # another path, or what the full comparison tells
+            return False
+        finally:
+            twin.forget(theta)
+            made.forget(single)
+        of_array = np.zeros(len(theta))
+        for array in made.lowered.arrays:
+            if array.source == PARAMETER:
+                of_array[array.places] = np.abs(gradients[1][array.places]).max(initial=0.0)
+        parts = [(own, gradients[1], of_array)] if made.contract.request.gradient else []
+        for a, b in zip(*(x if isinstance(x, tuple) else (x,) for x in (found, exact)), strict=True):
+            parts.append((np.asarray(a), np.asarray(b), np.abs(b).max(initial=0.0)))
+        return all((np.abs(a - b) <= relative * np.abs(b) + absolute * most).all() for a, b, most in parts)
+    return False
+
+
+def _lengths_differ(
+    made: Build, compared: Callable[..., str | None], theta: NDArray[Any], inputs: Sequence[NDArray[Any]]
+) -> str:
+    """Compare a program for inputs of any length at others too: what is right for one only is no recurrence."""
+    lengths = made.lengths
+    if not lengths:
+        return ""
+    for other in lengths.others:
+        sizes = lengths.lengths(other.contract.request)
+        if sizes not in lengths.agreed:
+            wrong = compared(other, theta, resized(inputs, lengths.axes, sizes))
+            if wrong:
+                return f"{wrong}, for inputs of length {', '.join(map(str, sizes))}"
+            if wrong is None:
+                return ""
+            lengths.agreed.add(sizes)
+    lengths.agreed.add(lengths.lengths(made.contract.request))
+    return ""
+
+
+def run_eagerly(made: Build, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> None:
+    """One example by the engine, which may raise. It changes no Value."""
+    given = made.contract.given
+    theta = np.concatenate([theta.astype(float), given.numbers()])
+    numbers = dict(chain(made.contract.held.frozen, zip(given.parameters, theta.tolist(), strict=True)))
+    with standing_in(numbers):
+        result = given.original(*examples(made.contract.picks, arrays, made.contract.kinds)[0])
+        if made.contract.request.gradient:
+            differentiated(result, given.parameters)
+        else:
+            flat_values(result)  # which may still compute: a generator
+
+
+def two_calls(made: Build, arrays: Sequence[NDArray[Any]]) -> list[Any]:
+    """What the function itself returns when it is called twice with the same numbers."""
+    example = examples(made.contract.picks, [array[:1] for array in arrays], made.contract.kinds)[0]
+    parameters = made.contract.given.parameters
+    with standing_in(dict(zip(parameters, read_numbers(parameters), strict=True))):  # another thread may train
+        return [
+            [float(value.data) for value in flat_values(_first(made.contract.given.original(*example)))[0]]
+            for _ in range(2)
+        ]
+
+
+def rule_at_fault(made: Build) -> str:
+    """A sentence about a rule of the user's that does not give on arrays what it gives on floats; "" if all do."""
+    for rule in {array.rule: None for array in every_array(made.lowered) if array.rule}:
+        if not rule.ours and (wrong := _wrong_on_arrays(rule)):
+            return f"The rule {rule.name} cannot be compiled: {wrong}."
+    return ""
+
+
+def _wrong_on_arrays(rule: Rule) -> str:
+    points = [[x for x in POINTS if x in interval][:2] for interval in rule.domain] or [POINTS] * (
+        rule.n_inputs or 2
+    )
+    rows = list(zip(*points, strict=False))[:2]
+
+    def computed(*inputs: Any) -> list[Any]:
+        out = rule.forward(*inputs)
+        return [out, *rule.shares(1.0, out, *inputs)]
+
+    try:
+        expected = [computed(*row) for row in rows]
+    except Exception:  # it is not defined there
+        return ""
+    try:
+        found = computed(*map(np.array, zip(*rows, strict=True)))
+        alike = np.allclose(np.transpose(np.broadcast_arrays(*found, np.ones(len(rows)))[:-1]), expected, 1e-9)
+    except Exception as error:
+        return (
+            f"on arrays it raises {type(error).__name__}: {error}. Write it with operators and the functions of "
+            "tinygrad_edu.elementary, sin instead of math.sin and where instead of a branch"
+        )
+    if any(isinstance(x, np.floating) and x.dtype != np.float64 for row in expected for x in row):
+        return "it computes in a precision of its own. Write its numbers as floats, 1.5 instead of np.float32(1.5)"
+    return "" if alike else "on arrays it gives other numbers. Compute each entry by itself"
+
+
+def lost(made: Build, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> tuple[float, float] | None:
+    """A number that float32 gives and the one of float64, where rounding alone does not explain it; else None.
+
+    One that leaves the range of float32, which is inf or nan there, comes before others.
+    """
+    far: list[tuple[float, float]] = []
+    programs = (made, np.float32), (made.in_numpy(), np.float64)
+    results = (results_of(program, theta.astype(dtype), arrays) for program, dtype in programs)
+    for rounded, exact in zip(*results, strict=True):
+        size = 1e-3 + np.abs(exact[np.isfinite(exact)]).max(initial=0.0)
+        with np.errstate(all="ignore"):
+            wrong = np.isfinite(exact) & ~(np.abs(exact - rounded) <= SINGLE * size)
+        far += zip(rounded[wrong].tolist(), exact[wrong].tolist(), strict=True)
+    return next((pair for pair in far if not math.isfinite(pair[0])), far[0] if far else None)
+
+
+def range_sentence(found: float, exact: float) -> str:
+    """What to say where float32 gives inf or nan."""
+    return (
+        f"The program gives {found} in float32 and {exact:.4g} in float64: a number on the way "
+        'leaves the range of float32, about 1e-38 to 3e38. Compile with dtype="float64", or scale the numbers.'
+    )
+
+
+def results_of(made: Build, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Value and gradients, or the outputs, of a batch."""
+    gradient = np.empty_like(theta)
+    try:
+        result = made.run(theta, gradient, arrays, len(arrays[0]) if arrays else 1)
+    finally:
+        made.forget(theta)
+    return [np.array([_first(result)]), gradient] if made.contract.request.gradient else [result.ravel()]
+
+
+def _first(result: Any) -> Any:
+    """The loss, of (loss, outputs)."""
+    return result[0] if isinstance(result, tuple) else result
+
+
+def points(
+    made: Build, parameters: Sequence[Value], first: Sequence[NDArray[Any]], arrays: Sequence[NDArray[Any]]
+) -> Iterator[tuple[NDArray[Any], list[NDArray[Any]]]]:
+    """Parameters and examples: `first` moved at random two times, as they are, and then what may be in a domain.
+
+    One-hot rows stay. Indices become any others; where an argument holds whole numbers, the rest of them stays.
+    """
+    fixed = len(made.contract.given.learned)  # the knobs stay: another thread may run the function
+    rng, keep = np.random.default_rng(0), {argument for argument, yes in made.contract.assumed.items() if yes}
+    keep |= {argument for argument, kind in enumerate(made.contract.kinds) if kind is int}
+    keep |= {pick.argument for pick in made.contract.picks}
+    theta = np.array(read_numbers(parameters), np.float64)
+    for _ in range(2):
+        inputs = [a if i in keep else _moved(a, rng) for i, a in enumerate(first)]
+        for pick in made.contract.picks:
+            flat = inputs[pick.argument].reshape(len(first[0]), -1).copy()
+            flat[:, pick.positions] = rng.integers(pick.n_options, size=(len(flat), len(pick.positions)))
+            inputs[pick.argument] = flat.reshape(first[pick.argument].shape)
+        yield np.concatenate([_moved(theta[:fixed], rng), theta[fixed:]]), inputs
+    yield theta, list(first)
+    for row in range(1, min(ROWS, len(arrays[0])) if arrays else 0):
+        yield theta, [array[row : row + 1] for array in arrays]
+    for n in range(len(DOMAINS) ** 2):  # all in one domain, then each argument in one of its own
+        own = [DOMAINS[n % len(DOMAINS) if n < len(DOMAINS) else rng.integers(len(DOMAINS))] for _ in arrays]
+        yield theta, [a if i in keep else own[i](rng.random(a.shape)) for i, a in enumerate(first)]
+
+
+# What a number between 0 and 1 becomes: positive, between 0 and 1, above 1, negative.
+DOMAINS: list[Callable[[Any], Any]] = [
+    lambda u: 3 * u + 0.05,
+    lambda u: 0.9 * u + 0.05,
+    lambda u: 3 * u + 1.05,
+    lambda u: -3 * u - 0.05,
+]
+
+
+def _moved(array: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float64]:
+    return array * (1 + 0.1 * rng.standard_normal(array.shape)) + 0.1 * rng.standard_normal(array.shape)
+
+
+def _at(
+    made: Build,
+    function: Any,
+    parameters: Sequence[Value],
+    theta: NDArray[Any],
+    arrays: Sequence[NDArray[Any]],
+) -> str | None:
+    """What is wrong for these examples."""
+    contract, request = made.contract, made.contract.request
+    gradient, plain = np.empty_like(theta), examples(contract.picks, arrays, contract.kinds)
+    results: list[Any] = []
+    try:
+        for example in plain if not request.gradient else plain[:1]:
+            results.append(function(*example))
+        expected = [_Eager(result, parameters, request) for result in results]
+    except Exception as error:  # outside of a domain the engine raises, where arrays have nan
+        if isinstance(error, ValueError | ArithmeticError) or contract.guards:  # or on another path
+            return None
+        raise
+
+    def run(first: int, last: int) -> Any:
+        result = made.run(theta, gradient, [array[first:last] for array in arrays], last - first)
+        both = result if isinstance(result, tuple) else (result, None)
+        return (*both, gradient[: len(parameters)].copy()) if request.gradient else result
+
+    try:
+        if not request.gradient:
+            return next(filter(None, map(_outputs_differ, run(0, len(plain)), expected)), "")
+        value, outputs, gradients = run(0, 1)
+        if np.isfinite(value) and not np.isfinite(float(expected[0].loss.data)):
+            return None  # the engine overflows on the way, where the stable form does not
+        wrong = _gradients_differ(made, value, gradients, expected[0])
+        wrong = wrong or (_outputs_differ(outputs[0], expected[0]) if outputs is not None else "")
+        if wrong or len(plain) < 2 or not _rows_mix(run):
+            return wrong
+        try:  # perhaps it is rounding
+            other = _Eager(function(*plain[1]), parameters, request)
+        except (ValueError, ArithmeticError):
+            return None
+        value, _, gradients = run(1, 2)
+        wrong = _gradients_differ(made, value, gradients, other)
+        value, _, gradients = run(0, 2)
+        return wrong or (_gradients_differ(made, value, gradients, expected[0], other) and MIXED)
+    except Broken:  # the moved numbers take another path
+        return None
+    except Exception as error:
+        return f"it fails with {type(error).__name__}: {error}"
+    finally:
+        made.forget(theta)
+
+
+MIXED = "two examples together do not give the mean of the two alone"
+
+
+class _Eager:
+    """What the engine gives for an example: the loss and its gradients, and the other outputs."""
+
+    def __init__(self, result: Any, parameters: Sequence[Value], request: Request):
+        self.outputs = []
+        if not request.gradient or request.with_outputs:
+            self.outputs = flat_values(result[1] if request.gradient else result)[0]
+        if request.gradient:
+            self.loss, gradients = differentiated(result, parameters)
+            self.gradients = np.array(gradients, np.float64)
+
+    @functools.cached_property
+    def rounding(self) -> tuple[float, dict[Value, float]]:
+        return rounding(self.loss)
+
+
+def _gradients_differ(made: Build, value: float, gradients: Any, *expected: _Eager) -> str:
+    """Is it the mean of what was expected?"""
+    loss, exact = (
+        sum(x) / len(expected) for x in zip(*((float(e.loss.data), e.gradients) for e in expected), strict=True)
+    )
+    if not near(value, loss, abs(loss)) and not abs(value - loss) <= sum(e.rounding[0] for e in expected):
+        return f"the value is {value!r}, and eagerly {loss!r}"
+    wrong = np.flatnonzero(np.isfinite(exact) & ~np.isclose(gradients, exact, TOLERANCE, 1e-300)).tolist()
+    for i in wrong:
+        parameter = made.contract.given.learned[i]
+        if not abs(gradients[i] - exact[i]) <= sum(e.rounding[1].get(parameter, 0.0) for e in expected):
+            name = parameter.label or f"parameter {i}"
+            return f"the gradient of {name} is {float(gradients[i])!r}, and eagerly {float(exact[i])!r}"
+    return ""
+
+
+def _rows_mix(run: Callable[[int, int], Any]) -> bool:
+    """Do two examples together give another mean than the two alone? Rounding may be the reason, too."""
+    (v1, _, g1), (v2, _, g2), (v, _, g) = run(0, 1), run(1, 2), run(0, 2)
+    both, each, other = np.array([v, *g]), np.array([v1, *g1]), np.array([v2, *g2])
+    sizes = np.abs(each) + np.abs(other)
+    with np.errstate(all="ignore"):
+        return bool((np.isfinite(sizes) & ~(np.abs(both - (each + other) / 2) <= TOLERANCE * sizes)).any())
+
+
+def _outputs_differ(found: NDArray[Any], expected: _Eager) -> str:
+    for got, value in zip(found.ravel().tolist(), expected.outputs, strict=True):
+        exact = float(value.data)
+        overflows = np.isfinite(got) and not np.isfinite(exact)  # where the stable form does not
+        if not (overflows or near(got, exact, abs(exact)) or abs(got - exact) <= rounding(value)[0]):
+            return f"an output is {got!r}, and eagerly {value.data!r}"
+    return ""
+
+
+def rounding(root: Value) -> tuple[float, dict[Value, float]]:
+    """What rounding can do to a result, and to its derivative by each node: each operation is off by ROUNDING.
+
+    Forward, the error of a node is what it rounds itself, and what its operands pass on by their slopes. Backward,
+    a slope is wrong by as much as it changes where its operands change by their errors, together or one alone, or
+    its result by some ulps. So a huge number counts only where it reaches a result: beside a mask of -1e30 a
+    gradient is compared as strictly as without it.
+    """
+    errors: dict[Value, float] = {}
+    slopes: dict[Value, list[tuple[Value, float, float]]] = {}  # operand, slope, and its error
+    for node in topological_order(root):
+        error = ROUNDING * abs(float(node.data))
+        if node.rule:
+            inputs = [float(parent.data) for parent in node.parents]
+            its = [errors[parent] for parent in node.parents]
+            own = _slopes(node.rule, float(node.data), inputs)
+            error += sum(abs(slope) * e for slope, e in zip(own, its, strict=True) if slope and e)
+            moves = [[sign * e for e in its] for sign in (1.0, -1.0)]
+            if node.rule.name in ("max", "min"):  # one operand alone may become the largest
+                ties = [k for k, x in enumerate(inputs) if abs(x - float(node.data)) <= 2 * max(its)]
+                moves += [[sign * e * (i == k) for i, e in enumerate(its)] for k in ties for sign in (1.0, -1.0)]
+            off = [0.0] * len(own)
+            for move in moves:
+                moved = _slopes(node.rule, None, list(map(add, inputs, move)))
+                off = [max(d, abs(m - s)) for d, m, s in zip(off, moved, own, strict=True)]
+            for ulps in (ULPS, -ULPS):  # the slope 1 - out^2 of tanh has few digits; that of max may jump
+                moved = _slopes(node.rule, float(node.data) * (1 + ulps), inputs)
+                jumps = [abs(m - s) > NEAR * max(1.0, abs(s)) for m, s in zip(moved, own, strict=True)]
+                off = [d if j else max(d, abs(m - s)) for d, m, s, j in zip(off, moved, own, jumps, strict=True)]
+            slopes[node] = list(zip(node.parents, own, off, strict=True))
+        errors[node] = error if math.isfinite(error) else 0.0
+    sizes, allowed = dict.fromkeys(errors, 0.0), dict.fromkeys(errors, 0.0)
+    sizes[root] = 1.0
+    for node in reversed(errors):
+        for parent, slope, change in slopes.get(node, ()):
+            sizes[parent] += sizes[node] * abs(slope)
+            allowed[parent] += allowed[node] * abs(slope) + sizes[node] * (change + ROUNDING * abs(slope))
+    return errors[root], allowed
+
+
+def _slopes(rule: Rule, out: Any, inputs: list[float]) -> list[float]:
+    """The slopes of a rule; 0 where it has none."""
+    try:
+        found = rule.backward(1.0, rule.forward(*inputs) if out is None else out, *inputs)
+        return [float(slope) if math.isfinite(slope) else 0.0 for slope in found]
+    except (ArithmeticError, ValueError, TypeError):
+        return [0.0] * len(inputs)
+
+
+def some_batch(made: Build) -> list[NDArray[Any]]:
+    """Two examples for a program: random numbers, and random indices where it needs indices."""
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal((2, *shape)) for shape in made.contract.request.shapes]
+    for pick in made.contract.picks:
+        rows = arrays[pick.argument].reshape(2, -1)
+        rows[:, pick.positions] = rng.integers(0, pick.n_options, (2, len(pick.positions)))
+    return arrays

@@ -1,0 +1,402 @@
+"""Both sides: a branch on a number of the example becomes a choice between two numbers.
+
+`a if x.data > 0 else 0.01 * a` is asked for every unit of a layer: n units have 2^n paths. Python can only take
+one side of a branch. So while a function is traced by examples, the functions that asked run from other code: that
+of their own source, with `chosen(x.data > 0, lambda: a, lambda: 0.01 * a)` in the place of the branch. Conditional
+expressions, `if` with assignments, and `if` with `return` are written in this way, where both sides may be
+computed: they call nothing but functions of mathematics, of Values, or of the same file that do no more than that.
+For plain numbers, `chosen` does what the branch did, so another thread may run this code too.
+
+`float(t)`, `int(t)`, `type(x)` and `isinstance(t, float)` become calls that know numbers that are followed.
+"""
+
+import ast
+import builtins
+import copy
+import functools
+import gc
+import linecache
+import math
+import numbers
+import operator
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from types import CodeType, FunctionType
+from typing import Any
+
+from ...engine.rules import RULES
+from ...engine.value import Value
+from ...engine.watch import watch
+from .placeholder import CHOICES, PACKAGE, Placeholder
+from .tracked import Tracked
+
+CHOSEN, ASKS, KNOWS, INDEX, SORT, SIDE = (
+    f"__tinygrad_edu_{name}__" for name in ("chosen", "asks", "knows", "index", "sort", "side")
+)
+KNOWN = {"float": 1, "int": 1, "bool": 1, "type": 1, "isinstance": 2}  # the builtins, by their arguments
+METHODS = {*RULES, *dir(math), "reLU", "clip", "max_with"}
+FUNCTIONS = {"Value", "abs", "max", "min", "sum", "len", "round", *KNOWN, *RULES, *dir(math), CHOSEN, KNOWS}
+EXPRESSIONS = (
+    ast.Name, ast.Constant, ast.Attribute, ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.IfExp, ast.Tuple,
+    ast.Subscript, ast.Call, ast.Lambda, ast.operator, ast.unaryop, ast.cmpop, ast.boolop, ast.Load, ast.arguments,
+    ast.arg,
+)  # fmt: skip
+STATEMENTS = (ast.Assign, ast.AugAssign, ast.Return, ast.If, ast.FunctionDef, ast.Expr, ast.Pass, ast.Store)
+
+
+# --- While the function runs --------------------------------------------------------------------------------
+
+
+def _question(x: Any) -> Any:
+    """x as a truth value that is followed, None if it is none."""
+    if not hasattr(watch.tracer, "both"):
+        return None
+    if isinstance(x, Placeholder):
+        return Tracked(x, whole=True) if x.rule in CHOICES.values() else None
+    return x if isinstance(x, Tracked) else None
+
+
+def _chosen(test: Any, then: Callable[[Any], Any], other: Callable[[Any], Any]) -> Any:
+    """then() if test else other(): for a number of the example, the program chooses."""
+    question = _question(test)
+    if question is not None:
+        both = watch.tracer.both(question, then, other)
+        if both is not None:
+            a, b = both
+            return a if a is b else question._operate("where", question, a, b)
+    return then(0) if test else other(0)
+
+
+def is_number(x: Any) -> bool:
+    return isinstance(x, Value | numbers.Real)
+
+
+def _asks(test: Any, targets: Callable[[Any], Any]) -> bool:
+    """Is a test about a number of the example, and are those numbers that the branch would change?"""
+    try:
+        return _question(test) is not None and all(is_number(x) and not hasattr(x, "dtype") for x in targets(0))
+    except (NameError, AttributeError, LookupError):  # they are new
+        return False
+
+
+def _knows(function: Any, x: Any, *kinds: Any) -> Any:
+    """float(x), int(x), bool(x), type(x) or isinstance(x, kind), which know what a Tracked stands for."""
+    if watch.tracer is not None and getattr(builtins, getattr(function, "__name__", ""), None) is function:
+        if function is type and isinstance(x, Placeholder):
+            return watch.tracer.kind
+        if function is float and hasattr(watch.tracer, "both") and x.__class__ is Placeholder and x.rule is None:
+            return float(x) if watch.tracer.kind is Value else x.data  # an input, which may be a plain number
+        if isinstance(x, Tracked):
+            kind = int if x.whole else float
+            if function is isinstance:
+                return isinstance(x, kinds[0]) or isinstance(kind(), kinds[0])
+            if function is type:
+                return kind
+            if function is float or (function is int and x.whole):
+                return Tracked(x.node, function is int)
+            if function is bool:
+                return x != 0
+    return function(x, *kinds)
+
+
+def _index(items: Any, x: Any) -> Any:
+    """items.index(x), where the items are numbers that are followed, or x is max(items, key=...)."""
+    tracer: Any = watch.tracer
+    if not hasattr(tracer, "both") or not isinstance(items, list | tuple):
+        return items.index(x)
+    if isinstance(x, Placeholder) and x in tracer.winners:
+        among, place = tracer.winners[x]
+        if len(among) == len(items) and all(map(operator.is_, among, items)):
+            return place
+    if not any(isinstance(y, Tracked) for y in (x, *items)) or not all(
+        isinstance(y, numbers.Real) and not isinstance(y, Value) for y in (x, *items)
+    ):
+        return items.index(x)
+    same = [y == x for y in items]
+    if not max(same):
+        raise ValueError(f"{x} is not in list")
+    first: Any = len(items) - 1
+    for i in range(len(items) - 2, -1, -1):
+        first = (
+            same[i]._operate("where", same[i], i, first)
+            if isinstance(same[i], Tracked)
+            else i
+            if same[i]
+            else first
+        )
+    return first
+
+
+def _sort(items: Any, **options: Any) -> None:
+    """items.sort(key=..., reverse=...) as sorted() does it."""
+    if isinstance(items, list):
+        items[:] = sorted(items, **options)
+    else:
+        items.sort(**options)
+
+
+FUNCTIONS_OF = {CHOSEN: _chosen, ASKS: _asks, KNOWS: _knows, INDEX: _index, SORT: _sort}
+
+
+# --- The code -----------------------------------------------------------------------------------------------
+
+
+def _name(text: str) -> ast.Name:
+    return ast.Name(text, ast.Load())
+
+
+def _call(name: str, *arguments: ast.expr) -> ast.Call:
+    return ast.Call(_name(name), list(arguments), [])
+
+
+def _lambda(body: ast.expr, *names: str) -> ast.Lambda:
+    return ast.Lambda(ast.arguments([], [ast.arg(n) for n in (*names, SIDE)], None, [], [], None, []), body)
+
+
+def _read(target: ast.expr) -> Any:
+    """A target of an assignment as an expression."""
+    read: Any = copy.deepcopy(target)
+    read.ctx = ast.Load()
+    return read
+
+
+class _Writer(ast.NodeTransformer):
+    """Writes branches as choices. `pure` has the functions of the file that may be called in vain."""
+
+    def __init__(self, tree: ast.Module):
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        self.others: set[str] = set()  # the functions of the file that may do more
+        self.pure, n = {f.name for f in functions}, -1
+        while n < len(self.others):  # they call one another
+            n = len(self.others)
+            self.others |= {f.name for f in functions if not all(self._is_pure(s, STATEMENTS) for s in f.body)}
+            self.pure -= self.others
+
+    def _is_pure(self, tree: ast.AST, more: tuple[type, ...] = ()) -> bool:
+        """May it be computed although it is not needed?"""
+        for node in ast.walk(tree):
+            if not isinstance(node, EXPRESSIONS + more):
+                return False
+            match node:
+                case ast.Call(ast.Name(name), _, []):
+                    fits = name in (FUNCTIONS | self.pure) - self.others
+                case ast.Call(ast.Attribute(attr=name), _, []):
+                    fits = name in METHODS - self.others
+                case ast.Call(called):
+                    fits = isinstance(called, ast.Lambda) and not node.keywords
+                case ast.Attribute(attr=name, ctx=ast.Store()):
+                    fits = name in ("grad", "_backward")
+                case ast.Lambda(ast.arguments(args=arguments)):
+                    fits = SIDE in {argument.arg for argument in arguments}
+                case _:
+                    fits = not isinstance(getattr(node, "ctx", None), ast.Store | ast.Del) or isinstance(
+                        node, ast.Name
+                    )
+            if not fits:
+                return False
+        return True
+
+    def _test(self, test: ast.expr) -> ast.expr:
+        """A condition in which `and`, `or`, `not` and a < b < c are choices too."""
+        match test:
+            case ast.BoolOp(values=[first, *rest]) if all(map(self._is_pure, rest)):
+                following = self._test(ast.BoolOp(test.op, rest) if rest[1:] else rest[0])
+                if isinstance(test.op, ast.And):
+                    return _call(CHOSEN, self._test(first), _lambda(following), _lambda(ast.Constant(False)))
+                return _call(CHOSEN, self._test(first), _lambda(ast.Constant(True)), _lambda(following))
+            case ast.Compare(left, [_, _, *_], right) if all(map(self._is_pure, right)):
+                operands = [left, *right]
+                pairs = zip(operands, test.ops, right, strict=False)
+                return self._test(
+                    ast.BoolOp(ast.And(), [ast.Compare(copy.deepcopy(a), [op], [b]) for a, op, b in pairs])
+                )
+        return test
+
+    def visit_IfExp(self, node: ast.IfExp) -> ast.expr:  # the name that ast asks for
+        self.generic_visit(node)
+        if not (self._is_pure(node.body) and self._is_pure(node.orelse)):
+            return node
+        return _call(CHOSEN, self._test(node.test), _lambda(node.body), _lambda(node.orelse))
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
+        self.generic_visit(node)
+        if not isinstance(node.op, ast.Not):
+            return node
+        no, yes = _lambda(ast.Constant(False)), _lambda(ast.Constant(True))
+        return _call(CHOSEN, self._test(node.operand), no, yes)
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        match node:
+            case ast.Call(ast.Name(name), given, []) if len(given) == KNOWN.get(name):
+                if not any(isinstance(x, ast.Starred) for x in given):
+                    return _call(KNOWS, node.func, *given)
+            case ast.Call(ast.Name("sum"), [ast.GeneratorExp(x, [ast.comprehension(ifs=[test])]) as made], []):
+                if self._is_pure(x):  # the number of those that ...
+                    made.generators[0].ifs = []
+                    made.elt = _call(CHOSEN, self._test(test), _lambda(x), _lambda(ast.Constant(0)))
+            case ast.Call(ast.Attribute(items, "index"), [x], []):
+                return _call(INDEX, items, x)
+            case ast.Call(ast.Attribute(items, "sort"), []):
+                return ast.Call(_name(SORT), [items], node.keywords)
+        return node
+
+    def visit_For(self, node: ast.For) -> ast.For:
+        """`if c: continue` is an `if not c` of all that follows."""
+        for i, statement in enumerate(node.body):
+            match statement:
+                case ast.If(test, [ast.Continue()], []) if node.body[i + 1 :]:
+                    rest = ast.If(ast.UnaryOp(ast.Not(), test), node.body[i + 1 :], [])
+                    node.body[i:] = [ast.copy_location(rest, statement)]
+                    break
+        self.generic_visit(node)
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        for i, statement in enumerate(node.body):
+            if isinstance(statement, ast.If) and any(isinstance(x, ast.Return) for x in ast.walk(statement)):
+                result = self._result(node.body[i:])
+                if result is not None:
+                    node.body[i:] = [ast.Return(result)]
+                    break
+        self.generic_visit(node)
+        return node
+
+    def _result(self, block: Sequence[ast.stmt], depth: int = 0) -> ast.expr | None:
+        """What a block returns, as an expression. None if there is none that does no more."""
+        match block:
+            case [ast.Return(ast.expr() as value), *_] if self._is_pure(value):
+                return copy.deepcopy(value)
+            case [ast.Assign([ast.Name(name)], value), *rest] if self._is_pure(value):
+                following = self._result(rest, depth)
+                return following and ast.Call(_lambda(following, name), [value, ast.Constant(0)], [])
+            case [ast.If(test, body, orelse), *rest] if depth < 6 and (not depth or self._is_pure(test)):
+                a, b = (self._result([*side, *rest], depth + 1) for side in (body, orelse))
+                return ast.IfExp(copy.deepcopy(test), a, b) if a and b else None
+        return None
+
+    def visit_If(self, node: ast.If) -> Any:
+        """Assignments to numbers, on one side or on both: each becomes an assignment of what is chosen."""
+        pairs = self._assigned(node.body), self._assigned(node.orelse)
+        test = f"{SIDE}{node.lineno}_{node.col_offset}"
+        original = copy.deepcopy(node)
+        self.generic_visit(node)
+        node.test = self._test(node.test)
+        body, orelse = pairs
+        if body is None or orelse is None:
+            return node
+        if _targets(body) == _targets(orelse):
+            made = [(target, a, b) for (target, a), (_, b) in zip(body, orelse, strict=True)]
+            known: list[Any] = []
+        else:
+            made = [(t, a, _read(t)) for t, a in body] + [(t, _read(t), b) for t, b in orelse]
+            known = [_read(target) for target, _ in (*body, *orelse)]
+        choices: list[ast.stmt] = [
+            ast.Assign([target], _call(CHOSEN, _name(test), _lambda(self.visit(a)), _lambda(self.visit(b))))
+            for target, a, b in made
+        ]
+        asked = _call(ASKS, _name(test), _lambda(ast.Tuple(known, ast.Load())))
+        plain = ast.If(_name(test), original.body, original.orelse)
+        return [
+            ast.Assign([ast.Name(test, ast.Store())], node.test),
+            ast.If(asked, choices or [ast.Pass()], [plain]),
+        ]
+
+    def _assigned(self, block: Sequence[ast.stmt]) -> list[tuple[Any, ast.expr]] | None:
+        """Targets and values of assignments that may be made choices, or None if there is something else."""
+        found: list[tuple[Any, ast.expr]] = []
+        for statement in block:
+            match statement:
+                case ast.Assign([ast.Tuple(targets)], ast.Tuple(values)) if len(targets) == len(values):
+                    pairs = list(zip(targets, values, strict=True))
+                    if set(_targets(pairs)) & _names(ast.Tuple(values)):
+                        return None
+                case ast.Assign([target], value):
+                    pairs = [(target, value)]
+                case ast.AugAssign(target, op, right):
+                    pairs = [(target, ast.BinOp(_read(target), op, right))]
+                case ast.Pass():
+                    pairs = []
+                case ast.If(test, body, orelse) if self._is_pure(test):
+                    sides = self._assigned(body), self._assigned(orelse)
+                    if sides[0] is None or sides[1] is None:
+                        return None
+                    others = sides[1] or [(target, _read(target)) for target, _ in sides[0]]
+                    names = _targets(sides[0])
+                    if names != _targets(others) or (names[1:] and set(names) & _names(test)):
+                        return None
+                    pairs = [
+                        (t, ast.IfExp(copy.deepcopy(test), a, b))
+                        for (t, a), (_, b) in zip(sides[0], others, strict=True)
+                    ]
+                case _:
+                    return None
+            found += pairs
+        return found if all(map(self._fits, found)) else None
+
+    def _fits(self, pair: tuple[Any, ast.expr]) -> bool:
+        target, value = pair
+        place = isinstance(target, ast.Name | ast.Subscript) or getattr(target, "attr", "") == "grad"
+        return place and self._is_pure(_read(target)) and self._is_pure(value)
+
+
+def _targets(pairs: Sequence[tuple[ast.expr, ast.expr]]) -> list[str]:
+    return [ast.unparse(target) for target, _ in pairs]
+
+
+def _names(tree: ast.expr) -> set[str]:
+    """What an expression reads, also `a[i]` and `x.grad`."""
+    return {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.expr)}
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """The code inside of a code, without that of the sides."""
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            if SIDE not in part.co_varnames[: part.co_argcount]:
+                yield part
+            yield from _codes(part)
+
+
+@functools.lru_cache(maxsize=64)
+def _written(name: str, source: str, flags: int) -> dict[CodeType, CodeType]:
+    """The code in a source, and what it becomes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            tree = ast.parse(source)
+            before = list(_codes(compile(tree, name, "exec", flags, True)))
+            tree = ast.fix_missing_locations(_Writer(tree).visit(tree))
+            after = list(_codes(compile(tree, name, "exec", flags, True)))
+        except (SyntaxError, ValueError, RecursionError):
+            return {}
+    same = [(code.co_name, code.co_firstlineno) for code in before]
+    return dict(zip(before, after, strict=True)) if same == [(c.co_name, c.co_firstlineno) for c in after] else {}
+
+
+def rewritten(codes: Collection[CodeType]) -> list[tuple[FunctionType, CodeType]]:
+    """The functions that run these codes and whose branches can be written as choices, with the new code."""
+    new = {}
+    for code in codes:
+        source = "" if code.co_filename.startswith(PACKAGE) else "".join(linecache.getlines(code.co_filename))
+        other = _written(code.co_filename, source, code.co_flags & 0x1FF0000).get(code)
+        if other and other != code and other.co_freevars == code.co_freevars:
+            new[id(code)] = other
+    functions = [f for f in gc.get_referrers(*codes) if isinstance(f, FunctionType)] if new else []
+    return [(f, new[id(f.__code__)]) for f in functions if id(f.__code__) in new]
+
+
+@contextmanager
+def both_sides(functions: Sequence[tuple[FunctionType, CodeType]]) -> Iterator[None]:
+    """Inside the block, functions have the code that computes both sides of their branches."""
+    before = [(function, function.__code__) for function, _ in functions]
+    for name, made in FUNCTIONS_OF.items():
+        setattr(builtins, name, made)  # they stay: code of another thread may still run
+    try:
+        for function, code in functions:
+            function.__code__ = code
+        yield
+    finally:
+        for function, code in before:
+            function.__code__ = code
