@@ -36,7 +36,7 @@ CHOSEN, ASKS, KNOWS, INDEX, SORT, SIDE = (
 )
 KNOWN = {"float": 1, "int": 1, "bool": 1, "type": 1, "isinstance": 2}  # the builtins, by their arguments
 METHODS = {*RULES, *dir(math), "reLU", "clip", "max_with"}
-FUNCTIONS = {"Value", "abs", "max", "min", "sum", "len", "round", *KNOWN, *RULES, *dir(math), CHOSEN, KNOWS}
+FUNCTIONS = {"Value", "abs", "max", "min", "sum", "len", "round", *KNOWN, *RULES, *dir(math)}
 EXPRESSIONS = (
     ast.Name, ast.Constant, ast.Attribute, ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.IfExp, ast.Tuple,
     ast.Subscript, ast.Call, ast.Lambda, ast.operator, ast.unaryop, ast.cmpop, ast.boolop, ast.Load, ast.arguments,
@@ -147,7 +147,8 @@ def _name(text: str) -> ast.Name:
 
 
 def _call(name: str, *arguments: ast.expr) -> ast.Call:
-    return ast.Call(_name(name), list(arguments), [])
+    """A call of one of FUNCTIONS_OF: `_with_functions` puts the function in the place of its name."""
+    return ast.Call(ast.Constant(name), list(arguments), [])
 
 
 def _lambda(body: ast.expr, *names: str) -> ast.Lambda:
@@ -183,6 +184,8 @@ class _Writer(ast.NodeTransformer):
                     fits = name in (FUNCTIONS | self.pure) - self.others
                 case ast.Call(ast.Attribute(attr=name), _, []):
                     fits = name in METHODS - self.others
+                case ast.Call(ast.Constant(name)):
+                    fits = name in (CHOSEN, KNOWS)
                 case ast.Call(called):
                     fits = isinstance(called, ast.Lambda) and not node.keywords
                 case ast.Attribute(attr=name, ctx=ast.Store()):
@@ -239,7 +242,7 @@ class _Writer(ast.NodeTransformer):
             case ast.Call(ast.Attribute(items, "index"), [x], []):
                 return _call(INDEX, items, x)
             case ast.Call(ast.Attribute(items, "sort"), []):
-                return ast.Call(_name(SORT), [items], node.keywords)
+                return ast.Call(ast.Constant(SORT), [items], node.keywords)
         return node
 
     def visit_For(self, node: ast.For) -> ast.For:
@@ -359,6 +362,12 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
             yield from _codes(part)
 
 
+def _with_functions(code: CodeType) -> CodeType:
+    """The code with our functions as constants: no name of ours stands anywhere where another thread sees it."""
+    constants = (_with_functions(x) if isinstance(x, CodeType) else x for x in code.co_consts)
+    return code.replace(co_consts=tuple(FUNCTIONS_OF.get(x, x) if isinstance(x, str) else x for x in constants))
+
+
 @functools.lru_cache(maxsize=64)
 def _written(name: str, source: str, flags: int) -> dict[CodeType, CodeType]:
     """The code in a source, and what it becomes."""
@@ -368,7 +377,7 @@ def _written(name: str, source: str, flags: int) -> dict[CodeType, CodeType]:
             tree = ast.parse(source)
             before = list(_codes(compile(tree, name, "exec", flags, True)))
             tree = ast.fix_missing_locations(_Writer(tree).visit(tree))
-            after = list(_codes(compile(tree, name, "exec", flags, True)))
+            after = list(_codes(_with_functions(compile(tree, name, "exec", flags, True))))
         except (SyntaxError, ValueError, RecursionError):
             return {}
     same = [(code.co_name, code.co_firstlineno) for code in before]
@@ -391,8 +400,6 @@ def rewritten(codes: Collection[CodeType]) -> list[tuple[FunctionType, CodeType]
 def both_sides(functions: Sequence[tuple[FunctionType, CodeType]]) -> Iterator[None]:
     """Inside the block, functions have the code that computes both sides of their branches."""
     before = [(function, function.__code__) for function, _ in functions]
-    for name, made in FUNCTIONS_OF.items():
-        setattr(builtins, name, made)  # they stay: code of another thread may still run
     try:
         for function, code in functions:
             function.__code__ = code
