@@ -73,7 +73,7 @@ def test_what_cannot_be_compared_is_compared_later(function: Any, late: Any, mon
             step.value_and_grad(late[0])
         assert "example 0 of the batch" in caught.value.__notes__[0]
     compared = []
-    original = tg.compiler.variants.disagreement
+    original = tg.compiler.run.variants.disagreement
     monkeypatch.setattr(
         "tinygrad_edu.compiler.run.variants.disagreement", lambda *a: compared.append(original(*a)) or compared[-1]
     )

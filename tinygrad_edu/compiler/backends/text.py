@@ -209,7 +209,7 @@ class Elements:
             return moving + (f" + {start}" if start > 0 else f" - {-start}" if start else "")
         stop: Any = start + step * (axis.size - 1) + (1 if step > 0 else -1)
         first: Any = "" if start == 0 and step > 0 else start
-        stop = "" if stop == -1 or (step > 0 and stop >= size) else stop
+        stop = "" if stop == -1 or (step > 0 and stop == size) else stop
         first = "" if step < 0 and start == size - 1 else first
         return f"{first!s}:{stop!s}" + (f":{step!s}" if step != 1 else "")
 
