@@ -8,6 +8,9 @@ computed: they call nothing but functions of mathematics, of Values, or of the s
 For plain numbers, `chosen` does what the branch did, so another thread may run this code too.
 
 `float(t)`, `int(t)`, `type(x)` and `isinstance(t, float)` become calls that know numbers that are followed.
+
+The tracer sees which code asked, and not which function: several may share one code, as closures do. Only the
+collector knows who refers to it. Each gets its own code back, whatever happens.
 """
 
 import ast
