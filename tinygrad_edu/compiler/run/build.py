@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..find.lowered import distinct_rows
 from ..trace.examples import Examples
 from ..trace.surroundings import Given, Holds
 from .batches import Pick, rows_sum_to_one
@@ -67,7 +68,7 @@ class Guards:
             known |= ((asked[:, guards] != 0) == wanted).all(axis=1)
         if checked and not known.all():
             rows = np.flatnonzero(~known)
-            _, first = np.unique(asked[rows], axis=0, return_index=True)
+            _, first = np.unique(distinct_rows(asked[rows])[1], return_index=True)
             raise Broken(rows.tolist(), rows[first].tolist())
         if value is None:
             return outputs

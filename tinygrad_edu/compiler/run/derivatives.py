@@ -90,9 +90,8 @@ class _Module:
         self.inputs = {leaf.source[1]: leaf for leaf in program.leaves if leaf.source[:1] == ("input",)}
         self.extra: list[Array] = []  # weights of outputs, or vectors
         self._names = {*self.names, *(array.name for array in front.arrays.values())}
-        self.N, self.K, self.extra_name = map(
-            self._free, ("N", "K", {"jacobian": "seed", "hvp": "vector"}.get(kind, "vectors"))
-        )
+        self.N, self.K, self.share = map(self._free, ("N", "K", "share"))
+        self.extra_name = self._free({"jacobian": "seed", "hvp": "vector"}.get(kind, "vectors"))
         loss = self.outputs[made.loss or 0]
         match kind:
             case "per_example_grads":
@@ -163,7 +162,7 @@ class _Module:
         views = {leaf: results[leaf] for leaf in ranges} if each or kind == "hvp" else {}
         self.statements = statements = Statements(self.program, views.values(), views.values(), results.values())
         sized = [*arguments, *(more if kind == "jacobian" else [])]
-        N, K, given = self.N, self.K, self.extra_name
+        N, K, share, given = self.N, self.K, self.share, self.extra_name
         first = [f"{N if kind == 'hessian' else 'B'} = {f'len({sized[0]})' if sized else '1'}"]
         before, after = ["dtype = parameters.dtype"], []
         if kind == "hessian":  # every example once for each vector
@@ -172,6 +171,8 @@ class _Module:
         if not by_inputs:
             rows = {"hvp": "", "hessian": f"{K}, "}.get(kind, "B, ")
             before.append(f"gradient = np.zeros(({rows}len(parameters)), dtype)")
+        if kind == "hessian":  # a product is faster than mean()
+            before.append(f"{share} = np.full({N}, 1 / {N}, dtype)")
         if kind == "jacobian":
             before.append(f"{self.extra[0].name} = {given}.reshape({bare(('B', *self.extra[0].dims))})")
         for n, leaf in enumerate(self.parameters):
@@ -187,8 +188,7 @@ class _Module:
                 part = f"gradient[:, {places}].reshape{wide}" if each else f"gradient[{places}].reshape({shape})"
                 before.append(f"{views[leaf].name} = {part}")
             elif kind == "hessian":
-                mean = f"{results[leaf].name}.reshape({K}, {N}, -1).mean(axis=1)"
-                after.append(f"gradient[:, {places}] += {mean}")
+                after.append(f"gradient[:, {places}] += {share} @ {results[leaf].name}.reshape({K}, {N}, -1)")
             elif not by_inputs:
                 to, flat = (":, ", "B, -1") if each else ("", "-1")
                 after.append(f"gradient[{to}{places}] += {results[leaf].name}.reshape({flat})")
