@@ -181,11 +181,11 @@ class Build:
             return self._run_with_knobs(parameters, gradient, arrays, size, checked)
         key = (id(parameters), size)
         # The parameters are kept alive, since their id is the key.
-        made = self._runs.pop(key, None) or (
+        run = self._runs.pop(key, None) or (
             self.namespace["build"](parameters, size, parameters.dtype),
             parameters,
         )
-        self._runs[key] = made  # the last one, since it was used last
+        self._runs[key] = run  # the last one, since it was used last
         if len(self._runs) > BATCH_SIZES:
             del self._runs[next(iter(self._runs))]
         if self.unused and gradient is not None:
@@ -193,7 +193,7 @@ class Build:
         with np.errstate(all="ignore"):  # inf and nan are results, as in NumPy's own functions
             inputs = [np.ascontiguousarray(array, parameters.dtype) for array in arrays]
             try:
-                result = made[0](*inputs, *([gradient] if self.contract.request.gradient else []))
+                result = run[0](*inputs, *([gradient] if self.contract.request.gradient else []))
             except IndexError:  # an example of another path has no such index
                 if not self.contract.guards or not checked:
                     raise

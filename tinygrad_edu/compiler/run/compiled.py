@@ -68,14 +68,14 @@ class Compiled(CompiledFunction):
     def __call__(self, *batch: Any) -> float:
         """The mean of the function over the batch. Raises TypeError if it returns several numbers and no loss."""
         try:
-            made, outputs = self._outputs(batch)
+            build, outputs = self._outputs(batch)
         except Irregular:
             with self._lock:
                 parts = [(len(part.rows), step(*arrays)) for part, step, arrays in self._parts(batch)]
             return sum(n * mean for n, mean in parts) / sum(n for n, _ in parts)
-        if made.loss is None:
-            check_one_number(made.output_shape, "mean")
-        return float(outputs[:, made.loss].mean())
+        if build.loss is None:
+            check_one_number(build.output_shape, "mean")
+        return float(outputs[:, build.loss].mean())
 
     def value_and_grad(self, *batch: Any) -> tuple[float, NDArray[Any]]:
         """The mean over the batch, and its derivatives by the parameters: a new vector, in their order.
@@ -100,8 +100,8 @@ class Compiled(CompiledFunction):
         Raises what `tg.compile` lists.
         """
         try:
-            made, outputs = self._outputs(batch)
-            return _shaped(outputs, made.output_shape)
+            build, outputs = self._outputs(batch)
+            return _shaped(outputs, build.output_shape)
         except Irregular:
             with self._lock:
                 parts = [(part.rows, step.predict(*arrays)) for part, step, arrays in self._parts(batch)]
@@ -115,10 +115,10 @@ class Compiled(CompiledFunction):
     def _outputs(self, batch: Sequence[Any]) -> tuple[Build, NDArray[Any]]:
         """All outputs of every example, flat."""
         with self._lock:
-            made, outputs = self._ran(batch, None)
+            build, outputs = self._ran(batch, None)
             if self._is_single and not np.isfinite(outputs).all():
                 self._check_range(batch)
-        return made, outputs
+        return build, outputs
 
     def _parts(self, batch: Sequence[Any]) -> Iterator[tuple[Part, "Compiled", list[NDArray[Any]]]]:
         """The examples by their forms, for each what computes them, and their numbers as arrays.
@@ -155,7 +155,7 @@ class Compiled(CompiledFunction):
     def _step(self, batch: Sequence[Any], gradient: NDArray[Any]) -> tuple[float, Any]:
         try:
             with self._lock:
-                made, result = self._ran(batch, gradient)
+                build, result = self._ran(batch, gradient)
         except Irregular:
             value, n, total = 0.0, 0, np.zeros_like(gradient)
             for part, step, arrays in self._parts(batch):
@@ -165,7 +165,7 @@ class Compiled(CompiledFunction):
             gradient[:] = total / n
             return value / n, None
         if self._with_outputs:
-            return result[0], result[1].reshape(len(result[1]), *made.output_shape)
+            return result[0], result[1].reshape(len(result[1]), *build.output_shape)
         return result, None
 
     # --- More derivatives ---------------------------------------------------------------------------------------
@@ -214,12 +214,12 @@ class Compiled(CompiledFunction):
             return ()
         try:
             with self._lock:
-                made, outputs = self._ran(batch, None)  # it refuses what is wrong with the batch
-                if made.loss is None and kind != "jacobian":
-                    check_one_number(made.output_shape, "gradient")
+                build, outputs = self._ran(batch, None)  # it refuses what is wrong with the batch
+                if build.loss is None and kind != "jacobian":
+                    check_one_number(build.output_shape, "gradient")
                 arrays, size = as_arrays(batch, self._argument_names(len(batch)))
-                program, theta = self._derivative(made, kind, arrays), self._numbers()
-                given, numbers = made.contract.given, made.contract.given.numbers()
+                program, theta = self._derivative(build, kind, arrays), self._numbers()
+                given, numbers = build.contract.given, build.contract.given.numbers()
                 vector = tuple(np.concatenate([v, np.zeros(len(numbers))], dtype=theta.dtype) for v in vector)
                 theta = np.concatenate([theta, np.array(numbers, theta.dtype)])
                 self._shown = program.source
@@ -237,27 +237,27 @@ class Compiled(CompiledFunction):
             return result
         return result[:n, :n] if kind == "hessian" else result[..., :n]
 
-    def _derivative(self, made: Build, kind: str, arrays: Sequence[NDArray[Any]]) -> Any:
+    def _derivative(self, build: Build, kind: str, arrays: Sequence[NDArray[Any]]) -> Any:
         """The program of these derivatives. Raises CompileError if it disagrees with the engine."""
-        if kind not in made.derivatives:
-            plain = made.exact() if made.exact else made
-            if kind == "input_grads" and any(made.contract.assumed.values()):  # moved, a row is not one-hot
-                plain = self._programs.again(made, None, ())
-            made.derivatives[kind] = self._write_derivative(plain, kind)
-        program = made.derivatives[kind]
+        if kind not in build.derivatives:
+            plain = build.exact() if build.exact else build
+            if kind == "input_grads" and any(build.contract.assumed.values()):  # moved, a row is not one-hot
+                plain = self._programs.again(build, None, ())
+            build.derivatives[kind] = self._write_derivative(plain, kind)
+        program = build.derivatives[kind]
         if self.verify and not program.verified:
             from .derivatives import disagreement
 
-            wrong = disagreement(made, program, arrays)
+            wrong = disagreement(build, program, arrays)
             if wrong:
-                raise disagreement_error(wrong, two_calls(made, arrays))
+                raise disagreement_error(wrong, two_calls(build, arrays))
             program.verified = wrong is not None
         return program
 
-    def _write_derivative(self, made: Build, kind: str) -> Any:
+    def _write_derivative(self, build: Build, kind: str) -> Any:
         from .derivatives import derivative_of
 
-        return derivative_of(made, self._lowered(made), kind)
+        return derivative_of(build, self._lowered(build), kind)
 
     def save(self, path: str | Path) -> None:
         """Write the program that ran last as a Python module that needs NumPy alone, and its weights as .npz.
@@ -303,19 +303,19 @@ class Compiled(CompiledFunction):
         Keys: groups; statements, with the loops that were found; fission, which takes out of a loop what need not
         be in it; gradient, if one was asked for; source. Raises RuntimeError before the first call.
         """
-        made = self._last()
-        lowered = self._lowered(made)
-        found = passes_of(lowered, made.contract.request.gradient and self.writes_gradient)
+        build = self._last()
+        lowered = self._lowered(build)
+        found = passes_of(lowered, build.contract.request.gradient and self.writes_gradient)
         return {"groups": repr(Groups(lowered)), **found, "source": self.source}
 
-    def _lowered(self, made: Build) -> Any:
-        if made.lowered is None:  # it came with a program for another length
-            arrays = [np.zeros((1, *shape)) for shape in made.contract.request.shapes]
-            for argument, is_one_hot in made.contract.assumed.items():
+    def _lowered(self, build: Build) -> Any:
+        if build.lowered is None:  # it came with a program for another length
+            arrays = [np.zeros((1, *shape)) for shape in build.contract.request.shapes]
+            for argument, is_one_hot in build.contract.assumed.items():
                 arrays[argument][..., 0] = is_one_hot
             with self._lock, collector_paused():
-                made.lowered = self._programs.again(made, arrays).lowered
-        return made.lowered
+                build.lowered = self._programs.again(build, arrays).lowered
+        return build.lowered
 
     # --- Programs -----------------------------------------------------------------------------------------------
 
@@ -324,8 +324,8 @@ class Compiled(CompiledFunction):
         return self._vector
 
     def _forget(self, theta: Any) -> None:
-        for made in self._programs:
-            made.forget(theta)
+        for build in self._programs:
+            build.forget(theta)
         for step in self._openers.values():
             step._theta = None
             step._forget(theta)
@@ -340,26 +340,26 @@ class Compiled(CompiledFunction):
             if self._draws:
                 return self._ran_with_draws(batch, gradient)
             try:
-                made, arrays, size = self._prepared(batch, gradient is not None)
+                build, arrays, size = self._prepared(batch, gradient is not None)
             except Draws as draws:
                 if not self.takes_draws:
                     raise
                 self._draws = draws.wanted
                 continue
-            made.notice_knobs()
-            is_due = self.verify and not made.verified and made is not compared and made.is_due()
+            build.notice_knobs()
+            is_due = self.verify and not build.verified and build is not compared and build.is_due()
             try:
-                if made.contract.guards or not is_due:
-                    result = made.run(self._numbers(), gradient, arrays, size, checked)
+                if build.contract.guards or not is_due:
+                    result = build.run(self._numbers(), gradient, arrays, size, checked)
             except Broken as broken:
-                checked, self._ready = self._programs.learn(made, arrays, broken), (None, None)
+                checked, self._ready = self._programs.learn(build, arrays, broken), (None, None)
                 continue
             if not is_due:
                 if not _is_finite(result, gradient):
-                    self._programs.ask_the_engine(made, arrays, size)
-                return made, result
-            compared = self._programs.verified(made, arrays)
-            self._programs.replace(made, compared)
+                    self._programs.ask_the_engine(build, arrays, size)
+                return build, result
+            compared = self._programs.verified(build, arrays)
+            self._programs.replace(build, compared)
             self._ready = None, None
 
     def _ran_with_draws(self, batch: Sequence[Any], gradient: Any) -> tuple[Build, Any]:
@@ -371,9 +371,9 @@ class Compiled(CompiledFunction):
             self._openers[DRAWN] = Compiled(function, self.parameters, **self._options())
         step = self._openers[DRAWN]
         step._theta, step._said = self._theta, self._said
-        made, result = step._ran([*arrays, drawn_rows(self._draws, size)], gradient)
+        build, result = step._ran([*arrays, drawn_rows(self._draws, size)], gradient)
         self._latest = step._latest
-        return made, result
+        return build, result
 
     def _prepared(self, batch: Sequence[Any], gradient: bool) -> tuple[Build, Sequence[NDArray[Any]], int]:
         """The program for a batch, made if there is none yet, and the batch as arrays.
@@ -382,23 +382,23 @@ class Compiled(CompiledFunction):
         """
         self._shown = ""
         like = gradient, [(x.__class__, getattr(x, "shape", None), getattr(x, "dtype", None)) for x in batch]
-        known, made = self._ready
-        if like == known and made.contract.held.unchanged() and made.contract.fits(batch):
-            check_indices(made.contract.picks, batch, made.names)
-            self._latest = made
-            return made, batch, len(batch[0])
+        known, build = self._ready
+        if like == known and build.contract.held.unchanged() and build.contract.fits(batch):
+            check_indices(build.contract.picks, batch, build.names)
+            self._latest = build
+            return build, batch, len(batch[0])
         arrays, size = as_arrays(batch, self._argument_names(len(batch)))
         request = Request(tuple(array.shape[1:] for array in arrays), gradient, self._with_outputs)
-        made = self._programs.unchanged(lambda p: p.contract.request == request and p.contract.fits(arrays))
-        if made is None:
-            made = self._programs.of(request, arrays)
+        build = self._programs.unchanged(lambda p: p.contract.request == request and p.contract.fits(arrays))
+        if build is None:
+            build = self._programs.of(request, arrays)
             # A short text does not use the positions of a long one.
-            self._programs.keep(made, warns=not made.contract.guards and isinstance(made.unused, list))
-        check_indices(made.contract.picks, arrays, made.names)
-        self._latest = made
-        is_ready = batch and (made.verified or not self.verify) and all(map(operator.is_, arrays, batch))
-        self._ready = (like, made) if is_ready else (None, None)
-        return made, arrays, size
+            self._programs.keep(build, warns=not build.contract.guards and isinstance(build.unused, list))
+        check_indices(build.contract.picks, arrays, build.names)
+        self._latest = build
+        is_ready = batch and (build.verified or not self.verify) and all(map(operator.is_, arrays, batch))
+        self._ready = (like, build) if is_ready else (None, None)
+        return build, arrays, size
 
 
 def _is_finite(result: Any, gradient: Any) -> bool:

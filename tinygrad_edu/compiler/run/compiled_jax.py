@@ -98,10 +98,10 @@ class CompiledJax(Compiled):
         """
         with self._lock, self.jax.ensure_compile_time_eval():
             request = Request(tuple(tuple(np.shape(x)[1:]) for x in batch), True, self._with_outputs)
-            made = self._programs.unchanged(lambda program: program.contract.request == request)
-            if made is None:
-                made, facts = self._programs.known(lambda program: program.contract.request == request)
-            if made is None:
+            build = self._programs.unchanged(lambda program: program.contract.request == request)
+            if build is None:
+                build, facts = self._programs.known(lambda program: program.contract.request == request)
+            if build is None:
                 given = Given(self.original, self.parameters)
                 try:
                     traced = trace_function(self.original, self.parameters, request.shapes)
@@ -109,23 +109,23 @@ class CompiledJax(Compiled):
                     error.add_note("If it looks at numbers, call step.value_and_grad with a batch once before.")
                     raise
                 facts = self._programs.surroundings.learn(facts)
-                made = self._write(traced, given, facts, request, None)
-                self._programs.keep(made)
-            if self.verify and not made.verified and not made.contract.guards:
+                build = self._write(traced, given, facts, request, None)
+                self._programs.keep(build)
+            if self.verify and not build.verified and not build.contract.guards:
                 with _told(SLOW.format(SKIP)):
-                    made = self._checked_at_once(made)
-        if made.contract.guards and made.contract.guards.n:
-            return self._guarded(made, parameters, batch)
-        return made.namespace["function"](parameters, *batch)
+                    build = self._checked_at_once(build)
+        if build.contract.guards and build.contract.guards.n:
+            return self._guarded(build, parameters, batch)
+        return build.namespace["function"](parameters, *batch)
 
-    def _checked_at_once(self, made: Build) -> Build:
+    def _checked_at_once(self, build: Build) -> Build:
         """The program, verified at two examples of its own, without XLA's optimisations."""
-        quick = replace(made, namespace=made.namespace | {"build": made.namespace["quick"]}, _runs={})
-        checked = self._programs.verified(quick, some_batch(made))
+        quick = replace(build, namespace=build.namespace | {"build": build.namespace["quick"]}, _runs={})
+        checked = self._programs.verified(quick, some_batch(build))
         if checked is quick:
-            made.verified = quick.verified
-            return made
-        self._programs.replace(made, checked)
+            build.verified = quick.verified
+            return build
+        self._programs.replace(build, checked)
         return cast("Build", checked)
 
     def _ran(self, batch: Sequence[Any], gradient: Any) -> tuple[Build, Any]:
@@ -137,14 +137,14 @@ class CompiledJax(Compiled):
         self._compiled.add(key)
         return found
 
-    def _guarded(self, made: Build, parameters: Any, batch: Any) -> Any:
+    def _guarded(self, build: Build, parameters: Any, batch: Any) -> Any:
         """`function`, where each example must take a path that is known."""
         from jax.experimental import checkify
 
-        guards: Any = made.contract.guards
+        guards: Any = build.contract.guards
         jnp = self.jax.numpy
         size = np.shape(batch[0])[0]
-        step = mean_and_gradient(self.jax, made.namespace["examples"])
+        step = mean_and_gradient(self.jax, build.namespace["examples"])
         (value, outputs), gradient = step(parameters, jnp.full(size, 1 / size, self.dtype), *batch)
         asked = outputs[:, outputs.shape[1] - guards.n :] != 0
         known = [(asked[:, jnp.array(which)] == jnp.array(wanted)).all(axis=1) for which, wanted in guards.paths]
@@ -183,8 +183,8 @@ class CompiledJax(Compiled):
         check_optimizer(optimizer, self, (mesh, *data) if data or is_array else ())
         return MeshTraining(self, optimizer, mesh)
 
-    def _write_derivative(self, made: Build, kind: str) -> Any:
-        return JaxDerivative(self.jax, kind, made)
+    def _write_derivative(self, build: Build, kind: str) -> Any:
+        return JaxDerivative(self.jax, kind, build)
 
     def _numbers(self) -> Any:
         if self.training:
@@ -244,9 +244,9 @@ def _told(sentence: str) -> Iterator[None]:
 class JaxDerivative(Derivative):
     """Derivatives of `examples`, the function of a program in JAX, by JAX's transformations."""
 
-    def __init__(self, jax: Any, kind: str, made: Build):
+    def __init__(self, jax: Any, kind: str, build: Build):
         self.jax = jax
-        source = f"{made.source}\n\n{BY_JAX[kind].format(loss=made.loss or 0)}"
+        source = f"{build.source}\n\n{BY_JAX[kind].format(loss=build.loss or 0)}"
         super().__init__(kind, source, jax.jit(defined(source)[kind]))
 
     def __call__(self, theta: NDArray[Any], inputs: Sequence[Any], size: int, m: int, vector: Any = None) -> Any:

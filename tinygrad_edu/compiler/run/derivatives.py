@@ -67,23 +67,23 @@ class Derivative:
         return run(theta, *inputs)
 
 
-def derivative_of(made: Build, lowered: Any, kind: str) -> Derivative:
+def derivative_of(build: Build, lowered: Any, kind: str) -> Derivative:
     """The program in NumPy of one kind of derivatives, see TITLES, of what a program of `predict` computes.
 
     Raises CompileError for a rule that has no second derivative.
     """
-    source = _Module(made, lowered, kind).source
+    source = _Module(build, lowered, kind).source
     return Derivative(kind, source, defined(source)[kind])
 
 
 class _Module:
     """Writes the source of one program."""
 
-    def __init__(self, made: Build, lowered: Any, kind: str):
-        self.kind, self.names, self.made = kind, made.names, made
+    def __init__(self, build: Build, lowered: Any, kind: str):
+        self.kind, self.names, self.made = kind, build.names, build
         front = Front(lowered)
         program, self.book = fission(front.program), front.book
-        n = len(lowered.outputs) - made.n_checked - (made.contract.guards.n if made.contract.guards else 0)
+        n = len(lowered.outputs) - build.n_checked - (build.contract.guards.n if build.contract.guards else 0)
         outputs = lowered.outputs[:n]
         self.outputs = [element_of(front.arrays[a], i) if a in front.arrays else None for a, i in outputs]
         self.parameters = [leaf for leaf in program.leaves if leaf.source[:1] == ("parameter",)]
@@ -92,7 +92,7 @@ class _Module:
         self._names = {*self.names, *(array.name for array in front.arrays.values())}
         self.N, self.K, self.share = map(self._free, ("N", "K", "share"))
         self.extra_name = self._free({"jacobian": "seed", "hvp": "vector"}.get(kind, "vectors"))
-        loss = self.outputs[made.loss or 0]
+        loss = self.outputs[build.loss or 0]
         match kind:
             case "per_example_grads":
                 program = gradient(program, loss, each=True)
@@ -267,18 +267,18 @@ def _without_the_rest(program: Routine, wanted: Iterable[Array]) -> Routine:
 # --- Against the engine -----------------------------------------------------------------------------------------
 
 
-def disagreement(made: Build, derivative: Derivative, arrays: Sequence[NDArray[Any]]) -> str | None:
+def disagreement(build: Build, derivative: Derivative, arrays: Sequence[NDArray[Any]]) -> str | None:
     """What is wrong with a program at two examples, or "". None if the engine is defined nowhere."""
-    given, few = made.contract.given, [array[:2] for array in arrays]
+    given, few = build.contract.given, [array[:2] for array in arrays]
     given.numbers()
     agree, wrong = 0, list[str]()
     with collector_paused():
-        for n, (theta, inputs) in enumerate(islice(points(made, given.parameters, few, arrays), TRIED)):
-            if made.contract.guards and n < 2:
+        for n, (theta, inputs) in enumerate(islice(points(build, given.parameters, few, arrays), TRIED)):
+            if build.contract.guards and n < 2:
                 continue  # moved numbers may take another path
-            numbers = dict(chain(made.contract.held.frozen, zip(given.parameters, theta.tolist(), strict=True)))
+            numbers = dict(chain(build.contract.held.frozen, zip(given.parameters, theta.tolist(), strict=True)))
             with standing_in(numbers):
-                answer = _at(made, derivative, given.learned, theta, inputs)
+                answer = _at(build, derivative, given.learned, theta, inputs)
             if answer is not None:
                 agree, wrong = agree + (not answer), wrong + [answer] * bool(answer)
             if agree > len(wrong):  # on a kink, rounding decides between two right answers
@@ -286,14 +286,14 @@ def disagreement(made: Build, derivative: Derivative, arrays: Sequence[NDArray[A
     return wrong[0] if wrong else None
 
 
-def _at(made: Build, derivative: Derivative, parameters: Sequence[Value], theta: Any, arrays: Any) -> str | None:
+def _at(build: Build, derivative: Derivative, parameters: Sequence[Value], theta: Any, arrays: Any) -> str | None:
     """What is wrong for these examples. A row that is compared has the derivatives of one number."""
     kind = derivative.kind
-    contract, size = made.contract, len(arrays[0]) if arrays else 1
+    contract, size = build.contract, len(arrays[0]) if arrays else 1
     try:
         plain = examples(contract.picks, arrays, contract.kinds)
         outputs = [flat_values(contract.given.function(*example))[0] for example in plain]
-        rows = list(_rows(kind, made.loss or 0, parameters, plain, outputs, len(theta)))
+        rows = list(_rows(kind, build.loss or 0, parameters, plain, outputs, len(theta)))
         expected = [gradients(root, wrt) for root, wrt, _ in rows]
     except (ValueError, ArithmeticError):
         return None

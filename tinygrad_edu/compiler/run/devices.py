@@ -92,21 +92,21 @@ class MeshTraining:
         if self._block is None:
             with self:
                 return self.step(*batch)
-        made, arguments, size = self._prepared(batch)
-        results = map(self._programs[made], *([x] for x in (*self._last[2:], *arguments)))
+        build, arguments, size = self._prepared(batch)
+        results = map(self._programs[build], *([x] for x in (*self._last[2:], *arguments)))
         # The buffers of the step before are gone: in C, no Ctrl-C comes between the step and what it has returned.
         deque(map(setattr, [self], ["_last"], results), maxlen=0)
         value, outputs, *_ = self._last
-        n = math.prod(made.output_shape) if made.contract.request.with_outputs else 0  # behind them are guards
-        return float(value), np.asarray(outputs)[:size, :n].reshape(size, *made.output_shape) if n else None
+        n = math.prod(build.output_shape) if build.contract.request.with_outputs else 0  # behind them are guards
+        return float(value), np.asarray(outputs)[:size, :n].reshape(size, *build.output_shape) if n else None
 
     def lower(self, *batch: Any) -> Any:
         """The program for this batch, as jax.jit(...).lower gives it: compile().as_text() shows it."""
         if self._block is None:
             with self:
                 return self.lower(*batch)
-        made, arguments, _ = self._prepared(batch)
-        return self._programs[made].lower(*self._last[2:], *arguments)
+        build, arguments, _ = self._prepared(batch)
+        return self._programs[build].lower(*self._last[2:], *arguments)
 
     def read(self) -> None:
         """Copy the parameters from the devices into the vector that the compiled function reads."""
@@ -141,33 +141,33 @@ class MeshTraining:
 
     def _prepared(self, batch: Any) -> tuple[Build, list[Any], int]:
         """The program for a batch, its arguments after the number of steps, and the number of examples."""
-        made, arrays, size = self.compiled._prepared(batch, gradient=True)
-        is_due = self.compiled.verify and not made.verified
-        if made.contract.guards or is_due:  # guards are looked at before every step
+        build, arrays, size = self.compiled._prepared(batch, gradient=True)
+        is_due = self.compiled.verify and not build.verified
+        if build.contract.guards or is_due:  # guards are looked at before every step
             self.compiled._ran(batch, self.compiled.gradient)
-            made, arrays, size = self.compiled._prepared(batch, gradient=True)
-        if made not in self._programs:
-            self._programs[made] = self._made(made)
+            build, arrays, size = self.compiled._prepared(batch, gradient=True)
+        if build not in self._programs:
+            self._programs[build] = self._made(build)
         # The batch is filled up with its own examples, of weight 0, until every device has as many.
         n_parts, sharding = (self.mesh.devices.shape[0], self._split) if arrays else (1, self._everywhere)
         rows, dtype = np.arange(-(-size // n_parts) * n_parts), self._vectors.vector.dtype
         filled = [array if len(rows) == size else array[rows % size] for array in arrays]
         split = [np.where(rows < size, 1 / size, 0), *filled]
         arguments = [self._on_devices(np.asarray(x, dtype), sharding) for x in split]
-        return made, [np.asarray(self.optimizer.lr, dtype), *arguments], size
+        return build, [np.asarray(self.optimizer.lr, dtype), *arguments], size
 
     def _on_devices(self, x: NDArray[Any], sharding: Any) -> Any:
         """An array on the devices: each process gives what its own devices need."""
         return self._jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
-    def _made(self, made: Build) -> Any:
+    def _made(self, build: Build) -> Any:
         """One step as a program: (value, outputs, parameters, state, steps)."""
         # The equation on symbols, in NumPy, must move some parameters as it moves numbers.
         if not self._vectors.agrees(UpdateProgram(self.optimizer).build, np.ones(len(self._vectors.vector))):
             raise TypeError(f"The update of {type(self.optimizer).__name__} does not run on vectors.")
         jnp, source = self._jax.numpy, f"import jax.numpy as jnp\n{update_source(self.optimizer)}"
         update = defined(source)["update"]
-        gradient_of = mean_and_gradient(self._jax, made.namespace["examples"])
+        gradient_of = mean_and_gradient(self._jax, build.namespace["examples"])
 
         def train(parameters: Any, state: Any, steps: Any, lr: Any, weights: Any, *batch: Any) -> Any:
             (value, outputs), gradient = gradient_of(parameters, weights, *batch)

@@ -89,7 +89,7 @@ def write_module(step: Any, last: Build, path: Path) -> None:
         arguments=", ".join(
             f"{name} {('B', *shape)}".replace("'", "") for name, shape in zip(names, shapes, strict=True)
         ),
-        programs="".join(_wrapped(name, made.source) for name, made in programs),
+        programs="".join(_wrapped(name, build.source) for name, build in programs),
         n_arguments=len(names),
         shapes=repr(shapes),
         size="len(arrays[0])" if names else "1",
@@ -108,12 +108,12 @@ def _program(step: Any, last: Build, gradient: bool) -> Build:
     except TraceError as error:
         raise CompileError(f"A function that looks at numbers cannot be saved: {error}") from None
     facts = programs.surroundings.learn(programs.surroundings.facts())
-    made = make(traced, given, facts, request, None, ("ragged rows",))
-    if "RULES" in made.namespace:
+    build = make(traced, given, facts, request, None, ("ragged rows",))
+    if "RULES" in build.namespace:
         raise CompileError(
             "A rule of your own that does not run on symbols cannot be saved: it needs tinygrad_edu."
         )
-    return programs.verified(made, some_batch(made)) if step.verify else made
+    return programs.verified(build, some_batch(build)) if step.verify else build
 
 
 def _wrapped(name: str, source: str) -> str:

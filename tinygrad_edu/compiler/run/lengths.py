@@ -62,21 +62,21 @@ class AnyLength:
 
     def __init__(self, axes: Sequence[Axes], ends: Sequence[tuple[Trace, Build]]):
         first = ends[0][1]
-        if any(_assumptions(made) != _assumptions(first) for _, made in ends):
+        if any(_assumptions(build) != _assumptions(first) for _, build in ends):
             raise Different
         self.axes: Sequence[Axes] = axes
         self.agreed: set[tuple[int, ...]] = set()
         self._first = first
-        lengths = [self.lengths(made.contract.request) for _, made in ends]
+        lengths = [self.lengths(build.contract.request) for _, build in ends]
         self.sizes: list[tuple[int, int]] = [(lengths[0][i], lengths[1 + i][i]) for i in range(len(axes))]
         self._numbers = set.intersection(*({_number(x) for x in _constants_of(traced)} for traced, _ in ends))
         self._facts = [
-            (made.contract.request.shapes, self._kinds(traced), tuple(map(_range_of, made.contract.picks)))
-            for traced, made in ends
+            (build.contract.request.shapes, self._kinds(traced), tuple(map(_range_of, build.contract.picks)))
+            for traced, build in ends
         ]
         # A slice clears the gradient. Then the program writes those of the parameters that are used.
-        self._unused = first.unused if all(made.unused == first.unused for _, made in ends) else slice(None)
-        plans = [plan_of(made.lowered, first.contract.request.gradient) for _, made in ends]
+        self._unused = first.unused if all(build.unused == first.unused for _, build in ends) else slice(None)
+        plans = [plan_of(build.lowered, first.contract.request.gradient) for _, build in ends]
         taken = _names_of(plans[0])
         names = tuple([name for name in NAMES if name not in taken][: len(axes)])
         joined = Joined(self.sizes, names, plans[0].program.book)
@@ -90,7 +90,7 @@ class AnyLength:
             plan, n_inputs, title, refusal, dict(zip(names, lengths[0], strict=True))
         ).source
         self._build = defined(self.source)["build"]
-        self.others: list[Build] = [self.of(made) for _, made in ends[1:]]
+        self.others: list[Build] = [self.of(build) for _, build in ends[1:]]
 
     def lengths(self, request: Request) -> tuple[int, ...]:
         """The lengths of inputs of these shapes. Raises IndexError if they have too few axes."""
@@ -100,13 +100,19 @@ class AnyLength:
         """Are these the shapes of the first program?"""
         return self._first.contract.request == request
 
-    def of(self, made: Build) -> Build:
+    def of(self, build: Build) -> Build:
         """The program in place of one that was made for some lengths."""
-        lengths = self.lengths(made.contract.request)
-        build = {"build": lambda parameters, B, dtype: self._build(parameters, B, dtype, *lengths)}
+        lengths = self.lengths(build.contract.request)
+        namespace = {"build": lambda parameters, B, dtype: self._build(parameters, B, dtype, *lengths)}
         verified = lengths in self.agreed
         return replace(
-            made, source=self.source, namespace=build, lengths=self, verified=verified, compared=set(), _runs={}
+            build,
+            source=self.source,
+            namespace=namespace,
+            lengths=self,
+            verified=verified,
+            compared=set(),
+            _runs={},
         )
 
     def at(self, request: Request, traced: Trace, given: Given, facts: Facts) -> Build | None:
@@ -167,13 +173,13 @@ class AnyLength:
         return int(at)
 
 
-def _assumptions(made: Build) -> Any:
+def _assumptions(build: Build) -> Any:
     """What a program takes for granted, in a form to compare."""
     return (
-        made.names,
-        made.contract.assumed,
-        made.contract.kinds,
-        [(id(thing), name) for thing, name, _ in made.contract.held.state],
+        build.names,
+        build.contract.assumed,
+        build.contract.kinds,
+        [(id(thing), name) for thing, name, _ in build.contract.held.state],
     )
 
 
@@ -205,23 +211,23 @@ def _range_of(pick: Pick) -> tuple[int, tuple[int, int, int], int]:
 # --- Other programs -------------------------------------------------------------------------------------------
 
 
-def any_length(traced: Trace, made: Build, arrays: Sequence[NDArray[Any]], again: Again) -> Iterator[AnyLength]:
+def any_length(traced: Trace, build: Build, arrays: Sequence[NDArray[Any]], again: Again) -> Iterator[AnyLength]:
     """The programs with the lengths of the inputs as variables that may take the place of the program of a trace.
 
     again(request, arrays) traces the function, and makes the program, for other shapes.
     """
-    loops = [array.operation.length for array in made.lowered.arrays if isinstance(array.operation, Scan)]
-    if _paths(traced) or made.exact:
+    loops = [array.operation.length for array in build.lowered.arrays if isinstance(array.operation, Scan)]
+    if _paths(traced) or build.exact:
         return
 
     def at(axes: Sequence[Axes], lengths: Sequence[int]) -> tuple[Trace, Build]:
         inputs = resized(arrays, axes, lengths)
-        return again(replace(made.contract.request, shapes=tuple(array.shape[1:] for array in inputs)), inputs)
+        return again(replace(build.contract.request, shapes=tuple(array.shape[1:] for array in inputs)), inputs)
 
-    taken = {*loops, *chain(*(array.shape for array in made.lowered.arrays))}
+    taken = {*loops, *chain(*(array.shape for array in build.lowered.arrays))}
     free = [n for n in OTHERS if not taken & {n, n + 1}]
-    for axes in _axes(made.contract.request.shapes, loops):
-        own, n = [made.contract.request.shapes[argument][axis] for (argument, axis), *_ in axes], len(axes)
+    for axes in _axes(build.contract.request.shapes, loops):
+        own, n = [build.contract.request.shapes[argument][axis] for (argument, axis), *_ in axes], len(axes)
         starts = [(own, free[:n])]
         if any(size % 2 or size < SHORT for size in own):
             starts.append((free[n : 2 * n], free[:n]))
@@ -230,7 +236,7 @@ def any_length(traced: Trace, made: Build, arrays: Sequence[NDArray[Any]], again
             starts.append(([*map(operator.add, free[2 * n :], odd)], [*map(operator.add, free[n:], odd)]))
         for start, others in starts:
             with contextlib.suppress(Exception):  # the function may not take such inputs
-                ends = [(traced, made) if start is own else at(axes, start)]
+                ends = [(traced, build) if start is own else at(axes, start)]
                 ends += [at(axes, [*start[:i], others[i], *start[i + 1 :]]) for i in range(n)]
                 yield AnyLength(axes, ends)
 

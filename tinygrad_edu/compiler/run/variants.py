@@ -35,17 +35,17 @@ class Variants(Programs):
 
     def of(self, request: Request, arrays: Sequence[NDArray[Any]]) -> Build:
         """The program for these shapes, where no kept one fits as it is: see `unchanged`."""
-        made, facts = self.known(lambda made: made.contract.request == request and made.contract.fits(arrays))
-        if made is None and self.knobs and self.step.takes_knobs:
+        build, facts = self.known(lambda build: build.contract.request == request and build.contract.fits(arrays))
+        if build is None and self.knobs and self.step.takes_knobs:
             try:
-                made = self._new(request, arrays, facts, self.knobs)
-                if self.step.verify and not self.agrees(made, arrays):
-                    made = None
+                build = self._new(request, arrays, facts, self.knobs)
+                if self.step.verify and not self.agrees(build, arrays):
+                    build = None
             except Exception:  # it calls math.exp, or range
-                made = None
-            if made is None:
+                build = None
+            if build is None:
                 self.without_knobs()
-        return made or self._new(request, arrays, facts)
+        return build or self._new(request, arrays, facts)
 
     def _new(
         self, request: Request, arrays: Sequence[NDArray[Any]], facts: Facts, knobs: Sequence[Knob] = ()
@@ -55,25 +55,25 @@ class Variants(Programs):
         with collector_paused():
             traced = self._trace(given, request, arrays)
             facts = self.surroundings.learn(facts)
-            known = dict.fromkeys(made.lengths for made in self.kept if made.lengths)
+            known = dict.fromkeys(build.lengths for build in self.kept if build.lengths)
             found = [lengths.at(request, traced, given, facts) for lengths in known]
-            made = next((made for made in found if made and made.contract.fits(arrays)), None)
-            made = (
-                made
-                if made and (made.verified or self.agrees(made, arrays))
+            build = next((build for build in found if build and build.contract.fits(arrays)), None)
+            build = (
+                build
+                if build and (build.verified or self.agrees(build, arrays))
                 else self._made(traced, given, facts, request, arrays)
             )
-        made.contract.held.holders = self.surroundings.holders
-        return made
+        build.contract.held.holders = self.surroundings.holders
+        return build
 
-    def agrees(self, made: Build, arrays: Sequence[NDArray[Any]]) -> bool:
+    def agrees(self, build: Build, arrays: Sequence[NDArray[Any]]) -> bool:
         """Does a program that was made for another length, or with knobs, agree with the function?"""
-        check_indices(made.contract.picks, arrays, made.names)
+        check_indices(build.contract.picks, arrays, build.names)
         rows = [array[::-1] for array in arrays]  # the first ones may have been traced
-        made.verified = disagreement(made, rows) == ""
-        if made.verified and self.step.verify:
-            self._check_rounding(made, arrays)
-        return made.verified
+        build.verified = disagreement(build, rows) == ""
+        if build.verified and self.step.verify:
+            self._check_rounding(build, arrays)
+        return build.verified
 
     def _made(
         self, traced: Trace, given: Given, facts: Facts, request: Request, arrays: Sequence[NDArray[Any]]
@@ -85,17 +85,17 @@ class Variants(Programs):
             traced = self._trace(given, request, arrays)
             return traced, self._make(traced, given, facts, request, arrays)
 
-        made = self._make(traced, given, facts, request, arrays)
+        build = self._make(traced, given, facts, request, arrays)
         if self.step.takes_lengths and self._in_vain < IN_VAIN:
-            for lengths in any_length(traced, made, arrays, again):
+            for lengths in any_length(traced, build, arrays, again):
                 if lengths.is_made_at(request):
                     self._in_vain = 0
-                    return lengths.of(made)
+                    return lengths.of(build)
                 found = lengths.at(request, traced, given, facts)
                 if found and found.contract.fits(arrays) and self.agrees(found, arrays):
                     self._in_vain = 0
-                    return replace(found, lowered=made.lowered)
-        return made
+                    return replace(found, lowered=build.lowered)
+        return build
 
     def _make(
         self,
@@ -108,7 +108,7 @@ class Variants(Programs):
         """The program of a trace. If a pass raises an error, it is made without this pass, with a warning."""
         how = traced, given, facts, request, arrays
         try:
-            made: Build = self.step._write(*how)
+            build: Build = self.step._write(*how)
         except (TraceError, CompileError):
             raise
         except Exception as error:
@@ -117,35 +117,35 @@ class Variants(Programs):
             ):
                 return plainer
             raise
-        if made.late:
+        if build.late:
             self.warn(
                 "late",
                 f"The pass 'loops' of the compiler has not come to an end in {SECONDS:g} seconds. The program has "
                 "the loops that were found until then: it may be slower, its numbers are right.",
             )
-        return made
+        return build
 
     def _without(self, write: Callable[[Collection[str]], Build | None], wrong: str) -> Build | None:
         """The first program that can be written without one of the passes, or without all; None for none."""
         for skip in (*((name,) for name in PASSES), PASSES):
-            made = None
+            build = None
             with contextlib.suppress(Exception):
-                made = write(skip)
-            if made:
+                build = write(skip)
+            if build:
                 self.warn_of_pass(" or ".join(map(repr, skip)), wrong)
-                return made
+                return build
         return None
 
     def again(
-        self, made: Build, arrays: Sequence[NDArray[Any]] | None, skip: Collection[str] | None = None
+        self, build: Build, arrays: Sequence[NDArray[Any]] | None, skip: Collection[str] | None = None
     ) -> Build:
         """The program of another trace of the same function, for inputs of one length."""
         traced = (
-            made.contract.guards.examples.trace()
-            if made.contract.guards
-            else self._trace(made.contract.given, made.contract.request, arrays or ())
+            build.contract.guards.examples.trace()
+            if build.contract.guards
+            else self._trace(build.contract.given, build.contract.request, arrays or ())
         )
-        how = traced, made.contract.given, made.contract.held.facts, made.contract.request, arrays
+        how = traced, build.contract.given, build.contract.held.facts, build.contract.request, arrays
         return self._make(*how) if skip is None else self.step._write(*how, skip)
 
     def _trace(self, given: Given, request: Request, arrays: Sequence[NDArray[Any]]) -> Trace:
@@ -186,88 +186,88 @@ class Variants(Programs):
     def _floats(self, given: Given) -> list[float]:
         return [*self.step._numbers().astype(float).tolist(), *given.numbers()]
 
-    def learn(self, made: Build, arrays: Sequence[NDArray[Any]], broken: Broken) -> bool:
+    def learn(self, build: Build, arrays: Sequence[NDArray[Any]], broken: Broken) -> bool:
         """Run the function on examples whose path seems to be new, and make the program again for these paths too.
 
         False if none is new: then rounding has turned a comparison.
         """
-        assert made.contract.guards  # a program without guards never raises Broken
-        examples, known = made.contract.guards.examples, len(made.contract.guards.paths)
+        assert build.contract.guards  # a program without guards never raises Broken
+        examples, known = build.contract.guards.examples, len(build.contract.guards.paths)
         some = broken.different[:FEW] if known <= FIRST else broken.different  # all, once a few were no surprise
         for rows in (some, broken.rows):
             with collector_paused():
                 for row in rows:
-                    examples.add(_example(arrays, row), self._floats(made.contract.given))
+                    examples.add(_example(arrays, row), self._floats(build.contract.given))
             if len(examples.runs) > known:
                 break
         else:
             return False
         try:
-            again = self.again(made, arrays)
+            again = self.again(build, arrays)
         except TraceError:
             del examples.runs[known:]
-            if made.contract.given.knobs:  # at these numbers it does something else: another program
-                made.contract.elsewhere.add(tuple(made.contract.given.numbers()))
+            if build.contract.given.knobs:  # at these numbers it does something else: another program
+                build.contract.elsewhere.add(tuple(build.contract.given.numbers()))
                 return True
             raise
-        self.replace(made, again)
+        self.replace(build, again)
         return True
 
-    def replace(self, made: Build, by: Build) -> None:
-        self.kept: list[Any] = [by if known is made else known for known in self.kept]
+    def replace(self, build: Build, by: Build) -> None:
+        self.kept: list[Any] = [by if known is build else known for known in self.kept]
 
-    def verified(self, made: Build, arrays: Sequence[NDArray[Any]]) -> Build:
+    def verified(self, build: Build, arrays: Sequence[NDArray[Any]]) -> Build:
         """The program, after it has agreed with the eager function; one without matrix products if it does not.
 
         Raises CompileError if that one disagrees too, or if float32 cannot hold the numbers.
         """
         arrays = (
-            [array[::-1] for array in arrays] if made.contract.guards else arrays
+            [array[::-1] for array in arrays] if build.contract.guards else arrays
         )  # the first ones were traced
-        wrong = disagreement(made, arrays)
-        if wrong and made.contract.given.knobs:
+        wrong = disagreement(build, arrays)
+        if wrong and build.contract.given.knobs:
             self.without_knobs()
-            made = self._new(made.contract.request, arrays, self.surroundings.facts())
-            wrong = disagreement(made, arrays)
+            build = self._new(build.contract.request, arrays, self.surroundings.facts())
+            wrong = disagreement(build, arrays)
         if wrong:
-            again = self.again(made, arrays)
-            if again.source != made.source and not made.lengths:
+            again = self.again(build, arrays)
+            if again.source != build.source and not build.lengths:
                 raise CompileError(NO_FUNCTION.format("one program and then another"))
 
             def right(skip: Collection[str]) -> Build | None:
-                other = self.again(made, arrays, skip)
+                other = self.again(build, arrays, skip)
                 return None if disagreement(other, arrays) else other
 
-            if made.lengths and not disagreement(again, arrays):
+            if build.lengths and not disagreement(again, arrays):
                 self.warn_of_pass("'lengths'", wrong)
-                made, wrong = again, ""
-            elif fault := rule_at_fault(made):
+                build, wrong = again, ""
+            elif fault := rule_at_fault(build):
                 raise CompileError(fault)
             elif other := self._without(right, wrong):
-                made, wrong = other, ""
+                build, wrong = other, ""
             else:
-                raise disagreement_error(wrong, two_calls(made, arrays))
-        self._check_rounding(made, arrays)
-        made.verified = wrong is not None  # else the next batch is compared
-        return made
+                raise disagreement_error(wrong, two_calls(build, arrays))
+        self._check_rounding(build, arrays)
+        build.verified = wrong is not None  # else the next batch is compared
+        return build
 
-    def _check_rounding(self, made: Build, arrays: Sequence[NDArray[Any]]) -> None:
+    def _check_rounding(self, build: Build, arrays: Sequence[NDArray[Any]]) -> None:
         """Warn if a program in float32 is far off. Raises CompileError if numbers leave its range."""
-        if self.step._is_single and (pair := lost(made, self.step._numbers(), arrays)):
+        if self.step._is_single and (pair := lost(build, self.step._numbers(), arrays)):
             if not np.isfinite(pair[0]):
                 raise CompileError(range_sentence(*pair))
             off = "{:.4g} instead of {:.4g}".format(*pair)
             self.warn("off", f'The program gives {off} in float32, by rounding: compile with dtype="float64".')
 
-    def ask_the_engine(self, made: Build, arrays: Sequence[NDArray[Any]], size: int) -> None:
+    def ask_the_engine(self, build: Build, arrays: Sequence[NDArray[Any]], size: int) -> None:
         """Raise what the engine raises for the first example that gives inf or nan. What it gives too is right."""
         theta = self.step._numbers()
         for row in range(size):
             example = [array[row : row + 1] for array in arrays]
-            if all(np.isfinite(numbers).all() for numbers in results_of(made, theta, example)):
+            if all(np.isfinite(numbers).all() for numbers in results_of(build, theta, example)):
                 continue
             try:
-                run_eagerly(made, theta, example)
+                run_eagerly(build, theta, example)
             except (ArithmeticError, ValueError) as error:
                 error.add_note(f"This is example {row} of the batch, where the compiled program has inf or nan.")
                 raise

@@ -47,39 +47,39 @@ FIRST = 3  # points; the others are tried if the eager function raises at all of
 ROWS = 8  # examples of the batch that are tried
 
 
-def disagreement(made: Build, arrays: Sequence[NDArray[Any]]) -> str | None:
+def disagreement(build: Build, arrays: Sequence[NDArray[Any]]) -> str | None:
     """What is wrong with a program, or "". None if the eager function is defined at no point that was tried."""
-    if (twin := made.in_numpy()) is not made:
+    if (twin := build.in_numpy()) is not build:
         wrong = disagreement(twin, arrays)
-        if wrong is None or (not wrong and _alike(made, twin, arrays)):
+        if wrong is None or (not wrong and _alike(build, twin, arrays)):
             return wrong
-    function, parameters = made.contract.given.function, made.contract.given.parameters
-    made.contract.given.numbers()
+    function, parameters = build.contract.given.function, build.contract.given.parameters
+    build.contract.given.numbers()
 
     def compared(program: Build, theta: NDArray[Any], inputs: Sequence[NDArray[Any]]) -> str | None:
         numbers = dict(chain(program.contract.held.frozen, zip(parameters, theta.tolist(), strict=True)))
         with standing_in(numbers):
-            return _at(program, function, made.contract.given.learned, theta, inputs)
+            return _at(program, function, build.contract.given.learned, theta, inputs)
 
     found: list[str | None] = []
     with collector_paused():
-        for theta, inputs in points(made, parameters, [array[:2] for array in arrays], arrays):
+        for theta, inputs in points(build, parameters, [array[:2] for array in arrays], arrays):
             if len(found) >= FIRST and any(wrong is not None for wrong in found):
                 break
-            found.append(compared(made, theta, inputs))
+            found.append(compared(build, theta, inputs))
             agree, disagree = found.count(""), sum(map(bool, found))
             if agree > disagree:
-                found[-1] = _lengths_differ(made, compared, theta, inputs)
+                found[-1] = _lengths_differ(build, compared, theta, inputs)
                 if not found[-1]:
                     return ""
     return next((wrong for wrong in found if wrong), None)
 
 
-def _alike(made: Build, twin: Build, arrays: Sequence[NDArray[Any]]) -> bool:
+def _alike(build: Build, twin: Build, arrays: Sequence[NDArray[Any]]) -> bool:
     """Do two programs give the same, up to rounding, where both give numbers? They are compared at one point."""
-    dtype, size = made.namespace["dtype"], len(arrays[0]) if arrays else 1
+    dtype, size = build.namespace["dtype"], len(arrays[0]) if arrays else 1
     relative, absolute = (1e-3, 1e-4) if dtype == np.float32 else (TOLERANCE, TOLERANCE / 100)
-    for theta, inputs in itertools.islice(points(made, made.contract.given.parameters, arrays, arrays), FIRST):
+    for theta, inputs in itertools.islice(points(build, build.contract.given.parameters, arrays, arrays), FIRST):
         gradients = np.zeros((2, len(theta)))
         single = theta.astype(dtype)
         own = gradients[0].astype(dtype)
@@ -87,17 +87,17 @@ def _alike(made: Build, twin: Build, arrays: Sequence[NDArray[Any]]) -> bool:
             exact = twin.run(theta, gradients[1], inputs, size)
             if not is_finite(exact, gradients[1]):
                 continue
-            found = made.run(single, own, inputs, size)
+            found = build.run(single, own, inputs, size)
         except Exception:  # another path, or what the full comparison tells
             return False
         finally:
             twin.forget(theta)
-            made.forget(single)
+            build.forget(single)
         of_array = np.zeros(len(theta))
-        for array in made.lowered.arrays:
+        for array in build.lowered.arrays:
             if array.source == PARAMETER:
                 of_array[array.places] = np.abs(gradients[1][array.places]).max(initial=0.0)
-        parts = [(own, gradients[1], of_array)] if made.contract.request.gradient else []
+        parts = [(own, gradients[1], of_array)] if build.contract.request.gradient else []
         for a, b in zip(*(x if isinstance(x, tuple) else (x,) for x in (found, exact)), strict=True):
             parts.append((np.asarray(a), np.asarray(b), np.abs(b).max(initial=0.0)))
         return all((np.abs(a - b) <= relative * np.abs(b) + absolute * most).all() for a, b, most in parts)
@@ -105,10 +105,10 @@ def _alike(made: Build, twin: Build, arrays: Sequence[NDArray[Any]]) -> bool:
 
 
 def _lengths_differ(
-    made: Build, compared: Callable[..., str | None], theta: NDArray[Any], inputs: Sequence[NDArray[Any]]
+    build: Build, compared: Callable[..., str | None], theta: NDArray[Any], inputs: Sequence[NDArray[Any]]
 ) -> str:
     """Compare a program for inputs of any length at others too: what is right for one only is no recurrence."""
-    lengths = made.lengths
+    lengths = build.lengths
     if not lengths:
         return ""
     for other in lengths.others:
@@ -120,37 +120,37 @@ def _lengths_differ(
             if wrong is None:
                 return ""
             lengths.agreed.add(sizes)
-    lengths.agreed.add(lengths.lengths(made.contract.request))
+    lengths.agreed.add(lengths.lengths(build.contract.request))
     return ""
 
 
-def run_eagerly(made: Build, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> None:
+def run_eagerly(build: Build, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> None:
     """One example by the engine, which may raise. It changes no Value."""
-    given = made.contract.given
+    given = build.contract.given
     theta = np.concatenate([theta.astype(float), given.numbers()])
-    numbers = dict(chain(made.contract.held.frozen, zip(given.parameters, theta.tolist(), strict=True)))
+    numbers = dict(chain(build.contract.held.frozen, zip(given.parameters, theta.tolist(), strict=True)))
     with standing_in(numbers):
-        result = given.original(*examples(made.contract.picks, arrays, made.contract.kinds)[0])
-        if made.contract.request.gradient:
+        result = given.original(*examples(build.contract.picks, arrays, build.contract.kinds)[0])
+        if build.contract.request.gradient:
             differentiated(result, given.parameters)
         else:
             flat_values(result)  # which may still compute: a generator
 
 
-def two_calls(made: Build, arrays: Sequence[NDArray[Any]]) -> list[Any]:
+def two_calls(build: Build, arrays: Sequence[NDArray[Any]]) -> list[Any]:
     """What the function itself returns when it is called twice with the same numbers."""
-    example = examples(made.contract.picks, [array[:1] for array in arrays], made.contract.kinds)[0]
-    parameters = made.contract.given.parameters
+    example = examples(build.contract.picks, [array[:1] for array in arrays], build.contract.kinds)[0]
+    parameters = build.contract.given.parameters
     with standing_in(dict(zip(parameters, read_numbers(parameters), strict=True))):  # another thread may train
         return [
-            [float(value.data) for value in flat_values(_first(made.contract.given.original(*example)))[0]]
+            [float(value.data) for value in flat_values(_first(build.contract.given.original(*example)))[0]]
             for _ in range(2)
         ]
 
 
-def rule_at_fault(made: Build) -> str:
+def rule_at_fault(build: Build) -> str:
     """A sentence about a rule of the user's that does not give on arrays what it gives on floats; "" if all do."""
-    for rule in {array.rule: None for array in every_array(made.lowered) if array.rule}:
+    for rule in {array.rule: None for array in every_array(build.lowered) if array.rule}:
         if not rule.ours and (wrong := _wrong_on_arrays(rule)):
             return f"The rule {rule.name} cannot be compiled: {wrong}."
     return ""
@@ -183,13 +183,13 @@ def _wrong_on_arrays(rule: Rule) -> str:
     return "" if alike else "on arrays it gives other numbers. Compute each entry by itself"
 
 
-def lost(made: Build, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> tuple[float, float] | None:
+def lost(build: Build, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> tuple[float, float] | None:
     """A number that float32 gives and the one of float64, where rounding alone does not explain it; else None.
 
     One that leaves the range of float32, which is inf or nan there, comes before others.
     """
     far: list[tuple[float, float]] = []
-    programs = (made, np.float32), (made.in_numpy(), np.float64)
+    programs = (build, np.float32), (build.in_numpy(), np.float64)
     results = (results_of(program, theta.astype(dtype), arrays) for program, dtype in programs)
     for rounded, exact in zip(*results, strict=True):
         size = 1e-3 + np.abs(exact[np.isfinite(exact)]).max(initial=0.0)
@@ -207,14 +207,14 @@ def range_sentence(found: float, exact: float) -> str:
     )
 
 
-def results_of(made: Build, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+def results_of(build: Build, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
     """Value and gradients, or the outputs, of a batch."""
     gradient = np.empty_like(theta)
     try:
-        result = made.run(theta, gradient, arrays, len(arrays[0]) if arrays else 1)
+        result = build.run(theta, gradient, arrays, len(arrays[0]) if arrays else 1)
     finally:
-        made.forget(theta)
-    return [np.array([_first(result)]), gradient] if made.contract.request.gradient else [result.ravel()]
+        build.forget(theta)
+    return [np.array([_first(result)]), gradient] if build.contract.request.gradient else [result.ravel()]
 
 
 def _first(result: Any) -> Any:
@@ -223,20 +223,20 @@ def _first(result: Any) -> Any:
 
 
 def points(
-    made: Build, parameters: Sequence[Value], first: Sequence[NDArray[Any]], arrays: Sequence[NDArray[Any]]
+    build: Build, parameters: Sequence[Value], first: Sequence[NDArray[Any]], arrays: Sequence[NDArray[Any]]
 ) -> Iterator[tuple[NDArray[Any], list[NDArray[Any]]]]:
     """Parameters and examples: `first` moved at random two times, as they are, and then what may be in a domain.
 
     One-hot rows stay. Indices become any others; where an argument holds whole numbers, the rest of them stays.
     """
-    fixed = len(made.contract.given.learned)  # the knobs stay: another thread may run the function
-    rng, keep = np.random.default_rng(0), {argument for argument, yes in made.contract.assumed.items() if yes}
-    keep |= {argument for argument, kind in enumerate(made.contract.kinds) if kind is int}
-    keep |= {pick.argument for pick in made.contract.picks}
+    fixed = len(build.contract.given.learned)  # the knobs stay: another thread may run the function
+    rng, keep = np.random.default_rng(0), {argument for argument, yes in build.contract.assumed.items() if yes}
+    keep |= {argument for argument, kind in enumerate(build.contract.kinds) if kind is int}
+    keep |= {pick.argument for pick in build.contract.picks}
     theta = np.array(read_numbers(parameters), np.float64)
     for _ in range(2):
         inputs = [a if i in keep else _moved(a, rng) for i, a in enumerate(first)]
-        for pick in made.contract.picks:
+        for pick in build.contract.picks:
             flat = inputs[pick.argument].reshape(len(first[0]), -1).copy()
             flat[:, pick.positions] = rng.integers(pick.n_options, size=(len(flat), len(pick.positions)))
             inputs[pick.argument] = flat.reshape(first[pick.argument].shape)
@@ -263,14 +263,14 @@ def _moved(array: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float64]
 
 
 def _at(
-    made: Build,
+    build: Build,
     function: Any,
     parameters: Sequence[Value],
     theta: NDArray[Any],
     arrays: Sequence[NDArray[Any]],
 ) -> str | None:
     """What is wrong for these examples."""
-    contract, request = made.contract, made.contract.request
+    contract, request = build.contract, build.contract.request
     gradient, plain = np.empty_like(theta), examples(contract.picks, arrays, contract.kinds)
     results: list[Any] = []
     try:
@@ -283,7 +283,7 @@ def _at(
         raise
 
     def run(first: int, last: int) -> Any:
-        result = made.run(theta, gradient, [array[first:last] for array in arrays], last - first)
+        result = build.run(theta, gradient, [array[first:last] for array in arrays], last - first)
         both = result if isinstance(result, tuple) else (result, None)
         return (*both, gradient[: len(parameters)].copy()) if request.gradient else result
 
@@ -293,7 +293,7 @@ def _at(
         value, outputs, gradients = run(0, 1)
         if np.isfinite(value) and not np.isfinite(float(expected[0].loss.data)):
             return None  # the engine overflows on the way, where the stable form does not
-        wrong = _gradients_differ(made, value, gradients, expected[0])
+        wrong = _gradients_differ(build, value, gradients, expected[0])
         wrong = wrong or (_outputs_differ(outputs[0], expected[0]) if outputs is not None else "")
         if wrong or len(plain) < 2 or not _rows_mix(run):
             return wrong
@@ -302,15 +302,15 @@ def _at(
         except (ValueError, ArithmeticError):
             return None
         value, _, gradients = run(1, 2)
-        wrong = _gradients_differ(made, value, gradients, other)
+        wrong = _gradients_differ(build, value, gradients, other)
         value, _, gradients = run(0, 2)
-        return wrong or (_gradients_differ(made, value, gradients, expected[0], other) and MIXED)
+        return wrong or (_gradients_differ(build, value, gradients, expected[0], other) and MIXED)
     except Broken:  # the moved numbers take another path
         return None
     except Exception as error:
         return f"it fails with {type(error).__name__}: {error}"
     finally:
-        made.forget(theta)
+        build.forget(theta)
 
 
 MIXED = "two examples together do not give the mean of the two alone"
@@ -332,7 +332,7 @@ class _Eager:
         return rounding(self.loss)
 
 
-def _gradients_differ(made: Build, value: float, gradients: Any, *expected: _Eager) -> str:
+def _gradients_differ(build: Build, value: float, gradients: Any, *expected: _Eager) -> str:
     """Is it the mean of what was expected?"""
     loss, exact = (
         sum(x) / len(expected) for x in zip(*((float(e.loss.data), e.gradients) for e in expected), strict=True)
@@ -341,7 +341,7 @@ def _gradients_differ(made: Build, value: float, gradients: Any, *expected: _Eag
         return f"the value is {value!r}, and eagerly {loss!r}"
     wrong = np.flatnonzero(np.isfinite(exact) & ~np.isclose(gradients, exact, TOLERANCE, 1e-300)).tolist()
     for i in wrong:
-        parameter = made.contract.given.learned[i]
+        parameter = build.contract.given.learned[i]
         if not abs(gradients[i] - exact[i]) <= sum(e.rounding[1].get(parameter, 0.0) for e in expected):
             name = parameter.label or f"parameter {i}"
             return f"the gradient of {name} is {float(gradients[i])!r}, and eagerly {float(exact[i])!r}"
@@ -415,11 +415,11 @@ def _slopes(rule: Rule, out: Any, inputs: list[float]) -> list[float]:
         return [0.0] * len(inputs)
 
 
-def some_batch(made: Build) -> list[NDArray[Any]]:
+def some_batch(build: Build) -> list[NDArray[Any]]:
     """Two examples for a program: random numbers, and random indices where it needs indices."""
     rng = np.random.default_rng(0)
-    arrays = [rng.standard_normal((2, *shape)) for shape in made.contract.request.shapes]
-    for pick in made.contract.picks:
+    arrays = [rng.standard_normal((2, *shape)) for shape in build.contract.request.shapes]
+    for pick in build.contract.picks:
         rows = arrays[pick.argument].reshape(2, -1)
         rows[:, pick.positions] = rng.integers(0, pick.n_options, (2, len(pick.positions)))
     return arrays
