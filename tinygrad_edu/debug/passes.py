@@ -114,14 +114,14 @@ def _before(order: list[Value], likely: Mapping[Value, None]) -> list[dict[Value
     inputs = {p for p in doubts if p not in likely and (p.label or uses[p] > 1)}
     stories = [_solve(unsure, signs, numbers)]
     if inputs and likely:  # it may be these that are trained, if one number of each explains all that reads it
-        found, readers = (
+        by_inputs, readers = (
             _solve(unsure, [inputs.__contains__], numbers),
             [x for x in stale if inputs & {*x.parents}],
         )
-        if None not in found.values():
-            given = [node.rule.forward(*[found[p] for p in node.parents]) for node in readers]
+        if None not in by_inputs.values():
+            given = [node.rule.forward(*[by_inputs[p] for p in node.parents]) for node in readers]
             if all(_near(x, node.data) for x, node in zip(given, readers, strict=True)):
-                stories.insert(0 if any(doubts[p] > 1 for p in inputs) else 1, found)
+                stories.insert(0 if any(doubts[p] > 1 for p in inputs) else 1, by_inputs)
     return stories
 
 

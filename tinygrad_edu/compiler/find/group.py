@@ -68,10 +68,10 @@ class _Grouping:
         graph, numbers = self.graph, self._numbers(self._roles(self._numbers(None)))
         nodes = np.flatnonzero(self.live)
         nodes = nodes[np.argsort(numbers[nodes], kind="stable")]
-        found, starts = np.unique(numbers[nodes], return_index=True)
+        distinct, starts = np.unique(numbers[nodes], return_index=True)
         return [
             Group(number, self._rule(members), graph.source(members[0]), members)
-            for number, members in zip(found.tolist(), np.split(nodes, starts[1:]), strict=True)
+            for number, members in zip(distinct.tolist(), np.split(nodes, starts[1:]), strict=True)
         ], numbers
 
     def _rule(self, members: Indices) -> Rule | None:
@@ -105,9 +105,9 @@ class _Grouping:
             if len(variants) > 1:
                 lengths = [[row[1] for row in rows] for rows in zip(*variants, strict=True)]  # of each kind
                 sizes = [len(nodes) for nodes in variants.values()]
-                found = [classes_of(own, sizes) if self.ragged else {n: n for n in own} for own in lengths]
+                class_of = [classes_of(own, sizes) if self.ragged else {n: n for n in own} for own in lengths]
                 for nodes, *own in zip(variants.values(), *lengths, strict=True):
-                    classes |= dict.fromkeys(nodes, tuple(of[n] for of, n in zip(found, own, strict=True)))
+                    classes |= dict.fromkeys(nodes, tuple(of[n] for of, n in zip(class_of, own, strict=True)))
         return self._signatures(roles, classes) if classes else numbers
 
     def _signatures(self, roles: Any, classes: dict[int, Any]) -> Any:
@@ -205,10 +205,10 @@ class _Grouping:
         members: dict[tuple[str, int], list[int]] = {}
         for parameter, key in enumerate(zip(families, roles.tolist(), strict=True)):
             members.setdefault(key, []).append(parameter)
-        wider = _wider([(family, sets[role], found[0]) for (family, role), found in members.items()])
+        wider = _wider([(family, sets[role], own[0]) for (family, role), own in members.items()])
         number = {used: i for i, used in enumerate(dict.fromkeys(wider))}
-        for found, used in zip(members.values(), wider, strict=True):
-            roles[found] = number[used]
+        for own, used in zip(members.values(), wider, strict=True):
+            roles[own] = number[used]
         return roles
 
 

@@ -158,9 +158,9 @@ class Roller:
                     alike = {read.array for read in reads if read.array.source == PARAMETER}
                     alike = alike.union(*(rows.get(array, ()) for array in alike))
                     rows |= dict.fromkeys(alike, alike)
-            found = {id(alike): alike for alike in rows.values() if len(alike) > 1}.values()
-            if found:
-                yield [sorted(alike, key=lambda array: int(array.places[0])) for alike in found]
+            families = {id(alike): alike for alike in rows.values() if len(alike) > 1}.values()
+            if families:
+                yield [sorted(alike, key=lambda array: int(array.places[0])) for alike in families]
 
     def _found(self) -> Iterator[tuple[int, int, int, dict[int, Read] | None]]:
         """The first array, the number of stages, the period and `_given` of possible loops, the longest first."""
@@ -173,7 +173,7 @@ class Roller:
 
     def _runs(self) -> list[tuple[int, int, int]]:
         """(start, end, period) of runs of stages that do the same, and read what a loop can read."""
-        found, best = [], 0
+        spans, best = [], 0
         for period in range(1, min(LONGEST, len(self.kinds) // FEWEST) + 1):
             alike = (self.kinds[period:] == self.kinds[:-period]) & (self.learns[period:] == self.learns[:-period])
             longest = np.diff(np.flatnonzero(~alike), prepend=-1, append=len(alike)).max() - 1 + period
@@ -189,9 +189,9 @@ class Roller:
                 for first, last in zip([start, *(cuts + 1)], [*(cuts + period), end], strict=True):
                     size = int(last - first + period)
                     if size >= FEWEST * period:
-                        found.append((int(first), int(first) + size, period))
+                        spans.append((int(first), int(first) + size, period))
                         best = max(best, size)
-        return found
+        return spans
 
     def _fitted(self, start: int, end: int, period: int) -> tuple[int, int] | None:
         """The first array of the loop and the number of its stages, None if there are too few.

@@ -224,8 +224,8 @@ class _Lowering:
             array.operation, array.zeros, places = softmax
             array.shape = array.operation.operand.index.shape
             return places
-        if self._stays_finite(array.rule, operands) and (found := _on_the_same_places(operands)) is not None:
-            operands, array.shape, places = found
+        if self._stays_finite(array.rule, operands) and (shared := _on_the_same_places(operands)) is not None:
+            operands, array.shape, places = shared
             array.operation = Elementwise(operands)
             return places
         order = _order_of(operands)
@@ -258,8 +258,8 @@ class _Lowering:
         parts = self._parts(left, right)
         parts = [part for part in parts if not _is_zero(part)] or parts[:1]
         terms = [part.operand for part in parts if isinstance(part, Terms) and part.operand.index.shape[1] == 1]
-        if len(terms) == len(parts) and (found := _on_the_same_places(terms)):
-            reads, array.shape, same_places = found
+        if len(terms) == len(parts) and (shared := _on_the_same_places(terms)):
+            reads, array.shape, same_places = shared
             array.operation = Total(list(map(Terms, reads)))
             return same_places
         largest_first = sorted(
@@ -321,12 +321,12 @@ class _Lowering:
             a, b = b, a
         for keys in ((b.index, a.index), (a.index, b.index)):
             order = np.lexsort(keys)
-            found = self._grid(
+            grid = self._grid(
                 Read(a.array, np.take_along_axis(a.index, order, 1)),
                 Read(b.array, np.take_along_axis(b.index, order, 1)),
             )
-            if found is not None:
-                return found
+            if grid is not None:
+                return grid
         return None
 
     def _grid(self, a: Read, b: Read) -> Product | None:
@@ -431,15 +431,15 @@ def _on_the_same_places(reads: list[Read]) -> tuple[list[Read], tuple[int, ...],
     if base is None or len(np.unique(base.index)) < max(len(base.index), WORTH * base.array.size):
         return None
     everywhere = np.arange(base.array.size).reshape(-1, *base.index.shape[1:])
-    found = []
+    aligned = []
     for read in reads:
         if read.array is base.array and np.array_equal(read.index, base.index):
-            found.append(Read(read.array, everywhere))
+            aligned.append(Read(read.array, everywhere))
         elif (read.index == read.index.flat[0]).all():
-            found.append(Read(read.array, np.full_like(everywhere, read.index.flat[0])))
+            aligned.append(Read(read.array, np.full_like(everywhere, read.index.flat[0])))
         else:
             return None
-    return found, base.array.shape, base.index.ravel()
+    return aligned, base.array.shape, base.index.ravel()
 
 
 def _components(which_a: Indices, which_b: Indices, n_a: int, n_b: int) -> tuple[Indices, Indices] | None:

@@ -64,12 +64,12 @@ def filled(reads: Sequence[Any]) -> tuple[list[Indices], Any]:
 def _columns(read: Any) -> Indices | None:
     """The column in which each element belongs: where it is in the longest rows, or in its array; -1 for none."""
     index, width = read.index, read.index.shape[1]
-    found = np.full(read.array.size, -1)
+    column = np.full(read.array.size, -1)
     longest = index[(index >= 0).all(axis=1)]
-    found[longest] = np.arange(width)
+    column[longest] = np.arange(width)
     if read.array.has_holes and read.array.shape[-1:] == (width,):
-        found = np.arange(read.array.size) % width
-    columns = np.where(index >= 0, found[index], -1)
+        column = np.arange(read.array.size) % width
+    columns = np.where(index >= 0, column[index], -1)
     in_order = np.sort(columns, axis=1)
     is_one_each = ((np.diff(in_order, axis=1) > 0) | (in_order[:, 1:] < 0)).all()
     return columns if is_one_each and ((columns >= 0) == (index >= 0)).all() else None

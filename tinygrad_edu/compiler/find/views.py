@@ -18,10 +18,10 @@ Indices = NDArray[np.intp]
 
 def digits_of(index: Indices) -> list[tuple[int, int]] | None:
     """The digits (size, step) of every axis, one axis after the other; None if there is no such pattern."""
-    found = digits_of_axes(index)
-    if found is None or any(step == 0 for own in found for _, step in own):
+    digits = digits_of_axes(index)
+    if digits is None or any(step == 0 for own in digits for _, step in own):
         return None
-    return [digit for own in found for digit in own]
+    return [digit for own in digits for digit in own]
 
 
 def digits_of_axes(index: Indices) -> list[list[tuple[int, int]]] | None:

@@ -70,9 +70,9 @@ class Reads:
         if self._axes is None:
             cuts = {slot: {size} for slot, size in self.sizes.items()}
             for array, row, index, slots in self.jobs:
-                found = digits_of_axes(index) if isinstance(array, Array) and index.size > 1 else None
-                if found and (isinstance(row, int) or _is_placed(array.dims, int(index.flat[0]), found)):
-                    self._cut(cuts, slots, found)
+                digits = digits_of_axes(index) if isinstance(array, Array) and index.size > 1 else None
+                if digits and (isinstance(row, int) or _is_placed(array.dims, int(index.flat[0]), digits)):
+                    self._cut(cuts, slots, digits)
             self._axes = {}
             for slot, own in cuts.items():
                 bounds = [1, *sorted(cut for cut in own if cut > 1)]
@@ -82,11 +82,11 @@ class Reads:
         return self._axes
 
     def _cut(
-        self, cuts: dict[Slot, set[int]], slots: tuple[Slot, ...], found: list[list[tuple[int, int]]]
+        self, cuts: dict[Slot, set[int]], slots: tuple[Slot, ...], per_slot: list[list[tuple[int, int]]]
     ) -> None:
         """Split slots further, so that an index counts evenly along each part; not if the parts do not nest."""
         new = {}
-        for slot, digits in zip(slots, found, strict=True):
+        for slot, digits in zip(slots, per_slot, strict=True):
             if slot == "t" or slot in self._whole:
                 if len(digits) > 1:
                     return
@@ -210,9 +210,9 @@ class Reads:
         return self.front.book.reduce("sum", over, body)
 
 
-def _is_placed(dims: tuple[int, ...], base: int, found: list[list[tuple[int, int]]]) -> bool:
+def _is_placed(dims: tuple[int, ...], base: int, per_axis: list[list[tuple[int, int]]]) -> bool:
     """Has each digit a dimension of its own? Windows that overlap have not."""
-    digits = [digit for own in found for digit in own if digit[1]]
+    digits = [digit for own in per_axis for digit in own if digit[1]]
     steps, axes = [step for _, step in digits], [Axis(size) for size, _ in digits]
     systems = number_systems(dims, math.prod(dims), steps) if steps else [dims]
     return any(_placed(base, system, steps, axes) is not None for system in systems)

@@ -410,7 +410,7 @@ def first_writes(items: list[Stmt | Loop], needed: Iterable[Array]) -> None:
                     (stmt, item if isinstance(item, Loop) else None, order + n)
                 )
         order += item.axis.size * len(item.body) if isinstance(item, Loop) else 1
-    zeros = [stmt for array, found in writers.items() for stmt in _zeros(array, found)]
+    zeros = [stmt for array, own in writers.items() for stmt in _zeros(array, own)]
     first = {stmt.out.array: stmt for stmt in zeros}
     for array in first:
         own = [stmt for stmt in zeros if stmt.out.array is array]

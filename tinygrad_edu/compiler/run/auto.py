@@ -103,12 +103,12 @@ def _all(options: dict[str, Any]) -> dict[str, Any]:
 
 def _seconds(call: Callable[[], Any]) -> float:
     """The shortest of some calls."""
-    found, total = list[float](), 0.0
-    while len(found) < CALLS or total < SECONDS:
+    times, total = list[float](), 0.0
+    while len(times) < CALLS or total < SECONDS:
         start = time.perf_counter()
         call()
-        found.append(time.perf_counter() - start)
-        total += found[-1]
-        if total > 1 and len(found) > 1:
+        times.append(time.perf_counter() - start)
+        total += times[-1]
+        if total > 1 and len(times) > 1:
             break
-    return float(np.min(found))
+    return float(np.min(times))

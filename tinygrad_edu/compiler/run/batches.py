@@ -80,19 +80,19 @@ class Pick:
 
 def picks_of(lowered: Lowered) -> list[Pick]:
     """The inputs of a program that are indices."""
-    found: list[tuple[Read, int]] = []  # indices, and the number of options
+    indices: list[tuple[Read, int]] = []  # indices, and the number of options
     loop = None
     for array in every_array(lowered):
         match array.operation:
             case Scan():
                 loop = array.operation
             case Take(index, options):
-                found.append((loop.original(index) if loop else index, options.index.shape[-1]))
+                indices.append((loop.original(index) if loop else index, options.index.shape[-1]))
             case Elementwise([index, *several]) if array.rule is TAKE:
-                found.append((loop.original(index) if loop else index, len(several)))
+                indices.append((loop.original(index) if loop else index, len(several)))
     return [
         Pick(index.array.source[1], np.unique(index.index), n)
-        for index, n in found
+        for index, n in indices
         if index.array.source[:1] == ("input",)
     ]
 

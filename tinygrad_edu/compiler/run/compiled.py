@@ -107,7 +107,7 @@ class Compiled(CompiledFunction):
                 parts = [(part.rows, step.predict(*arrays)) for part, step, arrays in self._parts(batch)]
         if len(parts) == 1:
             return parts[0][1]
-        results = {row: _row(found, i) for rows, found in parts for i, row in enumerate(rows)}
+        results = {row: _row(part, i) for rows, part in parts for i, row in enumerate(rows)}
         ordered = [results[row] for row in range(len(results))]
         alike = all(isinstance(x, np.ndarray | np.generic) and x.shape == ordered[0].shape for x in ordered)
         return np.array(ordered) if alike else ordered
@@ -305,8 +305,8 @@ class Compiled(CompiledFunction):
         """
         build = self._last()
         lowered = self._lowered(build)
-        found = passes_of(lowered, build.contract.request.gradient and self.writes_gradient)
-        return {"groups": repr(Groups(lowered)), **found, "source": self.source}
+        passes = passes_of(lowered, build.contract.request.gradient and self.writes_gradient)
+        return {"groups": repr(Groups(lowered)), **passes, "source": self.source}
 
     def _lowered(self, build: Build) -> Any:
         if build.lowered is None:  # it came with a program for another length

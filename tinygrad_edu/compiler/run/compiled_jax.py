@@ -133,9 +133,9 @@ class CompiledJax(Compiled):
         if key in self._compiled:
             return super()._ran(batch, gradient)
         with _told(SLOW.format(SKIP * self.verify)):
-            found = super()._ran(batch, gradient)
+            result = super()._ran(batch, gradient)
         self._compiled.add(key)
-        return found
+        return result
 
     def _guarded(self, build: Build, parameters: Any, batch: Any) -> Any:
         """`function`, where each example must take a path that is known."""

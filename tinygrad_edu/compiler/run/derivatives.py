@@ -113,17 +113,17 @@ class _Module:
 
     def _weighted(self, program: Routine) -> tuple[Routine, Access | None]:
         """The sum of all outputs, each with a weight of its own."""
-        book, found = self.book, self.outputs
+        book, outputs = self.book, self.outputs
         total: Any = 0.0
-        arrays = {access.array if access else None for access in found}
-        array = found[0].array if found[0] else None
-        if len(arrays) == 1 and array and len(found) == array.size > 1 and not array.stages:
+        arrays = {access.array if access else None for access in outputs}
+        array = outputs[0].array if outputs[0] else None
+        if len(arrays) == 1 and array and len(outputs) == array.size > 1 and not array.stages:
             every = whole(array)  # in their order: an element is written once
             seed = self._new_extra("weights", array.dims)
             total = book.reduce("sum", every.named, book.get(every) * book.get(every.of(seed)))
         else:
-            seed = self._new_extra("weights", (len(found),))
-            for i, access in enumerate(found):
+            seed = self._new_extra("weights", (len(outputs),))
+            for i, access in enumerate(outputs):
                 if access:
                     total = total + book.get(Access(seed, None, seed.dims, ((i, None, 1),))) * book.get(access)
         return self._with(program, total, True)
@@ -297,11 +297,11 @@ def _at(build: Build, derivative: Derivative, parameters: Sequence[Value], theta
         expected = [gradients(root, wrt) for root, wrt, _ in rows]
     except (ValueError, ArithmeticError):
         return None
-    found = derivative(theta, arrays, size, len(outputs[0]), rows[0][2])
+    result = derivative(theta, arrays, size, len(outputs[0]), rows[0][2])
     if kind == "input_grads":
-        found = np.concatenate([part.reshape(size, -1) for part in found], axis=1)
-    found = found.reshape(len(rows), -1)[:, : len(rows[0][1])]
-    for got, exact, (root, wrt, _) in zip(found, np.array(expected, float), rows, strict=True):
+        result = np.concatenate([part.reshape(size, -1) for part in result], axis=1)
+    result = result.reshape(len(rows), -1)[:, : len(rows[0][1])]
+    for got, exact, (root, wrt, _) in zip(result, np.array(expected, float), rows, strict=True):
         with np.errstate(all="ignore"):
             far = np.flatnonzero(np.isfinite(exact) & ~(np.abs(got - exact) <= TOLERANCE * np.abs(exact) + 1e-300))
         allowed = rounding(root)[1] if len(far) else {}

@@ -242,17 +242,17 @@ def _factors(array: NDArray[Any], moving: Sequence[int]) -> list[tuple[tuple[int
 
     The indices are those along the `moving` axes; the factors are arrays over the others.
     """
-    found, total, grid = [], np.zeros_like(array), np.ogrid[tuple(map(slice, array.shape))]
+    products, total, grid = [], np.zeros_like(array), np.ogrid[tuple(map(slice, array.shape))]
     corner = array[tuple(slice(0, 2 if d in moving else None) for d in range(array.ndim))]
     for which in chain(*(itertools.combinations(moving, n) for n in range(len(moving) + 1))):
         factors = corner
         for d in moving:
             factors = np.diff(factors, axis=d) if d in which else factors.take([0], d)
-        found.append((which, factors))
+        products.append((which, factors))
         total += factors * math.prod(grid[d] for d in which)
     if not np.array_equal(total, array):
         raise Different
-    return found
+    return products
 
 
 def _index(d: int, n: int) -> str:

@@ -136,7 +136,7 @@ class AnyLength:
                     guards=guards and replace(guards, examples=traced.by_example),
                     elsewhere=set(),
                 )
-                found = replace(
+                other = replace(
                     self._first,
                     contract=contract,
                     lowered=None,
@@ -144,7 +144,7 @@ class AnyLength:
                     loss=traced.loss,
                     unused=self._unused,
                 )
-                return self.of(found)
+                return self.of(other)
         return None
 
     def _kinds(self, traced: Trace) -> Counter[Any]:
@@ -243,26 +243,26 @@ def any_length(traced: Trace, build: Build, arrays: Sequence[NDArray[Any]], agai
 
 def _axes(shapes: Sequence[tuple[int, ...]], loops: Sequence[int]) -> Iterator[Sequence[Axes]]:
     """The axes that loops may go over, those of one length together: all first ones; then one length or axis."""
-    found: list[Axes] = []
+    choices: list[Axes] = []
     firsts: list[Axes] = []
     stages = [k * loop for loop in loops for k in (1, 2)]  # those of both directions may come in pairs
     for size in sorted({n for shape in shapes for n in shape if any(n - PEELED <= m <= n for m in stages)}):
         every = [(i, axis) for i, shape in enumerate(shapes) for axis, n in enumerate(shape) if n == size]
         first = tuple(place for place in every if place[1] == 0)
         firsts += [first] if first else []
-        found += filter(None, dict.fromkeys([first, *((place,) for place in every)]))
+        choices += filter(None, dict.fromkeys([first, *((place,) for place in every)]))
     yield from [sorted(firsts)] if len(firsts) > 1 else []
-    yield from ((axes,) for axes in found)
+    yield from ((axes,) for axes in choices)
 
 
 def resized(arrays: Sequence[NDArray[Any]], axes: Sequence[Axes], lengths: Sequence[int]) -> list[NDArray[Any]]:
     """Inputs of other lengths: their beginning, or all of them several times."""
-    found = list(arrays)
+    inputs = list(arrays)
     for places, length in zip(axes, lengths, strict=True):
         for argument, axis in places:
-            size = found[argument].shape[axis + 1]
-            found[argument] = np.take(found[argument], np.arange(length) % size, axis + 1)
-    return found
+            size = inputs[argument].shape[axis + 1]
+            inputs[argument] = np.take(inputs[argument], np.arange(length) % size, axis + 1)
+    return inputs
 
 
 def _names_of(plan: Plan) -> set[str]:

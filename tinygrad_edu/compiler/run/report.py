@@ -279,5 +279,5 @@ def _stands_for(array: Tensor, times: int) -> str:
 def passes_of(lowered: Lowered, with_gradient: bool) -> dict[str, str]:
     """What each pass made of a program, as text: its statements, with smaller loops, with the gradient."""
     program = Front(lowered).program
-    found = {"statements": listing(program), "fission": listing(fission(program))}
-    return found | ({"gradient": listing(plan_of(lowered, True).program)} if with_gradient else {})
+    texts = {"statements": listing(program), "fission": listing(fission(program))}
+    return texts | ({"gradient": listing(plan_of(lowered, True).program)} if with_gradient else {})

@@ -56,8 +56,8 @@ class Variants(Programs):
             traced = self._trace(given, request, arrays)
             facts = self.surroundings.learn(facts)
             known = dict.fromkeys(build.lengths for build in self.kept if build.lengths)
-            found = [lengths.at(request, traced, given, facts) for lengths in known]
-            build = next((build for build in found if build and build.contract.fits(arrays)), None)
+            candidates = [lengths.at(request, traced, given, facts) for lengths in known]
+            build = next((build for build in candidates if build and build.contract.fits(arrays)), None)
             build = (
                 build
                 if build and (build.verified or self.agrees(build, arrays))
@@ -91,10 +91,10 @@ class Variants(Programs):
                 if lengths.is_made_at(request):
                     self._in_vain = 0
                     return lengths.of(build)
-                found = lengths.at(request, traced, given, facts)
-                if found and found.contract.fits(arrays) and self.agrees(found, arrays):
+                other = lengths.at(request, traced, given, facts)
+                if other and other.contract.fits(arrays) and self.agrees(other, arrays):
                     self._in_vain = 0
-                    return replace(found, lowered=build.lowered)
+                    return replace(other, lowered=build.lowered)
         return build
 
     def _make(

@@ -61,18 +61,18 @@ def disagreement(build: Build, arrays: Sequence[NDArray[Any]]) -> str | None:
         with standing_in(numbers):
             return _at(program, function, build.contract.given.learned, theta, inputs)
 
-    found: list[str | None] = []
+    answers: list[str | None] = []
     with collector_paused():
         for theta, inputs in points(build, parameters, [array[:2] for array in arrays], arrays):
-            if len(found) >= FIRST and any(wrong is not None for wrong in found):
+            if len(answers) >= FIRST and any(wrong is not None for wrong in answers):
                 break
-            found.append(compared(build, theta, inputs))
-            agree, disagree = found.count(""), sum(map(bool, found))
+            answers.append(compared(build, theta, inputs))
+            agree, disagree = answers.count(""), sum(map(bool, answers))
             if agree > disagree:
-                found[-1] = _lengths_differ(build, compared, theta, inputs)
-                if not found[-1]:
+                answers[-1] = _lengths_differ(build, compared, theta, inputs)
+                if not answers[-1]:
                     return ""
-    return next((wrong for wrong in found if wrong), None)
+    return next((wrong for wrong in answers if wrong), None)
 
 
 def _alike(build: Build, twin: Build, arrays: Sequence[NDArray[Any]]) -> bool:
@@ -87,7 +87,7 @@ def _alike(build: Build, twin: Build, arrays: Sequence[NDArray[Any]]) -> bool:
             exact = twin.run(theta, gradients[1], inputs, size)
             if not is_finite(exact, gradients[1]):
                 continue
-            found = build.run(single, own, inputs, size)
+            got = build.run(single, own, inputs, size)
         except Exception:  # another path, or what the full comparison tells
             return False
         finally:
@@ -98,7 +98,7 @@ def _alike(build: Build, twin: Build, arrays: Sequence[NDArray[Any]]) -> bool:
             if array.source == PARAMETER:
                 of_array[array.places] = np.abs(gradients[1][array.places]).max(initial=0.0)
         parts = [(own, gradients[1], of_array)] if build.contract.request.gradient else []
-        for a, b in zip(*(x if isinstance(x, tuple) else (x,) for x in (found, exact)), strict=True):
+        for a, b in zip(*(x if isinstance(x, tuple) else (x,) for x in (got, exact)), strict=True):
             parts.append((np.asarray(a), np.asarray(b), np.abs(b).max(initial=0.0)))
         return all((np.abs(a - b) <= relative * np.abs(b) + absolute * most).all() for a, b, most in parts)
     return False
@@ -171,8 +171,8 @@ def _wrong_on_arrays(rule: Rule) -> str:
     except Exception:  # it is not defined there
         return ""
     try:
-        found = computed(*map(np.array, zip(*rows, strict=True)))
-        alike = np.allclose(np.transpose(np.broadcast_arrays(*found, np.ones(len(rows)))[:-1]), expected, 1e-9)
+        values = computed(*map(np.array, zip(*rows, strict=True)))
+        alike = np.allclose(np.transpose(np.broadcast_arrays(*values, np.ones(len(rows)))[:-1]), expected, 1e-9)
     except Exception as error:
         return (
             f"on arrays it raises {type(error).__name__}: {error}. Write it with operators and the functions of "
@@ -199,10 +199,10 @@ def lost(build: Build, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> t
     return next((pair for pair in far if not math.isfinite(pair[0])), far[0] if far else None)
 
 
-def range_sentence(found: float, exact: float) -> str:
+def range_sentence(got: float, exact: float) -> str:
     """What to say where float32 gives inf or nan."""
     return (
-        f"The program gives {found} in float32 and {exact:.4g} in float64: a number on the way "
+        f"The program gives {got} in float32 and {exact:.4g} in float64: a number on the way "
         'leaves the range of float32, about 1e-38 to 3e38. Compile with dtype="float64", or scale the numbers.'
     )
 
@@ -357,8 +357,8 @@ def _rows_mix(run: Callable[[int, int], Any]) -> bool:
         return bool((np.isfinite(sizes) & ~(np.abs(both - (each + other) / 2) <= TOLERANCE * sizes)).any())
 
 
-def _outputs_differ(found: NDArray[Any], expected: _Eager) -> str:
-    for got, value in zip(found.ravel().tolist(), expected.outputs, strict=True):
+def _outputs_differ(outputs: NDArray[Any], expected: _Eager) -> str:
+    for got, value in zip(outputs.ravel().tolist(), expected.outputs, strict=True):
         exact = float(value.data)
         overflows = np.isfinite(got) and not np.isfinite(exact)  # where the stable form does not
         if not (overflows or near(got, exact, abs(exact)) or abs(got - exact) <= rounding(value)[0]):
@@ -409,8 +409,8 @@ def rounding(root: Value) -> tuple[float, dict[Value, float]]:
 def _slopes(rule: Rule, out: Any, inputs: list[float]) -> list[float]:
     """The slopes of a rule; 0 where it has none."""
     try:
-        found = rule.backward(1.0, rule.forward(*inputs) if out is None else out, *inputs)
-        return [float(slope) if math.isfinite(slope) else 0.0 for slope in found]
+        slopes = rule.backward(1.0, rule.forward(*inputs) if out is None else out, *inputs)
+        return [float(slope) if math.isfinite(slope) else 0.0 for slope in slopes]
     except (ArithmeticError, ValueError, TypeError):
         return [0.0] * len(inputs)
 
