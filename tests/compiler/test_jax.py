@@ -576,7 +576,7 @@ BATCH = np.ones((5, 2)), np.linspace(0, 1, 5)
 
 
 def test_an_encoder_and_a_decoder_have_lengths_of_their_own() -> None:
-    """Each pair of lengths has a program; all are right, the short ones too."""
+    """All are right, the short ones too."""
     parameters = programs.flat(recurrences.W, recurrences.U, recurrences.b, recurrences.v)
 
     def loss(source: Any, target: Any) -> Value:

@@ -446,3 +446,24 @@ def test_a_loop_that_is_wrong_at_the_second_length_is_replaced(monkeypatch: pyte
     with pytest.warns(UserWarning, match=rf"'lengths' .* for inputs of length {second}\)"):
         check(step, encoder, LAYER, normal(2, 20, 2), normal(2))
     assert "range(T" not in step.source
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "function", [f for f in (*FUNCTIONS, *TWO, both_directions, growing_weights) if f is not with_positions]
+)
+@pytest.mark.filterwarnings("ignore:The function does not use")
+def test_jax_takes_every_length_without_another_trace(function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    jax = pytest.importorskip("jax")
+    jax.config.update("jax_enable_x64", True)
+    parameters, batch = (
+        (flat(FUNCTIONS[function][0]), FUNCTIONS[function][1]) if function in FUNCTIONS else (ALL, None)
+    )
+    step, sources = tg.compile(function, parameters, backend="jax"), set()
+    for pair in [(8, 5), (12, 9), (20, 20)]:
+        arrays = batch(pair[0]) if batch else TWO.get(function, TWO[both_ends])(*pair)
+        check(step, function, parameters, *arrays, *([normal(2, pair[0])] if function is both_directions else []))
+        sources.add(step.source)
+        if function is not as_written:  # it looks at numbers
+            monkeypatch.setattr(step._programs, "_trace", None)
+    assert len(sources) == 1

@@ -5,24 +5,22 @@ written. The gradient is JAX's own, so a caller may differentiate by the inputs 
 the user's keeps its backward, as a `jax.custom_vjp`.
 """
 
-import operator
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby, pairwise
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, pairwise
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ...engine.rule import Rule
-from ..find.lowered import CONSTANT, Lowered
+from ..find.lowered import CONSTANT
 from ..find.squares import THETA
 from ..ir.axes import access_of
-from ..ir.fission import fission
-from ..ir.front import Front
-from ..ir.routine import Access, Array, Axis, B, Loop, Routine, Stmt, free_of
+from ..ir.plan import Plan
+from ..ir.routine import Access, Array, Axis, B, Loop, Routine, Stmt, free_of, whole
 from ..ir.symbols import Book, Symbol, rule_of_names
 from .formulas import ATOM, CHOICE, OPERATORS, POWER, PRODUCT, SUM, Form, Language, short_number
 from .numpy import array_text
-from .text import ArrayText, Elements, Formulas, bare, shown, storage, tuple_text
+from .text import ArrayText, Elements, Formulas, Positions, bare, shown, storage, tuple_text
 from .update import equation
 
 # Rules that JAX has under a name, with our value and our slope, kinks included.
@@ -73,6 +71,8 @@ class JaxElements(Elements):
             first, n = self.loops[array]
             if self.is_end(access):
                 array, row = _renamed(array, f"{array.name}_end"), None
+            elif self.is_early(access):
+                array = _renamed(array, f"{array.name}_all", first + n)
             else:
                 array, row = _renamed(array, f"{array.name}_stages", n), (row[0] - first, *row[1:])
         elif array.source == CONSTANT:
@@ -84,6 +84,12 @@ class JaxElements(Elements):
         first, n = self.loops[access.array]
         row: Any = access.row
         return access.array in self.ends and row[1] is None and row[0] == first + n - 1
+
+    def is_early(self, access: Access) -> bool:
+        """Does it have a state from before the loop?"""
+        start, axis, step = access.row  # type: ignore[misc]  # it is of stages
+        last = start if axis is None else start + step * (axis.size - 1)
+        return bool(min(start, last) < self.loops[access.array][0])
 
 
 def _renamed(array: Array, name: str, stages: int | None = None) -> Array:
@@ -233,45 +239,50 @@ function = jax.value_and_grad(mean)
 
 
 class JaxEmitter:
-    """Writes the source of one program: `source`. Raises TypeError for a rule that does not run on symbols."""
+    """Writes the source of one program: `source`. Raises TypeError for a rule that does not run on symbols.
 
-    def __init__(self, lowered: Lowered, n_inputs: int, title: str, gradient: bool):
-        self.front: Front = Front(lowered)
+    plan: without its backward pass. lengths: variable -> (argument, axis) of an input that is so long there.
+    """
+
+    def __init__(
+        self, plan: Plan, n_inputs: int, title: str, lengths: Mapping[str, tuple[int, int]] | None = None
+    ):
+        self.plan: Plan = plan
         self.n_inputs: int = n_inputs
-        self.lowered: Lowered = lowered
-        self.program: Routine = fission(self.front.program)
+        self.lengths: Mapping[str, tuple[int, int]] = lengths or {}
+        self.program: Routine = plan.program
         self.elements: JaxElements = JaxElements()
         self.names: set[str] = {stmt.out.array.name for stmt, _ in self.program.statements()}
         self.text: JaxFormulas = JaxFormulas(
             self.elements, self.names | {leaf.name for leaf in self.program.leaves}
         )
-        (root, place), others = lowered.outputs[0], lowered.outputs[1:]
         self._sides: dict[Array, list[str]] = {}  # what is put side by side
         body = self._parameters() + self._body()
-        results = [self._read(root, np.array(place), ())] if gradient else []
-        results += [self._columns(others if gradient else lowered.outputs)] if others or not gradient else []
-        self.source: str = self._module(
-            title, [*body, f"return {bare(results)}"], MEAN * (gradient and not others)
-        )
+        results = [self._elements(*plan.root)] if plan.root else []
+        results += [self._columns()] if plan.n_outputs or not plan.root else []
+        self.source: str = self._module(title, [*body, f"return {bare(results)}"], MEAN * (len(results) == 1))
 
     def _module(self, title: str, lines: list[str], rest: str) -> str:
         inputs = {array.source[1]: array.name for array in self._leaves("input")}
         names = [inputs.get(i, f"_{i}") for i in range(self.n_inputs)]
         cast = [f"{name} = jnp.asarray({name}, dtype)" for name in inputs.values()]
         cast.append(f"B = {names[0]}.shape[0]" if names else "B = 1")
+        cast += [f"{name} = {names[i]}.shape[{axis + 1}]" for name, (i, axis) in self.lengths.items()]
         arguments = bare(["parameters", *names])
         constants = {
             a.name: a.places for a in self.program.leaves if a.source == CONSTANT
         } | self.elements.constants
+        moving = {name: array.text for name, array in constants.items() if isinstance(array, Positions)}
+        cast += [f"{name} = {text}" for name, text in moving.items()]
         return MODULE.format(
             title=title,
-            imports="import numpy as np\n" * bool(constants),
+            imports="import numpy as np\n" * bool(constants or "np.array" in lines[-1]),
             rules="".join(f"{source}\n\n" for _, source in self.text.rules.values()),
             arguments=arguments,
             lines="".join(f"    {line}".rstrip() + "\n" for line in ["dtype = parameters.dtype", *cast, *lines]),
             rest=rest.format(arguments=arguments),
-            constants="\n\n" * bool(constants)
-            + "".join(f"{name} = {_array(numbers)}\n" for name, numbers in constants.items()),
+            constants="\n\n" * (len(constants) > len(moving))
+            + "".join(f"{name} = {_array(x)}\n" for name, x in constants.items() if name not in moving),
         )
 
     # --- Statements --------------------------------------------------------------------------------------------
@@ -282,7 +293,7 @@ class JaxEmitter:
         for item in self.program.items:
             if isinstance(item, Loop):
                 lines += self._scan(item, initial)
-            elif item.out.array.stages is not None:
+            elif item.out.row is not None and item.out.row[1] is None:
                 initial.setdefault(item.out.array, []).append(item)
             else:
                 lines += self._statement(item)
@@ -299,7 +310,8 @@ class JaxEmitter:
             if len(own) < array.dims[-1]:
                 return []
             text = f"jnp.stack([{bare(own)}], axis=-1)"
-        return [_line(array.name, text, ["B"] * array.batched + list(array.dims))]
+        stages = [] if array.stages is None or self.elements.t else [array.stages]
+        return [_line(array.name, text, stages + ["B"] * array.batched + list(array.dims))]
 
     def _scan(self, loop: Loop, initial: dict[Array, list[Stmt]]) -> list[str]:
         elements, n = self.elements, loop.axis.size
@@ -311,9 +323,11 @@ class JaxEmitter:
                     back = own[read.array] - read.row[0]
                     distances[read.array] = max(distances.get(read.array, 0), back)
         carried = {array: back for array, back in distances.items() if back}
-        starts = [
-            self.text.full(stmt.value, storage(stmt.out, None)) for array in carried for stmt in initial[array]
-        ]
+        of_array = {
+            array: [self.text.full(stmt.value, storage(stmt.out, None)) for stmt in initial[array]]
+            for array in carried
+        }
+        starts = list(chain(*of_array.values()))
         state = [_before(array, back) for array, most in carried.items() for back in range(most, 0, -1)]
         after = [
             name
@@ -338,52 +352,51 @@ class JaxEmitter:
         body.append(f"return {tuple_text(after)}, {tuple_text([array.name for array in stacked])}")
         left = f"{tuple_text(end)}, {tuple_text([f'{array.name}_stages' for array in stacked])}"
         call = f"jax.lax.scan({name}, {tuple_text(starts)}, {tuple_text(now)}, {n})"
-        return ["", f"def {name}(state, now):", *(f"    {line}" for line in body), "", f"{left} = {call}"]
+        early = {x.array for x in self._reads_after(loop) if x.array in of_array and elements.is_early(x)}
+        joined = [
+            f"{array.name}_all = jnp.concatenate([jnp.stack([{bare(of_array[array])}]), {array.name}_stages])"
+            for array in of_array
+            if array in early
+        ]
+        return ["", f"def {name}(state, now):", *(f"    {line}" for line in body), "", f"{left} = {call}", *joined]
 
     def _is_read(self, array: Array, own: Loop) -> bool:
         """Is more of it read after its loop than the last stage?"""
-        return any(
-            read.array is array and not self.elements.is_end(read)
-            for stmt, loop in self.program.statements()
-            if loop is not own
-            for read in stmt.reads()
-        )
+        return any(read.array is array and not self.elements.is_end(read) for read in self._reads_after(own))
+
+    def _reads_after(self, own: Loop) -> Iterator[Access]:
+        """What is read outside of a loop."""
+        return (read for stmt, loop in self.program.statements() if loop is not own for read in stmt.reads())
 
     def _leaves(self, kind: str) -> list[Array]:
         return [array for array in self.program.leaves if array.source[:1] == (kind,)]
 
     # --- Results -----------------------------------------------------------------------------------------------
 
-    def _read(self, old: Any, places: Any, sizes: tuple[int, ...]) -> str:
-        """Elements of an array, for each example."""
-        axes = [Axis(size) for size in sizes]
-        order = [B, *axes]
-        if old.source == CONSTANT:
-            numbers = old.places[places]
-            if np.ndim(numbers) and (numbers != numbers.flat[0]).any():
-                array = self.front.constant(numbers, old.name)
-                self.program.leaves.append(array)
-                access = Access(array, None, array.dims, tuple((0, axis, 1) for axis in axes))
-                return self.text.full(self.front.book.get(access), order)
-            return self.text.full(float(numbers.flat[0]), order)
-        access = access_of(self.front.arrays[old], None, places, axes)
-        return self.text.full(self.front.book.get(access), order)
+    def _elements(self, array: Any, places: Any) -> str:
+        """Elements of an array for each example: (B, number of places), or (B,) for a single place."""
+        several = isinstance(places, list)
+        if several and len(set(places)) == 1:
+            one = f"{self._elements(array, places[0])}[:, None]"
+            return one if len(places) == 1 else f"jnp.broadcast_to({one}, (B, {len(places)}))"
+        order = [B, *([Axis(len(places))] if several else [])]
+        if isinstance(array, Array):
+            access = access_of(array, None, np.array(places), order[1:])
+            return self.text.full(self.plan.program.book.get(access), order)
+        numbers = f"np.array({array_text(array[places])}, dtype)"
+        return f"jnp.broadcast_to({numbers}, {tuple_text([axis.size for axis in order])})"
 
-    def _columns(self, outputs: list[tuple[Any, int]]) -> str:
+    def _columns(self) -> str:
         """The outputs with one row for each example."""
-        runs = [(a, np.array([place for _, place in run])) for a, run in groupby(outputs, operator.itemgetter(0))]
-        texts = []
-        for array, places in runs:
-            if len(places) == 1 or len(set(places.tolist())) == 1:
-                one = self._read(array, places[0], ())
-                texts.append(
-                    f"jnp.broadcast_to({one}[:, None], (B, {len(places)}))"
-                    if len(places) > 1
-                    else f"{one}[:, None]"
-                )
-            else:
-                texts.append(self._read(array, places, places.shape))
-        return texts[0] if len(texts) == 1 else f"jnp.concatenate([{bare(texts)}], axis=1)"
+        outputs = self.plan.outputs
+        if isinstance(outputs, Array):
+            every = whole(outputs)
+            text = self.text.full(self.plan.program.book.get(every), [B, *every.named], ATOM)
+            return text if len(outputs.dims) == 1 else f"{text}.reshape(B, {outputs.size!s})"
+        texts = [self._elements(array, places) for array, _, places in outputs]
+        order = [column for _, own, _ in outputs for column in own]
+        columns = "" if order == sorted(order) else f"[:, np.array({np.argsort(order).tolist()})]"
+        return (texts[0] if len(texts) == 1 else f"jnp.concatenate([{bare(texts)}], axis=1)") + columns
 
     # --- Parameters --------------------------------------------------------------------------------------------
 

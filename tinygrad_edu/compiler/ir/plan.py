@@ -64,12 +64,12 @@ class Plan(NamedTuple):
     n_outputs: int
 
 
-def plan_of(lowered: Lowered, with_gradient: bool) -> Plan:
-    """The plan of a program."""
+def plan_of(lowered: Lowered, with_gradient: bool, has_backward: bool = True) -> Plan:
+    """The plan of a program. Without a backward pass, the gradient is left to whoever runs the program."""
     front = Front(lowered)
     program = fission(front.program)
     root, outputs = (lowered.outputs[0], lowered.outputs[1:]) if with_gradient else (None, lowered.outputs)
-    if root:
+    if root and has_backward:
         array, place = root
         program = gradient(program, element_of(front.arrays[array], place) if array in front.arrays else None)
     learned = [array for array in lowered.arrays if array.source[:1] == ("parameter",)]

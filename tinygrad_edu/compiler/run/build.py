@@ -157,6 +157,10 @@ class Build:
             return self
         return replace(self, namespace=self.namespace["numpy"](), lengths=None, _runs={})
 
+    def quick(self) -> "Build":
+        """The same program of JAX, compiled without XLA's optimisations: to be compared, not to be used."""
+        return replace(self, namespace=self.namespace | {"build": self.namespace["quick"]}, _runs={})
+
     def notice_knobs(self) -> None:
         """A program with knobs is compared at the first two of their numbers."""
         if self.contract.given.knobs and self.verified and len(self.compared) < 2:

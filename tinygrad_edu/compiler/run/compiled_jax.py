@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from ...engine.value import Value
 from ..backends.jax import JaxEmitter
 from ..find.lowered import Lowered
-from ..ir.plan import lost_in_float32
+from ..ir.plan import Plan, lost_in_float32, plan_of
 from ..trace.checks import CompileError
 from ..trace.placeholder import TraceError
 from ..trace.surroundings import Facts, Given
@@ -69,7 +68,7 @@ class CompiledJax(Compiled):
     Besides the methods of every compiled function it has `function`. What the others return is NumPy's.
     """
 
-    takes_knobs = takes_draws = takes_lengths = False  # `function` has no argument for them
+    takes_knobs = takes_draws = False  # `function` has no argument for them
     writes_gradient = False
 
     def __init__(
@@ -102,14 +101,7 @@ class CompiledJax(Compiled):
             if build is None:
                 build, facts = self._programs.known(lambda program: program.contract.request == request)
             if build is None:
-                given = Given(self.original, self.parameters)
-                try:
-                    traced = trace_function(self.original, self.parameters, request.shapes)
-                except TraceError as error:
-                    error.add_note("If it looks at numbers, call step.value_and_grad with a batch once before.")
-                    raise
-                facts = self._programs.surroundings.learn(facts)
-                build = self._write(traced, given, facts, request, None)
+                build = self._new(request, facts)
                 self._programs.keep(build)
             if self.verify and not build.verified and not build.contract.guards:
                 with _told(SLOW.format(SKIP)):
@@ -118,9 +110,22 @@ class CompiledJax(Compiled):
             return self._guarded(build, parameters, batch)
         return build.namespace["function"](parameters, *batch)
 
+    def _new(self, request: Request, facts: Facts) -> Build:
+        """The program for shapes alone."""
+        given = Given(self.original, self.parameters)
+        if build := self._programs.of_another_length(request, given, facts, None):
+            return cast("Build", build)
+        try:
+            traced = trace_function(self.original, self.parameters, request.shapes)
+        except TraceError as error:
+            error.add_note("If it looks at numbers, call step.value_and_grad with a batch once before.")
+            raise
+        facts = self._programs.surroundings.learn(facts)
+        return cast("Build", self._programs.made(traced, given, facts, request, None))
+
     def _checked_at_once(self, build: Build) -> Build:
         """The program, verified at two examples of its own, without XLA's optimisations."""
-        quick = replace(build, namespace=build.namespace | {"build": build.namespace["quick"]}, _runs={})
+        quick = build.quick()
         checked = self._programs.verified(quick, some_batch(build))
         if checked is quick:
             build.verified = quick.verified
@@ -198,10 +203,23 @@ class CompiledJax(Compiled):
 
     def _source(self, lowered: Lowered, request: Request, title: str) -> tuple[str, dict[str, Any]]:
         """A program in JAX: its source and what it defines, with a `build` as `Build` needs it."""
-        source = JaxEmitter(lowered, len(request.shapes), title, request.gradient).source
-        namespace, lost = defined(source), lost_in_float32(lowered)
+        plan = plan_of(lowered, request.gradient, has_backward=False)
+        source = JaxEmitter(plan, len(request.shapes), title).source
+        numpy = cache(lambda: numpy_program(lowered, request, title)[1])
+        return source, self._namespace(source, plan, lost_in_float32(lowered)) | {"numpy": numpy}
+
+    def write_any_length(
+        self, plan: Plan, n_inputs: int, title: str, lengths: dict[str, tuple[int, int]], lost: str
+    ) -> tuple[str, dict[str, Any]]:
+        """A program for inputs of any length, as `AnyLength` asks for it."""
+        source = JaxEmitter(plan, n_inputs, title, lengths).source
+        return source, self._namespace(source, plan, lost)
+
+    def _namespace(self, source: str, plan: Plan, lost: str) -> dict[str, Any]:
+        """What a source defines, and a `build` as `Build` needs it."""
+        namespace, has_gradient = defined(source), plan.root is not None
         examples = namespace["examples"]
-        program = self.jax.jit(mean_and_gradient(self.jax, examples) if request.gradient else examples)
+        program = self.jax.jit(mean_and_gradient(self.jax, examples) if has_gradient else examples)
 
         def build(parameters: NDArray[Any], size: int, dtype: Any, options: Any = None) -> Callable[..., Any]:
             if lost and dtype != np.float64:
@@ -211,22 +229,21 @@ class CompiledJax(Compiled):
             def run(*inputs: Any) -> Any:
                 nonlocal compiled
                 with in_float64(self.jax, dtype == np.float64):  # a program for float32 is verified in float64
-                    batch = inputs[:-1] if request.gradient else inputs
+                    batch = inputs[:-1] if has_gradient else inputs
                     arguments = (
                         parameters,
-                        *([np.full(size, 1 / size, dtype)] if request.gradient else []),
+                        *([np.full(size, 1 / size, dtype)] if has_gradient else []),
                         *batch,
                     )
                     compiled = compiled or program.lower(*arguments).compile(compiler_options=options)
-                    if not request.gradient:
+                    if not has_gradient:
                         return np.array(compiled(*arguments))
                     (value, outputs), inputs[-1][...] = compiled(*arguments)
-                return (float(value), np.array(outputs)) if lowered.outputs[1:] else float(value)
+                return (float(value), np.array(outputs)) if plan.n_outputs else float(value)
 
             return run
 
-        more = {"build": build, "quick": partial(build, options=QUICK), "dtype": self.dtype}
-        return source, namespace | more | {"numpy": cache(lambda: numpy_program(lowered, request, title)[1])}
+        return namespace | {"build": build, "quick": partial(build, options=QUICK), "dtype": self.dtype}
 
 
 @contextmanager

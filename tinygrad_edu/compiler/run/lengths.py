@@ -60,8 +60,8 @@ class AnyLength:
     others  the programs for the other lengths
     """
 
-    def __init__(self, axes: Sequence[Axes], ends: Sequence[tuple[Trace, Build]]):
-        first = ends[0][1]
+    def __init__(self, axes: Sequence[Axes], ends: Sequence[tuple[Trace, Build]], write: Any):
+        traced, first = ends[0]
         if any(_assumptions(build) != _assumptions(first) for _, build in ends):
             raise Different
         self.axes: Sequence[Axes] = axes
@@ -82,6 +82,8 @@ class AnyLength:
         joined = Joined(self.sizes, names, plans[0].program.book)
         plan = joined.join(*plans)
         self._steps = joined.steps
+        self.lowered: Any = first.lowered
+        self._has_one_shape = all(other.shape == traced.shape for other, _ in ends)
         groups, products = len(Groups(first.lowered)), first.lowered.n_products
         title = f"Inputs of any length. Groups: {groups}, matrix products: {products}"
         refusal = lost_in_float32(first.lowered)
@@ -89,7 +91,18 @@ class AnyLength:
         self.source: str = Emitter(
             plan, n_inputs, title, refusal, dict(zip(names, lengths[0], strict=True))
         ).source
-        self._build = defined(self.source)["build"]
+        build = defined(self.source)["build"]
+        self._namespace: Callable[..., dict[str, Any]] = lambda *lengths: {
+            "build": lambda parameters, B, dtype: build(parameters, B, dtype, *lengths)
+        }
+        if write:  # another language, and NumPy's program to compare it with
+            plans = [plan_of(end.lowered, first.contract.request.gradient, has_backward=False) for _, end in ends]
+            plan, in_numpy = Joined(self.sizes, names, plans[0].program.book).join(*plans), self._namespace
+            if any(x.array is not y.array for x, y in zip(plan.parameters, plans[0].parameters, strict=True)):
+                raise Different
+            first_axes = dict(zip(names, (own[0] for own in axes), strict=True))
+            self.source, namespace = write(plan, n_inputs, title, first_axes, refusal)
+            self._namespace = lambda *lengths: namespace | {"numpy": lambda: in_numpy(*lengths)}
         self.others: list[Build] = [self.of(build) for _, build in ends[1:]]
 
     def lengths(self, request: Request) -> tuple[int, ...]:
@@ -103,47 +116,46 @@ class AnyLength:
     def of(self, build: Build) -> Build:
         """The program in place of one that was made for some lengths."""
         lengths = self.lengths(build.contract.request)
-        namespace = {"build": lambda parameters, B, dtype: self._build(parameters, B, dtype, *lengths)}
         verified = lengths in self.agreed
         return replace(
             build,
             source=self.source,
-            namespace=namespace,
+            namespace=self._namespace(*lengths),
             lengths=self,
             verified=verified,
             compared=set(),
             _runs={},
         )
 
-    def at(self, request: Request, traced: Trace, given: Given, facts: Facts) -> Build | None:
-        """The program for these shapes, if the function does the same there as at the two lengths; else None."""
+    def at(self, request: Request, traced: Trace | None, given: Given, facts: Facts) -> Build | None:
+        """The program for these shapes, if the function does the same there as at the two lengths; else None.
+
+        traced=None: whoever asks compares the program with the function, and needs no trace for it.
+        """
         with contextlib.suppress(IndexError, Different):
-            lengths = self.lengths(request)
+            lengths, first, guards = self.lengths(request), self._first, self._first.contract.guards
             if any((n - m) % step for n, (m, _), step in zip(lengths, self.sizes, self._steps, strict=True)):
                 return None  # the loop over pairs of stages has a middle
             shapes, kinds, ranges = self._between(self._facts, lengths)
-            is_like = replace(self._first.contract.request, shapes=shapes) == request and not _paths(traced)
-            guards, parameters = self._first.contract.guards, set(traced.parameters)
-            is_like = is_like and bool(guards) == bool(traced.by_example)  # max of one number asks nothing
+            held = Holds(facts, [*first.contract.held.frozen], first.contract.held.state, given.knobs)
+            picks = [Pick(argument, np.arange(*ends), n) for argument, ends, n in ranges]
+            contract = replace(
+                first.contract, request=request, given=given, held=held, picks=picks, elsewhere=set()
+            )
+            if replace(first.contract.request, shapes=shapes) != request:
+                return None
+            other = replace(first, contract=contract, lowered=None, unused=self._unused)
+            if traced is None:
+                return None if guards or not self._has_one_shape else self.of(other)
+            parameters = set(traced.parameters)
+            is_like = not _paths(traced) and bool(guards) == bool(
+                traced.by_example
+            )  # max of one number asks nothing
             if is_like and kinds == self._kinds(traced):
                 frozen = chain(*(captured(value, parameters) for value in _constants_of(traced)))
-                contract = replace(
-                    self._first.contract,
-                    request=request,
-                    given=given,
-                    held=Holds(facts, [*frozen], traced.state, given.knobs),
-                    picks=[Pick(argument, np.arange(*ends), n) for argument, ends, n in ranges],
-                    guards=guards and replace(guards, examples=traced.by_example),
-                    elsewhere=set(),
-                )
-                other = replace(
-                    self._first,
-                    contract=contract,
-                    lowered=None,
-                    output_shape=traced.shape,
-                    loss=traced.loss,
-                    unused=self._unused,
-                )
+                contract.held = Holds(facts, [*frozen], traced.state, given.knobs)
+                contract.guards = guards and replace(guards, examples=traced.by_example)
+                other.output_shape, other.loss = traced.shape, traced.loss
                 return self.of(other)
         return None
 
@@ -211,10 +223,13 @@ def _range_of(pick: Pick) -> tuple[int, tuple[int, int, int], int]:
 # --- Other programs -------------------------------------------------------------------------------------------
 
 
-def any_length(traced: Trace, build: Build, arrays: Sequence[NDArray[Any]], again: Again) -> Iterator[AnyLength]:
+def any_length(
+    traced: Trace, build: Build, arrays: Sequence[NDArray[Any]], again: Again, write: Any
+) -> Iterator[AnyLength]:
     """The programs with the lengths of the inputs as variables that may take the place of the program of a trace.
 
-    again(request, arrays) traces the function, and makes the program, for other shapes.
+    again(request, arrays) traces the function, and makes the program, for other shapes. write(plan, number of
+    inputs, title, lengths, refusal) gives source and namespace in another language than NumPy's; or None.
     """
     loops = [array.operation.length for array in build.lowered.arrays if isinstance(array.operation, Scan)]
     if _paths(traced) or build.exact:
@@ -238,7 +253,7 @@ def any_length(traced: Trace, build: Build, arrays: Sequence[NDArray[Any]], agai
             with contextlib.suppress(Exception):  # the function may not take such inputs
                 ends = [(traced, build) if start is own else at(axes, start)]
                 ends += [at(axes, [*start[:i], others[i], *start[i + 1 :]]) for i in range(n)]
-                yield AnyLength(axes, ends)
+                yield AnyLength(axes, ends, write)
 
 
 def _axes(shapes: Sequence[tuple[int, ...]], loops: Sequence[int]) -> Iterator[Sequence[Axes]]:

@@ -17,10 +17,19 @@ from ..trace.surroundings import Facts, Given, Knob
 from ..trace.tracing import Trace, trace_function
 from .batches import check_indices
 from .build import WHOLE, Broken, Build, Request
-from .lengths import any_length
+from .lengths import AnyLength, any_length
 from .pipeline import PASSES
 from .programs import Programs
-from .verify import disagreement, lost, range_sentence, results_of, rule_at_fault, run_eagerly, two_calls
+from .verify import (
+    disagreement,
+    lost,
+    range_sentence,
+    results_of,
+    rule_at_fault,
+    run_eagerly,
+    some_batch,
+    two_calls,
+)
 
 FIRST, FEW = 3, 8  # examples that are traced at first; that are traced at once where paths are new
 IN_VAIN = 6  # so many programs are made, one after the other, for lengths where there is none for any length
@@ -53,18 +62,38 @@ class Variants(Programs):
         """The program for new shapes: one for inputs of any length if the function agrees, else a new one."""
         given = Given(self.function, self.parameters, knobs)
         with collector_paused():
-            traced = self._trace(given, request, arrays)
-            facts = self.surroundings.learn(facts)
-            known = dict.fromkeys(build.lengths for build in self.kept if build.lengths)
-            candidates = [lengths.at(request, traced, given, facts) for lengths in known]
-            build = next((build for build in candidates if build and build.contract.fits(arrays)), None)
-            build = (
-                build
-                if build and (build.verified or self.agrees(build, arrays))
-                else self._made(traced, given, facts, request, arrays)
-            )
+            build = self.of_another_length(request, given, facts, arrays)
+            if build is None:
+                traced = self._trace(given, request, arrays)
+                facts = self.surroundings.learn(facts)
+                candidates = [lengths.at(request, traced, given, facts) for lengths in self._lengths()]
+                build = next((build for build in candidates if build and build.contract.fits(arrays)), None)
+                if build is None or not (build.verified or self.agrees(build, arrays)):
+                    build = self.made(traced, given, facts, request, arrays)
         build.contract.held.holders = self.surroundings.holders
         return build
+
+    def _lengths(self) -> list[AnyLength]:
+        """The kept programs for inputs of any length."""
+        return [*dict.fromkeys(build.lengths for build in self.kept if build.lengths)]
+
+    def of_another_length(
+        self, request: Request, given: Given, facts: Facts, arrays: Sequence[NDArray[Any]] | None
+    ) -> Build | None:
+        """A program for any length that agrees with the function at this one, without a trace; else None.
+
+        JAX's only, unless verify=False; for NumPy's, the trace costs less than the comparison. arrays=None: it is
+        compared at examples of its own, without XLA's optimisations.
+        """
+        known = self._lengths() if self.step.write_any_length and self.step.verify else []
+        for build in filter(None, [lengths.at(request, None, given, facts) for lengths in known]):
+            batch, tried = arrays, build
+            if batch is None:
+                batch, tried = some_batch(build), build.quick()
+            if build.contract.fits(batch) and self.agrees(tried, batch):
+                build.contract.held.facts, build.verified = self.surroundings.learn(facts), True
+                return build
+        return None
 
     def agrees(self, build: Build, arrays: Sequence[NDArray[Any]]) -> bool:
         """Does a program that was made for another length, or with knobs, agree with the function?"""
@@ -75,8 +104,8 @@ class Variants(Programs):
             self._check_rounding(build, arrays)
         return build.verified
 
-    def _made(
-        self, traced: Trace, given: Given, facts: Facts, request: Request, arrays: Sequence[NDArray[Any]]
+    def made(
+        self, traced: Trace, given: Given, facts: Facts, request: Request, arrays: Sequence[NDArray[Any]] | None
     ) -> Build:
         """The program of a trace, with the length of the inputs as a variable where this is possible."""
 
@@ -86,8 +115,9 @@ class Variants(Programs):
             return traced, self._make(traced, given, facts, request, arrays)
 
         build = self._make(traced, given, facts, request, arrays)
-        if self.step.takes_lengths and self._in_vain < IN_VAIN:
-            for lengths in any_length(traced, build, arrays, again):
+        if self._in_vain < IN_VAIN:
+            arrays = some_batch(build) if arrays is None else arrays
+            for lengths in any_length(traced, build, arrays, again, self.step.write_any_length):
                 if lengths.is_made_at(request):
                     self._in_vain = 0
                     return lengths.of(build)

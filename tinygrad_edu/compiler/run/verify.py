@@ -94,7 +94,7 @@ def _alike(build: Build, twin: Build, arrays: Sequence[NDArray[Any]]) -> bool:
             twin.forget(theta)
             build.forget(single)
         of_array = np.zeros(len(theta))
-        for array in build.lowered.arrays:
+        for array in (build.lowered or build.lengths.lowered).arrays:
             if array.source == PARAMETER:
                 of_array[array.places] = np.abs(gradients[1][array.places]).max(initial=0.0)
         parts = [(own, gradients[1], of_array)] if build.contract.request.gradient else []
