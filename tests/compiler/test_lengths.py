@@ -449,9 +449,7 @@ def test_a_loop_that_is_wrong_at_the_second_length_is_replaced(monkeypatch: pyte
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "function", [f for f in (*FUNCTIONS, *TWO, both_directions, growing_weights) if f is not with_positions]
-)
+@pytest.mark.parametrize("function", [*FUNCTIONS, *TWO, both_directions, growing_weights])
 @pytest.mark.filterwarnings("ignore:The function does not use")
 def test_jax_takes_every_length_without_another_trace(function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     jax = pytest.importorskip("jax")

@@ -5,6 +5,7 @@ written. The gradient is JAX's own, so a caller may differentiate by the inputs 
 the user's keeps its backward, as a `jax.custom_vjp`.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import Any, ClassVar
@@ -14,6 +15,7 @@ import numpy as np
 from ...engine.rule import Rule
 from ..find.lowered import CONSTANT
 from ..find.squares import THETA
+from ..find.views import dense_strides
 from ..ir.axes import access_of
 from ..ir.plan import Plan
 from ..ir.routine import Access, Array, Axis, B, Loop, Routine, Stmt, free_of, whole
@@ -407,7 +409,14 @@ class JaxEmitter:
         """
         parts: list[list[Array]] = []
         bounds, lines = [0], []
-        for array in sorted(self._leaves("parameter"), key=lambda array: int(array.places.min())):
+        growing = [x for x in self.plan.parameters if any(type(size) is not int for size in x.array.dims)]
+        for array, _, (piece,), *_ in growing:  # those that a length has use of, as of positions
+            assert piece.strides == dense_strides(piece.shape), "an array without gaps"
+            end = piece.start + math.prod(piece.shape)
+            text = f"parameters[{piece.start!s}:{end!s}].reshape({bare(piece.shape)})"
+            lines.append(_line(array.name, text, array.dims))
+        fixed = set(self._leaves("parameter")).difference(x.array for x in growing)
+        for array in sorted(fixed, key=lambda array: int(array.places.min())):
             first, after = int(array.places.min()), int(array.places.max()) + 1
             if array.source == THETA:
                 lines.append(_line(array.name, f"parameters[{first}:{after}]", array.dims))

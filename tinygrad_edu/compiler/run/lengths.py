@@ -98,8 +98,6 @@ class AnyLength:
         if write:  # another language, and NumPy's program to compare it with
             plans = [plan_of(end.lowered, first.contract.request.gradient, has_backward=False) for _, end in ends]
             plan, in_numpy = Joined(self.sizes, names, plans[0].program.book).join(*plans), self._namespace
-            if any(x.array is not y.array for x, y in zip(plan.parameters, plans[0].parameters, strict=True)):
-                raise Different
             first_axes = dict(zip(names, (own[0] for own in axes), strict=True))
             self.source, namespace = write(plan, n_inputs, title, first_axes, refusal)
             self._namespace = lambda *lengths: namespace | {"numpy": lambda: in_numpy(*lengths)}
