@@ -38,6 +38,7 @@ class Compiled(CompiledFunction):
     keeps = Variants
     takes_knobs = True  # may a program read numbers around the function?
     takes_draws = True  # may it be given random numbers?
+    takes_lengths = True  # may the length of its inputs be a variable?
     write_any_length: Any = None  # writes a program for inputs of any length, if not in NumPy
     writes_gradient = True  # or does what runs the program differentiate it?
     _write = staticmethod(make)  # makes a program of a trace

@@ -115,7 +115,7 @@ class Variants(Programs):
             return traced, self._make(traced, given, facts, request, arrays)
 
         build = self._make(traced, given, facts, request, arrays)
-        if self._in_vain < IN_VAIN:
+        if self.step.takes_lengths and self._in_vain < IN_VAIN:
             arrays = some_batch(build) if arrays is None else arrays
             for lengths in any_length(traced, build, arrays, again, self.step.write_any_length):
                 if lengths.is_made_at(request):
