@@ -33,10 +33,7 @@ def reads(step: Any, *lines: str) -> None:
 def test_a_recurrent_layer_reads_as_in_a_textbook() -> None:
     reads(
         compare(
-            lambda x, y: (tg.dot(recurrent(x)[-1], of.v) - y) ** 2,
-            flat(of.W, of.U, of.b, of.v),
-            X,
-            of.Y[:, 0],
+            lambda x, y: (tg.dot(recurrent(x)[-1], of.v) - y) ** 2, flat(of.W, of.U, of.b, of.v), X, of.Y[:, 0]
         ),
         "# XW1 = X @ W1.T + b1",
         "for t in range(T):",
@@ -194,10 +191,7 @@ def varying_distances(x: Any) -> Value:
     ("function", "parameters"),
     [
         (varying_distances, of.w),
-        (
-            lambda x: tg.tanh(of.w * tg.tanh(of.w * tg.tanh(of.w * x[0][0]))),
-            of.w,
-        ),  # too short to be worth a loop
+        (lambda x: tg.tanh(of.w * tg.tanh(of.w * tg.tanh(of.w * x[0][0]))), of.w),  # too short to be worth a loop
         (
             lambda x: tg.sum([tg.sum([of.w * a[0] for a in x[: t + 1]]) ** 2 for t in range(of.T)]),
             of.w,
