@@ -6,15 +6,17 @@
 # end with the smallest steps of backpropagation, done by hand.
 
 # %%
-# %matplotlib inline
 import math
+import random
 import sys
 
-import matplotlib.pyplot as plt
-import numpy as np
+import ziaplot
+from IPython.display import SVG
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value
+
+ziaplot.css("Canvas { color: white; }")  # plots with a white ground, also on a dark page
 
 # %% [markdown]
 # ## Why not by luck?
@@ -25,40 +27,46 @@ from tinygrad_edu import Value
 
 
 # %% alt="The loss over the tries of a random search, for few and for many weights: with many it hardly falls"
-def search(n, tries=2000):
+def distance(w, target):
+    """The loss: the mean square of what is missing."""
+    return sum((a - b) ** 2 for a, b in zip(w, target, strict=True)) / len(w)
+
+
+def search(n, tries=1000):
     """The losses of n weights that are changed at random, by a step of length 0.5 and less and less."""
-    rng = np.random.default_rng(0)
-    target, w = rng.uniform(-1, 1, n), np.zeros(n)
-    losses = [np.mean((w - target) ** 2)]
+    rng = random.Random(0)
+    target, w = [rng.uniform(-1, 1) for _ in range(n)], [0.0] * n
+    losses = [distance(w, target)]
     for _ in range(tries):
-        change = rng.normal(size=n)
-        change *= rng.uniform(0, 0.5) / np.linalg.norm(change)
-        losses.append(min(losses[-1], np.mean((w + change - target) ** 2)))
+        change = [rng.gauss(0, 1) for _ in range(n)]
+        size = rng.uniform(0, 0.5) / math.hypot(*change)
+        changed = [a + size * b for a, b in zip(w, change, strict=True)]
+        losses.append(min(losses[-1], distance(changed, target)))
         if losses[-1] < losses[-2]:
-            w += change
+            w = changed
     return losses
 
 
 def descend(n, steps=60):
     """The losses of n weights that follow their slopes. That of (w - target)² is 2 (w - target)."""
-    target, w, losses = np.random.default_rng(0).uniform(-1, 1, n), np.zeros(n), []
+    rng = random.Random(0)
+    target, w, losses = [rng.uniform(-1, 1) for _ in range(n)], [0.0] * n, []
     for _ in range(steps):
-        losses.append(np.mean((w - target) ** 2))
-        w -= 0.1 * 2 * (w - target)
+        losses.append(distance(w, target))
+        w = [a - 0.1 * 2 * (a - b) for a, b in zip(w, target, strict=True)]
     return losses
 
 
-plt.figure(figsize=(6, 3.2), layout="constrained")
-for n, colour in ((1, "#7fcdbb"), (10, "#41b6c4"), (100, "#1d91c0"), (1000, "#225ea8"), (10000, "#081d58")):
+plot = ziaplot.GraphLogXY().size(700, 320).axesnames("tries, or steps", "loss").legend("right")
+plot.xrange(1, 1000).yrange(1e-6, 1)
+plot.xlogdivisions = plot.ylogdivisions = 0  # no small ticks
+for n, colour in ((1, "#7fcdbb"), (10, "#41b6c4"), (100, "#1d91c0"), (1000, "#225ea8")):
     losses = search(n)
-    plt.loglog(np.arange(1, 2002), losses, color=colour, label=f"{n:,} weight{'s' * (n > 1)}")
-    print(f"{n:6,} weights: {losses[-1] / losses[0]:.0%} of the loss is left after 2,000 tries")
-plt.loglog(np.arange(1, 61), descend(10000), "--", color="#a02c12", label="10,000, by slopes")
-plt.ylim(1e-6, 1)
-plt.xlabel("tries, or steps")
-plt.ylabel("loss")
-plt.legend(loc="lower left", fontsize="small")
-plt.show()
+    name = f"{n:,} weight{'s' * (n > 1)}"
+    plot += ziaplot.PolyLine(range(1, 1001), losses[:-1]).color(colour).name(name)
+    print(f"{name}: {losses[-1] / losses[0]:.1g} of the loss is left after 1,000 tries")
+plot += ziaplot.PolyLine(range(1, 61), descend(1000)).color("#a02c12").stroke("dashed").name("1,000, by slopes")
+SVG(plot.tosvg())
 
 # %% [markdown]
 # With one weight, half of all changes go the right way. With many, a random change is right for half of the weights
@@ -91,19 +99,16 @@ print((f(2.0 + h) - f(2.0)) / h)
 # of `f` at 2.
 
 # %% tags=["cover"] alt="The curve of f with three secants through x = 2, whose slopes come near to that of the tangent"
-xs = np.linspace(0.5, 3.2, 200)
-plt.figure(figsize=(6, 4), layout="constrained")
-plt.plot(xs, f(xs), color="black", label="f(x) = x³ - 2x")
+plot = ziaplot.Graph().size(600, 400).xrange(0.5, 3.2).yrange(-3, 25).legend("topleft")
+xs = [0.5 + 2.7 * i / 200 for i in range(201)]
+plot += ziaplot.PolyLine(xs, [f(x) for x in xs]).color("black").name("f(x) = x³ - 2x")
 for h, colour in [(1.0, "#7fcdbb"), (0.5, "#1d91c0"), (0.2, "#225ea8")]:
     slope = (f(2 + h) - f(2)) / h
-    plt.axline((2, f(2)), slope=slope, color=colour, label=f"h = {h}: slope {slope:.2f}")
-    plt.plot(2 + h, f(2 + h), "o", color=colour)
-plt.axline((2, f(2)), slope=10, color="#a02c12", linestyle="--", label="tangent: slope 10")
-plt.plot(2, f(2), "o", color="#a02c12")
-plt.xlim(0.5, 3.2)
-plt.ylim(-3, 25)
-plt.legend()
-plt.show()
+    plot += ziaplot.Line((2, f(2)), slope).color(colour).name(f"h = {h}: slope {slope:.2f}")
+plot += ziaplot.Line((2, f(2)), 10).color("#a02c12").stroke("dashed").name("tangent: slope 10")
+points = [2, 2.2, 2.5, 3]
+plot += ziaplot.Scatter(points, [f(x) for x in points]).color("black").marker("o", 4)
+SVG(plot.tosvg())
 
 # %% [markdown]
 # ## The limit, by numbers
@@ -141,19 +146,19 @@ for digits in range(8, 17):
 
 # %% alt="The error of the slope over the step h: it falls with h, and rises again where rounding takes over"
 epsilon = sys.float_info.epsilon
-hs = 10.0 ** np.arange(-1, -16, -0.25)
+powers = [-i / 4 for i in range(4, 64)]
+hs = [10**power for power in powers]
 forward = [abs((f(2 + h) - f(2)) / h - 10) for h in hs]
 central = [abs((f(2 + h) - f(2 - h)) / (2 * h) - 10) for h in hs]
-plt.figure(figsize=(6, 4), layout="constrained")
-plt.loglog(hs, forward, "o-", color="#225ea8", markersize=3, label="one side")
-plt.loglog(hs, central, "s-", color="#a02c12", markersize=3, label="both sides")
-plt.loglog(hs, 6 * hs, ":", color="gray", label="6 h, the bend")
-plt.loglog(hs, epsilon * 4 / hs, "--", color="gray", label="4 ε / h, the rounding")
-plt.ylim(1e-13, 20)
-plt.xlabel("h")
-plt.ylabel("error of the slope")
-plt.legend()
-plt.show()
+plot = ziaplot.GraphLogY().size(700, 400).axesnames("log10 of h", "error of the slope").legend("right")
+plot.yrange(1e-13, 10)
+plot.ylogdivisions = 0
+for name, colour, errors in (("one side", "#225ea8", forward), ("both sides", "#a02c12", central)):
+    plot += ziaplot.PolyLine(powers, errors).color(colour).marker("o", 3).name(name)
+plot += ziaplot.PolyLine(powers, [6 * h for h in hs]).color("gray").stroke("dotted").name("6 h, the bend")
+rounding = [epsilon * 4 / h for h in hs]
+plot += ziaplot.PolyLine(powers, rounding).color("gray").stroke("dashed").name("4 ε / h, the rounding")
+SVG(plot.tosvg())
 
 # %% [markdown]
 # Read the picture from right to left, as `h` shrinks: the error falls, turns, and rises again. One side can give

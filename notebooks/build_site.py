@@ -29,7 +29,7 @@ ROOT = HERE.parent
 SITE = HERE / "site"
 LABEXTENSION = "share/jupyter/labextensions/@jupyterlite/pyodide-kernel-extension/static/pypi"
 KERNEL = ["comm", "ipykernel", "ipython", "jedi", "micropip", "piplite", "pyodide-kernel"]  # loaded at its start
-OURS = ["graphviz", "hypothesis", "mpmath", "python-flint", "sortedcontainers", "tqdm"]  # what our lessons import
+OURS = ["graphviz", "hypothesis", "mpmath", "python-flint", "sortedcontainers", "tqdm", "ziaplot"]  # in lessons
 INSTALL = "%pip install -q tinygrad-edu"  # the wheel of this site
 STATIC = {
     "11": "This lesson needs JAX, which has no WebAssembly build: read its outputs here, or run it on a computer."
@@ -52,7 +52,7 @@ def wheels(pyodide: Path, lock: dict[str, Any]) -> list[Path]:
         if name not in wanted and known[name]["file_name"].endswith("none-any.whl"):
             wanted.add(name)
             queue += known[name]["depends"]
-    wanted |= {"comm", "graphviz"}
+    wanted |= {"comm", "graphviz", "ziaplot"}
     exact = [f"{name}=={known[name]['version']}" if name in known else name for name in sorted(wanted)]
     platform = f"pyemscripten_{lock['info']['abi_version']}_wasm32"
     tags = ["--platform", platform, "--python-version", "3.14", "--implementation", "cp", "--abi", "cp314"]

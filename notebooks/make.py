@@ -61,7 +61,9 @@ def notebook(source: Path) -> NotebookNode:
     A cell's id comes from its text, so that diffs stay small.
     """
     cells = jupytext.read(source, fmt="py:percent").cells
-    needs = ("jax", "jax") if "\nimport jax\n" in source.read_text(encoding="utf-8") else ("flint", "prove")
+    text = source.read_text(encoding="utf-8")
+    module = next((name for name in ("jax", "ziaplot") if f"\nimport {name}\n" in text), "flint")
+    needs = module, "jax" if module == "jax" else "prove"
     tags = ["setup", "remove-cell"]  # the site has a link in its place
     cells.insert(1, nbformat.v4.new_code_cell(SETUP.format(*needs).strip(), metadata={"tags": tags}))
     ids: set[str] = set()
@@ -137,8 +139,8 @@ def add_pictures(book: NotebookNode) -> None:
                 with_fonts = re.sub('font-family="[^"]*"', FONTS, svg)
                 png = resvg_py.svg_to_bytes(svg_string=with_fonts, zoom=2, dpi=96)
                 output["data"]["image/png"] = base64.b64encode(bytes(png)).decode() + "\n"
-                width = round(float(re.search(r'width="([\d.]+)pt"', svg)[1]) * 4 / 3)
-                output["metadata"]["image/png"] = {"width": width}
+                number, unit = re.search(r'width="([\d.]+)(pt)?"', svg).groups()
+                output["metadata"]["image/png"] = {"width": round(float(number) * (4 / 3 if unit else 1))}
 
 
 def describe_pictures(book: NotebookNode) -> None:

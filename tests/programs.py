@@ -483,10 +483,7 @@ CASES |= {
 
 # --- Choices, constants, rules of one's own ---------------------------------------------------------------------
 @program(
-    np.array([0.0, 1.0, -1.0, 0.5, 0.75]),
-    np.array([0.0, 0.5, 1.0, 0.5, -0.5]),
-    a=np.array(0.5),
-    b=np.array(-0.25),
+    np.array([0.0, 1.0, -1.0, 0.5, 0.75]), np.array([0.0, 0.5, 1.0, 0.5, -0.5]), a=np.array(0.5), b=np.array(-0.25)
 )
 def choices(a: Any, b: Any, x: Any, y: Any) -> Value:
     lower = tg.where(x < y, a * x, b * y)

@@ -35,10 +35,12 @@ SCRIPTS = {  # and the engine that it compares with
     "derivatives.py": "flint",
     "soundness.py": "flint",
 }
-SLOW = {"on_jax.py": pytest.mark.slow, "eager.py": pytest.mark.slow, "documents.py": pytest.mark.slow}
+FAST = {"small.py", "calculus.py"}
 
 
-@pytest.mark.parametrize("script", [pytest.param(script, marks=SLOW.get(script, ())) for script in SCRIPTS])
+@pytest.mark.parametrize(
+    "script", [pytest.param(script, marks=() if script in FAST else pytest.mark.slow) for script in SCRIPTS]
+)
 def test_it_runs(script: str) -> None:
     if SCRIPTS[script]:
         pytest.importorskip(SCRIPTS[script])
@@ -46,6 +48,7 @@ def test_it_runs(script: str) -> None:
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_compiled_agrees_with_all_and_prints_every_table() -> None:
     result = run("compiled.py", "--quick", "--markdown", OMP_NUM_THREADS="1")
     assert result.returncode == 0, result.stderr

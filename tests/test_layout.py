@@ -1,11 +1,10 @@
 """The layout: which folder may import which, no cycle between modules, and nothing loose at the top."""
 
 import ast
+import functools
 import graphlib
 from collections import Counter
 from pathlib import Path
-
-import pytest
 
 PACKAGE = Path(__file__).parent.parent / "tinygrad_edu"
 
@@ -37,11 +36,16 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
+@functools.cache
+def nodes(name: str) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))))
+
+
 def imports(name: str) -> set[str]:
     """The modules of the package that a module imports, at the top, in a function or for its types."""
-    path, found = MODULES[name], set()
-    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    found = set()
+    package = name.split(".") if MODULES[name].name == "__init__.py" else name.split(".")[:-1]
+    for node in nodes(name):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = [*package[: len(package) - node.level + 1], *(node.module or "").split(".")]
             target = ".".join(part for part in base if part)
@@ -51,7 +55,18 @@ def imports(name: str) -> set[str]:
     return found
 
 
-GRAPH = {name: imports(name) for name in MODULES}
+@functools.cache
+def graph() -> dict[str, set[str]]:
+    return {name: imports(name) for name in MODULES}
+
+
+def reads(folder: str, depth: int) -> set[str]:
+    """What the modules of a folder read, by the parts of the names at this depth."""
+    own = [name for name in MODULES if f"{name}.".startswith(f"{folder}.")]
+    assert own
+    targets = {target for name in own for target in graph()[name]}
+    prefix = folder.rpartition(".")[0]
+    return {target.split(".")[depth] for target in targets if target.startswith(prefix)}
 
 
 def test_the_folders_are_listed_and_mirrored_and_little_lies_loose() -> None:
@@ -65,49 +80,34 @@ def test_the_folders_are_listed_and_mirrored_and_little_lies_loose() -> None:
 ROOMS = ["trace", "find", "ir", "backends", "run"]  # of the compiler: none of them reads a later one
 
 
-@pytest.mark.parametrize("place", range(len(ROOMS)))
-def test_in_the_compiler_no_room_reads_a_later_one(place: int) -> None:
-    own = [name for name in GRAPH if name.startswith(f"compiler.{ROOMS[place]}")]
-    read = {target.split(".")[1] for name in own for target in GRAPH[name] if target.startswith("compiler.")}
-    assert own
-    assert read <= set(ROOMS[: place + 1])
-
-
-@pytest.mark.parametrize("folder", READS)
-def test_imports_point_one_way(folder: str) -> None:
-    own = [name for name in GRAPH if name.partition(".")[0] == folder]
-    read = {target.partition(".")[0] for name in own for target in GRAPH[name]}
-    assert read - {folder} <= set(READS[folder].split())
-
-
-def test_in_testing_the_products_read_the_checks_and_not_each_other() -> None:
-    reads = {"check": {"check"}, "proof": {"proof", "check"}, "grade": {"grade", "check"}}
-    for name in (name for name in GRAPH if name.startswith("testing.")):
-        room = name.split(".")[1]
-        assert {target.split(".")[1] for target in GRAPH[name] if target.startswith("testing.")} <= reads[room]
+def test_imports_point_one_way() -> None:
+    for folder, others in READS.items():
+        assert reads(folder, 0) <= {folder, *others.split()}, folder
+    for place, room in enumerate(ROOMS):
+        assert reads(f"compiler.{room}", 1) <= set(ROOMS[: place + 1]), room
+    products = {name.split(".")[1] for name in MODULES if name.startswith("testing.")}
+    assert products == {"check", "proof", "grade"}
+    for room in products:  # they read the checks and not each other
+        assert reads(f"testing.{room}", 1) <= {"check", room}, room
 
 
 def test_no_module_imports_the_package_itself() -> None:
-    for path in MODULES.values():
-        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
-        names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-        names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
-        assert not any(name.partition(".")[0] == "tinygrad_edu" for name in names), path
+    for module in MODULES:
+        names = [alias.name for node in nodes(module) if isinstance(node, ast.Import) for alias in node.names]
+        names += [
+            node.module or "" for node in nodes(module) if isinstance(node, ast.ImportFrom) and not node.level
+        ]
+        assert not any(name.partition(".")[0] == "tinygrad_edu" for name in names), module
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
-    order = list(graphlib.TopologicalSorter(GRAPH).static_order())  # raises CycleError, which shows the cycle
+    order = list(graphlib.TopologicalSorter(graph()).static_order())  # raises CycleError, which shows the cycle
     assert set(order) == set(MODULES)
 
 
 def test_no_two_modules_and_no_two_classes_have_one_name() -> None:
     """But for the drop-in, which has micrograd's names, and the public alias of `engine.elementary`."""
-    own = {name: path for name, path in MODULES.items() if name.partition(".")[0] != "micrograd"}
-    classes = [
-        node.name
-        for path in own.values()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ClassDef)
-    ]
-    files = [path.name for path in own.values() if path.name != "__init__.py"]
+    own = [name for name in MODULES if name.partition(".")[0] != "micrograd"]
+    classes = [node.name for name in own for node in nodes(name) if isinstance(node, ast.ClassDef)]
+    files = [MODULES[name].name for name in own if MODULES[name].name != "__init__.py"]
     assert [name for name, n in Counter(classes + files).items() if n > 1] == []

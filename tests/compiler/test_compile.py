@@ -580,11 +580,7 @@ def test_rounding_at_a_zero_or_a_kink_is_no_disagreement(function: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "outputs",
-    [
-        lambda z: [tg.sum(z) - TARGET, z[0] - z[0]],
-        lambda z: [tg.sum([a - tg.sum(z) / 3 for a in z])],
-    ],
+    "outputs", [lambda z: [tg.sum(z) - TARGET, z[0] - z[0]], lambda z: [tg.sum([a - tg.sum(z) / 3 for a in z])]]
 )
 def test_outputs_that_are_zero_but_for_rounding_are_no_disagreement(outputs: Any) -> None:
     step = tg.compile(lambda x: outputs([v * n for v, n in zip(V, x, strict=True)]), V)

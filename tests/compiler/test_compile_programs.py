@@ -13,18 +13,7 @@ from cases import FEWER
 from comparing import compare, compare_outputs, eager, examples_of, used
 from hypothesis import event, given
 from hypothesis import strategies as st
-from programs import (
-    CASES,
-    CLASSES,
-    attention,
-    convolution,
-    flat,
-    leaves,
-    normal,
-    one_hot,
-    recurrence,
-    shaken,
-)
+from programs import CASES, CLASSES, attention, convolution, flat, leaves, normal, one_hot, recurrence, shaken
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn, topological_order

@@ -14,15 +14,7 @@ from tinygrad_edu.compiler.backends import numpy_helpers, straight_helpers
 RNG = np.random.default_rng(0)
 LOGSUMEXP = RULES["logsumexp"]
 WIDTHS = (1, 2, 31, 32, 33, 80)  # of rows: from 32 on they are added up in place
-TOPS = (
-    0.0,
-    0.0099,
-    0.0101,
-    -0.0099,
-    700.0,
-    -700.0,
-    1e6,
-)  # near 0 the logarithm may be all there is
+TOPS = (0.0, 0.0099, 0.0101, -0.0099, 700.0, -700.0, 1e6)  # near 0 the logarithm may be all there is
 
 
 def exact(row: Sequence[float]) -> list[float]:

@@ -164,7 +164,7 @@ def agrees_or_is_refused(seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "n", [25, pytest.param(100, marks=pytest.mark.slow), pytest.param(5000, marks=pytest.mark.thorough)]
+    "n", [15, pytest.param(100, marks=pytest.mark.slow), pytest.param(5000, marks=pytest.mark.thorough)]
 )
 def test_random_programs_of_indices(n: int) -> None:
     search(agrees_or_is_refused, n)

@@ -133,11 +133,7 @@ PLACES = [(i, j) for i in range(3) for j in range(3)]
 SECOND: list[tuple[Callable[..., Any], tuple[Any, ...], Any]] = [  # f, its arguments, its Hessian
     (cube, (2.0,), 12.0),
     (lambda x, y: x * x * y, (2.0, 3.0), ((6.0, 4.0), (4.0, 0.0))),
-    (
-        lambda p, y: p[0] * p[1] * y,
-        ([2.0, 3.0], 5.0),
-        ([([0.0, 5.0], 3.0), ([5.0, 0.0], 2.0)], ([3.0, 2.0], 0.0)),
-    ),
+    (lambda p, y: p[0] * p[1] * y, ([2.0, 3.0], 5.0), ([([0.0, 5.0], 3.0), ([5.0, 0.0], 2.0)], ([3.0, 2.0], 0.0))),
     (lambda p: 2 * p[0] - p[1], ([1.0, 2.0],), [[0.0, 0.0], [0.0, 0.0]]),
     (lambda x: tg.sum(x[i] * MATRIX[i][j] * x[j] for i, j in PLACES) / 2, ([1.0, -2.0, 3.0],), MATRIX),
     # d/dy of y x^(y-1) is x^(y-1) (1 + y log x): 1/x at y = 0, which is no kink

@@ -254,10 +254,7 @@ FORMULAS: dict[str, tuple[Function, Function]] = {  # of a and b, from -4 to 4
     "a power by exp": (lambda a, b: (1 + a * a) ** b, lambda a, b: tg.exp(b * tg.log1p(a * a))),
     "sqrt by a power": (lambda a, b: tg.sqrt(1 + a * a), lambda a, b: (1 + a * a) ** 0.5),
     "tan by sin and cos": (lambda a, b: tg.tan(a / 4), lambda a, b: tg.sin(a / 4) / tg.cos(a / 4)),
-    "the sine of a sum": (
-        lambda a, b: tg.sin(a + b),
-        lambda a, b: tg.sin(a) * tg.cos(b) + tg.cos(a) * tg.sin(b),
-    ),
+    "the sine of a sum": (lambda a, b: tg.sin(a + b), lambda a, b: tg.sin(a) * tg.cos(b) + tg.cos(a) * tg.sin(b)),
     "atan by asin": (lambda a, b: tg.atan(a), lambda a, b: tg.asin(a / tg.sqrt(1 + a * a))),
     "asin by acos": (lambda a, b: tg.asin(a / 5), lambda a, b: -tg.acos(a / 5)),
     "tanh by sinh and cosh": (lambda a, b: tg.tanh(a), lambda a, b: tg.sinh(a) / tg.cosh(a)),

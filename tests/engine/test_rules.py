@@ -48,8 +48,13 @@ def fewer() -> Iterator[None]:
     settings.load_profile("all")
 
 
+SLOW = [case for case in CASES if case not in OURS and {1, -0.5, 2.5, 0.1, 1.5, 0.3} & {*case.parameters.values()}]
+
+
 @pytest.mark.usefixtures("fewer")
-@by_case
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow if case in SLOW else ()) for case in CASES], ids=str
+)
 def test_the_rule_is_right(case: Rule) -> None:
     report = check_rule(case)
     assert report.inputs >= 120

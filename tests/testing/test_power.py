@@ -76,13 +76,11 @@ WRONG = [(rule, mistake) for rule in OURS for mistake in MISTAKES | OF_SEVERAL i
 QUICK = ("tanh", "mul", "pow", "relu", "max", "log")  # the others in CI
 
 
-def mark_of(rule: str, mistake: str) -> Any:
-    if (rule, mistake) == ("gelu", "missing_upstream"):
-        return pytest.mark.thorough
-    return () if rule in QUICK else pytest.mark.slow
+def marks(name: str) -> Any:
+    return () if name in QUICK else pytest.mark.slow
 
 
-CASES = [pytest.param(r, m, id=f"{r.name}-{m}", marks=mark_of(r.name, m)) for r, m in WRONG]
+CASES = [pytest.param(r, m, id=f"{r.name}-{m}", marks=marks(r.name)) for r, m in WRONG]
 
 
 @pytest.mark.parametrize(("rule", "mistake"), CASES)
@@ -118,9 +116,7 @@ INACCURATE: dict[str, Backward] = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in INACCURATE]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in INACCURATE])
 def test_an_inaccurate_formula_is_caught(name: str) -> None:
     with pytest.raises(RuleMismatch):
         check_rule(altered(RULES[name], INACCURATE[name]))

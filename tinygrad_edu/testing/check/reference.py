@@ -34,6 +34,8 @@ def ulps(got: Any, exact: Any, size: Any = 0) -> float:
     >>> ulps(1.0000000000000002, 1.0), ulps(0.1, mp.mpf(1) / 10) < 0.51
     (1.0, True)
     """
+    if got == exact:
+        return 0.0
     if mp.isnan(got) or mp.isnan(exact):
         return 0.0 if mp.isnan(got) and mp.isnan(exact) else math.inf
     with mp.workdps(DIGITS):
@@ -52,7 +54,8 @@ class Reference:
     sizes of the terms of which f and its slopes are made, where these cancel. `grid` and `strategy` say where to
     look, if not all over the declared domain; `special`, near which points of it to look closely. `bound` is the
     error allowed, in ulps. `n_arrays` is the number of arrays a reduction takes, and `nan_passes` is false for a
-    choice, which drops the nan it does not take.
+    choice, which drops the nan it does not take. `bend` is the second derivative for one input, where differences
+    of the slope take long.
     """
 
     f: Callable[..., Any]
@@ -65,6 +68,7 @@ class Reference:
     n_arrays: int = 1
     nan_passes: bool = True
     special: Point = ()
+    bend: Callable[..., Any] | None = None
 
     def value(self, point: Point) -> Any:
         if self.slopes:
@@ -93,6 +97,9 @@ class Reference:
 
     def second(self, point: Point, i: int, j: int) -> Any:
         """The derivative of slope i for input j."""
+        if self.bend:
+            with mp.workdps(DIGITS):
+                return self.bend(*map(high, point))
         slopes = self.slopes
         if slopes is None:
             return derivative(self.f, point, i, j)

@@ -64,7 +64,7 @@ def check_rule(
     if bound is not None and not (isinstance(bound, int | float) and bound > 0):
         raise ValueError(f"bound is an error in ulps, above 0, got {bound!r}.")
     case = Case(rule, reference, reference.bound if bound is None else bound)
-    case.end = time.thread_time() + budget
+    case.end, case.earliest = time.thread_time() + budget, time.perf_counter() + budget
     points, strategy = _where(case, domain)
     case.points = sorted(points, key=_extremity)  # the first to fail is the simplest of them
     _examine(case, strategy)
