@@ -442,7 +442,7 @@ def test_a_plain_number_that_becomes_a_value() -> None:
     ("function", "match"),
     [
         (lambda x: W[0] * eval("float")(x[0].data) + print, "was to become a float"),
-        (lambda x: exp(dot(x)) * math.floor(x[0].data), "an int"),
+        (lambda x: exp(dot(x)) * len({x[0].data}), "the key of a dict or a set"),
         (lambda x: Value(math.gamma(dot(x).data), (dot(x),), (1.0,)), "to become a float"),
         (lambda x: Value(np.float64(dot(x).data)) * W[0], "to become a float"),
         (lambda x: sum(W[i] for i in x), "Give whole numbers, an array of ints"),

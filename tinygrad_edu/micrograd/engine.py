@@ -133,8 +133,12 @@ def _beside(other: Any) -> Any:
 
 def _recorded(data: Any, rule: Any, left: Any, right: Any = None) -> "Value":
     """The Value of an operation of this engine. `Value.__init__`, which has more to ask, would double its cost."""
+    if data.__class__ is not float:
+        if watch.tracer and watch.tracer.is_placeholder(left):  # Value.tanh(x), by its class
+            return left._record(rule, (left,) if right is None else (left, right))  # type: ignore[no-any-return]
+        data = _number(data)
     node = _new(Value)
-    node.data = data if data.__class__ is float else _number(data)
+    node.data = data
     node.grad = 0.0
     node.label = ""
     node.rule = rule

@@ -16,9 +16,9 @@ from ..trace.checks import check_one_number, collector_paused, disagreement_erro
 from ..trace.containers import Part, parts_of
 from ..trace.lending import read_numbers
 from ..trace.nesting import Fields, size_of
-from ..trace.random_numbers import drawn_rows, with_draws
+from ..trace.random_numbers import Draw, drawn_rows, with_draws
 from ..trace.tracing import Draws
-from ..trace.tricks import Draw
+from ..trace.tricks import following_functions
 from .base import CompiledFunction
 from .batches import Irregular, as_arrays, check_indices
 from .build import Broken, Build, Request
@@ -368,7 +368,7 @@ class Compiled(CompiledFunction):
         names = self._argument_names(len(batch))
         arrays, size = as_arrays(batch, names)
         if DRAWN not in self._openers:
-            function = with_draws(self.original, names, self._draws)
+            function = with_draws(self.original, names, self._draws, following_functions)
             self._openers[DRAWN] = Compiled(function, self.parameters, **self._options())
         step = self._openers[DRAWN]
         step._theta, step._said = self._theta, self._said

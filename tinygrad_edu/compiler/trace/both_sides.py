@@ -9,21 +9,22 @@ For plain numbers, `chosen` does what the branch did, so another thread may run 
 
 `float(t)`, `int(t)`, `type(x)` and `isinstance(t, float)` become calls that know numbers that are followed.
 
-The tracer sees which code asked, and not which function: several may share one code, as closures do. Only the
-collector knows who refers to it. Each gets its own code back, whatever happens.
+`table[i]` becomes a call that chooses an item by a whole number of the example: see `items`.
+
+All functions that the traced one reaches get such code: see `surroundings`. Each gets its own back, whatever
+happens.
 """
 
 import ast
 import builtins
 import copy
 import functools
-import gc
 import linecache
 import math
 import numbers
 import operator
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import CodeType, FunctionType
 from typing import Any
@@ -31,12 +32,12 @@ from typing import Any
 from ...engine.rules import RULES
 from ...engine.value import Value
 from ...engine.watch import watch
+from .items import is_same, item
 from .placeholder import CHOICES, PACKAGE, Placeholder
 from .tracked import Tracked
 
-CHOSEN, ASKS, KNOWS, INDEX, SORT, SIDE = (
-    f"__tinygrad_edu_{name}__" for name in ("chosen", "asks", "knows", "index", "sort", "side")
-)
+NAMES = "chosen asks knows item is index sort text side".split()
+CHOSEN, ASKS, KNOWS, ITEM, IS, INDEX, SORT, TEXT, SIDE = (f"__tinygrad_edu_{name}__" for name in NAMES)
 KNOWN = {"float": 1, "int": 1, "bool": 1, "type": 1, "isinstance": 2}  # the builtins, by their arguments
 METHODS = {*RULES, *dir(math), "reLU", "clip", "max_with"}
 FUNCTIONS = {"Value", "abs", "max", "min", "sum", "len", "round", *KNOWN, *RULES, *dir(math)}
@@ -96,11 +97,20 @@ def _knows(function: Any, x: Any, *kinds: Any) -> Any:
                 return isinstance(x, kinds[0]) or isinstance(kind(), kinds[0])
             if function is type:
                 return kind
-            if function is float or (function is int and x.whole):
-                return Tracked(x.node, function is int)
+            if function is float:
+                return Tracked(x.node)
+            if function is int:
+                return math.trunc(x)
             if function is bool:
                 return x != 0
     return function(x, *kinds)
+
+
+def _text(form: str, given: Any) -> Any:
+    """form % given"""
+    if isinstance(given, tuple):
+        return form % tuple(x._shown() if isinstance(x, Tracked) else x for x in given)
+    return form % (given._shown() if isinstance(given, Tracked) else given)
 
 
 def _index(items: Any, x: Any) -> Any:
@@ -139,7 +149,9 @@ def _sort(items: Any, **options: Any) -> None:
         items.sort(**options)
 
 
-FUNCTIONS_OF = {CHOSEN: _chosen, ASKS: _asks, KNOWS: _knows, INDEX: _index, SORT: _sort}
+FUNCTIONS_OF = {
+    CHOSEN: _chosen, ASKS: _asks, KNOWS: _knows, ITEM: item, IS: is_same, INDEX: _index, SORT: _sort, TEXT: _text
+}  # fmt: skip
 
 
 # --- The code -----------------------------------------------------------------------------------------------
@@ -188,7 +200,7 @@ class _Writer(ast.NodeTransformer):
                 case ast.Call(ast.Attribute(attr=name), _, []):
                     fits = name in METHODS - self.others
                 case ast.Call(ast.Constant(name)):
-                    fits = name in (CHOSEN, KNOWS)
+                    fits = name in (CHOSEN, KNOWS, ITEM, IS)
                 case ast.Call(called):
                     fits = isinstance(called, ast.Lambda) and not node.keywords
                 case ast.Attribute(attr=name, ctx=ast.Store()):
@@ -231,6 +243,29 @@ class _Writer(ast.NodeTransformer):
             return node
         no, yes = _lambda(ast.Constant(False)), _lambda(ast.Constant(True))
         return _call(CHOSEN, self._test(node.operand), no, yes)
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
+        if not isinstance(node.ctx, ast.Load):
+            return node  # rows[i][j] = x changes the row itself
+        self.generic_visit(node)
+        if any(isinstance(x, ast.Slice | ast.Starred) for x in (node.slice, *getattr(node.slice, "elts", ()))):
+            return node
+        return _call(ITEM, node.value, node.slice)
+
+    def visit_Compare(self, node: ast.Compare) -> ast.expr:
+        self.generic_visit(node)
+        match node:
+            case ast.Compare(left, [ast.Is() | ast.IsNot() as op], [right]) if not isinstance(right, ast.Constant):
+                same = _call(IS, left, right)
+                return same if isinstance(op, ast.Is) else ast.UnaryOp(ast.Not(), same)
+        return node
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+        self.generic_visit(node)
+        match node:
+            case ast.BinOp(ast.Constant(str()) as form, ast.Mod(), given):
+                return _call(TEXT, form, given)
+        return node
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         self.generic_visit(node)
@@ -387,16 +422,16 @@ def _written(name: str, source: str, flags: int) -> dict[CodeType, CodeType]:
     return dict(zip(before, after, strict=True)) if same == [(c.co_name, c.co_firstlineno) for c in after] else {}
 
 
-def rewritten(codes: Collection[CodeType]) -> list[tuple[FunctionType, CodeType]]:
-    """The functions that run these codes and whose branches can be written as choices, with the new code."""
-    new = {}
-    for code in codes:
+def rewritten(functions: Iterable[FunctionType]) -> list[tuple[FunctionType, CodeType]]:
+    """Those of the functions whose branches can be written as choices, with the new code."""
+    new = []
+    for function in functions:
+        code = function.__code__
         source = "" if code.co_filename.startswith(PACKAGE) else "".join(linecache.getlines(code.co_filename))
         other = _written(code.co_filename, source, code.co_flags & 0x1FF0000).get(code)
         if other and other != code and other.co_freevars == code.co_freevars:
-            new[id(code)] = other
-    functions = [f for f in gc.get_referrers(*codes) if isinstance(f, FunctionType)] if new else []
-    return [(f, new[id(f.__code__)]) for f in functions if id(f.__code__) in new]
+            new.append((function, other))
+    return new
 
 
 @contextmanager

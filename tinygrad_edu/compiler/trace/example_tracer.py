@@ -3,20 +3,20 @@
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import CodeType, FrameType
 from typing import Any
 
 from ...engine.rules import RULES
 from ...engine.value import Value
 from .both_sides import is_number
+from .items import is_same
 from .lending import recording
 from .merging import TAME
 from .placeholder import CHOICES, GIVEN, TAKE, Placeholder, place_of, users_frame
 from .tracing import Tracer
 from .tracked import Tracked, kept_number, put_number
-from .tricks import Returned, list_read, only_prints
+from .tricks import only_prints
 
 SIDES = "_left", "_right"  # where a Value keeps its operands
 
@@ -31,20 +31,6 @@ class Outcome:
     pinned: Any = None
 
 
-@dataclass(frozen=True, eq=False)
-class Choice:
-    """items[value], by a whole number that `node` computes. The items are Values, or nested tuples of them.
-
-    It was asked for after so many steps of the path.
-    """
-
-    node: Value
-    value: int
-    items: tuple[Any, ...]
-    place: str
-    asked: int
-
-
 class ExampleTracer(Tracer):
     """A trace of one example: it has numbers, and remembers which were asked for."""
 
@@ -53,11 +39,7 @@ class ExampleTracer(Tracer):
         self.parameters: dict[Value, float] = parameters
         self.kinds: Sequence[Any] = kinds
         self.path: list[Outcome] = []
-        self.choices: list[Choice] = []
-        self.returned: Returned = {}
         self.hand: dict[Any, tuple[Value, Sequence[Any]]] = {}  # nodes by hand: their numbers and operands
-        self.by_a_call: bool = False  # was what a call returned read at an index?
-        self.asked: dict[int, CodeType] = {}  # the code that asked for numbers, and its callers'
         self.winners: dict[Any, tuple[Any, Any]] = {}  # of max by a key: the items, and which it is
         self._done = 0  # so many nodes have their numbers
 
@@ -74,7 +56,7 @@ class ExampleTracer(Tracer):
         return Tracked(Placeholder.of(CHOICES["plain"], (node,)))
 
     def same(self, node: Value, other: Any) -> bool:
-        return node is other if isinstance(other, Value) else super().same(node, other)
+        return is_same(node, other) if isinstance(other, Value) else super().same(node, other)
 
     def by_hand(self, node: Any, operands: Sequence[Any], slopes: Sequence[Any] | None) -> None:
         """Make a node that the function wrote by hand a placeholder with its number and its slopes."""
@@ -118,30 +100,20 @@ class ExampleTracer(Tracer):
         self.nodes.append(node)
 
     def truth(self, node: Value) -> bool:
-        self._ask()
         outcome = bool(self.number(node))
         self.path.append(Outcome(node, outcome, _here()))
         return outcome
 
     def pinned(self, node: Value, whole: bool = True) -> Any:
         """The number of a node as a plain one, which may go anywhere."""
-        self._ask()
         number = int(self.number(node)) if whole else float(self.number(node))
         same = Placeholder.of(CHOICES["equal"], (node, Value(number)))
         self.path.append(Outcome(same, True, _here(), number))
         return number
 
-    def _ask(self) -> None:
-        """Remember the code that asks for a number."""
-        frame: FrameType | None = users_frame()[1]
-        if frame and id(frame.f_code) not in self.asked:
-            while frame and frame.f_code is not Tracer.run.__code__:
-                self.asked[id(frame.f_code)] = frame.f_code
-                frame = frame.f_back
-
     def both(self, question: Tracked, then: Callable[[Any], Any], other: Callable[[Any], Any]) -> Any:
         """The numbers of both sides of a branch; None if they are no numbers, or if a side asks for more."""
-        lists: tuple[list[Any], ...] = self.nodes, self.choices, self.path, self.draws, self.refusals
+        lists: tuple[list[Any], ...] = self.nodes, self.path, self.draws, self.refusals
         before = list(map(len, lists))
         found = []
         with contextlib.suppress(Exception):  # of the side that is not for this example
@@ -149,7 +121,7 @@ class ExampleTracer(Tracer):
                 start = len(self.nodes)
                 found.append(side(0))
                 self._guard(start, question.node, side is then)
-            if all(map(is_number, found)) and before[2:] == list(map(len, lists))[2:]:
+            if all(map(is_number, found)) and before[1:] == list(map(len, lists))[1:]:
                 return found
         for those, n in zip(lists, before, strict=True):
             del those[n:]
@@ -163,10 +135,10 @@ class ExampleTracer(Tracer):
         self._done = min(self._done, start)
         safe: dict[Value, Value] = {}
         for node in made:
-            if node.rule is not None and node.rule not in TAME:
+            if node.rule is not None and node.rule not in TAME and node.rule is not TAKE:
                 ones = [1.0] * len(node.parents)
                 out = node.rule.forward(*ones)
-                if node.rule is TAKE or not all(map(math.isfinite, (out, *node.rule.shares(1.0, out, *ones)))):
+                if not all(map(math.isfinite, (out, *node.rule.shares(1.0, out, *ones)))):
                     raise ArithmeticError
                 for x in node.parents:
                     if x not in safe:
@@ -179,40 +151,11 @@ class ExampleTracer(Tracer):
         """The number of a node that becomes text, which may decide anything; unless a line only prints it."""
         return self.number(node) if not whole and only_prints(users_frame()[1]) else self.pinned(node, whole)
 
-    def picked(self, node: Value, frame: FrameType) -> int:
-        """The whole number of a node as an index, which the running instruction of a frame asks for."""
-        value = int(self.number(node))
-        items, by_a_call = list_read(
-            frame, self.returned, lambda key: key.number if isinstance(key, Tracked) else key
-        )
-        self.by_a_call |= by_a_call
-        if items.__class__.__name__ in ("list", "tuple", "ndarray") and node.rule and -len(items) <= value < 0:
-            self.inside(node, 0, -len(items))
-            node = Placeholder.of(RULES["add"], (node, Value(len(items))))  # Python counts from the end
-            value = int(self.number(node))
-        if items.__class__.__name__ in ("list", "tuple", "ndarray") and 0 <= value < len(items) > 1:
-            frozen = tuple(map(self._frozen, items))
-            rows = [list(leaves(item)) for item in frozen]
-            ids = {id(leaf) for row in rows for leaf, _ in row if leaf is not None}
-            alike = all([path for _, path in row] == [path for _, path in rows[0]] for row in rows)
-            if alike and len(ids) == sum(map(len, rows)):
-                self.choices.append(Choice(node, value, frozen, _here(), len(self.path)))
-                if node.rule:
-                    self.inside(node, len(items))
-                return value
-        return int(self.pinned(node))
-
     def inside(self, node: Value, end: int, start: int = 0) -> None:
         """Let the path say that start <= the number of a node < end, if it is so: an index is computed."""
         for name, bound in {"ge": start, "lt": end}.items():
             inside = Placeholder.of(CHOICES[name], (node, Value(bound)))
             self.path.append(Outcome(inside, bool(self.number(inside)), _here()))
-
-    def _frozen(self, item: Any) -> Any:
-        """An item with its Values, or numbers that are tracked, in nested tuples; None for anything else."""
-        if isinstance(item, Value | Tracked):
-            return self.known(item)
-        return tuple(map(self._frozen, item)) if isinstance(item, list | tuple) else None
 
     def known(self, x: Any) -> Any:
         """The node that a number stands for: of Value(x), where x is an input, the input."""
@@ -254,13 +197,3 @@ def _computed(rule: Any, inputs: list[Any]) -> float:
 def _here() -> str:
     """Where the user's code stands."""
     return place_of(users_frame()[1])
-
-
-def leaves(item: Any) -> Iterator[tuple[Any, tuple[int, ...]]]:
-    """The Values of nested tuples, each with the way to it."""
-    if not isinstance(item, tuple):
-        yield item, ()
-        return
-    for i, part in enumerate(item):
-        for leaf, path in leaves(part):
-            yield leaf, (i, *path)

@@ -129,7 +129,7 @@ class Placeholder(Value):
 
     def _take(self, options: Sequence[Any]) -> Any:
         """options[self] as one node; of rows, one node per column. Only a trace by examples computes an index."""
-        if self.__class__ is not Placeholder or (self.rule is not None and not hasattr(watch.tracer, "picked")):
+        if self.__class__ is not Placeholder or (self.rule is not None and not hasattr(watch.tracer, "both")):
             refuse("an index was computed from a placeholder", "Give the index as an argument of its own.")
         if hasattr(options[0], "__len__"):
             return [self._take(column) for column in zip(*options, strict=True)]
@@ -185,6 +185,8 @@ class Placeholder(Value):
         if self.rule in COMPARISONS.values() and isinstance(other, numbers.Real):
             return self._record(CHOICES["equal"], (self, other.node if hasattr(other, "node") else other))
         two_inputs = other.__class__ is self.__class__ is Placeholder and other.rule is self.rule is None
+        if self is not other and isinstance(other, Value) and TAKE in (self.rule, other.rule):
+            return (watch.tracer or NOBODY).same(self, other)
         if self is not other and (
             two_inputs or (isinstance(other, numbers.Real) and not isinstance(other, Value))
         ):

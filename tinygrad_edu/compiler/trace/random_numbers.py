@@ -1,71 +1,237 @@
 """Drawing: a function that draws random numbers becomes one that is given them as its last argument.
 
 The numbers are drawn on the host at each call, for one example after the other and in the order of the function.
-So the compiled function gives what the function itself gives after the same `random.seed`.
+So the compiled function gives what the function itself gives after the same `random.seed`. Generators of the
+user's own are followed too. What is drawn from a list, as by `random.choice(rows)`, is an item at a place that is
+drawn.
 """
 
+import functools
 import inspect
 import itertools
-from collections.abc import Callable, Sequence
-from typing import Any
+import random
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
-import numpy as np
-
+from ...engine.dispatch import is_array
 from ...engine.value import Value
 from ...engine.watch import watch
+from .items import item
 from .placeholder import Placeholder, refuse
 from .tracked import Tracked
-from .tricks import Draw, draw, drawn_before
 
 THAN, SAME = "than for another example", "Draw the same numbers for every example, or give them as an argument."
+FROM_A_LIST = "choice", "choices", "sample", "shuffle", "permutation"
+NO_DRAW = "getstate", "setstate", "get_state", "set_state", "spawn", "bytes", "randbytes"
 
 
-class Drawn(np.ndarray[Any, Any]):
-    """An array of random numbers that are followed: comparisons do not ask for them."""
+def _modules() -> dict[Any, Any]:
+    """The modules with functions that draw, and their generators. This package can do without NumPy."""
+    found: dict[Any, Any] = {random: random.getstate.__self__}  # type: ignore[attr-defined]  # a method
+    if numpy := sys.modules.get("numpy.random"):
+        found[numpy] = numpy.get_state.__self__
+    return found
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        inputs = tuple(np.asarray(x, object) if isinstance(x, np.ndarray) else x for x in inputs)
-        if ufunc in (np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal):
-            options["dtype"] = object
-        result = getattr(ufunc, method)(*inputs, **options)
-        return result.view(Drawn) if isinstance(result, np.ndarray) else result
 
-    def astype(self, *_: Any, **__: Any) -> Any:
-        """The same: its numbers have no type before they are drawn."""
-        return self
+def _is_generator(x: Any) -> bool:
+    numpy = sys.modules.get("numpy.random")
+    return isinstance(x, random.Random) or bool(numpy and isinstance(x, numpy.RandomState | numpy.Generator))
+
+
+class Draw(NamedTuple):
+    """A random number, or an array of them: the generator, its method and the arguments."""
+
+    generator: Any
+    method: str
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
+
+    @property
+    def function(self) -> str:
+        """The method as the function calls it."""
+        of = next((module.__name__ for module, own in _modules().items() if own is self.generator), "")
+        return f"{of or type(self.generator).__name__}.{self.method}"
+
+    def now(self) -> Any:
+        """Draw."""
+        if self.method != "shuffle":
+            return getattr(self.generator, self.method)(*self.arguments, **self.options)
+        order = list(range(*self.arguments))
+        self.generator.shuffle(order)
+        return order
+
+
+class _Draws(threading.local):
+    """The random numbers of this thread that were drawn before: a function that takes the next."""
+
+    next_drawn: Callable[[Draw, Any], Any] | None = None
+
+
+_here = _Draws()
+
+
+def state_of(generator: Any) -> Any:
+    """Where a generator is."""
+    if isinstance(generator, random.Random):
+        return generator.getstate()
+    return generator.bit_generator.state if hasattr(generator, "bit_generator") else generator.get_state()
+
+
+def generators() -> dict[Any, Any]:
+    """Where the generators of the modules are."""
+    return {generator: state_of(generator) for generator in _modules().values()}
+
+
+def put_state(generator: Any, state: Any) -> None:
+    """Put a generator where it was."""
+    if isinstance(generator, random.Random):
+        generator.setstate(state)
+    elif hasattr(generator, "bit_generator"):
+        generator.bit_generator.state = state
+    else:
+        generator.set_state(state)
+
+
+class Following:
+    """A generator whose methods note what is drawn, or take it from `next_drawn`, in a thread that traces."""
+
+    def __init__(self, generator: Any):
+        self._generator = generator
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._generator, name)
+        return _following(self._generator, name) if inspect.isroutine(method) and name not in NO_DRAW else method
+
+
+def follower(x: Any) -> Any:
+    """What stands for a generator, or a method of one, while a function is traced; None for anything else."""
+    if _is_generator(x):
+        return Following(x)
+    generator = getattr(x, "__self__", None)
+    if inspect.isroutine(x) and _is_generator(generator):
+        return getattr(Following(generator), x.__name__)
+    return None
+
+
+def of_modules() -> dict[tuple[Any, str], Any]:
+    """What stands for the functions of `random` and of numpy.random."""
+    return {
+        (module, name): getattr(Following(own), name)
+        for module, own in _modules().items()
+        for name, function in vars(module).items()
+        if (getattr(function, "__self__", None) is own and name[0] != "_" and name not in NO_DRAW)
+        or name == "seed"
+    }
+
+
+def _following(generator: Any, name: str) -> Callable[..., Any]:
+    original = getattr(generator, name)
+
+    @functools.wraps(original)
+    def function(*args: Any, **options: Any) -> Any:
+        if watch.tracer is None and not _here.next_drawn:
+            return original(*args, **options)
+        if not (name in FROM_A_LIST and args and hasattr(args[0], "__len__")):
+            return _drawn(Draw(generator, name, args, options))
+        items, *rest = args
+        n: Any = len(items)
+        found = items[:] if isinstance(items, list) else items.copy() if is_array(items) else list(items)
+        if isinstance(generator, random.Random) and name != "shuffle":
+            n = range(n)
+        elif name != "shuffle":
+            found = sys.modules["numpy"].asarray(found)
+        places = _drawn(Draw(generator, name, (n, *rest), options))
+        if not hasattr(places, "__len__"):
+            return item(found, places)
+        chosen = item(found, places) if is_array(found) else [item(found, place) for place in places]
+        if name == "shuffle":
+            items[:] = chosen
+        return None if name == "shuffle" else chosen
+
+    return function
+
+
+def _drawn(wanted: Draw) -> Any:
+    given = [*wanted.arguments, *wanted.options.values()]
+    numbers = [x for each in given for x in (each if isinstance(each, list | tuple) else [each])]
+    if watch.tracer is not None and any(isinstance(x, Value | Tracked) for x in numbers):
+        refuse(
+            f"{wanted.function} was called with a number that depends on the example",
+            "Draw outside, and give what was drawn as an argument; of random.gauss(m, s), draw random.gauss(0, 1) "
+            "and write m + s * that.",
+        )
+    before = state_of(wanted.generator)
+    if _here.next_drawn:
+        like = wanted.now()
+        put_state(wanted.generator, before)
+        return _here.next_drawn(wanted, like)
+    watch.tracer.draws.append(wanted)
+    watch.tracer.generators.setdefault(wanted.generator, before)
+    return wanted.now()
+
+
+@contextmanager
+def drawn_before(next_drawn: Callable[[Draw, Any], Any]) -> Iterator[None]:
+    """Inside the block, the random functions give what was drawn before, in this thread.
+
+    `next_drawn` is also given what the function itself draws, which has the shape.
+    """
+    outer, _here.next_drawn = _here.next_drawn, next_drawn
+    try:
+        yield
+    finally:
+        _here.next_drawn = outer
 
 
 def drawn_rows(wanted: Sequence[Draw], n: int) -> Any:
     """Random numbers for n examples, one row for each, in the order in which the function would draw them."""
-    return np.array([[x for each in wanted for x in np.ravel(draw(each))] for _ in range(n)])
+    import numpy as np
+
+    rows = [[each.now() for each in wanted] for _ in range(n)]
+    return np.array([[x for drawn in row if drawn is not None for x in np.ravel(drawn)] for row in rows])
 
 
-def with_draws(function: Callable[..., Any], names: Sequence[str], wanted: Sequence[Draw]) -> Callable[..., Any]:
-    """The same function of its arguments and of what it draws. Raises TraceError if it draws something else."""
+def with_draws(
+    function: Callable[..., Any], names: Sequence[str], wanted: Sequence[Draw], following: Callable[..., Any]
+) -> Callable[..., Any]:
+    """The same function of its arguments and of what it draws. Raises TraceError if it draws something else.
+
+    Inside of `following(function)` the random functions are followed.
+    """
+
+    import numpy as np
+
+    from .arrays import followed
 
     def of_draws(*arguments: Any) -> Any:
         *batch, numbers = arguments
         left, draws = iter(numbers), iter(wanted)
 
         def next_drawn(now: Draw, like: Any) -> Any:
-            if now != next(draws, None):
+            if repr(now) != repr(next(draws, None)):
                 refuse(f"{now.function} was called with other arguments, or more often, {THAN}", SAME)
+            if like is None:
+                return None
             whole = np.asarray(like).dtype.kind == "i"
             found = [plain(number, whole) for number in itertools.islice(left, np.size(like))]
-            return np.array(found, object).reshape(np.shape(like)).view(Drawn) if np.ndim(like) else found[0]
+            return followed(found).reshape(np.shape(like)) if np.ndim(like) else found[0]
 
         def plain(number: Any, whole: bool) -> Any:
             if isinstance(number, Placeholder):
-                return Tracked(number, whole) if hasattr(watch.tracer, "picked") else number
+                return Tracked(number, whole) if hasattr(watch.tracer, "both") else number
             number = number.data if isinstance(number, Value) else number
             return int(number) if whole and number == int(number) else number  # other points are compared too
 
-        with drawn_before(next_drawn):
+        with following(function), drawn_before(next_drawn):
             result = function(*batch)
         if next(draws, None):
             refuse(f"fewer random numbers were drawn {THAN}", SAME)
         return result
 
     parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in (*names, "drawn")]
+    of_draws.__wrapped__ = function  # type: ignore[attr-defined]  # what it reads is read by this one
     of_draws.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # names for the source
     return of_draws

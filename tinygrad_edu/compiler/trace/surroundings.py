@@ -10,6 +10,7 @@ stands in its place. Then all its numbers have one program.
 
 import contextlib
 import functools
+import random
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -92,6 +93,8 @@ class _Walk:
         self.facts: Facts = {}
         self.holders: list[tuple[Place, Any]] = []  # containers, which must stay the same
         self.sizes: Facts = {}
+        self.functions: list[types.FunctionType] = []
+        self.builtin: list[tuple[Place, Any]] = []  # functions written in C, and generators of random numbers
         self._seen: dict[int, Any] = {}
 
     def visit(self, way: str, place: Place, x: Any) -> None:
@@ -108,6 +111,9 @@ class _Walk:
                 self.facts[way] = place, x
         elif isinstance(x, list | tuple) and (len(x) > SHORT or isinstance(x, tuple)) and (numbers := _copied(x)):
             self.facts[way] = place, numbers
+        elif isinstance(x, types.BuiltinFunctionType) or _draws(x):
+            if place.holder is not None:
+                self.builtin.append((place, x))
         elif id(x) not in self._seen:
             self._seen[id(x)] = x
             n = len(self.facts)
@@ -162,6 +168,7 @@ class _Walk:
     def _function(self, way: str, function: types.FunctionType) -> None:
         if not _is_users(function.__module__ or "") or function.__code__.co_filename.startswith(PACKAGE):
             return
+        self.functions.append(function)
         own = _names(function.__code__)
         self.names |= own
         for name in own & function.__globals__.keys():
@@ -186,6 +193,12 @@ class _Walk:
                 if isinstance(inner, types.FunctionType):
                     self.visit(f"{kind.__name__}.{name}", Place(None, 0), inner)
 
+    def methods(self, kind: type) -> None:
+        """Those that the user has written for a class of Values, or has added to one of this package."""
+        for name, part in list(vars(kind).items()):
+            if isinstance(part, types.FunctionType) and name in self.names:
+                self.visit(f"{kind.__name__}.{name}", Place(None, 0), part)
+
     def _attributes(self, way: str, x: Any, own: dict[str, Any]) -> None:
         slots = {name for kind in type(x).__mro__ for name in getattr(kind, "__slots__", ())} & self.names
         for name in self.names & own.keys():
@@ -194,6 +207,12 @@ class _Walk:
         for name in slots:
             if hasattr(x, name):
                 self.visit(f"{way}.{name}", Place(x, name, "attribute"), getattr(x, name))
+
+
+def _draws(x: Any) -> bool:
+    """Is it a generator of random numbers, or a method of one?"""
+    x = x.__self__ if isinstance(x, types.MethodType) else x
+    return isinstance(x, random.Random) or type(x).__module__.startswith("numpy.random")
 
 
 def _is_tracked(x: Any) -> bool:
@@ -229,6 +248,13 @@ def size(x: Any) -> int:
     return sum(map(size, x)) if isinstance(x, list | tuple) else 1
 
 
+def functions_read(function: Callable[..., Any]) -> list[tuple[Place, Any]]:
+    """Where a function reads functions written in C, or generators of random numbers."""
+    surroundings = Surroundings(function, ())
+    surroundings.facts()
+    return surroundings.builtin
+
+
 class Surroundings:
     """What a function reads besides its arguments: `facts()`."""
 
@@ -236,16 +262,20 @@ class Surroundings:
         self._function, self._learned, self._names = function, set(learned), set[str]()
         self._own: set[str] = set()  # what the function itself changes, such as a counter
         self.holders: list[tuple[Place, Any]] = []
+        self.builtin: list[tuple[Place, Any]] = []
+        self.functions: list[types.FunctionType] = []  # all that it may call, as far as code names them
 
     def facts(self) -> Facts:
         """All numbers, as they are now."""
         for _ in range(ROUNDS):
             walk, n = _Walk(self._names, self._learned), len(self._names)
             walk.visit("", Place(None, 0), self._function)
+            for kind in {part for parameter in self._learned for part in type(parameter).__mro__}:
+                walk.methods(kind)
             if len(self._names) == n:
                 break
         found = walk.facts | (walk.sizes if len(walk.sizes) <= WIDE else {})
-        self.holders = walk.holders
+        self.holders, self.functions, self.builtin = walk.holders, walk.functions, walk.builtin
         return self._others(found)
 
     def _others(self, facts: Facts) -> Facts:

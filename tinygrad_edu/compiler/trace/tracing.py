@@ -18,7 +18,8 @@ from ...engine.watch import watch
 from .lending import of_classes, recording
 from .nesting import flat_values, nested, place_of_loss
 from .placeholder import OUTPUTS, Answers, Placeholder, TraceError, place_of, refuse
-from .tricks import Draw, following_functions, generators
+from .random_numbers import Draw, generators, put_state
+from .tricks import following_functions
 
 # --- Tracing --------------------------------------------------------------------------------------------------
 
@@ -77,6 +78,7 @@ class Tracer(Answers):
         self.refusals: list[TraceError] = []
         self.state: dict[tuple[int, str], tuple[Any, str, Any]] = {}
         self.draws: list[Draw] = []
+        self.generators: dict[Any, Any] = {}  # where those that were used have been before
         self.refuse = refuse
         super().__init__()
 
@@ -107,9 +109,10 @@ class Tracer(Answers):
         """The trace of the function. `inputs` has the placeholders of each argument, flat."""
         outer, watch.tracer = watch.tracer, self
         before = generators()
+        self.generators = dict(before)
         self.kind = next((type(p) for p in parameters if type(p) is not Value), Value)
         try:
-            with following_functions(), of_classes(parameters, recording):
+            with following_functions(function), of_classes(parameters, recording):
                 result = function(*map(nested, self.arguments(inputs), shapes))
                 first, result = (flat_values(result[0])[0], result[1]) if with_outputs else ([], result)
                 outputs, shape = flat_values(result)  # which may still compute: a generator
@@ -127,12 +130,29 @@ class Tracer(Answers):
             raise cause from error
         finally:
             watch.tracer = outer
-            if self.draws:
-                generators(before)
+            after = repr(generators()) if repr(generators()) != repr(before) else ""
+            for generator, state in self.generators.items():
+                if self.draws or after:
+                    put_state(generator, state)
+        if after:
+            self._must_be_followed(before, after)
         if self.draws:
             raise Draws(self.draws)
         state = list(self.state.values())
         return Trace(self.nodes, [*first, *outputs], shape, inputs, names, shapes, parameters, state, loss)
+
+    def _must_be_followed(self, before: dict[Any, Any], after: str) -> None:
+        """Raise TraceError if the function has drawn random numbers that were not followed."""
+        for wanted in self.draws:
+            wanted.now()
+        drawn = repr(generators())
+        for generator, state in self.generators.items():
+            put_state(generator, state)
+        if drawn != after:
+            raise TraceError(
+                "The function draws random numbers by other means than the functions of `random` or numpy.random, "
+                "and a generator that it names. Draw by these, or outside, and give the numbers as an argument."
+            )
 
     def arguments(self, inputs: list[list[Placeholder]]) -> list[list[Any]]:
         """What the function gets, flat."""

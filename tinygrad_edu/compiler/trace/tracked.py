@@ -8,7 +8,6 @@ and int would take the number of a float without asking.
 import builtins
 import numbers
 import operator
-import sys
 from typing import Any, NoReturn
 
 from ...engine.dispatch import is_array
@@ -152,18 +151,34 @@ class Tracked(Operators):
         number = self if low is None else RULES["max"](self, low)
         return number if high is None else RULES["min"](number, high)
 
+    # Rounding has no slope. An array computes it in the same way.
+
+    def __floor__(self) -> Any:
+        return _whole(self - self % 1)
+
+    def __ceil__(self) -> Any:
+        return -(-self).__floor__()
+
+    def __trunc__(self) -> Any:
+        return _whole(RULES["where"](self < 0, self.__ceil__(), self.__floor__()))
+
+    def __round__(self, digits: int | None = None) -> Any:
+        """A tie goes to the even neighbour; with digits, what x * 10**digits is rounded to decides."""
+        if digits is not None:
+            return round(self * 10.0**digits) / 10.0**digits
+        floor, rest = self.__floor__(), self % 1
+        up = RULES["where"](rest == 0.5, floor % 2, rest > 0.5)
+        return _whole(floor + up)
+
     # --- What becomes a plain number --------------------------------------------------------------------------
 
     def __bool__(self) -> bool:
         return bool(self.number) if watch.tracer is None else bool(watch.tracer.truth(self.node))
 
     def __index__(self) -> int:
-        return int(watch.tracer.picked(self.node, sys._getframe(1)) if self._is_asked("an index") else self.number)
+        return int(self._pinned("an index"))
 
     def __int__(self) -> int:
-        return int(watch.tracer.picked(self.node, sys._getframe(1)) if self._is_asked("an int") else self.number)
-
-    def __trunc__(self) -> int:
         return int(self._pinned("an int"))
 
     def __float__(self) -> float:
@@ -171,12 +186,6 @@ class Tracked(Operators):
 
     def __hash__(self) -> int:
         return hash(self._pinned("the key of a dict or a set"))
-
-    def __round__(self, digits: int | None = None) -> Any:
-        return round(self._pinned("rounded"), digits)
-
-    __floor__ = __trunc__
-    __ceil__ = __trunc__
 
     def _pinned(self, what: str) -> Any:
         return watch.tracer.pinned(self.node) if self._is_asked(what) else self.number
@@ -214,6 +223,11 @@ def _plain(x: Any) -> Any:
     """A number of NumPy as one of Python, and a bool as an int."""
     x = x.item() if hasattr(x, "dtype") and hasattr(x, "item") and not x.shape else x
     return int(x) if x.__class__ is bool else x
+
+
+def _whole(x: Any) -> Any:
+    """The same as a whole number."""
+    return Tracked(x.node, True) if isinstance(x, Tracked) else int(x)
 
 
 def is_whole(x: Any) -> bool:
