@@ -318,7 +318,15 @@ class _Writer(ast.NodeTransformer):
         return None
 
     def visit_If(self, node: ast.If) -> Any:
-        """Assignments to numbers, on one side or on both: each becomes an assignment of what is chosen."""
+        """Assignments to numbers, on one side or on both: each becomes an assignment of what is chosen.
+
+        So does what both sides append to a list.
+        """
+        match node.body, node.orelse:
+            case [ast.Expr(ast.Call(f, [a]))], [ast.Expr(ast.Call(g, [b]))] if getattr(f, "attr", "") == "append":
+                if ast.dump(f) == ast.dump(g):
+                    call = ast.Call(f, [ast.IfExp(node.test, a, b)], [])
+                    return self.visit(ast.copy_location(ast.Expr(call), node))
         pairs = self._assigned(node.body), self._assigned(node.orelse)
         test = f"{SIDE}{node.lineno}_{node.col_offset}"
         original = copy.deepcopy(node)

@@ -20,7 +20,7 @@ from ...engine.dispatch import is_array
 from ...engine.value import Value
 from ...engine.watch import watch
 from .items import item
-from .placeholder import Placeholder, refuse
+from .placeholder import Placeholder, place_of, refuse, users_frame
 from .tracked import Tracked
 
 THAN, SAME = "than for another example", "Draw the same numbers for every example, or give them as an argument."
@@ -148,6 +148,8 @@ def _following(generator: Any, name: str) -> Callable[..., Any]:
             return item(found, places)
         chosen = item(found, places) if is_array(found) else [item(found, place) for place in places]
         if name == "shuffle":
+            if watch.tracer is not None:
+                watch.tracer.shuffled.append((items, found, place_of(users_frame()[1])))
             items[:] = chosen
         return None if name == "shuffle" else chosen
 
@@ -171,6 +173,16 @@ def _drawn(wanted: Draw) -> Any:
     watch.tracer.draws.append(wanted)
     watch.tracer.generators.setdefault(wanted.generator, before)
     return wanted.now()
+
+
+def put_back(shuffled: list[tuple[Any, Any, str]]) -> str:
+    """Put lists back in order that a function shuffled. Where was one shuffled that is still used elsewhere?"""
+    kept = ""
+    while shuffled:
+        items, before, place = shuffled.pop()
+        items[:] = before
+        kept = kept or (place if sys.getrefcount(items) > 2 else "")
+    return kept
 
 
 @contextmanager
@@ -220,6 +232,8 @@ def with_draws(
             return followed(found).reshape(np.shape(like)) if np.ndim(like) else found[0]
 
         def plain(number: Any, whole: bool) -> Any:
+            if isinstance(number, Tracked):
+                return Tracked(number.node, whole)
             if isinstance(number, Placeholder):
                 return Tracked(number, whole) if hasattr(watch.tracer, "both") else number
             number = number.data if isinstance(number, Value) else number

@@ -18,7 +18,7 @@ from ...engine.watch import watch
 from .lending import of_classes, recording
 from .nesting import flat_values, nested, place_of_loss
 from .placeholder import OUTPUTS, Answers, Placeholder, TraceError, place_of, refuse
-from .random_numbers import Draw, generators, put_state
+from .random_numbers import Draw, generators, put_back, put_state
 from .tricks import following_functions
 
 # --- Tracing --------------------------------------------------------------------------------------------------
@@ -78,6 +78,7 @@ class Tracer(Answers):
         self.refusals: list[TraceError] = []
         self.state: dict[tuple[int, str], tuple[Any, str, Any]] = {}
         self.draws: list[Draw] = []
+        self.shuffled: list[tuple[Any, Any, str]] = []
         self.generators: dict[Any, Any] = {}  # where those that were used have been before
         self.refuse = refuse
         super().__init__()
@@ -134,6 +135,12 @@ class Tracer(Answers):
             for generator, state in self.generators.items():
                 if self.draws or after:
                     put_state(generator, state)
+            kept = put_back(self.shuffled)
+        if kept:
+            raise TraceError(
+                f"A list was shuffled that the next call finds in its new order{kept}. Shuffle a copy: "
+                "rows = list(data), random.shuffle(rows)."
+            )
         if after:
             self._must_be_followed(before, after)
         if self.draws:
