@@ -82,7 +82,7 @@ def pow(x, y):
         return -inf if x < 0 and y % 2 == 1 else inf
     except ZeroDivisionError:
         return math.copysign(inf, x) if y % 2 == 1 else inf
-    return out if isinstance(out, numbers.Real) else nan
+    return out if out.__class__ is float or isinstance(out, numbers.Real) else nan
 
 
 def mod(x, y):

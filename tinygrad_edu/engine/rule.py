@@ -7,7 +7,7 @@ Value, records the operation itself, so this file does not import Value.
 import functools
 from collections.abc import Callable, Iterable
 from math import inf
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import Any, Literal, TypeVar, overload
 
 from .dispatch import is_array
@@ -49,6 +49,18 @@ class Interval:
 
     def __repr__(self) -> str:
         return f"Interval({self.low!r}, {self.high!r}, open={self.open})"
+
+
+def _with(function: Any, parameters: dict[str, Any]) -> Any:
+    """The function with these keyword arguments as its defaults: a call takes half the time of a partial's."""
+    code = getattr(function, "__code__", None)
+    if code is None or set(parameters) != {*code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]}:
+        return functools.partial(function, **parameters)
+    bound = FunctionType(
+        code, function.__globals__, function.__name__, function.__defaults__, function.__closure__
+    )
+    bound.__kwdefaults__ = parameters
+    return bound
 
 
 class Rule:
@@ -101,8 +113,7 @@ class Rule:
         shown = {key: f"({x})" if "/" in str(x) else x for key, x in self.parameters.items()}  # x**(1/2)
         self.symbol = symbol.format(**shown)
         if parameters:
-            self.forward = functools.partial(forward, **parameters)
-            self.backward = functools.partial(backward, **parameters)
+            self.forward, self.backward = _with(forward, parameters), _with(backward, parameters)
         self.called = called or ("method" if n_inputs == 1 else "function")
         usual = zip((0.5, 2.0, 1.5) * (n_inputs or 2), (*domain, *[Interval()] * (n_inputs or 2)), strict=False)
         self.example = example or tuple(interval.typical(x) for x, interval in usual)[: n_inputs or 2]
