@@ -36,8 +36,9 @@ from .items import is_same, item
 from .placeholder import CHOICES, PACKAGE, Placeholder
 from .tracked import Tracked
 
-NAMES = "chosen asks knows item is index sort text side".split()
-CHOSEN, ASKS, KNOWS, ITEM, IS, INDEX, SORT, TEXT, SIDE = (f"__tinygrad_edu_{name}__" for name in NAMES)
+PRINTING = {"print", "display", "write", "debug", "info", "warning", "error", "set_description", "set_postfix"}
+NAMES = "chosen asks knows item is index sort text prints side".split()
+CHOSEN, ASKS, KNOWS, ITEM, IS, INDEX, SORT, TEXT, PRINTS, SIDE = (f"__tinygrad_edu_{name}__" for name in NAMES)
 KNOWN = {"float": 1, "int": 1, "bool": 1, "type": 1, "isinstance": 2}  # the builtins, by their arguments
 METHODS = {*RULES, *dir(math), "reLU", "clip", "max_with"}
 FUNCTIONS = {"Value", "abs", "max", "min", "sum", "len", "round", *KNOWN, *RULES, *dir(math)}
@@ -113,6 +114,19 @@ def _text(form: str, given: Any) -> Any:
     return form % (given._shown() if isinstance(given, Tracked) else given)
 
 
+def _prints(call: Callable[[Any], Any]) -> None:
+    """print(...): text that is only printed decides nothing."""
+    tracer = watch.tracer
+    before = tracer and tracer.printing
+    try:
+        if tracer:
+            tracer.printing = True
+        call(0)
+    finally:
+        if tracer:
+            tracer.printing = before
+
+
 def _index(items: Any, x: Any) -> Any:
     """items.index(x), where the items are numbers that are followed, or x is max(items, key=...)."""
     tracer: Any = watch.tracer
@@ -150,7 +164,8 @@ def _sort(items: Any, **options: Any) -> None:
 
 
 FUNCTIONS_OF = {
-    CHOSEN: _chosen, ASKS: _asks, KNOWS: _knows, ITEM: item, IS: is_same, INDEX: _index, SORT: _sort, TEXT: _text
+    CHOSEN: _chosen, ASKS: _asks, KNOWS: _knows, ITEM: item, IS: is_same, INDEX: _index, SORT: _sort, TEXT: _text,
+    PRINTS: _prints,
 }  # fmt: skip
 
 
@@ -258,6 +273,14 @@ class _Writer(ast.NodeTransformer):
             case ast.Compare(left, [ast.Is() | ast.IsNot() as op], [right]) if not isinstance(right, ast.Constant):
                 same = _call(IS, left, right)
                 return same if isinstance(op, ast.Is) else ast.UnaryOp(ast.Not(), same)
+        return node
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr:
+        self.generic_visit(node)
+        match node.value:
+            case ast.Call(ast.Name(name) | ast.Attribute(attr=name)) as call if name in PRINTING:
+                if not any(isinstance(x, ast.Yield | ast.Await | ast.NamedExpr) for x in ast.walk(call)):
+                    node.value = _call(PRINTS, _lambda(call))
         return node
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:

@@ -16,7 +16,6 @@ from .merging import TAME
 from .placeholder import CHOICES, GIVEN, TAKE, Placeholder, place_of, users_frame
 from .tracing import Tracer
 from .tracked import Tracked, kept_number, put_number
-from .tricks import only_prints
 
 SIDES = "_left", "_right"  # where a Value keeps its operands
 
@@ -146,10 +145,6 @@ class ExampleTracer(Tracer):
                         safe[x] = Placeholder.of(RULES["where"], (question, *pair))
                 node.replace([safe[x] for x in node.parents])
             self.nodes.append(node)
-
-    def shown(self, node: Value, whole: bool) -> Any:
-        """The number of a node that becomes text, which may decide anything; unless a line only prints it."""
-        return self.number(node) if not whole and only_prints(users_frame()[1]) else self.pinned(node, whole)
 
     def inside(self, node: Value, end: int, start: int = 0) -> None:
         """Let the path say that start <= the number of a node < end, if it is so: an index is computed."""

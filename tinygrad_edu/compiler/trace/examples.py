@@ -9,6 +9,7 @@ is known too. Else the function is refused. So nothing is assumed about a path t
 `table[i]` is no part of the path, if the list holds numbers: see `items`.
 """
 
+import functools
 import itertools
 import reprlib
 from collections.abc import Callable, Sequence
@@ -97,20 +98,18 @@ class Examples:
 
     def _too_many(self, run: Run) -> bool:
         """Are there too many paths, with this one? Answers about whole numbers do not count."""
-        whole = {x for kind, inputs in zip(self.kinds, self.inputs, strict=True) if kind is int for x in inputs}
-        known: dict[Value, bool] = {}
-
-        def by_whole(node: Value) -> bool:
-            if node not in known:
-                made_of = {x for x in topological_order(node) if x.rule is None} - whole
-                known[node] = not any(isinstance(x, Placeholder) or x in self.learned for x in made_of)
-            return known[node]
-
+        by_whole = functools.cache(self._by_whole)
         ways = {
             tuple((step.outcome, step.pinned) for step in each.path if not by_whole(step.node))
             for each in (*self.runs, run)
         }
         return len(ways) > PATHS or len(self.runs) >= BY_WHOLE
+
+    def _by_whole(self, node: Value) -> bool:
+        """Do whole numbers of the example alone decide a number?"""
+        whole = {x for kind, inputs in zip(self.kinds, self.inputs, strict=True) if kind is int for x in inputs}
+        made_of = {x for x in topological_order(node) if x.rule is None} - whole
+        return not any(isinstance(x, Placeholder) or x in self.learned for x in made_of)
 
     def trace(self) -> Trace:
         """All runs as one trace."""
@@ -135,6 +134,11 @@ class Examples:
         what, instead = "a number was used as a plain int", "Choose by tg.take(xs, index) or a one-hot input."
         if step.pinned is None:
             what, instead = "a number decides what is computed", SELECT
+        if self._by_whole(step.node):
+            instead += (
+                " Or decide it before, outside of the function: give it the items that it shall compute with. "
+                "Examples of several lengths may be passed together."
+            )
         elif isinstance(step.pinned, float):
             what, instead = "the text of a number was used", "Keep to numbers, or only print the text."
         return TraceError(

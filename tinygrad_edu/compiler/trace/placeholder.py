@@ -276,6 +276,7 @@ class Answers:
 
     def __init__(self) -> None:
         self.kind: Any = Value  # the class of the parameters
+        self.printing: bool = False  # is text only printed?
         self.gradients: dict[Any, Any] = {}  # of the Values that a closure by hand reads and sets
 
     def data(self, node: Value) -> Any:

@@ -206,7 +206,8 @@ class Tracked(Operators):
 
     def _shown(self) -> Any:
         """The number as text, which may become a key, such as f"layer{i}"."""
-        return self.number if watch.tracer is None else watch.tracer.shown(self.node, self.whole)
+        tracer = watch.tracer
+        return self.number if tracer is None or tracer.printing else tracer.pinned(self.node, self.whole)
 
 
 numbers.Real.register(Tracked)

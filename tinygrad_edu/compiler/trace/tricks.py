@@ -1,21 +1,17 @@
 """Tricks: what the tracer must know, and only the interpreter can tell.
 
-Does a number that becomes text decide anything? The source of the line says whether it is only printed. And max,
-min and the functions of `math` would take a number that is followed for a plain one, or fail: others stand in
-their place while a function is traced. So do those of `random`, which note what is drawn.
+max, min and the functions of `math` would take a number that is followed for a plain one, or fail: others stand
+in their place while a function is traced. So do those of `random`, which note what is drawn.
 """
 
-import ast
 import builtins
 import functools
-import linecache
 import math
 import numbers
 import operator
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 from ...engine.rules import RULES
@@ -26,35 +22,8 @@ from .random_numbers import follower, of_modules
 from .surroundings import functions_read
 from .tracked import Tracked
 
-PRINTING = {"print", "display", "write", "debug", "info", "warning", "error", "set_description", "set_postfix"}
 SORTED = 32  # numbers that sorted() follows: of more, the order is a part of the path
 
-
-@functools.lru_cache(maxsize=256)
-def _statements(name: str) -> list[ast.stmt]:
-    """The statements of a file, or of a cell; none where the source is not to be had."""
-    try:
-        tree = ast.parse("".join(linecache.getlines(name)))
-    except SyntaxError:
-        return []
-    return [node for node in ast.walk(tree) if isinstance(node, ast.stmt)]
-
-
-def only_prints(frame: FrameType) -> bool:
-    """Is the statement that runs in a frame a call such as print(...), whose result nobody reads?"""
-    line = frame.f_lineno
-    around = [s for s in _statements(frame.f_code.co_filename) if s.lineno <= line <= (s.end_lineno or s.lineno)]
-    if not around:
-        return False
-    statement = min(around, key=lambda s: (s.end_lineno or s.lineno) - s.lineno)
-    if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Call):
-        return False
-    called = statement.value.func
-    name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", None)
-    return name in PRINTING
-
-
-# --- Functions of Python ----------------------------------------------------------------------------------------
 
 _lock, _open = threading.Lock(), [0]
 _MATH = "exp expm1 log1p sqrt sin cos tan asin acos atan sinh cosh tanh erf log2 log10 asinh acosh atanh".split()
