@@ -132,6 +132,30 @@ def test_a_program_compiles_as_it_is(program: Callable[..., Any]) -> None:
             p.data = number
 
 
+BONUS = {W[0]: 3.0, W[1]: 4.0, W[2]: 5.0}
+ITEMS: list[Callable[[int], Any]] = [
+    lambda i: W[-1 - i] * W[i - 1] + W[i % 2],  # some count from the end
+    lambda i: W[i] * BONUS[W[i]] + BONUS.get(W[i], 1.0) * W[3],
+    lambda i: W[i] * (2.0 if W[i] in (W[0], W[1]) else 1.0) * (W[i] in {W[2]: 1}),
+    lambda i: W[0] * len({W[i], W[2], W[1]}) * W.index(W[i]),
+    lambda i: W[1] * XS[i].sum() * XS[i, 1] + W[2] * XS[[i, 0]][0][1],
+    lambda i: W[2] * Backwards([1.0, 2.0, 4.0])[i],
+]
+
+
+class Backwards(list[Any]):
+    def __getitem__(self, i: Any) -> Any:
+        return list.__getitem__(self, -1 - i)
+
+
+@pytest.mark.parametrize("function", ITEMS)
+@pytest.mark.filterwarnings("ignore:The function does not use")
+def test_an_item_is_the_one_that_python_takes(function: Callable[[int], Any]) -> None:
+    step = tg.compile(function, W)
+    for batch in ([1], [0, 1, 2], [2, 0]):
+        assert step(batch) == pytest.approx(np.mean([function(i).data for i in batch]), rel=1e-12)
+
+
 def shuffled_for_good(x: float) -> Any:
     random.shuffle(ROWS)
     return W[0] * ROWS[0][0][0] * x

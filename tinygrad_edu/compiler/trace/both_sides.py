@@ -32,14 +32,17 @@ from typing import Any
 from ...engine.rules import RULES
 from ...engine.value import Value
 from ...engine.watch import watch
-from .items import is_same, item
+from .items import is_same, item, itself
 from .placeholder import CHOICES, PACKAGE, Placeholder
 from .tracked import Tracked
 
 PRINTING = {"print", "display", "write", "debug", "info", "warning", "error", "set_description", "set_postfix"}
-NAMES = "chosen asks knows item is index sort text prints side".split()
-CHOSEN, ASKS, KNOWS, ITEM, IS, INDEX, SORT, TEXT, PRINTS, SIDE = (f"__tinygrad_edu_{name}__" for name in NAMES)
+NAMES = "chosen asks knows item is itself index sort text prints side".split()
+CHOSEN, ASKS, KNOWS, ITEM, IS, ITSELF, INDEX, SORT, TEXT, PRINTS, SIDE = (
+    f"__tinygrad_edu_{name}__" for name in NAMES
+)
 KNOWN = {"float": 1, "int": 1, "bool": 1, "type": 1, "isinstance": 2}  # the builtins, by their arguments
+BY_KEY = {"get", "pop", "setdefault", "add", "remove", "discard", "count"}  # methods that ask which one it is
 METHODS = {*RULES, *dir(math), "reLU", "clip", "max_with"}
 FUNCTIONS = {"Value", "abs", "max", "min", "sum", "len", "round", *KNOWN, *RULES, *dir(math)}
 EXPRESSIONS = (
@@ -164,8 +167,8 @@ def _sort(items: Any, **options: Any) -> None:
 
 
 FUNCTIONS_OF = {
-    CHOSEN: _chosen, ASKS: _asks, KNOWS: _knows, ITEM: item, IS: is_same, INDEX: _index, SORT: _sort, TEXT: _text,
-    PRINTS: _prints,
+    CHOSEN: _chosen, ASKS: _asks, KNOWS: _knows, ITEM: item, IS: is_same, ITSELF: itself, INDEX: _index,
+    SORT: _sort, TEXT: _text, PRINTS: _prints,
 }  # fmt: skip
 
 
@@ -215,7 +218,7 @@ class _Writer(ast.NodeTransformer):
                 case ast.Call(ast.Attribute(attr=name), _, []):
                     fits = name in METHODS - self.others
                 case ast.Call(ast.Constant(name)):
-                    fits = name in (CHOSEN, KNOWS, ITEM, IS)
+                    fits = name in (CHOSEN, KNOWS, ITEM, IS, ITSELF)
                 case ast.Call(called):
                     fits = isinstance(called, ast.Lambda) and not node.keywords
                 case ast.Attribute(attr=name, ctx=ast.Store()):
@@ -273,6 +276,18 @@ class _Writer(ast.NodeTransformer):
             case ast.Compare(left, [ast.Is() | ast.IsNot() as op], [right]) if not isinstance(right, ast.Constant):
                 same = _call(IS, left, right)
                 return same if isinstance(op, ast.Is) else ast.UnaryOp(ast.Not(), same)
+            case ast.Compare(left, [ast.In() | ast.NotIn()]):
+                node.left = _call(ITSELF, left)
+        return node
+
+    def visit_Dict(self, node: ast.Dict) -> ast.Dict:
+        self.generic_visit(node)
+        node.keys = [key and _call(ITSELF, key) for key in node.keys]
+        return node
+
+    def visit_Set(self, node: ast.Set) -> ast.Set:
+        self.generic_visit(node)
+        node.elts = [x if isinstance(x, ast.Starred) else _call(ITSELF, x) for x in node.elts]
         return node
 
     def visit_Expr(self, node: ast.Expr) -> ast.Expr:
@@ -300,6 +315,10 @@ class _Writer(ast.NodeTransformer):
                 if self._is_pure(x):  # the number of those that ...
                     made.generators[0].ifs = []
                     made.elt = _call(CHOSEN, self._test(test), _lambda(x), _lambda(ast.Constant(0)))
+            case ast.Call(ast.Attribute(attr=name), [x, *rest]) if name in BY_KEY and not isinstance(
+                x, ast.Starred
+            ):
+                node.args = [_call(ITSELF, x), *rest]
             case ast.Call(ast.Attribute(items, "index"), [x], []):
                 return _call(INDEX, items, x)
             case ast.Call(ast.Attribute(items, "sort"), []):

@@ -4,11 +4,14 @@ The items are Values, plain numbers, or rows of them that are all alike. Of anyt
 the number becomes a plain one, and a part of the path.
 """
 
+import sys
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any, NoReturn
 
 from ...engine.dispatch import is_array
+from ...engine.graph import topological_order
+from ...engine.rules import RULES
 from ...engine.value import Value
 from ...engine.watch import watch
 from .placeholder import TAKE, Placeholder, refuse
@@ -37,11 +40,11 @@ def item(items: Any, key: Any) -> Any:
     """items[key], where the key may be a whole number of the example, or hold such numbers."""
     if not hasattr(watch.tracer, "both"):
         return items[key]
+    key = itself(key)
     if is_array(items):
         from .arrays import followed  # NumPy is there
     if isinstance(key, Tracked):
-        known = key.whole and (isinstance(items, list | tuple) or is_array(items))
-        row = _item(items, key) if known else items[key]
+        row = _item(items, key) if key.whole and _is_plain(items) else items[key]
         return followed(row) if isinstance(row, Row) and is_array(items) else row
     if is_array(items) and isinstance(key, tuple) and key and not is_array(key[0]):
         row = item(items, key[0])
@@ -52,20 +55,24 @@ def item(items: Any, key: Any) -> Any:
     return items[key]
 
 
+def _is_plain(items: Any) -> bool:
+    """Is it a list, a tuple or an array, with [] as these have it?"""
+    kinds = (list, tuple, *([sys.modules["numpy"].ndarray] if is_array(items) else []))
+    return getattr(type(items), "__getitem__", None) in [kind.__getitem__ for kind in kinds]
+
+
 def _item(items: Any, key: Tracked) -> Any:
     tracer: Any = watch.tracer
     number, n = key.number, len(items)
-    if -n <= number < 0 and key.node.rule:  # Python counts from the end
-        tracer.inside(key.node, 0, -n)
-        key = key + n
-    elif not 0 <= number < n or n == 1:
+    wraps = any(x.rule in (RULES["sub"], RULES["neg"]) for x in topological_order(key.node))
+    if not -n * wraps <= number < n or n == 1:
         return items[key]
     rows = items.tolist() if is_array(items) else items
     if _size(rows) > MANY or not _are_alike(rows):
         return items[key]
     if key.node.rule:
-        tracer.inside(key.node, n)
-    return _taken(key.node, rows)
+        tracer.inside(key.node, n, -n * wraps)
+    return _taken((key % n if wraps else key).node, rows)  # Python counts from the end
 
 
 def _size(rows: Any) -> int:
@@ -101,6 +108,8 @@ def _taken(index: Value, rows: Sequence[Any]) -> Any:
 
 def itself(x: Any) -> Any:
     """The item of a table that x stands for, when it is asked which one it is: then its number is a plain one."""
+    if not hasattr(watch.tracer, "both"):
+        return x
     while isinstance(x, Row) or (isinstance(x, Placeholder) and x.rule is TAKE):
         index, *table = (x.index, *x.table) if isinstance(x, Row) else x.parents
         x = table[watch.tracer.pinned(index)]
@@ -109,4 +118,4 @@ def itself(x: Any) -> Any:
 
 def is_same(x: Any, y: Any) -> bool:
     """x is y"""
-    return itself(x) is itself(y) if hasattr(watch.tracer, "both") else x is y
+    return itself(x) is itself(y)

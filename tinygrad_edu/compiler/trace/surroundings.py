@@ -57,13 +57,14 @@ class Place:
         else:
             self.holder[self.key] = x
 
-    def source(self, name: str) -> str:
-        """The expression that gets it, where `name` is the holder."""
+    def source(self, name: Callable[[Any], str]) -> str:
+        """The expression that gets it, where objects have these names."""
+        holder = name(self.holder)
         if self.kind == "attribute":
-            return f"{name}.{self.key}"
+            return f"{holder}.{self.key}"
         if self.kind == "size":
-            return f"len({name})"
-        return f"{name}{'.__defaults__' if self.kind == 'default' else ''}[{self.key!r}]"
+            return f"len({holder})"
+        return f"{holder}{'.__defaults__' if self.kind == 'default' else ''}[{name(self.key)}]"
 
 
 Facts = dict[str, tuple[Place, Any]]  # by the way from the function: where, and what
@@ -415,12 +416,12 @@ class Holds:
 
         keys = {knob.key for knob in self.knobs if knob.place}
         for way, (place, x) in self.facts.items():
-            text = place.source(name(place.holder))
+            text = place.source(name)
             if way in keys:
                 tests.append(f"{text}.__class__ is float")
             else:
                 tests.append(f"{text} {'is' if isinstance(x, Value) or x is None else '=='} {name(x)}")
-        tests += [f"{place.source(name(place.holder))} is {name(x)}" for place, x in self.holders]
+        tests += [f"{place.source(name)} is {name(x)}" for place, x in self.holders]
         tests += [f"{name(thing)}.{attribute} == {name(x)}" for thing, attribute, x in self.state]
         if self.frozen:
             given |= {"values": [v for v, _ in self.frozen], "numbers": [n for _, n in self.frozen]}

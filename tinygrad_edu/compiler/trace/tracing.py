@@ -131,24 +131,23 @@ class Tracer(Answers):
             raise cause from error
         finally:
             watch.tracer = outer
-            after = repr(generators()) if repr(generators()) != repr(before) else ""
-            for generator, state in self.generators.items():
-                if self.draws or after:
-                    put_state(generator, state)
+            after = repr(generators())
+            for generator, state in self.generators.items() if self.draws or after != repr(before) else ():
+                put_state(generator, state)
             kept = put_back(self.shuffled)
         if kept:
             raise TraceError(
                 f"A list was shuffled that the next call finds in its new order{kept}. Shuffle a copy: "
                 "rows = list(data), random.shuffle(rows)."
             )
-        if after:
-            self._must_be_followed(before, after)
+        if after != repr(before):
+            self._must_be_followed(after)
         if self.draws:
             raise Draws(self.draws)
         state = list(self.state.values())
         return Trace(self.nodes, [*first, *outputs], shape, inputs, names, shapes, parameters, state, loss)
 
-    def _must_be_followed(self, before: dict[Any, Any], after: str) -> None:
+    def _must_be_followed(self, after: str) -> None:
         """Raise TraceError if the function has drawn random numbers that were not followed."""
         for wanted in self.draws:
             wanted.now()

@@ -11,7 +11,7 @@ import numbers
 import operator
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ...engine.rules import RULES
@@ -58,18 +58,17 @@ def following_functions(function: Callable[..., Any]) -> Iterator[None]:
         for (module, name), other in _FOLLOWED.items():
             setattr(module, name, other)
         others = {id(original): _FOLLOWED[key] for key, original in _originals.items()}
-        there = [
-            (place, place.get(), other)
-            for place, x in functions_read(function)
-            if (other := others.get(id(x)) or follower(x))
-        ]
-        for place, _, other in there:
-            place.put(other)
+        there = []
+        for place, x in functions_read(function):
+            if other := others.get(id(x)) or follower(x):
+                with suppress(TypeError, AttributeError):  # in a tuple, or frozen
+                    place.put(other)
+                    there.append((place, x))
     try:
         yield
     finally:
         with _lock:
-            for place, own, _ in there:
+            for place, own in there:
                 place.put(own)
             _open[0] -= 1
             if not _open[0]:
