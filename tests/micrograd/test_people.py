@@ -1,5 +1,6 @@
 """Training programs in the styles of many people: only the import is the drop-in. All compile as written."""
 
+import math
 import random
 import sys
 from collections.abc import Callable
@@ -130,6 +131,25 @@ def test_a_program_compiles_as_it_is(program: Callable[..., Any]) -> None:
     finally:
         for p, number in zip(parameters, before, strict=True):
             p.data = number
+
+
+def test_rounding_is_that_of_python() -> None:
+    def function(x: Any) -> Any:
+        v = (W[0] * 0 + x).data
+        return (
+            W[0],
+            int(v),
+            math.floor(v),
+            math.ceil(v),
+            round(v),
+            *(round(v, n) for n in (-1, 0, 1, 2, 4, 7)),
+            v // 1,
+        )
+
+    ties = [(RNG.integers(-999, 999) + 0.5) / 10.0**n for n in (0, 1, 2, 4, 7, -1) for _ in range(20)]
+    xs = [0.49999999999999994, -1e-20, 2.675, *ties, *np.nextafter(ties, 9), *RNG.normal(0, 99, size=40)]
+    rows = [[getattr(x, "data", x) for x in function(float(x))] for x in xs]
+    assert tg.compile(function, W).predict(xs).tolist() == rows
 
 
 BONUS = {W[0]: 3.0, W[1]: 4.0, W[2]: 5.0}

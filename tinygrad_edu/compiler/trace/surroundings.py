@@ -249,13 +249,6 @@ def size(x: Any) -> int:
     return sum(map(size, x)) if isinstance(x, list | tuple) else 1
 
 
-def functions_read(function: Callable[..., Any]) -> list[tuple[Place, Any]]:
-    """Where a function reads functions written in C, or generators of random numbers."""
-    surroundings = Surroundings(function, ())
-    surroundings.facts()
-    return surroundings.builtin
-
-
 class Surroundings:
     """What a function reads besides its arguments: `facts()`."""
 
@@ -290,6 +283,13 @@ class Surroundings:
             if way not in before or way not in after or not same(before[way][1], after[way][1]):
                 self._own.add(way.removesuffix("]"))  # of a list that has grown, all numbers
         return self._others(after)
+
+
+def functions_read(function: Callable[..., Any]) -> list[tuple[Place, Any]]:
+    """Where a function reads functions written in C, or generators of random numbers."""
+    surroundings = Surroundings(function, ())
+    surroundings.facts()
+    return surroundings.builtin
 
 
 def same(x: Any, y: Any) -> bool:

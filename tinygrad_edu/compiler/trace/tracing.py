@@ -113,7 +113,7 @@ class Tracer(Answers):
         self.generators = dict(before)
         self.kind = next((type(p) for p in parameters if type(p) is not Value), Value)
         try:
-            with following_functions(function), of_classes(parameters, recording):
+            with of_classes(parameters, recording), following_functions(function):
                 result = function(*map(nested, self.arguments(inputs), shapes))
                 first, result = (flat_values(result[0])[0], result[1]) if with_outputs else ([], result)
                 outputs, shape = flat_values(result)  # which may still compute: a generator

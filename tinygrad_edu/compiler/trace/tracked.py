@@ -154,21 +154,31 @@ class Tracked(Operators):
     # Rounding has no slope. An array computes it in the same way.
 
     def __floor__(self) -> Any:
-        return _whole(self - self % 1)
+        return self if self.whole else _whole(self - self % 1)
 
     def __ceil__(self) -> Any:
-        return -(-self).__floor__()
+        return self if self.whole else -(-self).__floor__()
 
     def __trunc__(self) -> Any:
-        return _whole(RULES["where"](self < 0, self.__ceil__(), self.__floor__()))
+        return self if self.whole else _whole(RULES["where"](self < 0, self.__ceil__(), self.__floor__()))
 
     def __round__(self, digits: int | None = None) -> Any:
-        """A tie goes to the even neighbour; with digits, what x * 10**digits is rounded to decides."""
-        if digits is not None:
-            return round(self * 10.0**digits) / 10.0**digits
-        floor, rest = self.__floor__(), self % 1
-        up = RULES["where"](rest == 0.5, floor % 2, rest > 0.5)
-        return _whole(floor + up)
+        """As Python rounds: x is compared with the exact middle, and a tie goes to the even neighbour.
+
+        The products of 10**digits with each half of the digits of x have no rounding error.
+        """
+        if not -7 <= (digits or 0) <= 7:
+            _refuse(f"rounded to {digits} digits")
+        scale = 10.0 ** abs(digits or 0)
+        floor = (self / scale if (digits or 0) < 0 else self * scale).__floor__()
+        if (digits or 0) < 0:
+            below = (floor + 0.5) * scale - self
+        else:
+            large = 134217729.0 * self
+            high = _apart(large - _apart(large - self))
+            below = _apart(_apart(floor + 0.5 - high * scale) - _apart(_apart(self - high) * scale))
+        whole = _whole(floor + RULES["where"](below == 0, floor % 2, below < 0))
+        return whole if digits is None else whole * scale if digits < 0 else whole / scale
 
     # --- What becomes a plain number --------------------------------------------------------------------------
 
@@ -229,6 +239,11 @@ def _plain(x: Any) -> Any:
 def _whole(x: Any) -> Any:
     """The same as a whole number."""
     return Tracked(x.node, True) if isinstance(x, Tracked) else int(x)
+
+
+def _apart(x: Any) -> Any:
+    """x as a number that is no part of a larger sum: rounding errors would cancel there."""
+    return Tracked(Placeholder.of(CHOICES["plain"], (x.node,))) if isinstance(x, Tracked) else x
 
 
 def is_whole(x: Any) -> bool:

@@ -50,6 +50,7 @@ def following_functions(function: Callable[..., Any]) -> Iterator[None]:
     function reads one of these, or a generator, by a name of its own, as after `from math import exp`, the other
     stands there too.
     """
+    read, there = functions_read(function), []
     with _lock:
         _open[0] += 1
         for key, other in of_modules().items():
@@ -58,8 +59,7 @@ def following_functions(function: Callable[..., Any]) -> Iterator[None]:
         for (module, name), other in _FOLLOWED.items():
             setattr(module, name, other)
         others = {id(original): _FOLLOWED[key] for key, original in _originals.items()}
-        there = []
-        for place, x in functions_read(function):
+        for place, x in read:
             if other := others.get(id(x)) or follower(x):
                 with suppress(TypeError, AttributeError):  # in a tuple, or frozen
                     place.put(other)
