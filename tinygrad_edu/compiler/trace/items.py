@@ -20,20 +20,20 @@ from .tracked import Tracked, is_whole
 MANY = 200_000  # items of items: of longer tables the number becomes a plain one
 
 
-class Row(list[Any]):
+class ChosenRow(list[Any]):
     """A row that a number of the example has chosen. It is none of the table's rows, so it must not be changed."""
 
     index: Any = None
     table: Any = None
 
 
-def _changed(row: Row, *_: Any, **__: Any) -> NoReturn:
+def _changed(row: ChosenRow, *_: Any, **__: Any) -> NoReturn:
     refuse("a row that a number of the example has chosen was changed", "Change a copy: row = list(table[i]).")
 
 
 CHANGES = "append clear extend insert pop remove reverse sort __delitem__ __iadd__ __imul__ __setitem__"
 for _name in CHANGES.split():
-    setattr(Row, _name, _changed)
+    setattr(ChosenRow, _name, _changed)
 
 
 def item(items: Any, key: Any) -> Any:
@@ -45,7 +45,7 @@ def item(items: Any, key: Any) -> Any:
         from .arrays import followed  # NumPy is there
     if isinstance(key, Tracked):
         row = _item(items, key) if key.whole and _is_plain(items) else items[key]
-        return followed(row) if isinstance(row, Row) and is_array(items) else row
+        return followed(row) if isinstance(row, ChosenRow) and is_array(items) else row
     if is_array(items) and isinstance(key, tuple) and key and not is_array(key[0]):
         row = item(items, key[0])
         return item(row, key[1:] if key[2:] else key[1]) if key[1:] else row
@@ -92,7 +92,7 @@ def _taken(index: Value, rows: Sequence[Any]) -> Any:
     if isinstance(first, list | tuple):
         columns = [_taken(index, column) for column in zip(*rows, strict=True)]
         if isinstance(first, list):
-            row = Row(columns)
+            row = ChosenRow(columns)
             row.index, row.table = index, rows
             return row
         return type(first)(*columns) if hasattr(first, "_fields") else tuple(columns)
@@ -110,8 +110,8 @@ def itself(x: Any) -> Any:
     """The item of a table that x stands for, when it is asked which one it is: then its number is a plain one."""
     if not hasattr(watch.tracer, "both"):
         return x
-    while isinstance(x, Row) or (isinstance(x, Placeholder) and x.rule is TAKE):
-        index, *table = (x.index, *x.table) if isinstance(x, Row) else x.parents
+    while isinstance(x, ChosenRow) or (isinstance(x, Placeholder) and x.rule is TAKE):
+        index, *table = (x.index, *x.table) if isinstance(x, ChosenRow) else x.parents
         x = table[watch.tracer.pinned(index)]
     return x
 
