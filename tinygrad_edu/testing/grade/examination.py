@@ -255,6 +255,7 @@ class Examination:
             ]
             for tail in tails:
                 yield program_of(inputs, (f, (0, 1)), *tail)
+            yield program_of(inputs, (f, (0, 1)), (f, (0, 1)), (h, (3, 4)))  # the same operation twice
         for f in mergers:
             numbers = (2.0, 6.0, 3.0, 4.0) if f == "a * b" else (1.0, 4.0, 2.0, 3.0)
             for last in (numbers[3], 7.0):  # two nodes with equal numbers, and the same with different ones
@@ -337,7 +338,7 @@ class Examination:
                 texts = [fault.at.removesuffix(" only")]
             elif fault.at:
                 texts = [text for text in texts if base_of(text) == fault.at] or [fault.at]
-            elif fault.kind in ("walk", "seed", "start", "clip"):
+            elif fault.kind in ("walk", "seen", "levels", "seed", "start", "clip"):
                 texts = []
             program = min(shown, key=lambda trial: (len(trial.program.steps), trial.text not in texts)).program
             self._report(fault.name, fault.sentence, texts, program)

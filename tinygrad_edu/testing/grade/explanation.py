@@ -33,7 +33,7 @@ class Explanation:
         self.trials = trials
         self.general = [*general, *of_sharing()]
         self.rows = _measured(trials)
-        self._costs: dict[tuple[int, frozenset[Fault]], float] = {}
+        self._costs: dict[tuple[int, *tuple[Fault, ...]], float] = {}
         self._local: dict[str, list[Fault]] = {}
         starts = [self._set(given), self._set(())] if given else [self._set(())]
         best = self._search(starts)
@@ -96,9 +96,10 @@ class Explanation:
 
     def _cost(self, i: int, faults: Iterable[Fault]) -> float:
         trial = self.trials[i]
-        key = (i, frozenset(fault for fault in faults if fault.concerns(trial)))
+        # Where two faults fit, the first one works: the one of this operation, and of this operand.
+        key = (i, *sorted((fault for fault in faults if fault.concerns(trial)), key=Fault.reach))
         if key not in self._costs:
-            right = trial.explained_by(key[1])
+            right = trial.explained_by(key[1:])
             self._costs[key] = UNKNOWN if right is None else 0.0 if right else UNEXPLAINED
         return self._costs[key]
 

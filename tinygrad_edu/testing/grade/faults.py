@@ -50,7 +50,7 @@ MISTAKES = {
     "borrowed": "computes with tinygrad_edu",
     "unusable": "cannot be run",
 }
-WALKS = {  # the likeliest first; the walk of "levels" has a number
+WALKS = {  # the likeliest first
     "direction": "go from the root through reversed(topological order)",
     "paths": "each visit, as in recursive calls of _backward, passes on once more what has arrived so far",
     "depth": "a node near the root passes its gradient on before a longer path has reached it",
@@ -95,74 +95,89 @@ class Trial:
             return None
 
     def orders(
-        self, walk: str, levels: int, operands: Sequence[tuple[int, ...]], leaves: bool
+        self, walk: str, seen: str, levels: int, operands: Sequence[tuple[int, ...]], leaves: bool
     ) -> list[tuple[int, ...]]:
         """The orders of nodes in which such a walk may go, without repetitions, with or without the leaves."""
-        key = (walk, levels, tuple(operands), leaves)
-        if key not in self._orders:
+        asked = (walk, seen, levels, tuple(operands), leaves)
+        if asked not in self._orders:
             forks = [i for i, below in enumerate(operands) if len(set(below)) > 1]
             turns = itertools.product((1, -1), repeat=len(forks)) if len(forks) < 7 else ((1,), (-1,))
-            orders = list[tuple[int, ...]]()
-            for turn in turns:
-                turned = [tuple(below) for below in operands]
+            orders = list[Sequence[int]]()
+            for turn, (key, known) in itertools.product(turns, self._keys(seen)):
+                turned = [tuple({key[p]: p for p in below}.values()) if seen else below for below in operands]
                 for i, sign in zip(forks, itertools.cycle(turn), strict=False):
                     turned[i] = turned[i][::sign]
-                for order in _walk(self, walk, levels, turned):
-                    orders.append(tuple(i for i in order if leaves or self.nodes[i]))
-            self._orders[key] = list(dict.fromkeys(orders))
-        return self._orders[key]
+                orders += _walk(walk, turned, key, known, bool(seen or levels))
+            if levels:
+                far = {len(operands) - 1: 0}
+                for i in _met(operands, 0):
+                    for p in operands[i]:
+                        far.setdefault(p, far[i] + 1)
+                near_root = [[i for i in order if far[i] < levels] for order in orders]
+                orders = near_root + [order[:levels] for order in orders]
+            found = (tuple(i for i in order if leaves or self.nodes[i]) for order in orders)
+            self._orders[asked] = list(dict.fromkeys(found))
+        return self._orders[asked]
+
+    def _keys(self, seen: str) -> list[tuple[Sequence[Any], Sequence[Any]]]:
+        """By what a walk takes two nodes for one, and what it has seen before it starts."""
+        if seen == "visited":
+            return [([node and node.base for node in self.nodes], ())]
+        if not seen:
+            return [(range(len(self.nodes)), ())]
+        values = list[Any](self.program.inputs)
+        formulas, known = list[Any](values), dict[Any, int]()
+        for node in filter(None, self.nodes):
+            values.append(node.row.out)
+            formula = (node.base, *(p if p is None else formulas[p] for p in node.operands))
+            formulas.append(known.setdefault(formula, len(known)))
+        numbers = [x for node in self.nodes if node for x in node.numbers]
+        return [(values, ()), (values, numbers), ([(x,) for x in formulas], ())]
 
 
-def _walk(trial: Trial, walk: str, levels: int, operands: Sequence[tuple[int, ...]]) -> Iterable[Iterable[int]]:
+def _walk(
+    walk: str, operands: Sequence[tuple[int, ...]], key: Sequence[Any], known: Iterable[Any], odd: bool
+) -> list[Sequence[int]]:
     """The orders of nodes in a walk, if operands are visited in the order in which they stand."""
-    root, nodes = len(operands) - 1, trial.nodes
-    if walk == "equality":
-        values = [*trial.program.inputs, *(node.row.out for node in nodes if node)]
-        numbers = [x for node in nodes if node for x in node.numbers]
-        return [_sorted(operands, values.__getitem__, seen) for seen in ([], numbers)]
+    root = len(operands) - 1
     if walk == "shared":
-        inner = [i for i in range(root) if nodes[i]]
+        inner = sorted({p for below in operands for p in below if operands[p]})
         several = itertools.permutations(inner) if len(inner) < 6 else (inner, inner[::-1])
-        return ([root, *order] for order in several)
-    if walk == "levels":
-        distances = {root: 0}
-        for i in _met(operands, 0):
-            for p in operands[i]:
-                distances.setdefault(p, distances[i] + 1)
-        walks = (_sorted(operands), _met(operands, 0), _met(operands, 0, once=False))
-        return [[i for i in order if distances[i] < levels] for order in walks]
-    orders: dict[str, Callable[[], list[Iterable[int]]]] = {
-        "": lambda: [_sorted(operands), range(root, -1, -1), *(_counted(operands, end) for end in (0, -1))],
-        "visited": lambda: [_sorted(operands, [node and node.base for node in nodes].__getitem__)],
-        "direction": lambda: [_sorted(operands)[::-1], [root]],
-        "paths": lambda: [_met(operands, end, once=False) for end in (-1, 0)],
-        "depth": lambda: [_met(operands, 0)],
-        "order": lambda: [_met(operands, -1)],
-    }
-    return orders[walk]()
+        return [[root, *order] for order in several]
+    if walk == "direction":
+        return [_sorted(operands, key, known)[::-1], [root]]
+    if walk == "paths":
+        return [_met(operands, end) for end in (-1, 0)]
+    if walk:
+        return [_met(operands, 0 if walk == "depth" else -1, key, known)]
+    orders: list[Sequence[int]] = [_sorted(operands, key, known)]
+    if odd:
+        return [*orders, _met(operands, 0, key, known), _met(operands, 0)]
+    return [*orders, range(root, -1, -1), *(_counted(operands, end) for end in (0, -1))]
 
 
-def _sorted(
-    operands: Sequence[tuple[int, ...]], key: Callable[[int], Any] = lambda i: i, seen: Iterable[Any] = ()
-) -> list[int]:
+def _sorted(operands: Sequence[tuple[int, ...]], key: Sequence[Any], known: Iterable[Any] = ()) -> list[int]:
     """Depth first, each node once by its key, users before operands."""
-    seen, order, stack = set(seen), list[int](), [(len(operands) - 1, False)]
+    seen, order, stack = set(known), list[int](), [(len(operands) - 1, False)]
     while stack:
         i, done = stack.pop()
         if done:
             order.append(i)
-        elif key(i) not in seen:
-            seen.add(key(i))
+        elif key[i] not in seen:
+            seen.add(key[i])
             stack += [(i, True), *((p, False) for p in operands[i][::-1])]
     return order[::-1]
 
 
-def _met(operands: Sequence[tuple[int, ...]], end: int, once: bool = True) -> list[int]:
-    """In the order in which a stack (-1) or a queue (0) meets the nodes."""
-    waiting, order = [len(operands) - 1], list[int]()
+def _met(
+    operands: Sequence[tuple[int, ...]], end: int, key: Sequence[Any] = (), known: Iterable[Any] = ()
+) -> list[int]:
+    """In the order in which a stack (-1) or a queue (0) meets the nodes; with a key, each one once by it."""
+    seen, waiting, order = set(known), [len(operands) - 1], list[int]()
     while waiting and len(order) < 500:
         i = waiting.pop(end)
-        if not (once and i in order):
+        if not key or key[i] not in seen:
+            seen |= {key[i]} if key else set()
             order.append(i)
             waiting += operands[i]
     return order
@@ -170,7 +185,7 @@ def _met(operands: Sequence[tuple[int, ...]], end: int, once: bool = True) -> li
 
 def _counted(operands: Sequence[tuple[int, ...]], end: int) -> list[int]:
     """Each node when all its users were there, from a stack or a queue."""
-    users = Counter(p for i in _met(operands, 0) for p in operands[i])
+    users = Counter(p for i in _sorted(operands, range(len(operands))) for p in operands[i])
     ready, order = [len(operands) - 1], list[int]()
     while ready:
         order.append(i := ready.pop(end))
@@ -197,11 +212,15 @@ class Fault:
     def concerns(self, trial: Trial) -> bool:
         """Could it change the answer?"""
         is_seen = self.name in ("idle", "reseeded") or (self.kind == "hook" and self.how[1])
-        if trial.simple and self.kind in ("walk", "severed", "hook", "once") and not is_seen:
+        if trial.simple and self.kind in ("walk", "seen", "levels", "severed", "hook", "once") and not is_seen:
             return False
-        if self.name == "levels" and self.how > len(trial.nodes):
+        if self.kind == "levels" and self.how > len(trial.nodes):
             return False
         return not self.at or self.at in trial.places
+
+    def reach(self) -> int:
+        """How much it works on: one form of an operation and one operand least."""
+        return 4 * (not self.at) + 2 * (not self.at.endswith(" only")) + (self.k < 0)
 
     def hits(self, node: Operation, k: int) -> bool:
         """Does it work on operand k of this node?"""
@@ -237,7 +256,7 @@ def _edges(i: int, node: Operation, faults: dict[str, list[Fault]]) -> list[_Edg
 
 
 LOCAL = ("slope", "upstream", "source", "target", "assign")  # the kinds that concern a single share
-ORDERED = {"walk", "assign", "hook", "source", "clip", "once"}  # those with which the order matters
+ORDERED = {"walk", "seen", "levels", "assign", "hook", "source", "clip", "once"}  # those with which the order matters
 
 
 def outcomes(trial: Trial, faults: Iterable[Fault]) -> Iterator[list[float]]:
@@ -271,9 +290,14 @@ def outcomes(trial: Trial, faults: Iterable[Fault]) -> Iterator[list[float]]:
         return
     seed = next((fault.how(trial.nodes[-1]) for fault in kinds.get("seed", [])), 1.0)
     mode, low, high = next((fault.how for fault in kinds.get("clip", [])), ("", 0.0, 0.0))
-    name, levels = (walk.name, walk.how or 0) if walk else ("", 0)
-    orders = trial.orders(name, levels, operands, "hook" in kinds) if kinds.keys() & ORDERED else None
-    for turns in _turns(orders or [tuple(_sorted(operands))], actions, numbers):
+    if kinds.keys() & ORDERED:
+        seen = next((fault.name for fault in kinds.get("seen", [])), "")
+        levels = min((fault.how for fault in kinds.get("levels", [])), default=0)
+        leaves = "hook" in kinds or mode == "node"
+        orders = trial.orders(walk.name if walk else "", seen, levels, operands, leaves)
+    else:
+        orders = [tuple(_sorted(operands, range(len(operands))))]
+    for turns in _turns(orders, actions, numbers):
         grads = [start] * len(trial.nodes)
         grads[-1] = seed
         for i, rule in turns:
@@ -287,7 +311,7 @@ def outcomes(trial: Trial, faults: Iterable[Fault]) -> Iterator[list[float]]:
                 grads[target] = share if assigns else grads[target] + share
                 if mode == "sum":
                     grads[target] = max(low, min(high, grads[target]))
-        yield [max(low, min(high, x)) for x in grads] if mode in ("end", "node") else grads
+        yield [max(low, min(high, x)) for x in grads] if mode == "end" else grads
 
 
 def _turns(
@@ -322,10 +346,10 @@ UPSTREAM: dict[str, Callable[[float, float, Row], float]] = {
 def of_walks(levels: Iterable[int]) -> Iterator[Fault]:
     """Wrong walks, among them those that end after so many levels."""
     for name, sentence in WALKS.items():
-        yield Fault(name, sentence, "walk")
+        yield Fault(name, sentence, "seen" if name in ("equality", "visited") else "walk")
     for n in levels:
         words = f"it reaches {n} operations, and no further: visit the operands of each operand"
-        yield Fault("levels", words, "walk", how=n)
+        yield Fault("levels", words, "levels", how=n)
 
 
 def of_sharing(at: str = "") -> Iterator[Fault]:
@@ -368,7 +392,7 @@ def of_slope(at: str, base: str, k: int, rows: Sequence[Row]) -> Iterator[Fault]
     if base == "relu(a)":
         words = "the slope is 1 where a > 0; upstream decides nothing"
         yield Fault("relu", words, "upstream", at, k, lambda slope, up, row: up if up > 0 else 0.0)
-    for ratio in {round(row.got[k] / row.slopes[k], 6) for row in rows[:3] if row.slopes[k]}:
+    for ratio in dict.fromkeys(round(row.got[k] / row.slopes[k], 6) for row in rows[:3] if row.slopes[k]):
         words = f"it is {ratio:.6g} times the slope"
         yield Fault("slope", words, "slope", at, k, lambda row, _, r=ratio: r * row.slopes[k], 1.2)
     if rows:
@@ -415,7 +439,7 @@ def of_root(answers: Iterable[Answer]) -> Iterator[Fault]:
         words = f"it is {seed:.4g}" if seed else ROOT
         yield Fault("root", words, "seed", how=lambda node, seed=seed: seed)
     yield Fault("root", "it is the result itself", "seed", how=lambda node: node.row.out)
-    for bound in {max(map(abs, grads), default=0.0), 1.0, max(grads, default=0.0)}:
+    for bound in dict.fromkeys((max(map(abs, grads), default=0.0), 1.0, max(grads, default=0.0))):
         for mode in ("share", "node", "sum", "end", "upstream"):
             words = f"they stay within {bound:.4g}; backward must leave them as they are"
             yield Fault("clipped", words, "clip", how=(mode, -bound, bound))
