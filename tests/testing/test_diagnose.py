@@ -178,7 +178,7 @@ def test_other_mistakes_with_upstream_are_described() -> None:
 def test_a_slope_that_is_wrong_is_the_only_thing_that_is_blamed() -> None:
     for right, wrong, words in (
         ("other.data * out.grad", "abs(other.data) * out.grad", "wrong slope, in a*b, a*3, 3*a: its sign is lost"),
-        ("self.data * out.grad", "(self.data or 1.0) * out.grad", "wrong slope, in a*b"),
+        ("self.data * out.grad", "(self.data or 1.0) * out.grad", "wrong slope, in a*b: it is wrong at (0, 2)"),
     ):
         (found,) = diagnose(engine("lecture", [(f"+= {right}", f"+= {wrong}")])).mistakes
         assert str(found) == words

@@ -19,7 +19,7 @@ from ...viz.words import four_digits
 from ..check.mistakes import Row
 from ..check.random_program import Program
 from .explanation import Explanation
-from .faults import MISTAKES, ROOT, Fault, Operation, Trial, of_root, of_walks
+from .faults import MISTAKES, ROOT, Fault, Operation, Trial, listed_points, of_root, of_walks
 from .operations import (
     BINARY,
     MADE_OF,
@@ -44,7 +44,7 @@ from .process import DEATHS, Answer, EngineProcess, GivenUp
 
 UNMEANT = ("NameError", "AttributeError", "UnboundLocalError")  # no engine raises these on purpose
 ORDINARY = 3  # the first points of an operation, at which it must not fail
-CARRIERS = (("a * b", -4.0), ("a * b", 0.5), ("-a",), ("a * 3",), ("3 * a",), ("3 - a",), ("a / 4",), ("tanh(a)",))
+CARRIERS = (("a * b", -4.0), ("a * b", 60.0), ("-a",), ("a * 3",), ("3 * a",), ("3 - a",), ("tanh(a)",))
 GENERAL = {"order", "depth", "paths", "direction", "levels", "equality", "visited", "shared", "reseeded", "idle"}
 
 
@@ -237,7 +237,9 @@ class Examination:
                 yield program_of(x, (text, range(n)), (f, (n, k)))
                 if f in ("a + b", "a * b"):
                     inputs = (*x, x[k] / -8 if f == "a * b" else x[k] + 8, -8.0)
-                    yield program_of(inputs, (f, (n, n + 1)), (text, [n + 2 if i == k else i for i in range(n)]))
+                    deep = (f, (n, n + 1)), (text, [n + 2 if i == k else i for i in range(n)])
+                    yield program_of(inputs, *deep)
+                    yield program_of(inputs, *deep, (f, (n + 3, n + 2)))
 
     def _shared(self) -> Iterator[Program]:
         """Is a gradient complete before it is passed on? Graphs in which a node is used twice, and long chains."""
@@ -322,7 +324,7 @@ class Examination:
     def _explain(self) -> None:
         """Find the smallest set of faults, and report each with the smallest program that shows it."""
         first = [trial for trial in self.trials if len(trial.program.steps) == 1]
-        general = [*of_root([trial.answer for trial in first]), *of_walks(range(2, 30))]
+        general = [*of_root(self.trials), *of_walks(range(2, 30))]
         given = list[Fault]()
         if first and (start := self._ask(first[0].program, roots=()).grads[:1]) and start[0]:
             words = f"a new node has the gradient {start[0]:.4g}"
@@ -346,8 +348,10 @@ class Examination:
         self.everywhere = "" in blamed
         for trial in explanation.unexplained:
             if not (blamed & {"", *trial.places}):
-                name = "slope" if len(trial.program.steps) == 1 else "unknown"
-                self._report(name, "", [trial.text] * bool(trial.text), trial.program)
+                name, words = "unknown", ""
+                if len(trial.program.steps) == 1:
+                    name, words = "slope", f"it is wrong at {listed_points([trial.program.inputs])}"
+                self._report(name, words, [trial.text] * bool(trial.text), trial.program)
                 blamed |= trial.places if trial.simple else set()
 
     def _report(
@@ -395,15 +399,16 @@ class Examination:
 
     def _in_place(self) -> None:
         """Does a += b give what a + b gives, where an engine defines it?"""
-        for text, name in BINARY.items():
-            if text in self.fine():
-                program, spelled = alone(text, points(text)[0]), self.spelled[text]
-                self.spelled[text] = f"a.__i{'truediv' if name == 'div' else name}__(b)"
-                answer = self._ask(program)
-                if not answer.error and self._differs(program):
-                    name = "severed" if near(answer.data[0], program.inputs[0]) else "mutates"
-                    self._report(name, "make a new node", [text.replace(" b", "= b")], program)
-                self.spelled[text] = spelled
+        for text in self._mergers():
+            program, spelled, name = alone(text, points(text)[0]), self.spelled[text], BINARY[text]
+            self.spelled[text] = f"a.__i{'truediv' if name == 'div' else name}__(b)"
+            answer = self._ask(program)
+            changed = not answer.error and not near(answer.data[0], program.inputs[0])
+            if changed or (not answer.error and text in self.fine() and self._differs(program)):
+                self._report(
+                    "mutates" if changed else "severed", "make a new node", [text.replace(" b", "= b")], program
+                )
+            self.spelled[text] = spelled
 
     def _differs(self, program: Program) -> bool:
         return self._wrong(program, self._ask(program)) >= 0

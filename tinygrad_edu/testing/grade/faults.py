@@ -104,9 +104,11 @@ class Trial:
             turns = itertools.product((1, -1), repeat=len(forks)) if len(forks) < 7 else ((1,), (-1,))
             orders = list[Sequence[int]]()
             for turn, (key, known) in itertools.product(turns, self._keys(seen)):
-                turned = [tuple({key[p]: p for p in below}.values()) if seen else below for below in operands]
+                turned = [*operands]
                 for i, sign in zip(forks, itertools.cycle(turn), strict=False):
                     turned[i] = turned[i][::sign]
+                if seen == "equality" and walk == "paths":  # a set of operands compares them, too
+                    turned = [tuple({key[p]: p for p in below[::-1]}.values()) for below in turned]
                 orders += _walk(walk, turned, key, known, bool(seen or levels))
             if levels:
                 far = {len(operands) - 1: 0}
@@ -126,13 +128,13 @@ class Trial:
         if not seen:
             return [(range(len(self.nodes)), ())]
         values = list[Any](self.program.inputs)
-        formulas, known = list[Any](values), dict[Any, int]()
+        formulas, known = list[Any](values), dict[Any, Any]()
         for node in filter(None, self.nodes):
             values.append(node.row.out)
             formula = (node.base, *(p if p is None else formulas[p] for p in node.operands))
-            formulas.append(known.setdefault(formula, len(known)))
+            formulas.append(known.setdefault(formula, (len(known),)))
         numbers = [x for node in self.nodes if node for x in node.numbers]
-        return [(values, ()), (values, numbers), ([(x,) for x in formulas], ())]
+        return [(values, ()), (values, numbers), (formulas, ())]
 
 
 def _walk(
@@ -212,7 +214,7 @@ class Fault:
     def concerns(self, trial: Trial) -> bool:
         """Could it change the answer?"""
         is_seen = self.name in ("idle", "reseeded") or (self.kind == "hook" and self.how[1])
-        if trial.simple and self.kind in ("walk", "seen", "levels", "severed", "hook", "once") and not is_seen:
+        if trial.simple and self.kind in {*WHOLE, "severed", "hook", "once"} and not is_seen:
             return False
         if self.kind == "levels" and self.how > len(trial.nodes):
             return False
@@ -256,7 +258,8 @@ def _edges(i: int, node: Operation, faults: dict[str, list[Fault]]) -> list[_Edg
 
 
 LOCAL = ("slope", "upstream", "source", "target", "assign")  # the kinds that concern a single share
-ORDERED = {"walk", "seen", "levels", "assign", "hook", "source", "clip", "once"}  # those with which the order matters
+WHOLE = {"walk", "seen", "levels"}  # the kinds that concern the walk
+ORDERED = {*WHOLE, "assign", "hook", "source", "clip", "once"}  # those with which the order matters
 
 
 def outcomes(trial: Trial, faults: Iterable[Fault]) -> Iterator[list[float]]:
@@ -297,21 +300,25 @@ def outcomes(trial: Trial, faults: Iterable[Fault]) -> Iterator[list[float]]:
         orders = trial.orders(walk.name if walk else "", seen, levels, operands, leaves)
     else:
         orders = [tuple(_sorted(operands, range(len(operands))))]
-    for turns in _turns(orders, actions, numbers):
+    fresh = (False, True) if kinds.keys() & {"hook", "source"} else (True,)
+    for turns, is_fresh in itertools.product(_turns(orders, actions, numbers), fresh):
         grads = [start] * len(trial.nodes)
         grads[-1] = seed
         for i, rule in turns:
             if mode == "node":
-                grads[i] = max(low, min(high, grads[i]))
+                grads[i] = _within(grads[i], low, high)
+            before = grads if is_fresh else [*grads]  # or was the gradient read once for all shares?
             for target, source, row, slope, upstream, assigns in edges.get(rule, ()):
-                up = max(low, min(high, grads[source])) if mode == "upstream" else grads[source]
+                up = before[source]
+                if mode == "upstream" and source == rule:
+                    up = _within(up, low, high)
                 share = upstream(slope, up, row) if upstream else slope * up
                 if mode == "share":
-                    share = max(low, min(high, share))
+                    share = _within(share, low, high)
                 grads[target] = share if assigns else grads[target] + share
                 if mode == "sum":
-                    grads[target] = max(low, min(high, grads[target]))
-        yield [max(low, min(high, x)) for x in grads] if mode == "end" else grads
+                    grads[target] = _within(grads[target], low, high)
+        yield [_within(x, low, high) for x in grads] if mode == "end" else grads
 
 
 def _turns(
@@ -352,8 +359,11 @@ def of_walks(levels: Iterable[int]) -> Iterator[Fault]:
         yield Fault("levels", words, "levels", how=n)
 
 
-def of_sharing(at: str = "") -> Iterator[Fault]:
-    """Faults in what passes from a result to its operands, whatever the operation is."""
+def of_sharing(at: str = "", bounds: Iterable[float] = ()) -> Iterator[Fault]:
+    """Faults in what passes from a result to its operands, whatever the operation is. bounds: see `arrived`."""
+    for bound in bounds:
+        words = f"upstream stays within {bound:.4g}; a rule must pass on all of it"
+        yield Fault("clipped", words, "upstream", at, how=lambda slope, up, _, b=bound: slope * _within(up, -b, b))
     for k in (-1, 0, 1):
         yield Fault(
             "overwrites", "a gradient is one share, not the sum: use += in place of =", "assign", at, k, True
@@ -364,6 +374,7 @@ def of_sharing(at: str = "") -> Iterator[Fault]:
             words = "its shares are multiplied by the result's gradient, not by that of an operand"
             yield Fault("upstream", words, "source", at, -1, k)
             yield Fault("upstream", words, "source", at, 1 - k, k)
+            yield Fault("upstream", words, "source", at, k, k)
     for k in (0, 1):
         yield Fault("repeated", "keep the operands in a tuple, not a set, and add both shares", "once", at, how=k)
         yield Fault("severed", "keep all operands in the new node, and visit each of them", "severed", at, k)
@@ -391,16 +402,35 @@ def of_slope(at: str, base: str, k: int, rows: Sequence[Row]) -> Iterator[Fault]
         yield Fault(name, sentence, "slope", at, k, lambda row, _, slope=slope: slope(row))
     if base == "relu(a)":
         words = "the slope is 1 where a > 0; upstream decides nothing"
-        yield Fault("relu", words, "upstream", at, k, lambda slope, up, row: up if up > 0 else 0.0)
+        yield Fault("relu", words, "upstream", at, k, lambda slope, up, row: max(up, 0.0))
+        yield Fault("relu", words, "upstream", at, k, lambda slope, up, row: float(up > 0))
     for ratio in dict.fromkeys(round(row.got[k] / row.slopes[k], 6) for row in rows[:3] if row.slopes[k]):
         words = f"it is {ratio:.6g} times the slope"
         yield Fault("slope", words, "slope", at, k, lambda row, _, r=ratio: r * row.slopes[k], 1.2)
-    if rows:
-        wrong = [row for row in rows if not near(row.got[k], row.slopes[k])]
-        few = wrong and 2 * len(wrong) <= len(rows)
-        where = ", ".join(f"({', '.join(f'{x:g}' for x in row.x)})" for row in wrong[:4])
-        words = f"it is right at most operands, and wrong at {where}" if few else ""
+    wrong = [row for row in rows if not near(row.got[k], row.slopes[k])]
+    if wrong:
+        low, high = min(row.got[k] for row in rows), max(row.got[k] for row in rows)
+        low = low if any(row.slopes[k] < low for row in rows) else -float("inf")
+        high = high if any(row.slopes[k] > high for row in rows) else float("inf")
+        words = (
+            f"is never {' or '.join([f'above {high:.4g}'] * (high < 1e99) + [f'below {low:.4g}'] * (low > -1e99))}"
+        )
+        yield Fault("slope", f"it {words}", "slope", at, k, lambda row, k: _within(row.slopes[k], low, high))
+        share = lambda slope, up, row: _within(slope * up, low, high)  # noqa: E731
+        yield Fault("clipped", f"the share {words}", "upstream", at, k, share)
+        most = "most" if 2 * len(wrong) <= len(rows) else "some"
+        words = f"it is right at {most} operands, and wrong at {listed_points([row.x for row in wrong])}"
+        words *= len(wrong) < len(rows)
         yield Fault("slope", words, "slope", at, k, lambda row, k: measured[row.x, k], 2.5)
+
+
+def _within(x: float, low: float, high: float) -> float:
+    return max(low, min(high, x))
+
+
+def listed_points(points: Iterable[tuple[float, ...]]) -> str:
+    """The first four, as in "(2, 3), (0.5, 1)"."""
+    return ", ".join(f"({', '.join(f'{x:g}' for x in point)})" for point in list(points)[:4])
 
 
 def _slopes(base: str, k: int, rows: Sequence[Row]) -> Iterator[tuple[str, str, Callable[[Row], Any]]]:
@@ -429,18 +459,40 @@ def _slopes(base: str, k: int, rows: Sequence[Row]) -> Iterator[tuple[str, str, 
     yield "slope", "it is the operand itself", lambda m: m.x[k]
     yield "slope", "it is the result itself", lambda m: m.out
     yield from suspects(["a", "b"][: 1 + base.endswith(" b")], k)
+    for power in (1, 2) if base in ("a / b", "log(a)") and rows else ():
+        row = max(rows, key=lambda row: abs(row.slopes[k]))
+        if row.got[k]:
+            eps = row.x[-1] ** power * (row.slopes[k] / row.got[k] - 1)
+            words = f"{eps:.3g} is added to what it is divided by"
+            yield "slope", words, lambda m, n=power, e=eps: m.slopes[k] * m.x[-1] ** n / (m.x[-1] ** n + e)
 
 
-def of_root(answers: Iterable[Answer]) -> Iterator[Fault]:
+def of_root(trials: Sequence[Trial]) -> Iterator[Fault]:
     """Wrong gradients of the root, wrong first gradients, and clipped ones, as the answers suggest."""
-    grads = [x for answer in answers for x in answer.grads]
-    seeds = {answer.grads[-1] for answer in answers if answer.grads}
-    for seed in seeds if len(seeds) == 1 else ():
-        words = f"it is {seed:.4g}" if seed else ROOT
-        yield Fault("root", words, "seed", how=lambda node, seed=seed: seed)
+    answers = [trial.answer.grads for trial in trials if len(trial.program.steps) == 1]
+    if len({grads[-1] for grads in answers}) == 1:
+        seed = answers[0][-1]
+        yield Fault("root", f"it is {seed:.4g}" if seed else ROOT, "seed", how=lambda node: seed)
     yield Fault("root", "it is the result itself", "seed", how=lambda node: node.row.out)
-    for bound in dict.fromkeys((max(map(abs, grads), default=0.0), 1.0, max(grads, default=0.0))):
+    grads = [0.0, *(x for answer in answers for x in answer)]
+    for bound in filter(None, dict.fromkeys((max(map(abs, grads)), 1.0, max(grads), *arrived(trials)))):
         for mode in ("share", "node", "sum", "end", "upstream"):
             words = f"they stay within {bound:.4g}; backward must leave them as they are"
             yield Fault("clipped", words, "clip", how=(mode, -bound, bound))
             yield Fault("clipped", words, "clip", how=(mode, -float("inf"), bound), cost=1.1)
+
+
+def arrived(trials: Iterable[Trial]) -> list[float]:
+    """What seems to reach an operation of a larger upstream, in chains of two: where upstream may be clipped."""
+    sizes = Counter[float]()
+    for trial in trials:
+        nodes, grads = [node for node in trial.nodes if node], trial.answer.grads
+        if len(nodes) != 2 or len(trial.program.steps) != 2 or {*trial.operands[-1]} & {*trial.operands[-2]}:
+            continue
+        below, above = nodes
+        right = above.row.slopes[above.operands.index(len(grads) - 2)]
+        for p, slope in zip(below.operands, below.row.slopes, strict=False):
+            size = abs(grads[p] / slope) if p is not None and slope else 0.0
+            if 0 < size < 0.99 * abs(right):
+                sizes[round(size, 6)] += 1
+    return [size for size, _ in sizes.most_common(2)]
