@@ -245,7 +245,7 @@ def _edges(i: int, node: Operation, faults: dict[str, list[Fault]]) -> list[_Edg
     edges = list[_Edge]()
     for k, p in enumerate(node.operands):
         hows = {kind: next((f.how for f in faults.get(kind, ()) if f.hits(node, k)), None) for kind in LOCAL}
-        target = p if hows["target"] is None else node.operands[hows["target"]]
+        target = p if hows["target"] is None else (*node.operands, None)[hows["target"]]
         source = None if hows["source"] is None else node.operands[hows["source"]]
         if target is not None:
             slope = hows["slope"](node.row, k) if hows["slope"] else node.row.slopes[k]
@@ -378,6 +378,7 @@ def of_sharing(at: str = "", bounds: Iterable[float] = ()) -> Iterator[Fault]:
     for k in (0, 1):
         yield Fault("repeated", "keep the operands in a tuple, not a set, and add both shares", "once", at, how=k)
         yield Fault("severed", "keep all operands in the new node, and visit each of them", "severed", at, k)
+        yield Fault("slope", "the operand is taken for a constant: its share is 0", "target", at, k, how=-1)
         words = "set out._backward: an operand has a rule of its own, which is lost"
         yield Fault("hook", words, "hook", at, how=(k, False))
         yield Fault("hook", words, "hook", at, how=(k, True))
