@@ -182,6 +182,22 @@ def test_a_slope_that_is_wrong_is_the_only_thing_that_is_blamed() -> None:
     for right, wrong, words in (
         ("other.data * out.grad", "abs(other.data) * out.grad", "wrong slope, in a*b, a*3, 3*a: its sign is lost"),
         ("self.data * out.grad", "(self.data or 1.0) * out.grad", "wrong slope, in a*b: it is wrong at (0, 2)"),
+        (
+            "out.data * out.grad",
+            "min(out.data, 2e4) * out.grad",
+            "wrong slope, in exp(a): it is never above 2e+04",
+        ),
+        (
+            "1 / self.data * out.grad",
+            "1 / (self.data + 0.01) * out.grad",
+            "wrong slope, in log(a): 0.01 is added to what it is divided by",
+        ),
+        (
+            "(1 - t**2) * out.grad",
+            "(1 - t**2) * min(1.0, max(-1.0, out.grad))",
+            "gradients are clipped inside of backward, in tanh(a): upstream stays within 1; a rule must pass on all"
+            " of it",
+        ),
     ):
         (found,) = diagnose(engine("lecture", [(f"+= {right}", f"+= {wrong}")])).mistakes
         assert str(found) == words

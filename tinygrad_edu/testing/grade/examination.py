@@ -324,7 +324,7 @@ class Examination:
     def _explain(self) -> None:
         """Find the smallest set of faults, and report each with the smallest program that shows it."""
         first = [trial for trial in self.trials if len(trial.program.steps) == 1]
-        general = [*of_root(self.trials), *of_walks(range(2, 30))]
+        general = [*of_root(self.trials), *of_walks()]
         given = list[Fault]()
         if first and (start := self._ask(first[0].program, roots=()).grads[:1]) and start[0]:
             words = f"a new node has the gradient {start[0]:.4g}"

@@ -32,7 +32,7 @@ class Explanation:
         """general: faults that may be anywhere. given: what was seen, and may be without effect."""
         self.trials = trials
         self.general = [*general, *of_sharing()]
-        self._costs: dict[tuple[int, *tuple[Fault, ...]], float] = {}
+        self._costs: dict[tuple[int, tuple[Fault, ...]], float] = {}
         self._local: dict[str, list[Fault]] = {}
         starts = [self._set(faults) for faults in dict.fromkeys((tuple(given), ()))]
         likelier = min(starts, key=lambda each: each.score)
@@ -98,9 +98,9 @@ class Explanation:
     def _cost(self, i: int, faults: Iterable[Fault]) -> float:
         trial = self.trials[i]
         # Where two faults fit, the first one works: the one of this operation, and of this operand.
-        key = (i, *sorted((fault for fault in faults if fault.concerns(trial)), key=Fault.reach))
+        key = (i, tuple(sorted((fault for fault in faults if fault.concerns(trial)), key=Fault.reach)))
         if key not in self._costs:
-            right = trial.explained_by(key[1:])
+            right = trial.explained_by(key[1])
             self._costs[key] = UNKNOWN if right is None else 0.0 if right else UNEXPLAINED
         return self._costs[key]
 

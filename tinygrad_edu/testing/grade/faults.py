@@ -6,6 +6,7 @@ operation or at all, on one operand or on all of them.
 """
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -268,7 +269,7 @@ def outcomes(trial: Trial, faults: Iterable[Fault]) -> Iterator[list[float]]:
     for fault in faults:
         kinds.setdefault(fault.kind, []).append(fault)
     start = sum(fault.how for fault in kinds.get("start", []))
-    walk = next((fault for fault in kinds.get("walk", [])), None)
+    walk, seen = (next((fault.name for fault in kinds.get(kind, [])), "") for kind in ("walk", "seen"))
     actions = [-1] * len(trial.nodes)
     edges, operands, numbers = dict[int, list[_Edge]](), list(trial.operands), set[int]()
     for i, node in enumerate(trial.nodes):
@@ -288,16 +289,14 @@ def outcomes(trial: Trial, faults: Iterable[Fault]) -> Iterator[list[float]]:
                 else:  # a number becomes a node of its own: its turn comes at once, or after all the others
                     numbers.add(i)
                     edges[i] = [] if own else edges[i]
-    if walk and walk.name in ("idle", "reseeded"):
-        yield [start if walk.name == "idle" else 1.0] * len(operands)
+    if walk in ("idle", "reseeded"):
+        yield [start if walk == "idle" else 1.0] * len(operands)
         return
     seed = next((fault.how(trial.nodes[-1]) for fault in kinds.get("seed", [])), 1.0)
     mode, low, high = next((fault.how for fault in kinds.get("clip", [])), ("", 0.0, 0.0))
     if kinds.keys() & ORDERED:
-        seen = next((fault.name for fault in kinds.get("seen", [])), "")
         levels = min((fault.how for fault in kinds.get("levels", [])), default=0)
-        leaves = "hook" in kinds or mode == "node"
-        orders = trial.orders(walk.name if walk else "", seen, levels, operands, leaves)
+        orders = trial.orders(walk, seen, levels, operands, "hook" in kinds or mode == "node")
     else:
         orders = [tuple(_sorted(operands, range(len(operands))))]
     fresh = (False, True) if kinds.keys() & {"hook", "source"} else (True,)
@@ -350,11 +349,11 @@ UPSTREAM: dict[str, Callable[[float, float, Row], float]] = {
 }
 
 
-def of_walks(levels: Iterable[int]) -> Iterator[Fault]:
-    """Wrong walks, among them those that end after so many levels."""
+def of_walks() -> Iterator[Fault]:
+    """Wrong walks, among them those that end too early."""
     for name, sentence in WALKS.items():
         yield Fault(name, sentence, "seen" if name in ("equality", "visited") else "walk")
-    for n in levels:
+    for n in range(2, 30):
         words = f"it reaches {n} operations, and no further: visit the operands of each operand"
         yield Fault("levels", words, "levels", how=n)
 
@@ -365,25 +364,22 @@ def of_sharing(at: str = "", bounds: Iterable[float] = ()) -> Iterator[Fault]:
         words = f"upstream stays within {bound:.4g}; a rule must pass on all of it"
         yield Fault("clipped", words, "upstream", at, how=lambda slope, up, _, b=bound: slope * _within(up, -b, b))
     for k in (-1, 0, 1):
-        yield Fault(
-            "overwrites", "a gradient is one share, not the sum: use += in place of =", "assign", at, k, True
-        )
+        words = "a gradient is one share, not the sum: use += in place of ="
+        yield Fault("overwrites", words, "assign", at, k, True)
         for sentence, how in UPSTREAM.items():
             yield Fault("slope" if "added" in sentence else "upstream", sentence, "upstream", at, k, how)
-        if k >= 0:
+        for source in (0, 1):
             words = "its shares are multiplied by the result's gradient, not by that of an operand"
-            yield Fault("upstream", words, "source", at, -1, k)
-            yield Fault("upstream", words, "source", at, 1 - k, k)
-            yield Fault("upstream", words, "source", at, k, k)
+            yield Fault("upstream", words, "source", at, k, source)
     for k in (0, 1):
         yield Fault("repeated", "keep the operands in a tuple, not a set, and add both shares", "once", at, how=k)
-        yield Fault("severed", "keep all operands in the new node, and visit each of them", "severed", at, k)
         yield Fault("slope", "the operand is taken for a constant: its share is 0", "target", at, k, how=-1)
-        words = "set out._backward: an operand has a rule of its own, which is lost"
-        yield Fault("hook", words, "hook", at, how=(k, False))
-        yield Fault("hook", words, "hook", at, how=(k, True))
+        for own in (False, True):
+            words = "set out._backward: an operand has a rule of its own, which is lost"
+            yield Fault("hook", words, "hook", at, how=(k, own))
         yield Fault("misplaced", f"each operand has its own share, here {'ab'[k]} has both", "target", at, how=k)
-    yield Fault("severed", "keep all operands in the new node, and visit each of them", "severed", at)
+    for k in (0, 1, -1):
+        yield Fault("severed", "keep all operands in the new node, and visit each of them", "severed", at, k)
     yield Fault("sign", "the shares have the other sign", "slope", at, -1, lambda row, k: -row.slopes[k])
 
 
@@ -392,9 +388,8 @@ def of_slope(at: str, base: str, k: int, rows: Sequence[Row]) -> Iterator[Fault]
     measured = {(row.x, j): slope for row in rows for j, slope in enumerate(row.got) if slope == slope}
     rows = [row for row in rows if row.got[k] == row.got[k]]
     if base.endswith(" b") and k == 0:
-        yield Fault(
-            "swapped", "each has the slope of the other", "slope", at, -1, lambda row, k: row.slopes[1 - k]
-        )
+        words = "each has the slope of the other"
+        yield Fault("swapped", words, "slope", at, -1, lambda row, k: row.slopes[1 - k])
         words = "each stands for the other in the slopes"
         yield Fault("swapped", words, "slope", at, -1, lambda row, k: slopes_of(alone(base, row.x[::-1]))[k])
         words = "it is the product of both operands"
@@ -409,20 +404,19 @@ def of_slope(at: str, base: str, k: int, rows: Sequence[Row]) -> Iterator[Fault]
         words = f"it is {ratio:.6g} times the slope"
         yield Fault("slope", words, "slope", at, k, lambda row, _, r=ratio: r * row.slopes[k], 1.2)
     wrong = [row for row in rows if not near(row.got[k], row.slopes[k])]
-    if wrong:
-        low, high = min(row.got[k] for row in rows), max(row.got[k] for row in rows)
-        low = low if any(row.slopes[k] < low for row in rows) else -float("inf")
-        high = high if any(row.slopes[k] > high for row in rows) else float("inf")
-        words = (
-            f"is never {' or '.join([f'above {high:.4g}'] * (high < 1e99) + [f'below {low:.4g}'] * (low > -1e99))}"
-        )
-        yield Fault("slope", f"it {words}", "slope", at, k, lambda row, k: _within(row.slopes[k], low, high))
-        share = lambda slope, up, row: _within(slope * up, low, high)  # noqa: E731
-        yield Fault("clipped", f"the share {words}", "upstream", at, k, share)
-        most = "most" if 2 * len(wrong) <= len(rows) else "some"
-        words = f"it is right at {most} operands, and wrong at {listed_points([row.x for row in wrong])}"
-        words *= len(wrong) < len(rows)
-        yield Fault("slope", words, "slope", at, k, lambda row, k: measured[row.x, k], 2.5)
+    if not wrong:
+        return
+    low, high = min(row.got[k] for row in rows), max(row.got[k] for row in rows)
+    low = low if any(row.slopes[k] < low for row in rows) else -math.inf
+    high = high if any(row.slopes[k] > high for row in rows) else math.inf
+    words = " or ".join(f"{side} {x:.4g}" for side, x in (("above", high), ("below", low)) if abs(x) < math.inf)
+    yield Fault("slope", f"it is never {words}", "slope", at, k, lambda row, k: _within(row.slopes[k], low, high))
+    words = f"the share is never {words}"
+    yield Fault("clipped", words, "upstream", at, k, lambda slope, up, _: _within(slope * up, low, high))
+    most = "most" if 2 * len(wrong) <= len(rows) else "some"
+    words = f"it is right at {most} operands, and wrong at {listed_points(row.x for row in wrong)}"
+    words *= len(wrong) < len(rows)
+    yield Fault("slope", words, "slope", at, k, lambda row, k: measured[row.x, k], 2.5)
 
 
 def _within(x: float, low: float, high: float) -> float:
@@ -431,7 +425,7 @@ def _within(x: float, low: float, high: float) -> float:
 
 def listed_points(points: Iterable[tuple[float, ...]]) -> str:
     """The first four, as in "(2, 3), (0.5, 1)"."""
-    return ", ".join(f"({', '.join(f'{x:g}' for x in point)})" for point in list(points)[:4])
+    return ", ".join(f"({', '.join(f'{x:g}' for x in point)})" for point in itertools.islice(points, 4))
 
 
 def _slopes(base: str, k: int, rows: Sequence[Row]) -> Iterator[tuple[str, str, Callable[[Row], Any]]]:
@@ -460,12 +454,11 @@ def _slopes(base: str, k: int, rows: Sequence[Row]) -> Iterator[tuple[str, str, 
     yield "slope", "it is the operand itself", lambda m: m.x[k]
     yield "slope", "it is the result itself", lambda m: m.out
     yield from suspects(["a", "b"][: 1 + base.endswith(" b")], k)
-    for power in (1, 2) if base in ("a / b", "log(a)") and rows else ():
-        row = max(rows, key=lambda row: abs(row.slopes[k]))
-        if row.got[k]:
-            eps = row.x[-1] ** power * (row.slopes[k] / row.got[k] - 1)
-            words = f"{eps:.3g} is added to what it is divided by"
-            yield "slope", words, lambda m, n=power, e=eps: m.slopes[k] * m.x[-1] ** n / (m.x[-1] ** n + e)
+    if base in ("a / b", "log(a)") and any(row.got[k] for row in rows):
+        row, power = max(rows, key=lambda row: abs(row.got[k])), 1 + k
+        eps = row.x[-1] ** power * (row.slopes[k] / row.got[k] - 1)
+        words = f"{eps:.3g} is added to what it is divided by"
+        yield "slope", words, lambda m: m.slopes[k] * m.x[-1] ** power / (m.x[-1] ** power + eps)
 
 
 def of_root(trials: Sequence[Trial]) -> Iterator[Fault]:
@@ -480,7 +473,7 @@ def of_root(trials: Sequence[Trial]) -> Iterator[Fault]:
         for mode in ("share", "node", "sum", "end", "upstream"):
             words = f"they stay within {bound:.4g}; backward must leave them as they are"
             yield Fault("clipped", words, "clip", how=(mode, -bound, bound))
-            yield Fault("clipped", words, "clip", how=(mode, -float("inf"), bound), cost=1.1)
+            yield Fault("clipped", words, "clip", how=(mode, -math.inf, bound), cost=1.1)
 
 
 def arrived(trials: Iterable[Trial]) -> list[float]:
