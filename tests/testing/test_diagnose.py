@@ -195,8 +195,7 @@ def test_a_slope_that_is_wrong_is_the_only_thing_that_is_blamed() -> None:
         (
             "(1 - t**2) * out.grad",
             "(1 - t**2) * min(1.0, max(-1.0, out.grad))",
-            "gradients are clipped inside of backward, in tanh(a): upstream stays within 1; a rule must pass on all"
-            " of it",
+            "gradients are clipped inside of backward, in tanh(a): upstream stays within 1; pass on all of it",
         ),
     ):
         (found,) = diagnose(engine("lecture", [(f"+= {right}", f"+= {wrong}")])).mistakes

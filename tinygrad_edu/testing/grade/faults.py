@@ -361,7 +361,7 @@ def of_walks() -> Iterator[Fault]:
 def of_sharing(at: str = "", bounds: Iterable[float] = ()) -> Iterator[Fault]:
     """Faults in what passes from a result to its operands, whatever the operation is. bounds: see `arrived`."""
     for bound in bounds:
-        words = f"upstream stays within {bound:.4g}; a rule must pass on all of it"
+        words = f"upstream stays within {bound:.4g}; pass on all of it"
         yield Fault("clipped", words, "upstream", at, how=lambda slope, up, _, b=bound: slope * _within(up, -b, b))
     for k in (-1, 0, 1):
         words = "a gradient is one share, not the sum: use += in place of ="
