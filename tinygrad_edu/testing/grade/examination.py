@@ -131,7 +131,8 @@ class Examination:
         return answer
 
     def _answers(self, programs: Iterable[Program], **options: Any) -> list[Answer]:
-        answers = list(self.engine.ask(list(map(self.spelled_as, programs)), seeded=self.seeded, **options))
+        options = {"seeded": self.seeded} | options
+        answers = list(self.engine.ask(list(map(self.spelled_as, programs)), **options))
         self.borrowed = self.borrowed or next((answer.borrowed for answer in answers if answer.borrowed), "")
         return answers
 
@@ -185,15 +186,12 @@ class Examination:
         """The answers, with the root's gradient set by hand from now on if that is what is missing."""
         if self.seeded or self.trials or any(answers[0].grads) or answers[0].error:
             return answers
+        again = self._answers(programs[:ORDINARY], seeded=True)
+        if not any(any(answer.grads[:-1]) for answer in again):
+            return answers
+        self._report("root", ROOT, (), programs[0])
         self.seeded = True
-        again = self._answers(programs[:ORDINARY])
-        if any(any(answer.grads[:-1]) for answer in again):
-            self.seeded = False
-            self._report("root", ROOT, (), programs[0])
-            self.seeded = True
-            return again
-        self.seeded = False
-        return answers
+        return again
 
     def _judge(self, text: str, answers: list[tuple[Program, Answer]]) -> list[tuple[Program, Answer]]:
         """Are the results of an operation right, and its operands left alone? The answers for which that holds."""

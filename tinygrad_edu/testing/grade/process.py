@@ -341,16 +341,14 @@ class EngineProcess:
 
     def _ended(self) -> str:
         """Stop the process, and say why it gave no answer."""
-        self._process.terminate()
-        self._process.join(3)
-        code = self._process.exitcode
+        process = self._process
         self.close()
-        if code == CROWD:
+        if process.exitcode == CROWD:
             self.deaths = DEATHS  # it is given up at once
             return f"started more than {PROCESSES} processes"
-        if code in (None, 128 + 9, 128 + 24):  # SIGKILL and SIGXCPU at the limit
+        if process.exitcode in (-9, 128 + 9, 128 + 24):  # SIGKILL and SIGXCPU at the limit
             return f"took more than {self.limits[0]:.3g} seconds"
-        return f"ended its process (exit code {code})"
+        return f"ended its process (exit code {process.exitcode})"
 
     def ask(
         self,
