@@ -340,8 +340,8 @@ class Examination:
                 texts = [text for text in texts if base_of(text) == fault.at] or [fault.at]
             elif fault.kind in ("walk", "seen", "levels", "seed", "start", "clip"):
                 texts = []
-            program = min(shown, key=lambda trial: (len(trial.program.steps), trial.text not in texts)).program
-            self._report(fault.name, fault.sentence, texts, program)
+            least = min(shown, key=lambda t: (len(t.program.steps), t.text not in texts, len(t.program.inputs)))
+            self._report(fault.name, fault.sentence, texts, least.program)
         blamed = {fault.at for fault in explanation.faults}
         self.everywhere = "" in blamed
         for trial in explanation.unexplained:
