@@ -145,8 +145,9 @@ def _walk(
     root = len(operands) - 1
     if walk == "shared":
         inner = sorted({p for below in operands for p in below if operands[p]})
-        several = itertools.permutations(inner) if len(inner) < 6 else (inner, inner[::-1])
-        return [[root, *order] for order in several]
+        if len(inner) > 5:
+            raise LookupError("too many orders")  # where nodes lie in memory decides
+        return [[root, *order] for order in itertools.permutations(inner)]
     if walk == "direction":
         return [_sorted(operands, key, known)[::-1], [root]]
     if walk == "paths":
@@ -260,7 +261,7 @@ def _edges(i: int, node: Operation, faults: dict[str, list[Fault]]) -> list[_Edg
 
 LOCAL = ("slope", "upstream", "source", "target", "assign")  # the kinds that concern a single share
 WHOLE = {"walk", "seen", "levels"}  # the kinds that concern the walk
-ORDERED = {*WHOLE, "assign", "hook", "source", "clip", "once"}  # those with which the order matters
+ORDERED = {*WHOLE, "assign", "hook", "source", "clip", "once", "severed"}  # those with which the order matters
 
 
 def outcomes(trial: Trial, faults: Iterable[Fault]) -> Iterator[list[float]]:
@@ -276,7 +277,7 @@ def outcomes(trial: Trial, faults: Iterable[Fault]) -> Iterator[list[float]]:
         if node is None:
             continue
         edges[i], actions[i] = _edges(i, node, kinds), i
-        if cut := kinds.get("severed"):
+        if cut := kinds.get("severed", []) + [fault for fault in kinds.get("target", []) if fault.how < 0]:
             known = (p for k, p in enumerate(node.operands) if not any(fault.hits(node, k) for fault in cut))
             operands[i] = tuple(p for p in known if p is not None)
         for fault in kinds.get("hook", []):
@@ -290,7 +291,8 @@ def outcomes(trial: Trial, faults: Iterable[Fault]) -> Iterator[list[float]]:
                     numbers.add(i)
                     edges[i] = [] if own else edges[i]
     if walk in ("idle", "reseeded"):
-        yield [start if walk == "idle" else 1.0] * len(operands)
+        ones = {*_sorted(operands, range(len(operands)))} if walk == "reseeded" else set()
+        yield [1.0 if i in ones else start for i in range(len(operands))]
         return
     seed = next((fault.how(trial.nodes[-1]) for fault in kinds.get("seed", [])), 1.0)
     mode, low, high = next((fault.how for fault in kinds.get("clip", [])), ("", 0.0, 0.0))
@@ -347,6 +349,9 @@ UPSTREAM: dict[str, Callable[[float, float, Row], float]] = {
     "the sign of upstream is lost": lambda slope, up, row: slope * abs(up),
     "a negative upstream is left out": lambda slope, up, row: slope * max(up, 0.0),
 }
+
+
+MODES = ("share", "node", "sum", "end", "upstream")  # what is clipped
 
 
 def of_walks() -> Iterator[Fault]:
@@ -469,9 +474,10 @@ def of_root(trials: Sequence[Trial]) -> Iterator[Fault]:
         yield Fault("root", f"it is {seed:.4g}" if seed else ROOT, "seed", how=lambda node: seed)
     yield Fault("root", "it is the result itself", "seed", how=lambda node: node.row.out)
     grads = [0.0, *(x for answer in answers for x in answer)]
-    for bound in filter(None, dict.fromkeys((max(map(abs, grads)), 1.0, max(grads), *arrived(trials)))):
-        for mode in ("share", "node", "sum", "end", "upstream"):
-            words = f"they stay within {bound:.4g}; backward must leave them as they are"
+    tried = [(bound, mode) for bound in (max(map(abs, grads)), 1.0, max(grads)) for mode in MODES]
+    for bound, mode in dict.fromkeys([*tried, *((bound, "upstream") for bound in arrived(trials))]):
+        words = f"they stay within {bound:.4g}; backward must leave them as they are"
+        if bound:
             yield Fault("clipped", words, "clip", how=(mode, -bound, bound))
             yield Fault("clipped", words, "clip", how=(mode, -math.inf, bound), cost=1.1)
 
