@@ -153,6 +153,7 @@ class Examination:
                 self._add(program, answer, text)
         questions = [(program, text) for text in self.measured for program in self._questions(text)]
         questions += [(program, "") for program in self._shared()]
+        questions.sort(key=lambda question: bool(question[1]) and len(question[0].steps) > 2)  # shown if need be
         given = self._answers(program for program, _ in questions)
         for (program, text), answer in zip(questions, given, strict=True):
             self._add(program, answer, text)
@@ -340,8 +341,8 @@ class Examination:
                 texts = [text for text in texts if base_of(text) == fault.at] or [fault.at]
             elif fault.kind in ("walk", "seen", "levels", "seed", "start", "clip"):
                 texts = []
-            least = min(shown, key=lambda t: (len(t.program.steps), t.text not in texts, len(t.program.inputs)))
-            self._report(fault.name, fault.sentence, texts, least.program)
+            program = min(shown, key=lambda trial: (len(trial.program.steps), trial.text not in texts)).program
+            self._report(fault.name, fault.sentence, texts, program)
         blamed = {fault.at for fault in explanation.faults}
         self.everywhere = "" in blamed
         for trial in explanation.unexplained:
