@@ -378,6 +378,14 @@ TEXTS = {  # longer pieces of code, which the tables below call by a name
         return hash(self.data)
 
     def __repr__""",
+    "FORMULA": """\
+    def __eq__(self, other):
+        return (self.data, self._op, self._prev) == (other.data, other._op, other._prev)
+
+    def __hash__(self):
+        return hash((self.data, self._op))
+
+    def __repr__""",
     "IADD": """\
     def __iadd__(self, other):
         self.data += other.data
@@ -461,6 +469,7 @@ root not set, tape | tape | self.gradient = 1.0 -> pass | root
 reflected minus swapped | lecture | return Value(other) - self -> return self - other | reflected
 reflected / swapped | pairs | return Scalar.lift(other) / self -> return self / other | reflected
 equal numbers | lecture | REPR -> EQUALITY | equality
+equal formulas | lecture | REPR -> FORMULA | equality
 exp' of the input | lecture | out.data * out.grad -> self.data * out.grad | slope
 log' of the output | lecture | 1 / self.data * out.grad -> 1 / out.data * out.grad | slope
 sin' with a sign | pairs | math.cos(self.value)) -> -math.cos(self.value)) | sign

@@ -20,9 +20,12 @@ from learners import ENGINES, LIMITED, MUTANTS, Replacements, engine
 import tinygrad_edu as tg
 from tinygrad_edu import cli
 from tinygrad_edu.testing import Program, diagnose
+from tinygrad_edu.testing.check.mistakes import Row
 from tinygrad_edu.testing.grade import process
 from tinygrad_edu.testing.grade.examination import Examination
-from tinygrad_edu.testing.grade.operations import near
+from tinygrad_edu.testing.grade.explanation import Explanation
+from tinygrad_edu.testing.grade.faults import Fault, Operation, Trial
+from tinygrad_edu.testing.grade.operations import alone, near
 
 BY_TITLE = {title: (name, replacements, mistake) for title, name, replacements, mistake in MUTANTS}
 COMPOSED = ", composed"  # operations that call others
@@ -178,7 +181,22 @@ def test_other_mistakes_with_upstream_are_described() -> None:
 def test_a_slope_that_is_wrong_is_the_only_thing_that_is_blamed() -> None:
     for right, wrong, words in (
         ("other.data * out.grad", "abs(other.data) * out.grad", "wrong slope, in a*b, a*3, 3*a: its sign is lost"),
-        ("self.data * out.grad", "(self.data or 1.0) * out.grad", "wrong slope, in a*b"),
+        ("self.data * out.grad", "(self.data or 1.0) * out.grad", "wrong slope, in a*b: it is wrong at (0, 2)"),
+        (
+            "out.data * out.grad",
+            "min(out.data, 2e4) * out.grad",
+            "wrong slope, in exp(a): it is never above 2e+04",
+        ),
+        (
+            "1 / self.data * out.grad",
+            "1 / (self.data + 0.01) * out.grad",
+            "wrong slope, in log(a): 0.01 is added to what it is divided by",
+        ),
+        (
+            "(1 - t**2) * out.grad",
+            "(1 - t**2) * min(1.0, max(-1.0, out.grad))",
+            "gradients are clipped inside of backward, in tanh(a): upstream stays within 1; pass on all of it",
+        ),
     ):
         (found,) = diagnose(engine("lecture", [(f"+= {right}", f"+= {wrong}")])).mistakes
         assert str(found) == words
@@ -203,6 +221,27 @@ def test_an_engine_that_differs_from_run_to_run_does_not_stop_the_grader() -> No
     switch = itertools.cycle([0.0, 1.0])
     noisy.noise = lambda self: next(switch)
     assert not diagnose(noisy).ok
+
+
+@pytest.mark.parametrize("order", ["235", "253", "325", "352", "523", "532"])
+def test_no_hash_decides_which_of_two_faults_works(
+    order: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fault of this operand works, then that of this operation, then that of all, as often as one asks."""
+    faults = [
+        Fault(f"{factor}", "", "slope", at, k, lambda row, k, factor=factor: factor * row.slopes[k])
+        for factor, at, k in ((2, "", -1), (3, "a * b", -1), (5, "a * b", 0))
+    ]
+    monkeypatch.setattr(Fault, "__hash__", lambda self: order.find(self.name))
+    product = Operation(
+        "a * b", "a * b", (0, 1), Row((2.0, 3.0), 6.0, (3.0, 2.0), ()), (), ("a * b", "a * b only")
+    )
+    answer = process.Answer((2.0, 3.0, 6.0), (5.0 * 3.0, 3.0 * 2.0, 1.0))
+    trial = Trial(alone("a * b", (2.0, 3.0)), answer, [None, None, product], "a * b")
+    explanation = Explanation([trial], [])
+    for given in itertools.permutations(faults):
+        assert explanation._cost(0, given) == 0
+        assert Explanation([trial], given).faults == explanation.faults
 
 
 def test_a_list_for_all_passes_is_said() -> None:

@@ -182,7 +182,13 @@ def test_a_fault_in_the_product_is_not_one_of_the_negative() -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["time.sleep(99)", "print('x' * 2**30)", "os.system('sleep NUMBER &'); time.sleep(99)"]
+    "code",
+    [
+        "time.sleep(99)",
+        "print('x' * 2**30)",
+        "os.system('sleep NUMBER &'); time.sleep(99)",
+        "[os.fork() for _ in iter(time.time, 0)]",
+    ],
 )
 def test_an_engine_that_does_not_end_has_ten_seconds_with_its_children(code: str) -> None:
     sort = "        build_topo(self)\n"

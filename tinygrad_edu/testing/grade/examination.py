@@ -19,7 +19,7 @@ from ...viz.words import four_digits
 from ..check.mistakes import Row
 from ..check.random_program import Program
 from .explanation import Explanation
-from .faults import MISTAKES, ROOT, Fault, Operation, Trial, of_root, of_walks
+from .faults import MISTAKES, ROOT, Fault, Operation, Trial, listed_points, of_root, of_walks
 from .operations import (
     BINARY,
     MADE_OF,
@@ -44,7 +44,7 @@ from .process import DEATHS, Answer, EngineProcess, GivenUp
 
 UNMEANT = ("NameError", "AttributeError", "UnboundLocalError")  # no engine raises these on purpose
 ORDINARY = 3  # the first points of an operation, at which it must not fail
-CARRIERS = (("a * b", -4.0), ("a * b", 0.5), ("-a",), ("a * 3",), ("3 * a",), ("3 - a",), ("a / 4",), ("tanh(a)",))
+CARRIERS = (("a * b", -4.0), ("a * b", 60.0), ("-a",), ("a * 3",), ("3 * a",), ("3 - a",), ("tanh(a)",))
 GENERAL = {"order", "depth", "paths", "direction", "levels", "equality", "visited", "shared", "reseeded", "idle"}
 
 
@@ -131,7 +131,8 @@ class Examination:
         return answer
 
     def _answers(self, programs: Iterable[Program], **options: Any) -> list[Answer]:
-        answers = list(self.engine.ask(list(map(self.spelled_as, programs)), seeded=self.seeded, **options))
+        options = {"seeded": self.seeded} | options
+        answers = list(self.engine.ask(list(map(self.spelled_as, programs)), **options))
         self.borrowed = self.borrowed or next((answer.borrowed for answer in answers if answer.borrowed), "")
         return answers
 
@@ -152,6 +153,7 @@ class Examination:
                 self._add(program, answer, text)
         questions = [(program, text) for text in self.measured for program in self._questions(text)]
         questions += [(program, "") for program in self._shared()]
+        questions.sort(key=lambda question: bool(question[1]) and len(question[0].steps) > 2)  # shown if need be
         given = self._answers(program for program, _ in questions)
         for (program, text), answer in zip(questions, given, strict=True):
             self._add(program, answer, text)
@@ -185,15 +187,12 @@ class Examination:
         """The answers, with the root's gradient set by hand from now on if that is what is missing."""
         if self.seeded or self.trials or any(answers[0].grads) or answers[0].error:
             return answers
+        again = self._answers(programs[:ORDINARY], seeded=True)
+        if not any(any(answer.grads[:-1]) for answer in again):
+            return answers
+        self._report("root", ROOT, (), programs[0])
         self.seeded = True
-        again = self._answers(programs[:ORDINARY])
-        if any(any(answer.grads[:-1]) for answer in again):
-            self.seeded = False
-            self._report("root", ROOT, (), programs[0])
-            self.seeded = True
-            return again
-        self.seeded = False
-        return answers
+        return again
 
     def _judge(self, text: str, answers: list[tuple[Program, Answer]]) -> list[tuple[Program, Answer]]:
         """Are the results of an operation right, and its operands left alone? The answers for which that holds."""
@@ -237,7 +236,9 @@ class Examination:
                 yield program_of(x, (text, range(n)), (f, (n, k)))
                 if f in ("a + b", "a * b"):
                     inputs = (*x, x[k] / -8 if f == "a * b" else x[k] + 8, -8.0)
-                    yield program_of(inputs, (f, (n, n + 1)), (text, [n + 2 if i == k else i for i in range(n)]))
+                    deep = (f, (n, n + 1)), (text, [n + 2 if i == k else i for i in range(n)])
+                    yield program_of(inputs, *deep)
+                    yield program_of(inputs, *deep, (f, (n + 3, n + 2)))
 
     def _shared(self) -> Iterator[Program]:
         """Is a gradient complete before it is passed on? Graphs in which a node is used twice, and long chains."""
@@ -255,6 +256,7 @@ class Examination:
             ]
             for tail in tails:
                 yield program_of(inputs, (f, (0, 1)), *tail)
+            yield program_of(inputs, (f, (0, 1)), (f, (0, 1)), (h, (3, 4)))  # the same operation twice
         for f in mergers:
             numbers = (2.0, 6.0, 3.0, 4.0) if f == "a * b" else (1.0, 4.0, 2.0, 3.0)
             for last in (numbers[3], 7.0):  # two nodes with equal numbers, and the same with different ones
@@ -321,7 +323,7 @@ class Examination:
     def _explain(self) -> None:
         """Find the smallest set of faults, and report each with the smallest program that shows it."""
         first = [trial for trial in self.trials if len(trial.program.steps) == 1]
-        general = [*of_root([trial.answer for trial in first]), *of_walks(range(2, 30))]
+        general = [*of_root(self.trials), *of_walks()]
         given = list[Fault]()
         if first and (start := self._ask(first[0].program, roots=()).grads[:1]) and start[0]:
             words = f"a new node has the gradient {start[0]:.4g}"
@@ -337,7 +339,7 @@ class Examination:
                 texts = [fault.at.removesuffix(" only")]
             elif fault.at:
                 texts = [text for text in texts if base_of(text) == fault.at] or [fault.at]
-            elif fault.kind in ("walk", "seed", "start", "clip"):
+            elif fault.kind in ("walk", "seen", "levels", "seed", "start", "clip"):
                 texts = []
             program = min(shown, key=lambda trial: (len(trial.program.steps), trial.text not in texts)).program
             self._report(fault.name, fault.sentence, texts, program)
@@ -345,8 +347,10 @@ class Examination:
         self.everywhere = "" in blamed
         for trial in explanation.unexplained:
             if not (blamed & {"", *trial.places}):
-                name = "slope" if len(trial.program.steps) == 1 else "unknown"
-                self._report(name, "", [trial.text] * bool(trial.text), trial.program)
+                name, words = "unknown", ""
+                if len(trial.program.steps) == 1:
+                    name, words = "slope", f"it is wrong at {listed_points([trial.program.inputs])}"
+                self._report(name, words, [trial.text] * bool(trial.text), trial.program)
                 blamed |= trial.places if trial.simple else set()
 
     def _report(
@@ -394,15 +398,16 @@ class Examination:
 
     def _in_place(self) -> None:
         """Does a += b give what a + b gives, where an engine defines it?"""
-        for text, name in BINARY.items():
-            if text in self.fine():
-                program, spelled = alone(text, points(text)[0]), self.spelled[text]
-                self.spelled[text] = f"a.__i{'truediv' if name == 'div' else name}__(b)"
-                answer = self._ask(program)
-                if not answer.error and self._differs(program):
-                    name = "severed" if near(answer.data[0], program.inputs[0]) else "mutates"
-                    self._report(name, "make a new node", [text.replace(" b", "= b")], program)
-                self.spelled[text] = spelled
+        for text in self._mergers():
+            program, spelled, name = alone(text, points(text)[0]), self.spelled[text], BINARY[text]
+            self.spelled[text] = f"a.__i{'truediv' if name == 'div' else name}__(b)"
+            answer = self._ask(program)
+            changed = not answer.error and not near(answer.data[0], program.inputs[0])
+            if changed or (not answer.error and text in self.fine() and self._differs(program)):
+                self._report(
+                    "mutates" if changed else "severed", "make a new node", [text.replace(" b", "= b")], program
+                )
+            self.spelled[text] = spelled
 
     def _differs(self, program: Program) -> bool:
         return self._wrong(program, self._ask(program)) >= 0

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..check.mistakes import Row
-from .faults import Fault, Operation, Trial, of_sharing, of_slope
+from .faults import Fault, Operation, Trial, arrived, of_sharing, of_slope
 
 UNEXPLAINED, UNKNOWN = 2.0, 0.6  # what an answer costs that is not explained; a fault costs about 1
 BEAM, PLACES, MOST = 3, 3, 8  # sets that are kept, answers from which each one grows, faults in a set
@@ -32,10 +32,11 @@ class Explanation:
         """general: faults that may be anywhere. given: what was seen, and may be without effect."""
         self.trials = trials
         self.general = [*general, *of_sharing()]
-        self.rows = _measured(trials)
-        self._costs: dict[tuple[int, frozenset[Fault]], float] = {}
+        self._costs: dict[tuple[int, tuple[Fault, ...]], float] = {}
         self._local: dict[str, list[Fault]] = {}
-        starts = [self._set(given), self._set(())] if given else [self._set(())]
+        starts = [self._set(faults) for faults in dict.fromkeys((tuple(given), ()))]
+        likelier = min(starts, key=lambda each: each.score)
+        self.rows = _measured(trials, sum(fault.how for fault in likelier.faults))
         best = self._search(starts)
         self.faults = self._needed(best).faults
         self.unexplained = [trial for i, trial in enumerate(trials) if self._cost(i, self.faults) == UNEXPLAINED]
@@ -96,7 +97,8 @@ class Explanation:
 
     def _cost(self, i: int, faults: Iterable[Fault]) -> float:
         trial = self.trials[i]
-        key = (i, frozenset(fault for fault in faults if fault.concerns(trial)))
+        # Where two faults fit, the first one works: the one of this operation, and of this operand.
+        key = (i, tuple(sorted((fault for fault in faults if fault.concerns(trial)), key=Fault.reach)))
         if key not in self._costs:
             right = trial.explained_by(key[1])
             self._costs[key] = UNKNOWN if right is None else 0.0 if right else UNEXPLAINED
@@ -114,16 +116,19 @@ class Explanation:
     def _at(self, at: str, node: Operation) -> Iterator[Fault]:
         for k in range(len(node.row.slopes)):
             yield from of_slope(at, node.base, k, self.rows.get(at, ()))
-        yield from of_sharing(at)
+        yield from of_sharing(at, arrived(trial for trial in self.trials if at in trial.places))
 
 
-def _measured(trials: Iterable[Trial]) -> dict[str, list[Row]]:
-    """What is known of the slopes of each operation: the gradients where it stands alone. nan for a number's."""
+def _measured(trials: Iterable[Trial], start: float) -> dict[str, list[Row]]:
+    """What is known of the slopes of each operation: the gradients where it stands alone. nan for a number's.
+
+    start: what a new node has.
+    """
     rows: dict[str, list[Row]] = {}
     for trial in trials:
         node = trial.nodes[-1]
         if node and trial.simple and 0 in trial.judged:
-            got = [float("nan") if p is None else trial.answer.grads[p] for p in node.operands]
+            got = [float("nan") if p is None else trial.answer.grads[p] - start for p in node.operands]
             row = node.row._replace(got=[*got, float("nan")])
             for at in node.places:
                 rows.setdefault(at, []).append(row)

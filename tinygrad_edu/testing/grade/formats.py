@@ -135,7 +135,9 @@ def _row(grade: Submission, points: Rubric | None) -> tuple[str, str, str]:
     """Name, score and verdict of a submission in the table of its class."""
     lacks = [f"lacks {listed(grade.report.missing, 99)}"] if grade.report.missing else []
     titles = [f"{m.title}: {m.sentence}" if m.name in UNTITLED else m.title for m in grade.report.mistakes]
-    verdict = grade.error or "; ".join([*titles, *lacks]) or "right"
+    verdict = grade.error or "; ".join([*titles, *lacks] or ["right"])
+    cells = [note for note in grade.report.notes if note.startswith("cell ")]
+    verdict = "; ".join([verdict, *cells])
     return visible(grade.name), "{score:g} of {max_score:g}".format(**totals(grade, points)), visible(verdict)
 
 

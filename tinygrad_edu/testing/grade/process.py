@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import multiprocessing
+import multiprocessing.connection
 import os
 import re
 import signal
@@ -29,6 +30,7 @@ DATA = ("data", "value", "val", "v", "x")
 GRADIENT = ("grad", "_grad", "gradient", "derivative", "deriv", "adjoint", "g", "dx")
 BACKWARD = ("backward", "backprop", "back_prop", "backpropagate", "back_propagate", "backward_pass", "back")
 DEATHS = 2  # processes that may end before an answer; then the engine is given up
+PROCESSES, CROWD = 100, 250  # that an engine may have, and the exit code of the guard of one that has more
 PACKAGE, OWN = str(Path(__file__).parents[2]), (__file__, random_program.__file__)
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # of Linux
 
@@ -253,20 +255,37 @@ def _guard(connection: Any, engine: Any, seconds: float, megabytes: int) -> None
             os.kill(pid, signal.SIGKILL)
 
     signal.signal(signal.SIGTERM, end)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    crowd = False
+    while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
+        if not crowd and (crowd := len(_descendants()) > PROCESSES):
+            end()
+        time.sleep(0.02)
     with contextlib.suppress(OSError):
         os.killpg(pid, signal.SIGKILL)
-    for _ in range(100):  # those that left its group; their children become children of this process
-        with contextlib.suppress(OSError):
-            for child in Path("/proc/thread-self/children").read_text().split():
-                os.kill(int(child), signal.SIGKILL)
-        try:
+    for _ in range(300):  # those that left its group; their children become children of this process
+        for child in (children := _descendants()):
+            with contextlib.suppress(OSError):
+                os.kill(child, signal.SIGKILL)
+        if not children:
+            break
+        with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        except ChildProcessError:
-            break
         time.sleep(0.01)
-    os._exit(128 - code if code < 0 else code)
+    code = os.waitstatus_to_exitcode(ended[1])
+    os._exit(CROWD if crowd else 128 - code if code < 0 else code)
+
+
+def _descendants() -> list[int]:
+    """The processes below this one, as far as the system tells; of very many the first."""
+    found = [os.getpid()]
+    for process in found:
+        with contextlib.suppress(OSError):
+            for thread in Path(f"/proc/{process}/task").iterdir():
+                found += map(int, (thread / "children").read_text().split())
+        if len(found) > 10 * PROCESSES:
+            break
+    return found[1:]
 
 
 def _control(option: int, value: int) -> None:
@@ -315,18 +334,21 @@ class EngineProcess:
     def _receive(self, seconds: float) -> Any:
         start = time.monotonic()
         with contextlib.suppress(EOFError, OSError, ValueError):
-            ready = self._connection.poll(max(0.0, min(seconds, self.left)))
+            ends = [self._connection, self._process.sentinel]
+            ready = multiprocessing.connection.wait(ends, max(0.0, min(seconds, self.left)))
             self.left -= time.monotonic() - start
-            return json.loads(self._connection.recv_bytes()) if ready else None
+            return json.loads(self._connection.recv_bytes()) if self._connection in ready else None
 
     def _ended(self) -> str:
         """Stop the process, and say why it gave no answer."""
-        self._process.join(0.2)
-        code = self._process.exitcode
+        process = self._process
         self.close()
-        if code in (None, 128 + 9, 128 + 24):  # SIGKILL and SIGXCPU at the limit
+        if process.exitcode == CROWD:
+            self.deaths = DEATHS  # it is given up at once
+            return f"started more than {PROCESSES} processes"
+        if process.exitcode in (-9, 128 + 9, 128 + 24):  # SIGKILL and SIGXCPU at the limit
             return f"took more than {self.limits[0]:.3g} seconds"
-        return f"ended its process (exit code {code})"
+        return f"ended its process (exit code {process.exitcode})"
 
     def ask(
         self,
@@ -350,7 +372,8 @@ class EngineProcess:
                 yield Answer(*answer)
             if questions:
                 del questions[0]
-                self.deaths, error = self.deaths + 1, self._ended()
+                error = self._ended()
+                self.deaths += 1
                 if self.deaths > DEATHS or self.left <= 0:
                     raise GivenUp(error)
                 yield Answer(error=error, stage="process")

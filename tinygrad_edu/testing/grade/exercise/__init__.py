@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import re
 import runpy
 from collections.abc import Callable, Mapping
 from importlib import resources
@@ -24,15 +25,10 @@ from tinygrad_edu.testing.grade.exercise import check
 sys.exit(check("engine.py", hint="--hint" in sys.argv))
 '''
 CELL = "from tinygrad_edu.testing.grade.exercise import check\n\n_ = check(globals())  # for a hint: hint=True"
-TITLES = (
-    "a node",
-    "+ and *",
-    "the chain rule by hand",
-    "topological order",
-    "accumulation",
-    "more operations",
-    "a neuron that learns two moons",
+ENGINE, README = (
+    resources.files(__name__).joinpath(name).read_text(encoding="utf-8") for name in ("engine.txt", "steps.md")
 )
+TITLES = re.findall(r"^## Step \d: (.*)$", README, re.MULTILINE)
 HINTS = (
     "__init__ sets data, operands, grad and _backward on self. `lambda: None` is a function that does nothing.",
     "node(number, operands, rule) makes the result: the number is computed from self.data and other.data.",
@@ -51,10 +47,8 @@ def write(folder: Path) -> list[Path]:
 
     Raises FileExistsError if one of them is there already: it may hold somebody's work. Raises OSError.
     """
-    texts = resources.files(__name__)
-    engine, steps = (texts.joinpath(name).read_text(encoding="utf-8") for name in ("engine.txt", "steps.md"))
     code: dict[str, Any] = {"cell_type": "code", "outputs": [], "execution_count": None}
-    cells = [{"cell_type": "markdown", "source": steps}, code | {"source": engine}, code | {"source": CELL}]
+    cells = [{"cell_type": "markdown", "source": README}, code | {"source": ENGINE}, code | {"source": CELL}]
     book = {
         "cells": [cell | {"id": f"part-{i}", "metadata": {}} for i, cell in enumerate(cells)],
         "metadata": {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
@@ -62,7 +56,7 @@ def write(folder: Path) -> list[Path]:
         "nbformat_minor": 5,
     }
     notebook = json.dumps(book, indent=1)
-    files = {"engine.py": engine, "README.md": steps, "check.py": CHECK, "engine.ipynb": notebook}
+    files = {"engine.py": ENGINE, "README.md": README, "check.py": CHECK, "engine.ipynb": notebook}
     if there := [name for name in files if (folder / name).exists()]:
         raise FileExistsError(
             f"{str(folder / there[0])!r} is there already; the exercise needs a folder of its own."
