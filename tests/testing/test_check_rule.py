@@ -1,10 +1,14 @@
 """check_rule as its user meets it: what it says of right rules, of wrong ones, and of bad input."""
 
 import contextlib
+import ctypes
 import json
 import math
+import shutil
+import subprocess
 import time
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import mpmath as mp
@@ -17,6 +21,7 @@ import tinygrad_edu as tg
 from tinygrad_edu import RULES, Interval, Rule, Value
 from tinygrad_edu import elementary as e
 from tinygrad_edu.testing import RuleMismatch, check_rule, prove_rule
+from tinygrad_edu.testing.check import deadline
 from tinygrad_edu.testing.check.mistakes import origin
 from tinygrad_edu.testing.check.points import grid_of, inside, line_of, strategy_of
 from tinygrad_edu.testing.check.reference import Reference, derivative, ulps
@@ -237,6 +242,51 @@ def test_a_wrong_slope_on_floats_alone_is_no_lost_digits() -> None:
     right = declared(lambda x: x * x, lambda u, out, x: (2 * u * x,))
     right.floats_only = True
     assert check_rule(right).mathematics == "not examined"
+
+
+def test_functions_of_another_language_are_tested_with_a_reference(tmp_path: Path) -> None:
+    """In C: cosh and sinh of the library, and a file of one's own. Nothing but floats passes through."""
+    cc = shutil.which("cc") or pytest.skip("there is no compiler of C")
+    (tmp_path / "mine.c").write_text("""double cube(double x) { return x * x * x; }
+    double slope(double x) { return 3 * x * x; }
+    double wrong(double x) { return 3 * x * x * (1 + (x > 2)); }""")
+    subprocess.run([cc, "-shared", "-fPIC", "-o", tmp_path / "mine.so", tmp_path / "mine.c"], check=True)
+    mine = ctypes.CDLL(str(tmp_path / "mine.so"))
+    for function in (mine.cube, mine.slope, mine.wrong):
+        function.restype, function.argtypes = ctypes.c_double, [ctypes.c_double]
+    right = Rule("cube", "cube", mine.cube, lambda u, out, x: (u * mine.slope(x),), 1)
+    report = check_rule(right, lambda x: x**3)
+    assert (report.mathematics, report.rounding, report.numbers) == ("not examined", "right", ["floats", "Values"])
+    assert "the rule runs on floats alone" in repr(report)
+    wrong = Rule("cube", "cube", mine.cube, lambda u, out, x: (u * mine.wrong(x),), 1)
+    with pytest.raises(RuleMismatch, match="cube: the slope for x is wrong") as caught:
+        check_rule(wrong, lambda x: x**3)
+    assert caught.value.kind == FORMULA
+    assert 2 < caught.value.point[0] < 4
+    with pytest.raises(RuleMismatch, match="give check_rule a reference of mpmath numbers"):
+        check_rule(right)
+
+
+def forever(x: Any) -> Any:
+    while True:
+        try:
+            x = x + 0
+        except Exception:
+            x = None
+
+
+@pytest.mark.parametrize("check", [check_rule, prove_rule])
+def test_a_function_that_does_not_return_is_interrupted(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadline, "GRACE", 0.1)
+    with pytest.raises(TimeoutError, match=r"mine does not return: after 0\.5 s it was in .*\.py:\d+\."):
+        check(declared(forever, lambda u, out, x: (u,)), budget=0.2)
+
+
+def test_so_is_a_reference_that_does_not_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadline, "GRACE", 0.1)
+    with pytest.raises(TimeoutError, match="tanh does not return"):
+        check_rule("tanh", lambda x: forever(x) if x > 3 else mp.tanh(x), budget=0.2)
+    assert check_rule("exp", budget=0).timed_out
 
 
 @pytest.mark.slow
