@@ -10,7 +10,7 @@ all its terms cancel once its divisors are multiplied out: what is found to be 0
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -77,57 +77,31 @@ class Exact(OwnArithmetic):
         try:
             return self._computed(name, *inputs, exponent=exponent)
         except (Undecided, ZeroDivisionError) as reason:
-            if name in _COMPARISONS:
+            if name in COMPARISONS:
                 raise
             return Undefined(self.cell, str(reason))
 
     def _computed(self, name: str, *inputs: Any, exponent: Any) -> Any:
-        if name in _COMPARISONS and (side := beside_infinity(*inputs)):
-            return _COMPARISONS[name](side)
+        if name in COMPARISONS and (side := beside_infinity(*inputs)):
+            return COMPARISONS[name](side)
         a, *others = map(self.lift, inputs)
-        b = others[0] if others else a
-        if name in _COMPARISONS:
-            return _COMPARISONS[name](self.sign(a - b))
-        if name == "max":
-            return a if self.sign(a - b) >= 0 else b
-        if name in ("abs", "sign", "heaviside"):
-            sign = self.sign(a)
-            return sign * a if name == "abs" else sign if name == "sign" else int(sign > 0)
-        if name == "add":
-            return self._make(sums.add(a.terms, b.terms))
-        if name == "sub":
-            return self._make(sums.add(a.terms, b.terms, -1))
-        if name == "neg":
-            return self._make(sums.add({}, a.terms, -1))
-        if name == "mul":
-            return self._make(sums.multiply(a.terms, b.terms))
-        if name == "div":
-            return a * self.power_of(b, Fraction(-1))
+        if name in COMPARISONS:
+            return COMPARISONS[name](self.sign(a - others[0]))
         if name == "pow_n":
             return self.power_of(a, Fraction(exponent))
-        if name == "pow":
-            if (constant := b.constant()) is not None or not a.terms:
-                return self.power_of(a, Fraction(self.sign(b)) if constant is None else constant)
-            return self.exp(b * self.log(a))
-        if name == "mod":
-            self.cell.notes.add("formula: the jumps of floor(x / y) are left out")
-            return a - b * self.generator("floor", sums.key_of(self.lift(a / b).terms))
-        return self.function(name, a)
+        return _OPERATIONS[name](self, a, *others) if name in _OPERATIONS else self.function(name, a)
+
+    def _power(self, a: Exact, b: Exact) -> Exact:
+        if (constant := b.constant()) is not None or not a.terms:
+            return self.power_of(a, Fraction(self.sign(b)) if constant is None else constant)
+        return self.exp(b * self.log(a))
+
+    def _remainder(self, a: Exact, b: Exact) -> Exact:
+        self.cell.notes.add("formula: the jumps of floor(x / y) are left out")
+        return a - b * self.generator("floor", sums.key_of(self.lift(a / b).terms))
 
     def function(self, name: str, x: Exact) -> Exact:
-        """An elementary function by its name."""
-        if name == "sigmoid":
-            return 1 / (1 + self.exp(-x))
-        if name in ("sin", "cos"):
-            turn = self.generator("i")
-            forth, back = self.exp(turn * x), self.exp(-(turn * x))
-            return (forth - back) / (2 * turn) if name == "sin" else (forth + back) / 2
-        if name == "exp":
-            return self.exp(x)
-        if name == "log":
-            return self.log(x)
-        if name == "sqrt":
-            return self.power_of(x, Fraction(1, 2))
+        """A function of facts.py by its name."""
         if name not in FUNCTIONS:
             raise Undecided(f"nothing is known of {name}: add a row to testing/proof/facts.py")
         if formula := FUNCTIONS[name].formula:
@@ -358,12 +332,31 @@ class Exact(OwnArithmetic):
         return self.lift(inner * FUNCTIONS[kind].slope(u)) if inner.terms else inner
 
 
-_COMPARISONS: dict[str, Any] = {
+COMPARISONS: dict[str, Any] = {
     "lt": lambda sign: sign < 0,
     "le": lambda sign: sign <= 0,
     "gt": lambda sign: sign > 0,
     "ge": lambda sign: sign >= 0,
-    "equal": lambda sign: int(sign == 0),
+    "equal": lambda sign: sign == 0,
+}
+
+
+_OPERATIONS: dict[str, Callable[..., Any]] = {
+    "max": lambda self, a, b: a if self.sign(a - b) >= 0 else b,
+    "abs": lambda self, a: self.sign(a) * a,
+    "sign": Exact.sign,
+    "heaviside": lambda self, a: int(self.sign(a) > 0),
+    "add": lambda self, a, b: self._make(sums.add(a.terms, b.terms)),
+    "sub": lambda self, a, b: self._make(sums.add(a.terms, b.terms, -1)),
+    "neg": lambda self, a: self._make(sums.add({}, a.terms, -1)),
+    "mul": lambda self, a, b: self._make(sums.multiply(a.terms, b.terms)),
+    "div": lambda self, a, b: a * self.power_of(b, Fraction(-1)),
+    "pow": Exact._power,
+    "mod": Exact._remainder,
+    "sigmoid": lambda self, a: 1 / (1 + self.exp(-a)),
+    "exp": Exact.exp,
+    "log": Exact.log,
+    "sqrt": lambda self, a: self.power_of(a, Fraction(1, 2)),
 }
 
 
@@ -377,7 +370,7 @@ class Undefined(OwnArithmetic):
     def _apply(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
         if name == "where" and inputs[0] is not self:
             return Exact(self.cell, {})._apply(name, *inputs)
-        if name == "where" or name in _COMPARISONS:
+        if name == "where" or name in COMPARISONS:
             raise Undecided(self.reason)
         return self
 

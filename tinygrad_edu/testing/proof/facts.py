@@ -71,6 +71,16 @@ def _bell(x):
     return 2 * e.exp(-(x * x)) / e.sqrt(_pi(x))
 
 
+def _sin(x):
+    i = x.generator("i")
+    return (e.exp(i * x) - e.exp(-(i * x))) / (2 * i)
+
+
+def _cos(x):
+    i = x.generator("i")
+    return (e.exp(i * x) + e.exp(-(i * x))) / 2
+
+
 def _any(x):
     return ALL
 
@@ -90,8 +100,8 @@ FUNCTIONS: dict[str, Function] = {
     "log10": Function(2, _log10, lambda x: 1 / (x * _ln10(x)), _log10),
     "log1p": Function(1, _log1p_range, lambda x: 1 / (1 + x), lambda x: e.log(1 + x), concave=True),
     "sqrt": Function(0.5, monotone(arb.sqrt), lambda x: 1 / (2 * e.sqrt(x))),
-    "sin": Function(1, wave(arb.sin), lambda x: e.cos(x)),
-    "cos": Function(1, wave(arb.cos), lambda x: -e.sin(x)),
+    "sin": Function(1, wave(arb.sin), lambda x: e.cos(x), _sin),
+    "cos": Function(1, wave(arb.cos), lambda x: -e.sin(x), _cos),
     "tan": Function(1, _any, lambda x: 1 / (e.cos(x) * e.cos(x)), lambda x: e.sin(x) / e.cos(x)),
     "asin": Function(1, monotone(arb.asin), lambda x: 1 / e.sqrt(1 - x * x)),
     "acos": Function(1, monotone(arb.acos), lambda x: -1 / e.sqrt(1 - x * x), lambda x: _pi(x) / 2 - e.asin(x)),

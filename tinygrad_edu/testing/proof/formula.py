@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -15,12 +15,14 @@ from ...engine.rule import Rule
 from ..check.case import Case
 from ..check.points import inside
 from ..check.reference import Reference, high
-from .cells import Cell, Split, Undecided
+from .cells import Cell, Split, Undecided, walk
 from .exact import Exact, Undefined, variables
 from .ranges import INF, Range, exactly
 
 TOLERANCE = 1e-12  # a formula may have constants that are floats
 CELLS = 600
+BOXES = 500
+Ends = tuple[tuple[float, float], ...]
 NOTHING = arb(2) ** -1075  # half of the least float
 NEAR = arb(2) ** -(2**60)
 STEEP = 1e12
@@ -37,7 +39,7 @@ class Piece:
     `status` is "identity": all terms of slope - derivative cancel; "bounded": |slope - derivative| is at most
     `bound` times |derivative|; "kink": the slope is a convention, between the slopes of the neighbours; "end":
     there is no finite derivative, and the slope is a convention; "undecided". `tested`: the note says
-    what was tried at points instead of proven.
+    what was tried at points instead of proven. `formulas` are those of an open piece.
     """
 
     where: str
@@ -46,6 +48,7 @@ class Piece:
     bound: float = math.inf
     note: str = ""
     tested: bool = False
+    formulas: Any = field(default=None, compare=False, repr=False)
 
 
 class Refuted(AssertionError):
@@ -136,8 +139,8 @@ def _lifted(one: Exact, share: Any) -> Exact | Undefined:
     return one.lift(share)
 
 
-def pieces_of(rule: Rule, start: Sequence[Cell]) -> tuple[list[Piece], list[CellFormulas]]:
-    """All pieces of the cells, and the formulas on those that are open. Raises Refuted for a wrong rule."""
+def pieces_of(rule: Rule, start: Sequence[Cell]) -> list[Piece]:
+    """All pieces of the cells. Raises Refuted for a wrong rule."""
     todo, pieces = list(reversed(start)), list[tuple[Cell, Piece]]()
     open_cells, edges, unknown = list[CellFormulas](), list[CellFormulas](), list[Cell]()
     while todo:
@@ -163,7 +166,7 @@ def pieces_of(rule: Rule, start: Sequence[Cell]) -> tuple[list[Piece], list[Cell
     for formulas in edges:
         pieces.append((formulas.cell, _on_edge(rule, formulas, open_cells, unknown)))
     pieces.sort(key=lambda pair: [(float(low), float(high)) for low, high in pair[0].ends])
-    return [piece for _, piece in pieces], open_cells
+    return [piece for _, piece in pieces]
 
 
 def _refute_upstream(rule: Rule, cell: Cell, upstreams: Sequence[float]) -> None:
@@ -197,8 +200,10 @@ def _on_open(rule: Rule, formulas: CellFormulas) -> Piece:
                 bound, reason = _bounded(rule, formulas, i, difference)
                 worst, note = max(worst, bound), note or reason
         except FAILURES as reason:
-            return Piece(str(cell), cell.ends, "undecided", note=str(reason) or "a branch")
-    return Piece(str(cell), cell.ends, status if worst <= TOLERANCE else "undecided", worst, note)
+            worst, note = math.inf, str(reason) or "a branch"
+            break
+    status = status if worst <= TOLERANCE else "undecided"
+    return Piece(str(cell), cell.ends, status, worst, note, formulas=formulas)
 
 
 def _bounded(rule: Rule, formulas: CellFormulas, i: int, difference: Exact) -> tuple[float, str]:
@@ -210,31 +215,41 @@ def _bounded(rule: Rule, formulas: CellFormulas, i: int, difference: Exact) -> t
             return float(whole.upper()), ""
     except (*FAILURES, AttributeError):  # the derivative changes its sign
         pass
-    boxes = [[(float(low), float(high)) for low, high in formulas.cell.ends]]
-    worst, examined, note = 0.0, 0, ""
-    while boxes:
-        formulas.cell.clock.check()
-        boxes.sort(key=lambda box: any(min(map(abs, side)) > 1e6 for side in box))  # the far ones last
-        box = boxes.pop(0)
-        middle = tuple(_middle(*side) for side in box)
-        examined += 1
+    cell, small = formulas.cell, False
+
+    def box_of(depth: int, ends: Ends) -> tuple[bool, bool, int, Ends, float]:
+        """Is it good, is it far, how often was it halved, its ends, and the bound."""
+        nonlocal small
+        middle = tuple(_middle(*side) for side in ends)
         at = [exactly(x) for x in middle]
-        visible = difference.on(at).mig > TOLERANCE * derivative.on(at).mag or examined < 10
-        if visible and all(low < x < high for x, (low, high) in zip(middle, box, strict=True)):
+        visible = difference.on(at).mig > TOLERANCE * derivative.on(at).mag or depth < 3
+        if visible and all(low < x < high for x, (low, high) in zip(middle, ends, strict=True)):
             refute(rule, middle)
-        ranges = [Range(arb(low), arb(high)) for low, high in box]
+        ranges = [Range(arb(low), arb(high)) for low, high in ends]
         wrong, size = difference.on(ranges).mag, derivative.on(ranges).mig
-        if wrong <= TOLERANCE * size or wrong <= NOTHING:
-            small = wrong <= NOTHING
-            worst, note = max(worst, 0.0 if small else float((wrong / size).upper())), note or SMALL * small
-            continue
-        side = max(range(len(box)), key=lambda k: _spread(*box[k]))
-        if examined > 1000 or _spread(*box[side]) < 1e-12:
-            return math.inf, f"not decided from {' and '.join(f'{low:.6g} to {high:.6g}' for low, high in box)}"
-        low, high = box[side]
-        for part in ((low, middle[side]), (middle[side], high)):
-            boxes.append([*box[:side], part, *box[side + 1 :]])
-    return worst, note
+        small = small or wrong <= NOTHING
+        bound = (
+            0.0 if wrong <= NOTHING else float((wrong / size).upper()) if wrong < INF and size > 0 else math.inf
+        )
+        return bound <= TOLERANCE, any(min(map(abs, side)) > 1e6 for side in ends), depth, ends, bound
+
+    def halves(box: tuple[bool, bool, int, Ends, float]) -> list[tuple[bool, bool, int, Ends, float]]:
+        _, _, depth, ends, _ = box
+        k = max(range(len(ends)), key=lambda k: _spread(*ends[k]))
+        middle, (low, high) = _middle(*ends[k]), ends[k]
+        return [box_of(depth + 1, (*ends[:k], part, *ends[k + 1 :])) for part in ((low, middle), (middle, high))]
+
+    start = box_of(0, tuple((float(low), float(high)) for low, high in cell.ends))
+    boxes = walk(
+        [start],
+        halves,
+        lambda box, n: not box[0] and n < BOXES and max(_spread(*side) for side in box[3]) > 1e-12,
+        cell.clock,
+    )
+    cell.clock.check()
+    if bad := [ends for is_good, *_, ends, _ in boxes if not is_good]:
+        return math.inf, f"not decided from {' and '.join(f'{low:.6g} to {high:.6g}' for low, high in bad[0])}"
+    return max(bound for *_, bound in boxes), SMALL * small
 
 
 def refute(rule: Rule, point: tuple[float, ...]) -> None:

@@ -9,12 +9,13 @@ An infinite float stands for any number from 2^1024 on.
 
 import math
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from flint import arb
 
 from .cells import Undecided
-from .exact import beside_infinity
+from .exact import COMPARISONS, beside_infinity
 from .facts import FUNCTIONS
 from .ranges import INF, ZERO, OwnArithmetic, Range, exactly, hull
 
@@ -29,33 +30,27 @@ KAHAN = "no double except 0 is nearer to a multiple of pi/2 than 2^-62 (Kahan; M
 SNAP = 1.5 * 2.0**46  # adding and subtracting it rounds to the nearest multiple of 1/64
 
 
+@dataclass(eq=False)
 class Rounded(OwnArithmetic):
     """The numbers of a box as floats compute them.
 
-    `huge`: the float may be infinite. `is_0`: the float is 0, though the exact number is not. What the computation
-    rests on is added to `rests_on`.
+    `huge`: the float may be infinite. `is_0`: the float is 0, though the exact number is not. `snapped`: the
+    number to which SNAP was added. What the computation rests on is added to `rests_on`.
     """
 
-    __hash__: None = None  # type: ignore[assignment]  # two of them are never the same
+    rests_on: set[str]
+    of: Range
+    ulps: float = 0
+    relative: Any = ZERO
+    absolute: Any = ZERO
+    huge: bool = False
+    is_0: bool = False
+    snapped: "Rounded | None" = None
 
-    def __init__(
-        self,
-        rests_on: set[str],
-        of: Range,
-        ulps: float = 0,
-        relative: Any = ZERO,
-        absolute: Any = ZERO,
-        huge: bool = False,
-        is_0: bool = False,
-    ):
-        self.rests_on: set[str] = rests_on
-        self.of: Range = of
-        self.ulps: float = ulps
-        self.huge: bool = huge
-        self.is_0: bool = is_0
-        self.relative: Any = relative
-        self.absolute: Any = absolute
-        if not (relative.is_finite() and relative < arb(1) / 4):
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # two of them are never the same
+
+    def __post_init__(self) -> None:
+        if not (self.relative.is_finite() and self.relative < arb(1) / 4):
             raise Undecided("the rounding error has no bound here")
 
     @property
@@ -139,43 +134,20 @@ class Rounded(OwnArithmetic):
             return inputs[0]
         if unbounded := [x for x in inputs if isinstance(x, Unbounded)]:
             raise Undecided(unbounded[0].reason)
-        if name in _COMPARISONS and (side := beside_infinity(*inputs)):
+        if name in COMPARISONS and (side := beside_infinity(*inputs)):
             if any(isinstance(x, Rounded) and x.huge for x in inputs):
                 raise Undecided("what may be infinite is compared with infinity")
-            return name != "equal" and (side < 0) == (name in ("lt", "le"))
+            return COMPARISONS[name](side)
         if name == "where":
             return self._where(self._equal(self.lift(inputs[0]), self.lift(0)), inputs[2], inputs[1])
         a, *others = map(self.lift, inputs)
-        b = others[0] if others else a
-        zero = self.lift(0)
-        if name in _COMPARISONS:
-            return _COMPARISONS[name](self, a, b)
-        if name == "max":
-            return self._where(self._less(a, b), b, a)
-        if name == "heaviside":
-            return 1 * self._less(zero, a)
-        if name == "sign":
-            return self._less(zero, a) - 1 * self._less(a, zero)
-        if name == "neg":
-            return Rounded(self.rests_on, -a.of, a.ulps, a.relative, a.absolute, a.huge, a.is_0)
-        if name == "abs":
-            return Rounded(self.rests_on, abs(a.of), a.ulps, a.relative, a.absolute, a.huge)
-        if name == "add":
-            return self._add(a, b)
-        if name == "sub":
-            return self._add(a, -b)
-        if name == "mul":
-            return self._multiply(a, b)
-        if name == "div":
-            return self._divide(a, b)
         if name == "pow_n":
             return self._power(a, exponent)
-        if name == "pow":
-            return self._exponential(a, b)
-        if name == "sigmoid":
-            small = self.function("exp", -abs(a))
-            return self._where(self._less(a, zero), small / (1 + small), 1 / (1 + small))
-        return self.function(name, a)
+        return _OPERATIONS[name](self, a, *others) if name in _OPERATIONS else self.function(name, a)
+
+    def _sigmoid(self, a: "Rounded") -> Any:
+        small = self.function("exp", -abs(a))
+        return self._where(self._less(a, self.lift(0)), small / (1 + small), 1 / (1 + small))
 
     def _less(self, a: "Rounded", b: "Rounded") -> Any:
         """a < b: True or False if floats and exact numbers agree, else a number that may be 0 or 1."""
@@ -213,9 +185,9 @@ class Rounded(OwnArithmetic):
 
     def _add(self, a: "Rounded", b: "Rounded") -> "Rounded":
         if a.is_exact and a.of.mag < arb(2) ** 45 and b.of.lo == b.of.hi == SNAP:
-            return Snapped(a)
-        if isinstance(a, Snapped) and b.of.lo == b.of.hi == -SNAP:
-            return Multiple(a.x)
+            return Rounded(self.rests_on, a.of + b.of, 0.5, snapped=a)
+        if a.snapped is not None and b.of.lo == b.of.hi == -SNAP:
+            return Multiple(a.snapped)
         if a.of.mag == 0 and a.is_exact:
             return b
         if b.of.mag == 0 and b.is_exact:
@@ -368,12 +340,23 @@ class Rounded(OwnArithmetic):
 
 
 _DOMAIN = {"sqrt": (arb(0), INF), "log": (arb(0), INF), "log1p": (arb(-1), INF), "asin": (arb(-1), arb(1))}
-_COMPARISONS: dict[str, Callable[[Rounded, Rounded, Rounded], Any]] = {
-    "lt": lambda self, a, b: self._less(a, b),
+_OPERATIONS: dict[str, Callable[..., Any]] = {
+    "lt": Rounded._less,
     "gt": lambda self, a, b: self._less(b, a),
     "le": lambda self, a, b: self._where(self._less(b, a), False, True),
     "ge": lambda self, a, b: self._where(self._less(a, b), False, True),
-    "equal": lambda self, a, b: self._equal(a, b),
+    "equal": Rounded._equal,
+    "max": lambda self, a, b: self._where(self._less(a, b), b, a),
+    "heaviside": lambda self, a: 1 * self._less(self.lift(0), a),
+    "sign": lambda self, a: self._less(self.lift(0), a) - 1 * self._less(a, self.lift(0)),
+    "neg": lambda self, a: Rounded(self.rests_on, -a.of, a.ulps, a.relative, a.absolute, a.huge, a.is_0),
+    "abs": lambda self, a: Rounded(self.rests_on, abs(a.of), a.ulps, a.relative, a.absolute, a.huge),
+    "add": Rounded._add,
+    "sub": lambda self, a, b: self._add(a, -b),
+    "mul": Rounded._multiply,
+    "div": Rounded._divide,
+    "pow": Rounded._exponential,
+    "sigmoid": Rounded._sigmoid,
 }
 
 
@@ -383,14 +366,6 @@ class Unbounded(Rounded):
     def __init__(self, rests_on: set[str], reason: str):
         super().__init__(rests_on, Range(-INF, INF), 1)
         self.reason = reason
-
-
-class Snapped(Rounded):
-    """A float x after SNAP was added to it."""
-
-    def __init__(self, x: Rounded):
-        super().__init__(x.rests_on, x.of + exactly(SNAP), 0.5)
-        self.x = x
 
 
 class Multiple(Rounded):
