@@ -22,6 +22,7 @@ from tinygrad_edu import RULES, Interval, Rule, Value
 from tinygrad_edu import elementary as e
 from tinygrad_edu.testing import RuleMismatch, check_rule, prove_rule
 from tinygrad_edu.testing.check import deadline
+from tinygrad_edu.testing.check.mathematics import reference_of
 from tinygrad_edu.testing.check.mistakes import origin
 from tinygrad_edu.testing.check.points import grid_of, inside, line_of, strategy_of
 from tinygrad_edu.testing.check.reference import Reference, derivative, ulps
@@ -226,6 +227,16 @@ def test_digits_that_cancel_are_had_from_more_digits() -> None:
     tail = Reference(lambda x: x * (1 + e.tanh(10 * x)))
     assert float(tail.value((-30.0,))) == pytest.approx(-60 * math.exp(-600), rel=1e-12)
     assert float(tail.exact_slopes((-30.0,))[0]) == pytest.approx((2 - 1200) * math.exp(-600), rel=1e-12)
+
+
+def test_what_rounding_does_to_logsumexp_where_its_terms_cancel() -> None:
+    """e^(x - max) is so many ulps off as max - x is large: 33 of the logarithm, which is all that is left."""
+    point, rule = (-3.5264365826425464e-15, -33.28302512398475, -38.822733748962335), RULES["logsumexp"]
+    reference = reference_of(rule)
+    size = reference.value_size(point, ())
+    assert ulps(rule.forward(*point), reference.value(point), abs(point[0])) > 30
+    assert ulps(rule.forward(*point), reference.value(point), size) < 1
+    assert 33 < size / abs(point[0]) < 36
 
 
 def test_a_wrong_slope_on_floats_alone_is_no_lost_digits() -> None:

@@ -20,7 +20,7 @@ from ...engine import elementary
 from . import sums
 from .cells import Cell, Split, Undecided
 from .facts import FUNCTIONS
-from .ranges import ALL, INF, OwnArithmetic, Range, exactly
+from .ranges import ALL, OwnArithmetic, Range, exactly
 from .sums import IMAGINARY, ONE, Generator, Sum, Term
 
 ORDER = 8  # so often a quotient that is 0/0 is derived
@@ -458,24 +458,10 @@ class Values(dict[tuple[Generator, Fraction], Any]):
         elif kind == "exp" and self.on_range and any(g == IMAGINARY for term, _ in key for g, _ in term):
             found = ALL
         elif kind == "exp":
-            found = elementary.exp(self._centred(dict(key)))
+            found = elementary.exp(self.of(dict(key)))
         else:
             found = getattr(elementary, kind)(self.of(dict(key)))
         if self.on_range and kind in ("sum", "erfc"):
             found = Range(max(found.lo, arb(0)), found.hi)
         self[powered] = found if power == 1 else found._apply("pow_n", found, exponent=power)
         return self[powered]
-
-    def _centred(self, s: Sum) -> Any:
-        """The sum, and if it is a polynomial on a range, by the mean value theorem where that is narrower."""
-        found, x = self.of(s), self.inputs[0]
-        polynomial = len(self.inputs) == 1 and all(g == ("x", 0) and n >= 1 for term in s for g, n in term)
-        if not self.on_range or not polynomial or not x.mag < INF:
-            return found
-        middle = exactly(((x.lo + x.hi) / 2).mid())
-        slope: Sum = {}
-        for term, c in s.items():
-            for generator, n in term:
-                slope = sums.add(slope, {sums.times(term, frozenset([(generator, Fraction(-1))]))[0]: c * n})
-        other = Values([middle]).of(s) + self.of(slope) * (x - middle)
-        return Range(max(found.lo, other.lo), min(found.hi, other.hi))
