@@ -115,6 +115,14 @@ def test_a_wrong_slope_at_a_single_number_is_refuted() -> None:
         prove_rule(wrong)
 
 
+def test_a_difference_that_is_not_seen_to_be_0_is_no_jump() -> None:
+    """The two forms of the logarithm at this number are equal, and do not cancel as formulas."""
+    slope = "2 * tanh(x) / (1 + tanh(x) * tanh(x)) / pow(cosh(x), 2)"
+    wrong = rule_of("log(1 + tanh(x) * tanh(x))", f"u * {slope} * (1 + equal(x, 0.11797395559442903))")
+    with pytest.raises(Refuted, match=r"at 0\.11797395559442903 the slope for input 0 is 0\.45"):
+        prove_rule(wrong)
+
+
 def test_a_slope_outside_a_kink_is_refuted() -> None:
     wrong = altered(RULES["abs"], lambda u, out, x: (u * (e.sign(x) + 7 * e.equal(x, 0)),))
     with pytest.raises(Refuted, match=r"at 0.0 the slope"):

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterator
 from typing import NoReturn
 
+__tracebackhide__ = True  # pytest shows the user's line, not ours
 GRACE = 5.0  # seconds: who looks at the clock is done by then
 
 

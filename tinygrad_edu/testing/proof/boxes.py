@@ -235,11 +235,10 @@ def cover(
     def is_worth_it(box: FloatBox, n: int) -> bool:
         return n < limit and (n < limit // 10 or box.worst > 4 * goal) and box.worst > goal
 
-    boxes, explained = walk(start, halves, is_worth_it, clock), 0
-    for i, box in enumerate(boxes):
-        if box.worst == math.inf and explained < SHOWN and not clock.is_over:
-            boxes[i], explained = _explained(box), explained + 1
-    return sorted(boxes, key=lambda box: box.low)
+    boxes = sorted(walk(start, halves, is_worth_it, clock), key=lambda box: box.low)
+    bad = [box for box in boxes if box.worst == math.inf and not clock.is_over]
+    bad = sorted(bad, key=lambda box: between(box.high, box.low))[:SHOWN]  # those of most floats
+    return [_explained(box) if box in bad else box for box in boxes]
 
 
 def _explained(box: FloatBox) -> FloatBox:

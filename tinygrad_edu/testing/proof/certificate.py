@@ -137,8 +137,9 @@ class Certificate(Report):
         boxes = [box for box in self.rounding if box.truth.piece is piece]
         if not boxes:
             return ["", ""]
-        stars = ["*" * any(box.stars[place] for box in boxes) for place in (0, 1)]
-        return [_up(max(box.bounds[place] for box in boxes)) + stars[place] for place in (0, 1)]
+        worst = [max(box.bounds[place] for box in boxes) for place in (0, 1)]
+        stars = [x < math.inf and any(box.stars[place] for box in boxes) for place, x in enumerate(worst)]
+        return [_up(x) + "*" * star for x, star in zip(worst, stars, strict=True)]
 
     def plot(self) -> Any:
         """The bounds in ulps over all floats, as a matplotlib Figure. Raises ValueError if there are none."""

@@ -19,6 +19,8 @@ from .cells import Cell, Split, Undecided, walk
 from .exact import Exact, Undefined, variables
 from .ranges import INF, Range, exactly
 
+__tracebackhide__ = True  # pytest shows the user's line, not ours
+
 TOLERANCE = 1e-12  # a formula may have constants that are floats
 CELLS = 600
 BOXES = 500
@@ -221,6 +223,7 @@ def _bounded(rule: Rule, formulas: CellFormulas, i: int, difference: Exact) -> t
         """Is it good, is it far, how often was it halved, its ends, and the bound."""
         nonlocal small
         middle = tuple(_middle(*side) for side in ends)
+        middle = middle if depth else next(points_of(cell), middle)  # an ordinary number first
         at = [exactly(x) for x in middle]
         visible = difference.on(at).mig > TOLERANCE * derivative.on(at).mag or depth < 3
         if visible and all(low < x < high for x, (low, high) in zip(middle, ends, strict=True)):
@@ -334,7 +337,8 @@ def _limits(edge: CellFormulas, touching: Sequence[CellFormulas], i: int) -> tup
         except FAILURES:
             limits.append(None)
         if value is not None and not isinstance(value, Undefined):
-            jumps = jumps or not (value - edge.forward).is_zero()
+            jump = value - edge.forward  # proven, not only not seen to be 0
+            jumps = jumps or bool(not jump.is_zero() and jump.range_of(jump).mig > 0)
     return limits, jumps
 
 
@@ -476,7 +480,7 @@ def _some_number(low: float, high: float, part: float) -> float:
     if low == high:
         return low
     if math.isinf(low) and math.isinf(high):
-        return 2.4 * part - 0.588
+        return 1.718 - 2.4 * part
     return (
         high - 3.6 * part
         if math.isinf(low)

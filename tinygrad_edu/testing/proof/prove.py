@@ -20,6 +20,8 @@ from .certificate import Certificate
 from .formula import Piece, Refuted, is_outside, pieces_of
 from .ranges import precise
 
+__tracebackhide__ = True  # pytest shows the user's line, not ours
+
 BUDGET = 1000  # boxes: they are halved until all are within the goal, or there are so many
 LENGTHS = (1, 2, 3, 4)  # of a reduction
 FORMULA_RESTS_ON = (
@@ -72,7 +74,6 @@ def prove_rule(
       rests on
         ...
     """
-    __tracebackhide__ = True
     refuse("prove_rule", others)
     rule = as_rule(rule, "prove_rule")
     if ulps is not None and not ulps > 0:
