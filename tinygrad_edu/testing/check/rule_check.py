@@ -361,9 +361,8 @@ class RuleReport(Report):
         axes.axhline(case.bound, color="grey", linewidth=1, label=f"allowed: {case.bound:g}")
         axes.set_xscale("symlog", linthresh=1e-3)
         axes.set_yscale("log", base=2)
-        axes.set_xlabel(names(self.rule, 1)[0])
-        axes.set_ylabel("ulps, of 2^53")
-        axes.set_title(f"{self.rule.name}: errors at {len(case.points)} points")
+        title = f"{self.rule.name}: errors at {len(case.points)} points"
+        axes.set(xlabel=names(self.rule, 1)[0], ylabel="ulps, of 2^53", title=title)
         axes.legend()
         return figure
 

@@ -91,15 +91,12 @@ class Cell:
 
 
 def _between(name: str, low: End, high: End) -> str:
+    below, above = (f"{float(end):.10g}" for end in (low, high))
     if low == high:
-        return f"{name} = {_number(low)}"
+        return f"{name} = {below}"
     if low > -inf and high < inf:
-        return f"{_number(low)} < {name} < {_number(high)}"
-    return f"{name} > {_number(low)}" if low > -inf else f"{name} < {_number(high)}" if high < inf else ""
-
-
-def _number(x: End) -> str:
-    return f"{float(x):.10g}"
+        return f"{below} < {name} < {above}"
+    return f"{name} > {below}" if low > -inf else f"{name} < {above}" if high < inf else ""
 
 
 def _closed(pairs: frozenset[tuple[int, int]]) -> frozenset[tuple[int, int]]:

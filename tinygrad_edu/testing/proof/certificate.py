@@ -154,9 +154,7 @@ class Certificate(Report):
             axes.plot(ends, bounds, label=name)
         axes.set_xscale("symlog", linthresh=1e-3)
         axes.set_yscale("log", base=2)
-        axes.set_xlabel("x")
-        axes.set_ylabel("certified bound, ulps")
-        axes.set_title(self.rule.name)
+        axes.set(xlabel="x", ylabel="certified bound, ulps", title=self.rule.name)
         axes.legend()
         return figure
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 from flint import arb, fmpz
 
@@ -26,14 +27,14 @@ from .sums import IMAGINARY, ONE, Generator, Sum, Term
 ORDER = 8  # so often a quotient that is 0/0 is derived
 
 
+@dataclass(eq=False)
 class Exact(OwnArithmetic):
     """A formula on one cell. Comparisons are decided for the whole cell, or raise Split."""
 
-    __hash__: None = None  # type: ignore[assignment]  # a formula has many forms
+    cell: Cell
+    terms: dict[frozenset[tuple[tuple[str, Any], Fraction]], Fraction]
 
-    def __init__(self, cell: Cell, terms: Sum):
-        self.cell: Cell = cell
-        self.terms: dict[frozenset[tuple[tuple[str, Any], Fraction]], Fraction] = terms
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # a formula has many forms
 
     # --- Making ---------------------------------------------------------------------------------------------
 
@@ -360,12 +361,12 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
 }
 
 
+@dataclass(eq=False)
 class Undefined(OwnArithmetic):
     """What a formula has where it is 0/0, infinite or unknown. It may stand in a branch that is not taken."""
 
-    def __init__(self, cell: Cell, reason: str):
-        self.cell: Cell = cell
-        self.reason: str = reason
+    cell: Cell
+    reason: str
 
     def _apply(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
         if name == "where" and inputs[0] is not self:

@@ -217,11 +217,10 @@ def _bounded(rule: Rule, formulas: CellFormulas, i: int, difference: Exact) -> t
             return float(whole.upper()), ""
     except (*FAILURES, AttributeError):  # the derivative changes its sign
         pass
-    cell, small = formulas.cell, False
+    cell = formulas.cell
 
     def box_of(depth: int, ends: Ends) -> tuple[bool, bool, int, Ends, float]:
         """Is it good, is it far, how often was it halved, its ends, and the bound."""
-        nonlocal small
         middle = tuple(_middle(*side) for side in ends)
         middle = middle if depth else next(points_of(cell), middle)  # an ordinary number first
         at = [exactly(x) for x in middle]
@@ -230,10 +229,8 @@ def _bounded(rule: Rule, formulas: CellFormulas, i: int, difference: Exact) -> t
             refute(rule, middle)
         ranges = [Range(arb(low), arb(high)) for low, high in ends]
         wrong, size = difference.on(ranges).mag, derivative.on(ranges).mig
-        small = small or wrong <= NOTHING
-        bound = (
-            0.0 if wrong <= NOTHING else float((wrong / size).upper()) if wrong < INF and size > 0 else math.inf
-        )
+        known = wrong < INF and (size > 0 or wrong <= NOTHING)
+        bound = float((wrong / size).upper()) if known and wrong > NOTHING else 0.0 if known else math.inf
         return bound <= TOLERANCE, any(min(map(abs, side)) > 1e6 for side in ends), depth, ends, bound
 
     def halves(box: tuple[bool, bool, int, Ends, float]) -> list[tuple[bool, bool, int, Ends, float]]:
@@ -252,7 +249,7 @@ def _bounded(rule: Rule, formulas: CellFormulas, i: int, difference: Exact) -> t
     cell.clock.check()
     if bad := [ends for is_good, *_, ends, _ in boxes if not is_good]:
         return math.inf, f"not decided from {' and '.join(f'{low:.6g} to {high:.6g}' for low, high in bad[0])}"
-    return max(bound for *_, bound in boxes), SMALL * small
+    return max(bound for *_, bound in boxes), SMALL * any(bound == 0 for *_, bound in boxes)
 
 
 def refute(rule: Rule, point: tuple[float, ...]) -> None:

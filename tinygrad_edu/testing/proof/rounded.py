@@ -151,7 +151,7 @@ class Rounded(OwnArithmetic):
 
     def _less(self, a: "Rounded", b: "Rounded") -> Any:
         """a < b: True or False if floats and exact numbers agree, else a number that may be 0 or 1."""
-        return self._agreed(_is_less, a, b)
+        return self._agreed(lambda x, y: True if x.hi < y.lo else False if x.lo >= y.hi else None, a, b)
 
     def _equal(self, a: "Rounded", b: "Rounded") -> Any:
         """a == b, likewise."""
@@ -218,18 +218,15 @@ class Rounded(OwnArithmetic):
         for x, y in ((a, b), (b, a)):
             if x.of.mag == 0 and x.is_exact:
                 return x
-            if x.is_exact and x.of.lo == x.of.hi and abs(x.of.lo) == 1:
-                return Rounded(self.rests_on, of, y.ulps, y.relative, y.absolute, y.huge)
             if x.is_exact and x.of.lo == x.of.hi and _is_power_of_2(x.of.lo):
-                relative, absolute = y.errors()
-                keeps = of.mig >= NORMAL
-                lost = ZERO if keeps else ETA / 2
-                if y.huge and abs(x.of.lo) < 1 and not of.mig >= MAX:
+                (relative, absolute), factor = y.errors(), abs(x.of.lo)
+                if y.huge and factor < 1 and not of.mig >= MAX:
                     raise Undecided("an infinite factor")
-                huge = y.huge or bool(of.mag * (1 + relative) >= MAX * (1 - U))
-                if keeps and y.of.mig >= NORMAL:
-                    return Rounded(self.rests_on, of, y.ulps, y.relative, y.absolute * abs(x.of.lo), huge)
-                return Rounded(self.rests_on, of, 0, relative, absolute * abs(x.of.lo) + lost, huge)
+                huge = y.huge or bool(factor > 1 and of.mag * (1 + relative) >= MAX * (1 - U))
+                if factor == 1 or (of.mig >= NORMAL and y.of.mig >= NORMAL):
+                    return Rounded(self.rests_on, of, y.ulps, y.relative, y.absolute * factor, huge)
+                lost = ZERO if of.mig >= NORMAL else ETA / 2
+                return Rounded(self.rests_on, of, 0, relative, absolute * factor + lost, huge)
         (ra, aa), (rb, ab) = a.errors(), b.errors()
         huge = False
         for x, y in ((a, b), (b, a)):
@@ -388,10 +385,6 @@ class Multiple(Rounded):
             size = min(self.x.of.mag, arb(1) / 128)
             return Rounded(self.rests_on, Range(-size, size))
         return super()._apply(name, *inputs, exponent=exponent)
-
-
-def _is_less(x: Range, y: Range) -> bool | None:
-    return True if x.hi < y.lo else False if x.lo >= y.hi else None
 
 
 def _is_equal(x: Range, y: Range) -> bool | None:
