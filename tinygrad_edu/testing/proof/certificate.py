@@ -117,13 +117,8 @@ class Certificate(Report):
     def to_json(self) -> str:
         """The verdict as JSON, without the boxes."""
         worst = [x if x < math.inf else None for x in self.worst() or ()]
-        facts: dict[str, Any] = {
-            "rule": self.rule.name,
-            "ok": self.ok,
-            "undecided": self.undecided,
-            "bounded": self.bounded,
-        }
-        facts |= {"not_examined": self.not_examined, "rests_on": self.rests_on}
+        facts: dict[str, Any] = {"rule": self.rule.name, "ok": self.ok, "undecided": self.undecided}
+        facts |= {"bounded": self.bounded, "not_examined": self.not_examined, "rests_on": self.rests_on}
         facts |= zip(("value_ulps", "slope_ulps"), worst, strict=False)
         return json.dumps(facts, indent=1)
 

@@ -35,10 +35,7 @@ class Range(Operators):
     None is nearer to 0 than `gap`: so much is known of a cosine.
     """
 
-    functions: ClassVar[
-        dict[str, Callable[["Range"], "Range"]]
-    ] = {}  # the elementary ones: functions.py adds them
-
+    functions: ClassVar[dict[str, Callable[["Range"], "Range"]]] = {}  # the elementary ones, of facts.py
     lo: Any
     hi: Any
     gap: Any = ZERO
