@@ -229,6 +229,13 @@ def test_digits_that_cancel_are_had_from_more_digits() -> None:
     assert float(tail.exact_slopes((-30.0,))[0]) == pytest.approx((2 - 1200) * math.exp(-600), rel=1e-12)
 
 
+def test_a_slope_of_0_beside_a_large_number_is_that_of_the_step_alone() -> None:
+    steep = Reference(lambda x, y: x * abs(x) * e.exp(y * y))
+    assert steep.exact_slopes((0.0, 40.1)) == [0, 0]
+    slope = Reference(lambda x, y: x * e.exp(y * y)).exact_slopes((0.0, 40.1))[0]
+    assert abs(slope / mp.exp(mp.mpf(40.1) ** 2) - 1) < 1e-12
+
+
 def test_what_rounding_does_to_logsumexp_where_its_terms_cancel() -> None:
     """e^(x - max) is so many ulps off as max - x is large: 33 of the logarithm, which is all that is left."""
     point, rule = (-3.5264365826425464e-15, -33.28302512398475, -38.822733748962335), RULES["logsumexp"]
