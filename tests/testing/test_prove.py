@@ -123,6 +123,13 @@ def test_a_difference_that_is_not_seen_to_be_0_is_no_jump() -> None:
         prove_rule(wrong)
 
 
+def test_a_side_whose_slope_is_not_known_refutes_nothing() -> None:
+    """On mpmath numbers maximum(x, 0) is the int 0, then a float: the slope to the left is infinite."""
+    forward, share = "log1p(exp(maximum(x, 0)))", "u / (1 + exp(-maximum(x, 0))) * heaviside(x)"
+    certificate = prove_rule(rule_of(forward, share, domain=(Interval(0, 1),)))
+    assert certificate.formula[0].status == "undecided"
+
+
 def test_a_slope_outside_a_kink_is_refuted() -> None:
     wrong = altered(RULES["abs"], lambda u, out, x: (u * (e.sign(x) + 7 * e.equal(x, 0)),))
     with pytest.raises(Refuted, match=r"at 0.0 the slope"):

@@ -397,12 +397,12 @@ def _refute_edge(rule: Rule, cell: Cell, group: Sequence[int]) -> None:
         for side in (-1, 1):
             with contextlib.suppress(Exception):  # not defined on this side, or not for mpmath numbers
                 slope = reference.side((point[group[0]],), 0, side)
-                sides += [slope] if slope is not None and mp.isfinite(slope) else []
+                sides += [slope] if slope is not None else []
         with contextlib.suppress(ValueError, ArithmeticError, TypeError):
             shares = rule.backward(1.0, rule.forward(*point), *point)
             got = math.fsum(shares[i] for i in group)
             room = 1e-9 * max(map(abs, [*sides, *(shares[i] for i in group)])) + mp.mpf(10) ** -20
-            if sides and not min(sides) - room <= got <= max(sides) + room:
+            if sides and all(map(mp.isfinite, sides)) and not min(sides) - room <= got <= max(sides) + room:
                 nearest = min(sides, key=lambda slope: abs(slope - got))
                 what = (
                     "the sum of the slopes of the equal inputs" if group[1:] else f"the slope for input {group[0]}"
