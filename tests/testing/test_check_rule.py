@@ -26,6 +26,7 @@ from tinygrad_edu.testing.check.mathematics import reference_of
 from tinygrad_edu.testing.check.mistakes import origin
 from tinygrad_edu.testing.check.points import grid_of, inside, line_of, strategy_of
 from tinygrad_edu.testing.check.reference import Reference, derivative, ulps
+from tinygrad_edu.testing.check.rule_check import _simplest
 
 pytestmark = pytest.mark.usefixtures("own_rules")
 
@@ -298,6 +299,11 @@ def test_a_function_that_does_not_return_is_interrupted(check: Any, monkeypatch:
     monkeypatch.setattr(deadline, "GRACE", 0.1)
     with pytest.raises(TimeoutError, match=r"mine does not return: after 0\.5 s it was in .*\.py:\d+\."):
         check(declared(forever, lambda u, out, x: (u,)), budget=0.2)
+
+
+def test_a_search_whose_time_is_up_while_it_shrinks_ends_quietly() -> None:
+    answers = iter([True])
+    assert _simplest(RULES["tanh"], st.tuples(st.floats(1, 2)), lambda point: next(answers, False)) is None
 
 
 def test_so_is_a_reference_that_does_not_return(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from hypothesis import find, settings
 from hypothesis import strategies as st
-from hypothesis.errors import NoSuchExample, Unsatisfiable
+from hypothesis.errors import Flaky, NoSuchExample, Unsatisfiable
 
 from ...engine.rule import RULES, Rule
 from ...viz.plots import empty_figure
@@ -194,10 +194,10 @@ def _everywhere(
 def _simplest(
     rule: Rule, strategy: st.SearchStrategy[Point], wanted: Callable[[Point], Any], **more: Any
 ) -> Point | None:
-    """The simplest random point that is wanted, if one was drawn. Other errors lose the notes of the search."""
+    """The simplest random point that is wanted, if one was drawn and stays so. Other errors lose the notes of the search."""
     try:
         return find(strategy, wanted, settings=settings(database=None, deadline=None, **more))
-    except NoSuchExample:
+    except (NoSuchExample, Flaky):  # a point failed, and did not when the time was up
         return None
     except Unsatisfiable:
         raise ValueError(f"No input that was drawn is in the domain of {rule.name}.") from None
