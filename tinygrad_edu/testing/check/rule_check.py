@@ -194,7 +194,7 @@ def _everywhere(
 def _simplest(
     rule: Rule, strategy: st.SearchStrategy[Point], wanted: Callable[[Point], Any], **more: Any
 ) -> Point | None:
-    """The simplest random point that is wanted, if one was drawn and stays so. Other errors lose the notes of the search."""
+    """The simplest random point that is wanted, if one was drawn. Other errors lose the notes of the search."""
     try:
         return find(strategy, wanted, settings=settings(database=None, deadline=None, **more))
     except (NoSuchExample, Flaky):  # a point failed, and did not when the time was up
