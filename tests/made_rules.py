@@ -16,6 +16,7 @@ from some_rules import rule_of
 from tinygrad_edu import Interval, Rule
 from tinygrad_edu.testing import Refuted, RuleMismatch, check_rule, prove_rule
 from tinygrad_edu.testing.check.case import ROUNDING, SINGULAR
+from tinygrad_edu.testing.check.reference import within_reach
 
 ANYWHERE, POSITIVE, UNIT = Interval(), Interval(0, math.inf, open=True), Interval(0, 1)
 FACTORS = ("0", "0.5", "-1", "1.000001", "2", "7")
@@ -136,7 +137,11 @@ def of_term(t: Term, slopes: tuple[str, ...], domain: Interval, u: str = "u", **
 
 
 def is_right_at(rule: Rule, point: tuple[float, ...], upstream: float = 1.0) -> bool | None:
-    """Are the shares those of mpmath's differences? None at a kink, or where they are not known."""
+    """Are the shares those of mpmath's differences? None at a kink, or where they are not known.
+
+    Raises ValueError where mpmath would take forever.
+    """
+    within_reach(rule.forward, point)
     shares = rule.backward(upstream, rule.forward(*point), *point)
     with mp.workdps(1500):
         for i, share in enumerate(shares):

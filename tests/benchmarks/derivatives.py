@@ -80,7 +80,7 @@ def shown(error: float) -> str:
 
 def certified(rule: Rule) -> str:
     certificate = prove_rule(rule)
-    stars = [max(box.bounds[i] for box in certificate.rounding) > 16 for i in (0, 1)]
+    stars = [any(box.stars[i] for box in certificate.rounding) for i in (0, 1)]
     bounds = [shown(error) + "*" * star for error, star in zip(certificate.worst() or (), stars, strict=False)]
     return ", ".join(bounds) + " (formula undecided)" * (not certificate.formula_ok)
 

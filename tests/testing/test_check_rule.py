@@ -1,10 +1,14 @@
 """check_rule as its user meets it: what it says of right rules, of wrong ones, and of bad input."""
 
 import contextlib
+import ctypes
 import json
 import math
+import shutil
+import subprocess
 import time
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import mpmath as mp
@@ -17,9 +21,12 @@ import tinygrad_edu as tg
 from tinygrad_edu import RULES, Interval, Rule, Value
 from tinygrad_edu import elementary as e
 from tinygrad_edu.testing import RuleMismatch, check_rule, prove_rule
+from tinygrad_edu.testing.check import deadline
+from tinygrad_edu.testing.check.mathematics import reference_of
 from tinygrad_edu.testing.check.mistakes import origin
 from tinygrad_edu.testing.check.points import grid_of, inside, line_of, strategy_of
 from tinygrad_edu.testing.check.reference import Reference, derivative, ulps
+from tinygrad_edu.testing.check.rule_check import _simplest
 
 pytestmark = pytest.mark.usefixtures("own_rules")
 
@@ -223,6 +230,23 @@ def test_digits_that_cancel_are_had_from_more_digits() -> None:
     assert float(tail.exact_slopes((-30.0,))[0]) == pytest.approx((2 - 1200) * math.exp(-600), rel=1e-12)
 
 
+def test_a_slope_of_0_beside_a_large_number_is_that_of_the_step_alone() -> None:
+    steep = Reference(lambda x, y: x * abs(x) * e.exp(y * y))
+    assert steep.exact_slopes((0.0, 40.1)) == [0, 0]
+    slope = Reference(lambda x, y: x * e.exp(y * y)).exact_slopes((0.0, 40.1))[0]
+    assert abs(slope / mp.exp(mp.mpf(40.1) ** 2) - 1) < 1e-12
+
+
+def test_what_rounding_does_to_logsumexp_where_its_terms_cancel() -> None:
+    """e^(x - max) is so many ulps off as max - x is large: 33 of the logarithm, which is all that is left."""
+    point, rule = (-3.5264365826425464e-15, -33.28302512398475, -38.822733748962335), RULES["logsumexp"]
+    reference = reference_of(rule)
+    size = reference.value_size(point, ())
+    assert ulps(rule.forward(*point), reference.value(point), abs(point[0])) > 30
+    assert ulps(rule.forward(*point), reference.value(point), size) < 1
+    assert 33 < size / abs(point[0]) < 36
+
+
 def test_a_wrong_slope_on_floats_alone_is_no_lost_digits() -> None:
     """As a function of PyTorch with a formula: on other numbers than floats, backward is that of the formula."""
 
@@ -237,6 +261,56 @@ def test_a_wrong_slope_on_floats_alone_is_no_lost_digits() -> None:
     right = declared(lambda x: x * x, lambda u, out, x: (2 * u * x,))
     right.floats_only = True
     assert check_rule(right).mathematics == "not examined"
+
+
+def test_functions_of_another_language_are_tested_with_a_reference(tmp_path: Path) -> None:
+    """In C: cosh and sinh of the library, and a file of one's own. Nothing but floats passes through."""
+    cc = shutil.which("cc") or pytest.skip("there is no compiler of C")
+    (tmp_path / "mine.c").write_text("""double cube(double x) { return x * x * x; }
+    double slope(double x) { return 3 * x * x; }
+    double wrong(double x) { return 3 * x * x * (1 + (x > 2)); }""")
+    subprocess.run([cc, "-shared", "-fPIC", "-o", tmp_path / "mine.so", tmp_path / "mine.c"], check=True)
+    mine = ctypes.CDLL(str(tmp_path / "mine.so"))
+    for function in (mine.cube, mine.slope, mine.wrong):
+        function.restype, function.argtypes = ctypes.c_double, [ctypes.c_double]
+    right = Rule("cube", "cube", mine.cube, lambda u, out, x: (u * mine.slope(x),), 1)
+    report = check_rule(right, lambda x: x**3)
+    assert (report.mathematics, report.rounding, report.numbers) == ("not examined", "right", ["floats", "Values"])
+    assert "the rule runs on floats alone" in repr(report)
+    wrong = Rule("cube", "cube", mine.cube, lambda u, out, x: (u * mine.wrong(x),), 1)
+    with pytest.raises(RuleMismatch, match="cube: the slope for x is wrong") as caught:
+        check_rule(wrong, lambda x: x**3)
+    assert caught.value.kind == FORMULA
+    assert 2 < caught.value.point[0] < 4
+    with pytest.raises(RuleMismatch, match="give check_rule a reference of mpmath numbers"):
+        check_rule(right)
+
+
+def forever(x: Any) -> Any:
+    while True:
+        try:
+            x = x + 0
+        except Exception:
+            x = None
+
+
+@pytest.mark.parametrize("check", [check_rule, prove_rule])
+def test_a_function_that_does_not_return_is_interrupted(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadline, "GRACE", 0.1)
+    with pytest.raises(TimeoutError, match=r"mine does not return: after 0\.5 s it was in .*\.py:\d+\."):
+        check(declared(forever, lambda u, out, x: (u,)), budget=0.2)
+
+
+def test_a_search_whose_time_is_up_while_it_shrinks_ends_quietly() -> None:
+    answers = iter([True])
+    assert _simplest(RULES["tanh"], st.tuples(st.floats(1, 2)), lambda point: next(answers, False)) is None
+
+
+def test_so_is_a_reference_that_does_not_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadline, "GRACE", 0.1)
+    with pytest.raises(TimeoutError, match="tanh does not return"):
+        check_rule("tanh", lambda x: forever(x) if x > 3 else mp.tanh(x), budget=0.2)
+    assert check_rule("exp", budget=0).timed_out
 
 
 @pytest.mark.slow

@@ -52,7 +52,7 @@ def _verdict(rule: Rule, examine: Callable[[Rule], Any]) -> tuple[str, bool, str
     """The name of a rule, whether it is right, the text and the facts."""
     try:
         report = examine(rule)
-    except (AssertionError, TypeError, ValueError) as error:
+    except (AssertionError, TypeError, ValueError, TimeoutError) as error:
         report = getattr(error, "report", None)
         facts = json.loads(report.to_json()) if report else {"rule": rule.name, "ok": False, "error": str(error)}
         return rule.name, False, str(error), facts

@@ -1,5 +1,6 @@
 """A rule under examination: its results on any kind of number, the exact ones, and how a failure is told."""
 
+import contextlib
 import inspect
 import math
 import time
@@ -80,7 +81,7 @@ class Case:
         self.failures: list[RuleMismatch] = []
         self.end: float = math.inf  # of the processor's time that the search may take
         self.earliest: float = 0.0  # of the clock, which is cheap to read: the processor's time runs no faster
-        self.floats_only: bool = bool(getattr(rule, "floats_only", False))  # backward, of another library
+        self.floats_only: bool = bool(getattr(rule, "floats_only", False))  # functions of another language
         self._exact: dict[Point, list[Any]] = {}
 
     @property
@@ -188,7 +189,7 @@ class Case:
         The rule runs on 60 digits, and on a thousand where that is not enough, so that no rounding is left.
         """
         expected = self.exact(point)
-        if not expected:
+        if not expected or self.floats_only:
             return []
         for bits in (200, 3400):
             try:
@@ -268,10 +269,12 @@ def refuse(function: str, others: dict[str, Any]) -> None:
 
 
 def names(rule: Rule, n: int) -> list[str]:
-    """What the inputs are called: as in forward, or x0, x1 ... for a reduction."""
-    if rule.n_inputs is None:
-        return [f"x{i}" for i in range(n)]
-    return list(inspect.signature(getattr(rule.forward, "func", rule.forward)).parameters)[:n]
+    """What the inputs are called: as in forward, or x0, x1 ... for a reduction, or where forward does not tell."""
+    with contextlib.suppress(TypeError, ValueError):
+        called = list(inspect.signature(getattr(rule.forward, "func", rule.forward)).parameters)[:n]
+        if rule.n_inputs and len(called) == n:
+            return called
+    return ["x"] if rule.n_inputs == 1 else [f"x{i}" for i in range(n)]
 
 
 def shown_number(x: Any) -> str:

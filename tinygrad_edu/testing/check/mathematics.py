@@ -131,6 +131,11 @@ def softmax(*inputs: Any) -> Any:
     return tuple(p / sum(parts) for p in parts)
 
 
+def shifted_shares(*inputs: Any) -> Any:
+    """What rounding x - max to a relative error of 1 does to each e^(x - max), beside an error of 1 of its own."""
+    return [p * (1 + max(inputs) - x) for p, x in zip(softmax(*inputs), inputs, strict=True)]
+
+
 def halves(inputs: Any) -> Any:
     return inputs[: len(inputs) // 2], inputs[len(inputs) // 2 :]
 
@@ -269,7 +274,7 @@ REFERENCES: dict[
         lambda *x: max(x, key=real) + log_excess(*x),
         softmax,
         # the largest input and the logarithm cancel; x - max is rounded before its exponential is taken
-        size=lambda *x: max(abs(max(x)), log_excess(*x)),
-        slope_size=lambda *x: [p * (1 + max(x) - a) for p, a in zip(softmax(*x), x, strict=True)],
+        size=lambda *x: max(abs(max(x)), sum(shifted_shares(*x)) - max(softmax(*x))),
+        slope_size=shifted_shares,
     ),
 }

@@ -10,13 +10,14 @@ from typing import Any, ClassVar
 
 from hypothesis import find, settings
 from hypothesis import strategies as st
-from hypothesis.errors import NoSuchExample, Unsatisfiable
+from hypothesis.errors import Flaky, NoSuchExample, Unsatisfiable
 
 from ...engine.rule import RULES, Rule
 from ...viz.plots import empty_figure
 from ...viz.rich import Report
 from . import rule_properties as properties
 from .case import FORMULA, KINDS, ROUNDING, SHARES, SINGULAR, UPSTREAM, Case, RuleMismatch, as_rule, names, refuse
+from .deadline import deadline
 from .mathematics import REFERENCES, reference_of
 from .points import Point, beside_constants, ends_of, grid_of, inside, strategy_of
 from .reference import Reference
@@ -44,7 +45,8 @@ def check_rule(
 
     `reference` is the mathematical function of mpmath numbers. Without it, ours are held against mpmath's own
     functions, and a rule of yours against its forward at high precision: that tests its slopes and shows where
-    floats lose digits, not that the forward is what you meant. `domain` confines the search, as in `prove_rule`:
+    floats lose digits, not that the forward is what you meant. With it, the rule may be of another language and
+    take floats alone, as a function of a C library does. `domain` confines the search, as in `prove_rule`:
     an `Interval` or a pair (low, high), or one for each input; here also hypothesis strategies. `bound` is the
     error allowed, in ulps: 4 for our rules, 32 for others, beyond what rounding the inputs does (see `Reference`).
     The hypothesis profile says how many random inputs are tried. After `budget` seconds of CPU the search ends.
@@ -52,7 +54,8 @@ def check_rule(
     Returns a report that prints both verdicts and the worst errors met, with `plot()` and `to_json()`. Raises
     RuleMismatch with the simplest input that fails, the `kind` of failure and the mistake that it looks like; its
     `.report` has all `failures`, one of each kind, those at numbers of ordinary size first. Raises TypeError for a
-    rule that returns no number or a wrong number of shares, ValueError for an empty domain.
+    rule that returns no number or a wrong number of shares, ValueError for an empty domain, TimeoutError where a
+    function, the reference or one of the rule, does not return: it is interrupted, unless it is no Python.
 
     >>> from tinygrad_edu import tanh
     >>> check_rule(tanh).worst["slopes"][0] < 4
@@ -60,14 +63,19 @@ def check_rule(
     """
     refuse("check_rule", others)
     rule = as_rule(rule, "check_rule")
-    reference = _as_reference(rule, reference)
+    own, reference = reference is not None, _as_reference(rule, reference)
     if bound is not None and not (isinstance(bound, int | float) and bound > 0):
         raise ValueError(f"bound is an error in ulps, above 0, got {bound!r}.")
     case = Case(rule, reference, reference.bound if bound is None else bound)
     case.end, case.earliest = time.thread_time() + budget, time.perf_counter() + budget
-    points, strategy = _where(case, domain)
-    case.points = sorted(points, key=_extremity)  # the first to fail is the simplest of them
-    _examine(case, strategy)
+    try:
+        with deadline(rule.name, budget):
+            points, strategy = _where(case, domain)
+            case.points = sorted(points, key=_extremity)  # the first to fail is the simplest of them
+            _examine(case, strategy, own)
+    except TimeoutError:
+        if not case.failures:
+            raise
     report = RuleReport(case)
     if report.failures:
         raise report.mismatch()
@@ -85,11 +93,15 @@ def rules_of(module: Any) -> list[Rule]:
     return sorted({rule.name: rule for rule in [*registered, *named]}.values(), key=lambda rule: rule.name)
 
 
-def _examine(case: Case, strategy: st.SearchStrategy[Point]) -> None:
-    """Every property. What follows from a wrong formula is not told once more."""
+def _examine(case: Case, strategy: st.SearchStrategy[Point], own: bool) -> None:
+    """Every property. What follows from a wrong formula is not told once more.
+
+    A rule with a reference of its `own` may take floats alone.
+    """
     points, fewer = case.points, max(10, settings().max_examples // 4)
     tame = _some(list(filter(_is_tame, points)) or points, 40)
-    foreign = hasattr(case.rule, "library")  # its constants are floats, and its arrays its own
+    case.floats_only = case.floats_only or (own and not properties.is_of_any_number(case, tame[0]))
+    foreign = case.floats_only or hasattr(case.rule, "library")  # its constants are floats, and its arrays its own
 
     def is_right() -> bool:
         return not any(failure.kind == FORMULA for failure in case.failures)
@@ -106,13 +118,13 @@ def _examine(case: Case, strategy: st.SearchStrategy[Point]) -> None:
     _holds(case, lambda: properties.passes_nan_on(case, tame))
     _holds(case, lambda: properties.bears_infinity(case))
     _everywhere(case, points, strategy, properties.has_right_digits)
-    if is_right():
+    if is_right() and not case.floats_only:
         moderate = [*tame, *_some([p for p in points if _is_moderate(case, p)], 60)]
         _everywhere(case, moderate, strategy, properties.has_right_second_derivatives, max_examples=fewer)
         if not foreign:
             _at(case, tame, properties.keeps_digits)
     _at(case, tame, properties.is_the_same_on_values)
-    case.numbers += ["Values", "mpmath numbers"]
+    case.numbers += ["Values", *["mpmath numbers"] * (not case.floats_only)]
     if not foreign:
         _holds(case, lambda: properties.is_the_same_on_arrays(case, tame))
         case.numbers.append("arrays")
@@ -185,7 +197,7 @@ def _simplest(
     """The simplest random point that is wanted, if one was drawn. Other errors lose the notes of the search."""
     try:
         return find(strategy, wanted, settings=settings(database=None, deadline=None, **more))
-    except NoSuchExample:
+    except (NoSuchExample, Flaky):  # a point failed, and did not when the time was up
         return None
     except Unsatisfiable:
         raise ValueError(f"No input that was drawn is in the domain of {rule.name}.") from None
@@ -292,7 +304,7 @@ class RuleReport(Report):
 
     @property
     def mathematics(self) -> str:
-        """Is the formula right, as far as it was tried? Not examined, if backward runs on floats alone."""
+        """Is the formula right, as far as it was tried? Not examined, if it runs on floats alone."""
         kinds = {failure.kind for failure in self.failures}
         if kinds & {SHARES, UPSTREAM, FORMULA, SINGULAR} or (kinds and ROUNDING not in kinds):
             return "wrong"  # what is wrong beside lost digits may follow from them
@@ -318,7 +330,7 @@ class RuleReport(Report):
         ended = " The time was up." * self.timed_out
         lines = [f"{self.rule} is right at {self.inputs} inputs, on {', '.join(self.numbers)}.{ended}"]
         if self._case.floats_only:
-            lines.append("  mathematics  not examined: backward runs on floats alone")
+            lines.append("  mathematics  not examined: the rule runs on floats alone")
         else:
             lines.append(
                 f"  mathematics  the slopes are those of the forward function, to 12 digits or more, at "
@@ -349,9 +361,8 @@ class RuleReport(Report):
         axes.axhline(case.bound, color="grey", linewidth=1, label=f"allowed: {case.bound:g}")
         axes.set_xscale("symlog", linthresh=1e-3)
         axes.set_yscale("log", base=2)
-        axes.set_xlabel(names(self.rule, 1)[0])
-        axes.set_ylabel("ulps, of 2^53")
-        axes.set_title(f"{self.rule.name}: errors at {len(case.points)} points")
+        title = f"{self.rule.name}: errors at {len(case.points)} points"
+        axes.set(xlabel=names(self.rule, 1)[0], ylabel="ulps, of 2^53", title=title)
         axes.legend()
         return figure
 

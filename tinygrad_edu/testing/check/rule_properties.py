@@ -22,6 +22,7 @@ from .case import (
     SINGULAR,
     UPSTREAM,
     Case,
+    RuleMismatch,
     names,
     near,
     shown_number,
@@ -41,6 +42,7 @@ NOT_FROM_NAN = (
     "nan may come from nan only: multiply in another order, so that nothing overflows, "
     "or choose by elementary.where."
 )
+OF_FLOATS = "If it is of another language and takes floats alone, give check_rule a reference of mpmath numbers."
 NAN_HINT = "A comparison with nan is false: let `where` keep nan on its last side, or use heaviside and sign."
 
 
@@ -203,12 +205,21 @@ def _is_between_sides(case: Case, point: Point, i: int, j: int, got: Any) -> boo
 def takes_mpmath_numbers(case: Case, point: Point) -> None:
     """Both functions return an mpmath number for one, and no float but inf."""
     inputs = list(map(high, point))
-    if not case.is_within_reach(point):
+    if case.floats_only or not case.is_within_reach(point):
         return
     for i, got in enumerate(case.run(mp.mpf(1), *inputs)):
         if isinstance(got, float) and math.isfinite(got):
             what = f"{'backward' if i else 'forward'} turns an mpmath number into a float"
-            case.fail(NUMBERS, what, inputs, "mpf", got, hint=ANY_NUMBER)
+            case.fail(NUMBERS, what, inputs, "mpf", got, hint=f"{ANY_NUMBER} {OF_FLOATS}")
+
+
+def is_of_any_number(case: Case, point: Point) -> bool:
+    """Does the rule take mpmath numbers, and return such?"""
+    try:
+        takes_mpmath_numbers(case, point)
+    except RuleMismatch as error:
+        return error.kind != NUMBERS
+    return True
 
 
 def keeps_digits(case: Case, point: Point) -> None:

@@ -13,7 +13,6 @@ from ...viz.words import columns
 from .boxes import LOST, FloatBox, between
 from .formula import Piece
 
-LIMIT = 16.0  # ulps: beyond it, a bound relative to rounding the input tells more
 MEANING = {
     "identity": "slope = derivative, exactly",
     "bounded": "|slope - derivative| is bounded",
@@ -51,7 +50,7 @@ class Certificate(Report):
         return self.ok
 
     def _is_good(self, box: FloatBox) -> bool:
-        return max(best(box)) <= (self.ulps or math.inf) and max(best(box)) < math.inf
+        return box.worst <= (self.ulps or LOST)
 
     @property
     def formula_ok(self) -> bool:
@@ -71,9 +70,9 @@ class Certificate(Report):
         if all(map(self._is_good, self.rounding)):
             return ""
         for most in (64.0, 4096.0, LOST):
-            if runs := [run for good, run in self._runs(lambda box, most=most: max(best(box)) <= most) if good]:  # type: ignore[misc]  # a default in a lambda
+            if runs := [run for good, run in self._runs(lambda box, most=most: box.worst <= most) if good]:  # type: ignore[misc]  # a default in a lambda
                 run = max(runs, key=lambda run: between(run[0].low, run[-1].high))
-                value, slope = (_up(max(best(box)[place] for box in run)) for place in (0, 1))
+                value, slope = (_up(max(box.bounds[place] for box in run)) for place in (0, 1))
                 ends = f"{run[0].low!r} <= x <= {run[-1].high!r}"
                 return f"value within {value} ulps and slope within {slope} for {ends}"
         return ""
@@ -81,7 +80,7 @@ class Certificate(Report):
     def _runs(self, is_good: Callable[[FloatBox], bool]) -> list[tuple[bool, list[FloatBox]]]:
         """Neighbouring boxes that are all good, or all not."""
         runs = list[tuple[bool, list[FloatBox]]]()
-        for box in sorted(self.rounding):
+        for box in self.rounding:
             good = is_good(box)
             if not runs or runs[-1][0] != good or math.nextafter(runs[-1][1][-1].high, math.inf) < box.low:
                 runs.append((good, []))
@@ -95,7 +94,7 @@ class Certificate(Report):
         """
         for box in self.rounding:
             if box.low <= x <= box.high:
-                return best(box)
+                return box.bounds
         raise ValueError(f"The certificate of {self.rule.name} says nothing of {x!r}.")
 
     def __repr__(self) -> str:
@@ -118,13 +117,8 @@ class Certificate(Report):
     def to_json(self) -> str:
         """The verdict as JSON, without the boxes."""
         worst = [x if x < math.inf else None for x in self.worst() or ()]
-        facts: dict[str, Any] = {
-            "rule": self.rule.name,
-            "ok": self.ok,
-            "undecided": self.undecided,
-            "bounded": self.bounded,
-        }
-        facts |= {"not_examined": self.not_examined, "rests_on": self.rests_on}
+        facts: dict[str, Any] = {"rule": self.rule.name, "ok": self.ok, "undecided": self.undecided}
+        facts |= {"bounded": self.bounded, "not_examined": self.not_examined, "rests_on": self.rests_on}
         facts |= zip(("value_ulps", "slope_ulps"), worst, strict=False)
         return json.dumps(facts, indent=1)
 
@@ -132,23 +126,15 @@ class Certificate(Report):
         """The largest bounds of value and slope in ulps; None where rounding was not looked at."""
         if not self.rounding:
             return None
-        pairs = [best(box) for box in self.rounding]
-        return max(value for value, _ in pairs), max(slope for _, slope in pairs)
+        return max(box.value for box in self.rounding), max(box.slope for box in self.rounding)
 
     def _ulps_in(self, piece: Piece) -> list[str]:
-        low, high = (float(end) for end in piece.ends[0])
-        boxes = [
-            box for box in self.rounding if low <= box.low and box.high <= high and (low == high or box.low < high)
-        ]
-        boxes = [box for box in boxes if low == high or not box.low == box.high in (low, high)]
+        boxes = [box for box in self.rounding if box.truth.piece is piece]
         if not boxes:
             return ["", ""]
-        texts = []
-        for place in (0, 1):
-            most = max(best(box)[place] for box in boxes)
-            stars = any(best(box)[place] < (box.value, box.slope)[place] for box in boxes)
-            texts.append(f"{_up(most)}{'*' * stars}")
-        return texts
+        worst = [max(box.bounds[place] for box in boxes) for place in (0, 1)]
+        stars = [x < math.inf and any(box.stars[place] for box in boxes) for place, x in enumerate(worst)]
+        return [_up(x) + "*" * star for x, star in zip(worst, stars, strict=True)]
 
     def plot(self) -> Any:
         """The bounds in ulps over all floats, as a matplotlib Figure. Raises ValueError if there are none."""
@@ -159,21 +145,13 @@ class Certificate(Report):
         boxes = [box for box in self.rounding if abs(box.low) < 1e100 > abs(box.high)]
         for place, name in enumerate(("value", "slope")):
             ends = [x for box in boxes for x in (box.low, box.high)]
-            bounds = [n for box in boxes for n in [min(max(best(box)[place], 2.0**-4), 2.0**53)] * 2]
+            bounds = [n for box in boxes for n in [min(max(box.bounds[place], 2.0**-4), 2.0**53)] * 2]
             axes.plot(ends, bounds, label=name)
         axes.set_xscale("symlog", linthresh=1e-3)
         axes.set_yscale("log", base=2)
-        axes.set_xlabel("x")
-        axes.set_ylabel("certified bound, ulps")
-        axes.set_title(self.rule.name)
+        axes.set(xlabel="x", ylabel="certified bound, ulps", title=self.rule.name)
         axes.legend()
         return figure
-
-
-def best(box: FloatBox) -> tuple[float, float]:
-    """The bounds that are stated: in ulps of the number, or beyond LIMIT those of a rounded input."""
-    value = box.value if box.value <= LIMIT else box.value_of_input
-    return value, box.slope if box.slope <= LIMIT else box.slope_of_input
 
 
 def _reason(boxes: list[FloatBox]) -> str:

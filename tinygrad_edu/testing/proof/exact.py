@@ -10,9 +10,10 @@ all its terms cancel once its divisors are multiplied out: what is found to be 0
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 from flint import arb, fmpz
 
@@ -20,20 +21,20 @@ from ...engine import elementary
 from . import sums
 from .cells import Cell, Split, Undecided
 from .facts import FUNCTIONS
-from .ranges import ALL, INF, OwnArithmetic, Range, exactly
+from .ranges import ALL, OwnArithmetic, Range, exactly
 from .sums import IMAGINARY, ONE, Generator, Sum, Term
 
 ORDER = 8  # so often a quotient that is 0/0 is derived
 
 
+@dataclass(eq=False)
 class Exact(OwnArithmetic):
     """A formula on one cell. Comparisons are decided for the whole cell, or raise Split."""
 
-    __hash__: None = None  # type: ignore[assignment]  # a formula has many forms
+    cell: Cell
+    terms: dict[frozenset[tuple[tuple[str, Any], Fraction]], Fraction]
 
-    def __init__(self, cell: Cell, terms: Sum):
-        self.cell: Cell = cell
-        self.terms: dict[frozenset[tuple[tuple[str, Any], Fraction]], Fraction] = terms
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # a formula has many forms
 
     # --- Making ---------------------------------------------------------------------------------------------
 
@@ -77,57 +78,31 @@ class Exact(OwnArithmetic):
         try:
             return self._computed(name, *inputs, exponent=exponent)
         except (Undecided, ZeroDivisionError) as reason:
-            if name in _COMPARISONS:
+            if name in COMPARISONS:
                 raise
             return Undefined(self.cell, str(reason))
 
     def _computed(self, name: str, *inputs: Any, exponent: Any) -> Any:
-        if name in _COMPARISONS and (side := beside_infinity(*inputs)):
-            return _COMPARISONS[name](side)
+        if name in COMPARISONS and (side := beside_infinity(*inputs)):
+            return COMPARISONS[name](side)
         a, *others = map(self.lift, inputs)
-        b = others[0] if others else a
-        if name in _COMPARISONS:
-            return _COMPARISONS[name](self.sign(a - b))
-        if name == "max":
-            return a if self.sign(a - b) >= 0 else b
-        if name in ("abs", "sign", "heaviside"):
-            sign = self.sign(a)
-            return sign * a if name == "abs" else sign if name == "sign" else int(sign > 0)
-        if name == "add":
-            return self._make(sums.add(a.terms, b.terms))
-        if name == "sub":
-            return self._make(sums.add(a.terms, b.terms, -1))
-        if name == "neg":
-            return self._make(sums.add({}, a.terms, -1))
-        if name == "mul":
-            return self._make(sums.multiply(a.terms, b.terms))
-        if name == "div":
-            return a * self.power_of(b, Fraction(-1))
+        if name in COMPARISONS:
+            return COMPARISONS[name](self.sign(a - others[0]))
         if name == "pow_n":
             return self.power_of(a, Fraction(exponent))
-        if name == "pow":
-            if (constant := b.constant()) is not None or not a.terms:
-                return self.power_of(a, Fraction(self.sign(b)) if constant is None else constant)
-            return self.exp(b * self.log(a))
-        if name == "mod":
-            self.cell.notes.add("formula: the jumps of floor(x / y) are left out")
-            return a - b * self.generator("floor", sums.key_of(self.lift(a / b).terms))
-        return self.function(name, a)
+        return _OPERATIONS[name](self, a, *others) if name in _OPERATIONS else self.function(name, a)
+
+    def _power(self, a: Exact, b: Exact) -> Exact:
+        if (constant := b.constant()) is not None or not a.terms:
+            return self.power_of(a, Fraction(self.sign(b)) if constant is None else constant)
+        return self.exp(b * self.log(a))
+
+    def _remainder(self, a: Exact, b: Exact) -> Exact:
+        self.cell.notes.add("formula: the jumps of floor(x / y) are left out")
+        return a - b * self.generator("floor", sums.key_of(self.lift(a / b).terms))
 
     def function(self, name: str, x: Exact) -> Exact:
-        """An elementary function by its name."""
-        if name == "sigmoid":
-            return 1 / (1 + self.exp(-x))
-        if name in ("sin", "cos"):
-            turn = self.generator("i")
-            forth, back = self.exp(turn * x), self.exp(-(turn * x))
-            return (forth - back) / (2 * turn) if name == "sin" else (forth + back) / 2
-        if name == "exp":
-            return self.exp(x)
-        if name == "log":
-            return self.log(x)
-        if name == "sqrt":
-            return self.power_of(x, Fraction(1, 2))
+        """A function of facts.py by its name."""
         if name not in FUNCTIONS:
             raise Undecided(f"nothing is known of {name}: add a row to testing/proof/facts.py")
         if formula := FUNCTIONS[name].formula:
@@ -358,26 +333,45 @@ class Exact(OwnArithmetic):
         return self.lift(inner * FUNCTIONS[kind].slope(u)) if inner.terms else inner
 
 
-_COMPARISONS: dict[str, Any] = {
+COMPARISONS: dict[str, Any] = {
     "lt": lambda sign: sign < 0,
     "le": lambda sign: sign <= 0,
     "gt": lambda sign: sign > 0,
     "ge": lambda sign: sign >= 0,
-    "equal": lambda sign: int(sign == 0),
+    "equal": lambda sign: sign == 0,
 }
 
 
+_OPERATIONS: dict[str, Callable[..., Any]] = {
+    "max": lambda self, a, b: a if self.sign(a - b) >= 0 else b,
+    "abs": lambda self, a: self.sign(a) * a,
+    "sign": Exact.sign,
+    "heaviside": lambda self, a: int(self.sign(a) > 0),
+    "add": lambda self, a, b: self._make(sums.add(a.terms, b.terms)),
+    "sub": lambda self, a, b: self._make(sums.add(a.terms, b.terms, -1)),
+    "neg": lambda self, a: self._make(sums.add({}, a.terms, -1)),
+    "mul": lambda self, a, b: self._make(sums.multiply(a.terms, b.terms)),
+    "div": lambda self, a, b: a * self.power_of(b, Fraction(-1)),
+    "pow": Exact._power,
+    "mod": Exact._remainder,
+    "sigmoid": lambda self, a: 1 / (1 + self.exp(-a)),
+    "exp": Exact.exp,
+    "log": Exact.log,
+    "sqrt": lambda self, a: self.power_of(a, Fraction(1, 2)),
+}
+
+
+@dataclass(eq=False)
 class Undefined(OwnArithmetic):
     """What a formula has where it is 0/0, infinite or unknown. It may stand in a branch that is not taken."""
 
-    def __init__(self, cell: Cell, reason: str):
-        self.cell: Cell = cell
-        self.reason: str = reason
+    cell: Cell
+    reason: str
 
     def _apply(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
         if name == "where" and inputs[0] is not self:
             return Exact(self.cell, {})._apply(name, *inputs)
-        if name == "where" or name in _COMPARISONS:
+        if name == "where" or name in COMPARISONS:
             raise Undecided(self.reason)
         return self
 
@@ -465,24 +459,10 @@ class Values(dict[tuple[Generator, Fraction], Any]):
         elif kind == "exp" and self.on_range and any(g == IMAGINARY for term, _ in key for g, _ in term):
             found = ALL
         elif kind == "exp":
-            found = elementary.exp(self._centred(dict(key)))
+            found = elementary.exp(self.of(dict(key)))
         else:
             found = getattr(elementary, kind)(self.of(dict(key)))
         if self.on_range and kind in ("sum", "erfc"):
             found = Range(max(found.lo, arb(0)), found.hi)
         self[powered] = found if power == 1 else found._apply("pow_n", found, exponent=power)
         return self[powered]
-
-    def _centred(self, s: Sum) -> Any:
-        """The sum, and if it is a polynomial on a range, by the mean value theorem where that is narrower."""
-        found, x = self.of(s), self.inputs[0]
-        polynomial = len(self.inputs) == 1 and all(g == ("x", 0) and n >= 1 for term in s for g, n in term)
-        if not self.on_range or not polynomial or not x.mag < INF:
-            return found
-        middle = exactly(((x.lo + x.hi) / 2).mid())
-        slope: Sum = {}
-        for term, c in s.items():
-            for generator, n in term:
-                slope = sums.add(slope, {sums.times(term, frozenset([(generator, Fraction(-1))]))[0]: c * n})
-        other = Values([middle]).of(s) + self.of(slope) * (x - middle)
-        return Range(max(found.lo, other.lo), min(found.hi, other.hi))

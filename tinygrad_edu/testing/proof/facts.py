@@ -35,28 +35,16 @@ class Function(NamedTuple):
 # The rows are formulas on any kind of number, as those of engine/rules.py, which have no types either.
 
 
-def _pi(x):
-    return e.constants(x)[0]
-
-
-def _ln2(x):
-    return e.constants(x)[2]
-
-
-def _ln10(x):
-    return e.constants(x)[3]
-
-
 def _exp2(x):
-    return e.exp(x * _ln2(x))
+    return e.exp(x * e.constants(x)[2])
 
 
 def _log2(x):
-    return e.log(x) / _ln2(x)
+    return e.log(x) / e.constants(x)[2]
 
 
 def _log10(x):
-    return e.log(x) / _ln10(x)
+    return e.log(x) / e.constants(x)[3]
 
 
 def _sinh(x):
@@ -68,11 +56,17 @@ def _cosh(x):
 
 
 def _bell(x):
-    return 2 * e.exp(-(x * x)) / e.sqrt(_pi(x))
+    return 2 * e.exp(-(x * x)) / e.sqrt(e.constants(x)[0])
 
 
-def _any(x):
-    return ALL
+def _sin(x):
+    i = x.generator("i")
+    return (e.exp(i * x) - e.exp(-(i * x))) / (2 * i)
+
+
+def _cos(x):
+    i = x.generator("i")
+    return (e.exp(i * x) + e.exp(-(i * x))) / 2
 
 
 _sinh_range, _cosh_range = (monotone(f, "-inf", "inf", FAR) for f in (arb.sinh, arb.cosh))
@@ -81,20 +75,22 @@ _log1p_range = monotone(lambda x: arb("-inf") if x == -1 else x.log1p())
 
 FUNCTIONS: dict[str, Function] = {
     "exp": Function(1, monotone(arb.exp, 0, "inf", FAR), lambda x: e.exp(x), saturates=True),
-    "exp2": Function(1, _exp2, lambda x: e.exp2(x) * _ln2(x), _exp2, saturates=True),
+    "exp2": Function(1, _exp2, lambda x: e.exp2(x) * e.constants(x)[2], _exp2, saturates=True),
     "expm1": Function(
         1, monotone(arb.expm1, -1, "inf", FAR), lambda x: e.exp(x), lambda x: e.exp(x) - 1, saturates=True
     ),
     "log": Function(1, _log_range, lambda x: 1 / x),
-    "log2": Function(2, _log2, lambda x: 1 / (x * _ln2(x)), _log2),
-    "log10": Function(2, _log10, lambda x: 1 / (x * _ln10(x)), _log10),
+    "log2": Function(2, _log2, lambda x: 1 / (x * e.constants(x)[2]), _log2),
+    "log10": Function(2, _log10, lambda x: 1 / (x * e.constants(x)[3]), _log10),
     "log1p": Function(1, _log1p_range, lambda x: 1 / (1 + x), lambda x: e.log(1 + x), concave=True),
     "sqrt": Function(0.5, monotone(arb.sqrt), lambda x: 1 / (2 * e.sqrt(x))),
-    "sin": Function(1, wave(arb.sin), lambda x: e.cos(x)),
-    "cos": Function(1, wave(arb.cos), lambda x: -e.sin(x)),
-    "tan": Function(1, _any, lambda x: 1 / (e.cos(x) * e.cos(x)), lambda x: e.sin(x) / e.cos(x)),
+    "sin": Function(1, wave(arb.sin), lambda x: e.cos(x), _sin),
+    "cos": Function(1, wave(arb.cos), lambda x: -e.sin(x), _cos),
+    "tan": Function(1, lambda x: ALL, lambda x: 1 / (e.cos(x) * e.cos(x)), lambda x: e.sin(x) / e.cos(x)),
     "asin": Function(1, monotone(arb.asin), lambda x: 1 / e.sqrt(1 - x * x)),
-    "acos": Function(1, monotone(arb.acos), lambda x: -1 / e.sqrt(1 - x * x), lambda x: _pi(x) / 2 - e.asin(x)),
+    "acos": Function(
+        1, monotone(arb.acos), lambda x: -1 / e.sqrt(1 - x * x), lambda x: e.constants(x)[0] / 2 - e.asin(x)
+    ),
     "atan": Function(1, monotone(arb.atan), lambda x: 1 / (1 + x * x), saturates=True, concave=True),
     "sinh": Function(2, _sinh_range, lambda x: e.cosh(x), _sinh, saturates=True),
     "cosh": Function(2, lambda x: _cosh_range(abs(x)), lambda x: e.sinh(x), _cosh, saturates=True),

@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -15,12 +15,16 @@ from ...engine.rule import Rule
 from ..check.case import Case
 from ..check.points import inside
 from ..check.reference import Reference, high
-from .cells import Cell, Split, Undecided
+from .cells import Cell, Split, Undecided, walk
 from .exact import Exact, Undefined, variables
 from .ranges import INF, Range, exactly
 
+__tracebackhide__ = True  # pytest shows the user's line, not ours
+
 TOLERANCE = 1e-12  # a formula may have constants that are floats
 CELLS = 600
+BOXES = 500
+Ends = tuple[tuple[float, float], ...]
 NOTHING = arb(2) ** -1075  # half of the least float
 NEAR = arb(2) ** -(2**60)
 STEEP = 1e12
@@ -37,7 +41,7 @@ class Piece:
     `status` is "identity": all terms of slope - derivative cancel; "bounded": |slope - derivative| is at most
     `bound` times |derivative|; "kink": the slope is a convention, between the slopes of the neighbours; "end":
     there is no finite derivative, and the slope is a convention; "undecided". `tested`: the note says
-    what was tried at points instead of proven.
+    what was tried at points instead of proven. `formulas` are those of an open piece.
     """
 
     where: str
@@ -46,6 +50,7 @@ class Piece:
     bound: float = math.inf
     note: str = ""
     tested: bool = False
+    formulas: Any = field(default=None, compare=False, repr=False)
 
 
 class Refuted(AssertionError):
@@ -136,8 +141,8 @@ def _lifted(one: Exact, share: Any) -> Exact | Undefined:
     return one.lift(share)
 
 
-def pieces_of(rule: Rule, start: Sequence[Cell]) -> tuple[list[Piece], list[CellFormulas]]:
-    """All pieces of the cells, and the formulas on those that are open. Raises Refuted for a wrong rule."""
+def pieces_of(rule: Rule, start: Sequence[Cell]) -> list[Piece]:
+    """All pieces of the cells. Raises Refuted for a wrong rule."""
     todo, pieces = list(reversed(start)), list[tuple[Cell, Piece]]()
     open_cells, edges, unknown = list[CellFormulas](), list[CellFormulas](), list[Cell]()
     while todo:
@@ -163,7 +168,7 @@ def pieces_of(rule: Rule, start: Sequence[Cell]) -> tuple[list[Piece], list[Cell
     for formulas in edges:
         pieces.append((formulas.cell, _on_edge(rule, formulas, open_cells, unknown)))
     pieces.sort(key=lambda pair: [(float(low), float(high)) for low, high in pair[0].ends])
-    return [piece for _, piece in pieces], open_cells
+    return [piece for _, piece in pieces]
 
 
 def _refute_upstream(rule: Rule, cell: Cell, upstreams: Sequence[float]) -> None:
@@ -197,8 +202,10 @@ def _on_open(rule: Rule, formulas: CellFormulas) -> Piece:
                 bound, reason = _bounded(rule, formulas, i, difference)
                 worst, note = max(worst, bound), note or reason
         except FAILURES as reason:
-            return Piece(str(cell), cell.ends, "undecided", note=str(reason) or "a branch")
-    return Piece(str(cell), cell.ends, status if worst <= TOLERANCE else "undecided", worst, note)
+            worst, note = math.inf, str(reason) or "a branch"
+            break
+    status = status if worst <= TOLERANCE else "undecided"
+    return Piece(str(cell), cell.ends, status, worst, note, formulas=formulas)
 
 
 def _bounded(rule: Rule, formulas: CellFormulas, i: int, difference: Exact) -> tuple[float, str]:
@@ -210,31 +217,39 @@ def _bounded(rule: Rule, formulas: CellFormulas, i: int, difference: Exact) -> t
             return float(whole.upper()), ""
     except (*FAILURES, AttributeError):  # the derivative changes its sign
         pass
-    boxes = [[(float(low), float(high)) for low, high in formulas.cell.ends]]
-    worst, examined, note = 0.0, 0, ""
-    while boxes:
-        formulas.cell.clock.check()
-        boxes.sort(key=lambda box: any(min(map(abs, side)) > 1e6 for side in box))  # the far ones last
-        box = boxes.pop(0)
-        middle = tuple(_middle(*side) for side in box)
-        examined += 1
+    cell = formulas.cell
+
+    def box_of(depth: int, ends: Ends) -> tuple[bool, bool, int, Ends, float]:
+        """Is it good, is it far, how often was it halved, its ends, and the bound."""
+        middle = tuple(_middle(*side) for side in ends)
+        middle = middle if depth else next(points_of(cell), middle)  # an ordinary number first
         at = [exactly(x) for x in middle]
-        visible = difference.on(at).mig > TOLERANCE * derivative.on(at).mag or examined < 10
-        if visible and all(low < x < high for x, (low, high) in zip(middle, box, strict=True)):
+        visible = difference.on(at).mig > TOLERANCE * derivative.on(at).mag or depth < 3
+        if visible and all(low < x < high for x, (low, high) in zip(middle, ends, strict=True)):
             refute(rule, middle)
-        ranges = [Range(arb(low), arb(high)) for low, high in box]
+        ranges = [Range(arb(low), arb(high)) for low, high in ends]
         wrong, size = difference.on(ranges).mag, derivative.on(ranges).mig
-        if wrong <= TOLERANCE * size or wrong <= NOTHING:
-            small = wrong <= NOTHING
-            worst, note = max(worst, 0.0 if small else float((wrong / size).upper())), note or SMALL * small
-            continue
-        side = max(range(len(box)), key=lambda k: _spread(*box[k]))
-        if examined > 1000 or _spread(*box[side]) < 1e-12:
-            return math.inf, f"not decided from {' and '.join(f'{low:.6g} to {high:.6g}' for low, high in box)}"
-        low, high = box[side]
-        for part in ((low, middle[side]), (middle[side], high)):
-            boxes.append([*box[:side], part, *box[side + 1 :]])
-    return worst, note
+        known = wrong < INF and (size > 0 or wrong <= NOTHING)
+        bound = float((wrong / size).upper()) if known and wrong > NOTHING else 0.0 if known else math.inf
+        return bound <= TOLERANCE, any(min(map(abs, side)) > 1e6 for side in ends), depth, ends, bound
+
+    def halves(box: tuple[bool, bool, int, Ends, float]) -> list[tuple[bool, bool, int, Ends, float]]:
+        _, _, depth, ends, _ = box
+        k = max(range(len(ends)), key=lambda k: _spread(*ends[k]))
+        middle, (low, high) = _middle(*ends[k]), ends[k]
+        return [box_of(depth + 1, (*ends[:k], part, *ends[k + 1 :])) for part in ((low, middle), (middle, high))]
+
+    start = box_of(0, tuple((float(low), float(high)) for low, high in cell.ends))
+    boxes = walk(
+        [start],
+        halves,
+        lambda box, n: not box[0] and n < BOXES and max(_spread(*side) for side in box[3]) > 1e-12,
+        cell.clock,
+    )
+    cell.clock.check()
+    if bad := [ends for is_good, *_, ends, _ in boxes if not is_good]:
+        return math.inf, f"not decided from {' and '.join(f'{low:.6g} to {high:.6g}' for low, high in bad[0])}"
+    return max(bound for *_, bound in boxes), SMALL * any(bound == 0 for *_, bound in boxes)
 
 
 def refute(rule: Rule, point: tuple[float, ...]) -> None:
@@ -319,7 +334,8 @@ def _limits(edge: CellFormulas, touching: Sequence[CellFormulas], i: int) -> tup
         except FAILURES:
             limits.append(None)
         if value is not None and not isinstance(value, Undefined):
-            jumps = jumps or not (value - edge.forward).is_zero()
+            jump = value - edge.forward  # proven, not only not seen to be 0
+            jumps = jumps or bool(not jump.is_zero() and jump.range_of(jump).mig > 0)
     return limits, jumps
 
 
@@ -381,12 +397,12 @@ def _refute_edge(rule: Rule, cell: Cell, group: Sequence[int]) -> None:
         for side in (-1, 1):
             with contextlib.suppress(Exception):  # not defined on this side, or not for mpmath numbers
                 slope = reference.side((point[group[0]],), 0, side)
-                sides += [slope] if slope is not None and mp.isfinite(slope) else []
+                sides += [slope] if slope is not None else []
         with contextlib.suppress(ValueError, ArithmeticError, TypeError):
             shares = rule.backward(1.0, rule.forward(*point), *point)
             got = math.fsum(shares[i] for i in group)
             room = 1e-9 * max(map(abs, [*sides, *(shares[i] for i in group)])) + mp.mpf(10) ** -20
-            if sides and not min(sides) - room <= got <= max(sides) + room:
+            if sides and all(map(mp.isfinite, sides)) and not min(sides) - room <= got <= max(sides) + room:
                 nearest = min(sides, key=lambda slope: abs(slope - got))
                 what = (
                     "the sum of the slopes of the equal inputs" if group[1:] else f"the slope for input {group[0]}"
@@ -461,7 +477,7 @@ def _some_number(low: float, high: float, part: float) -> float:
     if low == high:
         return low
     if math.isinf(low) and math.isinf(high):
-        return 2.4 * part - 0.588
+        return 1.718 - 2.4 * part
     return (
         high - 3.6 * part
         if math.isinf(low)

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar
 
@@ -27,21 +28,17 @@ class OwnArithmetic(Operators):
         return self._apply(name, *inputs, **parameters)
 
 
+@dataclass(eq=False, slots=True)
 class Range(Operators):
     """All real numbers from lo to hi, two arbs without a radius, -inf and inf allowed.
 
     None is nearer to 0 than `gap`: so much is known of a cosine.
     """
 
-    __slots__ = ("gap", "hi", "lo")
-    functions: ClassVar[
-        dict[str, Callable[["Range"], "Range"]]
-    ] = {}  # the elementary ones: functions.py adds them
-
-    def __init__(self, lo: Any, hi: Any, gap: Any = ZERO):
-        self.lo: Any = lo
-        self.hi: Any = hi
-        self.gap: Any = gap
+    functions: ClassVar[dict[str, Callable[["Range"], "Range"]]] = {}  # the elementary ones, of facts.py
+    lo: Any
+    hi: Any
+    gap: Any = ZERO
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.lo, self.hi))

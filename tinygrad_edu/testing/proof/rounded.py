@@ -9,12 +9,13 @@ An infinite float stands for any number from 2^1024 on.
 
 import math
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from flint import arb
 
 from .cells import Undecided
-from .exact import beside_infinity
+from .exact import COMPARISONS, beside_infinity
 from .facts import FUNCTIONS
 from .ranges import INF, ZERO, OwnArithmetic, Range, exactly, hull
 
@@ -29,33 +30,27 @@ KAHAN = "no double except 0 is nearer to a multiple of pi/2 than 2^-62 (Kahan; M
 SNAP = 1.5 * 2.0**46  # adding and subtracting it rounds to the nearest multiple of 1/64
 
 
+@dataclass(eq=False)
 class Rounded(OwnArithmetic):
     """The numbers of a box as floats compute them.
 
-    `huge`: the float may be infinite. `is_0`: the float is 0, though the exact number is not. What the computation
-    rests on is added to `rests_on`.
+    `huge`: the float may be infinite. `is_0`: the float is 0, though the exact number is not. `snapped`: the
+    number to which SNAP was added. What the computation rests on is added to `rests_on`.
     """
 
-    __hash__: None = None  # type: ignore[assignment]  # two of them are never the same
+    rests_on: set[str]
+    of: Range
+    ulps: float = 0
+    relative: Any = ZERO
+    absolute: Any = ZERO
+    huge: bool = False
+    is_0: bool = False
+    snapped: "Rounded | None" = None
 
-    def __init__(
-        self,
-        rests_on: set[str],
-        of: Range,
-        ulps: float = 0,
-        relative: Any = ZERO,
-        absolute: Any = ZERO,
-        huge: bool = False,
-        is_0: bool = False,
-    ):
-        self.rests_on: set[str] = rests_on
-        self.of: Range = of
-        self.ulps: float = ulps
-        self.huge: bool = huge
-        self.is_0: bool = is_0
-        self.relative: Any = relative
-        self.absolute: Any = absolute
-        if not (relative.is_finite() and relative < arb(1) / 4):
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # two of them are never the same
+
+    def __post_init__(self) -> None:
+        if not (self.relative.is_finite() and self.relative < arb(1) / 4):
             raise Undecided("the rounding error has no bound here")
 
     @property
@@ -139,47 +134,24 @@ class Rounded(OwnArithmetic):
             return inputs[0]
         if unbounded := [x for x in inputs if isinstance(x, Unbounded)]:
             raise Undecided(unbounded[0].reason)
-        if name in _COMPARISONS and (side := beside_infinity(*inputs)):
+        if name in COMPARISONS and (side := beside_infinity(*inputs)):
             if any(isinstance(x, Rounded) and x.huge for x in inputs):
                 raise Undecided("what may be infinite is compared with infinity")
-            return name != "equal" and (side < 0) == (name in ("lt", "le"))
+            return COMPARISONS[name](side)
         if name == "where":
             return self._where(self._equal(self.lift(inputs[0]), self.lift(0)), inputs[2], inputs[1])
         a, *others = map(self.lift, inputs)
-        b = others[0] if others else a
-        zero = self.lift(0)
-        if name in _COMPARISONS:
-            return _COMPARISONS[name](self, a, b)
-        if name == "max":
-            return self._where(self._less(a, b), b, a)
-        if name == "heaviside":
-            return 1 * self._less(zero, a)
-        if name == "sign":
-            return self._less(zero, a) - 1 * self._less(a, zero)
-        if name == "neg":
-            return Rounded(self.rests_on, -a.of, a.ulps, a.relative, a.absolute, a.huge, a.is_0)
-        if name == "abs":
-            return Rounded(self.rests_on, abs(a.of), a.ulps, a.relative, a.absolute, a.huge)
-        if name == "add":
-            return self._add(a, b)
-        if name == "sub":
-            return self._add(a, -b)
-        if name == "mul":
-            return self._multiply(a, b)
-        if name == "div":
-            return self._divide(a, b)
         if name == "pow_n":
             return self._power(a, exponent)
-        if name == "pow":
-            return self._exponential(a, b)
-        if name == "sigmoid":
-            small = self.function("exp", -abs(a))
-            return self._where(self._less(a, zero), small / (1 + small), 1 / (1 + small))
-        return self.function(name, a)
+        return _OPERATIONS[name](self, a, *others) if name in _OPERATIONS else self.function(name, a)
+
+    def _sigmoid(self, a: "Rounded") -> Any:
+        small = self.function("exp", -abs(a))
+        return self._where(self._less(a, self.lift(0)), small / (1 + small), 1 / (1 + small))
 
     def _less(self, a: "Rounded", b: "Rounded") -> Any:
         """a < b: True or False if floats and exact numbers agree, else a number that may be 0 or 1."""
-        return self._agreed(_is_less, a, b)
+        return self._agreed(lambda x, y: True if x.hi < y.lo else False if x.lo >= y.hi else None, a, b)
 
     def _equal(self, a: "Rounded", b: "Rounded") -> Any:
         """a == b, likewise."""
@@ -213,9 +185,9 @@ class Rounded(OwnArithmetic):
 
     def _add(self, a: "Rounded", b: "Rounded") -> "Rounded":
         if a.is_exact and a.of.mag < arb(2) ** 45 and b.of.lo == b.of.hi == SNAP:
-            return Snapped(a)
-        if isinstance(a, Snapped) and b.of.lo == b.of.hi == -SNAP:
-            return Multiple(a.x)
+            return Rounded(self.rests_on, a.of + b.of, 0.5, snapped=a)
+        if a.snapped is not None and b.of.lo == b.of.hi == -SNAP:
+            return Multiple(a.snapped)
         if a.of.mag == 0 and a.is_exact:
             return b
         if b.of.mag == 0 and b.is_exact:
@@ -246,18 +218,15 @@ class Rounded(OwnArithmetic):
         for x, y in ((a, b), (b, a)):
             if x.of.mag == 0 and x.is_exact:
                 return x
-            if x.is_exact and x.of.lo == x.of.hi and abs(x.of.lo) == 1:
-                return Rounded(self.rests_on, of, y.ulps, y.relative, y.absolute, y.huge)
             if x.is_exact and x.of.lo == x.of.hi and _is_power_of_2(x.of.lo):
-                relative, absolute = y.errors()
-                keeps = of.mig >= NORMAL
-                lost = ZERO if keeps else ETA / 2
-                if y.huge and abs(x.of.lo) < 1 and not of.mig >= MAX:
+                (relative, absolute), factor = y.errors(), abs(x.of.lo)
+                if y.huge and factor < 1 and not of.mig >= MAX:
                     raise Undecided("an infinite factor")
-                huge = y.huge or bool(of.mag * (1 + relative) >= MAX * (1 - U))
-                if keeps and y.of.mig >= NORMAL:
-                    return Rounded(self.rests_on, of, y.ulps, y.relative, y.absolute * abs(x.of.lo), huge)
-                return Rounded(self.rests_on, of, 0, relative, absolute * abs(x.of.lo) + lost, huge)
+                huge = y.huge or bool(factor > 1 and of.mag * (1 + relative) >= MAX * (1 - U))
+                if factor == 1 or (of.mig >= NORMAL and y.of.mig >= NORMAL):
+                    return Rounded(self.rests_on, of, y.ulps, y.relative, y.absolute * factor, huge)
+                lost = ZERO if of.mig >= NORMAL else ETA / 2
+                return Rounded(self.rests_on, of, 0, relative, absolute * factor + lost, huge)
         (ra, aa), (rb, ab) = a.errors(), b.errors()
         huge = False
         for x, y in ((a, b), (b, a)):
@@ -368,12 +337,23 @@ class Rounded(OwnArithmetic):
 
 
 _DOMAIN = {"sqrt": (arb(0), INF), "log": (arb(0), INF), "log1p": (arb(-1), INF), "asin": (arb(-1), arb(1))}
-_COMPARISONS: dict[str, Callable[[Rounded, Rounded, Rounded], Any]] = {
-    "lt": lambda self, a, b: self._less(a, b),
+_OPERATIONS: dict[str, Callable[..., Any]] = {
+    "lt": Rounded._less,
     "gt": lambda self, a, b: self._less(b, a),
     "le": lambda self, a, b: self._where(self._less(b, a), False, True),
     "ge": lambda self, a, b: self._where(self._less(a, b), False, True),
-    "equal": lambda self, a, b: self._equal(a, b),
+    "equal": Rounded._equal,
+    "max": lambda self, a, b: self._where(self._less(a, b), b, a),
+    "heaviside": lambda self, a: 1 * self._less(self.lift(0), a),
+    "sign": lambda self, a: self._less(self.lift(0), a) - 1 * self._less(a, self.lift(0)),
+    "neg": lambda self, a: Rounded(self.rests_on, -a.of, a.ulps, a.relative, a.absolute, a.huge, a.is_0),
+    "abs": lambda self, a: Rounded(self.rests_on, abs(a.of), a.ulps, a.relative, a.absolute, a.huge),
+    "add": Rounded._add,
+    "sub": lambda self, a, b: self._add(a, -b),
+    "mul": Rounded._multiply,
+    "div": Rounded._divide,
+    "pow": Rounded._exponential,
+    "sigmoid": Rounded._sigmoid,
 }
 
 
@@ -383,14 +363,6 @@ class Unbounded(Rounded):
     def __init__(self, rests_on: set[str], reason: str):
         super().__init__(rests_on, Range(-INF, INF), 1)
         self.reason = reason
-
-
-class Snapped(Rounded):
-    """A float x after SNAP was added to it."""
-
-    def __init__(self, x: Rounded):
-        super().__init__(x.rests_on, x.of + exactly(SNAP), 0.5)
-        self.x = x
 
 
 class Multiple(Rounded):
@@ -413,10 +385,6 @@ class Multiple(Rounded):
             size = min(self.x.of.mag, arb(1) / 128)
             return Rounded(self.rests_on, Range(-size, size))
         return super()._apply(name, *inputs, exponent=exponent)
-
-
-def _is_less(x: Range, y: Range) -> bool | None:
-    return True if x.hi < y.lo else False if x.lo >= y.hi else None
 
 
 def _is_equal(x: Range, y: Range) -> bool | None:
