@@ -1,7 +1,9 @@
 """Front: the program of lowered arrays. Integers, which say what is read, become axes: see `axes.py`."""
 
+import functools
 import math
 from collections.abc import Sequence
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ from .axes import Reads
 from .routine import Access, Array, Axis, Expressions, Loop, Routine, Stmt, free_of, whole
 from .symbols import forward_of
 
+MANY = 100  # terms of a sum; more are several sums
 KINDS = {"max": "max_", "min": "min_", "logsumexp": "logsumexp"}
 Slot = (
     Any  # an axis of an index, before it is split: a number for one of the result, a name for one of a reduction
@@ -185,9 +188,9 @@ class Front:
             case Total():
                 terms = [self._part(old, statement, part) for part in in_order(operation.parts)]
                 made = [term() for term in terms]
-                value = made[0]
-                for term in made[1:]:
-                    value = value + term
+                while len(made) > MANY:  # an expression must not be too deep
+                    made = [functools.reduce(add, made[i : i + MANY]) for i in range(0, len(made), MANY)]
+                value = functools.reduce(add, made)
         self._write(statement, *self._array(old), value)
 
     def _applied(self, old: Tensor, statement: Reads, operands: Sequence[Any]) -> Any:
