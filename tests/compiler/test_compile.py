@@ -833,3 +833,19 @@ def test_a_function_that_uses_no_parameter_has_gradient_zero(function: Any, back
 def test_a_parameter_whose_gradient_is_always_zero_is_in_use() -> None:
     step = tg.compile(lambda x: A * 0 + B * x + tg.relu(-(UNUSED * UNUSED)), [A, B, UNUSED])
     assert step.value_and_grad([2.0])[1].tolist() == [0.0, 2.0, 0.0]
+
+
+@BACKENDS
+def test_a_sum_of_more_terms_than_calls_may_be_nested(backend: str) -> None:
+    def loss(x: Any) -> Value:
+        y, terms = x * w, []
+        for i in range(1200):
+            y = (tg.sin, tg.tanh, tg.exp)[i * i % 7 % 3](0.1 * y + i % 5 * w)
+            terms.append(y * w if i % 3 else y)
+        return tg.sum(terms)
+
+    w = Value(0.3)
+    value, (slope,) = tg.compile(loss, [w], backend=backend, verify=False).value_and_grad([0.5])
+    out = loss(0.5)
+    out.backward()
+    assert (value, slope) == pytest.approx((out.data, w.grad), rel=1e-12)

@@ -14,8 +14,8 @@ import pytest
 import tinygrad_edu as tg
 from tinygrad_edu import RULES, Rule, TraceError, Value, nn
 from tinygrad_edu.compiler.backends.javascript import helpers, number_text, rule_text
-from tinygrad_edu.compiler.backends.straight import compile_straight
 from tinygrad_edu.compiler.run import pointwise
+from tinygrad_edu.compiler.run.pipeline import compile_straight
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="needs Node.js")
@@ -130,6 +130,24 @@ def test_value_and_gradient_with_an_index(tmp_path: Path) -> None:
     loss.backward()
     assert value == pytest.approx(loss.data, rel=1e-14)
     assert gradient == pytest.approx([p.grad for p in model.parameters()], rel=1e-13, abs=1e-16)
+
+
+@needs_node
+def test_stages_that_repeat_are_loops(tmp_path: Path) -> None:
+    w, b, xs = Value(0.5), Value(-0.25), [0.1 * i for i in range(40)]
+
+    def loss(xs: Any) -> Value:
+        h = Value(0.5)
+        for x in xs:
+            h = tg.tanh(w * h + b * x)
+        return h * h
+
+    module = tg.compile(loss, [w, b], backend="javascript", example=(xs,))
+    assert module.source.count("for (let t = ") == 3  # of predict, and forwards and backwards
+    value, gradient = run(f"{module.source}PRINT(valueAndGrad({xs}));", tmp_path)
+    out = loss(xs)
+    out.backward()
+    assert [value, *gradient] == pytest.approx([out.data, w.grad, b.grad], rel=1e-12)
 
 
 @needs_node

@@ -7,7 +7,6 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value
-from tinygrad_edu.compiler.backends import straight
 from tinygrad_edu.compiler.find import loops, lower
 from tinygrad_edu.compiler.run import pipeline
 
@@ -47,7 +46,7 @@ def test_a_pass_that_fails_is_named_and_left_out(name: str, monkeypatch: pytest.
 
 def test_the_loops_of_the_python_backend_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = tg.compile(loss, [W, U]).value_and_grad(X)
-    original = straight.compile_straight
+    original = pipeline.compile_straight
     monkeypatch.setattr(
         "tinygrad_edu.compiler.run.pointwise.compile_straight",
         lambda trace, gradient, loops: broken() if loops else original(trace, gradient, loops),

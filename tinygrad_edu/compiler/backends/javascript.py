@@ -6,18 +6,14 @@ ours. A rule that asks a number a question, or calls `math`, cannot be printed.
 
 import functools
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, ClassVar
 
 from ...engine.rule import Rule
-from ..ir.symbols import SUMS, Book, is_number, rule_of_names
-from ..trace.nesting import nested
+from ..ir.symbols import Book, rule_of_names
 from .formulas import ATOM, CHOICE, OPERATORS, POWER, SUM, Form, Language, short_number
-from .straight import StraightWriter
-from .straight_passes import Passes
 
 # Names that an argument of a module cannot have.
 TAKEN = set("break case catch class const continue debugger default delete do else enum export extends".split())
@@ -33,7 +29,8 @@ CALLED = {"max": "maximum", "min": "minimum", "pow": "power", "mod": "modulo", "
 CALLED |= {name: f"Math.{name}" for name in IN_MATH}
 # The functions in javascript_helpers.js, in their order, and those of them that each calls.
 HELPERS: dict[str, tuple[str, ...]] = dict.fromkeys(
-    "total maximum minimum power sign heaviside modulo sigmoid erfcx erfc erf numbers take placed".split(), ()
+    "total maximum minimum power sign heaviside modulo sigmoid erfcx erfc erf numbers take placed".split(),
+    (),
 ) | {"erfc": ("erfcx",), "erf": ("erfc",)}
 CALLED |= {name: name for name in ("sign", "heaviside", "sigmoid", "erf", "erfc", "power", "take", "placed")}
 
@@ -125,79 +122,6 @@ def helpers(calls: Iterable[str]) -> str:
     blocks = resources.files(__package__).joinpath("javascript_helpers.js").read_text("utf-8").split("\n\n")
     texts = dict(zip(HELPERS, blocks[1:], strict=True))  # the first block says what the file is
     return "\n\n".join(text.strip() for name, text in texts.items() if name in wanted)
-
-
-# --- Modules ----------------------------------------------------------------------------------------------------
-
-
-class JavaScriptPasses(Passes):
-    """The passes for a language where nothing raises an error. Variables are items of arrays: JavaScript allows
-    many more of these.
-    """
-
-    reductions = SUMS
-    names_of = ("theta[{}]", "inputs[{}][{}]", "v[{}]", "d[{}]")
-
-    def _name(self, label: str, otherwise: str) -> str:
-        return otherwise
-
-    def _is_checked(self, rule: Rule) -> bool:
-        return False
-
-    def _called(self, method: str, rule: Rule, *inputs: Any) -> Any:
-        if method == "evaluate" and all(map(is_number, inputs)):
-            return float(rule.evaluate(inputs, inputs))
-        n = len(inputs) - 2 * (method == "shares")
-        _of_symbols(rule, [f"x{i}" for i in range(n)])
-        raise TypeError(f"The backward of the rule {rule.name} cannot be written in JavaScript.")
-
-
-class JavaScriptWriter(StraightWriter):
-    """Writes the function of a module."""
-
-    forms: ClassVar[Mapping[str, Form]] = {
-        **JavaScript.forms,
-        "relu": Form("{0} <= 0 ? 0 : {0}", CHOICE, (ATOM,)),
-    }
-    begin_backward = ()
-    temporary = "t[{}]"
-
-    def number(self, x: Any) -> str:
-        return number_text(x)
-
-    def brackets(self, op: str) -> tuple[str, str]:
-        if op in ("table", "pair"):
-            return "[", "]"
-        return f"{called(op, self.functions)}(", ")"
-
-    def source(self, function: str = "predict") -> str:
-        """The function of one example under this name."""
-        trace = self.passes.trace
-        arguments = _argument_names(trace.names)
-        read = [
-            f"numbers({argument}, {math.prod(shape)}, {json_text(name)})"
-            for argument, name, shape in zip(arguments, trace.names, trace.shapes, strict=True)
-        ]
-        results = _array(nested(list(map(self.result, self.outputs)), trace.shape))
-        gradient = ", ".join(map(self.result, self.slopes))
-        lines = [
-            f'theta = numbers(theta, {len(trace.parameters)}, "theta")',
-            f"const inputs = [{', '.join(read)}], v = [], d = [], d_theta = [], t = []",
-            *self.lines,
-            f"return {results if function == 'predict' else f'[{results}, [{gradient}]]'}",
-        ]
-        body = "".join(f"  {line};\n" for line in lines if line)
-        return f"function {function}({', '.join([*arguments, 'theta = parameters'])}) {{\n{body}}}"
-
-
-def _array(rows: Any) -> str:
-    """Nested lists of texts as an array of JavaScript."""
-    return rows if isinstance(rows, str) else f"[{', '.join(map(_array, rows))}]"
-
-
-def _argument_names(names: Sequence[str]) -> list[str]:
-    """The names of the function's arguments, with an underscore where JavaScript or the module uses the name."""
-    return [f"{name}_" if name in TAKEN or name in HELPERS else name for name in names]
 
 
 def json_text(data: Any) -> str:

@@ -18,7 +18,7 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,6 @@ from .lowered import (
     reads_of,
     with_reads,
 )
-from .repeats import carried_from
 from .views import Indices, digits_of, strides_of
 
 FEWEST = 4  # stages of a loop, besides the first
@@ -453,3 +452,15 @@ def _longer(part: Any, other: Any) -> Any:
 
 class _Refused(Exception):
     """These stages are no loop."""
+
+
+def carried_from(period: int, ahead: Mapping[int, int]) -> list[int]:
+    """For each place at which a stage may begin: how many results later stages read. The fewest are best.
+
+    ahead: place -> how many places on its result is read last. It is carried over each beginning on the way.
+    """
+    carried = [sum(n // period for n in ahead.values())] * period
+    for place, n in ahead.items():
+        for i in range(1, n % period + 1):
+            carried[(place + i) % period] += 1
+    return carried

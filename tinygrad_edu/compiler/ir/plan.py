@@ -64,10 +64,13 @@ class Plan(NamedTuple):
     n_outputs: int
 
 
-def plan_of(lowered: Lowered, with_gradient: bool, has_backward: bool = True) -> Plan:
-    """The plan of a program. Without a backward pass, the gradient is left to whoever runs the program."""
+def plan_of(lowered: Lowered, with_gradient: bool, has_backward: bool = True, split: bool = True) -> Plan:
+    """The plan of a program. Without a backward pass, the gradient is left to whoever runs the program.
+
+    With `split`, what a loop does not need leaves it.
+    """
     front = Front(lowered)
-    program = fission(front.program)
+    program = fission(front.program) if split else front.program
     root, outputs = (lowered.outputs[0], lowered.outputs[1:]) if with_gradient else (None, lowered.outputs)
     if root and has_backward:
         array, place = root

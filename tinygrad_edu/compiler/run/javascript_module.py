@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ...engine.value import Value
-from ..backends.javascript import JavaScriptPasses, JavaScriptWriter, helpers, json_text, number_text
-from ..trace.tracing import Trace
+from ..backends.javascript import helpers, json_text, number_text
+from ..backends.javascript_writer import JavaScriptScalars, JavaScriptWriter
 from .pointwise import Pointwise
 
 
@@ -30,15 +30,15 @@ class JavaScriptModule:
         point = Pointwise(function, parameters, verify=True)
         self.parameters: list[Value] = point.parameters
         batch = [[argument] for argument in example]
-        traces = [point.program_for(batch, gradient=False).trace]
-        if not traces[0].shape:
-            traces.append(point.program_for(batch, gradient=True).trace)
-        self.source: str = self._module(traces)
+        made = [point.program_for(batch, gradient=False)]
+        if not made[0].trace.shape:
+            made.append(point.program_for(batch, gradient=True))
+        self.source: str = self._module(made)
 
-    def _module(self, traces: Sequence[Trace]) -> str:
+    def _module(self, made: Sequence[Any]) -> str:
         calls, functions = {"numbers"}, []
-        for trace, function in zip(traces, ("predict", "valueAndGrad"), strict=False):
-            writer = JavaScriptWriter(JavaScriptPasses(trace), gradient=function != "predict", has_loops=False)
+        for program, function in zip(made, ("predict", "valueAndGrad"), strict=False):
+            writer = JavaScriptWriter(JavaScriptScalars(program.program.plan, program.trace))
             functions.append(f"export {writer.source(function)}")
             calls |= writer.functions
         numbers = ", ".join(number_text(p.data) for p in self.parameters)

@@ -1,4 +1,4 @@
-"""Pointwise: what `tg.compile(..., backend="python")` returns. It runs example after example, without NumPy."""
+"""Pointwise: what `tg.compile(..., backend="python")` returns. It runs example after example, on floats."""
 
 import random
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ...engine.dispatch import without_frame
 from ...engine.value import Value
-from ..backends.straight import StraightProgram, compile_straight
+from ..backends.straight import StraightProgram
 from ..trace.checks import (
     captured,
     check_one_number,
@@ -19,7 +19,6 @@ from ..trace.checks import (
     not_numbers,
     real_numbers,
     single_number,
-    unused,
 )
 from ..trace.lending import read_numbers, standing_in
 from ..trace.nesting import flat_values, nested
@@ -27,6 +26,7 @@ from ..trace.placeholder import TAKE, Placeholder
 from ..trace.surroundings import Facts, Given, Holds, Surroundings
 from ..trace.tracing import Trace, trace_function
 from .base import CompiledFunction
+from .pipeline import compile_straight
 
 Shape = tuple[int, ...]
 Example = Sequence[list[float]]  # per argument its numbers, flat
@@ -38,7 +38,7 @@ class Pointwise(CompiledFunction):
     """A compiled function as straight-line Python, for functions that are evaluated at one point many times.
 
     It is called as `Compiled` is, with lists or arrays; examples run one by one, and gradients are lists. Where
-    `math` raises, the example is evaluated eagerly: same results, same errors.
+    `math` raises, or a result is inf or nan, the example is evaluated eagerly: same errors.
     """
 
     def _options(self) -> dict[str, Any]:
@@ -120,17 +120,13 @@ class Pointwise(CompiledFunction):
 
     def _new(self, request: Any, facts: Facts) -> "_Made":
         """The program for new shapes, or for other numbers around the function."""
+        rest = request, facts, self._programs.surroundings
         if self._programs.knobs:
             try:
-                return _Made(
-                    Given(self.original, self.parameters, self._programs.knobs),
-                    request,
-                    facts,
-                    self._programs.surroundings,
-                )
+                return _Made(Given(self.original, self.parameters, self._programs.knobs), *rest)
             except Exception:  # it needs them as plain numbers
                 self._programs.without_knobs()
-        return _Made(Given(self.original, self.parameters), request, facts, self._programs.surroundings)
+        return _Made(Given(self.original, self.parameters), *rest)
 
     def _verify(self, made: "_Made", example: Example) -> None:
         """Compare the program with the eager function. Raises CompileError if they differ, also without loops."""
@@ -198,14 +194,11 @@ class _Made:
         self.trace: Trace = trace_function(given.function, parameters, shapes)
         if gradient:
             check_one_number(self.trace.shape, "gradient")
-        nodes = [node for node in self.trace.order() if isinstance(node, Placeholder)]
-        read = dict.fromkeys([*(x for node in nodes for x in node.parents), *self.trace.outputs])
         learned = set(parameters)
-        constants = [x for x in read if not isinstance(x, Placeholder) and x not in learned]
+        constants = [x for x in self.trace.order() if not isinstance(x, Placeholder) and x not in learned]
         frozen = [pair for value in constants for pair in captured(value, learned)]
         held = Holds(surroundings.learn(facts), frozen, self.trace.state, given.knobs, surroundings.holders)
         self.contract = PointContract(request, held)
-        self.unused = unused(read, given.learned) if gradient else []
         picked = {node.parents[0] for node in self.trace.nodes if node.rule is TAKE}
         self._picks = [[x in picked for x in argument] for argument in self.trace.inputs]
         self.verified, self.calls, self.failed = False, 0, ""
@@ -214,6 +207,8 @@ class _Made:
         except Exception as error:
             self.failed = f"{type(error).__name__}: {error}"
             self.write(loops=False)
+        used = {i for parameter in self.program.plan.parameters for i in parameter.array.places.ravel().tolist()}
+        self.unused = [i for i in range(len(given.learned)) if gradient and i not in used]
 
     def is_due(self) -> bool:
         """Is it time to compare it? If the engine raises, in calls 1, 2, 4, 8 ... until one can be compared."""

@@ -46,12 +46,6 @@ def checked_parameters(function: Any, parameters: Any) -> list[Value]:
     return checked
 
 
-def unused(used: Iterable[Value], parameters: Sequence[Value]) -> list[int]:
-    """The places of the parameters that are not used: their gradient is 0.0."""
-    used = set(used)
-    return [i for i, parameter in enumerate(parameters) if parameter not in used]
-
-
 def unused_sentence(places: Sequence[int], parameters: Sequence[Value]) -> str:
     """What to say of parameters that the function does not use."""
     names = ", ".join(parameters[i].label or f"number {i}" for i in places[:3]) + ", ..." * (len(places) > 3)
