@@ -145,7 +145,8 @@ class _Lowering:
 
     def _read(self, nodes: Any) -> Read:
         """Where nodes of one group stand in its array; -1 where there is no node."""
-        return Read(self._by_number[int(self.numbers[nodes.max()])], self.position[nodes])
+        node = nodes.flat[0] if len(nodes) == 1 else nodes.max()
+        return Read(self._by_number[int(self.numbers[node])], self.position[nodes])
 
     # --- Ragged rows ----------------------------------------------------------------------------------------
 
@@ -158,7 +159,7 @@ class _Lowering:
 
     def _filled_pairs(self, a: Read, b: Read) -> Paired:
         """The factors of sums of products; where a row has ended, one factor is 0."""
-        if (a.index >= 0).all():
+        if len(a.index) == 1 or (a.index >= 0).all():  # one row has no other to be filled up to
             return Paired(a, b)
         indices, is_there = filled([a, b])
         reads = [Read(read.array, index) for read, index in zip((a, b), indices, strict=True)]
@@ -282,7 +283,7 @@ class _Lowering:
         a, b = self.numbers[left], self.numbers[right]
         left, right = np.where((b >= 0) & (a > b), (right, left), (left, right))
         kinds = (np.minimum(a, b) + np.int64(1)) * len(self.numbers) + np.maximum(a, b)
-        if (kinds == kinds[0]).all():  # as a rule, all rows are written alike
+        if len(kinds) == 1 or (kinds == kinds[0]).all():  # as a rule, all rows are written alike
             columns: dict[int, list[int]] = {}
             for place, kind in enumerate(kinds[0].tolist()):
                 columns.setdefault(kind, []).append(place)
@@ -302,9 +303,9 @@ class _Lowering:
 
     def _part(self, left: Any, right: Any) -> Any:
         a = self._read(left)
-        if right.max() >= 0:
+        if right.flat[0] >= 0 or right.max() >= 0:
             return self._filled_pairs(a, self._read(right))
-        if (a.index >= 0).all():
+        if len(a.index) == 1 or (a.index >= 0).all():
             return Terms(a)
         if a.array.source == CONSTANT:
             return Terms(self._constants(np.where(a.index >= 0, a.array.places[a.index], 0.0)))
