@@ -28,7 +28,7 @@ def one_rule(name: str) -> str:
     defined for  all numbers
     example      0.5 gives 0.4621
     its slopes   0.7864
-    certified    formula; value 2 ulps, slope 11
+    certified    formula; value 2 ulps, slope 10
     """
     if name not in RULES:
         near = ", ".join(difflib.get_close_matches(name, RULES))
