@@ -35,6 +35,7 @@ def test_no_right_rule_is_refuted() -> None:
     assert "certified" in verdicts
 
 
+@pytest.mark.slow
 def test_check_rule_accuses_no_right_rule_and_finds_wrong_ones() -> None:
     assert check_of(made("right", 1), 5) != "wrong"
     assert all(check_of(made(kind, 1), 5) == "wrong" for kind in ("at a point", "in an operand", "upstream"))
