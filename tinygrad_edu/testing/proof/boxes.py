@@ -26,6 +26,7 @@ OVERFLOW = "where the value is beyond the floats, so that inf is right, the slop
 GOAL = 4.0  # ulps: nearer than this is not looked for
 STARRED = 16.0  # ulps: beyond it, a bound relative to rounding the input tells more
 LOST = 2.0**52  # ulps: from here on no digit is right
+EXPLAINED = 2.0**20  # ulps of a rounded input: beyond, rounding it does not explain that no digit is right
 LONG = 120  # terms: a range of so many terms is too wide to be of use
 SHOWN = 12  # boxes: for so many the reason is looked for why they have no bound
 FEW = 4  # floats: a box of so few is decided by running them
@@ -165,6 +166,8 @@ def _in_ulps(y: Rounded, x: Range, truth: Truth, order: int) -> tuple[float, boo
         return plain, False
     error = y.ulps * _ulp(size.mag) + y.relative * min(y.of.mag, MAX) + y.absolute
     of_input = float((error / _ulp(moved.mig)).upper())
+    if plain >= LOST and of_input > EXPLAINED:
+        return math.inf, False
     return min(plain, of_input), of_input < plain
 
 
@@ -194,7 +197,8 @@ def run(truth: Truth, low: float, high: float, rests_on: set[str]) -> FloatBox:
                     rests_on.add(OVERFLOW)
                 if not error < LOST:
                     reason = reason or f"no digit of {what} is right at {x!r}: {got:.6g} for {mp.nstr(exact, 6)}"
-                bounds[order] = max(bounds[order], stated if stated < LOST else math.inf)
+                most = LOST if error < LOST else EXPLAINED
+                bounds[order] = max(bounds[order], stated if stated < most else math.inf)
                 stars[order] = stars[order] or stated < error
         except Exception as raised:  # whatever the rule raises
             return FloatBox(low, high, truth, reason=f"at {x!r}: {raised}")

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, ClassVar
 
@@ -38,7 +38,7 @@ class Range(Operators):
     functions: ClassVar[dict[str, Callable[["Range"], "Range"]]] = {}  # the elementary ones, of facts.py
     lo: Any
     hi: Any
-    gap: Any = ZERO
+    gap: Any = field(default_factory=lambda: ZERO)  # without a hash, as in python-flint 0.7, an arb is no default
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.lo, self.hi))

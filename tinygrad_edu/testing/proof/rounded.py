@@ -9,7 +9,7 @@ An infinite float stands for any number from 2^1024 on.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from flint import arb
@@ -41,8 +41,8 @@ class Rounded(OwnArithmetic):
     rests_on: set[str]
     of: Range
     ulps: float = 0
-    relative: Any = ZERO
-    absolute: Any = ZERO
+    relative: Any = field(default_factory=lambda: ZERO)
+    absolute: Any = field(default_factory=lambda: ZERO)
     huge: bool = False
     is_0: bool = False
     snapped: "Rounded | None" = None
