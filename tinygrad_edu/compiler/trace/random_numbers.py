@@ -177,12 +177,17 @@ def _drawn(wanted: Draw) -> Any:
 
 def put_back(shuffled: list[tuple[Any, Any, str]]) -> str:
     """Put lists back in order that a function shuffled. Where was one shuffled that is still used elsewhere?"""
-    kept = ""
+    elsewhere, alone = "", 0
+    shuffled.append(
+        ([], [], "")
+    )  # is used nowhere else: how many references that makes is the interpreter's secret
     while shuffled:
         items, before, place = shuffled.pop()
         items[:] = before
-        kept = kept or (place if sys.getrefcount(items) > 2 else "")
-    return kept
+        count = sys.getrefcount(items)
+        alone = alone or count
+        elsewhere = elsewhere or (place if count > alone else "")
+    return elsewhere
 
 
 @contextmanager
