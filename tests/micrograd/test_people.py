@@ -176,6 +176,13 @@ def test_an_item_is_the_one_that_python_takes(function: Callable[[int], Any]) ->
         assert step(batch) == pytest.approx(np.mean([function(i).data for i in batch]), rel=1e-12)
 
 
+def test_an_operation_by_hand_of_a_constant_and_an_example() -> None:
+    """Nobody asks whether an operand is true: of an example this would be a question."""
+    two, three = Value(2.0), Value(3.0)
+    step = tg.compile(lambda x: (three * Value(5.0, (two, x), (0.0, 1.0)) - 1) ** 2, [three])
+    assert step.value_and_grad([1.0, 0.0])[0] == 196.0
+
+
 def shuffled_for_good(x: float) -> Any:
     random.shuffle(ROWS)
     return W[0] * ROWS[0][0][0] * x

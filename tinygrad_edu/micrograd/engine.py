@@ -219,7 +219,7 @@ class Value(main.Value, metaclass=_Kind):
             else:
                 left, right = _children
             self._left, self._right = left, right
-            if (data.__class__ is not float or left.__class__ is not Value or right) and watch.tracer:
+            if (data.__class__ is not float or left.__class__ is not Value or right is not None) and watch.tracer:
                 watch.tracer.by_hand(self, _children, _op)
             return
         self.rule: Any = None
