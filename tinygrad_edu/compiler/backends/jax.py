@@ -259,6 +259,7 @@ class JaxEmitter:
             self.elements, self.names | {leaf.name for leaf in self.program.leaves}
         )
         self._sides: dict[Array, list[str]] = {}  # what is put side by side
+        self._has_literals = False  # arrays of numbers among the results
         body = self._parameters() + self._body()
         results = [self._elements(*plan.root)] if plan.root else []
         results += [self._columns()] if plan.n_outputs or not plan.root else []
@@ -278,7 +279,7 @@ class JaxEmitter:
         cast += [f"{name} = {text}" for name, text in moving.items()]
         return MODULE.format(
             title=title,
-            imports="import numpy as np\n" * bool(constants or "np.array" in lines[-1]),
+            imports="import numpy as np\n" * bool(constants or self._has_literals),
             rules="".join(f"{source}\n\n" for _, source in self.text.rules.values()),
             arguments=arguments,
             lines="".join(f"    {line}".rstrip() + "\n" for line in ["dtype = parameters.dtype", *cast, *lines]),
@@ -385,6 +386,7 @@ class JaxEmitter:
         if isinstance(array, Array):
             access = access_of(array, None, np.array(places), order[1:])
             return self.text.full(self.plan.program.book.get(access), order)
+        self._has_literals = True
         numbers = f"np.array({array_text(array[places])}, dtype)"
         return f"jnp.broadcast_to({numbers}, {tuple_text([axis.size for axis in order])})"
 
@@ -397,7 +399,9 @@ class JaxEmitter:
             return text if len(outputs.dims) == 1 else f"{text}.reshape(B, {outputs.size!s})"
         texts = [self._elements(array, places) for array, _, places in outputs]
         order = [column for _, own, _ in outputs for column in own]
-        columns = "" if order == sorted(order) else f"[:, np.array({np.argsort(order).tolist()})]"
+        is_ordered = order == sorted(order)
+        self._has_literals |= not is_ordered
+        columns = "" if is_ordered else f"[:, np.array({np.argsort(order).tolist()})]"
         return (texts[0] if len(texts) == 1 else f"jnp.concatenate([{bare(texts)}], axis=1)") + columns
 
     # --- Parameters --------------------------------------------------------------------------------------------

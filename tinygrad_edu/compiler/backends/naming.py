@@ -153,7 +153,7 @@ def _text_of(window: Read) -> str:
             places.append(f"{first} - {'' if step == -1 else f'{-step} * '}t")
         else:
             places.append(f"{'' if step == 1 else f'{step} * '}t{f' + {first}' if first else ''}")
-    text = ", ".join(places).removesuffix(", :")
+    text = ", ".join(places[:-1] if places[-1:] == [":"] and places[1:] else places)
     return f"{array.name}[{text}]" if size == stages.shape[1] and "t" in text else array.name
 
 

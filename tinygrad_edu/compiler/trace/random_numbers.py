@@ -4,6 +4,9 @@ The numbers are drawn on the host at each call, for one example after the other 
 So the compiled function gives what the function itself gives after the same `random.seed`. Generators of the
 user's own are followed too. What is drawn from a list, as by `random.choice(rows)`, is an item at a place that is
 drawn.
+
+A list that stays shuffled after the call would be another one in each trace, so it is refused. Whether somebody
+still has it, only the interpreter's count of references tells (`put_back`).
 """
 
 import functools

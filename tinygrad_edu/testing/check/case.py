@@ -2,8 +2,6 @@
 
 import contextlib
 import inspect
-import math
-import time
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any, NoReturn
@@ -13,6 +11,7 @@ import numpy as np
 
 from ...engine.rule import RULES, Rule
 from ...engine.value import Value
+from .deadline import TimeLimit
 from .points import Point
 from .reference import Reference, high, ulps, within_reach
 
@@ -79,15 +78,14 @@ class Case:
         self.numbers: list[str] = ["floats"]
         self.hurried: bool = False
         self.failures: list[RuleMismatch] = []
-        self.end: float = math.inf  # of the processor's time that the search may take
-        self.earliest: float = 0.0  # of the clock, which is cheap to read: the processor's time runs no faster
+        self.clock: TimeLimit = TimeLimit()  # of the search
         self.floats_only: bool = bool(getattr(rule, "floats_only", False))  # functions of another language
         self._exact: dict[Point, list[Any]] = {}
 
     @property
     def is_over(self) -> bool:
         """Is the time up?"""
-        return time.perf_counter() > self.earliest and time.thread_time() > self.end
+        return self.clock.is_over
 
     def fail(
         self, kind: str, what: str, point: Sequence[Any], expected: Any, got: Any, hint: str = "", **facts: str

@@ -1,14 +1,29 @@
-"""An end for a user's function that does not return."""
+"""The time that a search may take, and an end for a user's function that does not return."""
 
 import contextlib
+import math
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from typing import NoReturn
 
 __tracebackhide__ = True  # pytest shows the user's line, not ours
 GRACE = 5.0  # seconds: who looks at the clock is done by then
+
+
+class TimeLimit:
+    """The time of the processor that a search or a proof may take."""
+
+    def __init__(self, seconds: float = math.inf):
+        self.end: float = time.thread_time() + seconds
+        self.earliest: float = time.perf_counter() + seconds  # cheap to read: the processor's time runs no faster
+
+    @property
+    def is_over(self) -> bool:
+        """Is the time up?"""
+        return time.perf_counter() > self.earliest and time.thread_time() > self.end
 
 
 class TimeIsUp(BaseException):

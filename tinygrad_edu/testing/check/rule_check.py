@@ -3,7 +3,6 @@
 import importlib
 import json
 import math
-import time
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
 from typing import Any, ClassVar
@@ -17,7 +16,7 @@ from ...viz.plots import empty_figure
 from ...viz.rich import Report
 from . import rule_properties as properties
 from .case import FORMULA, KINDS, ROUNDING, SHARES, SINGULAR, UPSTREAM, Case, RuleMismatch, as_rule, names, refuse
-from .deadline import deadline
+from .deadline import TimeLimit, deadline
 from .mathematics import REFERENCES, reference_of
 from .points import Point, beside_constants, ends_of, grid_of, inside, strategy_of
 from .reference import Reference
@@ -67,7 +66,7 @@ def check_rule(
     if bound is not None and not (isinstance(bound, int | float) and bound > 0):
         raise ValueError(f"bound is an error in ulps, above 0, got {bound!r}.")
     case = Case(rule, reference, reference.bound if bound is None else bound)
-    case.end, case.earliest = time.thread_time() + budget, time.perf_counter() + budget
+    case.clock = TimeLimit(budget)
     try:
         with deadline(rule.name, budget):
             points, strategy = _where(case, domain)
@@ -288,7 +287,7 @@ class RuleReport(Report):
         self.failures: list[RuleMismatch] = sorted(case.failures, key=_rank)
         self.timed_out: bool = case.is_over
         self._case = case
-        case.end = math.inf  # a picture may take its time
+        case.clock = TimeLimit()  # a picture may take its time
 
     def mismatch(self) -> RuleMismatch:
         """The first of the failures, with a line for each of the others."""

@@ -1,12 +1,13 @@
 """Where the inputs of a rule may lie while its formula is one formula: a cell; and how cells are split."""
 
 import heapq
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import inf
 from typing import Any, TypeVar
+
+from ..check.deadline import TimeLimit
 
 End = Any  # a Fraction, -inf or inf
 Box = TypeVar("Box", bound=Any)
@@ -16,17 +17,12 @@ class Undecided(Exception):  # it is no error
     """No proof was found; the message says what stands in the way."""
 
 
-class Clock:
-    """The time of the processor that a proof may take. Every operation on a formula and every box asks it."""
+class Clock(TimeLimit):
+    """The time that a proof may take. Every operation on a formula and every box asks it."""
 
     def __init__(self, seconds: float = inf):
-        self.end: float = time.thread_time() + seconds
-        self.earliest: float = time.perf_counter() + seconds  # cheap to read, and never behind
+        super().__init__(seconds)
         self.message: str = f"not examined: the budget of {seconds:g} s was used up"
-
-    @property
-    def is_over(self) -> bool:
-        return time.perf_counter() > self.earliest and time.thread_time() > self.end
 
     def check(self) -> None:
         """Raises Undecided once the time is up."""
