@@ -328,9 +328,10 @@ class Examination:
         if first and (start := self._ask(first[0].program, roots=()).grads[:1]) and start[0]:
             words = f"a new node has the gradient {start[0]:.4g}"
             given.append(Fault("start", words, "start", how=start[0], cost=0.0))
-        if self.engine.spelling.shared:
+        if self.engine.spelling.shared:  # it was seen, and makes walks end early
+            general = [fault for fault in general if fault.kind != "levels"]
             words = f"{self.engine.spelling.shared} belongs to the class: make a new one in __init__"
-            general.append(Fault("shared", words, "walk", cost=0.9))  # it was seen
+            general.append(Fault("shared", words, "walk", cost=0.9))
         explanation = Explanation(self.trials, general, given)
         for fault in explanation.faults:
             shown = explanation.shown_by(fault)
