@@ -56,9 +56,6 @@ class _ByHand(Rule):
         )
 
     def backward(self, upstream: Any, out: Any, *inputs: Any) -> Any:
-        slopes = self.local_grads  # none beside a closure
-        if slopes and upstream.__class__ is float:
-            return (slopes[0] * upstream,) if len(slopes) == 1 else tuple([slope * upstream for slope in slopes])
         if isinstance(upstream, main.Value):
             raise TypeError(
                 f"{self.name} was written by hand with numbers, so its derivative has no graph to differentiate "
@@ -87,10 +84,27 @@ class _ByHand(Rule):
         return _ByHand, (self.op, self.node._local_grads if self.closure else self.local_grads)
 
 
-class _Local(_ByHand):
-    """One of local derivatives: such a node is made in less time."""
+class _One(_ByHand):
+    """One of a local derivative for one operand: such a node is made and followed in less time."""
 
     __slots__ = ("local_grads",)
+
+    def backward(self, upstream: Any, out: Any, *inputs: Any) -> Any:
+        if upstream.__class__ is float:
+            return (self.local_grads[0] * upstream,)
+        return super().backward(upstream, out, *inputs)
+
+
+class _Two(_ByHand):
+    """One of local derivatives for two operands."""
+
+    __slots__ = ("local_grads",)
+
+    def backward(self, upstream: Any, out: Any, *inputs: Any) -> Any:
+        if upstream.__class__ is float:
+            left, right = self.local_grads
+            return left * upstream, right * upstream
+        return super().backward(upstream, out, *inputs)
 
 
 class OperandSet(tuple[Any, ...], Set[Any]):  # type: ignore[misc]  # < orders them as tuples, not as sets
@@ -210,15 +224,18 @@ class Value(main.Value, metaclass=_Kind):
         self.data: Any = data if data.__class__ is float else _number(data)
         self.grad: Any = 0.0
         self.label: str = label
-        if _op.__class__ is tuple and _result is _recorded and 0 < len(_op) == len(_children) < 3:
-            own = self.rule = _new(_Local)  # microgpt's way, of one operand or two: it must cost little
-            own.local_grads = _op
-            right = None
-            if len(_op) == 1:
-                (left,) = _children
-            else:
+        if _op.__class__ is tuple and _result is _recorded and 0 < (n := len(_op)) == len(_children) < 3:
+            right = None  # microgpt's way, of one operand or two: it must cost little
+            if n == 2:
+                own: _ByHand = _new(_Two)
                 left, right = _children
-            self._left, self._right = left, right
+            else:
+                own = _new(_One)
+                left = _children[0]
+            own.local_grads = _op
+            self.rule = own
+            self._left = left
+            self._right = right
             if (data.__class__ is not float or left.__class__ is not Value or right is not None) and watch.tracer:
                 watch.tracer.by_hand(self, _children, _op)
             return
