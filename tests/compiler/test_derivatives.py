@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from programs import CASES
+from recurrences import LOOPS, flat
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
@@ -60,6 +61,21 @@ def test_they_are_what_differences_of_the_function_give(name: str) -> None:
     np.testing.assert_allclose(hessian[:, some], expected, rtol=1e-4, atol=100 * small(expected))
     np.testing.assert_allclose(step.hvp(*batch, vector), hessian @ vector, rtol=1e-8, atol=small(hessian) * 1e-2)
     np.testing.assert_array_equal(step.hvp(*batch, vector=vector), step.hvp(*batch, vector))
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_products_with_the_hessian_of_recurrences(name: str) -> None:
+    function, leaves, batch, _ = LOOPS[name]
+    step, theta = tg.compile(function, parameters := flat(leaves)), np.array([p.data for p in flat(leaves)])
+    vector = np.random.default_rng(1).normal(size=len(theta))
+
+    def gradient(numbers: Any) -> Any:
+        with tg.compiler.trace.lending.standing_in(dict(zip(parameters, numbers.tolist(), strict=True))):
+            return step.value_and_grad(*batch)[1]
+
+    ours = step.hvp(*batch, vector)
+    expected = (gradient(theta + 1e-5 * vector) - gradient(theta - 1e-5 * vector)) / 2e-5
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=small(expected))
 
 
 def test_gradients_by_inputs_are_the_engines() -> None:

@@ -52,7 +52,11 @@ def _float64() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    "name", ["cross_entropy_one_hot", "recurrence_of_one_step", "one_constant_batch_in_the_graph"]
+    "name",
+    [
+        *("cross_entropy_one_hot", "recurrence_of_one_step", "one_constant_batch_in_the_graph"),
+        *("mean_of_embeddings", "embedding_and_label"),
+    ],
 )
 def test_derivatives_are_those_of_numpy(name: str) -> None:
     function, parameters, batch = programs.CASES[name]()

@@ -123,6 +123,9 @@ class _Reverse:
         self._stored = {array for array in own if array in self.adjoints or writers[array] > 1} | {
             read.array for stmt in loop.body for read in stmt.reads() if read.row != rows.get(read.array, read.row)
         }
+        for array in self._used(loop, own):
+            if array in self._stored:  # perhaps only by other stages
+                self._adjoint(array)
         outer, self.back, self._before, self._t = self.back, [], list[Stmt | Loop](), loop.axis
         for stmt in reversed(loop.body):
             if stmt.out.array in own:
@@ -133,6 +136,14 @@ class _Reverse:
         body: Any = self.back
         reverse = [Loop(loop.axis, body, not loop.reverse)] if body else []
         self.back = [*outer, *self._before, *reverse]
+
+    def _used(self, loop: Loop, own: list[Array]) -> list[Array]:
+        """Those arrays of a loop that get shares, from what is after the loop or from its stages."""
+        used, size = {array for array in own if array in self.adjoints}, -1
+        while size != len(used):
+            size = len(used)
+            used |= {read.array for stmt in loop.body if stmt.out.array in used for read in stmt.reads()}
+        return [array for array in own if array in used]
 
     def _statement(self, stmt: Stmt) -> None:
         """Give what a statement reads its shares, when all that reads its result has given them."""
@@ -310,7 +321,7 @@ class _Reverse:
 
     def _push(self, x: Any, share: Addend, env: Sequence[Axis]) -> None:
         """Give all that x reads its share, which is one for each place of the axes env."""
-        if not self._learns(x):
+        if not share.scale or not self._learns(x):
             return
         value, reduce = share.value, self.book.reduce
         is_result = x is self._now.value

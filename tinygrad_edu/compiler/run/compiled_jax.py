@@ -302,7 +302,10 @@ BY_JAX = {
 """,
     "input_grads": ROW.format(", {loss}")
     + f"""def input_grads(parameters, *batch):
-    return jax.vmap(jax.grad(row, tuple(range(1, 1 + len(batch)))), {OVER})(parameters, *batch)
+    by = tuple(i for i, x in enumerate(batch, 1) if jnp.issubdtype(x.dtype, jnp.floating))  # no indices
+    slopes = iter(jax.vmap(jax.grad(row, by), {OVER})(parameters, *batch) if by else ())
+    zeros = (jnp.zeros(x.shape, parameters.dtype) for x in batch)
+    return tuple(next(slopes) if i in by else zero for i, zero in enumerate(zeros, 1))
 """,
     "hvp": MEAN
     + """def hvp(parameters, *batch):
