@@ -142,7 +142,7 @@ class AnyLength:
             )
             if replace(first.contract.request, shapes=shapes) != request:
                 return None
-            other = replace(first, contract=contract, lowered=None, unused=self._unused)
+            other = replace(first, contract=contract, lowered=None, unused=self._unused, derivatives={})
             if traced is None:
                 return None if guards or not self._has_one_shape else self.of(other)
             parameters = set(traced.parameters)
