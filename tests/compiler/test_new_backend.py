@@ -144,7 +144,7 @@ def number(array: Any, at: int) -> str:
 class InC(Compiled):
     """A compiled function as C."""
 
-    takes_knobs = takes_draws = takes_lengths = False
+    takes_knobs = takes_lengths = False
 
     def _write(self, *how: Any) -> Any:
         return make(*how[:4], None, *how[5:], write=program_in_c)

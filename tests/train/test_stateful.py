@@ -1,5 +1,6 @@
 """Dropout and BatchNorm in compiled training: the numbers and the generators of eager training."""
 
+import contextlib
 import random
 from typing import Any
 
@@ -102,8 +103,23 @@ def test_a_loss_that_is_inf_is_explained_with_the_factors_of_its_step() -> None:
     assert model.layers[1].W[0][0].data == 500.0
 
 
-def test_outside_of_fit_dropout_is_refused_with_the_way() -> None:
-    model = network(nn.Dropout(0.5, rng=0))
-    step = tg.compile(lambda x, y: nn.cross_entropy(model(x), y), model.parameters())
-    with pytest.raises(tg.TraceError, match=r"Dropout draws anew .*Train it by fit, or call model.eval"):
-        step(*DATA)
+@pytest.mark.parametrize("backend", ["numpy", "jax"])
+@pytest.mark.parametrize("rng", [lambda: 0, lambda: None, lambda: np.random.default_rng(3)])
+def test_outside_of_fit_dropout_draws_as_it_does_eagerly(backend: str, rng: Any) -> None:
+    model, twin = (network(nn.Dropout(0.4, rng=rng()), nn.Dropout(0.1, rng=4)) for _ in range(2))
+    X, y = DATA[0][:6], DATA[1][:6]
+
+    def eagerly() -> Any:
+        random.seed(7)
+        losses = [nn.cross_entropy(twin(one), target) for one, target in zip(X, y, strict=True)]
+        return np.array([tg.gradients(loss, twin.parameters()) for loss in losses])
+
+    with in_float64(pytest.importorskip("jax"), True) if backend == "jax" else contextlib.nullcontext():
+        step = tg.compile(lambda x, y: nn.cross_entropy(model(x), y), model.parameters(), backend=backend)
+        for mode in ("train", "train", "eval", "train"):
+            getattr(model, mode)()
+            getattr(twin, mode)()
+            random.seed(7)
+            np.testing.assert_allclose(step.value_and_grad(X, y)[1], eagerly().mean(axis=0), rtol=1e-9, atol=1e-12)
+            random.seed(7)
+            np.testing.assert_allclose(step.per_example_grads(X, y), eagerly(), rtol=1e-9, atol=1e-12)

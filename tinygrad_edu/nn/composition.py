@@ -68,7 +68,7 @@ class Dropout(Module):
     keeps the mean as in evaluation ("inverted" dropout; Srivastava et al. 2014, section 10). rng is a seed or a
     generator; None is the global `random`. Every call draws anew.
 
-    Raises ValueError unless p is from 0 to 1, TypeError if `tg.compile` traces it in training; `fit` compiles it.
+    Raises ValueError unless p is from 0 to 1.
     """
 
     def __init__(self, p: float = 0.5, rng: Generator | int | None = None):
@@ -80,8 +80,8 @@ class Dropout(Module):
     def __call__(self, inputs: Any) -> Any:
         if not self.training or self.p == 0:
             return inputs
-        if watch.tracer and not watch.factor:
-            watch.tracer.refuse("Dropout draws anew in every call", "Train it by fit, or call model.eval() first.")
+        if watch.tracer:
+            watch.tracer.reads(self, "p", self.p)
         if is_list(inputs):
             return [self(item) for item in inputs]
         return inputs * (watch.factor(self) if watch.factor else self.draw())

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from ...engine.dispatch import as_array
 from ...engine.value import Value
-from ..trace.checks import check_one_number, collector_paused, disagreement_error
+from ..trace.checks import CompileError, check_one_number, collector_paused, disagreement_error
 from ..trace.containers import Part, parts_of
 from ..trace.lending import read_numbers
 from ..trace.nesting import Fields, size_of
-from ..trace.random_numbers import Draw, drawn_rows, with_draws
+from ..trace.random_numbers import drawn_rows, with_draws
 from ..trace.tracing import Draws
 from ..trace.tricks import following_functions
 from .base import CompiledFunction
@@ -28,7 +28,6 @@ from .report import Groups, passes_of
 from .variants import Variants
 from .verify import lost, range_sentence, two_calls
 
-DRAWN = "drawn"  # the key of the function that is given its random numbers
 DTYPES: dict[str, type[np.floating[Any]]] = {"float32": np.float32, "float64": np.float64}
 
 
@@ -37,7 +36,6 @@ class Compiled(CompiledFunction):
 
     keeps = Variants
     takes_knobs = True  # may a program read numbers around the function?
-    takes_draws = True  # may it be given random numbers?
     takes_lengths = True  # may the length of its inputs be a variable?
     write_any_length: Any = None  # writes a program for inputs of any length, if not in NumPy
     writes_gradient = True  # or does what runs the program differentiate it?
@@ -59,8 +57,8 @@ class Compiled(CompiledFunction):
         self._vector = np.empty(len(self.parameters), self.dtype)  # the parameters, where programs read them
         self.gradient: NDArray[Any] = np.empty_like(self._vector)  # that of the last `step`
         self._lock = threading.RLock()  # threads share the buffers; a function may call what it is compiled to
-        self._openers: dict[Any, Compiled] = {}  # for the containers of a batch
-        self._draws: list[Draw] = []  # the random numbers that the function draws
+        self._openers: dict[Any, Compiled] = {}  # for the containers of a batch, and for what is drawn
+        self._draws: list[Draws] = []  # the random numbers that the function draws
         self._shown = ""  # the source of the derivatives that ran last
         self._ready: Any = None, None  # what the last batch of arrays was, and its program if that is verified
 
@@ -215,6 +213,11 @@ class Compiled(CompiledFunction):
             return ()
         try:
             with self._lock:
+                if self._ready_for(batch, False) is None:
+                    step, more = self._with_draws(batch)
+                    result = step._derived(kind, more, *vector)
+                    self._latest, self._shown = step._latest, step._shown
+                    return result[:-1] if kind == "input_grads" else result
                 build, outputs = self._ran(batch, None)  # it refuses what is wrong with the batch
                 if build.loss is None and kind != "jacobian":
                     check_one_number(build.output_shape, "gradient")
@@ -273,7 +276,11 @@ class Compiled(CompiledFunction):
         if Path(path).suffix != ".py":
             raise ValueError(f"save writes a Python module: give it a name such as model.py, got {str(path)!r}.")
         with self._lock:
-            write_module(self, self._last(), Path(path))
+            last = self._last()
+            if last not in list(self._programs):
+                why = "draws random numbers" if self._drawing() else "takes dicts, or examples of several shapes,"
+                raise CompileError(f"A function that {why} cannot be saved. Give these numbers as arrays.")
+            write_module(self, last, Path(path))
 
     @property
     def source(self) -> str:
@@ -338,15 +345,13 @@ class Compiled(CompiledFunction):
         """The program for a batch, verified, and what it gives. Examples of a new path run by themselves first."""
         checked, compared = True, None
         while True:
-            if self._draws:
-                return self._ran_with_draws(batch, gradient)
-            try:
-                build, arrays, size = self._prepared(batch, gradient is not None)
-            except Draws as draws:
-                if not self.takes_draws:
-                    raise
-                self._draws = draws.wanted
-                continue
+            ready = self._ready_for(batch, gradient is not None)
+            if ready is None:
+                step, more = self._with_draws(batch)
+                build, result = step._ran(more, gradient)
+                self._latest = step._latest
+                return build, result
+            build, arrays, size = ready
             build.notice_knobs()
             is_due = self.verify and not build.verified and build is not compared and build.is_due()
             try:
@@ -363,18 +368,29 @@ class Compiled(CompiledFunction):
             self._programs.replace(build, compared)
             self._ready = None, None
 
-    def _ran_with_draws(self, batch: Sequence[Any], gradient: Any) -> tuple[Build, Any]:
-        """The same for a function that draws random numbers: they are one more argument."""
-        names = self._argument_names(len(batch))
+    def _ready_for(self, batch: Sequence[Any], gradient: bool) -> tuple[Build, Sequence[NDArray[Any]], int] | None:
+        """What `_prepared` gives; None for a function that draws random numbers, see `_with_draws`."""
+        if not self._drawing():
+            try:
+                return self._prepared(batch, gradient)
+            except Draws as draws:
+                self._draws.append(draws)
+        return None
+
+    def _drawing(self) -> Draws | None:
+        """What the function draws at present."""
+        return next((draws for draws in self._draws if draws.holds()), None)
+
+    def _with_draws(self, batch: Sequence[Any]) -> tuple["Compiled", list[Any]]:
+        """For a function that draws random numbers: what takes them as one more argument, and that batch."""
+        names, draws = self._argument_names(len(batch)), cast("Draws", self._drawing())
         arrays, size = as_arrays(batch, names)
-        if DRAWN not in self._openers:
-            function = with_draws(self.original, names, self._draws, following_functions)
-            self._openers[DRAWN] = Compiled(function, self.parameters, **self._options())
-        step = self._openers[DRAWN]
+        if draws not in self._openers:
+            function = with_draws(self.original, names, draws.wanted, following_functions)
+            self._openers[draws] = type(self)(function, self.parameters, **self._options())
+        step = self._openers[draws]
         step._theta, step._said = self._theta, self._said
-        build, result = step._ran([*arrays, drawn_rows(self._draws, size)], gradient)
-        self._latest = step._latest
-        return build, result
+        return step, [*arrays, drawn_rows(draws.wanted, size)]
 
     def _prepared(self, batch: Sequence[Any], gradient: bool) -> tuple[Build, Sequence[NDArray[Any]], int]:
         """The program for a batch, made if there is none yet, and the batch as arrays.

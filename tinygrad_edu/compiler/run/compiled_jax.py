@@ -68,7 +68,7 @@ class CompiledJax(Compiled):
     Besides the methods of every compiled function it has `function`. What the others return is NumPy's.
     """
 
-    takes_knobs = takes_draws = False  # `function` has no argument for them
+    takes_knobs = False  # `function` has no argument for them
     writes_gradient = False
 
     def __init__(

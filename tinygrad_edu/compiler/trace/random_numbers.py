@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from ...engine.dispatch import is_array
+from ...engine.functions import where
 from ...engine.value import Value
 from ...engine.watch import watch
 from .items import item
@@ -178,6 +179,26 @@ def _drawn(wanted: Draw) -> Any:
     return wanted.now()
 
 
+def factor(dropout: Any) -> Any:
+    """By what a module of `nn.Dropout` multiplies a number, a choice by what it draws: see `engine.watch`."""
+    generator = _modules().get(dropout.rng or random, dropout.rng)
+    if not _is_generator(generator):
+        refuse(f"Dropout draws by {dropout.rng!r}", "Give it a random.Random, or a generator of NumPy.")
+    drawn, kept = _following(generator, "uniform")(0.0, 1.0), 1 / (1 - dropout.p) if dropout.p < 1 else 0.0
+    drawn = drawn.node if isinstance(drawn, Tracked) else drawn
+    return where(drawn >= dropout.p, kept, 0.0) if isinstance(drawn, Value) else kept * (drawn >= dropout.p)
+
+
+@contextmanager
+def dropping() -> Iterator[None]:
+    """Inside the block, Dropout is followed too, unless somebody gives it its factors."""
+    outer, watch.factor = watch.factor, watch.factor or factor
+    try:
+        yield
+    finally:
+        watch.factor = outer
+
+
 def put_back(shuffled: list[tuple[Any, Any, str]]) -> str:
     """Put lists back in order that a function shuffled. Where was one shuffled that is still used elsewhere?"""
     elsewhere, alone = "", 0
@@ -201,7 +222,8 @@ def drawn_before(next_drawn: Callable[[Draw, Any], Any]) -> Iterator[None]:
     """
     outer, _here.next_drawn = _here.next_drawn, next_drawn
     try:
-        yield
+        with dropping():
+            yield
     finally:
         _here.next_drawn = outer
 

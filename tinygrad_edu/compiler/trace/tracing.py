@@ -18,7 +18,7 @@ from ...engine.watch import watch
 from .lending import of_classes, recording
 from .nesting import flat_values, nested, place_of_loss
 from .placeholder import OUTPUTS, Answers, Placeholder, TraceError, place_of, refuse
-from .random_numbers import Draw, generators, put_back, put_state
+from .random_numbers import Draw, dropping, generators, put_back, put_state
 from .tricks import following_functions
 
 # --- Tracing --------------------------------------------------------------------------------------------------
@@ -57,14 +57,19 @@ class Trace:
 
 
 class Draws(TraceError):
-    """The function draws random numbers: `wanted`. They must be inputs."""
+    """The function draws random numbers: `wanted`, in this state of its modules. They must be inputs."""
 
-    def __init__(self, wanted: list[Draw]):
+    def __init__(self, wanted: list[Draw], state: list[tuple[Any, str, Any]]):
         super().__init__(
-            f"The function draws {len(wanted)} random number(s) for each example, by {wanted[0].function}. Only "
-            'backend="numpy" draws them anew at each call: elsewhere draw them outside, and give them as an input.'
+            f"The function draws {len(wanted)} random number(s) for each example, by {wanted[0].function}. The "
+            'methods of backend="numpy" and "jax" draw them anew at each call. Elsewhere draw them outside, and '
+            "give them as an input; call model.eval() if Dropout draws them."
         )
-        self.wanted: list[Draw] = wanted
+        self.wanted, self.state = wanted, state
+
+    def holds(self) -> bool:
+        """Is the state of the modules as it was?"""
+        return all(getattr(thing, name) == then for thing, name, then in self.state)
 
 
 class Tracer(Answers):
@@ -113,7 +118,7 @@ class Tracer(Answers):
         self.generators = dict(before)
         self.kind = next((type(p) for p in parameters if type(p) is not Value), Value)
         try:
-            with of_classes(parameters, recording), following_functions(function):
+            with of_classes(parameters, recording), following_functions(function), dropping():
                 result = function(*map(nested, self.arguments(inputs), shapes))
                 first, result = (flat_values(result[0])[0], result[1]) if with_outputs else ([], result)
                 outputs, shape = flat_values(result)  # which may still compute: a generator
@@ -142,9 +147,9 @@ class Tracer(Answers):
             )
         if after != repr(before):
             self._must_be_followed(after)
-        if self.draws:
-            raise Draws(self.draws)
         state = list(self.state.values())
+        if self.draws:
+            raise Draws(self.draws, state)
         return Trace(self.nodes, [*first, *outputs], shape, inputs, names, shapes, parameters, state, loss)
 
     def _must_be_followed(self, after: str) -> None:
