@@ -410,7 +410,10 @@ def test_a_function_of_one_length() -> None:
         step.value_and_grad(normal(2, 21, 2))
 
 
-def test_constants_outside_are_watched_at_every_length() -> None:
+@pytest.mark.parametrize("backend", ["numpy", pytest.param("jax", marks=pytest.mark.slow)])
+def test_constants_outside_are_watched_at_every_length(backend: str) -> None:
+    if backend == "jax":
+        pytest.importorskip("jax").config.update("jax_enable_x64", True)
     weights = [Value(0.5) for _ in range(30)]
 
     def loss(x: Any) -> Value:
@@ -419,11 +422,29 @@ def test_constants_outside_are_watched_at_every_length() -> None:
             h = [tg.tanh(a * weights[t]) for a in plus(linear(W, now), linear(U, h), b)]
         return tg.dot(h, v)
 
-    step = tg.compile(loss, LAYER)
+    step = tg.compile(loss, LAYER, backend=backend)
     for length in (12, 25):
         check(step, loss, LAYER, normal(2, length, 2))
     weights[20].data = 0.1
     check(step, loss, LAYER, normal(2, 25, 2))
+    outside, factors = Value(0.3), [0.7] * 3000
+
+    def factored(x: Any) -> Value:
+        return tg.dot(recurrent([[factors[t] * a for a in now] for t, now in enumerate(x)])[-1], v)
+
+    step = tg.compile(factored, LAYER, backend=backend)
+    for at in (3, 11, 20):
+        for length in (12, 25):
+            check(step, factored, LAYER, normal(2, length, 2))
+        factors[at] -= 0.3
+
+    def scaled(x: Any) -> Value:
+        return tg.dot(recurrent(x)[-1], v) * outside
+
+    step = tg.compile(scaled, LAYER, backend=backend)
+    for length in (12, 25, 12):
+        check(step, scaled, LAYER, normal(2, length, 2))
+        outside.data -= 0.2
 
 
 def wrong_at(length: int) -> Callable[[pytest.MonkeyPatch], None]:

@@ -55,6 +55,7 @@ def test_20_compiled_steps_are_those_of_the_engine(name: str) -> None:
     np.testing.assert_allclose(numbers, expected, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["seed", "two norms and a dropout"])
 def test_the_steps_of_jax_are_those_of_the_engine(name: str) -> None:
     jax = pytest.importorskip("jax")
@@ -103,7 +104,7 @@ def test_a_loss_that_is_inf_is_explained_with_the_factors_of_its_step() -> None:
     assert model.layers[1].W[0][0].data == 500.0
 
 
-@pytest.mark.parametrize("backend", ["numpy", "jax"])
+@pytest.mark.parametrize("backend", ["numpy", pytest.param("jax", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("rng", [lambda: 0, lambda: None, lambda: np.random.default_rng(3)])
 def test_outside_of_fit_dropout_draws_as_it_does_eagerly(backend: str, rng: Any) -> None:
     model, twin = (network(nn.Dropout(0.4, rng=rng()), nn.Dropout(0.1, rng=4)) for _ in range(2))

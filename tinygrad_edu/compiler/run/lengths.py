@@ -61,7 +61,7 @@ class AnyLength:
     """
 
     def __init__(self, axes: Sequence[Axes], ends: Sequence[tuple[Trace, Build]], write: Any):
-        traced, first = ends[0]
+        first = ends[0][1]
         if any(_assumptions(build) != _assumptions(first) for _, build in ends):
             raise Different
         self.axes: Sequence[Axes] = axes
@@ -83,7 +83,8 @@ class AnyLength:
         plan = joined.join(*plans)
         self._steps = joined.steps
         self.lowered: Any = first.lowered
-        self._has_one_shape = all(other.shape == traced.shape for other, _ in ends)
+        alike = {(other.shape, len(build.contract.held.frozen)) for other, build in ends}
+        self._needs_no_trace = len(alike) == 1  # else a change of a Value that a stage reads would not be noticed
         groups, products = len(Groups(first.lowered)), first.lowered.n_products
         title = f"Inputs of any length. Groups: {groups}, matrix products: {products}"
         refusal = lost_in_float32(first.lowered)
@@ -135,7 +136,8 @@ class AnyLength:
             if any((n - m) % step for n, (m, _), step in zip(lengths, self.sizes, self._steps, strict=True)):
                 return None  # the loop over pairs of stages has a middle
             shapes, kinds, ranges = self._between(self._facts, lengths)
-            held = Holds(facts, [*first.contract.held.frozen], first.contract.held.state, given.knobs)
+            then = first.contract.held
+            held = Holds(facts, [*then.frozen], then.state, given.knobs, numbers=then.numbers)
             picks = [Pick(argument, np.arange(*ends), n) for argument, ends, n in ranges]
             contract = replace(
                 first.contract, request=request, given=given, held=held, picks=picks, elsewhere=set()
@@ -144,7 +146,7 @@ class AnyLength:
                 return None
             other = replace(first, contract=contract, lowered=None, unused=self._unused, derivatives={})
             if traced is None:
-                return None if guards or not self._has_one_shape else self.of(other)
+                return self.of(other) if self._needs_no_trace and not guards else None
             parameters = set(traced.parameters)
             is_like = not _paths(traced) and bool(guards) == bool(
                 traced.by_example

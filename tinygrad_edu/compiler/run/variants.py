@@ -87,6 +87,8 @@ class Variants(Programs):
         """
         known = self._lengths() if self.step.write_any_length and self.step.verify else []
         for build in filter(None, [lengths.at(request, None, given, facts) for lengths in known]):
+            if not build.contract.held.unchanged():
+                continue
             batch, tried = arrays, build
             if batch is None:
                 batch, tried = some_batch(build), build.quick()

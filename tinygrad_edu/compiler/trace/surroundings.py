@@ -13,7 +13,7 @@ import functools
 import random
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from numbers import Real
@@ -359,22 +359,28 @@ class Given:
 
 @dataclass(eq=False)
 class Holds:
-    """What a program takes for granted: numbers that are no knobs, frozen Values, and the state of modules."""
+    """What a program takes for granted: numbers that are no knobs, frozen Values, and the state of modules.
+
+    `numbers` are all that it has: of a long list without any of them nothing is watched.
+    """
 
     facts: Facts
     frozen: list[tuple[Value, Any]]
     state: list[tuple[Any, str, Any]]
     knobs: Sequence[Knob] = ()
     holders: Sequence[tuple[Place, Any]] = ()
+    numbers: Set[Any] = frozenset()
     _check: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         knobs = {knob.value for knob in self.knobs}
-        numbers = {number for _, number in self.frozen}
+        self.numbers = self.numbers | {number for _, number in self.frozen}
         self.frozen = [pair for pair in self.frozen if pair[0].__class__ is not Constant and pair[0] not in knobs]
-        for way, (_, fact) in list(self.facts.items()):
-            if isinstance(fact, list | tuple) and size(fact) > LONG and numbers.isdisjoint(_flat(fact)):
-                del self.facts[way]
+        self.facts = {way: fact for way, fact in self.facts.items() if self._has(fact[1])}
+
+    def _has(self, fact: Any) -> bool:
+        is_long = isinstance(fact, list | tuple) and size(fact) > LONG
+        return not (is_long and self.numbers.isdisjoint(_flat(fact)))
 
     def unchanged(self) -> bool:
         """Is all as it was? Containers must be the same objects: see `fits`."""
