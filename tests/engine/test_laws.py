@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_edu as tg
-from tinygrad_edu import Value, grad, gradients, hessian, topological_order, vjp
+from tinygrad_edu import Value, grad, gradients, topological_order, vjp
 from tinygrad_edu.testing import absolute_adjoint, assert_near
 from tinygrad_edu.testing.check.random_program import Program
 from tinygrad_edu.testing.check.strategies import programs
@@ -293,72 +293,3 @@ def test_eulers_identity_for_degree_one_holds_at_kinks_too(program: Program) -> 
     size = sum(abs(float(x)) * s for x, s in zip(point, sizes, strict=True))
     assert_same([sum(map(operator.mul, point, got))], [program(*point)], [size])
     assert swept(program, times(2, point))[0] == got
-
-
-def polynomial(terms: list[tuple[Fraction, list[int]]]) -> Function:
-    """The sum of coefficient * x_i * x_j * ..., the indices modulo the number of inputs."""
-
-    def f(xs: Sequence[Any]) -> Any:
-        products = [reduce(operator.mul, [xs[i % len(xs)] for i in term], factor) for factor, term in terms]
-        return reduce(operator.add, products)
-
-    return f
-
-
-@st.composite
-def homogeneous(draw: st.DrawFn) -> tuple[int, Function]:
-    """A degree from 1 to 4, and a polynomial of which every term has it."""
-    degree = draw(st.integers(1, 4))
-    term = st.tuples(factors, st.lists(st.integers(0, 3), min_size=degree, max_size=degree))
-    return degree, polynomial(draw(st.lists(term, min_size=1, max_size=5)))
-
-
-@steady
-@given(homogeneous(), st.lists(factors, min_size=1, max_size=3))
-def test_eulers_identity_for_homogeneous_polynomials(drawn: tuple[int, Function], point: list[Fraction]) -> None:
-    """x . f'(x) = n f(x) and x . f''(x) x = n (n - 1) f(x)."""
-    degree, f = drawn
-    first, second = grad(f)(point), hessian(f)(point)
-    along = [sum(map(operator.mul, row, point)) for row in second]
-    assert sum(map(operator.mul, point, first)) == degree * f(point)
-    assert sum(map(operator.mul, point, along)) == degree * (degree - 1) * f(point)
-    assert along == times(degree - 1, first)
-    assert all(isinstance(x, Fraction) for x in [*first, *along])
-
-
-WHOLE = ["a + b", "a - b", "a * b", "-a", "a * a", "a**2", "2 * a", "1 - a", "sum(a, b, c)", "dot([a, b], [c, d])"]
-
-
-@st.composite
-def whole_programs(draw: st.DrawFn) -> Program:
-    """Polynomials of whole numbers, ended before a number in them reaches 2**53."""
-    step = st.tuples(st.sampled_from(WHOLE), st.tuples(*[st.integers(0, 3)] * 4))
-    inputs = draw(st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=3))
-    steps = draw(st.lists(step, min_size=1, max_size=8))
-    program = Program(tuple(inputs), ())
-    for step_ in steps:
-        longer = Program(program.inputs, (*program.steps, step_))
-        root = longer.graph()[-1]
-        largest = max(abs(x.data) for x in topological_order(root)), max(absolute_adjoint(root).values())
-        program = longer if max(largest) < 2**53 else program
-    return program
-
-
-@steady
-@given(whole_programs())
-def test_polynomials_of_whole_numbers_have_exact_gradients(program: Program) -> None:
-    """p(x + N) = p(x) + N p'(x) + a multiple of N^2: with a huge N, Python's ints know the slope as a digit."""
-    huge, point = 2**200, [int(x) for x in program.inputs]
-    got, _ = swept(program, program.inputs)
-    for i, slope in enumerate(got):
-        moved = [x + huge * (i == j) for j, x in enumerate(point)]
-        digit = (program(*moved) - program(*point)) // huge % huge
-        assert slope == (digit if digit < huge // 2 else digit - huge)
-        assert isinstance(slope, float)
-
-    floats, fractions = program.graph(), program.graph(Fraction)
-    floats[-1].backward()
-    fractions[-1].backward()
-    assert [(x.data, x.grad) for x in floats] == [(x.data, x.grad) for x in fractions]
-    slopes = gradients(floats[-1], floats, create_graph=True)
-    assert [slope.data for slope in slopes] == [x.grad for x in floats]

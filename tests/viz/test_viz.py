@@ -208,7 +208,7 @@ def total(texts):
     return y
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(labels, min_size=1, max_size=6))
 def test_any_label_is_drawn_as_it_is(texts):
     y = total(texts)
@@ -412,9 +412,10 @@ def test_pipe_without_a_path(no_dot):
     assert drawing.pipe(format="svg", encoding="utf-8") == svg.decode()
     assert drawing.pipe(encoding="latin-1") == svg.decode("latin-1")
     assert drawing.pipe("png").startswith(b"\x89PNG")
-    for drawing in (draw(square()), large()):
-        with pytest.raises(graphviz.CalledProcessError, match="pdf"):
-            drawing.pipe(format="pdf")
+    assert draw(neuron(), format="png").pipe().startswith(b"\x89PNG")
+    for drawing in (draw(square(), format="pdf"), large()):
+        with pytest.raises(graphviz.CalledProcessError, match=r"\"pdf\" not recognized. Use one of: .* png svg"):
+            drawing.pipe("pdf")
 
 
 def test_render_without_a_path(no_dot, tmp_path, monkeypatch):
