@@ -98,9 +98,6 @@ def flat_cosine(x: float) -> Program:
 
 @steady
 @given(programs(max_nodes=24))
-@example(flat_cosine(1.4e-250))
-@example(flat_cosine(2.131134531248294e-132))  # the differences grow as the step shrinks
-@example(flat_cosine(-6.74262212488637e-131))  # on one side only
 def test_no_false_alarm_for_programs_with_kinks(program: Program) -> None:
     try:
         gradcheck(program, *program.inputs)
@@ -114,6 +111,7 @@ def test_no_false_alarm_for_programs_with_kinks(program: Program) -> None:
 
 @pytest.mark.parametrize("x", [1.4e-250, 2.131134531248294e-132, -6.74262212488637e-131, 1.4919010325729456e-172])
 def test_differences_that_rounding_makes_are_none(x: float) -> None:
+    """They may grow as the step shrinks, and on one side only."""
     assert only(flat_cosine(x), x).verdict == "ok"
 
 
