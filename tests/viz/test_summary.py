@@ -92,7 +92,7 @@ def test_where_nothing_repeats_the_part_near_the_root_is_shown():
 
 
 def test_the_line_counts_what_is_shown_and_what_is_not():
-    loss = moons(100)
+    loss = moons(40)
     note = picture_of(loss, {}, max_nodes=80).note.split("\n")[0]
     shown, total, rest, groups = re.fullmatch(
         r"showing ([\d,]+) of ([\d,]+) nodes, the other ([\d,]+) as (\d+) groups", note

@@ -141,22 +141,16 @@ def test_a_root_that_is_no_value_is_told_what_to_pass(look, root):
 @pytest.mark.parametrize(
     ("number", "shown"),
     [
-        (2.0, "2"),
         (-0.0, "-0"),
         (math.nan, "nan"),
         (-math.inf, "-inf"),
-        (1e-17, "1e-17"),
         (1e300, "1e+300"),
-        (0.123456, "0.1235"),
         (Fraction(1, 3), "0.3333"),
     ],
 )
 def test_numbers(number, shown):
     assert four_digits(number) == shown
     assert f">data {shown}<" in draw(Value(number)).source
-
-
-def test_a_fraction_beyond_the_floats_is_still_shown():
     assert four_digits(Fraction(10) ** 400).startswith("Fraction(1000")
 
 
