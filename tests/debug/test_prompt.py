@@ -24,10 +24,8 @@ ROOT = Path(__file__).parents[2]
 
 def neuron():
     """y = tanh(a * b + c)"""
-    a, b, c = (Value(number, label=label) for label, number in {"a": 0.5, "b": -3.0, "c": 1.7}.items())
-    y = (a * b + c).tanh()
-    y.label = "y"
-    return y
+    a, b, c = graphs.labelled(a=0.5, b=-3.0, c=1.7)
+    return graphs.named((a * b + c).tanh(), "y")
 
 
 @pytest.fixture

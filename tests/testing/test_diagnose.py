@@ -18,7 +18,6 @@ import pytest
 from learners import ENGINES, LIMITED, MUTANTS, Replacements, engine
 
 import tinygrad_edu as tg
-from tinygrad_edu import cli
 from tinygrad_edu.testing import Program, diagnose
 from tinygrad_edu.testing.check.mistakes import Row
 from tinygrad_edu.testing.grade import process
@@ -431,33 +430,3 @@ def test_where_nothing_forks_it_runs_here_and_says_so(monkeypatch: pytest.Monkey
         assert report.unlimited == "time and memory"
         assert "this system did not limit the time and memory of the engine" in str(report)
     assert names(diagnose(Wrapped).mistakes) == ["borrowed"]
-
-
-# --- The command --------------------------------------------------------------------------------------------
-
-
-def graded(*arguments: Any) -> int:
-    return cli.main(["grade", *map(str, arguments)])
-
-
-def test_grade(tmp_path: Path, capsys: Any) -> None:
-    right, wrong, broken = (tmp_path / f"{name}.py" for name in ("right", "wrong", "broken"))
-    right.write_text("import math\n" + ENGINES["lecture"], encoding="utf-8")
-    wrong.write_text("import math\n" + ENGINES["pairs"].replace("(self, -1.0)", "(self, 1.0)"), encoding="utf-8")
-    broken.write_text("def Value(:\n", encoding="utf-8")
-    assert graded(right) == 0
-    assert capsys.readouterr().out.startswith("Value: no mistakes")
-    assert graded(wrong, "--json", "--html", tmp_path / "page.html") == 1
-    assert json.loads(capsys.readouterr().out)["mistakes"][0]["name"] == "sign"
-    assert "<iframe" in (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert graded(broken) == 2
-    assert capsys.readouterr().err.startswith(
-        "tinygrad-edu grade: SyntaxError: invalid syntax (broken.py, line 1)"
-    )
-    assert graded(tmp_path / "none.py") == 2
-    assert "There is no file" in capsys.readouterr().err
-
-
-def test_a_file_that_borrows(tmp_path: Path) -> None:
-    (tmp_path / "engine.py").write_text("from tinygrad_edu.micrograd.engine import Value\n", encoding="utf-8")
-    assert graded(tmp_path / "engine.py") == 1

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import pytest
 from cases import python
-from graphs import labelled
+from graphs import SVG, labelled
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,8 +19,6 @@ from tinygrad_edu.viz import draw, draw_dot, render, tree
 from tinygrad_edu.viz.colours import BROKEN, SCALE, WHITE, Heat
 from tinygrad_edu.viz.compose import picture_of
 from tinygrad_edu.viz.names import callers_names
-
-SVG = "{http://www.w3.org/2000/svg}"
 
 
 def boxes(root, **options):

@@ -6,6 +6,7 @@ import shutil
 import xml.etree.ElementTree as ET
 
 import pytest
+from graphs import SVG
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -138,9 +139,6 @@ def test_a_large_graph_is_no_deeper_for_the_interpreter(make):
     root = make(5000)
     assert "showing" in draw(root).source
     assert "not shown" in tree(root)
-
-
-SVG = "{http://www.w3.org/2000/svg}"
 
 
 def laid_out(drawing):

@@ -13,7 +13,7 @@ from fractions import Fraction
 
 import graphviz
 import pytest
-from graphs import chain
+from graphs import SVG, chain, labelled, named
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,14 +23,12 @@ from tinygrad_edu.viz import draw, draw_dot, render, trace, tree
 from tinygrad_edu.viz.dot import DRAWN, TOLD
 from tinygrad_edu.viz.words import clipped, four_digits, visible
 
-SVG = "{http://www.w3.org/2000/svg}"
 PLAIN = ["svg", "g", "polygon", "polyline", "path", "ellipse", "text"]
 
 
 def neuron():
-    x, w, b = Value(2.0, label="x"), Value(-3.0, label="w"), Value(6.5, label="b")
-    y = (w * x + b).tanh()
-    y.label = "y"
+    x, w, b = labelled(x=2.0, w=-3.0, b=6.5)
+    y = named((w * x + b).tanh(), "y")
     y.backward()
     return y
 
