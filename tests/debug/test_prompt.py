@@ -177,7 +177,7 @@ def terminal(command, arguments, prompt, monkeypatch, colour):
 
 
 @pytest.mark.parametrize("python", PYTHONS, ids=lambda path: path.parts[-3])
-@pytest.mark.parametrize("colour", [True, False])
+@pytest.mark.parametrize("colour", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_repl_of_python(python, colour, monkeypatch):
     child = terminal(python, ["-q"], ">>> ", monkeypatch, colour)
     child.sendline(LOSS)
