@@ -123,16 +123,6 @@ def test_operators_and_methods_are_the_forward_of_their_rule(case: Rule) -> None
             assert y.rule.name == case.name
 
 
-def test_a_rule_of_the_user_works_at_once() -> None:
-    cube = rule(lambda x: x * x * x, name="cube", backward=lambda upstream, out, x: (upstream * 3 * x * x,))
-    x = Value(2.0)
-    y = cube(x)
-    y.backward()
-    assert (y.data, x.grad, y.rule.name) == (8.0, 12.0, "cube")
-    assert cube(Fraction(1, 2)) == Fraction(1, 8)
-    assert cube(np.array([1.0, 2.0])).tolist() == [1.0, 8.0]
-
-
 @pytest.mark.parametrize("decorated", [functools.cache, lambda forward: forward])
 def test_a_rule_with_parameters_may_be_declared_again(decorated: Any) -> None:
     """As on the second run of a notebook's cell: the latest declaration counts, bound parameters included."""
