@@ -303,6 +303,16 @@ def forgotten_inside(model: Any) -> Value:
 
 
 def shuffled_apart(model: Any) -> Value:
+    rng, targets = random.Random(0), list(YS)
+
+    def shuffled(model: Any) -> Any:
+        rng.shuffle(targets)
+        return squares(model, XS, targets)
+
+    return loop(loss=shuffled)(model)
+
+
+def shuffled_apart_in_batches(model: Any) -> Value:
     rng, rows, targets = random.Random(0), XS + [[x / 2 for x in row] for row in XS], YS * 2
     for _ in range(8):
         rng.shuffle(rows)
@@ -341,6 +351,7 @@ FAULTY: dict[str, tuple[Loop, str, str, str]] = {
     "dead relus": (dead, "relu", "dead", "zero"),
     "a frozen layer": (loop(optimizer=lambda p: optim.SGD(p[24:], 0.02)), "tanh", "note: layer0 did not move", ""),
     "labels shuffled": (shuffled_apart, "tanh", "shuffled", ""),
+    "labels shuffled, in batches": (shuffled_apart_in_batches, "tanh", "shuffled", ""),
     "labels shuffled once": (
         loop(40, loss=lambda m: squares(m, XS * 2, [*YS, *(-y for y in YS)]) / 8),
         "tanh", "note: the loss rests", ""),
