@@ -4,6 +4,7 @@ from typing import Any
 
 from tinygrad_edu import Value
 
+SVG = "{http://www.w3.org/2000/svg}"
 XS = [[2.0, 3.0, -1.0], [3.0, -1.0, 0.5], [0.5, 1.0, 1.0], [1.0, 1.0, -1.0]]
 YS = [1.0, -1.0, -1.0, 1.0]
 

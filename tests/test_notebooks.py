@@ -62,13 +62,9 @@ def test_a_live_page_has_todays_scripts_and_a_picture_stands_beside_it(source: P
 
 
 @each
-def test_the_picture_in_the_readme_is_the_notebooks(source: Path) -> None:
+def test_the_readme_shows_its_picture_and_links_it(source: Path) -> None:
     committed = nbformat.read(source.with_suffix(".ipynb"), 4)
     assert (NOTEBOOKS / "pictures" / f"{source.stem[:2]}.png").read_bytes() == make.cover(committed)
-
-
-@each
-def test_the_readme_links_it(source: Path) -> None:
     readme = (NOTEBOOKS.parent / "README.md").read_text(encoding="utf-8")
     assert f'src="notebooks/pictures/{source.stem[:2]}.png"' in readme
     assert f'href="notebooks/{source.stem}.ipynb"' in readme

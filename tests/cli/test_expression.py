@@ -1,14 +1,12 @@
 """Expressions from the command line: what is understood, and that nothing else is ever run."""
 
 import math
-import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_edu as tg
-from tinygrad_edu import Value
 from tinygrad_edu.cli.expression import FUNCTIONS, Expression, ExpressionError
 
 UNDERSTOOD = [
@@ -119,15 +117,34 @@ def test_anything_else_is_one_clear_error(text: str, numbers: list[str] | None, 
     assert "\n" not in str(caught.value)
 
 
-@given(st.text(st.sampled_from("ab12.+-*/() ,=[]'_:expmax{}\\\n"), max_size=30) | st.text(max_size=15))
-def test_any_text_is_an_expression_or_one_line(text: str) -> None:
+tokens = [
+    "a",
+    "b",
+    "exp(",
+    "max(",
+    "leaky_relu(",
+    "alpha=",
+    "2",
+    ".5",
+    "1e3",
+    *"+-*/%()[],=:;._'{}\\~\n\udcff",
+    "**",
+    " if ",
+]
+tokens += ["9" * 30, "(" * 50, "-" * 999, "0o7", "inf", "log(", "\u00b5"]
+texts = st.lists(st.sampled_from(tokens), max_size=12).map("".join) | st.text(max_size=15)
+
+
+@given(texts, st.sampled_from(["0", "1.5", "-2", "1e300", "inf", "nan"]))
+def test_any_text_is_an_expression_or_one_line(text: str, number: str) -> None:
     try:
         f = Expression(text)
-        f(*(Value(1.5) for _ in f.names))
+        f.graph([f"{name}={number}" for name in f.names])
         message = "fine"
     except ExpressionError as error:
         message = str(error)
     assert message.splitlines() == [message]
+    assert len(message) < 400
 
 
 def test_every_function_can_be_called() -> None:
@@ -136,28 +153,3 @@ def test_every_function_can_be_called() -> None:
         f = Expression(f"{name}({inputs})")
         numbers = [1.5 if name == "acosh" else 0.5] * len(f.names)
         assert f(*numbers) == rule(*numbers)
-
-
-def mutated(rng: random.Random) -> str:
-    """An expression that is understood, with a few characters put in, left out or doubled."""
-    text = list(rng.choice(UNDERSTOOD)[0])
-    for _ in range(rng.randrange(6)):
-        place = rng.randrange(len(text) + 1)
-        new = rng.choice([*"~-()'.x\n[;\u00b5\udcff", "**", "9" * 30, "0o7", "inf"])
-        text[place : place + rng.randrange(2)] = [new] * rng.choice([1, 1, 1, 50, 999])
-    return "".join(text)
-
-
-@pytest.mark.slow
-def test_5_000_fuzzed_expressions_are_computed_or_one_line() -> None:
-    rng, computed = random.Random(0), 0
-    for _ in range(5000):
-        text = mutated(rng)
-        try:
-            f = Expression(text)
-            f.graph([f"{name}={rng.choice(['0', '1.5', '-2', '1e300', 'inf', 'nan'])}" for name in f.names])
-            computed += 1
-        except ExpressionError as error:
-            (line,) = str(error).splitlines()
-            assert len(line) < 400, text
-    assert computed > 500

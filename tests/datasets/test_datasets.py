@@ -4,7 +4,6 @@ MNIST itself is tested where $TINYGRAD_EDU_DATA names a folder that has it; else
 stand in its place, and a folder in that of the network.
 """
 
-import doctest
 import gzip
 import hashlib
 import importlib.resources
@@ -135,10 +134,6 @@ SHARE, SPIRALS = "between 0 and 1 and leaves examples on both sides", "spirals n
 def test_what_cannot_be(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
-
-
-def test_the_example_in_the_documentation() -> None:
-    assert doctest.testmod(sys.modules[datasets.Dataset.__module__]) == (0, 2)
 
 
 def test_images_are_shown() -> None:

@@ -108,10 +108,8 @@ def test_parameters_of_one_label_are_told_apart():
 
 
 def test_nothing_to_blame():
-    running = train(nn.MLP(3, [4, 1], "tanh", rng=0), steps=50)
-    assert not running.blame()
-    assert repr(running.blame()) == "nothing to blame in 50 steps"
-    assert (running.blame().step, running.blame().kind, running.blame().sentence) == (None, "", "")
+    told = train(nn.MLP(3, [4, 1], "tanh", rng=0), steps=5).blame()
+    assert (repr(told), told.step, told.kind, told.sentence) == ("nothing to blame in 5 steps", None, "", "")
 
 
 def test_gradients_that_were_not_set_to_zero_also_before_the_last_update():
@@ -126,11 +124,7 @@ def test_gradients_that_were_not_set_to_zero_also_before_the_last_update():
     assert (told.step, told.kind) == (1, "not zeroed")
 
 
-def test_a_gradient_that_explodes_or_is_nan():
-    found = train(nn.MLP(3, [4, 4, 1], "linear", rng=0), rate=1.0, steps=8).blame()
-    assert found.kind == "exploded"
-    assert found.step in (1, 2, 3)
-    assert "the gradient exploded: it is " in found.sentence
+def test_a_gradient_that_is_nan():
     model = nn.Neuron(1, "linear", rng=0)
     with record(model) as running:
         for x in (1.0, 0.0, 2.0):

@@ -4,6 +4,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
+from graphs import SVG, labelled, named
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
@@ -11,16 +12,10 @@ from tinygrad_edu.debug import steps
 from tinygrad_edu.debug.frames import frame
 from tinygrad_edu.viz import render
 
-SVG = "{http://www.w3.org/2000/svg}"
-
 
 def example() -> Value:
-    a, b = Value(2.0, label="a"), Value(-3.0, label="b")
-    d = a * b
-    d.label = "d"
-    y = (d * a + 3).tanh()
-    y.label = "y"
-    return y
+    a, b = labelled(a=2.0, b=-3.0)
+    return named((named(a * b, "d") * a + 3).tanh(), "y")
 
 
 def test_what_is_done_current_and_waiting_can_be_told_apart() -> None:

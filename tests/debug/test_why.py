@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import tinygrad_edu as tg
 from tinygrad_edu import Value, gradients, nn, topological_order
 from tinygrad_edu.debug import Why, why
-from tinygrad_edu.testing import Program, absolute_adjoint, assert_near, path_sum, programs
+from tinygrad_edu.testing import Program, path_sum, programs
 
 
 def all_paths(node: Value, x: Value, product: Any) -> Iterator[tuple[tuple[tuple[Value, int], ...], Any]]:
@@ -66,17 +65,7 @@ def test_the_largest_of_all_paths_on_random_programs(program: Program, data: st.
     check(why(results[-1], x, top), top)
 
 
-@given(programs(max_nodes=14))
-def test_the_sum_over_all_paths_is_the_gradient(program: Program) -> None:
-    results = program.graph()
-    root, sizes = results[-1], absolute_adjoint(results[-1])
-    for x in topological_order(root):
-        answer = why(root, x, 10**9)
-        assert_near(answer.shown, answer.total, sizes[x])
-        assert answer.rest == 0
-
-
-@given(programs(max_nodes=14, kind=Fraction), st.integers(0, 3))
+@given(programs(max_nodes=14, kind=Fraction), st.sampled_from([0, 1, 3, 10**9]))
 def test_fractions_stay_exact(program: Program, top: int) -> None:
     results = program.graph()
     root = results[-1]
@@ -172,14 +161,6 @@ def test_the_table() -> None:
     assert "  -  " in repr(why(a - a, a))  # a share of 0 says nothing
 
 
-def test_gradients_are_neither_read_nor_written() -> None:
-    x = Value(2.0)
-    y = tg.tanh(x * x)
-    x.grad, y.grad = 7.0, 8.0
-    why(y, x)
-    assert (x.grad, y.grad) == (7.0, 8.0)
-
-
 def test_a_notebook_shows_the_table() -> None:
     x = Value(3.0, label="x<b>")
     shown = why(x * x, x)._repr_html_()
@@ -193,7 +174,7 @@ def test_a_notebook_shows_the_table() -> None:
 def test_every_report_is_shown_as_html() -> None:
     from tinygrad_edu.testing import check_rule, diagnose, gradcheck
 
-    for report in (gradcheck(lambda x: x * x, 0.5), check_rule("tanh"), diagnose(Value)):
+    for report in (gradcheck(lambda x: x * x, 0.5), check_rule("neg", budget=0), diagnose(Value)):
         title, *_ = repr(report).splitlines()
         assert report._repr_html_().startswith(f"<div><p><strong>{escape(title)}</strong></p>")
 

@@ -48,7 +48,7 @@ def fewer() -> Iterator[None]:
     settings.load_profile("all")
 
 
-SLOW = [case for case in CASES if case not in OURS and {1, -0.5, 2.5, 0.1, 1.5, 0.3} & {*case.parameters.values()}]
+SLOW = [case for case in CASES if case not in OURS and not {0.5, -1} & {*case.parameters.values()}]
 
 
 @pytest.mark.usefixtures("fewer")
@@ -121,16 +121,6 @@ def test_operators_and_methods_are_the_forward_of_their_rule(case: Rule) -> None
         for y in (y for y in results if isinstance(y, Value)):
             assert bits(y.data) == bits(case.forward(*point)), point
             assert y.rule.name == case.name
-
-
-def test_a_rule_of_the_user_works_at_once() -> None:
-    cube = rule(lambda x: x * x * x, name="cube", backward=lambda upstream, out, x: (upstream * 3 * x * x,))
-    x = Value(2.0)
-    y = cube(x)
-    y.backward()
-    assert (y.data, x.grad, y.rule.name) == (8.0, 12.0, "cube")
-    assert cube(Fraction(1, 2)) == Fraction(1, 8)
-    assert cube(np.array([1.0, 2.0])).tolist() == [1.0, 8.0]
 
 
 @pytest.mark.parametrize("decorated", [functools.cache, lambda forward: forward])

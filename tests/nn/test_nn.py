@@ -14,18 +14,11 @@ import pytest
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
 
-ACTIVATIONS = ["relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "tanh", "softplus"]
-
-
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_a_neuron_is_its_formula(activation: str) -> None:
-    neuron = nn.Neuron(2, activation, rng=1)
-    w, b = [w.data for w in neuron.w], neuron.b.data
-    assert neuron([0.5, -2.0]).data == getattr(tg, activation)(b + w[0] * 0.5 + w[1] * -2.0)
-    assert neuron([0.5, -2.0]).rule.name == activation
-
 
 def test_what_networks_return_and_zero_grad() -> None:
+    neuron = nn.Neuron(2, "gelu", rng=1)
+    (w0, w1), b = (w.data for w in neuron.w), neuron.b.data
+    assert neuron([0.5, -2.0]).data == tg.gelu(b + w0 * 0.5 + w1 * -2.0)
     assert isinstance(nn.Layer(2, 1, rng=0)([1.0, 2.0]), list)
     assert len(nn.MLP(2, [1, 3], rng=0)([1.0, 2.0])) == 3
     model = nn.MLP(2, [3, 3, 1], "tanh", rng=0)

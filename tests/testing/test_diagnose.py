@@ -18,7 +18,6 @@ import pytest
 from learners import ENGINES, LIMITED, MUTANTS, Replacements, engine
 
 import tinygrad_edu as tg
-from tinygrad_edu import cli
 from tinygrad_edu.testing import Program, diagnose
 from tinygrad_edu.testing.check.mistakes import Row
 from tinygrad_edu.testing.grade import process
@@ -37,12 +36,18 @@ def names(findings: list[Any]) -> list[str]:
 
 
 # --- What is named ------------------------------------------------------------------------------------------
+LONG = ("backward() of the operands", "other._backward with its own gradient", "visited by _op", "the root has 2")
+SENTENCES = {
+    "a rule that is not called": "no gradient passes beyond the root: call each rule, as in node._backward()",
+    "backward() of the operands": "every gradient is set to 1: only the root's is; call no operand's backward()",
+    "+= in place": "changes the number of a node, in a+=b: make a new node",
+}
 
 
 @pytest.mark.parametrize(
     ("title", "name", "replacements", "mistake"),
     [
-        pytest.param(*row, id=row[0], marks=[pytest.mark.slow] * (n % 4 > 0))
+        pytest.param(*row, id=row[0], marks=[pytest.mark.slow] * (n % 4 > 0 or row[0] in LONG))
         for n, row in enumerate(MUTANTS)
         if not row[0].endswith(COMPOSED)
     ],
@@ -52,6 +57,7 @@ def test_each_mistake_is_named(title: str, name: str, replacements: Replacements
     report = diagnose(learner)
     assert names(report.mistakes) == [mistake]
     (remark,) = report.mistakes
+    assert str(remark) == SENTENCES.get(title, str(remark))
     assert len(remark.program.splitlines()) == 4
     assert "expected" in remark.program
     if mistake in IN_ANY_ORDER | {"raises"}:
@@ -178,40 +184,33 @@ def test_other_mistakes_with_upstream_are_described() -> None:
     assert "forgets upstream, in tanh(a): the sign of upstream is lost" in str(report)
 
 
-def test_a_slope_that_is_wrong_is_the_only_thing_that_is_blamed() -> None:
-    for right, wrong, words in (
-        ("other.data * out.grad", "abs(other.data) * out.grad", "wrong slope, in a*b, a*3, 3*a: its sign is lost"),
-        ("self.data * out.grad", "(self.data or 1.0) * out.grad", "wrong slope, in a*b: it is wrong at (0, 2)"),
-        (
-            "out.data * out.grad",
-            "min(out.data, 2e4) * out.grad",
-            "wrong slope, in exp(a): it is never above 2e+04",
-        ),
-        (
-            "1 / self.data * out.grad",
-            "1 / (self.data + 0.01) * out.grad",
-            "wrong slope, in log(a): 0.01 is added to what it is divided by",
-        ),
-        (
-            "(1 - t**2) * out.grad",
-            "(1 - t**2) * min(1.0, max(-1.0, out.grad))",
-            "gradients are clipped inside of backward, in tanh(a): upstream stays within 1; pass on all of it",
-        ),
-    ):
-        (found,) = diagnose(engine("lecture", [(f"+= {right}", f"+= {wrong}")])).mistakes
-        assert str(found) == words
+WRONG_SLOPES = [
+    ("other.data * out.grad", "abs(other.data) * out.grad", "wrong slope, in a*b, a*3, 3*a: its sign is lost"),
+    ("self.data * out.grad", "(self.data or 1.0) * out.grad", "wrong slope, in a*b: it is wrong at (0, 2)"),
+    ("out.data * out.grad", "min(out.data, 2e4) * out.grad", "wrong slope, in exp(a): it is never above 2e+04"),
+    (
+        "1 / self.data * out.grad",
+        "1 / (self.data + 0.01) * out.grad",
+        "wrong slope, in log(a): 0.01 is added to what it is divided by",
+    ),
+    (
+        "(1 - t**2) * out.grad",
+        "(1 - t**2) * min(1.0, max(-1.0, out.grad))",
+        "gradients are clipped inside of backward, in tanh(a): upstream stays within 1; pass on all of it",
+    ),
+]
 
 
-def test_the_sentences_of_walks_that_go_wrong() -> None:
-    told = {title: str(diagnose(engine(*BY_TITLE[title][:2])).mistakes[0]) for title in SENTENCES}
-    assert told == SENTENCES
-
-
-SENTENCES = {
-    "a rule that is not called": "no gradient passes beyond the root: call each rule, as in node._backward()",
-    "backward() of the operands": "every gradient is set to 1: only the root's is; call no operand's backward()",
-    "+= in place": "changes the number of a node, in a+=b: make a new node",
-}
+@pytest.mark.parametrize(
+    ("right", "wrong", "words"),
+    [
+        pytest.param(*row, marks=[pytest.mark.slow] * ("log" in row[2] or "(0, 2)" in row[2]))
+        for row in WRONG_SLOPES
+    ],
+)
+def test_a_slope_that_is_wrong_is_the_only_thing_that_is_blamed(right: str, wrong: str, words: str) -> None:
+    (found,) = diagnose(engine("lecture", [(f"+= {right}", f"+= {wrong}")])).mistakes
+    assert str(found) == words
 
 
 def test_an_engine_that_differs_from_run_to_run_does_not_stop_the_grader() -> None:
@@ -223,7 +222,7 @@ def test_an_engine_that_differs_from_run_to_run_does_not_stop_the_grader() -> No
     assert not diagnose(noisy).ok
 
 
-@pytest.mark.parametrize("order", ["235", "253", "325", "352", "523", "532"])
+@pytest.mark.parametrize("order", ["235", "352", "523"])
 def test_no_hash_decides_which_of_two_faults_works(
     order: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,19 +243,22 @@ def test_no_hash_decides_which_of_two_faults_works(
         assert Explanation([trial], given).faults == explanation.faults
 
 
-def test_a_list_for_all_passes_is_said() -> None:
-    (row,) = (row for row in LIMITED if row[0] == "a list for all passes")
-    assert "a pass walks the graph of an earlier pass again" in str(diagnose(engine(row[1], row[2])))
-
-
 # --- What is right ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("title", "name", "replacements", "limits"), LIMITED, ids=[row[0] for row in LIMITED])
+VARIANTS = ("relu' of 0 is 1", "-= in place of += -", "0 in place of 0.0", "+= of its own", "operands in a list")
+
+
+@pytest.mark.parametrize(
+    ("title", "name", "replacements", "limits"),
+    [pytest.param(*row, id=row[0], marks=[pytest.mark.slow] * (row[0] in VARIANTS)) for row in LIMITED],
+)
 def test_right_engines_are_not_accused(title: str, name: str, replacements: Replacements, limits: str) -> None:
     report = diagnose(engine(name, replacements))
     assert report.mistakes == []
     assert set(names(report.limits)) == set(limits.split())
+    again = "a pass walks the graph of an earlier pass again"
+    assert (again in str(report)) == (title == "a list for all passes")
     if "missing" in limits:
         assert not report.ok
     else:
@@ -365,9 +367,9 @@ def test_errors_that_are_caught_and_prints_change_nothing(capfd: Any) -> None:
     caught = (
         "            try:\n                raise ValueError\n            except Exception:\n                pass\n"
     )
-    report = diagnose(engine("lecture", [("            node._backward()\n", caught)]))
+    said = SORT + "        print('x' * 9999)\n"
+    report = diagnose(engine("lecture", [("            node._backward()\n", caught), (SORT, said)]))
     assert names(report.mistakes) == ["idle"]
-    assert diagnose(engine("lecture", [(SORT, SORT + "        print('x' * 9999)\n")])).ok
     assert capfd.readouterr() == ("", "")
 
 
@@ -421,46 +423,10 @@ def test_engines_that_cannot_be_run_at_all(tmp_path: Path) -> None:
 
 def test_where_nothing_forks_it_runs_here_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
-    for title in (
-        "assigns shares",
-        "half a gradient for b",
-        "no exponent's factor",
-        "root not set, tape",
-        "exp raises",
-    ):
+    for title in ("assigns shares", "root not set, tape"):
         name, replacements, mistake = BY_TITLE[title]
         report = diagnose(engine(name, replacements))
         assert names(report.mistakes) == [mistake]
         assert report.unlimited == "time and memory"
         assert "this system did not limit the time and memory of the engine" in str(report)
     assert names(diagnose(Wrapped).mistakes) == ["borrowed"]
-
-
-# --- The command --------------------------------------------------------------------------------------------
-
-
-def graded(*arguments: Any) -> int:
-    return cli.main(["grade", *map(str, arguments)])
-
-
-def test_grade(tmp_path: Path, capsys: Any) -> None:
-    right, wrong, broken = (tmp_path / f"{name}.py" for name in ("right", "wrong", "broken"))
-    right.write_text("import math\n" + ENGINES["lecture"], encoding="utf-8")
-    wrong.write_text("import math\n" + ENGINES["pairs"].replace("(self, -1.0)", "(self, 1.0)"), encoding="utf-8")
-    broken.write_text("def Value(:\n", encoding="utf-8")
-    assert graded(right) == 0
-    assert capsys.readouterr().out.startswith("Value: no mistakes")
-    assert graded(wrong, "--json", "--html", tmp_path / "page.html") == 1
-    assert json.loads(capsys.readouterr().out)["mistakes"][0]["name"] == "sign"
-    assert "<iframe" in (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert graded(broken) == 2
-    assert capsys.readouterr().err.startswith(
-        "tinygrad-edu grade: SyntaxError: invalid syntax (broken.py, line 1)"
-    )
-    assert graded(tmp_path / "none.py") == 2
-    assert "There is no file" in capsys.readouterr().err
-
-
-def test_a_file_that_borrows(tmp_path: Path) -> None:
-    (tmp_path / "engine.py").write_text("from tinygrad_edu.micrograd.engine import Value\n", encoding="utf-8")
-    assert graded(tmp_path / "engine.py") == 1

@@ -98,9 +98,6 @@ def flat_cosine(x: float) -> Program:
 
 @steady
 @given(programs(max_nodes=24))
-@example(flat_cosine(1.4e-250))
-@example(flat_cosine(2.131134531248294e-132))  # the differences grow as the step shrinks
-@example(flat_cosine(-6.74262212488637e-131))  # on one side only
 def test_no_false_alarm_for_programs_with_kinks(program: Program) -> None:
     try:
         gradcheck(program, *program.inputs)
@@ -114,35 +111,22 @@ def test_no_false_alarm_for_programs_with_kinks(program: Program) -> None:
 
 @pytest.mark.parametrize("x", [1.4e-250, 2.131134531248294e-132, -6.74262212488637e-131, 1.4919010325729456e-172])
 def test_differences_that_rounding_makes_are_none(x: float) -> None:
+    """They may grow as the step shrinks, and on one side only."""
     assert only(flat_cosine(x), x).verdict == "ok"
 
 
-EVERYWHERE = "exp expm1 sin cos tan tanh sigmoid softplus gelu silu erf erfc atan sinh cosh".split()
-UNARY: dict[str, Callable[[Any], Any]] = {
-    **{name: getattr(tg, name) for name in [*EVERYWHERE, "log", "log1p", "sqrt", "asin", "acos"]},
-    "square": lambda x: x**2,
-    "cube": lambda x: x**3,
-    "root": lambda x: x**0.5,
-    "power": lambda x: x**1.5,
-    "inverse": lambda x: 1 / x,
-    "exponential": lambda x: 2**x,
-}
-BINARY: dict[str, Callable[[Any, Any], Any]] = {
-    "add": lambda x, y: x + y,
-    "sub": lambda x, y: x - y,
-    "mul": lambda x, y: x * y,
-    "div": lambda x, y: x / y,
-    "logsumexp": tg.logsumexp,
-    "dot": lambda x, y: tg.dot([x, y], [y, x]),
-}
+EVERYWHERE = "exp exp2 expm1 sin cos tan tanh sigmoid softplus gelu silu erf erfc atan sinh cosh".split()
+COMPOSED = {name: RULES[name] for name in [*EVERYWHERE, *"log log1p sqrt asin acos reciprocal".split()]}
+COMPOSED |= {f"to {n}": RULES["pow_n"].bind(exponent=n) for n in (2, 3, 0.5, 1.5)}
+COMPOSED |= {name: RULES[name] for name in ("add", "sub", "mul", "div", "logsumexp")}
 sizes = st.floats(-4, 4, allow_subnormal=False) | st.floats(-1e3, 1e3, allow_subnormal=False)
 numbers = sizes.filter(lambda x: abs(x) > 1e-20 or x == 0)
-steps = st.lists(st.tuples(st.sampled_from([*UNARY, *BINARY]), *[st.integers(0, 5)] * 2), min_size=1, max_size=5)
+steps = st.lists(st.tuples(st.sampled_from(list(COMPOSED)), *[st.integers(0, 5)] * 2), min_size=1, max_size=5)
 
 
 @steady
 @example(
-    [("power", 4, 0), ("sigmoid", 0, 0), ("tanh", 5, 0), ("cosh", 0, 2), ("tanh", 2, 0)], 0.0, 0.0
+    [("to 1.5", 4, 0), ("sigmoid", 0, 0), ("tanh", 5, 0), ("cosh", 0, 2), ("tanh", 2, 0)], 0.0, 0.0
 )  # of y^1.5
 @given(steps, numbers, numbers)
 def test_no_false_alarm_for_compositions(steps: list[tuple[str, int, int]], x: float, y: float) -> None:
@@ -150,7 +134,7 @@ def test_no_false_alarm_for_compositions(steps: list[tuple[str, int, int]], x: f
         results = [x, y]
         for name, i, j in steps:
             a, b = results[-1 - i % len(results)], results[-1 - j % len(results)]
-            results.append(UNARY[name](a) if name in UNARY else BINARY[name](a, b))
+            results.append(COMPOSED[name](*(a, b)[: COMPOSED[name].n_inputs]))
         return results[-1]
 
     check_no_false_alarm(f, (x, y))

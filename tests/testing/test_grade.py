@@ -95,7 +95,9 @@ def test_points_are_those_of_a_rubric(tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "engine.py").write_text(TEXT.replace("1 - t**2", "1 - x**2"), encoding="utf-8")
     rubric = tmp_path / "rubric.toml"
     rubric.write_text('[points]\n"+" = 2\ntanh = 1.5\nbackward = 3\n', encoding="utf-8")
-    assert graded(tmp_path / "engine.py", "--points", rubric, "--format", "gradescope") == 1
+    page = tmp_path / "page.html"
+    assert graded(tmp_path / "engine.py", "--points", rubric, "--format", "gradescope", "--html", page) == 1
+    assert "<iframe" in page.read_text(encoding="utf-8")
     results = json.loads(capsys.readouterr().out)
     assert results["score"] == 5
     assert [(test["name"], test["score"]) for test in results["tests"]] == [("+", 2), ("tanh", 0), ("backward", 3)]
@@ -151,15 +153,23 @@ def test_a_notebook(tmp_path: Path, capsys: Any) -> None:
     assert "cell 4 fails: TimeoutError" in out
 
 
+def test_a_file_that_borrows(tmp_path: Path) -> None:
+    (tmp_path / "engine.py").write_text("from tinygrad_edu.micrograd.engine import Value\n", encoding="utf-8")
+    assert graded(tmp_path / "engine.py") == 1
+
+
 def test_bad_input_is_one_sentence(tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "binary.py").write_bytes(b"\x00\xff")
+    (tmp_path / "broken.py").write_text("def Value(:\n", encoding="utf-8")
     (tmp_path / "two.py").write_text(PLUS.replace("Value", "One") + PLUS.replace("Value", "Two"), encoding="utf-8")
     (tmp_path / "rubric.toml").write_text("tahn = 1\n", encoding="utf-8")
     (tmp_path / "none.toml").write_text("", encoding="utf-8")
     (tmp_path / "right.py").write_text(TEXT, encoding="utf-8")
     for arguments, words in (
         ([tmp_path / "empty"], "has no .py or .ipynb file"),
+        ([tmp_path / "none.py"], "There is no file"),
+        ([tmp_path / "broken.py"], "tinygrad-edu grade: SyntaxError: invalid syntax (broken.py, line 1)"),
         ([tmp_path / "binary.py"], "'binary.py' is not a text file"),
         ([tmp_path / "two.py"], "2 classes with a backward(), One, Two: call one of them Value"),
         ([notebook(tmp_path / "none.ipynb", "x = 1")], "no class with a method backward()"),

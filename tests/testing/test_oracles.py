@@ -7,21 +7,17 @@ from typing import Any
 
 import mpmath as mp
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import settings
 
 import tinygrad_edu as tg
 from tinygrad_edu import RULES, Value
 from tinygrad_edu.testing import (
-    SMOOTH,
-    Program,
     assert_near,
     complex_step,
     decisions,
     dual,
     mathematical,
     path_sum,
-    programs,
 )
 
 steady = settings(deadline=None)
@@ -135,25 +131,6 @@ def test_decisions_tell_the_side_of_every_kink() -> None:
 
     assert took(0.5) == took(0.7)
     assert len({repr(took(x)) for x in (-1.0, 0.0, 0.5, 1.5, 2.0, 3.0)}) >= 4
-
-
-@steady
-@given(programs(max_nodes=25, kind=Fraction), st.data())
-def test_the_sum_over_all_paths_is_forward_mode(program: Program, data: st.DataObject) -> None:
-    results = program.graph()
-    if len(tg.topological_order(results[-1])) > 15:
-        return  # it would take too many paths
-    assert [path_sum(results[-1], x) for x in results[: len(program.inputs)]] == dual(program, *program.inputs)
-
-
-@steady
-@given(programs(SMOOTH, max_nodes=20))
-def test_two_oracles_that_share_nothing_agree_to_30_digits(program: Program) -> None:
-    with mp.workdps(50):
-        for a, b in zip(
-            *(oracle(program, *program.inputs) for oracle in (mathematical, complex_step)), strict=True
-        ):
-            assert abs(a - b) <= mp.mpf(10) ** -25 * max(1, abs(a))
 
 
 def test_testing_is_part_of_the_public_surface_and_comes_when_asked_for() -> None:

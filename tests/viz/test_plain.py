@@ -7,11 +7,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from graphs import SVG, labelled, named
 
 from tinygrad_edu import Value, compile, draw, nn, tanh, why
 from tinygrad_edu.viz.plain import PlainDrawing
-
-SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture(autouse=True)
@@ -20,10 +19,9 @@ def in_a_browser(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def graph() -> Value:
-    a, b = Value(2.0, label="a"), Value(-3.0, label="b & <b>")
-    d = a * b
-    y = tanh(d + 6.5) * d * d
-    y.label = "y"
+    a, b = labelled(a=2.0, b=-3.0)
+    d = a * named(b, "b & <b>")
+    y = named(tanh(d + 6.5) * d * d, "y")
     y.backward()
     return y
 

@@ -13,7 +13,7 @@ from fractions import Fraction
 
 import graphviz
 import pytest
-from graphs import chain
+from graphs import SVG, chain, labelled, named
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,14 +23,12 @@ from tinygrad_edu.viz import draw, draw_dot, render, trace, tree
 from tinygrad_edu.viz.dot import DRAWN, TOLD
 from tinygrad_edu.viz.words import clipped, four_digits, visible
 
-SVG = "{http://www.w3.org/2000/svg}"
 PLAIN = ["svg", "g", "polygon", "polyline", "path", "ellipse", "text"]
 
 
 def neuron():
-    x, w, b = Value(2.0, label="x"), Value(-3.0, label="w"), Value(6.5, label="b")
-    y = (w * x + b).tanh()
-    y.label = "y"
+    x, w, b = labelled(x=2.0, w=-3.0, b=6.5)
+    y = named((w * x + b).tanh(), "y")
     y.backward()
     return y
 
@@ -141,22 +139,16 @@ def test_a_root_that_is_no_value_is_told_what_to_pass(look, root):
 @pytest.mark.parametrize(
     ("number", "shown"),
     [
-        (2.0, "2"),
         (-0.0, "-0"),
         (math.nan, "nan"),
         (-math.inf, "-inf"),
-        (1e-17, "1e-17"),
         (1e300, "1e+300"),
-        (0.123456, "0.1235"),
         (Fraction(1, 3), "0.3333"),
     ],
 )
 def test_numbers(number, shown):
     assert four_digits(number) == shown
     assert f">data {shown}<" in draw(Value(number)).source
-
-
-def test_a_fraction_beyond_the_floats_is_still_shown():
     assert four_digits(Fraction(10) ** 400).startswith("Fraction(1000")
 
 
@@ -208,7 +200,7 @@ def total(texts):
     return y
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(labels, min_size=1, max_size=6))
 def test_any_label_is_drawn_as_it_is(texts):
     y = total(texts)
@@ -412,9 +404,10 @@ def test_pipe_without_a_path(no_dot):
     assert drawing.pipe(format="svg", encoding="utf-8") == svg.decode()
     assert drawing.pipe(encoding="latin-1") == svg.decode("latin-1")
     assert drawing.pipe("png").startswith(b"\x89PNG")
-    for drawing in (draw(square()), large()):
-        with pytest.raises(graphviz.CalledProcessError, match="pdf"):
-            drawing.pipe(format="pdf")
+    assert draw(neuron(), format="png").pipe().startswith(b"\x89PNG")
+    for drawing in (draw(square(), format="pdf"), large()):
+        with pytest.raises(graphviz.CalledProcessError, match=r"\"pdf\" not recognized. Use one of: .* png svg"):
+            drawing.pipe("pdf")
 
 
 def test_render_without_a_path(no_dot, tmp_path, monkeypatch):
