@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import FEWER
-from comparing import compare, compare_outputs, eager, examples_of, used
+from comparing import check, compare, compare_outputs, examples_of, used
 from hypothesis import event, given
 from hypothesis import strategies as st
 from programs import CASES, CLASSES, attention, convolution, flat, leaves, normal, one_hot, recurrence, shaken
@@ -19,7 +19,7 @@ import tinygrad_edu as tg
 from tinygrad_edu import Value, nn, topological_order
 from tinygrad_edu.engine.rules import Rule
 from tinygrad_edu.micrograd import engine
-from tinygrad_edu.testing import Program, assert_near, networks, programs
+from tinygrad_edu.testing import Program, networks, programs
 from tinygrad_edu.testing.check.oracles import RuleNumber
 from tinygrad_edu.testing.check.random_program import TEMPLATES
 
@@ -40,22 +40,6 @@ def test_compiled_is_eager(name: str, how: str, monkeypatch: pytest.MonkeyPatch)
     step = compare(function, parameters, *batch, **HOW[how])
     if how in ("float64", "float32"):
         assert step.value_and_grad(*batch)[1].dtype == how
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_the_source_runs_on_its_own(name: str) -> None:
-    function, parameters, batch = CASES[name]()
-    step = tg.compile(function, parameters)
-    value, gradients = step.value_and_grad(*batch)
-    assert list(step.passes)[-2:] == ["gradient", "source"]
-    namespace: dict[str, Any] = {}
-    exec(step.source, namespace)
-    theta, gradient = np.array([p.data for p in parameters]), np.full(len(parameters), np.nan)
-    run = namespace["build"](theta, len(batch[0]) if batch else 1)
-    for _ in range(2):
-        with np.errstate(all="ignore"):
-            assert run(*[np.asarray(array, float) for array in batch], gradient) == value
-        np.testing.assert_array_equal(gradient, gradients)
 
 
 SMALL = 1e-10
@@ -82,10 +66,7 @@ def test_no_target_is_taken_for_another(first: str) -> None:
 
     step = compare(loss, parameters, X, TARGETS[first])
     for targets in (*TARGETS.values(), TARGETS[first][::-1]):
-        value, gradients = step.value_and_grad(X, targets)
-        expected, sizes = eager(loss, parameters, [X, targets])
-        for got, exact, size in zip([value, *gradients], expected, sizes, strict=True):
-            assert_near(float(got), exact, size)
+        check(step, loss, parameters, X, targets)
 
 
 def test_a_thousand_operations_of_which_no_two_are_alike() -> None:
