@@ -19,36 +19,25 @@ Why the comparison is fair:
 """
 
 import argparse
-import datetime
 import gc
-import importlib.metadata
-import importlib.util
-import itertools
 import json
-import math
-import os
-import platform
 import random
 import statistics
 import subprocess
 import sys
 import threading
 import time
-import tomllib
 import tracemalloc
 
 import common
+from common import MICROGRAD, installed, number, ratio
 
-MICROGRAD, OURS = "micrograd", "tinygrad_edu"
+OURS = "tinygrad_edu"
 WORKLOADS = {
     "moons": "two-moons step, MLP 2-16-16-1, 100 points",
     "chain": "chain of 10,000 additions",
     "fit": "a step of fit on Values, MLP 2-8-8-1, 100 points",
 }
-
-HEADER = (
-    f"  {'':12} {'collector':>9} {'nodes':>8} {'median ms':>10} {'min ms':>8} {'nodes/s':>11} {'bytes/node':>11}"
-)
 
 
 # --- The work: the same lines for both engines ----------------------------------------------------------------
@@ -101,8 +90,8 @@ class Fit(Moons):
         self.fit, self.start = fit, [p.data for p in self.parameters()]
 
     def step(self):
-        for parameter, number in zip(self.parameters(), self.start, strict=True):
-            parameter.data = number
+        for parameter, x in zip(self.parameters(), self.start, strict=True):
+            parameter.data = x
         if self.fit:
             self.fit(self.model, (self.points, self.classes), self.rate, self.steps)
             return
@@ -163,10 +152,7 @@ def work(engine):
     workloads = {"moons": Moons(Value, MLP, *data), "chain": Chain(Value), "fit": trained}
     for line in sys.stdin:
         command, name, *arguments = json.loads(line)
-        try:
-            answer = {"examine": examine, "block": block}[command](workloads[name], *arguments)
-        except RecursionError as error:
-            answer = {"error": f"RecursionError: {error}"}
+        answer = {"examine": examine, "block": block}[command](workloads[name], *arguments)
         print(json.dumps(answer), flush=True)
 
 
@@ -188,7 +174,7 @@ def examine(workload):
 
 
 def block(workload, collector, steps):
-    """The seconds of each of `steps` steps, after one to warm up."""
+    """The mean seconds of a step, over so many, after one to warm up."""
     (gc.enable if collector else gc.disable)()
     seconds = []
     for _ in range(1 + steps):
@@ -197,7 +183,7 @@ def block(workload, collector, steps):
         start = time.perf_counter()
         total = workload.step()  # noqa: F841 - it is alive during the next step
         seconds.append((time.perf_counter() - start) / workload.steps)
-    return seconds[1:]
+    return statistics.mean(seconds[1:])
 
 
 class Engine:
@@ -218,62 +204,39 @@ class Engine:
         line = self.process.stdout.readline()
         return json.loads(line) if line else sys.exit(f"The process of {self.name} died during {message}.")
 
+    def contenders(self, workload, steps, name):
+        """A workload with the collector on and off, as contenders, and what `examine` says of its graph."""
+        graph = self.ask("examine", workload)
+        total, *gradients = graph["results"]
+        modes = {"on": True, "off": False}
+        return {
+            f"{name}, collector {state}": (
+                (total, gradients),
+                lambda collector=collector: self.ask("block", workload, collector, steps),
+            )
+            for state, collector in modes.items()
+        }, graph
+
 
 # --- The report -------------------------------------------------------------------------------------------------
-def report(rounds, steps):
+def report(settings, steps):
     from tinygrad_edu.datasets import moons
 
-    ours = tomllib.loads((common.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    print(f"micrograd {importlib.metadata.version(MICROGRAD)}, tinygrad_edu {ours} (this checkout), ", end="")
-    print(f"{datetime.date.today()}, {platform.python_implementation()} {platform.python_version()}")
-    print(f"{platform.platform()}, {os.cpu_count()} cores, ", end="")
-    print(f"collector {'on' if gc.isenabled() else 'off'} by default, thresholds {gc.get_threshold()}")
-    print(f"{rounds} rounds of alternating blocks of {steps} steps")
+    common.machine(settings)
     engines = [Engine(name, moons(100)) for name in (MICROGRAD, OURS)]
     for workload, title in WORKLOADS.items():
-        print(f"\n{title}")
-        graphs = [engine.ask("examine", workload) for engine in engines]
-        failures = [f"{e.name} failed: {g['error']}" for e, g in zip(engines, graphs, strict=True) if "error" in g]
-        if failures:
-            print(*failures, sep="\n")
-            continue
-        compare([graph["results"] for graph in graphs])
-        print(HEADER)
-        modes = [(collector, measure(engines, workload, collector, rounds, steps)) for collector in (True, False)]
-        for collector, blocks in modes:
-            for engine, graph, own_blocks in zip(engines, graphs, blocks, strict=True):
-                seconds = [*itertools.chain(*own_blocks)]
-                median, state = statistics.median(seconds), "on" if collector else "off"
-                print(
-                    f"  {engine.name:12} {state:>9} {graph['nodes']:8,} {median * 1e3:10.2f} "
-                    f"{min(seconds) * 1e3:8.2f} {graph['nodes'] / median:11,.0f} {graph['bytes']:11.0f}"
-                )
-        print("  micrograd / tinygrad_edu")
-        for collector, blocks in modes:
-            print(f"    time, collector {'on ' if collector else 'off'}  {ratio(blocks)}")
-        print(f"    bytes per node      {graphs[0]['bytes'] / graphs[1]['bytes']:.1f}x")
-
-
-def compare(results):
-    """Stop unless the engines agree on the loss and on every gradient."""
-    theirs, ours = results
-    if not all(math.isclose(a, b, rel_tol=1e-9) for a, b in zip(theirs, ours, strict=True)):
-        sys.exit("The engines disagree on the loss or a gradient: there is nothing to compare.")
-    difference = max(abs(a - b) / max(abs(a), abs(b)) for a, b in zip(theirs, ours, strict=True) if a != b or a)
-    print(f"  the engines agree: results {theirs[0]!r} and {ours[0]!r}, {len(ours)} numbers, ", end="")
-    print(f"largest relative difference {difference:.1e}")
-
-
-def measure(engines, workload, collector, rounds, steps):
-    """For each engine one list of seconds per block, the blocks of the engines in turn."""
-    pairs = [[engine.ask("block", workload, collector, steps) for engine in engines] for _ in range(rounds)]
-    return list(zip(*pairs, strict=True))
-
-
-def ratio(blocks):
-    """time(micrograd) / time(tinygrad_edu) of neighbouring blocks: the median and the extremes."""
-    ratios = [sum(theirs) / sum(ours) for theirs, ours in zip(*blocks, strict=True)]
-    return f"{statistics.median(ratios):.1f}x ({min(ratios):.1f} to {max(ratios):.1f})"
+        common.title(title, settings)
+        (theirs, their_graph), (ours, our_graph) = (e.contenders(workload, steps, e.name) for e in engines)
+        common.compare(theirs | ours, 1e-9)
+        blocks, rows = common.interleaved(theirs | ours, settings.rounds), []
+        for name, own in blocks.items():
+            graph, median = their_graph if name in theirs else our_graph, statistics.median(own)
+            row = [name, f"{graph['nodes']:,}", common.milliseconds(own), number(min(own) * 1e3)]
+            rows.append([*row, f"{graph['nodes'] / median:,.0f}", number(graph["bytes"])])
+        common.table(["", "nodes", "median ms", "min ms", "nodes/s", "bytes/node"], rows, settings)
+        for their_name, our_name in zip(theirs, ours, strict=True):
+            print(f"  {their_name} / {our_name}: {ratio(blocks[their_name], blocks[our_name])}")
+        print(f"  bytes per node: {their_graph['bytes'] / our_graph['bytes']:.1f}")
 
 
 def main():
@@ -286,11 +249,11 @@ def main():
         thread = threading.Thread(target=work, args=[options.engine])
         thread.start()
         thread.join()
-    elif importlib.util.find_spec(MICROGRAD) is None:
+    elif not installed(MICROGRAD):
         print("The benchmark compares with micrograd: pip install micrograd==0.1.0", file=sys.stderr)
         sys.exit(2)
     else:
-        report(*((1, 1) if options.quick else (options.rounds, 3)))
+        report(common.Settings(options), 1 if options.quick else 3)
 
 
 if __name__ == "__main__":
