@@ -448,7 +448,7 @@ def test_jax_takes_every_length_without_another_trace(function: Any, monkeypatch
     jax.config.update("jax_enable_x64", True)
     parameters, batch = flat(FUNCTIONS[function][0]), FUNCTIONS[function][1]
     step, sources = tg.compile(function, parameters, backend="jax"), set()
-    for pair in [(8, 5), (12, 9), (20, 20)]:
+    for pair in [(8, 5), (12, 9), (20, 20), *[(1, 2), (2, 1)] * (function is translate)]:
         check(step, function, parameters, *batch(*pair))
         sources.add(step.source)
         if function is not as_written:  # it looks at numbers
