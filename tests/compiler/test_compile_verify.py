@@ -3,19 +3,23 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from comparing import values
+from programs import flat, normal
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, elementary, nn
-from tinygrad_edu.compiler.backends import numpy_operations, numpy_statements, text
+from tinygrad_edu.compiler.backends import numpy_operations, numpy_statements, straight, text
 from tinygrad_edu.compiler.backends.numpy_operations import LINES
 from tinygrad_edu.compiler.backends.numpy_statements import Statements
-from tinygrad_edu.compiler.find import loops, lower
+from tinygrad_edu.compiler.find import loops, lower, ragged
+from tinygrad_edu.compiler.find.lowered import Read
 from tinygrad_edu.compiler.ir import axes, gradient
 from tinygrad_edu.compiler.ir.gradient import Addend, _Reverse
+from tinygrad_edu.compiler.run import pipeline, pointwise
 
 X, Y = np.random.default_rng(0).normal(size=(4, 3)), np.eye(2)[[0, 1, 1, 0]]
 ROWS = np.random.default_rng(0).normal(size=(4, 4, 3))
@@ -107,16 +111,15 @@ def test_without_the_comparison_it_would_get_through(monkeypatch: pytest.MonkeyP
     assert abs(step.value_and_grad(X, Y)[1] - expected()).max() > 1e-3
 
 
-def test_a_wrong_matrix_product_is_replaced_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    other(lower._Lowering, "_grid", lambda of, self, a, b: of(self, lower.Read(a.array, a.index[:, ::-1]), b))(
-        monkeypatch
-    )
-    _, step = model_and_step()
-    with pytest.warns(UserWarning, match="report"):
-        _, gradient = step.value_and_grad(X, Y)
-    np.testing.assert_allclose(gradient, expected(), rtol=1e-12, atol=1e-14)
-    assert step.groups.title.endswith("0 matrix products")
-    step.value_and_grad(X, Y)  # and no second warning
+# --- Faults that are replaced -----------------------------------------------------------------------------------
+class Program(NamedTuple):
+    """A function, its parameters, a batch, and whether its program has what the fault is in."""
+
+    function: Callable[..., Any]
+    parameters: list[Value]
+    batch: list[Any]
+    has: Callable[[Any], bool]
+    backend: str = "numpy"
 
 
 def recurrent(x: Any) -> Value:
@@ -127,8 +130,43 @@ def recurrent(x: Any) -> Value:
     return h[-1] * h[-3] + h[4]
 
 
+def causal(x: Any) -> Value:
+    """Rows of 1 to 5 scores, and of 5 to 1 numbers."""
+    keys = [[a * b for b in row] for a, row in zip(x, SQUARE, strict=True)]
+    out = []
+    for t in range(5):
+        scores = [tg.dot(keys[t], keys[s]) * 2.0 for s in range(t + 1)]
+        out.append(tg.dot(tg.softmax(scores), FIVE[: t + 1]) + tg.dot(FIVE[t:], x[t:]))
+    return tg.sum([a * a for a in out])
+
+
+def all_passes(xs: Any) -> Value:
+    h: Any = 0.0
+    for x in xs:
+        h = tg.tanh(A * x + C * h)
+    return h * h + tg.sum([tg.sum(xs[: t + 1]) * A for t in range(12)])
+
+
+def has_loop(step: Any) -> bool:
+    return "for t in range(" in step.source
+
+
+def is_padded(step: Any) -> bool:
+    return bool(step._latest.lowered.is_padded)
+
+
 A, C = Value(0.7, label="a"), Value(0.5, label="c")
-ROW = np.random.default_rng(1).normal(size=(3, 16))
+FIVE, SQUARE, MODEL = values(normal(5)), values(normal(5, 3, seed=2)), nn.MLP(3, [4, 2], "tanh", rng=0)
+PRODUCTS = Program(
+    lambda x, y: nn.cross_entropy(MODEL(x), y),
+    MODEL.parameters(),
+    [X, Y],
+    lambda step: "0 matrix" not in step.groups.title,
+)
+LOOP = Program(recurrent, [A, C], [np.random.default_rng(1).normal(size=(3, 16))], has_loop)
+ROWS_OF_MANY_LENGTHS = Program(causal, [*FIVE, *flat(SQUARE)], [normal(3, 5, seed=4)], is_padded)
+PASSES = Program(all_passes, [A, C], [normal(2, 40)], lambda step: False)
+IN_PYTHON = LOOP._replace(backend="python", batch=[normal(1, 40)])
 
 
 def with_index(change: Callable[..., Any]) -> Callable[[pytest.MonkeyPatch], None]:
@@ -139,7 +177,15 @@ def with_index(change: Callable[..., Any]) -> Callable[[pytest.MonkeyPatch], Non
     )
 
 
-WRONG_LOOPS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+def broken(*args: Any) -> Any:
+    raise KeyError("a fault")
+
+
+def without_loops(of: Callable[..., Any], trace: Any, gradient: bool, loops: bool) -> Any:
+    return broken() if loops else of(trace, gradient, loops)
+
+
+IN_LOOPS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "the row before": other(text.Elements, "part", lambda of, *given: {"t": "t - 1"}.get(of(*given), of(*given))),
     "a window one stage late": with_index(lambda index: np.roll(index, 1, axis=0)),
     "first states that are not given": other(axes.Reads, "read", lambda *_: 0.0),
@@ -157,20 +203,64 @@ WRONG_LOOPS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         numpy_statements, "BACKWARD", numpy_statements.BACKWARD.replace("reversed", "list")
     ),
 }
+IN_ROWS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "no mask": other(lower._Lowering, "_mask", lambda of, self, there, numbers: of(self, there | True, numbers)),
+    "rows that end too early": other(
+        lower, "filled", lambda of, reads: (of(reads)[0], np.roll(of(reads)[1], 1, axis=0))
+    ),
+    "terms in another order": other(ragged, "_continued", lambda of, index, size: of(index, size)[:, ::-1]),
+    "0 for 1": other(
+        lower._Lowering,
+        "_mask",
+        lambda of, self, there, numbers: of(self, there, numbers[::-1] if 1.0 in numbers else numbers),
+    ),
+    "members at other places": other(
+        lower, "_on_the_same_places", lambda of, reads: (found := of(reads)) and (*found[:2], found[2][::-1])
+    ),
+}
+IN_A_PRODUCT = other(lower._Lowering, "_grid", lambda of, self, a, b: of(self, Read(a.array, a.index[:, ::-1]), b))
+IN_STRAIGHT = other(
+    straight.StraightWriter,
+    "_item",
+    lambda of, self, items, first, *more: of(self, items, max(first - 1, 0), *more),
+)
+PASS, ERROR = "The pass .*report", "The pass '{}' .*KeyError: 'a fault'.*report"
+REPLACED = [  # the program, the words of the warning, and the faults
+    (PRODUCTS, "report", {"a product of other rows": IN_A_PRODUCT}),
+    (LOOP, PASS, IN_LOOPS),
+    (ROWS_OF_MANY_LENGTHS, "report", IN_ROWS),
+    (IN_PYTHON, "The pass 'loops' .*report", {"an item of the stage before": IN_STRAIGHT}),
+    (IN_PYTHON, "The pass 'loops' .*a fault", {"an error": other(pointwise, "compile_straight", without_loops)}),
+    (PASSES, ERROR.format("loops"), {"an error in loops": other(loops.Roller, "roll", broken)}),
+    (PASSES, ERROR.format("ragged rows"), {"an error in rows": other(lower, "filled", broken)}),
+    (PASSES, ERROR.format("weight decay"), {"an error in squares": other(pipeline, "join_squares", broken)}),
+]
 
 
-@pytest.mark.parametrize("fault", WRONG_LOOPS)
-def test_a_wrong_loop_is_replaced_with_a_warning(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = tg.compile(recurrent, [A, C])
-    value, gradient = right.value_and_grad(ROW)
-    assert "for t in range(12)" in right.source
-    WRONG_LOOPS[fault](monkeypatch)
-    step = tg.compile(recurrent, [A, C])
-    with pytest.warns(UserWarning, match="The pass .*report"):
-        found = step.value_and_grad(ROW)
-    assert found[0] == pytest.approx(value, rel=1e-12)
-    np.testing.assert_allclose(found[1], gradient, rtol=1e-12, atol=1e-14)
-    assert "for t in" not in step.source
+@pytest.mark.parametrize(
+    ("program", "words", "plant"),
+    [
+        pytest.param(program, words, plant, id=name)
+        for program, words, faults in REPLACED
+        for name, plant in faults.items()
+    ],
+)
+def test_what_is_wrong_is_replaced_with_a_warning(
+    program: Program, words: str, plant: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plainer program is right."""
+    function, parameters, batch, has, backend = program
+    right = tg.compile(function, parameters, backend=backend)
+    expected = right.value_and_grad(*batch)
+    assert has(right) or program is PASSES
+    plant(monkeypatch)
+    step = tg.compile(function, parameters, backend=backend)
+    with pytest.warns(UserWarning, match=words) as told:
+        found = step.value_and_grad(*batch)
+    assert len(told) == 1
+    np.testing.assert_allclose(np.hstack(found), np.hstack(expected), rtol=1e-9, atol=1e-14)
+    assert not has(step)
+    step.value_and_grad(*batch)  # and no second warning
 
 
 def test_zeros_hide_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:

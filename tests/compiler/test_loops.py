@@ -13,7 +13,6 @@ from recurrences import LOOPS, OWN, X, blocks, leaves, normal, recurrent, tanh
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value
-from tinygrad_edu.compiler.backends import straight
 from tinygrad_edu.compiler.find import loops
 
 
@@ -149,16 +148,6 @@ def test_python_reads_inputs_in_the_loop() -> None:
 
     step = compare(loss, [of.w, of.b[0]], normal(3, 40), backend="python")
     assert re.search(r"inputs\[0\]\[[^\]]*\bt\b", step.source)
-
-
-def test_a_wrong_python_loop_is_replaced_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    item = straight.StraightWriter._item
-    wrong = lambda self, items, first, *more: item(self, items, max(first - 1, 0), *more)  # noqa: E731
-    monkeypatch.setattr(straight.StraightWriter, "_item", wrong)
-    step = tg.compile(lambda x: tg.sum(recurrent(x)[-1]), flat(of.W, of.U, of.b), backend="python")
-    with pytest.warns(UserWarning, match="The pass 'loops' .*report"):
-        step.value_and_grad(normal(1, 40, 2))
-    assert n_loops(step) == (0, 0)
 
 
 def varying_distances(x: Any) -> Value:

@@ -14,7 +14,7 @@ from programs import attention, flat, normal
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value
-from tinygrad_edu.compiler.find import lower, ragged
+from tinygrad_edu.compiler.find import ragged
 from tinygrad_edu.compiler.find.ragged import classes_of
 
 
@@ -202,47 +202,3 @@ def test_what_stands_in_a_filled_place_does_not_matter(prefix: str, end: Any) ->
         found = predictor.predict(X)
         np.testing.assert_allclose(found, [[a.data for a in outputs(values(row))] for row in X], rtol=1e-12)
         assert np.isfinite(found[1, :3]).all()
-
-
-def other(of: Any, name: str, change: Callable[..., Any]) -> Callable[[pytest.MonkeyPatch], None]:
-    """A fault in a function: it is change(function, *arguments)."""
-    original = getattr(of, name)
-    return lambda patch: patch.setattr(of, name, lambda *arguments: change(original, *arguments))
-
-
-FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "no mask": other(lower._Lowering, "_mask", lambda of, self, there, numbers: of(self, there | True, numbers)),
-    "rows that end too early": other(
-        lower, "filled", lambda of, reads: (of(reads)[0], np.roll(of(reads)[1], 1, axis=0))
-    ),
-    "terms in another order": other(ragged, "_continued", lambda of, index, size: of(index, size)[:, ::-1]),
-    "0 for 1": other(
-        lower._Lowering,
-        "_mask",
-        lambda of, self, there, numbers: of(self, there, numbers[::-1] if 1.0 in numbers else numbers),
-    ),
-    "members at other places": other(
-        lower, "_on_the_same_places", lambda of, reads: (found := of(reads)) and (*found[:2], found[2][::-1])
-    ),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_in_filled_rows_is_seen(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    w, X = values(normal(5)), normal(3, 5, seed=4)
-    square = values(normal(5, 3, seed=2))
-
-    def loss(x: Any) -> Value:
-        keys = [[a * b for b in row] for a, row in zip(x, square, strict=True)]
-        out = []
-        for t in range(5):
-            scores = [tg.dot(keys[t], keys[s]) * 2.0 for s in range(t + 1)]
-            out.append(tg.dot(tg.softmax(scores), w[: t + 1]) + tg.dot(w[t:], x[t:]))
-        return tg.sum([a * a for a in out])
-
-    tg.compile(loss, [*w, *flat(square)]).value_and_grad(X)
-    FAULTS[fault](monkeypatch)
-    step = tg.compile(loss, [*w, *flat(square)])
-    with pytest.warns(UserWarning, match="report"):  # the program without filled rows is right
-        step.value_and_grad(X)
-    assert not step._latest.lowered.is_padded
