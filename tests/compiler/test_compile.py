@@ -555,15 +555,6 @@ def test_outputs_that_are_zero_but_for_rounding_are_no_disagreement(outputs: Any
     np.testing.assert_allclose(step.predict([AT, AT]), 0, atol=1e-15)
 
 
-def test_training_may_begin_where_it_has_ended() -> None:
-    model = nn.MLP(6, [5, 3], "tanh", rng=0)
-    targets = [[output.data for output in model(x)] for x in X]
-    step = tg.compile(lambda x, t: nn.mse(model(x), t), model.parameters())
-    value, gradients = step.value_and_grad(X, targets)
-    assert value < 1e-30
-    assert abs(gradients).max() < 1e-14
-
-
 @pytest.mark.parametrize(("operation", "depth"), [(lambda x, w: x + w, 5000), (lambda x, w: tg.sin(x) + w, 600)])
 def test_deep_chains_do_not_recurse(operation: Any, depth: int) -> None:
     w = Value(0.25, label="w")
