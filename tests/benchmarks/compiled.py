@@ -11,14 +11,9 @@ The parts, each forward, loss and all gradients:
   growth   how a step grows with width, depth and batch
   west     10,000 operations without any regular structure, by "Fastest Autograd in the West"
 
-Why the comparison is fair:
-  - All have the same weights and examples, and must agree on the loss and on every gradient before anything is
-    timed: to 1e-9 of the largest in float64, to 1e-4 in float32.
-  - All have as many threads. Their blocks of steps alternate, every other round in turned order, and a ratio is
-    the median over the ratios of neighbouring blocks, with the extremes: noise that lasts hits all.
-  - Compiled steps and NumPy by hand share a process, and so the library of matrix products. PyTorch, micrograd,
-    and in `moons` the eager engine, have processes of their own: their threads and their garbage are theirs.
-  - The cyclic collector is on, as it is by default, unless a line says otherwise.
+Compiled steps and NumPy by hand share a process, and so the library of matrix products. PyTorch, micrograd, and
+in `moons` the eager engine, have processes of their own: their threads and their garbage are theirs. README.md
+says how every comparison is made.
 """
 
 import argparse
