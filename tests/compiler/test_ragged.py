@@ -41,15 +41,6 @@ def program(seed: int) -> tuple[Callable[..., Any], Any, list[Any]]:
     w, u, s = values(normal(n, n, seed=seed)), values(normal(n, seed=seed + 1)), Value(0.7)
     rows = ROWS[rng.choice(list(ROWS))](rng, n)
 
-    def attended(h: Any, M: Any, t: int, row: Any) -> Value:
-        return tg.dot(tg.softmax([tg.dot(M[t], M[i]) * s for i in row]), [h[i] for i in row])
-
-    def added(h: Any, M: Any, t: int, row: Any) -> Value:
-        total: Any = 0.0
-        for i in row:
-            total = total + h[i] * w[i][t]
-        return total
-
     stages: list[Callable[..., Any]] = [
         lambda h, M, t, row: tg.sum([h[i] * s for i in row]),
         lambda h, M, t, row: tg.where((out := tg.sum([h[i] * u[i] for i in row])) > 0, out, 0.1 * out),
@@ -61,8 +52,8 @@ def program(seed: int) -> tuple[Callable[..., Any], Any, list[Any]]:
         lambda h, M, t, row: tg.sum([tg.exp(h[i] * 0.1) * w[t][i] for i in row]),
         lambda h, M, t, row: tg.sum([h[i] * h[t] for i in row]) + u[t],
         lambda h, M, t, row: tg.sum([w[t][i] * M[t][i] for i in row]) * h[t],
-        attended,
-        added,
+        lambda h, M, t, row: tg.dot(tg.softmax([tg.dot(M[t], M[i]) * s for i in row]), [h[i] for i in row]),
+        lambda h, M, t, row: sum((h[i] * w[i][t] for i in row), 0.0),  # as a loop adds
     ]
     chosen, end = rng.choices(stages, k=rng.randint(1, 3)), rng.choice([tg.tanh, tg.sin, lambda a: a * a])
 
