@@ -23,7 +23,7 @@ X, FORTY = RNG.normal(size=(5, 4)), RNG.normal(size=(40, 4))
 UNITS = [[Value(x) for x in row] for row in RNG.normal(size=(24, 4)).tolist()]
 ALL = [*W, *(w for row in UNITS for w in row)]
 PAIRS = [[Value(x) for x in row] for row in RNG.normal(size=(5, 2)).tolist()]
-TOKENS = np.array([3, 0, 2, 1, 4])
+TOKENS, TWO = np.array([3, 0, 2, 1, 4]), Value(2.0)
 OWN, NUMPY, LEGACY = random.Random(1), np.random.default_rng(2), np.random.RandomState(3)
 pytestmark = pytest.mark.filterwarnings("ignore:The function does not use")
 
@@ -183,7 +183,7 @@ BY_HAND: dict[str, Callable[[Any], Any]] = {
     "a slope that is chosen": lambda x: dot(x) * (2.0 if math.isnan(dot(x).data) else float(W[0].data)),
     "a slope that is not the derivative": lambda x: Value((W[0] * x[0]).data ** 2, (W[0],), (5.0,)) + dot(x),
     "a metric beside the loss": lambda x: ((dot(x) - 1) ** 2, math.sqrt(((dot(x) - 1) ** 2).data)),
-    "an operation of a constant and an example": lambda x: (W[0] * Value(5.0, (W[1], x[0]), (0.0, 1.0)) - 1) ** 2,
+    "an operation of a constant and an example": lambda x: (W[0] * Value(5.0, (TWO, x[0]), (0.0, 1.0)) - 1) ** 2,
 }
 
 
