@@ -26,7 +26,9 @@ from tinygrad_edu.testing.check.random_program import TEMPLATES
 HOW = {"float64": {}, "float32": {"dtype": "float32"}, "python": {"backend": "python"}, "drop-in": {}}
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize(
+    "how", [how if how != "drop-in" else pytest.param(how, marks=pytest.mark.slow) for how in HOW]
+)  # tests/micrograd compiles what people write for the drop-in
 @pytest.mark.parametrize("name", CASES)
 def test_compiled_is_eager(name: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if how == "drop-in":
@@ -521,7 +523,7 @@ LENGTHS = {
     "a_small_convolutional_network": ((81, 16), (371, 25252)),
     "attention_of_two_heads": ((55, 14), (221, 11784)),
     "attention_causal": ((62, 18), (142, 7093)),
-    "recurrence_with_gates": ((191, 46), (163, 6785)),
+    "recurrence_with_gates": ((187, 46), (157, 6601)),
     "ties_of_max_and_min": ((149, 15), (53, 1775)),
     "mean_of_embeddings": ((63, 12), (74, 2360)),
 }
@@ -530,9 +532,9 @@ LENGTHS = {
 @pytest.mark.parametrize("name", LENGTHS)
 def test_generated_code_gets_no_longer(name: str) -> None:
     function, parameters, batch = CASES[name]()
-    step = tg.compile(function, parameters)
+    step = tg.compile(function, parameters, verify=False)
     step.value_and_grad(*batch)
-    point = tg.compile(function, parameters, backend="python")
+    point = tg.compile(function, parameters, backend="python", verify=False)
     point.value_and_grad(*(array[:1] for array in batch))
     codes = [
         [line.strip() for line in program.source.splitlines() if line.strip() and line.strip()[0] not in '#"']

@@ -81,6 +81,7 @@ def test_every_rule_at_special_numbers(name: str, data: st.DataObject) -> None:
     check(lambda w: rule(*w) * 1.5, [data.draw(special | st.floats(-3, 3)) for _ in range(n)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RULES)
 @FEWER
 @given(st.data())
