@@ -133,6 +133,7 @@ V = [Value(0.5, label=f"v{i}") for i in range(3)]
     [
         (lambda x: x[0] - V[0], ["X - v0"]),
         (lambda x: x[0] * V[0], ["X * v0"]),
+        (lambda x: x[0] ** V[0], ["X ** v0"]),
         (lambda x: (x[0] * 2 - V[0]) ** 3, ["X * 2", "mul_1 - v0", "sub_1 ** 3"]),
         (lambda x: tg.where(x[0] < 3, V[0], x[1]), ["X < 3", "where(lt_1, v0, X)"]),
         (lambda x: tg.max(x[0], V[0]), ["max(X, v0)"]),

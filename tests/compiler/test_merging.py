@@ -29,6 +29,7 @@ INDICES: dict[str, Callable[[Any], Any]] = {
     "from the end": lambda i: ITEMS[-1 - i],
     "the complement": lambda i: ITEMS[~i],
     "of a part": lambda i: ITEMS[1:][i],
+    "of itself": lambda i: ITEMS[(i - i) % 5] * ITEMS[i],
     "in a branch": lambda i: ITEMS[0] if len(ITEMS) > 9 else ITEMS[i],
     "in the other branch": lambda i: ITEMS[i] * 2 if len(ITEMS) < 9 else ITEMS[0],
 }
@@ -126,7 +127,7 @@ def share(a: Any, b: Any) -> Any:
 
 
 def agrees_or_is_refused(program: Callable[[random.Random], str], seed: int) -> bool:
-    rng, numbers = random.Random(seed), np.random.default_rng(seed)
+    rng, numbers, whole = random.Random(seed), np.random.default_rng(seed), np.random.default_rng(seed)
     text, W = program(rng), [Value(0.4 * i - 0.7) for i in range(5)]
     table = [[Value(x) for x in row] for row in numbers.uniform(-1, 1, (5, 3)).tolist()]
     function = eval(text, {"W": W, "TABLE": table, "tg": tg, "number": number, "share": share})
@@ -135,7 +136,7 @@ def agrees_or_is_refused(program: Callable[[random.Random], str], seed: int) -> 
     for size in (2, 1, 6):
         batch = numbers.normal(size=size), numbers.normal(size=size), numbers.integers(0, 5, size)
         try:
-            check(step, function, parameters, *batch, numbers.integers(0, 5, (size, 3)))
+            check(step, function, parameters, *batch, whole.integers(0, 5, (size, 3)))
         except tg.TraceError:
             return False
         except AssertionError as error:
