@@ -28,14 +28,13 @@ def run(script: str, *arguments: str, **environment: str) -> subprocess.Complete
 SCRIPTS = {  # and the engine that it compares with
     "eager.py": "micrograd",
     "on_jax.py": "jax",
-    "small.py": "",
     "compiling.py": "",
     "documents.py": "",
     "calculus.py": "",
     "derivatives.py": "flint",
     "soundness.py": "flint",
 }
-FAST = {"small.py", "calculus.py"}
+FAST = {"calculus.py"}
 
 
 @pytest.mark.parametrize(

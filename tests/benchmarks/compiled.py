@@ -11,31 +11,17 @@ The parts, each forward, loss and all gradients:
   growth   how a step grows with width, depth and batch
   west     10,000 operations without any regular structure, by "Fastest Autograd in the West"
 
-Why the comparison is fair:
-  - All have the same weights and examples, and must agree on the loss and on every gradient before anything is
-    timed: to 1e-9 of the largest in float64, to 1e-4 in float32.
-  - All have as many threads. Their blocks of steps alternate, every other round in turned order, and a ratio is
-    the median over the ratios of neighbouring blocks, with the extremes: noise that lasts hits all.
-  - Compiled steps and NumPy by hand share a process, and so the library of matrix products. PyTorch, micrograd,
-    and in `moons` the eager engine, have processes of their own: their threads and their garbage are theirs.
-  - The cyclic collector is on, as it is by default, unless a line says otherwise.
+Compiled steps and NumPy by hand share a process, and so the library of matrix products. PyTorch, micrograd, and
+in `moons` the eager engine, have processes of their own: their threads and their garbage are theirs. README.md
+says how every comparison is made.
 """
 
 import argparse
-import contextlib
-import datetime
-import functools
-import gc
-import importlib.metadata
-import importlib.util
 import itertools
 import json
 import os
-import platform
 import statistics
 import sys
-import time
-from pathlib import Path
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -46,22 +32,31 @@ import eager
 import numpy as np
 import rivals
 import structures
+from common import (
+    MICROGRAD,
+    TOLERANCE,
+    TORCH,
+    compare,
+    installed,
+    interleaved,
+    milliseconds,
+    number,
+    ratio,
+    seconds_of,
+    table,
+    title,
+)
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, datasets, nn
 
-TORCH = "torch"
-INSTALL = {TORCH: "torch==2.13.0", eager.MICROGRAD: "micrograd==0.1.0"}
-TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
 
+class Settings(common.Settings):
+    """Sizes too."""
 
-class Settings:
-    """Sizes and durations; `quick` asks only whether everything runs."""
-
-    def __init__(self, quick, rounds, markdown):
-        self.markdown, self.quick = markdown, quick
-        self.rounds = 1 if quick else rounds
-        self.seconds = 0.0 if quick else 0.25  # of a block of steps
+    def __init__(self, options):
+        super().__init__(options)
+        quick = options.quick
         self.slow_steps = 1 if quick else 2  # in a block of an engine that takes a second for each
         self.sizes, self.batches = ((20, 6, 3), (4,)) if quick else ((784, 128, 10), (32, 128, 512))
         self.points = 10 if quick else 100
@@ -72,56 +67,21 @@ class Settings:
         self.operations, self.lanes = (100, 3) if quick else (10_000, 1000)
 
 
-# --- Measuring -------------------------------------------------------------------------------------------------
-# A contender is a pair: what it answers, loss and gradients, and a function that runs a block of its steps.
-
-
+# --- Contenders: see common.py ---------------------------------------------------------------------------------
 def compiled(step, batch, seconds):
     """The contender that `tg.compile` returned, its parameters kept in an array as they are in training."""
     loss, gradients = step.value_and_grad(*batch)
 
     def block():
         with step.arrays():
-            return rivals.block(lambda: step.value_and_grad(*batch), seconds)
+            return common.block(lambda: step.value_and_grad(*batch), seconds)
 
     return (loss, np.array(gradients)), block
 
 
 def by_hand(rival, seconds, flat=rivals.flat):
     loss, gradients = rival.step()
-    return (loss, flat(gradients)), lambda: rivals.block(rival.step, seconds)
-
-
-def compare(contenders, tolerance):
-    """Stop unless all agree with the first on the loss and on every gradient, relative to the largest of them."""
-    (first, ((loss, gradients), _)), *others = contenders.items()
-    largest = np.abs(gradients).max() or 1.0
-    for name, ((other_loss, other_gradients), _) in others:
-        off = np.abs(np.subtract(other_gradients, gradients)).max() / largest
-        off = np.maximum(off, abs(other_loss - loss) / abs(loss))
-        if not off <= tolerance:  # nan is no agreement either
-            sys.exit(f"{name} is {off:.1e} away from {first} in the loss or a gradient: there is nothing to time.")
-        print(f"  {name} agrees with {first} to {off:.0e}", file=sys.stderr)
-
-
-def interleaved(contenders, rounds):
-    """For each contender the mean seconds of a step, round by round."""
-    blocks = {name: [] for name in contenders}
-    for turn in range(rounds):
-        for name in contenders if turn % 2 == 0 else reversed(contenders):
-            _, block = contenders[name]
-            blocks[name].append(block())
-    return blocks
-
-
-def seconds_of(act):
-    start = time.perf_counter()
-    result = act()
-    return time.perf_counter() - start, result
-
-
-def installed(name):
-    return importlib.util.find_spec(name) is not None
+    return (loss, flat(gradients)), lambda: common.block(rival.step, seconds)
 
 
 class Torch(eager.Engine):
@@ -146,69 +106,11 @@ def work():
         command, *arguments = json.loads(line)
         if command == "block":
             place, seconds = arguments
-            answer = rivals.block(made[place].step, seconds)
+            answer = common.block(made[place].step, seconds)
         else:
             made.append(workloads[command](*arguments))
             answer = len(made) - 1, made[-1].answer()
         print(json.dumps(answer), flush=True)
-
-
-# --- The report --------------------------------------------------------------------------------------------------
-def number(x):
-    """Three digits that count, and whole numbers from a hundred on."""
-    return f"{x:,.0f}" if x >= 100 else f"{x:#.3g}"
-
-
-def milliseconds(blocks):
-    return number(statistics.median(blocks) * 1e3)
-
-
-def ratio(over, under):
-    """time(over) / time(under) of neighbouring blocks: the median and the extremes."""
-    ratios = [a / b for a, b in zip(over, under, strict=True)]
-    return f"{number(statistics.median(ratios))} ({number(min(ratios))} to {number(max(ratios))})"
-
-
-def table(header, rows, settings):
-    """Rows of text below a header: the first column to the left, the others to the right."""
-    if settings.markdown:
-        lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-        print(*(f"| {' | '.join(line)} |" for line in lines), sep="\n")
-    else:
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-        for line in (header, *rows):
-            cells = [line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]
-            print("  " + "   ".join(cells).rstrip())
-    sys.stdout.flush()
-
-
-def title(text, settings):
-    print(f"\n### {text}\n" if settings.markdown else f"\n{text}", flush=True)
-
-
-def machine(settings):
-    """Who takes part, and where."""
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    versions = [f"NumPy {np.__version__} ({blas['name']} {blas['version']})"]
-    versions += [f"{name} {importlib.metadata.version(name)}" for name in INSTALL if installed(name)]
-    print("tinygrad_edu (this checkout)", *versions, sep=", ")
-    print(f"{datetime.date.today()}, {platform.python_implementation()} {platform.python_version()}, ", end="")
-    print(f"{cpu()}, {os.cpu_count()} cores, {platform.platform()}")
-    print(f"{THREADS} thread(s) for everybody, ", end="")
-    print(f"collector {'on' if gc.isenabled() else 'off'} by default, thresholds {gc.get_threshold()}")
-    print(f"{settings.rounds} rounds of alternating blocks of {settings.seconds} s")
-    for name, package in INSTALL.items():
-        if not installed(name):
-            print(f"{name} is not installed, so it is left out: pip install {package}")
-
-
-def cpu():
-    """The processor's name, where the system tells it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 # --- The parts ---------------------------------------------------------------------------------------------------
@@ -230,13 +132,10 @@ def dense(sizes, batch, dtype, seconds):
     """The same classifier of layers `nn.Dense`, which keep W as the textbook does: (inputs, outputs)."""
     theta, X, classes = rivals.problem(sizes, batch, dtype)
     arrays = rivals.layers(theta, sizes)
-    model = nn.Sequential(nn.Dense(*sizes[:2], "relu", rng=0), nn.Dense(*sizes[1:], rng=0))
-    parameters = model.parameters()
-    for parameter, x in zip(parameters, np.concatenate([a.ravel() for a in arrays]).tolist(), strict=True):
-        parameter.data = x
-    step = tg.compile(lambda x, y: nn.cross_entropy(model(x), y), parameters, dtype=dtype)
-    (loss, gradient), block = compiled(step, (X, rivals.one_hot(classes, sizes[-1], dtype)), seconds)
-    parts = np.split(gradient, np.cumsum([a.size for a in arrays])[:-1])
+    model = rivals.dense_model(arrays)
+    step = tg.compile(lambda x, y: nn.cross_entropy(model(x), y), model, dtype=dtype)
+    (loss, gradients), block = compiled(step, (X, rivals.one_hot(classes, sizes[-1], dtype)), seconds)
+    parts = np.split(gradients, np.cumsum([a.size for a in arrays])[:-1])
     return (loss, rivals.flat([g.reshape(a.shape) for g, a in zip(parts, arrays, strict=True)])), block
 
 
@@ -318,16 +217,10 @@ def moons(settings):
         "NumPy": by_hand(rivals.Moons(np.array([p.data for p in parameters]), X, t), settings.seconds),
     }
 
-    def block(process, collector):
-        return statistics.mean(process.ask("block", "moons", collector, settings.slow_steps))
-
-    for engine, name in ((eager.OURS, "eager"), (eager.MICROGRAD, "micrograd")):
+    for engine, name in ((eager.OURS, "eager"), (MICROGRAD, "micrograd")):
         if installed(engine):
             process = eager.Engine(engine, (points, classes))
-            total, *gradients = process.ask("examine", "moons")["results"]
-            for collector, state in ((True, "on"), (False, "off")):
-                run = functools.partial(block, process, collector)
-                contenders[f"{name}, collector {state}"] = (total, gradients), run
+            contenders |= process.contenders("moons", settings.slow_steps, name)[0]
     compare(contenders, TOLERANCE["float64"])
     blocks = interleaved(contenders, settings.rounds)
     rows = [
@@ -345,7 +238,7 @@ def with_numba(step, case, seconds):
     exec(step.source, namespace)
     run, numbers = numba.njit(namespace["run"]), tuple(p.data for p in case.parameters)
     outputs, gradients = run(numbers, ())
-    return (outputs[0], np.array(gradients)), lambda: rivals.block(lambda: run(numbers, ()), seconds)
+    return (outputs[0], np.array(gradients)), lambda: common.block(lambda: run(numbers, ()), seconds)
 
 
 def growth(settings):
@@ -408,7 +301,7 @@ def west_contenders(leaves, operations, lanes, torch, seconds):
     scalar, scalar_seconds = first_call(loss, parameters, (), backend="python")
     laned, laned_seconds = first_call(loss, parameters, (noise,))
     one = {
-        "eager": (eager_step(), lambda: rivals.block(eager_step, seconds)),
+        "eager": (eager_step(), lambda: common.block(eager_step, seconds)),
         "compiled, backend=python": compiled(scalar, (), seconds),
     }
     many = {"compiled, lanes": compiled(laned, (noise,), seconds)}
@@ -434,8 +327,8 @@ def main():
     if options.engine:
         work()
         return
-    settings = Settings(options.quick, options.rounds, options.markdown)
-    machine(settings)
+    settings = Settings(options)
+    common.machine(settings)
     for name in [options.only] if options.only else PARTS:
         PARTS[name](settings)
 

@@ -103,23 +103,15 @@ def main():
         print(json.dumps(measured(options.case)))
         return
     header = ["", "nodes", "seconds", *STAGES, "bytes/node"]
-    if options.markdown:
-        print(f"| {' | '.join(header)} |\n|---|{'---:|' * (len(header) - 1)}")
-    else:
-        print(f"{'':18}", *(f"{title:>13}" for title in header[1:]))
+    rows = []
     for name, case in (QUICK if options.quick else CASES).items():
         command = [sys.executable, __file__, "--case", json.dumps(case)]
         times = range(1 if options.quick else options.rounds)
         runs = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in times]
         run = sorted(runs, key=lambda run: run["seconds"])[len(runs) // 2]
-        cells = [
-            f"{run[title]:,.0f}" if title in ("nodes", "bytes/node") else f"{run[title]:.2f}"
-            for title in header[1:]
-        ]
-        if options.markdown:
-            print(f"| {' | '.join([name, *cells])} |", flush=True)
-        else:
-            print(f"{name:18}", *(f"{cell:>13}" for cell in cells), flush=True)
+        digits = {"nodes": 0, "bytes/node": 0}
+        rows.append([name, *(f"{run[title]:,.{digits.get(title, 2)}f}" for title in header[1:])])
+    common.table(header, rows, common.Settings(options))
 
 
 if __name__ == "__main__":

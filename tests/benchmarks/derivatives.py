@@ -8,9 +8,10 @@ error of 2^52 ulps or more. What is not installed is left out.
 python tests/benchmarks/derivatives.py [--quick] [--markdown] [--jax]
 """
 
+import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import common
@@ -34,7 +35,6 @@ NAMES = {  # ours: (JAX, PyTorch)
     "asinh": ("numpy.arcsinh", "asinh"),
     "erf": ("scipy.special.erf", "erf"),
 }
-HEAD = ["", "by", "value, ulps", "worst at", "slope, ulps", "worst at", "certified: value, slope"]
 
 
 def worst(rule: Rule, exact: Rule, points: list[float]) -> list[tuple[float, float]]:
@@ -56,22 +56,19 @@ def attribute(library: Any, path: str) -> Callable[..., Any]:
     )  # JAX's default is a formula by tanh
 
 
-def contenders(name: str) -> Iterator[tuple[str, Rule]]:
+def contenders(name: str) -> dict[str, Rule]:
     """Ours, and the same function elsewhere, where that library is installed."""
-    yield "tinygrad_edu", RULES[name]
-    try:
+    rules = {"ours": RULES[name]}
+    with contextlib.suppress(ImportError):
         import jax
         import jax.scipy
 
-        yield f"JAX {jax.__version__}", from_jax(attribute(jax, NAMES[name][0]))
-    except ImportError:
-        pass
-    try:
+        rules[f"JAX {jax.__version__}"] = from_jax(attribute(jax, NAMES[name][0]))
+    with contextlib.suppress(ImportError):
         import torch
 
-        yield f"PyTorch {torch.__version__}", from_torch(attribute(torch, NAMES[name][1]), RULES[name].forward)
-    except ImportError:
-        pass
+        rules[f"PyTorch {torch.__version__}"] = from_torch(attribute(torch, NAMES[name][1]), RULES[name].forward)
+    return rules
 
 
 def shown(error: float) -> str:
@@ -87,25 +84,21 @@ def certified(rule: Rule) -> str:
 
 def main() -> None:
     flags = {"jax": "certify JAX's too, through their jaxprs: minutes", "markdown": "a table for a README"}
-    given = common.parser_of(__doc__, **flags).parse_args()
-    between = " | " if given.markdown else "  "
-    widths = [10, 20, 11, 12, 11, 12, 24]
-
-    def line(cells: list[str]) -> None:
-        text = between.join(cells if given.markdown else map(str.ljust, cells, widths))
-        print(f"| {text} |" if given.markdown else text.rstrip(), flush=True)
-
-    line(HEAD)
-    if given.markdown:
-        line(["---"] * len(HEAD))
+    given = common.parser_of(__doc__, 1, **flags).parse_args()
+    rows: list[list[str]] = []
     for name in ["tanh"] if given.quick else NAMES:
-        exact = RULES[name]
+        exact, rules = RULES[name], contenders(name)
         points = [x for (x,) in grid_of(exact) if abs(x) <= 1e3 and x not in exact.kinks]
-        for library, rule in contenders(name):
-            errors = worst(rule, exact, points[::40] if given.quick else points)
-            tested = [text for error, x in errors for text in (shown(error), f"{x:.6g}")]
-            certify = not given.quick and (rule is exact or (given.jax and library.startswith("JAX")))
-            line([name, library, *tested, certified(rule) if certify else ""])
+        points = points[::40] if given.quick else points
+        errors = [
+            [f"{shown(error)} at {x:.6g}" for error, x in worst(rule, exact, points)] for rule in rules.values()
+        ]
+        bounds = [] if given.quick else [certified(exact)]
+        if given.jax:
+            bounds += [f"{by}: {certified(rule)}" for by, rule in rules.items() if by.startswith("JAX")]
+        rows.append([name, *(value for value, _ in errors), *(slope for _, slope in errors), "; ".join(bounds)])
+    heads = [f"{what}: {by}" for what in ("value", "slope") for by in contenders("tanh")]
+    common.table(["ulps", *heads, "certified: value, slope"], rows, common.Settings(given))
 
 
 if __name__ == "__main__":

@@ -1,54 +1,43 @@
-"""How fast an eager step is, and how large a node is: tinygrad_edu beside micrograd 0.1.0.
+"""How fast an eager step is, and how large a node is: tinygrad_edu beside micrograd and microgpt.
 
     python tests/benchmarks/eager.py [--rounds N] [--quick]
 
-Three workloads. The first two are forward + zero_grad + backward:
+Beside micrograd 0.1.0, whose nodes hold closures; each workload is forward + zero_grad + backward:
   moons   the step of micrograd's demo notebook without the update: MLP 2-16-16-1, 100 points, hinge + 1e-4 L2
   chain   10,000 additions, y = y + x
   fit     a step of full-batch training, MLP 2-8-8-1, 100 points, hinge, gradient descent: our `fit` on Values
           beside the loop that micrograd's users write, three steps each time
+Beside microgpt's engine, whose nodes hold the local slopes instead:
+  5, 50, 500  so many nodes: relu(w x + w); sums, products, quotients, powers and a logarithm; eight of these
 
-Why the comparison is fair:
-  - Both engines run the same lines of this file, with their own MLP, the same weights and the same points. Loss
-    and gradients, and what `fit` has learned, must agree before anything is timed.
-  - Each engine has a process of its own, so that neither collects the other's garbage. Their blocks of steps
-    alternate, and the ratio is the median over the ratios of neighbouring blocks: noise that lasts hits both.
-  - A block counts whole: its mean holds the full collections that a median step can miss.
-  - The loss of the step before is alive during the forward pass, as in the notebook, and is freed on the clock.
-  - With the collector off, it runs between the steps, off the clock: the cycles of micrograd cost nothing there.
+Both engines run the same lines of this file, with their own MLP, the same weights and the same points. Each has a
+process of its own, so that neither collects the other's garbage. A block counts whole: its mean holds the full
+collections that a median step can miss. The loss of the step before is alive during the forward pass, as in the
+notebook, and is freed on the clock. With the collector off, it runs between the steps, off the clock: the
+cycles of micrograd cost nothing there.
 """
 
 import argparse
-import datetime
 import gc
-import importlib.metadata
-import importlib.util
-import itertools
 import json
-import math
-import os
-import platform
 import random
 import statistics
 import subprocess
 import sys
 import threading
 import time
-import tomllib
 import tracemalloc
 
 import common
+from common import MICROGRAD, installed, number, ratio
 
-MICROGRAD, OURS = "micrograd", "tinygrad_edu"
-WORKLOADS = {
-    "moons": "two-moons step, MLP 2-16-16-1, 100 points",
-    "chain": "chain of 10,000 additions",
-    "fit": "a step of fit on Values, MLP 2-8-8-1, 100 points",
+OURS, MICROGPT = "tinygrad_edu", "microgpt"
+WORKLOADS = {  # the other engine, and the title
+    "moons": (MICROGRAD, "two-moons step, MLP 2-16-16-1, 100 points"),
+    "chain": (MICROGRAD, "chain of 10,000 additions"),
+    "fit": (MICROGRAD, "a step of fit on Values, MLP 2-8-8-1, 100 points"),
+    **{n: (MICROGPT, f"{n} nodes") for n in ("5", "50", "500")},
 }
-
-HEADER = (
-    f"  {'':12} {'collector':>9} {'nodes':>8} {'median ms':>10} {'min ms':>8} {'nodes/s':>11} {'bytes/node':>11}"
-)
 
 
 # --- The work: the same lines for both engines ----------------------------------------------------------------
@@ -101,8 +90,8 @@ class Fit(Moons):
         self.fit, self.start = fit, [p.data for p in self.parameters()]
 
     def step(self):
-        for parameter, number in zip(self.parameters(), self.start, strict=True):
-            parameter.data = number
+        for parameter, x in zip(self.parameters(), self.start, strict=True):
+            parameter.data = x
         if self.fit:
             self.fit(self.model, (self.points, self.classes), self.rate, self.steps)
             return
@@ -140,33 +129,69 @@ class Chain(Step):
         return y
 
 
+class Small(Step):
+    """A graph of a few nodes, many times."""
+
+    def __init__(self, Value, f, steps):
+        self.x, self.w, self.f, self.steps = Value(0.5), Value(1.5), f, steps
+
+    def parameters(self):
+        return [self.x, self.w]
+
+    def zero_grad(self):
+        self.x.grad = self.w.grad = 0.0
+
+    def forward(self):
+        return self.f(self.x, self.w)
+
+    def step(self):
+        for _ in range(self.steps):
+            total = super().step()
+        return total
+
+
+def layer(x, w):
+    y = x
+    for _ in range(9):
+        y = (y * w + x) * 0.5 + x**2 / (w + 1)
+    return (y**2 + 1).log()
+
+
+SMALL = {
+    "5": (lambda x, w: (w * x + w).relu(), 400),
+    "50": (layer, 40),
+    "500": (lambda x, w: sum((layer(x, w) for _ in range(8)), x), 5),
+}
+
+
 def count_nodes(root):
     seen, stack = set(), [root]
     while stack:
         node = stack.pop()
         if node not in seen:
             seen.add(node)
-            stack += node._prev
+            stack += node._children if hasattr(node, "_children") else node._prev
     return len(seen)
 
 
 # --- One engine in a process of its own: answers a line of JSON for each line of JSON ---------------------------
 def work(engine):
-    data = json.loads(input())
+    data, MLP = json.loads(input()), None
     if engine == MICROGRAD:
         from micrograd.engine import Value
         from micrograd.nn import MLP
+    elif engine == MICROGPT:
+        from published import LocalGrads as Value
     else:
         from tinygrad_edu import Value
         from tinygrad_edu.nn import MLP
-    trained = Fit(Value, MLP, *data, fit=None if engine == MICROGRAD else fit)
-    workloads = {"moons": Moons(Value, MLP, *data), "chain": Chain(Value), "fit": trained}
+    workloads = {name: Small(Value, *small) for name, small in SMALL.items()}
+    if MLP:
+        trained = Fit(Value, MLP, *data, fit=None if engine == MICROGRAD else fit)
+        workloads |= {"moons": Moons(Value, MLP, *data), "chain": Chain(Value), "fit": trained}
     for line in sys.stdin:
         command, name, *arguments = json.loads(line)
-        try:
-            answer = {"examine": examine, "block": block}[command](workloads[name], *arguments)
-        except RecursionError as error:
-            answer = {"error": f"RecursionError: {error}"}
+        answer = {"examine": examine, "block": block}[command](workloads[name], *arguments)
         print(json.dumps(answer), flush=True)
 
 
@@ -188,7 +213,7 @@ def examine(workload):
 
 
 def block(workload, collector, steps):
-    """The seconds of each of `steps` steps, after one to warm up."""
+    """The mean seconds of a step, over so many, after one to warm up."""
     (gc.enable if collector else gc.disable)()
     seconds = []
     for _ in range(1 + steps):
@@ -197,7 +222,7 @@ def block(workload, collector, steps):
         start = time.perf_counter()
         total = workload.step()  # noqa: F841 - it is alive during the next step
         seconds.append((time.perf_counter() - start) / workload.steps)
-    return seconds[1:]
+    return statistics.mean(seconds[1:])
 
 
 class Engine:
@@ -218,62 +243,40 @@ class Engine:
         line = self.process.stdout.readline()
         return json.loads(line) if line else sys.exit(f"The process of {self.name} died during {message}.")
 
+    def contenders(self, workload, steps, name):
+        """A workload with the collector on and off, as contenders, and what `examine` says of its graph."""
+        graph = self.ask("examine", workload)
+        total, *gradients = graph["results"]
+        modes = {"on": True, "off": False}
+        return {
+            f"{name}, collector {state}": (
+                (total, gradients),
+                lambda collector=collector: self.ask("block", workload, collector, steps),
+            )
+            for state, collector in modes.items()
+        }, graph
+
 
 # --- The report -------------------------------------------------------------------------------------------------
-def report(rounds, steps):
+def report(settings, steps):
     from tinygrad_edu.datasets import moons
 
-    ours = tomllib.loads((common.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    print(f"micrograd {importlib.metadata.version(MICROGRAD)}, tinygrad_edu {ours} (this checkout), ", end="")
-    print(f"{datetime.date.today()}, {platform.python_implementation()} {platform.python_version()}")
-    print(f"{platform.platform()}, {os.cpu_count()} cores, ", end="")
-    print(f"collector {'on' if gc.isenabled() else 'off'} by default, thresholds {gc.get_threshold()}")
-    print(f"{rounds} rounds of alternating blocks of {steps} steps")
-    engines = [Engine(name, moons(100)) for name in (MICROGRAD, OURS)]
-    for workload, title in WORKLOADS.items():
-        print(f"\n{title}")
-        graphs = [engine.ask("examine", workload) for engine in engines]
-        failures = [f"{e.name} failed: {g['error']}" for e, g in zip(engines, graphs, strict=True) if "error" in g]
-        if failures:
-            print(*failures, sep="\n")
-            continue
-        compare([graph["results"] for graph in graphs])
-        print(HEADER)
-        modes = [(collector, measure(engines, workload, collector, rounds, steps)) for collector in (True, False)]
-        for collector, blocks in modes:
-            for engine, graph, own_blocks in zip(engines, graphs, blocks, strict=True):
-                seconds = [*itertools.chain(*own_blocks)]
-                median, state = statistics.median(seconds), "on" if collector else "off"
-                print(
-                    f"  {engine.name:12} {state:>9} {graph['nodes']:8,} {median * 1e3:10.2f} "
-                    f"{min(seconds) * 1e3:8.2f} {graph['nodes'] / median:11,.0f} {graph['bytes']:11.0f}"
-                )
-        print("  micrograd / tinygrad_edu")
-        for collector, blocks in modes:
-            print(f"    time, collector {'on ' if collector else 'off'}  {ratio(blocks)}")
-        print(f"    bytes per node      {graphs[0]['bytes'] / graphs[1]['bytes']:.1f}x")
-
-
-def compare(results):
-    """Stop unless the engines agree on the loss and on every gradient."""
-    theirs, ours = results
-    if not all(math.isclose(a, b, rel_tol=1e-9) for a, b in zip(theirs, ours, strict=True)):
-        sys.exit("The engines disagree on the loss or a gradient: there is nothing to compare.")
-    difference = max(abs(a - b) / max(abs(a), abs(b)) for a, b in zip(theirs, ours, strict=True) if a != b or a)
-    print(f"  the engines agree: results {theirs[0]!r} and {ours[0]!r}, {len(ours)} numbers, ", end="")
-    print(f"largest relative difference {difference:.1e}")
-
-
-def measure(engines, workload, collector, rounds, steps):
-    """For each engine one list of seconds per block, the blocks of the engines in turn."""
-    pairs = [[engine.ask("block", workload, collector, steps) for engine in engines] for _ in range(rounds)]
-    return list(zip(*pairs, strict=True))
-
-
-def ratio(blocks):
-    """time(micrograd) / time(tinygrad_edu) of neighbouring blocks: the median and the extremes."""
-    ratios = [sum(theirs) / sum(ours) for theirs, ours in zip(*blocks, strict=True)]
-    return f"{statistics.median(ratios):.1f}x ({min(ratios):.1f} to {max(ratios):.1f})"
+    common.machine(settings)
+    engines = {name: Engine(name, moons(100)) for name in (MICROGRAD, MICROGPT, OURS)}
+    for workload, (rival, title) in WORKLOADS.items():
+        common.title(title, settings)
+        pair = (engines[name].contenders(workload, steps, name) for name in (rival, OURS))
+        (theirs, their_graph), (ours, our_graph) = pair
+        common.compare(theirs | ours, 1e-9)
+        blocks, rows = common.interleaved(theirs | ours, settings.rounds), []
+        for name, own in blocks.items():
+            graph, median = their_graph if name in theirs else our_graph, statistics.median(own)
+            row = [name, f"{graph['nodes']:,}", common.milliseconds(own), number(min(own) * 1e3)]
+            rows.append([*row, f"{graph['nodes'] / median:,.0f}", number(graph["bytes"])])
+        common.table(["", "nodes", "median ms", "min ms", "nodes/s", "bytes/node"], rows, settings)
+        for their_name, our_name in zip(theirs, ours, strict=True):
+            print(f"  {their_name} / {our_name}: {ratio(blocks[their_name], blocks[our_name])}")
+        print(f"  bytes per node: {their_graph['bytes'] / our_graph['bytes']:.1f}")
 
 
 def main():
@@ -286,11 +289,11 @@ def main():
         thread = threading.Thread(target=work, args=[options.engine])
         thread.start()
         thread.join()
-    elif importlib.util.find_spec(MICROGRAD) is None:
+    elif not installed(MICROGRAD):
         print("The benchmark compares with micrograd: pip install micrograd==0.1.0", file=sys.stderr)
         sys.exit(2)
     else:
-        report(*((1, 1) if options.quick else (options.rounds, 3)))
+        report(common.Settings(options), 1 if options.quick else 3)
 
 
 if __name__ == "__main__":

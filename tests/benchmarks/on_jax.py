@@ -15,7 +15,6 @@ import functools
 import time
 
 import common
-import compiled as measure
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,11 +32,8 @@ class Classifier:
         theta, X, classes = rivals.problem(sizes, batch, "float64")
         self.arrays = rivals.layers(theta, sizes)
         self.batch = X, rivals.one_hot(classes, sizes[-1], "float64")
-        model = nn.Sequential(nn.Dense(*sizes[:2], "relu", rng=0), nn.Dense(*sizes[1:], rng=0))
-        self.parameters = model.parameters()
-        for parameter, x in zip(self.parameters, np.concatenate([a.ravel() for a in self.arrays]), strict=True):
-            parameter.data = float(x)
-        self.loss = lambda x, y: nn.cross_entropy(model(x), y)
+        model = rivals.dense_model(self.arrays)
+        self.parameters, self.loss = model.parameters(), lambda x, y: nn.cross_entropy(model(x), y)
 
 
 def cross_entropy(Z, Y):
@@ -81,16 +77,11 @@ def gru(arrays, X, Y):
     return jnp.mean((h - Y) ** 2)
 
 
-WORK = {
-    "classifier 784-128-10": (Classifier, functools.partial(Classifier, (20, 6, 3), 4), classifier, 1.1),
-    "convnet": (structures.Convnet, functools.partial(structures.Convnet, 2), convnet, 1.2),
-    "attention, masked": (
-        functools.partial(structures.Attention, True),
-        functools.partial(structures.Attention, True, 2, 4),
-        attention,
-        1.3,
-    ),
-    "GRU, 20 steps of 32": (structures.GRU, functools.partial(structures.GRU, 2, 4, 2, 3), gru, 1.3),
+WORK = {  # of all sizes, of small ones, by hand, and the bar
+    "classifier 784-128-10": (Classifier, ((20, 6, 3), 4), classifier, 1.1),
+    "convnet": (structures.Convnet, (2,), convnet, 1.2),
+    "attention, masked": (functools.partial(structures.Attention, True), (2, 4), attention, 1.3),
+    "GRU, 20 steps of 32": (structures.GRU, (2, 4, 2, 3), gru, 1.3),
 }
 
 
@@ -99,9 +90,8 @@ def contender(function, parameters, batch, seconds):
     step = jax.jit(function)
     loss, gradient = step(parameters, *batch)
     gradients = np.concatenate([np.ravel(part) for part in jax.tree.leaves(gradient)])
-    return (float(loss), gradients), lambda: rivals.block(
-        lambda: jax.block_until_ready(step(parameters, *batch)), seconds
-    )
+    run = functools.partial(common.block, lambda: jax.block_until_ready(step(parameters, *batch)), seconds)
+    return (float(loss), gradients), run
 
 
 def first_calls(name, work, dtype):
@@ -124,11 +114,12 @@ def cpu(call):
 def main():
     chosen = common.parser_of(__doc__, 15, float64="in double precision").parse_args()
     jax.config.update("jax_enable_x64", chosen.float64)
-    settings = measure.Settings(chosen.quick, chosen.rounds, True)
+    settings = common.Settings(chosen)
+    settings.markdown = True
     dtype = "float64" if chosen.float64 else "float32"
     rows, first = [], []
-    for name, (full, small, by_hand, bar) in WORK.items():
-        work = small() if chosen.quick else full()
+    for name, (make, small, by_hand, bar) in WORK.items():
+        work = make(*small) if chosen.quick else make()
         first.append(first_calls(name, work, dtype))
         batch = [jnp.asarray(x, dtype) for x in work.batch]
         step = tg.compile(work.loss, work.parameters, dtype, backend="jax", verify=chosen.quick)
@@ -138,13 +129,13 @@ def main():
             "by hand": contender(jax.value_and_grad(by_hand), arrays, batch, settings.seconds),
             "step.function": contender(step.function, theta, batch, settings.seconds),
         }
-        measure.compare(contenders, measure.TOLERANCE[dtype])
-        ours, theirs = measure.interleaved(contenders, settings.rounds).values()
-        times = [measure.milliseconds(blocks) for blocks in (theirs, ours)]
-        rows.append([name, *times, measure.ratio(theirs, ours), str(bar)])
-    measure.table([f"ms, {dtype}", "step.function", "JAX by hand", "ratio", "bar"], rows, settings)
+        common.compare(contenders, common.TOLERANCE[dtype])
+        ours, theirs = common.interleaved(contenders, settings.rounds).values()
+        times = [common.milliseconds(blocks) for blocks in (theirs, ours)]
+        rows.append([name, *times, common.ratio(theirs, ours), str(bar)])
+    common.table([f"ms, {dtype}", "step.function", "JAX by hand", "ratio", "bar"], rows, settings)
     header = ["first call, CPU s", "ours", "verify=False", "XLA alone", "ours / XLA", "verify=False / XLA", "bar"]
-    measure.table(header, first, settings)
+    common.table(header, first, settings)
     print(f"JAX {jax.__version__}, {jax.devices()}")
 
 

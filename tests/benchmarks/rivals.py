@@ -11,7 +11,6 @@ Legend, for a classifier of sizes (I, H, C) and a batch of B examples:
 
 import itertools
 import os
-import time
 
 import numpy as np
 
@@ -35,6 +34,17 @@ def mnist(limit):
 
     data = datasets.mnist(limit=limit)
     return data.X_train, data.y_train
+
+
+def dense_model(arrays):
+    """W1, b1, W2, b2 as layers of `nn.Dense`: their parameters stand in this order."""
+    from tinygrad_edu import nn
+
+    first, second = arrays[0].shape, arrays[2].shape
+    model = nn.Sequential(nn.Dense(*first, "relu", rng=0), nn.Dense(*second, rng=0))
+    for parameter, x in zip(model.parameters(), np.concatenate([a.ravel() for a in arrays]), strict=True):
+        parameter.data = float(x)
+    return model
 
 
 def one_hot(classes, n_classes, dtype):
@@ -83,25 +93,15 @@ def west_noise(lanes, n_leaves):
     return np.random.default_rng(0).normal(0, 1e-3, (lanes, n_leaves))
 
 
-def block(step, seconds):
-    """The mean seconds of a step, over a block of about `seconds`, after a quarter of that to warm up.
-
-    The threads of other contenders spin for some milliseconds after their last product; they are asleep by then.
-    """
-
-    def run(limit):
-        start, n = time.perf_counter(), 0
-        while True:
-            step()
-            n, passed = n + 1, time.perf_counter() - start
-            if passed >= limit:
-                return passed / n
-
-    run(seconds / 4)
-    return run(seconds)
-
-
 # --- By hand, in NumPy -----------------------------------------------------------------------------------------
+def cross_entropy(Z, Y):
+    """The mean over the batch, and its gradient for the scores."""
+    S = Z - Z.max(axis=1, keepdims=True)  # no large exponential is formed
+    E = np.exp(S)
+    total = E.sum(axis=1, keepdims=True)
+    return -np.sum(Y * (S - np.log(total))) / len(Z), (E / total - Y) / len(Z)
+
+
 class Classifier:
     """A two-layer classifier as a textbook writes it: softmax with cross-entropy, the mean over the batch."""
 
@@ -109,23 +109,28 @@ class Classifier:
         self.W1, self.b1, self.W2, self.b2 = layers(theta, sizes)
         self.X, self.Y = X, Y
 
-    def step(self):
-        X, Y, W2, B = self.X, self.Y, self.W2, len(self.X)
-        Z1 = X @ self.W1 + self.b1
+    def slopes(self):
+        """The loss, what the second layer reads, and the gradients for Z1 and Z2."""
+        Z1 = self.X @ self.W1 + self.b1
         A1 = np.maximum(Z1, 0)
-        Z2 = A1 @ W2 + self.b2
-        S = Z2 - Z2.max(axis=1, keepdims=True)  # no large exponential is formed
-        E = np.exp(S)
-        total = E.sum(axis=1, keepdims=True)
-        A2 = E / total
-        loss = -np.sum(Y * (S - np.log(total))) / B
-        dZ2 = (A2 - Y) / B
-        dW2 = A1.T @ dZ2
-        db2 = dZ2.sum(axis=0)
-        dZ1 = (dZ2 @ W2.T) * (Z1 > 0)
-        dW1 = X.T @ dZ1
-        db1 = dZ1.sum(axis=0)
-        return float(loss), (dW1, db1, dW2, db2)
+        loss, dZ2 = cross_entropy(A1 @ self.W2 + self.b2, self.Y)
+        return loss, A1, (dZ2 @ self.W2.T) * (Z1 > 0), dZ2
+
+    def step(self):
+        loss, A1, dZ1, dZ2 = self.slopes()
+        return float(loss), (self.X.T @ dZ1, dZ1.sum(axis=0), A1.T @ dZ2, dZ2.sum(axis=0))
+
+    def each(self):
+        """The gradient of every example: rows of one matrix, as [dW1, db1, dW2, db2]."""
+        _, A1, dZ1, dZ2 = self.slopes()
+        B, inputs, hidden, outputs = len(self.X), *self.W1.shape, self.W2.shape[1]
+        ends = np.cumsum([0, inputs * hidden, hidden, hidden * outputs, outputs])
+        rows = np.empty((B, ends[-1]))
+        dW1, db1, dW2, db2 = (rows[:, i:j] for i, j in itertools.pairwise(ends))
+        np.einsum("bi,bj->bij", self.X, B * dZ1, out=dW1.reshape(B, inputs, hidden))
+        np.einsum("bi,bj->bij", A1, B * dZ2, out=dW2.reshape(B, hidden, outputs))
+        db1[...], db2[...] = B * dZ1, B * dZ2
+        return rows
 
 
 class Moons:

@@ -7,24 +7,20 @@ calculus, N right ones and N wrong ones in all. A budget is that of one rule. It
 with a false verdict: a wrong rule that is certified, a right one that is refuted or accused. It ends with 1 then.
 """
 
-import argparse
 import random
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
-
+import common
 from made_rules import KINDS, check_of, made_of, proof_of
 
 
 def main() -> int:
-    options = argparse.ArgumentParser()
+    options = common.parser_of(__doc__)
     options.add_argument("--rules", type=int, default=500)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--budget", type=float, default=2.0)
-    options.add_argument("--quick", action="store_true")
     asked = options.parse_args()
     each = 1 if asked.quick else -(-asked.rules // len(KINDS))
     budget, false = 0.2 if asked.quick else asked.budget, list[str]()

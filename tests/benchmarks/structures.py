@@ -11,6 +11,7 @@ Legend, for a batch of B examples:
 import functools
 
 import numpy as np
+import rivals
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
@@ -74,12 +75,7 @@ class Convnet(Structure):
         corners = [A.reshape(B, p, 2, p, 2, n)[:, :, i, :, j] for i in (0, 1) for j in (0, 1)]
         P = np.maximum(np.maximum(corners[0], corners[1]), np.maximum(corners[2], corners[3]))
         F = P.transpose(0, 3, 1, 2).reshape(B, -1)
-        Z = F @ W.T + c
-        S = Z - Z.max(axis=1, keepdims=True)
-        E = np.exp(S)
-        total = E.sum(axis=1, keepdims=True)
-        loss = -np.sum(Y * (S - np.log(total))) / B
-        dZ = (E / total - Y) / B
+        loss, dZ = rivals.cross_entropy(F @ W.T + c, Y)
         dP = (dZ @ W).reshape(B, n, p, p).transpose(0, 2, 3, 1)
         dA = np.empty((B, p, 2, p, 2, n))
         for k, corner in enumerate(corners):

@@ -1,13 +1,12 @@
 """Straight-line Python computes what the eager engine computes, or raises an error that hands over to it."""
 
 import math
-from collections import deque
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from cases import FEWER, python
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_edu as tg
@@ -82,6 +81,7 @@ def test_every_rule_at_special_numbers(name: str, data: st.DataObject) -> None:
     check(lambda w: rule(*w) * 1.5, [data.draw(special | st.floats(-3, 3)) for _ in range(n)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RULES)
 @FEWER
 @given(st.data())
@@ -253,13 +253,6 @@ def test_outputs_that_are_constants_parameters_or_truths() -> None:
     assert program.run([2.0], []) == ([1.0, 2.0], [0.0])
 
 
-@FEWER
-@example([0.0, 0.0])
-@given(st.lists(st.floats(-800, 800), min_size=2, max_size=2))
-def test_overflow_is_an_error_and_never_another_number(numbers) -> None:
-    check(lambda w: tg.exp(w[0]) * w[1] + tg.cosh(w[1]) ** 2, numbers)
-
-
 def test_a_long_sum_in_a_loop_has_parts_with_names_of_their_own() -> None:
     """The adjoint of h is an item of a list. Its sum is longer than a line."""
 
@@ -280,26 +273,7 @@ def point(function=None, **options):
     return tg.compile(function or (lambda x: a * x + b * x * x), [a, b], backend="python", **options), [a, b]
 
 
-@pytest.mark.parametrize(
-    "batch",
-    [
-        range(3),
-        (0, 1, 2),
-        [False, True, 2],
-        [0, np.float32(1), np.int64(2)],
-        [np.bool_(False), np.longdouble(1), np.float16(2)],
-        [np.array(0), np.array(1.0), Fraction(2)],
-        np.arange(3),
-        np.arange(3, dtype=object),
-    ],
-)
-def test_real_numbers_of_any_kind(batch) -> None:
-    step, _ = point()
-    value, gradient = step.value_and_grad(batch)
-    assert (value, gradient) == step.value_and_grad([0.0, 1.0, 2.0])
-    assert [type(x) for x in [value, *gradient]] == [float] * 3
-    assert step.predict(batch) == [0.0, 1.0, 0.0]
-    assert step(batch) == pytest.approx(1 / 3, rel=1e-15)
+def test_numbers_in_the_vector_may_be_of_any_kind() -> None:
     step, (a, _) = point()
     for number in (5, True, Fraction(5, 2), np.float32(2.5), np.int64(5), inf, nan):
         with step.arrays() as theta:
@@ -311,94 +285,28 @@ def test_real_numbers_of_any_kind(batch) -> None:
         assert same(a.data, float(number))
 
 
-@pytest.mark.parametrize(
-    "batch",
-    [
-        [range(2), range(2, 4)],
-        [np.array([0, 1]), [2, np.float32(3)]],
-        ([np.array(0.0), 1], (2, 3)),
-        np.arange(4).reshape(2, 2),
-    ],
-)
-def test_rows_of_any_kind(batch) -> None:
-    step, (a, _) = point(function=lambda x: tg.dot(x, [1.0, 10.0]))
-    assert step.predict(batch) == [10.0, 32.0]
+def test_rows_of_no_numbers() -> None:
+    a = Value(2.0)
     assert tg.compile(lambda x: a * 3 + len(x), [a], backend="python").value_and_grad([[], []]) == (6.0, [3.0])
-
-
-@pytest.mark.parametrize(
-    ("batch", "error", "match"),
-    [
-        ("ab", TypeError, r"x must hold real numbers, got 'ab' \(str\): convert it with float\(\)"),
-        ([b"1"], TypeError, "bytes"),
-        ([None], TypeError, "NoneType"),
-        (np.array([1j]), TypeError, "complex"),
-        ([np.clongdouble(1)], TypeError, "must hold real numbers"),
-        ([Value(1.0)], TypeError, r"got Value\(.*\(Value\): take its \.data"),
-        (Value(1.0), TypeError, "must hold real numbers, got Value"),
-        ({1.0: 2.0}, TypeError, "dict"),
-        (deque([1.0]), TypeError, "deque"),
-        (np.ma.array([1.0, 2.0], mask=[True, False]), TypeError, "NoneType"),
-        (1.5, ValueError, r"x is a single number: .* as in \[1.5\]"),
-        (np.float32(1.5), ValueError, "single number"),
-        (np.array(1.5), ValueError, "single number"),
-        (Fraction(1, 2), ValueError, "single number"),
-        ([1.0, [2.0]], ValueError, "x is ragged"),
-        ([[[1.0], [2.0, 3.0]]], ValueError, "x is ragged"),
-        ([[1.0], []], ValueError, "x is ragged"),
-        ([], ValueError, "batch is empty"),
-        (np.zeros(0), ValueError, "batch is empty"),
-    ],
-)
-def test_what_are_no_real_numbers(batch, error, match: str) -> None:
-    step, _ = point()
-    for call in (step, step.value_and_grad, step.predict):
-        with pytest.raises(error, match=match):
-            call(batch)
-    with pytest.raises(ValueError, match="x has 2, t has 1"):
-        point(function=lambda x, t: x * t)[0].predict([1.0, 2.0], [1.0])
-
-
-def test_an_index_beside_a_number_in_one_argument() -> None:
-    table = nn.Embedding(4, 2, rng=0)
-    w = Value(2.0)
-
-    def loss(x):
-        return tg.sum(table(x[0])) * tg.exp(w * x[1])
-
-    step = tg.compile(loss, [*table.parameters(), w], backend="python")
-    assert step([[3, 0.75]]) == pytest.approx(loss([3, 0.75]).data, rel=1e-15)
-    assert step.value_and_grad([[3, 0.75]])[0] == step([[3, 0.75]])  # verified by the eager function
-    assert step([[3, 1e9]]) in (inf, -inf)  # which is the eager result
 
 
 @pytest.mark.parametrize("index", [0.5, nan, inf, 4.0, -1.0])
 def test_what_is_no_index_is_the_eager_error(index: float) -> None:
     table = nn.Embedding(4, 2, rng=0)
     step = tg.compile(lambda i: tg.sum(table(i)), table.parameters(), backend="python")
-    for call in (step, step.value_and_grad, step.predict):
-        with pytest.raises((TypeError, IndexError), match=f"an index or a list of them, got {index}|{index:.0f}"):
-            call([index])
-    program = compile_straight(
-        trace_function(lambda i: nn.nll([tg.sum(w) for w in table.W], i), table.parameters(), [()])
-    )
+    with pytest.raises((TypeError, IndexError), match=f"an index or a list of them, got {index}|{index:.0f}"):
+        step([index])
+    traced = trace_function(lambda i: nn.nll([tg.sum(w) for w in table.W], i), table.parameters(), [()])
     with pytest.raises(ValueError, match="is no index from 0 to 3"):
-        program.run([p.data for p in table.parameters()], [[index]])
+        compile_straight(traced).run([p.data for p in table.parameters()], [[index]])
 
 
-@pytest.mark.parametrize(
-    "dtype", ["float64", float, "float", "f8", "<f8", "double", "d", np.float64, np.dtype("float64"), np.double]
-)
-def test_dtypes_that_are_float64(dtype) -> None:
-    assert point(dtype=dtype)[0]([1.0]) == 1.0
-
-
-@pytest.mark.parametrize(
-    "dtype", ["float32", np.float32, "f4", int, "int64", "real", Fraction, 8, np.ones(2), [1]]
-)
-def test_other_dtypes_are_refused(dtype) -> None:
-    with pytest.raises(ValueError, match="are float64: leave dtype out"):
-        point(dtype=dtype)
+def test_the_only_dtype_is_float64() -> None:
+    for dtype in ("float64", float, "float", "f8", "<f8", "double", "d", np.float64, np.dtype("float64")):
+        assert point(dtype=dtype)[0]([1.0]) == 1.0
+    for dtype in ("float32", np.float32, "f4", int, "int64", "real", Fraction, 8, np.ones(2), [1]):
+        with pytest.raises(ValueError, match="are float64: leave dtype out"):
+            point(dtype=dtype)
 
 
 def test_the_source_runs_without_numpy() -> None:
@@ -409,24 +317,20 @@ def test_the_source_runs_without_numpy() -> None:
     assert python(f"{step.source}\n{told}") == "[36.0] [12.0]\nFalse\n"
 
 
+def put(place: int, number):
+    return lambda theta: theta.__setitem__(place, number)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "match"),
     [
-        (
-            lambda theta: theta.append(3.0),
-            ValueError,
-            r"theta needs one number per parameter, 2, got 3: .* theta\[0\] = 0.5",
-        ),
+        (lambda theta: theta.append(3.0), ValueError, r"one number per parameter, 2, got 3: .* theta\[0\] = 0.5"),
         (lambda theta: theta.pop(), ValueError, "theta needs one number per parameter, 2, got 1"),
-        (
-            lambda theta: theta.__setitem__(1, None),
-            TypeError,
-            r"theta\[1\] must hold real numbers, got None \(NoneType\)",
-        ),
-        (lambda theta: theta.__setitem__(1, "1.5"), TypeError, "got '1.5'"),
-        (lambda theta: theta.__setitem__(1, 1j), TypeError, "complex"),
-        (lambda theta: theta.__setitem__(1, [1.0]), TypeError, "list"),
-        (lambda theta: theta.__setitem__(1, Value(1.0)), TypeError, "take its .data"),
+        (put(1, None), TypeError, r"theta\[1\] must hold real numbers, got None \(NoneType\)"),
+        (put(1, "1.5"), TypeError, "got '1.5'"),
+        (put(1, 1j), TypeError, "complex"),
+        (put(1, [1.0]), TypeError, "list"),
+        (put(1, Value(1.0)), TypeError, "take its .data"),
     ],
 )
 def test_a_list_that_became_no_vector_is_refused_and_nothing_is_lost(change, error, match: str) -> None:

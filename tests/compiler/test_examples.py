@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comparing import check
+from comparing import check, values
+from programs import flat
 from published import MicroGPT, softmax
 
 import tinygrad_edu as tg
@@ -31,17 +32,19 @@ def test_microgpt_as_published() -> None:
     assert step.groups.title.endswith("matrix products")
 
 
-def test_numbers_that_are_read_for_display_or_as_constants() -> None:
+def test_numbers_that_are_read_for_display_or_as_constants(capsys: pytest.CaptureFixture[str]) -> None:
     w, b, seen = Value(0.5), Value(0.1), []
 
     def function(x: Any) -> Any:
         h = [(w * xi + b).tanh() for xi in x]
         mean = sum(v.data for v in h) / len(h)
         seen.append(mean)
-        print(f"{mean:.3f}", mean)
+        if x[0].data > -9:
+            print(f"{mean:.3f}", mean, sep="; ")
         return sum((v - mean) * v for v in h) * max(0.5, *[abs(v.data) for v in h])
 
     compiles(function, [w, b], [RNG.normal(size=(4, 3))])
+    assert "; " in capsys.readouterr().out
     assert tg.compile(lambda x: w * Value(x) * max(x, w), [w])([2.0, 4.0]) == 5.0  # plain numbers come in
     assert {type(number) for number in seen} == {float}
 
@@ -174,3 +177,50 @@ def test_results_are_containers_and_one_is_the_loss() -> None:
     assert pair.value_and_grad([3.0])[0] == 6.0
     with pytest.raises(TypeError, match="needs a single number"):
         tg.compile(lambda x: {"one": w * x, "two": x}, [w]).value_and_grad([1.0])
+
+
+def test_a_largest_number_at_every_length() -> None:
+    w = Value(0.5)
+    step = tg.compile(lambda x: max(x) * w, [w])
+    for length in (8, 5, 1, 2):
+        check(step, lambda x: tg.max(x) * w, [w], np.random.default_rng(length).normal(size=(2, length)))
+
+
+def refused_or_right(function: Any, parameters: list[Value], *batches: Any) -> None:
+    step = tg.compile(function, parameters, verify=False)
+    for batch in batches:
+        try:
+            results = step.predict(*batch)
+        except tg.TraceError:
+            return
+        examples = [function(*map(values, one)).data for one in zip(*map(np.asarray, batch), strict=True)]
+        np.testing.assert_allclose(results, examples, rtol=1e-12)
+
+
+@pytest.mark.parametrize("n", [3, 8, 40])
+@pytest.mark.parametrize("special", [0, 1, -1])
+@pytest.mark.filterwarnings("ignore:The function does not use")
+def test_who_an_item_is_decides_nothing_unseen(n: int, special: int) -> None:
+    rows = [[Value(1.0 + i), Value(2.0 * i)] for i in range(n)]
+    chosen = rows[special]
+    odd = [row[0] for row in rows[special:]]
+    batches = [[[i % n for i in (1, 2)]], [[special % n]], [[0, n - 1]]]
+    refused_or_right(lambda i: rows[i][0] * (100.0 if rows[i] is chosen else 1.0), flat(rows), *batches)
+    refused_or_right(lambda i: rows[i][0] * rows[i][1] if rows[i][0] in odd else rows[i][1], flat(rows), *batches)
+
+
+TEXTS: dict[str, Any] = {
+    "an f-string": lambda w, x: w * x if f"{x.data:.1f}".startswith("-") else w * x * 10,
+    "with more around it": lambda w, x: w * x if "=-" in f"x={x.data}" else w * x * 10,
+    "str": lambda w, x: w * x if str(x.data)[0] == "-" else w * x * 10,
+    "format": lambda w, x: w * x if format((w * x).data, "+").startswith("+") else w * x * 10,
+    "a key": lambda w, x: w * {"1.0": 5.0, "-1.0": 2.0}.get(repr(x.data), 1.0),
+    "per cent": lambda w, x: w * x if ("%s" % x.data)[0] == "-" else w * x * 10,  # noqa: UP031
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_text_decides_nothing_unseen(name: str) -> None:
+    w = Value(2.0)
+    batches: list[Any] = [[[1.0]], [[-1.0, 1.0]], [[0.5, -3.0]]]
+    refused_or_right(lambda x: TEXTS[name](w, x), [w], *batches)

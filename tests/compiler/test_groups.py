@@ -133,6 +133,7 @@ V = [Value(0.5, label=f"v{i}") for i in range(3)]
     [
         (lambda x: x[0] - V[0], ["X - v0"]),
         (lambda x: x[0] * V[0], ["X * v0"]),
+        (lambda x: x[0] ** V[0], ["X ** v0"]),
         (lambda x: (x[0] * 2 - V[0]) ** 3, ["X * 2", "mul_1 - v0", "sub_1 ** 3"]),
         (lambda x: tg.where(x[0] < 3, V[0], x[1]), ["X < 3", "where(lt_1, v0, X)"]),
         (lambda x: tg.max(x[0], V[0]), ["max(X, v0)"]),
@@ -213,7 +214,8 @@ def test_a_graph_without_structure_is_told_where_to_go() -> None:
 
 
 def test_the_boxes_and_arrows_of_a_classifier() -> None:
-    found = boxes(classifier())
+    found = classifier()
+    picture, of = found.picture, boxes(found)
     kinds = {
         "leaf": "X Y",
         "parameter": "W1 b1 W2 b2",
@@ -221,20 +223,16 @@ def test_the_boxes_and_arrows_of_a_classifier() -> None:
         "interior": "A1 logsumexp_1 sum_1",
         "result": "loss",
     }
-    assert {title: box.kind for title, box in found.items()} == {
+    assert {title: box.kind for title, box in of.items()} == {
         name: kind for kind, names in kinds.items() for name in names.split()
     }
-    assert (found["Z1"].operation, found["Z1"].details) == ("matrix product + b1", ("(B, 5)", "30 * and 30 +"))
-    assert (found["A1"].operation, found["A1"].details) == ("relu", ("(B, 5)",))
-    assert (found["W1"].operation, found["W1"].details) == ("", ("(5, 6)", "30 numbers"))
-    picture = classifier().picture
+    assert (of["Z1"].operation, of["Z1"].details) == ("matrix product + b1", ("(B, 5)", "30 * and 30 +"))
+    assert (of["A1"].operation, of["A1"].details) == ("relu", ("(B, 5)",))
+    assert (of["W1"].operation, of["W1"].details) == ("", ("(5, 6)", "30 numbers"))
     names = {box.id: box.title for box in picture.boxes}
     arrows = {(names[arrow.tail], names[arrow.head]) for arrow in picture.arrows}
     assert len(arrows) == len(picture.arrows)
-    assert arrows == {
-        *[("X", "Z1"), ("W1", "Z1"), ("b1", "Z1"), ("Z1", "A1"), ("A1", "Z2"), ("W2", "Z2"), ("b2", "Z2")],
-        *[("Z2", "logsumexp_1"), ("Z2", "sum_1"), ("Y", "sum_1"), ("logsumexp_1", "loss"), ("sum_1", "loss")],
-    }
+    assert arrows == {(read, name) for name, cells in rows(found).items() for read in cells[1].split(", ") if read}
 
 
 def test_constants_are_no_boxes_and_told_from_inputs_of_their_name() -> None:

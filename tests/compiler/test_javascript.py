@@ -109,89 +109,74 @@ def test_functions_at_hard_points(name: str, tmp_path: Path) -> None:
 
 @needs_node
 def test_a_network_runs_as_a_module(tmp_path: Path) -> None:
-    model = nn.MLP(3, [4, 2], "tanh", rng=0)
-    module = tg.compile(model, model.parameters(), backend="javascript", example=([0.0] * 3,))
+    module = tg.compile(MODEL, MODEL.parameters(), backend="javascript", example=([0.0] * 3,))
     script = "PRINT([predict([0.5, -1, 2]), predict(new Float32Array([0.5, -1, 2])), parameters, names]);"
-    got = run(module.source + script, tmp_path)
-    expected = [out.data for out in model([Value(0.5), Value(-1.0), Value(2.0)])]
-    assert got[0] == pytest.approx(expected, rel=1e-15)
-    assert got[1] == got[0]
-    assert got[2] == [p.data for p in model.parameters()]
-    assert got[3][0] == "layer0.neuron0.w0"
+    outputs, of_array, parameters, names = run(module.source + script, tmp_path)
+    assert outputs == of_array == pytest.approx([out.data for out in MODEL([0.5, -1.0, 2.0])], rel=1e-15)
+    assert parameters == [p.data for p in MODEL.parameters()]
+    assert names[0] == "layer0.neuron0.w0"
+
+
+def softsign(x: Any) -> Any:
+    return x / (1 + abs(x))
+
+
+def recurrence(w: Value, b: Value, xs: Any) -> Value:
+    h = Value(0.5)
+    for x in xs:
+        h = tg.tanh(w * h + b * x)
+    return h * h
+
+
+NAMES = ["eval", "arguments", "public", "package", "Math", "Float64Array", "Array", "new", "T"]  # of arguments
+W, V, MODEL = Value(2.0, label='</script>"'), Value(-0.25), nn.MLP(3, [4, 2], "tanh", rng=0)
+MODULES: dict[str, tuple[Any, list[Value], list[Any]]] = {
+    "an index": (lambda x, y: nn.cross_entropy(MODEL(x), y), MODEL.parameters(), [[0.5, -1.0, 2.0], 1]),
+    "stages that repeat": (lambda xs: recurrence(W, V, xs), [W, V], [[0.1 * i for i in range(40)]]),
+    "a rule of a user": (lambda x, v: tg.RULES["softsign"](W * x) + v[0][1], [W], [0.5, [[0.0, 1.0]]]),
+    **{name: (eval(f"lambda {name}: (W * {name}).exp()", {"W": W}), [W], [0.5]) for name in NAMES},
+}
 
 
 @needs_node
-def test_value_and_gradient_with_an_index(tmp_path: Path) -> None:
-    model = nn.MLP(3, [4, 2], "tanh", rng=0)
-    how = {"backend": "javascript", "example": ([0.0] * 3, 1)}
-    module = tg.compile(lambda x, y: nn.cross_entropy(model(x), y), model.parameters(), **how)
-    value, gradient = run(module.source + "PRINT(valueAndGrad([0.5, -1, 2], 1));", tmp_path)
-    loss = nn.cross_entropy(model([Value(0.5), Value(-1.0), Value(2.0)]), 1)
-    loss.backward()
-    assert value == pytest.approx(loss.data, rel=1e-14)
-    assert gradient == pytest.approx([p.grad for p in model.parameters()], rel=1e-13, abs=1e-16)
-
-
-@needs_node
-def test_stages_that_repeat_are_loops(tmp_path: Path) -> None:
-    w, b, xs = Value(0.5), Value(-0.25), [0.1 * i for i in range(40)]
-
-    def loss(xs: Any) -> Value:
-        h = Value(0.5)
-        for x in xs:
-            h = tg.tanh(w * h + b * x)
-        return h * h
-
-    module = tg.compile(loss, [w, b], backend="javascript", example=(xs,))
-    assert module.source.count("for (let t = ") == 3  # of predict, and forwards and backwards
-    value, gradient = run(f"{module.source}PRINT(valueAndGrad({xs}));", tmp_path)
-    out = loss(xs)
-    out.backward()
-    assert [value, *gradient] == pytest.approx([out.data, w.grad, b.grad], rel=1e-12)
-
-
-@needs_node
-def test_a_rule_of_a_user_and_names_that_javascript_uses(tmp_path: Path) -> None:
-    @tg.rule(backward=lambda upstream, out, x: (upstream / ((1 + abs(x)) * (1 + abs(x))),))
-    def softsign_js(x: Any) -> Any:
-        return x / (1 + abs(x))
-
-    w = Value(2.0, label='</script>"')
-    example = {"backend": "javascript", "example": (0.5, [[0.0, 1.0]])}
-    module = tg.compile(lambda new, v: softsign_js(w * new) + v[0][1], [w], **example)
+@pytest.mark.parametrize("name", MODULES)
+def test_value_and_gradient_are_the_eager_ones(name: str, tmp_path: Path) -> None:
+    tg.rule(softsign, backward=lambda upstream, out, x: (upstream / ((1 + abs(x)) * (1 + abs(x))),))
+    function, parameters, inputs = MODULES[name]
+    module = tg.compile(function, parameters, backend="javascript", example=tuple(inputs))
     assert "</script>" not in module.source
-    value, gradient = run(module.source + "PRINT(valueAndGrad(0.5, [[0, 1]]));", tmp_path)
-    assert (value, gradient) == (0.5 + 1, [0.5 / 4])
-
-
-@needs_node
-@pytest.mark.parametrize("name", ["eval", "arguments", "public", "package", "Math", "Float64Array", "Array"])
-def test_an_argument_may_have_a_name_that_javascript_uses(name: str, tmp_path: Path) -> None:
-    w = Value(2.0)
-    function = eval(f"lambda {name}: (w * {name}).exp()", {"w": w})
-    module = tg.compile(function, [w], backend="javascript", example=(0.5,))
-    value, gradient = run(module.source + "PRINT(valueAndGrad(0.5));", tmp_path)
-    assert (value, gradient) == (pytest.approx(math.e), [pytest.approx(math.e / 2)])
+    # of predict, and forwards and backwards
+    assert module.source.count("for (let t = ") == (3 if name == "stages that repeat" else 0)
+    value, gradient = run(f"{module.source}PRINT(valueAndGrad({json.dumps(inputs)[1:-1]}));", tmp_path)
+    out = function(*inputs)
+    assert value == pytest.approx(out.data, rel=1e-13)
+    assert gradient == pytest.approx(tg.gradients(out, parameters), rel=1e-12, abs=1e-16)
 
 
 @needs_node
 def test_a_wrong_number_of_inputs_is_told(tmp_path: Path) -> None:
-    w = Value(2.0)
-    module = tg.compile(lambda x: w * x[0] * x[1], [w], backend="javascript", example=([0.0, 0.0],))
+    module = tg.compile(lambda x: W * x[0] * x[1], [W], backend="javascript", example=([0.0, 0.0],))
     message = run(module.source + "try { predict([1]); } catch (error) { PRINT(error.message); }", tmp_path)
     assert message == "x needs 2 numbers, got 1"
 
 
-def test_what_is_refused() -> None:
-    w = Value(2.0)
-    with pytest.raises(TypeError, match=r'backend="javascript" needs the arguments of one example'):
-        tg.compile(lambda x: w * x, [w], backend="javascript")
-    with pytest.raises(TypeError, match=r'Only backend="javascript" takes an example'):
-        tg.compile(lambda x: w * x, [w], example=(0.5,))
-    with pytest.raises(ValueError, match="ragged"):
-        tg.compile(lambda x: w * x[0][0], [w], backend="javascript", example=([[1.0], [1.0, 2.0]],))
-    with pytest.raises(TraceError):
-        tg.compile(lambda x: w * x if x > 0 else w, [w], backend="javascript", example=(0.5,))
+@pytest.mark.parametrize(
+    ("function", "options", "error", "match"),
+    [
+        (lambda x: W * x, {"backend": "javascript"}, TypeError, "needs the arguments of one example"),
+        (lambda x: W * x, {"example": (0.5,)}, TypeError, r'Only backend="javascript" takes an example'),
+        (
+            lambda x: W * x[0][0],
+            {"backend": "javascript", "example": ([[1.0], [1.0, 2.0]],)},
+            ValueError,
+            "ragged",
+        ),
+        (lambda x: W * x if x > 0 else W, {"backend": "javascript", "example": (0.5,)}, TraceError, "branch"),
+    ],
+)
+def test_what_is_refused(function: Any, options: Any, error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match):
+        tg.compile(function, [W], **options)
 
 
 def test_a_module_of_other_operations_than_the_function_s_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

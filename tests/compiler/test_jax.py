@@ -17,11 +17,11 @@ import programs
 import pytest
 import recurrences
 from cases import OPTIMIZERS
-from comparing import check, compare
+from comparing import compare
 
 import tinygrad_edu as tg
 from tinygrad_edu import CompileError, Value, nn, optim
-from tinygrad_edu.compiler.backends.jax import JaxEmitter
+from tinygrad_edu.compiler.backends import jax as text
 from tinygrad_edu.compiler.run import compiled_jax
 from tinygrad_edu.elementary import exp, where
 from tinygrad_edu.testing import assert_near
@@ -85,10 +85,11 @@ def test_stablehlo_takes_batches_of_any_size(tmp_path: Path) -> None:
     np.testing.assert_allclose(found[1], gradient, rtol=1e-9, atol=1e-12)
 
 
-def classifier() -> tuple[nn.Module, Callable[..., Any], list[Any]]:
+def classifier(backend: str = "jax") -> tuple[Any, nn.Module, list[Any]]:
+    """Its compiled loss, the model and a batch."""
     model = nn.MLP(6, [5, 3], rng=0)
     batch = [programs.normal(7, 6), np.eye(3)[[0, 1, 2, 2, 1, 0, 1]]]
-    return model, lambda x, y: nn.cross_entropy(model(x), y), batch
+    return tg.compile(lambda x, y: nn.cross_entropy(model(x), y), model, backend=backend), model, batch
 
 
 # --- Numbers ---------------------------------------------------------------------------------------------------
@@ -107,23 +108,18 @@ def test_programs_agree_with_the_eager_engine(case: str, dtype: str) -> None:
     assert step.value_and_grad(*batch)[1].dtype == dtype
 
 
-@pytest.mark.parametrize("name", ["gru", "delayed", "translator"])  # carried: a state; three stages; none
+PARAMETERS_OF_BLOCKS = programs.flat(recurrences.Ws, recurrences.gains, recurrences.shifts, recurrences.v)
+SCANS: dict[str, Any] = {  # carried: a state; three stages; none; and stages with weights of their own
+    **{name: recurrences.LOOPS[name] for name in ("gru", "delayed", "translator")},
+    "blocks": (recurrences.OWN["normed before"], PARAMETERS_OF_BLOCKS, [recurrences.X], (1, 1)),
+}
+
+
+@pytest.mark.parametrize("name", SCANS)
 def test_loops_are_scans(name: str) -> None:
-    function, parameters, batch, (n, _) = recurrences.LOOPS[name]
-    parameters = programs.flat(parameters)
-    plain = tg.compile(function, parameters).value_and_grad(*batch)
-    step = tg.compile(function, parameters, backend="jax")
-    value, gradient = step.value_and_grad(*batch)
-    assert abs(value - plain[0]) < 1e-12
-    assert np.allclose(gradient, plain[1], 1e-12, 1e-13)
+    function, parameters, batch, (n, _) = SCANS[name]
+    step = compare(function, programs.flat(parameters), *batch, backend="jax")
     assert step.source.count("jax.lax.scan(") == n
-
-
-def test_stages_with_weights_of_their_own_are_a_scan() -> None:
-    function = recurrences.OWN["normed before"]
-    parameters = programs.flat(recurrences.Ws, recurrences.gains, recurrences.shifts, recurrences.v)
-    step = compare(function, parameters, recurrences.X, backend="jax")
-    assert step.source.count("jax.lax.scan(") == 1
 
 
 POINTS = [-2.0, -1.0, -0.75, 0.0, 0.25, 1.0, 3.0]
@@ -143,7 +139,7 @@ def test_slopes_are_those_of_the_rules_at_kinks_too(name: str) -> None:
 
 
 def test_predict_gives_nested_outputs() -> None:
-    model, _, (X, _) = classifier()
+    _, model, (X, _) = classifier()
 
     def outputs(x: Any) -> list[Any]:
         z = model(x)
@@ -190,8 +186,7 @@ function = jax.value_and_grad(mean)
 
 
 def test_the_source_is_what_a_person_would_write_and_runs_alone() -> None:
-    model, loss, batch = classifier()
-    step = tg.compile(loss, model.parameters(), backend="jax")
+    step, model, batch = classifier()
     value, gradient = step.value_and_grad(*batch)
     assert step.source.endswith(SOURCE)
     alone: dict[str, Any] = {}
@@ -229,11 +224,10 @@ def test_the_gradient_of_parameters_in_any_order_and_of_unused_ones(order: str, 
 
 
 def test_the_function_runs_under_the_transformations_of_jax() -> None:
-    model, loss, (X, Y) = classifier()
-    step = tg.compile(loss, model.parameters(), backend="jax")
+    step, model, (X, Y) = classifier()
     theta = np.array([parameter.data for parameter in model.parameters()])
     value, gradient = jax.jit(step.function)(theta, X, Y)  # compiled and verified inside of the jit
-    plain, slopes = tg.compile(loss, model.parameters()).value_and_grad(X, Y)
+    plain, slopes = classifier("numpy")[0].value_and_grad(X, Y)
     assert abs(value - plain) < 1e-14
     assert np.allclose(gradient, slopes, 0, 1e-14)
     values, gradients = jax.vmap(step.function, (0, None, None))(np.stack([theta, 2 * theta]), X, Y)
@@ -247,16 +241,11 @@ def test_the_function_runs_under_the_transformations_of_jax() -> None:
 
 
 def test_a_program_that_is_made_under_jit_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tinygrad_edu.compiler.backends import jax as text
-
-    monkeypatch.setitem(text.ACTIVATIONS, "relu", "jax.nn.relu({})")
     monkeypatch.setitem(text.ACTIVATIONS, "relu", "jax.nn.gelu({})")
-    model, loss, (X, Y) = classifier()
-    step = tg.compile(loss, model.parameters(), backend="jax")
-    with pytest.raises(CompileError, match="disagrees with the eager one"):
-        jax.jit(step.function)(np.zeros(len(model.parameters())), X, Y)
-    with pytest.raises(CompileError, match="disagrees with the eager one"):
-        step.value_and_grad(X, Y)
+    step, model, (X, Y) = classifier()
+    for call in (lambda: jax.jit(step.function)(np.zeros(len(model.parameters())), X, Y), lambda: step(X, Y)):
+        with pytest.raises(CompileError, match="disagrees with the eager one"):
+            call()
 
 
 def test_indices_have_random_places_when_a_program_is_made_under_jit() -> None:
@@ -319,19 +308,13 @@ def test_a_rule_that_does_not_run_on_symbols_is_named() -> None:
 def test_training_moves_the_parameters_as_on_numpy(make: Callable[..., Any]) -> None:
     found = []
     for backend in ("numpy", "jax"):
-        model, loss, (X, Y) = classifier()
-        step, optimizer = tg.compile(loss, model.parameters(), backend=backend), make(model.parameters())
-        if backend == "numpy":
-            with step.arrays() as theta, optimizer.arrays(theta) as move:
-                for _ in range(20):
-                    value, gradient = step.value_and_grad(X, Y)
-                    move(gradient)
-        else:
-            with step.train(optimizer) as train:
-                for _ in range(20):
-                    value = train(X, Y)
-                assert abs(step.value_and_grad(X, Y)[0] - value) < 0.5  # it reads what the devices have
-                assert step.value_and_grad(X, Y)[0] != value
+        step, model, (X, Y) = classifier(backend)
+        optimizer = make(model.parameters())
+        with step.train(optimizer) as train:
+            for _ in range(20):
+                value = train(X, Y)
+            after, _ = step.value_and_grad(X, Y)  # it reads what the devices have
+        assert 0 < abs(after - value) < 0.5
         states = [number for p in model.parameters() for number in optimizer.state[p]]
         found.append([value, *(p.data for p in model.parameters()), *states])
     assert np.allclose(*found, 1e-12, 1e-14)
@@ -347,9 +330,8 @@ def test_a_loss_of_nan_moves_nothing() -> None:
 
 
 def test_an_interrupt_loses_no_step() -> None:
-    model, loss, (X, Y) = classifier()
-    step, adam = tg.compile(loss, model.parameters(), backend="jax"), optim.Adam(model.parameters())
-    first, steps = model.parameters()[0], 0
+    step, model, (X, Y) = classifier()
+    adam, first, steps = optim.Adam(model.parameters()), model.parameters()[0], 0
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     gc.disable()  # JAX has a callback of the collector, and Python drops an interrupt that comes inside of it
     try:
@@ -373,8 +355,8 @@ def test_training_without_a_batch_and_without_a_block() -> None:
     assert w.data == 1.25
     found: dict[str, list[float]] = {"numpy": [], "jax": []}
     for backend, numbers in found.items():
-        w = Value(2.0)
-        update = tg.compile(lambda x, w=w: (w - x) ** 2, [w], backend=backend).train(optim.Adam([w], lr=0.25))
+        w.data = 2.0
+        update = tg.compile(lambda x: (w - x) ** 2, [w], backend=backend).train(optim.Adam([w], lr=0.25))
         for _ in range(3):
             update([1.0, 1.0])
             numbers.append(w.data)
@@ -395,23 +377,23 @@ def test_fit_is_that_of_numpy() -> None:
 
 
 def test_fit_of_whole_batches_and_a_loss_of_nan() -> None:
-    model = nn.Sequential(nn.Dense(2, 3, "tanh", rng=0), nn.BatchNorm(3), nn.Dense(3, 1, rng=1))
-
     def loss(rows: Any, targets: Any) -> Value:
         return tg.sum([(z[0] - t) ** 2 for z, t in zip(rows, targets, strict=True)]) / len(rows)
 
-    X, y, sgd = programs.normal(6, 2), programs.normal(6), optim.SGD(model.parameters(), 0.1)
-    assert tg.fit(model, loss, (X, y), sgd, epochs=1, batched=True, backend="jax", progress=False).compiled
+    def fit(model: nn.Module) -> list[float]:
+        sgd = optim.SGD(model.parameters(), 0.1)
+        history = tg.fit(model, loss, (X, y), sgd, epochs=1, batched=True, backend="jax", progress=False)
+        assert history.compiled
+        return [p.data for p in model.parameters()]
+
+    X, y = programs.normal(6, 2), programs.normal(6)
+    fit(nn.Sequential(nn.Dense(2, 3, "tanh", rng=0), nn.BatchNorm(3), nn.Dense(3, 1, rng=1)))
     model = nn.Dense(2, 1, rng=0)
-    sgd = optim.SGD(model.parameters(), 0.1)
     before = [p.data for p in model.parameters()]
-    tg.fit(model, loss, (X, y), sgd, epochs=1, batched=True, backend="jax", progress=False)
-    moved = [p.data for p in model.parameters()]
-    assert before != moved
+    assert before != (moved := fit(model))
     y[3] = math.inf
     with pytest.warns(UserWarning, match="inf"):
-        tg.fit(model, loss, (X, y), sgd, epochs=1, batched=True, backend="jax", progress=False)
-    assert [p.data for p in model.parameters()] == moved
+        assert fit(model) == moved
 
 
 # --- Errors ----------------------------------------------------------------------------------------------------
@@ -448,23 +430,17 @@ def test_a_device_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         compiled()
 
 
-def test_wrong_meshes() -> None:
-    w = Value(1.0)
-    step, sgd = tg.compile(lambda x: w * x, [w], backend="jax"), optim.SGD([w])
+def test_wrong_meshes(monkeypatch: pytest.MonkeyPatch) -> None:
+    step, mesh = compiled(), jax.make_mesh((1,), ("batch",))
+    sgd = optim.SGD(step.parameters)
     for wrong in (8, jax.devices(), jax.sharding.Mesh(np.array(jax.devices()[0]), ())):
         with pytest.raises(TypeError, match=r"mesh is a jax\.sharding\.Mesh with one axis or more"):
             step.train(sgd, mesh=wrong)
     with pytest.raises(ValueError, match="other parameters than those of the compiled function"):
         step.train(optim.SGD([Value(1.0)]))
-
-
-def test_a_device_of_the_mesh_that_jax_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
-    mesh = jax.make_mesh((1,), ("batch",))
     monkeypatch.setattr(jax, "devices", lambda *platform: [])
-    w = Value(1.0)
-    step = tg.compile(lambda x: w * x, [w], backend="jax")
     with pytest.raises(ValueError, match="which is not among the devices of JAX"):
-        step.train(optim.SGD([w]), mesh=mesh)
+        step.train(sgd, mesh=mesh)
 
 
 def start(program: str, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
@@ -579,24 +555,6 @@ def small_step(**options: Any) -> Any:
 BATCH = np.ones((5, 2)), np.linspace(0, 1, 5)
 
 
-def test_an_encoder_and_a_decoder_have_lengths_of_their_own() -> None:
-    """All are right, the short ones too."""
-    parameters = programs.flat(recurrences.W, recurrences.U, recurrences.b, recurrences.v)
-
-    def loss(source: Any, target: Any) -> Value:
-        h, total = recurrences.recurrent(source)[-1], Value(0.0)
-        for now in target:
-            h = recurrences.tanh(
-                programs.plus(programs.linear(recurrences.U, h), programs.linear(recurrences.W, now))
-            )
-            total = total + tg.dot(h, recurrences.v)
-        return total / len(target)
-
-    step = tg.compile(loss, parameters, backend="jax")
-    for lengths in [(8, 5), (1, 2), (2, 1), (5, 8)]:
-        check(step, loss, parameters, *(recurrences.normal(2, n, 2) for n in lengths))
-
-
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_verification_compiles_nothing_that_is_not_used(dtype: str) -> None:
     """XLA's compiler takes most of a first call. The same function without verification costs as many programs."""
@@ -613,8 +571,8 @@ def test_verification_compiles_nothing_that_is_not_used(dtype: str) -> None:
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_fault_of_the_printer_is_found_with_numpys_program(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """NumPy's program is right here, and the one in JAX is not."""
-    source = JaxEmitter._module
-    monkeypatch.setattr(JaxEmitter, "_module", lambda *args: source(*args).replace("nn.relu(", "nn.silu("))
+    source = text.JaxEmitter._module
+    monkeypatch.setattr(text.JaxEmitter, "_module", lambda *args: source(*args).replace("nn.relu(", "nn.silu("))
     with pytest.raises(CompileError, match="defect of the compiler"):
         small_step(dtype=dtype).value_and_grad(*BATCH)
 

@@ -13,7 +13,6 @@ from recurrences import LOOPS, OWN, X, blocks, leaves, normal, recurrent, tanh
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value
-from tinygrad_edu.compiler.backends import straight
 from tinygrad_edu.compiler.find import loops
 
 
@@ -140,22 +139,6 @@ def test_large_weights_are_not_gathered(monkeypatch: pytest.MonkeyPatch) -> None
         assert n_loops(compare(function, flat(of.Ws, of.bs, of.v), X)) == (n, n)
 
 
-ALMOST: dict[str, Any] = {
-    "another activation": lambda t, h: [(tg.sin if t == 3 else tg.tanh)(a) for a in linear(of.Ws[t], h)],
-    "no bias": lambda t, h: tanh(linear(of.Ws[t], h) if t == 3 else plus(linear(of.Ws[t], h), of.bs[t])),
-    "another width": lambda t, h: tanh([*linear(of.Ws[t], h), *h[: t == 3]])[-3:],
-    "a sum": lambda t, h: plus(linear(of.Ws[t], h), h) if t == 3 else linear(of.Ws[t], h),
-}
-
-
-@pytest.mark.parametrize("name", ALMOST)
-def test_a_block_that_differs_is_in_no_loop(name: str) -> None:
-    parameters = used(function := blocks(ALMOST[name]), flat(of.Ws, of.bs, of.v), [X])
-    step = compare(function, parameters, X)
-    assert n_loops(step) == (0, 0)
-    assert "(6, 3" not in str(step.groups)  # and no array of rows
-
-
 def test_python_reads_inputs_in_the_loop() -> None:
     def loss(x: Any) -> Value:
         h = Value(0.5)
@@ -167,16 +150,6 @@ def test_python_reads_inputs_in_the_loop() -> None:
     assert re.search(r"inputs\[0\]\[[^\]]*\bt\b", step.source)
 
 
-def test_a_wrong_python_loop_is_replaced_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    item = straight.StraightWriter._item
-    wrong = lambda self, items, first, *more: item(self, items, max(first - 1, 0), *more)  # noqa: E731
-    monkeypatch.setattr(straight.StraightWriter, "_item", wrong)
-    step = tg.compile(lambda x: tg.sum(recurrent(x)[-1]), flat(of.W, of.U, of.b), backend="python")
-    with pytest.warns(UserWarning, match="The pass 'loops' .*report"):
-        step.value_and_grad(normal(1, 40, 2))
-    assert n_loops(step) == (0, 0)
-
-
 def varying_distances(x: Any) -> Value:
     h = [x[0][0], x[0][1], x[1][0]]
     for t, distance in enumerate([1, 2, 1, 1, 3, 2, 1, 3, 3, 2]):
@@ -184,19 +157,32 @@ def varying_distances(x: Any) -> Value:
     return h[-1]
 
 
-@pytest.mark.parametrize(
-    ("function", "parameters"),
-    [
-        (varying_distances, of.w),
-        (lambda x: tg.tanh(of.w * tg.tanh(of.w * tg.tanh(of.w * x[0][0]))), of.w),  # too short to be worth a loop
-        (
-            lambda x: tg.sum([tg.sum([of.w * a[0] for a in x[: t + 1]]) ** 2 for t in range(of.T)]),
-            of.w,
-        ),  # stages grow
-    ],
-)
-def test_other_programs_have_no_loop(function: Any, parameters: Any) -> None:
-    assert n_loops(compare(function, flat(parameters), X)) == (0, 0)
+WEIGHTS = flat(of.Ws, of.bs, of.v)
+NO_LOOP: dict[str, tuple[Any, list[Value]]] = {
+    "varying distances": (varying_distances, [of.w]),
+    "too short to be worth it": (lambda x: tg.tanh(of.w * tg.tanh(of.w * tg.tanh(of.w * x[0][0]))), [of.w]),
+    "stages that grow": (
+        lambda x: tg.sum([tg.sum([of.w * a[0] for a in x[: t + 1]]) ** 2 for t in range(of.T)]), [of.w]
+    ),
+    "a block with another activation": (
+        blocks(lambda t, h: [(tg.sin if t == 3 else tg.tanh)(a) for a in linear(of.Ws[t], h)]), WEIGHTS
+    ),
+    "a block without bias": (
+        blocks(lambda t, h: tanh(linear(of.Ws[t], h) if t == 3 else plus(linear(of.Ws[t], h), of.bs[t]))), WEIGHTS
+    ),
+    "a block of another width": (blocks(lambda t, h: tanh([*linear(of.Ws[t], h), *h[: t == 3]])[-3:]), WEIGHTS),
+    "a block with a sum": (
+        blocks(lambda t, h: plus(linear(of.Ws[t], h), h) if t == 3 else linear(of.Ws[t], h)), WEIGHTS
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NO_LOOP)
+def test_other_programs_have_no_loop(name: str) -> None:
+    function, parameters = NO_LOOP[name]
+    step = compare(function, used(function, parameters, [X]), X)
+    assert n_loops(step) == (0, 0)
+    assert "(6, 3" not in str(step.groups)  # and no array of rows
 
 
 @pytest.mark.parametrize("odd", range(9))

@@ -96,6 +96,7 @@ def test_a_row_that_adds_up_to_one_is_one(n: int) -> None:
 
     assert shown(graph_of(weighted, n, one_hot=True)) == [("tanh", f"n{n}")]
     assert shown(graph_of(weighted, n))[0][0] == "mul"
+    assert shown(graph_of(lambda w, x: tg.tanh(sum(x)), n, one_hot=True)) == [tg.tanh(1.0)]
     part = graph_of(lambda w, x: sum(x[:-1]) * tg.tanh(w[0]), n, one_hot=True)
     assert not part.assumed
     assert shown(graph_of(lambda w, x: sum(x[1]), n, one_hot=True, shape=(2, n))) == [1.0]

@@ -1,15 +1,16 @@
-"""What the compiler must find in programs as people write them: products, views, one softmax, whole matrices."""
+"""What the compiler must find in programs as people write them: products, views, whole matrices, weight decay."""
 
 import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
-from comparing import values
+from comparing import compare, values
 from programs import flat, normal
 
 import tinygrad_edu as tg
-from tinygrad_edu import Value
+from tinygrad_edu import Value, nn
 
 
 def compiled(function: Callable[..., Any], parameters: Any, *batch: Any) -> Any:
@@ -81,26 +82,6 @@ def test_max_pooling_reads_slices_and_sets_its_gradient_once() -> None:
     assert not any("[...] = 0" in line or "scatter_add" in line for line in lines)
 
 
-def test_a_softmax_is_computed_once_and_its_gradient_reads_it() -> None:
-    W = values(normal(5, 3))
-
-    def loss(x: Any, y: Any) -> Value:
-        shares = tg.softmax([tg.dot(w, x) for w in W])
-        return tg.sum([(p - t) ** 2 for p, t in zip(shares, y, strict=True)])
-
-    step = compiled(loss, W, normal(4, 3), normal(4, 5))
-    text = "\n".join(statements(step))
-    assert text.count("softmax(") == 1
-    assert "np.exp(" not in text
-    assert "softmax" in str(step.groups)
-
-
-def test_no_array_of_ones_is_filled_for_a_sum() -> None:
-    w = values(normal(3))
-    step = compiled(lambda x: tg.sum([(a * b) ** 2 for a, b in zip(w, x, strict=True)]), w, normal(4, 3))
-    assert "[...] = 1" not in step.source
-
-
 def test_the_gradient_of_a_scalar_parameter_is_a_sum_of_products() -> None:
     a = Value(0.3, label="a")
 
@@ -112,3 +93,51 @@ def test_the_gradient_of_a_scalar_parameter_is_a_sum_of_products() -> None:
     lines = statements(compiled(loss, [a], normal(4)))
     assert not any(".sum(axis=0" in line for line in lines)  # but three products of vectors, without an array
     assert sum("vecdot" in line for line in lines) == 3
+
+
+# --- Weight decay is one product of the vector of the parameters ------------------------------------------------
+MODEL = nn.MLP(2, [3, 3, 1], rng=0)
+PARAMETERS = MODEL.parameters()
+LAYER = PARAMETERS[:9]
+BATCH = normal(5, 2)
+
+
+def squares(parameters: list[Value]) -> Value:
+    return tg.sum([p * p for p in parameters])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(
+    ("decay", "slice"),
+    [
+        (lambda: 0.01 * sum(p * p for p in PARAMETERS), "0:25"),
+        (lambda: tg.sqrt(tg.dot(PARAMETERS, PARAMETERS)), "0:25"),
+        (lambda: squares(LAYER) / 2 - 0.1 * tg.sum(LAYER), "0:9"),
+        (lambda: squares(PARAMETERS[::-1]) * PARAMETERS[3], "0:25"),
+    ],
+)
+def test_squares_that_fill_a_part_of_the_vector_are_one_product(decay: Any, slice: str, dtype: str) -> None:
+    step = compare(lambda x: MODEL(x) ** 2 + decay(), PARAMETERS, BATCH, dtype=dtype)
+    assert f"theta = parameters[{slice}]\n" in step.source
+    assert f"gradient[{slice}] += dtheta\n" in step.source
+    assert step.source.count("np.vecdot(") == 1
+
+
+@pytest.mark.parametrize(
+    "decay",
+    [
+        lambda: squares([p for p in PARAMETERS if ".w" in p.label]),  # with the biases between them
+        lambda: squares(PARAMETERS[:-1]) + PARAMETERS[-1] ** 3 + PARAMETERS[0] * PARAMETERS[0],
+        lambda: tg.dot(PARAMETERS, PARAMETERS[::-1]),
+    ],
+)
+def test_other_products_of_parameters_stay_apart(decay: Any) -> None:
+    step = compare(lambda x: MODEL(x) ** 2 + 0.1 * decay(), PARAMETERS, BATCH)
+    assert "gradient[0:25] += " not in step.source
+
+
+def test_a_parameter_that_is_read_by_the_decay_alone() -> None:
+    weights = [Value(0.1 * i, label=f"w{i}") for i in range(4)] + [Value(2.0, label="theta")]
+    step = compare(lambda x: tg.dot(weights[:3], x) ** 2 + squares(weights), weights, np.ones((2, 3)))
+    assert step.value_and_grad(np.ones((2, 3)))[1][4] == 4.0
+    assert "sum of theta_ ** 2" in str(step.groups)

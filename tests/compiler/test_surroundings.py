@@ -13,20 +13,17 @@ import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
 
 X = np.array([1.0, 2.0, 3.0])
-LAM = 0.1
+LAM, FROZEN = 0.1, Value(0.1)
 CONFIG = types.SimpleNamespace(lam=0.1, inner=types.SimpleNamespace(lam=0.1), table={"lam": 0.1}, rates=[0.3, 0.1])
+Place = Callable[[Value], tuple[Any, Callable[[float], Any]]]  # a loss, and what changes a number around it
 
 
 class Settings:
     lam = 0.1
 
 
-def of_global(w: Value, x: Any) -> Value:
-    return (x * w - 1) ** 2 + LAM * w * w
-
-
-def helper(w: Value) -> Value:
-    return CONFIG.inner.lam * w * w
+def penalised(w: Value, x: Any, lam: Any) -> Value:
+    return (x * w - 1) ** 2 + lam * w * w
 
 
 class Penalty:
@@ -34,83 +31,63 @@ class Penalty:
         self.w, self.lam = w, 0.1
 
     def __call__(self, x: Any) -> Value:
-        return (x * self.w - 1) ** 2 + self.shrink()
+        return penalised(self.w, x, self.shrink())
 
-    def shrink(self) -> Value:
-        return self.lam * self.w * self.w
+    def shrink(self) -> float:
+        return self.lam
 
 
 def closure(w: Value) -> tuple[Any, Any]:
     lam = 0.1
 
-    def loss(x: Any) -> Value:
-        return (x * w - 1) ** 2 + lam * w * w
-
     def change(number: float) -> None:
         nonlocal lam
         lam = number
 
-    return loss, change
+    return lambda x: penalised(w, x, lam), change
 
 
 def default(w: Value) -> tuple[Any, Any]:
     def loss(x: Any, lam: float = 0.1) -> Value:
-        return (x * w - 1) ** 2 + lam * w * w
+        return penalised(w, x, lam)
 
-    return loss, lambda number: setattr(loss, "__defaults__", (number,))
-
-
-def a_global(w: Value) -> tuple[Any, Any]:
-    return lambda x: of_global(w, x), lambda number: globals().update(LAM=number)
+    return loss, put(loss, "__defaults__", lambda number: (number,))
 
 
-def an_object(w: Value) -> tuple[Any, Any]:
-    penalty = Penalty(w)
-    return penalty, lambda number: setattr(penalty, "lam", number)
+def put(holder: Any, name: str = "lam", made: Callable[[float], Any] = float) -> Callable[[float], Any]:
+    return lambda number: setattr(holder, name, made(number))
 
 
-def a_method(w: Value) -> tuple[Any, Any]:
-    penalty = Penalty(w)
-    return penalty.__call__, lambda number: setattr(penalty, "lam", number)
+def in_(change: Callable[[float], Any], number: Callable[[], Any]) -> Place:
+    return lambda w: (lambda x: penalised(w, x, number()), change)
 
 
-def a_partial(w: Value) -> tuple[Any, Any]:
-    loss = functools.partial(lambda x, lam: (x * w - 1) ** 2 + lam * w * w, lam=0.1)
-    return loss, lambda number: loss.keywords.update(lam=number)
-
-
-def a_frozen_value(w: Value) -> tuple[Any, Any]:
-    lam = Value(0.1)
-    return lambda x: (x * w - 1) ** 2 + lam * w * w, lambda number: setattr(lam, "data", number)
-
-
-def in_(change: Callable[[float], Any], number: Callable[[], Any]) -> Callable[[Value], tuple[Any, Any]]:
-    return lambda w: (lambda x: (x * w - 1) ** 2 + number() * w * w, change)
-
-
-PLACES: dict[str, Callable[[Value], tuple[Any, Any]]] = {
+PLACES: dict[str, Place] = {
     "closure": closure,
     "default": default,
-    "global": a_global,
-    "object": an_object,
-    "method": a_method,
-    "partial": a_partial,
-    "frozen": a_frozen_value,
-    "attribute": in_(lambda number: setattr(CONFIG, "lam", number), lambda: CONFIG.lam),
+    "global": in_(lambda number: globals().update(LAM=number), lambda: LAM),
+    "object": lambda w: (penalty := Penalty(w), put(penalty)),
+    "method": lambda w: ((penalty := Penalty(w)).__call__, put(penalty)),
+    "partial": lambda w: (
+        loss := functools.partial(lambda x, lam: penalised(w, x, lam), lam=0.1),
+        lambda number: loss.keywords.update(lam=number),
+    ),
+    "frozen": in_(put(FROZEN, "data"), lambda: FROZEN),
+    "attribute": in_(put(CONFIG), lambda: CONFIG.lam),
     "dict": in_(lambda number: CONFIG.table.update(lam=number), lambda: CONFIG.table["lam"]),
     "list": in_(lambda number: CONFIG.rates.__setitem__(1, number), lambda: CONFIG.rates[1]),
-    "class": in_(lambda number: setattr(Settings, "lam", number), lambda: Settings.lam),
-    "derived": in_(lambda number: setattr(CONFIG, "lam", number), lambda: 1 - CONFIG.lam / 3),
-    "exponent": lambda w: (lambda x: (x * w) ** CONFIG.lam, lambda number: setattr(CONFIG, "lam", number)),
-    "helper": lambda w: (lambda x: x * helper(w), lambda number: setattr(CONFIG.inner, "lam", number)),
+    "class": in_(put(Settings), lambda: Settings.lam),
+    "derived": in_(put(CONFIG), lambda: 1 - CONFIG.lam / 3),
+    "exponent": lambda w: (lambda x: (x * w) ** CONFIG.lam, put(CONFIG)),
+    "inside": in_(put(CONFIG.inner), lambda: CONFIG.inner.lam),
     "structure": lambda w: (
         lambda x: (x * w - 1) ** 2 + (CONFIG.lam * w * w if CONFIG.lam > 0.5 else 2.0 * w),
-        lambda number: setattr(CONFIG, "lam", number),
+        put(CONFIG),
     ),
     "replaced": in_(
-        lambda number: setattr(CONFIG, "inner", types.SimpleNamespace(lam=number)), lambda: CONFIG.inner.lam
+        put(CONFIG, "inner", lambda number: types.SimpleNamespace(lam=number)), lambda: CONFIG.inner.lam
     ),
-    "mathematics": in_(lambda number: setattr(CONFIG, "lam", number), lambda: math.exp(CONFIG.lam)),
+    "mathematics": in_(put(CONFIG), lambda: math.exp(CONFIG.lam)),
 }
 CONSTANT = {"mathematics", "structure"}  # these may need a program for each number
 
@@ -161,14 +138,13 @@ def test_what_decides_structure_makes_a_program_that_is_kept(numbers: list[Any])
 
 
 def test_inside_a_block_and_in_training() -> None:
-    w, lam = Value(0.7), [0.5]
-    step = tg.compile(lambda x: (x * w - 1) ** 2 + lam[0] * w * w, [w])
-    other = Value(0.7)
+    w, other, lam = Value(0.7), Value(0.7), [0.5]
+    step = tg.compile(lambda x: penalised(w, x, lam[0]), [w])
     with step.train(tg.optim.SGD([w], lr=0.05)) as update:
         for i in range(10):
             lam[0] = 0.5 - 0.05 * i
             value = update(X)
-            expected = eager(lambda x: (x * other - 1) ** 2 + lam[0] * other * other, other)
+            expected = eager(lambda x: penalised(other, x, lam[0]), other)
             np.testing.assert_allclose(value, expected[0], rtol=1e-9)
             other.data -= 0.05 * other.grad
 

@@ -1,9 +1,12 @@
-"""Programs written for micrograd compile as they are: the import is all that changed."""
+"""Programs written for micrograd, in the styles of many people, compile as they are but for the import."""
 
 import math
 import random
+import sys
 import threading
 from collections.abc import Callable
+from math import log as logarithm
+from random import choice, gauss
 from typing import Any
 
 import numpy as np
@@ -16,38 +19,74 @@ from tinygrad_edu.micrograd.engine import Value
 
 RNG = np.random.default_rng(0)
 W = [Value(x) for x in RNG.normal(size=4).tolist()]
-X = RNG.normal(size=(5, 4))
+X, FORTY = RNG.normal(size=(5, 4)), RNG.normal(size=(40, 4))
+UNITS = [[Value(x) for x in row] for row in RNG.normal(size=(24, 4)).tolist()]
+ALL = [*W, *(w for row in UNITS for w in row)]
+PAIRS = [[Value(x) for x in row] for row in RNG.normal(size=(5, 2)).tolist()]
+TOKENS, TWO = np.array([3, 0, 2, 1, 4]), Value(2.0)
+OWN, NUMPY, LEGACY = random.Random(1), np.random.default_rng(2), np.random.RandomState(3)
+pytestmark = pytest.mark.filterwarnings("ignore:The function does not use")
 
 
-def values(row: Any) -> Any:
-    if row.ndim:
-        return [Value(x) for x in row.tolist()]
-    return int(row) if row.dtype.kind == "i" else Value(float(row))
+def seed(n: int) -> None:
+    """Every generator begins anew."""
+    random.seed(n)
+    np.random.seed(n)
+    OWN.seed(n)
+    LEGACY.seed(n)
+    NUMPY.bit_generator.state = np.random.default_rng(n).bit_generator.state
 
 
-def agrees(function: Callable[..., Any], parameters: list[Value], *batch: Any) -> Any:
-    """Value and gradient of the compiled function are those of the program itself, also at other parameters."""
-    step = tg.compile(function, parameters)
+def values(example: Any) -> Any:
+    """An example as the program gets it: of an array Values, or plain ints; of a list what is in it."""
+    if not isinstance(example, np.ndarray | np.generic):
+        return example
+    if example.ndim:
+        return [Value(x) for x in example.tolist()]
+    return int(example) if example.dtype.kind == "i" else Value(float(example))
+
+
+def results_of(function: Callable[..., Any], batch: Any, n: int) -> list[Any]:
+    seed(n)
+    return [function(*map(values, one)) for one in (zip(*batch, strict=True) if batch else [()])]
+
+
+def agrees(function: Callable[..., Any], parameters: list[Value], *batch: Any, backend: str = "numpy") -> Any:
+    """Value, gradient and outputs of the compiled function are those of the program itself, at several parameters.
+
+    What is drawn at random too, example after example: a trace draws nothing.
+    """
+    step = tg.compile(function, parameters, backend=backend)
     before = [p.data for p in parameters]
     try:
-        for shift in (0.0, 0.13, -0.31):
+        for n, shift in enumerate((0.0, 0.13, -0.31)):
             for p, number in zip(parameters, before, strict=True):
                 p.data = number + shift
+            SCALE[0] = 2.0 + n
+            seed(n)
             value, gradient = step.value_and_grad(*batch)
-            roots = [function(*map(values, one)) for one in zip(*batch, strict=True)]
-            roots = [root[0] if isinstance(root, tuple) else root for root in roots]
+            drawn = random.random(), NUMPY.random()
+            results = results_of(function, batch, n)
+            assert drawn == (random.random(), NUMPY.random())
+            losses = [result[0] if isinstance(result, tuple) else result for result in results]
             for p in parameters:
                 p.grad = 0.0
-            for root in roots:
-                root.backward()
-            assert value == pytest.approx(np.mean([root.data for root in roots]), rel=1e-12)
-            np.testing.assert_allclose(gradient, [p.grad / len(roots) for p in parameters], rtol=1e-10, atol=1e-12)
+            for loss in losses:
+                loss.backward()
+            assert value == pytest.approx(np.mean([loss.data for loss in losses]), rel=1e-12)
+            slopes = [p.grad / len(losses) for p in parameters]
+            np.testing.assert_allclose(gradient, slopes, rtol=1e-9, atol=1e-12)
+            if isinstance(results[0], tuple):
+                seed(n)
+                rows = [[x.data if isinstance(x, Value) else float(x) for x in result] for result in results]
+                np.testing.assert_allclose(step.predict(*batch), rows, rtol=1e-12)
     finally:
         for p, number in zip(parameters, before, strict=True):
             p.data = number
     return step
 
 
+# --- Operations by hand -----------------------------------------------------------------------------------------
 def log(p: Any) -> Value:
     clamped = max(p.data, 1e-12)
     return Value(math.log(clamped), (p,), (1.0 / clamped,))
@@ -83,13 +122,28 @@ def relu(x: Any) -> Value:
     return out
 
 
+def relu_by_branch(x: Any) -> Value:
+    out = Value(0 if x.data < 0 else x.data, (x,), "ReLU")
+
+    def backward() -> None:
+        if out.data > 0:
+            x.grad += out.grad
+
+    out._backward = backward
+    return out
+
+
 def three(a: Any, b: Any, c: Any) -> Value:
     number = a.data * b.data + math.sin(c.data) ** 2
     return Value(number, (a, b, c), (b.data, a.data, 2 * math.sin(c.data) * math.cos(c.data)))
 
 
+def scores(x: Any) -> list[Any]:
+    return [w * a for w, a in zip(W, x, strict=True)]
+
+
 def dot(x: Any) -> Any:
-    return sum(a * b for a, b in zip(W, x, strict=True))
+    return sum(scores(x))
 
 
 def cleared(x: Any) -> Any:
@@ -103,7 +157,7 @@ BY_HAND: dict[str, Callable[[Any], Any]] = {
     "two operands": lambda x: multiplied(multiplied(W[0], W[1]), x[0]) + multiplied(W[2], W[3]),
     "one operand twice": lambda x: multiplied(W[0], W[0]) * x[0] + dot(x),
     "three operands": lambda x: three(W[0], W[1] * x[1], W[2]) * three(x[0], W[3], dot(x)),
-    "softmax and log": lambda x: -log(softmax([a * b for a, b in zip(W, x, strict=True)])[1]),
+    "softmax and log": lambda x: -log(softmax(scores(x))[1]),
     "a closure": lambda x: tanh(dot(x), Value) ** 2,
     "a closure of two operands": lambda x: product(W[0], x[0]) + product(W[1], W[1]) + product(W[2], W[3]),
     "a closure with max": lambda x: relu(dot(x)) * W[0] + relu(-dot(x)),
@@ -112,9 +166,10 @@ BY_HAND: dict[str, Callable[[Any], Any]] = {
     "a constant on the left": lambda x: (
         Value(0.0) + W[0] * x[0] + Value(2.0) * dot(x) - Value(1.0) / (W[1] ** 2 + 1)
     ),
-    "a sum that begins with a Value": lambda x: sum((a * b for a, b in zip(W, x, strict=True)), Value(0.0)) ** 2,
+    "a sum that begins with a Value": lambda x: sum(scores(x), Value(0.0)) ** 2,
     "a constant to a power": lambda x: Value(2.0) ** dot(x),
     "a number of math as a constant": lambda x: dot(x) / Value(math.sqrt(sum(a.data**2 for a in x) + 1.0)),
+    "a logarithm of another base": lambda x: dot(x) * Value(math.log((dot(x) ** 2 + 2).data, 2.0)),
     "isinstance": lambda x: dot(x) if isinstance(dot(x), Value) else Value(0.0),
     "gradients that are cleared inside": cleared,
     "functions of NumPy": lambda x: (
@@ -126,51 +181,22 @@ BY_HAND: dict[str, Callable[[Any], Any]] = {
     ),
     "sums and norms of math": lambda x: dot(x) / math.hypot(2.0, W[0].data) * math.fsum(w.data for w in W),
     "a slope that is chosen": lambda x: dot(x) * (2.0 if math.isnan(dot(x).data) else float(W[0].data)),
+    "a slope that is not the derivative": lambda x: Value((W[0] * x[0]).data ** 2, (W[0],), (5.0,)) + dot(x),
+    "a metric beside the loss": lambda x: ((dot(x) - 1) ** 2, math.sqrt(((dot(x) - 1) ** 2).data)),
+    "an operation of a constant and an example": lambda x: (W[0] * Value(5.0, (TWO, x[0]), (0.0, 1.0)) - 1) ** 2,
 }
 
 
-@pytest.mark.parametrize("name", BY_HAND)
-def test_operations_by_hand_compile(name: str) -> None:
-    agrees(lambda x: BY_HAND[name](x) + 0.0 * sum(W), W, X)
-
-
-def test_a_metric_may_stand_beside_the_loss() -> None:
-    def with_a_metric(x: Any) -> Any:
-        loss = (dot(x) - 1) ** 2
-        return loss, math.sqrt(loss.data)
-
-    step = agrees(with_a_metric, W, X)
-    np.testing.assert_allclose(step.predict(X)[:, 1], [with_a_metric(values(x))[1] for x in X], rtol=1e-12)
-
-
-def test_networks_whole_numbers_and_wrong_slopes() -> None:
-    model = nn.MLP(4, [5, 1])
-    agrees(lambda x: (model(x) - Value(1.0)) ** 2, model.parameters(), X)
-    agrees(lambda i: sum(w * math.sin(i / (j + 1)) for j, w in enumerate(W)), W, np.array([0, 3, 1, 2]))
-    # A slope is what the program says, not the derivative of its number.
-    agrees(lambda x: Value((W[0] * x[0]).data ** 2, (W[0],), (5.0,)) + dot(x), W, X)
-
-
-# --- Constants, and operands, that a number chooses ---------------------------------------------------------
-def relu_by_branch(x: Any) -> Value:
-    out = Value(0 if x.data < 0 else x.data, (x,), "ReLU")
-
-    def backward() -> None:
-        x.grad += (out.data > 0) * out.grad
-
-    out._backward = backward
-    return out
-
-
+# --- Constants, and operands, that a number chooses -------------------------------------------------------------
 def one_hot(token: Any) -> Any:
     x = [Value(1.0 if i == token else 0.0) for i in range(90)]
     return [sum(((0.1 * i + j) * w * x[i] for i in range(90)), Value(0.0)).tanh() for j, w in enumerate(W)]
 
 
 def masked(t: Any, x: Any) -> Any:
-    scores = [w * a + (-1e9 if i > t else 0) for i, (w, a) in enumerate(zip(W, x, strict=True))]
-    top = max(score.data for score in scores)
-    exps = [(score - top).exp() for score in scores]
+    masked = [score + (-1e9 if i > t else 0) for i, score in enumerate(scores(x))]
+    top = max(score.data for score in masked)
+    exps = [(score - top).exp() for score in masked]
     return exps[0] / sum(exps)
 
 
@@ -180,29 +206,17 @@ def largest_two(x: Any) -> Any:
 
 
 def in_order(x: Any) -> Any:
-    scores = [w * a for w, a in zip(W, x, strict=True)]
-    scores.sort(key=lambda score: -score.data)
-    return scores[0] * 2 + scores[1] * scores[3]
-
-
-TABLE = [[0.1 * i * j for j in range(4)] for i in range(5)]
-TOKENS = np.array([3, 0, 2, 1, 4])
+    ordered = scores(x)
+    ordered.sort(key=lambda score: -score.data)
+    return ordered[0] * 2 + ordered[1] * ordered[3]
 
 
 def one_hot_target(t: Any, x: Any) -> Any:
     target = [1.0 if i == t else 0.0 for i in range(4)]
-    return sum((w * a - y) ** 2 for w, a, y in zip(W, x, target, strict=True))
+    return sum((score - y) ** 2 for score, y in zip(scores(x), target, strict=True))
 
 
-def with_positions(t: Any, x: Any) -> Any:
-    return sum(w * (a + p) for w, a, p in zip(W, x, TABLE[t], strict=True)) ** 2
-
-
-def largest(x: Any) -> Any:
-    scores = [w * a for w, a in zip(W, x, strict=True)]
-    return scores[max(range(4), key=lambda i: scores[i].data)] * 3
-
-
+PLACES = [[0.1 * i * j for j in range(4)] for i in range(5)]
 BY_PATH: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "relu by a branch": (lambda x: relu_by_branch(dot(x)) * W[0] + relu_by_branch(W[1] * x[0]), (X,)),
     "relu with its slope": (lambda x: Value(max(0, dot(x).data), (dot(x),), (float(dot(x).data > 0),)), (X,)),
@@ -210,22 +224,18 @@ BY_PATH: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "one-hot": (lambda t: sum(one_hot(t)) ** 2, (np.arange(80),)),  # more than 64 paths
     "one-hot target": (one_hot_target, (TOKENS, X)),
     "a mask": (masked, (TOKENS, X)),
-    "a table of numbers": (with_positions, (TOKENS, X)),
+    "a table of numbers": (lambda t, x: dot([a + p for a, p in zip(x, PLACES[t], strict=True)]) ** 2, (TOKENS, X)),
     "numbers by a sine": (lambda t: sum(w * math.sin(t / 10**i) for i, w in enumerate(W)) ** 2, (TOKENS,)),
+    "a whole number divided": (lambda t: sum(w * math.sin(t / (j + 1)) for j, w in enumerate(W)), (TOKENS,)),
     "the largest two": (largest_two, (X,)),
     "sorted": (in_order, (X,)),
-    "the index of the largest": (largest, (X,)),
+    "the index of the largest": (lambda x: scores(x)[max(range(4), key=lambda i: scores(x)[i].data)] * 3, (X,)),
     "a float that becomes a Value": (lambda x: (dot(x) * Value(float(x[1].data))).tanh(), (X,)),
+    "a plain number that becomes a Value": (lambda x: Value(float(x)) * W[0] + W[1], ([1.0, 2.0, 4.0],)),
 }  # fmt: skip
 
 
-# --- Both sides of a branch, for every unit of a layer: 2^24 paths ------------------------------------------
-
-
-UNITS = [[Value(x) for x in row] for row in RNG.normal(size=(24, 4)).tolist()]
-ALL = [*W, *(w for row in UNITS for w in row)]
-
-
+# --- Both sides of a branch, for every unit of a layer: 2^24 paths ----------------------------------------------
 def units(f: Callable[[Any], Any], x: Any) -> Any:
     """A layer of 24 units with the activation f."""
     return sum((f(sum(w * a for w, a in zip(row, x, strict=True))) for row in UNITS), Value(0.0)) * W[0] + dot(x)
@@ -235,10 +245,6 @@ def leaky(a: Any) -> Any:
     if a.data > 0:
         return a
     return 0.01 * a
-
-
-def elu(a: Any) -> Any:
-    return a if a.data > 0 else a.exp() - 1
 
 
 def hard_tanh(a: Any) -> Any:
@@ -267,17 +273,6 @@ def stable_sigmoid(a: Any) -> Any:
     return Value(s, (a,), (s * (1 - s),))
 
 
-def relu_by_hand(a: Any) -> Any:
-    out = Value(0 if a.data < 0 else a.data, (a,), "ReLU")
-
-    def backward() -> None:
-        if out.data > 0:
-            a.grad += out.grad
-
-    out._backward = backward
-    return out
-
-
 def three_ways(a: Any) -> Any:
     if a.data > 1:
         factor, shift = 2.0, a
@@ -298,68 +293,174 @@ def root_where_there_is_one(a: Any) -> Any:
 
 
 BY_UNIT: dict[str, Callable[[Any], Any]] = {
-    f.__name__: f
-    for f in (leaky, elu, hard_tanh, huber, stable_sigmoid, relu_by_hand, three_ways, root_where_there_is_one)
-} | {
-    "a mask": lambda a: a * (1.0 if a.data > 0 else 0.0),
+    **{f.__name__: f for f in (leaky, hard_tanh, huber, stable_sigmoid, three_ways, root_where_there_is_one)},
+    "elu": lambda a: a if a.data > 0 else a.exp() - 1,
+    "relu by hand": relu_by_branch,
+    "a mask by unit": lambda a: a * (1.0 if a.data > 0 else 0.0),
     "a slope by float": lambda a: Value(max(0, a.data), (a,), (float(a.data > 0),)),
     "a mask by int": lambda a: a * int(a.data > 0) + (not a.data > 0) * 0.1,
     "an interval": lambda a: a if -0.5 < a.data < 0.5 and a.data != 0 else a * 0.3,
     "either": lambda a: a if a.data > 1 or a.data < -1 else a**2,
     "the type": lambda a: (a if type(a) is Value else Value(a)) * (2 if isinstance(a.data, float) else 0),
-    "dropout": lambda a: Value(0.0) if random.random() < 0.3 else a * (1 / 0.7),
+    "dropout by unit": lambda a: Value(0.0) if random.random() < 0.3 else a * (1 / 0.7),
     "dropout by NumPy": lambda a: a * (np.random.rand() > 0.3) + np.random.normal(0, 0.1),
     "a number drawn": lambda a: a * W[random.randint(0, 3)],
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", BY_UNIT)
-def test_both_sides_of_a_branch_are_in_the_program(name: str) -> None:
-    x = RNG.normal(size=(40, 4))
-
-    def function(x: Any) -> Any:
-        return units(BY_UNIT[name], x)
-
-    if "dr" not in name:
-        agrees(function, ALL, x)
-        return
-    step = tg.compile(function, ALL)
-    for seed in (1, 2):
-        random.seed(seed)
-        np.random.seed(seed)
-        value = step(x)
-        random.seed(seed)
-        np.random.seed(seed)
-        assert value == pytest.approx(np.mean([function(values(row)).data for row in x]), rel=1e-12)
+# --- Whole programs ---------------------------------------------------------------------------------------------
+ROWS = [([0.1 * i, 0.3 - 0.2 * i], (-1) ** i) for i in range(7)]
+XS, YS = np.array([x for x, _ in ROWS]), np.array([y for _, y in ROWS])
+SCALE, LOG = [2.0], list[Any]()
 
 
-def test_metrics_of_many_examples_in_one_loss() -> None:
+def score(x: Any) -> Any:
+    return (W[0] * x[0] + W[1] * x[1] + W[2]).tanh()
+
+
+def minibatch() -> Any:  # micrograd's demo
+    ri = np.random.permutation(XS.shape[0])[:4]
+    scores = [score(list(map(Value, row))) for row in XS[ri]]
+    losses = [(1 + -yi * s).relu() for yi, s in zip(YS[ri], scores, strict=True)]
+    accuracy = [(yi > 0) == (s.data > 0) for yi, s in zip(YS[ri], scores, strict=True)]
+    return sum(losses) / len(losses) + 1e-3 * sum(w * w for w in W), sum(accuracy) / len(accuracy)
+
+
+def sampled() -> Any:
+    total, order = 0, list(range(len(ROWS)))
+    random.shuffle(order)
+    for x, y in [*random.sample(ROWS, 3), random.choice(ROWS), ROWS[order[0]]]:
+        total = total + (score(x) - y) ** 2
+    return total * choice([0.5, 2.0]) + gauss(0, 1)
+
+
+def generators(x: float, own: random.Random = OWN) -> Any:
+    i, j = own.randrange(4), LEGACY.choice(4, 2, replace=False)
+    noise = NUMPY.normal(0, 0.1, size=2)
+    mask = (NUMPY.random(2) > 0.3) / 0.7
+    return (W[i] * x + noise[0] * mask[0]) ** 2 * SCALE[0] + W[j[0]] * W[j[1]] * mask[1]
+
+
+def seeded(x: float) -> Any:
+    random.seed(1)
+    np.random.seed(2)
+    return (W[0] * x + random.gauss(0, 1) + np.random.rand()) ** 2
+
+
+def dropout(x: float) -> Any:
+    hidden: list[Any] = []
+    for w in W:
+        if random.random() < 0.4:
+            hidden.append(Value(0.0))
+        else:
+            hidden.append((w * x).tanh() / 0.6)
+    return sum(hidden) ** 2
+
+
+def noisy(x: Any) -> Any:
+    noise = [random.uniform(-1, 1) * random.normalvariate(0, 1) for _ in x]
+    return dot([a + b for a, b in zip(x, noise, strict=True)]) * (1.0 * (random.random() < 0.5))
+
+
+def metrics(x: float, y: float) -> Any:
+    loss = sum(map(Value.tanh, [w * x for w in W])) - y
+    print("%.3f of %d" % (loss.data, len(W)), f"{loss.data:.2e}", round(loss.data, 2))  # noqa: UP031
+    LOG.append({"loss": int(loss.data * 100), "log": logarithm(abs(loss.data) + 1)})
+    return loss**2, round(loss.data, 4), round(loss.data * 3), int(loss.data * 7), abs(loss.data) // 1
+
+
+def words(tokens: list[int]) -> Any:
+    labels = [(i % 3, 0.1 * i) for i in range(5)]
+    total = Value(0.0)
+    for a, b in zip(tokens, tokens[1:], strict=False):  # noqa: RUF007  # as people write it
+        kind, bias = labels[a]
+        row = PAIRS[a]
+        total += (row[0] - PAIRS[b][1] + bias) ** 2 * (2.0 if row is PAIRS[2] else 1.0) * (kind + 1)
+    return total
+
+
+def metrics_of_many() -> Any:
     """The outcomes of 40 comparisons, which are numbers: 2^40 paths."""
-    rows = [(values(row), int(row[0] > 0)) for row in RNG.normal(size=(40, 4))]
+    right = hits = best = 0
+    total = Value(0.0)
+    for x, y in ((values(row), int(row[0] > 0)) for row in FORTY):
+        scores = [w * a for w, a in zip(W[:3], x[:3], strict=True)]
+        if (scores[0].data > 0) == (y > 0):
+            right += 1
+        data = [score.data for score in scores]
+        hits += data.index(max(data)) == y
+        best += scores.index(max(scores, key=lambda score: score.data)) == y
+        scores.sort(key=lambda score: score.data, reverse=True)
+        total += (scores[0] - scores[1] * y) ** 2
+    return total, right / 40, hits / 40, best / 40
 
-    def loss() -> Any:
-        right = hits = best = 0
-        total = Value(0.0)
-        for x, y in rows:
-            scores = [w * a for w, a in zip(W[:3], x[:3], strict=True)]
-            if (scores[0].data > 0) == (y > 0):
-                right += 1
-            data = [score.data for score in scores]
-            hits += data.index(max(data)) == y
-            best += scores.index(max(scores, key=lambda score: score.data)) == y
-            scores.sort(key=lambda score: score.data, reverse=True)
-            total += (scores[0] - scores[1] * y) ** 2
-        return total, right / 40, hits / 40, best / 40
 
-    step = tg.compile(loss, W[:3])
-    for shift in (0.0, 0.7, -0.4):
-        for w in W[:3]:
-            w.data += shift
-        value, *metrics = loss()
-        assert step.value_and_grad()[0] == pytest.approx(value.data, rel=1e-12)
-        assert step.predict()[0].tolist() == pytest.approx([value.data, *metrics], rel=1e-12)
-        for w in W[:3]:
-            w.data -= shift
+MODEL = nn.MLP(4, [5, 1])
+PROGRAMS: dict[str, tuple[Callable[..., Any], list[Value], tuple[Any, ...]]] = {
+    **{name: (function, W, (X,)) for name, function in BY_HAND.items()},
+    **{name: (function, W, batch) for name, (function, batch) in BY_PATH.items()},
+    **{name: (lambda x, f=f: units(f, x), ALL, (FORTY,)) for name, f in BY_UNIT.items()},
+    "a network": (lambda x: (MODEL(x) - Value(1.0)) ** 2, MODEL.parameters(), (X,)),
+    "words": (words, [p for row in PAIRS for p in row], ([[0, 1, 2, 4], [2, 2, 3, 1]],)),
+    "metrics": (metrics, W, ([0.5, 0.7, -1.2], [0.1, 0.9, 2.0])),
+    "noise and dropout of an array": (noisy, W, (X,)),
+    **{f.__name__: (f, W, ()) for f in (minibatch, sampled, metrics_of_many)},
+    **{f.__name__: (f, W, ([0.5, 0.7, -1.2],)) for f in (generators, seeded, dropout)},
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_compiles_as_it_is(name: str) -> None:
+    function, parameters, batch = PROGRAMS[name]
+    agrees(function, parameters, *batch)
+
+
+def test_the_fastest_backend_draws_the_same_numbers() -> None:
+    for function in (noisy, lambda x: units(BY_UNIT["dropout by unit"], x)):
+        agrees(function, ALL, X, backend="auto")
+
+
+def test_rounding_is_that_of_python() -> None:
+    def function(x: Any) -> Any:
+        v = (W[0] * 0 + x).data
+        digits = [round(v, n) for n in (-1, 0, 1, 2, 4, 7)]
+        return W[0], int(v), math.floor(v), math.ceil(v), round(v), *digits, v // 1
+
+    ties = [(RNG.integers(-999, 999) + 0.5) / 10.0**n for n in (0, 1, 2, 4, 7, -1) for _ in range(20)]
+    xs = [0.49999999999999994, -1e-20, 2.675, *ties, *np.nextafter(ties, 9), *RNG.normal(0, 99, size=40)]
+    rows = [[getattr(x, "data", x) for x in function(float(x))] for x in xs]
+    assert tg.compile(function, W).predict(xs).tolist() == rows
+
+
+BONUS = {W[0]: 3.0, W[1]: 4.0, W[2]: 5.0}
+ITEMS: list[Callable[[int], Any]] = [
+    lambda i: W[-1 - i] * W[i - 1] + W[i % 2],  # some count from the end
+    lambda i: W[i] * BONUS[W[i]] + BONUS.get(W[i], 1.0) * W[3],
+    lambda i: W[i] * (2.0 if W[i] in (W[0], W[1]) else 1.0) * (W[i] in {W[2]: 1}),
+    lambda i: W[0] * len({W[i], W[2], W[1]}) * W.index(W[i]),
+    lambda i: W[1] * XS[i].sum() * XS[i, 1] + W[2] * XS[[i, 0]][0][1],
+    lambda i: W[2] * Backwards([1.0, 2.0, 4.0])[i],
+]
+
+
+class Backwards(list[Any]):
+    def __getitem__(self, i: Any) -> Any:
+        return list.__getitem__(self, -1 - i)
+
+
+@pytest.mark.parametrize("function", ITEMS)
+def test_an_item_is_the_one_that_python_takes(function: Callable[[int], Any]) -> None:
+    step = tg.compile(function, W)
+    for batch in ([1], [0, 1, 2], [2, 0]):
+        assert step(batch) == pytest.approx(np.mean([function(i).data for i in batch]), rel=1e-12)
+
+
+def test_a_path_that_no_run_has_taken_runs_by_itself() -> None:
+    step = tg.compile(lambda t: sum(one_hot(t)), W)
+    for tokens in ([3, 3], [3, 4, 3], range(90)):
+        assert step(np.array(tokens)) == pytest.approx(np.mean([sum(one_hot(t)).data for t in tokens]), rel=1e-12)
+    with pytest.raises(tg.TraceError, match="give different graphs"):
+        tg.compile(lambda x: W[0] * x if x.data > 0 else sum([W[1] * x.exp()]), W)([1.0, -1.0])
 
 
 def test_a_side_with_effects_is_left_as_it_is() -> None:
@@ -380,108 +481,76 @@ def test_a_side_with_effects_is_left_as_it_is() -> None:
         )
 
 
-@pytest.mark.parametrize("name", BY_PATH)
-def test_what_a_number_chooses_is_chosen_in_the_program(name: str) -> None:
-    function, batch = BY_PATH[name]
-    agrees(lambda *xs: function(*xs) + 0.0 * sum(W), W, *batch)
+# --- What is refused, and what is left as it was ----------------------------------------------------------------
+def shuffled_for_good(x: float) -> Any:
+    random.shuffle(ROWS)
+    return W[0] * ROWS[0][0][0] * x
 
 
-def test_a_path_that_no_run_has_taken_runs_by_itself() -> None:
-    step = tg.compile(lambda t: sum(one_hot(t)), W)
-    for tokens in ([3, 3], [3, 4, 3], range(90)):
-        assert step(np.array(tokens)) == pytest.approx(np.mean([sum(one_hot(t)).data for t in tokens]), rel=1e-12)
-    with pytest.raises(tg.TraceError, match="give different graphs"):
-        tg.compile(lambda x: W[0] * x if x.data > 0 else sum([W[1] * x.exp()]), W)([1.0, -1.0])
+def drawn_unseen(x: float) -> Any:
+    return W[0] * x * vars(random)["Random"].gauss(random.getstate.__self__, 0, 1)  # type: ignore[attr-defined]
 
 
-def dropped(x: Any) -> Any:
-    hidden = [(w * a).tanh() for w, a in zip(W, x, strict=True)]
-    return sum(h * (2.0 if random.random() < 0.5 else 0.0) for h in hidden) + random.gauss(0, 0.1)
+def changed_row(x: float, i: int) -> Any:
+    PAIRS[i].append(W[0])
+    return PAIRS[i][0] * x
 
 
-def noisy(x: Any) -> Any:
-    noise = [random.uniform(-1, 1) * random.normalvariate(0, 1) for _ in x]
-    return dot([a + b for a, b in zip(x, noise, strict=True)]) * (1.0 * (random.random() < 0.5))
+def sampled_action(r: float) -> Any:
+    action = random.choices(range(4), weights=[abs(w.data) for w in W])[0]
+    return W[action] * r
 
 
-@pytest.mark.parametrize("function", [dropped, noisy])
-@pytest.mark.parametrize("backend", ["numpy", "auto"])
-def test_random_numbers_are_drawn_at_each_call(function: Any, backend: str) -> None:
-    """They are those that the function draws, example after example; a trace draws none."""
-    step = tg.compile(function, W, backend=backend)
-    for seed in (0, 0, 5):
-        random.seed(seed)
-        values_of = [step(X) if seed else step.value_and_grad(X)[0], random.random()]
-        random.seed(seed)
-        expected = [np.mean([function(values(row)).data for row in X]), random.random()]
-        assert values_of == pytest.approx(expected, rel=1e-12)
+PLAIN = [0.5, -0.3], [1, 2]
+REFUSED: list[tuple[Callable[..., Any], Any, str]] = [
+    (lambda x: W[0] * eval("float")(x[0].data) + print, X, "was to become a float"),
+    (lambda x: exp(dot(x)) * len({x[0].data}), X, "the key of a dict or a set"),
+    (lambda x: Value(math.gamma(dot(x).data), (dot(x),), (1.0,)), X, "to become a float"),
+    (lambda x: Value(np.float64(dot(x).data)) * W[0], X, "to become a float"),
+    (lambda x: sum(W[i] for i in x), X, "Give whole numbers, an array of ints"),
+    (lambda x: W[0] * x + random.gauss((W[1] * x).data, 1), PLAIN, "gauss was called with a number that depends"),
+    (shuffled_for_good, PLAIN, r"line \d+ .*random.shuffle\(ROWS\).*Shuffle a copy"),
+    (drawn_unseen, PLAIN, "Draw by these, or outside"),
+    (changed_row, PLAIN, r"line \d+ .*PAIRS\[i\].append.*row = list\(table\[i\]\)"),
+    (sampled_action, PLAIN, r"random.choices .*line \d+ .*Draw outside, and give what was drawn"),
+]
 
 
-def test_random_numbers_that_cannot_be_drawn_before() -> None:
-    for function, match in {
-        (
-            lambda x: W[0] * x + random.gauss((W[1] * x).data, 1)
-        ): "random.gauss was called with a number that depends",
-        (lambda x: W[0] * (x if x.data < 0 else x + random.random())): "than for another example",
-    }.items():
-        with pytest.raises(tg.TraceError, match=match):
-            tg.compile(function, W).value_and_grad([1.0, -1.0])
+@pytest.mark.parametrize(("program", "batch", "match"), REFUSED)
+def test_what_cannot_be_followed_is_refused_and_says_what_to_write(program: Any, batch: Any, match: str) -> None:
+    rows, state = list(ROWS), random.getstate()
+    arrays = [batch] if batch is X else batch[: program.__code__.co_argcount]
+    with pytest.raises(tg.TraceError, match=match):
+        tg.compile(program, W).value_and_grad(*arrays)
+    assert rows == ROWS
+    assert state == random.getstate()
+    assert type(random.gauss) is type(random.Random(0).gauss)
+    assert choice.__self__ is vars(sys.modules["random"])["choice"].__self__  # type: ignore[attr-defined]
+
+
+def test_as_many_numbers_are_drawn_for_every_example_and_none_by_python() -> None:
+    with pytest.raises(tg.TraceError, match="than for another example"):
+        tg.compile(lambda x: W[0] * (x if x.data < 0 else x + random.random()), W).value_and_grad([1.0, -1.0])
     with pytest.raises(tg.TraceError, match=r"by random\.random\. The methods of"):
         tg.compile(lambda x: W[0] * x * random.random(), W, backend="python").value_and_grad([1.0])
 
 
-def test_a_plain_number_that_becomes_a_value() -> None:
-    def function(x: Any) -> Any:
-        return Value(float(x)) * W[0] + W[1]
-
-    assert tg.compile(function, W[:2])([1.0, 2.0, 4.0]) == np.mean([function(x).data for x in (1.0, 2.0, 4.0)])
-
-
-# --- What is refused, and what is left as it was ------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("function", "match"),
-    [
-        (lambda x: W[0] * eval("float")(x[0].data) + print, "was to become a float"),
-        (lambda x: exp(dot(x)) * len({x[0].data}), "the key of a dict or a set"),
-        (lambda x: Value(math.gamma(dot(x).data), (dot(x),), (1.0,)), "to become a float"),
-        (lambda x: Value(np.float64(dot(x).data)) * W[0], "to become a float"),
-        (lambda x: sum(W[i] for i in x), "Give whole numbers, an array of ints"),
-    ],
-)
-def test_what_cannot_be_followed_is_refused_with_its_line(function: Any, match: str) -> None:
-    with pytest.raises(tg.TraceError, match=match):
-        tg.compile(function, W).value_and_grad(X)
-
-
-def test_after_a_trace_all_is_as_before() -> None:
-    functions = max, min, math.exp, math.log, math.pow, random.random
-    step = tg.compile(lambda x: log(dot(x) ** 2 + 1) / 0 if len(x) > 9 else log(dot(x) ** 2 + 1), W)
-    step.value_and_grad(X)
-    assert (max, min, math.exp, math.log, math.pow, random.random) == functions
-    assert {type(w) for w in W} == {Value}
-    with pytest.raises(ZeroDivisionError):
-        tg.compile(lambda x: exp(dot(x)) / 0, W).value_and_grad(X)
-    assert (max, min, math.exp, math.log, math.pow, random.random) == functions
-
-
-def test_other_threads_compute_as_ever() -> None:
-    seen = []
+def test_after_a_trace_all_is_as_before_and_other_threads_compute_as_ever() -> None:
+    functions, seen = [max, min, math.exp, math.log, math.pow, random.random], []
 
     def function(x: Any) -> Any:
         thread = threading.Thread(target=lambda: seen.append((math.exp(1.0), max(2, 3), log(Value(2.0)).data)))
         thread.start()
         thread.join()
-        return log(dot(x) ** 2 + 1)
-
-    tg.compile(function, W).value_and_grad(X)
-    assert set(seen) == {(math.e, 3, math.log(2.0))}
-
-
-def test_functions_of_math_keep_their_errors() -> None:
-    def function(x: Any) -> Any:
         math.log(2.0, 10)
         with pytest.raises(ValueError, match="math domain error"):
             math.log(-1.0)
-        return log(dot(x) ** 2 + 1) * Value(math.log((dot(x) ** 2 + 2).data, 2.0))
+        return log(dot(x) ** 2 + 1)
 
     agrees(function, W, X)
+    assert set(seen) == {(math.e, 3, math.log(2.0))}
+    assert [max, min, math.exp, math.log, math.pow, random.random] == functions
+    assert {type(w) for w in W} == {Value}
+    with pytest.raises(ZeroDivisionError):
+        tg.compile(lambda x: exp(dot(x)) / 0, W).value_and_grad(X)
+    assert [max, min, math.exp, math.log, math.pow, random.random] == functions

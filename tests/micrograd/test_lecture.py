@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from micrograd_engines import MICROGPT, MICROGRAD, OURS, by_hand, same_numbers, tanh, topological
 from published import MicroGPT
 
+from tinygrad_edu.datasets import moons
 from tinygrad_edu.testing import absolute_adjoint
 
 
@@ -106,15 +107,6 @@ def operations_in_the_class(engine):
         y = (a * b - a / b).sigmoid()
         y.backward()
     return [y.data, a.grad, b.grad]
-
-
-def moons(n):
-    """Two half circles with noise, drawn from NumPy's generator as make_moons does."""
-    angles = np.linspace(0, np.pi, n // 2)
-    upper = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    lower = np.stack([1 - np.cos(angles), 0.5 - np.sin(angles)], axis=1)
-    X = np.concatenate([upper, lower]) + np.random.normal(scale=0.1, size=(n, 2))
-    return X, np.repeat([-1, 1], n // 2)
 
 
 def demo(engine, steps=6):
@@ -245,18 +237,6 @@ def test_random_programs(choices):
     assert mine[-1].data == pytest.approx(values[-1].data, rel=rounding, abs=rounding * size)
     for x, theirs in zip(ours, values, strict=False):
         assert x.grad == pytest.approx(theirs.grad, rel=0, abs=rounding * sizes.get(x, 0.0))
-
-
-def test_labels():
-    """The lecture's constructor with a label, and the names of the second lecture."""
-    a, b = OURS.Value(2.0, label="a"), OURS.Value(-3.0, (), "", "b")
-    e = a * b
-    e.label = "e"
-    d = tanh(e + 5.5)
-    d.backward()
-    assert [a.label, b.label, e.label, d.label] == ["a", "b", "e", ""]
-    assert [d._op, e._op, a._op] == ["tanh", "*", ""]
-    assert (a.grad, b.grad) == (-3.0 * e.grad, 2.0 * e.grad)
 
 
 def test_the_pass_that_the_lecture_gets_wrong():
