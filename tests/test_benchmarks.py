@@ -31,6 +31,7 @@ SCRIPTS = {  # and the engine that it compares with
     "compiling.py": "",
     "documents.py": "",
     "calculus.py": "",
+    "contenders.py": "",
     "derivatives.py": "flint",
     "soundness.py": "flint",
 }

@@ -46,9 +46,9 @@ def gradients(root: Value, wrt: Value | Iterable[Value], create_graph: bool = Fa
     for value in (root, *wrt):
         if not isinstance(value, Value):
             raise TypeError(f"gradients(root, wrt) takes Values, got {value!r} ({type(value).__name__}).")
-    order = topological_order(root)
+    interior = [node for node in topological_order(root) if node.rule]
     needed = set(wrt)  # and all that depends on it
-    for node in order:
+    for node in interior:
         if not needed.isdisjoint(node.parents):
             needed.add(node)
     kind = type(root.data)
@@ -57,8 +57,8 @@ def gradients(root: Value, wrt: Value | Iterable[Value], create_graph: bool = Fa
         return Value(kind(x)) if create_graph else kind(x)
 
     adjoints: dict[Value, Any] = {root: number(1)}
-    for node in reversed(order):
-        if node.rule and node in needed and node in adjoints:
+    for node in reversed(interior):
+        if node in needed and node in adjoints:
             out, inputs = (node, node.parents) if create_graph else (node.data, [p.data for p in node.parents])
             shares = node.rule.shares(adjoints[node], out, *inputs)
             for parent, share in zip(node.parents, shares, strict=True):

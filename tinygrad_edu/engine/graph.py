@@ -26,9 +26,10 @@ def topological_order(root: Any) -> list[Any]:
             order.append(stack.pop())
         elif node not in seen:
             seen.add(node)
-            stack.append(node)
-            stack.append(None)
-            stack += node.parents
+            if parents := node.parents:
+                stack += (node, None, *parents)
+            else:
+                order.append(node)
     return order
 
 

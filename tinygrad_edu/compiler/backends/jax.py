@@ -244,12 +244,19 @@ class JaxEmitter:
     """Writes the source of one program: `source`. Raises TypeError for a rule that does not run on symbols.
 
     plan: without its backward pass. lengths: variable -> (argument, axis) of an input that is so long there.
+    sliced: are the parameters slices of their vector? Else it is split.
     """
 
     def __init__(
-        self, plan: Plan, n_inputs: int, title: str, lengths: Mapping[str, tuple[int, int]] | None = None
+        self,
+        plan: Plan,
+        n_inputs: int,
+        title: str,
+        lengths: Mapping[str, tuple[int, int]] | None = None,
+        sliced: bool = False,
     ):
         self.plan: Plan = plan
+        self.sliced: bool = sliced
         self.n_inputs: int = n_inputs
         self.lengths: Mapping[str, tuple[int, int]] = lengths or {}
         self.program: Routine = plan.program
@@ -409,7 +416,8 @@ class JaxEmitter:
     def _parameters(self) -> list[str]:
         """Lines that read the parameters. Their vector is split into parts that have no parameter in common.
 
-        The gradient of a split is one concatenation. The gradient of a slice is as long as the whole vector.
+        The gradient of a split is one concatenation. The gradient of a slice is as long as the whole vector. But
+        XLA computes the sum of such gradients for each example at once, and copies what it concatenates.
         """
         parts: list[list[Array]] = []
         bounds, lines = [0], []
@@ -432,7 +440,10 @@ class JaxEmitter:
             bounds[-1] = max(bounds[-1], after)
         names = [part[0].name if len(part) == 1 else f"part_{i}" for i, part in enumerate(parts, 1)]
         vector, cuts = f"parameters[:{bounds[-1]}]", bounds[1:-1]
-        lines += [f"{bare(names)} = {f'jnp.split({vector}, {cuts})' if cuts else vector}"] if parts else []
+        text = f"jnp.split({vector}, {cuts})" if cuts else vector
+        if self.sliced:
+            text = bare(f"parameters[{first}:{after}]" for first, after in pairwise(bounds))
+        lines += [f"{bare(names)} = {text}"] if parts else []
         for name, part, (first, after) in zip(names, parts, pairwise(bounds), strict=True):
             lines += _columns(name, part, first, after) or self._views(name, part, first, after)
         return lines

@@ -5,7 +5,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..ir.routine import Access, Axis, B, Routine, Stmt, free_of
+from ..find.lowered import CONSTANT
+from ..ir.routine import Access, Axis, B, Routine, Stmt, free_of, parts_of
 from ..ir.symbols import Symbol
 from .numpy_operands import UFUNCS, OperandReader
 from .text import AXIS, ArrayText, bare, contraction, joined, matrix, rule_call, shown, tuple_text
@@ -54,7 +55,24 @@ class Operations(OperandReader):
         else:
             special = {"call": self._write_call, "one_hot": self._write_one_hot, "pick": self._write_pick}
             special |= {"softmax": self._softmax, "logsumexp": self._logsumexp}
+            special |= {"mul": self._outer if self._is_outer(x) else self._pointwise}
             special.get(x.op, self._pointwise)(x, to)
+
+    def _is_outer(self, x: Symbol) -> bool:
+        """Is it an outer product for each element of some axes? Of two vectors alone, multiply is as fast."""
+        if x.op != "mul" or any(y.op == "get" and y.args[0].array.source == CONSTANT for y in parts_of(x)):
+            return False
+        left, right = (free_of(y) - {self.elements.t} for y in x.args)
+        return not (left <= right or right <= left or left.isdisjoint(right))
+
+    def _outer(self, x: Symbol, to: ArrayText) -> None:
+        """NumPy's multiply takes 1.2 to 2 times as long as einsum, which does less for each short row."""
+        rest = iter("ijklmnopqrstuvwxyz")
+        letters = {axis: "b" if axis is B else next(rest) for axis in to.axes}
+        texts = [self.operand(y, to.axes) for y in x.args]
+        left, right, out = ("".join(letters[axis] for axis in text.axes) for text in (*texts, to))
+        self.write(f'np.einsum("{left},{right}->{out}", {bare(text.code for text in texts)}, out={to.code})')
+        self._release(*x.args)
 
     def _pointwise(self, x: Symbol, to: ArrayText) -> None:
         texts, read, in_place = [], [], False

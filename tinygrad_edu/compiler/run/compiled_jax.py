@@ -206,14 +206,17 @@ class CompiledJax(Compiled):
         plan = plan_of(lowered, request.gradient, has_backward=False)
         source = JaxEmitter(plan, len(request.shapes), title).source
         numpy = cache(lambda: numpy_program(lowered, request, title)[1])
-        return source, self._namespace(source, plan, lost_in_float32(lowered)) | {"numpy": numpy}
+        sliced = cache(lambda: JaxEmitter(plan, len(request.shapes), title, sliced=True).source)
+        program = self._namespace(source, plan, lost_in_float32(lowered))
+        return source, program | {"numpy": numpy, "sliced": sliced}
 
     def write_any_length(
         self, plan: Plan, n_inputs: int, title: str, lengths: dict[str, tuple[int, int]], lost: str
     ) -> tuple[str, dict[str, Any]]:
         """A program for inputs of any length, as `AnyLength` asks for it."""
         source = JaxEmitter(plan, n_inputs, title, lengths).source
-        return source, self._namespace(source, plan, lost)
+        sliced = cache(lambda: JaxEmitter(plan, n_inputs, title, lengths, sliced=True).source)
+        return source, self._namespace(source, plan, lost) | {"sliced": sliced}
 
     def _namespace(self, source: str, plan: Plan, lost: str) -> dict[str, Any]:
         """What a source defines, and a `build` as `Build` needs it."""
@@ -263,14 +266,15 @@ class JaxDerivative(Derivative):
 
     def __init__(self, jax: Any, kind: str, build: Build):
         self.jax = jax
-        source = f"{build.source}\n\n{BY_JAX[kind].format(loss=build.loss or 0)}"
+        program = build.namespace["sliced"]() if kind in ("per_example_grads", "jacobian") else build.source
+        source = f"{program}\n\n{BY_JAX[kind].format(loss=build.loss or 0)}"
         super().__init__(kind, source, jax.jit(defined(source)[kind]))
 
     def __call__(self, theta: NDArray[Any], inputs: Sequence[Any], size: int, m: int, vector: Any = None) -> Any:
-        """The derivatives of a batch, as NumPy's arrays."""
+        """The derivatives of a batch, as NumPy's arrays: to be read alone where they are XLA's memory."""
         with in_float64(self.jax, theta.dtype == np.float64):
             result: Any = self.run(theta, *inputs, *([vector] if self.kind == "hvp" else []))
-            result = tuple(map(np.array, result)) if isinstance(result, tuple) else np.array(result)
+            result = tuple(map(np.asarray, result)) if isinstance(result, tuple) else np.asarray(result)
         if self.kind == "jacobian":
             return result[:, :m]
         if inputs or self.kind != "per_example_grads":

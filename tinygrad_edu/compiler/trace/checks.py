@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from numbers import Real
 from typing import Any
 
+from ...engine.calculus import gradients
 from ...engine.graph import topological_order
 from ...engine.value import Value
 from .lending import read_numbers
@@ -121,10 +122,7 @@ def differentiated(result: Any, parameters: Sequence[Value]) -> tuple[Value, Any
     """The loss in what a function returned, and its gradients."""
     loss = result[0] if isinstance(result, tuple) else result["loss"] if isinstance(result, dict) else result
     loss = loss if isinstance(loss, Value) else Value(loss)
-    for parameter in parameters:
-        parameter.grad = 0.0
-    loss.backward()
-    return loss, [parameter.grad for parameter in parameters]
+    return loss, gradients(loss, parameters)
 
 
 def disagreement_error(wrong: str, results: Sequence[Any]) -> "CompileError":

@@ -264,7 +264,7 @@ class Surroundings:
         for _ in range(ROUNDS):
             walk, n = _Walk(self._names, self._learned), len(self._names)
             walk.visit("", Place(None, 0), self._function)
-            for kind in {part for parameter in self._learned for part in type(parameter).__mro__}:
+            for kind in {part for own in set(map(type, self._learned)) for part in own.__mro__}:
                 walk.methods(kind)
             if len(self._names) == n:
                 break
