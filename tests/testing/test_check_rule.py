@@ -629,6 +629,18 @@ def test_what_is_exact_by_chance_is_not_held_to_it(forward: str, slope: str, mor
     assert "Fractions" not in check_rule(rule).numbers
 
 
+def test_a_kink_on_the_way_makes_no_wrong_second_derivative() -> None:
+    assert check_rule(rule_of("cos(abs(x))", "-u * sin(abs(x)) * sign(x)", domain=(Interval(-9, 9),))).ok
+
+
+def test_the_larger_number_keeps_its_kind() -> None:
+    assert [type(e.maximum(x, 0)) for x in (-1.0, Fraction(-1), mp.mpf(-1), 1)] == [float, Fraction, mp.mpf, int]
+    assert isinstance(e.maximum(0, Fraction(-1)), Fraction)
+    share = "-u * heaviside(x) / pow(3 + maximum(x, 0), 2)"  # 1 / 3 of two ints is a float
+    rule = rule_of("1 / (3 + maximum(x, 0))", share, kinks=(0.0,), domain=(Interval(-9, 9),))
+    assert "Fractions" in check_rule(rule).numbers
+
+
 def test_a_kink_of_the_slope_is_no_wrong_second_derivative() -> None:
     def huber(x: Any) -> Any:
         return e.where(abs(x) < 1, x * x / 2, abs(x) - 0.5)
