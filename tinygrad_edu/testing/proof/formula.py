@@ -16,8 +16,8 @@ from ..check.case import Case
 from ..check.points import inside
 from ..check.reference import Reference, high
 from .cells import Cell, Split, Undecided, walk
-from .exact import Exact, Undefined, variables
-from .ranges import INF, Range, exactly
+from .exact import Exact, variables
+from .ranges import INF, Range, Unknown, exactly
 
 __tracebackhide__ = True  # pytest shows the user's line, not ours
 
@@ -70,15 +70,14 @@ class Refuted(AssertionError):
 
 
 class CellFormulas:
-    """Forward and slopes of a rule on one cell, as formulas. A slope is Undefined where it is infinite or 0/0."""
+    """Forward and slopes of a rule on one cell, as formulas. A slope is Unknown where it is infinite or 0/0."""
 
     def __init__(self, rule: Rule, cell: Cell):
         self.cell: Cell = cell
         self.inputs: list[Exact] = variables(cell)
-        one = self.inputs[0]
-        self.forward: Exact = one.lift(_ran(rule.forward, *self.inputs))
-        self.slopes: list[Undefined | Exact] = [
-            slope if isinstance(slope, Undefined) else Exact(cell, slope.terms) for slope in _slopes(rule, cell)
+        self.forward: Exact = self.inputs[0].lift(_ran(rule.forward, *self.inputs))
+        self.slopes: list[Unknown | Exact] = [
+            slope if isinstance(slope, Unknown) else Exact(cell, slope.terms) for slope in _slopes(rule, cell)
         ]
 
     def derivative(self, i: int) -> Exact:
@@ -123,22 +122,16 @@ def _slopes(rule: Rule, cell: Cell) -> list[Any]:
                 todo += sorted(split.cells, key=lambda c: c.is_point(n), reverse=True)
                 continue
             raise Split(replace(c, ends=c.ends[:n]) for c in split.cells) from None
-        shares = [_lifted(upstream, share) for share in rule.counted(shares, n)]
+        shares = [share * upstream.lift(1) for share in rule.counted(shares, n)]
         if not slopes:
-            slopes = [s if isinstance(s, Undefined) else s.derivative(n) for s in shares]
+            slopes = [s if isinstance(s, Unknown) else s.derivative(n) for s in shares]
         for share, slope in zip(shares, slopes, strict=True):
-            if isinstance(share, Undefined) or isinstance(slope, Undefined):
-                if isinstance(share, Undefined) != isinstance(slope, Undefined):
+            if isinstance(share, Unknown) or isinstance(slope, Unknown):
+                if isinstance(share, Unknown) != isinstance(slope, Unknown):
                     raise NotLinear("a share is not a number for some upstream", part.ends[n])
             elif not (share - upstream * slope).is_zero() or slope.derivative(n).terms:
                 raise NotLinear("a share is not proven to be upstream times the slope", part.ends[n])
     return slopes
-
-
-def _lifted(one: Exact, share: Any) -> Exact | Undefined:
-    if isinstance(share, Undefined) or (isinstance(share, float) and not math.isfinite(share)):
-        return Undefined(one.cell, getattr(share, "reason", f"{share} is not a real number"))
-    return one.lift(share)
 
 
 def pieces_of(rule: Rule, start: Sequence[Cell]) -> list[Piece]:
@@ -192,18 +185,15 @@ def _refute_upstream(rule: Rule, cell: Cell, upstreams: Sequence[float]) -> None
 def _on_open(rule: Rule, formulas: CellFormulas) -> Piece:
     cell, worst, note = formulas.cell, 0.0, ""
     status = "identity"
-    for i, slope in enumerate(formulas.slopes):
-        try:
-            difference = slope - formulas.derivative(i)
-            if isinstance(difference, Undefined):
-                raise Undecided(difference.reason)
+    try:
+        for i, slope in enumerate(formulas.slopes):
+            difference: Any = slope - formulas.derivative(i)
             if not difference.is_zero():
                 status = "bounded"
-                bound, reason = _bounded(rule, formulas, i, difference)
-                worst, note = max(worst, bound), note or reason
-        except FAILURES as reason:
-            worst, note = math.inf, str(reason) or "a branch"
-            break
+                bound, text = _bounded(rule, formulas, i, difference)
+                worst, note = max(worst, bound), note or text
+    except FAILURES as reason:
+        worst, note = math.inf, str(reason) or "a branch"
     status = status if worst <= TOLERANCE else "undecided"
     return Piece(str(cell), cell.ends, status, worst, note, formulas=formulas)
 
@@ -213,9 +203,9 @@ def _bounded(rule: Rule, formulas: CellFormulas, i: int, difference: Exact) -> t
     derivative, difference = formulas.derivative(i).cancelled(), difference.cancelled()
     try:
         ratio = difference / derivative
-        if (whole := ratio.range_of(ratio).mag) <= TOLERANCE:  # a float constant in place of the exact one
+        if (whole := ratio.range.mag) <= TOLERANCE:  # a float constant in place of the exact one
             return float(whole.upper()), ""
-    except (*FAILURES, AttributeError):  # the derivative changes its sign
+    except FAILURES:  # the derivative changes its sign
         pass
     cell = formulas.cell
 
@@ -288,7 +278,7 @@ def _on_edge(rule: Rule, edge: CellFormulas, neighbours: list[CellFormulas], unk
         for i, slope in enumerate(edge.slopes):
             limits, jumps = ([edge.derivative(i)], False) if not cell.is_tied(i) else _limits(edge, touching, i)
             known = [limit for limit in limits if limit is not None]
-            if not isinstance(slope, Undefined) and known and len(known) == len(limits):
+            if not isinstance(slope, Unknown) and known and len(known) == len(limits):
                 apart = max(_apart(slope - limit, limit) for limit in known)
                 if apart <= TOLERANCE:
                     bound = max(bound, apart)
@@ -328,14 +318,14 @@ def _limits(edge: CellFormulas, touching: Sequence[CellFormulas], i: int) -> tup
         value: Any = None
         try:
             value, limit = other.forward.on(edge.inputs), other.derivative(i).on(edge.inputs)
-            if isinstance(value, Undefined) or isinstance(limit, Undefined):
+            if isinstance(value, Unknown) or isinstance(limit, Unknown):
                 value, limit = (formula.limit(edge.inputs, i) for formula in (other.forward, other.derivative(i)))
             limits.append(limit)
         except FAILURES:
             limits.append(None)
-        if value is not None and not isinstance(value, Undefined):
+        if value is not None and not isinstance(value, Unknown):
             jump = value - edge.forward  # proven, not only not seen to be 0
-            jumps = jumps or bool(not jump.is_zero() and jump.range_of(jump).mig > 0)
+            jumps = jumps or bool(not jump.is_zero() and jump.range.mig > 0)
     return limits, jumps
 
 
@@ -344,7 +334,7 @@ def _wrong_ties(edge: CellFormulas) -> Iterator[list[int]]:
     cell = edge.cell
     for first in {cell.first(i) for i, _ in cell.same}:
         group = [first, *(i for i, _ in cell.same if cell.first(i) == first)]
-        if cell.is_point(first) or any(isinstance(edge.slopes[i], Undefined) for i in group):
+        if cell.is_point(first) or any(isinstance(edge.slopes[i], Unknown) for i in group):
             continue
         along = edge.derivative(first)
         if _apart(sum((edge.slopes[i] for i in group), along.lift(0)) - along, along) > TOLERANCE:
@@ -354,19 +344,17 @@ def _wrong_ties(edge: CellFormulas) -> Iterator[list[int]]:
 def _is_between(slope: Exact, a: Exact, b: Exact) -> bool:
     """Is the slope nowhere outside of a and b?"""
     product = (slope - a) * (b - slope)
-    if product.is_zero() or product.range_of(product).lo >= 0:
-        return True
     with contextlib.suppress(*FAILURES):
-        return product.sign(product) >= 0
+        return product.is_zero() or bool(product.range.lo >= 0) or product.sign() >= 0
     return False
 
 
 def _convention(cell: Cell, slope: Exact, limits: Sequence[Exact]) -> str:
     if cell.same:
         return "equal inputs share by convention"
-    ranges = [limit.range_of(limit) for limit in limits]
+    ranges = [limit.range for limit in limits]
     ends = sorted({float(end.mid()) if end.is_finite() else float(end) for r in ranges for end in r})
-    own = float(slope.range_of(slope).lo.mid())
+    own = float(slope.range.lo.mid())
     return f"slope {own:.6g} by convention, {ends[0]:.6g} and {ends[-1]:.6g} beside it"
 
 
@@ -416,11 +404,11 @@ def _holds_at_points(rule: Rule, cell: Cell, i: int) -> bool:
     return any(inside(rule)(point) for point in itertools.islice(points_of(cell), 4))
 
 
-def _apart(difference: Exact | Undefined, limit: Exact) -> float:
+def _apart(difference: Exact | Unknown, limit: Exact) -> float:
     """A bound on |difference| / |limit|; 0 if all terms of the difference cancel."""
-    if isinstance(difference, Undefined):
+    if isinstance(difference, Unknown):
         return math.inf
-    wrong, size = difference.range_of(difference).mag, limit.range_of(limit).mig
+    wrong, size = difference.range.mag, limit.range.mig
     if difference.is_zero() or wrong <= NOTHING:
         return 0.0
     return float((wrong / size).upper()) if size > 0 and wrong < INF else math.inf
