@@ -268,44 +268,36 @@ def _on_edge(rule: Rule, edge: CellFormulas, neighbours: list[CellFormulas], unk
     touching = [other for other in neighbours if _touches(other.cell, cell)]
     is_known = not any(_touches(other, cell) for other in unknown)
 
-    def undecided(note: str) -> Piece:
-        return Piece(str(cell), cell.ends, "undecided", note=note)
-
     try:
         for group in _wrong_ties(edge):
             _refute_edge(rule, cell, group)
-            return undecided("the shares of equal inputs do not add up to the slope of moving them together")
+            raise Undecided("the shares of equal inputs do not add up to the slope of moving them together")
         for i, slope in enumerate(edge.slopes):
-            limits, jumps = ([edge.derivative(i)], False) if not cell.is_tied(i) else _limits(edge, touching, i)
+            limits, jumps = _limits(edge, touching, i) if cell.is_tied(i) else ([edge.derivative(i)], False)
             known = [limit for limit in limits if limit is not None]
             if not isinstance(slope, Unknown) and known and len(known) == len(limits):
                 apart = max(_apart(slope - limit, limit) for limit in known)
                 if apart <= TOLERANCE:
                     bound = max(bound, apart)
                     continue
-                if any(_apart(a - b, b) > TOLERANCE for a, b in itertools.combinations(known, 2)):
-                    if any(_is_between(slope, a, b) for a, b in itertools.combinations(known, 2)):
-                        status = "kink" if status == "identity" else status
-                        notes.append(_convention(cell, slope, known))
-                        continue
-                    if not jumps and is_known:
-                        _refute_edge(rule, cell, [i])
-                        return undecided("the slope is not between those of the neighbours")
-                elif not jumps and is_known:
+                sides = [(a, b) for a, b in itertools.combinations(known, 2) if _apart(a - b, b) > TOLERANCE]
+                if any(_is_between(slope, a, b) for a, b in sides):
+                    status = "kink" if status == "identity" else status
+                    notes.append(_convention(cell, slope, known))
+                    continue
+                if not jumps and is_known:
                     _refute_edge(rule, cell, [i])
-                    return undecided("the slope is not that of the neighbours")
-            if not is_known:
-                return undecided("the slope beside it is not known")
-            if jumps or (limits and all(_is_infinite(edge, other, i) for other in touching)):
+                    raise Undecided(f"the slope is not {'between those' if sides else 'that'} of the neighbours")
+            if is_known and (jumps or (limits and all(_is_infinite(edge, other, i) for other in touching))):
                 status = "end"
                 notes.append(NO_DERIVATIVE)
                 continue
-            if len(cell.ends) == 1 or not _holds_at_points(rule, cell, i):
-                return undecided("the slope beside it is not known")
+            if not is_known or len(cell.ends) == 1 or not _holds_at_points(rule, cell, i):
+                raise Undecided("the slope beside it is not known")
             status, tested = "end", True
             notes.append(f"the slope for input {i} is tested at points, and not proven")
     except FAILURES as reason:
-        return undecided(str(reason) or "a branch")
+        return Piece(str(cell), cell.ends, "undecided", note=str(reason) or "a branch")
     if status == "identity" and bound:
         status = "bounded"
     return Piece(str(cell), cell.ends, status, bound, "; ".join(dict.fromkeys(notes)), tested)
@@ -315,15 +307,15 @@ def _limits(edge: CellFormulas, touching: Sequence[CellFormulas], i: int) -> tup
     """The slopes for input i of the neighbours at the edge, None where they are not known; is there a jump?"""
     limits, jumps = list[Exact | None](), False
     for other in touching:
-        value: Any = None
-        try:
-            value, limit = other.forward.on(edge.inputs), other.derivative(i).on(edge.inputs)
+        value: Any = Unknown("")
+        limits.append(None)
+        with contextlib.suppress(*FAILURES):
+            formulas = other.forward, other.derivative(i)
+            value, limit = (formula.on(edge.inputs) for formula in formulas)
             if isinstance(value, Unknown) or isinstance(limit, Unknown):
-                value, limit = (formula.limit(edge.inputs, i) for formula in (other.forward, other.derivative(i)))
-            limits.append(limit)
-        except FAILURES:
-            limits.append(None)
-        if value is not None and not isinstance(value, Unknown):
+                value, limit = (formula.limit(edge.inputs, i) for formula in formulas)
+            limits[-1] = limit
+        if not isinstance(value, Unknown):
             jump = value - edge.forward  # proven, not only not seen to be 0
             jumps = jumps or bool(not jump.is_zero() and jump.range.mig > 0)
     return limits, jumps
@@ -464,12 +456,6 @@ def _some_number(low: float, high: float, part: float) -> float:
     """A number of an interval that is not whole, if it can be had: so that pow refuses a negative base."""
     if low == high:
         return low
-    if math.isinf(low) and math.isinf(high):
-        return 1.718 - 2.4 * part
-    return (
-        high - 3.6 * part
-        if math.isinf(low)
-        else low + 3.6 * part
-        if math.isinf(high)
-        else low + (high - low) * part
-    )
+    if math.isinf(low):
+        return 1.718 - 2.4 * part if math.isinf(high) else high - 3.6 * part
+    return low + (3.6 if math.isinf(high) else high - low) * part
