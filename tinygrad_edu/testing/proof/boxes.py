@@ -137,12 +137,12 @@ def bound(truth: Truth, low: float, high: float, rests_on: set[str]) -> FloatBox
     try:
         x = Rounded(assumed, box)
         out = x.lift(rule.forward(x))
-        (slope,) = rule.counted(rule.backward(1.0, out, x), 1)
         errors = [_in_ulps(out, box, truth, 0), (0.0, False)]
         if out.of.mig >= MAX:
             assumed.add(OVERFLOW)
         else:
-            error, star = _in_ulps(x.lift(slope), box, truth, 1)
+            slope = x.lift(rule.counted(rule.backward(1.0, out, x), 1)[0])
+            error, star = _in_ulps(slope, box, truth, 1)
             errors[1] = error + truth.gap, star
     except Exception as reason:  # Undecided, or whatever a function for floats raises
         return FloatBox(low, high, truth, reason=str(reason))
