@@ -127,10 +127,12 @@ def where(condition, x, y):
 
 
 def maximum(x, y):
-    """The larger of the two; nan if either is."""
+    """The larger of the two; nan if either is. An int beside another kind of number becomes one of that kind."""
     if is_far(x) or is_far(y):
         return elsewhere("max", maximum, x, y)
-    return x if x >= y or x != x else y
+    if x >= y or x != x:
+        return type(y)(x) if x.__class__ is int else x
+    return type(x)(y) if y.__class__ is int else y
 
 
 def sign(x):

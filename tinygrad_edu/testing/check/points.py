@@ -19,7 +19,7 @@ TINY, LARGEST, SMALLEST_NORMAL = 5e-324, 1.7976931348623157e308, 2.0**-1022
 
 MAGNITUDES = [
     *(TINY, 1e-310, SMALLEST_NORMAL, LARGEST),
-    *(2.0**512, 2.0**1023),  # where squares and doubles overflow
+    *(2.0**256, 2.0**512, 2.0**1023),  # where fourth powers, squares and doubles overflow
     *(1.7 * 10.0**e for e in range(-307, 308, 18)),
     *(math.pi * 10.0**e for e in range(-20, 21)),
     *(k / 2 for k in range(1, 81)),

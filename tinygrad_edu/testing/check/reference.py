@@ -115,7 +115,7 @@ class Reference:
     def side(self, point: Point, i: int, sign: int) -> Any:
         """The slope for input i to the left or to the right, as `one_sided` has it.
 
-        A smooth function that bends within the step, as e^(-x^2) at 1e300, has none.
+        A smooth function that bends within the step, as e^(-x^4) at 1e300, has none.
         """
         within_reach(self.f, point)
 
@@ -218,13 +218,14 @@ def _at_enough_digits(point: Sequence[Any], compute: Callable[[], Any]) -> Any:
 
 
 def _step(point: Sequence[Any]) -> Any:
-    """So small that no kink lies within, be it at 0 or where two inputs are equal."""
-    return min([mp.mpf(1), *(abs(high(x)) for x in point if x)]) * mp.mpf(2) ** -100
+    """So small that no kink lies within, be it at 0 or where two inputs are equal, nor a wave of sin(x^2)."""
+    sizes = [abs(high(x)) for x in point if x]
+    return min([mp.mpf(1), *sizes, *(1 / size for size in sizes)]) * mp.mpf(2) ** -100
 
 
 def _precision(point: Sequence[Any]) -> int:
-    """Half the bits that two differences in a row can lose, steps of 2^-100 |x| included: mp.diff doubles them."""
-    return 800 + max([abs(mp.mag(x)) for x in point if x], default=0)
+    """Half the bits that two differences in a row can lose, by steps of 2^-100 / |x|: mp.diff doubles them."""
+    return 800 + 2 * max([abs(mp.mag(x)) for x in point if x], default=0)
 
 
 def _conditioned(point: Point, slopes: Sequence[Any]) -> Any:

@@ -15,11 +15,11 @@ from ..check.mathematics import reference_of
 from ..check.points import SMALLEST_NORMAL, inside
 from ..check.reference import LIMIT
 from ..check.reference import ulps as ulps_of
-from .cells import Clock, Undecided, walk
+from .cells import Clock, walk
 from .exact import Values
 from .formula import FAILURES, Piece
 from .ranges import ALL, BITS, Range, exactly
-from .rounded import MAX, NORMAL, TINY, Rounded, Unbounded
+from .rounded import MAX, NORMAL, TINY, Rounded
 
 LARGEST = math.nextafter(math.inf, 0)
 OVERFLOW = "where the value is beyond the floats, so that inf is right, the slope is not looked at"
@@ -137,11 +137,11 @@ def bound(truth: Truth, low: float, high: float, rests_on: set[str]) -> FloatBox
     try:
         x = Rounded(assumed, box)
         out = x.lift(rule.forward(x))
-        slope = x.lift(rule.counted(rule.backward(1.0, out, x), 1)[0])
         errors = [_in_ulps(out, box, truth, 0), (0.0, False)]
         if out.of.mig >= MAX:
             assumed.add(OVERFLOW)
         else:
+            slope = x.lift(rule.counted(rule.backward(1.0, out, x), 1)[0])
             error, star = _in_ulps(slope, box, truth, 1)
             errors[1] = error + truth.gap, star
     except Exception as reason:  # Undecided, or whatever a function for floats raises
@@ -153,8 +153,6 @@ def bound(truth: Truth, low: float, high: float, rests_on: set[str]) -> FloatBox
 
 def _in_ulps(y: Rounded, x: Range, truth: Truth, order: int) -> tuple[float, bool]:
     """The error of the value (order 0) or the slope (1) in ulps. Is it in those of a rounded input?"""
-    if isinstance(y, Unbounded):
-        raise Undecided(y.reason)
     plain = _plain(y, y.of)
     if plain <= GOAL:
         return plain, False

@@ -13,15 +13,15 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, ClassVar
+from typing import Any
 
 from flint import arb, fmpz
 
 from ...engine import elementary
 from . import sums
 from .cells import Cell, Split, Undecided
-from .facts import FUNCTIONS
-from .ranges import ALL, OwnArithmetic, Range, exactly
+from .facts import FUNCTIONS, fact
+from .ranges import ALL, COMPARISONS, OwnArithmetic, Range, exactly
 from .sums import IMAGINARY, ONE, Generator, Sum, Term
 
 ORDER = 8  # so often a quotient that is 0/0 is derived
@@ -34,21 +34,12 @@ class Exact(OwnArithmetic):
     cell: Cell
     terms: dict[frozenset[tuple[tuple[str, Any], Fraction]], Fraction]
 
-    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # a formula has many forms
-
     # --- Making ---------------------------------------------------------------------------------------------
 
     def _make(self, terms: Sum) -> Exact:
         return Exact(self.cell, terms)
 
-    def lift(self, x: Any) -> Exact:
-        """x as a formula; a float is the rational number that it is. Raises Undecided for inf and nan."""
-        if isinstance(x, Exact):
-            return x
-        if isinstance(x, Undefined):
-            raise Undecided(x.reason)
-        if isinstance(x, float) and not math.isfinite(x):
-            raise Undecided(f"{x} is not a real number")
+    def number(self, x: Any) -> Exact:
         value = Fraction(x)
         return self._make({ONE: value} if value else {})
 
@@ -64,55 +55,33 @@ class Exact(OwnArithmetic):
 
     # --- Arithmetic -----------------------------------------------------------------------------------------
 
-    def __eq__(self, other: Any) -> Any:
-        """Python's ==, which a rule may use on floats."""
-        return self._apply("equal", self, other)
-
     def _apply(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
-        """What operators and `elementary` ask for. What is undefined may stand in a branch that is not taken."""
         self.cell.clock.check()
-        if name == "plain":
-            return inputs[0]
-        if name == "where":
-            return inputs[1] if self.sign(self.lift(inputs[0])) else inputs[2]
-        try:
-            return self._computed(name, *inputs, exponent=exponent)
-        except (Undecided, ZeroDivisionError) as reason:
-            if name in COMPARISONS:
-                raise
-            return Undefined(self.cell, str(reason))
+        return super()._apply(name, *inputs, exponent=exponent)
 
-    def _computed(self, name: str, *inputs: Any, exponent: Any) -> Any:
-        if name in COMPARISONS and (side := beside_infinity(*inputs)):
-            return COMPARISONS[name](side)
-        a, *others = map(self.lift, inputs)
-        if name in COMPARISONS:
-            return COMPARISONS[name](self.sign(a - others[0]))
-        if name == "pow_n":
-            return self.power_of(a, Fraction(exponent))
-        return _OPERATIONS[name](self, a, *others) if name in _OPERATIONS else self.function(name, a)
+    def choose(self, x: Any, y: Any) -> Any:
+        return x if self.sign() else y
 
-    def _power(self, a: Exact, b: Exact) -> Exact:
-        if (constant := b.constant()) is not None or not a.terms:
-            return self.power_of(a, Fraction(self.sign(b)) if constant is None else constant)
-        return self.exp(b * self.log(a))
+    def pow(self, exponent: Exact) -> Exact:
+        """The power whose exponent is a formula."""
+        if (constant := exponent.constant()) is not None or not self.terms:
+            return self.power(Fraction(exponent.sign()) if constant is None else constant)
+        return (exponent * self.log()).exp()
 
-    def _remainder(self, a: Exact, b: Exact) -> Exact:
+    def mod(self, other: Exact) -> Exact:
+        """The remainder of a division."""
         self.cell.notes.add("formula: the jumps of floor(x / y) are left out")
-        return a - b * self.generator("floor", sums.key_of(self.lift(a / b).terms))
+        return self - other * self.generator("floor", (self / other).key)
 
-    def function(self, name: str, x: Exact) -> Exact:
-        """A function of facts.py by its name."""
-        if name not in FUNCTIONS:
-            raise Undecided(f"nothing is known of {name}: add a row to testing/proof/facts.py")
-        if formula := FUNCTIONS[name].formula:
-            return formula(x)  # type: ignore[no-any-return]  # written for any kind of number
-        return self.generator(name, sums.key_of(x.terms))
+    def function(self, name: str) -> Any:
+        if formula := fact(name).formula:
+            return formula(self)
+        return self.generator(name, self.key)
 
-    def exp(self, x: Exact) -> Exact:
+    def exp(self) -> Exact:
         """e^x: one factor for each term of x; e^(c log u) is u^c."""
         out = self.lift(1)
-        for term, c in x.terms.items():
+        for term, c in self.terms.items():
             factors = [generator for generator, exponent in term if exponent == 1]
             if len(factors) == len(term) == 1 and factors[0][0] == "log":
                 kind, key = factors[0][1]
@@ -121,42 +90,38 @@ class Exact(OwnArithmetic):
                 out = out * self.generator("e", term, c)
         return out
 
-    def log(self, x: Exact) -> Exact:
+    def log(self) -> Exact:
         """log x: the sum of the logarithms of its positive factors."""
-        if self.sign(x) != 1:
-            raise Undecided("a logarithm of a number that is not positive")
         out = self.lift(0)
-        for (kind, key), e in self.positive_factors(x):
+        for (kind, key), e in self.positive_factors():
             out = out + (self._make({key: e}) if kind == "e" else e * self.generator("log", (kind, key)))
         return out
 
-    def power_of(self, x: Exact, exponent: Fraction) -> Exact:
+    def power(self, exponent: Fraction) -> Exact:
         """x to a rational power: of a positive number, if the power is no whole number."""
         out, whole = self.lift(1), exponent.denominator == 1
         if whole and 0 <= exponent <= sums.FACTORS:
             for _ in range(int(exponent)):
-                out = out * x
+                out = out * self
         elif whole:
-            sign = self._away_from_0(x) if exponent < 0 else None
-            if len(x.terms) == 1:
-                ((term, c),) = x.terms.items()
+            sign = self._away_from_0() if exponent < 0 else None
+            if len(self.terms) == 1:
+                ((term, c),) = self.terms.items()
                 inverse, factor = sums.reduced({g: e * exponent for g, e in term})
                 return self._make({inverse: factor * sums.power(c, int(exponent))})
-            kind, base = ("sum", sign * x) if sign else ("pole", x)
-            out = self.generator(kind, sums.key_of(base.terms), exponent) * (sign or 1) ** int(exponent)
-        elif not x.terms and exponent > 0:
-            return x
-        elif self.sign(x) == 1:
-            for (kind, key), e in self.positive_factors(x):
-                out = out * self.generator(kind, key, e * exponent)
+            kind, base = ("sum", sign * self) if sign else ("pole", self)
+            out = self.generator(kind, base.key, exponent) * (sign or 1) ** int(exponent)
+        elif not self.terms and exponent > 0:
+            return self
         else:
-            raise Undecided("a fractional power of a number that is not positive")
+            for (kind, key), e in self.positive_factors():
+                out = out * self.generator(kind, key, e * exponent)
         return out
 
-    def _away_from_0(self, divisor: Exact) -> int | None:
+    def _away_from_0(self) -> int | None:
         """The sign of a divisor. Where it is not known, its zeros are left out of the cell."""
         try:
-            sign = self.sign(divisor)
+            sign = self.sign()
         except Undecided:
             self.cell.notes.add(
                 "formula: poles are left out, where a divisor is 0 that is not linear in the inputs"
@@ -166,16 +131,18 @@ class Exact(OwnArithmetic):
             raise Undecided("a division by zero")
         return sign
 
-    def positive_factors(self, x: Exact) -> Iterable[tuple[Generator, Fraction]]:
-        """The factors of a positive x, each positive, with their exponents."""
-        content, factors = sums.factored(x.terms)
+    def positive_factors(self) -> Iterable[tuple[Generator, Fraction]]:
+        """The factors of a positive number, each positive, with their exponents."""
+        if self.sign() != 1:
+            raise Undecided("a logarithm or a fractional power of a number that is not positive")
+        content, factors = sums.factored(self.terms)
         for number, side in ((abs(content.numerator), 1), (content.denominator, -1)):
             if number > 10**30:
                 raise Undecided("a root of a long fraction")
             for prime, times in fmpz(number).factor():
                 yield ("prime", int(prime)), Fraction(times * side)
         for factor, e in factors:
-            sign = self._plain_sign(self._make(factor))
+            sign = self._make(factor)._plain_sign()
             if sign not in (1, -1):
                 raise Undecided("the sign of a factor")
             if sign == 1 and len(factor) == 1:
@@ -185,6 +152,11 @@ class Exact(OwnArithmetic):
                 yield ("sum", sums.key_of(sums.add({}, factor, sign))), e
 
     # --- What is known of it --------------------------------------------------------------------------------
+
+    @property
+    def key(self) -> Any:
+        """The formula as part of a generator."""
+        return sums.key_of(self.terms)
 
     def constant(self) -> Fraction | None:
         """The rational number that it is, if it is one."""
@@ -199,30 +171,30 @@ class Exact(OwnArithmetic):
         """Is it 0 all over the cell? True is proven; False may be a failure to see it."""
         return not sums.cleared(self.terms)[1]
 
-    def sign(self, x: Exact) -> int:
-        """-1, 0 or 1 all over the cell. Raises Split where x changes its sign."""
-        if (found := self._plain_sign(x)) is not None:
+    def sign(self) -> int:
+        """-1, 0 or 1 all over the cell. Raises Split where it changes."""
+        if (found := self._plain_sign()) is not None:
             return found
-        content, factors = sums.factored(x.terms)
+        content, factors = sums.factored(self.terms)
         out = (content > 0) - (content < 0)
         for factor, e in factors:
             if e.denominator == 1:  # other powers have a positive base; an even power may be 0, or that of e^ix
-                if (found := self._plain_sign(self._make(factor))) is None:
+                if (found := self._make(factor)._plain_sign()) is None:
                     raise Undecided("a branch at a point that is not the root of a linear formula")
                 out *= found ** int(abs(e))
         return out
 
-    def _plain_sign(self, x: Exact) -> int | None:
+    def _plain_sign(self) -> int | None:
         """The sign of a formula as it stands; None if its factors may tell more."""
-        if (value := x.constant()) is not None:
+        if (value := self.constant()) is not None:
             return (value > 0) - (value < 0)
-        if linear := x.linear():
+        if linear := self.linear():
             return self._sign_of_linear(*linear)
-        signs = {self._sign_of_term(term, c) for term, c in x.terms.items()}
+        signs = {self._sign_of_term(term, c) for term, c in self.terms.items()}
         known = {sign for sign, _ in signs}
         if len(known) == 1 and any(not may_be_0 for _, may_be_0 in signs):
             return known.pop()
-        return self.range_of(x).sign
+        return self.range.sign
 
     def _sign_of_term(self, term: Term, c: Fraction) -> tuple[int | None, bool]:
         """Its sign where it is not 0, and may it be 0?"""
@@ -272,9 +244,10 @@ class Exact(OwnArithmetic):
             slopes[i] = c
         return slopes, constant
 
-    def range_of(self, x: Exact) -> Range:
-        """A range that has all values of x on the cell."""
-        return x.on([variable_range(self.cell, i) for i in range(len(self.cell.ends))])  # type: ignore[no-any-return]  # as its inputs
+    @property
+    def range(self) -> Range:
+        """A range that has all its values on the cell."""
+        return self.on([variable_range(self.cell, i) for i in range(len(self.cell.ends))])  # type: ignore[no-any-return]  # as its inputs
 
     def on(self, inputs: Sequence[Any]) -> Any:
         """The formula computed on other inputs: ranges, or formulas on another cell."""
@@ -286,7 +259,7 @@ class Exact(OwnArithmetic):
         Numerator and denominator are derived until the denominator is not 0. Raises Undecided, or what the
         formula raises, if there is no finite limit, or none is found.
         """
-        if sums.mentions("floor", sums.key_of(self.terms)):
+        if sums.mentions("floor", self.key):
             raise Undecided("a jump")
         divisor = frozenset((generator, -e) for generator, e in sums.common(self.terms) if e < 0)
         above, below = (
@@ -333,74 +306,32 @@ class Exact(OwnArithmetic):
         return self.lift(inner * FUNCTIONS[kind].slope(u)) if inner.terms else inner
 
 
-COMPARISONS: dict[str, Any] = {
-    "lt": lambda sign: sign < 0,
-    "le": lambda sign: sign <= 0,
-    "gt": lambda sign: sign > 0,
-    "ge": lambda sign: sign >= 0,
-    "equal": lambda sign: sign == 0,
-}
+def _comparison(holds: Callable[[int, int], bool]) -> Callable[[Exact, Exact], bool]:
+    return lambda a, b: holds((a - b).sign(), 0)
 
 
-_OPERATIONS: dict[str, Callable[..., Any]] = {
-    "max": lambda self, a, b: a if self.sign(a - b) >= 0 else b,
-    "abs": lambda self, a: self.sign(a) * a,
+Exact.operations = {name: _comparison(holds) for name, holds in COMPARISONS.items()} | {
+    "max": lambda a, b: a if a >= b else b,
+    "abs": lambda a: a.sign() * a,
     "sign": Exact.sign,
-    "heaviside": lambda self, a: int(self.sign(a) > 0),
-    "add": lambda self, a, b: self._make(sums.add(a.terms, b.terms)),
-    "sub": lambda self, a, b: self._make(sums.add(a.terms, b.terms, -1)),
-    "neg": lambda self, a: self._make(sums.add({}, a.terms, -1)),
-    "mul": lambda self, a, b: self._make(sums.multiply(a.terms, b.terms)),
-    "div": lambda self, a, b: a * self.power_of(b, Fraction(-1)),
-    "pow": Exact._power,
-    "mod": Exact._remainder,
-    "sigmoid": lambda self, a: 1 / (1 + self.exp(-a)),
+    "heaviside": lambda a: int(a.sign() > 0),
+    "add": lambda a, b: a._make(sums.add(a.terms, b.terms)),
+    "sub": lambda a, b: a._make(sums.add(a.terms, b.terms, -1)),
+    "neg": lambda a: a._make(sums.add({}, a.terms, -1)),
+    "mul": lambda a, b: a._make(sums.multiply(a.terms, b.terms)),
+    "div": lambda a, b: a * b.power(Fraction(-1)),
+    "pow": Exact.pow,
+    "mod": Exact.mod,
+    "sigmoid": lambda a: 1 / (1 + (-a).exp()),
     "exp": Exact.exp,
     "log": Exact.log,
-    "sqrt": lambda self, a: self.power_of(a, Fraction(1, 2)),
+    "sqrt": lambda a: a.power(Fraction(1, 2)),
 }
-
-
-@dataclass(eq=False)
-class Undefined(OwnArithmetic):
-    """What a formula has where it is 0/0, infinite or unknown. It may stand in a branch that is not taken."""
-
-    cell: Cell
-    reason: str
-
-    def _apply(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
-        if name == "where" and inputs[0] is not self:
-            return Exact(self.cell, {})._apply(name, *inputs)
-        if name == "where" or name in COMPARISONS:
-            raise Undecided(self.reason)
-        return self
-
-    def __bool__(self) -> bool:
-        raise Undecided(self.reason)
-
-    def __getattr__(self, name: str) -> Any:
-        """What a formula has, and this has not. Raises Undecided."""
-        if name != "terms" and not hasattr(Exact, name):
-            raise AttributeError(name)
-        raise Undecided(self.reason)
-
-    def is_zero(self) -> bool:
-        return False
-
-    def range_of(self, x: Any) -> Range:
-        return ALL
 
 
 def _is_positive(generator: Generator) -> bool:
     kind, key = generator
     return kind in ("prime", "sum", "pi", "erfc") or (kind == "e" and all(g != IMAGINARY for g, _ in key))
-
-
-def beside_infinity(a: Any, b: Any) -> int:
-    """The sign of a - b, if one of them is the float inf or -inf; else 0."""
-    low = (isinstance(a, float) and a == -math.inf) or (isinstance(b, float) and b == math.inf)
-    high = (isinstance(a, float) and a == math.inf) or (isinstance(b, float) and b == -math.inf)
-    return high - low
 
 
 def variables(cell: Cell) -> list[Exact]:

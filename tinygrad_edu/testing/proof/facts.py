@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from flint import arb
 
 from ...engine import elementary as e
+from .cells import Undecided
 from .ranges import ALL, FAR, Range, monotone, wave
 
 
@@ -108,4 +109,13 @@ FUNCTIONS: dict[str, Function] = {
     "erf": Function(1, monotone(arb.erf, -1, 1), _bell, saturates=True, concave=True),
     "erfc": Function(5, monotone(arb.erfc, 2, 0), lambda x: -_bell(x), saturates=True),
 }
+
+
+def fact(name: str) -> Function:
+    """The row of a function. Raises Undecided if there is none."""
+    if name not in FUNCTIONS:
+        raise Undecided(f"nothing is known of {name}: add a row to testing/proof/facts.py")
+    return FUNCTIONS[name]
+
+
 Range.functions.update((name, row.range) for name, row in FUNCTIONS.items())

@@ -16,8 +16,8 @@ from ..check.case import Case
 from ..check.points import inside
 from ..check.reference import Reference, high
 from .cells import Cell, Split, Undecided, walk
-from .exact import Exact, Undefined, variables
-from .ranges import INF, Range, exactly
+from .exact import Exact, variables
+from .ranges import INF, Range, Unknown, exactly
 
 __tracebackhide__ = True  # pytest shows the user's line, not ours
 
@@ -70,15 +70,14 @@ class Refuted(AssertionError):
 
 
 class CellFormulas:
-    """Forward and slopes of a rule on one cell, as formulas. A slope is Undefined where it is infinite or 0/0."""
+    """Forward and slopes of a rule on one cell, as formulas. A slope is Unknown where it is infinite or 0/0."""
 
     def __init__(self, rule: Rule, cell: Cell):
         self.cell: Cell = cell
         self.inputs: list[Exact] = variables(cell)
-        one = self.inputs[0]
-        self.forward: Exact = one.lift(_ran(rule.forward, *self.inputs))
-        self.slopes: list[Undefined | Exact] = [
-            slope if isinstance(slope, Undefined) else Exact(cell, slope.terms) for slope in _slopes(rule, cell)
+        self.forward: Exact = self.inputs[0].lift(_ran(rule.forward, *self.inputs))
+        self.slopes: list[Unknown | Exact] = [
+            slope if isinstance(slope, Unknown) else Exact(cell, slope.terms) for slope in _slopes(rule, cell)
         ]
 
     def derivative(self, i: int) -> Exact:
@@ -123,22 +122,16 @@ def _slopes(rule: Rule, cell: Cell) -> list[Any]:
                 todo += sorted(split.cells, key=lambda c: c.is_point(n), reverse=True)
                 continue
             raise Split(replace(c, ends=c.ends[:n]) for c in split.cells) from None
-        shares = [_lifted(upstream, share) for share in rule.counted(shares, n)]
+        shares = [share * upstream.lift(1) for share in rule.counted(shares, n)]
         if not slopes:
-            slopes = [s if isinstance(s, Undefined) else s.derivative(n) for s in shares]
+            slopes = [s if isinstance(s, Unknown) else s.derivative(n) for s in shares]
         for share, slope in zip(shares, slopes, strict=True):
-            if isinstance(share, Undefined) or isinstance(slope, Undefined):
-                if isinstance(share, Undefined) != isinstance(slope, Undefined):
+            if isinstance(share, Unknown) or isinstance(slope, Unknown):
+                if isinstance(share, Unknown) != isinstance(slope, Unknown):
                     raise NotLinear("a share is not a number for some upstream", part.ends[n])
             elif not (share - upstream * slope).is_zero() or slope.derivative(n).terms:
                 raise NotLinear("a share is not proven to be upstream times the slope", part.ends[n])
     return slopes
-
-
-def _lifted(one: Exact, share: Any) -> Exact | Undefined:
-    if isinstance(share, Undefined) or (isinstance(share, float) and not math.isfinite(share)):
-        return Undefined(one.cell, getattr(share, "reason", f"{share} is not a real number"))
-    return one.lift(share)
 
 
 def pieces_of(rule: Rule, start: Sequence[Cell]) -> list[Piece]:
@@ -192,18 +185,15 @@ def _refute_upstream(rule: Rule, cell: Cell, upstreams: Sequence[float]) -> None
 def _on_open(rule: Rule, formulas: CellFormulas) -> Piece:
     cell, worst, note = formulas.cell, 0.0, ""
     status = "identity"
-    for i, slope in enumerate(formulas.slopes):
-        try:
-            difference = slope - formulas.derivative(i)
-            if isinstance(difference, Undefined):
-                raise Undecided(difference.reason)
+    try:
+        for i, slope in enumerate(formulas.slopes):
+            difference: Any = slope - formulas.derivative(i)
             if not difference.is_zero():
                 status = "bounded"
-                bound, reason = _bounded(rule, formulas, i, difference)
-                worst, note = max(worst, bound), note or reason
-        except FAILURES as reason:
-            worst, note = math.inf, str(reason) or "a branch"
-            break
+                bound, text = _bounded(rule, formulas, i, difference)
+                worst, note = max(worst, bound), note or text
+    except FAILURES as reason:
+        worst, note = math.inf, str(reason) or "a branch"
     status = status if worst <= TOLERANCE else "undecided"
     return Piece(str(cell), cell.ends, status, worst, note, formulas=formulas)
 
@@ -213,9 +203,9 @@ def _bounded(rule: Rule, formulas: CellFormulas, i: int, difference: Exact) -> t
     derivative, difference = formulas.derivative(i).cancelled(), difference.cancelled()
     try:
         ratio = difference / derivative
-        if (whole := ratio.range_of(ratio).mag) <= TOLERANCE:  # a float constant in place of the exact one
+        if (whole := ratio.range.mag) <= TOLERANCE:  # a float constant in place of the exact one
             return float(whole.upper()), ""
-    except (*FAILURES, AttributeError):  # the derivative changes its sign
+    except FAILURES:  # the derivative changes its sign
         pass
     cell = formulas.cell
 
@@ -278,44 +268,36 @@ def _on_edge(rule: Rule, edge: CellFormulas, neighbours: list[CellFormulas], unk
     touching = [other for other in neighbours if _touches(other.cell, cell)]
     is_known = not any(_touches(other, cell) for other in unknown)
 
-    def undecided(note: str) -> Piece:
-        return Piece(str(cell), cell.ends, "undecided", note=note)
-
     try:
         for group in _wrong_ties(edge):
             _refute_edge(rule, cell, group)
-            return undecided("the shares of equal inputs do not add up to the slope of moving them together")
+            raise Undecided("the shares of equal inputs do not add up to the slope of moving them together")
         for i, slope in enumerate(edge.slopes):
-            limits, jumps = ([edge.derivative(i)], False) if not cell.is_tied(i) else _limits(edge, touching, i)
+            limits, jumps = _limits(edge, touching, i) if cell.is_tied(i) else ([edge.derivative(i)], False)
             known = [limit for limit in limits if limit is not None]
-            if not isinstance(slope, Undefined) and known and len(known) == len(limits):
+            if not isinstance(slope, Unknown) and known and len(known) == len(limits):
                 apart = max(_apart(slope - limit, limit) for limit in known)
                 if apart <= TOLERANCE:
                     bound = max(bound, apart)
                     continue
-                if any(_apart(a - b, b) > TOLERANCE for a, b in itertools.combinations(known, 2)):
-                    if any(_is_between(slope, a, b) for a, b in itertools.combinations(known, 2)):
-                        status = "kink" if status == "identity" else status
-                        notes.append(_convention(cell, slope, known))
-                        continue
-                    if not jumps and is_known:
-                        _refute_edge(rule, cell, [i])
-                        return undecided("the slope is not between those of the neighbours")
-                elif not jumps and is_known:
+                sides = [(a, b) for a, b in itertools.combinations(known, 2) if _apart(a - b, b) > TOLERANCE]
+                if any(_is_between(slope, a, b) for a, b in sides):
+                    status = "kink" if status == "identity" else status
+                    notes.append(_convention(cell, slope, known))
+                    continue
+                if not jumps and is_known:
                     _refute_edge(rule, cell, [i])
-                    return undecided("the slope is not that of the neighbours")
-            if not is_known:
-                return undecided("the slope beside it is not known")
-            if jumps or (limits and all(_is_infinite(edge, other, i) for other in touching)):
+                    raise Undecided(f"the slope is not {'between those' if sides else 'that'} of the neighbours")
+            if is_known and (jumps or (limits and all(_is_infinite(edge, other, i) for other in touching))):
                 status = "end"
                 notes.append(NO_DERIVATIVE)
                 continue
-            if len(cell.ends) == 1 or not _holds_at_points(rule, cell, i):
-                return undecided("the slope beside it is not known")
+            if not is_known or len(cell.ends) == 1 or not _holds_at_points(rule, cell, i):
+                raise Undecided("the slope beside it is not known")
             status, tested = "end", True
             notes.append(f"the slope for input {i} is tested at points, and not proven")
     except FAILURES as reason:
-        return undecided(str(reason) or "a branch")
+        return Piece(str(cell), cell.ends, "undecided", note=str(reason) or "a branch")
     if status == "identity" and bound:
         status = "bounded"
     return Piece(str(cell), cell.ends, status, bound, "; ".join(dict.fromkeys(notes)), tested)
@@ -325,17 +307,17 @@ def _limits(edge: CellFormulas, touching: Sequence[CellFormulas], i: int) -> tup
     """The slopes for input i of the neighbours at the edge, None where they are not known; is there a jump?"""
     limits, jumps = list[Exact | None](), False
     for other in touching:
-        value: Any = None
-        try:
-            value, limit = other.forward.on(edge.inputs), other.derivative(i).on(edge.inputs)
-            if isinstance(value, Undefined) or isinstance(limit, Undefined):
-                value, limit = (formula.limit(edge.inputs, i) for formula in (other.forward, other.derivative(i)))
-            limits.append(limit)
-        except FAILURES:
-            limits.append(None)
-        if value is not None and not isinstance(value, Undefined):
+        value: Any = Unknown("")
+        limits.append(None)
+        with contextlib.suppress(*FAILURES):
+            formulas = other.forward, other.derivative(i)
+            value, limit = (formula.on(edge.inputs) for formula in formulas)
+            if isinstance(value, Unknown) or isinstance(limit, Unknown):
+                value, limit = (formula.limit(edge.inputs, i) for formula in formulas)
+            limits[-1] = limit
+        if not isinstance(value, Unknown):
             jump = value - edge.forward  # proven, not only not seen to be 0
-            jumps = jumps or bool(not jump.is_zero() and jump.range_of(jump).mig > 0)
+            jumps = jumps or bool(not jump.is_zero() and jump.range.mig > 0)
     return limits, jumps
 
 
@@ -344,7 +326,7 @@ def _wrong_ties(edge: CellFormulas) -> Iterator[list[int]]:
     cell = edge.cell
     for first in {cell.first(i) for i, _ in cell.same}:
         group = [first, *(i for i, _ in cell.same if cell.first(i) == first)]
-        if cell.is_point(first) or any(isinstance(edge.slopes[i], Undefined) for i in group):
+        if cell.is_point(first) or any(isinstance(edge.slopes[i], Unknown) for i in group):
             continue
         along = edge.derivative(first)
         if _apart(sum((edge.slopes[i] for i in group), along.lift(0)) - along, along) > TOLERANCE:
@@ -354,19 +336,17 @@ def _wrong_ties(edge: CellFormulas) -> Iterator[list[int]]:
 def _is_between(slope: Exact, a: Exact, b: Exact) -> bool:
     """Is the slope nowhere outside of a and b?"""
     product = (slope - a) * (b - slope)
-    if product.is_zero() or product.range_of(product).lo >= 0:
-        return True
     with contextlib.suppress(*FAILURES):
-        return product.sign(product) >= 0
+        return product.is_zero() or bool(product.range.lo >= 0) or product.sign() >= 0
     return False
 
 
 def _convention(cell: Cell, slope: Exact, limits: Sequence[Exact]) -> str:
     if cell.same:
         return "equal inputs share by convention"
-    ranges = [limit.range_of(limit) for limit in limits]
+    ranges = [limit.range for limit in limits]
     ends = sorted({float(end.mid()) if end.is_finite() else float(end) for r in ranges for end in r})
-    own = float(slope.range_of(slope).lo.mid())
+    own = float(slope.range.lo.mid())
     return f"slope {own:.6g} by convention, {ends[0]:.6g} and {ends[-1]:.6g} beside it"
 
 
@@ -416,11 +396,11 @@ def _holds_at_points(rule: Rule, cell: Cell, i: int) -> bool:
     return any(inside(rule)(point) for point in itertools.islice(points_of(cell), 4))
 
 
-def _apart(difference: Exact | Undefined, limit: Exact) -> float:
+def _apart(difference: Exact | Unknown, limit: Exact) -> float:
     """A bound on |difference| / |limit|; 0 if all terms of the difference cancel."""
-    if isinstance(difference, Undefined):
+    if isinstance(difference, Unknown):
         return math.inf
-    wrong, size = difference.range_of(difference).mag, limit.range_of(limit).mig
+    wrong, size = difference.range.mag, limit.range.mig
     if difference.is_zero() or wrong <= NOTHING:
         return 0.0
     return float((wrong / size).upper()) if size > 0 and wrong < INF else math.inf
@@ -476,12 +456,6 @@ def _some_number(low: float, high: float, part: float) -> float:
     """A number of an interval that is not whole, if it can be had: so that pow refuses a negative base."""
     if low == high:
         return low
-    if math.isinf(low) and math.isinf(high):
-        return 1.718 - 2.4 * part
-    return (
-        high - 3.6 * part
-        if math.isinf(low)
-        else low + 3.6 * part
-        if math.isinf(high)
-        else low + (high - low) * part
-    )
+    if math.isinf(low):
+        return 1.718 - 2.4 * part if math.isinf(high) else high - 3.6 * part
+    return low + (3.6 if math.isinf(high) else high - low) * part

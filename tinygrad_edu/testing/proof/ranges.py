@@ -1,15 +1,18 @@
 """Ranges of real numbers with proven ends, by ball arithmetic (python-flint, which wraps Arb)."""
 
 import functools
+import math
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from flint import arb, ctx, fmpq
 
 from ...engine.operators import Operators
 from ...engine.rule import Rule
+from .cells import Undecided
 
 BITS = 200  # 60 digits
 INF, ZERO = arb("inf"), arb(0)
@@ -17,9 +20,26 @@ FAR = arb(10) ** 6  # e^FAR stands for anything larger, as its exponent would be
 
 
 class OwnArithmetic(Operators):
-    """A number with an arithmetic of its own: operators and `elementary` ask for `_apply(name, *inputs)`."""
+    """A number with an arithmetic of its own: operators and `elementary` ask for `_apply(name, *inputs)`.
 
-    _apply: Callable[..., Any]
+    A class has its `operations` by name, and these methods: `number` makes one of a rational number, `power` has a
+    constant exponent, `choose` is `where`, and `function` is any of facts.py by its name.
+    """
+
+    operations: ClassVar[dict[str, Callable[..., Any]]]
+    number: Callable[[Any], Any]
+    power: Callable[[Fraction], Any]
+    choose: Callable[[Any, Any], Any]
+    function: Callable[[str], Any]
+
+    def lift(self, x: Any) -> Self:
+        """x as such a number; a float is the rational number that it is. Raises Undecided if it is none."""
+        if isinstance(x, Unknown):
+            raise Undecided(x.reason)
+        if isinstance(x, float) and not math.isfinite(x):
+            raise Undecided(f"{x} is not a real number")
+        out: Self = x if hasattr(x, "_apply") else self.number(x)
+        return out
 
     def _record(self, rule: Rule, inputs: tuple[Any, ...]) -> Any:
         return rule.forward(*inputs)
@@ -27,9 +47,65 @@ class OwnArithmetic(Operators):
     def _operate(self, name: str, *inputs: Any, **parameters: Any) -> Any:
         return self._apply(name, *inputs, **parameters)
 
+    def __eq__(self, other: Any) -> Any:
+        """Python's ==, which a rule may use on floats."""
+        return self._apply("equal", self, other)
+
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # one number has many forms
+
+    def _apply(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
+        """What operators and `elementary` ask for. What is unknown may stand in a branch that is not taken.
+
+        Raises Undecided, or what the arithmetic raises, if it is not known which branch is taken.
+        """
+        if name == "plain":
+            return inputs[0]
+        try:
+            if name in COMPARISONS and (side := self.beside_infinity(*inputs)):
+                return COMPARISONS[name](side, 0)
+            if name == "where":
+                return self.lift(inputs[0]).choose(*inputs[1:])
+            a, *others = map(self.lift, inputs)
+            if name == "pow_n":
+                return a.power(Fraction(exponent))
+            return self.operations[name](a, *others) if name in self.operations else a.function(name)
+        except (Undecided, ZeroDivisionError) as reason:
+            if name == "where" or name in COMPARISONS:
+                raise
+            return Unknown(str(reason))
+
+    def beside_infinity(self, a: Any, b: Any) -> int:
+        """The sign of a - b, if one of them is the float inf or -inf; else 0."""
+        low = (isinstance(a, float) and a == -math.inf) or (isinstance(b, float) and b == math.inf)
+        high = (isinstance(a, float) and a == math.inf) or (isinstance(b, float) and b == -math.inf)
+        return high - low
+
+
+COMPARISONS: dict[str, Callable[[int, int], bool]]  # of the sign of a - b with 0
+COMPARISONS = {"lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge, "equal": operator.eq}
+
+
+class Unknown(OwnArithmetic):
+    """What is 0/0, infinite, or has no bound, for the reason given; and all that is computed from it."""
+
+    def __init__(self, reason: str):
+        self.reason: str = reason
+
+    def _apply(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
+        if name == "where" or name in COMPARISONS:
+            raise Undecided(self.reason)
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        """What a number has, and this has not. Raises Undecided."""
+        raise AttributeError(name) if name.startswith("_") else Undecided(self.reason)
+
+    def __bool__(self) -> bool:
+        raise Undecided(self.reason)
+
 
 @dataclass(eq=False, slots=True)
-class Range(Operators):
+class Range(OwnArithmetic):
     """All real numbers from lo to hi, two arbs without a radius, -inf and inf allowed.
 
     None is nearer to 0 than `gap`: so much is known of a cosine.
@@ -43,19 +119,24 @@ class Range(Operators):
     def __iter__(self) -> Iterator[Any]:
         return iter((self.lo, self.hi))
 
-    def lift(self, x: Any) -> "Range":
-        return x if isinstance(x, Range) else exactly(x)
+    def number(self, x: Any) -> "Range":
+        return exactly(x)
 
     def constants(self) -> tuple["Range", ...]:
         return _constants(ctx.prec)
 
-    def _operate(self, name: str, *inputs: Any, exponent: Any = None) -> "Range":
-        a, *others = map(self.lift, inputs)
-        if name == "pow_n":
-            return _power(a, Fraction(exponent))
-        return _ARITHMETIC[name](a, *others) if name in _ARITHMETIC else self.functions[name](a)
+    def power(self, e: Fraction) -> "Range":
+        """x^e for a rational e. If e is no whole number, x is known to be positive."""
+        if e < 0:
+            return _divide(exactly(1), self.power(-e))
+        if e.denominator != 1:
+            power = arb(fmpq(e.numerator, e.denominator))
+            return hull(end if end in (0, INF) else end**power for end in (max(self.lo, arb(0)), self.hi))
+        found = hull(end ** int(e) for end in self)
+        return Range(lower(self.mig ** int(e)), found.hi) if e and e % 2 == 0 and 0 in self else found
 
-    _apply = _operate
+    def function(self, name: str) -> "Range":
+        return self.functions[name](self)
 
     @property
     def mag(self) -> Any:
@@ -118,7 +199,7 @@ def _add(a: Range, b: Range) -> Range:
 
 def _multiply(a: Range, b: Range) -> Range:
     if a is b and a is not ALL:  # a square; ALL stands for many numbers
-        return _power(a, Fraction(2))
+        return a.power(Fraction(2))
     found = hull(arb(0) if x == 0 or y == 0 else x * y for x in a for y in b)
     if a.gap is not ZERO or b.gap is not ZERO:
         found.gap = lower(a.mig * b.mig)
@@ -137,18 +218,7 @@ def _divide(a: Range, b: Range) -> Range:
     return ALL
 
 
-def _power(x: Range, e: Fraction) -> Range:
-    """x^e for a rational e. If e is no whole number, x is known to be positive."""
-    if e < 0:
-        return _divide(exactly(1), _power(x, -e))
-    if e.denominator != 1:
-        power = arb(fmpq(e.numerator, e.denominator))
-        return hull(end if end in (0, INF) else end**power for end in (max(x.lo, arb(0)), x.hi))
-    found = hull(end ** int(e) for end in x)
-    return Range(lower(x.mig ** int(e)), found.hi) if e and e % 2 == 0 and 0 in x else found
-
-
-_ARITHMETIC: dict[str, Callable[..., Range]] = {
+Range.operations = {
     "add": _add,
     "sub": lambda a, b: _add(a, -b),
     "mul": _multiply,

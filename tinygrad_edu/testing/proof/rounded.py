@@ -10,14 +10,14 @@ An infinite float stands for any number from 2^1024 on.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from fractions import Fraction
+from typing import Any
 
 from flint import arb
 
 from .cells import Undecided
-from .exact import COMPARISONS, beside_infinity
-from .facts import FUNCTIONS
-from .ranges import INF, ZERO, OwnArithmetic, Range, exactly, hull
+from .facts import fact
+from .ranges import INF, ZERO, OwnArithmetic, Range, Unknown, exactly, hull
 
 U = arb(2) ** -53  # half an ulp, relative to the number
 ETA = arb(2) ** -1074  # the least float
@@ -47,8 +47,6 @@ class Rounded(OwnArithmetic):
     is_0: bool = False
     snapped: "Rounded | None" = None
 
-    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # two of them are never the same
-
     def __post_init__(self) -> None:
         if not (self.relative.is_finite() and self.relative < arb(1) / 4):
             raise Undecided("the rounding error has no bound here")
@@ -73,11 +71,7 @@ class Rounded(OwnArithmetic):
         ]
         return hull(ends)
 
-    def lift(self, x: Any) -> "Rounded":
-        if isinstance(x, Rounded):
-            return x
-        if isinstance(x, float) and not math.isfinite(x):
-            raise Undecided(f"{x} is not a real number")
+    def number(self, x: Any) -> "Rounded":
         return Rounded(self.rests_on, exactly(float(x)))
 
     def constants(self) -> tuple["Rounded", ...]:
@@ -106,263 +100,236 @@ class Rounded(OwnArithmetic):
 
     # --- What rules ask for ---------------------------------------------------------------------------------
 
-    def _apply(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
-        """What operators and `elementary` ask for. A number without a bound may stand in a branch not taken."""
-        try:
-            return self._computed(name, *inputs, exponent=exponent)
-        except Undecided as reason:
-            return Unbounded(self.rests_on, str(reason))
-
     def _operate(self, name: str, *inputs: Any, **parameters: Any) -> Any:
         """What operators ask for. Of floats, `**` alone raises where the result is too large."""
         out = super()._operate(name, *inputs, **parameters)
-        if name in ("pow", "pow_n") and out.huge:
-            return Unbounded(self.rests_on, "** raises OverflowError for floats: elementary.pow gives inf")
+        if name in ("pow", "pow_n") and isinstance(out, Rounded) and out.huge:
+            return Unknown("** raises OverflowError for floats: elementary.pow gives inf")
         return out
 
-    def __eq__(self, other: Any) -> Any:
-        """Python's ==, which a rule may use on floats."""
-        return self._apply("equal", self, other)
+    def beside_infinity(self, a: Any, b: Any) -> int:
+        if (side := super().beside_infinity(a, b)) and any(isinstance(x, Rounded) and x.huge for x in (a, b)):
+            raise Undecided("what may be infinite is compared with infinity")
+        return side
 
     def __bool__(self) -> bool:
         raise Undecided("a branch that rounding decides")
 
     __int__ = __bool__
 
-    def _computed(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
-        if name == "plain":
-            return inputs[0]
-        if unbounded := [x for x in inputs if isinstance(x, Unbounded)]:
-            raise Undecided(unbounded[0].reason)
-        if name in COMPARISONS and (side := beside_infinity(*inputs)):
-            if any(isinstance(x, Rounded) and x.huge for x in inputs):
-                raise Undecided("what may be infinite is compared with infinity")
-            return COMPARISONS[name](side)
-        if name == "where":
-            return self._where(self._equal(self.lift(inputs[0]), self.lift(0)), inputs[2], inputs[1])
-        a, *others = map(self.lift, inputs)
-        if name == "pow_n":
-            return self._power(a, exponent)
-        return _OPERATIONS[name](self, a, *others) if name in _OPERATIONS else self.function(name, a)
+    def choose(self, x: Any, y: Any) -> Any:
+        return _chosen(_equal(self, self.lift(0)), y, x)
 
-    def _sigmoid(self, a: "Rounded") -> Any:
-        small = self.function("exp", -abs(a))
-        return self._where(self._less(a, self.lift(0)), small / (1 + small), 1 / (1 + small))
-
-    def _less(self, a: "Rounded", b: "Rounded") -> Any:
-        """a < b: True or False if floats and exact numbers agree, else a number that may be 0 or 1."""
-        return self._agreed(lambda x, y: True if x.hi < y.lo else False if x.lo >= y.hi else None, a, b)
-
-    def _equal(self, a: "Rounded", b: "Rounded") -> Any:
-        """a == b, likewise."""
-        return True if a is b and not a.huge else self._agreed(_is_equal, a, b)
-
-    def _agreed(self, compare: Callable[[Range, Range], bool | None], a: "Rounded", b: "Rounded") -> Any:
-        exact, computed = compare(a.of, b.of), compare(a.computed(), b.computed())
-        if computed is not None and (exact == computed or not (a.is_0 or b.is_0)):
-            return computed
-        if a.is_exact and b.is_exact:
-            raise Undecided("a branch inside the box")
-        of = Range(ZERO, arb(1)) if exact is None else exactly(int(exact))
-        return Rounded(self.rests_on, of, absolute=arb(1))
-
-    def _where(self, condition: Any, x: Any, y: Any) -> Any:
-        """x or y. If rounding leaves it open, floats may have taken one and the exact numbers the other."""
-        if isinstance(condition, bool):
-            return x if condition else y
-        a, b = self.lift(x), self.lift(y)
-        if a.huge or b.huge or isinstance(a, Unbounded) or isinstance(b, Unbounded):
-            raise Undecided("a branch that rounding decides")
-        taken = condition.of.sign  # by the exact numbers, None if that is open
-        (ra, aa), (rb, ab) = a.errors(), b.errors()
-        apart = max(abs(a.of.hi - b.of.lo), abs(b.of.hi - a.of.lo))
-        if taken != 1:
-            aa = aa + apart * (1 + ra)
-        if taken != 0:
-            ab = ab + apart * (1 + rb)
-        of = a.of if taken == 1 else b.of if taken == 0 else hull([*a.of, *b.of])
-        return Rounded(self.rests_on, of, 0, max(ra, rb), max(aa, ab))
-
-    def _add(self, a: "Rounded", b: "Rounded") -> "Rounded":
-        if a.is_exact and a.of.mag < arb(2) ** 45 and b.of.lo == b.of.hi == SNAP:
-            return Rounded(self.rests_on, a.of + b.of, 0.5, snapped=a)
-        if a.snapped is not None and b.of.lo == b.of.hi == -SNAP:
-            return Multiple(a.snapped)
-        if a.of.mag == 0 and a.is_exact:
-            return b
-        if b.of.mag == 0 and b.is_exact:
-            return a
-        of = a.of + b.of
-        (ra, aa), (rb, ab) = a.errors(), b.errors()
-        huge = a.huge or b.huge
-        if huge and (
-            (a.huge and b.huge and a.of.sign != b.of.sign)
-            or (min(a.of.mag, b.of.mag) > arb(2) ** 970 and a.of.sign != b.of.sign)
-        ):
-            raise Undecided("an infinite term in a sum")
-        if a.of.lo >= 0 <= b.of.lo or a.of.hi <= 0 >= b.of.hi:  # no cancellation: a weighted mean of the errors
-            relative = ra if ra == rb else _weighted(ra, abs(a.of), rb, abs(b.of))
-            absolute = aa + ab
-        else:
-            relative, absolute = ZERO, aa + ab + _product(ra, a.of.mag) + _product(rb, b.of.mag)
-            if of.mig > 0 and absolute < of.mig / 16:
-                relative, absolute = (absolute / of.mig).upper(), ZERO
-        return self._result(of, 0.5, relative, absolute, huge, underflows=False)
-
-    def _multiply(self, a: "Rounded", b: "Rounded") -> "Rounded":
-        of = a.of * b.of
-        if a.is_0 or b.is_0:
-            if a.huge or b.huge or not of.mag < INF:
-                raise Undecided("0 times what may be infinite")
-            return Rounded(self.rests_on, of, 0, ZERO, of.mag, is_0=True)
-        for x, y in ((a, b), (b, a)):
-            if x.of.mag == 0 and x.is_exact:
-                return x
-            if x.is_exact and x.of.lo == x.of.hi and _is_power_of_2(x.of.lo):
-                (relative, absolute), factor = y.errors(), abs(x.of.lo)
-                if y.huge and factor < 1 and not of.mig >= MAX:
-                    raise Undecided("an infinite factor")
-                huge = y.huge or bool(factor > 1 and of.mag * (1 + relative) >= MAX * (1 - U))
-                if factor == 1 or (of.mig >= NORMAL and y.of.mig >= NORMAL):
-                    return Rounded(self.rests_on, of, y.ulps, y.relative, y.absolute * factor, huge)
-                lost = ZERO if of.mig >= NORMAL else ETA / 2
-                return Rounded(self.rests_on, of, 0, relative, absolute * factor + lost, huge)
-        (ra, aa), (rb, ab) = a.errors(), b.errors()
-        huge = False
-        for x, y in ((a, b), (b, a)):
-            if x.huge:
-                least = y.of.mig * (1 - y.errors()[0]) - y.errors()[1]
-                if not (least >= 1 or of.mig >= MAX or y.huge):
-                    raise Undecided("an infinite factor")
-                huge = True
-        absolute = _product(aa, b.of.mag * (1 + rb)) + _product(ab, a.of.mag * (1 + ra)) + aa * ab
-        return self._result(of, 0.5, (1 + ra) * (1 + rb) - 1, absolute, huge)
-
-    def _divide(self, a: "Rounded", b: "Rounded") -> "Rounded":
-        if b.is_exact and b.of.lo == b.of.hi and _is_power_of_2(b.of.lo):
-            return self._multiply(a, Rounded(self.rests_on, exactly(1 / b.of.lo)))
-        (ra, aa), (rb, ab) = a.errors(), b.errors()
-        least = b.of.mig
-        if least == 0:
-            if ab != 0 or b.of.lo < 0 < b.of.hi:
-                raise Undecided("a division by what may be 0")
-            at = ZERO  # the divisor is near 0, and not 0: its error is relative
-        else:
-            at = (ab / least).upper()
-        rb = rb + at
-        if not rb < arb(1) / 4 or a.huge:
-            raise Undecided("a division by what may be 0, or of what may be infinite")
-        of = a.of / b.of
-        absolute = ZERO if aa == 0 else (aa / (least * (1 - rb))).upper() if least > 0 else INF
-        if b.huge:  # a / inf is 0
-            absolute = absolute + a.of.mag / max(MAX, least) * (1 + 2 * U)
-            if not (a.of.mag < INF):
-                raise Undecided("infinity over infinity")
-        if not absolute.is_finite():
-            raise Undecided("a division by what may be 0")
-        return self._result(of, 0.5, (1 + ra) / (1 - rb) - 1, absolute)
-
-    def _power(self, a: "Rounded", n: Any) -> "Rounded":
-        """x**n by the C library's pow: within one ulp."""
-        if n in (0, 1):
-            return self.lift(1) if n == 0 else a
-        if n == -1 and a.is_exact:
-            return 1 / a
-        of = a.of**n
-        relative, absolute = a.errors()
+    def power(self, e: Fraction) -> "Rounded":
+        """x**e by the C library's pow: within one ulp."""
+        if e in (0, 1):
+            return self.lift(1) if e == 0 else self
+        if e == -1 and self.is_exact:
+            return 1 / self
+        relative, absolute = self.errors()
         self.rests_on.add("pow: 1 ulp")
-        if absolute != 0 or (a.huge and not n > 1):
+        if absolute != 0 or (self.huge and not e > 1):
             raise Undecided("a power of a number with an absolute error")
-        relative = (
-            (1 + relative) ** math.ceil(abs(n)) / (1 - relative) ** math.ceil(abs(n)) - 1
-            if relative != 0
-            else ZERO
-        )
-        return self._result(of, 1, relative, huge=a.huge)
+        relative = ((1 + relative) / (1 - relative)) ** math.ceil(abs(e)) - 1
+        return self._result(self.of.power(e), 1, relative, huge=self.huge)
 
-    def _exponential(self, a: "Rounded", b: "Rounded") -> "Rounded":
-        """x**y for a positive x by pow: the logarithm of the result has the error y dx/x + log(x) dy."""
-        if not a.of.lo > 0 or a.huge or b.huge:
-            raise Undecided("a power of a number that is not positive")
-        log = FUNCTIONS["log"].range(a.of)
-        of = FUNCTIONS["exp"].range(b.of * log)
-        (ra, aa), (rb, ab) = a.errors(), b.errors()
-        moved = _product(ra + aa / a.of.lo, b.of.mag) * 2 + _product(rb, (b.of * log).mag) + _product(ab, log.mag)
-        self.rests_on.add("pow: 1 ulp")
-        return self._result(of, 1, 2 * moved)
-
-    def function(self, name: str, a: "Rounded") -> "Rounded":
+    def function(self, name: str) -> "Rounded":
         """A library function: its stated bound, and what the error of its argument does."""
-        if name not in FUNCTIONS:
-            raise Undecided(f"nothing is known of {name}: add a row to testing/proof/facts.py")
-        row = FUNCTIONS[name]
-        of = row.range(a.of)
+        row = fact(name)
+        of, relative, absolute = row.range(self.of), ZERO, ZERO
         self.rests_on.add(f"{name}: {row.ulps:g} ulp{'s' * (row.ulps > 1)}")
-        if name in ("sin", "cos") and of.mig == 0 and a.is_exact and not (name == "sin" and 0 in a.of):
+        if name in ("sin", "cos") and of.mig == 0 and self.is_exact and not (name == "sin" and 0 in self.of):
             self.rests_on.add(KAHAN)
             of = Range(of.lo, of.hi, COS_IS_NOT_0)
         if of.mag < TINY:
             self.rests_on.add(UNDERFLOW)
             return Rounded(self.rests_on, of, 0, ZERO, of.mag, is_0=True)
-        relative, absolute = ZERO, ZERO
-        if not a.is_exact:
-            relative, absolute = self._moved(name, a, of)
-        if a.huge and not row.saturates:
+        if not self.is_exact:
+            relative, absolute = self._moved(name, of)
+        if self.huge and not row.saturates:
             raise Undecided(f"{name} of what may be infinite")
-        if a.huge and of.mag < INF:
-            beyond = row.range(
-                Range(a.of.lo if a.of.sign == -1 else MAX / 2, a.of.hi if a.of.sign == 1 else -MAX / 2)
-            )
+        if self.huge and of.mag < INF:
+            low = self.of.lo if self.of.sign == -1 else MAX / 2
+            beyond = row.range(Range(low, self.of.hi if self.of.sign == 1 else -MAX / 2))
             absolute = absolute + (beyond.hi - beyond.lo)
         return self._result(of, row.ulps, relative, absolute)
 
-    def _moved(self, name: str, a: "Rounded", of: Range) -> tuple[Any, Any]:
+    def _moved(self, name: str, of: Range) -> tuple[Any, Any]:
         """The relative and absolute error of f(y) for y near x: f' at most, times |y - x|."""
-        relative, absolute = a.errors()
-        near = a.computed() if not a.huge else a.of
+        relative, absolute = self.errors()
+        near = self.of if self.huge else self.computed()
         near = Range(max(near.lo, _DOMAIN[name][0]), min(near.hi, _DOMAIN[name][1])) if name in _DOMAIN else near
         if name == "sqrt" and absolute == 0:  # sqrt(x (1 + r)) = sqrt(x) sqrt(1 + r)
             return (relative / 2) * (1 + relative), ZERO
-        if FUNCTIONS[name].concave and near.lo >= 0:  # f(x (1 + r)) <= (1 + r) f(x)
-            return relative, _product(absolute, FUNCTIONS[name].slope(near).mag)
+        if fact(name).concave and near.lo >= 0:  # f(x (1 + r)) <= (1 + r) f(x)
+            return relative, _product(absolute, fact(name).slope(near).mag)
         if name == "exp" and near.mag < INF:  # e^(x + d) = e^x e^d
-            moved = _product(relative, a.of.mag) + absolute
+            moved = _product(relative, self.of.mag) + absolute
             if moved < arb(1) / 16:
                 return moved * (1 + 2 * moved), ZERO
-            return ZERO, FUNCTIONS["exp"].range(near).hi
-        moved = _product(FUNCTIONS[name].slope(near).mag, _product(relative, a.of.mag) + absolute)
+            return ZERO, near.function("exp").hi
+        moved = _product(fact(name).slope(near).mag, _product(relative, self.of.mag) + absolute)
         if not moved.is_finite():
             raise Undecided(f"the error of {name} has no bound here")
         return ((moved / of.mig).upper(), ZERO) if moved < of.mig / 16 else (ZERO, moved)
 
 
+def _less(a: Rounded, b: Rounded) -> Any:
+    """a < b: True or False if floats and exact numbers agree, else a number that may be 0 or 1."""
+    return _agreed(lambda x, y: True if x.hi < y.lo else False if x.lo >= y.hi else None, a, b)
+
+
+def _equal(a: Rounded, b: Rounded) -> Any:
+    """a == b, likewise."""
+    return True if a is b and not a.huge else _agreed(_is_equal, a, b)
+
+
+def _agreed(compare: Callable[[Range, Range], bool | None], a: Rounded, b: Rounded) -> Any:
+    exact, computed = compare(a.of, b.of), compare(a.computed(), b.computed())
+    if computed is not None and (exact == computed or not (a.is_0 or b.is_0)):
+        return computed
+    if a.is_exact and b.is_exact:
+        raise Undecided("a branch inside the box")
+    of = Range(ZERO, arb(1)) if exact is None else exactly(int(exact))
+    return Rounded(a.rests_on, of, absolute=arb(1))
+
+
+def _chosen(condition: Any, x: Any, y: Any) -> Any:
+    """x or y. If rounding leaves it open, floats may have taken one and the exact numbers the other."""
+    if isinstance(condition, bool):
+        return x if condition else y
+    a, b = condition.lift(x), condition.lift(y)
+    if a.huge or b.huge:
+        raise Undecided("a branch that rounding decides")
+    taken = condition.of.sign  # by the exact numbers, None if that is open
+    (ra, aa), (rb, ab) = a.errors(), b.errors()
+    apart = max(abs(a.of.hi - b.of.lo), abs(b.of.hi - a.of.lo))
+    if taken != 1:
+        aa = aa + apart * (1 + ra)
+    if taken != 0:
+        ab = ab + apart * (1 + rb)
+    of = a.of if taken == 1 else b.of if taken == 0 else hull([*a.of, *b.of])
+    return Rounded(a.rests_on, of, 0, max(ra, rb), max(aa, ab))
+
+
+def _add(a: Rounded, b: Rounded) -> Rounded:
+    if a.is_exact and a.of.mag < arb(2) ** 45 and b.of.lo == b.of.hi == SNAP:
+        return Rounded(a.rests_on, a.of + b.of, 0.5, snapped=a)
+    if a.snapped is not None and b.of.lo == b.of.hi == -SNAP:
+        return Multiple(a.snapped)
+    if a.of.mag == 0 and a.is_exact:
+        return b
+    if b.of.mag == 0 and b.is_exact:
+        return a
+    of = a.of + b.of
+    (ra, aa), (rb, ab) = a.errors(), b.errors()
+    huge = a.huge or b.huge
+    if huge and (
+        (a.huge and b.huge and a.of.sign != b.of.sign)
+        or (min(a.of.mag, b.of.mag) > arb(2) ** 970 and a.of.sign != b.of.sign)
+    ):
+        raise Undecided("an infinite term in a sum")
+    if a.of.lo >= 0 <= b.of.lo or a.of.hi <= 0 >= b.of.hi:  # no cancellation: a weighted mean of the errors
+        relative = ra if ra == rb else _weighted(ra, abs(a.of), rb, abs(b.of))
+        absolute = aa + ab
+    else:
+        relative, absolute = ZERO, aa + ab + _product(ra, a.of.mag) + _product(rb, b.of.mag)
+        if of.mig > 0 and absolute < of.mig / 16:
+            relative, absolute = (absolute / of.mig).upper(), ZERO
+    return a._result(of, 0.5, relative, absolute, huge, underflows=False)
+
+
+def _multiply(a: Rounded, b: Rounded) -> Rounded:
+    of = a.of * b.of
+    if a.is_0 or b.is_0:
+        if a.huge or b.huge or not of.mag < INF:
+            raise Undecided("0 times what may be infinite")
+        return Rounded(a.rests_on, of, 0, ZERO, of.mag, is_0=True)
+    for x, y in ((a, b), (b, a)):
+        if x.of.mag == 0 and x.is_exact:
+            return x
+        if x.is_exact and x.of.lo == x.of.hi and _is_power_of_2(x.of.lo):
+            (relative, absolute), factor = y.errors(), abs(x.of.lo)
+            if y.huge and factor < 1 and not of.mig >= MAX:
+                raise Undecided("an infinite factor")
+            huge = y.huge or bool(factor > 1 and of.mag * (1 + relative) >= MAX * (1 - U))
+            if factor == 1 or (of.mig >= NORMAL and y.of.mig >= NORMAL):
+                return Rounded(a.rests_on, of, y.ulps, y.relative, y.absolute * factor, huge)
+            lost = ZERO if of.mig >= NORMAL else ETA / 2
+            return Rounded(a.rests_on, of, 0, relative, absolute * factor + lost, huge)
+    (ra, aa), (rb, ab) = a.errors(), b.errors()
+    huge = False
+    for x, y in ((a, b), (b, a)):
+        if x.huge:
+            least = y.of.mig * (1 - y.errors()[0]) - y.errors()[1]
+            if not (least >= 1 or of.mig >= MAX or y.huge):
+                raise Undecided("an infinite factor")
+            huge = True
+    absolute = _product(aa, b.of.mag * (1 + rb)) + _product(ab, a.of.mag * (1 + ra)) + aa * ab
+    return a._result(of, 0.5, (1 + ra) * (1 + rb) - 1, absolute, huge)
+
+
+def _divide(a: Rounded, b: Rounded) -> Rounded:
+    if b.is_exact and b.of.lo == b.of.hi and _is_power_of_2(b.of.lo):
+        return _multiply(a, Rounded(a.rests_on, exactly(1 / b.of.lo)))
+    (ra, aa), (rb, ab) = a.errors(), b.errors()
+    least = b.of.mig
+    if least == 0:
+        if ab != 0 or b.of.lo < 0 < b.of.hi:
+            raise Undecided("a division by what may be 0")
+        at = ZERO  # the divisor is near 0, and not 0: its error is relative
+    else:
+        at = (ab / least).upper()
+    rb = rb + at
+    if not rb < arb(1) / 4 or a.huge:
+        raise Undecided("a division by what may be 0, or of what may be infinite")
+    of = a.of / b.of
+    absolute = ZERO if aa == 0 else (aa / (least * (1 - rb))).upper() if least > 0 else INF
+    if b.huge:  # a / inf is 0
+        absolute = absolute + a.of.mag / max(MAX, least) * (1 + 2 * U)
+        if not (a.of.mag < INF):
+            raise Undecided("infinity over infinity")
+    if not absolute.is_finite():
+        raise Undecided("a division by what may be 0")
+    return a._result(of, 0.5, (1 + ra) / (1 - rb) - 1, absolute)
+
+
+def _sigmoid(a: Rounded) -> Any:
+    small = (-abs(a)).function("exp")
+    return _chosen(_less(a, a.lift(0)), small / (1 + small), 1 / (1 + small))
+
+
+def _exponential(a: Rounded, b: Rounded) -> Rounded:
+    """x**y for a positive x by pow: the logarithm of the result has the error y dx/x + log(x) dy."""
+    if not a.of.lo > 0 or a.huge or b.huge:
+        raise Undecided("a power of a number that is not positive")
+    log = a.of.function("log")
+    of = (b.of * log).function("exp")
+    (ra, aa), (rb, ab) = a.errors(), b.errors()
+    moved = _product(ra + aa / a.of.lo, b.of.mag) * 2 + _product(rb, (b.of * log).mag) + _product(ab, log.mag)
+    a.rests_on.add("pow: 1 ulp")
+    return a._result(of, 1, 2 * moved)
+
+
 _DOMAIN = {"sqrt": (arb(0), INF), "log": (arb(0), INF), "log1p": (arb(-1), INF), "asin": (arb(-1), arb(1))}
-_OPERATIONS: dict[str, Callable[..., Any]] = {
-    "lt": Rounded._less,
-    "gt": lambda self, a, b: self._less(b, a),
-    "le": lambda self, a, b: self._where(self._less(b, a), False, True),
-    "ge": lambda self, a, b: self._where(self._less(a, b), False, True),
-    "equal": Rounded._equal,
-    "max": lambda self, a, b: self._where(self._less(a, b), b, a),
-    "heaviside": lambda self, a: 1 * self._less(self.lift(0), a),
-    "sign": lambda self, a: self._less(self.lift(0), a) - 1 * self._less(a, self.lift(0)),
-    "neg": lambda self, a: Rounded(self.rests_on, -a.of, a.ulps, a.relative, a.absolute, a.huge, a.is_0),
-    "abs": lambda self, a: Rounded(self.rests_on, abs(a.of), a.ulps, a.relative, a.absolute, a.huge),
-    "add": Rounded._add,
-    "sub": lambda self, a, b: self._add(a, -b),
-    "mul": Rounded._multiply,
-    "div": Rounded._divide,
-    "pow": Rounded._exponential,
-    "sigmoid": Rounded._sigmoid,
+Rounded.operations = {
+    "lt": _less,
+    "gt": lambda a, b: _less(b, a),
+    "le": lambda a, b: _chosen(_less(b, a), False, True),
+    "ge": lambda a, b: _chosen(_less(a, b), False, True),
+    "equal": _equal,
+    "max": lambda a, b: _chosen(_less(a, b), b, a),
+    "heaviside": lambda a: 1 * _less(a.lift(0), a),
+    "sign": lambda a: _less(a.lift(0), a) - 1 * _less(a, a.lift(0)),
+    "neg": lambda a: Rounded(a.rests_on, -a.of, a.ulps, a.relative, a.absolute, a.huge, a.is_0),
+    "abs": lambda a: Rounded(a.rests_on, abs(a.of), a.ulps, a.relative, a.absolute, a.huge),
+    "add": _add,
+    "sub": lambda a, b: _add(a, -b),
+    "mul": _multiply,
+    "div": _divide,
+    "pow": _exponential,
+    "sigmoid": _sigmoid,
 }
-
-
-class Unbounded(Rounded):
-    """A number of which nothing is known, for the reason given."""
-
-    def __init__(self, rests_on: set[str], reason: str):
-        super().__init__(rests_on, Range(-INF, INF), 1)
-        self.reason = reason
 
 
 class Multiple(Rounded):
