@@ -113,6 +113,7 @@ class Scalars:
         self.failing: set[Symbol] = set()
         self.opaque: dict[str, Rule] = {}
         self.taken: set[str] = {"parameters", "inputs", "run", "outputs", "gradient", "t", *taken}
+        self._repeats: dict[str, int] = {}  # how many variables have a name and a number
         self.top = self._block = Block(Axis(1))
         self._loops: dict[Any, Block] = {}  # axis -> the last loop over it
         self._values: dict[Any, Any] = {}  # of elements
@@ -150,11 +151,14 @@ class Scalars:
         return self.variable(name if fit and is_free else otherwise)
 
     def variable(self, name: str) -> str:
-        """A variable of this name, with an underscore if there is one already."""
-        while name in self.taken:
-            name += "_"
-        self.taken.add(name)
-        return name
+        """A variable of this name, with an underscore or a number if there is one already: x_, x_2_, x_3_."""
+        free, n = name, self._repeats.get(name, 0)
+        while free in self.taken:
+            n += 1
+            free = f"{name}_{n}_" if n > 1 else f"{name}_"
+        self._repeats[name] = n
+        self.taken.add(free)
+        return free
 
     # --- Elements ----------------------------------------------------------------------------------------------
 

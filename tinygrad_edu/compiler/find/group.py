@@ -11,6 +11,7 @@ group, and W1, b1, W2 and b2 become separate arrays. Those whose labels differ b
 used in fewer places: where only one unit of the last state is read, the other rows of its matrix are not used.
 """
 
+import itertools
 import re
 from array import array
 from collections import Counter
@@ -69,10 +70,9 @@ class _Grouping:
         nodes = np.flatnonzero(self.live)
         nodes = nodes[np.argsort(numbers[nodes], kind="stable")]
         distinct, starts = np.unique(numbers[nodes], return_index=True)
-        return [
-            Group(number, self._rule(members), graph.source(members[0]), members)
-            for number, members in zip(distinct.tolist(), np.split(nodes, starts[1:]), strict=True)
-        ], numbers
+        spans = itertools.pairwise([*starts.tolist(), len(nodes)])
+        groups = [(number, nodes[slice(*span)]) for number, span in zip(distinct.tolist(), spans, strict=True)]
+        return [Group(n, self._rule(own), graph.source(int(own[0])), own) for n, own in groups], numbers
 
     def _rule(self, members: Indices) -> Rule | None:
         rule = self.graph.rules[members[0]]
