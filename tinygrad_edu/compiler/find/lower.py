@@ -116,8 +116,8 @@ class _Lowering:
             group.rule,
             (),
             len(nodes),
-            any([a.batched for a in read]),
-            any([a.differentiable for a in read]) and group.rule not in _NO_SLOPES,
+            any(a.batched for a in read),
+            any(a.differentiable for a in read) and group.rule not in _NO_SLOPES,
         )
         if group.rule is SUM:
             places = self._total(array, left, right, groups, others)
@@ -201,10 +201,8 @@ class _Lowering:
         places, which = np.unique(numbers, return_inverse=True)
         array = self._masks.get(places.tobytes())
         if array is None:
-            array = Tensor(
-                -len(self.arrays), None, CONSTANT, len(places), False, False, (len(places),), name="mask"
-            )
-            array.places = places
+            array = Tensor(-len(self.arrays), None, CONSTANT, len(places), False, False, (len(places),))
+            array.places, array.is_mask = places, True
             self.arrays.append(array)
             self._masks[places.tobytes()] = array
         return Read(array, which.reshape(numbers.shape))
@@ -493,7 +491,7 @@ def _softmax(exponents: Read) -> tuple[Softmax, Any, Indices] | None:
     is_there = np.ones(index.shape, bool)
     if elements.array is not z.array:
         match elements.array.operation:
-            case Total([Terms(read), Terms(mask)]) if read.array is z.array and mask.array.name == "mask":
+            case Total([Terms(read), Terms(mask)]) if read.array is z.array and mask.array.is_mask:
                 source, is_there = read.index[index, 0], mask.array.places[mask.index[index, 0]] == 0.0
             case _:
                 return None

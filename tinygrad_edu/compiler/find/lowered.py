@@ -24,6 +24,7 @@ class Tensor:
     operation       how it is computed; None for a leaf
     places          of parameters: their places in the vector of all parameters; of constants: their numbers
     has_holes       are there elements that stand for no node?
+    is_mask         is it of constants that fill up short rows?
     zeros           which elements are 0 whatever the example, if some are
     text            what a reader calls it, if that is not its name: `A1[t]` for a row
     """
@@ -39,6 +40,7 @@ class Tensor:
     places: Any = None
     name: str = ""
     has_holes: bool = False
+    is_mask: bool = False
     zeros: Any = None
     text: str = ""
 
