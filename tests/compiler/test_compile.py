@@ -3,7 +3,9 @@
 That its numbers are the eager ones is tested in `test_compile_programs.py`, on programs of every form.
 """
 
+import itertools
 import math
+import random
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -569,6 +571,25 @@ def test_deep_chains_do_not_recurse(operation: Any, depth: int) -> None:
     root.backward()
     assert value == pytest.approx(root.data, rel=1e-12)
     assert gradients[0] == pytest.approx(w.grad, rel=1e-11)
+
+
+@pytest.mark.parametrize("n", [300, pytest.param(3000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("backend", ["numpy", "python"])
+@pytest.mark.parametrize("combine", [tg.max, tg.min, tg.logsumexp, tg.sum, math.prod], ids=lambda f: f.__name__)
+def test_many_numbers_of_different_kinds_are_combined(combine: Any, backend: Any, n: int) -> None:
+    w = [Value(0.3), Value(0.7), Value(-0.2)]
+    kinds: list[Any] = [tg.tanh, tg.sin, tg.sigmoid, lambda x: tg.sin(x - w[1]), lambda x: tg.tanh(x * x + w[2])]
+    drawn = random.Random(0).choices(kinds, k=n)
+
+    def function() -> Any:
+        numbers = itertools.accumulate([w[0], *drawn], lambda x, kind: kind(x))
+        return combine([1 + x / 100 for x in numbers])
+
+    value, gradients = tg.compile(function, w, backend=backend).value_and_grad()
+    root = function()
+    root.backward()
+    assert value == pytest.approx(root.data, rel=1e-12)
+    assert [*gradients] == pytest.approx([x.grad for x in w], rel=1e-10, abs=1e-12)
 
 
 # --- What is refused: what needs the number of a placeholder --------------------------------------------------

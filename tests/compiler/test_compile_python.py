@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import tinygrad_edu as tg
 from tinygrad_edu import RULES, Value, elementary, nn
-from tinygrad_edu.compiler.backends.scalars import GUARDED
+from tinygrad_edu.compiler.backends.scalars import GUARDED, Scalars
 from tinygrad_edu.compiler.run.pipeline import compile_straight
 from tinygrad_edu.compiler.trace.tracing import trace_function
 from tinygrad_edu.testing import Program, absolute_adjoint, programs
@@ -350,3 +350,23 @@ def test_a_list_that_became_no_vector_is_refused_and_nothing_is_lost(change, err
     with step.arrays() as theta:  # it can be entered again
         theta[0] = 5.0
     assert [p.data for p in parameters] == [5.0, -1.0]
+
+
+def test_a_recurrence_that_reads_several_stages_back_is_a_loop_backwards_too() -> None:
+    def delayed(w: list[Value], x: list[Value]) -> Value:
+        h = [*w[:3]]
+        for number in x:
+            h.append(tg.tanh(tg.sin(h[-1] * w[3]) * w[4] + h[-3] * number))
+        return h[-1] * h[-2]
+
+    numbers, inputs = [0.5, -0.25, 0.75, 0.9, 0.4], [math.sin(i) for i in range(30)]
+    check(delayed, numbers, [inputs], [(30,)], must_run=True)
+    source = compiled(delayed, numbers, [inputs], [(30,)])[0].source
+    assert source.count("for t in reversed(range(") == 1
+    assert len(source.splitlines()) < 120
+
+
+def test_a_variable_gets_a_number_if_its_name_is_taken_often() -> None:
+    scalars = Scalars.__new__(Scalars)
+    scalars.taken, scalars._repeats = {"x"}, {}
+    assert [scalars.variable("x") for _ in range(3)] == ["x_", "x_2_", "x_3_"]

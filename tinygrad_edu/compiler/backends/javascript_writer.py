@@ -35,10 +35,10 @@ class JavaScriptScalars(Scalars):
         rule_text(rule, len(inputs) - 2 * (method == "shares"))
         raise TypeError(f"The backward of the rule {rule.name} cannot be written in JavaScript.")
 
-    def logsumexp(self, elements: list[Any], place: int) -> Any:
+    def logsumexp(self, elements: list[Any]) -> list[Any]:
         rule = RULES["logsumexp"]
         out = rule.forward(*elements)
-        return rule.shares(1.0, out, *elements)[place - 1] if place else out
+        return [out, *rule.shares(1.0, out, *elements)]
 
 
 class JavaScriptWriter(StraightWriter):

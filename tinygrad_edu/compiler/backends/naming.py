@@ -2,7 +2,6 @@
 
 import keyword
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,8 +30,9 @@ from .numpy_helpers import NAMES
 
 TAKEN = {"B", "np", "math", "parameters", "gradient", "dtype", "build", "run", "outputs", "buffers", "float"}
 TAKEN |= {"inf", "nan", "t", "RULES", *NAMES}
-# Names that statements give
-OF_STATEMENTS = re.compile(r"(t|index_|softmax_|slope_|zeros_|ones_|full_|part_)\d+|(mask|numbers)_+\d+")
+DIGITS = "0123456789"
+# Statements give names of these and a number.
+OF_STATEMENTS = ("t", "index", "softmax", "slope", "zeros", "ones", "full", "part", "mask", "numbers")
 
 
 def name_arrays(lowered: Lowered, trace: Trace) -> None:
@@ -67,7 +67,7 @@ class _Names:
         numbers, mask = self._free("numbers"), self._free("mask")  # what constants are called
         for array in every_array(lowered):
             if array.source == CONSTANT:
-                array.name = mask if array.name.startswith("mask") else numbers
+                array.name = mask if array.is_mask else numbers
         outside = {*lowered.arrays}  # a state is named before the stages that are peeled off
         for array in sorted(every_array(lowered), key=lambda array: array in outside):
             if not array.name and array.source != CONSTANT:
@@ -81,7 +81,7 @@ class _Names:
         label = self.trace.parameters[int(array.places[0])].label
         if array.size == 1 and label.isidentifier():
             return label
-        stem = label.rpartition(".")[2].rstrip("0123456789_")
+        stem = label.rpartition(".")[2].rstrip(f"{DIGITS}_")
         if not stem.isidentifier():
             return "W" if array in self.factors else "b" if array in self.summands else "p"
         return "W" if stem == "w" else stem
@@ -132,7 +132,10 @@ class _Names:
 
     def _free(self, name: str) -> str:
         """The name, with underscores added until nothing else has it or the name of its gradient."""
-        while self.used & {name, f"d{name}"} or keyword.iskeyword(name) or OF_STATEMENTS.fullmatch(name):
+        stem = name.rstrip(DIGITS)
+        is_taken = keyword.iskeyword(name) or (stem != name and stem.rstrip("_") in OF_STATEMENTS)
+        while is_taken or self.used & {name, f"d{name}"}:
+            is_taken = False
             name += "_"
         self.used |= {name, f"d{name}"}
         return name
@@ -141,10 +144,11 @@ class _Names:
 def _text_of(window: Read) -> str:
     """What a loop reads at stage t: A[t + 1] if it is a row of A, A[:, 9 - t] if it is a column; else A."""
     array, stages = window.array, window.index.reshape(len(window.index), -1)
-    places, size = list[str](), 1
+    places, size, moves = list[str](), 1, False
     for axis, n in enumerate(array.shape):
         rows = stages // math.prod(array.shape[axis + 1 :]) % n
         first, step, *others = int(rows[0, 0]), *set(np.diff(rows[:, 0]).tolist())
+        moves = moves or bool(step)
         if others or (rows != rows[:, :1]).any():
             places, size = [*places, ":"], size * n
         elif step == 0:
@@ -154,7 +158,7 @@ def _text_of(window: Read) -> str:
         else:
             places.append(f"{'' if step == 1 else f'{step} * '}t{f' + {first}' if first else ''}")
     text = ", ".join(places[:-1] if places[-1:] == [":"] and places[1:] else places)
-    return f"{array.name}[{text}]" if size == stages.shape[1] and "t" in text else array.name
+    return f"{array.name}[{text}]" if size == stages.shape[1] and moves else array.name
 
 
 def _roles(arrays: Sequence[Tensor]) -> tuple[set[Tensor], set[Tensor]]:

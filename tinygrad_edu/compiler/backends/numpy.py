@@ -14,7 +14,8 @@ from ..find.views import dense_strides
 from ..ir.plan import Plan, VectorPiece
 from ..ir.routine import Array as Leaf
 from . import numpy_helpers
-from .formulas import number_text, source_of
+from .formulas import source_of
+from .numpy_operands import numpy_text
 from .numpy_statements import Statements
 from .text import Positions, bare, tuple_text
 
@@ -57,15 +58,13 @@ class Emitter:
         setup, before = [*setup, *make], [*take, *before]
         results = self._results(after)
         body = [*before, *(statements.lines if before else statements.lines[1:]), *after, f"return {results}"]
-        code = "".join([*setup, *body])
         called = statements.called
         helpers = "\n\n\n".join(source_of(f).rstrip() for f in numpy_helpers.ALL if f.__name__ in called)
         text = [f'"""{self.title}"""', ""]
-        text += ["import math"] if "math." in helpers else []
+        text += ["import math"] if called & numpy_helpers.OF_MATH else []
         text += ["import numpy as np"]
         if statements.rules:
             text += [f"from tinygrad_edu import RULES  # for {', '.join(statements.rules)}"]
-        text += [f"{name} = np.{name}" for name in ("inf", "nan") if name in code]
         text += ["", "", helpers] if helpers else []
         variables = "".join(f", {name}={number}" for name, number in self.lengths.items())
         text += ["", "", f"def build(parameters, B, dtype=np.float64{variables}):"]
@@ -152,7 +151,7 @@ class Emitter:
         one.
         """
         buffers = self.statements.buffers
-        numbers = {name: f", {number_text(number)}" for (number, _), name in self.statements.filled.items()}
+        numbers = {name: f", {numpy_text(number)}" for (number, _), name in self.statements.filled.items()}
         arrays = [
             f"np.{'full' if name in numbers else 'empty'}({tuple_text(shape)}{numbers.get(name, '')}, dtype)"
             for name, shape in buffers.items()

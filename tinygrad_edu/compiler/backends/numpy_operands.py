@@ -12,7 +12,7 @@ import numpy as np
 from ...engine import elementary
 from ..ir.routine import Access, Axis, B, Expressions, Routine, parts_of
 from ..ir.symbols import Symbol
-from .formulas import ATOM, OPERATORS, POWER, Form, number_text
+from .formulas import ATOM, OPERATORS, POWER, Form, number_text, short_number
 from .text import ArrayText, Elements, Formulas, natural, shown
 
 FILLED = {0.0: "zeros", 1.0: "ones"}  # names
@@ -22,6 +22,11 @@ UFUNCS |= {"add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", 
 UFUNCS |= {"abs": "absolute", "max": "maximum", "equal": "equal"}
 UFUNCS |= {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal"}
 NUMERIC = {"pow", *UFUNCS} - {"lt", "le", "gt", "ge", "equal"}  # a comparison gives no float
+
+
+def numpy_text(x: Any) -> str:
+    """A number as source."""
+    return number_text(x, "np.inf", "np.nan")
 
 
 class OperandReader(Formulas):
@@ -126,10 +131,13 @@ class OperandReader(Formulas):
             self.buffers[self.filled[key]] = key[1]
         return self.filled[key]
 
+    def number(self, x: Any) -> str:
+        return short_number(x, "np.inf", "np.nan")
+
     def operand(self, x: Any, hint: Sequence[Any] = ()) -> ArrayText:
         """A text that reads x. What must be computed is computed into a temporary first."""
         if not isinstance(x, Symbol):
-            return ArrayText(number_text(x), ())
+            return ArrayText(numpy_text(x), ())
         stored = self._stored(x)
         x = x if stored is None else stored
         if x.op == "leaf":
@@ -139,7 +147,7 @@ class OperandReader(Formulas):
         if x in self._saved:
             return self._saved[x]
         if x.op == "div" and x.args[1] is self.book.size and not isinstance(x.args[0], Symbol):
-            return ArrayText(f"{number_text(x.args[0])} / B", ())
+            return ArrayText(f"{numpy_text(x.args[0])} / B", ())
         free = x.axes - {self.elements.t}
         if not free and self._is_single(x) and self._counts[x] <= 1:
             return ArrayText(self.text(x, ()), ())

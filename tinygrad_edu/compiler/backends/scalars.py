@@ -39,11 +39,15 @@ class Unordered(Exception):
 
 @dataclass(eq=False)
 class Items:
-    """A list: its name, what it is filled with, numbers or so many zeros, and if it is read. None: an argument."""
+    """A list: its name, what it is filled with, numbers or so many zeros, and if it is read. None: an argument.
+
+    n_changes: how often loops have changed its items, which are then read anew
+    """
 
     name: str
     filled: Any = None
     is_read: bool = False
+    n_changes: int = 0
 
 
 @dataclass(eq=False)
@@ -65,7 +69,8 @@ class State:
 class Block:
     """A loop over an axis of the plan, or all that is outside of loops. Its Symbols have it as their axis.
 
-    rows    array -> the row that the first of the stages writes
+    rows    array -> the row that the first of the stages writes, if each stage writes one
+    changed  arrays of which a stage writes other rows
     number  how many statements and loops were before it
     states  by element
     olds    element -> what stands for its state at the end of the stage before, and the first such state
@@ -74,6 +79,7 @@ class Block:
     axis: Axis
     reverse: bool = False
     rows: dict[Array, int] = field(default_factory=dict)
+    changed: set[Array] = field(default_factory=set)
     number: int = 0
     states: dict[Any, State] = field(default_factory=dict)
     olds: dict[Any, tuple[Symbol, Any]] = field(default_factory=dict)
@@ -113,6 +119,7 @@ class Scalars:
         self.failing: set[Symbol] = set()
         self.opaque: dict[str, Rule] = {}
         self.taken: set[str] = {"parameters", "inputs", "run", "outputs", "gradient", "t", *taken}
+        self._repeats: dict[str, int] = {}  # how many variables have a name and a number
         self.top = self._block = Block(Axis(1))
         self._loops: dict[Any, Block] = {}  # axis -> the last loop over it
         self._values: dict[Any, Any] = {}  # of elements
@@ -150,11 +157,14 @@ class Scalars:
         return self.variable(name if fit and is_free else otherwise)
 
     def variable(self, name: str) -> str:
-        """A variable of this name, with an underscore if there is one already."""
-        while name in self.taken:
-            name += "_"
-        self.taken.add(name)
-        return name
+        """A variable of this name, with an underscore or a number if there is one already: x_, x_2_, x_3_."""
+        free, n = name, self._repeats.get(name, 0)
+        while free in self.taken:
+            n += 1
+            free = f"{name}_{n}_" if n > 1 else f"{name}_"
+        self._repeats[name] = n
+        self.taken.add(free)
+        return free
 
     # --- Elements ----------------------------------------------------------------------------------------------
 
@@ -177,11 +187,8 @@ class Scalars:
         """An item of a list: at a place, or at one for each stage. Raises Unordered if these do not count."""
         items.is_read = True
         if not isinstance(where, np.ndarray):
-            return self.book.special("item", (items, int(where), 0))
-        step = int(where[1] - where[0]) if len(where) > 1 else 1
-        if (np.diff(where) != step).any():
-            raise Unordered
-        return self.book.special("item", (items, int(where[0]), step, self._block), [self._block])
+            return self.book.special("item", (items, int(where), 0, items.n_changes))
+        return self.book.special("item", (items, *_counted(where), items.n_changes, self._block), [self._block])
 
     @staticmethod
     def _where(access: Access, env: Env) -> tuple[Any, Any]:
@@ -193,8 +200,8 @@ class Scalars:
         row = None if access.row is None else along(*access.row)
         if access.gather is not None:
             return row, access.gather[tuple(env.get(axis, slice(None)) for axis in access.axes)]
-        strides = dense_strides(access.dims)
-        return row, sum(along(*part) * stride for part, stride in zip(access.at, strides, strict=True))
+        parts = zip(access.at, dense_strides(access.dims), strict=True) if access.at else ()
+        return row, sum([along(*part) * stride for part, stride in parts])
 
     def _get(self, access: Access, env: Env) -> Any:
         array, block = access.array, self._block
@@ -205,6 +212,8 @@ class Scalars:
             raise Unordered
         key = array, int(place)
         if not isinstance(row, np.ndarray):
+            if array in block.changed:
+                raise Unordered
             known = self._values.get((*key, row))
             return self._item(self._list(*key), row) if known is None else known
         own, (first, *step) = block.rows.get(array), access.row or (0, None, 1)
@@ -234,13 +243,13 @@ class Scalars:
     def _statement(self, stmt: Stmt, env: Env) -> None:
         """Compute all elements, at these places of a loop that is written out."""
         self._now = stmt
+        memo: dict[Any, Any] = {} if self._block is not self.top or stmt.out.named else self._memo
         for at in _places(axis for axis in stmt.out.named if axis not in env and axis is not self._block.axis):
-            self._write(stmt, env | at, self._applied(stmt, env | at))
+            self._write(stmt, env | at, self._applied(stmt, env | at, memo))
         self._written[stmt.out.array] = self._n
 
-    def _applied(self, stmt: Stmt, env: Env) -> Any:
+    def _applied(self, stmt: Stmt, env: Env, memo: dict[Any, Any]) -> Any:
         """The value of a statement. A rule that looks at its operands first is called as it is."""
-        memo: dict[Any, Any] = {} if self._block is not self.top or stmt.out.named else self._memo
         rule, operands = stmt.rule, [self._expand(x, env, memo) for x in stmt.operands]
         if rule is not None and self._is_checked(rule):
             value = self._called("evaluate", rule, *operands)
@@ -270,28 +279,39 @@ class Scalars:
     def _write(self, stmt: Stmt, env: Env, value: Any) -> None:
         array, block = stmt.out.array, self._block
         row, place = self._where(stmt.out, env)
-        if block is not self.top and (
-            stmt.out.row != (block.rows[array], block.axis, 1) or isinstance(place, np.ndarray)
-        ):
+        if block is not self.top and not (isinstance(row, np.ndarray) and np.ndim(place) == 0):
             raise Unordered
         key = array, int(place)
+        if array in block.changed:
+            items = self._list(*key)
+            items.n_changes += 1
+            change = items, *_counted(row), value, stmt.adds, items.n_changes
+            self.book.special("store", change, [block])
+            return
         value = self._get(stmt.out, env) + value if stmt.adds else value
         if isinstance(value, Symbol) and value.op not in ("leaf", "item"):
             self.names.setdefault(value, _name_of(*key))
         if block is not self.top:
-            state = State(_name_of(*key), value, self._list(*key), block.rows[array])
-            block.states.setdefault(key, state).new = value
+            if key not in block.states:
+                block.states[key] = state = State(_name_of(*key), value, self._list(*key), block.rows[array])
+                state.items.n_changes += 1
+            block.states[key].new = value
             return
         self._values[*key, row] = value
         if row is not None and (isinstance(value, Symbol) or value != 0.0):  # lists begin with zeros
-            self.book.special("store", (self._list(*key), row, value))
+            self.book.special("store", (self._list(*key), row, 0, value, False))
 
     # --- Loops over stages -------------------------------------------------------------------------------------
 
     def _stages(self, loop: Loop) -> None:
         axis, stages = loop.axis, range(loop.axis.size)[:: -1 if loop.reverse else 1]
-        rows = {stmt.out.array: stmt.out.row[0] if stmt.out.row else 0 for stmt in loop.body}
-        block = self._block = Block(axis, loop.reverse, rows, self._n)
+        written: dict[Array, set[Any]] = {}
+        for stmt in loop.body:
+            written.setdefault(stmt.out.array, set()).add(stmt.out.row)
+        sole = {array: next(iter(rows)) for array, rows in written.items() if len(rows) == 1}
+        rows = {array: row[0] for array, row in sole.items() if row and row[1:] == (axis, 1)}
+        changed = written.keys() - rows
+        block = self._block = Block(axis, loop.reverse, rows, changed, self._n)
         try:
             for stmt in loop.body:
                 self._statement(stmt, {})
@@ -301,6 +321,7 @@ class Scalars:
                 self._statement(stmt, {axis: t})
             return
         self._block, self._loops[axis] = self.top, block
+        self._values = {key: x for key, x in self._values.items() if key[0] not in changed}
         for (array, place), state in block.states.items():
             for t in stages:
                 self._values.pop((array, place, rows[array] + t), None)
@@ -348,18 +369,19 @@ class Scalars:
 
     def _expand(self, x: Any, env: Env, memo: dict[Any, Any]) -> Any:
         """An expression at these places of its axes, as a Symbol or a number."""
-        if not isinstance(x, Symbol):
+        if x.__class__ is not Symbol:
             return float(x) if x.__class__ is int else x
-        todo = [x]
+        known = memo.get(_key(x, env))
+        todo = [x] if known is None else []
         while todo:  # a chain may be too deep for calls
             x, key = todo[-1], _key(todo[-1], env)
-            below = [] if key in memo or x.op in OTHER else [y for y in x.args if isinstance(y, Symbol)]
-            if new := [y for y in below if _key(y, env) not in memo]:
+            below = () if key in memo or x.op in OTHER else x.args
+            if new := [y for y in below if y.__class__ is Symbol and _key(y, env) not in memo]:
                 todo += new
                 continue
             todo.pop()
-            memo[key] = memo[key] if key in memo else self._expanded(x, env, memo)
-        return memo[key]
+            known = memo[key] = memo[key] if key in memo else self._expanded(x, env, memo)
+        return known
 
     def _expanded(self, x: Symbol, env: Env, memo: dict[Any, Any]) -> Any:
         def along(axes: Iterable[Axis], body: Any) -> list[Any]:
@@ -382,11 +404,15 @@ class Scalars:
                 return self._added(along(args[1], args[0]))
             case "max_" | "min_":
                 return functools.reduce(functools.partial(self.book.make, op[:-1]), along(args[1], args[0]))
-            case "logsumexp":
-                return self.logsumexp(along(args[1], args[0]), 0)
-            case "softmax":
-                place = np.ravel_multi_index([env[axis] for axis in args[1]], [axis.size for axis in args[1]])
-                return self.logsumexp(along(args[1], args[0]), 1 + int(place))
+            case "logsumexp" | "softmax":
+                body, over = args
+                key = over, _key(body, {axis: place for axis, place in env.items() if axis not in over})
+                if key not in memo:
+                    memo[key] = self.logsumexp(along(over, body))
+                if op == "logsumexp":
+                    return memo[key][0]
+                place = np.ravel_multi_index([env[axis] for axis in over], [axis.size for axis in over])
+                return memo[key][1 + int(place)]
             case "pick":
                 options, at = along([args[1]], args[0]), self._expand(args[2], env, memo)
                 if is_number(at):
@@ -418,9 +444,10 @@ class Scalars:
         pairs = [self._special("pair", *(self._expand(x, at, memo) for x in (index, share))) for at in others]
         return self._special("part", self._special("placed", str(axis.size), *pairs), env[axis])
 
-    def logsumexp(self, elements: list[Any], place: int) -> Any:
-        """The logarithm of a sum of exponentials, at place 0; after it its slopes, which are the softmax."""
-        return self._special("part", self._special("logsumexp", *elements), place)
+    def logsumexp(self, elements: list[Any]) -> list[Any]:
+        """The logarithm of a sum of exponentials, and after it its slopes, which are the softmax."""
+        whole = self._special("logsumexp", *elements)
+        return [self._special("part", whole, place) for place in range(len(elements) + 1)]
 
 
 def _merged(plan: Plan) -> Iterator[Stmt | Loop]:
@@ -444,8 +471,16 @@ def _places(axes: Iterable[Axis]) -> Iterator[Env]:
     return (dict(zip(axes, at, strict=True)) for at in itertools.product(*(range(axis.size) for axis in axes)))
 
 
+def _counted(where: Any) -> tuple[int, int]:
+    """Places, one for each stage, as the first one and a step."""
+    step = int(where[1] - where[0]) if len(where) > 1 else 1
+    if (np.diff(where) != step).any():
+        raise Unordered
+    return int(where[0]), step
+
+
 def _key(x: Symbol, env: Env) -> Any:
-    return x, *[(axis, env[axis]) for axis in x.axes if axis in env]
+    return (x, *[(axis, env[axis]) for axis in x.axes if axis in env]) if env and x.axes else x
 
 
 def _name_of(array: Array, place: int) -> str:

@@ -116,7 +116,7 @@ class StraightWriter(Language):
         for symbol in scalars.book:
             self._own[self._block_of(symbol)].append(symbol)
             if symbol.op == "store" and symbol.args[0].is_read:
-                roots.append(symbol.args[2])
+                roots.append(symbol.args[3])
             for key, state in symbol.args[0].states.items() if symbol.op == "loop" else ():
                 roots += [state.new] * (state.items.is_read + (key in symbol.args[0].olds))
                 roots += symbol.args[0].olds.get(key, ())
@@ -143,9 +143,10 @@ class StraightWriter(Language):
             elif x.op == "backward":
                 self.lines[block] += self.backward
             elif x.op == "store":
-                items, row, value = x.args
+                items, first, step, value, adds, *_ = x.args
                 if items.is_read:
-                    self.lines[block] += self.line(f"{self._item(items, row, 0)} = {self.text(value)}")
+                    to = f"{self._item(items, first, step)} {'+=' if adds else '='}"
+                    self.lines[block] += self.line(f"{to} {self.text(value)}")
             elif x in self.uses and x not in self.pieces and x.op != "leaf":
                 self._write(x)
 
@@ -179,8 +180,9 @@ class StraightWriter(Language):
     def _write(self, symbol: Symbol) -> None:
         """Write an expression: in a line of its own if it is a state of a loop, or is used more than once."""
         self.pieces[symbol] = _Piece(*self.operation(symbol), True)
-        is_used_again = self.uses[symbol] > 1 or symbol.op == "take"  # which checks an index
-        if is_used_again or symbol in self._targets or len(self.pieces[symbol].text) > WIDTH:
+        # An index is checked, and an item is read, before it changes.
+        is_due = symbol.op == "take" or (symbol.op == "item" and symbol.args[3] < symbol.args[0].n_changes)
+        if self.uses[symbol] > 1 or is_due or symbol in self._targets or len(self.pieces[symbol].text) > WIDTH:
             self._assign(symbol)
 
     def _assign(self, symbol: Symbol) -> None:

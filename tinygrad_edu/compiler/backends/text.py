@@ -156,14 +156,13 @@ class Elements:
         base = code, (*lead, *batch, *array.dims)
         if access.dims != array.dims:
             code += f".reshape({bare([*lead, *batch, *dims]) or '()'})"
-        texts = [
-            *([] if row is None else [self.part(row, array.stages)]),
-            *([":"] if batch else []),
-            *map(self.part, parts, dims),
-        ]
-        is_dense = array not in self.gaps and self._is_dense(texts)
-        while texts and texts[-1] == ":":
-            texts.pop()
+        cuts: list[Any] = [] if row is None else [(row, array.stages)]  # None for the batch, which is not cut
+        cuts = [*cuts, *([None] if batch else []), *zip(parts, dims, strict=True)]
+        cuts = [cut if cut and self._is_cut(*cut) else None for cut in cuts]
+        while cuts and cuts[-1] is None:
+            cuts.pop()
+        is_dense = array not in self.gaps and self._is_dense(cuts)
+        texts = [self.part(*cut) if cut else ":" for cut in cuts]
         if to_write and not axes and texts:
             texts.append("...")
         return ArrayText(
@@ -184,18 +183,14 @@ class Elements:
         code += f"[{bare([*':' * len(lead), places])}]"
         return ArrayText(code, axes, False, True)
 
-    @staticmethod
-    def _is_dense(texts: list[str]) -> bool:
-        """Are only the first dimensions cut, all but the last of them to one element?"""
-        cut = [i for i, text in enumerate(texts) if text != ":"]
-        if not cut:
-            return True
-        last = cut[-1]
-        return (
-            cut == list(range(last + 1))
-            and all(":" not in text for text in texts[:last])
-            and (texts[last].count(":") < 2)
-        )
+    def _is_cut(self, part: Any, size: Any) -> bool:
+        start, axis, step = part
+        return axis in (None, self.t) or (start, step) != (0, 1) or axis.size != size
+
+    def _is_dense(self, cuts: list[Any]) -> bool:
+        """Are all of these dimensions cut, all but the last of them to one element?"""
+        is_one = [cut is not None and cut[0][1] in (None, self.t) for cut in cuts]
+        return all(is_one[:-1]) and (not cuts or is_one[-1] or cuts[-1][0][2] == 1)
 
     def part(self, part: Any, size: Any) -> str:
         """What is taken along one dimension."""

@@ -32,7 +32,7 @@ class UpdateProgram:
         self.lines: list[str] = []
         self.n_buffers: int = 0
         gradient, vectors, results = equation(optimizer)
-        names = [str(vector.args[0]) for vector in vectors]
+        names = self._names = [str(vector.args[0]) for vector in vectors]
         self._place = dict(zip([*vectors, gradient], [*names, "gradient"], strict=True))  # where each vector is
         # Where each result is to be:
         self._home = {result: name for result, name in zip(results, names, strict=True) if _is_vector(result)}
@@ -91,10 +91,10 @@ class UpdateProgram:
         self._readers[x] -= 1
         if not self._readers[x]:
             place = self._place[x]
-            if x.op != "leaf":
-                self._free.append(place) if place.startswith("t") else self._free_homes.add(place)
-            elif place != "gradient":
+            if place in self._names:
                 self._free_homes.add(place)
+            elif place != "gradient":
+                self._free.append(place)
 
     def _bring_home(self, names: list[str], results: tuple[Any, ...]) -> None:
         """Copy results that were computed elsewhere. Old vectors among them go through a buffer first."""

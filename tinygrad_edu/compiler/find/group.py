@@ -11,7 +11,7 @@ group, and W1, b1, W2 and b2 become separate arrays. Those whose labels differ b
 used in fewer places: where only one unit of the last state is read, the other rows of its matrix are not used.
 """
 
-import re
+import itertools
 from array import array
 from collections import Counter
 from collections.abc import Sequence
@@ -27,6 +27,7 @@ from .normalise import LONG, Graph
 from .ragged import classes_of
 from .views import Indices
 
+NO_DIGITS = dict.fromkeys(map(ord, "0123456789"))
 REDUCTIONS = tuple(RULES[name] for name in ("max", "min", "logsumexp"))
 
 
@@ -69,10 +70,9 @@ class _Grouping:
         nodes = np.flatnonzero(self.live)
         nodes = nodes[np.argsort(numbers[nodes], kind="stable")]
         distinct, starts = np.unique(numbers[nodes], return_index=True)
-        return [
-            Group(number, self._rule(members), graph.source(members[0]), members)
-            for number, members in zip(distinct.tolist(), np.split(nodes, starts[1:]), strict=True)
-        ], numbers
+        spans = itertools.pairwise([*starts.tolist(), len(nodes)])
+        groups = [(number, nodes[slice(*span)]) for number, span in zip(distinct.tolist(), spans, strict=True)]
+        return [Group(n, self._rule(own), graph.source(int(own[0])), own) for n, own in groups], numbers
 
     def _rule(self, members: Indices) -> Rule | None:
         rule = self.graph.rules[members[0]]
@@ -197,12 +197,10 @@ class _Grouping:
 
     def _widened(self, sets: list[frozenset[int]], firsts: list[int], roles: Any) -> Any:
         """The roles, where parameters are put to others nearby of their label that are used in more places."""
-        if _wider([("", used, first) for used, first in zip(sets, firsts, strict=True)]) == sets:
+        if _wider([((), used, first) for used, first in zip(sets, firsts, strict=True)]) == sets:
             return roles
-        families = [re.sub(r"(?<=neuron)\d+|\d+(?=[^.]*$)", "", label) for label in self.labels] or [""] * len(
-            roles
-        )
-        members: dict[tuple[str, int], list[int]] = {}
+        families = list(map(_family, self.labels)) or [()] * len(roles)
+        members: dict[tuple[Any, int], list[int]] = {}
         for parameter, key in enumerate(zip(families, roles.tolist(), strict=True)):
             members.setdefault(key, []).append(parameter)
         wider = _wider([(family, sets[role], own[0]) for (family, role), own in members.items()])
@@ -212,7 +210,13 @@ class _Grouping:
         return roles
 
 
-def _wider(members: list[tuple[str, frozenset[int], int]]) -> list[frozenset[int]]:
+def _family(label: str) -> tuple[str, ...]:
+    """What the labels of one array have in common: layer0, neuron and w of layer0.neuron3.w2."""
+    *path, last = label.split(".")
+    return *("neuron" if part.startswith("neuron") else part for part in path), last.translate(NO_DIGITS)
+
+
+def _wider(members: list[tuple[Any, frozenset[int], int]]) -> list[frozenset[int]]:
     """For each (family, places, first parameter) its places, or the larger ones of the nearest of its family."""
     result, known = [used for _, used, _ in members], dict[Any, list[tuple[int, frozenset[int]]]]()
     for i in sorted(range(len(members)), key=lambda i: -len(members[i][1])):

@@ -105,11 +105,9 @@ class Roller:
         self.kinds: np.ndarray[Any, Any] = np.empty(n, np.intp)
         self.reads: list[list[Read]] = list[list[Read]]()
         self.learns: np.ndarray[Any, Any] = np.array([array.differentiable for array in self.computed], bool)
-        self.where: np.ndarray[Any, Any] = np.zeros((n, READS), np.int64)
-        self.roles: np.ndarray[Any, Any] = np.zeros((n, READS), np.int64)
-        self.content: np.ndarray[Any, Any] = np.zeros((n, READS), np.int64)
         kinds: dict[Any, int] = {}
         contents: dict[bytes, int] = {}
+        cells, columns = list[int](), list[tuple[int, int, int]]()
         for i, array in enumerate(self.computed):
             reads: list[Read] = []
             self.reads.append(reads)
@@ -117,10 +115,13 @@ class Roller:
             own = array.rule, array.shape, array.batched, signature
             self.kinds[i] = kinds.setdefault(own if len(reads) <= READS else array, len(kinds))
             for slot, read in enumerate(reads[:READS]):
-                self.where[i, slot] = self.roles[i, slot] = numbers[read.array]
-                if read.array.source == PARAMETER:
-                    self.roles[i, slot] = roles[read.array.shape]
-                self.content[i, slot] = contents.setdefault(read.index.tobytes(), len(contents))
+                where = numbers[read.array]
+                role = roles[read.array.shape] if read.array.source == PARAMETER else where
+                cells.append(i * READS + slot)
+                columns.append((where, role, contents.setdefault(read.index.tobytes(), len(contents))))
+        filled = np.zeros((3, n * READS), np.int64)
+        filled[:, cells] = np.array(columns, np.int64).reshape(-1, 3).T
+        self.where, self.roles, self.content = filled.reshape(3, n, READS)
 
     def roll(self) -> Lowered:
         """The program with its repeating stages as loops; those that are found in time: see `late`."""

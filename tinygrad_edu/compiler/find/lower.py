@@ -81,7 +81,8 @@ class _Lowering:
                 array.shape = shape_of_rows(array.operation.operand)
         self._drop_unused(groups)
         outputs = [(self._by_number[numbers[node]], int(self.position[node])) for node in graph.outputs]
-        padded = [a for a in self.arrays if any(r.array in self._filled_up for r in reads_of(a.operation))]
+        arrays = self.arrays if self._filled_up else []
+        padded = [a for a in arrays if any(r.array in self._filled_up for r in reads_of(a.operation))]
         self.lowered = Lowered(self.arrays, outputs, graph.n_traced, self.is_padded, padded)
 
     def _drop_unused(self, groups: Sequence[Group]) -> None:
@@ -107,8 +108,9 @@ class _Lowering:
 
     def _array(self, group: Group) -> Tensor:
         nodes, (left, right) = group.members, self._operands(group)
-        of_first = self.numbers[left[0]].tolist() + self.numbers[right[0]].tolist()
-        read = [self._by_number[number] for number in {*of_first} if number >= 0]
+        groups = self.numbers[left[0]].tolist()  # those that the first member reads
+        others = self.numbers[right[0]].tolist() if group.rule is SUM else []
+        read = [self._by_number[number] for number in {*groups, *others} if number >= 0]
         array = Tensor(
             group.number,
             group.rule,
@@ -117,7 +119,10 @@ class _Lowering:
             any(a.batched for a in read),
             any(a.differentiable for a in read) and group.rule not in _NO_SLOPES,
         )
-        places = self._total(array, left, right) if group.rule is SUM else self._operation(array, left)
+        if group.rule is SUM:
+            places = self._total(array, left, right, groups, others)
+        else:
+            places = self._operation(array, left, groups)
         array.size = math.prod(array.shape) if array.shape else array.size
         array.has_holes = array.size > len(nodes)
         self.position[nodes] = np.arange(len(nodes)) if places is None else places
@@ -196,10 +201,8 @@ class _Lowering:
         places, which = np.unique(numbers, return_inverse=True)
         array = self._masks.get(places.tobytes())
         if array is None:
-            array = Tensor(
-                -len(self.arrays), None, CONSTANT, len(places), False, False, (len(places),), name="mask"
-            )
-            array.places = places
+            array = Tensor(-len(self.arrays), None, CONSTANT, len(places), False, False, (len(places),))
+            array.places, array.is_mask = places, True
             self.arrays.append(array)
             self._masks[places.tobytes()] = array
         return Read(array, which.reshape(numbers.shape))
@@ -209,18 +212,18 @@ class _Lowering:
     # Each sets the operation of an array, and its shape if it is known. It returns the places of the members in
     # the array, None if they stand in their order.
 
-    def _operation(self, array: Tensor, rows: Any) -> Any:
-        groups = self.numbers[rows[0][rows[0] >= 0]].tolist()
+    def _operation(self, array: Tensor, rows: Any, groups: list[int]) -> Any:
         if array.rule is TAKE and len(set(groups[1:])) == 1:
             return self._take(array, rows)
-        if array.rule in REDUCTIONS and len(set(groups)) == 1:
+        if array.rule in REDUCTIONS and len({*groups} - {-1}) == 1:
             elements = self._filled(self._read(rows), np.inf if array.rule is MIN else -np.inf)
             order = _order_of([elements])
             array.operation = Reduction(_in_order(elements, order))
             return _inverse(order)
-        if array.rule is MUL:  # its operands may stand in either order
+        if array.rule is MUL and len(rows) > 1:  # its operands may stand in either order
             rows = np.where(self.numbers[rows[:, :1]] == groups[0], rows, rows[:, ::-1])
-        operands = [self._read(column) for column in rows.T]
+        places = self.position[rows].T
+        operands = [Read(self._by_number[own], index) for own, index in zip(groups, places, strict=True)]
         if array.rule is EXP and (softmax := _softmax(operands[0])) is not None:
             array.operation, array.zeros, places = softmax
             array.shape = array.operation.operand.index.shape
@@ -254,9 +257,9 @@ class _Lowering:
         array.operation = Take(index, options, grid=False)
         return None
 
-    def _total(self, array: Tensor, left: Any, right: Any) -> Any:
+    def _total(self, array: Tensor, left: Any, right: Any, groups: list[int], others: list[int]) -> Any:
         """The parts of a sum, one for each kind of term. The largest product decides the order of the members."""
-        parts = self._parts(left, right)
+        parts = self._parts(left, right, groups, others)
         parts = [part for part in parts if not _is_zero(part)] or parts[:1]
         terms = [part.operand for part in parts if isinstance(part, Terms) and part.operand.index.shape[1] == 1]
         if len(terms) == len(parts) and (shared := _on_the_same_places(terms)):
@@ -273,18 +276,23 @@ class _Lowering:
                 parts[parts.index(pairs)] = product
                 if places is None and (product_size(product) == len(left) or len(parts) == 1):
                     places, array.shape = product.pick, product_shape(product)
-        if places is None and not any(isinstance(part, Product) for part in parts):
+        if places is None and len(left) > 1 and not any(isinstance(part, Product) for part in parts):
             places = _inverse(_order_of([read for part in parts for read in reads_of(part)]))
         array.operation = Total([_placed(part, places, array.shape) for part in parts])
         return places
 
-    def _parts(self, left: Any, right: Any) -> list[Any]:
+    def _parts(self, left: Any, right: Any, groups: list[int], others: list[int]) -> list[Any]:
         """The terms of all members, in parts of one kind: the group of a term, or the two groups of a product."""
+        columns: dict[Any, list[Any]] = {}
+        if len(left) == 1:  # lists are faster
+            for x, y, a, b in zip(left[0].tolist(), right[0].tolist(), groups, others, strict=True):
+                kind, pair = ((b, a), (y, x)) if a > b >= 0 else ((a, b), (x, y))
+                columns.setdefault(kind, []).append(pair)
+            return [self._part(*np.array(pairs).T[:, None]) for pairs in columns.values()]
         a, b = self.numbers[left], self.numbers[right]
         left, right = np.where((b >= 0) & (a > b), (right, left), (left, right))
         kinds = (np.minimum(a, b) + np.int64(1)) * len(self.numbers) + np.maximum(a, b)
-        if len(kinds) == 1 or (kinds == kinds[0]).all():  # as a rule, all rows are written alike
-            columns: dict[int, list[int]] = {}
+        if (kinds == kinds[0]).all():  # as a rule, all rows are written alike
             for place, kind in enumerate(kinds[0].tolist()):
                 columns.setdefault(kind, []).append(place)
             return [self._part(left[:, places], right[:, places]) for places in columns.values()]
@@ -414,6 +422,8 @@ def _inverse(order: Indices | None) -> Indices | None:
 def _placed(part: Any, places: Any, shape: tuple[int, ...]) -> Any:
     """A part of a sum whose members stand at these places of an array of this shape."""
     order = slice(None) if places is None else np.argsort(places)
+    if places is None and not isinstance(part, Product):
+        return part
     if isinstance(part, Product):
         pick = part.pick[order]
         is_whole = places is part.pick or (product_shape(part) == shape and (np.diff(pick) == 1).all())
@@ -481,7 +491,7 @@ def _softmax(exponents: Read) -> tuple[Softmax, Any, Indices] | None:
     is_there = np.ones(index.shape, bool)
     if elements.array is not z.array:
         match elements.array.operation:
-            case Total([Terms(read), Terms(mask)]) if read.array is z.array and mask.array.name == "mask":
+            case Total([Terms(read), Terms(mask)]) if read.array is z.array and mask.array.is_mask:
                 source, is_there = read.index[index, 0], mask.array.places[mask.index[index, 0]] == 0.0
             case _:
                 return None

@@ -24,6 +24,7 @@ class Tensor:
     operation       how it is computed; None for a leaf
     places          of parameters: their places in the vector of all parameters; of constants: their numbers
     has_holes       are there elements that stand for no node?
+    is_mask         is it of constants that fill up short rows?
     zeros           which elements are 0 whatever the example, if some are
     text            what a reader calls it, if that is not its name: `A1[t]` for a row
     """
@@ -39,6 +40,7 @@ class Tensor:
     places: Any = None
     name: str = ""
     has_holes: bool = False
+    is_mask: bool = False
     zeros: Any = None
     text: str = ""
 
@@ -46,7 +48,7 @@ class Tensor:
         return f"<{self.name or self.number} {self.shape}>"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Read:
     """Elements of an array, by their positions."""
 
@@ -54,21 +56,21 @@ class Read:
     index: Indices
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Elementwise:
     """out[n] = rule(operand[index[n]], ...)."""
 
     operands: list[Read]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Reduction:
     """out[n] = rule(operand[index[n, 0]], operand[index[n, 1]], ...)."""
 
     operand: Read
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Softmax:
     """out[n, i] = e^z[n, i] / (e^z[n, 0] + e^z[n, 1] + ...) where z[n] = operand[index[n]]."""
 
@@ -89,7 +91,7 @@ class Take:
         return Read(self.options.array, self.options.index.T)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Product:
     """Rows of a times rows of b: out[j, i] = a[i] . b[j]. Either may be a single row.
 
@@ -104,7 +106,7 @@ class Product:
     pick: Any = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Paired:
     """out[n] = a[ia[n]] . b[ib[n]]: products that are not a grid."""
 
@@ -112,14 +114,14 @@ class Paired:
     b: Read
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Terms:
     """out[n] = operand[index[n, 0]] + operand[index[n, 1]] + ..."""
 
     operand: Read
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Total:
     """The sum of its parts."""
 
@@ -224,7 +226,7 @@ class Scan:
         self.initial = {array: list(map(moved, reads)) for array, reads in self.initial.items()}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Result:
     """What is read of a loop: an array of its stage, at stage t, or at all stages, stacked, if t is None."""
 

@@ -228,7 +228,7 @@ def access_of(array: Array, row: Part | None, index: Indices, axes: list[Axis]) 
     total: Any = base
     for d, step in enumerate(steps):
         total = np.add.outer(total, np.arange(index.shape[d]) * step)
-    if np.array_equal(total, index):
+    if not steps or np.array_equal(total, index):
         for dims in number_systems(array.dims, array.size, steps) if steps else [array.dims]:
             if (at := _placed(base, dims, steps, axes)) is not None:
                 return Access(array, row, dims, at)

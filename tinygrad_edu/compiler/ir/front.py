@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..find.group import REDUCTIONS
 from ..find.lowered import (
     CONSTANT,
     Elementwise,
@@ -34,6 +35,7 @@ from .routine import Access, Array, Axis, Expressions, Loop, Routine, Stmt, free
 from .symbols import forward_of
 
 MANY = 100  # terms of a sum; more are several sums
+FEW = 8  # operands of max and min; more are put side by side
 KINDS = {"max": "max_", "min": "min_", "logsumexp": "logsumexp"}
 Slot = (
     Any  # an axis of an index, before it is split: a number for one of the result, a name for one of a reduction
@@ -167,7 +169,7 @@ class Front:
         operation = operation or old.operation
         statement = Reads(self, old.shape)
         match operation:
-            case Elementwise(reads) if old.rule in (LOGSUMEXP, TAKE):
+            case Elementwise(reads) if old.rule in (LOGSUMEXP, TAKE) or _has_many(old):
                 value = self._stacked(old, statement, reads)
             case Elementwise(reads):
                 jobs = [statement.job(read.array, read.index.reshape(old.shape)) for read in reads]
@@ -264,7 +266,7 @@ class Front:
         at = (*((0, axis, 1) for axis in axes), (0, last, 1))
         body = self.book.get(Access(side, row, (*sizes, n), at))
         if index is None:
-            return self.book.reduce("logsumexp", [last], body)
+            return self.book.reduce(KINDS[str(old.rule.name)], [last], body)  # type: ignore[union-attr]
         return self.picked(body, last, element[0])
 
     def picked(self, body: Any, axis: Axis, index: Any) -> Any:
@@ -288,3 +290,8 @@ class Front:
             )
         (axis,) = statement.axes["v"] or [Axis(1)]
         return self.picked(statement.element(table), axis, statement.element(job))
+
+
+def _has_many(old: Tensor) -> bool:
+    """Is it the maximum or the minimum of many arrays?"""
+    return old.rule in REDUCTIONS and len(old.operation.operands) > FEW

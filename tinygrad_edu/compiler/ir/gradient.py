@@ -25,7 +25,7 @@ FLAT = ("heaviside", "equal", "lt", "le", "gt", "ge", "one_hot", "sign")  # no s
 MANY = 100  # terms of a sum; more are several statements, since an expression must not be too deep
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Addend:
     """scale / B**power * value: a part of a gradient. Its numeric factors are multiplied in at the end.
 
@@ -259,8 +259,9 @@ class _Reverse:
             shares = []
             for access, share in parts:
                 names = {a: b for a, b in zip(access.named, to.named, strict=True) if a is not b}
-                inner = bound_in(share.value).intersection(names.values()).difference(names)
-                names |= {axis: Axis(axis.size) for axis in inner}  # else the new names would be bound there
+                if names:
+                    inner = bound_in(share.value).intersection(names.values()).difference(names)
+                    names |= {axis: Axis(axis.size) for axis in inner}  # else the new names would be bound there
                 shares.append(Addend(self.book.renamed(share.value, names), share.scale, share.power))
             merged += [(to, self._sum(shares[i : i + MANY])) for i in range(0, len(shares), MANY)]
         return merged

@@ -75,7 +75,7 @@ class Array:
         return *([] if self.stages is None else [self.stages]), *["B"] * self.batched, *self.dims
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Access:
     """Elements of an array: of the stage `row`, reshaped to `dims`, `at` says which ones along each dimension.
 

@@ -74,7 +74,7 @@ class Book:
         simple = self._simpler[op](self, *args) if op in self._simpler else None
         if simple is not None:
             return simple
-        return self._once(op, args, NONE.union(*[x.axes for x in args if isinstance(x, Symbol)]))
+        return self._once(op, args)
 
     def known(self, op: str, *args: Any) -> Any:
         """op(*args) if it has been made, else None."""
@@ -84,10 +84,12 @@ class Book:
         names = [repr(x) if x.__class__ is not Symbol and isinstance(x, PLAIN) else id(x) for x in args]
         return (op, *(sorted(names, key=hash) if op in COMMUTATIVE else names))
 
-    def _once(self, op: str, args: tuple[Any, ...], axes: frozenset[Any]) -> Symbol:
+    def _once(self, op: str, args: tuple[Any, ...], axes: frozenset[Any] | None = None) -> Symbol:
+        """The expression, with the axes of its arguments if it has no others."""
         key = self._key(op, args)
         symbol = self._known.get(key)
         if symbol is None:
+            axes = NONE.union(*[x.axes for x in args if x.__class__ is Symbol]) if axes is None else axes
             symbol = self._known[key] = Symbol(self, op, args, axes)
         return symbol
 

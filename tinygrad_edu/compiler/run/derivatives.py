@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from ...engine.calculus import gradients
 from ...engine.value import Value
 from ..backends import numpy_helpers
-from ..backends.formulas import number_text, source_of
+from ..backends.formulas import source_of
 from ..backends.numpy import array_text
+from ..backends.numpy_operands import numpy_text
 from ..backends.numpy_statements import Statements
 from ..backends.text import bare, tuple_text
 from ..find.squares import THETA
@@ -199,17 +200,20 @@ class _Module:
             after.append(f"return {tuple_text(names)}")
         else:
             after.append("return gradient")
-        numbers = {name: f", {number_text(number)}" for (number, _), name in statements.filled.items()}
+        numbers = {name: f", {numpy_text(number)}" for (number, _), name in statements.filled.items()}
         for name, sizes in statements.buffers.items():
             make = f"full({tuple_text(sizes)}{numbers[name]}" if name in numbers else f"empty({tuple_text(sizes)}"
             before.append(f"{name} = np.{make}, dtype)")
         body = [*first, *before, *statements.lines, "", *after]
         helpers = [source_of(f).rstrip() for f in numpy_helpers.ALL if f.__name__ in statements.called]
-        text = [f'"""{TITLES[kind]}"""', "", *(["import math"] if any("math." in h for h in helpers) else [])]
+        text = [
+            f'"""{TITLES[kind]}"""',
+            "",
+            *(["import math"] if statements.called & numpy_helpers.OF_MATH else []),
+        ]
         text.append("import numpy as np")
         if statements.rules:
             text.append(f"from tinygrad_edu import RULES  # for {', '.join(statements.rules)}")
-        text += [f"{name} = np.{name}" for name in ("inf", "nan")]
         constants = {a.name: a.places for a in self.program.leaves if a.source == ("constant",)}
         text += [
             f"{name} = np.array({array_text(array)})" for name, array in (constants | statements.constants).items()

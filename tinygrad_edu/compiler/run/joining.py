@@ -98,13 +98,13 @@ def _sum(slopes: Sequence[Any], shift: Any, names: Sequence[str]) -> str:
     """The sum of slope * name, and the shift, as 2 * T - 1 or (T - 2) // 2; what is subtracted comes last."""
     below = math.lcm(*(x.denominator for x in (*slopes, shift) if isinstance(x, Fraction)))
     terms = [*zip((below * slope for slope in slopes), names, strict=True), (below * shift, "")]
-    text = ""
-    for factor, name in sorted((term for term in terms if term[0]), key=lambda term: term[0] < 0):
+    text, terms = "", [term for term in terms if term[0]]
+    for factor, name in sorted(terms, key=lambda term: term[0] < 0):
         number = f"{abs(float(factor)):.12g}"
         sign = " - " if factor < 0 else " + "
         product = name if name and number == "1" else f"{number} * {name}" if name else number
         text += (sign if text else sign.strip(" +")) + product
-    return text if below == 1 else f"{f'({text})' if ' ' in text else text} // {below}"
+    return text if below == 1 else f"{f'({text})' if len(terms) > 1 else text} // {below}"
 
 
 class Joined:
