@@ -17,7 +17,6 @@ import time
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 
 import common
-import compiled as measure
 import numpy as np
 import rivals
 import structures
@@ -180,7 +179,7 @@ def main():
     chosen = common.parser_of(
         __doc__, 9, markdown="a table for a README", float32="in single precision"
     ).parse_args()
-    settings = measure.Settings(chosen.quick, chosen.rounds, chosen.markdown)
+    settings = common.Settings(chosen)
     settings.seconds = min(settings.seconds, 0.05)
     dtype = "float32" if chosen.float32 else "float64"
     by_hand = {"NumPy": lambda name, case: case.step}
@@ -204,8 +203,8 @@ def main():
         rows.append(measured(name, case, by_hand, backends, dtype, settings))
     names = [*by_hand, *(f'"{backend}"' for backend in ("numpy", "python", "jax")), '"auto"', "auto chose"]
     header = [f"ms, {dtype}", *names, "best of ours / of theirs", "auto / best of ours"]
-    measure.table(header, rows, settings)
-    measure.machine(settings)
+    common.table(header, rows, settings)
+    common.machine(settings)
     print(f"load {os.getloadavg()[1]:.1f}")
 
 
@@ -226,7 +225,7 @@ def measured(name, case, by_hand, backends, dtype, settings):
             structures.joined([np.asarray(part) for part in found]) if isinstance(found, list | tuple) else found
         )
         off = np.abs(np.asarray(found) - structures.joined(gradients)).max() / largest
-        if not max(off, abs(float(value) - loss) / abs(loss)) <= measure.TOLERANCE[dtype]:
+        if not max(off, abs(float(value) - loss) / abs(loss)) <= common.TOLERANCE[dtype]:
             sys.exit(f"{name}: {key} is {off:.1e} away from NumPy by hand: there is nothing to time.")
     blocks = {key: [] for key in contenders}
     for _ in range(settings.rounds):
@@ -236,10 +235,10 @@ def measured(name, case, by_hand, backends, dtype, settings):
     own = [least[key] for key in least if key[0] == '"' and key != '"auto"']
     theirs = [least[key] for key in by_hand if key in least]
     row = [
-        measure.number(least[key]) if key in least else "-" for key in (*by_hand, '"numpy"', '"python"', '"jax"')
+        common.number(least[key]) if key in least else "-" for key in (*by_hand, '"numpy"', '"python"', '"jax"')
     ]
     auto = least['"auto"']
-    row += [measure.number(auto), steps["auto"].backend]
+    row += [common.number(auto), steps["auto"].backend]
     return [name, *row, f"{min(own) / min(theirs):.2f}", f"{auto / min(own):.2f}"]
 
 
