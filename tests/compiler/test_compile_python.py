@@ -89,7 +89,8 @@ def test_a_rule_in_the_branch_that_is_not_taken(name: str, data: st.DataObject) 
     """Eagerly, both branches are computed: an error in either is an error."""
     rule = RULES[name]
     n = rule.n_inputs or 2
-    check(lambda w: tg.where(w[0] > 0, 2 * rule(*w[1:]), w[0]), [data.draw(special) for _ in range(n + 1)])
+    numbers = special.filter(lambda x: x == x) if name == "sign" else special  # its slope is 0 here, also at nan
+    check(lambda w: tg.where(w[0] > 0, 2 * rule(*w[1:]), w[0]), [data.draw(numbers) for _ in range(n + 1)])
 
 
 def test_an_error_in_what_turns_out_to_be_superfluous() -> None:

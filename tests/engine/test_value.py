@@ -79,6 +79,7 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: tg.leaky_relu(x, beta=1), TypeError, "leaky_relu has no parameter"),
     (lambda: tg.exp("1"), TypeError, "exp takes real numbers"),
     (lambda: tg.rule(math.tanh, backward=lambda *_: ()), ValueError, "'tanh' exists already"),
+    (lambda: tg.rule(math.hypot, backward=max, n_inputs=2, kinks=(0.0,)), ValueError, "points of one input"),
     (lambda: tg.dot([1.0, 2.0], [x]), ValueError, "2 and 1 numbers"),
     (lambda: tg.take(xs, -1), IndexError, "take has the indices 0 to 2, got -1."),
     (lambda: tg.take(xs, 3), IndexError, "take has the indices 0 to 2, got 3."),

@@ -698,3 +698,21 @@ def test_the_time_is_that_of_the_search(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(time, "thread_time", lambda: math.inf)
     assert not report.timed_out
     assert "The time was up" not in str(report)
+
+
+def test_a_rule_of_several_inputs_may_choose_at_a_kink() -> None:
+    """There is no way to declare that of max(x, y, 0) at x = 0 > y. What is not between both slopes is wrong."""
+
+    def backward(upstream: Any, out: Any, x: Any, y: Any) -> Any:
+        return tuple(e.where((a >= b) * (a > 0), upstream, 0 * upstream) for a, b in ((x, y), (y, x)))
+
+    def largest(x: Any, y: Any) -> Any:
+        return e.maximum(e.maximum(x, y), 0)
+
+    domain = [st.sampled_from([-2.0, 0.0, 1.0]), st.sampled_from([-1.0, 0.5, 3.0])]
+    assert check_rule(declared(largest, backward), domain=domain)
+    with pytest.raises(RuleMismatch, match=r"x = 0.0, y = -1.0"):
+        check_rule(
+            declared(largest, lambda u, out, x, y: [a - 2 * (x == 0) for a in backward(u, out, x, y)]),
+            domain=domain,
+        )

@@ -266,7 +266,8 @@ def rule(
     formula, the first line of forward's docstring is shown.
 
     Returns the Rule: `mish(0.5)`, `mish(Value(0.5))`. Raises ValueError if the name belongs to a rule from another
-    module, TypeError if the inputs of forward cannot be counted or a field is unknown.
+    module, or for kinks of several inputs, TypeError if the inputs of forward cannot be counted or a field is
+    unknown.
     """
     if forward is None:
         return functools.partial(rule, backward=backward, name=name, symbol=symbol, **declared)
@@ -279,6 +280,8 @@ def rule(
         if code is None:
             raise TypeError(f"{name} is not a Python function, so its inputs cannot be counted: add n_inputs=...")
         declared["n_inputs"] = None if code.co_flags & 4 else code.co_argcount  # 4: it is forward(*inputs)
+    if declared.get("kinks") and declared["n_inputs"] != 1:
+        raise ValueError(f"kinks= are points of one input, and {name} has several: declare ties=True, or none.")
     parameters = getattr(declared_as, "__kwdefaults__", None)
     declared.setdefault("formula", (forward.__doc__ or "").partition("\n")[0])
     RULES[name] = Rule(name, symbol or name, forward, backward, parameters=parameters, **declared)

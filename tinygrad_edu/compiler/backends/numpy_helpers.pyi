@@ -15,5 +15,5 @@ def scatter_add(out: Any, places: Any, order: Any, starts: Any, values: Any) -> 
 def add_rows(rows: Any, index: Any, out: Any) -> Any: ...
 
 ALL: Any
-OF_MATH: set[str]
+OF_MATH: Any
 NAMES: Any

@@ -160,9 +160,29 @@ class Case:
         if any(x in self.rule.kinks for x in point) or (self.reference.slopes is None and self.at_kink(point)):
             return []
         try:
-            return self.reference.exact_slopes(point)
+            slopes = self.reference.exact_slopes(point)
         except (ValueError, ZeroDivisionError):
             return []
+        return [] if self._chooses(point, slopes) else slopes
+
+    def _chooses(self, point: Point, slopes: Sequence[Any]) -> bool:
+        """Does the rule take one of two slopes, at a kink of several inputs that are not equal?
+
+        There is no way to declare it.
+        """
+        if len(point) == 1 or len(set(point)) < len(point) or self.reference.slopes is not None:
+            return False
+        try:
+            own = self.run(1.0, *point)[1:]
+            if all(ulps(got, exact) <= self.bound for got, exact in zip(own, slopes, strict=True)):
+                return False
+            sides = [self.reference.beside(point, i) for i in range(len(point))]
+        except (AssertionError, TypeError, ValueError, ArithmeticError):
+            return False
+        sizes = [max(abs(low), abs(high)) for low, high in sides]
+        is_kink = any(high - low > 1e-6 * size for (low, high), size in zip(sides, sizes, strict=True))
+        slack = [1e-12 * max(1, size) for size in sizes]
+        return is_kink and all(a - e <= x <= b + e for x, (a, b), e in zip(own, sides, slack, strict=True))
 
     def at_precision(self, bits: int, point: Point) -> list[Any]:
         """The rule's value and slopes on mpmath numbers of so many bits."""
