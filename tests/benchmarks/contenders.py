@@ -165,6 +165,10 @@ CASES = {
 }
 
 
+INSIDE = '"jax", in jax.jit'
+OURS = ('"numpy"', '"python"', '"jax"', INSIDE)
+
+
 def cpu_of(step, seconds):
     """Seconds of the processor for one step, the mean of a block."""
     start, n = time.process_time(), 0
@@ -201,7 +205,7 @@ def main():
                     setattr(owner, key, x.astype(dtype))
         case.arrays, case.batch = ([x.astype(dtype) for x in arrays] for arrays in (case.arrays, case.batch))
         rows.append(measured(name, case, by_hand, backends, dtype, settings))
-    names = [*by_hand, *(f'"{backend}"' for backend in ("numpy", "python", "jax")), '"auto"', "auto chose"]
+    names = [*by_hand, *OURS, '"auto"', "auto chose"]
     header = [f"ms, {dtype}", *names, "best of ours / of theirs", "auto / best of ours"]
     common.table(header, rows, settings)
     common.machine(settings)
@@ -215,6 +219,8 @@ def measured(name, case, by_hand, backends, dtype, settings):
     for backend in [*backends[:1], *(["python"] if name == "Lorenz" else []), *backends[1:]]:
         steps[backend] = tg.compile(case.loss, case.parameters, dtype, backend=backend)
         contenders[f'"{backend}"'] = functools.partial(steps[backend].value_and_grad, *case.batch)
+    if "jax" in steps:
+        contenders[INSIDE] = inside_jax(steps["jax"], case)
     contenders = {key: step for key, step in contenders.items() if step}
     loss, gradients = case.step()
     largest = np.abs(structures.joined(gradients)).max()
@@ -234,12 +240,20 @@ def measured(name, case, by_hand, backends, dtype, settings):
     least = {key: min(own) * 1e3 for key, own in blocks.items()}
     own = [least[key] for key in least if key[0] == '"' and key != '"auto"']
     theirs = [least[key] for key in by_hand if key in least]
-    row = [
-        common.number(least[key]) if key in least else "-" for key in (*by_hand, '"numpy"', '"python"', '"jax"')
-    ]
+    row = [common.number(least[key]) if key in least else "-" for key in (*by_hand, *OURS)]
     auto = least['"auto"']
     row += [common.number(auto), steps["auto"].backend]
     return [name, *row, f"{min(own) / min(theirs):.2f}", f"{auto / min(own):.2f}"]
+
+
+def inside_jax(compiled, case):
+    """`step.function` in a program of JAX's: as by hand, no array is copied to NumPy."""
+    import jax
+    import jax.numpy as jnp
+
+    step, batch = jax.jit(compiled.function), list(map(jnp.asarray, case.batch))
+    theta = jnp.asarray([p.data for p in case.parameters], batch[0].dtype if batch else None)
+    return lambda: jax.block_until_ready(step(theta, *batch))
 
 
 def timed(step, compiled, seconds):
