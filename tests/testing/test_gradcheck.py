@@ -96,6 +96,10 @@ def flat_cosine(x: float) -> Program:
     return Program((x,), (("log2(1 + a * a) / 2", (0, 0, 0, 0)), ("cos(a)", (0, 0, 0, 0))))
 
 
+def test_a_slope_below_the_smallest_float_is_0() -> None:
+    assert gradcheck(tg.logsumexp, 0.0, -746.0)
+
+
 @steady
 @given(programs(max_nodes=24))
 def test_no_false_alarm_for_programs_with_kinks(program: Program) -> None:

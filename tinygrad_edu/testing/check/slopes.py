@@ -199,7 +199,8 @@ def _judged(at: Along, x: Any, here: Sample, analytic: Any, size: float) -> Verd
     allowed = max(TOLERANCE * (size if math.isfinite(size) else 0), lost)
 
     def near(a: Any, b: Any) -> bool:
-        return bool(a == b or (abs(a - b) <= max(allowed, TOLERANCE * abs(b)) and mp.isfinite(b)))
+        few = 4 * math.ulp(0.0)  # below there are no floats
+        return bool(a == b or (abs(a - b) <= max(allowed, TOLERANCE * abs(b), few) and mp.isfinite(b)))
 
     def judged(slope: Any, note: str = "") -> Verdict:
         return Verdict(float(slope), float(allowed), "ok" if near(analytic, slope) else "WRONG", note)
