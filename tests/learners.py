@@ -380,7 +380,8 @@ TEXTS = {  # longer pieces of code, which the tables below call by a name
     def __repr__""",
     "FORMULA": """\
     def __eq__(self, other):
-        return (self.data, self._op, self._prev) == (other.data, other._op, other._prev)
+        a, b = ((v.data, v._op, {p.data for p in v._prev}) for v in (self, other))
+        return a == b
 
     def __hash__(self):
         return hash((self.data, self._op))

@@ -335,10 +335,10 @@ def gauss(x: Any) -> Any:
 @pytest.mark.slow
 def test_a_slope_that_overflows_to_nan_is_told_by_what() -> None:
     assert refused(gauss, lambda upstream, out, x: (upstream * -2 * x * out,)) == (
-        "mine: the slope for x is nan, where it should be 0.0\n"
+        "mine: the slope for x is nan, where it should be -0.0\n"
         "  kind      wrong at kinks, nan or inf\n"
         "  input     x = 8.98846567431158e+307\n"
-        "  expected  0.0\n"
+        "  expected  -0.0\n"
         "  got       nan\n"
         "  because   -2 * 8.988e+307 is -inf, and -inf * 0 is nan\n"
         "  nan may come from nan only: multiply in another order, so that nothing overflows, "
