@@ -61,9 +61,9 @@ class Draws(TraceError):
 
     def __init__(self, wanted: list[Draw], state: list[tuple[Any, str, Any]]):
         super().__init__(
-            f"The function draws {len(wanted)} random number(s) for each example, by {wanted[0].function}. The "
-            'methods of backend="numpy" and "jax" draw them anew at each call. Elsewhere draw them outside, and '
-            "give them as an input; call model.eval() if Dropout draws them."
+            f"The function draws {len(wanted)} random number(s) for each example, by {wanted[0].function}. They "
+            'are drawn anew at each call with backend="numpy" and, except by train and function, with "jax". '
+            "Elsewhere give them as an input. For Dropout, train by fit or call model.eval()."
         )
         self.wanted, self.state = wanted, state
 
