@@ -1,6 +1,7 @@
 """`step.save`: a module that computes without this package what the compiled function computes."""
 
 import math
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,20 @@ def test_one_hot_rows_are_not_assumed(tmp_path: Path) -> None:
             names["loss"](*wrong)
 
 
+def test_indices_of_a_saved_module_are_checked(tmp_path: Path) -> None:
+    rows = [[Value(0.1 * i * j) for j in range(2)] for i in range(3)]
+    step = tg.compile(
+        lambda ids: tg.sum([rows[i][0] * rows[j][1] for i, j in [ids]]), [x for r in rows for x in r]
+    )
+    value, gradient = step.value_and_grad([[0, 2], [1, 1]])
+    names = module_of(step, tmp_path / "m.py")
+    assert names["loss"]([[0, 2], [1, 1]]) == pytest.approx(value, rel=1e-12)
+    np.testing.assert_allclose(names["gradient"]([[0, 2], [1, 1]]), gradient, rtol=1e-12)
+    for wrong in (3, -1, 0.5):
+        with pytest.raises(IndexError, match="array 0 of a batch has the indices 0 to 2"):
+            names["predict"]([[0, wrong]])
+
+
 def test_what_cannot_be_saved_is_told(tmp_path: Path) -> None:
     own = tg.rule(lambda x: x * x, backward=lambda upstream, out, x: (upstream * math.fabs(x),), name="own")
     w = Value(0.5)
@@ -87,6 +102,7 @@ def test_what_cannot_be_saved_is_told(tmp_path: Path) -> None:
     for function, words in [
         (lambda x: w * x if x.data > 0 else x * w, "looks at numbers"),
         (lambda x: own(w) * x, "rule of your own"),
+        (lambda x: w * x * random.random(), "draws random numbers"),
     ]:
         step = tg.compile(function, [w])
         step([1.0, 2.0])

@@ -43,7 +43,7 @@ def _batch(batch):
     for array, shape in zip(arrays, {shapes}):
         if array.shape[1:] != shape or len(array) != len(arrays[0]):
             raise ValueError(f"an example has the shape {{shape}}, got the array {{array.shape}}")
-    return arrays, {size}
+{indices}    return arrays, {size}
 
 
 def predict(*batch):
@@ -51,6 +51,12 @@ def predict(*batch):
     outputs = _outputs(parameters, B, parameters.dtype)(*arrays)
     return {result}
 '''
+INDICES = """\
+    for argument, places, n in {picks}:
+        index = arrays[argument].reshape(len(arrays[argument]), -1)[:, places]
+        if not ((index >= 0) & (index < n) & (index % 1 == 0)).all():
+            raise IndexError(f"array {{argument}} of a batch has the indices 0 to {{n - 1}}")
+"""
 GRADIENT = """
 
 def _loss_and_gradient(batch):
@@ -82,6 +88,7 @@ def write_module(step: Any, last: Build, path: Path) -> None:
     weights = path.with_suffix(".npz")
     numbers = step._numbers().copy()
     names, shapes = outputs.names, outputs.contract.request.shapes
+    picks = [(pick.argument, pick.positions.tolist(), pick.n_options) for pick in outputs.contract.picks]
     source = text.format(
         title=f"{step!r}, saved as NumPy.",
         n=len(numbers),
@@ -92,6 +99,7 @@ def write_module(step: Any, last: Build, path: Path) -> None:
         programs="".join(_wrapped(name, build.source) for name, build in programs),
         n_arguments=len(names),
         shapes=repr(shapes),
+        indices=INDICES.format(picks=picks) if picks else "",
         size="len(arrays[0])" if names else "1",
         result=_nested("outputs", outputs.output_shape, 0),
     )
@@ -102,11 +110,14 @@ def write_module(step: Any, last: Build, path: Path) -> None:
 def _program(step: Any, last: Build, gradient: bool) -> Build:
     """A program that assumes nothing of its batches, compared with the engine at numbers of its own."""
     programs, request = step._programs, Request(last.contract.request.shapes, gradient)
-    given = Given(step.original, step.parameters)
-    try:
-        traced = trace_function(step.original, step.parameters, request.shapes)
-    except TraceError as error:
-        raise CompileError(f"A function that looks at numbers cannot be saved: {error}") from None
+    given, guards = Given(step.original, step.parameters), last.contract.guards
+    if guards and not guards.n:  # it takes whole numbers, such as the places of rows, and asks for nothing
+        traced = guards.examples.trace()
+    else:
+        try:
+            traced = trace_function(step.original, step.parameters, request.shapes)
+        except TraceError as error:
+            raise CompileError(f"A function that looks at numbers cannot be saved: {error}") from None
     facts = programs.surroundings.learn(programs.surroundings.facts())
     build = make(traced, given, facts, request, None, ("ragged rows",))
     if "RULES" in build.namespace:
