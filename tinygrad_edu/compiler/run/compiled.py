@@ -269,7 +269,7 @@ class Compiled(CompiledFunction):
         The module has predict(*batch), loss(*batch) and gradient(*batch), for examples of the same shapes.
 
         Raises ValueError for a name that does not end with .py, RuntimeError before the first call, CompileError
-        for a function that looks at numbers or has rules of the user's.
+        for a function whose graph depends on numbers, that draws random ones, or that has rules of the user's.
         """
         from .export import write_module
 
