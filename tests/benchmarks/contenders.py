@@ -169,16 +169,6 @@ INSIDE = '"jax", in jax.jit'
 OURS = ('"numpy"', '"python"', '"jax"', INSIDE)
 
 
-def cpu_of(step, seconds):
-    """Seconds of the processor for one step, the mean of a block."""
-    start, n = time.process_time(), 0
-    while True:
-        step()
-        n, passed = n + 1, time.process_time() - start
-        if passed >= seconds:
-            return passed / n
-
-
 def main():
     chosen = common.parser_of(
         __doc__, 9, markdown="a table for a README", float32="in single precision"
@@ -259,10 +249,9 @@ def inside_jax(compiled, case):
 
 def timed(step, compiled, seconds):
     if compiled is None or not hasattr(compiled, "arrays"):
-        return cpu_of(step, seconds)
+        return common.block(step, seconds, time.process_time)
     with compiled.arrays():  # as in training
-        step()
-        return cpu_of(step, seconds)
+        return common.block(step, seconds, time.process_time)
 
 
 if __name__ == "__main__":
