@@ -1,12 +1,13 @@
 """backend="auto": the fastest backend of those that can, and what it says of its choice."""
 
+import random
 from typing import Any
 
 import numpy as np
 import pytest
 
 import tinygrad_edu as tg
-from tinygrad_edu import nn, optim
+from tinygrad_edu import Value, nn, optim
 from tinygrad_edu.compiler.run import auto
 
 
@@ -59,3 +60,15 @@ def test_it_chooses_what_is_faster_here() -> None:
         step.value_and_grad([2.0])
         chosen.append(step.backend)
     assert "python" in chosen
+
+
+def test_measuring_draws_nothing() -> None:
+    w, rng = Value(0.5), np.random.default_rng(3)
+    step = tg.compile(lambda x: w * x * rng.normal() + random.random(), [w], backend="auto")
+    random.seed(1)
+    means = [step.value_and_grad([1.0, 2.0])[0] for _ in range(2)]
+    random.seed(1)
+    rng = np.random.default_rng(3)
+    rows = [[0.5 * x * rng.normal() + random.random() for x in (1.0, 2.0)] for _ in range(2)]
+    np.testing.assert_allclose(means, np.mean(rows, axis=1), rtol=1e-12)
+    assert "backend numpy\nothers were not tried: the function draws random numbers" in str(step.groups)

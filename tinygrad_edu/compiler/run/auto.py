@@ -1,6 +1,6 @@
 """Auto: what `tg.compile(..., backend="auto")` returns. The first step is taken by every backend that can."""
 
-import random
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...engine.value import Value
 from ..backends import BACKENDS
 from .base import CompiledFunction
+from .batches import Irregular
 from .compiled import Compiled
 from .report import Groups
 
@@ -37,9 +38,7 @@ class Auto(Compiled):
     def _step(self, batch: Sequence[Any], gradient: NDArray[Any]) -> tuple[float, Any]:
         with self._lock:
             if not self.backend:
-                state = random.getstate()
                 self._choose(batch, gradient)
-                random.setstate(state)  # a function may draw
             if self._other is None:
                 return super()._step(batch, gradient)
             return self._by(self._other, batch, gradient), None
@@ -56,6 +55,10 @@ class Auto(Compiled):
         return value
 
     def _choose(self, batch: Sequence[Any], gradient: NDArray[Any]) -> None:
+        with contextlib.suppress(Irregular):
+            if self._ready_for(batch, True) is None:  # to measure it would be to draw
+                self.backend, self._told = "numpy", ["others were not tried: the function draws random numbers"]
+                return
         super()._step(batch, gradient)  # it raises what is wrong with the batch
         size, single = len(batch[0]) if batch else 1, self._is_single
         reasons = {
@@ -88,7 +91,8 @@ class Auto(Compiled):
         """What was found in the graph, and above it which backend was chosen, and why."""
         groups = super().groups
         if self.backend:
-            groups.notes = [f"backend {self.backend}, the fastest for the first batch", *self._told]
+            why = "" if self._drawing() else ", the fastest for the first batch"
+            groups.notes = [f"backend {self.backend}{why}", *self._told]
         return groups
 
     @property
