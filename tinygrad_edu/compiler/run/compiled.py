@@ -119,24 +119,34 @@ class Compiled(CompiledFunction):
                 self._check_range(batch)
         return build, outputs
 
-    def _parts(self, batch: Sequence[Any]) -> Iterator[tuple[Part, "Compiled", list[NDArray[Any]]]]:
+    def _parts(
+        self, batch: Sequence[Any], gradient: bool = False
+    ) -> Iterator[tuple[Part, "Compiled", list[NDArray[Any]]]]:
         """The examples by their forms, for each what computes them, and their numbers as arrays.
 
-        Containers are opened by a compiled function of their numbers. It has the same parameters.
+        If the function draws random numbers, they stay in their order.
         """
         names = self._argument_names(len(batch))
-        for part in parts_of(batch, names):
-            step = self
-            if not part.is_regular:
-                if part.forms not in self._openers:
-                    function = part.function(self.original, names)
-                    self._openers[part.forms] = Compiled(function, self.parameters, **self._options())
-                    for oldest in list(self._openers)[:-KEPT]:
-                        del self._openers[oldest]
-                step = self._openers[part.forms]
-                step._theta, step._said = self._theta, self._said
+        parts = parts_of(batch, names)
+        if len(parts) > 1 and self._of_form(parts[0], names)._ready_for(parts[0].arrays(), gradient) is None:
+            parts = parts_of(batch, names, in_order=True)
+        for part in parts:
+            step = self._of_form(part, names)
             yield part, step, part.arrays()
             self._latest = step._latest
+
+    def _of_form(self, part: Part, names: Sequence[str]) -> "Compiled":
+        """What computes examples of a form. Containers are opened by a compiled function of their numbers."""
+        if part.is_regular:
+            return self
+        if part.forms not in self._openers:
+            function = part.function(self.original, names)
+            self._openers[part.forms] = Compiled(function, self.parameters, **self._options())
+            for oldest in list(self._openers)[:-KEPT]:
+                del self._openers[oldest]
+        step = self._openers[part.forms]
+        step._theta, step._said = self._theta, self._said
+        return step
 
     def step(self, *batch: Any) -> tuple[float, Any]:
         """(mean, outputs for every example) of a function that returns (loss, outputs), else (mean, None).
@@ -157,7 +167,7 @@ class Compiled(CompiledFunction):
                 build, result = self._ran(batch, gradient)
         except Irregular:
             value, n, total = 0.0, 0, np.zeros_like(gradient)
-            for part, step, arrays in self._parts(batch):
+            for part, step, arrays in self._parts(batch, True):
                 mean, _ = step._step(arrays, gradient)
                 value, n = value + mean * len(part.rows), n + len(part.rows)
                 total += gradient * len(part.rows)

@@ -132,19 +132,21 @@ class Part:
         return of_arrays
 
 
-def parts_of(batch: Sequence[Any], names: Sequence[str]) -> list[Part]:
-    """The examples of a batch by their forms, in the order in which these come.
+def parts_of(batch: Sequence[Any], names: Sequence[str], in_order: bool = False) -> list[Part]:
+    """The examples of a batch by their forms, in the order in which these come. In order: neighbours alone.
 
     Raises TypeError for what is no real number, ValueError for an empty or uneven batch.
     """
     arguments = [examples_of(given, name) for given, name in zip(batch, names, strict=True)]
     check_sizes(names, list(map(len, arguments)))
-    parts: dict[tuple[Form, ...], Part] = {}
+    parts: dict[Any, Part] = {}
+    before, n = None, 0
     for row, example in enumerate(zip(*arguments, strict=True)):
         numbers: list[dict[type, list[Any]]] = [{int: [], float: []} for _ in example]
         forms = tuple(opened(x, name, own) for x, name, own in zip(example, names, numbers, strict=True))
         key = tuple((shape_of(form), *_kinds(form)) if shape_of(form) is not None else form for form in forms)
-        part = parts.setdefault(key, Part(forms))
+        before, n = key, n + (in_order and key != before)
+        part = parts.setdefault((n, key), Part(forms))
         part.rows.append(row)
         part.numbers.append(numbers)
     return list(parts.values())
