@@ -17,7 +17,7 @@ settings.register_profile("dev", deadline=None, max_examples=50)
 settings.register_profile(
     "ci",
     deadline=None,
-    max_examples=120,
+    max_examples=80,
     derandomize=True,
     database=None,
     print_blob=True,

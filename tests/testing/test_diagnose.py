@@ -147,7 +147,7 @@ def agree(ours: list[process.Answer], theirs: list[process.Answer]) -> bool:
 
 @pytest.mark.parametrize(
     ("most", "least"),
-    [pytest.param(16, 0.8, marks=pytest.mark.slow), pytest.param(400, 0.9, marks=pytest.mark.thorough)],
+    [pytest.param(10, 0.8, marks=pytest.mark.slow), pytest.param(400, 0.9, marks=pytest.mark.thorough)],
 )
 def test_most_pairs_are_named(most: int, least: float) -> None:
     """Of two mistakes in one engine, whose answers are not those of one mistake alone, both are named."""
