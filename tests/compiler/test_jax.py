@@ -595,3 +595,17 @@ def test_a_slow_first_call_says_what_it_does(monkeypatch: pytest.MonkeyPatch, ca
     small_step(verify=False).function(np.zeros(13), *BATCH)
     small_step().function(np.zeros(13), *BATCH)
     assert capsys.readouterr().err.count("verify=False") == 1
+
+
+def test_a_parameter_is_picked_at_every_stage() -> None:
+    w = [Value(x) for x in (0.3, -0.2, 0.5)]
+
+    def function(picks: Any, xs: Any) -> Any:
+        h = Value(0.1)
+        for k, x in zip(picks, xs, strict=True):
+            h = (h * w[k] + x).tanh() if k == 1 else h * w[2] + x
+        return h
+
+    batch = np.array([[0, 1, 1, 0, 1], [1, 1, 0, 0, 0]]), np.random.default_rng(0).normal(size=(2, 5))
+    ours, by_jax = (tg.compile(function, w, backend=backend) for backend in ("numpy", "jax"))
+    assert np.allclose(by_jax.per_example_grads(*batch), ours.per_example_grads(*batch), 1e-12)

@@ -407,9 +407,14 @@ class Formulas:
             rows = natural(index, free_of(index), self.elements.t)
             code = f"{self.exactly(body, own).atom}[{self.exactly(index, rows).atom}.astype(int)]"
             return shown(ArrayText(code, (*rows, *own[1:])), order)
-        options = self.text(body, [*order, axis])
-        places = f"{self.text(index, order, ATOM)}[..., None].astype(int)"
+        options, places = self._all(body, [*order, axis]), f"{self._all(index, order)}[..., None].astype(int)"
         return ArrayText(f"{self.function('take_along_axis')}({options}, {places}, -1)[..., 0]", ())
+
+    def _all(self, x: Symbol, order: Sequence[Axis]) -> str:
+        """x with a dimension for each of these axes: the first ones are left out elsewhere."""
+        n = next((n for n, axis in enumerate(order) if axis in free_of(x)), len(order))
+        text = self.text(x, order, ATOM)
+        return f"{text}[{bare(['None'] * n)}]" if n else text
 
     def _one_hot(self, x: Symbol, order: Sequence[Axis]) -> ArrayText:
         index, axis = x.args
