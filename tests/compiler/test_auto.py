@@ -72,17 +72,3 @@ def test_measuring_draws_nothing() -> None:
     rows = [[0.5 * x * rng.normal() + random.random() for x in (1.0, 2.0)] for _ in range(2)]
     np.testing.assert_allclose(means, np.mean(rows, axis=1), rtol=1e-12)
     assert "backend numpy\nothers were not tried: the function draws random numbers" in str(step.groups)
-
-
-def test_a_batch_of_several_lengths_draws_in_the_order_of_its_examples() -> None:
-    w, batch = Value(0.5), [[1.0, 2.0], [3.0], [4.0, 5.0], [6.0]]
-    step = tg.compile(lambda xs: sum(x * w for x in xs) * random.random(), [w])
-    for _ in range(2):
-        random.seed(1)
-        mean, _ = step.value_and_grad(batch)
-        random.seed(1)
-        each = step.predict(batch)
-        random.seed(1)
-        expected = [0.5 * sum(row) * random.random() for row in batch]
-        np.testing.assert_allclose(each, expected, rtol=1e-12)
-        assert mean == pytest.approx(np.mean(expected), rel=1e-12)

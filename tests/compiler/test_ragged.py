@@ -193,3 +193,17 @@ def test_what_stands_in_a_filled_place_does_not_matter(prefix: str, end: Any) ->
         found = predictor.predict(X)
         np.testing.assert_allclose(found, [[a.data for a in outputs(values(row))] for row in X], rtol=1e-12)
         assert np.isfinite(found[1, :3]).all()
+
+
+def test_a_batch_of_several_lengths_draws_in_the_order_of_its_examples() -> None:
+    w, batch = Value(0.5), [[1.0, 2.0], [3.0], [4.0, 5.0], [6.0]]
+    step = tg.compile(lambda xs: sum(x * w for x in xs) * random.random(), [w])
+    for _ in range(2):
+        random.seed(1)
+        mean, _ = step.value_and_grad(batch)
+        random.seed(1)
+        each = step.predict(batch)
+        random.seed(1)
+        expected = [0.5 * sum(row) * random.random() for row in batch]
+        np.testing.assert_allclose(each, expected, rtol=1e-12)
+        assert mean == pytest.approx(np.mean(expected), rel=1e-12)

@@ -255,8 +255,7 @@ class Scalars:
             value = self._called("evaluate", rule, *operands)
         else:
             value = self._expand(stmt.value, env, memo)
-        is_symbol = isinstance(value, Symbol)
-        if is_symbol and rule is not None and (value.op == "evaluate" or _may_fail(rule, operands)):
+        if rule and isinstance(value, Symbol) and (value.op == "evaluate" or _may_fail(rule, operands)):
             self.failing.add(value)
         return value
 
@@ -273,8 +272,7 @@ class Scalars:
         return self._special(method, name, *inputs)
 
     def _special(self, op: str, *args: Any) -> Symbol:
-        axes = frozenset[Any]().union(*(x.axes for x in args if isinstance(x, Symbol)))
-        return self.book.special(op, args, axes)
+        return self.book.special(op, args, None)
 
     def _write(self, stmt: Stmt, env: Env, value: Any) -> None:
         array, block = stmt.out.array, self._block
@@ -308,8 +306,8 @@ class Scalars:
         written: dict[Array, set[Any]] = {}
         for stmt in loop.body:
             written.setdefault(stmt.out.array, set()).add(stmt.out.row)
-        sole = {array: next(iter(rows)) for array, rows in written.items() if len(rows) == 1}
-        rows = {array: row[0] for array, row in sole.items() if row and row[1:] == (axis, 1)}
+        one = {array: row for array, (row, *others) in written.items() if row and not others}
+        rows = {array: row[0] for array, row in one.items() if row[1:] == (axis, 1)}
         changed = written.keys() - rows
         block = self._block = Block(axis, loop.reverse, rows, changed, self._n)
         try:

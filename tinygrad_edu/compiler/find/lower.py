@@ -422,12 +422,12 @@ def _inverse(order: Indices | None) -> Indices | None:
 def _placed(part: Any, places: Any, shape: tuple[int, ...]) -> Any:
     """A part of a sum whose members stand at these places of an array of this shape."""
     order = slice(None) if places is None else np.argsort(places)
-    if places is None and not isinstance(part, Product):
-        return part
     if isinstance(part, Product):
         pick = part.pick[order]
         is_whole = places is part.pick or (product_shape(part) == shape and (np.diff(pick) == 1).all())
         return Product(part.a, part.b, None if is_whole else pick)
+    if places is None:
+        return part
     if isinstance(part, Terms):
         return Terms(_in_order(part.operand, order))
     return Paired(_in_order(part.a, order), _in_order(part.b, order))

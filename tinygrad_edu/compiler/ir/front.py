@@ -180,7 +180,7 @@ class Front:
                 value = self._applied(old, statement, operands)
                 return self._write(statement, array, row, value, rule=old.rule, operands=operands)
             case Reduction(read):
-                value = statement.reduced(KINDS[str(old.rule.name)], read, old.shape)  # type: ignore[union-attr]
+                value = statement.reduced(KINDS[str(old.rule.name)], read, old.shape)  # type: ignore[union-attr]  # it has a rule
             case Softmax(read):
                 job = statement.job(read.array, read.index.reshape(old.shape))
                 body = statement.element(job)
@@ -266,7 +266,7 @@ class Front:
         at = (*((0, axis, 1) for axis in axes), (0, last, 1))
         body = self.book.get(Access(side, row, (*sizes, n), at))
         if index is None:
-            return self.book.reduce(KINDS[str(old.rule.name)], [last], body)  # type: ignore[union-attr]
+            return self.book.reduce(KINDS[str(old.rule.name)], [last], body)  # type: ignore[union-attr]  # it has a rule
         return self.picked(body, last, element[0])
 
     def picked(self, body: Any, axis: Axis, index: Any) -> Any:

@@ -93,9 +93,9 @@ class Book:
             symbol = self._known[key] = Symbol(self, op, args, axes)
         return symbol
 
-    def special(self, op: str, args: Iterable[Any], axes: Iterable[Any] = NONE) -> Symbol:
-        """An operation that is not elementwise, with its axes."""
-        return self._once(op, tuple(args), frozenset(axes))
+    def special(self, op: str, args: Iterable[Any], axes: Iterable[Any] | None = NONE) -> Symbol:
+        """An operation that is not elementwise, with its axes; None for those of its arguments."""
+        return self._once(op, tuple(args), None if axes is None else frozenset(axes))
 
 
 def uses_of(results: Iterable[Any]) -> dict[Symbol, int]:
