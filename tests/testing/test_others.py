@@ -190,7 +190,8 @@ def test_exact_gelu_is_tested(jax: Any) -> None:
     pytest.importorskip("flint")
     from tinygrad_edu.testing import prove_rule
 
-    assert not prove_rule(from_jax(gelu), budget=3)  # undecided: its constant is a float
+    for budget in (1, 3):  # the hard points take longer
+        assert not prove_rule(from_jax(gelu), budget=budget)  # undecided: its constant is a float
 
 
 def test_what_is_no_function_of_so_many_numbers_is_named(jax: Any) -> None:

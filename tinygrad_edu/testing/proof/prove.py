@@ -132,16 +132,22 @@ def _boxes(
         truths = [Truth(rule, piece, min(STARRED, ulps or STARRED)) for piece in pieces]
         start = [box for truth in truths for box in boxes_of(truth, rests_on, clock)]
         boxes = cover(start, ulps or GOAL, BUDGET, rests_on, clock, bar.update, refute)
-    boxes = _tested(boxes, getattr(rule, "library", ""))
+    boxes = _tested(boxes, getattr(rule, "library", ""), clock)
     refute(*boxes)
     return boxes
 
 
-def _tested(boxes: list[FloatBox], library: str) -> list[FloatBox]:
-    """The boxes, without their bounds where the library that computes the rule breaks them at a hard point."""
+def _tested(boxes: list[FloatBox], library: str, clock: Clock) -> list[FloatBox]:
+    """The boxes, without their bounds where the library that computes the rule breaks them at a hard point.
+
+    A box with hard points for which there was no time has none either.
+    """
     broken: dict[FloatBox, str] = {}
     for (x,) in grid_of(boxes[0].truth.rule) if boxes and library else []:
         for box in (box for box in boxes if box.low <= x <= box.high):
+            if clock.is_over:
+                broken.setdefault(box, clock.message)
+                continue
             found = run(box.truth, x, x, set()).bounds
             for what, error, most in zip(("value", "slope"), found, box.bounds, strict=True):
                 if error > most:
