@@ -1,6 +1,7 @@
 """Derivatives of compiled functions: per example, of every output, by inputs, and of second order."""
 
 import math
+import random
 import re
 from typing import Any
 
@@ -90,6 +91,16 @@ def test_gradients_by_inputs_are_the_engines() -> None:
         x, y = [Value(float(u)) for u in X[i]], [Value(float(u)) for u in Y[i]]
         expected = tg.gradients((model(x) * y[labels[i]] - 1) ** 2, [*x, *y])
         np.testing.assert_allclose([*by_x[i], *by_y[i]], expected, rtol=1e-12)
+
+
+def test_numbers_drawn_at_random_are_no_inputs() -> None:
+    w = Value(0.3)
+    step = tg.compile(lambda x, y: (w * x + random.gauss(0, 1) - y) ** 2, [w])
+    random.seed(0)
+    by_x, by_y = step.input_grads([1.0, 2.0], [0.5, -0.5])
+    random.seed(0)
+    slopes = [2 * (0.3 * x + random.gauss(0, 1) - y) for x, y in ((1.0, 0.5), (2.0, -0.5))]
+    np.testing.assert_allclose([by_x, by_y], [[0.3 * s for s in slopes], [-s for s in slopes]], rtol=1e-12)
 
 
 def test_rows_that_are_one_hot_have_gradients_as_any_others() -> None:

@@ -93,6 +93,16 @@ def test_indices_of_a_saved_module_are_checked(tmp_path: Path) -> None:
             names["predict"]([[0, wrong]])
 
 
+def test_whole_numbers_and_a_number_around_the_function_that_has_changed(tmp_path: Path) -> None:
+    w, around, path = [Value(0.3), Value(-0.2)], [0.5], tmp_path / "m.py"
+    step = tg.compile(lambda x, k: (around[0] * w[k] * x + (1.0 if k == 1 else 0.3)) ** 2, w)
+    for around[0] in (0.5, 0.9):
+        value, gradient = step.value_and_grad([1.0, 2.0], [0, 1])
+        names = module_of(step, path)
+        assert names["loss"]([1.0, 2.0], [0, 1]) == pytest.approx(value, rel=1e-12)
+        np.testing.assert_allclose(names["gradient"]([1.0, 2.0], [0, 1]), gradient, rtol=1e-12)
+
+
 def test_what_cannot_be_saved_is_told(tmp_path: Path) -> None:
     own = tg.rule(lambda x: x * x, backward=lambda upstream, out, x: (upstream * math.fabs(x),), name="own")
     w = Value(0.5)

@@ -609,3 +609,10 @@ def test_a_parameter_is_picked_at_every_stage() -> None:
     batch = np.array([[0, 1, 1, 0, 1], [1, 1, 0, 0, 0]]), np.random.default_rng(0).normal(size=(2, 5))
     ours, by_jax = (tg.compile(function, w, backend=backend) for backend in ("numpy", "jax"))
     assert np.allclose(by_jax.per_example_grads(*batch), ours.per_example_grads(*batch), 1e-12)
+
+
+def test_a_table_of_numbers_is_read_by_a_whole_number() -> None:
+    w, table = Value(0.3), [0.1, -0.4, 0.9]
+    ours, by_jax = (tg.compile(lambda k, x: w * x * table[k % 3], [w], backend=b) for b in ("numpy", "jax"))
+    batch = np.array([0, 2, 4]), np.ones(3)
+    assert by_jax.value_and_grad(*batch)[1] == pytest.approx(ours.value_and_grad(*batch)[1], rel=1e-12)

@@ -78,7 +78,7 @@ class JaxElements(Elements):
             else:
                 array, row = _renamed(array, f"{array.name}_stages", n), (row[0] - first, *row[1:])
         elif array.source == CONSTANT:
-            array = _renamed(array, f"{array.name}.astype(dtype)")
+            array = _renamed(array, f"jnp.asarray({array.name}, dtype)")
         return super().element(Access(array, row, access.dims, access.at, access.gather, access.axes), to_write)
 
     def is_end(self, access: Access) -> bool:

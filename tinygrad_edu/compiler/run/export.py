@@ -112,7 +112,11 @@ def _program(step: Any, last: Build, gradient: bool) -> Build:
     programs, request = step._programs, Request(last.contract.request.shapes, gradient)
     given, guards = Given(step.original, step.parameters), last.contract.guards
     if guards and not guards.n:  # it takes whole numbers, such as the places of rows, and asks for nothing
-        traced = guards.examples.trace()
+        examples = guards.examples
+        types = [int if kind is int else float for kind in examples.kinds]
+        known = zip(types, examples.runs[0].example, request.shapes, strict=True)
+        row = [np.array(numbers, dtype).reshape(1, *shape) for dtype, numbers, shape in known]
+        traced = programs.trace(given, request, row)
     else:
         try:
             traced = trace_function(step.original, step.parameters, request.shapes)

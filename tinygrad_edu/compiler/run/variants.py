@@ -64,7 +64,7 @@ class Variants(Programs):
         with collector_paused():
             build = self.of_another_length(request, given, facts, arrays)
             if build is None:
-                traced = self._trace(given, request, arrays)
+                traced = self.trace(given, request, arrays)
                 facts = self.surroundings.learn(facts)
                 candidates = [lengths.at(request, traced, given, facts) for lengths in self._lengths()]
                 build = next((build for build in candidates if build and build.contract.fits(arrays)), None)
@@ -113,7 +113,7 @@ class Variants(Programs):
 
         def again(request: Request, arrays: Sequence[NDArray[Any]]) -> tuple[Trace, Build]:
             self._in_vain += 1
-            traced = self._trace(given, request, arrays)
+            traced = self.trace(given, request, arrays)
             return traced, self._make(traced, given, facts, request, arrays)
 
         build = self._make(traced, given, facts, request, arrays)
@@ -175,12 +175,12 @@ class Variants(Programs):
         traced = (
             build.contract.guards.examples.trace()
             if build.contract.guards
-            else self._trace(build.contract.given, build.contract.request, arrays or ())
+            else self.trace(build.contract.given, build.contract.request, arrays or ())
         )
         how = traced, build.contract.given, build.contract.held.facts, build.contract.request, arrays
         return self._make(*how) if skip is None else self.step._write(*how, skip)
 
-    def _trace(self, given: Given, request: Request, arrays: Sequence[NDArray[Any]]) -> Trace:
+    def trace(self, given: Given, request: Request, arrays: Sequence[NDArray[Any]]) -> Trace:
         """The trace of the function: by examples of the batch, where it asks for a number."""
         try:
             return trace_function(given.function, given.parameters, request.shapes, request.with_outputs)

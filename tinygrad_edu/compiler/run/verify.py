@@ -416,9 +416,11 @@ def _slopes(rule: Rule, out: Any, inputs: list[float]) -> list[float]:
 
 
 def some_batch(build: Build) -> list[NDArray[Any]]:
-    """Two examples for a program: random numbers, and random indices where it needs indices."""
+    """Two examples for a program: random numbers, whole ones and indices where it needs them."""
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal((2, *shape)) for shape in build.contract.request.shapes]
+    for argument, kind in enumerate(build.contract.kinds):
+        arrays[argument] = np.rint(3 * arrays[argument]) if kind is int else arrays[argument]
     for pick in build.contract.picks:
         rows = arrays[pick.argument].reshape(2, -1)
         rows[:, pick.positions] = rng.integers(0, pick.n_options, (2, len(pick.positions)))
