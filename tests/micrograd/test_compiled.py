@@ -229,6 +229,7 @@ BY_PATH: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "a whole number divided": (lambda t: sum(w * math.sin(t / (j + 1)) for j, w in enumerate(W)), (TOKENS,)),
     "the largest two": (largest_two, (X,)),
     "sorted": (in_order, (X,)),
+    "the larger of Values": (lambda x: exp(max(dot(x), Value(0.1))) - min(Value(0.2), dot(x)), (X,)),
     "the index of the largest": (lambda x: scores(x)[max(range(4), key=lambda i: scores(x)[i].data)] * 3, (X,)),
     "a float that becomes a Value": (lambda x: (dot(x) * Value(float(x[1].data))).tanh(), (X,)),
     "a plain number that becomes a Value": (lambda x: Value(float(x)) * W[0] + W[1], ([1.0, 2.0, 4.0],)),

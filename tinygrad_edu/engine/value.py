@@ -136,7 +136,7 @@ class Value(Methods, Operators):
     def _operate(self, name: str, *inputs: Any, **parameters: Any) -> Any:
         """An operator: records an operation; a comparison compares the data and returns a bool."""
         if name not in RULES:
-            return bool(getattr(operator, name)(*[self._operand(x).data for x in inputs]))
+            return getattr(operator, name)(*[self._operand(x).data for x in inputs])
         return self._record(RULES[name].bind(**parameters) if parameters else RULES[name], inputs)
 
     def _apply(self, name: str, *inputs: Any, **parameters: Any) -> Any:

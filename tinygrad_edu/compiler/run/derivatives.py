@@ -107,9 +107,7 @@ class _Module:
                     program = gradient(*self._along(first, kind == "hessian"), each=kind == "hessian")
                 except NotImplementedError as error:
                     raise CompileError(str(error)) from None
-        drawn = getattr(build.contract.given.function, "drawn", None)  # nobody asks for slopes by these
-        by_whom = [leaf for i, leaf in self.inputs.items() if build.names[i] != drawn]
-        wanted = by_whom if kind == "input_grads" else self.parameters
+        wanted = self.inputs.values() if kind == "input_grads" else self.parameters
         self.results = {leaf: program.adjoints[leaf] for leaf in wanted}
         self.program = _without_the_rest(program, self.results.values())
         self.source = self._source()
@@ -198,7 +196,7 @@ class _Module:
         if by_inputs:
             zeros = (f"np.zeros_like({name}, dtype)" for name in arguments)
             own = [self.inputs.get(i) for i in range(len(arguments))]
-            names = [results[x].name if x in results else zero for x, zero in zip(own, zeros, strict=True)]
+            names = [results[x].name if x else zero for x, zero in zip(own, zeros, strict=True)]
             after.append(f"return {tuple_text(names)}")
         else:
             after.append("return gradient")
@@ -299,6 +297,8 @@ def _at(build: Build, derivative: Derivative, parameters: Sequence[Value], theta
     try:
         plain = examples(contract.picks, arrays, contract.kinds)
         outputs = [flat_values(contract.given.function(*example))[0] for example in plain]
+        if getattr(contract.given.function, "takes_draws", False):  # last, and nobody asks for slopes by them
+            plain = [example[:-1] for example in plain]
         rows = list(_rows(kind, build.loss or 0, parameters, plain, outputs, len(theta)))
         expected = [gradients(root, wrt) for root, wrt, _ in rows]
     except (ValueError, ArithmeticError):

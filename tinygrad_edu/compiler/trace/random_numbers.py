@@ -276,7 +276,7 @@ def with_draws(
         return result
 
     parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in (*names, "drawn")]
-    of_draws.drawn = "drawn"  # type: ignore[attr-defined]  # the argument that is not the user's
+    of_draws.takes_draws = True  # type: ignore[attr-defined]
     of_draws.__wrapped__ = function  # type: ignore[attr-defined]  # what it reads is read by this one
     of_draws.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # names for the source
     return of_draws
