@@ -3,6 +3,7 @@
 import gc
 import math
 import os
+import random
 import re
 import signal
 import socket
@@ -328,6 +329,25 @@ def test_training_moves_the_parameters_as_on_numpy(make: Callable[..., Any]) -> 
     assert np.allclose(*found, 1e-12, 1e-14)
 
 
+def test_every_step_of_a_training_draws_the_numbers_of_eager_training() -> None:
+    model = nn.Sequential(nn.Dense(2, 3, "tanh", rng=0), nn.Dropout(0.4), nn.Dense(3, 1, rng=1))
+    start, rng, ends = [p.data for p in model.parameters()], np.random.default_rng(0), []
+
+    def noisy(x: Any, y: Any) -> Any:
+        out = model(x)[0] + random.gauss(0, 0.1)
+        return (out - y) ** 2 if y > 0 else out**2
+
+    batches = [(rng.normal(size=(n, 2)), rng.normal(size=n)) for n in (4, 3, 4)]
+    for backend in ("numpy", "jax"):
+        for parameter, number in zip(model.parameters(), start, strict=True):
+            parameter.data = number
+        random.seed(3)
+        with tg.compile(noisy, model, backend=backend).train(optim.Adam(model.parameters(), lr=0.1)) as train:
+            losses = [train(*batch) for batch in batches]
+        ends.append([*losses, *(p.data for p in model.parameters()), random.random()])
+    assert ends[0] == pytest.approx(ends[1], rel=1e-9)
+
+
 def test_a_loss_of_nan_moves_nothing() -> None:
     w = Value(2.0)
     step, optimizer = tg.compile(lambda x: w * w * x, [w], backend="jax"), optim.Adam([w])
@@ -616,3 +636,15 @@ def test_a_table_of_numbers_is_read_by_a_whole_number() -> None:
     ours, by_jax = (tg.compile(lambda k, x: w * x * table[k % 3], [w], backend=b) for b in ("numpy", "jax"))
     batch = np.array([0, 2, 4]), np.ones(3)
     assert by_jax.value_and_grad(*batch)[1] == pytest.approx(ours.value_and_grad(*batch)[1], rel=1e-12)
+
+
+def test_what_was_computed_from_plain_numbers_has_no_gradient() -> None:
+    w = [Value(0.3), Value(-0.4)]
+
+    def unit(x: Any) -> Any:
+        terms = [p * x for p in w]
+        return terms[0] / math.sqrt(sum(term.data**2 for term in terms)) + 2 * terms[1]
+
+    ours, by_jax = (tg.compile(unit, w, backend=backend) for backend in ("numpy", "jax"))
+    assert by_jax.value_and_grad([1.0, -2.0])[1] == pytest.approx(ours.value_and_grad([1.0, -2.0])[1], rel=1e-12)
+    assert by_jax.hessian([1.0, -2.0]) == pytest.approx(ours.hessian([1.0, -2.0]), abs=1e-12)

@@ -30,6 +30,7 @@ ACTIVATIONS = {
     "detach": "jax.lax.stop_gradient({})",
     "elu": "jax.nn.elu({}, {})",
     "gelu": "jax.nn.gelu({}, approximate=False)",
+    "plain": "jax.lax.stop_gradient({})",
     "relu": "jax.nn.relu({})",
     "silu": "jax.nn.silu({})",
     "softplus": "jax.nn.softplus({})",
