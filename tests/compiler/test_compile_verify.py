@@ -12,7 +12,7 @@ from comparing import values
 from programs import flat, normal
 
 import tinygrad_edu as tg
-from tinygrad_edu import Value, elementary, nn
+from tinygrad_edu import Value, elementary, micrograd, nn
 from tinygrad_edu.compiler.backends import numpy_operations, numpy_statements, straight, text
 from tinygrad_edu.compiler.backends.numpy_operations import LINES
 from tinygrad_edu.compiler.backends.numpy_statements import Statements
@@ -403,6 +403,12 @@ def test_a_huge_number_that_reaches_nothing_hides_no_wrong_gradient(mask: float)
     _, allowed = rounding(loss)
     assert allowed[a] < 1e-6
     assert allowed[b] < 1e-6
+
+
+def test_a_slope_by_hand_is_not_allowed_to_be_another_one() -> None:
+    x = micrograd.Value(0.5)
+    out = micrograd.Value(math.exp(x.data), (x,), (math.exp(x.data),))
+    assert rounding(out * 3)[1][x] < 1e-9
 
 
 def test_what_cancels_is_allowed_its_rounding() -> None:

@@ -21,7 +21,7 @@ from cases import OPTIMIZERS
 from comparing import compare
 
 import tinygrad_edu as tg
-from tinygrad_edu import CompileError, Value, nn, optim
+from tinygrad_edu import CompileError, Value, micrograd, nn, optim
 from tinygrad_edu.compiler.backends import jax as text
 from tinygrad_edu.compiler.run import compiled_jax
 from tinygrad_edu.elementary import exp, where
@@ -648,3 +648,16 @@ def test_what_was_computed_from_plain_numbers_has_no_gradient() -> None:
     ours, by_jax = (tg.compile(unit, w, backend=backend) for backend in ("numpy", "jax"))
     assert by_jax.value_and_grad([1.0, -2.0])[1] == pytest.approx(ours.value_and_grad([1.0, -2.0])[1], rel=1e-12)
     assert by_jax.hessian([1.0, -2.0]) == pytest.approx(ours.hessian([1.0, -2.0]), abs=1e-12)
+
+
+def test_an_operation_by_hand_has_the_slope_that_it_says() -> None:
+    w = micrograd.Value(0.3)
+
+    def straight_through(x: Any) -> Any:
+        u = w * x
+        return micrograd.Value(math.tanh(5 * u.data), (u,), (1.0,)) * u
+
+    ours, by_jax = (tg.compile(straight_through, [w], backend=backend) for backend in ("numpy", "jax"))
+    batch = [1.0, -2.0, 0.5]
+    assert by_jax.value_and_grad(batch)[1] == pytest.approx(ours.value_and_grad(batch)[1], rel=1e-12)
+    assert by_jax.per_example_grads(batch) == pytest.approx(ours.per_example_grads(batch), rel=1e-12)

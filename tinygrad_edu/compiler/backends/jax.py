@@ -20,6 +20,7 @@ from ..ir.axes import access_of
 from ..ir.plan import Plan
 from ..ir.routine import Access, Array, Axis, B, Loop, Routine, Stmt, free_of, whole
 from ..ir.symbols import Book, Symbol, rule_of_names
+from ..trace.placeholder import GIVEN
 from .formulas import ATOM, CHOICE, OPERATORS, POWER, PRODUCT, SUM, Form, Language, short_number
 from .numpy import array_text
 from .text import ArrayText, Elements, Formulas, Positions, bare, shown, storage, tuple_text
@@ -133,7 +134,7 @@ class JaxFormulas(Formulas):
         rule, operands = stmt.rule, stmt.operands
         if rule is None:
             return self.full(stmt.value, order)
-        if not rule.ours:
+        if not rule.ours or rule is GIVEN:
             return f"{self.call(rule, len(operands))}({bare(self.full(y, order) for y in operands)})"
         texts = [self.text(y, order) for y in operands]
         if rule.name in ACTIVATIONS:

@@ -387,8 +387,9 @@ def rounding(root: Value) -> tuple[float, dict[Value, float]]:
             if node.rule.name in ("max", "min"):  # one operand alone may become the largest
                 ties = [k for k, x in enumerate(inputs) if abs(x - float(node.data)) <= 2 * max(its)]
                 moves += [[sign * e * (i == k) for i, e in enumerate(its)] for k in ties for sign in (1.0, -1.0)]
-            off = [0.0] * len(own)
-            for move in moves:
+            # Nobody knows what a slope by hand would be elsewhere: the last digits of its terms, which may cancel.
+            off = [1000 * ULPS * max(1.0, abs(s)) if node.rule.by_hand else 0.0 for s in own]
+            for move in () if node.rule.by_hand else moves:
                 moved = _slopes(node.rule, None, list(map(add, inputs, move)))
                 off = [max(d, abs(m - s)) for d, m, s in zip(off, moved, own, strict=True)]
             for ulps in (ULPS, -ULPS):  # the slope 1 - out^2 of tanh has few digits; that of max may jump
