@@ -45,6 +45,7 @@ from .report import Groups
 
 OTHERS = (10, 12, 14, 16, 18, 22, 26)  # lengths to compare with
 SHORT = 10  # below it, stages that differ at both ends of a loop may leave none
+MANY = 1_000  # arrays of programs, after which no other lengths are tried: some programs grow with them
 PEELED = 3  # so many stages may stand outside of a loop
 NAMES = ("T", "N", "L", "S", "length", "length_2")  # what lengths may be called
 Axes = tuple[tuple[int, int], ...]  # (argument, axis) of those that have one length
@@ -239,6 +240,7 @@ def any_length(
         inputs = resized(arrays, axes, lengths)
         return again(replace(build.contract.request, shapes=tuple(array.shape[1:] for array in inputs)), inputs)
 
+    made = 0
     taken = {*loops, *chain(*(array.shape for array in build.lowered.arrays))}
     free = [n for n in OTHERS if not taken & {n, n + 1}]
     for axes in _axes(build.contract.request.shapes, loops):
@@ -250,9 +252,12 @@ def any_length(
             odd = [size % 2 for size in own]
             starts.append(([*map(operator.add, free[2 * n :], odd)], [*map(operator.add, free[n:], odd)]))
         for start, others in starts:
+            if made > MANY:
+                return
             with contextlib.suppress(Exception):  # the function may not take such inputs
                 ends = [(traced, build) if start is own else at(axes, start)]
                 ends += [at(axes, [*start[:i], others[i], *start[i + 1 :]]) for i in range(n)]
+                made += sum(len(tried.lowered.arrays) for _, tried in ends)
                 yield AnyLength(axes, ends, write)
 
 
