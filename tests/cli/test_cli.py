@@ -150,7 +150,7 @@ def test_each_help_has_a_usage_a_description_and_an_example_that_runs(command, t
 HELPS = [[], ["--help"], *([name, "--help"] for name in COMMANDS)]
 
 
-@pytest.mark.parametrize("arguments", [*HELPS, ["explain", "tanh(a*b + c)", "a=2", "b=-3", "c=10"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", HELPS, ids=" ".join)
 def test_40_columns_are_enough(arguments: list[str], monkeypatch, capsys) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     with contextlib.suppress(SystemExit):

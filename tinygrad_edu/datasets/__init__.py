@@ -3,6 +3,6 @@
 from .dataset import Dataset
 from .fetched import mnist
 from .shipped import digits, iris
-from .synthetic import moons, spirals
+from .synthetic import moons
 
-__all__ = ["Dataset", "digits", "iris", "mnist", "moons", "spirals"]
+__all__ = ["Dataset", "digits", "iris", "mnist", "moons"]
