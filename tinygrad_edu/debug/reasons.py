@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..engine.value import Value
-from ..viz.equations import agreeing, parsed, slopes, value, with_signs
+from ..viz.equations import NAMES, agreeing, parsed, slopes, with_signs
 from ..viz.words import formula, four_digits
 
 
@@ -34,12 +34,12 @@ def reason(node: Value, i: int, slope: Any, called: Mapping[Value, str], data: M
     names = {word: called[value] for word, value in places.items()}
     if " for " in text:
         return f"{beginning}{result}: {_put(text, names)}; {names['x']} is {four_digits(data[operands[0]])}"
-    tree = parsed(text)
+    expression = parsed(text)
 
     def slope_of(*numbers: float) -> float:
-        return value(tree, dict(zip(places, numbers, strict=True))) if tree else _unknown()
+        return float(eval(expression, {**NAMES}, dict(zip(places, numbers, strict=True))))
 
-    texts = agreeing([data[value] for value in places.values()], slope, slope_of)
+    texts = agreeing([data[value] for value in places.values()], slope, slope_of if expression else _unknown)
     numbers = {word: _bracketed(x) for word, x in zip(places, texts, strict=True)}
     text = with_signs(text)
     return beginning + " = ".join(dict.fromkeys([_put(text, names), _put(text, numbers), result]))

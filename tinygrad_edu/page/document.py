@@ -134,7 +134,7 @@ def _rule_source(rule: Rule, n: int, text: Any) -> str:
         "about": _about(rule),
     }
     formulas = [parsed(formula) for formula in about["slopes"]]
-    checks = ", ".join(f"(x, y, out) => {javascript(tree)}" if tree else "null" for tree in formulas)
+    checks = ", ".join(f"(x, y, out) => {javascript(formula)}" if formula else "null" for formula in formulas)
     return f"{{...{_json(about)}, forward: {text.forward}, backward: {text.backward}, checks: [{checks}]}}"
 
 

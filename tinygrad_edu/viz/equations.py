@@ -13,28 +13,31 @@ from typing import Any
 from ..engine.rule import Rule
 from .words import four_digits
 
-FUNCTIONS: Mapping[str, tuple[Callable[..., Any], str]] = {  # in Python and in JavaScript
-    **{
-        name: (getattr(math, name), f"Math.{name}")
-        for name in ("sqrt", "log", "sin", "cos", "sinh", "cosh", "floor")
-    },
-    "sigmoid": (lambda x: 1 / (1 + math.exp(-x)), "((x) => 1 / (1 + Math.exp(-x)))"),
+NAMES: Mapping[str, Any] = {  # what a formula may use besides x, y and out
+    **{name: getattr(math, name) for name in ("sqrt", "log", "sin", "cos", "sinh", "cosh", "floor", "e", "pi")},
+    "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
 }
-CONSTANTS = {"e": (math.e, "Math.E"), "pi": (math.pi, "Math.PI")}
-SIGNS: Mapping[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
+IN_JAVASCRIPT = {"e": "Math.E", "pi": "Math.PI", "sigmoid": "((x) => 1 / (1 + Math.exp(-x)))"}
+ARITHMETIC = (ast.BinOp, ast.UnaryOp, ast.Call, ast.Name, ast.Constant, ast.operator, ast.USub, ast.Load)
 
 
-def parsed(text: str) -> ast.expr | None:
-    """A formula as an expression of Python; None if it has words or signs that are not arithmetic."""
+def parsed(text: str) -> str:
+    """A formula as an expression of Python; "" if it has words or signs that are not arithmetic."""
     try:
         tree = ast.parse(with_signs(text).replace("^", "**"), mode="eval").body
     except SyntaxError:
-        return None
-    allowed = (ast.BinOp, ast.UnaryOp, ast.Call, ast.Name, ast.Constant, ast.operator, ast.USub, ast.Load)
-    calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    return (
-        tree if all(isinstance(node, allowed) for node in ast.walk(tree)) and calls <= FUNCTIONS.keys() else None
-    )
+        return ""
+    nodes = list(ast.walk(tree))
+    words = {node.id for node in nodes if isinstance(node, ast.Name)}
+    is_known = words <= {*NAMES, "x", "y", "out"} and all(isinstance(node, ARITHMETIC) for node in nodes)
+    return ast.unparse(_WithoutSigns().visit(tree)) if is_known else ""
+
+
+class _WithoutSigns(ast.NodeTransformer):
+    """-x ** 2 is an error in JavaScript, 0 - x ** 2 is none."""
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.BinOp:
+        return ast.BinOp(ast.Constant(0), ast.Sub(), self.visit(node.operand))
 
 
 def slopes(rule: Rule, n: int) -> list[str]:
@@ -51,45 +54,13 @@ def with_signs(text: str) -> str:
     return re.sub(r"(?<=[\w)]) (?=[\w(])", " * ", text)
 
 
-def value(tree: ast.expr, numbers: Mapping[str, float]) -> float:
-    """The value of a formula. Raises KeyError for an unknown name, ArithmeticError or ValueError for none."""
-    match tree:
-        case ast.Constant(value=int() | float() as number):
-            return float(number)
-        case ast.Name(id=name):
-            return numbers[name] if name in numbers else CONSTANTS[name][0]
-        case ast.UnaryOp(operand=operand):
-            return -value(operand, numbers)
-        case ast.Call(func=ast.Name(id=name), args=[operand]):
-            return float(FUNCTIONS[name][0](value(operand, numbers)))
-        case ast.BinOp(left=left, op=op, right=right):
-            a, b = value(left, numbers), value(right, numbers)
-            match op:
-                case ast.Add():
-                    return a + b
-                case ast.Sub():
-                    return a - b
-                case ast.Mult():
-                    return a * b
-                case ast.Div():
-                    return a / b
-            return math.pow(a, b)
-    raise ValueError("no formula")
+def javascript(formula: str) -> str:
+    """What `parsed` gives, as an expression of JavaScript."""
 
+    def name(word: re.Match[str]) -> str:
+        return word[0] if word[0] in ("x", "y", "out") else IN_JAVASCRIPT.get(word[0], f"Math.{word[0]}")
 
-def javascript(tree: ast.expr) -> str:
-    """The formula as an expression of JavaScript."""
-    match tree:
-        case ast.Name(id=name):
-            return CONSTANTS[name][1] if name in CONSTANTS else name
-        case ast.UnaryOp(operand=operand):
-            return f"-({javascript(operand)})"
-        case ast.Call(func=ast.Name(id=name), args=[operand]):
-            return f"{FUNCTIONS[name][1]}({javascript(operand)})"
-        case ast.BinOp(left=left, op=op, right=right):
-            a, b = javascript(left), javascript(right)
-            return f"({a} {SIGNS[type(op)]} {b})" if type(op) in SIGNS else f"Math.pow({a}, {b})"
-    return ast.unparse(tree)
+    return re.sub(r"\b[a-z]+", name, formula)
 
 
 def agreeing(numbers: Sequence[Any], result: Any, compute: Callable[..., Any]) -> list[str]:
@@ -103,6 +74,6 @@ def agreeing(numbers: Sequence[Any], result: Any, compute: Callable[..., Any]) -
         try:
             if four_digits(compute(*map(float, texts))) == four_digits(result):
                 return texts
-        except (ArithmeticError, ValueError, KeyError, TypeError):
+        except (ArithmeticError, ValueError, NameError, TypeError):
             break
     return list(map(four_digits, numbers))
