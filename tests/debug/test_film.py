@@ -1,6 +1,5 @@
 """A training on film: what is recorded, what is blamed, and what stays untouched."""
 
-import contextlib
 import json
 import math
 import re
@@ -13,7 +12,7 @@ from graphs import descend, squares
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn, optim
-from tinygrad_edu.debug import Film, film, record
+from tinygrad_edu.debug import film, record
 from tinygrad_edu.debug.training import TrainingLog, unit_of
 from tinygrad_edu.engine.watch import recorders
 
@@ -203,18 +202,6 @@ def test_memory_is_bounded_and_what_happened_is_kept(monkeypatch):
     monkeypatch.setattr(film, "NUMBERS", 10)
     running = train(nn.MLP(3, [2, 1], "tanh", rng=0), steps=5, zero=False)
     assert running.steps == [0, 1]
-
-
-def test_while_no_film_runs_nothing_is_replaced():
-    original = Value.backward
-    model = nn.Neuron(3, rng=0)
-    assert isinstance(record(model), Film)
-    assert Value.backward is original
-    with contextlib.suppress(KeyError), record(model), record(nn.Neuron(3, rng=1)):
-        assert Value.backward is not original
-        raise KeyError
-    assert Value.backward is original
-    assert not recorders
 
 
 def test_two_films_and_a_pass_that_fails():

@@ -1,11 +1,9 @@
 """`record`: a training on film, the graph of each backward pass with its numbers."""
 
 import copy
-import functools
 import os
-import threading
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, Self
 
 from ..engine.changes import is_stale
@@ -15,7 +13,6 @@ from ..engine.value import Value
 from ..engine.watch import recorders
 from ..viz.names import names_of
 from ..viz.words import four_digits
-from .origins import Swap
 from .paths import Filmed
 from .training import DEAD, FilmBlame, Numbers, TrainingLog
 
@@ -84,21 +81,18 @@ class Film(Former):
     # --- Recording ------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        self._listening = _BACKWARD.listening(self)
-        self._listening.__enter__()
         recorders.append(self)
         return self
 
     def __exit__(self, *error: Any) -> None:
         recorders.remove(self)
-        self._listening.__exit__(*error)
 
     @property
     def running(self) -> bool:
         """Is a `with` block recording now?"""
         return self in recorders
 
-    def _before(self, root: Value) -> tuple[Numbers, list[Value]] | None:
+    def before(self, root: Value) -> tuple[Numbers, list[Value]] | None:
         """The gradients before a pass, and the nodes whose parameters have changed; None for another model."""
         order = topological_order(root)
         users = [node for node in order if not self._titles.keys().isdisjoint(node.parents)]
@@ -112,8 +106,11 @@ class Film(Former):
     def _gradients(self) -> Numbers:
         return array("d", [float(parameter.grad or 0.0) for parameter in self.parameters])
 
-    def _after(self, root: Value, before: Numbers, stale: list[Value]) -> None:
-        """Record a backward pass that has just ended."""
+    def after(self, root: Value, seen: tuple[Numbers, list[Value]] | None) -> None:
+        """Record a backward pass that has just ended; `seen` is what `before` has found."""
+        if not seen:
+            return
+        before, stale = seen
         order, step, self.count = topological_order(root), self.count, self.count + 1
         gradients, rows = self._gradients(), _examples(root, self._titles.keys())
         changed = sorted({self._titles[p] for node in stale for p in node.parents if p in self._titles})
@@ -223,32 +220,6 @@ def record(model: Any, every: int = 1) -> Film:
     ('not zeroed', 1)
     """
     return Film(model, every)
-
-
-def _recorded(original: Callable[..., None], swap: Swap) -> Callable[..., None]:
-    @functools.wraps(original)
-    def backward(self: Value, *arguments: Any, **named: Any) -> None:
-        films = [] if _NESTING.inside else [(film, film._before(self)) for film in swap.listeners]
-        outer, _NESTING.inside = _NESTING.inside, True  # a subclass may call this method of its base
-        try:
-            original(self, *arguments, **named)
-        finally:
-            _NESTING.inside = outer
-        for film, before in films:
-            if before:
-                film._after(self, *before)
-
-    return backward
-
-
-class _Nesting(threading.local):
-    inside = False  # a backward pass
-
-
-_NESTING = _Nesting()
-_BACKWARD = Swap(
-    "backward", lambda: [kind for kind in (Value, *Value.__subclasses__()) if "backward" in vars(kind)], _recorded
-)
 
 
 def _examples(root: Value, parameters: Any) -> list[tuple[Any, ...]]:

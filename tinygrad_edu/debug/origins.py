@@ -13,36 +13,9 @@ from ..engine.value import Value
 
 PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _LINES: dict[int, tuple[str, int]] = {}  # by id, of the nodes that are alive
-
-
-class Swap:
-    """A function or method that is replaced in its owners while somebody listens, and put back afterwards."""
-
-    def __init__(self, name: str, owners: Callable[[], list[Any]], replaced: Callable[[Any, "Swap"], Any]):
-        self.name: str = name
-        self.owners: Callable[..., list[Any]] = owners
-        self.replaced: Callable[..., Any] = replaced
-        self.lock: Any = threading.Lock()
-        self.listeners: tuple[Any, ...] = ()
-        self.originals: list[tuple[Any, Any]] = []
-
-    @contextmanager
-    def listening(self, listener: Any) -> Iterator[None]:
-        """Inside the block the function is replaced, for all threads; blocks may overlap in any order."""
-        with self.lock:
-            if not self.listeners:
-                self.originals = [(owner, vars(owner)[self.name]) for owner in self.owners()]
-                for owner, original in self.originals:
-                    setattr(owner, self.name, self.replaced(original, self))
-            self.listeners += (listener,)
-        try:
-            yield
-        finally:
-            with self.lock:
-                i = self.listeners.index(listener)
-                self.listeners = self.listeners[:i] + self.listeners[i + 1 :]
-                for owner, original in self.originals if not self.listeners else ():
-                    setattr(owner, self.name, original)
+_THREADS: list[int] = []  # that are in a block now, each as often as it is
+_ORIGINALS: list[Any] = []  # what is replaced meanwhile
+_LOCK = threading.Lock()
 
 
 class _Traced(Value):
@@ -54,13 +27,13 @@ class _Traced(Value):
         _LINES.pop(id(self), None)
 
 
-def _with_line(original: Callable[..., Any], swap: Swap) -> Callable[..., Any]:
+def _with_line(original: Callable[..., Any]) -> Callable[..., Any]:
     """The original, `_result` or `__init__`, which also notes the line of the user's code that called it."""
 
     def noting(*arguments: Any, **named: Any) -> Any:
         result = original(*arguments, **named)
         node = arguments[0] if result is None else result
-        if node.__class__ is Value and threading.get_ident() in swap.listeners:
+        if node.__class__ is Value and threading.get_ident() in _THREADS:
             frame = sys._getframe(1)
             while frame.f_code.co_filename.startswith(PACKAGE) and frame.f_back:
                 frame = frame.f_back
@@ -69,10 +42,6 @@ def _with_line(original: Callable[..., Any], swap: Swap) -> Callable[..., Any]:
         return result
 
     return noting
-
-
-_OPERATIONS = Swap("_result", lambda: [value], _with_line)
-_LEAVES = Swap("__init__", lambda: [Value], _with_line)
 
 
 @contextmanager
@@ -88,8 +57,18 @@ def tracing() -> Iterator[None]:
     '<doctest tinygrad_edu.debug.origins.tracing[0]>:2: y = Value(2.0) * 3'
     """
     thread = threading.get_ident()
-    with _OPERATIONS.listening(thread), _LEAVES.listening(thread):
+    with _LOCK:
+        if not _THREADS:
+            _ORIGINALS[:] = value._result, Value.__init__
+            value._result, Value.__init__ = map(_with_line, _ORIGINALS)  # type: ignore[method-assign]
+        _THREADS.append(thread)
+    try:
         yield
+    finally:
+        with _LOCK:
+            _THREADS.remove(thread)
+            if not _THREADS:
+                value._result, Value.__init__ = _ORIGINALS  # type: ignore[method-assign]
 
 
 def source_line(node: Value) -> str:

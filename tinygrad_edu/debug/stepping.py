@@ -144,9 +144,7 @@ class Steps(Sequence[Step]):
         kind = type(root.data)
         self.seed: Any = kind(as_real(upstream))
         self._gradients = dict.fromkeys(self.order, kind(0)) | {root: self.seed}
-        # Per step: upstream, then slope, share, before, after of each operand. The collector does not track
-        # tuples of floats; with 100,000 Steps and Shares it would take as long as the arithmetic.
-        self._records: list[tuple[Any, ...]] = []
+        self._taken: list[Step] = []
 
     def name(self, node: Value) -> str:
         """What the sentences call a node. Raises KeyError if it is not in the graph."""
@@ -171,32 +169,28 @@ class Steps(Sequence[Step]):
         return map(self._step, range(len(self)))
 
     def _step(self, index: int) -> Step:
-        self._compute(index + 1)
-        node, record = self.nodes[index], self._records[index]
-        shares = map(Share, node.parents, record[1::4], record[2::4], record[3::4], record[4::4])
-        return Step(index, node, record[0], tuple(shares), len(self), self.names, self.data)
-
-    def _compute(self, count: int) -> None:
-        """Make sure that the first `count` steps are computed. If a rule fails, those before it remain."""
-        for node in self.nodes[len(self._records) : count]:
+        """The step, after all before it. If a rule fails, those before it remain."""
+        for node in self.nodes[len(self._taken) : index + 1]:
             try:
                 self._apply(node)
             except Exception as error:
                 error.add_note(f"The chain rule had come to {node!r}, made by {node.rule}.")
                 raise
+        return self._taken[index]
 
     def _apply(self, node: Value) -> None:
         parents, upstream, kind = node.parents, self._gradients[node], type(self.seed)
         numbers = (self.data[node], *[self.data[parent] for parent in parents])
         slopes, shares = node.rule.shares(kind(1), *numbers), node.rule.shares(upstream, *numbers)
         gradients = {parent: self._gradients[parent] for parent in parents}
-        record = [upstream]
+        received = []
         for parent, slope, share in zip(parents, slopes, shares, strict=True):
             before = gradients[parent]
             gradients[parent] = after = before + share
-            record += (_exact(slope, kind), _exact(share, kind), before, after)
+            received.append(Share(parent, _exact(slope, kind), _exact(share, kind), before, after))
         self._gradients.update(gradients)  # only after all has gone well
-        self._records.append(tuple(record))
+        count = len(self._taken)
+        self._taken.append(Step(count, node, upstream, tuple(received), len(self), self.names, self.data))
 
     def computed(self, node: Value) -> str:
         """How an interior node got its number: `d = a * b = 2 * (-3) = -6`."""
@@ -223,10 +217,7 @@ class Steps(Sequence[Step]):
 
     def passed(self, position: int, parent: Value) -> Any:
         """The gradient of an operand of the step number `position`, counted from 1, when this step is taken."""
-        self._compute(position)
-        operands, record = self.nodes[position - 1].parents, self._records[position - 1]
-        last = max(i for i, operand in enumerate(operands) if operand is parent)
-        return record[4 * last + 4]
+        return [share.after for share in self._step(position - 1).shares if share.parent is parent][-1]
 
     def reached(self, i: int) -> dict[Value, Any]:
         """The gradients after i steps of the nodes that a share has reached, and of the root.
@@ -235,11 +226,7 @@ class Steps(Sequence[Step]):
         """
         if not 0 <= operator.index(i) <= len(self):
             raise ValueError(f"There are {len(self)} steps, so i is from 0 to {len(self)}, got {i}.")
-        self._compute(i)
-        reached = {self.root: self.seed}
-        for node, record in zip(self.nodes[:i], self._records, strict=False):
-            reached.update(zip(node.parents, record[4::4], strict=True))
-        return reached
+        return {self.root: self.seed} | {share.parent: share.after for step in self[:i] for share in step.shares}
 
     def gradients(self, i: int) -> dict[Value, Any]:
         """Each node's gradient after i steps: 0 but for the root at first, what backward() gives at the end.

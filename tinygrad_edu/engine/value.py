@@ -19,6 +19,7 @@ from .pickling import reduced
 from .rules import ADD, DIV, MUL, NEG, POW_N, RULES, SUB, Rule
 from .scalar import as_exponent, as_real
 from .ufuncs import apply_ufunc
+from .watch import recorders
 
 
 def _method(rule: Rule) -> Callable[..., "Value"]:
@@ -211,6 +212,7 @@ class Value(Methods, Operators):
         """
         if check:
             raise_if_changed(self)
+        films = [(film, film.before(self)) for film in tuple(recorders)]
         kind = self.data.__class__  # float, Fraction or mpf: the gradients are exact if the result is
         seed = upstream if upstream.__class__ is kind else kind(as_real(upstream))
         zero = 0.0 if kind is float else kind(0)
@@ -242,6 +244,8 @@ class Value(Methods, Operators):
             if isinstance(error, Exception):
                 error.add_note(f"The chain rule had come to {node!r}, made by {node.rule}.")
             raise
+        for film, before_pass in films:
+            film.after(self, before_pass)
 
     @property
     def _backward(self) -> Callable[[], None]:

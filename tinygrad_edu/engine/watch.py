@@ -20,4 +20,6 @@ class _Watch(threading.local):
 
 
 watch: _Watch = _Watch()
-recorders: list[Any] = []  # films that record backward passes at present, in any thread; each has `parameters`
+# Films that record backward passes at present, in any thread. Each has `parameters`, before(root), and
+# after(root, what `before` has returned).
+recorders: list[Any] = []

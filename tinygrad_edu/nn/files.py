@@ -57,7 +57,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     for part in ("model", "state", "optimizer"):
         if not isinstance(parts.get(part, {} if part == "optimizer" else None), dict):
             raise ValueError(f"{path} is not a whole model file: it has no {part}.")
-    return parts  # type: ignore[no-any-return]  # a dict
+    return parts
 
 
 def _each(x: Any, leaf: Callable[[Any], Any], depth: int = 0) -> Any:
