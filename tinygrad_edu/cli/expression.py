@@ -9,7 +9,7 @@ import difflib
 import operator
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..engine.rules import RULES
@@ -50,22 +50,70 @@ class Expression:
     def __init__(self, text: str):
         text = text.strip()
         self.text: str = text
-        self._tree = _parsed(text)
         self.__name__ = text  # what a report calls the function
-        self.names: list[str] = _names(text, self._tree)
+        self.names: list[str] = []
+        try:
+            self._compute = self._function(_parsed(text))
+        except RecursionError:
+            raise ExpressionError("The expression is nested too deeply.") from None
         if not self.names:
             raise ExpressionError(f"{text!r} has no variable to take a derivative by, such as x.")
 
     def __call__(self, *numbers: Any) -> Any:
         """The result for numbers or Values, one per name. Raises ExpressionError outside a function's domain."""
         try:
-            return _computed(self._tree, dict(zip(self.names, numbers, strict=True)))
-        except RecursionError:
-            raise ExpressionError("The expression is nested too deeply.") from None
+            return self._compute(dict(zip(self.names, numbers, strict=True)))
         except OverflowError:
             raise ExpressionError("A number in the expression is too large for a float.") from None
         except TypeError as error:
             raise ExpressionError(f"It cannot be computed: {error}") from None
+
+    def _function(self, node: ast.expr) -> Callable[[dict[str, Any]], Any]:
+        """The function of the numbers by name that a part of the expression is."""
+        match node:
+            case ast.Name(id=name):
+                self.names += [name] * (name not in self.names)
+                return operator.itemgetter(name)
+            case ast.Constant(value=number) if _is_number(node):
+                return lambda numbers: float(number)  # type: ignore[arg-type]  # a number
+            case ast.BinOp(left=left, right=right):
+                return self._applied(self._operator(node), [left, right])
+            case ast.UnaryOp(operand=operand):
+                return self._applied(self._operator(node), [operand])
+            case ast.Call():
+                return self._applied(self._called(node), node.args)
+        raise ExpressionError(f"{self._shown(node)} is not allowed: use names, numbers, + - * / ** and functions.")
+
+    def _applied(self, function: Any, parts: Sequence[ast.expr]) -> Callable[[dict[str, Any]], Any]:
+        operands = [self._function(part) for part in parts]
+        return lambda numbers: _applied(function, [operand(numbers) for operand in operands])
+
+    def _operator(self, node: ast.BinOp | ast.UnaryOp) -> Callable[..., Any]:
+        if type(node.op) not in OPERATORS:
+            hint = " Write a power with **, as in a**2." * isinstance(node.op, ast.BitXor)
+            raise ExpressionError(f"{self._shown(node)} has an operator other than + - * / **.{hint}")
+        return OPERATORS[type(node.op)]
+
+    def _called(self, node: ast.Call) -> Any:
+        """The rule that is called, with its parameters."""
+        shown, name = self._shown(node.func), getattr(node.func, "id", "")
+        if _is_number(node.func) or isinstance(node.func, ast.BinOp | ast.UnaryOp | ast.Call):
+            text = f"{self._shown(node)} calls {shown}, which is no function."
+            raise ExpressionError(f"{text} Write a product with *, as in 2*a.")
+        if name not in FUNCTIONS:
+            near = difflib.get_close_matches(shown, FUNCTIONS, 2)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(FUNCTIONS)}."
+            raise ExpressionError(f"{shown} is no function here; {hint}")
+        for keyword in node.keywords:
+            if keyword.arg not in FUNCTIONS[name].parameters:
+                raise ExpressionError(f"{name} has no such parameter: {self._shown(keyword)}.")
+            if not _is_number(getattr(keyword.value, "operand", keyword.value)):
+                text = self._shown(keyword)
+                raise ExpressionError(f"A parameter is a plain number, as in alpha=0.2, not {text}.")
+        return FUNCTIONS[name].bind(**{str(word.arg): self._function(word.value)({}) for word in node.keywords})
+
+    def _shown(self, node: ast.AST) -> str:
+        return clipped(ast.get_source_segment(self.text, node) or "", 40)
 
     def graph(self, assignments: Iterable[str]) -> Value:
         """The result on Values labelled by name, for `a=2`, `b=3`.
@@ -116,76 +164,14 @@ def _parsed(text: str) -> ast.expr:
         raise ExpressionError(f"This is not an expression: {reason}.{hint}") from None
 
 
-def _names(text: str, tree: ast.expr) -> list[str]:
-    """The variables, after a check that the tree has nothing that is not allowed."""
-
-    def shown(node: ast.AST) -> str:
-        return clipped(ast.get_source_segment(text, node) or "", 40)
-
-    names: dict[str, None] = {}
-    stack: list[ast.AST] = [tree]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, ast.Name):
-            names[node.id] = None
-        elif isinstance(node, ast.Call):
-            _check_call(node, shown)
-            stack += reversed(node.args)
-        elif isinstance(node, ast.BinOp | ast.UnaryOp):
-            if type(node.op) not in OPERATORS:
-                hint = " Write a power with **, as in a**2." * isinstance(node.op, ast.BitXor)
-                raise ExpressionError(f"{shown(node)} has an operator other than + - * / **.{hint}")
-            stack += [node.right, node.left] if isinstance(node, ast.BinOp) else [node.operand]
-        elif not _is_number(node):
-            raise ExpressionError(f"{shown(node)} is not allowed: use names, numbers, + - * / ** and functions.")
-    return list(names)
-
-
-def _check_call(node: ast.Call, shown: Callable[[ast.AST], str]) -> None:
-    if _is_number(node.func) or isinstance(node.func, ast.BinOp | ast.UnaryOp | ast.Call):
-        raise ExpressionError(
-            f"{shown(node)} calls {shown(node.func)}, which is no function. Write a product with *, as in 2*a."
-        )
-    if not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS:
-        near = difflib.get_close_matches(shown(node.func), FUNCTIONS, 2)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(FUNCTIONS)}."
-        raise ExpressionError(f"{shown(node.func)} is no function here; {hint}")
-    for keyword in node.keywords:
-        if keyword.arg not in FUNCTIONS[node.func.id].parameters:
-            raise ExpressionError(f"{node.func.id} has no such parameter: {shown(keyword)}.")
-        if not _is_number(_unsigned(keyword.value)):
-            raise ExpressionError(f"A parameter is a plain number, as in alpha=0.2, not {shown(keyword)}.")
-
-
-def _unsigned(node: ast.expr) -> ast.expr:
-    return node.operand if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) else node
-
-
 def _is_number(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and type(node.value) in (int, float)
 
 
-def _computed(node: Any, numbers: dict[str, Any]) -> Any:
-    match node:
-        case ast.Name():
-            return numbers[node.id]
-        case ast.Constant(value=int() | float() as number):
-            return float(number)
-        case ast.BinOp():
-            left, right = _computed(node.left, numbers), _computed(node.right, numbers)
-            return _applied(OPERATORS[type(node.op)], [left, right])
-        case ast.UnaryOp():
-            return OPERATORS[type(node.op)](_computed(node.operand, numbers))
-        case _:
-            parameters = {keyword.arg: _computed(keyword.value, {}) for keyword in node.keywords}
-            operands = [_computed(x, numbers) for x in node.args]
-            return _applied(FUNCTIONS[node.func.id], operands, **parameters)
-
-
-def _applied(function: Any, operands: list[Any], **parameters: Any) -> Any:
+def _applied(function: Any, operands: list[Any]) -> Any:
     """The result of one operation. Raises ExpressionError, with the numbers, where it is not defined."""
     try:
-        result = function(*operands, **parameters)
+        result = function(*operands)
     except OverflowError:
         raise
     except (ValueError, ArithmeticError) as error:
