@@ -49,33 +49,18 @@ function columns(boxes) {
   }
 }
 
-/** Sorts each column by the middle of its neighbours, there and back, as long as fewer edges cross. */
+/** Sorts each column by the middle of its neighbours, there and back. */
 function untangle(layers) {
-  const places = () => layers.forEach((layer) => layer.forEach((node, place) => { node.place = place; }));
-  places();
-  let best = layers.map((layer) => [...layer]), fewest = crossings(layers);
-  for (let round = 0; round < 6 && fewest; round++) {
+  const number = (layer) => layer.forEach((node, place) => { node.place = place; });
+  layers.forEach(number);
+  for (let round = 0; round < 4; round++) {
     const side = round % 2 ? "after" : "before";
     for (const layer of round % 2 ? [...layers].reverse() : layers) {
       for (const node of layer) node.wish = mean(node[side].map((other) => other.place)) ?? node.place;
       layer.sort((a, b) => a.wish - b.wish || a.place - b.place);
-      layer.forEach((node, place) => { node.place = place; });
+      number(layer);
     }
-    const count = crossings(layers);
-    if (count < fewest) [best, fewest] = [layers.map((layer) => [...layer]), count];
   }
-  best.forEach((layer, i) => { layers[i] = layer; });
-  places();
-}
-
-function crossings(layers) {
-  let count = 0;
-  for (const layer of layers) {
-    const ends = layer.flatMap((node) => node.after.map((other) => other.place).sort((a, b) => a - b));
-    if (ends.length > 400) return 0; // too many to count: the order stays as written
-    for (let i = 0; i < ends.length; i++) for (let j = i + 1; j < ends.length; j++) count += ends[j] < ends[i];
-  }
-  return count;
 }
 
 /** The height of every node in its column: near the middle of its neighbours, without overlap. */
