@@ -99,6 +99,38 @@ def test_every_float_comes_back(path: Path) -> None:
     assert nn.load(path).arguments == {"alpha": math.inf}
 
 
+DENSE = {"module": "Dense", "arguments": [], "options": {"n_inputs": 1, "n_outputs": 1, "activation": "relu"}}
+RESIDUAL = {"module": "Residual", "arguments": [], "options": {"module": DENSE}}
+OWN = {"module": "Own", "arguments": [], "options": {"scale": 2.0, "inner": DENSE}}
+NORM = {"module": "BatchNorm", "arguments": [], "options": {"n": 1, "momentum": 0.3, "eps": 1e-05}}
+MEANS = {"layer0.running_mean": [0.25], "layer0.running_var": [math.inf]}
+VERSION_1 = [  # as that version wrote them: the model, its parameters and buffers
+    (DENSE, {"W0_0": 0.1, "b0": math.nan}, {}),
+    (RESIDUAL, {"module.W0_0": -1e-300, "module.b0": 0.0}, {}),
+    (OWN, {"inner.W0_0": 5.0, "inner.b0": -0.0}, {}),
+    (
+        {"module": "Sequential", "arguments": [NORM], "options": {}},
+        {"layer0.gamma0": 1.5, "layer0.beta0": 2.0},
+        MEANS,
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "parameters", "buffers"), VERSION_1)
+def test_a_file_of_version_1_loads(call: Any, parameters: Any, buffers: Any, path: Path) -> None:
+    document = {"format": "tinygrad_edu model", "version": 1, "model": call}
+    path.write_text(json.dumps(document | {"parameters": parameters, "buffers": buffers}))  # with NaN and Infinity
+    model = nn.load(path)
+    assert type(model).__name__ == call["module"]
+    assert repr(model.state_dict()) == repr(parameters | buffers)
+    for parameter in model.parameters():
+        parameter.data = 0.0
+    assert repr(model.load(path).state_dict()) == repr(parameters | buffers)
+    model.save(path)
+    assert json.loads(path.read_text())["version"] == 2
+    assert repr(nn.load(path).state_dict()) == repr(parameters | buffers)
+
+
 DATA = ([[0.1 * i, (-1) ** i * 0.3] for i in range(10)], [(-1) ** i for i in range(10)])
 
 
@@ -197,8 +229,9 @@ CUT = "is not a whole model file"
 FAULTS: dict[str, tuple[Any, str]] = {  # what the file holds, and what is said of it
     "another file": ({"weights": [1, 2, 3]}, "is not a model file: it does not say that its format"),
     "a list": ([1, 2, 3], "is not a model file"),
-    "version": (WHOLE | {"version": 3}, "has version 3 of the format. This program reads version 2"),
+    "version": (WHOLE | {"version": 3}, "has version 3 of the format. This program reads the versions 1 to 2"),
     "no version": (WHOLE | {"version": [2]}, r"has version \[2\] of the format"),
+    "old version": (WHOLE | {"version": 1}, f"{CUT}: it has no state"),
     "no state": (WHOLE | {"state": None}, f"{CUT}: it has no state"),
     "no model": (WHOLE | {"model": [CALL]}, f"{CUT}: it has no model"),
     "no optimizer": (WHOLE | {"optimizer": 5}, f"{CUT}: it has no optimizer"),

@@ -367,3 +367,14 @@ def test_tab_reaches_a_field_in_a_few_steps_and_no_button_drops_the_focus(opened
         labels.add(page.evaluate("document.activeElement.getAttribute('aria-label')"))
     assert len(labels) == 9
     assert all("layer" in label or "neuron" in label for label in labels)
+
+
+def test_inputs_and_targets_have_names() -> None:
+    from tinygrad_edu.page.document import examples
+    from tinygrad_edu.viz.reading import read
+
+    model, single = nn.MLP(2, [3, 1], rng=0), nn.Neuron(1, rng=0)
+    loss = sum((model([float(i), 2.0]) - 1.0) ** 2 for i in range(3))
+    names = set(examples(read(loss, {}, constants=True)).values())
+    assert names == {*(f"x[{i}][{j}]" for i in range(3) for j in range(2)), "y[0]", "y[1]", "y[2]"}
+    assert set(examples(read((single([0.5]) - 1.0) ** 2, {}, constants=True)).values()) == {"x", "y"}

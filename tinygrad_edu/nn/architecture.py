@@ -1,5 +1,6 @@
 """The architecture of a model as data: the constructor calls that build its modules."""
 
+import re
 from typing import Any
 
 from ..engine.rule import Rule
@@ -26,15 +27,19 @@ def class_name(kind: type) -> str:
     return f"{PUBLIC if public else kind.__module__}:{kind.__qualname__}"
 
 
-def call_text(call: Any) -> str:
-    """A described call as Python writes it: "Dense(n_inputs=2, n_outputs=1)". Anything else is its repr."""
+def call_text(call: Any, bare: bool = False) -> str:
+    """A described call as Python writes it: "Dense(n_inputs=2, n_outputs=1)". Anything else is its repr.
+
+    With bare=True a class is named without its place, as in files of version 1.
+    """
     if isinstance(call, list):
-        return f"[{', '.join(map(call_text, call))}]"
+        return f"[{', '.join(call_text(item, bare) for item in call)}]"
     match call:
         case {"class": str(name), "arguments": list(positional), "options": dict(named)}:
-            options = [f"{key}={call_text(value)}" for key, value in sorted(named.items())]
-            arguments = ", ".join([*map(call_text, positional), *options])
-            return f"{name.removeprefix(f'{PUBLIC}:')}({arguments})"
+            name = re.split("[:.]", name)[-1] if bare else name.removeprefix(f"{PUBLIC}:")
+            arguments = [call_text(x, bare) for x in positional]
+            options = [f"{key}={call_text(value, bare)}" for key, value in sorted(named.items())]
+            return f"{name}({', '.join(arguments + options)})"
     return repr(call)
 
 

@@ -1,6 +1,7 @@
 """Model files: JSON with every float to its last bit. Reading one runs no code.
 
 A finite float is a JSON number. nan and the infinities, which JSON lacks, are the texts "nan", "inf" and "-inf".
+Files of all earlier versions can be read. A file is always written in the latest version.
 """
 
 import json
@@ -46,18 +47,35 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-        parts: Any = _each(json.loads(text), _decoded)
+        document: Any = _each(json.loads(text), _decoded)  # NaN and Infinity too, which version 1 has
     except (ValueError, RecursionError, MemoryError) as error:  # a JSON error and a wrong byte are ValueErrors
         raise ValueError(f"{path} is not a whole model file: {error or type(error).__name__}.") from None
-    if not isinstance(parts, dict) or parts.get("format") != FORMAT:
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ValueError(f"{path} is not a model file: it does not say that its format is {FORMAT!r}.")
-    if parts.get("version") != VERSION:
-        version = f"{parts.get('version')!r:.20}"
-        raise ValueError(f"{path} has version {version} of the format. This program reads version {VERSION}.")
+    if document.get("version") not in range(1, VERSION + 1):
+        raise ValueError(
+            f"{path} has version {document.get('version')!r:.20} of the format. This program reads the versions "
+            f"1 to {VERSION}: update tinygrad_edu."
+        )
+    parts: dict[str, Any] = _from_version_1(document) if document["version"] == 1 else document
     for part in ("model", "state", "optimizer"):
         if not isinstance(parts.get(part, {} if part == "optimizer" else None), dict):
             raise ValueError(f"{path} is not a whole model file: it has no {part}.")
     return parts
+
+
+def _from_version_1(document: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 has "module", a class without its place, for "class", and the state in two parts."""
+
+    def calls(x: Any) -> Any:
+        if isinstance(x, dict):
+            is_call = isinstance(x.get("module"), str)  # not Residual's argument of that name
+            return {"class" if is_call and key == "module" else key: calls(item) for key, item in x.items()}
+        return [calls(item) for item in x] if isinstance(x, list) else x
+
+    parameters, buffers = document.get("parameters"), document.get("buffers")
+    state = parameters | buffers if isinstance(parameters, dict) and isinstance(buffers, dict) else None
+    return {"version": 1, "model": calls(document.get("model")), "state": state}
 
 
 def _each(x: Any, leaf: Callable[[Any], Any], depth: int = 0) -> Any:

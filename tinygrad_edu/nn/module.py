@@ -139,7 +139,7 @@ class Module:
         for this optimizer.
         """
         parts = files.read(path)
-        texts = [call_text(call) for call in (parts["model"], described(self))]
+        texts = [call_text(call, parts["version"] == 1) for call in (parts["model"], described(self))]
         if texts[0] != texts[1]:
             raise ValueError(f"{path} has another architecture: {texts[0]:.300}, not {texts[1]:.300}.")
         fill(self, parts, path, optimizer)

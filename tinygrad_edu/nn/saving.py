@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 
 from ..engine.value import Value
 from . import files
-from .architecture import call_text, class_name
+from .architecture import PUBLIC, call_text, class_name
 from .initialisation import limited_to
 from .module import Module, fill
 
@@ -73,7 +73,9 @@ def _built(x: Any) -> Any:
 
 
 def _class(name: str) -> type[Module]:
-    named = [kind for kind in _kinds(Module) if class_name(kind) == name]
+    kinds = _kinds(Module)
+    named = [kind for kind in kinds if class_name(kind) in (name, f"{PUBLIC}:{name}")]
+    named = named or [kind for kind in kinds if kind.__name__ == name]  # of version 1, which has no place
     if not named:
         raise ValueError(f"the Module class {name!r} is not defined: import or define it")
     if len(named) > 1:  # in a notebook, say, where a cell was run again: the class that has the name now

@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import json
 import math
+import re
 import string
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -17,7 +18,7 @@ from ..engine.rule import Rule
 from ..engine.value import Value
 from ..viz.equations import javascript, parsed, slopes
 from ..viz.names import names_of
-from ..viz.reading import read
+from ..viz.reading import Reading, read
 from ..viz.terminal import tree
 from ..viz.words import clipped, visible
 
@@ -57,7 +58,8 @@ def document(
         "rule": [rules.get(kind, -1) for kind in kinds],
         "operands": [place for operands in reading.parents for place in operands],
         "leaves": [_number(numbers.get(node, node.data)) for node in reading.order if node.rule is None],
-        "names": {place: _shown(name) for place, name in enumerate(names) if reading.names[place]},
+        "names": examples(reading)
+        | {place: _shown(name) for place, name in enumerate(names) if reading.names[place]},
         "kinds": {place: kind[0] for place, kind in enumerate(reading.kinds) if kind in ("parameter", "constant")},
         "scope": [scopes.get(scope, -1) for scope in reading.scopes],
         "scopes": list(scopes),
@@ -87,6 +89,36 @@ def document(
         style_hash=_hash(style),
         script_hash=_hash(script),
     )
+
+
+def examples(reading: Reading) -> dict[int, str]:
+    """Names for the numbers that a network is given: x[2][0] is input 0 of point 2, y[2] its target.
+
+    An input is the constant that a weight of the first layer is multiplied by, once for each point. A target is
+    the constant that is subtracted from what a module gives.
+    """
+    inputs: dict[int, list[int]] = {}  # the constants beside each weight
+    targets = []
+    for place, operands in enumerate(reading.parents):
+        rule = reading.order[place].rule
+        constants = [p for p in operands if reading.kinds[p] in ("constant", "leaf") and not reading.names[p]]
+        if rule and len(operands) == 2 and len(constants) == 1:
+            (other,) = (p for p in operands if p != constants[0])
+            if reading.kinds[other] == "parameter" and rule.name == "mul":
+                inputs.setdefault(other, []).append(constants[0])
+            elif (
+                rule.name == "sub"
+                and operands[1] == constants[0]
+                and inputs
+                and reading.kinds[other] == "interior"
+            ):
+                targets.append(constants[0])
+    names: dict[int, str] = {}
+    numbers = {weight: re.sub(r".*\D", "", reading.names[weight]) for weight in inputs}
+    for weight, places in inputs.items():
+        column = f"[{numbers[weight]}]" * ({*numbers.values()} != {"0"})
+        names |= {p: "x" + f"[{point}]" * (len(places) > 1) + column for point, p in enumerate(places)}
+    return names | {place: f"y[{point}]" if len(targets) > 1 else "y" for point, place in enumerate(targets)}
 
 
 def _rule_source(rule: Rule, n: int, text: Any) -> str:
