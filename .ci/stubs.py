@@ -48,6 +48,7 @@ class {}(Rule):
 def stubs():
     """The text of each stub, by its path."""
     texts = {ROOT / "engine/named.pyi": operations(), ROOT / "__init__.pyi": package()}
+    texts[ROOT / "testing/__init__.pyi"] = names_of(tg.testing, tg.testing.__all__, "{}")
     for name in UNTYPED:
         texts[ROOT / f"{name.replace('.', '/')}.pyi"] = untyped(importlib.import_module(f"tinygrad_edu.{name}"))
     return {path: formatted(text) for path, text in texts.items()}
@@ -74,9 +75,13 @@ def operations():
 
 def package():
     """__init__.pyi: every public name, from the module that has it."""
-    lines = [f"from .{tg._HOMES[name]} import {name} as {name}" for name in dir(tg) if name != "__version__"]
+    return names_of(tg, [name for name in dir(tg) if name != "__version__"], ".{}") + "__version__: str\n"
+
+
+def names_of(module, names, home):
+    lines = [f"from {home.format(module._HOMES[name])} import {name} as {name}" for name in names]
     text = HEAD.format("the names in __init__.py") + "\n".join(lines)
-    return f"{text}\n\n__all__ = {tg.__all__!r}\n__version__: str\n"
+    return f"{text}\n\n__all__ = {module.__all__!r}\n"
 
 
 def untyped(module):

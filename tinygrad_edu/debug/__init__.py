@@ -21,19 +21,6 @@ from .prompt import run
 from .stepping import Share, Step, Steps, steps
 
 __all__ = [
-    "Blame",
-    "Film",
-    "Finding",
-    "GradientPath",
-    "Machine",
-    "Share",
-    "Step",
-    "Steps",
-    "Why",
-    "blame",
-    "record",
-    "run",
-    "steps",
-    "tracing",
-    "why",
-]
+    "Blame", "Film", "Finding", "GradientPath", "Machine", "Share", "Step", "Steps", "Why", "blame", "record",
+    "run", "steps", "tracing", "why",
+]  # fmt: skip
