@@ -440,11 +440,7 @@ def test_dot_is_preferred_where_there_is_one(tmp_path, monkeypatch):
 @pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
 def test_graphviz_pure_may_be_on_the_path_only(tmp_path, monkeypatch):
     command = stand_in(tmp_path, monkeypatch, "graphviz-pure", '#!/bin/sh\necho "pure $@"\n')
-
-    def missing(_):
-        raise render.importlib.metadata.PackageNotFoundError
-
-    monkeypatch.setattr(render.importlib.metadata, "files", missing)
+    monkeypatch.setattr(render.sysconfig, "get_path", lambda _: "")
     assert draw(square()).pipe(encoding="utf-8").strip() == "pure -Kdot -Tsvg"
     command.unlink()
     with pytest.raises(graphviz.ExecutableNotFound):

@@ -4,10 +4,11 @@ The graphviz package runs the command `dot` by its bare name. The pip wheel of g
 same flags under its own name, and need not be on PATH (the environment may not be activated), so we look for it.
 """
 
-import importlib.metadata
+import os
 import pathlib
 import re
 import shutil
+import sysconfig
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -140,15 +141,7 @@ def _renderer() -> Iterator[None]:
             dot_command.DOT_BINARY = dot
 
 
-def _graphviz_pure() -> pathlib.Path | None:
-    """The command that pip installed: the path in the wheel's own record, else the one on the PATH."""
-    try:
-        files = importlib.metadata.files("graphviz-pure") or []
-    except importlib.metadata.PackageNotFoundError:
-        files = []
-    for file in files:
-        path = pathlib.Path(str(file.locate()))
-        if path.name in ("graphviz-pure", "graphviz-pure.exe") and path.is_file():
-            return path.resolve()
-    on_path = shutil.which("graphviz-pure")
-    return pathlib.Path(on_path).resolve() if on_path else None
+def _graphviz_pure() -> str | None:
+    """The command that pip installed: beside the other scripts of this environment, else on the PATH."""
+    places = filter(None, [sysconfig.get_path("scripts"), os.environ.get("PATH")])
+    return shutil.which("graphviz-pure", path=os.pathsep.join(places))
