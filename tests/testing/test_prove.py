@@ -528,7 +528,7 @@ def test_only_a_range_times_itself_is_a_square() -> None:
     x = Range(exactly(-2).lo, exactly(3).hi)
     assert (float((x * x).lo), float((x * x).hi)) == (0, 9)
     assert float((x * Range(x.lo, x.hi)).lo) == -6
-    assert (ALL * ALL).sign is None
+    assert (ALL * ALL).side is None
     assert -1 in ALL * ALL
 
 

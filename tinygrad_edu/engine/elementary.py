@@ -103,6 +103,8 @@ def sigmoid(x):
 def bell(x, scale):
     """e^(-scale x^2). Rounding x*x would cost hundreds of units in the last place, so x is split at the nearest
     multiple m of 1/64, whose square is exact: x^2 = m^2 + (x - m)(x + m)."""
+    if hasattr(x, "bell"):  # a number with an arithmetic of its own
+        return x.bell(scale)
     m = (plain(x) + 1.5 * 2.0**46) - 1.5 * 2.0**46
     split = exp(-scale * (m * m)) * exp(scale * (m - x) * (m + x))
     return where(abs(plain(x)) < 64, split, exp(-scale * x * x))

@@ -1,16 +1,14 @@
 """Where the inputs of a rule may lie while its formula is one formula: a cell; and how cells are split."""
 
-import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import inf
-from typing import Any, TypeVar
+from typing import Any
 
 from ..check.deadline import TimeLimit
 
 End = Any  # a Fraction, -inf or inf
-Box = TypeVar("Box", bound=Any)
 
 
 class Undecided(Exception):  # it is no error
@@ -107,24 +105,3 @@ class Split(Exception):  # it is no error
 
     def __init__(self, cells: Iterator[Cell]):
         self.cells: list[Cell] = list(cells)
-
-
-def walk(
-    start: Iterable[Box],
-    halves: Callable[[Box], list[Box]],
-    is_worth_it: Callable[[Box, int], bool],
-    clock: Clock,
-) -> list[Box]:
-    """Boxes that cover what those of the start do: the worst is halved, as long as it is worth it, and in time.
-
-    Of two boxes the smaller is the worse. `halves` are none for a box that stays as it is. What is worth it may
-    depend on the number of boxes.
-    """
-    heap, done = sorted(start), list[Box]()
-    while heap and not clock.is_over and is_worth_it(heap[0], len(heap) + len(done)):
-        box = heapq.heappop(heap)
-        parts = halves(box)
-        done += [] if parts else [box]
-        for part in parts:
-            heapq.heappush(heap, part)
-    return [*done, *heap]

@@ -10,7 +10,7 @@ all its terms cancel once its divisors are multiplied out: what is found to be 0
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -21,7 +21,7 @@ from ...engine import elementary
 from . import sums
 from .cells import Cell, Split, Undecided
 from .facts import FUNCTIONS, fact
-from .ranges import ALL, COMPARISONS, OwnArithmetic, Range, exactly
+from .ranges import ALL, CHOICES, OwnArithmetic, Range, exactly
 from .sums import IMAGINARY, ONE, Generator, Sum, Term
 
 ORDER = 8  # so often a quotient that is 0/0 is derived
@@ -58,9 +58,6 @@ class Exact(OwnArithmetic):
     def _apply(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
         self.cell.clock.check()
         return super()._apply(name, *inputs, exponent=exponent)
-
-    def choose(self, x: Any, y: Any) -> Any:
-        return x if self.sign() else y
 
     def pow(self, exponent: Exact) -> Exact:
         """The power whose exponent is a formula."""
@@ -194,7 +191,7 @@ class Exact(OwnArithmetic):
         known = {sign for sign, _ in signs}
         if len(known) == 1 and any(not may_be_0 for _, may_be_0 in signs):
             return known.pop()
-        return self.range.sign
+        return self.range.side
 
     def _sign_of_term(self, term: Term, c: Fraction) -> tuple[int | None, bool]:
         """Its sign where it is not 0, and may it be 0?"""
@@ -229,7 +226,7 @@ class Exact(OwnArithmetic):
         found = exactly(constant)
         for i, a in slopes.items():
             found = found + exactly(a) * variable_range(self.cell, i)
-        return found.sign
+        return found.side
 
     def linear(self) -> tuple[dict[int, Fraction], Fraction] | None:
         """(slopes, constant) if it is a linear function of the variables."""
@@ -306,15 +303,8 @@ class Exact(OwnArithmetic):
         return self.lift(inner * FUNCTIONS[kind].slope(u)) if inner.terms else inner
 
 
-def _comparison(holds: Callable[[int, int], bool]) -> Callable[[Exact, Exact], bool]:
-    return lambda a, b: holds((a - b).sign(), 0)
-
-
-Exact.operations = {name: _comparison(holds) for name, holds in COMPARISONS.items()} | {
-    "max": lambda a, b: a if a >= b else b,
+Exact.operations = CHOICES | {
     "abs": lambda a: a.sign() * a,
-    "sign": Exact.sign,
-    "heaviside": lambda a: int(a.sign() > 0),
     "add": lambda a, b: a._make(sums.add(a.terms, b.terms)),
     "sub": lambda a, b: a._make(sums.add(a.terms, b.terms, -1)),
     "neg": lambda a: a._make(sums.add({}, a.terms, -1)),
@@ -322,7 +312,6 @@ Exact.operations = {name: _comparison(holds) for name, holds in COMPARISONS.item
     "div": lambda a, b: a * b.power(Fraction(-1)),
     "pow": Exact.pow,
     "mod": Exact.mod,
-    "sigmoid": lambda a: 1 / (1 + (-a).exp()),
     "exp": Exact.exp,
     "log": Exact.log,
     "sqrt": lambda a: a.power(Fraction(1, 2)),

@@ -12,7 +12,7 @@ from flint import arb
 
 from ...engine import elementary as e
 from .cells import Undecided
-from .ranges import ALL, FAR, Range, monotone, wave
+from .ranges import FAR, Range, monotone, wave
 
 
 class Function(NamedTuple):
@@ -87,7 +87,9 @@ FUNCTIONS: dict[str, Function] = {
     "sqrt": Function(0.5, monotone(arb.sqrt), lambda x: 1 / (2 * e.sqrt(x))),
     "sin": Function(1, wave(arb.sin), lambda x: e.cos(x), _sin),
     "cos": Function(1, wave(arb.cos), lambda x: -e.sin(x), _cos),
-    "tan": Function(1, lambda x: ALL, lambda x: 1 / (e.cos(x) * e.cos(x)), lambda x: e.sin(x) / e.cos(x)),
+    "tan": Function(
+        1, lambda x: e.sin(x) / e.cos(x), lambda x: 1 / (e.cos(x) * e.cos(x)), lambda x: e.sin(x) / e.cos(x)
+    ),
     "asin": Function(1, monotone(arb.asin), lambda x: 1 / e.sqrt(1 - x * x)),
     "acos": Function(
         1, monotone(arb.acos), lambda x: -1 / e.sqrt(1 - x * x), lambda x: e.constants(x)[0] / 2 - e.asin(x)

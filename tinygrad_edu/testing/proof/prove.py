@@ -1,10 +1,10 @@
 """prove_rule: a rule's slope is the derivative of its forward, and floats come so near, over a whole domain."""
 
-import contextlib
 import itertools
 import math
 import threading
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -14,10 +14,10 @@ from ...engine.rule import Interval, Rule
 from ..check.case import as_rule, refuse
 from ..check.deadline import deadline
 from ..check.points import ends_of, grid_of
-from .boxes import GOAL, LOST, STARRED, FloatBox, Truth, boxes_of, cover, run
+from .boxes import STARRED, FloatBox, Truth, boxes_of, cover, refute_rounding, run
 from .cells import Cell, Clock
 from .certificate import Certificate
-from .formula import Piece, Refuted, is_outside, pieces_of
+from .formula import TOLERANCE, Piece, is_outside, pieces_of
 from .ranges import precise
 
 __tracebackhide__ = True  # pytest shows the user's line, not ours
@@ -82,7 +82,7 @@ def prove_rule(
     clock, notes, rests_on, library = Clock(budget), set[str](), set[str](), getattr(rule, "library", "")
     with deadline(rule.name, budget):
         found = pieces_of(rule, list(_start(rule, domain, notes, clock)))
-        outside = [piece for piece in found if is_outside(rule, piece)]
+        outside = [piece for piece in found if is_outside(piece)]
         pieces = [piece for piece in found if piece not in outside]
         boxes = _boxes(rule, pieces, ulps, rests_on, clock) if rule.n_inputs == 1 else []
     left_out = ["second derivatives", *sorted(notes)]
@@ -122,18 +122,25 @@ def _start(rule: Rule, domain: Any, notes: set[str], clock: Clock) -> Iterable[C
 def _boxes(
     rule: Rule, pieces: Sequence[Piece], ulps: float | None, rests_on: set[str], clock: Clock
 ) -> list[FloatBox]:
-    """The floats of the domain in boxes, with bounds. Raises Refuted for a float beyond the bound asked for."""
+    """The floats of the domain in boxes, with bounds. Raises Refuted for a float beyond the bound asked for.
+
+    Pieces whose terms do not cancel are decided by their boxes.
+    """
     bars = type("Bar", (tqdm,), {"_lock": threading.RLock(), "monitor_interval": 0})  # Ctrl-C may leave it locked
-
-    def refute(*boxes: FloatBox) -> None:
-        _refute_rounding(boxes, ulps or math.inf)
-
     with bars(total=BUDGET, desc=rule.name, unit="box", leave=False, disable=None) as bar:
-        truths = [Truth(rule, piece, min(STARRED, ulps or STARRED)) for piece in pieces]
+        truths = [Truth(piece, min(STARRED, ulps or STARRED)) for piece in pieces]
         start = [box for truth in truths for box in boxes_of(truth, rests_on, clock)]
-        boxes = cover(start, ulps or GOAL, BUDGET, rests_on, clock, bar.update, refute)
+        boxes = cover(start, ulps, BUDGET, rests_on, clock, bar.update)
+    for piece in pieces:
+        if piece.apart and piece.status == "undecided":
+            own = [box for box in boxes if box.truth.piece is piece]
+            bad = [box for box in own if box.apart > TOLERANCE]
+            piece.bound = max((box.apart for box in own), default=math.inf)
+            piece.status = "undecided" if bad or not own else "bounded"
+            piece.note = f"not decided from {bad[0].low:.6g} to {bad[0].high:.6g}" if bad else ""
     boxes = _tested(boxes, getattr(rule, "library", ""), clock)
-    refute(*boxes)
+    for box in sorted(boxes):
+        refute_rounding(box, ulps or math.inf)
     return boxes
 
 
@@ -143,29 +150,13 @@ def _tested(boxes: list[FloatBox], library: str, clock: Clock) -> list[FloatBox]
     A box with hard points for which there was no time has none either.
     """
     broken: dict[FloatBox, str] = {}
-    for (x,) in grid_of(boxes[0].truth.rule) if boxes and library else []:
+    for (x,) in grid_of(boxes[0].truth.piece.rule) if boxes and library else []:
         for box in (box for box in boxes if box.low <= x <= box.high):
             if clock.is_over:
                 broken.setdefault(box, clock.message)
                 continue
-            found = run(box.truth, x, x, set()).bounds
-            for what, error, most in zip(("value", "slope"), found, box.bounds, strict=True):
+            for what, error, most in zip(("value", "slope"), run(box.truth, x).bounds, box.bounds, strict=True):
                 if error > most:
                     off = f"at {x!r} the {what} is {error:.3g} ulps off"
                     broken[box] = f"{library}'s functions are worse than assumed: {off}"
-    return [FloatBox(b.low, b.high, b.truth, reason=broken[b]) if b in broken else b for b in boxes]
-
-
-def _refute_rounding(boxes: Sequence[FloatBox], ulps: float) -> None:
-    """Raises Refuted with a float whose error is larger than the bound asked for."""
-    for box in sorted(boxes):
-        if box.worst <= ulps:
-            return
-        for x in (box.low, box.low + (box.high - box.low) / 2, box.high):
-            with contextlib.suppress(ArithmeticError, ValueError):
-                for what, got, exact, error, stated in reversed([*box.truth.errors(x)]):
-                    if stated > ulps:
-                        facts = f" It is {error:.3g} ulps off, {ulps:g} were asked for."
-                        if not error < LOST:
-                            facts = f" No digit of {what} is right; {ulps:g} ulps were asked for."
-                        raise Refuted(box.truth.rule, (x,), what, exact, got, facts)
+    return [replace(b, value=math.inf, slope=math.inf, reason=broken[b]) if b in broken else b for b in boxes]

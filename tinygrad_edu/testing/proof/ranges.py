@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 from flint import arb, ctx, fmpq
 
+from ...engine import elementary
 from ...engine.operators import Operators
 from ...engine.rule import Rule
 from .cells import Undecided
@@ -23,14 +24,14 @@ class OwnArithmetic(Operators):
     """A number with an arithmetic of its own: operators and `elementary` ask for `_apply(name, *inputs)`.
 
     A class has its `operations` by name, and these methods: `number` makes one of a rational number, `power` has a
-    constant exponent, `choose` is `where`, and `function` is any of facts.py by its name.
+    constant exponent, `function` is any of facts.py by its name, and `sign` is -1, 0 or 1, or raises Undecided.
     """
 
     operations: ClassVar[dict[str, Callable[..., Any]]]
     number: Callable[[Any], Any]
     power: Callable[[Fraction], Any]
-    choose: Callable[[Any, Any], Any]
     function: Callable[[str], Any]
+    sign: Callable[[], int]
 
     def lift(self, x: Any) -> Self:
         """x as such a number; a float is the rational number that it is. Raises Undecided if it is none."""
@@ -40,6 +41,14 @@ class OwnArithmetic(Operators):
             raise Undecided(f"{x} is not a real number")
         out: Self = x if hasattr(x, "_apply") else self.number(x)
         return out
+
+    def choose(self, x: Any, y: Any) -> Any:
+        """`where`, whose condition it is."""
+        return x if self.sign() else y
+
+    def bell(self, scale: float) -> Any:
+        """e^(-scale x^2), which `elementary.bell` computes by parts, as floats would lose digits."""
+        return elementary.exp(-scale * (self * self))
 
     def _record(self, rule: Rule, inputs: tuple[Any, ...]) -> Any:
         return rule.forward(*inputs)
@@ -83,6 +92,18 @@ class OwnArithmetic(Operators):
 
 COMPARISONS: dict[str, Callable[[int, int], bool]]  # of the sign of a - b with 0
 COMPARISONS = {"lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge, "equal": operator.eq}
+
+
+def _comparison(holds: Callable[[int, int], bool]) -> Callable[[Any, Any], bool]:
+    return lambda a, b: holds((a - b).sign(), 0)
+
+
+CHOICES: dict[str, Callable[..., Any]] = {name: _comparison(holds) for name, holds in COMPARISONS.items()} | {
+    "max": lambda a, b: a if a >= b else b,
+    "sign": lambda a: a.sign(),
+    "heaviside": lambda a: int(a.sign() > 0),
+    "sigmoid": lambda a: 1 / (1 + elementary.exp(-a)),
+}
 
 
 class Unknown(OwnArithmetic):
@@ -136,7 +157,14 @@ class Range(OwnArithmetic):
         return Range(lower(self.mig ** int(e)), found.hi) if e and e % 2 == 0 and 0 in self else found
 
     def function(self, name: str) -> "Range":
+        if name not in self.functions:
+            raise Undecided(f"nothing is known of {name}: add a row to testing/proof/facts.py")
         return self.functions[name](self)
+
+    def sign(self) -> int:
+        if (side := self.side) is None:
+            raise Undecided("a branch that 60 digits do not decide")
+        return side
 
     @property
     def mag(self) -> Any:
@@ -149,7 +177,7 @@ class Range(OwnArithmetic):
         return self.gap if self.lo <= 0 <= self.hi else min(abs(self.lo), abs(self.hi))
 
     @property
-    def sign(self) -> int | None:
+    def side(self) -> int | None:
         """-1, 0 or 1 if all numbers have that sign, else None."""
         if self.lo > 0:
             return 1
@@ -218,13 +246,14 @@ def _divide(a: Range, b: Range) -> Range:
     return ALL
 
 
-Range.operations = {
+Range.operations = CHOICES | {
     "add": _add,
     "sub": lambda a, b: _add(a, -b),
     "mul": _multiply,
     "div": _divide,
     "neg": lambda a: Range(-a.hi, -a.lo, a.gap),
     "abs": lambda a: Range(a.mig, a.mag),
+    "pow": lambda a, b: elementary.exp(b * elementary.log(a)),
 }
 
 

@@ -9,12 +9,13 @@ An infinite float stands for any number from 2^1024 on.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
 from flint import arb
 
+from ...engine import elementary
 from .cells import Undecided
 from .facts import fact
 from .ranges import INF, ZERO, OwnArithmetic, Range, Unknown, exactly, hull
@@ -27,15 +28,14 @@ TINY = arb(2) ** -1100
 UNDERFLOW = "where its exact value is below 2^-1100, a library function returns 0"
 COS_IS_NOT_0 = arb(2) ** -62
 KAHAN = "no double except 0 is nearer to a multiple of pi/2 than 2^-62 (Kahan; Muller et al., Handbook, 10.6)"
-SNAP = 1.5 * 2.0**46  # adding and subtracting it rounds to the nearest multiple of 1/64
 
 
 @dataclass(eq=False)
 class Rounded(OwnArithmetic):
     """The numbers of a box as floats compute them.
 
-    `huge`: the float may be infinite. `is_0`: the float is 0, though the exact number is not. `snapped`: the
-    number to which SNAP was added. What the computation rests on is added to `rests_on`.
+    `huge`: the float may be infinite. `is_0`: the float is 0, though the exact number is not. What the
+    computation rests on is added to `rests_on`.
     """
 
     rests_on: set[str]
@@ -45,7 +45,6 @@ class Rounded(OwnArithmetic):
     absolute: Any = field(default_factory=lambda: ZERO)
     huge: bool = False
     is_0: bool = False
-    snapped: "Rounded | None" = None
 
     def __post_init__(self) -> None:
         if not (self.relative.is_finite() and self.relative < arb(1) / 4):
@@ -117,6 +116,24 @@ class Rounded(OwnArithmetic):
 
     __int__ = __bool__
 
+    def bell(self, scale: float) -> Any:
+        """e^(-scale x^2) as `elementary.bell` has it: with the nearest multiple m of 1/64, if |x| < 64.
+
+        The square of m is exact: 2^12 m^2 is a whole number below 2^25. So is m - x: it is a multiple of the last
+        place of x, and not larger than x or 1/128.
+        """
+        if not self.is_exact:
+            raise Undecided("the bell curve of a rounded number")
+        if not abs(self) < 64:
+            return elementary.exp(-scale * self * self)
+        half = arb(1) / 128
+        m, size = Range(self.of.lo - half, self.of.hi + half), min(self.of.mag, half)
+        square, apart = Rounded(self.rests_on, m * m), Rounded(self.rests_on, Range(-size, size))
+        split = elementary.exp(-scale * square) * elementary.exp(
+            scale * apart * (Rounded(self.rests_on, m) + self)
+        )
+        return replace(split, of=self.of.bell(scale))
+
     def choose(self, x: Any, y: Any) -> Any:
         return _chosen(_equal(self, self.lift(0)), y, x)
 
@@ -149,8 +166,8 @@ class Rounded(OwnArithmetic):
         if self.huge and not row.saturates:
             raise Undecided(f"{name} of what may be infinite")
         if self.huge and of.mag < INF:
-            low = self.of.lo if self.of.sign == -1 else MAX / 2
-            beyond = row.range(Range(low, self.of.hi if self.of.sign == 1 else -MAX / 2))
+            low = self.of.lo if self.of.side == -1 else MAX / 2
+            beyond = row.range(Range(low, self.of.hi if self.of.side == 1 else -MAX / 2))
             absolute = absolute + (beyond.hi - beyond.lo)
         return self._result(of, row.ulps, relative, absolute)
 
@@ -201,7 +218,7 @@ def _chosen(condition: Any, x: Any, y: Any) -> Any:
     a, b = condition.lift(x), condition.lift(y)
     if a.huge or b.huge:
         raise Undecided("a branch that rounding decides")
-    taken = condition.of.sign  # by the exact numbers, None if that is open
+    taken = condition.of.side  # by the exact numbers, None if that is open
     (ra, aa), (rb, ab) = a.errors(), b.errors()
     apart = max(abs(a.of.hi - b.of.lo), abs(b.of.hi - a.of.lo))
     if taken != 1:
@@ -213,10 +230,6 @@ def _chosen(condition: Any, x: Any, y: Any) -> Any:
 
 
 def _add(a: Rounded, b: Rounded) -> Rounded:
-    if a.is_exact and a.of.mag < arb(2) ** 45 and b.of.lo == b.of.hi == SNAP:
-        return Rounded(a.rests_on, a.of + b.of, 0.5, snapped=a)
-    if a.snapped is not None and b.of.lo == b.of.hi == -SNAP:
-        return Multiple(a.snapped)
     if a.of.mag == 0 and a.is_exact:
         return b
     if b.of.mag == 0 and b.is_exact:
@@ -225,8 +238,8 @@ def _add(a: Rounded, b: Rounded) -> Rounded:
     (ra, aa), (rb, ab) = a.errors(), b.errors()
     huge = a.huge or b.huge
     if huge and (
-        (a.huge and b.huge and a.of.sign != b.of.sign)
-        or (min(a.of.mag, b.of.mag) > arb(2) ** 970 and a.of.sign != b.of.sign)
+        (a.huge and b.huge and a.of.side != b.of.side)
+        or (min(a.of.mag, b.of.mag) > arb(2) ** 970 and a.of.side != b.of.side)
     ):
         raise Undecided("an infinite term in a sum")
     if a.of.lo >= 0 <= b.of.lo or a.of.hi <= 0 >= b.of.hi:  # no cancellation: a weighted mean of the errors
@@ -330,28 +343,6 @@ Rounded.operations = {
     "pow": _exponential,
     "sigmoid": _sigmoid,
 }
-
-
-class Multiple(Rounded):
-    """The multiple m of 1/64 that is nearest to a float x, |x| < 2^45.
-
-    For |m| <= 64 its square is exact: 2^12 m^2 is a whole number below 2^25. So is m - x: it is a multiple of the
-    last place of x, and not larger than x or 1/128.
-    """
-
-    def __init__(self, x: Rounded):
-        half = arb(1) / 128
-        super().__init__(x.rests_on, Range(x.of.lo - half, x.of.hi + half))
-        self.x = x
-
-    def _apply(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
-        a, b = inputs[0], inputs[-1]
-        if name == "mul" and a is self and b is self and self.of.mag <= 65:
-            return Rounded(self.rests_on, Range(self.of.mig**2, self.of.mag**2))
-        if name == "sub" and a is self and b is self.x and self.of.mag <= 65:
-            size = min(self.x.of.mag, arb(1) / 128)
-            return Rounded(self.rests_on, Range(-size, size))
-        return super()._apply(name, *inputs, exponent=exponent)
 
 
 def _is_equal(x: Range, y: Range) -> bool | None:
