@@ -23,7 +23,6 @@ from .rounded import MAX, NORMAL, TINY, Rounded
 LARGEST = math.nextafter(math.inf, 0)
 OVERFLOW = "where the value is beyond the floats, so that inf is right, the slope is not looked at"
 GOAL = 4.0  # ulps: nearer than this is not looked for
-STARRED = 16.0  # ulps: beyond it, a bound relative to rounding the input tells more
 LOST = 2.0**52  # ulps: from here on no digit is right
 EXPLAINED = 2.0**20  # ulps of a rounded input: beyond, rounding it does not explain that no digit is right
 LONG = 120  # terms: a range of so many terms is too wide to be of use
@@ -31,68 +30,53 @@ FEW = 4  # floats: a box of so few is decided by running them
 PRECISE = (BITS, 3400)  # bits of an exact number, and more where terms cancel
 
 
-class Truth:
-    """The exact value, slope and second derivative of a rule of one input on one piece of its domain."""
+def _range(piece: Piece, values: Values, order: int) -> Range:
+    """The range of the value (order 0) or of a derivative; all numbers where no short formula is known."""
+    if not piece.orders or len(terms := piece.orders[order].terms) > LONG:
+        return ALL
+    found: Range = values.of(terms)
+    return found
 
-    def __init__(self, piece: Piece, starred_from: float = STARRED):
-        self.piece: Piece = piece
-        self.starred_from: float = starred_from  # ulps
 
-    @cached_property
-    def orders(self) -> list[Any]:
-        """The value and two derivatives; nothing if they are not known or too long, or the time is up."""
-        try:
-            if self.piece.inputs and self.piece.cell.is_open:
-                slope = self.piece.derivative(0)
-                return [self.piece.forward, slope, slope.derivative(0)]
-        except FAILURES:
-            pass
-        return []
+def _errors(piece: Piece, x: float) -> Iterator[tuple[str, float, Range, float, float]]:
+    """At a float the value and the slope, each with the exact number and the errors in ulps: all, and stated.
 
-    def range(self, values: Values, order: int) -> Range:
-        """The range of the value (order 0) or of a derivative; all numbers where no short formula is known."""
-        if not self.orders or len(terms := self.orders[order].terms) > LONG:
-            return ALL
-        found: Range = values.of(terms)
-        return found
+    The slope is left out at kinks, where it is a convention, and where the value is beyond the floats. Raises
+    Undecided where the exact number is not known.
+    """
+    rule, out, exact = piece.rule, piece.rule.forward(x), exactly(0)
+    known = {bits: Values([exactly(x)]) for bits in PRECISE}
+    for order, what in enumerate(("the value", "the slope")):
+        if order and (exact.mag >= MAX or piece.status == "kink"):
+            return
+        got = rule.backward(1.0, out, x)[0] if order else out
+        exact = hull(_exact(piece, known, order))
+        error = stated = _off(got, exact, exact)
+        if error > piece.starred_from:
+            stated = min(error, _off(got, exact, exactly(x) * _range(piece, known[BITS], order + 1)))
+        yield what, got, exact, error, stated
 
-    def errors(self, x: float) -> Iterator[tuple[str, float, Range, float, float]]:
-        """At a float the value and the slope, each with the exact number and the errors in ulps: all, and stated.
 
-        The slope is left out at kinks, where it is a convention, and where the value is beyond the floats. Raises
-        Undecided where the exact number is not known.
-        """
-        rule, out, exact = self.piece.rule, self.piece.rule.forward(x), exactly(0)
-        known = {bits: Values([exactly(x)]) for bits in PRECISE}
-        for order, what in enumerate(("the value", "the slope")):
-            if order and (exact.mag >= MAX or self.piece.status == "kink"):
-                return
-            got = rule.backward(1.0, out, x)[0] if order else out
-            exact = hull(self._exact(known, order))
-            error = stated = _off(got, exact, exact)
-            if error > self.starred_from:
-                moved = exactly(x) * self.range(known[BITS], order + 1)
-                stated = min(error, _off(got, exact, moved))
-            yield what, got, exact, error, stated
+def _exact(piece: Piece, known: dict[int, Values], order: int) -> Range:
+    """The value or the slope to 45 digits, by the formula, or else by the rule, whose slope is proven."""
+    for bits, values in known.items():
+        with ctx.workprec(bits):
+            for find in (_range, _computed):
+                found = find(piece, values, order)
+                if (
+                    found.hi - found.lo <= found.mig * arb(2) ** (50 - BITS)
+                    or found.mag < TINY
+                    or found.mig >= MAX
+                ):
+                    return found
+    raise Undecided("the exact number is not known")
 
-    def _exact(self, known: dict[int, Values], order: int) -> Range:
-        """The value or the slope to 60 digits, by the formula, or by the rule, whose slope is proven."""
-        for bits, values in known.items():
-            with ctx.workprec(bits):
-                for found in self._found(values, order):
-                    if (
-                        found.hi - found.lo <= found.mig * arb(2) ** (50 - BITS)
-                        or found.mag < TINY
-                        or found.mig >= MAX
-                    ):
-                        return found
-        raise Undecided("the exact number is not known")
 
-    def _found(self, values: Values, order: int) -> Iterator[Range]:
-        yield self.range(values, order)
-        rule, x = self.piece.rule, values.inputs[0]
-        out = x.lift(rule.forward(x))
-        yield x.lift(rule.counted(rule.backward(x.lift(1), out, x), 1)[0]) if order else out
+def _computed(piece: Piece, values: Values, order: int) -> Range:
+    rule, x = piece.rule, values.inputs[0]
+    out = x.lift(rule.forward(x))
+    found: Range = x.lift(rule.counted(rule.backward(x.lift(1), out, x), 1)[0]) if order else out
+    return found
 
 
 @dataclass(frozen=True)
@@ -106,7 +90,7 @@ class FloatBox:
 
     low: float
     high: float
-    truth: Truth = field(repr=False)
+    piece: Piece = field(repr=False)
     value: float = math.inf
     slope: float = math.inf
     stars: tuple[bool, bool] = (False, False)
@@ -131,15 +115,15 @@ class FloatBox:
         return -self.worst, is_far, between(self.high, self.low) if self.apart > TOLERANCE else self.low
 
 
-def bound(truth: Truth, low: float, high: float, rests_on: set[str]) -> FloatBox:
+def bound(piece: Piece, low: float, high: float, rests_on: set[str]) -> FloatBox:
     """The bounds for one box. Where none is found they are inf, with the reason. Raises Refuted."""
-    start, end = truth.piece.cell.ends[0]
+    start, end = piece.cell.ends[0]
     ends = max(math.nextafter(low, -math.inf), start), min(math.nextafter(high, math.inf), end)
     try:
-        apart = bounded_by(truth.piece, Range(exactly(ends[0]).lo, exactly(ends[1]).hi), middle(low, high))
+        apart = bounded_by(piece, Range(exactly(ends[0]).lo, exactly(ends[1]).hi), middle(low, high))
     except FAILURES:
         apart = math.inf
-    box = FloatBox(low, high, truth, apart=apart)
+    box = FloatBox(low, high, piece, apart=apart)
     found = _run(box, rests_on) if between(low, high) < FEW else _proven(box, rests_on)
     return replace(found, slope=found.slope + (_gap(apart) if apart <= TOLERANCE else math.inf))
 
@@ -151,17 +135,17 @@ def _gap(apart: float) -> float:
 
 def _proven(box: FloatBox, rests_on: set[str]) -> FloatBox:
     """The box with bounds for all its floats at once."""
-    rule, assumed = box.truth.piece.rule, set[str]()
+    rule, assumed = box.piece.rule, set[str]()
     values = Values([Range(arb(box.low), arb(box.high))])
     try:
         x = Rounded(assumed, values.inputs[0])
         out = x.lift(rule.forward(x))
-        errors = [_in_ulps(out, values, box.truth, 0), (0.0, False)]
+        errors = [_in_ulps(out, values, box.piece, 0), (0.0, False)]
         if out.of.mig >= MAX:
             assumed.add(OVERFLOW)
         else:
             slope = x.lift(rule.counted(rule.backward(1.0, out, x), 1)[0])
-            errors[1] = _in_ulps(slope, values, box.truth, 1)
+            errors[1] = _in_ulps(slope, values, box.piece, 1)
     except Exception as reason:  # Undecided, or whatever a function for floats raises
         return replace(box, reason=str(reason))
     rests_on |= assumed
@@ -169,16 +153,16 @@ def _proven(box: FloatBox, rests_on: set[str]) -> FloatBox:
     return replace(box, value=of_value, slope=of_slope, stars=(errors[0][1], errors[1][1]))
 
 
-def _in_ulps(y: Rounded, values: Values, truth: Truth, order: int) -> tuple[float, bool]:
+def _in_ulps(y: Rounded, values: Values, piece: Piece, order: int) -> tuple[float, bool]:
     """The error of the value (order 0) or the slope (1) in ulps. Is it in those of a rounded input?"""
     plain = _plain(y, y.of)
     if plain <= GOAL:
         return plain, False
-    exact = truth.range(values, order)
+    exact = _range(piece, values, order)
     size = Range(max(y.of.lo, exact.lo), min(y.of.hi, exact.hi))
     plain = min(plain, _plain(y, size))
-    moved = values.inputs[0] * truth.range(values, order + 1)
-    if plain <= truth.starred_from or not moved.mig > size.mig:
+    moved = values.inputs[0] * _range(piece, values, order + 1)
+    if plain <= piece.starred_from or not moved.mig > size.mig:
         return plain, False
     error = y.ulps * _ulp(size.mag) + y.relative * min(y.of.mag, MAX) + y.absolute
     of_input = float((error / _ulp(moved.mig)).upper())
@@ -216,7 +200,7 @@ def _run(box: FloatBox, rests_on: set[str]) -> FloatBox:
     floats = [_float(n) for n in range(_place(box.low), _place(box.high) + 1)]
     for x in [*floats, *([-0.0] if 0.0 in floats else [])]:
         try:
-            for order, (what, got, exact, error, stated) in enumerate(box.truth.errors(x)):
+            for order, (what, got, exact, error, stated) in enumerate(_errors(box.piece, x)):
                 if not order and exact.mag >= MAX:
                     rests_on.add(OVERFLOW)
                 if not error < LOST:
@@ -230,9 +214,9 @@ def _run(box: FloatBox, rests_on: set[str]) -> FloatBox:
     return replace(box, value=bounds[0], slope=bounds[1], stars=(stars[0], stars[1]), reason=reason)
 
 
-def run(truth: Truth, x: float) -> FloatBox:
+def run(piece: Piece, x: float) -> FloatBox:
     """The box of one float."""
-    return _run(FloatBox(x, x, truth), set())
+    return _run(FloatBox(x, x, piece), set())
 
 
 def refute_rounding(box: FloatBox, ulps: float) -> None:
@@ -241,13 +225,13 @@ def refute_rounding(box: FloatBox, ulps: float) -> None:
         return
     for x in (box.low, box.low + (box.high - box.low) / 2, box.high):
         with contextlib.suppress(ArithmeticError, ValueError, Undecided):
-            for what, got, exact, error, stated in reversed([*box.truth.errors(x)]):
+            for what, got, exact, error, stated in reversed([*_errors(box.piece, x)]):
                 if stated > ulps and (what == "the value" or box.apart <= TOLERANCE):
                     facts = f" It is {error:.3g} ulps off, {ulps:g} were asked for."
                     if not error < LOST:
                         facts = f" No digit of {what} is right; {ulps:g} ulps were asked for."
                     right = mp.mpf(exact.lo.str(30, radius=False))
-                    raise Refuted(box.truth.piece.rule, (x,), what, right, got, facts)
+                    raise Refuted(box.piece.rule, (x,), what, right, got, facts)
 
 
 def cover(
@@ -269,33 +253,32 @@ def cover(
         if n >= limit or box.worst <= goal or (n >= limit // 8 and box.worst <= 4 * goal):
             break
         heapq.heappop(heap)
-        if between(box.low, box.high) < FEW or (box.worst > 4 * goal and _is_in_vain(box)):
-            refute_rounding(box, ulps or math.inf)
-            done.append(box)
+        stuck = box if between(box.low, box.high) < FEW else _stuck(box) if box.worst > 4 * goal else None
+        if stuck:
+            refute_rounding(stuck, ulps or math.inf)
+            done.append(stuck)
             continue
         tick()
         cut = middle(box.low, box.high)
         for a, b in ((box.low, cut), (math.nextafter(cut, math.inf), box.high)):
-            heapq.heappush(heap, bound(box.truth, a, b, rests_on))
-    boxes = sorted([*done, *heap], key=lambda box: box.low)
-    return [_explained(box) if box.worst == math.inf and not clock.is_over else box for box in boxes]
+            heapq.heappush(heap, bound(box.piece, a, b, rests_on))
+    return sorted([*done, *heap], key=lambda box: box.low)
 
 
-def _explained(box: FloatBox) -> FloatBox:
-    """The box with the reason why it has no bound: a float at which no digit is right, if there is one."""
-    points = (middle(box.low, box.high), box.low, box.high)
-    reasons = [reason for x in points if (reason := run(box.truth, x).reason)]
-    return replace(box, reason=reasons[0] if reasons else box.reason or "no digit is certain")
+def _stuck(box: FloatBox) -> FloatBox | None:
+    """The box, if halving is of no use: its ends are half as far off, or few floats have no bound either.
 
-
-def _is_in_vain(box: FloatBox) -> bool:
-    """Is halving of no use? Its ends are half as far off as the bound says, or few floats have no bound either."""
+    It has the reason, then: a float at which no digit is right, if there is one.
+    """
     if box.worst < math.inf:
         i = box.bounds.index(box.worst)
-        return all(2 * run(box.truth, x).bounds[i] >= box.worst for x in (box.low, box.high))
-    places = [_place(box.low), _place(middle(box.low, box.high)), _place(box.high) - FEW]
-    few = [bound(box.truth, _float(n), _float(n + FEW), set()) for n in places]
-    return all(x.apart > TOLERANCE if box.apart > TOLERANCE else x.worst == math.inf for x in few)
+        return box if all(2 * run(box.piece, x).bounds[i] >= box.worst for x in (box.low, box.high)) else None
+    places = [_place(middle(box.low, box.high)), _place(box.low), _place(box.high) - FEW]
+    few = [bound(box.piece, _float(n), _float(n + FEW), set()) for n in places]
+    if not all(x.apart > TOLERANCE if box.apart > TOLERANCE else x.worst == math.inf for x in few):
+        return None
+    reasons = [run(box.piece, _float(n)).reason for n in places]
+    return replace(box, reason=next(filter(None, reasons), box.reason) or "no digit is certain")
 
 
 # --- Floats ---------------------------------------------------------------------------------------------------
@@ -303,12 +286,12 @@ def _is_in_vain(box: FloatBox) -> bool:
 _CUTS = [0.0, 2.0**-1022, 1e-150, 1e-16, 2.0**-7, 0.5, 1.0, 2.0, 20.0, 64.0, 350.0, 700.0, 760.0, 1e16, 1e150]
 
 
-def boxes_of(truth: Truth, rests_on: set[str], clock: Clock) -> Iterator[FloatBox]:
+def boxes_of(piece: Piece, rests_on: set[str], clock: Clock) -> Iterator[FloatBox]:
     """The floats of a piece in boxes, cut at sizes where floats change their ways; too late, without bounds."""
-    ((left, right),) = truth.piece.cell.ends
+    ((left, right),) = piece.cell.ends
     low, high = float(left), float(right)
     if left == right:
-        exists = left == Fraction(low) and truth.piece.status != "end" and inside(truth.piece.rule)((low,))
+        exists = left == Fraction(low) and piece.status != "end" and inside(piece.rule)((low,))
         ends = [(low, low)] if exists else []
     else:
         low = low if _is_inside(low, left) else math.nextafter(low, math.inf)
@@ -318,8 +301,8 @@ def boxes_of(truth: Truth, rests_on: set[str], clock: Clock) -> Iterator[FloatBo
         starts = [low, *(math.nextafter(cut, math.inf) for cut in cuts)]
         ends = list(zip(starts, [*cuts, high], strict=True)) if low <= high else []
     for a, b in ends:
-        over = FloatBox(a, b, truth, reason=clock.message)
-        yield over if clock.is_over else bound(truth, a, b, rests_on)
+        over = FloatBox(a, b, piece, reason=clock.message)
+        yield over if clock.is_over else bound(piece, a, b, rests_on)
 
 
 def _is_inside(rounded: float, end: Any) -> bool:

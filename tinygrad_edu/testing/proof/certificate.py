@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ...engine.rule import Rule
-from ...viz.plots import empty_figure
 from ...viz.rich import Report
 from ...viz.words import columns
 from .boxes import LOST, FloatBox, between
@@ -72,19 +71,19 @@ class Certificate(Report):
         for most in (64.0, 4096.0, LOST):
             if runs := [run for good, run in self._runs(lambda box, most=most: box.worst <= most) if good]:  # type: ignore[misc]  # a default in a lambda
                 run = max(runs, key=lambda run: between(run[0].low, run[-1].high))
-                value, slope = (_up(max(box.bounds[place] for box in run)) for place in (0, 1))
+                value, slope = map(_up, _worst(run))
                 ends = f"{run[0].low!r} <= x <= {run[-1].high!r}"
                 return f"value within {value} ulps and slope within {slope} for {ends}"
         return ""
 
     def _runs(self, is_good: Callable[[FloatBox], bool]) -> list[tuple[bool, list[FloatBox]]]:
         """Neighbouring boxes that are all good, or all not."""
-        runs = list[tuple[bool, list[FloatBox]]]()
+        runs, end = list[tuple[bool, list[FloatBox]]](), math.nan
         for box in self.rounding:
-            good = is_good(box)
-            if not runs or runs[-1][0] != good or math.nextafter(runs[-1][1][-1].high, math.inf) < box.low:
-                runs.append((good, []))
+            if not (runs and runs[-1][0] == is_good(box) and box.low <= math.nextafter(end, math.inf)):
+                runs.append((is_good(box), []))
             runs[-1][1].append(box)
+            end = box.high
         return runs
 
     def at(self, x: float) -> tuple[float, float]:
@@ -124,34 +123,18 @@ class Certificate(Report):
 
     def worst(self) -> tuple[float, float] | None:
         """The largest bounds of value and slope in ulps; None where rounding was not looked at."""
-        if not self.rounding:
-            return None
-        return max(box.value for box in self.rounding), max(box.slope for box in self.rounding)
+        return _worst(self.rounding) if self.rounding else None
 
     def _ulps_in(self, piece: Piece) -> list[str]:
-        boxes = [box for box in self.rounding if box.truth.piece is piece]
-        if not boxes:
+        if not (boxes := [box for box in self.rounding if box.piece is piece]):
             return ["", ""]
-        worst = [max(box.bounds[place] for box in boxes) for place in (0, 1)]
-        stars = [x < math.inf and any(box.stars[place] for box in boxes) for place, x in enumerate(worst)]
-        return [_up(x) + "*" * star for x, star in zip(worst, stars, strict=True)]
+        stars = (any(stars) for stars in zip(*(box.stars for box in boxes), strict=True))
+        return [_up(x) + "*" * (star and x < math.inf) for x, star in zip(_worst(boxes), stars, strict=True)]
 
-    def plot(self) -> Any:
-        """The bounds in ulps over all floats, as a matplotlib Figure. Raises ValueError if there are none."""
-        if not self.rounding:
-            raise ValueError(f"The certificate of {self.rule.name} has no bounds on rounding to plot.")
-        figure = empty_figure(8, 3.5)
-        axes = figure.add_subplot()
-        boxes = [box for box in self.rounding if abs(box.low) < 1e100 > abs(box.high)]
-        for place, name in enumerate(("value", "slope")):
-            ends = [x for box in boxes for x in (box.low, box.high)]
-            bounds = [n for box in boxes for n in [min(max(box.bounds[place], 2.0**-4), 2.0**53)] * 2]
-            axes.plot(ends, bounds, label=name)
-        axes.set_xscale("symlog", linthresh=1e-3)
-        axes.set_yscale("log", base=2)
-        axes.set(xlabel="x", ylabel="certified bound, ulps", title=self.rule.name)
-        axes.legend()
-        return figure
+
+def _worst(boxes: list[FloatBox]) -> tuple[float, float]:
+    """The largest bounds of value and slope."""
+    return max(box.value for box in boxes), max(box.slope for box in boxes)
 
 
 def _reason(boxes: list[FloatBox]) -> str:

@@ -20,7 +20,7 @@ from flint import arb, fmpz
 from ...engine import elementary
 from . import sums
 from .cells import Cell, Split, Undecided
-from .facts import FUNCTIONS, fact
+from .facts import FUNCTIONS
 from .ranges import ALL, CHOICES, OwnArithmetic, Range, exactly
 from .sums import IMAGINARY, ONE, Generator, Sum, Term
 
@@ -71,7 +71,7 @@ class Exact(OwnArithmetic):
         return self - other * self.generator("floor", (self / other).key)
 
     def function(self, name: str) -> Any:
-        if formula := fact(name).formula:
+        if formula := self.row(name).formula:
             return formula(self)
         return self.generator(name, self.key)
 

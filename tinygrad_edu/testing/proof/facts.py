@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 from flint import arb
 
 from ...engine import elementary as e
-from .cells import Undecided
-from .ranges import FAR, Range, monotone, wave
+from .ranges import FAR, OwnArithmetic, Range, monotone, wave
 
 
 class Function(NamedTuple):
@@ -113,11 +112,4 @@ FUNCTIONS: dict[str, Function] = {
 }
 
 
-def fact(name: str) -> Function:
-    """The row of a function. Raises Undecided if there is none."""
-    if name not in FUNCTIONS:
-        raise Undecided(f"nothing is known of {name}: add a row to testing/proof/facts.py")
-    return FUNCTIONS[name]
-
-
-Range.functions.update((name, row.range) for name, row in FUNCTIONS.items())
+OwnArithmetic.functions.update(FUNCTIONS)

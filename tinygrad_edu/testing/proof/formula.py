@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import mpmath as mp
@@ -23,6 +24,7 @@ __tracebackhide__ = True  # pytest shows the user's line, not ours
 
 TOLERANCE = 1e-12  # a formula may have constants that are floats
 CELLS = 600
+STARRED = 16.0  # ulps: beyond it, a bound relative to rounding the input tells more
 NOTHING = arb(2) ** -1075  # half of the least float
 NEAR = arb(2) ** -(2**60)
 STEEP = 1e12
@@ -52,6 +54,7 @@ class Piece:
     forward: Any = None
     slopes: list[Any] = field(default_factory=list)
     apart: tuple[Exact, Exact] | None = None
+    starred_from: float = STARRED  # ulps
 
     @property
     def where(self) -> str:
@@ -60,6 +63,14 @@ class Piece:
     def derivative(self, i: int) -> Exact:
         derivative: Exact = self.forward.derivative(i)
         return derivative
+
+    @cached_property
+    def orders(self) -> list[Exact]:
+        """The value and two derivatives for one input; nothing if they are not known, or the time is up."""
+        with contextlib.suppress(*FAILURES):
+            if self.inputs and self.cell.is_open:
+                return [self.forward, slope := self.derivative(0), slope.derivative(0)]
+        return []
 
 
 class Refuted(AssertionError):

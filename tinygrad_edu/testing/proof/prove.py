@@ -8,17 +8,18 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+from flint import ctx
 from tqdm import tqdm
 
 from ...engine.rule import Interval, Rule
 from ..check.case import as_rule, refuse
 from ..check.deadline import deadline
 from ..check.points import ends_of, grid_of
-from .boxes import STARRED, FloatBox, Truth, boxes_of, cover, refute_rounding, run
+from .boxes import FloatBox, boxes_of, cover, refute_rounding, run
 from .cells import Cell, Clock
 from .certificate import Certificate
-from .formula import TOLERANCE, Piece, is_outside, pieces_of
-from .ranges import precise
+from .formula import STARRED, TOLERANCE, Piece, is_outside, pieces_of
+from .ranges import BITS
 
 __tracebackhide__ = True  # pytest shows the user's line, not ours
 
@@ -78,7 +79,7 @@ def prove_rule(
     rule = as_rule(rule, "prove_rule")
     if ulps is not None and not ulps > 0:
         raise ValueError(f"ulps is a bound above 0, got {ulps!r}.")
-    precise()
+    ctx.prec = BITS  # flint keeps it for the whole process
     clock, notes, rests_on, library = Clock(budget), set[str](), set[str](), getattr(rule, "library", "")
     with deadline(rule.name, budget):
         found = pieces_of(rule, list(_start(rule, domain, notes, clock)))
@@ -128,12 +129,13 @@ def _boxes(
     """
     bars = type("Bar", (tqdm,), {"_lock": threading.RLock(), "monitor_interval": 0})  # Ctrl-C may leave it locked
     with bars(total=BUDGET, desc=rule.name, unit="box", leave=False, disable=None) as bar:
-        truths = [Truth(piece, min(STARRED, ulps or STARRED)) for piece in pieces]
-        start = [box for truth in truths for box in boxes_of(truth, rests_on, clock)]
+        for piece in pieces:
+            piece.starred_from = min(STARRED, ulps or STARRED)
+        start = [box for piece in pieces for box in boxes_of(piece, rests_on, clock)]
         boxes = cover(start, ulps, BUDGET, rests_on, clock, bar.update)
     for piece in pieces:
         if piece.apart and piece.status == "undecided":
-            own = [box for box in boxes if box.truth.piece is piece]
+            own = [box for box in boxes if box.piece is piece]
             bad = [box for box in own if box.apart > TOLERANCE]
             piece.bound = max((box.apart for box in own), default=math.inf)
             piece.status = "undecided" if bad or not own else "bounded"
@@ -150,12 +152,12 @@ def _tested(boxes: list[FloatBox], library: str, clock: Clock) -> list[FloatBox]
     A box with hard points for which there was no time has none either.
     """
     broken: dict[FloatBox, str] = {}
-    for (x,) in grid_of(boxes[0].truth.piece.rule) if boxes and library else []:
+    for (x,) in grid_of(boxes[0].piece.rule) if boxes and library else []:
         for box in (box for box in boxes if box.low <= x <= box.high):
             if clock.is_over:
                 broken.setdefault(box, clock.message)
                 continue
-            for what, error, most in zip(("value", "slope"), run(box.truth, x).bounds, box.bounds, strict=True):
+            for what, error, most in zip(("value", "slope"), run(box.piece, x).bounds, box.bounds, strict=True):
                 if error > most:
                     off = f"at {x!r} the {what} is {error:.3g} ulps off"
                     broken[box] = f"{library}'s functions are worse than assumed: {off}"

@@ -28,6 +28,7 @@ class OwnArithmetic(Operators):
     """
 
     operations: ClassVar[dict[str, Callable[..., Any]]]
+    functions: ClassVar[dict[str, Any]] = {}  # the rows of facts.py
     number: Callable[[Any], Any]
     power: Callable[[Fraction], Any]
     function: Callable[[str], Any]
@@ -41,6 +42,12 @@ class OwnArithmetic(Operators):
             raise Undecided(f"{x} is not a real number")
         out: Self = x if hasattr(x, "_apply") else self.number(x)
         return out
+
+    def row(self, name: str) -> Any:
+        """What is known of a function. Raises Undecided if that is nothing."""
+        if name not in self.functions:
+            raise Undecided(f"nothing is known of {name}: add a row to testing/proof/facts.py")
+        return self.functions[name]
 
     def choose(self, x: Any, y: Any) -> Any:
         """`where`, whose condition it is."""
@@ -132,7 +139,6 @@ class Range(OwnArithmetic):
     None is nearer to 0 than `gap`: so much is known of a cosine.
     """
 
-    functions: ClassVar[dict[str, Callable[["Range"], "Range"]]] = {}  # the elementary ones, of facts.py
     lo: Any
     hi: Any
     gap: Any = field(default_factory=lambda: ZERO)  # without a hash, as in python-flint 0.7, an arb is no default
@@ -157,9 +163,8 @@ class Range(OwnArithmetic):
         return Range(lower(self.mig ** int(e)), found.hi) if e and e % 2 == 0 and 0 in self else found
 
     def function(self, name: str) -> "Range":
-        if name not in self.functions:
-            raise Undecided(f"nothing is known of {name}: add a row to testing/proof/facts.py")
-        return self.functions[name](self)
+        found: Range = self.row(name).range(self)
+        return found
 
     def sign(self) -> int:
         if (side := self.side) is None:
@@ -253,7 +258,6 @@ Range.operations = CHOICES | {
     "div": _divide,
     "neg": lambda a: Range(-a.hi, -a.lo, a.gap),
     "abs": lambda a: Range(a.mig, a.mag),
-    "pow": lambda a, b: elementary.exp(b * elementary.log(a)),
 }
 
 
@@ -283,8 +287,3 @@ def wave(f: Callable[[Any], Any]) -> Callable[[Range], Range]:
         return Range(max(arb(-1), ball.lower()), min(arb(1), ball.upper()))
 
     return of
-
-
-def precise() -> None:
-    """Sets the precision of every ball; flint keeps it for the whole process."""
-    ctx.prec = BITS

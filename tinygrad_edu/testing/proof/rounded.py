@@ -17,7 +17,6 @@ from flint import arb
 
 from ...engine import elementary
 from .cells import Undecided
-from .facts import fact
 from .ranges import INF, ZERO, OwnArithmetic, Range, Unknown, exactly, hull
 
 U = arb(2) ** -53  # half an ulp, relative to the number
@@ -43,10 +42,12 @@ class Rounded(OwnArithmetic):
     ulps: float = 0
     relative: Any = field(default_factory=lambda: ZERO)
     absolute: Any = field(default_factory=lambda: ZERO)
-    huge: bool = False
     is_0: bool = False
+    huge: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        moved = self.of.mag * (1 + self.relative) + self.absolute
+        self.huge = not moved < MAX * (1 - U * self.ulps)
         if not (self.relative.is_finite() and self.relative < arb(1) / 4):
             raise Undecided("the rounding error has no bound here")
 
@@ -78,24 +79,17 @@ class Rounded(OwnArithmetic):
         return tuple(Rounded(self.rests_on, x, 0.5) for x in self.of.constants())
 
     def _result(
-        self,
-        of: Range,
-        ulps: float,
-        relative: Any = ZERO,
-        absolute: Any = ZERO,
-        huge: bool = False,
-        underflows: bool = True,
+        self, of: Range, ulps: float, relative: Any = ZERO, absolute: Any = ZERO, underflows: bool = True
     ) -> "Rounded":
         """What an operation within so many ulps gives, whose operands' errors moved it so far.
 
         Sums do not underflow: a subnormal sum is exact.
         """
-        huge = huge or bool(of.mag == INF or of.mag * (1 + relative) + absolute >= MAX * (1 - U * ulps))
         if relative == 0 and absolute == 0 and (underflows or of.mig >= NORMAL):
-            return Rounded(self.rests_on, of, ulps, ZERO, ZERO, huge)
+            return Rounded(self.rests_on, of, ulps)
         lost = arb(ulps) * ETA if underflows and of.mig < NORMAL else ZERO
         own = 2 * U * ulps
-        return Rounded(self.rests_on, of, 0, (1 + relative) * (1 + own) - 1, absolute * (1 + own) + lost, huge)
+        return Rounded(self.rests_on, of, 0, (1 + relative) * (1 + own) - 1, absolute * (1 + own) + lost)
 
     # --- What rules ask for ---------------------------------------------------------------------------------
 
@@ -148,11 +142,11 @@ class Rounded(OwnArithmetic):
         if absolute != 0 or (self.huge and not e > 1):
             raise Undecided("a power of a number with an absolute error")
         relative = ((1 + relative) / (1 - relative)) ** math.ceil(abs(e)) - 1
-        return self._result(self.of.power(e), 1, relative, huge=self.huge)
+        return self._result(self.of.power(e), 1, relative)
 
     def function(self, name: str) -> "Rounded":
         """A library function: its stated bound, and what the error of its argument does."""
-        row = fact(name)
+        row = self.row(name)
         of, relative, absolute = row.range(self.of), ZERO, ZERO
         self.rests_on.add(f"{name}: {row.ulps:g} ulp{'s' * (row.ulps > 1)}")
         if name in ("sin", "cos") and of.mig == 0 and self.is_exact and not (name == "sin" and 0 in self.of):
@@ -162,7 +156,7 @@ class Rounded(OwnArithmetic):
             self.rests_on.add(UNDERFLOW)
             return Rounded(self.rests_on, of, 0, ZERO, of.mag, is_0=True)
         if not self.is_exact:
-            relative, absolute = self._moved(name, of)
+            relative, absolute = self._moved(name, row, of)
         if self.huge and not row.saturates:
             raise Undecided(f"{name} of what may be infinite")
         if self.huge and of.mag < INF:
@@ -171,21 +165,21 @@ class Rounded(OwnArithmetic):
             absolute = absolute + (beyond.hi - beyond.lo)
         return self._result(of, row.ulps, relative, absolute)
 
-    def _moved(self, name: str, of: Range) -> tuple[Any, Any]:
+    def _moved(self, name: str, row: Any, of: Range) -> tuple[Any, Any]:
         """The relative and absolute error of f(y) for y near x: f' at most, times |y - x|."""
         relative, absolute = self.errors()
         near = self.of if self.huge else self.computed()
         near = Range(max(near.lo, _DOMAIN[name][0]), min(near.hi, _DOMAIN[name][1])) if name in _DOMAIN else near
         if name == "sqrt" and absolute == 0:  # sqrt(x (1 + r)) = sqrt(x) sqrt(1 + r)
             return (relative / 2) * (1 + relative), ZERO
-        if fact(name).concave and near.lo >= 0:  # f(x (1 + r)) <= (1 + r) f(x)
-            return relative, _product(absolute, fact(name).slope(near).mag)
+        if row.concave and near.lo >= 0:  # f(x (1 + r)) <= (1 + r) f(x)
+            return relative, _product(absolute, row.slope(near).mag)
         if name == "exp" and near.mag < INF:  # e^(x + d) = e^x e^d
             moved = _product(relative, self.of.mag) + absolute
             if moved < arb(1) / 16:
                 return moved * (1 + 2 * moved), ZERO
             return ZERO, near.function("exp").hi
-        moved = _product(fact(name).slope(near).mag, _product(relative, self.of.mag) + absolute)
+        moved = _product(row.slope(near).mag, _product(relative, self.of.mag) + absolute)
         if not moved.is_finite():
             raise Undecided(f"the error of {name} has no bound here")
         return ((moved / of.mig).upper(), ZERO) if moved < of.mig / 16 else (ZERO, moved)
@@ -236,11 +230,8 @@ def _add(a: Rounded, b: Rounded) -> Rounded:
         return a
     of = a.of + b.of
     (ra, aa), (rb, ab) = a.errors(), b.errors()
-    huge = a.huge or b.huge
-    if huge and (
-        (a.huge and b.huge and a.of.side != b.of.side)
-        or (min(a.of.mag, b.of.mag) > arb(2) ** 970 and a.of.side != b.of.side)
-    ):
+    is_far = (a.huge and b.huge) or min(a.of.mag, b.of.mag) > arb(2) ** 970
+    if (a.huge or b.huge) and is_far and a.of.side != b.of.side:
         raise Undecided("an infinite term in a sum")
     if a.of.lo >= 0 <= b.of.lo or a.of.hi <= 0 >= b.of.hi:  # no cancellation: a weighted mean of the errors
         relative = ra if ra == rb else _weighted(ra, abs(a.of), rb, abs(b.of))
@@ -249,37 +240,28 @@ def _add(a: Rounded, b: Rounded) -> Rounded:
         relative, absolute = ZERO, aa + ab + _product(ra, a.of.mag) + _product(rb, b.of.mag)
         if of.mig > 0 and absolute < of.mig / 16:
             relative, absolute = (absolute / of.mig).upper(), ZERO
-    return a._result(of, 0.5, relative, absolute, huge, underflows=False)
+    return a._result(of, 0.5, relative, absolute, underflows=False)
 
 
 def _multiply(a: Rounded, b: Rounded) -> Rounded:
     of = a.of * b.of
-    if a.is_0 or b.is_0:
-        if a.huge or b.huge or not of.mag < INF:
-            raise Undecided("0 times what may be infinite")
-        return Rounded(a.rests_on, of, 0, ZERO, of.mag, is_0=True)
+    (ra, aa), (rb, ab) = a.errors(), b.errors()
     for x, y in ((a, b), (b, a)):
-        if x.of.mag == 0 and x.is_exact:
-            return x
+        if x.is_0 or (x.of.mag == 0 and x.is_exact):
+            if y.huge or not of.mag < INF:
+                raise Undecided("0 times what may be infinite")
+            return Rounded(a.rests_on, of, 0, ZERO, of.mag, is_0=True) if x.is_0 else x
+        relative, absolute = x.errors()
+        if y.huge and not (x.of.mig * (1 - relative) - absolute >= 1 or of.mig >= MAX or x.huge):
+            raise Undecided("an infinite factor")
         if x.is_exact and x.of.lo == x.of.hi and _is_power_of_2(x.of.lo):
             (relative, absolute), factor = y.errors(), abs(x.of.lo)
-            if y.huge and factor < 1 and not of.mig >= MAX:
-                raise Undecided("an infinite factor")
-            huge = y.huge or bool(factor > 1 and of.mag * (1 + relative) >= MAX * (1 - U))
             if factor == 1 or (of.mig >= NORMAL and y.of.mig >= NORMAL):
-                return Rounded(a.rests_on, of, y.ulps, y.relative, y.absolute * factor, huge)
+                return Rounded(a.rests_on, of, y.ulps, y.relative, y.absolute * factor)
             lost = ZERO if of.mig >= NORMAL else ETA / 2
-            return Rounded(a.rests_on, of, 0, relative, absolute * factor + lost, huge)
-    (ra, aa), (rb, ab) = a.errors(), b.errors()
-    huge = False
-    for x, y in ((a, b), (b, a)):
-        if x.huge:
-            least = y.of.mig * (1 - y.errors()[0]) - y.errors()[1]
-            if not (least >= 1 or of.mig >= MAX or y.huge):
-                raise Undecided("an infinite factor")
-            huge = True
+            return Rounded(a.rests_on, of, 0, relative, absolute * factor + lost)
     absolute = _product(aa, b.of.mag * (1 + rb)) + _product(ab, a.of.mag * (1 + ra)) + aa * ab
-    return a._result(of, 0.5, (1 + ra) * (1 + rb) - 1, absolute, huge)
+    return a._result(of, 0.5, (1 + ra) * (1 + rb) - 1, absolute)
 
 
 def _divide(a: Rounded, b: Rounded) -> Rounded:
@@ -312,18 +294,6 @@ def _sigmoid(a: Rounded) -> Any:
     return _chosen(_less(a, a.lift(0)), small / (1 + small), 1 / (1 + small))
 
 
-def _exponential(a: Rounded, b: Rounded) -> Rounded:
-    """x**y for a positive x by pow: the logarithm of the result has the error y dx/x + log(x) dy."""
-    if not a.of.lo > 0 or a.huge or b.huge:
-        raise Undecided("a power of a number that is not positive")
-    log = a.of.function("log")
-    of = (b.of * log).function("exp")
-    (ra, aa), (rb, ab) = a.errors(), b.errors()
-    moved = _product(ra + aa / a.of.lo, b.of.mag) * 2 + _product(rb, (b.of * log).mag) + _product(ab, log.mag)
-    a.rests_on.add("pow: 1 ulp")
-    return a._result(of, 1, 2 * moved)
-
-
 _DOMAIN = {"sqrt": (arb(0), INF), "log": (arb(0), INF), "log1p": (arb(-1), INF), "asin": (arb(-1), arb(1))}
 Rounded.operations = {
     "lt": _less,
@@ -334,13 +304,12 @@ Rounded.operations = {
     "max": lambda a, b: _chosen(_less(a, b), b, a),
     "heaviside": lambda a: 1 * _less(a.lift(0), a),
     "sign": lambda a: _less(a.lift(0), a) - 1 * _less(a, a.lift(0)),
-    "neg": lambda a: Rounded(a.rests_on, -a.of, a.ulps, a.relative, a.absolute, a.huge, a.is_0),
-    "abs": lambda a: Rounded(a.rests_on, abs(a.of), a.ulps, a.relative, a.absolute, a.huge),
+    "neg": lambda a: Rounded(a.rests_on, -a.of, a.ulps, a.relative, a.absolute, a.is_0),
+    "abs": lambda a: Rounded(a.rests_on, abs(a.of), a.ulps, a.relative, a.absolute, a.is_0),
     "add": _add,
     "sub": lambda a, b: _add(a, -b),
     "mul": _multiply,
     "div": _divide,
-    "pow": _exponential,
     "sigmoid": _sigmoid,
 }
 
