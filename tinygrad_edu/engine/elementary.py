@@ -20,10 +20,10 @@ import sys
 from .dispatch import elsewhere, is_array, is_far, is_mpmath, plain
 
 __all__ = [  # what a rule may use
-    "acos", "acosh", "asin", "asinh", "atan", "atanh", "bell", "constants", "cos", "cosh", "div", "equal", "erf",
-    "erfc", "exp", "exp2", "expm1", "heaviside", "inf", "largest", "log", "log1p", "log2", "log10", "maximum",
-    "mod", "nan", "pow", "sigmoid", "sign", "sin", "sinh", "smallest", "spread", "sqrt", "tan", "tanh", "total",
-    "where", "zero",
+    "acos", "acosh", "asin", "asinh", "atan", "atanh", "bell", "constants", "cos", "cosh", "damped", "div",
+    "equal", "erf", "erfc", "exp", "exp2", "expm1", "heaviside", "inf", "largest", "log", "log1p", "log2",
+    "log10", "maximum", "mod", "nan", "pow", "sigmoid", "sign", "sin", "sinh", "smallest", "spread", "sqrt",
+    "tan", "tanh", "total", "where", "zero",
 ]  # fmt: skip
 
 inf, nan = math.inf, math.nan
@@ -103,11 +103,16 @@ def sigmoid(x):
 def bell(x, scale):
     """e^(-scale x^2). Rounding x*x would cost hundreds of units in the last place, so x is split at the nearest
     multiple m of 1/64, whose square is exact: x^2 = m^2 + (x - m)(x + m)."""
-    if hasattr(x, "bell"):  # a number with an arithmetic of its own
-        return x.bell(scale)
+    if hasattr(x, "_bell"):  # a number with an arithmetic of its own
+        return x._bell(scale)
     m = (plain(x) + 1.5 * 2.0**46) - 1.5 * 2.0**46
     split = exp(-scale * (m * m)) * exp(scale * (m - x) * (m + x))
     return where(abs(plain(x)) < 64, split, exp(-scale * x * x))
+
+
+def damped(x, s):
+    """x s, but s where s is 0, so that -inf gives no nan."""
+    return x._damped(s) if hasattr(x, "_damped") else where(equal(s, 0), -s, x * s)
 
 
 def constants(x):

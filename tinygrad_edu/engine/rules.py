@@ -36,6 +36,7 @@ from .elementary import (
     constants,
     cos,
     cosh,
+    damped,
     div,
     equal,
     erf,
@@ -300,15 +301,12 @@ def _elu_backward(upstream, out, x, *, alpha): return (upstream * where(x <= 0, 
 rule(_elu, backward=_elu_backward, kinks=(0.0,), formula="x for x > 0, else alpha (e^x - 1)",
      slope="1 for x > 0, else alpha e^x", template="elu(a); elu(a, alpha=0.5)", ulps=(1, 1))
 
-# x s, but s where s is 0, so that -inf gives no nan.
-def _damped(x, s): return where(equal(s, 0), -s, x * s)
-
 # x Phi(x), with Phi the normal distribution function, erfc(-x/sqrt 2) / 2. By the product rule, with the bell
 # curve phi = Phi': Phi + x phi. (In the lower tail, rounding x/sqrt 2 costs up to x^2 units in the last place.)
-def _gelu(x): return _damped(x, erfc(-x / constants(x)[1]) / 2)
+def _gelu(x): return damped(x, erfc(-x / constants(x)[1]) / 2)
 def _gelu_backward(upstream, out, x):
     pi, root_2 = constants(x)[:2]
-    return (upstream * (erfc(-x / root_2) / 2 + _damped(x, bell(x, 0.5)) / sqrt(2 * pi)),)
+    return (upstream * (erfc(-x / root_2) / 2 + damped(x, bell(x, 0.5)) / sqrt(2 * pi)),)
 rule(_gelu, backward=_gelu_backward, formula="x Phi(x), Phi the normal distribution function",
      slope="Phi(x) + x Phi'(x)", ulps=(118, 111))
 
@@ -316,7 +314,7 @@ rule(_gelu, backward=_gelu_backward, formula="x Phi(x), Phi the normal distribut
 # keeps the digits that h^2 loses below -708. The slope is s + x s' with s' = h^2 / (1 + h^2)^2.
 def _silu_terms(x):
     h = exp(where(x >= 0, -x, x) / 2)
-    return h * h, where(equal(h, 0), -h, x * h * h)
+    return h * h, damped(x, h) * h
 
 def _silu(x):
     square, product = _silu_terms(x)

@@ -53,9 +53,13 @@ class OwnArithmetic(Operators):
         """`where`, whose condition it is."""
         return x if self.sign() else y
 
-    def bell(self, scale: float) -> Any:
+    def _bell(self, scale: float) -> Any:
         """e^(-scale x^2), which `elementary.bell` computes by parts, as floats would lose digits."""
         return elementary.exp(-scale * (self * self))
+
+    def _damped(self, s: Any) -> Any:
+        """x s for `elementary.damped`: no x is infinite."""
+        return self * s
 
     def _record(self, rule: Rule, inputs: tuple[Any, ...]) -> Any:
         return rule.forward(*inputs)

@@ -8,7 +8,6 @@ An infinite float stands for any number from 2^1024 on.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -62,8 +61,6 @@ class Rounded(OwnArithmetic):
 
     def computed(self) -> Range:
         """All floats that may be computed, as a range."""
-        if self.is_0:
-            return Range(ZERO, ZERO)
         relative, absolute = self.errors()
         ends = [
             end if abs(end) == INF else end + side * (abs(end) * relative + absolute)
@@ -105,12 +102,7 @@ class Rounded(OwnArithmetic):
             raise Undecided("what may be infinite is compared with infinity")
         return side
 
-    def __bool__(self) -> bool:
-        raise Undecided("a branch that rounding decides")
-
-    __int__ = __bool__
-
-    def bell(self, scale: float) -> Any:
+    def _bell(self, scale: float) -> Any:
         """e^(-scale x^2) as `elementary.bell` has it: with the nearest multiple m of 1/64, if |x| < 64.
 
         The square of m is exact: 2^12 m^2 is a whole number below 2^25. So is m - x: it is a multiple of the last
@@ -126,10 +118,10 @@ class Rounded(OwnArithmetic):
         split = elementary.exp(-scale * square) * elementary.exp(
             scale * apart * (Rounded(self.rests_on, m) + self)
         )
-        return replace(split, of=self.of.bell(scale))
+        return replace(split, of=self.of._bell(scale))
 
     def choose(self, x: Any, y: Any) -> Any:
-        return _chosen(_equal(self, self.lift(0)), y, x)
+        return y if _equal(self, self.lift(0)) else x
 
     def power(self, e: Fraction) -> "Rounded":
         """x**e by the C library's pow: within one ulp."""
@@ -185,42 +177,20 @@ class Rounded(OwnArithmetic):
         return ((moved / of.mig).upper(), ZERO) if moved < of.mig / 16 else (ZERO, moved)
 
 
-def _less(a: Rounded, b: Rounded) -> Any:
-    """a < b: True or False if floats and exact numbers agree, else a number that may be 0 or 1."""
-    return _agreed(lambda x, y: True if x.hi < y.lo else False if x.lo >= y.hi else None, a, b)
+def _less(a: Rounded, b: Rounded) -> bool:
+    """a < b, of the floats and of the exact numbers alike. Raises Undecided where rounding decides."""
+    x, y = a.computed(), b.computed()
+    if not (x.hi < y.lo or x.lo >= y.hi):
+        raise Undecided("a branch inside the box, or one that rounding decides")
+    return bool(x.hi < y.lo)
 
 
-def _equal(a: Rounded, b: Rounded) -> Any:
+def _equal(a: Rounded, b: Rounded) -> bool:
     """a == b, likewise."""
-    return True if a is b and not a.huge else _agreed(_is_equal, a, b)
-
-
-def _agreed(compare: Callable[[Range, Range], bool | None], a: Rounded, b: Rounded) -> Any:
-    exact, computed = compare(a.of, b.of), compare(a.computed(), b.computed())
-    if computed is not None and (exact == computed or not (a.is_0 or b.is_0)):
-        return computed
-    if a.is_exact and b.is_exact:
-        raise Undecided("a branch inside the box")
-    of = Range(ZERO, arb(1)) if exact is None else exactly(int(exact))
-    return Rounded(a.rests_on, of, absolute=arb(1))
-
-
-def _chosen(condition: Any, x: Any, y: Any) -> Any:
-    """x or y. If rounding leaves it open, floats may have taken one and the exact numbers the other."""
-    if isinstance(condition, bool):
-        return x if condition else y
-    a, b = condition.lift(x), condition.lift(y)
-    if a.huge or b.huge:
-        raise Undecided("a branch that rounding decides")
-    taken = condition.of.side  # by the exact numbers, None if that is open
-    (ra, aa), (rb, ab) = a.errors(), b.errors()
-    apart = max(abs(a.of.hi - b.of.lo), abs(b.of.hi - a.of.lo))
-    if taken != 1:
-        aa = aa + apart * (1 + ra)
-    if taken != 0:
-        ab = ab + apart * (1 + rb)
-    of = a.of if taken == 1 else b.of if taken == 0 else hull([*a.of, *b.of])
-    return Rounded(a.rests_on, of, 0, max(ra, rb), max(aa, ab))
+    x, y = a.computed(), b.computed()
+    if not (a is b or x.hi < y.lo or x.lo > y.hi or x.lo == x.hi == y.lo == y.hi):
+        raise Undecided("a branch inside the box, or one that rounding decides")
+    return a is b or bool(x.lo == y.lo)
 
 
 def _add(a: Rounded, b: Rounded) -> Rounded:
@@ -291,19 +261,19 @@ def _divide(a: Rounded, b: Rounded) -> Rounded:
 
 def _sigmoid(a: Rounded) -> Any:
     small = (-abs(a)).function("exp")
-    return _chosen(_less(a, a.lift(0)), small / (1 + small), 1 / (1 + small))
+    return (small if _less(a, a.lift(0)) else 1) / (1 + small)
 
 
 _DOMAIN = {"sqrt": (arb(0), INF), "log": (arb(0), INF), "log1p": (arb(-1), INF), "asin": (arb(-1), arb(1))}
 Rounded.operations = {
     "lt": _less,
     "gt": lambda a, b: _less(b, a),
-    "le": lambda a, b: _chosen(_less(b, a), False, True),
-    "ge": lambda a, b: _chosen(_less(a, b), False, True),
+    "le": lambda a, b: not _less(b, a),
+    "ge": lambda a, b: not _less(a, b),
     "equal": _equal,
-    "max": lambda a, b: _chosen(_less(a, b), b, a),
-    "heaviside": lambda a: 1 * _less(a.lift(0), a),
-    "sign": lambda a: _less(a.lift(0), a) - 1 * _less(a, a.lift(0)),
+    "max": lambda a, b: b if _less(a, b) else a,
+    "heaviside": lambda a: int(_less(a.lift(0), a)),
+    "sign": lambda a: _less(a.lift(0), a) - _less(a, a.lift(0)),
     "neg": lambda a: Rounded(a.rests_on, -a.of, a.ulps, a.relative, a.absolute, a.is_0),
     "abs": lambda a: Rounded(a.rests_on, abs(a.of), a.ulps, a.relative, a.absolute, a.is_0),
     "add": _add,
@@ -312,10 +282,6 @@ Rounded.operations = {
     "div": _divide,
     "sigmoid": _sigmoid,
 }
-
-
-def _is_equal(x: Range, y: Range) -> bool | None:
-    return False if x.hi < y.lo or x.lo > y.hi else True if x.lo == x.hi == y.lo == y.hi else None
 
 
 def _is_power_of_2(x: Any) -> bool:
