@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from graphs import XS, YS, squares
+from graphs import XS, YS, descend, squares
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -328,6 +328,36 @@ def test_a_number_that_was_changed_after_the_forward_pass() -> None:
     assert repr(Machine(y)).splitlines()[-1] == sentence
     assert repr(Machine(y).run()).splitlines()[-1] == sentence
     assert sentence not in repr(Machine(y).next())
+
+
+@pytest.mark.parametrize("widths", [[3, 1], [1]])
+def test_inputs_that_are_trained_are_told_from_weights(widths: list[int]) -> None:
+    model = nn.MLP(2, widths, "tanh", rng=0)
+    x = [leaf(0.5, "x0"), leaf(-0.3, "x1")]
+    loss = (model(x) - 0.9) ** 2
+    loss.backward()
+    for leaf_of_x in x:
+        leaf_of_x.data -= 0.3 * leaf_of_x.grad
+    assert not blame(loss)
+    assert "note: x1 and 1 more changed after the backward pass" in repr(blame(loss))
+    loss = (model(x) - 0.9) ** 2
+    model.zero_grad()
+    loss.backward()
+    descend(model.parameters())
+    assert not blame(loss)
+    assert "note: layer0" in repr(blame(loss))
+
+
+def test_predictions_of_an_earlier_step() -> None:
+    """The loss is new in each step, the predictions are not: the last pass used numbers that are neither."""
+    model = nn.MLP(3, [4, 1], "tanh", rng=0)
+    outputs = [model(x) for x in XS]
+    for _ in range(3):
+        model.zero_grad()
+        loss = sum((o - y) ** 2 for o, y in zip(outputs, YS, strict=True))
+        loss.backward()
+        descend(model.parameters())
+    assert blame(loss).kind == "changed"
 
 
 def test_an_update_without_a_backward_pass_may_be_normal() -> None:

@@ -352,6 +352,9 @@ FAULTY: dict[str, tuple[Loop, str, str, str]] = {
     "a frozen layer": (loop(optimizer=lambda p: optim.SGD(p[24:], 0.02)), "tanh", "note: layer0 did not move", ""),
     "labels shuffled": (shuffled_apart, "tanh", "shuffled", ""),
     "labels shuffled, in batches": (shuffled_apart_in_batches, "tanh", "shuffled", ""),
+    "labels shuffled once": (
+        loop(40, loss=lambda m: squares(m, XS * 2, [*YS, *(-y for y in YS)]) / 8),
+        "tanh", "note: the loss rests", ""),
 }  # fmt: skip
 
 

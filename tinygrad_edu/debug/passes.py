@@ -61,13 +61,17 @@ def audit(order: list[Value], leaves: Iterable[Value] | None = None) -> Audit:
         return Audit(suspects, [], {}, 0, now)
     if any(node.rule for node in suspects):
         return Audit(suspects, [], {}, 1, now)
-    old = _before(order, likely) if suspects else now
-    moved = [node for node in order if old[node] is None or not _near(old[node], node.data, 0.0)]
-    there, sizes = _received(order, old)
-    here = _received(order, now)[0] if moved else there
-    passes = _passes(order, {*moved, *likely}, here, there) if moved else 1
-    if moved and (passes > 1 or _used(order[:-1], here, there)):
-        return Audit(moved, [], {}, passes, now)
+    faults = []
+    for old in _before(order, likely) if suspects else [now]:
+        moved = [node for node in order if old[node] is None or not _near(old[node], node.data, 0.0)]
+        there, sizes = _received(order, old)
+        here = _received(order, now)[0] if moved else there
+        passes = _passes(order, {*moved, *likely}, here, there) if moved else 1
+        if not moved or (passes == 1 and not _used(order[:-1], here, there) and not _between(order, old)):
+            break
+        faults.append(Audit(moved, [], {}, passes, now))
+    else:
+        return faults[0]
     numbers = {node: node.data if number is None else number for node, number in old.items()}
     if leaves is None:
         leaves = moved + list(parameters_among(order)) or counting(order)
@@ -95,17 +99,37 @@ def counting(order: list[Value]) -> list[Value]:
 # --- What the graph still tells of the passes --------------------------------------------------------------
 
 
-def _before(order: list[Value], likely: Mapping[Value, None]) -> dict[Value, Any]:
-    """The number of each node in the forward pass; None for a leaf if the graph does not tell.
+def _before(order: list[Value], likely: Mapping[Value, None]) -> list[dict[Value, Any]]:
+    """What the number of each node in the forward pass may have been; None for a leaf if the graph does not tell.
 
-    Where an operation has a parameter and an input that may have changed, the likelier has.
+    Where an operation has a parameter and an input that may have changed, the likelier comes first.
     """
     stale = {node: None for node in order if is_stale(node)}
     same = {p for node in order if node.rule and node not in stale for p in _telling(node)}
     uses = Counter(parent for node in order for parent in node.parents)
-    numbers: dict[Value, Any] = {node: node.data for node in order}
+    numbers = {node: node.data for node in order}
     unsure = {node: [p for p in node.parents if not p.rule and p not in same] for node in stale}
+    doubts = Counter(p for leaves in unsure.values() for p in leaves)
     signs = (likely.__contains__, lambda leaf: leaf.label, lambda leaf: uses[leaf] > 1)
+    inputs = {p for p in doubts if p not in likely and (p.label or uses[p] > 1)}
+    stories = [_solve(unsure, signs, numbers)]
+    if inputs and likely:  # it may be these that are trained, if one number of each explains all that reads it
+        by_inputs, readers = (
+            _solve(unsure, [inputs.__contains__], numbers),
+            [x for x in stale if inputs & {*x.parents}],
+        )
+        if None not in by_inputs.values():
+            given = [node.rule.forward(*[by_inputs[p] for p in node.parents]) for node in readers]
+            if all(_near(x, node.data) for x, node in zip(given, readers, strict=True)):
+                stories.insert(0 if any(doubts[p] > 1 for p in inputs) else 1, by_inputs)
+    return stories
+
+
+def _solve(
+    unsure: Mapping[Value, list[Value]], signs: Iterable[Any], present: Mapping[Value, Any]
+) -> dict[Value, Any]:
+    """The number of each node: of the leaves that may have changed, those with the first signs have."""
+    numbers = dict(present)
     for leaves in unsure.values():
         for sign in signs:
             leaves = list(filter(sign, leaves)) or leaves
@@ -180,6 +204,26 @@ def _used(nodes: list[Value], now: Mapping[Value, Any], before: Mapping[Value, A
     """
     telling = [x for x in nodes if x.grad and (before[x] is None or not _near(now[x], before[x]))]
     return bool(telling) and all(_near(x.grad, now[x], 1e-9) for x in telling)
+
+
+def _between(order: list[Value], before: Mapping[Value, Any]) -> bool:
+    """Did the backward pass use numbers that are neither the present ones nor those of the forward pass?
+
+    A gradient divided by that of its only user is the factor that the pass used. Two that agree are no accident.
+    """
+    uses = Counter(parent for node in order for parent in node.parents)
+    factors: dict[Value, list[Any]] = {}
+    for node in order:
+        if node.rule and node.rule.name in ("mul", "dot") and node.grad:
+            for place, x in enumerate(node.parents):
+                factor = node.parents[place - len(node.parents) // 2]
+                tells = before[factor] is not None and x.data  # a factor of 0 does not tell what the other one was
+                if x.rule and uses[x] == 1 and not factor.rule and x.grad and tells:
+                    factors.setdefault(factor, []).append(x.grad / node.grad)
+    return any(
+        len(used) > 1 and all(_near(x, used[0], 1e-9) for x in used) and not _near(used[0], before[factor])
+        for factor, used in factors.items()
+    )
 
 
 def _passes(order: list[Value], known: set[Value], now: Mapping[Value, Any], before: Mapping[Value, Any]) -> int:

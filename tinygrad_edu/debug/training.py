@@ -226,8 +226,10 @@ class TrainingLog:
     def blame(self, dead: int, parameters: Sequence[float]) -> FilmBlame:
         """See `Film.blame`; `parameters` are their present numbers, after the last update."""
         last = len(self.losses) - 1
-        events = [*self.events, *(Event(last, *trend) for trend in self._trends())]
-        notes = list(self._frozen())
+        events, notes = (
+            [*self.events, *(Event(last, *trend) for trend in self._trends())],
+            [*self._frozen(), *self._rests()],
+        )
         if self.before and "not zeroed" not in [event.kind for event in events]:
             used = self._used([x != y for x, y in zip(parameters, self.before[0], strict=True)])
             events += [used] if used else []
@@ -282,6 +284,17 @@ class TrainingLog:
                 "rising",
                 f"the loss does not fall: it was {four_digits(begin)} in the first third of the steps and is "
                 f"{four_digits(end)} in the last: is the learning rate too large?",
+            )
+
+    def _rests(self) -> Iterator[str]:
+        """A question, if the same examples come again and again and the loss stays above half of the first."""
+        if self.moves < 10 or self.same < 0.9 * self.moves:
+            return
+        first, middle, last = (self.losses[i] for i in (0, len(self.losses) // 2, -1))
+        if max(0.95 * middle, 0.5 * first) < last < first:
+            yield (
+                f"the loss rests at {four_digits(last)}, and was {four_digits(first)} at first: is the learning "
+                "rate too small, or has each input the target of another?"
             )
 
     def _frozen(self) -> Iterator[str]:
