@@ -95,8 +95,8 @@ def test_only_numpy_is_imported() -> None:
 
 
 # --- made from a seed ----------------------------------------------------------------------------------------
-def test_a_seed_or_a_generator() -> None:
-    make = datasets.moons
+@pytest.mark.parametrize("make", [datasets.moons, datasets.spirals])
+def test_a_seed_or_a_generator(make) -> None:
     assert make(20, seed=3) == make(20, rng=3) == make(20, seed=9, rng=random.Random(3)) != make(20, seed=4)
     rng = random.Random(3)
     assert make(20, rng=rng) != make(20, rng=rng)
@@ -104,7 +104,18 @@ def test_a_seed_or_a_generator() -> None:
         make(20, rng="0")
 
 
-SHARE = "between 0 and 1 and leaves examples on both sides"
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_spirals_lie_where_they_should(classes: int) -> None:
+    X, y = datasets.spirals(20 * classes, classes, noise=0.0)
+    assert y == list(range(classes)) * 20
+    for (a, b), k in zip(X, y, strict=True):
+        r = math.hypot(a, b)
+        angle = math.atan2(b, a) - 4 * r - 2 * math.pi * k / classes
+        assert r < 1e-12 or math.cos(angle) == pytest.approx(1)
+    assert max(math.hypot(a, b) for a, b in X) == pytest.approx(1)
+
+
+SHARE, SPIRALS = "between 0 and 1 and leaves examples on both sides", "spirals needs 2 classes or more"
 
 
 @pytest.mark.parametrize(
@@ -112,6 +123,9 @@ SHARE = "between 0 and 1 and leaves examples on both sides"
     [
         *((lambda s=share: datasets.digits(s), SHARE) for share in (0, 1, -0.5, 1.5, math.nan, 1e-9)),
         (lambda: datasets.iris(1 - 1e-9), SHARE),
+        (lambda: datasets.spirals(2), SPIRALS),
+        (lambda: datasets.spirals(classes=1), SPIRALS),
+        (lambda: datasets.spirals(noise=-0.1), SPIRALS),
         (lambda: datasets.moons(1), "moons needs n of 2 or more"),
         (lambda: datasets.iris().show(0), "n of 1 or more, got 0"),
         (lambda: datasets.mnist(limit=0), "1 or more, or None for all, got 0"),

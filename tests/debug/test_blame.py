@@ -399,3 +399,12 @@ def test_nan_stays_nan() -> None:
     w = z.exp() - z.exp()
     w.backward()
     assert "changed" not in repr(blame(w))
+
+
+def test_a_training_of_leaves_without_places_is_not_accused_of_a_dead_unit() -> None:
+    w, v = Value(1.0, label="u"), Value(-2.0, label="v")
+    y = (w * 2.0).relu() + (v * 3.0).relu()
+    assert blame(y).kind == "zero"
+    y.backward()
+    assert not blame(y)
+    assert "note: no gradient reaches 1 of 2 leaves" in repr(blame(y))

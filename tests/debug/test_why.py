@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_edu import Value, gradients, topological_order
+from tinygrad_edu import Value, gradients, nn, topological_order
 from tinygrad_edu.debug import Why, why
 from tinygrad_edu.testing import Program, path_sum, programs
 
@@ -177,3 +177,20 @@ def test_every_report_is_shown_as_html() -> None:
     for report in (gradcheck(lambda x: x * x, 0.5), check_rule("neg", budget=0), diagnose(Value)):
         title, *_ = repr(report).splitlines()
         assert report._repr_html_().startswith(f"<div><p><strong>{escape(title)}</strong></p>")
+
+
+def test_a_dead_weight_is_one_line() -> None:
+    model = nn.MLP(2, [2, 1], "relu", rng=0)
+    for neuron in model.layers[0].neurons:
+        neuron.b.data = -9.0
+    loss = sum((model(x) - 1.0) ** 2 for x in ([1.0, 2.0], [0.5, -1.0]))
+    text = repr(why(loss, model.layers[0].neurons[0].w[0]))
+    assert text.startswith("d(loss)/d(layer0.neuron0.w0) = 0: every path passes relu at #")
+    assert text.endswith(", slope 0")
+    assert "\n" not in text
+
+
+def test_a_dead_weight_of_several_causes_names_the_operation_of_each() -> None:
+    w = Value(0.5, label="w")
+    loss = (w * 3.0 - 9.0).relu() + w * 0.0
+    assert repr(why(loss, w)).endswith("every path passes one of mul at #2 (0.5 * 0), relu at #7 (-7.5), slope 0")

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import sys
+import threading
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -401,3 +402,17 @@ def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:
         assert link.is_symlink()
         assert nn.load(tmp_path / "runs" / "m.json").state_dict() == model.state_dict()
     assert [p.name for p in (tmp_path / "runs").iterdir()] == ["m.json"]
+
+
+@posix
+def test_a_pipe_is_written_to(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    texts: list[str] = []
+    reader = threading.Thread(target=lambda: texts.append((tmp_path / "pipe").read_text()))
+    reader.start()
+    nn.Dense(1, 1, rng=0).save(tmp_path / "pipe")
+    reader.join()
+    assert json.loads(texts[0])["state"].keys() == {"W0_0", "b0"}
+    with pytest.raises(IsADirectoryError):
+        nn.Dense(1, 1, rng=0).save(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["pipe"]

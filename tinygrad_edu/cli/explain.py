@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from ..debug import steps
 from ..engine.graph import topological_order
 from ..engine.value import Value
-from ..testing import GradientMismatch, gradcheck
 from ..viz import tree
 from .expression import Expression
+from .folding import folded, terminal_width
 
 
 def explained(text: str, assignments: Sequence[str]) -> None:
     """Print the tree, every step of backpropagation, the gradients, and a gradient check.
 
+    A terminal of less than 80 columns gets folded sentences, and the verdicts of the check without its table.
     Raises ExpressionError as `Expression` does.
     """
     expression = Expression(text)
@@ -20,9 +21,9 @@ def explained(text: str, assignments: Sequence[str]) -> None:
     every = steps(y)
     y.backward()
     print(f"{expression.text} with {', '.join(assignments)}\n")
-    print(tree(y), "One step per operation, from the result back to the inputs:\n", sep="\n\n")
+    print(tree(y), folded("One step per operation, from the result back to the inputs:\n"), sep="\n\n")
     for step in every:
-        print(f"  {step.index + 1}. {step.sentence}")
+        print(folded(f"  {step.index + 1}. {step.sentence}"))
     print("\nThe derivatives of the result:\n")
     for leaf in _variables(expression, y):
         print(f"  d/d{leaf.label} = {leaf.grad:.6g}   at {leaf.label} = {leaf.data:.6g}")
@@ -36,8 +37,16 @@ def _variables(expression: Expression, y: Value) -> list[Value]:
 
 def _check(expression: Expression, y: Value) -> str:
     try:
-        return repr(gradcheck(expression, *_variables(expression, y)))
+        from ..testing import GradientMismatch, gradcheck
+    except ImportError as error:
+        return f"No gradient check: {error}"
+    try:
+        report = gradcheck(expression, *_variables(expression, y))
     except GradientMismatch as error:
         return str(error)
     except ValueError as error:  # nan, or an overflow
-        return f"No gradient check: {error}"
+        return folded(f"No gradient check: {error}")
+    lines = repr(report).splitlines()
+    if max(map(len, lines)) > terminal_width():  # the verdicts alone
+        lines = ["gradcheck:", *(folded(f"  {row.name} {row.verdict} {row.note}") for row in report.rows)]
+    return "\n".join(lines)

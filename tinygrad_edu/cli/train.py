@@ -11,6 +11,7 @@ from typing import Any
 from .. import datasets, nn, optim
 from ..train import evaluate, fit
 from ..viz.words import visible
+from .folding import say
 
 Loaded = tuple[Any, Any, int]  # (X, y) to train on, (X, y) to test on, the number of classes
 
@@ -66,8 +67,8 @@ def run(options: Namespace) -> None:
     layers = [nn.Dense(*sizes, "relu", rng=seed + i) for i, sizes in enumerate(hidden)]
     model = nn.Sequential(*layers, nn.Dense(*last, rng=seed + len(layers)))
     optimizer = optim.Adam(model.parameters(), task.lr)
-    print(f"{options.data}: {len(data[0]):,} examples to train, {len(test[0]):,} to test")
-    print(f"{model}: {len(optimizer.parameters):,} parameters, every one a Value")
+    say(f"{options.data}: {len(data[0]):,} examples to train, {len(test[0]):,} to test")
+    say(f"{model}: {len(optimizer.parameters):,} parameters, every one a Value")
     history = fit(
         model,
         nn.cross_entropy,
@@ -80,11 +81,11 @@ def run(options: Namespace) -> None:
         seed=seed,
         progress=sys.stderr.isatty(),
     )
-    print(history.found)
-    print(str(history))
+    say(history.found)
+    say(str(history))
     loss, accuracy = evaluate(model, nn.cross_entropy, test)
-    print(f"test loss {loss:.4f}, test accuracy {accuracy or 0:.2%} on {len(test[0]):,} examples it never saw")
-    print(f"{time.perf_counter() - started:.1f} s in all")
+    say(f"test loss {loss:.4f}, test accuracy {accuracy or 0:.2%} on {len(test[0]):,} examples it never saw")
+    say(f"{time.perf_counter() - started:.1f} s in all")
     if options.save:
         model.save(options.save)
-        print(f"wrote {visible(str(options.save))}")
+        say(f"wrote {visible(str(options.save))}")

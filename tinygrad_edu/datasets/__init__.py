@@ -3,6 +3,6 @@
 from .dataset import Dataset
 from .fetched import mnist
 from .shipped import digits, iris
-from .synthetic import moons
+from .synthetic import moons, spirals
 
-__all__ = ["Dataset", "digits", "iris", "mnist", "moons"]
+__all__ = ["Dataset", "digits", "iris", "mnist", "moons", "spirals"]

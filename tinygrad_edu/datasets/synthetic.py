@@ -26,6 +26,36 @@ def moons(
     return points, classes
 
 
+def spirals(
+    n: int = 150,
+    classes: int = 3,
+    noise: float = 0.02,
+    seed: int = 0,
+    *,
+    rng: random.Random | int | None = None,
+) -> tuple[list[list[float]], list[int]]:
+    """Arms that wind around each other from the origin: n points [x, y] and their classes, 0, 1, 2 ... in turn.
+
+    Arm k is r (cos t, sin t) with t = 4 r + 2 pi k / classes and r in equal steps from 0 to 1. Each coordinate has
+    normal noise of the given standard deviation. No straight line separates the arms. `rng` is as in `moons`.
+
+    Raises ValueError for fewer than 2 classes, fewer points than classes or negative noise.
+    """
+    if classes < 2 or n < classes or noise < 0:
+        raise ValueError(
+            "spirals needs 2 classes or more, n of a point per class or more and noise of 0 or more, "
+            f"got n={n!r}, classes={classes!r}, noise={noise!r}."
+        )
+    rng = _generator(seed if rng is None else rng)
+    points, labels = [], []
+    for i in range(n):
+        r, k = (i // classes) / max(1, (n - 1) // classes), i % classes
+        t = 4 * r + 2 * math.pi * k / classes
+        points.append([r * math.cos(t) + rng.gauss(0, noise), r * math.sin(t) + rng.gauss(0, noise)])
+        labels.append(k)
+    return points, labels
+
+
 def _generator(rng: random.Random | int) -> random.Random:
     if isinstance(rng, random.Random):
         return rng

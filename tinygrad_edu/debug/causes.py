@@ -275,6 +275,10 @@ def _resting(leaves: list[Value], sweep: "_Sweep") -> tuple[set[Value], str]:
             resting |= still
             dead = sum(still.issuperset(unit) for unit in units.values())
             notes += [f"no gradient reaches {dead} of {len(units)} units of {layer}"] * bool(dead)
+    if not layers and sweep.order[-1].grad != 0:  # leaves without places, in a training
+        still = {leaf for leaf in leaves if not sweep.largest[leaf]}
+        if 0 < len(still) < len(leaves):
+            return still, f"no gradient reaches {len(still):,} of {len(leaves):,} leaves"
     return resting, "; ".join(notes)
 
 

@@ -20,7 +20,7 @@ from ..viz.names import names_of, variables_in_sight
 from ..viz.reading import nodes_below, slopes_of
 from ..viz.rich import Report
 from ..viz.strangers import adopted
-from ..viz.words import columns, finite, four_digits, size, visible
+from ..viz.words import columns, few, finite, four_digits, size, visible
 from .passes import audit
 
 Edge = tuple[Value, int]  # a node and the position of one of its operands: x * x has two edges
@@ -63,6 +63,7 @@ class Why(Report):
     total: Any
     variables: dict[Value, str] = field(default_factory=dict)  # what the caller calls some of the nodes
     notes: tuple[str, ...] = ()  # what was done wrong around the backward pass
+    stops: tuple[Edge, ...] = ()  # where all paths end in a slope of 0, if they do
 
     @property
     def shown(self) -> Any:
@@ -85,6 +86,18 @@ class Why(Report):
         root = names[self.root]
         if not self.count:
             return f"d({root})/d({x}): no path leads from {x} up to {root}, which does not depend on it\ntotal 0"
+        if self.stops:
+            rules = {node.rule.name for node, _ in self.stops}
+            where = []
+            for node, i in self.stops:
+                numbers = [node.parents[i]]
+                if node.rule.name in ("mul", "dot"):  # the other factor is the slope
+                    numbers.append(node.parents[i - len(node.parents) // 2])
+                rule = f"{node.rule.name} at " * (len(rules) > 1)
+                where.append(f"{rule}{names[node]} ({' * '.join(four_digits(x.data) for x in numbers)})")
+            kind = f"{rules.pop()} at" if len(rules) == 1 else "one of"
+            line = f"d({root})/d({x}) = 0: every path passes {kind} {', '.join(few(where, 4))}, slope 0"
+            return "\n".join([line, *self.notes])
         rows = [("product", "share", "path", "slopes")] if self.paths else []
         for path in self.paths:
             way = _shortened([names[node] for node in reversed(path.nodes)], " <- ")
@@ -138,7 +151,21 @@ def why(root: Value, x: Value | str, top: int = 10, *, variables: Mapping[Value,
     shown = {node: variables[node] for node in {*order, x} if node in variables}
     total = gradients(root, x)
     notes = tuple(audit(order, [x]).sentences(names_of(order, shown)))
-    return Why(root, x, paths, count, total, shown, notes)
+    stops = _stops(order, x) if paths and paths[0].product == 0 else ()
+    return Why(root, x, paths, count, total, shown, notes, stops)
+
+
+def _stops(order: list[Value], x: Value) -> tuple[Edge, ...]:
+    """The first slopes of 0 on the ways up from x, if they stop all of them."""
+    reached, stops = {x}, list[Edge]()
+    for node in order:
+        at = [i for i, parent in enumerate(node.parents) if parent in reached]
+        slopes = slopes_of(node) if at else ()
+        if any(slopes[i] != 0 for i in at):
+            reached.add(node)
+        else:
+            stops += [(node, i) for i in at]
+    return () if order[-1] in reached else tuple(stops)
 
 
 def _asked(order: list[Value], x: Any, variables: Mapping[Value, str]) -> Value:

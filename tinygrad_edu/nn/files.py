@@ -26,6 +26,9 @@ def write(path: str | os.PathLike[str], parts: dict[str, Any]) -> None:
     document = {"format": FORMAT, "version": VERSION, **_each(parts, _encoded)}
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():  # a pipe or /dev/stdout cannot be replaced; a folder is an error
+        target.write_text(text, encoding="utf-8")
+        return
     temporary = target.with_name(f".{target.name[:50]}.{secrets.token_hex(8)}.tmp")
     try:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "w", encoding="utf-8") as file:
