@@ -112,19 +112,6 @@ def test_parameters_may_come_in_any_iterable_and_a_list_that_changes_later_is_no
         assert step.value_and_grad([1.0], [0.0])[1].tolist() == [6.0, 6.0]
 
 
-@BACKENDS
-def test_a_function_without_arguments(backend: str) -> None:
-    a, b = Value(3.0), Value(-1.0)
-    step = tg.compile(lambda: a * a * b, [a, b], backend=backend)
-    assert step() == -9.0
-    value, gradients = step.value_and_grad()
-    assert (value, list(gradients)) == (-9.0, [-6.0, 9.0])
-    a.data = 2.0
-    assert step.backward() == -4.0
-    assert (a.grad, b.grad) == (-4.0, 4.0)
-    assert ("numpy" in step.source) == (backend == "numpy")
-
-
 def test_predict_nests_as_the_function_does() -> None:
     w = Value(2.0)
     batch = np.arange(6.0).reshape(3, 2)
@@ -557,22 +544,6 @@ def test_outputs_that_are_zero_but_for_rounding_are_no_disagreement(outputs: Any
     np.testing.assert_allclose(step.predict([AT, AT]), 0, atol=1e-15)
 
 
-@pytest.mark.parametrize(("operation", "depth"), [(lambda x, w: x + w, 5000), (lambda x, w: tg.sin(x) + w, 600)])
-def test_deep_chains_do_not_recurse(operation: Any, depth: int) -> None:
-    w = Value(0.25, label="w")
-
-    def chain(x: Any) -> Any:
-        for _ in range(depth):
-            x = operation(x, w)
-        return x
-
-    value, gradients = tg.compile(chain, [w]).value_and_grad([0.5])
-    root = chain(Value(0.5))
-    root.backward()
-    assert value == pytest.approx(root.data, rel=1e-12)
-    assert gradients[0] == pytest.approx(w.grad, rel=1e-11)
-
-
 @pytest.mark.filterwarnings("ignore:The pass 'loops' .* has not come to an end")  # on a busy machine
 @pytest.mark.parametrize("n", [300, pytest.param(1500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("backend", ["numpy", "python"])
@@ -629,19 +600,6 @@ def test_what_needs_a_number_is_refused_with_its_line(function: Any, backend: st
         with untouched([w]), pytest.raises(tg.TraceError, match=line) as error:
             call([1.0, 2.0])
         assert __file__ in str(error.value)
-
-
-def test_what_depends_on_constants_may_branch() -> None:
-    w, scale = Value(2.0, label="w"), Value(3.0)
-
-    def function(x: Any, kind: str = "plain") -> Any:
-        if len(x) > 2 and scale > 1 and kind == "plain":
-            return w * x[0] * scale.data
-        return w
-
-    step = tg.compile(function, [w])
-    assert step(np.ones((1, 3))) == 6.0
-    assert step(np.ones((1, 2))) == 2.0
 
 
 def test_batch_norm_is_refused_in_training_and_remembers_nothing() -> None:

@@ -19,7 +19,7 @@ import tinygrad_edu as tg
 from tinygrad_edu import Value, nn, topological_order
 from tinygrad_edu.engine.rules import Rule
 from tinygrad_edu.micrograd import engine
-from tinygrad_edu.testing import Program, networks, programs
+from tinygrad_edu.testing import Program, programs
 from tinygrad_edu.testing.check.oracles import RuleNumber
 from tinygrad_edu.testing.check.random_program import TEMPLATES
 
@@ -278,34 +278,6 @@ def test_random_programs(split: Split, backend: str) -> None:
 
 
 EIGHTHS = st.integers(-16, 16).map(lambda n: n / 8)
-LOSSES = {
-    "mse": nn.mse,
-    "huber": nn.huber,
-    "mae": nn.mae,
-    "binary": lambda p, t: nn.binary_cross_entropy_with_logits(p, t),
-    "hinge": nn.hinge,
-    "decay": lambda p, t: (p - t) ** 2,
-}
-
-
-@FEWER
-@given(
-    networks(),
-    st.sampled_from(sorted(LOSSES)),
-    st.lists(st.lists(EIGHTHS, min_size=4, max_size=4), min_size=1, max_size=4),
-    st.integers(0, 9),
-)
-def test_random_networks(net: nn.MLP, loss: str, rows: list[list[float]], seed: int) -> None:
-    shaken(net, seed)
-    parameters = net.parameters()
-    decay = 0.1 if loss == "decay" else 0.0
-
-    def mean(x: Any, y: Any) -> Value:
-        error = LOSSES[loss](net(x), y)
-        return error + decay * tg.sum([p * p for p in parameters]) if decay else error
-
-    X, y = np.array(rows)[:, : net.n_inputs], np.array([1.0 if row[-1] > 0 else -1.0 for row in rows])
-    compare(mean, parameters, X, y)
 
 
 small = partial(st.integers, 1)

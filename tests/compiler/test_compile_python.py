@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_edu as tg
-from tinygrad_edu import RULES, Value, elementary, nn
+from tinygrad_edu import RULES, Value, nn
 from tinygrad_edu.compiler.backends.scalars import GUARDED, Scalars
 from tinygrad_edu.compiler.run.pipeline import compile_straight
 from tinygrad_edu.compiler.trace.tracing import trace_function
@@ -100,15 +100,6 @@ def test_an_error_in_what_turns_out_to_be_superfluous() -> None:
         program.run([2.0, -3.0], [])
 
 
-@pytest.mark.parametrize("numbers", [(1.0, 2.0), (2.0, 1.0), (1.0, 1.0), (nan, 1.0), (1.0, nan), (inf, -inf)])
-def test_choices(numbers) -> None:
-    check(lambda w: tg.where(w[0] >= w[1], w[0] * 2, w[1] * 3), numbers)
-    check(lambda w: tg.where(w[0] < w[1], w[0] * w[1], w[1] / 3) + tg.where(w[0] <= 1.0, w[0], 0.0), numbers)
-    check(lambda w: tg.max(w[0], w[1]) + tg.min(w[0], w[1], 1.0) * 2, numbers)
-    check(lambda w: tg.where(tg.relu(w[0]), w[0], w[1]), numbers)
-    check(lambda w: abs(w[0]) + tg.relu(w[1]) + tg.leaky_relu(w[0]) + tg.elu(w[1]), numbers)
-
-
 @pytest.mark.parametrize("numbers", [[0.5] * 50, list(range(50)), [*range(49), nan], [1e300] * 50, [-inf] * 50])
 @pytest.mark.parametrize("name", ["sum", "dot", "max", "min", "logsumexp"])
 def test_reductions_of_many_inputs_are_short(name: str, numbers) -> None:
@@ -127,33 +118,6 @@ def test_no_line_is_long() -> None:
     for function in (chain, tg.softmax):
         program, _ = compiled(function, [1.0] * 200)
         assert max(map(len, program.source.splitlines())) <= 115
-
-
-@pytest.mark.parametrize("number", [0.5, -2.0, 0.0, inf, nan])
-def test_rules_of_users(number: float) -> None:
-    @tg.rule(backward=lambda upstream, out, x: (upstream / ((1 + abs(x)) * (1 + abs(x))),))
-    def softsign(x):
-        return x / (1 + abs(x))
-
-    @tg.rule(backward=lambda upstream, out, x: (upstream * math.cos(x) if math.isfinite(x) else nan,))
-    def my_sine(x):
-        return math.sin(x) if math.isfinite(x) else nan
-
-    @tg.rule(backward=lambda upstream, out, x, *, a: (upstream * a * elementary.exp(a * x),))
-    def growth(x, *, a=1.0):
-        return 1.0 + (elementary.exp(a * x) - 1.0 if x > 0 else elementary.expm1(a * x))
-
-    @tg.rule(backward=lambda upstream, out, x: (upstream * 2,), domain=(tg.Interval(0),))
-    def twice(x):
-        return x * 2
-
-    is_finite = math.isfinite(number)
-    for function in (softsign, my_sine, growth, growth.bind(a=0.5)):
-        check(lambda w, f=function: f(w[0]) * f(w[0] * w[1]) + w[1], [number, 0.25], must_run=is_finite)
-    check(lambda w: twice(w[0]) * w[1], [number, 0.25], must_run=is_finite and not number < 0)
-    program, _ = compiled(lambda w: twice(w[0]), [1.0])
-    with pytest.raises(ValueError, match="0 <= x"):
-        program.run([-1.0], [])
 
 
 def test_a_backward_with_the_wrong_number_of_shares_is_the_eager_error() -> None:
@@ -351,20 +315,6 @@ def test_a_list_that_became_no_vector_is_refused_and_nothing_is_lost(change, err
     with step.arrays() as theta:  # it can be entered again
         theta[0] = 5.0
     assert [p.data for p in parameters] == [5.0, -1.0]
-
-
-def test_a_recurrence_that_reads_several_stages_back_is_a_loop_backwards_too() -> None:
-    def delayed(w: list[Value], x: list[Value]) -> Value:
-        h = [*w[:3]]
-        for number in x:
-            h.append(tg.tanh(tg.sin(h[-1] * w[3]) * w[4] + h[-3] * number))
-        return h[-1] * h[-2]
-
-    numbers, inputs = [0.5, -0.25, 0.75, 0.9, 0.4], [math.sin(i) for i in range(30)]
-    check(delayed, numbers, [inputs], [(30,)], must_run=True)
-    source = compiled(delayed, numbers, [inputs], [(30,)])[0].source
-    assert source.count("for t in reversed(range(") == 1
-    assert len(source.splitlines()) < 120
 
 
 def test_a_variable_gets_a_number_if_its_name_is_taken_often() -> None:

@@ -404,26 +404,6 @@ def test_fit_is_that_of_numpy() -> None:
     assert np.allclose(*found, 1e-10)
 
 
-def test_fit_of_whole_batches_and_a_loss_of_nan() -> None:
-    def loss(rows: Any, targets: Any) -> Value:
-        return tg.sum([(z[0] - t) ** 2 for z, t in zip(rows, targets, strict=True)]) / len(rows)
-
-    def fit(model: nn.Module) -> list[float]:
-        sgd = optim.SGD(model.parameters(), 0.1)
-        history = tg.fit(model, loss, (X, y), sgd, epochs=1, batched=True, backend="jax", progress=False)
-        assert history.compiled
-        return [p.data for p in model.parameters()]
-
-    X, y = programs.normal(6, 2), programs.normal(6)
-    fit(nn.Sequential(nn.Dense(2, 3, "tanh", rng=0), nn.BatchNorm(3), nn.Dense(3, 1, rng=1)))
-    model = nn.Dense(2, 1, rng=0)
-    before = [p.data for p in model.parameters()]
-    assert before != (moved := fit(model))
-    y[3] = math.inf
-    with pytest.warns(UserWarning, match="inf"):
-        assert fit(model) == moved
-
-
 # --- Errors ----------------------------------------------------------------------------------------------------
 def compiled(**options: Any) -> Any:
     w = Value(1.0)

@@ -195,15 +195,6 @@ def test_a_second_program_is_not_made_for_ever() -> None:
     assert "range(27)" in step.source
 
 
-def test_old_lengths_are_dropped_and_come_back_without_a_comparison() -> None:
-    step = tg.compile(encoder, LAYER)
-    for length in [*range(5, 45), 5]:
-        step.value_and_grad(normal(2, length, 2), normal(2))
-    assert len(step._programs.kept) == 32
-    assert len({id(made.lengths) for made in step._programs}) == 1
-    assert step._latest.verified
-
-
 def test_all_that_a_program_does_goes_with_every_length() -> None:
     for dtype, tolerance in (("float64", 1e-12), ("float32", 1e-4)):
         step = tg.compile(recurrent, LAYER[:-3], dtype)

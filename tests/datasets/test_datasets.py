@@ -8,7 +8,6 @@ import gzip
 import hashlib
 import importlib.resources
 import math
-import os
 import random
 import sys
 from pathlib import Path
@@ -308,15 +307,3 @@ def test_without_download_the_network_is_left_alone(monkeypatch: pytest.MonkeyPa
         with pytest.raises(FileNotFoundError, match=r"not found .*: name the folder .*, or leave download=False"):
             datasets.mnist(download=False)
     pooch.retrieve.assert_not_called()
-
-
-@pytest.mark.skipif("TINYGRAD_EDU_DATA" not in os.environ, reason="$TINYGRAD_EDU_DATA names no folder with MNIST")
-def test_mnist_itself() -> None:
-    data = datasets.mnist()
-    assert data.X_train.shape == (60_000, 784)
-    assert data.X_test.shape == (10_000, 784)
-    assert (data.X_train.min(), data.X_train.max()) == (0.0, 1.0)
-    assert data.X_train.mean() == pytest.approx(0.1307, abs=1e-4)  # the mean and deviation that everyone uses
-    assert data.X_train.std() == pytest.approx(0.3081, abs=1e-4)
-    assert data.y_train[:5].tolist() == [5, 0, 4, 1, 9]
-    assert np.bincount(data.y_test).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]

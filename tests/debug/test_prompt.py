@@ -1,13 +1,11 @@
 """The stepping prompt: its commands, a pseudo-terminal in every Python at hand and in IPython, and a pipe."""
 
 import functools
-import gc
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tracemalloc
 from pathlib import Path
 
 import graphs
@@ -243,22 +241,3 @@ def test_a_notebook_without_a_keyboard_says_what_to_do(monkeypatch, capsys):
     monkeypatch.setattr("builtins.input", no_input)
     run(neuron())
     assert 'no keyboard here. Give the commands: tg.debug.run(loss, "n", "why w").' in capsys.readouterr().out
-
-
-def test_a_session_of_a_hundred_commands_leaks_nothing(capsys, living):
-    def session():
-        commands = ["n", "b", "forward", "n", "set a 1", "why a", "watch a.grad", "p a.grad", "c", "restart"]
-        Prompt(Machine(neuron(), variables={})).session(commands * 10)
-        capsys.readouterr()
-        gc.collect()
-
-    session()
-    tracemalloc.start()
-    try:
-        session()
-        before = tracemalloc.get_traced_memory()[0]
-        session()
-        assert tracemalloc.get_traced_memory()[0] - before < 20_000
-    finally:
-        tracemalloc.stop()
-    assert living(Machine) == living(Prompt) == 0

@@ -142,33 +142,6 @@ def two_targets_for_one_example(model: Any) -> Value:
     return result
 
 
-def an_encoder_and_a_decoder(model: Any) -> Value:
-    encoder = nn.MLP(3, [3], "tanh", rng=1)
-    both = [*encoder.parameters(), *model.parameters()]
-    for _ in range(20):
-        for p in both:
-            p.grad = 0.0
-        result = squares(lambda x: model(encoder(x)))
-        result.backward()
-        descend(both, 0.01)
-    return result
-
-
-def best_weights(model: Any) -> Value:
-    """Early stopping that goes back to the best weights."""
-    best, kept = float("inf"), [p.data for p in model.parameters()]
-    for _ in range(30):
-        model.zero_grad()
-        result = squares(model)
-        result.backward()
-        if result.data < best:
-            best, kept = result.data, [p.data for p in model.parameters()]
-        descend(model.parameters(), 0.03)
-    for p, x in zip(model.parameters(), kept, strict=True):
-        p.data, p.grad = x, 0.0
-    return squares(model)
-
-
 def dropped_out(model: Any) -> Value:
     rng = random.Random(0)
 
@@ -177,37 +150,6 @@ def dropped_out(model: Any) -> Value:
         return model.layers[2](model.layers[1](hidden))[0]
 
     return loop(40, loss=lambda _: squares(forward))(model)
-
-
-def shuffled_together(model: Any) -> Value:
-    rng, rows = random.Random(0), list(zip(XS, YS, strict=True))
-
-    def shuffled(model: Any) -> Any:
-        rng.shuffle(rows)
-        return squares(model, *zip(*rows, strict=True))
-
-    return loop(loss=shuffled)(model)
-
-
-def noisy_gradients(parameters: Any) -> None:
-    rng = random.Random(0)
-    for p in parameters:
-        p.grad += rng.gauss(0, 0.01)
-
-
-def nesterov(model: Any) -> Value:
-    speed = dict.fromkeys(model.parameters(), 0.0)
-    for _ in range(20):
-        for p in model.parameters():
-            p.data += 0.9 * speed[p]  # look ahead, then the loss
-        model.zero_grad()
-        result = squares(model)
-        result.backward()
-        for p in model.parameters():
-            p.data -= 0.9 * speed[p]
-            speed[p] = 0.9 * speed[p] - 0.005 * p.grad
-            p.data += speed[p]
-    return result
 
 
 def clear(parameters: Any) -> None:
@@ -244,10 +186,8 @@ RIGHT: dict[str, Loop] = {
     "inputs that are Values": inputs_of_values,
     "adversaries": adversaries,
     "two targets for one example": two_targets_for_one_example,
-    "an encoder and a decoder": an_encoder_and_a_decoder,
     "evaluated in between": loop(after=lambda model, step: squares(model, XS[::-1], YS[::-1])),
     "gradients in between": loop(after=lambda model, step: tg.gradients(squares(model), model.parameters()[:2])),
-    "best weights": best_weights,
     "a frozen layer": loop(between=lambda p: clear(p[:24]), chosen=lambda p, step: p[24:]),
     "unfrozen later": loop(chosen=lambda p, step: p[24 if step < 10 else 0 :]),
     "alternating layers": loop(chosen=lambda p, step: p[24:] if step % 2 else p[:24]),
@@ -256,10 +196,7 @@ RIGHT: dict[str, Loop] = {
         chosen=lambda p, step: p if step % 2 else (),
     ),
     "dropped out": dropped_out,
-    "shuffled together": shuffled_together,
     "a schedule": loop(rate=0.04, decline=0.9),
-    "noisy gradients": loop(between=noisy_gradients),
-    "Nesterov": nesterov,
     "a line search": line_search,
     "float targets of 0": loop(loss=lambda model: squares(model, XS, [0.0] * 4)),
     "a tiny rate": loop(rate=1e-9),
@@ -268,7 +205,7 @@ RIGHT: dict[str, Loop] = {
 
 
 # One pass does not tell whether these are meant: blame asks.
-ASKED = ("micro-batches", "two losses", "accumulated every second step", "noisy gradients")
+ASKED = ("micro-batches", "two losses", "accumulated every second step")
 
 
 FORGOTTEN = ("tanh", "not zeroed", "accumulated")

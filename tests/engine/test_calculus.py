@@ -234,16 +234,6 @@ def test_no_grad_is_read_or_written() -> None:
     assert (x.grad, y.grad, z.grad) == (10.0, 20.0, 30.0)
 
 
-def test_gradients_as_graphs_can_be_derived_again_and_run_backward() -> None:
-    x = Value(3.0)
-    (first,) = gradients(x**4, [x], create_graph=True)
-    (second,) = gradients(first, [x], create_graph=True)
-    (third,) = gradients(second, [x], create_graph=True)
-    assert [first.data, second.data, third.data, gradients(third, x)] == [108.0, 108.0, 72.0, 24.0]
-    (first + second).backward()
-    assert x.grad == 108.0 + 72.0
-
-
 # --- Arguments by position, what is returned beside, and the Hessian times a vector ------------------------------
 def line(x: Any, w: Any, *, shift: float = 0.0) -> Any:
     """A line."""
@@ -361,26 +351,6 @@ def test_three_levels(d, e, h) -> None:
     got = d(lambda x: e(lambda y: h(lambda z: x * y * y * z**3)(x * y))(x))(2.0)
     assert got == 12 * 6 * 2.0**5  # y: 3 x^3 y^4, its slope 12 x^3 y^3 at y = x: 12 x^6, and 72 x^5
     assert d(lambda x: x * e(lambda y: y * h(lambda z: x + y + z)(1.0))(1.0))(1.0) == 1.0
-
-
-def test_inner_derivatives_that_depend_on_outer_variables() -> None:
-    def g(x: Any, y: Any) -> Any:
-        return grad(lambda z: x * z**2 + y * z**3)(2.0)  # 4 x + 12 y
-
-    assert grad(g, (0, 1))(5.0, 7.0) == (4.0, 12.0)
-    assert hessian(lambda x, y: x * y * g(x, y), (0, 1))(1.0, 1.0) == ((8.0, 32.0), (32.0, 24.0))
-    assert grad(lambda t: jvp(cube, (2.0,), (t * t,))[1])(3.0) == 12 * 6.0
-    assert grad(lambda u: vjp(cube, 2.0)[1](u * u)[0])(3.0) == 12 * 6.0
-    pullbacks = []
-
-    def g(x: Any) -> Any:
-        value, pullback = vjp(lambda y: y**3, x)
-        pullbacks.append(pullback)
-        return value
-
-    assert grad(g)(2.0) == 12.0
-    (share,) = pullbacks[0](1.0)
-    assert share.data == 12.0
 
 
 def test_a_derivative_that_failed_leaves_no_trace() -> None:

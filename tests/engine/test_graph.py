@@ -149,18 +149,6 @@ def test_a_dropped_graph_is_freed_at_once(use: str, living: Callable[[], int]) -
     assert gc.collect() == 0
 
 
-def test_dropping_a_result_frees_what_only_it_used(living: Callable[[], int]) -> None:
-    x = Value(2.0)
-    middle = x * x
-    first, second = middle + x, middle.exp()
-    del first
-    assert living() == 3
-    del middle
-    assert living() == 3
-    del second
-    assert living() == 1
-
-
 def test_many_additions_are_freed(n: int, chain: tuple[Value, Value], living: Callable[[], int]) -> None:
     y = x = Value(1.0)
     for _ in range(n):

@@ -289,20 +289,6 @@ def test_compiled_is_the_same_descent(make: Any) -> None:
         assert all([type(x) for x in s] == [int, *[float] * optimizer.n_states] for s in optimizer.state.values())
 
 
-@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
-def test_eager_and_compiled_epochs_may_alternate(make: Any) -> None:
-    ends = []
-    for ways in ((False, False, False), (False, True, False), (True, False, True)):
-        model = classifier()
-        optimizer = make(model.parameters())
-        for epoch, compiled in enumerate(ways):
-            options = {"epochs": 1, "batch_size": 20, "seed": epoch, "progress": False}
-            fit(model, nn.cross_entropy, IRIS, optimizer, compiled=compiled, **options)
-        ends.append(numbers_of(optimizer))
-    assert ends[1] == pytest.approx(ends[0], rel=1e-12, abs=1e-12)
-    assert ends[2] == pytest.approx(ends[0], rel=1e-12, abs=1e-12)
-
-
 def hinge(score: Value, t: float) -> Value:
     return (1 - t * score).relu()
 

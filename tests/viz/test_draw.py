@@ -90,13 +90,6 @@ def test_a_dash_and_a_note_stand_for_gradients_until_a_backward_pass():
     assert "call backward()" not in draw(y).source
 
 
-@pytest.mark.parametrize("root", [Value(1.0), Value(Fraction(1, 3)), Value(math.nan, label="x")])
-def test_a_leaf_alone_is_a_picture(root):
-    (box,) = picture_of(root, {}).boxes
-    assert (box.id, box.kind, box.operation) == ("n0", "result", "")
-    assert b"<svg" in draw(root, slopes=True, heat=True).pipe()
-
-
 @pytest.mark.parametrize(
     ("expression", "text"),
     [
@@ -141,13 +134,6 @@ def test_parallel_arrows_stay_and_carry_their_slopes():
     assert source.count("n0 -> n1") == 2
     assert "label=<-0.3333>" in source
     assert "0.3333" not in draw(x / x).source
-
-
-@pytest.mark.parametrize("rule", ["exp", "relu", "tanh", "abs"])
-def test_a_slope_is_that_of_the_rule(rule):
-    (x,) = labelled(x=0.5)
-    (arrow,) = picture_of(getattr(tg, rule)(x) if rule != "abs" else abs(x), {}, slopes=True).arrows
-    assert arrow.slope == f"{tg.RULES[rule].shares(1.0, tg.RULES[rule].forward(0.5), 0.5)[0]:.4g}"
 
 
 def test_paths_are_highlighted_constants_included():
