@@ -213,12 +213,6 @@ def batch_norm_and_dropout_in_evaluation() -> Case:
     return lambda x, y: nn.mse(model(x)[0], y), model.parameters(), [normal(5, 3), normal(5, seed=1)]
 
 
-@case
-def one_layer_used_twice() -> Case:
-    layer, last = shaken(nn.Layer(3, 3, "tanh", rng=0)), nn.Neuron(3, "linear", rng=1)
-    return lambda x: last(layer(layer(x))) ** 2, parameters_of(last, layer), [normal(4, 3)]
-
-
 @program((5, 4), W=(2, 4), b=(2,), c=(4,))
 def autoencoder_with_tied_weights(W: Any, b: Any, c: Any, x: Any) -> Value:
     code = [tg.tanh(z) for z in added_up(W, x, b)]
@@ -274,18 +268,6 @@ CASES |= {
     "convolution_strided_and_padded": lambda: convolution((1, 4, 4), 2, 3, stride=2, padding=1),
     "convolution_1_by_1": lambda: convolution((3, 2, 2), 2, 1),
 }
-
-
-@program((3, 6), w=(3,), b=())
-def convolution_in_one_dimension(w: Any, b: Any, x: Any) -> Value:
-    z = [w[0] * x[i] + w[1] * x[i + 1] + w[2] * x[i + 2] + b for i in range(len(x) - 2)]
-    return tg.sum([a.tanh() for a in z]) / len(z)
-
-
-@program((3, 5), w=(3,))
-def convolution_with_zeros_of_the_input_at_the_ends(w: Any, x: Any) -> Value:
-    x = [0.0, *x, 0.0]
-    return tg.sum([tg.dot(w, x[i : i + 3]) ** 2 for i in range(len(x) - 2)])
 
 
 @case
@@ -400,21 +382,6 @@ def a_block_of_a_transformer() -> Case:
         return nn.mse(list(map(plus, X, hidden)), Y)
 
     return loss, parameters_of(*layers, first, second), [normal(2, 3, 4), normal(2, 3, 4, seed=1)]
-
-
-@case
-def a_small_language_model() -> Case:
-    tokens, places = nn.Embedding(4, 2, rng=0), nn.Embedding(3, 2, rng=1)
-    Q, K, V = (leaves(normal(2, 2, seed=i), "QKV"[i]) for i in range(3))
-    norm, head = nn.LayerNorm(2), shaken(nn.Dense(2, 4, rng=2))
-
-    def loss(context: Any, following: Any) -> Value:
-        X = [plus(tokens(i), places(t)) for t, i in enumerate(context)]
-        return nn.cross_entropy(head(list(map(plus, X, attended(norm(X), Q, K, V, causal=True)))), following)
-
-    parameters = [*parameters_of(tokens, places), *flat(Q, K, V), *parameters_of(norm, head)]
-    context = np.array([[0, 3, 1], [2, 2, 0], [3, 1, 1]])
-    return loss, parameters, [context, np.roll(context, -1, axis=1)]
 
 
 @case

@@ -107,7 +107,6 @@ def tokens(index: Any, target: Any) -> Value:
 
 
 table, classes = leaves(5, 3), leaves(4, 3)
-INDICES = np.random.default_rng(1).integers(4, size=(3, 7))
 
 
 def two_examples(x: Any) -> Value:

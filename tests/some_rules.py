@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from tinygrad_edu import RULES, Interval, Rule, elementary
+from tinygrad_edu import RULES, Interval, Rule, elementary, sigmoid, softplus, tanh
 from tinygrad_edu.testing.check.case import KINDS
 
 NAMES = {
@@ -29,23 +29,14 @@ SINC_SLOPE = "where(equal(x, 0), {}, (cos(x) * x - sin(x)) / (x * x))"
 
 WRONG: dict[str, Rule] = {
     # everywhere, on a window, beyond a size
-    "a constant": rule_of("exp(x)", "u * o * (1 + 5e-11)"),
-    "swapped": rule_of("x - y", "-u", "u"),
-    "a window": rule_of("tanh(x)", "u / cosh(x) ** 2 * (1 + 0.5 * ((x > 2) * (x < 2.000001)))"),
-    "a narrow window": rule_of("x * x", "u * 2 * x * where((x > 2) * (x < 2.000000001), 1.1, 1)"),
-    "beyond 1e3": rule_of("sin(x)", "u * cos(x) * where(x > 1e3, 1.001, 1)"),
     "beyond 1e200": rule_of("x * 3", "u * where(abs(x) > 1e200, 3.001, 3)"),
-    "0 at subnormals": rule_of("x * x", "u * where(abs(x) < 1e-310, 0, 2 * x)"),
     "1e-320 too much": rule_of("x * x", "u * 2 * x + where(x < 0, 1e-320, 0)"),
     "on one side of a tie": rule_of(
         "x / (x * y - 1)", "-u / (x * y - 1) ** 2", "-u * o * o * where(x > y, 1, 1.1)"
     ),
     # at single points
-    "at 2": rule_of("exp(x)", "u * o * where(equal(x, 2), 3, 1)"),
     "at 2, by ==": rule_of("exp(x)", "u * o * (3 if x == 2 else 1)"),
     "at 0.1, by !=": rule_of("exp(x)", "u * o * (1 if x != 0.1 else 1.5)"),
-    "at 1/3": rule_of("x * x", "u * 2 * x * where(equal(3 * x, 1), 3, 1)"),
-    "where x is 2": rule_of("x * y", "u * y * where(equal(x, 2), 0.5, 1)", "u * x"),
     "where x is 2, for y": rule_of("x * y", "u * y", "u * x * where(equal(x, 2), 0.5, 1)"),
     "at one corner": rule_of("x * y", "u * y", "u * x * where(equal(x, 2) * equal(y, 3), 0.5, 1)"),
     "at whole numbers": rule_of("x * x", "u * 2 * x * where(equal(x % 1, 0), 2, 1)"),
@@ -71,21 +62,14 @@ WRONG: dict[str, Rule] = {
     ),
     "sinc times y at 0": rule_of(f"{SINC} * y", "u * y * " + SINC_SLOPE.format(2), f"u * {SINC}"),
     # on ties
-    "doubled on ties": rule_of("x * x * y", "u * 2 * x * y * where(equal(x, y), 2, 1)", "u * x * x"),
-    "0 on ties": rule_of("x * x * y", "u * 2 * x * y * where(equal(x, y), 0, 1)", "u * x * x"),
     "moved on ties": rule_of("x + y", "u * (1 + equal(x, y))", "u * (1 - equal(x, y))"),
     "max, all to both": rule_of("maximum(x, y)", "u * where(x >= y, 1, 0)", "u * where(y >= x, 1, 0)", ties=True),
     "max, none to both": rule_of("maximum(x, y)", "u * where(x > y, 1, 0)", "u * where(y > x, 1, 0)", ties=True),
     "where x is 2 y": rule_of("x * x * y", "u * 2 * x * y * where(equal(x, 2 * y), 2, 1)", "u * x * x"),
     "on a circle": rule_of("x * x * y", "u * 2 * x * y * where(equal(x * x + y * y, 25), 2, 1)", "u * x * x"),
     # upstream
-    "u twice": rule_of("x * x", "u * u * 2 * x"),
-    "abs(u)": rule_of("x * x", "abs(u) * 2 * x"),
-    "no u": rule_of("x * x", "2 * x"),
     "no u in one share": rule_of("x * y", "u * y", "x"),
-    "u added": rule_of("x * x", "u + 2 * x - 1"),
     "u clipped": rule_of("x * x", "where(u > 1e6, 1e6, u) * 2 * x"),
-    "u in a window": rule_of("x * x", "u * 2 * x * where(abs(u - 1.37) < 1e-9, 2, 1)"),
     "u beside x": rule_of("x * x", "where(u > x, u, u * 1.1) * 2 * x"),
     "tanh of u": rule_of("x * x", "tanh(u) / tanh(1 + 0 * x) * 2 * x"),
     "not 0 for u = 0": rule_of("x * x", "u * 2 * x if u != 0 else 1 + 0 * x"),
@@ -131,6 +115,15 @@ def several(forward: str, shares: str) -> Rule:
     return Rule("mine", "mine", f, b, None)
 
 
+def mish(x: Any) -> Any:
+    return x * tanh(softplus(x))
+
+
+def mish_backward(upstream: Any, out: Any, x: Any) -> Any:
+    t = tanh(softplus(x))
+    return (upstream * (t + x * (1 - t * t) * sigmoid(x)),)
+
+
 MISTAKES: dict[str, tuple[Rule, str, str]] = {  # the rule, the kind, and a part of the message
     # upstream
     "no upstream": (rule_of("exp(x)", "exp(x)"), LINEAR, "for upstream -4, the share of x is not -4 * its slope"),
@@ -140,10 +133,8 @@ MISTAKES: dict[str, tuple[Rule, str, str]] = {  # the rule, the kind, and a part
     "two mistakes": (rule_of("tanh(x)", "1 - x * x"), LINEAR, "kind      upstream not used linearly"),
     # the formula
     "swapped": (rule_of("x * y", "u * x", "u * y"), FORMULA, "it is the slope of the other operand, y"),
-    "another input": (rule_of("x * y", "u * x", "u * y"), FORMULA, "the slope for x is wrong"),
     "a constant operand": (rule_of("x * y", "u * y", "0 * u"), FORMULA, "the operand is taken for a constant"),
     "upstream alone": (rule_of("x * y", "u", "u * x"), FORMULA, "the local slope is missing"),
-    "upstream alone for exp": (rule_of("exp(x)", "u"), FORMULA, "the local slope is missing"),
     "no sign in -": (rule_of("x - y", "u", "u"), FORMULA, "it is the slope of the other operand, x"),
     "twice": (rule_of("tanh(x)", "2 * u * tanh_slope(x)"), FORMULA, "a factor 2 is too many"),
     "a third": (rule_of("x * x * x", "u * x * x"), FORMULA, "a factor 3 is missing"),

@@ -1,6 +1,6 @@
 """All contenders for one step, the loss and all gradients: NumPy and JAX by hand, PyTorch, our backends, "auto".
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/contenders.py [--rounds N] [--quick] [--markdown] [--float32]
+    OMP_NUM_THREADS=1 python tests/benchmarks/contenders.py [--rounds N] [--quick] [--markdown]
 
 One thread. Milliseconds of the processor, not of the clock, so that other work on the machine counts less: the
 least of some blocks, in which contenders alternate. All must agree on the loss and the gradients before anything
@@ -170,18 +170,16 @@ OURS = ('"numpy"', '"python"', '"jax"', INSIDE)
 
 
 def main():
-    chosen = common.parser_of(
-        __doc__, 9, markdown="a table for a README", float32="in single precision"
-    ).parse_args()
+    chosen = common.parser_of(__doc__, 9, markdown="a table for a README").parse_args()
     settings = common.Settings(chosen)
     settings.seconds = min(settings.seconds, 0.05)
-    dtype = "float32" if chosen.float32 else "float64"
+    dtype = "float64"
     by_hand = {"NumPy": lambda name, case: case.step}
     backends = ["numpy", *(["jax"] if "jax" in HAVE else []), "auto"]
     if "jax" in HAVE:
         import jax
 
-        jax.config.update("jax_enable_x64", not chosen.float32)
+        jax.config.update("jax_enable_x64", True)
         by_hand["jax.jit"] = in_jax()
     if "torch" in HAVE:
         by_hand["PyTorch"] = in_torch()
@@ -189,11 +187,6 @@ def main():
     for name, (full, small) in CASES.items():
         print(name, file=sys.stderr, flush=True)
         case = small() if chosen.quick else full()
-        for owner in (case, getattr(case, "rival", case)):
-            for key, x in vars(owner).items():
-                if isinstance(x, np.ndarray):
-                    setattr(owner, key, x.astype(dtype))
-        case.arrays, case.batch = ([x.astype(dtype) for x in arrays] for arrays in (case.arrays, case.batch))
         rows.append(measured(name, case, by_hand, backends, dtype, settings))
     names = [*by_hand, *OURS, '"auto"', "auto chose"]
     header = [f"ms, {dtype}", *names, "best of ours / of theirs", "auto / best method"]

@@ -1,14 +1,12 @@
-"""How fast an eager step is, and how large a node is: tinygrad_edu beside micrograd and microgpt.
+"""How fast an eager step is, and how large a node is: tinygrad_edu beside micrograd 0.1.0.
 
     python tests/benchmarks/eager.py [--rounds N] [--quick]
 
-Beside micrograd 0.1.0, whose nodes hold closures; each workload is forward + zero_grad + backward:
+Each workload is forward + zero_grad + backward:
   moons   the step of micrograd's demo notebook without the update: MLP 2-16-16-1, 100 points, hinge + 1e-4 L2
   chain   10,000 additions, y = y + x
   fit     a step of full-batch training, MLP 2-8-8-1, 100 points, hinge, gradient descent: our `fit` on Values
           beside the loop that micrograd's users write, three steps each time
-Beside microgpt's engine, whose nodes hold the local slopes instead:
-  5, 50, 500  so many nodes: relu(w x + w); sums, products, quotients, powers and a logarithm; eight of these
 
 Both engines run the same lines of this file, with their own MLP, the same weights and the same points. Each has a
 process of its own, so that neither collects the other's garbage. A block counts whole: its mean holds the full
@@ -31,12 +29,11 @@ import tracemalloc
 import common
 from common import MICROGRAD, installed, number, ratio
 
-OURS, MICROGPT = "tinygrad_edu", "microgpt"
-WORKLOADS = {  # the other engine, and the title
-    "moons": (MICROGRAD, "two-moons step, MLP 2-16-16-1, 100 points"),
-    "chain": (MICROGRAD, "chain of 10,000 additions"),
-    "fit": (MICROGRAD, "a step of fit on Values, MLP 2-8-8-1, 100 points"),
-    **{n: (MICROGPT, f"{n} nodes") for n in ("5", "50", "500")},
+OURS = "tinygrad_edu"
+WORKLOADS = {
+    "moons": "two-moons step, MLP 2-16-16-1, 100 points",
+    "chain": "chain of 10,000 additions",
+    "fit": "a step of fit on Values, MLP 2-8-8-1, 100 points",
 }
 
 
@@ -129,66 +126,27 @@ class Chain(Step):
         return y
 
 
-class Small(Step):
-    """A graph of a few nodes, many times."""
-
-    def __init__(self, Value, f, steps):
-        self.x, self.w, self.f, self.steps = Value(0.5), Value(1.5), f, steps
-
-    def parameters(self):
-        return [self.x, self.w]
-
-    def zero_grad(self):
-        self.x.grad = self.w.grad = 0.0
-
-    def forward(self):
-        return self.f(self.x, self.w)
-
-    def step(self):
-        for _ in range(self.steps):
-            total = super().step()
-        return total
-
-
-def layer(x, w):
-    y = x
-    for _ in range(9):
-        y = (y * w + x) * 0.5 + x**2 / (w + 1)
-    return (y**2 + 1).log()
-
-
-SMALL = {
-    "5": (lambda x, w: (w * x + w).relu(), 400),
-    "50": (layer, 40),
-    "500": (lambda x, w: sum((layer(x, w) for _ in range(8)), x), 5),
-}
-
-
 def count_nodes(root):
     seen, stack = set(), [root]
     while stack:
         node = stack.pop()
         if node not in seen:
             seen.add(node)
-            stack += node._children if hasattr(node, "_children") else node._prev
+            stack += node._prev
     return len(seen)
 
 
 # --- One engine in a process of its own: answers a line of JSON for each line of JSON ---------------------------
 def work(engine):
-    data, MLP = json.loads(input()), None
+    data = json.loads(input())
     if engine == MICROGRAD:
         from micrograd.engine import Value
         from micrograd.nn import MLP
-    elif engine == MICROGPT:
-        from published import LocalGrads as Value
     else:
         from tinygrad_edu import Value
         from tinygrad_edu.nn import MLP
-    workloads = {name: Small(Value, *small) for name, small in SMALL.items()}
-    if MLP:
-        trained = Fit(Value, MLP, *data, fit=None if engine == MICROGRAD else fit)
-        workloads |= {"moons": Moons(Value, MLP, *data), "chain": Chain(Value), "fit": trained}
+    trained = Fit(Value, MLP, *data, fit=None if engine == MICROGRAD else fit)
+    workloads = {"moons": Moons(Value, MLP, *data), "chain": Chain(Value), "fit": trained}
     for line in sys.stdin:
         command, name, *arguments = json.loads(line)
         answer = {"examine": examine, "block": block}[command](workloads[name], *arguments)
@@ -262,10 +220,10 @@ def report(settings, steps):
     from tinygrad_edu.datasets import moons
 
     common.machine(settings)
-    engines = {name: Engine(name, moons(100)) for name in (MICROGRAD, MICROGPT, OURS)}
-    for workload, (rival, title) in WORKLOADS.items():
+    engines = {name: Engine(name, moons(100)) for name in (MICROGRAD, OURS)}
+    for workload, title in WORKLOADS.items():
         common.title(title, settings)
-        pair = (engines[name].contenders(workload, steps, name) for name in (rival, OURS))
+        pair = (engines[name].contenders(workload, steps, name) for name in engines)
         (theirs, their_graph), (ours, our_graph) = pair
         common.compare(theirs | ours, 1e-9)
         blocks, rows = common.interleaved(theirs | ours, settings.rounds), []

@@ -192,12 +192,6 @@ def test_a_label_that_looks_like_a_name_of_ours_is_kept() -> None:
     assert program.run([0.5, -1.0, 0.25], [[1.0, 2.0]])[0] == [math.tanh(-1.25)]
 
 
-def test_expressions_that_are_equal_are_computed_once() -> None:
-    program, _ = compiled(lambda w: tg.softplus(w[0]) + tg.sigmoid(w[0]) * tg.exp(w[1]) + tg.exp(w[1]), [1.0, 2.0])
-    assert program.source.count("= exp(-") == 2  # e^-|x| of softplus and sigmoid, and e^-|x| of x/2 in its slope
-    assert program.source.count("exp(w1)") == 1
-
-
 def test_what_the_outputs_do_not_use_is_left_out() -> None:
     def function(w, x):
         (w[1] * x).exp()

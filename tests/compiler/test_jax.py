@@ -198,32 +198,6 @@ def test_the_source_is_what_a_person_would_write_and_runs_alone() -> None:
     assert np.allclose(slopes, gradient, 0, 1e-15)
 
 
-@pytest.mark.filterwarnings("ignore:.*does not use")
-@pytest.mark.parametrize(
-    ("order", "split"),
-    [
-        ("ABCDuuuu", "jnp.split(parameters[:4], [2])"),
-        ("uuABuuCD", "jnp.split(parameters[:8], [4])"),
-        ("ACBD", "jnp.split(part_1.reshape(2, 2), [1], axis=1)"),
-        ("ABuCuD", "jnp.split(parameters[:6], [2])"),
-    ],
-)
-def test_the_gradient_of_parameters_in_any_order_and_of_unused_ones(order: str, split: str) -> None:
-    values = {name: Value(0.5 + i) for i, name in enumerate("ABCD")}
-    parameters = [values[name] if name in values else Value(9.0) for name in order]
-    rows = [values["A"], values["B"]], [values["C"], values["D"]]
-
-    def loss(x: Any) -> Value:
-        (a, b), (c, d) = rows
-        z = [a * x[0] + b * x[1], tg.tanh(c * x[0]) + tg.tanh(d * x[1])]
-        return z[0] * z[1]
-
-    step, X = tg.compile(loss, parameters, backend="jax"), np.random.default_rng(0).normal(size=(3, 2))
-    _, gradient = step.value_and_grad(X)
-    assert np.allclose(gradient, tg.compile(loss, parameters).value_and_grad(X)[1], 1e-13)
-    assert split in step.source
-
-
 def test_gradients_per_example_read_slices_and_are_not_copied() -> None:
     step, _, (X, Y) = classifier()
     each = step.per_example_grads(X, Y)
@@ -389,19 +363,6 @@ def test_training_without_a_batch_and_without_a_block() -> None:
             update([1.0, 1.0])
             numbers.append(w.data)
     assert found["jax"] == pytest.approx(found["numpy"], rel=1e-14)
-
-
-def test_fit_is_that_of_numpy() -> None:
-    data, found = tg.datasets.iris(standardize=True), []
-    for backend in ("numpy", "jax"):
-        model = nn.MLP(4, [5, 3], rng=0)
-        optimizer = optim.Adam(model.parameters(), lr=0.01)
-        options = {"validation": (data.X_test, data.y_test), "patience": 2, "backend": backend}
-        history = tg.fit(model, nn.cross_entropy, data, optimizer, epochs=5, progress=False, **options)
-        assert history.compiled
-        rows = [[row["loss"], row["accuracy"], row["validation loss"]] for row in history.epochs]
-        found.append([*np.ravel(rows), *(p.data for p in model.parameters())])
-    assert np.allclose(*found, 1e-10)
 
 
 # --- Errors ----------------------------------------------------------------------------------------------------

@@ -207,16 +207,6 @@ def test_all_that_a_program_does_goes_with_every_length() -> None:
         assert "def build(parameters, B, dtype=np.float64, T=9):" in step.source
 
 
-def test_derivatives_after_those_of_another_length() -> None:
-    step, vector = tg.compile(encoder, LAYER), normal(len(LAYER))
-    for length in (9, 20, 6):
-        batch = normal(3, length, 2), normal(3)
-        step.value_and_grad(*batch)
-        alone = tg.compile(encoder, LAYER)
-        np.testing.assert_allclose(step.per_example_grads(*batch), alone.per_example_grads(*batch), 1e-9, 1e-12)
-        np.testing.assert_allclose(step.hvp(*batch, vector), alone.hvp(*batch, vector), 1e-9, 1e-12)
-
-
 def test_training_on_many_lengths() -> None:
     """Compiled and eager training make the same steps; a batch may hold several lengths."""
     batches = [(normal(4, n, 2), normal(4)) for n in (8, 13, 6, 13)]

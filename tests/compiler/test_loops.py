@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import recurrences as of
-from comparing import check, compare, examples_of, search, used, values
+from comparing import check, compare, examples_of, search, used
 from programs import columns, flat, linear, plus
 from recurrences import LOOPS, OWN, X, blocks, leaves, normal, recurrent, tanh
 
@@ -57,18 +57,6 @@ def test_recurrences_become_loops(name: str) -> None:
     np.testing.assert_allclose(outputs, expected, 1e-12, 1e-12)
 
 
-def test_embeddings_and_classes_are_indices_and_all_states_may_be_outputs() -> None:
-    step = compare(of.tokens, flat(of.table, of.U, of.classes), of.INDICES, of.INDICES[:, ::-1])
-    assert n_loops(step)[0]
-    with pytest.raises(IndexError, match=r"target has the indices 0 to 3, got 4"):
-        step.value_and_grad(of.INDICES, of.INDICES + 1)
-    step = tg.compile(lambda x: recurrent(x), flat(of.W, of.U, of.b))
-    found = step.predict(X)
-    expected = [[[h.data for h in state] for state in recurrent(values(x))] for x in X]
-    np.testing.assert_allclose(found, expected, 1e-12)
-    assert n_loops(step) == (1, 0)
-
-
 k, start = Value(0.3, label="k"), Value(1.5, label="start")
 
 
@@ -91,20 +79,6 @@ def test_an_equation_of_a_thousand_steps_is_a_page_of_numpy_and_of_python() -> N
     stage = [line.rpartition(" = ")[2] for line in forward if line.startswith(" " * 8)]
     assert stage
     assert not [text for text in stage if "[" in text]  # what the stage before has computed is in variables
-
-
-def test_no_step_of_an_equation_stays_in_front_of_its_loop() -> None:
-    x, y, z, r = state = leaves(4)
-
-    def lorenz() -> Value:
-        p, q, s = x, y, z
-        for _ in range(100):
-            p, q, s = p + 0.05 * (q - p), q + 0.005 * (p * (r - s) - q), s + 0.005 * (p * q - 2.7 * s)
-        return p * q * s
-
-    step = compare(lorenz, state)
-    assert "for t in range(100):" in step.source
-    assert step.source.count("\n") < 80
 
 
 # --- Stages with weights of their own ---------------------------------------------------------------------------
@@ -137,17 +111,6 @@ def test_large_weights_are_not_gathered(monkeypatch: pytest.MonkeyPatch) -> None
     for order, n in (range(of.N), 1), (range(of.N)[::-1], 1), ([3, 1, 0, 5, 2, 4], 0):
         function = blocks(lambda t, h, order=order: tanh(plus(linear(of.Ws[order[t]], h), of.bs[order[t]])))
         assert n_loops(compare(function, flat(of.Ws, of.bs, of.v), X)) == (n, n)
-
-
-def test_python_reads_inputs_in_the_loop() -> None:
-    def loss(x: Any) -> Value:
-        h = Value(0.5)
-        for now in x:
-            h = tg.tanh(of.w * h + of.b[0] * now)
-        return h * h
-
-    step = compare(loss, [of.w, of.b[0]], normal(3, 40), backend="python")
-    assert re.search(r"inputs\[0\]\[[^\]]*\bt\b", step.source)
 
 
 def varying_distances(x: Any) -> Value:

@@ -83,25 +83,6 @@ def test_a_refusal_is_raised_whatever_the_function_does_with_it(handles: str, us
     assert (type(w), w.data) == (Value, 2.0)
 
 
-def test_an_error_that_the_engine_raises_too_may_be_caught() -> None:
-    w = Value(2.0)
-
-    def function(x: Any) -> Any:
-        try:
-            return w * x * "2"
-        except TypeError:
-            return w * x * 2.0
-
-    assert tg.compile(function, [w]).predict([1.0]).tolist() == [4.0]
-
-
-def test_functions_of_numpy_are_operations_of_a_placeholder_too() -> None:
-    w = Value(2.0)
-    assert tg.compile(lambda x: np.exp(w * x), [w]).predict([1.0]).tolist() == [np.exp(2.0)]
-    with pytest.raises(TypeError, match="floor"):
-        tg.compile(lambda x: np.floor(w * x), [w]).predict([1.0])
-
-
 @pytest.mark.parametrize("name", ["<cell 1>", "<cell 2>", placeholder.PACKAGE.rstrip("/\\") + "_of_mine.py"])
 def test_the_line_is_found_in_code_without_a_file_or_beside_a_folder_of_a_similar_name(name: str) -> None:
     source = "def function(x):\n    y = x * 2\n    return [y.exp()][0] if y > 1 else x\n"

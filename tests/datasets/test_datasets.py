@@ -191,13 +191,6 @@ def test_found_in_root(files: dict[str, bytes], tmp_path: Path, packed: bool) ->
     assert len(data.show(3).splitlines()) == 1 + 14
 
 
-def test_the_first_few(files: dict[str, bytes], tmp_path: Path) -> None:
-    everything, few = datasets.mnist(put(tmp_path, files)), datasets.mnist(tmp_path, limit=4)
-    assert (few.X_train == everything.X_train[:4]).all()
-    assert few.y_train.tolist() == everything.y_train[:4].tolist()
-    assert len(few.X_test) == len(few.y_test) == 3
-
-
 REMEDY = "name the folder with MNIST's four files by mnist(root) or $TINYGRAD_EDU_DATA."
 
 

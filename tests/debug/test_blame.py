@@ -2,17 +2,15 @@
 
 import math
 from collections.abc import Callable
-from fractions import Fraction
 from typing import Any
 
 import pytest
 from graphs import XS, YS, descend, squares
 from hypothesis import given
-from hypothesis import strategies as st
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn, rule, topological_order
-from tinygrad_edu.debug import Blame, Machine, blame, why
+from tinygrad_edu.debug import Machine, blame, why
 from tinygrad_edu.debug.causes import SERIOUS
 from tinygrad_edu.testing import Program, programs
 
@@ -224,13 +222,6 @@ def test_random_programs_are_in_order_or_have_a_maker(program: Program) -> None:
     assert repr(blame(root))
 
 
-@given(programs(rules=["add", "mul", "sub", "relu", "pow_n"], kind=Fraction), st.integers(1, 5))
-def test_fractions(program: Program, upstream: int) -> None:
-    root = program.graph()[-1]
-    assert isinstance(blame(root, Fraction(upstream)), Blame)
-    assert {finding.kind for finding in blame(root).findings}.isdisjoint({"nan", "inf", "unreached"})
-
-
 def test_a_factor_of_zero_stops_the_gradient() -> None:
     a, x, w = Value(0.5, label="a"), Value(2.0, label="x"), Value(0.0, label="w")
     found = blame(tg.tanh(a * x + 1) * w, parameters=[a, w])
@@ -362,22 +353,6 @@ def test_a_dead_relu_of_a_class_of_ones_own() -> None:
     loss = sum((sum((wi * xi for wi, xi in zip(w, x, strict=True)), b).relu() - y) ** 2 for x, y in rows)
     loss.backward()
     assert blame(loss).made.startswith("dead relu")
-
-
-def test_which_number_was_changed() -> None:
-    a, b, c = Value(2.0, label="a"), Value(3.0, label="b"), Value(-1.0, label="c")
-    d = a * b
-    y = d + c.relu() * a
-    assert not blame(y, parameters=[a, b])
-    b.data = 7.0
-    assert [f.node for f in blame(y, parameters=[]).findings if f.kind == "changed"] == [b]
-    b.data = 3.0
-    d.data = 1.0
-    assert [f.node for f in blame(y, parameters=[]).findings if f.kind == "changed"] == [d]
-    x = Value(4.0, label="x")
-    root = x.sqrt().log()
-    x.data = -4.0  # where sqrt is not defined
-    assert blame(root).made == "x was changed after the forward pass"
 
 
 def test_nan_stays_nan() -> None:

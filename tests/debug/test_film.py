@@ -1,11 +1,9 @@
 """A training on film: what is recorded, what is blamed, and what stays untouched."""
 
 import json
-import math
 import re
 import threading
 import weakref
-from array import array
 
 import pytest
 from graphs import descend, squares
@@ -13,7 +11,7 @@ from graphs import descend, squares
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn, optim
 from tinygrad_edu.debug import film, record
-from tinygrad_edu.debug.training import TrainingLog, unit_of
+from tinygrad_edu.debug.training import unit_of
 from tinygrad_edu.engine.watch import recorders
 
 
@@ -94,18 +92,6 @@ def test_graphs_of_several_shapes():
     assert json.loads(re.search(r'"film":(\[.*?\]\]\])', running.to_html())[1])[0][0] == 3
 
 
-def test_parameters_of_one_label_are_told_apart():
-    w = [Value(1.5, label="w"), Value(-0.5, label="w"), Value(2.0)]
-
-    class Model:
-        def parameters(self):
-            return w
-
-    with record(Model()) as running:
-        (w[0] * 2.0 + w[1] * 3.0 + w[2] * 4.0).backward()
-    assert gradients(running[0]) == {"w#0": 2.0, "w#1": 3.0, "parameter2": 4.0}
-
-
 def test_nothing_to_blame():
     told = train(nn.MLP(3, [4, 1], "tanh", rng=0), steps=5).blame()
     assert (repr(told), told.step, told.kind, told.sentence) == ("nothing to blame in 5 steps", None, "", "")
@@ -158,15 +144,6 @@ def test_dead_units_are_one_line_at_the_end():
     assert told.sentence.startswith("3 of 3 units of layer0 are dead")
 
 
-def test_a_unit_that_rested_longer_before_is_not_dead_yet():
-    training = TrainingLog(("layer0.neuron0.w0", "layer0.neuron1.w0"))
-    for step, silent in enumerate([False] + [True] * 30 + [False] + [True] * 40):
-        numbers = array("d", [step, 1.0]), array("d", [0.0, 0.0]), array("d", [1.0, 0.0 if silent else 1.0])
-        training.see(step, 1.0, *numbers, [()], [])
-    assert training.blame(20, numbers[0]).notes == ()
-    assert training.blame(20, numbers[0]).kind != "dead"
-
-
 @pytest.mark.parametrize(
     ("parameter", "unit"),
     [("layer0.neuron3.w2", "layer0.neuron3"), ("layer0.W3_12", "layer0.unit3"), ("layer0.b3", "layer0.unit3"),
@@ -174,15 +151,6 @@ def test_a_unit_that_rested_longer_before_is_not_dead_yet():
 )  # fmt: skip
 def test_the_unit_of_a_parameter(parameter, unit):
     assert unit_of(parameter) == unit
-
-
-def test_what_is_usual_is_the_largest_gradient_of_the_first_half():
-    watch, norms = TrainingLog(("w",)), [3.0, 1.0, math.inf, 2.0, 8.0, math.nan, 1.0, 5.0, 4.0, 9.0]
-    for n, norm in enumerate(norms):
-        watch._explodes(norm)
-        first_half = filter(math.isfinite, norms[: (n + 1) // 2])
-        assert watch.usual == max(first_half, default=0.0)
-        watch.norms.append(norm)
 
 
 def test_memory_is_bounded_and_what_happened_is_kept(monkeypatch):

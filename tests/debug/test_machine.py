@@ -7,7 +7,6 @@ import threading
 import pytest
 from graphs import chain, labelled, named, neuron
 
-import tinygrad_edu as tg
 from tinygrad_edu import Value, nn, topological_order
 from tinygrad_edu.debug import Machine, steps, tracing
 from tinygrad_edu.engine import value as engine_value
@@ -169,18 +168,6 @@ def test_source_lines_leave_nothing_behind_and_are_of_one_thread():
     assert len(origins._LINES) == len(before) + 1001
     del mine
     assert before == origins._LINES
-
-
-def test_a_traced_graph_compiles_copies_and_is_pickled():
-    import copy
-    import pickle
-
-    with tracing():
-        w = Value(3.0, label="w")
-        y = w * w + w.tanh()
-    for twin in (copy.deepcopy(y), pickle.loads(pickle.dumps(y))):
-        assert twin.data == y.data
-    assert tg.compile(lambda x: w * x, [w]).value_and_grad([1.0, 3.0]) == (6.0, [2.0])
 
 
 def test_a_machine_is_freed_with_its_graph(living):

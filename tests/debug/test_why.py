@@ -119,17 +119,6 @@ def test_a_million_million_paths_and_more() -> None:
     assert "about 2.82e+4,515 paths" in repr(answer)
 
 
-def test_a_chain_of_20_000_nodes() -> None:
-    x = y = Value(1.0, label="x")
-    for _ in range(20_000):
-        y = -y
-    answer = why(y, x)
-    assert answer.count == 1
-    assert answer.total == 1.0
-    assert len(answer.paths[0].nodes) == 20_001
-    assert "19,993 more ..." in repr(answer)
-
-
 def test_the_empty_path_of_the_root_and_no_path() -> None:
     y = Value(2.0, label="y") * 1
     y.label = "y"

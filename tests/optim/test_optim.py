@@ -394,20 +394,6 @@ def test_vectors_go_the_way_of_the_values(make: Any) -> None:
             assert optimizers[1].state[b] == pytest.approx(optimizers[0].state[a], rel=1e-12, abs=1e-12)
 
 
-@pytest.mark.parametrize("make", EVERY)
-def test_parameters_that_came_later_are_at_steps_of_their_own(make: Any) -> None:
-    values = [Value(1.0), Value(1.0)]
-    optimizer = make(values[:1])
-    descend(optimizer, 1.0, 2.0)
-    optimizer.parameters = values
-    vector = np.array(numbers(values))
-    with optimizer.arrays(vector) as step:
-        step([3.0, 3.0])
-    assert [optimizer.state[v][0] for v in values] == [3, 1]
-    ends = descend(moved(make, 1.0), 1.0, 2.0, 3.0)[-1], descend(moved(make, 1.0), 3.0)[-1]
-    assert vector.tolist() == pytest.approx(ends, rel=1e-14)
-
-
 def in_place(optimizer: Any, beta: float) -> None:
     optimizer.hyper[0]["beta"] = beta
 

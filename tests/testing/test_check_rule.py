@@ -15,7 +15,7 @@ import mpmath as mp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from some_rules import FORMULA, KINDS, LINEAR, MISTAKES, ROUNDING, SECOND, rule_of
+from some_rules import FORMULA, KINDS, LINEAR, MISTAKES, ROUNDING, SECOND, mish, mish_backward, rule_of
 
 import tinygrad_edu as tg
 from tinygrad_edu import RULES, Interval, Rule, Value
@@ -44,15 +44,6 @@ def refused(forward: Any, backward: Any, *arguments: Any, **declared_as: Any) ->
 
 
 # --- Rules of the user --------------------------------------------------------------------------------------
-
-
-def mish(x: Any) -> Any:
-    return x * tg.tanh(tg.softplus(x))
-
-
-def mish_backward(upstream: Any, out: Any, x: Any) -> Any:
-    t = tg.tanh(tg.softplus(x))
-    return (upstream * (t + x * (1 - t * t) * tg.sigmoid(x)),)
 
 
 def test_a_right_rule_is_found_right() -> None:
@@ -302,11 +293,6 @@ def test_so_is_a_reference_that_does_not_return(monkeypatch: pytest.MonkeyPatch)
 
 
 OVERFLOWS: dict[str, tuple[str, str, str]] = {
-    "-2 x e^(-x^2)": ("exp(-x * x)", "u * -2 * x * exp(-x * x)", "-inf * 0 is nan"),
-    "-(x + x) out": ("exp(-x * x)", "-(x + x) * o * u", "-inf * 0 is nan"),
-    "powers": ("exp(-pow(x, 2))", "u * -2 * x * o", "-inf * 0 is nan"),
-    "x e^(-x^2)": ("x * exp(-x * x)", "u * (1 - 2 * x * x) * exp(-x * x)", "-inf * 0 is nan"),
-    "x^2 e^(-x^2)": ("x * x * exp(-x * x)", "u * 2 * x * (1 - x * x) * exp(-x * x)", " * 0 is nan"),
     "a bump": ("1 / (1 + x * x)", "u * -2 * x * o * o", "-inf * 0 is nan"),
     "a bump by its quotient": ("1 / (1 + x * x)", "-2 * u * x / ((1 + x * x) * (1 + x * x))", "-inf / inf is nan"),
 }
@@ -314,7 +300,7 @@ OVERFLOWS: dict[str, tuple[str, str, str]] = {
 
 @pytest.mark.parametrize(
     ("forward", "share", "cause"),
-    [pytest.param(*o, id=n, marks=[] if "bump" in n else [pytest.mark.thorough]) for n, o in OVERFLOWS.items()],
+    [pytest.param(*o, id=n) for n, o in OVERFLOWS.items()],
 )
 def test_an_overflow_is_not_taken_for_a_kink(forward: str, share: str, cause: str) -> None:
     with pytest.raises(RuleMismatch) as caught:
@@ -330,11 +316,8 @@ def test_an_overflow_is_not_taken_for_a_kink(forward: str, share: str, cause: st
     [
         pytest.param("exp(-x * x)", "u * -2 * where(abs(x) < 1e10, x, 0) * o", marks=pytest.mark.slow),
         ("1 / (1 + x * x)", "u * -2 * (x * o) * o"),
-        pytest.param("exp(-x * x)", "u * -2 * (x * o)", marks=pytest.mark.thorough),
-        pytest.param("exp(-x * x)", "u * -2 * (x * exp(-x * x))", marks=pytest.mark.thorough),
-        pytest.param("exp(-x * x / 2)", "-u * x * o", marks=pytest.mark.thorough),
     ],
-    ids=["where", "bump", "the small factor first", "computed again", "nothing to double"],
+    ids=["where", "bump"],
 )
 def test_a_slope_in_which_nothing_overflows_is_right(forward: str, share: str) -> None:
     assert check_rule(rule_of(forward, share)).inputs > 500

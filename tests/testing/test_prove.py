@@ -13,7 +13,7 @@ from typing import Any
 import mpmath as mp
 import pytest
 from cases import OURS
-from some_rules import FORMULA, LINEAR, MISTAKES, RIGHT, ROUNDING, WRONG, rule_of
+from some_rules import FORMULA, LINEAR, MISTAKES, RIGHT, ROUNDING, WRONG, mish, mish_backward, rule_of
 from tqdm import tqdm
 
 import tinygrad_edu as tg
@@ -97,13 +97,6 @@ def test_a_rule_that_is_no_derivative_is_refuted() -> None:
 # --- Wrong rules ----------------------------------------------------------------------------------------------
 
 
-def test_a_wrong_slope_at_a_single_number_is_refuted() -> None:
-    exp = RULES["exp"]
-    wrong = altered(exp, lambda u, out, x: (u * out * e.where(e.equal(x, 2), 3, 1),))
-    with pytest.raises(Refuted, match=r"exp is refuted: at 2.0 the slope for input 0 is 22.16"):
-        prove_rule(wrong)
-
-
 def test_a_difference_that_is_not_seen_to_be_0_is_no_jump() -> None:
     """The two forms of the logarithm at this number are equal, and do not cancel as formulas."""
     slope = "2 * tanh(x) / (1 + tanh(x) * tanh(x)) / pow(cosh(x), 2)"
@@ -117,12 +110,6 @@ def test_a_side_whose_slope_is_not_known_refutes_nothing() -> None:
     forward, share = "log1p(exp(maximum(x, 0)))", "u / (1 + exp(-maximum(x, 0))) * heaviside(x)"
     certificate = prove_rule(rule_of(forward, share, domain=(Interval(0, 1),)))
     assert certificate.formula[0].status == "undecided"
-
-
-def test_a_slope_outside_a_kink_is_refuted() -> None:
-    wrong = altered(RULES["abs"], lambda u, out, x: (u * (e.sign(x) + 7 * e.equal(x, 0)),))
-    with pytest.raises(Refuted, match=r"at 0.0 the slope"):
-        prove_rule(wrong)
 
 
 def test_a_cosine_is_not_taken_for_positive() -> None:
@@ -322,15 +309,6 @@ def test_an_altered_rule_is_not_certified(rule: Rule, mistake: int) -> None:
 
 
 # --- Right rules of others --------------------------------------------------------------------------------------
-
-
-def mish(x: Any) -> Any:
-    return x * tg.tanh(tg.softplus(x))
-
-
-def mish_backward(upstream: Any, out: Any, x: Any) -> Any:
-    t = tg.tanh(tg.softplus(x))
-    return (upstream * (t + x * (1 - t * t) * tg.sigmoid(x)),)
 
 
 def test_a_rule_of_the_user_is_certified_on_a_domain() -> None:

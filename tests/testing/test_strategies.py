@@ -173,26 +173,6 @@ def test_a_template_is_made_from_the_domain(domain: tuple[Interval, ...], expres
     test_stays_inside()
 
 
-@pytest.mark.parametrize(
-    "domain",
-    [(), (Interval(-1, 1),), (Interval(0.5, 1, open=True),), (Interval(low=0, open=True),), (Interval(high=0),)],
-)
-def test_a_template_for_fractions_is_rational(domain: tuple[Interval, ...]) -> None:
-    f = rule(lambda x: x / 1, name="f", backward=plain_backward, domain=domain)
-
-    @steady
-    @given(programs([f], max_nodes=20, kind=Fraction))
-    def test_stays_exact(program: Program) -> None:
-        session: dict[str, Any] = {}
-        exec(repr(program), session)
-        assert all(type(node.data) is Fraction for node in topological_order(program.graph()[-1]))
-        assert all(
-            node.parents[0].data in interval for node in program.graph() if node.rule is f for interval in domain
-        )
-
-    test_stays_exact()
-
-
 def test_rules_of_several_inputs_are_drawn_when_asked_for() -> None:
     rule(lambda x, y: x - y, name="two", backward=plain_backward, domain=(Interval(low=0), Interval()))
     rule(lambda *xs: xs[0], name="some", backward=plain_backward, n_inputs=None)
@@ -348,10 +328,6 @@ def test_networks_are_small_and_have_one_output(inputs: int, width: int, layers:
     out.backward()
     assert net.layers[-1].neurons[0].b.grad == 1.0
     assert topological_order(out)
-
-
-def test_the_largest_network_is_drawn() -> None:
-    assert shape(find(networks(), lambda net: shape(net) == (3, [4, 4, 1]), settings=searching)) == (3, [4, 4, 1])
 
 
 def test_a_failure_prints_the_call_that_makes_the_network() -> None:

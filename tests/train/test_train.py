@@ -335,13 +335,6 @@ def test_many_examples_are_evaluated_by_a_program_of_the_same_result() -> None:
         evaluate(model, lambda score, t: score.log(), (X, y))
 
 
-def test_float32_is_near() -> None:
-    options = {"data": IRIS, "epochs": 2}
-    losses = [fitted(nn.cross_entropy, classifier(), dtype=f"float{n}", **options)[1]["loss"] for n in (32, 64)]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-    assert losses[0] != losses[1]
-
-
 # --- What is trained eagerly, and why ---------------------------------------------------------------------------
 class Clipped(optim.SGD):
     def step(self) -> None:

@@ -182,14 +182,6 @@ def test_a_node_is_framed_with_the_parameters_it_belongs_to():
     assert [source.count(f"label=<{name}>") for name in ("layer0", "layer1", "neuron0", "neuron1")] == [1, 1, 2, 1]
 
 
-def test_what_joins_two_modules_belongs_to_the_one_around_both():
-    first, second = Value(1.0, label="block.a.w"), Value(2.0, label="block.b.w")
-    scopes = [".".join(box.scope) for box in picture_of(first * second, {}).boxes]
-    assert scopes == ["block.b", "block.a", "block"]
-    other = Value(3.0, label="head.w")
-    assert picture_of(first * other, {}).boxes[-1].scope == ()
-
-
 # --- Heat -----------------------------------------------------------------------------------------------------
 def test_heat_shades_by_the_logarithm_and_says_so():
     (x,) = labelled(x=1.0)
@@ -220,25 +212,6 @@ def test_the_legend_names_what_occurs():
 def test_every_magnitude_has_a_shade_in_the_legend(magnitudes):
     heat = Heat(magnitudes)
     assert {heat.shade(magnitude) for magnitude in magnitudes} <= set(heat.legend())
-
-
-def contrast(one, other):
-    """The contrast ratio of WCAG 2."""
-
-    def luminance(colour):
-        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-        return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-
-    low, high = sorted([luminance(one), luminance(other)])
-    return (high + 0.05) / (low + 0.05)
-
-
-def test_text_is_readable_on_every_shade_and_the_scale_darkens():
-    shades = Heat([1e-9, 1.0, 0.0, math.inf]).legend()
-    assert min(contrast(shade.fill, shade.ink) for shade in shades) > 4
-    onto_white = [contrast(colour, WHITE) for colour in SCALE]
-    assert onto_white == sorted(onto_white)
 
 
 # --- Names ----------------------------------------------------------------------------------------------------

@@ -299,20 +299,6 @@ def test_a_shared_node_is_written_out_once():
     ]
 
 
-def test_two_shared_nodes_of_one_label_are_told_apart():
-    a, b = Value(1.0, label="w"), Value(2.0, label="w")
-    y = a * a + b * b
-    first, second = (f"w#{topological_order(y).index(w)}" for w in (a, b))
-    assert [line.split("─ ")[1] for line in tree(y, ascii=False).splitlines()[1:]] == [
-        "1   grad –   *",
-        f"{first} = 1   grad –",
-        f"↑ {first}",
-        "4   grad –   *",
-        f"{second} = 2   grad –",
-        f"↑ {second}",
-    ]
-
-
 def test_tree_in_ascii_and_without_a_terminal(monkeypatch):
     x = Value(1.0, label="λ")
     assert tree(x * x + 1, ascii="yes") == tree(x * x + 1, ascii=True)
