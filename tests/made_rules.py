@@ -31,7 +31,6 @@ KINDS = (
 )
 
 # --- Expressions, with their slopes -------------------------------------------------------------------------
-
 UNARY = {  # the value, and the slope for the operand {0}
     "exp": ("exp({0})", "exp({0})"),
     "tanh": ("tanh({0})", "1 / pow(cosh({0}), 2)"),
@@ -104,8 +103,6 @@ def applied(row: tuple[str, ...], *operands: Term) -> Term:
 
 
 # --- Rules ----------------------------------------------------------------------------------------------------
-
-
 class Made(NamedTuple):
     """A rule, its text, the kind of its fault, and inputs and an upstream that show it; none for a right rule."""
 
@@ -260,9 +257,8 @@ PLANT: dict[str, Callable[[random.Random, Term, Interval], Made | None]] = dict(
     zip(KINDS, (at_a_point, on_a_tie, in_a_window, in_an_operand, beyond, at_subnormals, in_upstream), strict=True)
 )
 
+
 # --- Verdicts -------------------------------------------------------------------------------------------------
-
-
 def proof_of(made: Made, budget: float) -> str:
     """What prove_rule says of its formula: "certified", "refuted" or "undecided"."""
     try:

@@ -213,12 +213,6 @@ def batch_norm_and_dropout_in_evaluation() -> Case:
     return lambda x, y: nn.mse(model(x)[0], y), model.parameters(), [normal(5, 3), normal(5, seed=1)]
 
 
-@program((5, 4), W=(2, 4), b=(2,), c=(4,))
-def autoencoder_with_tied_weights(W: Any, b: Any, c: Any, x: Any) -> Value:
-    code = [tg.tanh(z) for z in added_up(W, x, b)]
-    return nn.mse(added_up(columns(W), code, c), x)
-
-
 @case
 def tied_embedding() -> Case:
     table, layer = nn.Embedding(4, 3, rng=0), nn.Dense(3, 3, "tanh", rng=1)
@@ -268,19 +262,6 @@ CASES |= {
     "convolution_strided_and_padded": lambda: convolution((1, 4, 4), 2, 3, stride=2, padding=1),
     "convolution_1_by_1": lambda: convolution((3, 2, 2), 2, 1),
 }
-
-
-@case
-def convolutions_on_top_of_each_other_with_pooling() -> Case:
-    first, second = leaves(normal(2, 1, 2, 2), "K"), leaves(normal(2, 2, 2, 2, seed=1), "L")
-    last = shaken(nn.Dense(2, 3, rng=2))
-
-    def loss(image: Any, y: Any) -> Value:
-        planes = [[[a.relu() for a in row] for row in c] for c in convolved([image], first)]
-        planes = [[[a.tanh() for a in row] for row in c] for c in convolved(planes, second, padding=1)]
-        return nn.cross_entropy(last([tg.max(flat(c)) for c in planes]), y)
-
-    return loss, [*flat(first, second), *last.parameters()], [normal(3, 4, 4, seed=3), CLASSES[:3]]
 
 
 @case
@@ -404,16 +385,6 @@ def an_embedding_of_one_number() -> Case:
         return tg.tanh(w * letters(i)[0]) + letters(i)[0] ** 2
 
     return loss, [*letters.parameters(), w], [np.arange(4) % 3]
-
-
-@case
-def nested_embeddings() -> Case:
-    table = nn.Embedding(3, 2, rng=0)
-
-    def loss(words: Any) -> Value:
-        return tg.sum([(i + 1) * x.tanh() for i, x in enumerate(flat(table(words)))])
-
-    return loss, table.parameters(), [np.array([[[0, 1], [2, 2]], [[1, 1], [1, 0]]])]
 
 
 def recurrence(T: int, n: int, m: int, kind: str) -> Case:
@@ -632,26 +603,9 @@ def triangular_matrix(a: Any, b: Any, c: Any, d: Any, x: Any) -> Value:
     return tg.sum([tg.dot(row, x[: len(row)]).tanh() for row in (a, b, c, d)])
 
 
-@case
-def band_matrix() -> Case:
-    D = leaves(normal(3, 5), "D")
-
-    def loss(x: Any) -> Value:
-        z = [sum(D[k][i] * x[i + k - 1] for k in range(3) if 0 <= i + k - 1 < 5) for i in range(5)]
-        return tg.sum([a * a for a in z])
-
-    return loss, used(loss, flat(D), [normal(1, 5)]), [normal(3, 5, seed=1)]
-
-
 @program((3, 6), B0_=(2, 2), B1_=(2, 2), B2_=(2, 2))
 def block_diagonal_matrix(a: Any, b: Any, c: Any, x: Any) -> Value:
     return tg.logsumexp([z for i, block in enumerate((a, b, c)) for z in linear(block, x[2 * i : 2 * i + 2])])
-
-
-@program((3, 5), w=(9,))
-def sparse_connections(w: Any, x: Any) -> Value:
-    left, rng = iter(w), random.Random(3)
-    return tg.sum([tg.sum([next(left) * x[i] for i in rng.sample(range(5), k)]).tanh() for k in (1, 3, 2, 3)])
 
 
 @program((3, 3), (3, 4), W=(3, 4))
@@ -660,36 +614,11 @@ def bilinear_form(W: Any, x: Any, y: Any) -> Value:
     return outer * outer + tg.dot(x, linear(W, y))
 
 
-@program((2, 3, 2), W=(3, 3))
-def gram_matrix_of_the_input(W: Any, X: Any) -> Value:
-    gram = [linear(X, a) for a in X]
-    return tg.sum([w * g.tanh() for w, g in zip(flat(W), flat(gram), strict=True)])
-
-
 @program((3, 3, 3), W=(2, 3))
 def a_matrix_between_its_input_and_itself(W: Any, X: Any) -> Value:  # (W X) and (X W') of one X (3, 3)
     left = [[tg.dot(row, column) for column in columns(X)] for row in W]
     right = [[tg.dot(row, column) for column in W] for row in X]
     return tg.sum([(a * b).tanh() for a, b in zip(flat(left), flat(columns(right)), strict=True)])
-
-
-@program((3, 3), W=normal(3, 3) / 2)
-def matrix_powers(W: Any, x: Any) -> Value:
-    return tg.sum(linear(W, linear(W, linear(W, x))))
-
-
-@program(np.array([1.0, 2.0, 3.0]), a=np.array(2.5))
-def newtons_iteration(a: Any, x: Any) -> Any:
-    for _ in range(5):
-        x = (x + a / x) / 2
-    return x
-
-
-@program((3,), w=np.array(0.9), b=np.array(0.1))
-def a_long_chain(w: Any, b: Any, x: Any) -> Any:
-    for _ in range(40):
-        x = (w * x + b).tanh()
-    return x
 
 
 @program((3,), w=1 + normal(12) / 10)
@@ -719,11 +648,6 @@ def a_root_without_the_batch(w: Any, x: Any) -> Value:
 @program((3,), w=np.array(2.0))
 def the_parameter_itself(w: Any, x: Any) -> Any:
     return w
-
-
-@program((3,), w=np.array(2.0))
-def one_parameter_one_product(w: Any, x: Any) -> Any:
-    return w * x
 
 
 @case

@@ -174,13 +174,6 @@ def attention_blocks(x: Any) -> Value:
     return tg.sum([tg.dot(place, v) for place in places])
 
 
-def matrix_state(x: Any) -> Value:
-    rows = [[*x[i], x[i][0]] for i in range(4)]
-    for t in range(N):
-        rows = [tanh(plus(linear(Ws[t], row), bs[t])) for row in rows]
-    return tg.sum([tg.dot(row, v) for row in rows])
-
-
 OWN: dict[str, Any] = {
     "dense": blocks(lambda t, h: tanh(plus(linear(Ws[t], h), bs[t]))),
     "residual": blocks(lambda t, h: plus(h, linear(Vs[t], tanh(plus(linear(Ws[t], h), bs[t]))))),
@@ -194,6 +187,5 @@ OWN: dict[str, Any] = {
     "weights in another order": blocks(lambda t, h: tanh(plus(linear(Ws[[3, 1, 0, 5, 2, 4][t]], h), bs[t]))),
     "input and state": lambda x: blocks(lambda t, h: tanh(plus(linear(Ws[t], h), linear(Vs[t], [*x[1], 1.0]))))(x),
     "weight decay": lambda x: OWN["dense"](x) + 0.1 * tg.sum([p * p for p in flat(Ws)]),
-    "a state of rows": matrix_state,
     "attention": attention_blocks,
 }

@@ -231,20 +231,6 @@ def test_results_share_no_memory_with_inputs_or_parameters() -> None:
 
 
 # --- Operands of different kinds ------------------------------------------------------------------------------
-def test_a_class_index_picks_among_scores_of_different_kinds() -> None:
-    """Of a fixed score, of two heads, of rows of which some are constants: and the index is checked."""
-    one, other = nn.MLP(6, [1], "tanh", rng=0), nn.MLP(6, [1], rng=1)
-
-    def loss(x: Any, y: Any) -> Value:
-        return nn.cross_entropy([0.0, one(x), other(x).tanh()], y)
-
-    parameters = one.parameters() + other.parameters()[2:]
-    for backend in ("numpy", "python"):
-        compare(loss, parameters, X, CLASSES, backend=backend)
-    with pytest.raises(IndexError, match="y has the indices 0 to 2, got 3"):
-        tg.compile(loss, parameters).value_and_grad(X, CLASSES + 1)
-
-
 def test_an_embedding_of_which_some_rows_are_learned() -> None:
     table = nn.Embedding(4, 2, rng=0)
     compare(lambda i: tg.sum([a * a * a for a in table(i)]), table.parameters()[2:], np.array([0, 1, 3]))

@@ -141,21 +141,6 @@ def test_operations_as_a_person_says_them(function: Any, expected: list[str]) ->
     assert operations(function, [v for v in V if v in below], X) == expected
 
 
-def test_heads_and_rows_by_index() -> None:
-    queries, keys = weights(2, 3, 4), weights(2, 3, 4)
-
-    def scores(x: Any) -> Any:
-        return [
-            [[tg.dot(q, [k * x[0] for k in row]) for q in head] for row in rows]
-            for head, rows in zip(queries, keys, strict=True)
-        ]
-
-    assert "matrix product (2 heads)" in operations(scores, [queries, keys], X)
-    table = nn.Embedding(7, 3, rng=0)
-    found = groups(lambda i: [x * 2 for x in table(i)], table.parameters(), [1, 5])
-    assert "rows by index" in str(found)
-
-
 def test_what_parameters_alone_decide_is_computed_once_per_call() -> None:
     w = [Value(1.0, label="w0"), Value(2.0, label="w1")]
     found = groups(lambda x: tg.dot(w, w) * 0.1 + tg.dot(w, x), w, X[:, :2])

@@ -514,8 +514,6 @@ def test_the_program_of_the_readme_runs_in_two_processes() -> None:
 
 
 # --- What a first call costs ------------------------------------------------------------------------------------
-
-
 def small_step(**options: Any) -> Any:
     model = nn.MLP(2, [3, 1], rng=0)
     return tg.compile(lambda x, y: (model(x) - y) ** 2, model, backend="jax", **options)

@@ -279,18 +279,6 @@ def test_a_comment_that_is_too_long_at_one_length(width: int, monkeypatch: pytes
 
 
 # --- Both directions, short lengths -----------------------------------------------------------------------------
-@pytest.mark.filterwarnings("ignore:The function does not use")
-def test_both_directions_meet_in_the_middle_of_odd_lengths() -> None:
-    """The stages t and T - 1 - t are computed together. So even and odd lengths have a program each."""
-    step = tg.compile(both_directions, ALL)
-    sources: dict[int, set[str]] = {0: set(), 1: set()}
-    for length in (9, 16, 6, 11, 31, 22):
-        check(step, both_directions, ALL, normal(2, length, 2), normal(2, length))
-        sources[length % 2].add(step.source)
-    assert [len(of) for of in sources.values()] == [1, 1]
-    assert all("// 2" in of.pop() for of in sources.values())
-
-
 @pytest.mark.parametrize("backend", ["numpy", "python"])
 @pytest.mark.parametrize("function", SHORT)
 @pytest.mark.filterwarnings("ignore:The function does not use")

@@ -114,26 +114,6 @@ def test_a_mode_that_changes_is_noticed(backend: str) -> None:
 
 
 @BACKENDS
-def test_a_module_of_ones_own_may_branch_on_its_mode(backend: str) -> None:
-    class Noisy(nn.Module):
-        def __init__(self) -> None:
-            self.w = Value(3.0)
-
-        def __call__(self, x: Any) -> Any:
-            return self.w * x * (10.0 if self.training else 1.0)
-
-    model, calls = Noisy(), []
-    step = tg.compile(lambda x: (calls.append(x), model(x))[1], model.parameters(), backend=backend)
-    for _ in range(3):
-        assert step.value_and_grad([1.0])[0] == 30.0
-        assert step.value_and_grad([1.0])[1][0] == 10.0
-        model.eval()
-        assert step.value_and_grad([1.0])[0] == 3.0
-        model.train()
-    assert len(calls) == 4  # a trace and a comparison for each mode: both programs are kept
-
-
-@BACKENDS
 def test_programs_of_old_shapes_are_dropped(backend: str) -> None:
     w, traced = Value(1.0), []
 

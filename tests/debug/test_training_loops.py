@@ -102,21 +102,6 @@ def inputs_of_values(model: Any) -> Value:
     return loop(loss=lambda model: squares(model, rows))(model)
 
 
-def line_search(model: Any) -> Value:
-    rate = 0.1
-    for _ in range(10):
-        model.zero_grad()
-        result = squares(model)
-        result.backward()
-        old = [p.data for p in model.parameters()]
-        descend(model.parameters(), rate)
-        while squares(model).data > result.data:
-            rate /= 2
-            for p, x in zip(model.parameters(), old, strict=True):
-                p.data = x - rate * p.grad
-    return result
-
-
 def adversaries(model: Any) -> Value:
     """The discriminator is the model: the step of the generator leaves gradients in it, which are not used."""
     generator, rng = nn.MLP(2, [4, 3], "tanh", rng=1), random.Random(0)
@@ -197,7 +182,6 @@ RIGHT: dict[str, Loop] = {
     ),
     "dropped out": dropped_out,
     "a schedule": loop(rate=0.04, decline=0.9),
-    "a line search": line_search,
     "float targets of 0": loop(loss=lambda model: squares(model, XS, [0.0] * 4)),
     "a tiny rate": loop(rate=1e-9),
     "a sum by tg.sum": loop(loss=lambda model: tg.sum([(model(x) - y) ** 2 for x, y in zip(XS, YS, strict=True)])),

@@ -159,26 +159,6 @@ def test_an_interval_as_text_and_a_typical_number(interval: Interval, text: str,
     assert (str(interval), interval.typical(0.5)) == (text, typical)
 
 
-TAKES = (
-    "Takes numbers, arrays or Values. A Value among the inputs gives a Value.\n"
-    "Raises TypeError for anything else, ValueError or ZeroDivisionError outside the domain."
-)
-
-
-def test_a_rule_shows_what_was_declared() -> None:
-    relu, log1p = RULES["relu"], Rule("log1p", "", math.log1p, lambda *_: (), 1, (Interval(-1, open=True),))
-    facts = "slope 1 for x > 0, else 0; domain: all numbers; kink at x = 0"
-    assert repr(relu) == f"<relu(x) = x for x > 0, else 0; {facts}>"
-    again = relu.replace()
-    assert again.__doc__ == (
-        "relu(x) = x for x > 0, else 0\n\nSlope:   1 for x > 0, else 0\nDomain:  all numbers\nKinks:   x = 0\n\n"
-        + TAKES
-    )
-    assert repr(log1p) == "<log1p(x) = ...; slope ...; domain: -1 < x; no kink>"
-    assert log1p.__doc__ == f"log1p(x) = ...\n\nSlope:   see backward\nDomain:  -1 < x\nKinks:   none\n\n{TAKES}"
-    assert (log1p.formula, log1p.ties) == ("", False)
-
-
 @pytest.mark.parametrize(("exponent", "symbol"), [(3, "**3"), (0.5, "**0.5"), (Fraction(1, 2), "**(1/2)")])
 def test_a_fraction_as_exponent_stands_in_parentheses(exponent: object, symbol: str) -> None:
     assert RULES["pow_n"].replace(parameters={"exponent": exponent}).symbol == symbol

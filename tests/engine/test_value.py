@@ -152,18 +152,6 @@ def test_fractions_stay_exact() -> None:
         assert repr((y.data, x.grad)) == repr((Fraction(4, 9), Fraction(-4, 3)))
 
 
-def test_functions_take_plain_numbers_and_arrays_too() -> None:
-    assert tg.tanh(0.5) == math.tanh(0.5)
-    assert tg.exp(1) == math.e
-    assert tg.max(1, 5, 3) == 5
-    assert tg.sum([0.1] * 10) == 1.0
-    np.testing.assert_array_equal(tg.relu(np.array([-1.0, 2.0])), [0.0, 2.0])
-    assert tg.where(True, 1.0, 2.0) == 1.0
-    assert tg.leaky_relu(-1.0, alpha=0.5) == -0.5
-    assert tg.take(xs, 2) is xs[2]
-    assert tg.take([[1.0], [2.0]], np.int64(0)) == [1.0]
-
-
 def test_detach_is_a_number_without_gradient_and_a_node() -> None:
     x = Value(3.0, label="x")
     y = x.detach() * x

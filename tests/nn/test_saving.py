@@ -365,14 +365,6 @@ def test_a_crash_while_writing_leaves_the_old_file(
     assert [p.name for p in tmp_path.iterdir()] == ["m.json"]
 
 
-def test_the_file_is_on_the_disk_before_it_has_its_name(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls, fsync, replace = [], os.fsync, os.replace
-    monkeypatch.setattr("os.fsync", lambda handle: (calls.append("fsync"), fsync(handle)))
-    monkeypatch.setattr("os.replace", lambda *paths: (calls.append("replace"), replace(*paths)))
-    nn.Dense(1, 1, rng=0).save(path)
-    assert calls == ["fsync", "replace"]
-
-
 posix = pytest.mark.skipif(os.name != "posix", reason="modes and links as POSIX has them")
 
 

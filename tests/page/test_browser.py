@@ -242,18 +242,6 @@ def test_a_hundred_thousand_nodes(opened: Open) -> None:
     assert shown.evaluate("live.graph.value[live.graph.root]") != before
 
 
-def test_a_long_chain_without_modules_is_folded(opened: Open) -> None:
-    x = Value(1.0, label="x")
-    y = x
-    for _ in range(100_000):
-        y = y + x
-    page = opened(y)
-    assert page.locator("g.node").count() < 10
-    page.locator("g.node.group").first.click()
-    page.locator("g.node.group").first.click()
-    assert 100 < page.locator("g.node").count() < 1000
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_overflows_on_a_phone(opened: Open, scheme: str) -> None:
     page = opened(lecture(), viewport={"width": 390, "height": 800}, color_scheme=scheme)

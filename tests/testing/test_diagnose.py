@@ -212,8 +212,6 @@ def test_no_hash_decides_which_of_two_faults_works(
 
 
 # --- What is right ------------------------------------------------------------------------------------------
-
-
 VARIANTS = ("relu' of 0 is 1", "-= in place of += -", "0 in place of 0.0", "+= of its own", "operands in a list")
 
 
@@ -252,8 +250,6 @@ def test_the_engines_that_people_know(learner: Any, limits: list[str]) -> None:
 
 
 # --- What cannot fool it ------------------------------------------------------------------------------------
-
-
 class Constant:
     """Whatever it is asked, it says 1."""
 
@@ -342,8 +338,6 @@ def test_errors_that_are_caught_and_prints_change_nothing(capfd: Any) -> None:
 
 
 # --- The report ---------------------------------------------------------------------------------------------
-
-
 def test_the_screen() -> None:
     report = diagnose(engine("lecture", BY_TITLE["assigns in *"][1] + BY_TITLE["wrong sign in -"][1]))
     lines = str(report).splitlines()

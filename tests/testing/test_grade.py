@@ -55,8 +55,6 @@ def course(tmp_path: Path) -> Path:
 
 
 # --- What is asked for ----------------------------------------------------------------------------------------
-
-
 def test_what_is_missing_is_told_and_counts() -> None:
     scope: dict[str, Any] = {"__name__": "plus"}
     exec(PLUS, scope)
@@ -105,8 +103,6 @@ def test_points_are_those_of_a_rubric(tmp_path: Path, capsys: Any) -> None:
 
 
 # --- Formats --------------------------------------------------------------------------------------------------
-
-
 def test_a_class_in_every_format(course: Path, tmp_path: Path, capsys: Any) -> None:
     assert graded(course, "--json", "--html", tmp_path / "class.html") == 1
     told = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
@@ -183,8 +179,6 @@ def test_bad_input_is_one_sentence(tmp_path: Path, capsys: Any) -> None:
 
 
 # --- Named right ----------------------------------------------------------------------------------------------
-
-
 def test_a_fault_in_the_product_is_not_one_of_the_negative() -> None:
     report = diagnose(engine("composed", [("self.grad += other.data * out.grad", "self.grad += other.data")]))
     (mistake,) = report.mistakes

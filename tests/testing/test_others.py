@@ -141,8 +141,6 @@ def test_an_autograd_function_with_a_mistake(torch: Any, factor: int) -> None:
 
 
 # --- Arrays ---------------------------------------------------------------------------------------------------
-
-
 def layer_norm(v: Any) -> Any:
     v = v - v.mean()
     return v / ((v * v).mean() + 1e-5) ** 0.5

@@ -48,8 +48,6 @@ def slow_if_long(rules: list[Rule]) -> list[Any]:
 
 
 # --- Our rules ------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("rule", slow_if_long(CERTIFIED))
 def test_our_rules_are_certified(rule: Rule) -> None:
     certificate = prove_rule(rule)
@@ -95,8 +93,6 @@ def test_a_rule_that_is_no_derivative_is_refuted() -> None:
 
 
 # --- Wrong rules ----------------------------------------------------------------------------------------------
-
-
 def test_a_difference_that_is_not_seen_to_be_0_is_no_jump() -> None:
     """The two forms of the logarithm at this number are equal, and do not cancel as formulas."""
     slope = "2 * tanh(x) / (1 + tanh(x) * tanh(x)) / pow(cosh(x), 2)"
@@ -309,8 +305,6 @@ def test_an_altered_rule_is_not_certified(rule: Rule, mistake: int) -> None:
 
 
 # --- Right rules of others --------------------------------------------------------------------------------------
-
-
 def test_a_rule_of_the_user_is_certified_on_a_domain() -> None:
     certificate = prove_rule(tg.rule(mish, backward=mish_backward, name="mine"), domain=Interval(-1, 1))
     assert certificate.ok
@@ -325,8 +319,6 @@ def test_float_constants_are_bounded() -> None:
 
 
 # --- An independent oracle ------------------------------------------------------------------------------------
-
-
 def some_floats(rule: Rule, n: int, boxes: Any) -> list[float]:
     """Floats of all sizes, and more of ordinary size."""
     rng = random.Random(rule.name)
@@ -376,8 +368,6 @@ def test_an_oracle_of_60_digits_agrees_at_10000_points(rule: Rule) -> None:
 
 
 # --- Certificates ---------------------------------------------------------------------------------------------
-
-
 def test_a_certificate_prints_what_it_rests_on() -> None:
     lines = repr(prove_rule("softplus")).splitlines()
     assert lines[0].startswith("softplus: certified, value within ")
@@ -443,8 +433,6 @@ def test_bad_arguments() -> None:
 
 
 # --- What it is made of ---------------------------------------------------------------------------------------
-
-
 def real() -> Exact:
     return variables(Cell(((-math.inf, math.inf),)))[0]
 

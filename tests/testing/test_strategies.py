@@ -52,24 +52,6 @@ def test_values_are_fresh_leaves_of_their_kind_in_their_range(kind: Any, data: s
         assert kind is not Fraction or x.data.denominator <= 8
 
 
-@pytest.mark.parametrize(
-    ("arguments", "ends"),
-    [((None, None), (-10, 10)), ((3, None), (3, 23)), ((None, -15), (-35, -15)), ((-2, None), (-2, 18))],
-)
-def test_an_end_that_is_not_given(arguments: tuple[Any, Any], ends: tuple[int, int]) -> None:
-    """The far ends are drawn, nothing beyond them is."""
-    strategy = values(*arguments, kind=Fraction)
-    for low, high in [(ends[0], ends[0] + 1), (ends[1] - 1, ends[1])]:
-        assert find(strategy, lambda x, low=low, high=high: low <= x.data <= high, settings=any_will_do)
-
-    @steady
-    @given(strategy)
-    def all_are_inside(x: Value) -> None:
-        assert ends[0] <= x.data <= ends[1]
-
-    all_are_inside()
-
-
 def test_a_value_is_printed_as_it_was_before_the_test() -> None:
     @given(values(3.0), values(kind=Fraction))
     def test(x: Value, y: Value) -> None:

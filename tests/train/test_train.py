@@ -248,20 +248,6 @@ def test_some_parameters_or_those_that_no_module_lists_may_be_trained() -> None:
         assert hidden.a.data != 0.0
 
 
-def test_memory_is_flat_without_the_collector(living) -> None:
-    X, y = datasets.moons(10, seed=0)
-    model, alive, calls = nn.MLP(2, [4, 1], rng=1), [], itertools.count()
-
-    def counted(score: Value, t: int) -> Value:
-        if next(calls) % 50 == 0:
-            alive.append(living())
-        return hinge(score, t)
-
-    fitted(counted, model, data=(X, y), epochs=100, batch_size=5, compiled=False)  # 200 steps
-    assert len(alive) == 20
-    assert max(alive[1:]) - min(alive[1:]) <= len(tg.topological_order(model(X[0])))
-
-
 # --- Compiled and eager: the same descent -----------------------------------------------------------------------
 IRIS = datasets.iris(standardize=True)
 
