@@ -117,20 +117,7 @@ def test_anything_else_is_one_clear_error(text: str, numbers: list[str] | None, 
     assert "\n" not in str(caught.value)
 
 
-tokens = [
-    "a",
-    "b",
-    "exp(",
-    "max(",
-    "leaky_relu(",
-    "alpha=",
-    "2",
-    ".5",
-    "1e3",
-    *"+-*/%()[],=:;._'{}\\~\n\udcff",
-    "**",
-    " if ",
-]
+tokens = [*"a b exp( max( leaky_relu( alpha= 2 .5 1e3 **".split(), *"+-*/%()[],=:;._'{}\\~\n\udcff", " if "]
 tokens += ["9" * 30, "(" * 50, "-" * 999, "0o7", "inf", "log(", "\u00b5"]
 texts = st.lists(st.sampled_from(tokens), max_size=12).map("".join) | st.text(max_size=15)
 

@@ -428,12 +428,6 @@ def test_random_layers(in_rows: bool, net: Layers, n: int, rows: list[list[float
     compare(loss, used(loss, net.pool, [X]), X)
 
 
-def test_a_share_for_one_element_of_a_matrix_with_gaps() -> None:
-    net = Layers([("scale", 2, 1), ("total", 0, 0), ("total", 0, 0), ("gather", 1, 1), ("dense", 2, 0)])
-    X = normal(2, 2, 3)
-    compare(of_rows(net), used(of_rows(net), net.pool, [X]), X)
-
-
 @FEWER
 @given(layers, st.lists(st.integers(0, 40), min_size=1, max_size=7), rows_of_numbers)
 def test_outputs_in_any_order(net: Layers, places: list[int], rows: list[list[float]]) -> None:

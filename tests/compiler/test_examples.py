@@ -68,18 +68,6 @@ def test_a_branch_on_a_parameter_is_checked_after_every_update() -> None:
         assert step([1.0]) == 3.0
 
 
-def test_two_outcomes_that_never_came_together() -> None:
-    w = Value(2.0)
-
-    def function(x: Any, y: Any) -> Any:
-        a, b = bool(x.data > 0), bool(y.data > 0)
-        return w * 100.0 if a and b else w * x
-
-    step = tg.compile(function, [w])
-    check(step, function, [w], [1.0, -1.0, -1.0], [-1.0, 1.0, -1.0])
-    check(step, function, [w], [1.0, -1.0], [1.0, 1.0])
-
-
 def test_an_index_is_explained_by_the_list_that_it_reads() -> None:
     w = [Value(float(i)) for i in range(6)]
     table = [w[:3], w[3:]]

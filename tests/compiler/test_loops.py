@@ -354,8 +354,8 @@ def encoder_and_decoder(rng: random.Random) -> None:
 
 SEARCHES: dict[Any, tuple[int, ...]] = {  # by default, slow, thorough; and seeds that were hard
     # a sum of one element; a state of one number of which the latest is kept
-    recurrences_agree: (15, 60, 1000, 1000313, 3526),
-    blocks_agree: (15, 60, 500, 46737976),  # the last rows of a parameter that lies in pieces are one row
+    recurrences_agree: (10, 60, 1000, 1000313, 3526),
+    blocks_agree: (10, 60, 500, 46737976),  # the last rows of a parameter that lies in pieces are one row
     # the largest of numbers that are all nearly 1; rows in pairs
     every_length_agrees: (3, 20, 300, 7000775, 45013),
     encoder_and_decoder: (6, 60, 1000),

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 from comparing import compare, values
 from programs import flat, normal
@@ -134,10 +133,3 @@ def test_squares_that_fill_a_part_of_the_vector_are_one_product(decay: Any, slic
 def test_other_products_of_parameters_stay_apart(decay: Any) -> None:
     step = compare(lambda x: MODEL(x) ** 2 + 0.1 * decay(), PARAMETERS, BATCH)
     assert "gradient[0:25] += " not in step.source
-
-
-def test_a_parameter_that_is_read_by_the_decay_alone() -> None:
-    weights = [Value(0.1 * i, label=f"w{i}") for i in range(4)] + [Value(2.0, label="theta")]
-    step = compare(lambda x: tg.dot(weights[:3], x) ** 2 + squares(weights), weights, np.ones((2, 3)))
-    assert step.value_and_grad(np.ones((2, 3)))[1][4] == 4.0
-    assert "sum of theta_ ** 2" in str(step.groups)

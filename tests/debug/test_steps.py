@@ -7,7 +7,6 @@ from collections import Counter
 from dataclasses import FrozenInstanceError
 from fractions import Fraction
 
-import mpmath
 import pytest
 from cases import python
 from graphs import chain, labelled, named, neuron
@@ -142,11 +141,6 @@ def test_the_last_frame_is_backward_exactly(program):
     check_against_backward(root, 2)
     for step in steps(root):
         assert {type(x) for share in step.shares for x in share[1:]} == {Fraction}
-
-
-def test_mpmath_numbers_stay_exact():
-    (share,) = steps(-Value(mpmath.mpf(2)))[0].shares
-    assert all(isinstance(number, mpmath.mpf) for number in share[1:])
 
 
 def test_gradients_are_left_alone_and_the_numbers_are_those_of_the_call():

@@ -403,12 +403,6 @@ def test_jvp_and_vjp_are_transposes(program: Program, numbers: list[float]) -> N
         assert_near(sum(s * t for s, t in zip(row, tangents, strict=True)), slope, scale)
 
 
-def test_mpmath_numbers_keep_their_digits() -> None:
-    with mp.workdps(50):
-        x = mp.mpf(1) / 3
-        assert abs(grad(grad(tg.tanh))(x) + 2 * mp.tanh(x) * mp.sech(x) ** 2) < mp.mpf(10) ** -48
-
-
 DERIVATIVES = [grad, value_and_grad, hessian, jacobian, forward, pulled]
 x, pullback = Value(1.0), vjp(lambda x: [x, x * x], 2.0)[1]
 NO_TUPLES = r"^jvp takes the tuples of .* all tangents: jvp\(f, \(2.0,\), \(1.0,\)\)\.$"

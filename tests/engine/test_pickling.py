@@ -47,7 +47,7 @@ def test_eight_threads_pickle_results_over_one_graph() -> None:
     assert not failures, failures[0]
 
 
-@pytest.mark.parametrize("step", [1, -1, 250, -250])
+@pytest.mark.parametrize("step", [1, -250])
 def test_a_thousand_results_that_share_nodes_in_one_pickle(step: int) -> None:
     results = [Value(1.0)]
     for _ in range(1000):

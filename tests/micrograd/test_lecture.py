@@ -109,7 +109,7 @@ def operations_in_the_class(engine):
     return [y.data, a.grad, b.grad]
 
 
-def demo(engine, steps=6):
+def demo(engine, steps=3):
     """The demo: two moons, hinge loss, L2 with 1e-4, a learning rate that falls, the accuracy."""
     np.random.seed(1337)
     random.seed(1337)

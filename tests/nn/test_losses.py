@@ -154,10 +154,6 @@ def test_far_from_zero_and_at_the_joints(loss, z, target, expected, slopes) -> N
     assert (result.data, numbers(values, "grad")) == (expected, slopes)
 
 
-def test_huber_is_curved_at_zero() -> None:
-    assert tg.hessian(lambda p: nn.huber(p, 0.0))(0.0) == 1.0
-
-
 @pytest.mark.parametrize(("target", "nodes"), [(0, 102), ([1.0] + [0.0] * 99, 202)])
 def test_a_row_of_100_classes_is_few_nodes(target: Any, nodes: int) -> None:
     loss = nn.cross_entropy(as_values([0.0] * 100), target)

@@ -5,7 +5,6 @@ import pickle
 import random
 import re
 from collections.abc import Callable
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -101,14 +100,3 @@ def test_a_seed_gives_the_weights_that_the_global_generator_gives_and_leaves_tha
     assert random.getstate() == before
     first, second, other = (nn.MLP(2, [4, 1], rng=rng).state_dict() for rng in (7, random.Random(7), 8))
     assert first == second != other
-
-
-def test_a_network_of_fractions_has_fractional_gradients() -> None:
-    model = nn.MLP(2, [3, 1], activation="relu", rng=0)
-    for p in model.parameters():
-        p.data = Fraction(p.data).limit_denominator(10)
-    loss = nn.mse([model([Fraction(1, 2), Fraction(1, 3)])], [Fraction(1, 4)])
-    loss.backward()
-    assert type(loss.data) is Fraction
-    assert any(p.grad for p in model.parameters())
-    assert all(type(p.grad) is Fraction for p in model.parameters())

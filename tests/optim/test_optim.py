@@ -542,8 +542,3 @@ def test_an_interrupt_at_any_line_leaves_all_parameters_moved_or_none() -> None:
         moved = [int(parameter.data != i) for i, parameter in enumerate(w)]
         assert steps == moved == [moved[0]] * 3, at
     assert at > 10
-
-
-def test_an_optimiser_prints_in_short() -> None:
-    assert repr(optim.AdamW([Value(1.0)])) == "AdamW(1 parameter, lr=0.001)"
-    assert repr(optim.SGD([Value(0.0) for _ in range(1234)], lr=0.1)) == "SGD(1,234 parameters, lr=0.1)"

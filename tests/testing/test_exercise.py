@@ -91,7 +91,7 @@ def test_the_solution_passes_all_steps(engine: Path, capsys: pytest.CaptureFixtu
     assert "All seven steps hold" in lines[-1]
 
 
-@pytest.mark.parametrize("step", range(1, 8))
+@pytest.mark.parametrize("step", [1, 4, 6, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3, 5, 7))])
 def test_an_open_gap_is_told_as_its_step(step: int, engine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     engine.write_text(solved(engine.read_text(encoding="utf-8"), step), encoding="utf-8")
     lines = told(engine, capsys).splitlines()

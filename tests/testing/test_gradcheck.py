@@ -10,15 +10,14 @@ from typing import Any
 import mpmath as mp
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from cases import FEWER
+from hypothesis import assume, given
 from some_rules import FORMULA, LINEAR, MISTAKES, rule_of, several
 
 import tinygrad_edu as tg
 from tinygrad_edu import RULES, Rule, Value, rule
 from tinygrad_edu.testing import SMOOTH, GradientMismatch, GradientReport, Program, gradcheck, programs
 from tinygrad_edu.testing.check.gradient_check import GradientRow
-
-steady = settings(deadline=None)
 
 
 def only(f: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
@@ -84,7 +83,7 @@ def test_the_relative_error() -> None:
     assert row._replace(analytic=0.0, numeric=0.0).relative_error == 0
 
 
-@steady
+@FEWER
 @given(programs(SMOOTH, max_nodes=24))
 def test_no_false_alarm_for_smooth_programs(program: Program) -> None:
     check_no_false_alarm(program, program.inputs)
@@ -99,7 +98,7 @@ def test_a_slope_below_the_smallest_float_is_0() -> None:
     assert gradcheck(tg.logsumexp, 0.0, -746.0)
 
 
-@steady
+@FEWER
 @given(programs(max_nodes=24))
 def test_no_false_alarm_for_programs_with_kinks(program: Program) -> None:
     try:

@@ -7,7 +7,6 @@ from typing import Any
 
 import mpmath as mp
 import pytest
-from hypothesis import settings
 
 import tinygrad_edu as tg
 from tinygrad_edu import RULES, Value
@@ -19,8 +18,6 @@ from tinygrad_edu.testing import (
     mathematical,
     path_sum,
 )
-
-steady = settings(deadline=None)
 
 
 def polynomial(x: Any, y: Any) -> Any:

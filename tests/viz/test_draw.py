@@ -10,8 +10,6 @@ from fractions import Fraction
 import pytest
 from cases import python
 from graphs import SVG, labelled
-from hypothesis import given
-from hypothesis import strategies as st
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
@@ -206,12 +204,6 @@ def test_the_legend_names_what_occurs():
     legend = [(shade.fill, shade.meaning) for shade in odd.legend()]
     assert legend == [(BROKEN, "inf or nan"), (SCALE[0], "0.5"), (WHITE, "0")]
     assert Heat([]).legend() == []
-
-
-@given(st.lists(st.floats(min_value=0), max_size=5))
-def test_every_magnitude_has_a_shade_in_the_legend(magnitudes):
-    heat = Heat(magnitudes)
-    assert {heat.shade(magnitude) for magnitude in magnitudes} <= set(heat.legend())
 
 
 # --- Names ----------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib import colormaps
-from matplotlib.figure import Figure
 
 from tinygrad_edu import datasets, nn, optim
 from tinygrad_edu.train import fit
@@ -91,15 +90,6 @@ def test_the_boundary_runs_between_the_points_of_the_grid() -> None:
     assert {tuple(below.get_facecolor()[0]), tuple(above.get_facecolor()[0])} == {
         (*colormaps["viridis"](place)[:3], 0.3) for place in (0.0, 1.0)
     }
-
-
-def test_a_notebook_shows_a_figure_and_classes_that_win_nowhere_take_no_part() -> None:
-    figure = plots.decision_boundary(lambda x: x[0], [[0.0, 0.0], [1.0, 1.0]], [-1, 1], resolution=3)
-    assert figure._repr_png_().startswith(b"\x89PNG")
-    assert isinstance(figure, Figure)
-    corners = [[-1.0, 0.0], [1.0, 1.0]]
-    figure = plots.decision_boundary(lambda x: [x[0], -x[0], -9.0], corners, [0, 1], resolution=5)
-    assert len(figure.axes[0].collections) == 3  # two areas and the points
 
 
 def test_errors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ import os
 import pathlib
 import shutil
 import sys
-import types
 import xml.etree.ElementTree as ET
 from fractions import Fraction
 
@@ -118,15 +117,6 @@ def test_a_drawing_is_a_digraph_and_copies_as_one():
     twin = drawing.copy()
     assert (twin.source, twin.text) == (drawing.source, drawing.text)
     assert "rankdir=TB" in twin.source
-
-
-def test_trace_is_that_of_micrograd():
-    y = neuron()
-    nodes, edges = trace(y)
-    assert len(nodes) == 6
-    assert y in nodes
-    assert all(parent in child.parents for parent, child in edges)
-    assert len(edges) == 5
 
 
 @pytest.mark.parametrize("look", [draw, tree, trace])
@@ -241,13 +231,6 @@ def test_a_picture_says_what_it_shows(renderer):
     assert [svg[0].tag, svg[1].tag] == [SVG + "title", SVG + "desc"]
     assert svg[0].text == "y = 0.4621   grad 1   tanh"
     assert svg[1].text == tree(neuron(), ascii=False)
-
-
-def test_an_operation_may_have_any_symbol():
-    y = square()
-    y.rule = types.SimpleNamespace(symbol=r"<&\N>")
-    assert svg_texts(draw(y))["n1"] == ["y", r"<&\N>", "data 9", "grad 1"]
-    assert svg_texts(draw_dot(y))["n1_op"] == [r"<&\N>"]
 
 
 @given(labels)
