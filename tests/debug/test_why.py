@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from fractions import Fraction
+from html import escape
 from typing import Any
 
 import pytest
