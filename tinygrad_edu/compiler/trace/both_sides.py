@@ -25,7 +25,6 @@ import numbers
 import operator
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -33,6 +32,7 @@ from ...engine.rules import RULES
 from ...engine.value import Value
 from ...engine.watch import watch
 from .items import is_same, item, itself
+from .lending import Place
 from .placeholder import CHOICES, PACKAGE, Placeholder
 from .tracked import Tracked
 
@@ -472,26 +472,13 @@ def _written(name: str, source: str, flags: int) -> dict[CodeType, CodeType]:
     return dict(zip(before, after, strict=True)) if same == [(c.co_name, c.co_firstlineno) for c in after] else {}
 
 
-def rewritten(functions: Iterable[FunctionType]) -> list[tuple[FunctionType, CodeType]]:
-    """Those of the functions whose branches can be written as choices, with the new code."""
+def rewritten(functions: Iterable[FunctionType]) -> list[tuple[Place, CodeType]]:
+    """The code of those functions whose branches can be written as choices, and the new code: see `swapped`."""
     new = []
     for function in functions:
         code = function.__code__
         source = "" if code.co_filename.startswith(PACKAGE) else "".join(linecache.getlines(code.co_filename))
         other = _written(code.co_filename, source, code.co_flags & 0x1FF0000).get(code)
         if other and other != code and other.co_freevars == code.co_freevars:
-            new.append((function, other))
+            new.append((Place(function, "__code__", "attribute"), other))
     return new
-
-
-@contextmanager
-def both_sides(functions: Sequence[tuple[FunctionType, CodeType]]) -> Iterator[None]:
-    """Inside the block, functions have the code that computes both sides of their branches."""
-    before = [(function, function.__code__) for function, _ in functions]
-    try:
-        for function, code in functions:
-            function.__code__ = code
-        yield
-    finally:
-        for function, code in before:
-            function.__code__ = code

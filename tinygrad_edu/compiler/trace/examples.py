@@ -15,14 +15,15 @@ import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from types import CodeType, FunctionType
+from types import CodeType
 from typing import Any
 
 from ...engine.graph import topological_order
 from ...engine.value import Value
 from ...engine.watch import watch
-from .both_sides import both_sides, rewritten
+from .both_sides import rewritten
 from .example_tracer import SIDES, ExampleTracer, Outcome
+from .lending import Place, swapped
 from .merging import Merge, Unlike
 from .placeholder import SELECT, Placeholder, TraceError
 from .surroundings import Surroundings
@@ -74,7 +75,7 @@ class Examples:
         self.learned: set[Value] = set(self.parameters)
         self.surroundings: Surroundings = Surroundings(self.function, self.parameters)
         self.surroundings.facts()
-        self.functions: list[tuple[FunctionType, CodeType]] = rewritten(self.surroundings.functions)
+        self.codes: list[tuple[Place, CodeType]] = rewritten(self.surroundings.functions)
 
     def add(self, example: list[list[Any]], numbers: Sequence[float]) -> bool:
         """Run the function on an example, with these numbers of the parameters. Is its path a new one?
@@ -158,7 +159,7 @@ class Examples:
         for leaf, number in zip(itertools.chain(*self.inputs), itertools.chain(*example), strict=True):
             put_number(leaf, number)
         how = self.function, self.parameters, self.names, self.shapes, self.inputs, self.with_outputs
-        with both_sides(self.functions):
+        with swapped(self.codes):
             trace = tracer.run(*how)
         operands = set[Any]().union(*(map(attrgetter(side), tracer.nodes) for side in SIDES))
         operands.update(*[x for x in operands if x.__class__ is tuple])
@@ -168,9 +169,6 @@ class Examples:
             if not read.keys().isdisjoint(node.parents):
                 node.replace([read.get(x, x) for x in node.parents])
         trace = replace(trace, outputs=list(map(tracer.known, trace.outputs)))
-        outer, watch.tracer = watch.tracer, tracer
-        try:
+        with swapped([(Place(watch, "tracer", "attribute"), tracer)]):
             self.surroundings.facts()  # numbers that the function has left somewhere become plain ones
-        finally:
-            watch.tracer = outer
         return Run(example, trace, tracer.path)

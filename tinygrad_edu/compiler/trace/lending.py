@@ -1,4 +1,4 @@
-"""Lending: Values become placeholders, or get other numbers, for a while.
+"""Lending: something stands in the place of another for a while. Values become placeholders, or get other numbers.
 
 One thread at a time traces, or computes with other numbers. Another one that compiles waits, and so does one that
 reads or writes the parameters of a compiled function. What a thread computes eagerly with a parameter is refused
@@ -9,7 +9,8 @@ import functools
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import repeat
 from operator import attrgetter
 from types import MappingProxyType
@@ -21,6 +22,56 @@ from .placeholder import Placeholder
 
 _lock = threading.RLock()
 _run = deque[Any](maxlen=0).extend  # runs an iterator to its end in C: nothing comes between
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where something stands: holder[key], or its attribute; of a function's defaults, by number."""
+
+    holder: Any
+    key: Any
+    kind: str = "item"  # "attribute", "default", "size"
+
+    def get(self) -> Any:
+        if self.kind == "attribute":
+            return getattr(self.holder, self.key)
+        if self.kind == "size":
+            return len(self.holder)
+        return (self.holder.__defaults__ if self.kind == "default" else self.holder)[self.key]
+
+    def put(self, x: Any) -> None:
+        if self.kind == "attribute":
+            setattr(self.holder, self.key, x)
+        elif self.kind == "default":
+            items = self.holder.__defaults__
+            self.holder.__defaults__ = (*items[: self.key], x, *items[self.key + 1 :])
+        else:
+            self.holder[self.key] = x
+
+    def source(self, name: Callable[[Any], str]) -> str:
+        """The expression that gets it, where objects have these names."""
+        holder = name(self.holder)
+        if self.kind == "attribute":
+            return f"{holder}.{self.key}"
+        if self.kind == "size":
+            return f"len({holder})"
+        return f"{holder}{'.__defaults__' if self.kind == 'default' else ''}[{name(self.key)}]"
+
+
+@contextmanager
+def swapped(others: Iterable[tuple[Place, Any]]) -> Iterator[None]:
+    """Inside the block, other things stand in these places, as far as these can be changed: a tuple cannot."""
+    with _lock:
+        pairs = [(place, place.get(), other) for place, other in others]
+        try:
+            for place, _, other in pairs:
+                with suppress(TypeError, AttributeError):
+                    place.put(other)
+            yield
+        finally:
+            for place, own, _ in reversed(pairs):
+                with suppress(TypeError, AttributeError):
+                    place.put(own)
 
 
 class _Loans(threading.local):
@@ -48,20 +99,12 @@ def of_classes(values: Collection[Value], class_of: Callable[[Any], Any]) -> Ite
                 raise
 
 
-def standing_in(numbers: Mapping[Value, Any]) -> AbstractContextManager[None]:
-    """Give Values other numbers inside the block, and the gradient 0, in this thread only."""
-    return _standing_in({value: [number, 0.0] for value, number in numbers.items()})
-
-
 @contextmanager
-def _standing_in(numbers: Mapping[Value, list[Any]]) -> Iterator[None]:
-    outer = _here.numbers
-    with of_classes(numbers, _lent):
-        try:
-            _here.numbers = {**outer, **numbers}
-            yield
-        finally:
-            _here.numbers = outer
+def standing_in(numbers: Mapping[Value, Any]) -> Iterator[None]:
+    """Give Values other numbers inside the block, and the gradient 0, in this thread only."""
+    lent = {**_here.numbers, **{value: [number, 0.0] for value, number in numbers.items()}}
+    with of_classes(numbers, _lent), swapped([(Place(_here, "numbers", "attribute"), lent)]):
+        yield
 
 
 @functools.cache

@@ -16,7 +16,7 @@ import random
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
 from ...engine.dispatch import is_array
@@ -24,6 +24,7 @@ from ...engine.functions import where
 from ...engine.value import Value
 from ...engine.watch import watch
 from .items import item
+from .lending import Place, swapped
 from .placeholder import Placeholder, place_of, refuse, users_frame
 from .tracked import Tracked
 
@@ -189,14 +190,9 @@ def factor(dropout: Any) -> Any:
     return where(drawn >= dropout.p, kept, 0.0) if isinstance(drawn, Value) else kept * (drawn >= dropout.p)
 
 
-@contextmanager
-def dropping() -> Iterator[None]:
+def dropping() -> AbstractContextManager[None]:
     """Inside the block, Dropout is followed too, unless somebody gives it its factors."""
-    outer, watch.factor = watch.factor, watch.factor or factor
-    try:
-        yield
-    finally:
-        watch.factor = outer
+    return swapped([(Place(watch, "factor", "attribute"), watch.factor or factor)])
 
 
 def put_back(shuffled: list[tuple[Any, Any, str]]) -> str:
@@ -220,12 +216,8 @@ def drawn_before(next_drawn: Callable[[Draw, Any], Any]) -> Iterator[None]:
 
     `next_drawn` is also given what the function itself draws, which has the shape.
     """
-    outer, _here.next_drawn = _here.next_drawn, next_drawn
-    try:
-        with dropping():
-            yield
-    finally:
-        _here.next_drawn = outer
+    with dropping(), swapped([(Place(_here, "next_drawn", "attribute"), next_drawn)]):
+        yield
 
 
 def drawn_rows(wanted: Sequence[Draw], n: int) -> Any:

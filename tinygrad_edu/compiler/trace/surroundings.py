@@ -14,14 +14,13 @@ import random
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
 from ...engine.value import Value
 from ...engine.watch import watch
-from .lending import read_numbers
+from .lending import Place, read_numbers, swapped
 from .placeholder import PACKAGE, Constant, Placeholder
 from .tracked import Tracked
 
@@ -31,40 +30,6 @@ ROUNDS = 5  # through the objects, with the names that the code of their methods
 SHORT = 32  # numbers in a list whose numbers are watched one by one
 PLAIN = (int, float, str, type(None))  # a bool is an int
 WRAPPERS = "__wrapped__", "func", "__func__", "fget"
-
-
-@dataclass(frozen=True, eq=False)
-class Place:
-    """Where something stands: holder[key], or its attribute; of a function's defaults, by number."""
-
-    holder: Any
-    key: Any
-    kind: str = "item"  # "attribute", "default", "size"
-
-    def get(self) -> Any:
-        if self.kind == "attribute":
-            return getattr(self.holder, self.key)
-        if self.kind == "size":
-            return len(self.holder)
-        return (self.holder.__defaults__ if self.kind == "default" else self.holder)[self.key]
-
-    def put(self, x: Any) -> None:
-        if self.kind == "attribute":
-            setattr(self.holder, self.key, x)
-        elif self.kind == "default":
-            items = self.holder.__defaults__
-            self.holder.__defaults__ = (*items[: self.key], x, *items[self.key + 1 :])
-        else:
-            self.holder[self.key] = x
-
-    def source(self, name: Callable[[Any], str]) -> str:
-        """The expression that gets it, where objects have these names."""
-        holder = name(self.holder)
-        if self.kind == "attribute":
-            return f"{holder}.{self.key}"
-        if self.kind == "size":
-            return f"len({holder})"
-        return f"{holder}{'.__defaults__' if self.kind == 'default' else ''}[{name(self.key)}]"
 
 
 Facts = dict[str, tuple[Place, Any]]  # by the way from the function: where, and what
@@ -313,22 +278,6 @@ class Knob:
         return number
 
 
-@contextmanager
-def _placed(knobs: Sequence[Knob]) -> Iterator[None]:
-    """Inside the block the knobs' Values stand for their numbers, in a trace; elsewhere the numbers they have."""
-    before: list[tuple[Place, Any]] = []
-    try:
-        for knob in knobs if watch.tracer else ():
-            if knob.place:
-                number = knob.place.get()
-                knob.place.put(watch.tracer.stand_in(knob.value))
-                before.append((knob.place, number))
-        yield
-    finally:
-        for place, number in before:
-            place.put(number)
-
-
 @dataclass(eq=False)
 class Given:
     """What a program is made of: a function, its parameters, and after them the Values of its knobs."""
@@ -346,7 +295,8 @@ class Given:
     def _function(self) -> Callable[..., Any]:
         @functools.wraps(self.original)
         def function(*example: Any) -> Any:
-            with _placed(self.knobs):
+            places = [(knob.place, knob.value) for knob in self.knobs if knob.place]
+            with swapped([(place, watch.tracer.stand_in(x)) for place, x in places] if watch.tracer else ()):
                 result = self.original(*example)
                 return list(result) if isinstance(result, types.GeneratorType) else result
 

@@ -9,23 +9,23 @@ import functools
 import math
 import numbers
 import operator
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from ...engine.rules import RULES
 from ...engine.value import Value
 from ...engine.watch import watch
+from .lending import Place, swapped
 from .placeholder import Placeholder
 from .random_numbers import follower, of_modules
 from .surroundings import functions_read
 from .tracked import Tracked
 
 SORTED = 32  # numbers that sorted() follows: of more, the order is a part of the path
+_plainly_sorted = sorted
 
 
-_lock, _open = threading.Lock(), [0]
 _MATH = "exp expm1 log1p sqrt sin cos tan asin acos atan sinh cosh tanh erf log2 log10 asinh acosh atanh".split()
 _MADE: dict[str, Callable[..., Any]] = {  # of other operations
     "fsum": sum,
@@ -35,14 +35,9 @@ _MADE: dict[str, Callable[..., Any]] = {  # of other operations
     "isinf": lambda x: abs(x) == math.inf,
     "isfinite": lambda x: abs(x) < math.inf,
 }
-_originals: dict[tuple[Any, str], Any] = {
-    **{(builtins, name): getattr(builtins, name) for name in ("max", "min", "sorted")},
-    **{(math, name): getattr(math, name) for name in (*_MATH, "log", "pow", "fabs", *_MADE)},
-}
 
 
-@contextmanager
-def following_functions(function: Callable[..., Any]) -> Iterator[None]:
+def following_functions(function: Callable[..., Any]) -> AbstractContextManager[None]:
     """Inside the block, max, min and the functions of `math` record Tracked numbers, in a thread that traces.
 
     max and min compare item after item, and the outcomes would be others for nearly every example. Functions of
@@ -50,34 +45,14 @@ def following_functions(function: Callable[..., Any]) -> Iterator[None]:
     function reads one of these, or a generator, by a name of its own, as after `from math import exp`, the other
     stands there too.
     """
-    read, there = functions_read(function), []
-    with _lock:
-        _open[0] += 1
-        for key, other in of_modules().items():
-            _originals.setdefault(key, getattr(*key))
-            _FOLLOWED.setdefault(key, other)
-        for (module, name), other in _FOLLOWED.items():
-            setattr(module, name, other)
-        others = {id(original): _FOLLOWED[key] for key, original in _originals.items()}
-        for place, x in read:
-            if other := others.get(id(x)) or follower(x):
-                with suppress(TypeError, AttributeError):  # in a tuple, or frozen
-                    place.put(other)
-                    there.append((place, x))
-    try:
-        yield
-    finally:
-        with _lock:
-            for place, own in there:
-                place.put(own)
-            _open[0] -= 1
-            if not _open[0]:
-                for (module, name), original in _originals.items():
-                    setattr(module, name, original)
+    others = [(Place(*key, "attribute"), other) for key, other in (_FOLLOWED | of_modules()).items()]
+    of_original = {id(place.get()): other for place, other in others}
+    named = [(place, of_original.get(id(x)) or follower(x)) for place, x in functions_read(function)]
+    return swapped([*others, *(pair for pair in named if pair[1])])
 
 
 def _of_math(name: str) -> Callable[..., Any]:
-    original = _originals[math, name]
+    original = getattr(math, name)
 
     @functools.wraps(original)
     def function(*args: Any, **options: Any) -> Any:
@@ -99,7 +74,7 @@ def _of_math(name: str) -> Callable[..., Any]:
 
 
 def _followed(name: str, beats: Callable[[Any, Any], Any]) -> Callable[..., Any]:
-    original = _originals[builtins, name]
+    original = getattr(builtins, name)
 
     def function(*args: Any, **options: Any) -> Any:
         if watch.tracer is None or not hasattr(watch.tracer, "both"):
@@ -134,15 +109,14 @@ def _chosen_of(wins: Any, these: Sequence[Any], others: Sequence[Any]) -> Any:
 
 
 def _sorted(items: Any, /, *, key: Any = None, reverse: Any = False) -> Any:
-    original = _originals[builtins, "sorted"]
     items = list(items)
     if watch.tracer is None or not hasattr(watch.tracer, "both") or len(items) > SORTED:
-        return original(items, key=key, reverse=reverse)
+        return _plainly_sorted(items, key=key, reverse=reverse)
     rows: list[Any] = [(x, key(x) if key else x) for x in items]
     if not any(isinstance(k, Tracked | Placeholder) for _, k in rows) or not all(
         isinstance(x, Value | numbers.Real) for row in rows for x in row
     ):
-        return original(items, key=key, reverse=reverse)
+        return _plainly_sorted(items, key=key, reverse=reverse)
     for end in range(1, len(rows)):  # neighbours change places: equal ones never do
         for i in range(end, 0, -1):
             first, second = rows[i - 1 : i + 1]
@@ -152,7 +126,7 @@ def _sorted(items: Any, /, *, key: Any = None, reverse: Any = False) -> Any:
 
 
 _FOLLOWED: dict[tuple[Any, str], Any] = {
-    **{(module, name): _of_math(name) for module, name in _originals if module is math},
+    **{(math, name): _of_math(name) for name in (*_MATH, "log", "pow", "fabs", *_MADE)},
     (builtins, "max"): _followed("max", operator.gt),
     (builtins, "min"): _followed("min", operator.lt),
     (builtins, "sorted"): _sorted,
