@@ -95,7 +95,6 @@ class Roller:
 
     def __init__(self, lowered: Lowered):
         self.lowered = lowered
-        self.late = False  # was there no time for all loops?
         self.computed: list[Tensor] = [array for array in lowered.arrays if array.operation is not None]
         leaves = [array for array in lowered.arrays if array.operation is None]
         numbers = {array: -(i + 1) * OUTSIDE for i, array in enumerate(leaves)}
@@ -124,12 +123,11 @@ class Roller:
         self.where, self.roles, self.content = filled.reshape(3, n, READS)
 
     def roll(self) -> Lowered:
-        """The program with its repeating stages as loops; those that are found in time: see `late`."""
+        """The program with its repeating stages as loops; those that are found in time."""
         end, roller = time.thread_time() + SECONDS, self
         while (rolled := roller._rolled()) is not None:
             roller = Roller(rolled)
-            self.late = time.thread_time() > end
-            if self.late:
+            if time.thread_time() > end:
                 return rolled
         for rows in itertools.islice(roller._roles_of_stages(), TRIES):
             by_role = Roller(_stacked(self.lowered, rows))

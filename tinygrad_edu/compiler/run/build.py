@@ -126,7 +126,6 @@ class Build:
     loss            the place of the loss in the outputs
     unused          the places of the parameters that the function does not use; a slice where not all are used
     n_checked       the last outputs are so many sums over padded arrays, see `_check_padded`
-    late            was there no time for all loops?
     exact           makes a program without elements that the scalars do not have; None if there are none of them
     lengths         the program with the length of the inputs as a variable, if this is one of its lengths
     """
@@ -140,7 +139,6 @@ class Build:
     loss: int | None
     unused: list[int] | slice
     n_checked: int = 0
-    late: bool = False
     exact: Callable[[], "Build"] | None = None
     lengths: Any = None
     verified: bool = False

@@ -112,8 +112,7 @@ def make(
         for array in lowered.arrays:
             if array.source == PARAMETER:
                 is_used[array.places] = True
-        roller = Roller(lowered)
-        rolled = lowered if "loops" in skip else roller.roll()
+        rolled = lowered if "loops" in skip else Roller(lowered).roll()
 
         def program(lowered: Lowered) -> tuple[str, dict[str, Any]]:
             name_arrays(lowered, traced)
@@ -145,7 +144,6 @@ def make(
         traced.loss,
         np.flatnonzero(~is_used[: len(given.learned)]).tolist() if request.gradient else [],
         n_checked,
-        roller.late,
         exact if lowered.is_padded else None,
     )
     return made

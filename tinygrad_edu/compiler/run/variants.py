@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engine.value import Value
-from ..find.loops import SECONDS
 from ..trace.checks import NO_FUNCTION, CompileError, collector_paused, disagreement_error
 from ..trace.examples import Examples
 from ..trace.placeholder import TraceError
@@ -141,6 +140,7 @@ class Variants(Programs):
         how = traced, given, facts, request, arrays
         try:
             build: Build = self.step._write(*how)
+            return build
         except (TraceError, CompileError):
             raise
         except Exception as error:
@@ -149,13 +149,6 @@ class Variants(Programs):
             ):
                 return plainer
             raise
-        if build.late:
-            self.warn(
-                "late",
-                f"The pass 'loops' of the compiler has not come to an end in {SECONDS:g} seconds. The program has "
-                "the loops that were found until then: it may be slower, its numbers are right.",
-            )
-        return build
 
     def _without(self, write: Callable[[Collection[str]], Build | None], wrong: str) -> Build | None:
         """The first program that can be written without one of the passes, or without all; None for none."""
