@@ -279,15 +279,10 @@ class Front:
     def _taken(self, old: Tensor, statement: Reads, take: Take) -> Any:
         options, index = take.options, take.index
         n = len(old.shape)
-        if take.grid:  # out[i, j] = options[j, index[i]]
-            rows = len(index.index) > 1
-            job = statement.job(index.array, index.index if rows else index.index[0], (0,) if rows else ())
-            table = statement.job(options.array, options.index, (n - 1, "v"), no_split=("v",))
-        else:
-            job = statement.job(index.array, index.index.reshape(old.shape))
-            table = statement.job(
-                options.array, options.index.reshape(*old.shape, -1), (*range(n), "v"), no_split=("v",)
-            )
+        rows, columns = (range(n - 1), range(n - 1, n)) if take.grid else (range(n), range(n))
+        job = statement.job(index.array, index.index.reshape(old.shape[: len(rows)]), (*rows,))
+        places = options.index.reshape(*old.shape[n - len(columns) :], -1)
+        table = statement.job(options.array, places, (*columns, "v"), no_split=("v",))
         (axis,) = statement.axes["v"] or [Axis(1)]
         return self.picked(statement.element(table), axis, statement.element(job))
 

@@ -416,24 +416,13 @@ def first_writes(items: list[Stmt | Loop], needed: Iterable[Array]) -> None:
     writers: dict[Array, list[tuple[Stmt, Loop | None, int]]] = {array: [] for array in needed}
     order = 0
     for item in items:
-        for n, stmt in enumerate(item.body if isinstance(item, Loop) else [item]):
+        loop = item if isinstance(item, Loop) else None
+        body: list[Any] = loop.body if loop else [item]
+        for n, stmt in enumerate(body):
             if stmt.adds:
-                writers.setdefault(stmt.out.array, []).append(
-                    (stmt, item if isinstance(item, Loop) else None, order + n)
-                )
-        order += item.axis.size * len(item.body) if isinstance(item, Loop) else 1
-    zeros = [stmt for array, own in writers.items() for stmt in _zeros(array, own)]
-    first = {stmt.out.array: stmt for stmt in zeros}
-    for array in first:
-        own = [stmt for stmt in zeros if stmt.out.array is array]
-        at = next(
-            (i for i, item in enumerate(items) if any(w in _body(item) for w, _, _ in writers[array])), len(items)
-        )
-        items[at:at] = own
-
-
-def _body(item: Stmt | Loop) -> list[Stmt]:
-    return item.body if isinstance(item, Loop) else [item]
+                writers.setdefault(stmt.out.array, []).append((stmt, loop, order + n))
+        order += loop.axis.size * len(body) if loop else 1
+    items[:0] = [stmt for array, own in writers.items() for stmt in _zeros(array, own)]
 
 
 def _zeros(array: Array, writers: list[tuple[Stmt, Loop | None, int]]) -> list[Stmt]:

@@ -16,7 +16,6 @@ happens.
 """
 
 import ast
-import builtins
 import copy
 import functools
 import linecache
@@ -32,9 +31,9 @@ from ...engine.rules import RULES
 from ...engine.value import Value
 from ...engine.watch import watch
 from .items import is_same, item, itself
-from .lending import Place
-from .placeholder import CHOICES, PACKAGE, Placeholder
-from .tracked import Tracked
+from .lending import Place, swapped
+from .placeholder import PACKAGE, Placeholder
+from .tracked import Tracked, chosen, question_of
 
 PRINTING = {"print", "display", "write", "debug", "info", "warning", "error", "set_description", "set_postfix"}
 NAMES = "chosen asks knows item is itself index sort text prints side".split()
@@ -56,23 +55,13 @@ STATEMENTS = (ast.Assign, ast.AugAssign, ast.Return, ast.If, ast.FunctionDef, as
 # --- While the function runs --------------------------------------------------------------------------------
 
 
-def _question(x: Any) -> Any:
-    """x as a truth value that is followed, None if it is none."""
-    if not hasattr(watch.tracer, "both"):
-        return None
-    if isinstance(x, Placeholder):
-        return Tracked(x, whole=True) if x.rule in CHOICES.values() else None
-    return x if isinstance(x, Tracked) else None
-
-
 def _chosen(test: Any, then: Callable[[Any], Any], other: Callable[[Any], Any]) -> Any:
     """then() if test else other(): for a number of the example, the program chooses."""
-    question = _question(test)
+    question = question_of(test)
     if question is not None:
         both = watch.tracer.both(question, then, other)
         if both is not None:
-            a, b = both
-            return a if a is b else question._operate("where", question, a, b)
+            return chosen(question, both[:1], both[1:])[0]
     return then(0) if test else other(0)
 
 
@@ -83,30 +72,26 @@ def is_number(x: Any) -> bool:
 def _asks(test: Any, targets: Callable[[Any], Any]) -> bool:
     """Is a test about a number of the example, and are those numbers that the branch would change?"""
     try:
-        return _question(test) is not None and all(is_number(x) and not hasattr(x, "dtype") for x in targets(0))
+        return question_of(test) is not None and all(is_number(x) and not hasattr(x, "dtype") for x in targets(0))
     except (NameError, AttributeError, LookupError):  # they are new
         return False
 
 
 def _knows(function: Any, x: Any, *kinds: Any) -> Any:
     """float(x), int(x), bool(x), type(x) or isinstance(x, kind), which know what a Tracked stands for."""
-    if watch.tracer is not None and getattr(builtins, getattr(function, "__name__", ""), None) is function:
-        if function is type and isinstance(x, Placeholder):
-            return watch.tracer.kind
-        if function is float and hasattr(watch.tracer, "both") and x.__class__ is Placeholder and x.rule is None:
-            return float(x) if watch.tracer.kind is Value else x.data  # an input, which may be a plain number
-        if isinstance(x, Tracked):
-            kind = int if x.whole else float
-            if function is isinstance:
-                return isinstance(x, kinds[0]) or isinstance(kind(), kinds[0])
-            if function is type:
-                return kind
-            if function is float:
-                return Tracked(x.node)
-            if function is int:
-                return math.trunc(x)
-            if function is bool:
-                return x != 0
+    if watch.tracer is None or function not in (float, int, bool, type, isinstance):
+        return function(x, *kinds)
+    if isinstance(x, Tracked):
+        kind = int if x.whole else float
+        if function is isinstance:
+            return isinstance(x, kinds[0]) or isinstance(kind(), kinds[0])
+        if function is type:
+            return kind
+        return Tracked(x.node) if function is float else math.trunc(x) if function is int else x != 0
+    if function is type and isinstance(x, Placeholder):
+        return watch.tracer.kind
+    if function is float and hasattr(watch.tracer, "both") and x.__class__ is Placeholder and x.rule is None:
+        return float(x) if watch.tracer.kind is Value else x.data  # an input, which may be a plain number
     return function(x, *kinds)
 
 
@@ -119,15 +104,8 @@ def _text(form: str, given: Any) -> Any:
 
 def _prints(call: Callable[[Any], Any]) -> None:
     """print(...): text that is only printed decides nothing."""
-    tracer = watch.tracer
-    before = tracer and tracer.printing
-    try:
-        if tracer:
-            tracer.printing = True
+    with swapped([(Place(watch.tracer, "printing", "attribute"), True)] if watch.tracer else ()):
         call(0)
-    finally:
-        if tracer:
-            tracer.printing = before
 
 
 def _index(items: Any, x: Any) -> Any:
@@ -148,13 +126,7 @@ def _index(items: Any, x: Any) -> Any:
         raise ValueError(f"{x} is not in list")
     first: Any = len(items) - 1
     for i in range(len(items) - 2, -1, -1):
-        first = (
-            same[i]._operate("where", same[i], i, first)
-            if isinstance(same[i], Tracked)
-            else i
-            if same[i]
-            else first
-        )
+        (first,) = chosen(same[i], [i], [first])
     return first
 
 

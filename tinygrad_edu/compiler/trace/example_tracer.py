@@ -11,7 +11,7 @@ from ...engine.rules import RULES
 from ...engine.value import Value
 from .both_sides import is_number
 from .items import is_same
-from .lending import recording
+from .lending import Place, recording, swapped
 from .merging import TAME
 from .placeholder import CHOICES, GIVEN, TAKE, Placeholder, place_of, users_frame
 from .tracing import Tracer
@@ -72,12 +72,10 @@ class ExampleTracer(Tracer):
     def closure(self, node: Any, function: Callable[[], None]) -> None:
         """The slopes of a node by hand are what its closure adds to the gradients of the operands."""
         operands = list(dict.fromkeys(self.hand[node][1]))
-        outer, self.gradients = self.gradients, {**dict.fromkeys(operands, 0.0), node: 1.0}
-        try:
+        gradients = {**dict.fromkeys(operands, 0.0), node: 1.0}
+        with swapped([(Place(self, "gradients", "attribute"), gradients)]):
             function()
             slopes = [self.gradients[operand] for operand in operands]
-        finally:
-            self.gradients = outer
         self._slopes(node, operands, slopes)
 
     def _slopes(self, node: Any, operands: Sequence[Any], slopes: Sequence[Any]) -> None:

@@ -80,9 +80,9 @@ _here = _Draws()
 
 def state_of(generator: Any) -> Any:
     """Where a generator is."""
-    if isinstance(generator, random.Random):
-        return generator.getstate()
-    return generator.bit_generator.state if hasattr(generator, "bit_generator") else generator.get_state()
+    if hasattr(generator, "bit_generator"):
+        return generator.bit_generator.state
+    return generator.getstate() if isinstance(generator, random.Random) else generator.get_state()
 
 
 def generators() -> dict[Any, Any]:
@@ -92,12 +92,10 @@ def generators() -> dict[Any, Any]:
 
 def put_state(generator: Any, state: Any) -> None:
     """Put a generator where it was."""
-    if isinstance(generator, random.Random):
-        generator.setstate(state)
-    elif hasattr(generator, "bit_generator"):
+    if hasattr(generator, "bit_generator"):
         generator.bit_generator.state = state
     else:
-        generator.set_state(state)
+        (generator.setstate if isinstance(generator, random.Random) else generator.set_state)(state)
 
 
 class Following:

@@ -8,6 +8,7 @@ and int would take the number of a float without asking.
 import builtins
 import numbers
 import operator
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from ...engine.dispatch import is_array
@@ -228,6 +229,22 @@ def _refuse(what: str) -> NoReturn:
         f"a number that depends on the example was to become {what}",
         "Keep it as it is, or use the functions of tinygrad_edu: tg.exp(x) instead of math.exp(x).",
     )
+
+
+def question_of(x: Any) -> Tracked | None:
+    """x as a truth value that is followed, None if it is none."""
+    if hasattr(watch.tracer, "both") and isinstance(x, Placeholder) and x.rule in CHOICES.values():
+        return Tracked(x, whole=True)
+    return x if hasattr(watch.tracer, "both") and isinstance(x, Tracked) else None
+
+
+def chosen(test: Any, these: Sequence[Any], others: Sequence[Any]) -> Sequence[Any]:
+    """These numbers or those, one by one, by a question."""
+    question = question_of(test)
+    if question is None:
+        return these if test else others
+    pairs = zip(these, others, strict=True)
+    return [x if x is y else question._operate("where", question, x, y) for x, y in pairs]
 
 
 def _plain(x: Any) -> Any:

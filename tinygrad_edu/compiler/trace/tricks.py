@@ -9,7 +9,7 @@ import functools
 import math
 import numbers
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -20,7 +20,7 @@ from .lending import Place, swapped
 from .placeholder import Placeholder
 from .random_numbers import follower, of_modules
 from .surroundings import functions_read
-from .tracked import Tracked
+from .tracked import Tracked, chosen
 
 SORTED = 32  # numbers that sorted() follows: of more, the order is a part of the path
 _plainly_sorted = sorted
@@ -87,25 +87,15 @@ def _followed(name: str, beats: Callable[[Any, Any], Any]) -> Callable[..., Any]
             return next(x for x in keys if isinstance(x, Tracked))._record(RULES[name], items)
         if not all(isinstance(x, Value | numbers.Real) for x in items):
             return items[original(range(len(items)), key=keys.__getitem__)]
-        best = items[0], keys[0], 0
+        best: Any = (items[0], keys[0], 0)
         for i, (item, key) in enumerate(zip(items[1:], keys[1:], strict=True), 1):
-            best = _chosen_of(beats(key, best[1]), (item, key, i), best)
+            best = chosen(beats(key, best[1]), (item, key, i), best)
         watch.tracer.winners[best[0]] = items, best[2]
         return best[0]
 
     function.__name__ = function.__qualname__ = name
     function.__module__, function.__doc__ = "builtins", original.__doc__
     return function
-
-
-def _chosen_of(wins: Any, these: Sequence[Any], others: Sequence[Any]) -> Any:
-    """These numbers or those, one by one, by a question."""
-    if not hasattr(wins, "_record"):
-        return these if wins else others
-    question = Tracked(wins, whole=True) if isinstance(wins, Value) else wins
-    return [
-        x if x is y else question._operate("where", question, x, y) for x, y in zip(these, others, strict=True)
-    ]
 
 
 def _sorted(items: Any, /, *, key: Any = None, reverse: Any = False) -> Any:
@@ -121,7 +111,7 @@ def _sorted(items: Any, /, *, key: Any = None, reverse: Any = False) -> Any:
         for i in range(end, 0, -1):
             first, second = rows[i - 1 : i + 1]
             wins = second[1] > first[1] if reverse else second[1] < first[1]
-            rows[i - 1 : i + 1] = _chosen_of(wins, second, first), _chosen_of(wins, first, second)
+            rows[i - 1 : i + 1] = chosen(wins, second, first), chosen(wins, first, second)
     return [x for x, _ in rows]
 
 
