@@ -41,7 +41,6 @@ from .lowered import (
     Total,
     all_reads,
     every_array,
-    is_matrix_product,
     reads_of,
     with_reads,
 )
@@ -335,14 +334,11 @@ class Roller:
         for array in [of_loop, *results.values()]:
             array.number = next(numbers)
         leaves = [array for array in arrays[first:last] if array not in inside]
-        rolled = Lowered(
+        return Lowered(
             [*arrays[:first], *leaves, of_loop, *results.values(), *after.values()],
             [(read.array, int(read.index)) for read in outputs],
             self.lowered.n_traced,
         )
-        totals = [array.operation for array in every_array(rolled) if isinstance(array.operation, Total)]
-        rolled.n_products = sum(is_matrix_product(part) for total in totals for part in total.parts)
-        return rolled
 
 
 def _stacked(lowered: Lowered, roles: list[list[Tensor]]) -> Lowered:

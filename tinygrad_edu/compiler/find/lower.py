@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ...engine.rules import DIV, MUL, RULES, Rule
-from ..trace.placeholder import CHOICES, COMPARISONS, TAKE
+from ..trace.placeholder import CHOICES, TAKE
 from .flatten import SUM
 from .group import REDUCTIONS, Group
 from .lowered import (
@@ -45,7 +45,6 @@ from .normalise import EXP, LOGSUMEXP, SUB, Graph
 from .ragged import filled
 from .views import Indices
 
-_NO_SLOPES = (*CHOICES.values(), *COMPARISONS.values())
 MIN, NEG = RULES["min"], RULES["neg"]
 WORTH = 0.3  # the share of a grid that must be used for the whole product to pay
 
@@ -117,7 +116,7 @@ class _Lowering:
             (),
             len(nodes),
             any(a.batched for a in read),
-            any(a.differentiable for a in read) and group.rule not in _NO_SLOPES,
+            any(a.differentiable for a in read) and group.rule not in CHOICES.values(),
         )
         if group.rule is SUM:
             places = self._total(array, left, right, groups, others)
@@ -260,7 +259,6 @@ class _Lowering:
     def _total(self, array: Tensor, left: Any, right: Any, groups: list[int], others: list[int]) -> Any:
         """The parts of a sum, one for each kind of term. The largest product decides the order of the members."""
         parts = self._parts(left, right, groups, others)
-        parts = [part for part in parts if not _is_zero(part)] or parts[:1]
         terms = [part.operand for part in parts if isinstance(part, Terms) and part.operand.index.shape[1] == 1]
         if len(terms) == len(parts) and (shared := _on_the_same_places(terms)):
             reads, array.shape, same_places = shared
@@ -407,12 +405,6 @@ def _in_order(read: Read, order: Any) -> Read:
 
 def _is_permutation(key: Indices) -> bool:
     return bool((np.sort(key) == np.arange(len(key))).all())
-
-
-def _is_zero(part: Any) -> bool:
-    """Is it a sum of constants that are all 0?"""
-    read = part.operand if isinstance(part, Terms) else None
-    return read is not None and read.array.source == CONSTANT and not read.array.places[read.index].any()
 
 
 def _inverse(order: Indices | None) -> Indices | None:

@@ -1,6 +1,5 @@
 """Lowered: the arrays of a program and their operations, before they become statements."""
 
-import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -85,11 +84,6 @@ class Take:
     options: Read
     grid: bool
 
-    @functools.cached_property
-    def table(self) -> Read:
-        """The options of a grid, one row per value of the index."""
-        return Read(self.options.array, self.options.index.T)
-
 
 @dataclass(eq=False)
 class Product:
@@ -141,11 +135,12 @@ class Lowered:
     n_traced: int = 0
     is_padded: bool = False
     padded: list[Tensor] = field(default_factory=list)
-    n_products: int = field(init=False)
 
-    def __post_init__(self) -> None:
-        totals = [array.operation for array in self.arrays if isinstance(array.operation, Total)]
-        self.n_products = sum(is_matrix_product(part) for total in totals for part in total.parts)
+    @property
+    def n_products(self) -> int:
+        """How many matrix products it has."""
+        totals = [array.operation for array in every_array(self) if isinstance(array.operation, Total)]
+        return sum(is_matrix_product(part) for total in totals for part in total.parts)
 
 
 def is_matrix_product(part: Any) -> bool:

@@ -8,29 +8,19 @@ pattern is gathered.
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..find.lowered import Read, Tensor
 from ..find.views import Indices, dense_strides, digits_of_axes, number_systems
-from .routine import Access, Array, Axis, B, Expressions, Part
+from .routine import Access, Array, Axis, B, Part
 from .symbols import Symbol
 
-Slot = (
-    Any  # an axis of an index, before it is split: a number for one of the result, a name for one of a reduction
-)
+if TYPE_CHECKING:
+    from .front import Front
 
-
-class Arrays(Protocol):
-    """What knows the arrays: see `Front`."""
-
-    book: Expressions
-    t: Axis | None
-
-    def resolved(self, old: Tensor, index: Indices) -> tuple[Any, Any, Indices, bool]: ...
-    def copied(self, array: Array) -> Array: ...
-    def constant(self, numbers: Any, name: str) -> Array: ...
+Slot = Any  # an axis of an index, before it is split: a number for one of the result, a name for one of a sum
 
 
 class Reads:
@@ -39,8 +29,8 @@ class Reads:
     All indices are announced by `job`. The first `element` splits the slots; `axes` are then those of each slot.
     """
 
-    def __init__(self, front: Arrays, shape: tuple[int, ...], split: bool = True):
-        self.front: Arrays = front
+    def __init__(self, front: "Front", shape: tuple[int, ...], split: bool = True):
+        self.front: Front = front
         self.shape: tuple[int, ...] = shape
         self.sizes: dict[Slot, int] = dict(enumerate(shape))
         self.jobs: list[tuple[Any, Any, Indices, tuple[Slot, ...]]] = []

@@ -13,7 +13,7 @@ after it. There, the stage is an axis like all others, so nothing else changes.
 from collections.abc import Iterator
 from typing import Any
 
-from .routine import Access, Array, Axis, Loop, Routine, Stmt, free_of, parts_of
+from .routine import Access, Array, Axis, Loop, Routine, Stmt, parts_of
 from .symbols import Symbol
 
 
@@ -43,30 +43,21 @@ def _split(program: Routine, loop: Loop, names: set[str]) -> Iterator[Stmt | Loo
 
 
 def _needed(loop: Loop) -> set[Array]:
-    """The arrays that later stages need, and those whose products are faster stage by stage."""
+    """The arrays that later stages need."""
     rows = {stmt.out.array: stmt.out.row for stmt in loop.body}
     needed = {
         read.array for stmt in loop.body for read in stmt.reads() if rows.get(read.array, read.row) != read.row
     }
     for stmt in reversed(loop.body):
-        if stmt.out.array in needed or any(_has_heads(x, loop.axis) for x in parts_of(stmt.value)):
-            needed |= {stmt.out.array} | {read.array for read in stmt.reads()}
+        if stmt.out.array in needed:
+            needed |= {read.array for read in stmt.reads()}
     return needed
-
-
-def _has_heads(x: Symbol, t: Axis) -> bool:
-    """Is it a product of its own for each stage?"""
-    if x.op != "sum" or x.args[0].op != "mul":
-        return False
-    a, b = (free_of(y) for y in x.args[0].args)
-    return t in a and t in b and bool(a - b) and bool(b - a)
 
 
 def _ahead(program: Routine, stmt: Stmt, t: Axis, written: set[Array], names: set[str]) -> tuple[list[Stmt], Stmt]:
     """The products of a sum that read nothing of the loop, as a statement before it; and the rest."""
     terms = list(_terms(stmt.value))
     free = [term for term in terms if not any(read.array in written for read in _reads(term))]
-    free = [term for term in free if not any(_has_heads(x, t) for x in parts_of(term))]
     products = [term for term in free if isinstance(term, Symbol) and term.op == "sum"]
     if not products or len(free) == len(terms):
         return [], stmt

@@ -37,9 +37,6 @@ from .symbols import forward_of
 MANY = 100  # terms of a sum; more are several sums
 FEW = 8  # operands of max and min; more are put side by side
 KINDS = {"max": "max_", "min": "min_", "logsumexp": "logsumexp"}
-Slot = (
-    Any  # an axis of an index, before it is split: a number for one of the result, a name for one of a reduction
-)
 
 
 class Front:
@@ -62,23 +59,16 @@ class Front:
                 case Scan() as loop:
                     self._roll(loop)
                 case Result():
-                    if old in outputs:
-                        self._result(old)
-                case None if old.source != CONSTANT:
-                    self._leaf(old)
+                    if old in outputs:  # a state of a loop, as an array of its own
+                        self._define(old, Elementwise([Read(old, np.arange(old.size).reshape(old.shape))]))
                 case None:
-                    pass
+                    if old.source != CONSTANT:
+                        of_leaf = old.differentiable, old.source, old.places
+                        self.arrays[old] = Array(old.name, old.shape, old.batched, *of_leaf)
                 case _:
                     self._define(old)
         leaves = [array for array in self.arrays.values() if array.source] + list(self._constants.values())
         self.program: Routine = Routine(self.book, self.items, leaves)
-
-    def _leaf(self, old: Tensor) -> None:
-        self.arrays[old] = Array(old.name, old.shape, old.batched, old.differentiable, old.source, old.places)
-
-    def _result(self, old: Tensor) -> None:
-        """An output that is a state of a loop, as an array of its own."""
-        self._define(old, Elementwise([Read(old, np.arange(old.size).reshape(old.shape))]))
 
     # --- Loops -------------------------------------------------------------------------------------------------
 
@@ -169,7 +159,9 @@ class Front:
         operation = operation or old.operation
         statement = Reads(self, old.shape)
         match operation:
-            case Elementwise(reads) if old.rule in (LOGSUMEXP, TAKE) or _has_many(old):
+            case Elementwise(reads) if old.rule in (LOGSUMEXP, TAKE) or (
+                old.rule in REDUCTIONS and len(reads) > FEW
+            ):
                 value = self._stacked(old, statement, reads)
             case Elementwise(reads):
                 jobs = [statement.job(read.array, read.index.reshape(old.shape)) for read in reads]
@@ -285,8 +277,3 @@ class Front:
         table = statement.job(options.array, places, (*columns, "v"), no_split=("v",))
         (axis,) = statement.axes["v"] or [Axis(1)]
         return self.picked(statement.element(table), axis, statement.element(job))
-
-
-def _has_many(old: Tensor) -> bool:
-    """Is it the maximum or the minimum of many arrays?"""
-    return old.rule in REDUCTIONS and len(old.operation.operands) > FEW

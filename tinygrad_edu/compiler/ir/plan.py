@@ -77,7 +77,8 @@ def plan_of(lowered: Lowered, with_gradient: bool, has_backward: bool = True, sp
         program = gradient(program, element_of(front.arrays[array], place) if array in front.arrays else None)
     learned = [array for array in lowered.arrays if array.source[:1] == ("parameter",)]
     learned.sort(key=lambda array: array.source == THETA)  # its gradient is added last
-    written = {stmt.out.array for stmt, _ in program.statements() if _reshapes(stmt.out)}
+    outs = [stmt.out for stmt, _ in program.statements()]
+    written = {out.array for out in outs if out.gather is not None or out.dims != out.array.dims}
     parameters = []
     for array in learned:
         leaf, pieces = front.arrays[array], _pieces(array)
@@ -137,10 +138,6 @@ def element_of(array: Any, place: int) -> Access:
         return every
     places = np.unravel_index(place, array.dims)
     return Access(array, None, array.dims, tuple((int(i), None, 1) for i in places))
-
-
-def _reshapes(out: Access) -> bool:
-    return out.gather is not None or out.dims != out.array.dims
 
 
 def lost_in_float32(lowered: Lowered) -> str:

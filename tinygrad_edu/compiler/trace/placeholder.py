@@ -31,13 +31,9 @@ class TraceError(TypeError):
     """The function needs a number that is not there yet: it branches, or reads `.data`, while it is traced."""
 
 
-def _no_slope(upstream: Any, out: Any, *inputs: Any) -> tuple[int, ...]:
-    return (0,) * len(inputs)
-
-
 def _choice(name: str, function: Callable[..., Any], n_inputs: int, symbol: str = "") -> Rule:
     """An operation without a gradient, since its result moves in steps. Only a trace records it."""
-    return Rule(name, symbol or name, function, _no_slope, n_inputs)
+    return Rule(name, symbol or name, function, lambda upstream, out, *inputs: (0,) * len(inputs), n_inputs)
 
 
 COMPARISONS = {
@@ -50,28 +46,16 @@ CHOICES = COMPARISONS | {
 }
 
 
-def _take(index: Any, *options: Any) -> Any:
-    return options[int(index)]
-
-
 def _take_backward(upstream: Any, out: Any, index: Any, *options: Any) -> tuple[Any, ...]:
     return 0, *(upstream if i == index else 0 for i in range(len(options)))
 
 
-TAKE = Rule("take", "[]", _take, _take_backward, None)  # options[index], by an index that is an input
-
-
-def _given(number: Any, operand: Any, slope: Any) -> Any:
-    return number
-
-
-def _given_backward(upstream: Any, out: Any, number: Any, operand: Any, slope: Any) -> tuple[Any, ...]:
-    return 0, upstream * slope, 0
-
-
+# options[index], by an index that is an input
+TAKE = Rule("take", "[]", lambda index, *options: options[int(index)], _take_backward, None)
+# an operation by hand: its number, and one of its slopes
 GIVEN = Rule(
-    "given", "by hand", _given, _given_backward, 3
-)  # an operation by hand: its number, and one of its slopes
+    "given", "by hand", lambda n, x, slope: n, lambda upstream, out, n, x, slope: (0, upstream * slope, 0), 3
+)
 OUTPUTS = _choice("outputs", lambda *inputs: inputs, 0)  # all results of the function as one node
 
 

@@ -349,17 +349,16 @@ class Holds:
         for way, (_, number) in self.facts.items():
             if way not in places and (way not in facts or not same(number, facts[way][1])):
                 return False
-        if not (self._frozen_hold() and all(getattr(t, name) == x for t, name, x in self.state)):
+        now = read_numbers(value for value, _ in self.frozen)
+        if not all(map(same, now, (number for _, number in self.frozen))):
+            return False
+        if not all(getattr(thing, name) == x for thing, name, x in self.state):
             return False
         for way, knob in places.items():
             knob.place = facts[way][0]
         self.facts, self._check = {way: facts[way] for way in self.facts}, None
         self.holders = holders
         return True
-
-    def _frozen_hold(self) -> bool:
-        now = read_numbers(value for value, _ in self.frozen)
-        return all(map(same, now, (number for _, number in self.frozen)))
 
     def _compiled(self) -> Callable[[], bool]:
         """All comparisons as one expression, which takes the least time."""

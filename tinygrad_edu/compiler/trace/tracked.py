@@ -199,15 +199,10 @@ class Tracked(Operators):
         return hash(self._pinned("the key of a dict or a set"))
 
     def _pinned(self, what: str) -> Any:
-        return watch.tracer.pinned(self.node) if self._is_asked(what) else self.number
-
-    def _is_asked(self, what: str) -> bool:
-        """Does a traced function ask? Raises TraceError unless it is whole: others are never equal."""
+        """As a plain number. Raises TraceError in a trace unless it is whole: others are never equal."""
         if watch.tracer is None:
-            return False
-        if not self.whole:
-            _refuse(what)
-        return True
+            return self.number
+        return watch.tracer.pinned(self.node) if self.whole else _refuse(what)
 
     def __repr__(self) -> str:
         return repr(self._shown())
