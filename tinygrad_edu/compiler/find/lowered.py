@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...engine.rules import Rule
-from .views import Indices, digits_of
+from .views import Indices, digits_of, digits_of_axes
 
 CONSTANT, PARAMETER = ("constant",), ("parameter",)  # sources
 
@@ -271,10 +271,9 @@ def shape_of(array: Tensor) -> tuple[int, ...]:
                 return read.array.shape[:-1]
     for read, per_member in reads:
         first = read.index.reshape(n, per_member)[:, 0]
-        if len(digits := digits_of(first) or ()) > 1:
+        (digits,) = digits_of_axes(first) or [[]]
+        if len(digits) > 1 and (per_member == 1 or all(step for _, step in digits)):
             return tuple(size for size, _ in digits)
-        if per_member == 1 and (columns := _period(first)):
-            return n // columns, columns
     return (n,)
 
 
@@ -313,19 +312,3 @@ def distinct_rows(index: Indices) -> tuple[Indices, Indices]:
     which = np.empty(len(index), int)
     which[order] = np.cumsum(is_new) - 1
     return ordered[is_new], which
-
-
-def _period(index: Indices) -> int:
-    """The number of columns, if each row has one element many times, or if all rows are equal; else 0."""
-    n = len(index)
-    changes = np.flatnonzero(np.diff(index))
-    if len(changes):
-        run = int(changes[0]) + 1
-        if run > 1 and n % run == 0 and (index.reshape(-1, run) == index[::run, None]).all():
-            return run
-        again = np.flatnonzero(index[1:] == index[0])
-        if len(again):
-            period = int(again[0]) + 1
-            if period > 1 and n % period == 0 and (index.reshape(-1, period) == index[:period]).all():
-                return period
-    return 0
