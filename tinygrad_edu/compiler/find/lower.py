@@ -40,6 +40,7 @@ from .lowered import (
     reads_of,
     shape_of,
     shape_of_rows,
+    with_reads,
 )
 from .normalise import EXP, LOGSUMEXP, SUB, Graph
 from .ragged import filled
@@ -216,9 +217,7 @@ class _Lowering:
             return self._take(array, rows)
         if array.rule in REDUCTIONS and len({*groups} - {-1}) == 1:
             elements = self._filled(self._read(rows), np.inf if array.rule is MIN else -np.inf)
-            order = _order_of([elements])
-            array.operation = Reduction(_in_order(elements, order))
-            return _inverse(order)
+            return self._ordered(array, Reduction(elements))
         if array.rule is MUL and len(rows) > 1:  # its operands may stand in either order
             rows = np.where(self.numbers[rows[:, :1]] == groups[0], rows, rows[:, ::-1])
         places = self.position[rows].T
@@ -231,9 +230,13 @@ class _Lowering:
             operands, array.shape, places = shared
             array.operation = Elementwise(operands)
             return places
-        order = _order_of(operands)
-        array.operation = Elementwise([_in_order(operand, order) for operand in operands])
-        return _inverse(order)
+        return self._ordered(array, Elementwise(operands))
+
+    def _ordered(self, array: Tensor, operation: Any) -> Any:
+        """Set an operation; its members stand in the order in which they are read."""
+        places = _places_of(reads_of(operation))
+        array.operation = _placed(operation, places)
+        return places
 
     def _stays_finite(self, rule: Any, operands: list[Read]) -> bool:
         """Is the result finite if all operands are, whatever they are?"""
@@ -275,7 +278,7 @@ class _Lowering:
                 if places is None and (product_size(product) == len(left) or len(parts) == 1):
                     places, array.shape = product.pick, product_shape(product)
         if places is None and len(left) > 1 and not any(isinstance(part, Product) for part in parts):
-            places = _inverse(_order_of([read for part in parts for read in reads_of(part)]))
+            places = _places_of([read for part in parts for read in reads_of(part)])
         array.operation = Total([_placed(part, places, array.shape) for part in parts])
         return places
 
@@ -386,8 +389,8 @@ def _one(rows: Indices) -> Indices:
     return rows[0] if len(rows) == 1 else rows
 
 
-def _order_of(reads: list[Read]) -> Indices | None:
-    """The order in which the first elements that are read of some array ascend; None if they do so already.
+def _places_of(reads: list[Read]) -> Indices | None:
+    """The places of the members, where the first elements that are read of some array ascend; None if they do so.
 
     If the same elements are read several times of every array, there is no such order.
     """
@@ -395,34 +398,22 @@ def _order_of(reads: list[Read]) -> Indices | None:
         first = read.index.reshape(len(read.index), -1)[:, 0]
         order = np.argsort(first, kind="stable")
         if read.array.source != CONSTANT and (np.diff(first[order]) > 0).all():
-            return order if (np.diff(order) < 0).any() else None
+            return np.argsort(order) if (np.diff(order) < 0).any() else None
     return None
-
-
-def _in_order(read: Read, order: Any) -> Read:
-    return read if order is None else Read(read.array, read.index[order])
 
 
 def _is_permutation(key: Indices) -> bool:
     return bool((np.sort(key) == np.arange(len(key))).all())
 
 
-def _inverse(order: Indices | None) -> Indices | None:
-    return None if order is None else np.argsort(order)
-
-
-def _placed(part: Any, places: Any, shape: tuple[int, ...]) -> Any:
-    """A part of a sum whose members stand at these places of an array of this shape."""
+def _placed(part: Any, places: Any, shape: tuple[int, ...] = ()) -> Any:
+    """An operation, or a part of a sum, whose members stand at these places of an array of this shape."""
     order = slice(None) if places is None else np.argsort(places)
     if isinstance(part, Product):
         pick = part.pick[order]
         is_whole = places is part.pick or (product_shape(part) == shape and (np.diff(pick) == 1).all())
         return Product(part.a, part.b, None if is_whole else pick)
-    if places is None:
-        return part
-    if isinstance(part, Terms):
-        return Terms(_in_order(part.operand, order))
-    return Paired(_in_order(part.a, order), _in_order(part.b, order))
+    return part if places is None else with_reads(part, lambda read: Read(read.array, read.index[order]))
 
 
 def _on_the_same_places(reads: list[Read]) -> tuple[list[Read], tuple[int, ...], Indices] | None:

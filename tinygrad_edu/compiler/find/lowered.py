@@ -196,11 +196,6 @@ class Scan:
     windows: dict[Tensor, Read] = field(default_factory=dict)
     initial: dict[Tensor, list[Read]] = field(default_factory=dict)
 
-    def outside(self, operation: Any) -> list[Read]:
-        """What an operation of the stage reads outside of the loop, at all stages."""
-        inside = {*self.stage, *self.earlier}
-        return [self.original(read) for read in reads_of(operation) if read.array not in inside]
-
     def original(self, read: Read) -> Read:
         """A read of a window as a read of the array outside, at all stages. Any other read as it is."""
         if read.array not in self.windows:

@@ -241,7 +241,9 @@ class Normaliser:
             normaliser = self._operation(LOGSUMEXP, shifted)
             return self._operation(SUB, (normaliser, self._left[operands[0]][1]))
         if rule is LOG:
-            return self._log(operands[0])
+            inner = self._left[operands[0]][0] if self._is(operands[0], EXP) else self._log_of_exps(operands[0])
+            if inner is not None:  # log(e^u) is u, and log(e^z1 + ...) is logsumexp
+                return inner
         if rule is DIV and self._is(operands[0], EXP) and (inner := self._log_of_exps(operands[1])) is not None:
             difference = self._operation(SUB, (self._left[operands[0]][0], inner))
             return self._operation(EXP, (difference,))  # e^z / (e^z1 + ...), with nothing that overflows
@@ -270,10 +272,3 @@ class Normaliser:
         if max(self._right[node]) >= 0 or not all(self._is(term, EXP) for term in terms):
             return None
         return self._operation(LOGSUMEXP, [self._left[term][0] for term in terms])
-
-    def _log(self, x: int) -> int:
-        """log(e^u) is u, and log(e^z1 + ...) is logsumexp."""
-        if self._is(x, EXP):
-            return self._left[x][0]
-        inner = self._log_of_exps(x)
-        return self._node((LOG, x), LOG, (x,)) if inner is None else inner

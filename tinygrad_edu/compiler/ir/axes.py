@@ -36,7 +36,6 @@ class Reads:
         self.jobs: list[tuple[Any, Any, Indices, tuple[Slot, ...]]] = []
         self._axes: dict[Slot, list[Axis]] | None = None
         self._whole = set[Slot]() if split else set(self.sizes)
-        self._n = 0
 
     def job(
         self, old: Tensor, index: Indices, slots: tuple[Slot, ...] | None = None, no_split: tuple[Slot, ...] = ()
@@ -158,37 +157,22 @@ class Reads:
 
     # --- Sums --------------------------------------------------------------------------------------------------
 
-    def reduced(self, kind: str, read: Read, shape: tuple[int, ...]) -> Any:
-        """A reduction of the last axis of an index."""
-        job = self.job(read.array, read.index.reshape(*shape, -1), (*range(len(shape)), "k"))
-        body = self.element(job)
-        return self.front.book.reduce(kind, self.axes["k"], body)
-
     def summed(self, shape: tuple[int, ...], *reads: Read) -> Any:
         """What makes the sum of the products of elements of these."""
-        k = self._slot()
+        k = f"k{len(self.jobs)}"
         slots = (*range(len(shape)), k)
         jobs = [self.job(read.array, read.index.reshape(*shape, -1), slots) for read in reads]
         return lambda: self._sum(jobs, k)
 
     def contracted(self, *factors: tuple[Read, tuple[Slot, ...]]) -> Any:
         """What makes a matrix product."""
-        k = self._slot()
+        k = f"k{len(self.jobs)}"
         (a, b) = [
             self.job(read.array, read.index, tuple(k if slot == "k" else slot for slot in slots))
             for read, slots in factors
         ]
         rows = max(len(slots) for _, slots in factors) > 1
         return lambda: self._sum([b, a] if rows else [a, b], k)  # rows of b times rows of a
-
-    def later(self, old: Tensor, index: Any) -> Any:
-        """What makes the read of an array that is defined already."""
-        job = self.job(old, index)
-        return lambda: self.element(job)
-
-    def _slot(self) -> Slot:
-        self._n += 1
-        return f"k{self._n}"
 
     def _sum(self, jobs: list[int], k: Slot) -> Any:
         body = self.element(jobs[0])

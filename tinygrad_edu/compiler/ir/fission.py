@@ -13,7 +13,7 @@ after it. There, the stage is an axis like all others, so nothing else changes.
 from collections.abc import Iterator
 from typing import Any
 
-from .routine import Access, Array, Axis, Loop, Routine, Stmt, parts_of
+from .routine import Access, Array, Axis, Loop, Routine, Stmt, reads_in
 from .symbols import Symbol
 
 
@@ -57,11 +57,11 @@ def _needed(loop: Loop) -> set[Array]:
 def _ahead(program: Routine, stmt: Stmt, t: Axis, written: set[Array], names: set[str]) -> tuple[list[Stmt], Stmt]:
     """The products of a sum that read nothing of the loop, as a statement before it; and the rest."""
     terms = list(_terms(stmt.value))
-    free = [term for term in terms if not any(read.array in written for read in _reads(term))]
+    free = [term for term in terms if not any(read.array in written for read in reads_in(term))]
     products = [term for term in free if isinstance(term, Symbol) and term.op == "sum"]
     if not products or len(free) == len(terms):
         return [], stmt
-    read = [access.array for term in free for access in _reads(term)]
+    read = [access.array for term in free for access in reads_in(term)]
     axes = [t, *(axis for axis in stmt.out.named if axis is not t)]
     dims = tuple(axis.size for axis in axes)
     array = Array(_name(products[0], names), dims, any(a.batched for a in read), any(a.learns for a in read))
@@ -79,13 +79,9 @@ def _terms(x: Any) -> Iterator[Any]:
         yield x
 
 
-def _reads(x: Any) -> list[Access]:
-    return [part.args[0] for part in parts_of(x) if part.op == "get"]
-
-
 def _name(product: Symbol, names: set[str]) -> str:
     """XW1 for the product of X and W1."""
-    name = "".join(read.array.name for read in reversed(_reads(product)[:2]))
+    name = "".join(read.array.name for read in reversed([*reads_in(product)][:2]))
     while names & {name, f"d{name}"}:
         name += "_"
     names.add(name)

@@ -172,7 +172,9 @@ class Front:
                 value = self._applied(old, statement, operands)
                 return self._write(statement, array, row, value, rule=old.rule, operands=operands)
             case Reduction(read):
-                value = statement.reduced(KINDS[str(old.rule.name)], read, old.shape)  # type: ignore[union-attr]  # it has a rule
+                slots = (*range(len(old.shape)), "k")
+                body = statement.element(statement.job(read.array, read.index.reshape(*old.shape, -1), slots))
+                value = self.book.reduce(KINDS[str(old.rule.name)], statement.axes["k"], body)  # type: ignore[union-attr]  # it has a rule
             case Softmax(read):
                 job = statement.job(read.array, read.index.reshape(old.shape))
                 body = statement.element(job)
@@ -207,7 +209,8 @@ class Front:
                 shape = product_shape(part)
                 if pick is not None or shape != old.shape:
                     index = np.arange(math.prod(shape)) if pick is None else pick
-                    return statement.later(self._whole_product(old, part), index.reshape(old.shape))
+                    job = statement.job(self._whole_product(old, part), index.reshape(old.shape))
+                    return lambda: statement.element(job)
                 heads = tuple(range(a.index.ndim - 2)) if a.index.ndim > 2 else ()
                 rows_a, rows_b = a.index.ndim > 1, b.index.ndim > 1
                 slots_b = (*heads, *([n - 1 - rows_a] if rows_b else []), "k")
@@ -220,15 +223,11 @@ class Front:
         learns = self._learns(part.a, part.b)
         batched = part.a.array.batched or part.b.array.batched
         product = Tensor(-1, None, (), math.prod(shape), batched, learns, shape, Total([Product(part.a, part.b)]))
-        self._inner(product)
-        return product
-
-    def _inner(self, old: Tensor) -> None:
-        """Define an array for a part of the statement that is being made."""
         stages = None if self._loop is None else self._loop.length
-        self.arrays[old] = self.part(old.shape, old.batched, old.differentiable, stages)
-        self._rows |= {} if stages is None else {old: 0}
-        self._define(old)
+        self.arrays[product] = self.part(shape, batched, learns, stages)
+        self._rows |= {} if stages is None else {product: 0}
+        self._define(product)
+        return product
 
     def _learns(self, *reads: Read) -> bool:
         """Is one of these differentiable? A window is if what it shows of is."""

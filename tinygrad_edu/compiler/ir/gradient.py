@@ -11,13 +11,13 @@ The result is a program of the same kind. So the gradient of a gradient is this 
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ...engine.rules import RULES
-from .routine import Access, Array, Axis, B, Loop, Part, Routine, Stmt, bound_in, free_of, parts_of, whole
+from .routine import Access, Array, Axis, B, Loop, Routine, Stmt, bound_in, free_of, parts_of, whole
 from .symbols import Symbol, shares_of
 
 SLOPES = {RULES["tanh"]: "tanh_slope", RULES["sigmoid"]: "sigmoid_slope"}  # these keep digits in the tails
@@ -286,7 +286,9 @@ class _Reverse:
         for s in shares:
             key = id(s.value) if isinstance(s.value, Symbol) else s.value, s.power
             merged[key] = Addend(s.value, s.scale + (merged[key].scale if key in merged else 0.0), s.power)
-        parts = sorted(merged.values(), key=lambda s: (not _is_product(s.value), -s.scale))
+        parts = sorted(
+            merged.values(), key=lambda s: (getattr(s.value, "op", "") != "sum", -s.scale)
+        )  # products first
         if len(parts) == 1:
             return parts[0]
         alike = len({(abs(s.scale), s.power) for s in parts}) == 1
@@ -392,10 +394,6 @@ class _Reverse:
         return list(RULES[op].shares(upstream, out, *args))
 
 
-def _is_product(x: Any) -> bool:
-    return isinstance(x, Symbol) and x.op == "sum"
-
-
 def _sole(program: Routine) -> dict[Array, bool]:
     """Is an array computed by a single statement, outside of loops?"""
     sole: dict[Array, bool] = {}
@@ -453,11 +451,5 @@ def _zeros(array: Array, writers: list[tuple[Stmt, Loop | None, int]]) -> list[S
         return []
     rows = np.unique(missing // array.size) if array.stages else np.zeros(0, int)
     if array.stages and len(rows) * array.size == len(missing) and len(rows) <= 2:
-        return [Stmt(_row(array, int(row)), 0.0) for row in rows]
+        return [Stmt(replace(whole(array), row=(int(row), None, 1)), 0.0) for row in rows]
     return [Stmt(whole(array), 0.0)]
-
-
-def _row(array: Array, row: int) -> Access:
-    every = whole(array)
-    part: Part = (row, None, 1)
-    return Access(array, part, every.dims, every.at)

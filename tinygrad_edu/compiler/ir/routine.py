@@ -245,6 +245,11 @@ def parts_of(x: Any) -> Iterator[Symbol]:
             stack += x.args
 
 
+def reads_in(x: Any) -> Iterator[Access]:
+    """What an expression reads."""
+    return (part.args[0] for part in parts_of(x) if part.op == "get")
+
+
 def bound_in(x: Any) -> set[Axis]:
     """The axes of reductions in an expression."""
     return {axis for part in parts_of(x) if part.op in REDUCTIONS for axis in part.args[1]}
@@ -262,7 +267,7 @@ class Stmt:
 
     def reads(self) -> Iterator[Access]:
         """What it reads."""
-        return (x.args[0] for x in parts_of(self.value) if x.op == "get")
+        return reads_in(self.value)
 
 
 @dataclass(eq=False)

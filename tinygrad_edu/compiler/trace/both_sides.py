@@ -36,10 +36,7 @@ from .placeholder import PACKAGE, Placeholder
 from .tracked import Tracked, chosen, question_of
 
 PRINTING = {"print", "display", "write", "debug", "info", "warning", "error", "set_description", "set_postfix"}
-NAMES = "chosen asks knows item is itself index sort text prints side".split()
-CHOSEN, ASKS, KNOWS, ITEM, IS, ITSELF, INDEX, SORT, TEXT, PRINTS, SIDE = (
-    f"__tinygrad_edu_{name}__" for name in NAMES
-)
+SIDE = "__tinygrad_edu_side__"
 KNOWN = {"float": 1, "int": 1, "bool": 1, "type": 1, "isinstance": 2}  # the builtins, by their arguments
 BY_KEY = {"get", "pop", "setdefault", "add", "remove", "discard", "count"}  # methods that ask which one it is
 METHODS = {*RULES, *dir(math), "reLU", "clip", "max_with"}
@@ -53,6 +50,11 @@ STATEMENTS = (ast.Assign, ast.AugAssign, ast.Return, ast.If, ast.FunctionDef, as
 
 
 # --- While the function runs --------------------------------------------------------------------------------
+
+
+def _key(function: Callable[..., Any]) -> str:
+    """What stands for a function of ours in code."""
+    return f"__tinygrad_edu_{function.__name__}__"
 
 
 def _chosen(test: Any, then: Callable[[Any], Any], other: Callable[[Any], Any]) -> Any:
@@ -138,10 +140,10 @@ def _sort(items: Any, **options: Any) -> None:
         items.sort(**options)
 
 
-FUNCTIONS_OF = {
-    CHOSEN: _chosen, ASKS: _asks, KNOWS: _knows, ITEM: item, IS: is_same, ITSELF: itself, INDEX: _index,
-    SORT: _sort, TEXT: _text, PRINTS: _prints,
-}  # fmt: skip
+PURE: tuple[Any, ...] = (_chosen, _knows, item, is_same, itself)
+FUNCTIONS_OF: dict[Any, Any] = {
+    _key(function): function for function in (*PURE, _asks, _index, _sort, _text, _prints)
+}
 
 
 # --- The code -----------------------------------------------------------------------------------------------
@@ -151,9 +153,9 @@ def _name(text: str) -> ast.Name:
     return ast.Name(text, ast.Load())
 
 
-def _call(name: str, *arguments: ast.expr) -> ast.Call:
-    """A call of one of FUNCTIONS_OF: `_with_functions` puts the function in the place of its name."""
-    return ast.Call(ast.Constant(name), list(arguments), [])
+def _call(function: Callable[..., Any], *arguments: ast.expr) -> ast.Call:
+    """A call of one of FUNCTIONS_OF: `_with_functions` puts the function in the place of its key."""
+    return ast.Call(ast.Constant(_key(function)), list(arguments), [])
 
 
 def _lambda(body: ast.expr, *names: str) -> ast.Lambda:
@@ -190,7 +192,7 @@ class _Writer(ast.NodeTransformer):
                 case ast.Call(ast.Attribute(attr=name), _, []):
                     fits = name in METHODS - self.others
                 case ast.Call(ast.Constant(name)):
-                    fits = name in (CHOSEN, KNOWS, ITEM, IS, ITSELF)
+                    fits = FUNCTIONS_OF.get(name) in PURE
                 case ast.Call(called):
                     fits = isinstance(called, ast.Lambda) and not node.keywords
                 case ast.Attribute(attr=name, ctx=ast.Store()):
@@ -211,8 +213,8 @@ class _Writer(ast.NodeTransformer):
             case ast.BoolOp(values=[first, *rest]) if all(map(self._is_pure, rest)):
                 following = self._test(ast.BoolOp(test.op, rest) if rest[1:] else rest[0])
                 if isinstance(test.op, ast.And):
-                    return _call(CHOSEN, self._test(first), _lambda(following), _lambda(ast.Constant(False)))
-                return _call(CHOSEN, self._test(first), _lambda(ast.Constant(True)), _lambda(following))
+                    return _call(_chosen, self._test(first), _lambda(following), _lambda(ast.Constant(False)))
+                return _call(_chosen, self._test(first), _lambda(ast.Constant(True)), _lambda(following))
             case ast.Compare(left, [_, _, *_], right) if all(map(self._is_pure, right)):
                 operands = [left, *right]
                 pairs = zip(operands, test.ops, right, strict=False)
@@ -225,14 +227,14 @@ class _Writer(ast.NodeTransformer):
         self.generic_visit(node)
         if not (self._is_pure(node.body) and self._is_pure(node.orelse)):
             return node
-        return _call(CHOSEN, self._test(node.test), _lambda(node.body), _lambda(node.orelse))
+        return _call(_chosen, self._test(node.test), _lambda(node.body), _lambda(node.orelse))
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
         self.generic_visit(node)
         if not isinstance(node.op, ast.Not):
             return node
         no, yes = _lambda(ast.Constant(False)), _lambda(ast.Constant(True))
-        return _call(CHOSEN, self._test(node.operand), no, yes)
+        return _call(_chosen, self._test(node.operand), no, yes)
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
         if not isinstance(node.ctx, ast.Load):
@@ -240,26 +242,26 @@ class _Writer(ast.NodeTransformer):
         self.generic_visit(node)
         if any(isinstance(x, ast.Slice | ast.Starred) for x in (node.slice, *getattr(node.slice, "elts", ()))):
             return node
-        return _call(ITEM, node.value, node.slice)
+        return _call(item, node.value, node.slice)
 
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
         self.generic_visit(node)
         match node:
             case ast.Compare(left, [ast.Is() | ast.IsNot() as op], [right]) if not isinstance(right, ast.Constant):
-                same = _call(IS, left, right)
+                same = _call(is_same, left, right)
                 return same if isinstance(op, ast.Is) else ast.UnaryOp(ast.Not(), same)
             case ast.Compare(left, [ast.In() | ast.NotIn()]):
-                node.left = _call(ITSELF, left)
+                node.left = _call(itself, left)
         return node
 
     def visit_Dict(self, node: ast.Dict) -> ast.Dict:
         self.generic_visit(node)
-        node.keys = [key and _call(ITSELF, key) for key in node.keys]
+        node.keys = [key and _call(itself, key) for key in node.keys]
         return node
 
     def visit_Set(self, node: ast.Set) -> ast.Set:
         self.generic_visit(node)
-        node.elts = [x if isinstance(x, ast.Starred) else _call(ITSELF, x) for x in node.elts]
+        node.elts = [x if isinstance(x, ast.Starred) else _call(itself, x) for x in node.elts]
         return node
 
     def visit_Expr(self, node: ast.Expr) -> ast.Expr:
@@ -267,14 +269,14 @@ class _Writer(ast.NodeTransformer):
         match node.value:
             case ast.Call(ast.Name(name) | ast.Attribute(attr=name)) as call if name in PRINTING:
                 if not any(isinstance(x, ast.Yield | ast.Await | ast.NamedExpr) for x in ast.walk(call)):
-                    node.value = _call(PRINTS, _lambda(call))
+                    node.value = _call(_prints, _lambda(call))
         return node
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         self.generic_visit(node)
         match node:
             case ast.BinOp(ast.Constant(str()) as form, ast.Mod(), given):
-                return _call(TEXT, form, given)
+                return _call(_text, form, given)
         return node
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
@@ -282,19 +284,19 @@ class _Writer(ast.NodeTransformer):
         match node:
             case ast.Call(ast.Name(name), given, []) if len(given) == KNOWN.get(name):
                 if not any(isinstance(x, ast.Starred) for x in given):
-                    return _call(KNOWS, node.func, *given)
+                    return _call(_knows, node.func, *given)
             case ast.Call(ast.Name("sum"), [ast.GeneratorExp(x, [ast.comprehension(ifs=[test])]) as made], []):
                 if self._is_pure(x):  # the number of those that ...
                     made.generators[0].ifs = []
-                    made.elt = _call(CHOSEN, self._test(test), _lambda(x), _lambda(ast.Constant(0)))
+                    made.elt = _call(_chosen, self._test(test), _lambda(x), _lambda(ast.Constant(0)))
             case ast.Call(ast.Attribute(attr=name), [x, *rest]) if name in BY_KEY and not isinstance(
                 x, ast.Starred
             ):
-                node.args = [_call(ITSELF, x), *rest]
+                node.args = [_call(itself, x), *rest]
             case ast.Call(ast.Attribute(items, "index"), [x], []):
-                return _call(INDEX, items, x)
+                return _call(_index, items, x)
             case ast.Call(ast.Attribute(items, "sort"), []):
-                return ast.Call(ast.Constant(SORT), [items], node.keywords)
+                return ast.Call(ast.Constant(_key(_sort)), [items], node.keywords)
         return node
 
     def visit_For(self, node: ast.For) -> ast.For:
@@ -356,10 +358,10 @@ class _Writer(ast.NodeTransformer):
             made = [(t, a, _read(t)) for t, a in body] + [(t, _read(t), b) for t, b in orelse]
             known = [_read(target) for target, _ in (*body, *orelse)]
         choices: list[ast.stmt] = [
-            ast.Assign([target], _call(CHOSEN, _name(test), _lambda(self.visit(a)), _lambda(self.visit(b))))
+            ast.Assign([target], _call(_chosen, _name(test), _lambda(self.visit(a)), _lambda(self.visit(b))))
             for target, a, b in made
         ]
-        asked = _call(ASKS, _name(test), _lambda(ast.Tuple(known, ast.Load())))
+        asked = _call(_asks, _name(test), _lambda(ast.Tuple(known, ast.Load())))
         plain = ast.If(_name(test), original.body, original.orelse)
         return [
             ast.Assign([ast.Name(test, ast.Store())], node.test),

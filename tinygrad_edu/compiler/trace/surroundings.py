@@ -209,11 +209,6 @@ def _copied(x: Any) -> Any:
     return type(x)(parts) if type(x) in (list, tuple) else None
 
 
-def size(x: Any) -> int:
-    """How many numbers nested lists have."""
-    return sum(map(size, x)) if isinstance(x, list | tuple) else 1
-
-
 class Surroundings:
     """What a function reads besides its arguments: `facts()`."""
 
@@ -329,7 +324,7 @@ class Holds:
         self.facts = {way: fact for way, fact in self.facts.items() if self._has(fact[1])}
 
     def _has(self, fact: Any) -> bool:
-        is_long = isinstance(fact, list | tuple) and size(fact) > LONG
+        is_long = isinstance(fact, list | tuple) and len([*_flat(fact)]) > LONG
         return not (is_long and self.numbers.isdisjoint(_flat(fact)))
 
     def unchanged(self) -> bool:

@@ -114,8 +114,7 @@ class Tracer(Answers):
     ) -> Trace:
         """The trace of the function. `inputs` has the placeholders of each argument, flat."""
         outer, watch.tracer = watch.tracer, self
-        before = generators()
-        self.generators = dict(before)
+        self.generators = generators()
         self.kind = next((type(p) for p in parameters if type(p) is not Value), Value)
         try:
             with of_classes(parameters, recording), following_functions(function), dropping():
@@ -136,34 +135,30 @@ class Tracer(Answers):
             raise cause from error
         finally:
             watch.tracer = outer
-            after = repr(generators())
-            for generator, state in self.generators.items() if self.draws or after != repr(before) else ():
-                put_state(generator, state)
-            kept = put_back(self.shuffled)
+            kept, drawn = put_back(self.shuffled), self._rewound()
         if kept:
             raise TraceError(
                 f"A list was shuffled that the next call finds in its new order{kept}. Shuffle a copy: "
                 "rows = list(data), random.shuffle(rows)."
             )
-        if after != repr(before):
-            self._must_be_followed(after)
+        for wanted in self.draws:
+            wanted.now()
+        if self._rewound() != drawn:
+            raise TraceError(
+                "The function draws random numbers by other means than the functions of `random` or numpy.random, "
+                "and a generator that it names. Draw by these, or outside, and give the numbers as an argument."
+            )
         state = list(self.state.values())
         if self.draws:
             raise Draws(self.draws, state)
         return Trace(self.nodes, [*first, *outputs], shape, inputs, names, shapes, parameters, state, loss)
 
-    def _must_be_followed(self, after: str) -> None:
-        """Raise TraceError if the function has drawn random numbers that were not followed."""
-        for wanted in self.draws:
-            wanted.now()
-        drawn = repr(generators())
+    def _rewound(self) -> str:
+        """Where the generators of the modules are. Then they are put where they were, with all that were used."""
+        now = repr(generators())
         for generator, state in self.generators.items():
             put_state(generator, state)
-        if drawn != after:
-            raise TraceError(
-                "The function draws random numbers by other means than the functions of `random` or numpy.random, "
-                "and a generator that it names. Draw by these, or outside, and give the numbers as an argument."
-            )
+        return now
 
     def arguments(self, inputs: list[list[Placeholder]]) -> list[list[Any]]:
         """What the function gets, flat."""

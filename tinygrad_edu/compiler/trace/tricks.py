@@ -76,6 +76,7 @@ def _of_math(name: str) -> Callable[..., Any]:
 def _followed(name: str, beats: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     original = getattr(builtins, name)
 
+    @functools.wraps(original)
     def function(*args: Any, **options: Any) -> Any:
         if watch.tracer is None or not hasattr(watch.tracer, "both"):
             return original(*args, **options)
@@ -93,8 +94,6 @@ def _followed(name: str, beats: Callable[[Any, Any], Any]) -> Callable[..., Any]
         watch.tracer.winners[best[0]] = items, best[2]
         return best[0]
 
-    function.__name__ = function.__qualname__ = name
-    function.__module__, function.__doc__ = "builtins", original.__doc__
     return function
 
 
