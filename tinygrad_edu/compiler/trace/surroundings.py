@@ -51,19 +51,54 @@ def _is_open(kind: type) -> bool:
     return _is_users(kind.__module__) or kind.__name__.endswith("Namespace")
 
 
-class _Walk:
-    """One round through all that a function reaches, as far as code names it: `facts` and `holders`."""
+class Surroundings:
+    """What a function reads besides its arguments, as far as code names it: `facts()` goes through it.
 
-    def __init__(self, names: set[str], learned: Iterable[Value]):
-        self.names, self.learned = names, learned
-        self.facts: Facts = {}
-        self.holders: list[tuple[Place, Any]] = []  # containers, which must stay the same
-        self.sizes: Facts = {}
-        self.functions: list[types.FunctionType] = []
-        self.builtin: list[tuple[Place, Any]] = []  # functions written in C, and generators of random numbers
+    holders    containers, which must stay the same
+    functions  all that it may call
+    builtin    functions written in C, and generators of random numbers
+    """
+
+    def __init__(self, function: Callable[..., Any], learned: Sequence[Value]):
+        self._root, self._learned, self._names = function, set(learned), set[str]()
+        self._own: set[str] = set()  # what the function itself changes, such as a counter
+        self._begin()
+
+    def _begin(self) -> None:
+        self._facts: Facts = {}
+        self._sizes: Facts = {}
         self._seen: dict[int, Any] = {}
+        self.holders: list[tuple[Place, Any]] = []
+        self.functions: list[types.FunctionType] = []
+        self.builtin: list[tuple[Place, Any]] = []
 
-    def visit(self, way: str, place: Place, x: Any) -> None:
+    def facts(self) -> Facts:
+        """All numbers, as they are now."""
+        n = -1
+        for _ in range(ROUNDS):
+            if len(self._names) == n:
+                break
+            n = len(self._names)
+            self._begin()
+            self._visit("", Place(None, 0), self._root)
+            for kind in {part for own in set(map(type, self._learned)) for part in own.__mro__}:
+                self._methods(kind)
+        self._seen.clear()
+        return self._others(self._facts | (self._sizes if len(self._sizes) <= WIDE else {}))
+
+    def _others(self, facts: Facts) -> Facts:
+        own = tuple(self._own)
+        return {way: fact for way, fact in facts.items() if not way.startswith(own)} if own else facts
+
+    def learn(self, before: Facts) -> Facts:
+        """The facts after the function ran: what it has changed itself is none from now on."""
+        after = self.facts()
+        for way in before.keys() | after.keys():
+            if way not in before or way not in after or not same(before[way][1], after[way][1]):
+                self._own.add(way.removesuffix("]"))  # of a list that has grown, all numbers
+        return self._others(after)
+
+    def _visit(self, way: str, place: Place, x: Any) -> None:
         """Something that code names."""
         if isinstance(x, Tracked):  # the function has kept it while it was traced
             with contextlib.suppress(TypeError):  # in a tuple
@@ -71,20 +106,20 @@ class _Walk:
         elif _is_tracked(x):
             x.data = x.data.number
         if isinstance(x, PLAIN) or (isinstance(x, Real) and hasattr(x, "dtype")):
-            self.facts[way] = place, x
+            self._facts[way] = place, x
         elif isinstance(x, Value):
-            if x.rule is None and x not in self.learned:
-                self.facts[way] = place, x
+            if x.rule is None and x not in self._learned:
+                self._facts[way] = place, x
         elif isinstance(x, list | tuple) and (len(x) > SHORT or isinstance(x, tuple)) and (numbers := _copied(x)):
-            self.facts[way] = place, numbers
+            self._facts[way] = place, numbers
         elif isinstance(x, types.BuiltinFunctionType) or _draws(x):
             if place.holder is not None:
                 self.builtin.append((place, x))
         elif id(x) not in self._seen:
             self._seen[id(x)] = x
-            n = len(self.facts)
+            n = len(self._facts)
             self._open(way, x)
-            if len(self.facts) > n and place.holder is not None:
+            if len(self._facts) > n and place.holder is not None:
                 self.holders.append((place, x))
 
     def _open(self, way: str, x: Any) -> None:
@@ -96,11 +131,11 @@ class _Walk:
                     x[i] = x[i].number
             if len(x) <= LONG:
                 if isinstance(x, list):
-                    self.facts[f"{way}[]"] = Place(x, 0, "size"), len(x)
+                    self._facts[f"{way}[]"] = Place(x, 0, "size"), len(x)
                 for key, part in list(x.items() if isinstance(x, dict) else enumerate(x)):
                     if not isinstance(x, dict) and isinstance(part, Value) and not _is_tracked(part):
                         continue  # such a list is watched by its Values
-                    self.visit(f"{way}[{key!r}]", Place(x, key), part)
+                    self._visit(f"{way}[{key!r}]", Place(x, key), part)
             return
         if isinstance(x, types.ModuleType):
             if _is_users(x.__name__):
@@ -110,12 +145,12 @@ class _Walk:
             if isinstance(getattr(x, "__dict__", None), types.MappingProxyType):
                 break  # of a class, these are its methods'
             if (inner := getattr(x, name, None)) is not None and callable(inner):
-                self.visit(f"{way}.{name}", Place(None, name), inner)
+                self._visit(f"{way}.{name}", Place(None, name), inner)
         if isinstance(x, types.MethodType):
-            self.visit(f"{way}.__self__", Place(None, 0), x.__self__)
+            self._visit(f"{way}.__self__", Place(None, 0), x.__self__)
         elif isinstance(x, functools.partial):
-            self.visit(f"{way}.args", Place(None, 0), x.args)
-            self.visit(f"{way}.keywords", Place(None, 0), x.keywords)
+            self._visit(f"{way}.args", Place(None, 0), x.args)
+            self._visit(f"{way}.keywords", Place(None, 0), x.keywords)
         elif isinstance(x, types.FunctionType):
             self._function(way, x)
         elif _is_open(x if isinstance(x, type) else type(x)):
@@ -127,52 +162,52 @@ class _Walk:
         elif hasattr(x, "named_parameters") and not isinstance(x, type):  # a module of this package
             for name, part in list(vars(x).items()):
                 if isinstance(part, PLAIN):
-                    self.sizes[f"{way}.{name}"] = Place(vars(x), name), part
+                    self._sizes[f"{way}.{name}"] = Place(vars(x), name), part
                 elif not isinstance(part, Value) and not _is_of_values(part):
-                    self.visit(f"{way}.{name}", Place(None, 0), part)
+                    self._visit(f"{way}.{name}", Place(None, 0), part)
 
     def _function(self, way: str, function: types.FunctionType) -> None:
         if not _is_users(function.__module__ or "") or function.__code__.co_filename.startswith(PACKAGE):
             return
         self.functions.append(function)
         own = _names(function.__code__)
-        self.names |= own
+        self._names |= own
         for name in own & function.__globals__.keys():
-            self.visit(name, Place(function.__globals__, name), function.__globals__[name])
+            self._visit(name, Place(function.__globals__, name), function.__globals__[name])
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             with_contents = Place(cell, "cell_contents", "attribute")
             try:
-                self.visit(f"{way}<{name}>", with_contents, cell.cell_contents)
+                self._visit(f"{way}<{name}>", with_contents, cell.cell_contents)
             except ValueError:  # it is empty
                 continue
         for i, part in enumerate(function.__defaults__ or ()):
-            self.visit(f"{way}({i})", Place(function, i, "default"), part)
+            self._visit(f"{way}({i})", Place(function, i, "default"), part)
         for name, part in (function.__kwdefaults__ or {}).items():
-            self.visit(f"{way}({name})", Place(function.__kwdefaults__, name), part)
+            self._visit(f"{way}({name})", Place(function.__kwdefaults__, name), part)
 
     def _class(self, way: str, kind: type) -> None:
         for name, part in list(vars(kind).items()):
-            if isinstance(part, PLAIN) and name in self.names:
-                self.facts[f"{way}.{kind.__name__}.{name}"] = Place(kind, name, "attribute"), part
-            elif name in self.names or (name.startswith("__") and name != "__init__"):
+            if isinstance(part, PLAIN) and name in self._names:
+                self._facts[f"{way}.{kind.__name__}.{name}"] = Place(kind, name, "attribute"), part
+            elif name in self._names or (name.startswith("__") and name != "__init__"):
                 inner = getattr(part, "__func__", getattr(part, "fget", part))
                 if isinstance(inner, types.FunctionType):
-                    self.visit(f"{kind.__name__}.{name}", Place(None, 0), inner)
+                    self._visit(f"{kind.__name__}.{name}", Place(None, 0), inner)
 
-    def methods(self, kind: type) -> None:
+    def _methods(self, kind: type) -> None:
         """Those that the user has written for a class of Values, or has added to one of this package."""
         for name, part in list(vars(kind).items()):
-            if isinstance(part, types.FunctionType) and name in self.names:
-                self.visit(f"{kind.__name__}.{name}", Place(None, 0), part)
+            if isinstance(part, types.FunctionType) and name in self._names:
+                self._visit(f"{kind.__name__}.{name}", Place(None, 0), part)
 
     def _attributes(self, way: str, x: Any, own: dict[str, Any]) -> None:
-        slots = {name for kind in type(x).__mro__ for name in getattr(kind, "__slots__", ())} & self.names
-        for name in self.names & own.keys():
+        slots = {name for kind in type(x).__mro__ for name in getattr(kind, "__slots__", ())} & self._names
+        for name in self._names & own.keys():
             if not _is_of_values(own[name]):
-                self.visit(f"{way}.{name}", Place(own, name), own[name])
+                self._visit(f"{way}.{name}", Place(own, name), own[name])
         for name in slots:
             if hasattr(x, name):
-                self.visit(f"{way}.{name}", Place(x, name, "attribute"), getattr(x, name))
+                self._visit(f"{way}.{name}", Place(x, name, "attribute"), getattr(x, name))
 
 
 def _draws(x: Any) -> bool:
@@ -207,49 +242,6 @@ def _copied(x: Any) -> Any:
     if any(part is None or not isinstance(part, (*PLAIN, list, tuple)) for part in parts):
         return None
     return type(x)(parts) if type(x) in (list, tuple) else None
-
-
-class Surroundings:
-    """What a function reads besides its arguments: `facts()`."""
-
-    def __init__(self, function: Callable[..., Any], learned: Sequence[Value]):
-        self._function, self._learned, self._names = function, set(learned), set[str]()
-        self._own: set[str] = set()  # what the function itself changes, such as a counter
-        self.holders: list[tuple[Place, Any]] = []
-        self.builtin: list[tuple[Place, Any]] = []
-        self.functions: list[types.FunctionType] = []  # all that it may call, as far as code names them
-
-    def facts(self) -> Facts:
-        """All numbers, as they are now."""
-        for _ in range(ROUNDS):
-            walk, n = _Walk(self._names, self._learned), len(self._names)
-            walk.visit("", Place(None, 0), self._function)
-            for kind in {part for own in set(map(type, self._learned)) for part in own.__mro__}:
-                walk.methods(kind)
-            if len(self._names) == n:
-                break
-        found = walk.facts | (walk.sizes if len(walk.sizes) <= WIDE else {})
-        self.holders, self.functions, self.builtin = walk.holders, walk.functions, walk.builtin
-        return self._others(found)
-
-    def _others(self, facts: Facts) -> Facts:
-        own = tuple(self._own)
-        return {way: fact for way, fact in facts.items() if not way.startswith(own)} if own else facts
-
-    def learn(self, before: Facts) -> Facts:
-        """The facts after the function ran: what it has changed itself is none from now on."""
-        after = self.facts()
-        for way in before.keys() | after.keys():
-            if way not in before or way not in after or not same(before[way][1], after[way][1]):
-                self._own.add(way.removesuffix("]"))  # of a list that has grown, all numbers
-        return self._others(after)
-
-
-def functions_read(function: Callable[..., Any]) -> list[tuple[Place, Any]]:
-    """Where a function reads functions written in C, or generators of random numbers."""
-    surroundings = Surroundings(function, ())
-    surroundings.facts()
-    return surroundings.builtin
 
 
 def same(x: Any, y: Any) -> bool:

@@ -19,7 +19,7 @@ from ...engine.watch import watch
 from .lending import Place, swapped
 from .placeholder import Placeholder
 from .random_numbers import follower, of_modules
-from .surroundings import functions_read
+from .surroundings import Surroundings
 from .tracked import Tracked, chosen
 
 SORTED = 32  # numbers that sorted() follows: of more, the order is a part of the path
@@ -47,7 +47,8 @@ def following_functions(function: Callable[..., Any]) -> AbstractContextManager[
     """
     others = [(Place(*key, "attribute"), other) for key, other in (_FOLLOWED | of_modules()).items()]
     of_original = {id(place.get()): other for place, other in others}
-    named = [(place, of_original.get(id(x)) or follower(x)) for place, x in functions_read(function)]
+    (read := Surroundings(function, ())).facts()
+    named = [(place, of_original.get(id(x)) or follower(x)) for place, x in read.builtin]
     return swapped([*others, *(pair for pair in named if pair[1])])
 
 
