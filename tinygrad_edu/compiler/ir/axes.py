@@ -194,15 +194,9 @@ def _is_placed(dims: tuple[int, ...], base: int, per_axis: list[list[tuple[int, 
 
 def access_of(array: Array, row: Part | None, index: Indices, axes: list[Axis]) -> Access:
     """The access to elements at these positions of a row, over these axes."""
-    steps = []
-    for d in range(index.ndim):
-        line = index[tuple(slice(0, 2) if other == d else slice(0, 1) for other in range(index.ndim))].ravel()
-        steps.append(int(line[1] - line[0]))
-    base = int(index.flat[0])
-    total: Any = base
-    for d, step in enumerate(steps):
-        total = np.add.outer(total, np.arange(index.shape[d]) * step)
-    if not steps or np.array_equal(total, index):
+    digits = digits_of_axes(index)
+    if digits is not None and all(len(own) == 1 for own in digits):
+        base, steps = int(index.flat[0]), [own[0][1] for own in digits]
         for dims in number_systems(array.dims, array.size, steps) if steps else [array.dims]:
             if (at := _placed(base, dims, steps, axes)) is not None:
                 return Access(array, row, dims, at)
