@@ -286,9 +286,7 @@ class _Reverse:
         for s in shares:
             key = id(s.value) if isinstance(s.value, Symbol) else s.value, s.power
             merged[key] = Addend(s.value, s.scale + (merged[key].scale if key in merged else 0.0), s.power)
-        parts = sorted(
-            merged.values(), key=lambda s: (getattr(s.value, "op", "") != "sum", -s.scale)
-        )  # products first
+        parts = sorted(merged.values(), key=lambda s: (not _is_product(s.value), -s.scale))
         if len(parts) == 1:
             return parts[0]
         alike = len({(abs(s.scale), s.power) for s in parts}) == 1
@@ -392,6 +390,10 @@ class _Reverse:
                 f"The rule {args[0].name} does not run on symbols: it has no second derivative."
             )
         return list(RULES[op].shares(upstream, out, *args))
+
+
+def _is_product(x: Any) -> bool:
+    return isinstance(x, Symbol) and x.op == "sum"
 
 
 def _sole(program: Routine) -> dict[Array, bool]:

@@ -106,7 +106,10 @@ def _text(form: str, given: Any) -> Any:
 
 def _prints(call: Callable[[Any], Any]) -> None:
     """print(...): text that is only printed decides nothing."""
-    with swapped([(Place(watch.tracer, "printing", "attribute"), True)] if watch.tracer else ()):
+    if watch.tracer is None:
+        call(0)
+        return
+    with swapped([(Place(watch.tracer, "printing", "attribute"), True)]):
         call(0)
 
 
