@@ -69,6 +69,10 @@ def test_special_numbers_are_no_silent_difference(program: Program, data: st.Dat
     check(lambda w: program(*w), [data.draw(special) for _ in program.inputs])
 
 
+def test_a_slope_of_0_hides_no_infinite_operand() -> None:
+    check(lambda w: tg.sign(w[0] * w[0] / 4), [math.inf])
+
+
 @pytest.mark.parametrize("name", RULES)
 @FEWER
 @given(st.data())

@@ -19,7 +19,7 @@ from ...engine.rule import Rule
 from ...engine.rules import RULES
 from ..ir.plan import Plan
 from ..ir.symbols import Symbol, is_number
-from .formulas import ATOM, CHOICE, COMPARISON, OPERATORS, POWER, Form, Language, number_text, source_of
+from .formulas import ATOM, CHOICE, COMPARISON, OPERATORS, POWER, SUM, Form, Language, number_text, source_of
 from .scalars import Block, Scalars
 from .straight_helpers import READ
 
@@ -62,7 +62,7 @@ FORMS = OPERATORS | {
     "max": Form("{0} if {0} >= {1} or {0} != {0} else {1}", CHOICE, (ATOM, ATOM)),
     "min": Form("{0} if {0} <= {1} or {0} != {0} else {1}", CHOICE, (ATOM, ATOM)),
     "relu": Form("0.0 if {0} <= 0.0 else {0}", CHOICE, (ATOM,)),
-    "sign": Form("1.0 if {0} > 0.0 else -1.0 if {0} < 0.0 else 0.0 * {0}", CHOICE, (ATOM,)),
+    "sign": Form("({0} > 0.0) - ({0} < 0.0) + 0.0 * {0}", SUM, (ATOM,)),
     "heaviside": Form("1.0 if {0} > 0.0 else 0.0 if {0} <= 0.0 else {0}", CHOICE, (ATOM,)),
 }
 LISTS = {"table": ("[", "]"), "fsum": ("fsum([", "])"), "logsumexp": ("logsumexp([", "])"), "pair": ("(", ")")}

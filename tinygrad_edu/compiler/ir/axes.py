@@ -8,7 +8,7 @@ pattern is gathered.
 import itertools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +16,6 @@ from ..find.lowered import Read, Tensor
 from ..find.views import Indices, dense_strides, digits_of_axes, number_systems
 from .routine import Access, Array, Axis, B, Part
 from .symbols import Symbol
-
-if TYPE_CHECKING:
-    from .front import Front
 
 Slot = Any  # an axis of an index, before it is split: a number for one of the result, a name for one of a sum
 
@@ -29,8 +26,8 @@ class Reads:
     All indices are announced by `job`. The first `element` splits the slots; `axes` are then those of each slot.
     """
 
-    def __init__(self, front: "Front", shape: tuple[int, ...], split: bool = True):
-        self.front: Front = front
+    def __init__(self, front: Any, shape: tuple[int, ...], split: bool = True):
+        self.front: Any = front  # a Front
         self.shape: tuple[int, ...] = shape
         self.sizes: dict[Slot, int] = dict(enumerate(shape))
         self.jobs: list[tuple[Any, Any, Indices, tuple[Slot, ...]]] = []
