@@ -104,11 +104,7 @@ def test_a_mode_that_changes_is_noticed(backend: str) -> None:
     step = tg.compile(lambda x: tg.sum(model(x)), model.parameters(), backend=backend)
     value, _ = step.value_and_grad(X)
     model.train()
-    if backend == "numpy":
-        assert step.value_and_grad(X)[0] != value
-    for call in (step, step.value_and_grad, step.predict) if backend == "python" else ():
-        with pytest.raises(tg.TraceError, match=r"draws 2 random .*For Dropout, call model.eval"):
-            call(X)
+    assert step.value_and_grad(X)[0] != value
     model.eval()
     assert step.value_and_grad(X)[0] == value
 

@@ -529,11 +529,11 @@ def test_what_cannot_be_followed_is_refused_and_says_what_to_write(program: Any,
     assert choice.__self__ is vars(sys.modules["random"])["choice"].__self__  # type: ignore[attr-defined]
 
 
-def test_as_many_numbers_are_drawn_for_every_example_and_none_by_python() -> None:
+def test_as_many_numbers_are_drawn_for_every_example_and_none_in_javascript() -> None:
     with pytest.raises(tg.TraceError, match="than for another example"):
         tg.compile(lambda x: W[0] * (x if x.data < 0 else x + random.random()), W).value_and_grad([1.0, -1.0])
     with pytest.raises(tg.TraceError, match=r"by random\.random\. They are drawn anew"):
-        tg.compile(lambda x: W[0] * x * random.random(), W, backend="python").value_and_grad([1.0])
+        tg.compile(lambda x: W[0] * x * random.random(), W, backend="javascript", example=(1.0,))
 
 
 def test_after_a_trace_all_is_as_before_and_other_threads_compute_as_ever() -> None:

@@ -63,18 +63,18 @@ class JavaScriptWriter(StraightWriter):
             return "[", "]"
         return f"{called(op, self.functions)}(", ")"
 
-    def source(self, function: str = "predict") -> str:
+    def source(self, build: Any, function: str = "predict") -> str:
         """The function of one example under this name."""
-        scalars, trace = self.scalars, self.scalars.trace
-        arguments = _argument_names(trace.names)
+        scalars, shapes = self.scalars, build.contract.request.shapes
+        arguments = _argument_names(build.names)
         read = [
             f"numbers({argument}, {math.prod(shape)}, {json_text(name)})"
-            for argument, name, shape in zip(arguments, trace.names, trace.shapes, strict=True)
+            for argument, name, shape in zip(arguments, build.names, shapes, strict=True)
         ]
-        results = _array(nested(list(map(self.result, scalars.outputs)), trace.shape))
+        results = _array(nested(list(map(self.result, scalars.outputs)), build.output_shape))
         gradient = ", ".join(map(self.result, scalars.slopes))
         lines = [
-            f'theta = numbers(theta, {len(trace.parameters)}, "theta");',
+            f'theta = numbers(theta, {len(scalars.parameters)}, "theta");',
             f"const inputs = [{', '.join(read)}], v = [];",
             *self.lines[scalars.top],
             f"return {results if function == 'predict' else f'[{results}, [{gradient}]]'};",

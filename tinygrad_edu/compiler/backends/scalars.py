@@ -16,12 +16,13 @@ import numpy as np
 
 from ...engine.rule import Rule
 from ...engine.rules import DIV, RULES
+from ...engine.value import Value
 from ..find.lowered import CONSTANT, PARAMETER
 from ..find.views import dense_strides
 from ..ir.plan import Plan
 from ..ir.routine import REDUCTIONS, Access, Array, Axis, B, Loop, Stmt, parts_of
 from ..ir.symbols import Book, Symbol, is_number, simpler_pow
-from ..trace.tracing import Trace
+from ..trace.tracing import placeholders
 
 FEWEST = 8  # stages of a sum that becomes a loop
 # In Python, errors outside their domain.
@@ -111,10 +112,17 @@ class Scalars:
     # The variables of parameter 17, and of input 0, its number 17; what the first are called together.
     names_of: ClassVar[tuple[str, str, str]] = ("p{}", "x{}_{}", "parameters")
 
-    def __init__(self, plan: Plan, trace: Trace, taken: Iterable[str] = ()):
+    def __init__(
+        self,
+        plan: Plan,
+        parameters: Sequence[Value],
+        names: Sequence[str],
+        shapes: Sequence[tuple[int, ...]],
+        taken: Iterable[str] = (),
+    ):
         self._tanh: dict[Any, Any] = {}  # x -> tanh(x), where it is stored
         known: dict[str, Any] = {"sigmoid": _sigmoid, "pow": _pow, "tanh": lambda book, x: self._tanh.get(x)}
-        self.book, self.plan, self.trace = Book(known), plan, trace
+        self.book, self.plan, self.parameters = Book(known), plan, parameters
         self.names: dict[Symbol, str] = {}
         self.failing: set[Symbol] = set()
         self.opaque: dict[str, Rule] = {}
@@ -127,11 +135,11 @@ class Scalars:
         self._numbers = itertools.count()
         self._memo: dict[Any, Any] = {}  # of expressions for single numbers
         self.lists: dict[Any, Items] = {}
-        (parameter, number, text), names = self.names_of, dict[str, list[str]]()
-        names[text] = [self.name(x.label, parameter.format(i)) for i, x in enumerate(trace.parameters)]
-        for a, argument in enumerate(trace.inputs):
-            names[f"inputs[{a}]"] = [self.name(x.label, number.format(a, i)) for i, x in enumerate(argument)]
-        self.arguments = {key: list(map(self.book.leaf, own)) for key, own in names.items()}
+        (parameter, number, text), own = self.names_of, dict[str, list[str]]()
+        own[text] = [self.name(x.label, parameter.format(i)) for i, x in enumerate(parameters)]
+        for a, inputs in enumerate(map(placeholders, names, shapes)):
+            own[f"inputs[{a}]"] = [self.name(x.label, number.format(a, i)) for i, x in enumerate(inputs)]
+        self.arguments = {key: list(map(self.book.leaf, named)) for key, named in own.items()}
         adjoints = set(plan.program.adjoints.values())
         for self._n, item in enumerate(_merged(plan)):
             if not adjoints.isdisjoint(stmt.out.array for stmt in getattr(item, "body", [item])):
@@ -143,8 +151,8 @@ class Scalars:
         every = range(plan.n_outputs)
         columns = [(plan.outputs, every, every)] if isinstance(plan.outputs, Array) else plan.outputs
         places = {at: (array, place) for array, *pairs in columns for at, place in zip(*pairs, strict=True)}
-        self.outputs = [self._result(*places[i]) for i in every]
-        self.slopes: list[Any] = [0.0] * (len(trace.parameters) if plan.root else 0)
+        self.outputs = [self._result(*at) for at in [*([plan.root] if plan.root else []), *map(places.get, every)]]
+        self.slopes: list[Any] = [0.0] * (len(parameters) if plan.root else 0)
         for array, adjoint, *_ in plan.parameters if plan.root else ():
             for place, at in enumerate(array.places.ravel().tolist() if adjoint else ()):
                 self.slopes[at] = self._result(adjoint, place)

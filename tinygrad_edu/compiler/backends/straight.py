@@ -10,14 +10,12 @@ caller then evaluates that point eagerly.
 import builtins
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from ...engine import elementary
 from ...engine.rule import Rule
 from ...engine.rules import RULES
-from ..ir.plan import Plan
 from ..ir.symbols import Symbol, is_number
 from .formulas import ATOM, CHOICE, COMPARISON, OPERATORS, POWER, SUM, Form, Language, number_text, source_of
 from .scalars import Block, Scalars
@@ -27,22 +25,6 @@ WIDTH = 100  # of one expression, in characters
 MATH = {name for name in elementary.__all__ if hasattr(math, name)} | {"fsum", "isfinite", "isinf"}
 HELPERS = {function.__name__: function for function in READ}
 TAKEN = {*HELPERS, *MATH, *dir(builtins)}
-
-
-@dataclass(frozen=True)
-class StraightProgram:
-    """A function as straight-line Python.
-
-    source                    the text. It imports math, and tinygrad_edu for rules that do not run on symbols
-    run(parameters, inputs)   the outputs, and the gradient of the first output for the parameters, in order.
-                              `inputs` has one flat list of floats per argument. Raises OverflowError, ValueError
-                              or ZeroDivisionError where the point must be evaluated eagerly
-    plan                      what it was written of
-    """
-
-    source: str
-    run: Callable[[Sequence[float], Sequence[Sequence[float]]], tuple[list[float], list[float]]]
-    plan: Plan
 
 
 # --- The text -------------------------------------------------------------------------------------------------
@@ -256,7 +238,7 @@ class StraightWriter(Language):
     def source(self) -> str:
         """The program, ready to run: imports, helpers, and the function `run`."""
         scalars = self.scalars
-        labels = [ascii(p.label)[1:-1] for p in scalars.trace.parameters]  # no character may end a comment
+        labels = [ascii(p.label)[1:-1] for p in scalars.parameters]  # no character may end a comment
         names = [self.text(x) for x in next(iter(scalars.arguments.values()))]
         slopes = [
             f"    {self.result(x)},  # {name}{f' {label}' * (label not in ('', name))}"

@@ -96,7 +96,7 @@ class CompiledFunction(ABC):
         block = self._opened()
         try:
             self._given = read_numbers(self.parameters)
-            self._theta = theta = copy.copy(self._read_parameters())  # whoever keeps it keeps its numbers
+            self._theta = theta = self._own_parameters()
             try:
                 yield theta
             except BaseException as error:
@@ -171,8 +171,8 @@ class CompiledFunction(ABC):
         )
 
     @abstractmethod
-    def _read_parameters(self) -> Any:
-        """The numbers of the Values."""
+    def _own_parameters(self) -> Any:
+        """The numbers of the Values, as a vector of their own."""
 
     def _forget(self, theta: Any) -> None:  # noqa: B027 - not every backend makes something for it
         """Drop what was made for this vector."""
@@ -229,8 +229,6 @@ class CompiledFunction(ABC):
         return self._names[n]
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("per_example_grads", "jacobian", "hvp", "hessian", "input_grads"):
-            raise AttributeError(f'step.{name} needs arrays: compile with backend="numpy" or backend="jax".')
         hint = ": step.groups has the groups and the advice" * (name == "explain")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}.")
 

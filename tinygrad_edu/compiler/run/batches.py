@@ -18,8 +18,11 @@ from ..trace.nesting import nested
 from ..trace.placeholder import TAKE
 
 
-class Irregular(Exception):
+class Irregular(ValueError):
     """A batch is no array: its examples are of several lengths, or hold dicts or dataclasses."""
+
+    def __init__(self, name: str):
+        super().__init__(f"{name} is ragged, or holds dicts: here all examples are arrays of one shape.")
 
 
 def as_arrays(batch: Sequence[Any], names: Sequence[str]) -> tuple[list[NDArray[Any]], int]:
@@ -44,10 +47,10 @@ def _as_array(given: Any, name: str) -> NDArray[Any]:
     try:
         array: NDArray[Any] = as_array(given)
     except ValueError:
-        raise Irregular from None
+        raise Irregular(name) from None
     if array.dtype.kind not in "biuf":
         if _has_containers(given):
-            raise Irregular
+            raise Irregular(name)
         raise not_numbers(_first_wrong(as_list(array) if array.ndim else given), name)
     if array.dtype.kind == "b":
         array = array.astype(np.float64)

@@ -1,7 +1,9 @@
 """Build: what the compiler has made, and the contract under which it may be used."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..find.lowered import distinct_rows
 from ..trace.examples import Examples
+from ..trace.lending import standing_in
 from ..trace.surroundings import Given, Holds
 from .batches import Pick, rows_sum_to_one
 
@@ -100,6 +103,10 @@ class Contract:
     def kinds(self) -> Sequence[Any]:
         """Per argument what the function takes: int, float or Value; () for whatever goes."""
         return self.guards.examples.kinds if self.guards else ()
+
+    def at(self, theta: Sequence[Any]) -> AbstractContextManager[None]:
+        """A block in which the parameters have these numbers, in this thread, and no gradient is changed."""
+        return standing_in(dict(chain(self.held.frozen, zip(self.given.parameters, theta, strict=True))))
 
     def fits(self, arrays: Sequence[NDArray[Any]]) -> bool:
         """Are the numbers of this batch such as the program takes for granted?"""

@@ -1,7 +1,6 @@
 """Compiled: what `tg.compile` returns. It compiles one program for each shape of an example."""
 
 import math
-import operator
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -36,6 +35,7 @@ class Compiled(CompiledFunction):
 
     keeps = Variants
     takes_knobs = True  # may a program read numbers around the function?
+    takes_examples = True  # may it trace the function by examples?
     takes_lengths = True  # may the length of its inputs be a variable?
     write_any_length: Any = None  # writes a program for inputs of any length, if not in NumPy
     writes_gradient = True  # or does what runs the program differentiate it?
@@ -341,6 +341,9 @@ class Compiled(CompiledFunction):
         self._vector[:] = read_numbers(self.parameters)
         return self._vector
 
+    def _own_parameters(self) -> Any:
+        return self._read_parameters().copy()  # whoever keeps it keeps its numbers
+
     def _forget(self, theta: Any) -> None:
         for build in self._programs:
             build.forget(theta)
@@ -366,17 +369,21 @@ class Compiled(CompiledFunction):
             is_due = self.verify and not build.verified and build is not compared and build.is_due()
             try:
                 if build.contract.guards or not is_due:
-                    result = build.run(self._numbers(), gradient, arrays, size, checked)
+                    result = self._run(build, gradient, arrays, size, checked)
             except Broken as broken:
                 checked, self._ready = self._programs.learn(build, arrays, broken), (None, None)
                 continue
             if not is_due:
-                if not _is_finite(result, gradient):
-                    self._programs.ask_the_engine(build, arrays, size)
                 return build, result
             compared = self._programs.verified(build, arrays)
             self._programs.replace(build, compared)
             self._ready = None, None
+
+    def _run(self, build: Build, gradient: Any, arrays: Sequence[NDArray[Any]], size: int, checked: bool) -> Any:
+        result = build.run(self._numbers(), gradient, arrays, size, checked)
+        if not _is_finite(result, gradient):
+            self._programs.ask_the_engine(build, arrays, size)
+        return result
 
     def _ready_for(self, batch: Sequence[Any], gradient: bool) -> tuple[Build, Sequence[NDArray[Any]], int] | None:
         """What `_prepared` gives; None for a function that draws random numbers, see `_with_draws`."""
@@ -408,23 +415,18 @@ class Compiled(CompiledFunction):
         A step of a training is like the one before: then only the shapes are looked at, and what was assumed.
         """
         self._shown = ""
-        like = gradient, [(x.__class__, getattr(x, "shape", None), getattr(x, "dtype", None)) for x in batch]
-        known, build = self._ready
-        if like == known and build.contract.held.unchanged() and build.contract.fits(batch):
-            check_indices(build.contract.picks, batch, build.names)
-            self._latest = build
-            return build, batch, len(batch[0])
         arrays, size = as_arrays(batch, self._argument_names(len(batch)))
-        request = Request(tuple(array.shape[1:] for array in arrays), gradient, self._with_outputs)
-        build = self._programs.unchanged(lambda p: p.contract.request == request and p.contract.fits(arrays))
-        if build is None:
-            build = self._programs.of(request, arrays)
-            # A short text does not use the positions of a long one.
-            self._programs.keep(build, warns=not build.contract.guards and isinstance(build.unused, list))
+        like, (known, build) = (gradient, [array.shape for array in arrays]), self._ready
+        if like != known or not (build.contract.held.unchanged() and build.contract.fits(arrays)):
+            request = Request(tuple(array.shape[1:] for array in arrays), gradient, self._with_outputs)
+            build = self._programs.unchanged(lambda p: p.contract.request == request and p.contract.fits(arrays))
+            if build is None:
+                build = self._programs.of(request, arrays)
+                # A short text does not use the positions of a long one.
+                self._programs.keep(build, warns=not build.contract.guards and isinstance(build.unused, list))
+            self._ready = (like, build) if build.verified or not self.verify else (None, None)
         check_indices(build.contract.picks, arrays, build.names)
         self._latest = build
-        is_ready = batch and (build.verified or not self.verify) and all(map(operator.is_, arrays, batch))
-        self._ready = (like, build) if is_ready else (None, None)
         return build, arrays, size
 
 

@@ -5,7 +5,7 @@ is compared with the eager engine before its numbers are used.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,6 @@ from ..ir.gradient import gradient
 from ..ir.plan import element_of
 from ..ir.routine import Access, Array, Loop, Routine, Stmt, whole
 from ..trace.checks import TOLERANCE, CompileError, collector_paused
-from ..trace.lending import standing_in
 from ..trace.nesting import flat_values
 from .batches import examples
 from .build import Build
@@ -280,8 +279,7 @@ def disagreement(build: Build, derivative: Derivative, arrays: Sequence[NDArray[
         for n, (theta, inputs) in enumerate(islice(points(build, given.parameters, few, arrays), TRIED)):
             if build.contract.guards and n < 2:
                 continue  # moved numbers may take another path
-            numbers = dict(chain(build.contract.held.frozen, zip(given.parameters, theta.tolist(), strict=True)))
-            with standing_in(numbers):
+            with build.contract.at(theta.tolist()):
                 answer = _at(build, derivative, given.learned, theta, inputs)
             if answer is not None:
                 agree, wrong = agree + (not answer), wrong + [answer] * bool(answer)

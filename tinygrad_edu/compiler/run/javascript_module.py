@@ -6,6 +6,8 @@ from typing import Any
 from ...engine.value import Value
 from ..backends.javascript import helpers, json_text, number_text
 from ..backends.javascript_writer import JavaScriptScalars, JavaScriptWriter
+from ..ir.plan import plan_of
+from .build import Build
 from .pointwise import Pointwise
 
 
@@ -31,15 +33,17 @@ class JavaScriptModule:
         self.parameters: list[Value] = point.parameters
         batch = [[argument] for argument in example]
         made = [point.program_for(batch, gradient=False)]
-        if not made[0].trace.shape:
+        if not made[0].output_shape:
             made.append(point.program_for(batch, gradient=True))
         self.source: str = self._module(made)
 
-    def _module(self, made: Sequence[Any]) -> str:
+    def _module(self, made: Sequence[Build]) -> str:
         calls, functions = {"numbers"}, []
-        for program, function in zip(made, ("predict", "valueAndGrad"), strict=False):
-            writer = JavaScriptWriter(JavaScriptScalars(program.program.plan, program.trace))
-            functions.append(f"export {writer.source(function)}")
+        for build, function in zip(made, ("predict", "valueAndGrad"), strict=False):
+            plan = plan_of(build.lowered, build.contract.request.gradient, split=False)
+            scalars = JavaScriptScalars(plan, self.parameters, build.names, build.contract.request.shapes)
+            writer = JavaScriptWriter(scalars)
+            functions.append(f"export {writer.source(build, function)}")
             calls |= writer.functions
         numbers = ", ".join(number_text(p.data) for p in self.parameters)
         labels = [p.label or f"p{i}" for i, p in enumerate(self.parameters)]

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from ...engine.rules import RULES
 from ..backends.naming import name_arrays
 from ..backends.numpy import Emitter
-from ..backends.scalars import Scalars
-from ..backends.straight import TAKEN, StraightProgram, StraightWriter
 from ..find.flatten import SUM
 from ..find.group import groups_of
 from ..find.loops import Roller
@@ -45,23 +43,6 @@ def defined(source: str) -> dict[str, Any]:
     namespace: dict[str, Any] = {}
     exec(compile(source, "<compiled>", "exec"), namespace)
     return namespace
-
-
-def compile_straight(trace: Trace, gradient: bool = True, loops: bool = True) -> StraightProgram:
-    """A trace as straight-line Python. With loops=False, stages that repeat are written one by one."""
-    with collector_paused():
-        loss = trace.outputs[:1] if gradient else []
-        graph = normalise(replace(trace, outputs=[*loss, *trace.outputs]))
-        groups = groups_of(graph, [parameter.label for parameter in trace.parameters], ragged=False)
-        lowered = lower(graph, *groups, trace.shapes)
-        lowered = Roller(lowered).roll() if loops else lowered
-        name_arrays(lowered, trace)
-        plan = plan_of(lowered, gradient, split=False)
-        scalars = Scalars(plan, trace, TAKEN)
-        source = StraightWriter(scalars).source()
-        namespace = defined(source)
-    namespace.update(scalars.opaque)  # the rules of the trace, also if one has been declared anew since
-    return StraightProgram(source, namespace["run"], plan)
 
 
 def make(

@@ -178,7 +178,7 @@ class Variants(Programs):
         try:
             return trace_function(given.function, given.parameters, request.shapes, request.with_outputs)
         except Exception:
-            examples = self._examples(given, request, arrays)
+            examples = self._examples(given, request, arrays) if self.step.takes_examples else None
             if examples is None:
                 raise
         if examples.runs[0].path:

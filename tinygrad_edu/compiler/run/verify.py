@@ -57,8 +57,7 @@ def disagreement(build: Build, arrays: Sequence[NDArray[Any]]) -> str | None:
     build.contract.given.numbers()
 
     def compared(program: Build, theta: NDArray[Any], inputs: Sequence[NDArray[Any]]) -> str | None:
-        numbers = dict(chain(program.contract.held.frozen, zip(parameters, theta.tolist(), strict=True)))
-        with standing_in(numbers):
+        with program.contract.at(theta.tolist()):
             return _at(program, function, build.contract.given.learned, theta, inputs)
 
     answers: list[str | None] = []
@@ -124,17 +123,15 @@ def _lengths_differ(
     return ""
 
 
-def run_eagerly(build: Build, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> None:
-    """One example by the engine, which may raise. It changes no Value."""
-    given = build.contract.given
-    theta = np.concatenate([theta.astype(float), given.numbers()])
-    numbers = dict(chain(build.contract.held.frozen, zip(given.parameters, theta.tolist(), strict=True)))
-    with standing_in(numbers):
+def run_eagerly(build: Build, theta: Any, arrays: Sequence[NDArray[Any]]) -> tuple[list[float], Any]:
+    """What the engine gives for one example, which may raise: its results, and the gradient if a program has one."""
+    given, request = build.contract.given, build.contract.request
+    theta = [*map(float, theta), *given.numbers()][: len(given.parameters)]
+    with build.contract.at(theta):
         result = given.original(*examples(build.contract.picks, arrays, build.contract.kinds)[0])
-        if build.contract.request.gradient:
-            differentiated(result, given.parameters)
-        else:
-            flat_values(result)  # which may still compute: a generator
+        eager = _Eager(result, given.parameters, request)
+        roots = [eager.loss, *eager.outputs] if request.gradient else eager.outputs
+        return [float(x.data) for x in roots], eager.gradients if request.gradient else None
 
 
 def two_calls(build: Build, arrays: Sequence[NDArray[Any]]) -> list[Any]:

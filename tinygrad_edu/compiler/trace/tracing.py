@@ -62,8 +62,8 @@ class Draws(TraceError):
     def __init__(self, wanted: list[Draw], state: list[tuple[Any, str, Any]]):
         super().__init__(
             f"The function draws {len(wanted)} random number(s) for each example, by {wanted[0].function}. They "
-            'are drawn anew at each call with backend="numpy" and, except by `function`, with "jax". '
-            "Elsewhere give them as an input. For Dropout, call model.eval()."
+            'are drawn anew at each call, except by train and function with backend="jax", and in JavaScript. '
+            "There give them as an input. For Dropout, train by fit or call model.eval()."
         )
         self.wanted, self.state = wanted, state
 
