@@ -17,7 +17,7 @@ from tinygrad_edu.engine import named
 from tinygrad_edu.engine.rules import RULES
 
 ROOT = Path(tg.__file__).parent
-UNTYPED = ["engine.elementary", "compiler.backends.numpy_helpers", "compiler.backends.straight_helpers"]
+UNTYPED = ["engine.elementary"]
 HEAD = '"""Made by `python .ci/stubs.py` from {}."""\n\n'
 NAMED = """from typing import Any, Self, TypeVar, overload
 

@@ -63,7 +63,7 @@ class JavaScriptWriter(StraightWriter):
             return "[", "]"
         return f"{called(op, self.functions)}(", ")"
 
-    def source(self, build: Any, function: str = "predict") -> str:
+    def exported(self, build: Any, function: str) -> str:
         """The function of one example under this name."""
         scalars, shapes = self.scalars, build.contract.request.shapes
         arguments = _argument_names(build.names)
@@ -80,7 +80,7 @@ class JavaScriptWriter(StraightWriter):
             f"return {results if function == 'predict' else f'[{results}, [{gradient}]]'};",
         ]
         body = "".join(f"  {line}\n" for line in lines)
-        return f"function {function}({', '.join([*arguments, 'theta = parameters'])}) {{\n{body}}}"
+        return f"export function {function}({', '.join([*arguments, 'theta = parameters'])}) {{\n{body}}}"
 
 
 def _array(rows: Any) -> str:

@@ -151,7 +151,9 @@ class Scalars:
         every = range(plan.n_outputs)
         columns = [(plan.outputs, every, every)] if isinstance(plan.outputs, Array) else plan.outputs
         places = {at: (array, place) for array, *pairs in columns for at, place in zip(*pairs, strict=True)}
-        self.outputs = [self._result(*at) for at in [*([plan.root] if plan.root else []), *map(places.get, every)]]
+        self.outputs = [
+            self._result(*at) for at in [*([plan.root] if plan.root else []), *(places[i] for i in every)]
+        ]
         self.slopes: list[Any] = [0.0] * (len(parameters) if plan.root else 0)
         for array, adjoint, *_ in plan.parameters if plan.root else ():
             for place, at in enumerate(array.places.ravel().tolist() if adjoint else ()):

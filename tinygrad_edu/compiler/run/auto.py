@@ -45,9 +45,7 @@ class Auto(Compiled):
 
     def _by(self, other: CompiledFunction, batch: Sequence[Any], gradient: NDArray[Any]) -> float:
         """A step by another backend, at the same parameters."""
-        is_array = isinstance(other, Compiled)
-        theta = self._theta
-        other._theta = theta if theta is None or is_array else [float(x) for x in theta]
+        other._theta = self._theta
         try:
             value, gradient[:] = other.value_and_grad(*batch)
         finally:
@@ -71,10 +69,9 @@ class Auto(Compiled):
             if reason:
                 self._told.append(f"{name} was not tried: {reason}")
                 continue
-            options = {"dtype": self.dtype} if name == "jax" else {}
+            options = {"dtype": self.dtype, "verify": self.verify}
             try:
-                options |= {"verify": self.verify}
-                other = others[name] = BACKENDS[name].make(name, self.original, self.parameters, _all(options))
+                other = others[name] = BACKENDS[name].make(name, self.original, self.parameters, options)
                 first = time.perf_counter()
                 self._by(other, batch, gradient)
                 first = time.perf_counter() - first
@@ -99,10 +96,6 @@ class Auto(Compiled):
     def source(self) -> str:
         """The program that ran last."""
         return super().source if self._other is None else self._other.source
-
-
-def _all(options: dict[str, Any]) -> dict[str, Any]:
-    return {"dtype": "float64", "verify": True, "example": None} | options
 
 
 def _seconds(call: Callable[[], Any]) -> float:

@@ -1,6 +1,5 @@
-"""CompiledFunction: what the functions that `tg.compile` returns have in common, with NumPy and without it."""
+"""CompiledFunction: the parameters of a compiled function as one vector, its training, its copies."""
 
-import copy
 import functools
 import pickle
 import threading
@@ -11,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from operator import add
 from types import FunctionType
-from typing import Any, ClassVar
+from typing import Any
 
 from ...engine.dispatch import as_list
 from ...engine.value import Value, tell_watchers
@@ -19,7 +18,6 @@ from ..trace.checks import checked_parameters
 from ..trace.lending import put_numbers, read_numbers
 from ..trace.placeholder import users_frame
 from ..trace.tracing import argument_names
-from .programs import Programs
 
 _lock = threading.Lock()
 
@@ -45,15 +43,12 @@ class CompiledFunction(ABC):
     parameters. Programs are made again.
     """
 
-    keeps: ClassVar[type[Programs]] = Programs  # what keeps the programs
-
     def __init__(self, function: Callable[..., Any], parameters: Iterable[Value], verify: bool):
         self.original: Callable[..., Any] = function
         self.parameters: list[Value] = checked_parameters(function, parameters)
         self.verify = verify
         self._names: dict[int, list[str]] = {}  # of the arguments, by their number
         self._latest: Any = None  # what ran last
-        self._programs: Any = self.keeps(self)
         self._said: set[str] = set()  # warnings are given once
         self._theta: Any = None  # the parameters' numbers inside of `arrays()`
         self._given: list[Any] = []  # and those that the Values have meanwhile
@@ -130,11 +125,9 @@ class CompiledFunction(ABC):
         """
         return Training(self, optimizer, data)
 
+    @abstractmethod
     def _moved(self, move: Callable[[Any], None], batch: Any) -> float:
         """The mean over the batch, after its gradient was given to `move`."""
-        value, gradient = self.value_and_grad(*batch)
-        move(gradient)
-        return value
 
     def write_back(self) -> None:
         """Give the Values the numbers of the vector, inside a block of `arrays()`."""
@@ -174,16 +167,17 @@ class CompiledFunction(ABC):
     def _own_parameters(self) -> Any:
         """The numbers of the Values, as a vector of their own."""
 
-    def _forget(self, theta: Any) -> None:  # noqa: B027 - not every backend makes something for it
+    @abstractmethod
+    def _forget(self, theta: Any) -> None:
         """Drop what was made for this vector."""
 
     def _checked(self, theta: Any) -> list[Any]:
         """The numbers of the vector, one per parameter."""
         return as_list(theta)
 
+    @abstractmethod
     def _numbers(self) -> Any:
         """The numbers of the parameters, wherever they are now."""
-        return self._read_parameters() if self._theta is None else self._theta
 
     # --- Programs ---------------------------------------------------------------------------------------------
 

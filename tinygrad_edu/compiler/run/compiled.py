@@ -22,9 +22,8 @@ from .base import CompiledFunction
 from .batches import Irregular, as_arrays, check_indices
 from .build import Broken, Build, Request
 from .pipeline import make
-from .programs import KEPT
 from .report import Groups, passes_of
-from .variants import Variants
+from .variants import KEPT, Variants
 from .verify import lost, range_sentence, two_calls
 
 DTYPES: dict[str, type[np.floating[Any]]] = {"float32": np.float32, "float64": np.float64}
@@ -33,7 +32,6 @@ DTYPES: dict[str, type[np.floating[Any]]] = {"float32": np.float32, "float64": n
 class Compiled(CompiledFunction):
     """A compiled function as array operations on a batch. `tg.compile` makes it."""
 
-    keeps = Variants
     takes_knobs = True  # may a program read numbers around the function?
     takes_examples = True  # may it trace the function by examples?
     takes_lengths = True  # may the length of its inputs be a variable?
@@ -54,6 +52,7 @@ class Compiled(CompiledFunction):
         self._with_outputs = with_outputs
         self._is_single = self.dtype == np.float32
         super().__init__(function, parameters, verify)
+        self._programs: Variants = Variants(self)
         self._vector = np.empty(len(self.parameters), self.dtype)  # the parameters, where programs read them
         self.gradient: NDArray[Any] = np.empty_like(self._vector)  # that of the last `step`
         self._lock = threading.RLock()  # threads share the buffers; a function may call what it is compiled to
@@ -340,6 +339,9 @@ class Compiled(CompiledFunction):
     def _read_parameters(self) -> NDArray[Any]:
         self._vector[:] = read_numbers(self.parameters)
         return self._vector
+
+    def _numbers(self) -> Any:
+        return self._read_parameters() if self._theta is None else self._theta
 
     def _own_parameters(self) -> Any:
         return self._read_parameters().copy()  # whoever keeps it keeps its numbers

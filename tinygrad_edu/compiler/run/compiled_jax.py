@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,14 +114,14 @@ class CompiledJax(Compiled):
         """The program for shapes alone."""
         given = Given(self.original, self.parameters)
         if build := self._programs.of_another_length(request, given, facts, None):
-            return cast("Build", build)
+            return build
         try:
             traced = trace_function(self.original, self.parameters, request.shapes)
         except TraceError as error:
             error.add_note("If it looks at numbers, call step.value_and_grad with a batch once before.")
             raise
         facts = self._programs.surroundings.learn(facts)
-        return cast("Build", self._programs.made(traced, given, facts, request, None))
+        return self._programs.made(traced, given, facts, request, None)
 
     def _checked_at_once(self, build: Build) -> Build:
         """The program, verified at two examples of its own, without XLA's optimisations."""
@@ -131,7 +131,7 @@ class CompiledJax(Compiled):
             build.verified = quick.verified
             return build
         self._programs.replace(build, checked)
-        return cast("Build", checked)
+        return checked
 
     def _ran(self, batch: Sequence[Any], gradient: Any) -> tuple[Build, Any]:
         key = gradient is None, tuple(getattr(x, "shape", None) for x in batch)

@@ -25,11 +25,13 @@ class JavaScriptModule:
     it. The text of each is not: the tests of this package run it by Node.
     """
 
-    def __init__(self, function: Callable[..., Any], parameters: Iterable[Value], example: Sequence[Any] | None):
+    def __init__(
+        self, function: Callable[..., Any], parameters: Iterable[Value], dtype: Any, example: Sequence[Any] | None
+    ):
         if example is None:
             raise TypeError('backend="javascript" needs the arguments of one example, as in example=(0.5,).')
         self.function: Callable[..., Any] = function
-        point = Pointwise(function, parameters, verify=True)
+        point = Pointwise(function, parameters, dtype)
         self.parameters: list[Value] = point.parameters
         batch = [[argument] for argument in example]
         made = [point.program_for(batch, gradient=False)]
@@ -43,7 +45,7 @@ class JavaScriptModule:
             plan = plan_of(build.lowered, build.contract.request.gradient, split=False)
             scalars = JavaScriptScalars(plan, self.parameters, build.names, build.contract.request.shapes)
             writer = JavaScriptWriter(scalars)
-            functions.append(f"export {writer.source(build, function)}")
+            functions.append(writer.exported(build, function))
             calls |= writer.functions
         numbers = ", ".join(number_text(p.data) for p in self.parameters)
         labels = [p.label or f"p{i}" for i, p in enumerate(self.parameters)]

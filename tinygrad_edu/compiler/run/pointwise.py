@@ -1,12 +1,13 @@
 """Pointwise: what `tg.compile(..., backend="python")` returns. It runs example after example, on floats."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...engine.value import Value
 from ..backends.scalars import Scalars
 from ..backends.straight import TAKEN, StraightWriter
 from ..find.lowered import Lowered
@@ -33,6 +34,13 @@ class Pointwise(Compiled):
 
     takes_examples = takes_lengths = False
 
+    def __init__(
+        self, function: Callable[..., Any], parameters: Iterable[Value], dtype: Any = "float64", **options: Any
+    ):
+        super().__init__(function, parameters, dtype, **options)
+        if self._is_single:
+            raise ValueError(f"The floats of Python and JavaScript are float64: leave dtype out, got {dtype!r}.")
+
     def value_and_grad(self, *batch: Any) -> tuple[float, list[float]]:  # type: ignore[override]  # a list
         """The mean over the batch, and its derivatives by the parameters, in their order."""
         value, gradient = super().value_and_grad(*batch)
@@ -43,16 +51,14 @@ class Pointwise(Compiled):
         return _listed(super().predict(*batch))
 
     def _own_parameters(self) -> list[float]:
-        numbers: list[float] = self._read_parameters().tolist()
+        numbers: list[float] = self._numbers().tolist()
         return numbers
 
     def _checked(self, theta: Any) -> list[float]:
         return real_numbers(theta, len(self.parameters))
 
     def _numbers(self) -> Any:
-        if self._theta is None:
-            return self._read_parameters()
-        self._vector[:] = self._checked(self._theta)
+        self._vector[:] = read_numbers(self.parameters) if self._theta is None else self._checked(self._theta)
         return self._vector
 
     def _run(self, build: Build, gradient: Any, arrays: Sequence[NDArray[Any]], size: int, checked: bool) -> Any:
@@ -69,7 +75,11 @@ class Pointwise(Compiled):
     ) -> Build:
         def source_of(lowered: Lowered, request: Request, title: str) -> tuple[str, dict[str, Any]]:
             scalars = Scalars(
-                plan_of(lowered, request.gradient, split=False), given.parameters, traced.names, traced.shapes, TAKEN
+                plan_of(lowered, request.gradient, split=False),
+                given.parameters,
+                traced.names,
+                traced.shapes,
+                TAKEN,
             )
             source = StraightWriter(scalars).source()
             # The rules of the trace are given, also if one has been declared anew since.
@@ -93,7 +103,11 @@ def _built(made: Build, parameters: NDArray[Any], size: int, dtype: Any) -> Call
 def _run(made: Build, theta: list[float], gradient: Any, arrays: Sequence[NDArray[Any]], size: int) -> Any:
     """Run a batch, example after example."""
     program, results = made.namespace["run"], []
-    rows = zip(*(np.asarray(array, float).reshape(size, -1).tolist() for array in arrays), strict=True) if arrays else [()]
+    rows = (
+        zip(*(np.asarray(array, float).reshape(size, -1).tolist() for array in arrays), strict=True)
+        if arrays
+        else [()]
+    )
     for i, row in enumerate(rows):
         try:
             results.append(program(theta, row))

@@ -1,7 +1,7 @@
 """Variants: how a compiled function gets the program for a batch. It is traced, made, compared and kept."""
 
 import contextlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,16 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engine.value import Value
-from ..trace.checks import NO_FUNCTION, CompileError, collector_paused, disagreement_error
+from ..trace.checks import NO_FUNCTION, CompileError, collector_paused, disagreement_error, unused_sentence
 from ..trace.examples import Examples
 from ..trace.placeholder import TraceError
-from ..trace.surroundings import Facts, Given, Knob
+from ..trace.surroundings import Facts, Given, Knob, Surroundings, changed
 from ..trace.tracing import Trace, trace_function
 from .batches import check_indices
 from .build import WHOLE, Broken, Build, Request
 from .lengths import AnyLength, any_length
 from .pipeline import PASSES
-from .programs import Programs
 from .verify import (
     disagreement,
     lost,
@@ -31,15 +30,75 @@ from .verify import (
 )
 
 FIRST, FEW = 3, 8  # examples that are traced at first; that are traced at once where paths are new
+KEPT = 32  # those that were used last: one for each shape of an example
+VARIANTS = 8  # and of one shape so many, for numbers around the function that are others
 IN_VAIN = 6  # so many programs are made, one after the other, for lengths where there is none for any length
 
 
-class Variants(Programs):
-    """The programs of one function for batches of arrays."""
+class Variants:
+    """The programs of one function. Each has a `contract`, which says what it was made for, and what must hold."""
 
     def __init__(self, step: Any):
-        super().__init__(step)
+        self.step: Any = step  # the compiled function
+        self.function: Callable[..., Any] = step.original
+        self.parameters: Sequence[Value] = step.parameters
+        self.warn: Callable[[str, str], None] = step._warn
+        self.kept: list[Build] = []  # the one that was used last is the first
+        self.surroundings: Surroundings = Surroundings(self.function, self.parameters)
+        self.knobs: list[Knob] = []  # floats around the function that have changed
+        self._constants: set[Any] = set()  # the keys of those that can be no knobs
         self._in_vain = 0  # so often no program for any length was found
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.kept)
+
+    def find(self, fits: Callable[[Any], bool]) -> Any:
+        """The program that fits, as the one that was used last; None if there is none."""
+        for place, program in enumerate(self.kept):
+            if fits(program):
+                if place:
+                    self.kept = [program, *(other for other in self.kept if other is not program)]
+                return program
+        return None
+
+    def unchanged(self, fits: Callable[[Any], bool]) -> Any:
+        """The program that fits, if nothing around the function has changed; else None."""
+        return self.find(lambda program: program.contract.held.unchanged() and fits(program))
+
+    def known(self, fits: Callable[[Any], bool]) -> tuple[Any, Facts]:
+        """The program whose numbers around the function these are, or None; and all numbers.
+
+        Floats that have changed become knobs.
+        """
+        facts = self.surroundings.facts()
+        program = self.find(lambda p: p.contract.held.fits(facts, self.surroundings.holders) and fits(p))
+        if program is None:
+            knobs = changed(facts, [program.contract.held for program in self.kept], self.knobs)
+            self.knobs = [knob for knob in knobs if knob.key not in self._constants]
+        return program, facts
+
+    def without_knobs(self) -> None:
+        """The function needs these floats as plain numbers: from now on they are constants."""
+        self._constants.update(knob.key for knob in self.knobs)
+        self.knobs = []
+
+    def keep(self, program: Any, warns: bool = True) -> None:
+        """Put a new program first, and drop those that were used longest ago."""
+        others = [other for other in self.kept if other is not program]
+        alike = [other for other in others if other.contract.request == program.contract.request]
+        self.kept = [program, *(other for other in others if other not in alike[VARIANTS - 1 :])][:KEPT]
+        if program.unused and warns:
+            self.warn("unused", unused_sentence(program.unused, self.parameters))
+
+    def warn_of_pass(self, name: str, wrong: str) -> None:
+        """Say once that a program was made without a pass."""
+        self.warn(
+            f"without {name}",
+            f"The pass {name} of the compiler is wrong for this function ({wrong}). The program is made without "
+            "it: it is slower, its numbers are right. Please report this.",
+        )
+
+    # --- A new one ----------------------------------------------------------------------------------------------
 
     def of(self, request: Request, arrays: Sequence[NDArray[Any]]) -> Build:
         """The program for these shapes, where no kept one fits as it is: see `unchanged`."""
@@ -239,7 +298,7 @@ class Variants(Programs):
         return True
 
     def replace(self, build: Build, by: Build) -> None:
-        self.kept: list[Any] = [by if known is build else known for known in self.kept]
+        self.kept = [by if known is build else known for known in self.kept]
 
     def verified(self, build: Build, arrays: Sequence[NDArray[Any]]) -> Build:
         """The program, after it has agreed with the eager function; one without matrix products if it does not.

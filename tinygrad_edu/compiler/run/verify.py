@@ -21,7 +21,6 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
 from operator import add
 from typing import Any
 
@@ -124,7 +123,7 @@ def _lengths_differ(
 
 
 def run_eagerly(build: Build, theta: Any, arrays: Sequence[NDArray[Any]]) -> tuple[list[float], Any]:
-    """What the engine gives for one example, which may raise: its results, and the gradient if a program has one."""
+    """What the engine gives for one example: its results, and the gradient if one is asked for. It may raise."""
     given, request = build.contract.given, build.contract.request
     theta = [*map(float, theta), *given.numbers()][: len(given.parameters)]
     with build.contract.at(theta):
