@@ -290,7 +290,7 @@ def test_the_only_dtype_is_float64() -> None:
     for dtype in ("float64", float, "float", "f8", "<f8", "double", "d", np.float64, np.dtype("float64")):
         assert point(dtype=dtype)[0]([1.0]) == 1.0
     for dtype in ("float32", np.float32, "f4", int, "int64", "real", Fraction, 8, np.ones(2), [1]):
-        with pytest.raises(ValueError, match="are float64: leave dtype out|The dtype is"):
+        with pytest.raises(ValueError, match=r"are float64: leave dtype out|The dtype is"):
             point(dtype=dtype)
 
 

@@ -84,8 +84,8 @@ class Dropout(Module):
             watch.tracer.reads(self, "p", self.p)
         if is_list(inputs):
             return [self(item) for item in inputs]
-        return inputs * (watch.factor(self) if watch.factor else self.draw())
+        return inputs * (watch.factor or Dropout.factor)(self)
 
-    def draw(self, rng: Generator | None = None) -> float:
-        """The factor of one number: 0 with probability p, else 1 / (1 - p)."""
-        return 0.0 if float((rng or as_generator(self.rng)).uniform(0.0, 1.0)) < self.p else 1 / (1 - self.p)
+    def factor(self) -> float:
+        """That of one number: 0 with probability p, else 1 / (1 - p)."""
+        return 0.0 if float(as_generator(self.rng).uniform(0.0, 1.0)) < self.p else 1 / (1 - self.p)

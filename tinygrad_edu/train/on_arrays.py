@@ -1,19 +1,18 @@
 """A step on arrays: a compiled program for the batch."""
 
-import contextlib
 import math
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from ..compiler.trace.random_numbers import generators_of, put_states, state_of
 from ..engine import dispatch
 from ..engine.value import Value
-from ..nn.rows import flat
 from ..optim import Optimizer
 from .accuracy import are_signs, count_right
 from .on_values import Diverged, LearningTask, Score, computed, explained
-from .stateful import Stateful, using
+from .stateful import Stateful, remembered
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,17 +44,17 @@ class OnArrays:
             outputs = model(x)
             return loss(outputs, y), outputs
 
-        def stateful(x: Any, y: Any, factors: Any) -> Any:
-            with using(factors) as statistics:
-                value, outputs = function(x, y)
-            return value, [*flat(outputs), *statistics] if statistics else outputs
-
-        self.stateful: Stateful = Stateful(model, self._forward)
-        traced = stateful if self.stateful else function
+        self.stateful: Stateful = Stateful(model, function)
+        traced = self.stateful if self.stateful.modules else function
         self.program: Any = self._compiled()(traced, optimizer.parameters, task.dtype, with_outputs=True)
-        trial = min(size if batched else 2, len(self.X))
-        self._run(range(trial), self._draw(trial, trial=True))  # compiles, compares with the eager function
-        self._check_plain_numbers(range(min(size, len(self.X))))
+        rngs = [getattr(module, "rng", None) for module in self.stateful.modules]
+        self._generators: list[Any] = generators_of(function, *rngs)
+        before = self._states()
+        try:
+            self._run(range(min(size if batched else 2, len(self.X))))  # compiles, compares with the engine
+            self._check_plain_numbers(range(min(size, len(self.X))))
+        finally:
+            put_states(before)
         self.summary: str = f"{self.program.groups.title}, compiled in {time.perf_counter() - started:.2g} s"
         self.forward: Forward = Forward(model, loss, optimizer.parameters, batched, task.dtype, self._compiled())
         with ExitStack() as stack:
@@ -75,34 +74,31 @@ class OnArrays:
         self.theta: Any = stack.enter_context(self.program.arrays())
         self._move = stack.enter_context(self.task.optimizer.arrays(self.theta))
 
-    def _forward(self, n: int) -> Any:
-        """Run the model on one example, or on n at once."""
-        return self.task.model(self.X[:n].tolist() if self.task.batched else self.X[0].tolist())
+    def _states(self) -> dict[Any, Any]:
+        """Where the generators are that the function may draw by."""
+        return {generator: state_of(generator) for generator in self._generators}
 
-    def _draw(self, n: int, trial: bool = False) -> list[Any]:
-        """The factors of Dropout for n examples, one row for each example or for all."""
-        if not self.stateful:
-            return []
-        return self.stateful.draw(1, n, trial) if self.task.batched else self.stateful.draw(n, 1, trial)
-
-    def _run(self, batch: Sequence[int], factors: list[Any], step: Any = None) -> tuple[float, "NDArray[Any]"]:
+    def _run(self, batch: Sequence[int], step: Any = None) -> tuple[float, "NDArray[Any]"]:
         """The mean loss of these examples and what the program returns. The gradient stays in the program."""
         X, y, step = self.X[batch], self.y[batch], step or self.program.step
         inputs = [X[None], y[None]] if self.task.batched else [X, y]  # the whole batch is the only example
-        value, outputs = step(*inputs, *[as_array(factors, self.task.dtype)] * bool(factors))
+        value, outputs = step(*inputs)
         return value, outputs[0] if self.task.batched else outputs
 
     def step(self, batch: Sequence[int]) -> Score:
         """Move the parameters by the mean gradient of these examples. Raises Diverged for a loss of nan or inf."""
-        factors = self._draw(len(batch))
-        value, outputs = self._move_by(batch, factors)
+        value, before = math.nan, self._states() if self.stateful.modules else {}
+        try:
+            value, outputs = self._move_by(batch)
+        finally:
+            put_states({} if math.isfinite(value) else before)
         if not math.isfinite(value):
-            raise self._diverged(value, batch, factors)
+            raise self._diverged(value, batch)
         return value * len(batch), *count_right(outputs, self.y[batch], self.signs)
 
-    def _move_by(self, batch: Sequence[int], factors: list[Any]) -> tuple[float, "NDArray[Any]"]:
+    def _move_by(self, batch: Sequence[int]) -> tuple[float, "NDArray[Any]"]:
         """Make the step, if the loss is finite. Returns the mean loss and the outputs (B, ...)."""
-        value, outputs = self._run(batch, factors)
+        value, outputs = self._run(batch)
         with self.task.gate:
             if math.isfinite(value):
                 self._move(self.program.gradient)
@@ -138,21 +134,22 @@ class OnArrays:
                 parameter.grad = gradient
             self.task.optimizer.watch()
 
-    def _diverged(self, value: float, batch: Sequence[int], factors: list[Any]) -> Diverged:
+    def _diverged(self, value: float, batch: Sequence[int]) -> Diverged:
         """What made the loss nan or inf, from the graph of the example. The engine may raise its own error."""
         self._write_back()
-        for k, part in enumerate([batch] if self.task.batched else [[i] for i in batch]):
-            own = factors[k : k + 1]
-            if not math.isfinite(self._run(part, own)[0]):
-                eager = self._eager(part, own)
+        for part in [batch] if self.task.batched else [[i] for i in batch]:
+            before = self._states()
+            if not math.isfinite(self._run(part)[0]):
+                put_states(before)
+                eager = self._eager(part)
                 if not math.isfinite(eager.data):
                     return Diverged(explained(eager, self.task.optimizer))
         return Diverged(f"the loss is {value} in {self.program.dtype}; the parameters are those before it")
 
-    def _eager(self, part: Sequence[int], factors: list[Any]) -> Value:
+    def _eager(self, part: Sequence[int]) -> Value:
         """The mean loss of these examples by the engine."""
         rows, targets = self.X[part].tolist(), self.y[part].tolist()
-        with using(factors[0]) if factors else contextlib.nullcontext():
+        with remembered(lambda *_: None):
             return computed(self.task.model, self.task.loss, rows, targets, self.task.batched)[1]
 
     def _check_plain_numbers(self, batch: Sequence[int]) -> None:
@@ -164,11 +161,12 @@ class OnArrays:
 
         _, first = np.unique(self.y, axis=0, return_index=True)
         for part in [batch] if self.task.batched else [[i] for i in first[:TARGETS].tolist()]:
-            factors = self._draw(len(part), trial=True)
-            value, outputs = self._run(part, factors)
+            before = self._states()
+            value, outputs = self._run(part)
+            put_states(before)
             targets = self.y[part].tolist()
             if self.task.batched or part == [first[0]]:
-                eager = self._eager(part, factors)
+                eager = self._eager(part)
             else:  # the model need not run for each target
                 eager = self.task.loss(_values(outputs[0].tolist()), targets[0])
             size = 1.0 + abs(value) + float(np.abs(outputs).max(initial=0.0))
@@ -194,9 +192,9 @@ class OnDevices(OnArrays):
     def _begin(self, stack: ExitStack) -> None:
         self.training: Any = stack.enter_context(self.program.train(self.task.optimizer, self.task.mesh))
 
-    def _move_by(self, batch: Sequence[int], factors: list[Any]) -> tuple[float, "NDArray[Any]"]:
+    def _move_by(self, batch: Sequence[int]) -> tuple[float, "NDArray[Any]"]:
         with self.task.gate:
-            value, outputs = self._run(batch, factors, self.training.step)  # a loss of nan or inf moves nothing
+            value, outputs = self._run(batch, self.training.step)  # a loss of nan or inf moves nothing
             return value, self.stateful.split(outputs, len(batch)) if math.isfinite(value) else outputs
 
     def put_back(self, numbers: Sequence[Any]) -> None:

@@ -88,7 +88,7 @@ class Auto(Compiled):
         """What was found in the graph, and above it which backend was chosen, and why."""
         groups = super().groups
         if self.backend:
-            why = "" if self._drawing() else ", the fastest for the first batch"
+            why = "" if self._draws else ", the fastest for the first batch"
             groups.notes = [f"backend {self.backend}{why}", *self._told]
         return groups
 

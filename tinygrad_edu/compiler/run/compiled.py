@@ -57,7 +57,7 @@ class Compiled(CompiledFunction):
         self.gradient: NDArray[Any] = np.empty_like(self._vector)  # that of the last `step`
         self._lock = threading.RLock()  # threads share the buffers; a function may call what it is compiled to
         self._openers: dict[Any, Compiled] = {}  # for the containers of a batch, and for what is drawn
-        self._draws: list[Draws] = []  # the random numbers that the function draws
+        self._draws: list[tuple[Any, Draws]] = []  # shapes of an example, and the random numbers that it draws
         self._shown = ""  # the source of the derivatives that ran last
         self._ready: Any = None, None  # what the last batch of arrays was, and its program if that is verified
 
@@ -222,8 +222,8 @@ class Compiled(CompiledFunction):
             return ()
         try:
             with self._lock:
-                if self._ready_for(batch, False) is None:
-                    step, more = self._with_draws(batch)
+                step, more = self._with_draws(batch, False)
+                if step is not self:
                     result = step._derived(kind, more, *vector)
                     self._latest, self._shown = step._latest, step._shown
                     return result[:-1] if kind == "input_grads" else result
@@ -287,7 +287,7 @@ class Compiled(CompiledFunction):
         with self._lock:
             last = self._last()
             if last not in list(self._programs):
-                why = "draws random numbers" if self._drawing() else "takes dicts, or examples of several shapes,"
+                why = "draws random numbers" if self._draws else "takes dicts, or examples of several shapes,"
                 raise CompileError(f"A function that {why} cannot be saved. Give these numbers as arrays.")
             write_module(self, last, Path(path))
 
@@ -362,7 +362,7 @@ class Compiled(CompiledFunction):
         while True:
             ready = self._ready_for(batch, gradient is not None)
             if ready is None:
-                step, more = self._with_draws(batch)
+                step, more = self._with_draws(batch, gradient is not None)
                 build, result = step._ran(more, gradient)
                 self._latest = step._latest
                 return build, result
@@ -389,20 +389,27 @@ class Compiled(CompiledFunction):
 
     def _ready_for(self, batch: Sequence[Any], gradient: bool) -> tuple[Build, Sequence[NDArray[Any]], int] | None:
         """What `_prepared` gives; None for a function that draws random numbers, see `_with_draws`."""
-        if not self._drawing():
+        if not self._drawing(batch):
             try:
                 return self._prepared(batch, gradient)
             except Draws as draws:
-                self._draws.append(draws)
+                self._draws.insert(0, (self._shapes(batch), draws))
+                del self._draws[KEPT:]
         return None
 
-    def _drawing(self) -> Draws | None:
-        """What the function draws at present."""
-        return next((draws for draws in self._draws if draws.holds()), None)
+    def _shapes(self, batch: Sequence[Any]) -> list[tuple[int, ...]]:
+        return [array.shape[1:] for array in as_arrays(batch, self._argument_names(len(batch)))[0]]
 
-    def _with_draws(self, batch: Sequence[Any]) -> tuple["Compiled", list[Any]]:
-        """For a function that draws random numbers: what takes them as one more argument, and that batch."""
-        names, draws = self._argument_names(len(batch)), cast("Draws", self._drawing())
+    def _drawing(self, batch: Sequence[Any]) -> Draws | None:
+        """What the function draws at present for examples of these shapes."""
+        shapes = self._shapes(batch) if self._draws else None
+        return next((draws for own, draws in self._draws if own == shapes and draws.holds()), None)
+
+    def _with_draws(self, batch: Sequence[Any], gradient: bool = True) -> tuple["Compiled", Sequence[Any]]:
+        """What computes a batch, and its arguments: what the function draws is one more."""
+        if self._ready_for(batch, gradient) is not None:
+            return self, batch
+        names, draws = self._argument_names(len(batch)), cast("Draws", self._drawing(batch))
         arrays, size = as_arrays(batch, names)
         if draws not in self._openers:
             function = with_draws(self.original, names, draws.wanted, following_functions)

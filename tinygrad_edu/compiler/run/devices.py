@@ -141,17 +141,12 @@ class MeshTraining:
 
     def _prepared(self, batch: Any) -> tuple[Build, list[Any], int]:
         """The program for a batch, its arguments after the number of steps, and the number of examples."""
-        step = self.compiled
-        ready = step._ready_for(batch, True)
-        if ready is None:  # the random numbers of this step are drawn now
-            step, batch = step._with_draws(batch)
-            ready = step._prepared(batch, True)
-        build, arrays, size = ready
-        is_due = step.verify and not build.verified
-        if build.contract.guards or is_due:  # guards are looked at before every step
+        compiled, batch = self.compiled._with_draws(batch)
+        build, arrays, size = compiled._prepared(batch, gradient=True)
+        if build.contract.guards or (compiled.verify and not build.verified):  # guards: before every step
             self.read()
-            step._ran(batch, step.gradient)
-            build, arrays, size = step._prepared(batch, True)
+            compiled._ran(batch, self.compiled.gradient)
+            build, arrays, size = compiled._prepared(batch, gradient=True)
         if build not in self._programs:
             self._programs[build] = self._made(build)
         # The batch is filled up with its own examples, of weight 0, until every device has as many.

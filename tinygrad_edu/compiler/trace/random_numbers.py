@@ -90,6 +90,14 @@ def generators() -> dict[Any, Any]:
     return {generator: state_of(generator) for generator in _modules().values()}
 
 
+def generators_of(function: Callable[..., Any], *more: Any) -> list[Any]:
+    """The generators of the modules, those that the code of a function names, and more."""
+    from .surroundings import functions_read
+
+    own = [getattr(x, "__self__", x) for _, x in functions_read(function)]
+    return list(filter(_is_generator, {id(x): x for x in [*_modules().values(), *own, *more]}.values()))
+
+
 def put_state(generator: Any, state: Any) -> None:
     """Put a generator where it was."""
     if hasattr(generator, "bit_generator"):
@@ -188,9 +196,15 @@ def factor(dropout: Any) -> Any:
     return where(drawn >= dropout.p, kept, 0.0) if isinstance(drawn, Value) else kept * (drawn >= dropout.p)
 
 
+def put_states(states: dict[Any, Any]) -> None:
+    """Put generators where they were."""
+    for generator, state in states.items():
+        put_state(generator, state)
+
+
 def dropping() -> AbstractContextManager[None]:
-    """Inside the block, Dropout is followed too, unless somebody gives it its factors."""
-    return swapped([(Place(watch, "factor", "attribute"), watch.factor or factor)])
+    """Inside the block, Dropout is followed too."""
+    return swapped([(Place(watch, "factor", "attribute"), factor)])
 
 
 def put_back(shuffled: list[tuple[Any, Any, str]]) -> str:
@@ -223,7 +237,12 @@ def drawn_rows(wanted: Sequence[Draw], n: int) -> Any:
     import numpy as np
 
     rows = [[each.now() for each in wanted] for _ in range(n)]
-    return np.array([[x for drawn in row if drawn is not None for x in np.ravel(drawn)] for row in rows])
+    return np.array(
+        [
+            [x for y in row if y is not None for x in ((y,) if y.__class__ is float else np.ravel(y))]
+            for row in rows
+        ]
+    )
 
 
 def with_draws(

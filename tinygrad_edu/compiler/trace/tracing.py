@@ -18,7 +18,7 @@ from ...engine.watch import watch
 from .lending import of_classes, recording
 from .nesting import flat_values, nested, place_of_loss
 from .placeholder import OUTPUTS, Answers, Placeholder, TraceError, place_of, refuse
-from .random_numbers import Draw, dropping, generators, put_back, put_state
+from .random_numbers import Draw, dropping, generators, put_back, put_states
 from .tricks import following_functions
 
 # --- Tracing --------------------------------------------------------------------------------------------------
@@ -62,8 +62,8 @@ class Draws(TraceError):
     def __init__(self, wanted: list[Draw], state: list[tuple[Any, str, Any]]):
         super().__init__(
             f"The function draws {len(wanted)} random number(s) for each example, by {wanted[0].function}. They "
-            'are drawn anew at each call, except by train and function with backend="jax", and in JavaScript. '
-            "There give them as an input. For Dropout, train by fit or call model.eval()."
+            'are drawn anew at each call, except by step.function with backend="jax", and in JavaScript. '
+            "There give them as an input. For Dropout, call model.eval()."
         )
         self.wanted, self.state = wanted, state
 
@@ -156,8 +156,7 @@ class Tracer(Answers):
     def _rewound(self) -> str:
         """Where the generators of the modules are. Then they are put where they were, with all that were used."""
         now = repr(generators())
-        for generator, state in self.generators.items():
-            put_state(generator, state)
+        put_states(self.generators)
         return now
 
     def arguments(self, inputs: list[list[Placeholder]]) -> list[list[Any]]:
