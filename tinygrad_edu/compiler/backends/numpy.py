@@ -13,6 +13,7 @@ import numpy as np
 from ..find.views import dense_strides
 from ..ir.plan import Plan, VectorPiece
 from ..ir.routine import Array as Leaf
+from ..ir.routine import Routine
 from . import numpy_helpers
 from .formulas import source_of
 from .numpy_operands import numpy_text
@@ -58,35 +59,20 @@ class Emitter:
         setup, before = [*setup, *make], [*take, *before]
         results = self._results(after)
         body = [*before, *(statements.lines if before else statements.lines[1:]), *after, f"return {results}"]
-        called = statements.called
-        helpers = "\n\n\n".join(source_of(f).rstrip() for f in numpy_helpers.ALL if f.__name__ in called)
-        text = [f'"""{self.title}"""', ""]
-        text += ["import math"] if called & numpy_helpers.OF_MATH else []
-        text += ["import numpy as np"]
-        if statements.rules:
-            text += [f"from tinygrad_edu import RULES  # for {', '.join(statements.rules)}"]
-        text += ["", "", helpers] if helpers else []
         variables = "".join(f", {name}={number}" for name, number in self.lengths.items())
-        text += ["", "", f"def build(parameters, B, dtype=np.float64{variables}):"]
+        text = [f"def build(parameters, B, dtype=np.float64{variables}):"]
         writes = " and writes the vector gradient" if self.plan.root else ""
         of = f" of length {' and '.join(self.lengths)}" if self.lengths else ""
         text += [f'    """The function for batches of B examples{of}; it reads the vector parameters{writes}."""']
-        constants = {a.name: a.places for a in self.plan.program.leaves if a.source == ("constant",)}
-        constants |= statements.constants
+        constants = constants_of(self.plan.program, statements)
         moving = {name: array.text for name, array in constants.items() if isinstance(array, Positions)}
         setup = [*self._refusal(), *(f"{name} = {text}" for name, text in moving.items()), *setup]
         text += [f"    {line}" for line in setup]
         text += ["", f"    def run({', '.join(self._arguments())}):"]
         text += [f"        {line}".rstrip() for line in body]
         text += ["", "    return run"]
-        if len(constants) > len(moving):
-            text += ["", ""]
-            text += [
-                f"{name} = np.array({array_text(array)})"
-                for name, array in constants.items()
-                if name not in moving
-            ]
-        return "\n".join(text) + "\n"
+        fixed = {name: array for name, array in constants.items() if name not in moving}
+        return module_of(self.title, statements, text, fixed)
 
     def _refusal(self) -> list[str]:
         """Lines of `build` that refuse float32, if it cannot hold a constant: 1e-50 would be 0 there."""
@@ -150,18 +136,13 @@ class Emitter:
         The time of Python's compiler grows with the square of the variables that a function shares with an inner
         one.
         """
-        buffers = self.statements.buffers
-        numbers = {name: f", {numpy_text(number)}" for (number, _), name in self.statements.filled.items()}
-        arrays = [
-            f"np.{'full' if name in numbers else 'empty'}({tuple_text(shape)}{numbers.get(name, '')}, dtype)"
-            for name, shape in buffers.items()
-        ]
+        buffers = buffers_of(self.statements)
         if len(buffers) <= SHARED:
-            return [f"{name} = {array}" for name, array in zip(buffers, arrays, strict=True)], []
+            return [f"{name} = {array}" for name, array in buffers.items()], []
         lines = range(0, len(buffers), PER_LINE)
         names = [bare(list(buffers)[i : i + PER_LINE]) for i in lines]
         take = [f"{part}, = buffers[{i}:{i + PER_LINE}]" for i, part in zip(lines, names, strict=True)]
-        return ["buffers = [", *(f"    {array}," for array in arrays), "]"], take
+        return ["buffers = [", *(f"    {array}," for array in buffers.values()), "]"], take
 
     def _results(self, after: list[str]) -> str:
         """What a run returns. Its statements are added to `after`."""
@@ -187,6 +168,33 @@ class Emitter:
                 text = str([float(array[i]) for i in places])
             after.append(f"outputs[:, {columns}] = {text}")
         return "outputs"
+
+
+def module_of(title: str, statements: Statements, function: list[str], constants: dict[str, Any]) -> str:
+    """The source of a module: what its function needs, the function, and arrays of numbers."""
+    called = statements.called
+    text = [f'"""{title}"""', "", *["import math"] * bool(called & numpy_helpers.OF_MATH), "import numpy as np"]
+    if statements.rules:
+        text.append(f"from tinygrad_edu import RULES  # for {', '.join(statements.rules)}")
+    for helper in numpy_helpers.ALL:
+        text += ["", "", source_of(helper).rstrip()] if helper.__name__ in called else []
+    text += ["", "", *function, *["", ""] * bool(constants)]
+    text += [f"{name} = np.array({array_text(array)})" for name, array in constants.items()]
+    return "\n".join(text) + "\n"
+
+
+def constants_of(program: Routine, statements: Statements) -> dict[str, Any]:
+    """The arrays of numbers that a program reads, by name."""
+    return {a.name: a.places for a in program.leaves if a.source == ("constant",)} | statements.constants
+
+
+def buffers_of(statements: Statements) -> dict[str, str]:
+    """What makes the buffers that the lines write into, by name."""
+    numbers = {name: f", {numpy_text(number)}" for (number, _), name in statements.filled.items()}
+    return {
+        name: f"np.{'full' if name in numbers else 'empty'}({tuple_text(shape)}{numbers.get(name, '')}, dtype)"
+        for name, shape in statements.buffers.items()
+    }
 
 
 def _flat(array: Leaf) -> str:

@@ -13,10 +13,7 @@ from numpy.typing import NDArray
 
 from ...engine.calculus import gradients
 from ...engine.value import Value
-from ..backends import numpy_helpers
-from ..backends.formulas import source_of
-from ..backends.numpy import array_text
-from ..backends.numpy_operands import numpy_text
+from ..backends.numpy import buffers_of, constants_of, module_of
 from ..backends.numpy_statements import Statements
 from ..backends.text import bare, tuple_text
 from ..find.squares import THETA
@@ -25,12 +22,12 @@ from ..ir.front import Front
 from ..ir.gradient import gradient
 from ..ir.plan import element_of
 from ..ir.routine import Access, Array, Loop, Routine, Stmt, whole
-from ..trace.checks import TOLERANCE, CompileError, collector_paused
+from ..trace.checks import TOLERANCE, CompileError
 from ..trace.nesting import flat_values
 from .batches import examples
 from .build import Build
 from .pipeline import defined
-from .verify import points, rounding
+from .verify import judged, points, rounding
 
 TRIED = 8  # points at which a program is compared with the engine
 LARGEST = 2**16  # numbers in one array of products with the Hessian, for the cache; more are taken in parts
@@ -199,29 +196,10 @@ class _Module:
             after.append(f"return {tuple_text(names)}")
         else:
             after.append("return gradient")
-        numbers = {name: f", {numpy_text(number)}" for (number, _), name in statements.filled.items()}
-        for name, sizes in statements.buffers.items():
-            make = f"full({tuple_text(sizes)}{numbers[name]}" if name in numbers else f"empty({tuple_text(sizes)}"
-            before.append(f"{name} = np.{make}, dtype)")
+        before += [f"{name} = {array}" for name, array in buffers_of(statements).items()]
         body = [*first, *before, *statements.lines, "", *after]
-        helpers = [source_of(f).rstrip() for f in numpy_helpers.ALL if f.__name__ in statements.called]
-        text = [
-            f'"""{TITLES[kind]}"""',
-            "",
-            *(["import math"] if statements.called & numpy_helpers.OF_MATH else []),
-        ]
-        text.append("import numpy as np")
-        if statements.rules:
-            text.append(f"from tinygrad_edu import RULES  # for {', '.join(statements.rules)}")
-        constants = {a.name: a.places for a in self.program.leaves if a.source == ("constant",)}
-        text += [
-            f"{name} = np.array({array_text(array)})" for name, array in (constants | statements.constants).items()
-        ]
-        for helper in helpers:
-            text += ["", "", helper]
-        text += ["", "", f"def {kind}({bare(['parameters', *arguments, *more])}):"]
-        text += [f"    {line}".rstrip() for line in body]
-        return "\n".join(text) + "\n"
+        text = [f"def {kind}({bare(['parameters', *arguments, *more])}):", *(f"    {x}".rstrip() for x in body)]
+        return module_of(TITLES[kind], statements, text, constants_of(self.program, statements))
 
     def _places(self, leaf: Array) -> str:
         """Where a parameter stands in a vector."""
@@ -272,20 +250,13 @@ def _without_the_rest(program: Routine, wanted: Iterable[Array]) -> Routine:
 
 def disagreement(build: Build, derivative: Derivative, arrays: Sequence[NDArray[Any]]) -> str | None:
     """What is wrong with a program at two examples, or "". None if the engine is defined nowhere."""
-    given, few = build.contract.given, [array[:2] for array in arrays]
-    given.numbers()
-    agree, wrong = 0, list[str]()
-    with collector_paused():
-        for n, (theta, inputs) in enumerate(islice(points(build, given.parameters, few, arrays), TRIED)):
-            if build.contract.guards and n < 2:
-                continue  # moved numbers may take another path
-            with build.contract.at(theta.tolist()):
-                answer = _at(build, derivative, given.learned, theta, inputs)
-            if answer is not None:
-                agree, wrong = agree + (not answer), wrong + [answer] * bool(answer)
-            if agree > len(wrong):  # on a kink, rounding decides between two right answers
-                return ""
-    return wrong[0] if wrong else None
+
+    def compared(theta: NDArray[Any], inputs: Sequence[NDArray[Any]]) -> str | None:
+        with build.contract.at(theta.tolist()):
+            return _at(build, derivative, build.contract.given.learned, theta, inputs)
+
+    tried = islice(points(build, [array[:2] for array in arrays], arrays), 2 * bool(build.contract.guards), TRIED)
+    return judged(tried, compared)  # with guards, moved numbers may take another path
 
 
 def _at(build: Build, derivative: Derivative, parameters: Sequence[Value], theta: Any, arrays: Any) -> str | None:

@@ -20,7 +20,7 @@ are not alike, it is compared as above.
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import add
 from typing import Any
 
@@ -34,8 +34,9 @@ from ..find.lowered import PARAMETER, every_array
 from ..trace.checks import TOLERANCE, collector_paused, differentiated, near
 from ..trace.lending import read_numbers, standing_in
 from ..trace.nesting import flat_values
+from ..trace.surroundings import Given
 from .batches import examples
-from .build import Broken, Build, Request, is_finite
+from .build import Broken, Build, Request
 from .lengths import resized
 
 POINTS = [0.5, 0.25, 1.5, -0.5, 2.0]  # inputs to try a rule with
@@ -52,53 +53,54 @@ def disagreement(build: Build, arrays: Sequence[NDArray[Any]]) -> str | None:
         wrong = disagreement(twin, arrays)
         if wrong is None or (not wrong and _alike(build, twin, arrays)):
             return wrong
-    function, parameters = build.contract.given.function, build.contract.given.parameters
-    build.contract.given.numbers()
 
-    def compared(program: Build, theta: NDArray[Any], inputs: Sequence[NDArray[Any]]) -> str | None:
+    def compared(theta: NDArray[Any], inputs: Sequence[NDArray[Any]], program: Build = build) -> str | None:
         with program.contract.at(theta.tolist()):
-            return _at(program, function, build.contract.given.learned, theta, inputs)
+            return _at(program, build.contract.given, theta, inputs)
 
-    answers: list[str | None] = []
+    def compared_at_all(theta: NDArray[Any], inputs: Sequence[NDArray[Any]]) -> str | None:
+        wrong = compared(theta, inputs)
+        return _lengths_differ(build, compared, theta, inputs) if wrong == "" else wrong
+
+    return judged(points(build, [array[:2] for array in arrays], arrays), compared_at_all)
+
+
+def judged(tried: Iterable[tuple[Any, Any]], compared: Callable[[Any, Any], str | None]) -> str | None:
+    """What is wrong at some points; None if the engine raises at all of them.
+
+    "" as soon as most are right: on a kink, rounding decides between two right answers.
+    """
+    found: list[str] = []
     with collector_paused():
-        for theta, inputs in points(build, parameters, [array[:2] for array in arrays], arrays):
-            if len(answers) >= FIRST and any(wrong is not None for wrong in answers):
+        for n, point in enumerate(tried):
+            if n >= FIRST and found:
                 break
-            answers.append(compared(build, theta, inputs))
-            agree, disagree = answers.count(""), sum(map(bool, answers))
-            if agree > disagree:
-                answers[-1] = _lengths_differ(build, compared, theta, inputs)
-                if not answers[-1]:
-                    return ""
-    return next((wrong for wrong in answers if wrong), None)
+            answer = compared(*point)
+            found += [] if answer is None else [answer]
+            if 2 * found.count("") > len(found):
+                return ""
+    return next(filter(None, found), None)
 
 
 def _alike(build: Build, twin: Build, arrays: Sequence[NDArray[Any]]) -> bool:
     """Do two programs give the same, up to rounding, where both give numbers? They are compared at one point."""
-    dtype, size = build.namespace["dtype"], len(arrays[0]) if arrays else 1
+    dtype = build.namespace["dtype"]
     relative, absolute = (1e-3, 1e-4) if dtype == np.float32 else (TOLERANCE, TOLERANCE / 100)
-    for theta, inputs in itertools.islice(points(build, build.contract.given.parameters, arrays, arrays), FIRST):
-        gradients = np.zeros((2, len(theta)))
-        single = theta.astype(dtype)
-        own = gradients[0].astype(dtype)
+    for theta, inputs in itertools.islice(points(build, arrays, arrays), FIRST):
         try:
-            exact = twin.run(theta, gradients[1], inputs, size)
-            if not is_finite(exact, gradients[1]):
+            exact = results_of(twin, theta, inputs)
+            if not all(np.isfinite(part).all() for part in exact):
                 continue
-            got = build.run(single, own, inputs, size)
+            got = results_of(build, theta.astype(dtype), inputs)
         except Exception:  # another path, or what the full comparison tells
             return False
-        finally:
-            twin.forget(theta)
-            build.forget(single)
-        of_array = np.zeros(len(theta))
-        for array in (build.lowered or build.lengths.lowered).arrays:
-            if array.source == PARAMETER:
-                of_array[array.places] = np.abs(gradients[1][array.places]).max(initial=0.0)
-        parts = [(own, gradients[1], of_array)] if build.contract.request.gradient else []
-        for a, b in zip(*(x if isinstance(x, tuple) else (x,) for x in (got, exact)), strict=True):
-            parts.append((np.asarray(a), np.asarray(b), np.abs(b).max(initial=0.0)))
-        return all((np.abs(a - b) <= relative * np.abs(b) + absolute * most).all() for a, b, most in parts)
+        largest = [np.full(part.shape, np.abs(part).max(initial=0.0)) for part in exact]
+        if build.contract.request.gradient:  # of each parameter
+            for array in (build.lowered or build.lengths.lowered).arrays:
+                if array.source == PARAMETER:
+                    largest[-1][array.places] = np.abs(exact[-1][array.places]).max(initial=0.0)
+        triples = zip(got, exact, largest, strict=True)
+        return all((np.abs(a - b) <= relative * np.abs(b) + absolute * most).all() for a, b, most in triples)
     return False
 
 
@@ -112,7 +114,7 @@ def _lengths_differ(
     for other in lengths.others:
         sizes = lengths.lengths(other.contract.request)
         if sizes not in lengths.agreed:
-            wrong = compared(other, theta, resized(inputs, lengths.axes, sizes))
+            wrong = compared(theta, resized(inputs, lengths.axes, sizes), other)
             if wrong:
                 return f"{wrong}, for inputs of length {', '.join(map(str, sizes))}"
             if wrong is None:
@@ -204,13 +206,14 @@ def range_sentence(got: float, exact: float) -> str:
 
 
 def results_of(build: Build, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-    """Value and gradients, or the outputs, of a batch."""
+    """Value, outputs and gradients of a batch, or the outputs alone."""
     gradient = np.empty_like(theta)
     try:
         result = build.run(theta, gradient, arrays, len(arrays[0]) if arrays else 1)
     finally:
         build.forget(theta)
-    return [np.array([_first(result)]), gradient] if build.contract.request.gradient else [result.ravel()]
+    parts = result if isinstance(result, tuple) else (result,)
+    return [*map(np.atleast_1d, parts), *[gradient] * build.contract.request.gradient]
 
 
 def _first(result: Any) -> Any:
@@ -219,7 +222,7 @@ def _first(result: Any) -> Any:
 
 
 def points(
-    build: Build, parameters: Sequence[Value], first: Sequence[NDArray[Any]], arrays: Sequence[NDArray[Any]]
+    build: Build, first: Sequence[NDArray[Any]], arrays: Sequence[NDArray[Any]]
 ) -> Iterator[tuple[NDArray[Any], list[NDArray[Any]]]]:
     """Parameters and examples: `first` moved at random two times, as they are, and then what may be in a domain.
 
@@ -229,7 +232,8 @@ def points(
     rng, keep = np.random.default_rng(0), {argument for argument, yes in build.contract.assumed.items() if yes}
     keep |= {argument for argument, kind in enumerate(build.contract.kinds) if kind is int}
     keep |= {pick.argument for pick in build.contract.picks}
-    theta = np.array(read_numbers(parameters), np.float64)
+    build.contract.given.numbers()
+    theta = np.array(read_numbers(build.contract.given.parameters), np.float64)
     for _ in range(2):
         inputs = [a if i in keep else _moved(a, rng) for i, a in enumerate(first)]
         for pick in build.contract.picks:
@@ -258,15 +262,9 @@ def _moved(array: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float64]
     return array * (1 + 0.1 * rng.standard_normal(array.shape)) + 0.1 * rng.standard_normal(array.shape)
 
 
-def _at(
-    build: Build,
-    function: Any,
-    parameters: Sequence[Value],
-    theta: NDArray[Any],
-    arrays: Sequence[NDArray[Any]],
-) -> str | None:
+def _at(build: Build, given: Given, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> str | None:
     """What is wrong for these examples."""
-    contract, request = build.contract, build.contract.request
+    contract, request, function, parameters = build.contract, build.contract.request, given.function, given.learned
     gradient, plain = np.empty_like(theta), examples(contract.picks, arrays, contract.kinds)
     results: list[Any] = []
     try:
