@@ -74,7 +74,7 @@ class JavaScriptWriter(StraightWriter):
         results = _array(nested(list(map(self.result, scalars.outputs)), build.output_shape))
         gradient = ", ".join(map(self.result, scalars.slopes))
         lines = [
-            f'theta = numbers(theta, {len(scalars.parameters)}, "theta");',
+            f'theta = numbers(theta, {len(scalars.labels)}, "theta");',
             f"const inputs = [{', '.join(read)}], v = [];",
             *self.lines[scalars.top],
             f"return {results if function == 'predict' else f'[{results}, [{gradient}]]'};",

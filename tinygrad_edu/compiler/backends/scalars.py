@@ -16,13 +16,11 @@ import numpy as np
 
 from ...engine.rule import Rule
 from ...engine.rules import DIV, RULES
-from ...engine.value import Value
 from ..find.lowered import CONSTANT, PARAMETER
 from ..find.views import dense_strides
 from ..ir.plan import Plan
 from ..ir.routine import REDUCTIONS, Access, Array, Axis, B, Loop, Stmt, parts_of
 from ..ir.symbols import Book, Symbol, is_number, simpler_pow
-from ..trace.tracing import placeholders
 
 FEWEST = 8  # stages of a sum that becomes a loop
 # In Python, errors outside their domain.
@@ -105,6 +103,7 @@ class Scalars:
     names      Symbol -> its variable, if it gets one and has no other
     failing    the Symbols that can raise an error, whether they are used or not
     opaque     name in the source -> a rule that is called as it is
+    labels     those of the parameters
     arguments  the text of each argument of the program, and the Symbols of its numbers
     lists      by element
     """
@@ -112,17 +111,10 @@ class Scalars:
     # The variables of parameter 17, and of input 0, its number 17; what the first are called together.
     names_of: ClassVar[tuple[str, str, str]] = ("p{}", "x{}_{}", "parameters")
 
-    def __init__(
-        self,
-        plan: Plan,
-        parameters: Sequence[Value],
-        names: Sequence[str],
-        shapes: Sequence[tuple[int, ...]],
-        taken: Iterable[str] = (),
-    ):
+    def __init__(self, plan: Plan, labels: Sequence[str], inputs: Sequence[Any], taken: Iterable[str] = ()):
         self._tanh: dict[Any, Any] = {}  # x -> tanh(x), where it is stored
         known: dict[str, Any] = {"sigmoid": _sigmoid, "pow": _pow, "tanh": lambda book, x: self._tanh.get(x)}
-        self.book, self.plan, self.parameters = Book(known), plan, parameters
+        self.book, self.plan, self.labels = Book(known), plan, labels
         self.names: dict[Symbol, str] = {}
         self.failing: set[Symbol] = set()
         self.opaque: dict[str, Rule] = {}
@@ -136,9 +128,9 @@ class Scalars:
         self._memo: dict[Any, Any] = {}  # of expressions for single numbers
         self.lists: dict[Any, Items] = {}
         (parameter, number, text), own = self.names_of, dict[str, list[str]]()
-        own[text] = [self.name(x.label, parameter.format(i)) for i, x in enumerate(parameters)]
-        for a, inputs in enumerate(map(placeholders, names, shapes)):
-            own[f"inputs[{a}]"] = [self.name(x.label, number.format(a, i)) for i, x in enumerate(inputs)]
+        own[text] = [self.name(label, parameter.format(i)) for i, label in enumerate(labels)]
+        for a, argument in enumerate(inputs):
+            own[f"inputs[{a}]"] = [self.name(label, number.format(a, i)) for i, label in enumerate(argument)]
         self.arguments = {key: list(map(self.book.leaf, named)) for key, named in own.items()}
         adjoints = set(plan.program.adjoints.values())
         for self._n, item in enumerate(_merged(plan)):
@@ -151,10 +143,9 @@ class Scalars:
         every = range(plan.n_outputs)
         columns = [(plan.outputs, every, every)] if isinstance(plan.outputs, Array) else plan.outputs
         places = {at: (array, place) for array, *pairs in columns for at, place in zip(*pairs, strict=True)}
-        self.outputs = [
-            self._result(*at) for at in [*([plan.root] if plan.root else []), *(places[i] for i in every)]
-        ]
-        self.slopes: list[Any] = [0.0] * (len(parameters) if plan.root else 0)
+        roots = [plan.root] if plan.root else []
+        self.outputs = [self._result(*at) for at in [*roots, *(places[i] for i in every)]]
+        self.slopes: list[Any] = [0.0] * (len(labels) if plan.root else 0)
         for array, adjoint, *_ in plan.parameters if plan.root else ():
             for place, at in enumerate(array.places.ravel().tolist() if adjoint else ()):
                 self.slopes[at] = self._result(adjoint, place)
@@ -162,9 +153,8 @@ class Scalars:
     def name(self, label: str, otherwise: str) -> str:
         """A label as the name of a variable, x[0, 1] as x0_1, if it is short and free; else `otherwise`."""
         name = label.replace(", ", "_").replace("[", "").replace("]", "")
-        fit = len(name) <= 12 and name.isascii() and name.isidentifier() and not keyword.iskeyword(name)
-        is_free = name not in self.taken and not name.startswith("__")
-        return self.variable(name if fit and is_free else otherwise)
+        fits = len(name) <= 12 and name.isascii() and name.isidentifier() and not name.startswith("__")
+        return self.variable(otherwise if not fits or keyword.iskeyword(name) or name in self.taken else name)
 
     def variable(self, name: str) -> str:
         """A variable of this name, with an underscore or a number if there is one already: x_, x_2_, x_3_."""
@@ -316,8 +306,7 @@ class Scalars:
         written: dict[Array, set[Any]] = {}
         for stmt in loop.body:
             written.setdefault(stmt.out.array, set()).add(stmt.out.row)
-        one = {array: row for array, (row, *others) in written.items() if row and not others}
-        rows = {array: row[0] for array, row in one.items() if row[1:] == (axis, 1)}
+        rows = {a: row[0] for a, (row, *more) in written.items() if row and row[1:] == (axis, 1) and not more}
         changed = written.keys() - rows
         block = self._block = Block(axis, loop.reverse, rows, changed, self._n)
         try:
@@ -401,7 +390,7 @@ class Scalars:
                 return 1.0  # the size of the batch
             case "get":
                 return self._get(args[0], env)
-            case "sum" if any(map(_is_one_hot, getattr(args[0], "args", ()))):
+            case "sum" if any(getattr(x, "op", "") == "one_hot" for x in getattr(args[0], "args", ())):
                 return self._placed(args[0], args[1], env, memo)
             case "sum":
                 rows = {access.row[1] for access in _reads(args[0]) if access.row is not None}
@@ -446,7 +435,7 @@ class Scalars:
 
     def _placed(self, product: Symbol, over: Sequence[Axis], env: Env, memo: dict[Any, Any]) -> Any:
         """An element of a sum of one-hot rows. The shares of all rows are put into their places at once."""
-        hot, share = sorted(product.args, key=_is_one_hot, reverse=True)
+        hot, share = sorted(product.args, key=lambda x: getattr(x, "op", "") != "one_hot")
         index, axis = hot.args
         others = [{other: place for other, place in env.items() if other is not axis} | at for at in _places(over)]
         pairs = [self._special("pair", *(self._expand(x, at, memo) for x in (index, share))) for at in others]
@@ -497,10 +486,6 @@ def _name_of(array: Array, place: int) -> str:
 
 def _reads(x: Any) -> list[Access]:
     return [part.args[0] for part in parts_of(x) if part.op == "get"]
-
-
-def _is_one_hot(x: Any) -> bool:
-    return isinstance(x, Symbol) and x.op == "one_hot"
 
 
 def _may_fail(rule: Rule, inputs: list[Any]) -> bool:

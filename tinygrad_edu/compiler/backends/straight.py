@@ -238,7 +238,7 @@ class StraightWriter(Language):
     def source(self) -> str:
         """The program, ready to run: imports, helpers, and the function `run`."""
         scalars = self.scalars
-        labels = [ascii(p.label)[1:-1] for p in scalars.parameters]  # no character may end a comment
+        labels = [ascii(label)[1:-1] for label in scalars.labels]  # no character may end a comment
         names = [self.text(x) for x in next(iter(scalars.arguments.values()))]
         slopes = [
             f"    {self.result(x)},  # {name}{f' {label}' * (label not in ('', name))}"

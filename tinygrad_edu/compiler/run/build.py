@@ -1,5 +1,6 @@
 """Build: what the compiler has made, and the contract under which it may be used."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -88,7 +89,6 @@ class Contract:
     assumed     arguments whose rows were taken to add up to 1, or not to
     picks       the arguments that are indices, which are checked
     guards      what it checks for each example, if it was traced by examples
-    elsewhere   numbers of the knobs for which the function does something else
     """
 
     request: Request
@@ -97,7 +97,6 @@ class Contract:
     assumed: dict[int, bool]
     picks: list[Pick]
     guards: Guards | None = None
-    elsewhere: set[tuple[float, ...]] = field(default_factory=set)
 
     @property
     def kinds(self) -> Sequence[Any]:
@@ -108,11 +107,11 @@ class Contract:
         """A block in which the parameters have these numbers, in this thread, and no gradient is changed."""
         return standing_in(dict(chain(self.held.frozen, zip(self.given.parameters, theta, strict=True))))
 
-    def fits(self, arrays: Sequence[NDArray[Any]]) -> bool:
-        """Are the numbers of this batch such as the program takes for granted?"""
+    def fits(self, arrays: Sequence[NDArray[Any]] | None) -> bool:
+        """Are the numbers of this batch such as the program takes for granted? None: they are not known yet."""
+        if arrays is None:
+            return True
         if self.guards and not self.guards.fits(arrays):
-            return False
-        if self.elsewhere and tuple(self.given.numbers()) in self.elsewhere:
             return False
         for argument, answer in self.assumed.items():  # noqa: SIM110 - a generator would cost as much as the check
             if rows_sum_to_one(arrays[argument]) is not answer:
@@ -208,7 +207,7 @@ class Build:
                     raise
                 rows = list(range(size))
                 raise Broken(rows, rows) from None
-        is_right = self.exact is None or is_finite(result, gradient if self.contract.request.gradient else 0.0)
+        is_right = self.exact is None or is_finite(result, gradient if self.contract.request.gradient else None)
         if self.n_checked:
             value, outputs = result if isinstance(result, tuple) else (None, result)
             outputs = outputs[:, : -self.n_checked]
@@ -241,5 +240,11 @@ class Build:
 
 def is_finite(result: Any, gradient: Any) -> bool:
     """Has a result, or a gradient, neither inf nor nan?"""
-    parts = result if isinstance(result, tuple) else (result,)
-    return all(np.isfinite(part).all() for part in (*parts, gradient))
+    with np.errstate(all="ignore"):  # the product takes least time, but it may overflow
+        if (
+            gradient is not None
+            and not math.isfinite(np.dot(gradient, gradient))
+            and not np.isfinite(gradient).all()
+        ):
+            return False
+    return all(np.isfinite(part).all() for part in (result if isinstance(result, tuple) else (result,)))

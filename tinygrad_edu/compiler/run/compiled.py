@@ -20,7 +20,7 @@ from ..trace.tracing import Draws
 from ..trace.tricks import following_functions
 from .base import CompiledFunction
 from .batches import Irregular, as_arrays, check_indices
-from .build import Broken, Build, Request
+from .build import Broken, Build, Request, is_finite
 from .pipeline import make
 from .report import Groups, passes_of
 from .variants import KEPT, Variants
@@ -85,7 +85,7 @@ class Compiled(CompiledFunction):
         gradient = np.empty_like(self._vector)
         with self._lock:
             value, _ = self._step(batch, gradient)
-            if self._is_single and not _is_finite(value, gradient):
+            if self._is_single and not is_finite(value, gradient):
                 self._check_range(batch)
         return value, gradient
 
@@ -336,15 +336,14 @@ class Compiled(CompiledFunction):
 
     # --- Programs -----------------------------------------------------------------------------------------------
 
-    def _read_parameters(self) -> NDArray[Any]:
+    def _numbers(self) -> Any:
+        if self._theta is not None:
+            return self._theta
         self._vector[:] = read_numbers(self.parameters)
         return self._vector
 
-    def _numbers(self) -> Any:
-        return self._read_parameters() if self._theta is None else self._theta
-
     def _own_parameters(self) -> Any:
-        return self._read_parameters().copy()  # whoever keeps it keeps its numbers
+        return self._numbers().copy()  # whoever keeps it keeps its numbers
 
     def _forget(self, theta: Any) -> None:
         for build in self._programs:
@@ -383,7 +382,7 @@ class Compiled(CompiledFunction):
 
     def _run(self, build: Build, gradient: Any, arrays: Sequence[NDArray[Any]], size: int, checked: bool) -> Any:
         result = build.run(self._numbers(), gradient, arrays, size, checked)
-        if not _is_finite(result, gradient):
+        if not is_finite(result, gradient):
             self._programs.ask_the_engine(build, arrays, size)
         return result
 
@@ -437,17 +436,6 @@ class Compiled(CompiledFunction):
         check_indices(build.contract.picks, arrays, build.names)
         self._latest = build
         return build, arrays, size
-
-
-def _is_finite(result: Any, gradient: Any) -> bool:
-    """Has a result, or a gradient, neither inf nor nan?"""
-    if gradient is None:
-        return bool(np.isfinite(result).all())
-    value = result[0] if isinstance(result, tuple) else result
-    with np.errstate(all="ignore"):
-        if math.isfinite(float(value) + float(np.dot(gradient, gradient))):
-            return True
-    return math.isfinite(value) and bool(np.isfinite(gradient).all())
 
 
 def _joined(kind: str, parts: Sequence[tuple[Sequence[int], Any]]) -> Any:

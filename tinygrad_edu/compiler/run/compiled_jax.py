@@ -20,7 +20,7 @@ from ..ir.plan import Plan, lost_in_float32, plan_of
 from ..trace.checks import CompileError
 from ..trace.placeholder import TraceError
 from ..trace.surroundings import Facts, Given
-from ..trace.tracing import Trace, trace_function
+from ..trace.tracing import Trace
 from .base import check_optimizer
 from .build import Build, Request
 from .compiled import Compiled
@@ -99,9 +99,11 @@ class CompiledJax(Compiled):
             request = Request(tuple(tuple(np.shape(x)[1:]) for x in batch), True, self._with_outputs)
             build = self._programs.unchanged(lambda program: program.contract.request == request)
             if build is None:
-                build, facts = self._programs.known(lambda program: program.contract.request == request)
-            if build is None:
-                build = self._new(request, facts)
+                try:
+                    build = self._programs.of(request, None)
+                except TraceError as error:
+                    error.add_note("If it looks at numbers, call step.value_and_grad with a batch once before.")
+                    raise
                 self._programs.keep(build)
             if self.verify and not build.verified and not build.contract.guards:
                 with _told(SLOW.format(SKIP)):
@@ -109,19 +111,6 @@ class CompiledJax(Compiled):
         if build.contract.guards and build.contract.guards.n:
             return self._guarded(build, parameters, batch)
         return build.namespace["function"](parameters, *batch)
-
-    def _new(self, request: Request, facts: Facts) -> Build:
-        """The program for shapes alone."""
-        given = Given(self.original, self.parameters)
-        if build := self._programs.of_another_length(request, given, facts, None):
-            return build
-        try:
-            traced = trace_function(self.original, self.parameters, request.shapes)
-        except TraceError as error:
-            error.add_note("If it looks at numbers, call step.value_and_grad with a batch once before.")
-            raise
-        facts = self._programs.surroundings.learn(facts)
-        return self._programs.made(traced, given, facts, request, None)
 
     def _checked_at_once(self, build: Build) -> Build:
         """The program, verified at two examples of its own, without XLA's optimisations."""
@@ -204,11 +193,8 @@ class CompiledJax(Compiled):
     def _source(self, lowered: Lowered, request: Request, title: str) -> tuple[str, dict[str, Any]]:
         """A program in JAX: its source and what it defines, with a `build` as `Build` needs it."""
         plan = plan_of(lowered, request.gradient, has_backward=False)
-        source = JaxEmitter(plan, len(request.shapes), title).source
-        numpy = cache(lambda: numpy_program(lowered, request, title)[1])
-        sliced = cache(lambda: JaxEmitter(plan, len(request.shapes), title, sliced=True).source)
-        program = self._namespace(source, plan, lost_in_float32(lowered))
-        return source, program | {"numpy": numpy, "sliced": sliced}
+        source, program = self.write_any_length(plan, len(request.shapes), title, {}, lost_in_float32(lowered))
+        return source, program | {"numpy": cache(lambda: numpy_program(lowered, request, title)[1])}
 
     def write_any_length(
         self, plan: Plan, n_inputs: int, title: str, lengths: dict[str, tuple[int, int]], lost: str

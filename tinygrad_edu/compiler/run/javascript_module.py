@@ -1,5 +1,6 @@
 """JavaScriptModule: what `tg.compile(..., backend="javascript")` returns."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -41,14 +42,14 @@ class JavaScriptModule:
 
     def _module(self, made: Sequence[Build]) -> str:
         calls, functions = {"numbers"}, []
+        labels = [p.label or f"p{i}" for i, p in enumerate(self.parameters)]
         for build, function in zip(made, ("predict", "valueAndGrad"), strict=False):
             plan = plan_of(build.lowered, build.contract.request.gradient, split=False)
-            scalars = JavaScriptScalars(plan, self.parameters, build.names, build.contract.request.shapes)
-            writer = JavaScriptWriter(scalars)
+            sizes = map(math.prod, build.contract.request.shapes)
+            writer = JavaScriptWriter(JavaScriptScalars(plan, labels, [[""] * size for size in sizes]))
             functions.append(writer.exported(build, function))
             calls |= writer.functions
         numbers = ", ".join(number_text(p.data) for p in self.parameters)
-        labels = [p.label or f"p{i}" for i, p in enumerate(self.parameters)]
         parts = [
             f"// {_name(self.function)}: {len(self.parameters):,} parameters. Written by tinygrad_edu.",
             f"export const parameters = [{numbers}];",

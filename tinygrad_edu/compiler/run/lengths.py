@@ -140,9 +140,7 @@ class AnyLength:
             then = first.contract.held
             held = Holds(facts, [*then.frozen], then.state, given.knobs, numbers=then.numbers)
             picks = [Pick(argument, np.arange(*ends), n) for argument, ends, n in ranges]
-            contract = replace(
-                first.contract, request=request, given=given, held=held, picks=picks, elsewhere=set()
-            )
+            contract = replace(first.contract, request=request, given=given, held=held, picks=picks)
             if replace(first.contract.request, shapes=shapes) != request:
                 return None
             other = replace(first, contract=contract, lowered=None, unused=self._unused, derivatives={})

@@ -74,13 +74,9 @@ class Pointwise(Compiled):
         self, traced: Trace, given: Given, facts: Facts, request: Request, _: Any, skip: Collection[str] = ()
     ) -> Build:
         def source_of(lowered: Lowered, request: Request, title: str) -> tuple[str, dict[str, Any]]:
-            scalars = Scalars(
-                plan_of(lowered, request.gradient, split=False),
-                given.parameters,
-                traced.names,
-                traced.shapes,
-                TAKEN,
-            )
+            inputs = [[x.label for x in argument] for argument in traced.inputs]
+            plan = plan_of(lowered, request.gradient, split=False)
+            scalars = Scalars(plan, [p.label for p in given.parameters], inputs, TAKEN)
             source = StraightWriter(scalars).source()
             # The rules of the trace are given, also if one has been declared anew since.
             return source, defined(source) | scalars.opaque

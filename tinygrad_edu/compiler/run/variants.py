@@ -100,10 +100,13 @@ class Variants:
 
     # --- A new one ----------------------------------------------------------------------------------------------
 
-    def of(self, request: Request, arrays: Sequence[NDArray[Any]]) -> Build:
-        """The program for these shapes, where no kept one fits as it is: see `unchanged`."""
+    def of(self, request: Request, arrays: Sequence[NDArray[Any]] | None) -> Build:
+        """The program for these shapes, where no kept one fits as it is: see `unchanged`.
+
+        arrays=None: there are no numbers yet, as under jax.jit. Such a program is not compared.
+        """
         build, facts = self.known(lambda build: build.contract.request == request and build.contract.fits(arrays))
-        if build is None and self.knobs and self.step.takes_knobs:
+        if build is None and arrays is not None and self.knobs and self.step.takes_knobs:
             try:
                 build = self._new(request, arrays, facts, self.knobs)
                 if self.step.verify and not self.agrees(build, arrays):
@@ -115,7 +118,7 @@ class Variants:
         return build or self._new(request, arrays, facts)
 
     def _new(
-        self, request: Request, arrays: Sequence[NDArray[Any]], facts: Facts, knobs: Sequence[Knob] = ()
+        self, request: Request, arrays: Sequence[NDArray[Any]] | None, facts: Facts, knobs: Sequence[Knob] = ()
     ) -> Build:
         """The program for new shapes: one for inputs of any length if the function agrees, else a new one."""
         given = Given(self.function, self.parameters, knobs)
@@ -126,7 +129,7 @@ class Variants:
                 facts = self.surroundings.learn(facts)
                 candidates = [lengths.at(request, traced, given, facts) for lengths in self._lengths()]
                 build = next((build for build in candidates if build and build.contract.fits(arrays)), None)
-                if build is None or not (build.verified or self.agrees(build, arrays)):
+                if build is None or arrays is None or not (build.verified or self.agrees(build, arrays)):
                     build = self.made(traced, given, facts, request, arrays)
         build.contract.held.holders = self.surroundings.holders
         return build
@@ -232,12 +235,14 @@ class Variants:
         how = traced, build.contract.given, build.contract.held.facts, build.contract.request, arrays
         return self._make(*how) if skip is None else self.step._write(*how, skip)
 
-    def trace(self, given: Given, request: Request, arrays: Sequence[NDArray[Any]]) -> Trace:
+    def trace(self, given: Given, request: Request, arrays: Sequence[NDArray[Any]] | None) -> Trace:
         """The trace of the function: by examples of the batch, where it asks for a number."""
         try:
             return trace_function(given.function, given.parameters, request.shapes, request.with_outputs)
         except Exception:
-            examples = self._examples(given, request, arrays) if self.step.takes_examples else None
+            if arrays is None or not self.step.takes_examples:
+                raise
+            examples = self._examples(given, request, arrays)
             if examples is None:
                 raise
         if examples.runs[0].path:
@@ -290,8 +295,9 @@ class Variants:
             again = self.again(build, arrays)
         except TraceError:
             del examples.runs[known:]
-            if build.contract.given.knobs:  # at these numbers it does something else: another program
-                build.contract.elsewhere.add(tuple(build.contract.given.numbers()))
+            if build.contract.given.knobs:  # at other numbers it does something else: each has a program
+                self.without_knobs()
+                self.kept.remove(build)
                 return True
             raise
         self.replace(build, again)
