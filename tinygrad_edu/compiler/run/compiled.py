@@ -3,6 +3,7 @@
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -138,12 +139,15 @@ class Compiled(CompiledFunction):
         """What computes examples of a form. Containers are opened by a compiled function of their numbers."""
         if part.is_regular:
             return self
-        if part.forms not in self._openers:
-            function = part.function(self.original, names)
-            self._openers[part.forms] = Compiled(function, self.parameters, **self._options())
+        return self._opener(part.forms, Compiled, lambda: part.function(self.original, names))
+
+    def _opener(self, key: Any, kind: type["Compiled"], function: Callable[[], Callable[..., Any]]) -> "Compiled":
+        """The compiled function of another form of the arguments. It has the parameters of this one."""
+        if key not in self._openers:
+            self._openers[key] = kind(function(), self.parameters, **self._options())
             for oldest in list(self._openers)[:-KEPT]:
                 del self._openers[oldest]
-        step = self._openers[part.forms]
+        step = self._openers[key]
         step._theta, step._said = self._theta, self._said
         return step
 
@@ -410,11 +414,8 @@ class Compiled(CompiledFunction):
             return self, batch
         names, draws = self._argument_names(len(batch)), cast("Draws", self._drawing(batch))
         arrays, size = as_arrays(batch, names)
-        if draws not in self._openers:
-            function = with_draws(self.original, names, draws.wanted, following_functions)
-            self._openers[draws] = type(self)(function, self.parameters, **self._options())
-        step = self._openers[draws]
-        step._theta, step._said = self._theta, self._said
+        function = partial(with_draws, self.original, names, draws.wanted, following_functions)
+        step = self._opener(draws, type(self), function)
         return step, [*arrays, drawn_rows(draws.wanted, size)]
 
     def _prepared(self, batch: Sequence[Any], gradient: bool) -> tuple[Build, Sequence[NDArray[Any]], int]:
