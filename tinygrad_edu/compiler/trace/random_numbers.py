@@ -92,9 +92,10 @@ def generators() -> dict[Any, Any]:
 
 def generators_of(function: Callable[..., Any], *more: Any) -> list[Any]:
     """The generators of the modules, those that the code of a function names, and more."""
-    from .surroundings import functions_read
+    from .surroundings import Surroundings
 
-    own = [getattr(x, "__self__", x) for _, x in functions_read(function)]
+    (read := Surroundings(function, ())).facts()
+    own = [getattr(x, "__self__", x) for _, x in read.builtin]
     return list(filter(_is_generator, {id(x): x for x in [*_modules().values(), *own, *more]}.values()))
 
 
