@@ -442,5 +442,5 @@ def test_jax_takes_every_length_without_another_trace(function: Any, monkeypatch
         check(step, function, parameters, *batch(*pair))
         sources.add(step.source)
         if function is not as_written:  # it looks at numbers
-            monkeypatch.setattr(step._programs, "_trace", None)
+            monkeypatch.setattr(step._programs, "trace", None)
     assert len(sources) == 1
