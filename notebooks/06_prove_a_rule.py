@@ -250,8 +250,7 @@ print(certificate)
 # The mathematics is certified: the slope is the derivative at every real number. The two numbers in each line bound
 # the **rounding**, over every float. Each operation on floats is off by half an ulp at most, so errors can be added up
 # over a whole interval of floats, without trying them. The slope of softsign takes four operations (two sums, a
-# product, a quotient), so we expect a few ulps. But the certificate says 10^15. (The star marks a bound relative to what
-# rounding x alone does.) Where?
+# product, a quotient), so we expect a few ulps. But the certificate says 10^15. Where?
 
 # %%
 worst = max(certificate.rounding, key=lambda box: box.slope)

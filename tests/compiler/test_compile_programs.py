@@ -490,7 +490,7 @@ LENGTHS = {
     "attention_of_two_heads": ((55, 14), (221, 11784)),
     "attention_causal": ((62, 18), (142, 7093)),
     "recurrence_with_gates": ((187, 46), (157, 6601)),
-    "ties_of_max_and_min": ((149, 15), (53, 1775)),
+    "ties_of_max_and_min": ((149, 15), (53, 1758)),
     "mean_of_embeddings": ((63, 12), (74, 2360)),
 }
 

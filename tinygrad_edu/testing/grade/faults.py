@@ -401,6 +401,10 @@ def of_slope(at: str, base: str, k: int, rows: Sequence[Row]) -> Iterator[Fault]
     if base.endswith(" b") and k == 0:
         words = "each has the slope of the other"
         yield Fault("swapped", words, "slope", at, -1, lambda row, k: row.slopes[1 - k])
+        words = "each stands for the other in the slopes"
+        yield Fault("swapped", words, "slope", at, -1, lambda row, k: slopes_of(alone(base, row.x[::-1]))[k])
+        words = "it is the product of both operands"
+        yield Fault("slope", words, "slope", at, -1, lambda row, k: row.x[0] * row.x[1])
     for name, sentence, slope in _slopes(base, k, rows):
         yield Fault(name, sentence, "slope", at, k, lambda row, _, slope=slope: slope(row))
     if base == "relu(a)":
@@ -446,6 +450,9 @@ def _slopes(base: str, k: int, rows: Sequence[Row]) -> Iterator[tuple[str, str, 
         yield "relu", "the slope is 1 where a > 0, and 0 where a < 0", lambda m: float(m.x[0] < 0)
     if base == "tanh(a)":
         yield "tanh", "the slope is 1 - out**2", lambda m: 1 - m.x[0] ** 2
+        yield "slope", "the slope is 1 - out**2", lambda m: 1 - m.out
+    if base == "sigmoid(a)":
+        yield "slope", "the slope is out * (1 - out)", lambda m: m.x[0] * (1 - m.x[0])
     yield "sign", "the share for " + "ab"[k] + " has the other sign", lambda m: -m.slopes[k]
     if base.endswith(" b"):
         yield "swapped", "each stands for the other in the slopes", lambda m: slopes_of(alone(base, m.x[::-1]))[k]
@@ -455,6 +462,8 @@ def _slopes(base: str, k: int, rows: Sequence[Row]) -> Iterator[tuple[str, str, 
         words = "computed from the output instead of the input"
         yield "slope", words, lambda m: slopes_of(alone(base, (m.out,)))[0]
     yield "slope", "its sign is lost", lambda m: abs(m.slopes[k])
+    yield "slope", "it is the operand itself", lambda m: m.x[k]
+    yield "slope", "it is the result itself", lambda m: m.out
     yield from suspects(["a", "b"][: 1 + base.endswith(" b")], k)
     if base in ("a / b", "log(a)") and any(row.got[k] for row in rows):
         row, power = max(rows, key=lambda row: abs(row.got[k])), 1 + k
