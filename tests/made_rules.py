@@ -269,9 +269,16 @@ def proof_of(made: Made, budget: float) -> str:
 
 
 def check_of(made: Made, budget: float) -> str:
-    """What check_rule says: "right", "wrong", or "floats" where it finds lost digits, overflow or kinks alone."""
+    """What check_rule says: "right", "wrong", or "floats" where it finds lost digits, overflow or kinks alone.
+
+    It is "floats" too where the formula has a value at too few floats to compare with.
+    """
     try:
         check_rule(made.rule, budget=budget)
+    except ValueError as error:
+        if "no real value or slope" not in str(error):
+            raise
+        return "floats"
     except RuleMismatch as error:
         return "floats" if all(map(_is_of_floats, error.report.failures)) else "wrong"
     return "right"
