@@ -1,6 +1,7 @@
 """Compiled: what `tg.compile` returns. It compiles one program for each shape of an example."""
 
 import math
+import operator
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -424,18 +425,23 @@ class Compiled(CompiledFunction):
         A step of a training is like the one before: then only the shapes are looked at, and what was assumed.
         """
         self._shown = ""
+        like = gradient, [(x.__class__, getattr(x, "shape", None), getattr(x, "dtype", None)) for x in batch]
+        known, build = self._ready
+        if like == known and build.contract.held.unchanged() and build.contract.fits(batch):
+            check_indices(build.contract.picks, batch, build.names)
+            self._latest = build
+            return build, batch, len(batch[0])
         arrays, size = as_arrays(batch, self._argument_names(len(batch)))
-        like, (known, build) = (gradient, [array.shape for array in arrays]), self._ready
-        if like != known or not (build.contract.held.unchanged() and build.contract.fits(arrays)):
-            request = Request(tuple(array.shape[1:] for array in arrays), gradient, self._with_outputs)
-            build = self._programs.unchanged(lambda p: p.contract.request == request and p.contract.fits(arrays))
-            if build is None:
-                build = self._programs.of(request, arrays)
-                # A short text does not use the positions of a long one.
-                self._programs.keep(build, warns=not build.contract.guards and isinstance(build.unused, list))
-            self._ready = (like, build) if build.verified or not self.verify else (None, None)
+        request = Request(tuple(array.shape[1:] for array in arrays), gradient, self._with_outputs)
+        build = self._programs.unchanged(lambda p: p.contract.request == request and p.contract.fits(arrays))
+        if build is None:
+            build = self._programs.of(request, arrays)
+            # A short text does not use the positions of a long one.
+            self._programs.keep(build, warns=not build.contract.guards and isinstance(build.unused, list))
         check_indices(build.contract.picks, arrays, build.names)
         self._latest = build
+        is_ready = batch and (build.verified or not self.verify) and all(map(operator.is_, arrays, batch))
+        self._ready = (like, build) if is_ready else (None, None)
         return build, arrays, size
 
 
