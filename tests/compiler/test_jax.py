@@ -269,6 +269,22 @@ def test_a_branch_is_looked_at_for_each_example_and_checked_in_the_pure_function
     assert any("value_and_grad" in note for note in caught.value.__notes__)
 
 
+def test_the_pure_function_of_rows_of_several_lengths_that_are_padded() -> None:
+    w = [Value(0.4), Value(-0.7)]
+
+    def function(xs: list[Value]) -> Value:
+        rows = [tg.softmax([x * w[0] for x in xs[: t + 1]]) for t in range(len(xs))]
+        means = [sum(p * x for p, x in zip(row, xs, strict=False)) for row in rows]
+        first, *others = sorted(means, key=lambda mean: -mean.data)
+        return tg.max(first * w[1], 0.1) + sum(others) * w[1]
+
+    step, X = tg.compile(function, w, backend="jax"), np.random.default_rng(0).normal(size=(4, 5))
+    value, gradient = step.value_and_grad(X)
+    pure = jax.jit(step.function)(np.array([0.4, -0.7]), X)
+    np.testing.assert_allclose(pure[0], value, rtol=1e-12)
+    np.testing.assert_allclose(pure[1], gradient, rtol=1e-12)
+
+
 def test_a_rule_keeps_its_own_backward() -> None:
     through = tg.rule(lambda x: where(x > 0, 1.0, -1.0), backward=lambda u, out, x: (u,), name="through")
     fixed = tg.rule(lambda x, y: 2.0, backward=lambda upstream, out, x, y: (0, upstream * exp(x)), name="fixed")

@@ -177,6 +177,12 @@ class Build:
         self.calls += 1
         return self.calls & (self.calls - 1) == 0
 
+    def unpadded(self) -> "Build":
+        """The program without elements that the scalars do not have; itself if it has none of them."""
+        if self.exact is not None:
+            self._exact = self._exact or self.exact()
+        return self._exact or self
+
     def run(
         self, parameters: NDArray[Any], gradient: Any, arrays: Sequence[Any], size: int, checked: bool = True
     ) -> Any:
@@ -213,8 +219,7 @@ class Build:
             outputs = outputs[:, : -self.n_checked]
             result = outputs if value is None else (value, outputs) if outputs.shape[1] else value
         if self.exact is not None and not is_right:
-            self._exact = self._exact or self.exact()
-            return self._exact.run(parameters, gradient, arrays, size, checked)
+            return self.unpadded().run(parameters, gradient, arrays, size, checked)
         return self.contract.guards.split(result, checked) if self.contract.guards else result
 
     def _run_with_knobs(

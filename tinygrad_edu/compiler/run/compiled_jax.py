@@ -108,6 +108,8 @@ class CompiledJax(Compiled):
             if self.verify and not build.verified and not build.contract.guards:
                 with _told(SLOW.format(SKIP)):
                     build = self._checked_at_once(build)
+        if build.n_checked:  # nobody can look at what is checked and take the other program, under jit
+            build = build.unpadded()
         if build.contract.guards and build.contract.guards.n:
             return self._guarded(build, parameters, batch)
         return build.namespace["function"](parameters, *batch)
