@@ -366,7 +366,7 @@ class Compiled(CompiledFunction):
         while True:
             ready = self._ready_for(batch, gradient is not None)
             if ready is None:
-                step, more = self._with_draws(batch, gradient is not None)
+                step, more = self._drawn(batch)
                 build, result = step._ran(more, gradient)
                 self._latest = step._latest
                 return build, result
@@ -392,7 +392,7 @@ class Compiled(CompiledFunction):
         return result
 
     def _ready_for(self, batch: Sequence[Any], gradient: bool) -> tuple[Build, Sequence[NDArray[Any]], int] | None:
-        """What `_prepared` gives; None for a function that draws random numbers, see `_with_draws`."""
+        """What `_prepared` gives; None for a function that draws random numbers, see `_drawn`."""
         if not self._drawing(batch):
             try:
                 return self._prepared(batch, gradient)
@@ -411,8 +411,10 @@ class Compiled(CompiledFunction):
 
     def _with_draws(self, batch: Sequence[Any], gradient: bool = True) -> tuple["Compiled", Sequence[Any]]:
         """What computes a batch, and its arguments: what the function draws is one more."""
-        if self._ready_for(batch, gradient) is not None:
-            return self, batch
+        return (self, batch) if self._ready_for(batch, gradient) is not None else self._drawn(batch)
+
+    def _drawn(self, batch: Sequence[Any]) -> tuple["Compiled", Sequence[Any]]:
+        """The same for a function that draws random numbers."""
         names, draws = self._argument_names(len(batch)), cast("Draws", self._drawing(batch))
         arrays, size = as_arrays(batch, names)
         function = partial(with_draws, self.original, names, draws.wanted, following_functions)
