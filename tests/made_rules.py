@@ -134,7 +134,7 @@ def of_term(t: Term, slopes: tuple[str, ...], domain: Interval, u: str = "u", **
 
 
 def is_right_at(rule: Rule, point: tuple[float, ...], upstream: float = 1.0) -> bool | None:
-    """Are the shares those of mpmath's differences? None at a kink, or where they are not known.
+    """Are the shares those of mpmath's differences? None at a kink, where floats overflow, or if unknown.
 
     Raises ValueError where mpmath would take forever.
     """
@@ -150,6 +150,8 @@ def is_right_at(rule: Rule, point: tuple[float, ...], upstream: float = 1.0) -> 
             if not abs(sides[0] - sides[1]) <= 1e-20 * abs(sides[1]):
                 return None
             exact = upstream * sides[1]
+            if not math.isfinite(share):  # 0 * inf: the formula may be right
+                return None
             if not abs(share - exact) <= 1e-9 * max(abs(exact), mp.mpf(10) ** -290):
                 return False
     return True

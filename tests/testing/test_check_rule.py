@@ -528,6 +528,22 @@ def test_both_sides_of_a_kink_are_told_and_what_follows_is_not() -> None:
     assert [failure.kind for failure in caught.value.report.failures] == [KINDS[3]]
 
 
+def test_nothing_else_is_said_of_an_undeclared_kink() -> None:
+    """Its slope was called "not exact on Fractions" too."""
+    rule = rule_of(
+        "maximum(where(x > 1, x * x, 2 * x - 1), 0)", "u * where(x > 1, 2 * x, 2 * heaviside(2 * x - 1))"
+    )
+    with pytest.raises(RuleMismatch, match=r"declare kinks=\(0.5,\)") as error:
+        check_rule(rule, budget=5)
+    assert len(error.value.report.failures) == 1
+
+
+def test_a_slope_lost_beside_a_larger_term_is_unknown() -> None:
+    """e^100000 has 144,270 bits in front of the point: differences for y were 0, and the right slope "wrong"."""
+    rule = rule_of("exp(x) + y * y", "u * exp(x)", "u * 2 * y")
+    assert check_rule(rule, domain=st.sampled_from([(100000.0, 1.0), (1e5, 3.0), (1.0, 1.0), (500.0, 2.0)]))
+
+
 def test_a_slope_that_bends_is_exact_on_fractions() -> None:
     shares = "u * where(2 * x > 1, 8 * x, 4 + 0 * x)"
     rule = rule_of("where(2 * x > 1, 4 * x * x, 4 * x - 1)", shares, kinks=(0.5,))

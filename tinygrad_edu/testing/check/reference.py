@@ -196,19 +196,27 @@ def derivative(f: Callable[..., Any], point: Sequence[Any], *inputs: int) -> Any
 def _difference(f: Callable[..., Any], point: Sequence[Any], inputs: Sequence[int], scale: float = 1) -> Any:
     within_reach(f, point)
     orders = [inputs.count(i) for i in range(len(point))]
+    size = max(0, mp.mag(f(*map(high, point))))
 
     def slope() -> Any:
-        slope = mp.diff(f, list(map(high, point)), orders, h=_step(point) * scale)
+        h = _step(point) * scale
+        slope = mp.diff(f, list(map(high, point)), orders, h=h)
         if mp.isnan(slope):
             raise ValueError("f is not defined beside this point")
+        rounding = size - len(inputs) * mp.mag(h) - (len(inputs) + 1) * mp.mp.prec  # of the difference, its log2
+        if rounding > max(mp.mag(slope), -1100):
+            raise ValueError("the slope is lost beside a much larger term of f")
         return _real(slope)
 
-    return _at_enough_digits(point, slope)
+    return _at_enough_digits(point, slope, size)
 
 
-def _at_enough_digits(point: Sequence[Any], compute: Callable[[], Any]) -> Any:
-    """A number with 50 right digits: a tiny one is computed again, as terms such as 1 + tanh(-300) may cancel."""
-    bits = _precision(point)
+def _at_enough_digits(point: Sequence[Any], compute: Callable[[], Any], size: int = 0) -> Any:
+    """A number with 50 right digits: a tiny one is computed again, as terms such as 1 + tanh(-300) may cancel.
+
+    `size` is the log2 of a number in which it may be lost: one beyond the floats is too large for it.
+    """
+    bits = _precision(point) + (size if size <= 1024 else 0)
     with mp.workprec(bits):
         out = compute()
     if mp.isinf(out) or (out and mp.mag(out) > -bits / 3):
