@@ -33,6 +33,9 @@ def test_the_constructors_of_the_family_take_numbers_of_all_kinds():
         assert (out._op, out._children, out.rule.symbol) == ("*", (a, b), "*")
     for out in (Value(-6.0, (a, b), (-3.0, 2.0)), Value(-6.0, children=(a, b), local_grads=(-3.0, 2.0))):
         assert (out._op, out._children, out._local_grads) == ("", (a, b), (-3.0, 2.0))
+    dot = Value(2.0, [a, b, a], (5.0, 0.5, 7.0))  # an operand that comes twice gets both shares
+    dot.backward()
+    assert (dot._children, a.grad, b.grad) == ((a, b, a), 12.0, 0.5)
     kinds = [3, np.float32(0.5), np.int64(2), np.array(4.0), np.array([6]), True, np.bool_(False), Value(1.5)]
     numbers = [Value(x).data for x in kinds]
     assert numbers == [3.0, 0.5, 2.0, 4.0, 6.0, 1.0, 0.0, 1.5]

@@ -235,7 +235,7 @@ class Value(Methods, Operators):
                     one = shares.__class__ is tuple and len(shares) == 1
                     left.grad += shares[0] if one else node.rule.counted(shares, 1)[0]
                 else:
-                    node._backward()
+                    node._pass_on()
             if any(before):  # 0.0 + Fraction would be a float
                 total = [leaf.grad + old if old else leaf.grad for leaf, old in zip(leaves, before, strict=True)]
                 _run(map(setattr, leaves, repeat("grad"), total))
@@ -262,6 +262,10 @@ class Value(Methods, Operators):
                 parent.grad += share
 
         return backward
+
+    def _pass_on(self) -> None:
+        """The local step of a node of a tuple of operands."""
+        self._backward()
 
     _prev = parents  # micrograd's name
 

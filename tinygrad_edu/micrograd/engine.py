@@ -107,6 +107,12 @@ class _Two(_ByHand):
         return super().backward(upstream, out, *inputs)
 
 
+class _Many(_ByHand):
+    """One of local derivatives for more operands, as a dot product has them."""
+
+    __slots__ = ("local_grads",)
+
+
 class OperandSet(tuple[Any, ...], Set[Any]):  # type: ignore[misc]  # < orders them as tuples, not as sets
     """The operands of a node, in order and with repetition; also the set of them that micrograd's `_prev` is."""
 
@@ -224,14 +230,17 @@ class Value(main.Value, metaclass=_Kind):
         self.data: Any = data if data.__class__ is float else _number(data)
         self.grad: Any = 0.0
         self.label: str = label
-        if _op.__class__ is tuple and _result is _recorded and 0 < (n := len(_op)) == len(_children) < 3:
-            right = None  # microgpt's way, of one operand or two: it must cost little
+        if _op.__class__ is tuple and _op and _result is _recorded and (n := len(_op)) == len(_children):
+            right = None  # microgpt's way: it must cost little
             if n == 2:
                 own: _ByHand = _new(_Two)
                 left, right = _children
-            else:
+            elif n == 1:
                 own = _new(_One)
                 left = _children[0]
+            else:
+                own = _new(_Many)
+                left = tuple(_children)
             own.local_grads = _op
             self.rule = own
             self._left = left
@@ -369,6 +378,13 @@ class Value(main.Value, metaclass=_Kind):
                 own.node, own.closure = self, super()._backward
             self.rule, self._left, self._right = own, parents or None, None
         return self.rule
+
+    def _pass_on(self) -> None:
+        if self.rule.__class__ is not _Many:
+            return self._backward()
+        upstream = self.grad
+        for parent, local in zip(self._left, self.rule.local_grads):  # noqa: B905  # an option takes long here
+            parent.grad += local * upstream
 
     @property
     def _backward(self) -> Callable[[], None]:
