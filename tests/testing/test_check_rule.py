@@ -544,6 +544,18 @@ def test_a_slope_lost_beside_a_larger_term_is_unknown() -> None:
     assert check_rule(rule, domain=st.sampled_from([(100000.0, 1.0), (1e5, 3.0), (1.0, 1.0), (500.0, 2.0)]))
 
 
+@pytest.mark.parametrize(
+    ("forward", "share", "x"),
+    [
+        ("sin(exp(x))", "u * cos(exp(x)) * exp(x)", 68.5),
+        ("sin(1 / x) / 3", "-u * cos(1 / x) / (3 * x * x)", 1.7e-37),
+    ],
+)
+def test_the_step_of_differences_lies_within_a_short_wave(forward: str, share: str, x: float) -> None:
+    """The slope was accused where a step went over many waves, the value where digits were too few."""
+    assert check_rule(rule_of(forward, share), domain=st.sampled_from([(x,), (22.0,)]))
+
+
 def test_a_slope_that_bends_is_exact_on_fractions() -> None:
     shares = "u * where(2 * x > 1, 8 * x, 4 + 0 * x)"
     rule = rule_of("where(2 * x > 1, 4 * x * x, 4 * x - 1)", shares, kinks=(0.5,))

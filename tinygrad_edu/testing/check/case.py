@@ -229,12 +229,16 @@ class Case:
         error = ulps(got, exact)
         if error <= self.bound or mp.isnan(got):  # no size excuses nan
             return error
-        if i == 0:
-            slopes = self.exact(point)[1:]
-            return ulps(got, exact, self.reference.value_size(point, slopes) if slopes else 0)
-        excused = ulps(got, exact, self.reference.slope_size_of(point, i - 1))
+        excused = ulps(got, exact, self.size(point, i))
         # at a kink, the slope's own slope would be taken for infinite
-        return error if excused <= self.bound and self.kink_hint(point) else excused
+        return error if i and excused <= self.bound and self.kink_hint(point) else excused
+
+    def size(self, point: Point, i: int) -> Any:
+        """The size of the terms that may cancel in the value (i = 0) or in slope i - 1."""
+        if i:
+            return self.reference.slope_size_of(point, i - 1)
+        slopes = self.exact(point)[1:]
+        return self.reference.value_size(point, slopes) if slopes else 0
 
     def errors(self, point: Point) -> list[float]:
         """The errors in ulps of the value and of each slope; none where they cannot be told, or the time is up."""

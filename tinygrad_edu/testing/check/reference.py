@@ -22,6 +22,7 @@ from .points import LARGEST, SMALLEST_NORMAL, Point
 from .slopes import one_sided
 
 LIMIT = mp.mpf(2) ** 1024  # where the floats end: inf stands for anything from here on
+TINY = 2.0**-30  # beside 1: what the steps of differences may do to a slope
 DIGITS = 60  # enough for 50 after a few operations
 
 
@@ -74,8 +75,7 @@ class Reference:
         if self.slopes:
             with mp.workprec(200):
                 return _real(self.f(*map(high, point)))
-        within_reach(self.f, point)
-        return _at_enough_digits(point, lambda: _real(self.f(*map(high, point))))
+        return _value(self.f, point)
 
     def value_size(self, point: Point, slopes: Sequence[Any]) -> Any:
         if self.size:
@@ -181,25 +181,44 @@ def within_reach(f: Callable[..., Any], point: Sequence[Any], exact: bool = Fals
             return
 
 
+def _value(f: Callable[..., Any], point: Sequence[Any]) -> Any:
+    """f, on so many digits that more make no difference: terms may cancel, as in 1 + tanh(-300)."""
+    within_reach(f, point)
+    before = None
+    for more in (0, 1800, 5400):
+        with mp.workprec(_precision(point) + more):
+            out = _real(f(*map(high, point)))
+        if out == before or not mp.isfinite(out) or (more and abs(out - before) <= abs(out) * mp.ldexp(1, -170)):
+            return out
+        before = out
+    raise ValueError("f has no digits")
+
+
 def derivative(f: Callable[..., Any], point: Sequence[Any], *inputs: int) -> Any:
     """df/dx_i, or d2f/dx_i dx_j, of which 50 digits are right. Raises ValueError if it is not real.
 
-    It is a central difference of a tiny step, or 0 where that is the error of the step alone: h^2 for x^3 at 0.
+    It is a central difference. Its step shrinks, and its digits grow, until this makes no difference: sin(e^x) has
+    short waves. It is 0 where the difference is the error of the step alone: h^2 for x^3 at 0.
     """
-    slope = _difference(f, point, inputs)
-    doubtful = abs(slope) < 1e-20 or 0 in point  # x |x| e^1600 at 0
-    if doubtful and abs(_difference(f, point, inputs, 0.5)) < abs(slope) * 3 / 4:
-        return mp.mpf(0)
+    within_reach(f, point)
+    slope = _difference(f, point, inputs, 0)
+    for finer in (64, 128, 256, 512, 1024, 1100):
+        before, slope = slope, _difference(f, point, inputs, finer)
+        if abs(slope - before) <= abs(slope) * TINY:
+            return slope
+        if (abs(before) < 1e-20 or 0 in point) and abs(slope) < abs(before) * TINY:
+            return mp.mpf(0)
+    if abs(slope - mp.ldexp(before, 76)) > abs(slope) * TINY:  # at a jump it grows as the step shrinks
+        raise ValueError("f bends within the smallest step")
     return slope
 
 
-def _difference(f: Callable[..., Any], point: Sequence[Any], inputs: Sequence[int], scale: float = 1) -> Any:
-    within_reach(f, point)
+def _difference(f: Callable[..., Any], point: Sequence[Any], inputs: Sequence[int], finer: int) -> Any:
+    """The difference of a step that is `finer` than usual by so many powers of 2, on more digits."""
     orders = [inputs.count(i) for i in range(len(point))]
     size = max(0, mp.mag(f(*map(high, point))))
-
-    def slope() -> Any:
-        h = _step(point) * scale
+    with mp.workprec(_precision(point) + 10 * finer + (size if size <= 1024 else 0)):
+        h = mp.ldexp(_step(point), -finer)
         slope = mp.diff(f, list(map(high, point)), orders, h=h)
         if mp.isnan(slope):
             raise ValueError("f is not defined beside this point")
@@ -207,22 +226,6 @@ def _difference(f: Callable[..., Any], point: Sequence[Any], inputs: Sequence[in
         if rounding > max(mp.mag(slope), -1100):
             raise ValueError("the slope is lost beside a much larger term of f")
         return _real(slope)
-
-    return _at_enough_digits(point, slope, size)
-
-
-def _at_enough_digits(point: Sequence[Any], compute: Callable[[], Any], size: int = 0) -> Any:
-    """A number with 50 right digits: a tiny one is computed again, as terms such as 1 + tanh(-300) may cancel.
-
-    `size` is the log2 of a number in which it may be lost: one beyond the floats is too large for it.
-    """
-    bits = _precision(point) + (size if size <= 1024 else 0)
-    with mp.workprec(bits):
-        out = compute()
-    if mp.isinf(out) or (out and mp.mag(out) > -bits / 3):
-        return out
-    with mp.workprec(bits + 1800):  # enough for the least float beside 1
-        return compute()
 
 
 def _step(point: Sequence[Any]) -> Any:
