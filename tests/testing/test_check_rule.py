@@ -544,6 +544,13 @@ def test_a_slope_lost_beside_a_larger_term_is_unknown() -> None:
     assert check_rule(rule, domain=st.sampled_from([(100000.0, 1.0), (1e5, 3.0), (1.0, 1.0), (500.0, 2.0)]))
 
 
+def test_a_kink_that_no_step_can_see_is_unknown() -> None:
+    """max(y, e^x) at x = -100000, y = 0: the slope for y is 0, and 1/2 for floats and for differences."""
+    side = "(1 {} sign(y - exp(x))) / (2 + 0 * x)"
+    rule = rule_of("maximum(y, exp(x))", f"u * {side.format('-')} * exp(x)", f"u * {side.format('+')}")
+    assert check_rule(rule, domain=st.sampled_from([(-1e5, 0.0), (1.0, 2.0), (2.0, 1.0)]))
+
+
 @pytest.mark.parametrize(
     ("forward", "share", "x"),
     [
