@@ -58,6 +58,8 @@ TABLE: list[tuple[str, Expression, tuple[float, ...], float, tuple[float, ...]]]
     ("to 0", power(0), (0.0,), 1.0, (0.0,)),
     ("to 0", power(0), (-0.0,), 1.0, (0.0,)),
     ("to 0", power(0), (-3.0,), 1.0, (0.0,)),
+    ("to 0", power(0), (inf,), 1.0, (0.0,)),
+    ("to 0", power(0), (nan,), nan, (nan,)),
     ("to 0.0", power(0.0), (0.0,), 1.0, (0.0,)),
     ("pow", RULES["pow"], (0.0, 0.0), 1.0, (0.0, 0.0)),
     ("pow", RULES["pow"], (-0.0, 0.0), 1.0, (0.0, 0.0)),

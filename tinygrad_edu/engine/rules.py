@@ -154,7 +154,7 @@ def _pow_n_backward(upstream, out, x, *, exponent):
         return (upstream * (exponent * pow(x, exponent - 1)),)
     if x.__class__ is float and x and exponent:  # the same number, in a third of the time
         return (upstream * div(exponent * out, x),)
-    return (upstream * (_pow_slope(out, x, exponent) if exponent else 0 * x),)
+    return (upstream * (_pow_slope(out, x, exponent) if exponent else 0 * sign(x)),)  # 0 at inf, nan at nan
 POW_N = rule(_pow_n, symbol="**{exponent}", backward=_pow_n_backward, check=_pow_check,
              formula="x^exponent", slope="exponent x^(exponent-1)", called="otherwise",
      template="a**2 / 4; a**3 / 16; (1 + a * a) ** -2; (1 + a * a / 2) ** 0.5", ulps=(1, 0.5))
