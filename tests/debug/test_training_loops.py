@@ -162,6 +162,9 @@ RIGHT: dict[str, Loop] = {
     "clipped by norm": loop(between=clip_norm),
     "SGD": loop(optimizer=lambda p: optim.SGD(p, 0.02)),
     "momentum": loop(optimizer=lambda p: optim.SGD(p, 0.005, momentum=0.9)),
+    "a heavy ball": loop(
+        40, optimizer=lambda p: optim.SGD(p, 0.005, momentum=0.97)
+    ),  # uphill in every fourth step
     "Adam": loop(40, optimizer=lambda p: optim.Adam(p, 0.02)),
     "a fast Adam": loop(60, optimizer=lambda p: optim.Adam(p, 0.1)),
     "RMSProp": loop(optimizer=lambda p: optim.RMSProp(p, 0.01)),
@@ -243,6 +246,12 @@ def shuffled_apart_in_batches(model: Any) -> Value:
     return result
 
 
+def burst(model: Any) -> Value:
+    for step in range(12):
+        result = learn(model, squares(model) * (1e5 if step == 8 else 1), 1e-9 if step == 8 else 0.02)
+    return result
+
+
 def dead(model: Any) -> Value:
     for neuron in model.layers[0].neurons:
         neuron.b.data = -50.0
@@ -269,6 +278,7 @@ FAULTY: dict[str, tuple[Loop, str, str, str]] = {
     "a rate too large": (loop(rate=0.5), "tanh", "exploded", ""),
     "a rate too large for relus": (loop(rate=0.3), "relu", "rising", ""),
     "a rate far too large": (loop(5, rate=5.0), "linear", "exploded", ""),
+    "one loss too large": (burst, "tanh", "exploded", ""),
     "dead relus": (dead, "relu", "dead", "zero"),
     "a frozen layer": (loop(optimizer=lambda p: optim.SGD(p[24:], 0.02)), "tanh", "note: layer0 did not move", ""),
     "labels shuffled": (shuffled_apart, "tanh", "shuffled", ""),

@@ -148,6 +148,10 @@ def test_the_table() -> None:
     assert "loss <- #3 <- d <- b\\n" in repr(why(loss, b))
     assert repr(why(loss, a, 0)).splitlines()[1] == "3 paths, 3 of them not shown, sum 35"
     assert "  -  " in repr(why(a - a, a))  # a share of 0 says nothing
+    y = d
+    for _ in range(10):
+        y = -y
+    assert " <- ... 3 more ... <- " in repr(why(y, d))  # of 11 nodes
 
 
 def test_a_notebook_shows_the_table() -> None:
