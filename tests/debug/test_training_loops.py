@@ -162,9 +162,7 @@ RIGHT: dict[str, Loop] = {
     "clipped by norm": loop(between=clip_norm),
     "SGD": loop(optimizer=lambda p: optim.SGD(p, 0.02)),
     "momentum": loop(optimizer=lambda p: optim.SGD(p, 0.005, momentum=0.9)),
-    "a heavy ball": loop(
-        40, optimizer=lambda p: optim.SGD(p, 0.005, momentum=0.97)
-    ),  # uphill in every fourth step
+    "a heavy ball": loop(40, optimizer=lambda p: optim.SGD(p, 0.005, momentum=0.97)),  # often uphill
     "Adam": loop(40, optimizer=lambda p: optim.Adam(p, 0.02)),
     "a fast Adam": loop(60, optimizer=lambda p: optim.Adam(p, 0.1)),
     "RMSProp": loop(optimizer=lambda p: optim.RMSProp(p, 0.01)),
