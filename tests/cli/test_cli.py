@@ -254,12 +254,6 @@ def test_draw_to_the_standard_output_and_in_a_format_that_is_not_there(tmp_path:
     assert written or "install Graphviz" in result.stderr
 
 
-def test_explain_without_the_test_extra(monkeypatch, capsys) -> None:
-    monkeypatch.setitem(sys.modules, "tinygrad_edu.testing", None)
-    assert cli.main(["explain", "x*x", "x=3"]) == 0
-    assert "No gradient check: " in capsys.readouterr().out.splitlines()[-1]
-
-
 def test_step_in_a_pipe() -> None:
     result = run("step", "a*b + a", "a=2", "b=3", input="n\ng 2\ndance\nq\nn\n")
     assert (result.returncode, result.stderr) == (0, "")

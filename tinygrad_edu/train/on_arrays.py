@@ -167,8 +167,8 @@ class OnArrays:
         size = 1.0 + abs(value) + float(np.abs(outputs).max(initial=0.0))
         if math.isfinite(size) and not abs(value - eager) <= TOLERANCE[self.program.dtype.name] * size:
             raise ValueError(
-                f"for targets such as {self.y[batch[0]].tolist()} the loss is {value:.4g} compiled and {eager:.4g} "
-                "eagerly: it seems to ask whether its target is a Value"
+                f"for targets such as {self.y[batch[0]].tolist()} the loss is {value:.4g} compiled and "
+                f"{eager:.4g} eagerly: it seems to ask whether its target is a Value"
             )
 
 
