@@ -10,7 +10,7 @@ from ..engine.scalar import as_real
 from ..engine.value import Value
 from ..viz.names import variables_in_sight
 from ..viz.reading import read
-from ..viz.words import clipped, four_digits
+from ..viz.words import clipped, four_digits, near
 from .origins import source_line
 from .passes import audit
 from .paths import Why, why
@@ -337,14 +337,12 @@ class Machine:
         lines = []
         for node, text, number, gradient in zip(shown, written, numbers, gradients, strict=True):
             mark = "->" if node is turn else "done" if self._complete[node] <= self.position else ""
-            fresh = not (self.is_computed(node, before) and _same(old.data[node], data[node])) and number != "-"
-            changed = gradient != "-" and not _same(self._gradient(old, node, before), self.gradient(node))
+            fresh = (
+                not (self.is_computed(node, before) and near(old.data[node], data[node], 0.0)) and number != "-"
+            )
+            changed = gradient != "-" and not near(self._gradient(old, node, before), self.gradient(node), 0.0)
             number, gradient = f"{number:>{widths[1]}}", f"{gradient:>{widths[2]}}"
             number = paint(f"{number}*") if fresh else f"{number} "
             gradient = paint(f"{gradient} *") if changed else gradient
             lines.append(f"{mark:4}  {text:{widths[0]}}  {number} grad {gradient}")
         return lines
-
-
-def _same(x: Any, y: Any) -> bool:
-    return x is y or bool(x == y) or bool(x != x and y != y)

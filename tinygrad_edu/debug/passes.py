@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 from ..engine.changes import changed, is_stale
 from ..engine.value import Value
 from ..viz.reading import parameters_among, slopes_of
-from ..viz.words import four_digits, size
+from ..viz.words import four_digits, near, size
 
 LINEAR = ("add", "sub", "mul", "div", "neg", "sum", "dot")
-NEAR = 1e-6  # relative: more than rounding, and less than anybody would notice
 
 
 class Audit(NamedTuple):
@@ -63,7 +62,7 @@ def audit(order: list[Value], leaves: Iterable[Value] | None = None) -> Audit:
         return Audit(suspects, [], {}, 1, now)
     faults = []
     for old in _before(order, likely) if suspects else [now]:
-        moved = [node for node in order if old[node] is None or not _near(old[node], node.data, 0.0)]
+        moved = [node for node in order if old[node] is None or not near(old[node], node.data, 0.0)]
         there, sizes = _received(order, old)
         here = _received(order, now)[0] if moved else there
         passes = _passes(order, {*moved, *likely}, here, there) if moved else 1
@@ -80,7 +79,7 @@ def audit(order: list[Value], leaves: Iterable[Value] | None = None) -> Audit:
         this = there.get(leaf)
         if this is None or not leaf.grad or not math.isfinite(leaf.grad) or not math.isfinite(this):
             continue  # not known, cleared, or a case for those who look for nan
-        if abs(leaf.grad - this) > NEAR * max(sizes[leaf], abs(leaf.grad)):
+        if abs(leaf.grad - this) > 1e-6 * max(sizes[leaf], abs(leaf.grad)):
             left[leaf] = this
     left = {} if _on_purpose([(leaf.grad, this, numbers[leaf]) for leaf, this in left.items()]) else left
     left = dict(sorted(left.items(), key=lambda pair: -size(pair[0].grad - pair[1])))
@@ -120,7 +119,7 @@ def _before(order: list[Value], likely: Mapping[Value, None]) -> list[dict[Value
         )
         if None not in by_inputs.values():
             given = [node.rule.forward(*[by_inputs[p] for p in node.parents]) for node in readers]
-            if all(_near(x, node.data) for x, node in zip(given, readers, strict=True)):
+            if all(near(x, node.data) for x, node in zip(given, readers, strict=True)):
                 stories.insert(0 if any(doubts[p] > 1 for p in inputs) else 1, by_inputs)
     return stories
 
@@ -202,8 +201,8 @@ def _used(nodes: list[Value], now: Mapping[Value, Any], before: Mapping[Value, A
 
     Only gradients that differ between the two can tell, and all of them must.
     """
-    telling = [x for x in nodes if x.grad and (before[x] is None or not _near(now[x], before[x]))]
-    return bool(telling) and all(_near(x.grad, now[x], 1e-9) for x in telling)
+    telling = [x for x in nodes if x.grad and (before[x] is None or not near(now[x], before[x]))]
+    return bool(telling) and all(near(x.grad, now[x], 1e-9) for x in telling)
 
 
 def _between(order: list[Value], before: Mapping[Value, Any]) -> bool:
@@ -221,7 +220,7 @@ def _between(order: list[Value], before: Mapping[Value, Any]) -> bool:
                 if x.rule and uses[x] == 1 and not factor.rule and x.grad and tells:
                     factors.setdefault(factor, []).append(x.grad / node.grad)
     return any(
-        len(used) > 1 and all(_near(x, used[0], 1e-9) for x in used) and not _near(used[0], before[factor])
+        len(used) > 1 and all(near(x, used[0], 1e-9) for x in used) and not near(used[0], before[factor])
         for factor, used in factors.items()
     )
 
@@ -232,7 +231,7 @@ def _passes(order: list[Value], known: set[Value], now: Mapping[Value, Any], bef
     constants = [x for x in order if not x.rule and not x.label and x not in known and before[x]]
     ratios = [float(x.grad / before[x]) for x in constants if x.grad and now[x] == before[x]]
     count = round(ratios[0]) if ratios and math.isfinite(ratios[0]) else 1
-    return count if count > 1 and all(_near(ratio, count, 1e-9) for ratio in ratios) else 1
+    return count if count > 1 and all(near(ratio, count, 1e-9) for ratio in ratios) else 1
 
 
 # --- What people do to gradients on purpose ----------------------------------------------------------------
@@ -250,14 +249,9 @@ def _on_purpose(rows: list[tuple[Any, Any, Any]]) -> bool:
     return _agree(scales, 1.0) or _agree(limits) or _agree(decays, 0.5, 3e-3) or (len(rows) > 1 and _agree(signs))
 
 
-def _agree(factors: list[Any], below: float = math.inf, tolerance: float = NEAR) -> bool:
+def _agree(factors: list[Any], below: float = math.inf, tolerance: float = 1e-6) -> bool:
     """Are they one positive number below a limit? A single one must be short, such as 0.1 or 1/3."""
     first = float(factors[0]) if factors else math.inf
-    if not 0 < first < below or first == math.inf or not all(_near(x, first, tolerance) for x in factors):
+    if not 0 < first < below or first == math.inf or not all(near(x, first, tolerance) for x in factors):
         return False
-    return len(factors) > 1 or any(_near(x, float(f"{x:.2g}"), 1e-9) for x in (first, 1 / first))
-
-
-def _near(x: Any, y: Any, tolerance: float = NEAR) -> bool:
-    both = x is not None and y is not None
-    return bool(x == y or (both and (abs(x - y) <= tolerance * max(abs(x), abs(y)) or (x != x and y != y))))
+    return len(factors) > 1 or any(near(x, float(f"{x:.2g}"), 1e-9) for x in (first, 1 / first))

@@ -9,9 +9,8 @@ import difflib
 import heapq
 import math
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, NamedTuple
 
 from ..engine.calculus import gradients
@@ -194,24 +193,18 @@ def _sweep(order: list[Value], x: Value, top: int) -> tuple[int, tuple[GradientP
         if not above.isdisjoint(node.parents):
             above.add(node)
     counts: dict[Value, int] = {root: 1}  # of paths that arrive; dropped when passed on, as they can be long
-    coming: dict[Value, list[Iterable[_Arrival]]] = {
-        node: [] for node in above
-    }  # from each edge, the largest first
-    coming[root] = [[_Arrival(type(root.data)(1), root)]]
+    coming: dict[Value, list[_Arrival]] = {node: [] for node in above}
+    coming[root] = [_Arrival(type(root.data)(1), root)]
     for node in reversed(order if root in above else []):
         if node not in above:
             continue
-        arrivals = list(
-            islice(heapq.merge(*coming.pop(node), key=lambda arrival: size(arrival.product), reverse=True), top)
-        )
+        arrivals = heapq.nlargest(top, coming.pop(node), key=lambda arrival: size(arrival.product))
         if node is x:
             return counts[x], tuple(arrival.path() for arrival in arrivals)
         count = counts.pop(node)
         for operand, (parent, slope) in enumerate(zip(node.parents, slopes_of(node), strict=True)):
             if parent in above:
-                coming[parent].append(
-                    [_Arrival(one.product * slope, parent, operand, slope, one) for one in arrivals]
-                )
+                coming[parent] += [_Arrival(one.product * slope, parent, operand, slope, one) for one in arrivals]
                 counts[parent] = counts.get(parent, 0) + count
     return 0, ()
 

@@ -14,7 +14,7 @@ from ..viz.equations import agreeing
 from ..viz.names import names_of, variables_in_sight
 from ..viz.reading import nodes_below
 from ..viz.strangers import adopted
-from ..viz.words import formula, four_digits
+from ..viz.words import formula, four_digits, near
 from .origins import source_lines
 from .reasons import computed, reason
 
@@ -72,7 +72,7 @@ class Step:
     def _received(self, i: int) -> str:
         parent, slope, share, before, after = self.shares[i]
         name, upstream, factor = self._names[parent], self.upstream, _slope(self.node, i, self._names)
-        if not _near(upstream * slope, share):  # 0, not inf * 0, for the branch that `where` did not take
+        if not near(upstream * slope, share):  # 0, not inf * 0, for the branch that `where` did not take
             how = f"{four_digits(share)} (upstream {four_digits(upstream)}, slope {four_digits(slope)})"
         elif factor in ("1", "-1"):
             how = f"{factor[:-1]}upstream = {four_digits(share)}"
@@ -92,25 +92,12 @@ def expression(node: Value, names: Callable[[Value], str]) -> str:
 
 def _slope(node: Value, i: int, names: Mapping[Value, str]) -> str:
     """The slope for operand i as a formula, where that is simple; else the word."""
-    parents = node.parents
-    match node.rule.name:
-        case "add" | "sum":
-            return "1"
-        case "sub":
-            return ("1", "-1")[i]
-        case "neg":
-            return "-1"
-        case "mul" | "dot":  # the partner: dot has x1, x2, ..., y1, y2, ...
-            return names[parents[i - len(parents) // 2]]
-        case "div":
-            return (f"(1/{names[parents[1]]})", f"(-{names[node]}/{names[parents[1]]})")[i]
-    return "slope"
-
-
-def _near(product: Any, share: Any) -> bool:
-    """Are they equal but for rounding, or both nan?"""
-    both_nan = product != product and share != share
-    return both_nan or bool(product == share or abs(product - share) * 1_000_000 <= abs(share))
+    parents, name = node.parents, node.rule.name
+    if name in ("mul", "dot"):  # the partner: dot has x1, x2, ..., y1, y2, ...
+        return names[parents[i - len(parents) // 2]]
+    if name == "div":
+        return (f"(1/{names[parents[1]]})", f"(-{names[node]}/{names[parents[1]]})")[i]
+    return {"add": "1", "sum": "1", "sub": ("1", "-1")[i > 0], "neg": "-1"}.get(name, "slope")
 
 
 class Steps(Sequence[Step]):

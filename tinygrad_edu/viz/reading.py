@@ -5,7 +5,7 @@ import reprlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, takewhile
 from typing import Any
 
 from ..engine.graph import topological_order
@@ -140,7 +140,8 @@ def _scopes(parents: list[tuple[int, ...]], names: list[str], kinds: list[Kind])
         scope: Scope = ()
         direct = [scopes[p] for p in operands if kinds[p] == "parameter"]
         if direct:
-            scope = _common(direct)
+            common = takewhile(lambda parts: len({*parts}) == 1, zip(*direct, strict=False))
+            scope = tuple(parts[0] for parts in common)
         elif operands and scopes[operands[0]] and all(scopes[p] == scopes[operands[0]] for p in operands):
             scope = scopes[operands[0]]
         scopes.append(scope)
@@ -148,15 +149,6 @@ def _scopes(parents: list[tuple[int, ...]], names: list[str], kinds: list[Kind])
             if kinds[p] == "constant":
                 scopes[p] = scope
     return scopes
-
-
-def _common(scopes: list[Scope]) -> Scope:
-    """The longest beginning that all of them share."""
-    low, high = min(scopes), max(scopes)
-    same = 0
-    while same < len(low) and low[same] == high[same]:
-        same += 1
-    return low[:same]
 
 
 def given_edges(paths: Any) -> frozenset[Edge]:

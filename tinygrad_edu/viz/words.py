@@ -31,6 +31,16 @@ def size(x: Any) -> Any:
     return abs(x) if x == x else math.inf
 
 
+def near(x: Any, y: Any, tolerance: float = 1e-6) -> bool:
+    """Are they equal but for this part of the larger one, or both nan? None is near None alone.
+
+    The default is more than rounding, and less than anybody would notice.
+    """
+    if x is None or y is None:
+        return x is y
+    return bool(x == y or abs(x - y) <= tolerance * max(abs(x), abs(y)) or (x != x and y != y))
+
+
 def formula(rule: Any, operands: Sequence[str]) -> str:
     """The application of a Rule to operands: `a + b`, `-a`, `(-3)**2`, `max(a, b)`, `elu(x, alpha=0.2)`.
 
