@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from xml.etree import ElementTree
 
+from .. import testing
 from ..engine.rule import RULES, Rule
 
 
-def run(options: Namespace, examine: Callable[[Rule], Any]) -> int:
+def run(options: Namespace) -> int:
     """Print a verdict on each rule. Returns 0 if all are right, 1 if one is not.
 
     Raises ValueError for an unknown module or rule.
     """
+    examine = testing.check_rule if options.command == "check" else testing.prove_rule
     verdicts = [_verdict(rule, examine) for name in options.names for rule in _rules(name)]
     if options.format == "json":
         print(json.dumps([facts for _, _, _, facts in verdicts], indent=1))
@@ -28,15 +30,13 @@ def run(options: Namespace, examine: Callable[[Rule], Any]) -> int:
 
 def _rules(text: str) -> Iterator[Rule]:
     """The rules that `module:rule`, `module` or the name of one of ours stands for."""
-    from ..testing import rules_of
-
     name, _, rule = text.partition(":")
     if not rule and name in RULES:
         yield RULES[name]
         return
     sys.path.insert(0, "")  # the folder where the command was called
     try:
-        rules = rules_of(importlib.import_module(name))
+        rules = testing.rules_of(importlib.import_module(name))
     except ImportError as error:
         raise ValueError(f"{name!r} cannot be imported: {error}.") from None
     finally:

@@ -2,7 +2,6 @@
 
 import difflib
 import operator
-from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -65,7 +64,7 @@ class Machine:
         self.steps: Steps = Steps(root, self._upstream, self._variables)
         self.position = 0
         self._place = {node: place for place, node in enumerate(reversed(self.steps.order))}
-        self._complete, self._uses = self.steps.completed(), self.steps.uses()
+        self._complete = self.steps.completed()
         self._named = {name: node for node, name in self.steps.names.items()}
         self._mistakes: dict[int, list[str]] = {}
 
@@ -124,7 +123,7 @@ class Machine:
 
     def gradient(self, node: Value) -> Any:
         """A node's gradient so far; None if no share has reached it."""
-        return self._gradient(self.steps, node, self.position)
+        return self.steps.gradient(node, self.position)
 
     def is_computed(self, node: Value, position: int | None = None) -> bool:
         """Has the forward pass come to this node, now or at another position?"""
@@ -262,12 +261,6 @@ class Machine:
             return self.steps.nodes[position - 1]
         return self.steps.nodes[-position] if -len(self.steps) < position and self._first < position else None
 
-    def _gradient(self, steps: Steps, node: Value, position: int) -> Any:
-        earlier = bisect_right(self._uses[node], position)
-        if earlier:
-            return steps.passed(self._uses[node][earlier - 1], node)
-        return steps.seed if node is steps.root and position >= 0 else None
-
     # --- The frame ------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
@@ -340,7 +333,7 @@ class Machine:
             fresh = (
                 not (self.is_computed(node, before) and near(old.data[node], data[node], 0.0)) and number != "-"
             )
-            changed = gradient != "-" and not near(self._gradient(old, node, before), self.gradient(node), 0.0)
+            changed = gradient != "-" and not near(old.gradient(node, before), self.gradient(node), 0.0)
             number, gradient = f"{number:>{widths[1]}}", f"{gradient:>{widths[2]}}"
             number = paint(f"{number}*") if fresh else f"{number} "
             gradient = paint(f"{gradient} *") if changed else gradient

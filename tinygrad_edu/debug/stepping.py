@@ -2,8 +2,10 @@
 
 import operator
 import os
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple, overload
 
@@ -194,17 +196,21 @@ class Steps(Sequence[Step]):
             done.update((parent, position) for parent in node.parents if parent.rule is None)
         return done
 
-    def uses(self) -> dict[Value, list[int]]:
-        """For each node, how many steps are taken after each step that passes it a share, in order."""
-        positions: dict[Value, list[int]] = {node: [] for node in self.order}
-        for position, node in enumerate(self.nodes, start=1):
+    @cached_property
+    def _users(self) -> dict[Value, list[int]]:
+        """For each node, the indices of the steps that pass it a share."""
+        users: dict[Value, list[int]] = {node: [] for node in self.order}
+        for index, node in enumerate(self.nodes):
             for parent in dict.fromkeys(node.parents):
-                positions[parent].append(position)
-        return positions
+                users[parent].append(index)
+        return users
 
-    def passed(self, position: int, parent: Value) -> Any:
-        """The gradient of an operand of the step number `position`, counted from 1, when this step is taken."""
-        return [share.after for share in self._step(position - 1).shares if share.parent is parent][-1]
+    def gradient(self, node: Value, i: int) -> Any:
+        """The gradient of a node after i steps; None if no share has reached it."""
+        before = bisect_left(self._users[node], i)
+        if not before:
+            return self.seed if node is self.root and i >= 0 else None
+        return [x.after for x in self._step(self._users[node][before - 1]).shares if x.parent is node][-1]
 
     def reached(self, i: int) -> dict[Value, Any]:
         """The gradients after i steps of the nodes that a share has reached, and of the root.

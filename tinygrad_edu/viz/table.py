@@ -18,7 +18,7 @@ def rules_table() -> str:
 
 
 def one_rule(name: str) -> str:
-    """One rule, an entry of the table per line. Raises KeyError, with the nearest names, if there is no such rule.
+    """One rule, an entry of the table per line. Raises ValueError, with the nearest names, if there is none.
 
     >>> print(one_rule("tanh"))
     operation    tanh
@@ -33,7 +33,7 @@ def one_rule(name: str) -> str:
     if name not in RULES:
         near = ", ".join(difflib.get_close_matches(name, RULES))
         hint = f"did you mean {near}?" if near else "the command `tinygrad-edu rules` lists all."
-        raise KeyError(f"There is no operation {name!r}: {hint}")
+        raise ValueError(f"There is no operation {name!r}: {hint}")
     return "\n".join(columns([row for row in zip(HEAD, _row(RULES[name]), strict=True) if row[1]]))
 
 
