@@ -4,6 +4,7 @@ The scale is ColorBrewer's YlGnBu in seven steps: from light to dark, also witho
 """
 
 import math
+from bisect import bisect
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -45,9 +46,10 @@ class Heat:
     def __init__(self, magnitudes: Iterable[float | None]):
         self.occurring: set[float] = {m for m in magnitudes if m is not None}
         logs = [math.log10(m) for m in self.occurring if 0 < m < math.inf]
-        self.low: float = min(logs, default=0.0)
-        self.high: float = max(logs, default=0.0)
-        self.steps: int = len(SCALE) if self.high - self.low > 1e-6 else 1 if logs else 0
+        low, high = min(logs, default=0.0), max(logs, default=0.0)
+        steps = len(SCALE) if high - low > 1e-6 else bool(logs)
+        edges = (low + k * (high - low) / steps for k in range(steps + 1)) if steps else ()
+        self.edges: list[float] = [10.0**log if log < 308.25 else 1.7e308 for log in edges]  # of the steps
 
     def shade(self, magnitude: float) -> Shade:
         """The colours for a box whose gradient has this magnitude."""
@@ -55,23 +57,15 @@ class Heat:
             return Shade(WHITE, INK, "0")
         if not magnitude < math.inf:
             return Shade(BROKEN, INK, "inf or nan")
-        if self.steps == 1:
-            return self._step(0)
-        part = (math.log10(magnitude) - self.low) / (self.high - self.low)
-        return self._step(min(int(part * self.steps), self.steps - 1))
+        return self._step(max(0, min(bisect(self.edges, magnitude), len(self.edges) - 1) - 1))
 
     def legend(self) -> list[Shade]:
         """What occurs, from the largest to 0."""
         broken = [self.shade(math.inf)] * any(not m < math.inf for m in self.occurring)
-        steps = [self._step(step) for step in reversed(range(self.steps))]
+        steps = [self._step(step) for step in reversed(range(len(self.edges) - 1))]
         return broken + steps + [self.shade(0.0)] * (0 in self.occurring)
 
     def _step(self, step: int) -> Shade:
-        width = (self.high - self.low) / max(self.steps, 1)
-        low, high = (f"{_power(self.low + k * width):.2g}" for k in (step, step + 1))
-        meaning = low if self.steps == 1 else f"{low} to {high}"
+        low, high = (f"{edge:.2g}" for edge in self.edges[step : step + 2])
+        meaning = low if len(self.edges) == 2 else f"{low} to {high}"
         return Shade(SCALE[step], WHITE if step >= LIGHT_TEXT_FROM else INK, meaning)
-
-
-def _power(log: float) -> float:
-    return 10.0**log if log < 308.25 else 1.7e308
