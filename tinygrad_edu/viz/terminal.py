@@ -4,7 +4,6 @@ import sys
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import NamedTuple
 
 from ..engine.value import Value
 from .names import called, names_of, variables_in_sight
@@ -13,6 +12,7 @@ from .strangers import adopted
 from .words import DASH, four_digits, visible
 
 DEPTH = 20  # levels of indentation; what lies deeper continues in a block of its own
+IN_ASCII = str.maketrans({"├": "|", "└": "`", "│": "|", "─": "-", "↑": "^", "↓": "v", "…": "...", DASH: "-"})
 
 
 class Tree(str):
@@ -65,49 +65,26 @@ def tree(
             raise ValueError(f"{name} is a whole number of 1 or more, got {limit!r}.")
     terminal = getattr(sys.stdout, "encoding", None) or "utf-8"
     encoding = terminal if ascii is None else "ascii" if ascii else "utf-8"
-    signs = _signs(encoding)
-    every = _TreeWriter(order, variables, signs, depth, width).lines()
+    every = _TreeWriter(order, variables, depth, width).lines()
     shown = list(islice(every, max_lines))
     stopped = f"stopped after {max_lines:,} lines: " if next(every, None) else ""
     missing = len(order) - sum(is_node for _, is_node in shown)
     lines = [line for line, _ in shown]
     if missing or stopped:
-        lines.append(f"{signs.more} {stopped}{missing:,} of {len(order):,} nodes are not shown")
-    return Tree("\n".join(lines).encode(encoding, "backslashreplace").decode(encoding))
-
-
-class _Signs(NamedTuple):
-    """The characters that are not ASCII, and what stands for them where they cannot be written."""
-
-    branch: str = "├─ "
-    last: str = "└─ "
-    bar: str = "│  "
-    up: str = "↑"
-    down: str = "↓"
-    more: str = "…"
-    dash: str = DASH
-
-
-def _signs(encoding: str) -> _Signs:
+        lines.append(f"… {stopped}{missing:,} of {len(order):,} nodes are not shown")
+    text = "\n".join(lines)
     try:
-        "".join(_Signs()).encode(encoding)
+        "".join(map(chr, IN_ASCII)).encode(encoding)
     except UnicodeEncodeError:
-        return _Signs("|- ", "`- ", "|  ", "^", "v", "...", "-")
-    return _Signs()
+        text = text.translate(IN_ASCII)
+    return Tree(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 class _TreeWriter:
     """The lines of a tree, in blocks: a node that lies too deep is written in a block of its own."""
 
-    def __init__(
-        self,
-        order: list[Value],
-        variables: Mapping[Value, str],
-        signs: _Signs,
-        depth: int | None,
-        width: int | None,
-    ):
-        self.variables, self.signs, self.depth, self.width = variables, signs, depth, width
+    def __init__(self, order: list[Value], variables: Mapping[Value, str], depth: int | None, width: int | None):
+        self.variables, self.depth, self.width = variables, depth, width
         self.root, self.names, self.passed = order[-1], names_of(order, variables), backward_has_been(order)
         self.uses = Counter(parent for node in order for parent in node.parents)
         self.arrows: dict[Value, str] = {}  # where to look for a node that was met before
@@ -128,29 +105,29 @@ class _TreeWriter:
                 yield lead + node, False
                 continue
             if level == DEPTH and node.parents and node not in self.arrows:
-                self.arrows[node] = self.signs.down
+                self.arrows[node] = "↓"
                 self.blocks.append(node)
             if node in self.arrows:
                 yield f"{lead}{self.arrows[node]} {self.names[node]}", False
                 continue
-            self.arrows[node] = self.signs.up
+            self.arrows[node] = "↑"
             needs_name = self.uses[node] > 1 or (node is first and node is not self.root)
             yield lead + self._described(node, needs_name), True
             parts = self._parts(node, level)
-            below = [(part, indent + self.signs.branch, indent + self.signs.bar, level + 1) for part in parts]
+            below = [(part, indent + "├─ ", indent + "│  ", level + 1) for part in parts]
             if below:
-                below[-1] = (parts[-1], indent + self.signs.last, indent + "   ", level + 1)
+                below[-1] = (parts[-1], indent + "└─ ", indent + "   ", level + 1)
             stack += reversed(below)
 
     def _parts(self, node: Value, level: int) -> list[Value | str]:
         """The operands that are shown below a node, and a line that counts the others."""
         shown = node.parents[: 0 if self.depth is not None and level >= self.depth else self.width]
         hidden = len(node.parents) - len(shown)
-        cut = f"{self.signs.more} {hidden:,} operand{'s' * (hidden > 1)} not shown"
+        cut = f"… {hidden:,} operand{'s' * (hidden > 1)} not shown"
         return [*shown, *[cut] * bool(hidden)]
 
     def _described(self, node: Value, needs_name: bool) -> str:
         title = self.names[node] if needs_name else visible(called(node, self.variables))
-        grad = four_digits(node.grad) if self.passed else self.signs.dash
+        grad = four_digits(node.grad) if self.passed else DASH
         operation = f"   {visible(node.rule.symbol)}" if node.rule else ""
         return f"{title} = " * bool(title) + f"{four_digits(node.data)}   grad {grad}{operation}"
