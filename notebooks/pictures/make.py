@@ -1,7 +1,7 @@
 """Makes the pictures of the README again: python notebooks/pictures/make.py
 
 neuron.svg   a neuron as `draw` shows it
-step.svg     the same neuron in the middle of its backward pass, one frame of `steps(out).to_html("steps.html")`
+step.svg     the same neuron in the middle of its backward pass
 groups.svg   the arrays that 305,961 scalar nodes of a digit classifier are compiled to
 """
 

@@ -12,6 +12,12 @@ INK, ACCENT, LINE, CARD, WHITE = "#1f2933", "#a02c12", "#52606d", "#fbfaf6", "#f
 SCALE = ("#ffffcc", "#c7e9b4", "#7fcdbb", "#41b6c4", "#1d91c0", "#225ea8", "#0c2c84")
 LIGHT_TEXT_FROM = 5  # on these steps and above text is white
 BROKEN = "#f4b6c2"  # nan and inf
+# Of a node in a backward pass, as Graphviz has it.
+STATES: dict[str, dict[str, str]] = {
+    "": {},
+    "done": {"fillcolor": "#cfe3f7"},
+    "now": {"fillcolor": "#ffd866", "color": ACCENT, "penwidth": "2.5"},
+}
 
 # What becomes of each colour of a picture where the reader's setting is dark.
 _DARK = {CARD: "#14181d", WHITE: "#232a33", INK: "#eef1f4", ACCENT: "#ffb199", LINE: "#9aa7b4"}

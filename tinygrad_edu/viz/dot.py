@@ -6,7 +6,7 @@ from functools import partial
 from html import escape
 from itertools import pairwise
 
-from .colours import ACCENT, CARD, INK, LINE, Heat, Shade
+from .colours import ACCENT, CARD, INK, LINE, STATES, Heat, Shade
 from .picture import GROUPS, Arrow, Box, Kind, Picture, Scope
 from .plain import plain_svg
 from .render import Drawing, escaped
@@ -164,6 +164,7 @@ def _look(box: Box, two_shapes: bool, shade: Shade | None) -> dict[str, str]:
     look = dict(KINDS[box.kind])
     if two_shapes and box.kind not in GROUPS:
         look = {} if box.operation else dict(LEAF)
+    look |= STATES[box.state]
     if shade:
         look |= {"fillcolor": shade.fill, "fontcolor": shade.ink}
     if max(len(box.title), len(box.operation)) > DRAWN:

@@ -22,6 +22,7 @@ class Box:
     size       how many nodes of the graph it stands for, folded constants included
     magnitude  |gradient|, of a group the largest; None before any backward pass
     details    lines that stand in place of data and gradient
+    state      "done" or "now" in a picture of a backward pass
     """
 
     id: str
@@ -34,6 +35,7 @@ class Box:
     size: int = 1
     magnitude: float | None = None
     details: tuple[str, ...] = ()
+    state: str = ""
 
 
 @dataclass(frozen=True, slots=True)

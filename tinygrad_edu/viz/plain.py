@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from .colours import ACCENT, CARD, INK, LINE, WHITE, Heat, dark_style
+from .colours import ACCENT, CARD, INK, LINE, STATES, WHITE, Heat, dark_style
 from .picture import Arrow, Box, Picture
 from .words import clipped
 
@@ -132,7 +132,8 @@ def plain_svg(picture: Picture, text: str, rankdir: str, heat: bool) -> str:
         x, y = point(*places[box.id][:2]).split()
         width, height = sizes[box.id]
         shade = scale.shade(box.magnitude) if scale and box.magnitude is not None else None
-        fill, ink = (shade.fill, shade.ink) if shade else (FILLS.get(box.kind, WHITE), INK)
+        fill = STATES[box.state].get("fillcolor", FILLS.get(box.kind, WHITE))
+        fill, ink = (shade.fill, shade.ink) if shade else (fill, INK)
         edge, thick, round = (ACCENT, 2, 6) if box.kind == "result" else (LINE, 1, 0 if box.kind == "leaf" else 6)
         shape = f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="{round}"'
         parts.append(f'<g class="node"><title>{box.id}</title>{shape} fill="{fill}" stroke="{edge}"')
