@@ -34,8 +34,6 @@ ERRORS: list[tuple[Callable[[Value], Any], type[Exception], str]] = [
     (lambda v: steps(v, "1"), TypeError, "one real number"),
     (lambda v: steps(neuron()).gradients(-1), ValueError, "from 0 to 3, got -1"),
     (lambda v: steps(neuron()).gradients(4), ValueError, "from 0 to 3, got 4"),
-    (lambda v: steps(neuron()).reached(-1), ValueError, "from 0 to 3, got -1"),
-    (lambda v: steps(neuron()).reached(4), ValueError, "from 0 to 3, got 4"),
     (lambda v: steps(neuron()).gradients(1.0), TypeError, "integer"),
     (lambda v: steps(neuron())[3], IndexError, "no step 3: there are 3"),
     (lambda v: steps(neuron())[-4], IndexError, "no step -4: there are 3"),

@@ -135,10 +135,6 @@ class Steps(Sequence[Step]):
         self._gradients = dict.fromkeys(self.order, kind(0)) | {root: self.seed}
         self._taken: list[Step] = []
 
-    def name(self, node: Value) -> str:
-        """What the sentences call a node. Raises KeyError if it is not in the graph."""
-        return self.names[node]
-
     def __len__(self) -> int:
         return len(self.nodes)
 
@@ -212,15 +208,6 @@ class Steps(Sequence[Step]):
             return self.seed if node is self.root and i >= 0 else None
         return [x.after for x in self._step(self._users[node][before - 1]).shares if x.parent is node][-1]
 
-    def reached(self, i: int) -> dict[Value, Any]:
-        """The gradients after i steps of the nodes that a share has reached, and of the root.
-
-        Raises ValueError unless i is from 0 to the number of steps.
-        """
-        if not 0 <= operator.index(i) <= len(self):
-            raise ValueError(f"There are {len(self)} steps, so i is from 0 to {len(self)}, got {i}.")
-        return {self.root: self.seed} | {share.parent: share.after for step in self[:i] for share in step.shares}
-
     def gradients(self, i: int) -> dict[Value, Any]:
         """Each node's gradient after i steps: 0 but for the root at first, what backward() gives at the end.
 
@@ -232,7 +219,10 @@ class Steps(Sequence[Step]):
         >>> [every.gradients(i)[x] for i in (0, 1)]
         [0.0, 6.0]
         """
-        return dict.fromkeys(self.order, type(self.seed)(0)) | self.reached(i)
+        if not 0 <= operator.index(i) <= len(self):
+            raise ValueError(f"There are {len(self)} steps, so i is from 0 to {len(self)}, got {i}.")
+        reached = {share.parent: share.after for step in self[:i] for share in step.shares}
+        return dict.fromkeys(self.order, type(self.seed)(0)) | {self.root: self.seed} | reached
 
     def _live(self) -> Live:
         lines = source_lines(self.order)

@@ -1,7 +1,7 @@
 """The graph in words: a tree for the terminal."""
 
 import sys
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
 
@@ -65,7 +65,7 @@ def tree(
             raise ValueError(f"{name} is a whole number of 1 or more, got {limit!r}.")
     terminal = getattr(sys.stdout, "encoding", None) or "utf-8"
     encoding = terminal if ascii is None else "ascii" if ascii else "utf-8"
-    every = _TreeWriter(order, variables, depth, width).lines()
+    every = _lines(order, variables, depth, width)
     shown = list(islice(every, max_lines))
     stopped = f"stopped after {max_lines:,} lines: " if next(every, None) else ""
     missing = len(order) - sum(is_node for _, is_node in shown)
@@ -80,23 +80,19 @@ def tree(
     return Tree(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
-class _TreeWriter:
-    """The lines of a tree, in blocks: a node that lies too deep is written in a block of its own."""
+def _lines(
+    order: list[Value], variables: Mapping[Value, str], depth: int | None, width: int | None
+) -> Iterator[tuple[str, bool]]:
+    """Each line of a tree, and whether it writes a node out.
 
-    def __init__(self, order: list[Value], variables: Mapping[Value, str], depth: int | None, width: int | None):
-        self.variables, self.depth, self.width = variables, depth, width
-        self.root, self.names, self.passed = order[-1], names_of(order, variables), backward_has_been(order)
-        self.uses = Counter(parent for node in order for parent in node.parents)
-        self.arrows: dict[Value, str] = {}  # where to look for a node that was met before
-        self.blocks = deque([self.root])
-
-    def lines(self) -> Iterator[tuple[str, bool]]:
-        """Each line, and whether it writes a node out."""
-        while self.blocks:
-            yield from self._block(self.blocks.popleft())
-
-    def _block(self, first: Value) -> Iterator[tuple[str, bool]]:
-        self.arrows.pop(first, None)
+    They come in blocks: a node that lies too deep is written in a block of its own.
+    """
+    names, passed = names_of(order, variables), backward_has_been(order)
+    uses = Counter(parent for node in order for parent in node.parents)
+    arrows: dict[Value, str] = {}  # where to look for a node that was met before
+    blocks = [order[-1]]
+    for first in blocks:
+        arrows.pop(first, None)
         # a node or a line of text, its branch, the indentation of its operands, its level
         stack: list[tuple[Value | str, str, str, int]] = [(first, "", "", 0)]
         while stack:
@@ -104,30 +100,24 @@ class _TreeWriter:
             if isinstance(node, str):
                 yield lead + node, False
                 continue
-            if level == DEPTH and node.parents and node not in self.arrows:
-                self.arrows[node] = "↓"
-                self.blocks.append(node)
-            if node in self.arrows:
-                yield f"{lead}{self.arrows[node]} {self.names[node]}", False
+            if level == DEPTH and node.parents and node not in arrows:
+                arrows[node] = "↓"
+                blocks.append(node)
+            if node in arrows:
+                yield f"{lead}{arrows[node]} {names[node]}", False
                 continue
-            self.arrows[node] = "↑"
-            needs_name = self.uses[node] > 1 or (node is first and node is not self.root)
-            yield lead + self._described(node, needs_name), True
-            parts = self._parts(node, level)
-            below = [(part, indent + "├─ ", indent + "│  ", level + 1) for part in parts]
-            if below:
-                below[-1] = (parts[-1], indent + "└─ ", indent + "   ", level + 1)
+            arrows[node] = "↑"
+            needs_name = uses[node] > 1 or (node is first and node is not order[-1])
+            title = names[node] if needs_name else visible(called(node, variables))
+            grad = four_digits(node.grad) if passed else DASH
+            operation = f"   {visible(node.rule.symbol)}" if node.rule else ""
+            yield f"{lead}{f'{title} = ' * bool(title)}{four_digits(node.data)}   grad {grad}{operation}", True
+            shown = node.parents[: 0 if depth is not None and level >= depth else width]
+            hidden = len(node.parents) - len(shown)
+            parts: list[Value | str] = [
+                *shown,
+                *[f"… {hidden:,} operand{'s' * (hidden > 1)} not shown"] * bool(hidden),
+            ]
+            below = [(part, f"{indent}├─ ", f"{indent}│  ", level + 1) for part in parts]
+            below[-1:] = [(part, f"{indent}└─ ", f"{indent}   ", level + 1) for part in parts[-1:]]
             stack += reversed(below)
-
-    def _parts(self, node: Value, level: int) -> list[Value | str]:
-        """The operands that are shown below a node, and a line that counts the others."""
-        shown = node.parents[: 0 if self.depth is not None and level >= self.depth else self.width]
-        hidden = len(node.parents) - len(shown)
-        cut = f"… {hidden:,} operand{'s' * (hidden > 1)} not shown"
-        return [*shown, *[cut] * bool(hidden)]
-
-    def _described(self, node: Value, needs_name: bool) -> str:
-        title = self.names[node] if needs_name else visible(called(node, self.variables))
-        grad = four_digits(node.grad) if self.passed else DASH
-        operation = f"   {visible(node.rule.symbol)}" if node.rule else ""
-        return f"{title} = " * bool(title) + f"{four_digits(node.data)}   grad {grad}{operation}"
