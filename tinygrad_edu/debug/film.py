@@ -75,7 +75,7 @@ class Film(Former):
         self.every: int = every
         self.count: int = 0
         self._titles = {value: name for name, value in named.items()}
-        self._shots, self._graphs = list[_Shot](), list[_Shape]()
+        self._shots = list[_Shot]()
         self._training = TrainingLog(self.names)
 
     # --- Recording ------------------------------------------------------------------------------------------
@@ -118,21 +118,21 @@ class Film(Former):
         if step % self.every and step not in self._training.steps:
             return
         new = _Shape(order, self._titles)
-        graph = next((graph for graph in self._graphs if graph.shape == new.shape), new)
-        if graph is new:
-            self._graphs.append(new)
+        graph = next((graph for graph in self._graphs() if graph.shape == new.shape), new)
         leaves = array("d", [float(node.data) for node in order if node.rule is None])
         self._shots.append(_Shot(step, root.grad, leaves, gradients, graph))
         while self.every <= step and (len(self._shots) > FRAMES or self._room() > NUMBERS):
             self.every *= 2
             self._shots = [x for x in self._shots if x.step % self.every == 0 or x.step in self._training.steps]
-            used = {id(shot.graph) for shot in self._shots}
-            self._graphs = [graph for graph in self._graphs if id(graph) in used]
+
+    def _graphs(self) -> dict[_Shape, None]:
+        """The graphs of the steps that are kept, each once."""
+        return dict.fromkeys(shot.graph for shot in self._shots)
 
     def _room(self) -> int:
         """How many numbers are kept."""
         last = self._shots[-1]
-        others = sum(graph.size for graph in self._graphs) - last.graph.size
+        others = sum(graph.size for graph in self._graphs()) - last.graph.size
         return len(self._shots) * (len(self.names) + len(last.leaves)) + 20 * others
 
     # --- Looking --------------------------------------------------------------------------------------------

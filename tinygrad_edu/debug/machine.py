@@ -13,6 +13,7 @@ from ..viz.words import clipped, four_digits, near
 from .origins import source_line
 from .passes import audit
 from .paths import Why, why
+from .reasons import computed
 from .stepping import Step, Steps, expression
 
 NEAR = 12  # nodes in a frame; `listing` shows more
@@ -284,7 +285,7 @@ class Machine:
         if step:
             return [step.sentence, *[step.reason] * bool(step.reason)]
         if node is not None:
-            return [self.steps.computed(node)]
+            return [computed(node, self.steps.names, self.steps.data)]
         if self.position < 0:
             return ["the leaves have their numbers, nothing is computed"]
         return [f"{self.steps.names[self.root]}.grad is {four_digits(self.steps.seed)}, all others are 0"]

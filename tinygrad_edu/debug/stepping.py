@@ -18,7 +18,7 @@ from ..viz.reading import nodes_below
 from ..viz.strangers import adopted
 from ..viz.words import formula, four_digits, near
 from .origins import source_lines
-from .reasons import computed, reason
+from .reasons import reason
 
 SPOKEN = 8  # operands that a sentence lists; a sum may have thousands
 PRINTED = 200  # steps that `print` shows
@@ -176,10 +176,6 @@ class Steps(Sequence[Step]):
         self._gradients.update(gradients)  # only after all has gone well
         count = len(self._taken)
         self._taken.append(Step(count, node, upstream, tuple(received), len(self), self.names, self.data))
-
-    def computed(self, node: Value) -> str:
-        """How an interior node got its number: `d = a * b = 2 * (-3) = -6`."""
-        return computed(node, self.names, self.data)
 
     def completed(self) -> dict[Value, int]:
         """For each node, how many steps are taken when its gradient is complete and passed on.
