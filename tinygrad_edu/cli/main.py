@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import reprlib
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -194,15 +195,11 @@ def _whole(text: str, least: int, what: str, most: int = 1_000_000) -> int:
         if len(text) <= 20 and int(text) <= most:
             return int(text)
         what += f", at most {most:,}"
-    raise argparse.ArgumentTypeError(f"takes {what}, not {_shown(text)}")
+    raise argparse.ArgumentTypeError(f"takes {what}, not {reprlib.repr(text)}")
 
 
 _count = partial(_whole, least=1, what="a whole number of 1 or more")
 _seed = partial(_whole, least=0, what="a whole number of 0 or more", most=2**32 - 1)
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 40 else f"{text[:37]}...")
 
 
 def _folder(text: str) -> Path:
