@@ -6,8 +6,7 @@ from xml.etree import ElementTree
 import pytest
 from graphs import SVG, labelled, named
 
-import tinygrad_edu as tg
-from tinygrad_edu import Value, nn
+from tinygrad_edu import Value
 from tinygrad_edu.debug import steps
 from tinygrad_edu.debug.frames import frame
 from tinygrad_edu.viz import render
@@ -27,21 +26,6 @@ def test_what_is_done_current_and_waiting_can_be_told_apart() -> None:
     assert min(current) >= 1
     done = [sum(shape.get("fill") == "#cfe3f7" for shape in svg.iter()) for svg in drawn]
     assert done == sorted(done)
-
-
-def test_draw_and_the_frames_show_operands_in_one_order() -> None:
-    a, b, c, d = (Value(float(i), label=label) for i, label in enumerate("abcd", start=1))
-    roots = [(a * 2 + b) * (c - d * a), tg.tanh(d - 3 * c) + b / a, tg.max(d, c, 1.0) * b - a]
-    for root in (*roots, nn.MLP(2, [3, 1], rng=0)([a, b]), nn.Neuron(4, rng=0)([d, c, b, a])):
-        below = {node: f"n{place}" for place, node in enumerate(tg.topological_order(root))}
-        orders = []
-        for svg in (tg.draw(root).pipe(format="svg"), frame(steps(root), 1)):
-            nodes = [g for g in ElementTree.fromstring(svg).iter(f"{SVG}g") if g.get("class") == "node"]
-            height = {g.findtext(f"{SVG}title"): float(g.find(f"{SVG}text").get("y")) for g in nodes}
-            operands = [[below[p] for p in node.parents if below[p] in height] for node in below]
-            orders.append([sorted(boxes, key=height.__getitem__) for boxes in operands])
-        assert orders[0] == orders[1]
-        assert max(map(len, orders[0])) > 1
 
 
 def test_without_a_renderer_the_layout_is_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
