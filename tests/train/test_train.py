@@ -359,6 +359,23 @@ def branching(output: Value, t: float) -> Value:
     return (output - t) ** 2 if output > t - 2 else sum([output])  # a list is no side of a choice
 
 
+def inverse(output: Value, t: float) -> Value:
+    try:
+        return (output - 1 / (t - 7)) ** 2
+    except ZeroDivisionError:  # arrays have inf there
+        return output * 0.5
+
+
+# What a loss may ask of its target while it is traced, and nobody sees it.
+UNSEEN: dict[str, Any] = {
+    "a set": lambda output, t: (output - (9.0 if t in {5.0, 7.0} else t)) ** 2,
+    "its text": lambda output, t: (output - (9.0 if f"{t:.0f}" == "7" else t)) ** 2,
+    "its type": lambda output, t: (output - (9.0 if isinstance(t, int | float) and t > 6 else t)) ** 2,
+    "a dict": lambda output, t: (output - {7: 9.0}.get(t, 2.0)) ** 2,
+    "a division": inverse,
+}
+
+
 def exact() -> nn.Module:
     model = Line()
     model.a.data = Fraction(1, 3)
@@ -383,6 +400,7 @@ UNCOMPILED: dict[str, tuple[Any, Any, Any, Any, str]] = {
     "branch": (Line, branching, DATA, optim.SGD, "a number decides what is computed"),
     "exact": (exact, squared, DATA, optim.SGD, "is not a float"),
     "ragged": (Listed, squared, ROWS, optim.SGD, ""),
+    **{what: (Line, loss, DATA, optim.SGD, "seems to branch on a number") for what, loss in UNSEEN.items()},
 }
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CHUNK = 256  # examples at once in an evaluation
+TARGETS = 100  # different targets, at most, for which the compiled loss is compared with the eager one
 TRACED = 300_000  # examples times parameters up to which a whole batch is traced as one graph
 TOLERANCE = {"float64": 1e-6, "float32": 1e-3}  # far above rounding, far below a wrong branch of the loss
 
@@ -51,7 +52,7 @@ class OnArrays:
         before = self._states()
         try:
             self._run(range(min(size if batched else 2, len(self.X))))  # compiles, compares with the engine
-            self._check_plain_numbers()
+            self._check_plain_numbers(range(min(size, len(self.X))))
         finally:
             put_states(before)
         self.summary: str = f"{self.program.groups.title}, compiled in {time.perf_counter() - started:.2g} s"
@@ -151,25 +152,31 @@ class OnArrays:
         with remembered(lambda *_: None):
             return computed(self.task.model, self.task.loss, rows, targets, self.task.batched)[1]
 
-    def _check_plain_numbers(self) -> None:
+    def _check_plain_numbers(self, batch: Sequence[int]) -> None:
         """Raise ValueError unless the compiled loss agrees with the eager one for plain numbers as targets.
 
-        A loss may ask for the type of its target, which is no Value then; the trace does not see that.
+        A loss may check such targets, or branch on them as in `if y == 1`; the trace does not see that.
         """
         import numpy as np
 
-        different = np.unique(self.y, axis=0, return_index=True)[1][:2].tolist()  # two targets, if there are
-        batch = range(min(self.task.size, len(self.X))) if self.task.batched else different
-        before = self._states()
-        value, outputs = self._run(batch)
-        put_states(before)
-        eager = float(self._eager(batch).data)
-        size = 1.0 + abs(value) + float(np.abs(outputs).max(initial=0.0))
-        if math.isfinite(size) and not abs(value - eager) <= TOLERANCE[self.program.dtype.name] * size:
-            raise ValueError(
-                f"for targets such as {self.y[batch[0]].tolist()} the loss is {value:.4g} compiled and "
-                f"{eager:.4g} eagerly: it seems to ask whether its target is a Value"
-            )
+        _, first = np.unique(self.y, axis=0, return_index=True)
+        for part in [batch] if self.task.batched else [[i] for i in first[:TARGETS].tolist()]:
+            before = self._states()
+            value, outputs = self._run(part)
+            put_states(before)
+            targets = self.y[part].tolist()
+            if self.task.batched or part == [first[0]]:
+                eager = self._eager(part)
+            else:  # the model need not run for each target
+                eager = self.task.loss(_values(outputs[0].tolist()), targets[0])
+            size = 1.0 + abs(float(eager.data)) + float(np.abs(outputs).max(initial=0.0))
+            agrees = abs(value - float(eager.data)) <= TOLERANCE[self.program.dtype.name] * size
+            overflows = self.program.dtype.name == "float32" and math.isinf(value)
+            if math.isfinite(size) and not agrees and not overflows:
+                raise ValueError(
+                    f"for the target {targets[0]} the loss is {value:.4g} compiled and {eager.data:.4g} eagerly: "
+                    "it seems to branch on a number"
+                )
 
 
 class OnDevices(OnArrays):
@@ -243,6 +250,10 @@ def _check(optimizer: Any) -> None:
     for parameter in optimizer.parameters:
         if not isinstance(parameter.data, float):
             raise TypeError(f"{parameter!r} is not a float")
+
+
+def _values(outputs: Any) -> Any:
+    return [_values(x) for x in outputs] if isinstance(outputs, list) else Value(outputs)
 
 
 def as_array(rows: Any, dtype: str) -> "NDArray[Any]":
