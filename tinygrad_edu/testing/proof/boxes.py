@@ -32,9 +32,9 @@ PRECISE = (BITS, 3400)  # bits of an exact number, and more where terms cancel
 
 def _range(piece: Piece, values: Values, order: int) -> Range:
     """The range of the value (order 0) or of a derivative; all numbers where no short formula is known."""
-    if not piece.orders or len(terms := piece.orders[order].terms) > LONG:
+    if not piece.orders or len(piece.orders[order].terms) > LONG:
         return ALL
-    found: Range = values.of(terms)
+    found: Range = values.of(piece.orders[order])
     return found
 
 

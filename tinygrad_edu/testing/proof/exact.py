@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 from flint import arb, fmpz
@@ -47,6 +48,9 @@ class Exact(OwnArithmetic):
         """A generator to a power. Primes keep the part of the exponent below 1."""
         term, factor = sums.reduced({(kind, key): Fraction(exponent)})
         return self._make({term: Fraction(factor)})
+
+    def imaginary(self) -> Exact:
+        return self.generator("prime", -1, Fraction(1, 2))
 
     def constants(self) -> tuple[Exact, ...]:
         """pi, the square root of 2, log 2 and log 10."""
@@ -168,14 +172,19 @@ class Exact(OwnArithmetic):
         """Is it 0 all over the cell? True is proven; False may be a failure to see it."""
         return not sums.cleared(self.terms)[1]
 
+    def signs(self, other: Exact) -> set[int]:
+        return {(self - other).sign()}
+
     def sign(self) -> int:
         """-1, 0 or 1 all over the cell. Raises Split where it changes."""
         if (found := self._plain_sign()) is not None:
             return found
+        if self.has_no_range:
+            raise Undecided("the sign of a wave or a jump")
         content, factors = sums.factored(self.terms)
         out = (content > 0) - (content < 0)
         for factor, e in factors:
-            if e.denominator == 1:  # other powers have a positive base; an even power may be 0, or that of e^ix
+            if e.denominator == 1:  # other powers have a positive base; an even power may be 0
                 if (found := self._make(factor)._plain_sign()) is None:
                     raise Undecided("a branch at a point that is not the root of a linear formula")
                 out *= found ** int(abs(e))
@@ -188,26 +197,19 @@ class Exact(OwnArithmetic):
         if linear := self.linear():
             return self._sign_of_linear(*linear)
         signs = {self._sign_of_term(term, c) for term, c in self.terms.items()}
-        known = {sign for sign, _ in signs}
-        if len(known) == 1 and any(not may_be_0 for _, may_be_0 in signs):
-            return known.pop()
-        return self.range.side
+        return signs.pop() if len(signs) == 1 and None not in signs else self.range.side
 
-    def _sign_of_term(self, term: Term, c: Fraction) -> tuple[int | None, bool]:
-        """Its sign where it is not 0, and may it be 0?"""
-        out, may_be_0 = 1 if c > 0 else -1, False
+    def _sign_of_term(self, term: Term, c: Fraction) -> int | None:
+        """The sign of a product of positive generators, and of inputs that are not 0."""
+        out = 1 if c > 0 else -1
         for generator, e in term:
             kind, key = generator
-            if _is_positive(generator):
-                continue
             low, high = self.cell.ends[key] if kind == "x" else (-math.inf, math.inf)
-            if not low < 0 < high:
+            if not _is_positive(generator):
+                if low < 0 < high:
+                    return None
                 out *= 1 if low >= 0 or e % 2 == 0 else -1
-            elif e % 2 == 0 and generator != IMAGINARY and kind != "e":  # what e^ix is, nobody knows
-                may_be_0 = may_be_0 or e > 0
-            else:
-                return None, True
-        return out, may_be_0
+        return out
 
     def _sign_of_linear(self, slopes: dict[int, Fraction], constant: Fraction) -> int | None:
         if len(slopes) == 2 and constant == 0:
@@ -241,6 +243,10 @@ class Exact(OwnArithmetic):
             slopes[i] = c
         return slopes, constant
 
+    @cached_property
+    def has_no_range(self) -> bool:
+        return any(sums.mentions(part, self.key) for part in ("floor", IMAGINARY))
+
     @property
     def range(self) -> Range:
         """A range that has all its values on the cell."""
@@ -248,7 +254,7 @@ class Exact(OwnArithmetic):
 
     def on(self, inputs: Sequence[Any]) -> Any:
         """The formula computed on other inputs: ranges, or formulas on another cell."""
-        return Values(inputs).of(self.terms)
+        return Values(inputs).of(self)
 
     def limit(self, edge: Sequence[Exact], i: int) -> Exact:
         """Its limit where input i moves to an edge of the cell, if it is 0/0 there, as sin(x) / x: by l'Hôpital.
@@ -290,7 +296,7 @@ class Exact(OwnArithmetic):
         kind, key = generator
         if kind == "x":
             return self.lift(int(key == i))
-        if kind in ("i", "pi", "prime", "floor"):
+        if kind in ("pi", "prime", "floor"):
             return self.lift(0)
         if kind in ("sum", "pole"):
             return self._make(dict(key)).derivative(i)
@@ -319,8 +325,7 @@ Exact.operations = CHOICES | {
 
 
 def _is_positive(generator: Generator) -> bool:
-    kind, key = generator
-    return kind in ("prime", "sum", "pi", "erfc") or (kind == "e" and all(g != IMAGINARY for g, _ in key))
+    return generator[0] in ("prime", "sum", "pi", "erfc", "e") and not sums.mentions(IMAGINARY, generator)
 
 
 def variables(cell: Cell) -> list[Exact]:
@@ -348,7 +353,11 @@ class Values(dict[tuple[Generator, Fraction], Any]):
         super().__init__()
         self.inputs, self.on_range = inputs, isinstance(inputs[0], Range)
 
-    def of(self, s: Sum) -> Any:
+    def of(self, formula: Exact) -> Any:
+        """The value of a formula. Complex numbers and jumps have no range: it is all numbers then."""
+        return ALL if self.on_range and formula.has_no_range else self._sum(formula.terms)
+
+    def _sum(self, s: Sum) -> Any:
         """The value of a sum. Factors e^m become one e^(sum of m): a narrower range."""
         zero = out = self.inputs[0].lift(0)
         for term, c in s.items():
@@ -364,24 +373,19 @@ class Values(dict[tuple[Generator, Fraction], Any]):
 
     def __missing__(self, powered: tuple[Generator, Fraction]) -> Any:
         ((kind, key), power), one = powered, self.inputs[0]
-        if kind in ("i", "floor"):
-            found = ALL if self.on_range else one.generator(kind, key)
-        elif kind == "x":
+        if kind in ("floor", "prime") and not self.on_range:
+            return one.generator(kind, key, power)
+        if kind == "x":
             found = self.inputs[key]
         elif kind == "pi":
             found = one.constants()[0]
         elif kind == "prime":
             found = one.lift(key)
-        elif kind in ("sum", "pole"):
-            found = self.of(dict(key))
         elif kind == "log":
             found = elementary.log(self[key, Fraction(1)])
-        elif kind == "exp" and self.on_range and any(g == IMAGINARY for term, _ in key for g, _ in term):
-            found = ALL
-        elif kind == "exp":
-            found = elementary.exp(self.of(dict(key)))
         else:
-            found = getattr(elementary, kind)(self.of(dict(key)))
+            found = self._sum(dict(key))
+            found = found if kind in ("sum", "pole") else getattr(elementary, kind)(found)
         if self.on_range and kind in ("sum", "erfc"):
             found = Range(max(found.lo, arb(0)), found.hi)
         self[powered] = found if power == 1 else found._apply("pow_n", found, exponent=power)

@@ -60,12 +60,12 @@ def _bell(x):
 
 
 def _sin(x):
-    i = x.generator("i")
-    return (e.exp(i * x) - e.exp(-(i * x))) / (2 * i)
+    i = x.imaginary()
+    return i * (e.exp(-(i * x)) - e.exp(i * x)) / 2
 
 
 def _cos(x):
-    i = x.generator("i")
+    i = x.imaginary()
     return (e.exp(i * x) + e.exp(-(i * x))) / 2
 
 

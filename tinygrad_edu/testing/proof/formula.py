@@ -219,7 +219,7 @@ def bounded_by(piece: Piece, box: Range, middle: float) -> float:
     if piece.apart is None or piece.status == "bounded":
         return piece.bound
     at, around = (Values([x]) for x in (exactly(middle), box))
-    (apart, slope), (wrong, size) = ([values.of(f.terms) for f in piece.apart] for values in (at, around))
+    (apart, slope), (wrong, size) = ([values.of(f) for f in piece.apart] for values in (at, around))
     if apart.mig > TOLERANCE * slope.mag:
         refute(piece.rule, (middle,))
     return _quotient(wrong, size)

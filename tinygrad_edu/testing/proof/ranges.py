@@ -1,6 +1,5 @@
 """Ranges of real numbers with proven ends, by ball arithmetic (python-flint, which wraps Arb)."""
 
-import functools
 import math
 import operator
 from collections.abc import Callable, Iterable, Iterator
@@ -8,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, ClassVar, Self
 
-from flint import arb, ctx, fmpq
+from flint import arb, fmpq
 
 from ...engine import elementary
 from ...engine.operators import Operators
@@ -24,7 +23,8 @@ class OwnArithmetic(Operators):
     """A number with an arithmetic of its own: operators and `elementary` ask for `_apply(name, *inputs)`.
 
     A class has its `operations` by name, and these methods: `number` makes one of a rational number, `power` has a
-    constant exponent, `function` is any of facts.py by its name, and `sign` is -1, 0 or 1, or raises Undecided.
+    constant exponent, `function` is any of facts.py by its name, and `signs(other)` are those that the difference
+    may have.
     """
 
     operations: ClassVar[dict[str, Callable[..., Any]]]
@@ -32,7 +32,7 @@ class OwnArithmetic(Operators):
     number: Callable[[Any], Any]
     power: Callable[[Fraction], Any]
     function: Callable[[str], Any]
-    sign: Callable[[], int]
+    signs: Callable[[Any], set[int]]
 
     def lift(self, x: Any) -> Self:
         """x as such a number; a float is the rational number that it is. Raises Undecided if it is none."""
@@ -48,10 +48,6 @@ class OwnArithmetic(Operators):
         if name not in self.functions:
             raise Undecided(f"nothing is known of {name}: add a row to testing/proof/facts.py")
         return self.functions[name]
-
-    def choose(self, x: Any, y: Any) -> Any:
-        """`where`, whose condition it is."""
-        return x if self.sign() else y
 
     def _bell(self, scale: float) -> Any:
         """e^(-scale x^2), which `elementary.bell` computes by parts, as floats would lose digits."""
@@ -81,10 +77,10 @@ class OwnArithmetic(Operators):
         if name == "plain":
             return inputs[0]
         try:
-            if name in COMPARISONS and (side := self.beside_infinity(*inputs)):
-                return COMPARISONS[name](side, 0)
+            if name in COMPARISONS:
+                return self._holds(COMPARISONS[name], *inputs)
             if name == "where":
-                return self.lift(inputs[0]).choose(*inputs[1:])
+                return inputs[2] if inputs[0] == 0 else inputs[1]
             a, *others = map(self.lift, inputs)
             if name == "pow_n":
                 return a.power(Fraction(exponent))
@@ -94,25 +90,24 @@ class OwnArithmetic(Operators):
                 raise
             return Unknown(str(reason))
 
-    def beside_infinity(self, a: Any, b: Any) -> int:
-        """The sign of a - b, if one of them is the float inf or -inf; else 0."""
-        low = (isinstance(a, float) and a == -math.inf) or (isinstance(b, float) and b == math.inf)
-        high = (isinstance(a, float) and a == math.inf) or (isinstance(b, float) and b == -math.inf)
-        return high - low
+    def _holds(self, relation: Callable[[int, int], bool], a: Any, b: Any) -> bool:
+        """Does a relation of the sign of a - b with 0 hold? Raises Undecided where both answers are possible."""
+        ends = [x if isinstance(x, float) and math.isinf(x) else 0.0 for x in (a, b)]
+        if ends[0] != ends[1] and not any(getattr(x, "huge", False) for x in (a, b)):
+            return relation(1 if ends[0] > ends[1] else -1, 0)
+        a, b = self.lift(a), self.lift(b)
+        answers = {relation(sign, 0) for sign in ({0} if a is b else a.signs(b))}
+        if len(answers) > 1:
+            raise Undecided("a branch inside the box, or one that rounding decides")
+        return answers.pop()
 
 
 COMPARISONS: dict[str, Callable[[int, int], bool]]  # of the sign of a - b with 0
 COMPARISONS = {"lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge, "equal": operator.eq}
-
-
-def _comparison(holds: Callable[[int, int], bool]) -> Callable[[Any, Any], bool]:
-    return lambda a, b: holds((a - b).sign(), 0)
-
-
-CHOICES: dict[str, Callable[..., Any]] = {name: _comparison(holds) for name, holds in COMPARISONS.items()} | {
+CHOICES: dict[str, Callable[..., Any]] = {
     "max": lambda a, b: a if a >= b else b,
-    "sign": lambda a: a.sign(),
-    "heaviside": lambda a: int(a.sign() > 0),
+    "sign": lambda a: (a > 0) - (a < 0),
+    "heaviside": lambda a: int(a > 0),
     "sigmoid": lambda a: 1 / (1 + elementary.exp(-a)),
 }
 
@@ -154,7 +149,8 @@ class Range(OwnArithmetic):
         return exactly(x)
 
     def constants(self) -> tuple["Range", ...]:
-        return _constants(ctx.prec)
+        """pi, the square root of 2, log 2 and log 10 at the present precision."""
+        return tuple(map(exactly, (arb.pi(), arb(2).sqrt(), arb.const_log2(), arb.const_log10())))
 
     def power(self, e: Fraction) -> "Range":
         """x^e for a rational e. If e is no whole number, x is known to be positive."""
@@ -170,10 +166,9 @@ class Range(OwnArithmetic):
         found: Range = self.row(name).range(self)
         return found
 
-    def sign(self) -> int:
-        if (side := self.side) is None:
-            raise Undecided("a branch that 60 digits do not decide")
-        return side
+    def signs(self, other: Any) -> set[int]:
+        apart = self - other
+        return {sign for sign, may_be in ((-1, apart.lo < 0), (0, 0 in apart), (1, apart.hi > 0)) if may_be}
 
     @property
     def mag(self) -> Any:
@@ -199,12 +194,6 @@ class Range(OwnArithmetic):
 
 
 ALL = Range(-INF, INF)
-
-
-@functools.cache
-def _constants(bits: int) -> tuple[Range, ...]:
-    """pi, the square root of 2, log 2 and log 10 at the present precision, which is so many bits."""
-    return tuple(map(exactly, (arb.pi(), arb(2).sqrt(), arb.const_log2(), arb.const_log10())))
 
 
 def exactly(x: Any) -> Range:

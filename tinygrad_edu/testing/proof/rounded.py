@@ -16,7 +16,7 @@ from flint import arb
 
 from ...engine import elementary
 from .cells import Undecided
-from .ranges import INF, ZERO, OwnArithmetic, Range, Unknown, exactly, hull
+from .ranges import CHOICES, INF, ZERO, OwnArithmetic, Range, Unknown, exactly, hull
 
 U = arb(2) ** -53  # half an ulp, relative to the number
 ETA = arb(2) ** -1074  # the least float
@@ -97,10 +97,11 @@ class Rounded(OwnArithmetic):
             return Unknown("** raises OverflowError for floats: elementary.pow gives inf")
         return out
 
-    def beside_infinity(self, a: Any, b: Any) -> int:
-        if (side := super().beside_infinity(a, b)) and any(isinstance(x, Rounded) and x.huge for x in (a, b)):
-            raise Undecided("what may be infinite is compared with infinity")
-        return side
+    def signs(self, other: Any) -> set[int]:
+        """Those of the floats and of the exact numbers alike."""
+        if self.huge and other.huge:
+            raise Undecided("two numbers that may be infinite are compared")
+        return self.computed().signs(other.computed())
 
     def _bell(self, scale: float) -> Any:
         """e^(-scale x^2) as `elementary.bell` has it: with the nearest multiple m of 1/64, if |x| < 64.
@@ -119,9 +120,6 @@ class Rounded(OwnArithmetic):
             scale * apart * (Rounded(self.rests_on, m) + self)
         )
         return replace(split, of=self.of._bell(scale))
-
-    def choose(self, x: Any, y: Any) -> Any:
-        return y if _equal(self, self.lift(0)) else x
 
     def power(self, e: Fraction) -> "Rounded":
         """x**e by the C library's pow: within one ulp."""
@@ -175,22 +173,6 @@ class Rounded(OwnArithmetic):
         if not moved.is_finite():
             raise Undecided(f"the error of {name} has no bound here")
         return ((moved / of.mig).upper(), ZERO) if moved < of.mig / 16 else (ZERO, moved)
-
-
-def _less(a: Rounded, b: Rounded) -> bool:
-    """a < b, of the floats and of the exact numbers alike. Raises Undecided where rounding decides."""
-    x, y = a.computed(), b.computed()
-    if not (x.hi < y.lo or x.lo >= y.hi):
-        raise Undecided("a branch inside the box, or one that rounding decides")
-    return bool(x.hi < y.lo)
-
-
-def _equal(a: Rounded, b: Rounded) -> bool:
-    """a == b, likewise."""
-    x, y = a.computed(), b.computed()
-    if not (a is b or x.hi < y.lo or x.lo > y.hi or x.lo == x.hi == y.lo == y.hi):
-        raise Undecided("a branch inside the box, or one that rounding decides")
-    return a is b or bool(x.lo == y.lo)
 
 
 def _add(a: Rounded, b: Rounded) -> Rounded:
@@ -261,21 +243,13 @@ def _divide(a: Rounded, b: Rounded) -> Rounded:
 
 def _sigmoid(a: Rounded) -> Any:
     small = (-abs(a)).function("exp")
-    return (small if _less(a, a.lift(0)) else 1) / (1 + small)
+    return (small if a < 0 else 1) / (1 + small)
 
 
 _DOMAIN = {"sqrt": (arb(0), INF), "log": (arb(0), INF), "log1p": (arb(-1), INF), "asin": (arb(-1), arb(1))}
-Rounded.operations = {
-    "lt": _less,
-    "gt": lambda a, b: _less(b, a),
-    "le": lambda a, b: not _less(b, a),
-    "ge": lambda a, b: not _less(a, b),
-    "equal": _equal,
-    "max": lambda a, b: b if _less(a, b) else a,
-    "heaviside": lambda a: int(_less(a.lift(0), a)),
-    "sign": lambda a: _less(a.lift(0), a) - _less(a, a.lift(0)),
-    "neg": lambda a: Rounded(a.rests_on, -a.of, a.ulps, a.relative, a.absolute, a.is_0),
-    "abs": lambda a: Rounded(a.rests_on, abs(a.of), a.ulps, a.relative, a.absolute, a.is_0),
+Rounded.operations = CHOICES | {
+    "neg": lambda a: replace(a, of=-a.of),
+    "abs": lambda a: replace(a, of=abs(a.of)),
     "add": _add,
     "sub": lambda a, b: _add(a, -b),
     "mul": _multiply,

@@ -15,15 +15,13 @@ Generator = tuple[str, Any]
 Term = frozenset[tuple[Generator, Fraction]]  # generators and their exponents
 Sum = dict[Term, Fraction]
 ONE: Term = frozenset()
-IMAGINARY: Generator = ("i", None)
+IMAGINARY: Generator = ("prime", -1)  # its power 1/2 is i
 LONG = 100_000  # binary digits of a number
 FACTORS = 64  # of a power that is multiplied out
 
 
 def times(a: Term, b: Term) -> tuple[Term, Fraction | int]:
-    """The product of two terms, and the number that i^2 = -1 and whole powers of primes leave."""
-    if not a or not b:
-        return a or b, 1
+    """The product of two terms, and the number that whole powers of primes leave."""
     powers = dict(a)
     for generator, exponent in b:
         powers[generator] = powers.get(generator, Fraction(0)) + exponent
@@ -31,16 +29,11 @@ def times(a: Term, b: Term) -> tuple[Term, Fraction | int]:
 
 
 def reduced(powers: dict[Generator, Fraction]) -> tuple[Term, Fraction | int]:
-    """The term, and a number: i has the exponent 0 or 1, and primes one below 1."""
+    """The term, and a number: primes, and -1, have an exponent from 0 on and below 1."""
     factor = Fraction(1)
-    for generator in [g for g in powers if g[0] in ("i", "prime")]:
-        kind, key = generator
-        if kind == "i":
-            turns = int(powers[generator]) % 4
-            factor *= -1 if turns >= 2 else 1
-            powers[generator] = Fraction(turns % 2)
-        elif whole := math.floor(powers[generator]):
-            factor *= power(Fraction(key), whole)
+    for generator, exponent in powers.items():
+        if generator[0] == "prime" and (whole := math.floor(exponent)):
+            factor *= power(Fraction(generator[1]), whole)
             powers[generator] -= whole
     return frozenset((g, e) for g, e in powers.items() if e), factor
 
@@ -84,9 +77,11 @@ def common(s: Sum) -> Term:
     return frozenset((g, e) for g in shared if (e := min(term.get(g, Fraction(0)) for term in exponents)))
 
 
-def mentions(kind: str, key: Any) -> bool:
-    """Is there a generator of a kind in a key?"""
-    return bool(key == kind) or (isinstance(key, tuple | frozenset) and any(mentions(kind, part) for part in key))
+def mentions(part: Any, key: Any) -> bool:
+    """Is a generator, or a kind of them, part of a key?"""
+    return bool(key == part) or (
+        isinstance(key, tuple | frozenset) and any(mentions(part, inner) for inner in key)
+    )
 
 
 def factored(s: Sum) -> tuple[Fraction, list[tuple[Sum, Fraction]]]:
@@ -130,28 +125,17 @@ def shifted(s: Sum, by: Term) -> Sum:
 
 def cleared(s: Sum) -> tuple[Term, Sum]:
     """A sum as whole powers of irreducible sums, times a rest in which these have powers below 1."""
-    poles = ONE
-    while True:
-        for generator in sorted({g for term in s for g, _ in term if g[0] in ("sum", "pole")}, key=repr):
-            exponents = [dict(term).get(generator, Fraction(0)) for term in s]
-            if low := math.floor(min(exponents)):
-                pole = frozenset([(generator, Fraction(low))])
-                poles, s = times(poles, pole)[0], shifted(s, pole)
-            if max(exponents) - low >= 1:
-                s = _with_whole_powers(s, generator)
-                break
-        else:
-            return poles, s
-
-
-def _with_whole_powers(s: Sum, generator: Generator) -> Sum:
-    base, out = dict(generator[1]), dict[Term, Fraction]()
-    for term, c in s.items():
-        whole = math.floor(dict(term).get(generator, Fraction(0)))
-        if whole > FACTORS:
-            raise Undecided("the formula is too long")
-        part = shifted({term: c}, frozenset([(generator, Fraction(whole))]))
-        for _ in range(whole):
-            part = multiply(part, base)
-        out = add(out, part)
-    return out
+    for generator in sorted({g for term in s for g, _ in term if g[0] in ("sum", "pole")}, key=repr):
+        whole = [math.floor(dict(term).get(generator, 0)) for term in s]
+        if any(whole):
+            low, out = min(whole), dict[Term, Fraction]()
+            if max(whole) - low > FACTORS:
+                raise Undecided("the formula is too long")
+            for (term, c), n in zip(s.items(), whole, strict=True):
+                part = shifted({term: c}, frozenset([(generator, Fraction(n))]))
+                for _ in range(n - low):
+                    part = multiply(part, dict(generator[1]))
+                out = add(out, part)
+            poles, rest = cleared(out)
+            return times(poles, frozenset([(generator, Fraction(low))]))[0], rest
+    return ONE, s
