@@ -17,7 +17,7 @@ from ..check.points import inside
 from .cells import Clock, Undecided
 from .exact import Values
 from .formula import FAILURES, TOLERANCE, Piece, Refuted, bounded_by
-from .ranges import ALL, BITS, Range, exactly, hull
+from .ranges import ALL, BITS, INF, Range, exactly, hull
 from .rounded import MAX, NORMAL, TINY, Rounded
 
 LARGEST = math.nextafter(math.inf, 0)
@@ -28,55 +28,6 @@ EXPLAINED = 2.0**20  # ulps of a rounded input: beyond, rounding it does not exp
 LONG = 120  # terms: a range of so many terms is too wide to be of use
 FEW = 4  # floats: a box of so few is decided by running them
 PRECISE = (BITS, 3400)  # bits of an exact number, and more where terms cancel
-
-
-def _range(piece: Piece, values: Values, order: int) -> Range:
-    """The range of the value (order 0) or of a derivative; all numbers where no short formula is known."""
-    if not piece.orders or len(piece.orders[order].terms) > LONG:
-        return ALL
-    found: Range = values.of(piece.orders[order])
-    return found
-
-
-def _errors(piece: Piece, x: float) -> Iterator[tuple[str, float, Range, float, float]]:
-    """At a float the value and the slope, each with the exact number and the errors in ulps: all, and stated.
-
-    The slope is left out at kinks, where it is a convention, and where the value is beyond the floats. Raises
-    Undecided where the exact number is not known.
-    """
-    rule, out, exact = piece.rule, piece.rule.forward(x), exactly(0)
-    known = {bits: Values([exactly(x)]) for bits in PRECISE}
-    for order, what in enumerate(("the value", "the slope")):
-        if order and (exact.mag >= MAX or piece.status == "kink"):
-            return
-        got = rule.backward(1.0, out, x)[0] if order else out
-        exact = hull(_exact(piece, known, order))
-        error = stated = _off(got, exact, exact)
-        if error > piece.starred_from:
-            stated = min(error, _off(got, exact, exactly(x) * _range(piece, known[BITS], order + 1)))
-        yield what, got, exact, error, stated
-
-
-def _exact(piece: Piece, known: dict[int, Values], order: int) -> Range:
-    """The value or the slope to 45 digits, by the formula, or else by the rule, whose slope is proven."""
-    for bits, values in known.items():
-        with ctx.workprec(bits):
-            for find in (_range, _computed):
-                found = find(piece, values, order)
-                if (
-                    found.hi - found.lo <= found.mig * arb(2) ** (50 - BITS)
-                    or found.mag < TINY
-                    or found.mig >= MAX
-                ):
-                    return found
-    raise Undecided("the exact number is not known")
-
-
-def _computed(piece: Piece, values: Values, order: int) -> Range:
-    rule, x = piece.rule, values.inputs[0]
-    out = x.lift(rule.forward(x))
-    found: Range = x.lift(rule.counted(rule.backward(x.lift(1), out, x), 1)[0]) if order else out
-    return found
 
 
 @dataclass(frozen=True)
@@ -125,58 +76,57 @@ def bound(piece: Piece, low: float, high: float, rests_on: set[str]) -> FloatBox
         apart = math.inf
     box = FloatBox(low, high, piece, apart=apart)
     found = _run(box, rests_on) if between(low, high) < FEW else _proven(box, rests_on)
-    return replace(found, slope=found.slope + (_gap(apart) if apart <= TOLERANCE else math.inf))
+    return replace(
+        found, slope=found.slope + ((apart * 2.0**53 + 0.5 * (apart > 0)) if apart <= TOLERANCE else math.inf)
+    )
 
 
-def _gap(apart: float) -> float:
-    """So many ulps are slope and derivative apart, if the formulas are."""
-    return apart * 2.0**53 + 0.5 if apart else 0.0
+# --- All floats at once ---------------------------------------------------------------------------------------
 
 
 def _proven(box: FloatBox, rests_on: set[str]) -> FloatBox:
     """The box with bounds for all its floats at once."""
-    rule, assumed = box.piece.rule, set[str]()
+    rule, assumed, errors = box.piece.rule, set[str](), [(0.0, False), (0.0, False)]
     values = Values([Range(arb(box.low), arb(box.high))])
     try:
         x = Rounded(assumed, values.inputs[0])
-        out = x.lift(rule.forward(x))
-        errors = [_in_ulps(out, values, box.piece, 0), (0.0, False)]
-        if out.of.mig >= MAX:
-            assumed.add(OVERFLOW)
-        else:
-            slope = x.lift(rule.counted(rule.backward(1.0, out, x), 1)[0])
-            errors[1] = _in_ulps(slope, values, box.piece, 1)
+        y = out = x.lift(rule.forward(x))
+        for order in (0, 1):
+            if order and out.of.mig >= MAX:
+                assumed.add(OVERFLOW)
+                break
+            y = x.lift(rule.counted(rule.backward(1.0, out, x), 1)[0]) if order else out
+            if y.of.mig < MAX:  # else inf is right
+                errors[order] = _in_ulps(y, values, box.piece, order)
     except Exception as reason:  # Undecided, or whatever a function for floats raises
         return replace(box, reason=str(reason))
     rests_on |= assumed
-    of_value, of_slope = (x if x < LOST else math.inf for x, _ in errors)
-    return replace(box, value=of_value, slope=of_slope, stars=(errors[0][1], errors[1][1]))
+    (value, a), (slope, b) = errors
+    return replace(box, value=value, slope=slope, stars=(a, b))
 
 
 def _in_ulps(y: Rounded, values: Values, piece: Piece, order: int) -> tuple[float, bool]:
-    """The error of the value (order 0) or the slope (1) in ulps. Is it in those of a rounded input?"""
-    plain = _plain(y, y.of)
-    if plain <= GOAL:
-        return plain, False
-    exact = _range(piece, values, order)
-    size = Range(max(y.of.lo, exact.lo), min(y.of.hi, exact.hi))
-    plain = min(plain, _plain(y, size))
-    moved = values.inputs[0] * _range(piece, values, order + 1)
-    if plain <= piece.starred_from or not moved.mig > size.mig:
-        return plain, False
-    error = y.ulps * _ulp(size.mag) + y.relative * min(y.of.mag, MAX) + y.absolute
-    of_input = float((error / _ulp(moved.mig)).upper())
-    if plain >= LOST and of_input > EXPLAINED:
-        return math.inf, False
-    return min(plain, of_input), of_input < plain
+    """The error of the value (order 0) or the slope (1) in ulps, inf where no digit is certain.
 
-
-def _plain(y: Rounded, size: Range) -> float:
-    if size.mig >= MAX:  # inf is right
-        return 0.0
-    own = _ulp(size.mig)
+    Is it in those of a rounded input? It is if there are more of the other ones.
+    """
+    own, error = _ulp(y.of.mig), y.relative * min(y.of.mag, MAX) + y.absolute
     relative = min((y.relative * 2**53).upper(), (y.relative * min(y.of.mag, MAX) / own).upper())
-    return float((y.ulps + relative + y.absolute / own).upper())
+    plain, of_input = float((y.ulps + relative + y.absolute / own).upper()), math.inf
+    if plain > piece.starred_from:
+        moved = values.inputs[0] * _range(piece, values, order + 1)
+        if moved.mig > y.of.mig:
+            of_input = float(((y.ulps * _ulp(y.of.mag) + error) / _ulp(moved.mig)).upper())
+    found = min(plain, of_input)
+    return (found if found < (LOST if plain < LOST else EXPLAINED) else math.inf), of_input < plain
+
+
+def _range(piece: Piece, values: Values, order: int) -> Range:
+    """The range of the value (order 0) or of a derivative; all numbers where no short formula is known."""
+    if not piece.orders or len(piece.orders[order].terms) > LONG:
+        return ALL
+    found: Range = values.of(piece.orders[order])
+    return found
 
 
 def _ulp(size: Any) -> Any:
@@ -185,12 +135,7 @@ def _ulp(size: Any) -> Any:
     return arb(2) ** (exponent - 53)
 
 
-def _off(got: float, exact: Range, size: Range) -> float:
-    """The error of a float in ulps of a size. Infinity counts as 2^1024."""
-    if math.isnan(got):
-        return math.inf
-    ends = [max(-MAX, min(MAX, x)) for x in (arb(got), *exact)]
-    return float((max(abs(ends[0] - x) for x in ends[1:]) / _ulp(max(size.mig, exact.mig))).upper())
+# --- Single floats --------------------------------------------------------------------------------------------
 
 
 def _run(box: FloatBox, rests_on: set[str]) -> FloatBox:
@@ -200,15 +145,13 @@ def _run(box: FloatBox, rests_on: set[str]) -> FloatBox:
     floats = [_float(n) for n in range(_place(box.low), _place(box.high) + 1)]
     for x in [*floats, *([-0.0] if 0.0 in floats else [])]:
         try:
-            for order, (what, got, exact, error, stated) in enumerate(_errors(box.piece, x)):
+            for order, (what, got, exact, error, star) in enumerate(_errors(box.piece, x)):
                 if not order and exact.mag >= MAX:
                     rests_on.add(OVERFLOW)
-                if not error < LOST:
+                if error == math.inf:
                     right = exact.lo.str(6, radius=False)
                     reason = reason or f"no digit of {what} is right at {x!r}: {got:.6g} for {right}"
-                most = LOST if error < LOST else EXPLAINED
-                bounds[order] = max(bounds[order], stated if stated < most else math.inf)
-                stars[order] = stars[order] or stated < error
+                bounds[order], stars[order] = max(bounds[order], error), stars[order] or star
         except Exception as raised:  # whatever the rule raises
             return replace(box, reason=f"at {x!r}: {raised}")
     return replace(box, value=bounds[0], slope=bounds[1], stars=(stars[0], stars[1]), reason=reason)
@@ -219,19 +162,52 @@ def run(piece: Piece, x: float) -> FloatBox:
     return _run(FloatBox(x, x, piece), set())
 
 
+def _errors(piece: Piece, x: float) -> Iterator[tuple[str, float, Range, float, bool]]:
+    """At a float the value and the slope, each with the exact number and the error as `_in_ulps` has it.
+
+    The slope is left out at kinks, where it is a convention, and where the value is beyond the floats. Raises
+    Undecided where the exact number is not known. Infinity counts as 2^1024.
+    """
+    rule, out, exact = piece.rule, piece.rule.forward(x), exactly(0)
+    for order, what in enumerate(("the value", "the slope")):
+        if order and (exact.mag >= MAX or piece.status == "kink"):
+            return
+        got = rule.backward(1.0, out, x)[0] if order else out
+        exact = _exact(piece, x, order)
+        near, low, high = (max(-MAX, min(MAX, end)) for end in (arb(got), *exact))
+        off = INF if math.isnan(got) else max(abs(near - low), abs(near - high))
+        yield what, got, exact, *_in_ulps(Rounded(set(), exact, absolute=off), Values([exactly(x)]), piece, order)
+
+
+def _exact(piece: Piece, x: float, order: int) -> Range:
+    """The value or the slope, which is proven, to 45 digits: the rule is run on ranges."""
+    for bits in PRECISE:
+        with ctx.workprec(bits):
+            at = exactly(x)
+            found = out = at.lift(piece.rule.forward(at))
+            if order:
+                found = at.lift(piece.rule.counted(piece.rule.backward(at.lift(1), out, at), 1)[0])
+            is_precise = found.hi - found.lo <= found.mig * arb(2) ** (50 - BITS)
+            if is_precise or found.mag < TINY or found.mig >= MAX:
+                break
+    else:
+        raise Undecided("the exact number is not known")
+    return hull(found)
+
+
 def refute_rounding(box: FloatBox, ulps: float) -> None:
     """Raises Refuted with a float of the box whose error is larger than the bound asked for."""
-    if box.worst <= ulps:
-        return
-    for x in (box.low, box.low + (box.high - box.low) / 2, box.high):
+    for x in (box.low, box.low + (box.high - box.low) / 2, box.high) if box.worst > ulps else ():
         with contextlib.suppress(ArithmeticError, ValueError, Undecided):
-            for what, got, exact, error, stated in reversed([*_errors(box.piece, x)]):
-                if stated > ulps and (what == "the value" or box.apart <= TOLERANCE):
-                    facts = f" It is {error:.3g} ulps off, {ulps:g} were asked for."
-                    if not error < LOST:
-                        facts = f" No digit of {what} is right; {ulps:g} ulps were asked for."
+            for what, got, exact, error, _ in reversed([*_errors(box.piece, x)]):
+                if error > ulps and (what == "the value" or box.apart <= TOLERANCE):
+                    lost = f"No digit of {what} is right;" if error == math.inf else f"It is {error:.3g} ulps off,"
                     right = mp.mpf(exact.lo.str(30, radius=False))
+                    facts = f" {lost} {ulps:g} {'ulps ' * (error == math.inf)}were asked for."
                     raise Refuted(box.piece.rule, (x,), what, right, got, facts)
+
+
+# --- The walk over boxes --------------------------------------------------------------------------------------
 
 
 def cover(
@@ -246,8 +222,7 @@ def cover(
 
     Raises Refuted for a float beyond `ulps`, or for a wrong formula.
     """
-    goal = (ulps or GOAL) + max((_gap(box.apart) for box in start if box.apart <= TOLERANCE), default=0.0)
-    heap, done = sorted(start), list[FloatBox]()
+    goal, heap, done = ulps or GOAL, sorted(start), list[FloatBox]()
     while heap and not clock.is_over:
         box, n = heap[0], len(heap) + len(done)
         if n >= limit or box.worst <= goal or (n >= limit // 8 and box.worst <= 4 * goal):
@@ -278,10 +253,8 @@ def _stuck(box: FloatBox) -> FloatBox | None:
     if not all(x.apart > TOLERANCE if box.apart > TOLERANCE else x.worst == math.inf for x in few):
         return None
     reasons = [run(box.piece, _float(n)).reason for n in places]
-    return replace(box, reason=next(filter(None, reasons), box.reason) or "no digit is certain")
+    return replace(box, reason=next(filter(None, reasons), box.reason))
 
-
-# --- Floats ---------------------------------------------------------------------------------------------------
 
 _CUTS = [0.0, 2.0**-1022, 1e-150, 1e-16, 2.0**-7, 0.5, 1.0, 2.0, 20.0, 64.0, 350.0, 700.0, 760.0, 1e16, 1e150]
 
@@ -289,14 +262,12 @@ _CUTS = [0.0, 2.0**-1022, 1e-150, 1e-16, 2.0**-7, 0.5, 1.0, 2.0, 20.0, 64.0, 350
 def boxes_of(piece: Piece, rests_on: set[str], clock: Clock) -> Iterator[FloatBox]:
     """The floats of a piece in boxes, cut at sizes where floats change their ways; too late, without bounds."""
     ((left, right),) = piece.cell.ends
-    low, high = float(left), float(right)
     if left == right:
+        low = float(left)
         exists = left == Fraction(low) and piece.status != "end" and inside(piece.rule)((low,))
         ends = [(low, low)] if exists else []
     else:
-        low = low if _is_inside(low, left) else math.nextafter(low, math.inf)
-        high = high if _is_inside(-high, -right) else math.nextafter(high, -math.inf)
-        low, high = max(low, -LARGEST), min(high, LARGEST)
+        low, high = _above(left), -_above(-right)
         cuts = sorted({s * x for x in _CUTS for s in (-1.0, 1.0) if low < s * x < high})
         starts = [low, *(math.nextafter(cut, math.inf) for cut in cuts)]
         ends = list(zip(starts, [*cuts, high], strict=True)) if low <= high else []
@@ -305,9 +276,13 @@ def boxes_of(piece: Piece, rests_on: set[str], clock: Clock) -> Iterator[FloatBo
         yield over if clock.is_over else bound(piece, a, b, rests_on)
 
 
-def _is_inside(rounded: float, end: Any) -> bool:
-    """Is the float that an end was rounded to inside of it?"""
-    return not math.isinf(rounded) and Fraction(rounded) > end
+# --- Floats ---------------------------------------------------------------------------------------------------
+
+
+def _above(end: Any) -> float:
+    """The least float above an end, which may be -inf."""
+    near = float(end)
+    return near if abs(near) < math.inf and Fraction(near) > end else math.nextafter(near, math.inf)
 
 
 def middle(low: float, high: float) -> float:

@@ -10,15 +10,7 @@ from ...engine.rule import Rule
 from ...viz.rich import Report
 from ...viz.words import columns
 from .boxes import LOST, FloatBox, between
-from .formula import Piece
-
-MEANING = {
-    "identity": "slope = derivative, exactly",
-    "bounded": "|slope - derivative| is bounded",
-    "kink": "kink",
-    "end": "no finite derivative",
-    "undecided": "undecided",
-}
+from .formula import MEANING, Piece
 
 
 @dataclass

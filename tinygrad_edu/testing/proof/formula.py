@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
@@ -29,7 +29,14 @@ NOTHING = arb(2) ** -1075  # half of the least float
 NEAR = arb(2) ** -(2**60)
 STEEP = 1e12
 UPSTREAMS = (2.0, -1.0, 0.5, 1e3, -3e-5, 0.0, 1e9, 1e-12)
-NO_DERIVATIVE = "the slope is a convention"
+MEANING = {  # what is known of a piece, from the best to the worst
+    "identity": "slope = derivative, exactly",
+    "bounded": "|slope - derivative| is bounded",
+    "kink": "kink",
+    "end": "no finite derivative",
+    "undecided": "undecided",
+}
+NOT_PROVEN = "is tested at points, and not proven"
 FAILURES = (Undecided, Split, ZeroDivisionError, RecursionError)
 
 
@@ -39,9 +46,9 @@ class Piece:
 
     `status` is "identity": all terms of slope - derivative cancel; "bounded": |slope - derivative| is at most
     `bound` times |derivative|; "kink": the slope is a convention, between the slopes of the neighbours; "end":
-    there is no finite derivative, and the slope is a convention; "undecided". `tested`: the note says
-    what was tried at points instead of proven. A slope is Unknown where it is infinite or 0/0. `apart`:
-    slope - derivative, and the derivative, where the terms do not cancel.
+    there is no finite derivative, and the slope is a convention, or tested at points; "undecided". A slope is
+    Unknown where it is infinite or 0/0. `apart`: slope - derivative, and the derivative, where the terms do not
+    cancel.
     """
 
     rule: Rule
@@ -49,7 +56,6 @@ class Piece:
     status: str = "undecided"
     bound: float = math.inf
     note: str = ""
-    tested: bool = False
     inputs: list[Exact] = field(default_factory=list)
     forward: Any = None
     slopes: list[Any] = field(default_factory=list)
@@ -60,16 +66,12 @@ class Piece:
     def where(self) -> str:
         return str(self.cell)
 
-    def derivative(self, i: int) -> Exact:
-        derivative: Exact = self.forward.derivative(i)
-        return derivative
-
     @cached_property
     def orders(self) -> list[Exact]:
         """The value and two derivatives for one input; nothing if they are not known, or the time is up."""
         with contextlib.suppress(*FAILURES):
             if self.inputs and self.cell.is_open:
-                return [self.forward, slope := self.derivative(0), slope.derivative(0)]
+                return [self.forward, slope := self.forward.derivative(0), slope.derivative(0)]
         return []
 
 
@@ -89,22 +91,36 @@ class Refuted(AssertionError):
 # --- Formulas -----------------------------------------------------------------------------------------------
 
 
-class NotLinear(Undecided):
-    """A share is not shown to be upstream times the slope, for upstreams between two numbers."""
-
-    def __init__(self, message: str, upstreams: tuple[Any, Any]):
-        super().__init__(message)
-        low, high = map(float, upstreams)
-        self.upstreams: tuple[float, ...] = tuple(_some_number(low, high, k) for k in (0.37, 0.83))
+def pieces_of(rule: Rule, start: Sequence[Cell]) -> list[Piece]:
+    """All pieces of the cells. Raises Refuted for a wrong rule."""
+    todo, pieces = list(reversed(start)), list[Piece]()
+    while todo:
+        if len(pieces) > CELLS:
+            raise ValueError(f"{rule.name} has more than {CELLS} branches: give a smaller domain.")
+        piece = Piece(rule, todo.pop())
+        try:
+            _run_on_formulas(piece)
+        except Split as split:
+            todo += reversed(split.cells)
+            continue
+        except (Undecided, RecursionError) as reason:
+            piece.note, piece.inputs = str(reason), []
+        pieces.append(piece)
+        if piece.inputs and piece.cell.is_open:
+            _compare(piece, [])
+    for piece in pieces:
+        if piece.inputs and not piece.cell.is_open:
+            _compare(piece, [other for other in pieces if other.cell.is_open and _touches(other.cell, piece.cell)])
+    return sorted(pieces, key=lambda piece: [(float(low), float(high)) for low, high in piece.cell.ends])
 
 
 def _run_on_formulas(piece: Piece) -> None:
     """The formulas of a piece. Raises Split where the rule branches, Undecided where it has none."""
-    piece.inputs = variables(piece.cell)
+    rule, piece.inputs = piece.rule, variables(piece.cell)
     one = piece.inputs[0].lift(1)
-    piece.forward = one.lift(_ran(piece.rule.forward, *piece.inputs))
-    shares = _ran(piece.rule.backward, one, piece.forward, *piece.inputs)
-    piece.slopes = [share * one for share in piece.rule.counted(shares, len(piece.inputs))]
+    piece.forward = one.lift(_ran(rule.forward, *piece.inputs))
+    shares = _ran(rule.backward, one, piece.forward, *piece.inputs)
+    piece.slopes = [share * one for share in rule.counted(shares, len(piece.inputs))]
     _prove_linear(piece)
 
 
@@ -120,98 +136,81 @@ def _ran(function: Any, *inputs: Any) -> Any:
 
 def _prove_linear(piece: Piece) -> None:
     """A share is upstream times the slope: upstream is a variable, too, and a branch on it divides its numbers."""
-    cell, n = piece.cell, len(piece.inputs)
+    rule, cell, n = piece.rule, piece.cell, len(piece.inputs)
     todo = [replace(cell, ends=(*cell.ends, (-math.inf, math.inf)))]
     while todo:
         part = todo.pop()
         *inputs, upstream = variables(part)
         try:
-            shares = _ran(piece.rule.backward, upstream, inputs[0].lift(piece.rule.forward(*inputs)), *inputs)
+            shares = _ran(rule.backward, upstream, inputs[0].lift(rule.forward(*inputs)), *inputs)
+            is_linear = all(
+                _are_equal(share * upstream.lift(1), upstream * slope)
+                for share, slope in zip(rule.counted(shares, n), piece.slopes, strict=True)
+            )
         except Split as split:
-            if any(n in pair for c in split.cells for pair in (*c.above, *c.same)):
-                raise NotLinear("upstream is compared with an input", part.ends[n]) from None
-            if all(c.ends[:n] == cell.ends for c in split.cells) and split.cells[0].ends[n] != part.ends[n]:
-                todo += split.cells
-                continue
-            raise Split(replace(c, ends=c.ends[:n]) for c in split.cells) from None
-        for share, slope in zip(piece.rule.counted(shares, n), piece.slopes, strict=True):
-            share = share * upstream.lift(1)
-            if isinstance(share, Unknown) or isinstance(slope, Unknown):
-                if isinstance(share, Unknown) != isinstance(slope, Unknown):
-                    raise NotLinear("a share is not a number for some upstream", part.ends[n])
-            elif not (share - upstream * slope).is_zero():
-                raise NotLinear("a share is not proven to be upstream times the slope", part.ends[n])
+            is_linear = not any(n in pair for c in split.cells for pair in (*c.above, *c.same))
+            if is_linear and split.cells[0].ends[n] == part.ends[n]:
+                raise Split(replace(c, ends=c.ends[:n]) for c in split.cells) from None
+            todo += split.cells
+        if not is_linear:
+            _refute_upstream(rule, cell, *map(float, part.ends[n]))
+            raise Undecided("a share is not proven to be upstream times the slope")
 
 
-def pieces_of(rule: Rule, start: Sequence[Cell]) -> list[Piece]:
-    """All pieces of the cells. Raises Refuted for a wrong rule."""
-    todo, pieces = list(reversed(start)), list[Piece]()
-    while todo:
-        if len(pieces) > CELLS:
-            raise ValueError(f"{rule.name} has more than {CELLS} branches: give a smaller domain.")
-        piece = Piece(rule, todo.pop())
-        try:
-            _run_on_formulas(piece)
-        except Split as split:
-            todo += reversed(split.cells)
-            continue
-        except (Undecided, RecursionError) as reason:
-            if isinstance(reason, NotLinear):
-                _refute_upstream(rule, piece.cell, (*reason.upstreams, *UPSTREAMS))
-            piece.note, piece.inputs = str(reason), []
-        pieces.append(piece)
-        if piece.inputs and piece.cell.is_open:
-            _on_open(piece)
-    for piece in pieces:
-        if piece.inputs and not piece.cell.is_open:
-            _on_edge(piece, [other for other in pieces if other.cell.is_open and _touches(other.cell, piece.cell)])
-    return sorted(pieces, key=lambda piece: [(float(low), float(high)) for low, high in piece.cell.ends])
+def _are_equal(a: Any, b: Any) -> bool:
+    """Are two formulas equal all over the cell, or both unknown?"""
+    unknown = isinstance(a, Unknown), isinstance(b, Unknown)
+    return all(unknown) or (not any(unknown) and (a - b).is_zero())
 
 
-def _refute_upstream(rule: Rule, cell: Cell, upstreams: Sequence[float]) -> None:
+def _refute_upstream(rule: Rule, cell: Cell, low: float, high: float) -> None:
     """Raises Refuted if a share is not upstream times the slope at a float of the cell."""
-    for point in itertools.islice(points_of(cell), 6):
+    upstreams = (_some_number(low, high, 0.37), _some_number(low, high, 0.83), *UPSTREAMS)
+    for point, upstream in itertools.product(itertools.islice(points_of(cell), 6), upstreams):
         with contextlib.suppress(ValueError, ArithmeticError, TypeError):
             out = rule.forward(*point)
-            slopes = rule.counted(rule.backward(1.0, out, *point), len(point))
-            for upstream in upstreams:
-                for i, share in enumerate(rule.counted(rule.backward(upstream, out, *point), len(point))):
-                    expected = upstream * slopes[i]
-                    if not math.isclose(share, expected, rel_tol=1e-9, abs_tol=1e-300) and expected == expected:
-                        facts = " A share is upstream times the slope."
-                        what = f"the share for input {i} and upstream {upstream:g}"
-                        raise Refuted(rule, point, what, expected, share, facts)
+            slopes, shares = (rule.counted(rule.backward(u, out, *point), len(point)) for u in (1.0, upstream))
+            for i, (slope, share) in enumerate(zip(slopes, shares, strict=True)):
+                expected = upstream * slope
+                if not math.isclose(share, expected, rel_tol=1e-9, abs_tol=1e-300) and expected == expected:
+                    what = f"the share for input {i} and upstream {upstream:g}"
+                    facts = " A share is upstream times the slope."
+                    raise Refuted(rule, point, what, expected, share, facts)
 
 
-# --- Where the inputs can move ------------------------------------------------------------------------------
+# --- Slope and derivative -------------------------------------------------------------------------------------
 
 
-def _on_open(piece: Piece) -> None:
-    """Do all terms of slope - derivative cancel, or all with x in their ratio? Of one input, boxes go on."""
-    worst = 0.0
+def _compare(piece: Piece, neighbours: list[Piece]) -> None:
+    """Compares the slopes of a piece with the derivatives, or, at an edge, with those of the open neighbours."""
+    found = [("identity", 0.0, "")]
     try:
-        for i, slope in enumerate(piece.slopes):
-            derivative = piece.derivative(i)
-            difference = slope - derivative
-            if not difference.is_zero():
-                for point in itertools.islice(points_of(piece.cell), 6):
-                    refute(piece.rule, point)
-                piece.apart = difference.cancelled(), derivative.cancelled()
-                worst = max(worst, _ratio(*piece.apart))
+        if piece.cell.is_open:
+            found += [_on_open(piece, i) for i in range(len(piece.slopes))]
+        else:
+            _check_ties(piece)
+            found += [_at_edge(piece, neighbours, i) for i in range(len(piece.slopes))]
     except FAILURES as reason:
         piece.note = str(reason) or "a branch"
         return
-    if worst <= TOLERANCE:
-        piece.status, piece.bound = ("bounded" if piece.apart else "identity"), worst
-    else:
-        piece.note = "slope - derivative is not seen to be 0"
+    kinds, bounds, notes = zip(*found, strict=True)
+    piece.status, piece.bound = max(kinds, key=[*MEANING].index), max(bounds)
+    piece.note = "; ".join(dict.fromkeys(filter(None, notes)))
 
 
-def _ratio(difference: Exact, derivative: Exact) -> float:
-    """A bound on |difference / derivative|, small where a float constant stands in place of the exact one."""
-    with contextlib.suppress(*FAILURES):  # the derivative may change its sign
-        return _quotient((difference / derivative).range, exactly(1))
-    return math.inf
+def _on_open(piece: Piece, i: int) -> tuple[str, float, str]:
+    """Do all terms of slope - derivative cancel, or all with x in their ratio? Of one input, boxes go on."""
+    derivative = piece.forward.derivative(i)
+    difference = piece.slopes[i] - derivative
+    if difference.is_zero():
+        return "identity", 0.0, ""
+    for point in itertools.islice(points_of(piece.cell), 6):
+        refute(piece.rule, point)
+    piece.apart = difference.cancelled(), derivative.cancelled()
+    apart = _apart(*piece.apart)
+    if apart <= TOLERANCE:
+        return "bounded", apart, ""
+    return "undecided", math.inf, "slope - derivative is not seen to be 0"
 
 
 def bounded_by(piece: Piece, box: Range, middle: float) -> float:
@@ -223,6 +222,16 @@ def bounded_by(piece: Piece, box: Range, middle: float) -> float:
     if apart.mig > TOLERANCE * slope.mag:
         refute(piece.rule, (middle,))
     return _quotient(wrong, size)
+
+
+def _apart(difference: Exact | Unknown, derivative: Exact) -> float:
+    """A bound on |difference| / |derivative|; 0 if all terms of the difference cancel."""
+    if isinstance(difference, Unknown) or difference.is_zero():
+        return math.inf if isinstance(difference, Unknown) else 0.0
+    with contextlib.suppress(*FAILURES):  # the derivative may change its sign
+        if (bound := _quotient((difference / derivative).range, exactly(1))) < math.inf:
+            return bound
+    return _quotient(difference.range, derivative.range)
 
 
 def _quotient(wrong: Range, size: Range) -> float:
@@ -246,48 +255,31 @@ def refute(rule: Rule, point: tuple[float, ...]) -> None:
 # --- Edges: branch points, ties and closed ends ---------------------------------------------------------------
 
 
-def _on_edge(piece: Piece, neighbours: list[Piece]) -> None:
-    """The slopes at an edge are the derivative where there is one, else between the slopes beside it.
+def _at_edge(piece: Piece, neighbours: list[Piece], i: int) -> tuple[str, float, str]:
+    """The slope for an input at an edge is the derivative where there is one, else between the slopes beside it.
 
-    The shares of inputs that are equal add up to the slope of moving them together, which exists at every tie.
+    Returns status, bound and note.
     """
-    cell, touching = piece.cell, [other for other in neighbours if other.inputs]
-    status, bound, notes, tested = "identity", 0.0, list[str](), False
+    cell, slope, touching = piece.cell, piece.slopes[i], [other for other in neighbours if other.inputs]
+    limits, jumps = _limits(piece, touching, i) if cell.is_tied(i) else ([piece.forward.derivative(i)], False)
+    known = [limit for limit in limits if limit is not None]
     unknown = [point for other in neighbours if not other.inputs for point in points_of(other.cell)]
     is_known = not any(map(inside(piece.rule), unknown))
-    try:
-        for group in _wrong_ties(piece):
-            _refute_edge(piece, group)
-            raise Undecided("the shares of equal inputs do not add up to the slope of moving them together")
-        for i, slope in enumerate(piece.slopes):
-            limits, jumps = _limits(piece, touching, i) if cell.is_tied(i) else ([piece.derivative(i)], False)
-            known = [limit for limit in limits if limit is not None]
-            if not isinstance(slope, Unknown) and known and len(known) == len(limits):
-                apart = max(_apart(slope - limit, limit) for limit in known)
-                if apart <= TOLERANCE:
-                    bound = max(bound, apart)
-                    continue
-                sides = [(a, b) for a, b in itertools.combinations(known, 2) if _apart(a - b, b) > TOLERANCE]
-                if any(_is_between(slope, a, b) for a, b in sides):
-                    status = "kink" if status == "identity" else status
-                    notes.append(_convention(cell, slope, known))
-                    continue
-                if not jumps and is_known:
-                    _refute_edge(piece, [i])
-                    raise Undecided(f"the slope is not {'between those' if sides else 'that'} of the neighbours")
-            if is_known and (jumps or (limits and all(_is_infinite(piece, other) for other in touching))):
-                status = "end"
-                notes.append(NO_DERIVATIVE)
-                continue
-            if not is_known or len(cell.ends) == 1 or not _holds_at_points(piece, i):
-                raise Undecided("the slope beside it is not known")
-            status, tested = "end", True
-            notes.append(f"the slope for input {i} is tested at points, and not proven")
-    except FAILURES as reason:
-        piece.note = str(reason) or "a branch"
-        return
-    piece.status = "bounded" if status == "identity" and bound else status
-    piece.bound, piece.note, piece.tested = bound, "; ".join(dict.fromkeys(notes)), tested
+    if not isinstance(slope, Unknown) and known and len(known) == len(limits):
+        apart = max(_apart(slope - limit, limit) for limit in known)
+        if apart <= TOLERANCE:
+            return "bounded" if apart else "identity", apart, ""
+        sides = [(a, b) for a, b in itertools.combinations(known, 2) if _apart(a - b, b) > TOLERANCE]
+        if any(_is_between(slope, a, b) for a, b in sides):
+            return "kink", 0.0, _convention(cell, slope, known)
+        if not jumps and is_known:
+            _refute_edge(piece, [i])
+            raise Undecided(f"the slope is not {'between those' if sides else 'that'} of the neighbours")
+    if is_known and (jumps or (limits and all(_is_infinite(piece, other) for other in touching))):
+        return "end", 0.0, "the slope is a convention"
+    if is_known and len(cell.ends) > 1 and _refute_edge(piece, [i]):
+        return "end", 0.0, f"the slope for input {i} {NOT_PROVEN}"
+    raise Undecided("the slope beside it is not known")
 
 
 def _limits(edge: Piece, touching: Sequence[Piece], i: int) -> tuple[list[Exact | None], bool]:
@@ -297,7 +289,7 @@ def _limits(edge: Piece, touching: Sequence[Piece], i: int) -> tuple[list[Exact 
         value: Any = Unknown("")
         limits.append(None)
         with contextlib.suppress(*FAILURES):
-            formulas = other.forward, other.derivative(i)
+            formulas = other.forward, other.forward.derivative(i)
             value, limit = (formula.on(edge.inputs) for formula in formulas)
             if isinstance(value, Unknown) or isinstance(limit, Unknown):
                 value, limit = (formula.limit(edge.inputs, i) for formula in formulas)
@@ -308,16 +300,16 @@ def _limits(edge: Piece, touching: Sequence[Piece], i: int) -> tuple[list[Exact 
     return limits, jumps
 
 
-def _wrong_ties(edge: Piece) -> Iterator[list[int]]:
-    """The groups of equal inputs whose shares do not add up to the slope of moving them together."""
-    cell = edge.cell
+def _check_ties(edge: Piece) -> None:
+    """The shares of inputs that are equal add up to the slope of moving them together, which exists at every tie."""
+    cell, n = edge.cell, len(edge.slopes)
     for first in {cell.first(i) for i, _ in cell.same}:
-        group = [first, *(i for i, _ in cell.same if cell.first(i) == first)]
-        if cell.is_point(first) or any(isinstance(edge.slopes[i], Unknown) for i in group):
-            continue
-        along = edge.derivative(first)
-        if _apart(sum((edge.slopes[i] for i in group), along.lift(0)) - along, along) > TOLERANCE:
-            yield group
+        group = [i for i in range(n) if cell.first(i) == first]
+        if not cell.is_point(first) and not any(isinstance(edge.slopes[i], Unknown) for i in group):
+            along = edge.forward.derivative(first)
+            if _apart(sum((edge.slopes[i] for i in group), along.lift(0)) - along, along) > TOLERANCE:
+                _refute_edge(edge, group)
+                raise Undecided("the shares of equal inputs do not add up to the slope of moving them together")
 
 
 def _is_between(slope: Exact, a: Exact, b: Exact) -> bool:
@@ -331,62 +323,49 @@ def _is_between(slope: Exact, a: Exact, b: Exact) -> bool:
 def _convention(cell: Cell, slope: Exact, limits: Sequence[Exact]) -> str:
     if cell.same:
         return "equal inputs share by convention"
-    ranges = [limit.range for limit in limits]
-    ends = sorted({float(end.mid()) if end.is_finite() else float(end) for r in ranges for end in r})
-    own = float(slope.range.lo.mid())
-    return f"slope {own:.6g} by convention, {ends[0]:.6g} and {ends[-1]:.6g} beside it"
+    ends = sorted(float(end) for limit in limits for end in limit.range)
+    return f"slope {float(slope.range.lo):.6g} by convention, {ends[0]:.6g} and {ends[-1]:.6g} beside it"
 
 
 def _is_infinite(edge: Piece, other: Piece) -> bool:
     """Does the slope of a neighbour grow beyond any bound towards the edge, a single point?"""
     if len(edge.cell.ends) > 1:
         return False
-    (low, high), start = other.cell.ends[0], edge.cell.ends[0][0]
-    (h,) = variables(Cell(((Fraction(0), Fraction(min(1, high - low, Fraction(1, 2**64)))),)))
-    with contextlib.suppress(*FAILURES):
-        shifted = other.derivative(0).on([h + start if low == start else start - h])
-        return bool(shifted.cancelled().on([Range(arb(0), NEAR)]).mig > STEEP)
-    return False
+    h = Range(arb(0), NEAR)
+    at = exactly(edge.cell.ends[0][0])
+    slope = other.forward.derivative(0).on([at + h if other.cell.ends[0][0] == edge.cell.ends[0][0] else at - h])
+    return not isinstance(slope, Unknown) and bool(slope.mig > STEEP)
 
 
-def _refute_edge(piece: Piece, group: Sequence[int]) -> None:
-    """Raises Refuted if a float of an edge has a slope outside of those on its two sides.
+def _refute_edge(piece: Piece, group: Sequence[int]) -> bool:
+    """Raises Refuted if a float of an edge has a slope outside of those on its two sides. Is there a float?
 
     It is the slope for one input, or that for a group of equal inputs that move together: the sum of theirs.
     """
-    rule = piece.rule
-    for point in itertools.islice(points_of(piece.cell), 4):
+    rule, points = piece.rule, list(itertools.islice(points_of(piece.cell), 4))
+    for point in points:
 
         def along(x: Any, point: tuple[float, ...] = point) -> Any:
             return rule.forward(*(x if i in group else mp.mpf(y) for i, y in enumerate(point)))
 
-        sides, reference = list[Any](), Reference(along)
-        for side in (-1, 1):
-            with contextlib.suppress(Exception):  # not defined on this side, or not for mpmath numbers
-                slope = reference.side((point[group[0]],), 0, side)
-                sides += [slope] if slope is not None else []
+        sides = [slope for side in (-1, 1) if (slope := _side(along, point[group[0]], side)) is not None]
         with contextlib.suppress(ValueError, ArithmeticError, TypeError):
-            shares = rule.backward(1.0, rule.forward(*point), *point)
-            got = math.fsum(shares[i] for i in group)
-            room = 1e-9 * max(map(abs, [*sides, *(shares[i] for i in group)])) + mp.mpf(10) ** -20
+            shares = [rule.backward(1.0, rule.forward(*point), *point)[i] for i in group]
+            got, room = math.fsum(shares), 1e-9 * max(map(abs, [*sides, *shares])) + mp.mpf(10) ** -20
             if sides and all(map(mp.isfinite, sides)) and not min(sides) - room <= got <= max(sides) + room:
                 nearest = min(sides, key=lambda slope: abs(slope - got))
-                what = f"the slope for input {group[0]}"
-                what = "the sum of the slopes of the equal inputs" if group[1:] else what
+                what = (
+                    "the sum of the slopes of the equal inputs" if group[1:] else f"the slope for input {group[0]}"
+                )
                 raise Refuted(rule, point, what, nearest, got, " It is an edge between two branches.")
+    return any(map(inside(rule), points))
 
 
-def _holds_at_points(piece: Piece, i: int) -> bool:
-    """Tests an edge of which nothing is proven. Raises Refuted at a wrong float; False if there is no float."""
-    _refute_edge(piece, [i])
-    return any(map(inside(piece.rule), itertools.islice(points_of(piece.cell), 4)))
-
-
-def _apart(difference: Exact | Unknown, limit: Exact) -> float:
-    """A bound on |difference| / |limit|; 0 if all terms of the difference cancel."""
-    if isinstance(difference, Unknown):
-        return math.inf
-    return 0.0 if difference.is_zero() else _quotient(difference.range, limit.range)
+def _side(f: Callable[[Any], Any], x: float, side: int) -> Any:
+    """The slope on one side; None where f is not defined there, or not for mpmath numbers."""
+    with contextlib.suppress(Exception):
+        return Reference(f).side((x,), 0, side)
+    return None
 
 
 def _touches(open_cell: Cell, edge: Cell) -> bool:

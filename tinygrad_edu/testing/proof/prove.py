@@ -18,7 +18,7 @@ from ..check.points import ends_of, grid_of
 from .boxes import FloatBox, boxes_of, cover, refute_rounding, run
 from .cells import Cell, Clock
 from .certificate import Certificate
-from .formula import STARRED, TOLERANCE, Piece, is_outside, pieces_of
+from .formula import NOT_PROVEN, STARRED, TOLERANCE, Piece, is_outside, pieces_of
 from .ranges import BITS
 
 __tracebackhide__ = True  # pytest shows the user's line, not ours
@@ -88,7 +88,7 @@ def prove_rule(
         boxes = _boxes(rule, pieces, ulps, rests_on, clock) if rule.n_inputs == 1 else []
     left_out = ["second derivatives", *sorted(notes)]
     left_out += [f"{piece.where}, where `check` refuses numbers" for piece in outside]
-    left_out += [f"{piece.where}: {piece.note}" for piece in pieces if piece.tested]
+    left_out += [f"{piece.where}: {piece.note}" for piece in pieces if NOT_PROVEN in piece.note]
     left_out += [] if boxes else ["the rounding of floats"]
     left_out += [] if rule.n_inputs else [f"more than {LENGTHS[-1]} inputs"]
     stated = [*ROUNDING_RESTS_ON, *(f"  {text}" for text in sorted(rests_on))] if boxes else []
