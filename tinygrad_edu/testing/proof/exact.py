@@ -2,7 +2,7 @@
 
 A formula is a sum of terms. A term is a rational number times powers of generators with rational exponents:
 variables, e^m for each product m of generators, sums of which a root, a logarithm or a reciprocal was taken, log,
-erf, asin and atan of formulas, pi, primes and i. Functions are rewritten by exp, log and roots first
+erf, asin and atan of formulas, pi, primes and -1. Functions are rewritten by exp, log and roots first
 (sin x = (e^ix - e^-ix) / 2i), so that 1 - tanh^2, 1 / cosh^2 and 4t / (1 + t)^2 are one formula. A formula is 0 if
 all its terms cancel once its divisors are multiplied out: what is found to be 0 is 0, at every point of the cell.
 """
@@ -16,16 +16,21 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-from flint import arb, fmpz
+from flint import arb, fmpq, fmpq_mpoly_ctx, fmpz
 
 from ...engine import elementary
-from . import sums
 from .cells import Cell, Split, Undecided
 from .facts import FUNCTIONS
 from .ranges import ALL, CHOICES, OwnArithmetic, Range, exactly
-from .sums import IMAGINARY, ONE, Generator, Sum, Term
 
+Generator = tuple[str, Any]
+Term = frozenset[tuple[Generator, Fraction]]  # generators and their exponents
+Sum = dict[Term, Fraction]  # terms, and the numbers before them
+ONE: Term = frozenset()
+MINUS: Generator = ("prime", -1)  # its power 1/2 is i
 ORDER = 8  # so often a quotient that is 0/0 is derived
+LONG = 100_000  # binary digits of a number, products of terms
+FACTORS = 64  # of a power that is multiplied out
 
 
 @dataclass(eq=False)
@@ -33,7 +38,7 @@ class Exact(OwnArithmetic):
     """A formula on one cell. Comparisons are decided for the whole cell, or raise Split."""
 
     cell: Cell
-    terms: dict[frozenset[tuple[tuple[str, Any], Fraction]], Fraction]
+    terms: Sum
 
     # --- Making ---------------------------------------------------------------------------------------------
 
@@ -41,16 +46,12 @@ class Exact(OwnArithmetic):
         return Exact(self.cell, terms)
 
     def number(self, x: Any) -> Exact:
-        value = Fraction(x)
-        return self._make({ONE: value} if value else {})
+        return self._make({ONE: Fraction(x)} if x else {})
 
     def generator(self, kind: str, key: Any = None, exponent: Fraction | int = 1) -> Exact:
         """A generator to a power. Primes keep the part of the exponent below 1."""
-        term, factor = sums.reduced({(kind, key): Fraction(exponent)})
-        return self._make({term: Fraction(factor)})
-
-    def imaginary(self) -> Exact:
-        return self.generator("prime", -1, Fraction(1, 2))
+        term, factor = reduced({(kind, key): Fraction(exponent)})
+        return self._make({term: factor})
 
     def constants(self) -> tuple[Exact, ...]:
         """pi, the square root of 2, log 2 and log 10."""
@@ -75,20 +76,16 @@ class Exact(OwnArithmetic):
         return self - other * self.generator("floor", (self / other).key)
 
     def function(self, name: str) -> Any:
-        if formula := self.row(name).formula:
-            return formula(self)
-        return self.generator(name, self.key)
+        formula = self.row(name).formula
+        return formula(self) if formula else self.generator(name, self.key)
 
     def exp(self) -> Exact:
         """e^x: one factor for each term of x; e^(c log u) is u^c."""
         out = self.lift(1)
         for term, c in self.terms.items():
-            factors = [generator for generator, exponent in term if exponent == 1]
-            if len(factors) == len(term) == 1 and factors[0][0] == "log":
-                kind, key = factors[0][1]
-                out = out * self.generator(kind, key, c)
-            else:
-                out = out * self.generator("e", term, c)
+            ((kind, key), e), *others = term or [(("", None), 0)]
+            is_log = kind == "log" and e == 1 and not others
+            out = out * (self.generator(*key, c) if is_log else self.generator("e", term, c))
         return out
 
     def log(self) -> Exact:
@@ -101,15 +98,15 @@ class Exact(OwnArithmetic):
     def power(self, exponent: Fraction) -> Exact:
         """x to a rational power: of a positive number, if the power is no whole number."""
         out, whole = self.lift(1), exponent.denominator == 1
-        if whole and 0 <= exponent <= sums.FACTORS:
+        if whole and 0 <= exponent <= FACTORS:
             for _ in range(int(exponent)):
                 out = out * self
         elif whole:
             sign = self._away_from_0() if exponent < 0 else None
             if len(self.terms) == 1:
                 ((term, c),) = self.terms.items()
-                inverse, factor = sums.reduced({g: e * exponent for g, e in term})
-                return self._make({inverse: factor * sums.power(c, int(exponent))})
+                inverse, factor = reduced({g: e * exponent for g, e in term})
+                return self._make({inverse: factor * power(c, int(exponent))})
             kind, base = ("sum", sign * self) if sign else ("pole", self)
             out = self.generator(kind, base.key, exponent) * (sign or 1) ** int(exponent)
         elif not self.terms and exponent > 0:
@@ -136,7 +133,7 @@ class Exact(OwnArithmetic):
         """The factors of a positive number, each positive, with their exponents."""
         if self.sign() != 1:
             raise Undecided("a logarithm or a fractional power of a number that is not positive")
-        content, factors = sums.factored(self.terms)
+        content, factors = factored(self.terms)
         for number, side in ((abs(content.numerator), 1), (content.denominator, -1)):
             if number > 10**30:
                 raise Undecided("a root of a long fraction")
@@ -144,20 +141,20 @@ class Exact(OwnArithmetic):
                 yield ("prime", int(prime)), Fraction(times * side)
         for factor, e in factors:
             sign = self._make(factor)._plain_sign()
-            if sign not in (1, -1):
+            if not sign:
                 raise Undecided("the sign of a factor")
             if sign == 1 and len(factor) == 1:
                 (((generator, _),),) = factor
                 yield generator, e
             else:
-                yield ("sum", sums.key_of(sums.add({}, factor, sign))), e
+                yield ("sum", (sign * self._make(factor)).key), e
 
     # --- What is known of it --------------------------------------------------------------------------------
 
     @property
     def key(self) -> Any:
         """The formula as part of a generator."""
-        return sums.key_of(self.terms)
+        return frozenset(self.terms.items())
 
     def constant(self) -> Fraction | None:
         """The rational number that it is, if it is one."""
@@ -165,12 +162,12 @@ class Exact(OwnArithmetic):
 
     def cancelled(self) -> Exact:
         """The same formula over one divisor, so that terms cancel: its ranges are narrower."""
-        divisors, rest = sums.cleared(self.terms)
-        return self._make(sums.multiply({divisors: Fraction(1)}, rest))
+        divisors, rest = cleared(self.terms)
+        return self._make(multiply({divisors: Fraction(1)}, rest))
 
     def is_zero(self) -> bool:
         """Is it 0 all over the cell? True is proven; False may be a failure to see it."""
-        return not sums.cleared(self.terms)[1]
+        return not cleared(self.terms)[1]
 
     def signs(self, other: Exact) -> set[int]:
         return {(self - other).sign()}
@@ -181,7 +178,7 @@ class Exact(OwnArithmetic):
             return found
         if self.has_no_range:
             raise Undecided("the sign of a wave or a jump")
-        content, factors = sums.factored(self.terms)
+        content, factors = factored(self.terms)
         out = (content > 0) - (content < 0)
         for factor, e in factors:
             if e.denominator == 1:  # other powers have a positive base; an even power may be 0
@@ -191,66 +188,46 @@ class Exact(OwnArithmetic):
         return out
 
     def _plain_sign(self) -> int | None:
-        """The sign of a formula as it stands; None if its factors may tell more."""
-        if (value := self.constant()) is not None:
-            return (value > 0) - (value < 0)
-        if linear := self.linear():
-            return self._sign_of_linear(*linear)
+        """The sign of a formula as it stands; None if its factors may tell more. A linear one splits the cell."""
+        slopes = {g[1]: c for term, c in self.terms.items() for g, e in term if [*term] == [(("x", g[1]), 1)]}
+        constant, cell = self.terms.get(ONE, Fraction(0)), self.cell
+        is_linear = len(slopes) + (ONE in self.terms) == len(self.terms)
+        if is_linear and not slopes:
+            return (constant > 0) - (constant < 0)
+        if is_linear and len(slopes) == 1:
+            ((i, a),) = slopes.items()
+            root, (low, high) = -constant / a, cell.ends[i]
+            if low < root < high:
+                raise Split(cell.split(i, root))
+            return 1 if (root <= low) == (a > 0) else -1
+        if is_linear and len(slopes) == 2 and sum(slopes.values()) == constant == 0:
+            i, j = sorted(slopes, key=lambda i: -slopes[i])
+            if not {(i, j), (j, i)} & cell.above:
+                raise Split(cell.ordered(i, j))
+            return 1 if (i, j) in cell.above else -1
         signs = {self._sign_of_term(term, c) for term, c in self.terms.items()}
         return signs.pop() if len(signs) == 1 and None not in signs else self.range.side
 
     def _sign_of_term(self, term: Term, c: Fraction) -> int | None:
         """The sign of a product of positive generators, and of inputs that are not 0."""
         out = 1 if c > 0 else -1
-        for generator, e in term:
-            kind, key = generator
-            low, high = self.cell.ends[key] if kind == "x" else (-math.inf, math.inf)
-            if not _is_positive(generator):
+        for (kind, key), e in term:
+            if kind not in ("prime", "sum", "pi", "erfc", "e") or mentions(MINUS, (kind, key)):
+                low, high = self.cell.ends[key] if kind == "x" else (-math.inf, math.inf)
                 if low < 0 < high:
                     return None
                 out *= 1 if low >= 0 or e % 2 == 0 else -1
         return out
 
-    def _sign_of_linear(self, slopes: dict[int, Fraction], constant: Fraction) -> int | None:
-        if len(slopes) == 2 and constant == 0:
-            (i, a), (j, b) = slopes.items()
-            if a == -b:
-                known = ((i, j) in self.cell.above) - ((j, i) in self.cell.above)
-                if known:
-                    return known if a > 0 else -known
-                raise Split(self.cell.ordered(i, j))
-        if len(slopes) == 1:
-            ((i, a),) = slopes.items()
-            root, (low, high) = -constant / a, self.cell.ends[i]
-            if low < root < high:
-                raise Split(self.cell.split(i, root))
-            return 1 if (root <= low) == (a > 0) else -1
-        found = exactly(constant)
-        for i, a in slopes.items():
-            found = found + exactly(a) * variable_range(self.cell, i)
-        return found.side
-
-    def linear(self) -> tuple[dict[int, Fraction], Fraction] | None:
-        """(slopes, constant) if it is a linear function of the variables."""
-        slopes, constant = {}, Fraction(0)
-        for term, c in self.terms.items():
-            if term == ONE:
-                constant = c
-                continue
-            ((kind, i), e), *more = term
-            if more or kind != "x" or e != 1:
-                return None
-            slopes[i] = c
-        return slopes, constant
-
     @cached_property
     def has_no_range(self) -> bool:
-        return any(sums.mentions(part, self.key) for part in ("floor", IMAGINARY))
+        """Is it made of complex numbers or jumps?"""
+        return any(mentions(part, self.key) for part in ("floor", MINUS))
 
     @property
     def range(self) -> Range:
         """A range that has all its values on the cell."""
-        return self.on([variable_range(self.cell, i) for i in range(len(self.cell.ends))])  # type: ignore[no-any-return]  # as its inputs
+        return self.on([Range(exactly(low).lo, exactly(high).hi) for low, high in self.cell.ends])  # type: ignore[no-any-return]  # as its inputs
 
     def on(self, inputs: Sequence[Any]) -> Any:
         """The formula computed on other inputs: ranges, or formulas on another cell."""
@@ -262,12 +239,10 @@ class Exact(OwnArithmetic):
         Numerator and denominator are derived until the denominator is not 0. Raises Undecided, or what the
         formula raises, if there is no finite limit, or none is found.
         """
-        if sums.mentions("floor", self.key):
+        if mentions("floor", self.key):
             raise Undecided("a jump")
-        divisor = frozenset((generator, -e) for generator, e in sums.common(self.terms) if e < 0)
-        above, below = (
-            self._make(sums.multiply({divisor: Fraction(1)}, s)) for s in (self.terms, {ONE: Fraction(1)})
-        )
+        below = self._make({frozenset((g, -e) for g, e in common(self.terms) if e < 0): Fraction(1)})
+        above = self._make(multiply(below.terms, self.terms))
         for _ in range(ORDER):
             a, b = above.on(edge), below.on(edge)
             if not b.is_zero():
@@ -287,34 +262,30 @@ class Exact(OwnArithmetic):
             for generator, e in term:
                 inner = self._slope_of(generator, i)
                 if inner.terms:
-                    rest, factor = sums.times(term, frozenset([(generator, Fraction(-1))]))
+                    rest, factor = times(term, frozenset([(generator, Fraction(-1))]))
                     out = out + self._make({rest: factor * c * e}) * inner
         return self.lift(out)
 
     def _slope_of(self, generator: Generator, i: int) -> Exact:
         """The derivative of a generator: for e^m, m' e^m."""
         kind, key = generator
-        if kind == "x":
-            return self.lift(int(key == i))
-        if kind in ("pi", "prime", "floor"):
-            return self.lift(0)
-        if kind in ("sum", "pole"):
-            return self._make(dict(key)).derivative(i)
+        if kind in ("x", "pi", "prime", "floor"):
+            return self.lift(int(kind == "x" and key == i))
         if kind == "e":
             return self.lift(self._make({key: Fraction(1)}).derivative(i) * self.generator("e", key))
         if kind == "log":
-            return self.lift(self._slope_of(key, i) * self.generator(key[0], key[1], -1))
+            return self.lift(self._slope_of(key, i) * self.generator(*key, -1))
         u = self._make(dict(key))
         inner = u.derivative(i)
-        return self.lift(inner * FUNCTIONS[kind].slope(u)) if inner.terms else inner
+        return self.lift(inner * FUNCTIONS[kind].slope(u)) if inner.terms and kind in FUNCTIONS else inner
 
 
 Exact.operations = CHOICES | {
     "abs": lambda a: a.sign() * a,
-    "add": lambda a, b: a._make(sums.add(a.terms, b.terms)),
-    "sub": lambda a, b: a._make(sums.add(a.terms, b.terms, -1)),
-    "neg": lambda a: a._make(sums.add({}, a.terms, -1)),
-    "mul": lambda a, b: a._make(sums.multiply(a.terms, b.terms)),
+    "add": lambda a, b: a._make(add(a.terms, b.terms)),
+    "sub": lambda a, b: a._make(add(a.terms, b.terms, -1)),
+    "neg": lambda a: a._make(add({}, a.terms, -1)),
+    "mul": lambda a, b: a._make(multiply(a.terms, b.terms)),
     "div": lambda a, b: a * b.power(Fraction(-1)),
     "pow": Exact.pow,
     "mod": Exact.mod,
@@ -322,10 +293,6 @@ Exact.operations = CHOICES | {
     "log": Exact.log,
     "sqrt": lambda a: a.power(Fraction(1, 2)),
 }
-
-
-def _is_positive(generator: Generator) -> bool:
-    return generator[0] in ("prime", "sum", "pi", "erfc", "e") and not sums.mentions(IMAGINARY, generator)
 
 
 def variables(cell: Cell) -> list[Exact]:
@@ -337,10 +304,117 @@ def variables(cell: Cell) -> list[Exact]:
     ]
 
 
-def variable_range(cell: Cell, i: int) -> Range:
-    low, high = cell.ends[i]
-    ends = [exactly(end) if isinstance(end, Fraction | int) else exactly(arb(end)) for end in (low, high)]
-    return Range(ends[0].lo, ends[1].hi)
+# --- Sums and terms -------------------------------------------------------------------------------------------
+
+
+def times(a: Term, b: Term) -> tuple[Term, Fraction]:
+    """The product of two terms, and the number that whole powers of primes leave."""
+    powers = dict(a)
+    for generator, exponent in b:
+        powers[generator] = powers.get(generator, Fraction(0)) + exponent
+    return reduced(powers)
+
+
+def reduced(powers: dict[Generator, Fraction]) -> tuple[Term, Fraction]:
+    """The term, and a number: primes, and -1, have an exponent from 0 on and below 1."""
+    factor = Fraction(1)
+    for generator, exponent in powers.items():
+        if generator[0] == "prime" and (whole := math.floor(exponent)):
+            factor *= power(Fraction(generator[1]), whole)
+            powers[generator] -= whole
+    return frozenset((g, e) for g, e in powers.items() if e), factor
+
+
+def power(x: Fraction, n: int) -> Fraction:
+    """x^n. Raises Undecided if it has more than LONG binary digits."""
+    if abs(n) * max(x.numerator.bit_length(), x.denominator.bit_length()) > LONG and abs(x) != 1:
+        raise Undecided("a power with too many digits")
+    return x**n
+
+
+def add(a: Sum, b: Sum, factor: Fraction | int = 1) -> Sum:
+    """The sum a + factor * b."""
+    out = dict(a)
+    for term, coefficient in b.items():
+        out[term] = out.get(term, Fraction(0)) + factor * coefficient
+    return {term: c for term, c in out.items() if c}
+
+
+def multiply(a: Sum, b: Sum) -> Sum:
+    """The product of two sums. Raises Undecided if it is too long."""
+    if len(a) * len(b) > LONG:
+        raise Undecided("the formula is too long")
+    out: Sum = {}
+    for s, c in a.items():
+        for t, d in b.items():
+            term, factor = times(s, t)
+            out[term] = out.get(term, Fraction(0)) + factor * c * d
+    return {term: c for term, c in out.items() if c}
+
+
+def common(s: Sum) -> Term:
+    """The largest term that divides all terms of a sum."""
+    exponents = [dict(term) for term in s]
+    shared = {g for term in exponents for g in term}
+    return frozenset((g, e) for g in shared if (e := min(term.get(g, Fraction(0)) for term in exponents)))
+
+
+def mentions(part: Any, key: Any) -> bool:
+    """Is a generator, or a kind of them, part of a key?"""
+    return bool(key == part) or (
+        isinstance(key, tuple | frozenset) and any(mentions(part, inner) for inner in key)
+    )
+
+
+def cleared(s: Sum) -> tuple[Term, Sum]:
+    """A sum as whole powers of irreducible sums, times a rest in which these have powers below 1."""
+    for generator in sorted({g for term in s for g, _ in term if g[0] in ("sum", "pole")}, key=repr):
+        whole = [math.floor(dict(term).get(generator, 0)) for term in s]
+        if any(whole):
+            low, out = min(whole), dict[Term, Fraction]()
+            if max(whole) - low > FACTORS:
+                raise Undecided("the formula is too long")
+            for (term, c), n in zip(s.items(), whole, strict=True):
+                part = multiply({term: c}, {frozenset([(generator, Fraction(-n))] if n else []): Fraction(1)})
+                for _ in range(n - low):
+                    part = multiply(part, dict(generator[1]))
+                out = add(out, part)
+            poles, rest = cleared(out)
+            return times(poles, frozenset([(generator, Fraction(low))]))[0], rest
+    return ONE, s
+
+
+def factored(s: Sum) -> tuple[Fraction, list[tuple[Sum, Fraction]]]:
+    """A number, and generators and irreducible polynomials with their exponents: the sum is their product."""
+    powers, rest = cleared(s)
+    shared = common(rest)
+    rest = multiply({frozenset((g, -e) for g, e in shared): Fraction(1)}, rest)
+    powers, content = times(powers, shared)
+    parts: list[tuple[Sum, Fraction]] = [({frozenset([(g, Fraction(1))]): Fraction(1)}, e) for g, e in powers]
+    generators = sorted({g for term in rest for g, _ in term}, key=repr)
+    steps = [_step([e for term in rest for h, e in term if h == g]) for g in generators]
+    rows = {
+        tuple(int(dict(t).get(g, 0) / n) for g, n in zip(generators, steps, strict=True)): c
+        for t, c in rest.items()
+    }
+    degrees = [max(column) for column in zip(*rows, strict=True)]
+    if math.prod(n + 1 for n in degrees) > 20_000 or len(rows) > 300:  # it may take forever
+        return content, [*parts, (rest, Fraction(1))]
+    context = fmpq_mpoly_ctx.get(tuple(f"g{n}" for n in range(len(generators))), "lex")
+    unit, factors = context.from_dict({row: fmpq(c.numerator, c.denominator) for row, c in rows.items()}).factor()
+    for factor, e in factors:
+        part: Sum = {}
+        for row, c in factor.to_dict().items():
+            term = frozenset((g, int(n) * step) for g, n, step in zip(generators, row, steps, strict=True) if n)
+            part[term] = Fraction(int(c.p), int(c.q))
+        parts.append((part, Fraction(int(e))))
+    return content * Fraction(int(unit.p), int(unit.q)), parts
+
+
+def _step(numbers: list[Fraction]) -> Fraction:
+    """A fraction of which all numbers are whole multiples: 1 / n, or the largest if the multiples are many."""
+    least = Fraction(1, math.lcm(*(x.denominator for x in numbers)))
+    return least if max(numbers) <= 60 * least else least * math.gcd(*(x.numerator for x in numbers))
 
 
 # --- Sums on other numbers ------------------------------------------------------------------------------------
@@ -365,10 +439,12 @@ class Values(dict[tuple[Generator, Fraction], Any]):
             product = zero.lift(c)
             for generator, power in term:
                 if generator[0] == "e":
-                    exponent = sums.add(exponent, {generator[1]: power})
+                    exponent = add(exponent, {generator[1]: power})
                 else:
                     product = product * self[generator, power]
-            out = out + (product * self[("exp", sums.key_of(exponent)), Fraction(1)] if exponent else product)
+            out = out + (
+                product * self[("exp", frozenset(exponent.items())), Fraction(1)] if exponent else product
+            )
         return out
 
     def __missing__(self, powered: tuple[Generator, Fraction]) -> Any:

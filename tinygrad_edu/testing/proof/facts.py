@@ -6,6 +6,7 @@ calls that library. A certificate prints the bounds that it rests on.
 """
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 from flint import arb
@@ -60,12 +61,12 @@ def _bell(x):
 
 
 def _sin(x):
-    i = x.imaginary()
+    i = x.generator("prime", -1, Fraction(1, 2))
     return i * (e.exp(-(i * x)) - e.exp(i * x)) / 2
 
 
 def _cos(x):
-    i = x.imaginary()
+    i = x.generator("prime", -1, Fraction(1, 2))
     return (e.exp(i * x) + e.exp(-(i * x))) / 2
 
 
