@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context
 from typing import Any, ClassVar
 
 from ...engine.rule import Rule
@@ -11,6 +12,8 @@ from ...viz.rich import Report
 from ...viz.words import columns
 from .boxes import LOST, FloatBox, between
 from .formula import MEANING, Piece
+
+UP = Context(prec=3, rounding=ROUND_CEILING)
 
 
 @dataclass
@@ -70,19 +73,16 @@ class Certificate(Report):
 
     def _runs(self, is_good: Callable[[FloatBox], bool]) -> list[tuple[bool, list[FloatBox]]]:
         """Neighbouring boxes that are all good, or all not."""
-        runs, end = list[tuple[bool, list[FloatBox]]](), math.nan
+        runs = list[tuple[bool, list[FloatBox]]]()
         for box in self.rounding:
-            if not (runs and runs[-1][0] == is_good(box) and box.low <= math.nextafter(end, math.inf)):
+            good, (*_, last) = runs[-1] if runs else (None, [box])
+            if good != is_good(box) or box.low > math.nextafter(last.high, math.inf):
                 runs.append((is_good(box), []))
             runs[-1][1].append(box)
-            end = box.high
         return runs
 
     def at(self, x: float) -> tuple[float, float]:
-        """The bounds for one float: of the value and of the slope, in ulps as `FloatBox` counts them.
-
-        Raises ValueError if x is in no box.
-        """
+        """The bounds of value and slope for one float, as `FloatBox` counts. Raises ValueError for others."""
         for box in self.rounding:
             if box.low <= x <= box.high:
                 return box.bounds
@@ -95,9 +95,7 @@ class Certificate(Report):
             head += f", value within {worst[0]:.3g} ulps and slope within {worst[1]:.3g}"
         rows = [["where", "formula", *(["value, ulps", "slope, ulps"] if self.rounding else [])]]
         for piece in self.formula:
-            text = MEANING[piece.status]
-            text += f" by {piece.bound:.2g} of it" * (piece.status == "bounded")
-            text += f": {piece.note}" * bool(piece.note)
+            text = MEANING[piece.status].format(piece.bound) + f": {piece.note}" * bool(piece.note)
             rows.append([piece.where, text, *(self._ulps_in(piece) if self.rounding else [])])
         lines = [head, *(f"  {line}" for line in columns(rows))]
         lines += ["  undecided", *(f"    {text}" for text in undecided)] if undecided else []
@@ -118,10 +116,10 @@ class Certificate(Report):
         return _worst(self.rounding) if self.rounding else None
 
     def _ulps_in(self, piece: Piece) -> list[str]:
-        if not (boxes := [box for box in self.rounding if box.piece is piece]):
-            return ["", ""]
-        stars = (any(stars) for stars in zip(*(box.stars for box in boxes), strict=True))
-        return [_up(x) + "*" * (star and x < math.inf) for x, star in zip(_worst(boxes), stars, strict=True)]
+        boxes = [box for box in self.rounding if box.piece is piece]
+        stars = [any(box.stars[k] for box in boxes) for k in (0, 1)]
+        bounds = zip(_worst(boxes) if boxes else (), stars, strict=False)
+        return [_up(x) + "*" * (star and x < math.inf) for x, star in bounds] or ["", ""]
 
 
 def _worst(boxes: list[FloatBox]) -> tuple[float, float]:
@@ -138,7 +136,4 @@ def _reason(boxes: list[FloatBox]) -> str:
 
 def _up(x: float) -> str:
     """A bound with three digits, rounded up."""
-    if not math.isfinite(x) or x == 0:
-        return f"{x:g}"
-    scale = 10.0 ** (2 - math.floor(math.log10(x)))
-    return f"{math.ceil(x * scale * (1 - 1e-15)) / scale:.3g}"
+    return f"{float(UP.create_decimal(x * (1 - 1e-15))):.3g}"

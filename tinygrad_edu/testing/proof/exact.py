@@ -61,7 +61,8 @@ class Exact(OwnArithmetic):
     # --- Arithmetic -----------------------------------------------------------------------------------------
 
     def _apply(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
-        self.cell.clock.check()
+        if self.cell.clock.is_over:
+            raise Undecided(self.cell.clock.message)
         return super()._apply(name, *inputs, exponent=exponent)
 
     def pow(self, exponent: Exact) -> Exact:

@@ -18,16 +18,16 @@ from .ranges import FAR, OwnArithmetic, Range, monotone, wave
 class Function(NamedTuple):
     """An elementary function.
 
-    `ulps` bounds the error of its float, in units in the last place of the exact value. `range` maps a range to
-    the range of the values. `slope` is its derivative, written with operators and `elementary`, as in a rule.
-    `formula` is its definition by simpler functions, None if there is none. `saturates`: at an infinite
+    `ulps` bounds the error of its float, in units in the last place of the exact value. `slope` is its derivative,
+    written with operators and `elementary`, as in a rule. `range` maps a range to the range of the values, and
+    `formula` is its definition by simpler functions: at least one of them is known. `saturates`: at an infinite
     float it has its limit. `concave`: it is 0 at 0, and concave and increasing above, so that it does not magnify
     relative errors there.
     """
 
     ulps: float
-    range: Callable[[Range], Range]
     slope: Callable[[Any], Any]
+    range: Callable[[Range], Range] | None = None
     formula: Callable[[Any], Any] | None = None
     saturates: bool = False
     concave: bool = False
@@ -36,81 +36,69 @@ class Function(NamedTuple):
 # The rows are formulas on any kind of number, as those of engine/rules.py, which have no types either.
 
 
-def _exp2(x):
-    return e.exp(x * e.constants(x)[2])
-
-
-def _log2(x):
-    return e.log(x) / e.constants(x)[2]
-
-
-def _log10(x):
-    return e.log(x) / e.constants(x)[3]
-
-
-def _sinh(x):
-    return (e.exp(x) - e.exp(-x)) / 2
-
-
-def _cosh(x):
-    return (e.exp(x) + e.exp(-x)) / 2
+def _log_2(x):
+    return e.constants(x)[2]
 
 
 def _bell(x):
     return 2 * e.exp(-(x * x)) / e.sqrt(e.constants(x)[0])
 
 
-def _sin(x):
-    i = x.generator("prime", -1, Fraction(1, 2))
-    return i * (e.exp(-(i * x)) - e.exp(i * x)) / 2
+def _turned(x):
+    return e.exp(x.generator("prime", -1, Fraction(1, 2)) * x)  # e^ix
 
 
-def _cos(x):
-    i = x.generator("prime", -1, Fraction(1, 2))
-    return (e.exp(i * x) + e.exp(-(i * x))) / 2
+def _log_range(f, pole):
+    return monotone(lambda x: arb("-inf") if x == pole else f(x))
 
 
-_sinh_range, _cosh_range = (monotone(f, "-inf", "inf", FAR) for f in (arb.sinh, arb.cosh))
-_log_range = monotone(lambda x: arb("-inf") if x == 0 else x.log())
-_log1p_range = monotone(lambda x: arb("-inf") if x == -1 else x.log1p())
-
+_COSH = monotone(arb.cosh, "-inf", "inf", FAR)
 FUNCTIONS: dict[str, Function] = {
-    "exp": Function(1, monotone(arb.exp, 0, "inf", FAR), lambda x: e.exp(x), saturates=True),
-    "exp2": Function(1, _exp2, lambda x: e.exp2(x) * e.constants(x)[2], _exp2, saturates=True),
+    "exp": Function(1, lambda x: e.exp(x), monotone(arb.exp, 0, "inf", FAR), saturates=True),
+    "exp2": Function(1, lambda x: e.exp2(x) * _log_2(x), formula=lambda x: e.exp(x * _log_2(x)), saturates=True),
     "expm1": Function(
-        1, monotone(arb.expm1, -1, "inf", FAR), lambda x: e.exp(x), lambda x: e.exp(x) - 1, saturates=True
+        1, lambda x: e.exp(x), monotone(arb.expm1, -1, "inf", FAR), lambda x: e.exp(x) - 1, saturates=True
     ),
-    "log": Function(1, _log_range, lambda x: 1 / x),
-    "log2": Function(2, _log2, lambda x: 1 / (x * e.constants(x)[2]), _log2),
-    "log10": Function(2, _log10, lambda x: 1 / (x * e.constants(x)[3]), _log10),
-    "log1p": Function(1, _log1p_range, lambda x: 1 / (1 + x), lambda x: e.log(1 + x), concave=True),
-    "sqrt": Function(0.5, monotone(arb.sqrt), lambda x: 1 / (2 * e.sqrt(x))),
-    "sin": Function(1, wave(arb.sin), lambda x: e.cos(x), _sin),
-    "cos": Function(1, wave(arb.cos), lambda x: -e.sin(x), _cos),
-    "tan": Function(
-        1, lambda x: e.sin(x) / e.cos(x), lambda x: 1 / (e.cos(x) * e.cos(x)), lambda x: e.sin(x) / e.cos(x)
+    "log": Function(1, lambda x: 1 / x, _log_range(arb.log, 0)),
+    "log2": Function(2, lambda x: 1 / (x * _log_2(x)), formula=lambda x: e.log(x) / _log_2(x)),
+    "log10": Function(2, lambda x: 1 / (x * e.constants(x)[3]), formula=lambda x: e.log(x) / e.constants(x)[3]),
+    "log1p": Function(1, lambda x: 1 / (1 + x), _log_range(arb.log1p, -1), lambda x: e.log(1 + x), concave=True),
+    "sqrt": Function(0.5, lambda x: 1 / (2 * e.sqrt(x)), monotone(arb.sqrt)),
+    "sin": Function(
+        1,
+        lambda x: e.cos(x),
+        wave(arb.sin),
+        lambda x: (_turned(-x) - _turned(x)) / 2 * x.generator("prime", -1, Fraction(1, 2)),
     ),
-    "asin": Function(1, monotone(arb.asin), lambda x: 1 / e.sqrt(1 - x * x)),
+    "cos": Function(1, lambda x: -e.sin(x), wave(arb.cos), lambda x: (_turned(x) + _turned(-x)) / 2),
+    "tan": Function(1, lambda x: 1 / (e.cos(x) * e.cos(x)), formula=lambda x: e.sin(x) / e.cos(x)),
+    "asin": Function(1, lambda x: 1 / e.sqrt(1 - x * x), monotone(arb.asin)),
     "acos": Function(
-        1, monotone(arb.acos), lambda x: -1 / e.sqrt(1 - x * x), lambda x: e.constants(x)[0] / 2 - e.asin(x)
+        1, lambda x: -1 / e.sqrt(1 - x * x), monotone(arb.acos), lambda x: e.constants(x)[0] / 2 - e.asin(x)
     ),
-    "atan": Function(1, monotone(arb.atan), lambda x: 1 / (1 + x * x), saturates=True, concave=True),
-    "sinh": Function(2, _sinh_range, lambda x: e.cosh(x), _sinh, saturates=True),
-    "cosh": Function(2, lambda x: _cosh_range(abs(x)), lambda x: e.sinh(x), _cosh, saturates=True),
+    "atan": Function(1, lambda x: 1 / (1 + x * x), monotone(arb.atan), saturates=True, concave=True),
+    "sinh": Function(
+        2,
+        lambda x: e.cosh(x),
+        monotone(arb.sinh, "-inf", "inf", FAR),
+        lambda x: (e.exp(x) - e.exp(-x)) / 2,
+        saturates=True,
+    ),
+    "cosh": Function(
+        2, lambda x: e.sinh(x), lambda x: _COSH(abs(x)), lambda x: (e.exp(x) + e.exp(-x)) / 2, saturates=True
+    ),
     "tanh": Function(
         2,
-        monotone(arb.tanh),
         lambda x: 1 / e.cosh(x) ** 2,
-        lambda x: _sinh(x) / _cosh(x),
+        monotone(arb.tanh),
+        lambda x: e.sinh(x) / e.cosh(x),
         saturates=True,
         concave=True,
     ),
-    "asinh": Function(2, monotone(arb.asinh), lambda x: 1 / e.sqrt(1 + x * x), concave=True),
-    "acosh": Function(2, monotone(arb.acosh), lambda x: 1 / e.sqrt(x * x - 1)),
-    "atanh": Function(2, monotone(arb.atanh), lambda x: 1 / (1 - x * x)),
-    "erf": Function(1, monotone(arb.erf, -1, 1), _bell, saturates=True, concave=True),
-    "erfc": Function(5, monotone(arb.erfc, 2, 0), lambda x: -_bell(x), saturates=True),
+    "asinh": Function(2, lambda x: 1 / e.sqrt(1 + x * x), monotone(arb.asinh), concave=True),
+    "acosh": Function(2, lambda x: 1 / e.sqrt(x * x - 1), monotone(arb.acosh)),
+    "atanh": Function(2, lambda x: 1 / (1 - x * x), monotone(arb.atanh)),
+    "erf": Function(1, _bell, monotone(arb.erf, -1, 1), saturates=True, concave=True),
+    "erfc": Function(5, lambda x: -_bell(x), monotone(arb.erfc, 2, 0), saturates=True),
 }
-
-
 OwnArithmetic.functions.update(FUNCTIONS)

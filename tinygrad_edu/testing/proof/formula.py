@@ -31,7 +31,7 @@ STEEP = 1e12
 UPSTREAMS = (2.0, -1.0, 0.5, 1e3, -3e-5, 0.0, 1e9, 1e-12)
 MEANING = {  # what is known of a piece, from the best to the worst
     "identity": "slope = derivative, exactly",
-    "bounded": "|slope - derivative| is bounded",
+    "bounded": "|slope - derivative| is bounded by {:.2g} of it",
     "kink": "kink",
     "end": "no finite derivative",
     "undecided": "undecided",

@@ -33,6 +33,10 @@ ROUNDING_RESTS_ON = [
     "rounding: IEEE 754 doubles, to nearest, upstream 1; "
     "the C library's functions within these bounds (GNU C library manual):",
 ]
+LIBRARY = (
+    "assumed, and not stated: {} computes as written, and its functions are within these bounds, "
+    "which was tested at hard points"
+)
 
 
 def prove_rule(
@@ -47,15 +51,14 @@ def prove_rule(
     """Certify that a rule's slope is the derivative of its forward function, and how near floats come to both.
 
     Formula: the domain is cut into pieces on which the rule takes one branch. On each, slope and derivative are
-    compared as formulas over the real numbers: if all terms cancel, they are equal at every point, infinite ends
-    included; else their difference is bounded over boxes. Upstream is one of the variables: each share must be
-    upstream times the slope. At branch points, closed ends and where inputs are equal, the slope must be the
-    derivative if there is one, else lie between the slopes beside it. Reductions are examined for 1 to 4 inputs.
+    compared as formulas over the real numbers: if all terms cancel, they are equal at every point; else their
+    difference is bounded over boxes. Each share must be upstream times the slope. At branch points, closed ends
+    and where inputs are equal, the slope must be the derivative if there is one, else lie between the slopes
+    beside it. Reductions are examined for 1 to 4 inputs.
 
-    Rounding, for a rule of one input: a bound in ulps, units in the last place, over every float of the domain. It
-    follows from half an ulp for each operation and the bounds that the C library states for its functions; the
-    certificate prints them. Subnormal results are counted in units of the least float. Where a number is so near
-    0, or so steep, that rounding the input alone does more, it is counted in ulps of |x f'(x)|, and marked by *.
+    Rounding, for a rule of one input: a bound in ulps, units in the last place, over every float of the domain, by
+    half an ulp for each operation and the bounds that the C library states for its functions. Where a number is so
+    near 0, or so steep, that rounding the input alone does more, it is in ulps of |x f'(x)|, and marked by *.
 
     `domain` is an `Interval` or a pair (low, high), or one for each input; else all the rule declares. With
     `ulps`, every float must be within this bound. After `budget` seconds, what is certified so far stands, and the
@@ -86,17 +89,15 @@ def prove_rule(
         outside = [piece for piece in found if is_outside(piece)]
         pieces = [piece for piece in found if piece not in outside]
         boxes = _boxes(rule, pieces, ulps, rests_on, clock) if rule.n_inputs == 1 else []
-    left_out = ["second derivatives", *sorted(notes)]
-    left_out += [f"{piece.where}, where `check` refuses numbers" for piece in outside]
-    left_out += [f"{piece.where}: {piece.note}" for piece in pieces if NOT_PROVEN in piece.note]
-    left_out += [] if boxes else ["the rounding of floats"]
-    left_out += [] if rule.n_inputs else [f"more than {LENGTHS[-1]} inputs"]
-    stated = [*ROUNDING_RESTS_ON, *(f"  {text}" for text in sorted(rests_on))] if boxes else []
-    if boxes and library:
-        stated.append(
-            f"  assumed, and not stated: {library} computes as written, and its functions are within these bounds,"
-            " which was tested at hard points"
-        )
+    left_out = [
+        *("second derivatives", *sorted(notes)),
+        *(f"{piece.where}, where `check` refuses numbers" for piece in outside),
+        *(f"{piece.where}: {piece.note}" for piece in pieces if NOT_PROVEN in piece.note),
+        *["the rounding of floats"] * (not boxes),
+        *[f"more than {LENGTHS[-1]} inputs"] * (not rule.n_inputs),
+    ]
+    assumed = [*sorted(rests_on), *[LIBRARY.format(library)] * bool(library)]
+    stated = [*ROUNDING_RESTS_ON, *(f"  {text}" for text in assumed)] if boxes else []
     certificate = Certificate(rule, pieces, boxes, [FORMULA_RESTS_ON, *stated], left_out, ulps)
     if strict and not certificate:
         raise AssertionError(f"{rule.name} is not certified, and not refuted.\n{certificate!r}")
@@ -140,25 +141,24 @@ def _boxes(
             piece.bound = max((box.apart for box in own), default=math.inf)
             piece.status = "undecided" if bad or not own else "bounded"
             piece.note = f"not decided from {bad[0].low:.6g} to {bad[0].high:.6g}" if bad else ""
-    boxes = _tested(boxes, getattr(rule, "library", ""), clock)
+    if library := getattr(rule, "library", ""):
+        points = grid_of(rule)
+        boxes = [_tested(box, [x for (x,) in points if box.low <= x <= box.high], library, clock) for box in boxes]
     for box in sorted(boxes):
         refute_rounding(box, ulps or math.inf)
     return boxes
 
 
-def _tested(boxes: list[FloatBox], library: str, clock: Clock) -> list[FloatBox]:
-    """The boxes, without their bounds where the library that computes the rule breaks them at a hard point.
-
-    A box with hard points for which there was no time has none either.
-    """
-    broken: dict[FloatBox, str] = {}
-    for (x,) in grid_of(boxes[0].piece.rule) if boxes and library else []:
-        for box in (box for box in boxes if box.low <= x <= box.high):
-            if clock.is_over:
-                broken.setdefault(box, clock.message)
-                continue
-            for what, error, most in zip(("value", "slope"), run(box.piece, x).bounds, box.bounds, strict=True):
-                if error > most:
-                    off = f"at {x!r} the {what} is {error:.3g} ulps off"
-                    broken[box] = f"{library}'s functions are worse than assumed: {off}"
-    return [replace(b, value=math.inf, slope=math.inf, reason=broken[b]) if b in broken else b for b in boxes]
+def _tested(box: FloatBox, points: Sequence[float], library: str, clock: Clock) -> FloatBox:
+    """The box, without bounds if the library that computes the rule breaks them at a hard point, or time is up."""
+    for x in points:
+        reason = clock.message if clock.is_over else ""
+        errors = box.bounds if reason else run(box.piece, x).bounds
+        for what, error, most in zip(("value", "slope"), errors, box.bounds, strict=True):
+            if error > most:
+                reason = (
+                    f"{library}'s functions are worse than assumed: at {x!r} the {what} is {error:.3g} ulps off"
+                )
+        if reason:
+            return replace(box, value=math.inf, slope=math.inf, reason=reason)
+    return box

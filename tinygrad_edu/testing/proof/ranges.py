@@ -163,7 +163,8 @@ class Range(OwnArithmetic):
         return Range(lower(self.mig ** int(e)), found.hi) if e and e % 2 == 0 and 0 in self else found
 
     def function(self, name: str) -> "Range":
-        found: Range = self.row(name).range(self)
+        row = self.row(name)
+        found: Range = (row.range or row.formula)(self)
         return found
 
     def signs(self, other: Any) -> set[int]:
