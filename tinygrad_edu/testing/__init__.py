@@ -27,9 +27,8 @@ _NAMES = {
     ".check.rule_check": "RuleReport check_rule rules_of",
     ".check.strategies": "networks programs values",
     ".grade.diagnosis": "Diagnosis diagnose",
-    ".proof.certificate": "Certificate",
     ".proof.formula": "Refuted",
-    ".proof.prove": "prove_rule",
+    ".proof.prove": "Certificate prove_rule",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 

@@ -25,8 +25,8 @@ from .check.strategies import programs as programs
 from .check.strategies import values as values
 from .grade.diagnosis import Diagnosis as Diagnosis
 from .grade.diagnosis import diagnose as diagnose
-from .proof.certificate import Certificate as Certificate
 from .proof.formula import Refuted as Refuted
+from .proof.prove import Certificate as Certificate
 from .proof.prove import prove_rule as prove_rule
 
 __all__ = [

@@ -4,7 +4,8 @@ import contextlib
 import heapq
 import math
 import struct
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
@@ -12,16 +13,19 @@ from typing import Any
 
 import mpmath as mp
 from flint import arb, ctx
+from tqdm import tqdm
 
-from ..check.points import inside
+from ...engine.rule import Rule
+from ..check.points import grid_of, inside
 from .cells import Clock, Undecided
 from .exact import Values
-from .formula import FAILURES, TOLERANCE, Piece, Refuted, bounded_by
+from .formula import FAILURES, STARRED, TOLERANCE, Piece, Refuted, bounded_by
 from .ranges import ALL, BITS, INF, Range, exactly, hull
 from .rounded import MAX, NORMAL, TINY, Rounded
 
 LARGEST = math.nextafter(math.inf, 0)
 OVERFLOW = "where the value is beyond the floats, so that inf is right, the slope is not looked at"
+BOXES = 1000  # they are halved until all are within the goal, or there are so many
 GOAL = 4.0  # ulps: nearer than this is not looked for
 LOST = 2.0**52  # ulps: from here on no digit is right
 EXPLAINED = 2.0**20  # ulps of a rounded input: beyond, rounding it does not explain that no digit is right
@@ -211,33 +215,46 @@ def refute_rounding(box: FloatBox, ulps: float) -> None:
 
 
 def cover(
-    start: Sequence[FloatBox],
-    ulps: float | None,
-    limit: int,
-    rests_on: set[str],
-    clock: Clock,
-    tick: Callable[[], object],
+    rule: Rule, pieces: Sequence[Piece], ulps: float | None, rests_on: set[str], clock: Clock
 ) -> list[FloatBox]:
     """Boxes that cover the floats of the domain. The worst is halved again and again, until all meet the goal.
 
-    Raises Refuted for a float beyond `ulps`, or for a wrong formula.
+    Pieces whose terms do not cancel are decided by their boxes. Raises Refuted for a float beyond `ulps`, or for a
+    wrong formula.
     """
-    goal, heap, done = ulps or GOAL, sorted(start), list[FloatBox]()
-    while heap and not clock.is_over:
-        box, n = heap[0], len(heap) + len(done)
-        if n >= limit or box.worst <= goal or (n >= limit // 8 and box.worst <= 4 * goal):
-            break
-        heapq.heappop(heap)
-        stuck = box if between(box.low, box.high) < FEW else _stuck(box) if box.worst > 4 * goal else None
-        if stuck:
-            refute_rounding(stuck, ulps or math.inf)
-            done.append(stuck)
-            continue
-        tick()
-        cut = middle(box.low, box.high)
-        for a, b in ((box.low, cut), (math.nextafter(cut, math.inf), box.high)):
-            heapq.heappush(heap, bound(box.piece, a, b, rests_on))
-    return sorted([*done, *heap], key=lambda box: box.low)
+    bars = type("Bar", (tqdm,), {"_lock": threading.RLock(), "monitor_interval": 0})  # Ctrl-C may leave it locked
+    for piece in pieces:
+        piece.starred_from = min(STARRED, ulps or STARRED)
+    with bars(total=BOXES, desc=rule.name, unit="box", leave=False, disable=None) as bar:
+        heap, done = sorted(box for piece in pieces for box in boxes_of(piece, rests_on, clock)), list[FloatBox]()
+        goal = ulps or GOAL
+        while heap and not clock.is_over:
+            box, n = heap[0], len(heap) + len(done)
+            if n >= BOXES or box.worst <= goal or (n >= BOXES // 8 and box.worst <= 4 * goal):
+                break
+            heapq.heappop(heap)
+            stuck = box if between(box.low, box.high) < FEW else _stuck(box) if box.worst > 4 * goal else None
+            if stuck:
+                refute_rounding(stuck, ulps or math.inf)
+                done.append(stuck)
+                continue
+            bar.update()
+            cut = middle(box.low, box.high)
+            for a, b in ((box.low, cut), (math.nextafter(cut, math.inf), box.high)):
+                heapq.heappush(heap, bound(box.piece, a, b, rests_on))
+    boxes = sorted([*done, *heap], key=lambda box: box.low)
+    for piece in (piece for piece in pieces if piece.apart and piece.status == "undecided"):
+        own = [box for box in boxes if box.piece is piece]
+        bad = [box for box in own if box.apart > TOLERANCE]
+        piece.bound = max((box.apart for box in own), default=math.inf)
+        piece.status = "undecided" if bad or not own else "bounded"
+        piece.note = f"not decided from {bad[0].low:.6g} to {bad[0].high:.6g}" if bad else ""
+    if library := getattr(rule, "library", ""):
+        points = [x for (x,) in grid_of(rule)]
+        boxes = [_tested(box, [x for x in points if box.low <= x <= box.high], library, clock) for box in boxes]
+    for box in sorted(boxes):
+        refute_rounding(box, ulps or math.inf)
+    return boxes
 
 
 def _stuck(box: FloatBox) -> FloatBox | None:
@@ -254,6 +271,21 @@ def _stuck(box: FloatBox) -> FloatBox | None:
         return None
     reasons = [run(box.piece, _float(n)).reason for n in places]
     return replace(box, reason=next(filter(None, reasons), box.reason))
+
+
+def _tested(box: FloatBox, points: Sequence[float], library: str, clock: Clock) -> FloatBox:
+    """The box, without bounds if the library that computes the rule breaks them at a hard point, or time is up."""
+    for x in points:
+        reason = clock.message if clock.is_over else ""
+        errors = box.bounds if reason else run(box.piece, x).bounds
+        for what, error, most in zip(("value", "slope"), errors, box.bounds, strict=True):
+            if error > most:
+                reason = (
+                    f"{library}'s functions are worse than assumed: at {x!r} the {what} is {error:.3g} ulps off"
+                )
+        if reason:
+            return replace(box, value=math.inf, slope=math.inf, reason=reason)
+    return box
 
 
 _CUTS = [0.0, 2.0**-1022, 1e-150, 1e-16, 2.0**-7, 0.5, 1.0, 2.0, 20.0, 64.0, 350.0, 700.0, 760.0, 1e16, 1e150]

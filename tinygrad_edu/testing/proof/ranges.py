@@ -160,7 +160,7 @@ class Range(OwnArithmetic):
             power = arb(fmpq(e.numerator, e.denominator))
             return hull(end if end in (0, INF) else end**power for end in (max(self.lo, arb(0)), self.hi))
         found = hull(end ** int(e) for end in self)
-        return Range(lower(self.mig ** int(e)), found.hi) if e and e % 2 == 0 and 0 in self else found
+        return Range(hull([self.mig ** int(e)]).lo, found.hi) if e and e % 2 == 0 and 0 in self else found
 
     def function(self, name: str) -> "Range":
         row = self.row(name)
@@ -184,11 +184,7 @@ class Range(OwnArithmetic):
     @property
     def side(self) -> int | None:
         """-1, 0 or 1 if all numbers have that sign, else None."""
-        if self.lo > 0:
-            return 1
-        if self.hi < 0:
-            return -1
-        return 0 if self.lo == 0 == self.hi else None
+        return 1 if self.lo > 0 else -1 if self.hi < 0 else 0 if self.lo == 0 == self.hi else None
 
     def __contains__(self, x: Any) -> bool:
         return bool(self.lo <= x <= self.hi)
@@ -209,15 +205,8 @@ def hull(balls: Iterable[Any]) -> Range:
     balls = list(balls)
     if any(ball.is_nan() for ball in balls):
         return ALL
-    return Range(min(map(lower, balls)), max(map(upper, balls)))
-
-
-def lower(x: Any) -> Any:
-    return x.lower() if x.is_finite() else x
-
-
-def upper(x: Any) -> Any:
-    return x.upper() if x.is_finite() else x
+    ends = [(x.lower(), x.upper()) if x.is_finite() else (x, x) for x in balls]
+    return Range(min(low for low, _ in ends), max(high for _, high in ends))
 
 
 def _add(a: Range, b: Range) -> Range:
@@ -229,7 +218,7 @@ def _multiply(a: Range, b: Range) -> Range:
         return a.power(Fraction(2))
     found = hull(arb(0) if x == 0 or y == 0 else x * y for x in a for y in b)
     if a.gap is not ZERO or b.gap is not ZERO:
-        found.gap = lower(a.mig * b.mig)
+        found.gap = hull([a.mig * b.mig]).lo
     return found
 
 
@@ -239,7 +228,8 @@ def _divide(a: Range, b: Range) -> Range:
     if b.lo == 0 < b.hi:
         return a * Range(1 / b.hi if b.hi < INF else arb(0), INF)
     if b.gap > 0:
-        return a * Range(-upper(1 / b.gap), upper(1 / b.gap), lower(1 / b.mag))
+        most = hull([1 / b.gap]).hi
+        return a * Range(-most, most, hull([1 / b.mag]).lo)
     if b.hi == 0 > b.lo:
         return a * Range(-INF, 1 / b.lo if b.lo > -INF else arb(0))
     return ALL
@@ -258,9 +248,7 @@ Range.operations = CHOICES | {
 # --- Ranges of functions: each makes a function of a range from one of a ball ----------------------------------
 
 
-def monotone(
-    f: Callable[[Any], Any], low: Any = None, high: Any = None, far: Any = INF
-) -> Callable[[Range], Range]:
+def monotone(f: Callable[[Any], Any], low: Any = None, high: Any = None, far: Any = INF) -> Any:
     """The range of a monotone function. Beyond -far and far its limits will do: low and high, or as f has them."""
 
     def of(x: Range) -> Range:
@@ -270,14 +258,13 @@ def monotone(
     return of
 
 
-def wave(f: Callable[[Any], Any]) -> Callable[[Range], Range]:
+def wave(f: Callable[[Any], Any]) -> Any:
     """The range of sin or cos."""
 
     def of(x: Range) -> Range:
         if x.mag == INF or x.hi - x.lo > 7 or x.mag > arb(10) ** 20:
             return Range(arb(-1), arb(1))
-        middle, radius = (x.lo + x.hi) / 2, (x.hi - x.lo) / 2
-        ball = f(middle + arb(0, radius.upper()))
-        return Range(max(arb(-1), ball.lower()), min(arb(1), ball.upper()))
+        found = hull([f(x.lo.union(x.hi))])
+        return Range(max(arb(-1), found.lo), min(arb(1), found.hi))
 
     return of

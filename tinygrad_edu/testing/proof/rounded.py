@@ -66,11 +66,8 @@ class Rounded(OwnArithmetic):
     def computed(self) -> Range:
         """All floats that may be computed, as a range."""
         relative, absolute = self.errors()
-        ends = [
-            end if abs(end) == INF else end + side * (abs(end) * relative + absolute)
-            for end, side in zip(self.of, (-1, 1), strict=True)
-        ]
-        return hull(ends)
+        low, high = (abs(end) * relative + absolute if abs(end) < INF else ZERO for end in self.of)
+        return hull([self.of.lo - low, self.of.hi + high])
 
     def number(self, x: Any) -> "Rounded":
         return Rounded(self.rests_on, exactly(float(x)))
@@ -118,11 +115,9 @@ class Rounded(OwnArithmetic):
         if not abs(self) < 64:
             return elementary.exp(-scale * self * self)
         half = arb(1) / 128
-        m, size = Range(self.of.lo - half, self.of.hi + half), min(self.of.mag, half)
-        square, apart = Rounded(self.rests_on, m * m), Rounded(self.rests_on, Range(-size, size))
-        split = elementary.exp(-scale * square) * elementary.exp(
-            scale * apart * (Rounded(self.rests_on, m) + self)
-        )
+        size, around = min(self.of.mag, half), Range(self.of.lo - half, self.of.hi + half)
+        m, square, apart = (Rounded(self.rests_on, x) for x in (around, around * around, Range(-size, size)))
+        split = elementary.exp(-scale * square) * elementary.exp(scale * apart * (m + self))
         return replace(split, of=self.of._bell(scale))
 
     def power(self, e: Fraction) -> "Rounded":
@@ -272,8 +267,5 @@ def _weighted(ra: Any, a: Range, rb: Any, b: Range) -> Any:
     """The largest mean of two relative errors, weighted by the sizes of two terms of one sign."""
     if ra < rb:
         ra, a, rb, b = rb, b, ra, a
-    if a.hi == INF:
-        return ra
-    total = a.hi + b.lo
-    share = a.hi / total if total > 0 else arb(1)  # the larger error's weight, at most
+    share = a.hi / (a.hi + b.lo) if 0 < a.hi < INF else arb(1)  # the larger error's weight, at most
     return (ra * share + rb * (1 - share)).upper()
