@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
@@ -143,10 +143,13 @@ def _prove_linear(piece: Piece) -> None:
         *inputs, upstream = variables(part)
         try:
             shares = _ran(rule.backward, upstream, inputs[0].lift(rule.forward(*inputs)), *inputs)
-            is_linear = all(
-                _are_equal(share * upstream.lift(1), upstream * slope)
-                for share, slope in zip(rule.counted(shares, n), piece.slopes, strict=True)
-            )
+            pairs = [
+                (s, t)
+                for s, t in zip(rule.counted(shares, n), piece.slopes, strict=True)
+                if not isinstance(s, Unknown) or not isinstance(t, Unknown)
+            ]
+            apart = [share * upstream.lift(1) - upstream * slope for share, slope in pairs]
+            is_linear = all(not isinstance(a, Unknown) and a.is_zero() for a in apart)
         except Split as split:
             is_linear = not any(n in pair for c in split.cells for pair in (*c.above, *c.same))
             if is_linear and split.cells[0].ends[n] == part.ends[n]:
@@ -155,12 +158,6 @@ def _prove_linear(piece: Piece) -> None:
         if not is_linear:
             _refute_upstream(rule, cell, *map(float, part.ends[n]))
             raise Undecided("a share is not proven to be upstream times the slope")
-
-
-def _are_equal(a: Any, b: Any) -> bool:
-    """Are two formulas equal all over the cell, or both unknown?"""
-    unknown = isinstance(a, Unknown), isinstance(b, Unknown)
-    return all(unknown) or (not any(unknown) and (a - b).is_zero())
 
 
 def _refute_upstream(rule: Rule, cell: Cell, low: float, high: float) -> None:
@@ -275,7 +272,8 @@ def _at_edge(piece: Piece, neighbours: list[Piece], i: int) -> tuple[str, float,
         if not jumps and is_known:
             _refute_edge(piece, [i])
             raise Undecided(f"the slope is not {'between those' if sides else 'that'} of the neighbours")
-    if is_known and (jumps or (limits and all(_is_infinite(piece, other) for other in touching))):
+    is_single = bool(limits) and len(cell.ends) == 1
+    if is_known and (jumps or (is_single and all(_is_infinite(piece, other) for other in touching))):
         return "end", 0.0, "the slope is a convention"
     if is_known and len(cell.ends) > 1 and _refute_edge(piece, [i]):
         return "end", 0.0, f"the slope for input {i} {NOT_PROVEN}"
@@ -286,22 +284,16 @@ def _limits(edge: Piece, touching: Sequence[Piece], i: int) -> tuple[list[Exact 
     """The slopes for input i of the neighbours at the edge, None where they are not known; is there a jump?"""
     limits, jumps = list[Exact | None](), False
     for other in touching:
-        value: Any = Unknown("")
         limits.append(None)
         with contextlib.suppress(*FAILURES):
-            formulas = other.forward, other.forward.derivative(i)
-            value, limit = (formula.on(edge.inputs) for formula in formulas)
-            if isinstance(value, Unknown) or isinstance(limit, Unknown):
-                value, limit = (formula.limit(edge.inputs, i) for formula in formulas)
-            limits[-1] = limit
-        if not isinstance(value, Unknown):
-            jump = value - edge.forward  # proven, not only not seen to be 0
-            jumps = jumps or bool(not jump.is_zero() and jump.range.mig > 0)
+            jump = other.forward.limit(edge.inputs, i) - edge.forward
+            jumps = jumps or bool(not jump.is_zero() and jump.range.mig > 0)  # proven, not only not seen to be 0
+            limits[-1] = other.forward.derivative(i).limit(edge.inputs, i)
     return limits, jumps
 
 
 def _check_ties(edge: Piece) -> None:
-    """The shares of inputs that are equal add up to the slope of moving them together, which exists at every tie."""
+    """The shares of inputs that are equal add up to the slope of moving them together. It exists at every tie."""
     cell, n = edge.cell, len(edge.slopes)
     for first in {cell.first(i) for i, _ in cell.same}:
         group = [i for i in range(n) if cell.first(i) == first]
@@ -329,11 +321,8 @@ def _convention(cell: Cell, slope: Exact, limits: Sequence[Exact]) -> str:
 
 def _is_infinite(edge: Piece, other: Piece) -> bool:
     """Does the slope of a neighbour grow beyond any bound towards the edge, a single point?"""
-    if len(edge.cell.ends) > 1:
-        return False
-    h = Range(arb(0), NEAR)
-    at = exactly(edge.cell.ends[0][0])
-    slope = other.forward.derivative(0).on([at + h if other.cell.ends[0][0] == edge.cell.ends[0][0] else at - h])
+    start, at, h = other.cell.ends[0][0], edge.cell.ends[0][0], Range(arb(0), NEAR)
+    slope = other.forward.derivative(0).on([exactly(at) + h if start == at else exactly(at) - h])
     return not isinstance(slope, Unknown) and bool(slope.mig > STEEP)
 
 
@@ -348,7 +337,11 @@ def _refute_edge(piece: Piece, group: Sequence[int]) -> bool:
         def along(x: Any, point: tuple[float, ...] = point) -> Any:
             return rule.forward(*(x if i in group else mp.mpf(y) for i, y in enumerate(point)))
 
-        sides = [slope for side in (-1, 1) if (slope := _side(along, point[group[0]], side)) is not None]
+        sides = list[Any]()
+        for side in (-1, 1):
+            with contextlib.suppress(Exception):  # not defined on this side, or not for mpmath numbers
+                sides.append(Reference(along).side((point[group[0]],), 0, side))
+        sides = [slope for slope in sides if slope is not None]
         with contextlib.suppress(ValueError, ArithmeticError, TypeError):
             shares = [rule.backward(1.0, rule.forward(*point), *point)[i] for i in group]
             got, room = math.fsum(shares), 1e-9 * max(map(abs, [*sides, *shares])) + mp.mpf(10) ** -20
@@ -359,13 +352,6 @@ def _refute_edge(piece: Piece, group: Sequence[int]) -> bool:
                 )
                 raise Refuted(rule, point, what, nearest, got, " It is an edge between two branches.")
     return any(map(inside(rule), points))
-
-
-def _side(f: Callable[[Any], Any], x: float, side: int) -> Any:
-    """The slope on one side; None where f is not defined there, or not for mpmath numbers."""
-    with contextlib.suppress(Exception):
-        return Reference(f).side((x,), 0, side)
-    return None
 
 
 def _touches(open_cell: Cell, edge: Cell) -> bool:
