@@ -58,6 +58,11 @@ class Rounded(OwnArithmetic):
     def is_zero(self) -> bool:
         return bool(self.of.mag == 0) and self.is_exact
 
+    @property
+    def is_power_of_2(self) -> bool:
+        x = self.of.lo
+        return self.is_exact and bool(x == self.of.hi != 0) and math.frexp(abs(float(x)))[0] == 0.5
+
     def errors(self) -> tuple[Any, Any]:
         """The relative and the absolute error, without ulps."""
         subnormal = arb(self.ulps) * ETA if self.of.mig < NORMAL else ZERO
@@ -158,20 +163,22 @@ class Rounded(OwnArithmetic):
         """The relative and absolute error of f(y) for y near x: f' at most, times |y - x|."""
         relative, absolute = self.errors()
         near = self.of if self.huge else self.computed()
-        near = Range(max(near.lo, _DOMAIN[name][0]), min(near.hi, _DOMAIN[name][1])) if name in _DOMAIN else near
         if name == "sqrt" and absolute == 0:  # sqrt(x (1 + r)) = sqrt(x) sqrt(1 + r)
             return (relative / 2) * (1 + relative), ZERO
         if row.concave and near.lo >= 0:  # f(x (1 + r)) <= (1 + r) f(x)
             return relative, _product(absolute, row.slope(near).mag)
+        moved = _product(relative, self.of.mag) + absolute
         if name == "exp" and near.mag < INF:  # e^(x + d) = e^x e^d
-            moved = _product(relative, self.of.mag) + absolute
-            if moved < arb(1) / 16:
-                return moved * (1 + 2 * moved), ZERO
-            return ZERO, near.function("exp").hi
-        moved = _product(row.slope(near).mag, _product(relative, self.of.mag) + absolute)
+            return (moved * (1 + 2 * moved), ZERO) if moved < arb(1) / 16 else (ZERO, near.function("exp").hi)
+        moved = _product(row.slope(near).mag, moved)
         if not moved.is_finite():
             raise Undecided(f"the error of {name} has no bound here")
-        return ((moved / of.mig).upper(), ZERO) if moved < of.mig / 16 else (ZERO, moved)
+        return _of_one_kind(moved, of)
+
+
+def _of_one_kind(error: Any, of: Range) -> tuple[Any, Any]:
+    """An error of numbers as a relative and an absolute one, of which one is 0."""
+    return ((error / of.mig).upper(), ZERO) if error < of.mig / 16 else (ZERO, error)
 
 
 def _add(a: Rounded, b: Rounded) -> Rounded:
@@ -186,9 +193,7 @@ def _add(a: Rounded, b: Rounded) -> Rounded:
         relative = ra if ra == rb else _weighted(ra, abs(a.of), rb, abs(b.of))
         absolute = aa + ab
     else:
-        relative, absolute = ZERO, aa + ab + _product(ra, a.of.mag) + _product(rb, b.of.mag)
-        if of.mig > 0 and absolute < of.mig / 16:
-            relative, absolute = (absolute / of.mig).upper(), ZERO
+        relative, absolute = _of_one_kind(aa + ab + _product(ra, a.of.mag) + _product(rb, b.of.mag), of)
     return a._result(of, 0.5, relative, absolute, underflows=False)
 
 
@@ -203,7 +208,7 @@ def _multiply(a: Rounded, b: Rounded) -> Rounded:
         relative, absolute = x.errors()
         if y.huge and not (x.of.mig * (1 - relative) - absolute >= 1 or of.mig >= MAX or x.huge):
             raise Undecided("an infinite factor")
-        if x.is_exact and x.of.lo == x.of.hi and _is_power_of_2(x.of.lo):
+        if x.is_power_of_2:
             (relative, absolute), factor = y.errors(), abs(x.of.lo)
             if factor == 1 or (of.mig >= NORMAL and y.of.mig >= NORMAL):
                 return Rounded(a.rests_on, of, y.ulps, y.relative, y.absolute * factor)
@@ -214,25 +219,17 @@ def _multiply(a: Rounded, b: Rounded) -> Rounded:
 
 
 def _divide(a: Rounded, b: Rounded) -> Rounded:
-    if b.is_exact and b.of.lo == b.of.hi and _is_power_of_2(b.of.lo):
+    if b.is_power_of_2:
         return _multiply(a, Rounded(a.rests_on, exactly(1 / b.of.lo)))
     (ra, aa), (rb, ab) = a.errors(), b.errors()
-    least = b.of.mig
-    if least == 0:
-        if ab != 0 or b.of.lo < 0 < b.of.hi:
-            raise Undecided("a division by what may be 0")
-        at = ZERO  # the divisor is near 0, and not 0: its error is relative
-    else:
-        at = (ab / least).upper()
-    rb = rb + at
-    if not rb < arb(1) / 4 or a.huge:
+    of, least = a.of / b.of, b.of.mig
+    if least > 0:
+        rb = rb + (ab / least).upper()
+    if not rb < arb(1) / 4 or a.huge or (least == 0 and (ab != 0 or b.of.lo < 0 < b.of.hi)):
         raise Undecided("a division by what may be 0, or of what may be infinite")
-    of = a.of / b.of
     absolute = ZERO if aa == 0 else (aa / (least * (1 - rb))).upper() if least > 0 else INF
     if b.huge:  # a / inf is 0
         absolute = absolute + a.of.mag / max(MAX, least) * (1 + 2 * U)
-        if not (a.of.mag < INF):
-            raise Undecided("infinity over infinity")
     if not absolute.is_finite():
         raise Undecided("a division by what may be 0")
     return a._result(of, 0.5, (1 + ra) / (1 - rb) - 1, absolute)
@@ -243,7 +240,6 @@ def _sigmoid(a: Rounded) -> Any:
     return (small if a < 0 else 1) / (1 + small)
 
 
-_DOMAIN = {"sqrt": (arb(0), INF), "log": (arb(0), INF), "log1p": (arb(-1), INF), "asin": (arb(-1), arb(1))}
 Rounded.operations = CHOICES | {
     "neg": lambda a: replace(a, of=-a.of),
     "abs": lambda a: replace(a, of=abs(a.of)),
@@ -253,10 +249,6 @@ Rounded.operations = CHOICES | {
     "div": _divide,
     "sigmoid": _sigmoid,
 }
-
-
-def _is_power_of_2(x: Any) -> bool:
-    return bool(x != 0 and math.frexp(abs(float(x)))[0] == 0.5)
 
 
 def _product(a: Any, b: Any) -> Any:
