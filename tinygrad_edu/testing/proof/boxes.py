@@ -3,7 +3,6 @@
 import contextlib
 import heapq
 import math
-import struct
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import mpmath as mp
+import numpy as np
 from flint import arb, ctx
 from tqdm import tqdm
 
@@ -118,19 +118,13 @@ def _in_ulps(y: Rounded, values: Values, piece: Piece, order: int) -> tuple[floa
     relative = min((y.relative * 2**53).upper(), (y.relative * min(y.of.mag, MAX) / own).upper())
     plain, of_input = float((y.ulps + relative + y.absolute / own).upper()), math.inf
     if plain > piece.starred_from:
-        moved = values.inputs[0] * _range(piece, values, order + 1)
+        slope = piece.orders[order + 1] if piece.orders else None
+        is_short = slope and len(slope.terms) <= LONG
+        moved = values.inputs[0] * values.of(slope) if is_short else ALL
         if moved.mig > y.of.mig:
             of_input = float(((y.ulps * _ulp(y.of.mag) + error) / _ulp(moved.mig)).upper())
     found = min(plain, of_input)
     return (found if found < (LOST if plain < LOST else EXPLAINED) else math.inf), of_input < plain
-
-
-def _range(piece: Piece, values: Values, order: int) -> Range:
-    """The range of the value (order 0) or of a derivative; all numbers where no short formula is known."""
-    if not piece.orders or len(piece.orders[order].terms) > LONG:
-        return ALL
-    found: Range = values.of(piece.orders[order])
-    return found
 
 
 def _ulp(size: Any) -> Any:
@@ -329,11 +323,9 @@ def between(low: float, high: float) -> int:
 
 def _place(x: float) -> int:
     """The place of a float in the row of all floats."""
-    (bits,) = struct.unpack("<q", struct.pack("<d", abs(x)))
-    return int(bits if x > 0 else -bits)
+    return int(np.float64(abs(x)).view(np.int64)) * (1 if x > 0 else -1)
 
 
 def _float(place: int) -> float:
     """The float at a place."""
-    (x,) = struct.unpack("<d", struct.pack("<q", abs(place)))
-    return float(x if place > 0 else -x)
+    return float(np.int64(abs(place)).view(np.float64)) * (1 if place > 0 else -1)

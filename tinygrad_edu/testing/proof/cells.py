@@ -44,10 +44,6 @@ class Cell:
         """Has it as many dimensions as inputs?"""
         return not self.same and not any(map(self.is_point, range(len(self.ends))))
 
-    def is_tied(self, i: int) -> bool:
-        """Can input i not move within the cell while the others stay?"""
-        return self.is_point(i) or any(i in pair for pair in self.same)
-
     def first(self, i: int) -> int:
         """The input that stands for all that equal input i."""
         same = dict(self.same)
@@ -64,7 +60,10 @@ class Cell:
     def ordered(self, i: int, j: int) -> Iterator["Cell"]:
         """The parts in which input i is larger than j, smaller, and the same."""
         for pair in ((i, j), (j, i)):
-            yield replace(self, above=_closed(self.above | {pair}))
+            above = self.above | {pair}
+            while more := {(a, d) for a, b in above for c, d in above if b == c} - above:  # a > b > c
+                above |= more
+            yield replace(self, above=above)
         yield replace(self, same=(*self.same, (max(i, j), min(i, j))))
 
     def __str__(self) -> str:
@@ -83,13 +82,6 @@ def _between(name: str, low: End, high: End) -> str:
     if low > -inf and high < inf:
         return f"{below} < {name} < {above}"
     return f"{name} > {below}" if low > -inf else f"{name} < {above}" if high < inf else ""
-
-
-def _closed(pairs: frozenset[tuple[int, int]]) -> frozenset[tuple[int, int]]:
-    """The pairs, and those that follow: a > b > c."""
-    while more := {(a, d) for a, b in pairs for c, d in pairs if b == c} - pairs:
-        pairs |= more
-    return pairs
 
 
 class Split(Exception):  # it is no error

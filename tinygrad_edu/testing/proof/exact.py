@@ -30,6 +30,7 @@ ONE: Term = frozenset()
 MINUS: Generator = ("prime", -1)  # its power 1/2 is i
 ORDER = 8  # so often a quotient that is 0/0 is derived
 LONG = 100_000  # binary digits of a number, products of terms
+POLES = "formula: poles are left out, where a divisor is 0 that is not linear in the inputs"
 FACTORS = 64  # of a power that is multiplied out
 
 
@@ -39,8 +40,6 @@ class Exact(OwnArithmetic):
 
     cell: Cell
     terms: Sum
-
-    # --- Making ---------------------------------------------------------------------------------------------
 
     def _make(self, terms: Sum) -> Exact:
         return Exact(self.cell, terms)
@@ -67,9 +66,9 @@ class Exact(OwnArithmetic):
 
     def pow(self, exponent: Exact) -> Exact:
         """The power whose exponent is a formula."""
-        if (constant := exponent.constant()) is not None or not self.terms:
-            return self.power(Fraction(exponent.sign()) if constant is None else constant)
-        return (exponent * self.log()).exp()
+        if exponent.terms.keys() <= {ONE}:
+            return self.power(exponent.terms.get(ONE, Fraction(0)))
+        return (exponent * self.log()).exp() if self.terms else self.power(Fraction(exponent.sign()))
 
     def mod(self, other: Exact) -> Exact:
         """The remainder of a division."""
@@ -103,7 +102,14 @@ class Exact(OwnArithmetic):
             for _ in range(int(exponent)):
                 out = out * self
         elif whole:
-            sign = self._away_from_0() if exponent < 0 else None
+            sign = None
+            if exponent < 0:
+                try:
+                    sign = self.sign()
+                except Undecided:  # its zeros are left out of the cell
+                    self.cell.notes.add(POLES)
+            if sign == 0:
+                raise Undecided("a division by zero")
             if len(self.terms) == 1:
                 ((term, c),) = self.terms.items()
                 inverse, factor = reduced({g: e * exponent for g, e in term})
@@ -116,19 +122,6 @@ class Exact(OwnArithmetic):
             for (kind, key), e in self.positive_factors():
                 out = out * self.generator(kind, key, e * exponent)
         return out
-
-    def _away_from_0(self) -> int | None:
-        """The sign of a divisor. Where it is not known, its zeros are left out of the cell."""
-        try:
-            sign = self.sign()
-        except Undecided:
-            self.cell.notes.add(
-                "formula: poles are left out, where a divisor is 0 that is not linear in the inputs"
-            )
-            return None
-        if sign == 0:
-            raise Undecided("a division by zero")
-        return sign
 
     def positive_factors(self) -> Iterable[tuple[Generator, Fraction]]:
         """The factors of a positive number, each positive, with their exponents."""
@@ -156,10 +149,6 @@ class Exact(OwnArithmetic):
     def key(self) -> Any:
         """The formula as part of a generator."""
         return frozenset(self.terms.items())
-
-    def constant(self) -> Fraction | None:
-        """The rational number that it is, if it is one."""
-        return self.terms.get(ONE, Fraction(0)) if self.terms.keys() <= {ONE} else None
 
     def cancelled(self) -> Exact:
         """The same formula over one divisor, so that terms cancel: its ranges are narrower."""
@@ -190,7 +179,8 @@ class Exact(OwnArithmetic):
 
     def _plain_sign(self) -> int | None:
         """The sign of a formula as it stands; None if its factors may tell more. A linear one splits the cell."""
-        slopes = {g[1]: c for term, c in self.terms.items() for g, e in term if [*term] == [(("x", g[1]), 1)]}
+        singles = [(*term, c) for term, c in self.terms.items() if len(term) == 1]
+        slopes = {key: c for ((kind, key), e), c in singles if kind == "x" and e == 1}
         constant, cell = self.terms.get(ONE, Fraction(0)), self.cell
         is_linear = len(slopes) + (ONE in self.terms) == len(self.terms)
         if is_linear and not slopes:
@@ -253,8 +243,6 @@ class Exact(OwnArithmetic):
                 break
             above, below = above.derivative(i), below.derivative(i)
         raise Undecided("the value is infinite, or a quotient of what is 0 to a high order")
-
-    # --- Derivatives ----------------------------------------------------------------------------------------
 
     def derivative(self, i: int) -> Exact:
         """The derivative for variable i: of each factor of each term, times the others."""
@@ -393,7 +381,11 @@ def factored(s: Sum) -> tuple[Fraction, list[tuple[Sum, Fraction]]]:
     powers, content = times(powers, shared)
     parts: list[tuple[Sum, Fraction]] = [({frozenset([(g, Fraction(1))]): Fraction(1)}, e) for g, e in powers]
     generators = sorted({g for term in rest for g, _ in term}, key=repr)
-    steps = [_step([e for term in rest for h, e in term if h == g]) for g in generators]
+    steps = list[Fraction]()
+    for exponents in ([e for term in rest for h, e in term if h == g] for g in generators):
+        step = Fraction(1, math.lcm(*(e.denominator for e in exponents)))
+        many = max(exponents) > 60 * step  # then the largest step is taken of which all are multiples
+        steps.append(step * math.gcd(*(e.numerator for e in exponents)) if many else step)
     rows = {
         tuple(int(dict(t).get(g, 0) / n) for g, n in zip(generators, steps, strict=True)): c
         for t, c in rest.items()
@@ -410,12 +402,6 @@ def factored(s: Sum) -> tuple[Fraction, list[tuple[Sum, Fraction]]]:
             part[term] = Fraction(int(c.p), int(c.q))
         parts.append((part, Fraction(int(e))))
     return content * Fraction(int(unit.p), int(unit.q)), parts
-
-
-def _step(numbers: list[Fraction]) -> Fraction:
-    """A fraction of which all numbers are whole multiples: 1 / n, or the largest if the multiples are many."""
-    least = Fraction(1, math.lcm(*(x.denominator for x in numbers)))
-    return least if max(numbers) <= 60 * least else least * math.gcd(*(x.numerator for x in numbers))
 
 
 # --- Sums on other numbers ------------------------------------------------------------------------------------

@@ -258,7 +258,8 @@ def _at_edge(piece: Piece, neighbours: list[Piece], i: int) -> tuple[str, float,
     Returns status, bound and note.
     """
     cell, slope, touching = piece.cell, piece.slopes[i], [other for other in neighbours if other.inputs]
-    limits, jumps = _limits(piece, touching, i) if cell.is_tied(i) else ([piece.forward.derivative(i)], False)
+    is_tied = cell.is_point(i) or any(i in pair for pair in cell.same)  # it cannot move while the others stay
+    limits, jumps = _limits(piece, touching, i) if is_tied else ([piece.forward.derivative(i)], False)
     known = [limit for limit in limits if limit is not None]
     unknown = [point for other in neighbours if not other.inputs for point in points_of(other.cell)]
     is_known = not any(map(inside(piece.rule), unknown))
@@ -267,8 +268,10 @@ def _at_edge(piece: Piece, neighbours: list[Piece], i: int) -> tuple[str, float,
         if apart <= TOLERANCE:
             return "bounded" if apart else "identity", apart, ""
         sides = [(a, b) for a, b in itertools.combinations(known, 2) if _apart(a - b, b) > TOLERANCE]
-        if any(_is_between(slope, a, b) for a, b in sides):
-            return "kink", 0.0, _convention(cell, slope, known)
+        for product in [(slope - a) * (b - slope) for a, b in sides]:
+            with contextlib.suppress(*FAILURES):
+                if product.is_zero() or bool(product.range.lo >= 0) or product.sign() >= 0:  # nowhere outside
+                    return "kink", 0.0, _convention(cell, slope, known)
         if not jumps and is_known:
             _refute_edge(piece, [i])
             raise Undecided(f"the slope is not {'between those' if sides else 'that'} of the neighbours")
@@ -302,14 +305,6 @@ def _check_ties(edge: Piece) -> None:
             if _apart(sum((edge.slopes[i] for i in group), along.lift(0)) - along, along) > TOLERANCE:
                 _refute_edge(edge, group)
                 raise Undecided("the shares of equal inputs do not add up to the slope of moving them together")
-
-
-def _is_between(slope: Exact, a: Exact, b: Exact) -> bool:
-    """Is the slope nowhere outside of a and b?"""
-    product = (slope - a) * (b - slope)
-    with contextlib.suppress(*FAILURES):
-        return product.is_zero() or bool(product.range.lo >= 0) or product.sign() >= 0
-    return False
 
 
 def _convention(cell: Cell, slope: Exact, limits: Sequence[Exact]) -> str:

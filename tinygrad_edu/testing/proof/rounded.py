@@ -190,8 +190,10 @@ def _add(a: Rounded, b: Rounded) -> Rounded:
     if (a.huge or b.huge) and is_far and a.of.side != b.of.side:
         raise Undecided("an infinite term in a sum")
     if a.of.lo >= 0 <= b.of.lo or a.of.hi <= 0 >= b.of.hi:  # no cancellation: a weighted mean of the errors
-        relative = ra if ra == rb else _weighted(ra, abs(a.of), rb, abs(b.of))
-        absolute = aa + ab
+        (least, _), (most, x) = sorted(((ra, a), (rb, b)), key=lambda pair: pair[0])
+        others, size = (b if x is a else a).of.mig, x.of.mag
+        share = size / (size + others) if 0 < size < INF else arb(1)  # the larger error's weight, at most
+        relative, absolute = (most * share + least * (1 - share)).upper(), aa + ab
     else:
         relative, absolute = _of_one_kind(aa + ab + _product(ra, a.of.mag) + _product(rb, b.of.mag), of)
     return a._result(of, 0.5, relative, absolute, underflows=False)
@@ -253,11 +255,3 @@ Rounded.operations = CHOICES | {
 
 def _product(a: Any, b: Any) -> Any:
     return ZERO if a == 0 or b == 0 else a * b
-
-
-def _weighted(ra: Any, a: Range, rb: Any, b: Range) -> Any:
-    """The largest mean of two relative errors, weighted by the sizes of two terms of one sign."""
-    if ra < rb:
-        ra, a, rb, b = rb, b, ra, a
-    share = a.hi / (a.hi + b.lo) if 0 < a.hi < INF else arb(1)  # the larger error's weight, at most
-    return (ra * share + rb * (1 - share)).upper()
