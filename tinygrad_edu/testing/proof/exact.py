@@ -83,9 +83,8 @@ class Exact(OwnArithmetic):
         """e^x: one factor for each term of x; e^(c log u) is u^c."""
         out = self.lift(1)
         for term, c in self.terms.items():
-            ((kind, key), e), *others = term or [(("", None), 0)]
-            is_log = kind == "log" and e == 1 and not others
-            out = out * (self.generator(*key, c) if is_log else self.generator("e", term, c))
+            logs = [key for (kind, key), e in term if kind == "log" and e == 1 == len(term)]
+            out = out * (self.generator(logs[0][0], logs[0][1], c) if logs else self.generator("e", term, c))
         return out
 
     def log(self) -> Exact:
@@ -179,8 +178,9 @@ class Exact(OwnArithmetic):
 
     def _plain_sign(self) -> int | None:
         """The sign of a formula as it stands; None if its factors may tell more. A linear one splits the cell."""
-        singles = [(*term, c) for term, c in self.terms.items() if len(term) == 1]
-        slopes = {key: c for ((kind, key), e), c in singles if kind == "x" and e == 1}
+        slopes: dict[int, Fraction] = {
+            key: c for t, c in self.terms.items() if len(t) == 1 for (kind, key), e in t if kind == "x" and e == 1
+        }
         constant, cell = self.terms.get(ONE, Fraction(0)), self.cell
         is_linear = len(slopes) + (ONE in self.terms) == len(self.terms)
         if is_linear and not slopes:
@@ -263,7 +263,7 @@ class Exact(OwnArithmetic):
         if kind == "e":
             return self.lift(self._make({key: Fraction(1)}).derivative(i) * self.generator("e", key))
         if kind == "log":
-            return self.lift(self._slope_of(key, i) * self.generator(*key, -1))
+            return self.lift(self._slope_of(key, i) * self.generator(key[0], key[1], -1))
         u = self._make(dict(key))
         inner = u.derivative(i)
         return self.lift(inner * FUNCTIONS[kind].slope(u)) if inner.terms and kind in FUNCTIONS else inner
@@ -298,6 +298,8 @@ def variables(cell: Cell) -> list[Exact]:
 
 def times(a: Term, b: Term) -> tuple[Term, Fraction]:
     """The product of two terms, and the number that whole powers of primes leave."""
+    if not a or not b:
+        return a or b, Fraction(1)
     powers = dict(a)
     for generator, exponent in b:
         powers[generator] = powers.get(generator, Fraction(0)) + exponent
