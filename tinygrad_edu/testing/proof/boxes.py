@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ...engine.rule import Rule
 from ..check.points import grid_of, inside
+from ..check.reference import ulps as distance
 from .cells import Clock, Undecided
 from .exact import Values
 from .formula import FAILURES, STARRED, TOLERANCE, Piece, Refuted, bounded_by
@@ -198,9 +199,11 @@ def refute_rounding(box: FloatBox, ulps: float) -> None:
         with contextlib.suppress(ArithmeticError, ValueError, Undecided):
             for what, got, exact, error, _ in reversed([*_errors(box.piece, x)]):
                 if error > ulps and (what == "the value" or box.apart <= TOLERANCE):
-                    lost = f"No digit of {what} is right;" if error == math.inf else f"It is {error:.3g} ulps off,"
                     right = mp.mpf(exact.lo.str(30, radius=False))
-                    facts = f" {lost} {ulps:g} {'ulps ' * (error == math.inf)}were asked for."
+                    off = max(error, distance(got, right))
+                    facts = f" It is {off:.3g} ulps off, {ulps:g} were asked for."
+                    if not off < LOST:
+                        facts = f" No digit of {what} is right; {ulps:g} ulps were asked for."
                     raise Refuted(box.piece.rule, (x,), what, right, got, facts)
 
 

@@ -143,12 +143,9 @@ def _prove_linear(piece: Piece) -> None:
         *inputs, upstream = variables(part)
         try:
             shares = _ran(rule.backward, upstream, inputs[0].lift(rule.forward(*inputs)), *inputs)
-            pairs = [
-                (s, t)
-                for s, t in zip(rule.counted(shares, n), piece.slopes, strict=True)
-                if not isinstance(s, Unknown) or not isinstance(t, Unknown)
-            ]
-            apart = [share * upstream.lift(1) - upstream * slope for share, slope in pairs]
+            pairs = zip(rule.counted(shares, n), piece.slopes, strict=True)
+            known = [pair for pair in pairs if not all(isinstance(x, Unknown) for x in pair)]
+            apart = [share * upstream.lift(1) - upstream * slope for share, slope in known]
             is_linear = all(not isinstance(a, Unknown) and a.is_zero() for a in apart)
         except Split as split:
             is_linear = not any(n in pair for c in split.cells for pair in (*c.above, *c.same))
