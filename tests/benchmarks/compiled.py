@@ -11,17 +11,15 @@ The parts, each forward, loss and all gradients:
   growth   how a step grows with width, depth and batch
   west     10,000 operations without any regular structure, by "Fastest Autograd in the West"
 
-Compiled steps and NumPy by hand share a process, and so the library of matrix products. PyTorch, micrograd, and
-in `moons` the eager engine, have processes of their own: their threads and their garbage are theirs. README.md
-says how every comparison is made.
+Compiled steps, NumPy by hand and PyTorch share a process. micrograd, and in `moons` the eager engine, have
+processes of their own: their garbage is theirs. README.md says how every comparison is made.
 """
 
-import argparse
 import itertools
-import json
 import os
 import statistics
 import sys
+from types import SimpleNamespace
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -46,6 +44,7 @@ from common import (
     table,
     title,
 )
+from contenders import in_torch
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, datasets, nn
@@ -82,35 +81,6 @@ def compiled(step, batch, seconds):
 def by_hand(rival, seconds, flat=rivals.flat):
     loss, gradients = rival.step()
     return (loss, flat(gradients)), lambda: common.block(rival.step, seconds)
-
-
-class Torch(eager.Engine):
-    """PyTorch, in a process of its own."""
-
-    def __init__(self):
-        super().__init__(TORCH, THREADS, __file__)
-
-    def contender(self, seconds, workload, *arguments):
-        """One of the `workloads` of `work`."""
-        place, (loss, *gradients) = self.ask(workload, *arguments)
-        return (loss, gradients), lambda: self.ask("block", place, seconds)
-
-
-def work():
-    """The other end of `Torch`."""
-    import torch
-
-    torch.set_num_threads(json.loads(input()))
-    workloads, made = {"classifier": rivals.TorchClassifier, "west": rivals.TorchWest}, []
-    for line in sys.stdin:
-        command, *arguments = json.loads(line)
-        if command == "block":
-            place, seconds = arguments
-            answer = common.block(made[place].step, seconds)
-        else:
-            made.append(workloads[command](*arguments))
-            answer = len(made) - 1, made[-1].answer()
-        print(json.dumps(answer), flush=True)
 
 
 # --- The parts ---------------------------------------------------------------------------------------------------
@@ -156,7 +126,7 @@ def mnist(settings):
     pixels = "MNIST's digits" if sizes[0] == 784 and rivals.mnist(1) else "random pixels"
     title(f"Classifier {'-'.join(map(str, sizes))}, {pixels}: median ms of a step, and ratios", settings)
     others, rows = ("NumPy", "PyTorch"), []
-    torch = Torch() if installed(TORCH) else None
+    torch = in_torch(THREADS) if installed(TORCH) else None
     for dtype, batch in itertools.product(("float32", "float64"), settings.batches):
         loss, parameters, theta, arrays = classifier(sizes, batch, dtype)
         contenders = {
@@ -165,7 +135,8 @@ def mnist(settings):
             "nn.Dense": dense(sizes, batch, dtype, seconds),
         }
         if torch:
-            contenders["PyTorch"] = torch.contender(seconds, "classifier", sizes, batch, dtype)
+            case = SimpleNamespace(arrays=rivals.layers(theta, sizes), batch=arrays)
+            contenders["PyTorch"] = by_hand(SimpleNamespace(step=torch("MNIST", case)), seconds)
         compare(contenders, TOLERANCE[dtype])
         blocks = interleaved(contenders, settings.rounds)
         for ours in ("nn.Dense", "nn.MLP"):
@@ -265,10 +236,9 @@ def growth(settings):
 def west(settings):
     operations, lanes = settings.operations, settings.lanes
     title(f'"Fastest Autograd in the West", {operations:,} operations, float64', settings)
-    torch = Torch() if installed(TORCH) else None
     # The article's leaves, 0 to 99, leave no gradient to compare (see rivals.west): smaller ones go before them.
-    west_contenders([i / 100 for i in range(100)], 100, lanes, torch, settings.seconds)
-    one, many, seconds = west_contenders([*map(float, range(100))], operations, lanes, torch, settings.seconds)
+    west_contenders([i / 100 for i in range(100)], 100, lanes, settings.seconds)
+    one, many, seconds = west_contenders([*map(float, range(100))], operations, lanes, settings.seconds)
     rows = []
     for name, own in (blocks := interleaved(one | many, settings.rounds)).items():
         n = lanes if name in many else 1
@@ -280,7 +250,7 @@ def west(settings):
     table(header, rows, settings)
 
 
-def west_contenders(leaves, operations, lanes, torch, seconds):
+def west_contenders(leaves, operations, lanes, seconds):
     """Contenders of one lane, contenders of many, and by name the seconds to trace and compile. All agree."""
     values, noise = [Value(x) for x in leaves], rivals.west_noise(lanes, len(leaves))
 
@@ -305,9 +275,9 @@ def west_contenders(leaves, operations, lanes, torch, seconds):
         "compiled, backend=python": compiled(scalar, (), seconds),
     }
     many = {"compiled, lanes": compiled(laned, (noise,), seconds)}
-    if torch:
-        one["PyTorch"] = torch.contender(seconds, "west", leaves, operations, 1)
-        many["PyTorch, lanes"] = torch.contender(seconds, "west", leaves, operations, lanes)
+    if installed(TORCH):
+        one["PyTorch"] = by_hand(rivals.TorchWest(leaves, operations, 1), seconds, np.array)
+        many["PyTorch, lanes"] = by_hand(rivals.TorchWest(leaves, operations, lanes), seconds, np.array)
     few = noise[:3]
     outs, gradients = zip(*map(eager_step, few.tolist()), strict=True)
     mean = np.mean(outs), np.mean(gradients, axis=0)
@@ -322,11 +292,7 @@ PARTS = {"mnist": mnist, "structures": structured, "moons": moons, "growth": gro
 def main():
     parser = common.parser_of(__doc__, 9, markdown="tables for a README")
     parser.add_argument("--only", choices=PARTS, help="one part of them")
-    parser.add_argument("--engine", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.engine:
-        work()
-        return
     settings = Settings(options)
     common.machine(settings)
     for name in [options.only] if options.only else PARTS:

@@ -136,11 +136,11 @@ def in_jax():
     return contender
 
 
-def in_torch():
+def in_torch(threads=1):
     """The losses as PyTorch's users write them."""
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     F = torch.nn.functional
 
     def classifier(arrays, X, Y):
