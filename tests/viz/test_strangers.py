@@ -9,7 +9,6 @@ from learners import engine
 import tinygrad_edu as tg
 from tinygrad_edu.debug import Machine
 
-
 Value: Any = engine("lecture", [("(math.exp(2 * x) - 1) / (math.exp(2 * x) + 1)", "math.tanh(x)")])
 Value.softsign = lambda self: Value(self.data / (1 + abs(self.data)), (self,), "softsign")  # nobody here knows it
 
