@@ -83,24 +83,6 @@ def test_a_line_by_heart_and_backward_adds_to_the_gradients_that_are_there() -> 
     assert (model.a.data, model.b.data) == (2.0, 1.0)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_types_and_shapes(dtype: str) -> None:
-    model, loss = classifier()
-    step = tg.compile(loss, model.parameters(), dtype)
-    value, gradients = step.value_and_grad(X, CLASSES)
-    assert type(value) is float
-    assert type(step(X, CLASSES)) is float
-    assert type(step.backward(X, CLASSES)) is float
-    assert {type(p.grad) for p in model.parameters()} == {float}
-    assert isinstance(gradients, np.ndarray)
-    assert gradients.shape == (len(model.parameters()),)
-    assert gradients.dtype == dtype
-    outputs = tg.compile(model, model.parameters(), dtype).predict(X)
-    assert isinstance(outputs, np.ndarray)
-    assert outputs.shape == (8, 3)
-    assert outputs.dtype == dtype
-
-
 @pytest.mark.parametrize("container", [list, tuple, iter], ids=["list", "tuple", "iterator"])
 def test_parameters_may_come_in_any_iterable_and_a_list_that_changes_later_is_no_matter(container: Any) -> None:
     model = Line()
@@ -160,29 +142,13 @@ def test_a_batch_may_come_in_any_form(given: Any) -> None:
     assert step(given(X), given(ONE_HOT)) == pytest.approx(value, rel=1e-13)
 
 
-@pytest.mark.parametrize("kind", ["int64", "int8", "uint8", "float32", "float16"])
-def test_numbers_of_other_types_become_floats_before_anything_is_computed(kind: str) -> None:
-    w = Value(1.0)
-    step = tg.compile(lambda x: w * (x * x - 200), [w])
-    assert step.predict(np.array([0, 10, 100], dtype=kind)).tolist() == [-200.0, -100.0, 9800.0]
+NUMBERS = [range(3), (0, 1, 2), [False, True, 2], [0, np.float32(1), np.int64(2)], np.arange(3)]
+NUMBERS += [[np.bool_(False), np.longdouble(1), np.float16(2)]]
 
 
-@pytest.mark.parametrize(
-    ("batch", "backend"),
-    [
-        (batch, backend)
-        for backend in ("python", "numpy")
-        for batch in (
-            range(3),
-            (0, 1, 2),
-            [False, True, 2],
-            [0, np.float32(1), np.int64(2)],
-            [np.bool_(False), np.longdouble(1), np.float16(2)],
-            np.arange(3),
-        )
-    ],
-)
-def test_real_numbers_of_any_kind(batch: Any, backend: str) -> None:
+@BACKENDS
+@pytest.mark.parametrize("batch", NUMBERS)
+def test_real_numbers_of_any_kind_become_floats_before_anything_is_computed(batch: Any, backend: str) -> None:
     w = Value(2.0)
     step = tg.compile(lambda x: w * x - x * x, [w], backend=backend)
     assert step.value_and_grad(batch) == (1 / 3, [1.0])
@@ -190,6 +156,9 @@ def test_real_numbers_of_any_kind(batch: Any, backend: str) -> None:
     assert list(step.predict(batch)) == [0.0, 1.0, 0.0]
     by_row = tg.compile(lambda x: w * x[0] * 10.0 + x[1], [w], backend=backend)
     assert list(by_row.predict([batch, batch])) == [1.0, 1.0]
+    squares = tg.compile(lambda x: w * (x * x - 200), [w], backend=backend)
+    for kind in ("int64", "int8", "uint8", "float32", "float16"):
+        assert list(squares.predict(np.array([0, 10, 100], dtype=kind))) == [-400.0, -200.0, 19600.0]
 
 
 def test_batches_results_and_gradients_are_left_alone() -> None:
@@ -281,10 +250,18 @@ def test_a_value_computed_outside_is_a_constant_that_is_watched_unless_a_paramet
 
 # --- arrays(): the parameters as one array --------------------------------------------------------------------
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_arrays_hold_the_parameters_and_are_written_back(dtype: str) -> None:
+def test_arrays_hold_the_parameters_and_are_written_back_and_all_has_its_type(dtype: str) -> None:
     model, loss = classifier()
     parameters = model.parameters()
     step = tg.compile(loss, parameters, dtype)
+    for array, shape in (
+        (step.value_and_grad(X, CLASSES)[1], (len(parameters),)),
+        (tg.compile(model, parameters, dtype).predict(X), (8, 3)),
+    ):
+        assert (type(array), array.shape, array.dtype) == (np.ndarray, shape, dtype)
+    assert {type(call(X, CLASSES)) for call in (step, step.backward)} == {float}
+    assert {type(p.grad) for p in parameters} == {float}
+    model.zero_grad()
     before, after = np.array([[p.data for p in parameters], np.linspace(-1, 1, len(parameters))], dtype)
     with step.arrays() as theta:
         assert isinstance(theta, np.ndarray)
