@@ -10,6 +10,12 @@ The parts, each forward, loss and all gradients:
   moons    the step of micrograd's demo notebook: MLP 2-16-16-1, 100 points, hinge + 1e-4 L2
   growth   how a step grows with width, depth and batch
   west     10,000 operations without any regular structure, by "Fastest Autograd in the West"
+  derivatives  gradients per example of the classifier at a batch of 128, beside NumPy with `einsum` that writes
+           into one matrix, as ours do; a product with its Hessian and the Hessian of a fit of 49 parameters (MLP
+           1-16-1, 200 points), beside a gradient of the same function
+  documents  microgpt as it is published, on names of many lengths: a document in a batch of 64 of equal length,
+           with the gradient, beside the same on Values; and one pass over the names in batches of 64 as they
+           come, compiling for every length included
 
 Compiled steps, NumPy by hand and PyTorch share a process. micrograd, and in `moons` the eager engine, have
 processes of their own: their garbage is theirs. README.md says how every comparison is made.
@@ -45,6 +51,7 @@ from common import (
     title,
 )
 from contenders import in_torch
+from published import MicroGPT
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, datasets, nn
@@ -64,6 +71,7 @@ class Settings(common.Settings):
         self.widths, self.depths = ((4, 8), (1, 2)) if quick else ((32, 64, 128, 256, 512), (1, 2, 4, 8))
         self.growing_batches = (2, 4) if quick else (32, 64, 128, 256, 512, 1024)
         self.operations, self.lanes = (100, 3) if quick else (10_000, 1000)
+        self.names = 4 if quick else 1000
 
 
 # --- Contenders: see common.py ---------------------------------------------------------------------------------
@@ -286,7 +294,61 @@ def west_contenders(leaves, operations, lanes, seconds):
     return one, many, {"compiled, backend=python": scalar_seconds, "compiled, lanes": laned_seconds}
 
 
+def derivatives(settings):
+    title("Derivatives of compiled functions, float64", settings)
+    sizes, batch = ((12, 8, 4), 6) if settings.quick else ((784, 128, 10), 128)
+    theta, X, classes = rivals.problem(sizes, batch, "float64")
+    numpy = rivals.Classifier(theta, X, rivals.one_hot(classes, sizes[-1], "float64"), sizes)
+    model, fit = rivals.dense_model(rivals.layers(theta, sizes)), nn.MLP(1, [16, 1], rng=0)
+    step = tg.compile(lambda x, c: nn.cross_entropy(model(x), c), model)
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(200, 1)), rng.normal(size=200)
+    small, ones = tg.compile(lambda x, y: (fit(x) - y) ** 2, fit), np.ones(49)
+    with step.arrays(), small.arrays():
+        expected = numpy.each()
+        assert abs(step.per_example_grads(X, classes) - expected).max() <= 1e-9 * abs(expected).max()
+        np.testing.assert_allclose(small.hvp(*points, ones), small.hessian(*points) @ ones, rtol=1e-7, atol=1e-9)
+        vector, rows = rng.normal(size=len(theta)), []
+        for name, ours, theirs in (
+            ("per_example_grads / NumPy by hand", lambda: step.per_example_grads(X, classes), numpy.each),
+            ("hvp / gradient", lambda: step.hvp(X, classes, vector), lambda: step.value_and_grad(X, classes)),
+            ("hessian / gradient", lambda: small.hessian(*points), lambda: small.value_and_grad(*points)),
+        ):
+            pair = {f: (None, lambda f=f: common.block(f, settings.seconds)) for f in (ours, theirs)}
+            a, b = interleaved(pair, settings.rounds).values()
+            rows.append([name, milliseconds(a), milliseconds(b), ratio(a, b)])
+    table(["ms", "first", "second", "ratio"], rows, settings)
+
+
+def documents(settings):
+    names = (common.ROOT / "tinygrad_edu" / "datasets" / "data" / "names.txt").read_text().split()
+    texts = [[26, *(ord(letter) - ord("a") for letter in name), 26] for name in names[: settings.names]]
+    title(f"microgpt as it is published, {len(texts)} names", settings)
+    lengths = [len(text) for text in texts]
+    length, model = max(lengths, key=lengths.count), MicroGPT()
+    batch = np.array([text for text in texts if len(text) == length][:64])
+    step = tg.compile(model.loss, model.params)
+
+    def eagerly():
+        loss = model.loss(batch[0].tolist())
+        loss.backward()
+        return loss.data
+
+    seconds, loss = seconds_of(eagerly)
+    value, gradient = step.value_and_grad(batch[:1])
+    slopes = [p.grad for p in model.params]
+    compare({"eager": ((loss, slopes), None), "compiled": ((value, gradient), None)}, 1e-12)
+    with step.arrays():
+        own = common.block(lambda: step.value_and_grad(batch), settings.seconds) / len(batch)
+    print(f"a document of {length} tokens: {own * 1e3:.3f} ms, one of {len(batch)}; eager {seconds * 1e3:.0f} ms")
+    step = tg.compile(model.loss, model.params)
+    with step.train(tg.optim.Adam(model.params, lr=0.01)) as update:
+        seconds, losses = seconds_of(lambda: [update(texts[i : i + 64]) for i in range(0, len(texts), 64)])
+    print(f"{len(set(lengths))} lengths: {seconds:.1f} s; loss {losses[0]:.2f} -> {losses[-1]:.2f}")
+
+
 PARTS = {"mnist": mnist, "structures": structured, "moons": moons, "growth": growth, "west": west}
+PARTS |= {"derivatives": derivatives, "documents": documents}
 
 
 def main():

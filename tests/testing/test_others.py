@@ -31,7 +31,7 @@ def prove_rule() -> Any:
     return testing.prove_rule
 
 
-def told(rule: Rule, kind: str, words: str = "", **options: Any) -> None:
+def told(rule: Rule, kind: str, words: str = ".", **options: Any) -> None:
     """`check_rule` says that the rule is wrong, in this way."""
     with pytest.raises(RuleMismatch, match=words) as caught:
         check_rule(rule, **options)
