@@ -1,6 +1,8 @@
 """Every rule, and those with parameters at several of them; every optimiser; interrupts; other processes."""
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,6 +29,12 @@ OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
     "RMSProp": lambda p: optim.RMSProp(p, lr=0.01, momentum=0.5, weight_decay=0.01),
     "Adam": lambda p: optim.Adam(p, lr=0.02, betas=(0.8, 0.95), weight_decay=0.01),
     "AdamW": lambda p: optim.AdamW(p, lr=0.02, weight_decay=0.1),
+}
+
+
+COPIES: dict[str, Callable[[Any], Any]] = {
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda x: pickle.loads(pickle.dumps(x)),
 }
 
 

@@ -1,8 +1,8 @@
 """A wrong program does not get through: faults in each stage of the compiler are seen by the comparison."""
 
 import math
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -382,17 +382,9 @@ def test_threads_with_batches_of_several_kinds() -> None:
     w = Value(2.0)
     step = tg.compile(lambda x: tg.sum(x) * w, [w])
     batches: list[Any] = [np.ones((3, 2)), 2 * np.ones((3, 2)), [[1.0], [2.0, 3.0]], np.ones((3, 4))]
-    expected, wrong = [step(batch) for batch in batches], []
-
-    def run(batch: Any, result: float) -> None:
-        wrong.extend(x for x in (step(batch) for _ in range(200)) if x != result)
-
-    threads = [threading.Thread(target=run, args=pair) for pair in zip(batches, expected, strict=True)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    expected = [{step(batch)} for batch in batches]
+    with ThreadPoolExecutor(len(batches)) as threads:
+        assert list(threads.map(lambda batch: {step(batch) for _ in range(200)}, batches)) == expected
 
 
 @pytest.mark.parametrize("mask", [-1e30, -1e300, -math.inf])

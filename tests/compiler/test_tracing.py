@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import run_lines
+from cases import COPIES, run_lines
 from hypothesis import given
 
 import tinygrad_edu as tg
@@ -157,10 +157,7 @@ def loss_with(model: Any, x: Any, y: Any) -> Any:
     return nn.cross_entropy(model(x), y)
 
 
-def pickled(x: Any) -> Any:
-    return pickle.loads(pickle.dumps(x))
-
-
+pickled = COPIES["pickle"]
 STEPS: dict[str, Callable[[str], Any]] = {
     "a method": lambda backend: Model(backend).step,
     "a partial": lambda backend: tg.compile(

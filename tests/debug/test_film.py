@@ -2,8 +2,8 @@
 
 import json
 import re
-import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from graphs import descend, squares
@@ -184,17 +184,10 @@ def test_two_films_and_a_pass_that_fails():
 
 
 def test_each_thread_is_on_its_own_film():
-    models, films = [nn.MLP(3, [2, 1], "tanh", rng=i) for i in range(4)], {}
-
-    def work(i):
-        films[i] = train(models[i], steps=10 + i)
-
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [films[i].count for i in range(4)] == [10, 11, 12, 13]
+    models = [nn.MLP(3, [2, 1], "tanh", rng=i) for i in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        films = threads.map(train, models, [10, 11, 12, 13])
+    assert [film.count for film in films] == [10, 11, 12, 13]
     assert not recorders
 
 

@@ -7,10 +7,12 @@ import pickle
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from cases import COPIES
 from hypothesis import given, settings
 
 import tinygrad_edu as tg
@@ -101,12 +103,6 @@ def test_many_additions_are_walked_and_have_the_right_gradient(n: int, chain: tu
     assert y.data == x.grad == n + 1.0
 
 
-COPIES: dict[str, Callable[[Any], Any]] = {
-    "deepcopy": copy.deepcopy,
-    "pickle": lambda graph: pickle.loads(pickle.dumps(graph)),
-}
-
-
 @pytest.mark.parametrize("way", COPIES)
 def test_many_additions_are_copied_with_their_leaf(way: str, n: int, chain: tuple[Value, Value]) -> None:
     twin_x, twin_y = COPIES[way](chain)
@@ -177,26 +173,17 @@ def assert_sharing_is_kept(twins: list[Value], originals: list[Value]) -> None:
 
 
 def test_eight_threads_pickle_results_over_one_graph() -> None:
-    results = shared_results()
-    failures: list[BaseException] = []
-    start = threading.Barrier(8)
+    results, start = shared_results(), threading.Barrier(8)
 
     def work(turn: int) -> None:
-        try:
-            start.wait()
-            for i in range(40):
-                order = [(turn + i + k) % 3 for k in range(3)]
-                loaded = pickle.loads(pickle.dumps([results[k] for k in order]))
-                assert_sharing_is_kept([loaded[order.index(k)] for k in range(3)], results)
-        except BaseException as error:
-            failures.append(error)
+        start.wait()
+        for i in range(40):
+            order = [(turn + i + k) % 3 for k in range(3)]
+            loaded = pickle.loads(pickle.dumps([results[k] for k in order]))
+            assert_sharing_is_kept([loaded[order.index(k)] for k in range(3)], results)
 
-    threads = [threading.Thread(target=work, args=[turn]) for turn in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures, failures[0]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(work, range(8)))
 
 
 @pytest.mark.parametrize("step", [1, -250])

@@ -10,13 +10,13 @@ A node is stale if its leaves now give another number than it has. Then `backwar
 
 import copy
 import operator
-import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import pytest
+from cases import COPIES
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
@@ -134,10 +134,6 @@ class Model:
 
 
 MOST_NODES, MOST_WALKS = 120, 400
-COPIES: dict[str, Callable[[Any], Any]] = {
-    "deepcopy": copy.deepcopy,
-    "pickle": lambda graph: pickle.loads(pickle.dumps(graph)),
-}
 
 
 def named(*n_inputs: int) -> st.SearchStrategy[str]:

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from cases import COPIES
 from micrograd_engines import by_hand
 
 import tinygrad_edu as tg
@@ -229,13 +230,13 @@ def test_overflow_and_a_long_chain():
     assert copy.deepcopy(y).data == y.data
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda root: pickle.loads(pickle.dumps(root))])
-def test_a_copy_is_a_graph_of_its_own(copied):
+@pytest.mark.parametrize("way", COPIES)
+def test_a_copy_is_a_graph_of_its_own(way):
     x = Value(3.0, label="x")
     y = square(x) * cube(x) + x.tanh() - x**-1
     y.backward()
     expected, x.grad = x.grad, 0.0
-    twin = copied(y)
+    twin = COPIES[way](y)
     twin.backward()
     (leaf,) = [node for node in tg.topological_order(twin) if node.label == "x"]
     assert type(twin) is Value
