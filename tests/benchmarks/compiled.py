@@ -1,4 +1,4 @@
-"""How fast compiled steps are: beside NumPy written by hand, PyTorch, micrograd 0.1.0 and the eager engine.
+"""How fast compiled steps are: beside NumPy written by hand, PyTorch and the eager engine.
 
     python tests/benchmarks/compiled.py [--only PART] [--rounds N] [--quick] [--markdown]
     OMP_NUM_THREADS=1 python tests/benchmarks/compiled.py    # one thread for everybody; two if nothing is said
@@ -7,8 +7,6 @@ The parts, each forward, loss and all gradients:
   mnist    the classifier 784-128-10 in batches of 32, 128 and 512, of both precisions
   structures  a convnet, attention, a GRU, an RNN of 300 steps, 12 residual blocks and an equation of 5,000 steps:
            what the compiler must find, beside programs written by hand
-  moons    the step of micrograd's demo notebook: MLP 2-16-16-1, 100 points, hinge + 1e-4 L2
-  growth   how a step grows with width, depth and batch
   west     10,000 operations without any regular structure, by "Fastest Autograd in the West"
   derivatives  gradients per example of the classifier at a batch of 128, beside NumPy with `einsum` that writes
            into one matrix, as ours do; a product with its Hessian and the Hessian of a fit of 49 parameters (MLP
@@ -17,8 +15,7 @@ The parts, each forward, loss and all gradients:
            with the gradient, beside the same on Values; and one pass over the names in batches of 64 as they
            come, compiling for every length included
 
-Compiled steps, NumPy by hand and PyTorch share a process. micrograd, and in `moons` the eager engine, have
-processes of their own: their garbage is theirs. README.md says how every comparison is made.
+Compiled steps, NumPy by hand and PyTorch share a process. README.md says how every comparison is made.
 """
 
 import itertools
@@ -32,12 +29,10 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = str(THREADS)  # NumPy and PyTorch read these when they are imported
 
 import common
-import eager
 import numpy as np
 import rivals
 import structures
 from common import (
-    MICROGRAD,
     TOLERANCE,
     TORCH,
     compare,
@@ -54,7 +49,7 @@ from contenders import in_torch
 from published import MicroGPT
 
 import tinygrad_edu as tg
-from tinygrad_edu import Value, datasets, nn
+from tinygrad_edu import Value, nn
 
 
 class Settings(common.Settings):
@@ -63,13 +58,8 @@ class Settings(common.Settings):
     def __init__(self, options):
         super().__init__(options)
         quick = options.quick
-        self.slow_steps = 1 if quick else 2  # in a block of an engine that takes a second for each
         self.sizes, self.batches = ((20, 6, 3), (4,)) if quick else ((784, 128, 10), (32, 128, 512))
-        self.points = 10 if quick else 100
-        self.batch = 2 if quick else 128
         self.small = (2, 6) if quick else ()  # the batch and the size of a structure
-        self.widths, self.depths = ((4, 8), (1, 2)) if quick else ((32, 64, 128, 256, 512), (1, 2, 4, 8))
-        self.growing_batches = (2, 4) if quick else (32, 64, 128, 256, 512, 1024)
         self.operations, self.lanes = (100, 3) if quick else (10_000, 1000)
         self.names = 4 if quick else 1000
 
@@ -165,8 +155,6 @@ def structured(settings):
             "compiled": compiled(step, case.batch, settings.seconds),
             "by hand": by_hand(case, settings.seconds, structures.joined),
         }
-        if not on_numpy and installed("numba"):
-            contenders["numba"] = with_numba(step, case, settings.seconds)
         print(name, file=sys.stderr)
         compare(contenders, TOLERANCE["float64"])
         blocks = interleaved(contenders, settings.rounds)
@@ -176,68 +164,8 @@ def structured(settings):
         if make in (structures.GRU, structures.RNN):  # the same program, for inputs that are one stage shorter
             X, Y = case.batch
             row[-1] = f"{seconds_of(lambda: step.value_and_grad(X[:, 1:], Y))[0]:.2f}"  # noqa: B023 - it is called at once
-        rows.append([*row, milliseconds(blocks["numba"]) if "numba" in blocks else "-"])
+        rows.append(row)
     header = ["", "ms", "by hand, ms", "ratio", "groups", "lines", "trace + compile s", "another length s"]
-    table([*header, "numba, ms"], rows, settings)
-
-
-def moons(settings):
-    points, classes = datasets.moons(settings.points)
-    title(f"Two-moons step, MLP 2-16-16-1, {settings.points} points, float64", settings)
-    model = eager.Moons(Value, nn.MLP, points, classes).model
-    parameters = model.parameters()
-
-    def loss(x, t):
-        return nn.hinge(model(x), t) + 1e-4 * sum(p * p for p in parameters)
-
-    X, t = np.array(points), np.array(classes, float)
-    contenders = {
-        "compiled": compiled(tg.compile(loss, parameters), (X, t), settings.seconds),
-        "NumPy": by_hand(rivals.Moons(np.array([p.data for p in parameters]), X, t), settings.seconds),
-    }
-
-    for engine, name in ((eager.OURS, "eager"), (MICROGRAD, "micrograd")):
-        if installed(engine):
-            process = eager.Engine(engine, (points, classes))
-            contenders |= process.contenders("moons", settings.slow_steps, name)[0]
-    compare(contenders, TOLERANCE["float64"])
-    blocks = interleaved(contenders, settings.rounds)
-    rows = [
-        [name, milliseconds(own), number(min(own) * 1e3), ratio(own, blocks["compiled"])]
-        for name, own in blocks.items()
-    ]
-    table(["", "median ms", "min ms", "this / compiled"], rows, settings)
-
-
-def with_numba(step, case, seconds):
-    """The same source, compiled to machine code by numba."""
-    import numba
-
-    namespace = {}
-    exec(step.source, namespace)
-    run, numbers = numba.njit(namespace["run"]), tuple(p.data for p in case.parameters)
-    outputs, gradients = run(numbers, ())
-    return (outputs[0], np.array(gradients)), lambda: common.block(lambda: run(numbers, ()), seconds)
-
-
-def growth(settings):
-    title("How a step grows: float32, 64 inputs, 10 classes", settings)
-    batch = settings.batch
-    cases = [(f"width {width}, two hidden layers", (width, width), batch) for width in settings.widths]
-    cases += [(f"depth {depth}, hidden layers of 64", (64,) * depth, batch) for depth in settings.depths]
-    cases += [(f"batch {n}, two hidden layers of 64", (64, 64), n) for n in settings.growing_batches]
-    rows = []
-    for name, hidden, n in cases:
-        sizes = (64, *hidden, 10)
-        loss, parameters, _, arrays = classifier(sizes, n, "float32")
-        step, seconds = first_call(loss, parameters, arrays, dtype="float32")
-        own = interleaved({name: compiled(step, arrays, settings.seconds)}, settings.rounds)[name]
-        # Per weight and example a product and a sum forward, as many for dW and, except for the inputs, for dX.
-        products = sum(i * o * (3 if place else 2) for place, (i, o) in enumerate(itertools.pairwise(sizes)))
-        speed = 2 * n * products / statistics.median(own) / 1e9
-        row = [name, str(n), f"{len(parameters):,}", milliseconds(own), number(min(own) * 1e3)]
-        rows.append([*row, number(speed), f"{seconds:.2f}"])
-    header = ["", "batch", "parameters", "median ms", "min ms", "GFLOP/s", "trace + compile s"]
     table(header, rows, settings)
 
 
@@ -347,8 +275,13 @@ def documents(settings):
     print(f"{len(set(lengths))} lengths: {seconds:.1f} s; loss {losses[0]:.2f} -> {losses[-1]:.2f}")
 
 
-PARTS = {"mnist": mnist, "structures": structured, "moons": moons, "growth": growth, "west": west}
-PARTS |= {"derivatives": derivatives, "documents": documents}
+PARTS = {
+    "mnist": mnist,
+    "structures": structured,
+    "west": west,
+    "derivatives": derivatives,
+    "documents": documents,
+}
 
 
 def main():

@@ -248,22 +248,15 @@ def measured(name, case, by_hand, backends, dtype, settings):
     if "jax" in steps:
         contenders[INSIDE] = inside_jax(steps["jax"], case)
     contenders = {key: step for key, step in contenders.items() if step}
-    loss, gradients = case.step()
-    largest = np.abs(structures.joined(gradients)).max()
+    timing = {}
     for key, step in contenders.items():
         for _ in range(6):  # "auto" measures the first calls
             value, found = step()
-        found = (
-            structures.joined([np.asarray(part) for part in found]) if isinstance(found, list | tuple) else found
-        )
-        off = np.abs(np.asarray(found) - structures.joined(gradients)).max() / largest
-        if not max(off, abs(float(value) - loss) / abs(loss)) <= common.TOLERANCE[dtype]:
-            sys.exit(f"{name}: {key} is {off:.1e} away from NumPy by hand: there is nothing to time.")
-    blocks = {key: [] for key in contenders}
-    for _ in range(settings.rounds):
-        for key, step in contenders.items():
-            blocks[key].append(timed(step, steps.get(key.strip('"')), settings.seconds))
-    least = {key: min(own) * 1e3 for key, own in blocks.items()}
+        found = structures.joined(list(map(np.asarray, found))) if isinstance(found, list | tuple) else found
+        block = functools.partial(timed, step, steps.get(key.strip('"')), settings.seconds)
+        timing[key] = (float(value), np.asarray(found)), block
+    common.compare(timing, common.TOLERANCE[dtype])
+    least = {key: min(own) * 1e3 for key, own in common.interleaved(timing, settings.rounds).items()}
     own = [least[key] for key in least if key[0] == '"' and key != '"auto"']
     theirs = [least[key] for key in by_hand if key in least]
     row = [common.number(least[key]) if key in least else "-" for key in (*by_hand, *OURS)]

@@ -43,12 +43,6 @@ def attend(x: Any) -> Value:
     return tg.sum(weighted) + tg.sum(pooled)
 
 
-def expected() -> np.ndarray:
-    model, _ = model_and_step()
-    tg.sum([nn.cross_entropy(model(x), y) for x, y in zip(X.tolist(), Y.tolist(), strict=True)]).backward(0.25)
-    return np.array([p.grad for p in model.parameters()])
-
-
 def other(of: Any, name: str, change: Callable[..., Any]) -> Callable[[pytest.MonkeyPatch], None]:
     """A fault in a function: it is change(function, *arguments)."""
     original = getattr(of, name)
@@ -105,12 +99,6 @@ def test_a_wrong_program_is_refused(fault: str, monkeypatch: pytest.MonkeyPatch)
     assert told
     assert all(told)
     assert [(p.data, p.grad) for p in model.parameters()] == before
-
-
-def test_without_the_comparison_it_would_get_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(LINES, "tanh", "np.sin({0}, out={to})")
-    _, step = model_and_step(verify=False)
-    assert abs(step.value_and_grad(X, Y)[1] - expected()).max() > 1e-3
 
 
 # --- Faults that are replaced -----------------------------------------------------------------------------------
