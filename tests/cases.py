@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import settings
 
 from tinygrad_edu import optim
@@ -36,6 +37,21 @@ COPIES: dict[str, Callable[[Any], Any]] = {
     "deepcopy": copy.deepcopy,
     "pickle": lambda x: pickle.loads(pickle.dumps(x)),
 }
+
+
+def refused(table: Any, *arguments: Callable[[], Any]) -> Any:
+    """A test of a table: calls, the type of the error of each, and what its one sentence says.
+
+    A call gets what the arguments make.
+    """
+
+    @pytest.mark.parametrize(("call", "error", "match"), table)
+    def test(call: Callable[..., Any], error: type[Exception], match: str) -> None:
+        with pytest.raises(error, match=match) as caught:
+            call(*[make() for make in arguments])
+        assert "\n" not in str(caught.value)
+
+    return test
 
 
 def run_lines(run: Callable[[], Any], inside: Callable[[Any], Any], at: int = 0) -> int:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import pytest
+from cases import refused
 from graphs import chain, neuron
 
 from tinygrad_edu import Value, nn
@@ -59,9 +59,4 @@ ERRORS: list[tuple[Callable[[Value], Any], type[Exception], str]] = [
         "Nothing is recorded: no backward pass has reached",
     ),
 ]
-
-
-@pytest.mark.parametrize(("call", "error", "message"), ERRORS, ids=[message for _, _, message in ERRORS])
-def test_it_is_refused(call: Callable[[Value], Any], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        call(Value(1.0))
+test_it_is_refused = refused(ERRORS, lambda: Value(1.0))
