@@ -47,6 +47,11 @@ ERRORS: list[tuple[Callable[[Value], Any], type[Exception], str]] = [
     (lambda v: goto(-1), ValueError, "goto takes 0 to 3"),
     (lambda v: goto(1.5), TypeError, "integer"),
     (lambda v: goto("ee"), ValueError, r"no node is called 'ee' here\. Did you mean e\?"),
+    (
+        lambda v: Machine(nn.MLP(1, [2, 1], rng=0)([v])).node("neuron0.w0"),
+        ValueError,
+        r"is called 'neuron0\.w0' here",
+    ),
     (lambda v: Machine(neuron()).goto(2).until("e"), ValueError, "the step of e is over: goto goes back to it"),
     (lambda v: Machine(neuron()).set("e", 1), ValueError, "e was computed: set one of the leaves"),
     (lambda v: run(neuron(), a=1.0), TypeError, "run takes numbers beside a function, got a beside Value"),

@@ -1,4 +1,4 @@
-"""Who has the operators that every number-like class shares, and who records where two of them meet."""
+"""The operators that every number-like class shares, and which class records where two of them meet."""
 
 from typing import Any
 
@@ -10,6 +10,43 @@ from tinygrad_edu.compiler.ir.symbols import Symbol
 from tinygrad_edu.compiler.trace.placeholder import Placeholder
 from tinygrad_edu.engine.operators import Operators
 from tinygrad_edu.testing.check.oracles import RuleNumber
+
+
+class Spoken(Operators):
+    """A number that says what was asked of it."""
+
+    def _operate(self, name: str, *inputs: Any, **parameters: Any) -> Any:
+        return name, *["x" if x is self else x for x in inputs], *parameters.values()
+
+
+x = Spoken()
+ASKED = [
+    (x + 2, ("add", "x", 2)),
+    (2 + x, ("add", 2, "x")),
+    (x - 2, ("sub", "x", 2)),
+    (2 - x, ("sub", 2, "x")),
+    (x * 2, ("mul", "x", 2)),
+    (2 * x, ("mul", 2, "x")),
+    (x / 2, ("div", "x", 2)),
+    (2 / x, ("div", 2, "x")),
+    (x**2.0, ("pow_n", "x", 2)),
+    (x**0.5, ("pow_n", "x", 0.5)),
+    (x**x, ("pow", "x", "x")),
+    (2**x, ("pow", 2, "x")),
+    (-x, ("neg", "x")),
+    (abs(x), ("abs", "x")),
+    (x < 2, ("lt", "x", 2)),
+    (x <= 2, ("le", "x", 2)),
+    (x > 2, ("gt", "x", 2)),
+    (x >= 2, ("ge", "x", 2)),
+    (0.0 + x, ("add", 0.0, "x")),
+    (0 + x, x),  # the int 0 that sum() starts from is left out
+]
+
+
+@pytest.mark.parametrize(("got", "asked"), ASKED)
+def test_an_operator_asks_for_its_rule(got: Any, asked: Any) -> None:
+    assert got == asked
 
 
 def test_every_class_of_numbers_has_these_operators() -> None:

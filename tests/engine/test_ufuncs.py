@@ -8,14 +8,13 @@ import pytest
 from tinygrad_edu import Value, micrograd
 
 WORKS = {  # with v = 0.5, w = 2.0: the number, or the numbers of the array
-    "np.float64(2) * v": 1.0,
-    "np.float64(2) + v": 2.5,
-    "np.float32(2) - v": 1.5,
-    "np.int64(2) / v": 4.0,
-    "np.float64(2) ** v": math.sqrt(2),
+    **{
+        f"{a} {sign} {b}".replace("2", number): eval(f"{a} {sign} {b}", {"v": 0.5})
+        for sign in ("+", "-", "*", "/", "**")
+        for number in ("2", "2.0", "np.float64(2)", "np.float32(2)", "np.int64(2)", "np.uint8(2)")
+        for a, b in (("v", "2"), ("2", "v"))
+    },
     "np.float64(5) % w": 1.0,
-    "v * np.float64(2)": 1.0,
-    "v ** np.int64(2)": 0.25,
     "v ** np.array(2.0)": 0.25,
     "np.array(2.0) * v": 1.0,
     "v - np.array(0.5)": 0.0,
@@ -66,6 +65,7 @@ def test_it_is_a_value(expression: str, engine: type) -> None:
     result, expected = evaluated(expression, engine), WORKS[expression]
     values = result.tolist() if isinstance(expected, list) else [result]
     assert all(type(x) is engine or (type(x) is Value and "np.sign" not in expression) for x in values)
+    assert all(type(x.data) is float for x in values)
     assert [x.data for x in values] == pytest.approx(np.atleast_1d(expected).tolist(), rel=1e-15)
 
 

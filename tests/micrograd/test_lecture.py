@@ -39,15 +39,6 @@ def exp(x):
     return by_hand([x], math.exp(x.data), [math.exp(x.data)], "exp")
 
 
-def tanh_from_exp(engine):
-    """First half: tanh composed of exp, written by hand."""
-    leaves, n, _ = neuron(engine.Value)
-    e = exp(2 * n)
-    o = (e - 1) / (e + 1)
-    o.backward()
-    return [o.data, e.grad, *[leaf.grad for leaf in leaves.values()]]
-
-
 def exercise_softmax(engine):
     """The exercises: softmax and negative log likelihood, with exp, log and division by hand."""
     logits = [engine.Value(x) for x in (0.0, 3.0, -2.0, 1.0)]
@@ -191,7 +182,7 @@ def backward_of_the_program(engine):
     return [y.data, a.grad, b.grad]
 
 
-PROGRAMS = [backward_by_hand, tanh_from_exp, exercise_softmax, operations_in_a_class, operations_in_the_class]
+PROGRAMS = [backward_by_hand, exercise_softmax, operations_in_a_class, operations_in_the_class]
 ENGINES = dict.fromkeys((*PROGRAMS, demo, arrays_of_values), MICROGRAD)
 ENGINES |= {microgpt: MICROGPT, backward_of_the_program: MICROGPT}  # with local derivatives
 
