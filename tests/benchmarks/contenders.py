@@ -10,7 +10,6 @@ compiles the same program.
 """
 
 import functools
-import importlib.util
 import itertools
 import os
 import sys
@@ -26,7 +25,7 @@ import structures
 import tinygrad_edu as tg
 from tinygrad_edu import nn
 
-HAVE = {name for name in ("jax", "torch") if importlib.util.find_spec(name)}
+HAVE = set(filter(common.installed, ("jax", "torch")))
 
 
 class Network(structures.Structure):

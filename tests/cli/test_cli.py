@@ -157,18 +157,12 @@ def test_40_columns_are_enough(arguments: list[str], monkeypatch, capsys) -> Non
     assert (max(map(len, out.splitlines())) <= 40, err) == (True, "")
 
 
-def hear_ctrl_c() -> None:
-    """A test run in the background of a shell ignores Ctrl-C, and so would its children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def test_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", "tinygrad_edu", "demo", "--out", str(tmp_path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=None if os.name == "nt" else hear_ctrl_c,
     )
     while "every one a Value" not in (line := process.stdout.readline()) and line:
         pass

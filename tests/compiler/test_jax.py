@@ -118,11 +118,12 @@ def test_stablehlo_takes_batches_of_any_size(tmp_path: Path) -> None:
     np.testing.assert_allclose(found[1], gradient, rtol=1e-9, atol=1e-12)
 
 
-def classifier(backend: str = "jax") -> tuple[Any, nn.Module, list[Any]]:
+def classifier(backend: str = "jax", **options: Any) -> tuple[Any, nn.Module, list[Any]]:
     """Its compiled loss, the model and a batch."""
     model = nn.MLP(6, [5, 3], rng=0)
     batch = [programs.normal(7, 6), np.eye(3)[[0, 1, 2, 2, 1, 0, 1]]]
-    return tg.compile(lambda x, y: nn.cross_entropy(model(x), y), model, backend=backend), model, batch
+    step = tg.compile(lambda x, y: nn.cross_entropy(model(x), y), model, backend=backend, **options)
+    return step, model, batch
 
 
 # --- Numbers ---------------------------------------------------------------------------------------------------
@@ -562,14 +563,6 @@ def test_the_program_of_the_readme_runs_in_two_processes() -> None:
 
 
 # --- What a first call costs ------------------------------------------------------------------------------------
-def small_step(**options: Any) -> Any:
-    model = nn.MLP(2, [3, 1], rng=0)
-    return tg.compile(lambda x, y: (model(x) - y) ** 2, model, backend="jax", **options)
-
-
-BATCH = np.ones((5, 2)), np.linspace(0, 1, 5)
-
-
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_verification_compiles_nothing_that_is_not_used(dtype: str) -> None:
     """XLA's compiler takes most of a first call. The same function without verification costs as many programs."""
@@ -578,7 +571,8 @@ def test_verification_compiles_nothing_that_is_not_used(dtype: str) -> None:
     counts = []
     for verify in (False, False, True):  # the first one also compiles what JAX itself needs
         names.clear()
-        small_step(dtype=dtype, verify=verify).value_and_grad(*BATCH)
+        step, _, batch = classifier(dtype=dtype, verify=verify)
+        step.value_and_grad(*batch)
         counts.append(names.count("/jax/core/compile/backend_compile_duration"))
     assert counts[2] == counts[1] > 0
 
@@ -586,19 +580,19 @@ def test_verification_compiles_nothing_that_is_not_used(dtype: str) -> None:
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_fault_of_the_printer_is_found_with_numpys_program(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """NumPy's program is right here, and the one in JAX is not."""
-    source = text.JaxEmitter._module
+    source, (step, _, batch) = text.JaxEmitter._module, classifier(dtype=dtype)
     monkeypatch.setattr(text.JaxEmitter, "_module", lambda *args: source(*args).replace("nn.relu(", "nn.silu("))
     with pytest.raises(CompileError, match="defect of the compiler"):
-        small_step(dtype=dtype).value_and_grad(*BATCH)
+        step.value_and_grad(*batch)
 
 
 def test_a_slow_first_call_says_what_it_does(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr(compiled_jax, "PATIENCE", 0.001)
-    step = small_step()
-    step.value_and_grad(*BATCH)
+    step, model, batch = classifier()
+    step.value_and_grad(*batch)
     assert "verify=False leaves this out" in capsys.readouterr().err
-    step.value_and_grad(*BATCH)
+    step.value_and_grad(*batch)
     assert not capsys.readouterr().err
-    small_step(verify=False).function(np.zeros(13), *BATCH)
-    small_step().function(np.zeros(13), *BATCH)
+    for verify in (False, True):
+        classifier(verify=verify)[0].function(np.zeros(len(model.parameters())), *batch)
     assert capsys.readouterr().err.count("verify=False") == 1

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import refused
+from graphs import Everywhere
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
@@ -203,23 +204,16 @@ def everything() -> nn.Sequential:
     return nn.Sequential(shared, nn.BatchNorm(2), nn.Dropout(rng=1), nn.Residual(nn.LayerNorm(2)), shared)
 
 
-class Tied(nn.Module):
-    """Values in lists, matrices and dicts; some of them in two places."""
-
-    def __init__(self) -> None:
-        self.inner, self.factors = nn.Neuron(1, rng=0), [Value(2.0), Value(3.0)]
-        self.tied = self.factors[0]
-        self.heads = {"left": nn.Neuron(1, rng=0), "right": Value(1.0)}
-        self.W = [[Value(0.0)] * 12 for _ in range(2)]
-        self.me = self
-
-
 DENSE, NORM, NEURON, SMALL = "W0_0 W0_1 W1_0 W1_1 b0 b1", "gamma0 gamma1 beta0 beta1", "w0 w1 w2 b", "w0 w1 b"
 PLACES = [  # a model, and the places of its parameters: a shared layer comes once, at its first place
     (nn.Neuron(2, rng=0), {"": SMALL}),
     (nn.MLP(3, [2, 1], rng=0), {"layer0.neuron0.": NEURON, "layer0.neuron1.": NEURON, "layer1.neuron0.": SMALL}),
     (everything(), {"layer0.": DENSE, "layer1.": NORM, "layer3.module.": NORM}),
-    (Tied(), {"inner.": "w0 b", "factor": "0 1", "heads.": "left.w0 left.b right", "": "W0_0 W1_0"}),
+    (
+        Everywhere(),
+        {"": "scale W0_0 W0_1 W1_0 W1_1 ragged0_0 ragged1_0 ragged1_1", "heads.left.": SMALL}
+        | {"heads.right0.": NORM, "heads.": "bias", "factor": "1"},
+    ),
 ]
 
 
@@ -228,7 +222,7 @@ def test_names_and_labels_of_parameters(model: nn.Module, places: dict[str, str]
     expected = [place + name for place, names in places.items() for name in names.split()]
     assert [name for name, _ in model.named_parameters()] == expected
     assert [name for name, _ in model.named_parameters("net.")] == ["net." + name for name in expected]
-    assert isinstance(model, Tied) or [p.label for p in model.parameters()] == expected
+    assert isinstance(model, Everywhere) or [p.label for p in model.parameters()] == expected
 
 
 def test_train_and_eval_reach_every_module() -> None:
@@ -337,7 +331,7 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: nn.Embedding(3, 2)("ab"), TypeError, "takes an index or a list of them, got 'ab'"),
     (lambda: nn.Sequential([nn.Dense(1, 1)]), TypeError, "Sequential takes modules"),
     (lambda: nn.Residual(abs), TypeError, "Residual takes a module"),
-    (lambda: Tied()([1.0]), TypeError, "Tied must define __call__"),
+    (lambda: Everywhere()([1.0]), TypeError, "Everywhere must define __call__"),
 ]
 test_errors_are_one_sentence = refused(ERRORS)
 

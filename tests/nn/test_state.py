@@ -5,19 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from graphs import Everywhere
 
-from tinygrad_edu import Value, nn
-
-
-class Everywhere(nn.Module):
-    """Values in all places that a module may have them, and itself."""
-
-    def __init__(self) -> None:
-        self.scale, self.sizes, self.name = Value(2.0), [1.0, 2.0], "own"
-        self.W = [[Value(1.0), Value(2.0)], [Value(3.0), Value(4.0)]]
-        self.ragged = [[Value(5.0)], [Value(6.0), Value(7.0)]]
-        self.heads = {"left": nn.Neuron(2, rng=0), "right": [nn.LayerNorm(2)]}
-        self.again, self.me = self.heads["left"], self
+from tinygrad_edu import nn
 
 
 def everything(seed: int = 0) -> nn.Sequential:
@@ -41,7 +31,8 @@ SHAPES = [
     (
         Everywhere(),
         "scale () W (2, 2) ragged.0 (1,) ragged.1 (2,) heads.left.weight (1, 2) heads.left.bias (1,) "
-        "heads.right.0.weight (2,) heads.right.0.bias (2,) again.weight (1, 2) again.bias (1,)",
+        "heads.right.0.weight (2,) heads.right.0.bias (2,) heads.bias () again.weight (1, 2) again.bias (1,) "
+        "factors (2,)",
     ),
 ]
 
