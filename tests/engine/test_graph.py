@@ -49,14 +49,6 @@ def test_the_order_of_small_graphs(parents: dict[str, str], expected: str) -> No
     assert [parent.name + child.name for parent, child in edges(root)] == pairs
 
 
-def test_ladders_take_linear_time() -> None:
-    node = Node("0")
-    for i in range(1, 2001):  # 2^2000 paths
-        node = Node(str(i), (node, node))
-    assert [n.name for n in topological_order(node)] == [str(i) for i in range(2001)]
-    assert len(edges(node)) == 4000
-
-
 @settings(deadline=None)
 @given(programs())
 def test_orders_and_edges_of_programs(program: Program) -> None:

@@ -245,11 +245,7 @@ def test_numpy_computes_element_by_element():
     for out in (array * v, v * array, array + v, v - array, array / v, v / array, np.array([v, v]) * array):
         assert out.dtype == object
         assert {type(x) for x in out} == {Value}
-    for out in (np.int64(2) * v, v * np.float32(2), np.array(2.0) * v, np.sum([v, v]), v / np.int64(1) * 2):
-        assert (type(out), out.data) == (Value, 6.0)
     assert (v * np.array([2.0])).data == (v - np.array([[-3.0]])).data == 6.0  # arrays of one number are numbers
-    assert np.exp(v).data == math.exp(3.0)
-    assert np.mean([v, v, v]).data == pytest.approx(3.0)
 
 
 PROGRAM = """

@@ -1,6 +1,5 @@
 """The oracles themselves: to many digits, and that each can be wrong. test_programs.py compares them all."""
 
-import importlib
 import math
 from typing import Any
 
@@ -107,8 +106,3 @@ def test_decisions_tell_the_side_of_every_kink() -> None:
 
     assert took(0.5) == took(0.7)
     assert len({repr(took(x)) for x in (-1.0, 0.0, 0.5, 1.5, 2.0, 3.0)}) >= 4
-
-
-def test_testing_is_part_of_the_public_surface_and_comes_when_asked_for() -> None:
-    assert "testing" in tg.__all__
-    assert tg.testing.check_rule is importlib.import_module("tinygrad_edu.testing").check_rule
