@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from comparing import compare
+from graphs import Line
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
@@ -25,16 +26,6 @@ X = np.random.default_rng(0).normal(size=(8, 6))
 CLASSES = np.array([0, 2, 1, 1, 0, 2, 2, 1])
 BACKENDS = pytest.mark.parametrize("backend", ["numpy", "python"])
 ONE_HOT = np.eye(3)[CLASSES]
-
-
-class Line(nn.Module):
-    """a x + b, whose gradients are known by heart."""
-
-    def __init__(self) -> None:
-        self.a, self.b = Value(2.0, label="a"), Value(1.0, label="b")
-
-    def __call__(self, x: Any) -> Any:
-        return self.a * x + self.b
 
 
 def squared(model: Any) -> Callable[[Any, Any], Any]:
@@ -66,14 +57,14 @@ def untouched(parameters: list[Value]) -> Iterator[None]:
 
 # --- Values and gradients -------------------------------------------------------------------------------------
 def test_a_line_by_heart_and_backward_adds_to_the_gradients_that_are_there() -> None:
-    model = Line()
+    model = Line(2.0, 1.0)
     step = tg.compile(squared(model), model.parameters())
     value, gradients = step.value_and_grad([1.0, 2.0], [0.0, 5.0])  # 2x + 1 is off by 3 and by 0
     assert value == 4.5
     assert gradients.tolist() == [3.0, 3.0]  # the mean of 2 * error * x, and of 2 * error
     assert step([1.0, 2.0], [0.0, 5.0]) == 4.5
     assert tg.compile(model, model.parameters()).predict([1.0, 2.0]).tolist() == [3.0, 5.0]
-    model = Line()
+    model = Line(2.0, 1.0)
     step = tg.compile(squared(model), model.parameters())
     model.a.grad = 0.25
     assert step.backward([1.0], [0.0]) == 9.0
@@ -85,7 +76,7 @@ def test_a_line_by_heart_and_backward_adds_to_the_gradients_that_are_there() -> 
 
 @pytest.mark.parametrize("container", [list, tuple, iter], ids=["list", "tuple", "iterator"])
 def test_parameters_may_come_in_any_iterable_and_a_list_that_changes_later_is_no_matter(container: Any) -> None:
-    model = Line()
+    model = Line(2.0, 1.0)
     parameters = container(model.parameters())
     step = tg.compile(squared(model), parameters)
     if container is list:
@@ -274,7 +265,7 @@ def test_arrays_hold_the_parameters_and_are_written_back_and_all_has_its_type(dt
 
 
 def test_calls_inside_arrays_read_what_stands_there() -> None:
-    model = Line()
+    model = Line(2.0, 1.0)
     step = tg.compile(lambda x: model(x) ** 2, model.parameters())
     with step.arrays() as theta:  # before any call
         theta *= 1

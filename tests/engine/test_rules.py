@@ -65,6 +65,23 @@ def test_the_rule_is_right(case: Rule) -> None:
     assert ("Fractions" in report.numbers) == exact
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 7])
+@pytest.mark.parametrize("name", ["max", "min", "sum", "dot", "logsumexp"])
+def test_arrays_reduce_the_last_axis(name: str, n: int) -> None:
+    r, rng = RULES[name], np.random.default_rng(n)
+    arrays = [np.round(rng.normal(size=(2, 3, n)), 1) for _ in range(2 if name == "dot" else 1)]
+    upstream = rng.normal(size=(2, 3))
+    out = r.forward(*arrays)
+    shares = r.backward(upstream, out, *arrays)
+    assert (out.shape, len(shares)) == ((2, 3), len(arrays))
+    for index in np.ndindex(2, 3):
+        inputs = [float(x) for a in arrays for x in a[index]]
+        result = r.forward(*inputs)
+        expected = [result, *r.backward(float(upstream[index]), result, *inputs)]
+        found = np.concatenate([[out[index]], *(share[index] for share in shares)])
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-15)  # NumPy's exp differs, sums do
+
+
 OPERATORS = {name: getattr(operator, name) for name in ("add", "sub", "mul", "pow", "neg", "abs")}
 OPERATORS["div"] = operator.truediv
 

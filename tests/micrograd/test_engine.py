@@ -115,15 +115,12 @@ def test_a_check_passes_over_operations_by_hand():
 
 
 x = Value(3.0)
-GRAPH, FORWARD = (
-    "square was written by hand with numbers, so its derivative has no graph",
-    "for one value of its operands",
-)
+GRAPH = "square was written by hand with numbers, so its derivative has no graph"
 ERRORS = [
     (lambda: Value("3"), TypeError, r"^Value holds one real number, got '3' \(str\)\. Convert text with"),
     (lambda: Value([1.0, 2.0]), TypeError, "build one Value per element"),
     (lambda: tg.gradients(square(x), x, create_graph=True), TypeError, GRAPH),
-    (lambda: square(x).rule.forward(2.0), TypeError, f"^square was written by hand {FORWARD}"),
+    (lambda: square(x).rule.forward(2.0), TypeError, "^square was written by hand for one value of its operands"),
     (lambda: Value(0.0).log(), ValueError, "it is defined for 0 < x only"),
     (lambda: Value(-8.0) ** 0.5, ValueError, "negative"),
     (lambda: 1 / Value(0.0), ZeroDivisionError, "division by zero"),

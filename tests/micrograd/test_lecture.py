@@ -228,16 +228,3 @@ def test_random_programs(choices):
     assert mine[-1].data == pytest.approx(values[-1].data, rel=rounding, abs=rounding * size)
     for x, theirs in zip(ours, values, strict=False):
         assert x.grad == pytest.approx(theirs.grad, rel=0, abs=rounding * sizes.get(x, 0.0))
-
-
-def test_the_pass_that_the_lecture_gets_wrong():
-    """Two results that share a node: micrograd adds the first pass' gradient of c once more, 34 for 24."""
-    numbers = []
-    for Value in (OURS.Value, MICROGRAD.Value):
-        a = Value(1.0)
-        c = a * 2
-        e, f = c * 5, c * 7
-        e.backward()
-        f.backward()
-        numbers.append(a.grad)
-    assert numbers == [24.0, 34.0]
