@@ -75,11 +75,20 @@ def run_lines(run: Callable[[], Any], inside: Callable[[Any], Any], at: int = 0)
     return lines
 
 
+def run(*arguments: str, input: str = "", **environment: str) -> "subprocess.CompletedProcess[str]":
+    """A process of Python with these arguments, in a terminal of UTF-8."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        input=input,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=900,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", **environment},
+    )
+
+
 def python(program: str, **environment: str) -> str:
     """What a program prints in a process of its own, which ends without an error."""
-    command = [sys.executable, "-c", program]
-    run = subprocess.run(
-        command, capture_output=True, encoding="utf-8", env={**os.environ, **environment}, timeout=600
-    )
-    assert run.returncode == 0, run.stderr
-    return run.stdout
+    done = run("-c", program, **environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -3,23 +3,12 @@
 import importlib.util
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from cases import run
 
-BENCHMARKS = Path(__file__).parent / "benchmarks"
-
-
-def run(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(BENCHMARKS / script), *arguments],
-        capture_output=True,
-        encoding="utf-8",
-        timeout=900,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8", **environment},
-    )
+BENCHMARKS = f"{Path(__file__).parent / 'benchmarks'}/"
 
 
 SCRIPTS = {  # and the engine that it compares with
@@ -37,13 +26,13 @@ SCRIPTS = {  # and the engine that it compares with
 def test_it_runs(script: str) -> None:
     if SCRIPTS[script]:
         pytest.importorskip(SCRIPTS[script])
-    result = run(*script.split(), "--quick")
+    result = run(BENCHMARKS + script.split()[0], *script.split()[1:], "--quick")
     assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.slow
 def test_compiled_agrees_with_all_and_prints_every_table() -> None:
-    result = run("compiled.py", "--quick", "--markdown", OMP_NUM_THREADS="1")
+    result = run(BENCHMARKS + "compiled.py", "--quick", "--markdown", OMP_NUM_THREADS="1")
     assert result.returncode == 0, result.stderr
     assert "1 thread(s) for everybody" in result.stdout
     for module, package in (("torch", "torch==2.13.0"), ("micrograd", "micrograd==0.1.0")):
@@ -58,7 +47,7 @@ def test_compiled_agrees_with_all_and_prints_every_table() -> None:
 
 
 def test_one_part_can_be_asked_for() -> None:
-    result = run("compiled.py", "--quick", "--only", "derivatives")
+    result = run(BENCHMARKS + "compiled.py", "--quick", "--only", "derivatives")
     assert result.returncode == 0, result.stderr
     assert "Derivatives of compiled functions" in result.stdout
     assert "Classifier" not in result.stdout
@@ -66,7 +55,7 @@ def test_one_part_can_be_asked_for() -> None:
 
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.syspath_prepend(BENCHMARKS)
     monkeypatch.setattr(os, "environ", dict(os.environ))  # it sets the number of threads
     return importlib.import_module("compiled")
 

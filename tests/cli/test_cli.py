@@ -1,6 +1,7 @@
 """The command line as its user meets it: in a process of its own."""
 
 import contextlib
+import functools
 import importlib.metadata
 import json
 import os
@@ -13,6 +14,7 @@ import time
 from pathlib import Path
 from xml.etree import ElementTree
 
+import cases
 import pytest
 from cases import python
 
@@ -21,16 +23,7 @@ from tinygrad_edu.cli import train as learning
 from tinygrad_edu.testing import rules_of
 from tinygrad_edu.train.accuracy import is_right
 
-
-def run(*arguments: str, input: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tinygrad_edu", *arguments],
-        input=input,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=600,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8", **environment},
-    )
+run = functools.partial(cases.run, "-m", "tinygrad_edu")
 
 
 @pytest.mark.slow
