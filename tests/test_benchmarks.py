@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 from cases import run
 
-BENCHMARKS = f"{Path(__file__).parent / 'benchmarks'}/"
-
-
+BENCHMARKS = f"{Path(__file__).parent}/benchmarks/"
 SCRIPTS = {  # and the engine that it compares with
     "eager.py": "micrograd",
     "compiling.py": "",

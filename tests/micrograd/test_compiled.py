@@ -398,11 +398,6 @@ def test_a_program_compiles_as_it_is(name: str) -> None:
     agrees(function, parameters, *batch)
 
 
-def test_the_fastest_backend_draws_the_same_numbers() -> None:
-    for function in (noisy, lambda x: units(BY_UNIT["dropout by unit"], x)):
-        agrees(function, ALL, X, backend="auto")
-
-
 def test_rounding_is_that_of_python() -> None:
     def function(x: Any) -> Any:
         v = (W[0] * 0 + x).data
