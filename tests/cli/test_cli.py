@@ -61,7 +61,6 @@ BAD_ARGUMENTS = [
     ("explain 'log(a)' a=0", "It cannot be computed: log(a = 0): it is defined for"),
     ("explain '\udcff * x' x=2", "The expression has bytes that are not text."),
     ("explain x \udcff=2", "'\\udcff=2' gives no number to a name"),
-    ("step --x.y x=2", "x.y is not allowed"),
     ("draw a*a a=2 -o graph.gif", "must end in one of .svg, .png, .pdf, .html"),
     ("draw a*a a=2 -o no/such/folder/graph.svg", "there is no folder 'no/such/folder'"),
     ("draw a*a a=2", "the following arguments are required: -o/--output"),

@@ -110,19 +110,10 @@ def strided(array: np.ndarray) -> np.ndarray:
     return wide[::2, ::3]
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        np.ndarray.tolist,
-        np.asfortranarray,
-        strided,
-        lambda a: a[::-1][::-1],
-        lambda a: a.astype(">f8"),
-        list,
-        tuple,
-    ],
-    ids=["lists", "columns first", "strided", "reversed", "other byte order", "list of arrays", "tuple of arrays"],
-)
+FORMS = [np.ndarray.tolist, np.asfortranarray, strided, lambda a: a[::-1][::-1], lambda a: a.astype(">f8")]
+
+
+@pytest.mark.parametrize("given", [*FORMS, list, tuple])
 def test_a_batch_may_come_in_any_form(given: Any) -> None:
     model, loss = classifier()
     step = tg.compile(loss, model.parameters())

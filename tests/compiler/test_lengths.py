@@ -99,9 +99,8 @@ def growing_weights(x: Any) -> Value:
 
 ALL = flat(W, U, b, v, DECODER, OTHER)
 BATCH = lambda S, _: (normal(2, S, 2),)  # noqa: E731 - as those below
-FUNCTIONS: dict[
-    Any, tuple[Any, Callable[[int, int], Any]]
-] = {  # the parameters, and a batch of one or two lengths
+# the parameters, and a batch of one or two lengths
+FUNCTIONS: dict[Any, tuple[Any, Callable[[int, int], Any]]] = {
     encoder: (LAYER, lambda S, _: (normal(2, S, 2), normal(2))),
     lambda x, y: nn.mse([tg.dot(h, v) for h in recurrent(x)], y): (
         LAYER,

@@ -42,9 +42,8 @@ def loss_of(model: Any) -> Callable[[Any, Any], Any]:
 Use = Callable[[Any, Any], Any]
 
 
-HANDLES: dict[
-    str, tuple[type[Exception], type[Exception] | None]
-] = {  # what is caught, and what is raised instead
+# what is caught, and what is raised instead
+HANDLES: dict[str, tuple[type[Exception], type[Exception] | None]] = {
     "catches": (TypeError, None),
     "catches all": (Exception, None),
     "raises another": (TypeError, ValueError),
