@@ -1,11 +1,14 @@
 """Every rule, and those with parameters at several of them; every optimiser; interrupts; other processes."""
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import settings
 
 from tinygrad_edu import optim
@@ -30,6 +33,27 @@ OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
 }
 
 
+COPIES: dict[str, Callable[[Any], Any]] = {
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda x: pickle.loads(pickle.dumps(x)),
+}
+
+
+def refused(table: Any, *arguments: Callable[[], Any]) -> Any:
+    """A test of a table: calls, the type of the error of each, and what its one sentence says.
+
+    A call gets what the arguments make.
+    """
+
+    @pytest.mark.parametrize(("call", "error", "match"), table)
+    def test(call: Callable[..., Any], error: type[Exception], match: str) -> None:
+        with pytest.raises(error, match=match) as caught:
+            call(*[make() for make in arguments])
+        assert "\n" not in str(caught.value)
+
+    return test
+
+
 def run_lines(run: Callable[[], Any], inside: Callable[[Any], Any], at: int = 0) -> int:
     """Run, with a KeyboardInterrupt in line `at` of those that are `inside`. Returns how many lines there are."""
     lines = 0
@@ -51,11 +75,20 @@ def run_lines(run: Callable[[], Any], inside: Callable[[Any], Any], at: int = 0)
     return lines
 
 
+def run(*arguments: str, input: str = "", **environment: str) -> "subprocess.CompletedProcess[str]":
+    """A process of Python with these arguments, in a terminal of UTF-8."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        input=input,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=900,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", **environment},
+    )
+
+
 def python(program: str, **environment: str) -> str:
     """What a program prints in a process of its own, which ends without an error."""
-    command = [sys.executable, "-c", program]
-    run = subprocess.run(
-        command, capture_output=True, encoding="utf-8", env={**os.environ, **environment}, timeout=600
-    )
-    assert run.returncode == 0, run.stderr
-    return run.stdout
+    done = run("-c", program, **environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -491,40 +491,27 @@ def shrunk(x: Any, *, by: float = 0.5) -> Any:
     return where(abs(x) <= by, 0 * x, where(x > 0, x - by, x + by))
 
 
-def norm_backward(upstream: Any, out: Any, *inputs: Any) -> tuple[Any, ...]:
-    share = spread(upstream / out, inputs)
-    return tuple(share * x for x in inputs)
-
-
 def mish_backward(upstream: Any, out: Any, x: Any) -> tuple[Any, ...]:
     t, s = tanh(log1p(exp(x))), exp(x) / (1 + exp(x))
     return (upstream * (t + x * (1 - t * t) * s),)
 
 
-def bent_backward(upstream: Any, out: Any, x: Any) -> tuple[Any, ...]:
-    t = tanh(x)
-    return (upstream * (t + x * (1 - t * t) * exp(x) + exp(x) * t),)
-
-
-def shrunk_backward(upstream: Any, out: Any, x: Any, *, by: float) -> tuple[Any, ...]:
-    return (upstream * where(abs(x) <= by, 0, 1 + 0 * x),)
-
-
-def product_backward(upstream: Any, out: Any, *inputs: Any) -> tuple[Any, ...]:
-    return tuple(upstream * math.prod(inputs[:i] + inputs[i + 1 :]) for i in range(len(inputs)))
-
-
-def fused_backward(upstream: Any, out: Any, x: Any, y: Any, z: Any) -> tuple[Any, ...]:
-    return upstream * y, upstream * x, upstream
-
-
 OWN: dict[str, tuple[Any, Any]] = {
-    "norm": (lambda *inputs: sqrt(total(*[x * x for x in inputs])), norm_backward),
+    "norm": (
+        lambda *inputs: sqrt(total(*[x * x for x in inputs])),
+        lambda u, out, *inputs: tuple(spread(u / out, inputs) * x for x in inputs),
+    ),
     "mish": (lambda x: x * tanh(log1p(exp(x))), mish_backward),
-    "bent": (lambda x: x * tanh(x), bent_backward),  # only the slope matters
-    "shrunk": (shrunk, shrunk_backward),
-    "product": (lambda *inputs: math.prod(inputs), product_backward),
-    "fused": (lambda x, y, z: x * y + z, fused_backward),
+    "bent": (  # only the slope matters
+        lambda x: x * tanh(x),
+        lambda u, out, x: (u * (tanh(x) + x * (1 - tanh(x) * tanh(x)) * exp(x) + exp(x) * tanh(x)),),
+    ),
+    "shrunk": (shrunk, lambda u, out, x, *, by: (u * where(abs(x) <= by, 0, 1 + 0 * x),)),
+    "product": (
+        lambda *inputs: math.prod(inputs),
+        lambda u, out, *inputs: tuple(u * math.prod(inputs[:i] + inputs[i + 1 :]) for i in range(len(inputs))),
+    ),
+    "fused": (lambda x, y, z: x * y + z, lambda u, out, x, y, z: (u * y, u * x, u)),
 }
 
 

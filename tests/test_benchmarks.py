@@ -3,77 +3,57 @@
 import importlib.util
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
+from cases import run
 
-from tinygrad_edu import Value, nn
-
-BENCHMARKS = Path(__file__).parent / "benchmarks"
-
-
-def run(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(BENCHMARKS / script), *arguments],
-        capture_output=True,
-        encoding="utf-8",
-        timeout=900,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8", **environment},
-    )
-
-
+BENCHMARKS = f"{Path(__file__).parent}/benchmarks/"
 SCRIPTS = {  # and the engine that it compares with
     "eager.py": "micrograd",
-    "on_jax.py": "jax",
     "compiling.py": "",
-    "documents.py": "",
-    "calculus.py": "",
     "contenders.py": "",
+    "contenders.py --first": "jax",
     "derivatives.py": "flint",
     "soundness.py": "flint",
 }
-FAST = {"calculus.py"}
 
 
-@pytest.mark.parametrize(
-    "script", [pytest.param(script, marks=() if script in FAST else pytest.mark.slow) for script in SCRIPTS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_it_runs(script: str) -> None:
     if SCRIPTS[script]:
         pytest.importorskip(SCRIPTS[script])
-    result = run(script, "--quick")
+    result = run(BENCHMARKS + script.split()[0], *script.split()[1:], "--quick")
     assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.slow
 def test_compiled_agrees_with_all_and_prints_every_table() -> None:
-    result = run("compiled.py", "--quick", "--markdown", OMP_NUM_THREADS="1")
+    result = run(BENCHMARKS + "compiled.py", "--quick", "--markdown", OMP_NUM_THREADS="1")
     assert result.returncode == 0, result.stderr
     assert "1 thread(s) for everybody" in result.stdout
     for module, package in (("torch", "torch==2.13.0"), ("micrograd", "micrograd==0.1.0")):
         assert (f"pip install {package}" in result.stdout) == (importlib.util.find_spec(module) is None)
     for model in ("Dense", "MLP"):  # in both precisions
         assert len(re.findall(rf"^  nn.{model} agrees with NumPy", result.stderr, re.MULTILINE)) == 2
-    for pair in ("NumPy agrees with compiled", "collector on agrees with compiled", "python agrees with eager"):
+    for pair in ("by hand agrees with compiled", "python agrees with eager", "compiled agrees with eager"):
         assert pair in result.stderr
     rows = re.findall(r"^\| (.*?) \|", result.stdout, re.MULTILINE)
     batches = {"float32, batch 4, nn.Dense", "float64, batch 4, nn.MLP"}
-    assert batches | {"eager, collector off", "compiled, backend=python"} <= set(rows)
+    assert batches | {"hvp / gradient", "compiled, backend=python"} <= set(rows)
 
 
 def test_one_part_can_be_asked_for() -> None:
-    result = run("compiled.py", "--quick", "--only", "growth")
+    result = run(BENCHMARKS + "compiled.py", "--quick", "--only", "derivatives")
     assert result.returncode == 0, result.stderr
-    assert "How a step grows" in result.stdout
+    assert "Derivatives of compiled functions" in result.stdout
     assert "Classifier" not in result.stdout
 
 
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.syspath_prepend(BENCHMARKS)
     monkeypatch.setattr(os, "environ", dict(os.environ))  # it sets the number of threads
     return importlib.import_module("compiled")
 
@@ -82,16 +62,3 @@ def compiled(monkeypatch: pytest.MonkeyPatch):
 def test_disagreement_ends_it(compiled, wrong: tuple[float, list[float]]) -> None:
     with pytest.raises(SystemExit, match=r"other is .* away"):
         compiled.compare({"this": ((1.0, [1.0, 0.0]), None), "other": (wrong, None)}, 1e-4)
-
-
-def test_the_rivals_by_hand_have_the_eager_gradients(compiled) -> None:
-    rivals, sizes = compiled.rivals, (5, 4, 3)
-    theta, X, classes = rivals.problem(sizes, 6, "float64")
-    model = nn.MLP(5, [4, 3])
-    for parameter, number in zip(model.parameters(), theta.tolist(), strict=True):
-        parameter.data = number
-    loss = nn.cross_entropy([model([*map(Value, x)]) for x in X.tolist()], classes.tolist())
-    loss.backward()
-    value, gradients = rivals.Classifier(theta, X, rivals.one_hot(classes, 3, "float64"), sizes).step()
-    assert value == pytest.approx(loss.data, rel=1e-12)
-    np.testing.assert_allclose(rivals.flat(gradients), [p.grad for p in model.parameters()], rtol=1e-9, atol=1e-15)

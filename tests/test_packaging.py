@@ -51,9 +51,16 @@ print(type(st.from_type(Value).example()).__name__)"""
     assert python(code) == "Value\n"
 
 
-def test_to_import_hypothesis_loads_little_of_ours() -> None:
-    modules = python("import hypothesis, sys; print(*sys.modules)").split()
-    assert not {"numpy", "mpmath", "flint", "tinygrad_edu.testing.check.strategies"} & set(modules)
+LIGHT = {  # what is imported, and what must not come with it
+    "hypothesis": "numpy mpmath flint tinygrad_edu.testing.check.strategies",
+    "tinygrad_edu.debug": "numpy graphviz mpmath",
+    "tinygrad_edu.datasets": "pooch requests tqdm matplotlib",
+}
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_an_import_loads_little(module: str) -> None:
+    assert not set(LIGHT[module].split()) & set(python(f"import sys, {module}; print(*sys.modules)").split())
 
 
 BLOCKED = """

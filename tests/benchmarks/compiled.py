@@ -1,4 +1,4 @@
-"""How fast compiled steps are: beside NumPy written by hand, PyTorch, micrograd 0.1.0 and the eager engine.
+"""How fast compiled steps are: beside NumPy written by hand, PyTorch and the eager engine.
 
     python tests/benchmarks/compiled.py [--only PART] [--rounds N] [--quick] [--markdown]
     OMP_NUM_THREADS=1 python tests/benchmarks/compiled.py    # one thread for everybody; two if nothing is said
@@ -7,33 +7,32 @@ The parts, each forward, loss and all gradients:
   mnist    the classifier 784-128-10 in batches of 32, 128 and 512, of both precisions
   structures  a convnet, attention, a GRU, an RNN of 300 steps, 12 residual blocks and an equation of 5,000 steps:
            what the compiler must find, beside programs written by hand
-  moons    the step of micrograd's demo notebook: MLP 2-16-16-1, 100 points, hinge + 1e-4 L2
-  growth   how a step grows with width, depth and batch
   west     10,000 operations without any regular structure, by "Fastest Autograd in the West"
+  derivatives  gradients per example of the classifier at a batch of 128, beside NumPy with `einsum` that writes
+           into one matrix, as ours do; a product with its Hessian and the Hessian of a fit of 49 parameters (MLP
+           1-16-1, 200 points), beside a gradient of the same function
+  documents  microgpt as it is published, on names of many lengths: a document in a batch of 64 of equal length,
+           with the gradient, beside the same on Values; and one pass over the names in batches of 64 as they
+           come, compiling for every length included
 
-Compiled steps and NumPy by hand share a process, and so the library of matrix products. PyTorch, micrograd, and
-in `moons` the eager engine, have processes of their own: their threads and their garbage are theirs. README.md
-says how every comparison is made.
+Compiled steps, NumPy by hand and PyTorch share a process. README.md says how every comparison is made.
 """
 
-import argparse
 import itertools
-import json
 import os
 import statistics
 import sys
+from types import SimpleNamespace
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = str(THREADS)  # NumPy and PyTorch read these when they are imported
 
 import common
-import eager
 import numpy as np
 import rivals
 import structures
 from common import (
-    MICROGRAD,
     TOLERANCE,
     TORCH,
     compare,
@@ -46,9 +45,11 @@ from common import (
     table,
     title,
 )
+from contenders import in_torch
+from published import MicroGPT
 
 import tinygrad_edu as tg
-from tinygrad_edu import Value, datasets, nn
+from tinygrad_edu import Value, nn
 
 
 class Settings(common.Settings):
@@ -57,14 +58,10 @@ class Settings(common.Settings):
     def __init__(self, options):
         super().__init__(options)
         quick = options.quick
-        self.slow_steps = 1 if quick else 2  # in a block of an engine that takes a second for each
         self.sizes, self.batches = ((20, 6, 3), (4,)) if quick else ((784, 128, 10), (32, 128, 512))
-        self.points = 10 if quick else 100
-        self.batch = 2 if quick else 128
         self.small = (2, 6) if quick else ()  # the batch and the size of a structure
-        self.widths, self.depths = ((4, 8), (1, 2)) if quick else ((32, 64, 128, 256, 512), (1, 2, 4, 8))
-        self.growing_batches = (2, 4) if quick else (32, 64, 128, 256, 512, 1024)
         self.operations, self.lanes = (100, 3) if quick else (10_000, 1000)
+        self.names = 4 if quick else 1000
 
 
 # --- Contenders: see common.py ---------------------------------------------------------------------------------
@@ -82,35 +79,6 @@ def compiled(step, batch, seconds):
 def by_hand(rival, seconds, flat=rivals.flat):
     loss, gradients = rival.step()
     return (loss, flat(gradients)), lambda: common.block(rival.step, seconds)
-
-
-class Torch(eager.Engine):
-    """PyTorch, in a process of its own."""
-
-    def __init__(self):
-        super().__init__(TORCH, THREADS, __file__)
-
-    def contender(self, seconds, workload, *arguments):
-        """One of the `workloads` of `work`."""
-        place, (loss, *gradients) = self.ask(workload, *arguments)
-        return (loss, gradients), lambda: self.ask("block", place, seconds)
-
-
-def work():
-    """The other end of `Torch`."""
-    import torch
-
-    torch.set_num_threads(json.loads(input()))
-    workloads, made = {"classifier": rivals.TorchClassifier, "west": rivals.TorchWest}, []
-    for line in sys.stdin:
-        command, *arguments = json.loads(line)
-        if command == "block":
-            place, seconds = arguments
-            answer = common.block(made[place].step, seconds)
-        else:
-            made.append(workloads[command](*arguments))
-            answer = len(made) - 1, made[-1].answer()
-        print(json.dumps(answer), flush=True)
 
 
 # --- The parts ---------------------------------------------------------------------------------------------------
@@ -156,7 +124,7 @@ def mnist(settings):
     pixels = "MNIST's digits" if sizes[0] == 784 and rivals.mnist(1) else "random pixels"
     title(f"Classifier {'-'.join(map(str, sizes))}, {pixels}: median ms of a step, and ratios", settings)
     others, rows = ("NumPy", "PyTorch"), []
-    torch = Torch() if installed(TORCH) else None
+    torch = in_torch(THREADS) if installed(TORCH) else None
     for dtype, batch in itertools.product(("float32", "float64"), settings.batches):
         loss, parameters, theta, arrays = classifier(sizes, batch, dtype)
         contenders = {
@@ -165,7 +133,8 @@ def mnist(settings):
             "nn.Dense": dense(sizes, batch, dtype, seconds),
         }
         if torch:
-            contenders["PyTorch"] = torch.contender(seconds, "classifier", sizes, batch, dtype)
+            case = SimpleNamespace(arrays=rivals.layers(theta, sizes), batch=arrays)
+            contenders["PyTorch"] = by_hand(SimpleNamespace(step=torch("MNIST", case)), seconds)
         compare(contenders, TOLERANCE[dtype])
         blocks = interleaved(contenders, settings.rounds)
         for ours in ("nn.Dense", "nn.MLP"):
@@ -186,8 +155,6 @@ def structured(settings):
             "compiled": compiled(step, case.batch, settings.seconds),
             "by hand": by_hand(case, settings.seconds, structures.joined),
         }
-        if not on_numpy and installed("numba"):
-            contenders["numba"] = with_numba(step, case, settings.seconds)
         print(name, file=sys.stderr)
         compare(contenders, TOLERANCE["float64"])
         blocks = interleaved(contenders, settings.rounds)
@@ -197,78 +164,17 @@ def structured(settings):
         if make in (structures.GRU, structures.RNN):  # the same program, for inputs that are one stage shorter
             X, Y = case.batch
             row[-1] = f"{seconds_of(lambda: step.value_and_grad(X[:, 1:], Y))[0]:.2f}"  # noqa: B023 - it is called at once
-        rows.append([*row, milliseconds(blocks["numba"]) if "numba" in blocks else "-"])
+        rows.append(row)
     header = ["", "ms", "by hand, ms", "ratio", "groups", "lines", "trace + compile s", "another length s"]
-    table([*header, "numba, ms"], rows, settings)
-
-
-def moons(settings):
-    points, classes = datasets.moons(settings.points)
-    title(f"Two-moons step, MLP 2-16-16-1, {settings.points} points, float64", settings)
-    model = eager.Moons(Value, nn.MLP, points, classes).model
-    parameters = model.parameters()
-
-    def loss(x, t):
-        return nn.hinge(model(x), t) + 1e-4 * sum(p * p for p in parameters)
-
-    X, t = np.array(points), np.array(classes, float)
-    contenders = {
-        "compiled": compiled(tg.compile(loss, parameters), (X, t), settings.seconds),
-        "NumPy": by_hand(rivals.Moons(np.array([p.data for p in parameters]), X, t), settings.seconds),
-    }
-
-    for engine, name in ((eager.OURS, "eager"), (MICROGRAD, "micrograd")):
-        if installed(engine):
-            process = eager.Engine(engine, (points, classes))
-            contenders |= process.contenders("moons", settings.slow_steps, name)[0]
-    compare(contenders, TOLERANCE["float64"])
-    blocks = interleaved(contenders, settings.rounds)
-    rows = [
-        [name, milliseconds(own), number(min(own) * 1e3), ratio(own, blocks["compiled"])]
-        for name, own in blocks.items()
-    ]
-    table(["", "median ms", "min ms", "this / compiled"], rows, settings)
-
-
-def with_numba(step, case, seconds):
-    """The same source, compiled to machine code by numba."""
-    import numba
-
-    namespace = {}
-    exec(step.source, namespace)
-    run, numbers = numba.njit(namespace["run"]), tuple(p.data for p in case.parameters)
-    outputs, gradients = run(numbers, ())
-    return (outputs[0], np.array(gradients)), lambda: common.block(lambda: run(numbers, ()), seconds)
-
-
-def growth(settings):
-    title("How a step grows: float32, 64 inputs, 10 classes", settings)
-    batch = settings.batch
-    cases = [(f"width {width}, two hidden layers", (width, width), batch) for width in settings.widths]
-    cases += [(f"depth {depth}, hidden layers of 64", (64,) * depth, batch) for depth in settings.depths]
-    cases += [(f"batch {n}, two hidden layers of 64", (64, 64), n) for n in settings.growing_batches]
-    rows = []
-    for name, hidden, n in cases:
-        sizes = (64, *hidden, 10)
-        loss, parameters, _, arrays = classifier(sizes, n, "float32")
-        step, seconds = first_call(loss, parameters, arrays, dtype="float32")
-        own = interleaved({name: compiled(step, arrays, settings.seconds)}, settings.rounds)[name]
-        # Per weight and example a product and a sum forward, as many for dW and, except for the inputs, for dX.
-        products = sum(i * o * (3 if place else 2) for place, (i, o) in enumerate(itertools.pairwise(sizes)))
-        speed = 2 * n * products / statistics.median(own) / 1e9
-        row = [name, str(n), f"{len(parameters):,}", milliseconds(own), number(min(own) * 1e3)]
-        rows.append([*row, number(speed), f"{seconds:.2f}"])
-    header = ["", "batch", "parameters", "median ms", "min ms", "GFLOP/s", "trace + compile s"]
     table(header, rows, settings)
 
 
 def west(settings):
     operations, lanes = settings.operations, settings.lanes
     title(f'"Fastest Autograd in the West", {operations:,} operations, float64', settings)
-    torch = Torch() if installed(TORCH) else None
     # The article's leaves, 0 to 99, leave no gradient to compare (see rivals.west): smaller ones go before them.
-    west_contenders([i / 100 for i in range(100)], 100, lanes, torch, settings.seconds)
-    one, many, seconds = west_contenders([*map(float, range(100))], operations, lanes, torch, settings.seconds)
+    west_contenders([i / 100 for i in range(100)], 100, lanes, settings.seconds)
+    one, many, seconds = west_contenders([*map(float, range(100))], operations, lanes, settings.seconds)
     rows = []
     for name, own in (blocks := interleaved(one | many, settings.rounds)).items():
         n = lanes if name in many else 1
@@ -280,7 +186,7 @@ def west(settings):
     table(header, rows, settings)
 
 
-def west_contenders(leaves, operations, lanes, torch, seconds):
+def west_contenders(leaves, operations, lanes, seconds):
     """Contenders of one lane, contenders of many, and by name the seconds to trace and compile. All agree."""
     values, noise = [Value(x) for x in leaves], rivals.west_noise(lanes, len(leaves))
 
@@ -305,9 +211,9 @@ def west_contenders(leaves, operations, lanes, torch, seconds):
         "compiled, backend=python": compiled(scalar, (), seconds),
     }
     many = {"compiled, lanes": compiled(laned, (noise,), seconds)}
-    if torch:
-        one["PyTorch"] = torch.contender(seconds, "west", leaves, operations, 1)
-        many["PyTorch, lanes"] = torch.contender(seconds, "west", leaves, operations, lanes)
+    if installed(TORCH):
+        one["PyTorch"] = by_hand(rivals.TorchWest(leaves, operations, 1), seconds, np.array)
+        many["PyTorch, lanes"] = by_hand(rivals.TorchWest(leaves, operations, lanes), seconds, np.array)
     few = noise[:3]
     outs, gradients = zip(*map(eager_step, few.tolist()), strict=True)
     mean = np.mean(outs), np.mean(gradients, axis=0)
@@ -316,17 +222,72 @@ def west_contenders(leaves, operations, lanes, torch, seconds):
     return one, many, {"compiled, backend=python": scalar_seconds, "compiled, lanes": laned_seconds}
 
 
-PARTS = {"mnist": mnist, "structures": structured, "moons": moons, "growth": growth, "west": west}
+def derivatives(settings):
+    title("Derivatives of compiled functions, float64", settings)
+    sizes, batch = ((12, 8, 4), 6) if settings.quick else ((784, 128, 10), 128)
+    theta, X, classes = rivals.problem(sizes, batch, "float64")
+    numpy = rivals.Classifier(theta, X, rivals.one_hot(classes, sizes[-1], "float64"), sizes)
+    model, fit = rivals.dense_model(rivals.layers(theta, sizes)), nn.MLP(1, [16, 1], rng=0)
+    step = tg.compile(lambda x, c: nn.cross_entropy(model(x), c), model)
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(200, 1)), rng.normal(size=200)
+    small, ones = tg.compile(lambda x, y: (fit(x) - y) ** 2, fit), np.ones(49)
+    with step.arrays(), small.arrays():
+        expected = numpy.each()
+        assert abs(step.per_example_grads(X, classes) - expected).max() <= 1e-9 * abs(expected).max()
+        np.testing.assert_allclose(small.hvp(*points, ones), small.hessian(*points) @ ones, rtol=1e-7, atol=1e-9)
+        vector, rows = rng.normal(size=len(theta)), []
+        for name, ours, theirs in (
+            ("per_example_grads / NumPy by hand", lambda: step.per_example_grads(X, classes), numpy.each),
+            ("hvp / gradient", lambda: step.hvp(X, classes, vector), lambda: step.value_and_grad(X, classes)),
+            ("hessian / gradient", lambda: small.hessian(*points), lambda: small.value_and_grad(*points)),
+        ):
+            pair = {f: (None, lambda f=f: common.block(f, settings.seconds)) for f in (ours, theirs)}
+            a, b = interleaved(pair, settings.rounds).values()
+            rows.append([name, milliseconds(a), milliseconds(b), ratio(a, b)])
+    table(["ms", "first", "second", "ratio"], rows, settings)
+
+
+def documents(settings):
+    names = (common.ROOT / "tinygrad_edu" / "datasets" / "data" / "names.txt").read_text().split()
+    texts = [[26, *(ord(letter) - ord("a") for letter in name), 26] for name in names[: settings.names]]
+    title(f"microgpt as it is published, {len(texts)} names", settings)
+    lengths = [len(text) for text in texts]
+    length, model = max(lengths, key=lengths.count), MicroGPT()
+    batch = np.array([text for text in texts if len(text) == length][:64])
+    step = tg.compile(model.loss, model.params)
+
+    def eagerly():
+        loss = model.loss(batch[0].tolist())
+        loss.backward()
+        return loss.data
+
+    seconds, loss = seconds_of(eagerly)
+    value, gradient = step.value_and_grad(batch[:1])
+    slopes = [p.grad for p in model.params]
+    compare({"eager": ((loss, slopes), None), "compiled": ((value, gradient), None)}, 1e-12)
+    with step.arrays():
+        own = common.block(lambda: step.value_and_grad(batch), settings.seconds) / len(batch)
+    print(f"a document of {length} tokens: {own * 1e3:.3f} ms, one of {len(batch)}; eager {seconds * 1e3:.0f} ms")
+    step = tg.compile(model.loss, model.params)
+    with step.train(tg.optim.Adam(model.params, lr=0.01)) as update:
+        seconds, losses = seconds_of(lambda: [update(texts[i : i + 64]) for i in range(0, len(texts), 64)])
+    print(f"{len(set(lengths))} lengths: {seconds:.1f} s; loss {losses[0]:.2f} -> {losses[-1]:.2f}")
+
+
+PARTS = {
+    "mnist": mnist,
+    "structures": structured,
+    "west": west,
+    "derivatives": derivatives,
+    "documents": documents,
+}
 
 
 def main():
     parser = common.parser_of(__doc__, 9, markdown="tables for a README")
     parser.add_argument("--only", choices=PARTS, help="one part of them")
-    parser.add_argument("--engine", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.engine:
-        work()
-        return
     settings = Settings(options)
     common.machine(settings)
     for name in [options.only] if options.only else PARTS:

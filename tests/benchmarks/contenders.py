@@ -1,14 +1,15 @@
 """All contenders for one step, the loss and all gradients: NumPy and JAX by hand, PyTorch, our backends, "auto".
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/contenders.py [--rounds N] [--quick] [--markdown]
+    OMP_NUM_THREADS=1 python tests/benchmarks/contenders.py [--rounds N] [--quick] [--markdown] [--first]
 
 One thread. Milliseconds of the processor, not of the clock, so that other work on the machine counts less: the
 least of some blocks, in which contenders alternate. All must agree on the loss and the gradients before anything
-is timed. Contenders that are not installed are left out.
+is timed. Contenders that are not installed are left out. With --first, seconds of the processor for a first call
+with backend="jax", which traces, verifies and compiles: beside it one without verification, and XLA alone, which
+compiles the same program.
 """
 
 import functools
-import importlib.util
 import itertools
 import os
 import sys
@@ -24,7 +25,7 @@ import structures
 import tinygrad_edu as tg
 from tinygrad_edu import nn
 
-HAVE = {name for name in ("jax", "torch") if importlib.util.find_spec(name)}
+HAVE = set(filter(common.installed, ("jax", "torch")))
 
 
 class Network(structures.Structure):
@@ -70,7 +71,42 @@ def in_jax():
     """The losses by hand, of arrays and a batch."""
     import jax
     import jax.numpy as jnp
-    import on_jax
+
+    def cross_entropy(Z, Y):
+        return -(Y * jax.nn.log_softmax(Z)).sum(axis=-1).mean()
+
+    def classifier(arrays, X, Y):
+        W1, b1, W2, b2 = arrays
+        return cross_entropy(jax.nn.relu(X @ W1 + b1) @ W2 + b2, Y)
+
+    def convnet(arrays, X, Y):
+        K, b, W, c = arrays
+        Z = jax.lax.conv_general_dilated(X[:, None], K[:, None], (1, 1), "VALID")
+        A = jax.nn.relu(Z + b[:, None, None])
+        B, n, p = len(X), len(K), A.shape[-1] // 2
+        pooled = A.reshape(B, n, p, 2, p, 2).max(axis=(3, 5))
+        return cross_entropy(pooled.reshape(B, -1) @ W.T + c, Y)
+
+    def attention(arrays, X, Y, heads=4):
+        Q, K, V, M = arrays
+        B, T, width = X.shape
+        q, k, v = ((X @ W.T).reshape(B, T, heads, -1) for W in (Q, K, V))
+        scores = jnp.einsum("bthi,bshi->bhts", q, k) / (width // heads) ** 0.5
+        shares = jax.nn.softmax(jnp.where(jnp.tri(T, dtype=bool), scores, -jnp.inf))
+        out = jnp.einsum("bhts,bshi->bthi", shares, v).reshape(B, T, width)
+        return jnp.mean((out @ M.T - Y) ** 2)
+
+    def gru(arrays, X, Y):
+        Wz, Uz, bz, Wr, Ur, br, Wn, Un, bn = arrays
+
+        def step(h, x):
+            z = jax.nn.sigmoid(x @ Wz.T + h @ Uz.T + bz)
+            r = jax.nn.sigmoid(x @ Wr.T + h @ Ur.T + br)
+            n = jnp.tanh(x @ Wn.T + (r * h) @ Un.T + bn)
+            return (1 - z) * n + z * h, None
+
+        h, _ = jax.lax.scan(step, jnp.zeros_like(Y), X.transpose(1, 0, 2))
+        return jnp.mean((h - Y) ** 2)
 
     def moons(arrays, X, t):
         W1, b1, W2, b2, W3, b3 = arrays
@@ -88,8 +124,8 @@ def in_jax():
         (x, y, z), _ = jax.lax.scan(step, tuple(state), None, T)
         return x * x + y * y + z * z
 
-    losses = {"MNIST": on_jax.classifier, "convnet": on_jax.convnet, "GRU": on_jax.gru, "moons": moons}
-    losses |= {"attention, masked": on_jax.attention, "attention, causal": on_jax.attention, "Lorenz": lorenz}
+    losses = {"MNIST": classifier, "convnet": convnet, "GRU": gru, "moons": moons}
+    losses |= {"attention, masked": attention, "attention, causal": attention, "Lorenz": lorenz}
 
     def contender(name, case):
         step = jax.jit(jax.value_and_grad(losses[name]))
@@ -99,11 +135,11 @@ def in_jax():
     return contender
 
 
-def in_torch():
+def in_torch(threads=1):
     """The losses as PyTorch's users write them."""
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     F = torch.nn.functional
 
     def classifier(arrays, X, Y):
@@ -170,7 +206,8 @@ OURS = ('"numpy"', '"python"', '"jax"', INSIDE)
 
 
 def main():
-    chosen = common.parser_of(__doc__, 9, markdown="a table for a README").parse_args()
+    flags = {"markdown": "a table for a README", "first": "first calls on JAX"}
+    chosen = common.parser_of(__doc__, 9, **flags).parse_args()
     settings = common.Settings(chosen)
     settings.seconds = min(settings.seconds, 0.05)
     dtype = "float64"
@@ -183,6 +220,11 @@ def main():
         by_hand["jax.jit"] = in_jax()
     if "torch" in HAVE:
         by_hand["PyTorch"] = in_torch()
+    if chosen.first:
+        header = ["first call, s", "ours", "verify=False", "XLA alone", "ours / XLA", "verify=False / XLA"]
+        cases = {name: (small if chosen.quick else full)() for name, (full, small) in CASES.items()}
+        common.table(header, [first_calls(*named, dtype) for named in cases.items()], settings)
+        return
     rows = []
     for name, (full, small) in CASES.items():
         print(name, file=sys.stderr, flush=True)
@@ -205,22 +247,15 @@ def measured(name, case, by_hand, backends, dtype, settings):
     if "jax" in steps:
         contenders[INSIDE] = inside_jax(steps["jax"], case)
     contenders = {key: step for key, step in contenders.items() if step}
-    loss, gradients = case.step()
-    largest = np.abs(structures.joined(gradients)).max()
+    timing = {}
     for key, step in contenders.items():
         for _ in range(6):  # "auto" measures the first calls
             value, found = step()
-        found = (
-            structures.joined([np.asarray(part) for part in found]) if isinstance(found, list | tuple) else found
-        )
-        off = np.abs(np.asarray(found) - structures.joined(gradients)).max() / largest
-        if not max(off, abs(float(value) - loss) / abs(loss)) <= common.TOLERANCE[dtype]:
-            sys.exit(f"{name}: {key} is {off:.1e} away from NumPy by hand: there is nothing to time.")
-    blocks = {key: [] for key in contenders}
-    for _ in range(settings.rounds):
-        for key, step in contenders.items():
-            blocks[key].append(timed(step, steps.get(key.strip('"')), settings.seconds))
-    least = {key: min(own) * 1e3 for key, own in blocks.items()}
+        found = structures.joined(list(map(np.asarray, found))) if isinstance(found, list | tuple) else found
+        block = functools.partial(timed, step, steps.get(key.strip('"')), settings.seconds)
+        timing[key] = (float(value), np.asarray(found)), block
+    common.compare(timing, common.TOLERANCE[dtype])
+    least = {key: min(own) * 1e3 for key, own in common.interleaved(timing, settings.rounds).items()}
     own = [least[key] for key in least if key[0] == '"' and key != '"auto"']
     theirs = [least[key] for key in by_hand if key in least]
     row = [common.number(least[key]) if key in least else "-" for key in (*by_hand, *OURS)]
@@ -228,6 +263,23 @@ def measured(name, case, by_hand, backends, dtype, settings):
     row += [common.number(auto), steps["auto"].backend]
     methods = min(least[key] for key in OURS if key in least and key != INSIDE)  # what "auto" may choose
     return [name, *row, f"{min(own) / min(theirs):.2f}", f"{auto / methods:.2f}"]
+
+
+def first_calls(name, case, dtype):
+    """Seconds of a first call, of one without verification, and of XLA alone, which comes after them."""
+    import jax
+
+    calls, theta = [], np.array([parameter.data for parameter in case.parameters], dtype)
+    for verify in (True, False):
+        step = tg.compile(case.loss, case.parameters, dtype, backend="jax", verify=verify)
+        calls.append(functools.partial(step.value_and_grad, *case.batch))
+    calls.append(lambda: jax.jit(step.function).lower(theta, *case.batch).compile())
+    seconds = []
+    for call in calls:
+        start = time.process_time()
+        call()
+        seconds.append(time.process_time() - start)
+    return [name, *(f"{x:.2f}" for x in seconds), *(f"{x / seconds[-1]:.2f}" for x in seconds[:2])]
 
 
 def inside_jax(compiled, case):

@@ -184,10 +184,10 @@ def block(workload, collector, steps):
 
 
 class Engine:
-    """The other end of `work`, or of what another script does when it is called with --engine."""
+    """The other end of `work`."""
 
-    def __init__(self, name, data, script=__file__):
-        command = [sys.executable, script, "--engine", name]
+    def __init__(self, name, data):
+        command = [sys.executable, __file__, "--engine", name]
         self.name = name
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._send(data)

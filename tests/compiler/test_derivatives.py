@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import refused
 from programs import CASES
 from recurrences import LOOPS, flat
 
@@ -173,20 +174,15 @@ def test_many_vectors_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> Non
 W = [Value(0.3), Value(-0.7)]
 
 
-@pytest.mark.parametrize(
-    ("call", "error", "words"),
-    [
+ERRORS: list[tuple[Any, type[Exception], str]] = [
         (lambda step: step.hvp([1.0], [1.0, 2.0, 3.0]), ValueError, r"each of the 2 parameters.*\(3,\)"),
         (lambda step: step.hvp([1.0], 1.0), ValueError, r"each of the 2 parameters.*\(\)"),
         (lambda step: step.hvp(), TypeError, "behind it the vector"),
         (lambda step: step.per_example_grads([]), ValueError, "empty"),
         (lambda _: tg.compile(lambda x: [W[0] * x, W[1]], W).hessian([1.0]), TypeError, "single number"),
         (lambda _: tg.compile(lambda: W[0], W, backend="python").hvp([1.0]), ValueError, "each of the 2"),
-    ],
-)  # fmt: skip
-def test_bad_input_is_told(call: Any, error: type[Exception], words: str) -> None:
-    with pytest.raises(error, match=words):
-        call(tg.compile(lambda x: W[0] * x * W[1], W))
+]  # fmt: skip
+test_errors_are_one_sentence = refused(ERRORS, lambda: tg.compile(lambda x: W[0] * x * W[1], W))
 
 
 def test_a_rule_without_a_second_derivative_is_named() -> None:

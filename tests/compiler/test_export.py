@@ -26,16 +26,10 @@ np.savez("results.npz", **results)
 """
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "cross_entropy_one_hot",
-        "attention_causal",
-        "recurrence_with_gates",
-        "mean_of_embeddings",
-        "parameters_only",
-    ],
-)
+NAMES = "cross_entropy_one_hot attention_causal recurrence_with_gates mean_of_embeddings parameters_only".split()
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_module_gives_the_same_without_this_package(name: str, tmp_path: Path) -> None:
     function, parameters, batch = CASES[name]()
     step = tg.compile(function, parameters)

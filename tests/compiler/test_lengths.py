@@ -45,10 +45,6 @@ def encoder(x: Any, y: Any) -> Value:
     return (tg.dot(recurrent(x)[-1], v) - y) ** 2
 
 
-def every_target(x: Any, y: Any) -> Value:
-    return nn.mse([tg.dot(h, v) for h in recurrent(x)], y)
-
-
 def as_written(ids: Any) -> Value:
     """Each token is predicted from those before it, by indices into lists: traced by examples."""
     h, loss = [0.0, 0.0, 0.0], Value(0.0)
@@ -56,14 +52,6 @@ def as_written(ids: Any) -> Value:
         h = [tg.tanh(a + tg.dot(u, h)) for a, u in zip(table[ids[t]], U, strict=True)]
         loss = loss - tg.log(tg.softmax([tg.dot(c, h) for c in classes])[ids[t + 1]])
     return loss / (len(ids) - 1)
-
-
-def with_positions(x: Any) -> Value:
-    return tg.dot(recurrent([plus(now, positions[t]) for t, now in enumerate(x)])[-1], v)
-
-
-def transposed(x: Any, y: Any) -> Value:
-    return encoder(list(zip(*x, strict=True)), y)
 
 
 DECODER = leaves(3, 2), leaves(3, 3), leaves(3)
@@ -89,10 +77,6 @@ def both_directions(x: Any, y: Any) -> Value:
     return nn.mse([tg.dot(p, v) + tg.dot(q, b) for p, q in zip(forward, backward, strict=True)], y)
 
 
-def both_ends(x: Any) -> Value:
-    return tg.dot(recurrent(x)[-1], v) * tg.dot(recurrent(x[::-1], *OTHER)[-1], v)
-
-
 def windows(x: Any) -> Value:
     h = [0.0] * 3
     for t in range(1, len(x) - 1):
@@ -109,34 +93,34 @@ def moving_sums(x: Any, first: int = 2) -> Value:
     return tg.dot(h, v)
 
 
-def cut_sums(x: Any) -> Value:
-    """The first sums are shorter."""
-    return moving_sums(x, 0)
-
-
 def growing_weights(x: Any) -> Value:
     return tg.sum([tg.dot(h, v) * (t + 1) for t, h in enumerate(recurrent(x))])
 
 
 ALL = flat(W, U, b, v, DECODER, OTHER)
 BATCH = lambda S, _: (normal(2, S, 2),)  # noqa: E731 - as those below
-FUNCTIONS: dict[
-    Any, tuple[Any, Callable[[int, int], Any]]
-] = {  # the parameters, and a batch of one or two lengths
+# the parameters, and a batch of one or two lengths
+FUNCTIONS: dict[Any, tuple[Any, Callable[[int, int], Any]]] = {
     encoder: (LAYER, lambda S, _: (normal(2, S, 2), normal(2))),
-    every_target: (LAYER, lambda S, _: (normal(2, S, 2), normal(2, S))),
-    transposed: (LAYER, lambda S, _: (normal(2, 2, S), normal(2))),
+    lambda x, y: nn.mse([tg.dot(h, v) for h in recurrent(x)], y): (
+        LAYER,
+        lambda S, _: (normal(2, S, 2), normal(2, S)),
+    ),
+    lambda x, y: encoder(list(zip(*x, strict=True)), y): (LAYER, lambda S, _: (normal(2, 2, S), normal(2))),
     lstm: ((leaves_of_gates, initial, v), lambda S, _: (normal(2, S, 2), normal(2, S))),
     gru: ((leaves_of_gates[:3], v), lambda S, _: (normal(2, S, 2), normal(2, S))),
     of.tokens: ((table, U, classes), lambda S, _: (tokens(2, S), tokens(2, S))),
     as_written: ((table, U, classes), lambda S, _: (tokens(2, S),)),
-    with_positions: ((LAYER, positions), BATCH),
+    lambda x: tg.dot(recurrent([plus(now, positions[t]) for t, now in enumerate(x)])[-1], v): (
+        (LAYER, positions),
+        BATCH,
+    ),
     translate: (ALL, lambda S, T: (normal(2, S, 2), normal(2, T, 2))),
     same_cells: (ALL, lambda S, T: (normal(2, S, 2), normal(2, T, 2))),
-    both_ends: (ALL, BATCH),
+    lambda x: tg.dot(recurrent(x)[-1], v) * tg.dot(recurrent(x[::-1], *OTHER)[-1], v): (ALL, BATCH),
     windows: (ALL, BATCH),
     moving_sums: (ALL, BATCH),
-    cut_sums: (ALL, BATCH),
+    lambda x: moving_sums(x, 0): (ALL, BATCH),  # the first sums are shorter
     both_directions: (ALL, lambda S, _: (normal(2, S, 2), normal(2, S))),
     growing_weights: (ALL, BATCH),
 }

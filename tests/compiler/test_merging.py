@@ -15,20 +15,11 @@ from tinygrad_edu import Value
 ITEMS = [Value(0.3 * i - 0.7, label=f"item{i}") for i in range(6)]
 TABLE = [[Value(0.1 * i - 0.2 * j) for j in range(5)] for i in range(5)]
 INDICES: dict[str, Callable[[Any], Any]] = {
-    "a remainder": lambda i: ITEMS[(i + 2) % 5],
     "a remainder that is taken": lambda i: tg.take(ITEMS, (i + 2) % 5),
     "the last bit": lambda i: ITEMS[i & 1],
-    "bits of a mask": lambda i: ITEMS[i & 5],
-    "bits but for a mask": lambda i: ITEMS[i & ~1],
-    "bits from both": lambda i: ITEMS[i | 1],
-    "bits of one": lambda i: ITEMS[i ^ 1],
-    "twice": lambda i: ITEMS[(i << 1) % 6],
     "half": lambda i: ITEMS[i >> 1],
     "a quotient": lambda i: ITEMS[i // 2],
-    "a quotient and a remainder": lambda i: ITEMS[divmod(i, 2)[0]] * ITEMS[divmod(i, 3)[1]],
-    "from the end": lambda i: ITEMS[-1 - i],
     "the complement": lambda i: ITEMS[~i],
-    "of a part": lambda i: ITEMS[1:][i],
     "of itself": lambda i: ITEMS[(i - i) % 5] * ITEMS[i],
     "in a branch": lambda i: ITEMS[0] if len(ITEMS) > 9 else ITEMS[i],
     "in the other branch": lambda i: ITEMS[i] * 2 if len(ITEMS) < 9 else ITEMS[0],
@@ -147,7 +138,7 @@ def agrees_or_is_refused(program: Callable[[random.Random], str], seed: int) -> 
     return True
 
 
-@pytest.mark.parametrize(("program", "n", "least"), [(of_branches, 15, 12), (of_indices, 8, 6)])
+@pytest.mark.parametrize(("program", "n", "least"), [(of_branches, 15, 12), (of_indices, 12, 9)])
 def test_some_random_programs_agree_and_most_of_them_compile(program: Any, n: int, least: int) -> None:
     assert sum(agrees_or_is_refused(program, seed) for seed in range(n)) >= least
 

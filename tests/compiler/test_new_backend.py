@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 from comparing import compare
-from programs import flat, leaves, normal, shaken
+from programs import normal, recurrence, shaken
 
 import tinygrad_edu as tg
-from tinygrad_edu import Value, nn
+from tinygrad_edu import nn
 from tinygrad_edu.compiler.backends import BACKENDS, Backend
 from tinygrad_edu.compiler.backends.formulas import ATOM, Language, number_text
 from tinygrad_edu.compiler.find.lowered import CONSTANT
@@ -196,17 +196,8 @@ def test_a_network_in_c(in_c: Any) -> None:
 
 @needs_cc
 def test_a_recurrence_in_c(in_c: Any) -> None:
-    W, U, b = leaves(normal(3, 2)), leaves(normal(3, 3)), leaves(normal(3))
-
-    def loss(xs: Any) -> Value:
-        h: list[Any] = [0.0] * 3
-        for x in xs:
-            h = [tg.tanh(tg.dot(w, x) + tg.dot(u, h) + c) for w, u, c in zip(W, U, b, strict=True)]
-        return tg.sum([x * x for x in h])
-
-    step = in_c(loss, flat(W, U, b), normal(4, 12, 2))
+    function, parameters, batch = recurrence(12, 2, 3, "last")
+    step = in_c(function, parameters, *batch)
     assert step.source.count("for (long axis_") > 2
     assert "--) {" in step.source  # the reversed loop
-    np.testing.assert_allclose(
-        step.predict(x := normal(4, 12, 2)), tg.compile(loss, flat(W, U, b)).predict(x), 1e-12
-    )
+    np.testing.assert_allclose(step.predict(*batch), tg.compile(function, parameters).predict(*batch), 1e-12)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import run_lines
+from cases import COPIES, run_lines
 from hypothesis import given
 
 import tinygrad_edu as tg
@@ -42,9 +42,8 @@ def loss_of(model: Any) -> Callable[[Any, Any], Any]:
 Use = Callable[[Any, Any], Any]
 
 
-HANDLES: dict[
-    str, tuple[type[Exception], type[Exception] | None]
-] = {  # what is caught, and what is raised instead
+# what is caught, and what is raised instead
+HANDLES: dict[str, tuple[type[Exception], type[Exception] | None]] = {
     "catches": (TypeError, None),
     "catches all": (Exception, None),
     "raises another": (TypeError, ValueError),
@@ -157,10 +156,7 @@ def loss_with(model: Any, x: Any, y: Any) -> Any:
     return nn.cross_entropy(model(x), y)
 
 
-def pickled(x: Any) -> Any:
-    return pickle.loads(pickle.dumps(x))
-
-
+pickled = COPIES["pickle"]
 STEPS: dict[str, Callable[[str], Any]] = {
     "a method": lambda backend: Model(backend).step,
     "a partial": lambda backend: tg.compile(

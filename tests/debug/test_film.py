@@ -2,8 +2,8 @@
 
 import json
 import re
-import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from graphs import descend, squares
@@ -64,10 +64,12 @@ def test_a_graph_of_a_film_is_asked_like_any_other():
     assert tg.blame(train(model, zero=False)[3]).kind == "accumulated"
 
 
-def test_scrubbing():
+def test_scrubbing_where_there_is_nothing_to_blame():
     model = nn.MLP(3, [2, 1], "tanh", rng=0)
     running, every = train(model, steps=25, every=10), train(nn.MLP(3, [2, 1], "tanh", rng=0), steps=25)
     assert running.steps == [0, 10, 20]
+    told = running.blame()
+    assert (repr(told), told.step, told.kind, told.sentence) == ("nothing to blame in 25 steps", None, "", "")
     assert [running[i].data for i in (0, 9, 10, 24, -1, -25)] == [every[i].data for i in (0, 0, 10, 20, 20, 0)]
     for outside in (25, -26):
         with pytest.raises(IndexError, match=f"there is no step {outside}: the film has 25, counted from 0"):
@@ -90,11 +92,6 @@ def test_graphs_of_several_shapes():
     assert [graph.data for graph in running] == [3.0, 6.0, 3.0, 12.0]
     assert len(running._graphs()) == 3  # two of one shape share one
     assert json.loads(re.search(r'"film":(\[.*?\]\]\])', running.to_html())[1])[0][0] == 3
-
-
-def test_nothing_to_blame():
-    told = train(nn.MLP(3, [4, 1], "tanh", rng=0), steps=5).blame()
-    assert (repr(told), told.step, told.kind, told.sentence) == ("nothing to blame in 5 steps", None, "", "")
 
 
 def test_gradients_that_were_not_set_to_zero_also_before_the_last_update():
@@ -184,17 +181,10 @@ def test_two_films_and_a_pass_that_fails():
 
 
 def test_each_thread_is_on_its_own_film():
-    models, films = [nn.MLP(3, [2, 1], "tanh", rng=i) for i in range(4)], {}
-
-    def work(i):
-        films[i] = train(models[i], steps=10 + i)
-
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [films[i].count for i in range(4)] == [10, 11, 12, 13]
+    models = [nn.MLP(3, [2, 1], "tanh", rng=i) for i in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        films = threads.map(train, models, [10, 11, 12, 13])
+    assert [film.count for film in films] == [10, 11, 12, 13]
     assert not recorders
 
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 from graphs import chain, labelled, named, neuron
 
-from tinygrad_edu import Value, nn, topological_order
+from tinygrad_edu import Value, topological_order
 from tinygrad_edu.debug import Machine, steps, tracing
 from tinygrad_edu.engine import value as engine_value
 
@@ -86,31 +86,6 @@ def test_both_passes_by_letters_and_names():
     assert machine.run().until("c").position == 3  # its gradient is complete already
     assert machine.goto("a").position == machine.goto(machine.node("a")).position == 3  # where it is complete
     assert machine.why("a").total == -3.0
-
-
-def test_a_node_by_the_end_of_its_name():
-    y = nn.MLP(1, [2, 1], "tanh", rng=0)([0.5])
-    machine = Machine(y)
-    assert machine.goto("layer1.neuron0.w1").position == machine.goto("layer1.neuron0.w1").position
-    assert machine.node("neuron1.w0").label == "layer0.neuron1.w0"
-    with pytest.raises(ValueError, match=r"no node is called 'neuron0\.w0' here"):  # there are two
-        machine.node("neuron0.w0")
-    assert machine.find("w7") is None
-
-
-def test_n_goes_over_a_module_and_s_into_it():
-    x = Value(0.5, label="x")
-    loss = (nn.MLP(1, [2, 1], "tanh", rng=0)([x]) - 1.0) ** 2
-    machine = Machine(loss)
-    assert [machine.n().position, machine.n().position] == [1, 2]
-    assert machine.scope(machine.coming) == ("layer1", "neuron0")
-    inside = Machine(loss).goto(2).s()
-    assert (inside.position, inside.scope(inside.current)) == (3, ("layer1", "neuron0"))
-    machine.n()
-    assert machine.position > 3
-    assert machine.scope(machine.coming)[:1] != ("layer1",)
-    turns = {machine.scope(node)[:1] for node in machine.steps.nodes[2 : machine.position]}
-    assert turns == {("layer1",)}
 
 
 def test_other_numbers_and_the_first_again():

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cases
 import graphs
 import pytest
 
@@ -224,10 +225,7 @@ def test_ipython(monkeypatch, tmp_path):
 @pytest.mark.parametrize("without", ["", "import sys; sys.modules['readline'] = None; "])
 def test_a_pipe_shows_what_was_typed_also_without_readline(without):
     code = f"{without}{LOSS}; tg.debug.run(y)"
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    result = subprocess.run(
-        [sys.executable, "-c", code], input="n\n\np weight.grad\n", capture_output=True, text=True, env=environment
-    )
+    result = cases.run("-c", code, input="n\n\np weight.grad\n", PYTHONPATH=str(ROOT))
     assert (result.returncode, result.stderr) == (0, "")
     assert re.findall(r"^(\(tg\).*|step \d)", result.stdout, re.M) == [
         "step 0", "(tg) n", "step 1", "(tg) ", "step 2", "(tg) p weight.grad", "(tg) ",

@@ -1,16 +1,21 @@
-"""The graph on its own: its order, its depth, and that it goes when the last result goes."""
+"""The graph on its own: its order, its depth, its pickles, and that it goes when the last result goes."""
 
 import copy
 import gc
+import io
 import pickle
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from cases import COPIES
 from hypothesis import given, settings
 
+import tinygrad_edu as tg
 from tinygrad_edu import Value, ancestors, edges, grad, gradients, hessian, jvp, topological_order, vjp
 from tinygrad_edu.testing import Program, programs
 
@@ -42,14 +47,6 @@ def test_the_order_of_small_graphs(parents: dict[str, str], expected: str) -> No
     assert "".join(node.name for node in ancestors(root)) == expected[:-1]
     pairs = [parent + child for child in expected for parent in parents[child]]
     assert [parent.name + child.name for parent, child in edges(root)] == pairs
-
-
-def test_ladders_take_linear_time() -> None:
-    node = Node("0")
-    for i in range(1, 2001):  # 2^2000 paths
-        node = Node(str(i), (node, node))
-    assert [n.name for n in topological_order(node)] == [str(i) for i in range(2001)]
-    assert len(edges(node)) == 4000
 
 
 @settings(deadline=None)
@@ -96,12 +93,6 @@ def test_many_additions_are_walked_and_have_the_right_gradient(n: int, chain: tu
     order = topological_order(y)
     assert (len(order), order[0], order[-1]) == (n + 1, x, y)
     assert y.data == x.grad == n + 1.0
-
-
-COPIES: dict[str, Callable[[Any], Any]] = {
-    "deepcopy": copy.deepcopy,
-    "pickle": lambda graph: pickle.loads(pickle.dumps(graph)),
-}
 
 
 @pytest.mark.parametrize("way", COPIES)
@@ -156,3 +147,64 @@ def test_many_additions_are_freed(n: int, chain: tuple[Value, Value], living: Ca
     assert living() == n + 1
     del y
     assert living() == 1
+
+
+# --- Pickles --------------------------------------------------------------------------------------------------
+def shared_results() -> list[Value]:
+    """Three results over one graph; each needs the nodes of the one before."""
+    x, y = Value(0.5, label="x"), Value(2.0, label="y")
+    a = x * y + x.tanh()
+    b = a.exp() + tg.max(a, x, y)
+    return [a, b, (a * b).sin() + b]
+
+
+def assert_sharing_is_kept(twins: list[Value], originals: list[Value]) -> None:
+    nodes = [len({node for root in roots for node in tg.topological_order(root)}) for roots in (twins, originals)]
+    assert nodes[0] == nodes[1]
+    assert tg.gradients(twins[-1], twins) == tg.gradients(originals[-1], originals)
+
+
+def test_eight_threads_pickle_results_over_one_graph() -> None:
+    results, start = shared_results(), threading.Barrier(8)
+
+    def work(turn: int) -> None:
+        start.wait()
+        for i in range(40):
+            order = [(turn + i + k) % 3 for k in range(3)]
+            loaded = pickle.loads(pickle.dumps([results[k] for k in order]))
+            assert_sharing_is_kept([loaded[order.index(k)] for k in range(3)], results)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(work, range(8)))
+
+
+@pytest.mark.parametrize("step", [1, -250])
+def test_a_thousand_results_that_share_nodes_in_one_pickle(step: int) -> None:
+    results = [Value(1.0)]
+    for _ in range(1000):
+        results.append(results[-1] * 1.001 + results[0])
+    twins = pickle.loads(pickle.dumps(results[::step]))
+    assert_sharing_is_kept(twins[:: abs(step) // step], results[:: abs(step)])
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_every_protocol_of_pickle_will_do(protocol: int) -> None:
+    x = Value(3.0, label="x")
+    y = x**2 * x
+    twin_x, twin_y = pickle.loads(pickle.dumps((x, y), protocol))
+    twin_y.backward()
+    assert (twin_x.grad, twin_x.label, twin_y.data) == (27.0, "x", 27.0)
+    assert pickle.loads(pickle.dumps(y, protocol)).grad == 0.0
+    y.backward()
+    assert pickle.loads(pickle.dumps(y, protocol)).grad == 1.0  # the numbers of its time
+
+
+def test_nothing_is_remembered_when_no_pickler_is_left() -> None:
+    from tinygrad_edu.engine.pickling import _homes
+
+    results = shared_results()
+    pickler = pickle.Pickler(io.BytesIO())
+    pickler.dump(results)
+    assert _homes.graph_of
+    del pickler
+    assert not _homes.graph_of

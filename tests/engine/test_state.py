@@ -10,28 +10,19 @@ A node is stale if its leaves now give another number than it has. Then `backwar
 
 import copy
 import operator
-import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import Phase, settings
+from cases import COPIES
+from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    Bundle,
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    multiple,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
 import tinygrad_edu as tg
-from tinygrad_edu import Value, gradients, topological_order
-from tinygrad_edu.engine.changes import is_stale
+from tinygrad_edu import Value, gradients
 from tinygrad_edu.testing.check.oracles import path_sum
 
 
@@ -143,10 +134,6 @@ class Model:
 
 
 MOST_NODES, MOST_WALKS = 120, 400
-COPIES: dict[str, Callable[[Any], Any]] = {
-    "deepcopy": copy.deepcopy,
-    "pickle": lambda graph: pickle.loads(pickle.dumps(graph)),
-}
 
 
 def named(*n_inputs: int) -> st.SearchStrategy[str]:
@@ -339,107 +326,5 @@ class Graphs(RuleBasedStateMachine):
         return (self.values[j] for j in self.model.nodes[i].operands)
 
 
-def adapted(machine: type[RuleBasedStateMachine]) -> Any:
-    case = machine.TestCase
-    case.settings = settings(deadline=None, stateful_step_count=25)
-    return case
-
-
-TestGraphs = adapted(Graphs)
-
-
-Nodes = Callable[[Value], list[Value]]
-
-
-def textbook(
-    order: Nodes = topological_order,
-    checked: Nodes = topological_order,
-    clears: Callable[[Value], bool] = lambda node: bool(node.rule),
-) -> Callable[..., None]:
-    """`backward` in its simplest form, right unless told otherwise."""
-
-    def backward(self: Value, upstream: Any = 1.0, check: bool = False) -> None:
-        for node in checked(self) if check else []:
-            if is_stale(node):
-                raise RuntimeError(f"{node!r} was changed after the forward pass")
-        nodes = order(self)
-        for node in nodes:
-            node.grad = Fraction(0 if clears(node) else node.grad)
-        self.grad = Fraction(upstream) + (0 if self.rule else self.grad)
-        for node in reversed(nodes):
-            node._backward()
-
-    return backward
-
-
-def by_breadth(root: Value) -> list[Value]:
-    """A node that is used early and late passes on a gradient that is not complete."""
-    order = [root]
-    for node in order:
-        order += [parent for parent in dict.fromkeys(node.parents) if parent not in order]
-    return order[::-1]
-
-
-sound, sound_deepcopy, sound_reduce = Value.backward, Value.__deepcopy__, Value.__reduce__
-
-
-def deepcopy_shares_leaves(self: Value, memo: dict[int, Any]) -> Any:
-    memo.update({id(node): node for node in topological_order(self) if node.rule is None})
-    return sound_deepcopy(self, memo)
-
-
-BROKEN: dict[str, tuple[str, Callable[..., Any]]] = {
-    "leaves are overwritten": ("backward", textbook(clears=lambda node: True)),
-    "interior gradients leak": ("backward", textbook(clears=lambda node: False)),
-    "the sweep goes by breadth": ("backward", textbook(order=by_breadth)),
-    "nothing is checked": ("backward", textbook(checked=lambda root: [])),
-    "the root alone is checked": ("backward", textbook(checked=lambda root: [root])),
-    "the upstream is ignored": ("backward", lambda self, upstream=1.0, check=False: sound(self, 1.0, check)),
-    "a deep copy shares leaves": ("__deepcopy__", deepcopy_shares_leaves),
-    "a deep copy ignores its memo": ("__deepcopy__", lambda self, memo: sound_deepcopy(self, {})),
-    "a copy is deep": ("__copy__", lambda self: sound_deepcopy(self, {})),
-    "a pickle has no gradients of leaves": (
-        "__reduce__", lambda self: sound_reduce(self) if self.rule else (Value, (self.data,))),
-}  # fmt: skip
-
-
-def run_the_machine(most: int) -> None:
-    """A fixed sequence of runs, which ends at the first failure."""
-    few = settings(
-        deadline=None,
-        max_examples=most,
-        stateful_step_count=20,
-        derandomize=True,
-        database=None,
-        phases=[Phase.generate],
-        report_multiple_bugs=False,
-    )
-    run_state_machine_as_test(Graphs, settings=few)
-
-
-@pytest.mark.parametrize("mistake", BROKEN)
-def test_the_machine_notices(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Value, *BROKEN[mistake])
-    with pytest.raises((AssertionError, pytest.fail.Exception)):
-        run_the_machine(1000)
-
-
-def test_the_machine_accepts_the_textbook(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the broken ones are made from."""
-    monkeypatch.setattr(Value, "backward", textbook())
-    run_the_machine(30)
-
-
-def test_the_model_by_hand() -> None:
-    """c = a * b and d = c * c + c: by a, (2 c + 1) b."""
-    model = Model()
-    a, b = (model.append(Node(None, ()), Fraction(x)) for x in (2, 5))
-    c = model.append(Node("mul", (a, b)), Fraction(10))
-    d = model.append(Node("add", (model.append(Node("mul", (c, c)), Fraction(100)), c)), Fraction(110))
-    assert model.derivatives(d) == {d: 1, d - 1: 1, c: 21, b: 42, a: 105}
-    model.backward(d, Fraction(1))
-    model.backward(c, Fraction(2))
-    assert [model.grads[i] for i in (a, b, c, d)] == [115, 46, 2, 1]
-    assert not model.is_stale(d)
-    model.data[a] = Fraction(3)
-    assert model.is_stale(d)
+TestGraphs: Any = Graphs.TestCase
+TestGraphs.settings = settings(deadline=None, stateful_step_count=25)

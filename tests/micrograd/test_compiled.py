@@ -211,18 +211,10 @@ def in_order(x: Any) -> Any:
     return ordered[0] * 2 + ordered[1] * ordered[3]
 
 
-def one_hot_target(t: Any, x: Any) -> Any:
-    target = [1.0 if i == t else 0.0 for i in range(4)]
-    return sum((score - y) ** 2 for score, y in zip(scores(x), target, strict=True))
-
-
 PLACES = [[0.1 * i * j for j in range(4)] for i in range(5)]
 BY_PATH: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "relu by a branch": (lambda x: relu_by_branch(dot(x)) * W[0] + relu_by_branch(W[1] * x[0]), (X,)),
-    "relu with its slope": (lambda x: Value(max(0, dot(x).data), (dot(x),), (float(dot(x).data > 0),)), (X,)),
-    "leaky": (lambda x: dot(x) if dot(x).data > 0 else dot(x) * 0.01, (X,)),
     "one-hot": (lambda t: sum(one_hot(t)) ** 2, (np.arange(80),)),  # more than 64 paths
-    "one-hot target": (one_hot_target, (TOKENS, X)),
     "a mask": (masked, (TOKENS, X)),
     "a table of numbers": (lambda t, x: dot([a + p for a, p in zip(x, PLACES[t], strict=True)]) ** 2, (TOKENS, X)),
     "numbers by a sine": (lambda t: sum(w * math.sin(t / 10**i) for i, w in enumerate(W)) ** 2, (TOKENS,)),
@@ -348,16 +340,6 @@ def seeded(x: float) -> Any:
     return (W[0] * x + random.gauss(0, 1) + np.random.rand()) ** 2
 
 
-def dropout(x: float) -> Any:
-    hidden: list[Any] = []
-    for w in W:
-        if random.random() < 0.4:
-            hidden.append(Value(0.0))
-        else:
-            hidden.append((w * x).tanh() / 0.6)
-    return sum(hidden) ** 2
-
-
 def noisy(x: Any) -> Any:
     noise = [random.uniform(-1, 1) * random.normalvariate(0, 1) for _ in x]
     return dot([a + b for a, b in zip(x, noise, strict=True)]) * (1.0 * (random.random() < 0.5))
@@ -406,7 +388,7 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], list[Value], tuple[Any, ...]]] = {
     "metrics": (metrics, W, ([0.5, 0.7, -1.2], [0.1, 0.9, 2.0])),
     "noise and dropout of an array": (noisy, W, (X,)),
     **{f.__name__: (f, W, ()) for f in (minibatch, sampled, metrics_of_many)},
-    **{f.__name__: (f, W, ([0.5, 0.7, -1.2],)) for f in (generators, seeded, dropout)},
+    **{f.__name__: (f, W, ([0.5, 0.7, -1.2],)) for f in (generators, seeded)},
 }
 
 
@@ -414,11 +396,6 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], list[Value], tuple[Any, ...]]] = {
 def test_a_program_compiles_as_it_is(name: str) -> None:
     function, parameters, batch = PROGRAMS[name]
     agrees(function, parameters, *batch)
-
-
-def test_the_fastest_backend_draws_the_same_numbers() -> None:
-    for function in (noisy, lambda x: units(BY_UNIT["dropout by unit"], x)):
-        agrees(function, ALL, X, backend="auto")
 
 
 def test_rounding_is_that_of_python() -> None:

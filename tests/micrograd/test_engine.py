@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from cases import COPIES, refused
 from micrograd_engines import by_hand
 
 import tinygrad_edu as tg
@@ -114,25 +115,17 @@ def test_a_check_passes_over_operations_by_hand():
 
 
 x = Value(3.0)
-GRAPH, FORWARD = (
-    "square was written by hand with numbers, so its derivative has no graph",
-    "for one value of its operands",
-)
+GRAPH = "square was written by hand with numbers, so its derivative has no graph"
 ERRORS = [
     (lambda: Value("3"), TypeError, r"^Value holds one real number, got '3' \(str\)\. Convert text with"),
     (lambda: Value([1.0, 2.0]), TypeError, "build one Value per element"),
     (lambda: tg.gradients(square(x), x, create_graph=True), TypeError, GRAPH),
-    (lambda: square(x).rule.forward(2.0), TypeError, f"^square was written by hand {FORWARD}"),
+    (lambda: square(x).rule.forward(2.0), TypeError, "^square was written by hand for one value of its operands"),
     (lambda: Value(0.0).log(), ValueError, "it is defined for 0 < x only"),
     (lambda: Value(-8.0) ** 0.5, ValueError, "negative"),
     (lambda: 1 / Value(0.0), ZeroDivisionError, "division by zero"),
 ]
-
-
-@pytest.mark.parametrize(("call", "error", "match"), ERRORS)
-def test_errors_are_one_sentence(call, error, match):
-    with pytest.raises(error, match=match):
-        call()
+test_errors_are_one_sentence = refused(ERRORS)
 
 
 def test_the_closure_of_a_recorded_operation_can_be_replaced():
@@ -229,13 +222,13 @@ def test_overflow_and_a_long_chain():
     assert copy.deepcopy(y).data == y.data
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda root: pickle.loads(pickle.dumps(root))])
-def test_a_copy_is_a_graph_of_its_own(copied):
+@pytest.mark.parametrize("way", COPIES)
+def test_a_copy_is_a_graph_of_its_own(way):
     x = Value(3.0, label="x")
     y = square(x) * cube(x) + x.tanh() - x**-1
     y.backward()
     expected, x.grad = x.grad, 0.0
-    twin = copied(y)
+    twin = COPIES[way](y)
     twin.backward()
     (leaf,) = [node for node in tg.topological_order(twin) if node.label == "x"]
     assert type(twin) is Value
@@ -249,11 +242,7 @@ def test_numpy_computes_element_by_element():
     for out in (array * v, v * array, array + v, v - array, array / v, v / array, np.array([v, v]) * array):
         assert out.dtype == object
         assert {type(x) for x in out} == {Value}
-    for out in (np.int64(2) * v, v * np.float32(2), np.array(2.0) * v, np.sum([v, v]), v / np.int64(1) * 2):
-        assert (type(out), out.data) == (Value, 6.0)
     assert (v * np.array([2.0])).data == (v - np.array([[-3.0]])).data == 6.0  # arrays of one number are numbers
-    assert np.exp(v).data == math.exp(3.0)
-    assert np.mean([v, v, v]).data == pytest.approx(3.0)
 
 
 PROGRAM = """

@@ -39,15 +39,6 @@ def exp(x):
     return by_hand([x], math.exp(x.data), [math.exp(x.data)], "exp")
 
 
-def tanh_from_exp(engine):
-    """First half: tanh composed of exp, written by hand."""
-    leaves, n, _ = neuron(engine.Value)
-    e = exp(2 * n)
-    o = (e - 1) / (e + 1)
-    o.backward()
-    return [o.data, e.grad, *[leaf.grad for leaf in leaves.values()]]
-
-
 def exercise_softmax(engine):
     """The exercises: softmax and negative log likelihood, with exp, log and division by hand."""
     logits = [engine.Value(x) for x in (0.0, 3.0, -2.0, 1.0)]
@@ -191,7 +182,7 @@ def backward_of_the_program(engine):
     return [y.data, a.grad, b.grad]
 
 
-PROGRAMS = [backward_by_hand, tanh_from_exp, exercise_softmax, operations_in_a_class, operations_in_the_class]
+PROGRAMS = [backward_by_hand, exercise_softmax, operations_in_a_class, operations_in_the_class]
 ENGINES = dict.fromkeys((*PROGRAMS, demo, arrays_of_values), MICROGRAD)
 ENGINES |= {microgpt: MICROGPT, backward_of_the_program: MICROGPT}  # with local derivatives
 
@@ -237,16 +228,3 @@ def test_random_programs(choices):
     assert mine[-1].data == pytest.approx(values[-1].data, rel=rounding, abs=rounding * size)
     for x, theirs in zip(ours, values, strict=False):
         assert x.grad == pytest.approx(theirs.grad, rel=0, abs=rounding * sizes.get(x, 0.0))
-
-
-def test_the_pass_that_the_lecture_gets_wrong():
-    """Two results that share a node: micrograd adds the first pass' gradient of c once more, 34 for 24."""
-    numbers = []
-    for Value in (OURS.Value, MICROGRAD.Value):
-        a = Value(1.0)
-        c = a * 2
-        e, f = c * 5, c * 7
-        e.backward()
-        f.backward()
-        numbers.append(a.grad)
-    assert numbers == [24.0, 34.0]

@@ -5,19 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from graphs import Everywhere
 
-from tinygrad_edu import Value, nn
-
-
-class Everywhere(nn.Module):
-    """Values in all places that a module may have them, and itself."""
-
-    def __init__(self) -> None:
-        self.scale, self.sizes, self.name = Value(2.0), [1.0, 2.0], "own"
-        self.W = [[Value(1.0), Value(2.0)], [Value(3.0), Value(4.0)]]
-        self.ragged = [[Value(5.0)], [Value(6.0), Value(7.0)]]
-        self.heads = {"left": nn.Neuron(2, rng=0), "right": [nn.LayerNorm(2)]}
-        self.again, self.me = self.heads["left"], self
+from tinygrad_edu import nn
 
 
 def everything(seed: int = 0) -> nn.Sequential:
@@ -41,7 +31,8 @@ SHAPES = [
     (
         Everywhere(),
         "scale () W (2, 2) ragged.0 (1,) ragged.1 (2,) heads.left.weight (1, 2) heads.left.bias (1,) "
-        "heads.right.0.weight (2,) heads.right.0.bias (2,) again.weight (1, 2) again.bias (1,)",
+        "heads.right.0.weight (2,) heads.right.0.bias (2,) heads.bias () again.weight (1, 2) again.bias (1,) "
+        "factors (2,)",
     ),
 ]
 
@@ -144,19 +135,20 @@ def test_weights_go_to_pytorch_and_back() -> None:
     torch = pytest.importorskip("torch")
     X = np.random.default_rng(0).normal(size=(10, 4))
     layers = torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3), torch.nn.Tanh(), torch.nn.LayerNorm(3)
-    pairs = [
-        (layers, nn.Sequential(nn.Dense(4, 3, rng=0), nn.BatchNorm(3), nn.Activation("tanh"), nn.LayerNorm(3)))
-    ]
-    for layers, ours in pairs:
-        theirs = torch.nn.Sequential(*layers).double()
-        theirs(torch.from_numpy(X))  # moves the running averages
-        ours.eval().load_state_dict(theirs.state_dict())
-        expected = theirs.eval()(torch.from_numpy(X)).detach().numpy()
-        assert np.abs(np.array([[x.data for x in row] for row in ours(X)]) - expected).max() <= 1e-12
-        for parameter in ours.parameters():
-            parameter.data += 0.1
-        arrays = [torch.from_numpy(array) for array in ours.state_dict(arrays=True).values()]
-        names = [name for name in theirs.state_dict() if "batches" not in name]
-        theirs.load_state_dict(dict(zip(names, arrays, strict=True)), strict=False)
+    theirs = torch.nn.Sequential(*layers).double()
+    ours = nn.Sequential(nn.Dense(4, 3, rng=0), nn.BatchNorm(3), nn.Activation("tanh"), nn.LayerNorm(3))
+
+    def difference() -> float:
         expected = theirs(torch.from_numpy(X)).detach().numpy()
-        assert np.abs(np.array([[x.data for x in row] for row in ours(X)]) - expected).max() <= 1e-12
+        return float(np.abs(np.array([[x.data for x in row] for row in ours(X)]) - expected).max())
+
+    theirs(torch.from_numpy(X))  # moves the running averages
+    theirs.eval()
+    ours.eval().load_state_dict(theirs.state_dict())
+    assert difference() <= 1e-12
+    for parameter in ours.parameters():
+        parameter.data += 0.1
+    arrays = [torch.from_numpy(array) for array in ours.state_dict(arrays=True).values()]
+    names = [name for name in theirs.state_dict() if "batches" not in name]
+    theirs.load_state_dict(dict(zip(names, arrays, strict=True)), strict=False)
+    assert difference() <= 1e-12

@@ -250,19 +250,15 @@ def test_nothing_overflows_on_a_phone(opened: Open, scheme: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("mode", ["live", "steps"])
-def test_no_barrier_is_found(browser: Any, tmp_path: Path, scheme: str, mode: str) -> None:
+def test_no_barrier_is_found(opened: Open, scheme: str, mode: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     out = nn.MLP(2, [3, 1], rng=0)([Value(0.5, label="x0"), Value(-1.0, label="x1")])
-    path = tmp_path / "page.html"
-    path.write_text(Live(out, {}, mode=mode).to_html(), encoding="utf-8")
-    page = browser.new_page(viewport={"width": 1200, "height": 800}, color_scheme=scheme, bypass_csp=True)
-    page.goto(path.as_uri())
+    page = opened(Live(out, {}, mode=mode).to_html(), color_scheme=scheme, bypass_csp=True)
     page.click("#quiz")
     found = axe.Axe().run(page).response["violations"]
     page.click("#quiz")
     page.click("#first")
     found += axe.Axe().run(page).response["violations"]
-    page.close()
     assert [(violation["id"], violation["nodes"][0]["html"]) for violation in found] == []
 
 

@@ -93,11 +93,8 @@ def test_a_wrong_rule_is_caught(rule: Rule, mistake: str) -> None:
     assert "expected" in message or "error" in message
 
 
-INACCURATE: dict[str, Backward] = {
-    "tanh": lambda upstream, out, x: (upstream * (1 - out * out),),
-    "sigmoid": lambda upstream, out, x: (upstream * out * (1 - out),),
+INACCURATE: dict[str, Backward] = {  # some_rules.py has more
     "softplus": lambda upstream, out, x: (upstream * (1 - e.exp(-out)),),
-    "expm1": lambda upstream, out, x: (upstream * (out + 1),),
     "asin": lambda upstream, out, x: (e.div(upstream, e.sqrt(1 - x * x)),),
     "acos": lambda upstream, out, x: (-e.div(upstream, e.sqrt(1 - x * x)),),
     "tan": lambda upstream, out, x: (upstream * (1 + out * out) * (1 + 1e-14),),

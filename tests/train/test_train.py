@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import OPTIMIZERS
+from graphs import Line
 from tqdm.auto import tqdm
 from tqdm.std import TqdmDefaultWriteLock
 
@@ -26,16 +27,6 @@ from tinygrad_edu.train.accuracy import are_signs, count_right, is_right
 from tinygrad_edu.train.interrupts import Gate
 from tinygrad_edu.train.on_arrays import OnArrays
 from tinygrad_edu.train.on_values import OnValues
-
-
-class Line(nn.Module):
-    """a x + b, whose gradients are known by heart."""
-
-    def __init__(self) -> None:
-        self.a, self.b = Value(0.0, label="a"), Value(0.0, label="b")
-
-    def __call__(self, x: float) -> Value:
-        return self.a * x + self.b
 
 
 def squared(prediction: Value, target: float) -> Value:
@@ -143,14 +134,6 @@ def test_patience_puts_the_best_parameters_back() -> None:
     assert evaluate(model, squared, DATA)[0] == pytest.approx(history["loss"][1])
 
 
-class Steep(Line):
-    """A line that starts with a slope, for an overflow of exp."""
-
-    def __init__(self, slope: float) -> None:
-        super().__init__()
-        self.a.data = slope
-
-
 @pytest.mark.parametrize(
     ("slope", "options", "said"),
     [
@@ -161,7 +144,7 @@ class Steep(Line):
 )
 def test_a_loss_that_is_no_number_ends_with_the_node_to_blame(slope: float, options: Any, said: str) -> None:
     with pytest.warns(UserWarning, match=said):
-        model, history = fitted(lambda p, t: p.exp() * 1.0, Steep(slope), lr=0.01, **options)
+        model, history = fitted(lambda p, t: p.exp() * 1.0, Line(slope), lr=0.01, **options)
     assert history.compiled is options.get("compiled", True)
     assert [p.data for p in model.parameters()] == [slope, 0.0]
 
@@ -492,9 +475,9 @@ def test_an_evaluation_leaves_the_mode_as_it_was(n: int) -> None:
     assert evaluate(model, lambda s, t: nn.hinge(s[0], t), data) == first  # nothing is dropped meanwhile
     with pytest.raises(TypeError, match=r"loss is a function such as nn.hinge, got 'hinge'"):
         evaluate(model, "hinge", data)
-    model.eval()
+    model.layers[1].eval()  # frozen
     evaluate(model, lambda s, t: nn.hinge(s[0], t), data)
-    assert not model.training
+    assert [module.training for _, module in model.named_modules()] == [True, True, False, True]
 
 
 # --- Ctrl-C, the collector, the mode ----------------------------------------------------------------------------
@@ -664,13 +647,6 @@ def test_the_collector_rests_within_a_step_only(enabled: bool, error: type[BaseE
         gc.enable()
     assert not any(within)
     assert set(between) == {enabled}
-
-
-def test_a_layer_that_is_frozen_stays_so() -> None:
-    model = nn.Sequential(nn.Dense(2, 2, rng=0), nn.BatchNorm(2))
-    model.layers[1].eval()
-    evaluate(model, nn.cross_entropy, ([[0.0, 1.0]], [1]))
-    assert [module.training for _, module in model.named_modules()] == [True, True, False]
 
 
 def test_a_training_in_two_parts_is_the_whole() -> None:
