@@ -75,10 +75,6 @@ def test_an_equation_of_a_thousand_steps_is_a_page_of_numpy_and_of_python() -> N
     step = compare(pendulum, [k, start], backend="python")
     assert n_loops(step) == (1, 1)
     assert step.source.count("\n") < 70
-    forward = step.source.partition("for t in")[2].partition("\n\n")[0].splitlines()
-    stage = [line.rpartition(" = ")[2] for line in forward if line.startswith(" " * 8)]
-    assert stage
-    assert not [text for text in stage if "[" in text]  # what the stage before has computed is in variables
 
 
 # --- Stages with weights of their own ---------------------------------------------------------------------------
