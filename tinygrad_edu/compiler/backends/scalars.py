@@ -19,7 +19,7 @@ from ...engine.rules import DIV, RULES
 from ..find.lowered import CONSTANT, PARAMETER
 from ..find.views import dense_strides
 from ..ir.plan import Plan
-from ..ir.routine import REDUCTIONS, Access, Array, Axis, B, Loop, Stmt, parts_of
+from ..ir.routine import REDUCTIONS, Access, Array, Axis, B, Loop, Routine, Stmt, parts_of
 from ..ir.symbols import Book, Symbol, is_number, simpler_pow
 
 FEWEST = 8  # stages of a sum that becomes a loop
@@ -115,7 +115,7 @@ class Scalars:
             own[f"inputs[{a}]"] = [self.name(label, number.format(a, i)) for i, label in enumerate(argument)]
         self.arguments = {key: list(map(self.book.leaf, named)) for key, named in own.items()}
         adjoints = set(plan.program.adjoints.values())
-        for self._n, item in enumerate(_merged(plan)):
+        for self._n, item in enumerate(_in_loops(plan.program)):
             if not adjoints.isdisjoint(stmt.out.array for stmt in getattr(item, "body", [item])):
                 self.book.special("backward", ())
             if isinstance(item, Loop):
@@ -410,19 +410,14 @@ class Scalars:
         return [self._special("part", whole, place) for place in range(len(elements) + 1)]
 
 
-def _merged(plan: Plan) -> Iterator[Stmt | Loop]:
-    """The items of a program. What is done for every stage of an array is a loop, or a part of the next one."""
-    ahead: dict[Axis, list[Stmt]] = {}
-    for item in plan.program.items:
-        if isinstance(item, Stmt) and item.out.row is not None and item.out.row[1] is not None:
-            if isinstance(item.value, Symbol) or item.value != 0.0:  # lists begin with zeros
-                ahead.setdefault(item.out.row[1], []).append(item)
-            continue
-        own = ahead.pop(item.axis, []) if isinstance(item, Loop) else []
-        yield from (Loop(axis, body) for axis, body in ahead.items())
-        ahead.clear()
-        yield Loop(item.axis, [*own, *item.body], item.reverse) if isinstance(item, Loop) else item
-    yield from (Loop(axis, body) for axis, body in ahead.items())
+def _in_loops(program: Routine) -> Iterator[Stmt | Loop]:
+    """The items of a program. What is done for every stage of an array is a loop."""
+    for item in program.items:
+        axis = item.out.row and item.out.row[1] if isinstance(item, Stmt) else None
+        if axis is None or not isinstance(item, Stmt):
+            yield item
+        elif isinstance(item.value, Symbol) or item.value != 0.0:  # lists begin with zeros
+            yield Loop(axis, [item])
 
 
 def _places(axes: Iterable[Axis]) -> Iterator[Env]:
