@@ -20,9 +20,6 @@ from .numpy_operands import numpy_text
 from .numpy_statements import Statements
 from .text import Positions, bare, tuple_text
 
-SHARED = 1000  # buffers
-PER_LINE = 20  # names
-
 
 class Emitter:
     """Writes the source of one program: `source`.
@@ -55,8 +52,7 @@ class Emitter:
     def _module(self) -> str:
         statements = self.statements
         setup, before, after = self._parameters()
-        make, take = self._buffers()
-        setup, before = [*setup, *make], [*take, *before]
+        setup += [f"{name} = {array}" for name, array in buffers_of(self.statements).items()]
         results = self._results(after)
         body = [*before, *(statements.lines if before else statements.lines[1:]), *after, f"return {results}"]
         variables = "".join(f", {name}={number}" for name, number in self.lengths.items())
@@ -129,20 +125,6 @@ class Emitter:
                 return f"{vector}[{first!s}:{last!s}].reshape({rows!s}, {width!s})[:, {some}]", True
         self.statements.called.add("strided")
         return f"strided({vector}, {start!s}, {tuple_text(shape)}, {tuple_text(strides)})", False
-
-    def _buffers(self) -> tuple[list[str], list[str]]:
-        """Lines of `build` that make the buffers, and lines of `run` that name them if there are very many.
-
-        The time of Python's compiler grows with the square of the variables that a function shares with an inner
-        one.
-        """
-        buffers = buffers_of(self.statements)
-        if len(buffers) <= SHARED:
-            return [f"{name} = {array}" for name, array in buffers.items()], []
-        lines = range(0, len(buffers), PER_LINE)
-        names = [bare(list(buffers)[i : i + PER_LINE]) for i in lines]
-        take = [f"{part}, = buffers[{i}:{i + PER_LINE}]" for i, part in zip(lines, names, strict=True)]
-        return ["buffers = [", *(f"    {array}," for array in buffers.values()), "]"], take
 
     def _results(self, after: list[str]) -> str:
         """What a run returns. Its statements are added to `after`."""
