@@ -93,8 +93,8 @@ def test_their_weights_are_rows_of_one_array() -> None:
     step = compare(OWN["dense"], parameters, X)
     reads(
         step,
-        "W1 = strided(parameters, 0, (6, 3, 3), (12, 3, 1))",
-        "b1 = parameters[3:75].reshape(6, 12)[:, 6:9]",
+        "W1 = parameters[0:72].reshape(6, 4, 3)[:, :3]",
+        "b1 = parameters[0:72].reshape(6, 12)[:, 9:]",
         "# Z1[t] = A1[t] @ W1[t].T + b1[t]",
         "# dA1[t] = dZ1[t] @ W1[t]",
         "# dW1 = dZ1.mT @ A1[:6]",

@@ -5,7 +5,6 @@ written. The gradient is JAX's own, so a caller may differentiate by the inputs 
 the user's keeps its backward, as a `jax.custom_vjp`.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import Any, ClassVar
@@ -14,10 +13,8 @@ import numpy as np
 
 from ...engine.rule import Rule
 from ..find.lowered import CONSTANT
-from ..find.squares import THETA
-from ..find.views import dense_strides
 from ..ir.axes import access_of
-from ..ir.plan import Plan
+from ..ir.plan import Parameter, Plan
 from ..ir.routine import Access, Array, Axis, B, Loop, Routine, Stmt, free_of, whole
 from ..ir.symbols import Book, Symbol, rule_of_names
 from ..trace.placeholder import GIVEN
@@ -421,57 +418,36 @@ class JaxEmitter:
         The gradient of a split is one concatenation. The gradient of a slice is as long as the whole vector. But
         XLA computes the sum of such gradients for each example at once, and copies what it concatenates.
         """
-        parts: list[list[Array]] = []
-        bounds, lines = [0], []
-        growing = [x for x in self.plan.parameters if any(type(size) is not int for size in x.array.dims)]
-        for array, _, (piece,), *_ in growing:  # those that a length has use of, as of positions
-            assert piece.strides == dense_strides(piece.shape), "an array without gaps"
-            end = piece.start + math.prod(piece.shape)
-            text = f"parameters[{piece.start!s}:{end!s}].reshape({bare(piece.shape)})"
-            lines.append(_line(array.name, text, array.dims))
-        fixed = set(self._leaves("parameter")).difference(x.array for x in growing)
-        for array in sorted(fixed, key=lambda array: int(array.places.min())):
-            first, after = int(array.places.min()), int(array.places.max()) + 1
-            if array.source == THETA:
-                lines.append(_line(array.name, f"parameters[{first}:{after}]", array.dims))
-                continue
-            if first >= bounds[-1]:
-                bounds.append(0)
-                parts.append([])
-            parts[-1].append(array)
-            bounds[-1] = max(bounds[-1], after)
-        names = [part[0].name if len(part) == 1 else f"part_{i}" for i, part in enumerate(parts, 1)]
-        vector, cuts = f"parameters[:{bounds[-1]}]", bounds[1:-1]
-        text = f"jnp.split({vector}, {cuts})" if cuts else vector
+        parts: dict[tuple[Any, Any], list[Parameter]] = {}
+        lines: list[str] = []
+        for x in sorted(self.plan.parameters, key=lambda x: int(x.array.places.min())):
+            start, stop = x.pieces[0][1:3]
+            if x.is_all:
+                lines.append(_line(x.array.name, f"parameters[{start!s}:{stop!s}]", x.array.dims))
+            else:
+                parts.setdefault((start, stop), []).append(x)
+        names, cuts = list[str](), [0]
+        for i, ((start, stop), own) in enumerate(parts.items(), 1):
+            if start != cuts[-1]:  # what is not used
+                cuts.append(start)
+                names.append("_")
+            cuts.append(stop)
+            names.append(own[0].array.name if len(own) == 1 else f"part_{i}")
+            lines += [line for x in own if (line := self._from_part(x, names[-1]))]
         if self.sliced:
-            text = bare(f"parameters[{first}:{after}]" for first, after in pairwise(bounds))
-        lines += [f"{bare(names)} = {text}"] if parts else []
-        for name, part, (first, after) in zip(names, parts, pairwise(bounds), strict=True):
-            lines += _columns(name, part, first, after) or self._views(name, part, first, after)
-        return lines
+            text = bare(f"parameters[{start!s}:{stop!s}]" for start, stop in pairwise(cuts))
+        else:
+            vector = f"parameters[:{cuts[-1]!s}]"
+            text = f"jnp.split({vector}, {cuts[1:-1]})" if cuts[2:] else vector
+        return [f"{bare(names)} = {text}", *lines] if names else lines
 
-    def _views(self, name: str, part: list[Array], first: int, after: int) -> list[str]:
-        """Lines that read arrays from a part of the vector, which has the parameters from first to after."""
-        lines, vector = [], Array(name, (after - first,), False)
-        for array in part:
-            axes = [Axis(size) for size in array.dims]
-            found = access_of(vector, None, array.places.reshape(array.dims) - first, axes)
-            text = shown(self.elements.element(found), axes).code
-            if name != array.name or text != name:
-                lines.append(_line(array.name, text, array.dims))
-        return lines
-
-
-def _columns(name: str, part: list[Array], first: int, after: int) -> list[str]:
-    """The same lines for arrays that stand side by side, as columns of one matrix; none if they do not."""
-    n, *_ = part[0].dims or (1,)
-    places = [array.places.reshape(n, -1) for array in part if array.dims[:1] == (n,)]
-    if len(places) < max(len(part), 2) or not np.array_equal(np.hstack(places).ravel(), np.arange(first, after)):
-        return []
-    ends = np.cumsum([columns.shape[1] for columns in places]).tolist()
-    matrix = f"{name}.reshape({n}, {ends[-1]})"
-    lines = [f"{bare(array.name for array in part)} = jnp.split({matrix}, {ends[:-1]}, axis=1)"]
-    return lines + [_line(a.name, f"{a.name}.reshape({bare(a.dims)})", a.dims) for a in part if len(a.dims) != 2]
+    def _from_part(self, x: Parameter, part: str) -> str:
+        """The line that reads an array from a part of the vector; "" if it is the part itself."""
+        texts = [self.elements.in_part(piece, part).code for piece in x.pieces]
+        if part == x.array.name and len(x.array.dims) == 1 and x.pieces[0].access.is_whole:
+            return ""
+        text = texts[0] if len(texts) == 1 else f"jnp.concatenate([{bare(texts)}])"
+        return _line(x.array.name, text, x.array.dims)
 
 
 def _array(numbers: Any) -> str:

@@ -5,12 +5,10 @@ computes one batch. Each formula stands as a comment above its lines, with the s
 buffers, so a step allocates almost nothing.
 """
 
-import math
 from typing import Any
 
 import numpy as np
 
-from ..find.views import dense_strides
 from ..ir.plan import Plan, VectorPiece
 from ..ir.routine import Array as Leaf
 from ..ir.routine import Routine
@@ -18,7 +16,7 @@ from . import numpy_helpers
 from .formulas import source_of
 from .numpy_operands import numpy_text
 from .numpy_statements import Statements
-from .text import Positions, bare, tuple_text
+from .text import ArrayText, Positions, tuple_text
 
 
 class Emitter:
@@ -37,13 +35,7 @@ class Emitter:
         self.refusal: str = refusal
         self.lengths: dict[str, int] = lengths or {}
         views = [x.adjoint for x in plan.parameters if x.adjoint and x.is_gradient_view]
-        gaps = [
-            array
-            for x in plan.parameters
-            if x.is_view and x.pieces[0].strides != dense_strides(x.pieces[0].shape)
-            for array in (x.array, x.adjoint)
-            if array
-        ]
+        gaps = [y for x in plan.parameters if x.is_view and x.has_gaps for y in (x.array, x.adjoint) if y]
         self.statements: Statements = Statements(plan.program, views, gaps, [])
         self.source: str = self._module()
 
@@ -89,42 +81,26 @@ class Emitter:
         setup: list[str] = []
         before: list[str] = []
         after: list[str] = []
-        for array, _, pieces, is_view, is_gradient_view, is_all in self.plan.parameters:
+        for array, _, pieces, is_view, is_gradient_view, _, is_all in self.plan.parameters:
             name, own = array.name, f"d{array.name}"
             if is_view or is_all:
-                setup.append(f"{name} = {self._in_vector('parameters', pieces[0])[0]}")
+                setup.append(f"{name} = {self._in_vector('parameters', pieces[0]).code}")
             else:
                 self.statements.buffers[name] = array.shape()
-                before += [f"{name}{_rows(x, '[...]')} = {self._in_vector('parameters', x)[0]}" for x in pieces]
+                before += [f"{name}{_rows(x, '[...]')} = {self._in_vector('parameters', x).code}" for x in pieces]
             if is_gradient_view:
-                before.append(f"{own} = {self._in_vector('gradient', pieces[0])[0]}")
+                before.append(f"{own} = {self._in_vector('gradient', pieces[0]).code}")
             elif self.plan.root:
                 self.statements.buffers[own] = array.shape()
                 for piece in pieces:
-                    code, is_item = self._in_vector("gradient", piece)
-                    to = code if is_item else f"{code}[...]"
+                    at = self._in_vector("gradient", piece)
+                    to = at.code if at.is_item else f"{at.code}[...]"
                     after.append(f"{to} {'+=' if is_all else '='} {own}{_rows(piece)}")
         return setup, before, after
 
-    def _in_vector(self, vector: str, piece: VectorPiece) -> tuple[str, bool]:
-        """The elements of a vector at these places, and whether the code ends with an index: an assignable one."""
-        _, start, shape, strides, places = piece
-        if strides is None:
-            return f"{vector}[{self.statements.elements.constant(places)}]", True
-        if strides == dense_strides(shape):
-            flat = f"{vector}[{start!s}:{start + math.prod(shape)!s}]"
-            return (flat, True) if len(shape) == 1 else (f"{flat}.reshape({bare(shape) or '()'})", False)
-        if len(shape) == 1:
-            return f"{vector}[{start!s}:{start + strides[0] * (shape[0] - 1) + 1!s}:{strides[0]!s}]", True
-        if len(shape) == 2 and strides[1] == 1:  # some columns of a wider matrix
-            (rows, columns), width = shape, strides[0]
-            before = max(0, start + rows * width - self.plan.n_parameters)
-            first, last = start - before, start - before + rows * width
-            if first >= 0:
-                some = f"{before or ''}:{'' if before + columns == width else before + columns}"
-                return f"{vector}[{first!s}:{last!s}].reshape({rows!s}, {width!s})[:, {some}]", True
-        self.statements.called.add("strided")
-        return f"strided({vector}, {start!s}, {tuple_text(shape)}, {tuple_text(strides)})", False
+    def _in_vector(self, vector: str, piece: VectorPiece) -> ArrayText:
+        """The elements of a vector at these places."""
+        return self.statements.elements.in_part(piece, f"{vector}[{piece.start!s}:{piece.stop!s}]")
 
     def _results(self, after: list[str]) -> str:
         """What a run returns. Its statements are added to `after`."""
