@@ -16,7 +16,7 @@ from . import numpy_helpers
 from .formulas import source_of
 from .numpy_operands import numpy_text
 from .numpy_statements import Statements
-from .text import ArrayText, Positions, tuple_text
+from .text import Positions, tuple_text
 
 
 class Emitter:
@@ -81,26 +81,25 @@ class Emitter:
         setup: list[str] = []
         before: list[str] = []
         after: list[str] = []
+        elements = self.statements.elements
         for array, _, pieces, is_view, is_gradient_view, _, is_all in self.plan.parameters:
             name, own = array.name, f"d{array.name}"
             if is_view or is_all:
-                setup.append(f"{name} = {self._in_vector('parameters', pieces[0]).code}")
+                setup.append(f"{name} = {elements.in_vector(pieces[0], 'parameters').code}")
             else:
                 self.statements.buffers[name] = array.shape()
-                before += [f"{name}{_rows(x, '[...]')} = {self._in_vector('parameters', x).code}" for x in pieces]
+                before += [
+                    f"{name}{_rows(x, '[...]')} = {elements.in_vector(x, 'parameters').code}" for x in pieces
+                ]
             if is_gradient_view:
-                before.append(f"{own} = {self._in_vector('gradient', pieces[0]).code}")
+                before.append(f"{own} = {elements.in_vector(pieces[0], 'gradient').code}")
             elif self.plan.root:
                 self.statements.buffers[own] = array.shape()
                 for piece in pieces:
-                    at = self._in_vector("gradient", piece)
+                    at = elements.in_vector(piece, "gradient")
                     to = at.code if at.is_item else f"{at.code}[...]"
                     after.append(f"{to} {'+=' if is_all else '='} {own}{_rows(piece)}")
         return setup, before, after
-
-    def _in_vector(self, vector: str, piece: VectorPiece) -> ArrayText:
-        """The elements of a vector at these places."""
-        return self.statements.elements.in_part(piece, f"{vector}[{piece.start!s}:{piece.stop!s}]")
 
     def _results(self, after: list[str]) -> str:
         """What a run returns. Its statements are added to `after`."""

@@ -184,12 +184,17 @@ class Elements:
         code += f"[{bare([*':' * len(lead), places])}]"
         return ArrayText(code, axes, False, True)
 
-    def in_part(self, piece: VectorPiece, part: str) -> ArrayText:
-        """Rows of a parameter, as elements of a part of the vector."""
-        access = piece.access.of(Array(part, piece.access.array.dims, False))
-        axes = sorted(access.named, key=lambda axis: axis.number)
+    def in_vector(self, piece: VectorPiece, vector: str, batched: bool = False) -> ArrayText:
+        """Rows of a parameter, as elements of its part of a vector, or of those of all examples."""
+        lead = ":, " if batched else ""
+        return self.in_part(piece, f"{vector}[{lead}{piece.start!s}:{piece.stop!s}]", batched)
+
+    def in_part(self, piece: VectorPiece, part: str, batched: bool = False) -> ArrayText:
+        """The same, where the part has a name."""
+        access = piece.access.of(Array(part, piece.access.array.dims, batched))
+        axes = sorted(access.free, key=lambda axis: axis.number)
         text = shown(self.element(access, to_write=True), axes)
-        return replace(text, is_item=True) if access.is_whole and len(axes) == 1 else text
+        return replace(text, is_item=True) if access.is_whole and len(access.dims) == 1 else text
 
     def _is_cut(self, part: Any, size: Any) -> bool:
         start, axis, step = part

@@ -59,7 +59,6 @@ class Plan(NamedTuple):
     program: Routine
     inputs: dict[int, str]
     parameters: list[Parameter]
-    n_parameters: int
     root: tuple[Any, int] | None
     outputs: Any
     n_outputs: int
@@ -76,6 +75,19 @@ def plan_of(lowered: Lowered, with_gradient: bool, has_backward: bool = True, sp
     if root and has_backward:
         array, place = root
         program = gradient(program, element_of(front.arrays[array], place) if array in front.arrays else None)
+    parameters = parameters_of(lowered, front, program)
+    return Plan(
+        program,
+        {a.source[1]: a.name for a in lowered.arrays if a.source[:1] == ("input",)},
+        parameters,
+        root and (front.arrays.get(root[0], root[0].places), root[1]),
+        _columns(front, outputs),
+        len(outputs),
+    )
+
+
+def parameters_of(lowered: Lowered, front: Front, program: Routine) -> list[Parameter]:
+    """How the parameters of a program, and their gradients, lie in their vectors."""
     learned = [array for array in lowered.arrays if array.source[:1] == ("parameter",)]
     learned.sort(key=lambda array: array.source == THETA)  # its gradient is added last
     outs = [stmt.out for stmt, _ in program.statements()]
@@ -89,15 +101,7 @@ def plan_of(lowered: Lowered, with_gradient: bool, has_backward: bool = True, sp
         is_view = not is_all and is_one and not (has_gaps and len(array.shape) == 1)  # slow to add to every row
         is_gradient_view = is_view and adjoint is not None and not (has_gaps and adjoint in written)
         parameters.append(Parameter(leaf, adjoint, pieces, is_view, is_gradient_view, has_gaps, is_all))
-    return Plan(
-        program,
-        {a.source[1]: a.name for a in lowered.arrays if a.source[:1] == ("input",)},
-        parameters,
-        max((int(array.places.max()) + 1 for array in learned), default=0),
-        root and (front.arrays.get(root[0], root[0].places), root[1]),
-        _columns(front, outputs),
-        len(outputs),
-    )
+    return parameters
 
 
 def _columns(front: Front, outputs: list[tuple[Tensor, int]]) -> Any:
