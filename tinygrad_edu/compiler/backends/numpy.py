@@ -22,17 +22,13 @@ from .text import Positions, tuple_text
 class Emitter:
     """Writes the source of one program: `source`.
 
-    refusal: a sentence about a constant that float32 cannot hold. lengths: where the inputs may have any, the
-    names of the variables and their numbers.
+    lengths: where the inputs may have any, the names of the variables and their numbers.
     """
 
-    def __init__(
-        self, plan: Plan, n_inputs: int, title: str, refusal: str = "", lengths: dict[str, int] | None = None
-    ):
+    def __init__(self, plan: Plan, n_inputs: int, title: str, lengths: dict[str, int] | None = None):
         self.plan: Plan = plan
         self.n_inputs: int = n_inputs
         self.title: str = title
-        self.refusal: str = refusal
         self.lengths: dict[str, int] = lengths or {}
         views = [x.adjoint for x in plan.parameters if x.adjoint and x.is_gradient_view]
         gaps = [y for x in plan.parameters if x.is_view and x.has_gaps for y in (x.array, x.adjoint) if y]
@@ -54,20 +50,13 @@ class Emitter:
         text += [f'    """The function for batches of B examples{of}; it reads the vector parameters{writes}."""']
         constants = constants_of(self.plan.program, statements)
         moving = {name: array.text for name, array in constants.items() if isinstance(array, Positions)}
-        setup = [*self._refusal(), *(f"{name} = {text}" for name, text in moving.items()), *setup]
+        setup = [*(f"{name} = {text}" for name, text in moving.items()), *setup]
         text += [f"    {line}" for line in setup]
         text += ["", f"    def run({', '.join(self._arguments())}):"]
         text += [f"        {line}".rstrip() for line in body]
         text += ["", "    return run"]
         fixed = {name: array for name, array in constants.items() if name not in moving}
         return module_of(self.title, statements, text, fixed)
-
-    def _refusal(self) -> list[str]:
-        """Lines of `build` that refuse float32, if it cannot hold a constant: 1e-50 would be 0 there."""
-        if not self.refusal:
-            return []
-        refusal = ["from tinygrad_edu import CompileError", f"raise CompileError({self.refusal!r})"]
-        return ["if dtype != np.float64:", *(f"    {line}" for line in refusal)]
 
     def _arguments(self) -> list[str]:
         names = [self.plan.inputs.get(i, f"_{i}") for i in range(self.n_inputs)]
