@@ -5,7 +5,7 @@ is compared with the eager engine before its numbers are used.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -86,7 +86,7 @@ class _Module:
         self.inputs = {leaf.source[1]: leaf for leaf in program.leaves if leaf.source[:1] == ("input",)}
         self.along: dict[Array, Array] = {}  # for each parameter the vector
         self._names = {*self.names, *(array.name for array in front.arrays.values())}
-        self.N, self.K = map(self._free, ("N", "K"))
+        self.N, self.K, self.share = map(self._free, ("N", "K", "share"))
         self.extra_name = self._free({"jacobian": "seed", "hvp": "vector"}.get(kind, "vectors"))
         loss = self.outputs[build.loss or 0]
         match kind:
@@ -151,45 +151,50 @@ class _Module:
 
     def _source(self) -> str:
         kind, results, by_inputs = self.kind, self.results, self.kind == "input_grads"
-        each = kind in ("per_example_grads", "jacobian", "hessian")  # rows of a matrix
+        is_hessian = kind == "hessian"
+        each = is_hessian or kind in ("per_example_grads", "jacobian")  # rows of a matrix
         arguments = [self.inputs[i].name if i in self.inputs else f"_{i}" for i in range(len(self.names))]
         more = [self.extra_name] if kind in ("jacobian", "hvp", "hessian") else []
-        views = [x.adjoint for x in self.parameters if x.is_gradient_view and x.adjoint and not by_inputs]
-        gaps = [
-            y for x in self.parameters if x.has_gaps for y in (x.array, x.adjoint, self.along.get(x.array)) if y
-        ]
+        has_views = not (by_inputs or is_hessian)
+        views = [x.adjoint for x in self.parameters if x.is_gradient_view and x.adjoint and has_views]
+        gapped = [(x.array, x.adjoint, self.along.get(x.array)) for x in self.parameters if x.has_gaps]
+        gaps = filter(None, chain(*gapped))
         self.statements = statements = Statements(self.program, views, gaps, results.values())
         sized = [*arguments, *(more if kind == "jacobian" else [])]
-        N, K, given = self.N, self.K, self.extra_name
-        before = [f"{N if kind == 'hessian' else 'B'} = {f'len({sized[0]})' if sized else '1'}"]
-        if kind == "hessian":  # every example once for each vector
-            before += [f"{K} = len({given})", f"B = {K} * {N}", f"{given} = np.repeat({given}, {N}, axis=0)"]
-            before += [f"{x} = np.concatenate([{x}] * {K})" for x in arguments]
+        N, K, share, given = self.N, self.K, self.share, self.extra_name
+        n_examples = f"len({sized[0]})" if sized else "1"
+        before = [f"{N} = {n_examples}", f"{K} = B = len({given})"] if is_hessian else [f"B = {n_examples}"]
         before.append("dtype = parameters.dtype")
         after = ["return gradient"]
         if by_inputs:
             zeros = (f"np.zeros_like({name}, dtype)" for name in arguments)
             own = [self.inputs.get(i) for i in range(len(arguments))]
-            after = [
-                f"return {tuple_text([results[x].name if x else z for x, z in zip(own, zeros, strict=True)])}"
-            ]
+            names = [results[x].name if x else zero for x, zero in zip(own, zeros, strict=True)]
+            after = [f"return {tuple_text(names)}"]
         else:
             before.append(f"gradient = np.zeros(({'B, ' * each}len(parameters)), dtype)")
-        if kind == "hessian":
-            after = [f"return np.full({N}, 1 / {N}, dtype) @ gradient.reshape({K}, {N}, -1)"]
         if kind == "jacobian":
             before.append(f"{self.seed.name} = {given}.reshape({bare(('B', *self.seed.dims))})")
         for x in self.parameters:
             before.append(f"{x.array.name} = {self._read(x, 'parameters')}")
             if x.array in self.along:
-                before.append(f"{self.along[x.array].name} = {self._read(x, given, kind == 'hessian')}")
+                along = self._read(x, given, is_hessian)
+                along = f"np.repeat({along}, {N}, axis=0)" if is_hessian else along
+                before.append(f"{self.along[x.array].name} = {along}")
             if x.adjoint in views:
                 before.append(f"{x.adjoint.name} = {self._read(x, 'gradient', each)}")
             elif not by_inputs:
+                result = results[x.array].name
+                if is_hessian:
+                    result = f"({share} @ {result}.reshape({K}, {N}, -1)).reshape({bare((K, *x.array.dims))})"
                 for piece in reversed(x.pieces):
                     rows = "" if piece.rows is None else f"[{':, ' * each}{piece.rows[0]}:{piece.rows[1]}]"
                     to = statements.elements.in_vector(piece, "gradient", each)
-                    after.insert(0, f"{to.code}{'' if to.is_item else '[...]'} += {results[x.array].name}{rows}")
+                    after.insert(0, f"{to.code}{'' if to.is_item else '[...]'} += {result}{rows}")
+        if is_hessian:  # every example once for each vector; a product is faster than mean()
+            before += [f"B = {K} * {N}", f"{share} = np.full({N}, 1 / {N}, dtype)"]
+            before += [f"{x} = np.concatenate([{x}] * {K})" for x in arguments]
+            after.insert(0, f"B = {K}")
         before += [f"{name} = {array}" for name, array in buffers_of(statements).items()]
         body = [*before, *statements.lines, "", *after]
         text = [f"def {kind}({bare(['parameters', *arguments, *more])}):", *(f"    {x}".rstrip() for x in body)]
