@@ -13,9 +13,8 @@ import numpy as np
 
 from ...engine.rule import Rule
 from ..find.lowered import CONSTANT
-from ..ir.axes import access_of
 from ..ir.plan import Parameter, Plan
-from ..ir.routine import Access, Array, Axis, B, Loop, Routine, Stmt, free_of, whole
+from ..ir.routine import Access, Array, Axis, Loop, Routine, Stmt, free_of
 from ..ir.symbols import Book, Symbol, rule_of_names
 from ..trace.placeholder import GIVEN
 from .formulas import ATOM, CHOICE, OPERATORS, POWER, PRODUCT, SUM, Form, Language, short_number
@@ -102,21 +101,31 @@ def _before(array: Array, distance: int) -> str:
     return f"{array.name}_before{f'_{distance}' * (distance > 1)}" if distance else array.name
 
 
-class JaxFormulas(Formulas):
-    """Writes formulas in JAX. `rules` has the function of each rule: its name and its source."""
+class JaxWords:
+    """How JAX calls operations and numbers."""
 
     forms: ClassVar[Mapping[str, Form]] = FORMS
+
+    def function(self, op: str) -> str:
+        """The name of a function."""
+        return f"jnp.{op}"
+
+    def number(self, x: Any) -> str:
+        """A number; inf and nan are names."""
+        return short_number(x, "jnp.inf", "jnp.nan")
+
+
+class JaxLanguage(JaxWords, Language):
+    """Formulas of numbers, for functions."""
+
+
+class JaxFormulas(JaxWords, Formulas):
+    """Writes formulas in JAX. `rules` has the function of each rule: its name and its source."""
 
     def __init__(self, elements: Elements, taken: Iterable[str] = ()):
         super().__init__(elements)
         self.rules: dict[tuple[Rule, int], tuple[str, str]] = {}
         self._taken = set(taken)
-
-    def number(self, x: Any) -> str:
-        return short_number(x, "jnp.inf", "jnp.nan")
-
-    def function(self, op: str) -> str:
-        return f"jnp.{op}"
 
     def reduced(self, op: str, text: str) -> str:
         return REDUCED[op].format(text)
@@ -179,18 +188,6 @@ def {name}_backward(residuals, upstream):
 
 {name}.defvjp({name}_forward, {name}_backward)
 """
-
-
-class JaxLanguage(Language):
-    """Formulas of numbers, for functions."""
-
-    forms: ClassVar[Mapping[str, Form]] = FORMS
-
-    def function(self, op: str) -> str:
-        return f"jnp.{op}"
-
-    def number(self, x: Any) -> str:
-        return short_number(x, "jnp.inf", "jnp.nan")
 
 
 def rule_source(rule: Rule, n: int, name: str) -> str:
@@ -267,7 +264,7 @@ class JaxEmitter:
         self._sides: dict[Array, list[str]] = {}  # what is put side by side
         self._has_literals = False  # arrays of numbers among the results
         body = self._parameters() + self._body()
-        results = [self._elements(*plan.root)] if plan.root else []
+        results = [self._root(*plan.root)] if plan.root else []
         results += [self._columns()] if plan.n_outputs or not plan.root else []
         self.source: str = self._module(title, [*body, f"return {bare(results)}"], MEAN * (len(results) == 1))
 
@@ -382,32 +379,31 @@ class JaxEmitter:
 
     # --- Results -----------------------------------------------------------------------------------------------
 
-    def _elements(self, array: Any, places: Any) -> str:
-        """Elements of an array for each example: (B, number of places), or (B,) for a single place."""
-        several = isinstance(places, list)
-        if several and len(set(places)) == 1:
-            one = f"{self._elements(array, places[0])}[:, None]"
-            return one if len(places) == 1 else f"jnp.broadcast_to({one}, (B, {len(places)}))"
-        order = [B, *([Axis(len(places))] if several else [])]
-        if isinstance(array, Array):
-            access = access_of(array, None, np.array(places), order[1:])
-            return self.text.full(self.plan.program.book.get(access), order)
+    def _elements(self, array: Any, places: list[int]) -> str:
+        """Elements of an array for each example: (B, number of places)."""
         self._has_literals = True
-        numbers = f"np.array({array_text(array[places])}, dtype)"
-        return f"jnp.broadcast_to({numbers}, {tuple_text([axis.size for axis in order])})"
+        if isinstance(array, Array):
+            elements = f"{array.name}.reshape({'B, ' * array.batched}{array.size!s})"
+            elements += f"[{':, ' * array.batched}np.array({places})]"
+            if array.batched:
+                return elements
+        else:
+            elements = f"np.array({array_text(array[places])}, dtype)"
+        return f"jnp.broadcast_to({elements}, (B, {len(places)}))"
+
+    def _root(self, array: Any, place: int) -> str:
+        if isinstance(array, Array) and array.batched and array.size == 1:
+            return f"{array.name}.reshape(B)" if array.dims else array.name
+        return f"{self._elements(array, [place])}[:, 0]"
 
     def _columns(self) -> str:
         """The outputs with one row for each example."""
         outputs = self.plan.outputs
         if isinstance(outputs, Array):
-            every = whole(outputs)
-            text = self.text.full(self.plan.program.book.get(every), [B, *every.named], ATOM)
-            return text if len(outputs.dims) == 1 else f"{text}.reshape(B, {outputs.size!s})"
+            return outputs.name if len(outputs.dims) == 1 else f"{outputs.name}.reshape(B, {outputs.size!s})"
         texts = [self._elements(array, places) for array, _, places in outputs]
         order = [column for _, own, _ in outputs for column in own]
-        is_ordered = order == sorted(order)
-        self._has_literals |= not is_ordered
-        columns = "" if is_ordered else f"[:, np.array({np.argsort(order).tolist()})]"
+        columns = "" if order == sorted(order) else f"[:, np.array({np.argsort(order).tolist()})]"
         return (texts[0] if len(texts) == 1 else f"jnp.concatenate([{bare(texts)}], axis=1)") + columns
 
     # --- Parameters --------------------------------------------------------------------------------------------
