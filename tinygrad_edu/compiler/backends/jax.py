@@ -14,7 +14,7 @@ import numpy as np
 from ...engine.rule import Rule
 from ..find.lowered import CONSTANT
 from ..ir.plan import Parameter, Plan
-from ..ir.routine import Access, Array, Axis, Loop, Routine, Stmt, free_of
+from ..ir.routine import Access, Array, Axis, Loop, Routine, Stmt, free_of, new_name
 from ..ir.symbols import Book, Symbol, rule_of_names
 from ..trace.placeholder import GIVEN
 from .formulas import ATOM, CHOICE, OPERATORS, POWER, PRODUCT, SUM, Form, Language, short_number
@@ -163,10 +163,7 @@ class JaxFormulas(JaxWords, Formulas):
     def call(self, rule: Rule, n: int) -> str:
         """The name of the function of a rule with so many inputs."""
         if (rule, n) not in self.rules:
-            name = rule.name if rule.name.isidentifier() else "rule"
-            while name in self._taken:
-                name += "_"
-            self._taken.add(name)
+            name = new_name(rule.name if rule.name.isidentifier() else "rule", self._taken)
             self.rules[rule, n] = name, rule_source(rule, n, name)
         return self.rules[rule, n][0]
 

@@ -20,7 +20,7 @@ from ..ir.fission import fission
 from ..ir.front import Front
 from ..ir.gradient import gradient
 from ..ir.plan import Parameter, element_of, parameters_of
-from ..ir.routine import Access, Array, Loop, Routine, Stmt, whole
+from ..ir.routine import Access, Array, Loop, Routine, Stmt, new_name, whole
 from ..trace.checks import TOLERANCE, CompileError
 from ..trace.nesting import flat_values
 from .batches import examples
@@ -86,8 +86,9 @@ class _Module:
         self.inputs = {leaf.source[1]: leaf for leaf in program.leaves if leaf.source[:1] == ("input",)}
         self.along: dict[Array, Array] = {}  # for each parameter the vector
         self._names = {*self.names, *(array.name for array in front.arrays.values())}
-        self.N, self.K, self.share = map(self._free, ("N", "K", "share"))
-        self.extra_name = self._free({"jacobian": "seed", "hvp": "vector"}.get(kind, "vectors"))
+        self.N, self.K, self.share = (new_name(name, self._names) for name in ("N", "K", "share"))
+        extra = {"jacobian": "seed", "hvp": "vector"}.get(kind, "vectors")
+        self.extra_name = new_name(extra, self._names)
         loss = self.outputs[build.loss or 0]
         match kind:
             case "per_example_grads":
@@ -136,14 +137,8 @@ class _Module:
             total = total + book.reduce("sum", every.named, book.get(slope) * book.get(every.of(along)))
         return self._with(program, total, each)
 
-    def _free(self, name: str) -> str:
-        while name in self._names:
-            name += "_"
-        self._names.add(name)
-        return name
-
     def _new_extra(self, name: str, dims: tuple[int, ...], batched: bool = True) -> Array:
-        return Array(self._free(name), dims, batched, source=("extra",))
+        return Array(new_name(name, self._names), dims, batched, source=("extra",))
 
     def _with(self, program: Routine, total: Any, batched: bool) -> tuple[Routine, Access]:
         scalar = Access(Array("along", (), batched, True), None, (), ())
