@@ -86,7 +86,7 @@ class CompiledFunction:
         """
         block = self._opened()
         try:
-            self._given = read_numbers(self.parameters)
+            self._given, self._theta = read_numbers(self.parameters), None  # an interrupt may have left one
             self._theta = theta = self._own_parameters()
             try:
                 yield theta
