@@ -147,7 +147,6 @@ def test_no_target_is_taken_for_another(first: str) -> None:
 
 
 def test_a_thousand_operations_of_which_no_two_are_alike() -> None:
-    """So many arrays that the source hands its buffers over in a list."""
     p = leaves(normal(4), "p")
 
     def tangle(x: Any) -> Value:
@@ -159,8 +158,6 @@ def test_a_thousand_operations_of_which_no_two_are_alike() -> None:
 
     step = compare(tangle, p, normal(3, 3))
     assert len(step.groups) > 300
-    assert "buffers[" in step.source
-    assert "buffers[" not in compare(lambda x: tg.dot(p, x), p, normal(3, 4)).source
 
 
 EXPRESSIONS = [expression for name in TEMPLATES for expression in TEMPLATES[name]]
@@ -451,14 +448,14 @@ def test_a_logarithm_just_above_zero_is_right() -> None:
 LENGTHS = {
     "cross_entropy_one_hot": ((68, 16), (99, 4313)),
     "cross_entropy_class_index": ((69, 16), (103, 4485)),
-    "regression_huber": ((72, 16), (108, 3808)),
+    "regression_huber": ((71, 16), (108, 3808)),
     "activation_gelu": ((146, 31), (109, 5136)),
     "a_small_convolutional_network": ((81, 16), (371, 25252)),
     "attention_of_two_heads": ((55, 14), (221, 11784)),
     "attention_causal": ((62, 18), (142, 7093)),
     "recurrence_with_gates": ((187, 46), (157, 6601)),
-    "ties_of_max_and_min": ((149, 15), (53, 1758)),
-    "mean_of_embeddings": ((63, 12), (74, 2360)),
+    "ties_of_max_and_min": ((150, 15), (53, 1758)),
+    "mean_of_embeddings": ((62, 12), (74, 2360)),
 }
 
 

@@ -143,8 +143,8 @@ def test_value_and_gradient_are_the_eager_ones(name: str, tmp_path: Path) -> Non
     function, parameters, inputs = MODULES[name]
     module = tg.compile(function, parameters, backend="javascript", example=tuple(inputs))
     assert "</script>" not in module.source
-    # of predict, and forwards and backwards
-    assert module.source.count("for (let t = ") == (3 if name == "stages that repeat" else 0)
+    # of predict; forwards, slopes, and backwards
+    assert module.source.count("for (let t = ") == (4 if name == "stages that repeat" else 0)
     value, gradient = run(f"{module.source}PRINT(valueAndGrad({json.dumps(inputs)[1:-1]}));", tmp_path)
     out = function(*inputs)
     assert value == pytest.approx(out.data, rel=1e-13)

@@ -75,10 +75,6 @@ def test_an_equation_of_a_thousand_steps_is_a_page_of_numpy_and_of_python() -> N
     step = compare(pendulum, [k, start], backend="python")
     assert n_loops(step) == (1, 1)
     assert step.source.count("\n") < 70
-    forward = step.source.partition("for t in")[2].partition("\n\n")[0].splitlines()
-    stage = [line.rpartition(" = ")[2] for line in forward if line.startswith(" " * 8)]
-    assert stage
-    assert not [text for text in stage if "[" in text]  # what the stage before has computed is in variables
 
 
 # --- Stages with weights of their own ---------------------------------------------------------------------------
@@ -97,8 +93,8 @@ def test_their_weights_are_rows_of_one_array() -> None:
     step = compare(OWN["dense"], parameters, X)
     reads(
         step,
-        "W1 = strided(parameters, 0, (6, 3, 3), (12, 3, 1))",
-        "b1 = parameters[3:75].reshape(6, 12)[:, 6:9]",
+        "W1 = parameters[0:72].reshape(6, 4, 3)[:, :3]",
+        "b1 = parameters[0:72].reshape(6, 12)[:, 9:]",
         "# Z1[t] = A1[t] @ W1[t].T + b1[t]",
         "# dA1[t] = dZ1[t] @ W1[t]",
         "# dW1 = dZ1.mT @ A1[:6]",

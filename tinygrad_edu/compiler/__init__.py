@@ -16,56 +16,37 @@ if TYPE_CHECKING:
 
 __all__ = ["CompileError", "TraceError", "compile"]
 
+Function = Callable[..., Any]
+
 
 @overload
 def compile(
-    function: Callable[..., Any],
-    parameters: Any,
-    dtype: Any = ...,
-    *,
-    backend: Literal["numpy"] = ...,
-    verify: bool = ...,
+    function: Function, parameters: Any, dtype: Any = ..., *, backend: Literal["numpy"] = ..., verify: bool = ...
 ) -> "Compiled": ...
 @overload
 def compile(
-    function: Callable[..., Any],
-    parameters: Any,
-    dtype: Any = ...,
-    *,
-    backend: Literal["python"],
-    verify: bool = ...,
+    function: Function, parameters: Any, dtype: Any = ..., *, backend: Literal["python"], verify: bool = ...
 ) -> "Pointwise": ...
 @overload
 def compile(
-    function: Callable[..., Any],
-    parameters: Any,
-    dtype: Any = ...,
-    *,
-    backend: Literal["jax"],
-    verify: bool = ...,
+    function: Function, parameters: Any, dtype: Any = ..., *, backend: Literal["jax"], verify: bool = ...
 ) -> "CompiledJax": ...
 @overload
 def compile(
-    function: Callable[..., Any],
-    parameters: Any,
-    dtype: Any = ...,
-    *,
-    backend: Literal["auto"],
-    verify: bool = ...,
+    function: Function, parameters: Any, dtype: Any = ..., *, backend: Literal["auto"], verify: bool = ...
 ) -> "Auto": ...
 @overload
 def compile(
-    function: Callable[..., Any],
+    function: Function,
     parameters: Any,
     dtype: Any = ...,
     *,
     backend: Literal["javascript"],
-    verify: bool = ...,
     example: Sequence[Any],
 ) -> "JavaScriptModule": ...
 @overload
 def compile(
-    function: Callable[..., Any],
+    function: Function,
     parameters: Any,
     dtype: Any = ...,
     *,
@@ -74,7 +55,7 @@ def compile(
     example: Sequence[Any] | None = ...,
 ) -> Any: ...
 def compile(
-    function: Callable[..., Any],
+    function: Function,
     parameters: Any,
     dtype: Any = "float64",
     *,

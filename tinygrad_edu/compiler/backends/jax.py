@@ -5,7 +5,6 @@ written. The gradient is JAX's own, so a caller may differentiate by the inputs 
 the user's keeps its backward, as a `jax.custom_vjp`.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import Any, ClassVar
@@ -14,11 +13,8 @@ import numpy as np
 
 from ...engine.rule import Rule
 from ..find.lowered import CONSTANT
-from ..find.squares import THETA
-from ..find.views import dense_strides
-from ..ir.axes import access_of
-from ..ir.plan import Plan
-from ..ir.routine import Access, Array, Axis, B, Loop, Routine, Stmt, free_of, whole
+from ..ir.plan import Parameter, Plan
+from ..ir.routine import Access, Array, Axis, Loop, Routine, Stmt, free_of, new_name
 from ..ir.symbols import Book, Symbol, rule_of_names
 from ..trace.placeholder import GIVEN
 from .formulas import ATOM, CHOICE, OPERATORS, POWER, PRODUCT, SUM, Form, Language, short_number
@@ -105,21 +101,31 @@ def _before(array: Array, distance: int) -> str:
     return f"{array.name}_before{f'_{distance}' * (distance > 1)}" if distance else array.name
 
 
-class JaxFormulas(Formulas):
-    """Writes formulas in JAX. `rules` has the function of each rule: its name and its source."""
+class JaxWords:
+    """How JAX calls operations and numbers."""
 
     forms: ClassVar[Mapping[str, Form]] = FORMS
+
+    def function(self, op: str) -> str:
+        """The name of a function."""
+        return f"jnp.{op}"
+
+    def number(self, x: Any) -> str:
+        """A number; inf and nan are names."""
+        return short_number(x, "jnp.inf", "jnp.nan")
+
+
+class JaxLanguage(JaxWords, Language):
+    """Formulas of numbers, for functions."""
+
+
+class JaxFormulas(JaxWords, Formulas):
+    """Writes formulas in JAX. `rules` has the function of each rule: its name and its source."""
 
     def __init__(self, elements: Elements, taken: Iterable[str] = ()):
         super().__init__(elements)
         self.rules: dict[tuple[Rule, int], tuple[str, str]] = {}
         self._taken = set(taken)
-
-    def number(self, x: Any) -> str:
-        return short_number(x, "jnp.inf", "jnp.nan")
-
-    def function(self, op: str) -> str:
-        return f"jnp.{op}"
 
     def reduced(self, op: str, text: str) -> str:
         return REDUCED[op].format(text)
@@ -157,10 +163,7 @@ class JaxFormulas(Formulas):
     def call(self, rule: Rule, n: int) -> str:
         """The name of the function of a rule with so many inputs."""
         if (rule, n) not in self.rules:
-            name = rule.name if rule.name.isidentifier() else "rule"
-            while name in self._taken:
-                name += "_"
-            self._taken.add(name)
+            name = new_name(rule.name if rule.name.isidentifier() else "rule", self._taken)
             self.rules[rule, n] = name, rule_source(rule, n, name)
         return self.rules[rule, n][0]
 
@@ -182,18 +185,6 @@ def {name}_backward(residuals, upstream):
 
 {name}.defvjp({name}_forward, {name}_backward)
 """
-
-
-class JaxLanguage(Language):
-    """Formulas of numbers, for functions."""
-
-    forms: ClassVar[Mapping[str, Form]] = FORMS
-
-    def function(self, op: str) -> str:
-        return f"jnp.{op}"
-
-    def number(self, x: Any) -> str:
-        return short_number(x, "jnp.inf", "jnp.nan")
 
 
 def rule_source(rule: Rule, n: int, name: str) -> str:
@@ -270,7 +261,7 @@ class JaxEmitter:
         self._sides: dict[Array, list[str]] = {}  # what is put side by side
         self._has_literals = False  # arrays of numbers among the results
         body = self._parameters() + self._body()
-        results = [self._elements(*plan.root)] if plan.root else []
+        results = [self._root(*plan.root)] if plan.root else []
         results += [self._columns()] if plan.n_outputs or not plan.root else []
         self.source: str = self._module(title, [*body, f"return {bare(results)}"], MEAN * (len(results) == 1))
 
@@ -385,32 +376,31 @@ class JaxEmitter:
 
     # --- Results -----------------------------------------------------------------------------------------------
 
-    def _elements(self, array: Any, places: Any) -> str:
-        """Elements of an array for each example: (B, number of places), or (B,) for a single place."""
-        several = isinstance(places, list)
-        if several and len(set(places)) == 1:
-            one = f"{self._elements(array, places[0])}[:, None]"
-            return one if len(places) == 1 else f"jnp.broadcast_to({one}, (B, {len(places)}))"
-        order = [B, *([Axis(len(places))] if several else [])]
-        if isinstance(array, Array):
-            access = access_of(array, None, np.array(places), order[1:])
-            return self.text.full(self.plan.program.book.get(access), order)
+    def _elements(self, array: Any, places: list[int]) -> str:
+        """Elements of an array for each example: (B, number of places)."""
         self._has_literals = True
-        numbers = f"np.array({array_text(array[places])}, dtype)"
-        return f"jnp.broadcast_to({numbers}, {tuple_text([axis.size for axis in order])})"
+        if isinstance(array, Array):
+            elements = f"{array.name}.reshape({'B, ' * array.batched}{array.size!s})"
+            elements += f"[{':, ' * array.batched}np.array({places})]"
+            if array.batched:
+                return elements
+        else:
+            elements = f"np.array({array_text(array[places])}, dtype)"
+        return f"jnp.broadcast_to({elements}, (B, {len(places)}))"
+
+    def _root(self, array: Any, place: int) -> str:
+        if isinstance(array, Array) and array.batched and array.size == 1:
+            return f"{array.name}.reshape(B)" if array.dims else array.name
+        return f"{self._elements(array, [place])}[:, 0]"
 
     def _columns(self) -> str:
         """The outputs with one row for each example."""
         outputs = self.plan.outputs
         if isinstance(outputs, Array):
-            every = whole(outputs)
-            text = self.text.full(self.plan.program.book.get(every), [B, *every.named], ATOM)
-            return text if len(outputs.dims) == 1 else f"{text}.reshape(B, {outputs.size!s})"
+            return outputs.name if len(outputs.dims) == 1 else f"{outputs.name}.reshape(B, {outputs.size!s})"
         texts = [self._elements(array, places) for array, _, places in outputs]
         order = [column for _, own, _ in outputs for column in own]
-        is_ordered = order == sorted(order)
-        self._has_literals |= not is_ordered
-        columns = "" if is_ordered else f"[:, np.array({np.argsort(order).tolist()})]"
+        columns = "" if order == sorted(order) else f"[:, np.array({np.argsort(order).tolist()})]"
         return (texts[0] if len(texts) == 1 else f"jnp.concatenate([{bare(texts)}], axis=1)") + columns
 
     # --- Parameters --------------------------------------------------------------------------------------------
@@ -421,57 +411,36 @@ class JaxEmitter:
         The gradient of a split is one concatenation. The gradient of a slice is as long as the whole vector. But
         XLA computes the sum of such gradients for each example at once, and copies what it concatenates.
         """
-        parts: list[list[Array]] = []
-        bounds, lines = [0], []
-        growing = [x for x in self.plan.parameters if any(type(size) is not int for size in x.array.dims)]
-        for array, _, (piece,), *_ in growing:  # those that a length has use of, as of positions
-            assert piece.strides == dense_strides(piece.shape), "an array without gaps"
-            end = piece.start + math.prod(piece.shape)
-            text = f"parameters[{piece.start!s}:{end!s}].reshape({bare(piece.shape)})"
-            lines.append(_line(array.name, text, array.dims))
-        fixed = set(self._leaves("parameter")).difference(x.array for x in growing)
-        for array in sorted(fixed, key=lambda array: int(array.places.min())):
-            first, after = int(array.places.min()), int(array.places.max()) + 1
-            if array.source == THETA:
-                lines.append(_line(array.name, f"parameters[{first}:{after}]", array.dims))
-                continue
-            if first >= bounds[-1]:
-                bounds.append(0)
-                parts.append([])
-            parts[-1].append(array)
-            bounds[-1] = max(bounds[-1], after)
-        names = [part[0].name if len(part) == 1 else f"part_{i}" for i, part in enumerate(parts, 1)]
-        vector, cuts = f"parameters[:{bounds[-1]}]", bounds[1:-1]
-        text = f"jnp.split({vector}, {cuts})" if cuts else vector
+        parts: dict[tuple[Any, Any], list[Parameter]] = {}
+        lines: list[str] = []
+        for x in sorted(self.plan.parameters, key=lambda x: int(x.array.places.min())):
+            start, stop = x.pieces[0][1:3]
+            if x.is_all:
+                lines.append(_line(x.array.name, f"parameters[{start!s}:{stop!s}]", x.array.dims))
+            else:
+                parts.setdefault((start, stop), []).append(x)
+        names, cuts = list[str](), [0]
+        for i, ((start, stop), own) in enumerate(parts.items(), 1):
+            if start != cuts[-1]:  # what is not used
+                cuts.append(start)
+                names.append("_")
+            cuts.append(stop)
+            names.append(own[0].array.name if len(own) == 1 else f"part_{i}")
+            lines += [line for x in own if (line := self._from_part(x, names[-1]))]
         if self.sliced:
-            text = bare(f"parameters[{first}:{after}]" for first, after in pairwise(bounds))
-        lines += [f"{bare(names)} = {text}"] if parts else []
-        for name, part, (first, after) in zip(names, parts, pairwise(bounds), strict=True):
-            lines += _columns(name, part, first, after) or self._views(name, part, first, after)
-        return lines
+            text = bare(f"parameters[{start!s}:{stop!s}]" for start, stop in pairwise(cuts))
+        else:
+            vector = f"parameters[:{cuts[-1]!s}]"
+            text = f"jnp.split({vector}, {cuts[1:-1]})" if cuts[2:] else vector
+        return [f"{bare(names)} = {text}", *lines] if names else lines
 
-    def _views(self, name: str, part: list[Array], first: int, after: int) -> list[str]:
-        """Lines that read arrays from a part of the vector, which has the parameters from first to after."""
-        lines, vector = [], Array(name, (after - first,), False)
-        for array in part:
-            axes = [Axis(size) for size in array.dims]
-            found = access_of(vector, None, array.places.reshape(array.dims) - first, axes)
-            text = shown(self.elements.element(found), axes).code
-            if name != array.name or text != name:
-                lines.append(_line(array.name, text, array.dims))
-        return lines
-
-
-def _columns(name: str, part: list[Array], first: int, after: int) -> list[str]:
-    """The same lines for arrays that stand side by side, as columns of one matrix; none if they do not."""
-    n, *_ = part[0].dims or (1,)
-    places = [array.places.reshape(n, -1) for array in part if array.dims[:1] == (n,)]
-    if len(places) < max(len(part), 2) or not np.array_equal(np.hstack(places).ravel(), np.arange(first, after)):
-        return []
-    ends = np.cumsum([columns.shape[1] for columns in places]).tolist()
-    matrix = f"{name}.reshape({n}, {ends[-1]})"
-    lines = [f"{bare(array.name for array in part)} = jnp.split({matrix}, {ends[:-1]}, axis=1)"]
-    return lines + [_line(a.name, f"{a.name}.reshape({bare(a.dims)})", a.dims) for a in part if len(a.dims) != 2]
+    def _from_part(self, x: Parameter, part: str) -> str:
+        """The line that reads an array from a part of the vector; "" if it is the part itself."""
+        texts = [self.elements.in_part(piece, part).code for piece in x.pieces]
+        if part == x.array.name and len(x.array.dims) == 1 and x.pieces[0].access.is_whole:
+            return ""
+        text = texts[0] if len(texts) == 1 else f"jnp.concatenate([{bare(texts)}])"
+        return _line(x.array.name, text, x.array.dims)
 
 
 def _array(numbers: Any) -> str:

@@ -1,11 +1,8 @@
 """Names: what the arrays of a program are called in its source. They come from the labels of the Values."""
 
 import keyword
-import math
 from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from ..find.lowered import (
     CONSTANT,
@@ -25,8 +22,11 @@ from ..find.lowered import (
     reads_of,
 )
 from ..find.squares import THETA
+from ..ir.axes import access_of
+from ..ir.routine import Array, Axis
 from ..trace.tracing import Trace
 from .numpy_helpers import NAMES
+from .text import Elements
 
 TAKEN = {"B", "np", "math", "parameters", "gradient", "dtype", "build", "run", "outputs", "buffers", "float"}
 TAKEN |= {"inf", "nan", "t", "RULES", *NAMES}
@@ -143,22 +143,12 @@ class _Names:
 
 def _text_of(window: Read) -> str:
     """What a loop reads at stage t: A[t + 1] if it is a row of A, A[:, 9 - t] if it is a column; else A."""
-    array, stages = window.array, window.index.reshape(len(window.index), -1)
-    places, size, moves = list[str](), 1, False
-    for axis, n in enumerate(array.shape):
-        rows = stages // math.prod(array.shape[axis + 1 :]) % n
-        first, step, *others = int(rows[0, 0]), *set(np.diff(rows[:, 0]).tolist())
-        moves = moves or bool(step)
-        if others or (rows != rows[:, :1]).any():
-            places, size = [*places, ":"], size * n
-        elif step == 0:
-            places.append(str(first))
-        elif step < 0:
-            places.append(f"{first} - {'' if step == -1 else f'{-step} * '}t")
-        else:
-            places.append(f"{'' if step == 1 else f'{step} * '}t{f' + {first}' if first else ''}")
-    text = ", ".join(places[:-1] if places[-1:] == [":"] and places[1:] else places)
-    return f"{array.name}[{text}]" if size == stages.shape[1] and moves else array.name
+    array, index, elements = window.array, window.index, Elements()
+    axes = [Axis(size) for size in index.shape if size > 1]
+    elements.t = axes[0]
+    access = access_of(Array(array.name, array.shape, False), None, index.reshape([a.size for a in axes]), axes)
+    is_part = access.gather is None and access.dims == array.shape and elements.t in access.free
+    return elements.element(access).code if is_part else array.name
 
 
 def _roles(arrays: Sequence[Tensor]) -> tuple[set[Tensor], set[Tensor]]:

@@ -5,12 +5,10 @@ computes one batch. Each formula stands as a comment above its lines, with the s
 buffers, so a step allocates almost nothing.
 """
 
-import math
 from typing import Any
 
 import numpy as np
 
-from ..find.views import dense_strides
 from ..ir.plan import Plan, VectorPiece
 from ..ir.routine import Array as Leaf
 from ..ir.routine import Routine
@@ -18,35 +16,22 @@ from . import numpy_helpers
 from .formulas import source_of
 from .numpy_operands import numpy_text
 from .numpy_statements import Statements
-from .text import Positions, bare, tuple_text
-
-SHARED = 1000  # buffers
-PER_LINE = 20  # names
+from .text import Positions, tuple_text
 
 
 class Emitter:
     """Writes the source of one program: `source`.
 
-    refusal: a sentence about a constant that float32 cannot hold. lengths: where the inputs may have any, the
-    names of the variables and their numbers.
+    lengths: where the inputs may have any, the names of the variables and their numbers.
     """
 
-    def __init__(
-        self, plan: Plan, n_inputs: int, title: str, refusal: str = "", lengths: dict[str, int] | None = None
-    ):
+    def __init__(self, plan: Plan, n_inputs: int, title: str, lengths: dict[str, int] | None = None):
         self.plan: Plan = plan
         self.n_inputs: int = n_inputs
         self.title: str = title
-        self.refusal: str = refusal
         self.lengths: dict[str, int] = lengths or {}
         views = [x.adjoint for x in plan.parameters if x.adjoint and x.is_gradient_view]
-        gaps = [
-            array
-            for x in plan.parameters
-            if x.is_view and x.pieces[0].strides != dense_strides(x.pieces[0].shape)
-            for array in (x.array, x.adjoint)
-            if array
-        ]
+        gaps = [y for x in plan.parameters if x.is_view and x.has_gaps for y in (x.array, x.adjoint) if y]
         self.statements: Statements = Statements(plan.program, views, gaps, [])
         self.source: str = self._module()
 
@@ -55,8 +40,7 @@ class Emitter:
     def _module(self) -> str:
         statements = self.statements
         setup, before, after = self._parameters()
-        make, take = self._buffers()
-        setup, before = [*setup, *make], [*take, *before]
+        setup += [f"{name} = {array}" for name, array in buffers_of(self.statements).items()]
         results = self._results(after)
         body = [*before, *(statements.lines if before else statements.lines[1:]), *after, f"return {results}"]
         variables = "".join(f", {name}={number}" for name, number in self.lengths.items())
@@ -66,20 +50,13 @@ class Emitter:
         text += [f'    """The function for batches of B examples{of}; it reads the vector parameters{writes}."""']
         constants = constants_of(self.plan.program, statements)
         moving = {name: array.text for name, array in constants.items() if isinstance(array, Positions)}
-        setup = [*self._refusal(), *(f"{name} = {text}" for name, text in moving.items()), *setup]
+        setup = [*(f"{name} = {text}" for name, text in moving.items()), *setup]
         text += [f"    {line}" for line in setup]
         text += ["", f"    def run({', '.join(self._arguments())}):"]
         text += [f"        {line}".rstrip() for line in body]
         text += ["", "    return run"]
         fixed = {name: array for name, array in constants.items() if name not in moving}
         return module_of(self.title, statements, text, fixed)
-
-    def _refusal(self) -> list[str]:
-        """Lines of `build` that refuse float32, if it cannot hold a constant: 1e-50 would be 0 there."""
-        if not self.refusal:
-            return []
-        refusal = ["from tinygrad_edu import CompileError", f"raise CompileError({self.refusal!r})"]
-        return ["if dtype != np.float64:", *(f"    {line}" for line in refusal)]
 
     def _arguments(self) -> list[str]:
         names = [self.plan.inputs.get(i, f"_{i}") for i in range(self.n_inputs)]
@@ -93,56 +70,25 @@ class Emitter:
         setup: list[str] = []
         before: list[str] = []
         after: list[str] = []
-        for array, _, pieces, is_view, is_gradient_view, is_all in self.plan.parameters:
+        elements = self.statements.elements
+        for array, _, pieces, is_view, is_gradient_view, _, is_all in self.plan.parameters:
             name, own = array.name, f"d{array.name}"
             if is_view or is_all:
-                setup.append(f"{name} = {self._in_vector('parameters', pieces[0])[0]}")
+                setup.append(f"{name} = {elements.in_vector(pieces[0], 'parameters').code}")
             else:
                 self.statements.buffers[name] = array.shape()
-                before += [f"{name}{_rows(x, '[...]')} = {self._in_vector('parameters', x)[0]}" for x in pieces]
+                before += [
+                    f"{name}{_rows(x, '[...]')} = {elements.in_vector(x, 'parameters').code}" for x in pieces
+                ]
             if is_gradient_view:
-                before.append(f"{own} = {self._in_vector('gradient', pieces[0])[0]}")
+                before.append(f"{own} = {elements.in_vector(pieces[0], 'gradient').code}")
             elif self.plan.root:
                 self.statements.buffers[own] = array.shape()
                 for piece in pieces:
-                    code, is_item = self._in_vector("gradient", piece)
-                    to = code if is_item else f"{code}[...]"
+                    at = elements.in_vector(piece, "gradient")
+                    to = at.code if at.is_item else f"{at.code}[...]"
                     after.append(f"{to} {'+=' if is_all else '='} {own}{_rows(piece)}")
         return setup, before, after
-
-    def _in_vector(self, vector: str, piece: VectorPiece) -> tuple[str, bool]:
-        """The elements of a vector at these places, and whether the code ends with an index: an assignable one."""
-        _, start, shape, strides, places = piece
-        if strides is None:
-            return f"{vector}[{self.statements.elements.constant(places)}]", True
-        if strides == dense_strides(shape):
-            flat = f"{vector}[{start!s}:{start + math.prod(shape)!s}]"
-            return (flat, True) if len(shape) == 1 else (f"{flat}.reshape({bare(shape) or '()'})", False)
-        if len(shape) == 1:
-            return f"{vector}[{start!s}:{start + strides[0] * (shape[0] - 1) + 1!s}:{strides[0]!s}]", True
-        if len(shape) == 2 and strides[1] == 1:  # some columns of a wider matrix
-            (rows, columns), width = shape, strides[0]
-            before = max(0, start + rows * width - self.plan.n_parameters)
-            first, last = start - before, start - before + rows * width
-            if first >= 0:
-                some = f"{before or ''}:{'' if before + columns == width else before + columns}"
-                return f"{vector}[{first!s}:{last!s}].reshape({rows!s}, {width!s})[:, {some}]", True
-        self.statements.called.add("strided")
-        return f"strided({vector}, {start!s}, {tuple_text(shape)}, {tuple_text(strides)})", False
-
-    def _buffers(self) -> tuple[list[str], list[str]]:
-        """Lines of `build` that make the buffers, and lines of `run` that name them if there are very many.
-
-        The time of Python's compiler grows with the square of the variables that a function shares with an inner
-        one.
-        """
-        buffers = buffers_of(self.statements)
-        if len(buffers) <= SHARED:
-            return [f"{name} = {array}" for name, array in buffers.items()], []
-        lines = range(0, len(buffers), PER_LINE)
-        names = [bare(list(buffers)[i : i + PER_LINE]) for i in lines]
-        take = [f"{part}, = buffers[{i}:{i + PER_LINE}]" for i, part in zip(lines, names, strict=True)]
-        return ["buffers = [", *(f"    {array}," for array in buffers.values()), "]"], take
 
     def _results(self, after: list[str]) -> str:
         """What a run returns. Its statements are added to `after`."""

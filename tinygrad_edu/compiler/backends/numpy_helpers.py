@@ -5,12 +5,6 @@ import math
 import numpy as np
 
 
-def strided(vector, start, shape, strides):
-    """The elements start + i * strides[0] + j * strides[1] + ... of a vector, without a copy."""
-    steps = [stride * vector.itemsize for stride in strides]
-    return np.lib.stride_tricks.as_strided(vector[start:], shape, steps)
-
-
 def logsumexp(Z, softmax=None, out=None):
     """log(e^z1 + e^z2 + ...) along the last axis, without overflow; leaves the softmax behind."""
     softmax = np.empty(Z.shape, Z.dtype) if softmax is None else softmax

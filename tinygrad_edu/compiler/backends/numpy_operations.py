@@ -5,8 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..find.lowered import CONSTANT
-from ..ir.routine import Access, Axis, B, Routine, Stmt, free_of, parts_of
+from ..ir.routine import Access, Axis, B, Routine, Stmt, free_of
 from ..ir.symbols import Symbol
 from .numpy_operands import UFUNCS, OperandReader
 from .text import AXIS, ArrayText, bare, contraction, joined, matrix, rule_call, shown, tuple_text
@@ -55,24 +54,7 @@ class Operations(OperandReader):
         else:
             special = {"call": self._write_call, "one_hot": self._write_one_hot, "pick": self._write_pick}
             special |= {"softmax": self._softmax, "logsumexp": self._logsumexp}
-            special |= {"mul": self._outer if self._is_outer(x) else self._pointwise}
             special.get(x.op, self._pointwise)(x, to)
-
-    def _is_outer(self, x: Symbol) -> bool:
-        """Is it an outer product for each element of some axes? Of two vectors alone, multiply is as fast."""
-        if x.op != "mul" or any(y.op == "get" and y.args[0].array.source == CONSTANT for y in parts_of(x)):
-            return False
-        left, right = (free_of(y) - {self.elements.t} for y in x.args)
-        return not (left <= right or right <= left or left.isdisjoint(right))
-
-    def _outer(self, x: Symbol, to: ArrayText) -> None:
-        """NumPy's multiply takes 1.2 to 2 times as long as einsum, which does less for each short row."""
-        rest = iter("ijklmnopqrstuvwxyz")
-        letters = {axis: "b" if axis is B else next(rest) for axis in to.axes}
-        texts = [self.operand(y, to.axes) for y in x.args]
-        left, right, out = ("".join(letters[axis] for axis in text.axes) for text in (*texts, to))
-        self.write(f'np.einsum("{left},{right}->{out}", {bare(text.code for text in texts)}, out={to.code})')
-        self._release(*x.args)
 
     def _pointwise(self, x: Symbol, to: ArrayText) -> None:
         texts, read, in_place = [], [], False
@@ -89,32 +71,20 @@ class Operations(OperandReader):
         self._release(*read)
 
     def _line(self, x: Symbol, texts: list[str], to: ArrayText) -> str:
-        sizes, code = [axis.size for axis in to.axes], to.code
+        code = to.code
         if x.op == "pow" and not isinstance(x.args[1], Symbol) and x.args[1] != 0:
             if x.args[1] == 2:
                 return f"np.square({texts[0]}, out={code})"
             return f"np.power({texts[0]}, {float(x.args[1])!r}, out={code})"
-        if x.op == "max":  # NumPy is slower at an array and a number than at two arrays
-            texts = [
-                text if isinstance(y, Symbol) else self.full(y, sizes)
-                for y, text in zip(x.args, texts, strict=True)
-            ]
-        if x.op == "heaviside":
-            return self._heaviside(x, texts[0], to)
+        if x.op == "heaviside":  # nan stays nan; np.heaviside takes four times as long
+            zeros, ones = (self.full(number, [axis.size for axis in to.axes]) for number in (0.0, 1.0))
+            return (
+                f"np.minimum(np.ceil(np.maximum({texts[0]}, {zeros}, out={code}), out={code}), {ones}, out={code})"
+            )
         if x.op not in LINES:
             raise NotImplementedError(f"The compiler has no NumPy source for {x.op!r}.")
         self.called |= {HELPERS[x.op]} if x.op in HELPERS else set()
         return LINES[x.op].format(bare(texts), to=code)
-
-    def _heaviside(self, x: Symbol, text: str, to: ArrayText) -> str:
-        """1 where x > 0, else 0; nan stays nan. np.sign of a relu takes ten times as long, np.heaviside longer."""
-        sizes = [axis.size for axis in to.axes]
-        relu = self._stored(self.book.known("max", x.args[0], 0.0))
-        if relu is not None:
-            positive = shown(self.elements.element(relu.args[0]), to.axes).code
-        else:
-            positive = f"np.maximum({text}, {self.full(0.0, sizes)}, out={to.code})"
-        return f"np.minimum(np.ceil({positive}, out={to.code}), {self.full(1.0, sizes)}, out={to.code})"
 
     def _write_call(self, x: Symbol, to: ArrayText) -> None:
         rule, what, *inputs = x.args

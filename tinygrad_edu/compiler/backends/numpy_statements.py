@@ -12,7 +12,6 @@ from .numpy_operations import Operations
 from .text import ArrayText, Positions, bare, shown, tuple_text
 
 WIDTH = 80  # of a formula of single numbers; a longer one is computed part by part
-TOLD = 2000  # statements; longer programs have no formulas in their comments
 FORWARD, BACKWARD = "range({0!s})", "reversed(range({0!s}))"  # the stages of a loop
 
 
@@ -29,7 +28,6 @@ class Statements(Operations):
         statements = [stmt for stmt, _ in program.statements()]
         self._writers = Counter(stmt.out.array for stmt in statements)
         self._added = {stmt.out.array for stmt in statements if stmt.adds}
-        self._is_told = len(statements) <= TOLD
         for item in program.items:
             if isinstance(item, Loop):
                 self._loop(item)
@@ -114,8 +112,8 @@ class Statements(Operations):
     def _comment(self, stmt: Stmt, to: ArrayText) -> None:
         self._of_numbers = False
         out = stmt.out
-        told = self.formulas.line(stmt) if self._is_told else self.elements.element(out).code
-        if out.gather is not None and self._is_told and self._repeats(out):
+        told = self.formulas.line(stmt)
+        if out.gather is not None and self._repeats(out):
             told = f"add.at({self._flat(out)}, {self._places(out)}, {self.formulas.text(stmt.value, to.axes)})"
         shape = bare(axis.size for axis in to.axes)
         self.lines += ["", f"{f'# {told}':<{WIDTH + 4}}  ({shape})"]

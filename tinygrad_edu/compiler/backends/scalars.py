@@ -1,7 +1,7 @@
 """Scalars: the arrays of a plan as single numbers, for programs of lines and loops, which `straight.py` prints.
 
-Every element of an array is a Symbol of its own. A loop over stages stays a loop. What the next stage reads is a
-State, which has a variable; what others read is in lists, one for each element.
+Every element of an array is a Symbol of its own. A loop over stages stays a loop. What one stage computes, and
+another one reads, is in lists, one for each element.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from ...engine.rules import DIV, RULES
 from ..find.lowered import CONSTANT, PARAMETER
 from ..find.views import dense_strides
 from ..ir.plan import Plan
-from ..ir.routine import REDUCTIONS, Access, Array, Axis, B, Loop, Stmt, parts_of
+from ..ir.routine import REDUCTIONS, Access, Array, Axis, B, Loop, Routine, Stmt, parts_of
 from ..ir.symbols import Book, Symbol, is_number, simpler_pow
 
 FEWEST = 8  # stages of a sum that becomes a loop
@@ -40,7 +40,7 @@ class Unordered(Exception):
 class Items:
     """A list: its name, what it is filled with, numbers or so many zeros, and if it is read. None: an argument.
 
-    n_changes: how often loops have changed its items, which are then read anew
+    n_changes: how often items have changed that had been read, and are then read anew
     """
 
     name: str
@@ -50,38 +50,21 @@ class Items:
 
 
 @dataclass(eq=False)
-class State:
-    """A number that a loop changes from stage to stage.
-
-    new    its value at the end of a stage, which is stored in a list from the item `row` on
-    last   stands for it after the loop
-    """
-
-    name: str
-    new: Any
-    items: Items = field(default_factory=lambda: Items(""))
-    row: int = 0
-    last: Any = None
-
-
-@dataclass(eq=False)
 class Block:
     """A loop over an axis of the plan, or all that is outside of loops. Its Symbols have it as their axis.
 
-    rows    array -> the row that the first of the stages writes, if each stage writes one
-    changed  arrays of which a stage writes other rows
+    rows    array -> the rows that a stage writes
     number  how many statements and loops were before it
-    states  by element
-    olds    element -> what stands for its state at the end of the stage before, and the first such state
+    values  (array, place, row) -> what a stage has computed so far
+    totals  sums over all stages: Symbols that have no axis
     """
 
     axis: Axis
     reverse: bool = False
-    rows: dict[Array, int] = field(default_factory=dict)
-    changed: set[Array] = field(default_factory=set)
+    rows: dict[Array, set[Any]] = field(default_factory=dict)
     number: int = 0
-    states: dict[Any, State] = field(default_factory=dict)
-    olds: dict[Any, tuple[Symbol, Any]] = field(default_factory=dict)
+    values: dict[Any, Any] = field(default_factory=dict)
+    totals: dict[Symbol, None] = field(default_factory=dict)
 
 
 def _sigmoid(book: Book, x: Any) -> Any:
@@ -124,7 +107,6 @@ class Scalars:
         self._loops: dict[Any, Block] = {}  # axis -> the last loop over it
         self._values: dict[Any, Any] = {}  # of elements
         self._written: dict[Array, int] = {}  # array -> how many statements were before it
-        self._numbers = itertools.count()
         self._memo: dict[Any, Any] = {}  # of expressions for single numbers
         self.lists: dict[Any, Items] = {}
         (parameter, number, text), own = self.names_of, dict[str, list[str]]()
@@ -133,7 +115,7 @@ class Scalars:
             own[f"inputs[{a}]"] = [self.name(label, number.format(a, i)) for i, label in enumerate(argument)]
         self.arguments = {key: list(map(self.book.leaf, named)) for key, named in own.items()}
         adjoints = set(plan.program.adjoints.values())
-        for self._n, item in enumerate(_merged(plan)):
+        for self._n, item in enumerate(_in_loops(plan.program)):
             if not adjoints.isdisjoint(stmt.out.array for stmt in getattr(item, "body", [item])):
                 self.book.special("backward", ())
             if isinstance(item, Loop):
@@ -173,9 +155,6 @@ class Scalars:
             return float(array.flat[place])
         return self._of_leaf(array, place) if array.source else self._values[array, place, None]
 
-    def _leaf(self, *axes: Block) -> Symbol:
-        return self.book.leaf(f"leaf {next(self._numbers)}", frozenset(axes))
-
     def _list(self, array: Array, place: int) -> Items:
         """The list of an element, with an item for each stage."""
         if (array, place) not in self.lists:
@@ -210,19 +189,16 @@ class Scalars:
             return self._of_leaf(array, place)
         if isinstance(place, np.ndarray):
             raise Unordered
-        key = array, int(place)
+        rows = block.rows.get(array, set())
         if not isinstance(row, np.ndarray):
-            if array in block.changed:
+            if any(row in range(first, first + axis.size) for first, axis, _ in rows):
                 raise Unordered
-            known = self._values.get((*key, row))
-            return self._item(self._list(*key), row) if known is None else known
-        own, (first, *step) = block.rows.get(array), access.row or (0, None, 1)
-        if own is not None and step == [block.axis, 1]:
-            if first == own and key in block.states:
-                return block.states[key].new
-            if first == own + (1 if block.reverse else -1):
-                return self._old(key, own)
-        return self._item(self._list(*key), row)
+            known = self._values.get((array, int(place), row))
+        else:
+            if rows and access.row[1:] != (block.axis, 1):  # type: ignore[index]  # it has one
+                raise Unordered
+            known = block.values.get((array, int(place), access.row))
+        return self._item(self._list(array, int(place)), row) if known is None else known
 
     def _of_leaf(self, leaf: Array, place: Any) -> Any:
         if leaf.source == CONSTANT:
@@ -280,24 +256,22 @@ class Scalars:
         if block is not self.top and not (isinstance(row, np.ndarray) and np.ndim(place) == 0):
             raise Unordered
         key = array, int(place)
-        if array in block.changed:
-            items = self._list(*key)
-            items.n_changes += 1
-            change = items, *_counted(row), value, stmt.adds, items.n_changes
-            self.book.special("store", change, [block])
-            return
-        value = self._get(stmt.out, env) + value if stmt.adds else value
+        is_known = block is self.top or (*key, stmt.out.row) in block.values
+        value = self._get(stmt.out, env) + value if stmt.adds and is_known else value
         if isinstance(value, Symbol) and value.op not in ("leaf", "item"):
             self.names.setdefault(value, _name_of(*key))
-        if block is not self.top:
-            if key not in block.states:
-                block.states[key] = state = State(_name_of(*key), value, self._list(*key), block.rows[array])
-                state.items.n_changes += 1
-            block.states[key].new = value
+        if block is self.top:
+            self._values[*key, row] = value
+            if row is not None and (isinstance(value, Symbol) or value != 0.0):  # lists begin with zeros
+                self.book.special("store", (self._list(*key), row, 0, value, False))
             return
-        self._values[*key, row] = value
-        if row is not None and (isinstance(value, Symbol) or value != 0.0):  # lists begin with zeros
-            self.book.special("store", (self._list(*key), row, 0, value, False))
+        items, adds = self._list(*key), stmt.adds and not is_known
+        if not adds:
+            block.values[*key, stmt.out.row] = value
+        place_in_list = *_counted(row), items.n_changes
+        if adds or len(block.rows[array]) > 1 or self.book.known("item", items, *place_in_list, block):
+            items.n_changes += 1
+        self.book.special("store", (items, *place_in_list[:2], value, adds, items.n_changes), [block])
 
     # --- Loops over stages -------------------------------------------------------------------------------------
 
@@ -306,10 +280,12 @@ class Scalars:
         written: dict[Array, set[Any]] = {}
         for stmt in loop.body:
             written.setdefault(stmt.out.array, set()).add(stmt.out.row)
-        rows = {a: row[0] for a, (row, *more) in written.items() if row and row[1:] == (axis, 1) and not more}
-        changed = written.keys() - rows
-        block = self._block = Block(axis, loop.reverse, rows, changed, self._n)
+        block = self._block = Block(axis, loop.reverse, written, self._n)
+        for key, items in self.lists.items():
+            items.n_changes += isinstance(key, tuple) and key[0] in written
         try:
+            if any(row is None or row[1:] != (axis, 1) for rows in written.values() for row in rows):
+                raise Unordered
             for stmt in loop.body:
                 self._statement(stmt, {})
         except Unordered:
@@ -318,21 +294,8 @@ class Scalars:
                 self._statement(stmt, {axis: t})
             return
         self._block, self._loops[axis] = self.top, block
-        self._values = {key: x for key, x in self._values.items() if key[0] not in changed}
-        for (array, place), state in block.states.items():
-            for t in stages:
-                self._values.pop((array, place, rows[array] + t), None)
-            self._values[array, place, rows[array] + stages[-1]] = state.last = self._leaf()
+        self._values = {key: x for key, x in self._values.items() if key[0] not in written}
         self.book.special("loop", (block,))
-
-    def _old(self, key: tuple[Array, int], own: int) -> Symbol:
-        """What the stage before has computed."""
-        block = self._block
-        if key not in block.olds:
-            row = own + block.axis.size if block.reverse else own - 1
-            first = self._values.get((*key, row))
-            block.olds[key] = self._leaf(block), self._item(self._list(*key), row) if first is None else first
-        return block.olds[key][0]
 
     def _added_up(self, body: Any, axis: Axis, over: Sequence[Axis], env: Env) -> Any:
         """A sum over all stages, by the loop before it or by one of its own. Raises Unordered."""
@@ -346,20 +309,20 @@ class Scalars:
         if not isinstance(term, Symbol) or block not in term.axes:
             return term * float(axis.size)
         self.book.special("loop", (block,))  # once
-        if term not in block.states:
-            old = self._leaf(block)
-            block.states[term] = State(self._now.out.array.name, old + term, last=self._leaf())
-            block.olds[term] = old, 0.0
-        return block.states[term].last
+        block.totals[total := self.book.special("total", (block, term))] = None
+        return total
 
     def _is_known_to(self, block: Block, body: Any) -> bool:
         """Is all that a sum reads known to the stages of a loop?"""
         for access in _reads(body):
-            own, row = block.rows.get(access.array), access.row or ()
-            if own is None and self._written.get(access.array, -1) >= block.number:
+            written, row = block.rows.get(access.array), access.row or ()
+            if written is None and self._written.get(access.array, -1) >= block.number:
                 return False
-            if own is not None and row not in [(own + d, block.axis, 1) for d in (0, 1 if block.reverse else -1)]:
-                return False
+            if written is not None:
+                ((own, *_), *others) = written
+                before = own + (1 if block.reverse else -1)
+                if others or row not in [(first, block.axis, 1) for first in (own, before)]:
+                    return False
         return True
 
     # --- Expressions -------------------------------------------------------------------------------------------
@@ -447,19 +410,14 @@ class Scalars:
         return [self._special("part", whole, place) for place in range(len(elements) + 1)]
 
 
-def _merged(plan: Plan) -> Iterator[Stmt | Loop]:
-    """The items of a program. What is done for every stage of an array is a loop, or a part of the next one."""
-    ahead: dict[Axis, list[Stmt]] = {}
-    for item in plan.program.items:
-        if isinstance(item, Stmt) and item.out.row is not None and item.out.row[1] is not None:
-            if isinstance(item.value, Symbol) or item.value != 0.0:  # lists begin with zeros
-                ahead.setdefault(item.out.row[1], []).append(item)
-            continue
-        own = ahead.pop(item.axis, []) if isinstance(item, Loop) else []
-        yield from (Loop(axis, body) for axis, body in ahead.items())
-        ahead.clear()
-        yield Loop(item.axis, [*own, *item.body], item.reverse) if isinstance(item, Loop) else item
-    yield from (Loop(axis, body) for axis, body in ahead.items())
+def _in_loops(program: Routine) -> Iterator[Stmt | Loop]:
+    """The items of a program. What is done for every stage of an array is a loop."""
+    for item in program.items:
+        axis = item.out.row and item.out.row[1] if isinstance(item, Stmt) else None
+        if axis is None or not isinstance(item, Stmt):
+            yield item
+        elif isinstance(item.value, Symbol) or item.value != 0.0:  # lists begin with zeros
+            yield Loop(axis, [item])
 
 
 def _places(axes: Iterable[Axis]) -> Iterator[Env]:

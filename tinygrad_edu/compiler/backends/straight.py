@@ -71,7 +71,6 @@ class StraightWriter(Language):
         self.pieces: dict[Symbol, _Piece] = {}
         self.functions: set[str] = set()  # of math, and helpers
         self.n_temporary = 0
-        self._targets = defaultdict[Symbol, list[str]](list)  # where states of loops are written to
         self._times = {  # how often the text of an operation contains each operand, if not once
             op: tuple(form.text.count(f"{{{i}}}") for i in range(3))
             for op, form in self.forms.items()
@@ -92,23 +91,17 @@ class StraightWriter(Language):
 
     def _count(self) -> None:
         """How often each Symbol is used. What a loop reads of outside is counted twice: it gets a variable."""
-        scalars, lasts = self.scalars, dict[Symbol, Any]()
+        scalars = self.scalars
         roots: list[Any] = [*scalars.outputs, *scalars.slopes, *scalars.failing, *scalars.failing]
         self._own = defaultdict[Block, list[Symbol]](list)
         for symbol in scalars.book:
             self._own[self._block_of(symbol)].append(symbol)
             if symbol.op == "store" and symbol.args[0].is_read:
                 roots.append(symbol.args[3])
-            for key, state in symbol.args[0].states.items() if symbol.op == "loop" else ():
-                roots += [state.new] * (state.items.is_read + (key in symbol.args[0].olds))
-                roots += symbol.args[0].olds.get(key, ())
-                lasts[state.last] = state.new
         uses = self.uses = Counter(root for root in roots if root.__class__ is Symbol)
         for symbol in reversed(list(scalars.book)):
-            if symbol in uses and symbol in lasts and lasts[symbol].__class__ is Symbol:
-                uses[lasts[symbol]] += 1
             for x, n in self._operands(symbol) if symbol in uses else ():
-                uses[x] += n if x.axes == symbol.axes else 2
+                uses[x] += n if x.axes >= symbol.axes else 2
 
     def _operands(self, symbol: Symbol) -> list[tuple[Symbol, int]]:
         """The Symbols among the operands, and how often the text contains each."""
@@ -133,44 +126,34 @@ class StraightWriter(Language):
                 self._write(x)
 
     def _write_loop(self, block: Block) -> None:
-        outside, inside, ends = self.lines[self.scalars.top], self.lines.setdefault(block, []), list[Any]()
-        for key, state in block.states.items():
-            old, first = block.olds.get(key, (state.last, None))
-            if not (state.items.is_read or old in self.uses or state.last in self.uses):
-                continue
-            name = self.scalars.variable(state.name)
-            self.pieces[state.last] = _Piece(name)
-            if old is not state.last:
-                self.pieces[old] = _Piece(self.scalars.variable(f"{state.name}_before"))
-                outside += self.line(f"{name} = {self.text(first)}")
-                inside += self.line(f"{self.pieces[old].text} = {name}")
-            targets = [self._item(state.items, state.row, 1)] * state.items.is_read + [name]
-            if self._block_of(state.new) is block and state.new.op != "leaf":
-                self._targets[state.new] += targets
-            else:
-                ends.append((targets, state.new))
+        outside, inside = self.lines[self.scalars.top], self.lines.setdefault(block, [])
+        totals = [total for total in block.totals if total in self.uses]
+        for total in totals:
+            self.pieces[total] = _Piece(self._name_of(total))
+            outside += self.line(f"{self.pieces[total].text} = 0.0")
         self._write_block(block)
-        for targets, new in ends:  # of another state
-            inside += self.line(f"{' = '.join(targets)} = {self.text(new)}")
+        for total in totals:
+            inside += self.line(f"{self.pieces[total].text} += {self.text(total.args[1])}")
         head, *end = self.heads[block.reverse]
-        outside += [head.format(block.axis.size), *(f"    {line}" for line in inside), *end]
+        if inside:
+            outside += [head.format(block.axis.size), *(f"    {line}" for line in inside), *end]
 
     def line(self, text: str) -> list[str]:
         """A statement as lines."""
         return f"{text}{self.end}".split("\n")
 
     def _write(self, symbol: Symbol) -> None:
-        """Write an expression: in a line of its own if it is a state of a loop, or is used more than once."""
+        """Write an expression: in a line of its own if it is used more than once."""
         self.pieces[symbol] = _Piece(*self.operation(symbol), True)
         # An index is checked, and an item is read, before it changes.
         is_due = symbol.op == "take" or (symbol.op == "item" and symbol.args[3] < symbol.args[0].n_changes)
-        if self.uses[symbol] > 1 or is_due or symbol in self._targets or len(self.pieces[symbol].text) > WIDTH:
+        if self.uses[symbol] > 1 or is_due or len(self.pieces[symbol].text) > WIDTH:
             self._assign(symbol)
 
     def _assign(self, symbol: Symbol) -> None:
-        targets = self._targets.get(symbol) or [self._name_of(symbol)]
-        self.lines[self._block_of(symbol)] += self.line(f"{' = '.join(targets)} = {self.pieces[symbol].text}")
-        self.pieces[symbol] = _Piece(targets[-1])
+        name = self._name_of(symbol)
+        self.lines[self._block_of(symbol)] += self.line(f"{name} = {self.pieces[symbol].text}")
+        self.pieces[symbol] = _Piece(name)
 
     def _name_of(self, symbol: Symbol) -> str:
         name = self.scalars.names.get(symbol)

@@ -7,11 +7,12 @@ given new axes is decided by axes, and the text is written last.
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from ..ir.plan import VectorPiece
 from ..ir.routine import REDUCTIONS, Access, Array, Axis, B, Loop, Routine, Stmt, free_of
 from ..ir.symbols import Symbol
 from .formulas import ATOM, CHOICE, OPERATORS, SUM, Form, is_negative, short_number
@@ -182,6 +183,18 @@ class Elements:
             places += f"[{bare('t' if axis is self.t else ':' for axis in own)}]"
         code += f"[{bare([*':' * len(lead), places])}]"
         return ArrayText(code, axes, False, True)
+
+    def in_vector(self, piece: VectorPiece, vector: str, batched: bool = False) -> ArrayText:
+        """Rows of a parameter, as elements of its part of a vector, or of those of all examples."""
+        lead = ":, " if batched else ""
+        return self.in_part(piece, f"{vector}[{lead}{piece.start!s}:{piece.stop!s}]", batched)
+
+    def in_part(self, piece: VectorPiece, part: str, batched: bool = False) -> ArrayText:
+        """The same, where the part has a name."""
+        access = piece.access.of(Array(part, piece.access.array.dims, batched))
+        axes = sorted(access.free, key=lambda axis: axis.number)
+        text = shown(self.element(access, to_write=True), axes)
+        return replace(text, is_item=True) if access.is_whole and len(access.dims) == 1 else text
 
     def _is_cut(self, part: Any, size: Any) -> bool:
         start, axis, step = part

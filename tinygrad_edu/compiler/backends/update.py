@@ -29,28 +29,25 @@ class UpdateProgram:
     """
 
     def __init__(self, optimizer: Any):
-        self.lines: list[str] = []
         self.n_buffers: int = 0
         gradient, vectors, results = equation(optimizer)
-        names = self._names = [str(vector.args[0]) for vector in vectors]
+        names = [str(vector.args[0]) for vector in vectors]
         self._place = dict(zip([*vectors, gradient], [*names, "gradient"], strict=True))  # where each vector is
-        # Where each result is to be:
-        self._home = {result: name for result, name in zip(results, names, strict=True) if _is_vector(result)}
+        self._homes = dict(zip(results, vectors, strict=True))  # where each result is to be
         self._readers = uses_of(results)  # a result is read at the end, too: its place is not free before
         self._free: list[str] = []  # buffers
-        self._free_homes = {name for name, leaf in zip(names, vectors, strict=True) if not self._readers.get(leaf)}
-        for symbol in list(gradient.book):
-            if self._readers.get(symbol) and symbol.op != "leaf" and _is_vector(symbol):
-                self._emit(symbol)
-        self._bring_home(names, results)
-        self.source: str = self._module(names)
-
-    def _module(self, names: list[str]) -> str:
+        steps = [x for x in gradient.book if self._readers.get(x) and x.op != "leaf" and _is_vector(x)]
+        lines = list(map(self._line, steps))
+        places = [self._text(result) for result in results]
+        for i, (name, place) in enumerate(zip(names, places, strict=True)):
+            if place in names and place != name:  # the old number of another vector
+                places[i] = self._buffer()
+                lines.append(f"np.copyto({places[i]}, {place})")
+        lines += [f"{name}[...] = {place}" for name, place in zip(names, places, strict=True) if place != name]
         body = [f"    t{i + 1} = np.empty_like(parameter)" for i in range(self.n_buffers)]
-        body += ["", "    def update(gradient, t, lr):"] + [f"        {line}" for line in self.lines]
-        return "\n".join(
-            ["import numpy as np", "", "", f"def build({', '.join(names)}):", *body, "", "    return update\n"]
-        )
+        body += ["", "    def update(gradient, t, lr):", *(f"        {line}" for line in lines)]
+        head = ["import numpy as np", "", "", f"def build({', '.join(names)}):"]
+        self.source: str = "\n".join([*head, *body, "", "    return update\n"])
 
     def build(self, parameter: Any, *state: Any) -> Callable[[Any, Any, Any], None]:
         """The function update(gradient, t, lr) on these vectors."""
@@ -61,53 +58,29 @@ class UpdateProgram:
 
     # --- Lines ------------------------------------------------------------------------------------------------
 
-    def _emit(self, symbol: Symbol) -> None:
+    def _line(self, symbol: Symbol) -> str:
+        """The line of an operation. After the last reader of an operand its place is free."""
         operands = [self._text(x) for x in symbol.args]
-        for x in symbol.args:
-            self._read(x)
-        home = self._home.get(symbol)
-        if home in self._free_homes:
-            self._free_homes.discard(home)
-            place = home
-        elif self._free:
-            place = self._free.pop()
-        else:
-            self.n_buffers += 1
-            place = f"t{self.n_buffers}"
+        for x in filter(_is_vector, symbol.args):
+            self._readers[x] -= 1
+            if not self._readers[x] and x.op != "leaf":
+                self._free.append(self._place[x])
+        home = self._homes.get(symbol)
+        place = self._place[home] if home is not None and not self._readers.get(home) else self._buffer()
         self._place[symbol] = place
         if symbol.op == "pow" and operands[1] == "2":
-            self.lines.append(f"np.square({operands[0]}, out={place})")
-        else:
-            self.lines.append(f"np.{FORWARD[symbol.op]}({', '.join(operands)}, out={place})")
+            return f"np.square({operands[0]}, out={place})"
+        return f"np.{FORWARD[symbol.op]}({', '.join(operands)}, out={place})"
+
+    def _buffer(self) -> str:
+        if self._free:
+            return self._free.pop()
+        self.n_buffers += 1
+        return f"t{self.n_buffers}"
 
     def _text(self, x: Any) -> str:
         """The name of a vector; the formula of a single number, such as 1 - 0.9**t."""
         return self._place[x] if _is_vector(x) else Language({}).text(x)
-
-    def _read(self, x: Any) -> None:
-        """One reader less. After the last one the place is free."""
-        if not _is_vector(x):
-            return
-        self._readers[x] -= 1
-        if not self._readers[x]:
-            place = self._place[x]
-            if place in self._names:
-                self._free_homes.add(place)
-            elif place != "gradient":
-                self._free.append(place)
-
-    def _bring_home(self, names: list[str], results: tuple[Any, ...]) -> None:
-        """Copy results that were computed elsewhere. Old vectors among them go through a buffer first."""
-        copies = []
-        for name, result in zip(names, results, strict=True):
-            place = self._text(result)
-            if place in names and place != name:
-                self.n_buffers += 1
-                self.lines.append(f"np.copyto(t{self.n_buffers}, {place})")
-                place = f"t{self.n_buffers}"
-            if place != name:
-                copies.append(f"np.copyto({name}, {place})" if _is_vector(result) else f"{name}[...] = {place}")
-        self.lines += copies
 
 
 def equation(optimizer: Any) -> tuple[Symbol, list[Symbol], tuple[Any, ...]]:

@@ -192,11 +192,12 @@ def _is_placed(dims: tuple[int, ...], base: int, per_axis: list[list[tuple[int, 
 def access_of(array: Array, row: Part | None, index: Indices, axes: list[Axis]) -> Access:
     """The access to elements at these positions of a row, over these axes."""
     digits = digits_of_axes(index)
-    if digits is not None and all(len(own) == 1 for own in digits):
-        base, steps = int(index.flat[0]), [own[0][1] for own in digits]
+    if digits is not None and all(len(own) <= 1 for own in digits):
+        base, steps = int(index.flat[0]), [own[0][1] for own in digits if own]
+        longer, ones = ([axis for axis, own in zip(axes, digits, strict=True) if bool(own) == x] for x in (1, 0))
         for dims in number_systems(array.dims, array.size, steps) if steps else [array.dims]:
-            if (at := _placed(base, dims, steps, axes)) is not None:
-                return Access(array, row, dims, at)
+            if (at := _placed(base, dims, steps, longer)) is not None:
+                return Access(array, row, (*dims, *(1 for _ in ones)), (*at, *((0, axis, 1) for axis in ones)))
     return Access(array, row, array.dims, (), index, tuple(axes))
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ...engine.rules import RULES
-from .routine import Access, Array, Axis, B, Loop, Routine, Stmt, bound_in, free_of, parts_of, whole
+from .routine import Access, Array, Axis, B, Loop, Routine, Stmt, bound_in, free_of, new_name, parts_of, whole
 from .symbols import Symbol, shares_of
 
 SLOPES = {RULES["tanh"]: "tanh_slope", RULES["sigmoid"]: "sigmoid_slope"}  # these keep digits in the tails
@@ -98,10 +98,7 @@ class _Reverse:
 
     def _adjoint(self, array: Array) -> Array:
         if array not in self.adjoints:
-            name = f"d{array.name}"
-            while name in self._names:  # of a gradient of a gradient
-                name += "_"
-            self._names.add(name)
+            name = new_name(f"d{array.name}", self._names)  # it may be a gradient of a gradient
             batched = array.batched or self._each
             self.adjoints[array] = Array(name, array.dims, batched, True, stages=array.stages)
         return self.adjoints[array]

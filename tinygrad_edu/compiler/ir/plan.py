@@ -10,11 +10,11 @@ import numpy as np
 
 from ..find.lowered import Lowered, Tensor
 from ..find.squares import THETA
-from ..find.views import dense_strides, strides_of
+from .axes import access_of
 from .fission import fission
 from .front import Front
 from .gradient import gradient
-from .routine import Access, Routine, whole
+from .routine import Access, Axis, Routine, whole
 from .routine import Array as Leaf
 
 PIECES = 8  # of one parameter in the vector; one that lies in more is gathered
@@ -22,22 +22,22 @@ PRECISION = 1e-6  # relative error of a constant in float32; the smallest number
 
 
 class VectorPiece(NamedTuple):
-    """Rows of a parameter that are regular in the vector: from `start` on, with these strides.
+    """Rows of a parameter as elements of a part of the vector, which goes from start to stop.
 
-    rows: the first, and after the last; None for all. places: those in the vector, if they are not regular.
+    rows: the first, and after the last; None for all.
     """
 
     rows: tuple[int, int] | None
     start: Any
-    shape: tuple[Any, ...]
-    strides: tuple[Any, ...] | None
-    places: Any = None
+    stop: Any
+    access: Access
 
 
 class Parameter(NamedTuple):
     """A parameter, the array of its gradient if it has one, and where they lie in their vectors.
 
-    is_view, is_gradient_view: are they views of the vectors? Else they are copies. is_all: is it all parameters?
+    is_view, is_gradient_view: are they views of the vectors? Else they are copies. has_gaps: are these views not
+    dense? is_all: is it all parameters?
     """
 
     array: Leaf
@@ -45,6 +45,7 @@ class Parameter(NamedTuple):
     pieces: list[VectorPiece]
     is_view: bool
     is_gradient_view: bool
+    has_gaps: bool
     is_all: bool
 
 
@@ -58,7 +59,6 @@ class Plan(NamedTuple):
     program: Routine
     inputs: dict[int, str]
     parameters: list[Parameter]
-    n_parameters: int
     root: tuple[Any, int] | None
     outputs: Any
     n_outputs: int
@@ -75,29 +75,33 @@ def plan_of(lowered: Lowered, with_gradient: bool, has_backward: bool = True, sp
     if root and has_backward:
         array, place = root
         program = gradient(program, element_of(front.arrays[array], place) if array in front.arrays else None)
-    learned = [array for array in lowered.arrays if array.source[:1] == ("parameter",)]
-    learned.sort(key=lambda array: array.source == THETA)  # its gradient is added last
-    outs = [stmt.out for stmt, _ in program.statements()]
-    written = {out.array for out in outs if out.gather is not None or out.dims != out.array.dims}
-    parameters = []
-    for array in learned:
-        leaf, pieces = front.arrays[array], _pieces(array)
-        adjoint, is_all = program.adjoints.get(leaf), array.source == THETA
-        strides = pieces[0].strides if len(pieces) == 1 else None
-        # Others are slow to add to every row.
-        is_view = not is_all and strides is not None and (len(strides) != 1 or strides == (1,))
-        has_gaps = strides != dense_strides(array.shape)
-        is_gradient_view = is_view and adjoint is not None and not (has_gaps and adjoint in written)
-        parameters.append(Parameter(leaf, adjoint, pieces, is_view, is_gradient_view, is_all))
+    parameters = parameters_of(lowered, front, program)
     return Plan(
         program,
         {a.source[1]: a.name for a in lowered.arrays if a.source[:1] == ("input",)},
         parameters,
-        max((int(array.places.max()) + 1 for array in learned), default=0),
         root and (front.arrays.get(root[0], root[0].places), root[1]),
         _columns(front, outputs),
         len(outputs),
     )
+
+
+def parameters_of(lowered: Lowered, front: Front, program: Routine) -> list[Parameter]:
+    """How the parameters of a program, and their gradients, lie in their vectors."""
+    learned = [array for array in lowered.arrays if array.source[:1] == ("parameter",)]
+    learned.sort(key=lambda array: array.source == THETA)  # its gradient is added last
+    outs = [stmt.out for stmt, _ in program.statements()]
+    written = {out.array for out in outs if out.gather is not None or out.dims != out.array.dims}
+    parameters, parts = [], _parts(learned)
+    for array in learned:
+        leaf, pieces = front.arrays[array], _pieces(array, *parts[array])
+        adjoint, is_all = program.adjoints.get(leaf), array.source == THETA
+        has_gaps = bool((np.diff(array.places.ravel()) != 1).any())
+        is_one = len(pieces) == 1 and pieces[0].access.gather is None
+        is_view = not is_all and is_one and not (has_gaps and len(array.shape) == 1)  # slow to add to every row
+        is_gradient_view = is_view and adjoint is not None and not (has_gaps and adjoint in written)
+        parameters.append(Parameter(leaf, adjoint, pieces, is_view, is_gradient_view, has_gaps, is_all))
+    return parameters
 
 
 def _columns(front: Front, outputs: list[tuple[Tensor, int]]) -> Any:
@@ -112,23 +116,39 @@ def _columns(front: Front, outputs: list[tuple[Tensor, int]]) -> Any:
     ]
 
 
-def _pieces(array: Tensor) -> list[VectorPiece]:
+def _parts(learned: list[Tensor]) -> dict[Tensor, tuple[int, int]]:
+    """For each array a part of the vector, which it shares with those whose places are among its own."""
+    parts = dict[Tensor, tuple[int, int]]()
+    own: list[Tensor] = []
+    first = after = 0
+    for array in sorted(learned, key=lambda array: (array.source == THETA, int(array.places.min()))):
+        start, stop = int(array.places.min()), int(array.places.max()) + 1
+        if start >= after or array.source == THETA:
+            own, first, after = [], start, stop
+        own.append(array)
+        after = max(after, stop)
+        parts |= dict.fromkeys(own, (first, after))
+    return parts
+
+
+def _pieces(array: Tensor, start: int, stop: int) -> list[VectorPiece]:
     """The rows of a parameter that are regular in the vector, with their places: a few, or all of them at once."""
-    places = array.places.reshape(array.shape)
-    if strides_of(places) is not None:
-        return [_piece(places)]
-    pieces, first = list[VectorPiece](), 0
+    places = array.places.reshape(array.shape) - start
+    part = Leaf("parameters", (stop - start,), False)
+
+    def piece(rows: tuple[int, int] | None = None) -> VectorPiece:
+        own = places[slice(*rows)] if rows else places
+        return VectorPiece(rows, start, stop, access_of(part, None, own, list(map(Axis, own.shape))))
+
+    every, pieces, first = piece(), list[VectorPiece](), 0
+    if every.access.gather is None:
+        return [every]
     while first < len(places) and len(pieces) <= PIECES:
-        more = range(1, len(places) - first)
-        last = first + 1 + bisect_left(more, True, key=lambda n: strides_of(places[first : first + n + 1]) is None)
-        pieces.append(_piece(places[first:last], (first, last)))
-        first = last
-    return pieces if len(pieces) <= PIECES else [_piece(places)]
-
-
-def _piece(places: Any, rows: tuple[int, int] | None = None) -> VectorPiece:
-    strides = strides_of(places)
-    return VectorPiece(rows, int(places.flat[0]), places.shape, strides, places if strides is None else None)
+        lasts = range(first + 2, len(places) + 1)
+        n = bisect_left(lasts, True, key=lambda last: piece((first, last)).access.gather is not None)
+        pieces.append(piece((first, first + 1 + n)))
+        first += 1 + n
+    return pieces if len(pieces) <= PIECES else [every]
 
 
 def element_of(array: Any, place: int) -> Access:

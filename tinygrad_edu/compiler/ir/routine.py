@@ -229,6 +229,14 @@ class Expressions(Book):
         return self.make(x.op, *args)
 
 
+def new_name(name: str, taken: set[str]) -> str:
+    """The name, with underscores added until it is not taken. Then it is."""
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
+
+
 def free_of(x: Any) -> frozenset[Axis]:
     """The free axes of an expression; none of a number."""
     return x.axes if isinstance(x, Symbol) else frozenset()

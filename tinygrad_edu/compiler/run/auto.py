@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from ...engine.value import Value
 from ..backends import BACKENDS
-from .base import CompiledFunction
 from .batches import Irregular
 from .compiled import Compiled
 from .report import Groups
@@ -32,7 +31,7 @@ class Auto(Compiled):
     ):
         super().__init__(function, parameters, dtype, **options)
         self.backend: str = ""  # the one that was chosen
-        self._other: CompiledFunction | None = None  # where it is not NumPy
+        self._other: Compiled | None = None  # where it is not NumPy
         self._told: list[str] = []  # what was measured
 
     def _step(self, batch: Sequence[Any], gradient: NDArray[Any]) -> tuple[float, Any]:
@@ -43,7 +42,7 @@ class Auto(Compiled):
                 return super()._step(batch, gradient)
             return self._by(self._other, batch, gradient), None
 
-    def _by(self, other: CompiledFunction, batch: Sequence[Any], gradient: NDArray[Any]) -> float:
+    def _by(self, other: Compiled, batch: Sequence[Any], gradient: NDArray[Any]) -> float:
         """A step by another backend, at the same parameters."""
         other._theta = self._theta
         try:

@@ -5,20 +5,21 @@ import pickle
 import threading
 import warnings
 import weakref
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from operator import add
 from types import FunctionType
 from typing import Any
 
+import numpy as np
+
 from ...engine.dispatch import as_list
-from ...engine.value import Value, tell_watchers
+from ...engine.value import Value
 from ..trace.checks import checked_parameters
 from ..trace.lending import put_numbers, read_numbers
 from ..trace.placeholder import users_frame
 from ..trace.tracing import argument_names
 
+DTYPES: dict[str, type[np.floating[Any]]] = {"float32": np.float32, "float64": np.float64}
 _lock = threading.Lock()
 
 
@@ -33,7 +34,7 @@ class _Block:
 _open: "weakref.WeakSet[_Block]" = weakref.WeakSet()
 
 
-class CompiledFunction(ABC):
+class CompiledFunction:
     """A function of scalars, written for one example, that was compiled to run on a batch.
 
     A batch is one array per argument of the function, with the examples along the first axis. Outside of
@@ -43,7 +44,18 @@ class CompiledFunction(ABC):
     parameters. Programs are made again.
     """
 
-    def __init__(self, function: Callable[..., Any], parameters: Iterable[Value], verify: bool):
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        parameters: Iterable[Value],
+        dtype: Any = "float64",
+        *,
+        verify: bool = True,
+        with_outputs: bool = False,
+    ):
+        self.dtype: Any = _dtype(dtype)
+        self._with_outputs = with_outputs
+        self._is_single = self.dtype == np.float32
         self.original: Callable[..., Any] = function
         self.parameters: list[Value] = checked_parameters(function, parameters)
         self.verify = verify
@@ -52,23 +64,7 @@ class CompiledFunction(ABC):
         self._said: set[str] = set()  # warnings are given once
         self._theta: Any = None  # the parameters' numbers inside of `arrays()`
         self._given: list[Any] = []  # and those that the Values have meanwhile
-
-    @abstractmethod
-    def value_and_grad(self, *batch: Any) -> tuple[float, Any]:
-        """The mean over the batch, and its derivatives by the parameters, in their order.
-
-        Raises what `tg.compile` lists.
-        """
-
-    def backward(self, *batch: Any) -> float:
-        """Add the derivatives to every parameter's `grad`, as `loss.backward()` does. Returns the mean.
-
-        Raises what `value_and_grad` raises, and then changes nothing.
-        """
-        value, gradient = self.value_and_grad(*batch)
-        tell_watchers()
-        put_numbers(self.parameters, map(add, as_list(gradient), read_numbers(self.parameters, "grad")), "grad")
-        return value
+        self._vector = np.empty(len(self.parameters), self.dtype)  # the parameters, where programs read them
 
     @contextmanager
     def arrays(self) -> Iterator[Any]:
@@ -90,7 +86,7 @@ class CompiledFunction(ABC):
         """
         block = self._opened()
         try:
-            self._given = read_numbers(self.parameters)
+            self._given, self._theta = read_numbers(self.parameters), None  # an interrupt may have left one
             self._theta = theta = self._own_parameters()
             try:
                 yield theta
@@ -124,10 +120,6 @@ class CompiledFunction(ABC):
         is given data, which `update` takes.
         """
         return Training(self, optimizer, data)
-
-    @abstractmethod
-    def _moved(self, move: Callable[[Any], None], batch: Any) -> float:
-        """The mean over the batch, after its gradient was given to `move`."""
 
     def write_back(self) -> None:
         """Give the Values the numbers of the vector, inside a block of `arrays()`."""
@@ -163,21 +155,24 @@ class CompiledFunction(ABC):
             f"the block are in the array, so {name} has {parameter.data!r} again: write into the array instead."
         )
 
-    @abstractmethod
     def _own_parameters(self) -> Any:
         """The numbers of the Values, as a vector of their own."""
+        return self._numbers().copy()
 
-    @abstractmethod
     def _forget(self, theta: Any) -> None:
         """Drop what was made for this vector."""
+        raise NotImplementedError
 
     def _checked(self, theta: Any) -> list[Any]:
         """The numbers of the vector, one per parameter."""
         return as_list(theta)
 
-    @abstractmethod
     def _numbers(self) -> Any:
         """The numbers of the parameters, wherever they are now."""
+        if self._theta is not None:
+            return self._theta
+        self._vector[:] = read_numbers(self.parameters)
+        return self._vector
 
     # --- Programs ---------------------------------------------------------------------------------------------
 
@@ -189,9 +184,9 @@ class CompiledFunction(ABC):
 
     # --- Copies -----------------------------------------------------------------------------------------------
 
-    @abstractmethod
     def _options(self) -> dict[str, Any]:
         """The arguments that it was made with, besides function and parameters."""
+        return {"dtype": self.dtype, "verify": self.verify, "with_outputs": self._with_outputs}
 
     def __copy__(self) -> Any:
         return type(self)(self.original, self.parameters, **self._options())
@@ -222,10 +217,6 @@ class CompiledFunction(ABC):
             self._names[n] = argument_names(self.original, n)
         return self._names[n]
 
-    def __getattr__(self, name: str) -> Any:
-        hint = ": step.groups has the groups and the advice" * (name == "explain")
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}.")
-
     def __repr__(self) -> str:
         name = getattr(self.original, "__name__", None) or repr(self.original)
         return f"{type(self).__name__}({name}, {len(self.parameters):,} parameters)"
@@ -251,9 +242,9 @@ def check_optimizer(optimizer: Any, step: CompiledFunction, data: tuple[Any, ...
 class Training:
     """What `train` returns, a context manager: update(*batch) makes a step and returns the mean before it."""
 
-    def __init__(self, step: CompiledFunction, optimizer: Any, data: tuple[Any, ...] = ()):
+    def __init__(self, step: Any, optimizer: Any, data: tuple[Any, ...] = ()):
         check_optimizer(optimizer, step, data)
-        self.step: CompiledFunction = step
+        self.step: Any = step
         self.optimizer: Any = optimizer
         self._block: Any = None
         self._move: Any = None
@@ -274,4 +265,15 @@ class Training:
         if self._move is None:
             with self:
                 return self(*batch)
-        return self.step._moved(self._move, batch)
+        value: float = self.step._moved(self._move, batch)
+        return value
+
+
+def _dtype(dtype: Any) -> np.dtype[Any]:
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = repr(dtype)
+    if name not in DTYPES:
+        raise ValueError(f'The dtype is "float64" or "float32", got {dtype!r}.')
+    return np.dtype(DTYPES[name])

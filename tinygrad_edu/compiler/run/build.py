@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..find.lowered import distinct_rows
+from ..trace.checks import CompileError
 from ..trace.examples import Examples
 from ..trace.lending import standing_in
 from ..trace.surroundings import Given, Holds
@@ -133,6 +134,7 @@ class Build:
     unused          the places of the parameters that the function does not use; a slice where not all are used
     n_checked       the last outputs are so many sums over padded arrays, see `_check_padded`
     exact           makes a program without elements that the scalars do not have; None if there are none of them
+    lost            a sentence about a constant that float32 cannot hold, or ""
     lengths         the program with the length of the inputs as a variable, if this is one of its lengths
     """
 
@@ -146,6 +148,7 @@ class Build:
     unused: list[int] | slice
     n_checked: int = 0
     exact: Callable[[], "Build"] | None = None
+    lost: str = ""
     lengths: Any = None
     verified: bool = False
     calls: int = 0
@@ -193,6 +196,8 @@ class Build:
         """
         if self.contract.given.knobs and len(parameters) == len(self.contract.given.learned):
             return self._run_with_knobs(parameters, gradient, arrays, size, checked)
+        if self.lost and parameters.dtype != np.float64:
+            raise CompileError(self.lost)
         key = (id(parameters), size)
         # The parameters are kept alive, since their id is the key.
         run = self._runs.pop(key, None) or (

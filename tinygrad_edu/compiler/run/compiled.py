@@ -5,17 +5,18 @@ import operator
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from operator import add
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engine.dispatch import as_array
-from ...engine.value import Value
+from ...engine.dispatch import as_array, as_list
+from ...engine.value import Value, tell_watchers
 from ..trace.checks import CompileError, check_one_number, collector_paused, disagreement_error
 from ..trace.containers import Part, parts_of
-from ..trace.lending import read_numbers
+from ..trace.lending import put_numbers, read_numbers
 from ..trace.nesting import Fields, size_of
 from ..trace.random_numbers import drawn_rows, with_draws
 from ..trace.tracing import Draws
@@ -28,8 +29,6 @@ from .report import Groups, passes_of
 from .variants import KEPT, Variants
 from .verify import lost, range_sentence, two_calls
 
-DTYPES: dict[str, type[np.floating[Any]]] = {"float32": np.float32, "float64": np.float64}
-
 
 class Compiled(CompiledFunction):
     """A compiled function as array operations on a batch. `tg.compile` makes it."""
@@ -41,21 +40,9 @@ class Compiled(CompiledFunction):
     writes_gradient = True  # or does what runs the program differentiate it?
     _write = staticmethod(make)  # makes a program of a trace
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        parameters: Iterable[Value],
-        dtype: Any = "float64",
-        *,
-        verify: bool = True,
-        with_outputs: bool = False,
-    ):
-        self.dtype: Any = _dtype(dtype)
-        self._with_outputs = with_outputs
-        self._is_single = self.dtype == np.float32
-        super().__init__(function, parameters, verify)
+    def __init__(self, function: Callable[..., Any], parameters: Iterable[Value], *dtype: Any, **options: Any):
+        super().__init__(function, parameters, *dtype, **options)
         self._programs: Variants = Variants(self)
-        self._vector = np.empty(len(self.parameters), self.dtype)  # the parameters, where programs read them
         self.gradient: NDArray[Any] = np.empty_like(self._vector)  # that of the last `step`
         self._lock = threading.RLock()  # threads share the buffers; a function may call what it is compiled to
         self._openers: dict[Any, Compiled] = {}  # for the containers of a batch, and for what is drawn
@@ -90,6 +77,16 @@ class Compiled(CompiledFunction):
             if self._is_single and not is_finite(value, gradient):
                 self._check_range(batch)
         return value, gradient
+
+    def backward(self, *batch: Any) -> float:
+        """Add the derivatives to every parameter's `grad`, as `loss.backward()` does. Returns the mean.
+
+        Raises what `value_and_grad` raises, and then changes nothing.
+        """
+        value, gradient = self.value_and_grad(*batch)
+        tell_watchers()
+        put_numbers(self.parameters, map(add, as_list(gradient), read_numbers(self.parameters, "grad")), "grad")
+        return value
 
     def predict(self, *batch: Any) -> Any:
         """What the function returns for every example: an array (B, ...), nested as the function nests it.
@@ -341,24 +338,12 @@ class Compiled(CompiledFunction):
 
     # --- Programs -----------------------------------------------------------------------------------------------
 
-    def _numbers(self) -> Any:
-        if self._theta is not None:
-            return self._theta
-        self._vector[:] = read_numbers(self.parameters)
-        return self._vector
-
-    def _own_parameters(self) -> Any:
-        return self._numbers().copy()  # whoever keeps it keeps its numbers
-
     def _forget(self, theta: Any) -> None:
         for build in self._programs:
             build.forget(theta)
         for step in self._openers.values():
             step._theta = None
             step._forget(theta)
-
-    def _options(self) -> dict[str, Any]:
-        return {"dtype": self.dtype, "verify": self.verify, "with_outputs": self._with_outputs}
 
     def _ran(self, batch: Sequence[Any], gradient: Any) -> tuple[Build, Any]:
         """The program for a batch, verified, and what it gives. Examples of a new path run by themselves first."""
@@ -475,13 +460,3 @@ def _row(results: Any, i: int) -> Any:
     if isinstance(results, dict):
         return {key: _row(part, i) for key, part in results.items()}
     return tuple(_row(part, i) for part in results) if isinstance(results, tuple) else results[i]
-
-
-def _dtype(dtype: Any) -> np.dtype[Any]:
-    try:
-        name = np.dtype(dtype).name
-    except TypeError:
-        name = repr(dtype)
-    if name not in DTYPES:
-        raise ValueError(f'The dtype is "float64" or "float32", got {dtype!r}.')
-    return np.dtype(DTYPES[name])

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from ...engine.value import Value
 from ..backends.jax import JaxEmitter
 from ..find.lowered import Lowered
-from ..ir.plan import Plan, lost_in_float32, plan_of
-from ..trace.checks import CompileError
+from ..ir.plan import Plan, plan_of
 from ..trace.placeholder import TraceError
 from ..trace.surroundings import Facts, Given
 from ..trace.tracing import Trace
@@ -195,26 +194,24 @@ class CompiledJax(Compiled):
     def _source(self, lowered: Lowered, request: Request, title: str) -> tuple[str, dict[str, Any]]:
         """A program in JAX: its source and what it defines, with a `build` as `Build` needs it."""
         plan = plan_of(lowered, request.gradient, has_backward=False)
-        source, program = self.write_any_length(plan, len(request.shapes), title, {}, lost_in_float32(lowered))
+        source, program = self.write_any_length(plan, len(request.shapes), title, {})
         return source, program | {"numpy": cache(lambda: numpy_program(lowered, request, title)[1])}
 
     def write_any_length(
-        self, plan: Plan, n_inputs: int, title: str, lengths: dict[str, tuple[int, int]], lost: str
+        self, plan: Plan, n_inputs: int, title: str, lengths: dict[str, tuple[int, int]]
     ) -> tuple[str, dict[str, Any]]:
         """A program for inputs of any length, as `AnyLength` asks for it."""
         source = JaxEmitter(plan, n_inputs, title, lengths).source
         sliced = cache(lambda: JaxEmitter(plan, n_inputs, title, lengths, sliced=True).source)
-        return source, self._namespace(source, plan, lost) | {"sliced": sliced}
+        return source, self._namespace(source, plan) | {"sliced": sliced}
 
-    def _namespace(self, source: str, plan: Plan, lost: str) -> dict[str, Any]:
+    def _namespace(self, source: str, plan: Plan) -> dict[str, Any]:
         """What a source defines, and a `build` as `Build` needs it."""
         namespace, has_gradient = defined(source), plan.root is not None
         examples = namespace["examples"]
         program = self.jax.jit(mean_and_gradient(self.jax, examples) if has_gradient else examples)
 
         def build(parameters: NDArray[Any], size: int, dtype: Any, options: Any = None) -> Callable[..., Any]:
-            if lost and dtype != np.float64:
-                raise CompileError(lost)
             compiled: Any = None if options else program
 
             def run(*inputs: Any) -> Any:

@@ -5,7 +5,7 @@ is compared with the eager engine before its numbers are used.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,11 @@ from ...engine.value import Value
 from ..backends.numpy import buffers_of, constants_of, module_of
 from ..backends.numpy_statements import Statements
 from ..backends.text import bare, tuple_text
-from ..find.squares import THETA
 from ..ir.fission import fission
 from ..ir.front import Front
 from ..ir.gradient import gradient
-from ..ir.plan import element_of
-from ..ir.routine import Access, Array, Loop, Routine, Stmt, whole
+from ..ir.plan import Parameter, element_of, parameters_of
+from ..ir.routine import Access, Array, Loop, Routine, Stmt, new_name, whole
 from ..trace.checks import TOLERANCE, CompileError
 from ..trace.nesting import flat_values
 from .batches import examples
@@ -83,12 +82,13 @@ class _Module:
         n = len(lowered.outputs) - build.n_checked - (build.contract.guards.n if build.contract.guards else 0)
         outputs = lowered.outputs[:n]
         self.outputs = [element_of(front.arrays[a], i) if a in front.arrays else None for a, i in outputs]
-        self.parameters = [leaf for leaf in program.leaves if leaf.source[:1] == ("parameter",)]
+        leaves = [leaf for leaf in program.leaves if leaf.source[:1] == ("parameter",)]
         self.inputs = {leaf.source[1]: leaf for leaf in program.leaves if leaf.source[:1] == ("input",)}
-        self.extra: list[Array] = []  # weights of outputs, or vectors
+        self.along: dict[Array, Array] = {}  # for each parameter the vector
         self._names = {*self.names, *(array.name for array in front.arrays.values())}
-        self.N, self.K, self.share = map(self._free, ("N", "K", "share"))
-        self.extra_name = self._free({"jacobian": "seed", "hvp": "vector"}.get(kind, "vectors"))
+        self.N, self.K, self.share = (new_name(name, self._names) for name in ("N", "K", "share"))
+        extra = {"jacobian": "seed", "hvp": "vector"}.get(kind, "vectors")
+        self.extra_name = new_name(extra, self._names)
         loss = self.outputs[build.loss or 0]
         match kind:
             case "per_example_grads":
@@ -100,12 +100,13 @@ class _Module:
             case _:
                 try:
                     first = gradient(program, loss, each=kind == "hessian")
-                    program = gradient(*self._along(first, kind == "hessian"), each=kind == "hessian")
+                    program = gradient(*self._along(first, leaves, kind == "hessian"), each=kind == "hessian")
                 except NotImplementedError as error:
                     raise CompileError(str(error)) from None
-        wanted = self.inputs.values() if kind == "input_grads" else self.parameters
+        wanted = self.inputs.values() if kind == "input_grads" else leaves
         self.results = {leaf: program.adjoints[leaf] for leaf in wanted}
         self.program = _without_the_rest(program, self.results.values())
+        self.parameters = parameters_of(lowered, front, self.program)
         self.source = self._source()
 
     def _weighted(self, program: Routine) -> tuple[Routine, Access | None]:
@@ -116,35 +117,28 @@ class _Module:
         array = outputs[0].array if outputs[0] else None
         if len(arrays) == 1 and array and len(outputs) == array.size > 1 and not array.stages:
             every = whole(array)  # in their order: an element is written once
-            seed = self._new_extra("weights", array.dims)
+            seed = self.seed = self._new_extra("weights", array.dims)
             total = book.reduce("sum", every.named, book.get(every) * book.get(every.of(seed)))
         else:
-            seed = self._new_extra("weights", (len(outputs),))
+            seed = self.seed = self._new_extra("weights", (len(outputs),))
             for i, access in enumerate(outputs):
                 if access:
                     total = total + book.get(Access(seed, None, seed.dims, ((i, None, 1),))) * book.get(access)
         return self._with(program, total, True)
 
-    def _along(self, program: Routine, each: bool) -> tuple[Routine, Access | None]:
+    def _along(self, program: Routine, leaves: Iterable[Array], each: bool) -> tuple[Routine, Access | None]:
         """The gradient times a vector."""
         book = self.book
         total: Any = 0.0
-        for leaf in self.parameters:
-            every, along = whole(leaf), self._new_extra(f"v_{leaf.name}", leaf.dims, each)
+        for leaf in leaves:
+            every = whole(leaf)
+            along = self.along[leaf] = self._new_extra(f"v_{leaf.name}", leaf.dims, each)
             slope = every.of(program.adjoints[leaf])
             total = total + book.reduce("sum", every.named, book.get(slope) * book.get(every.of(along)))
         return self._with(program, total, each)
 
-    def _free(self, name: str) -> str:
-        while name in self._names:
-            name += "_"
-        self._names.add(name)
-        return name
-
     def _new_extra(self, name: str, dims: tuple[int, ...], batched: bool = True) -> Array:
-        array = Array(self._free(name), dims, batched, source=("extra",))
-        self.extra.append(array)
-        return array
+        return Array(new_name(name, self._names), dims, batched, source=("extra",))
 
     def _with(self, program: Routine, total: Any, batched: bool) -> tuple[Routine, Access]:
         scalar = Access(Array("along", (), batched, True), None, (), ())
@@ -152,65 +146,59 @@ class _Module:
 
     def _source(self) -> str:
         kind, results, by_inputs = self.kind, self.results, self.kind == "input_grads"
-        each = kind in ("per_example_grads", "jacobian")  # rows of a matrix
+        is_hessian = kind == "hessian"
+        each = is_hessian or kind in ("per_example_grads", "jacobian")  # rows of a matrix
         arguments = [self.inputs[i].name if i in self.inputs else f"_{i}" for i in range(len(self.names))]
         more = [self.extra_name] if kind in ("jacobian", "hvp", "hessian") else []
-        ranges = [leaf for leaf in self.parameters if _is_range(leaf.places) and leaf.source != THETA]
-        views = {leaf: results[leaf] for leaf in ranges} if each or kind == "hvp" else {}
-        self.statements = statements = Statements(self.program, views.values(), views.values(), results.values())
+        has_views = not (by_inputs or is_hessian)
+        views = [x.adjoint for x in self.parameters if x.is_gradient_view and x.adjoint and has_views]
+        gapped = [(x.array, x.adjoint, self.along.get(x.array)) for x in self.parameters if x.has_gaps]
+        gaps = filter(None, chain(*gapped))
+        self.statements = statements = Statements(self.program, views, gaps, results.values())
         sized = [*arguments, *(more if kind == "jacobian" else [])]
         N, K, share, given = self.N, self.K, self.share, self.extra_name
-        first = [f"{N if kind == 'hessian' else 'B'} = {f'len({sized[0]})' if sized else '1'}"]
-        before, after = ["dtype = parameters.dtype"], []
-        if kind == "hessian":  # every example once for each vector
-            first += [f"{K} = len({given})", f"B = {K} * {N}"]
-            first += [f"{x} = np.concatenate([{x}] * {K})" for x in arguments]
-        if not by_inputs:
-            rows = {"hvp": "", "hessian": f"{K}, "}.get(kind, "B, ")
-            before.append(f"gradient = np.zeros(({rows}len(parameters)), dtype)")
-        if kind == "hessian":  # a product is faster than mean()
-            before.append(f"{share} = np.full({N}, 1 / {N}, dtype)")
-        if kind == "jacobian":
-            before.append(f"{self.extra[0].name} = {given}.reshape({bare(('B', *self.extra[0].dims))})")
-        for n, leaf in enumerate(self.parameters):
-            places, shape = self._places(leaf), bare(leaf.dims) or "()"
-            wide = f"({', '.join(['B', *map(str, leaf.dims)])},)"
-            before.append(f"{leaf.name} = parameters[{places}].reshape({shape})")
-            if kind == "hvp":
-                before.append(f"{self.extra[n].name} = {given}[{places}].reshape({shape})")
-            if kind == "hessian":
-                rows = f"np.repeat({given}[:, {places}], {N}, axis=0)"
-                before.append(f"{self.extra[n].name} = {rows}.reshape{wide}")
-            if leaf in views:
-                part = f"gradient[:, {places}].reshape{wide}" if each else f"gradient[{places}].reshape({shape})"
-                before.append(f"{views[leaf].name} = {part}")
-            elif kind == "hessian":
-                after.append(f"gradient[:, {places}] += {share} @ {results[leaf].name}.reshape({K}, {N}, -1)")
-            elif not by_inputs:
-                to, flat = (":, ", "B, -1") if each else ("", "-1")
-                after.append(f"gradient[{to}{places}] += {results[leaf].name}.reshape({flat})")
+        n_examples = f"len({sized[0]})" if sized else "1"
+        before = [f"{N} = {n_examples}", f"{K} = B = len({given})"] if is_hessian else [f"B = {n_examples}"]
+        before.append("dtype = parameters.dtype")
+        after = ["return gradient"]
         if by_inputs:
             zeros = (f"np.zeros_like({name}, dtype)" for name in arguments)
             own = [self.inputs.get(i) for i in range(len(arguments))]
             names = [results[x].name if x else zero for x, zero in zip(own, zeros, strict=True)]
-            after.append(f"return {tuple_text(names)}")
+            after = [f"return {tuple_text(names)}"]
         else:
-            after.append("return gradient")
+            before.append(f"gradient = np.zeros(({'B, ' * each}len(parameters)), dtype)")
+        if kind == "jacobian":
+            before.append(f"{self.seed.name} = {given}.reshape({bare(('B', *self.seed.dims))})")
+        for x in self.parameters:
+            before.append(f"{x.array.name} = {self._read(x, 'parameters')}")
+            if x.array in self.along:
+                along = self._read(x, given, is_hessian)
+                along = f"np.repeat({along}, {N}, axis=0)" if is_hessian else along
+                before.append(f"{self.along[x.array].name} = {along}")
+            if x.adjoint in views:
+                before.append(f"{x.adjoint.name} = {self._read(x, 'gradient', each)}")
+            elif not by_inputs:
+                result = results[x.array].name
+                if is_hessian:
+                    result = f"({share} @ {result}.reshape({K}, {N}, -1)).reshape({bare((K, *x.array.dims))})"
+                for piece in reversed(x.pieces):
+                    rows = "" if piece.rows is None else f"[{':, ' * each}{piece.rows[0]}:{piece.rows[1]}]"
+                    to = statements.elements.in_vector(piece, "gradient", each)
+                    after.insert(0, f"{to.code}{'' if to.is_item else '[...]'} += {result}{rows}")
+        if is_hessian:  # every example once for each vector; a product is faster than mean()
+            before += [f"B = {K} * {N}", f"{share} = np.full({N}, 1 / {N}, dtype)"]
+            before += [f"{x} = np.concatenate([{x}] * {K})" for x in arguments]
+            after.insert(0, f"B = {K}")
         before += [f"{name} = {array}" for name, array in buffers_of(statements).items()]
-        body = [*first, *before, *statements.lines, "", *after]
+        body = [*before, *statements.lines, "", *after]
         text = [f"def {kind}({bare(['parameters', *arguments, *more])}):", *(f"    {x}".rstrip() for x in body)]
         return module_of(TITLES[kind], statements, text, constants_of(self.program, statements))
 
-    def _places(self, leaf: Array) -> str:
-        """Where a parameter stands in a vector."""
-        flat = leaf.places.ravel()
-        if _is_range(flat):
-            return f"{flat[0]}:{flat[0] + len(flat)}"
-        return self.statements.elements.constant(flat)
-
-
-def _is_range(places: Any) -> bool:
-    return bool((np.diff(places.ravel()) == 1).all())
+    def _read(self, x: Parameter, vector: str, batched: bool = False) -> str:
+        """The text of a parameter, as it lies in a vector."""
+        texts = [self.statements.elements.in_vector(piece, vector, batched).code for piece in x.pieces]
+        return texts[0] if len(texts) == 1 else f"np.concatenate([{bare(texts)}], axis={int(batched)})"
 
 
 def _learning(program: Routine, kind: str) -> Routine:

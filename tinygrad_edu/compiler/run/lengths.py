@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from ...engine.value import Value
 from ..backends.numpy import Emitter
 from ..find.lowered import Scan
-from ..ir.plan import Plan, lost_in_float32, plan_of
+from ..ir.plan import Plan, plan_of
 from ..trace.checks import captured
 from ..trace.example_tracer import SIDES
 from ..trace.placeholder import Placeholder
@@ -88,11 +88,8 @@ class AnyLength:
         self._needs_no_trace = len(alike) == 1  # else a change of a Value that a stage reads would not be noticed
         groups, products = len(Groups(first.lowered)), first.lowered.n_products
         title = f"Inputs of any length. Groups: {groups}, matrix products: {products}"
-        refusal = lost_in_float32(first.lowered)
         n_inputs = len(first.contract.request.shapes)
-        self.source: str = Emitter(
-            plan, n_inputs, title, refusal, dict(zip(names, lengths[0], strict=True))
-        ).source
+        self.source: str = Emitter(plan, n_inputs, title, dict(zip(names, lengths[0], strict=True))).source
         build = defined(self.source)["build"]
         self._namespace: Callable[..., dict[str, Any]] = lambda *lengths: {
             "build": lambda parameters, B, dtype: build(parameters, B, dtype, *lengths)
@@ -101,7 +98,7 @@ class AnyLength:
             plans = [plan_of(end.lowered, first.contract.request.gradient, has_backward=False) for _, end in ends]
             plan, in_numpy = Joined(self.sizes, names, plans[0].program.book).join(*plans), self._namespace
             first_axes = dict(zip(names, (own[0] for own in axes), strict=True))
-            self.source, namespace = write(plan, n_inputs, title, first_axes, refusal)
+            self.source, namespace = write(plan, n_inputs, title, first_axes)
             self._namespace = lambda *lengths: namespace | {"numpy": lambda: in_numpy(*lengths)}
         self.others: list[Build] = [self.of(build) for _, build in ends[1:]]
 
@@ -228,7 +225,7 @@ def any_length(
     """The programs with the lengths of the inputs as variables that may take the place of the program of a trace.
 
     again(request, arrays) traces the function, and makes the program, for other shapes. write(plan, number of
-    inputs, title, lengths, refusal) gives source and namespace in another language than NumPy's; or None.
+    inputs, title, lengths) gives source and namespace in another language than NumPy's; or None.
     """
     loops = [array.operation.length for array in build.lowered.arrays if isinstance(array.operation, Scan)]
     if _paths(traced) or build.exact:

@@ -34,7 +34,7 @@ PASSES = ("loops", "weight decay", "ragged rows", "matrix products")  # which a 
 def numpy_program(lowered: Lowered, request: Request, title: str) -> tuple[str, dict[str, Any]]:
     """A program in NumPy: its source and what it defines."""
     plan = plan_of(lowered, request.gradient)
-    source = Emitter(plan, len(request.shapes), title, lost_in_float32(lowered)).source
+    source = Emitter(plan, len(request.shapes), title).source
     return source, defined(source)
 
 
@@ -126,6 +126,7 @@ def make(
         np.flatnonzero(~is_used[: len(given.learned)]).tolist() if request.gradient else [],
         n_checked,
         exact if lowered.is_padded else None,
+        lost_in_float32(rolled),
     )
     return made
 
