@@ -36,10 +36,8 @@ from .lowered import (
     Total,
     distinct_rows,
     product_shape,
-    product_size,
     reads_of,
     shape_of,
-    shape_of_rows,
     with_reads,
 )
 from .normalise import EXP, LOGSUMEXP, SUB, Graph
@@ -75,10 +73,8 @@ class _Lowering:
             self.arrays.append(array)
             self._by_number[group.number] = array
         for array in self.arrays:
-            if array.shape == () and array.size > 1:
+            if (array.shape == () and array.size > 1) or isinstance(array.operation, Softmax):
                 array.shape = shape_of(array)
-            elif isinstance(array.operation, Softmax):
-                array.shape = shape_of_rows(array.operation.operand)
         self._drop_unused(groups)
         outputs = [(self._by_number[numbers[node]], int(self.position[node])) for node in graph.outputs]
         arrays = self.arrays if self._filled_up else []
@@ -262,11 +258,6 @@ class _Lowering:
     def _total(self, array: Tensor, left: Any, right: Any, groups: list[int], others: list[int]) -> Any:
         """The parts of a sum, one for each kind of term. The largest product decides the order of the members."""
         parts = self._parts(left, right, groups, others)
-        terms = [part.operand for part in parts if isinstance(part, Terms) and part.operand.index.shape[1] == 1]
-        if len(terms) == len(parts) and (shared := _on_the_same_places(terms)):
-            reads, array.shape, same_places = shared
-            array.operation = Total(list(map(Terms, reads)))
-            return same_places
         largest_first = sorted(
             (part for part in parts if isinstance(part, Paired)), key=lambda part: -part.a.index.size
         )
@@ -275,7 +266,7 @@ class _Lowering:
             product = self._product(pairs)
             if product:
                 parts[parts.index(pairs)] = product
-                if places is None and (product_size(product) == len(left) or len(parts) == 1):
+                if places is None and (math.prod(product_shape(product)) == len(left) or len(parts) == 1):
                     places, array.shape = product.pick, product_shape(product)
         if places is None and len(left) > 1 and not any(isinstance(part, Product) for part in parts):
             places = _places_of([read for part in parts for read in reads_of(part)])

@@ -17,7 +17,21 @@ from typing import Any
 import numpy as np
 
 from ...engine.rules import RULES
-from .routine import Access, Array, Axis, B, Loop, Routine, Stmt, bound_in, free_of, parts_of, whole
+from .routine import (
+    Access,
+    Array,
+    Axis,
+    B,
+    Loop,
+    Routine,
+    Stmt,
+    bound_in,
+    free_of,
+    new_name,
+    over,
+    parts_of,
+    whole,
+)
 from .symbols import Symbol, shares_of
 
 SLOPES = {RULES["tanh"]: "tanh_slope", RULES["sigmoid"]: "sigmoid_slope"}  # these keep digits in the tails
@@ -98,10 +112,7 @@ class _Reverse:
 
     def _adjoint(self, array: Array) -> Array:
         if array not in self.adjoints:
-            name = f"d{array.name}"
-            while name in self._names:  # of a gradient of a gradient
-                name += "_"
-            self._names.add(name)
+            name = new_name(f"d{array.name}", self._names)  # there may be one, of a gradient of a gradient
             batched = array.batched or self._each
             self.adjoints[array] = Array(name, array.dims, batched, True, stages=array.stages)
         return self.adjoints[array]
@@ -157,28 +168,14 @@ class _Reverse:
             if len(now) < len(given):
                 self._shares[array] = [pair for pair in given if pair[0].row != out.row]
             given = now
-        if is_stored:
-            for access, share in self._merged(given, out):
-                self._add(access, share)
-            if array not in self.adjoints:
-                return
-            share = Addend(self.book.get(self._of(out)))
-        elif not given:
-            return
-        else:
-            share = self._collected(stmt, given)
+        merged = self._merged(given, out)
         self._now = stmt
-        self._through(stmt, share)
-
-    def _collected(self, stmt: Stmt, given: list[Given]) -> Addend:
-        """The gradient of what a statement computes; in an array of its own unless it is used only once."""
-        merged = self._merged(given, stmt.out)
-        access, share = merged[0]
-        if len(merged) == 1 and access is stmt.out and self._is_used_once(stmt, share):
-            return share
+        if not is_stored and [access for access, _ in merged] == [out] and self._is_used_once(stmt, merged[0][1]):
+            return self._through(stmt, merged[0][1])
         for access, share in merged:
             self._add(access, share)
-        return Addend(self.book.get(self._of(stmt.out)))
+        if array in self.adjoints:
+            self._through(stmt, Addend(self.book.get(self._of(out))))
 
     def _is_used_once(self, stmt: Stmt, share: Addend) -> bool:
         if not isinstance(share.value, Symbol) or share.value.op in ("get", "leaf"):
@@ -234,8 +231,7 @@ class _Reverse:
         t = out.row and out.row[1]
         axes = [*(axis for axis in out.named if axis is not t), *more]
         dims = tuple(axis.size for axis in axes)
-        array = Array(name, dims, out.array.batched, True, stages=t and t.size)
-        return Access(array, t and (0, t, 1), dims, tuple((0, axis, 1) for axis in axes))
+        return over(Array(name, dims, out.array.batched, True, stages=t and t.size), axes, t and (0, t, 1))
 
     # --- Shares ------------------------------------------------------------------------------------------------
 
@@ -286,7 +282,9 @@ class _Reverse:
         for s in shares:
             key = id(s.value) if isinstance(s.value, Symbol) else s.value, s.power
             merged[key] = Addend(s.value, s.scale + (merged[key].scale if key in merged else 0.0), s.power)
-        parts = sorted(merged.values(), key=lambda s: (not _is_product(s.value), -s.scale))
+        parts = sorted(
+            merged.values(), key=lambda s: (getattr(s.value, "op", "") != "sum", -s.scale)
+        )  # products first
         if len(parts) == 1:
             return parts[0]
         alike = len({(abs(s.scale), s.power) for s in parts}) == 1
@@ -390,10 +388,6 @@ class _Reverse:
                 f"The rule {args[0].name} does not run on symbols: it has no second derivative."
             )
         return list(RULES[op].shares(upstream, out, *args))
-
-
-def _is_product(x: Any) -> bool:
-    return isinstance(x, Symbol) and x.op == "sum"
 
 
 def _sole(program: Routine) -> dict[Array, bool]:

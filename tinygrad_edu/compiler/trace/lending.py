@@ -48,15 +48,6 @@ class Place:
         else:
             self.holder[self.key] = x
 
-    def source(self, name: Callable[[Any], str]) -> str:
-        """The expression that gets it, where objects have these names."""
-        holder = name(self.holder)
-        if self.kind == "attribute":
-            return f"{holder}.{self.key}"
-        if self.kind == "size":
-            return f"len({holder})"
-        return f"{holder}{'.__defaults__' if self.kind == 'default' else ''}[{name(self.key)}]"
-
 
 @contextmanager
 def swapped(others: Iterable[tuple[Place, Any]]) -> Iterator[None]:

@@ -15,8 +15,7 @@ import itertools
 import random
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ...engine.dispatch import is_array
@@ -70,7 +69,10 @@ class Draw(NamedTuple):
 
 
 class _Draws(threading.local):
-    """The random numbers of this thread that were drawn before: a function that takes the next."""
+    """The random numbers of this thread that were drawn before: a function that takes the next.
+
+    It is also given what the function itself draws, which has the shape.
+    """
 
     next_drawn: Callable[[Draw, Any], Any] | None = None
 
@@ -99,12 +101,13 @@ def generators_of(function: Callable[..., Any], *more: Any) -> list[Any]:
     return list(filter(_is_generator, {id(x): x for x in [*_modules().values(), *own, *more]}.values()))
 
 
-def put_state(generator: Any, state: Any) -> None:
-    """Put a generator where it was."""
-    if hasattr(generator, "bit_generator"):
-        generator.bit_generator.state = state
-    else:
-        (generator.setstate if isinstance(generator, random.Random) else generator.set_state)(state)
+def put_states(states: dict[Any, Any]) -> None:
+    """Put generators where they were."""
+    for generator, state in states.items():
+        if hasattr(generator, "bit_generator"):
+            generator.bit_generator.state = state
+        else:
+            (generator.setstate if isinstance(generator, random.Random) else generator.set_state)(state)
 
 
 class Following:
@@ -180,7 +183,7 @@ def _drawn(wanted: Draw) -> Any:
     before = state_of(wanted.generator)
     if _here.next_drawn:
         like = wanted.now()
-        put_state(wanted.generator, before)
+        put_states({wanted.generator: before})
         return _here.next_drawn(wanted, like)
     watch.tracer.draws.append(wanted)
     watch.tracer.generators.setdefault(wanted.generator, before)
@@ -197,23 +200,10 @@ def factor(dropout: Any) -> Any:
     return where(drawn >= dropout.p, kept, 0.0) if isinstance(drawn, Value) else kept * (drawn >= dropout.p)
 
 
-def put_states(states: dict[Any, Any]) -> None:
-    """Put generators where they were."""
-    for generator, state in states.items():
-        put_state(generator, state)
-
-
-def dropping() -> AbstractContextManager[None]:
-    """Inside the block, Dropout is followed too."""
-    return swapped([(Place(watch, "factor", "attribute"), factor)])
-
-
 def put_back(shuffled: list[tuple[Any, Any, str]]) -> str:
     """Put lists back in order that a function shuffled. Where was one shuffled that is still used elsewhere?"""
     elsewhere, alone = "", 0
-    shuffled.append(
-        ([], [], "")
-    )  # is used nowhere else: how many references that makes is the interpreter's secret
+    shuffled.append(([], [], ""))  # is used nowhere else: so many references has a list that is not
     while shuffled:
         items, before, place = shuffled.pop()
         items[:] = before
@@ -221,16 +211,6 @@ def put_back(shuffled: list[tuple[Any, Any, str]]) -> str:
         alone = alone or count
         elsewhere = elsewhere or (place if count > alone else "")
     return elsewhere
-
-
-@contextmanager
-def drawn_before(next_drawn: Callable[[Draw, Any], Any]) -> Iterator[None]:
-    """Inside the block, the random functions give what was drawn before, in this thread.
-
-    `next_drawn` is also given what the function itself draws, which has the shape.
-    """
-    with dropping(), swapped([(Place(_here, "next_drawn", "attribute"), next_drawn)]):
-        yield
 
 
 def drawn_rows(wanted: Sequence[Draw], n: int) -> Any:
@@ -279,7 +259,7 @@ def with_draws(
             number = number.data if isinstance(number, Value) else number
             return int(number) if whole and number == int(number) else number  # other points are compared too
 
-        with following(function), drawn_before(next_drawn):
+        with following(function), swapped([(Place(_here, "next_drawn", "attribute"), next_drawn)]):
             result = function(*batch)
         if next(draws, None):
             refuse(f"fewer random numbers were drawn {THAN}", SAME)

@@ -2,7 +2,7 @@
 
 A number in a closure, a global, a default, or an attribute of an object is a constant of a program. `Surroundings`
 finds these numbers by the names in the function's code, and in the code of what it calls. A program `Holds` those
-that it was made with. One comparison, written for it, says before each call whether all is as it was.
+that it was made with. Before each call it looks whether all is as it was.
 
 A float that changes becomes a **knob**: a parameter that is not learned. While the function is traced, a Value
 stands in its place. Then all its numbers have one program.
@@ -14,7 +14,7 @@ import random
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
@@ -307,9 +307,9 @@ class Holds:
     knobs: Sequence[Knob] = ()
     holders: Sequence[tuple[Place, Any]] = ()
     numbers: Set[Any] = frozenset()
-    _check: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        self._knobs: dict[Any, Knob] = {knob.key: knob for knob in self.knobs if knob.place}
         knobs = {knob.value for knob in self.knobs}
         self.numbers = self.numbers | {number for _, number in self.frozen}
         self.frozen = [pair for pair in self.frozen if pair[0].__class__ is not Constant and pair[0] not in knobs]
@@ -321,55 +321,37 @@ class Holds:
 
     def unchanged(self) -> bool:
         """Is all as it was? Containers must be the same objects: see `fits`."""
-        if self._check is None:
-            self._check = self._compiled()
         try:
-            return bool(self._check())
+            for way, (place, x) in self.facts.items():
+                now = place.get()
+                if now is not x and now != x and not (way in self._knobs and now.__class__ is float):
+                    return False
+            for place, x in self.holders:
+                if place.get() is not x:
+                    return False
         except (LookupError, AttributeError, ValueError, TypeError):
             return False
+        return self._is_steady()
+
+    def _is_steady(self) -> bool:
+        """Are the frozen Values, and the state of modules, as they were?"""
+        now, before = read_numbers(value for value, _ in self.frozen), [number for _, number in self.frozen]
+        is_frozen = now == before or all(map(same, now, before))
+        return is_frozen and all(getattr(thing, name) == x for thing, name, x in self.state)
 
     def fits(self, facts: Facts, holders: Sequence[tuple[Place, Any]]) -> bool:
         """Are these the numbers that it was made with, wherever they stand now?"""
-        places = {knob.key: knob for knob in self.knobs if knob.place}
-        if any(way not in facts or facts[way][1].__class__ is not float for way in places):
+        if any(way not in facts or facts[way][1].__class__ is not float for way in self._knobs):
             return False
         for way, (_, number) in self.facts.items():
-            if way not in places and (way not in facts or not same(number, facts[way][1])):
+            if way not in self._knobs and (way not in facts or not same(number, facts[way][1])):
                 return False
-        now = read_numbers(value for value, _ in self.frozen)
-        if not all(map(same, now, (number for _, number in self.frozen))):
+        if not self._is_steady():
             return False
-        if not all(getattr(thing, name) == x for thing, name, x in self.state):
-            return False
-        for way, knob in places.items():
+        for way, knob in self._knobs.items():
             knob.place = facts[way][0]
-        self.facts, self._check = {way: facts[way] for way in self.facts}, None
-        self.holders = holders
+        self.facts, self.holders = {way: facts[way] for way in self.facts}, holders
         return True
-
-    def _compiled(self) -> Callable[[], bool]:
-        """All comparisons as one expression, which takes the least time."""
-        given: dict[str, Any] = {"read": read_numbers}
-        tests = []
-
-        def name(x: Any) -> str:
-            given[text := f"x{id(x)}"] = x
-            return text
-
-        keys = {knob.key for knob in self.knobs if knob.place}
-        for way, (place, x) in self.facts.items():
-            text = place.source(name)
-            if way in keys:
-                tests.append(f"{text}.__class__ is float")
-            else:
-                tests.append(f"{text} {'is' if isinstance(x, Value) or x is None else '=='} {name(x)}")
-        tests += [f"{place.source(name)} is {name(x)}" for place, x in self.holders]
-        tests += [f"{name(thing)}.{attribute} == {name(x)}" for thing, attribute, x in self.state]
-        if self.frozen:
-            given |= {"values": [v for v, _ in self.frozen], "numbers": [n for _, n in self.frozen]}
-            tests.append("read(values) == numbers")
-        check: Callable[[], bool] = eval(f"lambda: {' and '.join(tests) or True}", given)
-        return check
 
 
 def _flat(x: Any) -> Iterator[Any]:
