@@ -178,7 +178,8 @@ class Roller:
             alike &= (back | (steps == 0)).all(axis=1)
             changes = np.zeros_like(alike)  # back at one stage, outside at the next
             changes[:-period] = (back[period:] != back[:-period]).any(axis=1)
-            for start, end in _true(alike):
+            edges = np.flatnonzero(np.diff(alike.astype(np.int8), prepend=0, append=0)).tolist()
+            for start, end in zip(edges[::2], edges[1::2], strict=True):
                 cuts = start + np.flatnonzero(changes[start : max(start, end - period)])
                 for first, last in zip([start, *(cuts + 1)], [*(cuts + period), end], strict=True):
                     size = int(last - first + period)
@@ -373,12 +374,6 @@ def _with_moved(arrays: list[Tensor], moved: Callable[[Read], Read]) -> dict[Ten
             operation = _joined(array, with_reads(array.operation, follow))
             after[array] = dataclasses.replace(array, operation=operation)
     return after
-
-
-def _true(flags: Any) -> list[tuple[int, int]]:
-    """(first, last + 1) of the runs of True."""
-    steps = np.diff(flags.astype(np.int8), prepend=0, append=0)
-    return list(zip(np.flatnonzero(steps == 1).tolist(), np.flatnonzero(steps == -1).tolist(), strict=True))
 
 
 def _array(source: str, operation: Any, like: list[Tensor], shape: tuple[int, ...]) -> Tensor:

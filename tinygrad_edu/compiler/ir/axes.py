@@ -108,7 +108,13 @@ class Reads:
             index, axes = index.reshape(()), []
         if isinstance(array, Tensor):
             return self._constant(array, index, axes)
-        return self.front.book.get(self._access(array, row, index, axes))
+        if isinstance(row, int):  # the stages after this one are among the positions
+            split = self._by_stage(array, row, index, axes)
+            if split is None:
+                array, row, index = self.front.copied(array), None, index + row * array.size
+            else:
+                row, index, axes = split
+        return self.front.book.get(access_of(array, row, index, axes))
 
     def _constant(self, old: Tensor, index: Indices, axes: list[Axis]) -> Any:
         numbers = old.places[index]
@@ -118,15 +124,6 @@ class Reads:
         if numbers.ndim == 0:
             return float(numbers)
         return self.front.book.get(over(self.front.constant(numbers, old.name), axes))
-
-    def _access(self, array: Array, row: Any, index: Indices, axes: list[Axis]) -> Access:
-        if isinstance(row, int):  # the stages after this one are among the positions
-            split = self._by_stage(array, row, index, axes)
-            if split is None:
-                copy = self.front.copied(array)
-                return access_of(copy, None, index + row * array.size, axes)
-            row, index, axes = split
-        return access_of(array, row, index, axes)
 
     @staticmethod
     def _by_stage(array: Array, first: int, index: Indices, axes: list[Axis]) -> Any:

@@ -18,6 +18,7 @@ import numpy as np
 
 from ...engine.rules import RULES
 from .routine import (
+    REDUCTIONS,
     Access,
     Array,
     Axis,
@@ -25,7 +26,6 @@ from .routine import (
     Loop,
     Routine,
     Stmt,
-    bound_in,
     free_of,
     new_name,
     over,
@@ -194,22 +194,16 @@ class _Reverse:
             return
         out = self.book.get(stmt.out)
         if stmt.rule in SLOPES:
-            slopes: Any = [self._slope(SLOPES[stmt.rule], stmt, out)]
-            values = [share.value * slopes[0]]
+            values: Any = [share.value * self._slope(SLOPES[stmt.rule], stmt, out)]
         else:
-            values = self._shares_of(stmt, share.value, out)
+            arguments = share.value, out, *stmt.operands
+            values = shares_of(stmt.rule, *arguments) or [
+                self.book.special("call", (stmt.rule, place, *arguments), stmt.out.free)
+                for place in range(len(stmt.operands))
+            ]
         for operand, value in zip(stmt.operands, values, strict=True):
             if self._learns(operand):
                 self._push(operand, share.times(value), env)
-
-    def _shares_of(self, stmt: Stmt, upstream: Any, out: Symbol) -> list[Any]:
-        rule: Any = stmt.rule
-        arguments = upstream, out, *stmt.operands
-        shares = shares_of(rule, *arguments)
-        if shares is not None:
-            return [*shares]
-        places = range(len(stmt.operands))
-        return [self.book.special("call", (rule, place, *arguments), stmt.out.free) for place in places]
 
     def _slope(self, name: str, stmt: Stmt, out: Symbol) -> Symbol:
         """The slope of tanh or sigmoid; in a loop, that of all stages at once, before the loop."""
@@ -256,8 +250,9 @@ class _Reverse:
             for access, share in parts:
                 names = {a: b for a, b in zip(access.named, to.named, strict=True) if a is not b}
                 if names:
-                    inner = bound_in(share.value).intersection(names.values()).difference(names)
-                    names |= {axis: Axis(axis.size) for axis in inner}  # else the new names would be bound there
+                    reductions = [part for part in parts_of(share.value) if part.op in REDUCTIONS]
+                    bound = {axis for part in reductions for axis in part.args[1]}.intersection(names.values())
+                    names |= {axis: Axis(axis.size) for axis in bound.difference(names)}  # new names are free
                 shares.append(Addend(self.book.renamed(share.value, names), share.scale, share.power))
             merged += [(to, self._sum(shares[i : i + MANY])) for i in range(0, len(shares), MANY)]
         return merged

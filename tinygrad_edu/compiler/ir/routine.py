@@ -261,11 +261,6 @@ def reads_in(x: Any) -> Iterator[Access]:
     return (part.args[0] for part in parts_of(x) if part.op == "get")
 
 
-def bound_in(x: Any) -> set[Axis]:
-    """The axes of reductions in an expression."""
-    return {axis for part in parts_of(x) if part.op in REDUCTIONS for axis in part.args[1]}
-
-
 @dataclass(eq=False)
 class Stmt:
     """out = value, or out += value. If the value is that of a rule, also the rule and its operands."""

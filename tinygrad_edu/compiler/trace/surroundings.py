@@ -81,8 +81,11 @@ class Surroundings:
             n = len(self._names)
             self._begin()
             self._visit("", Place(None, 0), self._root)
+            # The methods that the user has written for a class of Values, or has added to one of this package.
             for kind in {part for own in set(map(type, self._learned)) for part in own.__mro__}:
-                self._methods(kind)
+                for name, part in list(vars(kind).items()):
+                    if isinstance(part, types.FunctionType) and name in self._names:
+                        self._visit(f"{kind.__name__}.{name}", Place(None, 0), part)
         self._seen.clear()
         return self._others(self._facts | (self._sizes if len(self._sizes) <= WIDE else {}))
 
@@ -193,12 +196,6 @@ class Surroundings:
                 inner = getattr(part, "__func__", getattr(part, "fget", part))
                 if isinstance(inner, types.FunctionType):
                     self._visit(f"{kind.__name__}.{name}", Place(None, 0), inner)
-
-    def _methods(self, kind: type) -> None:
-        """Those that the user has written for a class of Values, or has added to one of this package."""
-        for name, part in list(vars(kind).items()):
-            if isinstance(part, types.FunctionType) and name in self._names:
-                self._visit(f"{kind.__name__}.{name}", Place(None, 0), part)
 
     def _attributes(self, way: str, x: Any, own: dict[str, Any]) -> None:
         slots = {name for kind in type(x).__mro__ for name in getattr(kind, "__slots__", ())} & self._names
