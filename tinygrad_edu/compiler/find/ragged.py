@@ -50,13 +50,10 @@ def filled(reads: Sequence[Any]) -> tuple[list[Indices], Any]:
 
 
 def _continued(index: Indices, size: int) -> Indices:
-    """A row that has gaps continues as the longest row that has its first element, or as any longest row does."""
-    rows, is_whole = np.arange(len(index)), (index >= 0).all(axis=1)
-    longest, whose = index[is_whole], np.zeros(size, dtype=np.intp)
+    """A short row continues as the longest row that has its first element, or as any longest row does."""
+    longest, whose = index[(index >= 0).all(axis=1)], np.zeros(size, dtype=np.intp)
     whose[longest] = np.arange(len(longest))[:, None]
-    column = (index >= 0).argmax(axis=1)
-    first = index[rows, column]
-    like = longest[whose[first]]
-    there = like + (first - like[rows, column])[:, None]
-    there = np.where((there >= 0) & (there < size), there, first[:, None])
-    return np.where(index >= 0, index, there)
+    first = index[:, :1]
+    like = longest[whose[first[:, 0]]]
+    there = like + first - like[:, :1]
+    return np.where(index >= 0, index, np.where((there >= 0) & (there < size), there, first))

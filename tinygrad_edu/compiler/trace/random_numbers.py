@@ -5,8 +5,8 @@ So the compiled function gives what the function itself gives after the same `ra
 user's own are followed too. What is drawn from a list, as by `random.choice(rows)`, is an item at a place that is
 drawn.
 
-A list that stays shuffled after the call would be another one in each trace, so it is refused. Whether somebody
-still has it, only the interpreter's count of references tells (`put_back`).
+A list that stays shuffled after the call would be another one in each trace, so to shuffle one that the function
+does not make is refused.
 """
 
 import functools
@@ -24,7 +24,7 @@ from ...engine.value import Value
 from ...engine.watch import watch
 from .items import item
 from .lending import Place, swapped
-from .placeholder import Placeholder, place_of, refuse, users_frame
+from .placeholder import Placeholder, refuse
 from .tracked import Tracked
 
 THAN, SAME = "than for another example", "Draw the same numbers for every example, or give them as an argument."
@@ -163,8 +163,11 @@ def _following(generator: Any, name: str) -> Callable[..., Any]:
             return item(found, places)
         chosen = item(found, places) if is_array(found) else [item(found, place) for place in places]
         if name == "shuffle":
-            if watch.tracer is not None:
-                watch.tracer.shuffled.append((items, found, place_of(users_frame()[1])))
+            if watch.tracer is not None and any(x is items for x in watch.tracer.around):
+                refuse(
+                    "a list was shuffled that the next call finds in its new order",
+                    "Shuffle a copy: rows = list(data), random.shuffle(rows).",
+                )
             items[:] = chosen
         return None if name == "shuffle" else chosen
 
@@ -198,19 +201,6 @@ def factor(dropout: Any) -> Any:
     drawn, kept = _following(generator, "uniform")(0.0, 1.0), 1 / (1 - dropout.p) if dropout.p < 1 else 0.0
     drawn = drawn.node if isinstance(drawn, Tracked) else drawn
     return where(drawn >= dropout.p, kept, 0.0) if isinstance(drawn, Value) else kept * (drawn >= dropout.p)
-
-
-def put_back(shuffled: list[tuple[Any, Any, str]]) -> str:
-    """Put lists back in order that a function shuffled. Where was one shuffled that is still used elsewhere?"""
-    elsewhere, alone = "", 0
-    shuffled.append(([], [], ""))  # is used nowhere else: so many references has a list that is not
-    while shuffled:
-        items, before, place = shuffled.pop()
-        items[:] = before
-        count = sys.getrefcount(items)
-        alone = alone or count
-        elsewhere = elsewhere or (place if count > alone else "")
-    return elsewhere
 
 
 def drawn_rows(wanted: Sequence[Draw], n: int) -> Any:

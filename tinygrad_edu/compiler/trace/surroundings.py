@@ -57,6 +57,7 @@ class Surroundings:
     holders    containers, which must stay the same
     functions  all that it may call
     builtin    functions written in C, and generators of random numbers
+    around     lists and arrays
     """
 
     def __init__(self, function: Callable[..., Any], learned: Sequence[Value]):
@@ -71,6 +72,7 @@ class Surroundings:
         self.holders: list[tuple[Place, Any]] = []
         self.functions: list[types.FunctionType] = []
         self.builtin: list[tuple[Place, Any]] = []
+        self.around: list[Any] = []
 
     def facts(self) -> Facts:
         """All numbers, as they are now."""
@@ -103,6 +105,8 @@ class Surroundings:
 
     def _visit(self, way: str, place: Place, x: Any) -> None:
         """Something that code names."""
+        if isinstance(x, list) or hasattr(x, "dtype"):
+            self.around.append(x)
         if isinstance(x, Tracked):  # the function has kept it while it was traced
             with contextlib.suppress(TypeError):  # in a tuple
                 place.put(x := x.number)

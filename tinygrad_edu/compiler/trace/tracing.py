@@ -17,7 +17,7 @@ from ...engine.watch import watch
 from .lending import of_classes, recording
 from .nesting import flat_values, nested, place_of_loss
 from .placeholder import OUTPUTS, Answers, Placeholder, TraceError, refuse
-from .random_numbers import Draw, generators, put_back, put_states
+from .random_numbers import Draw, generators, put_states
 from .tricks import following_functions
 
 # --- Tracing --------------------------------------------------------------------------------------------------
@@ -82,7 +82,7 @@ class Tracer(Answers):
         self.refusals: list[TraceError] = []
         self.state: dict[tuple[int, str], tuple[Any, str, Any]] = {}
         self.draws: list[Draw] = []
-        self.shuffled: list[tuple[Any, Any, str]] = []
+        self.around: list[Any] = []  # the lists and arrays that the function reads besides its arguments
         self.generators: dict[Any, Any] = {}  # where those that were used have been before
         self.refuse = refuse
         super().__init__()
@@ -134,12 +134,7 @@ class Tracer(Answers):
             raise cause from error
         finally:
             watch.tracer = outer
-            kept, drawn = put_back(self.shuffled), self._rewound()
-        if kept:
-            raise TraceError(
-                f"A list was shuffled that the next call finds in its new order{kept}. Shuffle a copy: "
-                "rows = list(data), random.shuffle(rows)."
-            )
+            drawn = self._rewound()
         for wanted in self.draws:
             wanted.now()
         if self._rewound() != drawn:

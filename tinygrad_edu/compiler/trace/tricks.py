@@ -48,6 +48,8 @@ def following_functions(function: Callable[..., Any]) -> AbstractContextManager[
     others = [(Place(*key, "attribute"), other) for key, other in (_FOLLOWED | of_modules()).items()]
     of_original = {id(place.get()): other for place, other in others}
     (read := Surroundings(function, ())).facts()
+    if watch.tracer:
+        watch.tracer.around = read.around
     named = [(place, of_original.get(id(x)) or follower(x)) for place, x in read.builtin]
     dropout = Place(watch, "factor", "attribute"), factor
     return swapped([dropout, *others, *(pair for pair in named if pair[1])])
