@@ -26,13 +26,13 @@ class Reads:
     All indices are announced by `job`. The first `element` splits the slots; `axes` are then those of each slot.
     """
 
-    def __init__(self, front: Any, shape: tuple[int, ...], split: bool = True):
+    def __init__(self, front: Any, shape: tuple[int, ...]):
         self.front: Any = front  # a Front
         self.shape: tuple[int, ...] = shape
         self.sizes: dict[Slot, int] = dict(enumerate(shape))
         self.jobs: list[tuple[Any, Any, Indices, tuple[Slot, ...]]] = []
         self._axes: dict[Slot, list[Axis]] | None = None
-        self._whole = set[Slot]() if split else set(self.sizes)
+        self._whole = set[Slot]()
 
     def job(
         self, old: Tensor, index: Indices, slots: tuple[Slot, ...] | None = None, no_split: tuple[Slot, ...] = ()
@@ -87,10 +87,8 @@ class Reads:
             new[slot] = more
         cuts.update(new)
 
-    def out_axes(self, keep_ones: bool = False) -> list[Axis]:
+    def out_axes(self) -> list[Axis]:
         """The axes of the result."""
-        if keep_ones:
-            return [(self.axes[slot] or [Axis(1)])[0] for slot in range(len(self.shape))]
         return [axis for slot in range(len(self.shape)) for axis in self.axes[slot]]
 
     # --- Elements ----------------------------------------------------------------------------------------------

@@ -240,10 +240,10 @@ class Front:
         side = self.part((*old.shape, n), batched, learns, stages)
         row = None if stages is None else (0, self.t, 1)
         for i, read in enumerate(reads):
-            own = Reads(self, old.shape, split=False)
+            own = Reads(self, old.shape)
             value = own.read(read)
-            at = (*((0, axis, 1) for axis in own.out_axes(keep_ones=True)), (i, None, 1))
-            self.items.append(Stmt(Access(side, row, side.dims, at), value))
+            at = (*((0, axis, 1) for axis in own.out_axes()), (i, None, 1))
+            self.items.append(Stmt(Access(side, row, (*(axis.size for axis in own.out_axes()), n), at), value))
         last = Axis(n)
         jobs = [statement.job(index.array, index.index.reshape(old.shape))] if index is not None else []
         element = [statement.element(job) for job in jobs]

@@ -131,11 +131,10 @@ class _Reverse:
             self._flush(array)
         # Gradients that come from other stages, or from after the loop, are stored before a stage is reached.
         rows = {stmt.out.array: stmt.out.row for stmt in loop.body}
-        self._stored = {array for array in own if array in self.adjoints or writers[array] > 1} | {
-            read.array for stmt in loop.body for read in stmt.reads() if read.row != rows.get(read.array, read.row)
-        }
+        reads = [read for stmt in loop.body for read in stmt.reads()]
+        by_others = {read.array for read in reads if read.row != rows.get(read.array, read.row)}
         for array in self._used(loop, own):
-            if array in self._stored:  # perhaps only by other stages
+            if writers[array] > 1 or array in by_others:
                 self._adjoint(array)
         outer, self.back, self._before, self._t = self.back, [], list[Stmt | Loop](), loop.axis
         for stmt in reversed(loop.body):
@@ -163,7 +162,7 @@ class _Reverse:
         if self._t is None:
             is_stored = not self._sole.get(array)
         else:
-            is_stored = array in self._stored
+            is_stored = array in self.adjoints
             now = [pair for pair in given if pair[0].row == out.row]
             if len(now) < len(given):
                 self._shares[array] = [pair for pair in given if pair[0].row != out.row]
