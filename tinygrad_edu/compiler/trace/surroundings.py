@@ -336,9 +336,11 @@ class Holds:
 
     def _is_steady(self) -> bool:
         """Are the frozen Values, and the state of modules, as they were?"""
-        now, before = read_numbers(value for value, _ in self.frozen), [number for _, number in self.frozen]
-        is_frozen = now == before or all(map(same, now, before))
-        return is_frozen and all(getattr(thing, name) == x for thing, name, x in self.state)
+        if self.frozen:
+            now, before = read_numbers(value for value, _ in self.frozen), [number for _, number in self.frozen]
+            if now != before and not all(map(same, now, before)):
+                return False
+        return not self.state or all(getattr(thing, name) == x for thing, name, x in self.state)
 
     def fits(self, facts: Facts, holders: Sequence[tuple[Place, Any]]) -> bool:
         """Are these the numbers that it was made with, wherever they stand now?"""
