@@ -43,7 +43,7 @@ def read(index: Any, source: tuple[int, ...], batched: bool) -> tuple[str, dict[
     old = lower.Tensor(0, None, ("input", 0), int(np.prod(source)), batched, False, source)
     front.arrays[old] = Array("array", source, batched)
     statement, elements = Reads(front, index.shape), Elements()
-    found = statement.read(old, index)
+    found = statement.read(lower.Read(old, index))
     axes = statement.out_axes()
     access = found.args[0]
     text = shown(elements.element(access), [*([B] if batched else []), *axes])
