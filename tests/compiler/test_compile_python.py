@@ -74,7 +74,8 @@ def check(function, numbers, inputs=(), shapes=(), must_run=False, cancels=False
         largest = max(abs(x.data) for x in tg.topological_order(exact)) if cancels else abs(exact.data)
         assert same(got, exact.data, largest), (got, exact, program.source)
     for got, p in zip(gradient, parameters, strict=True):
-        assert same(got, p.grad, size.get(p, abs(p.grad))), (got, p, program.source)
+        dropped = got == 0 and p.grad != p.grad  # 0 * inf of the engine: sign has no path
+        assert dropped or same(got, p.grad, size.get(p, abs(p.grad))), (got, p, program.source)
 
 
 # --- Random programs ------------------------------------------------------------------------------------------

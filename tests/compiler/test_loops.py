@@ -13,7 +13,6 @@ from recurrences import LOOPS, OWN, X, blocks, leaves, normal, recurrent, tanh
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value
-from tinygrad_edu.compiler.find import loops
 
 
 def n_loops(step: Any) -> tuple[int, int]:
@@ -100,13 +99,6 @@ def test_their_weights_are_rows_of_one_array() -> None:
         "# dW1 = dZ1.mT @ A1[:6]",
     )
     assert "W1 parameter (6, 3, 3) 54 numbers" in " ".join(str(step.groups).split())
-
-
-def test_large_weights_are_not_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loops, "LARGE", 8)
-    for order, n in (range(of.N), 1), (range(of.N)[::-1], 1), ([3, 1, 0, 5, 2, 4], 0):
-        function = blocks(lambda t, h, order=order: tanh(plus(linear(of.Ws[order[t]], h), of.bs[order[t]])))
-        assert n_loops(compare(function, flat(of.Ws, of.bs, of.v), X)) == (n, n)
 
 
 def varying_distances(x: Any) -> Value:

@@ -123,7 +123,7 @@ def test_triangular_sums_are_a_product_with_a_mask() -> None:
     w = values(normal(6))
 
     def loss(x: Any) -> Value:
-        return tg.sum([tg.tanh(tg.dot(w[: t + 1], x[: t + 1]) + tg.sum(x[t:])) for t in range(6)])
+        return tg.sum([tg.tanh(tg.dot(w[: t + 1], x[: t + 1])) for t in range(6)])
 
     step = compare(loss, w, normal(3, 6, seed=1))
     assert "matrix product" in step.groups.title

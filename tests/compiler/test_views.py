@@ -9,7 +9,7 @@ import pytest
 from tinygrad_edu.compiler.backends.text import ArrayText, Elements, shown, tuple_text
 from tinygrad_edu.compiler.find import lower
 from tinygrad_edu.compiler.find.lowered import Lowered
-from tinygrad_edu.compiler.find.views import digits_of
+from tinygrad_edu.compiler.find.views import digits_of_axes
 from tinygrad_edu.compiler.ir.axes import Reads
 from tinygrad_edu.compiler.ir.front import Front
 from tinygrad_edu.compiler.ir.routine import Array, B
@@ -43,7 +43,7 @@ def read(index: Any, source: tuple[int, ...], batched: bool) -> tuple[str, dict[
     old = lower.Tensor(0, None, ("input", 0), int(np.prod(source)), batched, False, source)
     front.arrays[old] = Array("array", source, batched)
     statement, elements = Reads(front, index.shape), Elements()
-    found = statement.read(old, index)
+    found = statement.read(lower.Read(old, index))
     axes = statement.out_axes()
     access = found.args[0]
     text = shown(elements.element(access), [*([B] if batched else []), *axes])
@@ -82,6 +82,6 @@ def test_permutations_and_steps_are_no_gathers(index: Any, source: Any) -> None:
 
 
 def test_what_follows_no_pattern_has_no_digits() -> None:
-    assert digits_of(np.array([0, 1, 3, 2])) is None
-    assert digits_of(np.array([[0, 1], [2, 4]])) is None
-    assert digits_of(np.array([0, 3, 1, 4, 2, 5])) == [(3, 1), (2, 3)]
+    assert digits_of_axes(np.array([0, 1, 3, 2])) is None
+    assert digits_of_axes(np.array([[0, 1], [2, 4]])) is None
+    assert digits_of_axes(np.array([0, 3, 1, 4, 2, 5])) == [[(3, 1), (2, 3)]]

@@ -44,14 +44,13 @@ from .lowered import (
     reads_of,
     with_reads,
 )
-from .views import Indices, digits_of, strides_of
+from .views import Indices
 
 FEWEST = 4  # stages of a loop, besides the first
 LONGEST = 400  # arrays of a stage
 READS = 24  # arrays that read more are in no loop
 TRIES = 3  # of loops whose stages have parameters of their own
 SECONDS = 5.0  # of CPU time, in which loops are looked for
-LARGE = 1000  # numbers in a row of parameters, which are not gathered from places without an order
 OUTSIDE = 10**9  # between the numbers of leaves: no difference of two is a period
 
 
@@ -137,12 +136,10 @@ class Roller:
 
     def _rolled(self) -> Lowered | None:
         """The program with its longest loop, None if it has none."""
-        for start, length, period, given in self._found():
-            try:
-                return self._replaced(self._loop(start, length, period, given), start, period)
-            except _Refused:
-                continue
-        return None
+        if (found := next(self._found(), None)) is None:
+            return None
+        start, length, period, given = found
+        return self._replaced(self._loop(start, length, period, given), start, period)
 
     def _roles_of_stages(self) -> Iterator[list[list[Tensor]]]:
         """For possible loops of stages that differ in their parameters alone: the parameters for each role."""
@@ -181,7 +178,8 @@ class Roller:
             alike &= (back | (steps == 0)).all(axis=1)
             changes = np.zeros_like(alike)  # back at one stage, outside at the next
             changes[:-period] = (back[period:] != back[:-period]).any(axis=1)
-            for start, end in _true(alike):
+            edges = np.flatnonzero(np.diff(alike.astype(np.int8), prepend=0, append=0)).tolist()
+            for start, end in zip(edges[::2], edges[1::2], strict=True):
                 cuts = start + np.flatnonzero(changes[start : max(start, end - period)])
                 for first, last in zip([start, *(cuts + 1)], [*(cuts + period), end], strict=True):
                     size = int(last - first + period)
@@ -378,12 +376,6 @@ def _with_moved(arrays: list[Tensor], moved: Callable[[Read], Read]) -> dict[Ten
     return after
 
 
-def _true(flags: Any) -> list[tuple[int, int]]:
-    """(first, last + 1) of the runs of True."""
-    steps = np.diff(flags.astype(np.int8), prepend=0, append=0)
-    return list(zip(np.flatnonzero(steps == 1).tolist(), np.flatnonzero(steps == -1).tolist(), strict=True))
-
-
 def _array(source: str, operation: Any, like: list[Tensor], shape: tuple[int, ...]) -> Tensor:
     """A new array that is batched, and differentiable, if one of `like` is."""
     batched, differentiable = any(a.batched for a in like), any(a.differentiable for a in like)
@@ -405,10 +397,6 @@ def _window(loop: Scan, leaves: dict[Any, Tensor], read: Read, index: Indices, a
         if different.shape[1] == columns.shape[1]:
             different, which = columns, np.arange(columns.shape[1])
             shape = array.shape if columns.shape[1] == array.size else read.index.shape
-    if different.shape[1] > LARGE and read.array.source == PARAMETER:
-        places = read.array.places.reshape(read.array.shape)
-        if digits_of(different) is None or strides_of(places) is None:
-            raise _Refused  # to gather large weights at every call takes longer than the loop saves
     key = (read.array, different.tobytes(), shape)
     if key not in leaves:
         leaves[key] = leaf = _array("window", None, [read.array], shape)
@@ -445,17 +433,13 @@ def _longer(part: Any, other: Any) -> Any:
     return with_reads(part, lambda r: Read(r.array, np.concatenate([r.index, next(rest).index], axis=-1)))
 
 
-class _Refused(Exception):
-    """These stages are no loop."""
-
-
 def carried_from(period: int, ahead: Mapping[int, int]) -> list[int]:
     """For each place at which a stage may begin: how many results later stages read. The fewest are best.
 
     ahead: place -> how many places on its result is read last. It is carried over each beginning on the way.
     """
-    carried = [sum(n // period for n in ahead.values())] * period
-    for place, n in ahead.items():
-        for i in range(1, n % period + 1):
-            carried[(place + i) % period] += 1
-    return carried
+    spans = [(place, place + n) for place, n in ahead.items()]
+    return [
+        sum((stop - first) // period - (start - first) // period for start, stop in spans)
+        for first in range(period)
+    ]

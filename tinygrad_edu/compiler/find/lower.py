@@ -36,10 +36,8 @@ from .lowered import (
     Total,
     distinct_rows,
     product_shape,
-    product_size,
     reads_of,
     shape_of,
-    shape_of_rows,
     with_reads,
 )
 from .normalise import EXP, LOGSUMEXP, SUB, Graph
@@ -75,23 +73,18 @@ class _Lowering:
             self.arrays.append(array)
             self._by_number[group.number] = array
         for array in self.arrays:
-            if array.shape == () and array.size > 1:
+            if (array.shape == () and array.size > 1) or isinstance(array.operation, Softmax):
                 array.shape = shape_of(array)
-            elif isinstance(array.operation, Softmax):
-                array.shape = shape_of_rows(array.operation.operand)
-        self._drop_unused(groups)
+        used = {self._by_number[numbers[node]] for node in graph.outputs}
+        for array in reversed(self.arrays):
+            if array in used:
+                used.update(read.array for read in reads_of(array.operation))
+        # Results that nothing reads, as the logarithms below a softmax, are dropped.
+        self.arrays = [array for array in self.arrays if array in used or array.operation is None]
         outputs = [(self._by_number[numbers[node]], int(self.position[node])) for node in graph.outputs]
         arrays = self.arrays if self._filled_up else []
         padded = [a for a in arrays if any(r.array in self._filled_up for r in reads_of(a.operation))]
         self.lowered = Lowered(self.arrays, outputs, graph.n_traced, self.is_padded, padded)
-
-    def _drop_unused(self, groups: Sequence[Group]) -> None:
-        """Drop results that nothing reads, as the logarithms below a softmax."""
-        used = {self._by_number[self.numbers[node]] for node in self.graph.outputs}
-        for array in reversed(self.arrays):
-            if array in used:
-                used.update(read.array for read in reads_of(array.operation))
-        self.arrays = [array for array in self.arrays if array in used or array.operation is None]
 
     def _leaf(self, group: Group) -> Tensor:
         kind, nodes = group.source[0], group.members
@@ -262,11 +255,6 @@ class _Lowering:
     def _total(self, array: Tensor, left: Any, right: Any, groups: list[int], others: list[int]) -> Any:
         """The parts of a sum, one for each kind of term. The largest product decides the order of the members."""
         parts = self._parts(left, right, groups, others)
-        terms = [part.operand for part in parts if isinstance(part, Terms) and part.operand.index.shape[1] == 1]
-        if len(terms) == len(parts) and (shared := _on_the_same_places(terms)):
-            reads, array.shape, same_places = shared
-            array.operation = Total(list(map(Terms, reads)))
-            return same_places
         largest_first = sorted(
             (part for part in parts if isinstance(part, Paired)), key=lambda part: -part.a.index.size
         )
@@ -275,7 +263,7 @@ class _Lowering:
             product = self._product(pairs)
             if product:
                 parts[parts.index(pairs)] = product
-                if places is None and (product_size(product) == len(left) or len(parts) == 1):
+                if places is None and (math.prod(product_shape(product)) == len(left) or len(parts) == 1):
                     places, array.shape = product.pick, product_shape(product)
         if places is None and len(left) > 1 and not any(isinstance(part, Product) for part in parts):
             places = _places_of([read for part in parts for read in reads_of(part)])
@@ -356,7 +344,8 @@ class _Lowering:
                 return None
             self._shape_parameter(a.array, rows_a)
             self._shape_parameter(b.array, rows_b)
-            return Product(Read(a.array, _one(rows_a)), Read(b.array, _one(rows_b)), key)
+            rows_a, rows_b = (rows[0] if len(rows) == 1 else rows for rows in (rows_a, rows_b))
+            return Product(Read(a.array, rows_a), Read(b.array, rows_b), key)
         if n_terms == 1:
             return None
         heads = _components(which_a, which_b, n_a, n_b)
@@ -382,11 +371,6 @@ class _Lowering:
                 array.shape = rows.shape
             elif (rows.T.ravel() == everything).all():
                 array.shape = rows.T.shape
-
-
-def _one(rows: Indices) -> Indices:
-    """A single row without its axis."""
-    return rows[0] if len(rows) == 1 else rows
 
 
 def _places_of(reads: list[Read]) -> Indices | None:

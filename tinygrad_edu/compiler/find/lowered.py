@@ -1,7 +1,6 @@
 """Lowered: the arrays of a program and their operations, before they become statements."""
 
 import itertools
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...engine.rules import Rule
-from .views import Indices, digits_of, digits_of_axes
+from .views import Indices, digits_of_axes
 
 CONSTANT, PARAMETER = ("constant",), ("parameter",)  # sources
 
@@ -174,11 +173,6 @@ def product_shape(part: Product) -> tuple[int, ...]:
     return (*part.a.index.shape[:-2], *part.b.index.shape[-2:-1], *part.a.index.shape[-2:-1])
 
 
-def product_size(part: Product) -> int:
-    """The number of elements of a matrix product."""
-    return math.prod(product_shape(part))
-
-
 @dataclass(eq=False)
 class Scan:
     """The operation of an array that stands for a whole loop, `for t in range(length)`.
@@ -255,8 +249,14 @@ def all_reads(array: Tensor) -> list[Read]:
 
 def shape_of(array: Tensor) -> tuple[int, ...]:
     """The shape of an array that is no matrix product: the shape of an array that it is computed from."""
-    n = array.size
-    reads = _reads(array.operation)
+    if isinstance(array.operation, Softmax):
+        n, columns = array.operation.operand.index.shape
+        return *_shape(n, [(array.operation.operand, columns)]), columns
+    return _shape(array.size, _reads(array.operation))
+
+
+def _shape(n: int, reads: list[tuple[Read, int]]) -> tuple[int, ...]:
+    """The shape of n elements that are computed from these."""
     for read, per_member in reads:
         wanted = read.index.ravel()
         if wanted.size == read.array.size and (wanted == np.arange(wanted.size)).all():
@@ -270,16 +270,6 @@ def shape_of(array: Tensor) -> tuple[int, ...]:
         if len(digits) > 1 and (per_member == 1 or all(step for _, step in digits)):
             return tuple(size for size, _ in digits)
     return (n,)
-
-
-def shape_of_rows(read: Read) -> tuple[int, ...]:
-    """The shape of all rows together: that of the array that they are, else (..., columns)."""
-    n_rows, columns = read.index.shape
-    whole = np.array_equal(read.index.ravel(), np.arange(read.array.size))
-    if whole and read.array.shape[-1:] == (columns,):
-        return read.array.shape
-    digits = digits_of(read.index[:, 0]) or [(n_rows, 1)]
-    return *(size for size, _ in digits), columns
 
 
 def _reads(operation: Any) -> list[tuple[Read, int]]:

@@ -46,43 +46,14 @@ def classes_of(lengths: Sequence[int], n_rows: Sequence[int]) -> dict[int, Hasha
 
 def filled(reads: Sequence[Any]) -> tuple[list[Indices], Any]:
     """The indices of all reads (of lower.Read) with an element at every place, and which places the rows had."""
-    for read in reads:
-        columns = _columns(read)
-        if columns is not None:
-            there, rows = columns >= 0, np.nonzero(columns >= 0)[0]
-            indices = [np.full_like(columns, -1) for _ in reads]
-            for index, other in zip(indices, reads, strict=True):
-                index[rows, columns[there]] = other.index[there]
-            break
-    else:
-        indices = [read.index for read in reads]
-    return [_continued(index, read.array.size) for index, read in zip(indices, reads, strict=True)], indices[
-        0
-    ] >= 0
-
-
-def _columns(read: Any) -> Indices | None:
-    """The column in which each element belongs: where it is in the longest rows, or in its array; -1 for none."""
-    index, width = read.index, read.index.shape[1]
-    column = np.full(read.array.size, -1)
-    longest = index[(index >= 0).all(axis=1)]
-    column[longest] = np.arange(width)
-    if read.array.has_holes and read.array.shape[-1:] == (width,):
-        column = np.arange(read.array.size) % width
-    columns = np.where(index >= 0, column[index], -1)
-    in_order = np.sort(columns, axis=1)
-    is_one_each = ((np.diff(in_order, axis=1) > 0) | (in_order[:, 1:] < 0)).all()
-    return columns if is_one_each and ((columns >= 0) == (index >= 0)).all() else None
+    return [_continued(read.index, read.array.size) for read in reads], reads[0].index >= 0
 
 
 def _continued(index: Indices, size: int) -> Indices:
-    """A row that has gaps continues as the longest row that has its first element, or as any longest row does."""
-    rows, is_whole = np.arange(len(index)), (index >= 0).all(axis=1)
-    longest, whose = index[is_whole], np.zeros(size, dtype=np.intp)
+    """A short row continues as the longest row that has its first element, or as any longest row does."""
+    longest, whose = index[(index >= 0).all(axis=1)], np.zeros(size, dtype=np.intp)
     whose[longest] = np.arange(len(longest))[:, None]
-    column = (index >= 0).argmax(axis=1)
-    first = index[rows, column]
-    like = longest[whose[first]]
-    there = like + (first - like[rows, column])[:, None]
-    there = np.where((there >= 0) & (there < size), there, first[:, None])
-    return np.where(index >= 0, index, there)
+    first = index[:, :1]
+    like = longest[whose[first[:, 0]]]
+    there = like + first - like[:, :1]
+    return np.where(index >= 0, index, np.where((there >= 0) & (there < size), there, first))

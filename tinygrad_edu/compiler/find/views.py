@@ -16,14 +16,6 @@ from numpy.typing import NDArray
 Indices = NDArray[np.intp]
 
 
-def digits_of(index: Indices) -> list[tuple[int, int]] | None:
-    """The digits (size, step) of every axis, one axis after the other; None if there is no such pattern."""
-    digits = digits_of_axes(index)
-    if digits is None or any(step == 0 for own in digits for _, step in own):
-        return None
-    return [digit for own in digits for digit in own]
-
-
 def digits_of_axes(index: Indices) -> list[list[tuple[int, int]]] | None:
     """The digits (size, step) of each axis; None if there is no such pattern. What repeats has the step 0."""
     digits: list[list[tuple[int, int]]] = []
@@ -62,12 +54,7 @@ def dense_strides(shape: Sequence[int]) -> tuple[int, ...]:
 
 def strides_of(places: Indices) -> tuple[int, ...] | None:
     """The strides of an array with these places in a vector, None if they are not regular."""
-    digits = digits_of(places)
-    if (
-        digits is None
-        or len(digits) != sum(size > 1 for size in places.shape)
-        or min((step for _, step in digits), default=1) < 0
-    ):
+    digits = digits_of_axes(places)
+    if digits is None or any(len(own) > 1 or own[0][1] <= 0 for own in digits if own):
         return None
-    steps, dense = iter(digits), dense_strides(places.shape)
-    return tuple(next(steps)[1] if size > 1 else own for size, own in zip(places.shape, dense, strict=True))
+    return tuple(own[0][1] if own else step for own, step in zip(digits, dense_strides(places.shape), strict=True))

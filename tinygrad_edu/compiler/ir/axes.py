@@ -14,7 +14,7 @@ import numpy as np
 
 from ..find.lowered import Read, Tensor
 from ..find.views import Indices, dense_strides, digits_of_axes, number_systems
-from .routine import Access, Array, Axis, B, Part
+from .routine import Access, Array, Axis, Part, over
 from .symbols import Symbol
 
 Slot = Any  # an axis of an index, before it is split: a number for one of the result, a name for one of a sum
@@ -26,13 +26,13 @@ class Reads:
     All indices are announced by `job`. The first `element` splits the slots; `axes` are then those of each slot.
     """
 
-    def __init__(self, front: Any, shape: tuple[int, ...], split: bool = True):
+    def __init__(self, front: Any, shape: tuple[int, ...]):
         self.front: Any = front  # a Front
         self.shape: tuple[int, ...] = shape
         self.sizes: dict[Slot, int] = dict(enumerate(shape))
         self.jobs: list[tuple[Any, Any, Indices, tuple[Slot, ...]]] = []
         self._axes: dict[Slot, list[Axis]] | None = None
-        self._whole = set[Slot]() if split else set(self.sizes)
+        self._whole = set[Slot]()
 
     def job(
         self, old: Tensor, index: Indices, slots: tuple[Slot, ...] | None = None, no_split: tuple[Slot, ...] = ()
@@ -46,9 +46,9 @@ class Reads:
         self.jobs.append((array, row, index, ("t", *slots) if has_t else slots))
         return len(self.jobs) - 1
 
-    def read(self, old: Tensor, index: Indices) -> Any:
-        """The only read of a statement."""
-        return self.element(self.job(old, index))
+    def read(self, read: Read) -> Any:
+        """The only read of a statement, an element for each of the result."""
+        return self.element(self.job(read.array, read.index.reshape(self.shape)))
 
     @property
     def axes(self) -> dict[Slot, list[Axis]]:
@@ -87,15 +87,9 @@ class Reads:
             new[slot] = more
         cuts.update(new)
 
-    def out_axes(self, keep_ones: bool = False) -> list[Axis]:
+    def out_axes(self) -> list[Axis]:
         """The axes of the result."""
-        if keep_ones:
-            return [(self.axes[slot] or [Axis(1)])[0] for slot in range(len(self.shape))]
         return [axis for slot in range(len(self.shape)) for axis in self.axes[slot]]
-
-    def free(self, batched: bool) -> list[Axis]:
-        """All axes of the result."""
-        return [*([B] if batched else []), *([self.front.t] if self.front.t else []), *self.out_axes()]
 
     # --- Elements ----------------------------------------------------------------------------------------------
 
@@ -112,7 +106,13 @@ class Reads:
             index, axes = index.reshape(()), []
         if isinstance(array, Tensor):
             return self._constant(array, index, axes)
-        return self.front.book.get(self._access(array, row, index, axes))
+        if isinstance(row, int):  # the stages after this one are among the positions
+            split = self._by_stage(array, row, index, axes)
+            if split is None:
+                array, row, index = self.front.copied(array), None, index + row * array.size
+            else:
+                row, index, axes = split
+        return self.front.book.get(access_of(array, row, index, axes))
 
     def _constant(self, old: Tensor, index: Indices, axes: list[Axis]) -> Any:
         numbers = old.places[index]
@@ -121,17 +121,7 @@ class Reads:
                 numbers, axes = numbers.take(0, d), [*axes[:d], *axes[d + 1 :]]
         if numbers.ndim == 0:
             return float(numbers)
-        array = self.front.constant(numbers, old.name)
-        return self.front.book.get(Access(array, None, array.dims, tuple((0, axis, 1) for axis in axes)))
-
-    def _access(self, array: Array, row: Any, index: Indices, axes: list[Axis]) -> Access:
-        if isinstance(row, int):  # the stages after this one are among the positions
-            split = self._by_stage(array, row, index, axes)
-            if split is None:
-                copy = self.front.copied(array)
-                return access_of(copy, None, index + row * array.size, axes)
-            row, index, axes = split
-        return access_of(array, row, index, axes)
+        return self.front.book.get(over(self.front.constant(numbers, old.name), axes))
 
     @staticmethod
     def _by_stage(array: Array, first: int, index: Indices, axes: list[Axis]) -> Any:
@@ -154,22 +144,14 @@ class Reads:
 
     # --- Sums --------------------------------------------------------------------------------------------------
 
-    def summed(self, shape: tuple[int, ...], *reads: Read) -> Any:
-        """What makes the sum of the products of elements of these."""
+    def summed(self, *factors: tuple[Read, Sequence[int]]) -> Any:
+        """What makes the sum of the products of elements of these, each over some axes of the result."""
         k = f"k{len(self.jobs)}"
-        slots = (*range(len(shape)), k)
-        jobs = [self.job(read.array, read.index.reshape(*shape, -1), slots) for read in reads]
-        return lambda: self._sum(jobs, k)
-
-    def contracted(self, *factors: tuple[Read, tuple[Slot, ...]]) -> Any:
-        """What makes a matrix product."""
-        k = f"k{len(self.jobs)}"
-        (a, b) = [
-            self.job(read.array, read.index, tuple(k if slot == "k" else slot for slot in slots))
+        jobs = [
+            self.job(read.array, read.index.reshape(*(self.shape[slot] for slot in slots), -1), (*slots, k))
             for read, slots in factors
         ]
-        rows = max(len(slots) for _, slots in factors) > 1
-        return lambda: self._sum([b, a] if rows else [a, b], k)  # rows of b times rows of a
+        return lambda: self._sum(jobs, k)
 
     def _sum(self, jobs: list[int], k: Slot) -> Any:
         body = self.element(jobs[0])

@@ -13,7 +13,7 @@ after it. There, the stage is an axis like all others, so nothing else changes.
 from collections.abc import Iterator
 from typing import Any
 
-from .routine import Access, Array, Axis, Loop, Routine, Stmt, reads_in
+from .routine import Array, Axis, Loop, Routine, Stmt, new_name, over, reads_in
 from .symbols import Symbol
 
 
@@ -63,9 +63,10 @@ def _ahead(program: Routine, stmt: Stmt, t: Axis, written: set[Array], names: se
         return [], stmt
     read = [access.array for term in free for access in reads_in(term)]
     axes = [t, *(axis for axis in stmt.out.named if axis is not t)]
+    factors = [read.array.name for read in reads_in(products[0])][:2]
+    name = new_name("".join(reversed(factors)), names)  # XW1 for the product of X and W1
     dims = tuple(axis.size for axis in axes)
-    array = Array(_name(products[0], names), dims, any(a.batched for a in read), any(a.learns for a in read))
-    access = Access(array, None, dims, tuple((0, axis, 1) for axis in axes))
+    access = over(Array(name, dims, any(a.batched for a in read), any(a.learns for a in read)), axes)
     kept = {id(term) for term in terms}.difference(map(id, free))
     rest: Any = sum((term for term in terms if id(term) in kept), 0.0)
     return [Stmt(access, sum(free, 0.0))], Stmt(stmt.out, rest + program.book.get(access))
@@ -77,12 +78,3 @@ def _terms(x: Any) -> Iterator[Any]:
             yield from _terms(part)
     else:
         yield x
-
-
-def _name(product: Symbol, names: set[str]) -> str:
-    """XW1 for the product of X and W1."""
-    name = "".join(read.array.name for read in reversed([*reads_in(product)][:2]))
-    while names & {name, f"d{name}"}:
-        name += "_"
-    names.add(name)
-    return name

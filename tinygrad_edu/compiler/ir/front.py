@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from operator import add
 from typing import Any
 
@@ -31,7 +32,7 @@ from ..find.normalise import LOGSUMEXP
 from ..find.views import Indices
 from ..trace.placeholder import TAKE
 from .axes import Reads
-from .routine import Access, Array, Axis, Expressions, Loop, Routine, Stmt, free_of, whole
+from .routine import Access, Array, Axis, Expressions, Loop, Routine, Stmt, free_of, over, whole
 from .symbols import forward_of
 
 MANY = 100  # terms of a sum; more are several sums
@@ -80,7 +81,7 @@ class Front:
             array = self.arrays[old]
             for row, read in enumerate(reads):
                 statement = Reads(self, old.shape)
-                value = statement.read(read.array, read.index.reshape(old.shape))
+                value = statement.read(read)
                 self._write(statement, array, (row, None, 1), value)
         self._loop, self.t, body = loop, Axis(loop.length), list[Any]()
         self._rows = {old: len(loop.initial.get(old, ())) for old in loop.stage}
@@ -97,23 +98,20 @@ class Front:
         if loop is not None:
             if old in loop.windows:
                 window = loop.windows[old]
-                array, row, index, _ = self.resolved_outside(
-                    window.array, window.index.reshape(loop.length, -1)[:, index]
-                )
-                return array, row, index, True
+                of_stages = window.index.reshape(loop.length, -1)[:, index]
+                return *self._resolved_outside(window.array, of_stages), True
             own, distance = loop.earlier.get(old, (old, 0))
             if own in self._rows:
                 return self.arrays[own], (self._rows[own] - distance, self.t, 1), index, False
-        return *self.resolved_outside(old, index)[:3], False
+        return *self._resolved_outside(old, index), False
 
-    def resolved_outside(self, old: Tensor, index: Indices) -> tuple[Any, Any, Indices, bool]:
+    def _resolved_outside(self, old: Tensor, index: Indices) -> tuple[Any, Any, Indices]:
         if isinstance(old.operation, Result) and old not in self.arrays:
             result = old.operation
             array, first = self.arrays[result.array], len(result.loop.initial.get(result.array, ()))
-            if result.t is not None:
-                return array, (first + result.t, None, 1), index, False
-            return array, first, index, False  # the stages are among the positions
-        return (old if old.source == CONSTANT else self.arrays[old]), None, index, False
+            # Without a stage, the stages are among the positions.
+            return array, first if result.t is None else (first + result.t, None, 1), index
+        return (old if old.source == CONSTANT else self.arrays[old]), None, index
 
     def copied(self, array: Array) -> Array:
         """The stages of an array with the batch in front, where they are read in no order."""
@@ -144,8 +142,7 @@ class Front:
     def _write(self, statement: Reads, array: Array, row: Any, value: Any, **of_rule: Any) -> None:
         axes = statement.out_axes()
         array.dims = tuple(axis.size for axis in axes)
-        access = Access(array, row, array.dims, tuple((0, axis, 1) for axis in axes))
-        self.items.append(Stmt(access, value, **of_rule))
+        self.items.append(Stmt(over(array, axes, row), value, **of_rule))
 
     def _array(self, old: Tensor) -> tuple[Array, Any]:
         """The array of a result, and the row that a statement writes."""
@@ -176,8 +173,7 @@ class Front:
                 body = statement.element(statement.job(read.array, read.index.reshape(*old.shape, -1), slots))
                 value = self.book.reduce(KINDS[str(old.rule.name)], statement.axes["k"], body)  # type: ignore[union-attr]  # it has a rule
             case Softmax(read):
-                job = statement.job(read.array, read.index.reshape(old.shape))
-                body = statement.element(job)
+                body = statement.read(read)
                 value = self.book.reduce("softmax", statement.axes[len(old.shape) - 1], body)
             case Take():
                 value = self._taken(old, statement, operation)
@@ -195,27 +191,26 @@ class Front:
         value = forward_of(rule, *operands)
         if value is not None:
             return value
-        return self.book.special("call", (rule, "forward", *operands), statement.free(old.batched))
+        return self.book.special("call", (rule, "forward", *operands), None)
 
     def _part(self, old: Tensor, statement: Reads, part: Any) -> Any:
         """What makes a part of a sum, when all axes are split."""
         n = len(old.shape)
         match part:
             case Terms(read):
-                return statement.summed(old.shape, read)
+                return statement.summed((read, range(n)))
             case Paired(a, b):
-                return statement.summed(old.shape, a, b)
+                return statement.summed((a, range(n)), (b, range(n)))
             case Product(a, b, pick):
                 shape = product_shape(part)
                 if pick is not None or shape != old.shape:
                     index = np.arange(math.prod(shape)) if pick is None else pick
                     job = statement.job(self._whole_product(old, part), index.reshape(old.shape))
                     return lambda: statement.element(job)
-                heads = tuple(range(a.index.ndim - 2)) if a.index.ndim > 2 else ()
-                rows_a, rows_b = a.index.ndim > 1, b.index.ndim > 1
-                slots_b = (*heads, *([n - 1 - rows_a] if rows_b else []), "k")
-                slots_a = (*heads, *([n - 1] if rows_a else []), "k")
-                return statement.contracted((a, slots_a), (b, slots_b))
+                heads, rows_a, rows_b = range(a.index.ndim - 2), a.index.ndim > 1, b.index.ndim > 1
+                of_a = a, [*heads, *([n - 1] if rows_a else [])]
+                of_b = b, [*heads, *([n - 1 - rows_a] if rows_b else [])]
+                return statement.summed(*((of_b, of_a) if n else (of_a, of_b)))  # rows of b times rows of a
 
     def _whole_product(self, old: Tensor, part: Product) -> Tensor:
         """A product of which elements are picked, as an array of its own."""
@@ -245,17 +240,15 @@ class Front:
         side = self.part((*old.shape, n), batched, learns, stages)
         row = None if stages is None else (0, self.t, 1)
         for i, read in enumerate(reads):
-            own = Reads(self, old.shape, split=False)
-            value = own.element(own.job(read.array, read.index.reshape(old.shape)))
-            at = (*((0, axis, 1) for axis in own.out_axes(keep_ones=True)), (i, None, 1))
-            self.items.append(Stmt(Access(side, row, side.dims, at), value))
+            own = Reads(self, old.shape)
+            value = own.read(read)
+            at = (*((0, axis, 1) for axis in own.out_axes()), (i, None, 1))
+            self.items.append(Stmt(Access(side, row, (*(axis.size for axis in own.out_axes()), n), at), value))
         last = Axis(n)
         jobs = [statement.job(index.array, index.index.reshape(old.shape))] if index is not None else []
         element = [statement.element(job) for job in jobs]
-        axes = statement.out_axes()
-        sizes = tuple(axis.size for axis in axes)
-        at = (*((0, axis, 1) for axis in axes), (0, last, 1))
-        body = self.book.get(Access(side, row, (*sizes, n), at))
+        axes = [*statement.out_axes(), last]
+        body = self.book.get(replace(over(side, axes, row), dims=tuple(axis.size for axis in axes)))
         if index is None:
             return self.book.reduce(KINDS[str(old.rule.name)], [last], body)  # type: ignore[union-attr]  # it has a rule
         return self.picked(body, last, element[0])

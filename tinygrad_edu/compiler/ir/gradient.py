@@ -17,7 +17,21 @@ from typing import Any
 import numpy as np
 
 from ...engine.rules import RULES
-from .routine import Access, Array, Axis, B, Loop, Routine, Stmt, bound_in, free_of, new_name, parts_of, whole
+from .routine import (
+    REDUCTIONS,
+    Access,
+    Array,
+    Axis,
+    B,
+    Loop,
+    Routine,
+    Stmt,
+    free_of,
+    new_name,
+    over,
+    parts_of,
+    whole,
+)
 from .symbols import Symbol, shares_of
 
 SLOPES = {RULES["tanh"]: "tanh_slope", RULES["sigmoid"]: "sigmoid_slope"}  # these keep digits in the tails
@@ -98,7 +112,7 @@ class _Reverse:
 
     def _adjoint(self, array: Array) -> Array:
         if array not in self.adjoints:
-            name = new_name(f"d{array.name}", self._names)  # it may be a gradient of a gradient
+            name = new_name(f"d{array.name}", self._names)  # there may be one, of a gradient of a gradient
             batched = array.batched or self._each
             self.adjoints[array] = Array(name, array.dims, batched, True, stages=array.stages)
         return self.adjoints[array]
@@ -117,11 +131,10 @@ class _Reverse:
             self._flush(array)
         # Gradients that come from other stages, or from after the loop, are stored before a stage is reached.
         rows = {stmt.out.array: stmt.out.row for stmt in loop.body}
-        self._stored = {array for array in own if array in self.adjoints or writers[array] > 1} | {
-            read.array for stmt in loop.body for read in stmt.reads() if read.row != rows.get(read.array, read.row)
-        }
+        reads = [read for stmt in loop.body for read in stmt.reads()]
+        by_others = {read.array for read in reads if read.row != rows.get(read.array, read.row)}
         for array in self._used(loop, own):
-            if array in self._stored:  # perhaps only by other stages
+            if writers[array] > 1 or array in by_others:
                 self._adjoint(array)
         outer, self.back, self._before, self._t = self.back, [], list[Stmt | Loop](), loop.axis
         for stmt in reversed(loop.body):
@@ -149,33 +162,19 @@ class _Reverse:
         if self._t is None:
             is_stored = not self._sole.get(array)
         else:
-            is_stored = array in self._stored
+            is_stored = array in self.adjoints
             now = [pair for pair in given if pair[0].row == out.row]
             if len(now) < len(given):
                 self._shares[array] = [pair for pair in given if pair[0].row != out.row]
             given = now
-        if is_stored:
-            for access, share in self._merged(given, out):
-                self._add(access, share)
-            if array not in self.adjoints:
-                return
-            share = Addend(self.book.get(self._of(out)))
-        elif not given:
-            return
-        else:
-            share = self._collected(stmt, given)
+        merged = self._merged(given, out)
         self._now = stmt
-        self._through(stmt, share)
-
-    def _collected(self, stmt: Stmt, given: list[Given]) -> Addend:
-        """The gradient of what a statement computes; in an array of its own unless it is used only once."""
-        merged = self._merged(given, stmt.out)
-        access, share = merged[0]
-        if len(merged) == 1 and access is stmt.out and self._is_used_once(stmt, share):
-            return share
+        if not is_stored and [access for access, _ in merged] == [out] and self._is_used_once(stmt, merged[0][1]):
+            return self._through(stmt, merged[0][1])
         for access, share in merged:
             self._add(access, share)
-        return Addend(self.book.get(self._of(stmt.out)))
+        if array in self.adjoints:
+            self._through(stmt, Addend(self.book.get(self._of(out))))
 
     def _is_used_once(self, stmt: Stmt, share: Addend) -> bool:
         if not isinstance(share.value, Symbol) or share.value.op in ("get", "leaf"):
@@ -194,22 +193,16 @@ class _Reverse:
             return
         out = self.book.get(stmt.out)
         if stmt.rule in SLOPES:
-            slopes: Any = [self._slope(SLOPES[stmt.rule], stmt, out)]
-            values = [share.value * slopes[0]]
+            values: Any = [share.value * self._slope(SLOPES[stmt.rule], stmt, out)]
         else:
-            values = self._shares_of(stmt, share.value, out)
+            arguments = share.value, out, *stmt.operands
+            values = shares_of(stmt.rule, *arguments) or [
+                self.book.special("call", (stmt.rule, place, *arguments), stmt.out.free)
+                for place in range(len(stmt.operands))
+            ]
         for operand, value in zip(stmt.operands, values, strict=True):
             if self._learns(operand):
                 self._push(operand, share.times(value), env)
-
-    def _shares_of(self, stmt: Stmt, upstream: Any, out: Symbol) -> list[Any]:
-        rule: Any = stmt.rule
-        arguments = upstream, out, *stmt.operands
-        shares = shares_of(rule, *arguments)
-        if shares is not None:
-            return [*shares]
-        places = range(len(stmt.operands))
-        return [self.book.special("call", (rule, place, *arguments), stmt.out.free) for place in places]
 
     def _slope(self, name: str, stmt: Stmt, out: Symbol) -> Symbol:
         """The slope of tanh or sigmoid; in a loop, that of all stages at once, before the loop."""
@@ -231,8 +224,7 @@ class _Reverse:
         t = out.row and out.row[1]
         axes = [*(axis for axis in out.named if axis is not t), *more]
         dims = tuple(axis.size for axis in axes)
-        array = Array(name, dims, out.array.batched, True, stages=t and t.size)
-        return Access(array, t and (0, t, 1), dims, tuple((0, axis, 1) for axis in axes))
+        return over(Array(name, dims, out.array.batched, True, stages=t and t.size), axes, t and (0, t, 1))
 
     # --- Shares ------------------------------------------------------------------------------------------------
 
@@ -257,8 +249,9 @@ class _Reverse:
             for access, share in parts:
                 names = {a: b for a, b in zip(access.named, to.named, strict=True) if a is not b}
                 if names:
-                    inner = bound_in(share.value).intersection(names.values()).difference(names)
-                    names |= {axis: Axis(axis.size) for axis in inner}  # else the new names would be bound there
+                    reductions = [part for part in parts_of(share.value) if part.op in REDUCTIONS]
+                    bound = {axis for part in reductions for axis in part.args[1]}.intersection(names.values())
+                    names |= {axis: Axis(axis.size) for axis in bound.difference(names)}  # new names are free
                 shares.append(Addend(self.book.renamed(share.value, names), share.scale, share.power))
             merged += [(to, self._sum(shares[i : i + MANY])) for i in range(0, len(shares), MANY)]
         return merged
@@ -283,7 +276,9 @@ class _Reverse:
         for s in shares:
             key = id(s.value) if isinstance(s.value, Symbol) else s.value, s.power
             merged[key] = Addend(s.value, s.scale + (merged[key].scale if key in merged else 0.0), s.power)
-        parts = sorted(merged.values(), key=lambda s: (not _is_product(s.value), -s.scale))
+        parts = sorted(
+            merged.values(), key=lambda s: (getattr(s.value, "op", "") != "sum", -s.scale)
+        )  # products first
         if len(parts) == 1:
             return parts[0]
         alike = len({(abs(s.scale), s.power) for s in parts}) == 1
@@ -387,10 +382,6 @@ class _Reverse:
                 f"The rule {args[0].name} does not run on symbols: it has no second derivative."
             )
         return list(RULES[op].shares(upstream, out, *args))
-
-
-def _is_product(x: Any) -> bool:
-    return isinstance(x, Symbol) and x.op == "sum"
 
 
 def _sole(program: Routine) -> dict[Array, bool]:

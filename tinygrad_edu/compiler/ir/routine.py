@@ -152,7 +152,20 @@ class Access:
 def whole(array: Array) -> Access:
     """All elements of an array, over new axes."""
     row = None if array.stages is None else (0, Axis(array.stages), 1)
-    return Access(array, row, array.dims, tuple((0, Axis(size), 1) for size in array.dims))
+    return over(array, map(Axis, array.dims), row)
+
+
+def over(array: Array, axes: Iterable[Axis], row: Part | None = None) -> Access:
+    """All elements of an array, or of a stage, over these axes."""
+    return Access(array, row, array.dims, tuple((0, axis, 1) for axis in axes))
+
+
+def new_name(name: str, names: set[str]) -> str:
+    """A name that is none of these, and is one of them from now on."""
+    while name in names:
+        name += "_"
+    names.add(name)
+    return name
 
 
 class Expressions(Book):
@@ -191,8 +204,6 @@ class Expressions(Book):
         over = [axis for axis in over if axis in free]
         if not over:
             return body
-        if body.op == "neg":
-            return -self._sum(over, body.args[0])
         if body.op == "mul":
             a, b = body.args
             of_a, of_b = ([axis for axis in over if axis not in free_of(other)] for other in (b, a))
@@ -229,14 +240,6 @@ class Expressions(Book):
         return self.make(x.op, *args)
 
 
-def new_name(name: str, taken: set[str]) -> str:
-    """The name, with underscores added until it is not taken. Then it is."""
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    return name
-
-
 def free_of(x: Any) -> frozenset[Axis]:
     """The free axes of an expression; none of a number."""
     return x.axes if isinstance(x, Symbol) else frozenset()
@@ -256,11 +259,6 @@ def parts_of(x: Any) -> Iterator[Symbol]:
 def reads_in(x: Any) -> Iterator[Access]:
     """What an expression reads."""
     return (part.args[0] for part in parts_of(x) if part.op == "get")
-
-
-def bound_in(x: Any) -> set[Axis]:
-    """The axes of reductions in an expression."""
-    return {axis for part in parts_of(x) if part.op in REDUCTIONS for axis in part.args[1]}
 
 
 @dataclass(eq=False)

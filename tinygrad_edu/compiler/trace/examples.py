@@ -42,10 +42,6 @@ class Run:
     path: list[Outcome]
 
     @property
-    def nodes(self) -> list[Placeholder]:
-        return self.trace.nodes
-
-    @property
     def outputs(self) -> list[Any]:
         return self.trace.outputs
 
@@ -114,7 +110,7 @@ class Examples:
 
     def trace(self) -> Trace:
         """All runs as one trace."""
-        nodes = [node for run in self.runs for node in run.nodes]
+        nodes = [node for run in self.runs for node in run.trace.nodes]
         state = list({(id(read[0]), read[1]): read for run in self.runs for read in run.trace.state}.values())
         return replace(self.runs[0].trace, nodes=nodes, state=state, by_example=self)
 

@@ -33,11 +33,11 @@ class Place:
     kind: str = "item"  # "attribute", "default", "size"
 
     def get(self) -> Any:
+        if self.kind == "item":
+            return self.holder[self.key]
         if self.kind == "attribute":
             return getattr(self.holder, self.key)
-        if self.kind == "size":
-            return len(self.holder)
-        return (self.holder.__defaults__ if self.kind == "default" else self.holder)[self.key]
+        return len(self.holder) if self.kind == "size" else self.holder.__defaults__[self.key]
 
     def put(self, x: Any) -> None:
         if self.kind == "attribute":
@@ -47,15 +47,6 @@ class Place:
             self.holder.__defaults__ = (*items[: self.key], x, *items[self.key + 1 :])
         else:
             self.holder[self.key] = x
-
-    def source(self, name: Callable[[Any], str]) -> str:
-        """The expression that gets it, where objects have these names."""
-        holder = name(self.holder)
-        if self.kind == "attribute":
-            return f"{holder}.{self.key}"
-        if self.kind == "size":
-            return f"len({holder})"
-        return f"{holder}{'.__defaults__' if self.kind == 'default' else ''}[{name(self.key)}]"
 
 
 @contextmanager

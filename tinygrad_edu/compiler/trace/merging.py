@@ -36,7 +36,7 @@ class Merge:
         self._paths = [run.path for run in runs]
         self._known: dict[Hashable, int] = {}
         self._numbers: dict[int, int] = {}
-        self._everywhere = set.intersection(*(set(map(self._number, run.nodes)) for run in runs))
+        self._everywhere = set.intersection(*(set(map(self._number, run.trace.nodes)) for run in runs))
         self._questions: dict[tuple[bool, ...], Value] = {}  # that all paths ask at one place, by their answers
         for steps in zip(*self._paths, strict=False):
             if len({self._number(step.node) for step in steps}) == 1:

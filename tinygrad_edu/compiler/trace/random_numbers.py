@@ -5,8 +5,8 @@ So the compiled function gives what the function itself gives after the same `ra
 user's own are followed too. What is drawn from a list, as by `random.choice(rows)`, is an item at a place that is
 drawn.
 
-A list that stays shuffled after the call would be another one in each trace, so it is refused. Whether somebody
-still has it, only the interpreter's count of references tells (`put_back`).
+A list that stays shuffled after the call would be another one in each trace, so to shuffle one that the function
+does not make is refused.
 """
 
 import functools
@@ -15,8 +15,7 @@ import itertools
 import random
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ...engine.dispatch import is_array
@@ -25,7 +24,7 @@ from ...engine.value import Value
 from ...engine.watch import watch
 from .items import item
 from .lending import Place, swapped
-from .placeholder import Placeholder, place_of, refuse, users_frame
+from .placeholder import Placeholder, refuse
 from .tracked import Tracked
 
 THAN, SAME = "than for another example", "Draw the same numbers for every example, or give them as an argument."
@@ -70,7 +69,10 @@ class Draw(NamedTuple):
 
 
 class _Draws(threading.local):
-    """The random numbers of this thread that were drawn before: a function that takes the next."""
+    """The random numbers of this thread that were drawn before: a function that takes the next.
+
+    It is also given what the function itself draws, which has the shape.
+    """
 
     next_drawn: Callable[[Draw, Any], Any] | None = None
 
@@ -99,12 +101,13 @@ def generators_of(function: Callable[..., Any], *more: Any) -> list[Any]:
     return list(filter(_is_generator, {id(x): x for x in [*_modules().values(), *own, *more]}.values()))
 
 
-def put_state(generator: Any, state: Any) -> None:
-    """Put a generator where it was."""
-    if hasattr(generator, "bit_generator"):
-        generator.bit_generator.state = state
-    else:
-        (generator.setstate if isinstance(generator, random.Random) else generator.set_state)(state)
+def put_states(states: dict[Any, Any]) -> None:
+    """Put generators where they were."""
+    for generator, state in states.items():
+        if hasattr(generator, "bit_generator"):
+            generator.bit_generator.state = state
+        else:
+            (generator.setstate if isinstance(generator, random.Random) else generator.set_state)(state)
 
 
 class Following:
@@ -160,8 +163,11 @@ def _following(generator: Any, name: str) -> Callable[..., Any]:
             return item(found, places)
         chosen = item(found, places) if is_array(found) else [item(found, place) for place in places]
         if name == "shuffle":
-            if watch.tracer is not None:
-                watch.tracer.shuffled.append((items, found, place_of(users_frame()[1])))
+            if watch.tracer is not None and any(x is items for x in watch.tracer.around):
+                refuse(
+                    "a list was shuffled that the next call finds in its new order",
+                    "Shuffle a copy: rows = list(data), random.shuffle(rows).",
+                )
             items[:] = chosen
         return None if name == "shuffle" else chosen
 
@@ -180,7 +186,7 @@ def _drawn(wanted: Draw) -> Any:
     before = state_of(wanted.generator)
     if _here.next_drawn:
         like = wanted.now()
-        put_state(wanted.generator, before)
+        put_states({wanted.generator: before})
         return _here.next_drawn(wanted, like)
     watch.tracer.draws.append(wanted)
     watch.tracer.generators.setdefault(wanted.generator, before)
@@ -195,42 +201,6 @@ def factor(dropout: Any) -> Any:
     drawn, kept = _following(generator, "uniform")(0.0, 1.0), 1 / (1 - dropout.p) if dropout.p < 1 else 0.0
     drawn = drawn.node if isinstance(drawn, Tracked) else drawn
     return where(drawn >= dropout.p, kept, 0.0) if isinstance(drawn, Value) else kept * (drawn >= dropout.p)
-
-
-def put_states(states: dict[Any, Any]) -> None:
-    """Put generators where they were."""
-    for generator, state in states.items():
-        put_state(generator, state)
-
-
-def dropping() -> AbstractContextManager[None]:
-    """Inside the block, Dropout is followed too."""
-    return swapped([(Place(watch, "factor", "attribute"), factor)])
-
-
-def put_back(shuffled: list[tuple[Any, Any, str]]) -> str:
-    """Put lists back in order that a function shuffled. Where was one shuffled that is still used elsewhere?"""
-    elsewhere, alone = "", 0
-    shuffled.append(
-        ([], [], "")
-    )  # is used nowhere else: how many references that makes is the interpreter's secret
-    while shuffled:
-        items, before, place = shuffled.pop()
-        items[:] = before
-        count = sys.getrefcount(items)
-        alone = alone or count
-        elsewhere = elsewhere or (place if count > alone else "")
-    return elsewhere
-
-
-@contextmanager
-def drawn_before(next_drawn: Callable[[Draw, Any], Any]) -> Iterator[None]:
-    """Inside the block, the random functions give what was drawn before, in this thread.
-
-    `next_drawn` is also given what the function itself draws, which has the shape.
-    """
-    with dropping(), swapped([(Place(_here, "next_drawn", "attribute"), next_drawn)]):
-        yield
 
 
 def drawn_rows(wanted: Sequence[Draw], n: int) -> Any:
@@ -279,7 +249,7 @@ def with_draws(
             number = number.data if isinstance(number, Value) else number
             return int(number) if whole and number == int(number) else number  # other points are compared too
 
-        with following(function), drawn_before(next_drawn):
+        with following(function), swapped([(Place(_here, "next_drawn", "attribute"), next_drawn)]):
             result = function(*batch)
         if next(draws, None):
             refuse(f"fewer random numbers were drawn {THAN}", SAME)

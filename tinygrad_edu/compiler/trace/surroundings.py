@@ -2,7 +2,7 @@
 
 A number in a closure, a global, a default, or an attribute of an object is a constant of a program. `Surroundings`
 finds these numbers by the names in the function's code, and in the code of what it calls. A program `Holds` those
-that it was made with. One comparison, written for it, says before each call whether all is as it was.
+that it was made with. Before each call it looks whether all is as it was.
 
 A float that changes becomes a **knob**: a parameter that is not learned. While the function is traced, a Value
 stands in its place. Then all its numbers have one program.
@@ -14,7 +14,7 @@ import random
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
@@ -57,6 +57,7 @@ class Surroundings:
     holders    containers, which must stay the same
     functions  all that it may call
     builtin    functions written in C, and generators of random numbers
+    around     lists and arrays
     """
 
     def __init__(self, function: Callable[..., Any], learned: Sequence[Value]):
@@ -71,6 +72,7 @@ class Surroundings:
         self.holders: list[tuple[Place, Any]] = []
         self.functions: list[types.FunctionType] = []
         self.builtin: list[tuple[Place, Any]] = []
+        self.around: list[Any] = []
 
     def facts(self) -> Facts:
         """All numbers, as they are now."""
@@ -81,8 +83,11 @@ class Surroundings:
             n = len(self._names)
             self._begin()
             self._visit("", Place(None, 0), self._root)
+            # The methods that the user has written for a class of Values, or has added to one of this package.
             for kind in {part for own in set(map(type, self._learned)) for part in own.__mro__}:
-                self._methods(kind)
+                for name, part in list(vars(kind).items()):
+                    if isinstance(part, types.FunctionType) and name in self._names:
+                        self._visit(f"{kind.__name__}.{name}", Place(None, 0), part)
         self._seen.clear()
         return self._others(self._facts | (self._sizes if len(self._sizes) <= WIDE else {}))
 
@@ -100,6 +105,8 @@ class Surroundings:
 
     def _visit(self, way: str, place: Place, x: Any) -> None:
         """Something that code names."""
+        if isinstance(x, list) or hasattr(x, "dtype"):
+            self.around.append(x)
         if isinstance(x, Tracked):  # the function has kept it while it was traced
             with contextlib.suppress(TypeError):  # in a tuple
                 place.put(x := x.number)
@@ -193,12 +200,6 @@ class Surroundings:
                 inner = getattr(part, "__func__", getattr(part, "fget", part))
                 if isinstance(inner, types.FunctionType):
                     self._visit(f"{kind.__name__}.{name}", Place(None, 0), inner)
-
-    def _methods(self, kind: type) -> None:
-        """Those that the user has written for a class of Values, or has added to one of this package."""
-        for name, part in list(vars(kind).items()):
-            if isinstance(part, types.FunctionType) and name in self._names:
-                self._visit(f"{kind.__name__}.{name}", Place(None, 0), part)
 
     def _attributes(self, way: str, x: Any, own: dict[str, Any]) -> None:
         slots = {name for kind in type(x).__mro__ for name in getattr(kind, "__slots__", ())} & self._names
@@ -307,9 +308,9 @@ class Holds:
     knobs: Sequence[Knob] = ()
     holders: Sequence[tuple[Place, Any]] = ()
     numbers: Set[Any] = frozenset()
-    _check: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        self._knobs: dict[Any, Knob] = {knob.key: knob for knob in self.knobs if knob.place}
         knobs = {knob.value for knob in self.knobs}
         self.numbers = self.numbers | {number for _, number in self.frozen}
         self.frozen = [pair for pair in self.frozen if pair[0].__class__ is not Constant and pair[0] not in knobs]
@@ -321,55 +322,39 @@ class Holds:
 
     def unchanged(self) -> bool:
         """Is all as it was? Containers must be the same objects: see `fits`."""
-        if self._check is None:
-            self._check = self._compiled()
         try:
-            return bool(self._check())
+            for way, (place, x) in self.facts.items():
+                now = place.get()
+                if now is not x and now != x and not (way in self._knobs and now.__class__ is float):
+                    return False
+            for place, x in self.holders:
+                if place.get() is not x:
+                    return False
         except (LookupError, AttributeError, ValueError, TypeError):
             return False
+        return self._is_steady()
+
+    def _is_steady(self) -> bool:
+        """Are the frozen Values, and the state of modules, as they were?"""
+        if self.frozen:
+            now, before = read_numbers(value for value, _ in self.frozen), [number for _, number in self.frozen]
+            if now != before and not all(map(same, now, before)):
+                return False
+        return not self.state or all(getattr(thing, name) == x for thing, name, x in self.state)
 
     def fits(self, facts: Facts, holders: Sequence[tuple[Place, Any]]) -> bool:
         """Are these the numbers that it was made with, wherever they stand now?"""
-        places = {knob.key: knob for knob in self.knobs if knob.place}
-        if any(way not in facts or facts[way][1].__class__ is not float for way in places):
+        if any(way not in facts or facts[way][1].__class__ is not float for way in self._knobs):
             return False
         for way, (_, number) in self.facts.items():
-            if way not in places and (way not in facts or not same(number, facts[way][1])):
+            if way not in self._knobs and (way not in facts or not same(number, facts[way][1])):
                 return False
-        now = read_numbers(value for value, _ in self.frozen)
-        if not all(map(same, now, (number for _, number in self.frozen))):
+        if not self._is_steady():
             return False
-        if not all(getattr(thing, name) == x for thing, name, x in self.state):
-            return False
-        for way, knob in places.items():
+        for way, knob in self._knobs.items():
             knob.place = facts[way][0]
-        self.facts, self._check = {way: facts[way] for way in self.facts}, None
-        self.holders = holders
+        self.facts, self.holders = {way: facts[way] for way in self.facts}, holders
         return True
-
-    def _compiled(self) -> Callable[[], bool]:
-        """All comparisons as one expression, which takes the least time."""
-        given: dict[str, Any] = {"read": read_numbers}
-        tests = []
-
-        def name(x: Any) -> str:
-            given[text := f"x{id(x)}"] = x
-            return text
-
-        keys = {knob.key for knob in self.knobs if knob.place}
-        for way, (place, x) in self.facts.items():
-            text = place.source(name)
-            if way in keys:
-                tests.append(f"{text}.__class__ is float")
-            else:
-                tests.append(f"{text} {'is' if isinstance(x, Value) or x is None else '=='} {name(x)}")
-        tests += [f"{place.source(name)} is {name(x)}" for place, x in self.holders]
-        tests += [f"{name(thing)}.{attribute} == {name(x)}" for thing, attribute, x in self.state]
-        if self.frozen:
-            given |= {"values": [v for v, _ in self.frozen], "numbers": [n for _, n in self.frozen]}
-            tests.append("read(values) == numbers")
-        check: Callable[[], bool] = eval(f"lambda: {' and '.join(tests) or True}", given)
-        return check
 
 
 def _flat(x: Any) -> Iterator[Any]:

@@ -7,7 +7,6 @@ function runs, its parameters are placeholders too, in the thread that traces an
 
 import inspect
 import itertools
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +16,8 @@ from ...engine.value import Value
 from ...engine.watch import watch
 from .lending import of_classes, recording
 from .nesting import flat_values, nested, place_of_loss
-from .placeholder import OUTPUTS, Answers, Placeholder, TraceError, place_of, refuse
-from .random_numbers import Draw, dropping, generators, put_back, put_states
+from .placeholder import OUTPUTS, Answers, Placeholder, TraceError, refuse
+from .random_numbers import Draw, generators, put_states
 from .tricks import following_functions
 
 # --- Tracing --------------------------------------------------------------------------------------------------
@@ -83,7 +82,7 @@ class Tracer(Answers):
         self.refusals: list[TraceError] = []
         self.state: dict[tuple[int, str], tuple[Any, str, Any]] = {}
         self.draws: list[Draw] = []
-        self.shuffled: list[tuple[Any, Any, str]] = []
+        self.around: list[Any] = []  # the lists and arrays that the function reads besides its arguments
         self.generators: dict[Any, Any] = {}  # where those that were used have been before
         self.refuse = refuse
         super().__init__()
@@ -117,7 +116,7 @@ class Tracer(Answers):
         self.generators = generators()
         self.kind = next((type(p) for p in parameters if type(p) is not Value), Value)
         try:
-            with of_classes(parameters, recording), following_functions(function), dropping():
+            with of_classes(parameters, recording), following_functions(function):
                 result = function(*map(nested, self.arguments(inputs), shapes))
                 first, result = (flat_values(result[0])[0], result[1]) if with_outputs else ([], result)
                 outputs, shape = flat_values(result)  # which may still compute: a generator
@@ -125,7 +124,7 @@ class Tracer(Answers):
             if self.refusals:
                 raise self.refusals[0]  # the function has caught it
         except Exception as error:
-            cause = self.refusals[0] if self.refusals else _explained(error)
+            cause = self.refusals[0] if self.refusals else error
             shown = ", ".join(map("{} {}".format, names, shapes))
             cause.add_note(
                 f"It was traced on one example of the shapes {shown}: the first axis of a batch is left out."
@@ -135,12 +134,7 @@ class Tracer(Answers):
             raise cause from error
         finally:
             watch.tracer = outer
-            kept, drawn = put_back(self.shuffled), self._rewound()
-        if kept:
-            raise TraceError(
-                f"A list was shuffled that the next call finds in its new order{kept}. Shuffle a copy: "
-                "rows = list(data), random.shuffle(rows)."
-            )
+            drawn = self._rewound()
         for wanted in self.draws:
             wanted.now()
         if self._rewound() != drawn:
@@ -182,17 +176,6 @@ def trace_function(
     names = argument_names(function, len(shapes))
     inputs = list(map(placeholders, names, shapes))
     return Tracer(tape).run(function, parameters, names, shapes, inputs, with_outputs)
-
-
-def _explained(error: Exception) -> Exception:
-    """The error itself, or a sentence for the one that NumPy raises for np.exp(placeholder)."""
-    if not (isinstance(error, TypeError) and "__array_ufunc__" in str(error)):
-        return error
-    place = [place_of(frame, line) for frame, line in traceback.walk_tb(error.__traceback__)][-1]
-    return TraceError(
-        f"While the function was traced, a function of NumPy was called with a placeholder{place}. NumPy computes "
-        "with numbers only. Use the functions of tinygrad_edu, tg.exp(x) instead of np.exp(x)."
-    )
 
 
 def argument_names(function: Callable[..., Any], n: int) -> list[str]:

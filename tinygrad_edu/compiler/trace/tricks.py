@@ -18,7 +18,7 @@ from ...engine.value import Value
 from ...engine.watch import watch
 from .lending import Place, swapped
 from .placeholder import Placeholder
-from .random_numbers import follower, of_modules
+from .random_numbers import factor, follower, of_modules
 from .surroundings import Surroundings
 from .tracked import Tracked, chosen
 
@@ -41,15 +41,18 @@ def following_functions(function: Callable[..., Any]) -> AbstractContextManager[
     """Inside the block, max, min and the functions of `math` record Tracked numbers, in a thread that traces.
 
     max and min compare item after item, and the outcomes would be others for nearly every example. Functions of
-    `math` take plain floats only. Random functions note what is drawn, or take it from `drawn_before`. Where the
-    function reads one of these, or a generator, by a name of its own, as after `from math import exp`, the other
-    stands there too.
+    `math` take plain floats only. Random functions, and Dropout, note what is drawn, or take what was drawn. Where
+    the function reads one of these, or a generator, by a name of its own, as after `from math import exp`, the
+    other stands there too.
     """
     others = [(Place(*key, "attribute"), other) for key, other in (_FOLLOWED | of_modules()).items()]
     of_original = {id(place.get()): other for place, other in others}
     (read := Surroundings(function, ())).facts()
+    if watch.tracer:
+        watch.tracer.around = read.around
     named = [(place, of_original.get(id(x)) or follower(x)) for place, x in read.builtin]
-    return swapped([*others, *(pair for pair in named if pair[1])])
+    dropout = Place(watch, "factor", "attribute"), factor
+    return swapped([dropout, *others, *(pair for pair in named if pair[1])])
 
 
 def _of_math(name: str) -> Callable[..., Any]:
