@@ -8,11 +8,12 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FunctionType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ...engine.dispatch import as_list
+from ...engine.former import Former
 from ...engine.value import Value
 from ..trace.checks import checked_parameters
 from ..trace.lending import put_numbers, read_numbers
@@ -34,7 +35,7 @@ class _Block:
 _open: "weakref.WeakSet[_Block]" = weakref.WeakSet()
 
 
-class CompiledFunction:
+class CompiledFunction(Former):
     """A function of scalars, written for one example, that was compiled to run on a batch.
 
     A batch is one array per argument of the function, with the examples along the first axis. Outside of
@@ -43,6 +44,8 @@ class CompiledFunction:
     If it was made of a method, a Module or a functools.partial, it can be copied and pickled, together with the
     parameters. Programs are made again.
     """
+
+    _former: ClassVar = {"explain": "step.groups has the groups and the advice"}
 
     def __init__(
         self,
