@@ -9,7 +9,7 @@ from learners import engine
 import tinygrad_edu as tg
 from tinygrad_edu.debug import Machine
 
-Value: Any = engine("lecture", [("(math.exp(2 * x) - 1) / (math.exp(2 * x) + 1)", "math.tanh(x)")])
+Value: Any = engine("lecture")  # whose tanh is (e^2x - 1) / (e^2x + 1): its last digits are not ours
 Value.softsign = lambda self: Value(self.data / (1 + abs(self.data)), (self,), "softsign")  # nobody here knows it
 
 
@@ -33,6 +33,13 @@ def test_it_is_drawn_stepped_through_and_asked() -> None:
     assert tg.blame(y).kind == "accumulated"
     assert tg.live(y).to_html().startswith("<!doctype html>")
     assert Machine(every.root).next()
+
+
+@pytest.mark.parametrize("x", [-1.3, -0.7, 0.1, 0.4, 1.9])
+def test_last_digits_of_its_own_are_no_change(x: float) -> None:
+    y = (Value(x) * Value(0.8)).tanh()
+    y.backward()
+    assert not tg.blame(y)
 
 
 def test_an_operation_that_is_not_known_is_drawn_and_named() -> None:
