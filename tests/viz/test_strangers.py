@@ -42,6 +42,14 @@ def test_last_digits_of_its_own_are_no_change(x: float) -> None:
     assert not tg.blame(y)
 
 
+def test_a_number_that_is_0_is_a_node_like_others() -> None:
+    a = Value(0.0, label="a")
+    y = a * Value(2.0)
+    z = y + y * Value(3.0)
+    assert tg.why(z, a).total == 8
+    assert len(tg.steps(z).order) == 6
+
+
 def test_an_operation_that_is_not_known_is_drawn_and_named() -> None:
     _, a = lecture()
     y = a.softsign()

@@ -26,7 +26,8 @@ def adopted(root: Any, *others: Any) -> tuple[Any, ...]:
         missing = [parent for parent in parents if id(parent) not in ours]
         if not missing:
             node = stack.pop()
-            ours[id(node)] = ours.get(id(node)) or _node(node, [ours[id(parent)] for parent in parents])
+            if id(node) not in ours:
+                ours[id(node)] = _node(node, [ours[id(parent)] for parent in parents])
         stack += missing
     return tuple(ours.get(id(node), node) for node in (root, *others))
 
@@ -36,7 +37,8 @@ def _node(stranger: Any, parents: list[Value]) -> Value:
     if not parents:
         node = Value(float(stranger.data), label=label)
     else:
-        node = _applied(op, parents, float(stranger.data)) or _Foreign(stranger, op, len(parents))(*parents)
+        known = _applied(op, parents, float(stranger.data))  # its number may be 0, which is false
+        node = _Foreign(stranger, op, len(parents))(*parents) if known is None else known
         if node.data != stranger.data:
             node.rule = _as_theirs(node.rule, node.data, float(stranger.data))
         node.data, node.label = float(stranger.data), label
