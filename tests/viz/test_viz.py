@@ -20,7 +20,7 @@ import tinygrad_edu as tg
 from tinygrad_edu import Value, topological_order
 from tinygrad_edu.viz import draw, draw_dot, render, trace, tree
 from tinygrad_edu.viz.dot import DRAWN, TOLD
-from tinygrad_edu.viz.words import clipped, four_digits, visible
+from tinygrad_edu.viz.words import clipped, few, four_digits, visible
 
 PLAIN = ["svg", "g", "polygon", "polyline", "path", "ellipse", "text"]
 
@@ -468,3 +468,8 @@ def test_a_renderer_that_ends_before_it_has_read_leaves_no_process_and_no_pipe(t
     assert len(descriptors()) == before
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+def test_one_part_alone_is_not_left_out() -> None:
+    assert few("abcd", 3) == ["a", "b", "c", "d"]
+    assert few("abcde", 3) == ["a", "b", "c", "... 2 more"]
