@@ -35,7 +35,13 @@ class Tracked(Operators):
     @property
     def number(self) -> Any:
         """What it is for the example of this run."""
-        number = watch.tracer.number(self.node) if watch.tracer else kept_number(self.node)
+        try:
+            number = watch.tracer.number(self.node) if watch.tracer else kept_number(self.node)
+        except AttributeError:
+            raise RuntimeError(
+                "A number that a traced function has read was kept where the compiler does not look. Keep it in a "
+                "list, a dict or an attribute that the function names, or take it from predict()."
+            ) from None
         return int(number) if self.whole else number
 
     # --- What is recorded -----------------------------------------------------------------------------------
