@@ -64,6 +64,9 @@ def test_a_name_that_is_gone_says_what_to_use_instead() -> None:
     gone = [(film, name, r"film\[n\]|each item|over film") for name in ("graph", "frames", "why", "plot")]
     gone += [(certificate, name, "prove_rule proves again") for name in ("save", "load", "check")]
     gone += [(report, "to_pytest", "is the test"), (step, "explain", "step.groups")]
+    steps = tg.steps(tg.Value(2.0) * 3)
+    gone += [(steps, name, r"steps\.gradient\(node, i\)") for name in ("reached", "uses", "passed")]
+    gone += [(steps, name, "steps.names") for name in ("computed", "name")]
     for thing, name, instead in gone:
         with pytest.raises(AttributeError, match=rf"has no attribute '{name}': .*({instead}).*\.$"):
             getattr(thing, name)

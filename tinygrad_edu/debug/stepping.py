@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, NamedTuple, overload
+from typing import Any, ClassVar, NamedTuple, overload
 
+from ..engine.former import Former
 from ..engine.scalar import as_real
 from ..engine.value import Value
 from ..page import HINT, Live
@@ -102,7 +103,7 @@ def _slope(node: Value, i: int, names: Mapping[Value, str]) -> str:
     return {"add": "1", "sum": "1", "sub": ("1", "-1")[i > 0], "neg": "-1"}.get(name, "slope")
 
 
-class Steps(Sequence[Step]):
+class Steps(Former, Sequence[Step]):
     """The steps of one backward pass: index, slice (a tuple), iterate. Later changes of the graph do not matter.
 
     A notebook shows them as the live page, where the pass begins.
@@ -115,6 +116,11 @@ class Steps(Sequence[Step]):
 
     Raises TypeError if root is not one Value or upstream not one number.
     """
+
+    _former: ClassVar = {
+        **dict.fromkeys(("reached", "uses", "passed"), "steps.gradient(node, i) is the gradient after i steps"),
+        **dict.fromkeys(("computed", "name"), "steps.names has the names, steps.data the numbers"),
+    }
 
     def __init__(
         self,

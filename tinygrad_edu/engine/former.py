@@ -1,5 +1,6 @@
 """Names that a class had in an earlier version. Reading one says what to use instead."""
 
+from abc import ABCMeta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 
@@ -8,7 +9,7 @@ def _missing(kind: Any, name: str, thing: Any) -> AttributeError:
     return AttributeError(f"{kind.__name__} has no attribute {name!r}{hint}.", name=name, obj=thing)
 
 
-class _OfClasses(type):
+class _OfClasses(ABCMeta):  # which a Sequence has, too
     if not TYPE_CHECKING:  # a checker refuses unknown names by itself
 
         def __getattr__(cls, name: str) -> Any:
