@@ -236,19 +236,9 @@ def _bound(rule: Rule, parameters: tuple[Any, ...], kinds: tuple[type, ...]) -> 
 
 
 @overload
-def rule(
-    forward: Callable[..., Any],
-    /,
-    *,
-    backward: Callable[..., Any],
-    name: str = "",
-    symbol: str = "",
-    **declared: Any,
-) -> Rule: ...
+def rule(forward: Callable[..., Any], /, *, backward: Callable[..., Any], **declared: Any) -> Rule: ...
 @overload
-def rule(
-    *, backward: Callable[..., Any], name: str = "", symbol: str = "", **declared: Any
-) -> Callable[[Callable[..., Any]], Rule]: ...
+def rule(*, backward: Callable[..., Any], **declared: Any) -> Callable[[Callable[..., Any]], Rule]: ...
 def rule(
     forward: Any = None, /, *, backward: Callable[..., Any], name: str = "", symbol: str = "", **declared: Any
 ) -> Any:

@@ -11,7 +11,7 @@ from ..compiler.trace.checks import collector_paused
 from ..compiler.trace.lending import put_numbers
 from ..engine.dispatch import as_list
 from ..engine.value import Value
-from .accuracy import are_signs, is_right
+from .accuracy import are_signs, count_right
 from .interrupts import Gate
 
 Score = tuple[float, int, int]  # the sum of the losses; how many are right; how many can be right or wrong
@@ -56,7 +56,7 @@ class OnValues:
         """Move the parameters by the mean gradient of these examples. Raises Diverged for a loss of nan or inf."""
         with collector_paused():  # Values form no cycles: the collector would search in vain
             self.task.optimizer.zero_grad()
-            total, hits = 0.0, []
+            scores = []
             for part in [batch] if self.task.batched or self.task.recorded else [[i] for i in batch]:
                 targets = [self.y[i] for i in part]
                 outputs, value = computed(
@@ -65,15 +65,12 @@ class OnValues:
                 if not math.isfinite(value.data):
                     raise Diverged(explained(value, self.task.optimizer))
                 value.backward(len(part) / len(batch))
-                total += float(value.data) * len(part)
-                hits += [
-                    is_right(output, target, self.signs) for output, target in zip(outputs, targets, strict=True)
-                ]
+                scores.append((float(value.data) * len(part), *count_right(outputs, targets, self.signs)))
             if self.task.check:
                 self.task.check()
             with self.task.gate:
                 self.task.optimizer.step()
-        return total, hits.count(True), len(hits) - hits.count(None)
+        return _added(scores)
 
     def evaluate(self, X: Any, y: Any) -> tuple[float, float | None]:
         """The mean loss and the accuracy on other data."""
@@ -120,13 +117,17 @@ def computed(model: Any, loss: Any, rows: list[Any], targets: list[Any], batched
 def evaluated(model: Any, loss: Any, X: Any, y: Any, batched: bool) -> tuple[float, float | None]:
     """The mean loss and the accuracy; None if the targets are not classes."""
     X, y = _rows(X), _rows(y)
-    total, hits, signs = 0.0, [], are_signs(y)
+    scores, signs = [], are_signs(y)
     for x, target in zip(X, y, strict=True):
-        (output,), value = computed(model, loss, [x], [target], batched)
-        total += float(value.data)
-        hits.append(is_right(output, target, signs))
-    known = [hit for hit in hits if hit is not None]
-    return total / len(X), sum(known) / len(known) if known else None
+        outputs, value = computed(model, loss, [x], [target], batched)
+        scores.append((float(value.data), *count_right(outputs, [target], signs)))
+    total, right, possible = _added(scores)
+    return total / len(X), right / possible if possible else None
+
+
+def _added(scores: list[Score]) -> Score:
+    total, right, possible = map(sum, zip(*scores, strict=True))
+    return total, right, possible
 
 
 @contextmanager
