@@ -61,8 +61,10 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"1 to {VERSION}: update tinygrad_edu."
         )
     if document["version"] == 1:
-        parts = document.get("parameters"), document.get("buffers")
-        document["state"] = parts[0] | parts[1] if all(isinstance(part, dict) for part in parts) else None
+        parameters: Any = document.get("parameters")
+        buffers: Any = document.get("buffers")
+        whole = isinstance(parameters, dict) and isinstance(buffers, dict)
+        document["state"] = {**parameters, **buffers} if whole else None
     for part in ("model", "state", "optimizer"):
         if not isinstance(document.get(part, {} if part == "optimizer" else None), dict):
             raise ValueError(f"{path} is not a whole model file: it has no {part}.")

@@ -23,7 +23,7 @@ from ..optim import Optimizer
 from .history import COLUMNS, History
 from .interrupts import Gate
 from .on_arrays import TOLERANCE, Forward
-from .on_values import Diverged, LearningTask, evaluated, in_evaluation
+from .on_values import Diverged, evaluated, in_evaluation
 from .trainer import Trainer
 
 EAGER_BELOW = 100  # examples: evaluating fewer takes less time than compiling
@@ -111,7 +111,6 @@ def fit(
         raise ValueError('A film, a check and compiled=False run on Values: leave out backend="jax".')
     if backend == "numpy" and mesh is not None:
         raise ValueError('Only backend="jax" runs on a mesh.')
-    kind = backend if compiled and not recorded else ""
     size, orders, base_rate, history = batch_size or len(X), _orders(len(X), seed, start), optimizer.lr, History()
     best, best_epoch, best_numbers, trainer = math.inf, start, [], None
     film_name = "history.film" if film is None else "film"
@@ -130,11 +129,9 @@ def fit(
     with gate.installed(), recording:
         try:
             model.train()
-            checks = check_gradients if check else None
-            task = LearningTask(
-                model, loss, X, y, optimizer, gate, batched, size, kind, mesh, dtype, recorded, checks
-            )
-            trainer = Trainer(task)
+            kind, checks = backend if compiled and not recorded else "", check_gradients if check else None
+            task = (model, loss, X, y, optimizer, batched, size, mesh, dtype, checks)
+            trainer = Trainer(kind, recorded, gate, *task)
             best_numbers = trainer.do("numbers")  # put back if no loss is below inf
             for epoch in range(start, start + epochs):
                 optimizer.lr = base_rate * (schedule(epoch) if schedule else 1.0)
