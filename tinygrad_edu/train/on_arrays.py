@@ -24,9 +24,10 @@ TOLERANCE = {"float64": 1e-6, "float32": 1e-3}  # far above rounding, far below 
 
 
 class OnArrays(OnValues):
-    """Steps of `fit` on arrays. The parameters are one vector until `close` writes them back to the Values.
+    """Steps of `fit` on arrays, by NumPy, or by JAX on the devices of a mesh.
 
-    `start` raises an error of any kind if model, loss, data or optimiser cannot be compiled.
+    The parameters are one vector until `close` writes them back to the Values. `start` raises an error of any kind
+    if model, loss, data or optimiser cannot be compiled, or for a mesh that JAX does not have.
     """
 
     def start(self) -> Self:
@@ -44,36 +45,25 @@ class OnArrays(OnValues):
 
         self.stateful: Stateful = Stateful(model, function)
         traced = self.stateful if self.stateful.modules else function
-        self.program: Any = self._compiled()(traced, parameters, self.dtype, with_outputs=True)
+        self.program: Any = _programs(self.backend)(traced, parameters, self.dtype, with_outputs=True)
         rngs = [getattr(module, "rng", None) for module in self.stateful.modules]
         self._generators: list[Any] = generators_of(function, *rngs)
         before = self._states()
         try:
-            self._run(
-                range(min(self.size if self.batched else 2, len(self.X)))
-            )  # compiles, compares with the engine
-            self._check_plain_numbers(range(min(self.size, len(self.X))))
+            n = len(self.X)
+            self._run(range(min(self.size if self.batched else 2, n)))  # compiles, compares with the engine
+            self._check_plain_numbers(range(min(self.size, n)))
         finally:
             put_states(before)
         self.summary: str = f"{self.program.groups.title}, compiled in {time.perf_counter() - started:.2g} s"
-        self.forward: Forward = Forward(model, loss, parameters, self.batched, self.dtype, self._compiled())
-        with ExitStack() as stack:
-            self._begin(stack)
+        self.forward: Forward = Forward(model, loss, parameters, self.batched, self.dtype, self.backend)
+        self._moved: bool = False
+        devices = [] if self.mesh is None else [self.mesh]
+        with ExitStack() as stack:  # takes the parameters out of the Values until it is closed
+            stack.callback(self._write_gradients)
+            self.training: Any = stack.enter_context(self.program.train(self.optimizer, *devices))
             self._open = stack.pop_all()
         return self
-
-    def _compiled(self) -> Any:
-        """The class of the program."""
-        from ..compiler.run.compiled import Compiled
-
-        return Compiled
-
-    def _begin(self, stack: ExitStack) -> None:
-        """Take the parameters out of the Values until the stack is closed."""
-        self._moved = False
-        stack.callback(self._write_gradients)
-        self.theta: Any = stack.enter_context(self.program.arrays())
-        self._move = stack.enter_context(self.optimizer.arrays(self.theta))
 
     def _states(self) -> dict[Any, Any]:
         """Where the generators are that the function may draw by."""
@@ -90,21 +80,15 @@ class OnArrays(OnValues):
         """Move the parameters by the mean gradient of these examples. Raises Diverged for a loss of nan or inf."""
         value, before = math.nan, self._states() if self.stateful.modules else {}
         try:
-            value, outputs = self._move_by(batch)
+            with self.gate:
+                value, outputs = self._run(batch, self.training.step)  # a loss of nan or inf moves nothing
+                if math.isfinite(value):
+                    self._moved, outputs = True, self.stateful.split(outputs, len(batch))
         finally:
             put_states({} if math.isfinite(value) else before)
         if not math.isfinite(value):
             raise self._diverged(value, batch)
         return value * len(batch), *count_right(outputs, self.y[batch], self.signs)
-
-    def _move_by(self, batch: Sequence[int]) -> tuple[float, "NDArray[Any]"]:
-        """Make the step, if the loss is finite. Returns the mean loss and the outputs (B, ...)."""
-        value, outputs = self._run(batch)
-        with self.gate:
-            if math.isfinite(value):
-                self._move(self.program.gradient)
-                self._moved, outputs = True, self.stateful.split(outputs, len(batch))
-        return value, outputs
 
     def evaluate(self, X: Any, y: Any) -> tuple[float, float | None]:
         """The mean loss and the accuracy on other data."""
@@ -118,7 +102,7 @@ class OnArrays(OnValues):
 
     def put_back(self, numbers: Sequence[Any]) -> None:
         """Give the parameters these numbers."""
-        self.theta[:] = numbers
+        self.training.put(numbers)
 
     def _write_back(self) -> None:
         with self.gate:
@@ -129,7 +113,7 @@ class OnArrays(OnValues):
         self._open.close()
 
     def _write_gradients(self) -> None:
-        if self._moved:
+        if self._moved and self.backend == "numpy":
             gradients = self.program.gradient.tolist()
             for parameter, gradient in zip(self.optimizer.parameters, gradients, strict=True):
                 parameter.grad = gradient
@@ -180,37 +164,18 @@ class OnArrays(OnValues):
                 )
 
 
-class OnDevices(OnArrays):
-    """Steps of `fit` with JAX, on the devices of a mesh. The parameters stay there until `close`.
-
-    `start` also raises an error for a mesh that JAX does not have.
-    """
-
-    def _compiled(self) -> Any:
-        from ..compiler.run.compiled_jax import CompiledJax
-
-        return CompiledJax
-
-    def _begin(self, stack: ExitStack) -> None:
-        self.training: Any = stack.enter_context(self.program.train(self.optimizer, self.mesh))
-
-    def _move_by(self, batch: Sequence[int]) -> tuple[float, "NDArray[Any]"]:
-        with self.gate:
-            value, outputs = self._run(batch, self.training.step)  # a loss of nan or inf moves nothing
-            return value, self.stateful.split(outputs, len(batch)) if math.isfinite(value) else outputs
-
-    def put_back(self, numbers: Sequence[Any]) -> None:
-        self.training.put(numbers)
-
-
 class Forward:
     """A compiled evaluation: model and loss on data that is not learned from."""
 
     def __init__(
-        self, model: Any, loss: Any, parameters: Sequence[Value], batched: bool, dtype: str, compiled: Any = None
+        self,
+        model: Any,
+        loss: Any,
+        parameters: Sequence[Value],
+        batched: bool,
+        dtype: str = "float64",
+        backend: str = "numpy",
     ):
-        from ..compiler.run.compiled import Compiled
-
         self.model: Any = model
         self.loss: Any = loss
         self.batched: bool = batched
@@ -220,7 +185,7 @@ class Forward:
             outputs = model(x)
             return {"loss": loss(outputs, y), "outputs": outputs}
 
-        self.program: Any = (compiled or Compiled)(function, parameters, dtype)
+        self.program: Any = _programs(backend)(function, parameters, dtype)
 
     def evaluate(self, X: Any, y: Any) -> tuple[float, float | None]:
         """The mean loss and the accuracy; None if the targets are not classes."""
@@ -238,6 +203,17 @@ class Forward:
             right, possible = count_right(outputs[:, 0] if self.batched else outputs, targets, signs)
             hits, counted = hits + right, counted + possible
         return total / len(X), hits / counted if counted else None
+
+
+def _programs(backend: str) -> Any:
+    """The class of the compiled functions of a backend."""
+    if backend == "jax":
+        from ..compiler.run.compiled_jax import CompiledJax
+
+        return CompiledJax
+    from ..compiler.run.compiled import Compiled
+
+    return Compiled
 
 
 def _check(optimizer: Any) -> None:

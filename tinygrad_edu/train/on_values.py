@@ -25,7 +25,8 @@ class Diverged(Exception):
 class OnValues:
     """Steps of `fit` on Values: a graph per example, or one per batch if `batched`, or if a film records them.
 
-    `check` is called before the parameters are moved; it may raise Diverged. mesh and dtype are those of arrays.
+    `check` is called before the parameters are moved; it may raise Diverged. backend, mesh and dtype are for
+    those on arrays.
     """
 
     recorded: bool
@@ -37,6 +38,7 @@ class OnValues:
     optimizer: Any
     batched: bool
     size: int
+    backend: str
     mesh: Any
     dtype: str
     check: Callable[[], None] | None

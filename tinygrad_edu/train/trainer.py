@@ -4,7 +4,7 @@ from typing import Any
 
 from .history import NOT_ASKED
 from .interrupts import Gate
-from .on_arrays import OnArrays, OnDevices
+from .on_arrays import OnArrays
 from .on_values import Diverged, OnValues
 
 
@@ -22,7 +22,7 @@ class Trainer:
         self._steps: OnValues | None = None
         if backend:
             try:
-                self._steps = steps = (OnDevices if backend == "jax" else OnArrays)(*self._task).start()
+                self._steps = steps = OnArrays(*self._task).start()
                 self.summary, self.eager_because = steps.summary, ""
             except Exception as error:  # of any kind: on Values the function may run, or raise it again
                 self._give_up_arrays(error)
