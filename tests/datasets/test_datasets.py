@@ -10,6 +10,7 @@ import importlib.resources
 import math
 import random
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 from unittest.mock import create_autospec
@@ -215,6 +216,18 @@ def test_a_corrupt_gzip_file(files: dict[str, bytes], tmp_path: Path, at: int | 
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"is a truncated or corrupt gzip file \(.*\)\. Delete it"):
         datasets.mnist(tmp_path)
+
+
+def test_a_gzip_file_that_unpacks_to_gigabytes_is_not_unpacked(files: dict[str, bytes], tmp_path: Path) -> None:
+    bomb = gzip.compress(bytes(2**24)) * 32
+    (put(tmp_path, files) / "train-images-idx3-ubyte.gz").write_bytes(bomb)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="is not MNIST's train-images-idx3-ubyte: the MD5"):
+            datasets.mnist(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 4 * fetched.LARGEST
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.usefixtures("files")

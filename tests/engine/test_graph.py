@@ -200,11 +200,11 @@ def test_every_protocol_of_pickle_will_do(protocol: int) -> None:
 
 
 def test_nothing_is_remembered_when_no_pickler_is_left() -> None:
-    from tinygrad_edu.engine.pickling import _homes
+    from tinygrad_edu.engine.pickling import _listed
 
     results = shared_results()
     pickler = pickle.Pickler(io.BytesIO())
     pickler.dump(results)
-    assert _homes.graph_of
+    assert _listed.nodes
     del pickler
-    assert not _homes.graph_of
+    assert not _listed.nodes

@@ -17,6 +17,7 @@ FILES = {  # the MD5 of the unpacked bytes
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
+LARGEST = 16 + 60_000 * 28 * 28  # bytes: a file that unpacks to more is not read on
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -66,9 +67,10 @@ def _load(name: str, root: str | os.PathLike[str] | None, download: bool) -> NDA
 
 def _read(path: Path, name: str) -> NDArray[np.uint8]:
     """The array in a file: images (n, 28, 28) or labels (n,). Raises ValueError unless it is MNIST's."""
-    data = path.read_bytes()
     try:
-        data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+        with path.open("rb") as file:
+            packed = file.peek(2).startswith(b"\x1f\x8b")
+            data = (gzip.GzipFile(fileobj=file) if packed else file).read(LARGEST + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"a truncated or corrupt gzip file ({error}).") from None
     checksum = hashlib.md5(data, usedforsecurity=False).hexdigest()

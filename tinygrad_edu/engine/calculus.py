@@ -95,28 +95,34 @@ def absolute_adjoint(root: Value) -> dict[Value, float]:
 _variables: ContextVar[frozenset[Value]] = ContextVar("_variables", default=frozenset())
 
 
-def _flat(nest: Any) -> list[Any]:
-    """The numbers of one argument in a row; those of a dict in the order of its keys, as text."""
+def _mapped(change: Callable[[Any], Any], nest: Any, arrays: bool = True) -> Any:
+    """The nest with each number x in it replaced by change(x), in order; a dict has its keys in order, as text.
+
+    A NumPy array of nests is a nest of arrays; other arrays become lists. With arrays=False they are left alone.
+    """
+    if isinstance(nest, list | tuple):
+        parts = [_mapped(change, part, arrays) for part in nest]
+        return parts if isinstance(nest, list) else getattr(nest, "_make", tuple)(parts)
     if isinstance(nest, dict):
-        nest = [nest[key] for key in sorted(nest, key=repr)]
-    elif hasattr(nest, "to_numpy"):
-        raise TypeError(f"A {type(nest).__name__} has no derivative in kind: pass x.to_numpy() instead.")
-    elif getattr(nest, "ndim", 0) > 0:
-        nest = nest.reshape(-1).tolist()
-    return [x for part in nest for x in _flat(part)] if isinstance(nest, list | tuple) else [nest]
+        things = {key: _mapped(change, nest[key], arrays) for key in sorted(nest, key=repr)}
+        return {key: things[key] for key in nest}
+    if not arrays or getattr(nest, "ndim", 0) == 0 or hasattr(nest, "to_numpy"):
+        return change(nest)
+    if is_array(nest):
+        return _stacked(list(map(change, nest.reshape(-1).tolist())), nest)
+    return _mapped(change, nest.tolist())
+
+
+def _flat(nest: Any) -> list[Any]:
+    """The numbers of a nest in a row."""
+    numbers: list[Any] = []
+    _mapped(numbers.append, nest)
+    return numbers
 
 
 def _shaped(like: Any, supply: Iterator[Any]) -> Any:
-    """The next things of the supply in the nesting of `like`; a NumPy array of nests is a nest of arrays."""
-    if isinstance(like, list | tuple):
-        parts = [_shaped(part, supply) for part in like]
-        return parts if isinstance(like, list) else tuple(parts)
-    if isinstance(like, dict):
-        things = {key: _shaped(like[key], supply) for key in sorted(like, key=repr)}
-        return {key: things[key] for key in like}
-    if is_array(like) and like.ndim:
-        return _stacked([next(supply) for _ in range(like.size)], like)
-    return [_shaped(part, supply) for part in like] if getattr(like, "ndim", 0) > 0 else next(supply)
+    """The next things of the supply in the nesting of `like`."""
+    return _mapped(lambda _: next(supply), like)
 
 
 def _stacked(things: list[Any], like: Any) -> Any:
@@ -128,19 +134,6 @@ def _stacked(things: list[Any], like: Any) -> Any:
     array = sys.modules["numpy"].array(things)
     array = array.reshape(like.shape + array.shape[1:])
     return array.astype(like.dtype) if array.dtype == float and like.dtype.kind == "f" else array
-
-
-def _is_nest(result: Any) -> bool:
-    return isinstance(result, list | tuple | dict) or getattr(result, "ndim", 0) > 0
-
-
-def _mapped(change: Callable[[Value], Any], aux: Any) -> Any:
-    """aux with every Value in its lists, tuples and dicts changed."""
-    if isinstance(aux, Value):
-        return change(aux)
-    if isinstance(aux, dict):
-        return {key: _mapped(change, part) for key, part in aux.items()}
-    return type(aux)(_mapped(change, part) for part in aux) if type(aux) in (list, tuple) else aux
 
 
 def _beside(value: Value, number: Any) -> Any:
@@ -169,14 +162,13 @@ class _Call:
             raise TypeError(f"With has_aux=True, f must return (result, aux), got {result!r:.100}.")
         self.result, aux = result if has_aux else (result, None)
         self.outputs = [x if isinstance(x, Value) else Value(x) for x in _flat(self.result)]
-        self.graph = any(isinstance(x, Value) for x in numbers) or self._depends_on(outer)
-        self.has_aux, self.aux = has_aux, _mapped(self.plain, aux)
-
-    def _depends_on(self, outer: frozenset[Value]) -> bool:
-        return bool(outer) and any(not outer.isdisjoint(topological_order(out)) for out in self.outputs)
+        below = (node for out in self.outputs if outer for node in topological_order(out))
+        self.graph = any(isinstance(x, Value) for x in numbers) or not outer.isdisjoint(below)
+        self.has_aux = has_aux
+        self.aux = _mapped(lambda x: self.plain(x) if isinstance(x, Value) else x, aux, arrays=False)
 
     def output(self) -> Value:
-        if _is_nest(self.result):
+        if isinstance(self.result, list | tuple | dict) or getattr(self.result, "ndim", 0) > 0:
             raise TypeError(
                 f"f must return one number here, got {len(self.outputs)}: use jacobian(f) or vjp(f, ...)."
             )
@@ -196,6 +188,18 @@ class _Call:
 
     def beside_aux(self, result: Any) -> Any:
         return (result, self.aux) if self.has_aux else result
+
+
+def _derivative(
+    f: Callable[..., Any], argnums: Any, has_aux: bool, finish: Callable[[_Call], Any]
+) -> Callable[..., Any]:
+    """The function of f's arguments that calls f, and gives what `finish` makes of the call."""
+
+    @functools.wraps(f, updated=())
+    def derivative(*args: Any, **named: Any) -> Any:
+        return finish(_Call(f, args, argnums, has_aux, named))
+
+    return derivative
 
 
 def _places(argnums: Any, n: int) -> list[int]:
@@ -253,13 +257,7 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bo
     With has_aux=True it returns (gradient, aux). Raises TypeError if f does not return one number, ValueError if
     argnums names an argument that was not given.
     """
-
-    @functools.wraps(f, updated=())
-    def derivative(*args: Any, **named: Any) -> Any:
-        call = _Call(f, args, argnums, has_aux, named)
-        return call.beside_aux(call.gradients(call.output()))
-
-    return derivative
+    return _derivative(f, argnums, has_aux, lambda call: call.beside_aux(call.gradients(call.output())))
 
 
 @overload
@@ -280,13 +278,9 @@ def value_and_grad(
 
     With has_aux=True it returns ((value, aux), gradient). Raises what `grad` raises.
     """
-
-    @functools.wraps(f, updated=())
-    def value_and_derivative(*args: Any, **named: Any) -> tuple[Any, Any]:
-        call = _Call(f, args, argnums, has_aux, named)
-        return call.beside_aux(call.value()), call.gradients(call.output())
-
-    return value_and_derivative
+    return _derivative(
+        f, argnums, has_aux, lambda call: (call.beside_aux(call.value()), call.gradients(call.output()))
+    )
 
 
 def jacobian(
@@ -301,12 +295,10 @@ def jacobian(
     given, TypeError if f returns something else than numbers.
     """
 
-    @functools.wraps(f, updated=())
-    def derivative(*args: Any, **named: Any) -> Any:
-        call = _Call(f, args, argnums, has_aux, named)
-        return call.beside_aux(_shaped(call.result, (call.gradients(out) for out in call.outputs)))
+    def finish(call: _Call) -> Any:
+        return call.beside_aux(_shaped(call.result, map(call.gradients, call.outputs)))
 
-    return derivative
+    return _derivative(f, argnums, has_aux, finish)
 
 
 def hessian(

@@ -19,7 +19,12 @@ def topological_order(root: Any) -> list[Any]:
     >>> [node.data for node in topological_order(b + b)]
     [1.0, 2.0, 4.0]
     """
-    order, seen, stack = [], set(), [root]
+    return order_beyond(root, set())
+
+
+def order_beyond(root: Any, seen: set[Any]) -> list[Any]:
+    """The topological order of the nodes below root that are not among those seen; now they are."""
+    order, stack = [], [root]
     while stack:
         node = stack.pop()
         if node is None:  # a marker: the node below it has all its parents in the list

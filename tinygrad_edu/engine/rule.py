@@ -66,7 +66,8 @@ def _with(function: Any, parameters: dict[str, Any]) -> Any:
 class Rule:
     """One operation. Call it with numbers, arrays or Values: `tanh(0.5)`, `tanh(Value(0.5))`.
 
-    `declared` has the fields as they were given; in forward, backward and symbol the parameters are put in.
+    The first five fields are always given, the others by name. `declared` has them as they were given; in forward,
+    backward and symbol the parameters are put in. Raises TypeError for an unknown field.
     """
 
     name: str  # what errors call it
@@ -74,18 +75,18 @@ class Rule:
     forward: Callable[..., Any]  # forward(*inputs) -> out
     backward: Callable[..., Any]  # backward(upstream, out, *inputs) -> one share per input
     n_inputs: int | None  # None for a reduction: any number of inputs, one sequence, or the last axis of an array
-    domain: tuple[Interval, ...]  # one interval per input, () for all numbers
-    kinks: tuple[float, ...]  # the points where a rule of one input has two slopes
-    ties: bool  # do equal inputs make a kink?
-    check: Callable[..., None] | None  # raises where no interval describes the domain; its docstring does
-    formula: str  # forward and its slopes as text, for help, the prompt and the table of operations
-    slope: str
-    parameters: dict[str, Any]  # alpha, a constant exponent: they are no inputs, so no gradient reaches them
-    called: str  # "method": x.tanh() and tanh(x); "function": max(x, y); "otherwise": x + y. For rules of ours.
-    template: str  # expressions that random programs are made of, a to d being -4 to 4: "a * b / 4; a * a / 4"
-    ulps: tuple[float, float] | None  # the error of value and slope at any float, as `prove_rule` certifies it
-    example: tuple[float, ...]  # inputs inside the domain, for tables
-    by_hand = False  # True for an operation that a program wrote for one value of its operands: see micrograd
+    domain: tuple[Interval, ...] = ()  # one interval per input, () for all numbers
+    kinks: tuple[float, ...] = ()  # the points where a rule of one input has two slopes
+    ties: bool = False  # do equal inputs make a kink?
+    check: Callable[..., None] | None = None  # raises where no interval describes the domain; its docstring does
+    formula: str = ""  # forward and its slopes as text, for help, the prompt and the table of operations
+    slope: str = ""
+    parameters: dict[str, Any] = {}  # noqa: RUF012  # alpha, an exponent: not inputs, so no gradient reaches them
+    called: Literal["method", "function", "otherwise", ""] = ""  # x.tanh() and tanh(x); max(x, y); x + y
+    template: str = ""  # expressions of random programs, a to d being -4 to 4: "a * b / 4; a * a / 4"
+    ulps: tuple[float, float] | None = None  # the error of value and slope at any float, certified by `prove_rule`
+    example: tuple[float, ...] = ()  # inputs inside the domain, for tables
+    by_hand: bool = False  # did a program write the operation for one value of its operands? See micrograd
 
     def __init__(
         self,
@@ -94,33 +95,26 @@ class Rule:
         forward: Callable[..., Any],
         backward: Callable[..., Any],
         n_inputs: int | None,
-        domain: tuple[Interval, ...] = (),
-        kinks: tuple[float, ...] = (),
-        ties: bool = False,
-        check: Callable[..., None] | None = None,
-        formula: str = "",
-        slope: str = "",
-        parameters: dict[str, Any] | None = None,
-        called: Literal["method", "function", "otherwise", ""] = "",
-        template: str = "",
-        ulps: tuple[float, float] | None = None,
-        example: tuple[float, ...] = (),
+        **declared: Any,
     ):
-        declared = {field: x for field, x in locals().items() if field != "self"}
-        self.declared: Any = SimpleNamespace(**declared)
-        vars(self).update(declared)
-        self.parameters = parameters or {}
+        if unknown := declared.keys() - Rule.__annotations__.keys():
+            raise TypeError(f"A rule has no field {', '.join(sorted(unknown))}: see help(tinygrad_edu.Rule).")
+        self.declared: Any = SimpleNamespace(
+            name=name, symbol=symbol, forward=forward, backward=backward, n_inputs=n_inputs, **declared
+        )
+        vars(self).update(vars(self.declared))
         shown = {key: f"({x})" if "/" in str(x) else x for key, x in self.parameters.items()}  # x**(1/2)
-        self.symbol = symbol.format(**shown)
-        if parameters:
-            self.forward, self.backward = _with(forward, parameters), _with(backward, parameters)
-        self.called = called or ("method" if n_inputs == 1 else "function")
-        usual = zip((0.5, 2.0, 1.5) * (n_inputs or 2), (*domain, *[Interval()] * (n_inputs or 2)), strict=False)
-        self.example = example or tuple(interval.typical(x) for x, interval in usual)[: n_inputs or 2]
-        self.__name__: str = name
+        self.symbol = self.symbol.format(**shown)
+        if self.parameters:
+            self.forward, self.backward = (_with(f, self.parameters) for f in (self.forward, self.backward))
+        self.called = self.called or ("method" if self.n_inputs == 1 else "function")
+        n = self.n_inputs or 2
+        usual = zip((0.5, 2.0, 1.5) * n, (*self.domain, *[Interval()] * n), strict=False)
+        self.example = self.example or tuple(interval.typical(x) for x, interval in usual)[:n]
+        self.__name__: str = self.name
         self.__wrapped__: Any = self.forward  # help() shows its signature
         self.__doc__ = (
-            f"{self._call} = {formula or '...'}\n\nSlope:   {slope or 'see backward'}\n"
+            f"{self._call} = {self.formula or '...'}\n\nSlope:   {self.slope or 'see backward'}\n"
             f"Domain:  {self.defined_for}\nKinks:   {self._kinks or 'none'}\n\n"
             "Takes numbers, arrays or Values. A Value among the inputs gives a Value.\n"
             "Raises TypeError for anything else, ValueError or ZeroDivisionError outside the domain."
@@ -242,19 +236,9 @@ def _bound(rule: Rule, parameters: tuple[Any, ...], kinds: tuple[type, ...]) -> 
 
 
 @overload
-def rule(
-    forward: Callable[..., Any],
-    /,
-    *,
-    backward: Callable[..., Any],
-    name: str = "",
-    symbol: str = "",
-    **declared: Any,
-) -> Rule: ...
+def rule(forward: Callable[..., Any], /, *, backward: Callable[..., Any], **declared: Any) -> Rule: ...
 @overload
-def rule(
-    *, backward: Callable[..., Any], name: str = "", symbol: str = "", **declared: Any
-) -> Callable[[Callable[..., Any]], Rule]: ...
+def rule(*, backward: Callable[..., Any], **declared: Any) -> Callable[[Callable[..., Any]], Rule]: ...
 def rule(
     forward: Any = None, /, *, backward: Callable[..., Any], name: str = "", symbol: str = "", **declared: Any
 ) -> Any:
@@ -284,5 +268,5 @@ def rule(
         raise ValueError(f"kinks= are points of one input, and {name} has several: declare ties=True, or none.")
     parameters = getattr(declared_as, "__kwdefaults__", None)
     declared.setdefault("formula", (forward.__doc__ or "").partition("\n")[0])
-    RULES[name] = Rule(name, symbol or name, forward, backward, parameters=parameters, **declared)
+    RULES[name] = Rule(name, symbol or name, forward, backward, parameters=parameters or {}, **declared)
     return RULES[name]

@@ -25,48 +25,8 @@ from .dispatch import is_array, plain
 
 # A derivation, its backward and its declaration are one block each, which a formatter would tear apart.
 # fmt: off
-from .elementary import (
-    acos,
-    acosh,
-    asin,
-    asinh,
-    atan,
-    atanh,
-    bell,
-    constants,
-    cos,
-    cosh,
-    damped,
-    div,
-    equal,
-    erf,
-    erfc,
-    exp,
-    exp2,
-    expm1,
-    heaviside,
-    inf,
-    largest,
-    log,
-    log1p,
-    log2,
-    log10,
-    maximum,
-    mod,
-    pow,
-    sigmoid,
-    sign,
-    sin,
-    sinh,
-    smallest,
-    spread,
-    sqrt,
-    tan,
-    tanh,
-    total,
-    where,
-    zero,
-)
+# ruff: noqa: F405  # the names that a rule may use are listed once, in elementary.__all__
+from .elementary import *  # noqa: F403
 from .rule import RULES, Interval, Rule, rule
 
 __all__ = ["ADD", "DIV", "MUL", "NEG", "POW", "POW_N", "RULES", "SUB", "Interval", "Rule", "rule"]

@@ -23,9 +23,10 @@ def as_real(data: Any) -> Any:
     if isinstance(number, numbers.Real) and not isinstance(number, bool):
         return float(number) if isinstance(number, int | float) else number
     kind = type(number).__name__
-    other = (
-        "For a list, build one Value per element." if hasattr(number, "__len__") else "Convert it with float()."
-    )
+    other = "Convert it with float()."
+    if hasattr(number, "__len__"):
+        frame = hasattr(number, "to_numpy")
+        other = "Pass x.to_numpy() instead." if frame else "For a list, build one Value per element."
     raise TypeError(f"Value holds one real number, got {reprlib.repr(number)} ({kind}). {_FIXES.get(kind, other)}")
 
 

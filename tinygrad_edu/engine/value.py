@@ -297,8 +297,7 @@ class Value(Methods, Operators):
                 memo[id(node)] = node._copy(tuple(memo[id(parent)] for parent in node.parents))
         return memo[id(self)]  # type: ignore[no-any-return]  # a dict of anything
 
-    def __reduce__(self) -> Any:
-        return reduced(self)
+    __reduce__ = reduced
 
 
 for _name, _rule in {"__abs__": RULES["abs"], **RULES}.items():

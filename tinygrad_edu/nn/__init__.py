@@ -5,9 +5,9 @@ from .composition import Dropout, Residual, Sequential
 from .dense import Dense, Embedding
 from .initialisation import Generator, constant, he_normal, he_uniform, xavier_normal, xavier_uniform, zeros
 from .losses import binary_cross_entropy_with_logits, cross_entropy, hinge, huber, mae, mse, nll
-from .neurons import MLP, Layer, Module, Neuron
+from .module import Module, load
+from .neurons import MLP, Layer, Neuron
 from .normalisation import BatchNorm, LayerNorm, RMSNorm
-from .saving import load
 
 __all__ = [
     "MLP", "Activation", "BatchNorm", "Dense", "Dropout", "Embedding", "Generator", "Layer", "LayerNorm",

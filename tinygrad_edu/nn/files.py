@@ -60,25 +60,15 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"{path} has version {document.get('version')!r:.20} of the format. This program reads the versions "
             f"1 to {VERSION}: update tinygrad_edu."
         )
-    parts: dict[str, Any] = _from_version_1(document) if document["version"] == 1 else document
+    if document["version"] == 1:
+        parameters: Any = document.get("parameters")
+        buffers: Any = document.get("buffers")
+        whole = isinstance(parameters, dict) and isinstance(buffers, dict)
+        document["state"] = {**parameters, **buffers} if whole else None
     for part in ("model", "state", "optimizer"):
-        if not isinstance(parts.get(part, {} if part == "optimizer" else None), dict):
+        if not isinstance(document.get(part, {} if part == "optimizer" else None), dict):
             raise ValueError(f"{path} is not a whole model file: it has no {part}.")
-    return parts
-
-
-def _from_version_1(document: dict[str, Any]) -> dict[str, Any]:
-    """Version 1 has "module", a class without its place, for "class", and the state in two parts."""
-
-    def calls(x: Any) -> Any:
-        if isinstance(x, dict):
-            is_call = isinstance(x.get("module"), str)  # not Residual's argument of that name
-            return {"class" if is_call and key == "module" else key: calls(item) for key, item in x.items()}
-        return [calls(item) for item in x] if isinstance(x, list) else x
-
-    parameters, buffers = document.get("parameters"), document.get("buffers")
-    state = parameters | buffers if isinstance(parameters, dict) and isinstance(buffers, dict) else None
-    return {"version": 1, "model": calls(document.get("model")), "state": state}
+    return document
 
 
 def _each(x: Any, leaf: Callable[[Any], Any], depth: int = 0) -> Any:

@@ -33,7 +33,7 @@ def as_generator(rng: Generator | int | None) -> Generator:
     else.
     """
     if rng is None:
-        return _loading.get() or random
+        return random.Random(0) if _left.get() else random
     if isinstance(rng, int):
         return random.Random(rng)
     if not hasattr(rng, "uniform"):
@@ -43,40 +43,26 @@ def as_generator(rng: Generator | int | None) -> Generator:
 
 def leaves(n: int, draw: Callable[[], float]) -> list[Value]:
     """n new parameters, whose numbers are drawn in order."""
-    if budget := _loading.get():
-        budget.spend(n)
+    if left := _left.get():
+        left[0] -= n
+        if left[0] < 0:
+            raise ValueError("the model has more parameters than the file has numbers")
     return [Value(draw()) for _ in range(n)]
 
 
-class Budget:
-    """How many parameters a model file has numbers for. It also stands in for the random first weights."""
-
-    def __init__(self, numbers: int):
-        self.numbers: int = numbers
-        self.left: int = numbers
-
-    def spend(self, n: int) -> None:
-        self.left -= n
-        if self.left < 0:
-            raise ValueError(f"the model has more parameters than the {self.numbers:,} numbers of the file")
-
-    def uniform(self, low: float, high: float, /) -> float:
-        return 0.0  # replaced as soon as the model is built
-
-    gauss = uniform
-
-
-_loading: ContextVar[Budget | None] = ContextVar("loading", default=None)
+_left: ContextVar[list[int] | None] = ContextVar(
+    "left", default=None
+)  # while a model file is loaded: how many parameters
 
 
 @contextmanager
 def limited_to(numbers: int) -> Iterator[None]:
-    """Inside the block, the modules of `nn` make no more parameters than this, and draw no random number."""
-    token = _loading.set(Budget(numbers))
+    """Inside the block, modules make no more parameters than this, and leave the global `random` as it is."""
+    token = _left.set([numbers])
     try:
         yield
     finally:
-        _loading.reset(token)
+        _left.reset(token)
 
 
 def normal(deviation: float, rng: Any) -> float:

@@ -183,18 +183,13 @@ def _each(name: str, loss: Callable[[Any, Any], Any], p: Any, t: Any) -> Any:
 
 def _of_rows(loss: Callable[[Any, Any], Any], rows: Any, targets: Any, reduction: str) -> Any:
     """The loss of each row and its target, an index or one probability per class, reduced."""
-    if not _is_nested(rows):
-        raise TypeError(f"This loss takes one row of numbers, one per class, or a list of rows, got {rows!r}.")
-    if not len(rows):
-        raise ValueError("This loss takes one row of numbers, one per class, or a list of rows, got none.")
-
-    def each(row: Any, target: Any) -> Any:
-        row = list(row)
-        return loss(row, _checked(row, target))
-
-    if _is_nested(rows[0]):
-        return _reduced([each(row, target) for row, target in _paired(rows, targets)], reduction)
-    return _reduced(each(rows, targets), reduction)
+    if not _is_nested(rows) or not len(rows):
+        error = ValueError if _is_nested(rows) else TypeError
+        shown = "none" if _is_nested(rows) else repr(rows)
+        raise error(f"This loss takes one row of numbers, one per class, or a list of rows, got {shown}.")
+    pairs = _paired(rows, targets) if _is_nested(rows[0]) else [(rows, targets)]
+    losses = [loss(list(row), _checked(list(row), target)) for row, target in pairs]
+    return _reduced(losses if _is_nested(rows[0]) else losses[0], reduction)
 
 
 def _checked(row: list[Any], target: Any) -> Any:

@@ -2,17 +2,21 @@
 
 import inspect
 import os
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, overload
 
 from ..engine.value import Value
 from ..engine.watch import watch
 from . import files, state
-from .architecture import call_text, described
+from .architecture import built, call_text, described, from_file
+from .initialisation import limited_to
+from .rows import flat
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 
 class Module:
@@ -139,10 +143,14 @@ class Module:
         for this optimizer.
         """
         parts = files.read(path)
-        texts = [call_text(call, parts["version"] == 1) for call in (parts["model"], described(self))]
-        if texts[0] != texts[1]:
-            raise ValueError(f"{path} has another architecture: {texts[0]:.300}, not {texts[1]:.300}.")
-        fill(self, parts, path, optimizer)
+        try:
+            saved, own = from_file(parts["model"], Module), described(self)
+        except ValueError as error:
+            raise ValueError(f"{path} cannot be loaded. {error}") from None
+        if saved != own:
+            shown = f"{call_text(saved):.300}, not {call_text(own):.300}"
+            raise ValueError(f"{path} has another architecture: {shown}.")
+        _fill(self, parts, path, optimizer)
         return self
 
     def _arguments(self) -> tuple[list[Any], dict[str, Any]]:
@@ -194,10 +202,42 @@ def _parts(place: str, part: Any, seen: set[int], in_list: bool = False) -> Iter
         yield from _parts(name, item, seen, isinstance(part, list | tuple))
 
 
-# --- State --------------------------------------------------------------------------------------------------
+# --- Files --------------------------------------------------------------------------------------------------
 
 
-def fill(model: Module, parts: dict[str, Any], path: Any, optimizer: Any = None) -> None:
+@overload
+def load(path: str | os.PathLike[str]) -> Module: ...
+@overload
+def load(path: str | os.PathLike[str], optimizer: Callable[[list[Value]], T]) -> tuple[Module, T]: ...
+def load(path: Any, optimizer: Any = None) -> Any:
+    """The model in a file that `Module.save` wrote, built anew. No code is run but the constructors of modules.
+
+    Its classes are those of `nn` and your own Module classes, which must be defined before. With an optimizer
+    class, such as optim.Adam, returns (model, optimizer) as they were saved, ready for the next step:
+
+        model, optimizer = nn.load("model.json", optim.Adam)
+
+    Raises ValueError if the file is not a whole model file, or names a class that is not defined or not unique;
+    TypeError for an optimizer that is not a class or function.
+    """
+    if optimizer is not None and not callable(optimizer):
+        raise TypeError(
+            f"load takes an optimizer class such as optim.Adam, got {optimizer!r}. That holds the parameters of "
+            "another model: write model.load(path, optimizer)."
+        )
+    parts = files.read(path)
+    try:
+        with limited_to(len(flat(list(parts["state"].values())))):
+            model = built(from_file(parts["model"], Module), Module)
+    except Exception as error:  # a constructor may raise anything for wrong arguments
+        text = f"{call_text(parts['model']):.200}"
+        raise ValueError(f"{path} cannot be loaded. {text} cannot be built: {error}") from None
+    its = optimizer and optimizer(model.parameters())
+    _fill(model, parts, path, its)
+    return (model, its) if optimizer else model
+
+
+def _fill(model: Module, parts: dict[str, Any], path: Any, optimizer: Any) -> None:
     """Put the numbers of a file into a model and its optimizer: both, or neither and a ValueError."""
     before = model.state_dict()
     try:

@@ -57,7 +57,8 @@ class BatchNorm(Module):
                 watch.tracer.reads(self, "running_mean", means)
                 watch.tracer.reads(self, "running_var", variances)
         scales = [g / functions.sqrt(v + self.eps) for g, v in zip(self.gamma, variances, strict=True)]
-        outputs = [_scaled([x - m for x, m in zip(row, means, strict=True)], scales, self.beta) for row in rows]
+        columns = list(zip(means, scales, self.beta, strict=True))
+        outputs = [[(x - m) * s + b for x, (m, s, b) in zip(row, columns, strict=True)] for row in rows]
         return outputs if is_batch else outputs[0]
 
     def remember(self, means: list[Any], variances: list[Any], size: int) -> None:
@@ -68,39 +69,11 @@ class BatchNorm(Module):
             self.running_var[i] = keep * self.running_var[i] + self.momentum * unbiased * float(plain(variance))
 
 
-class LayerNorm(Module):
-    """Normalises each row of n numbers by itself: y = gamma * (x - mean) / sqrt(variance + eps) + beta.
-
-    Takes a row or a batch of rows and returns the same shape, in training and in evaluation. gamma starts at 1,
-    beta at 0. The variance is divided by n (Ba, Kiros and Hinton 2016, eq. 3 and 4).
-
-    Raises ValueError for rows without n numbers.
-    """
-
-    _array_names = PYTORCH
-
-    def __init__(self, n: int, eps: float = 1e-5):
-        self.n: int = check_size("n", n, "LayerNorm")
-        self.eps: float = eps
-        self.gamma: list[Value] = leaves(n, lambda: 1.0)
-        self.beta: list[Value] = leaves(n, float)
-        self._label_parameters()
-
-    def __call__(self, inputs: Any) -> Any:
-        rows, is_batch = rows_of(self, self.n, inputs)
-        outputs = []
-        for row in rows:
-            _, deviations = _mean_and_deviations(row)
-            inverse = 1 / functions.sqrt(_mean_square(deviations) + self.eps)
-            outputs.append(_scaled([d * inverse for d in deviations], self.gamma, self.beta))
-        return outputs if is_batch else outputs[0]
-
-
 class RMSNorm(Module):
     """Divides each row of n numbers by their root mean square: y = gamma * x / sqrt(mean of x^2 + eps).
 
-    Takes a row or a batch of rows and returns the same shape. gamma starts at 1. The mean is not subtracted
-    (Zhang and Sennrich 2019, eq. 4).
+    Takes a row or a batch of rows and returns the same shape, in training and in evaluation. gamma starts at 1.
+    The mean is not subtracted (Zhang and Sennrich 2019, eq. 4).
 
     Raises ValueError for rows without n numbers.
     """
@@ -108,18 +81,35 @@ class RMSNorm(Module):
     _array_names = PYTORCH
 
     def __init__(self, n: int, eps: float = 1e-5):
-        self.n: int = check_size("n", n, "RMSNorm")
+        self.n: int = check_size("n", n, type(self).__name__)
         self.eps: float = eps
         self.gamma: list[Value] = leaves(n, lambda: 1.0)
         self._label_parameters()
 
     def __call__(self, inputs: Any) -> Any:
         rows, is_batch = rows_of(self, self.n, inputs)
-        outputs = []
-        for row in rows:
-            inverse = 1 / functions.sqrt(_mean_square(row) + self.eps)
-            outputs.append([x * inverse * g for x, g in zip(row, self.gamma, strict=True)])
+        outputs = list(map(self._normalised, rows))
         return outputs if is_batch else outputs[0]
+
+    def _normalised(self, row: Sequence[Any]) -> list[Value]:
+        inverse = 1 / functions.sqrt(_mean_square(row) + self.eps)
+        return [x * inverse * g for x, g in zip(row, self.gamma, strict=True)]
+
+
+class LayerNorm(RMSNorm):
+    """RMSNorm of x - mean, plus beta: y = gamma * (x - mean) / sqrt(variance + eps) + beta for each row.
+
+    gamma starts at 1, beta at 0. The variance is divided by n (Ba, Kiros and Hinton 2016, eq. 3 and 4).
+    """
+
+    def __init__(self, n: int, eps: float = 1e-5):
+        super().__init__(n, eps)
+        self.beta: list[Value] = leaves(n, float)
+        self._label_parameters()
+
+    def _normalised(self, row: Sequence[Any]) -> list[Value]:
+        _, deviations = _mean_and_deviations(row)
+        return [x + shift for x, shift in zip(super()._normalised(deviations), self.beta, strict=True)]
 
 
 def _mean_and_deviations(xs: Sequence[Any]) -> tuple[Any, list[Any]]:
@@ -129,7 +119,3 @@ def _mean_and_deviations(xs: Sequence[Any]) -> tuple[Any, list[Any]]:
 
 def _mean_square(xs: Sequence[Any]) -> Any:
     return functions.sum([x * x for x in xs]) / len(xs)
-
-
-def _scaled(xs: Sequence[Any], scales: Sequence[Any], shifts: Sequence[Value]) -> list[Value]:
-    return [x * scale + shift for x, scale, shift in zip(xs, scales, shifts, strict=True)]

@@ -1,13 +1,13 @@
 """The numbers of a module by name: each number by itself, or in arrays with PyTorch's names and layout."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..engine.dispatch import as_list
 from ..engine.scalar import as_real
 from ..engine.value import Value
-from .rows import flat
+from .rows import flat, is_list
 
 IGNORED = "num_batches_tracked"  # of PyTorch's BatchNorm, which counts its batches
 
@@ -48,14 +48,18 @@ def numbers_of(nested: Any) -> Any:
 
 
 def load(module: Any, state: Mapping[str, Any]) -> None:
-    """Give a module the numbers of a state in either form. Raises what `Module.load_state_dict` lists."""
-    parameters, buffers, arrays = dict(module.named_parameters()), module.buffers(), arrays_of(module)
-    if any(getattr(x, "ndim", 0) for x in state.values()) or state.keys() == arrays.keys() != parameters.keys():
-        pairs = _pairs_of_arrays(arrays, state)
-    else:
-        _check_names(parameters | buffers, state)
-        pairs = [(parameter, _number(name, state[name])) for name, parameter in parameters.items()]
-        pairs += [(buffer, _numbers(name, state[name], len(buffer))) for name, buffer in buffers.items()]
+    """Give a module the numbers of a state in either form. Raises what `Module.load_state_dict` lists.
+
+    The numbers of the layers may differ where their order is the same: PyTorch counts activations as layers.
+    """
+    own: dict[str, Any] = {**dict(module.named_parameters()), **module.buffers()}
+    arrays = arrays_of(module)
+    if any(getattr(x, "ndim", 0) for x in state.values()) or state.keys() == arrays.keys() != own.keys():
+        own, state = arrays, {name: x for name, x in state.items() if not name.endswith(IGNORED)}
+        if state.keys() != own.keys() and _without_numbers(state) == _without_numbers(own):
+            state = dict(zip(own, state.values(), strict=True))
+    _check_names(own, state)
+    pairs = [pair for name, nested in own.items() for pair in _pairs(name, nested, state[name])]
     for target, numbers in pairs:
         if isinstance(target, Value):
             target.data = numbers
@@ -63,27 +67,18 @@ def load(module: Any, state: Mapping[str, Any]) -> None:
             target[:] = numbers
 
 
-def _pairs_of_arrays(own: Mapping[str, Any], state: Mapping[str, Any]) -> list[tuple[Any, Any]]:
-    """(Value, number) and (buffer, numbers) for all arrays of a state.
-
-    The numbers of the layers may differ where their order is the same: PyTorch counts activations as layers.
-    """
-    arrays = {name: x for name, x in state.items() if not name.endswith(IGNORED)}
-    if arrays.keys() != own.keys() and _without_numbers(arrays) == _without_numbers(own):
-        arrays = dict(zip(own, arrays.values(), strict=True))
-    _check_names(own, arrays)
-    pairs: list[tuple[Any, Any]] = []
-    for name, nested in own.items():
-        items = as_list(arrays[name]) if hasattr(arrays[name], "__len__") else arrays[name]
-        if _shape(items) != _shape(nested):
-            raise ValueError(
-                f"The state of {name!r} has the shape {_shape(items)}, that of the model {_shape(nested)}: load "
-                "it into the same architecture."
-            )
-        numbers = [_number(name, x) for x in flat(items)]
-        leaves = flat(nested)
-        pairs += zip(leaves, numbers, strict=True) if isinstance(leaves[0], Value) else [(nested, numbers)]
-    return pairs
+def _pairs(name: str, nested: Any, new: Any) -> Iterable[tuple[Any, Any]]:
+    """(Value, number) for each Value of a nested list, and (list, numbers) for a buffer."""
+    if isinstance(nested, Value):
+        return [(nested, _number(name, new))]
+    new = as_list(new) if is_list(new) else new
+    if _shape(new) != _shape(nested):
+        raise ValueError(
+            f"The state of {name!r} has the shape {_shape(new)}, that of the model {_shape(nested)}: load it into "
+            "the same architecture."
+        )
+    numbers, targets = [_number(name, x) for x in flat(new)], flat(nested)
+    return zip(targets, numbers, strict=True) if isinstance(targets[0], Value) else [(nested, numbers)]
 
 
 def _without_numbers(names: Mapping[str, Any]) -> list[str]:
@@ -107,12 +102,6 @@ def _number(name: str, number: Any) -> Any:
         return as_real(number)
     except (TypeError, OverflowError):
         raise TypeError(f"The state of {name!r} must be one real number, got {number!r:.60}.") from None
-
-
-def _numbers(name: str, numbers: Any, n: int) -> list[float]:
-    if not isinstance(numbers, list | tuple) or len(numbers) != n:
-        raise ValueError(f"The state of {name!r} must be a list of {n} numbers, got {numbers!r:.60}.")
-    return [float(_number(name, number)) for number in numbers]
 
 
 def _shape(nested: Any) -> tuple[int, ...] | None:

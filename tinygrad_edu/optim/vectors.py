@@ -48,7 +48,7 @@ class VectorSteps:
         if (self.steps == self.steps[0]).all():  # they differ if a parameter came later
             self.steps = int(self.steps[0])
         self._settings: dict[str, Any] | None = None
-        self._update: Any = None  # chosen at the first step, and again when a setting has changed
+        self._update: Any = None  # made at the first step, and again when a setting has changed
 
     def step(self, gradient: Any) -> None:
         """Move the vector against the gradient. Raises ValueError for a gradient of another shape."""
@@ -60,10 +60,11 @@ class VectorSteps:
         if self.list is not None:
             self.vector[:] = _floats(self.list)
         settings = self.optimizer.settings()
-        settings = settings if _is_constant(tuple(settings.values())) else None
+        if not _is_constant(tuple(settings.values())):  # it is written into the program
+            raise self._refused(" with a setting that can change in place: let each be a number or a text")
         with np.errstate(all="ignore"):
             if self._update is None or settings != self._settings:
-                self._update, self._settings = self._choose(gradient, settings is not None), settings
+                self._update, self._settings = self._emitted(gradient), settings
             self._update(gradient, self.steps + 1, float(self.optimizer.lr))
         self.steps = self.steps + 1
         if self.list is not None:
@@ -77,45 +78,24 @@ class VectorSteps:
             if row[0]:
                 self.optimizer.state[parameter] = row
 
-    # --- Which update -------------------------------------------------------------------------------------------
-
-    def _choose(self, gradient: NDArray[Any], constant: bool) -> Update:
-        """The emitted update if it agrees with the equation on numbers, else the equation itself on arrays.
-
-        The settings are written into the emitted one. A setting that can change in place, such as a dict, could
-        change unseen: then the equation itself runs, which reads its settings at every step.
-        """
-        reason = ""
-        for make in (self._emitted, self._plain)[not constant :]:
-            try:
-                build = make()
-                if self.agrees(build, gradient):
-                    return build(self.vector, *self.state)
-                reason = ""
-            except Exception as error:  # a user's equation may do anything with its numbers
-                reason = f" ({error})"
-        raise TypeError(
-            f"The update of {type(self.optimizer).__name__} does not run on vectors{reason}: let it be "
-            "arithmetic, with functions of tinygrad_edu.elementary, that moves each parameter by itself."
-        )
-
-    def _emitted(self) -> Callable[..., Update]:
+    def _emitted(self, gradient: NDArray[Any]) -> Update:
+        """The equation as a program in place, if it moves numbers as the equation itself does."""
         from ..compiler.backends.update import UpdateProgram
 
-        return UpdateProgram(self.optimizer).build
+        reason = ""
+        try:
+            build = UpdateProgram(self.optimizer).build
+            if self.agrees(build, gradient):
+                return build(self.vector, *self.state)
+        except Exception as error:  # a user's equation may do anything with its numbers
+            reason = f" ({error})"
+        raise self._refused(
+            f"{reason}: let it be arithmetic, with functions of tinygrad_edu.elementary, that moves each "
+            "parameter by itself"
+        )
 
-    def _plain(self) -> Callable[..., Update]:
-        def build(*places: NDArray[Any]) -> Update:
-            def update(gradient: Any, t: Any, lr: Any) -> None:
-                results = self.optimizer.update(t, places[0], gradient, *places[1:])
-                # A result that is an old vector would be overwritten before it is copied to its place.
-                results = [x.copy() if any(x is place for place in places) else x for x in results]
-                for place, result in zip(places, results, strict=True):
-                    place[...] = result
-
-            return update
-
-        return build
+    def _refused(self, why: str) -> TypeError:
+        return TypeError(f"The update of {type(self.optimizer).__name__} does not run on vectors{why}.")
 
     def agrees(self, build: Callable[..., Update], gradient: NDArray[Any]) -> bool:
         """Does an update move some of the parameters as the equation moves numbers?"""

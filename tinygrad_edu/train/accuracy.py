@@ -1,11 +1,8 @@
-"""Accuracy: which outputs are right, for one example or for a batch in arrays."""
+"""Accuracy: which outputs are right, for one example or for a batch in arrays or lists."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..engine.dispatch import plain
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from ..engine.dispatch import as_list, plain
 
 
 def are_signs(targets: Any) -> bool:
@@ -29,12 +26,12 @@ def is_right(output: Any, target: Any, signs: bool) -> bool | None:
     return bool((plain(output) > 0) == (number > 0)) if signs else None
 
 
-def count_right(outputs: "NDArray[Any]", targets: "NDArray[Any]", signs: bool) -> tuple[int, int]:
+def count_right(outputs: Any, targets: Any, signs: bool) -> tuple[int, int]:
     """(how many are right, how many can be right or wrong) of outputs (B, ...) and targets (B, ...)."""
-    if outputs.ndim == 2 and targets.ndim <= 2:
+    if getattr(outputs, "ndim", 0) == 2 and targets.ndim <= 2:
         classes = targets if targets.ndim == 1 else targets.argmax(axis=1)
         return int((outputs.argmax(axis=1) == classes).sum()), len(outputs)
-    if outputs.ndim == 1:
+    if getattr(outputs, "ndim", 0) == 1:
         return (int(((outputs > 0) == (targets > 0)).sum()), len(outputs)) if signs else (0, 0)
-    right = [is_right(*pair, signs) for pair in zip(outputs.tolist(), targets.tolist(), strict=True)]
+    right = [is_right(*pair, signs) for pair in zip(as_list(outputs), as_list(targets), strict=True)]
     return right.count(True), len(right) - right.count(None)

@@ -23,7 +23,7 @@ from ..optim import Optimizer
 from .history import COLUMNS, History
 from .interrupts import Gate
 from .on_arrays import TOLERANCE, Forward
-from .on_values import Diverged, LearningTask, evaluated, in_evaluation
+from .on_values import Diverged, evaluated, in_evaluation
 from .trainer import Trainer
 
 EAGER_BELOW = 100  # examples: evaluating fewer takes less time than compiling
@@ -99,19 +99,20 @@ def fit(
             raise ValueError(f"{name} is a whole number of {least} or more, got {count!r}.")
     own = set(model.parameters()) if hasattr(model, "parameters") else set()
     recorded = film is not None or check is not None or any(own.intersection(r.parameters) for r in recorders)
-    if check not in ("gradients", None):
-        raise ValueError(f'check is "gradients" or None, got {check!r}.')
-    if dtype not in TOLERANCE:
-        raise ValueError(f'The dtype is "float64" or "float32", got {dtype!r}.')
-    if backend not in ("numpy", "jax"):
-        raise ValueError(f'The backend is "numpy" or "jax", got {backend!r}.')
-    if film is not None and own.isdisjoint(film.parameters):
-        raise ValueError("The film records another model: make it with tg.debug.record(model).")
-    if backend == "jax" and (recorded or not compiled):
-        raise ValueError('A film, a check and compiled=False run on Values: leave out backend="jax".')
-    if backend == "numpy" and mesh is not None:
-        raise ValueError('Only backend="jax" runs on a mesh.')
-    kind = backend if compiled and not recorded else ""
+    on_other_film = film is not None and own.isdisjoint(film.parameters)
+    for refused, sentence in (
+        (check not in ("gradients", None), f'check is "gradients" or None, got {check!r}.'),
+        (dtype not in TOLERANCE, f'The dtype is "float64" or "float32", got {dtype!r}.'),
+        (backend not in ("numpy", "jax"), f'The backend is "numpy" or "jax", got {backend!r}.'),
+        (on_other_film, "The film records another model: make it with tg.debug.record(model)."),
+        (
+            backend == "jax" and (recorded or not compiled),
+            'A film, a check and compiled=False run on Values: leave out backend="jax".',
+        ),
+        (backend == "numpy" and mesh is not None, 'Only backend="jax" runs on a mesh.'),
+    ):
+        if refused:
+            raise ValueError(sentence)
     size, orders, base_rate, history = batch_size or len(X), _orders(len(X), seed, start), optimizer.lr, History()
     best, best_epoch, best_numbers, trainer = math.inf, start, [], None
     film_name = "history.film" if film is None else "film"
@@ -130,11 +131,9 @@ def fit(
     with gate.installed(), recording:
         try:
             model.train()
-            checks = check_gradients if check else None
-            task = LearningTask(
-                model, loss, X, y, optimizer, gate, batched, size, kind, mesh, dtype, recorded, checks
-            )
-            trainer = Trainer(task)
+            kind, checks = backend if compiled and not recorded else "", check_gradients if check else None
+            task = (model, loss, X, y, optimizer, batched, size, backend, mesh, dtype, checks)
+            trainer = Trainer(kind, recorded, gate, *task)
             best_numbers = trainer.do("numbers")  # put back if no loss is below inf
             for epoch in range(start, start + epochs):
                 optimizer.lr = base_rate * (schedule(epoch) if schedule else 1.0)
@@ -237,7 +236,7 @@ def evaluate(
     with in_evaluation(model):
         if compiled and len(X) >= EAGER_BELOW:
             with contextlib.suppress(Exception):  # on Values the same function may run, or raise the error again
-                return Forward(model, loss, model.parameters(), batched, "float64").evaluate(X, y)
+                return Forward(model, loss, model.parameters(), batched).evaluate(X, y)
         return evaluated(model, loss, X, y, batched)
 
 

@@ -4,14 +4,14 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ..compiler.trace.random_numbers import generators_of, put_states, state_of
 from ..engine import dispatch
 from ..engine.value import Value
 from ..optim import Optimizer
 from .accuracy import are_signs, count_right
-from .on_values import Diverged, LearningTask, Score, computed, explained
+from .on_values import Diverged, OnValues, Score, computed, explained
 from .stateful import Stateful, remembered
 
 if TYPE_CHECKING:
@@ -23,21 +23,20 @@ TRACED = 300_000  # examples times parameters up to which a whole batch is trace
 TOLERANCE = {"float64": 1e-6, "float32": 1e-3}  # far above rounding, far below a wrong branch of the loss
 
 
-class OnArrays:
-    """Steps of `fit` on arrays. The parameters are one vector until `close` writes them back to the Values.
+class OnArrays(OnValues):
+    """Steps of `fit` on arrays, by NumPy, or by JAX on the devices of a mesh.
 
-    Raises an error of any kind if model, loss, data or optimiser cannot be compiled.
+    The parameters are one vector until `close` writes them back to the Values. `start` raises an error of any kind
+    if model, loss, data or optimiser cannot be compiled, or for a mesh that JAX does not have.
     """
 
-    def __init__(self, task: LearningTask):
-        model, loss, optimizer, batched, size = task.model, task.loss, task.optimizer, task.batched, task.size
-        _check(optimizer)
-        if batched and size * len(optimizer.parameters) > TRACED:
-            raise ValueError(f"the graph of {size:,} examples together is too large to be traced")
+    def start(self) -> Self:
+        model, loss, parameters = self.model, self.loss, self.optimizer.parameters
+        _check(self.optimizer)
+        if self.batched and self.size * len(parameters) > TRACED:
+            raise ValueError(f"the graph of {self.size:,} examples together is too large to be traced")
         started = time.perf_counter()
-        self.task: LearningTask = task
-        self.y: NDArray[Any] = as_array(task.y, task.dtype)
-        self.X = as_array(task.X, task.dtype)
+        self.X, self.y = as_array(self.X, self.dtype), as_array(self.y, self.dtype)
         self.signs: bool = are_signs(self.y)
 
         def function(x: Any, y: Any) -> Any:
@@ -46,33 +45,25 @@ class OnArrays:
 
         self.stateful: Stateful = Stateful(model, function)
         traced = self.stateful if self.stateful.modules else function
-        self.program: Any = self._compiled()(traced, optimizer.parameters, task.dtype, with_outputs=True)
+        self.program: Any = _programs(self.backend)(traced, parameters, self.dtype, with_outputs=True)
         rngs = [getattr(module, "rng", None) for module in self.stateful.modules]
         self._generators: list[Any] = generators_of(function, *rngs)
         before = self._states()
         try:
-            self._run(range(min(size if batched else 2, len(self.X))))  # compiles, compares with the engine
-            self._check_plain_numbers(range(min(size, len(self.X))))
+            n = len(self.X)
+            self._run(range(min(self.size if self.batched else 2, n)))  # compiles, compares with the engine
+            self._check_plain_numbers(range(min(self.size, n)))
         finally:
             put_states(before)
         self.summary: str = f"{self.program.groups.title}, compiled in {time.perf_counter() - started:.2g} s"
-        self.forward: Forward = Forward(model, loss, optimizer.parameters, batched, task.dtype, self._compiled())
-        with ExitStack() as stack:
-            self._begin(stack)
+        self.forward: Forward = Forward(model, loss, parameters, self.batched, self.dtype, self.backend)
+        self._moved: bool = False
+        devices = [] if self.mesh is None else [self.mesh]
+        with ExitStack() as stack:  # takes the parameters out of the Values until it is closed
+            stack.callback(self._write_gradients)
+            self.training: Any = stack.enter_context(self.program.train(self.optimizer, *devices))
             self._open = stack.pop_all()
-
-    def _compiled(self) -> Any:
-        """The class of the program."""
-        from ..compiler.run.compiled import Compiled
-
-        return Compiled
-
-    def _begin(self, stack: ExitStack) -> None:
-        """Take the parameters out of the Values until the stack is closed."""
-        self._moved = False
-        stack.callback(self._write_gradients)
-        self.theta: Any = stack.enter_context(self.program.arrays())
-        self._move = stack.enter_context(self.task.optimizer.arrays(self.theta))
+        return self
 
     def _states(self) -> dict[Any, Any]:
         """Where the generators are that the function may draw by."""
@@ -81,29 +72,23 @@ class OnArrays:
     def _run(self, batch: Sequence[int], step: Any = None) -> tuple[float, "NDArray[Any]"]:
         """The mean loss of these examples and what the program returns. The gradient stays in the program."""
         X, y, step = self.X[batch], self.y[batch], step or self.program.step
-        inputs = [X[None], y[None]] if self.task.batched else [X, y]  # the whole batch is the only example
+        inputs = [X[None], y[None]] if self.batched else [X, y]  # the whole batch is the only example
         value, outputs = step(*inputs)
-        return value, outputs[0] if self.task.batched else outputs
+        return value, outputs[0] if self.batched else outputs
 
     def step(self, batch: Sequence[int]) -> Score:
         """Move the parameters by the mean gradient of these examples. Raises Diverged for a loss of nan or inf."""
         value, before = math.nan, self._states() if self.stateful.modules else {}
         try:
-            value, outputs = self._move_by(batch)
+            with self.gate:
+                value, outputs = self._run(batch, self.training.step)  # a loss of nan or inf moves nothing
+                if math.isfinite(value):
+                    self._moved, outputs = True, self.stateful.split(outputs, len(batch))
         finally:
             put_states({} if math.isfinite(value) else before)
         if not math.isfinite(value):
             raise self._diverged(value, batch)
         return value * len(batch), *count_right(outputs, self.y[batch], self.signs)
-
-    def _move_by(self, batch: Sequence[int]) -> tuple[float, "NDArray[Any]"]:
-        """Make the step, if the loss is finite. Returns the mean loss and the outputs (B, ...)."""
-        value, outputs = self._run(batch)
-        with self.task.gate:
-            if math.isfinite(value):
-                self._move(self.program.gradient)
-                self._moved, outputs = True, self.stateful.split(outputs, len(batch))
-        return value, outputs
 
     def evaluate(self, X: Any, y: Any) -> tuple[float, float | None]:
         """The mean loss and the accuracy on other data."""
@@ -113,14 +98,14 @@ class OnArrays:
     def numbers(self) -> list[float]:
         """A copy of all parameters, for `put_back`."""
         self._write_back()
-        return [parameter.data for parameter in self.task.optimizer.parameters]
+        return super().numbers()
 
     def put_back(self, numbers: Sequence[Any]) -> None:
         """Give the parameters these numbers."""
-        self.theta[:] = numbers
+        self.training.put(numbers)
 
     def _write_back(self) -> None:
-        with self.task.gate:
+        with self.gate:
             self.program.write_back()
 
     def close(self) -> None:
@@ -128,29 +113,29 @@ class OnArrays:
         self._open.close()
 
     def _write_gradients(self) -> None:
-        if self._moved:
+        if self._moved and self.backend == "numpy":
             gradients = self.program.gradient.tolist()
-            for parameter, gradient in zip(self.task.optimizer.parameters, gradients, strict=True):
+            for parameter, gradient in zip(self.optimizer.parameters, gradients, strict=True):
                 parameter.grad = gradient
-            self.task.optimizer.watch()
+            self.optimizer.watch()
 
     def _diverged(self, value: float, batch: Sequence[int]) -> Diverged:
         """What made the loss nan or inf, from the graph of the example. The engine may raise its own error."""
         self._write_back()
-        for part in [batch] if self.task.batched else [[i] for i in batch]:
+        for part in [batch] if self.batched else [[i] for i in batch]:
             before = self._states()
             if not math.isfinite(self._run(part)[0]):
                 put_states(before)
                 eager = self._eager(part)
                 if not math.isfinite(eager.data):
-                    return Diverged(explained(eager, self.task.optimizer))
+                    return Diverged(explained(eager, self.optimizer))
         return Diverged(f"the loss is {value} in {self.program.dtype}; the parameters are those before it")
 
     def _eager(self, part: Sequence[int]) -> Value:
         """The mean loss of these examples by the engine."""
         rows, targets = self.X[part].tolist(), self.y[part].tolist()
         with remembered(lambda *_: None):
-            return computed(self.task.model, self.task.loss, rows, targets, self.task.batched)[1]
+            return computed(self.model, self.loss, rows, targets, self.batched)[1]
 
     def _check_plain_numbers(self, batch: Sequence[int]) -> None:
         """Raise ValueError unless the compiled loss agrees with the eager one for plain numbers as targets.
@@ -160,15 +145,15 @@ class OnArrays:
         import numpy as np
 
         _, first = np.unique(self.y, axis=0, return_index=True)
-        for part in [batch] if self.task.batched else [[i] for i in first[:TARGETS].tolist()]:
+        for part in [batch] if self.batched else [[i] for i in first[:TARGETS].tolist()]:
             before = self._states()
             value, outputs = self._run(part)
             put_states(before)
             targets = self.y[part].tolist()
-            if self.task.batched or part == [first[0]]:
+            if self.batched or part == [first[0]]:
                 eager = self._eager(part)
             else:  # the model need not run for each target
-                eager = self.task.loss(_values(outputs[0].tolist()), targets[0])
+                eager = self.loss(_values(outputs[0].tolist()), targets[0])
             size = 1.0 + abs(float(eager.data)) + float(np.abs(outputs).max(initial=0.0))
             agrees = abs(value - float(eager.data)) <= TOLERANCE[self.program.dtype.name] * size
             overflows = self.program.dtype.name == "float32" and math.isinf(value)
@@ -179,37 +164,18 @@ class OnArrays:
                 )
 
 
-class OnDevices(OnArrays):
-    """Steps of `fit` with JAX, on the devices of a mesh. The parameters stay there until `close`.
-
-    Raises an error of any kind if something cannot be compiled, or for a mesh that JAX does not have.
-    """
-
-    def _compiled(self) -> Any:
-        from ..compiler.run.compiled_jax import CompiledJax
-
-        return CompiledJax
-
-    def _begin(self, stack: ExitStack) -> None:
-        self.training: Any = stack.enter_context(self.program.train(self.task.optimizer, self.task.mesh))
-
-    def _move_by(self, batch: Sequence[int]) -> tuple[float, "NDArray[Any]"]:
-        with self.task.gate:
-            value, outputs = self._run(batch, self.training.step)  # a loss of nan or inf moves nothing
-            return value, self.stateful.split(outputs, len(batch)) if math.isfinite(value) else outputs
-
-    def put_back(self, numbers: Sequence[Any]) -> None:
-        self.training.put(numbers)
-
-
 class Forward:
     """A compiled evaluation: model and loss on data that is not learned from."""
 
     def __init__(
-        self, model: Any, loss: Any, parameters: Sequence[Value], batched: bool, dtype: str, compiled: Any = None
+        self,
+        model: Any,
+        loss: Any,
+        parameters: Sequence[Value],
+        batched: bool,
+        dtype: str = "float64",
+        backend: str = "numpy",
     ):
-        from ..compiler.run.compiled import Compiled
-
         self.model: Any = model
         self.loss: Any = loss
         self.batched: bool = batched
@@ -219,7 +185,7 @@ class Forward:
             outputs = model(x)
             return {"loss": loss(outputs, y), "outputs": outputs}
 
-        self.program: Any = (compiled or Compiled)(function, parameters, dtype)
+        self.program: Any = _programs(backend)(function, parameters, dtype)
 
     def evaluate(self, X: Any, y: Any) -> tuple[float, float | None]:
         """The mean loss and the accuracy; None if the targets are not classes."""
@@ -237,6 +203,17 @@ class Forward:
             right, possible = count_right(outputs[:, 0] if self.batched else outputs, targets, signs)
             hits, counted = hits + right, counted + possible
         return total / len(X), hits / counted if counted else None
+
+
+def _programs(backend: str) -> Any:
+    """The class of the compiled functions of a backend."""
+    if backend == "jax":
+        from ..compiler.run.compiled_jax import CompiledJax
+
+        return CompiledJax
+    from ..compiler.run.compiled import Compiled
+
+    return Compiled
 
 
 def _check(optimizer: Any) -> None:

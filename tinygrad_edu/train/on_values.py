@@ -5,13 +5,13 @@ import reprlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from ..compiler.trace.checks import collector_paused
 from ..compiler.trace.lending import put_numbers
 from ..engine.dispatch import as_list
 from ..engine.value import Value
-from .accuracy import are_signs, is_right
+from .accuracy import are_signs, count_right
 from .interrupts import Gate
 
 Score = tuple[float, int, int]  # the sum of the losses; how many are right; how many can be right or wrong
@@ -21,71 +21,63 @@ class Diverged(Exception):
     """The loss is nan or inf, or the check of the gradients has found something."""
 
 
-@dataclass(frozen=True)
-class LearningTask:
-    """What `fit` learns, in batches of `size`, with "numpy", "jax", or "" for Values as the `backend`.
+@dataclass
+class OnValues:
+    """Steps of `fit` on Values: a graph per example, or one per batch if `batched`, or if a film records them.
 
-    `check` is called before the parameters are moved; it may raise Diverged.
+    `check` is called before the parameters are moved; it may raise Diverged. backend, mesh and dtype are for
+    those on arrays.
     """
 
+    recorded: bool
+    gate: Gate
     model: Any
     loss: Any
     X: Any
     y: Any
     optimizer: Any
-    gate: Gate
     batched: bool
     size: int
     backend: str
     mesh: Any
     dtype: str
-    recorded: bool = False
-    check: Callable[[], None] | None = None
+    check: Callable[[], None] | None
 
-
-class OnValues:
-    """Steps of `fit` on Values: a graph per example, or one per batch if `batched`, or if a film records them."""
-
-    def __init__(self, task: LearningTask):
-        self.task: LearningTask = task
-        self.y: list[Any] = _rows(task.y)
-        self.X = _rows(task.X)
+    def start(self) -> Self:
+        """Get ready for the first step."""
+        self.X, self.y = _rows(self.X), _rows(self.y)
         self.signs: bool = are_signs(self.y)
+        return self
 
     def step(self, batch: Sequence[int]) -> Score:
         """Move the parameters by the mean gradient of these examples. Raises Diverged for a loss of nan or inf."""
         with collector_paused():  # Values form no cycles: the collector would search in vain
-            self.task.optimizer.zero_grad()
-            total, hits = 0.0, []
-            for part in [batch] if self.task.batched or self.task.recorded else [[i] for i in batch]:
+            self.optimizer.zero_grad()
+            scores = []
+            for part in [batch] if self.batched or self.recorded else [[i] for i in batch]:
                 targets = [self.y[i] for i in part]
-                outputs, value = computed(
-                    self.task.model, self.task.loss, [self.X[i] for i in part], targets, self.task.batched
-                )
+                outputs, value = computed(self.model, self.loss, [self.X[i] for i in part], targets, self.batched)
                 if not math.isfinite(value.data):
-                    raise Diverged(explained(value, self.task.optimizer))
+                    raise Diverged(explained(value, self.optimizer))
                 value.backward(len(part) / len(batch))
-                total += float(value.data) * len(part)
-                hits += [
-                    is_right(output, target, self.signs) for output, target in zip(outputs, targets, strict=True)
-                ]
-            if self.task.check:
-                self.task.check()
-            with self.task.gate:
-                self.task.optimizer.step()
-        return total, hits.count(True), len(hits) - hits.count(None)
+                scores.append((float(value.data) * len(part), *count_right(outputs, targets, self.signs)))
+            if self.check:
+                self.check()
+            with self.gate:
+                self.optimizer.step()
+        return _added(scores)
 
     def evaluate(self, X: Any, y: Any) -> tuple[float, float | None]:
         """The mean loss and the accuracy on other data."""
-        return evaluated(self.task.model, self.task.loss, X, y, self.task.batched)
+        return evaluated(self.model, self.loss, X, y, self.batched)
 
     def numbers(self) -> list[Any]:
         """A copy of all parameters, for `put_back`."""
-        return [parameter.data for parameter in self.task.optimizer.parameters]
+        return [parameter.data for parameter in self.optimizer.parameters]
 
     def put_back(self, numbers: Sequence[Any]) -> None:
         """Give the parameters these numbers."""
-        put_numbers(self.task.optimizer.parameters, numbers)
+        put_numbers(self.optimizer.parameters, numbers)
 
     def close(self) -> None:
         """Nothing: the Values are always up to date."""
@@ -120,13 +112,17 @@ def computed(model: Any, loss: Any, rows: list[Any], targets: list[Any], batched
 def evaluated(model: Any, loss: Any, X: Any, y: Any, batched: bool) -> tuple[float, float | None]:
     """The mean loss and the accuracy; None if the targets are not classes."""
     X, y = _rows(X), _rows(y)
-    total, hits, signs = 0.0, [], are_signs(y)
+    scores, signs = [], are_signs(y)
     for x, target in zip(X, y, strict=True):
-        (output,), value = computed(model, loss, [x], [target], batched)
-        total += float(value.data)
-        hits.append(is_right(output, target, signs))
-    known = [hit for hit in hits if hit is not None]
-    return total / len(X), sum(known) / len(known) if known else None
+        outputs, value = computed(model, loss, [x], [target], batched)
+        scores.append((float(value.data), *count_right(outputs, [target], signs)))
+    total, right, possible = _added(scores)
+    return total / len(X), right / possible if possible else None
+
+
+def _added(scores: list[Score]) -> Score:
+    total, right, possible = map(sum, zip(*scores, strict=True))
+    return total, right, possible
 
 
 @contextmanager

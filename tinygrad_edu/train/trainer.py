@@ -3,54 +3,53 @@
 from typing import Any
 
 from .history import NOT_ASKED
-from .on_arrays import OnArrays, OnDevices
-from .on_values import Diverged, LearningTask, OnValues
+from .interrupts import Gate
+from .on_arrays import OnArrays
+from .on_values import Diverged, OnValues
 
 
 class Trainer:
     """Takes the steps of `fit`, on arrays if it can, else on Values; then `eager_because` says what prevented it.
 
     backend="" means Values from the start. With "jax" nothing runs on Values: what prevents it is raised.
-
-    The parameters' Values are up to date after `close()`.
+    The task has the fields of `OnValues`. The parameters' Values are up to date after `close()`.
     """
 
-    def __init__(self, task: LearningTask):
-        self._task = task
-        because = "a film records the steps" if task.recorded else NOT_ASKED
+    def __init__(self, backend: str, recorded: bool, gate: Gate, *task: Any):
+        self._backend, self._gate, self._task = backend, gate, (recorded, gate, *task)
+        self.eager_because = "a film records the steps" if recorded else NOT_ASKED
         self.summary: str = ""
-        self.eager_because = "" if task.backend else because
-        self._steps: OnValues | OnArrays | None = None
-        if task.backend:
+        self._steps: OnValues | None = None
+        if backend:
             try:
-                self._steps = (OnDevices if task.backend == "jax" else OnArrays)(task)
-                self.summary = self._steps.summary
+                self._steps = steps = OnArrays(*self._task).start()
+                self.summary, self.eager_because = steps.summary, ""
             except Exception as error:  # of any kind: on Values the function may run, or raise it again
-                if task.backend == "jax":
-                    raise
                 self._give_up_arrays(error)
-        self._steps = self._steps or OnValues(task)
+        self._steps = self._steps or OnValues(*self._task).start()
 
     def do(self, method: str, *arguments: Any) -> Any:
         """Call step, evaluate, numbers or put_back of the steps on arrays; if that fails, go on with Values."""
         try:
             return getattr(self._steps, method)(*arguments)
         except Exception as error:
-            if isinstance(error, Diverged) or not isinstance(self._steps, OnArrays) or self._task.backend == "jax":
+            if isinstance(error, Diverged) or not isinstance(self._steps, OnArrays):
                 raise
             self._give_up_arrays(error)
-            self.close()
-        self._steps = OnValues(self._task)
+        self._steps = OnValues(*self._task).start()
         return getattr(self._steps, method)(*arguments)
 
     def close(self) -> None:
         """Write the parameters and the optimiser's state back to the Values."""
-        with self._task.gate:
+        with self._gate:
             if self._steps:
                 self._steps.close()
             self._steps = None
 
     def _give_up_arrays(self, error: Exception) -> None:
-        with self._task.gate:
+        if self._backend == "jax":
+            raise error
+        with self._gate:
             pass  # raises the Ctrl-C that a library, such as NumPy, has turned into this error
         self.eager_because, self.summary = str(error).split("\n")[0] or type(error).__name__, ""
+        self.close()

@@ -1,6 +1,7 @@
 """CompiledFunction: the parameters of a compiled function as one vector, its training, its copies."""
 
 import functools
+import math
 import pickle
 import threading
 import warnings
@@ -243,19 +244,22 @@ def check_optimizer(optimizer: Any, step: CompiledFunction, data: tuple[Any, ...
 
 
 class Training:
-    """What `train` returns, a context manager: update(*batch) makes a step and returns the mean before it."""
+    """What `train` returns, a context manager: update(*batch) makes a step and returns the mean before it.
 
-    def __init__(self, step: Any, optimizer: Any, data: tuple[Any, ...] = ()):
-        check_optimizer(optimizer, step, data)
-        self.step: Any = step
+    A loss of nan or inf moves nothing.
+    """
+
+    def __init__(self, compiled: Any, optimizer: Any, data: tuple[Any, ...] = ()):
+        check_optimizer(optimizer, compiled, data)
+        self.compiled: Any = compiled
         self.optimizer: Any = optimizer
         self._block: Any = None
         self._move: Any = None
 
     def __enter__(self) -> "Training":
         with ExitStack() as stack:
-            theta = stack.enter_context(self.step.arrays())
-            self._move = stack.enter_context(self.optimizer.arrays(theta))
+            self._theta: Any = stack.enter_context(self.compiled.arrays())
+            self._move = stack.enter_context(self.optimizer.arrays(self._theta))
             self._block = stack.pop_all()
         return self
 
@@ -265,11 +269,22 @@ class Training:
 
     def __call__(self, *batch: Any) -> float:
         """One step on a batch. Raises what `value_and_grad` raises."""
+        return self.step(*batch)[0]
+
+    def step(self, *batch: Any) -> tuple[float, Any]:
+        """One step: (mean, outputs for every example) of a function that returns (loss, outputs)."""
         if self._move is None:
             with self:
-                return self(*batch)
-        value: float = self.step._moved(self._move, batch)
-        return value
+                return self.step(*batch)
+        with self.compiled._lock:
+            value, outputs = self.compiled.step(*batch)
+            if math.isfinite(value):
+                self._move(self.compiled.gradient)
+        return value, outputs
+
+    def put(self, numbers: Any) -> None:
+        """Give the parameters these numbers."""
+        self._theta[:] = numbers
 
 
 def _dtype(dtype: Any) -> np.dtype[Any]:

@@ -156,12 +156,6 @@ class Compiled(CompiledFunction):
         """
         return self._step(batch, self.gradient)
 
-    def _moved(self, move: Callable[[Any], None], batch: Any) -> float:
-        with self._lock:
-            value, _ = self._step(batch, self.gradient)
-            move(self.gradient)
-        return value
-
     def _step(self, batch: Sequence[Any], gradient: NDArray[Any]) -> tuple[float, Any]:
         try:
             with self._lock:
