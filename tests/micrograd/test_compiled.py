@@ -224,6 +224,7 @@ BY_PATH: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "the larger of Values": (lambda x: exp(max(dot(x), Value(0.1))) - min(Value(0.2), dot(x)), (X,)),
     "the index of the largest": (lambda x: scores(x)[max(range(4), key=lambda i: scores(x)[i].data)] * 3, (X,)),
     "a float that becomes a Value": (lambda x: (dot(x) * Value(float(x[1].data))).tanh(), (X,)),
+    "a function of math of an input": (lambda x: W[0] * math.exp(x + 1) + W[1], ([1.0, 2.0, 4.0],)),
     "a plain number that becomes a Value": (lambda x: Value(float(x)) * W[0] + W[1], ([1.0, 2.0, 4.0],)),
 }  # fmt: skip
 
