@@ -279,7 +279,7 @@ def test_a_branch_is_looked_at_for_each_example_and_checked_in_the_pure_function
     w = Value(0.5, label="w")
 
     def function(x: Any) -> Any:
-        return w * x * x if x.data > -10 else sum([(w * x).exp()])  # a list is no side of a choice
+        return w * x * x if x.data > -10 else sum({(w * x).exp()})  # a set is no side of a choice
 
     step = tg.compile(function, [w], backend="jax")
     assert step.value_and_grad([1.0, -2.0, 3.0])[1] == pytest.approx(14 / 3)

@@ -85,7 +85,7 @@ def test_a_refusal_is_raised_whatever_the_function_does_with_it(handles: str, us
 
 @pytest.mark.parametrize("name", ["<cell 1>", "<cell 2>", placeholder.PACKAGE.rstrip("/\\") + "_of_mine.py"])
 def test_the_line_is_found_in_code_without_a_file_or_beside_a_folder_of_a_similar_name(name: str) -> None:
-    source = "def function(x):\n    y = x * 2\n    return [y.exp()][0] if y > 1 else x\n"
+    source = "def function(x):\n    y = x * 2\n    return [*[y.exp()]][0] if y > 1 else x\n"
     if name == "<cell 1>":  # as IPython and doctest do
         linecache.cache[name] = (len(source), None, source.splitlines(True), name)
     namespace: dict[str, Any] = {}
@@ -93,7 +93,7 @@ def test_the_line_is_found_in_code_without_a_file_or_beside_a_folder_of_a_simila
     w = Value(1.0)
     with pytest.raises(tg.TraceError) as caught:
         tg.compile(lambda x: w * namespace["function"](x), [w]).predict([1.0, 0.1])
-    text = ": `return [y.exp()][0] if y > 1 else x`" if name == "<cell 1>" else ""
+    text = ": `return [*[y.exp()]][0] if y > 1 else x`" if name == "<cell 1>" else ""
     assert f"in line 3 of {name}{text}." in str(caught.value)
 
 
