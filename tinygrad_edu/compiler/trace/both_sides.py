@@ -463,7 +463,7 @@ def _names(tree: ast.expr) -> set[str]:
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
-    """The code of functions inside of a code, without that of the sides. No function has that of a comprehension."""
+    """The code of functions inside of a code, without that of the sides."""
     for part in code.co_consts:
         if isinstance(part, CodeType):
             is_function = part.co_name[0] != "<" or part.co_name == "<lambda>"
