@@ -444,12 +444,12 @@ ONE_SIDE: list[Callable[[Any, Any], Any]] = [  # they compile for examples that 
     lambda w, x: max(w, x),
     lambda w, x: sorted([w * x, x])[0],
     lambda w, x: next(x * w / 2**i for i in range(9) if x * w <= 2**i),
+    lambda w, x: w * float(x),
 ]
 PLAIN: list[Callable[[Any, Any], Any]] = [
     lambda w, x: w * x if x == 1 else -w * x,
     lambda w, x: w * x if x in (0, 1) else -w * x,
     lambda w, x: w * x + w.grad,
-    lambda w, x: w * float(x),
     lambda w, x: math.exp(w * x),
     lambda w, x: w * [1, 2, 3][x],
     lambda w, x: w * sum(1 for _ in range(x)),

@@ -279,7 +279,7 @@ def test_a_branch_is_looked_at_for_each_example_and_checked_in_the_pure_function
     w = Value(0.5, label="w")
 
     def function(x: Any) -> Any:
-        return w * x * x if x.data > -10 else sum([(w * x).exp()])  # a list is no side of a choice
+        return w * x * x if x.data > -10 else sum({(w * x).exp()})  # a set is no side of a choice
 
     step = tg.compile(function, [w], backend="jax")
     assert step.value_and_grad([1.0, -2.0, 3.0])[1] == pytest.approx(14 / 3)
@@ -567,14 +567,16 @@ def test_the_program_of_the_readme_runs_in_two_processes() -> None:
 
 # --- What a first call costs ------------------------------------------------------------------------------------
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_verification_compiles_nothing_that_is_not_used(dtype: str) -> None:
+@pytest.mark.parametrize("case", ["cross_entropy_one_hot", "attention_causal"])  # the second one has padded rows
+def test_verification_compiles_nothing_that_is_not_used(case: str, dtype: str) -> None:
     """XLA's compiler takes most of a first call. The same function without verification costs as many programs."""
+    function, parameters, batch = programs.CASES[case]()
     names: list[str] = []
     jax.monitoring.register_event_duration_secs_listener(lambda name, *_, **__: names.append(name))
     counts = []
     for verify in (False, False, True):  # the first one also compiles what JAX itself needs
         names.clear()
-        step, _, batch = classifier(dtype=dtype, verify=verify)
+        step = tg.compile(function, parameters, dtype, backend="jax", verify=verify)
         step.value_and_grad(*batch)
         counts.append(names.count("/jax/core/compile/backend_compile_duration"))
     assert counts[2] == counts[1] > 0

@@ -224,6 +224,7 @@ BY_PATH: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "the larger of Values": (lambda x: exp(max(dot(x), Value(0.1))) - min(Value(0.2), dot(x)), (X,)),
     "the index of the largest": (lambda x: scores(x)[max(range(4), key=lambda i: scores(x)[i].data)] * 3, (X,)),
     "a float that becomes a Value": (lambda x: (dot(x) * Value(float(x[1].data))).tanh(), (X,)),
+    "a function of math of an input": (lambda x: W[0] * math.exp(x + 1) + W[1], ([1.0, 2.0, 4.0],)),
     "a plain number that becomes a Value": (lambda x: Value(float(x)) * W[0] + W[1], ([1.0, 2.0, 4.0],)),
 }  # fmt: skip
 
@@ -258,9 +259,8 @@ def huber(a: Any) -> Any:
 
 def stable_sigmoid(a: Any) -> Any:
     if a.data >= 0:
-        e = math.exp(-a.data)
-        s = 1 / (1 + e)
-    else:
+        s = 1 / (1 + math.exp(-a.data))
+    else:  # e is a name of this side alone
         e = math.exp(a.data)
         s = e / (1 + e)
     return Value(s, (a,), (s * (1 - s),))
@@ -276,6 +276,17 @@ def three_ways(a: Any) -> Any:
     return factor * shift
 
 
+def corner(a: Any) -> Any:
+    if a.data > 1:
+        out = a
+    elif a.data > -1:
+        half = (a + 1) / 2
+        out = half * half
+    else:
+        out = Value(0.0)
+    return out
+
+
 def root_where_there_is_one(a: Any) -> Any:
     total = Value(0.0)
     for part in (a, -a):
@@ -286,7 +297,9 @@ def root_where_there_is_one(a: Any) -> Any:
 
 
 BY_UNIT: dict[str, Callable[[Any], Any]] = {
-    **{f.__name__: f for f in (leaky, hard_tanh, huber, stable_sigmoid, three_ways, root_where_there_is_one)},
+    **{f.__name__: f for f in (leaky, hard_tanh, huber, stable_sigmoid, three_ways, corner)},
+    "roots": root_where_there_is_one,
+    "a sum on one side": lambda a: a if a.data > 0 else sum(part * k for k, part in enumerate([a, 0.5 * a])),
     "elu": lambda a: a if a.data > 0 else a.exp() - 1,
     "relu by hand": relu_by_branch,
     "a mask by unit": lambda a: a * (1.0 if a.data > 0 else 0.0),
@@ -438,7 +451,7 @@ def test_a_path_that_no_run_has_taken_runs_by_itself() -> None:
     for tokens in ([3, 3], [3, 4, 3], range(90)):
         assert step(np.array(tokens)) == pytest.approx(np.mean([sum(one_hot(t)).data for t in tokens]), rel=1e-12)
     with pytest.raises(tg.TraceError, match="give different graphs"):
-        tg.compile(lambda x: W[0] * x if x.data > 0 else sum([W[1] * x.exp()]), W)([1.0, -1.0])
+        tg.compile(lambda x: W[0] * x if x.data > 0 else sum({W[1] * x.exp()}), W)([1.0, -1.0])
 
 
 def test_a_side_with_effects_is_left_as_it_is() -> None:

@@ -159,10 +159,11 @@ class Build:
     _vectors: Any = None  # parameters and gradient with the knobs
 
     def in_numpy(self) -> "Build":
-        """The same arrays as a program in NumPy; itself if it is one, or has an exact form."""
-        if self.exact or "numpy" not in self.namespace:
+        """The same arrays as a program in NumPy; itself if it is one."""
+        if "numpy" not in self.namespace:
             return self
-        return replace(self, namespace=self.namespace["numpy"](), lengths=None, _runs={})
+        exact = self.exact and (lambda: self.unpadded().in_numpy())
+        return replace(self, namespace=self.namespace["numpy"](), exact=exact, lengths=None, _runs={}, _exact=None)
 
     def quick(self) -> "Build":
         """The same program of JAX, compiled without XLA's optimisations: to be compared, not to be used."""

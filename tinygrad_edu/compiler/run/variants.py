@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...engine.value import Value
 from ..trace.checks import NO_FUNCTION, CompileError, collector_paused, disagreement_error, unused_sentence
 from ..trace.examples import Examples
-from ..trace.placeholder import TraceError
+from ..trace.placeholder import NoFloatError, TraceError
 from ..trace.surroundings import Facts, Given, Knob, Surroundings, changed
 from ..trace.tracing import Trace, trace_function
 from .batches import check_indices
@@ -252,6 +252,7 @@ class Variants:
 
     def _examples(self, given: Given, request: Request, arrays: Sequence[NDArray[Any]]) -> Examples | None:
         """A run on the first example; None if the function takes neither Values nor plain numbers."""
+        refusal: TraceError | None = None
         whole = [int if array.dtype.kind in WHOLE else None for array in arrays]
         for other, ints in ((Value, whole), (Value, [None] * len(whole)), (float, whole)):
             kinds = [kind or other for kind in ints]
@@ -266,10 +267,14 @@ class Variants:
             try:
                 examples.add(_example(arrays, 0), self._floats(given))
                 return examples
-            except TraceError:
-                raise
+            except NoFloatError as error:
+                refusal = refusal or error
+            except TraceError as error:
+                raise refusal or error from None
             except Exception:  # with numbers of another kind it may run
                 continue
+        if refusal:
+            raise refusal
         return None
 
     def _floats(self, given: Given) -> list[float]:

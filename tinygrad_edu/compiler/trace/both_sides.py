@@ -23,6 +23,7 @@ import math
 import numbers
 import operator
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import CodeType, FunctionType
 from typing import Any
@@ -40,13 +41,14 @@ SIDE = "__tinygrad_edu_side__"
 KNOWN = {"float": 1, "int": 1, "bool": 1, "type": 1, "isinstance": 2}  # the builtins, by their arguments
 BY_KEY = {"get", "pop", "setdefault", "add", "remove", "discard", "count"}  # methods that ask which one it is
 METHODS = {*RULES, *dir(math), "reLU", "clip", "max_with"}
-FUNCTIONS = {"Value", "abs", "max", "min", "sum", "len", "round", *KNOWN, *RULES, *dir(math)}
+ITERATORS = {"zip", "range", "enumerate", "reversed", "list", "tuple"}
+FUNCTIONS = {"Value", "abs", "max", "min", "sum", "len", "round", *ITERATORS, *KNOWN, *RULES, *dir(math)}
 EXPRESSIONS = (
     ast.Name, ast.Constant, ast.Attribute, ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.IfExp, ast.Tuple,
     ast.Subscript, ast.Call, ast.Lambda, ast.operator, ast.unaryop, ast.cmpop, ast.boolop, ast.Load, ast.arguments,
-    ast.arg,
+    ast.arg, ast.List, ast.ListComp, ast.GeneratorExp, ast.comprehension, ast.Store,
 )  # fmt: skip
-STATEMENTS = (ast.Assign, ast.AugAssign, ast.Return, ast.If, ast.FunctionDef, ast.Expr, ast.Pass, ast.Store)
+STATEMENTS = (ast.Assign, ast.AugAssign, ast.Return, ast.If, ast.FunctionDef, ast.Expr, ast.Pass)
 
 
 # --- While the function runs --------------------------------------------------------------------------------
@@ -177,6 +179,7 @@ class _Writer(ast.NodeTransformer):
 
     def __init__(self, tree: ast.Module):
         functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        self._function: ast.FunctionDef | None = None  # where the branch is that is written
         self.others: set[str] = set()  # the functions of the file that may do more
         self.pure, n = {f.name for f in functions}, -1
         while n < len(self.others):  # they call one another
@@ -204,7 +207,7 @@ class _Writer(ast.NodeTransformer):
                     fits = SIDE in {argument.arg for argument in arguments}
                 case _:
                     fits = not isinstance(getattr(node, "ctx", None), ast.Store | ast.Del) or isinstance(
-                        node, ast.Name
+                        node, ast.Name | ast.Tuple
                     )
             if not fits:
                 return False
@@ -314,14 +317,19 @@ class _Writer(ast.NodeTransformer):
         return node
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        outer, self._function = self._function, node
+        self._write_returns(node)
+        self.generic_visit(node)
+        self._function = outer
+        return node
+
+    def _write_returns(self, node: ast.FunctionDef) -> None:
         for i, statement in enumerate(node.body):
             if isinstance(statement, ast.If) and any(isinstance(x, ast.Return) for x in ast.walk(statement)):
                 result = self._result(node.body[i:])
                 if result is not None:
                     node.body[i:] = [ast.Return(result)]
                     break
-        self.generic_visit(node)
-        return node
 
     def _result(self, block: Sequence[ast.stmt], depth: int = 0) -> ast.expr | None:
         """What a block returns, as an expression. None if there is none that does no more."""
@@ -346,30 +354,57 @@ class _Writer(ast.NodeTransformer):
                 if ast.dump(f) == ast.dump(g):
                     call = ast.Call(f, [ast.IfExp(node.test, a, b)], [])
                     return self.visit(ast.copy_location(ast.Expr(call), node))
-        pairs = self._assigned(node.body), self._assigned(node.orelse)
+        triples = self._joined(node)
         test = f"{SIDE}{node.lineno}_{node.col_offset}"
         original = copy.deepcopy(node)
         self.generic_visit(node)
         node.test = self._test(node.test)
-        body, orelse = pairs
-        if body is None or orelse is None:
+        if triples is None:
             return node
-        if _targets(body) == _targets(orelse):
-            made = [(target, a, b) for (target, a), (_, b) in zip(body, orelse, strict=True)]
-            known: list[Any] = []
-        else:
-            made = [(t, a, _read(t)) for t, a in body] + [(t, _read(t), b) for t, b in orelse]
-            known = [_read(target) for target, _ in (*body, *orelse)]
+        made, known = triples
         choices: list[ast.stmt] = [
             ast.Assign([target], _call(_chosen, _name(test), _lambda(self.visit(a)), _lambda(self.visit(b))))
             for target, a, b in made
         ]
         asked = _call(_asks, _name(test), _lambda(ast.Tuple(known, ast.Load())))
         plain = ast.If(_name(test), original.body, original.orelse)
-        return [
+        statements = [
             ast.Assign([ast.Name(test, ast.Store())], node.test),
             ast.If(asked, choices or [ast.Pass()], [plain]),
         ]
+        return [ast.copy_location(statement, node) for statement in statements]
+
+    def _joined(self, node: ast.If) -> tuple[list[tuple[Any, ast.expr, ast.expr]], list[Any]] | None:
+        """Targets with their values on both sides, and what must have a number before; None if it is no choice.
+
+        A name that is used on one side alone is any number on the other. All else stays there as it is.
+        """
+        sides = self._assigned(node.body), self._assigned(node.orelse)
+        if sides[0] is None or sides[1] is None:
+            return None
+        own = self._own_names(node.body, sides[0]) | self._own_names(node.orelse, sides[1])
+        triples: list[tuple[Any, ast.expr, ast.expr]] = []
+        known: list[Any] = []
+        for target, a, b in _in_turn(*sides):
+            is_own = isinstance(target, ast.Name) and target.id in own
+            other: Any = ast.Constant(1.0) if is_own else _read(target)
+            known += [] if is_own or (a and b) else [_read(target)]
+            triples.append((target, a or other, b or other))
+        return triples, known
+
+    def _own_names(self, block: Sequence[ast.stmt], pairs: Sequence[tuple[Any, ast.expr]]) -> set[str]:
+        """The names that a side of a branch assigns before it reads them, and that nothing else uses."""
+        if self._function is None:
+            return set()
+        read, assigned = set[str](), set[str]()
+        for target, value in pairs:
+            read |= _names(value)
+            assigned |= set(_targets([(target, value)])) - read
+        inside = Counter(x.id for part in block for x in ast.walk(part) if isinstance(x, ast.Name))
+        nodes = list(ast.walk(self._function))
+        outside = Counter(x.id for x in nodes if isinstance(x, ast.Name)) - inside
+        declared = {name for x in nodes if isinstance(x, ast.Global | ast.Nonlocal) for name in x.names}
+        return {name for name in assigned & inside.keys() if not outside[name]} - declared
 
     def _assigned(self, block: Sequence[ast.stmt]) -> list[tuple[Any, ast.expr]] | None:
         """Targets and values of assignments that may be made choices, or None if there is something else."""
@@ -386,18 +421,11 @@ class _Writer(ast.NodeTransformer):
                     pairs = [(target, ast.BinOp(_read(target), op, right))]
                 case ast.Pass():
                     pairs = []
-                case ast.If(test, body, orelse) if self._is_pure(test):
-                    sides = self._assigned(body), self._assigned(orelse)
-                    if sides[0] is None or sides[1] is None:
+                case ast.If(test) if self._is_pure(test):
+                    triples, _ = self._joined(statement) or (None, None)
+                    if triples is None or set(_targets(triples)[:-1]) & _names(test):
                         return None
-                    others = sides[1] or [(target, _read(target)) for target, _ in sides[0]]
-                    names = _targets(sides[0])
-                    if names != _targets(others) or (names[1:] and set(names) & _names(test)):
-                        return None
-                    pairs = [
-                        (t, ast.IfExp(copy.deepcopy(test), a, b))
-                        for (t, a), (_, b) in zip(sides[0], others, strict=True)
-                    ]
+                    pairs = [(target, ast.IfExp(copy.deepcopy(test), a, b)) for target, a, b in triples]
                 case _:
                     return None
             found += pairs
@@ -409,8 +437,24 @@ class _Writer(ast.NodeTransformer):
         return place and self._is_pure(_read(target)) and self._is_pure(value)
 
 
-def _targets(pairs: Sequence[tuple[ast.expr, ast.expr]]) -> list[str]:
-    return [ast.unparse(target) for target, _ in pairs]
+def _targets(assigned: Sequence[tuple[ast.expr, ...]]) -> list[str]:
+    return [ast.unparse(target) for target, *_ in assigned]
+
+
+def _in_turn(*sides: Sequence[tuple[Any, ast.expr]]) -> Iterator[tuple[Any, Any, Any]]:
+    """Targets, and their values on either side or None: in an order in which both sides may be computed."""
+    ours, theirs = rest = [list(zip(_targets(pairs), pairs, strict=True)) for pairs in sides]
+    shared: list[Any] = [name for name, _ in ours if name in dict(theirs)]
+    if shared != [name for name, _ in theirs if name in dict(ours)]:
+        shared = []
+    for name in [*shared, None]:
+        for own, pairs in enumerate(rest):
+            while pairs and pairs[0][0] != name:
+                _, (target, value) = pairs.pop(0)
+                yield target, *((None, value) if own else (value, None))
+        if name:
+            (_, (target, a)), (_, (_, b)) = ours.pop(0), theirs.pop(0)
+            yield target, a, b
 
 
 def _names(tree: ast.expr) -> set[str]:
@@ -419,10 +463,11 @@ def _names(tree: ast.expr) -> set[str]:
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
-    """The code inside of a code, without that of the sides."""
+    """The code of functions inside of a code, without that of the sides."""
     for part in code.co_consts:
         if isinstance(part, CodeType):
-            if SIDE not in part.co_varnames[: part.co_argcount]:
+            is_function = part.co_name[0] != "<" or part.co_name == "<lambda>"
+            if is_function and SIDE not in part.co_varnames[: part.co_argcount]:
                 yield part
             yield from _codes(part)
 

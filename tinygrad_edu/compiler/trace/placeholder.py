@@ -31,6 +31,10 @@ class TraceError(TypeError):
     """The function needs a number that is not there yet: it branches, or reads `.data`, while it is traced."""
 
 
+class NoFloatError(TraceError):
+    """The function makes a float of what no Value becomes: it may take plain numbers."""
+
+
 def _choice(name: str, function: Callable[..., Any], n_inputs: int, symbol: str = "") -> Rule:
     """An operation without a gradient, since its result moves in steps. Only a trace records it."""
     return Rule(name, symbol or name, function, lambda upstream, out, *inputs: (0,) * len(inputs), n_inputs)
@@ -186,6 +190,7 @@ class Placeholder(Value):
         refuse(
             "a placeholder was to become a float",
             "Use the functions of tinygrad_edu, tg.exp(x) instead of math.exp(x): a float has no gradient.",
+            NoFloatError,
         )
 
     __index__: Any = _refused(
@@ -226,10 +231,10 @@ for _name, _rule in RULES.items():
         setattr(Placeholder, _name, _method(_rule))
 
 
-def refuse(what: str, instead: str) -> NoReturn:
-    """Raise TraceError with the line of the user's code that needs the number. The trace remembers it."""
+def refuse(what: str, instead: str, kind: type[TraceError] = TraceError) -> NoReturn:
+    """Raise a TraceError with the line of the user's code that needs the number. The trace remembers it."""
     *_, frame = users_frame()
-    error = TraceError(
+    error = kind(
         f"While the function was traced, {what}{place_of(frame)}. The compiled form must hold for "
         f"every example. {instead}"
     )
