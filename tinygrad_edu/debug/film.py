@@ -114,7 +114,7 @@ class Film(Former):
         order, step, self.count = topological_order(root), self.count, self.count + 1
         gradients, rows = self._gradients(), _examples(root, self._titles.keys())
         changed = sorted({self._titles[p] for node in stale for p in node.parents if p in self._titles})
-        self._training.see(step, float(root.data), self._numbers(), before, gradients, rows, changed)
+        self._training.see(float(root.data), self._numbers(), before, gradients, rows, changed)
         if step % self.every and step not in self._training.steps:
             return
         new = _Shape(order, self._titles)

@@ -76,9 +76,7 @@ def audit(order: list[Value], leaves: Iterable[Value] | None = None) -> Audit:
     left = {}
     for leaf in dict.fromkeys(leaves):
         this = there.get(leaf, math.nan)
-        known = (
-            leaf.grad and math.isfinite(leaf.grad) and math.isfinite(this)
-        )  # 0 was cleared
+        known = leaf.grad and math.isfinite(leaf.grad) and math.isfinite(this)  # 0 was cleared
         if known and abs(leaf.grad - this) > 1e-6 * max(sizes[leaf], abs(leaf.grad)):
             left[leaf] = this
     numbers = {node: node.data if x != x else x for node, x in before.items()}
