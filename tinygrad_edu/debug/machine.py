@@ -63,6 +63,7 @@ class Machine:
         """Start with the numbers that the graph has now."""
         self.steps: Steps = Steps(root, self._upstream, self._variables)
         self.position = 0
+        self._place = {node: place for place, node in enumerate(reversed(self.steps.order))}
         self._complete = self.steps.completed()
         self.named: Named = Named(self.steps.names)
 
@@ -96,7 +97,7 @@ class Machine:
         Raises ValueError if there is none, or if a Value is not in the graph.
         """
         node = self.named.node(target) if isinstance(target, str) else target
-        if node not in self.steps.names:
+        if node not in self._place:
             raise ValueError(f"{node!r} is not among the nodes that the result was computed from.")
         return node
 
@@ -275,17 +276,15 @@ class Machine:
     def listing(self, near: int = 40, paint: Callable[[str], str] = str) -> list[str]:
         """The nodes around the step, one per line: its operands, those of the next, and their neighbours."""
         rows, wanted = self.steps.order[::-1], dict[int, None]()
-        places = {node: place for place, node in enumerate(rows)}
         for node in (self.coming, self.current):
-            wanted |= {places[x]: None for x in ([] if node is None else [node, *node.parents[: near // 3]])}
+            wanted |= {self._place[x]: None for x in ([] if node is None else [node, *node.parents[: near // 3]])}
         middle = next(iter(wanted), 0)
         first = max(0, min(middle - near // 2, len(rows) - near))
         around = sorted(range(first, min(first + near, len(rows))), key=lambda place: abs(place - middle))
         shown = sorted([*wanted | dict.fromkeys(around)][:near])
         lines, before = list[str](), -1
-        for place, line in zip(
-            [*shown, len(rows)], [*self._table([rows[i] for i in shown], paint), ""], strict=True
-        ):
+        table = self._table([rows[place] for place in shown], paint)
+        for place, line in zip([*shown, len(rows)], [*table, ""], strict=True):
             if gap := place - before - 1:
                 lines.append(f"      ... {gap:,} node{'s' * (gap > 1)} not shown")
             lines.append(line)

@@ -87,20 +87,19 @@ def _scope(frame: FrameType | None) -> dict[str, Any]:
     return known | ({**frame.f_globals, **frame.f_locals} if frame else {})
 
 
-def _moving(
-    move: Callable[[Machine], Machine], explained: str, counted: bool = False
-) -> "Callable[[Prompt, str], None]":
+def _moving(title: str, move: Callable[[Machine], Machine], counted: bool = False) -> Callable[..., None]:
     """A command that moves the machine, once or if it is counted as often as it is told, and shows where it is."""
 
     def command(self: "Prompt", argument: str) -> None:
-        letter, before = explained[0], self.machine.position
+        letter, before = title[0], self.machine.position
         if counted and argument and not (argument.isdecimal() and int(argument) > 0):
             raise ValueError(f"{letter} takes how many steps, as in {letter} 3, not {argument!r}.")
         for _ in range(min(int(argument or 1), 2 * len(self.machine.steps)) if counted else 1):
             move(self.machine)
         self._show(before if counted else None)
 
-    command.__doc__ = explained
+    explained = move.__doc__ or ""
+    command.__doc__ = f"{title}: {explained[:1].lower()}{explained[1:]}"
     return command
 
 
@@ -177,15 +176,13 @@ class Prompt(cmd.Cmd):
 
     # --- Moving ---------------------------------------------------------------------------------------------
 
-    do_next: Callable[..., None] = _moving(
-        Machine.over,
-        "n(ext): take the next step. If it enters a module, take all of that module's steps. n 3: three times.",
-        counted=True,
-    )
-    do_step: Callable[..., None] = _moving(
-        Machine.next, "s(tep): take the next step, into a module if it enters one. s 3 takes three.", counted=True
-    )
-    _back: Callable[..., None] = _moving(Machine.back, "back", counted=True)
+    do_next: Callable[..., None] = _moving("n(ext) [3]", Machine.over, counted=True)
+    do_step: Callable[..., None] = _moving("s(tep) [3]", Machine.next, counted=True)
+    do_run: Callable[..., None] = _moving("r(un)", Machine.run)
+    do_forward: Callable[..., None] = _moving("forward", Machine.forward)
+    do_backward: Callable[..., None] = _moving("backward", Machine.backward)
+    do_restart: Callable[..., None] = _moving("restart", Machine.restart)
+    _back: Callable[..., None] = _moving("b(ack)", Machine.back, counted=True)
 
     def do_back(self, argument: str) -> None:
         """b(ack): undo the step just taken; b 3: three. `b EXPRESSION` sets a breakpoint, as `break` does."""
@@ -204,10 +201,6 @@ class Prompt(cmd.Cmd):
         finally:  # Ctrl-C and an error show how far it came
             self._show(start, note)
 
-    do_run: Callable[..., None] = _moving(
-        Machine.run, "r(un): take all steps that are left, past every breakpoint."
-    )
-
     def do_until(self, argument: str) -> None:
         """until X: go on to just after the step of node X; for a leaf, to where its gradient is complete."""
         self.machine.until(_named_in(argument, "until d"))
@@ -218,12 +211,6 @@ class Prompt(cmd.Cmd):
         target = _named_in(argument, "goto 2, or goto d")
         self.machine.goto(int(target) if target.lstrip("-").isdecimal() else target)
         self._show()
-
-    do_forward: Callable[..., None] = _moving(
-        Machine.forward, "forward: go to the start of the forward pass, where nothing is computed but the leaves."
-    )
-    do_backward: Callable[..., None] = _moving(Machine.backward, "backward: go to the start of the backward pass.")
-    do_restart: Callable[..., None] = _moving(Machine.restart, "restart: go to the start, and undo every `set`.")
 
     # --- Stopping -------------------------------------------------------------------------------------------
 
@@ -256,28 +243,29 @@ class Prompt(cmd.Cmd):
             return lambda: any(not math.isfinite(x) for x in self._fresh())
         if any(_within(text, machine.scope(node)) for node in machine.steps.order):
             return lambda: _within(text, machine.scope(machine.current))
-        try:
-            node = machine.node(text)
-        except ValueError:
-            expression = NodeExpression(text, machine, self.scope)
-            if not expression.nodes:
-                near = machine.named.similar(text.partition(".")[0])
-                raise ValueError(
-                    f"{text!r} names no node or module here, so it would never change.{near}"
-                ) from None
-            was = _true(expression.value)
-            if was:
-                self._print(f"{text} is true already: continue stops where it becomes true again.")
-
-            def becomes() -> bool:
-                nonlocal was
-                before, was = was, _true(expression.value)
-                return was and not before
-
-            return becomes
+        node = machine.named.find(text)
+        if node is None:
+            return self._becoming(NodeExpression(text, machine, self.scope))
         if node.rule is None:  # a leaf has no step: stop where its gradient changes
             return lambda: machine.current is not None and node in machine.current.parents and machine.position > 0
         return lambda: machine.current is node
+
+    def _becoming(self, expression: NodeExpression) -> Callable[[], bool]:
+        """Has it become true since it was asked the last time?"""
+        text = expression.text
+        if not expression.nodes:
+            near = self.machine.named.similar(text.partition(".")[0])
+            raise ValueError(f"{text!r} names no node or module here, so it would never change.{near}")
+        was = _true(expression.value)
+        if was:
+            self._print(f"{text} is true already: continue stops where it becomes true again.")
+
+        def becomes() -> bool:
+            nonlocal was
+            before, was = was, _true(expression.value)
+            return was and not before
+
+        return becomes
 
     def _fresh(self) -> list[Any]:
         """The numbers that the step just taken has made."""
