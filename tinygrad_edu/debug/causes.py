@@ -103,6 +103,7 @@ class Finding:
         name = self.rule.name if self.rule else ""
         others = ["y"] * (len(self.operands) - 1)
         infinite = [operand for operand, data in self.operands if not finite(data)]
+        is_steep = self.operand is not None and not finite(self.slope)
         match self.kind, self.phase:
             case "unreached", _:
                 return "Use it on the way to the loss, or leave it out; reading its .data on that way cuts it off."
@@ -135,16 +136,12 @@ class Finding:
                 )
             case "nan", _:
                 return f"The backward of {name} gives nan here: prove it with testing.check_rule."
-            case "inf", _ if self.operand is None or finite(self.slope):
-                return (
-                    "Clip the gradients, start from smaller weights, or divide the loss by the number of examples."
-                )
-            case "inf", _ if name in ("sqrt", "pow", "pow_n"):
+            case "inf", _ if is_steep and name in ("sqrt", "pow", "pow_n"):
                 inside = formula(self.rule, ["x + 1e-12", *others])
                 return f"The slope is infinite at 0: add a small number inside, as in {inside}."
-            case "inf", _:
+            case "inf", _ if is_steep:
                 return "The slope is infinite there: keep the input away from that point, by 1e-12 or so."
-            case "exploding", _:
+            case kind, _ if kind in ("inf", "exploding"):
                 return "Clip the gradients, start from smaller weights, or add residual connections."
         if name in SATURATING:
             return "Start from Xavier or He initialisation, scale the inputs (as BatchNorm does), or use relu."
@@ -170,7 +167,7 @@ class Blame:
         self.note: str = note
         self.first: Finding | None = self.findings[0] if findings else None
         self.others: tuple[Finding, ...] = self.findings[1:]
-        self.node: Value | None = self.first and self.first.node
+        self.node: Value | None = self.first.node if self.first else None
         self.kind: str = self.first.kind if self.first else ""
         self.made: str = self.first.made if self.first else ""
         self.remedy: str = self.first.remedy if self.first else ""

@@ -100,7 +100,9 @@ def counting(order: list[Value]) -> list[Value]:
 def _before(order: list[Value], likelier: Callable[[Value], Any]) -> Numbers:
     """The number of each node in the forward pass, nan for a leaf that the graph does not tell."""
     stale = {node: None for node in order if is_stale(node)}
-    same = {p for node in order if node.rule and node not in stale for p in _telling(node)}
+    sound = [node for node in order if node not in stale and not all(parent.rule for parent in node.parents)]
+    slopes = (pair for node in sound for pair in zip(node.parents, slopes_of(node), strict=True))
+    same = {parent for parent, slope in slopes if slope != 0}  # which does not tell of the w of w * 0
     uses = Counter(parent for node in order for parent in node.parents)
     numbers = {node: node.data for node in order}
     for node in stale:
@@ -119,13 +121,6 @@ def _before(order: list[Value], likelier: Callable[[Value], Any]) -> Numbers:
 def _solutions(node: Value) -> int:
     """w * w and w**2 have two solutions: they are asked last."""
     return len(node.parents) - len(set(node.parents)) + (node.rule.name not in LINEAR)
-
-
-def _telling(node: Value) -> list[Value]:
-    """The leaves that change the result of an operation when they change: not the w of w * 0."""
-    if all(parent.rule for parent in node.parents):
-        return []
-    return [p for p, slope in zip(node.parents, slopes_of(node), strict=True) if slope != 0]
 
 
 def _solved(node: Value, leaf: Value, numbers: Numbers) -> Any:

@@ -119,16 +119,14 @@ class Why(Report):
         if not self.count:
             return f"d({root})/d({x}): no path leads from {x} up to {root}, which does not depend on it\ntotal 0"
         if self.stops:
-            rules = {node.rule.name for node, _ in self.stops}
             where = []
             for node, i in self.stops:
                 numbers = [node.parents[i]]
                 if node.rule.name in ("mul", "dot"):  # the other factor is the slope
                     numbers.append(node.parents[i - len(node.parents) // 2])
-                rule = f"{node.rule.name} at " * (len(rules) > 1)
-                where.append(f"{rule}{names[node]} ({' * '.join(four_digits(x.data) for x in numbers)})")
-            kind = f"{rules.pop()} at" if len(rules) == 1 else "one of"
-            line = f"d({root})/d({x}) = 0: every path passes {kind} {', '.join(few(where, 4))}, slope 0"
+                product = " * ".join(four_digits(x.data) for x in numbers)
+                where.append(f"{node.rule.name} at {names[node]} ({product})")
+            line = f"d({root})/d({x}) = 0: every path passes {' or '.join(few(where, 4))}, slope 0"
             return "\n".join([line, *self.notes])
         rows = [("product", "share", "path", "slopes")] if self.paths else []
         for path in self.paths:
