@@ -326,6 +326,24 @@ def test_inputs_that_are_trained_are_told_from_weights(widths: list[int]) -> Non
     assert "note: layer0" in repr(blame(loss))
 
 
+def test_what_this_pass_gives_is_that_of_this_root() -> None:
+    """The pass of another loss has left its gradients in the predictions that both share."""
+    w = Value(3.0, label="w")
+    out = w * 2.0
+    first, second = out * 5.0, out * 7.0
+    first.backward()
+    second.backward()
+    assert blame(first).made == "w.grad is 24, this pass gives 10: 14 was there before. Was zero_grad forgotten?"
+
+
+def test_a_tiny_update_is_one_of_the_weights_and_of_no_constant() -> None:
+    model = nn.MLP(3, [4, 1], "tanh", rng=0)
+    loss = squares(model)
+    loss.backward()
+    descend(model.parameters(), 1e-9)
+    assert repr(blame(loss)).partition("note: ")[2].startswith("layer")
+
+
 def test_predictions_of_an_earlier_step() -> None:
     """The loss is new in each step, the predictions are not: the last pass used numbers that are neither."""
     model = nn.MLP(3, [4, 1], "tanh", rng=0)

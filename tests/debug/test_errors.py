@@ -29,7 +29,7 @@ ERRORS: list[tuple[Callable[[Value], Any], type[Exception], str]] = [
     (lambda v: why(v, v, 1.5), TypeError, "how many paths to show, an int, got 1.5"),
     (lambda v: why(v, v, True), TypeError, "got True"),
     (lambda v: why(v, v, -1), ValueError, "0 or more, got -1"),
-    (lambda v: why(neuron(), "aa"), ValueError, r"no node of this graph is called 'aa'\. Did you mean a"),
+    (lambda v: why(neuron(), "aa"), ValueError, r"no node is called 'aa' here\. Did you mean a"),
     (lambda v: steps([v]), TypeError, "Pass one Value"),
     (lambda v: steps(v, "1"), TypeError, "one real number"),
     (lambda v: steps(neuron()).gradients(-1), ValueError, "from 0 to 3, got -1"),

@@ -90,7 +90,7 @@ def test_graphs_of_several_shapes():
                 y = y * 2.0
             y.backward()
     assert [graph.data for graph in running] == [3.0, 6.0, 3.0, 12.0]
-    assert len(running._graphs()) == 3  # two of one shape share one
+    assert len(running._shapes()) == 3  # two of one shape share one
     assert json.loads(re.search(r'"film":(\[.*?\]\]\])', running.to_html())[1])[0][0] == 3
 
 

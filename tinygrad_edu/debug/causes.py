@@ -7,7 +7,7 @@ were still in order. `_forward` and `_Sweep` find those nodes, `_remedy` says wh
 import math
 import reprlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +103,7 @@ class Finding:
         name = self.rule.name if self.rule else ""
         others = ["y"] * (len(self.operands) - 1)
         infinite = [operand for operand, data in self.operands if not finite(data)]
+        is_steep = self.operand is not None and not finite(self.slope)
         match self.kind, self.phase:
             case "unreached", _:
                 return "Use it on the way to the loss, or leave it out; reading its .data on that way cuts it off."
@@ -135,16 +136,12 @@ class Finding:
                 )
             case "nan", _:
                 return f"The backward of {name} gives nan here: prove it with testing.check_rule."
-            case "inf", _ if self.operand is None or finite(self.slope):
-                return (
-                    "Clip the gradients, start from smaller weights, or divide the loss by the number of examples."
-                )
-            case "inf", _ if name in ("sqrt", "pow", "pow_n"):
+            case "inf", _ if is_steep and name in ("sqrt", "pow", "pow_n"):
                 inside = formula(self.rule, ["x + 1e-12", *others])
                 return f"The slope is infinite at 0: add a small number inside, as in {inside}."
-            case "inf", _:
+            case "inf", _ if is_steep:
                 return "The slope is infinite there: keep the input away from that point, by 1e-12 or so."
-            case "exploding", _:
+            case kind, _ if kind in ("inf", "exploding"):
                 return "Clip the gradients, start from smaller weights, or add residual connections."
         if name in SATURATING:
             return "Start from Xavier or He initialisation, scale the inputs (as BatchNorm does), or use relu."
@@ -164,12 +161,12 @@ class Blame:
     `others` are all findings but the first; `size` is how many nodes the graph has; `note` says what is normal.
     """
 
-    def __init__(self, findings: tuple[Finding, ...], size: int, note: str = ""):
-        self.findings: tuple[Finding, ...] = findings
+    def __init__(self, findings: Sequence[Finding], size: int, note: str = ""):
+        self.findings: tuple[Finding, ...] = tuple(findings)
         self.size: int = size
         self.note: str = note
-        self.first: Finding | None = findings[0] if findings else None
-        self.others: tuple[Finding, ...] = findings[1:]
+        self.first: Finding | None = self.findings[0] if findings else None
+        self.others: tuple[Finding, ...] = self.findings[1:]
         self.node: Value | None = self.first.node if self.first else None
         self.kind: str = self.first.kind if self.first else ""
         self.made: str = self.first.made if self.first else ""
@@ -257,39 +254,34 @@ def blame(
     if root.grad != 0:  # a training that has come to the minimum of a squared error is all right
         faults = [fault for fault in faults if fault.kind == "exploding" or fault.rule.name != "pow_n"]
     findings = [*_forward(order, names), *sweep.broken, *missing, *stale, *again, *faults]
-    return Blame(tuple(findings), len(order), "; ".join(filter(None, [note, _moved(checked, names)])))
+    return Blame(findings, len(order), "; ".join(filter(None, [note, _moved(checked, names)])))
 
 
 def _resting(leaves: list[Value], sweep: "_Sweep") -> tuple[set[Value], str]:
     """The parameters without a gradient in layers where others have one, as in most networks of relus, and a
-    sentence that counts the units."""
-    layers: dict[str, dict[str, list[Value]]] = {}
+    sentence that counts the units. In a training, leaves without places are the units of one layer."""
+    layers: dict[str, dict[Any, list[Value]]] = {}
     for leaf in parameters_among(leaves):
         unit = unit_of(str(leaf.label))
         if unit != "the model":
-            layers.setdefault(layer_of(unit), {}).setdefault(unit, []).append(leaf)
+            layers.setdefault(f"units of {layer_of(unit)}", {}).setdefault(unit, []).append(leaf)
+    if not layers and sweep.order[-1].grad != 0:
+        layers["leaves"] = {leaf: [leaf] for leaf in leaves}
     resting, notes = set[Value](), []
     for layer, units in layers.items():
         still = {leaf for unit in units.values() for leaf in unit if not sweep.largest[leaf]}
-        if any(not still.issuperset(unit) for unit in units.values()):
+        dead = sum(still.issuperset(unit) for unit in units.values())
+        if dead < len(units):
             resting |= still
-            dead = sum(still.issuperset(unit) for unit in units.values())
-            notes += [f"no gradient reaches {dead} of {len(units)} units of {layer}"] * bool(dead)
-    if not layers and sweep.order[-1].grad != 0:  # leaves without places, in a training
-        still = {leaf for leaf in leaves if not sweep.largest[leaf]}
-        if 0 < len(still) < len(leaves):
-            return still, f"no gradient reaches {len(still):,} of {len(leaves):,} leaves"
+            notes += [f"no gradient reaches {dead:,} of {len(units):,} {layer}"] * bool(dead)
     return resting, "; ".join(notes)
 
 
 def _moved(checked: Audit, names: Mapping[Value, str]) -> str:
-    if not checked.moved:
-        return ""
-    others = f" and {len(checked.moved) - 1:,} more" * (len(checked.moved) > 1)
-    return (
-        f"{names[checked.moved[0]]}{others} changed after the backward pass, as an update does: this is about the "
-        "numbers before it"
-    )
+    others = [f"{len(checked.moved) - 1:,} more"] * (len(checked.moved) > 1)
+    who = " and ".join([*(names[leaf] for leaf in checked.moved[:1]), *others])
+    text = "changed after the backward pass, as an update does: this is about the numbers before it"
+    return f"{who} {text}" * bool(who)
 
 
 # --- Forward --------------------------------------------------------------------------------------------------
@@ -324,21 +316,18 @@ class _Sweep:
         self.largest = dict.fromkeys(steps.order, type(seed)(0)) | {steps.root: seed}
         passing = iter(steps)
         for node in reversed(steps.order):
-            self._arrive(node)
+            # The sum of the shares may be too large where none of them is.
+            adjoint, largest = self.adjoints[node], self.largest[node]
+            if not finite(adjoint) and finite(largest):
+                self._add("inf", node)
+            elif abs(adjoint) > self.high >= largest:
+                self._add("exploding", node)
             if node.rule:
                 self._pass_on(next(passing))
 
     def _add(self, kind: str, node: Value, slope: Any = None, operand: int | None = None) -> None:
         finding = Finding(kind, "backward", node, self.names, self.adjoints[node], slope, operand)
         (self.broken if kind in ("nan", "inf") else self.suspects).append(finding)
-
-    def _arrive(self, node: Value) -> None:
-        """The sum of the shares may be too large where none of them is."""
-        adjoint, largest = self.adjoints[node], self.largest[node]
-        if not finite(adjoint) and finite(largest):
-            self._add("inf", node)
-        elif abs(adjoint) > self.high >= largest:
-            self._add("exploding", node)
 
     def _pass_on(self, step: Step) -> None:
         node, adjoint = step.node, step.upstream

@@ -59,7 +59,7 @@ class _Named(ast.NodeTransformer):
     def visit(self, tree: Any) -> Any:
         if isinstance(tree, ast.Name | ast.Attribute | ast.Subscript):
             name = ast.unparse(tree).replace("_place_", "#")
-            if self.machine.find(name, exact="." not in name) is None:
+            if self.machine.named.find(name, exact="." not in name) is None:
                 if isinstance(tree, ast.Name) and "#" in name:
                     self.machine.node(name)  # raises, with the name as it was written
                 return self.generic_visit(tree)

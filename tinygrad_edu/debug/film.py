@@ -3,7 +3,7 @@
 import copy
 import os
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple, Self
 
 from ..engine.changes import is_stale
@@ -23,13 +23,12 @@ NOTHING = "Nothing is recorded: no backward pass has reached the model's paramet
 
 
 class _Shape:
-    """A graph of the training; other steps of the same shape share it. `places` are those of the parameters."""
+    """A graph of the training, with the operation and the operands of each node; other steps of the same shape
+    share it."""
 
-    def __init__(self, order: list[Value], names: Mapping[Value, str]):
+    def __init__(self, order: list[Value]):
         place = {node: i for i, node in enumerate(order)}
-        self.root, self.size = order[-1], len(order)
-        self.places = {i: names[node] for node, i in place.items() if node in names}
-        self.shape = [(node.rule, *(place[p] for p in node.parents)) for node in order]
+        self.root, self.nodes = order[-1], [(node.rule, *map(place.__getitem__, node.parents)) for node in order]
 
 
 class _Shot(NamedTuple):
@@ -37,7 +36,7 @@ class _Shot(NamedTuple):
     upstream: Any
     leaves: Numbers  # the numbers of all leaves, in topological order
     gradients: Numbers  # of the parameters, after the pass
-    graph: _Shape
+    shape: _Shape
 
 
 class Film(Former):
@@ -65,9 +64,8 @@ class Film(Former):
         if hasattr(model, "named_parameters"):
             named = dict(model.named_parameters())
         else:  # a class of the user's own
-            own = list(model.parameters())
-            titles = names_of(own, {parameter: f"parameter{i}" for i, parameter in enumerate(own)})
-            named = {name: parameter for parameter, name in titles.items()}
+            own = {parameter: f"parameter{i}" for i, parameter in enumerate(model.parameters())}
+            named = {name: parameter for parameter, name in names_of(own, own).items()}
         self.names: tuple[Any, ...] = tuple(named)
         self.parameters: tuple[Any, ...] = tuple(named.values())
         if not named:
@@ -114,26 +112,25 @@ class Film(Former):
         order, step, self.count = topological_order(root), self.count, self.count + 1
         gradients, rows = self._gradients(), _examples(root, self._titles.keys())
         changed = sorted({self._titles[p] for node in stale for p in node.parents if p in self._titles})
-        self._training.see(step, float(root.data), self._numbers(), before, gradients, rows, changed)
+        self._training.see(float(root.data), self._numbers(), before, gradients, rows, changed)
         if step % self.every and step not in self._training.steps:
             return
-        new = _Shape(order, self._titles)
-        graph = next((graph for graph in self._graphs() if graph.shape == new.shape), new)
+        new = _Shape(order)
+        shape = next((shape for shape in self._shapes() if shape.nodes == new.nodes), new)
         leaves = array("d", [float(node.data) for node in order if node.rule is None])
-        self._shots.append(_Shot(step, root.grad, leaves, gradients, graph))
+        self._shots.append(_Shot(step, root.grad, leaves, gradients, shape))
         while self.every <= step and (len(self._shots) > FRAMES or self._room() > NUMBERS):
             self.every *= 2
             self._shots = [x for x in self._shots if x.step % self.every == 0 or x.step in self._training.steps]
 
-    def _graphs(self) -> dict[_Shape, None]:
-        """The graphs of the steps that are kept, each once."""
-        return dict.fromkeys(shot.graph for shot in self._shots)
+    def _shapes(self) -> dict[_Shape, None]:
+        """The shapes of the steps that are kept, each once."""
+        return dict.fromkeys(shot.shape for shot in self._shots)
 
     def _room(self) -> int:
         """How many numbers are kept."""
-        last = self._shots[-1]
-        others = sum(graph.size for graph in self._graphs()) - last.graph.size
-        return len(self._shots) * (len(self.names) + len(last.leaves)) + 20 * others
+        last, nodes = self._shots[-1], sum(len(shape.nodes) for shape in self._shapes())
+        return len(self._shots) * (len(self.names) + len(last.leaves)) + 20 * (nodes - len(last.shape.nodes))
 
     # --- Looking --------------------------------------------------------------------------------------------
 
@@ -155,20 +152,20 @@ class Film(Former):
         return self._graph(max((shot for shot in self._shots if shot.step <= wanted), key=lambda shot: shot.step))
 
     def _graph(self, shot: _Shot) -> Value:
-        root = copy.deepcopy(shot.graph.root)
-        order, leaves = topological_order(root), iter(shot.leaves)
-        for node in order:
+        root, leaves = copy.deepcopy(shot.shape.root), iter(shot.leaves)
+        named, gradients = dict[str, Value](), dict(zip(self.names, shot.gradients, strict=True))
+        for node, original in zip(topological_order(root), topological_order(shot.shape.root), strict=True):
             node.data = node.rule.forward(*[p.data for p in node.parents]) if node.rule else next(leaves)
             node.grad = 0.0
-        for place, name in shot.graph.places.items():
-            order[place].label = name
-            if order[place].__class__ is Value:
-                order[place].__class__ = Filmed
+            if original in self._titles:
+                node.label = self._titles[original]
+                named[node.label] = node
+                if node.__class__ is Value:
+                    node.__class__ = Filmed
         if shot.upstream:
             root.backward(shot.upstream)
-        gradients = dict(zip(self.names, shot.gradients, strict=True))
-        for place, name in shot.graph.places.items():
-            order[place].grad = gradients[name]
+        for name, node in named.items():
+            node.grad = gradients[name]
         return root
 
     def blame(self, dead: int = DEAD) -> FilmBlame:
@@ -191,7 +188,7 @@ class Film(Former):
 
         if not self._shots:
             raise ValueError(NOTHING)
-        same = [shot for shot in self._shots if shot.graph is self._shots[-1].graph]
+        same = [shot for shot in self._shots if shot.shape is self._shots[-1].shape]
         shown = [*same[:: 1 + len(same) // SHOWN][:-1], same[-1]]
         film = [(shot.step, [float(f"{x:.6g}") for x in shot.leaves]) for shot in shown]
         return Live(self._graph(same[-1]), {}, film=film).to_html(path)
@@ -233,17 +230,15 @@ def _examples(root: Value, parameters: Any) -> list[tuple[Any, ...]]:
     while stack:
         node = stack.pop()
         name = node.rule.name if node.rule else ""
-        constant = [p for p in node.parents if p.rule is None and p not in parameters]
-        if name in ("add", "sum", "neg") or (name in ("mul", "div") and len(constant) == 1):
+        constants = [p for p in node.parents if not p.rule and p not in places]
+        if name in ("add", "sum", "neg") or (name in ("mul", "div") and len(constants) == 1):
             stack += [p for p in node.parents if p.rule]
             continue
-        near = [node]
-        known = {node}
-        for x in near:
-            near += [p for p in dict.fromkeys(x.parents) if p not in known]
-            known.update(x.parents)
-        numbers = [x.data for x in near if x.rule is None and x not in places]
-        nearest = next((places[x] for x in near if x in places), -1)
-        if numbers:
-            rows.append((nearest, *numbers))
+        near = {node: None}
+        queue = [node]
+        for x in queue:
+            queue += [p for p in dict.fromkeys(x.parents) if p not in near]
+            near |= dict.fromkeys(x.parents)
+        if numbers := [x.data for x in near if not x.rule and x not in places]:
+            rows.append((next((places[x] for x in near if x in places), -1), *numbers))
     return rows or [()]

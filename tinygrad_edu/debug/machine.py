@@ -1,6 +1,5 @@
 """The time machine: the forward and the backward pass of a graph, walked in both directions at the prompt."""
 
-import difflib
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,8 +10,8 @@ from ..viz.names import variables_in_sight
 from ..viz.reading import read
 from ..viz.words import clipped, four_digits, near
 from .origins import source_line
-from .passes import audit
-from .paths import Why, why
+from .passes import Audit, audit
+from .paths import Named, Why, why
 from .reasons import computed
 from .stepping import Step, Steps, expression
 
@@ -57,7 +56,7 @@ class Machine:
         self.position: int
         self._take(root)
         self._previous = self.steps, 0
-        self.mistakes_at(0)
+        self._audit: Audit | None = audit(list(self.steps.order))
         self._leaves = {node: node.data for node in self.steps.order if node.rule is None}
 
     def _take(self, root: Value) -> None:
@@ -66,8 +65,7 @@ class Machine:
         self.position = 0
         self._place = {node: place for place, node in enumerate(reversed(self.steps.order))}
         self._complete = self.steps.completed()
-        self._named = {name: node for node, name in self.steps.names.items()}
-        self._mistakes: dict[int, list[str]] = {}
+        self.named: Named = Named(self.steps.names)
 
     @property
     def root(self) -> Value:
@@ -98,29 +96,10 @@ class Machine:
 
         Raises ValueError if there is none, or if a Value is not in the graph.
         """
-        node = self.find(target) if isinstance(target, str) else target
-        if node is None:
-            raise ValueError(f"no node is called {target!r} here.{self._similar(str(target))}")
+        node = self.named.node(target) if isinstance(target, str) else target
         if node not in self._place:
             raise ValueError(f"{node!r} is not among the nodes that the result was computed from.")
         return node
-
-    def _similar(self, name: str) -> str:
-        """A question that tells names like this one: " Did you mean w#0 or w#1?"; "" if there are none."""
-        near = [known for known in self._named if f".{known.partition('#')[0]}".endswith(f".{name}")]
-        if not near and len(self._named) < 10_000:
-            near = difflib.get_close_matches(name, self._named, 2)
-        return f" Did you mean {' or '.join(near[:2])}?" if near else ""
-
-    def find(self, name: str, exact: bool = False) -> Value | None:
-        """As `node`, but None if there is none; exact: not by the end of a name."""
-        if name in self._named:
-            return self._named[name]
-        if name[:1] == "#":
-            place = int(name[1:]) if name[1:].isdecimal() else -1
-            return self.steps.order[place] if 0 <= place < len(self.steps.order) else None
-        longer = [] if exact else [known for known in self._named if known.endswith(f".{name}")]
-        return self._named[longer[0]] if len(longer) == 1 else None
 
     def gradient(self, node: Value) -> Any:
         """A node's gradient so far; None if no share has reached it."""
@@ -142,14 +121,13 @@ class Machine:
 
     def over(self) -> "Machine":
         """Take the next step; if it enters a module, all of that module's."""
-        here, coming = self.scope(self.current), self.scope(self.coming)
-        depth = len(here) + 1
-        if coming[: depth - 1] != here or len(coming) < depth:
-            return self.next()
-        position = self.position
-        while position < len(self.steps) and self.scope(self._node_of(position + 1))[:depth] == coming[:depth]:
+        here, coming, position = self.scope(self.current), self.scope(self.coming), self.position + 1
+        module = coming[: len(here) + 1]
+        while len(here) < len(module) and module[:-1] == here and position < len(self.steps):
+            if self.scope(self._node_of(position + 1))[: len(module)] != module:
+                break
             position += 1
-        return self._at(position)
+        return self._at(min(position, len(self.steps)))
 
     def run(self) -> "Machine":
         """Take all steps that are left."""
@@ -228,7 +206,6 @@ class Machine:
         if position > 0:
             self.steps[position - 1]  # computed here, so that a rule's error comes from the command, not the text
         self._previous, self.position = (self.steps, self.position), position
-        self.mistakes_at(position)
         return self
 
     def _compute(self, numbers: Mapping[Value, Any]) -> "Machine":
@@ -242,7 +219,7 @@ class Machine:
         for node in touched:
             node.data = fresh[node]
         self._take(self.root)
-        self._mistakes = {0: [], len(self.steps): []}
+        self._audit = None  # what was set here is no mistake
         self._at(position)
         self._previous = shown, position
         return self
@@ -277,7 +254,7 @@ class Machine:
             header += " - the end: all gradients are complete, next() stays here"
         elif position == self._first:
             header += " - the start: back() stays here"
-        wrong = self.mistakes_at(position)
+        wrong = self._mistakes()
         return "\n".join([header, *self._said(), "", *self.listing(near, paint), *[""] * bool(wrong), *wrong])
 
     def _said(self) -> list[str]:
@@ -290,34 +267,28 @@ class Machine:
             return ["the leaves have their numbers, nothing is computed"]
         return [f"{self.steps.names[self.root]}.grad is {four_digits(self.steps.seed)}, all others are 0"]
 
-    def mistakes_at(self, position: int) -> list[str]:
-        """What a frame at either end tells of changed numbers, and at the end of gradients from before the pass.
-
-        What `set` changed is no mistake.
-        """
-        if position in (0, len(self.steps)) and position not in self._mistakes:
-            checked = audit(list(self.steps.order))
-            checked = checked if position else checked._replace(left={})
-            self._mistakes[position] = checked.sentences(self.steps.names)
-        return self._mistakes.get(position, [])
+    def _mistakes(self) -> list[str]:
+        """What a frame at either end tells of changed numbers, and at the end of what gradients held before."""
+        if self._audit is None or self.position not in (0, len(self.steps)):
+            return []
+        return (self._audit if self.position else self._audit._replace(left={})).sentences(self.steps.names)
 
     def listing(self, near: int = 40, paint: Callable[[str], str] = str) -> list[str]:
         """The nodes around the step, one per line: its operands, those of the next, and their neighbours."""
-        rows, place, wanted = self.steps.order[::-1], self._place, dict[Value, None]()
+        rows, wanted = self.steps.order[::-1], dict[int, None]()
         for node in (self.coming, self.current):
-            wanted |= dict.fromkeys([] if node is None else [node, *node.parents[: near // 3]])
-        middle = place[next(iter(wanted), self.root)]
+            wanted |= {self._place[x]: None for x in ([] if node is None else [node, *node.parents[: near // 3]])}
+        middle = next(iter(wanted), 0)
         first = max(0, min(middle - near // 2, len(rows) - near))
-        wanted |= dict.fromkeys(sorted(rows[first : first + near], key=lambda node: abs(place[node] - middle)))
-        shown = sorted(list(wanted)[:near], key=place.__getitem__)
+        around = sorted(range(first, min(first + near, len(rows))), key=lambda place: abs(place - middle))
+        shown = sorted([*wanted | dict.fromkeys(around)][:near])
         lines, before = list[str](), -1
-        for at, line in zip(
-            [*map(place.__getitem__, shown), len(rows)], [*self._table(shown, paint), ""], strict=True
-        ):
-            if gap := at - before - 1:
+        table = self._table([rows[place] for place in shown], paint)
+        for place, line in zip([*shown, len(rows)], [*table, ""], strict=True):
+            if gap := place - before - 1:
                 lines.append(f"      ... {gap:,} node{'s' * (gap > 1)} not shown")
             lines.append(line)
-            before = at
+            before = place
         return lines[:-1]
 
     def _table(self, shown: list[Value], paint: Callable[[str], str]) -> list[str]:

@@ -27,6 +27,39 @@ Edge = tuple[Value, int]  # a node and the position of one of its operands: x * 
 ENDS = 4  # nodes written out at either end of a long path
 
 
+class Named(dict[str, Value]):
+    """The nodes of a graph by their names."""
+
+    def __init__(self, names: Mapping[Value, str]):
+        super().__init__((name, node) for node, name in names.items())
+        self._order = list(names)
+
+    def find(self, name: str, exact: bool = False) -> Value | None:
+        """The node of this name, of a place such as #3, or if not exact, of the only name that ends in it, as
+        layer0.neuron0.w1 ends in neuron0.w1; None if there is none."""
+        if name in self:
+            return self[name]
+        if name[:1] == "#":
+            place = int(name[1:]) if name[1:].isdecimal() else len(self._order)
+            return self._order[place] if place < len(self._order) else None
+        longer = [] if exact else [known for known in self if known.endswith(f".{name}")]
+        return self[longer[0]] if len(longer) == 1 else None
+
+    def node(self, name: str) -> Value:
+        """The same, or a ValueError with the names that are like it."""
+        node = self.find(name)
+        if node is None:
+            raise ValueError(f"no node is called {name!r} here.{self.similar(name)}")
+        return node
+
+    def similar(self, name: str) -> str:
+        """A question that tells names like this one: " Did you mean w#0 or w#1?"; "" if there are none."""
+        near = [known for known in self if f".{known.partition('#')[0]}".endswith(f".{name}")]
+        if not near and len(self) < 10_000:
+            near = difflib.get_close_matches(name, self, 2)
+        return f" Did you mean {' or '.join(near[:2])}?" if near else ""
+
+
 class Filmed(Value):
     """A parameter in a graph of a film: `why` takes it for the model's own, by its name."""
 
@@ -86,16 +119,14 @@ class Why(Report):
         if not self.count:
             return f"d({root})/d({x}): no path leads from {x} up to {root}, which does not depend on it\ntotal 0"
         if self.stops:
-            rules = {node.rule.name for node, _ in self.stops}
             where = []
             for node, i in self.stops:
                 numbers = [node.parents[i]]
                 if node.rule.name in ("mul", "dot"):  # the other factor is the slope
                     numbers.append(node.parents[i - len(node.parents) // 2])
-                rule = f"{node.rule.name} at " * (len(rules) > 1)
-                where.append(f"{rule}{names[node]} ({' * '.join(four_digits(x.data) for x in numbers)})")
-            kind = f"{rules.pop()} at" if len(rules) == 1 else "one of"
-            line = f"d({root})/d({x}) = 0: every path passes {kind} {', '.join(few(where, 4))}, slope 0"
+                product = " * ".join(four_digits(x.data) for x in numbers)
+                where.append(f"{node.rule.name} at {names[node]} ({product})")
+            line = f"d({root})/d({x}) = 0: every path passes {' or '.join(few(where, 4))}, slope 0"
             return "\n".join([line, *self.notes])
         rows = [("product", "share", "path", "slopes")] if self.paths else []
         for path in self.paths:
@@ -170,12 +201,7 @@ def _stops(order: list[Value], x: Value) -> tuple[Edge, ...]:
 def _asked(order: list[Value], x: Any, variables: Mapping[Value, str]) -> Value:
     """The node for a Value, for a name, or for a parameter of which a film has a copy."""
     if isinstance(x, str):
-        names = {name: node for node, name in names_of(order, variables).items()}
-        if x not in names:
-            near = difflib.get_close_matches(x, names, 2)
-            hint = f" Did you mean {' or '.join(near)}?" if near else ""
-            raise ValueError(f"no node of this graph is called {x!r}.{hint}")
-        return names[x]
+        return Named(names_of(order, variables)).node(x)
     if not isinstance(x, Value):
         raise TypeError(f"x is the Value whose gradient is explained, not {reprlib.repr(x)} ({type(x).__name__}).")
     copies = [node for node in order if node.__class__ is Filmed and node.label == x.label]

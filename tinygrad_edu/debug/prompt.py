@@ -23,6 +23,9 @@ from .machine import Machine
 from .origins import source_lines, tracing
 
 GREEN, PLAIN = "\x1b[32m", "\x1b[0m"
+ALIASES = "n:next s:step b:back c:continue r:run g:goto w:where l:list h:help q:quit exit:quit"
+AS_IN_PDB = "unt:until cl:clear ll:list pp:p display:watch undisplay:unwatch"
+COMMANDS = dict(pair.split(":") for pair in f"{ALIASES} {AS_IN_PDB}".split())
 ASSIGNMENT = re.compile(r"!?\s*[\w.#\[\]]+\s*[-+*/]?=[^=]")
 
 
@@ -84,14 +87,19 @@ def _scope(frame: FrameType | None) -> dict[str, Any]:
     return known | ({**frame.f_globals, **frame.f_locals} if frame else {})
 
 
-def _moving(move: Callable[[Machine], Machine], explained: str) -> "Callable[[Prompt, str], None]":
-    """A command that moves the machine and shows where it is then."""
+def _moving(title: str, move: Callable[[Machine], Machine], counted: bool = False) -> Callable[..., None]:
+    """A command that moves the machine, once or if it is counted as often as it is told, and shows where it is."""
 
     def command(self: "Prompt", argument: str) -> None:
-        move(self.machine)
-        self._show()
+        letter, before = title[0], self.machine.position
+        if counted and argument and not (argument.isdecimal() and int(argument) > 0):
+            raise ValueError(f"{letter} takes how many steps, as in {letter} 3, not {argument!r}.")
+        for _ in range(min(int(argument or 1), 2 * len(self.machine.steps)) if counted else 1):
+            move(self.machine)
+        self._show(before if counted else None)
 
-    command.__doc__ = explained
+    explained = move.__doc__ or ""
+    command.__doc__ = f"{title}: {explained[:1].lower()}{explained[1:]}"
     return command
 
 
@@ -143,10 +151,10 @@ class Prompt(cmd.Cmd):
         """(command, argument, line); `w.grad` and `w = 3` are Python, not the command w."""
         command, argument, line = super().parseline(line)
         if command in ("quit", "exit") and argument == "()":  # Python's own would end Python
-            return command, "", line
+            return "quit", "", line
         if command and argument and (argument[0] == "=" or not line[len(command)].isspace()):
             return None, None, line
-        return command, argument, line
+        return COMMANDS.get(command or "", command), argument, line
 
     def onecmd(self, line: str) -> bool:
         """Obey one command, or several with ;; between; True ends the session. An error is told in a line."""
@@ -161,35 +169,24 @@ class Prompt(cmd.Cmd):
         except Exception as error:
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
             said = error.msg if isinstance(error, SyntaxError) else str(error)  # without (<unknown>, line 1)
-            if isinstance(error, NameError) and (near := self.machine._similar(error.name or "?")):
+            if isinstance(error, NameError) and (near := self.machine.named.similar(error.name or "?")):
                 said += f".{near}"
             self._print("\n    ".join([f"*** {kind}{said}", *getattr(error, "__notes__", ())]))
             return False
 
     # --- Moving ---------------------------------------------------------------------------------------------
 
-    def do_next(self, argument: str) -> None:
-        """n(ext): take the next step. If it enters a module, take all of that module's steps. n 3: three times."""
-        self._go(Machine.over, argument, "n")
-
-    def do_step(self, argument: str) -> None:
-        """s(tep): take the next step, into a module if it enters one. s 3 takes three."""
-        self._go(Machine.next, argument, "s")
+    do_next: Callable[..., None] = _moving("n(ext) [3]", Machine.over, counted=True)
+    do_step: Callable[..., None] = _moving("s(tep) [3]", Machine.next, counted=True)
+    do_run: Callable[..., None] = _moving("r(un)", Machine.run)
+    do_forward: Callable[..., None] = _moving("forward", Machine.forward)
+    do_backward: Callable[..., None] = _moving("backward", Machine.backward)
+    do_restart: Callable[..., None] = _moving("restart", Machine.restart)
+    _back: Callable[..., None] = _moving("b(ack)", Machine.back, counted=True)
 
     def do_back(self, argument: str) -> None:
         """b(ack): undo the step just taken; b 3: three. `b EXPRESSION` sets a breakpoint, as `break` does."""
-        if argument and not argument.isdecimal():
-            return self.do_break(argument)
-        return self._go(Machine.back, argument, "b")
-
-    def _go(self, move: Callable[[Machine], Machine], argument: str, letter: str) -> None:
-        """Make a move once, or as often as the argument says. Raises ValueError if that is no number."""
-        if argument and not (argument.isdecimal() and int(argument) > 0):
-            raise ValueError(f"{letter} takes how many steps, as in {letter} 3, not {argument!r}.")
-        before = self.machine.position
-        for _ in range(min(int(argument or 1), 2 * len(self.machine.steps))):
-            move(self.machine)
-        self._show(before if letter == "n" or argument else None)
+        (self.do_break if argument and not argument.isdecimal() else self._back)(argument)
 
     def do_continue(self, argument: str) -> None:
         """c(ontinue): go on to the next breakpoint, or to the end."""
@@ -204,10 +201,6 @@ class Prompt(cmd.Cmd):
         finally:  # Ctrl-C and an error show how far it came
             self._show(start, note)
 
-    do_run: Callable[..., None] = _moving(
-        Machine.run, "r(un): take all steps that are left, past every breakpoint."
-    )
-
     def do_until(self, argument: str) -> None:
         """until X: go on to just after the step of node X; for a leaf, to where its gradient is complete."""
         self.machine.until(_named_in(argument, "until d"))
@@ -218,12 +211,6 @@ class Prompt(cmd.Cmd):
         target = _named_in(argument, "goto 2, or goto d")
         self.machine.goto(int(target) if target.lstrip("-").isdecimal() else target)
         self._show()
-
-    do_forward: Callable[..., None] = _moving(
-        Machine.forward, "forward: go to the start of the forward pass, where nothing is computed but the leaves."
-    )
-    do_backward: Callable[..., None] = _moving(Machine.backward, "backward: go to the start of the backward pass.")
-    do_restart: Callable[..., None] = _moving(Machine.restart, "restart: go to the start, and undo every `set`.")
 
     # --- Stopping -------------------------------------------------------------------------------------------
 
@@ -256,28 +243,29 @@ class Prompt(cmd.Cmd):
             return lambda: any(not math.isfinite(x) for x in self._fresh())
         if any(_within(text, machine.scope(node)) for node in machine.steps.order):
             return lambda: _within(text, machine.scope(machine.current))
-        try:
-            node = machine.node(text)
-        except ValueError:
-            expression = NodeExpression(text, machine, self.scope)
-            if not expression.nodes:
-                near = machine._similar(text.partition(".")[0])
-                raise ValueError(
-                    f"{text!r} names no node or module here, so it would never change.{near}"
-                ) from None
-            was = _true(expression.value)
-            if was:
-                self._print(f"{text} is true already: continue stops where it becomes true again.")
-
-            def becomes() -> bool:
-                nonlocal was
-                before, was = was, _true(expression.value)
-                return was and not before
-
-            return becomes
+        node = machine.named.find(text)
+        if node is None:
+            return self._becoming(NodeExpression(text, machine, self.scope))
         if node.rule is None:  # a leaf has no step: stop where its gradient changes
             return lambda: machine.current is not None and node in machine.current.parents and machine.position > 0
         return lambda: machine.current is node
+
+    def _becoming(self, expression: NodeExpression) -> Callable[[], bool]:
+        """Has it become true since it was asked the last time?"""
+        text = expression.text
+        if not expression.nodes:
+            near = self.machine.named.similar(text.partition(".")[0])
+            raise ValueError(f"{text!r} names no node or module here, so it would never change.{near}")
+        was = _true(expression.value)
+        if was:
+            self._print(f"{text} is true already: continue stops where it becomes true again.")
+
+        def becomes() -> bool:
+            nonlocal was
+            before, was = was, _true(expression.value)
+            return was and not before
+
+        return becomes
 
     def _fresh(self) -> list[Any]:
         """The numbers that the step just taken has made."""
@@ -358,39 +346,16 @@ class Prompt(cmd.Cmd):
         """q(uit): leave the prompt, as Ctrl-D does."""
         return True
 
-    do_n = do_next
-    do_s = do_step
-    do_b = do_back
-    do_c = do_continue
-    do_r = do_run
-    do_g = do_goto
-    do_w = do_where
-    do_l = do_list
-    do_q = do_quit
-    do_exit = do_quit
-    # As in pdb:
-    do_display = do_watch
-    do_undisplay = do_unwatch
-    do_pp = do_p
-    do_cl = do_clear
-    do_unt = do_until
-    do_ll = do_list
-
     def do_help(self, argument: str) -> None:
         """h(elp) COMMAND: what a command does; alone: all of them."""
-        if not argument:
-            commands = [command for name, command in vars(Prompt).items() if name.startswith("do_")]
-            first = [
-                (inspect.getdoc(command) or "").partition("\n")[0] for command in [*commands, Prompt.emptyline]
-            ]
-            self._print("\n".join(dict.fromkeys(first)))  # each once: some have several names
-            return
-        command = getattr(self, f"do_{argument}", None)
-        if command is None:
+        commands = {
+            name[3:]: inspect.getdoc(function) for name, function in vars(Prompt).items() if name[:3] == "do_"
+        }
+        name = COMMANDS.get(argument, argument)
+        if name and name not in commands:
             raise ValueError(f"there is no command {argument!r}: h shows them.")
-        self._print(inspect.getdoc(command) or "")
-
-    do_h = do_help
+        lines = [(text or "").partition("\n")[0] for text in [*commands.values(), Prompt.emptyline.__doc__]]
+        self._print(commands[name] or "" if name else "\n".join(lines))
 
     def default(self, line: str) -> None:
         """What is no command may be Python over the nodes, as in pdb."""
@@ -399,7 +364,7 @@ class Prompt(cmd.Cmd):
         except (SyntaxError, NameError) as error:
             if isinstance(error, SyntaxError) and ASSIGNMENT.match(line):
                 raise ValueError("Nothing is assigned here: `set a 3` gives a leaf another number.") from None
-            near = self.machine._similar(getattr(error, "name", "") or "?")
+            near = self.machine.named.similar(getattr(error, "name", "") or "?")
             raise ValueError(f"There is no command {line.split()[0]!r}: h shows them.{near}") from None
 
     def emptyline(self) -> bool:
@@ -410,7 +375,7 @@ class Prompt(cmd.Cmd):
         """The names of nodes; a label such as layer0.w is completed as a whole, though readline stops at dots."""
         start = line[:end].split()[-1] if line[:end].strip() and not line[:end].endswith(" ") else ""
         skip = len(start) - len(text)
-        return [name[skip:] for name in self.machine._named if name.startswith(start)]
+        return [name[skip:] for name in self.machine.named if name.startswith(start)]
 
     def _show(self, start: int | None = None, note: str = "") -> None:
         passed = 0 if start is None else self.machine.position - start

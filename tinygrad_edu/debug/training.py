@@ -16,17 +16,7 @@ Rows: TypeAlias = list[tuple[Any, ...]]  # of each example its numbers
 DEAD = 20  # examples in a row for which a unit has no gradient
 EXPLODING = 1000.0  # times the largest gradient of the first half of the steps so far
 HUGE = 1e9
-SEVERITY = {
-    "not zeroed": 0,
-    "stale": 1,
-    "nan": 2,
-    "exploded": 2,
-    "uphill": 3,
-    "rising": 4,
-    "shuffled": 5,
-    "not moved": 6,
-    "dead": 7,
-}
+SEVERITY = ("not zeroed", "stale", "nan, exploded", "uphill", "rising", "shuffled", "not moved", "dead")
 
 
 class Event(NamedTuple):
@@ -57,13 +47,15 @@ class FilmBlame:
     `notes` are no faults: dead units of a layer in which others are alive, and layers that are frozen.
     """
 
-    def __init__(self, events: tuple[Event, ...], notes: tuple[str, ...], count: int):
-        self.events: tuple[Event, ...] = events
-        self.notes: tuple[str, ...] = notes
+    step: int | None
+    kind: str
+    sentence: str
+
+    def __init__(self, events: Iterable[Event], notes: Iterable[str], count: int):
+        self.events: tuple[Event, ...] = tuple(events)
+        self.notes: tuple[str, ...] = tuple(notes)
         self.count: int = count
-        self.step: int | None = events[0].step if events else None
-        self.kind: str = events[0].kind if events else ""
-        self.sentence: str = events[0].sentence if events else ""
+        self.step, self.kind, self.sentence = self.events[0] if self.events else (None, "", "")
 
     def __bool__(self) -> bool:
         return bool(self.events)
@@ -74,33 +66,38 @@ class FilmBlame:
         return "\n".join([*lines, *[f"  look at it: tg.debug.run(film[{self.step}])"] * bool(self.events)])
 
 
+class Update(NamedTuple):
+    """A step as the next one sees it."""
+
+    loss: float
+    parameters: Numbers
+    gradients: Numbers
+    rows: Rows
+
+
 class TrainingLog:
     """Sees every step, and knows what went wrong."""
 
     def __init__(self, names: tuple[str, ...]):
-        self.names: tuple[str, ...] = names  # the first event of each kind
-        self.events: list[Event] = list[Event]()
-        self.losses: array[float] = array("d")  # usual: the largest of the first half
-        self.norms: array[float] = array("d")
-        self.usual: float = 0.0
-        self.before: tuple[Numbers, Numbers, Rows, float] | None = None  # the step before
+        self.names: tuple[str, ...] = names
+        self.events: list[Event] = []  # the first of each kind
         self.old: dict[int, Event] = {}  # parameters whose gradients hold something from before their last update
-        self.moves: int = 0  # updates, and those along the gradient
-        self.uphill: int = 0
-        self.same: int = 0  # updates after which the same examples came again, and had a larger loss
-        self.rises: int = 0
-        self.pairs: dict[int, float] = {}  # the hash of an example without its target -> the target
-        self.targets: set[float] = set()
-        self.place: int = sys.maxsize  # of the target: the first number that differs from example to example
-        self.again: int = 0  # examples that came again, and those that had another's target by then
-        self.mixed: int = 0
-        self.first: tuple[Any, ...] = ()
-        self.cleared: int = 0  # passes that began with all gradients at 0
-        self.reached: list[int] = [0] * len(names)  # of each parameter
-        self.moved: list[bool] = [False] * len(names)
-        self.units: dict[str, list[int]] = _grouped(range(len(names)), lambda i: unit_of(names[i]))
-        self.silent: dict[str, tuple[int, int]] = {}  # unit -> the step since when, and for how many examples
-        self.longest: dict[str, int] = {}  # unit -> the examples of its longest silence that ended
+        self.losses: array[float] = array("d")
+        self._norms: array[float] = array("d")
+        self._usual = 0.0  # the largest norm of the first half
+        self._last: Update | None = None
+        self._moves = self._uphill = 0  # updates, and those along the gradient
+        self._same = self._rises = 0  # updates after which the same examples came again, and had a larger loss
+        self._again = self._mixed = 0  # examples that came again, and those that had another's target by then
+        self._pairs: dict[int, float] = {}  # the hash of an example without its target -> the target
+        self._targets: set[float] = set()
+        self._first: tuple[Any, ...] = ()
+        self._place = sys.maxsize  # of the target: the first number that differs from example to example
+        self._cleared = 0  # passes that began with all gradients at 0
+        self._reached, self._moved = [0] * len(names), [False] * len(names)  # of each parameter
+        self._units = _grouped(range(len(names)), lambda i: unit_of(names[i]))
+        self._silent: dict[str, tuple[int, int]] = {}  # unit -> the step since when, and for how many examples
+        self._longest: dict[str, int] = {}  # unit -> the examples of its longest silence that ended
 
     @property
     def steps(self) -> set[int]:
@@ -108,54 +105,55 @@ class TrainingLog:
         return {event.step for event in [*self.events, *self.old.values()]}
 
     def see(
-        self,
-        step: int,
-        loss: float,
-        parameters: Numbers,
-        before: Numbers,
-        after: Numbers,
-        rows: Rows,
-        changed: Sequence[str],
+        self, loss: float, parameters: Numbers, before: Numbers, after: Numbers, rows: Rows, changed: Sequence[str]
     ) -> None:
-        """Take note of a step.
+        """Take note of a step: the gradients before and after its pass, the numbers of each example, and the names
+        of the parameters that were changed since the forward pass."""
+        step, update = len(self.losses), Update(loss, parameters, after, sorted(rows))
+        moved = self._differing(parameters)
+        events = [*self._used(moved), *self._broken(step, update, changed)]
+        self.events += [x for x in events if x.kind not in [known.kind for known in self.events]]
+        self._leave(step, moved, before, after)
+        self._follow(moved, update)
+        self._pair(update.rows)
+        self._listen(step, before, after, len(rows))
+        self._cleared += not any(before)
+        self._reached = [count + bool(x) for count, x in zip(self._reached, after, strict=True)]
+        self.losses.append(loss)
+        self._last = update
 
-        `before` and `after` are the gradients before and after its pass, `rows` the numbers of each example,
-        `changed` the names of parameters that were changed since the forward pass.
-        """
-        norm, rows = math.hypot(*after), sorted(rows)
-        moved = [x != y for x, y in zip(parameters, self.before[0], strict=True)] if self.before else []
-        events = [self._left(step, moved, before, after)]
+    def _differing(self, parameters: Sequence[float]) -> list[bool]:
+        """Which parameters have moved since the last step?"""
+        if not self._last:
+            return [False] * len(self.names)
+        return [x != y for x, y in zip(parameters, self._last.parameters, strict=True)]
+
+    def _broken(self, step: int, update: Update, changed: Sequence[str]) -> Iterator[Event]:
+        """What this step alone shows."""
+        gradients, norm = update.gradients, math.hypot(*update.gradients)
         if changed:
             late = "changed between the forward and the backward pass: compute the loss in every step"
-            events.append(Event(step, "stale", f"{', '.join(few(changed, 2))} {late}"))
-        if not math.isfinite(norm + loss):
-            broken = [name for name, x in zip(self.names, after, strict=True) if not math.isfinite(x)]
-            sizes = f"loss {loss:.4g}, gradient {norm:.4g} long"
-            events.append(Event(step, "nan", f"{[*broken, 'the loss'][0]} is not finite: {sizes}"))
-        if self._explodes(norm):
-            i = max(range(len(after)), key=lambda i: size(after[i]))
-            first = f", and was {four_digits(self.norms[0])} at first" * bool(self.norms)
-            largest = f"{self.names[i]}.grad is {four_digits(after[i])}"
-            sentence = f"the gradient exploded: it is {four_digits(norm)} long{first}; {largest}"
-            events.append(Event(step, "exploded", sentence))
-        known = [event.kind for event in self.events]
-        self.events += [event for event in events if event and event.kind not in known]
-        self._follow(loss, moved, parameters, rows)
-        self._pair(rows)
-        self.norms.append(norm)
-        self.losses.append(loss)
-        self.cleared += not any(before)
-        self.reached = [count + bool(x) for count, x in zip(self.reached, after, strict=True)]
-        self.before = parameters, after, rows, loss
-        self._listen(step, before, after, len(rows))
+            yield Event(step, "stale", f"{', '.join(few(changed, 2))} {late}")
+        if not math.isfinite(norm + update.loss):
+            broken = [name for name, x in zip(self.names, gradients, strict=True) if not math.isfinite(x)]
+            sizes = f"loss {update.loss:.4g}, gradient {norm:.4g} long"
+            yield Event(step, "nan", f"{[*broken, 'the loss'][0]} is not finite: {sizes}")
+        earlier = self._norms[(step - 1) // 2] if step else 0.0  # the last of the first half
+        self._usual = max(self._usual, earlier) if math.isfinite(earlier) else self._usual
+        if norm > HUGE or (step >= 4 and 0 < EXPLODING * self._usual < norm):
+            name, largest = max(zip(self.names, gradients, strict=True), key=lambda pair: size(pair[1]))
+            first = f", and was {four_digits(self._norms[0])} at first" * bool(self._norms)
+            sentence = f"the gradient exploded: it is {four_digits(norm)} long{first}; {name}.grad is "
+            yield Event(step, "exploded", sentence + four_digits(largest))
+        self._norms.append(norm)
 
-    def _left(self, step: int, moved: list[bool], before: Numbers, after: Numbers) -> Event | None:
-        """Note an update by gradients that the update before it had used already.
+    def _used(self, moved: Sequence[bool]) -> list[Event]:
+        """The first update by gradients that the update before it had used already."""
+        return sorted((event for i, event in self.old.items() if moved[i]), key=lambda event: event.step)[:1]
 
-        What is left over does no harm where it is set to zero before the next update, as in a discriminator that
-        the step of its generator passes through.
-        """
-        used = self._used(moved)
+    def _leave(self, step: int, moved: Sequence[bool], before: Numbers, after: Numbers) -> None:
+        """Note the gradients that are left over from an update. They do no harm where they are set to zero before
+        the next one, as in a discriminator that the step of its generator passes through."""
         for i in sorted(range(len(moved)), key=lambda i: size(before[i]), reverse=True):
             if not before[i]:
                 self.old.pop(i, None)
@@ -165,130 +163,103 @@ class TrainingLog:
                     f"the pass, though the parameters had moved, and {four_digits(after[i])} after it"
                 )
                 self.old[i] = Event(step, "not zeroed", sentence)
-        return used
 
-    def _used(self, moved: Sequence[bool]) -> Event | None:
-        """The first of the gradients in `old` that have moved their parameters."""
-        used = [event for i, event in self.old.items() if moved[i]]
-        return min(used, key=lambda event: event.step, default=None)
-
-    def _explodes(self, norm: float) -> bool:
-        earlier = self.norms[(len(self.norms) - 1) // 2] if self.norms else 0.0  # the last of the first half
-        self.usual = max(self.usual, earlier) if math.isfinite(earlier) else self.usual
-        return norm > HUGE or (len(self.norms) >= 4 and 0 < EXPLODING * self.usual < norm)
-
-    def _follow(self, loss: float, moved: list[bool], parameters: Numbers, rows: Rows) -> None:
+    def _follow(self, moved: Sequence[bool], now: Update) -> None:
         """Count the update before this step: which way it went, and what became of the loss."""
-        if not self.before or not any(moved):
+        if not self._last or not any(moved):
             return
-        numbers, gradients, old_rows, old_loss = self.before
-        ways = (x - y for x, y in zip(parameters, numbers, strict=True))
-        self.moves += 1
-        self.uphill += sum(way * gradient for way, gradient in zip(ways, gradients, strict=True)) > 0
-        self.same += rows == old_rows
-        self.rises += rows == old_rows and not loss <= old_loss
-        self.moved = [x or y for x, y in zip(self.moved, moved, strict=True)]
+        ways = zip(now.parameters, self._last.parameters, self._last.gradients, strict=True)
+        self._moves += 1
+        self._uphill += sum((x - y) * gradient for x, y, gradient in ways) > 0
+        self._same += now.rows == self._last.rows
+        self._rises += now.rows == self._last.rows and not now.loss <= self._last.loss
+        self._moved = [x or y for x, y in zip(self._moved, moved, strict=True)]
 
     def _pair(self, rows: Rows) -> None:
         """Count the examples that come again, and of these the ones with the target of another."""
         now: dict[int, float] = {}
         for row in rows if len(rows) > 1 else ():
-            self.first = self.first or row
-            differing = (
-                i for i, pair in enumerate(zip(row, self.first, strict=False)) if i and pair[0] != pair[1]
-            )
-            self.place = min(self.place, next(differing, sys.maxsize))
-            if self.place < len(row):
-                inputs, target = hash(row[: self.place] + row[self.place + 1 :]), row[self.place]
+            self._first = self._first or row
+            places = (i for i, x in enumerate(zip(row, self._first, strict=False)) if i and x[0] != x[1])
+            self._place = min(self._place, next(places, sys.maxsize))
+            if self._place < len(row):
+                inputs, target = hash(row[: self._place] + row[self._place + 1 :]), row[self._place]
                 if now.setdefault(inputs, target) != target:
-                    self.mixed = -sys.maxsize  # one example with two targets at a time: these data are so
-                known = self.pairs.get(inputs)
-                self.again += known is not None
-                self.mixed += known not in (None, target) and target in self.targets
-                self.pairs[inputs] = target
-                self.targets.add(target)
+                    self._mixed = -sys.maxsize  # one example with two targets at a time: these data are so
+                old = self._pairs.get(inputs)
+                self._again += old is not None
+                self._mixed += old not in (None, target) and target in self._targets
+        self._pairs |= now
+        self._targets.update(now.values())
 
-    def _listen(self, step: int, before: Numbers, gradients: Numbers, examples: int) -> None:
+    def _listen(self, step: int, before: Numbers, after: Numbers, examples: int) -> None:
         """For how long has no gradient reached a unit, while it reached others?"""
-        shares = [after - first for first, after in zip(before, gradients, strict=True)]
-        if not any(shares):
-            return
-        for unit, places in self.units.items():
-            if any(shares[i] for i in places):
-                _, heard = self.silent.pop(unit, (0, 0))
-                self.longest[unit] = max(heard, self.longest.get(unit, 0))
+        reached = [x != y for x, y in zip(before, after, strict=True)]
+        for unit, places in self._units.items() if any(reached) else ():
+            if any(reached[i] for i in places):
+                _, heard = self._silent.pop(unit, (0, 0))
+                self._longest[unit] = max(heard, self._longest.get(unit, 0))
             else:
-                since, heard = self.silent.get(unit, (step, 0))
-                self.silent[unit] = since, heard + examples
+                since, heard = self._silent.get(unit, (step, 0))
+                self._silent[unit] = since, heard + examples
 
     # --- Over all steps -------------------------------------------------------------------------------------
 
     def blame(self, dead: int, parameters: Sequence[float]) -> FilmBlame:
         """See `Film.blame`; `parameters` are their present numbers, after the last update."""
-        last = len(self.losses) - 1
-        events, notes = (
-            [*self.events, *(Event(last, *trend) for trend in self._trends())],
-            [*self._frozen(), *self._rests()],
-        )
-        if self.before and "not zeroed" not in [event.kind for event in events]:
-            used = self._used([x != y for x, y in zip(parameters, self.before[0], strict=True)])
-            events += [used] if used else []
-        for layer, units in _grouped(self.units, layer_of).items():
-            silent = [unit for unit in units if self._is_dead(unit, dead)]
-            since = min([self.silent[unit][0] for unit in silent], default=0)
+        events, notes = [*self.events, *self._trends()], [*self._frozen(), *self._rests()]
+        events += [x for x in self._used(self._differing(parameters)) if x.kind not in [y.kind for y in events]]
+        for layer, units in _grouped(self._units, layer_of).items():
+            silent = [self._silent[unit] for unit in units if self._is_dead(unit, dead)]
+            if not silent:
+                continue
+            since, (_, examples) = min(silent)[0], silent[0]
             sentence = (
                 f"{len(silent)} of {len(units)} units of {layer} are dead: no gradient has reached "
-                f"{'it' if len(silent) == 1 else 'them'} since then, for "
-                f"{self.silent[silent[0]][1] if silent else 0:,} examples"
+                f"{'it' if len(silent) == 1 else 'them'} since then, for {examples:,} examples"
             )
             if len(silent) == len(units) > 1:
                 events.append(Event(since, "dead", sentence))
-            elif silent:
+            else:
                 notes.append(f"step {since:,}: {sentence}")
-        events.sort(key=lambda event: (SEVERITY[event.kind], event.step))
-        return FilmBlame(tuple(events), tuple(notes), len(self.losses))
+        events.sort(key=lambda x: (next(i for i, kinds in enumerate(SEVERITY) if x.kind in kinds), x.step))
+        return FilmBlame(events, notes, len(self.losses))
 
     def _is_dead(self, unit: str, dead: int) -> bool:
-        return self.silent.get(unit, (0, -1))[1] >= max(dead, 4 * self.longest.get(unit, 0))
+        return self._silent.get(unit, (0, -1))[1] >= max(dead, 4 * self._longest.get(unit, 0))
 
-    def _trends(self) -> Iterator[tuple[str, str]]:
-        """What becomes of the loss, which way the updates go, and whether there are any: (kind, sentence)."""
-        count = len(self.losses)
-        if count >= 5 and not any(self.reached):
-            yield "dead", f"no gradient reached any parameter in {count} steps"
-        elif count >= 5 and self.moves == 0 and self.cleared == count:
-            yield (
-                "not moved",
-                f"no parameter moved in {count} steps: is the optimiser's step missing, or does it come after "
-                "zero_grad?",
-            )
-        if self.moves >= 4 and self.again >= 8 and self.mixed >= 0.25 * self.again:
-            yield (
-                "shuffled",
-                f"of {self.again} examples that came again, {self.mixed} had the target of another: shuffle "
-                "inputs and targets together",
-            )
+    def _trends(self) -> Iterator[Event]:
+        """What becomes of the loss, which way the updates go, and whether there are any."""
+        count, last = len(self.losses), len(self.losses) - 1
+        if count >= 5 and not any(self._reached):
+            yield Event(last, "dead", f"no gradient reached any parameter in {count} steps")
+        elif count >= 5 and self._moves == 0 and self._cleared == count:
+            cause = "is the optimiser's step missing, or does it come after zero_grad?"
+            yield Event(last, "not moved", f"no parameter moved in {count} steps: {cause}")
+        if self._moves >= 4 and self._again >= 8 and self._mixed >= 0.25 * self._again:
+            sentence = f"of {self._again} examples that came again, {self._mixed} had the target of another"
+            yield Event(last, "shuffled", f"{sentence}: shuffle inputs and targets together")
         if not count or not math.isfinite(sum(self.losses)):
             return
         third = max(1, count // 3)
         begin, end = (sum(part) / third for part in (self.losses[:third], self.losses[-third:]))
-        again = self.same >= 4 and self.rises >= 0.3 * self.same and not end <= 0.9 * self.losses[0]
-        if self.moves >= 3 and self.uphill >= 0.9 * self.moves:
-            yield (
-                "uphill",
-                f"the parameters moved along their gradients in {self.uphill} of {self.moves} updates, so that "
-                "the loss grows: to make it smaller, subtract the gradient, as in p.data -= rate * p.grad",
+        again = self._same >= 4 and self._rises >= 0.3 * self._same and not end <= 0.9 * self.losses[0]
+        if self._moves >= 3 and self._uphill >= 0.9 * self._moves:
+            sentence = (
+                f"the parameters moved along their gradients in {self._uphill} of {self._moves} updates, so that "
+                "the loss grows: to make it smaller, subtract the gradient, as in p.data -= rate * p.grad"
             )
-        elif again or (self.moves >= 8 and 0 < 1.5 * begin < end):
-            yield (
-                "rising",
+            yield Event(last, "uphill", sentence)
+        elif again or (self._moves >= 8 and 0 < 1.5 * begin < end):
+            sentence = (
                 f"the loss does not fall: it was {four_digits(begin)} in the first third of the steps and is "
-                f"{four_digits(end)} in the last: is the learning rate too large?",
+                f"{four_digits(end)} in the last: is the learning rate too large?"
             )
+            yield Event(last, "rising", sentence)
 
     def _rests(self) -> Iterator[str]:
         """A question, if the same examples come again and again and the loss stays above half of the first."""
-        if self.moves < 10 or self.same < 0.9 * self.moves:
+        if self._moves < 10 or self._same < 0.9 * self._moves:
             return
         first, middle, last = (self.losses[i] for i in (0, len(self.losses) // 2, -1))
         if max(0.95 * middle, 0.5 * first) < last < first:
@@ -300,15 +271,13 @@ class TrainingLog:
     def _frozen(self) -> Iterator[str]:
         """Parameters that have gradients and stay as they are: on purpose, or forgotten."""
         layers = _grouped(range(len(self.names)), lambda i: self.names[i].partition(".")[0])
-        for layer, places in layers.items() if self.moves >= 4 else ():
-            still = [i for i in places if not self.moved[i] and self.reached[i] >= 4]
+        for layer, places in layers.items() if self._moves >= 4 else ():
+            still = [self.names[i] for i in places if not self._moved[i] and self._reached[i] >= 4]
+            who = layer if len(still) == len(places) and len(layers) > 1 else ", ".join(few(still, 2))
             if still:
-                whole = len(still) == len(places) and len(layers) > 1
-                who = layer if whole else ", ".join(few([self.names[i] for i in still], 2))
-                it, be = ("it", "is it") if whole or len(still) == 1 else ("them", "are they")
                 yield (
-                    f"{who} did not move in {self.moves} updates, though gradients reached {it}: {be} among the "
-                    "parameters of the optimiser?"
+                    f"{who} did not move in {self._moves} updates, though gradients arrived: left out of the "
+                    "optimiser's parameters?"
                 )
 
 
