@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from tinygrad_edu import RULES, Interval, Rule, elementary, sigmoid, softplus, tanh
-from tinygrad_edu.testing.check.case import KINDS
+from tinygrad_edu.testing.check.case import Kind
 
 NAMES = {
     **vars(elementary),
@@ -105,7 +105,7 @@ RIGHT: dict[str, Rule] = {
 
 
 # --- Mistakes that people make, with what check_rule says of them -------------------------------------------
-SHARES, LINEAR, FORMULA, SINGULAR, ROUNDING, SECOND, NUMBERS = KINDS
+SHARES, LINEAR, FORMULA, SINGULAR, ROUNDING, SECOND, NUMBERS = Kind
 KINK = "if this is a kink, declare kinks=(1.0,)."
 
 
