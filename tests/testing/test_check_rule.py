@@ -609,12 +609,14 @@ def test_a_rule_of_several_inputs_may_choose_at_a_kink() -> None:
 
     domain = [st.sampled_from([-2.0, 0.0, 1.0]), st.sampled_from([-1.0, 0.5, 3.0])]
     assert check_rule(declared(largest, backward), domain=domain)
-    with pytest.raises(RuleMismatch, match=r"x = 0.0, y = -1.0"):
+    with pytest.raises(RuleMismatch, match=r"wrong formula\n  input     x = 0.0, y = -1.0"):
         check_rule(
             declared(largest, lambda u, out, x, y: [a - 2 * (x == 0) for a in backward(u, out, x, y)]),
             domain=domain,
         )
     at_0 = st.sampled_from([(0.0, 0.0), (0.5, 0.5), (-1.0, 2.0)])  # a kink of y alone is no tie
     assert check_rule(rule_of("x * x + maximum(y, 0)", "u * 2 * x", "u * heaviside(y)"), domain=at_0)
+    greedy = rule_of("maximum(x, y)", "u * (1 - heaviside(y - x))", "u * heaviside(y - x)", ties=True)
+    assert check_rule(greedy, domain=at_0)
     with pytest.raises(RuleMismatch, match="Equal inputs have two slopes here"):
         check_rule(rule_of("maximum(x, y)", "u * heaviside(x - y)", "u * heaviside(y - x)"), domain=at_0)

@@ -113,7 +113,8 @@ def _examine(case: Case, strategy: st.SearchStrategy[Point], own: bool) -> None:
     foreign = case.floats_only or hasattr(rule, "library")  # its constants are floats, and its arrays its own
 
     for start in (properties.runs, properties.takes_mpmath_numbers):
-        if not _at(case, tame[:1], start):
+        _at(case, tame[:1], start)
+        if case.failures:
             return
     _at(case, tame, properties.is_proportional_to_upstream)
     _everywhere(case, points, strategy, properties.has_right_numbers)
@@ -147,20 +148,18 @@ def _is_new(case: Case, error: RuleMismatch) -> bool:
     return (error.kind, error.what) not in known and not (error.kind == Kind.FORMULA and case.tells(Kind.FORMULA))
 
 
-def _at(case: Case, points: Iterable[Point], examine: Property, repeats: int = 0) -> bool:
-    """Does the property hold at the points? New failures are kept, and the search ends after `repeats` more."""
-    held = True
+def _at(case: Case, points: Iterable[Point], examine: Property, repeats: int = 0) -> None:
+    """The property at the points: new failures are kept, and the search ends after `repeats` more."""
     for point in points:
         if case.is_over or repeats < 0:
             break
         try:
             examine(case, point)
         except RuleMismatch as error:
-            held, repeats = False, repeats - 1
+            repeats -= 1
             if _is_new(case, error):
                 explain(case, error)
                 case.failures.append(error)
-    return held
 
 
 def _everywhere(
@@ -287,9 +286,7 @@ class RuleReport(Report):
     def mathematics(self) -> str:
         """Is the formula right, as far as it was tried? Not examined, if it runs on floats alone."""
         kinds = {failure.kind for failure in self.failures}
-        if kinds & {Kind.SHARES, Kind.UPSTREAM, Kind.FORMULA, Kind.SINGULAR} or (
-            kinds and Kind.ROUNDING not in kinds
-        ):
+        if kinds & {Kind.UPSTREAM, Kind.FORMULA, Kind.SINGULAR} or (kinds and Kind.ROUNDING not in kinds):
             return "wrong"  # what is wrong beside lost digits may follow from them
         return "not examined" if self._case.floats_only else "right"
 
