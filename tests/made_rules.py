@@ -15,7 +15,7 @@ from some_rules import rule_of
 
 from tinygrad_edu import Interval, Rule
 from tinygrad_edu.testing import Refuted, RuleMismatch, check_rule, prove_rule
-from tinygrad_edu.testing.check.case import ROUNDING, SECOND, SINGULAR
+from tinygrad_edu.testing.check.case import Kind
 from tinygrad_edu.testing.check.reference import within_reach
 
 ANYWHERE, POSITIVE, UNIT = Interval(), Interval(0, math.inf, open=True), Interval(0, 1)
@@ -288,9 +288,9 @@ def check_of(made: Made, budget: float) -> str:
 
 def _is_of_floats(failure: RuleMismatch) -> bool:
     """Says it nothing of the slopes' formula? That of maximum(x * x, 0) is right, and cannot bend at 0."""
-    far = failure.kind == SINGULAR and not all(x == 0 or 1e-9 < abs(x) <= 20 for x in failure.point)  # nan
+    far = failure.kind == Kind.SINGULAR and not all(x == 0 or 1e-9 < abs(x) <= 20 for x in failure.point)  # nan
     kink = "declare kinks" in str(failure) or "declare ties" in str(failure)
-    return failure.kind in (ROUNDING, SECOND) or far or kink
+    return failure.kind in (Kind.ROUNDING, Kind.SECOND) or far or kink
 
 
 def made_of(kind: str, rng: random.Random) -> Made:

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from tinygrad_edu import RULES, Interval, Rule, elementary, sigmoid, softplus, tanh
-from tinygrad_edu.testing.check.case import KINDS
+from tinygrad_edu.testing.check.case import Kind
 
 NAMES = {
     **vars(elementary),
@@ -105,7 +105,7 @@ RIGHT: dict[str, Rule] = {
 
 
 # --- Mistakes that people make, with what check_rule says of them -------------------------------------------
-SHARES, LINEAR, FORMULA, SINGULAR, ROUNDING, SECOND, NUMBERS = KINDS
+SHARES, LINEAR, FORMULA, SINGULAR, ROUNDING, SECOND, NUMBERS = Kind
 KINK = "if this is a kink, declare kinks=(1.0,)."
 
 
@@ -137,6 +137,11 @@ MISTAKES: dict[str, tuple[Rule, str, str]] = {  # the rule, the kind, and a part
     "upstream alone": (rule_of("x * y", "u", "u * x"), FORMULA, "the local slope is missing"),
     "no sign in -": (rule_of("x - y", "u", "u"), FORMULA, "it is the slope of the other operand, x"),
     "twice": (rule_of("tanh(x)", "2 * u * tanh_slope(x)"), FORMULA, "a factor 2 is too many"),
+    "a billionth": (
+        rule_of("tanh(x)", "u * tanh_slope(x) * (1 + 1e-9)"),
+        FORMULA,
+        "it is 1.000000001 times the slope",
+    ),
     "a third": (rule_of("x * x * x", "u * x * x"), FORMULA, "a factor 3 is missing"),
     "minus": (rule_of("tanh(x)", "-u * tanh_slope(x)"), FORMULA, "the sign is wrong"),
     "x for out": (rule_of("tanh(x)", "u * (1 - x * x)"), FORMULA, "x is used where out is meant"),
@@ -168,8 +173,13 @@ MISTAKES: dict[str, tuple[Rule, str, str]] = {  # the rule, the kind, and a part
         SINGULAR,
         "The slopes on its two sides are 0.0 and 1.0: " + KINK,
     ),
+    "a kink far away, not declared": (
+        rule_of("maximum(x - 1e7, 0 * x)", "u * heaviside(x - 1e7)"),
+        SINGULAR,
+        "if this is a kink, declare kinks=(10000000.0,).",
+    ),
     "outside of a kink": (
-        rule_of("abs(x)", "u * (sign(x) + 7 * equal(x, 0))", kinks=(0.0,)),
+        rule_of("abs(x)", "u * (sign(x) + 1.01 * equal(x, 0))", kinks=(0.0,)),
         SINGULAR,
         "at a kink, the slope for x is not between those beside it",
     ),

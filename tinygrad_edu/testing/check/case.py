@@ -2,7 +2,8 @@
 
 import contextlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from enum import StrEnum
 from numbers import Real
 from typing import Any, NoReturn
 
@@ -13,7 +14,7 @@ from ...engine.rule import RULES, Rule
 from ...engine.value import Value
 from .deadline import TimeLimit
 from .points import Point
-from .reference import Reference, high, ulps, within_reach
+from .reference import Reference, high, is_between, ulps, within_reach
 
 __tracebackhide__ = True  # pytest shows the user's line, not ours
 
@@ -24,46 +25,54 @@ ANY_NUMBER = (
 UNDEFINED = (
     "If it is not defined there, declare domain= or check=; if it is, elementary.div and .log raise nothing."
 )
-KINDS = (
-    "number of shares",
-    "upstream not used linearly",
-    "wrong formula",
-    "wrong at kinks, nan or inf",
-    "rounding",
-    "second derivative",
-    "other numbers",
-)  # in the order in which check_rule looks for them
-SHARES, UPSTREAM, FORMULA, SINGULAR, ROUNDING, SECOND, NUMBERS = KINDS
+
+
+class Kind(StrEnum):
+    """What a failure is, in the order in which they are told."""
+
+    SHARES = "number of shares"
+    UPSTREAM = "upstream not used linearly"
+    FORMULA = "wrong formula"
+    SINGULAR = "wrong at kinks, nan or inf"
+    ROUNDING = "rounding"
+    SECOND = "second derivative"
+    NUMBERS = "other numbers"
 
 
 class RuleMismatch(AssertionError):
     """A rule is not what it says. The message shows the simplest input found, expected, got and the error.
 
-    `rule` and `point`, the inputs, are there to go on with: `rule.forward(*point)`. `kind` is one of KINDS, `what`
-    says what is wrong, and `report` has all failures, with its `plot()` and `to_json()`.
+    `rule` and `point`, the inputs, are there to go on with: `rule.forward(*point)`. `kind` is a Kind, `what` says
+    what is wrong, and `report` has all failures, with its `plot()` and `to_json()`.
     """
 
+    hint: str = ""
+    place: int | None = None  # 0 if the value is wrong, i + 1 if slope i is
     report: Any = None
 
-    def __init__(
-        self, rule: Rule, kind: str, what: str, point: Sequence[Any], facts: dict[str, str], hint: str = ""
-    ):
+    def __init__(self, rule: Rule, kind: Kind, what: str, point: Sequence[Any], **facts: str):
+        super().__init__(rule, kind, what, point)
         self.rule: Rule = rule
-        self.kind: str = kind
-        self.point: tuple[Any, ...] = tuple(point)
+        self.kind: Kind = kind
         self.what: str = what
-        inputs = zip(names(rule, len(self.point)), self.point, strict=True)
-        self.where: str = ", ".join(f"{name} = {shown_number(x)}" for name, x in inputs)
-        facts = {"kind": kind, "input": self.where, **facts}
-        lines = [f"{rule.name}: {what}", *(f"  {name:<10}{text}" for name, text in facts.items() if text)]
-        super().__init__("\n".join([*lines, f"  {hint}"] if hint else lines))
+        self.point: tuple[Any, ...] = tuple(point)
+        self.facts: dict[str, str] = facts
+
+    @property
+    def where(self) -> str:
+        called = names(self.rule, len(self.point))
+        return ", ".join(f"{name} = {shown_number(x)}" for name, x in zip(called, self.point, strict=True))
+
+    def __str__(self) -> str:
+        facts = {"kind": self.kind, "input": self.where, **self.facts}
+        lines = [f"{self.rule.name}: {self.what}", *(f"  {name:<10}{x}" for name, x in facts.items() if x)]
+        lines += [f"  {self.hint}"] * bool(self.hint)
+        others = self.report.failures[1:] if self.report and self.report.failures[0] is self else []
+        return "\n".join([*lines, *(f"  also      {f.kind}: {f.what} at {f.where}" for f in others)])
 
 
 class Case:
-    """A rule beside its reference, and what was found: in `worst`, the largest error of each kind and where.
-
-    `hurried` while a search tries hundreds of points that fail: reasons and hints wait for the simplest of them.
-    """
+    """A rule beside its reference, and what was found: in `worst`, the largest error of each kind and where."""
 
     def __init__(self, rule: Rule, reference: Reference, bound: float):
         self.rule: Rule = rule
@@ -73,123 +82,66 @@ class Case:
         self.undecided: int = 0
         self.proven: int = 0
         self.points: list[Point] = []
+        self.tame: list[Point] = []  # a few of them, of ordinary size
         self.worst: dict[str, tuple[float, Point]] = {}
         self.kinks: list[Point] = []  # those that were found, and not declared
         self.numbers: list[str] = ["floats"]
-        self.hurried: bool = False
         self.failures: list[RuleMismatch] = []
         self.clock: TimeLimit = TimeLimit()  # of the search
         self.floats_only: bool = bool(getattr(rule, "floats_only", False))  # functions of another language
         self._exact: dict[Point, list[Any]] = {}
+        self._kinks: dict[tuple[Point, int], list[Any]] = {}
 
     @property
     def is_over(self) -> bool:
         """Is the time up?"""
         return self.clock.is_over
 
-    def fail(
-        self, kind: str, what: str, point: Sequence[Any], expected: Any, got: Any, hint: str = "", **facts: str
-    ) -> NoReturn:
-        facts = {"expected": shown_number(expected), "got": shown_number(got), **facts}
-        raise RuleMismatch(self.rule, kind, what, point, facts, hint)
+    def mismatch(
+        self, kind: Kind, what: str, point: Sequence[Any], expected: Any, got: Any, hint: str = "", **facts: str
+    ) -> RuleMismatch:
+        shown = {"expected": shown_number(expected), "got": shown_number(got)}
+        failure = RuleMismatch(self.rule, kind, what, point, **shown, **facts)
+        failure.hint = hint
+        return failure
+
+    def tells(self, kind: Kind) -> bool:
+        """Was a failure of this kind found?"""
+        return any(failure.kind == kind for failure in self.failures)
 
     def note(self, kind: str, error: float, point: Point) -> None:
         if kind not in self.worst or error > self.worst[kind][0]:
             self.worst[kind] = error, point
 
-    def out(self, *inputs: Any) -> Any:
-        """The rule's forward on any kind of number. Raises TypeError if it returns none."""
-        try:
-            out = self.rule.forward(*inputs)
-        except Exception as error:
-            self._raised("forward", inputs, error)
-        if not isinstance(out, Real | np.ndarray):
-            raise TypeError(f"forward of {self.rule.name} must return one real number, got {out!r} for {inputs}.")
-        return out
-
-    def shares(self, upstream: Any, *inputs: Any) -> Sequence[Any]:
-        """The rule's backward. Raises TypeError unless it returns one number per input."""
-        return self.run(upstream, *inputs)[1:]
+    # --- The rule's numbers ---------------------------------------------------------------------------------
 
     def run(self, upstream: Any, *inputs: Any) -> list[Any]:
-        """The rule's value and shares. Raises TypeError as `out` and `shares` do."""
-        out = self.out(*inputs)
+        """The rule's value and its shares on any kind of number. Raises TypeError unless there is one for each."""
+        (out,) = self._call("forward", inputs)
+        return [out, *self._call("backward", inputs, upstream, out)]
+
+    def _call(self, where: str, inputs: Sequence[Any], *more: Any) -> Sequence[Any]:
         try:
-            shares = self.rule.backward(upstream, out, *inputs)
+            results = getattr(self.rule, where)(*more, *inputs)
         except Exception as error:
-            self._raised("backward", inputs, error)
-        for share in self.rule.counted(shares, len(inputs)):
-            if not isinstance(share, Real | np.ndarray):
-                raise TypeError(
-                    f"backward of {self.rule.name} must return numbers, got {share!r} among its shares."
-                )
-        return [out, *shares]
+            self.raised(where, inputs, error)
+        numbers = self.rule.counted(results, len(inputs)) if more else [results]
+        for x in numbers:
+            if not isinstance(x, Real | np.ndarray):
+                wanted = "numbers" if more else "one real number"
+                raise TypeError(f"{where} of {self.rule.name} must return {wanted}, got {x!r} for {inputs}.")
+        return numbers
 
-    def _raised(self, where: str, inputs: Sequence[Any], error: Exception) -> NoReturn:
+    def raised(self, where: str, inputs: Sequence[Any], error: Exception) -> NoReturn:
         what = f"{where} fails on a {type(inputs[0]).__name__}"
-        facts = {"error": f"{type(error).__name__}: {error}"}
-        undefined = isinstance(error, ValueError | ZeroDivisionError) and isinstance(inputs[0], int | float)
-        hint, kind = (UNDEFINED, SINGULAR) if undefined else (ANY_NUMBER, NUMBERS)
-        raise RuleMismatch(self.rule, kind, what, inputs, facts, hint) from error
-
-    def at_kink(self, point: Point) -> bool:
-        """Has the rule two slopes here, by its own declaration?"""
-        return any(x in self.rule.kinks for x in point) or (self.rule.ties and len(set(point)) < len(point))
-
-    def exact(self, point: Point) -> list[Any]:
-        """The reference's value and slopes; the value alone where it has no slopes, nothing outside its domain.
-
-        Nothing once the time is up.
-        """
-        if self.is_over:
-            return self._exact.get(point, [])
-        if point not in self._exact:
-            try:
-                self._exact[point] = [self.reference.value(point), *self.exact_slopes(point)]
-            except (ValueError, ArithmeticError, mp.libmp.NoConvergence):
-                self._exact[point] = []
-            except (TypeError, AttributeError) as error:
-                raise TypeError(
-                    f"The reference of {self.rule.name} must take and return mpmath numbers, "
-                    f"but at {point} it raised {type(error).__name__}: {error}"
-                ) from None
-        return self._exact[point]
-
-    def exact_slopes(self, point: Point) -> Sequence[Any]:
-        """None at kinks that the reference leaves open, and where it has none: at the ends of a closed domain."""
-        if any(x in self.rule.kinks for x in point) or (self.reference.slopes is None and self.at_kink(point)):
-            return []
-        try:
-            slopes = self.reference.exact_slopes(point)
-        except (ValueError, ZeroDivisionError):
-            return []
-        return [] if self._chooses(point, slopes, lambda: self.run(1.0, *point)[1:]) else slopes
-
-    def _chooses(self, point: Point, slopes: Sequence[Any], shares: Callable[[], Sequence[Any]]) -> bool:
-        """Does the rule take one of two slopes, at a kink of several inputs that is no tie?
-
-        There is no way to declare it. It may be one for the reference alone: of max(y, e^x) at x = -10000, y = 0.
-        """
-        if len(point) == 1 or self.reference.slopes is not None:
-            return False
-        try:
-            own = shares()
-            if all(ulps(got, exact) <= self.bound for got, exact in zip(own, slopes, strict=True)):
-                return False
-            sides = [self.reference.beside(point, i) for i in range(len(point))]
-            kinks = [i for i, (low, high) in enumerate(sides) if _are_apart(low, high)]
-            if len(set(point)) < len(point):  # a tie, unless the kink is there for other numbers too
-                for i in kinks:
-                    beside = [y if k == i else y * (1 - 1e-6) or 1e-6 for k, y in enumerate(point)]
-                    if not _are_apart(*self.reference.beside(tuple(beside), i)):
-                        return False
-        except (AssertionError, TypeError, ValueError, ArithmeticError):
-            return False
-        slack = [1e-12 * max(1, abs(low), abs(high)) for low, high in sides]
-        return bool(kinks) and all(a - e <= x <= b + e for x, (a, b), e in zip(own, sides, slack, strict=True))
+        failure = RuleMismatch(self.rule, Kind.NUMBERS, what, inputs, error=f"{type(error).__name__}: {error}")
+        failure.hint = ANY_NUMBER
+        if isinstance(error, ValueError | ZeroDivisionError) and isinstance(inputs[0], int | float):
+            failure.kind, failure.hint = Kind.SINGULAR, UNDEFINED
+        raise failure from error
 
     def at_precision(self, bits: int, point: Point) -> list[Any]:
-        """The rule's value and slopes on mpmath numbers of so many bits."""
+        """The rule's value and slopes on so many bits. Raises ValueError if that takes forever."""
         within_reach(self._both, point)
         with mp.workprec(bits):
             return self.run(mp.mpf(1), *map(high, point))
@@ -205,6 +157,42 @@ class Case:
     def _both(self, *inputs: Any) -> Any:
         return self.rule.backward(1, self.rule.forward(*inputs), *inputs)
 
+    def graph(self, point: Point, place: int) -> Value:
+        """The value (place 0) or a slope, with the graph of how it was computed."""
+        out = Value(self.run(1.0, *point)[0], label="out")
+        inputs = [Value(x, label=name) for x, name in zip(point, names(self.rule, len(point)), strict=True)]
+        results: list[Value] = [self.rule.forward(*inputs), *self.rule.shares(Value(1.0), out, *inputs)]
+        return results[place]
+
+    # --- The exact numbers ----------------------------------------------------------------------------------
+
+    def exact(self, point: Point) -> list[Any]:
+        """The reference's value and slopes; the value alone where it has no slopes, nothing outside its domain.
+
+        Nothing once the time is up.
+        """
+        if self.is_over or point in self._exact:
+            return self._exact.get(point, [])
+        try:
+            self._exact[point] = [self.reference.value(point), *self.exact_slopes(point)]
+        except (ValueError, ArithmeticError, mp.libmp.NoConvergence):
+            self._exact[point] = []
+        except (TypeError, AttributeError) as error:
+            raise TypeError(
+                f"The reference of {self.rule.name} must take and return mpmath numbers, "
+                f"but at {point} it raised {type(error).__name__}: {error}"
+            ) from None
+        return self._exact[point]
+
+    def exact_slopes(self, point: Point) -> Any:
+        """None at kinks that the reference leaves open, and where it has none: at the ends of a closed domain."""
+        if any(x in self.rule.kinks for x in point) or (self.reference.slopes is None and self.at_kink(point)):
+            return []
+        try:
+            return self.reference.exact_slopes(point)
+        except (ValueError, ZeroDivisionError):
+            return []
+
     def mathematics(self, point: Point) -> list[tuple[str, Any, Any, float]]:
         """What is wrong with the rule's formulas: (what, expected, got, error in ulps) for value and slopes.
 
@@ -218,31 +206,32 @@ class Case:
                 got = self.at_precision(bits, point)
             except ValueError:
                 return []
-            errors = [ulps(a, b) for a, b in zip(got, expected, strict=False)]
-            if max(errors) <= FORMULA_BOUND:
+            rows = [(a, b, ulps(b, a)) for a, b in zip(expected, got, strict=False)]
+            if all(error <= FORMULA_BOUND for *_, error in rows):
                 return []
-        if self._chooses(point, expected[1:], lambda: got[1:]):
-            return []
-        rows = zip(self.results(point), expected, got, errors, strict=False)
-        return [row for row in rows if row[3] > FORMULA_BOUND]
+        wrong = [i for i, (_, b, e) in enumerate(rows) if e > FORMULA_BOUND and not self.may_choose(point, i, b)]
+        return [(self.results(point)[i], *rows[i]) for i in wrong]
 
     def results(self, point: Sequence[Any]) -> list[str]:
         """What the value and the slopes are called."""
         return ["the value", *(f"the slope for {name}" for name in names(self.rule, len(point)))]
 
-    def error(self, point: Point, i: int, got: Any, exact: Any) -> float:
-        """The error in ulps of the value (i = 0) or of slope i - 1, where terms cancel in ulps of their size."""
+    def error(self, point: Point, place: int, got: Any, exact: Any) -> float:
+        """The error in ulps of the value (place 0) or of a slope, where terms cancel in ulps of their size."""
         error = ulps(got, exact)
-        if error <= self.bound or mp.isnan(got):  # no size excuses nan
+        if error <= self.bound:
             return error
-        excused = ulps(got, exact, self.size(point, i))
+        try:
+            excused = ulps(got, exact, self.size(point, place))
+        except (ValueError, ArithmeticError):  # the size is not known, so nobody is accused
+            excused = self.bound
         # at a kink, the slope's own slope would be taken for infinite
-        return error if i and excused <= self.bound and self.kink_hint(point) else excused
+        return error if excused <= self.bound and self.kink(point, place) else excused
 
-    def size(self, point: Point, i: int) -> Any:
-        """The size of the terms that may cancel in the value (i = 0) or in slope i - 1."""
-        if i:
-            return self.reference.slope_size_of(point, i - 1)
+    def size(self, point: Point, place: int) -> Any:
+        """The size of the terms that may cancel in the value (place 0) or in a slope."""
+        if place:
+            return self.reference.slope_size_of(point, place - 1)
         slopes = self.exact(point)[1:]
         return self.reference.value_size(point, slopes) if slopes else 0
 
@@ -256,32 +245,45 @@ class Case:
         except (AssertionError, ValueError, ArithmeticError):
             return []
 
-    def kink_hint(self, point: Point) -> str:
-        """Is this a kink that nobody declared?"""
-        try:
-            low, high = self.reference.beside(point, 0)
-            if low == high or high - low <= 1e-6 * max(abs(low), abs(high)) < mp.inf:
-                return ""
-        except (ValueError, ArithmeticError):
+    # --- Kinks ----------------------------------------------------------------------------------------------
+
+    def at_kink(self, point: Point) -> bool:
+        """Has the rule two slopes here, by its own declaration?"""
+        return any(x in self.rule.kinks for x in point) or (self.rule.ties and len(set(point)) < len(point))
+
+    def kink(self, point: Point, place: int) -> list[Any]:
+        """The slopes on the two sides of a kink; none where the reference has one slope, or for the value."""
+        if (point, place) not in self._kinks:
+            self._kinks[point, place] = []
+            with contextlib.suppress(ValueError, ArithmeticError):
+                self._kinks[point, place] = self.reference.kink(point, place - 1) if place else []
+        return self._kinks[point, place]
+
+    def _is_tie(self, point: Point, place: int) -> bool:
+        """Is a kink one of equal inputs? It is gone then where the others have moved."""
+        moved = tuple(x if i == place - 1 else x * (1 - 1e-6) or 1e-6 for i, x in enumerate(point))
+        return len(set(point)) < len(point) and not self.kink(moved, place)
+
+    def may_choose(self, point: Point, place: int, slope: Any) -> bool:
+        """Is this one of two slopes, or between, at a kink of several inputs that is no tie?
+
+        There is no way to declare it. It may be one for the reference alone: of max(y, e^x) at x = -10000, y = 0.
+        """
+        several = len(point) > 1 and self.reference.slopes is None and place > 0
+        return (
+            several
+            and (ends := self.kink(point, place)) != []
+            and (is_between(slope, ends) and not self._is_tie(point, place))
+        )
+
+    def kink_hint(self, point: Point, place: int) -> str:
+        """What to declare, if this is a kink that nobody declared."""
+        if not (ends := self.kink(point, place)) or (len(point) > 1 and not self._is_tie(point, place)):
             return ""
-        if len(set(point)) < len(point):
-            return "Equal inputs have two slopes here: if this is a kink, declare ties=True."
         if len(point) > 1:
-            return ""
-        sides = f"{mp.nstr(low, 4)} and {mp.nstr(high, 4)}"
+            return "Equal inputs have two slopes here: if this is a kink, declare ties=True."
+        sides = " and ".join(mp.nstr(slope, 4) for slope in ends)
         return f"The slopes on its two sides are {sides}: if this is a kink, declare kinks=({point[0]!r},)."
-
-    def graph(self, point: Point, place: int) -> Value:
-        """The value (place 0) or a slope, with the graph of how it was computed."""
-        out = Value(self.out(*point), label="out")
-        inputs = [Value(x, label=name) for x, name in zip(point, names(self.rule, len(point)), strict=True)]
-        results: list[Value] = [self.rule.forward(*inputs), *self.rule.shares(Value(1.0), out, *inputs)]
-        return results[place]
-
-
-def _are_apart(low: Any, high: Any) -> bool:
-    """Are the slopes on two sides those of a kink?"""
-    return bool(high - low > 1e-6 * max(abs(low), abs(high)))
 
 
 def as_rule(rule: Any, asks: str) -> Rule:

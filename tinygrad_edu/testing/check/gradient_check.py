@@ -13,7 +13,7 @@ from ...engine.graph import topological_order
 from ...engine.value import Value
 from ...viz.rich import Report
 from ...viz.words import columns
-from .slopes import ManyDigits, Sampled, Verdict, by_recipe, names_of, on_floats, shown
+from .slopes import Sampled, Verdict, by_recipe, many_digits, names_of, on_floats, shown
 
 __tracebackhide__ = True  # pytest shows the user's line, not ours
 
@@ -159,7 +159,7 @@ def gradcheck(f: Callable[..., Any], *inputs: Any, recipe: str = DIGITS) -> Grad
 
 def _rows(call: Sampled, recipe: str) -> Iterator[GradientRow]:
     """One row for each input, made when asked for."""
-    here, many_digits = call.sample(call.numbers), ManyDigits(call)
+    here, on_digits = call.sample(call.numbers), many_digits(call)
     analytics = [float(slope) for slope in gradients(here.out, here.leaves)]
     sizes = absolute_adjoint(here.out)
     for i, (name, x, leaf) in enumerate(zip(call.names, call.numbers, here.leaves, strict=True)):
@@ -167,7 +167,7 @@ def _rows(call: Sampled, recipe: str) -> Iterator[GradientRow]:
         if recipe != DIGITS:
             outcome = by_recipe(at, x, analytic, *_RECIPES[recipe])
         else:
-            outcome = many_digits.verdict(i, size) or on_floats(at, x, here, analytic)
+            outcome = on_digits(i, size) or on_floats(at, x, here, analytic)
             outcome = _with_lost_digits(outcome, analytic, size)
         if outcome.verdict == "ok" and leaf is not here.out and leaf not in sizes:
             outcome = outcome._replace(note=outcome.note or "f does not depend on it")

@@ -3,6 +3,7 @@
 import functools
 import inspect
 import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -252,12 +253,8 @@ _PRIMITIVES: dict[str, Callable[..., Any]] = {
     **{name: getattr(e, name) for name in "sinh cosh tanh asinh acosh atanh sqrt erf erfc sign div pow".split()},
     **dict.fromkeys("convert_element_type stop_gradient copy copy_p".split(), _same),
     **dict.fromkeys("reduce_precision optimization_barrier real".split(), _same),
-    "add": lambda x, y: x + y,
-    "add_any": lambda x, y: x + y,
-    "sub": lambda x, y: x - y,
-    "mul": lambda x, y: x * y,
-    "neg": lambda x: -x,
-    "abs": abs,
+    **{name: getattr(operator, name) for name in "add sub mul neg abs gt ge lt le".split()},
+    "add_any": operator.add,
     "square": lambda x: x * x,
     "integer_pow": _power,
     "rsqrt": lambda x: e.div(1, e.sqrt(x)),
@@ -265,10 +262,6 @@ _PRIMITIVES: dict[str, Callable[..., Any]] = {
     "max": _maximum,
     "min": _minimum,
     "clamp": lambda low, x, high: _minimum(e.maximum(x, low), high),
-    "gt": lambda x, y: x > y,
-    "ge": lambda x, y: x >= y,
-    "lt": lambda x, y: x < y,
-    "le": lambda x, y: x <= y,
     "eq": e.equal,
     "ne": lambda x, y: 1 - e.equal(x, y) if not isinstance(x, bool) else x != y,
     "and": lambda x, y: x and y,
@@ -280,7 +273,7 @@ _PRIMITIVES: dict[str, Callable[..., Any]] = {
 }
 
 _FOLDS: dict[str, Callable[..., Any]] = {
-    "reduce_sum": lambda x, y: x + y,
+    "reduce_sum": operator.add,
     "reduce_max": e.maximum,
     "reduce_min": _minimum,
 }

@@ -240,7 +240,6 @@ REFERENCES: dict[
         lambda x: x * normal(x),
         lambda x: normal(x) + x * mp.npdf(x),
         -0.7517915246935645,
-        bend=lambda x: (2 - x * x) * mp.npdf(x),
         # in the lower tail, rounding x / sqrt 2 costs up to x^2 ulps, as the rule says: 1400 at -37.25;
         # beyond -37.5 the distribution function is subnormal. The slope is 0 near -0.75, elsewhere 5 units off:
         # 4.2 at -9.337493916686817 and at -2.3380567394574996.

@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -15,11 +15,36 @@ from ...engine.graph import topological_order
 from ...engine.rule import Rule
 from ...engine.value import Value
 from ...viz.words import four_digits
-from .case import Case, names
+from .case import Case, Kind, RuleMismatch, names
 from .points import Point
 from .reference import DIGITS, high
 
+NOT_FROM_NAN = (
+    "nan may come from nan only: multiply in another order, so that nothing overflows, "
+    "or choose by elementary.where."
+)
 CANCELS = 2.0**-5  # of the larger term: a sum that leaves no more has lost five bits
+
+
+def explain(case: Case, failure: RuleMismatch) -> None:
+    """Adds what a wrong value or slope looks like: the mistake in the formula, or where floats went wrong."""
+    point, place, facts = failure.point, failure.place, failure.facts
+    if place is None:
+        return
+    if failure.kind == Kind.FORMULA:
+        facts["likely"] = formula_mistake(case, point, place)
+        return
+    result = None
+    with contextlib.suppress(Exception):  # the rule does not take Values: that is another failure
+        result = case.graph(point, place)
+    facts["because"] = origin(result) if result else ""
+    if not failure.hint and "error" not in facts:
+        failure.hint = NOT_FROM_NAN
+    if failure.kind == Kind.ROUNDING:
+        facts["where"] = lost_where(case, place)
+        if not facts["because"] and not failure.hint:
+            failure.what = failure.what.replace("is wrong", "loses its digits, though the formula is right")
+        failure.hint = failure.hint or (rounding_mistake(result) if result else "")
 
 
 def upstream_mistake(slope: float, share: float) -> str:
@@ -49,30 +74,22 @@ class Row(NamedTuple):
 Suspect = tuple[str, str, Callable[[Row], Any]]  # a name, a sentence, and the slope that the mistake gives
 
 
-def first_to_explain(
-    suspects: Iterable[Suspect], rows: Sequence[Row], i: int, near: Callable[[Any, Any], bool]
-) -> tuple[str, str]:
-    """The name and the sentence of the first mistake that explains the slope for operand i in every row."""
-    for name, sentence, slope in suspects:
-        with contextlib.suppress(ArithmeticError, TypeError, ValueError):  # not defined at one of the points
-            if all(near(row.got[i], slope(row)) for row in rows):
-                return name, sentence
-    return "", ""
-
-
 def formula_mistake(case: Case, point: Point, place: int) -> str:
     """The mistake that explains a wrong slope here and at other points; place 1 is the first slope."""
     i, rows = place - 1, list(itertools.islice(_rows(case, point), 6))
     if i < 0 or len(rows) < 3:
         return ""
     called = names(case.rule, len(point))
-    _, sentence = first_to_explain([*suspects(called, i), *_mixed_up(case.rule, called)], rows, i, _close)
+    for _, sentence, slope in [*suspects(called, i), *_mixed_up(case.rule, called)]:
+        with contextlib.suppress(ArithmeticError, TypeError, ValueError):  # not defined at one of the points
+            if all(_close(row.got[i], slope(row)) for row in rows):
+                return sentence
     ratios = [row.got[i] / row.slopes[i] for row in rows if row.slopes[i]]
-    if not sentence and len(ratios) >= 3 and all(_close(ratio, ratios[0]) for ratio in ratios) and ratios[0]:
+    if len(ratios) >= 3 and all(_close(ratio, ratios[0]) for ratio in ratios) and ratios[0]:
         return _factor(ratios[0])
-    if not sentence and all(_close(row.got[i], row.slopes[i]) for row in rows[1:]):
+    if all(_close(row.got[i], row.slopes[i]) for row in rows[1:]):
         return "the slope is right at the points around: one branch, or one window, is wrong"
-    return sentence
+    return ""
 
 
 def _rows(case: Case, point: Point) -> Iterator[Row]:
@@ -154,46 +171,45 @@ def lost_where(case: Case, place: int) -> str:
 def rounding_mistake(result: Value) -> str:
     """The operation that lost the digits of a result, and the better form for it."""
     for node in topological_order(result):
-        if node.rule and (hint := _better_form(node)):
-            return hint
+        numbers = [abs(parent.data) for parent in node.parents]
+        aspects = [set(_aspects(parent)) for parent in node.parents]
+        if not node.rule:
+            continue
+        if node.rule.name == "log" and "add" in aspects[0]:
+            if min(abs(p.data) for p in node.parents[0].parents) < CANCELS:
+                return f"{_text(node)} loses the digits of the small term: use log1p."
+        elif node.rule.name in ("sub", "add") and abs(node.data) <= CANCELS * max(numbers):
+            left, right = aspects
+            return f"{_text(node)} cancels: " + next(hint for a, b, hint in BETTER if a in left and b in right)
     return ""
 
 
-def _better_form(node: Value) -> str:
-    parents, name = node.parents, node.rule.name
-    if name == "log" and _is(parents[0], "add") and min(abs(p.data) for p in parents[0].parents) < CANCELS:
-        return f"{_text(node)} loses the digits of the small term: use log1p."
-    if name not in ("sub", "add") or abs(node.data) > CANCELS * max(abs(p.data) for p in parents):
-        return ""
-    left, right = parents
-    if _is(left, "exp") and abs(right.data) == 1:
-        return f"{_text(node)} cancels: use expm1(x) for exp(x) - 1."
-    for rule, better in _INSTEAD_OF_1_MINUS.items():
-        if left.data == 1 and _is(right, rule):
-            return f"{_text(node)} cancels: use {better}."
-    if left.data == 1 and (_is(right, "pow_n") or (_is(right, "mul") and right.parents[0] is right.parents[1])):
-        return (
-            f"{_text(node)} cancels: use (1 - t) * (1 + t) for 1 - t*t, and if t is tanh(x), "
-            "sech(x)**2 by exponentials: 4*e / (1 + e)**2 with e = exp(-2*abs(x))."
-        )
-    if "out" in (left.label, right.label):
-        special = "for out = sigmoid(x), use sigmoid(-x); else " * (left.data == 1)
-        return f"{_text(node)} cancels: {special}compute it from the input, not from out."
-    if _is(left, "sqrt") or _is(right, "sqrt"):
-        return f"{_text(node)} cancels: use (a - b*b) / (sqrt(a) + b) for sqrt(a) - b."
-    return f"{_text(node)} cancels: find a form in which these terms are not subtracted."
+BETTER = [  # what is on the left, on the right, and a better form
+    ("exp", "1", "use expm1(x) for exp(x) - 1."),
+    ("1", "exp", "use -expm1(x) for 1 - exp(x)."),
+    ("1", "cos", "use 2 * sin(x / 2)**2 for 1 - cos(x)."),
+    ("1", "sigmoid", "use sigmoid(-x) for 1 - sigmoid(x)."),
+    ("1", "erf", "use erfc(x) for 1 - erf(x)."),
+    (
+        "1",
+        "square",
+        "use (1 - t) * (1 + t) for 1 - t*t, and if t is tanh(x), "
+        "sech(x)**2 by exponentials: 4*e / (1 + e)**2 with e = exp(-2*abs(x)).",
+    ),
+    ("1", "out", "for out = sigmoid(x), use sigmoid(-x); else compute it from the input, not from out."),
+    ("out", "", "compute it from the input, not from out."),
+    ("", "out", "compute it from the input, not from out."),
+    ("sqrt", "", "use (a - b*b) / (sqrt(a) + b) for sqrt(a) - b."),
+    ("", "sqrt", "use (a - b*b) / (sqrt(a) + b) for sqrt(a) - b."),
+    ("", "", "find a form in which these terms are not subtracted."),
+]
 
 
-_INSTEAD_OF_1_MINUS = {
-    "exp": "-expm1(x) for 1 - exp(x)",
-    "cos": "2 * sin(x / 2)**2 for 1 - cos(x)",
-    "sigmoid": "sigmoid(-x) for 1 - sigmoid(x)",
-    "erf": "erfc(x) for 1 - erf(x)",
-}
-
-
-def _is(node: Value, name: str) -> bool:
-    return node.rule is not None and node.rule.name == name
+def _aspects(node: Value) -> Iterator[str]:
+    """What an operand is, for the table above."""
+    yield from ("", node.label, node.rule.name if node.rule else "", "1" * (abs(node.data) == 1))
+    if node.rule and (node.rule.name == "pow_n" or (node.rule.name == "mul" and len(set(node.parents)) == 1)):
+        yield "square"
 
 
 def _text(node: Value) -> str:

@@ -37,12 +37,10 @@ Function = Callable[..., Any]
 class RuleNumber(Operators):
     """A number whose operations are the rules: `combine(rule, inputs)` makes one. Comparisons look at `data`."""
 
+    combine: Callable[[Rule, tuple[Any, ...]], Any]  # of each kind
+
     def __init__(self, data: Any):
         self.data = data
-
-    @staticmethod
-    def combine(rule: Rule, inputs: tuple[Any, ...]) -> Any:
-        raise NotImplementedError(f"{rule.name} of {inputs}: a kind of RuleNumber says how it is combined.")
 
     def _record(self, rule: Rule, inputs: tuple[Any, ...]) -> Any:
         return self.combine(rule, tuple(x if isinstance(x, RuleNumber) else type(self)(x) for x in inputs))

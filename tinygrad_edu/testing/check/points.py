@@ -5,10 +5,9 @@ A point is a tuple of floats, one per input.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import CellType
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
@@ -38,27 +37,20 @@ def near(point: float) -> list[float]:
     return [math.nextafter(point, -math.inf), math.nextafter(point, math.inf), *(point + s for s in steps)]
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """Where one input may lie: from low to high. Near `special` points look closely."""
 
     low: float
     high: float
-    special: Point = ()
+    special: Sequence[float]
 
-    def __contains__(self, x: float) -> bool:
-        return self.low <= x <= self.high
+    def inner(self, numbers: Iterable[float]) -> list[float]:
+        return [x for x in dict.fromkeys(numbers) if self.low <= x <= self.high]
 
     @property
     def close(self) -> list[float]:
-        return [x for point in self.special for x in near(point) if x in self]
+        return self.inner(x for point in self.special for x in near(point))
 
-    @property
-    def grid(self) -> list[float]:
-        both = [s * m for m in MAGNITUDES for s in (1, -1)]
-        return [x for x in (0.0, *both, *self.special, *self.close) if x in self]
-
-    @property
     def strategy(self) -> st.SearchStrategy[float]:
         low, high = max(self.low, -50.0), min(self.high, 50.0)
         ordinary = [st.floats(low, high)] if low <= high else []  # first, so that failures shrink to it
@@ -84,22 +76,33 @@ def ends_of(domain: Any, n: int) -> list[tuple[float, float]]:
 
     Raises TypeError for anything else, ValueError for another number of intervals.
     """
-    single = isinstance(domain, Interval) or _is_pair(domain)
-    if not single and not isinstance(domain, list | tuple):
+    single = _ends(domain)
+    ends = [single] * n if single else list(map(_ends, domain)) if isinstance(domain, list | tuple) else [None]
+    if None in ends:
         raise TypeError(f"domain is an Interval or a pair of numbers, one for each input, got {domain!r}.")
-    several = [domain] * n if single else domain
-    if len(several) != n:
-        raise ValueError(f"domain has {len(several)} intervals for {n} inputs.")
-    ends = []
-    for one in several:
-        if not isinstance(one, Interval) and not _is_pair(one):
-            raise TypeError(f"domain is an Interval or a pair of numbers, one for each input, got {domain!r}.")
-        ends.append((one.low, one.high) if isinstance(one, Interval) else (float(one[0]), float(one[1])))
-    return ends
+    if len(ends) != n:
+        raise ValueError(f"domain has {len(ends)} intervals for {n} inputs.")
+    return [pair for pair in ends if pair]
 
 
-def _is_pair(x: Any) -> bool:
-    return isinstance(x, tuple | list) and len(x) == 2 and all(isinstance(end, int | float) for end in x)
+def _ends(x: Any) -> tuple[float, float] | None:
+    pair = (x.low, x.high) if isinstance(x, Interval) else x
+    is_pair = (
+        isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(end, int | float) for end in pair)
+    )
+    return (float(pair[0]), float(pair[1])) if is_pair else None
+
+
+def confined(rule: Rule, ends: Sequence[tuple[float, float]]) -> Rule:
+    """The rule on a part of its domain."""
+    wholes = [*rule.domain, *[Interval()] * len(ends)]
+    parts = [
+        Interval(
+            max(low, whole.low), min(high, whole.high), whole.open and not whole.low < low <= high < whole.high
+        )
+        for (low, high), whole in zip(ends, wholes, strict=False)
+    ]
+    return rule.replace(domain=tuple(parts))
 
 
 def inside(rule: Rule) -> Callable[[Any], bool]:
@@ -121,12 +124,12 @@ def grid_of(rule: Rule, special: Point = ()) -> list[Point]:
     points: list[Point] = []
     for n in _lengths(rule):
         lines = [line_of(rule, i, special) for i in range(n)]
+        rows = list(map(_short, lines))
         if rule.n_inputs == 1:
-            points += [(x,) for x in lines[0].grid]
+            points += zip(_long(lines[0]))
         elif rule.n_inputs == 2:
-            points += itertools.product(*map(_short, lines))
+            points += itertools.product(*rows)
         else:
-            rows = list(map(_short, lines))
             shifted = itertools.product(range(len(SHORT)), (0, 1, 5))
             points += [tuple(row[(k + i * step) % len(row)] for i, row in enumerate(rows)) for k, step in shifted]
     return [point for point in dict.fromkeys(points) if inside(rule)(point)]
@@ -158,7 +161,7 @@ def _constants(function: Any) -> Iterator[float]:
 
 def strategy_of(rule: Rule, special: Point = ()) -> st.SearchStrategy[Point]:
     """Random points of a rule's domain; a reduction gets 1, 2, 3 or 7 inputs."""
-    lines = ([line_of(rule, i, special).strategy for i in range(n)] for n in _lengths(rule))
+    lines = ([line_of(rule, i, special).strategy() for i in range(n)] for n in _lengths(rule))
     choices: list[st.SearchStrategy[Point]] = [st.tuples(*line) for line in lines]
     return st.one_of(choices).filter(inside(rule))
 
@@ -167,7 +170,12 @@ def _lengths(rule: Rule) -> Sequence[int]:
     return [rule.n_inputs] if rule.n_inputs else LENGTHS
 
 
+def _long(line: Line) -> list[float]:
+    """All hard numbers of a line."""
+    return line.inner([0.0, *(s * m for m in MAGNITUDES for s in (1, -1)), *line.special, *line.close])
+
+
 def _short(line: Line) -> list[float]:
     """A few numbers of a line, some of either end of it."""
-    chosen = dict.fromkeys([*SHORT, *(-x for x in SHORT), *line.special, *line.close[:6]])
-    return [x for x in chosen if x in line] or line.grid[:12] or [line.low, line.high]
+    chosen = line.inner([*SHORT, *(-x for x in SHORT), *line.special, *line.close[:6]])
+    return chosen or _long(line)[:12] or [line.low, line.high]

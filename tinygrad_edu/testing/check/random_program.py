@@ -61,22 +61,11 @@ class Program:
     inputs: tuple[Any, ...]
     steps: tuple[Step, ...]
 
-    def run(
-        self,
-        numbers: Iterable[Any],
-        replaced: int | None = None,
-        by: Callable[[Any], Any] = lambda x: x,
-        scope: dict[str, Any] | None = None,
-    ) -> list[Any]:
-        """All results. With `replaced`, result number `replaced` goes through the function `by` first.
-
-        The expressions call the functions of `scope`, if it is given, in place of ours.
-        """
+    def run(self, numbers: Iterable[Any], scope: dict[str, Any] | None = None) -> list[Any]:
+        """All results. The expressions call the functions of `scope`, if it is given, in place of ours."""
         results = list(numbers)
         for expression, indices in self.steps:
             results.append(_evaluate(expression, [results[-1 - i % len(results)] for i in indices], scope))
-            if len(results) - 1 == replaced:
-                results[replaced] = by(results[replaced])
         return results
 
     def __call__(self, *numbers: Any) -> Any:
@@ -157,51 +146,45 @@ def expressions(rules: Iterable[Rule | str] | None = None, *, exact: bool = Fals
         )
     chosen: dict[str, int] = {}
     for rule in TEMPLATES if rules is None else rules:
-        of_rule = _of_one(rule, exact)
-        if not of_rule and rules is not None:
-            raise ValueError(f"{_name(rule)} does not keep Fractions exact: leave it out, or take kind=float.")
-        chosen |= of_rule
+        costs = _costs(_expressions(rule), exact)
+        if not costs and rules is not None:
+            raise ValueError(f"{rule} does not keep Fractions exact: leave it out, or take kind=float.")
+        chosen |= costs
     if not chosen:
         raise ValueError("rules is empty: give one rule or more, or None for all of them.")
     return dict(sorted(chosen.items(), key=lambda item: item[1]))
 
 
-def _of_one(rule: Rule | str, exact: bool) -> dict[str, int]:
-    name = _name(rule)
-    if name in RULES and RULES[name].template:
-        measured = {text: _measured_once(text, exact) for text in _expressions(RULES[name])}
-        return {text: facts.cost for text, facts in measured.items() if facts.exact or not exact}
-    if name not in RULES and name.isidentifier():
-        raise ValueError(f"There is no rule {name!r}; an expression such as 'log(1 + a * a)' will do as well.")
-    text = _call(RULES[name]) if name in RULES else name.strip()
-    facts = _measure(text, exact)
-    if facts.size > 4.000001:
-        text = f"({text}) / (1 + ({text}) ** 2)" if exact else f"atan({text})"
+def _costs(texts: Iterable[str], exact: bool) -> dict[str, int]:
+    """The number of nodes of each expression that will do; what leaves [-4, 4] is squashed."""
+    costs = {}
+    for text in texts:
         facts = _measure(text, exact)
-    return {text: facts.cost} if facts.exact or not exact else {}
+        if facts.size > 4.000001:
+            text = f"({text}) / (1 + ({text}) ** 2)" if exact else f"atan({text})"
+            facts = _measure(text, exact)
+        if facts.exact or not exact:
+            costs[text] = facts.cost
+    return costs
 
 
-def _name(rule: Rule | str) -> str:
-    """The name of a registered rule; a text is its own name."""
-    if isinstance(rule, str):
-        return rule
+def _expressions(rule: Rule | str) -> tuple[str, ...]:
+    """The template of a registered rule, or else a call inside of its domain, "f(1 + a / 5)"; a text itself."""
+    if isinstance(rule, str) and rule not in RULES:
+        if rule.isidentifier():
+            raise ValueError(f"There is no rule {rule!r}; an expression such as 'log(1 + a * a)' will do as well.")
+        return (rule.strip(),)
+    rule = RULES[rule] if isinstance(rule, str) else rule
     if not isinstance(rule, Rule):
         raise TypeError(f"rules holds rules, their names or expressions, got {rule!r} ({type(rule).__name__}).")
-    if RULES.get(rule.name) is not rule:
+    name = rule.name
+    if RULES.get(name) is not rule:
         raise ValueError(
-            f"{rule} is not RULES[{rule.name!r}]: declare it by `rule`, or pass an expression that calls it, "
+            f"{rule} is not RULES[{name!r}]: declare it by `rule`, or pass an expression that calls it, "
             "with its parameters, such as 'leaky_relu(a, alpha=0.2)'."
         )
-    return rule.name
-
-
-def _expressions(rule: Rule) -> tuple[str, ...]:
-    return tuple(rule.template.split("; ")) if rule.template else (_call(rule),)
-
-
-def _call(rule: Rule) -> str:
-    """A call of a rule that has no template, with operands inside its declared domain: "f(1 + a / 5)"."""
-    name = rule.name
+    if rule.template:
+        return tuple(rule.template.split("; "))
     if rule.check:
         raise ValueError(
             f"{name} has a `check`, which does not tell where it is defined: give the rule a template that stays "
@@ -211,7 +194,7 @@ def _call(rule: Rule) -> str:
     if taken or keyword.iskeyword(name) or not name.isidentifier():
         raise ValueError(f"A program cannot call a rule by the name {name!r}: give it another one.")
     letters = [_LETTERS[i % 4] for i in range(rule.n_inputs or 3)]
-    return f"{name}({', '.join(map(_inside, letters, [*rule.domain, *[Interval()] * len(letters)]))})"
+    return (f"{name}({', '.join(map(_inside, letters, [*rule.domain, *[Interval()] * len(letters)]))})",)
 
 
 def _inside(letter: str, interval: Interval) -> str:
@@ -227,7 +210,7 @@ def _literal(x: Fraction) -> str:
     return repr(x) if x.denominator > 1 else str(x)
 
 
-TEMPLATES = {rule.name: _expressions(rule) for rule in RULES.values() if rule.ours}
+TEMPLATES = {name: _expressions(rule) for name, rule in RULES.items() if rule.ours}
 SMOOTH = tuple(
     name for name in TEMPLATES if not (RULES[name].kinks or RULES[name].ties or name == "where")
 )  # the rules whose templates have derivatives of every order everywhere
@@ -248,10 +231,15 @@ _POINTS = [[_GRID[(i * step) % 17] for step in (1, 3, 5, 7)] for i in range(17)]
 
 def _measure(expression: str, exact: bool) -> _Facts:
     """Runs the expression on Values all over [-4, 4]. Raises ValueError where it fails."""
-    _, names = _code(expression)
-    unknown = [name for name in names if name not in _FUNCTIONS and name not in RULES]
-    if unknown:
-        raise ValueError(f"{expression!r} has the name {unknown[0]!r}: use a, b, c, d and the names of rules.")
+    called = _code(expression)[1]
+    for name in called:
+        if name not in _FUNCTIONS and name not in RULES:
+            raise ValueError(f"{expression!r} has the name {name!r}: use a, b, c, d and the names of rules.")
+    return _measured(expression, exact, *map(RULES.get, called))  # a user may declare a rule anew
+
+
+@functools.cache
+def _measured(expression: str, exact: bool, *called: Rule | None) -> _Facts:
     cost, size, keeps = 0, 0.0, True
     for point in _POINTS:
         operands = [Value(x if exact else float(x)) for x in point]
@@ -272,6 +260,3 @@ def _measure(expression: str, exact: bool) -> _Facts:
         cost, size = max(cost, len(added)), max(size, abs(float(result.data)))
         keeps = keeps and all(isinstance(node.data, Fraction) for node in added)
     return _Facts(cost, size, keeps)
-
-
-_measured_once = functools.cache(_measure)  # for the templates, which do not change

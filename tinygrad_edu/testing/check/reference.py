@@ -22,7 +22,7 @@ from .points import LARGEST, SMALLEST_NORMAL, Point
 from .slopes import one_sided
 
 LIMIT = mp.mpf(2) ** 1024  # where the floats end: inf stands for anything from here on
-TINY = 2.0**-30  # beside 1: what the steps of differences may do to a slope
+SMALLEST = mp.mpf(2) ** -1100  # no float is as small
 DIGITS = 60  # enough for 50 after a few operations
 
 
@@ -55,8 +55,7 @@ class Reference:
     sizes of the terms of which f and its slopes are made, where these cancel. `grid` and `strategy` say where to
     look, if not all over the declared domain; `special`, near which points of it to look closely. `bound` is the
     error allowed, in ulps. `n_arrays` is the number of arrays a reduction takes, and `nan_passes` is false for a
-    choice, which drops the nan it does not take. `bend` is the second derivative for one input, where differences
-    of the slope take long.
+    choice, which drops the nan it does not take.
     """
 
     f: Callable[..., Any]
@@ -69,7 +68,6 @@ class Reference:
     n_arrays: int = 1
     nan_passes: bool = True
     special: Point = ()
-    bend: Callable[..., Any] | None = None
 
     def value(self, point: Point) -> Any:
         if self.slopes:
@@ -78,52 +76,48 @@ class Reference:
         return _value(self.f, point)
 
     def value_size(self, point: Point, slopes: Sequence[Any]) -> Any:
-        if self.size:
-            with mp.workdps(DIGITS):
-                return self.size(*map(high, point))
-        return _conditioned(point, slopes)
+        return _on_digits(self.size, point) if self.size else _conditioned(point, slopes)
 
-    def exact_slopes(self, point: Point) -> list[Any]:
-        if not self.slopes:
-            return [derivative(self.f, point, i) for i in range(len(point))]
-        with mp.workdps(DIGITS):
-            return [_real(slope) for slope in self.slopes(*map(high, point))]
+    def exact_slopes(self, point: Point) -> Any:
+        """The slopes for each input. Raises ValueError where one is not known."""
+        if self.slopes:
+            slopes = self.slopes
+            return _on_digits(lambda *inputs: list(map(_real, slopes(*inputs))), point)
+        return [_one_slope(self.sides(point, i)) for i in range(len(point))]
 
     def slope_size_of(self, point: Point, i: int) -> Any:
         if self.slope_size:
-            with mp.workdps(DIGITS):
-                return self.slope_size(*map(high, point))[i]
+            return _on_digits(self.slope_size, point)[i]
         return _conditioned(point, [self.second(point, i, j) for j in range(len(point))])
 
     def second(self, point: Point, i: int, j: int) -> Any:
         """The derivative of slope i for input j."""
-        if self.bend:
-            with mp.workdps(DIGITS):
-                return self.bend(*map(high, point))
-        slopes = self.slopes
-        if slopes is None:
-            return derivative(self.f, point, i, j)
-        return derivative(lambda *inputs: slopes(*inputs)[i], point, j)
-
-    def beside(self, point: Point, i: int) -> tuple[Any, Any]:
-        """The slopes for input i on the two sides of a kink, the smaller one first. Raises ValueError without."""
-        sides = [self.side(point, i, sign) for sign in (-1, 1)]
-        if None in sides:
-            raise ValueError("f has no slopes beside this point")
-        return min(sides), max(sides)
-
-    def side(self, point: Point, i: int, sign: int) -> Any:
-        """The slope for input i to the left or to the right, as `one_sided` has it.
-
-        A smooth function that bends within the step, as e^(-x^4) at 1e300, has none.
-        """
         within_reach(self.f, point)
+        slopes = self.slopes
+        return _one_slope(sides(lambda *x: slopes(*x)[i], point, j) if slopes else sides(self.f, point, j, of=i))
 
-        def f(x: Any) -> Any:
-            return _real(self.f(*map(high, point[:i]), x, *map(high, point[i + 1 :])))
+    def sides(self, point: Point, i: int) -> list[Any]:
+        """The slopes for input i to the left and to the right of a point: numbers, inf, None where it has none."""
+        within_reach(self.f, point)
+        return sides(self.f, point, i)
 
-        with mp.workprec(2 * _precision(point)):
-            return one_sided(f, high(point[i]), sign * _step(point))
+    def kink(self, point: Point, i: int) -> list[Any]:
+        """Its two slopes for input i, the smaller one first, where these differ: at a kink, or a jump."""
+        ends = self.sides(point, i)
+        if None in ends or ends[0] == ends[1] or abs(ends[1] - ends[0]) <= 1e-6 * max(map(abs, ends)) < mp.inf:
+            return []
+        return sorted(ends)
+
+
+def _on_digits(f: Callable[..., Any], point: Sequence[Any]) -> Any:
+    with mp.workdps(DIGITS):
+        return f(*map(high, point))
+
+
+def is_between(slope: Any, ends: Sequence[Any]) -> bool:
+    """Is a slope one of those beside a kink, or between? At a jump any will do: it is a convention."""
+    slack = 1e-12 * max(1, *map(abs, ends))
+    return bool(mp.isinf(slack) or min(ends) - slack <= slope <= max(ends) + slack)
 
 
 class Probe(Operators):
@@ -194,38 +188,47 @@ def _value(f: Callable[..., Any], point: Sequence[Any]) -> Any:
     raise ValueError("f has no digits")
 
 
-def derivative(f: Callable[..., Any], point: Sequence[Any], *inputs: int) -> Any:
-    """df/dx_i, or d2f/dx_i dx_j, of which 50 digits are right. Raises ValueError if it is not real.
+def sides(f: Callable[..., Any], point: Sequence[Any], i: int, of: int | None = None) -> list[Any]:
+    """The slopes of f for input i to the left and to the right of a point, of which 20 digits are right.
 
-    It is a central difference. Its step shrinks, and its digits grow, until this makes no difference: sin(e^x) has
-    short waves. It is 0 where the difference is the error of the step alone: h^2 for x^3 at 0.
+    `of`: the slopes of its slope for that input, which is a central difference. The step shrinks, and the digits
+    grow, until `one_sided` sees a slope: sin(e^x) has short waves. One that is lost beside a much larger term of f
+    is not known.
     """
-    within_reach(f, point)
-    slope = _difference(f, point, inputs, 0)
-    for finer in (64, 128, 256, 512, 1024, 1100):
-        before, slope = slope, _difference(f, point, inputs, finer)
-        if abs(slope - before) <= abs(slope) * TINY:
-            return slope
-        if (abs(before) < 1e-20 or 0 in point) and abs(slope) < abs(before) * TINY:
-            return mp.mpf(0)
-    if abs(slope - mp.ldexp(before, 76)) > abs(slope) * TINY:  # at a jump it grows as the step shrinks
-        raise ValueError("f bends within the smallest step")
-    return slope
+
+    def along(x: Any) -> Any:
+        inputs = [*map(high, point[:i]), x, *map(high, point[i + 1 :])]
+        try:
+            if of is None:
+                return _real(f(*inputs))
+            down, up = (_real(f(*inputs[:of], inputs[of] + d, *inputs[of + 1 :])) for d in (-tiny, tiny))
+            return (up - down) / (2 * tiny)
+        except (ValueError, ArithmeticError):
+            return None
+
+    more, both = 0, [None, None]
+    for finer in (0, 64, 128, 256, 512, 1024, 1100):
+        with mp.workprec(2 * _precision(point) + 10 * finer + more):
+            x, h = high(point[i]), mp.ldexp(_step(point), -finer)
+            tiny = mp.ldexp(h, -64)
+            if (here := along(x)) is None:
+                break
+            size = here if of is None else f(*map(high, point)) / tiny
+            lost = mp.ldexp(abs(size / h), 8 - mp.mp.prec)
+            both = [one_sided(along, x, here, sign * h, lost) for sign in (-1, 1)]
+            both = [None if s is not None and abs(s) < lost * 2**80 > SMALLEST else s for s in both]
+            if not any(slope is None or mp.isinf(slope) for slope in both):
+                break
+        more = min(max(0, mp.mag(size)), 1024) if size else 0
+    return both
 
 
-def _difference(f: Callable[..., Any], point: Sequence[Any], inputs: Sequence[int], finer: int) -> Any:
-    """The difference of a step that is `finer` than usual by so many powers of 2, on more digits."""
-    orders = [inputs.count(i) for i in range(len(point))]
-    size = max(0, mp.mag(f(*map(high, point))))
-    with mp.workprec(_precision(point) + 10 * finer + (size if size <= 1024 else 0)):
-        h = mp.ldexp(_step(point), -finer)
-        slope = mp.diff(f, list(map(high, point)), orders, h=h)
-        if mp.isnan(slope):
-            raise ValueError("f is not defined beside this point")
-        rounding = size - len(inputs) * mp.mag(h) - (len(inputs) + 1) * mp.mp.prec  # of the difference, its log2
-        if rounding > max(mp.mag(slope), -1100):
-            raise ValueError("the slope is lost beside a much larger term of f")
-        return _real(slope)
+def _one_slope(both: Sequence[Any]) -> Any:
+    """The slope of two equal sides, between those of a kink, and inf at a jump. Raises ValueError without one."""
+    if None in both:
+        raise ValueError("f has no slopes beside this point")
+    with mp.workdps(DIGITS):
+        return sum(both) / 2
 
 
 def _step(point: Sequence[Any]) -> Any:

@@ -1,9 +1,11 @@
 """check_rule: hold one operation against the mathematics it stands for, over its whole domain."""
 
 import importlib
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -15,14 +17,17 @@ from ...engine.rule import RULES, Rule
 from ...viz.plots import empty_figure
 from ...viz.rich import Report
 from . import rule_properties as properties
-from .case import FORMULA, KINDS, ROUNDING, SHARES, SINGULAR, UPSTREAM, Case, RuleMismatch, as_rule, names, refuse
+from .case import Case, Kind, RuleMismatch, as_rule, names, refuse
 from .deadline import TimeLimit, deadline
 from .mathematics import REFERENCES, reference_of
-from .points import Point, beside_constants, ends_of, grid_of, inside, strategy_of
+from .mistakes import explain
+from .points import LENGTHS, Point, beside_constants, confined, ends_of, grid_of, inside, strategy_of
 from .reference import Reference
 
 __tracebackhide__ = True  # pytest shows the user's line, not ours
-REPEATS = 40  # points that fail as known before a property is given up
+REPEATS = 40  # points that fail before a property is given up
+FRACTIONS = [Fraction(-7, 3), Fraction(1, 10), Fraction(5, 2), Fraction(-1, 6), Fraction(22, 7), Fraction(1, 2)]
+Property = Callable[[Case, Any], None]
 
 
 def check_rule(
@@ -77,7 +82,8 @@ def check_rule(
             raise
     report = RuleReport(case)
     if report.failures:
-        raise report.mismatch()
+        report.failures[0].report = report
+        raise report.failures[0]
     return report
 
 
@@ -97,97 +103,81 @@ def _examine(case: Case, strategy: st.SearchStrategy[Point], own: bool) -> None:
 
     A rule with a reference of its `own` may take floats alone.
     """
-    points, fewer = case.points, max(10, settings().max_examples // 4)
-    tame = _some(list(filter(_is_tame, points)) or points, 40)
-    case.floats_only = case.floats_only or (own and not properties.is_of_any_number(case, tame[0]))
-    foreign = case.floats_only or hasattr(case.rule, "library")  # its constants are floats, and its arrays its own
+    rule, points, n = case.rule, case.points, case.rule.n_inputs
+    tame = case.tame = _some(list(filter(_is_tame, points)) or points, 40)
+    if own:
+        try:
+            properties.takes_mpmath_numbers(case, tame[0])
+        except RuleMismatch as error:
+            case.floats_only = error.kind == Kind.NUMBERS
+    foreign = case.floats_only or hasattr(rule, "library")  # its constants are floats, and its arrays its own
 
-    def is_right() -> bool:
-        return not any(failure.kind == FORMULA for failure in case.failures)
-
-    for start in (lambda: case.shares(1.0, *tame[0]), lambda: properties.takes_mpmath_numbers(case, tame[0])):
-        if not _holds(case, start):
+    for start in (properties.runs, properties.takes_mpmath_numbers):
+        _at(case, tame[:1], start)
+        if case.failures:
             return
     _at(case, tame, properties.is_proportional_to_upstream)
-    _everywhere(case, points, strategy, properties.has_right_formula)
+    _everywhere(case, points, strategy, properties.has_right_numbers)
     if case.undecided > case.inputs / 2 and not case.is_over:
-        raise ValueError(f"The reference of {case.rule.name} has no real value or slope at most of the inputs.")
-    _holds(case, lambda: properties.has_a_slope_between_those_beside(case, tame))
-    _everywhere(case, points, strategy, properties.is_finite_where_it_should_be)
-    _holds(case, lambda: properties.passes_nan_on(case, tame))
-    _holds(case, lambda: properties.bears_infinity(case))
-    _everywhere(case, points, strategy, properties.has_right_digits)
-    if is_right() and not case.floats_only:
-        moderate = [*tame, *_some([p for p in points if _is_moderate(case, p)], 60)]
+        raise ValueError(f"The reference of {rule.name} has no real value or slope at most of the inputs.")
+    ties = {(point[0],) * len(point) for point in tame if len(point) > 1} if rule.ties else set[Point]()
+    _at(case, [*((x,) for x in rule.kinks), *sorted(ties)[:10]], properties.has_a_slope_between_those_beside)
+    _at(case, {len(point): point for point in reversed(tame)}.values(), properties.passes_nan_on)
+    _at(case, [(x,) for x in (math.inf, -math.inf) if n == 1 and inside(rule)((x,))], properties.runs)
+    if not case.tells(Kind.FORMULA) and not case.floats_only:
+        moderate = [*tame, *_some([p for p in points if properties.is_moderate(case, p)], 60)]
+        fewer = max(10, settings().max_examples // 4)
         _everywhere(case, moderate, strategy, properties.has_right_second_derivatives, max_examples=fewer)
         if not foreign:
             _at(case, tame, properties.keeps_digits)
     _at(case, tame, properties.is_the_same_on_values)
     case.numbers += ["Values", *["mpmath numbers"] * (not case.floats_only)]
     if not foreign:
-        _holds(case, lambda: properties.is_the_same_on_arrays(case, tame))
+        _at(case, tame, properties.is_the_same_on_arrays)
         case.numbers.append("arrays")
-    if is_right() and not foreign:
-        _holds(case, lambda: properties.is_exact_on_fractions(case))
+    if not case.tells(Kind.FORMULA) and not foreign:
+        for length in [n] if n else (2, 4, 6):
+            rows = filter(inside(rule), itertools.islice(itertools.permutations(FRACTIONS, length), 40))
+            exact = itertools.takewhile(lambda inputs: properties.is_rational(case, inputs), rows)
+            _at(case, exact, properties.is_exact_on_fractions)
 
 
-def _is_moderate(case: Case, point: Point) -> bool:
-    try:
-        return properties.is_moderate(case, point)
-    except RuleMismatch:  # forward fails there
-        return False
+def _is_new(case: Case, error: RuleMismatch) -> bool:
+    """Is it a failure that was not told, of a formula that was not?"""
+    known = [(failure.kind, failure.what) for failure in case.failures]
+    return (error.kind, error.what) not in known and not (error.kind == Kind.FORMULA and case.tells(Kind.FORMULA))
 
 
-def _holds(case: Case, examine: Callable[[], Any]) -> bool:
-    """Runs a part of the examination; a failure of a new kind is kept."""
-    try:
-        examine()
-    except RuleMismatch as error:
-        told = [(failure.kind, failure.what) for failure in case.failures]
-        if (error.kind, error.what) not in told and not (error.kind == FORMULA and FORMULA in dict(told)):
-            case.failures.append(error)
-        return False
-    return True
-
-
-def _at(case: Case, points: Iterable[Point], examine: Callable[[Case, Point], None]) -> None:
-    """examine(case, point) until it fails."""
+def _at(case: Case, points: Iterable[Point], examine: Property, repeats: int = 0) -> None:
+    """The property at the points: new failures are kept, and the search ends after `repeats` more."""
     for point in points:
-        if case.is_over or not _holds(case, lambda point=point: examine(case, point)):  # type: ignore[misc]  # a default in a lambda
-            return
+        if case.is_over or repeats < 0:
+            break
+        try:
+            examine(case, point)
+        except RuleMismatch as error:
+            repeats -= 1
+            if _is_new(case, error):
+                explain(case, error)
+                case.failures.append(error)
 
 
 def _everywhere(
-    case: Case,
-    points: Iterable[Point],
-    strategy: st.SearchStrategy[Point],
-    examine: Callable[[Case, Point], None],
-    **more: Any,
+    case: Case, points: Iterable[Point], strategy: st.SearchStrategy[Point], examine: Property, **more: Any
 ) -> None:
-    """examine(case, point) for hard points, then for random ones: the simplest that fails is kept."""
-    repeats, before = 0, len(case.failures)
+    """The property at hard points, then at random ones: the simplest that fails is kept."""
 
     def fails(point: Point) -> bool:
         try:
             examine(case, point)
-        except RuleMismatch:
-            return not case.is_over
+        except RuleMismatch as error:
+            return not case.is_over and _is_new(case, error)
         return False
 
-    for point in points:
-        if case.is_over or repeats > REPEATS:
-            return
-        if not _holds(case, lambda point=point: examine(case, point)):  # type: ignore[misc]  # a default in a lambda
-            if len(case.failures) > before:
-                return
-            repeats += 1
-    if repeats:
-        return
-    case.hurried = True
-    failing = _simplest(case.rule, strategy, fails, **more)
-    case.hurried = False
-    if failing is not None:
-        _holds(case, lambda: examine(case, failing))
+    _at(case, points, examine, REPEATS)
+    if not case.is_over and not case.tells(Kind.FORMULA):
+        failing = _simplest(case.rule, strategy, fails, **more)
+        _at(case, [] if failing is None else [failing], examine)
 
 
 def _simplest(
@@ -205,23 +195,15 @@ def _simplest(
         raise error from None
 
 
-def _fits(rule: Rule, point: Point) -> bool:
-    """Raises TypeError unless the point is so many numbers as the rule has inputs."""
-    right = len(point) == (rule.n_inputs or max(1, len(point)))
-    if not right or not all(isinstance(x, int | float) for x in point):
-        wanted = f"{rule.n_inputs or 'one or more'} number(s)"
-        raise TypeError(f"inputs of {rule.name} must give {wanted}, one strategy each, got {point!r}.")
-    return True
-
-
 def _is_tame(point: Point) -> bool:
     """Of ordinary size, so that no product overflows."""
     return all(1e-9 < abs(x) < 100 for x in point)
 
 
-def _extremity(point: Point) -> float:
+def _extremity(point: Sequence[Any]) -> float:
     """How far the numbers are from 1 in size, up or down."""
-    return math.fsum(abs(math.log(abs(x))) for x in point if x)
+    sizes = [abs(float(x)) for x in point if isinstance(x, Real)]
+    return math.fsum(abs(math.log(x)) for x in sizes if 0 < x < math.inf)
 
 
 def _as_reference(rule: Rule, reference: Any) -> Reference:
@@ -235,29 +217,36 @@ def _as_reference(rule: Rule, reference: Any) -> Reference:
 def _where(case: Case, domain: Any) -> tuple[list[Point], st.SearchStrategy[Point]]:
     """The hard points, and a strategy for more."""
     rule, reference = case.rule, case.reference
-    if domain is None:
-        own = [] if rule.name in REFERENCES else beside_constants(rule)
-        points = [*grid_of(rule, reference.special), *own] if reference.grid is None else list(reference.grid)
-        return points, strategy_of(rule, reference.special) if reference.strategy is None else reference.strategy
-    points = []
     if isinstance(domain, st.SearchStrategy):
-        drawn = domain
-    elif isinstance(domain, list | tuple) and any(isinstance(x, st.SearchStrategy) for x in domain):
-        drawn = st.tuples(*domain)
-    else:
-        ends = ends_of(domain, rule.n_inputs or 3)
-        drawn = st.tuples(*(st.floats(max(low, -1e300), min(high, 1e300)) for low, high in ends))
-        points = [*grid_of(rule, reference.special), *beside_constants(rule)]
-        points = [p for p in points if _is_within(p, ends)]
-    strategy = drawn.map(lambda p: p if isinstance(p, tuple) else (p,)).filter(
-        lambda point: _fits(rule, point) and all(map(math.isfinite, point)) and inside(rule)(point)
-    )
+        return _drawn(rule, domain)
+    if isinstance(domain, list | tuple) and any(isinstance(x, st.SearchStrategy) for x in domain):
+        return _drawn(rule, st.tuples(*domain))
+    if domain is not None:
+        rule = confined(rule, ends_of(domain, rule.n_inputs or max(LENGTHS)))
+    points, strategy = reference.grid, reference.strategy
+    if points is None or domain is not None:
+        own = [] if rule.name in REFERENCES else beside_constants(rule)
+        points = [*grid_of(rule, reference.special), *own]
+    if strategy is None or domain is not None:
+        strategy = strategy_of(rule, reference.special)
+    return list(points), strategy
+
+
+def _drawn(rule: Rule, domain: st.SearchStrategy[Any]) -> tuple[list[Point], st.SearchStrategy[Point]]:
+    """Points that a strategy of the user draws, and the strategy. Raises TypeError for no such points."""
+
+    def point_of(drawn: Any) -> Point:
+        point = drawn if isinstance(drawn, tuple) else (drawn,)
+        n = rule.n_inputs or max(1, len(point))
+        if len(point) != n or not all(isinstance(x, int | float) for x in point):
+            wanted = f"{rule.n_inputs or 'one or more'} number(s)"
+            raise TypeError(f"inputs of {rule.name} must give {wanted}, one strategy each, got {point!r}.")
+        return point
+
+    strategy = domain.map(point_of).filter(lambda point: all(map(math.isfinite, point)) and inside(rule)(point))
+    points: list[Point] = []
     _simplest(rule, strategy, points.append, derandomize=True)
     return list(dict.fromkeys(points)), strategy
-
-
-def _is_within(point: Point, ends: Sequence[tuple[float, float]]) -> bool:
-    return len(point) == len(ends) and all(low <= x <= high for x, (low, high) in zip(point, ends, strict=True))
 
 
 def _some(points: Sequence[Point], n: int) -> list[Point]:
@@ -289,14 +278,6 @@ class RuleReport(Report):
         self._case = case
         case.clock = TimeLimit()  # a picture may take its time
 
-    def mismatch(self) -> RuleMismatch:
-        """The first of the failures, with a line for each of the others."""
-        first, *others = self.failures
-        lines = [f"  also      {other.kind}: {other.what} at {other.where}" for other in others]
-        first.args = ("\n".join([str(first), *lines]),)
-        first.report = self
-        return first
-
     @property
     def ok(self) -> bool:
         return not self.failures
@@ -305,14 +286,14 @@ class RuleReport(Report):
     def mathematics(self) -> str:
         """Is the formula right, as far as it was tried? Not examined, if it runs on floats alone."""
         kinds = {failure.kind for failure in self.failures}
-        if kinds & {SHARES, UPSTREAM, FORMULA, SINGULAR} or (kinds and ROUNDING not in kinds):
+        if kinds & {Kind.UPSTREAM, Kind.FORMULA, Kind.SINGULAR} or (kinds and Kind.ROUNDING not in kinds):
             return "wrong"  # what is wrong beside lost digits may follow from them
         return "not examined" if self._case.floats_only else "right"
 
     @property
     def rounding(self) -> str:
         """Do floats keep its digits, as far as it was tried?"""
-        if any(failure.kind == ROUNDING for failure in self.failures):
+        if any(failure.kind == Kind.ROUNDING for failure in self.failures):
             return "wrong"
         return "not examined" if self.failures else "right"
 
@@ -368,6 +349,5 @@ class RuleReport(Report):
 
 def _rank(failure: RuleMismatch) -> tuple[bool, int, float]:
     """Failures at ordinary numbers come first, then the kinds in their order, then the nearest to 1."""
-    numbers = [abs(float(x)) for x in failure.point if isinstance(x, Real) and x]
-    extreme = any(not 1e-100 < x < 1e100 for x in numbers)
-    return extreme, KINDS.index(failure.kind), math.fsum(abs(math.log(x)) for x in numbers if 0 < x < math.inf)
+    extreme = any(x and not 1e-100 < abs(float(x)) < 1e100 for x in failure.point if isinstance(x, Real))
+    return extreme, list(Kind).index(failure.kind), _extremity(failure.point)

@@ -154,31 +154,27 @@ class FloatsOnly(Exception):
     """f loses the digits beyond those of a float: `math.exp(x.data)`."""
 
 
-class ManyDigits:
-    """f at hundreds of bits, with the engine's gradient there, if f runs on mpmath numbers at all."""
+def many_digits(call: Sampled) -> Callable[[int, float], Verdict | None]:
+    """What judges the gradient for input i, whose terms add up to `size` without their signs, at hundreds of bits.
 
-    def __init__(self, call: Sampled):
-        # products and differences of tiny and huge numbers keep their digits
-        self.precision: int = PRECISION + 2 * max([abs(math.frexp(x)[1]) for x in call.numbers if x], default=0)
-        self.call = call
-        self.here: Sample | None = None
-        with mp.workprec(self.precision), contextlib.suppress(Exception):  # whatever a function for floats raises
-            self.numbers: list[Any] = list(map(mp.mpf, call.numbers))
-            here = call.sample(self.numbers)
-            self.gradients: Any = gradients(here.out, here.leaves)
-            self.here = here
+    The verdict is None if f takes floats only.
+    """
+    # products and differences of tiny and huge numbers keep their digits
+    precision = PRECISION + 2 * max([abs(math.frexp(x)[1]) for x in call.numbers if x], default=0)
+    try:
+        with mp.workprec(precision):
+            numbers = list(map(mp.mpf, call.numbers))
+            here = call.sample(numbers)
+            analytics = gradients(here.out, here.leaves)
+    except Exception:  # whatever a function for floats raises
+        return lambda i, size: None
 
-    def verdict(self, i: int, size: float) -> Verdict | None:
-        """Judges the gradient for input i, whose terms add up to `size` without their signs.
-
-        None if f takes floats only.
-        """
-        if self.here is None:
-            return None
-        with mp.workprec(self.precision), contextlib.suppress(FloatsOnly, TypeError):
-            at, x = self.call.along(i, self.numbers), self.numbers[i]
-            return _judged(at, x, self.here, mp.mpf(self.gradients[i]), size)
+    def verdict(i: int, size: float) -> Verdict | None:
+        with mp.workprec(precision), contextlib.suppress(FloatsOnly, TypeError):
+            return _judged(call.along(i, numbers), numbers[i], here, mp.mpf(analytics[i]), size)
         return None
+
+    return verdict
 
 
 def _judged(at: Along, x: Any, here: Sample, analytic: Any, size: float) -> Verdict:
@@ -190,7 +186,7 @@ def _judged(at: Along, x: Any, here: Sample, analytic: Any, size: float) -> Verd
         return None if (run := at(x)) is None else mp.mpf(run.out.data)
 
     steps = [sign * _unit(x) * mp.mpf(2) ** -STEP for sign in (-1, 1)]
-    left, right = (one_sided(value, x, h, lost) for h in steps)
+    left, right = (one_sided(value, x, mp.mpf(here.out.data), h, lost) for h in steps)
     for h, slope in zip(steps, (left, right), strict=True):
         if slope is not None and slope and mp.isfinite(slope):
             _refuse_floats(value, x, h, slope, lost)
@@ -229,23 +225,25 @@ def _judged(at: Along, x: Any, here: Sample, analytic: Any, size: float) -> Verd
     return judged(nearest, note)._replace(verdict="kink" if near(analytic, nearest) else "WRONG")
 
 
-def one_sided(f: Callable[[Any], Any], x: Any, h: Any, lost: Any = 0) -> Any:
+def one_sided(f: Callable[[Any], Any], x: Any, here: Any, h: Any, lost: Any = 0) -> Any:
     """The slope of f on the side of x where x + h lies: a number, inf if it has no bound, None if there is none.
 
-    f returns None where it is not defined. Four steps are taken, each a quarter of the one before. The differences
-    of their slopes go on by one factor, which says where they lead: a quarter for a smooth function, more than 1
-    at a jump and beside sqrt(x) at 0. `lost` is what rounding can do: slopes no further apart are equal.
+    f(x) is `here`; f returns None where it is not defined. A step is a quarter of the one before. Where the slope
+    still changes after four, its changes go on by one factor, which says where they lead: a quarter for a smooth
+    function, more than 1 at a jump and beside sqrt(x) at 0. Slopes are equal if no further apart than `lost`,
+    which is what rounding can do.
     """
-    start, beside = f(x), [f(x + h / 4**k) for k in range(4)]
-    if None in beside:
-        return None
-    slopes = [(there - start) / (h / 4**k) for k, there in enumerate(beside)]
-    first, second, third = (a - b for a, b in itertools.pairwise(slopes))
+    slopes = list[Any]()
+    for step in (h, h / 4, h / 16, h / 64):
+        if (there := f(x + step)) is None:
+            return None
+        slopes.append((there - here) / step)
+        if slopes[1:] and abs(slopes[-1] - slopes[-2]) <= max(lost, 1e-20 * abs(slopes[-1])):
+            return slopes[-1]
     nearest = slopes[-1]
-    if abs(third) <= max(lost, 1e-20 * abs(nearest)):
-        return nearest
+    first, second, third = (a - b for a, b in itertools.pairwise(slopes))
     factor = third / second if second else mp.inf
-    if not first or not abs(second / first - factor) <= 1e-3 * factor:  # it bends within the step
+    if not first or not abs(second / first - factor) <= 1e-8 * factor:  # it bends within the step
         return None
     if factor >= 1:
         return mp.sign(nearest) * mp.inf
@@ -276,27 +274,24 @@ def on_floats(at: Along, x: float, here: Sample, analytic: float) -> Verdict:
 
     Where f is smooth, the gap between the slopes on both sides shrinks with the step; at a kink it stays.
     """
-    note, value, h = "by differences of floats", here.out.data, 2.0**-17 * max(1.0, abs(x))
-    runs = [[at(x + sign * step) for sign in (-1, 1)] for step in (h, h / 4)]
-    if any(run is None for pair in runs for run in pair):
+    note, h = "by differences of floats", 2.0**-17 * max(1.0, abs(x))
+    steps = (-h, -h / 4, h / 4, h)
+    runs = [run for step in steps if (run := at(x + step))]
+    if len(runs) < 4:
         return Verdict(math.nan, math.nan, "undecided", f"f is not defined at a distance of {h:g}")
-    (left, right), (near_left, near_right) = (
-        [sign * (run.out.data - value) / step for sign, run in zip((-1, 1), pair, strict=True) if run]
-        for step, pair in zip((h, h / 4), runs, strict=True)
-    )
-    coarse, fine = (left + right) / 2, (near_left + near_right) / 2
-    rounding = 16 * EPS * max(abs(run.out.data) for pair in runs for run in pair if run) / h
-    error = 8 * (abs(fine - coarse) + rounding)
-    gap = abs(near_right - near_left)
-    if gap > max(error, 0.75 * abs(right - left)):
-        low, high = sorted((near_left, near_right))
+    slopes = [(run.out.data - here.out.data) / step for run, step in zip(runs, steps, strict=True)]
+    far_left, left, right, far_right = slopes
+    coarse, fine = (far_left + far_right) / 2, (left + right) / 2
+    error = 8 * (abs(fine - coarse) + 16 * EPS * max(abs(run.out.data) for run in runs) / h)
+    if abs(right - left) > max(error, 0.75 * abs(far_right - far_left)):
+        low, high = sorted((left, right))
         verdict = "kink" if low - error <= analytic <= high + error else "WRONG"
         return Verdict(min(max(analytic, low), high), error, verdict, f"slopes {low:.4g} and {high:.4g}, {note}")
-    if abs(fine - coarse) > 0.1 * abs(fine) or abs(analytic - fine) <= error > 1e-3 * max(
-        abs(analytic), abs(fine)
-    ):
-        return Verdict(fine, error, "undecided", note)
-    return Verdict(fine, error, "ok" if abs(analytic - fine) <= error else "WRONG", note)
+    verdict = "ok" if abs(analytic - fine) <= error else "WRONG"
+    is_rough = error > 1e-3 * max(abs(analytic), abs(fine))
+    if abs(fine - coarse) > 0.1 * abs(fine) or (verdict == "ok" and is_rough):
+        verdict = "undecided"
+    return Verdict(fine, error, verdict, note)
 
 
 def by_recipe(at: Along, x: float, analytic: float, h: float, passes: Any) -> Verdict:

@@ -332,7 +332,7 @@ def _refute_edge(piece: Piece, group: Sequence[int]) -> bool:
         sides = list[Any]()
         for side in (-1, 1):
             with contextlib.suppress(Exception):  # not defined on this side, or not for mpmath numbers
-                sides.append(Reference(along).side((point[group[0]],), 0, side))
+                sides.append(Reference(along).sides((point[group[0]],), 0)[side > 0])
         sides = [slope for slope in sides if slope is not None]
         with contextlib.suppress(ValueError, ArithmeticError, TypeError):
             shares = [rule.backward(1.0, rule.forward(*point), *point)[i] for i in group]
