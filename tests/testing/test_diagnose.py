@@ -9,6 +9,7 @@ import multiprocessing
 import random
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from tinygrad_edu.testing.check.mistakes import Row
 from tinygrad_edu.testing.grade import process
 from tinygrad_edu.testing.grade.examination import Examination
 from tinygrad_edu.testing.grade.explanation import Explanation
-from tinygrad_edu.testing.grade.faults import Fault, Operation, Trial
 from tinygrad_edu.testing.grade.operations import alone, near
+from tinygrad_edu.testing.grade.passes import Fault, Operation, Trial
 
 BY_TITLE = {title: (name, replacements, mistake) for title, name, replacements, mistake in MUTANTS}
 COMPOSED = ", composed"  # operations that call others
@@ -155,11 +156,10 @@ def test_other_mistakes_with_upstream_are_described() -> None:
 WRONG_SLOPES = [
     ("other.data * out.grad", "abs(other.data) * out.grad", "wrong slope, in a*b, a*3, 3*a: its sign is lost"),
     ("self.data * out.grad", "(self.data or 1.0) * out.grad", "wrong slope, in a*b: it is wrong at (0, 2)"),
-    ("out.data * out.grad", "min(out.data, 2e4) * out.grad", "wrong slope, in exp(a): it is never above 2e+04"),
     (
-        "1 / self.data * out.grad",
-        "1 / (self.data + 0.01) * out.grad",
-        "wrong slope, in log(a): 0.01 is added to what it is divided by",
+        "out.data * out.grad",
+        "min(out.data, 2e4) * out.grad",
+        "wrong slope, in exp(a): it is right at most operands",
     ),
     (
         "(1 - t**2) * out.grad",
@@ -171,14 +171,11 @@ WRONG_SLOPES = [
 
 @pytest.mark.parametrize(
     ("right", "wrong", "words"),
-    [
-        pytest.param(*row, marks=[pytest.mark.slow] * ("log" in row[2] or "(0, 2)" in row[2]))
-        for row in WRONG_SLOPES
-    ],
+    [pytest.param(*row, marks=[pytest.mark.slow] * ("(0, 2)" in row[2])) for row in WRONG_SLOPES],
 )
 def test_a_slope_that_is_wrong_is_the_only_thing_that_is_blamed(right: str, wrong: str, words: str) -> None:
     (found,) = diagnose(engine("lecture", [(f"+= {right}", f"+= {wrong}")])).mistakes
-    assert str(found) == words
+    assert str(found).startswith(words)
 
 
 def test_an_engine_that_differs_from_run_to_run_does_not_stop_the_grader() -> None:
@@ -190,25 +187,23 @@ def test_an_engine_that_differs_from_run_to_run_does_not_stop_the_grader() -> No
     assert not diagnose(noisy).ok
 
 
-@pytest.mark.parametrize("order", ["235", "352", "523"])
-def test_no_hash_decides_which_of_two_faults_works(
-    order: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The fault of this operand works, then that of this operation, then that of all, as often as one asks."""
+def test_no_address_decides_which_of_two_faults_works() -> None:
+    """The fault of this operand works, then that of this operation, then that of all; of equal ones the first."""
+    factors = ((2, "", -1), (3, "a * b", -1), (5, "a * b", 0))
     faults = [
-        Fault(f"{factor}", "", "slope", at, k, lambda row, k, factor=factor: factor * row.slopes[k])
-        for factor, at, k in ((2, "", -1), (3, "a * b", -1), (5, "a * b", 0))
+        Fault(f"{x}", "", "share", lambda node, k, x=x: {"slope": x * node.row.slopes[k]}, at, k)
+        for x, at, k in factors
     ]
-    monkeypatch.setattr(Fault, "__hash__", lambda self: order.find(self.name))
-    product = Operation(
-        "a * b", "a * b", (0, 1), Row((2.0, 3.0), 6.0, (3.0, 2.0), ()), (), ("a * b", "a * b only")
-    )
+    product = Operation("a * b", "a * b", (0, 1), Row((2.0, 3.0), 6.0, (3.0, 2.0), ()))
     answer = process.Answer((2.0, 3.0, 6.0), (5.0 * 3.0, 3.0 * 2.0, 1.0))
-    trial = Trial(alone("a * b", (2.0, 3.0)), answer, [None, None, product], "a * b")
+    trial = Trial(alone("a * b", (2.0, 3.0)), answer, [None, None, product], answer.data, "a * b")
     explanation = Explanation([trial], [])
     for given in itertools.permutations(faults):
         assert explanation._cost(0, given) == 0
-        assert Explanation([trial], given).faults == explanation.faults
+    twice = replace(trial, answer=process.Answer(answer.data, (2 * 3.0, 2 * 2.0, 1.0)))
+    for given in itertools.permutations([*faults[:1], replace(faults[0], name="the same"), *faults[1:]]):
+        (first,) = Explanation([twice], given).faults
+        assert first.name == next(fault.name for fault in given if fault.name in ("2", "the same"))
 
 
 # --- What is right ------------------------------------------------------------------------------------------
@@ -370,7 +365,7 @@ def test_the_json_and_the_page(tmp_path: Path) -> None:
 
 def test_engines_that_cannot_be_run_at_all(tmp_path: Path) -> None:
     for made, words in (
-        (type("Empty", (), {}), r"Empty\(0.8125\) does not make a node: Empty\(\) takes no arguments"),
+        (type("Empty", (), {}), r"Empty\(8.0\) does not make a node: Empty\(\) takes no arguments"),
         ({"x": 1}, r"there is no class with a method backward\(\), such as Value"),
         (tmp_path / "none.py", "There is no file"),
         (type("Value", (), {"__init__": lambda self, x: vars(self).update(data=x)}), "holds its grad"),

@@ -27,10 +27,10 @@ PAGE = """<!doctype html>
 body {{ font: 1rem/1.4 system-ui, sans-serif; margin: 1rem }}
 pre {{ white-space: pre-wrap }}
 iframe {{ border: 0; width: 100%; height: 40rem }}
-td, th {{ padding: .1rem .8rem .1rem 0; text-align: left; vertical-align: top }}
 </style>
 <h1>{title}</h1>
-{body}
+<pre>{text}</pre>
+{rest}
 </html>
 """
 LECTURE = {"depth", "interior"}  # what the engine of the lecture does not do either
@@ -127,16 +127,21 @@ class Diagnosis(Report):
 
         Raises OSError.
         """
-        parts = [f"<pre>{escape(str(self))}</pre>"]
+        parts = []
         for mistake in self.mistakes:
             if mistake.graph:
-                title, page = escape(str(mistake)), escape(live(solved(mistake.graph)[-1]).to_html())
+                title, graph = escape(str(mistake)), escape(live(solved(mistake.graph)[-1]).to_html())
                 parts.append(f"<h2>{title}</h2>\n<pre>{escape(mistake.program)}</pre>")
-                parts.append(f'<iframe srcdoc="{page}" title="{title}"></iframe>')
-        text = PAGE.format(title=escape(self.engine), body="\n".join(parts))
+                parts.append(f'<iframe srcdoc="{graph}" title="{title}"></iframe>')
+        text = page(self.engine, str(self), "\n".join(parts))
         if path is not None:
             Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
         return text
+
+
+def page(title: str, text: str, rest: str = "") -> str:
+    """A page of HTML with a text, and more HTML below it."""
+    return PAGE.format(title=escape(title), text=escape(text), rest=rest)
 
 
 def _count(n: int, what: str) -> str:

@@ -90,27 +90,22 @@ class Interpreter:
     """Runs programs on an engine in this process. Raises ValueError if the engine's parts cannot be found."""
 
     def __init__(self, engine: Any):
-        self.scope: dict[str, Any]
         self.scope, names, notes = _scope(engine)
         self.watched: bool = not str(getattr(engine, "__module__", "")).startswith("tinygrad_edu")
         why = "there is no class with a method backward(), such as Value"
         for name, ending in itertools.product(names, MAKE):
             try:
-                leaf = self._eval((name + ending).format(0.8125))
-                try:
-                    data = self._part(leaf, (*DATA, *getattr(leaf, "__dict__", ())), lambda x: x == 0.8125)
-                except ValueError:  # one that rounds
-                    data = self._part(leaf, DATA, lambda x: abs(x - 0.8125) < 1)
+                self.leaf, other = (self._eval((name + ending).format(x)) for x in (8.0, 2.0))
+                data = self._part((*DATA, *getattr(self.leaf, "__dict__", ())), lambda x: x == 8)
             except Exception as error:
-                why = f"{name}(0.8125) does not make a node: {error}" if ending == "({})" else why
+                why = f"{name}(8.0) does not make a node: {error}" if ending == "({})" else why
                 continue
-            names = [n for n in dir(leaf) if re.search("grad|deriv|adj", n) and not re.search("zero|req|local", n)]
-            gradient = self._part(leaf, (*GRADIENT, *names), lambda x: x == x)
-            self.leaf = leaf
-            shared = self._shared(leaf, self._eval((name + ending).format(0.5)))
-            self.spelling: Spelling = Spelling(
-                name, name + ending, data, gradient, self._backward(leaf), shared, notes
-            )
+            likely = (n for n in dir(self.leaf) if re.search("grad|deriv|adj", n))
+            likely = (n for n in likely if not re.search("zero|req|local", n))
+            gradient = self._part((*GRADIENT, *likely), lambda x: x == x)
+            several = (n for n in dir(self.leaf) if isinstance(getattr(self.leaf, n, None), list | set))
+            shared = next((n for n in several if getattr(self.leaf, n) is getattr(other, n, None)), "")
+            self.spelling = Spelling(name, name + ending, data, gradient, self._backward(), shared, notes)
             return
         raise ValueError(why)
 
@@ -129,29 +124,28 @@ class Interpreter:
                 raise
             return self._number(of_node, x)
 
-    def _part(self, leaf: Any, names: tuple[str, ...], right: Callable[[float], bool]) -> str:
+    def _part(self, names: tuple[str, ...], right: Callable[[float], bool]) -> str:
         """The template that reads a number with this property from a leaf."""
         for name, template in itertools.product(names, ("{{}}.{}", "{{}}.{}()", "{{}}[{!r}]")):
             text = template.format(name)
             with contextlib.suppress(Exception):
-                if right(self._number(text, leaf)):
+                if right(self._number(text, self.leaf)):
                     return text
-        raise ValueError(f"nothing in {type(leaf).__name__} holds its {names[0]}, such as .{names[0]}")
+        raise ValueError(f"nothing in {type(self.leaf).__name__} holds its {names[0]}, such as .{names[0]}")
 
-    def _backward(self, leaf: Any) -> str:
-        methods = [n for n in dir(leaf) if n in BACKWARD or ("back" in n and n[0] != "_")]
-        ways = [(getattr(leaf, n), f"{{}}.{n}(", "") for n in (*(b for b in BACKWARD if b in methods), *methods)]
+    def _backward(self) -> str:
+        methods = [n for n in dir(self.leaf) if n in BACKWARD or ("back" in n and n[0] != "_")]
+        methods.sort(key=lambda n: BACKWARD.index(n) if n in BACKWARD else 99)
+        ways = [(getattr(self.leaf, n), f"{{}}.{n}(", "") for n in methods]
         ways += [(self.scope.get(n), f"{n}({{}}", ", ") for n in BACKWARD]
         for function, start, comma in ways:
             with contextlib.suppress(TypeError, ValueError):
                 parameters = inspect.signature(function).parameters.values()
                 needed = sum(p.default is p.empty and p.kind <= 1 for p in parameters) - bool(comma)
                 return f"{start}{f'{comma}1.0' * (needed > 0)})"  # some take the root's gradient
-        raise ValueError(f"{type(leaf).__name__} has no method that starts a backward pass, such as backward()")
-
-    def _shared(self, leaf: Any, other: Any) -> str:
-        names = (n for n in dir(leaf) if n[:2] != "__" and isinstance(getattr(leaf, n, None), list | set))
-        return next((n for n in names if getattr(leaf, n) is getattr(other, n, None)), "")
+        raise ValueError(
+            f"{type(self.leaf).__name__} has no method that starts a backward pass, such as backward()"
+        )
 
     def answer(self, program: Program, roots: tuple[int, ...], seeded: bool, watched: bool) -> Answer:
         """Run a program, and the backward pass from each root in turn. Any exception becomes an answer."""
@@ -249,31 +243,28 @@ def _guard(connection: Any, engine: Any, seconds: float, megabytes: int) -> None
         _serve(connection, engine, seconds, megabytes)
         os._exit(0)
     connection.close()
-
-    def end(*_: Any) -> None:
-        with contextlib.suppress(OSError):  # it may have ended by itself
-            os.kill(pid, signal.SIGKILL)
-
-    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGTERM, lambda *_: _kill([pid]))
     crowd = False
     while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
-        if not crowd and (crowd := len(_descendants()) > PROCESSES):
-            end()
+        crowd = crowd or len(_descendants()) > PROCESSES
+        _kill([pid] * crowd)
         time.sleep(0.02)
     with contextlib.suppress(OSError):
         os.killpg(pid, signal.SIGKILL)
-    for _ in range(300):  # those that left its group; their children become children of this process
-        for child in (children := _descendants()):
-            with contextlib.suppress(OSError):
-                os.kill(child, signal.SIGKILL)
-        if not children:
-            break
+    while children := _descendants():  # those of processes that have ended become children of this one
+        _kill(children)
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         time.sleep(0.01)
     code = os.waitstatus_to_exitcode(ended[1])
     os._exit(CROWD if crowd else 128 - code if code < 0 else code)
+
+
+def _kill(processes: Sequence[int]) -> None:
+    for process in processes:
+        with contextlib.suppress(OSError):  # it may have ended by itself
+            os.kill(process, signal.SIGKILL)
 
 
 def _descendants() -> list[int]:
