@@ -16,7 +16,6 @@ from .examination import Examination, Remark
 from .operations import TEXTS, listed, solved
 from .process import EngineProcess
 from .rubric import DEFAULT, Rubric, items_of, missing_of, read_points, texts_of
-from .sources import check_text
 
 __tracebackhide__ = True  # pytest shows the user's line, not ours
 
@@ -180,26 +179,23 @@ def diagnose(
     []
     """
     items = items_of(require)
-    if isinstance(engine, str | os.PathLike):
-        engine = Path(engine)
-        check_text(engine)
     process = EngineProcess(engine, seconds, megabytes)
     try:
         exam = Examination(process, seed)
         exam.run()
     finally:
         process.close()
-    spelling, fine = process.spelling, exam.fine()
+    fine, spelling = exam.fine(), process.spelling
     there = [*exam.spelled, *(text for mistake in exam.mistakes.values() for text in mistake.operations)]
     missing = missing_of(items, there)
-    operations = {text: text in fine for text in TEXTS if text in exam.spelled or text in missing}
+    operations = {text.replace(" ", ""): text in fine for text in TEXTS if text in exam.spelled or text in missing}
+    wrong = exam.everywhere or exam.mistakes.keys() & {"unusable", "borrowed", "root"}
     if "unusable" in exam.mistakes:  # nobody knows what it has
         missing = ()
     notes = list(spelling.notes)
     for text, error in exam.fails.items():
         if text in missing or (text.endswith("(a)") and text not in there and "AssertionError" not in error):
             notes.append(f"{text.replace(' ', '')} fails: {error}")
-    whole = {"backward": not exam.everywhere and not exam.mistakes.keys() & {"unusable", "borrowed", "root"}}
     limits = exam.limits
     if missing and exam.spelled:
         limits = [Remark("missing", f"missing operators: {listed(missing, 99)}"), *limits]
@@ -209,7 +205,7 @@ def diagnose(
         list(exam.mistakes.values()),
         limits,
         process.unlimited,
-        {text.replace(" ", ""): right for text, right in operations.items()} | whole,
+        operations | {"backward": not wrong},
         missing,
         items,
         tuple(notes),

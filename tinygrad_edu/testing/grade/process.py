@@ -69,8 +69,8 @@ class Spelling(NamedTuple):
 def _scope(engine: Any) -> tuple[dict[str, Any], list[str], list[str]]:
     """The names that an engine defines, those of them that may make a leaf, the likeliest first, and notes."""
     notes = list[str]()
-    if isinstance(engine, Path):
-        engine, notes = load(engine)
+    if isinstance(engine, str | os.PathLike):
+        engine, notes = load(Path(engine))
     if isinstance(engine, types.ModuleType):
         engine = vars(engine)
     if not isinstance(engine, Mapping):

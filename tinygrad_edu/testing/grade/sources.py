@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import runpy
 import signal
 import sys
@@ -15,33 +16,25 @@ from typing import Any
 CELLS, CELL = 5.0, 2.0  # seconds for the cells of a notebook, and for one of them
 
 
-def check_text(path: Path) -> None:
-    """Raises ValueError in one sentence if the path is no text that could hold an engine."""
+def load(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """The names that a file defines, and what is to be told of its cells.
+
+    Raises ValueError in one sentence if the file is not there, or no text. Raises what a Python file raises.
+    """
     if not path.is_file():
         raise ValueError(f"There is no file {str(path)!r}.")
-    try:
-        if path.suffix == ".ipynb":
-            _cells(path)
-            return
-        with tokenize.open(path) as file:
-            text = file.read()
-    except (UnicodeDecodeError, SyntaxError):
-        text = "\0"
-    if "\0" in text:
-        raise ValueError(f"{path.name!r} is not a text file.")
-
-
-def load(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """The names that a file defines, and what is to be told of its cells. Raises what a Python file raises."""
-    check_text(path)
+    name = f"graded_{path.stem}"
     sys.path.insert(0, str(path.resolve().parent))
     if path.suffix != ".ipynb":
-        return runpy.run_path(str(path), run_name=f"graded_{path.stem}"), []
-    name = f"graded_{path.stem}"
-    module = types.ModuleType(name)
-    sys.modules[name] = module
-    scope, notes, end = vars(module), list[str](), time.monotonic() + CELLS
-    for number, source in _cells(path):
+        text = "\0"
+        with contextlib.suppress(UnicodeDecodeError, SyntaxError), tokenize.open(path) as file:
+            text = file.read()
+        if "\0" in text:
+            raise ValueError(f"{path.name!r} is not a text file.")
+        return runpy.run_path(str(path), run_name=name), []
+    sys.modules[name] = types.ModuleType(name)
+    scope, notes, end = vars(sys.modules[name]), list[str](), time.monotonic() + CELLS
+    for number, source in enumerate(_cells(path), start=1):
         with _alarm(max(0.1, min(CELL, end - time.monotonic()))):
             try:
                 exec(compile(source, f"cell {number}", "exec"), scope)
@@ -50,19 +43,14 @@ def load(path: Path) -> tuple[dict[str, Any], list[str]]:
     return scope, notes
 
 
-def _cells(path: Path) -> list[tuple[int, str]]:
-    """The code cells with their numbers, counted from 1 among all code cells, without commands for IPython."""
+def _cells(path: Path) -> list[str]:
+    """The code cells, without commands for IPython."""
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         codes = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     except (ValueError, LookupError, TypeError):
         raise ValueError(f"{path.name!r} is not a notebook.") from None
-    plain = ("" if code.lstrip().startswith("%%") else code for code in codes)
-    magic = ("%", "!", "?")
-    return [
-        (number, "\n".join("" if line.lstrip().startswith(magic) else line for line in code.splitlines()))
-        for number, code in enumerate(plain, start=1)
-    ]
+    return ["" if code.lstrip().startswith("%%") else re.sub(r"(?m)^[ \t]*[%!?].*", "", code) for code in codes]
 
 
 @contextlib.contextmanager
