@@ -45,6 +45,11 @@ from .process import Answer, EngineProcess, GivenUp
 UNMEANT = ("NameError", "AttributeError", "UnboundLocalError")  # no engine raises these on purpose
 ORDINARY = 3  # the first points of an operation, at which it must not fail
 CARRIERS = (("a * b", -4.0), ("a * b", 60.0), ("-a",), ("a * 3",), ("3 * a",), ("3 - a",), ("tanh(a)",))
+# Graphs on the inputs 0, 1 and 2: "f32" is the operation f of the nodes 3 and 2, and makes the next node.
+SHARED = (
+    "f01 f32 h43; f01 f32 h34; f01 f32 f42 h53; f01 f32 f42 h35; "
+    "f01 f32 f30 h45; f01 f32 h43 f52 h65; f01 f01 h34"  # the last one has the same operation twice
+).split("; ")
 WALKS = {"order", "depth", "paths", "direction", "levels", "equality", "visited", "shared", "reseeded", "idle"}
 NOT_OF_OPERATIONS = WALKS | {"root", "start", "clipped"}
 
@@ -213,42 +218,28 @@ class Examination:
 
     def _questions(self, text: str) -> Iterator[Program]:
         """An operation below another one, above another one, beside another use of an operand, and of x and x."""
-        tried = points(text)[:2]
+        x, second, n = *points(text)[:2], len(points(text)[0])
         chains = [c for c in CARRIERS if c[0] in self.measured and c[0] != text]
         chains = [c for c in chains if len(c) > 1] + [c for c in chains if len(c) == 1][:2]
-        for x in tried:
-            n = len(x)
-            for carrier, *last in chains:
-                yield program_of((*x, *last), (text, range(n)), (carrier, (n + len(last), n)))
-        x, n = tried[0], len(tried[0])
+        for point, (carrier, *last) in itertools.product((x, second), chains):
+            yield program_of((*point, *last), (text, range(n)), (carrier, (n + len(last), n)))
         if n == 2:
             yield program_of((3.0,), (text, (0, 0)))
-        for f in self._mergers()[:2]:
-            for k in range(n):
-                yield program_of(x, (text, range(n)), (f, (n, k)))
-                if f in ("a + b", "a * b"):
-                    inputs = (*x, x[k] / -8 if f == "a * b" else x[k] + 8, -8.0)
-                    deep = (f, (n, n + 1)), (text, [n + 2 if i == k else i for i in range(n)])
-                    yield program_of(inputs, *deep)
-                    yield program_of(inputs, *deep, (f, (n + 3, n + 2)))
+        for f, k in itertools.product(self._mergers()[:2], range(n)):
+            yield program_of(x, (text, range(n)), (f, (n, k)))
+            if f in ("a + b", "a * b"):
+                inputs = (*x, x[k] / -8 if f == "a * b" else x[k] + 8, -8.0)
+                deep = (f, (n, n + 1)), (text, [n + 2 if i == k else i for i in range(n)])
+                yield program_of(inputs, *deep)
+                yield program_of(inputs, *deep, (f, (n + 3, n + 2)))
 
     def _shared(self) -> Iterator[Program]:
         """Is a gradient complete before it is passed on? Graphs in which a node is used twice, and long chains."""
         mergers = self._mergers()[:2]
-        inputs = (2.0, -1.5, 1.25)
         for f, h in itertools.product(mergers, repeat=2):
-            long = [(f, (3, 2)), (f, (4, 2))]
-            tails = [
-                [(f, (3, 2)), (h, (4, 3))],
-                [(f, (3, 2)), (h, (3, 4))],
-                [*long, (h, (5, 3))],
-                [*long, (h, (3, 5))],
-                [(f, (3, 2)), (f, (3, 0)), (h, (4, 5))],
-                [(f, (3, 2)), (h, (4, 3)), (f, (5, 2)), (h, (6, 5))],
-            ]
-            for tail in tails:
-                yield program_of(inputs, (f, (0, 1)), *tail)
-            yield program_of(inputs, (f, (0, 1)), (f, (0, 1)), (h, (3, 4)))  # the same operation twice
+            for graph in SHARED:
+                steps = ((f if step[0] == "f" else h, map(int, step[1:])) for step in graph.split())
+                yield program_of((2.0, -1.5, 1.25), *steps)
         for f in mergers:
             numbers = (2.0, 6.0, 3.0, 4.0) if f == "a * b" else (1.0, 4.0, 2.0, 3.0)
             for last in (numbers[3], 7.0):  # two nodes with equal numbers, and the same with different ones
@@ -329,10 +320,9 @@ class Examination:
         for fault in explanation.faults:
             shown = explanation.shown_by(fault)
             texts = [text for text in self.measured if any(trial.text == text for trial in shown)]
-            if fault.at.endswith(" only"):
-                texts = [fault.at.removesuffix(" only")]
-            elif fault.at:
-                texts = [text for text in texts if base_of(text) == fault.at] or [fault.at]
+            if fault.at:
+                texts = [text for text in texts if fault.at in (base_of(text), f"{text} only")]
+                texts = texts or [fault.at.removesuffix(" only")]
             elif fault.name in NOT_OF_OPERATIONS:
                 texts = []
             program = min(shown, key=lambda trial: (len(trial.program.steps), trial.text not in texts)).program

@@ -149,14 +149,15 @@ class Interpreter:
 
     def answer(self, program: Program, roots: tuple[int, ...], seeded: bool, watched: bool) -> Answer:
         """Run a program, and the backward pass from each root in turn. Any exception becomes an answer."""
-        calls, borrowed, stage, forward, inside = 0, "", "", list[str](), False
+        calls, borrowed, stage, error, inside = 0, "", "leaves", "", False
+        data, grads, forward = tuple[float, ...](), tuple[float, ...](), list[str]()
 
         def watch(frame: types.FrameType, event: str, _: Any) -> None:
             nonlocal calls, borrowed, inside
-            if event == "call":
+            code, file = frame.f_code, frame.f_code.co_filename
+            if event == "call" and file not in OWN:
                 calls += 1
-                code, file = frame.f_code, frame.f_code.co_filename
-                if file.startswith(PACKAGE) and file not in OWN and self.watched:
+                if file.startswith(PACKAGE) and self.watched:
                     borrowed = code.co_qualname
                 inside = stage == "forward" and (inside or code.co_name == "<module>")  # the expression itself
                 if inside and code.co_name != "<module>":
@@ -173,7 +174,7 @@ class Interpreter:
             leaves = [self._eval(self.spelling.make.format(repr(x))) for x in program.inputs]
             stage = "forward"
             results = program.run(leaves, scope=self.scope)
-            stage = ""
+            stage = "numbers"
             data = tuple(self._number(self.spelling.data, node) for node in results)
             stage = "backward"
             for root in roots:
@@ -181,13 +182,13 @@ class Interpreter:
                     exec(f"{self.spelling.gradient.format('x')} = 1.0", self.scope, {"x": results[root]})
                 self._eval(self.spelling.backward.format("x"), x=results[root])
             grads = tuple(self._number(self.spelling.gradient, node, self.spelling.data) for node in results)
-            return Answer(data, grads, calls=calls, borrowed=borrowed, forward=forward[:50])
-        except BaseException as error:
-            called = forward[:50]  # without what is called from here on
-            return Answer((), (), _told(error), stage or "forward", calls, borrowed, called)
+        except BaseException as failure:
+            data, grads, error = (), (), _told(failure)
         finally:
             sys.setprofile(None)
             threading.setprofile(None)
+        where = ("backward" if stage == "backward" else "forward") if error else ""
+        return Answer(data, grads, error, where, calls, borrowed, forward[:50])
 
 
 def _told(error: BaseException) -> str:
