@@ -106,7 +106,6 @@ class Examination:
         else:
             self._explain()
             with contextlib.suppress(GivenUp):
-                self._in_place()
                 self._random_programs()
                 self._limits()
         if self.borrowed:
@@ -374,18 +373,6 @@ class Examination:
             f"print({read.format(names[place])})  # expected {four_digits(expected)}, got {told}",
         ]
         return replace(mistake, program="\n".join(lines), expected=expected, got=got, step=step, graph=program)
-
-    def _in_place(self) -> None:
-        """Does a += b give what a + b gives, where an engine defines it?"""
-        for text in self._mergers():
-            program, spelled, name = alone(text, points(text)[0]), self.spelled[text], BINARY[text]
-            self.spelled[text] = f"a.__i{'truediv' if name == 'div' else name}__(b)"
-            answer = self._ask(program)
-            changed = not answer.error and not near(answer.data[0], program.inputs[0])
-            if changed or (not answer.error and text in self.fine() and self._differs(program)):
-                name = "mutates" if changed else "severed"
-                self._report(name, "make a new node", [text.replace(" b", "= b")], program)
-            self.spelled[text] = spelled
 
     def _differs(self, program: Program) -> bool:
         return self._wrong(program, self._ask(program)) >= 0

@@ -1,11 +1,12 @@
 """The smallest set of faults that explains all answers of an engine at once."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..check.mistakes import Row
 from .faults import of_sharing, of_slope
-from .passes import Fault, Operation, Trial
+from .passes import Fault, Trial
 
 UNEXPLAINED, UNKNOWN = 2.0, 0.6  # what an answer costs that is not explained; a fault costs about 1
 BEAM, PLACES, MOST = 3, 3, 8  # sets that are kept, answers from which each one grows, faults in a set
@@ -32,10 +33,13 @@ class Explanation:
         self.trials = trials
         self.general = [*general, *of_sharing()]
         self._costs: dict[tuple[int, tuple[Fault, ...]], float] = {}
-        self._local: dict[str, list[Fault]] = {}
-        self.rows = _measured(trials, start)
-        best = self._search()
-        self.faults = self._needed(best).faults
+        rows = _measured(trials, start)
+        places = {at: node for trial in trials for node in trial.nodes if node for at in node.places}
+        self.local: dict[str, list[Fault]] = {}
+        for at, node in places.items():
+            slopes = (of_slope(at, node.base, k, rows.get(at, ())) for k in range(len(node.row.slopes)))
+            self.local[at] = [*itertools.chain(*slopes), *of_sharing(at)]
+        self.faults = self._needed(self._search()).faults
         self.unexplained = [trial for i, trial in enumerate(trials) if self._cost(i, self.faults) == UNEXPLAINED]
 
     def shown_by(self, fault: Fault) -> list[Trial]:
@@ -66,7 +70,8 @@ class Explanation:
             if len(tried) == PLACES or len(self._costs) > BUDGET:
                 break
             tried.append(trial.places)
-            for fault in self._candidates(trial):
+            places = (at for node in trial.nodes if node for at in node.places)
+            for fault in itertools.chain(*(self.local[at] for at in places), self.general):
                 if fault not in grown and self._cost(i, (*old.faults, fault)) == 0:
                     grown.add(fault)
                     if new := self._with(old, fault):
@@ -100,20 +105,6 @@ class Explanation:
             right = trial.explained_by(key[1])
             self._costs[key] = UNKNOWN if right is None else 0.0 if right else UNEXPLAINED
         return self._costs[key]
-
-    def _candidates(self, trial: Trial) -> Iterator[Fault]:
-        """The faults that could be seen in a trial."""
-        for node in filter(None, trial.nodes):
-            for at in node.places:
-                if at not in self._local:
-                    self._local[at] = list(self._at(at, node))
-                yield from self._local[at]
-        yield from self.general
-
-    def _at(self, at: str, node: Operation) -> Iterator[Fault]:
-        for k in range(len(node.row.slopes)):
-            yield from of_slope(at, node.base, k, self.rows.get(at, ()))
-        yield from of_sharing(at)
 
 
 def _measured(trials: Iterable[Trial], start: float) -> dict[str, list[Row]]:

@@ -25,16 +25,19 @@ def written(grades: Grades, format: str, points: Rubric | None = None) -> str:
     return write(grades, points)
 
 
-def earned(grade: Submission, points: Rubric | None) -> list[tuple[str, float, float]]:
-    """(item, points, the most points) of each item that is asked for."""
+def items_of(grade: Submission, points: Rubric | None) -> list[dict[str, Any]]:
+    """The items that are asked for, as Gradescope takes them."""
     most = read_points(points or dict.fromkeys(grade.report.items, 1))
-    return [(item, got, float(most[item])) for item, got in grade.report.earned(most).items()]
+    return [
+        {"name": item, "score": got, "max_score": float(most[item]), "visibility": "visible"}
+        | {"output": "right" if got == most[item] else _reason(grade, item)}
+        for item, got in grade.report.earned(most).items()
+    ]
 
 
 def totals(grade: Submission, points: Rubric | None) -> dict[str, float]:
     """The score, and the most that there is."""
-    items = earned(grade, points)
-    return {"score": sum(got for _, got, _ in items), "max_score": sum(most for *_, most in items)}
+    return {key: sum(item[key] for item in items_of(grade, points)) for key in ("score", "max_score")}
 
 
 def _reason(grade: Submission, item: str) -> str:
@@ -60,15 +63,11 @@ def _json(grades: Grades, points: Rubric | None) -> str:
 
 def _gradescope(grades: Grades, points: Rubric | None) -> str:
     """The results.json that Gradescope reads."""
-    results = []
-    for grade in grades:
-        tests = [
-            {"name": item, "score": got, "max_score": most, "visibility": "visible"}
-            | {"output": "right" if got == most else _reason(grade, item)}
-            for item, got, most in earned(grade, points)
-        ]
-        score = totals(grade, points)["score"]
-        results.append({"score": score, "output": grade.error or str(grade.report), "tests": tests})
+    results = [
+        {"score": totals(grade, points)["score"], "output": grade.error or str(grade.report)}
+        | {"tests": items_of(grade, points)}
+        for grade in grades
+    ]
     return json.dumps(results[0] if len(results) == 1 else results, indent=2)
 
 
@@ -78,7 +77,7 @@ def _csv(grades: Grades, points: Rubric | None) -> str:
         | totals(grade, points)
         | {"mistakes": "; ".join(mistake.name for mistake in grade.report.mistakes)}
         | {"missing": listed(grade.report.missing, 99), "error": grade.error}
-        | {item: got for item, got, _ in earned(grade, points)}
+        | {item["name"]: item["score"] for item in items_of(grade, points)}
         for grade in grades
     ]
     file = io.StringIO()
@@ -91,15 +90,14 @@ def _csv(grades: Grades, points: Rubric | None) -> str:
 def _junit(grades: Grades, points: Rubric | None) -> str:
     suites = ElementTree.Element("testsuites")
     for grade in grades:
-        name, kind = _legal(grade.name), "error" if grade.error else "failure"
-        items = earned(grade, points)
-        bad = [item for item, got, most in items if grade.error or got < most]
+        name, kind, items = _legal(grade.name), "error" if grade.error else "failure", items_of(grade, points)
+        bad = [item for item in items if grade.error or item["score"] < item["max_score"]]
         counts = {"tests": str(len(items)), "failures": "0", "errors": "0"} | {f"{kind}s": str(len(bad))}
         suite = ElementTree.SubElement(suites, "testsuite", counts, name=name)
-        for item, *_ in items:
-            case = ElementTree.SubElement(suite, "testcase", name=item, classname=name)
+        for item in items:
+            case = ElementTree.SubElement(suite, "testcase", name=item["name"], classname=name)
             if item in bad:
-                ElementTree.SubElement(case, kind, message=_legal(_reason(grade, item)))
+                ElementTree.SubElement(case, kind, message=_legal(grade.error or item["output"]))
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True)
 
 

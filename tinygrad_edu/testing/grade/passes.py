@@ -140,18 +140,15 @@ class Trial:
 
     def _keys(self, seen: str) -> list[Keys]:
         """By what a walk takes two nodes for one."""
-        places = range(len(self.nodes))
         if seen == "visited":
             return [[node and node.base for node in self.nodes]]
         if seen != "equality":
-            return [places]
+            return [range(len(self.nodes))]
         formulas, known = list[Any](), dict[Any, Any]()
-        for i, node in enumerate(self.nodes):
-            formula = (node.base, *(formulas[p] for p in node.operands)) if node else self.numbers[i]
+        for number, node in zip(self.numbers, self.nodes, strict=True):
+            formula = (node.base, *(formulas[p] for p in node.operands)) if node else number
             formulas.append(known.setdefault(formula, (len(known),)))
-        n = len(self.program.inputs)  # a number such as the 3 of a + 3 need not be a node
-        apart = [self.numbers[i] if i < n or self.nodes[i] else (i,) for i in places]
-        return [self.numbers, apart, formulas]
+        return [self.numbers, formulas]
 
 
 def outcomes(trial: Trial, faults: Sequence[Fault]) -> Iterator[list[float]]:
@@ -159,7 +156,7 @@ def outcomes(trial: Trial, faults: Sequence[Fault]) -> Iterator[list[float]]:
     options: dict[str, Any] = {"walk": "", "seen": "", "levels": 0, "seed": 1.0, "start": 0.0, "clip": ("", 0.0)}
     options |= {fault.kind: fault.how for fault in faults if fault.kind != "share"}
     mode, bound = options["clip"]
-    calls, graph, is_open, rereads = dict[int, list[Share]](), list[tuple[int, ...]](), bool(mode), False
+    calls, graph, is_open = dict[int, list[Share]](), list[tuple[int, ...]](), bool(mode)
     for i, node in enumerate(trial.nodes):
         shares = [_share(node, k, i, faults) for k in range(len(node.operands))] if node else []
         operands = zip(node.operands if node else (), shares, strict=True)
@@ -167,23 +164,20 @@ def outcomes(trial: Trial, faults: Sequence[Fault]) -> Iterator[list[float]]:
         if shares := [share for share in shares if share.target >= 0]:
             calls[shares[0].caller] = shares  # in place of the rule that this node had
         is_open = is_open or any(s.assigns or not s.known or s.source != i or s.caller != i for s in shares)
-        rereads = rereads or any(a.target == b.source for a in shares for b in shares)
     turns = tuple(range(len(graph)) if mode == "node" else calls)
     orders = [tuple(_sorted(graph, range(len(graph))))]
     if is_open or options["walk"] or options["seen"] or options["levels"]:
         orders = trial.orders(tuple(graph), turns, options["walk"], options["seen"], options["levels"])
     seed = options["seed"](trial.nodes[-1]) if callable(options["seed"]) else options["seed"]
-    for order, is_fresh in itertools.product(orders, (True, False) if rereads else (True,)):
+    for order in orders:
         grads = [options["start"]] * len(graph)
         grads[-1] = seed
         for i in order:
             if mode == "node":
                 grads[i] = within(grads[i], bound)
-            before = grads if is_fresh else [*grads]  # or is upstream read once for all shares?
             for share in calls.get(i, ()):
-                x = share.size(share.slope, before[share.source], share.row)
-                x = x if share.assigns else grads[share.target] + x
-                grads[share.target] = within(x, bound) if mode == "sum" else x
+                x = share.size(share.slope, grads[share.source], share.row)
+                grads[share.target] = x if share.assigns else grads[share.target] + x
         yield [within(x, bound) for x in grads] if mode == "end" else grads
 
 
