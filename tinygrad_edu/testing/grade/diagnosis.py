@@ -1,11 +1,10 @@
 """`diagnose`: what somebody's engine does right, and what its author misunderstood."""
 
 import json
-import math
 import os
 import textwrap
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -91,8 +90,7 @@ class Diagnosis(Report):
             counts.insert(1, _count(len(self.missing), "missing operation"))
         elif limits and {*limits} <= LECTURE:
             counts[1] += ", as the lecture's engine has"
-        lines = [f"{self.engine}: {', '.join(counts)}"]
-        lines += _folded("right", "; ".join(self.right))
+        lines = [f"{self.engine}: {', '.join(counts)}", *_folded("right", "; ".join(self.right))]
         for place, mistake in enumerate(self.mistakes):
             lines += _folded("not yet", str(mistake))
             if mistake.program and place < SHOWN:
@@ -100,11 +98,8 @@ class Diagnosis(Report):
                 lines += textwrap.wrap(mistake.step, WIDTH, initial_indent="    ", subsequent_indent="    ")
         for limit in self.limits:
             lines += _folded("not yet" if limit.name == "missing" else "limit", str(limit))
-        for note in self.notes:
-            lines += _folded("note", note)
-        if self.unlimited:
-            lines += _folded("note", f"this system did not limit the {self.unlimited} of the engine")
-        return "\n".join(lines)
+        unlimited = [f"this system did not limit the {self.unlimited} of the engine"] * bool(self.unlimited)
+        return "\n".join([*lines, *(line for note in (*self.notes, *unlimited) for line in _folded("note", note))])
 
     def to_json(self) -> str:
         """The diagnosis as JSON: engine, ok, right, mistakes, limits, unlimited, operations, missing, notes."""
@@ -112,14 +107,8 @@ class Diagnosis(Report):
 
     def to_dict(self) -> dict[str, Any]:
         """What `to_json` writes."""
-        told = asdict(self) | {"ok": self.ok}
-        for each, remark in zip(told["mistakes"] + told["limits"], self.mistakes + self.limits, strict=True):
-            del each["graph"]
-            each["text"] = str(remark)
-            for number in ("expected", "got"):
-                x = each[number]
-                each[number] = x if x is None or math.isfinite(x) else str(x)
-        return told
+        remarks = {name: [each.to_dict() for each in getattr(self, name)] for name in ("mistakes", "limits")}
+        return vars(self) | remarks | {"ok": self.ok}
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
         """A page with the text, and below it the graph of each mistake, live. Writes it to path, if one is given.

@@ -7,6 +7,7 @@ numbers differ from ours.
 
 import contextlib
 import itertools
+import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,8 @@ from ...viz.words import four_digits
 from ..check.mistakes import Row
 from ..check.random_program import Program
 from .explanation import Explanation
-from .faults import MISTAKES, ROOT, listed_points, of_root, of_walks
+from .faults import MISTAKES, ROOT, of_root, of_walks
+from .faulty_pass import Fault, Operation, Trial
 from .operations import (
     BINARY,
     MADE_OF,
@@ -39,7 +41,6 @@ from .operations import (
     solved,
     spellings,
 )
-from .passes import Fault, Operation, Trial
 from .process import Answer, EngineProcess, GivenUp
 
 UNMEANT = ("NameError", "AttributeError", "UnboundLocalError")  # no engine raises these on purpose
@@ -75,6 +76,11 @@ class Remark:
     def __str__(self) -> str:
         where = f", in {listed(self.operations)}" if self.operations else ""
         return ": ".join(filter(None, [self.title + where, self.sentence]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, which has no nan."""
+        told = {name: x for name, x in vars(self).items() if name != "graph"} | {"text": str(self)}
+        return {name: str(x) if isinstance(x, float) and not math.isfinite(x) else x for name, x in told.items()}
 
 
 NONE = Remark("", "")
@@ -330,11 +336,7 @@ class Examination:
         self.everywhere = "" in blamed
         for trial in explanation.unexplained:
             if not (blamed & {"", *trial.places}):
-                name, words = "unknown", ""
-                if len(trial.program.steps) == 1:
-                    name, words = "slope", f"it is wrong at {listed_points([trial.program.inputs])}"
-                self._report(name, words, [trial.text] * bool(trial.text), trial.program)
-                blamed |= trial.places if trial.simple else set()
+                self._report("unknown", "", [trial.text] * bool(trial.text), trial.program)
 
     def _report(
         self, name: str, sentence: str, operations: Sequence[str] = (), shown: Program | None = None

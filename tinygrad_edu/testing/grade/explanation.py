@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..check.mistakes import Row
 from .faults import of_sharing, of_slope
-from .passes import Fault, Trial
+from .faulty_pass import Fault, Trial
 
 UNEXPLAINED, UNKNOWN = 2.0, 0.6  # what an answer costs that is not explained; a fault costs about 1
 BEAM, PLACES, MOST = 3, 3, 8  # sets that are kept, answers from which each one grows, faults in a set

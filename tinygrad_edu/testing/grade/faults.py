@@ -1,17 +1,17 @@
 """The table of faults: each is a way in which an engine can be wrong, as a change to one of its passes.
 
-A fault works at one operation or at all, on one operand or on all of them: see `passes.Fault`.
+A fault works at one operation or at all, on one operand or on all of them: see `faulty_pass.Fault`.
 """
 
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..check.mistakes import Row, Suspect, suspects
+from .faulty_pass import Fault, Operation, Trial, within
 from .operations import alone, near, slopes_of
-from .passes import Fault, Operation, Trial, within
 
 MISTAKES = {
     "overwrites": "assigns instead of accumulating",
@@ -191,12 +191,12 @@ def of_slope(at: str, base: str, k: int, rows: Sequence[Row]) -> Iterator[Fault]
     ratio = next((round(row.got[k] / row.slopes[k], 6) for row in rows if row.slopes[k]), 1.0)
     yield fault("slope", f"it is {ratio:.6g} times the slope", lambda m: ratio * m.slopes[k], 1.2)
     wrong = [row for row in rows if not near(row.got[k], row.slopes[k])]
-    if not wrong:
-        return
-    most = "most" if 2 * len(wrong) <= len(rows) else "some"
-    words = f"it is right at {most} operands, and wrong at {listed_points(row.x for row in wrong)}"
-    measured = {row.x: row.got[k] for row in rows}
-    yield fault("slope", words * (len(wrong) < len(rows)), lambda m: measured[m.x], 2.5)
+    if wrong:  # less than one answer that is not explained
+        most = "most" if 2 * len(wrong) <= len(rows) else "some"
+        where = ", ".join(f"({', '.join(f'{x:g}' for x in row.x)})" for row in wrong[:4])
+        words = f"it is right at {most} operands, and wrong at {where}" * (len(wrong) < len(rows))
+        measured = {row.x: row.got[k] for row in rows}
+        yield fault("slope", words, lambda m: measured.get(m.x, m.slopes[k]), 1.9)
 
 
 # Faults of both slopes of an operation: `turned` gives the slopes with the operands exchanged.
@@ -221,8 +221,3 @@ SLOPES: dict[str, list[Suspect]] = {
     ],
     "sigmoid(a)": [("slope", "the slope is out * (1 - out)", lambda m: m.x[0] * (1 - m.x[0]))],
 }
-
-
-def listed_points(points: Iterable[tuple[float, ...]]) -> str:
-    """The first four, as in "(2, 3), (0.5, 1)"."""
-    return ", ".join(f"({', '.join(f'{x:g}' for x in point)})" for point in itertools.islice(points, 4))

@@ -103,8 +103,9 @@ class Interpreter:
             likely = (n for n in dir(self.leaf) if re.search("grad|deriv|adj", n))
             likely = (n for n in likely if not re.search("zero|req|local", n))
             gradient = self._part((*GRADIENT, *likely), lambda x: x == x)
-            several = (n for n in dir(self.leaf) if isinstance(getattr(self.leaf, n, None), list | set))
-            shared = next((n for n in several if getattr(self.leaf, n) is getattr(other, n, None)), "")
+            parts = [n for n in dir(self.leaf) if n[:2] != "__" and hasattr(other, n)]
+            common = (n for n in parts if getattr(self.leaf, n, None) is getattr(other, n))
+            shared = next((n for n in common if isinstance(getattr(other, n), list | set)), "")
             self.spelling = Spelling(name, name + ending, data, gradient, self._backward(), shared, notes)
             return
         raise ValueError(why)
@@ -147,8 +148,13 @@ class Interpreter:
             f"{type(self.leaf).__name__} has no method that starts a backward pass, such as backward()"
         )
 
-    def answer(self, program: Program, roots: tuple[int, ...], seeded: bool, watched: bool) -> Answer:
-        """Run a program, and the backward pass from each root in turn. Any exception becomes an answer."""
+    def answer(
+        self, program: Program, roots: tuple[int, ...] = (-1,), seeded: bool = False, watched: bool = False
+    ) -> Answer:
+        """Run a program, and the backward pass from each root in turn. Any exception becomes an answer.
+
+        seeded: is the root's gradient set by hand? watched: are the functions counted and named?
+        """
         calls, borrowed, stage, error, inside = 0, "", "leaves", "", False
         data, grads, forward = tuple[float, ...](), tuple[float, ...](), list[str]()
 
@@ -197,13 +203,19 @@ def _told(error: BaseException) -> str:
 
 def _serve(connection: Any, engine: Any, seconds: float, megabytes: int) -> None:
     """Answer programs until the connection is closed. What goes back is JSON: no object of the engine."""
+    import resource  # which Windows has not
+
     warnings.simplefilter("ignore")
     sys.setprofile(None)  # of a profiler that runs in the parent
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         os.dup2(null, descriptor)
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - as long as the process lives
-    limit(seconds, megabytes)
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(seconds),) * 2)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (megabytes << 20,) * 2)
+    with contextlib.suppress(OSError, ValueError):  # macOS tells no memory in use, and does not limit it
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (megabytes << 20),) * 2)
     try:
         running = Interpreter(engine)
     except BaseException as error:
@@ -212,19 +224,8 @@ def _serve(connection: Any, engine: Any, seconds: float, megabytes: int) -> None
     connection.send_bytes(json.dumps(running.spelling).encode())
     with contextlib.suppress(EOFError):
         while True:
-            for question in connection.recv():
-                connection.send_bytes(json.dumps(running.answer(*question)).encode())
-
-
-def limit(seconds: float, megabytes: int) -> None:
-    """Limit the processor time, the files that are written and, where /proc tells what is in use, the memory."""
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(seconds),) * 2)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (megabytes << 20,) * 2)
-    with contextlib.suppress(OSError, ValueError):  # macOS
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (megabytes << 20),) * 2)
+            for program, options in connection.recv():
+                connection.send_bytes(json.dumps(running.answer(program, **options)).encode())
 
 
 # --- Between the two ------------------------------------------------------------------------------------------
@@ -342,17 +343,11 @@ class EngineProcess:
             return f"took more than {self.limits[0]:.3g} seconds"
         return f"ended its process (exit code {process.exitcode})"
 
-    def ask(
-        self,
-        programs: Sequence[Program],
-        roots: tuple[int, ...] = (-1,),
-        seeded: bool = False,
-        watched: bool = False,
-    ) -> Iterator[Answer]:
-        """The engine's answers to programs in its spelling, after backward() from each root. Raises GivenUp."""
-        questions = [(program, roots, seeded, watched) for program in programs]
+    def ask(self, programs: Sequence[Program], **options: Any) -> Iterator[Answer]:
+        """The engine's answers to programs in its spelling: see `Interpreter.answer`. Raises GivenUp."""
+        questions = [(program, options) for program in programs]
         if self._here:
-            yield from itertools.starmap(self._here.answer, questions)
+            yield from (self._here.answer(program, **options) for program in programs)
             return
         while questions:
             if self._process is None:

@@ -42,7 +42,7 @@ class Operation(NamedTuple):
         return self.operands[min(k, len(self.operands) - 1)]
 
 
-class Share(NamedTuple):
+class OperandShare(NamedTuple):
     """What an operation passes to one of its operands. A share fault replaces some of these."""
 
     target: int  # whose gradient it is added to; with -1 it is lost, and the walk does not see the operand
@@ -128,6 +128,8 @@ class Trial:
                 operands = [*graph]
                 for i, sign in zip(forks, itertools.cycle(turned), strict=False):
                     operands[i] = operands[i][::sign]
+                if seen == "equality" and walk == "paths":  # a set of operands compares them, too
+                    operands = [tuple({key[p]: p for p in below[::-1]}.values()) for below in operands]
                 orders += WALKS[walk or "careless" * bool(seen or levels)](operands, key)
             if levels:
                 far = {len(graph) - 1: 0}
@@ -156,7 +158,7 @@ def outcomes(trial: Trial, faults: Sequence[Fault]) -> Iterator[list[float]]:
     options: dict[str, Any] = {"walk": "", "seen": "", "levels": 0, "seed": 1.0, "start": 0.0, "clip": ("", 0.0)}
     options |= {fault.kind: fault.how for fault in faults if fault.kind != "share"}
     mode, bound = options["clip"]
-    calls, graph, is_open = dict[int, list[Share]](), list[tuple[int, ...]](), bool(mode)
+    calls, graph, is_open = dict[int, list[OperandShare]](), list[tuple[int, ...]](), bool(mode)
     for i, node in enumerate(trial.nodes):
         shares = [_share(node, k, i, faults) for k in range(len(node.operands))] if node else []
         operands = zip(node.operands if node else (), shares, strict=True)
@@ -181,8 +183,8 @@ def outcomes(trial: Trial, faults: Sequence[Fault]) -> Iterator[list[float]]:
         yield [within(x, bound) for x in grads] if mode == "end" else grads
 
 
-def _share(node: Operation, k: int, i: int, faults: Iterable[Fault]) -> Share:
-    share = Share(node.operands[k], i, i, node.row.slopes[k], node.row)
+def _share(node: Operation, k: int, i: int, faults: Iterable[Fault]) -> OperandShare:
+    share = OperandShare(node.operands[k], i, i, node.row.slopes[k], node.row)
     for fault in faults:
         share = share._replace(**fault.changes(node, k))
     return share
