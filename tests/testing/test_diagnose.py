@@ -295,6 +295,7 @@ def test_an_engine_that_is_ours_inside_does_not_pass(learner: type) -> None:
 
 
 SORT = "        build_topo(self)\n"
+AT_LAST = SORT + "        import os; self._op == 'relu' and all(v.data == 0 for v in self._prev) and os._exit(3)\n"
 CATCHES = """\
         while True:
             try:
@@ -310,11 +311,12 @@ CATCHES = """\
         ("        while True:\n            pass\n", "unusable", "it took more than 1 seconds"),
         (CATCHES, "unusable", "took more than 1 seconds"),
         ("        import os; os._exit(3)\n", "unusable", "ended its process (exit code 3)"),
+        (AT_LAST, "unusable", "ended its process (exit code 3)"),  # at relu(0), which is asked at the end
         ("        raise SystemExit\n", "raises", "SystemExit"),
         ("        big = [0] * 10**11\n", "raises", "MemoryError"),
         ("        input()\n", "raises", "EOFError"),
     ],
-    ids=["hangs", "hangs and catches", "exits", "SystemExit", "memory", "input"],
+    ids=["hangs", "hangs and catches", "exits", "exits at last", "SystemExit", "memory", "input"],
 )
 def test_an_engine_cannot_stop_the_grader(
     instead: str, mistake: str, words: str, monkeypatch: pytest.MonkeyPatch

@@ -19,6 +19,7 @@ from ...engine.value import Value
 from ...viz.words import four_digits
 from ..check.mistakes import Row
 from ..check.random_program import Program
+from . import process
 from .explanation import Explanation
 from .faults import MISTAKES, ROOT, of_root, of_walks
 from .faulty_pass import Fault, Operation, Trial
@@ -105,15 +106,16 @@ class Examination:
 
     def run(self) -> None:
         """Ask, explain, and try at random. An engine that hangs or ends its process repeatedly is given up."""
+        asked = False
         try:
             self._ask_all()
-        except GivenUp as end:
-            self._report("unusable", f"it {end}")
-        else:
+            asked = True
             self._explain()
-            with contextlib.suppress(GivenUp):
-                self._random_programs()
-                self._limits()
+            self._random_programs()
+            self._limits()
+        except GivenUp as end:
+            if not asked or self.engine.deaths > process.DEATHS:  # or is only its time over?
+                self._report("unusable", f"it {end}")
         if self.borrowed:
             self._report("borrowed", f"it calls {self.borrowed}; an engine to be graded computes by itself")
         names, fine = self.mistakes.keys(), self.fine()
@@ -416,18 +418,19 @@ class Examination:
         if "relu(a)" in self.fine() and (slope := sum(self._ask(alone("relu(a)", (0.0,))).grads[:1])):
             self._limit("relu", f"the slope of relu at 0 is {four_digits(slope)}; most engines say 0")
         mergers = sorted(self._mergers(), key=lambda text: text not in self.fine())
-        for f in [*mergers, *(text for text in BINARY if text in self.spelled)][:1]:
-            doubled = [program_of((1.0,), *((f, (i, i)) for i in range(n))) for n in (5, 9)]
-            few, many = (answer.calls for answer in self._answers(doubled, watched=True))
-            if many > 6 * few > 0:
-                self._limit("paths", "a node is visited once per path: 40 shared nodes would take years")
-            chain = program_of((1.0, 1.0), *((f, (i + 1, 0)) for i in range(1000)))
-            if error := self._ask(chain).error:
-                self._limit("depth", f"a chain of 1,000 operations: {error}")
-            else:
-                self.right.append("a chain of 1,000 operations")
-            if f in self.fine() and not self.mistakes.keys() & WALKS:
-                self._two_roots(f)
+        f = next((text for text in [*mergers, *BINARY] if text in self.spelled), "")
+        if not f:
+            return
+        doubled = [program_of((1.0,), *((f, (i, i)) for i in range(n))) for n in (5, 9)]
+        few, many = (answer.calls for answer in self._answers(doubled, watched=True))
+        if many > 6 * few > 0:
+            self._limit("paths", "a node is visited once per path: 40 shared nodes would take years")
+        if error := self._ask(program_of((1.0, 1.0), *((f, (i + 1, 0)) for i in range(1000)))).error:
+            self._limit("depth", f"a chain of 1,000 operations: {error}")
+        else:
+            self.right.append("a chain of 1,000 operations")
+        if f in self.fine() and not self.mistakes.keys() & WALKS:
+            self._two_roots(f)
 
     def _limit(self, name: str, sentence: str) -> None:
         self.limits.append(Remark(name, sentence))

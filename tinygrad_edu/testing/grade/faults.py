@@ -3,7 +3,6 @@
 A fault works at one operation or at all, on one operand or on all of them: see `faulty_pass.Fault`.
 """
 
-import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -48,7 +47,6 @@ MISTAKES = {
     "unusable": "cannot be run",
 }
 ROOT = "so every share is 0; set it to 1 before the walk"
-TURNED = "each stands for the other in the slopes"
 Change = Callable[[Operation, int], dict[str, Any]]
 
 
@@ -91,7 +89,6 @@ def of_root(trials: Sequence[Trial]) -> Iterator[Fault]:
     if len({grads[-1] for grads in answers}) == 1:
         seed = answers[0][-1]
         yield Fault("root", f"it is {seed:.4g}" if seed else ROOT, "seed", seed)
-    yield Fault("root", "it is the result itself", "seed", lambda node: node.row.out)
     sizes = [abs(x) for answer in answers for x in answer]
     for bound in filter(None, dict.fromkeys((max(sizes, default=0.0), *BOUNDS))):
         words = f"they stay within {bound:.4g}; backward must leave them as they are"
@@ -168,8 +165,13 @@ def of_slope(at: str, base: str, k: int, rows: Sequence[Row]) -> Iterator[Fault]
     def turned(m: Row) -> Sequence[float]:
         return slopes_of(alone(base, m.x[::-1]))
 
-    for name, words, both in BOTH if base.endswith(" b") and k == 0 else ():
-        yield Fault(name, words, "share", functools.partial(both, turned), at)
+    if base.endswith(" b") and k == 0:  # of both operands
+        words = "each has the slope of the other"
+        yield Fault("swapped", words, "share", lambda node, k: {"slope": node.row.slopes[1 - k]}, at)
+        words = "each stands for the other in the slopes"
+        yield Fault("swapped", words, "share", lambda node, k: {"slope": turned(node.row)[k]}, at)
+        words = "it is the product of both operands"
+        yield Fault("slope", words, "share", lambda node, k: {"slope": math.prod(node.row.x)}, at)
     yield from itertools.starmap(fault, SLOPES.get(base, ()))
     if base == "relu(a)":
         leak = next((row.got[0] for row in rows if row.x[0] < 0), 0.0)
@@ -179,7 +181,7 @@ def of_slope(at: str, base: str, k: int, rows: Sequence[Row]) -> Iterator[Fault]
             yield Fault("relu", words, "share", _always(size=size), at)
     yield fault("sign", f"the share for {'ab'[k]} has the other sign", lambda m: -m.slopes[k])
     if base.endswith(" b"):
-        yield fault("swapped", TURNED, lambda m: turned(m)[k])
+        yield fault("swapped", "each stands for the other in the slopes", lambda m: turned(m)[k])
         yield fault("swapped", f"the slopes are those of {base[::-1]}", lambda m: turned(m)[1 - k])
     elif "**" not in base:
         words = "computed from the output instead of the input"
@@ -199,12 +201,6 @@ def of_slope(at: str, base: str, k: int, rows: Sequence[Row]) -> Iterator[Fault]
         yield fault("slope", words, lambda m: measured.get(m.x, m.slopes[k]), 1.9)
 
 
-# Faults of both slopes of an operation: `turned` gives the slopes with the operands exchanged.
-BOTH: tuple[tuple[str, str, Callable[[Callable[[Row], Sequence[float]], Operation, int], Any]], ...] = (
-    ("swapped", "each has the slope of the other", lambda turned, node, k: {"slope": node.row.slopes[1 - k]}),
-    ("swapped", TURNED, lambda turned, node, k: {"slope": turned(node.row)[k]}),
-    ("slope", "it is the product of both operands", lambda turned, node, k: {"slope": math.prod(node.row.x)}),
-)
 # What is known of single functions.
 SLOPES: dict[str, list[Suspect]] = {
     "a ** 2": [

@@ -170,10 +170,9 @@ def outcomes(trial: Trial, faults: Sequence[Fault]) -> Iterator[list[float]]:
     orders = [tuple(_sorted(graph, range(len(graph))))]
     if is_open or options["walk"] or options["seen"] or options["levels"]:
         orders = trial.orders(tuple(graph), turns, options["walk"], options["seen"], options["levels"])
-    seed = options["seed"](trial.nodes[-1]) if callable(options["seed"]) else options["seed"]
     for order in orders:
         grads = [options["start"]] * len(graph)
-        grads[-1] = seed
+        grads[-1] = options["seed"]
         for i in order:
             if mode == "node":
                 grads[i] = within(grads[i], bound)

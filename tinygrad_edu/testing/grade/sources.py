@@ -1,6 +1,7 @@
 """The code that a student hands in: a Python file, or the code cells of a notebook."""
 
 import contextlib
+import functools
 import json
 import re
 import runpy
@@ -9,7 +10,6 @@ import sys
 import time
 import tokenize
 import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,24 @@ def load(path: Path) -> tuple[dict[str, Any], list[str]]:
         return runpy.run_path(str(path), run_name=name), []
     sys.modules[name] = types.ModuleType(name)
     scope, notes, end = vars(sys.modules[name]), list[str](), time.monotonic() + CELLS
+    timer = getattr(signal, "setitimer", None)  # Windows has none
     for number, source in enumerate(_cells(path), start=1):
-        with _alarm(max(0.1, min(CELL, end - time.monotonic()))):
-            try:
-                exec(compile(source, f"cell {number}", "exec"), scope)
-            except BaseException as error:
-                notes.append(f"cell {number} fails: {type(error).__name__}: {error}"[:150])
+        seconds = max(0.1, min(CELL, end - time.monotonic()))
+        try:
+            if timer:
+                signal.signal(signal.SIGALRM, functools.partial(_stop, seconds))
+                timer(signal.ITIMER_REAL, seconds)
+            exec(compile(source, f"cell {number}", "exec"), scope)
+        except BaseException as error:
+            notes.append(f"cell {number} fails: {type(error).__name__}: {error}"[:150])
+        finally:
+            if timer:
+                timer(signal.ITIMER_REAL, 0)
     return scope, notes
+
+
+def _stop(seconds: float, *_: Any) -> None:
+    raise TimeoutError(f"it took more than {seconds:.3g} seconds")
 
 
 def _cells(path: Path) -> list[str]:
@@ -51,21 +62,3 @@ def _cells(path: Path) -> list[str]:
     except (ValueError, LookupError, TypeError):
         raise ValueError(f"{path.name!r} is not a notebook.") from None
     return ["" if code.lstrip().startswith("%%") else re.sub(r"(?m)^[ \t]*[%!?].*", "", code) for code in codes]
-
-
-@contextlib.contextmanager
-def _alarm(seconds: float) -> Iterator[None]:
-    """A TimeoutError after so many seconds, where the system has alarms."""
-
-    def stop(*_: Any) -> None:
-        raise TimeoutError(f"it took more than {seconds:.3g} seconds")
-
-    if not hasattr(signal, "setitimer"):
-        yield
-        return
-    signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
