@@ -253,8 +253,10 @@ def _guard(connection: Any, engine: Any, seconds: float, megabytes: int) -> None
         time.sleep(0.02)
     with contextlib.suppress(OSError):
         os.killpg(pid, signal.SIGKILL)
-    while children := _descendants():  # those of processes that have ended become children of this one
-        _kill(children)
+    for _ in range(300):  # the children of a process that has ended become children of this one
+        _kill(children := _descendants())
+        if not children:
+            break
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
