@@ -169,6 +169,11 @@ WRONG_SLOPES = [
         "(1 - t**2) * min(1.0, max(-1.0, out.grad))",
         "gradients are clipped inside of backward, in tanh(a): upstream stays within 1; pass on all of it",
     ),
+    (
+        "(1 - t**2) * out.grad",
+        "min(1.0, max(-1.0, (1 - t**2) * out.grad))",
+        "gradients are clipped inside of backward, in tanh(a): the share stays within 1; pass on all of it",
+    ),
 ]
 
 

@@ -148,8 +148,8 @@ def of_sharing(at: str = "") -> Iterator[Fault]:
         yield fault("misplaced", words, _operand(which, "target"))
     yield fault("sign", "the shares have the other sign", lambda node, k: {"slope": -node.row.slopes[k]})
     for bound in BOUNDS if at else ():
-        for change in _clipped(bound):
-            yield fault("clipped", f"upstream stays within {bound:.4g}; pass on all of it", change)
+        for what, change in zip(("the share", "upstream"), _clipped(bound), strict=True):
+            yield fault("clipped", f"{what} stays within {bound:.4g}; pass on all of it", change)
 
 
 # --- In the slopes of an operation --------------------------------------------------------------------------
