@@ -84,9 +84,6 @@ class Remark:
         return {name: str(x) if isinstance(x, float) and not math.isfinite(x) else x for name, x in told.items()}
 
 
-NONE = Remark("", "")
-
-
 class Examination:
     """Asks an engine everything: `right`, `mistakes` and `limits` are what came out."""
 
@@ -208,7 +205,7 @@ class Examination:
                 wrong.append(program)
             else:
                 right.append((program, answer))
-        known = self.mistakes.get("value", NONE).operations
+        known = self.mistakes["value"].operations if "value" in self.mistakes else ()
         if changed:
             self._report("mutates", "a node keeps the number it was made with", [text], changed[0])
         if right and (changed or not wrong):

@@ -5,7 +5,6 @@ with these faults answers: several, where the order of its walk is open, as in a
 """
 
 import itertools
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -222,17 +221,6 @@ def _met(graph: Graph, end: int, key: Keys = ()) -> list[int]:
     return order
 
 
-def _counted(graph: Graph, end: int) -> list[int]:
-    """Each node when all its users were there, from a stack or a queue."""
-    users = Counter(p for i in _sorted(graph, range(len(graph))) for p in graph[i])
-    ready, order = [len(graph) - 1], list[int]()
-    while ready:
-        order.append(i := ready.pop(end))
-        users.subtract(graph[i])
-        ready += [p for p in dict.fromkeys(graph[i]) if not users[p]]
-    return order
-
-
 def _in_any_order(graph: Graph, key: Keys) -> list[list[int]]:
     """All orders of the operations, if there are few. Raises LookupError: the answer is unknown."""
     inner = sorted({p for below in graph for p in below if graph[p]})
@@ -243,7 +231,7 @@ def _in_any_order(graph: Graph, key: Keys) -> list[list[int]]:
 
 # The walks that an engine may have, "" for a right one, "careless" for one that also has another fault.
 WALKS: dict[str, Callable[[Graph, Keys], Iterable[Sequence[int]]]] = {
-    "": lambda graph, key: (_sorted(graph, key), range(len(graph))[::-1], *(_counted(graph, e) for e in (0, -1))),
+    "": lambda graph, key: (_sorted(graph, key), range(len(graph))[::-1]),
     "careless": lambda graph, key: (_sorted(graph, key), _met(graph, 0, key), _met(graph, 0)),
     "direction": lambda graph, key: (_sorted(graph, key)[::-1], [len(graph) - 1]),
     "paths": lambda graph, key: (_met(graph, -1), _met(graph, 0)),
