@@ -387,23 +387,6 @@ TEXTS = {  # longer pieces of code, which the tables below call by a name
         return hash((self.data, self._op))
 
     def __repr__""",
-    "IADD": """\
-    def __iadd__(self, other):
-        self.data += other.data
-        return self
-
-    def __neg__""",
-    "ISUB": """\
-    def __isub__(self, other):
-        return Value(self.data - other.data)
-
-    def __neg__""",
-    "IADD_RIGHT": """\
-    def __iadd__(self, other):
-        return self + other
-
-    def __neg__""",
-    "NEG": "    def __neg__",
     "REPR": "    def __repr__",
     "CALL": "            node._backward()\n",
     "CLASS": "class Value:\n",
@@ -492,8 +475,6 @@ a rule that is not called | lecture | node._backward() -> node._backward | idle
 backward() of the operands | lecture | WALK -> BACKWARD_OF_OPERANDS | reseeded
 * in place | lecture \
     | out = Value(self.data * other.data -> self.data *= other.data; out = Value(self.data | mutates
--= outside the graph | lecture | NEG -> ISUB | severed
-+= in place | lecture | NEG -> IADD | mutates
 halves only | lecture | self.data = data -> self.data = math.floor(data * 2) / 2 | mutates
 other.grad += self.grad | lecture | other.grad += 1.0 * out.grad -> other.grad += 1.0 * self.grad | upstream
 the exponent of a**n | lecture | ** (other - 1) -> ** other | slope
@@ -541,7 +522,6 @@ relu' of 0 is 1 | lecture | out.data > 0 -> self.data >= 0 | depth interior relu
 numbers in arrays | lecture | self.data = data -> self.data = data * np.ones(1) | depth interior
 a list for all passes | lecture | topo = [] -> pass && visited = set() -> pass \
     && backward(self) -> backward(self, topo=[], visited=set()) | depth interior
-+= of its own | lecture | NEG -> IADD_RIGHT | depth interior
 operands in a list | lecture | set(_children) -> list(_children) | depth interior
 """)
 

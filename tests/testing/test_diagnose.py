@@ -9,6 +9,7 @@ import multiprocessing
 import random
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from tinygrad_edu.testing.check.mistakes import Row
 from tinygrad_edu.testing.grade import process
 from tinygrad_edu.testing.grade.examination import Examination
 from tinygrad_edu.testing.grade.explanation import Explanation
-from tinygrad_edu.testing.grade.faults import Fault, Operation, Trial
+from tinygrad_edu.testing.grade.faulty_pass import Fault, Operation, Trial
 from tinygrad_edu.testing.grade.operations import alone, near
 
 BY_TITLE = {title: (name, replacements, mistake) for title, name, replacements, mistake in MUTANTS}
@@ -40,7 +41,6 @@ LONG = ("backward() of the operands", "other._backward with its own gradient", "
 SENTENCES = {
     "a rule that is not called": "no gradient passes beyond the root: call each rule, as in node._backward()",
     "backward() of the operands": "every gradient is set to 1: only the root's is; call no operand's backward()",
-    "+= in place": "changes the number of a node, in a+=b: make a new node",
 }
 
 
@@ -93,7 +93,7 @@ def test_each_mistake_is_named_where_operations_call_others(row: Any, fresh: Pro
 def answers(name: str, replacements: Replacements) -> list[process.Answer]:
     """What an engine answers to the questions that are asked of the one without a mistake."""
     interpreter = process.Interpreter(engine(name, replacements))
-    return [interpreter.answer(program, (-1,), False, False) for program in questions(name)]
+    return [interpreter.answer(program) for program in questions(name)]
 
 
 @functools.cache
@@ -154,31 +154,36 @@ def test_other_mistakes_with_upstream_are_described() -> None:
 
 WRONG_SLOPES = [
     ("other.data * out.grad", "abs(other.data) * out.grad", "wrong slope, in a*b, a*3, 3*a: its sign is lost"),
-    ("self.data * out.grad", "(self.data or 1.0) * out.grad", "wrong slope, in a*b: it is wrong at (0, 2)"),
-    ("out.data * out.grad", "min(out.data, 2e4) * out.grad", "wrong slope, in exp(a): it is never above 2e+04"),
     (
-        "1 / self.data * out.grad",
-        "1 / (self.data + 0.01) * out.grad",
-        "wrong slope, in log(a): 0.01 is added to what it is divided by",
+        "self.data * out.grad",
+        "(self.data or 1.0) * out.grad",
+        "wrong slope, in a*b: it is right at most operands, and wrong at (0, 2)",
+    ),
+    (
+        "out.data * out.grad",
+        "min(out.data, 2e4) * out.grad",
+        "wrong slope, in exp(a): it is right at most operands",
     ),
     (
         "(1 - t**2) * out.grad",
         "(1 - t**2) * min(1.0, max(-1.0, out.grad))",
         "gradients are clipped inside of backward, in tanh(a): upstream stays within 1; pass on all of it",
     ),
+    (
+        "(1 - t**2) * out.grad",
+        "min(1.0, max(-1.0, (1 - t**2) * out.grad))",
+        "gradients are clipped inside of backward, in tanh(a): the share stays within 1; pass on all of it",
+    ),
 ]
 
 
 @pytest.mark.parametrize(
     ("right", "wrong", "words"),
-    [
-        pytest.param(*row, marks=[pytest.mark.slow] * ("log" in row[2] or "(0, 2)" in row[2]))
-        for row in WRONG_SLOPES
-    ],
+    [pytest.param(*row, marks=[pytest.mark.slow] * ("a*b: it is right" in row[2])) for row in WRONG_SLOPES],
 )
 def test_a_slope_that_is_wrong_is_the_only_thing_that_is_blamed(right: str, wrong: str, words: str) -> None:
     (found,) = diagnose(engine("lecture", [(f"+= {right}", f"+= {wrong}")])).mistakes
-    assert str(found) == words
+    assert str(found).startswith(words)
 
 
 def test_an_engine_that_differs_from_run_to_run_does_not_stop_the_grader() -> None:
@@ -190,29 +195,27 @@ def test_an_engine_that_differs_from_run_to_run_does_not_stop_the_grader() -> No
     assert not diagnose(noisy).ok
 
 
-@pytest.mark.parametrize("order", ["235", "352", "523"])
-def test_no_hash_decides_which_of_two_faults_works(
-    order: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The fault of this operand works, then that of this operation, then that of all, as often as one asks."""
+def test_no_address_decides_which_of_two_faults_works() -> None:
+    """The fault of this operand works, then that of this operation, then that of all; of equal ones the first."""
+    factors = ((2, "", -1), (3, "a * b", -1), (5, "a * b", 0))
     faults = [
-        Fault(f"{factor}", "", "slope", at, k, lambda row, k, factor=factor: factor * row.slopes[k])
-        for factor, at, k in ((2, "", -1), (3, "a * b", -1), (5, "a * b", 0))
+        Fault(f"{x}", "", "share", lambda node, k, x=x: {"slope": x * node.row.slopes[k]}, at, k)
+        for x, at, k in factors
     ]
-    monkeypatch.setattr(Fault, "__hash__", lambda self: order.find(self.name))
-    product = Operation(
-        "a * b", "a * b", (0, 1), Row((2.0, 3.0), 6.0, (3.0, 2.0), ()), (), ("a * b", "a * b only")
-    )
+    product = Operation("a * b", "a * b", (0, 1), Row((2.0, 3.0), 6.0, (3.0, 2.0), ()))
     answer = process.Answer((2.0, 3.0, 6.0), (5.0 * 3.0, 3.0 * 2.0, 1.0))
-    trial = Trial(alone("a * b", (2.0, 3.0)), answer, [None, None, product], "a * b")
+    trial = Trial(alone("a * b", (2.0, 3.0)), answer, [None, None, product], answer.data, "a * b")
     explanation = Explanation([trial], [])
     for given in itertools.permutations(faults):
         assert explanation._cost(0, given) == 0
-        assert Explanation([trial], given).faults == explanation.faults
+    twice = replace(trial, answer=process.Answer(answer.data, (2 * 3.0, 2 * 2.0, 1.0)))
+    for given in itertools.permutations([*faults[:1], replace(faults[0], name="the same"), *faults[1:]]):
+        (first,) = Explanation([twice], given).faults
+        assert first.name == next(fault.name for fault in given if fault.name in ("2", "the same"))
 
 
 # --- What is right ------------------------------------------------------------------------------------------
-VARIANTS = ("relu' of 0 is 1", "-= in place of += -", "0 in place of 0.0", "+= of its own", "operands in a list")
+VARIANTS = ("relu' of 0 is 1", "-= in place of += -", "0 in place of 0.0", "operands in a list")
 
 
 @pytest.mark.parametrize(
@@ -297,6 +300,7 @@ def test_an_engine_that_is_ours_inside_does_not_pass(learner: type) -> None:
 
 
 SORT = "        build_topo(self)\n"
+AT_LAST = SORT + "        import os; self._op == 'relu' and all(v.data == 0 for v in self._prev) and os._exit(3)\n"
 CATCHES = """\
         while True:
             try:
@@ -312,11 +316,12 @@ CATCHES = """\
         ("        while True:\n            pass\n", "unusable", "it took more than 1 seconds"),
         (CATCHES, "unusable", "took more than 1 seconds"),
         ("        import os; os._exit(3)\n", "unusable", "ended its process (exit code 3)"),
+        (AT_LAST, "unusable", "ended its process (exit code 3)"),  # at relu(0), which is asked at the end
         ("        raise SystemExit\n", "raises", "SystemExit"),
         ("        big = [0] * 10**11\n", "raises", "MemoryError"),
         ("        input()\n", "raises", "EOFError"),
     ],
-    ids=["hangs", "hangs and catches", "exits", "SystemExit", "memory", "input"],
+    ids=["hangs", "hangs and catches", "exits", "exits at last", "SystemExit", "memory", "input"],
 )
 def test_an_engine_cannot_stop_the_grader(
     instead: str, mistake: str, words: str, monkeypatch: pytest.MonkeyPatch
@@ -370,7 +375,7 @@ def test_the_json_and_the_page(tmp_path: Path) -> None:
 
 def test_engines_that_cannot_be_run_at_all(tmp_path: Path) -> None:
     for made, words in (
-        (type("Empty", (), {}), r"Empty\(0.8125\) does not make a node: Empty\(\) takes no arguments"),
+        (type("Empty", (), {}), r"Empty\(8.0\) does not make a node: Empty\(\) takes no arguments"),
         ({"x": 1}, r"there is no class with a method backward\(\), such as Value"),
         (tmp_path / "none.py", "There is no file"),
         (type("Value", (), {"__init__": lambda self, x: vars(self).update(data=x)}), "holds its grad"),

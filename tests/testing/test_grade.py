@@ -112,7 +112,7 @@ def test_a_class_in_every_format(course: Path, tmp_path: Path, capsys: Any) -> N
         ("eve\x01.py", False),
     ]
     assert told["summary"]["mistakes"]["tanh"]["count"] == 1
-    assert "1: tanh&#x27; computed" in (tmp_path / "class.html").read_text(encoding="utf-8")
+    assert "1  tanh&#x27; computed" in (tmp_path / "class.html").read_text(encoding="utf-8")
     graded(course, "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["mistakes"] for row in rows] == ["tanh", "", ""]

@@ -1,11 +1,10 @@
 """`diagnose`: what somebody's engine does right, and what its author misunderstood."""
 
 import json
-import math
 import os
 import textwrap
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from .examination import Examination, Remark
 from .operations import TEXTS, listed, solved
 from .process import EngineProcess
 from .rubric import DEFAULT, Rubric, items_of, missing_of, read_points, texts_of
-from .sources import check_text
 
 __tracebackhide__ = True  # pytest shows the user's line, not ours
 
@@ -27,10 +25,10 @@ PAGE = """<!doctype html>
 body {{ font: 1rem/1.4 system-ui, sans-serif; margin: 1rem }}
 pre {{ white-space: pre-wrap }}
 iframe {{ border: 0; width: 100%; height: 40rem }}
-td, th {{ padding: .1rem .8rem .1rem 0; text-align: left; vertical-align: top }}
 </style>
 <h1>{title}</h1>
-{body}
+<pre>{text}</pre>
+{rest}
 </html>
 """
 LECTURE = {"depth", "interior"}  # what the engine of the lecture does not do either
@@ -92,8 +90,7 @@ class Diagnosis(Report):
             counts.insert(1, _count(len(self.missing), "missing operation"))
         elif limits and {*limits} <= LECTURE:
             counts[1] += ", as the lecture's engine has"
-        lines = [f"{self.engine}: {', '.join(counts)}"]
-        lines += _folded("right", "; ".join(self.right))
+        lines = [f"{self.engine}: {', '.join(counts)}", *_folded("right", "; ".join(self.right))]
         for place, mistake in enumerate(self.mistakes):
             lines += _folded("not yet", str(mistake))
             if mistake.program and place < SHOWN:
@@ -101,11 +98,8 @@ class Diagnosis(Report):
                 lines += textwrap.wrap(mistake.step, WIDTH, initial_indent="    ", subsequent_indent="    ")
         for limit in self.limits:
             lines += _folded("not yet" if limit.name == "missing" else "limit", str(limit))
-        for note in self.notes:
-            lines += _folded("note", note)
-        if self.unlimited:
-            lines += _folded("note", f"this system did not limit the {self.unlimited} of the engine")
-        return "\n".join(lines)
+        unlimited = [f"this system did not limit the {self.unlimited} of the engine"] * bool(self.unlimited)
+        return "\n".join([*lines, *(line for note in (*self.notes, *unlimited) for line in _folded("note", note))])
 
     def to_json(self) -> str:
         """The diagnosis as JSON: engine, ok, right, mistakes, limits, unlimited, operations, missing, notes."""
@@ -113,30 +107,29 @@ class Diagnosis(Report):
 
     def to_dict(self) -> dict[str, Any]:
         """What `to_json` writes."""
-        told = asdict(self) | {"ok": self.ok}
-        for each, remark in zip(told["mistakes"] + told["limits"], self.mistakes + self.limits, strict=True):
-            del each["graph"]
-            each["text"] = str(remark)
-            for number in ("expected", "got"):
-                x = each[number]
-                each[number] = x if x is None or math.isfinite(x) else str(x)
-        return told
+        remarks = {name: [each.to_dict() for each in getattr(self, name)] for name in ("mistakes", "limits")}
+        return vars(self) | remarks | {"ok": self.ok}
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
         """A page with the text, and below it the graph of each mistake, live. Writes it to path, if one is given.
 
         Raises OSError.
         """
-        parts = [f"<pre>{escape(str(self))}</pre>"]
+        parts = []
         for mistake in self.mistakes:
             if mistake.graph:
-                title, page = escape(str(mistake)), escape(live(solved(mistake.graph)[-1]).to_html())
+                title, graph = escape(str(mistake)), escape(live(solved(mistake.graph)[-1]).to_html())
                 parts.append(f"<h2>{title}</h2>\n<pre>{escape(mistake.program)}</pre>")
-                parts.append(f'<iframe srcdoc="{page}" title="{title}"></iframe>')
-        text = PAGE.format(title=escape(self.engine), body="\n".join(parts))
+                parts.append(f'<iframe srcdoc="{graph}" title="{title}"></iframe>')
+        text = page(self.engine, str(self), "\n".join(parts))
         if path is not None:
             Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
         return text
+
+
+def page(title: str, text: str, rest: str = "") -> str:
+    """A page of HTML with a text, and more HTML below it."""
+    return PAGE.format(title=escape(title), text=escape(text), rest=rest)
 
 
 def _count(n: int, what: str) -> str:
@@ -175,26 +168,23 @@ def diagnose(
     []
     """
     items = items_of(require)
-    if isinstance(engine, str | os.PathLike):
-        engine = Path(engine)
-        check_text(engine)
     process = EngineProcess(engine, seconds, megabytes)
     try:
         exam = Examination(process, seed)
         exam.run()
     finally:
         process.close()
-    spelling, fine = process.spelling, exam.fine()
+    fine, spelling = exam.fine(), process.spelling
     there = [*exam.spelled, *(text for mistake in exam.mistakes.values() for text in mistake.operations)]
     missing = missing_of(items, there)
-    operations = {text: text in fine for text in TEXTS if text in exam.spelled or text in missing}
+    operations = {text.replace(" ", ""): text in fine for text in TEXTS if text in exam.spelled or text in missing}
+    wrong = exam.everywhere or exam.mistakes.keys() & {"unusable", "borrowed", "root"}
     if "unusable" in exam.mistakes:  # nobody knows what it has
         missing = ()
     notes = list(spelling.notes)
     for text, error in exam.fails.items():
         if text in missing or (text.endswith("(a)") and text not in there and "AssertionError" not in error):
             notes.append(f"{text.replace(' ', '')} fails: {error}")
-    whole = {"backward": not exam.everywhere and not exam.mistakes.keys() & {"unusable", "borrowed", "root"}}
     limits = exam.limits
     if missing and exam.spelled:
         limits = [Remark("missing", f"missing operators: {listed(missing, 99)}"), *limits]
@@ -204,7 +194,7 @@ def diagnose(
         list(exam.mistakes.values()),
         limits,
         process.unlimited,
-        {text.replace(" ", ""): right for text, right in operations.items()} | whole,
+        operations | {"backward": not wrong},
         missing,
         items,
         tuple(notes),

@@ -5,47 +5,51 @@ import io
 import json
 from collections import Counter
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 from xml.etree import ElementTree
 
 from ...viz.words import visible
-from .diagnosis import PAGE
+from .diagnosis import page
 from .operations import listed
 from .rubric import Rubric, read_points, texts_of
 from .submissions import Submission
 
 COUNTS = "{ok} of {submissions} have no mistake and nothing missing, {not_graded} could not be graded"
 UNTITLED = ("unusable", "raises")  # the titles of these mistakes say nothing without their sentences
+Grades = Sequence[Submission]
 
 
-def written(grades: Sequence[Submission], format: str, points: Rubric | None = None) -> str:
+def written(grades: Grades, format: str, points: Rubric | None = None) -> str:
     """The grades in a format. One submission gives one object, several give a list or a table."""
     write = {"text": _text, "json": _json, "csv": _csv, "gradescope": _gradescope, "junit": _junit}[format]
     return write(grades, points)
 
 
-def earned(grade: Submission, points: Rubric | None) -> list[tuple[str, float, float]]:
-    """(item, points, the most points) of each item that is asked for."""
+def items_of(grade: Submission, points: Rubric | None) -> list[dict[str, Any]]:
+    """The items that are asked for, as Gradescope takes them."""
     most = read_points(points or dict.fromkeys(grade.report.items, 1))
-    return [(item, got, float(most[item])) for item, got in grade.report.earned(most).items()]
+    return [
+        {"name": item, "score": got, "max_score": float(most[item]), "visibility": "visible"}
+        | {"output": "right" if got == most[item] else _reason(grade, item)}
+        for item, got in grade.report.earned(most).items()
+    ]
 
 
 def totals(grade: Submission, points: Rubric | None) -> dict[str, float]:
     """The score, and the most that there is."""
-    items = earned(grade, points)
-    return {"score": sum(got for _, got, _ in items), "max_score": sum(most for *_, most in items)}
+    return {key: sum(item[key] for item in items_of(grade, points)) for key in ("score", "max_score")}
 
 
 def _reason(grade: Submission, item: str) -> str:
     """Why an item has no points: the error, or the mistakes in its operations."""
-    found = [mistake for mistake in grade.report.mistakes if {*mistake.operations} & {*texts_of(item)}]
-    if item == "backward" and not found:
-        found = [mistake for mistake in grade.report.mistakes if not mistake.operations] or grade.report.mistakes
-    return grade.error or "\n".join(map(str, found)) or "not yet"
+    mistakes = grade.report.mistakes
+    blamed = [mistake for mistake in mistakes if {*mistake.operations} & {*texts_of(item)}]
+    if item == "backward" and not blamed:
+        blamed = [mistake for mistake in mistakes if not mistake.operations] or mistakes
+    return grade.error or "\n".join(map(str, blamed)) or "not yet"
 
 
-def _json(grades: Sequence[Submission], points: Rubric | None) -> str:
+def _json(grades: Grades, points: Rubric | None) -> str:
     records = [
         {"submission": grade.name, "error": grade.error or None}
         | totals(grade, points)
@@ -57,30 +61,23 @@ def _json(grades: Sequence[Submission], points: Rubric | None) -> str:
     return json.dumps(records[0] if len(grades) == 1 else several, indent=2)
 
 
-def _gradescope(grades: Sequence[Submission], points: Rubric | None) -> str:
+def _gradescope(grades: Grades, points: Rubric | None) -> str:
     """The results.json that Gradescope reads."""
-    results = []
-    for grade in grades:
-        tests = [
-            {"name": item, "score": got, "max_score": most, "visibility": "visible"}
-            | {"output": "right" if got == most else _reason(grade, item)}
-            for item, got, most in earned(grade, points)
-        ]
-        score = totals(grade, points)["score"]
-        results.append({"score": score, "output": grade.error or str(grade.report), "tests": tests})
+    results = [
+        {"score": totals(grade, points)["score"], "output": grade.error or str(grade.report)}
+        | {"tests": items_of(grade, points)}
+        for grade in grades
+    ]
     return json.dumps(results[0] if len(results) == 1 else results, indent=2)
 
 
-def _csv(grades: Sequence[Submission], points: Rubric | None) -> str:
+def _csv(grades: Grades, points: Rubric | None) -> str:
     rows = [
         {"submission": grade.name, "ok": grade.ok}
         | totals(grade, points)
-        | {
-            "mistakes": "; ".join(mistake.name for mistake in grade.report.mistakes),
-            "missing": listed(grade.report.missing, 99),
-            "error": grade.error,
-        }
-        | {item: got for item, got, _ in earned(grade, points)}
+        | {"mistakes": "; ".join(mistake.name for mistake in grade.report.mistakes)}
+        | {"missing": listed(grade.report.missing, 99), "error": grade.error}
+        | {item["name"]: item["score"] for item in items_of(grade, points)}
         for grade in grades
     ]
     file = io.StringIO()
@@ -90,17 +87,17 @@ def _csv(grades: Sequence[Submission], points: Rubric | None) -> str:
     return file.getvalue()
 
 
-def _junit(grades: Sequence[Submission], points: Rubric | None) -> str:
+def _junit(grades: Grades, points: Rubric | None) -> str:
     suites = ElementTree.Element("testsuites")
     for grade in grades:
-        suite = ElementTree.SubElement(suites, "testsuite", name=_legal(grade.name))
-        for item, got, most in earned(grade, points):
-            case = ElementTree.SubElement(suite, "testcase", name=item, classname=_legal(grade.name))
-            if grade.error or got < most:
-                kind = "error" if grade.error else "failure"
-                ElementTree.SubElement(case, kind, message=_legal(_reason(grade, item)))
-        for count, path in (("tests", "testcase"), ("failures", "*/failure"), ("errors", "*/error")):
-            suite.set(count, str(len(suite.findall(path))))
+        name, kind, items = _legal(grade.name), "error" if grade.error else "failure", items_of(grade, points)
+        bad = [item for item in items if grade.error or item["score"] < item["max_score"]]
+        counts = {"tests": str(len(items)), "failures": "0", "errors": "0"} | {f"{kind}s": str(len(bad))}
+        suite = ElementTree.SubElement(suites, "testsuite", counts, name=name)
+        for item in items:
+            case = ElementTree.SubElement(suite, "testcase", name=item["name"], classname=name)
+            if item in bad:
+                ElementTree.SubElement(case, kind, message=_legal(grade.error or item["output"]))
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True)
 
 
@@ -112,7 +109,7 @@ def _legal(text: str) -> str:
 # --- The class ------------------------------------------------------------------------------------------------
 
 
-def summary(grades: Sequence[Submission]) -> dict[str, Any]:
+def summary(grades: Grades) -> dict[str, Any]:
     """How many are right, and how many have which misconception, each with its smallest program."""
     mistakes: dict[str, dict[str, Any]] = {}
     for grade in grades:
@@ -131,39 +128,28 @@ def summary(grades: Sequence[Submission]) -> dict[str, Any]:
     }
 
 
-def _row(grade: Submission, points: Rubric | None) -> tuple[str, str, str]:
-    """Name, score and verdict of a submission in the table of its class."""
-    lacks = [f"lacks {listed(grade.report.missing, 99)}"] if grade.report.missing else []
-    titles = [f"{m.title}: {m.sentence}" if m.name in UNTITLED else m.title for m in grade.report.mistakes]
-    verdict = grade.error or "; ".join([*titles, *lacks] or ["right"])
-    cells = [note for note in grade.report.notes if note.startswith("cell ")]
-    verdict = "; ".join([verdict, *cells])
-    return visible(grade.name), "{score:g} of {max_score:g}".format(**totals(grade, points)), visible(verdict)
+def _line(grade: Submission, points: Rubric | None, width: int) -> str:
+    """Name, score and verdict of a submission."""
+    report, score = grade.report, "{score:g} of {max_score:g}".format(**totals(grade, points))
+    parts = [f"{m.title}: {m.sentence}" if m.name in UNTITLED else m.title for m in report.mistakes]
+    parts += [f"lacks {listed(report.missing, 99)}"] * bool(report.missing)
+    parts = [grade.error] if grade.error else parts or ["right"]
+    parts += [note for note in report.notes if note.startswith("cell ")]
+    return f"{visible(grade.name):{width}}  {score:>9}  {visible('; '.join(parts))}"
 
 
-def _text(grades: Sequence[Submission], points: Rubric | None) -> str:
-    rows = [_row(grade, points) for grade in grades]
+def _text(grades: Grades, points: Rubric | None) -> str:
     if len(grades) == 1 and not grades[0].error:
-        return f"{grades[0].report}" + f"\nscore   {rows[0][1]}" * (points is not None)
-    width, told = max(len(name) for name, *_ in rows), summary(grades)
-    lines = [f"{name:{width}}  {score:>9}  {verdict}" for name, score, verdict in rows]
-    lines += ["", COUNTS.format(**told)]
+        score = "\nscore   {score:g} of {max_score:g}".format(**totals(grades[0], points))
+        return f"{grades[0].report}" + score * (points is not None)
+    width, told = max(len(visible(grade.name)) for grade in grades), summary(grades)
+    lines = [*(_line(grade, points, width) for grade in grades), "", COUNTS.format(**told)]
     for mistake in told["mistakes"].values():
         lines.append(f"{mistake['count']:4}  {mistake['title']}")
         lines += [f"        {line}" for line in mistake["program"].splitlines()]
-    lines += [f"{count:4}  without {text}" for text, count in told["missing"].items()]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"{count:4}  without {text}" for text, count in told["missing"].items())])
 
 
-def to_html(grades: Sequence[Submission], points: Rubric | None = None) -> str:
-    """The summary of the class as a page: misconceptions with one example each, and a table of the submissions."""
-    told = summary(grades)
-    body = [f"<p>{COUNTS.format(**told)}</p>"]
-    for mistake in told["mistakes"].values():
-        title, program = escape(mistake["title"]), escape(mistake["program"])
-        body.append(f"<h2>{mistake['count']}: {title}</h2><pre>{program}</pre>")
-    body += [f"<p>{count} without {escape(text)}</p>" for text, count in told["missing"].items()]
-    body.append("<table><tr><th>submission</th><th>score</th><th></th></tr>")
-    for grade in grades:
-        body.append("".join(["<tr>", *(f"<td>{escape(cell)}</td>" for cell in _row(grade, points)), "</tr>"]))
-    return PAGE.format(title=f"{len(grades)} submissions", body="\n".join([*body, "</table>"]))
+def to_html(grades: Grades, points: Rubric | None = None) -> str:
+    """The text as a page: a line for each submission, then the misconceptions, with one example each."""
+    return page(f"{len(grades)} submissions", _text(grades, points))

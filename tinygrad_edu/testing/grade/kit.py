@@ -61,19 +61,16 @@ def write(folder: Path, rubric: Rubric | None = None) -> list[Path]:
     Raises ValueError for a rubric that cannot be read, OSError if a file cannot be written.
     """
     points = read_points(rubric if rubric is not None else dict.fromkeys(DEFAULT, 1))
-    text = json.dumps(points)
+    text, items = json.dumps(points), enumerate(points.items(), start=1)
     folder.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(folder / "autograder.zip", "w") as archive:
-        for name, content in {
-            "setup.sh": SETUP,
-            "run_autograder": RUN,
-            "grade.py": GRADE.format(points=text),
-        }.items():
+    paths = [folder / name for name in ("autograder.zip", "otter_engine.py", "nbgrader_cell.py")]
+    with zipfile.ZipFile(paths[0], "w") as archive:
+        files = {"setup.sh": SETUP, "run_autograder": RUN, "grade.py": GRADE.format(points=text)}
+        for name, content in files.items():
             entry = zipfile.ZipInfo(name)
             entry.external_attr = 0o755 << 16  # Gradescope runs it
             archive.writestr(entry, content)
-    items = enumerate(points.items(), start=1)
     tests = "".join(OTTER_TEST.format(points=p, item=item, number=number) for number, (item, p) in items)
-    (folder / "otter_engine.py").write_text(OTTER.format(points=text, tests=tests), encoding="utf-8")
-    (folder / "nbgrader_cell.py").write_text(NBGRADER.format(points=text), encoding="utf-8")
-    return [folder / name for name in ("autograder.zip", "otter_engine.py", "nbgrader_cell.py")]
+    paths[1].write_text(OTTER.format(points=text, tests=tests), encoding="utf-8")
+    paths[2].write_text(NBGRADER.format(points=text), encoding="utf-8")
+    return paths

@@ -1,7 +1,7 @@
 """What an engine is asked to compute: every operation, the ways to write it, the numbers at which it is tried."""
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...engine.graph import topological_order
@@ -117,14 +117,6 @@ def ordinary(inputs: Sequence[float], steps: Sequence[Any]) -> Program:
         except (ValueError, ArithmeticError, TypeError):
             continue
     return program
-
-
-def smaller(program: Program) -> Iterator[Program]:
-    """The program without one of its steps, or one of its inputs."""
-    inputs, steps = program.inputs, program.steps
-    without = [(inputs, steps[:i] + steps[i + 1 :]) for i in range(len(steps))]
-    without += [(inputs[:i] + inputs[i + 1 :], steps) for i in range(len(inputs)) if len(inputs) > 1]
-    return (smaller for parts in without if (smaller := ordinary(*parts)).steps)
 
 
 def operands_of(text: str, letters: list[Any]) -> list[Any]:

@@ -69,8 +69,8 @@ class Spelling(NamedTuple):
 def _scope(engine: Any) -> tuple[dict[str, Any], list[str], list[str]]:
     """The names that an engine defines, those of them that may make a leaf, the likeliest first, and notes."""
     notes = list[str]()
-    if isinstance(engine, Path):
-        engine, notes = load(engine)
+    if isinstance(engine, str | os.PathLike):
+        engine, notes = load(Path(engine))
     if isinstance(engine, types.ModuleType):
         engine = vars(engine)
     if not isinstance(engine, Mapping):
@@ -90,27 +90,23 @@ class Interpreter:
     """Runs programs on an engine in this process. Raises ValueError if the engine's parts cannot be found."""
 
     def __init__(self, engine: Any):
-        self.scope: dict[str, Any]
         self.scope, names, notes = _scope(engine)
         self.watched: bool = not str(getattr(engine, "__module__", "")).startswith("tinygrad_edu")
         why = "there is no class with a method backward(), such as Value"
         for name, ending in itertools.product(names, MAKE):
             try:
-                leaf = self._eval((name + ending).format(0.8125))
-                try:
-                    data = self._part(leaf, (*DATA, *getattr(leaf, "__dict__", ())), lambda x: x == 0.8125)
-                except ValueError:  # one that rounds
-                    data = self._part(leaf, DATA, lambda x: abs(x - 0.8125) < 1)
+                self.leaf, other = (self._eval((name + ending).format(x)) for x in (8.0, 2.0))
+                data = self._part((*DATA, *getattr(self.leaf, "__dict__", ())), lambda x: x == 8)
             except Exception as error:
-                why = f"{name}(0.8125) does not make a node: {error}" if ending == "({})" else why
+                why = f"{name}(8.0) does not make a node: {error}" if ending == "({})" else why
                 continue
-            names = [n for n in dir(leaf) if re.search("grad|deriv|adj", n) and not re.search("zero|req|local", n)]
-            gradient = self._part(leaf, (*GRADIENT, *names), lambda x: x == x)
-            self.leaf = leaf
-            shared = self._shared(leaf, self._eval((name + ending).format(0.5)))
-            self.spelling: Spelling = Spelling(
-                name, name + ending, data, gradient, self._backward(leaf), shared, notes
-            )
+            likely = (n for n in dir(self.leaf) if re.search("grad|deriv|adj", n))
+            likely = (n for n in likely if not re.search("zero|req|local", n))
+            gradient = self._part((*GRADIENT, *likely), lambda x: x == x)
+            parts = [n for n in dir(self.leaf) if n[:2] != "__" and hasattr(other, n)]
+            common = (n for n in parts if getattr(self.leaf, n, None) is getattr(other, n))
+            shared = next((n for n in common if isinstance(getattr(other, n), list | set)), "")
+            self.spelling = Spelling(name, name + ending, data, gradient, self._backward(), shared, notes)
             return
         raise ValueError(why)
 
@@ -129,40 +125,45 @@ class Interpreter:
                 raise
             return self._number(of_node, x)
 
-    def _part(self, leaf: Any, names: tuple[str, ...], right: Callable[[float], bool]) -> str:
+    def _part(self, names: tuple[str, ...], right: Callable[[float], bool]) -> str:
         """The template that reads a number with this property from a leaf."""
         for name, template in itertools.product(names, ("{{}}.{}", "{{}}.{}()", "{{}}[{!r}]")):
             text = template.format(name)
             with contextlib.suppress(Exception):
-                if right(self._number(text, leaf)):
+                if right(self._number(text, self.leaf)):
                     return text
-        raise ValueError(f"nothing in {type(leaf).__name__} holds its {names[0]}, such as .{names[0]}")
+        raise ValueError(f"nothing in {type(self.leaf).__name__} holds its {names[0]}, such as .{names[0]}")
 
-    def _backward(self, leaf: Any) -> str:
-        methods = [n for n in dir(leaf) if n in BACKWARD or ("back" in n and n[0] != "_")]
-        ways = [(getattr(leaf, n), f"{{}}.{n}(", "") for n in (*(b for b in BACKWARD if b in methods), *methods)]
+    def _backward(self) -> str:
+        methods = [n for n in dir(self.leaf) if n in BACKWARD or ("back" in n and n[0] != "_")]
+        methods.sort(key=lambda n: BACKWARD.index(n) if n in BACKWARD else 99)
+        ways = [(getattr(self.leaf, n), f"{{}}.{n}(", "") for n in methods]
         ways += [(self.scope.get(n), f"{n}({{}}", ", ") for n in BACKWARD]
         for function, start, comma in ways:
             with contextlib.suppress(TypeError, ValueError):
                 parameters = inspect.signature(function).parameters.values()
                 needed = sum(p.default is p.empty and p.kind <= 1 for p in parameters) - bool(comma)
                 return f"{start}{f'{comma}1.0' * (needed > 0)})"  # some take the root's gradient
-        raise ValueError(f"{type(leaf).__name__} has no method that starts a backward pass, such as backward()")
+        raise ValueError(
+            f"{type(self.leaf).__name__} has no method that starts a backward pass, such as backward()"
+        )
 
-    def _shared(self, leaf: Any, other: Any) -> str:
-        names = (n for n in dir(leaf) if n[:2] != "__" and isinstance(getattr(leaf, n, None), list | set))
-        return next((n for n in names if getattr(leaf, n) is getattr(other, n, None)), "")
+    def answer(
+        self, program: Program, roots: tuple[int, ...] = (-1,), seeded: bool = False, watched: bool = False
+    ) -> Answer:
+        """Run a program, and the backward pass from each root in turn. Any exception becomes an answer.
 
-    def answer(self, program: Program, roots: tuple[int, ...], seeded: bool, watched: bool) -> Answer:
-        """Run a program, and the backward pass from each root in turn. Any exception becomes an answer."""
-        calls, borrowed, stage, forward, inside = 0, "", "", list[str](), False
+        seeded: is the root's gradient set by hand? watched: are the functions counted and named?
+        """
+        calls, borrowed, stage, error, inside = 0, "", "leaves", "", False
+        data, grads, forward = tuple[float, ...](), tuple[float, ...](), list[str]()
 
         def watch(frame: types.FrameType, event: str, _: Any) -> None:
             nonlocal calls, borrowed, inside
-            if event == "call":
+            code, file = frame.f_code, frame.f_code.co_filename
+            if event == "call" and file not in OWN:
                 calls += 1
-                code, file = frame.f_code, frame.f_code.co_filename
-                if file.startswith(PACKAGE) and file not in OWN and self.watched:
+                if file.startswith(PACKAGE) and self.watched:
                     borrowed = code.co_qualname
                 inside = stage == "forward" and (inside or code.co_name == "<module>")  # the expression itself
                 if inside and code.co_name != "<module>":
@@ -179,7 +180,7 @@ class Interpreter:
             leaves = [self._eval(self.spelling.make.format(repr(x))) for x in program.inputs]
             stage = "forward"
             results = program.run(leaves, scope=self.scope)
-            stage = ""
+            stage = "numbers"
             data = tuple(self._number(self.spelling.data, node) for node in results)
             stage = "backward"
             for root in roots:
@@ -187,13 +188,13 @@ class Interpreter:
                     exec(f"{self.spelling.gradient.format('x')} = 1.0", self.scope, {"x": results[root]})
                 self._eval(self.spelling.backward.format("x"), x=results[root])
             grads = tuple(self._number(self.spelling.gradient, node, self.spelling.data) for node in results)
-            return Answer(data, grads, calls=calls, borrowed=borrowed, forward=forward[:50])
-        except BaseException as error:
-            called = forward[:50]  # without what is called from here on
-            return Answer((), (), _told(error), stage or "forward", calls, borrowed, called)
+        except BaseException as failure:
+            data, grads, error = (), (), _told(failure)
         finally:
             sys.setprofile(None)
             threading.setprofile(None)
+        where = ("backward" if stage == "backward" else "forward") if error else ""
+        return Answer(data, grads, error, where, calls, borrowed, forward[:50])
 
 
 def _told(error: BaseException) -> str:
@@ -202,13 +203,19 @@ def _told(error: BaseException) -> str:
 
 def _serve(connection: Any, engine: Any, seconds: float, megabytes: int) -> None:
     """Answer programs until the connection is closed. What goes back is JSON: no object of the engine."""
+    import resource  # which Windows has not
+
     warnings.simplefilter("ignore")
     sys.setprofile(None)  # of a profiler that runs in the parent
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         os.dup2(null, descriptor)
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - as long as the process lives
-    limit(seconds, megabytes)
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(seconds),) * 2)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (megabytes << 20,) * 2)
+    with contextlib.suppress(OSError, ValueError):  # macOS tells no memory in use, and does not limit it
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (megabytes << 20),) * 2)
     try:
         running = Interpreter(engine)
     except BaseException as error:
@@ -217,19 +224,8 @@ def _serve(connection: Any, engine: Any, seconds: float, megabytes: int) -> None
     connection.send_bytes(json.dumps(running.spelling).encode())
     with contextlib.suppress(EOFError):
         while True:
-            for question in connection.recv():
-                connection.send_bytes(json.dumps(running.answer(*question)).encode())
-
-
-def limit(seconds: float, megabytes: int) -> None:
-    """Limit the processor time, the files that are written and, where /proc tells what is in use, the memory."""
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(seconds),) * 2)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (megabytes << 20,) * 2)
-    with contextlib.suppress(OSError, ValueError):  # macOS
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (megabytes << 20),) * 2)
+            for program, options in connection.recv():
+                connection.send_bytes(json.dumps(running.answer(program, **options)).encode())
 
 
 # --- Between the two ------------------------------------------------------------------------------------------
@@ -249,23 +245,16 @@ def _guard(connection: Any, engine: Any, seconds: float, megabytes: int) -> None
         _serve(connection, engine, seconds, megabytes)
         os._exit(0)
     connection.close()
-
-    def end(*_: Any) -> None:
-        with contextlib.suppress(OSError):  # it may have ended by itself
-            os.kill(pid, signal.SIGKILL)
-
-    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGTERM, lambda *_: _kill([pid]))
     crowd = False
     while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
-        if not crowd and (crowd := len(_descendants()) > PROCESSES):
-            end()
+        crowd = crowd or len(_descendants()) > PROCESSES
+        _kill([pid] * crowd)
         time.sleep(0.02)
     with contextlib.suppress(OSError):
         os.killpg(pid, signal.SIGKILL)
-    for _ in range(300):  # those that left its group; their children become children of this process
-        for child in (children := _descendants()):
-            with contextlib.suppress(OSError):
-                os.kill(child, signal.SIGKILL)
+    for _ in range(300):  # the children of a process that has ended become children of this one
+        _kill(children := _descendants())
         if not children:
             break
         with contextlib.suppress(ChildProcessError):
@@ -274,6 +263,12 @@ def _guard(connection: Any, engine: Any, seconds: float, megabytes: int) -> None
         time.sleep(0.01)
     code = os.waitstatus_to_exitcode(ended[1])
     os._exit(CROWD if crowd else 128 - code if code < 0 else code)
+
+
+def _kill(processes: Sequence[int]) -> None:
+    for process in processes:
+        with contextlib.suppress(OSError):  # it may have ended by itself
+            os.kill(process, signal.SIGKILL)
 
 
 def _descendants() -> list[int]:
@@ -350,17 +345,11 @@ class EngineProcess:
             return f"took more than {self.limits[0]:.3g} seconds"
         return f"ended its process (exit code {process.exitcode})"
 
-    def ask(
-        self,
-        programs: Sequence[Program],
-        roots: tuple[int, ...] = (-1,),
-        seeded: bool = False,
-        watched: bool = False,
-    ) -> Iterator[Answer]:
-        """The engine's answers to programs in its spelling, after backward() from each root. Raises GivenUp."""
-        questions = [(program, roots, seeded, watched) for program in programs]
+    def ask(self, programs: Sequence[Program], **options: Any) -> Iterator[Answer]:
+        """The engine's answers to programs in its spelling: see `Interpreter.answer`. Raises GivenUp."""
+        questions = [(program, options) for program in programs]
         if self._here:
-            yield from itertools.starmap(self._here.answer, questions)
+            yield from (self._here.answer(program, **options) for program in programs)
             return
         while questions:
             if self._process is None:

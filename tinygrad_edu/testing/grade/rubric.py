@@ -66,10 +66,8 @@ def read_points(rubric: Rubric) -> dict[str, float]:
 
 def missing_of(items: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
     """The operations that are asked for and not there."""
-    known, missing = {*known}, dict[str, None]()
-    for item in items:
-        lacking = [text for text in texts_of(item) if text not in known]
-        if " or " in item:  # one of them is enough
-            lacking = [item] * (len(lacking) == len(texts_of(item)))
-        missing |= dict.fromkeys(lacking)
-    return tuple(sorted(missing, key=lambda text: EXPECTED.index(text) if text in EXPECTED else 99))
+    lacking = {item: [text for text in texts_of(item) if text not in known] for item in items}
+    for item in [item for item in lacking if " or " in item]:  # one of them is enough
+        lacking[item] = [item] * (len(lacking[item]) == len(texts_of(item)))
+    missing = dict.fromkeys(text for texts in lacking.values() for text in texts)
+    return tuple(sorted(missing, key=[*EXPECTED, *missing].index))

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -15,8 +15,6 @@ from .rubric import items_of
 
 ENDINGS = (".py", ".ipynb")
 NAMES = ("engine", "value", "micrograd", "submission", "solution", "main")  # of the likeliest file in a folder
-
-
 NOTHING = Diagnosis("", [], [], [])  # of a submission that is not graded
 
 
@@ -71,42 +69,30 @@ def of_folder(folder: Path) -> Submission:
 
 def grade_one(submission: Submission, require: Sequence[str] | None = None) -> Submission:
     """The submission with its report, or with the reason why there is none."""
+    if submission.error:
+        return submission
     try:
-        if submission.error:
-            raise ValueError(submission.error)
         return replace(submission, report=diagnose(submission.path, require=require))
     except Exception as error:
-        return _ungraded(submission, str(error) or repr(error), require)
-
-
-def _ungraded(submission: Submission, error: str, require: Iterable[str] | None) -> Submission:
-    return replace(submission, error=error, report=replace(NOTHING, items=items_of(require)))
+        return replace(submission, error=str(error) or repr(error))
 
 
 def grade_all(
     submissions: Sequence[Submission], require: Iterable[str] | None = None, jobs: int | None = None
 ) -> list[Submission]:
     """Grade them, several at a time, with a progress bar. One that ends its grader is told, and stops no other."""
-    items = None if require is None else items_of(require)
+    items = items_of(require)
+    submissions = [replace(each, report=replace(NOTHING, items=items)) for each in submissions]
     if len(submissions) == 1:
         return [grade_one(submissions[0], items)]
     graded: dict[int, Submission] = {}
     with tqdm(total=len(submissions), unit="engine") as bar:
         # What was in a pool that broke is graded again, one by one.
         for group in [range(len(submissions)), *([i] for i in range(len(submissions)))]:
-            if not graded.keys() >= {*group}:
-                for i, result in _in_pool(submissions, [i for i in group if i not in graded], items, jobs):
-                    graded[i] = result
+            with ProcessPoolExecutor(jobs) as pool, contextlib.suppress(BrokenProcessPool):
+                futures = {pool.submit(grade_one, submissions[i], items): i for i in group if i not in graded}
+                for future in as_completed(futures):
+                    graded[futures[future]] = future.result()
                     bar.update()
     told = "It ended the process that grades it."
-    return [graded.get(i) or _ungraded(each, told, items) for i, each in enumerate(submissions)]
-
-
-def _in_pool(
-    submissions: Sequence[Submission], group: Iterable[int], items: Sequence[str] | None, jobs: int | None
-) -> Iterator[tuple[int, Submission]]:
-    with ProcessPoolExecutor(jobs) as pool:
-        futures = {pool.submit(grade_one, submissions[i], items): i for i in group}
-        for future in as_completed(futures):
-            with contextlib.suppress(BrokenProcessPool):
-                yield futures[future], future.result()
+    return [graded.get(i) or replace(each, error=told) for i, each in enumerate(submissions)]
