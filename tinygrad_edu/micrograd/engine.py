@@ -23,7 +23,7 @@ from ..engine.graph import topological_order
 from ..engine.pickling import reduced
 from ..engine.rules import ADD, DIV, MUL, NEG, RULES, SUB, Rule
 from ..engine.scalar import as_real
-from ..engine.watch import watch
+from ..engine.watch import tracers, watch
 
 # --- Operations by hand -------------------------------------------------------------------------------------
 
@@ -84,35 +84,6 @@ class _ByHand(Rule):
         return _ByHand, (self.op, self.node._local_grads if self.closure else self.local_grads)
 
 
-class _One(_ByHand):
-    """One of a local derivative for one operand: such a node is made and followed in less time."""
-
-    __slots__ = ("local_grads",)
-
-    def backward(self, upstream: Any, out: Any, *inputs: Any) -> Any:
-        if upstream.__class__ is float:
-            return (self.local_grads[0] * upstream,)
-        return super().backward(upstream, out, *inputs)
-
-
-class _Two(_ByHand):
-    """One of local derivatives for two operands."""
-
-    __slots__ = ("local_grads",)
-
-    def backward(self, upstream: Any, out: Any, *inputs: Any) -> Any:
-        if upstream.__class__ is float:
-            left, right = self.local_grads
-            return left * upstream, right * upstream
-        return super().backward(upstream, out, *inputs)
-
-
-class _Many(_ByHand):
-    """One of local derivatives for more operands, as a dot product has them."""
-
-    __slots__ = ("local_grads",)
-
-
 class OperandSet(tuple[Any, ...], Set[Any]):  # type: ignore[misc]  # < orders them as tuples, not as sets
     """The operands of a node, in order and with repetition; also the set of them that micrograd's `_prev` is."""
 
@@ -167,7 +138,7 @@ def _recorded(data: Any, rule: Any, left: Any, right: Any = None) -> "Value":
     node.data = data
     node.grad = 0.0
     node.label = ""
-    node.rule = rule
+    node._rule = rule
     node._left = left
     node._right = right
     return node
@@ -230,26 +201,12 @@ class Value(main.Value, metaclass=_Kind):
         self.data: Any = data if data.__class__ is float else _number(data)
         self.grad: Any = 0.0
         self.label: str = label
-        if _op.__class__ is tuple and _op and _result is _recorded and (n := len(_op)) == len(_children):
-            right = None  # microgpt's way: it must cost little
-            if n == 2:
-                own: _ByHand = _new(_Two)
-                left, right = _children
-            elif n == 1:
-                own = _new(_One)
-                left = _children[0]
-            else:
-                own = _new(_Many)
-                left = tuple(_children)
-            own.local_grads = _op
-            self.rule = own
-            self._left = left
-            self._right = right
-            if (data.__class__ is not float or left.__class__ is not Value or right is not None) and watch.tracer:
-                watch.tracer.by_hand(self, _children, _op)
+        self._right: Any = None
+        if _children and _op.__class__ is tuple is _children.__class__ and _result is _recorded and not tracers:
+            self._rule: Any = _op  # microgpt's way: it must cost little
+            self._left: Any = _children
             return
-        self.rule: Any = None
-        self._left = self._right = None
+        self._rule = self._left = None
         if _children or _op or children or _prev:
             self._made_of(_children or children or _prev, _op, local_grads)
 
@@ -258,10 +215,10 @@ class Value(main.Value, metaclass=_Kind):
         if operands.__class__ is str:  # Value(2.0, "x")
             self.label = operands
         elif _result is _recorded:
-            self._left = tuple(operands) or None  # a tuple: backward() then asks for _backward
-            self.rule = _ByHand(op, local_grads) if op.__class__ is str else _ByHand("", op)
+            self._left = tuple(operands) or None  # a tuple: backward() then asks for _pass_on
+            self._rule = _ByHand(op, local_grads) if op.__class__ is str else _ByHand("", op)
             if watch.tracer:
-                watch.tracer.by_hand(self, operands, self.rule.local_grads or None)
+                watch.tracer.by_hand(self, operands, self._rule.local_grads or None)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """A subclass may write its own __init__ without calling this one."""
@@ -370,6 +327,17 @@ class Value(main.Value, metaclass=_Kind):
 
     # --- micrograd's attributes, which a program may also set ---------------------------------------------------
 
+    @property
+    def rule(self) -> Any:
+        """The operation that made it. Of local derivatives, which backward() uses as they are, it is made here."""
+        if self._rule.__class__ is tuple:
+            self._rule = _ByHand("", self._rule)
+        return self._rule
+
+    @rule.setter
+    def rule(self, rule: Any) -> None:
+        self._rule = rule
+
     def _own(self) -> _ByHand:
         """The rule of this node as one that belongs to the node and can be changed."""
         if not isinstance(self.rule, _ByHand):
@@ -377,14 +345,22 @@ class Value(main.Value, metaclass=_Kind):
             if self.rule is not None:
                 own.node, own.closure = self, super()._backward
             self.rule, self._left, self._right = own, parents or None, None
-        return self.rule
+        return self._rule  # type: ignore[no-any-return]
 
     def _pass_on(self) -> None:
-        if self.rule.__class__ is not _Many:
+        slopes, parents = self._rule, self._left
+        if slopes.__class__ is not tuple or (n := len(slopes)) != len(parents):
             return self._backward()
         upstream = self.grad
-        for parent, local in zip(self._left, self.rule.local_grads):  # noqa: B905  # an option takes long here
-            parent.grad += local * upstream
+        if n == 1:  # the common cases without a loop
+            parents[0].grad += slopes[0] * upstream
+        elif n == 2:
+            left, right = parents
+            left.grad += slopes[0] * upstream
+            right.grad += slopes[1] * upstream
+        else:
+            for parent, slope in zip(parents, slopes):  # noqa: B905  # strict=True takes long, and they are equal
+                parent.grad += slope * upstream
 
     @property
     def _backward(self) -> Callable[[], None]:

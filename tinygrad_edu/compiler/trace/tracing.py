@@ -13,7 +13,7 @@ from typing import Any
 
 from ...engine.graph import topological_order
 from ...engine.value import Value
-from ...engine.watch import watch
+from ...engine.watch import tracers, watch
 from .lending import of_classes, recording
 from .nesting import flat_values, nested, place_of_loss
 from .placeholder import OUTPUTS, Answers, Placeholder, TraceError, refuse
@@ -113,6 +113,7 @@ class Tracer(Answers):
     ) -> Trace:
         """The trace of the function. `inputs` has the placeholders of each argument, flat."""
         outer, watch.tracer = watch.tracer, self
+        tracers.append(self)
         self.generators = generators()
         self.kind = next((type(p) for p in parameters if type(p) is not Value), Value)
         try:
@@ -134,6 +135,7 @@ class Tracer(Answers):
             raise cause from error
         finally:
             watch.tracer = outer
+            tracers.remove(self)
             drawn = self._rewound()
         for wanted in self.draws:
             wanted.now()
