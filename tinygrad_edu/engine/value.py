@@ -22,14 +22,14 @@ from .ufuncs import apply_ufunc
 from .watch import recorders
 
 
-def _method(rule: Rule) -> Callable[..., "Value"]:
-    """The rule as a method; `alpha` and the like may follow."""
+def _method(rule: Rule, result: Callable[..., Any]) -> Callable[..., Any]:
+    """The rule as a method, whose results `result` makes; `alpha` and the like may follow."""
     low, high = (rule.domain[0].low, rule.domain[0].high) if rule.domain else (-inf, inf)
 
-    def method(self: "Value", **parameters: Any) -> "Value":
+    def method(self: Any, **parameters: Any) -> Any:
         data = self.data
         if data.__class__ is float and low < data < high and not parameters and not rule.check:
-            return _result(rule.forward(data), rule, self)
+            return result(rule.forward(data), rule, self)
         return rule(self, **parameters)
 
     method.__name__, method.__qualname__, method.__doc__ = rule.name, f"Value.{rule.name}", rule.__doc__
@@ -305,7 +305,7 @@ class Value(Methods, Operators):
 setattr(Value, "_rule", vars(Value)["rule"])  # noqa: B010  # a type checker knows no slots
 for _name, _rule in {"__abs__": RULES["abs"], **RULES}.items():
     if _rule.called == "method" or _name == "__abs__":
-        setattr(Value, _name, _method(_rule))
+        setattr(Value, _name, _method(_rule, _result))
 
 watchers: "weakref.WeakSet[Any]" = weakref.WeakSet()  # optimisers that wait to notice a forgotten zero_grad()
 
@@ -318,8 +318,11 @@ def tell_watchers() -> None:
 
 def _cleared(root: Any, zero: Any) -> tuple[list[Any], list[Value], list[Any]]:
     """topological_order(root) in half the time: the interior nodes, cleared; the leaves, and their gradients."""
-    interior, leaves, before = list[Any](), list[Value](), list[Any]()
-    seen, stack = set[Any](), list[Any]()
+    interior: list[Any] = []
+    leaves: list[Value] = []
+    before: list[Any] = []
+    stack: list[Any] = []
+    seen: set[Any] = set()
     node, add, pop = root, seen.add, stack.pop
     while True:
         if node not in seen:

@@ -11,14 +11,12 @@ Every other operation is that of the main engine.
 
 import copyreg
 import functools
-import math
 from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import contextmanager
 from typing import Any
 
 from ..engine import value as main
 from ..engine.dispatch import is_array
-from ..engine.elementary import inf
 from ..engine.graph import topological_order
 from ..engine.pickling import reduced
 from ..engine.rules import ADD, DIV, MUL, NEG, RULES, SUB, Rule
@@ -128,12 +126,14 @@ def _beside(other: Any) -> Any:
     return NotImplemented if is_array(other) and other.size != 1 else Value(other)
 
 
-def _recorded(data: Any, rule: Any, left: Any, right: Any = None) -> "Value":
+def _result(data: Any, rule: Any, left: Any, right: Any = None) -> "Value":
     """The Value of an operation of this engine. `Value.__init__`, which has more to ask, would double its cost."""
     if data.__class__ is not float:
         if watch.tracer and watch.tracer.is_placeholder(left):  # Value.tanh(x), by its class
             return left._record(rule, (left,) if right is None else (left, right))  # type: ignore[no-any-return]
         data = _number(data)
+    if not _recording:
+        rule = left = right = None
     node = _new(Value)
     node.data = data
     node.grad = 0.0
@@ -146,18 +146,18 @@ def _recorded(data: Any, rule: Any, left: Any, right: Any = None) -> "Value":
 
 _power = functools.lru_cache(maxsize=64)(main._power)
 _new = object.__new__
-_result = _recorded
+_recording = True
 
 
 @contextmanager
 def no_grad() -> Iterator[None]:
     """Record nothing inside `with no_grad():`: every result is a leaf."""
-    global _result
-    before, _result = _result, lambda data, rule, left, right=None: Value(data)
+    global _recording
+    before, _recording = _recording, False
     try:
         yield
     finally:
-        _result = before
+        _recording = before
 
 
 class _Kind(type):
@@ -202,7 +202,7 @@ class Value(main.Value, metaclass=_Kind):
         self.grad: Any = 0.0
         self.label: str = label
         self._right: Any = None
-        if _children and _op.__class__ is tuple is _children.__class__ and _result is _recorded and not tracers:
+        if _children and _op.__class__ is tuple is _children.__class__ and _recording and not tracers:
             self._rule: Any = _op  # microgpt's way: it must cost little
             self._left: Any = _children
             return
@@ -214,7 +214,7 @@ class Value(main.Value, metaclass=_Kind):
         """Record an operation by hand."""
         if operands.__class__ is str:  # Value(2.0, "x")
             self.label = operands
-        elif _result is _recorded:
+        elif _recording:
             self._left = tuple(operands) or None  # a tuple: backward() then asks for _pass_on
             self._rule = _ByHand(op, local_grads) if op.__class__ is str else _ByHand("", op)
             if watch.tracer:
@@ -416,14 +416,12 @@ class Value(main.Value, metaclass=_Kind):
         return f"Value(data={self.data}, grad={self.grad})"
 
     def _copy(self, parents: tuple[Any, ...]) -> "Value":
-        twin: Value = object.__new__(type(self))
-        if isinstance(self.rule, _ByHand):
-            Value.__init__(twin, self.data, parents, self._op, self.label, local_grads=self._local_grads)
-        else:
-            node = self._node(self.data, self.rule, parents)
-            Value.__init__(twin, self.data, label=self.label)
-            twin.rule, twin._left, twin._right = node.rule, node._left, node._right
-        twin.grad = self.grad
+        twin, rule = object.__new__(type(self)), self.rule
+        Value.__init__(twin, self.data, label=self.label)
+        node = self._node(
+            self.data, _ByHand(rule.op, self._local_grads) if rule and rule.by_hand else rule, parents
+        )
+        twin.grad, twin.rule, twin._left, twin._right = self.grad, node.rule, node._left, node._right
         vars(twin).update(vars(self))
         return twin
 
@@ -433,39 +431,6 @@ class Value(main.Value, metaclass=_Kind):
         return reduced(self)
 
 
-QUICK = {
-    "exp": math.exp,
-    "log": math.log,
-    "tanh": math.tanh,
-    "relu": lambda x: 0.0 if x <= 0.0 else x,
-}  # on floats
-
-
-def _method(rule: Rule) -> Callable[..., Value]:
-    """The rule as a method; `alpha` and the like may follow."""
-    low, high = (rule.domain[0].low, rule.domain[0].high) if rule.domain else (-inf, inf)
-    of_math: Any = QUICK.get(rule.name)
-
-    def quick(self: Value) -> Value:
-        if self.data.__class__ is float:
-            try:
-                return _result(of_math(self.data), rule, self)
-            except (OverflowError, ValueError):
-                pass
-        return method(self)
-
-    def method(self: Value, **parameters: Any) -> Value:
-        if not parameters and low < self.data < high and not rule.check:
-            return _result(rule.forward(self.data), rule, self)
-        return self._record(rule.bind(**parameters) if parameters else rule, (self,))  # type: ignore[return-value]
-
-    made: Any = quick if of_math else method
-    made.__name__, made.__qualname__ = rule.name, f"Value.{rule.name}"
-    made.__wrapped__ = rule.declared.forward  # help() shows its signature
-    made.__doc__ = f"{rule.name} of this Value, as a new Value."
-    return made  # type: ignore[no-any-return]
-
-
 for _name, _rule in {"__abs__": RULES["abs"], **RULES}.items():
     if _rule.called == "method" or _name == "__abs__":
-        setattr(Value, _name, _method(_rule))
+        setattr(Value, _name, main._method(_rule, _result))
