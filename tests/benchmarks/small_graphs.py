@@ -2,14 +2,10 @@
 
     python tests/benchmarks/small_graphs.py [--rounds N] [--quick]
 
-A step is forward, backward and the gradients of the leaves set to 0. The programs:
-  by hand    every node is Value(data, children, local_grads), as microgpt's users write operations of their own
-  engine     + * and tanh of the engine
-  mixed      + and * of the engine, tanh by hand
-  dots       dot products of 4 pairs, one node each, and tanh; by hand
-  operators  / - ** exp log relu, and numbers beside Values
-
-Both engines run in turn in one process. The time is that of the processor, the least of all blocks.
+A step clears the gradients of eight leaves, runs forward and backward. Every node of "by hand" and "dots" is
+Value(data, children, local_grads); "dots" has products of four pairs in one node. "operators" are / - ** exp log
+relu, and numbers beside Values. Both engines run in turn in one process. The time is that of the processor, the
+least of all blocks.
 """
 
 import math
@@ -43,43 +39,26 @@ def dot(xs, ws):
     return type(xs[0])(total, (*xs, *ws), (*[w.data for w in ws], *[x.data for x in xs]))
 
 
-def chain(leaves, nodes, stage, size):
-    """So many nodes, in stages of this size: each has the result of the one before, and two leaves."""
-    y = leaves[0]
-    for i in range(max(1, nodes // size)):
-        y = stage(y, leaves[i % 8], leaves[(i + 1) % 8])
-    return y
-
-
-def dots(leaves, nodes):
-    xs, ws = leaves[:4], leaves[4:]
-    total = dot(xs, ws)
-    for _ in range(max(1, nodes // 10)):
-        xs = [tanh(dot(xs, ws)) for _ in xs]
-        total = plus(total, dot(xs, ws))
-    return total
-
-
-PROGRAMS = {
-    "by hand": lambda leaves, n: chain(leaves, n, lambda y, a, b: tanh(plus(times(y, a), b)), 3),
-    "engine": lambda leaves, n: chain(leaves, n, lambda y, a, b: (y * a + b).tanh(), 3),
-    "mixed": lambda leaves, n: chain(leaves, n, lambda y, a, b: tanh(y * a + b), 3),
-    "dots": dots,
-    "operators": lambda leaves, n: chain(
-        leaves, n, lambda y, a, b: (1 - (((y - a) / (b * b + 1.5)).exp() + 1).log() ** 2).relu() + b, 12
-    ),
+STAGES = {  # what is made of the result before and two leaves, and how many nodes that are
+    "by hand": (lambda y, a, b, _: tanh(plus(times(y, a), b)), 3),
+    "engine": (lambda y, a, b, _: (y * a + b).tanh(), 3),
+    "mixed": (lambda y, a, b, _: tanh(y * a + b), 3),
+    "dots": (lambda y, a, b, leaves: tanh(dot([y, a, b, leaves[0]], leaves[4:])), 2),
+    "operators": (lambda y, a, b, _: (1 - (((y - a) / (b * b + 1.5)).exp() + 1).log() ** 2).relu() + b, 12),
 }
 
 
-def contender(kind, program, nodes, seconds):
+def contender(kind, stage, stages, seconds):
     leaves = [kind(0.1 * (i + 1)) for i in range(8)]
 
     def step():
+        y = leaves[0]
         for leaf in leaves:
             leaf.grad = 0.0
-        loss = program(leaves, nodes)
-        loss.backward()
-        return loss.data
+        for i in range(stages):
+            y = stage(y, leaves[i % 8], leaves[(i + 1) % 8], leaves)
+        y.backward()
+        return y.data
 
     return (step(), [leaf.grad for leaf in leaves]), lambda: common.block(step, seconds, time.process_time)
 
@@ -88,11 +67,11 @@ def main():
     settings = common.Settings(common.parser_of(__doc__, 9).parse_args())
     sys.setrecursionlimit(50_000)  # microgpt's engine recurses as deep as the graph is
     common.machine(settings)
-    rows = []
-    for name, program in PROGRAMS.items():
+    rows, kinds = [], {"microgpt": LocalGrads, "drop-in": Value}
+    for name, (stage, size) in STAGES.items():
         for nodes in SIZES:
-            kinds = {"microgpt": LocalGrads, "drop-in": Value}
-            pair = {key: contender(kind, program, nodes, settings.seconds / 4) for key, kind in kinds.items()}
+            how = stage, max(1, nodes // size), settings.seconds / 4
+            pair = {key: contender(kind, *how) for key, kind in kinds.items()}
             common.compare(pair, 1e-9)
             theirs, ours = map(min, common.interleaved(pair, settings.rounds).values())
             rows.append([name, f"{nodes:,}", number(theirs * 1e6), number(ours * 1e6), number(theirs / ours)])
