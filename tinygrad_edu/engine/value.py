@@ -22,14 +22,14 @@ from .ufuncs import apply_ufunc
 from .watch import recorders
 
 
-def _method(rule: Rule, result: Callable[..., Any]) -> Callable[..., Any]:
-    """The rule as a method, whose results `result` makes; `alpha` and the like may follow."""
+def _method(rule: Rule, result: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """The rule as a method, whose results `result` makes, or `_result`; `alpha` and the like may follow."""
     low, high = (rule.domain[0].low, rule.domain[0].high) if rule.domain else (-inf, inf)
 
     def method(self: Any, **parameters: Any) -> Any:
         data = self.data
         if data.__class__ is float and low < data < high and not parameters and not rule.check:
-            return result(rule.forward(data), rule, self)
+            return (result or _result)(rule.forward(data), rule, self)
         return rule(self, **parameters)
 
     method.__name__, method.__qualname__, method.__doc__ = rule.name, f"Value.{rule.name}", rule.__doc__
@@ -305,7 +305,7 @@ class Value(Methods, Operators):
 setattr(Value, "_rule", vars(Value)["rule"])  # noqa: B010  # a type checker knows no slots
 for _name, _rule in {"__abs__": RULES["abs"], **RULES}.items():
     if _rule.called == "method" or _name == "__abs__":
-        setattr(Value, _name, _method(_rule, _result))
+        setattr(Value, _name, _method(_rule))
 
 watchers: "weakref.WeakSet[Any]" = weakref.WeakSet()  # optimisers that wait to notice a forgotten zero_grad()
 
