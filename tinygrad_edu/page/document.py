@@ -53,22 +53,26 @@ def document(
     rules = {kind: i for i, kind in enumerate(dict.fromkeys(kind for kind in kinds if kind[0]))}
     outer = [scope[:depth] for scope in reading.scopes for depth in range(1, len(scope) + 1)]
     scopes = {scope: i for i, scope in enumerate(dict.fromkeys(outer))}  # each after those around it
-    names = names_of(reading.order, variables).values()
+    names = examples(reading)
+    names |= {
+        place: _shown(name)
+        for place, name in enumerate(names_of(reading.order, variables).values())
+        if reading.names[place]
+    }
     data = {
         "mode": mode,
         "upstream": _number(upstream),
         "rule": [rules.get(kind, -1) for kind in kinds],
         "operands": [place for operands in reading.parents for place in operands],
         "leaves": [_number(numbers.get(node, node.data)) for node in reading.order if node.rule is None],
-        "names": examples(reading)
-        | {place: _shown(name) for place, name in enumerate(names) if reading.names[place]},
+        "names": names,
         "kinds": {place: kind[0] for place, kind in enumerate(reading.kinds) if kind in ("parameter", "constant")},
         "scope": [scopes.get(scope, -1) for scope in reading.scopes],
         "scopes": list(scopes),
         "film": [(step, [_number(x) for x in leaves]) for step, leaves in film],
         "lines": {place: lines[node] for place, node in enumerate(reading.order) if node in lines},
+        "program": _program(reading, names) if len(kinds) <= LARGE else [],
     }
-    data["program"] = _program(reading, data["names"]) if len(kinds) <= LARGE else []
     calls: set[str] = set()
     texts = [(rule, n, _by_hand(rule, reading.order) if rule.by_hand else rule_text(rule, n)) for rule, n in rules]
     sources = [f"{_rule_source(*one, calls)}," for one in texts]

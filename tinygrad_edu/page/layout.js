@@ -4,7 +4,7 @@
 const GAP = { x: 60, y: 14 }; // between boxes
 const BEND = 6; // the height kept free for an edge that passes a column
 
-/** Places boxes {w, h, order, inputs}, each after those in its set of inputs: x and y are the middle of each, and its routes.get(input)
+/** Places boxes {w, h, place, inputs}, each after those in its set of inputs: x and y are the middle of each, and its routes.get(input)
  *  the places where the edge from that input passes a column. Returns {width, height}. */
 function layered(boxes) {
   const layers = [];
@@ -15,13 +15,13 @@ function layered(boxes) {
     put(box);
     for (const input of box.inputs) {
       const route = [];
-      for (let column = input.column + 1; column < box.column; column++) route.push({ w: 0, h: BEND, column, order: input.order, before: [], after: [] });
+      for (let column = input.column + 1; column < box.column; column++) route.push({ w: 0, h: BEND, column, place: input.place, before: [], after: [] });
       route.forEach(put);
       box.routes.set(input, route);
       [...route, box].reduce(joined, input);
     }
   }
-  for (const layer of layers) layer.sort((a, b) => a.order - b.order);
+  for (const layer of layers) layer.sort((a, b) => b.place - a.place);
   untangle(layers);
   const height = rows(layers);
   let x = 0;
