@@ -17,6 +17,7 @@ from typing import Any
 from ..compiler.backends.javascript import RuleText, function_text, helpers, number_text, rule_text
 from ..engine.rule import Rule
 from ..engine.value import Value
+from ..viz.colours import css_variables
 from ..viz.equations import function_of, slopes
 from ..viz.names import names_of
 from ..viz.reading import Reading, read
@@ -77,7 +78,7 @@ def document(
     texts = [(rule, n, _by_hand(rule, reading.order) if rule.by_hand else rule_text(rule, n)) for rule, n in rules]
     sources = [f"{_rule_source(*one, calls)}," for one in texts]
     script = "\n".join(['"use strict";', helpers(calls), "const RULES = [", *sources, "];", *map(_file, SCRIPTS)])
-    style = _file("page.css")
+    style = css_variables() + _file("page.css")
     return string.Template(_file("page.html")).substitute(
         title=escape(_shown(reading.names[-1]) or "result"),
         count=f"{len(reading.order):,}",
