@@ -29,36 +29,29 @@ settle(whole);
 /** Puts into the whole what is in it, nodes and groups {name, parent, open, items}: the modules as the names of parameters tell
  *  them, and repetitions. */
 function fold(whole) {
-  const groups = DATA.scopes.map((path) => ({ name: path.at(-1), path, open: false, items: [] }));
-  const byPath = new Map(groups.map((group) => [group.path.join("."), group]));
-  for (const group of groups) (group.parent = byPath.get(group.path.slice(0, -1).join(".")) ?? whole).items.push(group);
-  DATA.scope.forEach((scope, i) => (scope < 0 ? whole : groups[scope]).items.push(i));
+  const groups = DATA.scopes.map(([name]) => ({ name, open: false, items: [] }));
+  const into = (item, scope) => (groups[scope] ?? whole).items.push(item);
+  groups.forEach((group, k) => {
+    group.parent = groups[DATA.scopes[k][1]] ?? whole;
+    into(group, DATA.scopes[k][1]);
+  });
+  DATA.scope.forEach((scope, i) => into(i, scope));
   for (const group of [whole, ...groups]) repetitions(group);
 }
 
 /** Puts what is many in a group into groups of its own: x ×784, Neuron ×128. */
 function repetitions(group) {
   if (group.items.length <= MANY) return;
-  const kinds = new Map();
-  for (const item of group.items) {
-    const kind = isGroup(item) ? capital(stem(item.name)) : `${graph.isLeaf(item) ? "" : graph.ruleOf(item).symbol} ${stem(DATA.names[item] ?? "")}`.trim() || "number";
-    if (kinds.has(kind)) kinds.get(kind).push(item);
-    else kinds.set(kind, [item]);
-  }
+  const kinds = Map.groupBy(group.items, (item) => stem(isGroup(item) ? item.name : `${graph.isLeaf(item) ? "" : graph.ruleOf(item).symbol} ${DATA.names[item] ?? ""}`.trim()) || "number");
   group.items = [...kinds].flatMap(([kind, some]) => (some.length < 8 ? some : packed(group, `${kind} ×${some.length.toLocaleString("en")}`, some)));
 }
 
 /** A closed group of these. More than 200 lie in groups within it: 1 to 200, 201 to 400. */
 function packed(parent, name, items, from = 1) {
-  const pack = { name, parent, open: false, repeated: true, items };
-  let size = 1;
-  while (items.length > 200 * size) size *= 200;
+  const pack = { name, parent, open: false, repeated: true, items }, size = 200 ** Math.floor(Math.log(items.length - 1) / Math.log(200));
   if (size > 1) {
-    pack.items = [];
-    for (let at = 0; at < items.length; at += size) {
-      const end = Math.min(at + size, items.length);
-      pack.items.push(packed(pack, `${from + at} to ${from + end - 1}`, items.slice(at, end), from + at));
-    }
+    const starts = Array.from({ length: Math.ceil(items.length / size) }, (_, k) => k * size);
+    pack.items = starts.map((at) => packed(pack, `${from + at} to ${from + Math.min(at + size, items.length) - 1}`, items.slice(at, at + size), from + at));
   } else for (const child of items.filter(isGroup)) child.parent = pack;
   return pack;
 }
@@ -66,8 +59,6 @@ function packed(parent, name, items, from = 1) {
 function isGroup(what) { return typeof what === "object"; }
 
 function stem(name) { return name.replace(/\d+/g, ""); }
-
-function capital(name) { return name.charAt(0).toUpperCase() + name.slice(1); }
 
 /** Tells each node its group, and each group its nodes and its place: that of the last of them in the forward pass. */
 function settle(group) {
@@ -129,10 +120,10 @@ function boxFor(what) {
   return { ...box, w: Math.max(head.length, 16) * CHARACTER + 16, h: 3 * LINE + 10 };
 }
 
-/** The name of a node, without the modules that the frame around it says, and its operation. */
+/** The name of a node, a parameter's without the modules that the frame around it says, and its operation. */
 function headOf(i) {
-  const operation = graph.isLeaf(i) ? "" : graph.ruleOf(i).symbol, around = `${(home[i].path ?? []).join(".")}.`;
-  const full = DATA.names[i] ?? "", name = full.startsWith(around) ? full.slice(around.length) : full;
+  const operation = graph.isLeaf(i) ? "" : graph.ruleOf(i).symbol, full = DATA.names[i] ?? "";
+  const name = kindOf(i) === "parameter" ? full.split(".").at(-1) : full;
   return short(name && operation ? `${name} = ${operation}` : operation || name || "number");
 }
 
@@ -190,8 +181,7 @@ function neighbour(element, key) {
     const [x, y] = [cx - from.cx, cy - from.cy], along = x * dx + y * dy;
     return along > 1 ? along + 3 * (Math.abs(x * dy) + Math.abs(y * dx)) : Infinity;
   };
-  const next = all.reduce((best, item) => (far(item) < far(best) ? item : best), from);
-  return next.element;
+  return all.reduce((best, item) => (far(item) < far(best) ? item : best), from).element;
 }
 
 let visited = null; // the module that nextModule went to
@@ -202,11 +192,6 @@ function nextModule() {
   visited = modules.find((what) => boxes.get(what).element === document.activeElement) ?? visited;
   visited = modules[(modules.indexOf(visited) + 1) % modules.length];
   boxes.get(visited)?.element.focus();
-}
-
-function enter(field) {
-  field.focus();
-  field.select();
 }
 
 function frameOf(item, left, above) {
@@ -223,7 +208,7 @@ function boxOf(item, left, above) {
   const kind = group ? "group" : kindOf(what);
   const rounded = { constant: h / 2, interior: 8, result: 8, group: 3 }[kind] ?? 0;
   const element = make("g", { class: `node ${kind}`, tabindex: -1, role: "button", transform: `translate(${left} ${above})` },
-    make("rect", { width: w, height: h, rx: rounded }));
+    make("rect", { width: w, height: h, rx: rounded, fill: `var(--${kind})` }));
   if (kind === "result") element.append(make("rect", { x: 3, y: 3, width: w - 6, height: h - 6, rx: 6, class: "inner" }));
   if (kind === "parameter") element.append(make("path", { d: `M${w - 12} 0 V12 H${w}`, class: "inner" }));
   item.texts = [1, 2, 3].map((line) => make("text", { x: w / 2, y: line * LINE, class: line === 1 ? "title" : "number" }));
@@ -236,7 +221,7 @@ function boxOf(item, left, above) {
     if (group) toggle(what);
     else {
       select(what);
-      if (!event.detail && graph.isLeaf(what)) enter($("number")); // by a key
+      if (!event.detail && graph.isLeaf(what)) $("number").focus(); // by a key
     }
   });
   element.addEventListener("pointerenter", () => relate(what));
@@ -249,11 +234,7 @@ function boxOf(item, left, above) {
   return element;
 }
 
-function kindOf(i) {
-  if (i === graph.root) return "result";
-  if (!graph.isLeaf(i)) return "interior";
-  return { p: "parameter", c: "constant" }[DATA.kinds[i]] ?? "leaf";
-}
+function kindOf(i) { return DATA.kinds[i] ?? (graph.isLeaf(i) ? "leaf" : "interior"); }
 
 /** A curve from box to box, by way of the places that the layout keeps free for it. */
 function lineOf(arrow) {
@@ -357,34 +338,24 @@ function relate(what) {
 
 // --- Change a leaf ------------------------------------------------------------------------------------------
 
-let queued = false;
-
-/** Shows new numbers with the next frame of the screen, however often they change before. */
-function soon() {
-  if (queued) return;
-  queued = true;
-  requestAnimationFrame(() => {
-    queued = false;
-    refresh();
-  });
-}
-
 let kept = 0, refusal = ""; // the number before one was typed, and what is said of a text that is none
 
-function change(leaf, x) {
-  if (!Number.isFinite(x)) return;
-  refusal = "";
+function change(leaf, x, words = "") {
+  refusal = words;
   graph.set(leaf, x);
-  soon();
+  refresh(); // a browser tells of a move once for each frame
 }
+
+/** A leaf that is inf or nan has no number beside it. */
+function nudge(leaf, x, digits) { if (Number.isFinite(x)) change(leaf, Number(x.toPrecision(digits))); }
 
 /** Takes what is typed for the number of the selected leaf; what is refused is told, and the leaf keeps its number. */
 function typed() {
   const text = $("number").value.trim(), x = Number(text);
   const refused = text === "" || !Number.isFinite(x);
   $("number").setAttribute("aria-invalid", String(refused));
-  change(state.selected, refused ? kept : x); // 1e40 was a number on the way to 1e400
-  if (refused) refusal = `${graph.names[state.selected]} stays ${four(kept)}: "${text}" is no finite number.`;
+  if (refused) change(state.selected, kept, `${graph.names[state.selected]} stays ${four(kept)}: "${text}" is no finite number.`);
+  else change(state.selected, x); // 1e40 was a number on the way to 1e400
 }
 
 /** Arrows change the number of a field, with Shift ten times as fast; Enter and Escape go back to the leaf. */
@@ -392,7 +363,7 @@ function fieldKey(event) {
   const way = { ArrowUp: 1, ArrowDown: -1 }[event.key];
   if (way) {
     const x = graph.value[state.selected], step = 10 ** Math.floor(Math.log10(Math.max(Math.abs(x), 1))) / (event.shiftKey ? 1 : 10);
-    change(state.selected, Number((x + way * step).toPrecision(12)));
+    nudge(state.selected, x + way * step, 12);
     $("number").value = kept = graph.value[state.selected];
   } else if (["Enter", "Escape"].includes(event.key)) {
     typed();
@@ -411,7 +382,7 @@ function scrub(element, leaf) {
     return (event) => {
       const way = event.clientX - down.clientX;
       dragged ||= Math.abs(way) > 3;
-      if (dragged) change(leaf, Number((x + way * unit).toPrecision(4)));
+      if (dragged) nudge(leaf, x + way * unit, 4);
     };
   });
 }
@@ -663,7 +634,10 @@ function connect() {
   for (const [id, run] of Object.entries(BUTTONS)) $(id).addEventListener("click", run);
   $("time").max = 2 * last;
   $("time").addEventListener("input", () => go(Number($("time").value)));
-  $("number").addEventListener("focus", () => { kept = graph.value[state.selected]; });
+  $("number").addEventListener("focus", () => {
+    kept = graph.value[state.selected];
+    $("number").select();
+  });
   $("number").addEventListener("input", typed);
   $("number").addEventListener("keydown", fieldKey);
   $("slider").addEventListener("input", () => change(state.selected, Number($("slider").value)));
@@ -678,7 +652,7 @@ function connect() {
       here.dispatchEvent(new MouseEvent("click", { bubbles: true }));
     } else if (event.key.startsWith("Arrow") && here.closest("#picture")) {
       event.preventDefault();
-      neighbour(here, event.key)?.focus();
+      neighbour(here, event.key).focus();
     } else if (event.key === "/") {
       event.preventDefault();
       $("search").focus();
