@@ -15,7 +15,7 @@ from graphs import SVG, labelled
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
 from tinygrad_edu.viz import draw, draw_dot, render, tree
-from tinygrad_edu.viz.colours import BROKEN, LIGHT, SCALE, WHITE, Heat
+from tinygrad_edu.viz.colours import BROKEN, LIGHT, SCALE, WHITE, shades
 from tinygrad_edu.viz.compose import picture_of
 from tinygrad_edu.viz.names import callers_names
 
@@ -195,15 +195,14 @@ def test_heat_shades_by_the_logarithm_and_says_so():
 
 
 def test_the_legend_names_what_occurs():
-    heat = Heat([1e-8, 1.0, None])
-    assert heat.shade(1e-8).fill == SCALE[0]
-    assert heat.shade(1.0).fill == SCALE[-1]
-    assert [shade.fill for shade in heat.legend()] == [*reversed(SCALE)]
-    assert heat.legend()[0].meaning == "0.072 to 1"
-    odd = Heat([0.0, math.nan, 0.5])
-    legend = [(shade.fill, shade.meaning) for shade in odd.legend()]
-    assert legend == [(BROKEN, "inf or nan"), (SCALE[0], "0.5"), (WHITE, "0")]
-    assert Heat([]).legend() == []
+    heat = shades([*[10.0**-k for k in range(9)], None])
+    assert heat[1e-8].fill == SCALE[0]
+    assert [*dict.fromkeys(shade.fill for shade in heat.values())] == [*reversed(SCALE)]
+    assert heat[1.0].meaning == "0.072 to 1"
+    odd = [(shade.fill, shade.meaning) for shade in shades([0.0, math.nan, 0.5]).values()]
+    assert odd == [(BROKEN, "inf or nan"), (SCALE[0], "0.5"), (WHITE, "0")]
+    assert shades([1.7e308, 1e-300])[1.7e308].fill == SCALE[-1]
+    assert shades([]) == {}
 
 
 # --- Names ----------------------------------------------------------------------------------------------------

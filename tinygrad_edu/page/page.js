@@ -42,7 +42,7 @@ function fold(whole) {
 /** Puts what is many in a group into groups of its own: x ×784, Neuron ×128. */
 function repetitions(group) {
   if (group.items.length <= MANY) return;
-  const kinds = Map.groupBy(group.items, (item) => stem(isGroup(item) ? item.name : `${graph.isLeaf(item) ? "" : graph.ruleOf(item).symbol} ${DATA.names[item] ?? ""}`.trim()) || "number");
+  const kinds = Map.groupBy(group.items, (item) => stem(isGroup(item) ? item.name.charAt(0).toUpperCase() + item.name.slice(1) : `${graph.isLeaf(item) ? "" : graph.ruleOf(item).symbol} ${DATA.names[item] ?? ""}`.trim()) || "number");
   group.items = [...kinds].flatMap(([kind, some]) => (some.length < 8 ? some : packed(group, `${kind} ×${some.length.toLocaleString("en")}`, some)));
 }
 

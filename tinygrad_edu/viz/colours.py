@@ -5,9 +5,10 @@ light to dark, also without colour and for the colour-blind.
 """
 
 import math
-from bisect import bisect
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from .words import size
 
 PALETTE = {  # where the reader's setting is light, and where it is dark
     "paper": ("#fbfaf6", "#14181d"),
@@ -59,32 +60,23 @@ class Shade:
     meaning: str
 
 
-class Heat:
-    """Equal steps of log |gradient|, from the smallest to the largest that occurs; 0, inf and nan stand apart."""
+def shades(magnitudes: Iterable[float | None]) -> dict[float, Shade]:
+    """The colours for the sizes of gradients that occur, the largest first; for nan those of infinity.
 
-    def __init__(self, magnitudes: Iterable[float | None]):
-        self.occurring: set[float] = {m for m in magnitudes if m is not None}
-        logs = [math.log10(m) for m in self.occurring if 0 < m < math.inf]
-        low, high = min(logs, default=0.0), max(logs, default=0.0)
-        steps = len(SCALE) if high - low > 1e-6 else bool(logs)
-        edges = (low + k * (high - low) / steps for k in range(steps + 1)) if steps else ()
-        self.edges: list[float] = [10.0**log if log < 308.25 else 1.7e308 for log in edges]  # of the steps
+    The steps of the scale are equal steps of log |gradient|, from the smallest to the largest; 0 and infinity
+    stand apart.
+    """
+    sizes = sorted({size(magnitude) for magnitude in magnitudes if magnitude is not None}, reverse=True)
+    logs = {x: math.log10(x) for x in sizes if 0 < x < math.inf}
+    low, high = min(logs.values(), default=0.0), max(logs.values(), default=0.0)
+    n_steps = len(SCALE) if high - low > 1e-6 else 1
 
-    def shade(self, magnitude: float) -> Shade:
-        """The colours for a box whose gradient has this magnitude."""
-        if magnitude == 0:
-            return Shade(WHITE, INK, "0")
-        if not magnitude < math.inf:
-            return Shade(BROKEN, INK, "inf or nan")
-        return self._step(max(0, min(bisect(self.edges, magnitude), len(self.edges) - 1) - 1))
-
-    def legend(self) -> list[Shade]:
-        """What occurs, from the largest to 0."""
-        broken = [self.shade(math.inf)] * any(not m < math.inf for m in self.occurring)
-        steps = [self._step(step) for step in reversed(range(len(self.edges) - 1))]
-        return broken + steps + [self.shade(0.0)] * (0 in self.occurring)
-
-    def _step(self, step: int) -> Shade:
-        low, high = (f"{edge:.2g}" for edge in self.edges[step : step + 2])
-        meaning = low if len(self.edges) == 2 else f"{low} to {high}"
+    def shade(x: float) -> Shade:
+        if x not in logs:
+            return Shade(BROKEN, INK, "inf or nan") if x else Shade(WHITE, INK, "0")
+        step = min(int((logs[x] - low) / (high - low) * n_steps), n_steps - 1) if n_steps > 1 else 0
+        edges = (min(low + k * (high - low) / n_steps, 308.25) for k in (step, step + 1)[:n_steps])
+        meaning = " to ".join(f"{10.0**edge:.2g}" for edge in edges)
         return Shade(SCALE[step], WHITE if step >= LIGHT_TEXT_FROM else INK, meaning)
+
+    return {x: shade(x) for x in sizes}

@@ -1,15 +1,15 @@
 """A Picture as DOT: which shape, colour and markup each box and arrow gets."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from itertools import pairwise
 
-from .colours import ACCENT, CARD, INK, LIGHT, LINE, Heat, Shade
+from .colours import ACCENT, CARD, INK, LIGHT, LINE, Shade, shades
 from .picture import GROUPS, Arrow, Box, Kind, Picture, Scope
 from .plain import PlainDrawing
 from .render import Drawing, escaped
-from .words import clipped, stem, visible
+from .words import clipped, size, stem, visible
 
 GRAPH = {"bgcolor": CARD, "pad": "0.2", "nodesep": "0.25", "ranksep": "0.3"}
 NODE = {"fontname": "Helvetica", "fontsize": "12", "fontcolor": INK, "margin": "0", "height": "0.1", "color": LINE}
@@ -54,11 +54,11 @@ def drawing_of(
         graph |= WORDS | {"label": f"<{_html(picture.note)}>", "labelloc": "b", "labeljust": "l"}
     plain = PlainDrawing(picture, text, rankdir, heat)
     drawing = Drawing(plain=plain, format=format, graph_attr=graph, node_attr=NODE, edge_attr=edge)
-    scale = Heat(box.magnitude for box in picture.boxes) if heat else None
+    scale = shades(box.magnitude for box in picture.boxes if heat)
     by_id = {box.id: box for box in picture.boxes}
     frames: dict[Scope, Drawing] = {(): drawing}
     for box in reversed(picture.boxes):  # from left to right: Graphviz puts on top what it reads first
-        shade = scale.shade(box.magnitude) if scale and box.magnitude is not None else None
+        shade = scale.get(size(box.magnitude)) if scale and box.magnitude is not None else None
         _frame(frames, box.scope).node(box.id, _table(box, shade), **_look(box, shade))
         for arrow in arrows.get(box.id, ()):
             tail = by_id[arrow.tail]
@@ -68,8 +68,8 @@ def drawing_of(
         _frame(frames, row[0].scope).subgraph(_chain(row, rankdir))
     for scope in [*frames][:0:-1]:  # into the one around it, innermost first
         frames[scope[:-1]].subgraph(frames[scope])
-    if scale:
-        drawing.node("legend", _legend(scale), shape="plain", style="", **WORDS)
+    if heat:
+        drawing.node("legend", _legend(dict.fromkeys(scale.values())), shape="plain", style="", **WORDS)
     return drawing
 
 
@@ -142,10 +142,10 @@ def _arrow_look(arrow: Arrow, enters: bool) -> dict[str, str]:
     return look | (MARKED if arrow.marked else {})
 
 
-def _legend(scale: Heat) -> str:
+def _legend(scale: Iterable[Shade]) -> str:
     rows = [
         f'<tr><td bgcolor="{shade.fill}"><font color="{shade.ink}">{shade.meaning}</font></td></tr>'
-        for shade in scale.legend()
+        for shade in scale
     ]
     rows = ["<tr><td>|gradient|</td></tr>", *(rows or ["<tr><td>no backward pass yet</td></tr>"])]
     table = f'<table border="0" cellborder="1" cellspacing="0" cellpadding="4" color="{LINE}">'

@@ -6,9 +6,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from .colours import ACCENT, CARD, INK, LIGHT, LINE, Heat, Shade, dark_style
+from .colours import ACCENT, CARD, INK, LIGHT, LINE, Shade, dark_style, shades
 from .picture import Arrow, Box, Picture
-from .words import clipped
+from .words import clipped, size
 
 LETTER, ROW, GAP, BETWEEN = 7, 16, 14, 44  # pixels: of text, between two boxes of a rank, and between two ranks
 MARGIN = 8
@@ -68,9 +68,9 @@ def plain_svg(picture: Picture, text: str, rankdir: str, heat: bool) -> str:
     parts = []
     for arrow, chain in zip(picture.arrows, chains, strict=True):
         parts.append(_arrow(arrow, [places[name] for name in chain], turn))
-    scale = Heat(box.magnitude for box in picture.boxes) if heat else None
+    scale = shades(box.magnitude for box in picture.boxes if heat)
     for box in picture.boxes:
-        shade = scale.shade(box.magnitude) if scale and box.magnitude is not None else None
+        shade = scale.get(size(box.magnitude)) if scale and box.magnitude is not None else None
         parts.append(_box(box, lines[box.id], places[box.id][:2][::turn], sizes[box.id], shade))
     width, height = (max(spans) + 2 * MARGIN, start - BETWEEN + MARGIN)[::turn]
     for line in picture.note.splitlines():
