@@ -24,7 +24,7 @@ class Tensor:
     has_holes       are there elements that stand for no node?
     is_mask         is it of constants that fill up short rows?
     zeros           which elements are 0 whatever the example, if some are
-    text            what a reader calls it, if that is not its name: `A1[t]` for a row
+    stages          in how many stages of a loop it is computed, None outside of loops
     """
 
     number: int
@@ -40,7 +40,7 @@ class Tensor:
     has_holes: bool = False
     is_mask: bool = False
     zeros: Any = None
-    text: str = ""
+    stages: int | None = None
 
     def __repr__(self) -> str:
         return f"<{self.name or self.number} {self.shape}>"
@@ -48,10 +48,23 @@ class Tensor:
 
 @dataclass(eq=False)
 class Read:
-    """Elements of an array, by their positions."""
+    """Elements of an array, by their positions. Those of an array with stages are counted stage after stage.
+
+    Two fields are for what a stage of a loop reads.
+
+    back   of an array of the same loop: as it was so many stages before. None for an array outside
+    every  the positions at each stage, an axis more in front. None if they are the same at all stages
+    """
 
     array: Tensor
     index: Indices
+    back: int | None = None
+    every: Indices | None = None
+
+    def of(self, array: Tensor, shift: int = 0) -> "Read":
+        """The same elements of another array, so many positions further."""
+        every = self.every if self.every is None else self.every + shift
+        return Read(array, self.index + shift if shift else self.index, self.back, every)
 
 
 @dataclass(eq=False)
@@ -177,46 +190,24 @@ def product_shape(part: Product) -> tuple[int, ...]:
 class Scan:
     """The operation of an array that stands for a whole loop, `for t in range(length)`.
 
-    stage    the arrays of one stage, in order. Their operations read each other, arrays outside of the loop that
-             are the same at every stage, and the leaves below
-    earlier  leaf -> (array, distance): an array of the stage as it was `distance` stages before
-    windows  leaf -> elements of an array outside: index[t] at stage t. The index is (length, *shape of the leaf)
+    stage    the arrays of one stage, in order. They read each other, and arrays outside of the loop
     initial  array of the stage -> what stands for it in the stages before the first one, the last of them last
     """
 
     length: int
     stage: list[Tensor]
-    earlier: dict[Tensor, tuple[Tensor, int]] = field(default_factory=dict)
-    windows: dict[Tensor, Read] = field(default_factory=dict)
     initial: dict[Tensor, list[Read]] = field(default_factory=dict)
-
-    def original(self, read: Read) -> Read:
-        """A read of a window as a read of the array outside, at all stages. Any other read as it is."""
-        if read.array not in self.windows:
-            return read
-        window = self.windows[read.array]
-        return Read(window.array, window.index.reshape(self.length, -1)[:, read.index])
 
     def reads(self) -> list[Read]:
         """All that the loop reads, of itself as well."""
         stage = [read for array in self.stage for read in reads_of(array.operation)]
-        return [*stage, *self.windows.values(), *itertools.chain(*self.initial.values())]
+        return [*stage, *itertools.chain(*self.initial.values())]
 
     def move(self, moved: Callable[[Read], Read]) -> None:
         """Read moved(read) in place of every read."""
         for array in self.stage:
             array.operation = with_reads(array.operation, moved)
-        self.windows = {leaf: moved(read) for leaf, read in self.windows.items()}
         self.initial = {array: list(map(moved, reads)) for array, reads in self.initial.items()}
-
-
-@dataclass(eq=False)
-class Result:
-    """What is read of a loop: an array of its stage, at stage t, or at all stages, stacked, if t is None."""
-
-    loop: Scan
-    array: Tensor
-    t: int | None
 
 
 def every_array(lowered: Lowered) -> Iterator[Tensor]:
