@@ -2,22 +2,19 @@
 
 import keyword
 from collections.abc import Sequence
-from typing import Any
 
 from ..find.lowered import (
     CONSTANT,
     PARAMETER,
     Elementwise,
     Lowered,
-    Paired,
-    Product,
     Reduction,
     Scan,
     Softmax,
     Tensor,
+    Terms,
     Total,
     every_array,
-    reads_of,
 )
 from ..find.squares import THETA
 from ..trace.tracing import Trace
@@ -81,7 +78,7 @@ class _Names:
         operation = array.operation
         if isinstance(operation, Total):
             for part in sorted(operation.parts, key=_reads_window):  # the state names a recurrence
-                factors = {part.a.array, part.b.array} if isinstance(part, Product) else set()
+                factors = {read.array for read in part.factors if part.heads}
                 for name in sorted(factor.name for factor in factors if len(factors) == 2):
                     if name.startswith("W") and f"Z{name[1:]}" not in self.used:
                         return self._free(f"Z{name[1:]}")
@@ -117,18 +114,16 @@ class _Names:
         return name
 
 
-def _reads_window(part: Any) -> bool:
-    return any(read.every is not None for read in reads_of(part))
+def _reads_window(part: Terms) -> bool:
+    return any(read.every is not None for read in part.factors)
 
 
 def _roles(arrays: Sequence[Tensor]) -> tuple[set[Tensor], set[Tensor]]:
     """The arrays that are factors of products, and the arrays that are terms of sums."""
-    factors, summands = set(), set()
+    factors, summands = set[Tensor](), set[Tensor]()
     for array in arrays:
         if isinstance(array.operation, Total):
             for part in array.operation.parts:
-                if isinstance(part, Product | Paired):
-                    factors |= {part.a.array, part.b.array}
-                else:
-                    summands.add(part.operand.array)
+                of_role = summands if len(part.factors) == 1 else factors
+                of_role |= {read.array for read in part.factors}
     return factors, summands

@@ -28,8 +28,6 @@ from .lowered import (
     PARAMETER,
     Elementwise,
     Lowered,
-    Paired,
-    Product,
     Read,
     Reduction,
     Scan,
@@ -39,6 +37,7 @@ from .lowered import (
     Terms,
     Total,
     every_array,
+    is_matrix_product,
     with_reads,
 )
 from .views import Indices
@@ -66,7 +65,7 @@ def _signature(x: Any, reads: list[Read]) -> Any:
             return x.index.shape
         case list():
             return tuple([_signature(part, reads) for part in x])
-        case Elementwise() | Reduction() | Softmax() | Take() | Total() | Product() | Paired() | Terms():
+        case Elementwise() | Reduction() | Softmax() | Take() | Total() | Terms():
             return type(x), *[_signature(getattr(x, name), reads) for name in x.__dataclass_fields__]
         case np.ndarray():
             return x.shape, x.tobytes()
@@ -374,25 +373,20 @@ def _joined(array: Tensor, operation: Any) -> Any:
             if all(read.array is first.array for read in others):
                 return Reduction(Read(first.array, np.stack([read.index for read in operation.operands], axis=-1)))
         case Total():
-            parts: dict[Any, Any] = {}
+            parts: dict[Any, list[Terms]] = {}
             for part in operation.parts:
-                reads: list[Read] = []
-                _signature(part, reads)
-                is_dot = all(read.index.ndim == 1 for read in reads)
-                is_longer = not isinstance(part, Product) or (is_dot and part.pick is None)
-                key: Any = (type(part), *(read.array for read in reads)) if is_longer else part
-                known = parts.get(key)
-                parts[key] = part if known is None else _longer(known, part)
-            return Total(list(parts.values()))
+                key = part if is_matrix_product(part) else (part.heads, *(read.array for read in part.factors))
+                parts.setdefault(key, []).append(part)
+            return Total([_longer(own) for own in parts.values()])
     return operation
 
 
-def _longer(part: Any, other: Any) -> Any:
-    """The terms of two parts of a sum that read the same arrays."""
-    reads: list[Read] = []
-    _signature(other, reads)
-    rest = iter(reads)
-    return with_reads(part, lambda r: Read(r.array, np.concatenate([r.index, next(rest).index], axis=-1)))
+def _longer(parts: list[Terms]) -> Terms:
+    """Parts of a sum that read the same arrays as one part."""
+    factors = zip(*(part.factors for part in parts), strict=True)
+    indices = [np.concatenate([read.index for read in reads], axis=-1) for reads in factors]
+    arrays = [read.array for read in parts[0].factors]
+    return Terms(list(map(Read, arrays, indices)), parts[0].heads)
 
 
 def carried_from(period: int, ahead: Mapping[int, int]) -> list[int]:

@@ -90,48 +90,29 @@ class Softmax:
 
 @dataclass(eq=False)
 class Take:
-    """out[n] = options[n, index[n]]. With `grid`, out[i, j] = options[j, index[i]]: rows of a table."""
+    """out[n] = options[n, index[n]]."""
 
     index: Read
     options: Read
-    grid: bool
-
-
-@dataclass(eq=False)
-class Product:
-    """Rows of a times rows of b: out[j, i] = a[i] . b[j]. Either may be a single row.
-
-    Usually a is the weights and b is batched: out = b @ a.T, as in Z = X @ W.T.
-
-    The indices of a and b have the shape (rows, terms), (terms,) for a single row, or (heads, rows, terms) where
-    each head is a separate product. `pick` are the elements of the product that are used, None for all in order.
-    """
-
-    a: Read
-    b: Read
-    pick: Any = None
-
-
-@dataclass(eq=False)
-class Paired:
-    """out[n] = a[ia[n]] . b[ib[n]]: products that are not a grid."""
-
-    a: Read
-    b: Read
 
 
 @dataclass(eq=False)
 class Terms:
-    """out[n] = operand[index[n, 0]] + operand[index[n, 1]] + ..."""
+    """out[n] = a[ia[n, 0]] + a[ia[n, 1]] + ..., or with two factors, out[n] = a[ia[n]] . b[ib[n]].
 
-    operand: Read
+    If n goes over a grid, all rows of one factor times all rows of the other, this is a product of matrices, as
+    Z = X @ W.T. `heads` says how many of them lie side by side; 0 for any other sum.
+    """
+
+    factors: list[Read]
+    heads: int = 0
 
 
 @dataclass(eq=False)
 class Total:
     """The sum of its parts."""
 
-    parts: list[Product | Paired | Terms]
+    parts: list[Terms]
 
 
 @dataclass
@@ -155,9 +136,10 @@ class Lowered:
         return sum(is_matrix_product(part) for total in totals for part in total.parts)
 
 
-def is_matrix_product(part: Any) -> bool:
+def is_matrix_product(part: Terms) -> bool:
     """Is it more than the product of two vectors?"""
-    return isinstance(part, Product) and max(part.a.index.ndim, part.b.index.ndim) > 1
+    index = part.factors[0].index
+    return part.heads > 0 and index.size > index.shape[-1]
 
 
 def reads_of(operation: Any) -> list[Read]:
@@ -165,25 +147,18 @@ def reads_of(operation: Any) -> list[Read]:
     match operation:
         case Elementwise():
             return list(operation.operands)
-        case Reduction() | Terms() | Softmax():
+        case Reduction() | Softmax():
             return [operation.operand]
         case Take():
             return [operation.index, operation.options]
-        case Product() | Paired():
-            return [operation.b, operation.a]  # the source multiplies rows of b by rows of a
         case Total():
-            return [read for part in in_order(operation.parts) for read in reads_of(part)]
+            return [read for part in in_order(operation.parts) for read in part.factors]
     return []
 
 
-def in_order(parts: list[Any]) -> list[Any]:
+def in_order(parts: list[Terms]) -> list[Terms]:
     """The parts of a sum in the order of the source: matrix products first."""
-    return sorted(parts, key=lambda part: (not is_matrix_product(part), isinstance(part, Terms)))
-
-
-def product_shape(part: Product) -> tuple[int, ...]:
-    """The shape of a matrix product: (heads, rows of b, rows of a). A single row has no axis."""
-    return (*part.a.index.shape[:-2], *part.b.index.shape[-2:-1], *part.a.index.shape[-2:-1])
+    return sorted(parts, key=lambda part: (not is_matrix_product(part), len(part.factors) == 1))
 
 
 @dataclass(eq=False)
@@ -225,7 +200,7 @@ def with_reads(x: Any, new: Callable[[Read], Read]) -> Any:
             return new(x)
         case list():
             return [with_reads(part, new) for part in x]
-        case Elementwise() | Reduction() | Softmax() | Take() | Total() | Product() | Paired() | Terms():
+        case Elementwise() | Reduction() | Softmax() | Take() | Total() | Terms():
             return type(x)(*[with_reads(getattr(x, name), new) for name in x.__dataclass_fields__])
     return x
 
@@ -271,9 +246,8 @@ def _reads(operation: Any) -> list[tuple[Read, int]]:
         case Reduction():
             return [(operation.operand, operation.operand.index.shape[1])]
         case Total():
-            terms = [part.operand for part in operation.parts if isinstance(part, Terms)]
-            paired = [read for part in operation.parts if isinstance(part, Paired) for read in (part.a, part.b)]
-            return [(read, read.index.shape[1]) for read in terms + paired]
+            parts = sorted(operation.parts, key=lambda part: len(part.factors))
+            return [(read, read.index.shape[-1]) for part in parts for read in part.factors]
     return []
 
 

@@ -142,12 +142,10 @@ class Reads:
 
     # --- Sums --------------------------------------------------------------------------------------------------
 
-    def summed(self, *factors: tuple[Read, Sequence[int]]) -> Any:
-        """What makes the sum of the products of elements of these, each over some axes of the result."""
-        k = f"k{len(self.jobs)}"
-        jobs = [
-            self.job(read, (*(self.shape[slot] for slot in slots), -1), (*slots, k)) for read, slots in factors
-        ]
+    def summed(self, factors: Sequence[Read]) -> Any:
+        """What makes the sum of the products of elements of these."""
+        slots = (*range(len(self.shape)), k := f"k{len(self.jobs)}")
+        jobs = [self.job(read, (*self.shape, -1), slots) for read in factors]
         return lambda: self._sum(jobs, k)
 
     def _sum(self, jobs: list[int], k: Slot) -> Any:

@@ -1,31 +1,24 @@
 """Front: the program of lowered arrays. Integers, which say what is read, become axes: see `axes.py`."""
 
 import functools
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from operator import add
 from typing import Any
-
-import numpy as np
 
 from ..find.group import REDUCTIONS
 from ..find.lowered import (
     CONSTANT,
     Elementwise,
     Lowered,
-    Paired,
-    Product,
     Read,
     Reduction,
     Scan,
     Softmax,
     Take,
     Tensor,
-    Terms,
     Total,
     in_order,
-    product_shape,
 )
 from ..find.normalise import LOGSUMEXP
 from ..find.views import Indices
@@ -161,7 +154,7 @@ class Front:
             case Take():
                 value = self._taken(old, statement, operation)
             case Total():
-                terms = [self._part(old, statement, part) for part in in_order(operation.parts)]
+                terms = [statement.summed(part.factors) for part in in_order(operation.parts)]
                 made = [term() for term in terms]
                 while len(made) > MANY:  # an expression must not be too deep
                     made = [functools.reduce(add, made[i : i + MANY]) for i in range(0, len(made), MANY)]
@@ -175,35 +168,6 @@ class Front:
         if value is not None:
             return value
         return self.book.special("call", (rule, "forward", *operands), None)
-
-    def _part(self, old: Tensor, statement: Reads, part: Any) -> Any:
-        """What makes a part of a sum, when all axes are split."""
-        n = len(old.shape)
-        match part:
-            case Terms(read):
-                return statement.summed((read, range(n)))
-            case Paired(a, b):
-                return statement.summed((a, range(n)), (b, range(n)))
-            case Product(a, b, pick):
-                shape = product_shape(part)
-                if pick is not None or shape != old.shape:
-                    index = np.arange(math.prod(shape)) if pick is None else pick
-                    job = statement.job(self._whole_product(part, index), old.shape)
-                    return lambda: statement.element(job)
-                heads, rows_a, rows_b = range(a.index.ndim - 2), a.index.ndim > 1, b.index.ndim > 1
-                of_a = a, [*heads, *([n - 1] if rows_a else [])]
-                of_b = b, [*heads, *([n - 1 - rows_a] if rows_b else [])]
-                return statement.summed(*((of_b, of_a) if n else (of_a, of_b)))  # rows of b times rows of a
-
-    def _whole_product(self, part: Product, index: Indices) -> Read:
-        """A product of which elements are picked, as an array of its own."""
-        shape, of = product_shape(part), (part.a.array, part.b.array)
-        batched, learns = any(array.batched for array in of), any(array.differentiable for array in of)
-        product = Tensor(-1, None, (), math.prod(shape), batched, learns, shape, Total([Product(part.a, part.b)]))
-        self.arrays[product] = self.part(shape, batched, learns, self.t and self.t.size)
-        self._rows |= {product: 0} if self.t else {}
-        self._define(product)
-        return Read(product, index, self.t and 0)
 
     def _stacked(self, old: Tensor, statement: Reads, reads: Sequence[Read]) -> Any:
         """A reduction of elements of several arrays, which are put side by side first."""
@@ -236,10 +200,8 @@ class Front:
         return self.book.special("pick", (body, axis, index), free)
 
     def _taken(self, old: Tensor, statement: Reads, take: Take) -> Any:
-        options, index = take.options, take.index
-        n = len(old.shape)
-        rows, columns = (range(n - 1), range(n - 1, n)) if take.grid else (range(n), range(n))
-        job = statement.job(index, old.shape[: len(rows)], (*rows,))
-        table = statement.job(options, (*old.shape[n - len(columns) :], -1), (*columns, "v"), no_split=("v",))
+        job = statement.job(take.index, old.shape)
+        slots = (*range(len(old.shape)), "v")
+        table = statement.job(take.options, (*old.shape, -1), slots, no_split=("v",))
         (axis,) = statement.axes["v"] or [Axis(1)]
         return self.picked(statement.element(table), axis, statement.element(job))

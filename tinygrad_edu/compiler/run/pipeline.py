@@ -141,7 +141,7 @@ def _check_padded(lowered: Lowered, graph: Graph) -> int:
         return 0
     for array in lowered.padded:
         total = Tensor(-len(lowered.arrays), SUM, (), 1, array.batched, False)
-        total.operation = Total([Terms(Read(array, np.arange(array.size)[None, :]))])
+        total.operation = Total([Terms([Read(array, np.arange(array.size)[None, :])])])
         lowered.arrays.append(total)
         lowered.outputs.append((total, 0))
     return len(lowered.padded)

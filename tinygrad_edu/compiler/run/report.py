@@ -26,7 +26,6 @@ from ..find.lowered import (
     every_array,
     in_order,
     is_matrix_product,
-    reads_of,
 )
 from ..ir.axes import access_of, varying
 from ..ir.fission import fission
@@ -208,7 +207,7 @@ def operation_of(array: Tensor) -> str:
         case Total():
             return _some(map(_part, in_order(array.operation.parts)), " + ")
         case Take():
-            return "rows by index" if array.operation.grid else "choice by index"
+            return "choice by index"
         case Elementwise([read]) if array.rule is None:
             return _operand(read)
         case Elementwise():
@@ -229,19 +228,17 @@ def _elementwise(rule: Any, operands: list[str]) -> str:
     return name if len(operands) == 1 else f"{name}({', '.join(operands)})"
 
 
-def _part(part: Any) -> str:
+def _part(part: Terms) -> str:
     """One part of a sum."""
-    if isinstance(part, Terms):
-        is_sum = part.operand.index.shape[1] > 1
-        return f"sum of {_operand(part.operand)}" if is_sum else _operand(part.operand)
-    if not is_matrix_product(part):
-        if part.a.index.shape[-1] == 1:
-            return f"{_operand(part.b)} * {_operand(part.a)}"
-        is_square = part.a.array is part.b.array and np.array_equal(part.a.index, part.b.index)
-        return f"sum of {_operand(part.a)} ** 2" if is_square else "dot product"
-    if part.a.index.ndim > 2:
-        return f"matrix product ({len(part.a.index)} heads)"
-    return "matrix product" if part.pick is None else "part of a matrix product"
+    if is_matrix_product(part):
+        return "matrix product" if part.heads == 1 else f"matrix product ({part.heads} heads)"
+    first, *others = part.factors
+    if first.index.shape[-1] == 1:
+        return " * ".join(map(_operand, part.factors))
+    if not others:
+        return f"sum of {_operand(first)}"
+    is_square = first.array is others[0].array and np.array_equal(first.index, others[0].index)
+    return f"sum of {_operand(first)} ** 2" if is_square else "dot product"
 
 
 def _operand(read: Read) -> str:
@@ -280,8 +277,8 @@ def _stands_for(array: Tensor, times: int) -> str:
         return f"{size:,} {visible(array.rule.symbol)}"
     products = terms = 0  # for one element
     for part in array.operation.parts:
-        terms += (n := reads_of(part)[0].index.shape[-1])
-        products += n * (not isinstance(part, Terms))
+        terms += (n := part.factors[0].index.shape[-1])
+        products += n * (len(part.factors) > 1)
     counts = [f"{n * size:,} {symbol}" for n, symbol in ((products, "*"), (terms - 1, "+")) if n]
     return " and ".join(counts)
 
