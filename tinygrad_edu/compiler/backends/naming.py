@@ -6,14 +6,9 @@ from collections.abc import Sequence
 from ..find.lowered import (
     CONSTANT,
     PARAMETER,
-    Elementwise,
     Lowered,
-    Reduction,
-    Scan,
-    Softmax,
     Tensor,
     Terms,
-    Total,
     every_array,
 )
 from ..find.squares import THETA
@@ -59,7 +54,7 @@ class _Names:
                 array.name = mask if array.is_mask else numbers
         outside = {*lowered.arrays}  # a state is named before the stages that are peeled off
         for array in sorted(every_array(lowered), key=lambda array: array in outside):
-            if not array.name and not isinstance(array.operation, Scan):
+            if not array.name and array.kind != "loop":
                 array.name = self._of_result(array)
 
     def _stem(self, array: Tensor) -> str:
@@ -75,24 +70,23 @@ class _Names:
     def _of_result(self, array: Tensor) -> str:
         if (array, 0) in self.lowered.outputs and array.size == 1 and self.trace.shape == ():
             return self._free("loss")
-        operation = array.operation
-        if isinstance(operation, Total):
-            for part in sorted(operation.parts, key=_reads_window):  # the state names a recurrence
+        if array.kind == "sum":
+            for part in sorted(array.operation.parts, key=_reads_window):  # the state names a recurrence
                 factors = {read.array for read in part.factors if part.heads}
                 for name in sorted(factor.name for factor in factors if len(factors) == 2):
                     if name.startswith("W") and f"Z{name[1:]}" not in self.used:
                         return self._free(f"Z{name[1:]}")
-        if isinstance(operation, Elementwise) and len(operation.operands) == 1:
-            before = operation.operands[0].array
+        if array.kind == "rule" and len(array.reads) == 1:
+            before = array.reads[0].array
             if (
                 before.name.startswith("Z")
                 and before.size == array.size
                 and f"A{before.name[1:]}" not in self.used
             ):
                 return self._free(f"A{before.name[1:]}")
-        if isinstance(operation, Reduction) and operation.operand.array.name.startswith("Z"):
-            self.used.add(f"A{operation.operand.array.name[1:]}")  # its softmax
-        if isinstance(operation, Softmax):
+        if array.kind == "reduction" and array.reads[0].array.name.startswith("Z"):
+            self.used.add(f"A{array.reads[0].array.name[1:]}")  # its softmax
+        if array.kind == "softmax":
             return self._numbered("P")
         return self._numbered(f"{array.rule.name}_" if array.rule else "state_")
 
@@ -122,8 +116,7 @@ def _roles(arrays: Sequence[Tensor]) -> tuple[set[Tensor], set[Tensor]]:
     """The arrays that are factors of products, and the arrays that are terms of sums."""
     factors, summands = set[Tensor](), set[Tensor]()
     for array in arrays:
-        if isinstance(array.operation, Total):
-            for part in array.operation.parts:
-                of_role = summands if len(part.factors) == 1 else factors
-                of_role |= {read.array for read in part.factors}
+        for part in array.operation.parts if array.kind == "sum" else ():
+            of_role = summands if len(part.factors) == 1 else factors
+            of_role |= {read.array for read in part.factors}
     return factors, summands

@@ -26,19 +26,14 @@ import numpy as np
 from .group import REDUCTIONS
 from .lowered import (
     PARAMETER,
-    Elementwise,
+    Computation,
     Lowered,
     Read,
-    Reduction,
     Scan,
-    Softmax,
-    Take,
     Tensor,
     Terms,
-    Total,
     every_array,
-    is_matrix_product,
-    with_reads,
+    sum_of,
 )
 from .views import Indices
 
@@ -52,24 +47,6 @@ OUTSIDE = 10**9  # between the numbers of leaves: no difference of two is a peri
 
 def _n_computed(lowered: Lowered) -> int:
     return sum(array.operation is not None for array in every_array(lowered))
-
-
-# --- What operations read -------------------------------------------------------------------------------------
-
-
-def _signature(x: Any, reads: list[Read]) -> Any:
-    """All that tells two operations apart, besides what they read. This goes into `reads`."""
-    match x:
-        case Read():
-            reads.append(x)
-            return x.index.shape
-        case list():
-            return tuple([_signature(part, reads) for part in x])
-        case Elementwise() | Reduction() | Softmax() | Take() | Total() | Terms():
-            return type(x), *[_signature(getattr(x, name), reads) for name in x.__dataclass_fields__]
-        case np.ndarray():
-            return x.shape, x.tobytes()
-    return x
 
 
 # --- Finding --------------------------------------------------------------------------------------------------
@@ -102,11 +79,13 @@ class Roller:
         contents: dict[bytes, int] = {}
         cells, columns = list[int](), list[tuple[int, int, int]]()
         for i, array in enumerate(self.computed):
-            reads: list[Read] = []
+            reads = array.reads
             self.reads.append(reads)
-            signature = _signature(array.operation, reads)
-            own = array.rule, array.shape, array.batched, signature
-            self.kinds[i] = kinds.setdefault(own if len(reads) <= READS else array, len(kinds))
+            parts = [(len(part.factors), part.heads) for part in getattr(array.operation, "parts", ())]
+            shapes = [read.index.shape for read in reads]
+            own = array.rule, array.shape, array.batched, array.kind, tuple(parts), tuple(shapes)
+            is_alone = array.kind == "loop" or len(reads) > READS
+            self.kinds[i] = kinds.setdefault(array if is_alone else own, len(kinds))
             for slot, read in enumerate(reads[:READS]):
                 where = numbers[read.array]
                 role = roles[read.array.shape] if read.array.source == PARAMETER else where
@@ -279,7 +258,7 @@ class Roller:
         for place, array in enumerate(loop.stage):
             slots = itertools.count()
             array.stages = length
-            array.operation = with_reads(array.operation, lambda read: moved(place, next(slots), read))  # noqa: B023 - it is called at once
+            array.operation = array.operation.moved(lambda read: moved(place, next(slots), read))  # noqa: B023 - it is called at once
         return loop
 
     def _replaced(self, loop: Scan, start: int, period: int) -> Lowered:
@@ -321,7 +300,7 @@ def _copied(array: Tensor, stages: list[int]) -> Tensor:
     """Some stages of an array as an array of its own."""
     shape = array.shape if len(stages) == 1 else (len(stages), *array.shape)
     index = np.add.outer(np.array(stages) * array.size, np.arange(array.size)).reshape(shape)
-    return _array("copy", Elementwise([Read(array, index)]), [array], shape)
+    return _array("copy", Computation("rule", [Read(array, index)]), [array], shape)
 
 
 def _stacked(lowered: Lowered, roles: list[list[Tensor]]) -> Lowered:
@@ -352,10 +331,10 @@ def _with_moved(arrays: list[Tensor], moved: Callable[[Read], Read]) -> dict[Ten
 
     for array in arrays:
         after[array] = array
-        if isinstance(array.operation, Scan):
+        if array.kind == "loop":
             array.operation.move(follow)
         elif array.operation is not None:
-            operation = _joined(array, with_reads(array.operation, follow))
+            operation = _joined(array, array.operation.moved(follow))
             after[array] = dataclasses.replace(array, operation=operation)
     return after
 
@@ -366,19 +345,17 @@ def _array(source: str, operation: Any, like: list[Tensor], shape: tuple[int, ..
     return Tensor(-1, None, (source,), math.prod(shape), batched, differentiable, shape, operation)
 
 
-def _joined(array: Tensor, operation: Any) -> Any:
+def _joined(array: Tensor, operation: Computation) -> Computation:
     """An operation on results of several stages, which are one array now, in its simplest form."""
-    match operation:
-        case Elementwise([first, *others]) if others and array.rule in REDUCTIONS:
-            if all(read.array is first.array for read in others):
-                return Reduction(Read(first.array, np.stack([read.index for read in operation.operands], axis=-1)))
-        case Total():
-            parts: dict[Any, list[Terms]] = {}
-            for part in operation.parts:
-                key = part if is_matrix_product(part) else (part.heads, *(read.array for read in part.factors))
-                parts.setdefault(key, []).append(part)
-            return Total([_longer(own) for own in parts.values()])
-    return operation
+    reads = operation.operands
+    if array.rule in REDUCTIONS and len({read.array for read in reads}) == 1 < len(reads):
+        every = np.stack([read.index for read in reads], axis=-1)
+        return Computation("reduction", [Read(reads[0].array, every)])
+    parts: dict[Any, list[Terms]] = {}
+    for part in operation.parts:
+        key = part if part.is_matrix_product else (part.heads, *(read.array for read in part.factors))
+        parts.setdefault(key, []).append(part)
+    return sum_of([_longer(own) for own in parts.values()]) if parts else operation
 
 
 def _longer(parts: list[Terms]) -> Terms:

@@ -11,7 +11,7 @@ a batch of rows x.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,19 +23,14 @@ from .group import REDUCTIONS, Group
 from .lowered import (
     CONSTANT,
     PARAMETER,
-    Elementwise,
+    Computation,
     Lowered,
     Read,
-    Reduction,
-    Softmax,
-    Take,
     Tensor,
     Terms,
-    Total,
     distinct_rows,
-    reads_of,
     shape_of,
-    with_reads,
+    sum_of,
 )
 from .normalise import EXP, LOGSUMEXP, SUB, Graph
 from .ragged import filled
@@ -72,17 +67,17 @@ class _Lowering:
             self.arrays.append(array)
             self._by_number[group.number] = array
         for array in self.arrays:
-            if (array.shape == () and array.size > 1) or isinstance(array.operation, Softmax):
+            if (array.shape == () and array.size > 1) or array.kind == "softmax":
                 array.shape = shape_of(array)
         used = {self._by_number[numbers[node]] for node in graph.outputs}
         for array in reversed(self.arrays):
             if array in used:
-                used.update(read.array for read in reads_of(array.operation))
+                used.update(read.array for read in array.reads)
         # Results that nothing reads, as the logarithms below a softmax, are dropped.
         self.arrays = [array for array in self.arrays if array in used or array.operation is None]
         outputs = [(self._by_number[numbers[node]], int(self.position[node])) for node in graph.outputs]
         arrays = self.arrays if self._filled_up else []
-        padded = [a for a in arrays if any(r.array in self._filled_up for r in reads_of(a.operation))]
+        padded = [a for a in arrays if any(r.array in self._filled_up for r in a.reads)]
         self.lowered = Lowered(self.arrays, outputs, graph.n_traced, self.is_padded, padded)
 
     def _leaf(self, group: Group) -> Tensor:
@@ -176,9 +171,9 @@ class _Lowering:
         elements, mask = Read(read.array, rows.ravel() % size), self._mask((rows < size).ravel(), numbers)
         array = Tensor(-len(self.arrays), rule, (), rows.size, read.array.batched, read.array.differentiable)
         if rule is SUM:
-            array.operation = Total([Terms([Read(r.array, r.index[:, None])]) for r in (elements, mask)])
+            array.operation = sum_of([Terms([Read(r.array, r.index[:, None])]) for r in (elements, mask)])
         else:
-            array.operation = Elementwise([elements, mask])
+            array.operation = Computation("rule", [elements, mask])
         self.arrays.append(array)
         self._filled_up.add(array)
         return Read(array, np.arange(rows.size).reshape(rows.shape)[which])
@@ -209,25 +204,25 @@ class _Lowering:
             return self._take(array, rows)
         if array.rule in REDUCTIONS and len({*groups} - {-1}) == 1:
             elements = self._filled(self._read(rows), np.inf if array.rule is MIN else -np.inf)
-            return self._ordered(array, Reduction(elements))
+            return self._ordered(array, Computation("reduction", [elements]))
         if array.rule is MUL and len(rows) > 1:  # its operands may stand in either order
             rows = np.where(self.numbers[rows[:, :1]] == groups[0], rows, rows[:, ::-1])
         places = self.position[rows].T
         operands = [Read(self._by_number[own], index) for own, index in zip(groups, places, strict=True)]
         if array.rule is EXP and (softmax := _softmax(operands[0])) is not None:
             array.operation, array.zeros, places = softmax
-            array.shape = array.operation.operand.index.shape
+            array.shape = array.operation.operands[0].index.shape
             return places
         if self._stays_finite(array.rule, operands) and (shared := _on_the_same_places(operands)) is not None:
             operands, array.shape, places = shared
-            array.operation = Elementwise(operands)
+            array.operation = Computation("rule", operands)
             return places
-        return self._ordered(array, Elementwise(operands))
+        return self._ordered(array, Computation("rule", operands))
 
-    def _ordered(self, array: Tensor, operation: Any) -> Any:
+    def _ordered(self, array: Tensor, operation: Computation) -> Any:
         """Set an operation; its members stand in the order in which they are read."""
-        places = _places_of(reads_of(operation))
-        array.operation = _placed(operation, places)
+        places = _places_of(operation.reads)
+        array.operation = operation.moved(_mover(places))
         return places
 
     def _stays_finite(self, rule: Any, operands: list[Read]) -> bool:
@@ -248,9 +243,9 @@ class _Lowering:
                 array.shape = (len(indices), len(tables)) if len(indices) > 1 else (len(tables),)
                 options = Read(options.array, np.broadcast_to(tables, (len(indices), *tables.shape)))
                 rows = np.broadcast_to(indices[:, None], (len(indices), len(tables)))
-                array.operation = Take(Read(index.array, rows), options)
+                array.operation = Computation("take", [Read(index.array, rows), options])
                 return places
-        array.operation = Take(index, options)
+        array.operation = Computation("take", [index, options])
         return None
 
     def _total(self, array: Tensor, left: Any, right: Any, groups: list[int], others: list[int]) -> Any:
@@ -275,7 +270,10 @@ class _Lowering:
                 product.factors = [Read(r.array, r.index.reshape(len(left), -1)[key]) for r in product.factors]
         if places is None and len(left) > 1:
             places = _places_of([read for part in parts for read in reversed(part.factors)])
-        array.operation = Total([part if part in whole else _placed(part, places) for part in parts])
+        move = _mover(places)
+        for part in parts:
+            part.factors = part.factors if part in whole else list(map(move, part.factors))
+        array.operation = sum_of(parts)
         return places
 
     def _picked(self, product: Terms, shape: tuple[int, ...], key: Indices) -> Read:
@@ -283,7 +281,7 @@ class _Lowering:
         of = [read.array for read in product.factors]
         batched, differentiable = any(a.batched for a in of), any(a.differentiable for a in of)
         whole = Tensor(-len(self.arrays), SUM, (), math.prod(shape), batched, differentiable, shape)
-        whole.operation = Total([Terms(product.factors, product.heads)])
+        whole.operation = sum_of([Terms(product.factors, product.heads)])
         self.arrays.append(whole)
         return Read(whole, key[:, None])
 
@@ -405,10 +403,10 @@ def _is_permutation(key: Indices) -> bool:
     return bool((np.sort(key) == np.arange(len(key))).all())
 
 
-def _placed(part: Any, places: Any) -> Any:
-    """An operation, or a part of a sum, whose members stand at these places."""
+def _mover(places: Any) -> Callable[[Read], Read]:
+    """What changes a read of all members, which are to stand at these places."""
     order = None if places is None else np.argsort(places)
-    return part if order is None else with_reads(part, lambda read: Read(read.array, read.index[order]))
+    return lambda read: read if order is None else Read(read.array, read.index[order])
 
 
 def _crossed(a: Read, b: Read, key: Indices) -> Grid:
@@ -464,27 +462,28 @@ def _components(which_a: Indices, which_b: Indices, n_a: int, n_b: int) -> tuple
     return in_a, in_b
 
 
-def _softmax(exponents: Read) -> tuple[Softmax, Any, Indices] | None:
+def _softmax(exponents: Read) -> tuple[Computation, Any, Indices] | None:
     """exp(z - logsumexp(row)) for all z of all rows as one operation, None for another exp.
 
     Also which elements are 0, since their row has ended, and the place of every member.
     """
-    differences = exponents.array.operation
-    if exponents.array.rule is not SUB or not isinstance(differences, Elementwise):
+    if exponents.array.rule is not SUB:
         return None
-    z, logs = differences.operands
-    if logs.array.rule is not LOGSUMEXP or not isinstance(logs.array.operation, Reduction):
+    z, logs = exponents.array.reads
+    if logs.array.rule is not LOGSUMEXP or logs.array.kind != "reduction":
         return None
-    elements = logs.array.operation.operand
+    (elements,) = logs.array.reads
     rows, row = np.unique(logs.index[exponents.index], return_inverse=True)
     index = source = elements.index[rows]
     is_there = np.ones(index.shape, bool)
     if elements.array is not z.array:
-        match elements.array.operation:
-            case Total([Terms([read]), Terms([mask])]) if read.array is z.array and mask.array.is_mask:
-                source, is_there = read.index[index, 0], mask.array.places[mask.index[index, 0]] == 0.0
-            case _:
-                return None
+        parts = elements.array.operation.parts if elements.array.kind == "sum" else []
+        if [len(part.factors) for part in parts] != [1, 1]:
+            return None
+        read, mask = elements.array.reads
+        if read.array is not z.array or not mask.array.is_mask:
+            return None
+        source, is_there = read.index[index, 0], mask.array.places[mask.index[index, 0]] == 0.0
     # Each element of each row as one number: find those that the members read.
     numbers = np.where(is_there, source + np.arange(len(rows))[:, None] * z.array.size, -1).ravel()
     wanted = z.index[exponents.index] + row.ravel() * z.array.size
@@ -492,4 +491,5 @@ def _softmax(exponents: Read) -> tuple[Softmax, Any, Indices] | None:
     places = order[np.searchsorted(numbers[order], wanted).clip(max=len(order) - 1)]
     if len(wanted) != is_there.sum() or (numbers[places] != wanted).any() or len({*places}) < len(wanted):
         return None
-    return Softmax(Read(elements.array, index)), None if is_there.all() else ~is_there.ravel(), places
+    zeros = None if is_there.all() else ~is_there.ravel()
+    return Computation("softmax", [Read(elements.array, index)]), zeros, places

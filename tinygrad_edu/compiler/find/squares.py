@@ -6,7 +6,7 @@ part of the vector that they fill, as one more array, `theta`. Its gradient is a
 
 import numpy as np
 
-from .lowered import PARAMETER, Lowered, Read, Tensor, Terms, Total
+from .lowered import PARAMETER, Lowered, Read, Tensor, Terms, sum_of
 
 THETA = ("parameter", "all")  # the source of an array whose elements are those of other arrays
 
@@ -14,7 +14,7 @@ THETA = ("parameter", "all")  # the source of an array whose elements are those 
 def join_squares(lowered: Lowered) -> None:
     """Replace squares of parameters in a sum by one product, if these parameters fill a part of the vector."""
     for array in lowered.arrays:
-        if not isinstance(array.operation, Total) or array.shape:
+        if array.kind != "sum" or array.shape:
             continue
         squares = [part for part in array.operation.parts if _is_square(part)]
         places = np.sort(np.concatenate([np.empty(0, int), *(part.factors[0].array.places for part in squares)]))
@@ -23,7 +23,7 @@ def join_squares(lowered: Lowered) -> None:
             theta = Tensor(number, None, THETA, len(places), False, True, places.shape, places=places)
             whole = Read(theta, np.arange(len(places)))
             others = [part for part in array.operation.parts if part not in squares]
-            array.operation = Total([Terms([whole, whole], heads=1), *others])
+            array.operation = sum_of([Terms([whole, whole], heads=1), *others])
             lowered.arrays.insert(0, theta)
             return
 

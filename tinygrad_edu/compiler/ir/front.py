@@ -9,16 +9,11 @@ from typing import Any
 from ..find.group import REDUCTIONS
 from ..find.lowered import (
     CONSTANT,
-    Elementwise,
+    Computation,
     Lowered,
     Read,
-    Reduction,
     Scan,
-    Softmax,
-    Take,
     Tensor,
-    Total,
-    in_order,
 )
 from ..find.normalise import LOGSUMEXP
 from ..find.views import Indices
@@ -130,13 +125,13 @@ class Front:
         return self.arrays[old], None
 
     def _define(self, old: Tensor) -> None:
-        operation, statement = old.operation, Reads(self, old.shape)
-        match operation:
-            case Elementwise(reads) if old.rule in (LOGSUMEXP, TAKE) or (
+        statement = Reads(self, old.shape)
+        match old.operation:
+            case Computation("rule", reads) if old.rule in (LOGSUMEXP, TAKE) or (
                 old.rule in REDUCTIONS and len(reads) > FEW
             ):
                 value = self._stacked(old, statement, reads)
-            case Elementwise(reads):
+            case Computation("rule", reads):
                 jobs = [statement.job(read, old.shape) for read in reads]
                 operands = tuple(map(statement.element, jobs))
                 array, row = self._array(old)
@@ -144,17 +139,17 @@ class Front:
                     return self._write(statement, array, row, operands[0])
                 value = self._applied(old, statement, operands)
                 return self._write(statement, array, row, value, rule=old.rule, operands=operands)
-            case Reduction(read):
+            case Computation("reduction", [read]):
                 slots = (*range(len(old.shape)), "k")
                 body = statement.element(statement.job(read, (*old.shape, -1), slots))
                 value = self.book.reduce(KINDS[str(old.rule.name)], statement.axes["k"], body)  # type: ignore[union-attr]  # it has a rule
-            case Softmax(read):
+            case Computation("softmax", [read]):
                 body = statement.read(read)
                 value = self.book.reduce("softmax", statement.axes[len(old.shape) - 1], body)
-            case Take():
-                value = self._taken(old, statement, operation)
-            case Total():
-                terms = [statement.summed(part.factors) for part in in_order(operation.parts)]
+            case Computation("take", [index, options]):
+                value = self._taken(old, statement, index, options)
+            case Computation("sum", _, parts):
+                terms = [statement.summed(part.factors) for part in parts]
                 made = [term() for term in terms]
                 while len(made) > MANY:  # an expression must not be too deep
                     made = [functools.reduce(add, made[i : i + MANY]) for i in range(0, len(made), MANY)]
@@ -199,9 +194,8 @@ class Front:
         free = {*free_of(body), *free_of(index)} - {axis}
         return self.book.special("pick", (body, axis, index), free)
 
-    def _taken(self, old: Tensor, statement: Reads, take: Take) -> Any:
-        job = statement.job(take.index, old.shape)
-        slots = (*range(len(old.shape)), "v")
-        table = statement.job(take.options, (*old.shape, -1), slots, no_split=("v",))
+    def _taken(self, old: Tensor, statement: Reads, index: Read, options: Read) -> Any:
+        job, slots = statement.job(index, old.shape), (*range(len(old.shape)), "v")
+        table = statement.job(options, (*old.shape, -1), slots, no_split=("v",))
         (axis,) = statement.axes["v"] or [Axis(1)]
         return self.picked(statement.element(table), axis, statement.element(job))

@@ -13,19 +13,13 @@ from ..backends.formulas import OPERATORS
 from ..backends.text import Elements, listing
 from ..find.lowered import (
     CONSTANT,
-    Elementwise,
+    Computation,
     Lowered,
     Read,
     Scan,
-    Softmax,
-    Take,
     Tensor,
     Terms,
-    Total,
-    all_reads,
     every_array,
-    in_order,
-    is_matrix_product,
 )
 from ..ir.axes import access_of, varying
 from ..ir.fission import fission
@@ -55,8 +49,8 @@ class Groups:
         self.lowered = lowered
         self.notes: list[str] = []  # more lines below the title
         arrays = _with_leaves_where_they_are_read(list(every_array(lowered)))
-        self._arrays = [array for array in arrays if not isinstance(array.operation, Scan)]
-        loops = [array.operation for array in arrays if isinstance(array.operation, Scan)]
+        self._arrays = [array for array in arrays if array.kind != "loop"]
+        loops = [array.operation for array in arrays if array.kind == "loop"]
         self._loops: dict[Tensor, Scan] = {array: loop for loop in loops for array in loop.stage}
 
     def __len__(self) -> int:
@@ -121,7 +115,7 @@ class Groups:
         boxes += [_box(array, ids[array], array in results, self._loops.get(array)) for array in shown]
         arrows: dict[tuple[str, str], Arrow] = {}
         for array in shown:
-            for place, read in enumerate(all_reads(array)):
+            for place, read in enumerate(array.reads):
                 if read.array in ids:
                     ends = ids[read.array], ids[array]
                     arrows.setdefault(ends, Arrow(*ends, place))
@@ -133,7 +127,7 @@ def _with_leaves_where_they_are_read(arrays: Sequence[Tensor]) -> list[Tensor]:
     order, known = dict[Tensor, None](), set(arrays)
     for array in arrays:
         if array.operation is not None:
-            read = [read.array for read in all_reads(array)]
+            read = [read.array for read in array.reads]
             leaves = [other for other in read if other.operation is None and other in known]
             order |= dict.fromkeys([*leaves, array])
     return list(order | dict.fromkeys(arrays))
@@ -147,7 +141,7 @@ def _head(loop: Scan) -> str:
 
 
 def _row(array: Tensor, times: int) -> tuple[str, str, str, str, str]:
-    names = dict.fromkeys(_name(read) for read in all_reads(array) if read.array.source != CONSTANT)
+    names = dict.fromkeys(_name(read) for read in array.reads if read.array.source != CONSTANT)
     once = ", once per call" if _is_once(array) and times == 1 else ""
     return array.name, operation_of(array) + once, _some(names, ", "), _shape(array), _stands_for(array, times)
 
@@ -155,11 +149,11 @@ def _row(array: Tensor, times: int) -> tuple[str, str, str, str, str]:
 def _box(array: Tensor, id: str, is_result: bool, loop: Scan | None) -> Box:
     is_leaf = array.operation is None
     details = [_shape(array)]
-    if is_leaf or isinstance(array.operation, Total):
+    if is_leaf or array.kind == "sum":
         details.append(_stands_for(array, loop.length if loop else 1))  # the shape of all others says it
     if _is_once(array) and not loop:
         details.append("once per call")
-    earlier = dict.fromkeys(_name(read) for read in all_reads(array) if read.back)
+    earlier = dict.fromkeys(_name(read) for read in array.reads if read.back)
     details += [f"reads {name}" for name in earlier]
     operation = "" if is_leaf else operation_of(array)
     scope = (_head(loop),) if loop else ()
@@ -171,8 +165,7 @@ def _kind(array: Tensor, is_result: bool) -> Kind:
         return "parameter" if array.source[:1] == ("parameter",) else "leaf"
     if is_result:
         return "result"
-    is_total = isinstance(array.operation, Total)
-    return "group" if is_total and any(map(is_matrix_product, array.operation.parts)) else "interior"
+    return "group" if any(part.is_matrix_product for part in array.operation.parts) else "interior"
 
 
 def _is_once(array: Tensor) -> bool:
@@ -204,15 +197,15 @@ def operation_of(array: Tensor) -> str:
     match array.operation:
         case None:
             return str(array.source[0])
-        case Total():
-            return _some(map(_part, in_order(array.operation.parts)), " + ")
-        case Take():
+        case Computation("sum", _, parts):
+            return _some(map(_part, parts), " + ")
+        case Computation("take"):
             return "choice by index"
-        case Elementwise([read]) if array.rule is None:
+        case Computation("rule", [read]) if array.rule is None:
             return _operand(read)
-        case Elementwise():
-            return _elementwise(array.rule, [_operand(read) for read in array.operation.operands])
-        case Softmax():
+        case Computation("rule", reads):
+            return _elementwise(array.rule, list(map(_operand, reads)))
+        case Computation("softmax"):
             return "softmax"
     return visible(array.rule.name)  # type: ignore[union-attr]  # leaves have none
 
@@ -230,7 +223,7 @@ def _elementwise(rule: Any, operands: list[str]) -> str:
 
 def _part(part: Terms) -> str:
     """One part of a sum."""
-    if is_matrix_product(part):
+    if part.is_matrix_product:
         return "matrix product" if part.heads == 1 else f"matrix product ({part.heads} heads)"
     first, *others = part.factors
     if first.index.shape[-1] == 1:
@@ -271,9 +264,9 @@ def _stands_for(array: Tensor, times: int) -> str:
     size = array.size * times
     if array.operation is None or array.rule is None:
         return _count(size, "number")
-    if isinstance(array.operation, Take):
+    if array.kind == "take":
         return f"{size:,} picked"
-    if not isinstance(array.operation, Total):
+    if array.kind != "sum":
         return f"{size:,} {visible(array.rule.symbol)}"
     products = terms = 0  # for one element
     for part in array.operation.parts:
