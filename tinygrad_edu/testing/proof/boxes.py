@@ -119,7 +119,11 @@ def _in_ulps(y: Rounded, values: Values, piece: Piece, order: int) -> tuple[floa
     relative = min((y.relative * 2**53).upper(), (y.relative * min(y.of.mag, MAX) / own).upper())
     plain, of_input = float((y.ulps + relative + y.absolute / own).upper()), math.inf
     if plain > piece.starred_from:
-        known = [formula for formula in piece.orders[order + 1 : order + 2] if len(formula.terms) <= LONG]
+        known = [
+            formula
+            for formula in piece.orders[order + 1 : order + 2]
+            if len(formula.num) + len(formula.den) <= LONG
+        ]
         moved = values.inputs[0] * values.of(known[0]) if known else ALL
         if moved.mig > y.of.mig:
             of_input = float(((y.ulps * _ulp(y.of.mag) + error) / _ulp(moved.mig)).upper())
