@@ -9,9 +9,8 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from .arguments import STDOUT
-
 FORMATS = ("svg", "png", "pdf", "html")
+STDOUT = Path("-")
 
 
 def demo(options: Namespace) -> None:
@@ -104,9 +103,32 @@ def exercise(options: Namespace) -> None:
 
 def explain(options: Namespace) -> None:
     """Every step from an expression to its derivatives, checked."""
-    from .explain import explained
+    from ..debug import steps
+    from ..engine.graph import topological_order
+    from ..testing import GradientMismatch, gradcheck
+    from ..viz import tree
+    from .expression import Expression
+    from .folding import say
 
-    explained(options.expression, options.values)
+    expression = Expression(options.expression)
+    y = expression.graph(options.values)
+    every = steps(y)
+    y.backward()
+    leaves = {node.label: node for node in topological_order(y) if node.rule is None}
+    inputs = [leaves[name] for name in expression.names]
+    print(f"{expression.text} with {', '.join(options.values)}\n\n{tree(y)}\n")
+    say("One step per operation, from the result back to the inputs:\n")
+    for step in every:
+        say(f"  {step.index + 1}. {step.sentence}")
+    print("\nThe derivatives of the result:\n")
+    for x in inputs:
+        print(f"  d/d{x.label} = {x.grad:.6g}   at {x.label} = {x.data:.6g}")
+    try:
+        say(f"\n{gradcheck(expression, *inputs)!r}")
+    except GradientMismatch as error:
+        say(f"\n{error}")
+    except ValueError as error:  # nan, or an overflow
+        say(f"\nNo gradient check: {error}")
 
 
 def step(options: Namespace) -> None:

@@ -1,12 +1,14 @@
 """The command line: what each command takes, checked before its module is loaded and its work begins."""
 
 import argparse
+import os
+import reprlib
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from . import commands
-from .arguments import count, file, folder, output, seed
 
 OUTPUTS = {  # of the commands that take an expression
     "explain": ("", ""),
@@ -77,9 +79,9 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     one = command("demo")
-    one.add_argument("--epochs", type=count, default=4, help="passes over the digits (default: 4)")
-    one.add_argument("--seed", type=seed, default=0, help="of weights, shuffling and split (default: 0)")
-    one.add_argument("--out", type=folder, default=".", help="folder for graph.svg and graph.png (default: here)")
+    one.add_argument("--epochs", type=_count, default=4, help="passes over the digits (default: 4)")
+    one.add_argument("--seed", type=_seed, default=0, help="of weights, shuffling and split (default: 0)")
+    one.add_argument("--out", type=_folder, default=".", help="folder for graph.svg and graph.png (default: here)")
     one = command("rules", "\n       [operation]")
     one.add_argument("operation", nargs="?", help="its name, such as tanh")
     for name, (option, what) in OUTPUTS.items():
@@ -88,12 +90,12 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("expression", help="names, numbers, + - * / ** and functions such as tanh, in quotes")
         one.add_argument("values", nargs="*", metavar="name=number", help="one for every name")
         if option:
-            one.add_argument("-o", "--output", type=output, required=True, metavar="FILE", help=what)
+            one.add_argument("-o", "--output", type=_output, required=True, metavar="FILE", help=what)
     one = command("train", " data", "With `tg.fit` every choice is yours.")
     one.add_argument("data", choices=DATA, metavar="data", help=f"one of {', '.join(DATA)}")
-    one.add_argument("--epochs", type=count, help="passes over the data")
-    one.add_argument("--seed", type=seed, default=0, help="of weights, shuffling and split (default: 0)")
-    one.add_argument("--save", type=file, metavar="MODEL.json", help="write the trained model")
+    one.add_argument("--epochs", type=_count, help="passes over the data")
+    one.add_argument("--seed", type=_seed, default=0, help="of weights, shuffling and split (default: 0)")
+    one.add_argument("--save", type=_file, metavar="MODEL.json", help="write the trained model")
     for name in ("check", "prove"):
         one = command(name, "\n       module:rule ...", "Exit status: 0 right, 1 not, 2 no such rule.")
         what = "a rule; all rules of a module; one of ours"
@@ -110,8 +112,8 @@ def _parser() -> argparse.ArgumentParser:
     what = "the same as --format json"
     one.add_argument("--json", action="store_const", dest="format", const="json", help=what)
     what = "write a page: the graphs, or the class in one table"
-    one.add_argument("--html", type=file, metavar="FILE", help=what)
-    one.add_argument("--jobs", type=count, help="how many are graded at a time (default: one for each core)")
+    one.add_argument("--html", type=_file, metavar="FILE", help=what)
+    one.add_argument("--jobs", type=_count, help="how many are graded at a time (default: one for each core)")
     one = command("kit", "\n       folder")
     one.add_argument("folder", type=Path, help="for autograder.zip, otter_engine.py and nbgrader_cell.py")
     what = "points by operation (default: 1 for each)"
@@ -126,3 +128,41 @@ def _is_expression_with_minus(text: str) -> bool:
     """Is this an expression such as -x**2 or --x, and not an option of explain, draw or step?"""
     is_output = text.startswith(("--output=", "-o")) and text.endswith((".svg", ".png", ".pdf", ".html", "-o-"))
     return text.startswith("-") and not is_output and text not in ("-", "--", "-h", "--help", "-o", "--output")
+
+
+def _whole(text: str, least: int, what: str, most: int = 1_000_000) -> int:
+    """text as a number from least to most. An error says `what` is expected, and what was given."""
+    if text.strip().isdecimal() and int(text[:20]) >= least:
+        if len(text) <= 20 and int(text) <= most:
+            return int(text)
+        what += f", at most {most:,}"
+    raise argparse.ArgumentTypeError(f"takes {what}, not {reprlib.repr(text)}")
+
+
+_count = partial(_whole, least=1, what="a whole number of 1 or more")
+_seed = partial(_whole, least=0, what="a whole number of 0 or more", most=2**32 - 1)
+
+
+def _folder(text: str) -> Path:
+    folder = Path(text)
+    if not folder.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {text!r}; make it first")
+    if not os.access(folder, os.W_OK):
+        raise argparse.ArgumentTypeError(f"the folder {text!r} cannot be written to")
+    return folder
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is a folder; add the name of a file")
+    if path.exists():
+        if not os.access(path, os.W_OK):
+            raise argparse.ArgumentTypeError(f"the file {text!r} cannot be written to")
+    else:
+        _folder(str(path.parent))
+    return path
+
+
+def _output(text: str) -> Path:
+    return commands.STDOUT if text == "-" else _file(text)

@@ -394,7 +394,7 @@ def _product(p: Any, q: Any) -> Any:
 
 def _is_large(p: Any) -> bool:
     """Might it take forever to look for its factors?"""
-    return len(p) > 300 or math.prod(int(n) + 1 for n in p.degrees()) > 20_000
+    return len(p) > 300 or (p.total_degree() > 12 and math.prod(n + 1 for n in p.degrees()) > 20_000)
 
 
 def _fraction(x: Any) -> Fraction:
