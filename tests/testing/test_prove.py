@@ -306,9 +306,6 @@ def test_an_altered_rule_is_not_certified(rule: Rule, mistake: int) -> None:
     assert any(piece.status == "undecided" for piece in pieces)
 
 
-# --- Right rules of others --------------------------------------------------------------------------------------
-
-
 # --- An independent oracle ------------------------------------------------------------------------------------
 def some_floats(rule: Rule, n: int, boxes: Any) -> list[float]:
     """Floats of all sizes, and more of ordinary size."""
@@ -320,13 +317,8 @@ def some_floats(rule: Rule, n: int, boxes: Any) -> list[float]:
             [rng.gauss(0, 3), rng.uniform(-800, 800), rng.choice([-1, 1]) * 2 ** rng.uniform(-1074, 1023)]
         )
         x = abs(x) + domain.low if domain.low > -math.inf and rng.random() < 0.7 else x
-        if (
-            any(box.low <= x <= box.high for box in boxes)
-            and x in domain
-            and (domain.low < x < domain.high)
-            and x not in rule.kinks
-            and x != 0
-        ):
+        inside = domain.low < x < domain.high and any(box.low <= x <= box.high for box in boxes)
+        if inside and x not in (0, *rule.kinks):
             found.append(x)
     return found
 

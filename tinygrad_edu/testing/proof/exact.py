@@ -92,7 +92,7 @@ class Field:
 
     def spread(self, *ps: Any) -> Sequence[Any]:
         """Polynomials in roots r alone, without x where r^n = x: then their factors are seen."""
-        for place, n, base in self.roots:
+        for place, n, base in reversed(self.roots):
             if base in NAMES and any(p.degrees()[place] for p in ps):
                 ps = tuple(p.compose(*(NAMES[place] ** n if x == base else x for x in NAMES)) for p in ps)
         return ps
