@@ -26,6 +26,7 @@ from .reference import Reference
 
 __tracebackhide__ = True  # pytest shows the user's line, not ours
 REPEATS = 40  # points that fail before a property is given up
+ORDINARY = 1e6  # beyond it, failures are searched for as well when there are enough of them below
 FRACTIONS = [Fraction(-7, 3), Fraction(1, 10), Fraction(5, 2), Fraction(-1, 6), Fraction(22, 7), Fraction(1, 2)]
 Property = Callable[[Case, Any], None]
 
@@ -165,7 +166,10 @@ def _at(case: Case, points: Iterable[Point], examine: Property, repeats: int = 0
 def _everywhere(
     case: Case, points: Iterable[Point], strategy: st.SearchStrategy[Point], examine: Property, **more: Any
 ) -> None:
-    """The property at hard points, then at random ones: the simplest that fails is kept."""
+    """The property at hard points, then at random ones: the simplest that fails is kept.
+
+    Failures at ordinary numbers do not end the search among others, where nan and inf may come.
+    """
 
     def fails(point: Point) -> bool:
         try:
@@ -174,7 +178,11 @@ def _everywhere(
             return not case.is_over and _is_new(case, error)
         return False
 
-    _at(case, points, examine, REPEATS)
+    ordinary, extreme = list[Point](), list[Point]()
+    for point in points:
+        (ordinary if all(abs(x) <= ORDINARY for x in point) else extreme).append(point)
+    for some in (ordinary, extreme):
+        _at(case, some, examine, REPEATS)
     if not case.is_over and not case.tells(Kind.FORMULA):
         failing = _simplest(case.rule, strategy, fails, **more)
         _at(case, [] if failing is None else [failing], examine)
