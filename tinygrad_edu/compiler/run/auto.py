@@ -53,7 +53,7 @@ class Auto(Compiled):
 
     def _choose(self, batch: Sequence[Any], gradient: NDArray[Any]) -> None:
         with contextlib.suppress(Irregular):
-            if self._ready_for(batch, True) is None:  # to measure it would be to draw
+            if self._draws_of(batch, True):  # to measure it would be to draw
                 self.backend, self._told = "numpy", ["others were not tried: the function draws random numbers"]
                 return
         super()._step(batch, gradient)  # it raises what is wrong with the batch

@@ -141,7 +141,9 @@ class MeshTraining:
 
     def _prepared(self, batch: Any) -> tuple[Build, list[Any], int]:
         """The program for a batch, its arguments after the number of steps, and the number of examples."""
-        compiled, batch = self.compiled._with_draws(batch)
+        draws, compiled = self.compiled._draws_of(batch, gradient=True), self.compiled
+        if draws:
+            compiled, batch = compiled._drawn(draws, batch)
         build, arrays, size = compiled._prepared(batch, gradient=True)
         if build.contract.guards or (compiled.verify and not build.verified):  # guards: before every step
             self.read()

@@ -17,7 +17,7 @@ from ..trace.lending import read_numbers
 from ..trace.surroundings import Facts, Given
 from ..trace.tracing import Trace
 from .build import Build, Request
-from .compiled import Compiled
+from .compiled import Compiled, mapped
 from .pipeline import defined, make
 from .verify import run_eagerly
 
@@ -48,7 +48,7 @@ class Pointwise(Compiled):
 
     def predict(self, *batch: Any) -> Any:
         """What the function returns for every example, nested as the function nests it."""
-        return _listed(super().predict(*batch))
+        return _lists(super().predict(*batch))
 
     def _own_parameters(self) -> list[float]:
         numbers: list[float] = self._numbers().tolist()
@@ -118,10 +118,6 @@ def _run(made: Build, theta: list[float], gradient: Any, arrays: Sequence[NDArra
     return (value, np.array([outputs[1:] for outputs, _ in results])) if rest else value
 
 
-def _listed(results: Any) -> Any:
+def _lists(results: Any) -> Any:
     """Results with lists in place of arrays."""
-    if isinstance(results, dict):
-        return {key: _listed(part) for key, part in results.items()}
-    if isinstance(results, tuple | list):
-        return type(results)(map(_listed, results))
-    return results.tolist()
+    return [_lists(x) for x in results] if isinstance(results, list) else mapped(lambda x: x.tolist(), results)

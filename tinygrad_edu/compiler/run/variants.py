@@ -354,6 +354,13 @@ class Variants:
             off = "{:.4g} instead of {:.4g}".format(*pair)
             self.warn("off", f'The program gives {off} in float32, by rounding: compile with dtype="float64".')
 
+    def check_range(self, build: Build, arrays: Sequence[NDArray[Any]]) -> None:
+        """Warn, once, if a program gives inf or nan in float32, and numbers in float64."""
+        if self.step._is_single and "range" not in self.step._said:
+            pair = lost(build, self.step._numbers(), arrays)
+            if pair and not np.isfinite(pair[0]):
+                self.warn("range", range_sentence(*pair))
+
     def ask_the_engine(self, build: Build, arrays: Sequence[NDArray[Any]], size: int) -> None:
         """Raise what the engine raises for the first example that gives inf or nan. What it gives too is right."""
         theta = self.step._numbers()
