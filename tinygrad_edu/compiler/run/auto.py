@@ -44,11 +44,8 @@ class Auto(Compiled):
 
     def _by(self, other: Compiled, batch: Sequence[Any], gradient: NDArray[Any]) -> float:
         """A step by another backend, at the same parameters."""
-        other._theta = self._theta
-        try:
-            value, gradient[:] = other.value_and_grad(*batch)
-        finally:
-            other._theta = None
+        other._theta, other._said = self._theta, self._said
+        value, gradient[:] = other.value_and_grad(*batch)
         return value
 
     def _choose(self, batch: Sequence[Any], gradient: NDArray[Any]) -> None:
